@@ -1,0 +1,180 @@
+//! The configuration: TOML → these types, once. They cannot hold a bad value.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that `ringmx serve` is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The name in the greeting, in EHLO replies and behind `by` in Received:.
+    pub hostname: String,
+    /// Recipient domains that are accepted; empty means any, which is allowed on loopback listeners only.
+    pub domains: Vec<DomainPattern>,
+    /// The file of recipients; without it every local-part of an accepted domain is taken.
+    pub recipients: Option<PathBuf>,
+    /// Where mail for the bare `<postmaster>` goes, as `local-part@domain`.
+    pub postmaster: String,
+    /// Whether local-parts of recipients are compared octet for octet.
+    pub local_part_case_sensitive: bool,
+    /// Octets that a recipient's local-part may not hold, and whether it may begin with a dot.
+    pub local_part_deny: String,
+    /// Where to listen; at least one.
+    pub listeners: Vec<Listener>,
+    /// Where mail goes.
+    pub sink: Sink,
+    /// One per CPU core, in the order of the cores; at least one.
+    pub shards: Vec<Shard>,
+    /// Bounds of sessions and transactions.
+    pub limits: Limits,
+    /// What is logged and how.
+    pub log: Log,
+}
+
+/// An accepted recipient domain, as a lower-case A-label.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DomainPattern {
+    /// `example.org`: that domain only.
+    Exact(String),
+    /// `*.example.org`: every domain below it, but not itself. Stored without the `*.`.
+    Below(String),
+}
+
+/// One address to listen on.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// What happens to mail data with a bare LF.
+    pub bare_lf: BareLineEnd,
+    /// What happens to mail data with a bare CR.
+    pub bare_cr: BareLineEnd,
+}
+
+/// What DATA does with a CR or an LF that is not part of a CRLF.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BareLineEnd {
+    /// Read on to the true end of mail data, then `550 5.5.2`.
+    #[default]
+    Reject,
+    /// Find the true end first, then store a CRLF in its place.
+    Normalize,
+}
+
+/// The sink and its settings.
+#[derive(Debug, Clone)]
+pub struct Sink {
+    /// What it is.
+    pub kind: SinkKind,
+    /// Threads that store; shards are dealt to them in turn.
+    pub workers: usize,
+}
+
+/// The kinds of sink.
+#[derive(Debug, Clone)]
+pub enum SinkKind {
+    /// One file a message in maildirs below `path`.
+    Maildir {
+        /// The root.
+        path: PathBuf,
+        /// Below the root, for instance `{domain}/{local}`; empty for one maildir at the root.
+        template: String,
+        /// Whether a maildir is made for a recipient that no table lists.
+        create: bool,
+        /// How line ends are stored.
+        line_endings: LineEndings,
+    },
+    /// Append-only segments below `path`.
+    Spool {
+        /// The root.
+        path: PathBuf,
+        /// Octets of a segment.
+        segment_bytes: u64,
+    },
+    /// One line or mbox entry a message on standard output.
+    Stdout {
+        /// JSON lines or mbox.
+        format: StdoutFormat,
+    },
+    /// Counts messages and drops them.
+    Discard,
+}
+
+/// Line ends in the files of a maildir.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LineEndings {
+    /// CRLF becomes LF where it can be converted back.
+    #[default]
+    Lf,
+    /// As received.
+    Crlf,
+}
+
+/// What the stdout sink writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StdoutFormat {
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// mboxrd.
+    Mbox,
+}
+
+/// One core's settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shard {
+    /// The CPU core it is pinned to.
+    pub cpu: usize,
+    /// Entries of the submission queue.
+    pub ring_entries: u32,
+    /// Receive buffers.
+    pub buffers: usize,
+    /// Octets of one receive buffer.
+    pub buffer_bytes: usize,
+    /// Octets of mail data that may be copied out of receive buffers at a time.
+    pub block_bytes_max: usize,
+    /// Connections at a time.
+    pub connections_max: usize,
+}
+
+/// Bounds of sessions and transactions.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Octets of mail data after transparency, without our trace information (RFC 1870).
+    pub message_size_max: u64,
+    /// Accepted RCPT commands of a transaction.
+    pub recipients_max: usize,
+    /// Connections of one client address over all shards; loopback clients are exempt.
+    pub connections_per_client_max: usize,
+    /// Octets of a command line with its CRLF.
+    pub line_bytes_max: usize,
+    /// Replies of 5yz in a session without an accepted message between them.
+    pub errors_max: u32,
+    /// Commands without progress in a session.
+    pub idle_commands_max: u32,
+    /// From the start of the wait for a command to its CRLF (RFC 5321 §4.5.3.2.7).
+    pub command_timeout: Duration,
+    /// Between two reads of mail data (RFC 5321 §4.5.3.2.5).
+    pub data_timeout: Duration,
+}
+
+/// What is logged and how.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// Text or JSON.
+    pub format: LogFormat,
+    /// One line a session.
+    pub sessions: bool,
+    /// One line a message.
+    pub messages: bool,
+}
+
+/// Form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// `key=value` lines.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,1 @@
+//! How a producer wakes the consumer of a channel that nobody blocks in.

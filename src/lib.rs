@@ -1,0 +1,8 @@
+//! ringmx: a front-line inbound MX for Linux on io_uring.
+
+pub mod buffer;
+pub mod config;
+pub mod handoff;
+pub mod limits;
+pub mod sink;
+pub mod smtp;

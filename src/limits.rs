@@ -1,0 +1,96 @@
+//! Every bound in the program that is not a configuration key, with its RFC section or its reason.
+//!
+//! A bound that an operator may want to move is a configuration key (`config`), whose range ends at
+//! constants of this file. Const asserts at the end relate bounds that depend on each other.
+
+use std::time::Duration;
+
+/// Octets of a command line with its CRLF when nothing else is configured. RFC 5321 §4.5.3.1.4 asks for 512;
+/// the extensions offered add to it (SIZE 26, 8BITMIME 17, SMTPUTF8 10 and a longer path, DSN 100 and 500), and real
+/// senders go beyond.
+pub const LINE_BYTES_DEFAULT: usize = 2048;
+
+/// The least that may be configured as the length of a command line (RFC 5321 §4.5.3.1.4).
+pub const LINE_BYTES_MIN: usize = 512;
+
+/// The most that may be configured as the length of a command line: it bounds the carry of a session.
+pub const LINE_BYTES_MAX: usize = 16 * 1024;
+
+/// A command line over its length is consumed up to this many octets to find its end; past it the session is closed.
+pub const LINE_SWALLOW_BYTES_MAX: usize = 64 * 1024;
+
+/// Octets of a path with its angle brackets (RFC 5321 §4.5.3.1.3).
+pub const PATH_BYTES_MAX: usize = 256;
+
+/// Octets of a domain (RFC 5321 §4.5.3.1.2).
+pub const DOMAIN_BYTES_MAX: usize = 255;
+
+/// Octets of a reply line with its CRLF (RFC 5321 §4.5.3.1.5).
+pub const REPLY_LINE_BYTES_MAX: usize = 512;
+
+/// Unsent replies a connection may hold before no more of its input is parsed.
+pub const REPLY_BYTES_MAX: usize = 4096;
+
+/// The most that one command appends to the replies: a full EHLO reply.
+pub const REPLY_BYTES_PER_COMMAND_MAX: usize = 2048;
+
+/// Octets of the EHLO name that go into trace information and the log.
+pub const EHLO_NAME_BYTES_MAX: usize = 255;
+
+/// The fewest recipients a transaction may be limited to (RFC 5321 §4.5.3.1.8).
+pub const RECIPIENTS_MIN: usize = 100;
+
+/// Too much mail data is read on to its end up to this multiple of the limit, then 421.
+pub const OVERSIZE_FACTOR: u64 = 2;
+
+/// Mail data must keep up this many octets a second once the grace is used up.
+pub const DATA_RATE_MIN: u64 = 500;
+
+/// The answer to the end of mail data leaves within this time; the client waits 10 minutes (RFC 5321 §4.5.3.2.6).
+pub const SINK_ANSWER_MAX: Duration = Duration::from_secs(230);
+
+/// A message waits this long for a place in a full channel to its sink, then `451 4.3.2`.
+pub const HANDOFF_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// After the last reply the client has this long to read it and close.
+pub const DRAIN_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Octets read and dropped while a connection drains before it is closed.
+pub const DRAIN_BYTES_MAX: u64 = 256 * 1024;
+
+/// Sessions under way at shutdown have this long for their transaction.
+pub const SHUTDOWN_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Octets of one owned block: mail data copied out of receive buffers.
+pub const BLOCK_BYTES: usize = 16 * 1024;
+
+/// Pieces of one message in one receive buffer; beyond that the buffer is compacted in place, so that a body of
+/// nothing but dots costs no more memory than its octets.
+pub const PIECES_PER_BUFFER_MAX: usize = 16;
+
+/// Receive buffers that the mail data of one connection may hold before its octets are copied into owned blocks.
+pub const HELD_BUFFERS_MAX: usize = 32;
+
+/// Received buffers that wait, unparsed, on one connection before its receive is cancelled.
+pub const UNREAD_BUFFERS_MAX: usize = 2;
+
+/// Receive buffers in one pool: buffer ids are 16 bits, and the kernel's buffer rings end at this.
+pub const BUFFERS_MAX: usize = 32 * 1024;
+
+/// Messages on their way between one shard and its sink worker.
+pub const HANDOFF_MESSAGES_MAX: usize = 4096;
+
+/// Messages a sink worker takes in one batch.
+pub const BATCH_MESSAGES_MAX: usize = 256;
+
+/// Octets of mail data a sink worker takes in one batch before it stops adding messages.
+pub const BATCH_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+const _: () = assert!(LINE_BYTES_MIN >= PATH_BYTES_MAX + "RCPT TO:\r\n".len());
+const _: () = assert!(LINE_BYTES_DEFAULT >= LINE_BYTES_MIN && LINE_BYTES_DEFAULT <= LINE_BYTES_MAX);
+const _: () = assert!(LINE_SWALLOW_BYTES_MAX > LINE_BYTES_MAX);
+const _: () = assert!(
+    REPLY_BYTES_PER_COMMAND_MAX >= REPLY_LINE_BYTES_MAX && REPLY_BYTES_MAX >= 2 * REPLY_BYTES_PER_COMMAND_MAX
+);
+const _: () = assert!(OVERSIZE_FACTOR >= 2);
+const _: () = assert!(BATCH_MESSAGES_MAX <= HANDOFF_MESSAGES_MAX);

@@ -1,0 +1,157 @@
+//! What a transaction collected: reverse-path, forward-paths and their parameters (RFC 5321 §2.3.1).
+//!
+//! An envelope is a plain value: the session fills it, the sink reads it, and its memory goes back to the shard with the
+//! receipt, so that in steady state a transaction allocates nothing. All text lies in one arena.
+
+use std::ops::Range;
+
+/// The envelope of one transaction.
+///
+/// Paths are stored without angle brackets and source route, in the spelling that is used from here on: domains in
+/// lower case as A-labels or UTF-8 as sent, local-parts unquoted where quotes were not needed, their case kept.
+#[derive(Debug, Default, Clone)]
+pub struct Envelope {
+    text: Vec<u8>,
+    reverse_path: Span,
+    recipients: Vec<Recipient>,
+    /// BODY= of MAIL (RFC 6152, RFC 3030).
+    pub body: BodyType,
+    /// SMTPUTF8 was given at MAIL (RFC 6531 §3.4).
+    pub smtputf8: bool,
+    /// SIZE= of MAIL in octets (RFC 1870), saturated; none when it was not given.
+    pub size_declared: Option<u64>,
+    /// The mail data holds a CR or an LF that is not part of a CRLF, so its line ends cannot be converted and back.
+    pub bare_line_ends: bool,
+}
+
+/// Where a text lies in the arena.
+#[derive(Debug, Default, Clone, Copy)]
+struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Recipient {
+    mailbox: Span,
+    /// Where in the mailbox the `@` stands.
+    at: u32,
+}
+
+/// BODY= of MAIL.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum BodyType {
+    /// `7BIT`, or nothing said (RFC 6152).
+    #[default]
+    SevenBit,
+    /// `8BITMIME` (RFC 6152).
+    EightBitMime,
+    /// `BINARYMIME` (RFC 3030).
+    BinaryMime,
+}
+
+/// One accepted recipient: a mailbox, seen in its two parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mailbox<'a> {
+    /// The part before the last `@`.
+    pub local_part: &'a [u8],
+    /// The part behind it: a domain or an address literal with its brackets.
+    pub domain: &'a [u8],
+    /// Both, with the `@`.
+    pub whole: &'a [u8],
+}
+
+impl Envelope {
+    /// Forgets everything and keeps the memory.
+    pub fn clear(&mut self) {
+        let Self { text, reverse_path, recipients, body, smtputf8, size_declared, bare_line_ends } = self;
+        text.clear();
+        recipients.clear();
+        *reverse_path = Span::default();
+        *body = BodyType::default();
+        *smtputf8 = false;
+        *size_declared = None;
+        *bare_line_ends = false;
+    }
+
+    /// The reverse-path without angle brackets; empty for the null reverse-path `<>`.
+    pub fn reverse_path(&self) -> &[u8] {
+        self.text.get(self.reverse_path.range()).unwrap_or_default()
+    }
+
+    /// Sets the reverse-path. A mailbox is given in its two parts, the null reverse-path as two empty ones.
+    pub fn set_reverse_path(&mut self, local_part: &[u8], domain: &[u8]) {
+        let start = self.text.len();
+        if !(local_part.is_empty() && domain.is_empty()) {
+            self.push_mailbox(local_part, domain);
+        }
+        self.reverse_path = Self::span(start, self.text.len());
+    }
+
+    /// Adds a recipient.
+    pub fn push_recipient(&mut self, local_part: &[u8], domain: &[u8]) {
+        let start = self.text.len();
+        self.push_mailbox(local_part, domain);
+        let mailbox = Self::span(start, self.text.len());
+        self.recipients.push(Recipient { mailbox, at: Self::span(0, local_part.len()).end });
+    }
+
+    /// The recipients in the order they were accepted.
+    pub fn recipients(&self) -> impl ExactSizeIterator<Item = Mailbox<'_>> {
+        self.recipients.iter().map(|recipient| {
+            let whole = self.text.get(recipient.mailbox.range()).unwrap_or_default();
+            let (local_part, rest) = whole.split_at(recipient.at as usize);
+            Mailbox { local_part, domain: rest.get(1..).unwrap_or_default(), whole }
+        })
+    }
+
+    fn push_mailbox(&mut self, local_part: &[u8], domain: &[u8]) {
+        self.text.extend_from_slice(local_part);
+        self.text.push(b'@');
+        self.text.extend_from_slice(domain);
+    }
+
+    /// Recipients and path lengths are bounded by configuration, whose ranges keep the arena far below 4 GiB.
+    fn span(start: usize, end: usize) -> Span {
+        let narrow = |at: usize| u32::try_from(at).expect("an envelope is smaller than 4 GiB");
+        Span { start: narrow(start), end: narrow(end) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recipient_is_seen_in_its_two_parts() {
+        let mut envelope = Envelope::default();
+        envelope.set_reverse_path(b"a", b"x.test");
+        envelope.push_recipient(b"\"b@c\"", b"y.test");
+        assert_eq!(envelope.reverse_path(), b"a@x.test");
+        let recipient = envelope.recipients().next().expect("one recipient");
+        assert_eq!((recipient.local_part, recipient.domain), (&b"\"b@c\""[..], &b"y.test"[..]));
+        assert_eq!(recipient.whole, b"\"b@c\"@y.test");
+    }
+
+    #[test]
+    fn the_null_reverse_path_is_empty() {
+        let mut envelope = Envelope::default();
+        envelope.set_reverse_path(b"", b"");
+        assert_eq!(envelope.reverse_path(), b"");
+    }
+
+    #[test]
+    fn a_cleared_envelope_says_nothing() {
+        let mut envelope = Envelope { smtputf8: true, size_declared: Some(7), ..Envelope::default() };
+        envelope.push_recipient(b"b", b"y.test");
+        envelope.clear();
+        assert_eq!(envelope.recipients().len(), 0);
+        assert!(!envelope.smtputf8 && envelope.size_declared.is_none());
+    }
+}
