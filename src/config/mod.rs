@@ -1,5 +1,7 @@
 //! The configuration: TOML → these types, once. They cannot hold a bad value.
 
+pub mod recipients;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
