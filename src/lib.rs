@@ -4,5 +4,7 @@ pub mod buffer;
 pub mod config;
 pub mod handoff;
 pub mod limits;
+pub mod ring;
+pub mod shard;
 pub mod sink;
 pub mod smtp;

@@ -1,0 +1,3 @@
+//! One shard per CPU core: a thread, its ring, its listeners, its buffers, its connections.
+
+pub mod affinity;
