@@ -2,8 +2,10 @@
 
 pub mod buffer;
 pub mod config;
+pub mod escape;
 pub mod handoff;
 pub mod limits;
+pub mod log;
 pub mod ring;
 pub mod shard;
 pub mod sink;
