@@ -6,6 +6,7 @@ pub mod escape;
 pub mod handoff;
 pub mod limits;
 pub mod log;
+pub mod metrics;
 pub mod ring;
 pub mod shard;
 pub mod sink;

@@ -27,6 +27,7 @@ impl Key {
     pub fn from_word(word: u64) -> Self {
         let index = word & ((1 << Self::INDEX_BITS) - 1);
         // Both parts were put in by `word`, so they fit.
+        #[allow(clippy::cast_possible_truncation)]
         Self { index: index as u32, generation: (word >> Self::INDEX_BITS) as u32 }
     }
 

@@ -18,7 +18,7 @@ const NONE: u32 = u32::MAX;
 pub struct Timers {
     start: Instant,
     /// Ticks whose slots are done.
-    done: u64,
+    done: usize,
     heads: Vec<u32>,
     /// One bit a slot that is not empty.
     occupied: [u64; SLOTS / 64],
@@ -32,9 +32,9 @@ struct Node {
     previous: u32,
     next: u32,
     /// The tick of its deadline; 0 = no deadline.
-    tick: u64,
+    tick: usize,
     /// The slot it is in: that of its tick, or the last one before the horizon.
-    slot: u32,
+    slot: usize,
 }
 
 const UNSET: Node = Node { previous: NONE, next: NONE, tick: 0, slot: 0 };
@@ -73,13 +73,13 @@ impl Timers {
         };
         match self.nodes.get_mut(node.previous as usize) {
             Some(previous) => previous.next = node.next,
-            None => self.heads[node.slot as usize] = node.next,
+            None => self.heads[node.slot] = node.next,
         }
         if let Some(next) = self.nodes.get_mut(node.next as usize) {
             next.previous = node.previous;
         }
-        if self.heads[node.slot as usize] == NONE {
-            self.occupied[node.slot as usize / 64] &= !(1 << (node.slot % 64));
+        if self.heads[node.slot] == NONE {
+            self.occupied[node.slot / 64] &= !(1 << (node.slot % 64));
         }
         self.nodes[index as usize] = UNSET;
         self.count -= 1;
@@ -89,7 +89,7 @@ impl Timers {
     pub fn next_expired(&mut self, now: Instant) -> Option<u32> {
         let today = self.tick_before(now);
         while self.done <= today && self.count > 0 {
-            let slot = (self.done % SLOTS as u64) as usize;
+            let slot = self.done % SLOTS;
             let first = self.heads[slot];
             if first == NONE {
                 self.done += 1;
@@ -111,7 +111,7 @@ impl Timers {
         if self.count == 0 {
             return None;
         }
-        let first = (self.done % SLOTS as u64) as usize;
+        let first = self.done % SLOTS;
         let words = self.occupied.len();
         for step in 0..=words {
             let mut bits = self.occupied[(first / 64 + step) % words];
@@ -121,33 +121,33 @@ impl Timers {
             if bits != 0 {
                 let slot = (first / 64 + step) % words * 64 + bits.trailing_zeros() as usize;
                 let ahead = (slot + SLOTS - first) % SLOTS;
-                let due = self.start + TICK * u32::try_from(self.done + ahead as u64).unwrap_or(u32::MAX);
+                let due = self.start + TICK * u32::try_from(self.done + ahead).unwrap_or(u32::MAX);
                 return Some(due.saturating_duration_since(now));
             }
         }
         None
     }
 
-    fn insert(&mut self, index: u32, tick: u64) {
-        let horizon = self.done + SLOTS as u64 - 1;
+    fn insert(&mut self, index: u32, tick: usize) {
+        let horizon = self.done + SLOTS - 1;
         let tick = tick.max(self.done.max(1));
-        let slot = tick.min(horizon) % SLOTS as u64;
-        let head = self.heads[slot as usize];
-        self.nodes[index as usize] = Node { previous: NONE, next: head, tick, slot: slot as u32 };
+        let slot = tick.min(horizon) % SLOTS;
+        let head = self.heads[slot];
+        self.nodes[index as usize] = Node { previous: NONE, next: head, tick, slot };
         if let Some(next) = self.nodes.get_mut(head as usize) {
             next.previous = index;
         }
-        self.heads[slot as usize] = index;
-        self.occupied[slot as usize / 64] |= 1 << (slot % 64);
+        self.heads[slot] = index;
+        self.occupied[slot / 64] |= 1 << (slot % 64);
         self.count += 1;
     }
 
-    fn tick_before(&self, time: Instant) -> u64 {
+    fn tick_before(&self, time: Instant) -> usize {
         let ticks = time.saturating_duration_since(self.start).as_millis() / TICK.as_millis();
-        u64::try_from(ticks).unwrap_or(u64::MAX)
+        usize::try_from(ticks).unwrap_or(usize::MAX)
     }
 
-    fn tick_after(&self, time: Instant) -> u64 {
+    fn tick_after(&self, time: Instant) -> usize {
         self.tick_before(time) + 1
     }
 }

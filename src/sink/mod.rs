@@ -3,6 +3,8 @@
 //! A sink takes a batch and gives one outcome a message: all or nothing for a message. What it promises is part of its
 //! type and logged at start.
 
+pub mod worker;
+
 use crate::handoff::message::{Message, Outcome};
 
 /// What [`Outcome::Durable`] of a sink means.
