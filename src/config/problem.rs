@@ -65,7 +65,7 @@ pub(super) fn syntax_problems(file: &str, text: &str, errors: &[toml::de::Error]
         }
         let before = text.get(..offset).unwrap_or(text);
         let column = 1 + before.rsplit('\n').next().map_or(0, |start| start.chars().count());
-        let quoted = text.lines().nth(line - 1).unwrap_or_default().escape_debug();
+        let quoted = text.lines().nth(line - 1).unwrap_or_default().replace(char::is_control, " ");
         let text = format!("column {column}: this is not TOML: {}\n    | {quoted}", error.message());
         problems.push(Problem(Finding { file: file.to_owned(), line: Some(line), key: String::new(), text }));
     }

@@ -349,7 +349,7 @@ fn one_sink(mut section: Section<'_>, identity: &Identity) -> Sink {
 /// A key that means nothing to this kind of sink is a slip, and is not ignored.
 fn kind_rules(section: &mut Section<'_>, kind: Kind) {
     const KEYS: [(&str, &[Kind], &str); 6] = [
-        ("path", &[Kind::Maildir, Kind::Spool], "\"maildir\" and \"spool\""),
+        ("path", &[Kind::Maildir, Kind::Spool], "\"maildir\" or \"spool\""),
         ("template", &[Kind::Maildir], "\"maildir\""),
         ("create", &[Kind::Maildir], "\"maildir\""),
         ("line_endings", &[Kind::Maildir], "\"maildir\""),

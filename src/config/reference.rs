@@ -69,8 +69,18 @@ pub(super) fn unknown_key(table: &str, key: &str, known: &[&'static str]) -> Str
         Some((distance, near)) if distance * 3 <= near.len().max(3) => {
             format!("this key is unknown; did you mean `{near}`?")
         }
-        _ => format!("this key is unknown; known here: {}", known.join(", ")),
+        _ => {
+            let built = |name: &&&str| tables().iter().any(|home| describes(home, table, name));
+            let known: Vec<&str> = known.iter().filter(built).copied().collect();
+            format!("this key is unknown; known here: {}", known.join(", "))
+        }
     }
+}
+
+/// Whether a name is that of a table at the top of the file, or of a key of `table`: not one that is only refused.
+fn describes(home: &DescribedTable, table: &str, name: &str) -> bool {
+    (table.is_empty() && home.name == name)
+        || (home.name == table && home.keys.iter().any(|key| key.name == name))
 }
 
 /// Every table with its keys, found by a walk over a file that gives nothing.

@@ -131,6 +131,7 @@ impl<'a> Section<'a> {
             DeValue::Integer(integer) => Err(units::without_unit(&integer.to_string())),
             other => Err(wrong_type("a time such as \"300s\"", other)),
         };
+        let read = |value: &DeValue<'_>| read(value).map_err(|why| format!("{why}; allowed is {span}"));
         self.read(key, read)
             .filter(|time| self.in_range(key, *time, &range, units::duration_text))
             .unwrap_or(default)
@@ -188,9 +189,10 @@ impl<'a> Section<'a> {
     }
 
     fn whole_in(&mut self, key: &'static str, range: &RangeInclusive<u64>) -> Option<u64> {
+        let span = span_text(range, |number| number.to_string());
         let read = |value: &DeValue<'_>| match value {
-            DeValue::Integer(integer) => whole(integer),
-            other => Err(wrong_type("an integer", other)),
+            DeValue::Integer(integer) => whole(integer).map_err(|why| format!("{why}; allowed is {span}")),
+            other => Err(format!("{}; allowed is {span}", wrong_type("an integer", other))),
         };
         self.read(key, read).filter(|number| self.in_range(key, *number, range, |number| number.to_string()))
     }
@@ -266,7 +268,10 @@ impl<'a> Section<'a> {
         let mut values = Vec::new();
         for element in array {
             let line = self.document.line_of(element.span().start);
-            let text = element.get_ref().as_str().ok_or_else(|| wrong_type(&wanted, element.get_ref()));
+            let text = element
+                .get_ref()
+                .as_str()
+                .ok_or_else(|| wrong_type("a string in this list", element.get_ref()));
             match text.and_then(&parse) {
                 Ok(value) => values.push((line, value)),
                 Err(why) => self.problem_at(line, key, why),
@@ -306,7 +311,7 @@ impl<'a> Section<'a> {
             let line = self.document.line_of(element.span().start);
             let number = match element.get_ref() {
                 DeValue::Integer(integer) => whole(integer),
-                other => Err(wrong_type("a number", other)),
+                other => Err(wrong_type("a number in this list", other)),
             };
             match number.map(usize::try_from) {
                 Ok(Ok(number)) => numbers.push((line, number)),
@@ -345,6 +350,11 @@ impl<'a> Section<'a> {
     pub(super) fn problem_at(&mut self, line: usize, key: &'static str, text: String) {
         self.faulty.push(key);
         self.document.problem(Some(line), self.dotted(key), text);
+    }
+
+    /// The whole table is one too many.
+    pub(super) fn refuse(&self, text: String) {
+        self.document.problem(self.line, self.name.to_owned(), text);
     }
 
     /// Something about a key is probably not meant.
@@ -428,8 +438,9 @@ fn octets<T: Number>(number: T) -> u64 {
 }
 
 fn whole(integer: &toml::de::DeInteger<'_>) -> Result<u64, String> {
+    let side = if integer.as_str().starts_with('-') { "little" } else { "much" };
     let number = u64::from_str_radix(integer.as_str(), integer.radix());
-    number.map_err(|_| format!("{integer} is not a whole number that fits 64 bits"))
+    number.map_err(|_| format!("{integer} is too {side}"))
 }
 
 fn wrong_type(wanted: &str, found: &DeValue<'_>) -> String {

@@ -25,36 +25,43 @@ pub(super) fn read(root: &mut Section<'_>, message_size_max: u64) -> Vec<Shard> 
         section.all_or_list("cpus", "The CPU cores to use; \"all\" are those that this process may run on.");
     let cpus = listed.map_or_else(|| allowed.clone(), |listed| cpus(&mut section, listed, &allowed));
     let defaults = settings(&mut section, &DEFAULTS);
-    block_rule(&mut section, &defaults, message_size_max);
-    section.finish();
 
     let mut shards: Vec<Shard> = cpus.iter().map(|cpu| Shard { cpu: *cpu, ..defaults.clone() }).collect();
     let mut seen = Vec::new();
-    for mut section in root.tables("shard", "What differs on one core; as many of these tables as wanted.") {
-        section.inherits("[shards]");
-        let cpu = section.optional_integer(
+    let mut own_memory = Vec::new();
+    for mut own_section in
+        root.tables("shard", "What differs on one core; as many of these tables as wanted.")
+    {
+        own_section.inherits("[shards]");
+        let cpu = own_section.optional_integer(
             "cpu",
             0..=host::CPU_MAX,
             Default::Required { example: "0" },
             "The core; one of those that `cpus` names.",
         );
-        let own = settings(&mut section, &defaults);
-        if section.given("block_memory") {
-            block_rule(&mut section, &own, message_size_max);
+        let own = settings(&mut own_section, &defaults);
+        if own_section.given("block_memory") {
+            block_rule(&mut own_section, &own, message_size_max);
+            own_memory.extend(cpu);
         }
         if let Some(cpu) = cpu {
             let place = shards.iter_mut().find(|shard| shard.cpu == cpu);
             match place {
                 _ if seen.contains(&cpu) => {
-                    section.problem("cpu", format!("there is another [[shard]] for core {cpu}"))
+                    own_section.problem("cpu", format!("there is another [[shard]] for core {cpu}"));
                 }
                 Some(shard) => *shard = Shard { cpu, ..own },
-                None => section.problem("cpu", not_among(cpu, &allowed, &cpus)),
+                None if section.faulty("cpus") => {}
+                None => own_section.problem("cpu", not_among(cpu, &allowed, &cpus)),
             }
             seen.push(cpu);
         }
-        section.finish();
+        own_section.finish();
     }
+    if cpus.iter().any(|cpu| !own_memory.contains(cpu)) {
+        block_rule(&mut section, &defaults, message_size_max);
+    }
+    section.finish();
     shards
 }
 
@@ -164,7 +171,7 @@ fn octets(
 fn block_rule(section: &mut Section<'_>, shard: &Shard, message_size_max: u64) {
     let needed = message_size_max.saturating_add(u64::try_from(BLOCK_BYTES_SPARE).unwrap_or(u64::MAX));
     let given = u64::try_from(shard.block_bytes_max).unwrap_or(u64::MAX);
-    if given < needed {
+    if given < needed && !section.faulty("block_memory") {
         let needed = size_text(needed.div_ceil(MIB) * MIB);
         section.problem(
             "block_memory",

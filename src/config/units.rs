@@ -68,7 +68,7 @@ fn split<'a>(text: &'a str, wanted: &str) -> Result<(u64, &'a str), String> {
 }
 
 fn unknown_unit(text: &str, unit: &str, allowed: &str) -> String {
-    format!("{text:?}: {unit:?} is not a unit here; allowed are {allowed}")
+    format!("{text:?}: the unit {unit:?} is unknown, write {allowed}")
 }
 
 #[cfg(test)]
