@@ -75,8 +75,8 @@ pub fn load(path: &Path) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
     let unusable = |line, text| vec![Problem(Finding { file: file.clone(), line, key: String::new(), text })];
     let octets = std::fs::read(path).map_err(|error| unusable(None, format!("cannot be read: {error}")))?;
     let text = std::str::from_utf8(&octets).map_err(|error| {
-        let before = &octets[..error.valid_up_to()];
-        let line = 1 + before.iter().filter(|octet| **octet == b'\n').count();
+        let before = String::from_utf8_lossy(&octets[..error.valid_up_to()]);
+        let line = problem::line_of(&before, before.len());
         unusable(Some(line), "this is not TOML: it is not UTF-8".to_owned())
     })?;
     let (config, mut warnings) = parse(text, &file, path.parent().unwrap_or(Path::new("")))?;

@@ -26,13 +26,13 @@ const WORKERS_MAX: usize = 256;
 const COUNT_MAX: u32 = 1_000_000;
 
 const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// RFC 5321 §4.5.3.2.7: a server waits at least this long for the next command.
-const COMMAND_TIMEOUT_RFC: Duration = Duration::from_secs(5 * 60);
+const COMMAND_TIMEOUT_RFC: Duration = Duration::from_mins(5);
 
 /// RFC 5321 §4.5.3.2.5: what is allowed for one block of mail data.
-const DATA_TIMEOUT_RFC: Duration = Duration::from_secs(3 * 60);
+const DATA_TIMEOUT_RFC: Duration = Duration::from_mins(3);
 
 /// Whose mail is accepted: the keys at the top of the file.
 struct Identity {
@@ -254,11 +254,8 @@ fn address_rules(
 fn sink(root: &mut Section<'_>, identity: &Identity) -> Sink {
     let mut sections = root.tables("sink", "Where mail goes; exactly one for now.").into_iter();
     let first = sections.next();
-    for mut more in sections {
-        more.problem(
-            "kind",
-            "this version of ringmx has exactly one sink; take out all [[sink]] but one".to_owned(),
-        );
+    for more in sections {
+        more.refuse("this version of ringmx has exactly one sink; take out all [[sink]] but one".to_owned());
     }
     if let Some(section) = first {
         return one_sink(section, identity);
@@ -294,7 +291,7 @@ fn one_sink(mut section: Section<'_>, identity: &Identity) -> Sink {
     );
     let path = section.path(
         "path",
-        Default::Depends { example: "\"ringmx-data\"", required: "for kind \"maildir\" and \"spool\"" },
+        Default::Depends { example: "\"ringmx-data\"", required: "for maildir and spool" },
         "The directory of a maildir or spool sink.",
     );
     let workers = section.optional_integer(
@@ -434,7 +431,7 @@ fn limits(mut section: Section<'_>) -> Limits {
         ),
         data_timeout: section.duration(
             "data_timeout",
-            Duration::from_secs(300),
+            Duration::from_mins(5),
             SECOND..=HOUR,
             "Between two reads of mail data (RFC 5321 §4.5.3.2.5 asks for 180s).",
         ),

@@ -110,6 +110,7 @@ impl<'a> Section<'a> {
             DeValue::Integer(integer) => whole(integer),
             other => Err(wrong_type("a size such as \"50MiB\" or plain octets", other)),
         };
+        let read = |value: &DeValue<'_>| read(value).map_err(|why| format!("{why}; allowed is {span}"));
         let value =
             self.read(key, read).filter(|octets| self.in_range(key, *octets, &range, units::size_text));
         value.and_then(|octets| T::try_from(octets).ok()).unwrap_or(default)

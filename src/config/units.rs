@@ -96,7 +96,7 @@ mod tests {
             assert_eq!(duration(text), Ok(Duration::from_millis(ms)));
             assert_eq!(duration_text(Duration::from_millis(ms)), text);
         }
-        assert_eq!(duration("5min"), Ok(Duration::from_secs(300)));
+        assert_eq!(duration("5min"), Ok(Duration::from_mins(5)));
         for text in
             ["", "300", "5m", "5 minutes", "1.5h", "-1s", "99999999999999999999h", "9999999999999999999h"]
         {
