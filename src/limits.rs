@@ -61,6 +61,12 @@ pub const DRAIN_BYTES_MAX: u64 = 256 * 1024;
 /// Sessions under way at shutdown have this long for their transaction.
 pub const SHUTDOWN_WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// Connections over the cap of a shard that are being told so at a time; further ones are closed without a word.
+pub const REFUSED_CONNECTIONS_MAX: usize = 256;
+
+/// Connections that wait in the kernel to be accepted, for each listening socket; the kernel cuts it to net.core.somaxconn.
+pub const LISTEN_BACKLOG: i32 = 4096;
+
 /// Octets of one owned block: mail data copied out of receive buffers.
 pub const BLOCK_BYTES: usize = 16 * 1024;
 

@@ -42,6 +42,8 @@ struct Recipient {
     mailbox: Span,
     /// Where in the mailbox the `@` stands.
     at: u32,
+    /// Of the mailbox in lower case, so that a repeated one is found without comparing text with text.
+    hash: u32,
 }
 
 /// BODY= of MAIL.
@@ -85,36 +87,72 @@ impl Envelope {
         self.text.get(self.reverse_path.range()).unwrap_or_default()
     }
 
-    /// Sets the reverse-path. A mailbox is given in its two parts, the null reverse-path as two empty ones.
-    pub fn set_reverse_path(&mut self, local_part: &[u8], domain: &[u8]) {
+    /// Sets the reverse-path, which the caller writes; nothing for the null reverse-path.
+    pub fn set_reverse_path(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.text.len();
-        if !(local_part.is_empty() && domain.is_empty()) {
-            self.push_mailbox(local_part, domain);
-        }
+        write(&mut self.text);
         self.reverse_path = Self::span(start, self.text.len());
     }
 
     /// Adds a recipient.
     pub fn push_recipient(&mut self, local_part: &[u8], domain: &[u8]) {
+        self.propose_recipient(
+            |text| text.extend_from_slice(local_part),
+            |text| text.extend_from_slice(domain),
+        );
+    }
+
+    /// Adds a recipient whose parts are written by the caller, to be looked at before it stays.
+    pub fn propose_recipient(
+        &mut self,
+        local_part: impl FnOnce(&mut Vec<u8>),
+        domain: impl FnOnce(&mut Vec<u8>),
+    ) {
         let start = self.text.len();
-        self.push_mailbox(local_part, domain);
+        local_part(&mut self.text);
+        let at = self.text.len() - start;
+        self.text.push(b'@');
+        domain(&mut self.text);
         let mailbox = Self::span(start, self.text.len());
-        self.recipients.push(Recipient { mailbox, at: Self::span(0, local_part.len()).end });
+        let hash = hash_without_case(self.text.get(start..).unwrap_or_default());
+        self.recipients.push(Recipient { mailbox, at: Self::span(0, at).end, hash });
+    }
+
+    /// Takes the recipient added last back.
+    pub fn retract_recipient(&mut self) {
+        if let Some(recipient) = self.recipients.pop() {
+            self.text.truncate(recipient.mailbox.start as usize);
+        }
+    }
+
+    /// The recipient added last.
+    pub fn last_recipient(&self) -> Option<Mailbox<'_>> {
+        self.recipients.last().map(|recipient| self.mailbox(*recipient))
+    }
+
+    /// Whether the recipient added last was there before. Local-parts compare octet for octet or without case.
+    pub fn last_recipient_is_repeated(&self, case_sensitive: bool) -> bool {
+        let Some((last, others)) = self.recipients.split_last() else { return false };
+        let mailbox = self.mailbox(*last);
+        others.iter().filter(|other| other.hash == last.hash).any(|other| {
+            let other = self.mailbox(*other);
+            if case_sensitive {
+                other.whole == mailbox.whole
+            } else {
+                other.whole.eq_ignore_ascii_case(mailbox.whole)
+            }
+        })
     }
 
     /// The recipients in the order they were accepted.
     pub fn recipients(&self) -> impl ExactSizeIterator<Item = Mailbox<'_>> {
-        self.recipients.iter().map(|recipient| {
-            let whole = self.text.get(recipient.mailbox.range()).unwrap_or_default();
-            let (local_part, rest) = whole.split_at(recipient.at as usize);
-            Mailbox { local_part, domain: rest.get(1..).unwrap_or_default(), whole }
-        })
+        self.recipients.iter().map(|recipient| self.mailbox(*recipient))
     }
 
-    fn push_mailbox(&mut self, local_part: &[u8], domain: &[u8]) {
-        self.text.extend_from_slice(local_part);
-        self.text.push(b'@');
-        self.text.extend_from_slice(domain);
+    fn mailbox(&self, recipient: Recipient) -> Mailbox<'_> {
+        let whole = self.text.get(recipient.mailbox.range()).unwrap_or_default();
+        let (local_part, rest) = whole.split_at_checked(recipient.at as usize).unwrap_or_default();
+        Mailbox { local_part, domain: rest.get(1..).unwrap_or_default(), whole }
     }
 
     /// Recipients and path lengths are bounded by configuration, whose ranges keep the arena far below 4 GiB.
@@ -124,6 +162,13 @@ impl Envelope {
     }
 }
 
+/// FNV-1a over lower-case octets. Colliding on purpose costs a sender only comparisons of texts up to the recipients' limit.
+fn hash_without_case(text: &[u8]) -> u32 {
+    text.iter().fold(0x811c_9dc5, |hash, octet| {
+        (hash ^ u32::from(octet.to_ascii_lowercase())).wrapping_mul(0x0100_0193)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,7 +176,7 @@ mod tests {
     #[test]
     fn a_recipient_is_seen_in_its_two_parts() {
         let mut envelope = Envelope::default();
-        envelope.set_reverse_path(b"a", b"x.test");
+        envelope.set_reverse_path(|text| text.extend_from_slice(b"a@x.test"));
         envelope.push_recipient(b"\"b@c\"", b"y.test");
         assert_eq!(envelope.reverse_path(), b"a@x.test");
         let recipient = envelope.recipients().next().expect("one recipient");
@@ -142,8 +187,20 @@ mod tests {
     #[test]
     fn the_null_reverse_path_is_empty() {
         let mut envelope = Envelope::default();
-        envelope.set_reverse_path(b"", b"");
+        envelope.set_reverse_path(|_| {});
         assert_eq!(envelope.reverse_path(), b"");
+    }
+
+    #[test]
+    fn a_repeated_recipient_is_found() {
+        let mut envelope = Envelope::default();
+        envelope.push_recipient(b"Anna", b"y.test");
+        envelope.push_recipient(b"anna", b"y.test");
+        assert!(envelope.last_recipient_is_repeated(false));
+        assert!(!envelope.last_recipient_is_repeated(true));
+        envelope.retract_recipient();
+        assert_eq!(envelope.last_recipient().map(|mailbox| mailbox.whole), Some(&b"Anna@y.test"[..]));
+        assert!(!envelope.last_recipient_is_repeated(false));
     }
 
     #[test]

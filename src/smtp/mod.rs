@@ -1,5 +1,20 @@
-//! The protocol core, sans-IO: bytes in; replies, ranges of mail data and steps out.
+//! The protocol core, sans-IO: octets in; replies, ranges of mail data and steps out.
 //!
-//! Nothing in here sees a socket, file, thread, log or clock; time is an argument (DESIGN: contracts). It runs under Miri.
+//! Nothing in here sees a socket, file, thread, log or clock; time is an argument. It runs under Miri.
+//!
+//! [`session::Session`] consumes [`input::Input`], appends to a [`reply::ReplyBuffer`] and stops at a
+//! [`session::Step`] that needs the outside. A new command is a row in `command`, a handler in `session` and a dialogue in
+//! `tests/dialogues`.
 
+mod command;
 pub mod envelope;
+pub mod extension;
+pub mod input;
+mod line;
+mod mail_data;
+mod parameter;
+mod path;
+pub mod policy;
+pub mod reply;
+pub mod session;
+pub mod trace;

@@ -1,0 +1,170 @@
+//! The table of commands, and command lines read into commands (RFC 5321 §4.1.1).
+
+/// A verb.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verb {
+    Ehlo,
+    Helo,
+    Mail,
+    Rcpt,
+    Data,
+    Rset,
+    Noop,
+    Quit,
+    Vrfy,
+    Help,
+    /// Known, and not implemented here: `502`.
+    NotImplemented,
+}
+
+/// Whether a command takes an argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Argument {
+    /// It must not have one.
+    None,
+    /// It may, or its handler looks for itself.
+    Free,
+}
+
+/// One row a command.
+const COMMANDS: [(&[u8], Verb, Argument); 15] = [
+    (b"MAIL", Verb::Mail, Argument::Free),
+    (b"RCPT", Verb::Rcpt, Argument::Free),
+    (b"DATA", Verb::Data, Argument::None),
+    (b"EHLO", Verb::Ehlo, Argument::Free),
+    (b"HELO", Verb::Helo, Argument::Free),
+    (b"QUIT", Verb::Quit, Argument::None),
+    (b"RSET", Verb::Rset, Argument::None),
+    (b"NOOP", Verb::Noop, Argument::Free),
+    (b"VRFY", Verb::Vrfy, Argument::Free),
+    (b"HELP", Verb::Help, Argument::Free),
+    (b"EXPN", Verb::NotImplemented, Argument::Free),
+    (b"ETRN", Verb::NotImplemented, Argument::Free),
+    (b"TURN", Verb::NotImplemented, Argument::Free),
+    (b"AUTH", Verb::NotImplemented, Argument::Free),
+    (b"STARTTLS", Verb::NotImplemented, Argument::Free),
+];
+
+/// A command line, read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Command<'a> {
+    /// What it is.
+    pub(super) verb: Verb,
+    /// What follows the verb, without white space around it.
+    pub(super) argument: &'a [u8],
+}
+
+/// What is wrong with a command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LineError {
+    /// A control character, or a foreign octet where no address is.
+    Octet,
+    /// A CR inside the line.
+    BareCr,
+    /// No command of ours.
+    Unrecognized,
+    /// An argument where none may be.
+    Argument,
+}
+
+/// Reads a command line without its CRLF.
+pub(super) fn parse(line: &[u8]) -> Result<Command<'_>, LineError> {
+    let mut foreign = false;
+    for &octet in line {
+        match octet {
+            b'\r' => return Err(LineError::BareCr),
+            0x00..=0x08 | 0x0a..=0x1f | 0x7f => return Err(LineError::Octet),
+            0x80.. => foreign = true,
+            b'\t' | b' '..=b'~' => {}
+        }
+    }
+    let line = trim_end(line);
+    let verb_end = line.iter().position(|octet| is_space(*octet)).unwrap_or(line.len());
+    let (verb, argument) = line.split_at(verb_end);
+    let argument = trim_start(argument);
+    let row = COMMANDS.iter().find(|(name, _, _)| name.eq_ignore_ascii_case(verb));
+    let Some((_, verb, takes)) = row else {
+        return Err(if foreign { LineError::Octet } else { LineError::Unrecognized });
+    };
+    // Only an address may hold foreign octets; its reader says what is wrong with them.
+    if foreign && !matches!(verb, Verb::Mail | Verb::Rcpt | Verb::Vrfy) {
+        return Err(LineError::Octet);
+    }
+    if *takes == Argument::None && !argument.is_empty() {
+        return Err(LineError::Argument);
+    }
+    Ok(Command { verb: *verb, argument })
+}
+
+/// Whether a first command shows that this is no SMTP client: HTTP, or header fields of a message (a proxy that was talked
+/// into sending here).
+pub(super) fn is_foreign_protocol(line: &[u8]) -> bool {
+    const REQUESTS: [&[u8]; 3] = [b"GET ", b"POST ", b"CONNECT "];
+    let request = |word: &&[u8]| line.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+    let name =
+        line.iter().position(|octet| *octet == b':').and_then(|colon| line.get(..colon)).unwrap_or_default();
+    let field = !name.is_empty() && name.iter().all(u8::is_ascii_graphic);
+    REQUESTS.iter().any(|word| request(&word)) || field
+}
+
+/// What follows `FROM:` or `TO:` in the argument of MAIL or RCPT; a space may stand behind the colon.
+pub(super) fn after_keyword<'a>(argument: &'a [u8], keyword: &[u8]) -> Option<&'a [u8]> {
+    let (start, rest) = argument.split_at_checked(keyword.len())?;
+    start.eq_ignore_ascii_case(keyword).then(|| trim_start(rest))
+}
+
+fn is_space(octet: u8) -> bool {
+    matches!(octet, b' ' | b'\t')
+}
+
+fn trim_start(text: &[u8]) -> &[u8] {
+    let start = text.iter().position(|octet| !is_space(*octet)).unwrap_or(text.len());
+    text.get(start..).unwrap_or_default()
+}
+
+fn trim_end(text: &[u8]) -> &[u8] {
+    let end = text.iter().rposition(|octet| !is_space(*octet)).map_or(0, |last| last + 1);
+    text.get(..end).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verbs_are_found_in_any_case_and_white_space_ignored() {
+        let command = parse(b"mAiL  From:<a@b> \t").expect("a command");
+        assert_eq!((command.verb, command.argument), (Verb::Mail, &b"From:<a@b>"[..]));
+        assert_eq!(parse(b"DATA  ").map(|command| command.verb), Ok(Verb::Data));
+        assert_eq!(after_keyword(b"FROM: <a@b>", b"from:"), Some(&b"<a@b>"[..]));
+        assert_eq!(after_keyword(b"FROM", b"from:"), None);
+    }
+
+    #[test]
+    fn bad_lines_are_told_apart() {
+        for (line, error) in [
+            (&b""[..], LineError::Unrecognized),
+            (b"MAILFROM:<a@b>", LineError::Unrecognized),
+            (b"DATA x", LineError::Argument),
+            (b"NOOP\0", LineError::Octet),
+            (b"NOOP \x7f", LineError::Octet),
+            (b"EHLO \xc3\xa9", LineError::Octet),
+            (b"NO\rOP", LineError::BareCr),
+        ] {
+            assert_eq!(parse(line), Err(error), "{line:?}");
+        }
+        assert!(parse(b"MAIL FROM:<\xc3\xa9@b>").is_ok(), "the path reader answers");
+    }
+
+    #[test]
+    fn other_protocols_are_known_by_their_first_line() {
+        for line in
+            [&b"GET / HTTP/1.1"[..], b"post /x", b"CONNECT a:25", b"Host: x", b"Content-Type: text/plain"]
+        {
+            assert!(is_foreign_protocol(line), "{line:?}");
+        }
+        for line in [&b"EHLO a.test"[..], b"MAIL FROM:<a@b>", b"GETX", b"EHLO [IPv6:::1]"] {
+            assert!(!is_foreign_protocol(line), "{line:?}");
+        }
+    }
+}

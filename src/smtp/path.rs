@@ -1,0 +1,294 @@
+//! Reverse-path, forward-path, mailbox, address literal (RFC 5321 §4.1.2, §4.1.3).
+//!
+//! Lenient where senders are sloppy (underscores, doubled dots, long local-parts, source routes), strict where a path could
+//! be read in two ways. Nothing is copied: a path borrows the command line.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use crate::limits::{DOMAIN_BYTES_MAX, PATH_BYTES_MAX};
+
+/// The argument of MAIL or RCPT between its angle brackets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Path<'a> {
+    /// `<>`
+    Null,
+    /// `<postmaster>` in any case.
+    Postmaster,
+    /// A mailbox; a source route was stripped.
+    Mailbox(PathMailbox<'a>),
+}
+
+/// A mailbox as it was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PathMailbox<'a> {
+    /// As sent, with quotes if it had them.
+    pub(super) local_part: &'a [u8],
+    /// As sent, without a trailing dot.
+    pub(super) domain: &'a [u8],
+}
+
+/// What is wrong with a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PathError {
+    /// Not a path.
+    Syntax,
+    /// Non-ASCII in an address without SMTPUTF8 (RFC 6531 §3.5).
+    NotAscii,
+}
+
+/// Reads a path from the start of `text`; gives it and what follows the closing bracket.
+pub(super) fn parse(text: &[u8]) -> Result<(Path<'_>, &[u8]), PathError> {
+    let inside = text.strip_prefix(b"<").ok_or(PathError::Syntax)?;
+    let end = closing_bracket(inside).ok_or(PathError::Syntax)?;
+    let (inside, rest) = inside.split_at(end);
+    let rest = rest.get(1..).unwrap_or_default();
+    if inside.len() + "<>".len() > PATH_BYTES_MAX {
+        return Err(PathError::Syntax);
+    }
+    if inside.is_empty() {
+        return Ok((Path::Null, rest));
+    }
+    if inside.eq_ignore_ascii_case(b"postmaster") {
+        return Ok((Path::Postmaster, rest));
+    }
+    let mailbox = parse_mailbox(strip_source_route(inside)?)?;
+    Ok((Path::Mailbox(mailbox), rest))
+}
+
+/// Where the bracket closes: not inside a quoted string.
+fn closing_bracket(text: &[u8]) -> Option<usize> {
+    let mut quoted = false;
+    let mut escaped = false;
+    for (index, &octet) in text.iter().enumerate() {
+        match octet {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'>' if !quoted => return Some(index),
+            b'<' if !quoted => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// `@one,@two:mailbox` is `mailbox` (§4.1.1.3: a server may ignore the route, and is told to).
+fn strip_source_route(text: &[u8]) -> Result<&[u8], PathError> {
+    if !text.starts_with(b"@") {
+        return Ok(text);
+    }
+    let colon = memchr::memchr(b':', text).ok_or(PathError::Syntax)?;
+    let (route, mailbox) = text.split_at(colon);
+    for hop in route.split(|octet| *octet == b',') {
+        check_domain(hop.strip_prefix(b"@").ok_or(PathError::Syntax)?)?;
+    }
+    Ok(mailbox.get(1..).unwrap_or_default())
+}
+
+fn parse_mailbox(text: &[u8]) -> Result<PathMailbox<'_>, PathError> {
+    let at = if text.starts_with(b"\"") { quoted_end(text)? } else { dotted_end(text)? };
+    let (local_part, rest) = text.split_at(at);
+    let domain = rest.strip_prefix(b"@").ok_or(PathError::Syntax)?;
+    if !local_part.is_ascii() {
+        return Err(PathError::NotAscii);
+    }
+    Ok(PathMailbox { local_part, domain: check_domain(domain)? })
+}
+
+/// Where a quoted local-part ends: behind its closing quote.
+fn quoted_end(text: &[u8]) -> Result<usize, PathError> {
+    let mut escaped = false;
+    for (index, &octet) in text.iter().enumerate().skip(1) {
+        match octet {
+            b' '..=b'~' if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return Ok(index + 1),
+            b' '..=b'~' => {}
+            0x80.. => return Err(PathError::NotAscii),
+            _ => return Err(PathError::Syntax),
+        }
+    }
+    Err(PathError::Syntax)
+}
+
+/// Where an unquoted local-part ends: at the `@`. Dots may stand anywhere.
+fn dotted_end(text: &[u8]) -> Result<usize, PathError> {
+    let end = memchr::memchr(b'@', text).filter(|end| *end > 0).ok_or(PathError::Syntax)?;
+    let local_part = text.get(..end).unwrap_or_default();
+    if local_part.iter().all(|octet| is_atext(*octet) || *octet == b'.' || !octet.is_ascii()) {
+        Ok(end)
+    } else {
+        Err(PathError::Syntax)
+    }
+}
+
+/// `atext` of RFC 5322 §3.2.3.
+fn is_atext(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&octet)
+}
+
+/// A domain or an address literal; gives it without a trailing dot.
+fn check_domain(text: &[u8]) -> Result<&[u8], PathError> {
+    if text.starts_with(b"[") {
+        return check_literal(text).ok_or(PathError::Syntax);
+    }
+    let domain = text.strip_suffix(b".").unwrap_or(text);
+    if domain.is_empty() || domain.len() > DOMAIN_BYTES_MAX {
+        return Err(PathError::Syntax);
+    }
+    let fits =
+        |octet: &u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_') || !octet.is_ascii();
+    let labels_fit =
+        domain.split(|octet| *octet == b'.').all(|label| !label.is_empty() && label.iter().all(fits));
+    match (labels_fit, domain.is_ascii()) {
+        (true, true) => Ok(domain),
+        (true, false) => Err(PathError::NotAscii),
+        (false, _) => Err(PathError::Syntax),
+    }
+}
+
+/// `[192.0.2.1]` or `[IPv6:2001:db8::1]` (§4.1.3).
+pub(super) fn check_literal(text: &[u8]) -> Option<&[u8]> {
+    let inside = std::str::from_utf8(text.strip_prefix(b"[")?.strip_suffix(b"]")?).ok()?;
+    let tag = inside.get(..5).filter(|tag| tag.eq_ignore_ascii_case("IPv6:"));
+    let good = match tag {
+        Some(tag) => inside.get(tag.len()..)?.parse::<Ipv6Addr>().is_ok(),
+        None => inside.parse::<Ipv4Addr>().is_ok(),
+    };
+    good.then_some(text)
+}
+
+/// Whether a local-part needs no quotes: a dot-string, with the dots wherever they are.
+fn is_dotted(text: impl Iterator<Item = u8> + Clone) -> bool {
+    text.clone().next().is_some() && text.clone().all(|octet| is_atext(octet) || octet == b'.')
+}
+
+impl PathMailbox<'_> {
+    /// Appends the local-part in its one spelling: without quotes where they were not needed, else with the fewest escapes
+    /// (RFC 5321 §4.1.2: `"x"` and `x` are the same).
+    pub(super) fn push_local_part(&self, out: &mut Vec<u8>) {
+        let Some(quoted) = self.local_part.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""))
+        else {
+            return out.extend_from_slice(self.local_part);
+        };
+        let unescaped = Unescaped(quoted.iter());
+        if is_dotted(unescaped.clone()) {
+            return out.extend(unescaped);
+        }
+        out.push(b'"');
+        for octet in unescaped {
+            if matches!(octet, b'"' | b'\\') {
+                out.push(b'\\');
+            }
+            out.push(octet);
+        }
+        out.push(b'"');
+    }
+
+    /// Appends the domain in lower case.
+    pub(super) fn push_domain(&self, out: &mut Vec<u8>) {
+        out.extend(self.domain.iter().map(u8::to_ascii_lowercase));
+    }
+}
+
+/// The octets of a quoted string without its backslashes.
+#[derive(Clone)]
+struct Unescaped<'a>(std::slice::Iter<'a, u8>);
+
+impl Iterator for Unescaped<'_> {
+    type Item = u8;
+
+    fn next(&mut self) -> Option<u8> {
+        match self.0.next()? {
+            b'\\' => self.0.next().copied(),
+            octet => Some(*octet),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mailbox(text: &str) -> Result<(String, String), PathError> {
+        let (path, rest) = parse(text.as_bytes())?;
+        assert!(rest.is_empty(), "{text}");
+        let Path::Mailbox(mailbox) = path else { panic!("{text} is {path:?}") };
+        let (mut local_part, mut domain) = (Vec::new(), Vec::new());
+        mailbox.push_local_part(&mut local_part);
+        mailbox.push_domain(&mut domain);
+        Ok((String::from_utf8(local_part).expect("ASCII"), String::from_utf8(domain).expect("ASCII")))
+    }
+
+    #[test]
+    fn what_senders_use_is_accepted() {
+        for (text, local_part, domain) in [
+            ("<a@X.Test>", "a", "x.test"),
+            ("<Name@x.test.>", "Name", "x.test"),
+            ("<a_b@under_score.test>", "a_b", "under_score.test"),
+            ("<.a..b.@x.test>", ".a..b.", "x.test"),
+            ("<@one.test,@two.test:a@x.test>", "a", "x.test"),
+            ("<\"a\"@x.test>", "a", "x.test"),
+            ("<\"a\\b\"@x.test>", "ab", "x.test"),
+            ("<\"a b\"@x.test>", "\"a b\"", "x.test"),
+            ("<\"a>b@c\"@x.test>", "\"a>b@c\"", "x.test"),
+            ("<\"\\\"\\\\\"@x.test>", "\"\\\"\\\\\"", "x.test"),
+            ("<\"\"@x.test>", "\"\"", "x.test"),
+            ("<a@[192.0.2.1]>", "a", "[192.0.2.1]"),
+            ("<a@[IPv6:2001:db8::1]>", "a", "[ipv6:2001:db8::1]"),
+            ("<bounce+a=b.test@x.test>", "bounce+a=b.test", "x.test"),
+        ] {
+            assert_eq!(mailbox(text), Ok((local_part.into(), domain.into())), "{text}");
+        }
+        let long = format!("<{}@x.test>", "a".repeat(200));
+        assert!(mailbox(&long).is_ok());
+    }
+
+    #[test]
+    fn what_can_be_read_in_two_ways_is_refused() {
+        for text in [
+            "",
+            "a@x.test",
+            "<a@x.test",
+            "<<a@x.test>",
+            "<a@@x.test>",
+            "<a@b@x.test>",
+            "<@x.test>",
+            "<a@>",
+            "<a>",
+            "<a@.>",
+            "<a@x..test>",
+            "<a@.x.test>",
+            "<a b@x.test>",
+            "<a@x test>",
+            "<a@[1.2.3]>",
+            "<a@[IPv6:xyz]>",
+            "<a@[192.0.2.1>",
+            "<\"a@x.test>",
+            "<\"a\"b@x.test>",
+            "<a\"b\"@x.test>",
+            "<@a.test:>",
+            "<@a.test,b:a@x.test>",
+            "<a@x.test..>",
+            "<a,b@x.test>",
+            "<a@x!.test>",
+        ] {
+            assert_eq!(parse(text.as_bytes()), Err(PathError::Syntax), "{text}");
+        }
+        let long = format!("<{}@x.test>", "a".repeat(PATH_BYTES_MAX));
+        assert_eq!(parse(long.as_bytes()), Err(PathError::Syntax));
+    }
+
+    #[test]
+    fn non_ascii_addresses_need_smtputf8() {
+        for text in ["<\u{e9}@x.test>", "<\"\u{e9}\"@x.test>", "<a@\u{e9}.test>"] {
+            assert_eq!(parse(text.as_bytes()), Err(PathError::NotAscii), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_two_special_paths() {
+        assert_eq!(parse(b"<> SIZE=1"), Ok((Path::Null, &b" SIZE=1"[..])));
+        assert_eq!(parse(b"<PostMaster>"), Ok((Path::Postmaster, &b""[..])));
+    }
+}

@@ -1,0 +1,205 @@
+//! Whom we take mail for: a trait the session asks, and the table of domains and recipients that implements it.
+
+use std::collections::HashSet;
+
+use super::envelope::Mailbox;
+use crate::config::recipients::RecipientEntry;
+use crate::config::{Config, DomainPattern};
+
+/// What a policy says of a recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is ours.
+    Accept,
+    /// Its domain is not ours: `550 5.7.1`.
+    ForeignDomain,
+    /// Nobody of that name: `550 5.1.1`.
+    UnknownRecipient,
+    /// A local-part that something behind us may route elsewhere: `550 5.1.3`.
+    DeniedLocalPart,
+    /// It could not be found out: `451`, never accept and never `550`.
+    TryAgain,
+}
+
+/// Says what to do with a mailbox. In memory and quick: it is asked on the shard.
+pub trait Policy {
+    /// Judges a recipient by its final mailbox, after a source route was stripped.
+    fn recipient(&self, mailbox: Mailbox<'_>) -> Verdict;
+
+    /// Where mail for the bare `<postmaster>` goes (RFC 5321 §4.5.1): local-part and domain.
+    fn postmaster(&self) -> (&[u8], &[u8]);
+}
+
+/// The table of accepted domains and recipients.
+#[derive(Debug, Clone)]
+pub struct Recipients {
+    /// Accepted domains, lower case; empty means any.
+    exact: HashSet<Box<[u8]>>,
+    /// Domains below these are accepted.
+    below: Vec<Box<[u8]>>,
+    any_domain: bool,
+    /// Whole mailboxes in comparable form; `None` when every local-part is taken.
+    mailboxes: Option<HashSet<Box<[u8]>>>,
+    /// Domains whose every local-part is taken.
+    catch_alls: HashSet<Box<[u8]>>,
+    postmaster: (Box<[u8]>, Box<[u8]>),
+    case_sensitive: bool,
+    /// One bit an ASCII octet that may not stand in a local-part.
+    denied: u128,
+    leading_dot: bool,
+}
+
+impl Recipients {
+    /// The table that a configuration describes.
+    pub fn new(config: &Config, entries: Option<&[RecipientEntry]>) -> Self {
+        let boxed = |text: &str| text.as_bytes().into();
+        let (mut exact, mut below) = (HashSet::new(), Vec::new());
+        for domain in &config.domains {
+            match domain {
+                DomainPattern::Exact(domain) => _ = exact.insert(boxed(domain)),
+                DomainPattern::Below(domain) => below.push(boxed(domain)),
+            }
+        }
+        let denied =
+            config.local_part_deny.bytes().filter(u8::is_ascii).fold(0, |set, octet| set | 1_u128 << octet);
+        let (local_part, domain) =
+            config.postmaster.rsplit_once('@').unwrap_or((&config.postmaster, &config.hostname));
+        let mut table = Self {
+            exact,
+            below,
+            any_domain: config.domains.is_empty(),
+            mailboxes: entries.map(|_| HashSet::new()),
+            catch_alls: HashSet::new(),
+            postmaster: (boxed(local_part), domain.to_ascii_lowercase().into_bytes().into()),
+            case_sensitive: config.local_part_case_sensitive,
+            denied,
+            leading_dot: config.local_part_leading_dot,
+        };
+        for entry in entries.unwrap_or_default() {
+            table.insert(entry);
+        }
+        table
+    }
+
+    fn insert(&mut self, entry: &RecipientEntry) {
+        match entry {
+            RecipientEntry::CatchAll(domain) => _ = self.catch_alls.insert(domain.as_bytes().into()),
+            RecipientEntry::Mailbox { local_part, domain } => {
+                let mut whole = [local_part.as_bytes(), b"@", domain.as_bytes()].concat();
+                if !self.case_sensitive {
+                    whole.make_ascii_lowercase();
+                }
+                if let Some(mailboxes) = &mut self.mailboxes {
+                    mailboxes.insert(whole.into());
+                }
+            }
+        }
+    }
+
+    fn takes_domain(&self, domain: &[u8]) -> bool {
+        let is_below = |pattern: &[u8]| {
+            domain.strip_suffix(pattern).is_some_and(|rest| rest.len() > 1 && rest.ends_with(b"."))
+        };
+        self.any_domain || self.exact.contains(domain) || self.below.iter().any(|pattern| is_below(pattern))
+    }
+
+    fn denies(&self, local_part: &[u8]) -> bool {
+        let denied = |octet: &u8| octet.is_ascii() && self.denied & 1 << octet != 0;
+        local_part.iter().any(denied) || !self.leading_dot && local_part.first() == Some(&b'.')
+    }
+
+    fn is_listed(&self, mailbox: Mailbox<'_>) -> bool {
+        /// A path with its brackets fits 256 octets.
+        const WHOLE_BYTES_MAX: usize = crate::limits::PATH_BYTES_MAX;
+        let Some(mailboxes) = &self.mailboxes else { return true };
+        if self.catch_alls.contains(mailbox.domain) {
+            return true;
+        }
+        if self.case_sensitive {
+            return mailboxes.contains(mailbox.whole);
+        }
+        let mut lower = [0; WHOLE_BYTES_MAX];
+        let Some(lower) = lower.get_mut(..mailbox.whole.len()) else { return false };
+        lower.copy_from_slice(mailbox.whole);
+        lower.make_ascii_lowercase();
+        mailboxes.contains(&*lower)
+    }
+}
+
+impl Policy for Recipients {
+    fn recipient(&self, mailbox: Mailbox<'_>) -> Verdict {
+        // Postmaster of a domain of ours is always reachable (RFC 5321 §4.5.1).
+        let postmaster = mailbox.local_part.eq_ignore_ascii_case(b"postmaster");
+        if !self.takes_domain(mailbox.domain) {
+            return Verdict::ForeignDomain;
+        }
+        if postmaster {
+            return Verdict::Accept;
+        }
+        if self.denies(mailbox.local_part) {
+            return Verdict::DeniedLocalPart;
+        }
+        if self.is_listed(mailbox) { Verdict::Accept } else { Verdict::UnknownRecipient }
+    }
+
+    fn postmaster(&self) -> (&[u8], &[u8]) {
+        (&self.postmaster.0, &self.postmaster.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(change: impl FnOnce(&mut Config), entries: Option<&[RecipientEntry]>) -> Recipients {
+        let mut config = Config::embedded_default();
+        config.domains = vec![DomainPattern::Exact("x.test".into()), DomainPattern::Below("y.test".into())];
+        change(&mut config);
+        Recipients::new(&config, entries)
+    }
+
+    fn judge(table: &Recipients, mailbox: &str) -> Verdict {
+        let (local_part, domain) = mailbox.rsplit_once('@').expect("a mailbox");
+        let whole = mailbox.as_bytes();
+        table.recipient(Mailbox { local_part: local_part.as_bytes(), domain: domain.as_bytes(), whole })
+    }
+
+    #[test]
+    fn domains_are_exact_or_below() {
+        let table = table(|_| {}, None);
+        assert_eq!(judge(&table, "a@x.test"), Verdict::Accept);
+        assert_eq!(judge(&table, "a@sub.y.test"), Verdict::Accept);
+        for foreign in
+            ["a@sub.x.test", "a@y.test", "a@evily.test", "a@.y.test", "postmaster@z.test", "a@[192.0.2.1]"]
+        {
+            assert_eq!(judge(&table, foreign), Verdict::ForeignDomain, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn local_parts_that_route_are_denied_and_postmaster_is_not() {
+        let table = table(|_| {}, None);
+        for denied in ["a%b@x.test", "a!b@x.test", "a/b@x.test", "a|b@x.test", "\"a@b\"@x.test", ".a@x.test"]
+        {
+            assert_eq!(judge(&table, denied), Verdict::DeniedLocalPart, "{denied}");
+        }
+        assert_eq!(judge(&table, "POSTMASTER@x.test"), Verdict::Accept);
+    }
+
+    #[test]
+    fn listed_recipients_compare_without_case_unless_told() {
+        let listed = |local_part: &str| RecipientEntry::Mailbox {
+            local_part: local_part.into(),
+            domain: "x.test".into(),
+        };
+        let entries = [listed("Anna"), RecipientEntry::CatchAll("sub.y.test".into())];
+        let lenient = table(|_| {}, Some(&entries));
+        assert_eq!(judge(&lenient, "aNNa@x.test"), Verdict::Accept);
+        assert_eq!(judge(&lenient, "anything@sub.y.test"), Verdict::Accept);
+        assert_eq!(judge(&lenient, "berta@x.test"), Verdict::UnknownRecipient);
+        assert_eq!(judge(&lenient, "postmaster@x.test"), Verdict::Accept);
+        let strict = table(|config| config.local_part_case_sensitive = true, Some(&entries));
+        assert_eq!(judge(&strict, "Anna@x.test"), Verdict::Accept);
+        assert_eq!(judge(&strict, "anna@x.test"), Verdict::UnknownRecipient);
+    }
+}

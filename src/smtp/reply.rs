@@ -1,0 +1,194 @@
+//! Replies: codes, enhanced codes (RFC 3463, RFC 2034) and every text, in one place.
+//!
+//! A reply never holds octets of the client. Each line has at most 512 octets (RFC 5321 §4.5.3.1.5); the greeting, EHLO
+//! and 354 carry no enhanced code.
+
+use crate::handoff::message::{Refused, TryAgain};
+use crate::limits::{REPLY_BYTES_MAX, REPLY_BYTES_PER_COMMAND_MAX, REPLY_LINE_BYTES_MAX};
+
+/// A reply of one line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reply {
+    /// The reply code (RFC 5321 §4.2.3).
+    pub code: u16,
+    /// The enhanced code; empty for none.
+    enhanced: &'static str,
+    text: &'static str,
+}
+
+macro_rules! replies {
+    ($($(#[doc = $doc:literal])* $name:ident = $code:literal $enhanced:literal $text:literal;)+) => {
+        $(
+            #[doc = concat!("`", $code, " ", $enhanced, " ", $text, "`")]
+            $(#[doc = $doc])*
+            pub(super) const $name: Reply = Reply { code: $code, enhanced: $enhanced, text: $text };
+        )+
+
+        #[cfg(test)]
+        const ALL: &[Reply] = &[$($name),+];
+    };
+}
+
+replies! {
+    OK = 250 "2.0.0" "Ok";
+    SENDER_OK = 250 "2.1.0" "Sender ok";
+    RECIPIENT_OK = 250 "2.1.5" "Recipient ok";
+    START_MAIL_DATA = 354 "" "End data with <CR><LF>.<CR><LF>";
+    BYE = 221 "2.0.0" "Bye";
+    HELP = 214 "2.0.0" "See RFC 5321";
+    CANNOT_VRFY = 252 "2.0.0" "Cannot verify, send mail and see";
+
+    BAD_OCTET = 500 "5.5.2" "Line has an octet that may not be there";
+    BARE_LINE_END = 500 "5.5.2" "Lines end with CRLF and hold no other CR or LF";
+    LINE_TOO_LONG = 500 "5.5.2" "Line too long";
+    UNRECOGNIZED = 500 "5.5.1" "Command not recognized";
+    EMPTY_LINE = 500 "5.5.2" "Empty line";
+    NO_ARGUMENT = 501 "5.5.4" "No argument allowed";
+    EHLO_NAME_MISSING = 501 "5.5.4" "Give your name";
+    MAIL_SYNTAX = 501 "5.5.4" "Syntax: MAIL FROM:<address>";
+    RCPT_SYNTAX = 501 "5.5.4" "Syntax: RCPT TO:<address>";
+    BAD_REVERSE_PATH = 501 "5.1.7" "Bad sender address";
+    BAD_FORWARD_PATH = 501 "5.1.3" "Bad recipient address";
+    BAD_PARAMETER = 501 "5.5.4" "Bad parameter";
+    NOT_IMPLEMENTED = 502 "5.5.1" "Command not implemented";
+    HELLO_FIRST = 503 "5.5.1" "Send EHLO first";
+    MAIL_TWICE = 503 "5.5.1" "A transaction is under way";
+    MAIL_FIRST = 503 "5.5.1" "Send MAIL first";
+    NO_RECIPIENTS = 554 "5.5.1" "No valid recipients";
+    UNKNOWN_PARAMETER = 555 "5.5.4" "Parameter not supported";
+    NOT_ASCII = 553 "5.6.7" "Address is not ASCII";
+
+    NO_SUCH_DOMAIN = 550 "5.7.1" "We do not take mail for this domain";
+    NO_SUCH_RECIPIENT = 550 "5.1.1" "No such recipient here";
+    LOCAL_PART_DENIED = 550 "5.1.3" "This form of address is not accepted here";
+    TOO_MANY_RECIPIENTS = 452 "4.5.3" "Too many recipients in this transaction";
+    POLICY_TROUBLE = 451 "4.3.0" "Cannot look that up now";
+
+    TOO_LARGE = 552 "5.3.4" "Message too large";
+    BARE_LINE_END_IN_DATA = 550 "5.5.2" "Mail data has a CR or LF that is not part of a CRLF";
+    OVERLOAD = 451 "4.3.2" "Busy, try again later";
+    LOCAL_TROUBLE = 451 "4.3.0" "Local trouble, try again later";
+    NO_SPACE = 452 "4.3.1" "No space, try again later";
+    CANNOT_STORE_RECIPIENT = 550 "5.1.3" "This address cannot be stored";
+
+    TIMED_OUT = 421 "4.4.2" "Timed out";
+    TOO_SLOW = 421 "4.4.2" "Mail data comes too slowly";
+    SHUTTING_DOWN = 421 "4.3.2" "Shutting down or overloaded, try again later";
+    TOO_MANY_ERRORS = 421 "4.7.0" "Too many errors";
+    TOO_MANY_IDLE_COMMANDS = 421 "4.7.0" "Too many commands without mail";
+    NOT_SMTP = 421 "4.7.0" "This is an SMTP server";
+    ENDLESS = 421 "4.7.0" "More octets than anybody needs";
+    OUTCOME_UNKNOWN = 421 "4.3.0" "Cannot tell yet whether the message is stored";
+    BUG = 421 "4.3.0" "Local trouble, try again later";
+}
+
+impl From<TryAgain> for Reply {
+    fn from(why: TryAgain) -> Self {
+        match why {
+            TryAgain::Overload => OVERLOAD,
+            TryAgain::Local => LOCAL_TROUBLE,
+            TryAgain::NoSpace => NO_SPACE,
+        }
+    }
+}
+
+impl From<Refused> for Reply {
+    fn from(why: Refused) -> Self {
+        match why {
+            Refused::Recipient => CANNOT_STORE_RECIPIENT,
+        }
+    }
+}
+
+/// Replies that wait to be sent.
+#[derive(Debug, Default)]
+pub struct ReplyBuffer {
+    octets: Vec<u8>,
+}
+
+impl ReplyBuffer {
+    /// Nothing to send, no memory.
+    pub const fn new() -> Self {
+        Self { octets: Vec::new() }
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.octets.is_empty()
+    }
+
+    /// Octets that wait.
+    pub fn len(&self) -> usize {
+        self.octets.len()
+    }
+
+    /// What waits.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.octets
+    }
+
+    /// Forgets what waits.
+    pub fn clear(&mut self) {
+        self.octets.clear();
+    }
+
+    /// Takes what waits and leaves empty memory for what comes next.
+    pub fn replace(&mut self, empty: Vec<u8>) -> Vec<u8> {
+        debug_assert!(empty.is_empty());
+        std::mem::replace(&mut self.octets, empty)
+    }
+
+    /// Whether the next command's replies might not fit the bound.
+    pub(super) fn is_full(&self) -> bool {
+        self.octets.len() + REPLY_BYTES_PER_COMMAND_MAX > REPLY_BYTES_MAX
+    }
+
+    /// Appends a reply.
+    pub(super) fn push(&mut self, reply: Reply) {
+        self.push_parts(
+            reply.code,
+            true,
+            &[reply.enhanced, if reply.enhanced.is_empty() { "" } else { " " }, reply.text],
+        );
+    }
+
+    /// Appends one line of a reply; `last` is false for all but the last line of it.
+    pub(super) fn push_parts(&mut self, code: u16, last: bool, parts: &[&str]) {
+        let start = self.octets.len();
+        let digit = |place: u16| b'0' + u8::try_from(code / place % 10).unwrap_or_default();
+        self.octets.extend_from_slice(&[digit(100), digit(10), digit(1), if last { b' ' } else { b'-' }]);
+        for part in parts {
+            self.octets.extend_from_slice(part.as_bytes());
+        }
+        self.octets.truncate(start + REPLY_LINE_BYTES_MAX - b"\r\n".len());
+        self.octets.extend_from_slice(b"\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reply_is_well_formed() {
+        for reply in ALL {
+            let mut buffer = ReplyBuffer::new();
+            buffer.push(*reply);
+            let text = std::str::from_utf8(buffer.as_slice()).expect("ASCII");
+            assert!(text.len() <= REPLY_LINE_BYTES_MAX && text.ends_with("\r\n"), "{text}");
+            // The class of the enhanced code is that of the reply code (RFC 2034 §4).
+            if let Some(class) = reply.enhanced.chars().next() {
+                assert_eq!(text.chars().next(), Some(class), "{text}");
+                assert_eq!(reply.enhanced.split('.').count(), 3);
+            }
+            assert!(reply.text.chars().all(|character| matches!(character, ' '..='~')), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_long_line_is_cut() {
+        let mut buffer = ReplyBuffer::new();
+        buffer.push_parts(250, true, &[&"x".repeat(1000)]);
+        assert_eq!(buffer.len(), REPLY_LINE_BYTES_MAX);
+    }
+}

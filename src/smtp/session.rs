@@ -1,0 +1,692 @@
+//! One SMTP session, sans-IO: commands and mail data in; replies and steps out (RFC 5321).
+//!
+//! ```text
+//!                MAIL: Ask                 DATA: 354
+//!   Command ──────────────► Asked    Command ────────► Data ──end of mail data──► Delivering
+//!      ▲                      │         ▲                │ refused: one 4yz or 5yz    │
+//!      └────────resolve───────┘         └────────────────┴──────────resolve───────────┘
+//! ```
+//!
+//! Splitting the input anywhere changes nothing: neither replies nor envelope nor mail data. Something unexpected from a
+//! client is a reply or a 421, never an assert.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::command::{self, Command, LineError, Verb};
+use super::envelope::{BodyType, Envelope};
+use super::extension::{Extension, ExtensionSet, KEYWORDS};
+pub use super::input::Input;
+use super::line::{Line, LineReader};
+use super::mail_data::{Found, MailData};
+use super::parameter::{self, ParameterError};
+use super::path::{self, Path, PathError};
+use super::policy::{Policy, Verdict};
+use super::reply::{self, Reply, ReplyBuffer};
+use crate::config::{BareLineEnd, Limits};
+use crate::handoff::message::{ClientFacts, QueueId, Refused, TryAgain};
+use crate::limits::{DATA_RATE_MIN, EHLO_NAME_BYTES_MAX, OVERSIZE_FACTOR, SINK_ANSWER_MAX};
+
+/// What the sessions of a listener are told.
+pub struct Settings {
+    /// Our name.
+    pub hostname: String,
+    /// Bounds.
+    pub limits: Limits,
+    /// What becomes of mail data with a bare LF.
+    pub bare_lf: BareLineEnd,
+    /// What becomes of mail data with a bare CR.
+    pub bare_cr: BareLineEnd,
+    /// Whether local-parts of recipients are compared octet for octet.
+    pub local_part_case_sensitive: bool,
+    /// What is offered behind EHLO.
+    pub extensions: ExtensionSet,
+    /// Whom we take mail for.
+    pub policy: Box<dyn Policy + Send + Sync>,
+}
+
+/// What the session needs from outside before it can go on.
+#[derive(Debug)]
+pub enum Step {
+    /// All input is consumed.
+    NeedInput,
+    /// This range of the input is mail data.
+    Data(Range<usize>),
+    /// These octets are mail data and are not in the input: normalised line ends, a CR that turned out to be mail data.
+    Insert(&'static [u8]),
+    /// The mail data so far can be dropped: it will be refused. The session reads on to its true end.
+    Discard,
+    /// [`Session::resolve`] has to be called with an answer.
+    Ask(Question),
+    /// The end of the mail data: the message is complete. [`Session::resolve`] has to be called with what became of it.
+    Deliver(Box<Envelope>),
+    /// The replies are so many that they have to be sent before it can go on.
+    Flush,
+    /// Send the replies and close.
+    Close,
+}
+
+/// A question of the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// May a transaction begin? At a good MAIL whose SIZE is within the limit.
+    Transaction {
+        /// SIZE=, if it was given.
+        size: Option<u64>,
+    },
+}
+
+/// An answer to [`Step::Ask`] or [`Step::Deliver`].
+#[derive(Debug)]
+pub enum Answer {
+    /// To `Ask`: it may, with this empty envelope.
+    Begin(Box<Envelope>),
+    /// To both: 4yz.
+    TryAgain(TryAgain),
+    /// To `Deliver`: the message is as safe as the sink promises.
+    Accepted(QueueId),
+    /// To `Deliver`: 5yz.
+    Refused(Refused),
+    /// To `Deliver`: the outcome is not known in time. 421 and close.
+    Unknown,
+}
+
+/// What a session did, for the log.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    /// Command lines.
+    pub commands: u32,
+    /// Messages answered 250.
+    pub accepted: u32,
+    /// Replies of 4yz.
+    pub refused_4yz: u32,
+    /// Replies of 5yz.
+    pub refused_5yz: u32,
+}
+
+/// One session.
+pub struct Session {
+    settings: Arc<Settings>,
+    client: SocketAddr,
+    line: LineReader,
+    state: State,
+    hello: Hello,
+    /// The transaction, from an accepted MAIL to its end.
+    envelope: Option<Box<Envelope>>,
+    /// The answer to `Ask`, until MAIL is read once more.
+    grant: Option<Result<Box<Envelope>, TryAgain>>,
+    /// Accepted RCPT commands of the transaction, repeated recipients included.
+    recipients: usize,
+    /// 5yz replies since the last accepted message. `<= errors_max`.
+    errors: u32,
+    /// Commands that brought nothing forward, since the last accepted message. `<= idle_commands_max`.
+    idle_commands: u32,
+    deadline: Instant,
+    /// The server stops: the session ends with the transaction.
+    stopping: bool,
+    summary: Summary,
+}
+
+/// Which greeting the client gave, and under which name.
+#[derive(Debug)]
+enum Hello {
+    None,
+    Helo(Box<[u8]>),
+    Ehlo(Box<[u8]>),
+}
+
+#[derive(Debug)]
+enum State {
+    Command,
+    Asked,
+    Data(DataState),
+    Delivering,
+    Closed,
+}
+
+/// Mail data while it is received.
+#[derive(Debug)]
+struct DataState {
+    data: MailData,
+    /// Octets of mail data so far (RFC 1870: after transparency).
+    bytes: u64,
+    /// Set when the message is to be refused at its end.
+    refusal: Option<Reply>,
+}
+
+/// How the handling of a command line ends.
+enum Handled {
+    /// This is the reply.
+    Reply(Reply),
+    /// It has replied by itself.
+    Replied,
+    /// The reply, and nothing more is read.
+    Close(Reply),
+    /// MAIL has to ask; it is read once more after the answer.
+    Ask(Question),
+}
+
+impl Session {
+    /// A session with a client that just connected.
+    pub fn new(settings: Arc<Settings>, client: SocketAddr, now: Instant) -> Self {
+        let deadline = now + settings.limits.command_timeout;
+        Self {
+            settings,
+            client,
+            line: LineReader::default(),
+            state: State::Command,
+            hello: Hello::None,
+            envelope: None,
+            grant: None,
+            recipients: 0,
+            errors: 0,
+            idle_commands: 0,
+            deadline,
+            stopping: false,
+            summary: Summary::default(),
+        }
+    }
+
+    /// Says the greeting: our name first (RFC 5321 §4.2).
+    pub fn greet(&mut self, replies: &mut ReplyBuffer, now: Instant) {
+        replies.push_parts(220, true, &[&self.settings.hostname, " ESMTP ringmx"]);
+        self.wait_for_command(now);
+    }
+
+    /// Consumes input until the outside is needed. Must not be called while an answer is awaited.
+    pub fn advance(&mut self, input: &mut Input<'_>, replies: &mut ReplyBuffer, now: Instant) -> Step {
+        loop {
+            let step = match &mut self.state {
+                State::Closed => return Step::Close,
+                State::Asked | State::Delivering => return Step::NeedInput,
+                State::Data(_) => self.advance_data(input, replies, now),
+                State::Command if replies.is_full() => return Step::Flush,
+                State::Command => self.advance_command(input, replies, now),
+            };
+            if let Some(step) = step {
+                return step;
+            }
+        }
+    }
+
+    /// Takes an answer. The step is `NeedInput`, after which [`Session::advance`] goes on, or `Close`.
+    pub fn resolve(&mut self, answer: Answer, replies: &mut ReplyBuffer, now: Instant) -> Step {
+        let asked = matches!(self.state, State::Asked);
+        if matches!(self.state, State::Closed) {
+            return Step::Close;
+        }
+        self.state = State::Command;
+        let reply = match answer {
+            Answer::Begin(envelope) => {
+                self.grant = Some(Ok(envelope));
+                return Step::NeedInput;
+            }
+            Answer::TryAgain(why) if asked => {
+                self.grant = Some(Err(why));
+                return Step::NeedInput;
+            }
+            Answer::Accepted(id) => {
+                let id = id.text();
+                let id = std::str::from_utf8(&id).unwrap_or_default();
+                replies.push_parts(250, true, &["2.0.0 Ok: queued as ", id]);
+                self.summary.accepted += 1;
+                self.errors = 0;
+                self.idle_commands = 0;
+                return self.end_transaction(replies, now);
+            }
+            Answer::TryAgain(why) => why.into(),
+            Answer::Refused(why) => why.into(),
+            Answer::Unknown => return self.close_with(reply::OUTCOME_UNKNOWN, replies),
+        };
+        if self.reply(reply, replies) { self.end_transaction(replies, now) } else { Step::Close }
+    }
+
+    /// The mail data under way cannot be kept: it is read on to its end and answered `451 4.3.2` there.
+    pub fn handle_no_memory(&mut self) {
+        if let State::Data(data) = &mut self.state {
+            data.refusal.get_or_insert(reply::OVERLOAD);
+        }
+    }
+
+    /// The client closed its half, and all its input is consumed. What is unfinished is never delivered.
+    pub fn handle_end_of_input(&mut self) {
+        self.state = State::Closed;
+        self.envelope = None;
+    }
+
+    /// The deadline has passed.
+    pub fn expire(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Step {
+        if now < self.deadline {
+            return Step::NeedInput;
+        }
+        let reply = if matches!(self.state, State::Data(_)) { reply::TOO_SLOW } else { reply::TIMED_OUT };
+        self.close_with(reply, replies)
+    }
+
+    /// The server stops. True when the session ended at once; else it ends with the transaction under way.
+    pub fn shut_down(&mut self, replies: &mut ReplyBuffer) -> bool {
+        self.stopping = true;
+        if self.in_transaction() {
+            return false;
+        }
+        self.cut_off(replies);
+        true
+    }
+
+    /// Ends the session with `421 4.3.2` whatever is under way.
+    pub fn cut_off(&mut self, replies: &mut ReplyBuffer) {
+        self.close_with(reply::SHUTTING_DOWN, replies);
+    }
+
+    /// What is said when a bug of ours ended a session.
+    pub fn say_local_trouble(replies: &mut ReplyBuffer) {
+        replies.push(reply::BUG);
+    }
+
+    /// When [`Session::expire`] has to be called if nothing happens.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Whether [`Session::resolve`] has to be called before [`Session::advance`].
+    pub fn awaits_answer(&self) -> bool {
+        matches!(self.state, State::Asked | State::Delivering)
+    }
+
+    /// Whether a transaction is under way: from MAIL to the answer to its mail data.
+    pub fn in_transaction(&self) -> bool {
+        self.envelope.is_some() || self.grant.is_some() || self.awaits_answer()
+    }
+
+    /// The client's address.
+    pub fn client(&self) -> SocketAddr {
+        self.client
+    }
+
+    /// What the client called itself; empty when it did not.
+    pub fn ehlo_name(&self) -> &[u8] {
+        match &self.hello {
+            Hello::None => b"",
+            Hello::Helo(name) | Hello::Ehlo(name) => name,
+        }
+    }
+
+    /// The `with` of trace information (RFC 3848).
+    pub fn protocol(&self) -> &'static str {
+        match self.hello {
+            Hello::None | Hello::Helo(_) => "SMTP",
+            Hello::Ehlo(_) => "ESMTP",
+        }
+    }
+
+    /// Writes down what is known of the client.
+    pub fn tell(&self, facts: &mut ClientFacts) {
+        facts.address = self.client;
+        facts.protocol = self.protocol();
+        facts.ehlo.clear();
+        facts.ehlo.extend_from_slice(self.ehlo_name());
+    }
+
+    /// What the session did so far.
+    pub fn summary(&self) -> Summary {
+        self.summary
+    }
+
+    fn wait_for_command(&mut self, now: Instant) {
+        self.deadline = now + self.settings.limits.command_timeout;
+    }
+
+    // Commands.
+
+    /// Reads and handles one command line, if there is one.
+    fn advance_command(
+        &mut self,
+        input: &mut Input<'_>,
+        replies: &mut ReplyBuffer,
+        now: Instant,
+    ) -> Option<Step> {
+        let handled = match self.line.next(input, self.settings.limits.line_bytes_max) {
+            Line::Incomplete => return Some(Step::NeedInput),
+            Line::InPlace { text, count } => {
+                let handled = self.handle_line(text, replies, now);
+                if !matches!(handled, Handled::Ask(_)) {
+                    input.consume(count);
+                }
+                handled
+            }
+            Line::Carried(text) => {
+                let handled = self.handle_line(&text, replies, now);
+                if matches!(handled, Handled::Ask(_)) {
+                    self.line.put_back(text);
+                }
+                handled
+            }
+            Line::BareLf => Handled::Close(reply::BARE_LINE_END),
+            Line::TooLong => Handled::Reply(reply::LINE_TOO_LONG),
+            Line::Endless => Handled::Close(reply::ENDLESS),
+        };
+        let open = match handled {
+            Handled::Ask(question) => {
+                self.state = State::Asked;
+                return Some(Step::Ask(question));
+            }
+            Handled::Replied => true,
+            Handled::Reply(reply) => self.reply(reply, replies),
+            Handled::Close(reply) => {
+                self.summary.commands += 1;
+                self.count(reply);
+                return Some(self.close_with(reply, replies));
+            }
+        };
+        self.summary.commands += 1;
+        if matches!(self.state, State::Command) {
+            self.wait_for_command(now);
+        }
+        if !open || matches!(self.state, State::Closed) {
+            return Some(Step::Close);
+        }
+        (self.stopping && !self.in_transaction()).then(|| self.close_with(reply::SHUTTING_DOWN, replies))
+    }
+
+    fn handle_line(&mut self, line: &[u8], replies: &mut ReplyBuffer, now: Instant) -> Handled {
+        if self.summary.commands == 0 && command::is_foreign_protocol(line) {
+            return Handled::Close(reply::NOT_SMTP);
+        }
+        let Command { verb, argument } = match command::parse(line) {
+            Ok(command) => command,
+            Err(LineError::BareCr) => return Handled::Close(reply::BARE_LINE_END),
+            Err(LineError::Octet) => return Handled::Reply(reply::BAD_OCTET),
+            Err(LineError::Argument) => return Handled::Reply(reply::NO_ARGUMENT),
+            Err(LineError::Unrecognized) if line.is_empty() => return Handled::Reply(reply::EMPTY_LINE),
+            Err(LineError::Unrecognized) => return Handled::Reply(reply::UNRECOGNIZED),
+        };
+        let idle =
+            matches!(verb, Verb::Noop | Verb::Rset | Verb::Vrfy | Verb::Help | Verb::Ehlo | Verb::Helo);
+        if idle {
+            if self.idle_commands == self.settings.limits.idle_commands_max {
+                return Handled::Close(reply::TOO_MANY_IDLE_COMMANDS);
+            }
+            self.idle_commands += 1;
+        }
+        match verb {
+            Verb::Ehlo | Verb::Helo => self.handle_hello(verb, argument, replies),
+            Verb::Mail => self.handle_mail(argument),
+            Verb::Rcpt => Handled::Reply(self.handle_rcpt(argument)),
+            Verb::Data => Handled::Reply(self.handle_data(now)),
+            Verb::Rset => {
+                self.abandon_transaction();
+                Handled::Reply(reply::OK)
+            }
+            Verb::Noop => Handled::Reply(reply::OK),
+            Verb::Vrfy if !argument.is_ascii() => Handled::Reply(reply::NOT_ASCII),
+            Verb::Vrfy => Handled::Reply(reply::CANNOT_VRFY),
+            Verb::Help => Handled::Reply(reply::HELP),
+            Verb::Quit => Handled::Close(reply::BYE),
+            Verb::NotImplemented => Handled::Reply(reply::NOT_IMPLEMENTED),
+        }
+    }
+
+    /// EHLO and HELO (RFC 5321 §4.1.1.1): a new beginning; the name is never judged (§4.1.4).
+    fn handle_hello(&mut self, verb: Verb, argument: &[u8], replies: &mut ReplyBuffer) -> Handled {
+        if argument.is_empty() {
+            return Handled::Reply(reply::EHLO_NAME_MISSING);
+        }
+        self.abandon_transaction();
+        let name = argument.get(..EHLO_NAME_BYTES_MAX).unwrap_or(argument).into();
+        let hostname = &self.settings.hostname;
+        if verb == Verb::Helo {
+            replies.push_parts(250, true, &[hostname]);
+            self.hello = Hello::Helo(name);
+            return Handled::Replied;
+        }
+        let offered = KEYWORDS.iter().filter(|(extension, _)| self.settings.extensions.offers(*extension));
+        let mut lines = offered.peekable();
+        replies.push_parts(250, lines.peek().is_none(), &[hostname]);
+        while let Some((extension, keyword)) = lines.next() {
+            let last = lines.peek().is_none();
+            if *extension == Extension::Size {
+                let limit = self.settings.limits.message_size_max.to_string();
+                replies.push_parts(250, last, &[keyword, " ", &limit]);
+            } else {
+                replies.push_parts(250, last, &[keyword]);
+            }
+        }
+        self.hello = Hello::Ehlo(name);
+        Handled::Replied
+    }
+
+    /// MAIL (RFC 5321 §4.1.1.2). Read twice: once to find it good and ask, once more with the answer.
+    fn handle_mail(&mut self, argument: &[u8]) -> Handled {
+        if matches!(self.hello, Hello::None) {
+            return Handled::Reply(reply::HELLO_FIRST);
+        }
+        if self.envelope.is_some() {
+            return Handled::Reply(reply::MAIL_TWICE);
+        }
+        let Some(text) = command::after_keyword(argument, b"FROM:") else {
+            return Handled::Reply(reply::MAIL_SYNTAX);
+        };
+        let (path, rest) = match path::parse(text) {
+            Ok(parsed) => parsed,
+            Err(PathError::NotAscii) => return Handled::Reply(reply::NOT_ASCII),
+            Err(PathError::Syntax) => return Handled::Reply(reply::BAD_REVERSE_PATH),
+        };
+        let mailbox = match path {
+            Path::Null => None,
+            Path::Mailbox(mailbox) => Some(mailbox),
+            Path::Postmaster => return Handled::Reply(reply::BAD_REVERSE_PATH),
+        };
+        let parameters = match parameter::parse_mail(rest, self.settings.extensions) {
+            Ok(parameters) => parameters,
+            Err(error) => return Handled::Reply(parameter_reply(error, rest)),
+        };
+        if parameters.size.is_some_and(|size| size > self.settings.limits.message_size_max) {
+            return Handled::Reply(reply::TOO_LARGE);
+        }
+        let mut envelope = match self.grant.take() {
+            None => return Handled::Ask(Question::Transaction { size: parameters.size }),
+            Some(Err(why)) => return Handled::Reply(why.into()),
+            Some(Ok(envelope)) => envelope,
+        };
+        envelope.set_reverse_path(|text| {
+            if let Some(mailbox) = mailbox {
+                mailbox.push_local_part(text);
+                text.push(b'@');
+                mailbox.push_domain(text);
+            }
+        });
+        envelope.body = parameters.body.unwrap_or(BodyType::SevenBit);
+        envelope.size_declared = parameters.size;
+        self.envelope = Some(envelope);
+        self.recipients = 0;
+        Handled::Reply(reply::SENDER_OK)
+    }
+
+    /// RCPT (RFC 5321 §4.1.1.3).
+    fn handle_rcpt(&mut self, argument: &[u8]) -> Reply {
+        let Some(envelope) = self.envelope.as_mut() else { return reply::MAIL_FIRST };
+        let Some(text) = command::after_keyword(argument, b"TO:") else { return reply::RCPT_SYNTAX };
+        let (path, rest) = match path::parse(text) {
+            Ok(parsed) => parsed,
+            Err(PathError::NotAscii) => return reply::NOT_ASCII,
+            Err(PathError::Syntax) => return reply::BAD_FORWARD_PATH,
+        };
+        if let Err(error) = parameter::parse_rcpt(rest) {
+            return parameter_reply(error, rest);
+        }
+        let settings = &self.settings;
+        let verdict = match path {
+            Path::Null => return reply::BAD_FORWARD_PATH,
+            Path::Postmaster => {
+                let (local_part, domain) = settings.policy.postmaster();
+                envelope.push_recipient(local_part, domain);
+                Verdict::Accept
+            }
+            Path::Mailbox(mailbox) => {
+                envelope.propose_recipient(
+                    |text| mailbox.push_local_part(text),
+                    |text| mailbox.push_domain(text),
+                );
+                envelope
+                    .last_recipient()
+                    .map_or(Verdict::TryAgain, |mailbox| settings.policy.recipient(mailbox))
+            }
+        };
+        let reply = match verdict {
+            Verdict::Accept if self.recipients >= settings.limits.recipients_max => {
+                reply::TOO_MANY_RECIPIENTS
+            }
+            Verdict::Accept => {
+                self.recipients += 1;
+                if envelope.last_recipient_is_repeated(settings.local_part_case_sensitive) {
+                    envelope.retract_recipient();
+                }
+                return reply::RECIPIENT_OK;
+            }
+            Verdict::ForeignDomain => reply::NO_SUCH_DOMAIN,
+            Verdict::UnknownRecipient => reply::NO_SUCH_RECIPIENT,
+            Verdict::DeniedLocalPart => reply::LOCAL_PART_DENIED,
+            Verdict::TryAgain => reply::POLICY_TROUBLE,
+        };
+        envelope.retract_recipient();
+        reply
+    }
+
+    /// DATA (RFC 5321 §4.1.1.4): one good recipient is enough.
+    fn handle_data(&mut self, now: Instant) -> Reply {
+        if self.envelope.is_none() {
+            return reply::MAIL_FIRST;
+        }
+        if self.recipients == 0 {
+            return reply::NO_RECIPIENTS;
+        }
+        let data = MailData::new(self.settings.bare_lf, self.settings.bare_cr);
+        self.state = State::Data(DataState { data, bytes: 0, refusal: None });
+        self.deadline = now + self.settings.limits.data_timeout;
+        reply::START_MAIL_DATA
+    }
+
+    // Mail data.
+
+    fn advance_data(
+        &mut self,
+        input: &mut Input<'_>,
+        replies: &mut ReplyBuffer,
+        now: Instant,
+    ) -> Option<Step> {
+        let State::Data(state) = &mut self.state else { return None };
+        let start = input.position;
+        let found = state.data.advance(input);
+        let added = match &found {
+            Found::Data(range) => range.len(),
+            Found::Insert(octets) => octets.len(),
+            Found::Bare | Found::End | Found::NeedInput => 0,
+        };
+        state.bytes += added as u64;
+        let consumed = (input.position - start) as u64;
+        self.deadline = earn_time(self.deadline, consumed, now, self.settings.limits.data_timeout);
+        let limit = self.settings.limits.message_size_max;
+        let refused_before = state.refusal.is_some();
+        if state.bytes > limit {
+            state.refusal.get_or_insert(reply::TOO_LARGE);
+        }
+        if state.bytes > limit.saturating_mul(OVERSIZE_FACTOR) {
+            return Some(self.close_with(reply::ENDLESS, replies));
+        }
+        match found {
+            Found::End => Some(self.end_data(replies, now)),
+            Found::NeedInput => Some(Step::NeedInput),
+            Found::Bare => {
+                state.refusal.get_or_insert(reply::BARE_LINE_END_IN_DATA);
+                (!refused_before).then_some(Step::Discard)
+            }
+            Found::Data(_) | Found::Insert(_) if state.refusal.is_some() => {
+                (!refused_before).then_some(Step::Discard)
+            }
+            Found::Data(range) => Some(Step::Data(range)),
+            Found::Insert(octets) => Some(Step::Insert(octets)),
+        }
+    }
+
+    /// The end of the mail data.
+    fn end_data(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Step {
+        let State::Data(state) = std::mem::replace(&mut self.state, State::Command) else {
+            return Step::NeedInput;
+        };
+        match (state.refusal, self.envelope.take()) {
+            (None, Some(envelope)) => {
+                self.state = State::Delivering;
+                self.deadline = now + SINK_ANSWER_MAX;
+                Step::Deliver(envelope)
+            }
+            (refusal, _) => {
+                let open = self.reply(refusal.unwrap_or(reply::LOCAL_TROUBLE), replies);
+                if open { self.end_transaction(replies, now) } else { Step::Close }
+            }
+        }
+    }
+
+    // Ends.
+
+    fn abandon_transaction(&mut self) {
+        self.envelope = None;
+        self.recipients = 0;
+    }
+
+    fn end_transaction(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Step {
+        self.abandon_transaction();
+        self.wait_for_command(now);
+        if self.stopping {
+            return self.close_with(reply::SHUTTING_DOWN, replies);
+        }
+        Step::NeedInput
+    }
+
+    /// Appends a reply within the budget for errors; past it a 421 takes its place. False when the session is over.
+    fn reply(&mut self, reply: Reply, replies: &mut ReplyBuffer) -> bool {
+        self.count(reply);
+        if reply.code >= 500 {
+            if self.errors == self.settings.limits.errors_max {
+                self.close_with(reply::TOO_MANY_ERRORS, replies);
+                return false;
+            }
+            self.errors += 1;
+        }
+        replies.push(reply);
+        true
+    }
+
+    fn count(&mut self, reply: Reply) {
+        match reply.code {
+            400..=499 => self.summary.refused_4yz += 1,
+            500..=599 => self.summary.refused_5yz += 1,
+            _ => {}
+        }
+    }
+
+    fn close_with(&mut self, reply: Reply, replies: &mut ReplyBuffer) -> Step {
+        replies.push(reply);
+        self.state = State::Closed;
+        self.envelope = None;
+        Step::Close
+    }
+}
+
+fn parameter_reply(error: ParameterError, rest: &[u8]) -> Reply {
+    if !rest.is_ascii() {
+        return reply::BAD_OCTET;
+    }
+    match error {
+        ParameterError::Syntax | ParameterError::Value => reply::BAD_PARAMETER,
+        ParameterError::Unknown => reply::UNKNOWN_PARAMETER,
+    }
+}
+
+/// The deadline of mail data after `consumed` octets: a credit that [`DATA_RATE_MIN`] octets raise by a second, never more
+/// than `most` ahead. So it also bounds the time between two reads.
+fn earn_time(deadline: Instant, consumed: u64, now: Instant, most: Duration) -> Instant {
+    let earned = Duration::from_millis(consumed.saturating_mul(1000) / DATA_RATE_MIN);
+    (deadline + earned).min(now + most)
+}

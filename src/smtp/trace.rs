@@ -1,0 +1,214 @@
+//! Trace information (RFC 5321 §4.4): `Received:`, `Return-Path:`, and `Delivered-To:`.
+//!
+//! Nothing that a client sent can begin a line or a field here: octets outside the few that may stand are replaced.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use super::envelope::{Envelope, Mailbox};
+use super::path::check_literal;
+use crate::handoff::message::{ClientFacts, QueueId};
+use crate::limits::EHLO_NAME_BYTES_MAX;
+
+/// Appends our `Received:` field, folded, with CRLF line ends.
+pub fn received(
+    out: &mut Vec<u8>,
+    hostname: &str,
+    client: &ClientFacts,
+    envelope: &Envelope,
+    id: QueueId,
+    at: SystemTime,
+) {
+    out.extend_from_slice(b"Received: from ");
+    push_ehlo_name(out, &client.ehlo);
+    out.extend_from_slice(b" (");
+    push_literal(out, client.address.ip());
+    out.extend_from_slice(b")\r\n\tby ");
+    out.extend_from_slice(hostname.as_bytes());
+    out.extend_from_slice(b" (ringmx) with ");
+    out.extend_from_slice(client.protocol.as_bytes());
+    out.extend_from_slice(b" id ");
+    out.extend_from_slice(&id.text());
+    let mut recipients = envelope.recipients();
+    // With several recipients the field would tell each of the others, Bcc included.
+    if let (1, Some(recipient)) = (recipients.len(), recipients.next()) {
+        out.extend_from_slice(b"\r\n\tfor <");
+        push_mailbox(out, recipient);
+        out.push(b'>');
+    }
+    out.extend_from_slice(b";\r\n\t");
+    push_date(out, at);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends `Return-Path:` for a final delivery (RFC 5321 §4.4).
+pub fn return_path(out: &mut Vec<u8>, envelope: &Envelope) {
+    out.extend_from_slice(b"Return-Path: <");
+    push_harmless(out, envelope.reverse_path());
+    out.extend_from_slice(b">\r\n");
+}
+
+/// Appends `Delivered-To:` for one recipient.
+pub fn delivered_to(out: &mut Vec<u8>, recipient: Mailbox<'_>) {
+    out.extend_from_slice(b"Delivered-To: ");
+    push_mailbox(out, recipient);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Whether mail data begins with a header field or with an empty line; if it does neither, an empty line has to follow our
+/// own fields, or its first line would continue them.
+pub fn begins_header<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> bool {
+    /// A field name longer than this is none (RFC 5322 §2.1.1 limits the whole line to it).
+    const NAME_BYTES_MAX: usize = 998;
+    let mut named = false;
+    let mut spaced = false;
+    for (index, octet) in pieces.flatten().copied().take(NAME_BYTES_MAX).enumerate() {
+        match octet {
+            b'\r' if index == 0 => return true,
+            b':' => return named,
+            // Obsolete syntax allows white space before the colon (RFC 5322 §4.5).
+            b' ' | b'\t' if named => spaced = true,
+            b'!'..=b'~' if !spaced => named = true,
+            _ => return false,
+        }
+    }
+    false
+}
+
+/// A domain or literal as the client gave it; what may not stand in one becomes `?`.
+fn push_ehlo_name(out: &mut Vec<u8>, name: &[u8]) {
+    let name = name.get(..EHLO_NAME_BYTES_MAX).unwrap_or(name);
+    if check_literal(name).is_some() {
+        return out.extend_from_slice(name);
+    }
+    let fits = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.');
+    out.extend(name.iter().map(|octet| if fits(*octet) { *octet } else { b'?' }));
+    if name.is_empty() {
+        out.push(b'?');
+    }
+}
+
+/// An address literal (RFC 5321 §4.1.3); an IPv4-mapped address is shown as IPv4.
+fn push_literal(out: &mut Vec<u8>, address: IpAddr) {
+    // Writing to a Vec cannot fail.
+    let _ = match address.to_canonical() {
+        IpAddr::V4(address) => write!(Octets(out), "[{address}]"),
+        IpAddr::V6(address) => write!(Octets(out), "[IPv6:{address}]"),
+    };
+}
+
+fn push_mailbox(out: &mut Vec<u8>, mailbox: Mailbox<'_>) {
+    push_harmless(out, mailbox.whole);
+}
+
+/// Paths hold no controls by their grammar; should one ever do, it does no harm here.
+fn push_harmless(out: &mut Vec<u8>, text: &[u8]) {
+    out.extend(text.iter().map(|octet| if octet.is_ascii_control() { b'?' } else { *octet }));
+}
+
+/// Appends an RFC 5322 §3.3 date in UTC.
+fn push_date(out: &mut Vec<u8>, at: SystemTime) {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const DAY_SECONDS: u64 = 24 * 60 * 60;
+    let seconds = at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (days, time) = (seconds / DAY_SECONDS, seconds % DAY_SECONDS);
+    let (year, month, day) = civil_from_days(days);
+    let weekday = DAYS[usize::try_from(days % 7).unwrap_or_default()];
+    let month = MONTHS[usize::try_from(month - 1).unwrap_or_default() % MONTHS.len()];
+    let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);
+    let _ = write!(Octets(out), "{weekday}, {day} {month} {year} {hour:02}:{minute:02}:{second:02} +0000");
+}
+
+/// Year, month 1…12 and day of a number of days since 1970-01-01, in the Gregorian calendar. Counts in years that begin in
+/// March, so that the leap day is the last one, and in cycles of 400 years.
+fn civil_from_days(days: u64) -> (u64, u64, u64) {
+    const CYCLE_DAYS: u64 = 146_097;
+    // From 1970-01-01 back to 0000-03-01.
+    let days = days + 719_468;
+    let (cycle, day) = (days / CYCLE_DAYS, days % CYCLE_DAYS);
+    let year = (day - day / 1460 + day / 36_524 - day / (CYCLE_DAYS - 1)) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (cycle * 400 + year + u64::from(month <= 2), month, day)
+}
+
+struct Octets<'a>(&'a mut Vec<u8>);
+
+impl std::fmt::Write for Octets<'_> {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn date(seconds: u64) -> String {
+        let mut out = Vec::new();
+        push_date(&mut out, SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        String::from_utf8(out).expect("ASCII")
+    }
+
+    fn field(ehlo: &[u8], recipients: &[&str]) -> String {
+        let mut envelope = Envelope::default();
+        for recipient in recipients {
+            envelope.push_recipient(recipient.as_bytes(), b"y.test");
+        }
+        let address = "[::ffff:192.0.2.1]:25".parse().expect("an address");
+        let client = ClientFacts { address, ehlo: ehlo.to_vec(), protocol: "ESMTP" };
+        let mut out = Vec::new();
+        received(&mut out, "mx.test", &client, &envelope, QueueId::new(0, 0, 0, 1), SystemTime::UNIX_EPOCH);
+        String::from_utf8(out).expect("ASCII")
+    }
+
+    #[test]
+    fn dates_are_right_around_leap_days() {
+        assert_eq!(date(0), "Thu, 1 Jan 1970 00:00:00 +0000");
+        assert_eq!(date(951_782_400), "Tue, 29 Feb 2000 00:00:00 +0000");
+        assert_eq!(date(1_709_251_199), "Thu, 29 Feb 2024 23:59:59 +0000");
+        assert_eq!(date(4_107_542_400), "Mon, 1 Mar 2100 00:00:00 +0000");
+    }
+
+    #[test]
+    fn the_field_says_who_where_and_for_whom() {
+        assert_eq!(
+            field(b"client.test", &["b"]),
+            "Received: from client.test ([192.0.2.1])\r\n\tby mx.test (ringmx) with ESMTP id 00000000000000000000000001\r\n\
+             \tfor <b@y.test>;\r\n\tThu, 1 Jan 1970 00:00:00 +0000\r\n"
+        );
+        assert!(!field(b"client.test", &["b", "c"]).contains("for <"), "recipients do not see each other");
+    }
+
+    #[test]
+    fn a_client_cannot_write_into_the_field() {
+        let field = field(b"a)\x07 b;c(d\xff", &["b"]);
+        assert!(field.starts_with("Received: from a???b?c?d? ([192.0.2.1])"), "{field}");
+        assert!(
+            self::field(b"[IPv6:2001:db8::1]", &["b"]).starts_with("Received: from [IPv6:2001:db8::1] (")
+        );
+        assert!(
+            self::field(&[b'x'; 400], &["b"]).starts_with(&format!("Received: from {} (", "x".repeat(255)))
+        );
+    }
+
+    #[test]
+    fn mail_data_that_begins_no_header_is_told() {
+        let begins = |octets: &[u8]| begins_header(octets.chunks(2));
+        for header in [&b"Subject: x\r\n"[..], b"\r\ntext", b"X:\r\n", b"Old : x\r\n"] {
+            assert!(begins(header), "{header:?}");
+        }
+        for text in
+            [&b""[..], b" folded: x", b"text\r\n", b"two words: x", b":x", b"\x01:", b"caf\xc3\xa9: x"]
+        {
+            assert!(!begins(text), "{text:?}");
+        }
+    }
+}
