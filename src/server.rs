@@ -6,7 +6,8 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
@@ -15,7 +16,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::buffer::Pool;
-use crate::config::{self, Config, recipients};
+use crate::config::recipients::{self, RecipientEntry};
+use crate::config::{self, Config};
 use crate::handoff::channel::{FromSinks, ToShard, ToSink, messages, receipts};
 use crate::handoff::doorbell::Doorbell;
 use crate::limits::{HANDOFF_MESSAGES_MAX, LISTEN_BACKLOG};
@@ -26,7 +28,7 @@ use crate::ring::probe;
 use crate::shard::delivery::{Delivery, Route};
 use crate::shard::listener::{Listener, bound_address, check_free, listen};
 use crate::shard::{Parts, Shard, affinity};
-use crate::sink::{self, Durability, Opened};
+use crate::sink::{self, Durability, Opened, Report, Surroundings};
 use crate::smtp::extension::ExtensionSet;
 use crate::smtp::policy::Recipients;
 use crate::smtp::session::Settings;
@@ -77,7 +79,16 @@ enum ThreadEvent {
 impl Server {
     fn start(config: &Config, log: &mut Log) -> Result<Self, ServeError> {
         check_addresses(config)?;
-        let opened = sink::open(&config.sink, &config.hostname, report(log)).map_err(|error| ServeError(error.to_string()))?;
+        let recipients = load_recipients(config)?;
+        let surroundings = Surroundings {
+            hostname: config.hostname.clone(),
+            report: Arc::new(LogReport(Mutex::new(log.clone()))),
+            is_listed: {
+                let table = Recipients::new(config, recipients.as_deref());
+                Arc::new(move |mailbox| table.lists_by_name(mailbox))
+            },
+        };
+        let opened = sink::open(&config.sink, &surroundings).map_err(|error| ServeError(error.to_string()))?;
         let (tell, events) = unbounded_channel();
         let mut server = Self {
             stop: Arc::new(AtomicBool::new(false)),
@@ -112,7 +123,7 @@ impl Server {
                 number,
                 shard: shard.clone(),
                 sockets,
-                settings: session_settings(config)?,
+                settings: session_settings(config, recipients.as_deref()),
                 route,
                 from_sinks,
                 log: log.clone(),
@@ -299,9 +310,42 @@ fn listen_everywhere(config: &Config) -> Result<(Vec<Vec<OwnedFd>>, Vec<SocketAd
     Ok((sockets, addresses))
 }
 
-/// What the sessions of each listener are told.
-fn session_settings(config: &Config) -> Result<Vec<Settings>, ServeError> {
-    todo!()
+/// What the sessions of each listener are told. Each shard gets its own, so that shards share no memory they count in.
+fn session_settings(config: &Config, recipients: Option<&[RecipientEntry]>) -> Vec<Settings> {
+    let settings = |listener: &config::Listener| Settings {
+        hostname: config.hostname.clone(),
+        limits: config.limits.clone(),
+        bare_lf: listener.bare_lf,
+        bare_cr: listener.bare_cr,
+        local_part_case_sensitive: config.local_part_case_sensitive,
+        extensions: ExtensionSet::all(),
+        policy: Box::new(Recipients::new(config, recipients)),
+    };
+    config.listeners.iter().map(settings).collect()
+}
+
+/// Reads the file of recipients; at start a table that cannot be read is an error.
+fn load_recipients(config: &Config) -> Result<Option<Vec<RecipientEntry>>, ServeError> {
+    let Some(path) = &config.recipients else { return Ok(None) };
+    recipients::load(path).map(Some).map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        ServeError(format!("the file of recipients cannot be used: {}", lines.join("; ")))
+    })
+}
+
+/// Brings errors of sinks into the log.
+struct LogReport(Mutex<Log>);
+
+impl Report for LogReport {
+    fn machine_error(&self, what: &str, path: &Path, error: &io::Error) {
+        let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        log.record("error", SystemTime::now())
+            .text("tried", what.as_bytes())
+            .text("path", path.as_os_str().as_encoded_bytes())
+            .text("error", error.to_string().as_bytes())
+            .end();
+        log.flush();
+    }
 }
 
 fn log_start(config: &Config, addresses: &[SocketAddr], opened: &Opened, log: &mut Log) {

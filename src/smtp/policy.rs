@@ -96,6 +96,11 @@ impl Recipients {
         }
     }
 
+    /// Whether a file of recipients names this very mailbox; one that a catch-all takes it does not.
+    pub fn lists_by_name(&self, mailbox: Mailbox<'_>) -> bool {
+        self.mailboxes.as_ref().is_some_and(|mailboxes| self.holds(mailboxes, mailbox))
+    }
+
     fn takes_domain(&self, domain: &[u8]) -> bool {
         let is_below = |pattern: &[u8]| {
             domain.strip_suffix(pattern).is_some_and(|rest| rest.len() > 1 && rest.ends_with(b"."))
@@ -109,12 +114,13 @@ impl Recipients {
     }
 
     fn is_listed(&self, mailbox: Mailbox<'_>) -> bool {
+        let Some(mailboxes) = &self.mailboxes else { return true };
+        self.catch_alls.contains(mailbox.domain) || self.holds(mailboxes, mailbox)
+    }
+
+    fn holds(&self, mailboxes: &HashSet<Box<[u8]>>, mailbox: Mailbox<'_>) -> bool {
         /// A path with its brackets fits 256 octets.
         const WHOLE_BYTES_MAX: usize = crate::limits::PATH_BYTES_MAX;
-        let Some(mailboxes) = &self.mailboxes else { return true };
-        if self.catch_alls.contains(mailbox.domain) {
-            return true;
-        }
         if self.case_sensitive {
             return mailboxes.contains(mailbox.whole);
         }
