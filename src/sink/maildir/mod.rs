@@ -126,6 +126,9 @@ pub struct Maildir<E> {
     settings: Settings,
     /// Maildirs whose directories and their entries are durable. `known.len() <= KNOWN_MAX`
     known: HashSet<Directory>,
+    /// Directories whose sync failed. The names made in them before may never become durable, and no later sync would tell; so
+    /// maildirs that are not known to be durable are not used below them until the next start. `doubtful.len() <= KNOWN_MAX`
+    doubtful: HashSet<Directory>,
 }
 
 /// One file to be delivered.
@@ -175,7 +178,7 @@ impl<E: Executor> Sink for Maildir<E> {
 impl<E: Executor> Maildir<E> {
     /// The sink of one worker, for the root that the executor works in.
     pub fn new(settings: Settings, executor: E) -> Self {
-        Self { executor, settings, known: HashSet::new() }
+        Self { executor, settings, known: HashSet::new(), doubtful: HashSet::new() }
     }
 
     /// The files of one message, or why there can be none.
@@ -190,6 +193,16 @@ impl<E: Executor> Maildir<E> {
         for recipient in message.envelope.recipients() {
             let maildir = settings.template.directory(recipient);
             let maildir: Directory = maildir.map_err(|_| Outcome::Refused(Refused::Recipient))?.into();
+            // A maildir at the root belongs to the operator's own `path`: nobody needs to list it.
+            let may_make =
+                settings.create || maildir.is_empty() || (settings.surroundings.is_listed)(recipient);
+            if may_make && self.is_doubtful(&maildir) {
+                let path = settings.root.join(&*maildir);
+                let error =
+                    std::io::Error::other("a sync above it failed; start ringmx again when the disk is well");
+                settings.surroundings.report.machine_error("use", &path, &error);
+                return Err(Outcome::TryAgain(TryAgain::Local));
+            }
             let head = common.head(&message.envelope, recipient);
             let name = FileName {
                 time: message.received_at,
@@ -204,10 +217,7 @@ impl<E: Executor> Maildir<E> {
             deliveries.push(Delivery {
                 message: index,
                 head,
-                // A maildir at the root belongs to the operator's own `path`: nobody needs to list it.
-                may_make: settings.create
-                    || maildir.is_empty()
-                    || (settings.surroundings.is_listed)(recipient),
+                may_make,
                 temporary: place("tmp", name.clone()),
                 delivered: place("new", name),
                 maildir,
@@ -215,6 +225,15 @@ impl<E: Executor> Maildir<E> {
         }
         // Stored for nobody would be lost.
         if deliveries.is_empty() { Err(Outcome::TryAgain(TryAgain::Local)) } else { Ok(deliveries) }
+    }
+
+    /// Whether a name on the way to a maildir may have been lost by a failed sync.
+    fn is_doubtful(&self, maildir: &Directory) -> bool {
+        if self.doubtful.is_empty() || self.known.contains(maildir) {
+            return false;
+        }
+        self.doubtful.len() >= KNOWN_MAX
+            || lineage(maildir).iter().any(|(_, parent, _)| self.doubtful.contains(parent))
     }
 
     fn plan<'a>(&self, messages: usize, deliveries: &'a [Delivery], commons: &'a [Common<'_>]) -> Plan<'a> {
@@ -284,6 +303,13 @@ impl<E: Executor> Maildir<E> {
             let undo = plan::undo(plan, results);
             let undone = self.executor.run(&undo);
             report_failures(&*settings.surroundings.report, &settings.root, &undo, &undone);
+        }
+        for (action, _) in results.failures(plan) {
+            if let Action::SyncDirectory(directory) = action
+                && self.doubtful.len() < KNOWN_MAX
+            {
+                self.doubtful.insert(Rc::clone(directory));
+            }
         }
         if self.known.len() + deliveries.len() > KNOWN_MAX {
             self.known.clear();
