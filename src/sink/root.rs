@@ -1,12 +1,12 @@
 //! The root directory of a store: made, made durable, and locked.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 
 use super::OpenError;
 
@@ -38,23 +38,20 @@ impl Root {
             cure: "the user that runs ringmx must be able to read and write it",
         };
         let directory = fs::File::open(path).map_err(refused)?.into();
-        let mut lock = fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(path.join(LOCK_NAME))
-            .map_err(refused)?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        // Open to read only, so that the store's file system can be made read-only while we run.
+        let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let lock = path.join(LOCK_NAME);
+        let mut locked: fs::File = rustix::fs::open(&lock, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|error| refused(error.into()))?
+            .into();
+        match flock(&locked, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(in_use(path, &mut lock)),
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(in_use(path, &mut locked)),
             Err(error) => return Err(refused(error.into())),
         }
         // Only for whoever is refused later; the lock holds without it.
-        let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
-        Ok(Self { path: path.to_owned(), directory, _lock: lock })
+        let _ = fs::write(&lock, format!("{}\n", std::process::id()));
+        Ok(Self { path: path.to_owned(), directory, _lock: locked })
     }
 
     /// Its path as configured.

@@ -173,7 +173,7 @@ impl<E: Executor> Spool<E> {
                 self.make_segment(needed)?
             }
         };
-        let part = lay_out(&segment, batch, envelopes, first)?;
+        let part = lay_out(&segment, batch, envelopes, first);
         let plan = plan_batch(&segment, &part, batch);
         let results = self.executor.run(&plan);
         if let Some(error) = results.error(0) {
@@ -289,23 +289,20 @@ fn plan_batch<'a>(segment: &Segment, part: &'a Batch, batch: &'a [Box<Message>])
 }
 
 /// Places as many messages from `first` on as the room in the segment takes; at least one, for which the caller made room.
-fn lay_out(
-    segment: &Segment,
-    batch: &[Box<Message>],
-    envelopes: &[Vec<u8>],
-    first: usize,
-) -> Result<Batch, Outcome> {
+fn lay_out(segment: &Segment, batch: &[Box<Message>], envelopes: &[Vec<u8>], first: usize) -> Batch {
     let mut sizes = Vec::new();
-    let mut bytes = 0;
+    let mut bytes = 0_u64;
     for (message, envelope) in batch[first..].iter().zip(&envelopes[first..]) {
-        let record = record_bytes(envelope, message)?;
+        let Ok(record) = record_bytes(envelope, message) else { break };
         let after = record.checked_next_multiple_of(FRAME_BYTES).and_then(|frame| frame.checked_add(bytes));
-        match after.and_then(|after| after.checked_next_multiple_of(BATCH_BYTES)) {
-            Some(end) if end <= segment.room() => {}
+        match after {
+            // The room is a multiple of BATCH_BYTES, so what fits it fits with its padding.
+            Some(after) if after <= segment.room() => {
+                sizes.push((bytes, record));
+                bytes = after;
+            }
             Some(_) | None => break,
         }
-        sizes.push((bytes, record));
-        bytes += record.next_multiple_of(FRAME_BYTES);
     }
     assert!(!sizes.is_empty(), "the caller made room for one message");
     let bytes = bytes.next_multiple_of(BATCH_BYTES);
@@ -318,7 +315,7 @@ fn lay_out(
             offset: segment.end + start,
             batch: segment.end,
             frame_bytes: end - start,
-            envelope_bytes: u32::try_from(envelope.len()).map_err(|_| Outcome::TryAgain(TryAgain::Local))?,
+            envelope_bytes: u32::try_from(envelope.len()).expect("record_bytes bounds it"),
             content_bytes: message.received.len() as u64 + message.data.bytes(),
             body_crc: body_crc(segment.header.salt, envelope, message),
         };
@@ -329,7 +326,7 @@ fn lay_out(
         part.offsets.push(header.offset);
         part.padding.push(usize::try_from(end - start - record).expect("padding is below BATCH_BYTES"));
     }
-    Ok(part)
+    part
 }
 
 /// Octets of a record without padding. What no file could hold is nothing that a client was promised.
