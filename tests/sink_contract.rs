@@ -96,7 +96,9 @@ fn files(directory: &Path) -> BTreeMap<String, Vec<Vec<u8>>> {
     }
     let mut all = BTreeMap::new();
     walk(directory, directory, &mut all);
-    all.values_mut().for_each(|files| files.sort());
+    for files in all.values_mut() {
+        files.sort();
+    }
     all
 }
 
@@ -141,7 +143,9 @@ fn maildir_keeps_the_contract() {
                 }
             }
         }
-        expected.values_mut().for_each(|files| files.sort());
+        for files in expected.values_mut() {
+            files.sort();
+        }
         assert!(files(&root) == expected, "{:?}", files(&root).keys());
         assert!(reports.take().is_empty());
     }

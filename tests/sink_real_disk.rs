@@ -98,7 +98,7 @@ fn found(path: &Path) -> usize {
     let mut listing = Vec::new();
     let notes = reader::list(path, &mut listing).expect("a spool");
     assert!(notes.is_empty(), "{notes:?}");
-    listing.iter().filter(|octet| **octet == b'\n').count()
+    String::from_utf8_lossy(&listing).lines().count()
 }
 
 fn remount(mount: &Path, options: &str) -> bool {

@@ -100,9 +100,12 @@ impl Directories {
         Ok(())
     }
 
-    /// Removes a file; one that is gone is fine.
+    /// Removes a file; one that is gone is fine, be it with its directory.
     pub(super) fn remove(&mut self, file: &Place) -> io::Result<()> {
-        let directory = self.open(&file.directory)?;
+        let directory = match self.open(&file.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
         match rustix::fs::unlinkat(&*directory, &*file.name, AtFlags::empty()) {
             Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
             Err(error) => Err(error.into()),

@@ -12,6 +12,7 @@ mod content;
 mod name;
 
 use std::collections::{BTreeMap, HashSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -199,7 +200,7 @@ impl<E: Executor> Maildir<E> {
             if may_make && self.is_doubtful(&maildir) {
                 let path = settings.root.join(&*maildir);
                 let error =
-                    std::io::Error::other("a sync above it failed; start ringmx again when the disk is well");
+                    io::Error::other("a sync above it failed; start ringmx again when the disk is well");
                 settings.surroundings.report.machine_error("use", &path, &error);
                 return Err(Outcome::TryAgain(TryAgain::Local));
             }
@@ -304,9 +305,10 @@ impl<E: Executor> Maildir<E> {
             let undone = self.executor.run(&undo);
             report_failures(&*settings.surroundings.report, &settings.root, &undo, &undone);
         }
-        for (action, _) in results.failures(plan) {
+        for (action, error) in results.failures(plan) {
             if let Action::SyncDirectory(directory) = action
                 && self.doubtful.len() < KNOWN_MAX
+                && !is_from_opening(error)
             {
                 self.doubtful.insert(Rc::clone(directory));
             }
@@ -322,6 +324,22 @@ impl<E: Executor> Maildir<E> {
             }
         }
     }
+}
+
+/// Whether a directory could not even be opened to be synced: then nothing was tried, and nothing is in doubt.
+fn is_from_opening(error: &io::Error) -> bool {
+    let never_synced = [
+        libc::EMFILE,
+        libc::ENFILE,
+        libc::ENOMEM,
+        libc::ENOENT,
+        libc::ENOTDIR,
+        libc::ELOOP,
+        libc::EACCES,
+        libc::EXDEV,
+        libc::EAGAIN,
+    ];
+    error.raw_os_error().is_some_and(|number| never_synced.contains(&number))
 }
 
 /// The directories of a maildir from the root down: depth, parent and path of each.
