@@ -166,8 +166,8 @@ impl<E: Executor> Sink for Maildir<E> {
         self.conclude(&plan, &results, &deliveries);
         drop(plan);
         drop(commons);
-        for delivery in deliveries.iter().rev() {
-            // The first recipient's file is the one that the log names.
+        // The first recipient's file is the one that the log names.
+        for delivery in deliveries.iter().rev().filter(|delivery| results.error(delivery.message).is_none()) {
             batch[delivery.message].place = delivery.delivered.to_string();
         }
         outcomes.extend(unplanned.into_iter().enumerate().map(|(index, unplanned)| {
