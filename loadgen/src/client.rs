@@ -25,17 +25,27 @@ pub struct Work {
     /// Number of the next message.
     next: u64,
     left: u64,
+    /// Sessions that have one of `left` promised and have not begun it. No other session takes it, so that none is begun for
+    /// nothing.
+    promised: u64,
 }
 
 impl Work {
     /// `count` messages (none: without end) whose numbers begin at `first`.
     pub fn new(first: u64, count: Option<u64>) -> Self {
-        Self { next: first, left: count.unwrap_or(u64::MAX) }
+        Self { next: first, left: count.unwrap_or(u64::MAX), promised: 0 }
     }
 
-    /// Whether nothing is left.
-    pub fn is_done(&self) -> bool {
-        self.left == 0
+    /// Promises a new session its first message, if one is left.
+    pub fn promise(&mut self) -> bool {
+        let free = self.promised < self.left;
+        self.promised += u64::from(free);
+        free
+    }
+
+    /// A session ended before it began the message it was promised.
+    pub fn withdraw(&mut self) {
+        self.promised -= 1;
     }
 
     /// No message is begun from now on.
@@ -43,7 +53,12 @@ impl Work {
         self.left = 0;
     }
 
-    fn take(&mut self) -> Option<u64> {
+    fn take(&mut self, promised: bool) -> Option<u64> {
+        if promised {
+            self.promised -= 1;
+        } else if self.promised >= self.left {
+            return None;
+        }
         self.left = self.left.checked_sub(1)?;
         self.next += 1;
         Some(self.next - 1)
@@ -103,6 +118,8 @@ pub struct Client {
     said: bool,
     /// Whether command groups are sent: asked for and offered.
     pipelining: bool,
+    /// The first message is promised and not begun.
+    promised: bool,
     /// Messages begun in this session.
     begun: u64,
     /// Messages accepted in this session. `accepted <= begun`.
@@ -125,7 +142,7 @@ struct Transaction {
 }
 
 impl Client {
-    /// A session on a connection that stands since `now`.
+    /// A session that was promised a message, on a connection that stands since `now`.
     pub fn new(scenario: &'static Scenario, now: Instant) -> Self {
         Self {
             scenario,
@@ -133,6 +150,7 @@ impl Client {
             stage: Stage::Greeting,
             said: true,
             pipelining: false,
+            promised: true,
             begun: 0,
             accepted: 0,
             transaction: Transaction {
@@ -152,6 +170,11 @@ impl Client {
             Stage::Over(ending) => Some(ending),
             _ => None,
         }
+    }
+
+    /// Whether it has not begun the message it was promised.
+    pub fn is_promised(&self) -> bool {
+        self.promised
     }
 
     /// Messages accepted in this session.
@@ -227,7 +250,7 @@ impl Client {
     /// A message, if the scenario has the session send another and one is left, or else QUIT.
     fn begin(&mut self, work: &mut Work, now: Instant, tally: &mut Tally) {
         let full = self.scenario.messages_per_session.is_some_and(|most| self.begun >= most.get());
-        let number = if full { None } else { work.take() };
+        let number = if full { None } else { work.take(std::mem::take(&mut self.promised)) };
         let Some(number) = number else {
             self.stage = Stage::Quit;
             return;

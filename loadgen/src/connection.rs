@@ -9,7 +9,7 @@ use crate::client::Client;
 /// What a connection is doing.
 ///
 /// ```text
-///   Pausing → Connecting → Open → Closing ─┬→ Connecting …   work is left
+///   Pausing → Connecting → Open → Closing ─┬→ Connecting …   a message is left
 ///      ↑                                   └→ Finished
 ///      └── after a failure
 /// ```

@@ -223,7 +223,6 @@ impl<'a, R: Ring> LoadThread<'a, R> {
             let connection = &self.connections[index];
             let waited = self.now - connection.since;
             match connection.state {
-                State::Pausing(_) if self.work.is_done() => self.finish(index),
                 State::Pausing(until) if self.now >= until => self.connect(index),
                 State::Connecting if waited > self.plan.timeout => {
                     self.tally.failures.add(|| format!("connect: no answer within {:?}", self.plan.timeout));
@@ -244,8 +243,13 @@ impl<'a, R: Ring> LoadThread<'a, R> {
         }
     }
 
+    /// Connects if there is a message to send, or else the connection has done its part.
     fn connect(&mut self, index: usize) {
+        if !self.work.promise() {
+            return self.finish(index);
+        }
         let connection = &mut self.connections[index];
+        connection.client = Client::new(self.plan.scenario, self.now);
         connection.since = self.now;
         match new_socket(self.plan.address) {
             Ok(socket) => {
@@ -293,14 +297,16 @@ impl<'a, R: Ring> LoadThread<'a, R> {
     /// A session is over, by QUIT or by a failure. The next begins, now or after a pause, as long as work is left.
     fn after_close(&mut self, index: usize, quit: bool) {
         let connection = &mut self.connections[index];
+        if connection.client.is_promised() {
+            self.work.withdraw();
+        }
         let fruitful = connection.client.accepted() > 0;
         connection.barren = if fruitful { 0 } else { connection.barren + 1 };
-        if self.work.is_done() || connection.barren >= BARREN_MAX {
+        if connection.barren >= BARREN_MAX {
             self.finish(index);
         } else if quit && fruitful {
             self.connect(index);
         } else {
-            connection.client = Client::new(self.plan.scenario, self.now);
             connection.state = State::Pausing(self.now + PAUSE);
         }
     }

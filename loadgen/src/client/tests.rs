@@ -38,6 +38,7 @@ fn play_in_portions(
     let mut now = Instant::now();
     let mut played = Played { sent: Vec::new(), tally: Tally::default(), client: Client::new(scenario, now) };
     let mut work = Work::new(0, Some(messages));
+    assert!(work.promise());
     for reply in replies {
         now += Duration::from_millis(1);
         for portion in portions(reply.as_bytes()) {
