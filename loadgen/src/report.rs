@@ -143,8 +143,8 @@ impl Report<'_> {
         let cores: Vec<String> = self.cores().iter().map(usize::to_string).collect();
         writeln!(
             f,
-            "  load         {} connections on {} pinned to core {}",
-            plan.connections(),
+            "  load         {} on {} pinned to core {}",
+            counted(plan.connections() as u64, "connection"),
             counted(plan.threads.len() as u64, "thread"),
             cores.join(", ")
         )?;

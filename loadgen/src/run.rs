@@ -22,7 +22,7 @@ use crate::tally::Tally;
 pub struct Outcome {
     /// The sum over all threads.
     pub tally: Tally,
-    /// From the first connect to the last message accepted.
+    /// From the start of the threads to the last message accepted.
     pub elapsed: Duration,
     /// CPU time of all load threads.
     pub cpu: Duration,

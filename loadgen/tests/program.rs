@@ -1,5 +1,4 @@
 //! The program against small servers that do, and do not, what a receiver should.
-#![allow(missing_docs)]
 
 mod server;
 
