@@ -10,6 +10,7 @@ pub mod log;
 pub mod metrics;
 pub mod ring;
 pub mod scan;
+pub mod server;
 pub mod shard;
 pub mod sink;
 pub mod smtp;

@@ -75,8 +75,10 @@ pub struct Opened {
     pub durability: Durability,
     /// What the operator should know: what recovery found, what is not promised.
     pub notes: Vec<String>,
-    /// One a worker thread; at least one. The lock on the store is held until all of them and their sinks are gone.
+    /// One a worker thread. The lock on the store is held until all of them and their sinks are gone.
     pub workers: Vec<Worker>,
+    /// Makes one for each shard, for a sink that never blocks; then there are no workers.
+    pub inline: Option<fn() -> Box<dyn Sink>>,
 }
 
 /// A sink cannot be opened.
