@@ -10,6 +10,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config, SinkKind};
+use crate::handoff::message::QueueId;
+use crate::server;
+use crate::sink::spool::reader;
 
 /// A high-throughput inbound SMTP receiver (front-line MX) for Linux on io_uring.
 #[derive(Debug, Parser)]
@@ -92,6 +95,45 @@ pub fn serve_config(file: Option<&Path>) -> Option<Config> {
         Err(problems) => {
             print_each("", &problems);
             None
+        }
+    }
+}
+
+/// `ringmx serve`.
+pub fn serve(file: Option<&Path>) -> ExitCode {
+    let Some(config) = serve_config(file) else { return ExitCode::FAILURE };
+    match server::serve(&config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ringmx: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `ringmx spool …`.
+pub fn spool(command: &SpoolCommand) -> ExitCode {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let done = match command {
+        SpoolCommand::List { dir } => reader::list(dir, &mut out).map(|notes| {
+            print_each("warning: ", &notes);
+            true
+        }),
+        SpoolCommand::Show { dir, id } => match QueueId::parse(id.as_bytes()) {
+            Some(id) => reader::show(dir, id, &mut out),
+            None => Ok(false),
+        },
+    };
+    match done.and_then(|found| out.flush().map(|()| found)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            eprintln!("ringmx: no such message; `ringmx spool list DIR` shows the ids");
+            ExitCode::FAILURE
+        }
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ringmx: cannot read the spool: {error}");
+            ExitCode::FAILURE
         }
     }
 }

@@ -11,9 +11,7 @@ fn main() -> ExitCode {
     match cli::parse() {
         Command::Check { file } => cli::check(&file),
         Command::Config => cli::reference(),
-        Command::Serve { .. } | Command::Spool(_) => {
-            eprintln!("ringmx: this subcommand is not built yet");
-            ExitCode::FAILURE
-        }
+        Command::Serve { config } => cli::serve(config.as_deref()),
+        Command::Spool(command) => cli::spool(&command),
     }
 }

@@ -7,8 +7,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
@@ -49,7 +49,8 @@ impl std::error::Error for ServeError {}
 /// was over.
 pub fn serve(config: &Config) -> Result<(), ServeError> {
     probe::probe().map_err(|unusable| ServeError(unusable.to_string()))?;
-    let (mut log, writer) = log::start(config.log.format).map_err(|error| machine("starting the log thread", &error))?;
+    let (mut log, writer) =
+        log::start(config.log.format).map_err(|error| machine("starting the log thread", &error))?;
     let served = Server::start(config, &mut log).and_then(|server| server.run(&mut log));
     if let Err(error) = &served {
         log.record("error", SystemTime::now()).text("text", error.0.as_bytes()).end();
@@ -88,7 +89,8 @@ impl Server {
                 Arc::new(move |mailbox| table.lists_by_name(mailbox))
             },
         };
-        let opened = sink::open(&config.sink, &surroundings).map_err(|error| ServeError(error.to_string()))?;
+        let opened =
+            sink::open(&config.sink, &surroundings).map_err(|error| ServeError(error.to_string()))?;
         let (tell, events) = unbounded_channel();
         let mut server = Self {
             stop: Arc::new(AtomicBool::new(false)),
@@ -115,9 +117,12 @@ impl Server {
         let mut routes = routes.iter().cycle();
         let parts = config.shards.iter().zip(sockets).zip(from_sinks).enumerate();
         for (number, ((shard, sockets), from_sinks)) in parts {
-            let route = match routes.next() {
-                Some(to_sink) => Route::Worker(to_sink.clone()),
-                None => Route::Inline(inline.map(|make| make()).unwrap_or_else(|| unreachable!("a sink has workers or runs inline"))),
+            let route: MakeRoute = match (routes.next().cloned(), inline) {
+                (Some(to_sink), _) => Box::new(|| Route::Worker(to_sink)),
+                (None, Some(make)) => Box::new(move || Route::Inline(make())),
+                (None, None) => {
+                    return Err(ServeError("the sink has neither workers nor runs inline".into()));
+                }
             };
             let start = ShardStart {
                 number,
@@ -154,7 +159,9 @@ impl Server {
                     sink::worker::run(sink, &from_shards, &to_shards);
                 });
                 // The control thread listens as long as threads run.
-                let _ = tell.send(ThreadEvent::Ended(result.map_err(|error| format!("the sink cannot start: {error}"))));
+                let _ = tell.send(ThreadEvent::Ended(
+                    result.map_err(|error| format!("the sink cannot start: {error}")),
+                ));
             };
             self.workers.push(spawn(format!("sink-{number}"), run)?);
             ends.push(to_sink);
@@ -162,7 +169,11 @@ impl Server {
         Ok(ends)
     }
 
-    fn start_shard(&mut self, start: ShardStart, tell: UnboundedSender<ThreadEvent>) -> Result<(), ServeError> {
+    fn start_shard(
+        &mut self,
+        start: ShardStart,
+        tell: UnboundedSender<ThreadEvent>,
+    ) -> Result<(), ServeError> {
         let metrics = Arc::new(ShardMetrics::default());
         self.metrics.push(Arc::clone(&metrics));
         let number = start.number;
@@ -201,7 +212,8 @@ impl Server {
 
     async fn wait(&mut self, log: &mut Log) -> Result<(), ServeError> {
         let listen = |kind| signal(kind).map_err(|error| machine("listening for signals", &error));
-        let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+        let (mut terminate, mut interrupt) =
+            (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
         let mut starting = self.shards.len() + self.workers.len();
         loop {
             let event = tokio::select! {
@@ -219,12 +231,17 @@ impl Server {
                 }
                 Some(ThreadEvent::Ended(Err(text))) => return Err(ServeError(text)),
                 Some(ThreadEvent::Ended(Ok(()))) | None => {
-                    return Err(ServeError("a thread ended before it was told to; this is a bug of ringmx".into()));
+                    return Err(ServeError(
+                        "a thread ended before it was told to; this is a bug of ringmx".into(),
+                    ));
                 }
             }
         }
     }
 }
+
+/// Makes a shard's route on its thread: a sink belongs to the thread that it runs on.
+type MakeRoute = Box<dyn FnOnce() -> Route + Send>;
 
 /// What a shard's thread needs to make its shard.
 struct ShardStart {
@@ -233,7 +250,7 @@ struct ShardStart {
     sockets: Vec<OwnedFd>,
     /// One a listener.
     settings: Vec<Settings>,
-    route: Route,
+    route: MakeRoute,
     from_sinks: FromSinks,
     log: Log,
     logs: config::Log,
@@ -246,8 +263,10 @@ impl ShardStart {
     fn make(self, metrics: Arc<ShardMetrics>) -> Result<Shard<KernelRing>, String> {
         let config = &self.shard;
         affinity::pin_to(config.cpu).map_err(|error| format!("cannot run on CPU {}: {error}", config.cpu))?;
-        let pool = Pool::new(config.buffers, config.buffer_bytes, config.block_bytes_max)
-            .map_err(|error| format!("cannot map {} buffers of {} octets: {error}", config.buffers, config.buffer_bytes))?;
+        let pool =
+            Pool::new(config.buffers, config.buffer_bytes, config.block_bytes_max).map_err(|error| {
+                format!("cannot map {} buffers of {} octets: {error}", config.buffers, config.buffer_bytes)
+            })?;
         let ring = KernelRing::new(config.ring_entries, Arc::clone(pool.arena()))
             .map_err(|error| probe::explain(&error).to_string())?;
         let mut nonce = [0; 4];
@@ -255,12 +274,12 @@ impl ShardStart {
             .map_err(|error| format!("no random numbers: {error}"))?;
         let number = u16::try_from(self.number).map_err(|_| "more than 65,535 shards".to_string())?;
         let listeners = self.sockets.into_iter().zip(self.settings).enumerate();
-        let listeners =
-            listeners.map(|(number, (socket, settings))| Listener::new(number as u64, socket, Arc::new(settings)));
+        let listeners = listeners
+            .map(|(number, (socket, settings))| Listener::new(number as u64, socket, Arc::new(settings)));
         let parts = Parts {
             ring,
             pool,
-            delivery: Delivery::new(number, u32::from_ne_bytes(nonce), self.route, self.from_sinks),
+            delivery: Delivery::new(number, u32::from_ne_bytes(nonce), (self.route)(), self.from_sinks),
             log: self.log,
             log_sessions: self.logs.sessions,
             log_messages: self.logs.messages,
@@ -302,7 +321,8 @@ fn listen_everywhere(config: &Config) -> Result<(Vec<Vec<OwnedFd>>, Vec<SocketAd
             let failed = |error: io::Error| ServeError(format!("cannot listen on {address}: {error}"));
             let socket = listen(*address, LISTEN_BACKLOG).map_err(failed)?;
             // Port 0 is whatever the first shard got.
-            *address = bound_address(&socket).map_err(|error| machine("asking for a bound address", &error))?;
+            *address =
+                bound_address(&socket).map_err(|error| machine("asking for a bound address", &error))?;
             of_shard.push(socket);
         }
         sockets.push(of_shard);
@@ -359,8 +379,12 @@ fn log_start(config: &Config, addresses: &[SocketAddr], opened: &Opened, log: &m
         Durability::Disk => "250 means: on disk",
         Durability::None => "nothing: a message answered 250 may be lost",
     };
-    log.record("sink", at).text("to", opened.description.as_bytes()).text("promise", promise.as_bytes()).end();
-    let domains = if config.domains.is_empty() { "any domain (loopback only)" } else { "the configured domains" };
+    log.record("sink", at)
+        .text("to", opened.description.as_bytes())
+        .text("promise", promise.as_bytes())
+        .end();
+    let domains =
+        if config.domains.is_empty() { "any domain (loopback only)" } else { "the configured domains" };
     log.record("accepting", at).text("for", domains.as_bytes()).end();
     for note in &opened.notes {
         log.record("note", at).text("text", note.as_bytes()).end();

@@ -1,19 +1,20 @@
 //! The sink that stores nothing, for measuring what receiving costs. Never blocks.
 
-use super::{Durability, Opened, Sink, Worker};
+use super::{Durability, Opened, Sink};
 use crate::handoff::message::{Message, Outcome};
 
 /// Drops every message.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Discard;
 
-/// Opens the sink: there is nothing to open.
-pub(super) fn open(workers: usize) -> Opened {
+/// Opens the sink: there is nothing to open. It runs on the shards.
+pub(super) fn open() -> Opened {
     Opened {
         description: "discard".to_owned(),
         durability: Durability::None,
         notes: vec!["discard stores nothing: every accepted message is lost".to_owned()],
-        workers: (0..workers.max(1)).map(|_| -> Worker { Box::new(|| Ok(Box::new(Discard))) }).collect(),
+        workers: Vec::new(),
+        inline: Some(|| Box::new(Discard)),
     }
 }
 

@@ -114,7 +114,7 @@ pub fn open(config: &config::Sink, surroundings: &Surroundings) -> Result<Opened
             spool::open(path, *segment_bytes, config.workers, surroundings)
         }
         SinkKind::Stdout { format } => stdout::open(*format, surroundings),
-        SinkKind::Discard => Ok(discard::open(config.workers)),
+        SinkKind::Discard => Ok(discard::open()),
     }
 }
 

@@ -45,6 +45,7 @@ pub(super) fn open(format: StdoutFormat, surroundings: &Surroundings) -> Result<
         notes: vec!["stdout promises nothing: what its reader loses is lost".to_owned()],
         // One worker: lines of two would mix.
         workers: vec![Box::new(move || Ok(Box::new(Stdout::new(output, format, STALL_MAX, report))))],
+        inline: None,
     })
 }
 

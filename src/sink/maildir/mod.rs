@@ -60,6 +60,7 @@ pub(super) fn open(
         description: format!("maildir {}", path.display()),
         durability: Durability::Disk,
         workers: workers.collect(),
+        inline: None,
         notes,
     })
 }

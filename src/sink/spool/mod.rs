@@ -60,7 +60,13 @@ pub(super) fn open(
         sink.prepare();
         Ok(Box::new(Locked { sink, _root: root }))
     };
-    Ok(Opened { description, durability: Durability::Disk, notes, workers: vec![Box::new(worker)] })
+    Ok(Opened {
+        description,
+        durability: Durability::Disk,
+        notes,
+        workers: vec![Box::new(worker)],
+        inline: None,
+    })
 }
 
 /// The sink with the lock on its store.
