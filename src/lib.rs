@@ -1,8 +1,14 @@
 //! ringmx: a front-line inbound MX for Linux on io_uring.
 
 pub mod buffer;
+pub mod cli;
 pub mod config;
+pub mod escape;
 pub mod handoff;
 pub mod limits;
+pub mod log;
+pub mod metrics;
+pub mod ring;
+pub mod shard;
 pub mod sink;
 pub mod smtp;

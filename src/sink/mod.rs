@@ -15,6 +15,7 @@ mod root;
 pub mod spool;
 pub mod stdout;
 mod timestamp;
+pub mod worker;
 
 use std::fmt;
 use std::io;

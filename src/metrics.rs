@@ -1,0 +1,98 @@
+//! Counters of the shards: written by their one shard without locked instructions, summed by whoever asks.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One counter with one writer.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds; only the thread that owns the counter may.
+    pub fn add(&self, count: u64) {
+        // One writer: a plain load and store, no locked instruction.
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
+    }
+
+    /// Sets the counter as a gauge.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The value now.
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// The counters of one shard, on cache lines of their own.
+        #[derive(Debug, Default)]
+        #[repr(align(128))]
+        pub struct ShardMetrics {
+            $($(#[doc = $doc])+ pub $name: Counter,)+
+        }
+
+        impl ShardMetrics {
+            /// Names and values in a fixed order.
+            pub fn values(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name.value()),)+].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections accepted.
+    connections,
+    /// Connections open now (gauge).
+    connections_open,
+    /// Connections turned away because of a cap.
+    connections_refused,
+    /// Messages answered 250.
+    messages,
+    /// Octets of mail data in them.
+    message_bytes,
+    /// Messages answered 4yz at the end of their mail data.
+    messages_try_again,
+    /// Messages answered 5yz at the end of their mail data.
+    messages_refused,
+    /// Messages whose outcome was unknown when the client had to be answered, or whose client had gone.
+    messages_unknown,
+    /// Times a receive found no published buffer.
+    buffer_stalls,
+    /// Messages under way that lost their memory to the budget and are answered 451.
+    memory_refusals,
+    /// Receive buffers held by connections and messages (gauge).
+    buffers_pinned,
+    /// Owned blocks in use (gauge).
+    blocks_used,
+    /// Sessions that ended in a panic of ours.
+    session_panics,
+}
+
+/// Sums the counters of all shards, by name.
+pub fn sum<'a>(shards: impl Iterator<Item = &'a ShardMetrics>) -> Vec<(&'static str, u64)> {
+    let mut sums: Vec<(&'static str, u64)> = ShardMetrics::default().values().collect();
+    for shard in shards {
+        for (sum, (_, value)) in sums.iter_mut().zip(shard.values()) {
+            sum.1 += value;
+        }
+    }
+    sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_go_over_all_shards() {
+        let shards = [ShardMetrics::default(), ShardMetrics::default()];
+        shards[0].messages.add(3);
+        shards[1].messages.add(4);
+        shards[1].connections_open.set(2);
+        let sums = sum(shards.iter());
+        assert!(sums.contains(&("messages", 7)) && sums.contains(&("connections_open", 2)));
+    }
+}

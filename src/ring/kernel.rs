@@ -1,0 +1,570 @@
+//! [`Ring`] on the kernel's io_uring. One `io_uring_enter` per turn.
+//!
+//! It owns everything the kernel may read or write while operations are under way: octets being sent, the ring of
+//! published buffers, and a share of the arena they lie in.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use io_uring::types::{BufRingEntry, CancelBuilder, Fd, SubmitArgs, Timespec};
+use io_uring::{IoUring, cqueue, opcode, squeue};
+use rustix::io::Errno;
+use rustix::net::addr::SocketAddrArg;
+
+use super::{Event, Outgoing, Received, Ring, Socket, Token};
+use crate::buffer::{Arena, BufferId};
+
+/// Which operation a completion belongs to: the upper 8 bits of its user data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Kind {
+    Accept = 1,
+    Receive = 2,
+    /// The lower bits are the index of a [`SendSlot`], not a token.
+    Send = 3,
+    /// As `Send`.
+    Connect = 4,
+    Watch = 5,
+    /// Operations whose success posts nothing and whose failure changes nothing.
+    Silent = 6,
+}
+
+impl Kind {
+    const SHIFT: u32 = 56;
+
+    fn with(self, value: u64) -> u64 {
+        (self as u64) << Self::SHIFT | value
+    }
+
+    fn split(user_data: u64) -> (Option<Self>, u64) {
+        let kind = match user_data >> Self::SHIFT {
+            1 => Some(Self::Accept),
+            2 => Some(Self::Receive),
+            3 => Some(Self::Send),
+            4 => Some(Self::Connect),
+            5 => Some(Self::Watch),
+            6 => Some(Self::Silent),
+            _ => None,
+        };
+        (kind, user_data & ((1 << Self::SHIFT) - 1))
+    }
+}
+
+/// The buffer group of the only buffer ring.
+const BUFFER_GROUP: u16 = 0;
+
+/// What [`Ring::wake`] writes.
+static ONE: u64 = 1;
+
+/// Why a ring could not be made or driven.
+#[derive(Debug)]
+pub struct SetupError {
+    /// The step that failed.
+    pub step: &'static str,
+    /// What the kernel said.
+    pub error: io::Error,
+}
+
+impl std::fmt::Display for SetupError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.step, self.error)
+    }
+}
+
+impl std::error::Error for SetupError {}
+
+/// Io_uring of one thread. Made on the thread that uses it (`SINGLE_ISSUER`).
+pub struct KernelRing {
+    ring: IoUring,
+    buffers: BufferRing,
+    sends: Vec<SendSlot>,
+    /// Free slots of `sends`.
+    free_sends: Vec<u32>,
+}
+
+/// Octets under way. The kernel reads them until the completion.
+struct SendSlot {
+    token: Token,
+    outgoing: Outgoing,
+    /// For a send of two parts and for a connect; allocated at the first use and kept.
+    message: Option<Box<MessageHeader>>,
+    busy: bool,
+}
+
+/// What a `sendmsg` or a connect points the kernel to; boxed, so that it stays where it is.
+struct MessageHeader {
+    header: libc::msghdr,
+    vectors: [libc::iovec; 2],
+    address: rustix::net::SocketAddrAny,
+}
+
+impl KernelRing {
+    /// Makes a ring with `entries` submission entries that receives into buffers of this arena.
+    pub fn new(entries: u32, arena: Arc<Arena>) -> Result<Self, SetupError> {
+        let ring = build(entries)?;
+        // Saves the look-up of the ring's descriptor at each enter; newer kernels only.
+        let mut submitter = ring.submitter();
+        let _ = submitter.register_ring_fd();
+        let buffers = BufferRing::new(&ring, arena)?;
+        Ok(Self { ring, buffers, sends: Vec::new(), free_sends: Vec::new() })
+    }
+
+    /// Queues an entry; when the queue is full, submits what is in it first.
+    fn push(&mut self, entry: &squeue::Entry) {
+        // SAFETY: every entry built in this file points only to memory that lives until its completion: the arena and
+        // the buffer ring (owned by `buffers`), send slots (kept until `Kind::Send` completes), statics.
+        while unsafe { self.ring.submission().push(entry) }.is_err() {
+            // The kernel may be short of memory for a moment (EAGAIN), or want completions reaped first (EBUSY):
+            // then entries stay queued and this is tried again.
+            if let Err(error) = self.ring.submit() {
+                let passing =
+                    [libc::EAGAIN, libc::EBUSY, libc::EINTR].contains(&error.raw_os_error().unwrap_or(0));
+                assert!(passing, "io_uring_enter cannot submit: {error}");
+            }
+        }
+    }
+
+    fn silent(&mut self, entry: squeue::Entry) {
+        self.push(&entry.flags(squeue::Flags::SKIP_SUCCESS).user_data(Kind::Silent.with(0)));
+    }
+
+    fn cancel(&mut self, user_data: u64) {
+        self.silent(opcode::AsyncCancel::new(user_data).build());
+    }
+
+    fn take_slot(&mut self, token: Token) -> usize {
+        if let Some(index) = self.free_sends.pop() {
+            let slot = &mut self.sends[index as usize];
+            slot.token = token;
+            slot.busy = true;
+            return index as usize;
+        }
+        self.sends.push(SendSlot { token, outgoing: Outgoing::default(), message: None, busy: true });
+        self.sends.len() - 1
+    }
+
+    fn free_slot(&mut self, index: u64) -> Option<(Token, Outgoing)> {
+        let slot = self.sends.get_mut(usize::try_from(index).ok()?)?;
+        assert!(slot.busy, "a send completes once");
+        slot.busy = false;
+        self.free_sends.push(u32::try_from(index).ok()?);
+        Some((slot.token, std::mem::take(&mut slot.outgoing)))
+    }
+
+    /// Turns a completion into an event, if it is one to tell.
+    fn event(&mut self, entry: &cqueue::Entry) -> Option<Event> {
+        let (kind, value) = Kind::split(entry.user_data());
+        let more = cqueue::more(entry.flags());
+        let result = entry.result();
+        match kind? {
+            Kind::Accept => {
+                let result = check(result).map(|descriptor| Socket(descriptor.cast_signed()));
+                Some(Event::Accepted { token: Token::new(value), result, more })
+            }
+            Kind::Receive => {
+                let buffer = cqueue::buffer_select(entry.flags()).map(BufferId);
+                let received = self.received(buffer, result);
+                Some(Event::Received { token: Token::new(value), received, more })
+            }
+            Kind::Send => {
+                let (token, outgoing) = self.free_slot(value)?;
+                Some(Event::Sent {
+                    token,
+                    head: outgoing.head,
+                    result: check(result).map(|count| count as usize),
+                })
+            }
+            Kind::Connect => {
+                let (token, _) = self.free_slot(value)?;
+                Some(Event::Connected { token, result: check(result).map(drop) })
+            }
+            Kind::Watch => {
+                assert!(more, "a multishot poll of an eventfd does not end");
+                Some(Event::Woken)
+            }
+            Kind::Silent => None,
+        }
+    }
+
+    fn received(&mut self, buffer: Option<BufferId>, result: i32) -> Received {
+        if buffer.is_some() {
+            self.buffers.published -= 1;
+        }
+        match (buffer, check(result)) {
+            (Some(buffer), Ok(count)) if count > 0 => Received::Octets { buffer, count: count as usize },
+            (unused, outcome) => {
+                // A buffer that was chosen and not filled is published again at once.
+                if let Some(unused) = unused {
+                    self.buffers.provide(unused);
+                }
+                match outcome {
+                    Ok(_) => Received::End,
+                    Err(Errno::NOBUFS) => Received::NoBuffers,
+                    Err(Errno::CANCELED) => Received::Cancelled,
+                    Err(error) => Received::Failed(error),
+                }
+            }
+        }
+    }
+}
+
+impl Ring for KernelRing {
+    fn accept(&mut self, listener: Socket, token: Token) {
+        let entry = opcode::AcceptMulti::new(Fd(listener.0)).flags(libc::SOCK_CLOEXEC).build();
+        self.push(&entry.user_data(Kind::Accept.with(token.value())));
+    }
+
+    fn cancel_accept(&mut self, token: Token) {
+        self.cancel(Kind::Accept.with(token.value()));
+    }
+
+    fn connect(&mut self, socket: Socket, address: SocketAddr, token: Token) {
+        let index = self.take_slot(token);
+        let header = self.sends[index].message.get_or_insert_with(MessageHeader::boxed);
+        header.address = address.as_any();
+        let entry =
+            opcode::Connect::new(Fd(socket.0), header.address.as_ptr().cast(), header.address.addr_len());
+        self.push(&entry.build().user_data(Kind::Connect.with(index as u64)));
+    }
+
+    fn receive(&mut self, socket: Socket, token: Token) {
+        let entry = opcode::RecvMulti::new(Fd(socket.0), BUFFER_GROUP).build();
+        self.push(&entry.user_data(Kind::Receive.with(token.value())));
+    }
+
+    fn cancel_receive(&mut self, token: Token) {
+        self.cancel(Kind::Receive.with(token.value()));
+    }
+
+    fn send(&mut self, socket: Socket, outgoing: Outgoing, token: Token) {
+        /// All or an error: the kernel goes on after a short send by itself.
+        const FLAGS: i32 = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
+        let index = self.take_slot(token);
+        let slot = &mut self.sends[index];
+        slot.outgoing = outgoing;
+        let length = |bytes: &[u8]| u32::try_from(bytes.len()).expect("a send is smaller than 4 GiB");
+        let entry = if slot.outgoing.head.is_empty() || slot.outgoing.body.is_empty() {
+            let bytes = if slot.outgoing.head.is_empty() { slot.outgoing.body } else { &slot.outgoing.head };
+            opcode::Send::new(Fd(socket.0), bytes.as_ptr(), length(bytes)).flags(FLAGS).build()
+        } else {
+            let header = slot.message.get_or_insert_with(MessageHeader::boxed);
+            header.vectors = [&slot.outgoing.head, slot.outgoing.body]
+                .map(|part| libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() });
+            header.header.msg_iov = header.vectors.as_mut_ptr();
+            header.header.msg_iovlen = 2;
+            opcode::SendMsg::new(Fd(socket.0), &raw const header.header).flags(FLAGS.cast_unsigned()).build()
+        };
+        self.push(&entry.user_data(Kind::Send.with(index as u64)));
+    }
+
+    fn cancel_send(&mut self, token: Token) {
+        // Rare (a client that does not read is given up), so a search is good enough.
+        let busy = self.sends.iter().position(|slot| slot.busy && slot.token == token);
+        if let Some(index) = busy {
+            self.cancel(Kind::Send.with(index as u64));
+        }
+    }
+
+    fn shut_down(&mut self, socket: Socket) {
+        // A system call, for IORING_OP_SHUTDOWN always goes to a kernel thread. It fails only when the connection is
+        // gone already.
+        // SAFETY: shutdown touches no memory; a wrong descriptor would be an error, not unsoundness.
+        unsafe { libc::shutdown(socket.0, libc::SHUT_WR) };
+    }
+
+    fn close(&mut self, socket: Socket) {
+        self.silent(opcode::Close::new(Fd(socket.0)).build());
+    }
+
+    fn watch(&mut self, eventfd: BorrowedFd<'_>) {
+        let entry = opcode::PollAdd::new(Fd(eventfd.as_raw_fd()), libc::POLLIN as u32).multi(true).build();
+        self.push(&entry.user_data(Kind::Watch.with(0)));
+    }
+
+    fn wake(&mut self, eventfd: RawFd) {
+        /// An eventfd takes 8 octets.
+        const COUNT: u32 = 8;
+        self.silent(opcode::Write::new(Fd(eventfd), (&raw const ONE).cast(), COUNT).build());
+    }
+
+    fn provide(&mut self, buffer: BufferId) {
+        self.buffers.provide(buffer);
+    }
+
+    fn provided(&self) -> usize {
+        self.buffers.published
+    }
+
+    fn turn(&mut self, wait: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        self.buffers.publish();
+        let timeout = wait.map(Timespec::from);
+        let waiting = usize::from(wait != Some(Duration::ZERO));
+        let submitted = match &timeout {
+            Some(timeout) => {
+                self.ring.submitter().submit_with_args(waiting, &SubmitArgs::new().timespec(timeout))
+            }
+            None => self.ring.submit_and_wait(waiting),
+        };
+        match submitted {
+            Ok(_) => {}
+            Err(error) => match error.raw_os_error() {
+                // The time is up; a signal came; completions must be reaped first; memory is short for a moment.
+                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => {}
+                _ => return Err(error),
+            },
+        }
+        while let Some(entry) = { self.ring.completion().next() } {
+            events.extend(self.event(&entry));
+        }
+        Ok(())
+    }
+
+    fn peer_address(&self, socket: Socket) -> io::Result<SocketAddr> {
+        // SAFETY: the socket is open: it was accepted on this thread and only `close` on this thread ends it.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(socket.0) };
+        let address = rustix::net::getpeername(descriptor)?.ok_or(Errno::NOTCONN)?;
+        SocketAddr::try_from(address).map_err(|_| Errno::AFNOSUPPORT.into())
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn wall_clock(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}
+
+impl Drop for KernelRing {
+    fn drop(&mut self) {
+        // The kernel may go on using buffers after the ring's descriptor is closed, so everything is cancelled first and
+        // waited for; memory that could still be in use is leaked rather than freed.
+        let cancelled =
+            self.ring.submitter().register_sync_cancel(Some(Timespec::new().sec(2)), CancelBuilder::any());
+        let idle =
+            cancelled.is_ok() || cancelled.is_err_and(|error| error.raw_os_error() == Some(libc::ENOENT));
+        if !idle {
+            std::mem::forget(Arc::clone(&self.buffers.arena));
+            std::mem::forget(std::mem::take(&mut self.sends));
+            self.buffers.entries = std::ptr::null_mut();
+        }
+    }
+}
+
+impl MessageHeader {
+    fn boxed() -> Box<Self> {
+        const NONE: libc::iovec = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+        // SAFETY: msghdr is plain data; all zero means no name, no vectors, no control data.
+        let header = unsafe { std::mem::zeroed() };
+        let address = SocketAddr::from(([0, 0, 0, 0], 0)).as_any();
+        Box::new(Self { header, vectors: [NONE; 2], address })
+    }
+}
+
+/// Makes the ring itself, with what newer kernels add where they have it.
+pub(super) fn build(entries: u32) -> Result<IoUring, SetupError> {
+    /// Completions a turn may bring before the kernel has to keep them aside: multishot operations post many an entry.
+    const COMPLETIONS_PER_ENTRY: u32 = 4;
+    let mut builder = IoUring::builder();
+    builder
+        .dontfork()
+        .setup_clamp()
+        .setup_submit_all()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_coop_taskrun();
+    builder.setup_cqsize(entries.saturating_mul(COMPLETIONS_PER_ENTRY));
+    let newest = builder.clone().setup_no_sqarray().build(entries);
+    newest.or_else(|_| builder.build(entries)).map_err(|error| SetupError { step: "io_uring_setup", error })
+}
+
+/// The ring of published buffers that is shared with the kernel (`IORING_REGISTER_PBUF_RING`).
+struct BufferRing {
+    arena: Arc<Arena>,
+    /// `count` entries, a mapping of its own; null once leaked.
+    entries: *mut BufRingEntry,
+    count: u16,
+    /// Entries written so far, modulo 2^16; the kernel sees them after `publish`.
+    tail: u16,
+    /// Buffers given to the kernel and not come back.
+    published: usize,
+}
+
+impl BufferRing {
+    fn new(ring: &IoUring, arena: Arc<Arena>) -> Result<Self, SetupError> {
+        let count = u16::try_from(arena.buffers().next_power_of_two()).expect("BUFFERS_MAX fits");
+        let bytes = usize::from(count) * size_of::<BufRingEntry>();
+        use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+        // SAFETY: a new anonymous mapping at an address of the kernel's choice aliases nothing.
+        let mapped = unsafe {
+            mmap_anonymous(std::ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
+        };
+        let mapped =
+            mapped.map_err(|error| SetupError { step: "mapping the buffer ring", error: error.into() })?;
+        let this = Self { arena, entries: mapped.cast(), count, tail: 0, published: 0 };
+        // SAFETY: the mapping is page-aligned, `count` entries long, and outlives the registration: it is unmapped in
+        // `drop`, after `KernelRing::drop` has cancelled everything.
+        let registered =
+            unsafe { ring.submitter().register_buf_ring_with_flags(mapped as u64, count, BUFFER_GROUP, 0) };
+        registered.map_err(|error| SetupError { step: "registering the buffer ring", error })?;
+        Ok(this)
+    }
+
+    fn provide(&mut self, id: BufferId) {
+        assert!(self.published < usize::from(self.count), "more buffers published than there are");
+        let at = usize::from(self.tail & (self.count - 1));
+        // SAFETY: `at < count`, and the kernel does not read entries from the tail on.
+        let entry = unsafe { &mut *self.entries.add(at) };
+        entry.set_addr(self.arena.start(id).as_ptr() as u64);
+        entry.set_len(u32::try_from(self.arena.buffer_bytes()).expect("asserted by Arena::new"));
+        entry.set_bid(id.0);
+        self.tail = self.tail.wrapping_add(1);
+        self.published += 1;
+    }
+
+    /// Shows the kernel the entries written since the last time.
+    fn publish(&mut self) {
+        // SAFETY: the tail lies inside the first entry (`BufRingEntry::tail`), is written by us alone and read by the kernel
+        // with acquire; it is aligned for `u16`.
+        let tail = unsafe { AtomicU16::from_ptr(BufRingEntry::tail(self.entries).cast_mut()) };
+        tail.store(self.tail, Ordering::Release);
+    }
+}
+
+impl Drop for BufferRing {
+    fn drop(&mut self) {
+        if !self.entries.is_null() {
+            let bytes = usize::from(self.count) * size_of::<BufRingEntry>();
+            // SAFETY: mapped in `new` with this length. `KernelRing` drops its `ring` field first, which ends the
+            // registration.
+            let unmapped = unsafe { rustix::mm::munmap(self.entries.cast(), bytes) };
+            debug_assert!(unmapped.is_ok());
+        }
+    }
+}
+
+/// A result of a completion: a count or descriptor, or an errno.
+fn check(result: i32) -> Result<u32, Errno> {
+    u32::try_from(result).map_err(|_| Errno::from_raw_os_error(-result))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::Pool;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    fn ring(buffers: usize) -> (KernelRing, Pool) {
+        let pool = Pool::new(buffers, 4096, 1 << 20).expect("memory");
+        let ring = KernelRing::new(64, Arc::clone(pool.arena())).expect("io_uring");
+        (ring, pool)
+    }
+
+    fn wait_for<T>(ring: &mut KernelRing, mut find: impl FnMut(Event) -> Option<T>) -> T {
+        for _ in 0..100 {
+            let mut events = Vec::new();
+            ring.turn(Some(Duration::from_millis(100)), &mut events).expect("turn");
+            if let Some(found) = events.into_iter().find_map(&mut find) {
+                return found;
+            }
+        }
+        panic!("nothing came");
+    }
+
+    fn accept(ring: &mut KernelRing, listener: &TcpListener) -> (TcpStream, Socket) {
+        let client = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
+        let socket = wait_for(ring, |event| match event {
+            Event::Accepted { result, .. } => result.ok(),
+            _ => None,
+        });
+        (client, socket)
+    }
+
+    #[test]
+    fn octets_come_in_and_go_out() {
+        let (mut ring, mut pool) = ring(4);
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let token = Token::new(7);
+        ring.accept(Socket(listener.as_raw_fd()), Token::new(1));
+        let (mut client, socket) = accept(&mut ring, &listener);
+        assert_eq!(ring.peer_address(socket).ok(), client.local_addr().ok());
+        ring.provide(pool.take().expect("buffer"));
+        ring.receive(socket, token);
+        client.write_all(b"hello").expect("write");
+        let (buffer, count) = wait_for(&mut ring, |event| match event {
+            Event::Received { received: Received::Octets { buffer, count }, .. } => Some((buffer, count)),
+            _ => None,
+        });
+        pool.received(buffer);
+        assert_eq!(pool.bytes(buffer, 0..count), b"hello");
+        assert_eq!(ring.provided(), 0);
+        ring.send(socket, Outgoing { head: b"one ".to_vec(), body: b"two" }, token);
+        let sent = wait_for(&mut ring, |event| match event {
+            Event::Sent { result, .. } => result.ok(),
+            _ => None,
+        });
+        let mut answer = [0; 7];
+        client.read_exact(&mut answer).expect("read");
+        assert_eq!((sent, &answer), (7, b"one two"));
+    }
+
+    #[test]
+    fn without_buffers_a_receive_ends_and_can_be_armed_again() {
+        let (mut ring, mut pool) = ring(4);
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        ring.accept(Socket(listener.as_raw_fd()), Token::new(1));
+        let (mut client, socket) = accept(&mut ring, &listener);
+        client.write_all(b"hello").expect("write");
+        ring.receive(socket, Token::new(7));
+        let more = wait_for(&mut ring, |event| match event {
+            Event::Received { received: Received::NoBuffers, more, .. } => Some(more),
+            _ => None,
+        });
+        assert!(!more);
+        ring.provide(pool.take().expect("buffer"));
+        ring.receive(socket, Token::new(7));
+        let count = wait_for(&mut ring, |event| match event {
+            Event::Received { received: Received::Octets { count, .. }, .. } => Some(count),
+            _ => None,
+        });
+        assert_eq!(count, 5);
+    }
+
+    #[test]
+    fn a_cancelled_receive_says_so() {
+        let (mut ring, mut pool) = ring(4);
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        ring.accept(Socket(listener.as_raw_fd()), Token::new(1));
+        let (_client, socket) = accept(&mut ring, &listener);
+        ring.provide(pool.take().expect("buffer"));
+        ring.receive(socket, Token::new(7));
+        ring.turn(Some(Duration::ZERO), &mut Vec::new()).expect("turn");
+        ring.cancel_receive(Token::new(7));
+        let more = wait_for(&mut ring, |event| match event {
+            Event::Received { received: Received::Cancelled, more, .. } => Some(more),
+            _ => None,
+        });
+        assert!(!more);
+    }
+
+    #[test]
+    fn another_thread_wakes_a_turn() {
+        let (mut ring, _pool) = ring(4);
+        use rustix::event::{EventfdFlags, eventfd};
+        let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).expect("eventfd");
+        use std::os::fd::AsFd;
+        ring.watch(bell.as_fd());
+        for _ in 0..3 {
+            rustix::io::write(&bell, &1_u64.to_ne_bytes()).expect("write");
+            wait_for(&mut ring, |event| matches!(event, Event::Woken).then_some(()));
+        }
+        ring.wake(bell.as_raw_fd());
+        wait_for(&mut ring, |event| matches!(event, Event::Woken).then_some(()));
+    }
+}

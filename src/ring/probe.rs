@@ -1,0 +1,140 @@
+//! Whether this machine lets us use io_uring as the shards need it: tried out, never guessed from the version.
+
+use std::fmt;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use io_uring::{Probe, opcode};
+
+use super::kernel::{KernelRing, SetupError, build};
+use super::{Event, Received, Ring, Socket, Token};
+use crate::buffer::Pool;
+
+/// Why the shards cannot run here, and what to do about it.
+#[derive(Debug)]
+pub struct Unusable {
+    what: String,
+    cure: &'static str,
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "io_uring cannot be used here: {}; {}", self.what, self.cure)
+    }
+}
+
+impl std::error::Error for Unusable {}
+
+const OLD_KERNEL: &str = "ringmx needs the io_uring features of Linux 6.1: boot a newer kernel";
+
+/// Tries everything out that a shard uses. Takes a few milliseconds and leaves nothing behind.
+pub fn probe() -> Result<(), Unusable> {
+    check_operations()?;
+    check_multishot_receive()
+}
+
+/// Explains why a ring could not be made.
+pub fn explain(failed: &SetupError) -> Unusable {
+    let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
+    let cure = match failed.error.raw_os_error() {
+        Some(libc::EPERM) if disabled.trim() == "2" => {
+            "the sysctl kernel.io_uring_disabled is 2 (off for everybody): run `sysctl kernel.io_uring_disabled=0`"
+        }
+        Some(libc::EPERM) if disabled.trim() == "1" => {
+            "the sysctl kernel.io_uring_disabled is 1: run `sysctl kernel.io_uring_disabled=0`, or put this user into the \
+             group of kernel.io_uring_group"
+        }
+        Some(libc::EPERM | libc::EACCES) => {
+            "a seccomp filter or security module forbids it: allow io_uring_setup, io_uring_enter and io_uring_register \
+             (container runtimes: --security-opt seccomp=PROFILE; systemd: SystemCallFilter=@io-event)"
+        }
+        Some(libc::ENOSYS) => {
+            "this kernel is built without io_uring, or a seccomp filter hides it: allow io_uring_setup"
+        }
+        Some(libc::EINVAL) => OLD_KERNEL,
+        Some(libc::ENOMEM) => {
+            "the memory limit is too low: raise memlock (`ulimit -l`, systemd: LimitMEMLOCK=) or lower ring_entries and \
+             buffers in [shards]"
+        }
+        Some(libc::EMFILE | libc::ENFILE) => {
+            "no file descriptor is left: raise nofile (`ulimit -n`, systemd: LimitNOFILE=)"
+        }
+        _ => {
+            "this is unexpected: `strace -e io_uring_setup,io_uring_register ringmx` shows the call that fails"
+        }
+    };
+    Unusable { what: failed.to_string(), cure }
+}
+
+fn check_operations() -> Result<(), Unusable> {
+    let ring = build(8).map_err(|error| explain(&error))?;
+    let mut probe = Probe::new();
+    ring.submitter()
+        .register_probe(&mut probe)
+        .map_err(|error| explain(&SetupError { step: "io_uring_register", error }))?;
+    let needed = [
+        ("ACCEPT", opcode::AcceptMulti::CODE),
+        ("RECV", opcode::RecvMulti::CODE),
+        ("SEND", opcode::Send::CODE),
+        ("ASYNC_CANCEL", opcode::AsyncCancel::CODE),
+        ("CLOSE", opcode::Close::CODE),
+        ("POLL_ADD", opcode::PollAdd::CODE),
+        ("WRITE", opcode::Write::CODE),
+    ];
+    match needed.iter().find(|(_, code)| !probe.is_supported(*code)) {
+        None => Ok(()),
+        Some((name, _)) => {
+            Err(Unusable { what: format!("the operation {name} is missing"), cure: OLD_KERNEL })
+        }
+    }
+}
+
+/// A multishot receive into provided buffers cannot be asked for, only tried.
+fn check_multishot_receive() -> Result<(), Unusable> {
+    let machine = |step, error| explain(&SetupError { step, error });
+    let mut pool = Pool::new(2, 4096, 0).map_err(|error| machine("mapping memory", error))?;
+    let mut ring = KernelRing::new(8, Arc::clone(pool.arena())).map_err(|error| explain(&error))?;
+    let (mut ours, theirs) = UnixStream::pair().map_err(|error| machine("socketpair", error))?;
+    if let Some(buffer) = pool.take() {
+        ring.provide(buffer);
+    }
+    let socket = Socket::adopt(OwnedFd::from(theirs));
+    ring.receive(socket, Token::new(1));
+    ours.write_all(b"?").map_err(|error| machine("write", error))?;
+    let mut events = Vec::new();
+    ring.turn(Some(Duration::from_secs(5)), &mut events).map_err(|error| machine("io_uring_enter", error))?;
+    ring.close(socket);
+    match events.first() {
+        Some(Event::Received { received: Received::Octets { count: 1, .. }, more: true, .. }) => Ok(()),
+        other => {
+            Err(Unusable { what: format!("multishot receive does not work ({other:?})"), cure: OLD_KERNEL })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_has_what_it_takes() {
+        probe().expect("the tests need io_uring");
+    }
+
+    #[test]
+    fn each_refusal_of_the_kernel_names_a_cure() {
+        for (errno, word) in [
+            (libc::EPERM, "seccomp"),
+            (libc::ENOSYS, "io_uring_setup"),
+            (libc::EINVAL, "6.1"),
+            (libc::ENOMEM, "memlock"),
+        ] {
+            let failed =
+                SetupError { step: "io_uring_setup", error: std::io::Error::from_raw_os_error(errno) };
+            assert!(explain(&failed).to_string().contains(word), "{}", explain(&failed));
+        }
+    }
+}
