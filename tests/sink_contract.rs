@@ -254,7 +254,7 @@ fn stdout_json_keeps_the_contract() {
         assert_eq!(line["id"], sent.id.to_string());
         assert_eq!(line["time"], "2023-11-14T22:13:20.000042Z");
         assert_eq!(line["client"], "192.0.2.1:4711");
-        assert_eq!(line["ehlo"], "client.\u{1b}\u{fffd}");
+        assert_eq!(line["ehlo"], "client.\u{1b}\u{fffd}\"\\\u{7f}\u{85}");
         assert_eq!(line["protocol"], "ESMTP");
         assert_eq!(line["reverse_path"], String::from_utf8_lossy(&sent.sender()).as_ref());
         assert_eq!(line["recipients"].as_array().map(Vec::len), Some(sent.recipients.len()));

@@ -63,7 +63,7 @@ impl Sent {
             envelope: Box::new(envelope),
             client: ClientFacts {
                 address: ([192, 0, 2, 1], 4711).into(),
-                ehlo: b"client.\x1b\xff".to_vec(),
+                ehlo: b"client.\x1b\xff\"\\\x7f\xc2\x85".to_vec(),
                 protocol: "ESMTP",
             },
             received_at: UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_042),

@@ -18,11 +18,11 @@ pub(super) struct Template {
     components: Vec<Component>,
 }
 
+/// The name of one directory: a text, and fields with the text behind each.
 #[derive(Debug, Clone)]
 struct Component {
     before: String,
-    field: Option<Field>,
-    after: String,
+    fields: Vec<(Field, String)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -76,30 +76,48 @@ impl Component {
         if matches!(text, "" | "." | "..") {
             return Err(format!("`{text}` is no name of a directory"));
         }
-        let Some((before, rest)) = text.split_once('{') else {
-            return Ok(Self { before: text.to_owned(), field: None, after: String::new() });
-        };
-        let (field, after) = rest.split_once('}').ok_or_else(|| format!("`{text}` lacks a `}}`"))?;
-        let field = match field {
-            "domain" => Field::Domain,
-            "local" => Field::LocalPart,
-            other => return Err(format!("`{{{other}}}` is unknown; there are `{{domain}}` and `{{local}}`")),
-        };
-        if after.contains(['{', '}']) {
-            return Err(format!("`{text}` has two fields in one name, so two recipients could share it"));
+        let mut parts = text.split('{');
+        let before = parts.next().unwrap_or_default().to_owned();
+        let mut fields: Vec<(Field, String)> = Vec::new();
+        for part in parts {
+            let (field, behind) = part.split_once('}').ok_or_else(|| format!("`{text}` lacks a `}}`"))?;
+            let field = match field {
+                "domain" => Field::Domain,
+                "local" => Field::LocalPart,
+                other => {
+                    return Err(format!("`{{{other}}}` is unknown; there are `{{domain}}` and `{{local}}`"));
+                }
+            };
+            if fields.last().is_some_and(|(_, between)| !divides(between)) {
+                return Err(format!(
+                    "two recipients could share a `{text}`; put `@` or `/` between the fields"
+                ));
+            }
+            fields.push((field, behind.to_owned()));
         }
-        Ok(Self { before: before.to_owned(), field: Some(field), after: after.to_owned() })
+        Ok(Self { before, fields })
     }
 
     fn name(&self, recipient: Mailbox<'_>) -> String {
         let mut name = self.before.clone();
-        match self.field {
-            Some(Field::Domain) => encode(&recipient.domain.to_ascii_lowercase(), &mut name),
-            Some(Field::LocalPart) => encode(recipient.local_part, &mut name),
-            None => {}
+        for (field, behind) in &self.fields {
+            match field {
+                Field::Domain => encode(&recipient.domain.to_ascii_lowercase(), &mut name),
+                Field::LocalPart => encode(recipient.local_part, &mut name),
+            }
+            name.push_str(behind);
         }
-        name + &self.after
+        name
     }
+}
+
+/// Whether a text between two fields tells where the first one ends: it holds an octet that [`encode`] never writes.
+fn divides(text: &str) -> bool {
+    text.bytes().any(|octet| {
+        let mut encoded = String::new();
+        encode(&[b'x', octet], &mut encoded);
+        octet != b'%' && encoded.len() > 2
+    })
 }
 
 /// Appends text as part of a file name: injective, without separator, without a leading dot. Letters, digits, `-`, `_`, `+`, `=`
@@ -178,13 +196,25 @@ mod tests {
         ] {
             assert_eq!(template.directory(mailbox(local_part, domain)), path.map(str::to_owned));
         }
+        let flat = Template::parse("{local}@{domain}").expect("a template");
+        assert_eq!(flat.directory(mailbox(b"a@b", b"X.test")), Ok("a%40b@x.test".to_owned()));
         let root = Template::parse("").expect("a template");
         assert_eq!(root.directory(mailbox(b"a", b"x.test")), Ok(String::new()));
     }
 
     #[test]
     fn a_template_that_leads_out_or_is_not_injective_is_refused() {
-        for template in ["/", "a//b", "../{local}", "{domain}-{local}", "{user}", "{local", "a/."] {
+        for template in [
+            "/",
+            "a//b",
+            "../{local}",
+            "{domain}-{local}",
+            "{domain}{local}",
+            "{local}%{domain}",
+            "{user}",
+            "{local",
+            "a/.",
+        ] {
             assert!(Template::parse(template).is_err(), "{template}");
         }
     }
