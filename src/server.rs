@@ -149,7 +149,9 @@ impl Server {
         tell: &UnboundedSender<ThreadEvent>,
     ) -> Result<Vec<ToSink>, ServeError> {
         let mut ends = Vec::new();
-        for (number, make) in opened.workers.into_iter().enumerate() {
+        // A shard keeps to one worker, so that its messages stay in order; more workers than shards would have nothing to do.
+        let workers = opened.workers.into_iter().take(to_shards.len());
+        for (number, make) in workers.enumerate() {
             let (to_sink, from_shards) =
                 messages(HANDOFF_MESSAGES_MAX).map_err(|error| machine("making a channel", &error))?;
             let (to_shards, tell) = (to_shards.to_vec(), tell.clone());

@@ -130,7 +130,7 @@ fn values_have_their_units_and_defaults() {
     assert_eq!(config.limits.data_timeout, Duration::from_mins(3));
     assert_eq!((config.local_part_deny.as_str(), config.local_part_leading_dot), ("%!@/|", false));
     assert_eq!(config.sink.workers, 1);
-    assert!(!config.log.sessions && config.log.messages);
+    assert!(config.log.sessions && config.log.messages);
 
     let config = good(&format!("domains = [\"*.a.example\", \"B.example\"]\n{REST}"));
     assert_eq!(config.postmaster, "postmaster@b.example");

@@ -232,7 +232,9 @@ fn a_client_that_never_reads_is_no_burden() {
     while start.elapsed() < Duration::from_secs(1) {
         let _ = deaf.write(&noops);
     }
-    assert!(server.resident_bytes() < before + (2 << 20), "unread replies are bounded");
+    let grown = server.resident_bytes() - before;
+    println!("resident memory grew by {grown} octets for a client that never reads");
+    assert!(grown < 4 << 20, "unread replies are bounded: {grown}");
     server.wait_for_log(|line| line.contains(" session ") && line.contains("127.0.0.1"));
 }
 

@@ -453,7 +453,7 @@ fn log(mut section: Section<'_>) -> Log {
             &[("text", LogFormat::Text), ("json", LogFormat::Json)],
             "key=value lines, or one JSON object a line.",
         ),
-        sessions: section.boolean("sessions", false, "One line a session."),
+        sessions: section.boolean("sessions", true, "One line a session."),
         messages: section.boolean("messages", true, "One line a message."),
     };
     section.finish();

@@ -3,7 +3,8 @@
 //!
 //! Bit n of a mask stands for octet n of the block, so `cr << 1` marks what follows a CR. Only the masks differ between
 //! machines: AVX2 or SSE2 on x86-64, plain code elsewhere.
-#![allow(unsafe_code)]
+// Inlined always: what calls for AVX2 must be compiled for it, down to the masks.
+#![allow(unsafe_code, clippy::inline_always)]
 
 use super::Before;
 

@@ -21,6 +21,7 @@ pub enum Before {
 
 impl Before {
     /// What stands behind a plain prefix: its last octet tells, and where it is empty nothing has changed.
+    #[must_use]
     pub fn after(self, plain: &[u8]) -> Self {
         match plain.last() {
             None => self,

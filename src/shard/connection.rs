@@ -330,7 +330,7 @@ impl Connection {
                     }
                 }),
                 Step::Insert(octets) => {
-                    self.keep(context, |_, message, pool| message.data.append_copied(pool, octets))
+                    self.keep(context, |_, message, pool| message.data.append_copied(pool, octets));
                 }
                 Step::Discard => self.release_draft(&mut context.pool),
                 Step::Ask(Question::Transaction { .. }) => self.begin_transaction(context),
@@ -372,15 +372,13 @@ impl Connection {
     }
 
     fn begin_transaction<R: Ring>(&mut self, context: &mut Context<R>) {
-        let answer = match context.overload() {
-            Some(why) => Answer::TryAgain(why),
-            None => {
-                self.recycle_draft(context);
-                let message =
-                    context.delivery.begin(self.key.word(), context.pool.arena(), context.wall_clock);
-                self.draft = Some(message);
-                Answer::Begin(context.delivery.envelope())
-            }
+        let answer = if let Some(why) = context.overload() {
+            Answer::TryAgain(why)
+        } else {
+            self.recycle_draft(context);
+            let message = context.delivery.begin(self.key.word(), context.pool.arena(), context.wall_clock);
+            self.draft = Some(message);
+            Answer::Begin(context.delivery.envelope())
         };
         self.resolve(answer, context);
     }

@@ -208,7 +208,7 @@ impl<R: Ring> Shard<R> {
                     let stalled = connection.handle_received(received, more, &mut self.context);
                     self.mark(key);
                     if stalled {
-                        self.provision.handle_stall(&self.context.pool);
+                        self.provision.handle_stall();
                         self.stalled.push_back(key);
                     }
                 } else if let Received::Octets { buffer, .. } = received {
@@ -246,9 +246,9 @@ impl<R: Ring> Shard<R> {
             let session = Session::new(Arc::clone(settings), client, context.now);
             let mut connection = Connection::new(key, socket, session, context.wall_clock);
             if full {
-                connection.turn_away(context.now)
+                connection.turn_away(context.now);
             } else {
-                connection.greet(context.now)
+                connection.greet(context.now);
             }
             connection
         });

@@ -17,16 +17,22 @@ pub(super) struct Provision {
     /// The most buffers that one turn of this window used.
     used_max: usize,
     turns: u32,
+    /// Receives of this turn that found no buffer.
+    stalls: usize,
 }
 
 impl Provision {
     /// Begins with few.
     pub(super) fn new() -> Self {
-        Self { target: PUBLISHED_MIN, used_max: 0, turns: 0 }
+        Self { target: PUBLISHED_MIN, used_max: 0, turns: 0, stalls: 0 }
     }
 
     /// Publishes free buffers up to the target, the ones used last first. Once a turn, before it.
     pub(super) fn provide<R: Ring>(&mut self, ring: &mut R, pool: &mut Pool) {
+        // A few fast senders empty any number of buffers; only when many connections find none are there too few.
+        if std::mem::take(&mut self.stalls) > self.target / 4 {
+            self.target = (self.target * 2).min(pool.arena().buffers());
+        }
         self.used_max = self.used_max.max(self.target.saturating_sub(ring.provided()));
         self.turns += 1;
         if self.turns == WINDOW_TURNS {
@@ -43,7 +49,7 @@ impl Provision {
     }
 
     /// A receive found no published buffer.
-    pub(super) fn handle_stall(&mut self, pool: &Pool) {
-        self.target = (self.target * 2).min(pool.arena().buffers());
+    pub(super) fn handle_stall(&mut self) {
+        self.stalls += 1;
     }
 }

@@ -168,8 +168,8 @@ mod tests {
         let start = Instant::now();
         let mut timers = Timers::new(start);
         timers.set(3, start + Duration::from_secs(2));
-        timers.set(5, start + Duration::from_secs(300));
-        timers.set(7, start + Duration::from_secs(3600));
+        timers.set(5, start + Duration::from_mins(5));
+        timers.set(7, start + Duration::from_hours(1));
         assert_eq!(expired(&mut timers, start + Duration::from_secs(1)), []);
         assert_eq!(expired(&mut timers, start + Duration::from_secs(3)), [3]);
         timers.remove(5);

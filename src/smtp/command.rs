@@ -104,7 +104,7 @@ pub(super) fn is_foreign_protocol(line: &[u8]) -> bool {
     let name =
         line.iter().position(|octet| *octet == b':').and_then(|colon| line.get(..colon)).unwrap_or_default();
     let field = !name.is_empty() && name.iter().all(u8::is_ascii_graphic);
-    REQUESTS.iter().any(|word| request(&word)) || field
+    REQUESTS.iter().any(request) || field
 }
 
 /// What follows `FROM:` or `TO:` in the argument of MAIL or RCPT; a space may stand behind the colon.

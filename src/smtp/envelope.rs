@@ -87,8 +87,19 @@ impl Envelope {
         self.text.get(self.reverse_path.range()).unwrap_or_default()
     }
 
+    /// Sets the reverse-path. A mailbox is given in its two parts, the null reverse-path as two empty ones.
+    pub fn set_reverse_path(&mut self, local_part: &[u8], domain: &[u8]) {
+        self.write_reverse_path(|text| {
+            if !(local_part.is_empty() && domain.is_empty()) {
+                text.extend_from_slice(local_part);
+                text.push(b'@');
+                text.extend_from_slice(domain);
+            }
+        });
+    }
+
     /// Sets the reverse-path, which the caller writes; nothing for the null reverse-path.
-    pub fn set_reverse_path(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+    pub fn write_reverse_path(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.text.len();
         write(&mut self.text);
         self.reverse_path = Self::span(start, self.text.len());
@@ -176,7 +187,7 @@ mod tests {
     #[test]
     fn a_recipient_is_seen_in_its_two_parts() {
         let mut envelope = Envelope::default();
-        envelope.set_reverse_path(|text| text.extend_from_slice(b"a@x.test"));
+        envelope.set_reverse_path(b"a", b"x.test");
         envelope.push_recipient(b"\"b@c\"", b"y.test");
         assert_eq!(envelope.reverse_path(), b"a@x.test");
         let recipient = envelope.recipients().next().expect("one recipient");
@@ -187,7 +198,7 @@ mod tests {
     #[test]
     fn the_null_reverse_path_is_empty() {
         let mut envelope = Envelope::default();
-        envelope.set_reverse_path(|_| {});
+        envelope.set_reverse_path(b"", b"");
         assert_eq!(envelope.reverse_path(), b"");
     }
 

@@ -490,7 +490,7 @@ impl Session {
             Some(Err(why)) => return Handled::Reply(why.into()),
             Some(Ok(envelope)) => envelope,
         };
-        envelope.set_reverse_path(|text| {
+        envelope.write_reverse_path(|text| {
             if let Some(mailbox) = mailbox {
                 mailbox.push_local_part(text);
                 text.push(b'@');

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 /// A connection to a server.
 pub struct Client {
-    stream: TcpStream,
-    lines: BufReader<TcpStream>,
+    stream: BufReader<TcpStream>,
 }
 
 impl Client {
@@ -15,9 +14,8 @@ impl Client {
     pub fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("connected");
         stream.set_nodelay(true).expect("nodelay");
-        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a time-out");
-        let lines = BufReader::with_capacity(512, stream.try_clone().expect("a second handle"));
-        Self { stream, lines }
+        stream.set_read_timeout(Some(Duration::from_mins(1))).expect("a time-out");
+        Self { stream: BufReader::with_capacity(512, stream) }
     }
 
     /// Connects, reads the greeting and says EHLO.
@@ -30,7 +28,7 @@ impl Client {
 
     /// Sends octets.
     pub fn send(&mut self, octets: &[u8]) {
-        self.stream.write_all(octets).expect("sent");
+        self.stream.get_mut().write_all(octets).expect("sent");
     }
 
     /// Sends a line and expects a reply that begins so.
@@ -44,7 +42,7 @@ impl Client {
         let mut reply = String::new();
         loop {
             let start = reply.len();
-            let count = self.lines.read_line(&mut reply).expect("a reply line");
+            let count = self.stream.read_line(&mut reply).expect("a reply line");
             if count == 0 || reply.as_bytes().get(start + 3) != Some(&b'-') {
                 return reply;
             }
@@ -61,7 +59,7 @@ impl Client {
     /// The server closed the connection without another octet.
     pub fn expect_end(&mut self) {
         let mut rest = Vec::new();
-        self.lines.read_to_end(&mut rest).expect("the end, not a reset");
+        self.stream.read_to_end(&mut rest).expect("the end, not a reset");
         assert!(rest.is_empty(), "unexpected {:?}", String::from_utf8_lossy(&rest));
     }
 
@@ -76,7 +74,7 @@ impl Client {
 
     /// The stream itself.
     pub fn stream(&self) -> &TcpStream {
-        &self.stream
+        self.stream.get_ref()
     }
 }
 

@@ -17,7 +17,7 @@ pub struct Server {
 }
 
 /// How long a server may take to start or stop before a test gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 impl Server {
     /// A server with one listener, and one maildir below its folder.
