@@ -55,6 +55,9 @@ pub const HANDOFF_WAIT_MAX: Duration = Duration::from_secs(30);
 /// After the last reply the client has this long to read it and close.
 pub const DRAIN_WAIT_MAX: Duration = Duration::from_secs(2);
 
+/// A cancelled operation that has not ended by then is cancelled once more.
+pub const CANCEL_WAIT_MAX: Duration = Duration::from_secs(1);
+
 /// Octets read and dropped while a connection drains before it is closed.
 pub const DRAIN_BYTES_MAX: u64 = 256 * 1024;
 

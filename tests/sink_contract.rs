@@ -69,8 +69,10 @@ fn open(kind: SinkKind, reports: &Arc<Reports>) -> Opened {
 }
 
 fn start(opened: Opened) -> Box<dyn Sink> {
-    let worker = opened.workers.into_iter().next().expect("a worker");
-    worker().expect("a sink")
+    match (opened.workers.into_iter().next(), opened.inline) {
+        (Some(worker), _) => worker().expect("a sink"),
+        (None, make) => make.expect("a sink without workers runs inline")(),
+    }
 }
 
 fn maildir_kind(path: &Path, template: &str, line_endings: LineEndings) -> SinkKind {

@@ -18,7 +18,7 @@ use super::delivery::Handed;
 use super::table::Key;
 use crate::buffer::{BufferId, NoMemory, Pool};
 use crate::handoff::message::{Message, Outcome, Receipt, TryAgain};
-use crate::limits::{DRAIN_BYTES_MAX, DRAIN_WAIT_MAX, UNREAD_BUFFERS_MAX};
+use crate::limits::{CANCEL_WAIT_MAX, DRAIN_BYTES_MAX, DRAIN_WAIT_MAX, UNREAD_BUFFERS_MAX};
 use crate::ring::{Outgoing, Received, Ring, Socket};
 use crate::smtp::envelope::Envelope;
 use crate::smtp::reply::ReplyBuffer;
@@ -153,6 +153,9 @@ impl Connection {
     ) -> bool {
         if !more {
             self.receiving = Receiving::Off;
+        } else if self.receiving == Receiving::Cancelling {
+            // It came before the cancel, or the cancel missed it.
+            self.receiving = Receiving::Armed;
         }
         match received {
             Received::Octets { buffer, count } => {
@@ -212,7 +215,14 @@ impl Connection {
             {
                 self.phase = Phase::Closing;
             }
-            Phase::Flushing | Phase::Draining | Phase::Closing => {}
+            Phase::Flushing | Phase::Draining => {}
+            // A cancel may have met its operation in a moment when the kernel could not find it: try again.
+            Phase::Closing => {
+                self.send_cancelled = false;
+                if self.receiving == Receiving::Cancelling {
+                    self.receiving = Receiving::Armed;
+                }
+            }
         }
     }
 
@@ -461,6 +471,7 @@ impl Connection {
             context.ring.cancel_send(self.key.token());
         }
         if self.receiving != Receiving::Off || self.sending {
+            self.drain_deadline = Some(context.now + CANCEL_WAIT_MAX);
             return Fate::Open;
         }
         context.ring.close(self.socket);
