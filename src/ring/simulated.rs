@@ -54,6 +54,8 @@ struct State {
     accept: Option<Token>,
     cancelled_accept: Option<Token>,
     woken: bool,
+    /// Some socket was not looked at in this turn, so that its completions come late.
+    postponed: bool,
 }
 
 /// The server's socket and what passes through it.
@@ -88,6 +90,7 @@ impl World {
             accept: None,
             cancelled_accept: None,
             woken: false,
+            postponed: false,
         })))
     }
 
@@ -188,6 +191,7 @@ impl SimulatedRing {
         let mut state = world.0.borrow_mut();
         let faults = state.faults;
         if faults.late && state.one_in(3) {
+            state.postponed = true;
             return;
         }
         let split = if faults.short_receives { state.random(200) } else { u64::MAX };
@@ -341,7 +345,8 @@ impl Ring for SimulatedRing {
         if std::mem::take(&mut state.woken) {
             events.push(Event::Woken);
         }
-        if events.is_empty() {
+        let postponed = std::mem::take(&mut state.postponed);
+        if events.is_empty() && !postponed {
             // Nothing can happen, so time passes to where the shard wants to be woken, a second at the most.
             state.elapsed += wait.unwrap_or(Duration::from_secs(1)).min(Duration::from_secs(1));
         }
