@@ -8,6 +8,7 @@ pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod ring;
+pub mod scan;
 pub mod shard;
 pub mod sink;
 pub mod smtp;

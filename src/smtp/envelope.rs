@@ -102,8 +102,15 @@ impl Envelope {
         self.recipients.push(Recipient { mailbox, at: Self::span(0, local_part.len()).end });
     }
 
+    /// Takes back the recipient that was added last.
+    pub fn pop_recipient(&mut self) {
+        if let Some(recipient) = self.recipients.pop() {
+            self.text.truncate(recipient.mailbox.range().start);
+        }
+    }
+
     /// The recipients in the order they were accepted.
-    pub fn recipients(&self) -> impl ExactSizeIterator<Item = Mailbox<'_>> {
+    pub fn recipients(&self) -> impl ExactSizeIterator<Item = Mailbox<'_>> + DoubleEndedIterator {
         self.recipients.iter().map(|recipient| {
             let whole = self.text.get(recipient.mailbox.range()).unwrap_or_default();
             let (local_part, rest) = whole.split_at(recipient.at as usize);

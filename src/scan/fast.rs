@@ -1,0 +1,158 @@
+//! The same at memory speed: 64 octets at a time become three bit masks (CR, LF, dot), and shifts of these find in a few
+//! operations what the reference looks for.
+//!
+//! Bit n of a mask stands for octet n of the block, so `cr << 1` marks what follows a CR. Only the masks differ between
+//! machines: AVX2 or SSE2 on x86-64, plain code elsewhere. The twin that all are compared with is [`super::naive`].
+#![allow(unsafe_code)]
+
+use super::Before;
+
+/// Octets of a block: one bit each in a `u64`.
+const BLOCK: usize = 64;
+
+/// Where CR, LF and dot stand in a block.
+#[derive(Clone, Copy)]
+struct Masks {
+    cr: u64,
+    lf: u64,
+    dot: u64,
+}
+
+/// Length of the longest prefix of `octets` that can be taken as it stands. What follows it, if anything, is a dot that
+/// begins a line, an LF without CR before it, or an octet other than LF behind a CR. A CR as the last octet is plain.
+pub fn plain_prefix(octets: &[u8], before: Before) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::is_x86_feature_detected!("avx2") {
+            // SAFETY: the machine has AVX2, as just asked.
+            return unsafe { x86::plain_prefix_avx2(octets, before) };
+        }
+        // SAFETY: SSE2 is part of x86-64.
+        unsafe { x86::plain_prefix_sse2(octets, before) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    plain_prefix_with(octets, before, masks_portable)
+}
+
+/// The search, for any way of making masks. Inlined into callers that were compiled for the instructions of `masks`.
+#[inline(always)]
+fn plain_prefix_with(octets: &[u8], before: Before, masks: impl Fn(&[u8; BLOCK]) -> Masks) -> usize {
+    let mut after_cr = u64::from(before == Before::Cr);
+    let mut line_start = u64::from(before == Before::LineStart);
+    let (blocks, rest) = octets.as_chunks::<BLOCK>();
+    for (index, block) in blocks.iter().enumerate() {
+        let Masks { cr, lf, dot } = masks(block);
+        let irregular = irregular(Masks { cr, lf, dot }, after_cr, line_start);
+        if irregular != 0 {
+            return index * BLOCK + irregular.trailing_zeros() as usize;
+        }
+        after_cr = cr >> (BLOCK - 1);
+        line_start = lf >> (BLOCK - 1);
+    }
+    if rest.is_empty() {
+        return octets.len();
+    }
+    let mut block = [0; BLOCK];
+    if let Some(start) = block.get_mut(..rest.len()) {
+        start.copy_from_slice(rest);
+    }
+    // What lies behind the end is not there: a CR as the last octet may still get its LF.
+    let there = u64::MAX >> (BLOCK - rest.len());
+    let irregular = irregular(masks(&block), after_cr, line_start) & there;
+    let plain = if irregular == 0 { rest.len() } else { irregular.trailing_zeros() as usize };
+    octets.len() - rest.len() + plain
+}
+
+/// Marks what is not plain. Behind the first mark the others may be wrong, for an LF without CR begins no line.
+#[inline(always)]
+fn irregular(Masks { cr, lf, dot }: Masks, after_cr: u64, line_start: u64) -> u64 {
+    let after_cr = cr << 1 | after_cr;
+    let line_start = lf << 1 | line_start;
+    (after_cr ^ lf) | (dot & line_start)
+}
+
+#[cfg_attr(target_arch = "x86_64", allow(dead_code))]
+fn masks_portable(block: &[u8; BLOCK]) -> Masks {
+    let mask = |wanted: u8| {
+        block.iter().enumerate().fold(0, |mask, (index, octet)| mask | u64::from(*octet == wanted) << index)
+    };
+    Masks { cr: mask(b'\r'), lf: mask(b'\n'), dot: mask(b'.') }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::{
+        __m128i, __m256i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_set1_epi8,
+        _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_set1_epi8,
+    };
+
+    use super::{BLOCK, Before, Masks, plain_prefix_with};
+
+    /// The search compiled for AVX2. Unsafe to call on a machine without.
+    #[target_feature(enable = "avx2")]
+    pub(super) fn plain_prefix_avx2(octets: &[u8], before: Before) -> usize {
+        plain_prefix_with(octets, before, |block| masks_avx2(block))
+    }
+
+    /// The search compiled for SSE2.
+    #[target_feature(enable = "sse2")]
+    pub(super) fn plain_prefix_sse2(octets: &[u8], before: Before) -> usize {
+        plain_prefix_with(octets, before, |block| masks_sse2(block))
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn masks_avx2(block: &[u8; BLOCK]) -> Masks {
+        let start = block.as_ptr().cast::<__m256i>();
+        // SAFETY: the block is 64 octets, so two unaligned loads of 32 stay inside it.
+        let halves = unsafe { [_mm256_loadu_si256(start), _mm256_loadu_si256(start.add(1))] };
+        let mask = |wanted: u8| {
+            let wanted = _mm256_set1_epi8(wanted.cast_signed());
+            let [low, high] =
+                halves.map(|half| _mm256_movemask_epi8(_mm256_cmpeq_epi8(half, wanted)).cast_unsigned());
+            u64::from(high) << 32 | u64::from(low)
+        };
+        Masks { cr: mask(b'\r'), lf: mask(b'\n'), dot: mask(b'.') }
+    }
+
+    #[target_feature(enable = "sse2")]
+    #[inline]
+    fn masks_sse2(block: &[u8; BLOCK]) -> Masks {
+        let start = block.as_ptr().cast::<__m128i>();
+        // SAFETY: the block is 64 octets, so four unaligned loads of 16 stay inside it.
+        let quarters = unsafe { [0, 1, 2, 3].map(|quarter| _mm_loadu_si128(start.add(quarter))) };
+        let mask = |wanted: u8| {
+            let wanted = _mm_set1_epi8(wanted.cast_signed());
+            quarters.iter().rev().fold(0, |mask, quarter| {
+                let bits = _mm_movemask_epi8(_mm_cmpeq_epi8(*quarter, wanted)).cast_unsigned();
+                mask << 16 | u64::from(bits)
+            })
+        };
+        Masks { cr: mask(b'\r'), lf: mask(b'\n'), dot: mask(b'.') }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::super::masks_portable;
+        use super::*;
+
+        #[test]
+        fn all_ways_make_the_same_masks() {
+            let mut block = [b'x'; BLOCK];
+            for at in 0..BLOCK {
+                for octet in *b"\r\n.\x00\xff" {
+                    block[at] = octet;
+                    // SAFETY: SSE2 is part of x86-64.
+                    let a = unsafe { masks_sse2(&block) };
+                    let b = masks_portable(&block);
+                    assert_eq!((a.cr, a.lf, a.dot), (b.cr, b.lf, b.dot));
+                    if std::is_x86_feature_detected!("avx2") {
+                        // SAFETY: as just asked.
+                        let c = unsafe { masks_avx2(&block) };
+                        assert_eq!((c.cr, c.lf, c.dot), (b.cr, b.lf, b.dot));
+                    }
+                }
+            }
+        }
+    }
+}

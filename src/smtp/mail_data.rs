@@ -1,0 +1,184 @@
+//! The mail data of DATA: its end, transparency, bare CR and LF.
+//!
+//! ```text
+//!               dot                 CR
+//!   LineStart ───────► Dot ───────────────► DotCr ──LF──► the end (RFC 5321 §4.1.1.4)
+//!       ▲               │ anything else       │ anything else: the CR was mail data
+//!       └─ CRLF ── plain mail data ◄──────────┘
+//! ```
+//!
+//! It ends at CRLF.CRLF, or at `.CRLF` as its first line, and nowhere else: a server that took a bare LF for a line end
+//! would let a sender hide a second message inside the first. No octet is moved. A dot that begins a line is never mail
+//! data, whether it ends it or was put there for transparency (§4.5.2), so it is simply not part of any range.
+
+use std::ops::Range;
+
+use super::input::Input;
+use crate::config::BareLineEnd;
+use crate::scan::{Before, plain_prefix};
+
+/// Where in the mail data we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// In mail data, told what stands before.
+    In(Before),
+    /// Behind a dot that began a line.
+    Dot,
+    /// Behind a dot that began a line and a CR.
+    DotCr,
+    /// At an LF without CR, in front of which a CR was just inserted.
+    BareLf,
+}
+
+/// The mail data of one DATA command while it is received.
+#[derive(Debug)]
+pub(super) struct MailData {
+    state: State,
+    bare_lf: BareLineEnd,
+    bare_cr: BareLineEnd,
+}
+
+/// What comes next in the mail data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Found {
+    /// This range of the input is mail data.
+    Data(Range<usize>),
+    /// These octets are mail data and are not in the input.
+    Insert(&'static [u8]),
+    /// A bare CR or LF that the policy rejects. It goes on from there to the true end.
+    Bare,
+    /// The end.
+    End,
+    /// All input is consumed.
+    NeedInput,
+}
+
+impl MailData {
+    /// At the beginning.
+    pub(super) fn new(bare_lf: BareLineEnd, bare_cr: BareLineEnd) -> Self {
+        Self { state: State::In(Before::LineStart), bare_lf, bare_cr }
+    }
+
+    /// Consumes input up to the next thing to say.
+    pub(super) fn advance(&mut self, input: &mut Input<'_>) -> Found {
+        loop {
+            let rest = input.rest();
+            let Some(&octet) = rest.first() else { return Found::NeedInput };
+            match self.state {
+                State::In(before) => {
+                    let plain = plain_prefix(rest, before);
+                    if plain > 0 {
+                        self.state = State::In(before.after(rest.get(..plain).unwrap_or_default()));
+                        return Found::Data(input.consume(plain));
+                    }
+                    if let Some(found) = self.irregular(before, octet, input) {
+                        return found;
+                    }
+                }
+                State::Dot if octet == b'\r' => {
+                    input.consume(1);
+                    self.state = State::DotCr;
+                }
+                State::Dot => self.state = State::In(Before::Middle),
+                State::DotCr if octet == b'\n' => {
+                    input.consume(1);
+                    return Found::End;
+                }
+                State::DotCr => {
+                    self.state = State::In(Before::Cr);
+                    return Found::Insert(b"\r");
+                }
+                State::BareLf => {
+                    self.state = State::In(Before::Middle);
+                    return Found::Data(input.consume(1));
+                }
+            }
+        }
+    }
+
+    /// The next octet is not plain: a dot that begins a line, an LF without CR, or something other than LF behind a CR.
+    fn irregular(&mut self, before: Before, octet: u8, input: &mut Input<'_>) -> Option<Found> {
+        match (before, octet) {
+            (Before::LineStart, b'.') => {
+                input.consume(1);
+                self.state = State::Dot;
+                None
+            }
+            (Before::Cr, _) => {
+                // What follows a bare CR begins no line, so a dot there is text.
+                self.state = State::In(Before::Middle);
+                Some(match self.bare_cr {
+                    BareLineEnd::Reject => Found::Bare,
+                    BareLineEnd::Normalize => Found::Insert(b"\n"),
+                })
+            }
+            (Before::LineStart | Before::Middle, _) => {
+                self.state = State::BareLf;
+                Some(match self.bare_lf {
+                    BareLineEnd::Reject => Found::Bare,
+                    BareLineEnd::Normalize => Found::Insert(b"\r"),
+                })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is stored of the octets before the end, whether a bare line end was rejected, and what is left behind the end.
+    fn receive(octets: &[u8], policy: BareLineEnd, split: usize) -> (Vec<u8>, bool, Option<Vec<u8>>) {
+        let mut data = MailData::new(policy, policy);
+        let (mut stored, mut bare) = (Vec::new(), false);
+        let (first, second) = octets.split_at(split.min(octets.len()));
+        let mut parts = [first, second].into_iter();
+        while let Some(part) = parts.next() {
+            let mut input = Input::new(part);
+            loop {
+                match data.advance(&mut input) {
+                    Found::Data(range) => stored.extend_from_slice(&part[range]),
+                    Found::Insert(inserted) => stored.extend_from_slice(inserted),
+                    Found::Bare => bare = true,
+                    Found::NeedInput => break,
+                    Found::End => {
+                        let behind = [input.rest(), parts.next().unwrap_or_default()].concat();
+                        return (stored, bare, Some(behind));
+                    }
+                }
+            }
+        }
+        (stored, bare, None)
+    }
+
+    fn everywhere(octets: &[u8], policy: BareLineEnd, stored: &[u8], bare: bool, behind: Option<&[u8]>) {
+        for split in 0..=octets.len() {
+            let expected = (stored.to_vec(), bare, behind.map(<[u8]>::to_vec));
+            assert_eq!(receive(octets, policy, split), expected, "{octets:?} split at {split}");
+        }
+    }
+
+    #[test]
+    fn mail_data_ends_at_crlf_dot_crlf_and_nowhere_else() {
+        use BareLineEnd::Reject;
+        everywhere(b"a\r\n.\r\nRSET", Reject, b"a\r\n", false, Some(b"RSET"));
+        everywhere(b".\r\n", Reject, b"", false, Some(b""));
+        everywhere(b"a\r\n..\r\n..b\r\n.c\r\n.\r\n", Reject, b"a\r\n.\r\n.b\r\nc\r\n", false, Some(b""));
+        everywhere(b"a\r\n.", Reject, b"a\r\n", false, None);
+        for fake in
+            [&b"a\n.\n"[..], b"a\n.\r\n", b"a\r\n.\n", b"a\r.\r", b"a\r\n.\r", b"a\r.\r\n", b"a\n\n.\r\n"]
+        {
+            let (_, _, behind) = receive(fake, Reject, 0);
+            assert_eq!(behind, None, "{fake:?} is no end");
+        }
+    }
+
+    #[test]
+    fn normalized_line_ends_begin_no_line_for_transparency() {
+        use BareLineEnd::Normalize;
+        everywhere(b"a\n.\nb\r\n.\r\n", Normalize, b"a\r\n.\r\nb\r\n", false, Some(b""));
+        everywhere(b"a\r.\rb\r\n.\r\n", Normalize, b"a\r\n.\r\nb\r\n", false, Some(b""));
+        everywhere(b"a\r\n.\rb\r\n.\r\n", Normalize, b"a\r\n\r\nb\r\n", false, Some(b""));
+        everywhere(b"\n\n\r\r\r\n.\r\n", Normalize, b"\r\n\r\n\r\n\r\n\r\n", false, Some(b""));
+    }
+}
