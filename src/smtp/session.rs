@@ -417,19 +417,24 @@ impl Session {
         argument: &[u8],
         replies: &mut ReplyBuffer,
     ) -> Result<Option<Step>, CommandError> {
-        let answer = match &mut self.state {
+        let answer = match std::mem::replace(&mut self.state, State::Ready) {
             State::Ready => None,
-            State::Begun(envelope) => Some(Ok(std::mem::take(envelope))),
-            State::Declined(why) => Some(Err(*why)),
-            State::Open(_) => return Err(CommandError::NestedMail),
-            State::Connected
+            State::Begun(envelope) => Some(Ok(envelope)),
+            State::Declined(why) => Some(Err(why)),
+            open @ State::Open(_) => {
+                self.state = open;
+                return Err(CommandError::NestedMail);
+            }
+            other @ (State::Connected
             | State::TurnedAway
             | State::Asking
             | State::Receiving(_)
             | State::Delivering
-            | State::Closed => return Err(CommandError::NoEhlo),
+            | State::Closed) => {
+                self.state = other;
+                return Err(CommandError::NoEhlo);
+            }
         };
-        self.state = State::Ready;
         let mail = Mail::read(argument, &self.settings)?;
         match answer {
             Some(Ok(envelope)) => {

@@ -4,18 +4,18 @@ use std::fmt;
 
 /// One dialogue.
 #[derive(Debug, Clone, Default)]
-pub struct Dialogue {
+pub(crate) struct Dialogue {
     /// The first comment: what is claimed, with its section.
-    pub claim: String,
+    pub(crate) claim: String,
     /// `config:` lines: key and value.
-    pub config: Vec<(String, String)>,
+    pub(crate) config: Vec<(String, String)>,
     /// What happens, in order.
-    pub events: Vec<Event>,
+    pub(crate) events: Vec<Event>,
 }
 
 /// One thing that happens in a dialogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// The client sends these octets (`C:` with CRLF, `c:` without). Neighbours are one.
     Client(Vec<u8>),
     /// The server replies (`S:`): one whole reply.
@@ -30,27 +30,27 @@ pub enum Event {
 
 /// One line of a reply as expected: code, `-` or space, and how the text begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Expected {
+pub(crate) struct Expected {
     /// Whether further lines follow in the same reply.
-    pub more: bool,
+    pub(crate) more: bool,
     /// The line begins so; the code alone stands for any reply with this code.
-    pub start: Vec<u8>,
+    pub(crate) start: Vec<u8>,
 }
 
 /// A stored message as expected.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Message {
+pub(crate) struct Message {
     /// The reverse-path; empty for `<>`.
-    pub reverse_path: Vec<u8>,
+    pub(crate) reverse_path: Vec<u8>,
     /// The recipients in order.
-    pub recipients: Vec<Vec<u8>>,
+    pub(crate) recipients: Vec<Vec<u8>>,
     /// The mail data.
-    pub data: Vec<u8>,
+    pub(crate) data: Vec<u8>,
 }
 
 /// What can happen outside of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outside {
+pub(crate) enum Outside {
     /// Time passes, in milliseconds.
     Wait(u64),
     /// The client closes its half.
@@ -73,7 +73,7 @@ pub enum Outside {
 
 /// Why a dialogue cannot be read.
 #[derive(Debug)]
-pub struct BadDialogue {
+pub(crate) struct BadDialogue {
     line: usize,
     why: String,
 }
@@ -86,7 +86,7 @@ impl fmt::Display for BadDialogue {
 
 impl Dialogue {
     /// Reads a dialogue.
-    pub fn parse(text: &str) -> Result<Self, BadDialogue> {
+    pub(crate) fn parse(text: &str) -> Result<Self, BadDialogue> {
         let mut dialogue = Self::default();
         for (index, line) in text.lines().enumerate() {
             dialogue.push(line).map_err(|why| BadDialogue { line: index + 1, why })?;
@@ -102,7 +102,7 @@ impl Dialogue {
     }
 
     /// The value of a `config:` line; the last one counts.
-    pub fn config(&self, key: &str) -> Option<&str> {
+    pub(crate) fn config(&self, key: &str) -> Option<&str> {
         self.config.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
@@ -195,7 +195,7 @@ fn outside(text: &str) -> Result<Outside, String> {
 }
 
 /// `300s` or `20ms`.
-pub fn milliseconds(text: &str) -> Result<u64, String> {
+pub(crate) fn milliseconds(text: &str) -> Result<u64, String> {
     let (digits, unit) = match text.strip_suffix("ms") {
         Some(digits) => (digits, 1),
         None => (text.strip_suffix('s').ok_or("a time ends in s or ms")?, 1000),
@@ -242,7 +242,7 @@ fn unescape(text: &str) -> Result<Vec<u8>, String> {
 }
 
 /// Compares the octets of replies with what is expected; what is left behind them, or what is wrong.
-pub fn match_reply<'a>(replies: &'a [u8], expected: &[Expected]) -> Result<&'a [u8], String> {
+pub(crate) fn match_reply<'a>(replies: &'a [u8], expected: &[Expected]) -> Result<&'a [u8], String> {
     let mut rest = replies;
     let mut lines = Vec::new();
     loop {

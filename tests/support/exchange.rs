@@ -15,33 +15,33 @@ use ringmx::smtp::session::{Answer, Input, Session, Settings, Step};
 
 /// What became of an exchange so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// All replies.
-    pub replies: Vec<u8>,
+    pub(crate) replies: Vec<u8>,
     /// Messages handed over and answered 250.
-    pub stored: Vec<Stored>,
+    pub(crate) stored: Vec<Stored>,
     /// The session said to close.
-    pub closed: bool,
+    pub(crate) closed: bool,
 }
 
 /// A message as it was stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
+pub(crate) struct Stored {
     /// Without angle brackets.
-    pub reverse_path: Vec<u8>,
+    pub(crate) reverse_path: Vec<u8>,
     /// `local-part@domain`.
-    pub recipients: Vec<Vec<u8>>,
+    pub(crate) recipients: Vec<Vec<u8>>,
     /// BODY= of MAIL.
-    pub body: BodyType,
+    pub(crate) body: BodyType,
     /// SIZE= of MAIL.
-    pub size: Option<u64>,
+    pub(crate) size: Option<u64>,
     /// After transparency.
-    pub data: Vec<u8>,
+    pub(crate) data: Vec<u8>,
 }
 
 /// What the outside says to the next question or message, once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
+pub(crate) enum Trouble {
     /// 4yz.
     TryAgain(TryAgain),
     /// 5yz.
@@ -51,22 +51,22 @@ pub enum Trouble {
 }
 
 /// A session and its outside.
-pub struct Exchange {
+pub(crate) struct Exchange {
     session: Session,
     replies: ReplyBuffer,
     /// The time of the next call.
-    pub now: Instant,
+    pub(crate) now: Instant,
     /// What was seen.
-    pub seen: Seen,
+    pub(crate) seen: Seen,
     /// Said once, then forgotten.
-    pub trouble: Option<Trouble>,
+    pub(crate) trouble: Option<Trouble>,
     /// The next mail data cannot be kept.
-    pub no_memory: bool,
+    pub(crate) no_memory: bool,
     data: Vec<u8>,
 }
 
 /// Settings that accept any recipient, with the defaults of the configuration.
-pub fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings {
         hostname: "mx.test".into(),
         limits: Limits {
@@ -87,7 +87,7 @@ pub fn settings() -> Settings {
 }
 
 /// Rules that accept any recipient whose local-part nobody may route onwards.
-pub fn rules() -> RecipientRules<'static> {
+pub(crate) fn rules() -> RecipientRules<'static> {
     RecipientRules {
         domains: &[],
         recipients: None,
@@ -101,7 +101,7 @@ pub fn rules() -> RecipientRules<'static> {
 
 impl Exchange {
     /// A session that has said its greeting.
-    pub fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings) -> Self {
         let client = SocketAddr::from(([192, 0, 2, 1], 25_000));
         let now = Instant::now();
         let mut exchange = Self {
@@ -119,7 +119,7 @@ impl Exchange {
     }
 
     /// The client sends these octets, in one piece.
-    pub fn receive(&mut self, octets: &[u8]) {
+    pub(crate) fn receive(&mut self, octets: &[u8]) {
         let mut input = Input { bytes: octets, position: 0, more: false };
         while !self.seen.closed {
             let before = input.position;
@@ -175,7 +175,7 @@ impl Exchange {
     }
 
     /// Time passes, and the deadline with it.
-    pub fn wait(&mut self, time: Duration) {
+    pub(crate) fn wait(&mut self, time: Duration) {
         self.now += time;
         if self.session.deadline() <= self.now && !self.seen.closed {
             let step = self.session.expire(&mut self.replies, self.now);
@@ -185,14 +185,14 @@ impl Exchange {
     }
 
     /// The server stops.
-    pub fn shut_down(&mut self) {
+    pub(crate) fn shut_down(&mut self) {
         if self.session.shut_down(&mut self.replies) {
             self.close();
         }
     }
 
     /// The client closes its half.
-    pub fn end_input(&mut self) {
+    pub(crate) fn end_input(&mut self) {
         self.session.handle_end_of_input();
         self.close();
     }
