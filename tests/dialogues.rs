@@ -169,7 +169,17 @@ impl Checked {
                 if (&stored.reverse_path, &stored.recipients, &stored.data)
                     != (reverse_path, recipients, data)
                 {
-                    return Err(format!("stored {stored:?}, expected {expected:?}"));
+                    let shown = |reverse_path: &[u8], recipients: &[Vec<u8>], data: &[u8]| {
+                        let recipients = recipients.join(&b' ');
+                        let [reverse_path, recipients, data] =
+                            [reverse_path, &recipients, data].map(|octets| octets.escape_ascii().to_string());
+                        format!("<{reverse_path}> {recipients}: {data}")
+                    };
+                    let stored = shown(&stored.reverse_path, &stored.recipients, &stored.data);
+                    return Err(format!(
+                        "stored {stored}, expected {}",
+                        shown(reverse_path, recipients, data)
+                    ));
                 }
             }
             Event::Client(_) | Event::Outside(_) => {}
