@@ -243,8 +243,13 @@ impl Pool {
         }
     }
 
+    /// Whether little is left of the budget for copied octets, so that no new message should begin.
+    pub fn is_nearly_exhausted(&self) -> bool {
+        self.blocks_max - self.blocks_used < self.blocks_max / 8
+    }
+
     /// Whether so many buffers are pinned that one more would leave too few for the sockets.
-    fn is_low(&self) -> bool {
+    pub fn is_low(&self) -> bool {
         self.arena.buffers - self.pinned < self.low_water
     }
 }

@@ -1,6 +1,7 @@
 //! ringmx: a front-line inbound MX for Linux on io_uring.
 
 pub mod buffer;
+pub mod cli;
 pub mod config;
 pub mod escape;
 pub mod handoff;
@@ -9,6 +10,7 @@ pub mod log;
 pub mod metrics;
 pub mod ring;
 pub mod scan;
+pub mod server;
 pub mod shard;
 pub mod sink;
 pub mod smtp;

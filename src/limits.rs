@@ -55,11 +55,20 @@ pub const HANDOFF_WAIT_MAX: Duration = Duration::from_secs(30);
 /// After the last reply the client has this long to read it and close.
 pub const DRAIN_WAIT_MAX: Duration = Duration::from_secs(2);
 
+/// A cancelled operation that has not ended by then is cancelled once more.
+pub const CANCEL_WAIT_MAX: Duration = Duration::from_secs(1);
+
 /// Octets read and dropped while a connection drains before it is closed.
 pub const DRAIN_BYTES_MAX: u64 = 256 * 1024;
 
 /// Sessions under way at shutdown have this long for their transaction.
 pub const SHUTDOWN_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Connections over the cap of a shard that are being told so at a time; further ones are closed without a word.
+pub const REFUSED_CONNECTIONS_MAX: usize = 256;
+
+/// Connections that wait in the kernel to be accepted, for each listening socket; the kernel cuts it to net.core.somaxconn.
+pub const LISTEN_BACKLOG: i32 = 4096;
 
 /// Octets of one owned block: mail data copied out of receive buffers.
 pub const BLOCK_BYTES: usize = 16 * 1024;

@@ -315,8 +315,8 @@ mod tests {
     fn written(format: LogFormat, write: impl FnOnce(Record<'_>)) -> String {
         let (mut log, _writer) = start(format).expect("log");
         write(log.record("message", SystemTime::UNIX_EPOCH));
-        let text = String::from_utf8(std::mem::take(&mut log.chunk)).expect("ASCII");
-        text
+
+        String::from_utf8(std::mem::take(&mut log.chunk)).expect("ASCII")
     }
 
     #[test]

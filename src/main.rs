@@ -1,1 +1,17 @@
-fn main() {}
+//! Arguments → subcommand → exit code; nothing else.
+
+use std::process::ExitCode;
+
+use ringmx::cli::{self, Command};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match cli::parse() {
+        Command::Check { file } => cli::check(&file),
+        Command::Config => cli::reference(),
+        Command::Serve { config } => cli::serve(config.as_deref()),
+        Command::Spool(command) => cli::spool(&command),
+    }
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ringmx::config::recipients::RecipientEntry;
 use ringmx::config::{BareLineEnd, DomainPattern};
 use ringmx::handoff::message::TryAgain;
-use ringmx::smtp::policy::{RecipientRules, Recipients};
+use ringmx::smtp::policy::Recipients;
 use ringmx::smtp::session::Settings;
 
 #[path = "support/dialogue.rs"]
@@ -229,6 +229,7 @@ fn settings(dialogue: &Dialogue) -> Result<Settings, String> {
         }
     }
     settings.policy = Box::new(policy(dialogue));
+    settings.local_part_case_sensitive = is_case_sensitive(dialogue);
     Ok(settings)
 }
 
@@ -242,7 +243,8 @@ fn bare_line_end(value: &str) -> Result<BareLineEnd, String> {
 
 fn policy(dialogue: &Dialogue) -> Recipients {
     let words = |key| dialogue.config(key).into_iter().flat_map(str::split_whitespace);
-    let domains: Vec<_> = words("domains")
+    let mut config = exchange::config();
+    config.domains = words("domains")
         .map(|domain| match domain.strip_prefix("*.") {
             Some(parent) => DomainPattern::Below(parent.into()),
             None => DomainPattern::Exact(domain.into()),
@@ -257,13 +259,16 @@ fn policy(dialogue: &Dialogue) -> Recipients {
             None => panic!("no recipient: {entry:?}"),
         })
         .collect();
-    let rules = exchange::rules();
-    Recipients::new(&RecipientRules {
-        domains: &domains,
-        recipients: dialogue.config("recipients").map(|_| entries.as_slice()),
-        postmaster: dialogue.config("postmaster").unwrap_or(rules.postmaster),
-        local_part_deny: dialogue.config("local_part_deny").unwrap_or(rules.local_part_deny),
-        local_part_case_sensitive: dialogue.config("local_part_case_sensitive") == Some("true"),
-        ..rules
-    })
+    if let Some(postmaster) = dialogue.config("postmaster") {
+        config.postmaster = postmaster.into();
+    }
+    if let Some(denied) = dialogue.config("local_part_deny") {
+        config.local_part_deny = denied.into();
+    }
+    config.local_part_case_sensitive = is_case_sensitive(dialogue);
+    Recipients::new(&config, dialogue.config("recipients").map(|_| entries.as_slice()))
+}
+
+fn is_case_sensitive(dialogue: &Dialogue) -> bool {
+    dialogue.config("local_part_case_sensitive") == Some("true")
 }

@@ -1,2 +1,12 @@
-//! loadgen
-fn main() {}
+//! Arguments → run → exit code; nothing else.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    loadgen::main(&loadgen::arguments::Arguments::parse())
+}

@@ -1,10 +1,29 @@
 //! The configuration: TOML → these types, once. They cannot hold a bad value.
 
+//!
+//! [`load`] reads a file, [`parse`] a text; both find every problem, not only the first. The types of this module are all
+//! that the rest of the program sees.
+
+mod document;
+mod host;
+mod names;
+mod problem;
+mod read;
 pub mod recipients;
+mod reference;
+mod section;
+mod shards;
+mod units;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use toml::de::DeTable;
+
+use document::Document;
+pub use problem::{Finding, Problem, Warning};
+pub use reference::{markdown, reference};
 
 /// Everything that `ringmx serve` is told.
 #[derive(Debug, Clone)]
@@ -19,8 +38,10 @@ pub struct Config {
     pub postmaster: String,
     /// Whether local-parts of recipients are compared octet for octet.
     pub local_part_case_sensitive: bool,
-    /// Octets that a recipient's local-part may not hold, and whether it may begin with a dot.
+    /// Octets that a recipient's local-part may not hold, all of them ASCII punctuation.
     pub local_part_deny: String,
+    /// Whether a recipient's local-part may begin with a dot.
+    pub local_part_leading_dot: bool,
     /// Where to listen; at least one.
     pub listeners: Vec<Listener>,
     /// Where mail goes.
@@ -31,6 +52,50 @@ pub struct Config {
     pub limits: Limits,
     /// What is logged and how.
     pub log: Log,
+}
+
+impl Config {
+    /// What `ringmx` does without a configuration file: it takes mail for anyone on loopback, into one maildir below the
+    /// working directory.
+    pub fn embedded_default() -> Self {
+        let parsed = parse(include_str!("default.toml"), "default.toml", Path::new(""));
+        // The text is part of the program and is tested; nothing of the machine can make it bad.
+        parsed.expect("the embedded configuration is good").0
+    }
+
+    /// The most that receive buffers and copied mail data of all shards can take, in octets.
+    pub fn mail_memory_max(&self) -> usize {
+        self.shards.iter().map(|shard| shard.buffers * shard.buffer_bytes + shard.block_bytes_max).sum()
+    }
+}
+
+/// Reads a configuration file, and the file of recipients that it names.
+pub fn load(path: &Path) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
+    let file = path.display().to_string();
+    let unusable = |line, text| vec![Problem(Finding { file: file.clone(), line, key: String::new(), text })];
+    let octets = std::fs::read(path).map_err(|error| unusable(None, format!("cannot be read: {error}")))?;
+    let text = std::str::from_utf8(&octets).map_err(|error| {
+        let before = String::from_utf8_lossy(&octets[..error.valid_up_to()]);
+        let line = problem::line_of(&before, before.len());
+        unusable(Some(line), "this is not TOML: it is not UTF-8".to_owned())
+    })?;
+    let (config, mut warnings) = parse(text, &file, path.parent().unwrap_or(Path::new("")))?;
+    if let Some(recipients) = &config.recipients {
+        warnings.extend(recipients::check(recipients, &config)?);
+    }
+    Ok((config, warnings))
+}
+
+/// Reads a configuration. `file` is its name in problems; relative paths in it start at `base_dir`. Opens no other file.
+pub fn parse(text: &str, file: &str, base_dir: &Path) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
+    let (root, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        return Err(problem::syntax_problems(file, text, &errors));
+    }
+    let document = Document::new(file, text, base_dir, Some(root.get_ref()));
+    let config = read::config(&document);
+    let (problems, warnings) = document.into_findings();
+    if problems.is_empty() { Ok((config, warnings)) } else { Err(problems) }
 }
 
 /// An accepted recipient domain, as a lower-case A-label.

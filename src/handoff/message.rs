@@ -42,6 +42,13 @@ pub struct ClientFacts {
     pub protocol: &'static str,
 }
 
+impl ClientFacts {
+    /// Nothing known yet.
+    pub fn unknown() -> Self {
+        Self { address: SocketAddr::from(([0, 0, 0, 0], 0)), ehlo: Vec::new(), protocol: "SMTP" }
+    }
+}
+
 /// Which connection waits for a receipt. Only its shard can read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin {

@@ -302,13 +302,11 @@ impl Ring for KernelRing {
 
     fn turn(&mut self, wait: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
         self.buffers.publish();
+        // Completions are run by an enter that waits for one, be it for no time (DEFER_TASKRUN).
         let timeout = wait.map(Timespec::from);
-        let waiting = usize::from(wait != Some(Duration::ZERO));
         let submitted = match &timeout {
-            Some(timeout) => {
-                self.ring.submitter().submit_with_args(waiting, &SubmitArgs::new().timespec(timeout))
-            }
-            None => self.ring.submit_and_wait(waiting),
+            Some(timeout) => self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(timeout)),
+            None => self.ring.submit_and_wait(1),
         };
         match submitted {
             Ok(_) => {}
@@ -551,6 +549,25 @@ mod tests {
             _ => None,
         });
         assert!(!more);
+    }
+
+    #[test]
+    fn a_turn_that_does_not_wait_still_takes_completions() {
+        let (mut ring, mut pool) = ring(4);
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        ring.accept(Socket(listener.as_raw_fd()), Token::new(1));
+        let (mut client, socket) = accept(&mut ring, &listener);
+        ring.provide(pool.take().expect("buffer"));
+        ring.receive(socket, Token::new(7));
+        client.write_all(b"hello").expect("write");
+        let mut events = Vec::new();
+        for _ in 0..1000 {
+            ring.turn(Some(Duration::ZERO), &mut events).expect("turn");
+            if !events.is_empty() {
+                return;
+            }
+        }
+        panic!("nothing came");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 pub mod kernel;
 pub mod probe;
+pub mod simulated;
 
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};

@@ -2,8 +2,9 @@
 //! operations what the reference looks for.
 //!
 //! Bit n of a mask stands for octet n of the block, so `cr << 1` marks what follows a CR. Only the masks differ between
-//! machines: AVX2 or SSE2 on x86-64, plain code elsewhere. The twin that all are compared with is [`super::naive`].
-#![allow(unsafe_code)]
+//! machines: AVX2 or SSE2 on x86-64, plain code elsewhere.
+// Inlined always: what calls for AVX2 must be compiled for it, down to the masks.
+#![allow(unsafe_code, clippy::inline_always)]
 
 use super::Before;
 
@@ -28,7 +29,7 @@ pub fn plain_prefix(octets: &[u8], before: Before) -> usize {
             return unsafe { x86::plain_prefix_avx2(octets, before) };
         }
         // SAFETY: SSE2 is part of x86-64.
-        unsafe { x86::plain_prefix_sse2(octets, before) }
+        plain_prefix_with(octets, before, |block| unsafe { x86::masks_sse2(block) })
     }
     #[cfg(not(target_arch = "x86_64"))]
     plain_prefix_with(octets, before, masks_portable)
@@ -94,12 +95,6 @@ mod x86 {
         plain_prefix_with(octets, before, |block| masks_avx2(block))
     }
 
-    /// The search compiled for SSE2.
-    #[target_feature(enable = "sse2")]
-    pub(super) fn plain_prefix_sse2(octets: &[u8], before: Before) -> usize {
-        plain_prefix_with(octets, before, |block| masks_sse2(block))
-    }
-
     #[target_feature(enable = "avx2")]
     #[inline]
     fn masks_avx2(block: &[u8; BLOCK]) -> Masks {
@@ -117,7 +112,7 @@ mod x86 {
 
     #[target_feature(enable = "sse2")]
     #[inline]
-    fn masks_sse2(block: &[u8; BLOCK]) -> Masks {
+    pub(super) fn masks_sse2(block: &[u8; BLOCK]) -> Masks {
         let start = block.as_ptr().cast::<__m128i>();
         // SAFETY: the block is 64 octets, so four unaligned loads of 16 stay inside it.
         let quarters = unsafe { [0, 1, 2, 3].map(|quarter| _mm_loadu_si128(start.add(quarter))) };
@@ -143,8 +138,7 @@ mod x86 {
                 for octet in *b"\r\n.\x00\xff" {
                     block[at] = octet;
                     // SAFETY: SSE2 is part of x86-64.
-                    let a = unsafe { masks_sse2(&block) };
-                    let b = masks_portable(&block);
+                    let (a, b) = (unsafe { masks_sse2(&block) }, masks_portable(&block));
                     assert_eq!((a.cr, a.lf, a.dot), (b.cr, b.lf, b.dot));
                     if std::is_x86_feature_detected!("avx2") {
                         // SAFETY: as just asked.

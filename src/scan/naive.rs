@@ -6,9 +6,10 @@ use super::Before;
 pub fn plain_prefix(octets: &[u8], mut before: Before) -> usize {
     for (index, &octet) in octets.iter().enumerate() {
         before = match (before, octet) {
-            (Before::LineStart, b'.') => return index,
             (Before::Cr, b'\n') => Before::LineStart,
-            (Before::Cr, _) | (Before::LineStart | Before::Middle, b'\n') => return index,
+            (Before::LineStart, b'.') | (Before::Cr, _) | (Before::LineStart | Before::Middle, b'\n') => {
+                return index;
+            }
             (Before::LineStart | Before::Middle, b'\r') => Before::Cr,
             (Before::LineStart | Before::Middle, _) => Before::Middle,
         };

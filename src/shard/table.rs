@@ -5,7 +5,7 @@ use crate::ring::Token;
 
 /// Names a connection: a number and the generation of its use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Key {
+pub(super) struct Key {
     index: u32,
     generation: u32,
 }
@@ -14,17 +14,17 @@ impl Key {
     const INDEX_BITS: u32 = 24;
 
     /// The number, below the capacity of the table.
-    pub fn index(self) -> u32 {
+    pub(super) fn index(self) -> u32 {
         self.index
     }
 
     /// As one word, for receipts.
-    pub fn word(self) -> u64 {
+    pub(super) fn word(self) -> u64 {
         u64::from(self.generation) << Self::INDEX_BITS | u64::from(self.index)
     }
 
     /// Back from the word.
-    pub fn from_word(word: u64) -> Self {
+    pub(super) fn from_word(word: u64) -> Self {
         let index = word & ((1 << Self::INDEX_BITS) - 1);
         // Both parts were put in by `word`, so they fit.
         #[allow(clippy::cast_possible_truncation)]
@@ -32,14 +32,14 @@ impl Key {
     }
 
     /// As the token of ring operations.
-    pub fn token(self) -> Token {
+    pub(super) fn token(self) -> Token {
         Token::new(self.word())
     }
 }
 
 /// A table of connections. Its memory is reserved at the start and touched as connections come.
 #[derive(Debug)]
-pub struct Table<T> {
+pub(super) struct Table<T> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
     capacity: usize,
@@ -53,13 +53,13 @@ struct Slot<T> {
 
 impl<T> Table<T> {
     /// An empty table for at most `capacity` connections.
-    pub fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize) -> Self {
         assert!(capacity < 1 << Key::INDEX_BITS);
         Self { slots: Vec::with_capacity(capacity), free: Vec::new(), capacity }
     }
 
     /// Adds a connection; `None` when the table is full.
-    pub fn insert(&mut self, make: impl FnOnce(Key) -> T) -> Option<Key> {
+    pub(super) fn insert(&mut self, make: impl FnOnce(Key) -> T) -> Option<Key> {
         let index = match self.free.pop() {
             Some(index) => index,
             None if self.slots.len() < self.capacity => {
@@ -75,19 +75,19 @@ impl<T> Table<T> {
     }
 
     /// The connection of this key, if it is still there.
-    pub fn find(&mut self, key: Key) -> Option<&mut T> {
+    pub(super) fn find(&mut self, key: Key) -> Option<&mut T> {
         let slot = self.slots.get_mut(key.index as usize)?;
         slot.value.as_mut().filter(|_| slot.generation == key.generation)
     }
 
     /// The key of the connection that has this number now.
-    pub fn key_at(&self, index: u32) -> Option<Key> {
+    pub(super) fn key_at(&self, index: u32) -> Option<Key> {
         let slot = self.slots.get(index as usize)?;
         slot.value.as_ref().map(|_| Key { index, generation: slot.generation })
     }
 
     /// Removes a connection.
-    pub fn remove(&mut self, key: Key) -> Option<T> {
+    pub(super) fn remove(&mut self, key: Key) -> Option<T> {
         let slot = self.slots.get_mut(key.index as usize).filter(|slot| slot.generation == key.generation)?;
         let value = slot.value.take()?;
         slot.generation = slot.generation.wrapping_add(1);
@@ -96,17 +96,17 @@ impl<T> Table<T> {
     }
 
     /// Connections now.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
     /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// All keys now.
-    pub fn keys(&self) -> Vec<Key> {
+    pub(super) fn keys(&self) -> Vec<Key> {
         (0..self.slots.len()).filter_map(|index| self.key_at(u32::try_from(index).ok()?)).collect()
     }
 }

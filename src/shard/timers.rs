@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 /// How exact deadlines are.
-pub const TICK: Duration = Duration::from_millis(125);
+pub(super) const TICK: Duration = Duration::from_millis(125);
 
 /// Slots of the wheel: its horizon is 512 s, over every deadline of RFC 5321 §4.5.3.2 but one.
 const SLOTS: usize = 4096;
@@ -15,7 +15,7 @@ const NONE: u32 = u32::MAX;
 
 /// The deadlines of one shard, by number of connection slot.
 #[derive(Debug)]
-pub struct Timers {
+pub(super) struct Timers {
     start: Instant,
     /// Ticks whose slots are done.
     done: usize,
@@ -41,7 +41,7 @@ const UNSET: Node = Node { previous: NONE, next: NONE, tick: 0, slot: 0 };
 
 impl Timers {
     /// No deadlines; time begins at `start`.
-    pub fn new(start: Instant) -> Self {
+    pub(super) fn new(start: Instant) -> Self {
         Self {
             start,
             done: 0,
@@ -53,7 +53,7 @@ impl Timers {
     }
 
     /// Sets or moves the deadline of a connection. It fires at the deadline or up to a [`TICK`] later.
-    pub fn set(&mut self, index: u32, deadline: Instant) {
+    pub(super) fn set(&mut self, index: u32, deadline: Instant) {
         let at = index as usize;
         if self.nodes.len() <= at {
             self.nodes.resize(at + 1, UNSET);
@@ -67,7 +67,7 @@ impl Timers {
     }
 
     /// Removes the deadline of a connection, if it has one.
-    pub fn remove(&mut self, index: u32) {
+    pub(super) fn remove(&mut self, index: u32) {
         let Some(node) = self.nodes.get(index as usize).copied().filter(|node| node.tick != 0) else {
             return;
         };
@@ -86,7 +86,7 @@ impl Timers {
     }
 
     /// Takes the next connection whose deadline has passed. Call it until there is none.
-    pub fn next_expired(&mut self, now: Instant) -> Option<u32> {
+    pub(super) fn next_expired(&mut self, now: Instant) -> Option<u32> {
         let today = self.tick_before(now);
         while self.done <= today && self.count > 0 {
             let slot = self.done % SLOTS;
@@ -107,7 +107,7 @@ impl Timers {
     }
 
     /// How long nothing can expire; none when there is no deadline.
-    pub fn idle_for(&self, now: Instant) -> Option<Duration> {
+    pub(super) fn idle_for(&self, now: Instant) -> Option<Duration> {
         if self.count == 0 {
             return None;
         }
@@ -168,8 +168,8 @@ mod tests {
         let start = Instant::now();
         let mut timers = Timers::new(start);
         timers.set(3, start + Duration::from_secs(2));
-        timers.set(5, start + Duration::from_secs(300));
-        timers.set(7, start + Duration::from_secs(3600));
+        timers.set(5, start + Duration::from_mins(5));
+        timers.set(7, start + Duration::from_hours(1));
         assert_eq!(expired(&mut timers, start + Duration::from_secs(1)), []);
         assert_eq!(expired(&mut timers, start + Duration::from_secs(3)), [3]);
         timers.remove(5);

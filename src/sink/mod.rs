@@ -1,11 +1,30 @@
 //! Sinks: where completed messages go.
 //!
 //! A sink takes a batch and gives one outcome a message: all or nothing for a message. What it promises is part of its
-//! type and logged at start.
+//! type and logged at start. A disk sink makes a [`plan`] and an [`executor`] carries it out, so the code that keeps the
+//! promise is the code that the power-cut tests run.
+//!
+//! A new sink is one file (or folder) and one row in [`open`]'s table.
 
+pub mod discard;
+mod escape;
+pub mod executor;
+pub mod maildir;
+pub mod plan;
+mod root;
+pub mod spool;
+pub mod stdout;
+mod timestamp;
 pub mod worker;
 
-use crate::handoff::message::{Message, Outcome};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::{self, SinkKind};
+use crate::handoff::message::{Message, Outcome, TryAgain};
+use crate::smtp::envelope::Mailbox;
 
 /// What [`Outcome::Durable`] of a sink means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,4 +45,90 @@ pub trait Sink {
     /// Writes where each message went to its `place`. An error of the machine becomes `TryAgain`, logged once with errno and
     /// path; a message whose outcome is not `Durable` leaves nothing visible behind.
     fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>);
+}
+
+/// Takes a sink's errors of the machine to the log.
+pub trait Report: Send + Sync {
+    /// `what` was tried with `path` and failed with `error`.
+    fn machine_error(&self, what: &str, path: &Path, error: &io::Error);
+}
+
+/// What a sink knows of the world besides its own settings.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The name of this host, for the names of files.
+    pub hostname: String,
+    /// Where errors of the machine go.
+    pub report: Arc<dyn Report>,
+    /// Whether a table of recipients lists this mailbox by name, so that a directory may be made for it.
+    pub is_listed: Arc<dyn Fn(Mailbox<'_>) -> bool + Send + Sync>,
+}
+
+/// Makes the sink of one worker, on the worker's own thread.
+pub type Worker = Box<dyn FnOnce() -> io::Result<Box<dyn Sink>> + Send>;
+
+/// A sink whose store is locked and recovered.
+pub struct Opened {
+    /// Its kind and place, for the start banner.
+    pub description: String,
+    /// What `Durable` means here.
+    pub durability: Durability,
+    /// What the operator should know: what recovery found, what is not promised.
+    pub notes: Vec<String>,
+    /// One a worker thread. The lock on the store is held until all of them and their sinks are gone.
+    pub workers: Vec<Worker>,
+    /// Makes one for each shard, for a sink that never blocks; then there are no workers.
+    pub inline: Option<fn() -> Box<dyn Sink>>,
+}
+
+/// A sink cannot be opened.
+#[derive(Debug)]
+pub struct OpenError {
+    /// What was tried.
+    what: &'static str,
+    /// With what.
+    path: PathBuf,
+    /// Why it failed.
+    why: String,
+    /// What to do.
+    cure: &'static str,
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, path, why, cure } = self;
+        write!(f, "cannot {what} {}: {why}; {cure}", path.display())
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// Opens the configured sink: locks its store, makes its directories, recovers.
+pub fn open(config: &config::Sink, surroundings: &Surroundings) -> Result<Opened, OpenError> {
+    // The table of sinks, one row a kind.
+    match &config.kind {
+        SinkKind::Maildir { path, template, create, line_endings } => {
+            maildir::open(path, template, *create, *line_endings, config.workers, surroundings)
+        }
+        SinkKind::Spool { path, segment_bytes } => {
+            spool::open(path, *segment_bytes, config.workers, surroundings)
+        }
+        SinkKind::Stdout { format } => stdout::open(*format, surroundings),
+        SinkKind::Discard => Ok(discard::open()),
+    }
+}
+
+/// The outcome for an error of the machine. Never `Refused`: the message is not to blame (EACCES, EROFS and their like pass).
+pub(crate) fn outcome_of(error: &io::Error) -> Outcome {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Outcome::TryAgain(TryAgain::NoSpace),
+        _ => Outcome::TryAgain(TryAgain::Local),
+    }
+}
+
+/// Reports each operation of a plan that failed, once.
+fn report_failures(report: &dyn Report, root: &Path, plan: &plan::Plan<'_>, results: &plan::Results) {
+    for (action, error) in results.failures(plan) {
+        report.machine_error(action.verb(), &root.join(action.path()), error);
+    }
 }

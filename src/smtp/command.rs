@@ -1,239 +1,119 @@
-//! The table of commands, and a command line read with it (RFC 5321 §4.1).
-//!
-//! A command borrows from its line; nothing is allocated. What it means in which state is `session`'s matter.
+//! The table of commands, and command lines read into commands (RFC 5321 §4.1.1).
 
-use super::reply::{self, Reply};
-
-/// A command with its argument, in the syntax that can be told without knowing the session.
+/// A verb.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Command<'a> {
-    /// EHLO and the client's name (§4.1.1.1).
-    Ehlo(&'a [u8]),
-    /// HELO and the client's name (§4.1.1.1).
-    Helo(&'a [u8]),
-    /// MAIL and what follows `FROM:` (§4.1.1.2).
-    Mail(&'a [u8]),
-    /// RCPT and what follows `TO:` (§4.1.1.3).
-    Rcpt(&'a [u8]),
-    /// DATA (§4.1.1.4).
+pub(super) enum Verb {
+    Ehlo,
+    Helo,
+    Mail,
+    Rcpt,
     Data,
-    /// RSET (§4.1.1.5).
     Rset,
-    /// VRFY; nobody is told who exists (§4.1.1.6, §7.3).
-    Vrfy,
-    /// HELP (§4.1.1.8).
-    Help,
-    /// NOOP (§4.1.1.9).
     Noop,
-    /// QUIT (§4.1.1.10).
     Quit,
-}
-
-impl Command<'_> {
-    /// Whether it brings no transaction further. So many of them in a session are enough.
-    pub const fn is_idle(self) -> bool {
-        match self {
-            Self::Ehlo(_) | Self::Helo(_) | Self::Rset | Self::Vrfy | Self::Help | Self::Noop => true,
-            Self::Mail(_) | Self::Rcpt(_) | Self::Data | Self::Quit => false,
-        }
-    }
-}
-
-/// What a client did wrong in a command. Each has exactly one reply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CommandError {
-    /// An LF without CR before it.
-    BareLf,
-    /// A CR without LF behind it.
-    BareCr,
-    /// Longer than the limit (§4.5.3.1.4).
-    LineTooLong,
-    /// Longer than what is read to find its end.
-    LineEndless,
-    /// Nothing but white space.
-    EmptyLine,
-    /// NUL, another control, or an octet over 127 outside an address.
-    BadOctet,
-    /// A verb that we do not know (§4.2.4).
-    Unrecognized,
-    /// A verb that we know and do not offer (§4.2.4).
+    Vrfy,
+    Help,
+    /// Known, and not implemented here: `502`.
     NotImplemented,
-    /// EHLO or HELO without a name.
-    NameMissing,
-    /// An argument of a command that takes none.
-    ArgumentNotAllowed,
-    /// No argument of a command that needs one.
-    ArgumentMissing,
-    /// MAIL without `FROM:`.
-    MailSyntax,
-    /// RCPT without `TO:`.
-    RcptSyntax,
-    /// The path of MAIL is none.
-    BadReversePath,
-    /// The path of RCPT is none.
-    BadForwardPath,
-    /// An octet over 127 in an address, without SMTPUTF8 (RFC 6531 §3.5).
-    AddressNotAscii,
-    /// A parameter's syntax or value (§4.1.1.11).
-    BadParameter,
-    /// A parameter that we do not know (§4.1.1.11).
-    UnknownParameter,
-    /// SIZE= over the limit (RFC 1870 §6.1).
-    TooLarge,
-    /// MAIL, RCPT or DATA before EHLO or HELO (§4.1.4).
-    NoEhlo,
-    /// MAIL inside a transaction, which stands (§4.1.4).
-    NestedMail,
-    /// RCPT or DATA outside a transaction (§4.1.4).
-    NoMail,
-    /// DATA when no RCPT was accepted (§3.3).
-    NoRecipients,
-    /// RCPT past the limit; those before it stand (§4.5.3.1.10).
-    TooManyRecipients,
-    /// Anything but QUIT from a client greeted with 554 (§3.1).
-    TurnedAway,
 }
 
-impl CommandError {
-    /// Its reply.
-    pub const fn reply(self) -> Reply {
-        match self {
-            Self::BareLf | Self::BareCr => reply::BARE_LINE_END,
-            Self::LineTooLong | Self::LineEndless => reply::LINE_TOO_LONG,
-            Self::EmptyLine => reply::EMPTY_LINE,
-            Self::BadOctet => reply::BAD_OCTET,
-            Self::Unrecognized => reply::UNRECOGNIZED,
-            Self::NotImplemented => reply::NOT_IMPLEMENTED,
-            Self::NameMissing => reply::NO_NAME,
-            Self::ArgumentNotAllowed => reply::NO_ARGUMENT_ALLOWED,
-            Self::ArgumentMissing => reply::ARGUMENT_MISSING,
-            Self::MailSyntax => reply::MAIL_SYNTAX,
-            Self::RcptSyntax => reply::RCPT_SYNTAX,
-            Self::BadReversePath => reply::BAD_REVERSE_PATH,
-            Self::BadForwardPath => reply::BAD_FORWARD_PATH,
-            Self::AddressNotAscii => reply::ADDRESS_NOT_ASCII,
-            Self::BadParameter => reply::BAD_PARAMETER,
-            Self::UnknownParameter => reply::UNKNOWN_PARAMETER,
-            Self::TooLarge => reply::TOO_LARGE,
-            Self::NoEhlo => reply::NO_EHLO,
-            Self::NestedMail => reply::NESTED_MAIL,
-            Self::NoMail => reply::NO_MAIL,
-            Self::NoRecipients => reply::NO_RECIPIENTS,
-            Self::TooManyRecipients => reply::TOO_MANY_RECIPIENTS,
-            Self::TurnedAway => reply::TURNED_AWAY,
-        }
-    }
-
-    /// Whether we lost step with the client, so that what follows must not be taken for commands.
-    pub const fn closes(self) -> bool {
-        matches!(self, Self::BareLf | Self::BareCr | Self::LineEndless)
-    }
-}
-
-/// What may follow a verb.
-#[derive(Clone, Copy)]
+/// Whether a command takes an argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Argument {
-    /// Nothing.
+    /// It must not have one.
     None,
-    /// Anything, or nothing.
-    Optional,
-    /// An address or a part of one.
-    Address,
-    /// The client's name.
-    Name,
-    /// This word, then a path and parameters; without the word, this error.
-    Path(&'static [u8], CommandError),
-    /// Whatever it is, the command is not offered.
-    NotOffered,
+    /// It may, or its handler looks for itself.
+    Free,
 }
 
-struct Row {
-    verb: &'static [u8],
-    argument: Argument,
-    command: for<'a> fn(&'a [u8]) -> Command<'a>,
-}
-
-const fn row(verb: &'static str, argument: Argument, command: for<'a> fn(&'a [u8]) -> Command<'a>) -> Row {
-    Row { verb: verb.as_bytes(), argument, command }
-}
-
-/// The commands, the frequent ones first.
-const TABLE: [Row; 15] = [
-    row("RCPT", Argument::Path(b"TO:", CommandError::RcptSyntax), |path| Command::Rcpt(path)),
-    row("MAIL", Argument::Path(b"FROM:", CommandError::MailSyntax), |path| Command::Mail(path)),
-    row("DATA", Argument::None, |_| Command::Data),
-    row("EHLO", Argument::Name, |name| Command::Ehlo(name)),
-    row("QUIT", Argument::None, |_| Command::Quit),
-    row("RSET", Argument::None, |_| Command::Rset),
-    row("HELO", Argument::Name, |name| Command::Helo(name)),
-    row("NOOP", Argument::Optional, |_| Command::Noop),
-    row("VRFY", Argument::Address, |_| Command::Vrfy),
-    row("HELP", Argument::Optional, |_| Command::Help),
-    // Known, so 502 (§4.2.4). STARTTLS (RFC 3207) until it is offered.
-    row("STARTTLS", Argument::NotOffered, |_| Command::Noop),
-    row("AUTH", Argument::NotOffered, |_| Command::Noop),
-    row("EXPN", Argument::NotOffered, |_| Command::Noop),
-    row("ETRN", Argument::NotOffered, |_| Command::Noop),
-    row("TURN", Argument::NotOffered, |_| Command::Noop),
+/// One row a command.
+const COMMANDS: [(&[u8], Verb, Argument); 15] = [
+    (b"MAIL", Verb::Mail, Argument::Free),
+    (b"RCPT", Verb::Rcpt, Argument::Free),
+    (b"DATA", Verb::Data, Argument::None),
+    (b"EHLO", Verb::Ehlo, Argument::Free),
+    (b"HELO", Verb::Helo, Argument::Free),
+    (b"QUIT", Verb::Quit, Argument::None),
+    (b"RSET", Verb::Rset, Argument::None),
+    (b"NOOP", Verb::Noop, Argument::Free),
+    (b"VRFY", Verb::Vrfy, Argument::Free),
+    (b"HELP", Verb::Help, Argument::Free),
+    (b"EXPN", Verb::NotImplemented, Argument::Free),
+    (b"ETRN", Verb::NotImplemented, Argument::Free),
+    (b"TURN", Verb::NotImplemented, Argument::Free),
+    (b"AUTH", Verb::NotImplemented, Argument::Free),
+    (b"STARTTLS", Verb::NotImplemented, Argument::Free),
 ];
 
-/// Reads a command line, given without its CRLF.
-pub fn parse(line: &[u8]) -> Result<Command<'_>, CommandError> {
-    check_octets(line)?;
+/// A command line, read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Command<'a> {
+    /// What it is.
+    pub(super) verb: Verb,
+    /// What follows the verb, without white space around it.
+    pub(super) argument: &'a [u8],
+}
+
+/// What is wrong with a command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LineError {
+    /// A control character, or a foreign octet where no address is.
+    Octet,
+    /// A CR inside the line.
+    BareCr,
+    /// No command of ours.
+    Unrecognized,
+    /// An argument where none may be.
+    Argument,
+}
+
+/// Reads a command line without its CRLF.
+pub(super) fn parse(line: &[u8]) -> Result<Command<'_>, LineError> {
+    let mut foreign = false;
+    for &octet in line {
+        match octet {
+            b'\r' => return Err(LineError::BareCr),
+            0x00..=0x08 | 0x0a..=0x1f | 0x7f => return Err(LineError::Octet),
+            0x80.. => foreign = true,
+            b'\t' | b' '..=b'~' => {}
+        }
+    }
     let line = trim_end(line);
-    if line.is_empty() {
-        return Err(CommandError::EmptyLine);
-    }
     let verb_end = line.iter().position(|octet| is_space(*octet)).unwrap_or(line.len());
-    let (verb, argument) = line.split_at_checked(verb_end).unwrap_or((line, b""));
+    let (verb, argument) = line.split_at(verb_end);
     let argument = trim_start(argument);
-    if !verb.is_ascii() {
-        return Err(CommandError::BadOctet);
+    let row = COMMANDS.iter().find(|(name, _, _)| name.eq_ignore_ascii_case(verb));
+    let Some((_, verb, takes)) = row else {
+        return Err(if foreign { LineError::Octet } else { LineError::Unrecognized });
+    };
+    // Only an address may hold foreign octets; its reader says what is wrong with them.
+    if foreign && !matches!(verb, Verb::Mail | Verb::Rcpt | Verb::Vrfy) {
+        return Err(LineError::Octet);
     }
-    let known = TABLE.iter().find(|row| row.verb.eq_ignore_ascii_case(verb));
-    let row = known.ok_or(CommandError::Unrecognized)?;
-    let argument = check_argument(row.argument, argument)?;
-    Ok((row.command)(argument))
-}
-
-/// Whether a first line is that of another protocol, brought here by a browser or a server-side request: a line of HTTP
-/// or a header field.
-pub fn is_foreign(line: &[u8]) -> bool {
-    const METHODS: [&[u8]; 3] = [b"GET ", b"POST ", b"CONNECT "];
-    let begins =
-        |method: &&[u8]| line.get(..method.len()).is_some_and(|start| start.eq_ignore_ascii_case(method));
-    let name_end = line.iter().position(|octet| !(b'!'..=b'~').contains(octet) || *octet == b':');
-    let is_field = name_end.is_some_and(|end| end > 0 && line.get(end) == Some(&b':'));
-    is_field || METHODS.iter().any(|method| begins(method))
-}
-
-/// Controls are in no command. Octets over 127 are looked at where they stand: an address may hold them.
-fn check_octets(line: &[u8]) -> Result<(), CommandError> {
-    if memchr::memchr(b'\r', line).is_some() {
-        return Err(CommandError::BareCr);
+    if *takes == Argument::None && !argument.is_empty() {
+        return Err(LineError::Argument);
     }
-    let is_bad = |octet: &u8| octet.is_ascii_control() && *octet != b'\t';
-    if line.iter().any(is_bad) { Err(CommandError::BadOctet) } else { Ok(()) }
+    Ok(Command { verb: *verb, argument })
 }
 
-fn check_argument(expected: Argument, argument: &[u8]) -> Result<&[u8], CommandError> {
-    let is_ascii = argument.is_ascii();
-    match expected {
-        Argument::NotOffered => Err(CommandError::NotImplemented),
-        Argument::Address if !is_ascii => Err(CommandError::AddressNotAscii),
-        Argument::None | Argument::Optional | Argument::Name if !is_ascii => Err(CommandError::BadOctet),
-        Argument::None if !argument.is_empty() => Err(CommandError::ArgumentNotAllowed),
-        Argument::Name if argument.is_empty() => Err(CommandError::NameMissing),
-        Argument::Address if argument.is_empty() => Err(CommandError::ArgumentMissing),
-        Argument::Path(word, otherwise) => match argument.split_at_checked(word.len()) {
-            Some((start, path)) if start.eq_ignore_ascii_case(word) => Ok(path),
-            Some(_) | None => Err(otherwise),
-        },
-        Argument::None | Argument::Optional | Argument::Name | Argument::Address => Ok(argument),
-    }
+/// Whether a first command shows that this is no SMTP client: HTTP, or header fields of a message (a proxy that was talked
+/// into sending here).
+pub(super) fn is_foreign_protocol(line: &[u8]) -> bool {
+    const REQUESTS: [&[u8]; 3] = [b"GET ", b"POST ", b"CONNECT "];
+    let request = |word: &&[u8]| line.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+    let name =
+        line.iter().position(|octet| *octet == b':').and_then(|colon| line.get(..colon)).unwrap_or_default();
+    let field = !name.is_empty() && name.iter().all(u8::is_ascii_graphic);
+    REQUESTS.iter().any(request) || field
 }
 
-const fn is_space(octet: u8) -> bool {
+/// What follows `FROM:` or `TO:` in the argument of MAIL or RCPT; a space may stand behind the colon.
+pub(super) fn after_keyword<'a>(argument: &'a [u8], keyword: &[u8]) -> Option<&'a [u8]> {
+    let (start, rest) = argument.split_at_checked(keyword.len())?;
+    start.eq_ignore_ascii_case(keyword).then(|| trim_start(rest))
+}
+
+fn is_space(octet: u8) -> bool {
     matches!(octet, b' ' | b'\t')
 }
 
@@ -252,47 +132,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_read_in_any_case_and_with_white_space_behind_it() {
-        assert_eq!(parse(b"ehlo client.test \t"), Ok(Command::Ehlo(b"client.test")));
-        assert_eq!(parse(b"MAIL FROM:<a@b>"), Ok(Command::Mail(b"<a@b>")));
-        assert_eq!(parse(b"Mail  from: <a@b> SIZE=1 "), Ok(Command::Mail(b" <a@b> SIZE=1")));
-        assert_eq!(parse(b"DATA "), Ok(Command::Data));
-        assert_eq!(parse(b"NOOP what ever"), Ok(Command::Noop));
+    fn verbs_are_found_in_any_case_and_white_space_ignored() {
+        let command = parse(b"mAiL  From:<a@b> \t").expect("a command");
+        assert_eq!((command.verb, command.argument), (Verb::Mail, &b"From:<a@b>"[..]));
+        assert_eq!(parse(b"DATA  ").map(|command| command.verb), Ok(Verb::Data));
+        assert_eq!(after_keyword(b"FROM: <a@b>", b"from:"), Some(&b"<a@b>"[..]));
+        assert_eq!(after_keyword(b"FROM", b"from:"), None);
     }
 
     #[test]
-    fn each_mistake_has_its_error() {
-        let cases: [(&[u8], CommandError); 17] = [
-            (b"", CommandError::EmptyLine),
-            (b" \t", CommandError::EmptyLine),
-            (b" NOOP", CommandError::Unrecognized),
-            (b"NOOPS", CommandError::Unrecognized),
-            (b"MAILFROM:<a@b>", CommandError::Unrecognized),
-            (b"NOOP\r", CommandError::BareCr),
-            (b"NO\0OP", CommandError::BadOctet),
-            (b"NOOP \xc3\xa9", CommandError::BadOctet),
-            (b"EHLO \xc3\xa9", CommandError::BadOctet),
-            (b"\xffNOOP", CommandError::BadOctet),
-            (b"EHLO", CommandError::NameMissing),
-            (b"HELO ", CommandError::NameMissing),
-            (b"DATA now", CommandError::ArgumentNotAllowed),
-            (b"MAIL", CommandError::MailSyntax),
-            (b"RCPT FROM:<a@b>", CommandError::RcptSyntax),
-            (b"AUTH PLAIN", CommandError::NotImplemented),
-            (b"VRFY \xc3\xa9", CommandError::AddressNotAscii),
-        ];
-        for (line, error) in cases {
-            assert_eq!(parse(line), Err(error), "{}", line.escape_ascii());
+    fn bad_lines_are_told_apart() {
+        for (line, error) in [
+            (&b""[..], LineError::Unrecognized),
+            (b"MAILFROM:<a@b>", LineError::Unrecognized),
+            (b"DATA x", LineError::Argument),
+            (b"NOOP\0", LineError::Octet),
+            (b"NOOP \x7f", LineError::Octet),
+            (b"EHLO \xc3\xa9", LineError::Octet),
+            (b"NO\rOP", LineError::BareCr),
+        ] {
+            assert_eq!(parse(line), Err(error), "{line:?}");
         }
+        assert!(parse(b"MAIL FROM:<\xc3\xa9@b>").is_ok(), "the path reader answers");
     }
 
     #[test]
-    fn lines_of_http_and_header_fields_are_foreign() {
-        for line in [&b"GET / HTTP/1.1"[..], b"post /x", b"CONNECT a:25", b"Host: a", b"Subject:x"] {
-            assert!(is_foreign(line), "{}", line.escape_ascii());
+    fn other_protocols_are_known_by_their_first_line() {
+        for line in
+            [&b"GET / HTTP/1.1"[..], b"post /x", b"CONNECT a:25", b"Host: x", b"Content-Type: text/plain"]
+        {
+            assert!(is_foreign_protocol(line), "{line:?}");
         }
-        for line in [&b"EHLO a"[..], b"MAIL FROM:<a@b>", b"GETS", b"", b":x", b"NOOP a:b"] {
-            assert!(!is_foreign(line), "{}", line.escape_ascii());
+        for line in [&b"EHLO a.test"[..], b"MAIL FROM:<a@b>", b"GETX", b"EHLO [IPv6:::1]"] {
+            assert!(!is_foreign_protocol(line), "{line:?}");
         }
     }
 }

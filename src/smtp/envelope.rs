@@ -42,6 +42,8 @@ struct Recipient {
     mailbox: Span,
     /// Where in the mailbox the `@` stands.
     at: u32,
+    /// Of the mailbox in lower case, so that a repeated one is found without comparing text with text.
+    hash: u32,
 }
 
 /// BODY= of MAIL.
@@ -87,41 +89,81 @@ impl Envelope {
 
     /// Sets the reverse-path. A mailbox is given in its two parts, the null reverse-path as two empty ones.
     pub fn set_reverse_path(&mut self, local_part: &[u8], domain: &[u8]) {
+        self.write_reverse_path(|text| {
+            if !(local_part.is_empty() && domain.is_empty()) {
+                text.extend_from_slice(local_part);
+                text.push(b'@');
+                text.extend_from_slice(domain);
+            }
+        });
+    }
+
+    /// Sets the reverse-path, which the caller writes; nothing for the null reverse-path.
+    pub fn write_reverse_path(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.text.len();
-        if !(local_part.is_empty() && domain.is_empty()) {
-            self.push_mailbox(local_part, domain);
-        }
+        write(&mut self.text);
         self.reverse_path = Self::span(start, self.text.len());
     }
 
     /// Adds a recipient.
     pub fn push_recipient(&mut self, local_part: &[u8], domain: &[u8]) {
-        let start = self.text.len();
-        self.push_mailbox(local_part, domain);
-        let mailbox = Self::span(start, self.text.len());
-        self.recipients.push(Recipient { mailbox, at: Self::span(0, local_part.len()).end });
+        self.propose_recipient(
+            |text| text.extend_from_slice(local_part),
+            |text| text.extend_from_slice(domain),
+        );
     }
 
-    /// Takes back the recipient that was added last.
-    pub fn pop_recipient(&mut self) {
+    /// Adds a recipient whose parts are written by the caller, to be looked at before it stays.
+    pub fn propose_recipient(
+        &mut self,
+        local_part: impl FnOnce(&mut Vec<u8>),
+        domain: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let start = self.text.len();
+        local_part(&mut self.text);
+        let at = self.text.len() - start;
+        self.text.push(b'@');
+        domain(&mut self.text);
+        let mailbox = Self::span(start, self.text.len());
+        let hash = hash_without_case(self.text.get(start..).unwrap_or_default());
+        self.recipients.push(Recipient { mailbox, at: Self::span(0, at).end, hash });
+    }
+
+    /// Takes the recipient added last back.
+    pub fn retract_recipient(&mut self) {
         if let Some(recipient) = self.recipients.pop() {
-            self.text.truncate(recipient.mailbox.range().start);
+            self.text.truncate(recipient.mailbox.start as usize);
         }
     }
 
-    /// The recipients in the order they were accepted.
-    pub fn recipients(&self) -> impl ExactSizeIterator<Item = Mailbox<'_>> + DoubleEndedIterator {
-        self.recipients.iter().map(|recipient| {
-            let whole = self.text.get(recipient.mailbox.range()).unwrap_or_default();
-            let (local_part, rest) = whole.split_at(recipient.at as usize);
-            Mailbox { local_part, domain: rest.get(1..).unwrap_or_default(), whole }
+    /// The recipient added last.
+    pub fn last_recipient(&self) -> Option<Mailbox<'_>> {
+        self.recipients.last().map(|recipient| self.mailbox(*recipient))
+    }
+
+    /// Whether the recipient added last was there before. Local-parts compare octet for octet or without case.
+    pub fn last_recipient_is_repeated(&self, case_sensitive: bool) -> bool {
+        let Some((last, others)) = self.recipients.split_last() else { return false };
+        let mailbox = self.mailbox(*last);
+        others.iter().filter(|other| other.hash == last.hash).any(|other| {
+            let other = self.mailbox(*other);
+            if case_sensitive {
+                other.whole == mailbox.whole
+            } else {
+                other.whole.eq_ignore_ascii_case(mailbox.whole)
+            }
         })
     }
 
-    fn push_mailbox(&mut self, local_part: &[u8], domain: &[u8]) {
-        self.text.extend_from_slice(local_part);
-        self.text.push(b'@');
-        self.text.extend_from_slice(domain);
+    /// The recipients in the order they were accepted.
+    pub fn recipients(&self) -> impl ExactSizeIterator<Item = Mailbox<'_>> {
+        self.recipients.iter().map(|recipient| self.mailbox(*recipient))
+    }
+
+    fn mailbox(&self, recipient: Recipient) -> Mailbox<'_> {
+        let whole = self.text.get(recipient.mailbox.range()).unwrap_or_default();
+        let (local_part, rest) = whole.split_at_checked(recipient.at as usize).unwrap_or_default();
+        Mailbox { local_part, domain: rest.get(1..).unwrap_or_default(), whole }
     }
 
     /// Recipients and path lengths are bounded by configuration, whose ranges keep the arena far below 4 GiB.
@@ -129,6 +171,13 @@ impl Envelope {
         let narrow = |at: usize| u32::try_from(at).expect("an envelope is smaller than 4 GiB");
         Span { start: narrow(start), end: narrow(end) }
     }
+}
+
+/// FNV-1a over lower-case octets. Colliding on purpose costs a sender only comparisons of texts up to the recipients' limit.
+fn hash_without_case(text: &[u8]) -> u32 {
+    text.iter().fold(0x811c_9dc5, |hash, octet| {
+        (hash ^ u32::from(octet.to_ascii_lowercase())).wrapping_mul(0x0100_0193)
+    })
 }
 
 #[cfg(test)]
@@ -151,6 +200,18 @@ mod tests {
         let mut envelope = Envelope::default();
         envelope.set_reverse_path(b"", b"");
         assert_eq!(envelope.reverse_path(), b"");
+    }
+
+    #[test]
+    fn a_repeated_recipient_is_found() {
+        let mut envelope = Envelope::default();
+        envelope.push_recipient(b"Anna", b"y.test");
+        envelope.push_recipient(b"anna", b"y.test");
+        assert!(envelope.last_recipient_is_repeated(false));
+        assert!(!envelope.last_recipient_is_repeated(true));
+        envelope.retract_recipient();
+        assert_eq!(envelope.last_recipient().map(|mailbox| mailbox.whole), Some(&b"Anna@y.test"[..]));
+        assert!(!envelope.last_recipient_is_repeated(false));
     }
 
     #[test]

@@ -39,6 +39,9 @@ pub(super) enum Line<'a> {
 impl LineReader {
     /// The next line of at most `line_bytes_max` octets with its CRLF.
     pub(super) fn next<'a>(&mut self, input: &mut Input<'a>, line_bytes_max: usize) -> Line<'a> {
+        if let Some(line) = self.take_back() {
+            return Line::Carried(line);
+        }
         let rest = input.rest();
         if self.swallowed.is_some() {
             return self.swallow(rest, input);
@@ -74,8 +77,8 @@ impl LineReader {
         self.carry = line;
     }
 
-    /// Takes a line that was put back.
-    pub(super) fn take_back(&mut self) -> Option<Vec<u8>> {
+    /// A line that was put back: only that is carried with its end.
+    fn take_back(&mut self) -> Option<Vec<u8>> {
         if !self.carry.ends_with(b"\r\n") {
             return None;
         }
@@ -179,5 +182,17 @@ mod tests {
     #[test]
     fn a_line_without_end_is_given_up() {
         assert_eq!(lines(&vec![b'x'; 2 * LINE_SWALLOW_BYTES_MAX], 1000), ["endless"]);
+    }
+
+    #[test]
+    fn where_a_line_is_given_up_does_not_depend_on_how_it_arrives() {
+        for (count, expected) in
+            [(LINE_SWALLOW_BYTES_MAX - 2, "long"), (LINE_SWALLOW_BYTES_MAX - 1, "endless")]
+        {
+            let line = [vec![b'x'; count], b"\r\n".to_vec()].concat();
+            for piece in [1000, LINE_SWALLOW_BYTES_MAX - 1, LINE_SWALLOW_BYTES_MAX, line.len()] {
+                assert_eq!(lines(&line, piece), [expected], "{count} octets in pieces of {piece}");
+            }
+        }
     }
 }

@@ -1,57 +1,102 @@
-//! One SMTP session, from the greeting to its close: bytes in; replies, ranges of mail data and steps out.
-//!
-//! It owns the state of the protocol and nothing else. It never reads a clock, never waits, and never keeps mail data.
+//! One SMTP session, sans-IO: commands and mail data in; replies and steps out (RFC 5321).
 //!
 //! ```text
-//!                 EHLO           MAIL              Begin          MAIL read again
-//!   Connected ───────────► Ready ─────► Asking ─────────► Begun ─────────────────► Open ──DATA──► Receiving
-//!                           ▲ ▲           └─TryAgain─► Declined ──► Ready           │ RCPT           │ end of
-//!                           │ └────────────────── RSET, EHLO ──────────────────────┘               │ mail data
-//!                           └───────────── answer ── Delivering ◄──────────────────────────────────┘
-//!   TurnedAway: greeted with 554, only QUIT is served.       Closed: from anywhere, for good.
+//!                MAIL: Ask                 DATA: 354
+//!   Command ──────────────► Asked    Command ────────► Data ──end of mail data──► Delivering
+//!      ▲                      │         ▲                │ refused: one 4yz or 5yz    │
+//!      └────────resolve───────┘         └────────────────┴──────────resolve───────────┘
 //! ```
 //!
-//! The line of MAIL is consumed only when its answer is there: it is read again then, so nothing of it has to be kept.
+//! Splitting the input anywhere changes nothing: neither replies nor envelope nor mail data. Something unexpected from a
+//! client is a reply or a 421, never an assert.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::command::{self, Command, CommandError};
-use super::envelope::Envelope;
-use super::extension::ExtensionSet;
+use super::command::{self, Command, LineError, Verb};
+use super::envelope::{BodyType, Envelope};
+use super::extension::{Extension, ExtensionSet, KEYWORDS};
 pub use super::input::Input;
 use super::line::{Line, LineReader};
+use super::mail_data::{Found, MailData};
+use super::parameter::{self, ParameterError};
+use super::path::{self, Path, PathError};
 use super::policy::{Policy, Verdict};
-use super::reception::{Next, Reception};
 use super::reply::{self, Reply, ReplyBuffer};
-pub use super::step::{Answer, Question, Step};
-use super::transaction::{Mail, Transaction};
 use crate::config::{BareLineEnd, Limits};
-use crate::handoff::message::{ClientFacts, TryAgain};
-use crate::limits::{DATA_RATE_MIN, EHLO_NAME_BYTES_MAX, SINK_ANSWER_MAX};
+use crate::handoff::message::{ClientFacts, QueueId, Refused, TryAgain};
+use crate::limits::{DATA_RATE_MIN, EHLO_NAME_BYTES_MAX, OVERSIZE_FACTOR, SINK_ANSWER_MAX};
 
-/// What all sessions of a listener are told.
-#[derive(Debug)]
+/// What the sessions of a listener are told.
 pub struct Settings {
-    /// Our name: first in the greeting and in the reply to EHLO (RFC 5321 §4.2, §4.1.1.1).
+    /// Our name.
     pub hostname: String,
-    /// Bounds of sessions and transactions.
+    /// Bounds.
     pub limits: Limits,
-    /// What happens to mail data with a bare LF.
+    /// What becomes of mail data with a bare LF.
     pub bare_lf: BareLineEnd,
-    /// What happens to mail data with a bare CR.
+    /// What becomes of mail data with a bare CR.
     pub bare_cr: BareLineEnd,
-    /// What the reply to EHLO offers.
+    /// Whether local-parts of recipients are compared octet for octet.
+    pub local_part_case_sensitive: bool,
+    /// What is offered behind EHLO.
     pub extensions: ExtensionSet,
-    /// Whom to take mail from and for.
+    /// Whom we take mail for.
     pub policy: Box<dyn Policy + Send + Sync>,
 }
 
-/// Counters of a session, for its log line.
+/// What the session needs from outside before it can go on.
+#[derive(Debug)]
+pub enum Step {
+    /// All input is consumed.
+    NeedInput,
+    /// This range of the input is mail data.
+    Data(Range<usize>),
+    /// These octets are mail data and are not in the input: normalised line ends, a CR that turned out to be mail data.
+    Insert(&'static [u8]),
+    /// The mail data so far can be dropped: it will be refused. The session reads on to its true end.
+    Discard,
+    /// [`Session::resolve`] has to be called with an answer.
+    Ask(Question),
+    /// The end of the mail data: the message is complete. [`Session::resolve`] has to be called with what became of it.
+    Deliver(Box<Envelope>),
+    /// The replies are so many that they have to be sent before it can go on.
+    Flush,
+    /// Send the replies and close.
+    Close,
+}
+
+/// A question of the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// May a transaction begin? At a good MAIL whose SIZE is within the limit.
+    Transaction {
+        /// SIZE=, if it was given.
+        size: Option<u64>,
+    },
+}
+
+/// An answer to [`Step::Ask`] or [`Step::Deliver`].
+#[derive(Debug)]
+pub enum Answer {
+    /// To `Ask`: it may, with this empty envelope.
+    Begin(Box<Envelope>),
+    /// To both: 4yz.
+    TryAgain(TryAgain),
+    /// To `Deliver`: the message is as safe as the sink promises.
+    Accepted(QueueId),
+    /// To `Deliver`: 5yz.
+    Refused(Refused),
+    /// To `Deliver`: the outcome is not known in time. 421 and close.
+    Unknown,
+}
+
+/// What a session did, for the log.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
-    /// Command lines, good or bad.
+    /// Command lines.
     pub commands: u32,
     /// Messages answered 250.
     pub accepted: u32,
@@ -61,98 +106,104 @@ pub struct Summary {
     pub refused_5yz: u32,
 }
 
-/// Where the session is. Drawn at the top of the file.
+/// One session.
+pub struct Session {
+    settings: Arc<Settings>,
+    client: SocketAddr,
+    line: LineReader,
+    state: State,
+    hello: Hello,
+    /// The transaction, from an accepted MAIL to its end.
+    envelope: Option<Box<Envelope>>,
+    /// The answer to `Ask`, until MAIL is read once more.
+    grant: Option<Result<Box<Envelope>, TryAgain>>,
+    /// Accepted RCPT commands of the transaction, repeated recipients included.
+    recipients: usize,
+    /// 5yz replies since the last accepted message. `<= errors_max`.
+    errors: u32,
+    /// Commands that brought nothing forward, since the last accepted message. `<= idle_commands_max`.
+    idle_commands: u32,
+    deadline: Instant,
+    /// The server stops: the session ends with the transaction.
+    stopping: bool,
+    summary: Summary,
+}
+
+/// Which greeting the client gave, and under which name.
+#[derive(Debug)]
+enum Hello {
+    None,
+    Helo(Box<[u8]>),
+    Ehlo(Box<[u8]>),
+}
+
 #[derive(Debug)]
 enum State {
-    Connected,
-    TurnedAway,
-    Ready,
-    Asking,
-    Begun(Box<Envelope>),
-    Declined(TryAgain),
-    Open(Transaction),
-    Receiving(Reception),
+    Command,
+    Asked,
+    Data(DataState),
     Delivering,
     Closed,
 }
 
-/// One SMTP session. Without a transaction it owns no heap memory but the client's name and, while a command line is
-/// incomplete, its beginning.
+/// Mail data while it is received.
 #[derive(Debug)]
-pub struct Session {
-    settings: Arc<Settings>,
-    client: SocketAddr,
-    state: State,
-    line: LineReader,
-    /// The client's name, cut at `EHLO_NAME_BYTES_MAX`.
-    ehlo_name: Box<[u8]>,
-    protocol: &'static str,
-    deadline: Instant,
-    summary: Summary,
-    /// Replies of 5yz since the last accepted message.
-    errors: u32,
-    /// Commands without progress since the last accepted message.
-    idle_commands: u32,
-    /// The server stops; the transaction under way may end.
-    stopping: bool,
+struct DataState {
+    data: MailData,
+    /// Octets of mail data so far (RFC 1870: after transparency).
+    bytes: u64,
+    /// Set when the message is to be refused at its end.
+    refusal: Option<Reply>,
+}
+
+/// How the handling of a command line ends.
+enum Handled {
+    /// This is the reply.
+    Reply(Reply),
+    /// It has replied by itself.
+    Replied,
+    /// The reply, and nothing more is read.
+    Close(Reply),
+    /// MAIL has to ask; it is read once more after the answer.
+    Ask(Question),
 }
 
 impl Session {
-    /// A session that has said nothing yet.
+    /// A session with a client that just connected.
     pub fn new(settings: Arc<Settings>, client: SocketAddr, now: Instant) -> Self {
         let deadline = now + settings.limits.command_timeout;
         Self {
             settings,
             client,
-            state: State::Connected,
             line: LineReader::default(),
-            ehlo_name: Box::default(),
-            protocol: "SMTP",
-            deadline,
-            summary: Summary::default(),
+            state: State::Command,
+            hello: Hello::None,
+            envelope: None,
+            grant: None,
+            recipients: 0,
             errors: 0,
             idle_commands: 0,
+            deadline,
             stopping: false,
+            summary: Summary::default(),
         }
     }
 
-    /// Says the greeting (RFC 5321 §3.1, §4.3.1).
+    /// Says the greeting: our name first (RFC 5321 §4.2).
     pub fn greet(&mut self, replies: &mut ReplyBuffer, now: Instant) {
-        let greeting = match self.settings.policy.client(self.client) {
-            Verdict::Accept => reply::READY,
-            Verdict::Refuse(_) => {
-                self.state = State::TurnedAway;
-                reply::CLIENT_REFUSED
-            }
-        };
-        self.count(greeting);
-        replies.push_named(greeting.code, &self.settings.hostname, greeting.text);
-        self.await_command(now);
+        replies.push_parts(220, true, &[&self.settings.hostname, " ESMTP ringmx"]);
+        self.wait_for_command(now);
     }
 
-    /// Consumes input up to the next step. Splitting the input anywhere changes nothing but the ranges of mail data.
-    ///
-    /// Not to be called while [`Session::awaits_answer`].
+    /// Consumes input until the outside is needed. Must not be called while an answer is awaited.
     pub fn advance(&mut self, input: &mut Input<'_>, replies: &mut ReplyBuffer, now: Instant) -> Step {
-        assert!(!self.awaits_answer(), "the session waits for its answer first");
         loop {
             let step = match &mut self.state {
-                State::Closed => Some(Step::Close),
-                _ if !replies.has_room() => Some(Step::Flush),
-                State::Receiving(reception) => {
-                    let before = input.position;
-                    let next = reception.advance(input);
-                    self.earn(input.position.saturating_sub(before), now);
-                    self.handle_mail_data(next, replies, now)
-                }
-                State::Connected
-                | State::TurnedAway
-                | State::Ready
-                | State::Asking
-                | State::Begun(_)
-                | State::Declined(_)
-                | State::Open(_)
-                | State::Delivering => self.advance_line(input, replies, now),
+                State::Closed => return Step::Close,
+                State::Asked | State::Delivering => return Step::NeedInput,
+                State::Data(_) => self.advance_data(input, replies, now),
+                State::Command if replies.is_full() => return Step::Flush,
+                State::Command => self.advance_command(input, replies, now),
             };
             if let Some(step) = step {
                 return step;
@@ -160,112 +211,93 @@ impl Session {
         }
     }
 
-    /// Takes the answer to [`Step::Ask`] or [`Step::Deliver`]. Gives [`Step::Close`], or [`Step::NeedInput`] when
-    /// [`Session::advance`] is to be called again.
+    /// Takes an answer. The step is `NeedInput`, after which [`Session::advance`] goes on, or `Close`.
     pub fn resolve(&mut self, answer: Answer, replies: &mut ReplyBuffer, now: Instant) -> Step {
-        debug_assert!(self.awaits_answer(), "an answer to no question");
-        if let State::Asking = self.state {
-            self.state = match answer {
-                Answer::Begin(mut envelope) => {
-                    envelope.clear();
-                    State::Begun(envelope)
-                }
-                Answer::TryAgain(why) => State::Declined(why),
-                Answer::Accepted(_) | Answer::Refused(_) | Answer::Unknown => {
-                    State::Declined(TryAgain::Local)
-                }
-            };
-            return Step::NeedInput;
+        let asked = matches!(self.state, State::Asked);
+        if matches!(self.state, State::Closed) {
+            return Step::Close;
         }
-        let State::Delivering = self.state else { return Step::NeedInput };
-        self.state = State::Ready;
-        match answer {
+        self.state = State::Command;
+        let reply = match answer {
+            Answer::Begin(envelope) => {
+                self.grant = Some(Ok(envelope));
+                return Step::NeedInput;
+            }
+            Answer::TryAgain(why) if asked => {
+                self.grant = Some(Err(why));
+                return Step::NeedInput;
+            }
             Answer::Accepted(id) => {
-                replies.push_queued(id);
+                let id = id.text();
+                let id = std::str::from_utf8(&id).unwrap_or_default();
+                replies.push_parts(250, true, &["2.0.0 Ok: queued as ", id]);
                 self.summary.accepted += 1;
                 self.errors = 0;
                 self.idle_commands = 0;
+                return self.end_transaction(replies, now);
             }
-            Answer::TryAgain(why) => self.say(reply::try_again(why), replies),
-            Answer::Refused(why) => self.say(reply::refused(why), replies),
-            Answer::Begin(_) | Answer::Unknown => return self.close(reply::UNKNOWN_OUTCOME, replies),
-        }
-        self.await_command(now);
-        self.end_if_due(replies).unwrap_or(Step::NeedInput)
+            Answer::TryAgain(why) => why.into(),
+            Answer::Refused(why) => why.into(),
+            Answer::Unknown => return self.close_with(reply::OUTCOME_UNKNOWN, replies),
+        };
+        if self.reply(reply, replies) { self.end_transaction(replies, now) } else { Step::Close }
     }
 
-    /// The mail data given so far cannot be kept: the message is read on to its end and answered 451 there.
+    /// The mail data under way cannot be kept: it is read on to its end and answered `451 4.3.2` there.
     pub fn handle_no_memory(&mut self) {
-        if let State::Receiving(reception) = &mut self.state {
-            reception.handle_no_memory();
+        if let State::Data(data) = &mut self.state {
+            data.refusal.get_or_insert(reply::OVERLOAD);
         }
     }
 
-    /// The client closed its half, or the connection is lost. Nothing unfinished is ever delivered.
+    /// The client closed its half, and all its input is consumed. What is unfinished is never delivered.
     pub fn handle_end_of_input(&mut self) {
         self.state = State::Closed;
-        self.line = LineReader::default();
+        self.envelope = None;
     }
 
-    /// Ends the session when its deadline has passed (RFC 5321 §4.5.3.2).
+    /// The deadline has passed.
     pub fn expire(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Step {
         if now < self.deadline {
             return Step::NeedInput;
         }
-        match self.state {
-            State::Closed => Step::Close,
-            State::Delivering => self.close(reply::UNKNOWN_OUTCOME, replies),
-            State::Receiving(_) => self.close(reply::TOO_SLOW, replies),
-            State::Connected
-            | State::TurnedAway
-            | State::Ready
-            | State::Asking
-            | State::Begun(_)
-            | State::Declined(_)
-            | State::Open(_) => self.close(reply::TIMEOUT, replies),
-        }
+        let reply = if matches!(self.state, State::Data(_)) { reply::TOO_SLOW } else { reply::TIMED_OUT };
+        self.close_with(reply, replies)
     }
 
-    /// The server stops (RFC 5321 §3.8). True: 421 is said, close now. False: a transaction with recipients is under way;
-    /// the session says 421 by itself when it has ended.
+    /// The server stops. True when the session ended at once; else it ends with the transaction under way.
     pub fn shut_down(&mut self, replies: &mut ReplyBuffer) -> bool {
         self.stopping = true;
-        self.end_if_due(replies).is_some()
+        if self.in_transaction() {
+            return false;
+        }
+        self.cut_off(replies);
+        true
     }
 
-    /// Ends the session with 421 whatever it does: the server cannot wait, or could not take the connection at all.
+    /// Ends the session with `421 4.3.2` whatever is under way.
     pub fn cut_off(&mut self, replies: &mut ReplyBuffer) {
-        self.close(reply::SHUTTING_DOWN, replies);
+        self.close_with(reply::SHUTTING_DOWN, replies);
     }
 
-    /// Says 421 for a session that is lost by a mistake of ours.
+    /// What is said when a bug of ours ended a session.
     pub fn say_local_trouble(replies: &mut ReplyBuffer) {
-        replies.push(reply::LOCAL_TROUBLE);
+        replies.push(reply::BUG);
     }
 
-    /// When [`Session::expire`] must be called next.
+    /// When [`Session::expire`] has to be called if nothing happens.
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// Whether [`Session::resolve`] is to be called next.
+    /// Whether [`Session::resolve`] has to be called before [`Session::advance`].
     pub fn awaits_answer(&self) -> bool {
-        matches!(self.state, State::Asking | State::Delivering)
+        matches!(self.state, State::Asked | State::Delivering)
     }
 
-    /// Between 354 and the end of the mail data.
-    pub fn in_mail_data(&self) -> bool {
-        matches!(self.state, State::Receiving(_))
-    }
-
-    /// From MAIL to the answer to the message, RSET or EHLO.
+    /// Whether a transaction is under way: from MAIL to the answer to its mail data.
     pub fn in_transaction(&self) -> bool {
-        match self.state {
-            State::Asking | State::Begun(_) | State::Open(_) | State::Receiving(_) | State::Delivering => {
-                true
-            }
-            State::Connected | State::TurnedAway | State::Ready | State::Declined(_) | State::Closed => false,
-        }
+        self.envelope.is_some() || self.grant.is_some() || self.awaits_answer()
     }
 
     /// The client's address.
@@ -273,311 +305,389 @@ impl Session {
         self.client
     }
 
-    /// The name of EHLO or HELO as sent, cut at `EHLO_NAME_BYTES_MAX`; empty before. Escape it before it is shown.
+    /// What the client called itself; empty when it did not.
     pub fn ehlo_name(&self) -> &[u8] {
-        &self.ehlo_name
+        match &self.hello {
+            Hello::None => b"",
+            Hello::Helo(name) | Hello::Ehlo(name) => name,
+        }
     }
 
     /// The `with` of trace information (RFC 3848).
     pub fn protocol(&self) -> &'static str {
-        self.protocol
+        match self.hello {
+            Hello::None | Hello::Helo(_) => "SMTP",
+            Hello::Ehlo(_) => "ESMTP",
+        }
     }
 
-    /// Writes what is known of the client, reusing memory.
+    /// Writes down what is known of the client.
     pub fn tell(&self, facts: &mut ClientFacts) {
         facts.address = self.client;
-        facts.protocol = self.protocol;
+        facts.protocol = self.protocol();
         facts.ehlo.clear();
-        facts.ehlo.extend_from_slice(&self.ehlo_name);
+        facts.ehlo.extend_from_slice(self.ehlo_name());
     }
 
-    /// Counters for the log.
+    /// What the session did so far.
     pub fn summary(&self) -> Summary {
         self.summary
     }
 
-    /// Reads a command line and does what it says. None: go on.
-    fn advance_line(
+    fn wait_for_command(&mut self, now: Instant) {
+        self.deadline = now + self.settings.limits.command_timeout;
+    }
+
+    // Commands.
+
+    /// Reads and handles one command line, if there is one.
+    fn advance_command(
         &mut self,
         input: &mut Input<'_>,
         replies: &mut ReplyBuffer,
         now: Instant,
     ) -> Option<Step> {
-        let line = match self.line.take_back() {
-            Some(line) => Line::Carried(line),
-            None => self.line.next(input, self.settings.limits.line_bytes_max),
-        };
-        let step = match line {
+        let handled = match self.line.next(input, self.settings.limits.line_bytes_max) {
             Line::Incomplete => return Some(Step::NeedInput),
             Line::InPlace { text, count } => {
-                let step = self.handle_line(text, replies);
-                if self.awaits_answer() {
-                    return step;
+                let handled = self.handle_line(text, replies, now);
+                if !matches!(handled, Handled::Ask(_)) {
+                    input.consume(count);
                 }
-                input.consume(count);
-                step
+                handled
             }
             Line::Carried(text) => {
-                let step = self.handle_line(&text, replies);
-                if self.awaits_answer() {
+                let handled = self.handle_line(&text, replies, now);
+                if matches!(handled, Handled::Ask(_)) {
                     self.line.put_back(text);
-                    return step;
                 }
-                step
+                handled
             }
-            Line::BareLf => self.refuse(CommandError::BareLf, replies),
-            Line::TooLong => self.refuse(CommandError::LineTooLong, replies),
-            Line::Endless => self.refuse(CommandError::LineEndless, replies),
+            Line::BareLf => Handled::Close(reply::BARE_LINE_END),
+            Line::TooLong => Handled::Reply(reply::LINE_TOO_LONG),
+            Line::Endless => Handled::Close(reply::ENDLESS),
+        };
+        let open = match handled {
+            Handled::Ask(question) => {
+                self.state = State::Asked;
+                return Some(Step::Ask(question));
+            }
+            Handled::Replied => true,
+            Handled::Reply(reply) => self.reply(reply, replies),
+            Handled::Close(reply) => {
+                self.summary.commands += 1;
+                self.count(reply);
+                return Some(self.close_with(reply, replies));
+            }
         };
         self.summary.commands += 1;
-        if self.in_mail_data() {
-            self.deadline = now + self.settings.limits.data_timeout;
-        } else {
-            self.await_command(now);
+        if matches!(self.state, State::Command) {
+            self.wait_for_command(now);
         }
-        step.or_else(|| self.end_if_due(replies))
+        if !open || matches!(self.state, State::Closed) {
+            return Some(Step::Close);
+        }
+        (self.stopping && !self.in_transaction()).then(|| self.close_with(reply::SHUTTING_DOWN, replies))
     }
 
-    fn handle_line(&mut self, line: &[u8], replies: &mut ReplyBuffer) -> Option<Step> {
-        if self.summary.commands == 0 && command::is_foreign(line) {
-            return Some(self.close(reply::NOT_SMTP, replies));
+    fn handle_line(&mut self, line: &[u8], replies: &mut ReplyBuffer, now: Instant) -> Handled {
+        if self.summary.commands == 0 && command::is_foreign_protocol(line) {
+            return Handled::Close(reply::NOT_SMTP);
         }
-        match command::parse(line).and_then(|command| self.handle_command(command, replies)) {
-            Ok(step) => step,
-            Err(error) => self.refuse(error, replies),
-        }
-    }
-
-    fn refuse(&mut self, error: CommandError, replies: &mut ReplyBuffer) -> Option<Step> {
-        self.say(error.reply(), replies);
-        error.closes().then(|| {
-            self.state = State::Closed;
-            Step::Close
-        })
-    }
-
-    fn handle_command(
-        &mut self,
-        command: Command<'_>,
-        replies: &mut ReplyBuffer,
-    ) -> Result<Option<Step>, CommandError> {
-        if matches!(self.state, State::TurnedAway) && command != Command::Quit {
-            return Err(CommandError::TurnedAway);
-        }
-        if command.is_idle() {
-            self.idle_commands += 1;
-            if self.idle_commands > self.settings.limits.idle_commands_max {
-                return Ok(Some(self.close(reply::NO_PROGRESS, replies)));
-            }
-        }
-        match command {
-            Command::Ehlo(name) => {
-                self.begin_session(name, "ESMTP");
-                let settings = &*self.settings;
-                let size = settings.limits.message_size_max;
-                replies.push_ehlo(&settings.hostname, settings.extensions, size);
-            }
-            Command::Helo(name) => {
-                self.begin_session(name, "SMTP");
-                replies.push_named(reply::OK.code, &self.settings.hostname, "");
-            }
-            Command::Mail(argument) => return self.handle_mail(argument, replies),
-            Command::Rcpt(argument) => {
-                let reply = self.handle_rcpt(argument)?;
-                self.say(reply, replies);
-            }
-            Command::Data => {
-                self.handle_data()?;
-                self.say(reply::START_MAIL_DATA, replies);
-            }
-            Command::Rset => {
-                if let State::Open(_) = self.state {
-                    self.state = State::Ready;
-                }
-                self.say(reply::OK, replies);
-            }
-            Command::Noop => self.say(reply::OK, replies),
-            Command::Vrfy => self.say(reply::CANNOT_VERIFY, replies),
-            Command::Help => self.say(reply::HELP, replies),
-            Command::Quit => return Ok(Some(self.close(reply::BYE, replies))),
-        }
-        Ok(None)
-    }
-
-    /// EHLO and HELO end a transaction (RFC 5321 §4.1.4).
-    fn begin_session(&mut self, name: &[u8], protocol: &'static str) {
-        self.ehlo_name = name.get(..EHLO_NAME_BYTES_MAX).unwrap_or(name).into();
-        self.protocol = protocol;
-        self.state = State::Ready;
-    }
-
-    /// MAIL (RFC 5321 §4.1.1.2): comes here twice, before and after the question whether a transaction may begin.
-    fn handle_mail(
-        &mut self,
-        argument: &[u8],
-        replies: &mut ReplyBuffer,
-    ) -> Result<Option<Step>, CommandError> {
-        let answer = match std::mem::replace(&mut self.state, State::Ready) {
-            State::Ready => None,
-            State::Begun(envelope) => Some(Ok(envelope)),
-            State::Declined(why) => Some(Err(why)),
-            open @ State::Open(_) => {
-                self.state = open;
-                return Err(CommandError::NestedMail);
-            }
-            other @ (State::Connected
-            | State::TurnedAway
-            | State::Asking
-            | State::Receiving(_)
-            | State::Delivering
-            | State::Closed) => {
-                self.state = other;
-                return Err(CommandError::NoEhlo);
-            }
+        let Command { verb, argument } = match command::parse(line) {
+            Ok(command) => command,
+            Err(LineError::BareCr) => return Handled::Close(reply::BARE_LINE_END),
+            Err(LineError::Octet) => return Handled::Reply(reply::BAD_OCTET),
+            Err(LineError::Argument) => return Handled::Reply(reply::NO_ARGUMENT),
+            Err(LineError::Unrecognized) if line.is_empty() => return Handled::Reply(reply::EMPTY_LINE),
+            Err(LineError::Unrecognized) => return Handled::Reply(reply::UNRECOGNIZED),
         };
-        let mail = Mail::read(argument, &self.settings)?;
-        match answer {
-            Some(Ok(envelope)) => {
-                self.state = State::Open(Transaction::begin(envelope, &mail));
-                self.say(reply::REVERSE_PATH_OK, replies);
+        let idle =
+            matches!(verb, Verb::Noop | Verb::Rset | Verb::Vrfy | Verb::Help | Verb::Ehlo | Verb::Helo);
+        if idle {
+            if self.idle_commands == self.settings.limits.idle_commands_max {
+                return Handled::Close(reply::TOO_MANY_IDLE_COMMANDS);
             }
-            Some(Err(why)) => self.say(reply::try_again(why), replies),
-            None => {
-                if let Verdict::Refuse(refusal) = self.settings.policy.reverse_path(mail.reverse_path()) {
-                    self.say(refusal.reply(), replies);
-                } else {
-                    self.state = State::Asking;
-                    return Ok(Some(Step::Ask(Question::Transaction { size: mail.size() })));
-                }
+            self.idle_commands += 1;
+        }
+        match verb {
+            Verb::Ehlo | Verb::Helo => self.handle_hello(verb, argument, replies),
+            Verb::Mail => self.handle_mail(argument),
+            Verb::Rcpt => Handled::Reply(self.handle_rcpt(argument)),
+            Verb::Data => Handled::Reply(self.handle_data(now)),
+            Verb::Rset => {
+                self.abandon_transaction();
+                Handled::Reply(reply::OK)
+            }
+            Verb::Noop => Handled::Reply(reply::OK),
+            Verb::Vrfy if !argument.is_ascii() => Handled::Reply(reply::NOT_ASCII),
+            Verb::Vrfy => Handled::Reply(reply::CANNOT_VRFY),
+            Verb::Help => Handled::Reply(reply::HELP),
+            Verb::Quit => Handled::Close(reply::BYE),
+            Verb::NotImplemented => Handled::Reply(reply::NOT_IMPLEMENTED),
+        }
+    }
+
+    /// EHLO and HELO (RFC 5321 §4.1.1.1): a new beginning; the name is never judged (§4.1.4).
+    fn handle_hello(&mut self, verb: Verb, argument: &[u8], replies: &mut ReplyBuffer) -> Handled {
+        if argument.is_empty() {
+            return Handled::Reply(reply::EHLO_NAME_MISSING);
+        }
+        self.abandon_transaction();
+        let name = argument.get(..EHLO_NAME_BYTES_MAX).unwrap_or(argument).into();
+        let hostname = &self.settings.hostname;
+        if verb == Verb::Helo {
+            replies.push_parts(250, true, &[hostname]);
+            self.hello = Hello::Helo(name);
+            return Handled::Replied;
+        }
+        let offered = KEYWORDS.iter().filter(|(extension, _)| self.settings.extensions.offers(*extension));
+        let mut lines = offered.peekable();
+        replies.push_parts(250, lines.peek().is_none(), &[hostname]);
+        while let Some((extension, keyword)) = lines.next() {
+            let last = lines.peek().is_none();
+            if *extension == Extension::Size {
+                let limit = self.settings.limits.message_size_max.to_string();
+                replies.push_parts(250, last, &[keyword, " ", &limit]);
+            } else {
+                replies.push_parts(250, last, &[keyword]);
             }
         }
-        Ok(None)
+        self.hello = Hello::Ehlo(name);
+        Handled::Replied
+    }
+
+    /// MAIL (RFC 5321 §4.1.1.2). Read twice: once to find it good and ask, once more with the answer.
+    fn handle_mail(&mut self, argument: &[u8]) -> Handled {
+        if matches!(self.hello, Hello::None) {
+            return Handled::Reply(reply::HELLO_FIRST);
+        }
+        if self.envelope.is_some() {
+            return Handled::Reply(reply::MAIL_TWICE);
+        }
+        let Some(text) = command::after_keyword(argument, b"FROM:") else {
+            return Handled::Reply(reply::MAIL_SYNTAX);
+        };
+        let (path, rest) = match path::parse(text) {
+            Ok(parsed) => parsed,
+            Err(PathError::NotAscii) => return Handled::Reply(reply::NOT_ASCII),
+            Err(PathError::Syntax) => return Handled::Reply(reply::BAD_REVERSE_PATH),
+        };
+        let mailbox = match path {
+            Path::Null => None,
+            Path::Mailbox(mailbox) => Some(mailbox),
+            Path::Postmaster => return Handled::Reply(reply::BAD_REVERSE_PATH),
+        };
+        let parameters = match parameter::parse_mail(rest, self.settings.extensions) {
+            Ok(parameters) => parameters,
+            Err(error) => return Handled::Reply(parameter_reply(error, rest)),
+        };
+        if parameters.size.is_some_and(|size| size > self.settings.limits.message_size_max) {
+            return Handled::Reply(reply::TOO_LARGE);
+        }
+        let mut envelope = match self.grant.take() {
+            None => return Handled::Ask(Question::Transaction { size: parameters.size }),
+            Some(Err(why)) => return Handled::Reply(why.into()),
+            Some(Ok(envelope)) => envelope,
+        };
+        envelope.write_reverse_path(|text| {
+            if let Some(mailbox) = mailbox {
+                mailbox.push_local_part(text);
+                text.push(b'@');
+                mailbox.push_domain(text);
+            }
+        });
+        envelope.body = parameters.body.unwrap_or(BodyType::SevenBit);
+        envelope.size_declared = parameters.size;
+        self.envelope = Some(envelope);
+        self.recipients = 0;
+        Handled::Reply(reply::SENDER_OK)
     }
 
     /// RCPT (RFC 5321 §4.1.1.3).
-    fn handle_rcpt(&mut self, argument: &[u8]) -> Result<Reply, CommandError> {
-        match &mut self.state {
-            State::Open(transaction) => transaction.add_recipient(argument, &self.settings),
-            State::Connected => Err(CommandError::NoEhlo),
-            State::TurnedAway
-            | State::Ready
-            | State::Asking
-            | State::Begun(_)
-            | State::Declined(_)
-            | State::Receiving(_)
-            | State::Delivering
-            | State::Closed => Err(CommandError::NoMail),
+    fn handle_rcpt(&mut self, argument: &[u8]) -> Reply {
+        let Some(envelope) = self.envelope.as_mut() else { return reply::MAIL_FIRST };
+        let Some(text) = command::after_keyword(argument, b"TO:") else { return reply::RCPT_SYNTAX };
+        let (path, rest) = match path::parse(text) {
+            Ok(parsed) => parsed,
+            Err(PathError::NotAscii) => return reply::NOT_ASCII,
+            Err(PathError::Syntax) => return reply::BAD_FORWARD_PATH,
+        };
+        if let Err(error) = parameter::parse_rcpt(rest) {
+            return parameter_reply(error, rest);
         }
-    }
-
-    /// DATA (RFC 5321 §4.1.1.4). One good recipient among refused ones is enough (§3.3).
-    fn handle_data(&mut self) -> Result<(), CommandError> {
-        match std::mem::replace(&mut self.state, State::Closed) {
-            State::Open(transaction) if transaction.has_recipients() => {
-                let Settings { bare_lf, bare_cr, limits, .. } = &*self.settings;
-                let envelope = transaction.into_envelope();
-                let reception = Reception::new(envelope, *bare_lf, *bare_cr, limits.message_size_max);
-                self.state = State::Receiving(reception);
-                Ok(())
+        let settings = &self.settings;
+        let verdict = match path {
+            Path::Null => return reply::BAD_FORWARD_PATH,
+            Path::Postmaster => {
+                let (local_part, domain) = settings.policy.postmaster();
+                envelope.push_recipient(local_part, domain);
+                Verdict::Accept
             }
-            other => {
-                let error = match &other {
-                    State::Open(_) => CommandError::NoRecipients,
-                    State::Connected => CommandError::NoEhlo,
-                    State::TurnedAway
-                    | State::Ready
-                    | State::Asking
-                    | State::Begun(_)
-                    | State::Declined(_)
-                    | State::Receiving(_)
-                    | State::Delivering
-                    | State::Closed => CommandError::NoMail,
-                };
-                self.state = other;
-                Err(error)
+            Path::Mailbox(mailbox) => {
+                envelope.propose_recipient(
+                    |text| mailbox.push_local_part(text),
+                    |text| mailbox.push_domain(text),
+                );
+                envelope
+                    .last_recipient()
+                    .map_or(Verdict::TryAgain, |mailbox| settings.policy.recipient(mailbox))
             }
+        };
+        let reply = match verdict {
+            Verdict::Accept if self.recipients >= settings.limits.recipients_max => {
+                reply::TOO_MANY_RECIPIENTS
+            }
+            Verdict::Accept => {
+                self.recipients += 1;
+                if envelope.last_recipient_is_repeated(settings.local_part_case_sensitive) {
+                    envelope.retract_recipient();
+                }
+                return reply::RECIPIENT_OK;
+            }
+            Verdict::ForeignDomain => reply::NO_SUCH_DOMAIN,
+            Verdict::UnknownRecipient => reply::NO_SUCH_RECIPIENT,
+            Verdict::DeniedLocalPart => reply::LOCAL_PART_DENIED,
+            Verdict::TryAgain => reply::POLICY_TROUBLE,
+        };
+        envelope.retract_recipient();
+        reply
+    }
+
+    /// DATA (RFC 5321 §4.1.1.4): one good recipient is enough.
+    fn handle_data(&mut self, now: Instant) -> Reply {
+        if self.envelope.is_none() {
+            return reply::MAIL_FIRST;
+        }
+        if self.recipients == 0 {
+            return reply::NO_RECIPIENTS;
+        }
+        let data = MailData::new(self.settings.bare_lf, self.settings.bare_cr);
+        self.state = State::Data(DataState { data, bytes: 0, refusal: None });
+        self.deadline = now + self.settings.limits.data_timeout;
+        reply::START_MAIL_DATA
+    }
+
+    // Mail data.
+
+    fn advance_data(
+        &mut self,
+        input: &mut Input<'_>,
+        replies: &mut ReplyBuffer,
+        now: Instant,
+    ) -> Option<Step> {
+        let State::Data(state) = &mut self.state else { return None };
+        let start = input.position;
+        let found = state.data.advance(input);
+        let added = match &found {
+            Found::Data(range) => range.len(),
+            Found::Insert(octets) => octets.len(),
+            Found::Bare | Found::End | Found::NeedInput => 0,
+        };
+        state.bytes += added as u64;
+        let consumed = (input.position - start) as u64;
+        self.deadline = earn_time(self.deadline, consumed, now, self.settings.limits.data_timeout);
+        let limit = self.settings.limits.message_size_max;
+        let refused_before = state.refusal.is_some();
+        if state.bytes > limit {
+            state.refusal.get_or_insert(reply::TOO_LARGE);
+        }
+        if state.bytes > limit.saturating_mul(OVERSIZE_FACTOR) {
+            return Some(self.close_with(reply::ENDLESS, replies));
+        }
+        match found {
+            Found::End => self.end_data(replies, now),
+            Found::NeedInput => Some(Step::NeedInput),
+            Found::Bare => {
+                state.refusal.get_or_insert(reply::BARE_LINE_END_IN_DATA);
+                (!refused_before).then_some(Step::Discard)
+            }
+            Found::Data(_) | Found::Insert(_) if state.refusal.is_some() => {
+                (!refused_before).then_some(Step::Discard)
+            }
+            Found::Data(range) => Some(Step::Data(range)),
+            Found::Insert(octets) => Some(Step::Insert(octets)),
         }
     }
 
-    /// None: go on.
-    fn handle_mail_data(&mut self, next: Next, replies: &mut ReplyBuffer, now: Instant) -> Option<Step> {
-        match next {
-            Next::Data(range) => Some(Step::Data(range)),
-            Next::Insert(octets) => Some(Step::Insert(octets)),
-            Next::Discard => Some(Step::Discard),
-            Next::NeedInput => Some(Step::NeedInput),
-            Next::Endless => Some(self.close(reply::ENDLESS_MAIL_DATA, replies)),
-            Next::End => self.finish_mail_data(replies, now),
-        }
-    }
-
-    fn finish_mail_data(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Option<Step> {
-        let State::Receiving(reception) = std::mem::replace(&mut self.state, State::Ready) else {
+    /// The end of the mail data. None: go on with what the client sent behind it.
+    fn end_data(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Option<Step> {
+        let State::Data(state) = std::mem::replace(&mut self.state, State::Command) else {
             return None;
         };
-        match reception.finish() {
-            Ok(envelope) => {
+        match (state.refusal, self.envelope.take()) {
+            (None, Some(envelope)) => {
                 self.state = State::Delivering;
                 self.deadline = now + SINK_ANSWER_MAX;
                 Some(Step::Deliver(envelope))
             }
-            Err(fault) => {
-                self.say(fault.reply(), replies);
-                self.await_command(now);
-                self.end_if_due(replies)
+            (refusal, _) => {
+                let open = self.reply(refusal.unwrap_or(reply::LOCAL_TROUBLE), replies);
+                let step = if open { self.end_transaction(replies, now) } else { Step::Close };
+                matches!(step, Step::Close).then_some(step)
             }
         }
     }
 
-    /// Says 421 when the client has used up its errors, or when the server stops and no recipient was accepted yet.
-    fn end_if_due(&mut self, replies: &mut ReplyBuffer) -> Option<Step> {
-        let may_finish = match self.state {
-            State::Closed => return Some(Step::Close),
-            State::Open(ref transaction) => transaction.has_recipients(),
-            State::Receiving(_) | State::Delivering => true,
-            State::Connected
-            | State::TurnedAway
-            | State::Ready
-            | State::Asking
-            | State::Begun(_)
-            | State::Declined(_) => false,
-        };
-        if self.errors >= self.settings.limits.errors_max {
-            return Some(self.close(reply::TOO_MANY_ERRORS, replies));
+    // Ends.
+
+    fn abandon_transaction(&mut self) {
+        self.envelope = None;
+        self.recipients = 0;
+    }
+
+    fn end_transaction(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Step {
+        self.abandon_transaction();
+        self.wait_for_command(now);
+        if self.stopping {
+            return self.close_with(reply::SHUTTING_DOWN, replies);
         }
-        (self.stopping && !may_finish).then(|| self.close(reply::SHUTTING_DOWN, replies))
+        Step::NeedInput
     }
 
-    fn close(&mut self, reply: Reply, replies: &mut ReplyBuffer) -> Step {
-        self.say(reply, replies);
-        self.handle_end_of_input();
-        Step::Close
-    }
-
-    fn say(&mut self, reply: Reply, replies: &mut ReplyBuffer) {
+    /// Appends a reply within the budget for errors; past it a 421 takes its place. False when the session is over.
+    fn reply(&mut self, reply: Reply, replies: &mut ReplyBuffer) -> bool {
         self.count(reply);
+        if reply.code >= 500 {
+            if self.errors == self.settings.limits.errors_max {
+                self.close_with(reply::TOO_MANY_ERRORS, replies);
+                return false;
+            }
+            self.errors += 1;
+        }
         replies.push(reply);
+        true
     }
 
     fn count(&mut self, reply: Reply) {
-        if reply.is_5yz() {
-            self.errors += 1;
-            self.summary.refused_5yz += 1;
-        } else if reply.is_4yz() {
-            self.summary.refused_4yz += 1;
+        match reply.code {
+            400..=499 => self.summary.refused_4yz += 1,
+            500..=599 => self.summary.refused_5yz += 1,
+            _ => {}
         }
     }
 
-    /// The wait for a command begins; reads that do not complete its line do not make it longer.
-    fn await_command(&mut self, now: Instant) {
-        self.deadline = now + self.settings.limits.command_timeout;
+    fn close_with(&mut self, reply: Reply, replies: &mut ReplyBuffer) -> Step {
+        replies.push(reply);
+        self.state = State::Closed;
+        self.envelope = None;
+        Step::Close
     }
+}
 
-    /// Mail data received moves the deadline on, by a second for each `DATA_RATE_MIN` octets, never further than
-    /// `data_timeout` from now: so both a pause and a trickle end the session.
-    fn earn(&mut self, octets: usize, now: Instant) {
-        const NANOS_PER_OCTET: u64 = 1_000_000_000 / DATA_RATE_MIN;
-        let earned = Duration::from_nanos((octets as u64).saturating_mul(NANOS_PER_OCTET));
-        self.deadline = (self.deadline + earned).min(now + self.settings.limits.data_timeout);
+fn parameter_reply(error: ParameterError, rest: &[u8]) -> Reply {
+    if !rest.is_ascii() {
+        return reply::BAD_OCTET;
     }
+    match error {
+        ParameterError::Syntax | ParameterError::Value => reply::BAD_PARAMETER,
+        ParameterError::Unknown => reply::UNKNOWN_PARAMETER,
+    }
+}
+
+/// The deadline of mail data after `consumed` octets: a credit that [`DATA_RATE_MIN`] octets raise by a second, never more
+/// than `most` ahead. So it also bounds the time between two reads.
+fn earn_time(deadline: Instant, consumed: u64, now: Instant, most: Duration) -> Instant {
+    let earned = Duration::from_millis(consumed.saturating_mul(1000) / DATA_RATE_MIN);
+    (deadline + earned).min(now + most)
 }

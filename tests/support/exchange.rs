@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ringmx::config::{BareLineEnd, Limits};
+use ringmx::config::{BareLineEnd, Config};
 use ringmx::handoff::message::{QueueId, Refused, TryAgain};
 use ringmx::limits::REPLY_BYTES_MAX;
 use ringmx::smtp::envelope::BodyType;
 use ringmx::smtp::extension::ExtensionSet;
-use ringmx::smtp::policy::{RecipientRules, Recipients};
+use ringmx::smtp::policy::Recipients;
 use ringmx::smtp::reply::ReplyBuffer;
 use ringmx::smtp::session::{Answer, Input, Session, Settings, Step};
 
@@ -65,37 +65,25 @@ pub(crate) struct Exchange {
     data: Vec<u8>,
 }
 
-/// Settings that accept any recipient, with the defaults of the configuration.
-pub(crate) fn settings() -> Settings {
-    Settings {
-        hostname: "mx.test".into(),
-        limits: Limits {
-            message_size_max: 50 * 1024 * 1024,
-            recipients_max: 1000,
-            connections_per_client_max: 50,
-            line_bytes_max: 2048,
-            errors_max: 20,
-            idle_commands_max: 100,
-            command_timeout: Duration::from_secs(300),
-            data_timeout: Duration::from_secs(300),
-        },
-        bare_lf: BareLineEnd::Reject,
-        bare_cr: BareLineEnd::Reject,
-        extensions: ExtensionSet::default(),
-        policy: Box::new(Recipients::new(&rules())),
-    }
+/// The configuration that accepts any recipient, under the name `mx.test`.
+pub(crate) fn config() -> Config {
+    let mut config = Config::embedded_default();
+    config.hostname = "mx.test".into();
+    config.postmaster = "postmaster@mx.test".into();
+    config
 }
 
-/// Rules that accept any recipient whose local-part nobody may route onwards.
-pub(crate) fn rules() -> RecipientRules<'static> {
-    RecipientRules {
-        domains: &[],
-        recipients: None,
-        postmaster: "postmaster@mx.test",
-        hostname: "mx.test",
-        local_part_case_sensitive: false,
-        local_part_deny: "%!@/|",
-        local_part_leading_dot: false,
+/// What sessions are told with the defaults of the configuration.
+pub(crate) fn settings() -> Settings {
+    let config = config();
+    Settings {
+        policy: Box::new(Recipients::new(&config, None)),
+        hostname: config.hostname,
+        limits: config.limits,
+        bare_lf: BareLineEnd::Reject,
+        bare_cr: BareLineEnd::Reject,
+        local_part_case_sensitive: config.local_part_case_sensitive,
+        extensions: ExtensionSet::all(),
     }
 }
 
@@ -198,7 +186,7 @@ impl Exchange {
     }
 
     fn keep(&mut self, octets: &[u8]) {
-        assert!(self.session.in_mail_data() && self.session.in_transaction());
+        assert!(self.session.in_transaction());
         assert!(!octets.is_empty(), "mail data is something");
         if std::mem::take(&mut self.no_memory) {
             self.data.clear();
@@ -222,6 +210,6 @@ impl Exchange {
     }
 
     fn send(&mut self) {
-        self.seen.replies.extend(self.replies.take());
+        self.seen.replies.extend(self.replies.replace(Vec::new()));
     }
 }

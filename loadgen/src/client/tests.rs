@@ -1,0 +1,196 @@
+//! Sessions in memory: a server that is a list of replies, on virtual time.
+
+use std::num::NonZeroU64;
+use std::time::{Duration, SystemTime};
+
+use super::*;
+use crate::corpus::Corpus;
+use crate::scenario::forward_paths;
+
+fn scenario(pipelining: bool, recipients: usize, messages_per_session: Option<u64>) -> &'static Scenario {
+    let corpus = Corpus::new("a@x.test", "b@y.test", 600, 1, SystemTime::UNIX_EPOCH).expect("large enough");
+    Box::leak(Box::new(Scenario {
+        messages_per_session: messages_per_session.and_then(NonZeroU64::new),
+        pipelining,
+        commands: Commands::new("a@x.test", &forward_paths("b@y.test", recipients)),
+        corpus,
+    }))
+}
+
+/// A session against a server that says these replies, each once the client waits: what the client sent (mail data as
+/// one word), and what was counted.
+struct Played {
+    sent: Vec<String>,
+    tally: Tally,
+    client: Client,
+}
+
+fn play(scenario: &'static Scenario, messages: u64, replies: &[&str]) -> Played {
+    play_in_portions(scenario, messages, replies, &|octets| vec![octets])
+}
+
+fn play_in_portions(
+    scenario: &'static Scenario,
+    messages: u64,
+    replies: &[&str],
+    portions: &dyn for<'a> Fn(&'a [u8]) -> Vec<&'a [u8]>,
+) -> Played {
+    let mut now = Instant::now();
+    let mut played = Played { sent: Vec::new(), tally: Tally::default(), client: Client::new(scenario, now) };
+    let mut work = Work::new(0, Some(messages));
+    assert!(work.promise());
+    for reply in replies {
+        now += Duration::from_millis(1);
+        for portion in portions(reply.as_bytes()) {
+            played.client.handle_octets(portion, now, &mut played.tally);
+            let mut head = Vec::new();
+            while let Some(body) = played.client.next_send(&mut head, &mut work, now, &mut played.tally) {
+                let text = String::from_utf8([&head[..], body].concat()).expect("ASCII");
+                let word = if text.ends_with("\r\n.\r\n") {
+                    "(mail data)".into()
+                } else {
+                    text.replace("\r\n", ";")
+                };
+                played.sent.push(word);
+                head.clear();
+            }
+        }
+    }
+    played
+}
+
+const OFFERS: &str = "250-mx.test\r\n250-pipelining\r\n250 SIZE 1000\r\n";
+
+#[test]
+fn a_session_says_each_command_when_the_last_was_answered() {
+    let replies = [
+        "220 mx.test\r\n",
+        OFFERS,
+        "250 ok\r\n",
+        "250 ok\r\n",
+        "251 will forward\r\n",
+        "354\r\n",
+        "250 ok\r\n",
+        "221 bye\r\n",
+    ];
+    let played = play(scenario(false, 2, None), 1, &replies);
+    assert_eq!(
+        played.sent,
+        [
+            "EHLO loadgen.test;",
+            "MAIL FROM:<a@x.test>;",
+            "RCPT TO:<b@y.test>;",
+            "RCPT TO:<b+2@y.test>;",
+            "DATA;",
+            "(mail data)",
+            "QUIT;"
+        ]
+    );
+    assert_eq!(played.client.ending(), Some(Ending::Quit));
+    assert_eq!((played.tally.accepted, played.tally.started, played.tally.failures.count), (1, 1, 0));
+    let latency = |phase| played.tally.latencies.percentiles(phase).max;
+    assert_eq!(
+        [Phase::Greeting, Phase::Envelope, Phase::Accepted, Phase::Transaction].map(latency),
+        [1000, 4001, 1000, 5003]
+    );
+}
+
+#[test]
+fn a_command_group_leaves_in_one_and_replies_may_be_split_anywhere() {
+    let scenario = scenario(true, 2, None);
+    let replies = [
+        "220-mx\r\n220 test\r\n",
+        OFFERS,
+        "250 ok\r\n250-o\r\n250 k\r\n250 ok\r\n354 go\r\n",
+        "250 ok\r\n",
+        "221 bye\r\n",
+    ];
+    let whole = play(scenario, 1, &replies);
+    let group = "MAIL FROM:<a@x.test>;RCPT TO:<b@y.test>;RCPT TO:<b+2@y.test>;DATA;";
+    assert_eq!(whole.sent, ["EHLO loadgen.test;", group, "(mail data)", "QUIT;"]);
+    assert_eq!((whole.tally.accepted, whole.tally.failures.count), (1, 0));
+    for at in 0..replies.iter().map(|reply| reply.len()).max().unwrap_or(0) {
+        let split = play_in_portions(scenario, 1, &replies, &|octets| {
+            let (one, two) = octets.split_at(at.min(octets.len()));
+            vec![one, two]
+        });
+        assert_eq!(
+            (&split.sent, split.tally.accepted, split.tally.failures.count),
+            (&whole.sent, 1, 0),
+            "split at {at}"
+        );
+    }
+    let bytes = play_in_portions(scenario, 1, &replies, &|octets| octets.chunks(1).collect());
+    assert_eq!((bytes.sent, bytes.tally.accepted), (whole.sent, 1));
+}
+
+#[test]
+fn without_pipelining_in_the_reply_to_ehlo_no_group_is_sent() {
+    let replies = ["220 mx.test\r\n", "250 mx.test\r\n", "250 ok\r\n"];
+    let played = play(scenario(true, 1, None), 1, &replies);
+    assert_eq!(played.sent[1..], ["MAIL FROM:<a@x.test>;", "RCPT TO:<b@y.test>;"]);
+    assert!(played.tally.pipelining_missing);
+}
+
+#[test]
+fn a_session_ends_after_its_messages() {
+    let message = ["250 ok\r\n250 ok\r\n354 go\r\n", "250 ok\r\n"];
+    let replies = [&["220 mx.test\r\n", OFFERS][..], &message, &message, &["221 bye\r\n"]].concat();
+    let played = play(scenario(true, 1, Some(2)), 100, &replies);
+    assert_eq!(played.tally.accepted, 2);
+    assert_eq!(played.client.ending(), Some(Ending::Quit));
+}
+
+#[test]
+fn a_refused_message_is_a_failure_and_the_session_goes_on() {
+    let start = ["220 mx.test\r\n", OFFERS];
+    let refusals: [(&[&str], &str); 5] = [
+        (&["451 no\r\n"], "MAIL: reply 451 \"no\""),
+        (&["250 ok\r\n", "550 5.1.1 \x1b[2J\r\n"], "RCPT: reply 550 \"5.1.1 \\x1b[2J\""),
+        (&["250 ok\r\n", "250 ok\r\n", "554 no\r\n"], "DATA: reply 554"),
+        (&["250 ok\r\n", "252 hm\r\n"], "RCPT: reply 252"),
+        (&["250 ok\r\n", "250 ok\r\n", "354 go\r\n", "452 full\r\n"], "mail data: reply 452"),
+    ];
+    for (replies, words) in refusals {
+        let played = play(scenario(false, 1, None), 2, &[&start, replies].concat());
+        assert_eq!(
+            (played.tally.started, played.tally.accepted),
+            (if words.starts_with("mail") { 2 } else { 1 }, 0)
+        );
+        assert_eq!(played.tally.failures.count, 1);
+        assert!(played.tally.failures.first[0].starts_with(words), "{:?}", played.tally.failures.first);
+        let next = if words.starts_with("mail") { "MAIL FROM:<a@x.test>;" } else { "RSET;" };
+        assert_eq!(played.sent.last().map(String::as_str), Some(next));
+    }
+}
+
+#[test]
+fn one_refused_recipient_spoils_the_message_but_not_the_session() {
+    let replies = ["220 mx.test\r\n", OFFERS, "250 ok\r\n250 ok\r\n550 no\r\n354 go\r\n", "250 ok\r\n"];
+    let played = play(scenario(true, 2, None), 1, &replies);
+    assert_eq!(played.sent[2..], ["(mail data)", "QUIT;"]);
+    assert_eq!((played.tally.accepted, played.tally.failures.count), (0, 1));
+}
+
+#[test]
+fn data_accepted_without_recipients_is_ended_by_a_dot() {
+    let replies =
+        ["220 mx.test\r\n", OFFERS, "250 ok\r\n550 no\r\n354 go\r\n", "554 no valid recipients\r\n"];
+    let played = play(scenario(true, 1, None), 1, &replies);
+    assert_eq!(played.sent[2..], [".;", "QUIT;"]);
+    assert_eq!((played.tally.accepted, played.tally.failures.count), (0, 2));
+}
+
+#[test]
+fn a_421_and_a_reply_that_nothing_asked_for_end_the_session() {
+    for (reply, words) in [
+        ("421 4.3.2 closing\r\n", "MAIL: reply 421"),
+        ("250 ok\r\n250 more\r\n", "RCPT: reply 250 \"more\" (nothing was asked)"),
+        ("what\r\n", "MAIL: not a reply: \"what\\r\\n\""),
+    ] {
+        let played = play(scenario(false, 1, None), 1, &["220 mx.test\r\n", OFFERS, reply]);
+        assert_eq!(played.client.ending(), Some(Ending::Broken));
+        assert!(played.tally.failures.first[0].starts_with(words), "{:?}", played.tally.failures.first);
+        assert_eq!(played.tally.accepted, 0);
+    }
+}

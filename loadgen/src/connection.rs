@@ -1,0 +1,71 @@
+//! The TCP side of one session after another: which operations are under way on a socket, and since when it waits.
+
+use std::time::Instant;
+
+use ringmx::ring::Socket;
+
+use crate::client::Client;
+
+/// What a connection is doing.
+///
+/// ```text
+///   Pausing → Connecting → Open → Closing ─┬→ Connecting …   a message is left
+///      ↑                                   └→ Finished
+///      └── after a failure
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Connects again once this time has come.
+    Pausing(Instant),
+    /// A connect is under way.
+    Connecting,
+    /// A session is under way.
+    Open,
+    /// Its operations were cancelled; the socket is closed after the last one.
+    Closing,
+    /// It does nothing any more.
+    Finished,
+}
+
+/// One connection. Its place in the thread's table is its token: a socket is closed only after its last operation, so no event
+/// can reach the next one.
+#[derive(Debug)]
+pub struct Connection {
+    /// What it is doing.
+    pub state: State,
+    /// Its socket while there is one: from Connecting to Closing.
+    pub socket: Option<Socket>,
+    /// Its session.
+    pub client: Client,
+    /// Octets of the last send, to be used again; empty while a send is under way, for the ring has them.
+    pub head: Vec<u8>,
+    /// A receive is armed.
+    pub receiving: bool,
+    /// A send is under way.
+    pub sending: bool,
+    /// Start of the wait under way.
+    pub since: Instant,
+    /// Sessions in a row that failed before a message was accepted.
+    pub barren: u32,
+}
+
+impl Connection {
+    /// One that connects at once.
+    pub fn new(client: Client, now: Instant) -> Self {
+        Self {
+            state: State::Pausing(now),
+            socket: None,
+            client,
+            head: Vec::new(),
+            receiving: false,
+            sending: false,
+            since: now,
+            barren: 0,
+        }
+    }
+
+    /// Whether the socket may be closed.
+    pub fn is_idle(&self) -> bool {
+        !self.receiving && !self.sending
+    }
+}

@@ -1,0 +1,221 @@
+//! Mail data to send (RFC 5322 text, RFC 5321 §4.5.2 transparency), made once and the same for every message but for a small
+//! head that tells them apart.
+
+use std::fmt::Write as _;
+use std::time::SystemTime;
+
+/// Columns of a line of text; RFC 5322 §2.1.1 wants at most 78.
+const COLUMNS: usize = 76;
+
+/// Every so many lines one begins with a dot, so that transparency is exercised.
+const LINES_PER_DOT: usize = 20;
+
+/// The text is the same in every run.
+const SEED: u64 = 5321;
+
+/// The most octets a message may have; one send takes at most 4 GiB.
+pub const SIZE_MAX: u64 = 1 << 30;
+
+/// The mail data of all messages of a run.
+#[derive(Debug)]
+pub struct Corpus {
+    /// The head of a message, up to the number that tells it apart.
+    run: String,
+    /// Everything behind the head, with transparency applied, up to the end of mail data.
+    rest: &'static [u8],
+    /// Octets of a message: head and rest as the receiver stores them, without the dots added for transparency and
+    /// without the line that ends the mail data.
+    size: u64,
+}
+
+/// The header alone is larger than the size that was asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TooSmall {
+    /// The least that works, in octets.
+    pub minimum: u64,
+}
+
+impl Corpus {
+    /// Mail from one mailbox to another of `size` octets. `run` tells this run from others. The text lives as long as the
+    /// process.
+    pub fn new(from: &str, to: &str, size: u64, run: u64, now: SystemTime) -> Result<Self, TooSmall> {
+        let run = format!("X-Loadgen-Id: {run:016x}-");
+        let date = httpdate::fmt_http_date(now);
+        let header = format!(
+            "Date: {} +0000\r\nFrom: loadgen <{from}>\r\nTo: <{to}>\r\nSubject: A message made by loadgen\r\n\
+             MIME-Version: 1.0\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n",
+            date.trim_end_matches(" GMT"),
+        );
+        let head_bytes = Self::head_bytes(&run);
+        /// Room for the shortest text.
+        const TEXT_BYTES_MIN: usize = 2;
+        let minimum = head_bytes + header.len() + TEXT_BYTES_MIN;
+        let size_bytes = usize::try_from(size).unwrap_or(usize::MAX);
+        if size_bytes < minimum {
+            return Err(TooSmall { minimum: minimum as u64 });
+        }
+        let mut rest = header.into_bytes();
+        append_text(&mut rest, size_bytes - minimum + TEXT_BYTES_MIN);
+        rest.extend_from_slice(b".\r\n");
+        Ok(Self { run, rest: rest.leak(), size })
+    }
+
+    /// Octets of one message.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Appends the head of message `number`, and gives what comes behind it.
+    pub fn write_head(&self, number: u64, head: &mut Vec<u8>) -> &'static [u8] {
+        let digits = hexadecimal(number);
+        head.extend_from_slice(self.run.as_bytes());
+        head.extend_from_slice(&digits);
+        head.extend_from_slice(MESSAGE_ID);
+        head.extend_from_slice(&self.run.as_bytes()[ID_NAME.len()..]);
+        head.extend_from_slice(&digits);
+        head.extend_from_slice(HEAD_END);
+        self.rest
+    }
+
+    fn head_bytes(run: &str) -> usize {
+        2 * (run.len() + NUMBER_BYTES) - ID_NAME.len() + MESSAGE_ID.len() + HEAD_END.len()
+    }
+}
+
+/// In front of the run's number.
+const ID_NAME: &[u8] = b"X-Loadgen-Id: ";
+const MESSAGE_ID: &[u8] = b"\r\nMessage-ID: <";
+const HEAD_END: &[u8] = b"@loadgen.test>\r\n";
+/// Octets of a number as [`hexadecimal`] writes it.
+const NUMBER_BYTES: usize = 16;
+
+/// Sixteen digits: the formatting machinery would cost more than the rest of the head.
+fn hexadecimal(number: u64) -> [u8; NUMBER_BYTES] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let octets = number.to_be_bytes();
+    std::array::from_fn(|at| {
+        let octet = octets[at / 2];
+        DIGITS[usize::from(if at % 2 == 0 { octet >> 4 } else { octet & 15 })]
+    })
+}
+
+/// Appends `bytes` octets of text (dots of transparency not counted) in lines that end in CRLF. `bytes >= 2`.
+fn append_text(mail_data: &mut Vec<u8>, mut bytes: usize) {
+    const CRLF: &[u8] = b"\r\n";
+    let mut random = fastrand::Rng::with_seed(SEED);
+    let mut words = String::new();
+    for number in 1.. {
+        let mut line_bytes = bytes.min(COLUMNS + CRLF.len());
+        if bytes - line_bytes == 1 {
+            // A line needs two octets for its end.
+            line_bytes -= 1;
+        }
+        let columns = line_bytes - CRLF.len();
+        words.clear();
+        if number % LINES_PER_DOT == 0 && columns > 0 {
+            mail_data.push(b'.');
+            words.push('.');
+        }
+        while words.len() < columns {
+            let word = random.choice(WORDS).expect("there are words");
+            let _ = write!(words, "{word} ");
+        }
+        mail_data.extend_from_slice(&words.as_bytes()[..columns]);
+        mail_data.extend_from_slice(CRLF);
+        bytes -= line_bytes;
+        if bytes == 0 {
+            return;
+        }
+    }
+}
+
+const WORDS: [&str; 32] = [
+    "a",
+    "and",
+    "answer",
+    "as",
+    "before",
+    "client",
+    "domain",
+    "every",
+    "for",
+    "greeting",
+    "has",
+    "in",
+    "is",
+    "it",
+    "mail",
+    "mailbox",
+    "message",
+    "not",
+    "of",
+    "one",
+    "reply",
+    "sent",
+    "server",
+    "session",
+    "that",
+    "the",
+    "then",
+    "this",
+    "to",
+    "transaction",
+    "when",
+    "with",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn corpus(size: u64) -> Result<Corpus, TooSmall> {
+        Corpus::new("a@sender.test", "b@receiver.test", size, 7, SystemTime::UNIX_EPOCH)
+    }
+
+    /// What a receiver makes of it: the lines up to the single dot, transparency removed.
+    fn received(corpus: &Corpus, number: u64) -> Vec<u8> {
+        let mut sent = Vec::new();
+        let rest = corpus.write_head(number, &mut sent);
+        sent.extend_from_slice(rest);
+        let text = String::from_utf8(sent).expect("ASCII");
+        let body = text.strip_suffix("\r\n.\r\n").expect("end of mail data");
+        let lines = body.split("\r\n").map(|line| {
+            assert!(line.len() <= 1 + COLUMNS.max(78) && line != "." && !line.contains(['\r', '\n']));
+            line.strip_prefix('.').unwrap_or(line)
+        });
+        lines.flat_map(|line| [line.as_bytes(), b"\r\n"].concat()).collect()
+    }
+
+    #[test]
+    fn a_message_has_the_size_asked_for() {
+        let TooSmall { minimum } = corpus(0).expect_err("no header fits");
+        assert!(minimum < 512, "{minimum}");
+        assert_eq!(corpus(minimum - 1).err(), Some(TooSmall { minimum }));
+        for size in (minimum..minimum + 400).chain([4096, 65_536]) {
+            let corpus = corpus(size).expect("large enough");
+            assert_eq!(received(&corpus, 1).len() as u64, size);
+            assert_eq!(corpus.size(), size);
+        }
+    }
+
+    #[test]
+    fn lines_that_begin_with_a_dot_get_another() {
+        let corpus = corpus(65_536).expect("large enough");
+        let stuffed = corpus.rest.windows(4).filter(|at| at == b"\r\n..").count();
+        assert!(stuffed > 30, "{stuffed}");
+        assert_eq!(corpus.rest.windows(5).filter(|at| at == b"\r\n.\r\n").count(), 1);
+    }
+
+    #[test]
+    fn every_message_can_be_told_apart() {
+        let corpus = corpus(1024).expect("large enough");
+        let heads: HashSet<Vec<u8>> = (0..1000).map(|number| received(&corpus, number)).collect();
+        assert_eq!(heads.len(), 1000);
+        let mut head = Vec::new();
+        corpus.write_head(0xBEEF, &mut head);
+        let id = "0000000000000007-000000000000beef";
+        let expected = format!("X-Loadgen-Id: {id}\r\nMessage-ID: <{id}@loadgen.test>\r\n");
+        assert_eq!(String::from_utf8_lossy(&head), expected);
+    }
+}

@@ -1,0 +1,131 @@
+//! Latency by phase of a session, in microseconds.
+
+use std::time::Duration;
+
+/// What a latency was measured of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Start of the connect to its end.
+    Connect,
+    /// Connected to the 220.
+    Greeting,
+    /// MAIL sent to the 354.
+    Envelope,
+    /// Mail data sent to the final 250.
+    Accepted,
+    /// MAIL sent to the final 250.
+    Transaction,
+}
+
+impl Phase {
+    /// All, in the order of a session. A phase's index is its place in here.
+    pub const ALL: [Self; 5] =
+        [Self::Connect, Self::Greeting, Self::Envelope, Self::Accepted, Self::Transaction];
+
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Greeting => "greeting",
+            Self::Envelope => "envelope",
+            Self::Accepted => "accepted",
+            Self::Transaction => "transaction",
+        }
+    }
+}
+
+/// One histogram a phase. Each thread records into its own; they are added up at the end.
+#[derive(Debug)]
+pub struct Latencies([hdrhistogram::Histogram<u64>; Phase::ALL.len()]);
+
+/// Latencies of one phase, in microseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Percentiles {
+    /// How many were recorded.
+    pub count: u64,
+    /// Half of them were at most this.
+    pub p50: u64,
+    /// As the name says.
+    pub p90: u64,
+    /// As the name says.
+    pub p99: u64,
+    /// 99.9 %.
+    pub p999: u64,
+    /// The longest.
+    pub max: u64,
+}
+
+impl Latencies {
+    /// Longer ones are recorded as this.
+    const MICROSECONDS_MAX: u64 = 3600 * 1_000_000;
+    const SIGNIFICANT_DIGITS: u8 = 3;
+
+    /// Empty histograms.
+    pub fn new() -> Self {
+        let empty = || {
+            hdrhistogram::Histogram::new_with_max(Self::MICROSECONDS_MAX, Self::SIGNIFICANT_DIGITS)
+                .expect("constants in range")
+        };
+        Self(std::array::from_fn(|_| empty()))
+    }
+
+    /// Adds one.
+    pub fn record(&mut self, phase: Phase, latency: Duration) {
+        self.0[phase as usize].saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// Adds another thread's.
+    pub fn merge(&mut self, other: &Self) {
+        for (ours, theirs) in self.0.iter_mut().zip(&other.0) {
+            ours.add(theirs).expect("all have the same bounds");
+        }
+    }
+
+    /// What the report shows of a phase.
+    pub fn percentiles(&self, phase: Phase) -> Percentiles {
+        let histogram = &self.0[phase as usize];
+        let at = |quantile| histogram.value_at_quantile(quantile);
+        Percentiles {
+            count: histogram.len(),
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: histogram.max(),
+        }
+    }
+}
+
+impl Default for Latencies {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_add_up_and_the_longest_saturates() {
+        let (mut one, mut two) = (Latencies::new(), Latencies::new());
+        for microseconds in 1..=990 {
+            one.record(Phase::Accepted, Duration::from_micros(microseconds));
+        }
+        for _ in 0..10 {
+            two.record(Phase::Accepted, Duration::MAX);
+        }
+        one.merge(&two);
+        let all = one.percentiles(Phase::Accepted);
+        assert_eq!((all.count, all.p50, all.p99), (1000, 500, 990));
+        assert!(all.p999 >= Latencies::MICROSECONDS_MAX && all.max >= Latencies::MICROSECONDS_MAX);
+        assert_eq!(one.percentiles(Phase::Connect), Percentiles::default());
+    }
+
+    #[test]
+    fn the_index_of_a_phase_is_its_place() {
+        for (index, phase) in Phase::ALL.iter().enumerate() {
+            assert_eq!(*phase as usize, index);
+        }
+    }
+}

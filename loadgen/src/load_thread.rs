@@ -1,0 +1,334 @@
+//! One load thread: its ring, its connections, and the turn that moves octets between them and their sessions.
+//!
+//! It owns everything it touches while it runs. Outside it reads two flags and writes its own [`Counters`].
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use ringmx::buffer::{BufferId, Pool};
+use ringmx::ring::{Event, Outgoing, Received, Ring, Socket, Token};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+
+use crate::client::{Client, Ending, Work};
+use crate::connection::{Connection, State};
+use crate::histogram::Phase;
+use crate::plan::{Plan, Share};
+use crate::progress::{Counters, Stop};
+use crate::tally::Tally;
+
+/// The longest turn, so that flags and deadlines are looked at.
+const TURN_MAX: Duration = Duration::from_millis(100);
+
+/// Pause before a connection that failed is made again.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// After so many failures in a row without a message accepted a connection is given up.
+const BARREN_MAX: u32 = 5;
+
+/// After QUIT was answered the server has this long to close; then we do.
+const CLOSE_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// After Ctrl-C sessions have this long to end their transaction.
+const INTERRUPTED_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// One thread's part of a run.
+pub struct LoadThread<'a, R> {
+    ring: R,
+    /// Buffers for replies.
+    pool: Pool,
+    plan: &'a Plan,
+    connections: Vec<Connection>,
+    /// Connections that are not finished.
+    unfinished: usize,
+    work: Work,
+    tally: Tally,
+    /// When the last turn ended. A latency begins before its octets leave and ends after they came, so it is never told
+    /// shorter than it was.
+    now: Instant,
+    started: Instant,
+}
+
+impl<'a, R: Ring> LoadThread<'a, R> {
+    /// `pool` is the one that `ring` receives into.
+    pub fn new(plan: &'a Plan, share: &Share, mut ring: R, mut pool: Pool) -> Self {
+        while let Some(buffer) = pool.take() {
+            ring.provide(buffer);
+        }
+        let now = ring.now();
+        let connection = || Connection::new(Client::new(plan.scenario, now), now);
+        Self {
+            ring,
+            pool,
+            plan,
+            connections: std::iter::repeat_with(connection).take(share.connections).collect(),
+            unfinished: share.connections,
+            work: Work::new(share.first, share.messages),
+            tally: Tally::default(),
+            now,
+            started: now,
+        }
+    }
+
+    /// Runs to the end of the work, and gives what was counted.
+    pub fn run(mut self, counters: &Counters, stop: &Stop) -> std::io::Result<Tally> {
+        let mut events = Vec::new();
+        let mut sweep_at = self.now;
+        let mut interrupted_at = None;
+        while self.unfinished > 0 {
+            if self.now >= sweep_at {
+                sweep_at = self.now + TURN_MAX;
+                self.sweep();
+            }
+            self.ring.turn(Some(TURN_MAX), &mut events)?;
+            self.now = self.ring.now();
+            for event in events.drain(..) {
+                self.handle_event(event);
+            }
+            if self.plan.duration.is_some_and(|duration| self.now - self.started >= duration) {
+                self.work.end();
+            }
+            if stop.is_asked() {
+                self.work.end();
+                if self.now - *interrupted_at.get_or_insert(self.now) > INTERRUPTED_WAIT_MAX {
+                    break;
+                }
+            }
+            counters.show(&self.tally);
+        }
+        Ok(self.tally)
+    }
+
+    fn handle_event(&mut self, event: Event) {
+        match event {
+            Event::Received { token, received, more } => {
+                self.handle_received(index_of(token), received, more);
+            }
+            Event::Sent { token, head, result } => self.handle_sent(index_of(token), head, result),
+            Event::Connected { token, result } => self.handle_connected(index_of(token), result),
+            Event::Accepted { .. } | Event::Woken => unreachable!("a client neither accepts nor is woken"),
+        }
+    }
+
+    fn handle_received(&mut self, index: usize, received: Received, more: bool) {
+        self.connections[index].receiving = more;
+        match received {
+            Received::Octets { buffer, count } => self.handle_octets(index, buffer, count),
+            Received::End => self.handle_loss(index, "the server closed the connection"),
+            Received::Failed(error) => self.handle_loss(index, format_args!("the connection broke: {error}")),
+            Received::NoBuffers | Received::Cancelled => {}
+        }
+        self.keep_receiving(index);
+        self.finish_close(index);
+    }
+
+    fn handle_octets(&mut self, index: usize, buffer: BufferId, count: usize) {
+        let connection = &mut self.connections[index];
+        self.pool.received(buffer);
+        let open = connection.state == State::Open;
+        if open {
+            let octets = self.pool.bytes(buffer, 0..count);
+            connection.client.handle_octets(octets, self.now, &mut self.tally);
+            connection.since = self.now;
+        }
+        self.pool.unpin(buffer);
+        if let Some(free) = self.pool.take() {
+            self.ring.provide(free);
+        }
+        if open {
+            self.advance(index);
+        }
+    }
+
+    /// The connection is gone; after QUIT that is as it should be.
+    fn handle_loss(&mut self, index: usize, how: impl Display) {
+        let connection = &self.connections[index];
+        if connection.state != State::Open {
+            return;
+        }
+        if connection.client.ending().is_none() {
+            self.tally.failures.add(|| format!("{}: {how}", connection.client.waits_for()));
+        }
+        self.begin_close(index);
+    }
+
+    /// A receive that ended for want of buffers, or because completions overflowed, is armed again.
+    fn keep_receiving(&mut self, index: usize) {
+        let connection = &mut self.connections[index];
+        if let (State::Open, false, Some(socket)) =
+            (connection.state, connection.receiving, connection.socket)
+        {
+            connection.receiving = true;
+            self.ring.receive(socket, token_of(index));
+        }
+    }
+
+    fn handle_sent(&mut self, index: usize, mut head: Vec<u8>, result: Result<usize, Errno>) {
+        let connection = &mut self.connections[index];
+        head.clear();
+        connection.head = head;
+        connection.sending = false;
+        // After an error the receive tells the end of the connection, behind what the server said last (a 421, a 552).
+        if connection.state == State::Open && result.is_ok() {
+            self.advance(index);
+        }
+        self.finish_close(index);
+    }
+
+    fn handle_connected(&mut self, index: usize, result: Result<(), Errno>) {
+        let connection = &mut self.connections[index];
+        connection.sending = false;
+        match (connection.state, result) {
+            (State::Connecting, Ok(())) => {
+                self.tally.connections += 1;
+                self.tally.latencies.record(Phase::Connect, self.now - connection.since);
+                connection.state = State::Open;
+                connection.since = self.now;
+                connection.client = Client::new(self.plan.scenario, self.now);
+                self.keep_receiving(index);
+            }
+            (State::Connecting, Err(error)) => {
+                let address = self.plan.address;
+                self.tally.failures.add(|| format!("connect to {address}: {error}"));
+                self.begin_close(index);
+            }
+            _ => {}
+        }
+        self.finish_close(index);
+    }
+
+    /// Sends what the session has to say, if the last send has ended.
+    fn advance(&mut self, index: usize) {
+        let connection = &mut self.connections[index];
+        match connection.client.ending() {
+            Some(Ending::Broken) => return self.begin_close(index),
+            Some(Ending::Quit) => return,
+            None => {}
+        }
+        let Some(socket) = connection.socket.filter(|_| !connection.sending) else { return };
+        let head = &mut connection.head;
+        let Some(body) = connection.client.next_send(head, &mut self.work, self.now, &mut self.tally) else {
+            return;
+        };
+        connection.sending = true;
+        connection.since = self.now;
+        let outgoing = Outgoing { head: std::mem::take(head), body };
+        self.ring.send(socket, outgoing, token_of(index));
+    }
+
+    /// Looks at every connection: starts those whose pause is over, ends those that wait too long.
+    fn sweep(&mut self) {
+        for index in 0..self.connections.len() {
+            let connection = &self.connections[index];
+            let waited = self.now - connection.since;
+            match connection.state {
+                State::Pausing(until) if self.now >= until => self.connect(index),
+                State::Connecting if waited > self.plan.timeout => {
+                    self.tally.failures.add(|| format!("connect: no answer within {:?}", self.plan.timeout));
+                    self.begin_close(index);
+                }
+                State::Open if connection.client.ending().is_some() && waited > CLOSE_WAIT_MAX => {
+                    self.begin_close(index);
+                }
+                State::Open if waited > self.plan.timeout => {
+                    let (client, timeout) = (&connection.client, self.plan.timeout);
+                    self.tally
+                        .failures
+                        .add(|| format!("{}: no reply within {timeout:?}", client.waits_for()));
+                    self.begin_close(index);
+                }
+                State::Pausing(_) | State::Connecting | State::Open | State::Closing | State::Finished => {}
+            }
+        }
+    }
+
+    /// Connects if there is a message to send, or else the connection has done its part.
+    fn connect(&mut self, index: usize) {
+        if !self.work.promise() {
+            return self.finish(index);
+        }
+        let connection = &mut self.connections[index];
+        connection.client = Client::new(self.plan.scenario, self.now);
+        connection.since = self.now;
+        match new_socket(self.plan.address) {
+            Ok(socket) => {
+                connection.state = State::Connecting;
+                connection.socket = Some(socket);
+                // A connect completes as a send does: once.
+                connection.sending = true;
+                self.ring.connect(socket, self.plan.address, token_of(index));
+            }
+            Err(error) => {
+                self.tally.failures.add(|| format!("a socket: {error}"));
+                self.after_close(index, false);
+            }
+        }
+    }
+
+    /// Cancels what is under way; [`Self::finish_close`] closes behind the last of it.
+    fn begin_close(&mut self, index: usize) {
+        let connection = &mut self.connections[index];
+        let Some(socket) = connection.socket else { return };
+        if connection.receiving {
+            self.ring.cancel_receive(token_of(index));
+        }
+        if connection.sending && connection.state == State::Connecting {
+            // Ends the connect with an error.
+            self.ring.shut_down(socket);
+        } else if connection.sending {
+            self.ring.cancel_send(token_of(index));
+        }
+        connection.state = State::Closing;
+    }
+
+    fn finish_close(&mut self, index: usize) {
+        let connection = &mut self.connections[index];
+        if connection.state != State::Closing || !connection.is_idle() {
+            return;
+        }
+        if let Some(socket) = connection.socket.take() {
+            self.ring.close(socket);
+        }
+        let quit = connection.client.ending() == Some(Ending::Quit);
+        self.after_close(index, quit);
+    }
+
+    /// A session is over, by QUIT or by a failure. The next begins, now or after a pause, as long as work is left.
+    fn after_close(&mut self, index: usize, quit: bool) {
+        let connection = &mut self.connections[index];
+        if connection.client.is_promised() {
+            self.work.withdraw();
+        }
+        let fruitful = connection.client.accepted() > 0;
+        connection.barren = if fruitful { 0 } else { connection.barren + 1 };
+        if connection.barren >= BARREN_MAX {
+            self.finish(index);
+        } else if quit && fruitful {
+            self.connect(index);
+        } else {
+            connection.state = State::Pausing(self.now + PAUSE);
+        }
+    }
+
+    fn finish(&mut self, index: usize) {
+        self.connections[index].state = State::Finished;
+        self.unfinished -= 1;
+    }
+}
+
+fn token_of(index: usize) -> Token {
+    Token::new(index as u64)
+}
+
+fn index_of(token: Token) -> usize {
+    usize::try_from(token.value()).expect("made of an index")
+}
+
+fn new_socket(address: SocketAddr) -> rustix::io::Result<Socket> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // The last part of large mail data must not wait for the acknowledgement of the part before it.
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    Ok(Socket::adopt(socket))
+}

@@ -1,0 +1,78 @@
+//! What every session of a run says: its commands, made once, and how many messages it sends before it quits.
+
+use std::num::NonZeroU64;
+
+use crate::corpus::Corpus;
+
+/// The name in EHLO.
+const CLIENT_NAME: &str = "loadgen.test";
+
+/// One kind of session. It lives as long as the process, so that commands are sent from where they are.
+#[derive(Debug)]
+pub struct Scenario {
+    /// Messages of a session, then QUIT; none: as many as there are.
+    pub messages_per_session: Option<NonZeroU64>,
+    /// Whether MAIL, RCPT and DATA of a transaction leave as one command group (RFC 2920), if the server offers it.
+    pub pipelining: bool,
+    /// The commands.
+    pub commands: Commands,
+    /// The mail data.
+    pub corpus: Corpus,
+}
+
+/// Commands with their CRLF.
+#[derive(Debug)]
+pub struct Commands {
+    /// EHLO.
+    pub ehlo: Vec<u8>,
+    /// MAIL.
+    pub mail: Vec<u8>,
+    /// RCPT, one a recipient; never empty.
+    pub recipients: Vec<Vec<u8>>,
+    /// MAIL, every RCPT and DATA.
+    pub group: Vec<u8>,
+}
+
+impl Commands {
+    /// DATA.
+    pub const DATA: &'static [u8] = b"DATA\r\n";
+    /// The end of mail data that is nothing else: what RFC 2920 §3.1 has a client send when DATA was accepted though no
+    /// recipient was.
+    pub const EMPTY_MAIL_DATA: &'static [u8] = b".\r\n";
+    /// RSET.
+    pub const RSET: &'static [u8] = b"RSET\r\n";
+    /// QUIT.
+    pub const QUIT: &'static [u8] = b"QUIT\r\n";
+
+    /// Commands of a transaction from one reverse-path to as many forward-paths.
+    pub fn new(reverse_path: &str, forward_paths: &[String]) -> Self {
+        assert!(!forward_paths.is_empty(), "a transaction has a recipient");
+        let mail = format!("MAIL FROM:<{reverse_path}>\r\n").into_bytes();
+        let recipients: Vec<_> =
+            forward_paths.iter().map(|path| format!("RCPT TO:<{path}>\r\n").into_bytes()).collect();
+        let group = [&mail[..], &recipients.concat(), Self::DATA].concat();
+        Self { ehlo: format!("EHLO {CLIENT_NAME}\r\n").into_bytes(), mail, recipients, group }
+    }
+}
+
+/// Forward-paths of `count` recipients: the mailbox itself, then `local-part+2@domain` and so on.
+pub fn forward_paths(mailbox: &str, count: usize) -> Vec<String> {
+    let (local_part, domain) = mailbox.rsplit_once('@').unwrap_or((mailbox, "loadgen.test"));
+    let numbered = (2..=count).map(|number| format!("{local_part}+{number}@{domain}"));
+    std::iter::once(mailbox.to_owned()).chain(numbered).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_group_is_its_commands_in_order() {
+        let commands = Commands::new("a@x.test", &forward_paths("b@y.test", 3));
+        assert_eq!(
+            String::from_utf8_lossy(&commands.group),
+            "MAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\nRCPT TO:<b+2@y.test>\r\nRCPT TO:<b+3@y.test>\r\nDATA\r\n"
+        );
+        assert_eq!(commands.recipients.len(), 3);
+    }
+}

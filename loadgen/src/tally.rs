@@ -1,0 +1,123 @@
+//! What one thread counted: messages, replies by code, latencies and what went wrong. Added up at the end of the run.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use crate::histogram::Latencies;
+
+/// Failures that are kept to be shown.
+pub const FAILURES_SHOWN_MAX: usize = 5;
+
+/// Counts of a thread, or of a whole run.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Transactions begun.
+    pub started: u64,
+    /// Messages accepted: every reply was as expected up to the final 250. `accepted <= started`.
+    pub accepted: u64,
+    /// Connections that stood.
+    pub connections: u64,
+    /// Replies by code.
+    pub replies: Replies,
+    /// Latencies by phase.
+    pub latencies: Latencies,
+    /// What went wrong.
+    pub failures: Failures,
+    /// A command group was to be sent and the server did not offer PIPELINING.
+    pub pipelining_missing: bool,
+    /// When the last message was accepted.
+    pub last_accepted: Option<Instant>,
+}
+
+impl Tally {
+    /// Adds another thread's.
+    pub fn merge(&mut self, other: &Self) {
+        self.started += other.started;
+        self.accepted += other.accepted;
+        self.connections += other.connections;
+        self.replies.merge(&other.replies);
+        self.latencies.merge(&other.latencies);
+        self.failures.merge(&other.failures);
+        self.pipelining_missing |= other.pipelining_missing;
+        self.last_accepted = self.last_accepted.max(other.last_accepted);
+    }
+}
+
+/// Replies by code.
+#[derive(Debug)]
+pub struct Replies([u64; Self::CODES]);
+
+impl Replies {
+    const FIRST: u16 = 200;
+    const CODES: usize = 400;
+
+    /// Counts a reply with this code; `200 <= code <= 599`, as `ReplyReader` gives it.
+    pub fn count(&mut self, code: u16) {
+        if let Some(count) = self.0.get_mut(usize::from(code.wrapping_sub(Self::FIRST))) {
+            *count += 1;
+        }
+    }
+
+    /// The codes that came, with their counts.
+    pub fn by_code(&self) -> BTreeMap<u16, u64> {
+        (Self::FIRST..).zip(self.0).filter(|(_, count)| *count > 0).collect()
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for (ours, theirs) in self.0.iter_mut().zip(other.0) {
+            *ours += theirs;
+        }
+    }
+}
+
+impl Default for Replies {
+    fn default() -> Self {
+        Self([0; Self::CODES])
+    }
+}
+
+/// Unexpected replies, lost connections, waits that took too long.
+#[derive(Debug, Default)]
+pub struct Failures {
+    /// How many.
+    pub count: u64,
+    /// The first ones in words; at most [`FAILURES_SHOWN_MAX`].
+    pub first: Vec<String>,
+}
+
+impl Failures {
+    /// Counts one; the words are asked for only if they are kept.
+    pub fn add(&mut self, words: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.first.len() < FAILURES_SHOWN_MAX {
+            self.first.push(words());
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.count += other.count;
+        let room = FAILURES_SHOWN_MAX - self.first.len();
+        self.first.extend(other.first.iter().take(room).cloned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_failures_are_kept_and_all_are_counted() {
+        let mut whole = Tally::default();
+        for thread in 0..3 {
+            let mut tally = Tally::default();
+            for number in 0..3 {
+                tally.failures.add(|| format!("{thread}.{number}"));
+                tally.replies.count(451);
+            }
+            whole.merge(&tally);
+        }
+        assert_eq!(whole.failures.count, 9);
+        assert_eq!(whole.failures.first, ["0.0", "0.1", "0.2", "1.0", "1.1"]);
+        assert_eq!(whole.replies.by_code(), BTreeMap::from([(451, 9)]));
+    }
+}

@@ -1,0 +1,121 @@
+//! One configuration file on its way from TOML to types: what was found wrong in it, and which keys it may have.
+//!
+//! Reading and describing are the same walk: the reader asks a [`Section`] for key after key, and each asked key is
+//! noted with its doc. To describe, the walk is done over a file in which nothing is given.
+//!
+//! [`Section`]: super::section::Section
+
+use std::cell::RefCell;
+use std::path::Path;
+
+use toml::de::DeTable;
+
+use super::problem::{Finding, Problem, Warning, line_of};
+
+/// A table of the configuration as the reference shows it.
+#[derive(Debug)]
+pub(super) struct DescribedTable {
+    /// Its name; empty for the top of the file.
+    pub(super) name: &'static str,
+    /// How its header is written.
+    pub(super) header: String,
+    pub(super) doc: &'static str,
+    pub(super) keys: Vec<DescribedKey>,
+}
+
+/// A key as the reference shows it.
+#[derive(Debug)]
+pub(super) struct DescribedKey {
+    pub(super) name: &'static str,
+    pub(super) doc: &'static str,
+    /// What may be written, with range and unit.
+    pub(super) allowed: String,
+    pub(super) default: Default,
+}
+
+/// What holds without the key.
+#[derive(Debug)]
+pub(super) enum Default {
+    /// A value, as it would be written.
+    Value(String),
+    /// Something found out at start; with an example.
+    Computed { example: &'static str, default: &'static str },
+    /// The key must be given; with an example.
+    Required { example: &'static str },
+    /// The key must be given in some cases; with an example.
+    Depends { example: &'static str, required: &'static str },
+    /// What another table says.
+    Inherited { table: &'static str, example: String },
+}
+
+/// The file, and what has been found so far.
+pub(super) struct Document<'a> {
+    file: &'a str,
+    text: &'a str,
+    /// What relative paths are relative to.
+    pub(super) base_dir: &'a Path,
+    /// The top of the file; none when there is no file and the walk is done to describe.
+    pub(super) root: Option<&'a DeTable<'a>>,
+    problems: RefCell<Vec<Problem>>,
+    warnings: RefCell<Vec<Warning>>,
+    tables: RefCell<Vec<DescribedTable>>,
+}
+
+impl<'a> Document<'a> {
+    pub(super) fn new(
+        file: &'a str,
+        text: &'a str,
+        base_dir: &'a Path,
+        root: Option<&'a DeTable<'a>>,
+    ) -> Self {
+        Self {
+            file,
+            text,
+            base_dir,
+            root,
+            problems: RefCell::default(),
+            warnings: RefCell::default(),
+            tables: RefCell::default(),
+        }
+    }
+
+    pub(super) fn line_of(&self, offset: usize) -> usize {
+        line_of(self.text, offset)
+    }
+
+    pub(super) fn problem(&self, line: Option<usize>, key: String, text: String) {
+        self.problems.borrow_mut().push(Problem(self.finding(line, key, text)));
+    }
+
+    pub(super) fn warn(&self, line: Option<usize>, key: String, text: String) {
+        self.warnings.borrow_mut().push(Warning(self.finding(line, key, text)));
+    }
+
+    fn finding(&self, line: Option<usize>, key: String, text: String) -> Finding {
+        Finding { file: self.file.to_owned(), line, key, text }
+    }
+
+    /// Notes a table, to which keys can then be described.
+    pub(super) fn describe_table(&self, name: &'static str, header: String, doc: &'static str) {
+        self.tables.borrow_mut().push(DescribedTable { name, header, doc, keys: Vec::new() });
+    }
+
+    pub(super) fn describe_key(&self, table: &str, key: DescribedKey) {
+        let mut tables = self.tables.borrow_mut();
+        if let Some(table) = tables.iter_mut().find(|known| known.name == table) {
+            table.keys.push(key);
+        }
+    }
+
+    /// Problems and warnings in the order of the file, what has no line first.
+    pub(super) fn into_findings(self) -> (Vec<Problem>, Vec<Warning>) {
+        let (mut problems, mut warnings) = (self.problems.into_inner(), self.warnings.into_inner());
+        problems.sort_by_key(|problem| problem.0.line);
+        warnings.sort_by_key(|warning| warning.0.line);
+        (problems, warnings)
+    }
+
+    pub(super) fn into_tables(self) -> Vec<DescribedTable> {
+        self.tables.into_inner()
+    }
+}

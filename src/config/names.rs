@@ -1,0 +1,258 @@
+//! Domains, mailboxes and path templates as they are written in the operator's files. Pure functions; every error is the
+//! text that the operator reads.
+
+use crate::config::DomainPattern;
+use crate::limits::{DOMAIN_BYTES_MAX, PATH_BYTES_MAX};
+
+/// Octets of one label of a domain (RFC 1035 §2.3.4).
+const LABEL_BYTES_MAX: usize = 63;
+
+/// Octets of one name in a file system (NAME_MAX).
+const NAME_BYTES_MAX: usize = 255;
+
+impl DomainPattern {
+    /// Whether it accepts a domain, which is given in lower case as A-labels.
+    pub fn matches(&self, domain: &str) -> bool {
+        match self {
+            Self::Exact(exact) => exact == domain,
+            Self::Below(above) => {
+                domain.strip_suffix(above.as_str()).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+            }
+        }
+    }
+}
+
+/// A domain in lower case, one trailing dot dropped.
+pub(super) fn domain(text: &str) -> Result<String, String> {
+    if !text.is_ascii() {
+        return Err(format!("{text:?} is not ASCII; write its A-labels (xn--…)"));
+    }
+    let bare = text.strip_suffix('.').unwrap_or(text);
+    if bare.is_empty() {
+        return Err(format!("{text:?} is not a domain: it has no labels"));
+    }
+    if bare.len() > DOMAIN_BYTES_MAX {
+        return Err(format!("{text:?} is not a domain: it is over {DOMAIN_BYTES_MAX} octets"));
+    }
+    for label in bare.split('.') {
+        if let Some(why) = label_fault(label) {
+            return Err(format!("{text:?} is not a domain: {why}"));
+        }
+    }
+    Ok(bare.to_ascii_lowercase())
+}
+
+fn label_fault(label: &str) -> Option<String> {
+    if label.is_empty() {
+        return Some("a label is empty".to_owned());
+    }
+    if label.len() > LABEL_BYTES_MAX {
+        return Some(format!("the label {label:?} is over {LABEL_BYTES_MAX} octets"));
+    }
+    if label.starts_with('-') || label.ends_with('-') {
+        return Some(format!("the label {label:?} begins or ends with a hyphen"));
+    }
+    let odd = label.chars().find(|c| !c.is_ascii_alphanumeric() && *c != '-' && *c != '_')?;
+    Some(format!("{odd:?} is not a letter, digit, hyphen or underscore"))
+}
+
+/// `example.org` or `*.example.org`.
+pub(super) fn pattern(text: &str) -> Result<DomainPattern, String> {
+    if text == "*" {
+        return Err(
+            "\"*\" is no domain; leave `domains` out to accept any, on loopback listeners only".to_owned()
+        );
+    }
+    match text.strip_prefix("*.") {
+        Some(above) => domain(above).map(DomainPattern::Below),
+        None if text.contains('*') => {
+            Err(format!("{text:?}: a `*` stands alone in front, as in \"*.example.org\""))
+        }
+        None => domain(text).map(DomainPattern::Exact),
+    }
+}
+
+/// `local-part@domain` in its two parts: needless quotes removed, the others in one spelling, the domain in lower case.
+pub(super) fn mailbox(text: &str) -> Result<(String, String), String> {
+    // The path that names it on the wire has two angle brackets more (RFC 5321 §4.5.3.1.3).
+    if text.len() + 2 > PATH_BYTES_MAX {
+        return Err(format!("{text:?} is not an address: it is over {} octets", PATH_BYTES_MAX - 2));
+    }
+    let Some((local, domain_text)) = text.rsplit_once('@') else {
+        return Err(format!("{text:?} is not an address: it has no `@domain`"));
+    };
+    let local = local_part(local).map_err(|why| format!("{text:?} is not an address: {why}"))?;
+    Ok((local, domain(domain_text)?))
+}
+
+/// Atext and dots as they are, also those that RFC 5321 §4.1.2 puts between atoms only; or a quoted string.
+fn local_part(text: &str) -> Result<String, String> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        return match text.chars().find(|c| !is_atext(*c) && *c != '.') {
+            Some(odd) => Err(format!("its local-part holds {odd:?}")),
+            None if text.is_empty() => Err("its local-part is empty".to_owned()),
+            None => Ok(text.to_owned()),
+        };
+    };
+    let content = unquoted(quoted)?;
+    if !content.is_empty() && content.chars().all(|c| is_atext(c) || c == '.') {
+        return Ok(content);
+    }
+    Ok(format!("\"{}\"", content.replace('\\', "\\\\").replace('"', "\\\"")))
+}
+
+/// What a quoted string says, given without its first quote.
+fn unquoted(quoted: &str) -> Result<String, String> {
+    let mut content = String::new();
+    let mut rest = quoted.chars();
+    loop {
+        match rest.next() {
+            Some('"') if rest.as_str().is_empty() => return Ok(content),
+            Some('"') => return Err("there is text behind its closing quote".to_owned()),
+            Some('\\') => match rest.next() {
+                Some(c) if !c.is_control() => content.push(c),
+                _ => return Err("its local-part has a backslash before nothing printable".to_owned()),
+            },
+            Some(c) if c.is_control() => return Err(format!("its local-part holds {c:?}")),
+            Some(c) => content.push(c),
+            None => return Err("its closing quote is missing".to_owned()),
+        }
+    }
+}
+
+/// RFC 5322 §3.2.3, and RFC 6531 §3.3 for what is not ASCII.
+fn is_atext(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c) || (!c.is_ascii() && !c.is_control())
+}
+
+/// A path template below a root: components of text, `{domain}` and `{local}`.
+pub(super) fn template(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    if text.starts_with('/') {
+        return Err(format!("{text:?} begins with `/`; it is a path below `path`"));
+    }
+    for component in text.split('/') {
+        match component {
+            "" => return Err(format!("{text:?} has an empty component")),
+            "." | ".." => {
+                return Err(format!("{text:?} has the component {component:?}; it must stay below `path`"));
+            }
+            "new" | "cur" | "tmp" => {
+                return Err(format!(
+                    "{text:?} has the component {component:?}, a directory inside a maildir"
+                ));
+            }
+            _ => component_check(component).map_err(|why| format!("{text:?}: {why}"))?,
+        }
+    }
+    Ok(text.to_owned())
+}
+
+fn component_check(component: &str) -> Result<(), String> {
+    const PLACEHOLDERS: &str = "{domain} and {local}";
+    if component.len() > NAME_BYTES_MAX {
+        return Err(format!("a component is over {NAME_BYTES_MAX} octets"));
+    }
+    let mut rest = component;
+    while let Some(at) = rest.find(['{', '}']) {
+        let behind = &rest[at..];
+        let Some(end) = behind.find('}').filter(|_| behind.starts_with('{')) else {
+            return Err(format!("a brace without its partner; placeholders are {PLACEHOLDERS}"));
+        };
+        match &behind[..=end] {
+            "{domain}" | "{local}" => rest = &behind[end + 1..],
+            other => return Err(format!("{other:?} is not a placeholder; there are {PLACEHOLDERS}")),
+        }
+    }
+    match component.chars().find(|c| c.is_control() || *c == '\\') {
+        Some(odd) => Err(format!("it holds {odd:?}")),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_accepts_what_is_below_it_and_not_itself() {
+        let below = pattern("*.Example.ORG.").expect("good");
+        assert_eq!(below, DomainPattern::Below("example.org".to_owned()));
+        assert!(below.matches("a.example.org") && below.matches("a.b.example.org"));
+        assert!(
+            !below.matches("example.org")
+                && !below.matches("anexample.org")
+                && !below.matches(".example.org")
+        );
+        let exact = pattern("Example.org").expect("good");
+        assert!(exact.matches("example.org") && !exact.matches("a.example.org"));
+    }
+
+    #[test]
+    fn bad_domains_are_refused() {
+        let long = "a".repeat(64);
+        for text in [
+            "",
+            ".",
+            "..",
+            "a..b",
+            ".a",
+            "-a.b",
+            "a-.b",
+            "a b",
+            "a/b",
+            "*.*.a",
+            "a.*",
+            "*",
+            "bücher.de",
+            &long,
+        ] {
+            assert!(pattern(text).is_err(), "{text}");
+        }
+        assert_eq!(domain("_dmarc.XN--BCHER-KVA.example"), Ok("_dmarc.xn--bcher-kva.example".to_owned()));
+    }
+
+    #[test]
+    fn needless_quotes_are_removed_and_needed_ones_stay() {
+        let parts = |text| mailbox(text).map(|(local, domain)| format!("{local} {domain}"));
+        assert_eq!(parts("Info@EXAMPLE.org").as_deref(), Ok("Info example.org"));
+        assert_eq!(parts(r#""x"@d"#).as_deref(), Ok("x d"));
+        assert_eq!(parts(r#""\x.y"@d"#).as_deref(), Ok("x.y d"));
+        assert_eq!(parts(r#""a\ @\"b"@d"#).as_deref(), Ok(r#""a @\"b" d"#));
+        assert_eq!(parts(r#"""@d"#).as_deref(), Ok(r#""" d"#));
+        assert_eq!(parts("a..b.@d").as_deref(), Ok("a..b. d"));
+        for text in
+            ["a", "@d", "a@", "a b@d", "a@b@d", r#""a@d"#, r#""a"b@d"#, r#""a\"@d"#, "a@[192.0.2.1]", "a@*.d"]
+        {
+            assert!(mailbox(text).is_err(), "{text}");
+        }
+        assert!(mailbox(&format!("{}@d", "a".repeat(252))).is_ok());
+        assert!(mailbox(&format!("{}@d", "a".repeat(253))).is_err());
+    }
+
+    #[test]
+    fn a_template_stays_below_the_root() {
+        for text in ["", "{domain}/{local}", "all", "{domain}", ".{local}/x", "mail-{domain}/u.{local}"] {
+            assert_eq!(template(text).as_deref(), Ok(text));
+        }
+        for text in [
+            "/a",
+            "a/",
+            "a//b",
+            "..",
+            "a/../b",
+            ".",
+            "{user}",
+            "{domain",
+            "domain}",
+            "{{local}}",
+            "a\0b",
+            "a\\b",
+            "a/new",
+        ] {
+            assert!(template(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,461 @@
+//! The keys of the configuration file, table by table, with the rules between them.
+//!
+//! Every function gives a usable value whatever the file says; whether there were problems is the document's to tell.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::document::{Default, Document};
+use super::section::Section;
+use super::units::{GIB, KIB, MIB};
+use super::{
+    BareLineEnd, Config, DomainPattern, Limits, LineEndings, Listener, Log, LogFormat, Sink, SinkKind,
+    StdoutFormat, host, names, shards,
+};
+use crate::limits::{LINE_BYTES_DEFAULT, LINE_BYTES_MAX, LINE_BYTES_MIN, RECIPIENTS_MIN};
+
+/// Recipients of a transaction, at most: its envelope lies in memory until the end of mail data.
+const RECIPIENTS_MAX: usize = 100_000;
+
+/// Threads of one sink, at most.
+const WORKERS_MAX: usize = 256;
+
+/// No counter of a session needs to go further.
+const COUNT_MAX: u32 = 1_000_000;
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_hours(1);
+
+/// RFC 5321 §4.5.3.2.7: a server waits at least this long for the next command.
+const COMMAND_TIMEOUT_RFC: Duration = Duration::from_mins(5);
+
+/// RFC 5321 §4.5.3.2.5: what is allowed for one block of mail data.
+const DATA_TIMEOUT_RFC: Duration = Duration::from_mins(3);
+
+/// Whose mail is accepted: the keys at the top of the file.
+struct Identity {
+    hostname: String,
+    /// Whether the host name was found, not given.
+    hostname_given: bool,
+    domains: Vec<DomainPattern>,
+    /// No `domains` at all, as opposed to bad ones.
+    any_domain: bool,
+    recipients: Option<PathBuf>,
+    postmaster: String,
+    local_part_case_sensitive: bool,
+    local_part_deny: String,
+    local_part_leading_dot: bool,
+}
+
+/// Reads the whole file. The result is good only if the document has no problems afterwards.
+pub(super) fn config(document: &Document<'_>) -> Config {
+    let mut root = Section::root(document);
+    let identity = identity(&mut root);
+    let listeners = listeners(&mut root, &identity);
+    let sink = sink(&mut root, &identity);
+    let limits = limits(root.table("limits", "Bounds of sessions and transactions."));
+    let shards = shards::read(&mut root, limits.message_size_max);
+    let log = log(root.table("log", "What is logged, to standard error, and how."));
+    root.unsupported("tls");
+    root.finish();
+    Config {
+        hostname: identity.hostname,
+        domains: identity.domains,
+        recipients: identity.recipients,
+        postmaster: identity.postmaster,
+        local_part_case_sensitive: identity.local_part_case_sensitive,
+        local_part_deny: identity.local_part_deny,
+        local_part_leading_dot: identity.local_part_leading_dot,
+        listeners,
+        sink,
+        shards,
+        limits,
+        log,
+    }
+}
+
+fn identity(root: &mut Section<'_>) -> Identity {
+    let hostname = root.text(
+        "hostname",
+        "fully-qualified domain name",
+        Default::Computed {
+            example: "\"mx1.example.org\"",
+            default: "the system's host name, or \"localhost\"",
+        },
+        "The name in the greeting, in EHLO replies and behind `by` in Received: (RFC 5321 §2.3.5).",
+        names::domain,
+    );
+    let domains = domains(root);
+    let any_domain = domains.is_empty() && !root.faulty("domains");
+    let recipients = root.path(
+        "recipients",
+        Default::Computed {
+            example: "\"recipients.txt\"",
+            default: "every local-part of an accepted domain is taken",
+        },
+        "File of recipients: one address, or @domain for a catch-all, a line.",
+    );
+    let postmaster = root.text(
+        "postmaster",
+        "address",
+        Default::Computed {
+            example: "\"postmaster@example.org\"",
+            default: "postmaster at the first of `domains` without `*`, or at `hostname`",
+        },
+        "Where mail for the bare <postmaster> goes (RFC 5321 §4.5.1).",
+        |text| names::mailbox(text).map(|(local, domain)| format!("{local}@{domain}")),
+    );
+    let hostname_given = hostname.is_some();
+    let hostname = hostname.unwrap_or_else(host::hostname);
+    let first = domains.iter().find_map(|domain| match domain {
+        DomainPattern::Exact(domain) => Some(domain),
+        DomainPattern::Below(_) => None,
+    });
+    let postmaster = postmaster.unwrap_or_else(|| format!("postmaster@{}", first.unwrap_or(&hostname)));
+    Identity {
+        postmaster,
+        hostname,
+        hostname_given,
+        domains,
+        any_domain,
+        recipients,
+        local_part_case_sensitive: root.boolean(
+            "local_part_case_sensitive",
+            false,
+            "Whether local-parts of recipients are compared octet for octet. The sink sees them as sent in any case.",
+        ),
+        local_part_deny: local_part_deny(root),
+        local_part_leading_dot: root.boolean(
+            "local_part_leading_dot",
+            false,
+            "Whether a recipient's local-part may begin with a dot.",
+        ),
+    }
+}
+
+fn domains(root: &mut Section<'_>) -> Vec<DomainPattern> {
+    let found = root.texts(
+        "domains",
+        "domains such as \"example.org\", or \"*.example.org\" for every domain below it",
+        Default::Computed { example: "[\"example.org\"]", default: "any domain, on loopback listeners only" },
+        "Recipient domains that are accepted, in ASCII (A-labels).",
+        names::pattern,
+    );
+    let mut domains = Vec::new();
+    for (_, domain) in found.unwrap_or_default() {
+        if domains.contains(&domain) {
+            root.warn("domains", format!("{} is listed twice", domain_text(&domain)));
+        } else {
+            domains.push(domain);
+        }
+    }
+    domains
+}
+
+fn domain_text(domain: &DomainPattern) -> String {
+    match domain {
+        DomainPattern::Exact(domain) => format!("\"{domain}\""),
+        DomainPattern::Below(above) => format!("\"*.{above}\""),
+    }
+}
+
+fn local_part_deny(root: &mut Section<'_>) -> String {
+    const DEFAULT: &str = "%!@/|";
+    let deny = root.text(
+        "local_part_deny",
+        "string of ASCII punctuation, may be empty",
+        Default::Value(format!("\"{DEFAULT}\"")),
+        "Octets that a recipient's local-part may not hold: something behind ringmx may route them.",
+        |text| match text.chars().find(|c| !c.is_ascii_punctuation()) {
+            Some(odd) => Err(format!("{odd:?} is not ASCII punctuation")),
+            None => Ok(text.to_owned()),
+        },
+    );
+    deny.unwrap_or_else(|| DEFAULT.to_owned())
+}
+
+fn listeners(root: &mut Section<'_>, identity: &Identity) -> Vec<Listener> {
+    let sections = root.tables("listener", "One address to listen on; as many of these tables as wanted.");
+    if sections.is_empty() && !root.faulty("listener") {
+        root.problem(
+            "listener",
+            "nothing to listen on; write for example\n    | [[listener]]\n    | address = \"127.0.0.1:2525\""
+                .to_owned(),
+        );
+    }
+    let mut taken = HashSet::new();
+    sections.into_iter().map(|section| listener(section, identity, &mut taken)).collect()
+}
+
+fn listener(mut section: Section<'_>, identity: &Identity, taken: &mut HashSet<SocketAddr>) -> Listener {
+    let address = section.text(
+        "address",
+        "IP address and port",
+        Default::Required { example: "\"127.0.0.1:2525\"" },
+        "Where to listen; \"[::]:25\" is port 25 of every address, IPv4 included.",
+        |text| {
+            text.parse().map_err(|_| {
+                format!("{text:?} is not an IP address and a port, such as \"[::]:25\" or \"192.0.2.1:25\"")
+            })
+        },
+    );
+    let words = [("reject", BareLineEnd::Reject), ("normalize", BareLineEnd::Normalize)];
+    let bare_lf = section.choice(
+        "bare_lf",
+        &words,
+        "Mail data (DATA) with an LF without CR: refused after its true end, or stored with CRLF in its place.",
+    );
+    let bare_cr = section.choice("bare_cr", &words, "Mail data (DATA) with a CR without LF, likewise.");
+    for key in ["tls", "proxy_from", "xclient_from", "bdat_bare_lf"] {
+        section.unsupported(key);
+    }
+    if let Some(address) = address {
+        address_rules(&mut section, address, identity, taken);
+    }
+    section.finish();
+    Listener { address: address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))), bare_lf, bare_cr }
+}
+
+fn address_rules(
+    section: &mut Section<'_>,
+    address: SocketAddr,
+    identity: &Identity,
+    taken: &mut HashSet<SocketAddr>,
+) {
+    if address.port() != 0 && !taken.insert(address) {
+        section.problem("address", format!("{address} is already the address of another listener"));
+    }
+    if address.ip().to_canonical().is_loopback() {
+        return;
+    }
+    if identity.any_domain {
+        section.problem(
+            "address",
+            format!(
+                "{address} can be reached from other machines, and without `domains` every recipient would be taken; \
+                 set `domains`, or listen on loopback, for instance on \"127.0.0.1:2525\""
+            ),
+        );
+    }
+    if !identity.hostname.contains('.') {
+        let origin = if identity.hostname_given { "`hostname`" } else { "the system's host name" };
+        section.warn(
+            "address",
+            format!(
+                "{origin}, {:?}, is not fully qualified, and other servers will see it (RFC 5321 §2.3.5)",
+                identity.hostname
+            ),
+        );
+    }
+}
+
+fn sink(root: &mut Section<'_>, identity: &Identity) -> Sink {
+    let mut sections = root.tables("sink", "Where mail goes; exactly one for now.").into_iter();
+    let first = sections.next();
+    for more in sections {
+        more.refuse("this version of ringmx has exactly one sink; take out all [[sink]] but one".to_owned());
+    }
+    if let Some(section) = first {
+        return one_sink(section, identity);
+    }
+    if !root.faulty("sink") {
+        let example =
+            "write for example\n    | [[sink]]\n    | kind = \"maildir\"\n    | path = \"ringmx-data\"";
+        root.problem("sink", format!("nowhere to store mail; {example}"));
+    }
+    Sink { kind: SinkKind::Discard, workers: 1 }
+}
+
+/// The kinds by name; what belongs to them is read whatever the kind, so that a misplaced key is told from an unknown one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Maildir,
+    Spool,
+    Stdout,
+    Discard,
+}
+
+fn one_sink(mut section: Section<'_>, identity: &Identity) -> Sink {
+    let kind = section.choice_or(
+        "kind",
+        &[
+            ("maildir", Kind::Maildir),
+            ("spool", Kind::Spool),
+            ("stdout", Kind::Stdout),
+            ("discard", Kind::Discard),
+        ],
+        Default::Required { example: "\"maildir\"" },
+        "What it is. Only maildir and spool are durable; stdout and discard promise nothing.",
+    );
+    let path = section.path(
+        "path",
+        Default::Depends { example: "\"ringmx-data\"", required: "for maildir and spool" },
+        "The directory of a maildir or spool sink.",
+    );
+    let workers = section.optional_integer(
+        "workers",
+        1..=WORKERS_MAX,
+        Default::Computed { example: "2", default: "2 for maildir, 1 otherwise" },
+        "Threads that store; shards are dealt to them in turn.",
+    );
+    let workers = workers.unwrap_or(if kind == Some(Kind::Maildir) { 2 } else { 1 });
+    let template = section.text(
+        "template",
+        "path below `path` with {domain} and {local}",
+        Default::Computed { example: "\"{domain}/{local}\"", default: "\"\", one maildir at `path` itself" },
+        "Maildir: where a recipient's maildir is.",
+        names::template,
+    );
+    let template = template.unwrap_or_default();
+    let create =
+        section.boolean("create", false, "Maildir: whether one is made for a recipient that no table lists.");
+    let line_endings = section.choice(
+        "line_endings",
+        &[("lf", LineEndings::Lf), ("crlf", LineEndings::Crlf)],
+        "Maildir: CRLF stored as LF where that can be undone, or as received.",
+    );
+    let segment_bytes =
+        section.size("segment_size", 64 * MIB, MIB..=4 * GIB, "Spool: octets of one segment file.");
+    let format = section.choice(
+        "format",
+        &[("json", StdoutFormat::Json), ("mbox", StdoutFormat::Mbox)],
+        "Stdout: one JSON object a line, or mboxrd.",
+    );
+    for key in ["dsn", "requiretls"] {
+        section.unsupported(key);
+    }
+    if let Some(kind) = kind {
+        kind_rules(&mut section, kind);
+    }
+    if kind == Some(Kind::Maildir) {
+        template_rules(&section, &template, create, identity);
+    }
+    section.finish();
+    let path = path.unwrap_or_default();
+    let kind = match kind {
+        Some(Kind::Maildir) => SinkKind::Maildir { path, template, create, line_endings },
+        Some(Kind::Spool) => SinkKind::Spool { path, segment_bytes },
+        Some(Kind::Stdout) => SinkKind::Stdout { format },
+        Some(Kind::Discard) | None => SinkKind::Discard,
+    };
+    Sink { kind, workers }
+}
+
+/// A key that means nothing to this kind of sink is a slip, and is not ignored.
+fn kind_rules(section: &mut Section<'_>, kind: Kind) {
+    const KEYS: [(&str, &[Kind], &str); 6] = [
+        ("path", &[Kind::Maildir, Kind::Spool], "\"maildir\" or \"spool\""),
+        ("template", &[Kind::Maildir], "\"maildir\""),
+        ("create", &[Kind::Maildir], "\"maildir\""),
+        ("line_endings", &[Kind::Maildir], "\"maildir\""),
+        ("segment_size", &[Kind::Spool], "\"spool\""),
+        ("format", &[Kind::Stdout], "\"stdout\""),
+    ];
+    for (key, kinds, text) in KEYS {
+        if section.given(key) && !kinds.contains(&kind) {
+            section.problem(key, format!("this key is for a sink of kind {text}"));
+        }
+    }
+    if matches!(kind, Kind::Maildir | Kind::Spool) && !section.given("path") {
+        section.problem(
+            "path",
+            "missing; this sink stores into a directory, write for example path = \"ringmx-data\"".to_owned(),
+        );
+    }
+}
+
+fn template_rules(section: &Section<'_>, template: &str, create: bool, identity: &Identity) {
+    let many_domains = identity.domains.len() > 1
+        || identity.domains.iter().any(|domain| matches!(domain, DomainPattern::Below(_)));
+    if template.contains("{local}") && !template.contains("{domain}") && (many_domains || identity.any_domain)
+    {
+        section.warn(
+            "template",
+            "without {domain}, the same local-part of two domains shares a maildir".to_owned(),
+        );
+    }
+    if !template.is_empty() && !create && identity.recipients.is_none() {
+        section.warn(
+            "template",
+            "without `recipients` and without `create = true`, only mail for maildirs that exist is stored"
+                .to_owned(),
+        );
+    }
+}
+
+fn limits(mut section: Section<'_>) -> Limits {
+    let limits = Limits {
+        message_size_max: section.size(
+            "message_size_max",
+            50 * MIB,
+            64 * KIB..=2 * GIB,
+            "Mail data after transparency, without trace information (RFC 1870; RFC 5321 §4.5.3.1.7 asks for 64 KiB).",
+        ),
+        recipients_max: section.integer(
+            "recipients_max",
+            1000,
+            RECIPIENTS_MIN..=RECIPIENTS_MAX,
+            "Accepted RCPT commands of a transaction (RFC 5321 §4.5.3.1.8 asks for 100).",
+        ),
+        connections_per_client_max: section.integer(
+            "connections_per_client_max",
+            50,
+            1..=COUNT_MAX as usize,
+            "Connections of one client address over all shards; loopback clients are exempt.",
+        ),
+        line_bytes_max: section.size(
+            "line_length_max",
+            LINE_BYTES_DEFAULT,
+            LINE_BYTES_MIN..=LINE_BYTES_MAX,
+            "A command line with its CRLF (RFC 5321 §4.5.3.1.4 asks for 512 octets, extensions for more).",
+        ),
+        errors_max: section.integer(
+            "errors_max",
+            20,
+            1..=COUNT_MAX,
+            "Replies of 5yz in a session without an accepted message between them; then 421.",
+        ),
+        idle_commands_max: section.integer(
+            "idle_commands_max",
+            100,
+            1..=COUNT_MAX,
+            "Commands without progress in a session: NOOP, RSET, VRFY, HELP, EHLO; then 421.",
+        ),
+        command_timeout: section.duration(
+            "command_timeout",
+            COMMAND_TIMEOUT_RFC,
+            SECOND..=HOUR,
+            "From the start of the wait for a command to its CRLF (RFC 5321 §4.5.3.2.7 asks for 300s).",
+        ),
+        data_timeout: section.duration(
+            "data_timeout",
+            Duration::from_mins(5),
+            SECOND..=HOUR,
+            "Between two reads of mail data (RFC 5321 §4.5.3.2.5 asks for 180s).",
+        ),
+    };
+    if limits.command_timeout < COMMAND_TIMEOUT_RFC {
+        section.warn("command_timeout", "RFC 5321 §4.5.3.2.7 asks for at least 300s".to_owned());
+    }
+    if limits.data_timeout < DATA_TIMEOUT_RFC {
+        section.warn("data_timeout", "RFC 5321 §4.5.3.2.5 asks for at least 180s".to_owned());
+    }
+    section.finish();
+    limits
+}
+
+fn log(mut section: Section<'_>) -> Log {
+    let log = Log {
+        format: section.choice(
+            "format",
+            &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+            "key=value lines, or one JSON object a line.",
+        ),
+        sessions: section.boolean("sessions", true, "One line a session."),
+        messages: section.boolean("messages", true, "One line a message."),
+    };
+    section.finish();
+    log
+}

@@ -1,0 +1,116 @@
+//! The reference of every key, printed by `ringmx config` and kept in docs/configuration.md; and what it knows about a
+//! key that is unknown where it stands.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use super::document::{Default, DescribedTable, Document};
+use super::read;
+
+const HEAD: &str = "\
+# Every key of ringmx's configuration. A key that is commented out shows its default, or an example where its
+# default is something else. This text is itself a configuration: `ringmx config > ringmx.toml` is a start.
+#
+# Sizes take KiB, MiB, GiB or plain octets; times take ms, s, min, h. Relative paths start at the directory of
+# this file.
+";
+
+const DOCUMENT_HEAD: &str = "\
+# Configuration
+
+`ringmx serve --config FILE` reads one TOML file; without `--config` it listens on 127.0.0.1:2525 and stores into
+one maildir, `ringmx-data`. `ringmx check FILE` names every problem with its line and changes nothing. A key that
+ringmx does not know stops the start. There are no settings from the environment.
+
+- A listener on an address beyond loopback needs `domains`: ringmx is never an open sink by accident.
+- Port 0 lets the system choose a free port. It is meant for tests.
+- Domains are written in ASCII: international ones as A-labels (`xn--…`).
+- `recipients` names a text file with one address, or `@domain` for every local-part of it, a line. Blank lines and
+  lines that begin with `#` are skipped. Addresses are written as in SMTP, so `\"a b\"@example.org` has its quotes.
+- Memory is bounded: per shard by `buffers` × `buffer_size` + `block_memory`. `ringmx check` prints the sum.
+
+The rest of this page is what `ringmx config` prints.
+
+";
+
+/// The commented reference of every key.
+pub fn reference() -> String {
+    let mut text = HEAD.to_owned();
+    for table in tables() {
+        print_table(&mut text, table);
+    }
+    text
+}
+
+/// The contents of docs/configuration.md.
+pub fn markdown() -> String {
+    format!("{DOCUMENT_HEAD}```toml\n{}```\n", reference())
+}
+
+/// What to say about a key that its table does not have.
+pub(super) fn unknown_key(table: &str, key: &str, known: &[&'static str]) -> String {
+    let homes: Vec<String> = tables()
+        .iter()
+        .filter(|home| home.name != table && home.keys.iter().any(|known| known.name == key))
+        .map(
+            |home| {
+                if home.header.is_empty() { "the top of the file".to_owned() } else { home.header.clone() }
+            },
+        )
+        .collect();
+    let shown = key.escape_debug();
+    if !homes.is_empty() {
+        return format!("`{shown}` belongs into {}", homes.join(" or "));
+    }
+    let near = known.iter().map(|known| (strsim::damerau_levenshtein(key, known), known)).min();
+    match near {
+        // Up to a third of the letters may be wrong; beyond that a guess misleads.
+        Some((distance, near)) if distance * 3 <= near.len().max(3) => {
+            format!("this key is unknown; did you mean `{near}`?")
+        }
+        _ => {
+            let built = |name: &&&str| tables().iter().any(|home| describes(home, table, name));
+            let known: Vec<&str> = known.iter().filter(built).copied().collect();
+            format!("this key is unknown; known here: {}", known.join(", "))
+        }
+    }
+}
+
+/// Whether a name is that of a table at the top of the file, or of a key of `table`: not one that is only refused.
+fn describes(home: &DescribedTable, table: &str, name: &str) -> bool {
+    (table.is_empty() && home.name == name)
+        || (home.name == table && home.keys.iter().any(|key| key.name == name))
+}
+
+/// Every table with its keys, found by a walk over a file that gives nothing.
+fn tables() -> &'static [DescribedTable] {
+    static TABLES: OnceLock<Vec<DescribedTable>> = OnceLock::new();
+    TABLES.get_or_init(|| {
+        let document = Document::new("", "", Path::new(""), None);
+        let _ = read::config(&document);
+        document.into_tables()
+    })
+}
+
+fn print_table(text: &mut String, table: &DescribedTable) {
+    // What must be given stands uncommented, so that the whole is a configuration; nobody must have a [[shard]].
+    let comment_out = table.name == "shard";
+    if !table.header.is_empty() {
+        let comment = if comment_out { "# " } else { "" };
+        let _ = write!(text, "\n# {}\n{comment}{}\n", table.doc, table.header);
+    }
+    for key in &table.keys {
+        let (value, default) = match &key.default {
+            Default::Value(value) => (value.as_str(), format!("default {value}")),
+            Default::Computed { example, default } => (*example, format!("default: {default}")),
+            Default::Required { example } => (*example, "required".to_owned()),
+            Default::Depends { example, required } => (*example, format!("required {required}")),
+            Default::Inherited { table, example } => (example.as_str(), format!("default: that of {table}")),
+        };
+        let required = matches!(key.default, Default::Required { .. } | Default::Depends { .. });
+        let comment = if required && !comment_out { "" } else { "# " };
+        let _ =
+            write!(text, "\n# {}\n# {}; {default}\n{comment}{} = {value}\n", key.doc, key.allowed, key.name);
+    }
+}

@@ -1,0 +1,454 @@
+//! One table of the configuration file, read key by key.
+//!
+//! Each accessor takes the key, its default, its range and one line of doc. It gives a good value whatever the file
+//! says: what is wrong becomes a problem of the document and the default goes on, so that one run finds everything.
+//! [`Section::finish`] reports the keys that nobody asked for.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::document::{Default, DescribedKey, Document};
+use super::reference;
+use super::units::{self, SIZE_UNITS, TIME_UNITS};
+
+/// A number of the configuration: it comes from TOML as `u64` and is used in its own width.
+pub(super) trait Number: Copy + PartialOrd + TryFrom<u64> + TryInto<u64> {}
+
+impl<T: Copy + PartialOrd + TryFrom<u64> + TryInto<u64>> Number for T {}
+
+/// A table of the file, or the place where it would be.
+pub(super) struct Section<'a> {
+    document: &'a Document<'a>,
+    /// What stands before the dot in a problem; empty for the top of the file.
+    name: &'static str,
+    /// None when the file has no such table.
+    table: Option<&'a DeTable<'a>>,
+    /// The line of its header; none for the top of the file.
+    line: Option<usize>,
+    /// The table that defaults come from.
+    inherits: Option<&'static str>,
+    asked: Vec<&'static str>,
+    faulty: Vec<&'static str>,
+}
+
+impl<'a> Section<'a> {
+    /// The top of the file.
+    pub(super) fn root(document: &'a Document<'a>) -> Self {
+        document.describe_table("", String::new(), "");
+        Self::new(document, "", document.root, None)
+    }
+
+    fn new(
+        document: &'a Document<'a>,
+        name: &'static str,
+        table: Option<&'a DeTable<'a>>,
+        line: Option<usize>,
+    ) -> Self {
+        Self { document, name, table, line, inherits: None, asked: Vec::new(), faulty: Vec::new() }
+    }
+
+    /// `[name]`: there is one, given or not.
+    pub(super) fn table(&mut self, name: &'static str, doc: &'static str) -> Section<'a> {
+        self.document.describe_table(name, format!("[{name}]"), doc);
+        let Some(value) = self.ask(name) else { return Section::new(self.document, name, None, None) };
+        let line = self.document.line_of(value.span().start);
+        if let DeValue::Table(table) = value.get_ref() {
+            return Section::new(self.document, name, Some(table), Some(line));
+        }
+        self.problem(name, format!("this is one table; write [{name}]"));
+        Section::new(self.document, name, None, Some(line))
+    }
+
+    /// `[[name]]`: as many as are given. To describe, one.
+    pub(super) fn tables(&mut self, name: &'static str, doc: &'static str) -> Vec<Section<'a>> {
+        self.document.describe_table(name, format!("[[{name}]]"), doc);
+        if self.document.root.is_none() {
+            return vec![Section::new(self.document, name, None, None)];
+        }
+        let Some(value) = self.ask(name) else { return Vec::new() };
+        let array = value.get_ref().as_array();
+        let tables: Option<Vec<_>> = array.map_or_else(
+            || None,
+            |array| {
+                let section = |element: &'a Spanned<DeValue<'a>>| {
+                    let line = self.document.line_of(element.span().start);
+                    let table = element.get_ref().as_table()?;
+                    Some(Section::new(self.document, name, Some(table), Some(line)))
+                };
+                array.iter().map(section).collect()
+            },
+        );
+        tables.unwrap_or_else(|| {
+            self.problem(name, format!("there may be several of these tables; write [[{name}]]"));
+            Vec::new()
+        })
+    }
+
+    /// Says where the defaults of the following keys come from.
+    pub(super) fn inherits(&mut self, table: &'static str) {
+        self.inherits = Some(table);
+    }
+
+    /// Octets.
+    pub(super) fn size<T: Number>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        range: RangeInclusive<T>,
+        doc: &'static str,
+    ) -> T {
+        let range = octets(*range.start())..=octets(*range.end());
+        let span = span_text(&range, units::size_text);
+        let default_text = format!("\"{}\"", units::size_text(octets(default)));
+        self.describe(key, doc, format!("size ({SIZE_UNITS}), {span}"), Default::Value(default_text));
+        let read = |value: &DeValue<'_>| match value {
+            DeValue::String(text) => units::size(text),
+            DeValue::Integer(integer) => whole(integer),
+            other => Err(wrong_type("a size such as \"50MiB\" or plain octets", other)),
+        };
+        let read = |value: &DeValue<'_>| read(value).map_err(|why| format!("{why}; allowed is {span}"));
+        let value =
+            self.read(key, read).filter(|octets| self.in_range(key, *octets, &range, units::size_text));
+        value.and_then(|octets| T::try_from(octets).ok()).unwrap_or(default)
+    }
+
+    /// A time.
+    pub(super) fn duration(
+        &mut self,
+        key: &'static str,
+        default: Duration,
+        range: RangeInclusive<Duration>,
+        doc: &'static str,
+    ) -> Duration {
+        let span = span_text(&range, units::duration_text);
+        let default_text = format!("\"{}\"", units::duration_text(default));
+        self.describe(key, doc, format!("time ({TIME_UNITS}), {span}"), Default::Value(default_text));
+        let read = |value: &DeValue<'_>| match value {
+            DeValue::String(text) => units::duration(text),
+            DeValue::Integer(integer) => Err(units::without_unit(&integer.to_string())),
+            other => Err(wrong_type("a time such as \"300s\"", other)),
+        };
+        let read = |value: &DeValue<'_>| read(value).map_err(|why| format!("{why}; allowed is {span}"));
+        self.read(key, read)
+            .filter(|time| self.in_range(key, *time, &range, units::duration_text))
+            .unwrap_or(default)
+    }
+
+    /// A count.
+    pub(super) fn integer<T: Number>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        range: RangeInclusive<T>,
+        doc: &'static str,
+    ) -> T {
+        let range = octets(*range.start())..=octets(*range.end());
+        let allowed = format!("integer, {}", span_text(&range, |number| number.to_string()));
+        self.describe(key, doc, allowed, Default::Value(octets(default).to_string()));
+        self.whole_in(key, &range).and_then(|number| T::try_from(number).ok()).unwrap_or(default)
+    }
+
+    /// A count that is a power of two.
+    pub(super) fn power_of_two<T: Number>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        range: RangeInclusive<T>,
+        doc: &'static str,
+    ) -> T {
+        let range = octets(*range.start())..=octets(*range.end());
+        let span = span_text(&range, |number| number.to_string());
+        self.describe(key, doc, format!("power of two, {span}"), Default::Value(octets(default).to_string()));
+        let Some(number) = self.whole_in(key, &range) else { return default };
+        if !number.is_power_of_two() {
+            let above = number.next_power_of_two();
+            self.problem(
+                key,
+                format!("{number} is not a power of two; near it are {} and {above}", above / 2),
+            );
+            return default;
+        }
+        T::try_from(number).unwrap_or(default)
+    }
+
+    /// A number without a default of its own.
+    pub(super) fn optional_integer<T: Number>(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<T>,
+        default: Default,
+        doc: &'static str,
+    ) -> Option<T> {
+        let range = octets(*range.start())..=octets(*range.end());
+        let allowed = format!("integer, {}", span_text(&range, |number| number.to_string()));
+        self.describe(key, doc, allowed, default);
+        self.whole_in(key, &range).and_then(|number| T::try_from(number).ok())
+    }
+
+    fn whole_in(&mut self, key: &'static str, range: &RangeInclusive<u64>) -> Option<u64> {
+        let span = span_text(range, |number| number.to_string());
+        let read = |value: &DeValue<'_>| match value {
+            DeValue::Integer(integer) => whole(integer).map_err(|why| format!("{why}; allowed is {span}")),
+            other => Err(format!("{}; allowed is {span}", wrong_type("an integer", other))),
+        };
+        self.read(key, read).filter(|number| self.in_range(key, *number, range, |number| number.to_string()))
+    }
+
+    /// `true` or `false`.
+    pub(super) fn boolean(&mut self, key: &'static str, default: bool, doc: &'static str) -> bool {
+        self.describe(key, doc, "true or false".to_owned(), Default::Value(default.to_string()));
+        let read = |value: &DeValue<'_>| value.as_bool().ok_or_else(|| wrong_type("true or false", value));
+        self.read(key, read).unwrap_or(default)
+    }
+
+    /// One of some words; the first is the default.
+    pub(super) fn choice<T: Copy>(
+        &mut self,
+        key: &'static str,
+        words: &[(&'static str, T)],
+        doc: &'static str,
+    ) -> T {
+        let default = Default::Value(format!("\"{}\"", words[0].0));
+        self.choice_or(key, words, default, doc).unwrap_or(words[0].1)
+    }
+
+    /// One of some words, without a default of its own.
+    pub(super) fn choice_or<T: Copy>(
+        &mut self,
+        key: &'static str,
+        words: &[(&'static str, T)],
+        default: Default,
+        doc: &'static str,
+    ) -> Option<T> {
+        let quoted: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        let allowed = quoted.join(" or ");
+        self.describe(key, doc, allowed.clone(), default);
+        let read = |value: &DeValue<'_>| {
+            let text = value.as_str().ok_or_else(|| wrong_type(&allowed, value))?;
+            let found = words.iter().find(|(word, _)| *word == text);
+            found.map(|(_, choice)| *choice).ok_or_else(|| format!("{text:?} is none of {allowed}"))
+        };
+        self.read(key, read)
+    }
+
+    /// A text that `parse` makes a value of.
+    pub(super) fn text<T>(
+        &mut self,
+        key: &'static str,
+        allowed: &'static str,
+        default: Default,
+        doc: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        self.describe(key, doc, allowed.to_owned(), default);
+        self.read(key, |value| {
+            parse(value.as_str().ok_or_else(|| wrong_type(&format!("a string: {allowed}"), value))?)
+        })
+    }
+
+    /// Texts that `parse` makes values of, with the line of each. None when it is not given.
+    pub(super) fn texts<T>(
+        &mut self,
+        key: &'static str,
+        allowed: &'static str,
+        default: Default,
+        doc: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<(usize, T)>> {
+        let wanted = format!("a list of strings: {allowed}");
+        self.describe(key, doc, format!("list of {allowed}"), default);
+        let value = self.ask(key)?;
+        let Some(array) = value.get_ref().as_array() else {
+            self.problem(key, wrong_type(&wanted, value.get_ref()));
+            return None;
+        };
+        let mut values = Vec::new();
+        for element in array {
+            let line = self.document.line_of(element.span().start);
+            let text = element
+                .get_ref()
+                .as_str()
+                .ok_or_else(|| wrong_type("a string in this list", element.get_ref()));
+            match text.and_then(&parse) {
+                Ok(value) => values.push((line, value)),
+                Err(why) => self.problem_at(line, key, why),
+            }
+        }
+        Some(values)
+    }
+
+    /// A path; a relative one starts at the directory of the file.
+    pub(super) fn path(&mut self, key: &'static str, default: Default, doc: &'static str) -> Option<PathBuf> {
+        let base_dir = self.document.base_dir;
+        self.text(key, "path, relative to the directory of this file", default, doc, |text| match text {
+            "" => Err("the path is empty".to_owned()),
+            _ if text.contains('\0') => Err("the path holds a NUL".to_owned()),
+            _ => Ok(base_dir.join(text)),
+        })
+    }
+
+    /// `"all"`, which is none, or a list of numbers with the line of each.
+    pub(super) fn all_or_list(
+        &mut self,
+        key: &'static str,
+        doc: &'static str,
+    ) -> Option<Vec<(usize, usize)>> {
+        const WANTED: &str = "\"all\" or a list of numbers such as [0, 1]";
+        self.describe(key, doc, WANTED.to_owned(), Default::Value("\"all\"".to_owned()));
+        let value = self.ask(key)?;
+        if value.get_ref().as_str() == Some("all") {
+            return None;
+        }
+        let Some(array) = value.get_ref().as_array() else {
+            self.problem(key, wrong_type(WANTED, value.get_ref()));
+            return None;
+        };
+        let mut numbers = Vec::new();
+        for element in array {
+            let line = self.document.line_of(element.span().start);
+            let number = match element.get_ref() {
+                DeValue::Integer(integer) => whole(integer),
+                other => Err(wrong_type("a number in this list", other)),
+            };
+            match number.map(usize::try_from) {
+                Ok(Ok(number)) => numbers.push((line, number)),
+                Ok(Err(_)) => self.problem_at(line, key, "this number is too large".to_owned()),
+                Err(why) => self.problem_at(line, key, why),
+            }
+        }
+        Some(numbers)
+    }
+
+    /// A key whose feature this version does not have: never ignored in silence.
+    pub(super) fn unsupported(&mut self, key: &'static str) {
+        if self.ask(key).is_some() {
+            self.problem(key, "not supported by this version of ringmx; take it out".to_owned());
+        }
+    }
+
+    /// Whether the file gives this key.
+    pub(super) fn given(&self, key: &str) -> bool {
+        self.table.is_some_and(|table| table.contains_key(key))
+    }
+
+    /// Whether what the file gives for this key was refused, so that a rule about it would only repeat that.
+    pub(super) fn faulty(&self, key: &str) -> bool {
+        self.faulty.contains(&key)
+    }
+
+    /// Something is wrong with a key, or it is missing.
+    pub(super) fn problem(&mut self, key: &'static str, text: String) {
+        let line = self.line_of(key).or(self.line);
+        self.faulty.push(key);
+        self.document.problem(line, self.dotted(key), text);
+    }
+
+    /// Something is wrong with one element of a key.
+    pub(super) fn problem_at(&mut self, line: usize, key: &'static str, text: String) {
+        self.faulty.push(key);
+        self.document.problem(Some(line), self.dotted(key), text);
+    }
+
+    /// The whole table is one too many.
+    pub(super) fn refuse(&self, text: String) {
+        self.document.problem(self.line, self.name.to_owned(), text);
+    }
+
+    /// Something about a key is probably not meant.
+    pub(super) fn warn(&self, key: &str, text: String) {
+        self.document.warn(self.line_of(key).or(self.line), self.dotted(key), text);
+    }
+
+    /// Reports every key that nobody asked for.
+    pub(super) fn finish(self) {
+        let Some(table) = self.table else { return };
+        for key in table.keys() {
+            let name = key.get_ref().as_ref();
+            if !self.asked.contains(&name) {
+                let text = reference::unknown_key(self.name, name, &self.asked);
+                self.document.problem(Some(self.document.line_of(key.span().start)), self.dotted(name), text);
+            }
+        }
+    }
+
+    fn describe(&mut self, key: &'static str, doc: &'static str, allowed: String, default: Default) {
+        if let (Some(table), Default::Required { example }) = (self.table, &default)
+            && !table.contains_key(key)
+        {
+            self.problem(key, format!("missing; write for example {key} = {example}"));
+        }
+        let default = match (self.inherits, default) {
+            (Some(table), Default::Value(example)) => Default::Inherited { table, example },
+            (_, default) => default,
+        };
+        self.document.describe_key(self.name, DescribedKey { name: key, doc, allowed, default });
+    }
+
+    fn ask(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
+        self.asked.push(key);
+        self.table?.get(key)
+    }
+
+    fn read<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&DeValue<'a>) -> Result<T, String>,
+    ) -> Option<T> {
+        match read(self.ask(key)?.get_ref()) {
+            Ok(value) => Some(value),
+            Err(why) => {
+                self.problem(key, why);
+                None
+            }
+        }
+    }
+
+    fn in_range<T: Copy + PartialOrd>(
+        &mut self,
+        key: &'static str,
+        value: T,
+        range: &RangeInclusive<T>,
+        text: impl Fn(T) -> String,
+    ) -> bool {
+        let good = range.contains(&value);
+        if !good {
+            let side = if value < *range.start() { "little" } else { "much" };
+            let allowed = span_text(range, &text);
+            self.problem(key, format!("{} is too {side}; allowed is {allowed}", text(value)));
+        }
+        good
+    }
+
+    fn line_of(&self, key: &str) -> Option<usize> {
+        let (key, _) = self.table?.get_key_value(key)?;
+        Some(self.document.line_of(key.span().start))
+    }
+
+    fn dotted(&self, key: &str) -> String {
+        let key = key.escape_debug();
+        if self.name.is_empty() { key.to_string() } else { format!("{}.{key}", self.name) }
+    }
+}
+
+fn octets<T: Number>(number: T) -> u64 {
+    number.try_into().unwrap_or(u64::MAX)
+}
+
+fn whole(integer: &toml::de::DeInteger<'_>) -> Result<u64, String> {
+    let side = if integer.as_str().starts_with('-') { "little" } else { "much" };
+    let number = u64::from_str_radix(integer.as_str(), integer.radix());
+    number.map_err(|_| format!("{integer} is too {side}"))
+}
+
+fn wrong_type(wanted: &str, found: &DeValue<'_>) -> String {
+    let article = if matches!(found.type_str(), "integer" | "array") { "an" } else { "a" };
+    format!("expected {wanted}; this is {article} {}", found.type_str())
+}
+
+fn span_text<T: Copy>(range: &RangeInclusive<T>, text: impl Fn(T) -> String) -> String {
+    format!("{} to {}", text(*range.start()), text(*range.end()))
+}

@@ -1,0 +1,542 @@
+//! One connection: its socket, its session, what was received and not parsed, what was answered and not sent.
+//!
+//! ```text
+//!   Serving ──Close or end of input──► Flushing ──all sent──► Draining ──end, bound or deadline──► Closing ──► gone
+//!      └──────────────── connection lost, from any phase ─────────────────────────────────────────────┘
+//! ```
+//!
+//! Draining: our half is shut down and what the client still sends is dropped for a bounded time, for closing a socket with
+//! unread octets makes the kernel send a reset that eats the reply just sent. A connection is gone only after its last
+//! completion.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Instant, SystemTime};
+
+use super::context::Context;
+use super::delivery::Handed;
+use super::table::Key;
+use crate::buffer::{BufferId, NoMemory, Pool};
+use crate::handoff::message::{Message, Outcome, Receipt, TryAgain};
+use crate::limits::{CANCEL_WAIT_MAX, DRAIN_BYTES_MAX, DRAIN_WAIT_MAX, UNREAD_BUFFERS_MAX};
+use crate::ring::{Outgoing, Received, Ring, Socket};
+use crate::smtp::envelope::Envelope;
+use crate::smtp::reply::ReplyBuffer;
+use crate::smtp::session::{Answer, Input, Question, Session, Step};
+use crate::smtp::trace;
+
+/// A connection of a shard.
+pub(super) struct Connection {
+    socket: Socket,
+    key: Key,
+    session: Session,
+    phase: Phase,
+    /// What the client sent and the session has not consumed, in order.
+    unread: VecDeque<Unread>,
+    replies: ReplyBuffer,
+    receiving: Receiving,
+    sending: bool,
+    send_cancelled: bool,
+    /// The client closed its half.
+    input_ended: bool,
+    /// In the list of receives that found no buffer.
+    stalled: bool,
+    /// In the list of connections to be settled this turn.
+    dirty: bool,
+    /// The message under way, from MAIL to its hand-over.
+    draft: Option<Box<Message>>,
+    drained_bytes: u64,
+    drain_deadline: Option<Instant>,
+    accepted_at: SystemTime,
+    ended_by: EndedBy,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    Flushing,
+    Draining,
+    Closing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Receiving {
+    Off,
+    Armed,
+    Cancelling,
+}
+
+/// Why a session ended, for the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum EndedBy {
+    /// The session said so: QUIT, 421, a policy.
+    Server,
+    /// The client closed its half first.
+    Client,
+    /// The connection broke.
+    Lost,
+    /// A bug of ours.
+    Panic,
+}
+
+/// Received octets that wait to be parsed.
+#[derive(Debug)]
+enum Unread {
+    /// The rest of a receive buffer that we pin, of which the receive filled `filled` octets.
+    Buffer { id: BufferId, start: usize, filled: usize },
+    /// Octets copied out, so that a connection that waits pins no buffer.
+    Copied { octets: Vec<u8>, start: usize },
+}
+
+/// Whether a connection goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It goes on; call again when something happens to it.
+    Open,
+    /// Its last completion came: remove it.
+    Gone,
+}
+
+impl Connection {
+    /// A connection just accepted. `greet` makes the session say its first line.
+    pub(super) fn new(key: Key, socket: Socket, session: Session, accepted_at: SystemTime) -> Self {
+        Self {
+            socket,
+            key,
+            session,
+            phase: Phase::Serving,
+            unread: VecDeque::new(),
+            replies: ReplyBuffer::new(),
+            receiving: Receiving::Off,
+            sending: false,
+            send_cancelled: false,
+            input_ended: false,
+            stalled: false,
+            dirty: false,
+            draft: None,
+            drained_bytes: 0,
+            drain_deadline: None,
+            accepted_at,
+            ended_by: EndedBy::Server,
+        }
+    }
+
+    /// Says the greeting.
+    pub(super) fn greet(&mut self, now: Instant) {
+        self.session.greet(&mut self.replies, now);
+    }
+
+    /// Turns the client away with a 421.
+    pub(super) fn turn_away(&mut self, now: Instant) {
+        self.session.cut_off(&mut self.replies);
+        self.phase = Phase::Flushing;
+        self.drain_deadline = Some(now + DRAIN_WAIT_MAX);
+    }
+
+    /// Marks it to be settled at the end of the turn; false when it was marked already.
+    pub(super) fn mark_dirty(&mut self) -> bool {
+        !std::mem::replace(&mut self.dirty, true)
+    }
+
+    /// Its receive found no buffer, and now there are some.
+    pub(super) fn resume<R: Ring>(&mut self, context: &mut Context<R>) {
+        self.stalled = false;
+        self.settle_receive(context);
+    }
+
+    /// Takes what its receive got. True when it has to be put into the list of stalled receives.
+    pub(super) fn handle_received<R: Ring>(
+        &mut self,
+        received: Received,
+        more: bool,
+        context: &mut Context<R>,
+    ) -> bool {
+        if !more {
+            self.receiving = Receiving::Off;
+        } else if self.receiving == Receiving::Cancelling {
+            // It came before the cancel, or the cancel missed it.
+            self.receiving = Receiving::Armed;
+        }
+        match received {
+            Received::Octets { buffer, count } => {
+                context.pool.received(buffer);
+                self.handle_octets(buffer, count, context);
+            }
+            Received::End => {
+                self.input_ended = true;
+                self.advance(context);
+            }
+            Received::NoBuffers => {
+                context.metrics.buffer_stalls.add(1);
+                return !std::mem::replace(&mut self.stalled, true);
+            }
+            Received::Cancelled => {}
+            Received::Failed(_) => self.lose(),
+        }
+        false
+    }
+
+    /// A send ended.
+    pub(super) fn handle_sent<R: Ring>(&mut self, complete: bool, context: &mut Context<R>) {
+        self.sending = false;
+        if complete {
+            // The session may have stopped because its replies were too many.
+            self.advance(context);
+        } else {
+            self.lose();
+        }
+    }
+
+    /// The answer to this connection's message came home. False when the client can no longer be told.
+    pub(super) fn handle_receipt<R: Ring>(&mut self, receipt: &Receipt, context: &mut Context<R>) -> bool {
+        let waits = self.phase == Phase::Serving && self.session.awaits_answer();
+        if waits {
+            self.resolve(answer_to(receipt), context);
+            self.advance(context);
+        }
+        waits
+    }
+
+    /// Its deadline may have passed.
+    pub(super) fn expire<R: Ring>(&mut self, context: &mut Context<R>) {
+        match self.phase {
+            Phase::Serving if self.session.deadline() > context.now => {}
+            Phase::Serving if self.session.awaits_answer() => {
+                context.delivery.note_hang();
+                self.resolve(Answer::Unknown, context);
+            }
+            Phase::Serving => {
+                let step = self.session.expire(&mut self.replies, context.now);
+                self.follow_close(&step, context);
+            }
+            // A client that does not even read its last replies has had its time.
+            Phase::Flushing | Phase::Draining
+                if self.drain_deadline.is_none_or(|deadline| deadline <= context.now) =>
+            {
+                self.phase = Phase::Closing;
+            }
+            Phase::Flushing | Phase::Draining => {}
+            // A cancel may have met its operation in a moment when the kernel could not find it: try again.
+            Phase::Closing => {
+                self.send_cancelled = false;
+                if self.receiving == Receiving::Cancelling {
+                    self.receiving = Receiving::Armed;
+                }
+            }
+        }
+    }
+
+    /// The server stops: ends the session now, or behind the transaction under way.
+    pub(super) fn shut_down<R: Ring>(&mut self, context: &mut Context<R>) {
+        if self.phase == Phase::Serving && self.session.shut_down(&mut self.replies) {
+            self.flush_and_close(context);
+        }
+    }
+
+    /// The time for transactions under way is over: ends the session whatever it does.
+    pub(super) fn cut_off<R: Ring>(&mut self, context: &mut Context<R>) {
+        if self.phase == Phase::Serving {
+            self.session.cut_off(&mut self.replies);
+            self.flush_and_close(context);
+        }
+    }
+
+    /// Does what the events of a turn left to do: send, arm or cancel the receive, go on with closing. Once a turn.
+    pub(super) fn settle<R: Ring>(&mut self, context: &mut Context<R>) -> Fate {
+        self.dirty = false;
+        if !self.sending && !self.replies.is_empty() && self.phase != Phase::Closing {
+            let head = self.replies.replace(context.spare_replies.pop().unwrap_or_default());
+            context.ring.send(self.socket, Outgoing { head, body: &[] }, self.key.token());
+            self.sending = true;
+        }
+        if self.phase == Phase::Flushing && !self.sending {
+            self.drain_or_close(context);
+        }
+        if self.phase == Phase::Draining && self.input_ended {
+            self.phase = Phase::Closing;
+        }
+        if self.phase == Phase::Closing {
+            return self.close(context);
+        }
+        self.settle_receive(context);
+        Fate::Open
+    }
+
+    /// When [`Connection::expire`] wants to be called.
+    pub(super) fn deadline(&self) -> Instant {
+        match self.drain_deadline {
+            Some(deadline) => deadline,
+            None => self.session.deadline(),
+        }
+    }
+
+    /// Says in the log how the session was, once it is gone.
+    pub(super) fn log<R: Ring>(&self, context: &mut Context<R>) {
+        let by = match self.ended_by {
+            EndedBy::Server => "server",
+            EndedBy::Client => "client",
+            EndedBy::Lost => "lost",
+            EndedBy::Panic => "panic",
+        };
+        context.log_session(&self.session, self.accepted_at, by);
+    }
+
+    fn handle_octets<R: Ring>(&mut self, id: BufferId, count: usize, context: &mut Context<R>) {
+        if self.phase != Phase::Serving {
+            context.pool.unpin(id);
+            self.drained_bytes += count as u64;
+            if self.drained_bytes > DRAIN_BYTES_MAX {
+                self.phase = Phase::Closing;
+            }
+            return;
+        }
+        self.unread.push_back(Unread::Buffer { id, start: 0, filled: count });
+        self.advance(context);
+        self.copy_out_last(count, context);
+    }
+
+    /// Octets that could not be parsed at once are copied out of a buffer that they fill little of, or that others need.
+    fn copy_out_last<R: Ring>(&mut self, count: usize, context: &mut Context<R>) {
+        let little = count <= context.pool.arena().buffer_bytes() / 8;
+        if !little && !context.pool.is_low() {
+            return;
+        }
+        if let Some(Unread::Buffer { id, start, filled }) = self.unread.back_mut() {
+            let (id, range) = (*id, *start..*filled);
+            let octets = context.pool.bytes(id, range).to_vec();
+            self.unread.pop_back();
+            self.unread.push_back(Unread::Copied { octets, start: 0 });
+            context.pool.unpin(id);
+        }
+    }
+
+    /// Lets the session consume what is unread, and carries out its steps, until it needs something.
+    fn advance<R: Ring>(&mut self, context: &mut Context<R>) {
+        while self.phase == Phase::Serving && !self.session.awaits_answer() {
+            let more = self.unread.len() > 1;
+            let Some(front) = self.unread.front_mut() else { break };
+            let (octets, base) = front.octets(&context.pool);
+            let mut input = Input { bytes: octets, position: 0, more };
+            let session = &mut self.session;
+            let replies = &mut self.replies;
+            let now = context.now;
+            // The session is not looked at again after a panic, and its replies are cut to what was whole.
+            let Ok(step) = catch_unwind(AssertUnwindSafe(|| session.advance(&mut input, replies, now)))
+            else {
+                return self.handle_panic(context);
+            };
+            let position = input.position;
+            front.consume(position);
+            match step {
+                Step::NeedInput => self.drop_front(&mut context.pool),
+                Step::Flush => break,
+                Step::Data(range) => self.keep(context, |front, message, pool| match front {
+                    Unread::Buffer { id, filled, .. } => {
+                        message.data.append(pool, *id, base + range.start..base + range.end, *filled)
+                    }
+                    Unread::Copied { octets, .. } => {
+                        let range = base + range.start..base + range.end;
+                        message.data.append_copied(pool, octets.get(range).unwrap_or_default())
+                    }
+                }),
+                Step::Insert(octets) => {
+                    self.keep(context, |_, message, pool| message.data.append_copied(pool, octets));
+                }
+                Step::Discard => self.release_draft(&mut context.pool),
+                Step::Ask(Question::Transaction { .. }) => self.begin_transaction(context),
+                Step::Deliver(envelope) => self.deliver(envelope, context),
+                Step::Close => self.flush_and_close(context),
+            }
+        }
+        self.end_if_input_ended(context);
+    }
+
+    /// A half-closed client gets its answers first; then the session is over, whatever was unfinished.
+    fn end_if_input_ended<R: Ring>(&mut self, context: &mut Context<R>) {
+        let done = self.unread.is_empty() && !self.session.awaits_answer();
+        if self.input_ended && done && self.phase == Phase::Serving {
+            self.session.handle_end_of_input();
+            self.ended_by = EndedBy::Client;
+            self.flush_and_close(context);
+        }
+    }
+
+    fn drop_front(&mut self, pool: &mut Pool) {
+        if let Some(Unread::Buffer { id, .. }) = self.unread.pop_front() {
+            pool.unpin(id);
+        }
+    }
+
+    /// Keeps mail data; when the budget is used up, the message loses what it had and is read on to its end.
+    fn keep<R: Ring>(
+        &mut self,
+        context: &mut Context<R>,
+        append: impl FnOnce(&Unread, &mut Message, &mut Pool) -> Result<(), NoMemory>,
+    ) {
+        let (Some(front), Some(draft)) = (self.unread.front(), self.draft.as_mut()) else { return };
+        if append(front, draft, &mut context.pool) == Err(NoMemory) {
+            draft.data.release(&mut context.pool);
+            self.session.handle_no_memory();
+            context.metrics.memory_refusals.add(1);
+        }
+    }
+
+    fn begin_transaction<R: Ring>(&mut self, context: &mut Context<R>) {
+        let answer = if let Some(why) = context.overload() {
+            Answer::TryAgain(why)
+        } else {
+            self.recycle_draft(context);
+            let message = context.delivery.begin(self.key.word(), context.pool.arena(), context.wall_clock);
+            self.draft = Some(message);
+            Answer::Begin(context.delivery.envelope())
+        };
+        self.resolve(answer, context);
+    }
+
+    fn deliver<R: Ring>(&mut self, envelope: Box<Envelope>, context: &mut Context<R>) {
+        let Some(mut message) = self.draft.take() else {
+            // The session delivers only what it asked for at MAIL.
+            return self.resolve(Answer::TryAgain(TryAgain::Local), context);
+        };
+        context.delivery.enclose(&mut message, envelope);
+        message.received_at = context.wall_clock;
+        self.session.tell(&mut message.client);
+        let Message { received, client, envelope, data, id, .. } = &mut *message;
+        trace::received(received, &context.hostname, client, envelope, *id, context.wall_clock);
+        if !trace::begins_header(data.pieces()) {
+            received.extend_from_slice(b"\r\n");
+        }
+        match context.delivery.hand_over(message, context.now) {
+            Handed::Away(must_ring) => context.ring_if(must_ring),
+            Handed::Waiting => {}
+            Handed::Answered(receipt) => {
+                self.resolve(answer_to(&receipt), context);
+                context.finish(receipt, true);
+            }
+        }
+    }
+
+    fn resolve<R: Ring>(&mut self, answer: Answer, context: &mut Context<R>) {
+        let step = self.session.resolve(answer, &mut self.replies, context.now);
+        self.follow_close(&step, context);
+    }
+
+    fn follow_close<R: Ring>(&mut self, step: &Step, context: &mut Context<R>) {
+        if matches!(step, Step::Close) {
+            self.flush_and_close(context);
+        }
+    }
+
+    fn flush_and_close<R: Ring>(&mut self, context: &mut Context<R>) {
+        self.phase = Phase::Flushing;
+        self.drain_deadline = Some(context.now + DRAIN_WAIT_MAX);
+        self.release_all(context);
+    }
+
+    /// All replies are sent: shut our half and wait for the client's end, if that has not come yet.
+    fn drain_or_close<R: Ring>(&mut self, context: &mut Context<R>) {
+        if self.input_ended {
+            self.phase = Phase::Closing;
+        } else {
+            context.ring.shut_down(self.socket);
+            self.phase = Phase::Draining;
+            self.drain_deadline = Some(context.now + DRAIN_WAIT_MAX);
+        }
+    }
+
+    fn lose(&mut self) {
+        if self.phase == Phase::Serving {
+            self.ended_by = EndedBy::Lost;
+            self.session.handle_end_of_input();
+        }
+        self.phase = Phase::Closing;
+    }
+
+    fn handle_panic<R: Ring>(&mut self, context: &mut Context<R>) {
+        context.metrics.session_panics.add(1);
+        self.ended_by = EndedBy::Panic;
+        self.replies.clear();
+        Session::say_local_trouble(&mut self.replies);
+        self.flush_and_close(context);
+    }
+
+    /// Closes as soon as no operation is under way.
+    fn close<R: Ring>(&mut self, context: &mut Context<R>) -> Fate {
+        self.release_all(context);
+        if self.receiving == Receiving::Armed {
+            context.ring.cancel_receive(self.key.token());
+            self.receiving = Receiving::Cancelling;
+        }
+        if self.sending && !std::mem::replace(&mut self.send_cancelled, true) {
+            context.ring.cancel_send(self.key.token());
+        }
+        if self.receiving != Receiving::Off || self.sending {
+            self.drain_deadline = Some(context.now + CANCEL_WAIT_MAX);
+            return Fate::Open;
+        }
+        context.ring.close(self.socket);
+        Fate::Gone
+    }
+
+    fn settle_receive<R: Ring>(&mut self, context: &mut Context<R>) {
+        let open = matches!(self.phase, Phase::Serving | Phase::Draining) && !self.input_ended;
+        match self.receiving {
+            Receiving::Off if open && !self.stalled && self.unread.len() <= UNREAD_BUFFERS_MAX => {
+                context.ring.receive(self.socket, self.key.token());
+                self.receiving = Receiving::Armed;
+            }
+            Receiving::Armed if self.unread.len() > UNREAD_BUFFERS_MAX => {
+                context.ring.cancel_receive(self.key.token());
+                self.receiving = Receiving::Cancelling;
+            }
+            Receiving::Off | Receiving::Armed | Receiving::Cancelling => {}
+        }
+        // An idle connection owns nothing but its place.
+        if self.draft.is_some() && !self.session.in_transaction() {
+            self.recycle_draft(context);
+        }
+    }
+
+    fn release_draft(&mut self, pool: &mut Pool) {
+        if let Some(draft) = self.draft.as_mut() {
+            draft.data.release(pool);
+        }
+    }
+
+    fn recycle_draft<R: Ring>(&mut self, context: &mut Context<R>) {
+        if let Some(draft) = self.draft.take() {
+            context.delivery.recycle(draft, &mut context.pool);
+        }
+    }
+
+    fn release_all<R: Ring>(&mut self, context: &mut Context<R>) {
+        while !self.unread.is_empty() {
+            self.drop_front(&mut context.pool);
+        }
+        self.recycle_draft(context);
+    }
+}
+
+fn answer_to(receipt: &Receipt) -> Answer {
+    match receipt.outcome {
+        Outcome::Durable => Answer::Accepted(receipt.message.id),
+        Outcome::TryAgain(why) => Answer::TryAgain(why),
+        Outcome::Refused(why) => Answer::Refused(why),
+    }
+}
+
+impl Unread {
+    /// The octets left, and where they begin in their buffer.
+    fn octets<'a>(&'a self, pool: &'a Pool) -> (&'a [u8], usize) {
+        match self {
+            Self::Buffer { id, start, filled } => (pool.bytes(*id, *start..*filled), *start),
+            Self::Copied { octets, start } => (octets.get(*start..).unwrap_or_default(), *start),
+        }
+    }
+
+    fn consume(&mut self, count: usize) {
+        match self {
+            Self::Buffer { start, .. } | Self::Copied { start, .. } => *start += count,
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What all connections of a shard share while one of them is worked on.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use super::delivery::Delivery;
+use crate::buffer::Pool;
+use crate::handoff::channel::MustRing;
+use crate::handoff::message::{Outcome, Receipt, TryAgain};
+use crate::log::Log;
+use crate::metrics::ShardMetrics;
+use crate::ring::Ring;
+use crate::smtp::session::Session;
+
+/// The shard without its connections.
+pub(super) struct Context<R> {
+    /// Its ring.
+    pub(super) ring: R,
+    /// Its buffers.
+    pub(super) pool: Pool,
+    /// Its way to the sink.
+    pub(super) delivery: Delivery,
+    /// Its way to log.
+    pub(super) log: Log,
+    /// One log line a session.
+    pub(super) log_sessions: bool,
+    /// One log line a message.
+    pub(super) log_messages: bool,
+    /// Its counters.
+    pub(super) metrics: Arc<ShardMetrics>,
+    /// Memory of replies that were sent, to be used again.
+    pub(super) spare_replies: Vec<Vec<u8>>,
+    /// Our name, for trace information.
+    pub(super) hostname: String,
+    /// The time of this turn.
+    pub(super) now: Instant,
+    /// The wall-clock time of this turn.
+    pub(super) wall_clock: SystemTime,
+}
+
+impl<R: Ring> Context<R> {
+    /// Whether a new transaction has to be refused: the sink does not keep up, or memory for mail data is nearly used up.
+    pub(super) fn overload(&self) -> Option<TryAgain> {
+        self.delivery.overload(self.now).or(self.pool.is_nearly_exhausted().then_some(TryAgain::Overload))
+    }
+
+    /// Rings a sleeping consumer with the next turn.
+    pub(super) fn ring_if(&mut self, must_ring: MustRing) {
+        if let Some(descriptor) = must_ring {
+            self.ring.wake(descriptor);
+        }
+    }
+
+    /// Counts and logs a message that came home, and takes it apart. `told`: the client was given the answer.
+    pub(super) fn finish(&mut self, receipt: Receipt, told: bool) {
+        let Receipt { message, outcome } = receipt;
+        let metrics = &self.metrics;
+        match outcome {
+            _ if !told => metrics.messages_unknown.add(1),
+            Outcome::Durable => {
+                metrics.messages.add(1);
+                metrics.message_bytes.add(message.data.bytes());
+            }
+            Outcome::TryAgain(_) => metrics.messages_try_again.add(1),
+            Outcome::Refused(_) => metrics.messages_refused.add(1),
+        }
+        if self.log_messages {
+            let took = self.wall_clock.duration_since(message.received_at).unwrap_or_default();
+            let envelope = &message.envelope;
+            self.log
+                .record("message", self.wall_clock)
+                .plain("id", message.id)
+                .plain("client", message.client.address)
+                .text("ehlo", &message.client.ehlo)
+                .plain("with", message.client.protocol)
+                .text("from", envelope.reverse_path())
+                .texts("to", envelope.recipients().map(|recipient| recipient.whole))
+                .number("bytes", message.data.bytes())
+                .plain("outcome", OutcomeName(outcome))
+                .plain("told", told)
+                .text("place", message.place.as_bytes())
+                .number("stored_ms", u64::try_from(took.as_millis()).unwrap_or(u64::MAX))
+                .end();
+        }
+        self.delivery.recycle(message, &mut self.pool);
+    }
+
+    /// Logs a session that is over.
+    pub(super) fn log_session(&mut self, session: &Session, accepted_at: SystemTime, ended_by: &'static str) {
+        if !self.log_sessions {
+            return;
+        }
+        let took = self.wall_clock.duration_since(accepted_at).unwrap_or_default();
+        let summary = session.summary();
+        self.log
+            .record("session", self.wall_clock)
+            .plain("client", session.client())
+            .text("ehlo", session.ehlo_name())
+            .plain("with", session.protocol())
+            .number("commands", u64::from(summary.commands))
+            .number("accepted", u64::from(summary.accepted))
+            .number("refused_4yz", u64::from(summary.refused_4yz))
+            .number("refused_5yz", u64::from(summary.refused_5yz))
+            .plain("ended_by", ended_by)
+            .number("took_ms", u64::try_from(took.as_millis()).unwrap_or(u64::MAX))
+            .end();
+    }
+}
+
+/// An outcome in one word.
+struct OutcomeName(Outcome);
+
+impl std::fmt::Display for OutcomeName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.0 {
+            Outcome::Durable => "stored",
+            Outcome::TryAgain(TryAgain::Overload) => "try-again-overload",
+            Outcome::TryAgain(TryAgain::Local) => "try-again-local",
+            Outcome::TryAgain(TryAgain::NoSpace) => "try-again-no-space",
+            Outcome::Refused(_) => "refused",
+        })
+    }
+}

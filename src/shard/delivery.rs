@@ -1,0 +1,227 @@
+//! A shard's way to its sink: mints queue ids, hands messages over, takes receipts, and keeps the memory of messages that
+//! came home for the next ones.
+//!
+//! It never blocks. A full channel keeps messages waiting here, each for a bounded time; while they wait too long, or the
+//! sink has missed an answer, new transactions are refused at MAIL.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::buffer::{Arena, MailData, Pool};
+use crate::handoff::channel::{FromSinks, MustRing, ToSink};
+use crate::handoff::message::{ClientFacts, Message, Origin, Outcome, QueueId, Receipt, TryAgain};
+use crate::limits::{HANDOFF_MESSAGES_MAX, HANDOFF_WAIT_MAX};
+use crate::sink::Sink;
+use crate::smtp::envelope::Envelope;
+
+/// While the first waiting message has waited this long, new transactions are refused.
+const ADMISSION_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// Shells and envelopes kept for the next messages; what connections and channel hold comes on top.
+const SPARES_MAX: usize = HANDOFF_MESSAGES_MAX;
+
+/// Where a shard's messages go.
+pub enum Route {
+    /// To a sink worker.
+    Worker(ToSink),
+    /// A sink that never blocks runs on the shard.
+    Inline(Box<dyn Sink>),
+}
+
+/// What happened to a message that was handed over.
+#[derive(Debug)]
+pub enum Handed {
+    /// Its receipt will come; somebody may have to be rung.
+    Away(MustRing),
+    /// It waits for a place in the channel.
+    Waiting,
+    /// Answered on the spot.
+    Answered(Receipt),
+}
+
+/// One shard's deliveries.
+pub struct Delivery {
+    route: Route,
+    receipts: FromSinks,
+    shard: u16,
+    /// Random for each start, so that ids stay unique when the clock steps back.
+    nonce: u32,
+    counter: u64,
+    /// Messages handed over whose receipt has not come. `<= HANDOFF_MESSAGES_MAX`, the room of the receipts' channel.
+    outstanding: usize,
+    /// Messages that found the channel full, the longest waiting first. At most one a connection.
+    waiting: VecDeque<(Instant, Box<Message>)>,
+    /// A connection has waited in vain for a receipt, and none has come since.
+    sink_hangs: bool,
+    spare_messages: Vec<Box<Message>>,
+    spare_envelopes: Vec<Box<Envelope>>,
+    inline_batch: Vec<Box<Message>>,
+    inline_outcomes: Vec<Outcome>,
+}
+
+impl Delivery {
+    /// Deliveries of this shard.
+    pub fn new(shard: u16, nonce: u32, route: Route, receipts: FromSinks) -> Self {
+        Self {
+            route,
+            receipts,
+            shard,
+            nonce,
+            counter: 0,
+            outstanding: 0,
+            waiting: VecDeque::new(),
+            sink_hangs: false,
+            spare_messages: Vec::new(),
+            spare_envelopes: Vec::new(),
+            inline_batch: Vec::with_capacity(1),
+            inline_outcomes: Vec::with_capacity(1),
+        }
+    }
+
+    /// Whether new transactions are to be refused, and why.
+    pub fn overload(&self, now: Instant) -> Option<TryAgain> {
+        let waits = |since: Instant| now.saturating_duration_since(since) > ADMISSION_WAIT_MAX;
+        let stuck = self.waiting.front().is_some_and(|(since, _)| waits(*since));
+        (stuck || self.sink_hangs).then_some(TryAgain::Overload)
+    }
+
+    /// An empty message with a new id for the transaction of a connection.
+    pub fn begin(&mut self, connection: u64, arena: &Arc<Arena>, wall_clock: SystemTime) -> Box<Message> {
+        let seconds = wall_clock.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        self.counter += 1;
+        let mut message =
+            self.spare_messages.pop().unwrap_or_else(|| Box::new(Message::empty(Arc::clone(arena))));
+        message.id = QueueId::new(seconds, self.nonce, self.shard, self.counter);
+        message.origin = Origin { shard: self.shard, connection };
+        message
+    }
+
+    /// An empty envelope for a transaction.
+    pub fn envelope(&mut self) -> Box<Envelope> {
+        self.spare_envelopes.pop().unwrap_or_default()
+    }
+
+    /// Puts the envelope into the message and keeps the spare one that was in it.
+    pub fn enclose(&mut self, message: &mut Message, envelope: Box<Envelope>) {
+        let spare = std::mem::replace(&mut message.envelope, envelope);
+        if self.spare_envelopes.len() < SPARES_MAX {
+            self.spare_envelopes.push(spare);
+        }
+    }
+
+    /// Hands a completed message over.
+    pub fn hand_over(&mut self, message: Box<Message>, now: Instant) -> Handed {
+        match &mut self.route {
+            Route::Inline(sink) => {
+                self.inline_batch.push(message);
+                sink.store(&mut self.inline_batch, &mut self.inline_outcomes);
+                match (self.inline_batch.pop(), self.inline_outcomes.pop()) {
+                    (Some(message), Some(outcome)) => Handed::Answered(Receipt { message, outcome }),
+                    _ => unreachable!("a sink gives one outcome a message and leaves the batch"),
+                }
+            }
+            Route::Worker(_) if !self.waiting.is_empty() => self.wait(message, now),
+            Route::Worker(_) => match self.try_send(message) {
+                Ok(ring) => Handed::Away(ring),
+                Err(message) => self.wait(message, now),
+            },
+        }
+    }
+
+    /// Moves waiting messages into the channel while it has room.
+    pub fn hand_over_waiting(&mut self) -> MustRing {
+        let mut must_ring = None;
+        while let Some((since, message)) = self.waiting.pop_front() {
+            match self.try_send(message) {
+                Ok(ring) => must_ring = must_ring.or(ring),
+                Err(message) => {
+                    self.waiting.push_front((since, message));
+                    break;
+                }
+            }
+        }
+        must_ring
+    }
+
+    /// Takes the next receipt: from a sink, or for a message that waited too long for a place.
+    pub fn next_receipt(&mut self, now: Instant) -> Option<Receipt> {
+        if let Some(receipt) = self.receipts.take() {
+            assert!(self.outstanding > 0, "one receipt a message");
+            self.outstanding -= 1;
+            self.sink_hangs = false;
+            return Some(receipt);
+        }
+        let (since, _) = self.waiting.front()?;
+        if now.saturating_duration_since(*since) < HANDOFF_WAIT_MAX {
+            return None;
+        }
+        let (_, message) = self.waiting.pop_front()?;
+        Some(Receipt { message, outcome: Outcome::TryAgain(TryAgain::Overload) })
+    }
+
+    /// The receipts' channel, to park before a turn.
+    pub fn receipts(&self) -> &FromSinks {
+        &self.receipts
+    }
+
+    /// A connection waited in vain for its receipt.
+    pub fn note_hang(&mut self) {
+        self.sink_hangs = self.outstanding > 0;
+    }
+
+    /// Whether nothing is on its way.
+    pub fn is_idle(&self) -> bool {
+        self.outstanding == 0 && self.waiting.is_empty()
+    }
+
+    /// Whether messages wait for a place in the channel, so that somebody has to look at the time.
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Takes a message apart: its buffers go back to the pool, the rest is kept for the next one.
+    pub fn recycle(&mut self, mut message: Box<Message>, pool: &mut Pool) {
+        message.data.release(pool);
+        if self.spare_messages.len() < SPARES_MAX {
+            message.clear();
+            self.spare_messages.push(message);
+        }
+    }
+
+    fn wait(&mut self, message: Box<Message>, now: Instant) -> Handed {
+        self.waiting.push_back((now, message));
+        Handed::Waiting
+    }
+
+    fn try_send(&mut self, message: Box<Message>) -> Result<MustRing, Box<Message>> {
+        let Route::Worker(to_sink) = &self.route else { return Err(message) };
+        if self.outstanding == HANDOFF_MESSAGES_MAX {
+            return Err(message);
+        }
+        let ring = to_sink.try_send(message)?;
+        self.outstanding += 1;
+        Ok(ring)
+    }
+}
+
+impl Message {
+    fn empty(arena: Arc<Arena>) -> Self {
+        Self {
+            id: QueueId::default(),
+            origin: Origin { shard: 0, connection: 0 },
+            envelope: Box::default(),
+            client: ClientFacts::unknown(),
+            received_at: SystemTime::UNIX_EPOCH,
+            received: Vec::new(),
+            data: MailData::new(arena),
+            place: String::new(),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.envelope.clear();
+        self.received.clear();
+        self.place.clear();
+    }
+}

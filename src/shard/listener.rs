@@ -1,0 +1,143 @@
+//! A listening socket of one shard, in the group of those that share its address (SO_REUSEPORT).
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+
+use crate::ring::{Ring, Socket, Token};
+use crate::smtp::session::Settings;
+
+/// After an accept failed for want of descriptors or memory, nothing is accepted for this long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
+
+/// A listening socket as the shard sees it.
+pub struct Listener {
+    descriptor: OwnedFd,
+    /// What sessions from here are told; this shard's own, so that shards share no count.
+    settings: Arc<Settings>,
+    token: Token,
+    armed: bool,
+    /// Not before then is it armed again.
+    paused_until: Option<Instant>,
+}
+
+impl Listener {
+    /// A listener, known to the ring by its number within the shard.
+    pub fn new(number: u64, descriptor: OwnedFd, settings: Arc<Settings>) -> Self {
+        Self { descriptor, settings, token: Token::new(number), armed: false, paused_until: None }
+    }
+
+    /// What sessions from here are told.
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    /// Arms the accept when it can run.
+    pub fn settle<R: Ring>(&mut self, ring: &mut R, now: Instant) {
+        if !self.armed && self.paused_until.is_none_or(|until| until <= now) {
+            self.paused_until = None;
+            ring.accept(Socket(self.descriptor.as_raw_fd()), self.token);
+            self.armed = true;
+        }
+    }
+
+    /// An accept ended or failed.
+    pub fn handle_accept(&mut self, failed: Option<Errno>, more: bool, now: Instant) {
+        self.armed = more;
+        if matches!(failed, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) {
+            self.paused_until = Some(now + ACCEPT_PAUSE);
+        }
+    }
+
+    /// Until when nothing is accepted.
+    pub fn paused_until(&self) -> Option<Instant> {
+        self.paused_until
+    }
+
+    /// Lets no new connection begin, while those in the accept queue are still taken: each gets its 421, none a reset.
+    pub fn refuse_new(&self) {
+        // A filter on a listening socket sees the TCP header of what arrives. It drops a SYN without ACK; its sender
+        // tries again later and finds the socket closed. If the kernel does not take the filter, the queue of the last
+        // instant gets a reset, as with any other server.
+        let _ = drop_new_connections(&self.descriptor);
+    }
+
+    /// Cancels the accept.
+    pub fn cancel<R: Ring>(&mut self, ring: &mut R) {
+        if self.armed {
+            ring.cancel_accept(self.token);
+        }
+    }
+
+    /// Whether an accept is under way.
+    pub fn is_armed(&self) -> bool {
+        self.armed
+    }
+}
+
+/// Refuses an address on which somebody else listens already: SO_REUSEPORT would let two receivers share it unseen.
+pub fn check_free(address: SocketAddr) -> io::Result<()> {
+    let socket = tcp_socket(address)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    Ok(rustix::net::bind(&socket, &address)?)
+}
+
+/// A listening socket that shares its address with those of the other shards. TCP_NODELAY is inherited by what it accepts.
+pub fn listen(address: SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
+    let socket = tcp_socket(address)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    sockopt::set_socket_reuseport(&socket, true)?;
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, backlog)?;
+    Ok(socket)
+}
+
+/// The address a listening socket is bound to.
+pub fn bound_address(socket: &impl AsFd) -> io::Result<SocketAddr> {
+    let address = rustix::net::getsockname(socket)?;
+    SocketAddr::try_from(address).map_err(|_| Errno::AFNOSUPPORT.into())
+}
+
+fn tcp_socket(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    Ok(rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
+}
+
+#[allow(unsafe_code)]
+fn drop_new_connections(socket: &OwnedFd) -> io::Result<()> {
+    /// Offset of the flags in a TCP header, and the flags looked at (RFC 9293 §3.1).
+    const FLAGS_AT: u32 = 13;
+    const SYN_AND_ACK: u32 = 0x12;
+    const SYN: u32 = 0x02;
+    let operation = |code: u32, jump_true: u8, jump_false: u8, k: u32| libc::sock_filter {
+        code: u16::try_from(code).unwrap_or_default(),
+        jt: jump_true,
+        jf: jump_false,
+        k,
+    };
+    let mut program = [
+        operation(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, FLAGS_AT),
+        operation(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, SYN_AND_ACK),
+        operation(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, SYN),
+        operation(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+        operation(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+    ];
+    let filter = libc::sock_fprog { len: 5, filter: program.as_mut_ptr() };
+    // SAFETY: `filter` points to `program` for the length of the call, and its length is that of the array.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const filter).cast(),
+            libc::socklen_t::try_from(size_of::<libc::sock_fprog>()).unwrap_or_default(),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,0 +1,55 @@
+//! How many receive buffers are published at a time: few, so that the memory in use stays in cache, and more when turns
+//! run out of them.
+
+use crate::buffer::Pool;
+use crate::ring::Ring;
+
+/// Buffers published at the least.
+const PUBLISHED_MIN: usize = 32;
+
+/// Turns after which the number is looked at again.
+const WINDOW_TURNS: u32 = 1024;
+
+/// Keeps the ring provided with receive buffers.
+#[derive(Debug)]
+pub(super) struct Provision {
+    target: usize,
+    /// The most buffers that one turn of this window used.
+    used_max: usize,
+    turns: u32,
+    /// Receives of this turn that found no buffer.
+    stalls: usize,
+}
+
+impl Provision {
+    /// Begins with few.
+    pub(super) fn new() -> Self {
+        Self { target: PUBLISHED_MIN, used_max: 0, turns: 0, stalls: 0 }
+    }
+
+    /// Publishes free buffers up to the target, the ones used last first. Once a turn, before it.
+    pub(super) fn provide<R: Ring>(&mut self, ring: &mut R, pool: &mut Pool) {
+        // A few fast senders empty any number of buffers; only when many connections find none are there too few.
+        if std::mem::take(&mut self.stalls) > self.target / 4 {
+            self.target = (self.target * 2).min(pool.arena().buffers());
+        }
+        self.used_max = self.used_max.max(self.target.saturating_sub(ring.provided()));
+        self.turns += 1;
+        if self.turns == WINDOW_TURNS {
+            if self.used_max < self.target / 4 {
+                self.target = (self.target / 2).max(PUBLISHED_MIN);
+            }
+            self.used_max = 0;
+            self.turns = 0;
+        }
+        while ring.provided() < self.target {
+            let Some(buffer) = pool.take() else { break };
+            ring.provide(buffer);
+        }
+    }
+
+    /// A receive found no published buffer.
+    pub(super) fn handle_stall(&mut self) {
+        self.stalls += 1;
+    }
+}

@@ -1,0 +1,151 @@
+//! Open directories below the root of a store, and the operations on names that are plain system calls.
+//!
+//! A path is opened beneath the root and through no symbolic link (`openat2`), so nobody who can write below the root can lead
+//! us out of it. Handles are kept, bounded in number and age.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, ResolveFlags};
+
+use crate::sink::plan::{Directory, Place};
+
+/// Handles kept at a time.
+const HANDLES_MAX: usize = 512;
+
+/// Handles are opened anew after this time, so that a directory that was moved away is noticed.
+const HANDLE_AGE_MAX: Duration = Duration::from_secs(10);
+
+/// The root, and handles of directories below it.
+#[derive(Debug)]
+pub(super) struct Directories {
+    root: Rc<OwnedFd>,
+    /// `handles.len() <= HANDLES_MAX`
+    handles: HashMap<Directory, Rc<OwnedFd>>,
+    opened_at: Instant,
+}
+
+impl Directories {
+    pub(super) fn new(root: OwnedFd) -> Self {
+        Self { root: Rc::new(root), handles: HashMap::new(), opened_at: Instant::now() }
+    }
+
+    /// The handle of a directory.
+    pub(super) fn open(&mut self, directory: &Directory) -> io::Result<Rc<OwnedFd>> {
+        if directory.is_empty() {
+            return Ok(Rc::clone(&self.root));
+        }
+        if let Some(handle) = self.handles.get(directory) {
+            return Ok(Rc::clone(handle));
+        }
+        let handle = Rc::new(rustix::fs::openat2(
+            &*self.root,
+            &**directory,
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
+        )?);
+        if self.handles.len() >= HANDLES_MAX {
+            self.handles.clear();
+        }
+        self.handles.insert(Rc::clone(directory), Rc::clone(&handle));
+        Ok(handle)
+    }
+
+    /// Forgets all handles: after a failure none of them is believed.
+    pub(super) fn forget(&mut self) {
+        self.handles.clear();
+    }
+
+    /// Forgets handles that are too old.
+    pub(super) fn expire(&mut self) {
+        if self.opened_at.elapsed() > HANDLE_AGE_MAX {
+            self.handles.clear();
+            self.opened_at = Instant::now();
+        }
+    }
+
+    /// Makes a directory; one that is there already is fine.
+    pub(super) fn make(&mut self, directory: &Directory) -> io::Result<()> {
+        let (parent, name) = directory.rsplit_once('/').unwrap_or(("", directory));
+        let parent = self.open(&Rc::from(parent))?;
+        match rustix::fs::mkdirat(&*parent, name, Mode::RWXU) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Creates a file that must not exist.
+    pub(super) fn create(&mut self, file: &Place) -> io::Result<OwnedFd> {
+        let directory = self.open(&file.directory)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&*directory, &*file.name, flags, Mode::RUSR | Mode::WUSR)?)
+    }
+
+    /// Opens a file that exists, to write.
+    pub(super) fn open_file(&mut self, file: &Place) -> io::Result<OwnedFd> {
+        let directory = self.open(&file.directory)?;
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&*directory, &*file.name, flags, Mode::empty())?)
+    }
+
+    /// Renames and never replaces.
+    pub(super) fn rename(&mut self, from: &Place, to: &Place) -> io::Result<()> {
+        let source = self.open(&from.directory)?;
+        let target = self.open(&to.directory)?;
+        rustix::fs::renameat_with(&*source, &*from.name, &*target, &*to.name, RenameFlags::NOREPLACE)?;
+        Ok(())
+    }
+
+    /// Removes a file; one that is gone is fine, be it with its directory.
+    pub(super) fn remove(&mut self, file: &Place) -> io::Result<()> {
+        let directory = match self.open(&file.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        match rustix::fs::unlinkat(&*directory, &*file.name, AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Refuses a file that has no name any more: what it holds is gone at the last close, synced or not.
+pub(super) fn still_linked(file: impl std::os::fd::AsFd) -> io::Result<()> {
+    if rustix::fs::fstat(file)?.st_nlink == 0 {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the file was removed while in use"));
+    }
+    Ok(())
+}
+
+/// Octets in one system call; more is split, so that a count below what was asked for is always a short write.
+pub(super) const WRITE_BYTES_MAX: usize = 1 << 30;
+
+/// Slices in one system call (`IOV_MAX`).
+pub(super) const WRITE_SLICES_MAX: usize = 1024;
+
+/// Splits slices into runs that one system call takes, and tells the octets in each.
+pub(super) fn runs<'s, 'a>(slices: &'s [&'a [u8]]) -> impl Iterator<Item = (&'s [&'a [u8]], usize)> {
+    let mut rest = slices;
+    std::iter::from_fn(move || {
+        let (mut count, mut bytes) = (0, 0);
+        for slice in rest.iter().take(WRITE_SLICES_MAX) {
+            if count > 0 && bytes + slice.len() > WRITE_BYTES_MAX {
+                break;
+            }
+            count += 1;
+            bytes += slice.len();
+        }
+        let (run, others) = rest.split_at(count);
+        rest = others;
+        (count > 0).then_some((run, bytes))
+    })
+}
+
+/// The error of a write that took fewer octets than it was given and gives no reason of its own.
+pub(super) fn short_write() -> io::Error {
+    io::Error::new(io::ErrorKind::WriteZero, "short write")
+}

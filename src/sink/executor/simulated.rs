@@ -1,0 +1,372 @@
+//! An executor in memory that remembers what the disk was told and what was synced, for tests that cut the power.
+//!
+//! Every effect (a sector written, a name entered or removed) is an event. A later sync of the same file or directory pins it;
+//! until then a power cut may keep it or lose it, each effect for itself and in any order, which is more than real file
+//! systems do. After a failed sync the effects before it are never pinned: the kernel may have dropped them, and says so once.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::rc::Rc;
+
+use super::Executor;
+use crate::sink::plan::{Action, Directory, Place, Plan, Results};
+
+/// Octets that reach the disk, or not, as one.
+pub const SECTOR_BYTES: usize = 512;
+
+/// A disk in memory. Clones are the same disk.
+#[derive(Clone, Default)]
+pub struct Simulated {
+    state: Rc<RefCell<State>>,
+}
+
+/// What a fault does to the operations it is asked about.
+pub enum Fault {
+    /// Fails with this error number.
+    Error(i32),
+    /// Says that it succeeded and does nothing: a lying disk, or a sync missing from a plan.
+    Lie,
+}
+
+/// Asked before each operation with its number since the start.
+type Faults = Box<dyn FnMut(usize, &Action<'_>) -> Option<Fault>>;
+
+/// What the disk holds: files by path.
+pub type Image = BTreeMap<String, Vec<u8>>;
+
+#[derive(Default)]
+struct State {
+    events: Vec<Event>,
+    /// What a running process sees: names in each directory but the root's own, which is always there.
+    names: BTreeMap<(String, String), Node>,
+    open: HashMap<Rc<Place>, usize>,
+    files: usize,
+    performed: usize,
+    faults: Option<Faults>,
+    /// State of the generator that orders chains.
+    random: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Node {
+    File(usize),
+    Directory,
+}
+
+enum Event {
+    Write { file: usize, offset: usize, bytes: Vec<u8> },
+    Truncate { file: usize, bytes: usize },
+    Enter { directory: String, name: String, node: Node },
+    Leave { directory: String, name: String },
+    Sync { object: Object, failed: bool },
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Object {
+    File(usize),
+    Directory(String),
+}
+
+impl Event {
+    /// What a sync must name to pin it; none for a sync.
+    fn object(&self) -> Option<Object> {
+        match self {
+            Self::Write { file, .. } | Self::Truncate { file, .. } => Some(Object::File(*file)),
+            Self::Enter { directory, .. } | Self::Leave { directory, .. } => {
+                Some(Object::Directory(directory.clone()))
+            }
+            Self::Sync { .. } => None,
+        }
+    }
+}
+
+impl Simulated {
+    /// An empty disk that orders the chains of a stage by this seed.
+    pub fn new(seed: u64) -> Self {
+        let disk = Self::default();
+        disk.state.borrow_mut().random = seed;
+        disk
+    }
+
+    /// Sets what goes wrong from now on.
+    pub fn set_faults(&self, faults: impl FnMut(usize, &Action<'_>) -> Option<Fault> + 'static) {
+        self.state.borrow_mut().faults = Some(Box::new(faults));
+    }
+
+    /// Operations performed so far.
+    pub fn performed(&self) -> usize {
+        self.state.borrow().performed
+    }
+
+    /// Events so far: a point in time for [`Self::image`].
+    pub fn now(&self) -> usize {
+        self.state.borrow().events.len()
+    }
+
+    /// What a running process sees.
+    pub fn seen(&self) -> Image {
+        self.image(self.now(), || true)
+    }
+
+    /// Effects before `now` that a power cut may lose.
+    pub fn pending(&self, now: usize) -> usize {
+        let state = self.state.borrow();
+        state.pinned(now).iter().filter(|pinned| **pinned == Some(false)).count()
+    }
+
+    /// What the disk holds after the power was cut at `now`: `keep` is asked for each effect that no sync pinned.
+    pub fn image(&self, now: usize, mut keep: impl FnMut() -> bool) -> Image {
+        let state = self.state.borrow();
+        let mut files: Vec<Vec<u8>> = vec![Vec::new(); state.files];
+        let mut names: BTreeMap<(&str, &str), Node> = BTreeMap::new();
+        for (event, pinned) in state.events.iter().zip(state.pinned(now)) {
+            if !pinned.is_some_and(|pinned| pinned || keep()) {
+                continue;
+            }
+            match event {
+                Event::Write { file, offset, bytes } => {
+                    let end = offset + bytes.len();
+                    let file = &mut files[*file];
+                    if file.len() < end {
+                        file.resize(end, 0);
+                    }
+                    file[*offset..end].copy_from_slice(bytes);
+                }
+                Event::Truncate { file, bytes } => files[*file].resize(*bytes, 0),
+                Event::Enter { directory, name, node } => {
+                    names.insert((directory, name), *node);
+                }
+                Event::Leave { directory, name } => {
+                    names.remove(&(directory.as_str(), name.as_str()));
+                }
+                Event::Sync { .. } => {}
+            }
+        }
+        let mut image = Image::new();
+        collect("", &names, &files, &mut image);
+        image
+    }
+}
+
+/// Collects the files that can be reached from a directory.
+fn collect(directory: &str, names: &BTreeMap<(&str, &str), Node>, files: &[Vec<u8>], image: &mut Image) {
+    for ((parent, name), node) in names {
+        if *parent != directory {
+            continue;
+        }
+        let path = if directory.is_empty() { (*name).to_owned() } else { format!("{directory}/{name}") };
+        match node {
+            Node::Directory => collect(&path, names, files, image),
+            Node::File(file) => {
+                image.insert(path, files[*file].clone());
+            }
+        }
+    }
+}
+
+impl State {
+    /// For each event before `now` whether a sync pinned it; none for a sync itself.
+    fn pinned(&self, now: usize) -> Vec<Option<bool>> {
+        let mut synced: HashMap<&Object, bool> = HashMap::new();
+        let mut pinned: Vec<Option<bool>> = self.events[..now]
+            .iter()
+            .rev()
+            .map(|event| {
+                if let Event::Sync { object, failed } = event {
+                    synced.insert(object, !failed);
+                }
+                event.object().map(|object| synced.get(&object).copied().unwrap_or(false))
+            })
+            .collect();
+        pinned.reverse();
+        pinned
+    }
+
+    fn perform(&mut self, action: &Action<'_>) -> io::Result<()> {
+        let number = self.performed;
+        self.performed += 1;
+        match self.faults.as_mut().and_then(|faults| faults(number, action)) {
+            None => self.apply(action),
+            Some(Fault::Lie) => Ok(()),
+            Some(Fault::Error(number)) => {
+                self.apply_in_part(action);
+                Err(io::Error::from_raw_os_error(number))
+            }
+        }
+    }
+
+    /// What a failing operation may leave behind.
+    fn apply_in_part(&mut self, action: &Action<'_>) {
+        match action {
+            Action::Write(file, offset, slices) => {
+                let bytes = slices.concat();
+                if let Some(file) = self.open.remove(file) {
+                    self.write(file, *offset, &bytes[..bytes.len() / 2]);
+                }
+            }
+            Action::SyncFile(file) => {
+                if let Some(file) = self.open.remove(file) {
+                    self.events.push(Event::Sync { object: Object::File(file), failed: true });
+                }
+            }
+            Action::SyncDirectory(directory) => {
+                self.events
+                    .push(Event::Sync { object: Object::Directory(directory.to_string()), failed: true });
+            }
+            Action::Rename(..) if self.random().is_multiple_of(2) => drop(self.apply(action)),
+            Action::MakeDirectory(_)
+            | Action::Create(_)
+            | Action::Reserve(..)
+            | Action::Truncate(..)
+            | Action::Close(_)
+            | Action::Rename(..)
+            | Action::Remove(_) => {}
+        }
+    }
+
+    fn apply(&mut self, action: &Action<'_>) -> io::Result<()> {
+        match action {
+            Action::MakeDirectory(directory) => {
+                let (parent, name) = directory.rsplit_once('/').unwrap_or(("", directory));
+                self.check_directory(parent)?;
+                if self.node(parent, name).is_none() {
+                    self.enter(parent, name, Node::Directory);
+                }
+            }
+            Action::Create(file) => {
+                self.check_directory(&file.directory)?;
+                self.check_free(file)?;
+                self.enter(&file.directory, &file.name, Node::File(self.files));
+                self.open.insert(Rc::clone(file), self.files);
+                self.files += 1;
+            }
+            Action::Reserve(file, bytes) => {
+                let file = self.opened(file)?;
+                self.events.push(Event::Truncate { file, bytes: to_usize(*bytes) });
+            }
+            Action::Write(file, offset, slices) => {
+                let file = self.opened(file)?;
+                self.write(file, *offset, &slices.concat());
+            }
+            Action::SyncFile(file) => {
+                let object = Object::File(self.opened(file)?);
+                self.events.push(Event::Sync { object, failed: false });
+            }
+            Action::Truncate(file, bytes) => {
+                let Some(Node::File(file)) = self.node(&file.directory, &file.name) else {
+                    return Err(io::ErrorKind::NotFound.into());
+                };
+                self.events.push(Event::Truncate { file, bytes: to_usize(*bytes) });
+            }
+            Action::Close(file) => drop(self.open.remove(file)),
+            Action::Rename(from, to) => {
+                self.check_directory(&to.directory)?;
+                self.check_free(to)?;
+                let node = self.node(&from.directory, &from.name).ok_or(io::ErrorKind::NotFound)?;
+                self.enter(&to.directory, &to.name, node);
+                self.leave(from);
+                if let Some(file) = self.open.remove(from) {
+                    self.open.insert(Rc::clone(to), file);
+                }
+            }
+            Action::SyncDirectory(directory) => {
+                self.check_directory(directory)?;
+                let object = Object::Directory(directory.to_string());
+                self.events.push(Event::Sync { object, failed: false });
+            }
+            Action::Remove(file) => {
+                if self.node(&file.directory, &file.name).is_some() {
+                    self.leave(file);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, file: usize, offset: u64, bytes: &[u8]) {
+        let mut offset = to_usize(offset);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at((SECTOR_BYTES - offset % SECTOR_BYTES).min(rest.len()));
+            self.events.push(Event::Write { file, offset, bytes: now.to_vec() });
+            offset += now.len();
+            rest = later;
+        }
+    }
+
+    fn enter(&mut self, directory: &str, name: &str, node: Node) {
+        self.names.insert((directory.to_owned(), name.to_owned()), node);
+        self.events.push(Event::Enter { directory: directory.to_owned(), name: name.to_owned(), node });
+    }
+
+    fn leave(&mut self, file: &Place) {
+        self.names.remove(&(file.directory.to_string(), file.name.clone()));
+        self.events.push(Event::Leave { directory: file.directory.to_string(), name: file.name.clone() });
+    }
+
+    fn node(&self, directory: &str, name: &str) -> Option<Node> {
+        self.names.get(&(directory.to_owned(), name.to_owned())).copied()
+    }
+
+    fn opened(&self, file: &Rc<Place>) -> io::Result<usize> {
+        self.open.get(file).copied().ok_or_else(|| io::Error::other("the file is not open"))
+    }
+
+    fn check_directory(&self, directory: &str) -> io::Result<()> {
+        if directory.is_empty() {
+            return Ok(());
+        }
+        let (parent, name) = directory.rsplit_once('/').unwrap_or(("", directory));
+        match self.node(parent, name) {
+            Some(Node::Directory) => Ok(()),
+            Some(Node::File(_)) => Err(io::ErrorKind::NotADirectory.into()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn check_free(&self, file: &Place) -> io::Result<()> {
+        match self.node(&file.directory, &file.name) {
+            Some(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// SplitMix64.
+    fn random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.random ^ self.random >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
+    }
+}
+
+impl Executor for Simulated {
+    fn run(&mut self, plan: &Plan<'_>) -> Results {
+        let mut state = self.state.borrow_mut();
+        let mut results = Results::new(plan);
+        for stage in plan.stages() {
+            let mut chains = plan.chains(stage);
+            while !chains.is_empty() {
+                let next = to_usize(state.random() % chains.len() as u64);
+                for index in chains.swap_remove(next) {
+                    if results.is_wanted(plan, index) {
+                        let result = state.perform(&plan.operations()[index].action);
+                        results.finish(plan, index, result);
+                    }
+                }
+            }
+        }
+        results
+    }
+}
+
+/// What fits the memory of a test fits a `usize`.
+fn to_usize(value: u64) -> usize {
+    usize::try_from(value).expect("64-bit machine")
+}
+
+/// The root directory of a store, for tests that build plans.
+pub fn root() -> Directory {
+    Rc::from("")
+}

@@ -1,0 +1,105 @@
+//! What a file of a maildir holds: trace information of final delivery in front of what was received.
+
+use memchr::memchr2;
+
+use crate::handoff::message::Message;
+use crate::smtp::envelope::{BodyType, Envelope, Mailbox};
+
+/// The octets of all files of one message that are the same for every recipient.
+pub(super) enum Common<'a> {
+    /// As received: `Received:` and the pieces of mail data.
+    AsReceived(&'a Message),
+    /// With LF for CRLF.
+    Converted(Vec<u8>),
+}
+
+impl<'a> Common<'a> {
+    /// The octets to store; `to_lf` asks for LF where that can be converted back.
+    pub(super) fn new(message: &'a Message, to_lf: bool) -> Self {
+        let lf = if to_lf && is_convertible(&message.envelope) { convert(message) } else { None };
+        lf.map_or(Self::AsReceived(message), Self::Converted)
+    }
+
+    /// Whether line ends are LF.
+    fn is_lf(&self) -> bool {
+        matches!(self, Self::Converted(_))
+    }
+
+    /// Number of octets.
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Self::AsReceived(message) => message.received.len() as u64 + message.data.bytes(),
+            Self::Converted(octets) => octets.len() as u64,
+        }
+    }
+
+    /// Appends the octets as slices.
+    pub(super) fn push_slices<'s>(&'s self, slices: &mut Vec<&'s [u8]>) {
+        match self {
+            Self::AsReceived(message) => {
+                slices.push(&message.received);
+                slices.extend(message.data.pieces());
+            }
+            Self::Converted(octets) => slices.push(octets),
+        }
+    }
+
+    /// The fields above them in the file of one recipient, in the same line ends.
+    pub(super) fn head(&self, envelope: &Envelope, recipient: Mailbox<'_>) -> Vec<u8> {
+        let end: &[u8] = if self.is_lf() { b"\n" } else { b"\r\n" };
+        [
+            b"Return-Path: <".as_slice(),
+            envelope.reverse_path(),
+            b">",
+            end,
+            b"Delivered-To: ",
+            recipient.whole,
+            end,
+        ]
+        .concat()
+    }
+}
+
+/// Whether CRLF may become LF: the mail data is lines, and each of them ends in CRLF.
+fn is_convertible(envelope: &Envelope) -> bool {
+    match envelope.body {
+        BodyType::SevenBit | BodyType::EightBitMime => !envelope.bare_line_ends,
+        BodyType::BinaryMime => false,
+    }
+}
+
+/// Received: and the mail data with LF for CRLF. None when there is a CR or an LF that is no part of a CRLF after all: what
+/// cannot be converted back is not converted, whatever the envelope says.
+fn convert(message: &Message) -> Option<Vec<u8>> {
+    let bytes = message.data.bytes().try_into().unwrap_or(0_usize);
+    let mut out = Vec::with_capacity(message.received.len().saturating_add(bytes));
+    let mut after_cr = false;
+    for mut rest in std::iter::once(message.received.as_slice()).chain(message.data.pieces()) {
+        if after_cr {
+            let Some((first, others)) = rest.split_first() else { continue };
+            if *first != b'\n' {
+                return None;
+            }
+            out.push(b'\n');
+            after_cr = false;
+            rest = others;
+        }
+        while let Some(at) = memchr2(b'\r', b'\n', rest) {
+            let (line, end) = rest.split_at(at);
+            out.extend_from_slice(line);
+            match end {
+                [b'\r', b'\n', others @ ..] => {
+                    out.push(b'\n');
+                    rest = others;
+                }
+                [b'\r'] => {
+                    after_cr = true;
+                    rest = &[];
+                }
+                _ => return None,
+            }
+        }
+        out.extend_from_slice(rest);
+    }
+    (!after_cr).then_some(out)
+}

@@ -1,0 +1,365 @@
+//! The maildir sink: one file a recipient, written in `tmp`, made durable, renamed into `new`.
+//!
+//! ```text
+//!   make directories that may be new ║ sync their parents, and for every file create, write, sync, close ║ rename ║ sync `new`
+//! ```
+//!
+//! (`║` is a barrier.) All temporary files of all recipients of a message are durable before the first one is renamed, and 250
+//! waits for the last stage. A rename never replaces.
+
+mod clean;
+mod content;
+mod name;
+
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use self::content::Common;
+use self::name::{FileName, Template};
+use super::executor::Executor;
+use super::executor::uring::Uring;
+use super::plan::{self, Action, Directory, Owners, Place, Plan, Results};
+use super::root::Root;
+use super::{Durability, OpenError, Opened, Sink, Surroundings, Worker, outcome_of, report_failures};
+use crate::config::LineEndings;
+use crate::handoff::message::{Message, Outcome, Refused, TryAgain};
+
+/// Maildirs that a worker remembers as durable; beyond that it forgets all and syncs them again.
+const KNOWN_MAX: usize = 64 * 1024;
+
+/// Opens the sink: locks the root and removes what deliveries that were cut short left in `tmp`.
+pub(super) fn open(
+    path: &Path,
+    template: &str,
+    create: bool,
+    line_endings: LineEndings,
+    workers: usize,
+    surroundings: &Surroundings,
+) -> Result<Opened, OpenError> {
+    let settings = Settings::new(path, template, create, line_endings, surroundings.clone())?;
+    let root = Arc::new(Root::open(path)?);
+    let mut notes = Vec::new();
+    match root.directory().and_then(|directory| clean::remove_old(directory, settings.template.depth())) {
+        Ok(0) => {}
+        Ok(1) => notes.push("removed 1 temporary file older than 36 h".to_owned()),
+        Ok(count) => notes.push(format!("removed {count} temporary files older than 36 h")),
+        Err(error) => notes.push(format!("cannot look for old temporary files: {error}")),
+    }
+    let workers = (0..workers.max(1)).map(|_| -> Worker {
+        let (settings, root) = (settings.clone(), Arc::clone(&root));
+        Box::new(move || {
+            let executor = Uring::new(root.directory()?)?;
+            Ok(Box::new(Locked { _root: root, sink: Maildir::new(settings, executor) }))
+        })
+    });
+    Ok(Opened {
+        description: format!("maildir {}", path.display()),
+        durability: Durability::Disk,
+        workers: workers.collect(),
+        inline: None,
+        notes,
+    })
+}
+
+/// The sink of one worker with its share of the lock.
+struct Locked<E> {
+    sink: Maildir<E>,
+    _root: Arc<Root>,
+}
+
+impl<E: Executor> Sink for Locked<E> {
+    fn durability(&self) -> Durability {
+        self.sink.durability()
+    }
+
+    fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>) {
+        self.sink.store(batch, outcomes);
+    }
+}
+
+/// What all workers of one maildir sink share.
+#[derive(Clone)]
+pub struct Settings {
+    /// For the log.
+    root: PathBuf,
+    template: Template,
+    create: bool,
+    line_endings: LineEndings,
+    host: String,
+    surroundings: Surroundings,
+    /// Makes names of files unique in this process.
+    sequence: Arc<AtomicU64>,
+}
+
+impl Settings {
+    /// Checks the template.
+    pub fn new(
+        root: &Path,
+        template: &str,
+        create: bool,
+        line_endings: LineEndings,
+        surroundings: Surroundings,
+    ) -> Result<Self, OpenError> {
+        let template = Template::parse(template).map_err(|why| OpenError {
+            what: "use the template of the maildirs in",
+            path: root.to_owned(),
+            why,
+            cure: "write for instance `{domain}/{local}`, or nothing for one maildir",
+        })?;
+        Ok(Self {
+            root: root.to_owned(),
+            template,
+            create,
+            line_endings,
+            host: name::host(&surroundings.hostname),
+            surroundings,
+            sequence: Arc::default(),
+        })
+    }
+}
+
+/// Stores each message in the maildirs of its recipients.
+pub struct Maildir<E> {
+    executor: E,
+    settings: Settings,
+    /// Maildirs whose directories and their entries are durable. `known.len() <= KNOWN_MAX`
+    known: HashSet<Directory>,
+    /// Directories whose sync failed. The names made in them before may never become durable, and no later sync would tell; so
+    /// maildirs that are not known to be durable are not used below them until the next start. `doubtful.len() <= KNOWN_MAX`
+    doubtful: HashSet<Directory>,
+}
+
+/// One file to be delivered.
+struct Delivery {
+    /// Index in the batch.
+    message: usize,
+    /// Return-Path and Delivered-To.
+    head: Vec<u8>,
+    maildir: Directory,
+    /// Whether the maildir may be made.
+    may_make: bool,
+    temporary: Rc<Place>,
+    delivered: Rc<Place>,
+}
+
+impl<E: Executor> Sink for Maildir<E> {
+    fn durability(&self) -> Durability {
+        Durability::Disk
+    }
+
+    fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>) {
+        let to_lf = self.settings.line_endings == LineEndings::Lf;
+        let commons: Vec<Common<'_>> = batch.iter().map(|message| Common::new(message, to_lf)).collect();
+        let mut deliveries = Vec::new();
+        let mut unplanned = vec![None; batch.len()];
+        for (index, message) in batch.iter().enumerate() {
+            match self.deliveries(index, message, &commons[index]) {
+                Ok(of_message) => deliveries.extend(of_message),
+                Err(outcome) => unplanned[index] = Some(outcome),
+            }
+        }
+        let plan = self.plan(batch.len(), &deliveries, &commons);
+        let results = self.executor.run(&plan);
+        self.conclude(&plan, &results, &deliveries);
+        drop(plan);
+        drop(commons);
+        // The first recipient's file is the one that the log names.
+        for delivery in deliveries.iter().rev().filter(|delivery| results.error(delivery.message).is_none()) {
+            batch[delivery.message].place = delivery.delivered.to_string();
+        }
+        outcomes.extend(unplanned.into_iter().enumerate().map(|(index, unplanned)| {
+            unplanned.unwrap_or_else(|| results.error(index).map_or(Outcome::Durable, outcome_of))
+        }));
+    }
+}
+
+impl<E: Executor> Maildir<E> {
+    /// The sink of one worker, for the root that the executor works in.
+    pub fn new(settings: Settings, executor: E) -> Self {
+        Self { executor, settings, known: HashSet::new(), doubtful: HashSet::new() }
+    }
+
+    /// The files of one message, or why there can be none.
+    fn deliveries(
+        &self,
+        index: usize,
+        message: &Message,
+        common: &Common<'_>,
+    ) -> Result<Vec<Delivery>, Outcome> {
+        let settings = &self.settings;
+        let mut deliveries = Vec::with_capacity(message.envelope.recipients().len());
+        for recipient in message.envelope.recipients() {
+            let maildir = settings.template.directory(recipient);
+            let maildir: Directory = maildir.map_err(|_| Outcome::Refused(Refused::Recipient))?.into();
+            // A maildir at the root belongs to the operator's own `path`: nobody needs to list it.
+            let may_make =
+                settings.create || maildir.is_empty() || (settings.surroundings.is_listed)(recipient);
+            if may_make && self.is_doubtful(&maildir) {
+                let path = settings.root.join(&*maildir);
+                let error =
+                    io::Error::other("a sync above it failed; start ringmx again when the disk is well");
+                settings.surroundings.report.machine_error("use", &path, &error);
+                return Err(Outcome::TryAgain(TryAgain::Local));
+            }
+            let head = common.head(&message.envelope, recipient);
+            let name = FileName {
+                time: message.received_at,
+                // Only uniqueness counts, not order.
+                sequence: settings.sequence.fetch_add(1, Ordering::Relaxed),
+                shard: message.origin.shard,
+                host: &settings.host,
+                bytes: head.len() as u64 + common.bytes(),
+            };
+            let name = name.text();
+            let place = |folder, name| Rc::new(Place { directory: below(&maildir, folder), name });
+            deliveries.push(Delivery {
+                message: index,
+                head,
+                may_make,
+                temporary: place("tmp", name.clone()),
+                delivered: place("new", name),
+                maildir,
+            });
+        }
+        // Stored for nobody would be lost.
+        if deliveries.is_empty() { Err(Outcome::TryAgain(TryAgain::Local)) } else { Ok(deliveries) }
+    }
+
+    /// Whether a name on the way to a maildir may have been lost by a failed sync.
+    fn is_doubtful(&self, maildir: &Directory) -> bool {
+        if self.doubtful.is_empty() || self.known.contains(maildir) {
+            return false;
+        }
+        self.doubtful.len() >= KNOWN_MAX
+            || lineage(maildir).iter().any(|(_, parent, _)| self.doubtful.contains(parent))
+    }
+
+    fn plan<'a>(&self, messages: usize, deliveries: &'a [Delivery], commons: &'a [Common<'_>]) -> Plan<'a> {
+        let mut plan = Plan::new(messages);
+        self.plan_directories(&mut plan, deliveries);
+        for delivery in deliveries {
+            let common = &commons[delivery.message];
+            let mut slices = vec![delivery.head.as_slice()];
+            common.push_slices(&mut slices);
+            let file = || Rc::clone(&delivery.temporary);
+            for action in [
+                Action::Create(file()),
+                Action::Write(file(), 0, slices),
+                Action::SyncFile(file()),
+                Action::Close(file()),
+            ] {
+                plan.push(Owners::One(delivery.message), action);
+            }
+        }
+        plan.barrier();
+        let mut entered: BTreeMap<&Directory, Vec<usize>> = BTreeMap::new();
+        for delivery in deliveries {
+            let (from, to) = (Rc::clone(&delivery.temporary), Rc::clone(&delivery.delivered));
+            plan.push(Owners::One(delivery.message), Action::Rename(from, to));
+            entered.entry(&delivery.delivered.directory).or_default().push(delivery.message);
+        }
+        plan.barrier();
+        for (directory, owners) in entered {
+            plan.push(Owners::Many(owners), Action::SyncDirectory(Rc::clone(directory)));
+        }
+        plan
+    }
+
+    /// Directories of maildirs that are not known to be durable: made where they are missing, and their entries synced even
+    /// where they are there, for whoever made them may have been cut short before the sync.
+    fn plan_directories(&self, plan: &mut Plan<'_>, deliveries: &[Delivery]) {
+        let mut levels: Vec<BTreeMap<Directory, Vec<usize>>> = Vec::new();
+        let mut parents: BTreeMap<Directory, Vec<usize>> = BTreeMap::new();
+        for delivery in deliveries {
+            if self.known.contains(&delivery.maildir) || !delivery.may_make {
+                continue;
+            }
+            for (depth, parent, directory) in lineage(&delivery.maildir) {
+                if levels.len() <= depth {
+                    levels.resize_with(depth + 1, BTreeMap::new);
+                }
+                levels[depth].entry(directory).or_default().push(delivery.message);
+                parents.entry(parent).or_default().push(delivery.message);
+            }
+        }
+        for level in levels {
+            for (directory, owners) in level {
+                plan.push(Owners::Many(owners), Action::MakeDirectory(directory));
+            }
+            plan.barrier();
+        }
+        for (directory, owners) in parents {
+            plan.push(Owners::Many(owners), Action::SyncDirectory(directory));
+        }
+    }
+
+    /// Reports what failed, removes what was written for nothing, and learns which maildirs are durable.
+    fn conclude(&mut self, plan: &Plan<'_>, results: &Results, deliveries: &[Delivery]) {
+        let settings = &self.settings;
+        if results.any_failed() {
+            report_failures(&*settings.surroundings.report, &settings.root, plan, results);
+            let undo = plan::undo(plan, results);
+            let undone = self.executor.run(&undo);
+            report_failures(&*settings.surroundings.report, &settings.root, &undo, &undone);
+        }
+        for (action, error) in results.failures(plan) {
+            if let Action::SyncDirectory(directory) = action
+                && self.doubtful.len() < KNOWN_MAX
+                && !is_from_opening(error)
+            {
+                self.doubtful.insert(Rc::clone(directory));
+            }
+        }
+        if self.known.len() + deliveries.len() > KNOWN_MAX {
+            self.known.clear();
+        }
+        for delivery in deliveries {
+            if results.error(delivery.message).is_some() {
+                self.known.remove(&delivery.maildir);
+            } else if delivery.may_make && !self.known.contains(&delivery.maildir) {
+                self.known.insert(Rc::clone(&delivery.maildir));
+            }
+        }
+    }
+}
+
+/// Whether a directory could not even be opened to be synced: then nothing was tried, and nothing is in doubt.
+fn is_from_opening(error: &io::Error) -> bool {
+    let never_synced = [
+        libc::EMFILE,
+        libc::ENFILE,
+        libc::ENOMEM,
+        libc::ENOENT,
+        libc::ENOTDIR,
+        libc::ELOOP,
+        libc::EACCES,
+        libc::EXDEV,
+        libc::EAGAIN,
+    ];
+    error.raw_os_error().is_some_and(|number| never_synced.contains(&number))
+}
+
+/// The directories of a maildir from the root down: depth, parent and path of each.
+fn lineage(maildir: &Directory) -> Vec<(usize, Directory, Directory)> {
+    let mut lineage = Vec::new();
+    let mut parent: Directory = Rc::from("");
+    let names = maildir.split('/').filter(|name| !name.is_empty());
+    for (depth, name) in names.enumerate() {
+        let directory = below(&parent, name);
+        lineage.push((depth, parent, Rc::clone(&directory)));
+        parent = directory;
+    }
+    let depth = lineage.len();
+    for folder in ["tmp", "new", "cur"] {
+        lineage.push((depth, Rc::clone(&parent), below(&parent, folder)));
+    }
+    lineage
+}
+
+fn below(directory: &Directory, name: &str) -> Directory {
+    if directory.is_empty() { name.into() } else { format!("{directory}/{name}").into() }
+}

@@ -1,0 +1,375 @@
+//! What a disk sink is about to do, as plain data: operations in stages, each owned by the messages that depend on it.
+//!
+//! A sink makes a plan, an executor carries it out, and the sink reads from the results which messages are safe. So the same
+//! code is driven by the kernel, by power-cut tests and by the simulation. A plan touches no file.
+//!
+//! ```text
+//!   stage 0          barrier   stage 1                        barrier   stage 2 …
+//!   make directory      │      create a, write a, sync a         │      rename a
+//!   sync directory      │      create b, write b, sync b         │      rename b
+//! ```
+//!
+//! Within a stage, operations that follow one another on the same file are a *chain* and run in this order; all else runs in any
+//! order or at once. A stage begins when the one before has ended. An operation that fails fails the messages that own it, and
+//! no others; an operation whose owners have all failed is skipped.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::rc::Rc;
+
+/// A directory by its path below the root of the store; empty for the root itself.
+pub type Directory = Rc<str>;
+
+/// The name of a file in a directory.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place {
+    /// Where.
+    pub directory: Directory,
+    /// The name in there.
+    pub name: String,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.directory.is_empty() {
+            return f.write_str(&self.name);
+        }
+        write!(f, "{}/{}", self.directory, self.name)
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// One thing to do.
+#[derive(Debug, Clone)]
+pub enum Action<'a> {
+    /// Makes a directory of mode 0700; one that is there already is fine.
+    MakeDirectory(Directory),
+    /// Creates a file of mode 0600, which must not exist, and keeps it open until `Close` or a failure.
+    Create(Rc<Place>),
+    /// Takes space for a file of this many octets; does nothing where the file system cannot.
+    Reserve(Rc<Place>, u64),
+    /// Writes the slices one behind the other from this offset. A short write is a failed write.
+    Write(Rc<Place>, u64, Vec<&'a [u8]>),
+    /// Makes durable what the file holds and what is needed to read it back. Fails for a file, kept open over plans, that has
+    /// no name any more: whatever it holds goes with its last close.
+    SyncFile(Rc<Place>),
+    /// Cuts a file; it need not be open.
+    Truncate(Rc<Place>, u64),
+    /// Closes a file.
+    Close(Rc<Place>),
+    /// Renames and never replaces.
+    Rename(Rc<Place>, Rc<Place>),
+    /// Makes durable which names a directory holds.
+    SyncDirectory(Directory),
+    /// Removes a file; one that is gone is fine.
+    Remove(Rc<Place>),
+}
+
+impl Action<'_> {
+    /// What it does, for the log.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::MakeDirectory(_) => "make directory",
+            Self::Create(_) => "create",
+            Self::Reserve(..) => "reserve space for",
+            Self::Write(..) => "write",
+            Self::SyncFile(_) => "sync",
+            Self::Truncate(..) => "truncate",
+            Self::Close(_) => "close",
+            Self::Rename(..) => "rename to",
+            Self::SyncDirectory(_) => "sync directory",
+            Self::Remove(_) => "remove",
+        }
+    }
+
+    /// What it does it to, below the root.
+    pub fn path(&self) -> String {
+        match self {
+            Self::MakeDirectory(directory) | Self::SyncDirectory(directory) => directory.to_string(),
+            Self::Create(file)
+            | Self::Reserve(file, _)
+            | Self::Write(file, ..)
+            | Self::SyncFile(file)
+            | Self::Truncate(file, _)
+            | Self::Close(file)
+            | Self::Rename(_, file)
+            | Self::Remove(file) => file.to_string(),
+        }
+    }
+
+    /// The file whose chain it belongs to; none when it belongs to no chain.
+    fn chain(&self) -> Option<&Rc<Place>> {
+        match self {
+            Self::Create(file)
+            | Self::Reserve(file, _)
+            | Self::Write(file, ..)
+            | Self::SyncFile(file)
+            | Self::Truncate(file, _)
+            | Self::Close(file) => Some(file),
+            Self::MakeDirectory(_) | Self::Rename(..) | Self::SyncDirectory(_) | Self::Remove(_) => None,
+        }
+    }
+}
+
+/// The messages of the batch, by index, that are not safe unless an operation succeeds.
+#[derive(Debug, Clone)]
+pub enum Owners {
+    /// One.
+    One(usize),
+    /// Several.
+    Many(Vec<usize>),
+}
+
+impl Owners {
+    /// Their indices.
+    pub fn indices(&self) -> &[usize] {
+        match self {
+            Self::One(message) => std::slice::from_ref(message),
+            Self::Many(messages) => messages,
+        }
+    }
+}
+
+/// An action and who depends on it.
+#[derive(Debug, Clone)]
+pub struct Operation<'a> {
+    /// What is done.
+    pub action: Action<'a>,
+    /// For whom.
+    pub owners: Owners,
+}
+
+/// Operations in stages. See the module's drawing.
+#[derive(Debug, Clone)]
+pub struct Plan<'a> {
+    /// Messages in the batch; owners are below it.
+    messages: usize,
+    operations: Vec<Operation<'a>>,
+    /// Where stages end: increasing indices into `operations`. The last stage may be open.
+    stage_ends: Vec<usize>,
+}
+
+impl<'a> Plan<'a> {
+    /// An empty plan for a batch.
+    pub fn new(messages: usize) -> Self {
+        Self { messages, operations: Vec::new(), stage_ends: Vec::new() }
+    }
+
+    /// Adds an operation to the stage that is open.
+    pub fn push(&mut self, owners: Owners, action: Action<'a>) {
+        debug_assert!(owners.indices().iter().all(|owner| *owner < self.messages));
+        self.operations.push(Operation { action, owners });
+    }
+
+    /// Ends the stage: what follows begins only after all before it has ended.
+    pub fn barrier(&mut self) {
+        if self.stage_ends.last().copied().unwrap_or_default() < self.operations.len() {
+            self.stage_ends.push(self.operations.len());
+        }
+    }
+
+    /// The number of messages it is for.
+    pub fn messages(&self) -> usize {
+        self.messages
+    }
+
+    /// All operations in order.
+    pub fn operations(&self) -> &[Operation<'a>] {
+        &self.operations
+    }
+
+    /// The stages, as ranges of operations.
+    pub fn stages(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        let starts = std::iter::once(0).chain(self.stage_ends.iter().copied());
+        let ends = self.stage_ends.iter().copied().chain([self.operations.len()]);
+        starts.zip(ends).map(|(start, end)| start..end).filter(|stage| !stage.is_empty())
+    }
+
+    /// The chains of a stage, as ranges of operations; an operation that belongs to no file's chain is one by itself.
+    pub fn chains(&self, stage: Range<usize>) -> Vec<Range<usize>> {
+        let mut chains: Vec<Range<usize>> = Vec::new();
+        for index in stage {
+            let file = self.operations[index].action.chain();
+            match chains.last_mut() {
+                Some(last) if file.is_some() && file == self.operations[last.start].action.chain() => {
+                    last.end = index + 1;
+                }
+                _ => chains.push(index..index + 1),
+            }
+        }
+        chains
+    }
+}
+
+/// What became of one operation.
+#[derive(Debug)]
+pub enum Done {
+    /// It succeeded.
+    Yes,
+    /// It failed.
+    Failed(io::Error),
+    /// Nobody needed it any more, or it was not reached.
+    Skipped,
+}
+
+/// What became of a plan.
+#[derive(Debug)]
+pub struct Results {
+    /// One an operation, in the order of the plan.
+    pub operations: Vec<Done>,
+    /// One a message: the operation that failed it, none when all its operations succeeded.
+    failed_by: Vec<Option<usize>>,
+}
+
+impl Results {
+    /// Nothing done yet.
+    pub fn new(plan: &Plan<'_>) -> Self {
+        Self {
+            operations: plan.operations.iter().map(|_| Done::Skipped).collect(),
+            failed_by: vec![None; plan.messages],
+        }
+    }
+
+    /// Whether anybody still needs an operation.
+    pub fn is_wanted(&self, plan: &Plan<'_>, operation: usize) -> bool {
+        let owners = plan.operations[operation].owners.indices();
+        owners.iter().any(|owner| self.failed_by[*owner].is_none())
+    }
+
+    /// Notes how an operation ended; a failure fails its owners.
+    pub fn finish(&mut self, plan: &Plan<'_>, operation: usize, result: io::Result<()>) {
+        self.operations[operation] = match result {
+            Ok(()) => Done::Yes,
+            Err(error) => {
+                for owner in plan.operations[operation].owners.indices() {
+                    self.failed_by[*owner].get_or_insert(operation);
+                }
+                Done::Failed(error)
+            }
+        };
+    }
+
+    /// Why a message is not safe; none when it is.
+    pub fn error(&self, message: usize) -> Option<&io::Error> {
+        match self.operations.get(self.failed_by[message]?) {
+            Some(Done::Failed(error)) => Some(error),
+            Some(Done::Yes | Done::Skipped) | None => {
+                unreachable!("a message is failed by a failed operation")
+            }
+        }
+    }
+
+    /// Whether any message failed.
+    pub fn any_failed(&self) -> bool {
+        self.failed_by.iter().any(Option::is_some)
+    }
+
+    /// The operations that failed.
+    pub fn failures<'p, 'a>(
+        &'p self,
+        plan: &'p Plan<'a>,
+    ) -> impl Iterator<Item = (&'p Action<'a>, &'p io::Error)> {
+        plan.operations.iter().zip(&self.operations).filter_map(|(operation, done)| match done {
+            Done::Failed(error) => Some((&operation.action, error)),
+            Done::Yes | Done::Skipped => None,
+        })
+    }
+}
+
+/// Removes the files that a plan made for messages that failed. Best effort: it needs no sync, for a message that was not
+/// answered 250 may be there or not.
+///
+/// A file is removed only where it is certain to be ours: not where `Create` or `Rename` met one that was there before.
+pub fn undo(plan: &Plan<'_>, results: &Results) -> Plan<'static> {
+    let mut files = Vec::new();
+    for (operation, done) in plan.operations.iter().zip(&results.operations) {
+        let Owners::One(owner) = operation.owners else { continue };
+        if results.failed_by[owner].is_none() {
+            continue;
+        }
+        match (&operation.action, done) {
+            (Action::Create(file) | Action::Rename(_, file), Done::Yes) => files.push(Rc::clone(file)),
+            // The rename may have happened all the same.
+            (Action::Rename(_, file), Done::Failed(error))
+                if error.kind() != io::ErrorKind::AlreadyExists =>
+            {
+                files.push(Rc::clone(file));
+            }
+            _ => {}
+        }
+    }
+    // Each removal stands for itself: one that fails does not keep the others from being tried.
+    let mut undo = Plan::new(files.len());
+    for (index, file) in files.into_iter().enumerate() {
+        undo.push(Owners::One(index), Action::Remove(file));
+    }
+    undo
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(name: &str) -> Rc<Place> {
+        Rc::new(Place { directory: Rc::from("d"), name: name.to_owned() })
+    }
+
+    #[test]
+    fn stages_and_chains_are_found() {
+        let mut plan = Plan::new(2);
+        plan.barrier();
+        plan.push(Owners::One(0), Action::Create(place("a")));
+        plan.push(Owners::One(0), Action::SyncFile(place("a")));
+        plan.push(Owners::One(1), Action::Create(place("b")));
+        plan.barrier();
+        plan.barrier();
+        plan.push(Owners::One(0), Action::Rename(place("a"), place("c")));
+        plan.push(Owners::One(1), Action::Rename(place("b"), place("d")));
+        let stages: Vec<_> = plan.stages().collect();
+        assert_eq!(stages, [0..3, 3..5]);
+        assert_eq!(plan.chains(0..3), [0..2, 2..3]);
+        assert_eq!(plan.chains(3..5), [3..4, 4..5]);
+    }
+
+    #[test]
+    fn a_failure_fails_its_owners_only() {
+        let mut plan = Plan::new(2);
+        plan.push(Owners::One(0), Action::Create(place("a")));
+        plan.push(Owners::One(1), Action::Create(place("b")));
+        plan.barrier();
+        plan.push(Owners::One(0), Action::Rename(place("a"), place("c")));
+        plan.push(Owners::Many(vec![0, 1]), Action::SyncDirectory(Rc::from("d")));
+        let mut results = Results::new(&plan);
+        results.finish(&plan, 0, Err(io::ErrorKind::StorageFull.into()));
+        results.finish(&plan, 1, Ok(()));
+        assert!(!results.is_wanted(&plan, 2) && results.is_wanted(&plan, 3));
+        assert!(results.error(0).is_some() && results.error(1).is_none());
+        results.finish(&plan, 3, Err(io::ErrorKind::Other.into()));
+        assert_eq!(
+            results.error(0).map(io::Error::kind),
+            Some(io::ErrorKind::StorageFull),
+            "the first one tells"
+        );
+        assert_eq!(results.error(1).map(io::Error::kind), Some(io::ErrorKind::Other));
+    }
+
+    #[test]
+    fn undo_never_removes_what_was_there_before() {
+        let mut plan = Plan::new(1);
+        plan.push(Owners::One(0), Action::Create(place("tmp")));
+        plan.barrier();
+        plan.push(Owners::One(0), Action::Rename(place("tmp"), place("taken")));
+        let mut results = Results::new(&plan);
+        results.finish(&plan, 0, Ok(()));
+        results.finish(&plan, 1, Err(io::ErrorKind::AlreadyExists.into()));
+        let undo = undo(&plan, &results);
+        let paths: Vec<String> = undo.operations().iter().map(|operation| operation.action.path()).collect();
+        assert_eq!(paths, ["d/tmp"]);
+    }
+}

@@ -1,0 +1,249 @@
+//! The envelope of a record: fields with a tag and a length, so that later versions can add some and older readers pass over
+//! them. See `docs/spool.md`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::SystemTime;
+
+use crate::handoff::message::{Message, QueueId};
+use crate::sink::timestamp;
+use crate::smtp::envelope::BodyType;
+
+/// A field with this bit in its tag must be understood by whoever hands the message on.
+const CRITICAL: u16 = 0x8000;
+
+mod tag {
+    pub(super) const QUEUE_ID: u16 = 1;
+    pub(super) const TIME: u16 = 2;
+    pub(super) const CLIENT: u16 = 3;
+    pub(super) const EHLO: u16 = 4;
+    pub(super) const PROTOCOL: u16 = 5;
+    pub(super) const REVERSE_PATH: u16 = 6;
+    pub(super) const RECIPIENT: u16 = 7;
+    pub(super) const BODY: u16 = 8;
+    pub(super) const SMTPUTF8: u16 = 9;
+    pub(super) const SIZE_DECLARED: u16 = 10;
+    pub(super) const TRACE_BYTES: u16 = 11;
+    pub(super) const BARE_LINE_ENDS: u16 = 12;
+}
+
+/// What the spool keeps of a message besides its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEnvelope {
+    /// Its name.
+    pub id: QueueId,
+    /// When the mail data ended, to the microsecond.
+    pub received_at: SystemTime,
+    /// Address and port of the SMTP client.
+    pub client: SocketAddr,
+    /// EHLO or HELO name as sent. Escape it before it is shown.
+    pub ehlo: Vec<u8>,
+    /// The `with` of trace information.
+    pub protocol: Vec<u8>,
+    /// The reverse-path without angle brackets; empty for `<>`.
+    pub reverse_path: Vec<u8>,
+    /// The mailboxes.
+    pub recipients: Vec<Vec<u8>>,
+    /// BODY= of MAIL.
+    pub body: BodyType,
+    /// SMTPUTF8 was given at MAIL.
+    pub smtputf8: bool,
+    /// SIZE= of MAIL.
+    pub size_declared: Option<u64>,
+    /// How many octets of the content are our trace information; the rest is mail data.
+    pub trace_bytes: u64,
+    /// The mail data holds a CR or an LF that is not part of a CRLF.
+    pub bare_line_ends: bool,
+}
+
+/// An envelope that this program cannot read although its checksum is right: a newer one wrote it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unreadable;
+
+/// Appends the envelope of a message.
+pub fn encode(message: &Message, out: &mut Vec<u8>) {
+    let Message { id, envelope, client, received_at, received, .. } = message;
+    field(out, tag::QUEUE_ID, &id.0.to_le_bytes());
+    field(out, tag::TIME, &timestamp::micros(*received_at).to_le_bytes());
+    let port = client.address.port().to_le_bytes();
+    match client.address.ip() {
+        IpAddr::V4(address) => field(out, tag::CLIENT, &[&address.octets()[..], &port].concat()),
+        IpAddr::V6(address) => field(out, tag::CLIENT, &[&address.octets()[..], &port].concat()),
+    }
+    field(out, tag::EHLO, &client.ehlo);
+    field(out, tag::PROTOCOL, client.protocol.as_bytes());
+    field(out, tag::REVERSE_PATH, envelope.reverse_path());
+    for recipient in envelope.recipients() {
+        field(out, tag::RECIPIENT, recipient.whole);
+    }
+    let body = match envelope.body {
+        BodyType::SevenBit => 0,
+        BodyType::EightBitMime => 1,
+        BodyType::BinaryMime => 2,
+    };
+    field(out, tag::BODY, &[body]);
+    if envelope.smtputf8 {
+        field(out, tag::SMTPUTF8, &[]);
+    }
+    if let Some(size) = envelope.size_declared {
+        field(out, tag::SIZE_DECLARED, &size.to_le_bytes());
+    }
+    field(out, tag::TRACE_BYTES, &(received.len() as u64).to_le_bytes());
+    if envelope.bare_line_ends {
+        field(out, tag::BARE_LINE_ENDS, &[]);
+    }
+}
+
+/// Tag, length, octets. Every value is bounded far below 4 GiB by the limits on lines and paths.
+fn field(out: &mut Vec<u8>, tag: u16, value: &[u8]) {
+    let bytes = u32::try_from(value.len()).expect("fields of an envelope are short");
+    out.extend_from_slice(&tag.to_le_bytes());
+    out.extend_from_slice(&bytes.to_le_bytes());
+    out.extend_from_slice(value);
+}
+
+/// Reads the envelope of a record.
+pub fn decode(mut octets: &[u8]) -> Result<StoredEnvelope, Unreadable> {
+    let mut stored = StoredEnvelope {
+        id: QueueId::default(),
+        received_at: SystemTime::UNIX_EPOCH,
+        client: SocketAddr::from(([0, 0, 0, 0], 0)),
+        ehlo: Vec::new(),
+        protocol: Vec::new(),
+        reverse_path: Vec::new(),
+        recipients: Vec::new(),
+        body: BodyType::default(),
+        smtputf8: false,
+        size_declared: None,
+        trace_bytes: 0,
+        bare_line_ends: false,
+    };
+    while !octets.is_empty() {
+        let (tag, value, rest) = split_field(octets).ok_or(Unreadable)?;
+        octets = rest;
+        match tag {
+            tag::QUEUE_ID => stored.id = QueueId(u128::from_le_bytes(fixed(value)?)),
+            tag::TIME => stored.received_at = timestamp::from_micros(u64::from_le_bytes(fixed(value)?)),
+            tag::CLIENT => stored.client = client(value)?,
+            tag::EHLO => stored.ehlo = value.to_vec(),
+            tag::PROTOCOL => stored.protocol = value.to_vec(),
+            tag::REVERSE_PATH => stored.reverse_path = value.to_vec(),
+            tag::RECIPIENT => stored.recipients.push(value.to_vec()),
+            tag::BODY => {
+                stored.body = match value {
+                    [0] => BodyType::SevenBit,
+                    [1] => BodyType::EightBitMime,
+                    [2] => BodyType::BinaryMime,
+                    _ => return Err(Unreadable),
+                }
+            }
+            tag::SMTPUTF8 => stored.smtputf8 = true,
+            tag::SIZE_DECLARED => stored.size_declared = Some(u64::from_le_bytes(fixed(value)?)),
+            tag::TRACE_BYTES => stored.trace_bytes = u64::from_le_bytes(fixed(value)?),
+            tag::BARE_LINE_ENDS => stored.bare_line_ends = true,
+            unknown if unknown & CRITICAL != 0 => return Err(Unreadable),
+            _ => {}
+        }
+    }
+    Ok(stored)
+}
+
+fn split_field(octets: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+    let (tag, octets) = octets.split_first_chunk()?;
+    let (bytes, octets) = octets.split_first_chunk()?;
+    let bytes = usize::try_from(u32::from_le_bytes(*bytes)).ok()?;
+    let (value, rest) = octets.split_at_checked(bytes)?;
+    Some((u16::from_le_bytes(*tag), value, rest))
+}
+
+fn fixed<const N: usize>(value: &[u8]) -> Result<[u8; N], Unreadable> {
+    value.try_into().map_err(|_| Unreadable)
+}
+
+fn client(value: &[u8]) -> Result<SocketAddr, Unreadable> {
+    let (address, port) = value.split_last_chunk().ok_or(Unreadable)?;
+    let address = match address.len() {
+        4 => IpAddr::from(Ipv4Addr::from(fixed::<4>(address)?)),
+        16 => IpAddr::from(Ipv6Addr::from(fixed::<16>(address)?)),
+        _ => return Err(Unreadable),
+    };
+    Ok(SocketAddr::new(address, u16::from_le_bytes(*port)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::buffer::{Arena, MailData};
+    use crate::handoff::message::{ClientFacts, Origin};
+    use crate::smtp::envelope::Envelope;
+
+    proptest! {
+        #[test]
+        fn an_envelope_reads_back(
+            id: u128,
+            micros in 0..u64::MAX / 2_000,
+            address: SocketAddr,
+            ehlo: Vec<u8>,
+            reverse_path: (Vec<u8>, Vec<u8>),
+            recipients: Vec<(Vec<u8>, Vec<u8>)>,
+            flags: (bool, bool),
+            size_declared: Option<u64>,
+            received: Vec<u8>,
+        ) {
+            let mut envelope = Envelope::default();
+            envelope.smtputf8 = flags.0;
+            envelope.bare_line_ends = flags.1;
+            envelope.size_declared = size_declared;
+            envelope.body = BodyType::BinaryMime;
+            envelope.set_reverse_path(&reverse_path.0, &reverse_path.1);
+            for (local_part, domain) in &recipients {
+                envelope.push_recipient(local_part, domain);
+            }
+            let mut address = address;
+            if let SocketAddr::V6(v6) = &mut address {
+                v6.set_flowinfo(0);
+                v6.set_scope_id(0);
+            }
+            let message = Message {
+                id: QueueId(id),
+                origin: Origin { shard: 0, connection: 0 },
+                envelope: Box::new(envelope),
+                client: ClientFacts { address, ehlo, protocol: "ESMTP" },
+                received_at: timestamp::from_micros(micros),
+                received,
+                data: MailData::new(Arc::new(Arena::new(1, 4096).expect("memory"))),
+                place: String::new(),
+            };
+            let mut octets = Vec::new();
+            encode(&message, &mut octets);
+            let stored = decode(&octets).expect("readable");
+            let expected = StoredEnvelope {
+                id: message.id,
+                received_at: message.received_at,
+                client: message.client.address,
+                ehlo: message.client.ehlo.clone(),
+                protocol: b"ESMTP".to_vec(),
+                reverse_path: message.envelope.reverse_path().to_vec(),
+                recipients: message.envelope.recipients().map(|mailbox| mailbox.whole.to_vec()).collect(),
+                body: BodyType::BinaryMime,
+                smtputf8: flags.0,
+                size_declared,
+                trace_bytes: message.received.len() as u64,
+                bare_line_ends: flags.1,
+            };
+            prop_assert_eq!(&stored, &expected);
+            field(&mut octets, 0x7fff, b"from the future");
+            prop_assert_eq!(decode(&octets), Ok(expected));
+            field(&mut octets, 0xffff, b"from the future");
+            prop_assert_eq!(decode(&octets), Err(Unreadable));
+        }
+
+        #[test]
+        fn any_octets_are_read_or_refused(octets: Vec<u8>) {
+            let _ = decode(&octets);
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! The spool sink: append-only segments, pre-written with zeros, one writer, one write and one sync a batch.
+//!
+//! ```text
+//!   segment   │ header │ batch                          │ batch          │ zeros …
+//!   batch     │ record │ record │ record + padding      │                each batch begins at a multiple of 4096
+//!   record    │ header │ envelope │ Received: │ mail data │ padding │      each record begins at a multiple of 512
+//! ```
+//!
+//! A batch is one write and one sync; only then the next one begins, behind it. After a failed or short write or sync the segment
+//! is abandoned: nothing more is appended to it. See `docs/spool.md` for the format.
+
+pub mod envelope;
+pub mod format;
+pub mod reader;
+pub mod scan;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use self::format::{
+    BATCH_BYTES, FRAME_BYTES, RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader,
+};
+use super::executor::Executor;
+use super::executor::blocking::Blocking;
+use super::plan::{self, Action, Owners, Place, Plan, Results};
+use super::root::Root;
+use super::{Durability, OpenError, Opened, Report, Sink, Surroundings, outcome_of, report_failures};
+use crate::handoff::message::{Message, Outcome, TryAgain};
+
+/// The source of padding and of zeros that segments are pre-written with.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+const _: () = assert!(ZEROS.len() as u64 >= BATCH_BYTES);
+
+/// Opens the sink: locks the root, removes segments that never came into use, reads the newest ones for torn tails and damage.
+pub(super) fn open(
+    path: &Path,
+    segment_bytes: u64,
+    workers: usize,
+    surroundings: &Surroundings,
+) -> Result<Opened, OpenError> {
+    let root = Root::open(path)?;
+    let recovered = reader::recover(path).map_err(|error| OpenError {
+        what: "read the spool",
+        path: path.to_owned(),
+        why: error.to_string(),
+        cure: "the user that runs ringmx must be able to read and write it",
+    })?;
+    let mut notes = recovered.notes;
+    if workers > 1 {
+        notes.push("a spool has one writer: `workers` is taken as 1".to_owned());
+    }
+    let report = Arc::clone(&surroundings.report);
+    let description = format!("spool {}", path.display());
+    let worker = move || -> io::Result<Box<dyn Sink>> {
+        let executor = Blocking::new(root.directory()?);
+        let mut sink = Spool::new(root.path(), segment_bytes, recovered.next_sequence, executor, report);
+        sink.prepare();
+        Ok(Box::new(Locked { sink, _root: root }))
+    };
+    Ok(Opened {
+        description,
+        durability: Durability::Disk,
+        notes,
+        workers: vec![Box::new(worker)],
+        inline: None,
+    })
+}
+
+/// The sink with the lock on its store.
+struct Locked<E> {
+    sink: Spool<E>,
+    _root: Root,
+}
+
+impl<E: Executor> Sink for Locked<E> {
+    fn durability(&self) -> Durability {
+        self.sink.durability()
+    }
+
+    fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>) {
+        self.sink.store(batch, outcomes);
+    }
+}
+
+/// Appends messages to segments.
+pub struct Spool<E> {
+    executor: E,
+    report: Arc<dyn Report>,
+    /// For the log.
+    root: PathBuf,
+    /// Octets of a segment, a multiple of [`BATCH_BYTES`].
+    segment_bytes: u64,
+    next_sequence: u64,
+    current: Option<Segment>,
+}
+
+/// The segment that is written.
+struct Segment {
+    file: Rc<Place>,
+    header: SegmentHeader,
+    /// Where the next batch begins, a multiple of [`BATCH_BYTES`]: all before it is durable. `end <= header.bytes`
+    end: u64,
+}
+
+impl Segment {
+    fn room(&self) -> u64 {
+        self.header.bytes - self.end
+    }
+}
+
+/// Messages that go out in one write.
+struct Batch {
+    /// Index of the first in the batch of the worker.
+    first: usize,
+    /// Header and envelope of each record.
+    heads: Vec<Vec<u8>>,
+    /// Where each record begins.
+    offsets: Vec<u64>,
+    /// Padding behind each record.
+    padding: Vec<usize>,
+    /// Octets with all padding, a multiple of [`BATCH_BYTES`].
+    bytes: u64,
+}
+
+impl<E: Executor> Sink for Spool<E> {
+    fn durability(&self) -> Durability {
+        Durability::Disk
+    }
+
+    fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>) {
+        let envelopes: Vec<Vec<u8>> = batch.iter().map(|message| envelope_of(message)).collect();
+        let mut first = 0;
+        while first < batch.len() {
+            // Whoever comes behind a failure waits for the next batch: one broken disk is not tried 256 times.
+            let (count, failure) = match self.append(batch, &envelopes, first) {
+                Ok(count) => (count, None),
+                Err(outcome) => (batch.len() - first, Some(outcome)),
+            };
+            outcomes.extend(std::iter::repeat_n(failure.unwrap_or(Outcome::Durable), count));
+            first += count;
+        }
+    }
+}
+
+impl<E: Executor> Spool<E> {
+    /// A writer that begins with a new segment of this number, in the root that the executor works in.
+    pub fn new(
+        root: &Path,
+        segment_bytes: u64,
+        next_sequence: u64,
+        executor: E,
+        report: Arc<dyn Report>,
+    ) -> Self {
+        let segment_bytes =
+            segment_bytes.next_multiple_of(BATCH_BYTES).max(SEGMENT_HEADER_BYTES + BATCH_BYTES);
+        Self { executor, report, root: root.to_owned(), segment_bytes, next_sequence, current: None }
+    }
+
+    /// Makes the first segment before the first message waits for it. A failure is reported and tried again then.
+    pub fn prepare(&mut self) {
+        self.current = self.make_segment(0).ok();
+    }
+
+    /// Appends as many messages from `first` on as one write takes, and tells how many; or why none of the rest is stored.
+    fn append(
+        &mut self,
+        batch: &mut [Box<Message>],
+        envelopes: &[Vec<u8>],
+        first: usize,
+    ) -> Result<usize, Outcome> {
+        let needed = record_bytes(&envelopes[first], &batch[first])?.next_multiple_of(BATCH_BYTES);
+        let segment = match self.current.take() {
+            Some(segment) if segment.room() >= needed => segment,
+            full => {
+                self.close(full);
+                self.make_segment(needed)?
+            }
+        };
+        let part = lay_out(&segment, batch, envelopes, first);
+        let plan = plan_batch(&segment, &part, batch);
+        let results = self.executor.run(&plan);
+        if let Some(error) = results.error(0) {
+            let outcome = outcome_of(error);
+            report_failures(&*self.report, &self.root, &plan, &results);
+            self.abandon(&segment);
+            return Err(outcome);
+        }
+        drop(plan);
+        let count = part.offsets.len();
+        for (message, offset) in batch[first..].iter_mut().zip(&part.offsets) {
+            message.place = format!("{:016x}:{offset}", segment.header.sequence);
+        }
+        self.current = Some(Segment { end: segment.end + part.bytes, ..segment });
+        Ok(count)
+    }
+
+    /// Makes a segment with room for `needed` octets: durable with its size and its name before it is written to.
+    fn make_segment(&mut self, needed: u64) -> Result<Segment, Outcome> {
+        let failed = |error: io::Error, report: &dyn Report, root: &Path| {
+            report.machine_error("draw a salt for a segment in", root, &error);
+            outcome_of(&error)
+        };
+        let salt = draw_salt().map_err(|error| failed(error, &*self.report, &self.root))?;
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        let bytes = self.segment_bytes.max(SEGMENT_HEADER_BYTES.saturating_add(needed));
+        let header = SegmentHeader { salt, sequence, bytes, is_zeroed: true };
+        let place = |name| Rc::new(Place { directory: Rc::from(""), name });
+        let (file, prepared) = (
+            place(format::segment_name(sequence)),
+            place(format!("{sequence:016x}{}", format::PREPARED_SUFFIX)),
+        );
+        let octets = header.encode();
+        let plan = plan_segment(&header, &octets, &prepared, &file);
+        let results = self.executor.run(&plan);
+        if let Some(error) = results.error(0) {
+            let outcome = outcome_of(error);
+            self.undo(&plan, &results);
+            return Err(outcome);
+        }
+        Ok(Segment { file, header, end: SEGMENT_HEADER_BYTES })
+    }
+
+    fn undo(&mut self, plan: &Plan<'_>, results: &Results) {
+        report_failures(&*self.report, &self.root, plan, results);
+        let undo = plan::undo(plan, results);
+        let undone = self.executor.run(&undo);
+        report_failures(&*self.report, &self.root, &undo, &undone);
+    }
+
+    /// Nothing more is written to the segment. What the failed write left is cut off, so that whoever reads along does not take
+    /// messages that were answered 451; if even that fails they may be there, whole, and a retry is a duplicate.
+    fn abandon(&mut self, segment: &Segment) {
+        let mut plan = Plan::new(1);
+        plan.push(Owners::One(0), Action::Close(Rc::clone(&segment.file)));
+        plan.push(Owners::One(0), Action::Truncate(Rc::clone(&segment.file), segment.end));
+        let results = self.executor.run(&plan);
+        report_failures(&*self.report, &self.root, &plan, &results);
+    }
+
+    fn close(&mut self, segment: Option<Segment>) {
+        if let Some(segment) = segment {
+            let mut plan = Plan::new(1);
+            plan.push(Owners::One(0), Action::Close(segment.file));
+            self.executor.run(&plan);
+        }
+    }
+}
+
+/// Creates a segment under a name that no reader looks at, and gives it its own when it is durable.
+fn plan_segment<'a>(
+    header: &SegmentHeader,
+    octets: &'a [u8],
+    prepared: &Rc<Place>,
+    file: &Rc<Place>,
+) -> Plan<'a> {
+    let mut zeros = Vec::new();
+    let mut left = header.bytes - octets.len() as u64;
+    while left > 0 {
+        let count = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS.len());
+        zeros.push(&ZEROS[..count]);
+        left -= count as u64;
+    }
+    let mut plan = Plan::new(1);
+    let mut push = |action| plan.push(Owners::One(0), action);
+    push(Action::Create(Rc::clone(prepared)));
+    // A full disk says so here, before it is filled to the brim.
+    push(Action::Reserve(Rc::clone(prepared), header.bytes));
+    push(Action::Write(Rc::clone(prepared), 0, [&[octets][..], &zeros].concat()));
+    push(Action::SyncFile(Rc::clone(prepared)));
+    plan.barrier();
+    plan.push(Owners::One(0), Action::Rename(Rc::clone(prepared), Rc::clone(file)));
+    plan.barrier();
+    plan.push(Owners::One(0), Action::SyncDirectory(Rc::clone(&file.directory)));
+    plan
+}
+
+/// One write and one sync for all messages of the part.
+fn plan_batch<'a>(segment: &Segment, part: &'a Batch, batch: &'a [Box<Message>]) -> Plan<'a> {
+    let mut slices: Vec<&[u8]> = Vec::with_capacity(part.heads.len() * 4);
+    for ((head, message), padding) in part.heads.iter().zip(&batch[part.first..]).zip(&part.padding) {
+        slices.push(head);
+        slices.push(&message.received);
+        slices.extend(message.data.pieces());
+        slices.push(&ZEROS[..*padding]);
+    }
+    let mut plan = Plan::new(part.heads.len());
+    let owners = || Owners::Many((0..part.heads.len()).collect());
+    plan.push(owners(), Action::Write(Rc::clone(&segment.file), segment.end, slices));
+    plan.push(owners(), Action::SyncFile(Rc::clone(&segment.file)));
+    plan
+}
+
+/// Places as many messages from `first` on as the room in the segment takes; at least one, for which the caller made room.
+fn lay_out(segment: &Segment, batch: &[Box<Message>], envelopes: &[Vec<u8>], first: usize) -> Batch {
+    let mut sizes = Vec::new();
+    let mut bytes = 0_u64;
+    for (message, envelope) in batch[first..].iter().zip(&envelopes[first..]) {
+        let Ok(record) = record_bytes(envelope, message) else { break };
+        let after = record.checked_next_multiple_of(FRAME_BYTES).and_then(|frame| frame.checked_add(bytes));
+        match after {
+            // The room is a multiple of BATCH_BYTES, so what fits it fits with its padding.
+            Some(after) if after <= segment.room() => {
+                sizes.push((bytes, record));
+                bytes = after;
+            }
+            Some(_) | None => break,
+        }
+    }
+    assert!(!sizes.is_empty(), "the caller made room for one message");
+    let bytes = bytes.next_multiple_of(BATCH_BYTES);
+    let mut part = Batch { first, heads: Vec::new(), offsets: Vec::new(), padding: Vec::new(), bytes };
+    for (index, (start, record)) in sizes.iter().copied().enumerate() {
+        // The last record's frame goes on to where the next batch begins.
+        let end = sizes.get(index + 1).map_or(bytes, |(next, _)| *next);
+        let (message, envelope) = (&batch[first + index], &envelopes[first + index]);
+        let header = RecordHeader {
+            offset: segment.end + start,
+            batch: segment.end,
+            frame_bytes: end - start,
+            envelope_bytes: u32::try_from(envelope.len()).expect("record_bytes bounds it"),
+            content_bytes: message.received.len() as u64 + message.data.bytes(),
+            body_crc: body_crc(segment.header.salt, envelope, message),
+        };
+        let mut head = Vec::with_capacity(RECORD_HEADER_BYTES + envelope.len());
+        head.extend_from_slice(&header.encode(segment.header.salt));
+        head.extend_from_slice(envelope);
+        part.heads.push(head);
+        part.offsets.push(header.offset);
+        part.padding.push(usize::try_from(end - start - record).expect("padding is below BATCH_BYTES"));
+    }
+    part
+}
+
+/// Octets of a record without padding. What no file could hold is nothing that a client was promised.
+fn record_bytes(envelope: &[u8], message: &Message) -> Result<u64, Outcome> {
+    let content = message.received.len() as u64 + message.data.bytes();
+    let envelope = u32::try_from(envelope.len()).ok().filter(|bytes| *bytes <= format::ENVELOPE_BYTES_MAX);
+    envelope
+        .and_then(|envelope| format::record_bytes(envelope, content))
+        .ok_or(Outcome::TryAgain(TryAgain::Local))
+}
+
+fn envelope_of(message: &Message) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256);
+    envelope::encode(message, &mut out);
+    out
+}
+
+fn body_crc(salt: u64, envelope: &[u8], message: &Message) -> u32 {
+    let crc = crc32c::crc32c_append(format::body_checksum(salt), envelope);
+    let crc = crc32c::crc32c_append(crc, &message.received);
+    message.data.pieces().fold(crc, crc32c::crc32c_append)
+}
+
+/// A salt that no client can guess.
+fn draw_salt() -> io::Result<u64> {
+    let mut salt = [0; 8];
+    let mut filled = 0;
+    while filled < salt.len() {
+        filled += rustix::rand::getrandom(&mut salt[filled..], rustix::rand::GetRandomFlags::empty())?;
+    }
+    Ok(u64::from_le_bytes(salt))
+}

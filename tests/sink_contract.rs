@@ -1,0 +1,412 @@
+//! Every sink keeps the same contract: order, one outcome each, all or nothing, and the exact octets of what was received.
+
+mod sink_support;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use ringmx::config::{self, LineEndings, SinkKind, StdoutFormat};
+use ringmx::handoff::message::{Outcome, Refused, TryAgain};
+use ringmx::sink::spool::reader;
+use ringmx::sink::stdout::Stdout;
+use ringmx::sink::{self, Durability, Opened, Report, Sink};
+use ringmx::smtp::envelope::BodyType;
+
+use sink_support::{Reports, Sent, replace, store, surroundings};
+
+const SEGMENT_BYTES: u64 = 1024 * 1024;
+
+/// Mail data that has hurt somebody once.
+fn odd_mail_data() -> Vec<Vec<u8>> {
+    let mut every_octet: Vec<u8> = (0..=255).collect();
+    every_octet.extend_from_slice(b"\r\n");
+    vec![
+        b"Subject: plain\r\n\r\n.\r\n..\r\nFrom here\r\n>From there\r\n".to_vec(),
+        Vec::new(),
+        b"\r\n".to_vec(),
+        b"no line end".to_vec(),
+        b"a bare\nLF\r\n".to_vec(),
+        b"a bare\rCR\r\n".to_vec(),
+        b"ends in CR\r".to_vec(),
+        b"\n".to_vec(),
+        every_octet,
+        vec![0; 5000],
+        b"RMXR".repeat(1024),
+        b"line\r\n".repeat(600_000),
+    ]
+}
+
+/// Batches of all sizes.
+fn batches() -> Vec<Vec<Sent>> {
+    let mut number = 0;
+    let mut next = |data: Vec<u8>| {
+        number += 1;
+        Sent::new(number, data)
+    };
+    let mut batches: Vec<Vec<Sent>> = vec![Vec::new()];
+    batches.extend(odd_mail_data().into_iter().map(|data| vec![next(data)]));
+    batches.push(odd_mail_data().into_iter().map(&mut next).collect());
+    batches.push((0..256).map(|index| next(format!("Subject: {index}\r\n\r\n").into_bytes())).collect());
+    let mut several = next(b"to three\r\n".to_vec()).to(&["alice", "Bob", ".hidden", "\"a/b\""]);
+    several.reverse_path = (b"", b"");
+    let mut binary = next(b"binary\r\n".to_vec());
+    binary.body = BodyType::BinaryMime;
+    let mut bare = next(b"said to be bare\r\n".to_vec());
+    bare.bare_line_ends = true;
+    batches.push(vec![several, binary, bare]);
+    batches
+}
+
+fn open(kind: SinkKind, reports: &Arc<Reports>) -> Opened {
+    sink::open(&config::Sink { kind, workers: 1 }, &surroundings(reports))
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn start(opened: Opened) -> Box<dyn Sink> {
+    match (opened.workers.into_iter().next(), opened.inline) {
+        (Some(worker), _) => worker().expect("a sink"),
+        (None, make) => make.expect("a sink without workers runs inline")(),
+    }
+}
+
+fn maildir_kind(path: &Path, template: &str, line_endings: LineEndings) -> SinkKind {
+    SinkKind::Maildir { path: path.to_owned(), template: template.to_owned(), create: false, line_endings }
+}
+
+fn spool_kind(path: &Path) -> SinkKind {
+    SinkKind::Spool { path: path.to_owned(), segment_bytes: SEGMENT_BYTES }
+}
+
+/// The files below a directory by the directory they are in, sorted.
+fn files(directory: &Path) -> BTreeMap<String, Vec<Vec<u8>>> {
+    fn walk(root: &Path, directory: &Path, files: &mut BTreeMap<String, Vec<Vec<u8>>>) {
+        for entry in fs::read_dir(directory).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                walk(root, &path, files);
+            } else if path.file_name().is_some_and(|name| name != ".ringmx.lock") {
+                let of = directory.strip_prefix(root).expect("below").display().to_string();
+                files.entry(of).or_default().push(fs::read(&path).expect("a file"));
+            }
+        }
+    }
+    let mut all = BTreeMap::new();
+    walk(directory, directory, &mut all);
+    for files in all.values_mut() {
+        files.sort();
+    }
+    all
+}
+
+fn directory_of(recipient: &(Vec<u8>, &[u8]), template: &str) -> String {
+    let local_part = match &*recipient.0 {
+        b".hidden" => "%2Ehidden".to_owned(),
+        b"\"a/b\"" => "%22a%2Fb%22".to_owned(),
+        plain => String::from_utf8_lossy(plain).into_owned(),
+    };
+    match template {
+        "" => "new".to_owned(),
+        _ => format!("x.test/{local_part}/new"),
+    }
+}
+
+#[test]
+fn maildir_keeps_the_contract() {
+    for (template, line_endings) in [
+        ("", LineEndings::Lf),
+        ("{domain}/{local}", LineEndings::Lf),
+        ("{domain}/{local}", LineEndings::Crlf),
+    ] {
+        let store_at = tempfile::tempdir().expect("a temporary directory");
+        let root = store_at.path().join("made/here");
+        let reports = Arc::default();
+        let opened = open(maildir_kind(&root, template, line_endings), &reports);
+        assert_eq!(opened.durability, Durability::Disk);
+        assert_eq!(opened.description, format!("maildir {}", root.display()));
+        let mut sink = start(opened);
+        let mut expected: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
+        for batch in batches() {
+            assert_eq!(
+                store(&mut *sink, &batch),
+                vec![Outcome::Durable; batch.len()],
+                "{:?}",
+                reports.take()
+            );
+            for sent in &batch {
+                for (index, recipient) in sent.recipients.iter().enumerate() {
+                    let file = sent.file(index, line_endings == LineEndings::Lf);
+                    expected.entry(directory_of(recipient, template)).or_default().push(file);
+                }
+            }
+        }
+        for files in expected.values_mut() {
+            files.sort();
+        }
+        assert!(files(&root) == expected, "{:?}", files(&root).keys());
+        assert!(reports.take().is_empty());
+    }
+}
+
+#[test]
+fn maildir_names_and_modes_are_as_documented() {
+    let store_at = tempfile::tempdir().expect("a temporary directory");
+    let reports = Arc::default();
+    let mut sink = start(open(maildir_kind(store_at.path(), "{domain}/{local}", LineEndings::Lf), &reports));
+    let sent = Sent::new(1, "x\r\n");
+    store(&mut *sink, std::slice::from_ref(&sent));
+    let maildir = store_at.path().join("x.test/alice");
+    for directory in ["..", ".", "tmp", "new", "cur"] {
+        let mode = fs::metadata(maildir.join(directory)).expect("a directory").permissions().mode();
+        assert_eq!(mode & 0o7777, 0o700, "{directory}");
+    }
+    let entry = fs::read_dir(maildir.join("new")).expect("new").next().expect("a file").expect("an entry");
+    assert_eq!(entry.metadata().expect("a file").permissions().mode() & 0o7777, 0o600);
+    let name = entry.file_name().into_string().expect("ASCII");
+    let (process, size) = (std::process::id(), sent.file(0, true).len());
+    assert_eq!(name, format!("1700000000.M42P{process}Q0_3.mx.test,S={size}"));
+}
+
+#[test]
+fn spool_keeps_the_contract_and_reads_back() {
+    let store_at = tempfile::tempdir().expect("a temporary directory");
+    let reports = Arc::default();
+    let opened = open(spool_kind(store_at.path()), &reports);
+    assert_eq!(opened.durability, Durability::Disk);
+    let mut sink = start(opened);
+    let batches = batches();
+    for batch in &batches {
+        assert_eq!(store(&mut *sink, batch), vec![Outcome::Durable; batch.len()], "{:?}", reports.take());
+    }
+    // Read beside the running sink.
+    let mut listing = Vec::new();
+    let notes = reader::list(store_at.path(), &mut listing).expect("a spool");
+    assert!(notes.is_empty(), "{notes:?}");
+    let lines: Vec<_> = String::from_utf8(listing).expect("UTF-8").lines().map(str::to_owned).collect();
+    let sent = batches.concat();
+    assert_eq!(lines.len(), sent.len());
+    for (line, sent) in lines.iter().zip(&sent) {
+        assert!(line.starts_with(&format!(
+            "{} 2023-11-14T22:13:20.000042Z {} <",
+            sent.id,
+            sent.content().len()
+        )));
+    }
+    assert!(lines.iter().any(|line| {
+        line.ends_with(" <> <alice@x.test>,<Bob@x.test>,<.hidden@x.test>,<\"a/b\"@x.test> stored")
+    }));
+    for sent in sent.iter().filter(|sent| sent.data.len() < 10_000).take(40).chain(sent.last()) {
+        let mut shown = Vec::new();
+        assert!(reader::show(store_at.path(), sent.id, &mut shown).expect("a spool"));
+        assert!(shown == sent.content());
+    }
+    assert!(!reader::show(store_at.path(), Sent::new(9999, "").id, &mut Vec::new()).expect("a spool"));
+    let mut stored = Vec::new();
+    reader::for_each_segment(store_at.path(), &mut Vec::new(), |segment| {
+        for record in &segment.scan().records {
+            let mut content = Vec::new();
+            segment.copy_content(record, &mut content)?;
+            stored.push(content);
+        }
+        Ok(true)
+    })
+    .expect("a spool");
+    assert!(stored == sent.iter().map(Sent::content).collect::<Vec<_>>());
+}
+
+#[test]
+fn discard_keeps_the_contract() {
+    let opened = open(SinkKind::Discard, &Arc::default());
+    assert_eq!(opened.durability, Durability::None);
+    let mut sink = start(opened);
+    for batch in batches() {
+        assert_eq!(store(&mut *sink, &batch), vec![Outcome::Durable; batch.len()]);
+    }
+}
+
+fn pipe() -> (File, OwnedFd) {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    (OwnedFd::from(reader).into(), writer.into())
+}
+
+fn stdout(writer: OwnedFd, format: StdoutFormat, stall: Duration, reports: &Arc<Reports>) -> Stdout {
+    Stdout::new(writer, format, stall, Arc::clone(reports) as Arc<dyn Report>)
+}
+
+#[test]
+fn stdout_json_keeps_the_contract() {
+    let (reader, writer) = pipe();
+    let reading = std::thread::spawn(move || {
+        BufReader::new(reader).lines().map(|line| line.expect("a line")).collect::<Vec<_>>()
+    });
+    let mut sink = stdout(writer, StdoutFormat::Json, Duration::from_secs(10), &Arc::default());
+    for batch in batches() {
+        assert_eq!(store(&mut sink, &batch), vec![Outcome::Durable; batch.len()]);
+    }
+    drop(sink);
+    let (lines, sent) = (reading.join().expect("a reader"), batches().concat());
+    assert_eq!(lines.len(), sent.len());
+    for (line, sent) in lines.iter().zip(&sent) {
+        let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(line["id"], sent.id.to_string());
+        assert_eq!(line["time"], "2023-11-14T22:13:20.000042Z");
+        assert_eq!(line["client"], "192.0.2.1:4711");
+        assert_eq!(line["ehlo"], "client.\u{1b}\u{fffd}\"\\\u{7f}\u{85}");
+        assert_eq!(line["protocol"], "ESMTP");
+        assert_eq!(line["reverse_path"], String::from_utf8_lossy(&sent.sender()).as_ref());
+        assert_eq!(line["recipients"].as_array().map(Vec::len), Some(sent.recipients.len()));
+        assert_eq!(line["size"], sent.data.len());
+        let data = line["data_base64"].as_str().expect("text").as_bytes();
+        assert!(data_encoding::BASE64.decode(data).expect("base64") == sent.content());
+    }
+}
+
+#[test]
+fn stdout_mbox_keeps_the_contract() {
+    let (mut reader, writer) = pipe();
+    let reading = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        reader.read_to_end(&mut all).expect("a pipe");
+        all
+    });
+    let mut sink = stdout(writer, StdoutFormat::Mbox, Duration::from_secs(10), &Arc::default());
+    let batch = batches().into_iter().find(|batch| batch.len() == 12).expect("odd mail data");
+    assert_eq!(store(&mut sink, &batch), vec![Outcome::Durable; batch.len()]);
+    drop(sink);
+    let mut expected = Vec::new();
+    for sent in &batch {
+        expected.extend_from_slice(b"From sender@client.test Tue Nov 14 22:13:20 2023\n");
+        let entry = sent.file(0, false);
+        let entry = replace(&entry, b"\r\nFrom ", b"\r\n>From ");
+        expected.extend(replace(&entry, b"\r\n>From there", b"\r\n>>From there"));
+        expected.extend_from_slice(if sent.content().ends_with(b"\n") { b"\n" } else { b"\n\n" });
+    }
+    assert!(reading.join().expect("a reader") == expected);
+}
+
+#[test]
+fn a_stalled_reader_is_451_and_gets_no_mixed_lines() {
+    let (reader, writer) = pipe();
+    let reports = Arc::default();
+    let mut sink = stdout(writer, StdoutFormat::Json, Duration::from_millis(100), &reports);
+    let large = Sent::new(1, vec![b'x'; 200_000]);
+    let begun = Instant::now();
+    let outcomes = store(&mut sink, &[large.clone(), Sent::new(2, "x")]);
+    assert_eq!(outcomes, [Outcome::TryAgain(TryAgain::Local); 2]);
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert_eq!(reports.take().len(), 1, "reported once");
+    let reading = std::thread::spawn(move || {
+        BufReader::new(reader).lines().map(|line| line.expect("a line")).collect::<Vec<_>>()
+    });
+    assert_eq!(store(&mut sink, &[Sent::new(3, "x")]), [Outcome::Durable]);
+    drop(sink);
+    let lines = reading.join().expect("a reader");
+    let ids: Vec<_> = lines
+        .iter()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a whole line")["id"].to_string())
+        .collect();
+    let id = |number| format!("\"{}\"", Sent::new(number, "").id);
+    assert_eq!(ids, [id(1), id(3)], "the line that was begun is whole, the one that was not is absent");
+}
+
+#[test]
+fn a_closed_reader_is_451() {
+    let (reader, writer) = pipe();
+    drop(reader);
+    let mut sink = stdout(writer, StdoutFormat::Json, Duration::from_secs(10), &Arc::default());
+    for _ in 0..2 {
+        assert_eq!(store(&mut sink, &[Sent::new(1, "x")]), [Outcome::TryAgain(TryAgain::Local)]);
+    }
+}
+
+#[test]
+fn a_recipient_that_cannot_be_named_is_refused_and_nothing_is_stored() {
+    let store_at = tempfile::tempdir().expect("a temporary directory");
+    let reports = Arc::default();
+    let mut sink = start(open(maildir_kind(store_at.path(), "{domain}/{local}", LineEndings::Lf), &reports));
+    let long = "/".repeat(90);
+    let outcomes =
+        store(&mut *sink, &[Sent::new(1, "x").to(&["alice", &long]), Sent::new(2, "y").to(&["bob"])]);
+    assert_eq!(outcomes, [Outcome::Refused(Refused::Recipient), Outcome::Durable]);
+    assert_eq!(files(store_at.path()).keys().collect::<Vec<_>>(), ["x.test/bob/new"]);
+}
+
+#[test]
+fn a_maildir_is_made_for_listed_recipients_only() {
+    let store_at = tempfile::tempdir().expect("a temporary directory");
+    let mut surroundings = surroundings(&Arc::default());
+    surroundings.is_listed = Arc::new(|recipient| recipient.local_part == b"alice");
+    let config = config::Sink { kind: maildir_kind(store_at.path(), "{local}", LineEndings::Lf), workers: 1 };
+    let mut sink = start(sink::open(&config, &surroundings).unwrap_or_else(|error| panic!("{error}")));
+    let outcomes = store(&mut *sink, &[Sent::new(1, "x"), Sent::new(2, "y").to(&["stranger"])]);
+    assert_eq!(outcomes, [Outcome::Durable, Outcome::TryAgain(TryAgain::Local)]);
+    assert!(!store_at.path().join("stranger").exists());
+}
+
+#[test]
+fn a_link_below_the_root_leads_nowhere() {
+    let store_at = tempfile::tempdir().expect("a temporary directory");
+    let outside = tempfile::tempdir().expect("a temporary directory");
+    fs::create_dir(store_at.path().join("x.test")).expect("a directory");
+    std::os::unix::fs::symlink(outside.path(), store_at.path().join("x.test/alice")).expect("a link");
+    let reports = Arc::default();
+    let mut sink = start(open(maildir_kind(store_at.path(), "{domain}/{local}", LineEndings::Lf), &reports));
+    let outcomes = store(&mut *sink, &[Sent::new(1, "x"), Sent::new(2, "y").to(&["bob"])]);
+    assert_eq!(outcomes, [Outcome::TryAgain(TryAgain::Local), Outcome::Durable]);
+    assert_eq!(fs::read_dir(outside.path()).expect("a directory").count(), 0);
+}
+
+#[test]
+fn a_store_removed_while_in_use_is_451_and_a_maildir_comes_back() {
+    for kind in [|path: &Path| maildir_kind(path, "{local}", LineEndings::Lf), |path: &Path| spool_kind(path)]
+    {
+        let store_at = tempfile::tempdir().expect("a temporary directory");
+        let reports: Arc<Reports> = Arc::default();
+        let mut sink = start(open(kind(store_at.path()), &reports));
+        assert_eq!(store(&mut *sink, &[Sent::new(1, "x")]), [Outcome::Durable]);
+        for entry in fs::read_dir(store_at.path()).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.expect("removed");
+        }
+        assert_eq!(store(&mut *sink, &[Sent::new(2, "x")]), [Outcome::TryAgain(TryAgain::Local)]);
+        assert!(!reports.take().is_empty());
+        assert_eq!(store(&mut *sink, &[Sent::new(3, "x")]), [Outcome::Durable], "{:?}", reports.take());
+        fs::remove_dir_all(store_at.path()).expect("removed");
+        assert_eq!(store(&mut *sink, &[Sent::new(4, "x")]), [Outcome::TryAgain(TryAgain::Local)]);
+        assert_eq!(store(&mut *sink, &[Sent::new(5, "x")]), [Outcome::TryAgain(TryAgain::Local)]);
+    }
+}
+
+#[test]
+fn a_store_in_use_is_refused_until_its_last_sink_is_gone() {
+    for kind in [|path: &Path| maildir_kind(path, "", LineEndings::Lf), |path: &Path| spool_kind(path)] {
+        let store_at = tempfile::tempdir().expect("a temporary directory");
+        let config = config::Sink { kind: kind(store_at.path()), workers: 1 };
+        let sink = start(open(kind(store_at.path()), &Arc::default()));
+        let refused = sink::open(&config, &surroundings(&Arc::default())).err().expect("in use").to_string();
+        assert!(refused.contains("another ringmx"), "{refused}");
+        drop(sink);
+        assert!(sink::open(&config, &surroundings(&Arc::default())).is_ok());
+    }
+}
+
+#[test]
+fn old_temporary_files_are_removed_at_start_and_young_ones_stay() {
+    let store_at = tempfile::tempdir().expect("a temporary directory");
+    let maildir = store_at.path().join("x.test/alice");
+    fs::create_dir_all(maildir.join("tmp")).expect("a directory");
+    fs::create_dir_all(maildir.join("new")).expect("a directory");
+    for (name, hours) in [("tmp/old", 37), ("tmp/young", 35), ("new/old", 37)] {
+        let file = File::create(maildir.join(name)).expect("a file");
+        file.set_modified(SystemTime::now() - Duration::from_secs(hours * 3600)).expect("a time");
+    }
+    let opened = open(maildir_kind(store_at.path(), "{domain}/{local}", LineEndings::Lf), &Arc::default());
+    assert_eq!(opened.notes, ["removed 1 temporary file older than 36 h"]);
+    assert!(!maildir.join("tmp/old").exists());
+    assert!(maildir.join("tmp/young").exists() && maildir.join("new/old").exists());
+}

@@ -1,0 +1,106 @@
+//! The disk sinks on a real file system that is full, and then read-only: a tmpfs in a mount namespace of its own.
+
+mod sink_support;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use ringmx::config::{self, LineEndings, SinkKind};
+use ringmx::handoff::message::{Outcome, TryAgain};
+use ringmx::sink::spool::reader;
+use ringmx::sink::{self, Sink};
+
+use sink_support::{Reports, Sent, store, surroundings};
+
+/// Where the inner test finds the file system.
+const PLACE: &str = "RINGMX_TEST_TMPFS";
+
+#[test]
+fn a_full_disk_is_452_a_read_only_one_451_and_both_pass() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let inner = std::env::current_exe().expect("this program");
+    let script =
+        r#"mount -t tmpfs -o size=4m tmpfs "$1" || exit 77; exec "$2" --exact --ignored inner --nocapture"#;
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"])
+        .arg(directory.path())
+        .arg(inner)
+        .env(PLACE, directory.path())
+        .output();
+    match output {
+        Ok(output) if output.status.success() => {
+            assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+        }
+        Ok(output) if output.status.code() == Some(101) => {
+            panic!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        }
+        other => println!("SKIPPED: no tmpfs in a mount namespace here: {other:?}"),
+    }
+}
+
+#[test]
+#[ignore = "runs in a mount namespace, started by the test above"]
+fn inner() {
+    let place = std::env::var_os(PLACE).expect("started by the test above");
+    let place = Path::new(&place);
+    let maildir = |path: &Path| SinkKind::Maildir {
+        path: path.to_owned(),
+        template: "{local}".to_owned(),
+        create: true,
+        line_endings: LineEndings::Crlf,
+    };
+    let spool = |path: &Path| SinkKind::Spool { path: path.to_owned(), segment_bytes: 1024 * 1024 };
+    check(&place.join("maildir"), maildir, place);
+    check(&place.join("spool"), spool, place);
+}
+
+fn check(path: &Path, kind: impl Fn(&Path) -> SinkKind, mount: &Path) {
+    let reports: Arc<Reports> = Arc::default();
+    let config = config::Sink { kind: kind(path), workers: 1 };
+    let opened = sink::open(&config, &surroundings(&reports)).unwrap_or_else(|error| panic!("{error}"));
+    let mut sink: Box<dyn Sink> = opened.workers.into_iter().next().expect("a worker")().expect("a sink");
+    let mut stored = Vec::new();
+    let mut refused = 0;
+    for number in 0..12 {
+        let sent = Sent::new(number, vec![b'x'; 600_000]);
+        match store(&mut *sink, std::slice::from_ref(&sent))[..] {
+            [Outcome::Durable] => stored.push(sent),
+            [Outcome::TryAgain(TryAgain::NoSpace)] => refused += 1,
+            ref other => panic!("{other:?}: {:?}", reports.take()),
+        }
+    }
+    assert!(stored.len() >= 2 && refused >= 2, "{} stored, {refused} refused", stored.len());
+    assert_eq!(found(path), stored.len(), "nothing is left of what was refused");
+
+    // The kernel makes nothing read-only in which a file is open for writing, as a segment is.
+    if remount(mount, "remount,ro") {
+        let outcomes = store(&mut *sink, &[Sent::new(20, vec![b'x'; 600_000])]);
+        assert_eq!(outcomes, [Outcome::TryAgain(TryAgain::Local)], "{:?}", reports.take());
+    } else {
+        assert!(path.ends_with("spool"));
+    }
+    assert!(remount(mount, "remount,rw,size=8m"));
+    let outcomes = store(&mut *sink, &[Sent::new(21, vec![b'x'; 600_000])]);
+    assert_eq!(outcomes, [Outcome::Durable], "{:?}", reports.take());
+    assert_eq!(found(path), stored.len() + 1);
+    drop(sink);
+    fs::remove_dir_all(path).expect("removed");
+    assert!(remount(mount, "remount,rw,size=4m"));
+}
+
+/// Messages that can be seen.
+fn found(path: &Path) -> usize {
+    if !path.ends_with("spool") {
+        return fs::read_dir(path.join("alice/new")).expect("new").count();
+    }
+    let mut listing = Vec::new();
+    let notes = reader::list(path, &mut listing).expect("a spool");
+    assert!(notes.is_empty(), "{notes:?}");
+    String::from_utf8_lossy(&listing).lines().count()
+}
+
+fn remount(mount: &Path, options: &str) -> bool {
+    Command::new("mount").args(["-o", options]).arg(mount).status().expect("mount").success()
+}

@@ -1,0 +1,164 @@
+//! Messages to store, and what must be found of them afterwards. Shared by the tests of the sinks.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, UNIX_EPOCH};
+
+use ringmx::buffer::{MailData, Pool};
+use ringmx::handoff::message::{ClientFacts, Message, Origin, Outcome, QueueId};
+use ringmx::sink::{Report, Sink, Surroundings};
+use ringmx::smtp::envelope::{BodyType, Envelope};
+
+/// What a test sends.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    pub id: QueueId,
+    pub reverse_path: (&'static [u8], &'static [u8]),
+    pub recipients: Vec<(Vec<u8>, &'static [u8])>,
+    pub received: Vec<u8>,
+    pub data: Vec<u8>,
+    pub body: BodyType,
+    pub bare_line_ends: bool,
+}
+
+impl Sent {
+    /// A message with these octets of mail data for one recipient.
+    pub fn new(number: u64, data: impl Into<Vec<u8>>) -> Self {
+        let id = QueueId::new(1_700_000_000, 1, 0, number);
+        Self {
+            id,
+            reverse_path: (b"sender", b"client.test"),
+            recipients: vec![(b"alice".to_vec(), b"x.test")],
+            received: format!("Received: from client.test\r\n\tby mx.test id {id}\r\n").into_bytes(),
+            data: data.into(),
+            body: BodyType::SevenBit,
+            bare_line_ends: false,
+        }
+    }
+
+    /// With these recipients in `x.test`.
+    pub fn to(mut self, local_parts: &[&str]) -> Self {
+        self.recipients =
+            local_parts.iter().map(|local| (local.as_bytes().to_vec(), &b"x.test"[..])).collect();
+        self
+    }
+
+    /// As it comes from a shard.
+    pub fn message(&self) -> Box<Message> {
+        let mut pool = Pool::new(1, 4096, self.data.len() + 64 * 1024).expect("memory");
+        let mut data = MailData::new(Arc::clone(pool.arena()));
+        data.append_copied(&mut pool, &self.data).expect("memory");
+        let mut envelope = Envelope::default();
+        envelope.set_reverse_path(self.reverse_path.0, self.reverse_path.1);
+        for (local_part, domain) in &self.recipients {
+            envelope.push_recipient(local_part, domain);
+        }
+        envelope.body = self.body;
+        envelope.bare_line_ends = self.bare_line_ends;
+        Box::new(Message {
+            id: self.id,
+            origin: Origin { shard: 3, connection: 0 },
+            envelope: Box::new(envelope),
+            client: ClientFacts {
+                address: ([192, 0, 2, 1], 4711).into(),
+                ehlo: b"client.\x1b\xff\"\\\x7f\xc2\x85".to_vec(),
+                protocol: "ESMTP",
+            },
+            received_at: UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_042),
+            received: self.received.clone(),
+            data,
+            place: String::new(),
+        })
+    }
+
+    /// Received: and the mail data.
+    pub fn content(&self) -> Vec<u8> {
+        [&self.received[..], &self.data].concat()
+    }
+
+    /// The reverse-path as in an envelope.
+    pub fn sender(&self) -> Vec<u8> {
+        match self.reverse_path {
+            (b"", b"") => Vec::new(),
+            (local_part, domain) => [local_part, b"@", domain].concat(),
+        }
+    }
+
+    /// The file of one recipient in a maildir, the naive way.
+    pub fn file(&self, recipient: usize, to_lf: bool) -> Vec<u8> {
+        let (local_part, domain) = &self.recipients[recipient];
+        let whole = [
+            b"Return-Path: <",
+            &self.sender()[..],
+            b">\r\nDelivered-To: ",
+            local_part,
+            b"@",
+            domain,
+            b"\r\n",
+            &self.content(),
+        ]
+        .concat();
+        let bare = |text: &[u8]| {
+            let without: Vec<u8> = replace(text, b"\r\n", b"");
+            without.contains(&b'\r') || without.contains(&b'\n')
+        };
+        if !to_lf || self.body == BodyType::BinaryMime || self.bare_line_ends || bare(&self.data) {
+            return whole;
+        }
+        replace(&whole, b"\r\n", b"\n")
+    }
+}
+
+pub fn replace(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut at = 0;
+    while at < text.len() {
+        if text[at..].starts_with(from) {
+            out.extend_from_slice(to);
+            at += from.len();
+        } else {
+            out.push(text[at]);
+            at += 1;
+        }
+    }
+    out
+}
+
+/// Collects what a sink reports.
+#[derive(Debug, Default)]
+pub struct Reports(pub Mutex<Vec<String>>);
+
+impl Report for Reports {
+    fn machine_error(&self, what: &str, path: &Path, error: &io::Error) {
+        self.0.lock().expect("no panic").push(format!("{what} {}: {error}", path.display()));
+    }
+}
+
+impl Reports {
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().expect("no panic"))
+    }
+}
+
+/// Every recipient is listed.
+pub fn surroundings(reports: &Arc<Reports>) -> Surroundings {
+    Surroundings {
+        hostname: "mx.test".to_owned(),
+        report: Arc::clone(reports) as Arc<dyn Report>,
+        is_listed: Arc::new(|_| true),
+    }
+}
+
+/// Stores a batch.
+pub fn store(sink: &mut (impl Sink + ?Sized), batch: &[Sent]) -> Vec<Outcome> {
+    let mut messages: Vec<_> = batch.iter().map(Sent::message).collect();
+    let mut outcomes = Vec::new();
+    sink.store(&mut messages, &mut outcomes);
+    assert_eq!(outcomes.len(), batch.len(), "one outcome a message");
+    for (message, sent) in messages.iter().zip(batch) {
+        assert_eq!(message.id, sent.id, "order");
+    }
+    outcomes
+}

@@ -1,0 +1,176 @@
+//! A real `ringmx` in a folder of its own, listening on a port of the kernel's choice.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// A running server; ended by drop.
+pub struct Server {
+    child: Child,
+    folder: tempfile::TempDir,
+    addresses: Vec<SocketAddr>,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+/// How long a server may take to start or stop before a test gives up.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+impl Server {
+    /// A server with one listener, and one maildir below its folder.
+    pub fn with_maildir(more: &str) -> Self {
+        Self::start(&format!("[[sink]]\nkind = \"maildir\"\npath = \"mail\"\n{more}"))
+    }
+
+    /// A server with one listener and this sink and further sections.
+    pub fn start(config: &str) -> Self {
+        Self::start_whole(&format!(
+            "hostname = \"mx.example.org\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n{config}\n"
+        ))
+    }
+
+    /// A server with a whole configuration.
+    pub fn start_whole(config: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("ringmx.toml");
+        fs::write(&file, config).expect("the configuration");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ringmx"))
+            .args(["serve", "--config"])
+            .arg(&file)
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the server starts");
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let lines = BufReader::new(child.stderr.take().expect("standard error"));
+        let sink = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                sink.lock().expect("the log").push(line);
+            }
+        });
+        let mut server = Self { child, folder, addresses: Vec::new(), log };
+        server.wait_until_ready();
+        server
+    }
+
+    fn wait_until_ready(&mut self) {
+        let start = Instant::now();
+        while !self.log().iter().any(|line| line.contains(" ready") || line.contains("\"ready\"")) {
+            let ended = self.child.try_wait().expect("the server's state");
+            assert!(ended.is_none(), "the server ended: {ended:?}\n{}", self.log().join("\n"));
+            assert!(start.elapsed() < PATIENCE, "the server is not ready:\n{}", self.log().join("\n"));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let log = self.log();
+        let addresses = log.iter().filter_map(|line| line.split("listening address=").nth(1));
+        self.addresses = addresses.map(|address| address.trim().parse().expect("an address")).collect();
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    /// Where its listeners listen, in the order of the configuration.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().expect("the log").clone()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until a line of the log satisfies the test, and gives it.
+    pub fn wait_for_log(&self, find: impl Fn(&str) -> bool) -> String {
+        let start = Instant::now();
+        loop {
+            if let Some(line) = self.log().into_iter().find(|line| find(line)) {
+                return line;
+            }
+            assert!(start.elapsed() < PATIENCE, "no such line in the log:\n{}", self.log().join("\n"));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let id = rustix::process::Pid::from_raw(self.child.id().cast_signed()).expect("a process id");
+        rustix::process::kill_process(id, signal).expect("the signal is sent");
+    }
+
+    /// Asks it to stop and waits until it has.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(rustix::process::Signal::TERM);
+        self.wait()
+    }
+
+    /// Waits until it has ended.
+    pub fn wait(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("the server's state") {
+                return status;
+            }
+            assert!(start.elapsed() < PATIENCE, "the server does not stop:\n{}", self.log().join("\n"));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Resident memory in octets.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("its status");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+        let kib: u64 = line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number");
+        kib * 1024
+    }
+
+    /// The messages in a maildir below its folder, in the order of their names.
+    pub fn maildir(&self, path: &str) -> Vec<Vec<u8>> {
+        let folder = self.folder().join(path).join("new");
+        let mut names: Vec<PathBuf> = fs::read_dir(folder)
+            .map(|entries| entries.map(|entry| entry.expect("entry").path()).collect())
+            .unwrap_or_default();
+        names.sort();
+        names.iter().map(|name| fs::read(name).expect("a message")).collect()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Without our trace fields, which stand above the message: Return-Path, Delivered-To and Received with its folds.
+pub fn without_trace(message: &[u8]) -> &[u8] {
+    let mut rest = message;
+    for name in [&b"Return-Path:"[..], b"Delivered-To:", b"Received:"] {
+        assert!(rest.starts_with(name), "{} is missing", String::from_utf8_lossy(name));
+        loop {
+            let end = rest.iter().position(|octet| *octet == b'\n').expect("a line end") + 1;
+            rest = &rest[end..];
+            if !rest.starts_with(b"\t") && !rest.starts_with(b" ") {
+                break;
+            }
+        }
+    }
+    rest
+}
