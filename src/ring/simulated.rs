@@ -52,6 +52,7 @@ struct State {
     /// Connected and not yet accepted.
     backlog: VecDeque<Socket>,
     accept: Option<Token>,
+    cancelled_accept: Option<Token>,
     woken: bool,
 }
 
@@ -85,6 +86,7 @@ impl World {
             next_socket: 1,
             backlog: VecDeque::new(),
             accept: None,
+            cancelled_accept: None,
             woken: false,
         })))
     }
@@ -242,6 +244,9 @@ impl SimulatedRing {
 
     fn accepted(&mut self, events: &mut Vec<Event>) {
         let mut state = self.world.0.borrow_mut();
+        if let Some(token) = state.cancelled_accept.take() {
+            events.push(Event::Accepted { token, result: Err(Errno::CANCELED), more: false });
+        }
         while let (Some(token), Some(socket)) = (state.accept, state.backlog.front().copied()) {
             state.backlog.pop_front();
             let more = !(state.faults.ended_multishots && state.one_in(5));
@@ -258,8 +263,9 @@ impl Ring for SimulatedRing {
         self.world.0.borrow_mut().accept = Some(token);
     }
 
-    fn cancel_accept(&mut self, _token: Token) {
-        self.world.0.borrow_mut().accept = None;
+    fn cancel_accept(&mut self, token: Token) {
+        let mut state = self.world.0.borrow_mut();
+        state.cancelled_accept = state.accept.take().filter(|armed| *armed == token);
     }
 
     fn connect(&mut self, _socket: Socket, _address: SocketAddr, _token: Token) {

@@ -22,6 +22,8 @@ pub struct Listener {
     settings: Arc<Settings>,
     token: Token,
     armed: bool,
+    /// Nothing is accepted any more.
+    ended: bool,
     /// Not before then is it armed again.
     paused_until: Option<Instant>,
 }
@@ -29,7 +31,14 @@ pub struct Listener {
 impl Listener {
     /// A listener, known to the ring by its number within the shard.
     pub fn new(number: u64, descriptor: OwnedFd, settings: Arc<Settings>) -> Self {
-        Self { descriptor, settings, token: Token::new(number), armed: false, paused_until: None }
+        Self {
+            descriptor,
+            settings,
+            token: Token::new(number),
+            armed: false,
+            ended: false,
+            paused_until: None,
+        }
     }
 
     /// What sessions from here are told.
@@ -39,7 +48,7 @@ impl Listener {
 
     /// Arms the accept when it can run.
     pub fn settle<R: Ring>(&mut self, ring: &mut R, now: Instant) {
-        if !self.armed && self.paused_until.is_none_or(|until| until <= now) {
+        if !self.armed && !self.ended && self.paused_until.is_none_or(|until| until <= now) {
             self.paused_until = None;
             ring.accept(Socket(self.descriptor.as_raw_fd()), self.token);
             self.armed = true;
@@ -67,11 +76,12 @@ impl Listener {
         let _ = drop_new_connections(&self.descriptor);
     }
 
-    /// Cancels the accept.
-    pub fn cancel<R: Ring>(&mut self, ring: &mut R) {
-        if self.armed {
+    /// Ends accepting for good. The accept keeps the socket open until its last event.
+    pub fn end<R: Ring>(&mut self, ring: &mut R) {
+        if self.armed && !self.ended {
             ring.cancel_accept(self.token);
         }
+        self.ended = true;
     }
 
     /// Whether an accept is under way.

@@ -338,6 +338,10 @@ impl<R: Ring> Shard<R> {
             }
             None | Some(_) => {}
         }
+        if self.is_done() {
+            // Whoever starts next on this address must find it free, so the sockets are closed before this process ends.
+            self.listeners.iter_mut().for_each(|listener| listener.end(&mut self.context.ring));
+        }
     }
 
     fn for_each_connection(&mut self, act: fn(&mut Connection, &mut Context<R>)) {
@@ -351,11 +355,15 @@ impl<R: Ring> Shard<R> {
 
     /// Stopped, and nothing is left that a client or the sink still waits for; or the last deadline has passed.
     fn is_finished(&self) -> bool {
-        self.stopping.is_some_and(|stopping| {
-            let idle = self.connections.is_empty() && self.context.delivery.is_idle();
-            idle && stopping.not_before <= self.context.now
-                || stopping.cut_off && stopping.deadline <= self.context.now
-        })
+        let over =
+            self.stopping.is_some_and(|stopping| stopping.cut_off && stopping.deadline <= self.context.now);
+        over || self.is_done() && !self.listeners.iter().any(Listener::is_armed)
+    }
+
+    /// Stopped, and nobody waits for anything.
+    fn is_done(&self) -> bool {
+        let idle = self.connections.is_empty() && self.context.delivery.is_idle();
+        idle && self.stopping.is_some_and(|stopping| stopping.not_before <= self.context.now)
     }
 
     fn update_gauges(&self) {
