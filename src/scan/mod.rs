@@ -93,7 +93,12 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 8 } else { 512 }, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig {
+            cases: if cfg!(miri) { 8 } else { 512 },
+            // Miri has no files to remember a failure in.
+            failure_persistence: if cfg!(miri) { None } else { ProptestConfig::default().failure_persistence },
+            ..ProptestConfig::default()
+        })]
         #[test]
         fn fast_and_naive_agree(octets in octets(), before in 0..3_usize) {
             prop_assert_eq!(plain_prefix(&octets, BEFORE[before]), naive::plain_prefix(&octets, BEFORE[before]));

@@ -8,8 +8,8 @@ use crate::limits::LINE_SWALLOW_BYTES_MAX;
 pub(super) struct LineReader {
     /// The beginning of a line whose end has not come.
     carry: Vec<u8>,
-    /// Octets of a line that is too long and is being read to its end; 0 = none.
-    swallowed: usize,
+    /// Octets so far of a line that is too long and is being read to its end.
+    swallowed: Option<usize>,
     /// The last octet swallowed was a CR.
     swallowed_cr: bool,
 }
@@ -43,7 +43,7 @@ impl LineReader {
             return Line::Carried(line);
         }
         let rest = input.rest();
-        if self.swallowed > 0 {
+        if self.swallowed.is_some() {
             return self.swallow(rest, input);
         }
         let Some(lf) = memchr::memchr(b'\n', rest) else {
@@ -100,25 +100,30 @@ impl LineReader {
 
     fn begin_swallowing(&mut self) {
         let carry = std::mem::take(&mut self.carry);
-        self.swallowed = carry.len().max(1);
+        self.swallowed = Some(carry.len());
         self.swallowed_cr = carry.last() == Some(&b'\r');
     }
 
     /// Reads on to the true end of the line: its tail is never a command.
     fn swallow<'a>(&mut self, rest: &[u8], input: &mut Input<'a>) -> Line<'a> {
-        let mut previous = if self.swallowed_cr { b'\r' } else { 0 };
-        for (index, &octet) in rest.iter().enumerate() {
-            if previous == b'\r' && octet == b'\n' {
-                input.consume(index + 1);
-                self.swallowed = 0;
+        let before = self.swallowed.unwrap_or(0);
+        // The bound is on octets of the line, wherever the buffers end.
+        let rest = rest.get(..LINE_SWALLOW_BYTES_MAX.saturating_sub(before)).unwrap_or(rest);
+        for lf in memchr::memchr_iter(b'\n', rest) {
+            let after_cr = match lf.checked_sub(1) {
+                Some(previous) => rest.get(previous) == Some(&b'\r'),
+                None => self.swallowed_cr,
+            };
+            if after_cr {
+                input.consume(lf + 1);
+                self.swallowed = None;
                 return Line::TooLong;
             }
-            previous = octet;
         }
         input.consume(rest.len());
-        self.swallowed += rest.len();
-        self.swallowed_cr = previous == b'\r';
-        if self.swallowed > LINE_SWALLOW_BYTES_MAX { Line::Endless } else { Line::Incomplete }
+        self.swallowed = Some(before + rest.len());
+        self.swallowed_cr = rest.last().map_or(self.swallowed_cr, |octet| *octet == b'\r');
+        if before + rest.len() >= LINE_SWALLOW_BYTES_MAX { Line::Endless } else { Line::Incomplete }
     }
 }
 
@@ -177,5 +182,17 @@ mod tests {
     #[test]
     fn a_line_without_end_is_given_up() {
         assert_eq!(lines(&vec![b'x'; 2 * LINE_SWALLOW_BYTES_MAX], 1000), ["endless"]);
+    }
+
+    #[test]
+    fn where_a_line_is_given_up_does_not_depend_on_how_it_arrives() {
+        for (count, expected) in
+            [(LINE_SWALLOW_BYTES_MAX - 2, "long"), (LINE_SWALLOW_BYTES_MAX - 1, "endless")]
+        {
+            let line = [vec![b'x'; count], b"\r\n".to_vec()].concat();
+            for piece in [1000, LINE_SWALLOW_BYTES_MAX - 1, LINE_SWALLOW_BYTES_MAX, line.len()] {
+                assert_eq!(lines(&line, piece), [expected], "{count} octets in pieces of {piece}");
+            }
+        }
     }
 }

@@ -110,7 +110,8 @@ impl Recipients {
 
     fn denies(&self, local_part: &[u8]) -> bool {
         let denied = |octet: &u8| octet.is_ascii() && self.denied & 1 << octet != 0;
-        local_part.iter().any(denied) || !self.leading_dot && local_part.first() == Some(&b'.')
+        let content = local_part.strip_prefix(b"\"").unwrap_or(local_part);
+        local_part.iter().any(denied) || !self.leading_dot && content.first() == Some(&b'.')
     }
 
     fn is_listed(&self, mailbox: Mailbox<'_>) -> bool {

@@ -44,7 +44,7 @@ replies! {
     UNRECOGNIZED = 500 "5.5.1" "Command not recognized";
     EMPTY_LINE = 500 "5.5.2" "Empty line";
     NO_ARGUMENT = 501 "5.5.4" "No argument allowed";
-    EHLO_NAME_MISSING = 501 "5.5.4" "Give your name";
+    EHLO_NAME_MISSING = 501 "" "Give your name";
     MAIL_SYNTAX = 501 "5.5.4" "Syntax: MAIL FROM:<address>";
     RCPT_SYNTAX = 501 "5.5.4" "Syntax: RCPT TO:<address>";
     BAD_REVERSE_PATH = 501 "5.1.7" "Bad sender address";

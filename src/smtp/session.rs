@@ -596,7 +596,7 @@ impl Session {
             return Some(self.close_with(reply::ENDLESS, replies));
         }
         match found {
-            Found::End => Some(self.end_data(replies, now)),
+            Found::End => self.end_data(replies, now),
             Found::NeedInput => Some(Step::NeedInput),
             Found::Bare => {
                 state.refusal.get_or_insert(reply::BARE_LINE_END_IN_DATA);
@@ -610,20 +610,21 @@ impl Session {
         }
     }
 
-    /// The end of the mail data.
-    fn end_data(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Step {
+    /// The end of the mail data. None: go on with what the client sent behind it.
+    fn end_data(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Option<Step> {
         let State::Data(state) = std::mem::replace(&mut self.state, State::Command) else {
-            return Step::NeedInput;
+            return None;
         };
         match (state.refusal, self.envelope.take()) {
             (None, Some(envelope)) => {
                 self.state = State::Delivering;
                 self.deadline = now + SINK_ANSWER_MAX;
-                Step::Deliver(envelope)
+                Some(Step::Deliver(envelope))
             }
             (refusal, _) => {
                 let open = self.reply(refusal.unwrap_or(reply::LOCAL_TROUBLE), replies);
-                if open { self.end_transaction(replies, now) } else { Step::Close }
+                let step = if open { self.end_transaction(replies, now) } else { Step::Close };
+                matches!(step, Step::Close).then_some(step)
             }
         }
     }

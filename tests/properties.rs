@@ -1,0 +1,298 @@
+//! Random sessions. What holds for all of them: splitting the input changes nothing, mail data is what the naive reference
+//! says, every command has one reply in its order, and every reply line is well formed. A failure prints its seed.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
+use ringmx::config::BareLineEnd;
+use ringmx::handoff::message::TryAgain;
+use ringmx::limits::REPLY_LINE_BYTES_MAX;
+use ringmx::smtp::session::Settings;
+
+#[path = "support/exchange.rs"]
+mod exchange;
+
+use exchange::{Exchange, Seen, Trouble, settings};
+
+/// Settings with budgets that a random session does not use up.
+fn patient() -> Settings {
+    let mut settings = settings();
+    settings.limits.errors_max = u32::MAX;
+    settings.limits.idle_commands_max = u32::MAX;
+    settings.limits.recipients_max = 3;
+    settings.limits.line_bytes_max = 512;
+    settings.limits.message_size_max = 400;
+    settings
+}
+
+/// What is seen of a session that receives these octets in pieces of these sizes, again and again.
+fn session(settings: Settings, octets: &[u8], sizes: &[usize]) -> Seen {
+    let mut exchange = Exchange::new(settings);
+    let mut rest = octets;
+    for size in sizes.iter().cycle() {
+        let (piece, behind) = rest.split_at((*size).min(rest.len()));
+        exchange.receive(piece);
+        rest = behind;
+        if rest.is_empty() {
+            break;
+        }
+    }
+    exchange.seen
+}
+
+/// The replies as lists of lines; fails on a line that is none.
+fn replies(seen: &Seen) -> Vec<Vec<String>> {
+    let text = std::str::from_utf8(&seen.replies).expect("replies are ASCII");
+    let mut replies = Vec::new();
+    let mut lines = Vec::new();
+    for line in text.split_inclusive("\r\n") {
+        assert!(line.len() <= REPLY_LINE_BYTES_MAX, "too long: {line:?}");
+        let line = line.strip_suffix("\r\n").expect("every reply ends with CRLF");
+        assert!(line.bytes().all(|octet| (b' '..=b'~').contains(&octet)), "not printable: {line:?}");
+        let (code, rest) = line.split_at(3);
+        assert!(code.parse().is_ok_and(|code: u16| (200..600).contains(&code)), "no code: {line:?}");
+        assert!(lines.first().is_none_or(|first: &String| first.starts_with(code)), "another code: {line:?}");
+        lines.push(line.to_string());
+        if rest.starts_with('-') {
+            continue;
+        }
+        assert!(rest.starts_with(' '), "no separator: {line:?}");
+        replies.push(std::mem::take(&mut lines));
+    }
+    assert!(lines.is_empty(), "a reply without its last line");
+    replies
+}
+
+/// Mail data as RFC 5321 tells it, in three passes, each obviously right.
+#[derive(Debug, PartialEq, Eq)]
+struct Naive {
+    stored: Vec<u8>,
+    has_bare: bool,
+    /// Octets up to and with the end of the mail data.
+    consumed: usize,
+}
+
+fn naive(octets: &[u8], bare_lf: BareLineEnd, bare_cr: BareLineEnd) -> Option<Naive> {
+    // The DATA line ended with CRLF, so the mail data begins at a line start (§4.1.1.4).
+    let text = [b"\r\n", octets].concat();
+    let end = text.windows(5).position(|five| five == b"\r\n.\r\n")?;
+    let consumed = end + 5 - 2;
+    let lines = &text[..end + 2];
+    // Transparency (§4.5.2).
+    let mut plain = Vec::new();
+    for (index, octet) in lines.iter().enumerate() {
+        if !(*octet == b'.' && lines[..index].ends_with(b"\r\n")) {
+            plain.push(*octet);
+        }
+    }
+    // Bare CR and LF (§2.3.8).
+    let mut has_bare = false;
+    let mut stored = Vec::new();
+    for (index, octet) in plain.iter().enumerate() {
+        let is_bare_lf = *octet == b'\n' && index.checked_sub(1).is_none_or(|before| plain[before] != b'\r');
+        let is_bare_cr = *octet == b'\r' && plain.get(index + 1) != Some(&b'\n');
+        has_bare |=
+            is_bare_lf && bare_lf == BareLineEnd::Reject || is_bare_cr && bare_cr == BareLineEnd::Reject;
+        if is_bare_lf || is_bare_cr { stored.extend(b"\r\n") } else { stored.push(*octet) }
+    }
+    stored.drain(..2);
+    Some(Naive { stored, has_bare, consumed })
+}
+
+fn mail_data() -> impl Strategy<Value = Vec<u8>> {
+    let part = prop_oneof![
+        6 => Just(b"\r\n".to_vec()),
+        3 => Just(b".".to_vec()),
+        1 => Just(b"\r".to_vec()),
+        1 => Just(b"\n".to_vec()),
+        3 => Just(b"text".to_vec()),
+        1 => Just(b"\r\n.\r\n".to_vec()),
+        1 => (0..90_usize).prop_map(|count| vec![b'x'; count]),
+        1 => any::<u8>().prop_map(|octet| vec![octet]),
+    ];
+    prop::collection::vec(part, 0..24).prop_map(|parts| parts.concat())
+}
+
+fn command() -> impl Strategy<Value = Vec<u8>> {
+    const LINES: [&str; 34] = [
+        "EHLO client.test",
+        "HELO client.test",
+        "EHLO",
+        "MAIL FROM:<a@client.test>",
+        "MAIL FROM:<>",
+        "MAIL FROM:<a>",
+        "MAIL FROM:<a@client.test> SIZE=300",
+        "MAIL FROM:<a@client.test> SIZE=500",
+        "MAIL FROM:<a@b> BODY=8BITMIME",
+        "RCPT TO:<b@example.org>",
+        "RCPT TO:<c@example.org>",
+        "RCPT TO:<d@example.org>",
+        "RCPT TO:<e@example.org>",
+        "RCPT TO:<postmaster>",
+        "RCPT TO:<a%b@example.org>",
+        "RCPT TO:<\"q q\"@example.org>",
+        "RCPT TO:<x",
+        "RCPT TO:<\u{e9}@example.org>",
+        "RSET",
+        "RSET x",
+        "NOOP",
+        "NOOP  x ",
+        "VRFY x",
+        "VRFY",
+        "HELP",
+        "STARTTLS",
+        "AUTH PLAIN",
+        "EXPN x",
+        "FROB",
+        "",
+        " ",
+        "DATA x",
+        "N\u{0}OP",
+        "caf\u{e9}",
+    ];
+    prop_oneof![
+        12 => (0..LINES.len()).prop_map(|index| LINES[index].as_bytes().to_vec()),
+        1 => (500..700_usize).prop_map(|count| [b"NOOP ".to_vec(), vec![b'x'; count]].concat()),
+        1 => prop::collection::vec(any::<u8>(), 0..20).prop_map(|mut octets| {
+            octets.retain(|octet| *octet != b'\r' && *octet != b'\n');
+            // A first line that looks like a header field would close the session.
+            [b"X ".to_vec(), octets].concat()
+        }),
+    ]
+}
+
+fn sizes() -> impl Strategy<Value = Vec<usize>> {
+    prop_oneof![prop::collection::vec(1..6_usize, 1..8), prop::collection::vec(1..80_usize, 1..8)]
+}
+
+fn policy() -> impl Strategy<Value = BareLineEnd> {
+    prop_oneof![Just(BareLineEnd::Reject), Just(BareLineEnd::Normalize)]
+}
+
+const OPEN: &[u8] = b"EHLO client.test\r\nMAIL FROM:<a@client.test>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n";
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 1500,
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn mail_data_is_what_the_reference_says(
+        data in mail_data(),
+        bare_lf in policy(),
+        bare_cr in policy(),
+        sizes in sizes(),
+    ) {
+        let mut settings = settings();
+        (settings.bare_lf, settings.bare_cr) = (bare_lf, bare_cr);
+        let octets = [OPEN, &data].concat();
+        let expected = naive(&data, bare_lf, bare_cr);
+        // What follows the end of the mail data are commands; they are left away.
+        let octets = match &expected {
+            Some(naive) => &octets[..OPEN.len() + naive.consumed],
+            None => &octets,
+        };
+        let seen = session(settings, octets, &sizes);
+        let last = replies(&seen).last().and_then(|lines| lines.last().cloned()).unwrap_or_default();
+        match expected {
+            None => {
+                prop_assert!(seen.stored.is_empty() && last.starts_with("354"), "{}", last);
+            }
+            Some(Naive { has_bare: true, .. }) => {
+                prop_assert!(seen.stored.is_empty() && last.starts_with("550 5.5.2"), "{}", last);
+            }
+            Some(Naive { stored, .. }) => {
+                prop_assert!(last.starts_with("250 2.0.0 Ok: queued as"), "{}", last);
+                prop_assert_eq!(seen.stored.len(), 1);
+                prop_assert_eq!(seen.stored[0].data.escape_ascii().to_string(), stored.escape_ascii().to_string());
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_has_one_reply_in_its_order(commands in prop::collection::vec(command(), 0..40), sizes in sizes()) {
+        let mut exchange = Exchange::new(patient());
+        for (index, command) in commands.iter().enumerate() {
+            exchange.receive(&[command, &b"\r\n"[..]].concat());
+            prop_assert_eq!(replies(&exchange.seen).len(), index + 2, "after {:?}", command.escape_ascii().to_string());
+        }
+        let octets: Vec<u8> = commands.iter().flat_map(|command| [command, &b"\r\n"[..]].concat()).collect();
+        prop_assert_eq!(&session(patient(), &octets, &[usize::MAX]), &exchange.seen);
+        prop_assert_eq!(&session(patient(), &octets, &sizes), &exchange.seen);
+    }
+
+    #[test]
+    fn splitting_a_session_changes_nothing(
+        parts in prop::collection::vec((prop::collection::vec(command(), 0..6), mail_data(), 0..4_u8), 1..5),
+        bare in policy(),
+        sizes in sizes(),
+    ) {
+        let mut octets = Vec::new();
+        for (commands, data, kind) in parts {
+            for command in commands {
+                octets.extend([&command, &b"\r\n"[..]].concat());
+            }
+            octets.extend_from_slice(OPEN);
+            octets.extend(data);
+            octets.extend_from_slice(match kind {
+                0 => b"".as_slice(),
+                1 => b"QUIT\n",
+                2 => b"\r\n.\r\n",
+                _ => b"\r\n.\r\nRSET\r\n",
+            });
+        }
+        let settings = || Settings { bare_lf: bare, ..patient() };
+        let whole = session(settings(), &octets, &[usize::MAX]);
+        replies(&whole);
+        prop_assert_eq!(&session(settings(), &octets, &[1]), &whole);
+        prop_assert_eq!(&session(settings(), &octets, &sizes), &whole);
+    }
+
+    #[test]
+    fn arbitrary_octets_are_survived(octets in prop::collection::vec(any::<u8>(), 0..600), sizes in sizes()) {
+        let whole = session(settings(), &octets, &[usize::MAX]);
+        replies(&whole);
+        prop_assert_eq!(session(settings(), &octets, &sizes), whole);
+    }
+
+    #[test]
+    fn a_message_is_stored_exactly_when_the_client_is_told(
+        trouble in 0..6_usize,
+        cut in 0..130_usize,
+        shut_down in any::<bool>(),
+    ) {
+        const TROUBLES: [Option<Trouble>; 6] = [
+            None,
+            Some(Trouble::TryAgain(TryAgain::Overload)),
+            Some(Trouble::TryAgain(TryAgain::Local)),
+            Some(Trouble::TryAgain(TryAgain::NoSpace)),
+            Some(Trouble::Refused),
+            Some(Trouble::Unknown),
+        ];
+        let octets = [OPEN, b"text\r\n.\r\n", OPEN, b"text\r\n.\r\n"].concat();
+        let (first, second) = octets.split_at(cut);
+        let mut exchange = Exchange::new(settings());
+        exchange.receive(first);
+        exchange.trouble = TROUBLES[trouble];
+        if shut_down { exchange.shut_down() }
+        exchange.receive(second);
+        exchange.end_input();
+        let told = replies(&exchange.seen).iter().filter(|lines| lines[0].contains("queued as")).count();
+        prop_assert_eq!(told, exchange.seen.stored.len());
+        prop_assert!(told <= 2 && (trouble == 0 || told < 2));
+        prop_assert!(exchange.seen.stored.iter().all(|stored| stored.data == b"text\r\n"));
+    }
+
+    #[test]
+    fn time_ends_every_session_that_does_not_go_on(data in mail_data(), cut in 0..400_usize) {
+        let octets = [OPEN, &data].concat();
+        let mut exchange = Exchange::new(settings());
+        exchange.receive(&octets[..cut.min(octets.len())]);
+        exchange.wait(Duration::from_secs(301));
+        prop_assert!(exchange.seen.closed);
+        replies(&exchange.seen);
+    }
+}

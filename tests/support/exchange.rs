@@ -1,0 +1,215 @@
+//! A session driven in memory: what a connection does, without sockets, pools or clocks.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ringmx::config::{BareLineEnd, Config};
+use ringmx::handoff::message::{QueueId, Refused, TryAgain};
+use ringmx::limits::REPLY_BYTES_MAX;
+use ringmx::smtp::envelope::BodyType;
+use ringmx::smtp::extension::ExtensionSet;
+use ringmx::smtp::policy::Recipients;
+use ringmx::smtp::reply::ReplyBuffer;
+use ringmx::smtp::session::{Answer, Input, Session, Settings, Step};
+
+/// What became of an exchange so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// All replies.
+    pub(crate) replies: Vec<u8>,
+    /// Messages handed over and answered 250.
+    pub(crate) stored: Vec<Stored>,
+    /// The session said to close.
+    pub(crate) closed: bool,
+}
+
+/// A message as it was stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stored {
+    /// Without angle brackets.
+    pub(crate) reverse_path: Vec<u8>,
+    /// `local-part@domain`.
+    pub(crate) recipients: Vec<Vec<u8>>,
+    /// BODY= of MAIL.
+    pub(crate) body: BodyType,
+    /// SIZE= of MAIL.
+    pub(crate) size: Option<u64>,
+    /// After transparency.
+    pub(crate) data: Vec<u8>,
+}
+
+/// What the outside says to the next question or message, once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// 4yz.
+    TryAgain(TryAgain),
+    /// 5yz.
+    Refused,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// A session and its outside.
+pub(crate) struct Exchange {
+    session: Session,
+    replies: ReplyBuffer,
+    /// The time of the next call.
+    pub(crate) now: Instant,
+    /// What was seen.
+    pub(crate) seen: Seen,
+    /// Said once, then forgotten.
+    pub(crate) trouble: Option<Trouble>,
+    /// The next mail data cannot be kept.
+    pub(crate) no_memory: bool,
+    data: Vec<u8>,
+}
+
+/// The configuration that accepts any recipient, under the name `mx.test`.
+pub(crate) fn config() -> Config {
+    let mut config = Config::embedded_default();
+    config.hostname = "mx.test".into();
+    config.postmaster = "postmaster@mx.test".into();
+    config
+}
+
+/// What sessions are told with the defaults of the configuration.
+pub(crate) fn settings() -> Settings {
+    let config = config();
+    Settings {
+        policy: Box::new(Recipients::new(&config, None)),
+        hostname: config.hostname,
+        limits: config.limits,
+        bare_lf: BareLineEnd::Reject,
+        bare_cr: BareLineEnd::Reject,
+        local_part_case_sensitive: config.local_part_case_sensitive,
+        extensions: ExtensionSet::all(),
+    }
+}
+
+impl Exchange {
+    /// A session that has said its greeting.
+    pub(crate) fn new(settings: Settings) -> Self {
+        let client = SocketAddr::from(([192, 0, 2, 1], 25_000));
+        let now = Instant::now();
+        let mut exchange = Self {
+            session: Session::new(Arc::new(settings), client, now),
+            replies: ReplyBuffer::new(),
+            now,
+            seen: Seen::default(),
+            trouble: None,
+            no_memory: false,
+            data: Vec::new(),
+        };
+        exchange.session.greet(&mut exchange.replies, now);
+        exchange.send();
+        exchange
+    }
+
+    /// The client sends these octets, in one piece.
+    pub(crate) fn receive(&mut self, octets: &[u8]) {
+        let mut input = Input { bytes: octets, position: 0, more: false };
+        while !self.seen.closed {
+            let before = input.position;
+            let step = self.session.advance(&mut input, &mut self.replies, self.now);
+            assert!(before <= input.position && input.position <= octets.len(), "the position only moves on");
+            assert!(self.replies.len() <= REPLY_BYTES_MAX, "the replies are bounded");
+            match step {
+                Step::NeedInput => {
+                    assert_eq!(input.position, octets.len(), "all input is consumed");
+                    break;
+                }
+                Step::Data(range) => self.keep(&octets[range]),
+                Step::Insert(inserted) => self.keep(inserted),
+                Step::Discard => self.data.clear(),
+                Step::Ask(_) => {
+                    let answer = match self.trouble.take() {
+                        Some(Trouble::TryAgain(why)) => Answer::TryAgain(why),
+                        other => {
+                            self.trouble = other;
+                            Answer::Begin(Box::default())
+                        }
+                    };
+                    self.data.clear();
+                    self.resolve(answer);
+                }
+                Step::Deliver(envelope) => {
+                    let answer = match self.trouble.take() {
+                        None => Answer::Accepted(QueueId(1 + self.seen.stored.len() as u128)),
+                        Some(Trouble::TryAgain(why)) => Answer::TryAgain(why),
+                        Some(Trouble::Refused) => Answer::Refused(Refused::Recipient),
+                        Some(Trouble::Unknown) => Answer::Unknown,
+                    };
+                    let data = std::mem::take(&mut self.data);
+                    if let Answer::Accepted(_) = answer {
+                        self.seen.stored.push(Stored {
+                            reverse_path: envelope.reverse_path().to_vec(),
+                            recipients: envelope.recipients().map(|mailbox| mailbox.whole.to_vec()).collect(),
+                            body: envelope.body,
+                            size: envelope.size_declared,
+                            data,
+                        });
+                    }
+                    self.resolve(answer);
+                }
+                Step::Flush => {
+                    assert!(!self.replies.is_empty(), "there is something to flush");
+                    self.send();
+                }
+                Step::Close => self.close(),
+            }
+        }
+        self.send();
+    }
+
+    /// Time passes, and the deadline with it.
+    pub(crate) fn wait(&mut self, time: Duration) {
+        self.now += time;
+        if self.session.deadline() <= self.now && !self.seen.closed {
+            let step = self.session.expire(&mut self.replies, self.now);
+            assert!(matches!(step, Step::Close));
+            self.close();
+        }
+    }
+
+    /// The server stops.
+    pub(crate) fn shut_down(&mut self) {
+        if self.session.shut_down(&mut self.replies) {
+            self.close();
+        }
+    }
+
+    /// The client closes its half.
+    pub(crate) fn end_input(&mut self) {
+        self.session.handle_end_of_input();
+        self.close();
+    }
+
+    fn keep(&mut self, octets: &[u8]) {
+        assert!(self.session.in_transaction());
+        assert!(!octets.is_empty(), "mail data is something");
+        if std::mem::take(&mut self.no_memory) {
+            self.data.clear();
+            self.session.handle_no_memory();
+        } else {
+            self.data.extend_from_slice(octets);
+        }
+    }
+
+    fn resolve(&mut self, answer: Answer) {
+        assert!(self.session.awaits_answer());
+        match self.session.resolve(answer, &mut self.replies, self.now) {
+            Step::Close => self.close(),
+            step => assert!(matches!(step, Step::NeedInput)),
+        }
+    }
+
+    fn close(&mut self) {
+        self.send();
+        self.seen.closed = true;
+    }
+
+    fn send(&mut self) {
+        self.seen.replies.extend(self.replies.replace(Vec::new()));
+    }
+}
