@@ -9,6 +9,8 @@
 mod command;
 pub mod envelope;
 pub mod extension;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod input;
 mod line;
 mod mail_data;
