@@ -422,7 +422,7 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig {
-            cases: if cfg!(miri) { 8 } else { 2000 },
+            cases: if cfg!(miri) { 8 } else { ProptestConfig::default().cases.max(2000) },
             // Miri has no files to remember a failure in.
             failure_persistence: if cfg!(miri) { None } else { ProptestConfig::default().failure_persistence },
             ..ProptestConfig::default()

@@ -1,7 +1,7 @@
 //! A session driven in memory: what a connection does, without sockets, pools or clocks.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use ringmx::config::{BareLineEnd, Config};
@@ -63,14 +63,20 @@ pub(crate) struct Exchange {
     /// The next mail data cannot be kept.
     pub(crate) no_memory: bool,
     data: Vec<u8>,
+    /// The session said that the mail data will be refused: no more of it may come.
+    discarded: bool,
 }
 
 /// The configuration that accepts any recipient, under the name `mx.test`.
 pub(crate) fn config() -> Config {
-    let mut config = Config::embedded_default();
-    config.hostname = "mx.test".into();
-    config.postmaster = "postmaster@mx.test".into();
-    config
+    // Read once: a test has many thousand sessions.
+    static CONFIG: LazyLock<Config> = LazyLock::new(|| {
+        let mut config = Config::embedded_default();
+        config.hostname = "mx.test".into();
+        config.postmaster = "postmaster@mx.test".into();
+        config
+    });
+    CONFIG.clone()
 }
 
 /// What sessions are told with the defaults of the configuration.
@@ -100,6 +106,7 @@ impl Exchange {
             trouble: None,
             no_memory: false,
             data: Vec::new(),
+            discarded: false,
         };
         exchange.session.greet(&mut exchange.replies, now);
         exchange.send();
@@ -121,7 +128,11 @@ impl Exchange {
                 }
                 Step::Data(range) => self.keep(&octets[range]),
                 Step::Insert(inserted) => self.keep(inserted),
-                Step::Discard => self.data.clear(),
+                Step::Discard => {
+                    assert!(!self.discarded, "it is said once");
+                    self.discarded = true;
+                    self.data.clear();
+                }
                 Step::Ask(_) => {
                     let answer = match self.trouble.take() {
                         Some(Trouble::TryAgain(why)) => Answer::TryAgain(why),
@@ -131,9 +142,11 @@ impl Exchange {
                         }
                     };
                     self.data.clear();
+                    self.discarded = false;
                     self.resolve(answer);
                 }
                 Step::Deliver(envelope) => {
+                    assert!(!self.discarded, "what is refused is not delivered");
                     let answer = match self.trouble.take() {
                         None => Answer::Accepted(QueueId(1 + self.seen.stored.len() as u128)),
                         Some(Trouble::TryAgain(why)) => Answer::TryAgain(why),
@@ -188,7 +201,9 @@ impl Exchange {
     fn keep(&mut self, octets: &[u8]) {
         assert!(self.session.in_transaction());
         assert!(!octets.is_empty(), "mail data is something");
+        assert!(!self.discarded, "nothing of what is refused is handed on");
         if std::mem::take(&mut self.no_memory) {
+            self.discarded = true;
             self.data.clear();
             self.session.handle_no_memory();
         } else {
