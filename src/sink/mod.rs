@@ -7,14 +7,12 @@
 //! A new sink is one file (or folder) and one row in [`open`]'s table.
 
 pub mod discard;
-mod escape;
 pub mod executor;
 pub mod maildir;
 pub mod plan;
 mod root;
 pub mod spool;
 pub mod stdout;
-mod timestamp;
 pub mod worker;
 
 use std::fmt;

@@ -3,8 +3,8 @@
 
 use std::time::SystemTime;
 
-use crate::sink::timestamp;
 use crate::smtp::envelope::Mailbox;
+use crate::timestamp;
 
 /// The longest name of a directory entry (`NAME_MAX`).
 const NAME_BYTES_MAX: usize = 255;
