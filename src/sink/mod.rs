@@ -56,6 +56,8 @@ pub trait Report: Send + Sync {
 pub struct Surroundings {
     /// The name of this host, for the names of files.
     pub hostname: String,
+    /// Whether local-parts that differ in case are different recipients.
+    pub local_part_case_sensitive: bool,
     /// Where errors of the machine go.
     pub report: Arc<dyn Report>,
     /// Whether a table of recipients lists this mailbox by name, so that a directory may be made for it.
