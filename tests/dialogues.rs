@@ -141,7 +141,10 @@ fn begin(dialogue: &Dialogue) -> Result<Exchange, String> {
 fn must_wait(pending: &[u8]) -> bool {
     let line = pending.strip_suffix(b"\r\n").unwrap_or(pending);
     let line = line.rsplit(|octet| *octet == b'\n').next().unwrap_or_default().to_ascii_uppercase();
-    pending.starts_with(b"\r\n\r\n\0") || line.starts_with(b"DATA") || line.starts_with(b"PROXY ") || line.starts_with(b"XCLIENT")
+    pending.starts_with(b"\r\n\r\n\0")
+        || line.starts_with(b"DATA")
+        || line.starts_with(b"PROXY ")
+        || line.starts_with(b"XCLIENT")
 }
 
 fn send_together(exchange: &mut Exchange, octets: &[u8], arrival: Arrival, sent: usize) {
@@ -272,8 +275,7 @@ fn settings(dialogue: &Dialogue) -> Result<Settings, String> {
             "xclient_from" => gate.xclient_from = vec![Network::parse(value)?],
             "greeting_delay" => gate.greeting_delay = time()?,
             "refuse" => {
-                gate.refuse =
-                    Some(word(value, &[("521", Refusal::Never), ("554", Refusal::NotNow)])?);
+                gate.refuse = Some(word(value, &[("521", Refusal::Never), ("554", Refusal::NotNow)])?);
             }
             "early_talkers" => {
                 gate.early_talkers =

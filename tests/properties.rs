@@ -31,7 +31,8 @@ fn session(settings: Settings, octets: &[u8], sizes: &[usize]) -> Seen {
     let mut exchange = Exchange::new(settings);
     let mut rest = octets;
     for size in sizes.iter().cycle() {
-        let (piece, behind) = rest.split_at((*size).min(rest.len()));
+        let most = legal_piece(octets, octets.len() - rest.len());
+        let (piece, behind) = rest.split_at((*size).min(most));
         exchange.receive(piece);
         rest = behind;
         if rest.is_empty() {
@@ -39,6 +40,20 @@ fn session(settings: Settings, octets: &[u8], sizes: &[usize]) -> Seen {
         }
     }
     exchange.seen
+}
+
+/// How many octets may come in one piece from here: a client waits for the answer to DATA (RFC 2920 §3.1), and what it sends
+/// without waiting is a matter of the dialogues.
+fn legal_piece(octets: &[u8], start: usize) -> usize {
+    let lines = octets.split_inclusive(|octet| *octet == b'\n');
+    let mut end = 0;
+    for line in lines {
+        end += line.len();
+        if end > start && line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"DATA")) {
+            return end - start;
+        }
+    }
+    octets.len() - start
 }
 
 /// The replies as lists of lines; fails on a line that is none.

@@ -37,7 +37,9 @@ impl Network {
         };
         let first = masked(address, prefix_bits);
         if first != address {
-            return Err(format!("{text:?} has bits set behind its prefix; the network is {first}/{prefix_bits}"));
+            return Err(format!(
+                "{text:?} has bits set behind its prefix; the network is {first}/{prefix_bits}"
+            ));
         }
         Ok(Self { first, prefix_bits })
     }

@@ -284,13 +284,17 @@ fn address_rules(
         return;
     }
     if identity.any_domain {
-        let reach = if has_fronts { "through its fronts" } else { "from other machines" };
+        let (reach, cure) = if has_fronts {
+            ("through its fronts", "set `domains`, or take out `proxy_from` and `xclient_from`")
+        } else {
+            (
+                "from other machines",
+                "set `domains`, or listen on loopback, for instance on \"127.0.0.1:2525\"",
+            )
+        };
         section.problem(
             "address",
-            format!(
-                "{address} can be reached {reach}, and without `domains` every recipient would be taken; \
-                 set `domains`, or listen on loopback, for instance on \"127.0.0.1:2525\""
-            ),
+            format!("{address} can be reached {reach}, and without `domains` every recipient would be taken; {cure}"),
         );
     }
     if !identity.hostname.contains('.') {

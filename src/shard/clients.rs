@@ -116,7 +116,9 @@ mod tests {
     fn loopback_clients_are_exempt_and_nothing_is_kept() {
         let clients = Clients::new(1);
         for address in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
-            assert!(matches!(enter(&clients, address), Ok(None)) && matches!(enter(&clients, address), Ok(None)));
+            assert!(
+                matches!(enter(&clients, address), Ok(None)) && matches!(enter(&clients, address), Ok(None))
+            );
         }
         drop(enter(&clients, "192.0.2.1"));
         assert!(clients.counts.iter().all(|counts| counts.lock().expect("no panic").is_empty()));

@@ -96,7 +96,11 @@ impl DataWatch {
             (Header::Space { is_received }, b' ' | b'\t') => Header::Space { is_received },
             (Header::Line, _) => Header::Line,
             (
-                Header::LineStart | Header::EmptyLine | Header::Name { .. } | Header::Space { .. } | Header::Over,
+                Header::LineStart
+                | Header::EmptyLine
+                | Header::Name { .. }
+                | Header::Space { .. }
+                | Header::Over,
                 _,
             ) => Header::Over,
         }
@@ -156,9 +160,11 @@ mod tests {
 
     #[test]
     fn a_long_line_is_told_wherever_it_is_cut() {
-        for (octets, long) in
-            [(&b"\r\n12345678\r\n\r\n"[..], false), (b"12345678\r\n123456789\r\n", true), (b"12345678901", true)]
-        {
+        for (octets, long) in [
+            (&b"\r\n12345678\r\n\r\n"[..], false),
+            (b"12345678\r\n123456789\r\n", true),
+            (b"12345678901", true),
+        ] {
             for piece in 1..=octets.len() {
                 let mut watch = DataWatch::new(100, 10);
                 let found = octets.chunks(piece).filter_map(|part| watch.take(part)).next();

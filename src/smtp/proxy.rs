@@ -94,7 +94,8 @@ fn begins_alike(text: &[u8], start: &[u8]) -> bool {
 
 /// `PROXY TCP4 192.0.2.1 198.51.100.1 56324 25`, or `PROXY UNKNOWN` and anything (§2.1).
 fn version_1(header: &[u8]) -> Result<Option<SocketAddr>, Malformed> {
-    let line = header.strip_suffix(b"\r\n").and_then(|line| std::str::from_utf8(line).ok()).ok_or(Malformed)?;
+    let line =
+        header.strip_suffix(b"\r\n").and_then(|line| std::str::from_utf8(line).ok()).ok_or(Malformed)?;
     let mut words = line.split(' ').skip(1);
     let family = words.next().ok_or(Malformed)?;
     if family == "UNKNOWN" {
@@ -135,7 +136,8 @@ fn version_2(header: &[u8]) -> Result<Option<SocketAddr>, Malformed> {
         return Err(Malformed);
     }
     let octets = |from: usize, count: usize| rest.get(from..from + count).ok_or(Malformed);
-    let port = |from: usize| octets(from, 2).map(|port| port.iter().fold(0, |all, one| all << 8 | u16::from(*one)));
+    let port =
+        |from: usize| octets(from, 2).map(|port| port.iter().fold(0, |all, one| all << 8 | u16::from(*one)));
     let (client, addresses_bytes) = match family {
         0x11 => {
             let address = octets(0, 4)?.first_chunk::<4>().ok_or(Malformed)?;
@@ -227,7 +229,8 @@ mod tests {
 
     #[test]
     fn version_1_has_at_most_107_octets() {
-        let line = |count: usize| [b"PROXY UNKNOWN ".to_vec(), vec![b'x'; count - 16], b"\r\n".to_vec()].concat();
+        let line =
+            |count: usize| [b"PROXY UNKNOWN ".to_vec(), vec![b'x'; count - 16], b"\r\n".to_vec()].concat();
         assert_eq!(read(&line(107)), (Header::Client(None), 107));
         assert_eq!(read(&line(108)).0, Header::Bad);
     }

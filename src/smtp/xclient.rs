@@ -44,7 +44,8 @@ pub(super) fn parse(argument: &[u8]) -> Result<Attributes, BadAttribute> {
 
 impl Attributes {
     fn take(&mut self, name: &[u8], value: &[u8]) -> Result<(), BadAttribute> {
-        let known = !value.eq_ignore_ascii_case(b"[UNAVAILABLE]") && !value.eq_ignore_ascii_case(b"[TEMPUNAVAIL]");
+        let known =
+            !value.eq_ignore_ascii_case(b"[UNAVAILABLE]") && !value.eq_ignore_ascii_case(b"[TEMPUNAVAIL]");
         if value.is_empty() {
             return Err(BadAttribute);
         }
@@ -111,7 +112,8 @@ mod tests {
 
     #[test]
     fn all_attributes_are_understood() {
-        let all = b"NAME=spike.example ADDR=168.100.189.2 PORT=4321 PROTO=esmtp HELO=spike+2Eexample LOGIN=a+40b \
+        let all =
+            b"NAME=spike.example ADDR=168.100.189.2 PORT=4321 PROTO=esmtp HELO=spike+2Eexample LOGIN=a+40b \
                     DESTADDR=IPV6:::1 DESTPORT=25";
         let attributes = parse(all).expect("good");
         assert_eq!(attributes.address, Some(IpAddr::from([168, 100, 189, 2])));

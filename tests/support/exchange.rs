@@ -1,4 +1,6 @@
 //! A session driven in memory: what a connection does, without sockets, pools or clocks.
+// Not every test that includes this file uses all of it.
+#![allow(dead_code)]
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -157,7 +157,8 @@ impl Session {
         };
         let address = attributes.address.unwrap_or(self.client.ip());
         // A port belongs to its address: a new address without one has none.
-        let port = attributes.port.unwrap_or(if attributes.address.is_some() { 0 } else { self.client.port() });
+        let port =
+            attributes.port.unwrap_or(if attributes.address.is_some() { 0 } else { self.client.port() });
         self.client = SocketAddr::new(address, port);
         let was_esmtp = matches!(self.hello, Hello::Ehlo(_));
         self.hello = match attributes.helo.flatten() {
