@@ -29,9 +29,11 @@ fn patient() -> Settings {
 /// What is seen of a session that receives these octets in pieces of these sizes, again and again.
 fn session(settings: Settings, octets: &[u8], sizes: &[usize]) -> Seen {
     let mut exchange = Exchange::new(settings);
+    let ends = data_lines(octets);
     let mut rest = octets;
     for size in sizes.iter().cycle() {
-        let most = legal_piece(octets, octets.len() - rest.len());
+        let start = octets.len() - rest.len();
+        let most = ends.iter().find(|end| **end > start).map_or(rest.len(), |end| end - start);
         let (piece, behind) = rest.split_at((*size).min(most));
         exchange.receive(piece);
         rest = behind;
@@ -42,18 +44,18 @@ fn session(settings: Settings, octets: &[u8], sizes: &[usize]) -> Seen {
     exchange.seen
 }
 
-/// How many octets may come in one piece from here: a client waits for the answer to DATA (RFC 2920 §3.1), and what it sends
-/// without waiting is a matter of the dialogues.
-fn legal_piece(octets: &[u8], start: usize) -> usize {
-    let lines = octets.split_inclusive(|octet| *octet == b'\n');
+/// Where lines end that may be DATA: a client waits for the answer there (RFC 2920 §3.1), and what it sends without waiting is
+/// a matter of the dialogues.
+fn data_lines(octets: &[u8]) -> Vec<usize> {
     let mut end = 0;
-    for line in lines {
+    let mut ends = Vec::new();
+    for line in octets.split_inclusive(|octet| *octet == b'\n') {
         end += line.len();
-        if end > start && line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"DATA")) {
-            return end - start;
+        if line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"DATA")) {
+            ends.push(end);
         }
     }
-    octets.len() - start
+    ends
 }
 
 /// The replies as lists of lines; fails on a line that is none.
