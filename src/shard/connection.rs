@@ -194,6 +194,14 @@ impl Connection {
         false
     }
 
+    /// Whether octets waited when the greeting was about to be sent.
+    pub(super) fn handle_peeked<R: Ring>(&mut self, waiting: bool, context: &mut Context<R>) {
+        if waiting && self.phase == Phase::Serving && self.session.watches_for_early_input() {
+            let step = self.session.handle_waiting_input(&mut self.replies);
+            self.follow_close(&step, context);
+        }
+    }
+
     /// A send ended.
     pub(super) fn handle_sent<R: Ring>(&mut self, complete: bool, context: &mut Context<R>) {
         self.sending = false;
@@ -263,12 +271,11 @@ impl Connection {
     /// Does what the events of a turn left to do: send, arm or cancel the receive, go on with closing. Once a turn.
     pub(super) fn settle<R: Ring>(&mut self, context: &mut Context<R>) -> Fate {
         self.dirty = false;
-        if self.phase == Phase::Serving {
-            // In front of the send: then octets that come before the greeting's send has ended were sent without it.
-            self.settle_receive(context);
-        }
         if !self.sending && !self.replies.is_empty() && self.phase != Phase::Closing {
             let head = self.replies.replace(context.spare_replies.pop().unwrap_or_default());
+            if self.phase == Phase::Serving && self.session.watches_for_early_input() {
+                context.ring.peek(self.socket, self.key.token());
+            }
             self.session.handle_sending();
             context.ring.send(self.socket, Outgoing { head, body: &[] }, self.key.token());
             self.sending = true;

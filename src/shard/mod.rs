@@ -233,6 +233,13 @@ impl<R: Ring> Shard<R> {
                     self.mark(key);
                 }
             }
+            Event::Peeked { token, waiting } => {
+                let key = Key::from_word(token.value());
+                if let Some(connection) = self.connections.find(key) {
+                    connection.handle_peeked(waiting, &mut self.context);
+                    self.mark(key);
+                }
+            }
             Event::Connected { .. } | Event::Woken => {}
         }
     }

@@ -93,13 +93,21 @@ impl Session {
         self.say_greeting(replies, now)
     }
 
+    /// Whether it matters that input waits before the greeting is sent.
+    pub fn watches_for_early_input(&self) -> bool {
+        matches!(self.state, State::Greeted) && self.settings.gate.early_talkers == EarlyTalkers::Reject
+    }
+
+    /// Input, which is still to be received, waited before the greeting was sent.
+    pub fn handle_waiting_input(&mut self, replies: &mut ReplyBuffer) -> Step {
+        self.count(reply::EARLY_INPUT);
+        self.close_with(reply::EARLY_INPUT, replies)
+    }
+
     /// Input before the greeting was sent. None: it is read as if it came later.
     pub(super) fn handle_early_input(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Option<Step> {
         match self.settings.gate.early_talkers {
-            EarlyTalkers::Reject => {
-                self.count(reply::EARLY_INPUT);
-                Some(self.close_with(reply::EARLY_INPUT, replies))
-            }
+            EarlyTalkers::Reject => Some(self.handle_waiting_input(replies)),
             EarlyTalkers::Tolerate => {
                 if matches!(self.state, State::Delayed) {
                     self.say_greeting(replies, now);
