@@ -78,7 +78,7 @@ impl DataWatch {
     fn next(&mut self, octet: u8) -> Header {
         const NAME: &[u8] = b"received";
         match (self.header, octet) {
-            (Header::LineStart, b' ' | b'\t') => Header::Line,
+            (Header::LineStart, b' ' | b'\t') | (Header::Line, _) => Header::Line,
             (Header::LineStart, b'\r') => Header::EmptyLine,
             (Header::LineStart, b'!'..=b'~') if octet != b':' => {
                 Header::Name { matched: NAME.starts_with(&[octet.to_ascii_lowercase()]).then_some(1) }
@@ -94,7 +94,6 @@ impl DataWatch {
             },
             (Header::Space { is_received }, b':') => self.end_name(is_received),
             (Header::Space { is_received }, b' ' | b'\t') => Header::Space { is_received },
-            (Header::Line, _) => Header::Line,
             (
                 Header::LineStart
                 | Header::EmptyLine
@@ -167,7 +166,7 @@ mod tests {
         ] {
             for piece in 1..=octets.len() {
                 let mut watch = DataWatch::new(100, 10);
-                let found = octets.chunks(piece).filter_map(|part| watch.take(part)).next();
+                let found = octets.chunks(piece).find_map(|part| watch.take(part));
                 assert_eq!(found.is_some(), long, "{} in pieces of {piece}", octets.escape_ascii());
             }
         }

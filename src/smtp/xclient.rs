@@ -17,8 +17,8 @@ pub(super) struct Attributes {
     pub(super) address: Option<IpAddr>,
     /// PORT; 0 where the front does not know it.
     pub(super) port: Option<u16>,
-    /// HELO; none inside where the client has not said it.
-    pub(super) helo: Option<Option<Box<[u8]>>>,
+    /// HELO; none also where the client has not said it.
+    pub(super) helo: Option<Box<[u8]>>,
     /// PROTO: whether it is ESMTP.
     pub(super) is_esmtp: Option<bool>,
 }
@@ -58,16 +58,15 @@ impl Attributes {
                 if !value.iter().all(u8::is_ascii_graphic) {
                     return Err(BadAttribute);
                 }
-                self.helo = Some(Some(value.get(..EHLO_NAME_BYTES_MAX).unwrap_or(value).into()));
+                self.helo = Some(value.get(..EHLO_NAME_BYTES_MAX).unwrap_or(value).into());
             }
-            b"HELO" => self.helo = Some(None),
+            b"HELO" => self.helo = None,
             b"PROTO" if value.eq_ignore_ascii_case(b"SMTP") => self.is_esmtp = Some(false),
             b"PROTO" if value.eq_ignore_ascii_case(b"ESMTP") => self.is_esmtp = Some(true),
-            // These are understood, but ringmx makes nothing of them.
-            b"NAME" | b"LOGIN" => {}
             b"DESTADDR" if known => drop(address(value)?),
             b"DESTPORT" if known => drop(port(value)?),
-            b"DESTADDR" | b"DESTPORT" => {}
+            // These are understood, but ringmx makes nothing of them.
+            b"NAME" | b"LOGIN" | b"DESTADDR" | b"DESTPORT" => {}
             _ => return Err(BadAttribute),
         }
         Ok(())
@@ -118,7 +117,7 @@ mod tests {
         let attributes = parse(all).expect("good");
         assert_eq!(attributes.address, Some(IpAddr::from([168, 100, 189, 2])));
         assert_eq!((attributes.port, attributes.is_esmtp), (Some(4321), Some(true)));
-        assert_eq!(attributes.helo, Some(Some(b"spike.example".as_slice().into())));
+        assert_eq!(attributes.helo, Some(b"spike.example".as_slice().into()));
         let v6 = parse(b"addr=IPv6:2001:db8::1").expect("good");
         assert_eq!(v6.address, Some("2001:db8::1".parse().expect("an address")));
         assert_eq!((v6.port, v6.helo, v6.is_esmtp), (None, None, None));
@@ -130,7 +129,7 @@ mod tests {
             parse(b"NAME=[TEMPUNAVAIL] ADDR=[unavailable] PORT=[UNAVAILABLE] HELO=[UNAVAILABLE] LOGIN=[UNAVAILABLE]");
         let attributes = attributes.expect("good");
         assert_eq!(attributes.address, Some(IpAddr::from([0, 0, 0, 0])));
-        assert_eq!((attributes.port, attributes.helo), (Some(0), Some(None)));
+        assert_eq!((attributes.port, attributes.helo), (Some(0), None));
     }
 
     #[test]

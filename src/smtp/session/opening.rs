@@ -169,7 +169,7 @@ impl Session {
             attributes.port.unwrap_or(if attributes.address.is_some() { 0 } else { self.client.port() });
         self.client = SocketAddr::new(address, port);
         let was_esmtp = matches!(self.hello, Hello::Ehlo(_));
-        self.hello = match attributes.helo.flatten() {
+        self.hello = match attributes.helo {
             None => Hello::None,
             Some(name) if attributes.is_esmtp.unwrap_or(was_esmtp) => Hello::Ehlo(name),
             Some(name) => Hello::Helo(name),
