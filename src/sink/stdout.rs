@@ -15,10 +15,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Durability, OpenError, Opened, Report, Sink, Surroundings, escape, outcome_of, timestamp};
+use super::{Durability, OpenError, Opened, Report, Sink, Surroundings, outcome_of};
 use crate::config::StdoutFormat;
+use crate::escape::{Json, Word};
 use crate::handoff::message::{Message, Outcome};
 use crate::smtp::envelope::BodyType;
+use crate::timestamp::{Asctime, Rfc3339};
 
 /// A reader that takes nothing for so long has stalled.
 const STALL_MAX: Duration = Duration::from_secs(10);
@@ -169,13 +171,12 @@ fn json(message: &Message) -> String {
     let Message { id, envelope, client, received_at, received, data, .. } = message;
     let mut line = String::with_capacity(512 + data.bytes().try_into().unwrap_or(0_usize) / 3 * 4);
     let mut text = |name: &str, value: &[u8]| {
-        line.push_str(if line.is_empty() { "{" } else { "," });
-        escape::json(name.as_bytes(), &mut line);
-        line.push(':');
-        escape::json(value, &mut line);
+        let before = if line.is_empty() { '{' } else { ',' };
+        // Writing to a String does not fail.
+        let _ = write!(line, "{before}\"{name}\":{}", Json(value));
     };
     text("id", &id.text());
-    text("time", timestamp::rfc3339(*received_at).as_bytes());
+    text("time", Rfc3339(*received_at).to_string().as_bytes());
     text("client", client.address.to_string().as_bytes());
     text("ehlo", &client.ehlo);
     text("protocol", client.protocol.as_bytes());
@@ -185,7 +186,7 @@ fn json(message: &Message) -> String {
         if index > 0 {
             line.push(',');
         }
-        escape::json(recipient.whole, &mut line);
+        let _ = write!(line, "{}", Json(recipient.whole));
     }
     let body = match envelope.body {
         BodyType::SevenBit => "7BIT",
@@ -193,7 +194,6 @@ fn json(message: &Message) -> String {
         BodyType::BinaryMime => "BINARYMIME",
     };
     let declared = envelope.size_declared.map_or("null".to_owned(), |size| size.to_string());
-    // Writing to a String does not fail.
     let _ = write!(
         line,
         "],\"body\":\"{body}\",\"smtputf8\":{},\"size_declared\":{declared},\"size\":{},\"data_base64\":\"",
@@ -215,13 +215,9 @@ fn mbox(message: &Message, out: &mut Vec<u8>) {
     let envelope = &message.envelope;
     let sender = match envelope.reverse_path() {
         b"" => "MAILER-DAEMON".to_owned(),
-        path => {
-            let mut word = String::new();
-            escape::word(path, &mut word);
-            word
-        }
+        path => Word(path).to_string(),
     };
-    out.extend_from_slice(format!("From {sender} {}\n", timestamp::asctime(message.received_at)).as_bytes());
+    out.extend_from_slice(format!("From {sender} {}\n", Asctime(message.received_at)).as_bytes());
     out.extend([b"Return-Path: <", envelope.reverse_path(), b">\r\n"].concat());
     for recipient in envelope.recipients() {
         out.extend([b"Delivered-To: ", recipient.whole, b"\r\n"].concat());
