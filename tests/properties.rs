@@ -16,7 +16,7 @@ mod exchange;
 mod reference;
 
 use exchange::{Exchange, Seen, Trouble, settings};
-use reference::{Naive, naive, replies};
+use reference::{Naive, data_lines, naive, replies};
 
 /// Settings with budgets that a random session does not use up.
 fn patient() -> Settings {
@@ -32,9 +32,12 @@ fn patient() -> Settings {
 /// What is seen of a session that receives these octets in pieces of these sizes, again and again.
 fn session(settings: Settings, octets: &[u8], sizes: &[usize]) -> Seen {
     let mut exchange = Exchange::new(settings);
+    let ends = data_lines(octets);
     let mut rest = octets;
     for size in sizes.iter().cycle() {
-        let (piece, behind) = rest.split_at((*size).min(rest.len()));
+        let start = octets.len() - rest.len();
+        let most = ends.iter().find(|end| **end > start).map_or(rest.len(), |end| end - start);
+        let (piece, behind) = rest.split_at((*size).min(most));
         exchange.receive(piece);
         rest = behind;
         if rest.is_empty() {

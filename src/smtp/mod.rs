@@ -7,6 +7,7 @@
 //! `tests/dialogues`.
 
 mod command;
+mod data_watch;
 pub mod envelope;
 pub mod extension;
 #[cfg(any(test, fuzzing))]
@@ -17,6 +18,8 @@ mod mail_data;
 mod parameter;
 mod path;
 pub mod policy;
+mod proxy;
 pub mod reply;
 pub mod session;
 pub mod trace;
+mod xclient;

@@ -72,6 +72,20 @@ pub(crate) fn naive(octets: &[u8], bare_lf: BareLineEnd, bare_cr: BareLineEnd) -
     Some(Naive { stored, has_bare, consumed })
 }
 
+/// Where lines end that may be DATA: a client waits for the answer there (RFC 2920 §3.1), and what it sends without waiting is
+/// a matter of the dialogues.
+pub(crate) fn data_lines(octets: &[u8]) -> Vec<usize> {
+    let mut end = 0;
+    let mut ends = Vec::new();
+    for line in octets.split_inclusive(|octet| *octet == b'\n') {
+        end += line.len();
+        if line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"DATA")) {
+            ends.push(end);
+        }
+    }
+    ends
+}
+
 /// Something that happens in a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Operation {
@@ -150,6 +164,17 @@ enum Arrival {
 
 fn run(settings: Settings, operations: &[Operation], arrival: Arrival) -> Seen {
     let mut exchange = Exchange::new(settings);
+    let ends = data_lines(&sent(operations));
+    let mut received = 0;
+    let mut receive = |exchange: &mut Exchange, mut octets: &[u8]| {
+        while !octets.is_empty() {
+            let most = ends.iter().find(|end| **end > received).map_or(octets.len(), |end| end - received);
+            let (piece, behind) = octets.split_at(most.min(octets.len()));
+            exchange.receive(piece);
+            received += piece.len();
+            octets = behind;
+        }
+    };
     let mut pending = Vec::new();
     for operation in operations {
         if let Operation::Send(sent) = operation {
@@ -157,8 +182,8 @@ fn run(settings: Settings, operations: &[Operation], arrival: Arrival) -> Seen {
         }
         match arrival {
             Arrival::Whole if matches!(operation, Operation::Send(_) | Operation::Split) => continue,
-            Arrival::AsTold | Arrival::Whole => exchange.receive(&pending),
-            Arrival::Bytewise => pending.chunks(1).for_each(|octet| exchange.receive(octet)),
+            Arrival::AsTold | Arrival::Whole => receive(&mut exchange, &pending),
+            Arrival::Bytewise => pending.chunks(1).for_each(|octet| receive(&mut exchange, octet)),
         }
         pending.clear();
         if exchange.seen.closed {
@@ -172,8 +197,19 @@ fn run(settings: Settings, operations: &[Operation], arrival: Arrival) -> Seen {
             Operation::Trouble(trouble) => exchange.trouble = Some(*trouble),
         }
     }
-    exchange.receive(&pending);
+    receive(&mut exchange, &pending);
     exchange.seen
+}
+
+/// All that the client sends.
+fn sent(operations: &[Operation]) -> Vec<u8> {
+    let mut all = Vec::new();
+    for operation in operations {
+        if let Operation::Send(sent) = operation {
+            all.extend_from_slice(sent);
+        }
+    }
+    all
 }
 
 /// All that is claimed of a session. The first octet chooses settings, the others are operations.
@@ -184,12 +220,7 @@ pub(crate) fn check_session(input: &[u8]) {
     for arrival in [Arrival::Whole, Arrival::Bytewise] {
         assert_eq!(run(chosen(bits), &operations, arrival), seen, "{arrival:?}");
     }
-    let sent: Vec<u8> = operations
-        .iter()
-        .flat_map(|operation| if let Operation::Send(sent) = operation { &sent[..] } else { &[] })
-        .copied()
-        .collect();
-    walk(&chosen(bits), &sent, &seen);
+    walk(&chosen(bits), &sent(&operations), &seen);
 }
 
 /// Goes through what the client sent with the replies at hand: one reply a command in order, mail data where a 354 was, a
@@ -247,6 +278,7 @@ fn walk(settings: &Settings, sent: &[u8], seen: &Seen) {
                 }
                 ["550", "5.5.2"] => assert!(data.has_bare, "{reply}"),
                 ["552", "5.3.4"] => assert!(too_large || data.has_bare, "{reply}"),
+                ["554", "5.4.6"] => assert!(has_many_trace_fields(&data.stored), "{reply}"),
                 // The sink's answers.
                 ["550", "5.1.3"] | ["451" | "452", _] => assert!(!data.has_bare && !too_large, "{reply}"),
                 ["421", _] => {
@@ -260,6 +292,11 @@ fn walk(settings: &Settings, sent: &[u8], seen: &Seen) {
     }
     assert_eq!(replies.next(), None, "a reply too many");
     assert_eq!(stored.next(), None, "a message that nobody was told of");
+}
+
+/// Whether mail data may be that of a message in a loop (§6.3).
+fn has_many_trace_fields(data: &[u8]) -> bool {
+    data.windows(9).filter(|nine| nine.eq_ignore_ascii_case(b"Received:")).count() > 100
 }
 
 /// Mail data without an end: nothing follows but a 421.

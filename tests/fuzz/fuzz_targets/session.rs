@@ -4,7 +4,6 @@
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../../support/exchange.rs"]
-#[allow(dead_code, reason = "shared with tests that do more")]
 mod exchange;
 #[path = "../../support/reference.rs"]
 #[allow(dead_code, reason = "shared with tests that do more")]
