@@ -21,6 +21,7 @@ fn settings() -> Settings {
         bare_lf: config.listeners[0].bare_lf,
         bare_cr: config.listeners[0].bare_cr,
         local_part_case_sensitive: false,
+        gate: config.listeners[0].gate.clone(),
         extensions: ExtensionSet::all(),
         policy: Box::new(Recipients::new(&config, None)),
     }

@@ -10,6 +10,8 @@ mod command;
 mod data_watch;
 pub mod envelope;
 pub mod extension;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod input;
 mod line;
 mod mail_data;

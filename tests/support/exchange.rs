@@ -1,9 +1,8 @@
 //! A session driven in memory: what a connection does, without sockets, pools or clocks.
-// Not every test that includes this file uses all of it.
-#![allow(dead_code)]
+#![allow(dead_code)] // Not every test that includes this file uses all of it.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use ringmx::config::{BareLineEnd, Config, Gate};
@@ -81,14 +80,20 @@ pub(crate) struct Exchange {
     /// The next client that a front speaks for has too many connections.
     pub(crate) too_many: bool,
     data: Vec<u8>,
+    /// The session said that the mail data will be refused: no more of it may come.
+    discarded: bool,
 }
 
 /// The configuration that accepts any recipient, under the name `mx.test`.
 pub(crate) fn config() -> Config {
-    let mut config = Config::embedded_default();
-    config.hostname = "mx.test".into();
-    config.postmaster = "postmaster@mx.test".into();
-    config
+    // Read once: a test has many thousand sessions.
+    static CONFIG: LazyLock<Config> = LazyLock::new(|| {
+        let mut config = Config::embedded_default();
+        config.hostname = "mx.test".into();
+        config.postmaster = "postmaster@mx.test".into();
+        config
+    });
+    CONFIG.clone()
 }
 
 /// What sessions are told with the defaults of the configuration.
@@ -127,6 +132,7 @@ impl Exchange {
             no_memory: false,
             too_many: false,
             data: Vec::new(),
+            discarded: false,
         };
         if matches!(exchange.session.greet(&mut exchange.replies, now), Step::Close) {
             exchange.close();
@@ -162,7 +168,11 @@ impl Exchange {
                 }
                 Step::Data(range) => self.keep(&octets[range]),
                 Step::Insert(inserted) => self.keep(inserted),
-                Step::Discard => self.data.clear(),
+                Step::Discard => {
+                    assert!(!self.discarded, "it is said once");
+                    self.discarded = true;
+                    self.data.clear();
+                }
                 Step::Ask(Question::Admission { .. }) => {
                     let too_many = std::mem::take(&mut self.too_many);
                     self.resolve(Answer::Admission(!too_many));
@@ -176,9 +186,11 @@ impl Exchange {
                         }
                     };
                     self.data.clear();
+                    self.discarded = false;
                     self.resolve(answer);
                 }
                 Step::Deliver(envelope) => {
+                    assert!(!self.discarded, "what is refused is not delivered");
                     let answer = match self.trouble.take() {
                         None => Answer::Accepted(QueueId(1 + self.seen.stored.len() as u128)),
                         Some(Trouble::TryAgain(why)) => Answer::TryAgain(why),
@@ -234,7 +246,9 @@ impl Exchange {
     fn keep(&mut self, octets: &[u8]) {
         assert!(self.session.in_transaction());
         assert!(!octets.is_empty(), "mail data is something");
+        assert!(!self.discarded, "nothing of what is refused is handed on");
         if std::mem::take(&mut self.no_memory) {
+            self.discarded = true;
             self.data.clear();
             self.session.handle_no_memory();
         } else {
