@@ -1,6 +1,8 @@
 //! Runs every dialogue of `tests/dialogues` against a real server on loopback: one server a dialogue, told what the dialogue's
 //! settings say, storing to standard output. What needs events that only a simulation has is skipped, and printed with why.
 
+#![allow(clippy::format_push_string)] // A configuration is put together from lines.
+
 mod support;
 
 use std::fs;
@@ -119,7 +121,7 @@ impl Plan {
                 can_happen(*outside)?;
             }
         }
-        let (mut root, mut listener, mut limits) = (String::new(), String::new(), String::new());
+        let (mut root, mut listener, mut limits) = (Vec::new(), Vec::new(), Vec::new());
         let mut recipients = None;
         let given = |key: &str| dialogue.config(key).is_some();
         for (key, value) in &dialogue.config {
@@ -131,21 +133,21 @@ impl Plan {
                 | "errors_max"
                 | "idle_commands_max"
                 | "received_max"
-                | "data_line_length_max" => limits.push_str(&format!("{key} = {value}\n")),
-                "line_bytes_max" => limits.push_str(&format!("line_length_max = {value}\n")),
-                "command_timeout" | "data_timeout" => limits.push_str(&format!("{key} = {value:?}\n")),
+                | "data_line_length_max" => limits.push(format!("{key} = {value}")),
+                "line_bytes_max" => limits.push(format!("line_length_max = {value}")),
+                "command_timeout" | "data_timeout" => limits.push(format!("{key} = {value:?}")),
                 "bare_lf"
                 | "bare_cr"
                 | "refuse"
                 | "greeting_delay"
                 | "early_talkers"
                 | "unauthorized_pipelining" => {
-                    listener.push_str(&format!("{key} = {value:?}\n"));
+                    listener.push(format!("{key} = {value:?}"));
                 }
-                "proxy_from" | "xclient_from" => listener.push_str(&format!("{key} = [{}]\n", quoted())),
-                "domains" => root.push_str(&format!("domains = [{}]\n", quoted())),
-                "postmaster" | "local_part_deny" => root.push_str(&format!("{key} = {value:?}\n")),
-                "local_part_case_sensitive" => root.push_str(&format!("{key} = {value}\n")),
+                "proxy_from" | "xclient_from" => listener.push(format!("{key} = [{}]", quoted())),
+                "domains" => root.push(format!("domains = [{}]", quoted())),
+                "postmaster" | "local_part_deny" => root.push(format!("{key} = {value:?}")),
+                "local_part_case_sensitive" => root.push(format!("{key} = {value}")),
                 "recipients" => recipients = Some(value.split_whitespace().collect::<Vec<_>>().join("\n")),
                 "arrival" => {}
                 _ => return Err(format!("the setting {key:?} is not known here")),
@@ -156,18 +158,21 @@ impl Plan {
             return Err("whether octets or the greeting come first is a race".into());
         }
         if has_fronts && !given("domains") {
-            root.push_str("domains = [\"example.org\"]\n");
+            root.push("domains = [\"example.org\"]".to_owned());
         }
         if !given("postmaster") {
-            root.push_str("postmaster = \"postmaster@mx.test\"\n");
+            root.push("postmaster = \"postmaster@mx.test\"".to_owned());
         }
         if recipients.is_some() {
-            root.push_str("recipients = \"recipients.txt\"\n");
+            root.push("recipients = \"recipients.txt\"".to_owned());
         }
         let cpu = config::Config::embedded_default().shards[0].cpu;
         let config = format!(
-            "hostname = \"mx.test\"\n{root}[[listener]]\naddress = \"127.0.0.1:0\"\n{listener}[[sink]]\nkind = \"stdout\"\n\
-             [shards]\ncpus = [{cpu}]\n[limits]\n{limits}"
+            "hostname = \"mx.test\"\n{}\n[[listener]]\naddress = \"127.0.0.1:0\"\n{}\n[[sink]]\nkind = \"stdout\"\n\
+             [shards]\ncpus = [{cpu}]\n[limits]\n{}\n",
+            root.join("\n"),
+            listener.join("\n"),
+            limits.join("\n"),
         );
         if let Err(problems) = config::parse(&config, "", Path::new("")) {
             return Err(format!("no server takes this configuration: {}", problems[0]));
@@ -224,7 +229,7 @@ impl<'a> Live<'a> {
                 std::thread::sleep(Duration::from_millis(*milliseconds));
             }
             Event::Outside(Outside::EndOfInput) => {
-                self.stream.shutdown(Shutdown::Write).expect("half closed")
+                self.stream.shutdown(Shutdown::Write).expect("half closed");
             }
             Event::Outside(Outside::ShutDown) => {
                 self.server.signal(rustix::process::Signal::TERM);

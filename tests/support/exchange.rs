@@ -1,6 +1,5 @@
 //! A session driven in memory: what a connection does, without sockets, pools or clocks.
-// Not every test that includes this file uses all of it.
-#![allow(dead_code)]
+#![allow(dead_code)] // Not every test that includes this file uses all of it.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
