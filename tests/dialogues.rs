@@ -6,8 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use ringmx::config::recipients::RecipientEntry;
-use ringmx::config::{BareLineEnd, DomainPattern};
+use ringmx::config::{BareLineEnd, ChunkLineEnd, DomainPattern};
 use ringmx::handoff::message::TryAgain;
+use ringmx::smtp::extension::{Extension, ExtensionSet};
 use ringmx::smtp::policy::Recipients;
 use ringmx::smtp::session::Settings;
 
@@ -73,9 +74,15 @@ fn run_all(dialogue: &Dialogue) -> Result<(), String> {
     run_at_once(dialogue).map_err(|why| format!("{:?}: {why}", Arrival::AtOnce))
 }
 
+/// A session with the settings of a dialogue.
+fn begin(dialogue: &Dialogue) -> Result<Exchange, String> {
+    let exchange = Exchange::new(settings(dialogue)?);
+    Ok(if dialogue.config("tls").is_some() { exchange.under_tls() } else { exchange })
+}
+
 /// Runs a dialogue event by event and compares behind each.
 fn run(dialogue: &Dialogue, arrival: Arrival) -> Result<(), String> {
-    let mut exchange = Exchange::new(settings(dialogue)?);
+    let mut exchange = begin(dialogue)?;
     let (mut sent, mut checked) = (0, Checked::default());
     for event in &dialogue.events {
         match event {
@@ -96,7 +103,7 @@ fn run(dialogue: &Dialogue, arrival: Arrival) -> Result<(), String> {
 
 /// Runs a dialogue with all that the client sends between two events from outside in one piece, and compares at the end.
 fn run_at_once(dialogue: &Dialogue) -> Result<(), String> {
-    let mut exchange = Exchange::new(settings(dialogue)?);
+    let mut exchange = begin(dialogue)?;
     let mut pending = Vec::new();
     for event in &dialogue.events {
         match event {
@@ -165,7 +172,12 @@ impl Checked {
             Event::Message(expected) => {
                 let stored = seen.stored.get(self.messages).ok_or("no message was stored")?;
                 self.messages += 1;
-                let Message { reverse_path, recipients, data } = expected;
+                let Message { reverse_path, recipients, data, facts } = expected;
+                for fact in facts {
+                    if !stored.facts.contains(fact) {
+                        return Err(format!("{fact:?} is not among {:?}", stored.facts));
+                    }
+                }
                 if (&stored.reverse_path, &stored.recipients, &stored.data)
                     != (reverse_path, recipients, data)
                 {
@@ -210,7 +222,7 @@ impl Checked {
 /// The settings that a dialogue asks for.
 fn settings(dialogue: &Dialogue) -> Result<Settings, String> {
     let mut settings = exchange::settings();
-    let Settings { limits, bare_lf, bare_cr, .. } = &mut settings;
+    let Settings { limits, bare_lf, bare_cr, bdat_bare_lf, extensions, .. } = &mut settings;
     for (key, value) in &dialogue.config {
         let number = || value.parse::<u64>().map_err(|_| format!("no number: {value:?}"));
         let time = || milliseconds(value).map(Duration::from_millis);
@@ -224,6 +236,16 @@ fn settings(dialogue: &Dialogue) -> Result<Settings, String> {
             "data_timeout" => limits.data_timeout = time()?,
             "bare_lf" => *bare_lf = bare_line_end(value)?,
             "bare_cr" => *bare_cr = bare_line_end(value)?,
+            "bdat_bare_lf" => *bdat_bare_lf = chunk_line_end(value)?,
+            "extensions_off" => {
+                for keyword in value.split_whitespace() {
+                    let extension = Extension::from_keyword(keyword);
+                    let extension = extension.ok_or_else(|| format!("no extension: {keyword:?}"))?;
+                    *extensions = extensions.without(extension);
+                }
+            }
+            "promises" if value == "kept" => *extensions = ExtensionSet::all(),
+            "tls" if value == "true" => {}
             "domains" | "recipients" | "postmaster" | "local_part_deny" | "local_part_case_sensitive" => {}
             _ => return Err(format!("unknown setting {key:?}")),
         }
@@ -238,6 +260,15 @@ fn bare_line_end(value: &str) -> Result<BareLineEnd, String> {
         "reject" => Ok(BareLineEnd::Reject),
         "normalize" => Ok(BareLineEnd::Normalize),
         _ => Err(format!("reject or normalize, not {value:?}")),
+    }
+}
+
+fn chunk_line_end(value: &str) -> Result<ChunkLineEnd, String> {
+    match value {
+        "keep" => Ok(ChunkLineEnd::Keep),
+        "normalize" => Ok(ChunkLineEnd::Normalize),
+        "reject" => Ok(ChunkLineEnd::Reject),
+        _ => Err(format!("keep, normalize or reject, not {value:?}")),
     }
 }
 

@@ -64,7 +64,7 @@ fn batches() -> Vec<Vec<Sent>> {
 }
 
 fn open(kind: SinkKind, reports: &Arc<Reports>) -> Opened {
-    sink::open(&config::Sink { kind, workers: 1 }, &surroundings(reports))
+    sink::open(&config::Sink { kind, workers: 1, dsn: false, requiretls: false }, &surroundings(reports))
         .unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -341,7 +341,12 @@ fn a_maildir_is_made_for_listed_recipients_only() {
     let store_at = tempfile::tempdir().expect("a temporary directory");
     let mut surroundings = surroundings(&Arc::default());
     surroundings.is_listed = Arc::new(|recipient| recipient.local_part == b"alice");
-    let config = config::Sink { kind: maildir_kind(store_at.path(), "{local}", LineEndings::Lf), workers: 1 };
+    let config = config::Sink {
+        kind: maildir_kind(store_at.path(), "{local}", LineEndings::Lf),
+        workers: 1,
+        dsn: false,
+        requiretls: false,
+    };
     let mut sink = start(sink::open(&config, &surroundings).unwrap_or_else(|error| panic!("{error}")));
     let outcomes = store(&mut *sink, &[Sent::new(1, "x"), Sent::new(2, "y").to(&["stranger"])]);
     assert_eq!(outcomes, [Outcome::Durable, Outcome::TryAgain(TryAgain::Local)]);
@@ -386,7 +391,7 @@ fn a_store_removed_while_in_use_is_451_and_a_maildir_comes_back() {
 fn a_store_in_use_is_refused_until_its_last_sink_is_gone() {
     for kind in [|path: &Path| maildir_kind(path, "", LineEndings::Lf), |path: &Path| spool_kind(path)] {
         let store_at = tempfile::tempdir().expect("a temporary directory");
-        let config = config::Sink { kind: kind(store_at.path()), workers: 1 };
+        let config = config::Sink { kind: kind(store_at.path()), workers: 1, dsn: false, requiretls: false };
         let sink = start(open(kind(store_at.path()), &Arc::default()));
         let refused = sink::open(&config, &surroundings(&Arc::default())).err().expect("in use").to_string();
         assert!(refused.contains("another ringmx"), "{refused}");

@@ -8,6 +8,7 @@ pub(super) enum Verb {
     Mail,
     Rcpt,
     Data,
+    Bdat,
     Rset,
     Noop,
     Quit,
@@ -27,10 +28,11 @@ enum Argument {
 }
 
 /// One row a command.
-const COMMANDS: [(&[u8], Verb, Argument); 15] = [
+const COMMANDS: [(&[u8], Verb, Argument); 16] = [
     (b"MAIL", Verb::Mail, Argument::Free),
     (b"RCPT", Verb::Rcpt, Argument::Free),
     (b"DATA", Verb::Data, Argument::None),
+    (b"BDAT", Verb::Bdat, Argument::Free),
     (b"EHLO", Verb::Ehlo, Argument::Free),
     (b"HELO", Verb::Helo, Argument::Free),
     (b"QUIT", Verb::Quit, Argument::None),
@@ -94,6 +96,11 @@ pub(super) fn parse(line: &[u8]) -> Result<Command<'_>, LineError> {
         return Err(LineError::Argument);
     }
     Ok(Command { verb: *verb, argument })
+}
+
+/// Whether a line that cannot be read is a BDAT.
+pub(super) fn is_bdat(line: &[u8]) -> bool {
+    line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT"))
 }
 
 /// Whether a first command shows that this is no SMTP client: HTTP, or header fields of a message (a proxy that was talked

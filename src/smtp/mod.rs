@@ -6,7 +6,9 @@
 //! [`session::Step`] that needs the outside. A new command is a row in `command`, a handler in `session` and a dialogue in
 //! `tests/dialogues`.
 
+mod chunk;
 mod command;
+mod dsn;
 pub mod envelope;
 pub mod extension;
 pub mod input;

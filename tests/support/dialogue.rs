@@ -46,6 +46,8 @@ pub(crate) struct Message {
     pub(crate) recipients: Vec<Vec<u8>>,
     /// The mail data.
     pub(crate) data: Vec<u8>,
+    /// What else is said of it (`F:`), word by word.
+    pub(crate) facts: Vec<String>,
 }
 
 /// What can happen outside of a session.
@@ -130,6 +132,12 @@ impl Dialogue {
             "M" => self.events.push(Event::Message(message(text)?)),
             "D" => self.push_data(text, b"\r\n")?,
             "d" => self.push_data(text, b"")?,
+            "F" => {
+                let Some(Event::Message(message)) = self.events.last_mut() else {
+                    return Err("F: stands behind M:".into());
+                };
+                message.facts.extend(text.split_whitespace().map(str::to_owned));
+            }
             "E" => self.events.push(Event::Outside(outside(text)?)),
             _ => return Err(format!("unknown kind {kind:?}")),
         }
@@ -174,7 +182,7 @@ fn message(text: &str) -> Result<Message, String> {
         words.next().and_then(|word| word.strip_prefix('<')).and_then(|word| word.strip_suffix('>'));
     let reverse_path = unescape(reverse_path.ok_or("M: <reverse-path> recipient …")?)?;
     let recipients = words.map(unescape).collect::<Result<_, _>>()?;
-    Ok(Message { reverse_path, recipients, data: Vec::new() })
+    Ok(Message { reverse_path, recipients, ..Message::default() })
 }
 
 fn outside(text: &str) -> Result<Outside, String> {

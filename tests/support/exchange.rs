@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ringmx::config::{BareLineEnd, Config};
+use ringmx::config::{BareLineEnd, ChunkLineEnd, Config};
 use ringmx::handoff::message::{QueueId, Refused, TryAgain};
 use ringmx::limits::REPLY_BYTES_MAX;
-use ringmx::smtp::envelope::BodyType;
+use ringmx::smtp::envelope::{BodyType, Envelope};
 use ringmx::smtp::extension::ExtensionSet;
 use ringmx::smtp::policy::Recipients;
 use ringmx::smtp::reply::ReplyBuffer;
@@ -37,6 +37,27 @@ pub(crate) struct Stored {
     pub(crate) size: Option<u64>,
     /// After transparency.
     pub(crate) data: Vec<u8>,
+    /// What else the envelope and the trace say, as `name=value`.
+    pub(crate) facts: Vec<String>,
+}
+
+fn facts(envelope: &Envelope, protocol: &str) -> Vec<String> {
+    let mut facts = vec![
+        format!("with={protocol}"),
+        format!("body={:?}", envelope.body),
+        format!("smtputf8={}", envelope.smtputf8),
+        format!("requiretls={}", envelope.requiretls),
+        format!("bare={}", envelope.bare_line_ends),
+        format!("ret={:?}", envelope.ret),
+        format!("envid={}", envelope.envid().escape_ascii()),
+    ];
+    for (mailbox, parameters) in envelope.recipients_with_parameters() {
+        let mailbox = mailbox.whole.escape_ascii();
+        let notify = parameters.notify.map_or("none".into(), |notify| notify.to_string());
+        facts.push(format!("{mailbox}:notify={notify}"));
+        facts.push(format!("{mailbox}:orcpt={}", parameters.orcpt.escape_ascii()));
+    }
+    facts
 }
 
 /// What the outside says to the next question or message, once.
@@ -83,7 +104,8 @@ pub(crate) fn settings() -> Settings {
         bare_lf: BareLineEnd::Reject,
         bare_cr: BareLineEnd::Reject,
         local_part_case_sensitive: config.local_part_case_sensitive,
-        extensions: ExtensionSet::all(),
+        bdat_bare_lf: ChunkLineEnd::Keep,
+        extensions: ExtensionSet::usual(),
     }
 }
 
@@ -104,6 +126,13 @@ impl Exchange {
         exchange.session.greet(&mut exchange.replies, now);
         exchange.send();
         exchange
+    }
+
+    /// The connection is under TLS.
+    #[allow(dead_code, reason = "not every test that uses a session looks at TLS")]
+    pub(crate) fn under_tls(mut self) -> Self {
+        self.session.handle_tls();
+        self
     }
 
     /// The client sends these octets, in one piece.
@@ -148,6 +177,7 @@ impl Exchange {
                             body: envelope.body,
                             size: envelope.size_declared,
                             data,
+                            facts: facts(&envelope, self.session.protocol()),
                         });
                     }
                     self.resolve(answer);
