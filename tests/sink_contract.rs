@@ -267,6 +267,28 @@ fn stdout_json_keeps_the_contract() {
 }
 
 #[test]
+fn stdout_json_tells_the_parameters() {
+    let (mut reader, writer) = pipe();
+    let mut sink = stdout(writer, StdoutFormat::Json, Duration::from_secs(10), &Arc::default());
+    let mut promising = Sent::new(1, "x").to(&["a", "b"]);
+    promising.promises = true;
+    assert_eq!(store(&mut sink, &[promising, Sent::new(2, "x")]), [Outcome::Durable; 2]);
+    drop(sink);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).expect("a pipe");
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let (with, without) = (&lines[0], &lines[1]);
+    assert_eq!((&with["ret"], &with["envid"]), (&"HDRS".into(), &"id\"1".into()));
+    let parameters = serde_json::json!({ "notify": "SUCCESS,FAILURE", "orcpt": "rfc822;a+2Bb" });
+    assert_eq!(with["recipient_parameters"], serde_json::json!([parameters, parameters]));
+    assert_eq!(with["requiretls"], true);
+    assert!(without["ret"].is_null() && without["envid"].is_null() && without["requiretls"] == false);
+    let none = serde_json::json!([{ "notify": null, "orcpt": null }]);
+    assert_eq!(without["recipient_parameters"], none);
+}
+
+#[test]
 fn stdout_mbox_keeps_the_contract() {
     let (mut reader, writer) = pipe();
     let reading = std::thread::spawn(move || {
