@@ -247,12 +247,12 @@ fn check(simulation: &Simulation, clients: &[Client]) {
             // Greeting, EHLO, then MAIL, RCPT, DATA and the answer for each message.
             match codes.get(2 + 4 * number + 3).map(String::as_str) {
                 Some("250") => {
-                    assert!(kept.as_ref() == Some(body), "a message answered 250 is lost or altered")
+                    assert!(kept.as_ref() == Some(body), "a message answered 250 is lost or altered");
                 }
                 Some("451") => assert_eq!(kept, None, "a message answered 451 is stored"),
                 // The client went away before its answer: absent or whole.
                 None if client.manner != Manner::Polite => {
-                    assert!(kept.is_none() || kept.as_ref() == Some(body))
+                    assert!(kept.is_none() || kept.as_ref() == Some(body));
                 }
                 other => panic!("message {number} was answered {other:?}: {codes:?}"),
             }

@@ -207,7 +207,9 @@ mod tests {
     #[test]
     fn bare_line_ends_are_kept_normalized_or_rejected() {
         use ChunkLineEnd::{Keep, Normalize, Reject};
-        let cases: [(&[&[u8]], &[u8], bool); 8] = [
+        /// Chunks, the same normalized, and whether there is a bare line end.
+        type Case<'a> = (&'a [&'a [u8]], &'a [u8], bool);
+        let cases: [Case; 8] = [
             (&[b"a\r\n.\r\n..b\r\n"], b"a\r\n.\r\n..b\r\n", false),
             (&[b"a\r", b"\nb"], b"a\r\nb", false),
             (&[b"a\nb"], b"a\r\nb", true),

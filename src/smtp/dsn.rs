@@ -63,7 +63,7 @@ fn is_atext(octet: u8) -> bool {
 /// are taken, too.
 fn is_xtext(value: &[u8]) -> bool {
     value.split(|octet| *octet == b'+').skip(1).all(|behind| {
-        let code = behind.get(..2).and_then(|digits| hexadecimal(digits));
+        let code = behind.get(..2).and_then(hexadecimal);
         code.is_some_and(|code| (0x20..0x7f).contains(&code))
     })
 }

@@ -28,7 +28,7 @@ mod tag {
     pub(super) const ENVID: u16 = 14;
     pub(super) const NOTIFY: u16 = 15;
     pub(super) const ORCPT: u16 = 16;
-    pub(super) const REQUIRETLS: u16 = super::CRITICAL | 17;
+    pub(super) const REQUIRETLS: u16 = super::CRITICAL | 0x11;
 }
 
 /// What the spool keeps of a message besides its content.

@@ -80,17 +80,12 @@ impl Session {
     ) -> Option<Step> {
         let State::Chunk(state) = &mut self.state else { return None };
         let start = input.position;
-        let found = match self.chunked.as_mut().filter(|_| state.refusal.is_none()) {
-            Some(data) => match data.advance(input, &mut state.left) {
-                None if state.left == 0 && state.last => data.finish(),
-                found => found,
-            },
-            None => {
-                let count = input.rest().len().min(usize::try_from(state.left).unwrap_or(usize::MAX));
-                input.consume(count);
-                state.left -= count as u64;
-                None
-            }
+        let found = if let Some(data) = self.chunked.as_mut().filter(|_| state.refusal.is_none()) {
+            let found = data.advance(input, &mut state.left);
+            found.or_else(|| if state.left == 0 && state.last { data.finish() } else { None })
+        } else {
+            state.pass_over(input);
+            None
         };
         let all = state.left == 0;
         let consumed = (input.position - start) as u64;
@@ -134,5 +129,14 @@ impl Session {
         self.state = State::Delivering;
         self.deadline = now + SINK_ANSWER_MAX;
         Some(Step::Deliver(envelope))
+    }
+}
+
+impl ChunkState {
+    /// Consumes octets of a chunk that is refused.
+    fn pass_over(&mut self, input: &mut Input<'_>) {
+        let count = input.rest().len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        input.consume(count);
+        self.left -= count as u64;
     }
 }
