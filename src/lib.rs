@@ -14,3 +14,4 @@ pub mod server;
 pub mod shard;
 pub mod sink;
 pub mod smtp;
+pub mod timestamp;

@@ -15,9 +15,10 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
 use crate::config::LogFormat;
-use crate::escape::{push_json, push_quoted};
+use crate::escape::{Json, Quoted};
 use crate::handoff::channel::MustRing;
 use crate::handoff::doorbell::Doorbell;
+use crate::timestamp::Rfc3339;
 
 /// A chunk this long is handed over at once.
 const CHUNK_BYTES: usize = 16 * 1024;
@@ -193,9 +194,9 @@ impl Record<'_> {
     pub fn text(mut self, name: &str, value: &[u8]) -> Self {
         self.key(name);
         if self.log.format == LogFormat::Json {
-            push_json(&mut self.log.chunk, value);
+            let _ = write!(Octets(&mut self.log.chunk), "{}", Json(value));
         } else {
-            push_quoted(&mut self.log.chunk, value);
+            let _ = write!(Octets(&mut self.log.chunk), "{}", Quoted(value));
         }
         self
     }
@@ -213,9 +214,9 @@ impl Record<'_> {
                 chunk.push(b',');
             }
             if json {
-                push_json(chunk, value);
+                let _ = write!(Octets(chunk), "{}", Json(value));
             } else {
-                push_quoted(chunk, value);
+                let _ = write!(Octets(chunk), "{}", Quoted(value));
             }
         }
         if json {
@@ -259,9 +260,8 @@ impl fmt::Write for Octets<'_> {
     }
 }
 
-/// RFC 3339, UTC, milliseconds.
 fn push_time(chunk: &mut Vec<u8>, at: SystemTime) {
-    let _ = write!(Octets(chunk), "{}", humantime::format_rfc3339_millis(at));
+    let _ = write!(Octets(chunk), "{}", Rfc3339(at));
 }
 
 struct WriterLoop {
@@ -294,7 +294,7 @@ impl WriterLoop {
         let mut out = std::io::stderr();
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
-            let at = humantime::format_rfc3339_millis(SystemTime::now());
+            let at = Rfc3339(SystemTime::now());
             let _ = match self.format {
                 LogFormat::Text => writeln!(out, "{at} dropped lines={dropped}"),
                 LogFormat::Json => {
@@ -324,7 +324,7 @@ mod tests {
         let text = written(LogFormat::Text, |record| {
             record.text("ehlo", b"a\r\nb\x1b[2J\"\xff").number("bytes", 7).end();
         });
-        assert_eq!(text, "1970-01-01T00:00:00.000Z message ehlo=\"a\\r\\nb\\x1b[2J\\\"\\xff\" bytes=7\n");
+        assert_eq!(text, "1970-01-01T00:00:00.000000Z message ehlo=\"a\\r\\nb\\x1b[2J\\\"\\xff\" bytes=7\n");
     }
 
     #[test]
@@ -334,8 +334,8 @@ mod tests {
             record.text("ehlo", b"x").plain("id", 5).number("n", 1).texts("to", paths.into_iter()).end();
         });
         let expected = concat!(
-            r#"{"time":"1970-01-01T00:00:00.000Z","event":"message","ehlo":"x","id":"5","n":1,"#,
-            r#""to":["a@x.test","\"\u0001\u00ff"]}"#,
+            r#"{"time":"1970-01-01T00:00:00.000000Z","event":"message","ehlo":"x","id":"5","n":1,"#,
+            r#""to":["a@x.test","\"\u0001�"]}"#,
             "\n"
         );
         assert_eq!(text, expected);

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -82,6 +82,7 @@ impl Server {
         let recipients = load_recipients(config)?;
         let surroundings = Surroundings {
             hostname: config.hostname.clone(),
+            local_part_case_sensitive: config.local_part_case_sensitive,
             report: Arc::new(LogReport(Mutex::new(log.clone()))),
             is_listed: {
                 let table = Recipients::new(config, recipients.as_deref());
@@ -297,7 +298,7 @@ impl ShardStart {
 fn check_addresses(config: &Config) -> Result<(), ServeError> {
     for listener in &config.listeners {
         let address = listener.address;
-        check_free(address).map_err(|error| {
+        wait_until_free(address).map_err(|error| {
             let cure = match error.kind() {
                 io::ErrorKind::AddrInUse => "another program listens there (`ss -ltnp` shows which): stop it or change the address",
                 io::ErrorKind::PermissionDenied => {
@@ -310,6 +311,19 @@ fn check_addresses(config: &Config) -> Result<(), ServeError> {
         })?;
     }
     Ok(())
+}
+
+/// Somebody who was killed on this address may still be on the way out: the kernel ends a dead process's accepts in the
+/// background. A moment is enough.
+fn wait_until_free(address: SocketAddr) -> io::Result<()> {
+    const STEP: Duration = Duration::from_millis(50);
+    for _ in 0..20 {
+        match check_free(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => std::thread::sleep(STEP),
+            result => return result,
+        }
+    }
+    check_free(address)
 }
 
 /// One socket for each listener of each shard, all on the same addresses.

@@ -193,6 +193,20 @@ fn sigterm_lets_a_transaction_finish_and_answers_421_to_the_rest() {
 }
 
 #[test]
+fn a_server_that_was_killed_or_stopped_can_be_started_again_at_once() {
+    let mut server = Server::start("[[sink]]\nkind = \"discard\"");
+    let config = format!("[[listener]]\naddress = \"{}\"\n[[sink]]\nkind = \"discard\"", server.address());
+    for signal in [rustix::process::Signal::TERM, rustix::process::Signal::KILL, rustix::process::Signal::INT]
+    {
+        let mut client = Client::greeted(server.address());
+        client.deliver("a@x.test", "b@y.test", b"Subject: x\r\n\r\n");
+        server.signal(signal);
+        server.wait();
+        server = Server::start_whole(&config);
+    }
+}
+
+#[test]
 fn a_second_server_on_the_same_address_or_store_is_refused() {
     let first = Server::with_maildir("");
     let second = |config: &str| {

@@ -20,10 +20,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("limits", &[]),
     ("escape", &[]),
+    ("timestamp", &[]),
 ];
 
 /// Plain values that everybody may use.
-const PLAIN: &[&str] = &["limits", "config", "buffer", "escape", "smtp::envelope"];
+const PLAIN: &[&str] = &["limits", "config", "buffer", "escape", "timestamp", "smtp::envelope"];
 
 #[test]
 fn imports_follow_the_arrow() {

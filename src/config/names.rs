@@ -162,7 +162,15 @@ fn component_check(component: &str) -> Result<(), String> {
             return Err(format!("a brace without its partner; placeholders are {PLACEHOLDERS}"));
         };
         match &behind[..=end] {
-            "{domain}" | "{local}" => rest = &behind[end + 1..],
+            "{domain}" | "{local}" => {
+                rest = &behind[end + 1..];
+                let next = rest.find('{').map(|next| &rest[..next]);
+                if next.is_some_and(|between| !between.chars().any(divides)) {
+                    return Err(
+                        "two recipients could share it; put `@` or `/` between the placeholders".to_owned()
+                    );
+                }
+            }
             other => return Err(format!("{other:?} is not a placeholder; there are {PLACEHOLDERS}")),
         }
     }
@@ -170,6 +178,11 @@ fn component_check(component: &str) -> Result<(), String> {
         Some(odd) => Err(format!("it holds {odd:?}")),
         None => Ok(()),
     }
+}
+
+/// Whether a character between two placeholders tells where the first one ends: none that stands in for an octet of them.
+fn divides(character: char) -> bool {
+    !character.is_ascii_alphanumeric() && !"-_+=.%".contains(character)
 }
 
 #[cfg(test)]

@@ -341,7 +341,7 @@ fn one_sink(mut section: Section<'_>, identity: &Identity) -> Sink {
         "workers",
         1..=WORKERS_MAX,
         Default::Computed { example: "2", default: "2 for maildir, 1 otherwise" },
-        "Threads that store; shards are dealt to them in turn.",
+        "Threads that store; shards are dealt to them in turn, so no more are started than there are shards.",
     );
     let workers = workers.unwrap_or(if kind == Some(Kind::Maildir) { 2 } else { 1 });
     let template = section.text(
@@ -377,7 +377,7 @@ fn one_sink(mut section: Section<'_>, identity: &Identity) -> Sink {
         "Whether whoever consumes the store hands mail on as REQUIRETLS asks (RFC 8689); then it is offered under TLS.",
     );
     if let Some(kind) = kind {
-        kind_rules(&mut section, kind);
+        kind_rules(&mut section, kind, workers);
     }
     if dsn && kind.is_some_and(|kind| kind != Kind::Spool) {
         section.problem(
@@ -401,7 +401,7 @@ fn one_sink(mut section: Section<'_>, identity: &Identity) -> Sink {
 }
 
 /// A key that means nothing to this kind of sink is a slip, and is not ignored.
-fn kind_rules(section: &mut Section<'_>, kind: Kind) {
+fn kind_rules(section: &mut Section<'_>, kind: Kind, workers: usize) {
     const KEYS: [(&str, &[Kind], &str); 6] = [
         ("path", &[Kind::Maildir, Kind::Spool], "\"maildir\" or \"spool\""),
         ("template", &[Kind::Maildir], "\"maildir\""),
@@ -414,6 +414,10 @@ fn kind_rules(section: &mut Section<'_>, kind: Kind) {
         if section.given(key) && !kinds.contains(&kind) {
             section.problem(key, format!("this key is for a sink of kind {text}"));
         }
+    }
+    // A spool has one writer; two would have segments of their own and mix the order. Lines on one stream would mix.
+    if kind != Kind::Maildir && workers > 1 {
+        section.problem("workers", "only a maildir can have more than 1 worker".to_owned());
     }
     if matches!(kind, Kind::Maildir | Kind::Spool) && !section.given("path") {
         section.problem(

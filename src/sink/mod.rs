@@ -7,14 +7,12 @@
 //! A new sink is one file (or folder) and one row in [`open`]'s table.
 
 pub mod discard;
-mod escape;
 pub mod executor;
 pub mod maildir;
 pub mod plan;
 mod root;
 pub mod spool;
 pub mod stdout;
-mod timestamp;
 pub mod worker;
 
 use std::fmt;
@@ -58,6 +56,8 @@ pub trait Report: Send + Sync {
 pub struct Surroundings {
     /// The name of this host, for the names of files.
     pub hostname: String,
+    /// Whether local-parts that differ in case are different recipients.
+    pub local_part_case_sensitive: bool,
     /// Where errors of the machine go.
     pub report: Arc<dyn Report>,
     /// Whether a table of recipients lists this mailbox by name, so that a directory may be made for it.

@@ -15,10 +15,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Durability, OpenError, Opened, Report, Sink, Surroundings, escape, outcome_of, timestamp};
+use super::{Durability, OpenError, Opened, Report, Sink, Surroundings, outcome_of};
 use crate::config::StdoutFormat;
+use crate::escape::{Json, Word};
 use crate::handoff::message::{Message, Outcome};
 use crate::smtp::envelope::{BodyType, Envelope, Ret};
+use crate::timestamp::{Asctime, Rfc3339};
 
 /// A reader that takes nothing for so long has stalled.
 const STALL_MAX: Duration = Duration::from_secs(10);
@@ -169,13 +171,12 @@ fn json(message: &Message) -> String {
     let Message { id, envelope, client, received_at, received, data, .. } = message;
     let mut line = String::with_capacity(512 + data.bytes().try_into().unwrap_or(0_usize) / 3 * 4);
     let mut text = |name: &str, value: &[u8]| {
-        line.push_str(if line.is_empty() { "{" } else { "," });
-        escape::json(name.as_bytes(), &mut line);
-        line.push(':');
-        escape::json(value, &mut line);
+        let before = if line.is_empty() { '{' } else { ',' };
+        // Writing to a String does not fail.
+        let _ = write!(line, "{before}\"{name}\":{}", Json(value));
     };
     text("id", &id.text());
-    text("time", timestamp::rfc3339(*received_at).as_bytes());
+    text("time", Rfc3339(*received_at).to_string().as_bytes());
     text("client", client.address.to_string().as_bytes());
     text("ehlo", &client.ehlo);
     text("protocol", client.protocol.as_bytes());
@@ -185,7 +186,7 @@ fn json(message: &Message) -> String {
         if index > 0 {
             line.push(',');
         }
-        escape::json(recipient.whole, &mut line);
+        let _ = write!(line, "{}", Json(recipient.whole));
     }
     line.push(']');
     dsn(envelope, &mut line);
@@ -195,7 +196,6 @@ fn json(message: &Message) -> String {
         BodyType::BinaryMime => "BINARYMIME",
     };
     let declared = envelope.size_declared.map_or("null".to_owned(), |size| size.to_string());
-    // Writing to a String does not fail.
     let _ = write!(
         line,
         ",\"body\":\"{body}\",\"smtputf8\":{},\"requiretls\":{},\"bare_line_ends\":{},\"size_declared\":{declared},\"size\":{},\"data_base64\":\"",
@@ -217,21 +217,17 @@ fn json(message: &Message) -> String {
 /// recipients; null where one was not given.
 fn dsn(envelope: &Envelope, line: &mut String) {
     fn member(name: &str, value: Option<&[u8]>, line: &mut String) {
-        line.push('"');
-        line.push_str(name);
-        line.push_str("\":");
-        match value {
-            Some(value) => escape::json(value, line),
-            None => line.push_str("null"),
-        }
+        // Writing to a String does not fail.
+        let _ = match value {
+            Some(value) => write!(line, "\"{name}\":{}", Json(value)),
+            None => write!(line, "\"{name}\":null"),
+        };
     }
-    let given = |value: &'static str| Some(value.as_bytes());
+    let ret = envelope.ret.map(|ret| match ret {
+        Ret::Full => &b"FULL"[..],
+        Ret::Headers => b"HDRS",
+    });
     line.push(',');
-    let ret = match envelope.ret {
-        Some(Ret::Full) => given("FULL"),
-        Some(Ret::Headers) => given("HDRS"),
-        None => None,
-    };
     member("ret", ret, line);
     line.push(',');
     member("envid", Some(envelope.envid()).filter(|envid| !envid.is_empty()), line);
@@ -253,13 +249,9 @@ fn mbox(message: &Message, out: &mut Vec<u8>) {
     let envelope = &message.envelope;
     let sender = match envelope.reverse_path() {
         b"" => "MAILER-DAEMON".to_owned(),
-        path => {
-            let mut word = String::new();
-            escape::word(path, &mut word);
-            word
-        }
+        path => Word(path).to_string(),
     };
-    out.extend_from_slice(format!("From {sender} {}\n", timestamp::asctime(message.received_at)).as_bytes());
+    out.extend_from_slice(format!("From {sender} {}\n", Asctime(message.received_at)).as_bytes());
     out.extend([b"Return-Path: <", envelope.reverse_path(), b">\r\n"].concat());
     for recipient in envelope.recipients() {
         out.extend([b"Delivered-To: ", recipient.whole, b"\r\n"].concat());

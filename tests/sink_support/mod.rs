@@ -157,6 +157,7 @@ impl Reports {
 /// Every recipient is listed.
 pub fn surroundings(reports: &Arc<Reports>) -> Surroundings {
     Surroundings {
+        local_part_case_sensitive: true,
         hostname: "mx.test".to_owned(),
         report: Arc::clone(reports) as Arc<dyn Report>,
         is_listed: Arc::new(|_| true),

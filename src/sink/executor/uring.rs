@@ -1,4 +1,4 @@
-//! The executor for a sink with many files in flight: writes and syncs of up to [`CHAINS_IN_FLIGHT_MAX`] files ride in one ring.
+//! The executor for a sink with many files in flight: writes and syncs of up to `CHAINS_IN_FLIGHT_MAX` files ride in one ring.
 //!
 //! Syncs are what takes time, and syncs that are under way at once share a commit of the file system's journal. Names are
 //! made, renamed and removed by plain system calls through directory handles: io_uring would hand those to a kernel thread

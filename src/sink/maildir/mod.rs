@@ -104,12 +104,13 @@ impl Settings {
         line_endings: LineEndings,
         surroundings: Surroundings,
     ) -> Result<Self, OpenError> {
-        let template = Template::parse(template).map_err(|why| OpenError {
-            what: "use the template of the maildirs in",
-            path: root.to_owned(),
-            why,
-            cure: "write for instance `{domain}/{local}`, or nothing for one maildir",
-        })?;
+        let template =
+            Template::parse(template, surroundings.local_part_case_sensitive).map_err(|why| OpenError {
+                what: "use the template of the maildirs in",
+                path: root.to_owned(),
+                why,
+                cure: "write for instance `{domain}/{local}`, or nothing for one maildir",
+            })?;
         Ok(Self {
             root: root.to_owned(),
             template,

@@ -3,8 +3,8 @@
 
 use std::time::SystemTime;
 
-use crate::sink::timestamp;
 use crate::smtp::envelope::Mailbox;
+use crate::timestamp;
 
 /// The longest name of a directory entry (`NAME_MAX`).
 const NAME_BYTES_MAX: usize = 255;
@@ -16,6 +16,8 @@ const HOST_BYTES_MAX: usize = 150;
 #[derive(Debug, Clone)]
 pub(super) struct Template {
     components: Vec<Component>,
+    /// Whether local-parts that differ in case are different recipients.
+    case_sensitive: bool,
 }
 
 /// The name of one directory: a text, and fields with the text behind each.
@@ -36,16 +38,17 @@ enum Field {
 pub(super) struct NoName;
 
 impl Template {
-    /// Reads a template; the error says what is wrong with it.
-    pub(super) fn parse(template: &str) -> Result<Self, String> {
+    /// Reads a template; the error says what is wrong with it. Unless local-parts are compared octet for octet, `Anna` and
+    /// `anna` are one recipient and have one maildir, in lower case.
+    pub(super) fn parse(template: &str, case_sensitive: bool) -> Result<Self, String> {
         if template.is_empty() {
-            return Ok(Self { components: Vec::new() });
+            return Ok(Self { components: Vec::new(), case_sensitive });
         }
         template
             .split('/')
             .map(Component::parse)
             .collect::<Result<_, _>>()
-            .map(|components| Self { components })
+            .map(|components| Self { components, case_sensitive })
     }
 
     /// Directories between the root and a maildir.
@@ -58,7 +61,7 @@ impl Template {
     pub(super) fn directory(&self, recipient: Mailbox<'_>) -> Result<String, NoName> {
         let mut path = String::new();
         for component in &self.components {
-            let name = component.name(recipient);
+            let name = component.name(recipient, self.case_sensitive);
             if name.is_empty() || name == "." || name == ".." || name.len() > NAME_BYTES_MAX {
                 return Err(NoName);
             }
@@ -98,12 +101,13 @@ impl Component {
         Ok(Self { before, fields })
     }
 
-    fn name(&self, recipient: Mailbox<'_>) -> String {
+    fn name(&self, recipient: Mailbox<'_>, case_sensitive: bool) -> String {
         let mut name = self.before.clone();
         for (field, behind) in &self.fields {
             match field {
                 Field::Domain => encode(&recipient.domain.to_ascii_lowercase(), &mut name),
-                Field::LocalPart => encode(recipient.local_part, &mut name),
+                Field::LocalPart if case_sensitive => encode(recipient.local_part, &mut name),
+                Field::LocalPart => encode(&recipient.local_part.to_ascii_lowercase(), &mut name),
             }
             name.push_str(behind);
         }
@@ -184,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_recipient_has_a_directory() {
-        let template = Template::parse("{domain}/{local}").expect("a template");
+        let template = Template::parse("{domain}/{local}", true).expect("a template");
         for (local_part, domain, path) in [
             (&b"Jo.Do+x"[..], &b"Example.ORG"[..], Ok("example.org/Jo.Do+x")),
             (b".hidden", b"x.test", Ok("x.test/%2Ehidden")),
@@ -196,9 +200,9 @@ mod tests {
         ] {
             assert_eq!(template.directory(mailbox(local_part, domain)), path.map(str::to_owned));
         }
-        let flat = Template::parse("{local}@{domain}").expect("a template");
+        let flat = Template::parse("{local}@{domain}", true).expect("a template");
         assert_eq!(flat.directory(mailbox(b"a@b", b"X.test")), Ok("a%40b@x.test".to_owned()));
-        let root = Template::parse("").expect("a template");
+        let root = Template::parse("", true).expect("a template");
         assert_eq!(root.directory(mailbox(b"a", b"x.test")), Ok(String::new()));
     }
 
@@ -215,7 +219,7 @@ mod tests {
             "{local",
             "a/.",
         ] {
-            assert!(Template::parse(template).is_err(), "{template}");
+            assert!(Template::parse(template, true).is_err(), "{template}");
         }
     }
 

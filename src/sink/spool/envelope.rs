@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::SystemTime;
 
 use crate::handoff::message::{Message, QueueId};
-use crate::sink::timestamp;
 use crate::smtp::envelope::{BodyType, Notify, Ret};
+use crate::timestamp;
 
 /// A field with this bit in its tag must be understood by whoever hands the message on.
 const CRITICAL: u16 = 0x8000;

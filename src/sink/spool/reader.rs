@@ -1,5 +1,6 @@
 //! Reads a spool, also beside a receiver that writes it: takes no lock, changes nothing.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
@@ -8,8 +9,9 @@ use std::path::{Path, PathBuf};
 use super::envelope::{self, StoredEnvelope};
 use super::format::{self, RecordHeader, body_checksum};
 use super::scan::{Gap, GapKind, NoSegment, Scan, Window, scan};
+use crate::escape::Word;
 use crate::handoff::message::QueueId;
-use crate::sink::{escape, timestamp};
+use crate::timestamp::Rfc3339;
 
 /// Segments that are read at start. Older ones were read by the starts before.
 const RECOVER_SEGMENTS_MAX: usize = 8;
@@ -162,14 +164,13 @@ pub fn list(directory: &Path, out: &mut impl Write) -> io::Result<Vec<String>> {
 }
 
 fn line(envelope: &StoredEnvelope, record: &RecordHeader) -> String {
-    let time = timestamp::rfc3339(envelope.received_at);
-    let mut line = format!("{} {time} {} <", envelope.id, record.content_bytes);
-    escape::word(&envelope.reverse_path, &mut line);
-    line.push('>');
+    let time = Rfc3339(envelope.received_at);
+    let mut line =
+        format!("{} {time} {} <{}>", envelope.id, record.content_bytes, Word(&envelope.reverse_path));
     for (index, recipient) in envelope.recipients.iter().enumerate() {
-        line.push_str(if index == 0 { " <" } else { ",<" });
-        escape::word(recipient, &mut line);
-        line.push('>');
+        let before = if index == 0 { ' ' } else { ',' };
+        // Writing to a String does not fail.
+        let _ = write!(line, "{before}<{}>", Word(recipient));
     }
     line.push_str(" stored\n");
     line

@@ -1,0 +1,85 @@
+//! Transactions a second of the protocol core alone: no socket, no sink.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use ringmx::config::Config;
+use ringmx::handoff::message::QueueId;
+use ringmx::smtp::envelope::Envelope;
+use ringmx::smtp::extension::ExtensionSet;
+use ringmx::smtp::policy::Recipients;
+use ringmx::smtp::reply::ReplyBuffer;
+use ringmx::smtp::session::{Answer, Input, Session, Settings, Step};
+
+fn settings() -> Settings {
+    let config = Config::embedded_default();
+    Settings {
+        hostname: "mx.test".into(),
+        limits: config.limits.clone(),
+        bare_lf: config.listeners[0].bare_lf,
+        bare_cr: config.listeners[0].bare_cr,
+        bdat_bare_lf: config.listeners[0].bdat_bare_lf,
+        local_part_case_sensitive: false,
+        extensions: ExtensionSet::usual(),
+        policy: Box::new(Recipients::new(&config, None)),
+    }
+}
+
+/// Feeds octets; gives the number of mail data octets seen. The envelope goes round, as on a shard.
+fn feed(
+    session: &mut Session,
+    spare: &mut Vec<Box<Envelope>>,
+    octets: &[u8],
+    replies: &mut ReplyBuffer,
+    now: Instant,
+) -> usize {
+    let mut input = Input::new(octets);
+    let mut seen = 0;
+    loop {
+        match session.advance(&mut input, replies, now) {
+            Step::NeedInput => return seen,
+            Step::Data(range) => seen += range.len(),
+            Step::Ask(_) => {
+                session.resolve(Answer::Begin(spare.pop().unwrap_or_default()), replies, now);
+            }
+            Step::Deliver(mut envelope) => {
+                envelope.clear();
+                spare.push(envelope);
+                session.resolve(Answer::Accepted(QueueId::default()), replies, now);
+            }
+            Step::Flush => replies.clear(),
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+}
+
+fn session(criterion: &mut Criterion) {
+    let now = Instant::now();
+    let client = "192.0.2.1:25".parse().expect("an address");
+    let mut group = criterion.benchmark_group("session, a transaction");
+    for bytes in [0, 4096, 65536] {
+        let body = [b"x".repeat(74).as_slice(), b"\r\n"].concat().repeat(bytes / 76);
+        let commands =
+            b"MAIL FROM:<sender@example.com> SIZE=4096\r\nRCPT TO:<recipient@example.org>\r\nDATA\r\n";
+        let data = [body.as_slice(), b".\r\n"].concat();
+        group.throughput(Throughput::Elements(1));
+        group.bench_function(format!("{bytes} octets of mail data"), |bench| {
+            let mut session = Session::new(Arc::new(settings()), client, now);
+            let (mut replies, mut spare) = (ReplyBuffer::new(), Vec::new());
+            session.greet(&mut replies, now);
+            feed(&mut session, &mut spare, b"EHLO client.example\r\n", &mut replies, now);
+            bench.iter(|| {
+                feed(&mut session, &mut spare, black_box(commands), &mut replies, now);
+                let seen = feed(&mut session, &mut spare, black_box(&data), &mut replies, now);
+                replies.clear();
+                seen
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, session);
+criterion_main!(benches);
