@@ -666,6 +666,8 @@ fn promises_are_offered_only_where_they_are_kept() {
     assert_eq!(extensions("dsn = true\nrequiretls = true\n"), ExtensionSet::all());
     assert_eq!(extensions("dsn = false\n"), ExtensionSet::usual());
     assert_eq!(extensions("dsn = true\n"), ExtensionSet::all().without(Extension::RequireTls));
+    let mbox = good(&format!("{listener}[[sink]]\nkind = \"stdout\"\nformat = \"mbox\"\n"));
+    assert_eq!(mbox.listeners[0].extensions, ExtensionSet::usual().without(Extension::BinaryMime));
     for kind in ["maildir\"\npath = \"p", "stdout", "discard"] {
         let text = format!("{listener}[[sink]]\ndsn = true\nkind = \"{kind}\"\n");
         assert_problems(

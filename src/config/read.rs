@@ -57,8 +57,14 @@ pub(super) fn config(document: &Document<'_>) -> Config {
     let mut listeners = listeners(&mut root, &identity);
     let sink = sink(&mut root, &identity);
     for Listener { extensions, .. } in &mut listeners {
+        // mboxrd quotes lines and adds a line end, which mail data that is no lines does not survive (RFC 3030 §3).
+        let octets_kept = !matches!(sink.kind, SinkKind::Stdout { format: StdoutFormat::Mbox });
         // A promise is made only where whoever consumes the store keeps it.
-        for (extension, kept) in [(Extension::Dsn, sink.dsn), (Extension::RequireTls, sink.requiretls)] {
+        for (extension, kept) in [
+            (Extension::Dsn, sink.dsn),
+            (Extension::RequireTls, sink.requiretls),
+            (Extension::BinaryMime, octets_kept),
+        ] {
             *extensions = if kept { *extensions } else { extensions.without(extension) };
         }
     }
