@@ -18,6 +18,7 @@ fn settings() -> Settings {
     Settings {
         hostname: "mx.test".into(),
         limits: config.limits.clone(),
+        gate: config.listeners[0].gate.clone(),
         bare_lf: config.listeners[0].bare_lf,
         bare_cr: config.listeners[0].bare_cr,
         bdat_bare_lf: config.listeners[0].bdat_bare_lf,

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::data_watch::DataWatch;
 use super::input::Input;
 use crate::config::ChunkLineEnd;
 use crate::scan::{Before, plain_prefix};
@@ -57,6 +58,8 @@ pub(super) struct ChunkedData {
     bare_kept: bool,
     /// Octets so far, inserted ones included.
     bytes: u64,
+    /// Looks at the octets that are stored.
+    pub(super) watch: DataWatch,
 }
 
 /// What comes next in a chunk.
@@ -72,8 +75,8 @@ pub(super) enum Found {
 
 impl ChunkedData {
     /// Before the first chunk.
-    pub(super) fn new(policy: ChunkLineEnd) -> Self {
-        Self { policy, before: Before::LineStart, cr_inserted: false, bare_kept: false, bytes: 0 }
+    pub(super) fn new(policy: ChunkLineEnd, watch: DataWatch) -> Self {
+        Self { policy, before: Before::LineStart, cr_inserted: false, bare_kept: false, bytes: 0, watch }
     }
 
     /// Octets so far.
@@ -182,7 +185,7 @@ mod tests {
 
     /// What is stored of chunks: None when it is rejected; and whether it has bare line ends.
     fn receive(chunks: &[&[u8]], policy: ChunkLineEnd) -> Option<(Vec<u8>, bool)> {
-        let mut data = ChunkedData::new(policy);
+        let mut data = ChunkedData::new(policy, DataWatch::new(u32::MAX, 0));
         let mut stored = Vec::new();
         for chunk in chunks {
             let (mut input, mut left) = (Input::new(chunk), chunk.len() as u64);

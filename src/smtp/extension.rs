@@ -5,17 +5,18 @@ use crate::config::Limits;
 use crate::config::extension::KEYWORDS;
 pub use crate::config::extension::{Extension, ExtensionSet};
 
-/// Appends the reply to EHLO: our name, and a line for each extension offered.
+/// Appends the reply to EHLO: our name, and a line for each extension offered; last a keyword of our own.
 pub(super) fn push_ehlo_reply(
     replies: &mut ReplyBuffer,
     hostname: &str,
     offered: ExtensionSet,
     limits: &Limits,
+    besides: Option<&str>,
 ) {
     let mut lines = KEYWORDS.iter().filter(|(extension, _)| offered.offers(*extension)).peekable();
-    replies.push_parts(250, lines.peek().is_none(), &[hostname]);
+    replies.push_parts(250, lines.peek().is_none() && besides.is_none(), &[hostname]);
     while let Some((extension, keyword)) = lines.next() {
-        let last = lines.peek().is_none();
+        let last = lines.peek().is_none() && besides.is_none();
         match extension {
             Extension::Size => {
                 replies.push_parts(250, last, &[keyword, " ", &limits.message_size_max.to_string()]);
@@ -33,5 +34,8 @@ pub(super) fn push_ehlo_reply(
             | Extension::Dsn
             | Extension::RequireTls => replies.push_parts(250, last, &[keyword]),
         }
+    }
+    if let Some(keyword) = besides {
+        replies.push_parts(250, true, &[keyword]);
     }
 }

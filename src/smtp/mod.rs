@@ -8,6 +8,7 @@
 
 mod chunk;
 mod command;
+mod data_watch;
 mod dsn;
 pub mod envelope;
 pub mod extension;
@@ -17,6 +18,8 @@ mod mail_data;
 mod parameter;
 mod path;
 pub mod policy;
+mod proxy;
 pub mod reply;
 pub mod session;
 pub mod trace;
+mod xclient;

@@ -11,23 +11,28 @@
 //! client is a reply or a 421, never an assert.
 
 mod chunking;
+mod opening;
+mod pipelining;
 mod transaction;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use self::opening::is_front;
 use super::chunk::ChunkedData;
 use super::command::{self, Command, LineError, Verb};
+use super::data_watch::{DataWatch, TooMuch};
 use super::envelope::Envelope;
 use super::extension::{Extension, ExtensionSet, push_ehlo_reply};
 pub use super::input::Input;
 use super::line::{Line, LineReader};
 use super::mail_data::{Found, MailData};
 use super::policy::Policy;
+use super::proxy::ProxyReader;
 use super::reply::{self, Reply, ReplyBuffer};
-use crate::config::{BareLineEnd, ChunkLineEnd, Limits};
+use crate::config::{BareLineEnd, ChunkLineEnd, Gate, Limits, Pipelining, Refusal};
 use crate::handoff::message::{ClientFacts, QueueId, Refused, TryAgain};
 use crate::limits::{DATA_RATE_MIN, EHLO_NAME_BYTES_MAX, OVERSIZE_FACTOR, SINK_ANSWER_MAX};
 
@@ -37,6 +42,8 @@ pub struct Settings {
     pub hostname: String,
     /// Bounds.
     pub limits: Limits,
+    /// Who may speak, for whom, and when.
+    pub gate: Gate,
     /// What becomes of mail data with a bare LF.
     pub bare_lf: BareLineEnd,
     /// What becomes of mail data with a bare CR.
@@ -80,6 +87,13 @@ pub enum Question {
         /// SIZE=, if it was given.
         size: Option<u64>,
     },
+    /// May a client have one more connection? Behind a front's PROXY header or XCLIENT.
+    Admission {
+        /// The client that the front speaks for.
+        client: IpAddr,
+        /// The TCP client. When both are the same, the front speaks for itself.
+        front: IpAddr,
+    },
 }
 
 /// An answer to [`Step::Ask`] or [`Step::Deliver`].
@@ -87,6 +101,8 @@ pub enum Question {
 pub enum Answer {
     /// To `Ask`: it may, with this empty envelope.
     Begin(Box<Envelope>),
+    /// To the question for admission: it may or may not.
+    Admission(bool),
     /// To both: 4yz.
     TryAgain(TryAgain),
     /// To `Deliver`: the message is as safe as the sink promises.
@@ -113,6 +129,9 @@ pub struct Summary {
 /// One session.
 pub struct Session {
     settings: Arc<Settings>,
+    /// The TCP client: trust is judged by its address only.
+    front: SocketAddr,
+    /// The SMTP client: the TCP client, or whom a trusted front speaks for.
     client: SocketAddr,
     line: LineReader,
     state: State,
@@ -136,6 +155,8 @@ pub struct Session {
     /// Commands that brought nothing forward, since the last accepted message. `<= idle_commands_max`.
     idle_commands: u32,
     deadline: Instant,
+    /// The reply to DATA has not been handed over to be sent: what comes until then was not sent in answer to it.
+    data_reply_waits: bool,
     /// The server stops: the session ends with the transaction.
     stopping: bool,
     summary: Summary,
@@ -151,6 +172,14 @@ enum Hello {
 
 #[derive(Debug)]
 enum State {
+    /// The header of a trusted front is awaited.
+    Proxy(ProxyReader),
+    /// It was asked whether the client may have this connection.
+    Admitting(Behind),
+    /// The greeting waits for early talkers.
+    Delayed,
+    /// The greeting is said and not sent.
+    Greeted,
     Command,
     Asked,
     Data(DataState),
@@ -159,10 +188,18 @@ enum State {
     Closed,
 }
 
+/// What a question for admission stands behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Behind {
+    ProxyHeader,
+    Xclient,
+}
+
 /// Mail data while it is received.
 #[derive(Debug)]
 struct DataState {
     data: MailData,
+    watch: DataWatch,
     /// Octets of mail data so far (RFC 1870: after transparency).
     bytes: u64,
     /// Set when the message is to be refused at its end.
@@ -190,6 +227,8 @@ enum Handled {
     Close(Reply),
     /// MAIL has to ask; it is read once more after the answer.
     Ask(Question),
+    /// XCLIENT has to ask; the greeting follows.
+    Admission,
 }
 
 impl Session {
@@ -198,6 +237,7 @@ impl Session {
         let deadline = now + settings.limits.command_timeout;
         Self {
             settings,
+            front: client,
             client,
             line: LineReader::default(),
             state: State::Command,
@@ -212,24 +252,25 @@ impl Session {
             errors: 0,
             idle_commands: 0,
             deadline,
+            data_reply_waits: false,
             stopping: false,
             summary: Summary::default(),
         }
     }
 
-    /// Says the greeting: our name first (RFC 5321 §4.2).
-    pub fn greet(&mut self, replies: &mut ReplyBuffer, now: Instant) {
-        replies.push_parts(220, true, &[&self.settings.hostname, " ESMTP ringmx"]);
-        self.wait_for_command(now);
-    }
-
     /// Consumes input until the outside is needed. Must not be called while an answer is awaited.
     pub fn advance(&mut self, input: &mut Input<'_>, replies: &mut ReplyBuffer, now: Instant) -> Step {
+        if self.data_reply_waits && !input.rest().is_empty() {
+            return self.close_for_pipelining(replies);
+        }
         loop {
             let step = match &mut self.state {
                 State::Closed => return Step::Close,
                 _ if std::mem::take(&mut self.must_discard) => return Step::Discard,
-                State::Asked | State::Delivering => return Step::NeedInput,
+                State::Asked | State::Admitting(_) | State::Delivering => return Step::NeedInput,
+                State::Proxy(_) => self.advance_proxy(input),
+                State::Delayed | State::Greeted if input.rest().is_empty() => return Step::NeedInput,
+                State::Delayed | State::Greeted => self.handle_early_input(replies, now),
                 State::Data(_) => self.advance_data(input, replies, now),
                 State::Chunk(_) => self.advance_chunk(input, replies, now),
                 State::Command if replies.is_full() => return Step::Flush,
@@ -247,8 +288,12 @@ impl Session {
         if matches!(self.state, State::Closed) {
             return Step::Close;
         }
+        let behind = if let State::Admitting(behind) = self.state { Some(behind) } else { None };
         self.state = State::Command;
         let reply = match answer {
+            Answer::Admission(admitted) => {
+                return self.handle_admission(admitted, behind.unwrap_or(Behind::Xclient), replies, now);
+            }
             Answer::Begin(envelope) => {
                 self.grant = Some(Ok(envelope));
                 return Step::NeedInput;
@@ -278,7 +323,7 @@ impl Session {
         match &mut self.state {
             State::Data(data) => _ = data.refusal.get_or_insert(reply::OVERLOAD),
             State::Chunk(_) => self.refuse_chunk(reply::OVERLOAD),
-            State::Command | State::Asked | State::Delivering | State::Closed => {}
+            _ => {}
         }
     }
 
@@ -288,16 +333,26 @@ impl Session {
         self.envelope = None;
     }
 
-    /// The deadline has passed.
+    /// The deadline has passed. The step is `Close`, or `NeedInput` when it was that of the greeting.
     pub fn expire(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Step {
         if now < self.deadline {
             return Step::NeedInput;
         }
-        let reply = match self.state {
-            State::Data(_) | State::Chunk(_) => reply::TOO_SLOW,
-            State::Command | State::Asked | State::Delivering | State::Closed => reply::TIMED_OUT,
-        };
-        self.close_with(reply, replies)
+        match self.state {
+            State::Delayed => self.handle_delay_over(replies, now),
+            // No greeting without a header, and no reply before a greeting.
+            State::Proxy(_) => {
+                self.state = State::Closed;
+                Step::Close
+            }
+            State::Data(_) | State::Chunk(_) => self.close_with(reply::TOO_SLOW, replies),
+            State::Admitting(_)
+            | State::Greeted
+            | State::Command
+            | State::Asked
+            | State::Delivering
+            | State::Closed => self.close_with(reply::TIMED_OUT, replies),
+        }
     }
 
     /// The server stops. True when the session ended at once; else it ends with the transaction under way.
@@ -327,7 +382,7 @@ impl Session {
 
     /// Whether [`Session::resolve`] has to be called before [`Session::advance`].
     pub fn awaits_answer(&self) -> bool {
-        matches!(self.state, State::Asked | State::Delivering)
+        matches!(self.state, State::Asked | State::Admitting(_) | State::Delivering)
     }
 
     /// Whether a transaction is under way: from MAIL to the answer to its mail data, or to a chunk that is passed over.
@@ -400,14 +455,16 @@ impl Session {
         let handled = match self.line.next(input, self.settings.limits.line_bytes_max) {
             Line::Incomplete => return Some(Step::NeedInput),
             Line::InPlace { text, count } => {
-                let handled = self.handle_line(text, replies, now);
+                let pending = input.more || input.rest().len() > count;
+                let handled = self.handle_line_with(text, pending, replies, now);
                 if !matches!(handled, Handled::Ask(_)) {
                     input.consume(count);
                 }
                 handled
             }
             Line::Carried(text) => {
-                let handled = self.handle_line(&text, replies, now);
+                let pending = input.more || !input.rest().is_empty();
+                let handled = self.handle_line_with(&text, pending, replies, now);
                 if matches!(handled, Handled::Ask(_)) {
                     self.line.put_back(text);
                 }
@@ -421,6 +478,10 @@ impl Session {
             Handled::Ask(question) => {
                 self.state = State::Asked;
                 return Some(Step::Ask(question));
+            }
+            Handled::Admission => {
+                self.summary.commands += 1;
+                return Some(Step::Ask(self.admission()));
             }
             Handled::Replied => true,
             Handled::Reply(reply) => self.reply(reply, replies),
@@ -440,7 +501,14 @@ impl Session {
         (self.stopping && !self.in_transaction()).then(|| self.close_with(reply::SHUTTING_DOWN, replies))
     }
 
-    fn handle_line(&mut self, line: &[u8], replies: &mut ReplyBuffer, now: Instant) -> Handled {
+    /// Handles a command line; [`Session::handle_line_with`] looks after what stands behind DATA.
+    fn handle_line(
+        &mut self,
+        line: &[u8],
+        pending: bool,
+        replies: &mut ReplyBuffer,
+        now: Instant,
+    ) -> Handled {
         if self.summary.commands == 0 && command::is_foreign_protocol(line) {
             return Handled::Close(reply::NOT_SMTP);
         }
@@ -454,8 +522,16 @@ impl Session {
             Err(LineError::Unrecognized) if line.is_empty() => return Handled::Reply(reply::EMPTY_LINE),
             Err(LineError::Unrecognized) => return Handled::Reply(reply::UNRECOGNIZED),
         };
-        let idle =
-            matches!(verb, Verb::Noop | Verb::Rset | Verb::Vrfy | Verb::Help | Verb::Ehlo | Verb::Helo);
+        if pending && self.settings.gate.pipelining == Pipelining::Reject && verb.ends_command_group() {
+            return Handled::Close(reply::PIPELINED_INPUT);
+        }
+        if self.settings.gate.refuse == Some(Refusal::NotNow) && verb != Verb::Quit {
+            return Handled::Reply(reply::REFUSING);
+        }
+        let idle = matches!(
+            verb,
+            Verb::Noop | Verb::Rset | Verb::Vrfy | Verb::Help | Verb::Ehlo | Verb::Helo | Verb::Xclient
+        );
         if idle {
             if self.idle_commands == self.settings.limits.idle_commands_max {
                 return Handled::Close(reply::TOO_MANY_IDLE_COMMANDS);
@@ -468,6 +544,7 @@ impl Session {
             Verb::Rcpt => Handled::Reply(self.handle_rcpt(argument)),
             Verb::Data => Handled::Reply(self.handle_data(now)),
             Verb::Bdat => self.handle_bdat(argument, now),
+            Verb::Xclient => self.handle_xclient(argument),
             Verb::Rset => {
                 self.abandon_transaction();
                 Handled::Reply(reply::OK)
@@ -493,7 +570,8 @@ impl Session {
             self.hello = Hello::Helo(name);
             return Handled::Replied;
         }
-        push_ehlo_reply(replies, hostname, self.offered(), &self.settings.limits);
+        let xclient = self.offers_xclient().then_some(super::xclient::KEYWORD);
+        push_ehlo_reply(replies, hostname, self.offered(), &self.settings.limits, xclient);
         self.hello = Hello::Ehlo(name);
         Handled::Replied
     }
@@ -515,10 +593,18 @@ impl Session {
             Found::Bare | Found::End | Found::NeedInput => 0,
         };
         state.bytes += added as u64;
+        let refused_before = state.refusal.is_some();
+        if !refused_before {
+            let octets = match &found {
+                Found::Data(range) => input.bytes.get(range.clone()).unwrap_or_default(),
+                Found::Insert(octets) => octets,
+                Found::Bare | Found::End | Found::NeedInput => b"",
+            };
+            state.refusal = state.watch.take(octets).map(TooMuch::reply);
+        }
         let consumed = (input.position - start) as u64;
         self.deadline = earn_time(self.deadline, consumed, now, self.settings.limits.data_timeout);
         let limit = self.settings.limits.message_size_max;
-        let refused_before = state.refusal.is_some();
         if state.bytes > limit {
             state.refusal.get_or_insert(reply::TOO_LARGE);
         }

@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use super::super::chunk::{self, Announced, AnnouncedError, ChunkedData, Found};
+use super::super::data_watch::DataWatch;
 use super::super::envelope::BodyType;
 use super::super::extension::Extension;
 use super::super::input::Input;
@@ -42,7 +43,9 @@ impl Session {
             let binary = self.envelope.as_ref().is_some_and(|envelope| envelope.body == BodyType::BinaryMime);
             // What looks like a line end in BINARYMIME is none (RFC 3030 §3).
             let policy = if binary { ChunkLineEnd::Keep } else { self.settings.bdat_bare_lf };
-            self.chunked = Some(ChunkedData::new(policy));
+            let line_bytes_max = if binary { 0 } else { limits.data_line_bytes_max };
+            let watch = DataWatch::new(limits.received_max, line_bytes_max);
+            self.chunked = Some(ChunkedData::new(policy, watch));
         }
         self.state = State::Chunk(ChunkState { left: octets, last, refusal: None });
         self.deadline = now + self.settings.limits.data_timeout;
@@ -92,6 +95,15 @@ impl Session {
         self.deadline = earn_time(self.deadline, consumed, now, self.settings.limits.data_timeout);
         // Inserted octets count, too, so the announced size alone does not tell.
         let bytes = self.chunked.as_ref().map_or(0, ChunkedData::bytes);
+        let octets = match &found {
+            Some(Found::Data(range)) => input.bytes.get(range.clone()).unwrap_or_default(),
+            Some(Found::Insert(octets)) => octets,
+            Some(Found::Bare) | None => b"",
+        };
+        if let Some(too_much) = self.chunked.as_mut().and_then(|data| data.watch.take(octets)) {
+            self.refuse_chunk(too_much.reply());
+            return None;
+        }
         match found {
             Some(Found::Bare) => {
                 self.refuse_chunk(reply::BARE_LINE_END_IN_DATA);

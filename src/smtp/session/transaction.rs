@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::super::command;
+use super::super::data_watch::DataWatch;
 use super::super::envelope::{BodyType, RecipientParameters};
 use super::super::extension::Extension;
 use super::super::mail_data::MailData;
@@ -146,8 +147,10 @@ impl Session {
             return reply::NO_RECIPIENTS;
         }
         let data = MailData::new(self.settings.bare_lf, self.settings.bare_cr);
-        self.state = State::Data(DataState { data, bytes: 0, refusal: None });
-        self.deadline = now + self.settings.limits.data_timeout;
+        let limits = &self.settings.limits;
+        let watch = DataWatch::new(limits.received_max, limits.data_line_bytes_max);
+        self.state = State::Data(DataState { data, watch, bytes: 0, refusal: None });
+        self.deadline = now + limits.data_timeout;
         reply::START_MAIL_DATA
     }
 
