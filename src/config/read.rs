@@ -244,9 +244,7 @@ fn listener(mut section: Section<'_>, identity: &Identity, taken: &mut HashSet<S
     );
     let extensions = extensions(&mut section);
     let gate = gate(&mut section);
-    for key in ["tls"] {
-        section.unsupported(key);
-    }
+    section.unsupported("tls");
     if let Some(address) = address {
         address_rules(&mut section, address, &gate, identity, taken);
     }
