@@ -18,11 +18,12 @@ fn settings() -> Settings {
     Settings {
         hostname: "mx.test".into(),
         limits: config.limits.clone(),
+        gate: config.listeners[0].gate.clone(),
         bare_lf: config.listeners[0].bare_lf,
         bare_cr: config.listeners[0].bare_cr,
+        bdat_bare_lf: config.listeners[0].bdat_bare_lf,
         local_part_case_sensitive: false,
-        gate: config.listeners[0].gate.clone(),
-        extensions: ExtensionSet::all(),
+        extensions: ExtensionSet::usual(),
         policy: Box::new(Recipients::new(&config, None)),
     }
 }

@@ -30,7 +30,6 @@ use crate::shard::delivery::{Delivery, Route};
 use crate::shard::listener::{Listener, bound_address, check_free, listen};
 use crate::shard::{Parts, Shard, affinity};
 use crate::sink::{self, Durability, Opened, Report, Surroundings};
-use crate::smtp::extension::ExtensionSet;
 use crate::smtp::policy::Recipients;
 use crate::smtp::session::Settings;
 
@@ -360,7 +359,8 @@ fn session_settings(config: &Config, recipients: Option<&[RecipientEntry]>) -> V
         bare_lf: listener.bare_lf,
         bare_cr: listener.bare_cr,
         local_part_case_sensitive: config.local_part_case_sensitive,
-        extensions: ExtensionSet::all(),
+        bdat_bare_lf: listener.bdat_bare_lf,
+        extensions: listener.extensions,
         policy: Box::new(Recipients::new(config, recipients)),
     };
     config.listeners.iter().map(settings).collect()

@@ -4,10 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ringmx::config::extension::{Extension, ExtensionSet};
 use ringmx::config::recipients::{self, RecipientEntry};
 use ringmx::config::{
-    self, BareLineEnd, Config, DomainPattern, EarlyTalkers, LineEndings, LogFormat, Pipelining, Refusal,
-    SinkKind, StdoutFormat,
+    self, BareLineEnd, ChunkLineEnd, Config, DomainPattern, EarlyTalkers, LineEndings, LogFormat, Pipelining,
+    Refusal, SinkKind, StdoutFormat,
 };
 
 /// A listener and a sink: enough to be good. What stands in front of it is the top of the file.
@@ -181,7 +182,7 @@ fn an_unknown_key_names_its_place_or_its_neighbour() {
             ":5: sink.hostname: `hostname` belongs into the top of the file",
             ":6: sink.worker: this key is unknown; did you mean `workers`?",
             ":7: sink.a\\nb: this key is unknown; known here: kind, path, workers, template, create, line_endings, \
-             segment_size, format",
+             segment_size, format, dsn, requiretls",
         ],
     );
 }
@@ -248,12 +249,12 @@ fn sizes_end_at_the_bounds_of_the_rfc() {
 fn bad_names_are_found_one_by_one() {
     assert_problems(
         &format!(
-            "domains = [\"*\", \"bücher.example\",\n 3,\n\"a..b\", \"-a.b\", \"a.*\"]\nlocal_part_deny = \"a\"\n\
+            "domains = [\"*\", \"\u{fffd}.example\",\n 3,\n\"a..b\", \"-a.b\", \"a.*\"]\nlocal_part_deny = \"a\"\n\
              postmaster = \"x\"\nrecipients = \"\"\nhostname = \"a b\"\n{REST}"
         ),
         &[
             ":1: domains: \"*\" is no domain; leave `domains` out to accept any, on loopback listeners only",
-            ":1: domains: \"bücher.example\" is not ASCII; write its A-labels (xn--…)",
+            ":1: domains: \"\u{fffd}.example\" is not a domain: a label is not one in Unicode (RFC 5890)",
             ":2: domains: expected a string in this list; this is an integer",
             ":3: domains: \"a..b\" is not a domain: a label is empty",
             ":3: domains: \"-a.b\" is not a domain: the label \"-a\" begins or ends with a hyphen",
@@ -482,14 +483,7 @@ fn keys_of_features_that_are_not_built_are_not_ignored() {
         REST.replace("[[sink]]", listener)
     );
     let why = "not supported by this version of ringmx; take it out";
-    assert_problems(
-        &text,
-        &[
-            &format!(":3: listener.tls: {why}"),
-            &format!(":4: listener.bdat_bare_lf: {why}"),
-            &format!(":7: tls: {why}"),
-        ],
-    );
+    assert_problems(&text, &[&format!(":3: listener.tls: {why}"), &format!(":7: tls: {why}")]);
     assert_problems(&format!("{REST}[[tls.certificate]]\nkey = \"k\"\n"), &[&format!(":5: tls: {why}")]);
 }
 
@@ -664,4 +658,61 @@ fn docs_configuration_is_current() {
         "docs/configuration.md is not what `ringmx config` says; \
          make it again with: UPDATE_DOCS=1 cargo test -p ringmx --test config docs"
     );
+}
+
+#[test]
+fn domains_may_be_written_in_unicode() {
+    let config = good(&format!(
+        "hostname = \"mx.Bücher.example\"\ndomains = [\"BÜCHER.example\", \"*.bu\u{308}cher.example\"]\n{REST}"
+    ));
+    let name = "xn--bcher-kva.example".to_owned();
+    assert_eq!(config.hostname, format!("mx.{name}"));
+    assert_eq!(config.domains, [DomainPattern::Exact(name.clone()), DomainPattern::Below(name.clone())]);
+    assert_eq!(config.postmaster, format!("postmaster@{name}"));
+}
+
+#[test]
+fn extensions_can_be_switched_off_where_the_rfcs_let_them() {
+    let with = |keys: &str| REST.replace("[[sink]]", &format!("{keys}[[sink]]"));
+    let usual = good(REST).listeners[0].extensions;
+    assert_eq!(usual, ExtensionSet::usual());
+    let config = good(&with("extensions_off = [\"CHUNKING\", \"binarymime\"]\nbdat_bare_lf = \"reject\"\n"));
+    let expected = usual.without(Extension::Chunking).without(Extension::BinaryMime);
+    assert_eq!(config.listeners[0].extensions, expected);
+    assert_eq!(config.listeners[0].bdat_bare_lf, ChunkLineEnd::Reject);
+    assert_problems(
+        &with("extensions_off = [\"CHUNKING\"]\n"),
+        &[":3: listener.extensions_off: BINARYMIME cannot be offered without CHUNKING (RFC 3030 §3); \
+           switch BINARYMIME off, too"],
+    );
+    assert_problems(
+        &with("extensions_off = [\"8BITMIME\"]\n"),
+        &[":3: listener.extensions_off: SMTPUTF8 cannot be offered without 8BITMIME (RFC 6531 §3.1); \
+           switch SMTPUTF8 off, too"],
+    );
+    assert_problems(
+        &with("extensions_off = [\"CHUNKS\"]\n"),
+        &[":3: listener.extensions_off: \"CHUNKS\" is none of the extensions: PIPELINING, SIZE, 8BITMIME, \
+           SMTPUTF8, ENHANCEDSTATUSCODES, CHUNKING, BINARYMIME, DSN, REQUIRETLS, LIMITS, HELP"],
+    );
+}
+
+#[test]
+fn promises_are_offered_only_where_they_are_kept() {
+    let listener = "[[listener]]\naddress = \"127.0.0.1:2525\"\n";
+    let spool = format!("{listener}[[sink]]\nkind = \"spool\"\npath = \"p\"\n");
+    let extensions = |keys: &str| good(&format!("{spool}{keys}")).listeners[0].extensions;
+    assert_eq!(extensions("dsn = true\nrequiretls = true\n"), ExtensionSet::all());
+    assert_eq!(extensions("dsn = false\n"), ExtensionSet::usual());
+    assert_eq!(extensions("dsn = true\n"), ExtensionSet::all().without(Extension::RequireTls));
+    let mbox = good(&format!("{listener}[[sink]]\nkind = \"stdout\"\nformat = \"mbox\"\n"));
+    assert_eq!(mbox.listeners[0].extensions, ExtensionSet::usual().without(Extension::BinaryMime));
+    for kind in ["maildir\"\npath = \"p", "stdout", "discard"] {
+        let text = format!("{listener}[[sink]]\ndsn = true\nkind = \"{kind}\"\n");
+        assert_problems(
+            &text,
+            &[":4: sink.dsn: nobody behind this kind of sink sends the notifications that DSN promises; \
+               only a spool may have it"],
+        );
+    }
 }

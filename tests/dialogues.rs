@@ -6,8 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use ringmx::config::recipients::RecipientEntry;
-use ringmx::config::{BareLineEnd, DomainPattern, EarlyTalkers, Network, Pipelining, Refusal};
+use ringmx::config::{BareLineEnd, ChunkLineEnd, DomainPattern, EarlyTalkers, Network, Pipelining, Refusal};
 use ringmx::handoff::message::{ClientFacts, TryAgain};
+use ringmx::smtp::extension::{Extension, ExtensionSet};
 use ringmx::smtp::policy::Recipients;
 use ringmx::smtp::session::Settings;
 
@@ -134,7 +135,9 @@ fn run_at_once(dialogue: &Dialogue) -> Result<(), String> {
 /// A client that speaks first does so before the greeting is sent.
 fn begin(dialogue: &Dialogue) -> Result<Exchange, String> {
     let settings = settings(dialogue)?;
-    Ok(if dialogue.begins_early() { Exchange::connected(settings) } else { Exchange::new(settings) })
+    let exchange =
+        if dialogue.begins_early() { Exchange::connected(settings) } else { Exchange::new(settings) };
+    Ok(if dialogue.config("tls").is_some() { exchange.under_tls() } else { exchange })
 }
 
 /// Whether a client has to wait for the answer before it sends more: behind DATA, and where a greeting follows.
@@ -205,7 +208,12 @@ impl Checked {
             Event::Message(expected) => {
                 let stored = seen.stored.get(self.messages).ok_or("no message was stored")?;
                 self.messages += 1;
-                let Message { reverse_path, recipients, data, client } = expected;
+                let Message { reverse_path, recipients, data, client, facts } = expected;
+                for fact in facts {
+                    if !stored.facts.contains(fact) {
+                        return Err(format!("{fact:?} is not among {:?}", stored.facts));
+                    }
+                }
                 if (&stored.reverse_path, &stored.recipients, &stored.data)
                     != (reverse_path, recipients, data)
                 {
@@ -255,7 +263,7 @@ impl Checked {
 /// The settings that a dialogue asks for.
 fn settings(dialogue: &Dialogue) -> Result<Settings, String> {
     let mut settings = exchange::settings();
-    let Settings { limits, gate, bare_lf, bare_cr, .. } = &mut settings;
+    let Settings { limits, gate, bare_lf, bare_cr, bdat_bare_lf, extensions, .. } = &mut settings;
     for (key, value) in &dialogue.config {
         let number = || value.parse::<u64>().map_err(|_| format!("no number: {value:?}"));
         let time = || milliseconds(value).map(Duration::from_millis);
@@ -292,6 +300,16 @@ fn settings(dialogue: &Dialogue) -> Result<Settings, String> {
             "arrival" => word(value, &[("together", ())])?,
             "bare_lf" => *bare_lf = bare_line_end(value)?,
             "bare_cr" => *bare_cr = bare_line_end(value)?,
+            "bdat_bare_lf" => *bdat_bare_lf = chunk_line_end(value)?,
+            "extensions_off" => {
+                for keyword in value.split_whitespace() {
+                    let extension = Extension::from_keyword(keyword);
+                    let extension = extension.ok_or_else(|| format!("no extension: {keyword:?}"))?;
+                    *extensions = extensions.without(extension);
+                }
+            }
+            "promises" if value == "kept" => *extensions = ExtensionSet::all(),
+            "tls" if value == "true" => {}
             "domains" | "recipients" | "postmaster" | "local_part_deny" | "local_part_case_sensitive" => {}
             _ => return Err(format!("unknown setting {key:?}")),
         }
@@ -311,6 +329,15 @@ fn bare_line_end(value: &str) -> Result<BareLineEnd, String> {
         "reject" => Ok(BareLineEnd::Reject),
         "normalize" => Ok(BareLineEnd::Normalize),
         _ => Err(format!("reject or normalize, not {value:?}")),
+    }
+}
+
+fn chunk_line_end(value: &str) -> Result<ChunkLineEnd, String> {
+    match value {
+        "keep" => Ok(ChunkLineEnd::Keep),
+        "normalize" => Ok(ChunkLineEnd::Normalize),
+        "reject" => Ok(ChunkLineEnd::Reject),
+        _ => Err(format!("keep, normalize or reject, not {value:?}")),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
-use ringmx::config::BareLineEnd;
+use ringmx::config::{BareLineEnd, ChunkLineEnd};
 use ringmx::handoff::message::TryAgain;
 use ringmx::smtp::session::Settings;
 
@@ -47,6 +47,32 @@ fn session(settings: Settings, octets: &[u8], sizes: &[usize]) -> Seen {
     exchange.seen
 }
 
+/// The mail data of chunks: framed by lengths, so only bare CR and LF are to be looked for, in all of it.
+fn naive_chunks(chunks: &[Vec<u8>], policy: ChunkLineEnd) -> (Vec<u8>, bool) {
+    let all = chunks.concat();
+    let mut has_bare = false;
+    let mut stored = Vec::new();
+    for (index, octet) in all.iter().enumerate() {
+        let after_cr = index.checked_sub(1).is_some_and(|before| all[before] == b'\r');
+        let before_lf = all.get(index + 1) == Some(&b'\n');
+        let bare = *octet == b'\n' && !after_cr || *octet == b'\r' && !before_lf;
+        has_bare |= bare;
+        if bare && policy == ChunkLineEnd::Normalize { stored.extend(b"\r\n") } else { stored.push(*octet) }
+    }
+    (stored, has_bare)
+}
+
+/// The commands that send these chunks.
+fn bdat(chunks: &[Vec<u8>]) -> Vec<u8> {
+    let mut octets = Vec::new();
+    for (index, chunk) in chunks.iter().enumerate() {
+        let last = if index + 1 == chunks.len() { " LAST" } else { "" };
+        octets.extend(format!("BDAT {}{last}\r\n", chunk.len()).bytes());
+        octets.extend_from_slice(chunk);
+    }
+    octets
+}
+
 fn mail_data() -> impl Strategy<Value = Vec<u8>> {
     let part = prop_oneof![
         6 => Just(b"\r\n".to_vec()),
@@ -62,7 +88,7 @@ fn mail_data() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn command() -> impl Strategy<Value = Vec<u8>> {
-    const LINES: [&str; 34] = [
+    const LINES: [&str; 50] = [
         "EHLO client.test",
         "HELO client.test",
         "EHLO",
@@ -97,9 +123,30 @@ fn command() -> impl Strategy<Value = Vec<u8>> {
         "DATA x",
         "N\u{0}OP",
         "caf\u{e9}",
+        "MAIL FROM:<a@b> BODY=BINARYMIME",
+        "MAIL FROM:<a@b> SMTPUTF8",
+        "MAIL FROM:<\u{e9}@b\u{fc}cher.test> SMTPUTF8",
+        "MAIL FROM:<a@b> RET=FULL ENVID=x REQUIRETLS",
+        "RCPT TO:<b@b\u{fc}cher.test>",
+        "RCPT TO:<b@example.org> NOTIFY=DELAY ORCPT=utf-8;\u{e9}",
+        "VRFY \u{e9} SMTPUTF8",
+        "BDAT 0",
+        "BDAT 0 LAST",
+        "BDAT 0 FIRST",
+        // With the CRLF behind it.
+        "BDAT 2\r\n",
+        "BDAT 6\r\ntext",
+        "BDAT 6 last\r\nQUIT",
+        "BDAT 8 LAST\r\n\n\r.\r\n.",
+        "BDAT 12 x\r\nBDAT 0\r\nRS",
+        "\tBDAT 2",
     ];
     prop_oneof![
         12 => (0..LINES.len()).prop_map(|index| LINES[index].as_bytes().to_vec()),
+        1 => (100..399_usize, any::<bool>()).prop_map(|(count, last)| {
+            let last = if last { " LAST" } else { "" };
+            [format!("BDAT {}{last}\r\n", count + 2).into_bytes(), vec![b'x'; count]].concat()
+        }),
         1 => (500..700_usize).prop_map(|count| [b"NOOP ".to_vec(), vec![b'x'; count]].concat()),
         1 => prop::collection::vec(any::<u8>(), 0..20).prop_map(|mut octets| {
             octets.retain(|octet| *octet != b'\r' && *octet != b'\n');
@@ -130,6 +177,9 @@ fn sizes() -> impl Strategy<Value = Vec<usize>> {
 fn policy() -> impl Strategy<Value = BareLineEnd> {
     prop_oneof![Just(BareLineEnd::Reject), Just(BareLineEnd::Normalize)]
 }
+
+const BINARY: &str =
+    "EHLO client.test\r\nMAIL FROM:<a@client.test> BODY=BINARYMIME\r\nRCPT TO:<b@example.org>\r\n";
 
 const OPEN: &[u8] = b"EHLO client.test\r\nMAIL FROM:<a@client.test>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n";
 
@@ -174,6 +224,39 @@ proptest! {
     }
 
     #[test]
+    fn chunks_are_what_the_reference_says(
+        chunks in prop::collection::vec(mail_data(), 1..6),
+        policy in prop_oneof![Just(ChunkLineEnd::Keep), Just(ChunkLineEnd::Normalize), Just(ChunkLineEnd::Reject)],
+        binary in any::<bool>(),
+        sizes in sizes(),
+    ) {
+        let mut settings = settings();
+        settings.bdat_bare_lf = policy;
+        let policy = if binary { ChunkLineEnd::Keep } else { policy };
+        let begin = if binary { BINARY.as_bytes() } else { OPEN.strip_suffix(b"DATA\r\n").expect("its end") };
+        let seen = session(settings, &[begin, &bdat(&chunks)].concat(), &sizes);
+        // The greeting, EHLO, MAIL and RCPT, and one for each chunk.
+        let replies = replies(&seen);
+        prop_assert_eq!(replies.len(), 4 + chunks.len());
+        let last = replies[3 + chunks.len()][0].as_str();
+        match (naive_chunks(&chunks, policy), policy) {
+            ((_, true), ChunkLineEnd::Reject) => {
+                prop_assert!(seen.stored.is_empty());
+                let reasons: Vec<_> = replies[4..].iter().map(|lines| lines[0].as_str()).collect();
+                let bad = reasons.iter().position(|reason| reason.starts_with("550 5.5.2")).expect("one is refused");
+                prop_assert!(reasons[..bad].iter().all(|reason| reason.starts_with("250 2.0.0 Chunk")));
+                prop_assert!(reasons[bad + 1..].iter().all(|reason| reason.starts_with("503 5.5.1")));
+            }
+            ((stored, has_bare), _) => {
+                prop_assert!(last.starts_with("250 2.0.0 Ok: queued as"), "{}", last);
+                prop_assert_eq!(seen.stored[0].data.escape_ascii().to_string(), stored.escape_ascii().to_string());
+                let bare = format!("bare={}", has_bare && policy == ChunkLineEnd::Keep);
+                prop_assert!(seen.stored[0].facts.contains(&bare));
+            }
+        }
+    }
+
+    #[test]
     fn every_command_has_one_reply_in_its_order(commands in prop::collection::vec(command(), 0..40), sizes in sizes()) {
         let mut exchange = Exchange::new(patient());
         for (index, command) in commands.iter().enumerate() {
@@ -187,25 +270,32 @@ proptest! {
 
     #[test]
     fn splitting_a_session_changes_nothing(
-        parts in prop::collection::vec((prop::collection::vec(command(), 0..6), mail_data(), 0..4_u8), 1..5),
+        parts in prop::collection::vec((prop::collection::vec(command(), 0..6), mail_data(), 0..8_u8), 1..5),
         bare in policy(),
         sizes in sizes(),
     ) {
         let mut octets = Vec::new();
         for (commands, data, kind) in parts {
+            // Whatever the octets before were, EHLO begins a line: a refused DATA would close, or not, with what is pending.
+            octets.extend_from_slice(b"\r\n");
             for command in commands {
                 octets.extend([&command, &b"\r\n"[..]].concat());
             }
-            octets.extend_from_slice(OPEN);
-            octets.extend(data);
+            octets.extend_from_slice(OPEN.strip_suffix(b"DATA\r\n").expect("its end"));
+            octets.extend(if kind < 4 { [b"DATA\r\n", &data[..]].concat() } else { bdat(&[data.clone(), data]) });
             octets.extend_from_slice(match kind {
                 0 => b"".as_slice(),
                 1 => b"QUIT\n",
                 2 => b"\r\n.\r\n",
+                4 => b"",
+                5 => b"BDAT 0 LAST\r\n",
+                6 => b"BDAT 6\r\nNOOP\r\n",
+                7 => b"RSET\r\nBDAT x\r\n",
                 _ => b"\r\n.\r\nRSET\r\n",
             });
         }
-        let settings = || Settings { bare_lf: bare, ..patient() };
+        let chunk = if bare == BareLineEnd::Reject { ChunkLineEnd::Reject } else { ChunkLineEnd::Normalize };
+        let settings = || Settings { bare_lf: bare, bdat_bare_lf: chunk, ..patient() };
         let whole = session(settings(), &octets, &[usize::MAX]);
         replies(&whole);
         prop_assert_eq!(&session(settings(), &octets, &[1]), &whole);
@@ -228,7 +318,7 @@ proptest! {
     #[test]
     fn a_message_is_stored_exactly_when_the_client_is_told(
         trouble in 0..6_usize,
-        cut in 0..130_usize,
+        cut in 0..190_usize,
         shut_down in any::<bool>(),
     ) {
         const TROUBLES: [Option<Trouble>; 6] = [
@@ -239,8 +329,9 @@ proptest! {
             Some(Trouble::Refused),
             Some(Trouble::Unknown),
         ];
-        let octets = [OPEN, b"text\r\n.\r\n", OPEN, b"text\r\n.\r\n"].concat();
-        let (first, second) = octets.split_at(cut);
+        let chunks = bdat(&[b"te".to_vec(), b"xt\r\n".to_vec()]);
+        let octets = [OPEN, b"text\r\n.\r\n", OPEN.strip_suffix(b"DATA\r\n").expect("its end"), &chunks].concat();
+        let (first, second) = octets.split_at(cut.min(octets.len() - 1));
         let mut exchange = Exchange::new(settings());
         exchange.receive(first);
         exchange.trouble = TROUBLES[trouble];
@@ -255,7 +346,11 @@ proptest! {
 
     #[test]
     fn time_ends_every_session_that_does_not_go_on(data in mail_data(), cut in 0..400_usize) {
-        let octets = [OPEN, &data].concat();
+        let octets = if cut % 2 == 0 {
+            [OPEN, &data].concat()
+        } else {
+            [OPEN.strip_suffix(b"DATA\r\n").expect("its end"), b"BDAT 1000\r\n", &data].concat()
+        };
         let mut exchange = Exchange::new(settings());
         exchange.receive(&octets[..cut.min(octets.len())]);
         exchange.wait(Duration::from_secs(301));

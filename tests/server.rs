@@ -248,7 +248,8 @@ fn a_client_that_never_reads_is_no_burden() {
     }
     let grown = server.resident_bytes() - before;
     println!("resident memory grew by {grown} octets for a client that never reads");
-    assert!(grown < 4 << 20, "unread replies are bounded: {grown}");
+    // Were they not, it would grow by what the client sent: some hundred MiB.
+    assert!(grown < 8 << 20, "unread replies are bounded: {grown}");
     server.wait_for_log(|line| line.contains(" session ") && line.contains("127.0.0.1"));
 }
 

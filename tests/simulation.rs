@@ -114,7 +114,8 @@ impl Simulation {
             bare_lf: config.listeners[0].bare_lf,
             bare_cr: config.listeners[0].bare_cr,
             local_part_case_sensitive: false,
-            extensions: ExtensionSet::all(),
+            bdat_bare_lf: config.listeners[0].bdat_bare_lf,
+            extensions: ExtensionSet::usual(),
             policy: Box::new(Recipients::new(&config, None)),
         };
         // The descriptor is never used; connections come from the world.

@@ -64,7 +64,7 @@ fn batches() -> Vec<Vec<Sent>> {
 }
 
 fn open(kind: SinkKind, reports: &Arc<Reports>) -> Opened {
-    sink::open(&config::Sink { kind, workers: 1 }, &surroundings(reports))
+    sink::open(&config::Sink { kind, workers: 1, dsn: false, requiretls: false }, &surroundings(reports))
         .unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -267,6 +267,28 @@ fn stdout_json_keeps_the_contract() {
 }
 
 #[test]
+fn stdout_json_tells_the_parameters() {
+    let (mut reader, writer) = pipe();
+    let mut sink = stdout(writer, StdoutFormat::Json, Duration::from_secs(10), &Arc::default());
+    let mut promising = Sent::new(1, "x").to(&["a", "b"]);
+    promising.promises = true;
+    assert_eq!(store(&mut sink, &[promising, Sent::new(2, "x")]), [Outcome::Durable; 2]);
+    drop(sink);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).expect("a pipe");
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let (with, without) = (&lines[0], &lines[1]);
+    assert_eq!((&with["ret"], &with["envid"]), (&"HDRS".into(), &"id\"1".into()));
+    let parameters = serde_json::json!({ "notify": "SUCCESS,FAILURE", "orcpt": "rfc822;a+2Bb" });
+    assert_eq!(with["recipient_parameters"], serde_json::json!([parameters, parameters]));
+    assert_eq!(with["requiretls"], true);
+    assert!(without["ret"].is_null() && without["envid"].is_null() && without["requiretls"] == false);
+    let none = serde_json::json!([{ "notify": null, "orcpt": null }]);
+    assert_eq!(without["recipient_parameters"], none);
+}
+
+#[test]
 fn stdout_mbox_keeps_the_contract() {
     let (mut reader, writer) = pipe();
     let reading = std::thread::spawn(move || {
@@ -341,7 +363,12 @@ fn a_maildir_is_made_for_listed_recipients_only() {
     let store_at = tempfile::tempdir().expect("a temporary directory");
     let mut surroundings = surroundings(&Arc::default());
     surroundings.is_listed = Arc::new(|recipient| recipient.local_part == b"alice");
-    let config = config::Sink { kind: maildir_kind(store_at.path(), "{local}", LineEndings::Lf), workers: 1 };
+    let config = config::Sink {
+        kind: maildir_kind(store_at.path(), "{local}", LineEndings::Lf),
+        workers: 1,
+        dsn: false,
+        requiretls: false,
+    };
     let mut sink = start(sink::open(&config, &surroundings).unwrap_or_else(|error| panic!("{error}")));
     let outcomes = store(&mut *sink, &[Sent::new(1, "x"), Sent::new(2, "y").to(&["stranger"])]);
     assert_eq!(outcomes, [Outcome::Durable, Outcome::TryAgain(TryAgain::Local)]);
@@ -386,7 +413,7 @@ fn a_store_removed_while_in_use_is_451_and_a_maildir_comes_back() {
 fn a_store_in_use_is_refused_until_its_last_sink_is_gone() {
     for kind in [|path: &Path| maildir_kind(path, "", LineEndings::Lf), |path: &Path| spool_kind(path)] {
         let store_at = tempfile::tempdir().expect("a temporary directory");
-        let config = config::Sink { kind: kind(store_at.path()), workers: 1 };
+        let config = config::Sink { kind: kind(store_at.path()), workers: 1, dsn: false, requiretls: false };
         let sink = start(open(kind(store_at.path()), &Arc::default()));
         let refused = sink::open(&config, &surroundings(&Arc::default())).err().expect("in use").to_string();
         assert!(refused.contains("another ringmx"), "{refused}");

@@ -134,8 +134,11 @@ fn mail_data_that_looks_like_records_is_not_taken_for_some() {
 
 fn open(path: &Path) -> Opened {
     let kind = SinkKind::Spool { path: path.to_owned(), segment_bytes: SEGMENT_BYTES };
-    sink::open(&config::Sink { kind, workers: 1 }, &surroundings(&Arc::default()))
-        .unwrap_or_else(|error| panic!("{error}"))
+    sink::open(
+        &config::Sink { kind, workers: 1, dsn: false, requiretls: false },
+        &surroundings(&Arc::default()),
+    )
+    .unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn start(opened: Opened) -> Box<dyn Sink> {

@@ -1,10 +1,11 @@
 //! The configuration: TOML → these types, once. They cannot hold a bad value.
-
 //!
 //! [`load`] reads a file, [`parse`] a text; both find every problem, not only the first. The types of this module are all
 //! that the rest of the program sees.
 
+pub mod a_label;
 mod document;
+pub mod extension;
 mod host;
 mod names;
 mod network;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use document::Document;
+use extension::ExtensionSet;
 pub use network::Network;
 pub use problem::{Finding, Problem, Warning};
 pub use reference::{markdown, reference};
@@ -118,6 +120,10 @@ pub struct Listener {
     pub bare_lf: BareLineEnd,
     /// What happens to mail data with a bare CR.
     pub bare_cr: BareLineEnd,
+    /// What happens to chunks (BDAT) with a bare LF or CR.
+    pub bdat_bare_lf: ChunkLineEnd,
+    /// What is offered behind EHLO.
+    pub extensions: ExtensionSet,
     /// Who may speak here, for whom, and when.
     pub gate: Gate,
 }
@@ -192,6 +198,18 @@ pub enum BareLineEnd {
     Normalize,
 }
 
+/// What BDAT does with a CR or an LF that is not part of a CRLF.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ChunkLineEnd {
+    /// Store it as sent: a chunk is framed by its length, so nothing can be smuggled in it.
+    #[default]
+    Keep,
+    /// Store a CRLF in its place.
+    Normalize,
+    /// `550 5.5.2` to the chunk.
+    Reject,
+}
+
 /// The sink and its settings.
 #[derive(Debug, Clone)]
 pub struct Sink {
@@ -199,6 +217,10 @@ pub struct Sink {
     pub kind: SinkKind,
     /// Threads that store; shards are dealt to them in turn.
     pub workers: usize,
+    /// Whether whoever consumes the store keeps the promises of DSN (RFC 3461).
+    pub dsn: bool,
+    /// Whether whoever consumes the store keeps the promise of REQUIRETLS (RFC 8689).
+    pub requiretls: bool,
 }
 
 /// The kinds of sink.

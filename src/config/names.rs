@@ -2,6 +2,7 @@
 //! text that the operator reads.
 
 use crate::config::DomainPattern;
+use crate::config::a_label::to_a_labels;
 use crate::limits::{DOMAIN_BYTES_MAX, PATH_BYTES_MAX};
 
 /// Octets of one label of a domain (RFC 1035 §2.3.4).
@@ -22,12 +23,11 @@ impl DomainPattern {
     }
 }
 
-/// A domain in lower case, one trailing dot dropped.
+/// A domain in lower case as A-labels, one trailing dot dropped.
 pub(super) fn domain(text: &str) -> Result<String, String> {
-    if !text.is_ascii() {
-        return Err(format!("{text:?} is not ASCII; write its A-labels (xn--…)"));
-    }
-    let bare = text.strip_suffix('.').unwrap_or(text);
+    let labels = to_a_labels(text)
+        .ok_or_else(|| format!("{text:?} is not a domain: a label is not one in Unicode (RFC 5890)"))?;
+    let bare = labels.strip_suffix('.').unwrap_or(&labels);
     if bare.is_empty() {
         return Err(format!("{text:?} is not a domain: it has no labels"));
     }
@@ -219,11 +219,13 @@ mod tests {
             "*.*.a",
             "a.*",
             "*",
-            "bücher.de",
+            "b\u{fc}cher .de",
+            "\u{fffd}.de",
             &long,
         ] {
             assert!(pattern(text).is_err(), "{text}");
         }
+        assert_eq!(domain("Bücher.de."), Ok("xn--bcher-kva.de".to_owned()));
         assert_eq!(domain("_dmarc.XN--BCHER-KVA.example"), Ok("_dmarc.xn--bcher-kva.example".to_owned()));
     }
 

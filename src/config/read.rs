@@ -8,11 +8,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::document::{Default, Document};
+use super::extension::{Extension, ExtensionSet, KEYWORDS};
 use super::section::Section;
 use super::units::{GIB, KIB, MIB};
 use super::{
-    BareLineEnd, Config, DomainPattern, EarlyTalkers, Gate, Limits, LineEndings, Listener, Log, LogFormat,
-    Pipelining, Refusal, Sink, SinkKind, StdoutFormat, host, names, shards,
+    BareLineEnd, ChunkLineEnd, Config, DomainPattern, EarlyTalkers, Gate, Limits, LineEndings, Listener, Log,
+    LogFormat, Pipelining, Refusal, Sink, SinkKind, StdoutFormat, host, names, shards,
 };
 use crate::limits::{LINE_BYTES_DEFAULT, LINE_BYTES_MAX, LINE_BYTES_MIN, RECIPIENTS_MIN};
 
@@ -65,8 +66,20 @@ struct Identity {
 pub(super) fn config(document: &Document<'_>) -> Config {
     let mut root = Section::root(document);
     let identity = identity(&mut root);
-    let listeners = listeners(&mut root, &identity);
+    let mut listeners = listeners(&mut root, &identity);
     let sink = sink(&mut root, &identity);
+    for Listener { extensions, .. } in &mut listeners {
+        // mboxrd quotes lines and adds a line end, which mail data that is no lines does not survive (RFC 3030 §3).
+        let octets_kept = !matches!(sink.kind, SinkKind::Stdout { format: StdoutFormat::Mbox });
+        // A promise is made only where whoever consumes the store keeps it.
+        for (extension, kept) in [
+            (Extension::Dsn, sink.dsn),
+            (Extension::RequireTls, sink.requiretls),
+            (Extension::BinaryMime, octets_kept),
+        ] {
+            *extensions = if kept { *extensions } else { extensions.without(extension) };
+        }
+    }
     let limits = limits(root.table("limits", "Bounds of sessions and transactions."));
     let shards = shards::read(&mut root, limits.message_size_max);
     let log = log(root.table("log", "What is logged, to standard error, and how."));
@@ -152,7 +165,7 @@ fn domains(root: &mut Section<'_>) -> Vec<DomainPattern> {
         "domains",
         "domains such as \"example.org\", or \"*.example.org\" for every domain below it",
         Default::Computed { example: "[\"example.org\"]", default: "any domain, on loopback listeners only" },
-        "Recipient domains that are accepted, in ASCII (A-labels).",
+        "Recipient domains that are accepted, as A-labels (xn--…) or in Unicode.",
         names::pattern,
     );
     let mut domains = Vec::new();
@@ -220,16 +233,49 @@ fn listener(mut section: Section<'_>, identity: &Identity, taken: &mut HashSet<S
         "Mail data (DATA) with an LF without CR: refused after its true end, or stored with CRLF in its place.",
     );
     let bare_cr = section.choice("bare_cr", &words, "Mail data (DATA) with a CR without LF, likewise.");
+    let bdat_bare_lf = section.choice(
+        "bdat_bare_lf",
+        &[
+            ("keep", ChunkLineEnd::Keep),
+            ("normalize", ChunkLineEnd::Normalize),
+            ("reject", ChunkLineEnd::Reject),
+        ],
+        "Chunks (BDAT) with a bare LF or a bare CR: stored as sent, with CRLF in its place, or refused. BINARYMIME is stored as sent.",
+    );
+    let extensions = extensions(&mut section);
     let gate = gate(&mut section);
-    for key in ["tls", "bdat_bare_lf"] {
-        section.unsupported(key);
-    }
+    section.unsupported("tls");
     if let Some(address) = address {
         address_rules(&mut section, address, &gate, identity, taken);
     }
     section.finish();
     let address = address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
-    Listener { address, bare_lf, bare_cr, gate }
+    Listener { address, bare_lf, bare_cr, bdat_bare_lf, extensions, gate }
+}
+
+/// All extensions but those that are switched off.
+fn extensions(section: &mut Section<'_>) -> ExtensionSet {
+    const KEY: &str = "extensions_off";
+    let off = section.texts(
+        KEY,
+        "EHLO keywords such as \"CHUNKING\"",
+        Default::Value("[]".to_owned()),
+        "Extensions that are not offered, nor taken.",
+        |text| {
+            let known: Vec<&str> = KEYWORDS.iter().map(|(_, keyword)| *keyword).collect();
+            Extension::from_keyword(text)
+                .ok_or_else(|| format!("{text:?} is none of the extensions: {}", known.join(", ")))
+        },
+    );
+    let off = off.unwrap_or_default().into_iter();
+    let set = off.fold(ExtensionSet::all(), |set, (_, extension)| set.without(extension));
+    if let Some((extension, needed, rfc)) = set.contradiction() {
+        let (extension, needed) = (extension.keyword(), needed.keyword());
+        let text =
+            format!("{extension} cannot be offered without {needed} ({rfc}); switch {extension} off, too");
+        section.problem(KEY, text);
+    }
+    set
 }
 
 fn gate(section: &mut Section<'_>) -> Gate {
@@ -323,7 +369,7 @@ fn sink(root: &mut Section<'_>, identity: &Identity) -> Sink {
             "write for example\n    | [[sink]]\n    | kind = \"maildir\"\n    | path = \"ringmx-data\"";
         root.problem("sink", format!("nowhere to store mail; {example}"));
     }
-    Sink { kind: SinkKind::Discard, workers: 1 }
+    Sink { kind: SinkKind::Discard, workers: 1, dsn: false, requiretls: false }
 }
 
 /// The kinds by name; what belongs to them is read whatever the kind, so that a misplaced key is told from an unknown one.
@@ -381,11 +427,25 @@ fn one_sink(mut section: Section<'_>, identity: &Identity) -> Sink {
         &[("json", StdoutFormat::Json), ("mbox", StdoutFormat::Mbox)],
         "Stdout: one JSON object a line, or mboxrd.",
     );
-    for key in ["dsn", "requiretls"] {
-        section.unsupported(key);
-    }
+    let dsn = section.boolean(
+        "dsn",
+        false,
+        "Spool: whether whoever consumes it sends the notifications that DSN promises (RFC 3461); then it is offered.",
+    );
+    let requiretls = section.boolean(
+        "requiretls",
+        false,
+        "Whether whoever consumes the store hands mail on as REQUIRETLS asks (RFC 8689); then it is offered under TLS.",
+    );
     if let Some(kind) = kind {
         kind_rules(&mut section, kind, workers);
+    }
+    if dsn && kind.is_some_and(|kind| kind != Kind::Spool) {
+        section.problem(
+            "dsn",
+            "nobody behind this kind of sink sends the notifications that DSN promises; only a spool may have it"
+                .to_owned(),
+        );
     }
     if kind == Some(Kind::Maildir) {
         template_rules(&section, &template, create, identity);
@@ -398,7 +458,7 @@ fn one_sink(mut section: Section<'_>, identity: &Identity) -> Sink {
         Some(Kind::Stdout) => SinkKind::Stdout { format },
         Some(Kind::Discard) | None => SinkKind::Discard,
     };
-    Sink { kind, workers }
+    Sink { kind, workers, dsn, requiretls }
 }
 
 /// A key that means nothing to this kind of sink is a slip, and is not ignored.

@@ -19,7 +19,7 @@ use super::{Durability, OpenError, Opened, Report, Sink, Surroundings, outcome_o
 use crate::config::StdoutFormat;
 use crate::escape::{Json, Word};
 use crate::handoff::message::{Message, Outcome};
-use crate::smtp::envelope::BodyType;
+use crate::smtp::envelope::{BodyType, Envelope, Ret};
 use crate::timestamp::{Asctime, Rfc3339};
 
 /// A reader that takes nothing for so long has stalled.
@@ -188,6 +188,8 @@ fn json(message: &Message) -> String {
         }
         let _ = write!(line, "{}", Json(recipient.whole));
     }
+    line.push(']');
+    dsn(envelope, &mut line);
     let body = match envelope.body {
         BodyType::SevenBit => "7BIT",
         BodyType::EightBitMime => "8BITMIME",
@@ -196,8 +198,10 @@ fn json(message: &Message) -> String {
     let declared = envelope.size_declared.map_or("null".to_owned(), |size| size.to_string());
     let _ = write!(
         line,
-        "],\"body\":\"{body}\",\"smtputf8\":{},\"size_declared\":{declared},\"size\":{},\"data_base64\":\"",
+        ",\"body\":\"{body}\",\"smtputf8\":{},\"requiretls\":{},\"bare_line_ends\":{},\"size_declared\":{declared},\"size\":{},\"data_base64\":\"",
         envelope.smtputf8,
+        envelope.requiretls,
+        envelope.bare_line_ends,
         data.bytes()
     );
     let encoding = BASE64;
@@ -207,6 +211,36 @@ fn json(message: &Message) -> String {
     base64.finalize();
     line.push_str("\"}\n");
     line
+}
+
+/// The DSN parameters (RFC 3461) as members of the object: `ret`, `envid`, and `recipient_parameters` in the order of the
+/// recipients; null where one was not given.
+fn dsn(envelope: &Envelope, line: &mut String) {
+    fn member(name: &str, value: Option<&[u8]>, line: &mut String) {
+        // Writing to a String does not fail.
+        let _ = match value {
+            Some(value) => write!(line, "\"{name}\":{}", Json(value)),
+            None => write!(line, "\"{name}\":null"),
+        };
+    }
+    let ret = envelope.ret.map(|ret| match ret {
+        Ret::Full => &b"FULL"[..],
+        Ret::Headers => b"HDRS",
+    });
+    line.push(',');
+    member("ret", ret, line);
+    line.push(',');
+    member("envid", Some(envelope.envid()).filter(|envid| !envid.is_empty()), line);
+    line.push_str(",\"recipient_parameters\":[");
+    for (index, (_, parameters)) in envelope.recipients_with_parameters().enumerate() {
+        line.push_str(if index == 0 { "{" } else { ",{" });
+        let notify = parameters.notify.map(|notify| notify.to_string());
+        member("notify", notify.as_deref().map(str::as_bytes), line);
+        line.push(',');
+        member("orcpt", Some(parameters.orcpt).filter(|orcpt| !orcpt.is_empty()), line);
+        line.push('}');
+    }
+    line.push(']');
 }
 
 /// One mbox entry: `From ` line, Return-Path, a Delivered-To for each recipient, `Received:` and the mail data octet for octet,

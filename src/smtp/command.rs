@@ -8,6 +8,7 @@ pub(super) enum Verb {
     Mail,
     Rcpt,
     Data,
+    Bdat,
     Rset,
     Noop,
     Quit,
@@ -21,7 +22,7 @@ pub(super) enum Verb {
 
 impl Verb {
     /// Whether a client has to wait for the reply before it sends anything else (RFC 2920 §3.1). DATA is looked at by its
-    /// handler, and nothing behind QUIT is ever read.
+    /// handler, nothing behind QUIT is ever read, and a chunk follows its BDAT.
     pub(super) fn ends_command_group(self) -> bool {
         match self {
             Self::Ehlo
@@ -31,7 +32,7 @@ impl Verb {
             | Self::Vrfy
             | Self::Xclient
             | Self::NotImplemented => true,
-            Self::Mail | Self::Rcpt | Self::Rset | Self::Help | Self::Quit => false,
+            Self::Mail | Self::Rcpt | Self::Bdat | Self::Rset | Self::Help | Self::Quit => false,
         }
     }
 }
@@ -46,10 +47,11 @@ enum Argument {
 }
 
 /// One row a command.
-const COMMANDS: [(&[u8], Verb, Argument); 16] = [
+const COMMANDS: [(&[u8], Verb, Argument); 17] = [
     (b"MAIL", Verb::Mail, Argument::Free),
     (b"RCPT", Verb::Rcpt, Argument::Free),
     (b"DATA", Verb::Data, Argument::None),
+    (b"BDAT", Verb::Bdat, Argument::Free),
     (b"EHLO", Verb::Ehlo, Argument::Free),
     (b"HELO", Verb::Helo, Argument::Free),
     (b"QUIT", Verb::Quit, Argument::None),
@@ -114,6 +116,11 @@ pub(super) fn parse(line: &[u8]) -> Result<Command<'_>, LineError> {
         return Err(LineError::Argument);
     }
     Ok(Command { verb: *verb, argument })
+}
+
+/// Whether a line that cannot be read is a BDAT.
+pub(super) fn is_bdat(line: &[u8]) -> bool {
+    line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT"))
 }
 
 /// Whether a first command shows that this is no SMTP client: HTTP, or header fields of a message (a proxy that was talked

@@ -3,6 +3,8 @@
 //! Mail data comes in any pieces and is never copied. Once the header section is over, and without a limit on lines, a piece
 //! costs two comparisons.
 
+use super::reply::{self, Reply};
+
 /// Watches the mail data of one message.
 #[derive(Debug)]
 pub(super) struct DataWatch {
@@ -23,6 +25,16 @@ pub(super) enum TooMuch {
     Received,
     /// Octets in a line.
     Line,
+}
+
+impl TooMuch {
+    /// What is said of it.
+    pub(super) fn reply(self) -> Reply {
+        match self {
+            Self::Received => reply::MAIL_LOOP,
+            Self::Line => reply::DATA_LINE_TOO_LONG,
+        }
+    }
 }
 
 /// Where in the header section we are.

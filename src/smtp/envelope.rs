@@ -3,12 +3,13 @@
 //! An envelope is a plain value: the session fills it, the sink reads it, and its memory goes back to the shard with the
 //! receipt, so that in steady state a transaction allocates nothing. All text lies in one arena.
 
+use std::fmt;
 use std::ops::Range;
 
 /// The envelope of one transaction.
 ///
 /// Paths are stored without angle brackets and source route, in the spelling that is used from here on: domains in
-/// lower case as A-labels or UTF-8 as sent, local-parts unquoted where quotes were not needed, their case kept.
+/// lower case as A-labels, local-parts unquoted where quotes were not needed, their case kept.
 #[derive(Debug, Default, Clone)]
 pub struct Envelope {
     text: Vec<u8>,
@@ -18,6 +19,12 @@ pub struct Envelope {
     pub body: BodyType,
     /// SMTPUTF8 was given at MAIL (RFC 6531 §3.4).
     pub smtputf8: bool,
+    /// REQUIRETLS was given at MAIL (RFC 8689): whoever hands the message on has to keep it.
+    pub requiretls: bool,
+    /// RET= of MAIL (RFC 3461 §4.3).
+    pub ret: Option<Ret>,
+    /// ENVID= of MAIL (RFC 3461 §4.4); empty when it was not given, for it cannot be empty.
+    envid: Span,
     /// SIZE= of MAIL in octets (RFC 1870), saturated; none when it was not given.
     pub size_declared: Option<u64>,
     /// The mail data holds a CR or an LF that is not part of a CRLF, so its line ends cannot be converted and back.
@@ -44,6 +51,76 @@ struct Recipient {
     at: u32,
     /// Of the mailbox in lower case, so that a repeated one is found without comparing text with text.
     hash: u32,
+    notify: Option<Notify>,
+    /// Empty when it was not given.
+    orcpt: Span,
+}
+
+/// RET= of MAIL (RFC 3461 §4.3): what a delivery status notification returns of the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ret {
+    /// `FULL`
+    Full,
+    /// `HDRS`
+    Headers,
+}
+
+/// NOTIFY= of RCPT (RFC 3461 §4.1): bits of `SUCCESS`, `FAILURE`, `DELAY`; none of them is `NEVER`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Notify(u8);
+
+impl Notify {
+    /// `NEVER`
+    pub const NEVER: Self = Self(0);
+    /// `SUCCESS`
+    pub const SUCCESS: Self = Self(1);
+    /// `FAILURE`
+    pub const FAILURE: Self = Self(2);
+    /// `DELAY`
+    pub const DELAY: Self = Self(4);
+
+    /// Both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The bits, as they are stored.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// From stored bits; none when there are others.
+    pub const fn from_bits(bits: u8) -> Option<Self> {
+        if bits < 8 { Some(Self(bits)) } else { None }
+    }
+}
+
+impl fmt::Display for Notify {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const WORDS: [(Notify, &str); 3] =
+            [(Notify::SUCCESS, "SUCCESS"), (Notify::FAILURE, "FAILURE"), (Notify::DELAY, "DELAY")];
+        if *self == Self::NEVER {
+            return f.write_str("NEVER");
+        }
+        let mut separator = "";
+        for (bit, word) in WORDS {
+            if self.0 & bit.0 != 0 {
+                write!(f, "{separator}{word}")?;
+                separator = ",";
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The parameters of one accepted RCPT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RecipientParameters<'a> {
+    /// NOTIFY=, if it was given.
+    pub notify: Option<Notify>,
+    /// ORCPT= as sent, `type;xtext` (RFC 3461 §4.2); empty when it was not given.
+    pub orcpt: &'a [u8],
 }
 
 /// BODY= of MAIL.
@@ -72,12 +149,26 @@ pub struct Mailbox<'a> {
 impl Envelope {
     /// Forgets everything and keeps the memory.
     pub fn clear(&mut self) {
-        let Self { text, reverse_path, recipients, body, smtputf8, size_declared, bare_line_ends } = self;
+        let Self {
+            text,
+            reverse_path,
+            recipients,
+            body,
+            smtputf8,
+            requiretls,
+            ret,
+            envid,
+            size_declared,
+            bare_line_ends,
+        } = self;
         text.clear();
         recipients.clear();
         *reverse_path = Span::default();
         *body = BodyType::default();
         *smtputf8 = false;
+        *requiretls = false;
+        *ret = None;
+        *envid = Span::default();
         *size_declared = None;
         *bare_line_ends = false;
     }
@@ -105,6 +196,22 @@ impl Envelope {
         self.reverse_path = Self::span(start, self.text.len());
     }
 
+    /// ENVID= of MAIL as sent, in xtext (RFC 3461 §4.4); empty when it was not given.
+    pub fn envid(&self) -> &[u8] {
+        self.text.get(self.envid.range()).unwrap_or_default()
+    }
+
+    /// Sets ENVID=.
+    pub fn set_envid(&mut self, envid: &[u8]) {
+        self.envid = self.push_text(envid);
+    }
+
+    fn push_text(&mut self, text: &[u8]) -> Span {
+        let start = self.text.len();
+        self.text.extend_from_slice(text);
+        Self::span(start, self.text.len())
+    }
+
     /// Adds a recipient.
     pub fn push_recipient(&mut self, local_part: &[u8], domain: &[u8]) {
         self.propose_recipient(
@@ -126,7 +233,17 @@ impl Envelope {
         domain(&mut self.text);
         let mailbox = Self::span(start, self.text.len());
         let hash = hash_without_case(self.text.get(start..).unwrap_or_default());
-        self.recipients.push(Recipient { mailbox, at: Self::span(0, at).end, hash });
+        let at = Self::span(0, at).end;
+        self.recipients.push(Recipient { mailbox, at, hash, notify: None, orcpt: Span::default() });
+    }
+
+    /// Sets the parameters of the recipient added last.
+    pub fn set_recipient_parameters(&mut self, parameters: RecipientParameters<'_>) {
+        let RecipientParameters { notify, orcpt } = parameters;
+        let orcpt = self.push_text(orcpt);
+        if let Some(recipient) = self.recipients.last_mut() {
+            (recipient.notify, recipient.orcpt) = (notify, orcpt);
+        }
     }
 
     /// Takes the recipient added last back.
@@ -158,6 +275,16 @@ impl Envelope {
     /// The recipients in the order they were accepted.
     pub fn recipients(&self) -> impl ExactSizeIterator<Item = Mailbox<'_>> {
         self.recipients.iter().map(|recipient| self.mailbox(*recipient))
+    }
+
+    /// The same with the parameters of their RCPT commands.
+    pub fn recipients_with_parameters(
+        &self,
+    ) -> impl ExactSizeIterator<Item = (Mailbox<'_>, RecipientParameters<'_>)> {
+        self.recipients.iter().map(|recipient| {
+            let orcpt = self.text.get(recipient.orcpt.range()).unwrap_or_default();
+            (self.mailbox(*recipient), RecipientParameters { notify: recipient.notify, orcpt })
+        })
     }
 
     fn mailbox(&self, recipient: Recipient) -> Mailbox<'_> {
@@ -212,6 +339,29 @@ mod tests {
         envelope.retract_recipient();
         assert_eq!(envelope.last_recipient().map(|mailbox| mailbox.whole), Some(&b"Anna@y.test"[..]));
         assert!(!envelope.last_recipient_is_repeated(false));
+    }
+
+    #[test]
+    fn parameters_belong_to_their_recipient() {
+        let mut envelope = Envelope::default();
+        envelope.set_envid(b"id");
+        envelope.push_recipient(b"b", b"y.test");
+        let notify = Some(Notify::SUCCESS.and(Notify::DELAY));
+        envelope.set_recipient_parameters(RecipientParameters { notify, orcpt: b"rfc822;b" });
+        envelope.push_recipient(b"c", b"y.test");
+        envelope.set_recipient_parameters(RecipientParameters { notify: None, orcpt: b"rfc822;c" });
+        envelope.retract_recipient();
+        envelope.push_recipient(b"d", b"y.test");
+        let seen: Vec<_> = envelope.recipients_with_parameters().collect();
+        assert_eq!(
+            (seen[0].0.whole, seen[0].1.notify, seen[0].1.orcpt),
+            (&b"b@y.test"[..], notify, &b"rfc822;b"[..])
+        );
+        assert_eq!((seen[1].0.whole, seen[1].1), (&b"d@y.test"[..], RecipientParameters::default()));
+        assert_eq!(
+            (envelope.envid(), notify.map(|notify| notify.to_string())),
+            (&b"id"[..], Some("SUCCESS,DELAY".into()))
+        );
     }
 
     #[test]

@@ -1,52 +1,42 @@
-//! The EHLO keywords that a listener offers (RFC 5321 §2.2).
+//! The EHLO reply: what a listener offers (RFC 5321 §4.1.1.1).
 
-/// An extension.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Extension {
-    /// PIPELINING (RFC 2920).
-    Pipelining,
-    /// SIZE (RFC 1870).
-    Size,
-    /// 8BITMIME (RFC 6152).
-    EightBitMime,
-    /// ENHANCEDSTATUSCODES (RFC 2034).
-    EnhancedStatusCodes,
-    /// HELP: listed, for it is served and not required of all servers (RFC 5321 §4.1.1.1, §4.5.1).
-    Help,
-}
+use super::reply::ReplyBuffer;
+use crate::config::Limits;
+use crate::config::extension::KEYWORDS;
+pub use crate::config::extension::{Extension, ExtensionSet};
 
-/// One row an extension, in the order of the EHLO reply. The limit of SIZE is added there.
-pub(super) const KEYWORDS: [(Extension, &str); 5] = [
-    (Extension::Pipelining, "PIPELINING"),
-    (Extension::Size, "SIZE"),
-    (Extension::EightBitMime, "8BITMIME"),
-    (Extension::EnhancedStatusCodes, "ENHANCEDSTATUSCODES"),
-    (Extension::Help, "HELP"),
-];
-
-/// Which extensions a listener offers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ExtensionSet(u32);
-
-impl ExtensionSet {
-    /// Everything that ringmx can do.
-    pub fn all() -> Self {
-        Self(KEYWORDS.iter().fold(0, |set, (extension, _)| set | Self::bit(*extension)))
+/// Appends the reply to EHLO: our name, and a line for each extension offered; last a keyword of our own.
+pub(super) fn push_ehlo_reply(
+    replies: &mut ReplyBuffer,
+    hostname: &str,
+    offered: ExtensionSet,
+    limits: &Limits,
+    besides: Option<&str>,
+) {
+    let mut lines = KEYWORDS.iter().filter(|(extension, _)| offered.offers(*extension)).peekable();
+    replies.push_parts(250, lines.peek().is_none() && besides.is_none(), &[hostname]);
+    while let Some((extension, keyword)) = lines.next() {
+        let last = lines.peek().is_none() && besides.is_none();
+        match extension {
+            Extension::Size => {
+                replies.push_parts(250, last, &[keyword, " ", &limits.message_size_max.to_string()]);
+            }
+            // RFC 9422 §4: what is enforced and nothing else. Messages of a session are not limited.
+            Extension::Limits => {
+                replies.push_parts(250, last, &[keyword, " RCPTMAX=", &limits.recipients_max.to_string()]);
+            }
+            Extension::Pipelining
+            | Extension::EightBitMime
+            | Extension::EnhancedStatusCodes
+            | Extension::SmtpUtf8
+            | Extension::Chunking
+            | Extension::BinaryMime
+            | Extension::Dsn
+            | Extension::RequireTls
+            | Extension::Help => replies.push_parts(250, last, &[keyword]),
+        }
     }
-
-    /// The same without one.
-    #[must_use]
-    pub fn without(self, extension: Extension) -> Self {
-        Self(self.0 & !Self::bit(extension))
-    }
-
-    /// Whether an extension is offered.
-    pub fn offers(self, extension: Extension) -> bool {
-        self.0 & Self::bit(extension) != 0
-    }
-
-    fn bit(extension: Extension) -> u32 {
-        1 << extension as u8
+    if let Some(keyword) = besides {
+        replies.push_parts(250, true, &[keyword]);
     }
 }

@@ -54,11 +54,11 @@ pub fn check_command(line: &[u8]) {
 /// read as itself, and the parameters do no harm.
 pub fn check_path(text: &[u8]) {
     let shown = || text.escape_ascii().to_string();
-    let read = match path::parse(text) {
+    let read = match path::parse(text, false) {
         Ok((path, rest)) => {
             assert!(text.ends_with(rest), "what follows is the text's end: {}", shown());
             let _ = parameter::parse_mail(rest, ExtensionSet::all());
-            let _ = parameter::parse_rcpt(rest);
+            let _ = parameter::parse_rcpt(rest, ExtensionSet::all(), true);
             assert!(text.len() - rest.len() <= PATH_BYTES_MAX, "a path is bounded: {}", shown());
             Some((spelled(&path), rest))
         }
@@ -75,7 +75,7 @@ pub fn check_path(text: &[u8]) {
         );
         assert!(!local_part.iter().chain(domain).any(u8::is_ascii_control), "{}", shown());
         let again = [b"<", &**local_part, b"@", domain, b">"].concat();
-        let (path, rest) = path::parse(&again).unwrap_or_else(|_| panic!("{}", again.escape_ascii()));
+        let (path, rest) = path::parse(&again, false).unwrap_or_else(|_| panic!("{}", again.escape_ascii()));
         assert_eq!((spelled(&path), rest), (Some((local_part.clone(), domain.clone())), &b""[..]));
     }
     if text.is_ascii() {

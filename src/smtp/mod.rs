@@ -6,8 +6,10 @@
 //! [`session::Step`] that needs the outside. A new command is a row in `command`, a handler in `session` and a dialogue in
 //! `tests/dialogues`.
 
+mod chunk;
 mod command;
 mod data_watch;
+mod dsn;
 pub mod envelope;
 pub mod extension;
 #[cfg(any(test, fuzzing))]

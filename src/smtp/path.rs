@@ -1,14 +1,16 @@
 //! Reverse-path, forward-path, mailbox, address literal (RFC 5321 §4.1.2, §4.1.3).
 //!
 //! Lenient where senders are sloppy (underscores, doubled dots, long local-parts, source routes), strict where a path could
-//! be read in two ways. Nothing is copied: a path borrows the command line.
+//! be read in two ways. Nothing is copied but a domain with U-labels, which becomes A-labels: a path borrows the command line.
 
+use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::config::a_label::to_a_labels;
 use crate::limits::{DOMAIN_BYTES_MAX, PATH_BYTES_MAX};
 
 /// The argument of MAIL or RCPT between its angle brackets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Path<'a> {
     /// `<>`
     Null,
@@ -19,12 +21,12 @@ pub(super) enum Path<'a> {
 }
 
 /// A mailbox as it was sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PathMailbox<'a> {
     /// As sent, with quotes if it had them.
     pub(super) local_part: &'a [u8],
-    /// As sent, without a trailing dot.
-    pub(super) domain: &'a [u8],
+    /// Without a trailing dot; as sent, U-labels as A-labels.
+    pub(super) domain: Cow<'a, [u8]>,
 }
 
 /// What is wrong with a path.
@@ -32,12 +34,13 @@ pub(super) struct PathMailbox<'a> {
 pub(super) enum PathError {
     /// Not a path.
     Syntax,
-    /// Non-ASCII in an address without SMTPUTF8 (RFC 6531 §3.5).
+    /// Non-ASCII in an address without SMTPUTF8, or not UTF-8 with it (RFC 6531 §3.5).
     NotAscii,
 }
 
-/// Reads a path from the start of `text`; gives it and what follows the closing bracket.
-pub(super) fn parse(text: &[u8]) -> Result<(Path<'_>, &[u8]), PathError> {
+/// Reads a path from the start of `text`; gives it and what follows the closing bracket. With `utf8` it may have UTF-8 in its
+/// mailbox (RFC 6531 §3.3).
+pub(super) fn parse(text: &[u8], utf8: bool) -> Result<(Path<'_>, &[u8]), PathError> {
     let inside = text.strip_prefix(b"<").ok_or(PathError::Syntax)?;
     let end = closing_bracket(inside).ok_or(PathError::Syntax)?;
     let (inside, rest) = inside.split_at(end);
@@ -45,13 +48,14 @@ pub(super) fn parse(text: &[u8]) -> Result<(Path<'_>, &[u8]), PathError> {
     if inside.len() + "<>".len() > PATH_BYTES_MAX {
         return Err(PathError::Syntax);
     }
+    let utf8 = utf8 && std::str::from_utf8(inside).is_ok();
     if inside.is_empty() {
         return Ok((Path::Null, rest));
     }
     if inside.eq_ignore_ascii_case(b"postmaster") {
         return Ok((Path::Postmaster, rest));
     }
-    let mailbox = parse_mailbox(strip_source_route(inside)?)?;
+    let mailbox = parse_mailbox(strip_source_route(inside, utf8)?, utf8)?;
     Ok((Path::Mailbox(mailbox), rest))
 }
 
@@ -73,30 +77,30 @@ fn closing_bracket(text: &[u8]) -> Option<usize> {
 }
 
 /// `@one,@two:mailbox` is `mailbox` (§4.1.1.3: a server may ignore the route, and is told to).
-fn strip_source_route(text: &[u8]) -> Result<&[u8], PathError> {
+fn strip_source_route(text: &[u8], utf8: bool) -> Result<&[u8], PathError> {
     if !text.starts_with(b"@") {
         return Ok(text);
     }
     let colon = memchr::memchr(b':', text).ok_or(PathError::Syntax)?;
     let (route, mailbox) = text.split_at(colon);
     for hop in route.split(|octet| *octet == b',') {
-        check_domain(hop.strip_prefix(b"@").ok_or(PathError::Syntax)?)?;
+        check_domain(hop.strip_prefix(b"@").ok_or(PathError::Syntax)?, utf8)?;
     }
     Ok(mailbox.get(1..).unwrap_or_default())
 }
 
-fn parse_mailbox(text: &[u8]) -> Result<PathMailbox<'_>, PathError> {
-    let at = if text.starts_with(b"\"") { quoted_end(text)? } else { dotted_end(text)? };
+fn parse_mailbox(text: &[u8], utf8: bool) -> Result<PathMailbox<'_>, PathError> {
+    let at = if text.starts_with(b"\"") { quoted_end(text, utf8)? } else { dotted_end(text)? };
     let (local_part, rest) = text.split_at(at);
     let domain = rest.strip_prefix(b"@").ok_or(PathError::Syntax)?;
-    if !local_part.is_ascii() {
+    if !utf8 && !local_part.is_ascii() {
         return Err(PathError::NotAscii);
     }
-    Ok(PathMailbox { local_part, domain: check_domain(domain)? })
+    Ok(PathMailbox { local_part, domain: check_domain(domain, utf8)? })
 }
 
 /// Where a quoted local-part ends: behind its closing quote.
-fn quoted_end(text: &[u8]) -> Result<usize, PathError> {
+fn quoted_end(text: &[u8], utf8: bool) -> Result<usize, PathError> {
     let mut escaped = false;
     for (index, &octet) in text.iter().enumerate().skip(1) {
         match octet {
@@ -104,6 +108,7 @@ fn quoted_end(text: &[u8]) -> Result<usize, PathError> {
             b'\\' => escaped = true,
             b'"' => return Ok(index + 1),
             b' '..=b'~' => {}
+            0x80.. if utf8 => escaped = false,
             0x80.. => return Err(PathError::NotAscii),
             _ => return Err(PathError::Syntax),
         }
@@ -127,24 +132,36 @@ fn is_atext(octet: u8) -> bool {
     octet.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&octet)
 }
 
-/// A domain or an address literal; gives it without a trailing dot.
-fn check_domain(text: &[u8]) -> Result<&[u8], PathError> {
+/// A domain or an address literal; gives it without a trailing dot, U-labels as A-labels.
+fn check_domain(text: &[u8], utf8: bool) -> Result<Cow<'_, [u8]>, PathError> {
     if text.starts_with(b"[") {
-        return check_literal(text).ok_or(PathError::Syntax);
+        return check_literal(text).map(Cow::Borrowed).ok_or(PathError::Syntax);
     }
-    let domain = text.strip_suffix(b".").unwrap_or(text);
-    if domain.is_empty() || domain.len() > DOMAIN_BYTES_MAX {
+    if text.is_ascii() {
+        return check_labels(text).map(Cow::Borrowed);
+    }
+    let foreign_fits = |octet: &u8| is_label_octet(*octet) || *octet == b'.' || !octet.is_ascii();
+    if !text.iter().all(foreign_fits) {
         return Err(PathError::Syntax);
     }
-    let fits =
-        |octet: &u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_') || !octet.is_ascii();
-    let labels_fit =
-        domain.split(|octet| *octet == b'.').all(|label| !label.is_empty() && label.iter().all(fits));
-    match (labels_fit, domain.is_ascii()) {
-        (true, true) => Ok(domain),
-        (true, false) => Err(PathError::NotAscii),
-        (false, _) => Err(PathError::Syntax),
+    let text = std::str::from_utf8(text).ok().filter(|_| utf8).ok_or(PathError::NotAscii)?;
+    let labels = to_a_labels(text).ok_or(PathError::Syntax)?;
+    check_labels(labels.as_bytes()).map(|labels| Cow::Owned(labels.to_vec()))
+}
+
+/// Labels joined by dots; gives them without a trailing dot.
+fn check_labels(text: &[u8]) -> Result<&[u8], PathError> {
+    let domain = text.strip_suffix(b".").unwrap_or(text);
+    let fits = |label: &[u8]| !label.is_empty() && label.iter().all(|octet| is_label_octet(*octet));
+    if domain.len() <= DOMAIN_BYTES_MAX && domain.split(|octet| *octet == b'.').all(fits) {
+        Ok(domain)
+    } else {
+        Err(PathError::Syntax)
     }
+}
+
+fn is_label_octet(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_')
 }
 
 /// `[192.0.2.1]` or `[IPv6:2001:db8::1]` (§4.1.3).
@@ -160,7 +177,8 @@ pub(super) fn check_literal(text: &[u8]) -> Option<&[u8]> {
 
 /// Whether a local-part needs no quotes: a dot-string, with the dots wherever they are.
 fn is_dotted(text: impl Iterator<Item = u8> + Clone) -> bool {
-    text.clone().next().is_some() && text.clone().all(|octet| is_atext(octet) || octet == b'.')
+    let fits = |octet: u8| is_atext(octet) || octet == b'.' || !octet.is_ascii();
+    text.clone().next().is_some() && text.clone().all(fits)
 }
 
 impl PathMailbox<'_> {
@@ -211,13 +229,13 @@ mod tests {
     use super::*;
 
     fn mailbox(text: &str) -> Result<(String, String), PathError> {
-        let (path, rest) = parse(text.as_bytes())?;
+        let (path, rest) = parse(text.as_bytes(), true)?;
         assert!(rest.is_empty(), "{text}");
         let Path::Mailbox(mailbox) = path else { panic!("{text} is {path:?}") };
         let (mut local_part, mut domain) = (Vec::new(), Vec::new());
         mailbox.push_local_part(&mut local_part);
         mailbox.push_domain(&mut domain);
-        Ok((String::from_utf8(local_part).expect("ASCII"), String::from_utf8(domain).expect("ASCII")))
+        Ok((String::from_utf8(local_part).expect("UTF-8"), String::from_utf8(domain).expect("ASCII")))
     }
 
     #[test]
@@ -273,22 +291,47 @@ mod tests {
             "<a,b@x.test>",
             "<a@x!.test>",
         ] {
-            assert_eq!(parse(text.as_bytes()), Err(PathError::Syntax), "{text}");
+            assert_eq!(parse(text.as_bytes(), false), Err(PathError::Syntax), "{text}");
         }
         let long = format!("<{}@x.test>", "a".repeat(PATH_BYTES_MAX));
-        assert_eq!(parse(long.as_bytes()), Err(PathError::Syntax));
+        assert_eq!(parse(long.as_bytes(), true), Err(PathError::Syntax));
     }
 
     #[test]
     fn non_ascii_addresses_need_smtputf8() {
         for text in ["<\u{e9}@x.test>", "<\"\u{e9}\"@x.test>", "<a@\u{e9}.test>"] {
-            assert_eq!(parse(text.as_bytes()), Err(PathError::NotAscii), "{text}");
+            assert_eq!(parse(text.as_bytes(), false), Err(PathError::NotAscii), "{text}");
+        }
+    }
+
+    #[test]
+    fn utf8_is_taken_with_smtputf8() {
+        for (text, local_part, domain) in [
+            ("<\u{e9}@x.test>", "\u{e9}", "x.test"),
+            ("<\"\u{e9}\"@x.test>", "\u{e9}", "x.test"),
+            ("<\"\\\u{e9} \"@x.test>", "\"\u{e9} \"", "x.test"),
+            ("<a@B\u{fc}cher.Test.>", "a", "xn--bcher-kva.test"),
+            ("<@\u{e9}.test:a@x.test>", "a", "x.test"),
+        ] {
+            assert_eq!(mailbox(text), Ok((local_part.into(), domain.into())), "{text}");
+        }
+        for text in [
+            "<a@\u{fffd}.test>",
+            "<a@\u{e9}..test>",
+            "<a@\u{ff0f}.test>",
+            "<a@\u{e9} x.test>",
+            "<\u{e9} b@x.test>",
+        ] {
+            assert_eq!(parse(text.as_bytes(), true), Err(PathError::Syntax), "{text}");
+        }
+        for octets in [&b"<\xe9@x.test>"[..], b"<a@\xe9.test>", b"<\"\xe9\"@x.test>"] {
+            assert_eq!(parse(octets, true), Err(PathError::NotAscii), "{octets:?}");
         }
     }
 
     #[test]
     fn the_two_special_paths() {
-        assert_eq!(parse(b"<> SIZE=1"), Ok((Path::Null, &b" SIZE=1"[..])));
-        assert_eq!(parse(b"<PostMaster>"), Ok((Path::Postmaster, &b""[..])));
+        assert_eq!(parse(b"<> SIZE=1", false), Ok((Path::Null, &b" SIZE=1"[..])));
+        assert_eq!(parse(b"<PostMaster>", false), Ok((Path::Postmaster, &b""[..])));
     }
 }

@@ -33,6 +33,7 @@ replies! {
     OK = 250 "2.0.0" "Ok";
     SENDER_OK = 250 "2.1.0" "Sender ok";
     RECIPIENT_OK = 250 "2.1.5" "Recipient ok";
+    CHUNK_OK = 250 "2.0.0" "Chunk received";
     START_MAIL_DATA = 354 "" "End data with <CR><LF>.<CR><LF>";
     BYE = 221 "2.0.0" "Bye";
     HELP = 214 "2.0.0" "See RFC 5321";
@@ -50,13 +51,17 @@ replies! {
     BAD_REVERSE_PATH = 501 "5.1.7" "Bad sender address";
     BAD_FORWARD_PATH = 501 "5.1.3" "Bad recipient address";
     BAD_PARAMETER = 501 "5.5.4" "Bad parameter";
+    BAD_CHUNK_SIZE = 501 "5.5.4" "No chunk size that can be read, so no command can follow";
+    BAD_CHUNK_KEYWORD = 501 "5.5.4" "Syntax: BDAT size [LAST]";
     NOT_IMPLEMENTED = 502 "5.5.1" "Command not implemented";
     HELLO_FIRST = 503 "5.5.1" "Send EHLO first";
     MAIL_TWICE = 503 "5.5.1" "A transaction is under way";
     MAIL_FIRST = 503 "5.5.1" "Send MAIL first";
+    CHUNKS_BEGUN = 503 "5.5.1" "Mail data has begun in chunks";
+    DATA_FOR_BINARY = 503 "5.5.1" "BINARYMIME is sent with BDAT";
     NO_RECIPIENTS = 554 "5.5.1" "No valid recipients";
     UNKNOWN_PARAMETER = 555 "5.5.4" "Parameter not supported";
-    NOT_ASCII = 553 "5.6.7" "Address is not ASCII";
+    NOT_ASCII = 553 "5.6.7" "Address is not ASCII, or not UTF-8";
 
     NO_SUCH_DOMAIN = 550 "5.7.1" "We do not take mail for this domain";
     NO_SUCH_RECIPIENT = 550 "5.1.1" "No such recipient here";

@@ -10,8 +10,10 @@
 //! Splitting the input anywhere changes nothing: neither replies nor envelope nor mail data. Something unexpected from a
 //! client is a reply or a 421, never an assert.
 
+mod chunking;
 mod opening;
 mod pipelining;
+mod transaction;
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -19,19 +21,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use self::opening::is_front;
+use super::chunk::ChunkedData;
 use super::command::{self, Command, LineError, Verb};
 use super::data_watch::{DataWatch, TooMuch};
-use super::envelope::{BodyType, Envelope};
-use super::extension::{Extension, ExtensionSet, KEYWORDS};
+use super::envelope::Envelope;
+use super::extension::{Extension, ExtensionSet, push_ehlo_reply};
 pub use super::input::Input;
 use super::line::{Line, LineReader};
 use super::mail_data::{Found, MailData};
-use super::parameter::{self, ParameterError};
-use super::path::{self, Path, PathError};
-use super::policy::{Policy, Verdict};
+use super::policy::Policy;
 use super::proxy::ProxyReader;
 use super::reply::{self, Reply, ReplyBuffer};
-use crate::config::{BareLineEnd, Gate, Limits, Pipelining, Refusal};
+use crate::config::{BareLineEnd, ChunkLineEnd, Gate, Limits, Pipelining, Refusal};
 use crate::handoff::message::{ClientFacts, QueueId, Refused, TryAgain};
 use crate::limits::{DATA_RATE_MIN, EHLO_NAME_BYTES_MAX, OVERSIZE_FACTOR, SINK_ANSWER_MAX};
 
@@ -47,6 +48,8 @@ pub struct Settings {
     pub bare_lf: BareLineEnd,
     /// What becomes of mail data with a bare CR.
     pub bare_cr: BareLineEnd,
+    /// What becomes of chunks with a bare LF or CR.
+    pub bdat_bare_lf: ChunkLineEnd,
     /// Whether local-parts of recipients are compared octet for octet.
     pub local_part_case_sensitive: bool,
     /// What is offered behind EHLO.
@@ -135,6 +138,14 @@ pub struct Session {
     hello: Hello,
     /// The transaction, from an accepted MAIL to its end.
     envelope: Option<Box<Envelope>>,
+    /// What came of the mail data in chunks, from the first one accepted to the end of the transaction.
+    chunked: Option<ChunkedData>,
+    /// The outside holds mail data that nothing will become of, and is still to be told.
+    must_discard: bool,
+    /// The transaction was begun with SMTPUTF8; also while it is delivered.
+    smtputf8: bool,
+    /// The connection is under TLS.
+    tls: bool,
     /// The answer to `Ask`, until MAIL is read once more.
     grant: Option<Result<Box<Envelope>, TryAgain>>,
     /// Accepted RCPT commands of the transaction, repeated recipients included.
@@ -172,6 +183,7 @@ enum State {
     Command,
     Asked,
     Data(DataState),
+    Chunk(ChunkState),
     Delivering,
     Closed,
 }
@@ -191,6 +203,17 @@ struct DataState {
     /// Octets of mail data so far (RFC 1870: after transparency).
     bytes: u64,
     /// Set when the message is to be refused at its end.
+    refusal: Option<Reply>,
+}
+
+/// A chunk while it is received, or passed over.
+#[derive(Debug)]
+struct ChunkState {
+    /// Octets of it that have not come.
+    left: u64,
+    /// The mail data ends with it.
+    last: bool,
+    /// Set when it is refused: what is left of it is passed over, then this is said.
     refusal: Option<Reply>,
 }
 
@@ -220,6 +243,10 @@ impl Session {
             state: State::Command,
             hello: Hello::None,
             envelope: None,
+            chunked: None,
+            must_discard: false,
+            smtputf8: false,
+            tls: false,
             grant: None,
             recipients: 0,
             errors: 0,
@@ -239,11 +266,13 @@ impl Session {
         loop {
             let step = match &mut self.state {
                 State::Closed => return Step::Close,
+                _ if std::mem::take(&mut self.must_discard) => return Step::Discard,
                 State::Asked | State::Admitting(_) | State::Delivering => return Step::NeedInput,
                 State::Proxy(_) => self.advance_proxy(input),
                 State::Delayed | State::Greeted if input.rest().is_empty() => return Step::NeedInput,
                 State::Delayed | State::Greeted => self.handle_early_input(replies, now),
                 State::Data(_) => self.advance_data(input, replies, now),
+                State::Chunk(_) => self.advance_chunk(input, replies, now),
                 State::Command if replies.is_full() => return Step::Flush,
                 State::Command => self.advance_command(input, replies, now),
             };
@@ -291,8 +320,10 @@ impl Session {
 
     /// The mail data under way cannot be kept: it is read on to its end and answered `451 4.3.2` there.
     pub fn handle_no_memory(&mut self) {
-        if let State::Data(data) = &mut self.state {
-            data.refusal.get_or_insert(reply::OVERLOAD);
+        match &mut self.state {
+            State::Data(data) => _ = data.refusal.get_or_insert(reply::OVERLOAD),
+            State::Chunk(_) => self.refuse_chunk(reply::OVERLOAD),
+            _ => {}
         }
     }
 
@@ -314,7 +345,7 @@ impl Session {
                 self.state = State::Closed;
                 Step::Close
             }
-            State::Data(_) => self.close_with(reply::TOO_SLOW, replies),
+            State::Data(_) | State::Chunk(_) => self.close_with(reply::TOO_SLOW, replies),
             State::Admitting(_)
             | State::Greeted
             | State::Command
@@ -354,9 +385,10 @@ impl Session {
         matches!(self.state, State::Asked | State::Admitting(_) | State::Delivering)
     }
 
-    /// Whether a transaction is under way: from MAIL to the answer to its mail data.
+    /// Whether a transaction is under way: from MAIL to the answer to its mail data, or to a chunk that is passed over.
     pub fn in_transaction(&self) -> bool {
-        self.envelope.is_some() || self.grant.is_some() || self.awaits_answer()
+        let chunk = matches!(self.state, State::Chunk(_));
+        self.envelope.is_some() || self.grant.is_some() || self.awaits_answer() || chunk
     }
 
     /// The client's address.
@@ -372,12 +404,26 @@ impl Session {
         }
     }
 
-    /// The `with` of trace information (RFC 3848).
+    /// The `with` of trace information (RFC 3848; RFC 6531 §4.3).
     pub fn protocol(&self) -> &'static str {
-        match self.hello {
-            Hello::None | Hello::Helo(_) => "SMTP",
-            Hello::Ehlo(_) => "ESMTP",
+        match (&self.hello, self.smtputf8, self.tls) {
+            (_, true, false) => "UTF8SMTP",
+            (_, true, true) => "UTF8SMTPS",
+            (Hello::None | Hello::Helo(_), false, _) => "SMTP",
+            (Hello::Ehlo(_), false, false) => "ESMTP",
+            (Hello::Ehlo(_), false, true) => "ESMTPS",
         }
+    }
+
+    /// The connection is under TLS from here on.
+    pub fn handle_tls(&mut self) {
+        self.tls = true;
+    }
+
+    /// What is offered now: REQUIRETLS only under TLS (RFC 8689 §2).
+    fn offered(&self) -> ExtensionSet {
+        let offered = self.settings.extensions;
+        if self.tls { offered } else { offered.without(Extension::RequireTls) }
     }
 
     /// Writes down what is known of the client.
@@ -469,6 +515,8 @@ impl Session {
         let Command { verb, argument } = match command::parse(line) {
             Ok(command) => command,
             Err(LineError::BareCr) => return Handled::Close(reply::BARE_LINE_END),
+            // Nobody knows how many octets of a chunk follow.
+            Err(LineError::Octet) if command::is_bdat(line) => return Handled::Close(reply::BAD_OCTET),
             Err(LineError::Octet) => return Handled::Reply(reply::BAD_OCTET),
             Err(LineError::Argument) => return Handled::Reply(reply::NO_ARGUMENT),
             Err(LineError::Unrecognized) if line.is_empty() => return Handled::Reply(reply::EMPTY_LINE),
@@ -495,14 +543,14 @@ impl Session {
             Verb::Mail => self.handle_mail(argument),
             Verb::Rcpt => Handled::Reply(self.handle_rcpt(argument)),
             Verb::Data => Handled::Reply(self.handle_data(now)),
+            Verb::Bdat => self.handle_bdat(argument, now),
             Verb::Xclient => self.handle_xclient(argument),
             Verb::Rset => {
                 self.abandon_transaction();
                 Handled::Reply(reply::OK)
             }
             Verb::Noop => Handled::Reply(reply::OK),
-            Verb::Vrfy if !argument.is_ascii() => Handled::Reply(reply::NOT_ASCII),
-            Verb::Vrfy => Handled::Reply(reply::CANNOT_VRFY),
+            Verb::Vrfy => Handled::Reply(self.handle_vrfy(argument)),
             Verb::Help => Handled::Reply(reply::HELP),
             Verb::Quit => Handled::Close(reply::BYE),
             Verb::NotImplemented => Handled::Reply(reply::NOT_IMPLEMENTED),
@@ -522,137 +570,10 @@ impl Session {
             self.hello = Hello::Helo(name);
             return Handled::Replied;
         }
-        let offered = KEYWORDS.iter().filter(|(extension, _)| self.settings.extensions.offers(*extension));
-        let mut lines = offered.peekable();
-        replies.push_parts(250, lines.peek().is_none() && !self.offers_xclient(), &[hostname]);
-        let xclient = self.offers_xclient();
-        while let Some((extension, keyword)) = lines.next() {
-            let last = lines.peek().is_none() && !xclient;
-            if *extension == Extension::Size {
-                let limit = self.settings.limits.message_size_max.to_string();
-                replies.push_parts(250, last, &[keyword, " ", &limit]);
-            } else {
-                replies.push_parts(250, last, &[keyword]);
-            }
-        }
-        if xclient {
-            replies.push_parts(250, true, &[super::xclient::KEYWORD]);
-        }
+        let xclient = self.offers_xclient().then_some(super::xclient::KEYWORD);
+        push_ehlo_reply(replies, hostname, self.offered(), &self.settings.limits, xclient);
         self.hello = Hello::Ehlo(name);
         Handled::Replied
-    }
-
-    /// MAIL (RFC 5321 §4.1.1.2). Read twice: once to find it good and ask, once more with the answer.
-    fn handle_mail(&mut self, argument: &[u8]) -> Handled {
-        if matches!(self.hello, Hello::None) {
-            return Handled::Reply(reply::HELLO_FIRST);
-        }
-        if self.envelope.is_some() {
-            return Handled::Reply(reply::MAIL_TWICE);
-        }
-        let Some(text) = command::after_keyword(argument, b"FROM:") else {
-            return Handled::Reply(reply::MAIL_SYNTAX);
-        };
-        let (path, rest) = match path::parse(text) {
-            Ok(parsed) => parsed,
-            Err(PathError::NotAscii) => return Handled::Reply(reply::NOT_ASCII),
-            Err(PathError::Syntax) => return Handled::Reply(reply::BAD_REVERSE_PATH),
-        };
-        let mailbox = match path {
-            Path::Null => None,
-            Path::Mailbox(mailbox) => Some(mailbox),
-            Path::Postmaster => return Handled::Reply(reply::BAD_REVERSE_PATH),
-        };
-        let parameters = match parameter::parse_mail(rest, self.settings.extensions) {
-            Ok(parameters) => parameters,
-            Err(error) => return Handled::Reply(parameter_reply(error, rest)),
-        };
-        if parameters.size.is_some_and(|size| size > self.settings.limits.message_size_max) {
-            return Handled::Reply(reply::TOO_LARGE);
-        }
-        let mut envelope = match self.grant.take() {
-            None => return Handled::Ask(Question::Transaction { size: parameters.size }),
-            Some(Err(why)) => return Handled::Reply(why.into()),
-            Some(Ok(envelope)) => envelope,
-        };
-        envelope.write_reverse_path(|text| {
-            if let Some(mailbox) = mailbox {
-                mailbox.push_local_part(text);
-                text.push(b'@');
-                mailbox.push_domain(text);
-            }
-        });
-        envelope.body = parameters.body.unwrap_or(BodyType::SevenBit);
-        envelope.size_declared = parameters.size;
-        self.envelope = Some(envelope);
-        self.recipients = 0;
-        Handled::Reply(reply::SENDER_OK)
-    }
-
-    /// RCPT (RFC 5321 §4.1.1.3).
-    fn handle_rcpt(&mut self, argument: &[u8]) -> Reply {
-        let Some(envelope) = self.envelope.as_mut() else { return reply::MAIL_FIRST };
-        let Some(text) = command::after_keyword(argument, b"TO:") else { return reply::RCPT_SYNTAX };
-        let (path, rest) = match path::parse(text) {
-            Ok(parsed) => parsed,
-            Err(PathError::NotAscii) => return reply::NOT_ASCII,
-            Err(PathError::Syntax) => return reply::BAD_FORWARD_PATH,
-        };
-        if let Err(error) = parameter::parse_rcpt(rest) {
-            return parameter_reply(error, rest);
-        }
-        let settings = &self.settings;
-        let verdict = match path {
-            Path::Null => return reply::BAD_FORWARD_PATH,
-            Path::Postmaster => {
-                let (local_part, domain) = settings.policy.postmaster();
-                envelope.push_recipient(local_part, domain);
-                Verdict::Accept
-            }
-            Path::Mailbox(mailbox) => {
-                envelope.propose_recipient(
-                    |text| mailbox.push_local_part(text),
-                    |text| mailbox.push_domain(text),
-                );
-                envelope
-                    .last_recipient()
-                    .map_or(Verdict::TryAgain, |mailbox| settings.policy.recipient(mailbox))
-            }
-        };
-        let reply = match verdict {
-            Verdict::Accept if self.recipients >= settings.limits.recipients_max => {
-                reply::TOO_MANY_RECIPIENTS
-            }
-            Verdict::Accept => {
-                self.recipients += 1;
-                if envelope.last_recipient_is_repeated(settings.local_part_case_sensitive) {
-                    envelope.retract_recipient();
-                }
-                return reply::RECIPIENT_OK;
-            }
-            Verdict::ForeignDomain => reply::NO_SUCH_DOMAIN,
-            Verdict::UnknownRecipient => reply::NO_SUCH_RECIPIENT,
-            Verdict::DeniedLocalPart => reply::LOCAL_PART_DENIED,
-            Verdict::TryAgain => reply::POLICY_TROUBLE,
-        };
-        envelope.retract_recipient();
-        reply
-    }
-
-    /// DATA (RFC 5321 §4.1.1.4): one good recipient is enough.
-    fn handle_data(&mut self, now: Instant) -> Reply {
-        if self.envelope.is_none() {
-            return reply::MAIL_FIRST;
-        }
-        if self.recipients == 0 {
-            return reply::NO_RECIPIENTS;
-        }
-        let data = MailData::new(self.settings.bare_lf, self.settings.bare_cr);
-        let limits = &self.settings.limits;
-        let watch = DataWatch::new(limits.received_max, limits.data_line_bytes_max);
-        self.state = State::Data(DataState { data, watch, bytes: 0, refusal: None });
-        self.deadline = now + self.settings.limits.data_timeout;
-        reply::START_MAIL_DATA
     }
 
     // Mail data.
@@ -679,10 +600,7 @@ impl Session {
                 Found::Insert(octets) => octets,
                 Found::Bare | Found::End | Found::NeedInput => b"",
             };
-            state.refusal = state.watch.take(octets).map(|too_much| match too_much {
-                TooMuch::Received => reply::MAIL_LOOP,
-                TooMuch::Line => reply::DATA_LINE_TOO_LONG,
-            });
+            state.refusal = state.watch.take(octets).map(TooMuch::reply);
         }
         let consumed = (input.position - start) as u64;
         self.deadline = earn_time(self.deadline, consumed, now, self.settings.limits.data_timeout);
@@ -731,6 +649,7 @@ impl Session {
 
     fn abandon_transaction(&mut self) {
         self.envelope = None;
+        self.must_discard |= self.chunked.take().is_some();
         self.recipients = 0;
     }
 
@@ -770,16 +689,6 @@ impl Session {
         self.state = State::Closed;
         self.envelope = None;
         Step::Close
-    }
-}
-
-fn parameter_reply(error: ParameterError, rest: &[u8]) -> Reply {
-    if !rest.is_ascii() {
-        return reply::BAD_OCTET;
-    }
-    match error {
-        ParameterError::Syntax | ParameterError::Value => reply::BAD_PARAMETER,
-        ParameterError::Unknown => reply::UNKNOWN_PARAMETER,
     }
 }
 

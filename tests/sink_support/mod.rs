@@ -9,7 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use ringmx::buffer::{MailData, Pool};
 use ringmx::handoff::message::{ClientFacts, Message, Origin, Outcome, QueueId};
 use ringmx::sink::{Report, Sink, Surroundings};
-use ringmx::smtp::envelope::{BodyType, Envelope};
+use ringmx::smtp::envelope::{BodyType, Envelope, Notify, RecipientParameters, Ret};
 
 /// What a test sends.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub struct Sent {
     pub data: Vec<u8>,
     pub body: BodyType,
     pub bare_line_ends: bool,
+    /// With every parameter of DSN, and REQUIRETLS.
+    pub promises: bool,
 }
 
 impl Sent {
@@ -35,6 +37,7 @@ impl Sent {
             data: data.into(),
             body: BodyType::SevenBit,
             bare_line_ends: false,
+            promises: false,
         }
     }
 
@@ -54,6 +57,15 @@ impl Sent {
         envelope.set_reverse_path(self.reverse_path.0, self.reverse_path.1);
         for (local_part, domain) in &self.recipients {
             envelope.push_recipient(local_part, domain);
+            if self.promises {
+                let notify = Some(Notify::SUCCESS.and(Notify::FAILURE));
+                envelope.set_recipient_parameters(RecipientParameters { notify, orcpt: b"rfc822;a+2Bb" });
+            }
+        }
+        if self.promises {
+            envelope.requiretls = true;
+            envelope.ret = Some(Ret::Headers);
+            envelope.set_envid(b"id\"1");
         }
         envelope.body = self.body;
         envelope.bare_line_ends = self.bare_line_ends;

@@ -48,6 +48,8 @@ pub(crate) struct Message {
     pub(crate) data: Vec<u8>,
     /// Address and port, EHLO name and protocol of the client, where they are said.
     pub(crate) client: Option<String>,
+    /// What else is said of it (`P:`), word by word.
+    pub(crate) facts: Vec<String>,
 }
 
 /// What can happen outside of a session.
@@ -144,6 +146,12 @@ impl Dialogue {
             "M" => self.events.push(Event::Message(message(text)?)),
             "D" => self.push_data(text, b"\r\n")?,
             "d" => self.push_data(text, b"")?,
+            "P" => {
+                let Some(Event::Message(message)) = self.events.last_mut() else {
+                    return Err("P: stands behind M:".into());
+                };
+                message.facts.extend(text.split_whitespace().map(str::to_owned));
+            }
             "F" => match self.events.last_mut() {
                 Some(Event::Message(message)) => message.client = Some(text.into()),
                 _ => return Err("F: stands behind M:".into()),
@@ -192,7 +200,7 @@ fn message(text: &str) -> Result<Message, String> {
         words.next().and_then(|word| word.strip_prefix('<')).and_then(|word| word.strip_suffix('>'));
     let reverse_path = unescape(reverse_path.ok_or("M: <reverse-path> recipient …")?)?;
     let recipients = words.map(unescape).collect::<Result<_, _>>()?;
-    Ok(Message { reverse_path, recipients, data: Vec::new(), client: None })
+    Ok(Message { reverse_path, recipients, ..Message::default() })
 }
 
 fn outside(text: &str) -> Result<Outside, String> {

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use ringmx::config::{BareLineEnd, Config, Gate};
+use ringmx::config::{BareLineEnd, ChunkLineEnd, Config, Gate};
 use ringmx::handoff::message::{ClientFacts, QueueId, Refused, TryAgain};
 use ringmx::limits::REPLY_BYTES_MAX;
-use ringmx::smtp::envelope::BodyType;
+use ringmx::smtp::envelope::{BodyType, Envelope};
 use ringmx::smtp::extension::ExtensionSet;
 use ringmx::smtp::policy::Recipients;
 use ringmx::smtp::reply::ReplyBuffer;
@@ -40,13 +40,42 @@ pub(crate) struct Stored {
     pub(crate) data: Vec<u8>,
     /// What trace information would say of the client.
     pub(crate) client: ClientFacts,
+    /// What else the envelope and the trace say, as `name=value`.
+    pub(crate) facts: Vec<String>,
+}
+
+fn facts(envelope: &Envelope, protocol: &str) -> Vec<String> {
+    let mut facts = vec![
+        format!("with={protocol}"),
+        format!("body={:?}", envelope.body),
+        format!("smtputf8={}", envelope.smtputf8),
+        format!("requiretls={}", envelope.requiretls),
+        format!("bare={}", envelope.bare_line_ends),
+        format!("ret={:?}", envelope.ret),
+        format!("envid={}", envelope.envid().escape_ascii()),
+    ];
+    for (mailbox, parameters) in envelope.recipients_with_parameters() {
+        let mailbox = mailbox.whole.escape_ascii();
+        let notify = parameters.notify.map_or("none".into(), |notify| notify.to_string());
+        facts.push(format!("{mailbox}:notify={notify}"));
+        facts.push(format!("{mailbox}:orcpt={}", parameters.orcpt.escape_ascii()));
+    }
+    facts
 }
 
 impl PartialEq for Stored {
     fn eq(&self, other: &Self) -> bool {
         let parts = |of: &Self| {
             let client = (of.client.address, of.client.ehlo.clone(), of.client.protocol);
-            (of.reverse_path.clone(), of.recipients.clone(), of.body, of.size, of.data.clone(), client)
+            (
+                of.reverse_path.clone(),
+                of.recipients.clone(),
+                of.body,
+                of.size,
+                of.data.clone(),
+                client,
+                of.facts.clone(),
+            )
         };
         parts(self) == parts(other)
     }
@@ -107,7 +136,8 @@ pub(crate) fn settings() -> Settings {
         bare_lf: BareLineEnd::Reject,
         bare_cr: BareLineEnd::Reject,
         local_part_case_sensitive: config.local_part_case_sensitive,
-        extensions: ExtensionSet::all(),
+        bdat_bare_lf: ChunkLineEnd::Keep,
+        extensions: ExtensionSet::usual(),
     }
 }
 
@@ -140,6 +170,13 @@ impl Exchange {
         exchange
     }
 
+    /// The connection is under TLS.
+    #[allow(dead_code, reason = "not every test that uses a session looks at TLS")]
+    pub(crate) fn under_tls(mut self) -> Self {
+        self.session.handle_tls();
+        self
+    }
+
     /// The client sends these octets, in one piece.
     pub(crate) fn receive(&mut self, octets: &[u8]) {
         self.receive_piece(octets, false);
@@ -169,7 +206,6 @@ impl Exchange {
                 Step::Data(range) => self.keep(&octets[range]),
                 Step::Insert(inserted) => self.keep(inserted),
                 Step::Discard => {
-                    assert!(!self.discarded, "it is said once");
                     self.discarded = true;
                     self.data.clear();
                 }
@@ -208,6 +244,7 @@ impl Exchange {
                             size: envelope.size_declared,
                             data,
                             client,
+                            facts: facts(&envelope, self.session.protocol()),
                         });
                     }
                     self.resolve(answer);

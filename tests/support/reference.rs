@@ -229,6 +229,7 @@ fn walk(settings: &Settings, sent: &[u8], seen: &Seen) {
     let replies = replies(seen);
     let mut replies = replies.iter().map(|lines| lines.last().map_or("", String::as_str)).peekable();
     let mut stored = seen.stored.iter();
+    let mut chunks = Vec::new();
     let mut rest = sent;
     assert!(replies.next().is_some_and(|reply| reply.starts_with("220 ")), "the greeting comes first");
     loop {
@@ -239,11 +240,25 @@ fn walk(settings: &Settings, sent: &[u8], seen: &Seen) {
             break;
         }
         let Some((line, behind)) = command_line(rest, settings.limits.line_bytes_max) else { break };
+        let chunk = chunk_bytes(line).filter(|_| line.len() <= settings.limits.line_bytes_max);
+        if chunk.is_some_and(|bytes| bytes > behind.len()) {
+            // The reply comes behind the chunk, or it closes.
+            assert!(replies.next().is_none_or(|_| seen.closed), "a reply before the end of its chunk");
+            break;
+        }
         let Some(reply) = replies.next() else {
             assert!(seen.closed, "no reply to {}", line.escape_ascii());
             break;
         };
+        let (chunk, behind) = behind.split_at(chunk.unwrap_or(0));
         rest = behind;
+        if reply.starts_with("250 2.1.0") {
+            chunks.clear();
+        }
+        chunks.extend_from_slice(chunk);
+        if reply.contains("queued as") {
+            assert_eq!(stored.next().expect("250 is said of a stored message").data, chunks);
+        }
         let whole = line.strip_suffix(b"\r\n");
         let is_short = line.len() <= settings.limits.line_bytes_max;
         if whole.is_none_or(|line| is_short && line.contains(&b'\r')) {
@@ -303,6 +318,15 @@ fn has_many_trace_fields(data: &[u8]) -> bool {
 fn check_no_end<'a>(replies: &mut impl Iterator<Item = &'a str>) {
     let reply = replies.next();
     assert!(reply.is_none_or(|reply| reply.starts_with("421 ")), "{reply:?} to mail data without end");
+}
+
+/// The octets that follow a BDAT line, if it is one with a size (RFC 3030 §2).
+fn chunk_bytes(line: &[u8]) -> Option<usize> {
+    let line = std::str::from_utf8(line.strip_suffix(b"\r\n")?).ok()?;
+    let mut words = line.split([' ', '\t']).filter(|word| !word.is_empty());
+    words.next().filter(|verb| verb.eq_ignore_ascii_case("BDAT") && line.starts_with(verb))?;
+    let size = words.next().filter(|size| size.bytes().all(|octet| octet.is_ascii_digit()))?;
+    usize::try_from(size.parse::<u64>().ok()?).ok()
 }
 
 /// The first command line with its line end, and what follows; past the limit only a CRLF ends it.

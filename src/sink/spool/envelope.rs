@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::SystemTime;
 
 use crate::handoff::message::{Message, QueueId};
-use crate::smtp::envelope::BodyType;
+use crate::smtp::envelope::{BodyType, Notify, Ret};
 use crate::timestamp;
 
 /// A field with this bit in its tag must be understood by whoever hands the message on.
@@ -24,6 +24,11 @@ mod tag {
     pub(super) const SIZE_DECLARED: u16 = 10;
     pub(super) const TRACE_BYTES: u16 = 11;
     pub(super) const BARE_LINE_ENDS: u16 = 12;
+    pub(super) const RET: u16 = 13;
+    pub(super) const ENVID: u16 = 14;
+    pub(super) const NOTIFY: u16 = 15;
+    pub(super) const ORCPT: u16 = 16;
+    pub(super) const REQUIRETLS: u16 = super::CRITICAL | 0x11;
 }
 
 /// What the spool keeps of a message besides its content.
@@ -43,16 +48,33 @@ pub struct StoredEnvelope {
     pub reverse_path: Vec<u8>,
     /// The mailboxes.
     pub recipients: Vec<Vec<u8>>,
+    /// The parameters of each recipient, in the same order.
+    pub recipient_parameters: Vec<StoredParameters>,
     /// BODY= of MAIL.
     pub body: BodyType,
     /// SMTPUTF8 was given at MAIL.
     pub smtputf8: bool,
+    /// REQUIRETLS was given at MAIL: whoever hands the message on has to keep it (RFC 8689).
+    pub requiretls: bool,
+    /// RET= of MAIL (RFC 3461).
+    pub ret: Option<Ret>,
+    /// ENVID= of MAIL as sent, in xtext (RFC 3461); empty when it was not given.
+    pub envid: Vec<u8>,
     /// SIZE= of MAIL.
     pub size_declared: Option<u64>,
     /// How many octets of the content are our trace information; the rest is mail data.
     pub trace_bytes: u64,
     /// The mail data holds a CR or an LF that is not part of a CRLF.
     pub bare_line_ends: bool,
+}
+
+/// The DSN parameters of one recipient (RFC 3461).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StoredParameters {
+    /// NOTIFY=, if it was given.
+    pub notify: Option<Notify>,
+    /// ORCPT= as sent; empty when it was not given.
+    pub orcpt: Vec<u8>,
 }
 
 /// An envelope that this program cannot read although its checksum is right: a newer one wrote it.
@@ -72,8 +94,14 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
     field(out, tag::EHLO, &client.ehlo);
     field(out, tag::PROTOCOL, client.protocol.as_bytes());
     field(out, tag::REVERSE_PATH, envelope.reverse_path());
-    for recipient in envelope.recipients() {
+    for (recipient, parameters) in envelope.recipients_with_parameters() {
         field(out, tag::RECIPIENT, recipient.whole);
+        if let Some(notify) = parameters.notify {
+            field(out, tag::NOTIFY, &[notify.bits()]);
+        }
+        if !parameters.orcpt.is_empty() {
+            field(out, tag::ORCPT, parameters.orcpt);
+        }
     }
     let body = match envelope.body {
         BodyType::SevenBit => 0,
@@ -90,6 +118,19 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
     field(out, tag::TRACE_BYTES, &(received.len() as u64).to_le_bytes());
     if envelope.bare_line_ends {
         field(out, tag::BARE_LINE_ENDS, &[]);
+    }
+    if let Some(ret) = envelope.ret {
+        let ret = match ret {
+            Ret::Full => 0,
+            Ret::Headers => 1,
+        };
+        field(out, tag::RET, &[ret]);
+    }
+    if !envelope.envid().is_empty() {
+        field(out, tag::ENVID, envelope.envid());
+    }
+    if envelope.requiretls {
+        field(out, tag::REQUIRETLS, &[]);
     }
 }
 
@@ -111,8 +152,12 @@ pub fn decode(mut octets: &[u8]) -> Result<StoredEnvelope, Unreadable> {
         protocol: Vec::new(),
         reverse_path: Vec::new(),
         recipients: Vec::new(),
+        recipient_parameters: Vec::new(),
         body: BodyType::default(),
         smtputf8: false,
+        requiretls: false,
+        ret: None,
+        envid: Vec::new(),
         size_declared: None,
         trace_bytes: 0,
         bare_line_ends: false,
@@ -127,7 +172,29 @@ pub fn decode(mut octets: &[u8]) -> Result<StoredEnvelope, Unreadable> {
             tag::EHLO => stored.ehlo = value.to_vec(),
             tag::PROTOCOL => stored.protocol = value.to_vec(),
             tag::REVERSE_PATH => stored.reverse_path = value.to_vec(),
-            tag::RECIPIENT => stored.recipients.push(value.to_vec()),
+            tag::RECIPIENT => {
+                stored.recipients.push(value.to_vec());
+                stored.recipient_parameters.push(StoredParameters::default());
+            }
+            // Both belong to the recipient before them.
+            tag::NOTIFY => {
+                let [bits] = fixed(value)?;
+                let parameters = stored.recipient_parameters.last_mut().ok_or(Unreadable)?;
+                parameters.notify = Some(Notify::from_bits(bits).ok_or(Unreadable)?);
+            }
+            tag::ORCPT => {
+                let parameters = stored.recipient_parameters.last_mut().ok_or(Unreadable)?;
+                parameters.orcpt = value.to_vec();
+            }
+            tag::RET => {
+                stored.ret = match value {
+                    [0] => Some(Ret::Full),
+                    [1] => Some(Ret::Headers),
+                    _ => return Err(Unreadable),
+                }
+            }
+            tag::ENVID => stored.envid = value.to_vec(),
+            tag::REQUIRETLS => stored.requiretls = true,
             tag::BODY => {
                 stored.body = match value {
                     [0] => BodyType::SevenBit,
@@ -178,7 +245,7 @@ mod tests {
     use super::*;
     use crate::buffer::{Arena, MailData};
     use crate::handoff::message::{ClientFacts, Origin};
-    use crate::smtp::envelope::Envelope;
+    use crate::smtp::envelope::{Envelope, RecipientParameters};
 
     proptest! {
         #[test]
@@ -188,8 +255,9 @@ mod tests {
             address: SocketAddr,
             ehlo: Vec<u8>,
             reverse_path: (Vec<u8>, Vec<u8>),
-            recipients: Vec<(Vec<u8>, Vec<u8>)>,
-            flags: (bool, bool),
+            recipients: Vec<(Vec<u8>, Vec<u8>, Option<u8>, Vec<u8>)>,
+            flags: (bool, bool, bool, Option<bool>),
+            envid: Vec<u8>,
             size_declared: Option<u64>,
             received: Vec<u8>,
         ) {
@@ -199,8 +267,13 @@ mod tests {
             envelope.size_declared = size_declared;
             envelope.body = BodyType::BinaryMime;
             envelope.set_reverse_path(&reverse_path.0, &reverse_path.1);
-            for (local_part, domain) in &recipients {
+            envelope.requiretls = flags.2;
+            envelope.ret = flags.3.map(|full| if full { Ret::Full } else { Ret::Headers });
+            envelope.set_envid(&envid);
+            let notify = |bits: Option<u8>| bits.and_then(|bits| Notify::from_bits(bits % 8));
+            for (local_part, domain, bits, orcpt) in &recipients {
                 envelope.push_recipient(local_part, domain);
+                envelope.set_recipient_parameters(RecipientParameters { notify: notify(*bits), orcpt });
             }
             let mut address = address;
             if let SocketAddr::V6(v6) = &mut address {
@@ -228,8 +301,15 @@ mod tests {
                 protocol: b"ESMTP".to_vec(),
                 reverse_path: message.envelope.reverse_path().to_vec(),
                 recipients: message.envelope.recipients().map(|mailbox| mailbox.whole.to_vec()).collect(),
+                recipient_parameters: recipients
+                    .iter()
+                    .map(|(_, _, bits, orcpt)| StoredParameters { notify: notify(*bits), orcpt: orcpt.clone() })
+                    .collect(),
                 body: BodyType::BinaryMime,
                 smtputf8: flags.0,
+                requiretls: flags.2,
+                ret: message.envelope.ret,
+                envid,
                 size_declared,
                 trace_bytes: message.received.len() as u64,
                 bare_line_ends: flags.1,

@@ -1,0 +1,154 @@
+//! BDAT in a session (RFC 3030 §2): a chunk is received, or passed over and refused; the last one delivers.
+//!
+//! A refused chunk ends the transaction: whatever belongs to one is `503` from there on, until MAIL begins another.
+
+use std::time::Instant;
+
+use super::super::chunk::{self, Announced, AnnouncedError, ChunkedData, Found};
+use super::super::data_watch::DataWatch;
+use super::super::envelope::BodyType;
+use super::super::extension::Extension;
+use super::super::input::Input;
+use super::super::reply::{self, Reply, ReplyBuffer};
+use super::{ChunkState, Handled, Session, State, Step, earn_time};
+use crate::config::ChunkLineEnd;
+use crate::limits::{OVERSIZE_FACTOR, SINK_ANSWER_MAX};
+
+impl Session {
+    /// BDAT. Whatever is said of it, its octets are no commands: where it cannot be known how many there are, or there are
+    /// far too many to be passed over, the session is closed.
+    pub(super) fn handle_bdat(&mut self, argument: &[u8], now: Instant) -> Handled {
+        let (Announced { octets, last }, mut refusal) = match chunk::parse(argument) {
+            Ok(announced) => (announced, None),
+            Err(AnnouncedError::Keyword(octets)) => {
+                (Announced { octets, last: false }, Some(reply::BAD_CHUNK_KEYWORD))
+            }
+            Err(AnnouncedError::Size) => return Handled::Close(reply::BAD_CHUNK_SIZE),
+        };
+        let limits = &self.settings.limits;
+        let before = self.chunked.as_ref().map_or(0, ChunkedData::bytes);
+        let total = before.saturating_add(octets);
+        if total > limits.message_size_max.saturating_mul(OVERSIZE_FACTOR) {
+            return Handled::Close(reply::TOO_LARGE);
+        }
+        if octets == 0 && !last {
+            if self.idle_commands == limits.idle_commands_max {
+                return Handled::Close(reply::TOO_MANY_IDLE_COMMANDS);
+            }
+            self.idle_commands += 1;
+        }
+        let too_large = (total > limits.message_size_max).then_some(reply::TOO_LARGE);
+        refusal = self.out_of_sequence().or(refusal).or(too_large);
+        if refusal.is_none() && self.chunked.is_none() {
+            let binary = self.envelope.as_ref().is_some_and(|envelope| envelope.body == BodyType::BinaryMime);
+            // What looks like a line end in BINARYMIME is none (RFC 3030 §3).
+            let policy = if binary { ChunkLineEnd::Keep } else { self.settings.bdat_bare_lf };
+            let line_bytes_max = if binary { 0 } else { limits.data_line_bytes_max };
+            let watch = DataWatch::new(limits.received_max, line_bytes_max);
+            self.chunked = Some(ChunkedData::new(policy, watch));
+        }
+        self.state = State::Chunk(ChunkState { left: octets, last, refusal: None });
+        self.deadline = now + self.settings.limits.data_timeout;
+        if let Some(refusal) = refusal {
+            self.refuse_chunk(refusal);
+        }
+        Handled::Replied
+    }
+
+    /// Why a chunk may not come now, if so.
+    fn out_of_sequence(&self) -> Option<Reply> {
+        if !self.offered().offers(Extension::Chunking) {
+            return Some(reply::NOT_IMPLEMENTED);
+        }
+        if self.envelope.is_none() {
+            return Some(reply::MAIL_FIRST);
+        }
+        (self.recipients == 0).then_some(reply::NO_RECIPIENTS)
+    }
+
+    /// The chunk under way is refused, and with it the transaction. The first reason stands.
+    pub(super) fn refuse_chunk(&mut self, why: Reply) {
+        if let State::Chunk(chunk) = &mut self.state {
+            chunk.refusal.get_or_insert(why);
+            self.abandon_transaction();
+        }
+    }
+
+    /// Takes what has come of the chunk.
+    pub(super) fn advance_chunk(
+        &mut self,
+        input: &mut Input<'_>,
+        replies: &mut ReplyBuffer,
+        now: Instant,
+    ) -> Option<Step> {
+        let State::Chunk(state) = &mut self.state else { return None };
+        let start = input.position;
+        let found = if let Some(data) = self.chunked.as_mut().filter(|_| state.refusal.is_none()) {
+            let found = data.advance(input, &mut state.left);
+            found.or_else(|| if state.left == 0 && state.last { data.finish() } else { None })
+        } else {
+            state.pass_over(input);
+            None
+        };
+        let all = state.left == 0;
+        let consumed = (input.position - start) as u64;
+        self.deadline = earn_time(self.deadline, consumed, now, self.settings.limits.data_timeout);
+        // Inserted octets count, too, so the announced size alone does not tell.
+        let bytes = self.chunked.as_ref().map_or(0, ChunkedData::bytes);
+        let octets = match &found {
+            Some(Found::Data(range)) => input.bytes.get(range.clone()).unwrap_or_default(),
+            Some(Found::Insert(octets)) => octets,
+            Some(Found::Bare) | None => b"",
+        };
+        if let Some(too_much) = self.chunked.as_mut().and_then(|data| data.watch.take(octets)) {
+            self.refuse_chunk(too_much.reply());
+            return None;
+        }
+        match found {
+            Some(Found::Bare) => {
+                self.refuse_chunk(reply::BARE_LINE_END_IN_DATA);
+                None
+            }
+            Some(Found::Data(_) | Found::Insert(_)) if bytes > self.settings.limits.message_size_max => {
+                self.refuse_chunk(reply::TOO_LARGE);
+                None
+            }
+            Some(Found::Data(range)) => Some(Step::Data(range)),
+            Some(Found::Insert(octets)) => Some(Step::Insert(octets)),
+            None if all => self.end_chunk(replies, now),
+            None => Some(Step::NeedInput),
+        }
+    }
+
+    /// All octets of the chunk have come. None: go on with what the client sent behind it.
+    fn end_chunk(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Option<Step> {
+        let State::Chunk(state) = std::mem::replace(&mut self.state, State::Command) else { return None };
+        if let Some(refusal) = state.refusal {
+            let open = self.reply(refusal, replies);
+            let step = if open { self.end_transaction(replies, now) } else { Step::Close };
+            return matches!(step, Step::Close).then_some(step);
+        }
+        if !state.last {
+            // Received, and no more: only the reply to the last chunk promises anything (RFC 3030 §2).
+            self.reply(reply::CHUNK_OK, replies);
+            self.wait_for_command(now);
+            return None;
+        }
+        let bare = self.chunked.take().is_some_and(|data| data.has_bare_line_ends());
+        // A last chunk that is not refused has a transaction.
+        let mut envelope = self.envelope.take()?;
+        envelope.bare_line_ends = bare;
+        self.state = State::Delivering;
+        self.deadline = now + SINK_ANSWER_MAX;
+        Some(Step::Deliver(envelope))
+    }
+}
+
+impl ChunkState {
+    /// Consumes octets of a chunk that is refused.
+    fn pass_over(&mut self, input: &mut Input<'_>) {
+        let count = input.rest().len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        input.consume(count);
+        self.left -= count as u64;
+    }
+}

@@ -1,0 +1,172 @@
+//! MAIL, RCPT, DATA and VRFY in a session: the commands that take an address, and the one that begins mail data.
+
+use std::time::Instant;
+
+use super::super::command;
+use super::super::data_watch::DataWatch;
+use super::super::envelope::{BodyType, RecipientParameters};
+use super::super::extension::Extension;
+use super::super::mail_data::MailData;
+use super::super::parameter::{self, ParameterError};
+use super::super::path::{self, Path, PathError};
+use super::super::policy::Verdict;
+use super::super::reply::{self, Reply};
+use super::{DataState, Handled, Hello, Question, Session, State};
+
+impl Session {
+    /// MAIL (RFC 5321 §4.1.1.2). Read twice: once to find it good and ask, once more with the answer.
+    pub(super) fn handle_mail(&mut self, argument: &[u8]) -> Handled {
+        if matches!(self.hello, Hello::None) {
+            return Handled::Reply(reply::HELLO_FIRST);
+        }
+        if self.envelope.is_some() {
+            return Handled::Reply(reply::MAIL_TWICE);
+        }
+        let Some(text) = command::after_keyword(argument, b"FROM:") else {
+            return Handled::Reply(reply::MAIL_SYNTAX);
+        };
+        let offered = self.offered();
+        // Whether SMTPUTF8 is given stands behind the path.
+        let (path, rest) = match path::parse(text, offered.offers(Extension::SmtpUtf8)) {
+            Ok(parsed) => parsed,
+            Err(PathError::NotAscii) => return Handled::Reply(reply::NOT_ASCII),
+            Err(PathError::Syntax) => return Handled::Reply(reply::BAD_REVERSE_PATH),
+        };
+        let mailbox = match path {
+            Path::Null => None,
+            Path::Mailbox(mailbox) => Some(mailbox),
+            Path::Postmaster => return Handled::Reply(reply::BAD_REVERSE_PATH),
+        };
+        let parameters = match parameter::parse_mail(rest, offered) {
+            Ok(parameters) => parameters,
+            Err(error) => return Handled::Reply(parameter_reply(error, rest)),
+        };
+        let path_bytes = text.len() - rest.len();
+        if !parameters.smtputf8 && !text.get(..path_bytes).unwrap_or_default().is_ascii() {
+            return Handled::Reply(reply::NOT_ASCII);
+        }
+        if parameters.size.is_some_and(|size| size > self.settings.limits.message_size_max) {
+            return Handled::Reply(reply::TOO_LARGE);
+        }
+        let mut envelope = match self.grant.take() {
+            None => return Handled::Ask(Question::Transaction { size: parameters.size }),
+            Some(Err(why)) => return Handled::Reply(why.into()),
+            Some(Ok(envelope)) => envelope,
+        };
+        envelope.write_reverse_path(|text| {
+            if let Some(mailbox) = mailbox {
+                mailbox.push_local_part(text);
+                text.push(b'@');
+                mailbox.push_domain(text);
+            }
+        });
+        envelope.body = parameters.body.unwrap_or(BodyType::SevenBit);
+        envelope.size_declared = parameters.size;
+        envelope.smtputf8 = parameters.smtputf8;
+        envelope.requiretls = parameters.requiretls;
+        envelope.ret = parameters.ret;
+        envelope.set_envid(parameters.envid.unwrap_or_default());
+        self.smtputf8 = parameters.smtputf8;
+        self.envelope = Some(envelope);
+        self.recipients = 0;
+        Handled::Reply(reply::SENDER_OK)
+    }
+
+    /// RCPT (RFC 5321 §4.1.1.3).
+    pub(super) fn handle_rcpt(&mut self, argument: &[u8]) -> Reply {
+        let offered = self.offered();
+        let Some(envelope) = self.envelope.as_mut() else { return reply::MAIL_FIRST };
+        if self.chunked.is_some() {
+            return reply::CHUNKS_BEGUN;
+        }
+        let Some(text) = command::after_keyword(argument, b"TO:") else { return reply::RCPT_SYNTAX };
+        let (path, rest) = match path::parse(text, envelope.smtputf8) {
+            Ok(parsed) => parsed,
+            Err(PathError::NotAscii) => return reply::NOT_ASCII,
+            Err(PathError::Syntax) => return reply::BAD_FORWARD_PATH,
+        };
+        let parameters = match parameter::parse_rcpt(rest, offered, envelope.smtputf8) {
+            Ok(parameters) => parameters,
+            Err(error) => return parameter_reply(error, rest),
+        };
+        let settings = &self.settings;
+        let verdict = match path {
+            Path::Null => return reply::BAD_FORWARD_PATH,
+            Path::Postmaster => {
+                let (local_part, domain) = settings.policy.postmaster();
+                envelope.push_recipient(local_part, domain);
+                Verdict::Accept
+            }
+            Path::Mailbox(mailbox) => {
+                envelope.propose_recipient(
+                    |text| mailbox.push_local_part(text),
+                    |text| mailbox.push_domain(text),
+                );
+                envelope
+                    .last_recipient()
+                    .map_or(Verdict::TryAgain, |mailbox| settings.policy.recipient(mailbox))
+            }
+        };
+        let reply = match verdict {
+            Verdict::Accept if self.recipients >= settings.limits.recipients_max => {
+                reply::TOO_MANY_RECIPIENTS
+            }
+            Verdict::Accept => {
+                self.recipients += 1;
+                if envelope.last_recipient_is_repeated(settings.local_part_case_sensitive) {
+                    // The parameters of the first one stand.
+                    envelope.retract_recipient();
+                } else {
+                    envelope.set_recipient_parameters(RecipientParameters {
+                        notify: parameters.notify,
+                        orcpt: parameters.orcpt.unwrap_or_default(),
+                    });
+                }
+                return reply::RECIPIENT_OK;
+            }
+            Verdict::ForeignDomain => reply::NO_SUCH_DOMAIN,
+            Verdict::UnknownRecipient => reply::NO_SUCH_RECIPIENT,
+            Verdict::DeniedLocalPart => reply::LOCAL_PART_DENIED,
+            Verdict::TryAgain => reply::POLICY_TROUBLE,
+        };
+        envelope.retract_recipient();
+        reply
+    }
+
+    /// DATA (RFC 5321 §4.1.1.4): one good recipient is enough.
+    pub(super) fn handle_data(&mut self, now: Instant) -> Reply {
+        let Some(envelope) = &self.envelope else { return reply::MAIL_FIRST };
+        if self.chunked.is_some() {
+            return reply::CHUNKS_BEGUN;
+        }
+        // RFC 3030 §3: octets that are no lines cannot be told from the end of mail data.
+        if envelope.body == BodyType::BinaryMime {
+            return reply::DATA_FOR_BINARY;
+        }
+        if self.recipients == 0 {
+            return reply::NO_RECIPIENTS;
+        }
+        let data = MailData::new(self.settings.bare_lf, self.settings.bare_cr);
+        let limits = &self.settings.limits;
+        let watch = DataWatch::new(limits.received_max, limits.data_line_bytes_max);
+        self.state = State::Data(DataState { data, watch, bytes: 0, refusal: None });
+        self.deadline = now + limits.data_timeout;
+        reply::START_MAIL_DATA
+    }
+
+    /// VRFY (RFC 5321 §3.5.3): nobody is told who exists. SMTPUTF8 may stand behind the address (RFC 6531 §3.1).
+    pub(super) fn handle_vrfy(&self, argument: &[u8]) -> Reply {
+        let utf8 = self.offered().offers(Extension::SmtpUtf8)
+            && parameter::ends_with_smtputf8(argument)
+            && std::str::from_utf8(argument).is_ok();
+        if argument.is_ascii() || utf8 { reply::CANNOT_VRFY } else { reply::NOT_ASCII }
+    }
+}
+
+fn parameter_reply(error: ParameterError, rest: &[u8]) -> Reply {
+    match error {
+        _ if !rest.is_ascii() => reply::BAD_OCTET,
+        ParameterError::Syntax | ParameterError::Value => reply::BAD_PARAMETER,
+        ParameterError::Unknown => reply::UNKNOWN_PARAMETER,
+    }
+}
