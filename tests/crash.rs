@@ -38,7 +38,8 @@ fn crash(kind: &str, more: &str) {
     let (store, ledger) = (folder.path().join("store"), folder.path().join("ledger"));
     let config = format!(
         "hostname = \"mx.example.test\"\ndomains = [\"example.test\"]\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
-         [[sink]]\nkind = \"{kind}\"\npath = {store:?}\n{more}\n[log]\nmessages = false"
+         [[sink]]\nkind = \"{kind}\"\npath = \"{}\"\n{more}\n[log]\nmessages = false",
+        store.display()
     );
     for round in 1..=rounds {
         let mut server = Server::start_whole(&config);
@@ -56,8 +57,7 @@ fn crash(kind: &str, more: &str) {
         load.wait().expect("loadgen ends");
         // What the next start repairs or removes is part of the promise.
         let _recovered = Server::start_whole(&config);
-        let store = if kind == "spool" { "--spool" } else { "--maildir" };
-        let verdict = verify(&ledger, store, &folder.path().join("store"));
+        let verdict = verify(&ledger, if kind == "spool" { "--spool" } else { "--maildir" }, &store);
         let text = String::from_utf8_lossy(&verdict.stdout);
         if !verdict.status.success() {
             let kept = folder.keep();

@@ -322,7 +322,9 @@ impl Client {
                 format!("{}: reply {} \"{}\"{unasked}", self.stage, line.code, line.text.escape_ascii())
             });
         }
-        if let (true, 400.., Some(step)) = (answered, line.code, self.stage.step()) {
+        // A dot that ended no mail data of ours is answered: what counts is why there was none.
+        let of_ours = self.stage != Stage::MailData || self.transaction.open == Open::MailData;
+        if let (true, true, 400.., Some(step)) = (answered, of_ours, line.code, self.stage.step()) {
             self.transaction.refusal = Some((step, line.code));
         }
         // §3.8: with 421 the server closes the connection, whatever was asked.

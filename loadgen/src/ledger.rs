@@ -199,13 +199,12 @@ impl Ledger {
                 return Ok(Err(BadLine { number, why: "it is cut off, and the run goes on behind it" }));
             }
             cut_off_at = None;
-            let taken = match words.split_last() {
-                Some((&WHOLE, words)) => ledger.take(words),
-                _ => {
-                    cut_off_at = Some(number);
-                    ledger.cut_off += 1;
-                    Ok(())
-                }
+            let taken = if let Some((&WHOLE, words)) = words.split_last() {
+                ledger.take(words)
+            } else {
+                cut_off_at = Some(number);
+                ledger.cut_off += 1;
+                Ok(())
             };
             if let Err(why) = taken {
                 return Ok(Err(BadLine { number, why }));

@@ -204,6 +204,7 @@ fn ending_after(pipelining: bool, recipients: usize, replies: &[&str], sent: boo
     let now = Instant::now();
     let mut tally = Tally { notes: Notes::new(Some(basket.clone())), ..Tally::default() };
     let (mut client, mut work) = (Client::new(scenario, now), Work::new(5, Some(1)));
+    assert!(work.promise());
     for reply in [&["220 mx.test\r\n", OFFERS][..], replies].concat() {
         client.handle_octets(reply.as_bytes(), now, &mut tally);
         while client.next_send(&mut Vec::new(), &mut work, now, &mut tally).is_some() {}

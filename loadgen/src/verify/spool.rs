@@ -126,7 +126,7 @@ impl Segment {
         let right = &header[..4] == b"RMXR"
             && header[8..16] == self.salt
             && u64_at(&header, 16) == at
-            && self.sum(&[&header[..60]]) == u32_at(&header, 60);
+            && self.sum(&header[..60]) == u32_at(&header, 60);
         if !right {
             return Ok(None);
         }
@@ -148,14 +148,14 @@ impl Segment {
         let Some(frame) = self.frame_header(at)? else { return Ok(Place::Nothing) };
         let mut body = vec![0; frame.envelope_bytes + frame.content_bytes];
         self.file.read_exact_at(&mut body, at + FRAME_HEADER_BYTES as u64)?;
-        Ok(if self.sum(&[&body]) == frame.body_sum { Place::Record(frame, body) } else { Place::Header })
+        Ok(if self.sum(&body) == frame.body_sum { Place::Record(frame, body) } else { Place::Header })
     }
 
-    /// CRC of salt and these.
-    fn sum(&self, parts: &[&[u8]]) -> u32 {
+    /// CRC of salt ‖ these.
+    fn sum(&self, octets: &[u8]) -> u32 {
         let mut digest = CRC.digest();
         digest.update(&self.salt);
-        parts.iter().for_each(|part| digest.update(part));
+        digest.update(octets);
         digest.finalize()
     }
 
@@ -333,5 +333,64 @@ mod tests {
         ] {
             assert_eq!(sequence_in_name(Path::new(name)), sequence, "{name}");
         }
+    }
+
+    /// A segment made by hand from the document: three batches of one frame of 4096 octets each, then nothing.
+    fn segment_by_hand() -> Vec<u8> {
+        let salt = [7; 8];
+        let sum = |octets: &[u8]| CRC.checksum(&[&salt[..], octets].concat());
+        let mut segment = [&b"RINGMXSP"[..], &1u32.to_le_bytes(), &1u32.to_le_bytes(), &salt].concat();
+        segment.extend([5u64, 20_480, 0].iter().flat_map(|number| number.to_le_bytes()).take(20));
+        let header_sum = CRC.checksum(&segment);
+        segment.extend(header_sum.to_le_bytes());
+        segment.resize(4096, 0);
+        for number in 0..3 {
+            let at = segment.len() as u64;
+            let envelope = [&7u16.to_le_bytes()[..], &3u32.to_le_bytes(), b"a@b"].concat();
+            let content = format!("Subject: {number}\r\n\r\n").into_bytes();
+            let body = [&envelope[..], &content].concat();
+            let mut frame = [&b"RMXR"[..], &9u32.to_le_bytes(), &salt].concat();
+            frame.extend([at, at, 4096, content.len() as u64].iter().flat_map(|number| number.to_le_bytes()));
+            frame.extend(sum(&body).to_le_bytes());
+            frame.resize(60, 0);
+            let header_sum = sum(&frame);
+            frame.extend(header_sum.to_le_bytes());
+            frame.extend(body);
+            frame.resize(4096, 0);
+            segment.extend(frame);
+        }
+        segment.resize(20_480, 0);
+        segment
+    }
+
+    /// Records found, and remarks.
+    fn read_by_hand(segment: &[u8]) -> (u64, Vec<String>) {
+        let folder = tempfile::tempdir().expect("folder");
+        fs::write(folder.path().join("0000000000000005.segment"), segment).expect("written");
+        fs::write(folder.path().join("0000000000000006.segment.new"), b"").expect("written");
+        let mut findings = Findings::new(crate::ledger::Ledger::default());
+        read(folder.path(), &mut findings).expect("readable");
+        (findings.foreign.count, findings.remarks)
+    }
+
+    #[test]
+    fn records_around_damage_and_in_front_of_a_torn_write_are_read() {
+        let whole = segment_by_hand();
+        assert_eq!(read_by_hand(&whole), (3, vec![]));
+        let with = |at: usize| {
+            let mut segment = whole.clone();
+            segment[at] ^= 1;
+            let (records, remarks) = read_by_hand(&segment);
+            (records, remarks.concat())
+        };
+        let name = "segment 0000000000000005.segment";
+        assert_eq!(with(8192 + 70), (2, format!("{name}: DAMAGE at 8192 to 12288")));
+        assert_eq!(with(8192 + 4), (2, format!("{name}: DAMAGE at 8192 to 12288")));
+        assert_eq!(with(12288 + 70), (2, format!("{name}: a torn write at 12288 to 20480")));
+        assert_eq!(with(20_000), (3, format!("{name}: a torn write at 16384 to 20480")));
+        assert_eq!(with(30), (0, format!("{name} is damaged: the checksum of its header is wrong")));
+        assert_eq!(with(8), (0, format!("{name} has version 0, which this program does not know")));
+        assert_eq!(read_by_hand(&whole[..16_384]), (3, vec![]), "the file is shorter than its header says");
+        assert_eq!(read_by_hand(&whole[..14_000]).0, 2);
     }
 }
