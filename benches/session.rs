@@ -21,6 +21,7 @@ fn settings() -> Settings {
         bare_lf: config.listeners[0].bare_lf,
         bare_cr: config.listeners[0].bare_cr,
         local_part_case_sensitive: false,
+        gate: config.listeners[0].gate.clone(),
         extensions: ExtensionSet::all(),
         policy: Box::new(Recipients::new(&config, None)),
     }
@@ -38,7 +39,10 @@ fn feed(
     let mut seen = 0;
     loop {
         match session.advance(&mut input, replies, now) {
-            Step::NeedInput => return seen,
+            Step::NeedInput => {
+                session.handle_sending();
+                return seen;
+            }
             Step::Data(range) => seen += range.len(),
             Step::Ask(_) => {
                 session.resolve(Answer::Begin(spare.pop().unwrap_or_default()), replies, now);
@@ -68,6 +72,7 @@ fn session(criterion: &mut Criterion) {
             let mut session = Session::new(Arc::new(settings()), client, now);
             let (mut replies, mut spare) = (ReplyBuffer::new(), Vec::new());
             session.greet(&mut replies, now);
+            session.handle_sent();
             feed(&mut session, &mut spare, b"EHLO client.example\r\n", &mut replies, now);
             bench.iter(|| {
                 feed(&mut session, &mut spare, black_box(commands), &mut replies, now);

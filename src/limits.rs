@@ -37,6 +37,12 @@ pub const REPLY_BYTES_PER_COMMAND_MAX: usize = 2048;
 /// Octets of the EHLO name that go into trace information and the log.
 pub const EHLO_NAME_BYTES_MAX: usize = 255;
 
+/// Octets of a PROXY protocol header of version 1 with its CRLF (proxy-protocol.txt §2.1).
+pub const PROXY_V1_BYTES_MAX: usize = 107;
+
+/// Octets of a PROXY protocol header of version 2 with its TLVs; far more than any front sends.
+pub const PROXY_V2_BYTES_MAX: usize = 4096;
+
 /// The fewest recipients a transaction may be limited to (RFC 5321 §4.5.3.1.8).
 pub const RECIPIENTS_MIN: usize = 100;
 

@@ -25,6 +25,7 @@ use crate::log::{self, Log};
 use crate::metrics::{self, ShardMetrics};
 use crate::ring::kernel::KernelRing;
 use crate::ring::probe;
+use crate::shard::clients::Clients;
 use crate::shard::delivery::{Delivery, Route};
 use crate::shard::listener::{Listener, bound_address, check_free, listen};
 use crate::shard::{Parts, Shard, affinity};
@@ -116,6 +117,7 @@ impl Server {
         let routes = server.start_workers(opened, &to_shards, &tell)?;
         drop(to_shards);
         let mut routes = routes.iter().cycle();
+        let clients = Clients::new(config.limits.connections_per_client_max);
         let parts = config.shards.iter().zip(sockets).zip(from_sinks).enumerate();
         for (number, ((shard, sockets), from_sinks)) in parts {
             let route: MakeRoute = match (routes.next().cloned(), inline) {
@@ -135,6 +137,7 @@ impl Server {
                 log: log.clone(),
                 logs: config.log.clone(),
                 hostname: config.hostname.clone(),
+                clients: Arc::clone(&clients),
                 stop: Arc::clone(&server.stop),
             };
             server.start_shard(start, tell.clone())?;
@@ -258,6 +261,7 @@ struct ShardStart {
     log: Log,
     logs: config::Log,
     hostname: String,
+    clients: Arc<Clients>,
     stop: Arc<AtomicBool>,
 }
 
@@ -289,6 +293,7 @@ impl ShardStart {
             metrics,
             hostname: self.hostname,
             connections_max: config.connections_max,
+            clients: self.clients,
             stop: self.stop,
         };
         Ok(Shard::new(parts, listeners.collect()))
@@ -351,6 +356,7 @@ fn session_settings(config: &Config, recipients: Option<&[RecipientEntry]>) -> V
     let settings = |listener: &config::Listener| Settings {
         hostname: config.hostname.clone(),
         limits: config.limits.clone(),
+        gate: listener.gate.clone(),
         bare_lf: listener.bare_lf,
         bare_cr: listener.bare_cr,
         local_part_case_sensitive: config.local_part_case_sensitive,

@@ -1,12 +1,13 @@
 //! The configuration: what is accepted, and every problem with its line and text.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ringmx::config::recipients::{self, RecipientEntry};
 use ringmx::config::{
-    self, BareLineEnd, Config, DomainPattern, LineEndings, LogFormat, SinkKind, StdoutFormat,
+    self, BareLineEnd, Config, DomainPattern, EarlyTalkers, LineEndings, LogFormat, Pipelining, Refusal,
+    SinkKind, StdoutFormat,
 };
 
 /// A listener and a sink: enough to be good. What stands in front of it is the top of the file.
@@ -428,8 +429,54 @@ fn block_memory_holds_the_largest_message() {
 }
 
 #[test]
+fn fronts_are_networks_and_make_a_loopback_listener_public() {
+    let with = |keys: &str| REST.replace("[[sink]]", &format!("{keys}\n[[sink]]"));
+    let fronts = "proxy_from = [\"127.0.0.0/8\", \"::1\"]\nxclient_from = [\"10.0.0.0/8\"]";
+    let config = good(&format!("hostname = \"mx.example\"\ndomains = [\"a.example\"]\n{}", with(fronts)));
+    let gate = &config.listeners[0].gate;
+    let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+    assert!(
+        gate.expects_proxy_header(address("::ffff:127.0.0.1")) && gate.expects_proxy_header(address("::1"))
+    );
+    assert!(!gate.expects_proxy_header(address("10.0.0.1")) && gate.trusts_xclient(address("10.0.0.1")));
+    let why = "127.0.0.1:2525 can be reached through its fronts, and without `domains` every recipient would be taken; \
+               set `domains`, or take out `proxy_from` and `xclient_from`";
+    assert_problems(
+        &format!("hostname = \"mx.example\"\n{}", with(fronts)),
+        &[&format!(":3: listener.address: {why}")],
+    );
+    assert_problems(
+        &with("proxy_from = [\"10.0.0.1/8\"]\nxclient_from = \"10.0.0.1\""),
+        &[
+            ":3: listener.proxy_from: \"10.0.0.1/8\" has bits set behind its prefix; the network is 10.0.0.0/8",
+            ":4: listener.xclient_from: expected a list of strings: networks such as \"10.0.0.0/8\" or \
+             \"2001:db8::/32\"; this is a string",
+        ],
+    );
+}
+
+#[test]
+fn what_clients_may_do_has_safe_defaults() {
+    let gate = &good(REST).listeners[0].gate;
+    assert_eq!(*gate, config::Gate::default());
+    assert_eq!((gate.early_talkers, gate.pipelining), (EarlyTalkers::Reject, Pipelining::RejectData));
+    assert_eq!((gate.refuse, gate.greeting_delay), (None, Duration::ZERO));
+    let limits = good(REST).limits;
+    assert_eq!((limits.received_max, limits.data_line_bytes_max), (100, 0));
+    let keys = "refuse = \"554\"\ngreeting_delay = \"2s\"\nearly_talkers = \"tolerate\"\n\
+                unauthorized_pipelining = \"reject\"\n[[sink]]";
+    let gate = &good(&REST.replace("[[sink]]", keys)).listeners[0].gate;
+    assert_eq!((gate.refuse, gate.greeting_delay), (Some(Refusal::NotNow), Duration::from_secs(2)));
+    assert_eq!((gate.early_talkers, gate.pipelining), (EarlyTalkers::Tolerate, Pipelining::Reject));
+    assert_warnings(
+        &format!("{REST}[limits]\ndata_line_length_max = 998\n"),
+        &[":6: limits.data_line_length_max: RFC 5321 §4.5.3.1.6 asks for at least 1000"],
+    );
+}
+
+#[test]
 fn keys_of_features_that_are_not_built_are_not_ignored() {
-    let listener = "tls = \"off\"\nproxy_from = []\nxclient_from = []\n[[sink]]";
+    let listener = "tls = \"off\"\nbdat_bare_lf = \"keep\"\n[[sink]]";
     let text = format!(
         "{}[tls]\nminimum = \"1.2\"\n[[tls.certificate]]\nkey = \"k\"\n",
         REST.replace("[[sink]]", listener)
@@ -439,9 +486,8 @@ fn keys_of_features_that_are_not_built_are_not_ignored() {
         &text,
         &[
             &format!(":3: listener.tls: {why}"),
-            &format!(":4: listener.proxy_from: {why}"),
-            &format!(":5: listener.xclient_from: {why}"),
-            &format!(":8: tls: {why}"),
+            &format!(":4: listener.bdat_bare_lf: {why}"),
+            &format!(":7: tls: {why}"),
         ],
     );
     assert_problems(&format!("{REST}[[tls.certificate]]\nkey = \"k\"\n"), &[&format!(":5: tls: {why}")]);

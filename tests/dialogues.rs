@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use ringmx::config::recipients::RecipientEntry;
-use ringmx::config::{BareLineEnd, DomainPattern};
-use ringmx::handoff::message::TryAgain;
+use ringmx::config::{BareLineEnd, DomainPattern, EarlyTalkers, Network, Pipelining, Refusal};
+use ringmx::handoff::message::{ClientFacts, TryAgain};
 use ringmx::smtp::policy::Recipients;
 use ringmx::smtp::session::Settings;
 
@@ -66,6 +66,13 @@ fn run_all(dialogue: &Dialogue) -> Result<(), String> {
         .map(|event| if let Event::Client(octets) = event { octets.len() } else { 0 })
         .sum();
     let step = sent.div_ceil(SPLITS_MAX).max(1);
+    if dialogue.arrives_together() {
+        let splits = (1..sent).step_by(step).map(Arrival::Split);
+        for arrival in [Arrival::Whole, Arrival::Bytewise].into_iter().chain(splits) {
+            run(dialogue, arrival).map_err(|why| format!("together, {arrival:?}: {why}"))?;
+        }
+        return Ok(());
+    }
     let splits = (1..sent).step_by(step).map(Arrival::Split);
     for arrival in [Arrival::Whole, Arrival::Bytewise].into_iter().chain(splits) {
         run(dialogue, arrival).map_err(|why| format!("{arrival:?}: {why}"))?;
@@ -75,13 +82,17 @@ fn run_all(dialogue: &Dialogue) -> Result<(), String> {
 
 /// Runs a dialogue event by event and compares behind each.
 fn run(dialogue: &Dialogue, arrival: Arrival) -> Result<(), String> {
-    let mut exchange = Exchange::new(settings(dialogue)?);
+    let mut exchange = begin(dialogue)?;
     let (mut sent, mut checked) = (0, Checked::default());
     for event in &dialogue.events {
         match event {
             Event::Client(octets) => {
                 checked.nothing_left(&exchange.seen)?;
-                send(&mut exchange, octets, arrival, sent);
+                if dialogue.arrives_together() {
+                    send_together(&mut exchange, octets, arrival, sent);
+                } else {
+                    send(&mut exchange, octets, arrival, sent);
+                }
                 sent += octets.len();
             }
             Event::Outside(outside) => {
@@ -96,7 +107,7 @@ fn run(dialogue: &Dialogue, arrival: Arrival) -> Result<(), String> {
 
 /// Runs a dialogue with all that the client sends between two events from outside in one piece, and compares at the end.
 fn run_at_once(dialogue: &Dialogue) -> Result<(), String> {
-    let mut exchange = Exchange::new(settings(dialogue)?);
+    let mut exchange = begin(dialogue)?;
     let mut pending = Vec::new();
     for event in &dialogue.events {
         match event {
@@ -105,6 +116,7 @@ fn run_at_once(dialogue: &Dialogue) -> Result<(), String> {
                 exchange.receive(&std::mem::take(&mut pending));
                 happen(&mut exchange, *outside);
             }
+            Event::Reply(_) if must_wait(&pending) => exchange.receive(&std::mem::take(&mut pending)),
             Event::Reply(_) | Event::Close | Event::Message(_) => {}
         }
     }
@@ -117,6 +129,33 @@ fn run_at_once(dialogue: &Dialogue) -> Result<(), String> {
     }
     checked.closed = dialogue.events.contains(&Event::Close);
     checked.all(&exchange.seen)
+}
+
+/// A client that speaks first does so before the greeting is sent.
+fn begin(dialogue: &Dialogue) -> Result<Exchange, String> {
+    let settings = settings(dialogue)?;
+    Ok(if dialogue.begins_early() { Exchange::connected(settings) } else { Exchange::new(settings) })
+}
+
+/// Whether a client has to wait for the answer before it sends more: behind DATA, and where a greeting follows.
+fn must_wait(pending: &[u8]) -> bool {
+    let line = pending.strip_suffix(b"\r\n").unwrap_or(pending);
+    let line = line.rsplit(|octet| *octet == b'\n').next().unwrap_or_default().to_ascii_uppercase();
+    pending.starts_with(b"\r\n\r\n\0")
+        || line.starts_with(b"DATA")
+        || line.starts_with(b"PROXY ")
+        || line.starts_with(b"XCLIENT")
+}
+
+fn send_together(exchange: &mut Exchange, octets: &[u8], arrival: Arrival, sent: usize) {
+    match arrival {
+        Arrival::Whole | Arrival::AtOnce => exchange.receive(octets),
+        Arrival::Bytewise => exchange.receive_together(&octets.chunks(1).collect::<Vec<_>>()),
+        Arrival::Split(at) => {
+            let (first, second) = octets.split_at(at.saturating_sub(sent).min(octets.len()));
+            exchange.receive_together(&[first, second]);
+        }
+    }
 }
 
 fn send(exchange: &mut Exchange, octets: &[u8], arrival: Arrival, sent: usize) {
@@ -142,6 +181,7 @@ fn happen(exchange: &mut Exchange, outside: Outside) {
         Outside::Refused => exchange.trouble = Some(Trouble::Refused),
         Outside::Unknown => exchange.trouble = Some(Trouble::Unknown),
         Outside::NoMemory => exchange.no_memory = true,
+        Outside::TooMany => exchange.too_many = true,
     }
 }
 
@@ -165,7 +205,7 @@ impl Checked {
             Event::Message(expected) => {
                 let stored = seen.stored.get(self.messages).ok_or("no message was stored")?;
                 self.messages += 1;
-                let Message { reverse_path, recipients, data } = expected;
+                let Message { reverse_path, recipients, data, client } = expected;
                 if (&stored.reverse_path, &stored.recipients, &stored.data)
                     != (reverse_path, recipients, data)
                 {
@@ -180,6 +220,11 @@ impl Checked {
                         "stored {stored}, expected {}",
                         shown(reverse_path, recipients, data)
                     ));
+                }
+                let ClientFacts { address, ehlo, protocol } = &stored.client;
+                let facts = format!("{address} {} {protocol}", ehlo.escape_ascii());
+                if let Some(client) = client.as_ref().filter(|client| **client != facts) {
+                    return Err(format!("the client is {facts}, expected {client}"));
                 }
             }
             Event::Client(_) | Event::Outside(_) => {}
@@ -210,7 +255,7 @@ impl Checked {
 /// The settings that a dialogue asks for.
 fn settings(dialogue: &Dialogue) -> Result<Settings, String> {
     let mut settings = exchange::settings();
-    let Settings { limits, bare_lf, bare_cr, .. } = &mut settings;
+    let Settings { limits, gate, bare_lf, bare_cr, .. } = &mut settings;
     for (key, value) in &dialogue.config {
         let number = || value.parse::<u64>().map_err(|_| format!("no number: {value:?}"));
         let time = || milliseconds(value).map(Duration::from_millis);
@@ -222,6 +267,29 @@ fn settings(dialogue: &Dialogue) -> Result<Settings, String> {
             "idle_commands_max" => limits.idle_commands_max = u32::try_from(number()?).expect("small"),
             "command_timeout" => limits.command_timeout = time()?,
             "data_timeout" => limits.data_timeout = time()?,
+            "received_max" => limits.received_max = u32::try_from(number()?).expect("small"),
+            "data_line_length_max" => {
+                limits.data_line_bytes_max = usize::try_from(number()?).expect("small");
+            }
+            "proxy_from" => gate.proxy_from = vec![Network::parse(value)?],
+            "xclient_from" => gate.xclient_from = vec![Network::parse(value)?],
+            "greeting_delay" => gate.greeting_delay = time()?,
+            "refuse" => {
+                gate.refuse = Some(word(value, &[("521", Refusal::Never), ("554", Refusal::NotNow)])?);
+            }
+            "early_talkers" => {
+                gate.early_talkers =
+                    word(value, &[("reject", EarlyTalkers::Reject), ("tolerate", EarlyTalkers::Tolerate)])?;
+            }
+            "unauthorized_pipelining" => {
+                let words = [
+                    ("reject-data", Pipelining::RejectData),
+                    ("reject", Pipelining::Reject),
+                    ("tolerate", Pipelining::Tolerate),
+                ];
+                gate.pipelining = word(value, &words)?;
+            }
+            "arrival" => word(value, &[("together", ())])?,
             "bare_lf" => *bare_lf = bare_line_end(value)?,
             "bare_cr" => *bare_cr = bare_line_end(value)?,
             "domains" | "recipients" | "postmaster" | "local_part_deny" | "local_part_case_sensitive" => {}
@@ -231,6 +299,11 @@ fn settings(dialogue: &Dialogue) -> Result<Settings, String> {
     settings.policy = Box::new(policy(dialogue));
     settings.local_part_case_sensitive = is_case_sensitive(dialogue);
     Ok(settings)
+}
+
+fn word<T: Copy>(value: &str, words: &[(&str, T)]) -> Result<T, String> {
+    let found = words.iter().find(|(word, _)| *word == value);
+    found.map(|(_, meaning)| *meaning).ok_or_else(|| format!("unknown word {value:?}"))
 }
 
 fn bare_line_end(value: &str) -> Result<BareLineEnd, String> {

@@ -7,13 +7,16 @@ use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use ringmx::config::BareLineEnd;
 use ringmx::handoff::message::TryAgain;
-use ringmx::limits::REPLY_LINE_BYTES_MAX;
 use ringmx::smtp::session::Settings;
 
 #[path = "support/exchange.rs"]
 mod exchange;
 
+#[path = "support/reference.rs"]
+mod reference;
+
 use exchange::{Exchange, Seen, Trouble, settings};
+use reference::{Naive, data_lines, naive, replies};
 
 /// Settings with budgets that a random session does not use up.
 fn patient() -> Settings {
@@ -29,9 +32,12 @@ fn patient() -> Settings {
 /// What is seen of a session that receives these octets in pieces of these sizes, again and again.
 fn session(settings: Settings, octets: &[u8], sizes: &[usize]) -> Seen {
     let mut exchange = Exchange::new(settings);
+    let ends = data_lines(octets);
     let mut rest = octets;
     for size in sizes.iter().cycle() {
-        let (piece, behind) = rest.split_at((*size).min(rest.len()));
+        let start = octets.len() - rest.len();
+        let most = ends.iter().find(|end| **end > start).map_or(rest.len(), |end| end - start);
+        let (piece, behind) = rest.split_at((*size).min(most));
         exchange.receive(piece);
         rest = behind;
         if rest.is_empty() {
@@ -39,65 +45,6 @@ fn session(settings: Settings, octets: &[u8], sizes: &[usize]) -> Seen {
         }
     }
     exchange.seen
-}
-
-/// The replies as lists of lines; fails on a line that is none.
-fn replies(seen: &Seen) -> Vec<Vec<String>> {
-    let text = std::str::from_utf8(&seen.replies).expect("replies are ASCII");
-    let mut replies = Vec::new();
-    let mut lines = Vec::new();
-    for line in text.split_inclusive("\r\n") {
-        assert!(line.len() <= REPLY_LINE_BYTES_MAX, "too long: {line:?}");
-        let line = line.strip_suffix("\r\n").expect("every reply ends with CRLF");
-        assert!(line.bytes().all(|octet| (b' '..=b'~').contains(&octet)), "not printable: {line:?}");
-        let (code, rest) = line.split_at(3);
-        assert!(code.parse().is_ok_and(|code: u16| (200..600).contains(&code)), "no code: {line:?}");
-        assert!(lines.first().is_none_or(|first: &String| first.starts_with(code)), "another code: {line:?}");
-        lines.push(line.to_string());
-        if rest.starts_with('-') {
-            continue;
-        }
-        assert!(rest.starts_with(' '), "no separator: {line:?}");
-        replies.push(std::mem::take(&mut lines));
-    }
-    assert!(lines.is_empty(), "a reply without its last line");
-    replies
-}
-
-/// Mail data as RFC 5321 tells it, in three passes, each obviously right.
-#[derive(Debug, PartialEq, Eq)]
-struct Naive {
-    stored: Vec<u8>,
-    has_bare: bool,
-    /// Octets up to and with the end of the mail data.
-    consumed: usize,
-}
-
-fn naive(octets: &[u8], bare_lf: BareLineEnd, bare_cr: BareLineEnd) -> Option<Naive> {
-    // The DATA line ended with CRLF, so the mail data begins at a line start (§4.1.1.4).
-    let text = [b"\r\n", octets].concat();
-    let end = text.windows(5).position(|five| five == b"\r\n.\r\n")?;
-    let consumed = end + 5 - 2;
-    let lines = &text[..end + 2];
-    // Transparency (§4.5.2).
-    let mut plain = Vec::new();
-    for (index, octet) in lines.iter().enumerate() {
-        if !(*octet == b'.' && lines[..index].ends_with(b"\r\n")) {
-            plain.push(*octet);
-        }
-    }
-    // Bare CR and LF (§2.3.8).
-    let mut has_bare = false;
-    let mut stored = Vec::new();
-    for (index, octet) in plain.iter().enumerate() {
-        let is_bare_lf = *octet == b'\n' && index.checked_sub(1).is_none_or(|before| plain[before] != b'\r');
-        let is_bare_cr = *octet == b'\r' && plain.get(index + 1) != Some(&b'\n');
-        has_bare |=
-            is_bare_lf && bare_lf == BareLineEnd::Reject || is_bare_cr && bare_cr == BareLineEnd::Reject;
-        if is_bare_lf || is_bare_cr { stored.extend(b"\r\n") } else { stored.push(*octet) }
-    }
-    stored.drain(..2);
-    Some(Naive { stored, has_bare, consumed })
 }
 
 fn mail_data() -> impl Strategy<Value = Vec<u8>> {
@@ -162,6 +109,20 @@ fn command() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// A part of a session as `reference::check_session` reads it.
+fn operation() -> impl Strategy<Value = Vec<u8>> {
+    const OUTSIDE: [&[u8]; 9] = [b"|", b"wA", b"w\xff", b"o", b"l", b"n", b"r", b"u", b"s"];
+    prop_oneof![
+        6 => command().prop_map(|command| [&command, &b"\r\n"[..]].concat()),
+        4 => Just(OPEN.to_vec()),
+        4 => mail_data(),
+        4 => Just(b"\r\n.\r\n".to_vec()),
+        2 => (0..OUTSIDE.len()).prop_map(|index| [&b"\x1b"[..], OUTSIDE[index]].concat()),
+        4 => Just(b"\x1b|".to_vec()),
+        1 => Just(b"\x1be".to_vec()),
+    ]
+}
+
 fn sizes() -> impl Strategy<Value = Vec<usize>> {
     prop_oneof![prop::collection::vec(1..6_usize, 1..8), prop::collection::vec(1..80_usize, 1..8)]
 }
@@ -174,7 +135,7 @@ const OPEN: &[u8] = b"EHLO client.test\r\nMAIL FROM:<a@client.test>\r\nRCPT TO:<
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 1500,
+        cases: ProptestConfig::default().cases.max(1500),
         failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
         ..ProptestConfig::default()
     })]
@@ -249,6 +210,12 @@ proptest! {
         replies(&whole);
         prop_assert_eq!(&session(settings(), &octets, &[1]), &whole);
         prop_assert_eq!(&session(settings(), &octets, &sizes), &whole);
+    }
+
+    /// The claims of the fuzz target `session`: sessions in which time passes, sinks fail and servers stop.
+    #[test]
+    fn a_session_is_what_the_reference_walks(operations in prop::collection::vec(operation(), 0..30), settings: u8) {
+        reference::check_session(&[&[settings], &operations.concat()[..]].concat());
     }
 
     #[test]

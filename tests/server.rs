@@ -266,3 +266,117 @@ fn a_message_whose_end_never_comes_is_not_stored() {
     }
     assert_eq!(server.maildir("mail").len(), 0);
 }
+
+/// Discards what it takes, and believes fronts on loopback.
+fn server_behind_fronts(more: &str) -> Server {
+    Server::start_whole(&format!(
+        "hostname = \"mx.example.org\"\ndomains = [\"example.org\"]\n[[listener]]\naddress = \"127.0.0.1:0\"\n{more}\n\
+         [[sink]]\nkind = \"discard\"\n[limits]\nconnections_per_client_max = 2\n"
+    ))
+}
+
+#[test]
+fn a_client_has_so_many_connections_over_all_shards() {
+    let server = server_behind_fronts("proxy_from = [\"127.0.0.1\"]");
+    let connect = |address: &str| {
+        let mut client = Client::connect(server.address());
+        client.send(format!("PROXY TCP6 {address} ::1 4321 25\r\n").as_bytes());
+        client
+    };
+    let turned_away = |address: &str| {
+        let mut client = connect(address);
+        client.expect("421 4.3.2");
+        client.expect_end();
+    };
+    let [mut first, mut second] = ["2001:db8::1", "2001:db8::2"].map(connect);
+    first.expect("220");
+    second.expect("220");
+    // An IPv6 client is its /64, and shards count together.
+    for _ in 0..8 {
+        turned_away("2001:db8::3");
+    }
+    connect("2001:db8:0:1::1").expect("220");
+    first.command("QUIT", "221");
+    first.expect_end();
+    drop(first);
+    server.wait_for_log(|line| line.contains(" session ") && line.contains("[2001:db8::1]:4321"));
+    let mut third = connect("2001:db8::4");
+    third.expect("220");
+    turned_away("2001:db8::5");
+    second.command("NOOP", "250");
+    let line = server.wait_for_log(|line| line.contains(" session ") && line.contains("[2001:db8::5]:4321"));
+    assert!(line.contains("front=127.0.0.1:"), "{line}");
+}
+
+#[test]
+fn a_client_that_xclient_names_is_counted_until_another_is_named() {
+    let server = server_behind_fronts("xclient_from = [\"127.0.0.1\"]");
+    let mut fronts: Vec<Client> = (0..3).map(|_| Client::greeted(server.address())).collect();
+    fronts[0].command("XCLIENT ADDR=192.0.2.1", "220");
+    fronts[1].command("XCLIENT ADDR=192.0.2.1", "220");
+    fronts[0].command("XCLIENT ADDR=192.0.2.2", "220");
+    fronts[2].command("XCLIENT ADDR=192.0.2.1", "220");
+    fronts[0].command("XCLIENT ADDR=192.0.2.1", "421 4.3.2");
+    fronts[0].expect_end();
+}
+
+#[test]
+fn octets_that_are_there_before_the_greeting_are_early() {
+    let server = Server::start("[[sink]]\nkind = \"discard\"");
+    for _ in 0..20 {
+        // While the server stands still, the kernel takes the connection and the octets.
+        server.signal(rustix::process::Signal::STOP);
+        wait_until_stopped(server.id());
+        let mut early = Client::connect(server.address());
+        early.send(b"EHLO client.example\r\n");
+        server.signal(rustix::process::Signal::CONT);
+        early.expect("220");
+        early.expect("554 5.5.0");
+        early.expect_end();
+    }
+}
+
+/// Waits until all threads of a process stand still.
+fn wait_until_stopped(process: u32) {
+    let stands = |status: String| status.lines().any(|line| line.starts_with("State:\tT"));
+    let all_stand = || {
+        let mut tasks = fs::read_dir(format!("/proc/{process}/task")).expect("its threads");
+        tasks.all(|task| fs::read_to_string(task.expect("a thread").path().join("status")).is_ok_and(stands))
+    };
+    while !all_stand() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn clients_that_wait_are_never_taken_for_early_ones() {
+    let server = Server::start("[[sink]]\nkind = \"discard\"\n[log]\nsessions = false");
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..300 {
+                    let mut client = Client::greeted(server.address());
+                    client.send(b"MAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\nDATA\r\n");
+                    client.expect("250");
+                    client.expect("250");
+                    client.expect("354");
+                    client.send(b"text\r\n.\r\nQUIT\r\n");
+                    client.expect("250");
+                    client.expect("221");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn octets_behind_an_unanswered_data_are_no_message() {
+    let server = Server::with_maildir("");
+    let mut hasty = Client::greeted(server.address());
+    hasty.send(b"MAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\nDATA\r\nSubject: x\r\n\r\n");
+    hasty.send(&b"text\r\n".repeat(20_000));
+    hasty.expect("250");
+    hasty.expect("250");
+    hasty.expect("554 5.5.0");
+    assert_eq!(server.maildir("mail").len(), 0);
+}

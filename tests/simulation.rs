@@ -21,6 +21,7 @@ use ringmx::log;
 use ringmx::metrics::ShardMetrics;
 use ringmx::ring::Socket;
 use ringmx::ring::simulated::{Faults, SimulatedRing, World};
+use ringmx::shard::clients::Clients;
 use ringmx::shard::delivery::{Delivery, Route};
 use ringmx::shard::listener::{Listener, listen};
 use ringmx::shard::{Parts, Shard};
@@ -43,6 +44,8 @@ struct Client {
     /// What it still has to send.
     script: Vec<u8>,
     sent: usize,
+    /// Where in the script it waits until it was greeted or told 354: behind so many such replies it may send up to there.
+    waits: Vec<usize>,
     manner: Manner,
     /// The mail data of its messages, in order.
     bodies: Vec<Vec<u8>>,
@@ -107,6 +110,7 @@ impl Simulation {
         let settings = Settings {
             hostname: "mx.test".into(),
             limits: config.limits.clone(),
+            gate: config.listeners[0].gate.clone(),
             bare_lf: config.listeners[0].bare_lf,
             bare_cr: config.listeners[0].bare_cr,
             local_part_case_sensitive: false,
@@ -125,6 +129,7 @@ impl Simulation {
             metrics: Arc::clone(&metrics),
             hostname: "mx.test".into(),
             connections_max: 100,
+            clients: Clients::new(100),
             stop: Arc::clone(&stop),
         };
         let shard = Shard::new(parts, vec![Listener::new(0, descriptor, Arc::new(settings))]);
@@ -135,10 +140,12 @@ impl Simulation {
     fn client(&self, number: usize) -> Client {
         let world = &self.world;
         let mut bodies = Vec::new();
+        let mut waits = vec![0];
         let mut script = b"EHLO client.test\r\n".to_vec();
         let messages = 1 + world.random(4);
         for message in 0..messages {
             script.extend_from_slice(b"MAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\nDATA\r\n");
+            waits.push(script.len());
             let mut body = format!("Subject: client {number} message {message}\r\n\r\n").into_bytes();
             for _ in 0..world.random(300) {
                 match world.random(4) {
@@ -165,14 +172,16 @@ impl Simulation {
         if manner != Manner::Polite {
             script.truncate(script.len() - b"\r\n.\r\nQUIT\r\n".len());
         }
-        Client { socket: world.connect(), script, sent: 0, manner, bodies, replies: Vec::new() }
+        Client { socket: world.connect(), script, sent: 0, waits, manner, bodies, replies: Vec::new() }
     }
 
     /// A client sends a little and reads what came.
     fn act(&self, client: &mut Client) {
         client.replies.extend(self.world.read(client.socket));
         let most = usize::try_from(self.world.random(6000)).expect("small");
-        let until = (client.sent + most).min(client.script.len());
+        let told = codes(&client.replies).iter().filter(|code| *code == "220" || *code == "354").count();
+        let may_send = client.waits.get(told).copied().unwrap_or(client.script.len());
+        let until = (client.sent + most).min(may_send);
         self.world.write(client.socket, &client.script[client.sent..until]);
         client.sent = until;
         if until == client.script.len() {

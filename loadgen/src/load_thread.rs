@@ -124,7 +124,9 @@ impl<'a, R: Ring> LoadThread<'a, R> {
             }
             Event::Sent { token, head, result } => self.handle_sent(index_of(token), head, result),
             Event::Connected { token, result } => self.handle_connected(index_of(token), result),
-            Event::Accepted { .. } | Event::Woken => unreachable!("a client neither accepts nor is woken"),
+            Event::Accepted { .. } | Event::Peeked { .. } | Event::Woken => {
+                unreachable!("a client neither accepts nor peeks nor is woken")
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 mod document;
 mod host;
 mod names;
+mod network;
 mod problem;
 mod read;
 pub mod recipients;
@@ -15,13 +16,14 @@ mod section;
 mod shards;
 mod units;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::DeTable;
 
 use document::Document;
+pub use network::Network;
 pub use problem::{Finding, Problem, Warning};
 pub use reference::{markdown, reference};
 
@@ -116,6 +118,68 @@ pub struct Listener {
     pub bare_lf: BareLineEnd,
     /// What happens to mail data with a bare CR.
     pub bare_cr: BareLineEnd,
+    /// Who may speak here, for whom, and when.
+    pub gate: Gate,
+}
+
+/// Who may speak on a listener, for whom, and when.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Gate {
+    /// Networks whose PROXY header is required and believed.
+    pub proxy_from: Vec<Network>,
+    /// Networks whose XCLIENT is believed.
+    pub xclient_from: Vec<Network>,
+    /// All mail is refused.
+    pub refuse: Option<Refusal>,
+    /// How long the greeting waits for early talkers to give themselves away.
+    pub greeting_delay: Duration,
+    /// What becomes of a client that speaks before the greeting.
+    pub early_talkers: EarlyTalkers,
+    /// What becomes of a client that does not wait for a reply that it has to wait for.
+    pub pipelining: Pipelining,
+}
+
+impl Gate {
+    /// Whether this TCP client has to say in a PROXY header whom it speaks for.
+    pub fn expects_proxy_header(&self, client: IpAddr) -> bool {
+        self.proxy_from.iter().any(|network| network.contains(client))
+    }
+
+    /// Whether this TCP client may use XCLIENT.
+    pub fn trusts_xclient(&self, client: IpAddr) -> bool {
+        self.xclient_from.iter().any(|network| network.contains(client))
+    }
+}
+
+/// How a listener refuses all mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// `521` and close: mail is never taken here (RFC 7504).
+    Never,
+    /// `554`, then `503` to everything until QUIT: not now, or not from this client (RFC 5321 §3.1).
+    NotNow,
+}
+
+/// Input before the greeting was sent (RFC 5321 §4.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EarlyTalkers {
+    /// `554 5.5.0` and close.
+    #[default]
+    Reject,
+    /// It is read as if it came later.
+    Tolerate,
+}
+
+/// Input that was pending at a reply that the client has to wait for (RFC 2920 §3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pipelining {
+    /// `554 5.5.0` and close behind DATA; tolerated behind EHLO, NOOP and their like.
+    #[default]
+    RejectData,
+    /// `554 5.5.0` and close behind all of them.
+    Reject,
+    /// It is read as if it came later. Behind a refused DATA the connection closes all the same.
+    Tolerate,
 }
 
 /// What DATA does with a CR or an LF that is not part of a CRLF.
@@ -223,6 +287,10 @@ pub struct Limits {
     pub command_timeout: Duration,
     /// Between two reads of mail data (RFC 5321 §4.5.3.2.5).
     pub data_timeout: Duration,
+    /// `Received:` fields in the header section (RFC 5321 §6.3).
+    pub received_max: u32,
+    /// Octets of a line of mail data with its CRLF; 0 for any length.
+    pub data_line_bytes_max: usize,
 }
 
 /// What is logged and how.

@@ -11,8 +11,8 @@ use super::document::{Default, Document};
 use super::section::Section;
 use super::units::{GIB, KIB, MIB};
 use super::{
-    BareLineEnd, Config, DomainPattern, Limits, LineEndings, Listener, Log, LogFormat, Sink, SinkKind,
-    StdoutFormat, host, names, shards,
+    BareLineEnd, Config, DomainPattern, EarlyTalkers, Gate, Limits, LineEndings, Listener, Log, LogFormat,
+    Pipelining, Refusal, Sink, SinkKind, StdoutFormat, host, names, shards,
 };
 use crate::limits::{LINE_BYTES_DEFAULT, LINE_BYTES_MAX, LINE_BYTES_MIN, RECIPIENTS_MIN};
 
@@ -22,8 +22,20 @@ const RECIPIENTS_MAX: usize = 100_000;
 /// Threads of one sink, at most.
 const WORKERS_MAX: usize = 256;
 
+/// Fewer would refuse mail that only went a long way (RFC 5321 §6.3).
+const RECEIVED_MIN: u32 = 30;
+
 /// No counter of a session needs to go further.
 const COUNT_MAX: u32 = 1_000_000;
+
+/// A greeting that comes later finds clients gone that give up after a minute (RFC 5321 §4.5.3.2.1 allows five).
+const GREETING_DELAY_MAX: Duration = Duration::from_secs(30);
+
+/// A line over this length is an attachment.
+const DATA_LINE_BYTES_MAX: usize = 1 << 20;
+
+/// RFC 5321 §4.5.3.1.6: a text line with its CRLF.
+const DATA_LINE_BYTES_RFC: usize = 1000;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -208,35 +220,81 @@ fn listener(mut section: Section<'_>, identity: &Identity, taken: &mut HashSet<S
         "Mail data (DATA) with an LF without CR: refused after its true end, or stored with CRLF in its place.",
     );
     let bare_cr = section.choice("bare_cr", &words, "Mail data (DATA) with a CR without LF, likewise.");
-    for key in ["tls", "proxy_from", "xclient_from", "bdat_bare_lf"] {
+    let gate = gate(&mut section);
+    for key in ["tls", "bdat_bare_lf"] {
         section.unsupported(key);
     }
     if let Some(address) = address {
-        address_rules(&mut section, address, identity, taken);
+        address_rules(&mut section, address, &gate, identity, taken);
     }
     section.finish();
-    Listener { address: address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))), bare_lf, bare_cr }
+    let address = address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
+    Listener { address, bare_lf, bare_cr, gate }
+}
+
+fn gate(section: &mut Section<'_>) -> Gate {
+    Gate {
+        proxy_from: section.networks(
+            "proxy_from",
+            "Whose PROXY protocol header (version 1 or 2) is required and believed: the TCP client's own address counts.",
+        ),
+        xclient_from: section
+            .networks("xclient_from", "Whose XCLIENT is believed: the TCP client's own address counts."),
+        refuse: section.choice_or(
+            "refuse",
+            &[("521", Refusal::Never), ("554", Refusal::NotNow)],
+            Default::Computed { example: "\"521\"", default: "mail is taken" },
+            "Refuses all mail: greets with 521 and closes (RFC 7504), or with 554 and takes nothing until QUIT.",
+        ),
+        greeting_delay: section.duration(
+            "greeting_delay",
+            Duration::ZERO,
+            Duration::ZERO..=GREETING_DELAY_MAX,
+            "How long the greeting waits for clients that speak too early; every session waits.",
+        ),
+        early_talkers: section.choice(
+            "early_talkers",
+            &[("reject", EarlyTalkers::Reject), ("tolerate", EarlyTalkers::Tolerate)],
+            "Clients that speak before the greeting was sent: 554 and close, or read as if they had waited.",
+        ),
+        pipelining: section.choice(
+            "unauthorized_pipelining",
+            &[
+                ("reject-data", Pipelining::RejectData),
+                ("reject", Pipelining::Reject),
+                ("tolerate", Pipelining::Tolerate),
+            ],
+            "Input before a reply that ends a command group (RFC 2920 §3.1): 554 and close behind DATA only, everywhere, or nowhere.",
+        ),
+    }
 }
 
 fn address_rules(
     section: &mut Section<'_>,
     address: SocketAddr,
+    gate: &Gate,
     identity: &Identity,
     taken: &mut HashSet<SocketAddr>,
 ) {
     if address.port() != 0 && !taken.insert(address) {
         section.problem("address", format!("{address} is already the address of another listener"));
     }
-    if address.ip().to_canonical().is_loopback() {
+    let has_fronts = !gate.proxy_from.is_empty() || !gate.xclient_from.is_empty();
+    if address.ip().to_canonical().is_loopback() && !has_fronts {
         return;
     }
     if identity.any_domain {
+        let (reach, cure) = if has_fronts {
+            ("through its fronts", "set `domains`, or take out `proxy_from` and `xclient_from`")
+        } else {
+            (
+                "from other machines",
+                "set `domains`, or listen on loopback, for instance on \"127.0.0.1:2525\"",
+            )
+        };
         section.problem(
             "address",
-            format!(
-                "{address} can be reached from other machines, and without `domains` every recipient would be taken; \
-                 set `domains`, or listen on loopback, for instance on \"127.0.0.1:2525\""
-            ),
+            format!("{address} can be reached {reach}, and without `domains` every recipient would be taken; {cure}"),
         );
     }
     if !identity.hostname.contains('.') {
@@ -439,9 +497,24 @@ fn limits(mut section: Section<'_>) -> Limits {
             SECOND..=HOUR,
             "Between two reads of mail data (RFC 5321 §4.5.3.2.5 asks for 180s).",
         ),
+        received_max: section.integer(
+            "received_max",
+            100,
+            RECEIVED_MIN..=COUNT_MAX,
+            "Received: fields in a header section; more are a loop, and refused (RFC 5321 §6.3 asks for 100).",
+        ),
+        data_line_bytes_max: section.size(
+            "data_line_length_max",
+            0,
+            0..=DATA_LINE_BYTES_MAX,
+            "A line of mail data with its CRLF; longer ones are refused, never cut. 0: any length.",
+        ),
     };
     if limits.command_timeout < COMMAND_TIMEOUT_RFC {
         section.warn("command_timeout", "RFC 5321 §4.5.3.2.7 asks for at least 300s".to_owned());
+    }
+    if (1..DATA_LINE_BYTES_RFC).contains(&limits.data_line_bytes_max) {
+        section.warn("data_line_length_max", "RFC 5321 §4.5.3.1.6 asks for at least 1000".to_owned());
     }
     if limits.data_timeout < DATA_TIMEOUT_RFC {
         section.warn("data_timeout", "RFC 5321 §4.5.3.2.5 asks for at least 180s".to_owned());

@@ -12,6 +12,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::document::{Default, DescribedKey, Document};
+use super::network::Network;
 use super::reference;
 use super::units::{self, SIZE_UNITS, TIME_UNITS};
 
@@ -279,6 +280,14 @@ impl<'a> Section<'a> {
             }
         }
         Some(values)
+    }
+
+    /// Networks; none when it is not given.
+    pub(super) fn networks(&mut self, key: &'static str, doc: &'static str) -> Vec<Network> {
+        const ALLOWED: &str = "networks such as \"10.0.0.0/8\" or \"2001:db8::/32\"";
+        let default = Default::Computed { example: "[\"10.0.0.0/8\"]", default: "[], nobody" };
+        let networks = self.texts(key, ALLOWED, default, doc, Network::parse).unwrap_or_default();
+        networks.into_iter().map(|(_, network)| network).collect()
     }
 
     /// A path; a relative one starts at the directory of the file.

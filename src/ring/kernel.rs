@@ -8,7 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use io_uring::types::{BufRingEntry, CancelBuilder, Fd, SubmitArgs, Timespec};
@@ -32,6 +32,7 @@ enum Kind {
     Watch = 5,
     /// Operations whose success posts nothing and whose failure changes nothing.
     Silent = 6,
+    Peek = 7,
 }
 
 impl Kind {
@@ -49,6 +50,7 @@ impl Kind {
             4 => Some(Self::Connect),
             5 => Some(Self::Watch),
             6 => Some(Self::Silent),
+            7 => Some(Self::Peek),
             _ => None,
         };
         (kind, user_data & ((1 << Self::SHIFT) - 1))
@@ -60,6 +62,9 @@ const BUFFER_GROUP: u16 = 0;
 
 /// What [`Ring::wake`] writes.
 static ONE: u64 = 1;
+
+/// Where the octet goes that [`Ring::peek`] looks at, of every ring. Nobody reads it.
+static PEEKED: AtomicU8 = AtomicU8::new(0);
 
 /// Why a ring could not be made or driven.
 #[derive(Debug)]
@@ -187,6 +192,10 @@ impl KernelRing {
                 assert!(more, "a multishot poll of an eventfd does not end");
                 Some(Event::Woken)
             }
+            Kind::Peek => {
+                let waiting = check(result).is_ok_and(|count| count > 0);
+                Some(Event::Peeked { token: Token::new(value), waiting })
+            }
             Kind::Silent => None,
         }
     }
@@ -239,6 +248,13 @@ impl Ring for KernelRing {
 
     fn cancel_receive(&mut self, token: Token) {
         self.cancel(Kind::Receive.with(token.value()));
+    }
+
+    fn peek(&mut self, socket: Socket, token: Token) {
+        // Without MSG_DONTWAIT it would wait for octets; with it, it ends while it is submitted.
+        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+        let entry = opcode::Recv::new(Fd(socket.0), PEEKED.as_ptr(), 1).flags(flags).build();
+        self.push(&entry.user_data(Kind::Peek.with(token.value())));
     }
 
     fn send(&mut self, socket: Socket, outgoing: Outgoing, token: Token) {

@@ -88,6 +88,13 @@ pub enum Event {
         /// Octets sent: all, unless the connection broke.
         result: Result<usize, Errno>,
     },
+    /// The answer to a peek.
+    Peeked {
+        /// Whose peek.
+        token: Token,
+        /// Whether octets waited to be received.
+        waiting: bool,
+    },
     /// A connect ended.
     Connected {
         /// Whose connect.
@@ -135,6 +142,10 @@ pub trait Ring {
 
     /// Cancels the receive of this token. It may still deliver before its last event says `Cancelled`.
     fn cancel_receive(&mut self, token: Token);
+
+    /// Asks whether octets wait to be received, at a moment before all operations that are queued later begin. It takes no
+    /// system call of its own and waits for nothing.
+    fn peek(&mut self, socket: Socket, token: Token);
 
     /// Sends all octets. At most one per token at a time.
     fn send(&mut self, socket: Socket, outgoing: Outgoing, token: Token);

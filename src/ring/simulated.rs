@@ -70,6 +70,7 @@ struct End {
     server_ended: bool,
     closed: bool,
     receive: Option<Token>,
+    peek: Option<Token>,
     cancel_receive: bool,
     send: Option<(Token, Outgoing)>,
     /// The client does not read: sends stay under way.
@@ -197,6 +198,9 @@ impl SimulatedRing {
         let split = if faults.short_receives { state.random(200) } else { u64::MAX };
         let ends_early = faults.ended_multishots && state.one_in(5);
         let Some(end) = state.sockets.get_mut(&number) else { return };
+        if let Some(token) = end.peek.take() {
+            events.push(Event::Peeked { token, waiting: !end.to_server.is_empty() });
+        }
         if let Some((token, outgoing)) = end.send.take() {
             if end.deaf && !end.reset {
                 end.send = Some((token, outgoing));
@@ -286,6 +290,10 @@ impl Ring for SimulatedRing {
         if let Some(end) = state.sockets.values_mut().find(|end| end.receive == Some(token)) {
             end.cancel_receive = true;
         }
+    }
+
+    fn peek(&mut self, socket: Socket, token: Token) {
+        self.world.end(socket, |end| end.peek = Some(token));
     }
 
     fn send(&mut self, socket: Socket, outgoing: Outgoing, token: Token) {

@@ -10,9 +10,11 @@
 //! completion.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Instant, SystemTime};
 
+use super::clients::Seat;
 use super::context::Context;
 use super::delivery::Handed;
 use super::table::Key;
@@ -49,6 +51,8 @@ pub(super) struct Connection {
     drain_deadline: Option<Instant>,
     accepted_at: SystemTime,
     ended_by: EndedBy,
+    /// Its place among the connections of its client.
+    seat: Option<Seat>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,17 +122,31 @@ impl Connection {
             drain_deadline: None,
             accepted_at,
             ended_by: EndedBy::Server,
+            seat: None,
         }
     }
 
-    /// Says the greeting.
-    pub(super) fn greet(&mut self, now: Instant) {
-        self.session.greet(&mut self.replies, now);
+    /// Begins the session of a client that may have this connection.
+    pub(super) fn greet(&mut self, seat: Option<Seat>, now: Instant) {
+        self.seat = seat;
+        if matches!(self.session.greet(&mut self.replies, now), Step::Close) {
+            self.flush(now);
+        }
     }
 
-    /// Turns the client away with a 421.
+    /// Turns a client away that has too many connections.
     pub(super) fn turn_away(&mut self, now: Instant) {
+        self.session.turn_away(&mut self.replies);
+        self.flush(now);
+    }
+
+    /// Turns any client away: the shard is full, or stops.
+    pub(super) fn cut_off_at_once(&mut self, now: Instant) {
         self.session.cut_off(&mut self.replies);
+        self.flush(now);
+    }
+
+    fn flush(&mut self, now: Instant) {
         self.phase = Phase::Flushing;
         self.drain_deadline = Some(now + DRAIN_WAIT_MAX);
     }
@@ -176,10 +194,19 @@ impl Connection {
         false
     }
 
+    /// Whether octets waited when the greeting was about to be sent.
+    pub(super) fn handle_peeked<R: Ring>(&mut self, waiting: bool, context: &mut Context<R>) {
+        if waiting && self.phase == Phase::Serving && self.session.watches_for_early_input() {
+            let step = self.session.handle_waiting_input(&mut self.replies);
+            self.follow_close(&step, context);
+        }
+    }
+
     /// A send ended.
     pub(super) fn handle_sent<R: Ring>(&mut self, complete: bool, context: &mut Context<R>) {
         self.sending = false;
         if complete {
+            self.session.handle_sent();
             // The session may have stopped because its replies were too many.
             self.advance(context);
         } else {
@@ -246,6 +273,10 @@ impl Connection {
         self.dirty = false;
         if !self.sending && !self.replies.is_empty() && self.phase != Phase::Closing {
             let head = self.replies.replace(context.spare_replies.pop().unwrap_or_default());
+            if self.phase == Phase::Serving && self.session.watches_for_early_input() {
+                context.ring.peek(self.socket, self.key.token());
+            }
+            self.session.handle_sending();
             context.ring.send(self.socket, Outgoing { head, body: &[] }, self.key.token());
             self.sending = true;
         }
@@ -344,6 +375,7 @@ impl Connection {
                 }
                 Step::Discard => self.release_draft(&mut context.pool),
                 Step::Ask(Question::Transaction { .. }) => self.begin_transaction(context),
+                Step::Ask(Question::Admission { client, front }) => self.admit(client, front, context),
                 Step::Deliver(envelope) => self.deliver(envelope, context),
                 Step::Close => self.flush_and_close(context),
             }
@@ -379,6 +411,18 @@ impl Connection {
             self.session.handle_no_memory();
             context.metrics.memory_refusals.add(1);
         }
+    }
+
+    /// A front said whom it speaks for: from now on that client has this connection.
+    fn admit<R: Ring>(&mut self, client: IpAddr, front: IpAddr, context: &mut Context<R>) {
+        self.seat = None;
+        // A front that speaks for itself, such as a health check, is not counted, as at the accept.
+        let admitted = if client == front { Ok(None) } else { context.clients.enter(client) };
+        if admitted.is_err() {
+            context.metrics.connections_refused.add(1);
+        }
+        self.resolve(Answer::Admission(admitted.is_ok()), context);
+        self.seat = admitted.unwrap_or(None);
     }
 
     fn begin_transaction<R: Ring>(&mut self, context: &mut Context<R>) {
@@ -428,8 +472,7 @@ impl Connection {
     }
 
     fn flush_and_close<R: Ring>(&mut self, context: &mut Context<R>) {
-        self.phase = Phase::Flushing;
-        self.drain_deadline = Some(context.now + DRAIN_WAIT_MAX);
+        self.flush(context.now);
         self.release_all(context);
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use super::clients::Clients;
 use super::delivery::Delivery;
 use crate::buffer::Pool;
 use crate::handoff::channel::MustRing;
@@ -32,6 +33,8 @@ pub(super) struct Context<R> {
     pub(super) spare_replies: Vec<Vec<u8>>,
     /// Our name, for trace information.
     pub(super) hostname: String,
+    /// The connections of each client over all shards.
+    pub(super) clients: Arc<Clients>,
     /// The time of this turn.
     pub(super) now: Instant,
     /// The wall-clock time of this turn.
@@ -92,9 +95,12 @@ impl<R: Ring> Context<R> {
         }
         let took = self.wall_clock.duration_since(accepted_at).unwrap_or_default();
         let summary = session.summary();
-        self.log
-            .record("session", self.wall_clock)
-            .plain("client", session.client())
+        let record = self.log.record("session", self.wall_clock).plain("client", session.client());
+        let record = match session.front() {
+            Some(front) => record.plain("front", front),
+            None => record,
+        };
+        record
             .text("ehlo", session.ehlo_name())
             .plain("with", session.protocol())
             .number("commands", u64::from(summary.commands))

@@ -6,6 +6,7 @@
 //! turn queued leaves with the one `io_uring_enter` of the next.
 
 pub mod affinity;
+pub mod clients;
 mod connection;
 mod context;
 pub mod delivery;
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
+use self::clients::{Clients, TooMany};
 use self::connection::{Connection, Fate};
 use self::context::Context;
 use self::delivery::Delivery;
@@ -35,7 +37,7 @@ use crate::limits::{REFUSED_CONNECTIONS_MAX, SHUTDOWN_WAIT_MAX};
 use crate::log::Log;
 use crate::metrics::ShardMetrics;
 use crate::ring::{Event, Received, Ring, Socket};
-use crate::smtp::session::Session;
+use crate::smtp::session::{self, Session};
 
 /// After the server was told to stop, handshakes that were under way are given this long to get into the accept queue and
 /// be answered.
@@ -61,6 +63,8 @@ pub struct Parts<R> {
     pub hostname: String,
     /// Connections at a time.
     pub connections_max: usize,
+    /// The connections of each client over all shards.
+    pub clients: Arc<Clients>,
     /// Set when the server stops; the receipts' bell is rung after that.
     pub stop: Arc<AtomicBool>,
 }
@@ -112,6 +116,7 @@ impl<R: Ring> Shard<R> {
             metrics,
             hostname,
             connections_max,
+            clients,
             stop,
         } = parts;
         ring.watch(delivery.receipts().bell().as_fd());
@@ -128,6 +133,7 @@ impl<R: Ring> Shard<R> {
                 metrics,
                 spare_replies,
                 hostname,
+                clients,
                 now,
                 wall_clock,
             },
@@ -227,6 +233,13 @@ impl<R: Ring> Shard<R> {
                     self.mark(key);
                 }
             }
+            Event::Peeked { token, waiting } => {
+                let key = Key::from_word(token.value());
+                if let Some(connection) = self.connections.find(key) {
+                    connection.handle_peeked(waiting, &mut self.context);
+                    self.mark(key);
+                }
+            }
             Event::Connected { .. } | Event::Woken => {}
         }
     }
@@ -242,18 +255,25 @@ impl<R: Ring> Shard<R> {
         let full = self.connections.len() >= self.connections_max || self.stopping.is_some();
         let context = &mut self.context;
         let settings = listener.settings();
+        // A front that connects for many clients is not counted: those it speaks for are.
+        let seat = if full || session::is_front(settings, client.ip()) {
+            Ok(None)
+        } else {
+            context.clients.enter(client.ip())
+        };
+        let turned_away = full || seat.is_err();
         let inserted = self.connections.insert(|key| {
             let session = Session::new(Arc::clone(settings), client, context.now);
             let mut connection = Connection::new(key, socket, session, context.wall_clock);
-            if full {
-                connection.turn_away(context.now);
-            } else {
-                connection.greet(context.now);
+            match seat {
+                Ok(seat) if !full => connection.greet(seat, context.now),
+                Ok(_) => connection.cut_off_at_once(context.now),
+                Err(TooMany) => connection.turn_away(context.now),
             }
             connection
         });
         context.metrics.connections.add(1);
-        if full {
+        if turned_away {
             context.metrics.connections_refused.add(1);
         }
         match inserted {

@@ -13,8 +13,27 @@ pub(super) enum Verb {
     Quit,
     Vrfy,
     Help,
+    /// A trusted front says whom it speaks for.
+    Xclient,
     /// Known, and not implemented here: `502`.
     NotImplemented,
+}
+
+impl Verb {
+    /// Whether a client has to wait for the reply before it sends anything else (RFC 2920 §3.1). DATA is looked at by its
+    /// handler, and nothing behind QUIT is ever read.
+    pub(super) fn ends_command_group(self) -> bool {
+        match self {
+            Self::Ehlo
+            | Self::Helo
+            | Self::Data
+            | Self::Noop
+            | Self::Vrfy
+            | Self::Xclient
+            | Self::NotImplemented => true,
+            Self::Mail | Self::Rcpt | Self::Rset | Self::Help | Self::Quit => false,
+        }
+    }
 }
 
 /// Whether a command takes an argument.
@@ -27,7 +46,7 @@ enum Argument {
 }
 
 /// One row a command.
-const COMMANDS: [(&[u8], Verb, Argument); 15] = [
+const COMMANDS: [(&[u8], Verb, Argument); 16] = [
     (b"MAIL", Verb::Mail, Argument::Free),
     (b"RCPT", Verb::Rcpt, Argument::Free),
     (b"DATA", Verb::Data, Argument::None),
@@ -38,6 +57,7 @@ const COMMANDS: [(&[u8], Verb, Argument); 15] = [
     (b"NOOP", Verb::Noop, Argument::Free),
     (b"VRFY", Verb::Vrfy, Argument::Free),
     (b"HELP", Verb::Help, Argument::Free),
+    (b"XCLIENT", Verb::Xclient, Argument::Free),
     (b"EXPN", Verb::NotImplemented, Argument::Free),
     (b"ETRN", Verb::NotImplemented, Argument::Free),
     (b"TURN", Verb::NotImplemented, Argument::Free),
@@ -113,7 +133,7 @@ pub(super) fn after_keyword<'a>(argument: &'a [u8], keyword: &[u8]) -> Option<&'
     start.eq_ignore_ascii_case(keyword).then(|| trim_start(rest))
 }
 
-fn is_space(octet: u8) -> bool {
+pub(super) fn is_space(octet: u8) -> bool {
     matches!(octet, b' ' | b'\t')
 }
 

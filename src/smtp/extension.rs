@@ -12,14 +12,17 @@ pub enum Extension {
     EightBitMime,
     /// ENHANCEDSTATUSCODES (RFC 2034).
     EnhancedStatusCodes,
+    /// HELP: listed, for it is served and not required of all servers (RFC 5321 §4.1.1.1, §4.5.1).
+    Help,
 }
 
 /// One row an extension, in the order of the EHLO reply. The limit of SIZE is added there.
-pub(super) const KEYWORDS: [(Extension, &str); 4] = [
+pub(super) const KEYWORDS: [(Extension, &str); 5] = [
     (Extension::Pipelining, "PIPELINING"),
     (Extension::Size, "SIZE"),
     (Extension::EightBitMime, "8BITMIME"),
     (Extension::EnhancedStatusCodes, "ENHANCEDSTATUSCODES"),
+    (Extension::Help, "HELP"),
 ];
 
 /// Which extensions a listener offers.

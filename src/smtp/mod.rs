@@ -7,14 +7,19 @@
 //! `tests/dialogues`.
 
 mod command;
+mod data_watch;
 pub mod envelope;
 pub mod extension;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod input;
 mod line;
 mod mail_data;
 mod parameter;
 mod path;
 pub mod policy;
+mod proxy;
 pub mod reply;
 pub mod session;
 pub mod trace;
+mod xclient;

@@ -71,6 +71,15 @@ replies! {
     NO_SPACE = 452 "4.3.1" "No space, try again later";
     CANNOT_STORE_RECIPIENT = 550 "5.1.3" "This address cannot be stored";
 
+    EARLY_INPUT = 554 "5.5.0" "Input before the greeting";
+    PIPELINED_INPUT = 554 "5.5.0" "Input before the reply";
+    REFUSING = 503 "5.5.1" "No mail is taken here now";
+    NOT_TRUSTED = 550 "5.7.0" "Not for you";
+    BAD_ATTRIBUTE = 501 "5.5.4" "Bad attribute";
+    MAIL_LOOP = 554 "5.4.6" "Too many Received fields, the message goes in circles";
+    DATA_LINE_TOO_LONG = 554 "5.6.0" "Mail data has a line that is too long";
+
+    TOO_MANY_CONNECTIONS = 421 "4.3.2" "Too many connections, try again later";
     TIMED_OUT = 421 "4.4.2" "Timed out";
     TOO_SLOW = 421 "4.4.2" "Mail data comes too slowly";
     SHUTTING_DOWN = 421 "4.3.2" "Shutting down or overloaded, try again later";

@@ -10,12 +10,17 @@
 //! Splitting the input anywhere changes nothing: neither replies nor envelope nor mail data. Something unexpected from a
 //! client is a reply or a 421, never an assert.
 
-use std::net::SocketAddr;
+mod opening;
+mod pipelining;
+
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use self::opening::is_front;
 use super::command::{self, Command, LineError, Verb};
+use super::data_watch::{DataWatch, TooMuch};
 use super::envelope::{BodyType, Envelope};
 use super::extension::{Extension, ExtensionSet, KEYWORDS};
 pub use super::input::Input;
@@ -24,8 +29,9 @@ use super::mail_data::{Found, MailData};
 use super::parameter::{self, ParameterError};
 use super::path::{self, Path, PathError};
 use super::policy::{Policy, Verdict};
+use super::proxy::ProxyReader;
 use super::reply::{self, Reply, ReplyBuffer};
-use crate::config::{BareLineEnd, Limits};
+use crate::config::{BareLineEnd, Gate, Limits, Pipelining, Refusal};
 use crate::handoff::message::{ClientFacts, QueueId, Refused, TryAgain};
 use crate::limits::{DATA_RATE_MIN, EHLO_NAME_BYTES_MAX, OVERSIZE_FACTOR, SINK_ANSWER_MAX};
 
@@ -35,6 +41,8 @@ pub struct Settings {
     pub hostname: String,
     /// Bounds.
     pub limits: Limits,
+    /// Who may speak, for whom, and when.
+    pub gate: Gate,
     /// What becomes of mail data with a bare LF.
     pub bare_lf: BareLineEnd,
     /// What becomes of mail data with a bare CR.
@@ -76,6 +84,13 @@ pub enum Question {
         /// SIZE=, if it was given.
         size: Option<u64>,
     },
+    /// May a client have one more connection? Behind a front's PROXY header or XCLIENT.
+    Admission {
+        /// The client that the front speaks for.
+        client: IpAddr,
+        /// The TCP client. When both are the same, the front speaks for itself.
+        front: IpAddr,
+    },
 }
 
 /// An answer to [`Step::Ask`] or [`Step::Deliver`].
@@ -83,6 +98,8 @@ pub enum Question {
 pub enum Answer {
     /// To `Ask`: it may, with this empty envelope.
     Begin(Box<Envelope>),
+    /// To the question for admission: it may or may not.
+    Admission(bool),
     /// To both: 4yz.
     TryAgain(TryAgain),
     /// To `Deliver`: the message is as safe as the sink promises.
@@ -109,6 +126,9 @@ pub struct Summary {
 /// One session.
 pub struct Session {
     settings: Arc<Settings>,
+    /// The TCP client: trust is judged by its address only.
+    front: SocketAddr,
+    /// The SMTP client: the TCP client, or whom a trusted front speaks for.
     client: SocketAddr,
     line: LineReader,
     state: State,
@@ -124,6 +144,8 @@ pub struct Session {
     /// Commands that brought nothing forward, since the last accepted message. `<= idle_commands_max`.
     idle_commands: u32,
     deadline: Instant,
+    /// The reply to DATA has not been handed over to be sent: what comes until then was not sent in answer to it.
+    data_reply_waits: bool,
     /// The server stops: the session ends with the transaction.
     stopping: bool,
     summary: Summary,
@@ -139,6 +161,14 @@ enum Hello {
 
 #[derive(Debug)]
 enum State {
+    /// The header of a trusted front is awaited.
+    Proxy(ProxyReader),
+    /// It was asked whether the client may have this connection.
+    Admitting(Behind),
+    /// The greeting waits for early talkers.
+    Delayed,
+    /// The greeting is said and not sent.
+    Greeted,
     Command,
     Asked,
     Data(DataState),
@@ -146,10 +176,18 @@ enum State {
     Closed,
 }
 
+/// What a question for admission stands behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Behind {
+    ProxyHeader,
+    Xclient,
+}
+
 /// Mail data while it is received.
 #[derive(Debug)]
 struct DataState {
     data: MailData,
+    watch: DataWatch,
     /// Octets of mail data so far (RFC 1870: after transparency).
     bytes: u64,
     /// Set when the message is to be refused at its end.
@@ -166,6 +204,8 @@ enum Handled {
     Close(Reply),
     /// MAIL has to ask; it is read once more after the answer.
     Ask(Question),
+    /// XCLIENT has to ask; the greeting follows.
+    Admission,
 }
 
 impl Session {
@@ -174,6 +214,7 @@ impl Session {
         let deadline = now + settings.limits.command_timeout;
         Self {
             settings,
+            front: client,
             client,
             line: LineReader::default(),
             state: State::Command,
@@ -184,23 +225,24 @@ impl Session {
             errors: 0,
             idle_commands: 0,
             deadline,
+            data_reply_waits: false,
             stopping: false,
             summary: Summary::default(),
         }
     }
 
-    /// Says the greeting: our name first (RFC 5321 §4.2).
-    pub fn greet(&mut self, replies: &mut ReplyBuffer, now: Instant) {
-        replies.push_parts(220, true, &[&self.settings.hostname, " ESMTP ringmx"]);
-        self.wait_for_command(now);
-    }
-
     /// Consumes input until the outside is needed. Must not be called while an answer is awaited.
     pub fn advance(&mut self, input: &mut Input<'_>, replies: &mut ReplyBuffer, now: Instant) -> Step {
+        if self.data_reply_waits && !input.rest().is_empty() {
+            return self.close_for_pipelining(replies);
+        }
         loop {
             let step = match &mut self.state {
                 State::Closed => return Step::Close,
-                State::Asked | State::Delivering => return Step::NeedInput,
+                State::Asked | State::Admitting(_) | State::Delivering => return Step::NeedInput,
+                State::Proxy(_) => self.advance_proxy(input),
+                State::Delayed | State::Greeted if input.rest().is_empty() => return Step::NeedInput,
+                State::Delayed | State::Greeted => self.handle_early_input(replies, now),
                 State::Data(_) => self.advance_data(input, replies, now),
                 State::Command if replies.is_full() => return Step::Flush,
                 State::Command => self.advance_command(input, replies, now),
@@ -217,8 +259,12 @@ impl Session {
         if matches!(self.state, State::Closed) {
             return Step::Close;
         }
+        let behind = if let State::Admitting(behind) = self.state { Some(behind) } else { None };
         self.state = State::Command;
         let reply = match answer {
+            Answer::Admission(admitted) => {
+                return self.handle_admission(admitted, behind.unwrap_or(Behind::Xclient), replies, now);
+            }
             Answer::Begin(envelope) => {
                 self.grant = Some(Ok(envelope));
                 return Step::NeedInput;
@@ -256,13 +302,26 @@ impl Session {
         self.envelope = None;
     }
 
-    /// The deadline has passed.
+    /// The deadline has passed. The step is `Close`, or `NeedInput` when it was that of the greeting.
     pub fn expire(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Step {
         if now < self.deadline {
             return Step::NeedInput;
         }
-        let reply = if matches!(self.state, State::Data(_)) { reply::TOO_SLOW } else { reply::TIMED_OUT };
-        self.close_with(reply, replies)
+        match self.state {
+            State::Delayed => self.handle_delay_over(replies, now),
+            // No greeting without a header, and no reply before a greeting.
+            State::Proxy(_) => {
+                self.state = State::Closed;
+                Step::Close
+            }
+            State::Data(_) => self.close_with(reply::TOO_SLOW, replies),
+            State::Admitting(_)
+            | State::Greeted
+            | State::Command
+            | State::Asked
+            | State::Delivering
+            | State::Closed => self.close_with(reply::TIMED_OUT, replies),
+        }
     }
 
     /// The server stops. True when the session ended at once; else it ends with the transaction under way.
@@ -292,7 +351,7 @@ impl Session {
 
     /// Whether [`Session::resolve`] has to be called before [`Session::advance`].
     pub fn awaits_answer(&self) -> bool {
-        matches!(self.state, State::Asked | State::Delivering)
+        matches!(self.state, State::Asked | State::Admitting(_) | State::Delivering)
     }
 
     /// Whether a transaction is under way: from MAIL to the answer to its mail data.
@@ -350,14 +409,16 @@ impl Session {
         let handled = match self.line.next(input, self.settings.limits.line_bytes_max) {
             Line::Incomplete => return Some(Step::NeedInput),
             Line::InPlace { text, count } => {
-                let handled = self.handle_line(text, replies, now);
+                let pending = input.more || input.rest().len() > count;
+                let handled = self.handle_line_with(text, pending, replies, now);
                 if !matches!(handled, Handled::Ask(_)) {
                     input.consume(count);
                 }
                 handled
             }
             Line::Carried(text) => {
-                let handled = self.handle_line(&text, replies, now);
+                let pending = input.more || !input.rest().is_empty();
+                let handled = self.handle_line_with(&text, pending, replies, now);
                 if matches!(handled, Handled::Ask(_)) {
                     self.line.put_back(text);
                 }
@@ -371,6 +432,10 @@ impl Session {
             Handled::Ask(question) => {
                 self.state = State::Asked;
                 return Some(Step::Ask(question));
+            }
+            Handled::Admission => {
+                self.summary.commands += 1;
+                return Some(Step::Ask(self.admission()));
             }
             Handled::Replied => true,
             Handled::Reply(reply) => self.reply(reply, replies),
@@ -390,7 +455,14 @@ impl Session {
         (self.stopping && !self.in_transaction()).then(|| self.close_with(reply::SHUTTING_DOWN, replies))
     }
 
-    fn handle_line(&mut self, line: &[u8], replies: &mut ReplyBuffer, now: Instant) -> Handled {
+    /// Handles a command line; [`Session::handle_line_with`] looks after what stands behind DATA.
+    fn handle_line(
+        &mut self,
+        line: &[u8],
+        pending: bool,
+        replies: &mut ReplyBuffer,
+        now: Instant,
+    ) -> Handled {
         if self.summary.commands == 0 && command::is_foreign_protocol(line) {
             return Handled::Close(reply::NOT_SMTP);
         }
@@ -402,8 +474,16 @@ impl Session {
             Err(LineError::Unrecognized) if line.is_empty() => return Handled::Reply(reply::EMPTY_LINE),
             Err(LineError::Unrecognized) => return Handled::Reply(reply::UNRECOGNIZED),
         };
-        let idle =
-            matches!(verb, Verb::Noop | Verb::Rset | Verb::Vrfy | Verb::Help | Verb::Ehlo | Verb::Helo);
+        if pending && self.settings.gate.pipelining == Pipelining::Reject && verb.ends_command_group() {
+            return Handled::Close(reply::PIPELINED_INPUT);
+        }
+        if self.settings.gate.refuse == Some(Refusal::NotNow) && verb != Verb::Quit {
+            return Handled::Reply(reply::REFUSING);
+        }
+        let idle = matches!(
+            verb,
+            Verb::Noop | Verb::Rset | Verb::Vrfy | Verb::Help | Verb::Ehlo | Verb::Helo | Verb::Xclient
+        );
         if idle {
             if self.idle_commands == self.settings.limits.idle_commands_max {
                 return Handled::Close(reply::TOO_MANY_IDLE_COMMANDS);
@@ -415,6 +495,7 @@ impl Session {
             Verb::Mail => self.handle_mail(argument),
             Verb::Rcpt => Handled::Reply(self.handle_rcpt(argument)),
             Verb::Data => Handled::Reply(self.handle_data(now)),
+            Verb::Xclient => self.handle_xclient(argument),
             Verb::Rset => {
                 self.abandon_transaction();
                 Handled::Reply(reply::OK)
@@ -443,15 +524,19 @@ impl Session {
         }
         let offered = KEYWORDS.iter().filter(|(extension, _)| self.settings.extensions.offers(*extension));
         let mut lines = offered.peekable();
-        replies.push_parts(250, lines.peek().is_none(), &[hostname]);
+        replies.push_parts(250, lines.peek().is_none() && !self.offers_xclient(), &[hostname]);
+        let xclient = self.offers_xclient();
         while let Some((extension, keyword)) = lines.next() {
-            let last = lines.peek().is_none();
+            let last = lines.peek().is_none() && !xclient;
             if *extension == Extension::Size {
                 let limit = self.settings.limits.message_size_max.to_string();
                 replies.push_parts(250, last, &[keyword, " ", &limit]);
             } else {
                 replies.push_parts(250, last, &[keyword]);
             }
+        }
+        if xclient {
+            replies.push_parts(250, true, &[super::xclient::KEYWORD]);
         }
         self.hello = Hello::Ehlo(name);
         Handled::Replied
@@ -563,7 +648,9 @@ impl Session {
             return reply::NO_RECIPIENTS;
         }
         let data = MailData::new(self.settings.bare_lf, self.settings.bare_cr);
-        self.state = State::Data(DataState { data, bytes: 0, refusal: None });
+        let limits = &self.settings.limits;
+        let watch = DataWatch::new(limits.received_max, limits.data_line_bytes_max);
+        self.state = State::Data(DataState { data, watch, bytes: 0, refusal: None });
         self.deadline = now + self.settings.limits.data_timeout;
         reply::START_MAIL_DATA
     }
@@ -585,10 +672,21 @@ impl Session {
             Found::Bare | Found::End | Found::NeedInput => 0,
         };
         state.bytes += added as u64;
+        let refused_before = state.refusal.is_some();
+        if !refused_before {
+            let octets = match &found {
+                Found::Data(range) => input.bytes.get(range.clone()).unwrap_or_default(),
+                Found::Insert(octets) => octets,
+                Found::Bare | Found::End | Found::NeedInput => b"",
+            };
+            state.refusal = state.watch.take(octets).map(|too_much| match too_much {
+                TooMuch::Received => reply::MAIL_LOOP,
+                TooMuch::Line => reply::DATA_LINE_TOO_LONG,
+            });
+        }
         let consumed = (input.position - start) as u64;
         self.deadline = earn_time(self.deadline, consumed, now, self.settings.limits.data_timeout);
         let limit = self.settings.limits.message_size_max;
-        let refused_before = state.refusal.is_some();
         if state.bytes > limit {
             state.refusal.get_or_insert(reply::TOO_LARGE);
         }

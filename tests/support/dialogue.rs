@@ -46,6 +46,8 @@ pub(crate) struct Message {
     pub(crate) recipients: Vec<Vec<u8>>,
     /// The mail data.
     pub(crate) data: Vec<u8>,
+    /// Address and port, EHLO name and protocol of the client, where they are said.
+    pub(crate) client: Option<String>,
 }
 
 /// What can happen outside of a session.
@@ -69,6 +71,8 @@ pub(crate) enum Outside {
     Unknown,
     /// No more mail data can be kept.
     NoMemory,
+    /// The next client that a front speaks for has too many connections.
+    TooMany,
 }
 
 /// Why a dialogue cannot be read.
@@ -106,6 +110,16 @@ impl Dialogue {
         self.config.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
+    /// Whether what the client sends between two replies arrives before anything is answered, in however many pieces.
+    pub(crate) fn arrives_together(&self) -> bool {
+        self.config("arrival") == Some("together")
+    }
+
+    /// Whether the client speaks first.
+    pub(crate) fn begins_early(&self) -> bool {
+        matches!(self.events.first(), Some(Event::Client(_)))
+    }
+
     fn push(&mut self, line: &str) -> Result<(), String> {
         if let Some(comment) = line.strip_prefix('#') {
             if self.claim.is_empty() {
@@ -130,6 +144,10 @@ impl Dialogue {
             "M" => self.events.push(Event::Message(message(text)?)),
             "D" => self.push_data(text, b"\r\n")?,
             "d" => self.push_data(text, b"")?,
+            "F" => match self.events.last_mut() {
+                Some(Event::Message(message)) => message.client = Some(text.into()),
+                _ => return Err("F: stands behind M:".into()),
+            },
             "E" => self.events.push(Event::Outside(outside(text)?)),
             _ => return Err(format!("unknown kind {kind:?}")),
         }
@@ -174,7 +192,7 @@ fn message(text: &str) -> Result<Message, String> {
         words.next().and_then(|word| word.strip_prefix('<')).and_then(|word| word.strip_suffix('>'));
     let reverse_path = unescape(reverse_path.ok_or("M: <reverse-path> recipient …")?)?;
     let recipients = words.map(unescape).collect::<Result<_, _>>()?;
-    Ok(Message { reverse_path, recipients, data: Vec::new() })
+    Ok(Message { reverse_path, recipients, data: Vec::new(), client: None })
 }
 
 fn outside(text: &str) -> Result<Outside, String> {
@@ -187,6 +205,7 @@ fn outside(text: &str) -> Result<Outside, String> {
         "refused" => Outside::Refused,
         "unknown outcome" => Outside::Unknown,
         "no memory" => Outside::NoMemory,
+        "too many connections" => Outside::TooMany,
         _ => {
             let wait = text.strip_prefix("wait ").ok_or_else(|| format!("unknown event {text:?}"))?;
             Outside::Wait(milliseconds(wait)?)

@@ -1,17 +1,18 @@
 //! A session driven in memory: what a connection does, without sockets, pools or clocks.
+#![allow(dead_code)] // Not every test that includes this file uses all of it.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use ringmx::config::{BareLineEnd, Config};
-use ringmx::handoff::message::{QueueId, Refused, TryAgain};
+use ringmx::config::{BareLineEnd, Config, Gate};
+use ringmx::handoff::message::{ClientFacts, QueueId, Refused, TryAgain};
 use ringmx::limits::REPLY_BYTES_MAX;
 use ringmx::smtp::envelope::BodyType;
 use ringmx::smtp::extension::ExtensionSet;
 use ringmx::smtp::policy::Recipients;
 use ringmx::smtp::reply::ReplyBuffer;
-use ringmx::smtp::session::{Answer, Input, Session, Settings, Step};
+use ringmx::smtp::session::{Answer, Input, Question, Session, Settings, Step};
 
 /// What became of an exchange so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub(crate) struct Seen {
 }
 
 /// A message as it was stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Stored {
     /// Without angle brackets.
     pub(crate) reverse_path: Vec<u8>,
@@ -37,7 +38,21 @@ pub(crate) struct Stored {
     pub(crate) size: Option<u64>,
     /// After transparency.
     pub(crate) data: Vec<u8>,
+    /// What trace information would say of the client.
+    pub(crate) client: ClientFacts,
 }
+
+impl PartialEq for Stored {
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |of: &Self| {
+            let client = (of.client.address, of.client.ehlo.clone(), of.client.protocol);
+            (of.reverse_path.clone(), of.recipients.clone(), of.body, of.size, of.data.clone(), client)
+        };
+        parts(self) == parts(other)
+    }
+}
+
+impl Eq for Stored {}
 
 /// What the outside says to the next question or message, once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,15 +77,23 @@ pub(crate) struct Exchange {
     pub(crate) trouble: Option<Trouble>,
     /// The next mail data cannot be kept.
     pub(crate) no_memory: bool,
+    /// The next client that a front speaks for has too many connections.
+    pub(crate) too_many: bool,
     data: Vec<u8>,
+    /// The session said that the mail data will be refused: no more of it may come.
+    discarded: bool,
 }
 
 /// The configuration that accepts any recipient, under the name `mx.test`.
 pub(crate) fn config() -> Config {
-    let mut config = Config::embedded_default();
-    config.hostname = "mx.test".into();
-    config.postmaster = "postmaster@mx.test".into();
-    config
+    // Read once: a test has many thousand sessions.
+    static CONFIG: LazyLock<Config> = LazyLock::new(|| {
+        let mut config = Config::embedded_default();
+        config.hostname = "mx.test".into();
+        config.postmaster = "postmaster@mx.test".into();
+        config
+    });
+    CONFIG.clone()
 }
 
 /// What sessions are told with the defaults of the configuration.
@@ -80,6 +103,7 @@ pub(crate) fn settings() -> Settings {
         policy: Box::new(Recipients::new(&config, None)),
         hostname: config.hostname,
         limits: config.limits,
+        gate: Gate::default(),
         bare_lf: BareLineEnd::Reject,
         bare_cr: BareLineEnd::Reject,
         local_part_case_sensitive: config.local_part_case_sensitive,
@@ -88,9 +112,16 @@ pub(crate) fn settings() -> Settings {
 }
 
 impl Exchange {
-    /// A session that has said its greeting.
+    /// A session that has sent its greeting.
     pub(crate) fn new(settings: Settings) -> Self {
-        let client = SocketAddr::from(([192, 0, 2, 1], 25_000));
+        let mut exchange = Self::connected(settings);
+        exchange.send();
+        exchange
+    }
+
+    /// A session whose greeting waits to be sent.
+    pub(crate) fn connected(settings: Settings) -> Self {
+        let client = SocketAddr::from(([127, 0, 0, 1], 25_000));
         let now = Instant::now();
         let mut exchange = Self {
             session: Session::new(Arc::new(settings), client, now),
@@ -99,16 +130,32 @@ impl Exchange {
             seen: Seen::default(),
             trouble: None,
             no_memory: false,
+            too_many: false,
             data: Vec::new(),
+            discarded: false,
         };
-        exchange.session.greet(&mut exchange.replies, now);
-        exchange.send();
+        if matches!(exchange.session.greet(&mut exchange.replies, now), Step::Close) {
+            exchange.close();
+        }
         exchange
     }
 
     /// The client sends these octets, in one piece.
     pub(crate) fn receive(&mut self, octets: &[u8]) {
-        let mut input = Input { bytes: octets, position: 0, more: false };
+        self.receive_piece(octets, false);
+        self.send();
+    }
+
+    /// The client's octets arrive in these pieces, all of them before anything is answered.
+    pub(crate) fn receive_together(&mut self, pieces: &[&[u8]]) {
+        for (index, piece) in pieces.iter().enumerate() {
+            self.receive_piece(piece, pieces[index + 1..].iter().any(|piece| !piece.is_empty()));
+        }
+        self.send();
+    }
+
+    fn receive_piece(&mut self, octets: &[u8], more: bool) {
+        let mut input = Input { bytes: octets, position: 0, more };
         while !self.seen.closed {
             let before = input.position;
             let step = self.session.advance(&mut input, &mut self.replies, self.now);
@@ -121,8 +168,16 @@ impl Exchange {
                 }
                 Step::Data(range) => self.keep(&octets[range]),
                 Step::Insert(inserted) => self.keep(inserted),
-                Step::Discard => self.data.clear(),
-                Step::Ask(_) => {
+                Step::Discard => {
+                    assert!(!self.discarded, "it is said once");
+                    self.discarded = true;
+                    self.data.clear();
+                }
+                Step::Ask(Question::Admission { .. }) => {
+                    let too_many = std::mem::take(&mut self.too_many);
+                    self.resolve(Answer::Admission(!too_many));
+                }
+                Step::Ask(Question::Transaction { .. }) => {
                     let answer = match self.trouble.take() {
                         Some(Trouble::TryAgain(why)) => Answer::TryAgain(why),
                         other => {
@@ -131,9 +186,11 @@ impl Exchange {
                         }
                     };
                     self.data.clear();
+                    self.discarded = false;
                     self.resolve(answer);
                 }
                 Step::Deliver(envelope) => {
+                    assert!(!self.discarded, "what is refused is not delivered");
                     let answer = match self.trouble.take() {
                         None => Answer::Accepted(QueueId(1 + self.seen.stored.len() as u128)),
                         Some(Trouble::TryAgain(why)) => Answer::TryAgain(why),
@@ -142,12 +199,15 @@ impl Exchange {
                     };
                     let data = std::mem::take(&mut self.data);
                     if let Answer::Accepted(_) = answer {
+                        let mut client = ClientFacts::unknown();
+                        self.session.tell(&mut client);
                         self.seen.stored.push(Stored {
                             reverse_path: envelope.reverse_path().to_vec(),
                             recipients: envelope.recipients().map(|mailbox| mailbox.whole.to_vec()).collect(),
                             body: envelope.body,
                             size: envelope.size_declared,
                             data,
+                            client,
                         });
                     }
                     self.resolve(answer);
@@ -159,7 +219,6 @@ impl Exchange {
                 Step::Close => self.close(),
             }
         }
-        self.send();
     }
 
     /// Time passes, and the deadline with it.
@@ -167,8 +226,7 @@ impl Exchange {
         self.now += time;
         if self.session.deadline() <= self.now && !self.seen.closed {
             let step = self.session.expire(&mut self.replies, self.now);
-            assert!(matches!(step, Step::Close));
-            self.close();
+            if matches!(step, Step::Close) { self.close() } else { self.send() }
         }
     }
 
@@ -188,7 +246,9 @@ impl Exchange {
     fn keep(&mut self, octets: &[u8]) {
         assert!(self.session.in_transaction());
         assert!(!octets.is_empty(), "mail data is something");
+        assert!(!self.discarded, "nothing of what is refused is handed on");
         if std::mem::take(&mut self.no_memory) {
+            self.discarded = true;
             self.data.clear();
             self.session.handle_no_memory();
         } else {
@@ -209,7 +269,10 @@ impl Exchange {
         self.seen.closed = true;
     }
 
-    fn send(&mut self) {
+    /// The replies are sent.
+    pub(crate) fn send(&mut self) {
+        self.session.handle_sending();
+        self.session.handle_sent();
         self.seen.replies.extend(self.replies.replace(Vec::new()));
     }
 }

@@ -1,7 +1,7 @@
 //! A real `ringmx` in a folder of its own, listening on a port of the kernel's choice.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,6 +14,7 @@ pub struct Server {
     folder: tempfile::TempDir,
     addresses: Vec<SocketAddr>,
     log: Arc<Mutex<Vec<String>>>,
+    output: Arc<Mutex<Vec<String>>>,
 }
 
 /// How long a server may take to start or stop before a test gives up.
@@ -34,7 +35,15 @@ impl Server {
 
     /// A server with a whole configuration.
     pub fn start_whole(config: &str) -> Self {
+        Self::start_with_files(config, &[])
+    }
+
+    /// A server with a whole configuration, and files that it names.
+    pub fn start_with_files(config: &str, files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).expect("a file");
+        }
         let file = folder.path().join("ringmx.toml");
         fs::write(&file, config).expect("the configuration");
         let mut child = Command::new(env!("CARGO_BIN_EXE_ringmx"))
@@ -42,19 +51,13 @@ impl Server {
             .arg(&file)
             .current_dir(folder.path())
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the server starts");
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let lines = BufReader::new(child.stderr.take().expect("standard error"));
-        let sink = Arc::clone(&log);
-        std::thread::spawn(move || {
-            for line in lines.lines().map_while(Result::ok) {
-                sink.lock().expect("the log").push(line);
-            }
-        });
-        let mut server = Self { child, folder, addresses: Vec::new(), log };
+        let log = collect_lines(child.stderr.take().expect("standard error"));
+        let output = collect_lines(child.stdout.take().expect("standard output"));
+        let mut server = Self { child, folder, addresses: Vec::new(), log, output };
         server.wait_until_ready();
         server
     }
@@ -90,6 +93,15 @@ impl Server {
     /// What it logged so far.
     pub fn log(&self) -> Vec<String> {
         self.log.lock().expect("the log").clone()
+    }
+
+    /// What it wrote to standard output so far, once these are so many lines.
+    pub fn output(&self, lines: usize) -> Vec<String> {
+        let start = Instant::now();
+        while self.output.lock().expect("the output").len() < lines && start.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.output.lock().expect("the output").clone()
     }
 
     /// Its process id.
@@ -150,6 +162,18 @@ impl Server {
         names.sort();
         names.iter().map(|name| fs::read(name).expect("a message")).collect()
     }
+}
+
+/// The lines of a pipe, as they come.
+fn collect_lines(pipe: impl Read + Send + 'static) -> Arc<Mutex<Vec<String>>> {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let collected = Arc::clone(&lines);
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            collected.lock().expect("the lines").push(line);
+        }
+    });
+    lines
 }
 
 impl Drop for Server {

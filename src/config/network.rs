@@ -1,0 +1,109 @@
+//! Networks of IP addresses as an operator writes them: `10.0.0.0/8`, `2001:db8::/32`, or one address.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// A network. IPv4 addresses are compared as IPv4 also where they come as `::ffff:0:0/96`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    /// Its first address, with no bit set behind the prefix.
+    first: IpAddr,
+    /// `<= 32` for IPv4, `<= 128` for IPv6.
+    prefix_bits: u32,
+}
+
+impl Network {
+    /// Reads a network. The error is for the operator.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| {
+            format!("{text:?} is not a network, such as \"10.0.0.0/8\", \"2001:db8::/32\" or \"192.0.2.1\"")
+        })?;
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let prefix_bits = match prefix {
+            None => bits,
+            Some(prefix) => {
+                let digits = prefix.bytes().all(|octet| octet.is_ascii_digit());
+                let parsed = prefix.parse().ok().filter(|prefix| digits && *prefix <= bits);
+                parsed.ok_or_else(|| format!("{text:?}: behind the / stands a number from 0 to {bits}"))?
+            }
+        };
+        let (address, prefix_bits) = match address.to_canonical() {
+            IpAddr::V4(mapped) if bits == 128 && prefix_bits >= 96 => (IpAddr::V4(mapped), prefix_bits - 96),
+            IpAddr::V4(_) | IpAddr::V6(_) => (address, prefix_bits),
+        };
+        let first = masked(address, prefix_bits);
+        if first != address {
+            return Err(format!(
+                "{text:?} has bits set behind its prefix; the network is {first}/{prefix_bits}"
+            ));
+        }
+        Ok(Self { first, prefix_bits })
+    }
+
+    /// Whether an address is in it.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        address.is_ipv4() == self.first.is_ipv4() && masked(address, self.prefix_bits) == self.first
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.first, self.prefix_bits)
+    }
+}
+
+/// The address without the bits behind the prefix.
+fn masked(address: IpAddr, prefix_bits: u32) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(32 - prefix_bits.min(32)).unwrap_or(0);
+            IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() & mask))
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(128 - prefix_bits.min(128)).unwrap_or(0);
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contains(network: &str, address: &str) -> bool {
+        Network::parse(network).expect("a network").contains(address.parse().expect("an address"))
+    }
+
+    #[test]
+    fn an_address_is_in_its_network_and_in_no_other() {
+        assert!(contains("10.0.0.0/8", "10.255.0.1") && !contains("10.0.0.0/8", "11.0.0.0"));
+        assert!(contains("192.0.2.1", "192.0.2.1") && !contains("192.0.2.1", "192.0.2.2"));
+        assert!(contains("0.0.0.0/0", "198.51.100.1") && !contains("0.0.0.0/0", "2001:db8::1"));
+        assert!(contains("2001:db8::/32", "2001:db8:ffff::1") && !contains("2001:db8::/32", "2001:db9::"));
+        assert!(contains("::/0", "2001:db8::1") && contains("::1", "::1"));
+    }
+
+    #[test]
+    fn mapped_addresses_are_ipv4() {
+        assert!(contains("10.0.0.0/8", "::ffff:10.1.2.3"));
+        assert!(contains("::ffff:10.0.0.0/104", "10.1.2.3"));
+        assert!(!contains("::/0", "::ffff:10.1.2.3"), "an IPv4 client is not an IPv6 one");
+    }
+
+    #[test]
+    fn bad_networks_are_explained() {
+        for (text, why) in [
+            ("10.0.0.0/33", "\"10.0.0.0/33\": behind the / stands a number from 0 to 32"),
+            ("10.0.0.1/8", "\"10.0.0.1/8\" has bits set behind its prefix; the network is 10.0.0.0/8"),
+            ("::1/+8", "\"::1/+8\": behind the / stands a number from 0 to 128"),
+        ] {
+            assert_eq!(Network::parse(text), Err(why.to_owned()));
+        }
+        assert!(Network::parse("localhost").is_err() && Network::parse("").is_err());
+    }
+}

@@ -1,0 +1,191 @@
+//! How a session begins: a trusted front's PROXY header, admission, the greeting; and once more behind XCLIENT.
+//!
+//! ```text
+//!   Proxy ──header──► Admitting ──► (Delayed) ──220──► Greeted ──sent──► Command
+//!     │ none or bad: close without a word      │ input: 554 5.5.0 and close
+//! ```
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use super::{Behind, Handled, Hello, Question, Session, State, Step};
+use crate::config::{EarlyTalkers, Refusal};
+use crate::smtp::input::Input;
+use crate::smtp::proxy::{Header, ProxyReader};
+use crate::smtp::reply::{self, ReplyBuffer};
+use crate::smtp::xclient;
+
+impl Session {
+    /// Begins the session: says the greeting, unless a PROXY header or the delay of greetings comes before it. The step is
+    /// `NeedInput`, or `Close` on a listener that takes no mail.
+    pub fn greet(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Step {
+        if self.settings.gate.expects_proxy_header(self.front.ip()) {
+            self.state = State::Proxy(ProxyReader::default());
+            self.wait_for_command(now);
+            return Step::NeedInput;
+        }
+        self.open(replies, now)
+    }
+
+    /// The client has too many connections.
+    pub fn turn_away(&mut self, replies: &mut ReplyBuffer) -> Step {
+        self.count(reply::TOO_MANY_CONNECTIONS);
+        self.close_with(reply::TOO_MANY_CONNECTIONS, replies)
+    }
+
+    /// All replies so far were handed over to be sent: what comes from now on may be an answer to them.
+    pub fn handle_sending(&mut self) {
+        self.data_reply_waits = false;
+    }
+
+    /// All that was handed over is sent. What comes from now on is no early talk.
+    pub fn handle_sent(&mut self) {
+        if matches!(self.state, State::Greeted) {
+            self.state = State::Command;
+        }
+    }
+
+    /// The trusted front that speaks for the client, if one does.
+    pub fn front(&self) -> Option<SocketAddr> {
+        (self.front != self.client).then_some(self.front)
+    }
+
+    /// Reads the header of a trusted front. Its octets are no early talk; what follows them before the greeting is.
+    pub(super) fn advance_proxy(&mut self, input: &mut Input<'_>) -> Option<Step> {
+        let State::Proxy(reader) = &mut self.state else { return None };
+        match reader.advance(input) {
+            Header::Incomplete => return Some(Step::NeedInput),
+            // Whoever speaks to us here is no front of ours, and learns nothing.
+            Header::Bad => {
+                self.state = State::Closed;
+                return Some(Step::Close);
+            }
+            Header::Client(Some(client)) => self.client = client,
+            Header::Client(None) => {}
+        }
+        self.state = State::Admitting(Behind::ProxyHeader);
+        Some(Step::Ask(Question::Admission { client: self.client.ip(), front: self.front.ip() }))
+    }
+
+    /// The answer to a question for admission.
+    pub(super) fn handle_admission(
+        &mut self,
+        admitted: bool,
+        behind: Behind,
+        replies: &mut ReplyBuffer,
+        now: Instant,
+    ) -> Step {
+        if !admitted {
+            return self.turn_away(replies);
+        }
+        match behind {
+            Behind::ProxyHeader => self.open(replies, now),
+            Behind::Xclient => {
+                self.state = State::Command;
+                self.say_greeting(replies, now)
+            }
+        }
+    }
+
+    /// The greeting's delay is over.
+    pub(super) fn handle_delay_over(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Step {
+        self.state = State::Greeted;
+        self.say_greeting(replies, now)
+    }
+
+    /// Whether it matters that input waits before the greeting is sent.
+    pub fn watches_for_early_input(&self) -> bool {
+        matches!(self.state, State::Greeted) && self.settings.gate.early_talkers == EarlyTalkers::Reject
+    }
+
+    /// Input, which is still to be received, waited before the greeting was sent.
+    pub fn handle_waiting_input(&mut self, replies: &mut ReplyBuffer) -> Step {
+        self.count(reply::EARLY_INPUT);
+        self.close_with(reply::EARLY_INPUT, replies)
+    }
+
+    /// Input before the greeting was sent. None: it is read as if it came later.
+    pub(super) fn handle_early_input(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Option<Step> {
+        match self.settings.gate.early_talkers {
+            EarlyTalkers::Reject => Some(self.handle_waiting_input(replies)),
+            EarlyTalkers::Tolerate => {
+                if matches!(self.state, State::Delayed) {
+                    self.say_greeting(replies, now);
+                }
+                self.state = State::Command;
+                None
+            }
+        }
+    }
+
+    fn open(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Step {
+        if self.settings.gate.greeting_delay.is_zero() {
+            self.state = State::Greeted;
+            return self.say_greeting(replies, now);
+        }
+        self.state = State::Delayed;
+        self.deadline = now + self.settings.gate.greeting_delay;
+        Step::NeedInput
+    }
+
+    /// The greeting: our name first (RFC 5321 §4.2).
+    fn say_greeting(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Step {
+        let hostname = &self.settings.hostname;
+        match self.settings.gate.refuse {
+            None => replies.push_parts(220, true, &[hostname, " ESMTP ringmx"]),
+            Some(Refusal::NotNow) => replies.push_parts(554, true, &[hostname, " takes no mail now"]),
+            Some(Refusal::Never) => {
+                replies.push_parts(521, true, &[hostname, " does not accept mail"]);
+                self.state = State::Closed;
+                return Step::Close;
+            }
+        }
+        self.wait_for_command(now);
+        Step::NeedInput
+    }
+
+    /// Whether XCLIENT is offered to this TCP client.
+    pub(super) fn offers_xclient(&self) -> bool {
+        self.settings.gate.trusts_xclient(self.front.ip())
+    }
+
+    /// XCLIENT: whom the front speaks for. The session begins anew with a greeting.
+    pub(super) fn handle_xclient(&mut self, argument: &[u8]) -> Handled {
+        if self.settings.gate.xclient_from.is_empty() {
+            return Handled::Reply(reply::UNRECOGNIZED);
+        }
+        if !self.offers_xclient() {
+            return Handled::Reply(reply::NOT_TRUSTED);
+        }
+        if self.envelope.is_some() {
+            return Handled::Reply(reply::MAIL_TWICE);
+        }
+        let Ok(attributes) = xclient::parse(argument) else {
+            return Handled::Reply(reply::BAD_ATTRIBUTE);
+        };
+        let address = attributes.address.unwrap_or(self.client.ip());
+        // A port belongs to its address: a new address without one has none.
+        let port =
+            attributes.port.unwrap_or(if attributes.address.is_some() { 0 } else { self.client.port() });
+        self.client = SocketAddr::new(address, port);
+        let was_esmtp = matches!(self.hello, Hello::Ehlo(_));
+        self.hello = match attributes.helo {
+            None => Hello::None,
+            Some(name) if attributes.is_esmtp.unwrap_or(was_esmtp) => Hello::Ehlo(name),
+            Some(name) => Hello::Helo(name),
+        };
+        self.abandon_transaction();
+        self.state = State::Admitting(Behind::Xclient);
+        Handled::Admission
+    }
+
+    /// The question that goes with [`State::Admitting`].
+    pub(super) fn admission(&self) -> Question {
+        Question::Admission { client: self.client.ip(), front: self.front.ip() }
+    }
+}
+
+/// A front that connects for many clients is none of them.
+pub fn is_front(settings: &super::Settings, client: IpAddr) -> bool {
+    settings.gate.expects_proxy_header(client) || settings.gate.trusts_xclient(client)
+}

@@ -1,0 +1,54 @@
+//! Input that is pending where the client has to wait for a reply (RFC 2920 §3.1).
+//!
+//! What counts is DATA: a client that does not wait for the answer sends the message to whoever answers. If DATA is
+//! refused, that message would be read as commands, so nothing that is pending then is ever read.
+
+use std::time::Instant;
+
+use super::{Handled, Session, State, Step};
+use crate::config::Pipelining;
+use crate::smtp::command;
+use crate::smtp::reply::{self, ReplyBuffer};
+
+impl Session {
+    /// Handles a command line, behind which input is `pending` or not.
+    pub(super) fn handle_line_with(
+        &mut self,
+        line: &[u8],
+        pending: bool,
+        replies: &mut ReplyBuffer,
+        now: Instant,
+    ) -> Handled {
+        let handled = self.handle_line(line, pending, replies, now);
+        let Handled::Reply(reply) = handled else { return handled };
+        if !is_data(line) {
+            return handled;
+        }
+        let started = matches!(self.state, State::Data(_));
+        if started && self.settings.gate.pipelining == Pipelining::Tolerate {
+            return handled;
+        }
+        if pending {
+            return Handled::Close(if started { reply::PIPELINED_INPUT } else { reply });
+        }
+        self.data_reply_waits = true;
+        handled
+    }
+
+    /// Input came before the reply to DATA was handed over. That reply waits to be sent already.
+    pub(super) fn close_for_pipelining(&mut self, replies: &mut ReplyBuffer) -> Step {
+        if matches!(self.state, State::Data(_)) {
+            self.count(reply::PIPELINED_INPUT);
+            return self.close_with(reply::PIPELINED_INPUT, replies);
+        }
+        self.state = State::Closed;
+        self.envelope = None;
+        Step::Close
+    }
+}
+
+/// Whether a line is meant as DATA, also where it is refused for its argument or for an octet in it.
+fn is_data(line: &[u8]) -> bool {
+    let (verb, rest) = line.split_at_checked(4).unwrap_or_default();
+    verb.eq_ignore_ascii_case(b"DATA") && rest.first().is_none_or(|octet| command::is_space(*octet))
+}

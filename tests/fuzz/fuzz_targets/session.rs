@@ -1,0 +1,12 @@
+//! Whole sessions: the input is a list of operations with the places where the octets are split.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../support/exchange.rs"]
+mod exchange;
+#[path = "../../support/reference.rs"]
+#[allow(dead_code, reason = "shared with tests that do more")]
+mod reference;
+
+fuzz_target!(|input: &[u8]| reference::check_session(input));

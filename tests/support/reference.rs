@@ -1,0 +1,316 @@
+//! What a session has to do, said naively: replies read line by line, mail data in three passes, and a walk through a whole
+//! session that tells from the replies alone what the client's octets were. Shared by the property tests and `tests/fuzz`.
+
+use std::time::Duration;
+
+use ringmx::config::BareLineEnd;
+use ringmx::handoff::message::TryAgain;
+use ringmx::limits::REPLY_LINE_BYTES_MAX;
+use ringmx::smtp::session::Settings;
+
+use super::exchange::{Exchange, Seen, Trouble, settings};
+
+/// The replies as lists of lines; fails on a line that is none.
+pub(crate) fn replies(seen: &Seen) -> Vec<Vec<String>> {
+    let text = std::str::from_utf8(&seen.replies).expect("replies are ASCII");
+    let mut replies = Vec::new();
+    let mut lines = Vec::new();
+    for line in text.split_inclusive("\r\n") {
+        assert!(line.len() <= REPLY_LINE_BYTES_MAX, "too long: {line:?}");
+        let line = line.strip_suffix("\r\n").expect("every reply ends with CRLF");
+        assert!(line.bytes().all(|octet| (b' '..=b'~').contains(&octet)), "not printable: {line:?}");
+        let (code, rest) = line.split_at(3);
+        assert!(code.parse().is_ok_and(|code: u16| (200..600).contains(&code)), "no code: {line:?}");
+        assert!(lines.first().is_none_or(|first: &String| first.starts_with(code)), "another code: {line:?}");
+        lines.push(line.to_string());
+        if rest.starts_with('-') {
+            continue;
+        }
+        assert!(rest.starts_with(' '), "no separator: {line:?}");
+        replies.push(std::mem::take(&mut lines));
+    }
+    assert!(lines.is_empty(), "a reply without its last line");
+    replies
+}
+
+/// Mail data as RFC 5321 tells it, in three passes, each obviously right.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Naive {
+    /// As it has to be stored.
+    pub(crate) stored: Vec<u8>,
+    /// Whether a bare CR or LF has to be refused.
+    pub(crate) has_bare: bool,
+    /// Octets up to and with the end of the mail data.
+    pub(crate) consumed: usize,
+}
+
+/// What is to be stored of the octets behind a DATA line; `None` when their end has not come.
+pub(crate) fn naive(octets: &[u8], bare_lf: BareLineEnd, bare_cr: BareLineEnd) -> Option<Naive> {
+    // The DATA line ended with CRLF, so the mail data begins at a line start (§4.1.1.4).
+    let text = [b"\r\n", octets].concat();
+    let end = text.windows(5).position(|five| five == b"\r\n.\r\n")?;
+    let consumed = end + 5 - 2;
+    let lines = &text[..end + 2];
+    // Transparency (§4.5.2).
+    let mut plain = Vec::new();
+    for (index, octet) in lines.iter().enumerate() {
+        if !(*octet == b'.' && lines[..index].ends_with(b"\r\n")) {
+            plain.push(*octet);
+        }
+    }
+    // Bare CR and LF (§2.3.8).
+    let mut has_bare = false;
+    let mut stored = Vec::new();
+    for (index, octet) in plain.iter().enumerate() {
+        let is_bare_lf = *octet == b'\n' && index.checked_sub(1).is_none_or(|before| plain[before] != b'\r');
+        let is_bare_cr = *octet == b'\r' && plain.get(index + 1) != Some(&b'\n');
+        has_bare |=
+            is_bare_lf && bare_lf == BareLineEnd::Reject || is_bare_cr && bare_cr == BareLineEnd::Reject;
+        if is_bare_lf || is_bare_cr { stored.extend(b"\r\n") } else { stored.push(*octet) }
+    }
+    stored.drain(..2);
+    Some(Naive { stored, has_bare, consumed })
+}
+
+/// Where lines end that may be DATA: a client waits for the answer there (RFC 2920 §3.1), and what it sends without waiting is
+/// a matter of the dialogues.
+pub(crate) fn data_lines(octets: &[u8]) -> Vec<usize> {
+    let mut end = 0;
+    let mut ends = Vec::new();
+    for line in octets.split_inclusive(|octet| *octet == b'\n') {
+        end += line.len();
+        if line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"DATA")) {
+            ends.push(end);
+        }
+    }
+    ends
+}
+
+/// Something that happens in a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Operation {
+    /// The client sends.
+    Send(Vec<u8>),
+    /// What follows arrives later.
+    Split,
+    /// Time passes.
+    Wait(Duration),
+    /// The client closes its half.
+    EndOfInput,
+    /// The server stops.
+    ShutDown,
+    /// The next question or message has this answer.
+    Trouble(Trouble),
+}
+
+/// Octets as a list of operations: ESC and a letter are one (see `tests/fuzz/README.md`), everything else is sent.
+fn operations(octets: &[u8]) -> Vec<Operation> {
+    const ESCAPE: u8 = 0x1b;
+    let mut operations = Vec::new();
+    let mut sent = Vec::new();
+    let mut octets = octets.iter().copied();
+    while let Some(octet) = octets.next() {
+        if octet != ESCAPE {
+            sent.push(octet);
+            continue;
+        }
+        let operation = match octets.next() {
+            Some(b'|') => Operation::Split,
+            Some(b'w') => Operation::Wait(Duration::from_secs(2 * u64::from(octets.next().unwrap_or(0)))),
+            Some(b'e') => Operation::EndOfInput,
+            Some(b's') => Operation::ShutDown,
+            Some(b'o') => Operation::Trouble(Trouble::TryAgain(TryAgain::Overload)),
+            Some(b'l') => Operation::Trouble(Trouble::TryAgain(TryAgain::Local)),
+            Some(b'n') => Operation::Trouble(Trouble::TryAgain(TryAgain::NoSpace)),
+            Some(b'r') => Operation::Trouble(Trouble::Refused),
+            Some(b'u') => Operation::Trouble(Trouble::Unknown),
+            Some(other) => {
+                sent.push(other);
+                continue;
+            }
+            None => break,
+        };
+        operations.push(Operation::Send(std::mem::take(&mut sent)));
+        operations.push(operation);
+    }
+    operations.push(Operation::Send(sent));
+    operations.retain(|operation| !matches!(operation, Operation::Send(sent) if sent.is_empty()));
+    operations
+}
+
+/// Settings that an octet chooses.
+fn chosen(bits: u8) -> Settings {
+    let policy = |bit: u8| if bits & bit == 0 { BareLineEnd::Reject } else { BareLineEnd::Normalize };
+    let mut settings = Settings { bare_lf: policy(1), bare_cr: policy(2), ..settings() };
+    if bits & 4 != 0 {
+        settings.limits.recipients_max = 3;
+        settings.limits.line_bytes_max = 512;
+        settings.limits.message_size_max = 400;
+    }
+    if bits & 8 != 0 {
+        settings.limits.errors_max = u32::MAX;
+        settings.limits.idle_commands_max = u32::MAX;
+    }
+    settings
+}
+
+/// How the octets that a client sends in one go arrive.
+#[derive(Debug, Clone, Copy)]
+enum Arrival {
+    AsTold,
+    Whole,
+    Bytewise,
+}
+
+fn run(settings: Settings, operations: &[Operation], arrival: Arrival) -> Seen {
+    let mut exchange = Exchange::new(settings);
+    let ends = data_lines(&sent(operations));
+    let mut received = 0;
+    let mut receive = |exchange: &mut Exchange, mut octets: &[u8]| {
+        while !octets.is_empty() {
+            let most = ends.iter().find(|end| **end > received).map_or(octets.len(), |end| end - received);
+            let (piece, behind) = octets.split_at(most.min(octets.len()));
+            exchange.receive(piece);
+            received += piece.len();
+            octets = behind;
+        }
+    };
+    let mut pending = Vec::new();
+    for operation in operations {
+        if let Operation::Send(sent) = operation {
+            pending.extend_from_slice(sent);
+        }
+        match arrival {
+            Arrival::Whole if matches!(operation, Operation::Send(_) | Operation::Split) => continue,
+            Arrival::AsTold | Arrival::Whole => receive(&mut exchange, &pending),
+            Arrival::Bytewise => pending.chunks(1).for_each(|octet| receive(&mut exchange, octet)),
+        }
+        pending.clear();
+        if exchange.seen.closed {
+            break;
+        }
+        match operation {
+            Operation::Send(_) | Operation::Split => {}
+            Operation::Wait(time) => exchange.wait(*time),
+            Operation::EndOfInput => exchange.end_input(),
+            Operation::ShutDown => exchange.shut_down(),
+            Operation::Trouble(trouble) => exchange.trouble = Some(*trouble),
+        }
+    }
+    receive(&mut exchange, &pending);
+    exchange.seen
+}
+
+/// All that the client sends.
+fn sent(operations: &[Operation]) -> Vec<u8> {
+    let mut all = Vec::new();
+    for operation in operations {
+        if let Operation::Send(sent) = operation {
+            all.extend_from_slice(sent);
+        }
+    }
+    all
+}
+
+/// All that is claimed of a session. The first octet chooses settings, the others are operations.
+pub(crate) fn check_session(input: &[u8]) {
+    let Some((&bits, octets)) = input.split_first() else { return };
+    let operations = operations(octets);
+    let seen = run(chosen(bits), &operations, Arrival::AsTold);
+    for arrival in [Arrival::Whole, Arrival::Bytewise] {
+        assert_eq!(run(chosen(bits), &operations, arrival), seen, "{arrival:?}");
+    }
+    walk(&chosen(bits), &sent(&operations), &seen);
+}
+
+/// Goes through what the client sent with the replies at hand: one reply a command in order, mail data where a 354 was, a
+/// stored message where a 250 followed, nothing else, and nothing behind the reply that closes.
+fn walk(settings: &Settings, sent: &[u8], seen: &Seen) {
+    let replies = replies(seen);
+    let mut replies = replies.iter().map(|lines| lines.last().map_or("", String::as_str)).peekable();
+    let mut stored = seen.stored.iter();
+    let mut rest = sent;
+    assert!(replies.next().is_some_and(|reply| reply.starts_with("220 ")), "the greeting comes first");
+    loop {
+        // 421 can come at any time, for a reason outside of what was sent.
+        if replies.peek().is_some_and(|reply| reply.starts_with("421 ")) {
+            replies.next();
+            assert!(seen.closed, "421 closes");
+            break;
+        }
+        let Some((line, behind)) = command_line(rest, settings.limits.line_bytes_max) else { break };
+        let Some(reply) = replies.next() else {
+            assert!(seen.closed, "no reply to {}", line.escape_ascii());
+            break;
+        };
+        rest = behind;
+        let whole = line.strip_suffix(b"\r\n");
+        let is_short = line.len() <= settings.limits.line_bytes_max;
+        if whole.is_none_or(|line| is_short && line.contains(&b'\r')) {
+            // Another error may stand before the CR.
+            assert!(reply.starts_with("500 5.5.2"), "{reply} to {}", line.escape_ascii());
+            if seen.closed && replies.peek().is_none() {
+                break;
+            }
+            assert!(whole.is_some(), "a bare LF closes");
+        } else if reply.starts_with("221 ") {
+            assert!(
+                seen.closed && whole.is_some_and(|line| line[..4].eq_ignore_ascii_case(b"QUIT")),
+                "{reply}"
+            );
+            break;
+        } else if reply.starts_with("354 ") {
+            assert!(whole.is_some_and(|line| line[..4].eq_ignore_ascii_case(b"DATA")), "{reply}");
+            let Some(data) = naive(rest, settings.bare_lf, settings.bare_cr) else {
+                check_no_end(&mut replies);
+                break;
+            };
+            let Some(reply) = replies.next() else {
+                assert!(seen.closed, "no reply to mail data");
+                break;
+            };
+            let too_large = data.stored.len() as u64 > settings.limits.message_size_max;
+            match reply.split(' ').take(2).collect::<Vec<_>>()[..] {
+                ["250", "2.0.0"] => {
+                    assert!(!data.has_bare && !too_large, "{reply}");
+                    let stored = stored.next().expect("250 is said of a stored message");
+                    assert_eq!(stored.data, data.stored);
+                }
+                ["550", "5.5.2"] => assert!(data.has_bare, "{reply}"),
+                ["552", "5.3.4"] => assert!(too_large || data.has_bare, "{reply}"),
+                ["554", "5.4.6"] => assert!(has_many_trace_fields(&data.stored), "{reply}"),
+                // The sink's answers.
+                ["550", "5.1.3"] | ["451" | "452", _] => assert!(!data.has_bare && !too_large, "{reply}"),
+                ["421", _] => {
+                    assert!(seen.closed, "421 closes");
+                    break;
+                }
+                _ => panic!("{reply} to mail data"),
+            }
+            rest = rest.get(data.consumed..).unwrap_or_default();
+        }
+    }
+    assert_eq!(replies.next(), None, "a reply too many");
+    assert_eq!(stored.next(), None, "a message that nobody was told of");
+}
+
+/// Whether mail data may be that of a message in a loop (§6.3).
+fn has_many_trace_fields(data: &[u8]) -> bool {
+    data.windows(9).filter(|nine| nine.eq_ignore_ascii_case(b"Received:")).count() > 100
+}
+
+/// Mail data without an end: nothing follows but a 421.
+fn check_no_end<'a>(replies: &mut impl Iterator<Item = &'a str>) {
+    let reply = replies.next();
+    assert!(reply.is_none_or(|reply| reply.starts_with("421 ")), "{reply:?} to mail data without end");
+}
+
+/// The first command line with its line end, and what follows; past the limit only a CRLF ends it.
+fn command_line(octets: &[u8], line_bytes_max: usize) -> Option<(&[u8], &[u8])> {
+    let ends = |index: &usize| {
+        let line = &octets[..=*index];
+        line.ends_with(b"\r\n") || line.ends_with(b"\n") && line.len() <= line_bytes_max
+    };
+    let end = (0..octets.len()).find(ends)?;
+    Some(octets.split_at(end + 1))
+}
