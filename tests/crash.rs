@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use support::server::Server;
 
@@ -44,12 +44,14 @@ fn crash(kind: &str, more: &str) {
     for round in 1..=rounds {
         let mut server = Server::start_whole(&config);
         let arguments = load(&mut random);
-        let after = Duration::from_millis(50 + random.below(800));
+        let after = Duration::from_millis(random.below(800));
         println!("{kind}, round {round}: {arguments}, killed after {after:?}");
         let mut command = Command::new(loadgen());
         command.arg(server.address().to_string()).args(arguments.split(' ')).arg("--ledger").arg(&ledger);
         command.stdout(Stdio::null()).stderr(Stdio::null());
+        let ledger_bytes = bytes_of(&ledger);
         let mut load = command.spawn().expect("loadgen runs");
+        wait_for_load(&ledger, ledger_bytes);
         std::thread::sleep(after);
         server.signal(rustix::process::Signal::KILL);
         server.wait();
@@ -70,6 +72,21 @@ fn crash(kind: &str, more: &str) {
             assert!(accepted.is_some_and(|accepted| accepted > 0), "the kills came under load:\n{text}");
         }
     }
+}
+
+/// Waits until the ledger tells of messages: loadgen has made its texts and connected.
+fn wait_for_load(ledger: &Path, before: u64) {
+    /// More than the line of the run.
+    const LINES_BYTES: u64 = 200;
+    let start = Instant::now();
+    while bytes_of(ledger) < before + LINES_BYTES {
+        assert!(start.elapsed() < Duration::from_mins(1), "loadgen sends nothing");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn bytes_of(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |data| data.len())
 }
 
 fn verify(ledger: &Path, kind: &str, store: &Path) -> Output {

@@ -20,8 +20,11 @@ const SEED: u64 = 5321;
 /// Variants of the text. A prime, so that neighbours differ at every stride of a thread or a connection.
 const VARIANTS_MAX: u64 = 31;
 
-/// Octets that variants may take together. Above that there are fewer: two up to this size, then one.
-const VARIANTS_BYTES_MAX: u64 = 64 << 20;
+/// Octets that variants may take together; above that there are fewer, but two.
+const VARIANTS_BYTES_MAX: u64 = 16 << 20;
+
+/// Messages above this size have one text.
+const TWO_VARIANTS_SIZE_MAX: u64 = 64 << 20;
 
 /// The most octets a message may have; one send takes at most 4 GiB.
 pub const SIZE_MAX: u64 = 1 << 30;
@@ -65,7 +68,7 @@ impl Corpus {
         if size_bytes < minimum {
             return Err(TooSmall { minimum: minimum as u64 });
         }
-        let least = if size <= VARIANTS_BYTES_MAX { 2 } else { 1 };
+        let least = if size <= TWO_VARIANTS_SIZE_MAX { 2 } else { 1 };
         let count = (VARIANTS_BYTES_MAX / size).clamp(least, VARIANTS_MAX);
         let variant = |seed| -> &'static [u8] {
             let mut rest = header.clone().into_bytes();
