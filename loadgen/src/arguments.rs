@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
+
+use crate::verify::VerifyArguments;
 
 /// Sends mail to an SMTP receiver as fast as its replies allow, and measures it.
 ///
@@ -13,6 +15,26 @@ use clap::Parser;
 /// the connections over its own io_uring.
 #[derive(Debug, Parser)]
 #[command(name = "loadgen", version, after_help = EXAMPLES, after_long_help = AFTER)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct CommandLine {
+    /// Another job than sending mail.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// What to send; there unless a command is.
+    #[command(flatten)]
+    pub load: Option<Arguments>,
+}
+
+/// What loadgen does besides sending mail.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Compares a ledger with what is stored: finds lost, altered and duplicated mail by name
+    Verify(VerifyArguments),
+}
+
+/// What to send, where and how.
+#[derive(Debug, Args)]
 pub struct Arguments {
     /// The receiver: a name or an address, and a port
     #[arg(value_name = "HOST:PORT")]
@@ -70,6 +92,10 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", help_heading = "This machine")]
     pub json: Option<PathBuf>,
 
+    /// Append to this file what was sent and how it was answered, for `loadgen verify`
+    #[arg(long, value_name = "FILE", help_heading = "This machine")]
+    pub ledger: Option<PathBuf>,
+
     /// Allow a target that is not a loopback address
     #[arg(long, help_heading = "This machine")]
     pub i_own_this_host: bool,
@@ -84,6 +110,7 @@ Examples:
   loadgen 127.0.0.1:2525
   loadgen [::1]:2525 --duration 10s --connections 200 --pipelining
   loadgen 127.0.0.1:2525 --messages 5000 --per-connection 1 --size 64KiB --recipients 3
+  loadgen 127.0.0.1:2525 --duration 10s --ledger sent.ledger; loadgen verify --ledger sent.ledger --maildir ringmx-data
 
 Exit code: 0 if every reply was as expected and every message begun was accepted (Ctrl-C makes a run shorter, not wrong); 1 if \
 not, and then the run has no result; 2 if the arguments make no run.";
@@ -101,15 +128,32 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
-        Arguments::command().debug_assert();
+        CommandLine::command().debug_assert();
     }
 
     #[test]
     fn sizes_and_times_have_units() {
         let line = ["loadgen", "h:1", "--size", "64KiB", "--duration", "1min", "--cpus", "1,3"];
-        let arguments = Arguments::try_parse_from(line).expect("arguments");
+        let arguments = CommandLine::try_parse_from(line).expect("arguments").load.expect("a load");
         assert_eq!(arguments.size.as_u64(), 65_536);
         assert_eq!(arguments.duration, Some(Duration::from_mins(1)));
         assert_eq!(arguments.cpus, [1, 3]);
+    }
+
+    #[test]
+    fn verify_takes_one_store_and_no_load() {
+        let parse = |line: &str| CommandLine::try_parse_from(line.split(' '));
+        let verify = parse("loadgen verify --ledger l --spool s").expect("arguments");
+        assert!(matches!(verify.command, Some(Command::Verify(_))) && verify.load.is_none());
+        for wrong in [
+            "loadgen",
+            "loadgen --size 4KiB",
+            "loadgen verify --ledger l",
+            "loadgen verify --maildir m",
+            "loadgen verify --ledger l --maildir m --spool s",
+            "loadgen h:1 verify --ledger l --maildir m",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
     }
 }

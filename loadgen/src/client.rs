@@ -15,6 +15,7 @@ use std::fmt;
 use std::time::Instant;
 
 use crate::histogram::Phase;
+use crate::ledger::{self, Entry, Step};
 use crate::reply::{Line, ReplyReader};
 use crate::scenario::{Commands, Scenario};
 use crate::tally::Tally;
@@ -82,6 +83,19 @@ enum Stage {
     Over(Ending),
 }
 
+impl Stage {
+    /// The step of a transaction that a reply answers here.
+    fn step(self) -> Option<Step> {
+        match self {
+            Self::Mail => Some(Step::Mail),
+            Self::Recipient(_) => Some(Step::Rcpt),
+            Self::Data => Some(Step::Data),
+            Self::MailData => Some(Step::End),
+            Self::Greeting | Self::Ehlo | Self::Ready | Self::Reset | Self::Quit | Self::Over(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -137,8 +151,23 @@ struct Transaction {
     recipients: usize,
     /// A reply was not as expected; whatever comes, the message does not count as accepted.
     spoiled: bool,
+    /// What the ledger does not yet know the end of.
+    open: Open,
+    /// The last refusal.
+    refusal: Option<(Step, u16)>,
     mail_at: Instant,
     mail_data_at: Instant,
+}
+
+/// How far a message has come whose end is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Open {
+    /// There is none.
+    Nothing,
+    /// Its mail data was not given out to be sent.
+    Envelope,
+    /// Its mail data was given out.
+    MailData,
 }
 
 impl Client {
@@ -157,6 +186,8 @@ impl Client {
                 number: 0,
                 recipients: 0,
                 spoiled: false,
+                open: Open::Nothing,
+                refusal: None,
                 mail_at: now,
                 mail_data_at: now,
             },
@@ -239,6 +270,7 @@ impl Client {
                 if self.transaction.recipients == 0 {
                     return Some(Commands::EMPTY_MAIL_DATA);
                 }
+                self.transaction.open = Open::MailData;
                 Some(scenario.corpus.write_head(self.transaction.number, head))
             }
             Stage::Reset => Some(Commands::RSET),
@@ -257,8 +289,16 @@ impl Client {
         };
         tally.started += 1;
         self.begun += 1;
-        self.transaction =
-            Transaction { number, recipients: 0, spoiled: false, mail_at: now, mail_data_at: now };
+        tally.notes.add(Entry::Begun { number });
+        self.transaction = Transaction {
+            number,
+            recipients: 0,
+            spoiled: false,
+            open: Open::Envelope,
+            refusal: None,
+            mail_at: now,
+            mail_data_at: now,
+        };
         self.stage = Stage::Mail;
     }
 
@@ -282,15 +322,55 @@ impl Client {
                 format!("{}: reply {} \"{}\"{unasked}", self.stage, line.code, line.text.escape_ascii())
             });
         }
+        // A dot that ended no mail data of ours is answered: what counts is why there was none.
+        let of_ours = self.stage != Stage::MailData || self.transaction.open == Open::MailData;
+        if let (true, true, 400.., Some(step)) = (answered, of_ours, line.code, self.stage.step()) {
+            self.transaction.refusal = Some((step, line.code));
+        }
         // §3.8: with 421 the server closes the connection, whatever was asked.
         if !answered || line.code == 421 {
+            if answered {
+                self.settle(line.code, tally);
+            }
             self.stage = Stage::Over(Ending::Broken);
             return;
         }
         let next = self.stage_after(expected, now, tally);
+        if matches!(next, Stage::Reset | Stage::Ready) {
+            self.settle(line.code, tally);
+        }
         // The rest of a command group was said with its MAIL.
         self.said = self.pipelining && matches!(next, Stage::Recipient(_) | Stage::Data);
         self.stage = next;
+    }
+
+    /// A reply with this code ended the transaction; tells the ledger how.
+    fn settle(&mut self, code: u16, tally: &mut Tally) {
+        let refused = self.transaction.refusal.map(|(step, code)| ledger::Ending::Refused { step, code });
+        let ending = match (self.transaction.open, refused) {
+            (Open::Nothing, _) => return,
+            (Open::Envelope, refused) => refused.unwrap_or(ledger::Ending::Unfinished),
+            (Open::MailData, _) if code == 250 => ledger::Ending::Accepted,
+            (Open::MailData, Some(refused)) if code >= 400 => refused,
+            (Open::MailData, _) => ledger::Ending::Unknown,
+        };
+        self.note(ending, tally);
+    }
+
+    /// The connection is over. `sent` says whether all that was last given out to be sent was sent, or may have been.
+    pub fn abandon(&mut self, sent: bool, tally: &mut Tally) {
+        match self.transaction.open {
+            Open::Nothing => {}
+            Open::MailData if sent => self.note(ledger::Ending::Unknown, tally),
+            Open::Envelope | Open::MailData => self.note(ledger::Ending::Unfinished, tally),
+        }
+    }
+
+    fn note(&mut self, ending: ledger::Ending, tally: &mut Tally) {
+        let Transaction { number, recipients, .. } = self.transaction;
+        let recipients = u16::try_from(recipients).unwrap_or(u16::MAX);
+        tally.notes.add(Entry::Ended { number, ending, recipients });
+        self.transaction.open = Open::Nothing;
     }
 
     /// Where a reply leads that was, or was not, the expected one.

@@ -43,6 +43,10 @@ pub struct Connection {
     pub receiving: bool,
     /// A send is under way.
     pub sending: bool,
+    /// Octets of the last send.
+    pub send_bytes: usize,
+    /// Whether the kernel took all of them.
+    pub sent_whole: bool,
     /// Start of the wait under way.
     pub since: Instant,
     /// Sessions in a row that failed before a message was accepted.
@@ -59,6 +63,8 @@ impl Connection {
             head: Vec::new(),
             receiving: false,
             sending: false,
+            send_bytes: 0,
+            sent_whole: false,
             since: now,
             barren: 0,
         }

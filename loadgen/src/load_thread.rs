@@ -14,6 +14,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use crate::client::{Client, Ending, Work};
 use crate::connection::{Connection, State};
 use crate::histogram::Phase;
+use crate::ledger::writer::Notes;
 use crate::plan::{Plan, Share};
 use crate::progress::{Counters, Stop};
 use crate::tally::Tally;
@@ -52,7 +53,7 @@ pub struct LoadThread<'a, R> {
 
 impl<'a, R: Ring> LoadThread<'a, R> {
     /// `pool` is the one that `ring` receives into.
-    pub fn new(plan: &'a Plan, share: &Share, mut ring: R, mut pool: Pool) -> Self {
+    pub fn new(plan: &'a Plan, share: &Share, mut ring: R, mut pool: Pool, notes: Notes) -> Self {
         while let Some(buffer) = pool.take() {
             ring.provide(buffer);
         }
@@ -65,7 +66,7 @@ impl<'a, R: Ring> LoadThread<'a, R> {
             connections: std::iter::repeat_with(connection).take(share.connections).collect(),
             unfinished: share.connections,
             work: Work::new(share.first, share.messages),
-            tally: Tally::default(),
+            tally: Tally { notes, ..Tally::default() },
             now,
             started: now,
         }
@@ -95,9 +96,25 @@ impl<'a, R: Ring> LoadThread<'a, R> {
                     break;
                 }
             }
+            self.tally.notes.hand_over();
             counters.show(&self.tally);
         }
+        self.end_notes();
         Ok(self.tally)
+    }
+
+    /// After Ctrl-C transactions may be under way; a send of which nothing was heard may have sent everything.
+    fn end_notes(&mut self) {
+        for connection in &mut self.connections {
+            let sent = connection.sending || connection.sent_whole;
+            connection.client.abandon(sent, &mut self.tally);
+        }
+        let dropped = self.tally.notes.end();
+        if dropped > 0 {
+            self.tally
+                .failures
+                .add(|| format!("the ledger lacks {dropped} entries: its file takes them too slowly"));
+        }
     }
 
     fn handle_event(&mut self, event: Event) {
@@ -171,6 +188,7 @@ impl<'a, R: Ring> LoadThread<'a, R> {
         head.clear();
         connection.head = head;
         connection.sending = false;
+        connection.sent_whole = result == Ok(connection.send_bytes);
         // After an error the receive tells the end of the connection, behind what the server said last (a 421, a 552).
         if connection.state == State::Open && result.is_ok() {
             self.advance(index);
@@ -214,6 +232,8 @@ impl<'a, R: Ring> LoadThread<'a, R> {
             return;
         };
         connection.sending = true;
+        connection.sent_whole = false;
+        connection.send_bytes = head.len() + body.len();
         connection.since = self.now;
         let outgoing = Outgoing { head: std::mem::take(head), body };
         self.ring.send(socket, outgoing, token_of(index));
@@ -292,6 +312,8 @@ impl<'a, R: Ring> LoadThread<'a, R> {
         if let Some(socket) = connection.socket.take() {
             self.ring.close(socket);
         }
+        // Whatever was under way on it has ended, so it is known how much was sent.
+        connection.client.abandon(connection.sent_whole, &mut self.tally);
         let quit = connection.client.ending() == Some(Ending::Quit);
         self.after_close(index, quit);
     }

@@ -8,5 +8,5 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    loadgen::main(&loadgen::arguments::Arguments::parse())
+    loadgen::main(&loadgen::arguments::CommandLine::parse())
 }

@@ -1,6 +1,7 @@
 //! What a run is to do: arguments turned once into values that cannot be wrong.
 
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use ringmx::shard::affinity::allowed_cpus;
@@ -30,6 +31,8 @@ pub struct Plan {
     pub duration: Option<Duration>,
     /// No wait for the server is longer.
     pub timeout: Duration,
+    /// Where the ledger is kept, if there is one.
+    pub ledger: Option<PathBuf>,
     /// The threads.
     pub threads: Vec<Share>,
 }
@@ -79,6 +82,7 @@ impl Plan {
             messages,
             duration: arguments.duration,
             timeout: arguments.timeout,
+            ledger: arguments.ledger.clone(),
             threads,
         })
     }

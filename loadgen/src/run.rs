@@ -1,6 +1,7 @@
 //! Starts the load threads, waits for them while it shows the progress, and adds up what they counted.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use ringmx::shard::affinity::pin_to;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::ledger::writer::{self, Basket, Notes, Writer};
 use crate::load_thread::LoadThread;
 use crate::plan::{Plan, Share};
 use crate::progress::{Counters, Progress, Stop};
@@ -47,15 +49,17 @@ pub fn run(plan: &Plan) -> Result<Outcome, MachineError> {
     raise_descriptor_limit(plan.connections())?;
     let signals = Stop::on_signals().map_err(|error| MachineError(format!("handling signals: {error}")))?;
     let counters: Vec<Counters> = plan.threads.iter().map(|_| Counters::default()).collect();
+    let mut ledger = plan.ledger.as_deref().map(|path| open_ledger(path, plan)).transpose()?;
     let mut progress = Progress::new(plan);
     let main = thread::current();
     let started = Instant::now();
     let results: Vec<Result<(Tally, Duration), MachineError>> = thread::scope(|scope| {
         let mut threads = Vec::new();
-        for (share, counters) in plan.threads.iter().zip(&counters) {
+        for (index, (share, counters)) in plan.threads.iter().zip(&counters).enumerate() {
+            let basket = ledger.as_ref().and_then(|ledger| ledger.basket(index));
             let (main, stop) = (main.clone(), signals.clone());
             let body = move || {
-                let result = load(plan, share, counters, &stop);
+                let result = load(plan, share, counters, &stop, basket);
                 if result.is_err() {
                     stop.ask();
                 }
@@ -69,10 +73,13 @@ pub fn run(plan: &Plan) -> Result<Outcome, MachineError> {
             })?;
             threads.push(thread);
         }
+        let period = if ledger.is_some() { writer::PERIOD } else { Progress::PERIOD };
         while !threads.iter().all(ScopedJoinHandle::is_finished) {
             progress.draw(&counters);
-            thread::park_timeout(Progress::PERIOD);
+            write_ledger(ledger.as_mut()).inspect_err(|_| signals.ask())?;
+            thread::park_timeout(period);
         }
+        write_ledger(ledger.as_mut())?;
         progress.draw(&counters);
         progress.clear();
         let gone = |_| Err(MachineError("a load thread panicked".into()));
@@ -93,12 +100,23 @@ pub fn run(plan: &Plan) -> Result<Outcome, MachineError> {
     Ok(outcome)
 }
 
+fn open_ledger(path: &Path, plan: &Plan) -> Result<Writer, MachineError> {
+    Writer::new(path, plan.scenario, plan.threads.len())
+        .map_err(|error| MachineError(format!("opening the ledger {}: {error}", path.display())))
+}
+
+fn write_ledger(ledger: Option<&mut Writer>) -> Result<(), MachineError> {
+    let written = ledger.map_or(Ok(()), Writer::write);
+    written.map_err(|error| MachineError(format!("writing the ledger: {error}")))
+}
+
 /// A thread's whole life. Also gives the CPU time that its load took.
 fn load(
     plan: &Plan,
     share: &Share,
     counters: &Counters,
     stop: &Stop,
+    basket: Option<Basket>,
 ) -> Result<(Tally, Duration), MachineError> {
     /// A reply line is at most 512 octets (RFC 5321 §4.5.3.1.5); a longer reply comes in several buffers.
     const BUFFER_BYTES: usize = 1024;
@@ -115,7 +133,7 @@ fn load(
     let entries = (2 * share.connections).next_power_of_two().clamp(ENTRIES_MIN, ENTRIES_MAX);
     let ring = KernelRing::new(u32::try_from(entries).unwrap_or(u32::MAX), Arc::clone(pool.arena()))
         .map_err(|failed| MachineError(probe::explain(&failed).to_string()))?;
-    let thread = LoadThread::new(plan, share, ring, pool);
+    let thread = LoadThread::new(plan, share, ring, pool, Notes::new(basket));
     let before = cpu_time();
     let tally =
         thread.run(counters, stop).map_err(|error| MachineError(format!("io_uring_enter: {error}")))?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::histogram::Latencies;
+use crate::ledger::writer::Notes;
 
 /// Failures that are kept to be shown.
 pub const FAILURES_SHOWN_MAX: usize = 5;
@@ -27,6 +28,8 @@ pub struct Tally {
     pub pipelining_missing: bool,
     /// When the last message was accepted.
     pub last_accepted: Option<Instant>,
+    /// What goes into the ledger, if there is one. Not added up.
+    pub notes: Notes,
 }
 
 impl Tally {

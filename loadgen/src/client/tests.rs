@@ -194,3 +194,55 @@ fn a_421_and_a_reply_that_nothing_asked_for_end_the_session() {
         assert_eq!(played.tally.accepted, 0);
     }
 }
+
+/// What the ledger is told of the first message when the session hears these replies, and its connection is then lost after
+/// all was sent, or not.
+fn ending_after(pipelining: bool, recipients: usize, replies: &[&str], sent: bool) -> (ledger::Ending, u16) {
+    use crate::ledger::writer::{Basket, Notes};
+    let basket = Basket::default();
+    let scenario = scenario(pipelining, recipients, Some(1));
+    let now = Instant::now();
+    let mut tally = Tally { notes: Notes::new(Some(basket.clone())), ..Tally::default() };
+    let (mut client, mut work) = (Client::new(scenario, now), Work::new(5, Some(1)));
+    assert!(work.promise());
+    for reply in [&["220 mx.test\r\n", OFFERS][..], replies].concat() {
+        client.handle_octets(reply.as_bytes(), now, &mut tally);
+        while client.next_send(&mut Vec::new(), &mut work, now, &mut tally).is_some() {}
+    }
+    client.abandon(sent, &mut tally);
+    tally.notes.end();
+    match basket.entries()[..] {
+        [Entry::Begun { number: 5 }, Entry::Ended { number: 5, ending, recipients }] => (ending, recipients),
+        ref other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_ledger_is_told_how_each_message_ended() {
+    use ledger::Ending::{Accepted, Refused, Unfinished, Unknown};
+    let group = "250 ok\r\n250 ok\r\n550 no\r\n354 go\r\n";
+    let none = "250 ok\r\n550 no\r\n451 no\r\n354 go\r\n";
+    let refused = |step, code| Refused { step, code };
+    for (replies, sent, expected) in [
+        (&[group, "250 ok\r\n"][..], true, (Accepted, 1)),
+        (&[group, "552 no\r\n"], true, (refused(Step::End, 552), 1)),
+        (&[group, "451 no\r\n"], true, (refused(Step::End, 451), 1)),
+        (&[group, "421 bye\r\n"], true, (refused(Step::End, 421), 1)),
+        (&[group, "200 hm\r\n"], true, (Unknown, 1)),
+        (&[group, "what\r\n"], true, (Unknown, 1)),
+        (&[group], true, (Unknown, 1)),
+        (&[group], false, (Unfinished, 1)),
+        (&["250 ok\r\n"], true, (Unfinished, 0)),
+        (&[none, "554 no\r\n"], true, (refused(Step::Rcpt, 451), 0)),
+        (&[none, "250 strange\r\n"], true, (refused(Step::Rcpt, 451), 0)),
+        (&["421 bye\r\n"], true, (refused(Step::Mail, 421), 0)),
+        (&["451 no\r\n503 no\r\n503 no\r\n503 no\r\n"], true, (refused(Step::Data, 503), 0)),
+    ] {
+        assert_eq!(ending_after(true, 2, replies, sent), expected, "{replies:?}");
+    }
+    assert_eq!(
+        ending_after(false, 1, &["250 ok\r\n", "250 ok\r\n", "554 no\r\n"], true).0,
+        refused(Step::Data, 554)
+    );
+    assert_eq!(ending_after(false, 1, &["250 ok\r\n", "250 ok\r\n", "250 what\r\n"], true).0, Unfinished);
+}

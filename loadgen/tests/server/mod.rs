@@ -1,4 +1,5 @@
 //! A small SMTP server on threads, with one thing wrong with it if a test wants so.
+#![allow(dead_code, reason = "each file of tests uses some of it")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -26,6 +27,10 @@ pub(crate) enum Oddity {
     GoesAway,
     /// Does not answer mail data.
     Silent,
+    /// Answers 552 to every third message of a connection, and 451 to every fifth, and keeps them all the same.
+    RefusesAndKeeps,
+    /// Closes when a little of the mail data has come.
+    ClosesWithinData,
 }
 
 /// What it saw.
@@ -123,6 +128,9 @@ impl Session {
 
     fn receive_mail_data(&mut self, input: &mut impl BufRead) -> Option<()> {
         let mut mail_data = Vec::new();
+        if self.oddity == Oddity::ClosesWithinData {
+            return None;
+        }
         loop {
             let mut line = Vec::new();
             input.read_until(b'\n', &mut line).ok()?;
@@ -143,7 +151,11 @@ impl Session {
             _ => {}
         }
         self.seen.lock().expect("lock").messages.push(mail_data);
-        self.reply("250 2.0.0 accepted")
+        match self.oddity {
+            Oddity::RefusesAndKeeps if self.begun.is_multiple_of(3) => self.reply("552 5.2.2 no room"),
+            Oddity::RefusesAndKeeps if self.begun.is_multiple_of(5) => self.reply("451 4.3.0 later"),
+            _ => self.reply("250 2.0.0 accepted"),
+        }
     }
 
     fn reply(&mut self, text: &str) -> Option<()> {
