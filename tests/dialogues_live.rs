@@ -138,18 +138,23 @@ impl Plan {
                 "command_timeout" | "data_timeout" => limits.push(format!("{key} = {value:?}")),
                 "bare_lf"
                 | "bare_cr"
+                | "bdat_bare_lf"
                 | "refuse"
                 | "greeting_delay"
                 | "early_talkers"
                 | "unauthorized_pipelining" => {
                     listener.push(format!("{key} = {value:?}"));
                 }
-                "proxy_from" | "xclient_from" => listener.push(format!("{key} = [{}]", quoted())),
+                "proxy_from" | "xclient_from" | "extensions_off" => {
+                    listener.push(format!("{key} = [{}]", quoted()))
+                }
                 "domains" => root.push(format!("domains = [{}]", quoted())),
                 "postmaster" | "local_part_deny" => root.push(format!("{key} = {value:?}")),
                 "local_part_case_sensitive" => root.push(format!("{key} = {value}")),
                 "recipients" => recipients = Some(value.split_whitespace().collect::<Vec<_>>().join("\n")),
                 "arrival" => {}
+                "promises" => return Err("standard output keeps no promise".into()),
+                "tls" => return Err("TLS only in a simulation".into()),
                 _ => return Err(format!("the setting {key:?} is not known here")),
             }
         }
