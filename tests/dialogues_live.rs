@@ -146,7 +146,7 @@ impl Plan {
                     listener.push(format!("{key} = {value:?}"));
                 }
                 "proxy_from" | "xclient_from" | "extensions_off" => {
-                    listener.push(format!("{key} = [{}]", quoted()))
+                    listener.push(format!("{key} = [{}]", quoted()));
                 }
                 "domains" => root.push(format!("domains = [{}]", quoted())),
                 "postmaster" | "local_part_deny" => root.push(format!("{key} = {value:?}")),
