@@ -16,7 +16,7 @@ mod exchange;
 mod reference;
 
 use exchange::{Exchange, Seen, Trouble, settings};
-use reference::{Naive, data_lines, naive, replies};
+use reference::{Naive, bdat, data_lines, naive, replies};
 
 /// Settings with budgets that a random session does not use up.
 fn patient() -> Settings {
@@ -45,32 +45,6 @@ fn session(settings: Settings, octets: &[u8], sizes: &[usize]) -> Seen {
         }
     }
     exchange.seen
-}
-
-/// The mail data of chunks: framed by lengths, so only bare CR and LF are to be looked for, in all of it.
-fn naive_chunks(chunks: &[Vec<u8>], policy: ChunkLineEnd) -> (Vec<u8>, bool) {
-    let all = chunks.concat();
-    let mut has_bare = false;
-    let mut stored = Vec::new();
-    for (index, octet) in all.iter().enumerate() {
-        let after_cr = index.checked_sub(1).is_some_and(|before| all[before] == b'\r');
-        let before_lf = all.get(index + 1) == Some(&b'\n');
-        let bare = *octet == b'\n' && !after_cr || *octet == b'\r' && !before_lf;
-        has_bare |= bare;
-        if bare && policy == ChunkLineEnd::Normalize { stored.extend(b"\r\n") } else { stored.push(*octet) }
-    }
-    (stored, has_bare)
-}
-
-/// The commands that send these chunks.
-fn bdat(chunks: &[Vec<u8>]) -> Vec<u8> {
-    let mut octets = Vec::new();
-    for (index, chunk) in chunks.iter().enumerate() {
-        let last = if index + 1 == chunks.len() { " LAST" } else { "" };
-        octets.extend(format!("BDAT {}{last}\r\n", chunk.len()).bytes());
-        octets.extend_from_slice(chunk);
-    }
-    octets
 }
 
 fn mail_data() -> impl Strategy<Value = Vec<u8>> {
@@ -178,9 +152,6 @@ fn policy() -> impl Strategy<Value = BareLineEnd> {
     prop_oneof![Just(BareLineEnd::Reject), Just(BareLineEnd::Normalize)]
 }
 
-const BINARY: &str =
-    "EHLO client.test\r\nMAIL FROM:<a@client.test> BODY=BINARYMIME\r\nRCPT TO:<b@example.org>\r\n";
-
 const OPEN: &[u8] = b"EHLO client.test\r\nMAIL FROM:<a@client.test>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n";
 
 proptest! {
@@ -230,30 +201,12 @@ proptest! {
         binary in any::<bool>(),
         sizes in sizes(),
     ) {
-        let mut settings = settings();
-        settings.bdat_bare_lf = policy;
-        let policy = if binary { ChunkLineEnd::Keep } else { policy };
-        let begin = if binary { BINARY.as_bytes() } else { OPEN.strip_suffix(b"DATA\r\n").expect("its end") };
-        let seen = session(settings, &[begin, &bdat(&chunks)].concat(), &sizes);
-        // The greeting, EHLO, MAIL and RCPT, and one for each chunk.
-        let replies = replies(&seen);
-        prop_assert_eq!(replies.len(), 4 + chunks.len());
-        let last = replies[3 + chunks.len()][0].as_str();
-        match (naive_chunks(&chunks, policy), policy) {
-            ((_, true), ChunkLineEnd::Reject) => {
-                prop_assert!(seen.stored.is_empty());
-                let reasons: Vec<_> = replies[4..].iter().map(|lines| lines[0].as_str()).collect();
-                let bad = reasons.iter().position(|reason| reason.starts_with("550 5.5.2")).expect("one is refused");
-                prop_assert!(reasons[..bad].iter().all(|reason| reason.starts_with("250 2.0.0 Chunk")));
-                prop_assert!(reasons[bad + 1..].iter().all(|reason| reason.starts_with("503 5.5.1")));
-            }
-            ((stored, has_bare), _) => {
-                prop_assert!(last.starts_with("250 2.0.0 Ok: queued as"), "{}", last);
-                prop_assert_eq!(seen.stored[0].data.escape_ascii().to_string(), stored.escape_ascii().to_string());
-                let bare = format!("bare={}", has_bare && policy == ChunkLineEnd::Keep);
-                prop_assert!(seen.stored[0].facts.contains(&bare));
-            }
-        }
+        reference::check_chunks_with(&chunks, policy, binary, &sizes);
+    }
+
+    #[test]
+    fn chunks_of_any_octets_are_what_the_reference_says(input in prop::collection::vec(any::<u8>(), 0..200)) {
+        reference::check_chunks(&input);
     }
 
     #[test]

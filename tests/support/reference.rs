@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ringmx::config::BareLineEnd;
+use ringmx::config::{BareLineEnd, ChunkLineEnd};
 use ringmx::handoff::message::TryAgain;
 use ringmx::limits::REPLY_LINE_BYTES_MAX;
 use ringmx::smtp::session::Settings;
@@ -337,4 +337,86 @@ fn command_line(octets: &[u8], line_bytes_max: usize) -> Option<(&[u8], &[u8])> 
     };
     let end = (0..octets.len()).find(ends)?;
     Some(octets.split_at(end + 1))
+}
+
+/// The mail data of chunks: framed by lengths, so only bare CR and LF are to be looked for, in all of it.
+pub(crate) fn naive_chunks(chunks: &[Vec<u8>], policy: ChunkLineEnd) -> (Vec<u8>, bool) {
+    let all = chunks.concat();
+    let mut has_bare = false;
+    let mut stored = Vec::new();
+    for (index, octet) in all.iter().enumerate() {
+        let after_cr = index.checked_sub(1).is_some_and(|before| all[before] == b'\r');
+        let before_lf = all.get(index + 1) == Some(&b'\n');
+        let bare = *octet == b'\n' && !after_cr || *octet == b'\r' && !before_lf;
+        has_bare |= bare;
+        if bare && policy == ChunkLineEnd::Normalize { stored.extend(b"\r\n") } else { stored.push(*octet) }
+    }
+    (stored, has_bare)
+}
+
+/// The commands that send these chunks.
+pub(crate) fn bdat(chunks: &[Vec<u8>]) -> Vec<u8> {
+    let mut octets = Vec::new();
+    for (index, chunk) in chunks.iter().enumerate() {
+        let last = if index + 1 == chunks.len() { " LAST" } else { "" };
+        octets.extend(format!("BDAT {}{last}\r\n", chunk.len()).bytes());
+        octets.extend_from_slice(chunk);
+    }
+    octets
+}
+
+/// All that is claimed of chunks. Octet 0 chooses the policy and whether the message is BINARYMIME, octet 1 the size of the
+/// pieces that arrive; then each chunk, an octet for its length before it.
+pub(crate) fn check_chunks(input: &[u8]) {
+    let [bits, piece, rest @ ..] = input else { return };
+    let policy = [ChunkLineEnd::Keep, ChunkLineEnd::Normalize, ChunkLineEnd::Reject][usize::from(bits % 3)];
+    let mut chunks = Vec::new();
+    let mut rest = rest;
+    while let Some((length, behind)) = rest.split_first() {
+        let (chunk, behind) = behind.split_at(usize::from(*length).min(behind.len()));
+        chunks.push(chunk.to_vec());
+        rest = behind;
+    }
+    if !chunks.is_empty() {
+        check_chunks_with(&chunks, policy, bits & 128 != 0, &[usize::from(*piece).max(1)]);
+    }
+}
+
+/// These chunks, arriving in pieces of these sizes, are stored as the naive reader says, or refused once and for all.
+pub(crate) fn check_chunks_with(chunks: &[Vec<u8>], policy: ChunkLineEnd, binary: bool, sizes: &[usize]) {
+    let mut exchange = Exchange::new(Settings { bdat_bare_lf: policy, ..settings() });
+    let policy = if binary { ChunkLineEnd::Keep } else { policy };
+    let body = if binary { " BODY=BINARYMIME" } else { "" };
+    let begin = format!("EHLO client.test\r\nMAIL FROM:<a@x.test>{body}\r\nRCPT TO:<b@y.test>\r\n");
+    let octets = [begin.as_bytes(), &bdat(chunks)].concat();
+    let mut rest = &octets[..];
+    for size in sizes.iter().cycle() {
+        let (piece, behind) = rest.split_at((*size).min(rest.len()));
+        exchange.receive(piece);
+        rest = behind;
+        if rest.is_empty() {
+            break;
+        }
+    }
+    // The greeting, EHLO, MAIL and RCPT, and one for each chunk.
+    let seen = exchange.seen;
+    let replies = replies(&seen);
+    // Empty chunks bring nothing forward: past the budget the session ends.
+    if seen.closed {
+        return;
+    }
+    assert_eq!(replies.len(), 4 + chunks.len());
+    let reasons: Vec<&str> = replies[4..].iter().map(|lines| lines[0].as_str()).collect();
+    let (stored, has_bare) = naive_chunks(chunks, policy);
+    if has_bare && policy == ChunkLineEnd::Reject {
+        assert!(seen.stored.is_empty());
+        let bad = reasons.iter().position(|reason| reason.starts_with("550 5.5.2")).expect("one is refused");
+        assert!(reasons[..bad].iter().all(|reason| reason.starts_with("250 2.0.0 Chunk")), "{reasons:?}");
+        assert!(reasons[bad + 1..].iter().all(|reason| reason.starts_with("503 5.5.1")), "{reasons:?}");
+        return;
+    }
+    assert!(reasons.last().is_some_and(|last| last.starts_with("250 2.0.0 Ok: queued as")), "{reasons:?}");
+    assert_eq!(seen.stored[0].data.escape_ascii().to_string(), stored.escape_ascii().to_string());
+    let bare = format!("bare={}", has_bare && policy == ChunkLineEnd::Keep);
+    assert!(seen.stored[0].facts.contains(&bare));
 }

@@ -1,0 +1,128 @@
+//! The common path of the protocol core allocates nothing: no command, no transaction, no reply.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use ringmx::config::Config;
+use ringmx::handoff::message::{ClientFacts, QueueId};
+use ringmx::smtp::envelope::Envelope;
+use ringmx::smtp::extension::ExtensionSet;
+use ringmx::smtp::policy::Recipients;
+use ringmx::smtp::reply::ReplyBuffer;
+use ringmx::smtp::session::{Answer, Input, Session, Settings, Step};
+use ringmx::smtp::trace;
+
+/// Counts allocations of the thread that runs the only test.
+struct Counting;
+
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+#[allow(unsafe_code)]
+// SAFETY: every call is handed to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+struct Driver {
+    session: Session,
+    replies: ReplyBuffer,
+    spare: Vec<Box<Envelope>>,
+    facts: ClientFacts,
+    received: Vec<u8>,
+    now: Instant,
+}
+
+impl Driver {
+    fn send(&mut self) {
+        self.session.handle_sending();
+        self.replies.clear();
+        self.session.handle_sent();
+    }
+
+    fn feed(&mut self, octets: &[u8]) {
+        let mut input = Input::new(octets);
+        loop {
+            match self.session.advance(&mut input, &mut self.replies, self.now) {
+                Step::NeedInput => return self.send(),
+                Step::Data(_) | Step::Insert(_) | Step::Discard => {}
+                Step::Flush => self.replies.clear(),
+                Step::Ask(_) => {
+                    let envelope = self.spare.pop().unwrap_or_default();
+                    self.session.resolve(Answer::Begin(envelope), &mut self.replies, self.now);
+                }
+                Step::Deliver(mut envelope) => {
+                    self.session.tell(&mut self.facts);
+                    self.received.clear();
+                    let wall_clock = std::time::SystemTime::UNIX_EPOCH;
+                    let id = QueueId::default();
+                    trace::received(&mut self.received, "mx.test", &self.facts, &envelope, id, wall_clock);
+                    envelope.clear();
+                    self.spare.push(envelope);
+                    self.session.resolve(Answer::Accepted(id), &mut self.replies, self.now);
+                }
+                Step::Close => panic!("the session ended"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_transaction_of_the_protocol_core_allocates_nothing() {
+    let config = Config::embedded_default();
+    let listener = &config.listeners[0];
+    let settings = Settings {
+        hostname: "mx.test".into(),
+        limits: config.limits.clone(),
+        gate: listener.gate.clone(),
+        bare_lf: listener.bare_lf,
+        bare_cr: listener.bare_cr,
+        bdat_bare_lf: listener.bdat_bare_lf,
+        local_part_case_sensitive: false,
+        extensions: ExtensionSet::all(),
+        policy: Box::new(Recipients::new(&config, None)),
+    };
+    let now = Instant::now();
+    let client = "192.0.2.1:25".parse().expect("an address");
+    let mut driver = Driver {
+        session: Session::new(Arc::new(settings), client, now),
+        replies: ReplyBuffer::new(),
+        spare: Vec::with_capacity(2),
+        facts: ClientFacts::unknown(),
+        received: Vec::new(),
+        now,
+    };
+    driver.session.greet(&mut driver.replies, now);
+    driver.send();
+    driver.feed(b"EHLO client.example\r\n");
+    let body = [b"Subject: x\r\n\r\n".to_vec(), b"..text\r\n".repeat(500), b".\r\n".to_vec()].concat();
+    let transactions = |driver: &mut Driver, count: usize| {
+        for _ in 0..count {
+            driver.feed(b"MAIL FROM:<Some.Sender@Example.com> SIZE=5000 BODY=8BITMIME\r\n");
+            driver.feed(b"RCPT TO:<first@example.org>\r\nRCPT TO:<second@Example.ORG>\r\n");
+            driver.feed(b"DATA\r\n");
+            driver.feed(&body);
+            driver.feed(b"MAIL FROM:<> RET=HDRS ENVID=x\r\nRCPT TO:<\"a b\"@example.org> NOTIFY=NEVER\r\n");
+            driver.feed(b"BDAT 10\r\n0123456789BDAT 6 LAST\r\ntext\r\n");
+        }
+    };
+    transactions(&mut driver, 10);
+    let before = COUNT.load(Ordering::Relaxed);
+    transactions(&mut driver, 100);
+    let allocated = COUNT.load(Ordering::Relaxed) - before;
+    assert_eq!(allocated, 0, "allocations in 200 transactions");
+    assert_eq!(driver.session.summary().accepted, 220);
+}
