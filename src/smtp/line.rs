@@ -12,6 +12,8 @@ pub(super) struct LineReader {
     swallowed: Option<usize>,
     /// The last octet swallowed was a CR.
     swallowed_cr: bool,
+    /// The line that was swallowed last began with BDAT.
+    swallowed_bdat: bool,
 }
 
 /// What the input holds next.
@@ -51,7 +53,7 @@ impl LineReader {
         };
         let count = lf + 1;
         if self.carry.len() + count > line_bytes_max {
-            self.begin_swallowing();
+            self.begin_swallowing(rest);
             return self.swallow(rest, input);
         }
         let (part, _) = rest.split_at(count);
@@ -90,7 +92,7 @@ impl LineReader {
     fn carry<'a>(&mut self, rest: &[u8], input: &mut Input<'a>, line_bytes_max: usize) -> Line<'a> {
         // The CRLF is still to come.
         if self.carry.len() + rest.len() + 1 > line_bytes_max {
-            self.begin_swallowing();
+            self.begin_swallowing(rest);
             return self.swallow(rest, input);
         }
         self.carry.extend_from_slice(rest);
@@ -98,8 +100,15 @@ impl LineReader {
         Line::Incomplete
     }
 
-    fn begin_swallowing(&mut self) {
+    /// Whether the line that was too long is a BDAT: then octets follow that are no commands, and how many is not known.
+    pub(super) fn too_long_was_bdat(&self) -> bool {
+        self.swallowed_bdat
+    }
+
+    fn begin_swallowing(&mut self, rest: &[u8]) {
         let carry = std::mem::take(&mut self.carry);
+        let mut verb = carry.iter().chain(rest).map(u8::to_ascii_uppercase);
+        self.swallowed_bdat = b"BDAT".iter().all(|octet| verb.next() == Some(*octet));
         self.swallowed = Some(carry.len());
         self.swallowed_cr = carry.last() == Some(&b'\r');
     }

@@ -471,6 +471,7 @@ impl Session {
                 handled
             }
             Line::BareLf => Handled::Close(reply::BARE_LINE_END),
+            Line::TooLong if self.line.too_long_was_bdat() => Handled::Close(reply::LINE_TOO_LONG),
             Line::TooLong => Handled::Reply(reply::LINE_TOO_LONG),
             Line::Endless => Handled::Close(reply::ENDLESS),
         };
