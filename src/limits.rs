@@ -76,6 +76,9 @@ pub const REFUSED_CONNECTIONS_MAX: usize = 256;
 /// Connections that wait in the kernel to be accepted, for each listening socket; the kernel cuts it to net.core.somaxconn.
 pub const LISTEN_BACKLOG: i32 = 4096;
 
+/// Memory of sent replies that a shard keeps for the next ones; each is at most `REPLY_BYTES_MAX` octets.
+pub const SPARE_REPLIES_MAX: usize = 1024;
+
 /// Octets of one owned block: mail data copied out of receive buffers.
 pub const BLOCK_BYTES: usize = 16 * 1024;
 

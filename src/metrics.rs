@@ -49,6 +49,8 @@ counters! {
     connections_open,
     /// Connections turned away because of a cap.
     connections_refused,
+    /// Accepts that failed, as a rule for want of descriptors.
+    accept_failures,
     /// Messages answered 250.
     messages,
     /// Octets of mail data in them.

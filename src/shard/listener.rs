@@ -12,7 +12,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use crate::ring::{Ring, Socket, Token};
 use crate::smtp::session::Settings;
 
-/// After an accept failed for want of descriptors or memory, nothing is accepted for this long.
+/// After an accept failed, as a rule for want of descriptors or memory, nothing is accepted for this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 
 /// A listening socket as the shard sees it.
@@ -58,7 +58,8 @@ impl Listener {
     /// An accept ended or failed.
     pub fn handle_accept(&mut self, failed: Option<Errno>, more: bool, now: Instant) {
         self.armed = more;
-        if matches!(failed, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) {
+        // A client that went away while it waited is no failure of ours; anything else would fail again at once.
+        if failed.is_some_and(|error| !matches!(error, Errno::CONNABORTED | Errno::CANCELED | Errno::INTR)) {
             self.paused_until = Some(now + ACCEPT_PAUSE);
         }
     }

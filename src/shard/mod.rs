@@ -33,7 +33,7 @@ use self::provision::Provision;
 use self::table::{Key, Table};
 use self::timers::Timers;
 use crate::buffer::Pool;
-use crate::limits::{REFUSED_CONNECTIONS_MAX, SHUTDOWN_WAIT_MAX};
+use crate::limits::{REFUSED_CONNECTIONS_MAX, SHUTDOWN_WAIT_MAX, SPARE_REPLIES_MAX};
 use crate::log::Log;
 use crate::metrics::ShardMetrics;
 use crate::ring::{Event, Received, Ring, Socket};
@@ -227,7 +227,9 @@ impl<R: Ring> Shard<R> {
                 let key = Key::from_word(token.value());
                 let complete = result.is_ok_and(|count| count == head.len());
                 head.clear();
-                self.context.spare_replies.push(head);
+                if self.context.spare_replies.len() < SPARE_REPLIES_MAX {
+                    self.context.spare_replies.push(head);
+                }
                 if let Some(connection) = self.connections.find(key) {
                     connection.handle_sent(complete, &mut self.context);
                     self.mark(key);
@@ -247,7 +249,10 @@ impl<R: Ring> Shard<R> {
     fn handle_accepted(&mut self, number: usize, result: Result<Socket, Errno>, more: bool) {
         let Some(listener) = self.listeners.get_mut(number) else { return };
         listener.handle_accept(result.err(), more, self.context.now);
-        let Ok(socket) = result else { return };
+        let socket = match result {
+            Ok(socket) => socket,
+            Err(error) => return self.log_accept_failure(error),
+        };
         // It fails when the client is gone already.
         let Ok(client) = self.context.ring.peer_address(socket) else {
             return self.context.ring.close(socket);
@@ -280,6 +285,15 @@ impl<R: Ring> Shard<R> {
             Some(key) => self.mark(key),
             // Even those who are turned away have filled their places: there is no memory to be polite with.
             None => context.ring.close(socket),
+        }
+    }
+
+    /// Accepting pauses then, so this is a few lines a second at most.
+    fn log_accept_failure(&mut self, error: Errno) {
+        if self.stopping.is_none() && error != Errno::CONNABORTED {
+            self.context.metrics.accept_failures.add(1);
+            let record = self.context.log.record("error", self.context.wall_clock);
+            record.text("tried", b"accept").text("error", error.to_string().as_bytes()).end();
         }
     }
 
