@@ -48,6 +48,9 @@ impl std::error::Error for ServeError {}
 /// Runs the receiver until SIGTERM or SIGINT; returns when every message under way was stored and answered, or its time
 /// was over.
 pub fn serve(config: &Config) -> Result<(), ServeError> {
+    // A huge page for the few KiB that a shard's heap or pool touches costs up to 2 MiB each: 10,000 idle connections took
+    // 17 MiB instead of 6, and messages came no faster. Refused only by a kernel without huge pages.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     probe::probe().map_err(|unusable| ServeError(unusable.to_string()))?;
     let (mut log, writer) =
         log::start(config.log.format).map_err(|error| machine("starting the log thread", &error))?;
