@@ -9,6 +9,7 @@
 //! A batch is one write and one sync; only then the next one begins, behind it. After a failed or short write or sync the segment
 //! is abandoned: nothing more is appended to it. See `docs/spool.md` for the format.
 
+pub mod cursor;
 pub mod envelope;
 pub mod format;
 pub mod reader;

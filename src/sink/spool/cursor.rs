@@ -1,0 +1,111 @@
+//! A place in a spool, and the one file in which a consumer tells the receiver how far it came.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::str::FromStr;
+
+use super::format;
+
+/// The file that holds the cursor of the last consumed record; absent while nothing was consumed.
+const CONSUMED: &str = "consumed";
+
+/// Where a record begins. Cursors of one spool sort in the order in which the records became durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cursor {
+    /// Number of the segment.
+    pub sequence: u64,
+    /// Octet of the segment at which the record's frame begins.
+    pub offset: u64,
+}
+
+/// A text that is no cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoCursor;
+
+impl fmt::Display for NoCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "a cursor is 16 hexadecimal digits, `:` and a decimal number, as `ringmx spool list` prints it",
+        )
+    }
+}
+
+impl std::error::Error for NoCursor {}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}:{}", self.sequence, self.offset)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = NoCursor;
+
+    fn from_str(text: &str) -> Result<Self, NoCursor> {
+        let (sequence, offset) = text.split_once(':').ok_or(NoCursor)?;
+        let cursor = Self {
+            sequence: u64::from_str_radix(sequence, 16).map_err(|_| NoCursor)?,
+            offset: offset.parse().map_err(|_| NoCursor)?,
+        };
+        // One form only: no sign, no missing digit.
+        if cursor.to_string() == text { Ok(cursor) } else { Err(NoCursor) }
+    }
+}
+
+/// The last consumed record. None when nothing was consumed yet; an error when the file cannot be read or holds something else.
+pub fn read_consumed(spool: &Path) -> io::Result<Option<Cursor>> {
+    let path = spool.join(CONSUMED);
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        text => text?,
+    };
+    let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()));
+    text.trim_end().parse().map(Some).map_err(invalid)
+}
+
+/// Tells the receiver that every record up to this one was consumed. Durable when it returns.
+pub fn write_consumed(spool: &Path, cursor: Cursor) -> io::Result<()> {
+    let new = spool.join(format!("{CONSUMED}.new"));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    writeln!(file, "{cursor}")?;
+    file.sync_all()?;
+    fs::rename(&new, spool.join(CONSUMED))?;
+    File::open(spool)?.sync_all()
+}
+
+impl Cursor {
+    /// The name of the segment's file.
+    pub fn segment_name(self) -> String {
+        format::segment_name(self.sequence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_reads_back_and_sorts() {
+        let cursor = Cursor { sequence: 0x1f, offset: 4096 };
+        assert_eq!(cursor.to_string(), "000000000000001f:4096");
+        assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        assert!(cursor < Cursor { sequence: 0x20, offset: 0 });
+        for wrong in ["", "1:2", "000000000000001f:", "000000000000001f:+1", "000000000000001F:1", "x:1"] {
+            assert_eq!(wrong.parse::<Cursor>(), Err(NoCursor), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_was_consumed_is_kept() {
+        let spool = tempfile::tempdir().expect("a folder");
+        assert_eq!(read_consumed(spool.path()).expect("readable"), None);
+        let cursor = Cursor { sequence: 3, offset: 8192 };
+        write_consumed(spool.path(), cursor).expect("written");
+        assert_eq!(read_consumed(spool.path()).expect("readable"), Some(cursor));
+        fs::write(spool.path().join(CONSUMED), "nonsense").expect("written");
+        assert!(read_consumed(spool.path()).is_err());
+    }
+}
