@@ -15,3 +15,4 @@ pub mod shard;
 pub mod sink;
 pub mod smtp;
 pub mod timestamp;
+pub mod tls;

@@ -1,0 +1,380 @@
+//! TLS on a shard: ciphertext in, plaintext and ciphertext out. No socket, no clock, no thread in here.
+//!
+//! ```text
+//!   received ciphertext ──► Tls::receive ──► plaintext, record by record
+//!                               │
+//!                               └──────────► ciphertext to send (handshake, alerts)
+//!   replies ──────────────► Tls::send ─────► ciphertext to send
+//! ```
+//!
+//! [`Tls`] has no way to read plaintext from the socket: whoever holds one can only decrypt (the class of CVE-2011-0411).
+//! rustls' unbuffered interface decrypts in the receive buffer; a record that is not whole is assembled in a buffer of
+//! its own, which is given up as soon as nothing incomplete is left.
+
+pub mod certificate;
+mod client_certificate;
+pub mod context;
+pub mod self_signed;
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use rustls::{AlertDescription, HandshakeKind, ProtocolVersion, ServerConfig};
+
+/// Octets of an incomplete record or handshake message that are kept: a handshake message has at most 64 KiB, and records of
+/// 16 KiB have a little more with what encryption adds.
+const PARTIAL_BYTES_MAX: usize = 96 * 1024;
+
+/// Octets of a record's header (RFC 8446 §5.1).
+const RECORD_HEADER_BYTES: usize = 5;
+
+/// The server's end of one TLS connection.
+pub struct Tls {
+    connection: Box<UnbufferedServerConnection>,
+    /// What came and is no whole record or handshake message yet.
+    partial: Vec<u8>,
+    state: State,
+}
+
+/// How far a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// The handshake is under way.
+    Handshaking,
+    /// Both sides may send.
+    Established,
+    /// The client said that it sends nothing more (close_notify).
+    PeerClosed,
+}
+
+impl Tls {
+    /// A connection of which nothing was received yet.
+    pub fn new(config: &Arc<ServerConfig>) -> Result<Self, Failure> {
+        let connection = UnbufferedServerConnection::new(Arc::clone(config)).map_err(Failure)?;
+        Ok(Self { connection: Box::new(connection), partial: Vec::new(), state: State::Handshaking })
+    }
+
+    /// How far it is.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Whether a record has begun that is not whole.
+    pub fn has_partial(&self) -> bool {
+        !self.partial.is_empty()
+    }
+
+    /// Takes received octets and changes them. Calls `plaintext` for each record that is whole, and appends to `out` what is to
+    /// be sent. After a failure `out` holds the alert; the connection is to be closed and this not called again.
+    pub fn receive(
+        &mut self,
+        mut octets: &mut [u8],
+        out: &mut Vec<u8>,
+        mut plaintext: impl FnMut(&[u8]),
+    ) -> Result<(), Failure> {
+        while !octets.is_empty() {
+            if self.partial.is_empty() {
+                let used = process(&mut self.connection, &mut self.state, octets, out, &mut plaintext)?;
+                self.partial.extend_from_slice(octets.get(used..).unwrap_or_default());
+                break;
+            }
+            // Only what completes the record is copied; whole records behind it are decrypted where they lie.
+            let missing = missing_octets(&self.partial).min(octets.len());
+            let (now, rest) = octets.split_at_mut(missing);
+            self.partial.extend_from_slice(now);
+            octets = rest;
+            if self.partial.len() > PARTIAL_BYTES_MAX {
+                return Err(Failure(rustls::InvalidMessage::HandshakePayloadTooLarge.into()));
+            }
+            let used =
+                process(&mut self.connection, &mut self.state, &mut self.partial, out, &mut plaintext)?;
+            self.partial.drain(..used);
+        }
+        if self.partial.is_empty() {
+            self.partial = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Encrypts replies.
+    pub fn send(&mut self, plaintext: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+        self.write(out, |traffic, space| match traffic.encrypt(plaintext, space) {
+            Err(EncryptError::InsufficientSize(error)) => Err(Short::Space(error.required_size)),
+            Err(EncryptError::EncryptExhausted) => Err(Short::Failed(rustls::Error::EncryptError)),
+            Ok(count) => Ok(count),
+        })
+    }
+
+    /// Says that we send nothing more (RFC 8446 §6.1); a connection that is still in its handshake says nothing.
+    pub fn close(&mut self, out: &mut Vec<u8>) {
+        // Who cannot be told is cut off without it.
+        let _ = self.write(out, |traffic, space| match traffic.queue_close_notify(space) {
+            Err(EncryptError::InsufficientSize(error)) => Err(Short::Space(error.required_size)),
+            Err(EncryptError::EncryptExhausted) => Err(Short::Failed(rustls::Error::EncryptError)),
+            Ok(count) => Ok(count),
+        });
+    }
+
+    /// What was negotiated; none before the handshake is done.
+    pub fn facts(&self) -> Option<Facts> {
+        let cipher = self.connection.negotiated_cipher_suite()?.suite().as_str()?;
+        let version = match self.connection.protocol_version()? {
+            ProtocolVersion::TLSv1_3 => "TLSv1.3",
+            ProtocolVersion::TLSv1_2 => "TLSv1.2",
+            _ => return None,
+        };
+        (self.state != State::Handshaking).then(|| Facts {
+            version,
+            cipher,
+            resumed: self.connection.handshake_kind() == Some(HandshakeKind::Resumed),
+            client_certificate: self.connection.peer_certificates().is_some(),
+        })
+    }
+
+    /// Writes once the connection is ready to, growing `out` by what is needed.
+    fn write(
+        &mut self,
+        out: &mut Vec<u8>,
+        mut write: impl FnMut(
+            &mut rustls::unbuffered::WriteTraffic<'_, ServerConnectionData>,
+            &mut [u8],
+        ) -> Result<usize, Short>,
+    ) -> Result<(), Failure> {
+        loop {
+            let UnbufferedStatus { state, .. } = self.connection.process_tls_records(&mut []);
+            match state.map_err(Failure)? {
+                ConnectionState::WriteTraffic(mut traffic) => {
+                    return fill(out, |space| write(&mut traffic, space));
+                }
+                ConnectionState::EncodeTlsData(mut data) => encode(&mut data, out)?,
+                ConnectionState::TransmitTlsData(data) => data.done(),
+                // The edge of close_notify: we may go on writing.
+                ConnectionState::PeerClosed => self.state = State::PeerClosed,
+                _ => return Err(Failure(rustls::Error::HandshakeNotComplete)),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").field("state", &self.state).field("partial", &self.partial.len()).finish()
+    }
+}
+
+/// Why a write into a space did not succeed.
+enum Short {
+    /// It needs this many octets.
+    Space(usize),
+    Failed(rustls::Error),
+}
+
+/// Lets `write` fill the space behind what `out` holds, as much as it needs.
+fn fill(out: &mut Vec<u8>, mut write: impl FnMut(&mut [u8]) -> Result<usize, Short>) -> Result<(), Failure> {
+    let start = out.len();
+    let mut needed = 0;
+    loop {
+        out.resize(start + needed, 0);
+        match write(out.get_mut(start..).unwrap_or_default()) {
+            Ok(count) => {
+                out.truncate(start + count);
+                return Ok(());
+            }
+            Err(Short::Space(required)) if required > needed => needed = required,
+            Err(Short::Space(_)) => return Err(Failure(rustls::Error::General("no space".to_owned()))),
+            Err(Short::Failed(error)) => {
+                out.truncate(start);
+                return Err(Failure(error));
+            }
+        }
+    }
+}
+
+fn encode(
+    data: &mut rustls::unbuffered::EncodeTlsData<'_, ServerConnectionData>,
+    out: &mut Vec<u8>,
+) -> Result<(), Failure> {
+    fill(out, |space| match data.encode(space) {
+        Err(EncodeError::InsufficientSize(error)) => Err(Short::Space(error.required_size)),
+        Err(EncodeError::AlreadyEncoded) => Ok(0),
+        Ok(count) => Ok(count),
+    })
+}
+
+/// Processes what is whole in `octets` and returns how many octets of it are done with.
+fn process(
+    connection: &mut UnbufferedServerConnection,
+    progress: &mut State,
+    octets: &mut [u8],
+    out: &mut Vec<u8>,
+    plaintext: &mut impl FnMut(&[u8]),
+) -> Result<usize, Failure> {
+    let mut used = 0;
+    loop {
+        let UnbufferedStatus { mut discard, state } =
+            connection.process_tls_records(octets.get_mut(used..).unwrap_or_default());
+        let state = match state {
+            Ok(state) => state,
+            Err(error) => {
+                take_alert(connection, out);
+                return Err(Failure(error));
+            }
+        };
+        let mut is_done = false;
+        match state {
+            ConnectionState::ReadTraffic(mut traffic) => {
+                while let Some(record) = traffic.next_record() {
+                    let record = record.map_err(Failure)?;
+                    discard += record.discard;
+                    plaintext(record.payload);
+                }
+            }
+            ConnectionState::EncodeTlsData(mut data) => encode(&mut data, out)?,
+            ConnectionState::TransmitTlsData(data) => data.done(),
+            ConnectionState::PeerClosed => *progress = State::PeerClosed,
+            ConnectionState::WriteTraffic(_) => {
+                if *progress == State::Handshaking {
+                    *progress = State::Established;
+                }
+                is_done = true;
+            }
+            // Early data is never offered; nothing else is left to do.
+            _ => is_done = true,
+        }
+        used += discard;
+        if is_done {
+            return Ok(used);
+        }
+    }
+}
+
+/// After a failure: what rustls wants the client to be told.
+fn take_alert(connection: &mut UnbufferedServerConnection, out: &mut Vec<u8>) {
+    loop {
+        match connection.process_tls_records(&mut []).state {
+            Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                if encode(&mut data, out).is_err() {
+                    break;
+                }
+            }
+            Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+            _ => break,
+        }
+    }
+}
+
+/// How many octets more may complete something. At least 1.
+fn missing_octets(partial: &[u8]) -> usize {
+    let mut start = 0;
+    loop {
+        let rest = partial.get(start..).unwrap_or_default();
+        let Some([_, _, _, high, low]) = rest.first_chunk::<RECORD_HEADER_BYTES>() else {
+            return RECORD_HEADER_BYTES - rest.len();
+        };
+        let bytes = RECORD_HEADER_BYTES + usize::from(u16::from_be_bytes([*high, *low]));
+        if bytes > rest.len() {
+            return bytes - rest.len();
+        }
+        start += bytes;
+    }
+}
+
+/// What a handshake negotiated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// The cipher suite by its IANA name.
+    pub cipher: &'static str,
+    /// A session was resumed.
+    pub resumed: bool,
+    /// The client showed a certificate. It is never verified against anything.
+    pub client_certificate: bool,
+}
+
+/// Why a TLS connection failed.
+#[derive(Debug)]
+pub struct Failure(rustls::Error);
+
+/// Failures in classes, to be counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The client does not speak TLS.
+    NotTls,
+    /// No common version, cipher suite, group or signature scheme.
+    NothingInCommon,
+    /// The client offered protocols (ALPN) and `smtp` is none of them.
+    Protocol,
+    /// The client sent a fatal alert: for instance, it does not trust the certificate.
+    ClientAlert,
+    /// The client broke the rules of TLS.
+    Misbehaved,
+    /// A record that was not encrypted under our keys.
+    Decrypt,
+    /// All else.
+    Other,
+}
+
+impl Cause {
+    /// All of them, in the order of their index.
+    pub const ALL: [Self; 7] = [
+        Self::NotTls,
+        Self::NothingInCommon,
+        Self::Protocol,
+        Self::ClientAlert,
+        Self::Misbehaved,
+        Self::Decrypt,
+        Self::Other,
+    ];
+
+    /// For the log and the metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NotTls => "not-tls",
+            Self::NothingInCommon => "nothing-in-common",
+            Self::Protocol => "no-common-protocol",
+            Self::ClientAlert => "client-alert",
+            Self::Misbehaved => "misbehaved",
+            Self::Decrypt => "decrypt",
+            Self::Other => "other",
+        }
+    }
+}
+
+impl Failure {
+    /// Its class.
+    pub fn cause(&self) -> Cause {
+        match &self.0 {
+            rustls::Error::InvalidMessage(_) => Cause::NotTls,
+            rustls::Error::PeerIncompatible(_) => Cause::NothingInCommon,
+            rustls::Error::NoApplicationProtocol => Cause::Protocol,
+            rustls::Error::AlertReceived(_) => Cause::ClientAlert,
+            rustls::Error::PeerMisbehaved(_) | rustls::Error::InappropriateMessage { .. } => {
+                Cause::Misbehaved
+            }
+            rustls::Error::DecryptError => Cause::Decrypt,
+            _ => Cause::Other,
+        }
+    }
+
+    /// The alert that the client sent, if it was one.
+    pub fn alert(&self) -> Option<AlertDescription> {
+        match self.0 {
+            rustls::Error::AlertReceived(alert) => Some(alert),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,286 @@
+//! Client and server in one thread, their octets cut anywhere.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, version};
+
+use super::certificate::{Certificate, Certificates, CheckError};
+use super::context::{MinimumVersion, Options, provider, server_config, sessions};
+use super::{Cause, State, Tls, self_signed};
+
+/// Trusts everybody and remembers nothing: what is tested is the server.
+#[derive(Debug)]
+struct Trusting(Vec<SignatureScheme>);
+
+impl ServerCertVerifier for Trusting {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.clone()
+    }
+}
+
+const OPTIONS: Options = Options { minimum: MinimumVersion::Tls12, tickets: false, implicit: false };
+
+fn certificate(name: &str) -> Certificate {
+    let (chain, key) = self_signed::make(&[name.to_owned()]).expect("made").der().expect("readable");
+    Certificate::new(chain, key, &provider()).expect("it matches")
+}
+
+fn server(options: Options) -> Arc<rustls::ServerConfig> {
+    let certificates = Certificates::new(vec![certificate("mx.test"), certificate("*.other.test")]);
+    server_config(options, &provider(), &Arc::new(certificates), &sessions()).expect("good")
+}
+
+fn client_config(versions: &[&'static rustls::SupportedProtocolVersion]) -> ClientConfig {
+    let provider = provider();
+    let schemes = provider.signature_verification_algorithms.supported_schemes();
+    ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .expect("good")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Trusting(schemes)))
+        .with_no_client_auth()
+}
+
+fn client(config: ClientConfig, name: &'static str) -> ClientConnection {
+    ClientConnection::new(Arc::new(config), ServerName::try_from(name).expect("a name")).expect("a client")
+}
+
+/// A server and a client with a wire between them.
+struct Pair {
+    server: Tls,
+    client: ClientConnection,
+    to_client: Vec<u8>,
+    /// What the server decrypted.
+    received: Vec<u8>,
+}
+
+impl Pair {
+    fn new(server: &Arc<rustls::ServerConfig>, client: ClientConnection) -> Self {
+        let server = Tls::new(server).expect("a server");
+        Self { server, client, to_client: Vec::new(), received: Vec::new() }
+    }
+
+    /// Carries octets to and fro until nothing moves, what goes to the server in parts of `cut` octets.
+    fn run(&mut self, cut: usize) -> Result<(), super::Failure> {
+        loop {
+            let mut wire = Vec::new();
+            while self.client.wants_write() {
+                self.client.write_tls(&mut wire).expect("memory");
+            }
+            let is_quiet = wire.is_empty() && self.to_client.is_empty();
+            for part in wire.chunks_mut(cut) {
+                self.server
+                    .receive(part, &mut self.to_client, |octets| self.received.extend_from_slice(octets))?;
+            }
+            let mut answer = &self.to_client[..];
+            while !answer.is_empty() {
+                self.client.read_tls(&mut answer).expect("memory");
+                self.client.process_new_packets().expect("good records");
+            }
+            self.to_client.clear();
+            if is_quiet {
+                return Ok(());
+            }
+        }
+    }
+
+    fn client_reads(&mut self) -> Vec<u8> {
+        let mut text = vec![0; 1000];
+        let count = self.client.reader().read(&mut text).unwrap_or(0);
+        text.truncate(count);
+        text
+    }
+}
+
+#[test]
+fn both_versions_carry_octets_both_ways() {
+    let server = server(OPTIONS);
+    for (version, name) in [(&version::TLS12, "TLSv1.2"), (&version::TLS13, "TLSv1.3")] {
+        let mut pair = Pair::new(&server, client(client_config(&[version]), "mx.test"));
+        assert_eq!(pair.server.state(), State::Handshaking);
+        pair.run(usize::MAX).expect("a handshake");
+        assert_eq!(pair.server.state(), State::Established);
+        let facts = pair.server.facts().expect("established");
+        assert_eq!(facts.version, name);
+        assert!(!facts.resumed && !facts.client_certificate);
+        pair.client.writer().write_all(b"EHLO client.test\r\n").expect("memory");
+        pair.run(usize::MAX).expect("good");
+        assert_eq!(pair.received, b"EHLO client.test\r\n");
+        pair.server.send(b"250 mx.test\r\n", &mut pair.to_client).expect("established");
+        pair.run(usize::MAX).expect("good");
+        assert_eq!(pair.client_reads(), b"250 mx.test\r\n");
+        pair.client.send_close_notify();
+        pair.run(usize::MAX).expect("good");
+        assert_eq!(pair.server.state(), State::PeerClosed);
+        pair.server.send(b"221 bye\r\n", &mut pair.to_client).expect("we may still write");
+        pair.server.close(&mut pair.to_client);
+        pair.run(usize::MAX).expect("good");
+        assert_eq!(pair.client_reads(), b"221 bye\r\n");
+    }
+}
+
+#[test]
+fn the_post_quantum_group_is_preferred() {
+    let server = server(OPTIONS);
+    let mut pair = Pair::new(&server, client(client_config(&[&version::TLS13]), "mx.test"));
+    pair.run(usize::MAX).expect("a handshake");
+    let group = pair.client.negotiated_key_exchange_group().expect("one");
+    assert_eq!(group.name(), rustls::NamedGroup::X25519MLKEM768);
+}
+
+#[test]
+fn a_name_chooses_its_certificate_and_any_other_the_default() {
+    let server = server(OPTIONS);
+    let shown = |name: &'static str| {
+        let mut pair = Pair::new(&server, client(client_config(&[&version::TLS13]), name));
+        pair.run(usize::MAX).expect("a handshake");
+        let chain = pair.client.peer_certificates().expect("one").to_vec();
+        super::certificate::tests_names(&chain[0])
+    };
+    assert_eq!(shown("mx.test"), ["mx.test"]);
+    assert_eq!(shown("a.other.test"), ["*.other.test"]);
+    assert_eq!(shown("a.b.other.test"), ["mx.test"], "a wildcard is one label");
+    assert_eq!(shown("nobody.test"), ["mx.test"]);
+    assert_eq!(shown("127.0.0.1"), ["mx.test"], "no name at all");
+}
+
+#[test]
+fn tls_1_3_resumes_only_with_tickets_and_tls_1_2_always() {
+    let resumed = |tickets: bool, version: &'static rustls::SupportedProtocolVersion| {
+        let server = server(Options { tickets, ..OPTIONS });
+        let config = client_config(&[version]);
+        let mut last = false;
+        for _ in 0..2 {
+            let mut pair = Pair::new(&server, client(config.clone(), "mx.test"));
+            pair.run(usize::MAX).expect("a handshake");
+            last = pair.server.facts().expect("established").resumed;
+        }
+        last
+    };
+    assert!(!resumed(false, &version::TLS13));
+    assert!(resumed(true, &version::TLS13));
+    assert!(resumed(false, &version::TLS12));
+}
+
+#[test]
+fn failures_have_causes_and_alerts() {
+    let fail = |options: Options, client: ClientConnection| {
+        let mut pair = Pair::new(&server(options), client);
+        let failure = pair.run(usize::MAX).expect_err("it fails");
+        assert!(!pair.to_client.is_empty(), "an alert");
+        failure.cause()
+    };
+    let only_13 = Options { minimum: MinimumVersion::Tls13, ..OPTIONS };
+    let old = client(client_config(&[&version::TLS12]), "mx.test");
+    assert_eq!(fail(only_13, old), Cause::NothingInCommon);
+    let mut http = client_config(&[&version::TLS13]);
+    http.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let implicit = Options { implicit: true, ..OPTIONS };
+    assert_eq!(fail(implicit, client(http.clone(), "mx.test")), Cause::Protocol);
+    Pair::new(&server(OPTIONS), client(http, "mx.test")).run(9).expect("behind STARTTLS it is passed over");
+    Pair::new(&server(implicit), client(client_config(&[&version::TLS13]), "mx.test"))
+        .run(9)
+        .expect("who offers nothing is welcome");
+
+    let mut tls = Tls::new(&server(OPTIONS)).expect("a server");
+    let failure = tls.receive(&mut b"EHLO client.test\r\n".to_vec(), &mut Vec::new(), |_| unreachable!());
+    assert_eq!(failure.expect_err("plaintext").cause(), Cause::NotTls);
+}
+
+#[test]
+fn a_changed_octet_is_never_plaintext() {
+    let server = server(OPTIONS);
+    let mut pair = Pair::new(&server, client(client_config(&[&version::TLS13]), "mx.test"));
+    pair.run(usize::MAX).expect("a handshake");
+    pair.client.writer().write_all(b"MAIL FROM:<a@x.test>\r\n").expect("memory");
+    let mut wire = Vec::new();
+    pair.client.write_tls(&mut wire).expect("memory");
+    let last = wire.len() - 1;
+    wire[last] ^= 1;
+    let failure = pair.server.receive(&mut wire, &mut Vec::new(), |_| unreachable!());
+    assert_eq!(failure.expect_err("changed").cause(), Cause::Decrypt);
+}
+
+#[test]
+fn a_key_of_another_certificate_is_refused() {
+    let made = || self_signed::make(&["mx.test".to_owned()]).expect("made").der().expect("readable");
+    let ((chain, _), (_, key)) = (made(), made());
+    assert!(matches!(Certificate::new(chain, key, &provider()), Err(CheckError::Mismatch)));
+}
+
+#[test]
+fn nothing_is_kept_of_whole_records() {
+    let server = server(OPTIONS);
+    let mut pair = Pair::new(&server, client(client_config(&[&version::TLS13]), "mx.test"));
+    pair.run(5).expect("a handshake");
+    pair.client.writer().write_all(&[b'x'; 40_000]).expect("memory");
+    pair.run(4000).expect("good");
+    assert_eq!(pair.received.len(), 40_000);
+    assert_eq!((pair.server.has_partial(), pair.server.partial.capacity()), (false, 0));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn cuts_change_nothing(
+        cut in 1_usize..5000,
+        texts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20_000), 1..5),
+        tls12: bool,
+    ) {
+        let version = if tls12 { &version::TLS12 } else { &version::TLS13 };
+        let mut pair = Pair::new(&server(OPTIONS), client(client_config(&[version]), "mx.test"));
+        pair.run(cut).expect("a handshake");
+        for text in &texts {
+            pair.client.writer().write_all(text).expect("memory");
+            pair.run(cut).expect("good");
+        }
+        prop_assert_eq!(&pair.received, &texts.concat());
+        prop_assert!(!pair.server.has_partial());
+    }
+
+    #[test]
+    fn any_octets_end_in_a_failure_or_wait(octets in prop::collection::vec(any::<u8>(), 0..3000), cut in 1_usize..3000) {
+        let mut tls = Tls::new(&server(OPTIONS)).expect("a server");
+        let mut octets = octets;
+        for part in octets.chunks_mut(cut) {
+            if tls.receive(part, &mut Vec::new(), |_| panic!("plaintext from nothing")).is_err() {
+                break;
+            }
+        }
+        prop_assert_ne!(tls.state(), State::Established);
+    }
+}
