@@ -92,6 +92,7 @@ fn a_transaction_of_the_protocol_core_allocates_nothing() {
         bare_cr: listener.bare_cr,
         bdat_bare_lf: listener.bdat_bare_lf,
         local_part_case_sensitive: false,
+        tls: ringmx::config::TlsPolicy::Off,
         extensions: ExtensionSet::all(),
         policy: Box::new(Recipients::new(&config, None)),
     };

@@ -8,7 +8,7 @@ use ringmx::config::extension::{Extension, ExtensionSet};
 use ringmx::config::recipients::{self, RecipientEntry};
 use ringmx::config::{
     self, BareLineEnd, ChunkLineEnd, Config, DomainPattern, EarlyTalkers, LineEndings, LogFormat, Pipelining,
-    Refusal, SinkKind, StdoutFormat,
+    Refusal, SinkKind, StdoutFormat, TlsPolicy,
 };
 
 /// A listener and a sink: enough to be good. What stands in front of it is the top of the file.
@@ -171,7 +171,7 @@ fn an_unknown_key_names_its_place_or_its_neighbour() {
             ":1: message_size_max: `message_size_max` belongs into [limits]",
             ":2: hostnme: this key is unknown; did you mean `hostname`?",
             ":3: colour: this key is unknown; known here: hostname, domains, recipients, postmaster, \
-             local_part_case_sensitive, local_part_deny, local_part_leading_dot, listener, sink, limits, shards, shard, log",
+             local_part_case_sensitive, local_part_deny, local_part_leading_dot, tls, listener, sink, limits, shards, shard, log",
             ":4: buffers: `buffers` belongs into [shards] or [[shard]]",
             ":9: limit: this key is unknown; did you mean `limits`?",
         ],
@@ -476,15 +476,22 @@ fn what_clients_may_do_has_safe_defaults() {
 }
 
 #[test]
-fn keys_of_features_that_are_not_built_are_not_ignored() {
-    let listener = "tls = \"off\"\nbdat_bare_lf = \"keep\"\n[[sink]]";
-    let text = format!(
-        "{}[tls]\nminimum = \"1.2\"\n[[tls.certificate]]\nkey = \"k\"\n",
-        REST.replace("[[sink]]", listener)
+fn tls_needs_a_certificate() {
+    let with_listener = |listener: &str| REST.replace("[[sink]]", &format!("{listener}\n[[sink]]"));
+    let why = "there is no certificate; write for example\n    | [[tls.certificate]]\n    | chain = \"mx1.pem\"\n    | key = \"mx1.key\"";
+    assert_problems(&with_listener("tls = \"offered\""), &[&format!(":3: listener.tls: {why}")]);
+    assert_problems(
+        &format!("{REST}[[tls.certificate]]\nkey = \"k\"\n"),
+        &[":5: tls.certificate.chain: missing; write for example chain = \"mx1.pem\""],
     );
-    let why = "not supported by this version of ringmx; take it out";
-    assert_problems(&text, &[&format!(":3: listener.tls: {why}"), &format!(":7: tls: {why}")]);
-    assert_problems(&format!("{REST}[[tls.certificate]]\nkey = \"k\"\n"), &[&format!(":5: tls: {why}")]);
+    let policy = |text: &str| good(text).listeners[0].tls;
+    assert_eq!(policy(REST), TlsPolicy::Off);
+    let certificate = "[tls]\nminimum = \"1.3\"\n[[tls.certificate]]\nchain = \"c\"\nkey = \"k\"\n";
+    assert_eq!(policy(&format!("{REST}{certificate}")), TlsPolicy::Offered);
+    assert_eq!(policy(&format!("{}{certificate}", with_listener("tls = \"off\""))), TlsPolicy::Off);
+    assert_eq!(policy(&format!("{REST}[tls]\nself_signed = true\n")), TlsPolicy::Offered);
+    let both = format!("{REST}{certificate}").replace("[tls]", "[tls]\nself_signed = true");
+    assert_problems(&both, &[":6: tls.self_signed: there are certificates; take out one or the other"]);
 }
 
 #[test]
@@ -627,7 +634,11 @@ fn the_reference_is_itself_a_configuration_of_defaults() {
     let base = Path::new("");
     let (config, warnings) = config::parse(&reference, "reference", base).expect("good");
     assert_eq!(warnings, []);
-    assert_eq!(text(config), text(Config::embedded_default()));
+    // But for the certificate that is made for trying out.
+    let mut default = Config::embedded_default();
+    default.tls.self_signed = false;
+    default.listeners[0].tls = TlsPolicy::Off;
+    assert_eq!(text(config), text(default));
     // Every default that it shows is what holds without the key.
     let mut spelled_out = String::new();
     let mut shows_default = false;
@@ -642,7 +653,11 @@ fn the_reference_is_itself_a_configuration_of_defaults() {
     assert!(spelled_out.contains("\nmessage_size_max = \"50MiB\"\n"));
     let (config, warnings) = config::parse(&spelled_out, "spelled out", base).expect("good");
     assert_eq!(warnings, []);
-    assert_eq!(text(config), text(Config::embedded_default()));
+    // But for the certificate that is made for trying out.
+    let mut default = Config::embedded_default();
+    default.tls.self_signed = false;
+    default.listeners[0].tls = TlsPolicy::Off;
+    assert_eq!(text(config), text(default));
 }
 
 #[test]
@@ -693,7 +708,7 @@ fn extensions_can_be_switched_off_where_the_rfcs_let_them() {
     assert_problems(
         &with("extensions_off = [\"CHUNKS\"]\n"),
         &[":3: listener.extensions_off: \"CHUNKS\" is none of the extensions: PIPELINING, SIZE, 8BITMIME, \
-           SMTPUTF8, ENHANCEDSTATUSCODES, CHUNKING, BINARYMIME, DSN, REQUIRETLS, LIMITS, HELP"],
+           SMTPUTF8, ENHANCEDSTATUSCODES, CHUNKING, BINARYMIME, DSN, STARTTLS, REQUIRETLS, LIMITS, HELP"],
     );
 }
 

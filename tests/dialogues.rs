@@ -6,7 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use ringmx::config::recipients::RecipientEntry;
-use ringmx::config::{BareLineEnd, ChunkLineEnd, DomainPattern, EarlyTalkers, Network, Pipelining, Refusal};
+use ringmx::config::{
+    BareLineEnd, ChunkLineEnd, DomainPattern, EarlyTalkers, Network, Pipelining, Refusal, TlsPolicy,
+};
 use ringmx::handoff::message::{ClientFacts, TryAgain};
 use ringmx::smtp::extension::{Extension, ExtensionSet};
 use ringmx::smtp::policy::Recipients;
@@ -137,10 +139,10 @@ fn begin(dialogue: &Dialogue) -> Result<Exchange, String> {
     let settings = settings(dialogue)?;
     let exchange =
         if dialogue.begins_early() { Exchange::connected(settings) } else { Exchange::new(settings) };
-    Ok(if dialogue.config("tls").is_some() { exchange.under_tls() } else { exchange })
+    Ok(if dialogue.config("tls") == Some("true") { exchange.under_tls() } else { exchange })
 }
 
-/// Whether a client has to wait for the answer before it sends more: behind DATA, and where a greeting follows.
+/// Whether a client has to wait for the answer before it sends more: behind DATA and STARTTLS, and where a greeting follows.
 fn must_wait(pending: &[u8]) -> bool {
     let line = pending.strip_suffix(b"\r\n").unwrap_or(pending);
     let line = line.rsplit(|octet| *octet == b'\n').next().unwrap_or_default().to_ascii_uppercase();
@@ -148,6 +150,7 @@ fn must_wait(pending: &[u8]) -> bool {
         || line.starts_with(b"DATA")
         || line.starts_with(b"PROXY ")
         || line.starts_with(b"XCLIENT")
+        || line.starts_with(b"STARTTLS")
 }
 
 fn send_together(exchange: &mut Exchange, octets: &[u8], arrival: Arrival, sent: usize) {
@@ -178,6 +181,7 @@ fn happen(exchange: &mut Exchange, outside: Outside) {
         Outside::Wait(milliseconds) => exchange.wait(Duration::from_millis(milliseconds)),
         Outside::EndOfInput => exchange.end_input(),
         Outside::ShutDown => exchange.shut_down(),
+        Outside::Tls => exchange.secure(),
         Outside::Overload => exchange.trouble = Some(Trouble::TryAgain(TryAgain::Overload)),
         Outside::Local => exchange.trouble = Some(Trouble::TryAgain(TryAgain::Local)),
         Outside::NoSpace => exchange.trouble = Some(Trouble::TryAgain(TryAgain::NoSpace)),
@@ -229,7 +233,7 @@ impl Checked {
                         shown(reverse_path, recipients, data)
                     ));
                 }
-                let ClientFacts { address, ehlo, protocol } = &stored.client;
+                let ClientFacts { address, ehlo, protocol, .. } = &stored.client;
                 let facts = format!("{address} {} {protocol}", ehlo.escape_ascii());
                 if let Some(client) = client.as_ref().filter(|client| **client != facts) {
                     return Err(format!("the client is {facts}, expected {client}"));
@@ -263,7 +267,7 @@ impl Checked {
 /// The settings that a dialogue asks for.
 fn settings(dialogue: &Dialogue) -> Result<Settings, String> {
     let mut settings = exchange::settings();
-    let Settings { limits, gate, bare_lf, bare_cr, bdat_bare_lf, extensions, .. } = &mut settings;
+    let Settings { limits, gate, bare_lf, bare_cr, bdat_bare_lf, extensions, tls, .. } = &mut settings;
     for (key, value) in &dialogue.config {
         let number = || value.parse::<u64>().map_err(|_| format!("no number: {value:?}"));
         let time = || milliseconds(value).map(Duration::from_millis);
@@ -309,7 +313,16 @@ fn settings(dialogue: &Dialogue) -> Result<Settings, String> {
                 }
             }
             "promises" if value == "kept" => *extensions = ExtensionSet::all(),
-            "tls" if value == "true" => {}
+            "tls" => {
+                let words = [
+                    ("true", TlsPolicy::Offered),
+                    ("offered", TlsPolicy::Offered),
+                    ("required", TlsPolicy::Required),
+                    ("implicit", TlsPolicy::Implicit),
+                ];
+                *tls = word(value, &words)?;
+            }
+            "tls_handshake_timeout" => limits.tls_handshake_timeout = time()?,
             "domains" | "recipients" | "postmaster" | "local_part_deny" | "local_part_case_sensitive" => {}
             _ => return Err(format!("unknown setting {key:?}")),
         }

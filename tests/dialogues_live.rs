@@ -193,9 +193,12 @@ fn can_happen(outside: Outside) -> Result<(), String> {
             Err(format!("it takes {} s", milliseconds / 1000))
         }
         Outside::Wait(_) | Outside::EndOfInput | Outside::ShutDown => Ok(()),
-        Outside::Overload | Outside::Local | Outside::NoSpace | Outside::Refused | Outside::Unknown => {
-            Err("a sink fails on command only in a simulation".into())
-        }
+        Outside::Tls
+        | Outside::Overload
+        | Outside::Local
+        | Outside::NoSpace
+        | Outside::Refused
+        | Outside::Unknown => Err("a sink fails on command only in a simulation".into()),
         Outside::NoMemory => Err("memory runs out on command only in a simulation".into()),
         Outside::TooMany => Err("one connection is not too many; tests/server.rs opens more".into()),
     }

@@ -20,6 +20,8 @@ pub enum Extension {
     BinaryMime,
     /// DSN (RFC 3461).
     Dsn,
+    /// STARTTLS (RFC 3207). Only ever offered in plaintext, where the listener has TLS.
+    StartTls,
     /// REQUIRETLS (RFC 8689). Only ever offered under TLS.
     RequireTls,
     /// LIMITS (RFC 9422).
@@ -29,7 +31,7 @@ pub enum Extension {
 }
 
 /// One row an extension, in the order of the EHLO reply. What SIZE and LIMITS say besides is added there.
-pub const KEYWORDS: [(Extension, &str); 11] = [
+pub const KEYWORDS: [(Extension, &str); 12] = [
     (Extension::Pipelining, "PIPELINING"),
     (Extension::Size, "SIZE"),
     (Extension::EightBitMime, "8BITMIME"),
@@ -38,6 +40,7 @@ pub const KEYWORDS: [(Extension, &str); 11] = [
     (Extension::Chunking, "CHUNKING"),
     (Extension::BinaryMime, "BINARYMIME"),
     (Extension::Dsn, "DSN"),
+    (Extension::StartTls, "STARTTLS"),
     (Extension::RequireTls, "REQUIRETLS"),
     (Extension::Limits, "LIMITS"),
     (Extension::Help, "HELP"),

@@ -15,6 +15,7 @@ pub mod recipients;
 mod reference;
 mod section;
 mod shards;
+mod tls;
 mod units;
 
 use std::net::{IpAddr, SocketAddr};
@@ -28,6 +29,7 @@ use extension::ExtensionSet;
 pub use network::Network;
 pub use problem::{Finding, Problem, Warning};
 pub use reference::{markdown, reference};
+pub use tls::{CertificateFiles, Tls, TlsPolicy, TlsVersion};
 
 /// Everything that `ringmx serve` is told.
 #[derive(Debug, Clone)]
@@ -54,6 +56,8 @@ pub struct Config {
     pub shards: Vec<Shard>,
     /// Bounds of sessions and transactions.
     pub limits: Limits,
+    /// Versions and certificates.
+    pub tls: Tls,
     /// What is logged and how.
     pub log: Log,
 }
@@ -126,6 +130,10 @@ pub struct Listener {
     pub extensions: ExtensionSet,
     /// Who may speak here, for whom, and when.
     pub gate: Gate,
+    /// Whether and when TLS is spoken.
+    pub tls: TlsPolicy,
+    /// Whether TLS 1.3 sessions can be resumed.
+    pub tls_tickets: bool,
 }
 
 /// Who may speak on a listener, for whom, and when.
@@ -307,6 +315,8 @@ pub struct Limits {
     pub idle_commands_max: u32,
     /// From the start of the wait for a command to its CRLF (RFC 5321 §4.5.3.2.7).
     pub command_timeout: Duration,
+    /// From STARTTLS, or the first octet, to the end of the handshake; `command_timeout` bounds it, too.
+    pub tls_handshake_timeout: Duration,
     /// Between two reads of mail data (RFC 5321 §4.5.3.2.5).
     pub data_timeout: Duration,
     /// `Received:` fields in the header section (RFC 5321 §6.3).

@@ -13,7 +13,7 @@ use super::section::Section;
 use super::units::{GIB, KIB, MIB};
 use super::{
     BareLineEnd, ChunkLineEnd, Config, DomainPattern, EarlyTalkers, Gate, Limits, LineEndings, Listener, Log,
-    LogFormat, Pipelining, Refusal, Sink, SinkKind, StdoutFormat, host, names, shards,
+    LogFormat, Pipelining, Refusal, Sink, SinkKind, StdoutFormat, TlsPolicy, host, names, shards, tls,
 };
 use crate::limits::{LINE_BYTES_DEFAULT, LINE_BYTES_MAX, LINE_BYTES_MIN, RECIPIENTS_MIN};
 
@@ -66,7 +66,8 @@ struct Identity {
 pub(super) fn config(document: &Document<'_>) -> Config {
     let mut root = Section::root(document);
     let identity = identity(&mut root);
-    let mut listeners = listeners(&mut root, &identity);
+    let tls = tls::read(&mut root);
+    let mut listeners = listeners(&mut root, &identity, tls.is_possible());
     let sink = sink(&mut root, &identity);
     for Listener { extensions, .. } in &mut listeners {
         // mboxrd quotes lines and adds a line end, which mail data that is no lines does not survive (RFC 3030 §3).
@@ -83,7 +84,6 @@ pub(super) fn config(document: &Document<'_>) -> Config {
     let limits = limits(root.table("limits", "Bounds of sessions and transactions."));
     let shards = shards::read(&mut root, limits.message_size_max);
     let log = log(root.table("log", "What is logged, to standard error, and how."));
-    root.unsupported("tls");
     root.finish();
     Config {
         hostname: identity.hostname,
@@ -97,6 +97,7 @@ pub(super) fn config(document: &Document<'_>) -> Config {
         sink,
         shards,
         limits,
+        tls,
         log,
     }
 }
@@ -201,7 +202,7 @@ fn local_part_deny(root: &mut Section<'_>) -> String {
     deny.unwrap_or_else(|| DEFAULT.to_owned())
 }
 
-fn listeners(root: &mut Section<'_>, identity: &Identity) -> Vec<Listener> {
+fn listeners(root: &mut Section<'_>, identity: &Identity, certificates: bool) -> Vec<Listener> {
     let sections = root.tables("listener", "One address to listen on; as many of these tables as wanted.");
     if sections.is_empty() && !root.faulty("listener") {
         root.problem(
@@ -211,10 +212,15 @@ fn listeners(root: &mut Section<'_>, identity: &Identity) -> Vec<Listener> {
         );
     }
     let mut taken = HashSet::new();
-    sections.into_iter().map(|section| listener(section, identity, &mut taken)).collect()
+    sections.into_iter().map(|section| listener(section, identity, &mut taken, certificates)).collect()
 }
 
-fn listener(mut section: Section<'_>, identity: &Identity, taken: &mut HashSet<SocketAddr>) -> Listener {
+fn listener(
+    mut section: Section<'_>,
+    identity: &Identity,
+    taken: &mut HashSet<SocketAddr>,
+    certificates: bool,
+) -> Listener {
     let address = section.text(
         "address",
         "IP address and port",
@@ -244,13 +250,35 @@ fn listener(mut section: Section<'_>, identity: &Identity, taken: &mut HashSet<S
     );
     let extensions = extensions(&mut section);
     let gate = gate(&mut section);
-    section.unsupported("tls");
+    let asked = tls::policy(&mut section);
+    if asked.is_some_and(|asked| asked != TlsPolicy::Off) && !certificates {
+        section.problem(
+            "tls",
+            "there is no certificate; write for example\n    | [[tls.certificate]]\n    | chain = \"mx1.pem\"\n    | key = \"mx1.key\""
+                .to_owned(),
+        );
+    }
+    let tls = asked.unwrap_or(if certificates { TlsPolicy::Offered } else { TlsPolicy::Off });
+    let tls_tickets = section.boolean(
+        "tls_tickets",
+        false,
+        "Whether TLS 1.3 sessions can be resumed; outlook.com's sender has failed on servers that send tickets.",
+    );
+    if tls == TlsPolicy::Required
+        && !address.is_some_and(|address: SocketAddr| address.ip().to_canonical().is_loopback())
+    {
+        section.warn(
+            "tls",
+            "RFC 3207 §4 forbids a public MX to require TLS: servers that cannot speak it are turned away"
+                .to_owned(),
+        );
+    }
     if let Some(address) = address {
         address_rules(&mut section, address, &gate, identity, taken);
     }
     section.finish();
     let address = address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
-    Listener { address, bare_lf, bare_cr, bdat_bare_lf, extensions, gate }
+    Listener { address, bare_lf, bare_cr, bdat_bare_lf, extensions, gate, tls, tls_tickets }
 }
 
 /// All extensions but those that are switched off.
@@ -550,6 +578,12 @@ fn limits(mut section: Section<'_>) -> Limits {
             COMMAND_TIMEOUT_RFC,
             SECOND..=HOUR,
             "From the start of the wait for a command to its CRLF (RFC 5321 §4.5.3.2.7 asks for 300s).",
+        ),
+        tls_handshake_timeout: section.duration(
+            "tls_handshake_timeout",
+            Duration::from_mins(1),
+            SECOND..=HOUR,
+            "From STARTTLS, or the first octet, to the end of the handshake; never over command_timeout.",
         ),
         data_timeout: section.duration(
             "data_timeout",

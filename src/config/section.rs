@@ -64,13 +64,14 @@ impl<'a> Section<'a> {
         Section::new(self.document, name, None, Some(line))
     }
 
-    /// `[[name]]`: as many as are given. To describe, one.
+    /// `[[name]]`: as many as are given. To describe, one. A table below another has both names: `tls.certificate`.
     pub(super) fn tables(&mut self, name: &'static str, doc: &'static str) -> Vec<Section<'a>> {
         self.document.describe_table(name, format!("[[{name}]]"), doc);
         if self.document.root.is_none() {
             return vec![Section::new(self.document, name, None, None)];
         }
-        let Some(value) = self.ask(name) else { return Vec::new() };
+        let key = name.rsplit('.').next().unwrap_or(name);
+        let Some(value) = self.ask(key) else { return Vec::new() };
         let array = value.get_ref().as_array();
         let tables: Option<Vec<_>> = array.map_or_else(
             || None,
@@ -84,7 +85,7 @@ impl<'a> Section<'a> {
             },
         );
         tables.unwrap_or_else(|| {
-            self.problem(name, format!("there may be several of these tables; write [[{name}]]"));
+            self.problem(key, format!("there may be several of these tables; write [[{name}]]"));
             Vec::new()
         })
     }
@@ -330,13 +331,6 @@ impl<'a> Section<'a> {
             }
         }
         Some(numbers)
-    }
-
-    /// A key whose feature this version does not have: never ignored in silence.
-    pub(super) fn unsupported(&mut self, key: &'static str) {
-        if self.ask(key).is_some() {
-            self.problem(key, "not supported by this version of ringmx; take it out".to_owned());
-        }
     }
 
     /// Whether the file gives this key.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use crate::buffer::MailData;
-use crate::smtp::envelope::Envelope;
+use crate::smtp::envelope::{Envelope, TlsFacts};
 
 /// One completed message: envelope, trace information and mail data. Made and taken apart by its shard, read by a sink.
 ///
@@ -40,12 +40,14 @@ pub struct ClientFacts {
     pub ehlo: Vec<u8>,
     /// The `with` of trace information, for instance `ESMTP` (RFC 3848).
     pub protocol: &'static str,
+    /// What TLS the connection was under; none in plaintext.
+    pub tls: Option<TlsFacts>,
 }
 
 impl ClientFacts {
     /// Nothing known yet.
     pub fn unknown() -> Self {
-        Self { address: SocketAddr::from(([0, 0, 0, 0], 0)), ehlo: Vec::new(), protocol: "SMTP" }
+        Self { address: SocketAddr::from(([0, 0, 0, 0], 0)), ehlo: Vec::new(), protocol: "SMTP", tls: None }
     }
 }
 

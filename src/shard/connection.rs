@@ -376,6 +376,7 @@ impl Connection {
                 Step::Discard => self.release_draft(&mut context.pool),
                 Step::Ask(Question::Transaction { .. }) => self.begin_transaction(context),
                 Step::Ask(Question::Admission { client, front }) => self.admit(client, front, context),
+                Step::Ask(Question::Tls) => self.resolve(Answer::Tls(false), context),
                 Step::Deliver(envelope) => self.deliver(envelope, context),
                 Step::Close => self.flush_and_close(context),
             }

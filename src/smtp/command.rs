@@ -14,6 +14,7 @@ pub(super) enum Verb {
     Quit,
     Vrfy,
     Help,
+    StartTls,
     /// A trusted front says whom it speaks for.
     Xclient,
     /// Known, and not implemented here: `502`.
@@ -30,6 +31,7 @@ impl Verb {
             | Self::Data
             | Self::Noop
             | Self::Vrfy
+            | Self::StartTls
             | Self::Xclient
             | Self::NotImplemented => true,
             Self::Mail | Self::Rcpt | Self::Bdat | Self::Rset | Self::Help | Self::Quit => false,
@@ -64,7 +66,7 @@ const COMMANDS: [(&[u8], Verb, Argument); 17] = [
     (b"ETRN", Verb::NotImplemented, Argument::Free),
     (b"TURN", Verb::NotImplemented, Argument::Free),
     (b"AUTH", Verb::NotImplemented, Argument::Free),
-    (b"STARTTLS", Verb::NotImplemented, Argument::Free),
+    (b"STARTTLS", Verb::StartTls, Argument::None),
 ];
 
 /// A command line, read.

@@ -307,6 +307,19 @@ fn hash_without_case(text: &[u8]) -> u32 {
     })
 }
 
+/// What a TLS handshake negotiated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TlsFacts {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// The cipher suite by its IANA name.
+    pub cipher: &'static str,
+    /// A session was resumed.
+    pub resumed: bool,
+    /// The client showed a certificate. It is never verified against anything.
+    pub client_certificate: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

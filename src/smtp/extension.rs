@@ -32,6 +32,7 @@ pub(super) fn push_ehlo_reply(
             | Extension::Chunking
             | Extension::BinaryMime
             | Extension::Dsn
+            | Extension::StartTls
             | Extension::RequireTls
             | Extension::Help => replies.push_parts(250, last, &[keyword]),
         }

@@ -37,6 +37,7 @@ replies! {
     START_MAIL_DATA = 354 "" "End data with <CR><LF>.<CR><LF>";
     BYE = 221 "2.0.0" "Bye";
     HELP = 214 "2.0.0" "See RFC 5321";
+    READY_FOR_TLS = 220 "2.0.0" "Ready to start TLS";
     CANNOT_VRFY = 252 "2.0.0" "Cannot verify, send mail and see";
 
     BAD_OCTET = 500 "5.5.2" "Line has an octet that may not be there";
@@ -53,10 +54,13 @@ replies! {
     BAD_PARAMETER = 501 "5.5.4" "Bad parameter";
     BAD_CHUNK_SIZE = 501 "5.5.4" "No chunk size that can be read, so no command can follow";
     BAD_CHUNK_KEYWORD = 501 "5.5.4" "Syntax: BDAT size [LAST]";
+    NO_TLS_NOW = 454 "4.7.0" "TLS is not possible now";
+    TLS_FIRST = 530 "5.7.0" "Send STARTTLS first";
     NOT_IMPLEMENTED = 502 "5.5.1" "Command not implemented";
     HELLO_FIRST = 503 "5.5.1" "Send EHLO first";
     MAIL_TWICE = 503 "5.5.1" "A transaction is under way";
     MAIL_FIRST = 503 "5.5.1" "Send MAIL first";
+    TLS_TWICE = 503 "5.5.1" "The connection is under TLS already";
     CHUNKS_BEGUN = 503 "5.5.1" "Mail data has begun in chunks";
     DATA_FOR_BINARY = 503 "5.5.1" "BINARYMIME is sent with BDAT";
     NO_RECIPIENTS = 554 "5.5.1" "No valid recipients";

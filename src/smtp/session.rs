@@ -13,6 +13,7 @@
 mod chunking;
 mod opening;
 mod pipelining;
+mod starttls;
 mod transaction;
 
 use std::net::{IpAddr, SocketAddr};
@@ -24,15 +25,15 @@ pub use self::opening::is_front;
 use super::chunk::ChunkedData;
 use super::command::{self, Command, LineError, Verb};
 use super::data_watch::{DataWatch, TooMuch};
-use super::envelope::Envelope;
-use super::extension::{Extension, ExtensionSet, push_ehlo_reply};
+use super::envelope::{Envelope, TlsFacts};
+use super::extension::{ExtensionSet, push_ehlo_reply};
 pub use super::input::Input;
 use super::line::{Line, LineReader};
 use super::mail_data::{Found, MailData};
 use super::policy::Policy;
 use super::proxy::ProxyReader;
 use super::reply::{self, Reply, ReplyBuffer};
-use crate::config::{BareLineEnd, ChunkLineEnd, Gate, Limits, Pipelining, Refusal};
+use crate::config::{BareLineEnd, ChunkLineEnd, Gate, Limits, Pipelining, Refusal, TlsPolicy};
 use crate::handoff::message::{ClientFacts, QueueId, Refused, TryAgain};
 use crate::limits::{DATA_RATE_MIN, EHLO_NAME_BYTES_MAX, OVERSIZE_FACTOR, SINK_ANSWER_MAX};
 
@@ -52,6 +53,8 @@ pub struct Settings {
     pub bdat_bare_lf: ChunkLineEnd,
     /// Whether local-parts of recipients are compared octet for octet.
     pub local_part_case_sensitive: bool,
+    /// Whether and when TLS is spoken.
+    pub tls: TlsPolicy,
     /// What is offered behind EHLO.
     pub extensions: ExtensionSet,
     /// Whom we take mail for.
@@ -94,6 +97,8 @@ pub enum Question {
         /// The TCP client. When both are the same, the front speaks for itself.
         front: IpAddr,
     },
+    /// Can TLS begin? After STARTTLS.
+    Tls,
 }
 
 /// An answer to [`Step::Ask`] or [`Step::Deliver`].
@@ -103,6 +108,8 @@ pub enum Answer {
     Begin(Box<Envelope>),
     /// To the question for admission: it may or may not.
     Admission(bool),
+    /// To the question for TLS: it can or cannot.
+    Tls(bool),
     /// To both: 4yz.
     TryAgain(TryAgain),
     /// To `Deliver`: the message is as safe as the sink promises.
@@ -144,8 +151,8 @@ pub struct Session {
     must_discard: bool,
     /// The transaction was begun with SMTPUTF8; also while it is delivered.
     smtputf8: bool,
-    /// The connection is under TLS.
-    tls: bool,
+    /// What was negotiated, once the connection is under TLS.
+    tls: Option<TlsFacts>,
     /// The answer to `Ask`, until MAIL is read once more.
     grant: Option<Result<Box<Envelope>, TryAgain>>,
     /// Accepted RCPT commands of the transaction, repeated recipients included.
@@ -182,6 +189,10 @@ enum State {
     Greeted,
     Command,
     Asked,
+    /// It was asked whether TLS can begin.
+    AskedTls,
+    /// A handshake is awaited: nothing is read until [`Session::handle_tls`].
+    Securing,
     Data(DataState),
     Chunk(ChunkState),
     Delivering,
@@ -229,6 +240,8 @@ enum Handled {
     Ask(Question),
     /// XCLIENT has to ask; the greeting follows.
     Admission,
+    /// STARTTLS has to ask.
+    Tls,
 }
 
 impl Session {
@@ -246,7 +259,7 @@ impl Session {
             chunked: None,
             must_discard: false,
             smtputf8: false,
-            tls: false,
+            tls: None,
             grant: None,
             recipients: 0,
             errors: 0,
@@ -267,7 +280,10 @@ impl Session {
             let step = match &mut self.state {
                 State::Closed => return Step::Close,
                 _ if std::mem::take(&mut self.must_discard) => return Step::Discard,
-                State::Asked | State::Admitting(_) | State::Delivering => return Step::NeedInput,
+                State::Asked | State::AskedTls | State::Admitting(_) | State::Delivering => {
+                    return Step::NeedInput;
+                }
+                State::Securing => return self.refuse_plaintext(input),
                 State::Proxy(_) => self.advance_proxy(input),
                 State::Delayed | State::Greeted if input.rest().is_empty() => return Step::NeedInput,
                 State::Delayed | State::Greeted => self.handle_early_input(replies, now),
@@ -294,6 +310,7 @@ impl Session {
             Answer::Admission(admitted) => {
                 return self.handle_admission(admitted, behind.unwrap_or(Behind::Xclient), replies, now);
             }
+            Answer::Tls(possible) => return self.handle_tls_answer(possible, replies, now),
             Answer::Begin(envelope) => {
                 self.grant = Some(Ok(envelope));
                 return Step::NeedInput;
@@ -340,8 +357,8 @@ impl Session {
         }
         match self.state {
             State::Delayed => self.handle_delay_over(replies, now),
-            // No greeting without a header, and no reply before a greeting.
-            State::Proxy(_) => {
+            // No greeting without a header, and no reply before a greeting or in a handshake.
+            State::Proxy(_) | State::Securing => {
                 self.state = State::Closed;
                 Step::Close
             }
@@ -350,6 +367,7 @@ impl Session {
             | State::Greeted
             | State::Command
             | State::Asked
+            | State::AskedTls
             | State::Delivering
             | State::Closed => self.close_with(reply::TIMED_OUT, replies),
         }
@@ -382,7 +400,7 @@ impl Session {
 
     /// Whether [`Session::resolve`] has to be called before [`Session::advance`].
     pub fn awaits_answer(&self) -> bool {
-        matches!(self.state, State::Asked | State::Admitting(_) | State::Delivering)
+        matches!(self.state, State::Asked | State::AskedTls | State::Admitting(_) | State::Delivering)
     }
 
     /// Whether a transaction is under way: from MAIL to the answer to its mail data, or to a chunk that is passed over.
@@ -406,7 +424,7 @@ impl Session {
 
     /// The `with` of trace information (RFC 3848; RFC 6531 §4.3).
     pub fn protocol(&self) -> &'static str {
-        match (&self.hello, self.smtputf8, self.tls) {
+        match (&self.hello, self.smtputf8, self.tls.is_some()) {
             (_, true, false) => "UTF8SMTP",
             (_, true, true) => "UTF8SMTPS",
             (Hello::None | Hello::Helo(_), false, _) => "SMTP",
@@ -415,21 +433,11 @@ impl Session {
         }
     }
 
-    /// The connection is under TLS from here on.
-    pub fn handle_tls(&mut self) {
-        self.tls = true;
-    }
-
-    /// What is offered now: REQUIRETLS only under TLS (RFC 8689 §2).
-    fn offered(&self) -> ExtensionSet {
-        let offered = self.settings.extensions;
-        if self.tls { offered } else { offered.without(Extension::RequireTls) }
-    }
-
     /// Writes down what is known of the client.
     pub fn tell(&self, facts: &mut ClientFacts) {
         facts.address = self.client;
         facts.protocol = self.protocol();
+        facts.tls = self.tls;
         facts.ehlo.clear();
         facts.ehlo.extend_from_slice(self.ehlo_name());
     }
@@ -484,6 +492,10 @@ impl Session {
                 self.summary.commands += 1;
                 return Some(Step::Ask(self.admission()));
             }
+            Handled::Tls => {
+                self.summary.commands += 1;
+                return Some(Step::Ask(Question::Tls));
+            }
             Handled::Replied => true,
             Handled::Reply(reply) => self.reply(reply, replies),
             Handled::Close(reply) => {
@@ -529,6 +541,9 @@ impl Session {
         if self.settings.gate.refuse == Some(Refusal::NotNow) && verb != Verb::Quit {
             return Handled::Reply(reply::REFUSING);
         }
+        if self.lacks_tls(verb) {
+            return Handled::Reply(reply::TLS_FIRST);
+        }
         let idle = matches!(
             verb,
             Verb::Noop | Verb::Rset | Verb::Vrfy | Verb::Help | Verb::Ehlo | Verb::Helo | Verb::Xclient
@@ -546,6 +561,7 @@ impl Session {
             Verb::Data => Handled::Reply(self.handle_data(now)),
             Verb::Bdat => self.handle_bdat(argument, now),
             Verb::Xclient => self.handle_xclient(argument),
+            Verb::StartTls => self.handle_starttls(pending),
             Verb::Rset => {
                 self.abandon_transaction();
                 Handled::Reply(reply::OK)

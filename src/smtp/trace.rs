@@ -29,6 +29,10 @@ pub fn received(
     out.extend_from_slice(hostname.as_bytes());
     out.extend_from_slice(b" (ringmx) with ");
     out.extend_from_slice(client.protocol.as_bytes());
+    if let Some(tls) = &client.tls {
+        // Writing to a Vec cannot fail.
+        let _ = write!(Octets(out), "\r\n\t({} {})", tls.version, tls.cipher);
+    }
     out.extend_from_slice(b" id ");
     out.extend_from_slice(&id.text());
     let mut recipients = envelope.recipients();
@@ -128,7 +132,7 @@ mod tests {
             envelope.push_recipient(recipient.as_bytes(), b"y.test");
         }
         let address = "[::ffff:192.0.2.1]:25".parse().expect("an address");
-        let client = ClientFacts { address, ehlo: ehlo.to_vec(), protocol: "ESMTP" };
+        let client = ClientFacts { address, ehlo: ehlo.to_vec(), protocol: "ESMTP", tls: None };
         let mut out = Vec::new();
         received(&mut out, "mx.test", &client, &envelope, QueueId::new(0, 0, 0, 1), SystemTime::UNIX_EPOCH);
         String::from_utf8(out).expect("ASCII")

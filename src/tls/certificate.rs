@@ -13,14 +13,7 @@ use rustls::sign::CertifiedKey;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// Where a certificate is read from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Files {
-    /// PEM: the certificate, then what leads to its root.
-    pub chain: PathBuf,
-    /// PEM: its private key.
-    pub key: PathBuf,
-}
+use crate::config::CertificateFiles;
 
 /// A certificate with its key.
 #[derive(Debug)]
@@ -48,7 +41,7 @@ impl std::error::Error for CertificateError {}
 
 impl Certificate {
     /// Reads and checks a certificate and its key.
-    pub fn read(files: &Files, provider: &CryptoProvider) -> Result<Self, CertificateError> {
+    pub fn read(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Self, CertificateError> {
         let failed = |path: &Path, why: String| CertificateError { path: path.to_owned(), why };
         let chain = CertificateDer::pem_file_iter(&files.chain)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)

@@ -8,6 +8,7 @@ use rustls::{ServerConfig, SupportedProtocolVersion, version};
 
 use super::certificate::Certificates;
 use super::client_certificate::TakeAny;
+use crate::config::TlsVersion;
 
 /// Sessions that can be resumed, over all shards.
 const SESSIONS_MAX: usize = 32 * 1024;
@@ -15,21 +16,11 @@ const SESSIONS_MAX: usize = 32 * 1024;
 /// How many tickets TLS 1.3 connections get where they are on: rustls' own default.
 const TICKETS: usize = 2;
 
-/// The lowest version that is spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum MinimumVersion {
-    /// TLS 1.2 (RFC 5246).
-    #[default]
-    Tls12,
-    /// TLS 1.3 (RFC 8446).
-    Tls13,
-}
-
 /// What differs from listener to listener.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// The lowest version.
-    pub minimum: MinimumVersion,
+    pub minimum: TlsVersion,
     /// Whether TLS 1.3 sessions can be resumed. outlook.com's sender has failed on servers that send tickets.
     pub tickets: bool,
     /// TLS from the first octet: then a client that offers protocols (ALPN) must offer `smtp`. Behind STARTTLS the protocol is
@@ -58,8 +49,8 @@ pub fn server_config(
     sessions: &Arc<ServerSessionMemoryCache>,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
     let versions: &[&SupportedProtocolVersion] = match options.minimum {
-        MinimumVersion::Tls12 => &[&version::TLS13, &version::TLS12],
-        MinimumVersion::Tls13 => &[&version::TLS13],
+        TlsVersion::Tls12 => &[&version::TLS13, &version::TLS12],
+        TlsVersion::Tls13 => &[&version::TLS13],
     };
     let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(versions)?

@@ -23,6 +23,8 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{AlertDescription, HandshakeKind, ProtocolVersion, ServerConfig};
 
+use crate::smtp::envelope::TlsFacts;
+
 /// Octets of an incomplete record or handshake message that are kept: a handshake message has at most 64 KiB, and records of
 /// 16 KiB have a little more with what encryption adds.
 const PARTIAL_BYTES_MAX: usize = 96 * 1024;
@@ -118,14 +120,20 @@ impl Tls {
     }
 
     /// What was negotiated; none before the handshake is done.
-    pub fn facts(&self) -> Option<Facts> {
-        let cipher = self.connection.negotiated_cipher_suite()?.suite().as_str()?;
+    pub fn facts(&self) -> Option<TlsFacts> {
+        let cipher = match self.connection.negotiated_cipher_suite()?.suite().as_str()? {
+            // The registry's names; rustls tells its own of TLS 1.3 apart.
+            "TLS13_AES_256_GCM_SHA384" => "TLS_AES_256_GCM_SHA384",
+            "TLS13_AES_128_GCM_SHA256" => "TLS_AES_128_GCM_SHA256",
+            "TLS13_CHACHA20_POLY1305_SHA256" => "TLS_CHACHA20_POLY1305_SHA256",
+            cipher => cipher,
+        };
         let version = match self.connection.protocol_version()? {
             ProtocolVersion::TLSv1_3 => "TLSv1.3",
             ProtocolVersion::TLSv1_2 => "TLSv1.2",
             _ => return None,
         };
-        (self.state != State::Handshaking).then(|| Facts {
+        (self.state != State::Handshaking).then(|| TlsFacts {
             version,
             cipher,
             resumed: self.connection.handshake_kind() == Some(HandshakeKind::Resumed),
@@ -160,7 +168,10 @@ impl Tls {
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls").field("state", &self.state).field("partial", &self.partial.len()).finish()
+        f.debug_struct("Tls")
+            .field("state", &self.state)
+            .field("partial", &self.partial.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -279,19 +290,6 @@ fn missing_octets(partial: &[u8]) -> usize {
         }
         start += bytes;
     }
-}
-
-/// What a handshake negotiated.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
-    /// `TLSv1.2` or `TLSv1.3`.
-    pub version: &'static str,
-    /// The cipher suite by its IANA name.
-    pub cipher: &'static str,
-    /// A session was resumed.
-    pub resumed: bool,
-    /// The client showed a certificate. It is never verified against anything.
-    pub client_certificate: bool,
 }
 
 /// Why a TLS connection failed.

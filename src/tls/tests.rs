@@ -9,7 +9,9 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, version};
 
 use super::certificate::{Certificate, Certificates, CheckError};
-use super::context::{MinimumVersion, Options, provider, server_config, sessions};
+use super::context::{Options, provider, server_config, sessions};
+use crate::config::TlsVersion;
+
 use super::{Cause, State, Tls, self_signed};
 
 /// Trusts everybody and remembers nothing: what is tested is the server.
@@ -51,7 +53,7 @@ impl ServerCertVerifier for Trusting {
     }
 }
 
-const OPTIONS: Options = Options { minimum: MinimumVersion::Tls12, tickets: false, implicit: false };
+const OPTIONS: Options = Options { minimum: TlsVersion::Tls12, tickets: false, implicit: false };
 
 fn certificate(name: &str) -> Certificate {
     let (chain, key) = self_signed::make(&[name.to_owned()]).expect("made").der().expect("readable");
@@ -203,7 +205,7 @@ fn failures_have_causes_and_alerts() {
         assert!(!pair.to_client.is_empty(), "an alert");
         failure.cause()
     };
-    let only_13 = Options { minimum: MinimumVersion::Tls13, ..OPTIONS };
+    let only_13 = Options { minimum: TlsVersion::Tls13, ..OPTIONS };
     let old = client(client_config(&[&version::TLS12]), "mx.test");
     assert_eq!(fail(only_13, old), Cause::NothingInCommon);
     let mut http = client_config(&[&version::TLS13]);

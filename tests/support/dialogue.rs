@@ -63,6 +63,8 @@ pub(crate) enum Outside {
     ShutDown,
     /// The next MAIL or message is answered 4yz: no memory or place, trouble, no space.
     Overload,
+    /// A TLS handshake is done.
+    Tls,
     /// See [`Outside::Overload`].
     Local,
     /// See [`Outside::Overload`].
@@ -207,6 +209,7 @@ fn outside(text: &str) -> Result<Outside, String> {
     Ok(match text {
         "end of input" => Outside::EndOfInput,
         "shut down" => Outside::ShutDown,
+        "tls" => Outside::Tls,
         "overload" => Outside::Overload,
         "local trouble" => Outside::Local,
         "no space" => Outside::NoSpace,

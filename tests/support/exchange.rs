@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use ringmx::config::{BareLineEnd, ChunkLineEnd, Config, Gate};
+use ringmx::config::{BareLineEnd, ChunkLineEnd, Config, Gate, TlsPolicy};
 use ringmx::handoff::message::{ClientFacts, QueueId, Refused, TryAgain};
 use ringmx::limits::REPLY_BYTES_MAX;
-use ringmx::smtp::envelope::{BodyType, Envelope};
+use ringmx::smtp::envelope::{BodyType, Envelope, TlsFacts};
 use ringmx::smtp::extension::ExtensionSet;
 use ringmx::smtp::policy::Recipients;
 use ringmx::smtp::reply::ReplyBuffer;
@@ -137,9 +137,18 @@ pub(crate) fn settings() -> Settings {
         bare_cr: BareLineEnd::Reject,
         local_part_case_sensitive: config.local_part_case_sensitive,
         bdat_bare_lf: ChunkLineEnd::Keep,
+        tls: TlsPolicy::Off,
         extensions: ExtensionSet::usual(),
     }
 }
+
+/// What a handshake might negotiate.
+pub(crate) const TLS: TlsFacts = TlsFacts {
+    version: "TLSv1.3",
+    cipher: "TLS_AES_256_GCM_SHA384",
+    resumed: false,
+    client_certificate: false,
+};
 
 impl Exchange {
     /// A session that has sent its greeting.
@@ -173,8 +182,19 @@ impl Exchange {
     /// The connection is under TLS.
     #[allow(dead_code, reason = "not every test that uses a session looks at TLS")]
     pub(crate) fn under_tls(mut self) -> Self {
-        self.session.handle_tls();
+        self.secure();
         self
+    }
+
+    /// The handshake is done.
+    pub(crate) fn secure(&mut self) {
+        match self.session.handle_tls(TLS, &mut self.replies, self.now) {
+            Step::Close => self.close(),
+            step => {
+                assert!(matches!(step, Step::NeedInput));
+                self.send();
+            }
+        }
     }
 
     /// The client sends these octets, in one piece.
@@ -212,6 +232,10 @@ impl Exchange {
                 Step::Ask(Question::Admission { .. }) => {
                     let too_many = std::mem::take(&mut self.too_many);
                     self.resolve(Answer::Admission(!too_many));
+                }
+                Step::Ask(Question::Tls) => {
+                    let possible = self.trouble.take().is_none();
+                    self.resolve(Answer::Tls(possible));
                 }
                 Step::Ask(Question::Transaction { .. }) => {
                     let answer = match self.trouble.take() {

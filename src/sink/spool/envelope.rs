@@ -284,7 +284,7 @@ mod tests {
                 id: QueueId(id),
                 origin: Origin { shard: 0, connection: 0 },
                 envelope: Box::new(envelope),
-                client: ClientFacts { address, ehlo, protocol: "ESMTP" },
+                client: ClientFacts { address, ehlo, protocol: "ESMTP", tls: None },
                 received_at: timestamp::from_micros(micros),
                 received,
                 data: MailData::new(Arc::new(Arena::new(1, 4096).expect("memory"))),

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use super::{Behind, Handled, Hello, Question, Session, State, Step};
-use crate::config::{EarlyTalkers, Refusal};
+use crate::config::{EarlyTalkers, Refusal, TlsPolicy};
 use crate::smtp::input::Input;
 use crate::smtp::proxy::{Header, ProxyReader};
 use crate::smtp::reply::{self, ReplyBuffer};
@@ -118,7 +118,12 @@ impl Session {
         }
     }
 
-    fn open(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Step {
+    pub(super) fn open(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Step {
+        if self.settings.tls == TlsPolicy::Implicit && self.tls.is_none() {
+            self.state = State::Securing;
+            self.wait_for_handshake(now);
+            return Step::NeedInput;
+        }
         if self.settings.gate.greeting_delay.is_zero() {
             self.state = State::Greeted;
             return self.say_greeting(replies, now);
