@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("cli", &["handoff::message", "server", "sink::spool"]),
-    ("server", &["handoff", "log", "metrics", "ring", "shard", "sink", "smtp"]),
-    ("shard", &["handoff", "log", "metrics", "ring", "sink", "smtp"]),
+    ("server", &["handoff", "log", "metrics", "ring", "shard", "sink", "smtp", "tls"]),
+    ("shard", &["handoff", "log", "metrics", "ring", "sink", "smtp", "tls"]),
     ("sink", &["handoff", "smtp::trace"]),
     ("handoff", &[]),
+    ("tls", &[]),
     ("smtp", &["scan", "handoff::message"]),
     ("ring", &[]),
     ("scan", &[]),

@@ -1,14 +1,19 @@
-//! What all connections of a listener share: versions, certificates, resumption.
+//! What all connections share: cryptography, certificates and their files, versions, resumption.
 
-use std::sync::Arc;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::ServerSessionMemoryCache;
 use rustls::{ServerConfig, SupportedProtocolVersion, version};
 
-use super::certificate::Certificates;
+use super::certificate::{Certificate, Certificates};
 use super::client_certificate::TakeAny;
-use crate::config::TlsVersion;
+use super::self_signed;
+use crate::config::{self, CertificateFiles, TlsPolicy, TlsVersion};
 
 /// Sessions that can be resumed, over all shards.
 const SESSIONS_MAX: usize = 32 * 1024;
@@ -16,17 +21,8 @@ const SESSIONS_MAX: usize = 32 * 1024;
 /// How many tickets TLS 1.3 connections get where they are on: rustls' own default.
 const TICKETS: usize = 2;
 
-/// What differs from listener to listener.
-#[derive(Debug, Clone, Copy)]
-pub struct Options {
-    /// The lowest version.
-    pub minimum: TlsVersion,
-    /// Whether TLS 1.3 sessions can be resumed. outlook.com's sender has failed on servers that send tickets.
-    pub tickets: bool,
-    /// TLS from the first octet: then a client that offers protocols (ALPN) must offer `smtp`. Behind STARTTLS the protocol is
-    /// known, and what is offered is passed over.
-    pub implicit: bool,
-}
+/// An operator is told of a certificate that ends within this time.
+const ENDS_SOON: Duration = Duration::from_hours(14 * 24);
 
 /// The cryptography that is used: aws-lc-rs, X25519MLKEM768 preferred.
 pub fn provider() -> Arc<CryptoProvider> {
@@ -36,30 +32,113 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(provider)
 }
 
-/// The state of resumption, shared by listeners that may resume each other's sessions.
-pub fn sessions() -> Arc<ServerSessionMemoryCache> {
-    ServerSessionMemoryCache::new(SESSIONS_MAX)
+/// What all listeners share.
+pub struct Context {
+    provider: Arc<CryptoProvider>,
+    minimum: TlsVersion,
+    sessions: Arc<ServerSessionMemoryCache>,
+    certificates: Arc<Certificates>,
+    files: Vec<CertificateFiles>,
+    /// How the files looked when they were read last, well or not.
+    seen: Mutex<Vec<Option<Stamp>>>,
 }
 
-/// The configuration of a listener.
-pub fn server_config(
-    options: Options,
-    provider: &Arc<CryptoProvider>,
-    certificates: &Arc<Certificates>,
-    sessions: &Arc<ServerSessionMemoryCache>,
-) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let versions: &[&SupportedProtocolVersion] = match options.minimum {
-        TlsVersion::Tls12 => &[&version::TLS13, &version::TLS12],
-        TlsVersion::Tls13 => &[&version::TLS13],
-    };
-    let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
-        .with_protocol_versions(versions)?
-        .with_client_cert_verifier(Arc::new(TakeAny(Arc::clone(provider))))
-        .with_cert_resolver(Arc::clone(certificates) as _);
-    config.session_storage = Arc::clone(sessions) as _;
-    config.send_tls13_tickets = if options.tickets { TICKETS } else { 0 };
-    if options.implicit {
-        config.alpn_protocols = vec![b"smtp".to_vec()];
+/// By what a changed file is told from one that is the same.
+type Stamp = (u64, u64, i64, i64);
+
+impl Context {
+    /// Reads the certificates, or makes one. Besides, what the operator should know. The error names file and cure.
+    pub fn open(tls: &config::Tls, hostname: &str) -> Result<(Self, Vec<String>), String> {
+        let provider = provider();
+        let seen = Mutex::new(stamps(&tls.certificates));
+        let (certificates, notes) = if tls.self_signed {
+            let certificate = self_signed::make(&[hostname.to_owned()])
+                .and_then(|made| made.der())
+                .and_then(|(chain, key)| {
+                    Certificate::new(chain, key, &provider).map_err(|error| format!("{error:?}"))
+                })
+                .map_err(|why| format!("no certificate can be made for {hostname:?}: {why}"))?;
+            (vec![certificate], Vec::new())
+        } else {
+            read_all(&tls.certificates, &provider)?
+        };
+        let context = Self {
+            provider,
+            minimum: tls.minimum,
+            sessions: ServerSessionMemoryCache::new(SESSIONS_MAX),
+            certificates: Arc::new(Certificates::new(certificates)),
+            files: tls.certificates.clone(),
+            seen,
+        };
+        Ok((context, notes))
     }
-    Ok(Arc::new(config))
+
+    /// What the connections of a listener are made with; none where TLS is off.
+    pub fn server_config(&self, listener: &config::Listener) -> Result<Option<Arc<ServerConfig>>, String> {
+        if listener.tls == TlsPolicy::Off {
+            return Ok(None);
+        }
+        let versions: &[&SupportedProtocolVersion] = match self.minimum {
+            TlsVersion::Tls12 => &[&version::TLS13, &version::TLS12],
+            TlsVersion::Tls13 => &[&version::TLS13],
+        };
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(versions)
+            .map_err(|error| error.to_string())?
+            .with_client_cert_verifier(Arc::new(TakeAny(Arc::clone(&self.provider))))
+            .with_cert_resolver(Arc::clone(&self.certificates) as _);
+        config.session_storage = Arc::clone(&self.sessions) as _;
+        config.send_tls13_tickets = if listener.tls_tickets { TICKETS } else { 0 };
+        if listener.tls == TlsPolicy::Implicit {
+            // Then a client that offers protocols (ALPN) must offer this one. Behind STARTTLS the protocol is known.
+            config.alpn_protocols = vec![b"smtp".to_vec()];
+        }
+        Ok(Some(Arc::new(config)))
+    }
+
+    /// Whether a file of a certificate is another one than when it was read last.
+    pub fn has_changed(&self) -> bool {
+        let now = stamps(&self.files);
+        now != *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the files again: from now on handshakes show what they hold. On an error all stays as it is.
+    pub fn reload(&self) -> Result<Vec<String>, String> {
+        if self.files.is_empty() {
+            return Ok(Vec::new());
+        }
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = stamps(&self.files);
+        let (certificates, notes) = read_all(&self.files, &self.provider)?;
+        self.certificates.replace(certificates);
+        Ok(notes)
+    }
+}
+
+fn read_all(
+    files: &[CertificateFiles],
+    provider: &CryptoProvider,
+) -> Result<(Vec<Certificate>, Vec<String>), String> {
+    let mut certificates = Vec::new();
+    let mut notes = Vec::new();
+    for files in files {
+        let certificate = Certificate::read(files, provider).map_err(|error| error.to_string())?;
+        let now = SystemTime::now();
+        let path = files.chain.display();
+        if certificate.not_after() < now {
+            notes.push(format!("{path}: the certificate has expired; it is served all the same"));
+        } else if certificate.not_after() < now + ENDS_SOON {
+            notes.push(format!("{path}: the certificate expires within two weeks"));
+        }
+        certificates.push(certificate);
+    }
+    Ok((certificates, notes))
+}
+
+fn stamps(files: &[CertificateFiles]) -> Vec<Option<Stamp>> {
+    let stamp = |path: &Path| {
+        // What cannot be looked at is told when it is read.
+        let metadata = fs::metadata(path).ok()?;
+        Some((metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
+    };
+    files.iter().flat_map(|files| [stamp(&files.chain), stamp(&files.key)]).collect()
 }

@@ -1,6 +1,7 @@
 //! Client and server in one thread, their octets cut anywhere.
 
 use std::io::{Read, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -8,9 +9,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, version};
 
-use super::certificate::{Certificate, Certificates, CheckError};
-use super::context::{Options, provider, server_config, sessions};
-use crate::config::TlsVersion;
+use super::certificate::{Certificate, CheckError};
+use super::context::{Context, provider};
+use crate::config::{self, CertificateFiles, Config, TlsPolicy, TlsVersion};
 
 use super::{Cause, State, Tls, self_signed};
 
@@ -53,16 +54,49 @@ impl ServerCertVerifier for Trusting {
     }
 }
 
-const OPTIONS: Options = Options { minimum: TlsVersion::Tls12, tickets: false, implicit: false };
+/// What differs between the servers of these tests.
+#[derive(Clone, Copy)]
+struct Options {
+    minimum: TlsVersion,
+    tickets: bool,
+    policy: TlsPolicy,
+}
 
-fn certificate(name: &str) -> Certificate {
-    let (chain, key) = self_signed::make(&[name.to_owned()]).expect("made").der().expect("readable");
-    Certificate::new(chain, key, &provider()).expect("it matches")
+const OPTIONS: Options = Options { minimum: TlsVersion::Tls12, tickets: false, policy: TlsPolicy::Offered };
+
+/// A folder with certificates for these names.
+fn folder(names: &[&str]) -> (tempfile::TempDir, config::Tls) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let certificates = names
+        .iter()
+        .enumerate()
+        .map(|(number, name)| {
+            let [chain, key] = ["pem", "key"].map(|end| folder.path().join(format!("{number}.{end}")));
+            write_certificate(&chain, &key, name);
+            CertificateFiles { chain, key }
+        })
+        .collect();
+    (folder, config::Tls { certificates, ..config::Tls::default() })
+}
+
+fn write_certificate(chain: &Path, key: &Path, name: &str) {
+    let made = self_signed::make(&[name.to_owned()]).expect("made");
+    std::fs::write(chain, made.chain).expect("written");
+    std::fs::write(key, made.key).expect("written");
 }
 
 fn server(options: Options) -> Arc<rustls::ServerConfig> {
-    let certificates = Certificates::new(vec![certificate("mx.test"), certificate("*.other.test")]);
-    server_config(options, &provider(), &Arc::new(certificates), &sessions()).expect("good")
+    let (_folder, mut tls) = folder(&["mx.test", "*.other.test"]);
+    tls.minimum = options.minimum;
+    let (context, notes) = Context::open(&tls, "mx.test").expect("good certificates");
+    assert!(notes.is_empty(), "{notes:?}");
+    listener_config(&context, options)
+}
+
+fn listener_config(context: &Context, options: Options) -> Arc<rustls::ServerConfig> {
+    let mut listener = Config::embedded_default().listeners.remove(0);
+    (listener.tls, listener.tls_tickets) = (options.policy, options.tickets);
+    context.server_config(&listener).expect("good").expect("TLS")
 }
 
 fn client_config(versions: &[&'static rustls::SupportedProtocolVersion]) -> ClientConfig {
@@ -166,17 +200,50 @@ fn the_post_quantum_group_is_preferred() {
 #[test]
 fn a_name_chooses_its_certificate_and_any_other_the_default() {
     let server = server(OPTIONS);
-    let shown = |name: &'static str| {
-        let mut pair = Pair::new(&server, client(client_config(&[&version::TLS13]), name));
-        pair.run(usize::MAX).expect("a handshake");
-        let chain = pair.client.peer_certificates().expect("one").to_vec();
-        super::certificate::tests_names(&chain[0])
-    };
+    let shown = |name: &'static str| shown(&server, name);
     assert_eq!(shown("mx.test"), ["mx.test"]);
     assert_eq!(shown("a.other.test"), ["*.other.test"]);
     assert_eq!(shown("a.b.other.test"), ["mx.test"], "a wildcard is one label");
     assert_eq!(shown("nobody.test"), ["mx.test"]);
     assert_eq!(shown("127.0.0.1"), ["mx.test"], "no name at all");
+}
+
+/// The names of the certificate that a client is shown that asks for `name`.
+fn shown(server: &Arc<rustls::ServerConfig>, name: &'static str) -> Vec<String> {
+    let mut pair = Pair::new(server, client(client_config(&[&version::TLS13]), name));
+    pair.run(usize::MAX).expect("a handshake");
+    let chain = pair.client.peer_certificates().expect("one").to_vec();
+    super::certificate::tests_names(&chain[0])
+}
+
+#[test]
+fn changed_files_are_served_and_bad_ones_are_not() {
+    let (folder, tls) = folder(&["old.test"]);
+    let (context, _) = Context::open(&tls, "mx.test").expect("good certificates");
+    let server = listener_config(&context, OPTIONS);
+    assert_eq!((context.has_changed(), shown(&server, "mx.test")), (false, vec!["old.test".to_owned()]));
+    let [chain, key] = ["0.pem", "0.key"].map(|name| folder.path().join(name));
+    std::fs::write(&chain, "nonsense").expect("written");
+    assert!(context.has_changed());
+    let why = context.reload().expect_err("nonsense");
+    assert!(why.ends_with("0.pem: holds no `-----BEGIN CERTIFICATE-----`; a PEM file is needed"), "{why}");
+    assert_eq!((context.has_changed(), shown(&server, "mx.test")), (false, vec!["old.test".to_owned()]));
+    write_certificate(&chain, &key, "new.test");
+    assert!(context.has_changed());
+    context.reload().expect("good again");
+    assert_eq!(shown(&server, "mx.test"), ["new.test"]);
+    std::fs::write(&key, self_signed::make(&["new.test".to_owned()]).expect("made").key).expect("written");
+    let why = context.reload().expect_err("another key");
+    assert!(why.contains("0.key: the key is not that of"), "{why}");
+}
+
+#[test]
+fn files_that_cannot_be_used_are_named() {
+    let (folder, tls) = folder(&["mx.test"]);
+    std::fs::remove_file(folder.path().join("0.key")).expect("removed");
+    let why = Context::open(&tls, "mx.test").err().expect("no key");
+    assert!(why.ends_with("0.key: cannot be read: No such file or directory (os error 2)"), "{why}");
+    assert!(Context::open(&config::Tls { self_signed: true, ..config::Tls::default() }, "mx.test").is_ok());
 }
 
 #[test]
@@ -210,7 +277,7 @@ fn failures_have_causes_and_alerts() {
     assert_eq!(fail(only_13, old), Cause::NothingInCommon);
     let mut http = client_config(&[&version::TLS13]);
     http.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let implicit = Options { implicit: true, ..OPTIONS };
+    let implicit = Options { policy: TlsPolicy::Implicit, ..OPTIONS };
     assert_eq!(fail(implicit, client(http.clone(), "mx.test")), Cause::Protocol);
     Pair::new(&server(OPTIONS), client(http, "mx.test")).run(9).expect("behind STARTTLS it is passed over");
     Pair::new(&server(implicit), client(client_config(&[&version::TLS13]), "mx.test"))
@@ -248,7 +315,7 @@ fn nothing_is_kept_of_whole_records() {
     let server = server(OPTIONS);
     let mut pair = Pair::new(&server, client(client_config(&[&version::TLS13]), "mx.test"));
     pair.run(5).expect("a handshake");
-    pair.client.writer().write_all(&[b'x'; 40_000]).expect("memory");
+    pair.client.writer().write_all(&vec![b'x'; 40_000]).expect("memory");
     pair.run(4000).expect("good");
     assert_eq!(pair.received.len(), 40_000);
     assert_eq!((pair.server.has_partial(), pair.server.partial.capacity()), (false, 0));

@@ -77,6 +77,7 @@ impl Sent {
                 address: ([192, 0, 2, 1], 4711).into(),
                 ehlo: b"client.\x1b\xff\"\\\x7f\xc2\x85".to_vec(),
                 protocol: "ESMTP",
+                tls: None,
             },
             received_at: UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_042),
             received: self.received.clone(),
