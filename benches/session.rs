@@ -23,6 +23,7 @@ fn settings() -> Settings {
         bare_cr: config.listeners[0].bare_cr,
         bdat_bare_lf: config.listeners[0].bdat_bare_lf,
         local_part_case_sensitive: false,
+        tls: ringmx::config::TlsPolicy::Off,
         extensions: ExtensionSet::usual(),
         policy: Box::new(Recipients::new(&config, None)),
     }
