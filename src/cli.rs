@@ -115,7 +115,7 @@ pub fn serve(file: Option<&Path>) -> ExitCode {
 pub fn spool(command: &SpoolCommand) -> ExitCode {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let done = match command {
-        SpoolCommand::List { dir } => reader::list(dir, &mut out).map(|notes| {
+        SpoolCommand::List { dir } => reader::list(dir, None, &mut out).map(|notes| {
             print_each("warning: ", &notes);
             true
         }),

@@ -29,6 +29,8 @@ mod tag {
     pub(super) const NOTIFY: u16 = 15;
     pub(super) const ORCPT: u16 = 16;
     pub(super) const REQUIRETLS: u16 = super::CRITICAL | 0x11;
+    /// Critical: whoever does not know it would take the beginning for the whole message.
+    pub(super) const FILE: u16 = super::CRITICAL | 0x12;
 }
 
 /// What the spool keeps of a message besides its content.
@@ -66,6 +68,22 @@ pub struct StoredEnvelope {
     pub trace_bytes: u64,
     /// The mail data holds a CR or an LF that is not part of a CRLF.
     pub bare_line_ends: bool,
+    /// The file that holds the mail data; none when all of it is in the record.
+    pub file: Option<MessageFile>,
+}
+
+/// A file beside the segments that goes on where the content in the record ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MessageFile {
+    /// Octets of the file.
+    pub bytes: u64,
+    /// CRC-32C of all of them.
+    pub crc32c: u32,
+}
+
+/// The name of the file that belongs to the record at this place.
+pub fn message_file_name(sequence: u64, offset: u64) -> String {
+    format!("{sequence:016x}-{offset:016x}.message")
 }
 
 /// The DSN parameters of one recipient (RFC 3461).
@@ -161,6 +179,7 @@ pub fn decode(mut octets: &[u8]) -> Result<StoredEnvelope, Unreadable> {
         size_declared: None,
         trace_bytes: 0,
         bare_line_ends: false,
+        file: None,
     };
     while !octets.is_empty() {
         let (tag, value, rest) = split_field(octets).ok_or(Unreadable)?;
@@ -207,6 +226,13 @@ pub fn decode(mut octets: &[u8]) -> Result<StoredEnvelope, Unreadable> {
             tag::SIZE_DECLARED => stored.size_declared = Some(u64::from_le_bytes(fixed(value)?)),
             tag::TRACE_BYTES => stored.trace_bytes = u64::from_le_bytes(fixed(value)?),
             tag::BARE_LINE_ENDS => stored.bare_line_ends = true,
+            tag::FILE => {
+                let (bytes, crc32c) = value.split_first_chunk().ok_or(Unreadable)?;
+                stored.file = Some(MessageFile {
+                    bytes: u64::from_le_bytes(*bytes),
+                    crc32c: u32::from_le_bytes(fixed(crc32c)?),
+                });
+            }
             unknown if unknown & CRITICAL != 0 => return Err(Unreadable),
             _ => {}
         }
@@ -313,10 +339,14 @@ mod tests {
                 size_declared,
                 trace_bytes: message.received.len() as u64,
                 bare_line_ends: flags.1,
+                file: None,
             };
             prop_assert_eq!(&stored, &expected);
             field(&mut octets, 0x7fff, b"from the future");
-            prop_assert_eq!(decode(&octets), Ok(expected));
+            prop_assert_eq!(decode(&octets), Ok(expected.clone()));
+            field(&mut octets, tag::FILE, &[5, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0]);
+            let file = Some(MessageFile { bytes: 5, crc32c: 7 });
+            prop_assert_eq!(decode(&octets), Ok(StoredEnvelope { file, ..expected }));
             field(&mut octets, 0xffff, b"from the future");
             prop_assert_eq!(decode(&octets), Err(Unreadable));
         }
