@@ -207,10 +207,15 @@ fn spool_keeps_the_contract_and_reads_back() {
     }
     assert!(!reader::show(store_at.path(), Sent::new(9999, "").id, &mut Vec::new()).expect("a spool"));
     let mut stored = Vec::new();
-    reader::for_each_record(store_at.path(), None, &mut Vec::new(), |segment, record, envelope| {
-        stored.push(segment.content(record, envelope)?);
-        Ok(())
-    })
+    reader::for_each_record(
+        store_at.path(),
+        None,
+        &mut reader::Notes::default(),
+        |segment, record, envelope| {
+            stored.push(segment.content(record, envelope)?);
+            Ok(())
+        },
+    )
     .expect("a spool");
     assert!(stored == sent.iter().map(Sent::content).collect::<Vec<_>>());
 }

@@ -4,8 +4,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::SystemTime;
 
+use super::cursor::Cursor;
 use crate::handoff::message::{Message, QueueId};
-use crate::smtp::envelope::{BodyType, Notify, Ret};
+use crate::sink::facts::Facts;
+use crate::smtp::envelope::{BodyType, Notify, RecipientParameters, Ret};
 use crate::timestamp;
 
 /// A field with this bit in its tag must be understood by whoever hands the message on.
@@ -70,6 +72,38 @@ pub struct StoredEnvelope {
     pub bare_line_ends: bool,
     /// The file that holds the mail data; none when all of it is in the record.
     pub file: Option<MessageFile>,
+}
+
+impl StoredEnvelope {
+    /// What is known of the message, for text. `content_bytes` are those of the whole content.
+    pub(super) fn facts(&self, cursor: Cursor, content_bytes: u64) -> Facts<'_> {
+        let parameters = self.recipient_parameters.iter();
+        Facts {
+            cursor: Some(cursor),
+            id: self.id,
+            received_at: self.received_at,
+            client: self.client,
+            ehlo: &self.ehlo,
+            protocol: &self.protocol,
+            reverse_path: &self.reverse_path,
+            recipients: self
+                .recipients
+                .iter()
+                .zip(parameters)
+                .map(|(whole, StoredParameters { notify, orcpt })| {
+                    (whole.as_slice(), RecipientParameters { notify: *notify, orcpt })
+                })
+                .collect(),
+            body: self.body,
+            smtputf8: self.smtputf8,
+            requiretls: self.requiretls,
+            bare_line_ends: self.bare_line_ends,
+            ret: self.ret,
+            envid: &self.envid,
+            size_declared: self.size_declared,
+            mail_data_bytes: content_bytes.saturating_sub(self.trace_bytes),
+        }
+    }
 }
 
 /// A file beside the segments that goes on where the content in the record ends.
@@ -271,7 +305,7 @@ mod tests {
     use super::*;
     use crate::buffer::{Arena, MailData};
     use crate::handoff::message::{ClientFacts, Origin};
-    use crate::smtp::envelope::{Envelope, RecipientParameters};
+    use crate::smtp::envelope::Envelope;
 
     proptest! {
         #[test]

@@ -20,17 +20,34 @@ const RECOVER_SEGMENTS_MAX: usize = 8;
 /// A segment that is written while it is read is read again until two readings agree, at most so often.
 const READINGS_MAX: usize = 4;
 
+/// What an operator should know of a spool that was read.
+#[derive(Debug, Default)]
+pub struct Notes {
+    /// One sentence each.
+    pub lines: Vec<String>,
+    /// How many of them tell that a message may be missing: damage, and what cannot be read. A torn write is none.
+    pub problems: u64,
+}
+
+impl Notes {
+    /// Something because of which a message may be missing.
+    pub fn problem(&mut self, line: String) {
+        self.problems += 1;
+        self.lines.push(line);
+    }
+}
+
 /// A segment of a spool, open and scanned.
 #[derive(Debug)]
 pub struct Segment {
-    path: PathBuf,
-    file: File,
-    scan: Scan,
+    pub(super) path: PathBuf,
+    pub(super) file: File,
+    pub(super) scan: Scan,
 }
 
 impl Segment {
     /// Opens and scans a segment. None when the file is none; the note says why.
-    fn open(path: &Path) -> io::Result<Result<Self, String>> {
+    pub(super) fn open(path: &Path) -> io::Result<Result<Self, String>> {
         let file = File::open(path)?;
         let mut last = scan(&file)?;
         for _ in 1..READINGS_MAX {
@@ -65,6 +82,16 @@ impl Segment {
                 Err(format!("{}: written by another version of ringmx (format {version})", path.display()))
             }
         })
+    }
+
+    /// Opens a segment and reads its header only. None when it is not (or not yet) the segment that its name says.
+    pub(super) fn open_unscanned(path: &Path, sequence: u64) -> io::Result<Option<Self>> {
+        let file = File::open(path)?;
+        let header = header(&file)?.filter(|header| header.sequence == sequence);
+        Ok(header.map(|segment| {
+            let scan = Scan { segment, records: Vec::new(), gaps: Vec::new() };
+            Self { path: path.to_owned(), file, scan }
+        }))
     }
 
     /// What was found in it.
@@ -218,18 +245,20 @@ pub fn segments(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
 pub fn for_each_segment(
     directory: &Path,
     from: u64,
-    notes: &mut Vec<String>,
+    notes: &mut Notes,
     mut visit: impl FnMut(&Segment) -> io::Result<bool>,
 ) -> io::Result<()> {
     for (_, path) in segments(directory)?.into_iter().filter(|(sequence, _)| *sequence >= from) {
         match Segment::open(&path) {
             Ok(Ok(segment)) => {
-                notes.extend(segment.notes());
+                let gaps = &segment.scan.gaps;
+                notes.problems += gaps.iter().filter(|gap| gap.kind == GapKind::Damage).count() as u64;
+                notes.lines.extend(segment.notes());
                 if !visit(&segment)? {
                     break;
                 }
             }
-            Ok(Err(note)) => notes.push(note),
+            Ok(Err(note)) => notes.problem(note),
             // Pruned since the directory was read.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -242,7 +271,7 @@ pub fn for_each_segment(
 pub fn for_each_record(
     directory: &Path,
     after: Option<Cursor>,
-    notes: &mut Vec<String>,
+    notes: &mut Notes,
     mut visit: impl FnMut(&Segment, &RecordHeader, &StoredEnvelope) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut unreadable = Vec::new();
@@ -258,14 +287,16 @@ pub fn for_each_record(
         }
         Ok(true)
     })?;
-    notes.append(&mut unreadable);
+    for line in unreadable {
+        notes.problem(line);
+    }
     Ok(())
 }
 
 /// Writes one line a message: id, time, octets of content, reverse-path, recipients, state, cursor; separated by spaces,
 /// everything that a client sent escaped. Returns notes on what could not be read.
 pub fn list(directory: &Path, after: Option<Cursor>, out: &mut impl Write) -> io::Result<Vec<String>> {
-    let mut notes = Vec::new();
+    let mut notes = Notes::default();
     let consumed = cursor::read_consumed(directory)?;
     for_each_record(directory, after, &mut notes, |segment, record, envelope| {
         let cursor = segment.cursor(record);
@@ -273,7 +304,7 @@ pub fn list(directory: &Path, after: Option<Cursor>, out: &mut impl Write) -> io
         let line = line(envelope, content_bytes(record, envelope));
         writeln!(out, "{line} {state} {cursor}")
     })?;
-    Ok(notes)
+    Ok(notes.lines)
 }
 
 fn line(envelope: &StoredEnvelope, bytes: u64) -> String {
@@ -290,7 +321,7 @@ fn line(envelope: &StoredEnvelope, bytes: u64) -> String {
 /// Writes a stored message with its trace information, octet for octet; false when the spool does not hold it.
 pub fn show(directory: &Path, id: QueueId, out: &mut impl Write) -> io::Result<bool> {
     let mut shown = false;
-    for_each_segment(directory, 0, &mut Vec::new(), |segment| {
+    for_each_segment(directory, 0, &mut Notes::default(), |segment| {
         for record in &segment.scan.records {
             // An envelope that cannot be read is another message's.
             if let Ok(envelope) = segment.envelope(record)

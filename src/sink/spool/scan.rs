@@ -10,7 +10,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::format::{
-    BATCH_BYTES, FRAME_BYTES, RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader, body_checksum,
+    BATCH_BYTES, FRAME_BYTES, RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader,
+    body_checksum,
 };
 
 /// Where a segment is read from.
