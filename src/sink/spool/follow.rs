@@ -101,10 +101,11 @@ impl Follower {
         take: &mut dyn FnMut(Cursor, &str) -> io::Result<()>,
     ) -> io::Result<bool> {
         let Some(segment) = &self.current else { return Ok(false) };
-        let synced = segment.sync(records);
+        let synced = segment.sync();
         for record in records {
             // Read again behind the sync: what the receiver cut off after a failed write is not there any more.
             let read = segment.envelope(record).and_then(|envelope| {
+                segment.sync_message_file(record, &envelope)?;
                 let content = segment.content(record, &envelope)?;
                 Ok((envelope, content))
             });

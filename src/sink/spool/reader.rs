@@ -159,15 +159,23 @@ impl Segment {
         }
     }
 
-    /// Makes what was read of the segment, and of the files of these records, durable, or tells why it is not.
-    pub fn sync(&self, records: &[RecordHeader]) -> io::Result<()> {
-        self.file.sync_data()?;
-        for record in records {
-            if self.envelope(record)?.file.is_some() {
-                File::open(self.message_file(record))?.sync_data()?;
+    /// Makes what was read of the segment durable, or tells why it is not.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// The same for the file of a record, if it has one.
+    pub fn sync_message_file(&self, record: &RecordHeader, envelope: &StoredEnvelope) -> io::Result<()> {
+        match envelope.file {
+            Some(_) => {
+                let path = self.message_file(record);
+                let synced = File::open(&path).and_then(|file| file.sync_data());
+                synced.map_err(|error| {
+                    self.error(record, &format!("its file {} cannot be read: {error}", path.display()))
+                })
             }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Whether the file is still what was opened: not recycled under a new salt.
