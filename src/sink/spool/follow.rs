@@ -127,7 +127,9 @@ impl Follower {
                 Err(error) => return Err(stopped(segment.cursor(record), &error)),
             };
             if let Err(error) = &synced {
-                return Err(stopped(segment.cursor(record), error));
+                let text =
+                    format!("stopped before {}: it cannot be made durable: {error}", segment.cursor(record));
+                return Err(io::Error::new(error.kind(), text));
             }
             let cursor = segment.cursor(record);
             let facts = envelope.facts(cursor, content_bytes(record, &envelope));
