@@ -202,6 +202,7 @@ fn exports_are_whole_safe_and_made_once() {
     client.send(format!("{hostile}.\r\n").as_bytes());
     client.expect("250");
     assert!(client.deliver("", "b@y.test", b"Subject: two\r\n\r\nFrom x\r\n").starts_with("250"));
+    drop(client);
     assert!(server.stop().success());
 
     let eml = server.folder().join("eml");
