@@ -50,6 +50,7 @@ fn inner() {
         template: "{local}".to_owned(),
         create: true,
         line_endings: LineEndings::Crlf,
+        sync: None,
     };
     let spool = |path: &Path| SinkKind::Spool { path: path.to_owned(), segment_bytes: 1024 * 1024 };
     check(&place.join("maildir"), maildir, place);
