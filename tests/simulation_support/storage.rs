@@ -36,6 +36,8 @@ enum Trouble {
     None,
     /// One operation in so many fails, with this error number.
     Some(u64, i32),
+    /// Syncs say that they succeeded and do nothing.
+    Lies,
     /// Writes and syncs fail, with this error number, when so many operations have been done.
     All(usize, i32),
 }
@@ -69,11 +71,13 @@ pub struct Storage {
 }
 
 impl Storage {
-    pub fn new(world: &World, from: FromShards, to: ToShard) -> Self {
+    /// With `lies` its disk does not sync, which no sink can bear.
+    pub fn new(world: &World, from: FromShards, to: ToShard, lies: bool) -> Self {
         let kind = [Kind::MaildirEach, Kind::MaildirBatch, Kind::Spool][below(world, 3)];
         let errors = [libc::EIO, libc::ENOSPC, libc::EROFS, libc::EDQUOT];
         let error = errors[below(world, 4)];
         let trouble = match world.random(4) {
+            _ if lies => Trouble::Lies,
             0 => Trouble::None,
             1 => Trouble::All(below(world, 100), error),
             _ => Trouble::Some(2 + world.random(60), error),
@@ -270,13 +274,13 @@ fn faults(
     names_in_doubt: Rc<Cell<bool>>,
 ) -> impl FnMut(usize, &Action<'_>) -> Option<Fault> {
     move |number, action| {
-        let stores = matches!(
-            action,
-            Action::Write(..) | Action::SyncFile(_) | Action::SyncDirectory(_) | Action::SyncFilesystem
-        );
+        let is_sync =
+            matches!(action, Action::SyncFile(_) | Action::SyncDirectory(_) | Action::SyncFilesystem);
+        let stores = is_sync || matches!(action, Action::Write(..));
         let error = match trouble {
             _ if is_well.get() => None,
             Trouble::None => None,
+            Trouble::Lies => return is_sync.then_some(Fault::Lie),
             Trouble::Some(chance, error) => (world.random(chance) == 0).then_some(error),
             Trouble::All(after, error) => (stores && number >= after).then_some(error),
         }?;
