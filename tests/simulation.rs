@@ -158,7 +158,7 @@ impl Simulation {
             self.world.pass(Duration::from_millis(1));
         }
         for client in &mut clients {
-            client.replies.extend(self.world.read(client.socket));
+            client.listen(&self.world);
         }
         clients
     }

@@ -60,7 +60,11 @@ pub struct Client {
     /// The mail data of its messages.
     pub mails: Vec<Vec<u8>>,
     pub asked: Vec<Asked>,
+    /// What the server said, and of its whole replies the codes.
     pub replies: Vec<u8>,
+    codes: Vec<String>,
+    /// Octets of `replies` whose codes are known.
+    heard: usize,
     steps: VecDeque<Step>,
     unsent: VecDeque<u8>,
     is_broken: bool,
@@ -103,6 +107,8 @@ impl Client {
             mails: Vec::new(),
             asked: vec![Asked::Greeting],
             replies: Vec::new(),
+            codes: Vec::new(),
+            heard: 0,
             steps: VecDeque::from([Step::Say(Asked::Ehlo, b"EHLO client.test\r\n".to_vec())]),
             unsent: VecDeque::new(),
             is_broken: false,
@@ -170,7 +176,7 @@ impl Client {
             self.was_deaf = true;
             world.set_deaf(self.socket, true);
         }
-        self.replies.extend(world.read(self.socket));
+        self.listen(world);
         while self.unsent.len() < 4096 && self.take_step() {}
         let most = usize::try_from(world.random(6000)).expect("small").min(self.unsent.len());
         let now: Vec<u8> = self.unsent.drain(..most).collect();
@@ -183,16 +189,27 @@ impl Client {
             }
         }
         // Who was told 221 or 421 closes.
-        if codes(&self.replies).last().is_some_and(|code| code == "221" || code == "421") {
+        if self.codes.last().is_some_and(|code| code == "221" || code == "421") {
             world.finish(self.socket);
+        }
+    }
+
+    /// It reads what came.
+    pub fn listen(&mut self, world: &World) {
+        self.replies.extend(world.read(self.socket));
+        while let Some(end) = memchr::memchr(b'\n', &self.replies[self.heard..]) {
+            let line = &self.replies[self.heard..=self.heard + end];
+            if line.get(3) == Some(&b' ') {
+                self.codes.push(String::from_utf8_lossy(&line[..3]).into_owned());
+            }
+            self.heard += line.len();
         }
     }
 
     /// Takes the next step; false when it has to wait for a reply first, or has done its part.
     fn take_step(&mut self) -> bool {
-        let codes = codes(&self.replies);
-        let all_answered = codes.len() >= self.asked.len();
-        let goes_ahead = codes.last().is_some_and(|code| code == "354");
+        let all_answered = self.codes.len() >= self.asked.len();
+        let goes_ahead = self.codes.last().is_some_and(|code| code == "354");
         match self.steps.front() {
             None => return false,
             // Behind greeting, DATA and the end of mail data a client waits (RFC 2920 §3.1); so does this one behind EHLO.
@@ -237,7 +254,7 @@ impl Client {
     /// The answer to the end of a message's mail data, when one came. Panics unless every reply fits what was asked, in
     /// order, one a command; 421 may come at any time and ends it.
     pub fn check_replies(&self) -> Vec<Option<String>> {
-        let codes = codes(&self.replies);
+        let codes = &self.codes;
         let mut answers = vec![None; self.mails.len()];
         for (index, code) in codes.iter().enumerate() {
             if code == "421" {
@@ -262,13 +279,4 @@ impl Client {
         }
         answers
     }
-}
-
-/// Reply codes, one a reply.
-pub fn codes(replies: &[u8]) -> Vec<String> {
-    let lines = replies.split_inclusive(|octet| *octet == b'\n');
-    lines
-        .filter(|line| line.get(3) == Some(&b' '))
-        .map(|line| String::from_utf8_lossy(&line[..3]).into_owned())
-        .collect()
 }
