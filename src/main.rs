@@ -12,6 +12,7 @@ fn main() -> ExitCode {
         Command::Check { file } => cli::check(&file),
         Command::Config => cli::reference(),
         Command::Serve { config } => cli::serve(config.as_deref()),
+        Command::Cert(command) => cli::cert(&command),
         Command::Spool(command) => cli::spool(&command),
     }
 }

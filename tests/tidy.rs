@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Which modules a module may use, besides itself and [`PLAIN`].
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["handoff::message", "server", "sink::spool"]),
+    ("cli", &["handoff::message", "server", "sink::spool", "tls"]),
     ("server", &["handoff", "log", "metrics", "ring", "shard", "sink", "smtp", "tls"]),
     ("shard", &["handoff", "log", "metrics", "ring", "sink", "smtp", "tls"]),
     ("sink", &["handoff", "smtp::trace"]),
