@@ -57,15 +57,13 @@ fn maildirs_of_recipients_on_xfs_keep_their_promise_when_the_power_is_cut() {
 
 #[test]
 fn a_spool_without_any_one_kind_of_sync_loses_mail() {
-    loses_mail(
-        &SPOOL,
-        &[
-            // Of what is written into a segment, and of a new segment.
-            ("files", "fdatasync"),
-            // Of the name of a new segment.
-            ("directories", "fsync"),
-        ],
-    );
+    const KINDS: &[(&str, &str, &[&str])] = &[
+        // Of what is written into a segment, and of a new segment.
+        ("files", "fdatasync", &["ext4", "xfs"]),
+        // Of the name of a new segment. XFS commits it with the segment's next sync; ext4 does not.
+        ("directories", "fsync", &["ext4"]),
+    ];
+    loses_mail(&SPOOL, KINDS);
 }
 
 /// A sink under test.
@@ -122,15 +120,25 @@ fn keeps_its_promise(file_system: &str, store: &Store) {
     assert!(accepted > 0, "the cuts came under load");
 }
 
-fn loses_mail(store: &Store, kinds: &[(&str, &str)]) {
+/// Kinds of sync: what they make durable, the system call, and the file systems on which their lack can be seen.
+fn loses_mail(store: &Store, kinds: &[(&str, &str, &[&str])]) {
     if image::unavailable(&["losetup", "mkfs.xfs", "mkfs.ext4", "strace"]).is_some() {
         return;
     }
     let mut random = Random::from_variable("POWER_CUT_SEED");
     let load = "--duration 60s --to user@example.test --connections 20 --size 4KiB";
-    for (file_system, (what, call)) in
-        ["ext4", "xfs"].iter().flat_map(|disk| kinds.iter().map(move |kind| (disk, kind)))
-    {
+    let cases = kinds.iter().flat_map(|(what, call, disks)| {
+        ["ext4", "xfs"].map(|disk| (disk, what, call, disks.contains(&disk)))
+    });
+    for (file_system, what, call, is_seen) in cases {
+        if !is_seen {
+            println!(
+                "{} on {file_system} without syncs of {what} ({call}): another sync does their work there; \
+                 the simulated disk of sink_power_cut.rs shows that they are needed",
+                store.kind
+            );
+            continue;
+        }
         let place = Place::new();
         let (trace, inject) = (place.path("trace"), format!("--inject={call}:retval=0"));
         let trace = trace.to_str().expect("a plain path");
