@@ -119,7 +119,7 @@ impl Front {
         number
     }
 
-    fn attributes(&self, path: &Path, number: u64) -> io::Result<FileAttr> {
+    fn attributes(path: &Path, number: u64) -> io::Result<FileAttr> {
         let data = fs::symlink_metadata(path)?;
         let time = |seconds: i64| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs());
         Ok(FileAttr {
@@ -143,7 +143,7 @@ impl Front {
 
     fn entry(&self, path: &Path) -> io::Result<FileAttr> {
         fs::symlink_metadata(path)?;
-        self.attributes(path, self.number(path))
+        Self::attributes(path, self.number(path))
     }
 
     fn keep(&self, file: File) -> FileHandle {
@@ -187,13 +187,13 @@ impl Filesystem for Front {
     }
 
     fn getattr(&self, _req: &Request, node: INodeNo, handle: Option<FileHandle>, reply: ReplyAttr) {
-        let by_path = self.attributes(&self.path(node), node.0);
+        let by_path = Self::attributes(&self.path(node), node.0);
         // A file without a name: so many links as it has.
         let found = match (by_path, handle) {
             (Err(_), Some(handle)) => {
                 let behind =
                     format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&*self.file(handle)));
-                fs::metadata(behind).and_then(|_| self.attributes(&self.path(INodeNo(1)), node.0)).map(
+                fs::metadata(behind).and_then(|_| Self::attributes(&self.path(INodeNo(1)), node.0)).map(
                     |mut attributes| {
                         attributes.kind = FileType::RegularFile;
                         attributes.nlink = 0;
@@ -234,7 +234,7 @@ impl Filesystem for Front {
             .and_then(|()| {
                 mode.map_or(Ok(()), |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)))
             })
-            .and_then(|()| self.attributes(&path, node.0));
+            .and_then(|()| Self::attributes(&path, node.0));
         match done {
             Ok(attributes) => reply.attr(&NOTHING_KEPT, &attributes),
             Err(error) => reply.error(errno(error)),
