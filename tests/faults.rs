@@ -158,6 +158,41 @@ fn a_read_only_maildir_and_one_that_is_removed_are_451_and_pass() {
     assert!(folder.path().join("store/new").is_dir(), "it is made again");
 }
 
+#[test]
+fn without_descriptors_accepting_pauses_without_spinning_and_resumes() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = start(MAILDIR, folder.path(), "");
+    accepts_again(&server);
+    let open = fs::read_dir(format!("/proc/{}/fd", server.id())).expect("its descriptors").count();
+    let limit = |count: usize| {
+        let pid = format!("--pid={}", server.id());
+        image::run(Command::new("prlimit").args([pid, format!("--nofile={count}:1024")]));
+    };
+    limit(open + 2);
+    let mut clients: Vec<Client> = (0..8).map(|_| Client::connect(server.address())).collect();
+    let before = ticks(&server);
+    std::thread::sleep(Duration::from_secs(2));
+    let used = ticks(&server) - before;
+    assert!(used < 100, "{used} ticks of CPU time in two seconds without descriptors");
+    limit(1024);
+    for client in &mut clients {
+        client.expect("220");
+    }
+    accepts_again(&server);
+    println!(
+        "without descriptors: {used} ticks of CPU time in two seconds, then all {} clients were greeted",
+        clients.len()
+    );
+}
+
+/// CPU time of the server in hundredths of a second.
+fn ticks(server: &Server) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", server.id())).expect("its state");
+    let behind_name = stat.rsplit(')').next().expect("fields");
+    let fields: Vec<&str> = behind_name.split_whitespace().collect();
+    fields[11..13].iter().map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
+}
+
 /// Unmounts by drop.
 struct Unmount<'a>(&'a Path);
 
