@@ -203,7 +203,7 @@ fn spool_keeps_the_contract_and_reads_back() {
     }
     // Read beside the running sink.
     let mut listing = Vec::new();
-    let notes = reader::list(store_at.path(), &mut listing).expect("a spool");
+    let notes = reader::list(store_at.path(), None, &mut listing).expect("a spool");
     assert!(notes.is_empty(), "{notes:?}");
     let lines: Vec<_> = String::from_utf8(listing).expect("UTF-8").lines().map(str::to_owned).collect();
     let sent = batches.concat();
@@ -216,7 +216,7 @@ fn spool_keeps_the_contract_and_reads_back() {
         )));
     }
     assert!(lines.iter().any(|line| {
-        line.ends_with(" <> <alice@x.test>,<Bob@x.test>,<.hidden@x.test>,<\"a/b\"@x.test> stored")
+        line.contains(" <> <alice@x.test>,<Bob@x.test>,<.hidden@x.test>,<\"a/b\"@x.test> stored 00000000")
     }));
     for sent in sent.iter().filter(|sent| sent.data.len() < 10_000).take(40).chain(sent.last()) {
         let mut shown = Vec::new();
@@ -225,14 +225,15 @@ fn spool_keeps_the_contract_and_reads_back() {
     }
     assert!(!reader::show(store_at.path(), Sent::new(9999, "").id, &mut Vec::new()).expect("a spool"));
     let mut stored = Vec::new();
-    reader::for_each_segment(store_at.path(), &mut Vec::new(), |segment| {
-        for record in &segment.scan().records {
-            let mut content = Vec::new();
-            segment.copy_content(record, &mut content)?;
-            stored.push(content);
-        }
-        Ok(true)
-    })
+    reader::for_each_record(
+        store_at.path(),
+        None,
+        &mut reader::Notes::default(),
+        |segment, record, envelope| {
+            stored.push(segment.content(record, envelope)?);
+            Ok(())
+        },
+    )
     .expect("a spool");
     assert!(stored == sent.iter().map(Sent::content).collect::<Vec<_>>());
 }

@@ -119,7 +119,7 @@ fn found(path: &Path) -> usize {
         return fs::read_dir(path.join("alice/new")).expect("new").count();
     }
     let mut listing = Vec::new();
-    let notes = reader::list(path, &mut listing).expect("a spool");
+    let notes = reader::list(path, None, &mut listing).expect("a spool");
     assert!(notes.is_empty(), "{notes:?}");
     String::from_utf8_lossy(&listing).lines().count()
 }

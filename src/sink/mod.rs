@@ -8,6 +8,7 @@
 
 pub mod discard;
 pub mod executor;
+mod facts;
 pub mod maildir;
 pub mod plan;
 mod root;
