@@ -66,7 +66,7 @@ impl Simulation {
         let config = Config::embedded_default();
         let world = World::new(seed, Faults::ALL);
         let buffers = 16 << world.random(4);
-        let block_bytes = 256 * 1024 << world.random(7);
+        let block_bytes = (256 * 1024) << world.random(7);
         let pool = Pool::new(buffers, 4096, block_bytes).expect("memory");
         let bell = Arc::new(Doorbell::new().expect("eventfd"));
         let (to_sink, from) =
@@ -181,7 +181,7 @@ fn check(simulation: &Simulation, clients: &[Client]) {
             match answer.as_deref() {
                 Some("250") => assert_eq!(outcome, Some(Outcome::Durable), "answered 250 and not stored"),
                 Some("451" | "452") => {
-                    assert_ne!(outcome, Some(Outcome::Durable), "stored and not answered 250")
+                    assert_ne!(outcome, Some(Outcome::Durable), "stored and not answered 250");
                 }
                 Some("503") => assert_eq!(outcome, None, "refused at MAIL and handed over"),
                 // Refused at MAIL or DATA, or the client was gone: absent or whole, which the disk shows.
@@ -223,11 +223,11 @@ fn the_promise_holds_for_every_seed() {
             check(&simulation, &clients);
             clients.iter().flat_map(Client::check_replies).flatten().collect::<Vec<_>>()
         });
-        match result {
-            Ok(answers) => answers.into_iter().for_each(|answer| *seen.entry(answer).or_default() += 1),
-            Err(_) => {
-                panic!("seed {seed} fails; SIMULATION_SEED={seed} cargo test --test simulation runs it again")
-            }
+        let Ok(answers) = result else {
+            panic!("seed {seed} fails; SIMULATION_SEED={seed} cargo test --test simulation runs it again");
+        };
+        for answer in answers {
+            *seen.entry(answer).or_default() += 1;
         }
     }
     println!("{tried} seeds hold; answers to mail data: {seen:?}; {:?}", start.elapsed());
