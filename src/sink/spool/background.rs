@@ -200,7 +200,11 @@ impl Preparer {
         }
         match used_before(&self.root, consumed) {
             Ok(used) => {
-                let mut all = true;
+                // The cursor is durable before what it frees is destroyed: it may have been renamed into place just now.
+                let mut all = used.is_empty() || self.maker.sync_names(&mut self.executor);
+                if !all {
+                    return;
+                }
                 for used in &used {
                     all &= self.maker.recycle(used, &mut self.executor);
                 }

@@ -176,6 +176,15 @@ impl Maker {
         done
     }
 
+    /// Makes the names in the root durable. False when that fails.
+    pub(super) fn sync_names(&mut self, executor: &mut dyn Executor) -> bool {
+        let mut plan = Plan::new(1);
+        plan.push(Owners::One(0), Action::SyncDirectory(Rc::from("")));
+        let results = executor.run(&plan);
+        report_failures(&*self.report, &self.root, &plan, &results);
+        !results.any_failed()
+    }
+
     fn remove(&self, file: Rc<Place>, executor: &mut dyn Executor, report: &dyn Report) {
         let mut plan = Plan::new(1);
         plan.push(Owners::One(0), Action::Remove(file));
