@@ -24,6 +24,9 @@ use crate::sink::executor::blocking::Blocking;
 /// How often `consumed` is looked at, and a segment that could not be made is tried again.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Recycling that failed is tried again after this time, so that a disk that fails for good does not fill the log.
+const RETRY_AFTER: Duration = Duration::from_mins(1);
+
 /// How often the log tells how full the spool is.
 const TELL_EVERY: Duration = Duration::from_hours(1);
 
@@ -36,7 +39,7 @@ pub(super) struct Background {
 }
 
 impl Background {
-    /// Starts the thread, which begins with the first segment at once.
+    /// Starts the thread and waits until it has tried to make the first segment: no message shall wait for that.
     pub(super) fn start(
         maker: Maker,
         directory: OwnedFd,
@@ -45,6 +48,7 @@ impl Background {
     ) -> io::Result<Self> {
         let (requests, wanted) = bounded(1);
         let (give, replies) = bounded(1);
+        let (begun, has_begun) = bounded(1);
         let root = root.to_owned();
         let run = move || {
             let executor = Blocking::new(directory);
@@ -57,11 +61,13 @@ impl Background {
                 failing: false,
                 in_use: None,
                 recycled: None,
+                retry_at: None,
                 trouble: false,
             }
-            .run(&wanted, &give);
+            .run(&wanted, &give, &begun);
         };
         let thread = std::thread::Builder::new().name("ringmx-spool".to_owned()).spawn(run)?;
+        has_begun.recv().map_err(io::Error::other)?;
         Ok(Self { requests: Some(requests), replies, thread: Some(thread) })
     }
 }
@@ -100,15 +106,25 @@ struct Preparer {
     in_use: Option<u64>,
     /// Everything before this number was recycled.
     recycled: Option<u64>,
+    /// Recycling failed and was told: not before this time again.
+    retry_at: Option<Instant>,
     /// `consumed` cannot be used, and that was told.
     trouble: bool,
 }
 
 impl Preparer {
-    fn run(mut self, wanted: &Receiver<u64>, give: &Sender<Result<SegmentHeader, Outcome>>) {
+    fn run(
+        mut self,
+        wanted: &Receiver<u64>,
+        give: &Sender<Result<SegmentHeader, Outcome>>,
+        begun: &Sender<()>,
+    ) {
         let mut looked_at = Instant::now();
         let mut told_at = Instant::now();
         self.look();
+        self.prepare();
+        // Whoever started the thread waits for this.
+        let _ = begun.send(());
         loop {
             if self.ready.is_none() {
                 self.prepare();
@@ -186,18 +202,18 @@ impl Preparer {
                 return;
             }
         };
-        // What lies before the newest segment of an earlier start is never in use.
-        let newest = self.in_use.or_else(|| self.ready.map(|ready| ready.sequence));
-        if newest.is_some_and(|newest| consumed > newest) {
+        // A cursor beyond everything written is a slip: to believe it would give segments away that nobody has seen.
+        if consumed > self.in_use.unwrap_or(self.maker.newest()) {
             if !std::mem::replace(&mut self.trouble, true) {
                 self.report.note("the cursor in `consumed` is beyond the newest segment; nothing is recycled until it is not");
             }
             return;
         }
         self.trouble = false;
-        if self.recycled == Some(consumed) {
+        if self.recycled == Some(consumed) || self.retry_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
+        self.retry_at = Some(Instant::now() + RETRY_AFTER);
         match used_before(&self.root, consumed) {
             Ok(used) => {
                 // The cursor is durable before what it frees is destroyed: it may have been renamed into place just now.
@@ -208,7 +224,10 @@ impl Preparer {
                 for used in &used {
                     all &= self.maker.recycle(used, &mut self.executor);
                 }
-                self.recycled = all.then_some(consumed);
+                if all {
+                    self.recycled = Some(consumed);
+                    self.retry_at = None;
+                }
             }
             Err(error) => self.report.machine_error("read the directory", &self.root, &error),
         }

@@ -79,6 +79,11 @@ impl Maker {
         Self { report, root: root.to_owned(), segment_bytes, next_sequence, spares: Vec::new() }
     }
 
+    /// The highest number so far, of this start or an earlier one.
+    pub(super) fn newest(&self) -> u64 {
+        self.next_sequence - 1
+    }
+
     /// Makes a segment with room for `needed` octets. A failure is reported, and nothing is left of the segment.
     pub fn make(&mut self, needed: u64, executor: &mut dyn Executor) -> Result<SegmentHeader, Outcome> {
         let report = Arc::clone(&self.report);
