@@ -291,6 +291,27 @@ fn what_was_consumed_is_recycled_and_the_rest_stays() {
 }
 
 #[test]
+fn a_segment_that_a_kill_left_unused_is_removed() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path();
+    let mut sink = opened(path);
+    store(&mut *sink, &[Sent::new(1, "x")]);
+    wait_until("the next segment is ready", || numbers(path) == [1, 2]);
+    // What a kill leaves.
+    let ready = fs::read(path.join(segment_name(2))).expect("a segment");
+    drop(sink);
+    fs::write(path.join(segment_name(2)), &ready).expect("a segment");
+    drop(opened(path));
+    assert_eq!(numbers(path), [1]);
+    // One octet that is not zero may be what is left of a message: for the operator to see.
+    let mut torn = ready;
+    torn[5000] = 1;
+    fs::write(path.join(segment_name(2)), &torn).expect("a segment");
+    drop(opened(path));
+    assert_eq!(numbers(path), [1, 2]);
+}
+
+#[test]
 fn a_restart_never_counts_back() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     write_consumed(directory.path(), Cursor { sequence: 7, offset: 4096 }).expect("written");

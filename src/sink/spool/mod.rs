@@ -61,6 +61,7 @@ pub(super) fn open(
     }
     let report = Arc::clone(&surroundings.report);
     let description = format!("spool {}", path.display());
+    supply::remove_unused(path).map_err(refused)?;
     supply::remove_orphans(path).map_err(refused)?;
     notes.extend(fill::describe(path).map_err(refused)?);
     let worker = move || -> io::Result<Box<dyn Sink>> {

@@ -18,6 +18,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::format::{self, BATCH_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::reader;
+use super::scan::scan;
 use crate::handoff::message::Outcome;
 use crate::sink::executor::Executor;
 use crate::sink::plan::{self, Action, Owners, Place, Plan};
@@ -231,6 +233,21 @@ pub(super) fn remove_orphans(directory: &Path) -> io::Result<()> {
         if sequence.is_some_and(|sequence| !directory.join(format::segment_name(sequence)).exists()) {
             fs::remove_file(entry.path())?;
         }
+    }
+    Ok(())
+}
+
+/// Removes the newest segments while nothing was ever written to them: a kill leaves the one that was ready, 64 MiB each time. Only
+/// where every octet behind the header is still zero, which nothing that was accepted can be. Called at start, when the number to go on
+/// with is known.
+pub(super) fn remove_unused(directory: &Path) -> io::Result<()> {
+    for (_, path) in reader::segments(directory)?.iter().rev() {
+        let is_unused = scan(&fs::File::open(path)?)?
+            .is_ok_and(|scan| scan.segment.is_zeroed && scan.records.is_empty() && scan.gaps.is_empty());
+        if !is_unused {
+            break;
+        }
+        fs::remove_file(path)?;
     }
     Ok(())
 }
