@@ -210,7 +210,7 @@ fn numbers(path: &Path) -> Vec<u64> {
 
 fn listed(path: &Path) -> usize {
     let mut listing = Vec::new();
-    let notes = reader::list(path, &mut listing).expect("a spool");
+    let notes = reader::list(path, None, &mut listing).expect("a spool");
     assert!(notes.is_empty(), "{notes:?}");
     String::from_utf8_lossy(&listing).lines().count()
 }
@@ -234,7 +234,7 @@ fn many_roll_overs_keep_the_order() {
         assert_eq!(store(&mut *sink, batch), [Outcome::Durable; 3]);
     }
     let mut listing = Vec::new();
-    reader::list(directory.path(), &mut listing).expect("a spool");
+    reader::list(directory.path(), None, &mut listing).expect("a spool");
     let listing = String::from_utf8(listing).expect("text");
     let ids: Vec<_> = listing.lines().map(|line| line.split(' ').next().expect("an id").to_owned()).collect();
     let expected: Vec<_> = sent.iter().map(|sent| sent.id.to_string()).collect();

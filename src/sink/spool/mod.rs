@@ -12,11 +12,15 @@
 mod background;
 pub mod cursor;
 pub mod envelope;
+pub mod export;
 mod fill;
+pub mod follow;
 pub mod format;
+pub mod prune;
 pub mod reader;
 pub mod scan;
 pub mod supply;
+pub mod verify;
 
 use std::io;
 use std::path::{Path, PathBuf};
