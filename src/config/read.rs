@@ -431,12 +431,7 @@ fn one_sink(mut section: Section<'_>, identity: &Identity) -> Sink {
     );
     let segment_bytes =
         section.size("segment_size", 64 * MIB, MIB..=4 * GIB, "Spool: octets of one segment file.");
-    let space_reserve = section.optional_size(
-        "space_reserve",
-        0..=1024 * 1024 * GIB,
-        Default::Computed { example: "\"512MiB\"", default: "the lesser of 1GiB and 5 % of the file system" },
-        "Maildir and spool: octets left free on the file system. With less, or less than SIZE beyond it, MAIL is answered 452.",
-    );
+    let space_reserve = space_reserve(&mut section);
     let format = section.choice(
         "format",
         &[("json", StdoutFormat::Json), ("mbox", StdoutFormat::Mbox)],
@@ -474,6 +469,15 @@ fn one_sink(mut section: Section<'_>, identity: &Identity) -> Sink {
         Some(Kind::Discard) | None => SinkKind::Discard,
     };
     Sink { kind, workers, space_reserve, dsn, requiretls }
+}
+
+fn space_reserve(section: &mut Section<'_>) -> Option<u64> {
+    section.optional_size(
+        "space_reserve",
+        0..=1024 * 1024 * GIB,
+        Default::Computed { example: "\"512MiB\"", default: "the lesser of 1GiB and 5 % of the file system" },
+        "Maildir and spool: octets left free on the file system. With less, or less than SIZE beyond it, MAIL is answered 452.",
+    )
 }
 
 /// A key that means nothing to this kind of sink is a slip, and is not ignored.
