@@ -52,7 +52,7 @@ pub const OVERSIZE_FACTOR: u64 = 2;
 /// Mail data must keep up this many octets a second once the grace is used up.
 pub const DATA_RATE_MIN: u64 = 500;
 
-/// The answer to the end of mail data leaves within this time; the client waits 10 minutes (RFC 5321 §4.5.3.2.6).
+/// The most that may be configured as the time to the answer to the end of mail data, and the default; the client waits 10 minutes (RFC 5321 §4.5.3.2.6).
 pub const SINK_ANSWER_MAX: Duration = Duration::from_secs(230);
 
 /// A message waits this long for a place in a full channel to its sink, then `451 4.3.2`.

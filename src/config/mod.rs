@@ -322,6 +322,8 @@ pub struct Limits {
     pub command_timeout: Duration,
     /// Between two reads of mail data (RFC 5321 §4.5.3.2.5).
     pub data_timeout: Duration,
+    /// From the end of mail data to its answer, at most `limits::SINK_ANSWER_MAX` (RFC 5321 §4.5.3.2.6).
+    pub sink_answer_timeout: Duration,
     /// `Received:` fields in the header section (RFC 5321 §6.3).
     pub received_max: u32,
     /// Octets of a line of mail data with its CRLF; 0 for any length.

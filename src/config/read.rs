@@ -15,7 +15,7 @@ use super::{
     BareLineEnd, ChunkLineEnd, Config, DomainPattern, EarlyTalkers, Gate, Limits, LineEndings, Listener, Log,
     LogFormat, MaildirSync, Pipelining, Refusal, Sink, SinkKind, StdoutFormat, host, names, shards,
 };
-use crate::limits::{LINE_BYTES_DEFAULT, LINE_BYTES_MAX, LINE_BYTES_MIN, RECIPIENTS_MIN};
+use crate::limits::{LINE_BYTES_DEFAULT, LINE_BYTES_MAX, LINE_BYTES_MIN, RECIPIENTS_MIN, SINK_ANSWER_MAX};
 
 /// Recipients of a transaction, at most: its envelope lies in memory until the end of mail data.
 const RECIPIENTS_MAX: usize = 100_000;
@@ -577,6 +577,12 @@ fn limits(mut section: Section<'_>) -> Limits {
             Duration::from_mins(5),
             SECOND..=HOUR,
             "Between two reads of mail data (RFC 5321 §4.5.3.2.5 asks for 180s).",
+        ),
+        sink_answer_timeout: section.duration(
+            "sink_answer_timeout",
+            SINK_ANSWER_MAX,
+            SECOND..=SINK_ANSWER_MAX,
+            "From the end of mail data to its answer; then 421, and new mail is put off until the sink answers.",
         ),
         received_max: section.integer(
             "received_max",

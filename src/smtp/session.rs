@@ -34,7 +34,7 @@ use super::proxy::ProxyReader;
 use super::reply::{self, Reply, ReplyBuffer};
 use crate::config::{BareLineEnd, ChunkLineEnd, Gate, Limits, Pipelining, Refusal};
 use crate::handoff::message::{ClientFacts, QueueId, Refused, TryAgain};
-use crate::limits::{DATA_RATE_MIN, EHLO_NAME_BYTES_MAX, OVERSIZE_FACTOR, SINK_ANSWER_MAX};
+use crate::limits::{DATA_RATE_MIN, EHLO_NAME_BYTES_MAX, OVERSIZE_FACTOR};
 
 /// What the sessions of a listener are told.
 pub struct Settings {
@@ -635,7 +635,7 @@ impl Session {
         match (state.refusal, self.envelope.take()) {
             (None, Some(envelope)) => {
                 self.state = State::Delivering;
-                self.deadline = now + SINK_ANSWER_MAX;
+                self.deadline = now + self.settings.limits.sink_answer_timeout;
                 Some(Step::Deliver(envelope))
             }
             (refusal, _) => {
