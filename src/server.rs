@@ -29,6 +29,7 @@ use crate::shard::clients::Clients;
 use crate::shard::delivery::{Delivery, Route};
 use crate::shard::listener::{Listener, bound_address, check_free, listen};
 use crate::shard::{Parts, Shard, affinity};
+use crate::sink::space::Space;
 use crate::sink::{self, Durability, Opened, Report, Surroundings};
 use crate::smtp::policy::Recipients;
 use crate::smtp::session::Settings;
@@ -95,6 +96,8 @@ impl Server {
         };
         let opened =
             sink::open(&config.sink, &surroundings).map_err(|error| ServeError(error.to_string()))?;
+        let space = sink::watch_space(&config.sink, &surroundings)
+            .map_err(|error| machine("watching the sink's disk", &error))?;
         let (tell, events) = unbounded_channel();
         let mut server = Self {
             stop: Arc::new(AtomicBool::new(false)),
@@ -136,6 +139,7 @@ impl Server {
                 settings: session_settings(config, recipients.as_deref()),
                 route,
                 from_sinks,
+                space: space.clone(),
                 log: log.clone(),
                 logs: config.log.clone(),
                 hostname: config.hostname.clone(),
@@ -260,6 +264,8 @@ struct ShardStart {
     settings: Vec<Settings>,
     route: MakeRoute,
     from_sinks: FromSinks,
+    /// What is left on the sink's disk.
+    space: Option<Arc<Space>>,
     log: Log,
     logs: config::Log,
     hostname: String,
@@ -288,7 +294,8 @@ impl ShardStart {
         let parts = Parts {
             ring,
             pool,
-            delivery: Delivery::new(number, u32::from_ne_bytes(nonce), (self.route)(), self.from_sinks),
+            delivery: Delivery::new(number, u32::from_ne_bytes(nonce), (self.route)(), self.from_sinks)
+                .with_space(self.space),
             log: self.log,
             log_sessions: self.logs.sessions,
             log_messages: self.logs.messages,
@@ -389,6 +396,12 @@ impl Report for LogReport {
             .text("path", path.as_os_str().as_encoded_bytes())
             .text("error", error.to_string().as_bytes())
             .end();
+        log.flush();
+    }
+
+    fn note(&self, text: &str) {
+        let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        log.record("note", SystemTime::now()).text("text", text.as_bytes()).end();
         log.flush();
     }
 }

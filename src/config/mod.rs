@@ -217,6 +217,8 @@ pub struct Sink {
     pub kind: SinkKind,
     /// Threads that store; shards are dealt to them in turn.
     pub workers: usize,
+    /// Octets that a disk sink leaves free on its file system; none for the rule of the key's line in the reference.
+    pub space_reserve: Option<u64>,
     /// Whether whoever consumes the store keeps the promises of DSN (RFC 3461).
     pub dsn: bool,
     /// Whether whoever consumes the store keeps the promise of REQUIRETLS (RFC 8689).

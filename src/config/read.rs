@@ -369,7 +369,7 @@ fn sink(root: &mut Section<'_>, identity: &Identity) -> Sink {
             "write for example\n    | [[sink]]\n    | kind = \"maildir\"\n    | path = \"ringmx-data\"";
         root.problem("sink", format!("nowhere to store mail; {example}"));
     }
-    Sink { kind: SinkKind::Discard, workers: 1, dsn: false, requiretls: false }
+    Sink { kind: SinkKind::Discard, workers: 1, space_reserve: None, dsn: false, requiretls: false }
 }
 
 /// The kinds by name; what belongs to them is read whatever the kind, so that a misplaced key is told from an unknown one.
@@ -431,6 +431,7 @@ fn one_sink(mut section: Section<'_>, identity: &Identity) -> Sink {
     );
     let segment_bytes =
         section.size("segment_size", 64 * MIB, MIB..=4 * GIB, "Spool: octets of one segment file.");
+    let space_reserve = space_reserve(&mut section);
     let format = section.choice(
         "format",
         &[("json", StdoutFormat::Json), ("mbox", StdoutFormat::Mbox)],
@@ -467,18 +468,28 @@ fn one_sink(mut section: Section<'_>, identity: &Identity) -> Sink {
         Some(Kind::Stdout) => SinkKind::Stdout { format },
         Some(Kind::Discard) | None => SinkKind::Discard,
     };
-    Sink { kind, workers, dsn, requiretls }
+    Sink { kind, workers, space_reserve, dsn, requiretls }
+}
+
+fn space_reserve(section: &mut Section<'_>) -> Option<u64> {
+    section.optional_size(
+        "space_reserve",
+        0..=1024 * 1024 * GIB,
+        Default::Computed { example: "\"512MiB\"", default: "the lesser of 1GiB and 5 % of the file system" },
+        "Maildir and spool: octets left free on the file system. With less, or less than SIZE beyond it, MAIL is answered 452.",
+    )
 }
 
 /// A key that means nothing to this kind of sink is a slip, and is not ignored.
 fn kind_rules(section: &mut Section<'_>, kind: Kind, workers: usize) {
-    const KEYS: [(&str, &[Kind], &str); 7] = [
+    const KEYS: [(&str, &[Kind], &str); 8] = [
         ("path", &[Kind::Maildir, Kind::Spool], "\"maildir\" or \"spool\""),
         ("template", &[Kind::Maildir], "\"maildir\""),
         ("create", &[Kind::Maildir], "\"maildir\""),
         ("line_endings", &[Kind::Maildir], "\"maildir\""),
         ("sync", &[Kind::Maildir], "\"maildir\""),
         ("segment_size", &[Kind::Spool], "\"spool\""),
+        ("space_reserve", &[Kind::Maildir, Kind::Spool], "\"maildir\" or \"spool\""),
         ("format", &[Kind::Stdout], "\"stdout\""),
     ];
     for (key, kinds, text) in KEYS {

@@ -374,7 +374,7 @@ impl Connection {
                     self.keep(context, |_, message, pool| message.data.append_copied(pool, octets));
                 }
                 Step::Discard => self.release_draft(&mut context.pool),
-                Step::Ask(Question::Transaction { .. }) => self.begin_transaction(context),
+                Step::Ask(Question::Transaction { size }) => self.begin_transaction(size, context),
                 Step::Ask(Question::Admission { client, front }) => self.admit(client, front, context),
                 Step::Deliver(envelope) => self.deliver(envelope, context),
                 Step::Close => self.flush_and_close(context),
@@ -425,8 +425,8 @@ impl Connection {
         self.seat = admitted.unwrap_or(None);
     }
 
-    fn begin_transaction<R: Ring>(&mut self, context: &mut Context<R>) {
-        let answer = if let Some(why) = context.overload() {
+    fn begin_transaction<R: Ring>(&mut self, size: Option<u64>, context: &mut Context<R>) {
+        let answer = if let Some(why) = context.refusal(size) {
             Answer::TryAgain(why)
         } else {
             self.recycle_draft(context);

@@ -42,9 +42,13 @@ pub(super) struct Context<R> {
 }
 
 impl<R: Ring> Context<R> {
-    /// Whether a new transaction has to be refused: the sink does not keep up, or memory for mail data is nearly used up.
-    pub(super) fn overload(&self) -> Option<TryAgain> {
-        self.delivery.overload(self.now).or(self.pool.is_nearly_exhausted().then_some(TryAgain::Overload))
+    /// Whether a new transaction has to be refused: the sink does not keep up, memory for mail data is nearly used up, or the
+    /// disk has no room for a message of this declared size.
+    pub(super) fn refusal(&self, size: Option<u64>) -> Option<TryAgain> {
+        self.delivery
+            .overload(self.now)
+            .or(self.pool.is_nearly_exhausted().then_some(TryAgain::Overload))
+            .or_else(|| (!self.delivery.has_room(size)).then_some(TryAgain::NoSpace))
     }
 
     /// Rings a sleeping consumer with the next turn.

@@ -13,6 +13,7 @@ use crate::handoff::channel::{FromSinks, MustRing, ToSink};
 use crate::handoff::message::{ClientFacts, Message, Origin, Outcome, QueueId, Receipt, TryAgain};
 use crate::limits::{HANDOFF_MESSAGES_MAX, HANDOFF_WAIT_MAX};
 use crate::sink::Sink;
+use crate::sink::space::Space;
 use crate::smtp::envelope::Envelope;
 
 /// While the first waiting message has waited this long, new transactions are refused.
@@ -58,6 +59,8 @@ pub struct Delivery {
     spare_envelopes: Vec<Box<Envelope>>,
     inline_batch: Vec<Box<Message>>,
     inline_outcomes: Vec<Outcome>,
+    /// What is left on the sink's file system; none for a sink without one.
+    space: Option<Arc<Space>>,
 }
 
 impl Delivery {
@@ -76,7 +79,19 @@ impl Delivery {
             spare_envelopes: Vec::new(),
             inline_batch: Vec::with_capacity(1),
             inline_outcomes: Vec::with_capacity(1),
+            space: None,
         }
+    }
+
+    /// With this space to heed at MAIL.
+    #[must_use]
+    pub fn with_space(self, space: Option<Arc<Space>>) -> Self {
+        Self { space, ..self }
+    }
+
+    /// Whether the sink's disk has room for a message of this declared size.
+    pub fn has_room(&self, size: Option<u64>) -> bool {
+        self.space.as_ref().is_none_or(|space| space.has_room(size))
     }
 
     /// Whether new transactions are to be refused, and why.
