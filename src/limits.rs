@@ -89,6 +89,19 @@ pub const PIECES_PER_BUFFER_MAX: usize = 16;
 /// Receive buffers that the mail data of one connection may hold before its octets are copied into owned blocks.
 pub const HELD_BUFFERS_MAX: usize = 32;
 
+/// The most memory that the mail data of one message may take before it is written to a spill file. Messages of ordinary
+/// size never get there while memory is plentiful.
+pub const SPILL_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Less mail data than this is not worth a write.
+pub const SPILL_BYTES_MIN: usize = 4 * 1024;
+
+/// Parts of messages of one shard that may be on their way to spill files at a time; beyond that they stay in memory.
+pub const SPILLS_AWAY_MAX: usize = 4096;
+
+/// A message waits this long for its spill file to be written, then it is given up with `451 4.3.2`.
+pub const SPILL_WAIT_MAX: Duration = Duration::from_secs(120);
+
 /// Received buffers that wait, unparsed, on one connection before its receive is cancelled.
 pub const UNREAD_BUFFERS_MAX: usize = 2;
 
@@ -111,4 +124,5 @@ const _: () = assert!(
     REPLY_BYTES_PER_COMMAND_MAX >= REPLY_LINE_BYTES_MAX && REPLY_BYTES_MAX >= 2 * REPLY_BYTES_PER_COMMAND_MAX
 );
 const _: () = assert!(OVERSIZE_FACTOR >= 2);
+const _: () = assert!(SPILL_BYTES_MIN >= 998 && SPILL_BYTES_MIN < SPILL_BYTES_MAX);
 const _: () = assert!(BATCH_MESSAGES_MAX <= HANDOFF_MESSAGES_MAX);

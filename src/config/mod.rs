@@ -313,6 +313,10 @@ pub struct Limits {
     pub received_max: u32,
     /// Octets of a line of mail data with its CRLF; 0 for any length.
     pub data_line_bytes_max: usize,
+    /// Octets in temporary files of large and slow messages, over all shards.
+    pub spill_bytes_max: u64,
+    /// Temporary files of large and slow messages, over all shards.
+    pub spill_files_max: u64,
 }
 
 /// What is logged and how.

@@ -569,6 +569,18 @@ fn limits(mut section: Section<'_>) -> Limits {
             0..=DATA_LINE_BYTES_MAX,
             "A line of mail data with its CRLF; longer ones are refused, never cut. 0: any length.",
         ),
+        spill_bytes_max: section.size(
+            "spill_size_max",
+            16 * GIB,
+            0..=1024 * GIB,
+            "Disk space for mail data of large and slow messages under way, in temporary files of the sink's file system.",
+        ),
+        spill_files_max: section.integer(
+            "spill_files_max",
+            4096,
+            0..=1 << 20,
+            "Temporary files for large and slow messages under way; each is an open file.",
+        ),
     };
     if limits.command_timeout < COMMAND_TIMEOUT_RFC {
         section.warn("command_timeout", "RFC 5321 §4.5.3.2.7 asks for at least 300s".to_owned());

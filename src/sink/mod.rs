@@ -11,6 +11,7 @@ pub mod executor;
 pub mod maildir;
 pub mod plan;
 mod root;
+pub mod spill;
 pub mod spool;
 pub mod stdout;
 pub mod worker;
@@ -20,6 +21,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use self::spill::SpillTo;
 use crate::config::{self, SinkKind};
 use crate::handoff::message::{Message, Outcome, TryAgain};
 use crate::smtp::envelope::Mailbox;
@@ -79,6 +81,8 @@ pub struct Opened {
     pub workers: Vec<Worker>,
     /// Makes one for each shard, for a sink that never blocks; then there are no workers.
     pub inline: Option<fn() -> Box<dyn Sink>>,
+    /// Where mail data goes that is too much to stay in memory.
+    pub spill: SpillTo,
 }
 
 /// A sink cannot be opened.

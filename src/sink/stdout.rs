@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::spill::SpillTo;
 use super::{Durability, OpenError, Opened, Report, Sink, Surroundings, outcome_of};
 use crate::config::StdoutFormat;
 use crate::escape::{Json, Word};
@@ -48,6 +49,7 @@ pub(super) fn open(format: StdoutFormat, surroundings: &Surroundings) -> Result<
         // One worker: lines of two would mix.
         workers: vec![Box::new(move || Ok(Box::new(Stdout::new(output, format, STALL_MAX, report))))],
         inline: None,
+        spill: SpillTo::Directory(std::env::temp_dir()),
     })
 }
 
