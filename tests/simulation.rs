@@ -7,16 +7,19 @@
 //! `SIMULATION_SEED=7` runs one seed again, `SIMULATION_SEEDS=100000` runs more of them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ringmx::buffer::Pool;
+use crossbeam_channel::Receiver;
+use ringmx::buffer::{Pool, SpillBudget};
 use ringmx::config::Config;
 use ringmx::handoff::channel::{FromShards, ToShard, Waiting, messages, receipts};
 use ringmx::handoff::doorbell::Doorbell;
+use ringmx::handoff::spill::{Errand, Errands, Part, ToOrigin, WaitingErrand, Written, errands, written};
 use ringmx::handoff::message::{Message, Outcome, Receipt, TryAgain};
-use ringmx::limits::HANDOFF_MESSAGES_MAX;
+use ringmx::limits::{HANDOFF_MESSAGES_MAX, SPILLS_AWAY_MAX};
 use ringmx::log;
 use ringmx::metrics::ShardMetrics;
 use ringmx::ring::Socket;
@@ -24,7 +27,10 @@ use ringmx::ring::simulated::{Faults, SimulatedRing, World};
 use ringmx::shard::clients::Clients;
 use ringmx::shard::delivery::{Delivery, Route};
 use ringmx::shard::listener::{Listener, listen};
+use ringmx::shard::spill::{Route as SpillRoute, Spill};
 use ringmx::shard::{Parts, Shard};
+use ringmx::sink::Report;
+use ringmx::sink::spill::Spiller;
 use ringmx::smtp::extension::ExtensionSet;
 use ringmx::smtp::policy::Recipients;
 use ringmx::smtp::session::Settings;
@@ -68,10 +74,11 @@ impl SlowSink {
         }
         while !self.under_way.is_empty() && world.random(3) > 0 {
             let index = usize::try_from(world.random(self.under_way.len() as u64)).expect("small");
-            let message = self.under_way.swap_remove(index);
+            let mut message = self.under_way.swap_remove(index);
             let outcome =
                 if world.random(8) == 0 { Outcome::TryAgain(TryAgain::Local) } else { Outcome::Durable };
             if outcome == Outcome::Durable {
+                message.data.load().expect("the spill file can be read");
                 let data = message.data.pieces().collect::<Vec<_>>().concat();
                 let twice = self.stored.insert(first_line(&data), data);
                 assert_eq!(twice, None, "a message is stored once");
@@ -79,6 +86,55 @@ impl SlowSink {
             self.to.send(Receipt { message, outcome });
             self.to.ring_if_parked();
         }
+    }
+}
+
+/// The spill thread of the simulation: slow, out of order, and now and then it fails.
+struct SlowSpiller {
+    spiller: Spiller,
+    budget: Arc<SpillBudget>,
+    from: Errands,
+    to: ToOrigin,
+    under_way: Vec<Box<Part>>,
+}
+
+impl SlowSpiller {
+    fn new() -> (Self, SpillRoute, Arc<Doorbell>) {
+        let bell = Arc::new(Doorbell::new().expect("eventfd"));
+        let (to_spiller, from) = errands(4).expect("a channel");
+        let (to, home): (_, Receiver<Written>) = written(SPILLS_AWAY_MAX, Arc::clone(&bell));
+        // Few files, so that the budget is used up now and then.
+        let budget = SpillBudget::new(64 << 20, 6);
+        let spiller = Spiller::new(std::env::temp_dir(), Arc::clone(&budget), Arc::new(Silent));
+        (Self { spiller, budget, from, to, under_way: Vec::new() }, SpillRoute::Files(to_spiller, home), bell)
+    }
+
+    fn work(&mut self, world: &World) {
+        loop {
+            match self.from.take() {
+                WaitingErrand::Errand(Errand::Close(file)) => drop(file),
+                WaitingErrand::Errand(Errand::Write(part)) => self.under_way.push(part),
+                WaitingErrand::Nothing | WaitingErrand::Ended => break,
+            }
+        }
+        while !self.under_way.is_empty() && world.random(4) == 0 {
+            let index = usize::try_from(world.random(self.under_way.len() as u64)).expect("small");
+            let part = self.under_way.swap_remove(index);
+            let written = if world.random(10) == 0 {
+                Written { part, result: Err(TryAgain::Local) }
+            } else {
+                self.spiller.write(part)
+            };
+            self.to.send(written);
+        }
+    }
+}
+
+struct Silent;
+
+impl Report for Silent {
+    fn machine_error(&self, what: &str, path: &Path, error: &std::io::Error) {
+        panic!("{what} {}: {error}", path.display());
     }
 }
 
@@ -90,6 +146,7 @@ struct Simulation {
     world: World,
     shard: Shard<SimulatedRing>,
     sink: SlowSink,
+    spiller: SlowSpiller,
     metrics: Arc<ShardMetrics>,
     stop: Arc<AtomicBool>,
 }
@@ -99,8 +156,12 @@ impl Simulation {
         let config = Config::embedded_default();
         let world = World::new(seed, Faults::ALL);
         let buffers = 16 << world.random(4);
-        let pool = Pool::new(buffers, 4096, 16 << 20).expect("memory");
-        let bell = Arc::new(Doorbell::new().expect("eventfd"));
+        let mut pool = Pool::new(buffers, 4096, 16 << 20).expect("memory");
+        if world.random(2) == 0 {
+            // A buffer or two is much then.
+            pool.spill_beyond(8 << 10);
+        }
+        let (spiller, spill_route, bell) = SlowSpiller::new();
         let (to_sink, from) =
             messages(1 + usize::try_from(world.random(8)).expect("small")).expect("a channel");
         let (to, from_sinks) = receipts(HANDOFF_MESSAGES_MAX, bell);
@@ -124,6 +185,7 @@ impl Simulation {
             ring: world.ring(Arc::clone(pool.arena())),
             pool,
             delivery: Delivery::new(0, 7, Route::Worker(to_sink), from_sinks),
+            spill: Spill::new(spill_route),
             log,
             log_sessions: std::env::var_os("SIMULATION_SEED").is_some(),
             log_messages: std::env::var_os("SIMULATION_SEED").is_some(),
@@ -135,7 +197,7 @@ impl Simulation {
         };
         let shard = Shard::new(parts, vec![Listener::new(0, descriptor, Arc::new(settings))]);
         let sink = SlowSink { from, to, under_way: Vec::new(), stored: BTreeMap::new() };
-        Self { world, shard, sink, metrics, stop }
+        Self { world, shard, sink, spiller, metrics, stop }
     }
 
     fn client(&self, number: usize) -> Client {
@@ -206,6 +268,7 @@ impl Simulation {
             }
             self.shard.turn().expect("a turn");
             self.sink.work(&self.world);
+            self.spiller.work(&self.world);
             // A polite client closes when the server has.
             for client in
                 clients.iter().filter(|client| client.replies.windows(4).any(|part| part == b"221 "))
@@ -217,6 +280,7 @@ impl Simulation {
                 for _ in 0..1000 {
                     self.shard.turn().expect("a turn");
                     self.sink.work(&self.world);
+                    self.spiller.work(&self.world);
                     self.world.pass(Duration::from_millis(1));
                 }
                 for client in &mut clients {
@@ -273,6 +337,8 @@ fn check(simulation: &Simulation, clients: &[Client]) {
     assert_eq!(metrics.buffers_pinned.value(), 0, "all buffers came back");
     assert_eq!(metrics.blocks_used.value(), 0, "all blocks came back");
     assert_eq!(metrics.session_panics.value(), 0);
+    let budget = &simulation.spiller.budget;
+    assert_eq!((budget.files(), budget.bytes()), (0, 0), "all spill files are closed");
 }
 
 #[test]
@@ -282,13 +348,19 @@ fn the_promise_holds_for_every_seed() {
         Some(seed) => seed..seed + 1,
         None => 0..variable("SIMULATION_SEEDS").unwrap_or(300),
     };
+    let mut spills = 0;
     for seed in seeds.clone() {
         let result = std::panic::catch_unwind(|| {
             let mut simulation = Simulation::new(seed);
             let clients = simulation.run();
             check(&simulation, &clients);
+            simulation.metrics.spills.value()
         });
-        assert!(result.is_ok(), "seed {seed} fails; SIMULATION_SEED={seed} runs it again");
+        let Ok(count) = result else {
+            panic!("seed {seed} fails; SIMULATION_SEED={seed} runs it again");
+        };
+        spills += count;
     }
-    println!("seeds {seeds:?} hold");
+    assert!(spills > 0 || seeds.end - seeds.start < 100, "mail data is moved out of memory");
+    println!("seeds {seeds:?} hold; {spills} parts were moved out of memory");
 }
