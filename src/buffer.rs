@@ -21,9 +21,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use self::spilled::Prefix;
 pub use self::spilled::{SpillBudget, SpillError, SpillFile};
-use crate::limits::{
-    BLOCK_BYTES, BUFFERS_MAX, HELD_BUFFERS_MAX, PIECES_PER_BUFFER_MAX, SPILL_BYTES_MAX,
-};
+use crate::limits::{BLOCK_BYTES, BUFFERS_MAX, HELD_BUFFERS_MAX, PIECES_PER_BUFFER_MAX, SPILL_BYTES_MAX};
 
 /// Number of a receive buffer within its pool, `0 <= id < buffers`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -73,7 +73,8 @@ fn a_hundred_slow_messages_that_do_not_fit_memory_are_stored_to_the_octet() {
     let limits = "[limits]\nmessage_size_max = \"4MiB\"\n";
     let bodies: Vec<Vec<u8>> = (0..100).map(|number| body(number, 2 << 20)).collect();
     for line_endings in ["crlf", "lf"] {
-        let sink = format!("[[sink]]\nkind = \"maildir\"\npath = \"mail\"\nline_endings = \"{line_endings}\"");
+        let sink =
+            format!("[[sink]]\nkind = \"maildir\"\npath = \"mail\"\nline_endings = \"{line_endings}\"");
         let mut server = Server::start(&format!("{SMALL}{limits}{sink}"));
         for reply in trickle(&server, &bodies, 10_000) {
             assert!(reply.starts_with("250 "), "{reply}");
@@ -195,11 +196,8 @@ fn judged(sink: &str) -> Server {
     Server::start(&format!("[[sink]]\n{sink}\n[log]\nsessions = false\nmessages = false"))
 }
 
-const SINKS: [&str; 3] = [
-    "kind = \"maildir\"\npath = \"mail\"",
-    "kind = \"spool\"\npath = \"spool\"",
-    "kind = \"discard\"",
-];
+const SINKS: [&str; 3] =
+    ["kind = \"maildir\"\npath = \"mail\"", "kind = \"spool\"\npath = \"spool\"", "kind = \"discard\""];
 
 #[test]
 #[ignore = "moves 10 GB a sink; see tests/README.md"]
@@ -217,7 +215,8 @@ fn a_thousand_slow_messages_of_10_mib_take_less_than_300_mib() {
                 client.send(part);
             }
         }
-        let accepted = clients.iter_mut().map(Client::reply).filter(|reply| reply.starts_with("250 ")).count();
+        let accepted =
+            clients.iter_mut().map(Client::reply).filter(|reply| reply.starts_with("250 ")).count();
         let (peak, took) = (peak_mib(&server), start.elapsed());
         println!("{sink:?}: {accepted} of 1,000 accepted, peak {peak} MiB, {took:.0?}");
         assert!(accepted == 1000 && peak < 300, "{sink}: {accepted} accepted, {peak} MiB");

@@ -262,15 +262,15 @@ impl MailData {
         self.prefix = Prefix::Gone(bytes);
     }
 
-    /// Reads back what is in the file, so that [`MailData::pieces`] gives everything.
-    pub fn load(&mut self) -> io::Result<()> {
-        if let Prefix::File(file) = &self.prefix {
-            let octets = file.read()?;
-            if let Prefix::File(file) = std::mem::take(&mut self.prefix) {
-                self.prefix = Prefix::Loaded(file, octets);
-            }
+    /// Reads back what is in the file, so that [`MailData::pieces`] gives everything. Tells how many octets.
+    pub fn load(&mut self) -> io::Result<u64> {
+        let Prefix::File(file) = &self.prefix else { return Ok(0) };
+        let octets = file.read()?;
+        let count = file.bytes;
+        if let Prefix::File(file) = std::mem::take(&mut self.prefix) {
+            self.prefix = Prefix::Loaded(file, octets);
         }
-        Ok(())
+        Ok(count)
     }
 
     /// The message was stored, or never will be: closes its file here and now.

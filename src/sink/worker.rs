@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::handoff::channel::{FromShards, ToShard, Waiting};
 use crate::handoff::message::{Message, Outcome, Receipt};
-use crate::limits::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX};
+use crate::limits::{BATCH_BYTES_MAX, BATCH_LOADED_BYTES_MAX, BATCH_MESSAGES_MAX};
 
 use super::{Report, Sink, outcome_of};
 
@@ -29,20 +29,18 @@ pub fn run(mut sink: Box<dyn Sink>, from: &FromShards, shards: &[ToShard], repor
 }
 
 /// Takes what waits, up to the bounds of a batch. False when nothing waits and nothing will come any more.
-fn fill(
-    batch: &mut Vec<Box<Message>>,
-    from: &FromShards,
-    shards: &[ToShard],
-    report: &dyn Report,
-) -> bool {
-    let mut bytes = 0;
-    while batch.len() < BATCH_MESSAGES_MAX && bytes < BATCH_BYTES_MAX {
+fn fill(batch: &mut Vec<Box<Message>>, from: &FromShards, shards: &[ToShard], report: &dyn Report) -> bool {
+    let (mut bytes, mut loaded) = (0, 0);
+    while batch.len() < BATCH_MESSAGES_MAX && bytes < BATCH_BYTES_MAX && loaded < BATCH_LOADED_BYTES_MAX {
         match from.take() {
             Waiting::Message(mut message) => {
                 bytes += message.data.bytes();
                 // Sinks read mail data from memory. What was written out comes back for one batch at a time.
                 match message.data.load() {
-                    Ok(()) => batch.push(message),
+                    Ok(count) => {
+                        loaded += count;
+                        batch.push(message);
+                    }
                     Err(error) => {
                         report.machine_error("read mail data back into", Path::new("memory"), &error);
                         send(message, outcome_of(&error), shards);
