@@ -100,7 +100,14 @@ pub const SPILL_BYTES_MIN: usize = 4 * 1024;
 pub const SPILLS_AWAY_MAX: usize = 4096;
 
 /// A message waits this long for its spill file to be written, then it is given up with `451 4.3.2`.
-pub const SPILL_WAIT_MAX: Duration = Duration::from_secs(120);
+pub const SPILL_WAIT_MAX: Duration = Duration::from_mins(2);
+
+/// Octets that the envelopes of one shard may take beyond [`ENVELOPE_BYTES_FREE`] each; past it further recipients get
+/// `452 4.5.3`.
+pub const ENVELOPES_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Octets of an envelope that are not counted, and that it keeps for the next transaction: those of usual ones.
+pub const ENVELOPE_BYTES_FREE: usize = 4 * 1024;
 
 /// Received buffers that wait, unparsed, on one connection before its receive is cancelled.
 pub const UNREAD_BUFFERS_MAX: usize = 2;

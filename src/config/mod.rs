@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use crate::limits::BATCH_LOADED_BYTES_MAX;
+use crate::limits::{BATCH_LOADED_BYTES_MAX, ENVELOPES_BYTES_MAX};
 use document::Document;
 use extension::ExtensionSet;
 pub use network::Network;
@@ -68,7 +68,7 @@ impl Config {
         parsed.expect("the embedded configuration is good").0
     }
 
-    /// The most that receive buffers, copied mail data of all shards, and what sink workers read back from temporary files can
+    /// The most that receive buffers, copied mail data and envelopes of all shards, and what sink workers read back from temporary files can
     /// take, in octets.
     pub fn mail_memory_max(&self) -> usize {
         let shards: usize =
@@ -80,7 +80,9 @@ impl Config {
         };
         // As it was and as it is stored: with other line ends, or in base 64.
         let batch = (BATCH_LOADED_BYTES_MAX + self.limits.message_size_max).saturating_mul(2);
-        shards + workers * usize::try_from(batch).unwrap_or(usize::MAX)
+        shards
+            + ENVELOPES_BYTES_MAX * self.shards.len()
+            + workers * usize::try_from(batch).unwrap_or(usize::MAX)
     }
 }
 
