@@ -84,7 +84,9 @@ fn a_hundred_slow_messages_that_do_not_fit_memory_are_stored_to_the_octet() {
             server.maildir("mail").iter().map(|message| without_trace(message).to_vec()).collect();
         let mut sent: Vec<Vec<u8>> = bodies.clone();
         if line_endings == "lf" {
-            sent.iter_mut().for_each(|body| body.retain(|octet| *octet != b'\r'));
+            for body in &mut sent {
+                body.retain(|octet| *octet != b'\r');
+            }
         }
         stored.sort();
         sent.sort();
