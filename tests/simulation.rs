@@ -6,20 +6,19 @@
 //!
 //! `SIMULATION_SEED=7` runs one seed again, `SIMULATION_SEEDS=100000` runs more of them.
 
+#[path = "simulation_support/spiller.rs"]
+mod spiller;
+
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
-use ringmx::buffer::{Pool, SpillBudget};
+use ringmx::buffer::Pool;
 use ringmx::config::Config;
 use ringmx::handoff::channel::{FromShards, ToShard, Waiting, messages, receipts};
-use ringmx::handoff::doorbell::Doorbell;
 use ringmx::handoff::message::{Message, Outcome, Receipt, TryAgain};
-use ringmx::handoff::spill::{Errand, Errands, Part, ToOrigin, WaitingErrand, Written, errands, written};
-use ringmx::limits::{HANDOFF_MESSAGES_MAX, SPILLS_AWAY_MAX};
+use ringmx::limits::HANDOFF_MESSAGES_MAX;
 use ringmx::log;
 use ringmx::metrics::ShardMetrics;
 use ringmx::ring::Socket;
@@ -27,13 +26,12 @@ use ringmx::ring::simulated::{Faults, SimulatedRing, World};
 use ringmx::shard::clients::Clients;
 use ringmx::shard::delivery::{Delivery, Route};
 use ringmx::shard::listener::{Listener, listen};
-use ringmx::shard::spill::{Route as SpillRoute, Spill};
+use ringmx::shard::spill::Spill;
 use ringmx::shard::{Parts, Shard};
-use ringmx::sink::Report;
-use ringmx::sink::spill::Spiller;
 use ringmx::smtp::extension::ExtensionSet;
 use ringmx::smtp::policy::Recipients;
 use ringmx::smtp::session::Settings;
+use spiller::SlowSpiller;
 
 /// How a client behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,55 +84,6 @@ impl SlowSink {
             self.to.send(Receipt { message, outcome });
             self.to.ring_if_parked();
         }
-    }
-}
-
-/// The spill thread of the simulation: slow, out of order, and now and then it fails.
-struct SlowSpiller {
-    spiller: Spiller,
-    budget: Arc<SpillBudget>,
-    from: Errands,
-    to: ToOrigin,
-    under_way: Vec<Box<Part>>,
-}
-
-impl SlowSpiller {
-    fn new() -> (Self, SpillRoute, Arc<Doorbell>) {
-        let bell = Arc::new(Doorbell::new().expect("eventfd"));
-        let (to_spiller, from) = errands(4).expect("a channel");
-        let (to, home): (_, Receiver<Written>) = written(SPILLS_AWAY_MAX, Arc::clone(&bell));
-        // Few files, so that the budget is used up now and then.
-        let budget = SpillBudget::new(64 << 20, 6);
-        let spiller = Spiller::new(std::env::temp_dir(), Arc::clone(&budget), Arc::new(Silent));
-        (Self { spiller, budget, from, to, under_way: Vec::new() }, SpillRoute::Files(to_spiller, home), bell)
-    }
-
-    fn work(&mut self, world: &World) {
-        loop {
-            match self.from.take() {
-                WaitingErrand::Errand(Errand::Close(file)) => drop(file),
-                WaitingErrand::Errand(Errand::Write(part)) => self.under_way.push(part),
-                WaitingErrand::Nothing | WaitingErrand::Ended => break,
-            }
-        }
-        while !self.under_way.is_empty() && world.random(4) == 0 {
-            let index = usize::try_from(world.random(self.under_way.len() as u64)).expect("small");
-            let part = self.under_way.swap_remove(index);
-            let written = if world.random(10) == 0 {
-                Written { part, result: Err(TryAgain::Local) }
-            } else {
-                self.spiller.write(part)
-            };
-            self.to.send(written);
-        }
-    }
-}
-
-struct Silent;
-
-impl Report for Silent {
-    fn machine_error(&self, what: &str, path: &Path, error: &std::io::Error) {
-        panic!("{what} {}: {error}", path.display());
     }
 }
 
@@ -277,6 +226,7 @@ impl Simulation {
             }
             if clients.iter().all(|client| self.world.is_closed(client.socket)) {
                 self.stop.store(true, Ordering::Relaxed);
+                self.spiller.recover();
                 for _ in 0..1000 {
                     self.shard.turn().expect("a turn");
                     self.sink.work(&self.world);

@@ -69,6 +69,8 @@ enum Phase {
 enum Receiving {
     Off,
     Armed,
+    /// For one buffer.
+    ArmedOnce,
     Cancelling,
 }
 
@@ -521,7 +523,7 @@ impl Connection {
     /// Closes as soon as no operation is under way.
     fn close<R: Ring>(&mut self, context: &mut Context<R>) -> Fate {
         self.release_all(context);
-        if self.receiving == Receiving::Armed {
+        if matches!(self.receiving, Receiving::Armed | Receiving::ArmedOnce) {
             context.ring.cancel_receive(self.key.token());
             self.receiving = Receiving::Cancelling;
         }
@@ -538,16 +540,25 @@ impl Connection {
 
     fn settle_receive<R: Ring>(&mut self, context: &mut Context<R>) {
         let open = matches!(self.phase, Phase::Serving | Phase::Draining) && !self.input_ended;
+        let paused = self.spilling.waits == Waits::Parsing;
+        let full = self.unread.len() > UNREAD_BUFFERS_MAX || paused;
+        // Where much waits in the socket, a multishot receive takes up to 32 buffers of it in one turn. Of many large messages
+        // that wait for a slow disk this would be more memory than all else.
+        let one_at_a_time = self.spilling.has_begun() || context.pool.is_low();
         match self.receiving {
-            Receiving::Off if open && !self.stalled && self.unread.len() <= UNREAD_BUFFERS_MAX => {
+            Receiving::Off if open && !self.stalled && !full && one_at_a_time => {
+                context.ring.receive_once(self.socket, self.key.token());
+                self.receiving = Receiving::ArmedOnce;
+            }
+            Receiving::Off if open && !self.stalled && !full => {
                 context.ring.receive(self.socket, self.key.token());
                 self.receiving = Receiving::Armed;
             }
-            Receiving::Armed if self.unread.len() > UNREAD_BUFFERS_MAX => {
+            Receiving::Armed if full || self.spilling.has_begun() => {
                 context.ring.cancel_receive(self.key.token());
                 self.receiving = Receiving::Cancelling;
             }
-            Receiving::Off | Receiving::Armed | Receiving::Cancelling => {}
+            Receiving::Off | Receiving::Armed | Receiving::ArmedOnce | Receiving::Cancelling => {}
         }
         // An idle connection owns nothing but its place.
         if self.draft.is_some() && !self.session.in_transaction() {

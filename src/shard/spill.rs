@@ -118,6 +118,11 @@ pub(super) enum Waits {
 }
 
 impl Spilling {
+    /// Whether a part of the message has left memory.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begins_header.is_some()
+    }
+
     /// Whether mail data begins with a header field or an empty line.
     pub(super) fn begins_header(&self, message: &Message) -> bool {
         self.begins_header.unwrap_or_else(|| trace::begins_header(message.data.pieces()))
