@@ -167,22 +167,37 @@ impl Prefix {
     }
 }
 
+/// Parts that a share is counted in.
+const WHOLE: usize = 1024;
+
 impl Pool {
     /// How much memory the mail data of one message may take before it is written out: the less is free, the less.
     ///
     /// The cube keeps messages of ordinary size in memory while there is plenty, and lets hundreds of slow ones settle well below
     /// the point where new ones are refused: 500 of them at 110 KiB each with the default budgets.
     fn spill_threshold(&self) -> usize {
-        const WHOLE: usize = 1024;
         /// No message takes more than this part of all memory.
         const SHARE: usize = 16;
-        let buffer_bytes = self.arena.buffer_bytes;
-        let all = self.blocks_max * BLOCK_BYTES + (self.arena.buffers - self.low_water) * buffer_bytes;
-        let buffers = (self.arena.buffers - self.pinned).saturating_sub(self.low_water) * buffer_bytes;
-        let free = (self.blocks_max - self.blocks_used) * BLOCK_BYTES + buffers;
-        let share = free / (all / WHOLE).max(1);
-        let most = (all / SHARE).min(self.spill_bytes_max);
+        let most = (self.memory() / SHARE).min(self.spill_bytes_max);
+        let share = self.free_share();
         (most / WHOLE * share / WHOLE * share / WHOLE * share).clamp(SPILL_BYTES_MIN, SPILL_BYTES_MAX)
+    }
+
+    /// Whether so much memory is taken that messages under way should get little at a time.
+    pub fn is_scarce(&self) -> bool {
+        self.free_share() < WHOLE * 5 / 8
+    }
+
+    /// All memory for mail data, in octets.
+    fn memory(&self) -> usize {
+        self.blocks_max * BLOCK_BYTES + (self.arena.buffers - self.low_water) * self.arena.buffer_bytes
+    }
+
+    /// The part of it that is free, out of [`WHOLE`].
+    fn free_share(&self) -> usize {
+        let buffers = (self.arena.buffers - self.pinned).saturating_sub(self.low_water);
+        let free = (self.blocks_max - self.blocks_used) * BLOCK_BYTES + buffers * self.arena.buffer_bytes;
+        free / (self.memory() / WHOLE).max(1)
     }
 
     /// Lets mail data move out of memory beyond so many octets even while memory is plentiful: for tests.

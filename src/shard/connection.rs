@@ -544,7 +544,9 @@ impl Connection {
         let full = self.unread.len() > UNREAD_BUFFERS_MAX || paused;
         // Where much waits in the socket, a multishot receive takes up to 32 buffers of it in one turn. Of many large messages
         // that wait for a slow disk this would be more memory than all else.
-        let one_at_a_time = self.spilling.has_begun() || context.pool.is_low();
+        let in_data = self.draft.as_ref().is_some_and(|draft| !draft.data.is_empty());
+        let large = self.spilling.has_begun() || in_data && context.pool.is_scarce();
+        let one_at_a_time = large || context.pool.is_low();
         match self.receiving {
             Receiving::Off if open && !self.stalled && !full && one_at_a_time => {
                 context.ring.receive_once(self.socket, self.key.token());
@@ -554,7 +556,7 @@ impl Connection {
                 context.ring.receive(self.socket, self.key.token());
                 self.receiving = Receiving::Armed;
             }
-            Receiving::Armed if full || self.spilling.has_begun() => {
+            Receiving::Armed if full || large => {
                 context.ring.cancel_receive(self.key.token());
                 self.receiving = Receiving::Cancelling;
             }
