@@ -172,7 +172,7 @@ fn a_restart_tells_of_damage_keeps_it_and_begins_a_new_segment() {
     assert_eq!(names, [1, 2]);
     assert!(!path.join("0000000000000007.segment.new").exists());
     let mut listing = Vec::new();
-    let notes = reader::list(path, &mut listing).expect("a spool");
+    let notes = reader::list(path, None, &mut listing).expect("a spool");
     assert_eq!(notes.len(), 1);
     assert_eq!(String::from_utf8_lossy(&listing).lines().count(), 3);
 }

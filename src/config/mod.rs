@@ -249,6 +249,8 @@ pub enum SinkKind {
         create: bool,
         /// How line ends are stored.
         line_endings: LineEndings,
+        /// How files become durable; none for what suits the file system.
+        sync: Option<MaildirSync>,
     },
     /// Append-only segments below `path`.
     Spool {
@@ -274,6 +276,15 @@ pub enum LineEndings {
     Lf,
     /// As received.
     Crlf,
+}
+
+/// How the files of a maildir become durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaildirSync {
+    /// One sync of the file system for all files of a batch. Only where that is known to make them durable.
+    Batch,
+    /// One sync for each file and each directory. On every file system.
+    Each,
 }
 
 /// What the stdout sink writes.

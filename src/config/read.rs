@@ -13,7 +13,7 @@ use super::section::Section;
 use super::units::{GIB, KIB, MIB};
 use super::{
     BareLineEnd, ChunkLineEnd, Config, DomainPattern, EarlyTalkers, Gate, Limits, LineEndings, Listener, Log,
-    LogFormat, Pipelining, Refusal, Sink, SinkKind, StdoutFormat, host, names, shards,
+    LogFormat, MaildirSync, Pipelining, Refusal, Sink, SinkKind, StdoutFormat, host, names, shards,
 };
 use crate::limits::{LINE_BYTES_DEFAULT, LINE_BYTES_MAX, LINE_BYTES_MIN, RECIPIENTS_MIN};
 
@@ -420,6 +420,15 @@ fn one_sink(mut section: Section<'_>, identity: &Identity) -> Sink {
         &[("lf", LineEndings::Lf), ("crlf", LineEndings::Crlf)],
         "Maildir: CRLF stored as LF where that can be undone, or as received.",
     );
+    let sync = section.choice_or(
+        "sync",
+        &[("batch", MaildirSync::Batch), ("each", MaildirSync::Each)],
+        Default::Computed {
+            example: "\"batch\"",
+            default: "\"batch\" on ext4, XFS and Btrfs, else \"each\"",
+        },
+        "Maildir: one sync of the whole file system for a batch of messages, or one for each file.",
+    );
     let segment_bytes =
         section.size("segment_size", 64 * MIB, MIB..=4 * GIB, "Spool: octets of one segment file.");
     let format = section.choice(
@@ -453,7 +462,7 @@ fn one_sink(mut section: Section<'_>, identity: &Identity) -> Sink {
     section.finish();
     let path = path.unwrap_or_default();
     let kind = match kind {
-        Some(Kind::Maildir) => SinkKind::Maildir { path, template, create, line_endings },
+        Some(Kind::Maildir) => SinkKind::Maildir { path, template, create, line_endings, sync },
         Some(Kind::Spool) => SinkKind::Spool { path, segment_bytes },
         Some(Kind::Stdout) => SinkKind::Stdout { format },
         Some(Kind::Discard) | None => SinkKind::Discard,
@@ -463,11 +472,12 @@ fn one_sink(mut section: Section<'_>, identity: &Identity) -> Sink {
 
 /// A key that means nothing to this kind of sink is a slip, and is not ignored.
 fn kind_rules(section: &mut Section<'_>, kind: Kind, workers: usize) {
-    const KEYS: [(&str, &[Kind], &str); 6] = [
+    const KEYS: [(&str, &[Kind], &str); 7] = [
         ("path", &[Kind::Maildir, Kind::Spool], "\"maildir\" or \"spool\""),
         ("template", &[Kind::Maildir], "\"maildir\""),
         ("create", &[Kind::Maildir], "\"maildir\""),
         ("line_endings", &[Kind::Maildir], "\"maildir\""),
+        ("sync", &[Kind::Maildir], "\"maildir\""),
         ("segment_size", &[Kind::Spool], "\"spool\""),
         ("format", &[Kind::Stdout], "\"stdout\""),
     ];

@@ -8,6 +8,7 @@
 
 pub mod discard;
 pub mod executor;
+mod facts;
 pub mod maildir;
 pub mod plan;
 mod root;
@@ -111,8 +112,8 @@ impl std::error::Error for OpenError {}
 pub fn open(config: &config::Sink, surroundings: &Surroundings) -> Result<Opened, OpenError> {
     // The table of sinks, one row a kind.
     match &config.kind {
-        SinkKind::Maildir { path, template, create, line_endings } => {
-            maildir::open(path, template, *create, *line_endings, config.workers, surroundings)
+        SinkKind::Maildir { path, template, create, line_endings, sync } => {
+            maildir::open(path, template, *create, *line_endings, *sync, config.workers, surroundings)
         }
         SinkKind::Spool { path, segment_bytes } => {
             spool::open(path, *segment_bytes, config.workers, surroundings)

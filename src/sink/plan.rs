@@ -69,6 +69,8 @@ pub enum Action<'a> {
     SyncDirectory(Directory),
     /// Removes a file; one that is gone is fine.
     Remove(Rc<Place>),
+    /// Makes durable everything on the file system of the root: every file and every name that is there when it begins.
+    SyncFilesystem,
 }
 
 impl Action<'_> {
@@ -85,6 +87,7 @@ impl Action<'_> {
             Self::Rename(..) => "rename to",
             Self::SyncDirectory(_) => "sync directory",
             Self::Remove(_) => "remove",
+            Self::SyncFilesystem => "sync the file system of",
         }
     }
 
@@ -100,6 +103,7 @@ impl Action<'_> {
             | Self::Close(file)
             | Self::Rename(_, file)
             | Self::Remove(file) => file.to_string(),
+            Self::SyncFilesystem => String::new(),
         }
     }
 
@@ -112,7 +116,11 @@ impl Action<'_> {
             | Self::SyncFile(file)
             | Self::Truncate(file, _)
             | Self::Close(file) => Some(file),
-            Self::MakeDirectory(_) | Self::Rename(..) | Self::SyncDirectory(_) | Self::Remove(_) => None,
+            Self::MakeDirectory(_)
+            | Self::Rename(..)
+            | Self::SyncDirectory(_)
+            | Self::Remove(_)
+            | Self::SyncFilesystem => None,
         }
     }
 }

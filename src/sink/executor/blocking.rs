@@ -23,6 +23,13 @@ impl Blocking {
         Self { directories: Directories::new(root), files: HashMap::new() }
     }
 
+    /// For a store all of which is on the file system of its root: nothing behind a mount point below it is used.
+    pub fn on_one_file_system(root: OwnedFd) -> Self {
+        let mut executor = Self::new(root);
+        executor.directories.stay_on_file_system();
+        executor
+    }
+
     fn perform(&mut self, action: &Action<'_>) -> io::Result<()> {
         match action {
             Action::MakeDirectory(directory) => self.directories.make(directory),
@@ -57,6 +64,7 @@ impl Blocking {
                 self.files.remove(file);
                 self.directories.remove(file)
             }
+            Action::SyncFilesystem => self.directories.sync_file_system(),
         }
     }
 
@@ -96,7 +104,7 @@ fn close_after_failure(files: &mut HashMap<Rc<Place>, OwnedFd>, action: &Action<
         | Action::Remove(file) => {
             files.remove(file);
         }
-        Action::MakeDirectory(_) | Action::SyncDirectory(_) => {}
+        Action::MakeDirectory(_) | Action::SyncDirectory(_) | Action::SyncFilesystem => {}
     }
 }
 

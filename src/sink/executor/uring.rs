@@ -83,6 +83,8 @@ impl Uring {
                 File::from_std(handle.into()).sync_all().await
             }
             Action::Remove(place) => directories().remove(place),
+            // io_uring has no operation for it.
+            Action::SyncFilesystem => directories().sync_file_system(),
         }
     }
 }

@@ -11,9 +11,13 @@
 
 pub mod cursor;
 pub mod envelope;
+pub mod export;
+pub mod follow;
 pub mod format;
+pub mod prune;
 pub mod reader;
 pub mod scan;
+pub mod verify;
 
 use std::io;
 use std::path::{Path, PathBuf};
