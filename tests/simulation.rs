@@ -28,6 +28,7 @@ use ringmx::ring::simulated::{Faults, SimulatedRing, World};
 use ringmx::shard::clients::Clients;
 use ringmx::shard::delivery::{Delivery, Route};
 use ringmx::shard::listener::{Listener, listen};
+use ringmx::shard::spill::{self, Spill};
 use ringmx::shard::{Parts, Shard};
 use ringmx::smtp::extension::ExtensionSet;
 use ringmx::smtp::policy::Recipients;
@@ -92,6 +93,8 @@ impl Simulation {
             ring: world.ring(Arc::clone(pool.arena())),
             pool,
             delivery: Delivery::new(0, 7, Route::Worker(to_sink), from_sinks),
+            // `simulation_spill.rs` moves mail data out of memory.
+            spill: Spill::new(spill::Route::Memory),
             log,
             log_sessions: std::env::var_os("SIMULATION_SEED").is_some(),
             log_messages: std::env::var_os("SIMULATION_SEED").is_some(),

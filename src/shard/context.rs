@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use super::clients::Clients;
 use super::delivery::Delivery;
+use super::spill::Spill;
 use crate::buffer::Pool;
 use crate::handoff::channel::MustRing;
 use crate::handoff::message::{Outcome, Receipt, TryAgain};
@@ -21,6 +22,8 @@ pub(super) struct Context<R> {
     pub(super) pool: Pool,
     /// Its way to the sink.
     pub(super) delivery: Delivery,
+    /// Its way to move mail data out of memory.
+    pub(super) spill: Spill,
     /// Its way to log.
     pub(super) log: Log,
     /// One log line a session.

@@ -13,6 +13,7 @@ pub mod maildir;
 pub mod plan;
 mod root;
 pub mod space;
+pub mod spill;
 pub mod spool;
 pub mod stdout;
 pub mod worker;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::space::Space;
+use self::spill::SpillTo;
 use crate::config::{self, SinkKind};
 use crate::handoff::message::{Message, Outcome, TryAgain};
 use crate::smtp::envelope::Mailbox;
@@ -85,6 +87,8 @@ pub struct Opened {
     pub workers: Vec<Worker>,
     /// Makes one for each shard, for a sink that never blocks; then there are no workers.
     pub inline: Option<fn() -> Box<dyn Sink>>,
+    /// Where mail data goes that is too much to stay in memory.
+    pub spill: SpillTo,
 }
 
 /// A sink cannot be opened.

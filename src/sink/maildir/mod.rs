@@ -29,6 +29,7 @@ use super::executor::blocking::Blocking;
 use super::executor::uring::Uring;
 use super::plan::{self, Action, Directory, Owners, Place, Plan, Results};
 use super::root::Root;
+use super::spill::SpillTo;
 use super::{Durability, OpenError, Opened, Sink, Surroundings, Worker, outcome_of, report_failures};
 use crate::config::{LineEndings, MaildirSync};
 use crate::handoff::message::{Message, Outcome, Refused, TryAgain};
@@ -86,6 +87,7 @@ pub(super) fn open(
         durability: Durability::Disk,
         workers: workers.collect(),
         inline: None,
+        spill: SpillTo::Directory(path.to_owned()),
         notes,
     })
 }

@@ -36,6 +36,7 @@ use super::executor::Executor;
 use super::executor::blocking::Blocking;
 use super::plan::{Action, Owners, Place, Plan};
 use super::root::Root;
+use super::spill::SpillTo;
 use super::{Durability, OpenError, Opened, Report, Sink, Surroundings, outcome_of, report_failures};
 use crate::handoff::message::{Message, Outcome, TryAgain};
 
@@ -81,6 +82,7 @@ pub(super) fn open(
         notes,
         workers: vec![Box::new(worker)],
         inline: None,
+        spill: SpillTo::Directory(path.to_owned()),
     })
 }
 
