@@ -72,7 +72,7 @@ fn open(path: &Path, sync: MaildirSync) -> Result<Box<dyn Sink>, String> {
         line_endings: LineEndings::Lf,
         sync: Some(sync),
     };
-    let config = config::Sink { kind, workers: 1, dsn: false, requiretls: false };
+    let config = config::Sink { kind, workers: 1, space_reserve: None, dsn: false, requiretls: false };
     let opened =
         sink::open(&config, &surroundings(&Arc::<Reports>::default())).map_err(|error| error.to_string())?;
     let worker = opened.workers.into_iter().next().ok_or("no worker")?;

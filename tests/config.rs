@@ -182,7 +182,7 @@ fn an_unknown_key_names_its_place_or_its_neighbour() {
             ":5: sink.hostname: `hostname` belongs into the top of the file",
             ":6: sink.worker: this key is unknown; did you mean `workers`?",
             ":7: sink.a\\nb: this key is unknown; known here: kind, path, workers, template, create, line_endings, sync, \
-             segment_size, format, dsn, requiretls",
+             segment_size, space_reserve, format, dsn, requiretls",
         ],
     );
 }

@@ -64,8 +64,11 @@ fn batches() -> Vec<Vec<Sent>> {
 }
 
 fn open(kind: SinkKind, reports: &Arc<Reports>) -> Opened {
-    sink::open(&config::Sink { kind, workers: 1, dsn: false, requiretls: false }, &surroundings(reports))
-        .unwrap_or_else(|error| panic!("{error}"))
+    sink::open(
+        &config::Sink { kind, workers: 1, space_reserve: None, dsn: false, requiretls: false },
+        &surroundings(reports),
+    )
+    .unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn start(opened: Opened) -> Box<dyn Sink> {
@@ -385,6 +388,7 @@ fn a_maildir_is_made_for_listed_recipients_only() {
     let config = config::Sink {
         kind: maildir_kind(store_at.path(), "{local}", LineEndings::Lf),
         workers: 1,
+        space_reserve: None,
         dsn: false,
         requiretls: false,
     };
@@ -432,7 +436,13 @@ fn a_store_removed_while_in_use_is_451_and_a_maildir_comes_back() {
 fn a_store_in_use_is_refused_until_its_last_sink_is_gone() {
     for kind in [|path: &Path| maildir_kind(path, "", LineEndings::Lf), |path: &Path| spool_kind(path)] {
         let store_at = tempfile::tempdir().expect("a temporary directory");
-        let config = config::Sink { kind: kind(store_at.path()), workers: 1, dsn: false, requiretls: false };
+        let config = config::Sink {
+            kind: kind(store_at.path()),
+            workers: 1,
+            space_reserve: None,
+            dsn: false,
+            requiretls: false,
+        };
         let sink = start(open(kind(store_at.path()), &Arc::default()));
         let refused = sink::open(&config, &surroundings(&Arc::default())).err().expect("in use").to_string();
         assert!(refused.contains("another ringmx"), "{refused}");

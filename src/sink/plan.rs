@@ -52,6 +52,8 @@ pub enum Action<'a> {
     MakeDirectory(Directory),
     /// Creates a file of mode 0600, which must not exist, and keeps it open until `Close` or a failure.
     Create(Rc<Place>),
+    /// Opens a file that exists, to write, and keeps it open until `Close` or a failure.
+    Open(Rc<Place>),
     /// Takes space for a file of this many octets; does nothing where the file system cannot.
     Reserve(Rc<Place>, u64),
     /// Writes the slices one behind the other from this offset. A short write is a failed write.
@@ -79,6 +81,7 @@ impl Action<'_> {
         match self {
             Self::MakeDirectory(_) => "make directory",
             Self::Create(_) => "create",
+            Self::Open(_) => "open",
             Self::Reserve(..) => "reserve space for",
             Self::Write(..) => "write",
             Self::SyncFile(_) => "sync",
@@ -96,6 +99,7 @@ impl Action<'_> {
         match self {
             Self::MakeDirectory(directory) | Self::SyncDirectory(directory) => directory.to_string(),
             Self::Create(file)
+            | Self::Open(file)
             | Self::Reserve(file, _)
             | Self::Write(file, ..)
             | Self::SyncFile(file)
@@ -111,6 +115,7 @@ impl Action<'_> {
     fn chain(&self) -> Option<&Rc<Place>> {
         match self {
             Self::Create(file)
+            | Self::Open(file)
             | Self::Reserve(file, _)
             | Self::Write(file, ..)
             | Self::SyncFile(file)

@@ -14,6 +14,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::facts::Facts;
+use super::spill::SpillTo;
 use super::{Durability, OpenError, Opened, Report, Sink, Surroundings, outcome_of};
 use crate::config::StdoutFormat;
 use crate::handoff::message::{Message, Outcome};
@@ -44,6 +45,7 @@ pub(super) fn open(format: StdoutFormat, surroundings: &Surroundings) -> Result<
         // One worker: lines of two would mix.
         workers: vec![Box::new(move || Ok(Box::new(Stdout::new(output, format, STALL_MAX, report))))],
         inline: None,
+        spill: SpillTo::Directory(std::env::temp_dir()),
     })
 }
 

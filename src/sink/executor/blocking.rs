@@ -38,6 +38,11 @@ impl Blocking {
                 self.files.insert(Rc::clone(file), opened);
                 Ok(())
             }
+            Action::Open(file) => {
+                let opened = self.directories.open_file(file)?;
+                self.files.insert(Rc::clone(file), opened);
+                Ok(())
+            }
             Action::Reserve(file, bytes) => reserve(self.file(file)?, *bytes),
             Action::Write(file, offset, slices) => write(self.file(file)?, *offset, slices),
             Action::SyncFile(file) => {
@@ -95,6 +100,7 @@ impl Executor for Blocking {
 fn close_after_failure(files: &mut HashMap<Rc<Place>, OwnedFd>, action: &Action<'_>) {
     match action {
         Action::Create(file)
+        | Action::Open(file)
         | Action::Reserve(file, _)
         | Action::Write(file, ..)
         | Action::SyncFile(file)

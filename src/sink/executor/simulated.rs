@@ -231,6 +231,7 @@ impl State {
             Action::Rename(..) if self.random().is_multiple_of(2) => drop(self.apply(action)),
             Action::MakeDirectory(_)
             | Action::Create(_)
+            | Action::Open(_)
             | Action::Reserve(..)
             | Action::Truncate(..)
             | Action::Close(_)
@@ -254,6 +255,12 @@ impl State {
                 self.enter(&file.directory, &file.name, Node::File(self.files));
                 self.open.insert(Rc::clone(file), self.files);
                 self.files += 1;
+            }
+            Action::Open(file) => {
+                let Some(Node::File(number)) = self.node(&file.directory, &file.name) else {
+                    return Err(io::ErrorKind::NotFound.into());
+                };
+                self.open.insert(Rc::clone(file), number);
             }
             Action::Reserve(file, bytes) => {
                 let file = self.opened(file)?;

@@ -29,6 +29,7 @@ use super::executor::blocking::Blocking;
 use super::executor::uring::Uring;
 use super::plan::{self, Action, Directory, Owners, Place, Plan, Results};
 use super::root::Root;
+use super::spill::SpillTo;
 use super::{Durability, OpenError, Opened, Sink, Surroundings, Worker, outcome_of, report_failures};
 use crate::config::{LineEndings, MaildirSync};
 use crate::handoff::message::{Message, Outcome, Refused, TryAgain};
@@ -36,8 +37,9 @@ use crate::handoff::message::{Message, Outcome, Refused, TryAgain};
 /// Maildirs that a worker remembers as durable; beyond that it forgets all and syncs them again.
 const KNOWN_MAX: usize = 64 * 1024;
 
-/// Directories that a batch syncs one by one; where it renamed into more, another sync of the file system is cheaper.
-/// Measured with `benches/maildir.rs`.
+/// Directories that a batch syncs one by one; where it renamed into more, it syncs the file system once more. A few syncs
+/// of directories write nothing of others. `benches/maildir.rs` shows little between two mailboxes and fifty, so where
+/// exactly the change is best hardly matters.
 const DIRECTORY_SYNCS_MAX: usize = 4;
 
 /// Opens the sink: locks the root and removes what deliveries that were cut short left in `tmp`.
@@ -85,6 +87,7 @@ pub(super) fn open(
         durability: Durability::Disk,
         workers: workers.collect(),
         inline: None,
+        spill: SpillTo::Directory(path.to_owned()),
         notes,
     })
 }

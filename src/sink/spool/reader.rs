@@ -378,6 +378,17 @@ pub(super) fn recover(directory: &Path) -> io::Result<Recovered> {
         let read = segments.len() - older;
         notes.insert(0, format!("{records} messages in the newest {read} of {} segments", segments.len()));
     }
-    let next_sequence = segments.last().map_or(1, |(sequence, _)| sequence.saturating_add(1));
-    Ok(Recovered { next_sequence, notes })
+    Ok(Recovered { next_sequence: next_sequence(directory, &segments)?, notes })
+}
+
+/// Behind everything that was ever written: a number below the cursor of the last consumed record would be taken for consumed.
+fn next_sequence(directory: &Path, segments: &[(u64, PathBuf)]) -> io::Result<u64> {
+    let newest = segments.last().map(|(sequence, _)| *sequence);
+    let consumed = match cursor::read_consumed(directory) {
+        Ok(consumed) => consumed.map(|cursor| cursor.sequence),
+        // The segment that the cursor names is never removed, so the newest one is not before it.
+        Err(_) if newest.is_some() => None,
+        Err(error) => return Err(error),
+    };
+    Ok(newest.max(consumed).map_or(1, |sequence| sequence.saturating_add(1)))
 }
