@@ -220,6 +220,17 @@ impl Pool {
         }
     }
 
+    /// The octets of a received range, to be decrypted in place. The caller must be the only holder of the buffer.
+    pub fn bytes_mut(&mut self, id: BufferId, range: Range<usize>) -> &mut [u8] {
+        assert!(self.pins_of(id) == 1 && range.start <= range.end && range.end <= self.arena.buffer_bytes);
+        // SAFETY: pinned, so the kernel does not write to it; pinned once, by the caller, so no piece of a message lies in it;
+        // `&mut self` excludes `bytes`. The range lies inside the buffer by the assert above.
+        unsafe {
+            let start = self.arena.start(id).add(range.start);
+            std::slice::from_raw_parts_mut(start.as_ptr(), range.len())
+        }
+    }
+
     /// Moves `range` down to `to` inside one buffer that the caller holds; the octets between were parsed and are dead.
     fn compact(&mut self, id: BufferId, range: Range<usize>, to: usize) {
         assert!(self.pins_of(id) > 0 && to <= range.start && range.start <= range.end);

@@ -109,6 +109,12 @@ pub const ENVELOPES_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Octets of an envelope that are not counted, and that it keeps for the next transaction: those of usual ones.
 pub const ENVELOPE_BYTES_FREE: usize = 4 * 1024;
 
+/// Steps of TLS handshakes in one turn of a shard: a full one takes up to a millisecond, which established sessions wait.
+pub const HANDSHAKES_PER_TURN_MAX: usize = 4;
+
+/// Octets of a handshake that wait for a turn with time for it; a client has nothing more to say before it is answered.
+pub const HANDSHAKE_BYTES_WAITING_MAX: usize = 128 * 1024;
+
 /// Received buffers that wait, unparsed, on one connection before its receive is cancelled.
 pub const UNREAD_BUFFERS_MAX: usize = 2;
 

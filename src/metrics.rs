@@ -71,6 +71,28 @@ counters! {
     buffers_pinned,
     /// Owned blocks in use (gauge).
     blocks_used,
+    /// TLS handshakes that were completed.
+    tls_handshakes,
+    /// Of these, sessions that were resumed.
+    tls_resumptions,
+    /// TLS that failed: the client does not speak TLS.
+    tls_failures_not_tls,
+    /// TLS that failed: no common version, cipher suite or signature scheme.
+    tls_failures_nothing_in_common,
+    /// TLS that failed: the client offers other protocols than `smtp`.
+    tls_failures_protocol,
+    /// TLS that failed: the client said so.
+    tls_failures_client_alert,
+    /// TLS that failed: the client broke its rules.
+    tls_failures_misbehaved,
+    /// TLS that failed: a record that was not encrypted under our keys.
+    tls_failures_decrypt,
+    /// TLS that failed: the handshake was not done in time.
+    tls_failures_timed_out,
+    /// TLS that failed: the client went away in the handshake.
+    tls_failures_gone,
+    /// TLS that failed for another reason.
+    tls_failures_other,
     /// Sessions that ended in a panic of ours.
     session_panics,
 }

@@ -36,6 +36,10 @@ use crate::sink::spill::{SpillTo, Spiller};
 use crate::sink::{self, Durability, Opened, Report, Surroundings};
 use crate::smtp::policy::Recipients;
 use crate::smtp::session::Settings;
+use crate::tls;
+
+/// How often the files of certificates are looked at.
+const CERTIFICATES_LOOK: Duration = Duration::from_secs(10);
 
 /// Why the server could not start or had to stop. Says what happened, to what, and what to do.
 #[derive(Debug)]
@@ -69,6 +73,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
 
 /// Everything that was started.
 struct Server {
+    tls: tls::context::Context,
     stop: Arc<AtomicBool>,
     bells: Vec<Arc<Doorbell>>,
     metrics: Vec<Arc<ShardMetrics>>,
@@ -88,6 +93,8 @@ impl Server {
     fn start(config: &Config, log: &mut Log) -> Result<Self, ServeError> {
         check_addresses(config)?;
         let recipients = load_recipients(config)?;
+        let (tls, tls_notes) =
+            tls::context::Context::open(&config.tls, &config.hostname).map_err(ServeError)?;
         let surroundings = Surroundings {
             hostname: config.hostname.clone(),
             local_part_case_sensitive: config.local_part_case_sensitive,
@@ -103,6 +110,7 @@ impl Server {
             .map_err(|error| machine("watching the sink's disk", &error))?;
         let (tell, events) = unbounded_channel();
         let mut server = Self {
+            tls,
             stop: Arc::new(AtomicBool::new(false)),
             bells: Vec::new(),
             metrics: Vec::new(),
@@ -112,6 +120,7 @@ impl Server {
         };
         let (sockets, addresses) = listen_everywhere(config)?;
         log_start(config, &addresses, &opened, log);
+        log_notes(&tls_notes, log);
         let inline = opened.inline;
         let spill_to = opened.spill.clone();
         let mut to_shards = Vec::new();
@@ -142,6 +151,7 @@ impl Server {
                 shard: shard.clone(),
                 sockets,
                 settings: session_settings(config, recipients.as_deref()),
+                tls: server.tls_configs(config)?,
                 route,
                 from_sinks,
                 space: space.clone(),
@@ -155,6 +165,27 @@ impl Server {
             server.start_shard(start, tell.clone())?;
         }
         Ok(server)
+    }
+
+    /// What the connections of each listener begin TLS with.
+    fn tls_configs(&self, config: &Config) -> Result<Vec<Option<Arc<tls::ServerConfig>>>, ServeError> {
+        let of_listener = |listener| self.tls.server_config(listener);
+        config.listeners.iter().map(of_listener).collect::<Result<_, _>>().map_err(ServeError)
+    }
+
+    /// Reads the certificates again. Connections keep what they have; a bad file changes nothing.
+    fn reload_certificates(&self, log: &mut Log) {
+        match self.tls.reload() {
+            Ok(notes) => {
+                log.record("certificates", SystemTime::now()).text("text", b"read again").end();
+                log_notes(&notes, log);
+            }
+            Err(why) => log
+                .record("error", SystemTime::now())
+                .text("text", format!("{why}; the certificates stay as they were").as_bytes())
+                .end(),
+        }
+        log.flush();
     }
 
     /// Starts the sink workers and gives the way to each.
@@ -268,12 +299,24 @@ impl Server {
         let listen = |kind| signal(kind).map_err(|error| machine("listening for signals", &error));
         let (mut terminate, mut interrupt) =
             (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+        let mut reload = listen(SignalKind::hangup())?;
+        let mut look = tokio::time::interval(CERTIFICATES_LOOK);
         let mut starting = self.shards.len() + self.workers.len();
         loop {
             let event = tokio::select! {
                 _ = terminate.recv() => return Ok(()),
                 _ = interrupt.recv() => return Ok(()),
                 event = self.events.recv() => event,
+                _ = reload.recv() => {
+                    self.reload_certificates(log);
+                    continue;
+                }
+                _ = look.tick() => {
+                    if self.tls.has_changed() {
+                        self.reload_certificates(log);
+                    }
+                    continue;
+                }
             };
             match event {
                 Some(ThreadEvent::Ready) => {
@@ -304,6 +347,8 @@ struct ShardStart {
     sockets: Vec<OwnedFd>,
     /// One a listener.
     settings: Vec<Settings>,
+    /// One a listener; none where TLS is off. The shard's own, so that shards share no count.
+    tls: Vec<Option<Arc<tls::ServerConfig>>>,
     route: MakeRoute,
     from_sinks: FromSinks,
     /// What is left on the sink's disk.
@@ -331,9 +376,10 @@ impl ShardStart {
         rustix::rand::getrandom(&mut nonce, rustix::rand::GetRandomFlags::empty())
             .map_err(|error| format!("no random numbers: {error}"))?;
         let number = u16::try_from(self.number).map_err(|_| "more than 65,535 shards".to_string())?;
-        let listeners = self.sockets.into_iter().zip(self.settings).enumerate();
-        let listeners = listeners
-            .map(|(number, (socket, settings))| Listener::new(number as u64, socket, Arc::new(settings)));
+        let listeners = self.sockets.into_iter().zip(self.settings).zip(self.tls).enumerate();
+        let listeners = listeners.map(|(number, ((socket, settings), tls))| {
+            Listener::new(number as u64, socket, Arc::new(settings), tls)
+        });
         let parts = Parts {
             ring,
             pool,
@@ -469,8 +515,12 @@ fn log_start(config: &Config, addresses: &[SocketAddr], opened: &Opened, log: &m
     let domains =
         if config.domains.is_empty() { "any domain (loopback only)" } else { "the configured domains" };
     log.record("accepting", at).text("for", domains.as_bytes()).end();
-    for note in &opened.notes {
-        log.record("note", at).text("text", note.as_bytes()).end();
+    log_notes(&opened.notes, log);
+}
+
+fn log_notes(notes: &[String], log: &mut Log) {
+    for note in notes {
+        log.record("note", SystemTime::now()).text("text", note.as_bytes()).end();
     }
     log.flush();
 }

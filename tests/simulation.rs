@@ -105,7 +105,7 @@ impl Simulation {
             clients: Clients::new(100),
             stop: Arc::clone(&stop),
         };
-        let shard = Shard::new(parts, vec![Listener::new(0, descriptor, Arc::new(settings))]);
+        let shard = Shard::new(parts, vec![Listener::new(0, descriptor, Arc::new(settings), None)]);
         let storage = Storage::new(&world, from, to, lies);
         let (buffers, blocks) = (buffers as u64, (block_bytes / BLOCK_BYTES) as u64);
         Self { world, shard, storage, metrics, buffers, blocks, stop }

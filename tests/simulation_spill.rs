@@ -128,6 +128,7 @@ impl Simulation {
             bare_cr: config.listeners[0].bare_cr,
             local_part_case_sensitive: false,
             bdat_bare_lf: config.listeners[0].bdat_bare_lf,
+            tls: ringmx::config::TlsPolicy::Off,
             extensions: ExtensionSet::usual(),
             policy: Box::new(Recipients::new(&config, None)),
         };
@@ -147,7 +148,7 @@ impl Simulation {
             clients: Clients::new(100),
             stop: Arc::clone(&stop),
         };
-        let shard = Shard::new(parts, vec![Listener::new(0, descriptor, Arc::new(settings))]);
+        let shard = Shard::new(parts, vec![Listener::new(0, descriptor, Arc::new(settings), None)]);
         let sink = SlowSink { from, to, under_way: Vec::new(), stored: BTreeMap::new() };
         Self { world, shard, sink, spiller, metrics, stop }
     }

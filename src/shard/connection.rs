@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::clients::Seat;
@@ -19,6 +20,7 @@ use super::context::Context;
 use super::delivery::Handed;
 use super::spill::{Spilling, Waits};
 use super::table::Key;
+use super::transport::Transport;
 use crate::buffer::{BufferId, NoMemory, Pool};
 use crate::handoff::message::{Message, Outcome, Receipt, TryAgain};
 use crate::limits::{CANCEL_WAIT_MAX, DRAIN_BYTES_MAX, DRAIN_WAIT_MAX, UNREAD_BUFFERS_MAX};
@@ -27,21 +29,25 @@ use crate::smtp::envelope::Envelope;
 use crate::smtp::reply::ReplyBuffer;
 use crate::smtp::session::{Answer, Input, Question, Session, Step};
 use crate::smtp::trace;
+use crate::tls::ServerConfig;
 
 /// A connection of a shard.
 pub(super) struct Connection {
     socket: Socket,
-    key: Key,
+    pub(super) key: Key,
     pub(super) session: Session,
-    phase: Phase,
+    pub(super) phase: Phase,
     /// What the client sent and the session has not consumed, in order.
-    unread: VecDeque<Unread>,
-    replies: ReplyBuffer,
+    pub(super) unread: VecDeque<Unread>,
+    pub(super) replies: ReplyBuffer,
+    pub(super) transport: Transport,
+    /// What TLS begins with here; none where the listener has none.
+    pub(super) tls_config: Option<Arc<ServerConfig>>,
     receiving: Receiving,
     sending: bool,
     send_cancelled: bool,
     /// The client closed its half.
-    input_ended: bool,
+    pub(super) input_ended: bool,
     /// In the list of receives that found no buffer.
     stalled: bool,
     /// In the list of connections to be settled this turn.
@@ -58,7 +64,7 @@ pub(super) struct Connection {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     Serving,
     Flushing,
     Draining,
@@ -89,7 +95,7 @@ enum EndedBy {
 
 /// Received octets that wait to be parsed.
 #[derive(Debug)]
-enum Unread {
+pub(super) enum Unread {
     /// The rest of a receive buffer that we pin, of which the receive filled `filled` octets.
     Buffer { id: BufferId, start: usize, filled: usize },
     /// Octets copied out, so that a connection that waits pins no buffer.
@@ -107,7 +113,13 @@ pub(super) enum Fate {
 
 impl Connection {
     /// A connection just accepted. `greet` makes the session say its first line.
-    pub(super) fn new(key: Key, socket: Socket, session: Session, accepted_at: SystemTime) -> Self {
+    pub(super) fn new(
+        key: Key,
+        socket: Socket,
+        session: Session,
+        tls_config: Option<Arc<ServerConfig>>,
+        accepted_at: SystemTime,
+    ) -> Self {
         Self {
             socket,
             key,
@@ -115,6 +127,8 @@ impl Connection {
             phase: Phase::Serving,
             unread: VecDeque::new(),
             replies: ReplyBuffer::new(),
+            transport: Transport::Plain,
+            tls_config,
             receiving: Receiving::Off,
             sending: false,
             send_cancelled: false,
@@ -277,9 +291,12 @@ impl Connection {
     /// Does what the events of a turn left to do: send, arm or cancel the receive, go on with closing. Once a turn.
     pub(super) fn settle<R: Ring>(&mut self, context: &mut Context<R>) -> Fate {
         self.dirty = false;
-        if !self.sending && !self.replies.is_empty() && self.phase != Phase::Closing {
-            let head = self.replies.replace(context.spare_replies.pop().unwrap_or_default());
-            if self.phase == Phase::Serving && self.session.watches_for_early_input() {
+        if !self.sending
+            && self.phase != Phase::Closing
+            && let Some(head) = self.take_outgoing(context)
+        {
+            let is_plain = self.is_plain();
+            if is_plain && self.phase == Phase::Serving && self.session.watches_for_early_input() {
                 context.ring.peek(self.socket, self.key.token());
             }
             self.session.handle_sending();
@@ -327,6 +344,10 @@ impl Connection {
             }
             return;
         }
+        if !self.is_plain() {
+            self.handle_encrypted(id, count, context);
+            return self.advance(context);
+        }
         self.unread.push_back(Unread::Buffer { id, start: 0, filled: count });
         self.advance(context);
         self.copy_out_last(count, context);
@@ -353,6 +374,10 @@ impl Connection {
             this.phase == Phase::Serving && !this.session.awaits_answer() && this.spilling.waits == Waits::No
         };
         while goes_on(self) {
+            if self.is_plain() && self.session.wants_tls() {
+                self.begin_tls(context);
+                continue;
+            }
             let more = self.unread.len() > 1;
             let Some(front) = self.unread.front_mut() else { break };
             let (octets, base) = front.octets(&context.pool);
@@ -385,7 +410,7 @@ impl Connection {
                 Step::Discard => self.release_draft(&mut context.pool),
                 Step::Ask(Question::Transaction { size }) => self.begin_transaction(size, context),
                 Step::Ask(Question::Admission { client, front }) => self.admit(client, front, context),
-                Step::Ask(Question::Tls) => self.resolve(Answer::Tls(false), context),
+                Step::Ask(Question::Tls) => self.answer_tls(context),
                 Step::Deliver(envelope) => self.deliver(envelope, context),
                 Step::Close => self.flush_and_close(context),
             }
@@ -483,13 +508,14 @@ impl Connection {
         self.follow_close(&step, context);
     }
 
-    fn follow_close<R: Ring>(&mut self, step: &Step, context: &mut Context<R>) {
+    pub(super) fn follow_close<R: Ring>(&mut self, step: &Step, context: &mut Context<R>) {
         if matches!(step, Step::Close) {
             self.flush_and_close(context);
         }
     }
 
-    fn flush_and_close<R: Ring>(&mut self, context: &mut Context<R>) {
+    pub(super) fn flush_and_close<R: Ring>(&mut self, context: &mut Context<R>) {
+        self.count_unfinished_handshake(context);
         self.flush(context.now);
         self.release_all(context);
     }
@@ -600,7 +626,7 @@ fn answer_to(receipt: &Receipt) -> Answer {
 
 impl Unread {
     /// The octets left, and where they begin in their buffer.
-    fn octets<'a>(&'a self, pool: &'a Pool) -> (&'a [u8], usize) {
+    pub(super) fn octets<'a>(&'a self, pool: &'a Pool) -> (&'a [u8], usize) {
         match self {
             Self::Buffer { id, start, filled } => (pool.bytes(*id, *start..*filled), *start),
             Self::Copied { octets, start } => (octets.get(*start..).unwrap_or_default(), *start),

@@ -1,14 +1,17 @@
 //! What all connections of a shard share while one of them is worked on.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::clients::Clients;
 use super::delivery::Delivery;
 use super::spill::Spill;
+use super::table::Key;
 use crate::buffer::Pool;
 use crate::handoff::channel::MustRing;
 use crate::handoff::message::{Outcome, Receipt, TryAgain};
+use crate::limits::SPARE_REPLIES_MAX;
 use crate::log::Log;
 use crate::metrics::ShardMetrics;
 use crate::ring::Ring;
@@ -34,6 +37,10 @@ pub(super) struct Context<R> {
     pub(super) metrics: Arc<ShardMetrics>,
     /// Memory of replies that were sent, to be used again.
     pub(super) spare_replies: Vec<Vec<u8>>,
+    /// Steps of TLS handshakes that this turn has taken.
+    pub(super) handshake_steps: usize,
+    /// Connections whose handshake waits for a turn with time for it, the longest waiting first.
+    pub(super) handshakes_waiting: VecDeque<Key>,
     /// Our name, for trace information.
     pub(super) hostname: String,
     /// The connections of each client over all shards.
@@ -52,6 +59,14 @@ impl<R: Ring> Context<R> {
             .overload(self.now)
             .or(self.pool.is_nearly_exhausted().then_some(TryAgain::Overload))
             .or_else(|| (!self.delivery.has_room(size)).then_some(TryAgain::NoSpace))
+    }
+
+    /// Keeps the memory of replies that were said.
+    pub(super) fn keep_spare(&mut self, mut said: Vec<u8>) {
+        said.clear();
+        if self.spare_replies.len() < SPARE_REPLIES_MAX {
+            self.spare_replies.push(said);
+        }
     }
 
     /// Rings a sleeping consumer with the next turn.

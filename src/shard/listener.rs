@@ -11,6 +11,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::ring::{Ring, Socket, Token};
 use crate::smtp::session::Settings;
+use crate::tls::ServerConfig;
 
 /// After an accept failed, as a rule for want of descriptors or memory, nothing is accepted for this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
@@ -20,6 +21,8 @@ pub struct Listener {
     descriptor: OwnedFd,
     /// What sessions from here are told; this shard's own, so that shards share no count.
     settings: Arc<Settings>,
+    /// What TLS begins with; none where there is none.
+    tls: Option<Arc<ServerConfig>>,
     token: Token,
     armed: bool,
     /// Nothing is accepted any more.
@@ -30,10 +33,16 @@ pub struct Listener {
 
 impl Listener {
     /// A listener, known to the ring by its number within the shard.
-    pub fn new(number: u64, descriptor: OwnedFd, settings: Arc<Settings>) -> Self {
+    pub fn new(
+        number: u64,
+        descriptor: OwnedFd,
+        settings: Arc<Settings>,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> Self {
         Self {
             descriptor,
             settings,
+            tls,
             token: Token::new(number),
             armed: false,
             ended: false,
@@ -44,6 +53,11 @@ impl Listener {
     /// What sessions from here are told.
     pub fn settings(&self) -> &Arc<Settings> {
         &self.settings
+    }
+
+    /// What TLS begins with here.
+    pub fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.tls.clone()
     }
 
     /// Arms the accept when it can run.

@@ -15,6 +15,7 @@ mod provision;
 pub mod spill;
 mod table;
 mod timers;
+mod transport;
 
 use std::collections::VecDeque;
 use std::io;
@@ -35,7 +36,7 @@ use self::spill::Spill;
 use self::table::{Key, Table};
 use self::timers::Timers;
 use crate::buffer::Pool;
-use crate::limits::{REFUSED_CONNECTIONS_MAX, SHUTDOWN_WAIT_MAX, SPARE_REPLIES_MAX};
+use crate::limits::{HANDSHAKES_PER_TURN_MAX, REFUSED_CONNECTIONS_MAX, SHUTDOWN_WAIT_MAX};
 use crate::log::Log;
 use crate::metrics::ShardMetrics;
 use crate::ring::{Event, Received, Ring, Socket};
@@ -138,6 +139,8 @@ impl<R: Ring> Shard<R> {
                 log_messages,
                 metrics,
                 spare_replies,
+                handshake_steps: 0,
+                handshakes_waiting: VecDeque::new(),
                 hostname,
                 clients,
                 now,
@@ -173,6 +176,7 @@ impl<R: Ring> Shard<R> {
         self.provision.provide(&mut self.context.ring, &mut self.context.pool);
         self.resume_stalled();
         self.wait()?;
+        self.resume_handshakes();
         let mut events = std::mem::take(&mut self.events);
         for event in events.drain(..) {
             self.handle(event);
@@ -203,7 +207,9 @@ impl<R: Ring> Shard<R> {
             .chain(pauses.map(|until| until.saturating_duration_since(now)))
             .chain(self.stopping.map(|stopping| stopping.next(now).saturating_duration_since(now)))
             .min();
-        let may_sleep = context.delivery.receipts().park() && !context.spill.is_home();
+        let may_sleep = context.delivery.receipts().park()
+            && !context.spill.is_home()
+            && context.handshakes_waiting.is_empty();
         let turned = context.ring.turn(if may_sleep { wait } else { Some(Duration::ZERO) }, &mut self.events);
         context.delivery.receipts().unpark();
         context.now = context.ring.now();
@@ -232,13 +238,10 @@ impl<R: Ring> Shard<R> {
                     self.context.pool.unpin(buffer);
                 }
             }
-            Event::Sent { token, mut head, result } => {
+            Event::Sent { token, head, result } => {
                 let key = Key::from_word(token.value());
                 let complete = result.is_ok_and(|count| count == head.len());
-                head.clear();
-                if self.context.spare_replies.len() < SPARE_REPLIES_MAX {
-                    self.context.spare_replies.push(head);
-                }
+                self.context.keep_spare(head);
                 if let Some(connection) = self.connections.find(key) {
                     connection.handle_sent(complete, &mut self.context);
                     self.mark(key);
@@ -268,7 +271,7 @@ impl<R: Ring> Shard<R> {
         };
         let full = self.connections.len() >= self.connections_max || self.stopping.is_some();
         let context = &mut self.context;
-        let settings = listener.settings();
+        let (settings, tls) = (listener.settings(), listener.tls());
         // A front that connects for many clients is not counted: those it speaks for are.
         let seat = if full || session::is_front(settings, client.ip()) {
             Ok(None)
@@ -278,7 +281,7 @@ impl<R: Ring> Shard<R> {
         let turned_away = full || seat.is_err();
         let inserted = self.connections.insert(|key| {
             let session = Session::new(Arc::clone(settings), client, context.now);
-            let mut connection = Connection::new(key, socket, session, context.wall_clock);
+            let mut connection = Connection::new(key, socket, session, tls, context.wall_clock);
             match seat {
                 Ok(seat) if !full => connection.greet(seat, context.now),
                 Ok(_) => connection.cut_off_at_once(context.now),
@@ -350,6 +353,18 @@ impl<R: Ring> Shard<R> {
             let Some(key) = self.stalled.pop_front() else { break };
             if let Some(connection) = self.connections.find(key) {
                 connection.resume(&mut self.context);
+            }
+        }
+    }
+
+    /// Goes on with handshakes that earlier turns had no time for.
+    fn resume_handshakes(&mut self) {
+        self.context.handshake_steps = 0;
+        for _ in 0..HANDSHAKES_PER_TURN_MAX {
+            let Some(key) = self.context.handshakes_waiting.pop_front() else { break };
+            if let Some(connection) = self.connections.find(key) {
+                connection.resume_handshake(&mut self.context);
+                self.mark(key);
             }
         }
     }

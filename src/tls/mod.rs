@@ -19,9 +19,10 @@ pub mod self_signed;
 use std::fmt;
 use std::sync::Arc;
 
+pub use rustls::ServerConfig;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{AlertDescription, HandshakeKind, ProtocolVersion, ServerConfig};
+use rustls::{AlertDescription, HandshakeKind, ProtocolVersion};
 
 use crate::smtp::envelope::TlsFacts;
 
@@ -311,34 +312,12 @@ pub enum Cause {
     Misbehaved,
     /// A record that was not encrypted under our keys.
     Decrypt,
+    /// The handshake was not done in time.
+    TimedOut,
+    /// The client went away in the handshake.
+    Gone,
     /// All else.
     Other,
-}
-
-impl Cause {
-    /// All of them, in the order of their index.
-    pub const ALL: [Self; 7] = [
-        Self::NotTls,
-        Self::NothingInCommon,
-        Self::Protocol,
-        Self::ClientAlert,
-        Self::Misbehaved,
-        Self::Decrypt,
-        Self::Other,
-    ];
-
-    /// For the log and the metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::NotTls => "not-tls",
-            Self::NothingInCommon => "nothing-in-common",
-            Self::Protocol => "no-common-protocol",
-            Self::ClientAlert => "client-alert",
-            Self::Misbehaved => "misbehaved",
-            Self::Decrypt => "decrypt",
-            Self::Other => "other",
-        }
-    }
 }
 
 impl Failure {

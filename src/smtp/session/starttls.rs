@@ -24,6 +24,11 @@ impl Session {
         matches!(self.state, State::Securing)
     }
 
+    /// Whether nothing may be said in plaintext: the listener speaks TLS from the first octet.
+    pub fn speaks_tls_only(&self) -> bool {
+        self.settings.tls == TlsPolicy::Implicit && self.tls.is_none()
+    }
+
     /// The handshake is done. All that was said before is forgotten (RFC 3207 §4.2); with implicit TLS the greeting is said. The step
     /// is `NeedInput`, or `Close` on a listener that takes no mail.
     pub fn handle_tls(&mut self, facts: TlsFacts, replies: &mut ReplyBuffer, now: Instant) -> Step {

@@ -1,0 +1,235 @@
+//! What lies between a connection's socket and its session: nothing, or TLS.
+//!
+//! ```text
+//!   Plain ──the session wants TLS──► Tls ──failure──► Broken
+//! ```
+//!
+//! There is no way back to plaintext: whatever is received under TLS is decrypted or is nothing, and what cannot be encrypted is
+//! not said. Handshakes are the dearest thing a client can ask for, so a turn works on a few of them only
+//! ([`HANDSHAKES_PER_TURN_MAX`]); the others wait for the next turn.
+
+use super::connection::{Connection, Phase, Unread};
+use super::context::Context;
+use crate::buffer::BufferId;
+use crate::limits::{HANDSHAKE_BYTES_WAITING_MAX, HANDSHAKES_PER_TURN_MAX};
+use crate::metrics::ShardMetrics;
+use crate::ring::Ring;
+use crate::smtp::envelope::TlsFacts;
+use crate::smtp::session::Answer;
+use crate::tls::{Cause, State, Tls};
+
+/// Octets to and from the socket.
+#[derive(Debug)]
+pub(super) enum Transport {
+    /// As they are.
+    Plain,
+    /// Encrypted.
+    Tls(Box<Secured>),
+    /// TLS failed: this alert, if it is any, is the last that is said.
+    Broken(Vec<u8>),
+}
+
+/// A connection under TLS.
+#[derive(Debug)]
+pub(super) struct Secured {
+    tls: Tls,
+    /// What is to be sent as it is.
+    outgoing: Vec<u8>,
+    /// Handshake octets that wait for a turn that has time for them.
+    waiting: Vec<u8>,
+    /// Nothing is encrypted behind close_notify.
+    closed: bool,
+}
+
+/// What a receive came to under TLS.
+struct Decrypted {
+    plaintext: Vec<u8>,
+    /// With a failure: what the client is told.
+    alert: Vec<u8>,
+    /// The handshake ended with it.
+    negotiated: Option<TlsFacts>,
+    /// The client sends nothing more.
+    ended: bool,
+    failure: Option<Cause>,
+}
+
+impl Secured {
+    fn decrypt(&mut self, octets: &mut [u8]) -> Decrypted {
+        let was = self.tls.state();
+        let mut plaintext = Vec::new();
+        let received =
+            self.tls.receive(octets, &mut self.outgoing, |record| plaintext.extend_from_slice(record));
+        let failure = received.err().map(|failure| failure.cause());
+        Decrypted {
+            plaintext,
+            alert: if failure.is_some() { std::mem::take(&mut self.outgoing) } else { Vec::new() },
+            negotiated: if was == State::Handshaking { self.tls.facts() } else { None },
+            ended: self.tls.state() == State::PeerClosed,
+            failure,
+        }
+    }
+}
+
+impl Connection {
+    /// Whether received octets are not the session's before they are decrypted.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self.transport, Transport::Plain)
+    }
+
+    /// The session asks whether TLS can begin. If it can, the replies so far are the last in plaintext.
+    pub(super) fn answer_tls<R: Ring>(&mut self, context: &mut Context<R>) {
+        let tls = self.tls_config.as_ref().and_then(|config| Tls::new(config).ok());
+        self.resolve(Answer::Tls(tls.is_some()), context);
+        if let Some(tls) = tls {
+            self.secure(tls, context);
+        }
+    }
+
+    /// Implicit TLS begins.
+    pub(super) fn begin_tls<R: Ring>(&mut self, context: &mut Context<R>) {
+        match self.tls_config.as_ref().map(Tls::new) {
+            Some(Ok(tls)) => self.secure(tls, context),
+            Some(Err(_)) | None => self.break_off(Cause::Other, Vec::new(), context),
+        }
+    }
+
+    /// From here on all is ciphertext, what was received already included.
+    fn secure<R: Ring>(&mut self, tls: Tls, context: &mut Context<R>) {
+        let outgoing = self.replies.replace(Vec::new());
+        let secured = Secured { tls, outgoing, waiting: Vec::new(), closed: false };
+        self.transport = Transport::Tls(Box::new(secured));
+        for unread in std::mem::take(&mut self.unread) {
+            let mut octets = unread.octets(&context.pool).0.to_vec();
+            if let Unread::Buffer { id, .. } = unread {
+                context.pool.unpin(id);
+            }
+            let Transport::Tls(secured) = &mut self.transport else { continue };
+            let decrypted = secured.decrypt(&mut octets);
+            self.handle_decrypted(decrypted, context);
+        }
+    }
+
+    /// A receive under TLS.
+    pub(super) fn handle_encrypted<R: Ring>(&mut self, id: BufferId, count: usize, context: &mut Context<R>) {
+        let Transport::Tls(secured) = &mut self.transport else {
+            return context.pool.unpin(id);
+        };
+        let waits = !secured.waiting.is_empty();
+        if waits || secured.tls.state() == State::Handshaking && !context.take_handshake_step() {
+            secured.waiting.extend_from_slice(context.pool.bytes(id, 0..count));
+            context.pool.unpin(id);
+            if secured.waiting.len() > HANDSHAKE_BYTES_WAITING_MAX {
+                return self.break_off(Cause::Misbehaved, Vec::new(), context);
+            }
+            if !waits {
+                context.handshakes_waiting.push_back(self.key);
+            }
+            return;
+        }
+        let decrypted = secured.decrypt(context.pool.bytes_mut(id, 0..count));
+        context.pool.unpin(id);
+        self.handle_decrypted(decrypted, context);
+    }
+
+    /// A turn has time for its handshake.
+    pub(super) fn resume_handshake<R: Ring>(&mut self, context: &mut Context<R>) {
+        if let Transport::Tls(secured) = &mut self.transport
+            && !secured.waiting.is_empty()
+        {
+            let mut octets = std::mem::take(&mut secured.waiting);
+            let decrypted = secured.decrypt(&mut octets);
+            self.handle_decrypted(decrypted, context);
+            self.advance(context);
+        }
+    }
+
+    /// Goes on with what a receive came to.
+    fn handle_decrypted<R: Ring>(&mut self, decrypted: Decrypted, context: &mut Context<R>) {
+        let Decrypted { plaintext, alert, negotiated, ended, failure } = decrypted;
+        if let Some(cause) = failure {
+            return self.break_off(cause, alert, context);
+        }
+        if let Some(facts) = negotiated {
+            context.metrics.tls_handshakes.add(1);
+            context.metrics.tls_resumptions.add(u64::from(facts.resumed));
+            let step = self.session.handle_tls(facts, &mut self.replies, context.now);
+            self.follow_close(&step, context);
+        }
+        if !plaintext.is_empty() {
+            self.unread.push_back(Unread::Copied { octets: plaintext, start: 0 });
+        }
+        // The client sends nothing more; what it asked for is answered.
+        self.input_ended |= ended;
+    }
+
+    /// TLS failed. Nothing that was begun is finished.
+    fn break_off<R: Ring>(&mut self, cause: Cause, alert: Vec<u8>, context: &mut Context<R>) {
+        count_failure(&context.metrics, cause);
+        self.replies.clear();
+        self.session.handle_end_of_input();
+        self.transport = Transport::Broken(alert);
+        self.flush_and_close(context);
+    }
+
+    /// A connection that ends in its handshake has failed, too.
+    pub(super) fn count_unfinished_handshake<R: Ring>(&self, context: &Context<R>) {
+        if let Transport::Tls(secured) = &self.transport
+            && secured.tls.state() == State::Handshaking
+        {
+            let cause = if self.input_ended { Cause::Gone } else { Cause::TimedOut };
+            count_failure(&context.metrics, cause);
+        }
+    }
+
+    /// What is to be sent now, of replies that the session has said; none when that is nothing.
+    pub(super) fn take_outgoing<R: Ring>(&mut self, context: &mut Context<R>) -> Option<Vec<u8>> {
+        let outgoing = match &mut self.transport {
+            Transport::Plain if self.session.speaks_tls_only() => {
+                // A client of this port cannot read plaintext.
+                self.replies.clear();
+                return None;
+            }
+            Transport::Plain if self.replies.is_empty() => return None,
+            Transport::Plain => self.replies.replace(context.spare_replies.pop().unwrap_or_default()),
+            Transport::Tls(secured) => {
+                let Secured { tls, outgoing, closed, .. } = &mut **secured;
+                if !self.replies.is_empty() {
+                    let said = self.replies.replace(context.spare_replies.pop().unwrap_or_default());
+                    // In a handshake nobody can be told anything.
+                    let _ = tls.send(&said, outgoing);
+                    context.keep_spare(said);
+                }
+                if self.phase == Phase::Flushing && !std::mem::replace(closed, true) {
+                    tls.close(outgoing);
+                }
+                std::mem::take(outgoing)
+            }
+            Transport::Broken(alert) => std::mem::take(alert),
+        };
+        (!outgoing.is_empty()).then_some(outgoing)
+    }
+}
+
+fn count_failure(metrics: &ShardMetrics, cause: Cause) {
+    let counter = match cause {
+        Cause::NotTls => &metrics.tls_failures_not_tls,
+        Cause::NothingInCommon => &metrics.tls_failures_nothing_in_common,
+        Cause::Protocol => &metrics.tls_failures_protocol,
+        Cause::ClientAlert => &metrics.tls_failures_client_alert,
+        Cause::Misbehaved => &metrics.tls_failures_misbehaved,
+        Cause::Decrypt => &metrics.tls_failures_decrypt,
+        Cause::TimedOut => &metrics.tls_failures_timed_out,
+        Cause::Gone => &metrics.tls_failures_gone,
+        Cause::Other => &metrics.tls_failures_other,
+    };
+    counter.add(1);
+}
+
+impl<R> Context<R> {
+    /// Whether this turn has time for one more step of a handshake.
+    fn take_handshake_step(&mut self) -> bool {
+        let has_time = self.handshake_steps < HANDSHAKES_PER_TURN_MAX;
+        self.handshake_steps += usize::from(has_time);
+        has_time
+    }
+}
