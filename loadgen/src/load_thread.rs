@@ -286,7 +286,8 @@ impl<'a, R: Ring> LoadThread<'a, R> {
         let Some(socket) = connection.socket.filter(|_| !connection.sending) else { return };
         let head = &mut connection.head;
         let Some(body) = connection.client.next_send(head, &mut self.work, self.now, &mut self.tally) else {
-            if connection.client.is_idle() {
+            // Others only wait for the end of the run, and the sweep tells them.
+            if connection.client.is_idle() && connection.scenario.row.act.sends() {
                 self.wait_for_message(index);
             }
             return;
