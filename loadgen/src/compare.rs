@@ -1,5 +1,6 @@
 //! `loadgen compare`: two reports side by side, with ratios.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -64,16 +65,16 @@ fn table(names: [&str; 2], reports: [&Value; 2]) -> String {
     for key in CONFIGURATION {
         let [one, two] = reports.map(|report| report.get(key).unwrap_or(&Value::Null));
         if one != two {
-            text.push_str(&format!("differs: {key}: {one} in a, {two} in b\n"));
+            let _ = writeln!(text, "differs: {key}: {one} in a, {two} in b");
         }
     }
-    text.push_str(&format!("\n{:<26} {:>12} {:>12} {:>8}\n", "", "a", "b", "b/a"));
+    let _ = writeln!(text, "\n{:<26} {:>12} {:>12} {:>8}", "", "a", "b", "b/a");
     let mut line = |name: &str, values: [Option<f64>; 2]| {
         if let [Some(one), Some(two)] = values
             && (one > 0.0 || two > 0.0)
         {
             let ratio = if one > 0.0 { format!("{:.3}", two / one) } else { "-".to_owned() };
-            text.push_str(&format!("{name:<26} {one:>12.1} {two:>12.1} {ratio:>8}\n"));
+            let _ = writeln!(text, "{name:<26} {one:>12.1} {two:>12.1} {ratio:>8}");
         }
     };
     let results = reports.map(|report| &report["result"]);
