@@ -112,10 +112,10 @@ fn phases(report: &Report<'_>) -> String {
     for phase in Phase::ALL {
         let Percentiles { count, p50, p90, p99, p999, p9999, max } = report.latency(phase);
         if count > 0 {
-            let cells: String = [p50, p90, p99, p999, p9999, max]
-                .iter()
-                .map(|value| format!("<td>{}</td>", time(*value as f64)))
-                .collect();
+            let mut cells = String::new();
+            for value in [p50, p90, p99, p999, p9999, max] {
+                let _ = write!(cells, "<td>{}</td>", time(value as f64));
+            }
             let _ =
                 write!(rows, "<tr><td>{}</td><td>{}</td>{cells}</tr>", phase.name(), thousands(count as f64));
         }
@@ -188,7 +188,7 @@ fn latency_curve(report: &Report<'_>) -> Option<String> {
 
 fn rate_over_time(report: &Report<'_>) -> Option<String> {
     let points = steps(report, |before, after| {
-        (after.accepted - before.accepted) as f64 / (after.at - before.at).as_secs_f64().max(1e-3)
+        (after.accepted - before.accepted) as f64 / after.at.saturating_sub(before.at).as_secs_f64().max(1e-3)
     });
     let mut lines = vec![(FIRST, points)];
     if let Some(rate) = report.plan.rate {
@@ -211,7 +211,7 @@ fn latency_over_time(report: &Report<'_>) -> Option<String> {
 fn steps(report: &Report<'_>, value: impl Fn(&Sample, &Sample) -> f64) -> Points {
     let samples = &report.outcome.series.samples;
     // The last sample may follow the one before at once.
-    let pairs = samples.windows(2).filter(|pair| (pair[1].at - pair[0].at).as_secs_f64() > 0.02);
+    let pairs = samples.windows(2).filter(|pair| pair[1].at.saturating_sub(pair[0].at).as_secs_f64() > 0.02);
     pairs.map(|pair| (pair[1].at.as_secs_f64(), value(&pair[0], &pair[1]))).collect()
 }
 

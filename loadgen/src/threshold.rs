@@ -11,7 +11,7 @@ use crate::report::Report;
 #[derive(Debug, Clone, Copy)]
 enum Metric {
     /// A latency of a phase, in microseconds.
-    Latency(Phase, fn(&Percentiles) -> u64),
+    Latency(Phase, Percentile),
     /// Messages a second.
     Rate,
     /// Megabytes a second.
@@ -35,8 +35,11 @@ pub struct Threshold {
     bound: f64,
 }
 
+/// Takes one percentile out of all.
+type Percentile = fn(&Percentiles) -> u64;
+
 /// Percentiles by name.
-const PERCENTILES: [(&str, fn(&Percentiles) -> u64); 6] = [
+const PERCENTILES: [(&str, Percentile); 6] = [
     ("p50", |percentiles| percentiles.p50),
     ("p90", |percentiles| percentiles.p90),
     ("p99", |percentiles| percentiles.p99),
