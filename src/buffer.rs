@@ -12,12 +12,16 @@
 //! frees them, for only the shard may touch the counts.
 #![allow(unsafe_code)]
 
+mod spilled;
+
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::limits::{BLOCK_BYTES, BUFFERS_MAX, HELD_BUFFERS_MAX, PIECES_PER_BUFFER_MAX};
+use self::spilled::Prefix;
+pub use self::spilled::{SpillBudget, SpillError, SpillFile};
+use crate::limits::{BLOCK_BYTES, BUFFERS_MAX, HELD_BUFFERS_MAX, PIECES_PER_BUFFER_MAX, SPILL_BYTES_MAX};
 
 /// Number of a receive buffer within its pool, `0 <= id < buffers`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -110,6 +114,10 @@ pub struct Pool {
     blocks_max: usize,
     /// While fewer buffers than this are left unpinned, octets are copied out of buffers instead of pinning them.
     low_water: usize,
+    /// The most memory that the mail data of one message may take before it is written out.
+    spill_bytes_max: usize,
+    /// Spill files of messages that came to nothing; bounded by the budget for files.
+    abandoned: Vec<SpillFile>,
 }
 
 /// Copied mail data: at most [`BLOCK_BYTES`] octets.
@@ -131,6 +139,8 @@ impl Pool {
             blocks_max: block_bytes_max / BLOCK_BYTES,
             // At least half of the pool always serves the sockets, whatever messages hold.
             low_water: buffers / 2,
+            spill_bytes_max: SPILL_BYTES_MAX,
+            abandoned: Vec::new(),
         })
     }
 
@@ -260,12 +270,14 @@ impl Pool {
 #[derive(Debug)]
 pub struct MailData {
     arena: Arc<Arena>,
+    /// Mail data in front of the pieces that is in memory no more.
+    prefix: Prefix,
     pieces: Vec<Piece>,
     /// Buffers that the pieces lie in, each pinned once by us.
     buffers: Vec<BufferId>,
     /// Blocks that were copied to, each counted in the budget of the pool.
     blocks: Vec<Block>,
-    /// Octets in all pieces.
+    /// Octets in all pieces, without the prefix.
     bytes: u64,
     /// Pieces in the buffer of the last piece, `<= PIECES_PER_BUFFER_MAX`.
     pieces_in_last: usize,
@@ -289,6 +301,7 @@ impl MailData {
     pub fn new(arena: Arc<Arena>) -> Self {
         Self {
             arena,
+            prefix: Prefix::None,
             pieces: Vec::new(),
             buffers: Vec::new(),
             blocks: Vec::new(),
@@ -299,12 +312,12 @@ impl MailData {
 
     /// Octets so far.
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.prefix.bytes() + self.bytes
     }
 
     /// Whether nothing was appended yet.
     pub fn is_empty(&self) -> bool {
-        self.bytes == 0
+        self.bytes() == 0
     }
 
     /// Appends a range of a receive buffer that the caller holds, of which the receive filled `filled` octets.
@@ -348,8 +361,12 @@ impl MailData {
         Ok(())
     }
 
-    /// The pieces in order.
+    /// All mail data in order. What was written out must have been loaded.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        self.prefix.loaded().into_iter().chain(self.pieces_in_memory())
+    }
+
+    fn pieces_in_memory(&self) -> impl Iterator<Item = &[u8]> {
         self.pieces.iter().map(|piece| match *piece {
             Piece::Owned { block, start, end } => self
                 .blocks
@@ -375,6 +392,7 @@ impl MailData {
     /// Gives all memory back to the pool it came from; the mail data is empty then.
     pub fn release(&mut self, pool: &mut Pool) {
         assert!(Arc::ptr_eq(&self.arena, &pool.arena), "mail data goes back to its own pool");
+        self.release_prefix(pool);
         for id in self.buffers.drain(..) {
             pool.unpin(id);
         }

@@ -9,10 +9,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod spool;
+
+pub use self::spool::{SpoolCommand, spool};
+
 use crate::config::{self, Config, SinkKind};
-use crate::handoff::message::QueueId;
 use crate::server;
-use crate::sink::spool::reader;
 
 /// A high-throughput inbound SMTP receiver (front-line MX) for Linux on io_uring.
 #[derive(Debug, Parser)]
@@ -41,23 +43,6 @@ pub enum Command {
     /// Read a spool, beside a running receiver or without.
     #[command(subcommand)]
     Spool(SpoolCommand),
-}
-
-/// What to read of a spool.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
-pub enum SpoolCommand {
-    /// One line a message.
-    List {
-        /// The spool's directory.
-        dir: PathBuf,
-    },
-    /// The mail data of one message, with our trace information.
-    Show {
-        /// The spool's directory.
-        dir: PathBuf,
-        /// The queue id that the reply to the mail data gave.
-        id: String,
-    },
 }
 
 /// What the command line of this process asks for. Ends the process with a usage text if it makes no sense.
@@ -106,33 +91,6 @@ pub fn serve(file: Option<&Path>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("ringmx: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// `ringmx spool …`.
-pub fn spool(command: &SpoolCommand) -> ExitCode {
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let done = match command {
-        SpoolCommand::List { dir } => reader::list(dir, &mut out).map(|notes| {
-            print_each("warning: ", &notes);
-            true
-        }),
-        SpoolCommand::Show { dir, id } => match QueueId::parse(id.as_bytes()) {
-            Some(id) => reader::show(dir, id, &mut out),
-            None => Ok(false),
-        },
-    };
-    match done.and_then(|found| out.flush().map(|()| found)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => {
-            eprintln!("ringmx: no such message; `ringmx spool list DIR` shows the ids");
-            ExitCode::FAILURE
-        }
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("ringmx: cannot read the spool: {error}");
             ExitCode::FAILURE
         }
     }
@@ -204,7 +162,7 @@ mod tests {
         assert_eq!(parsed(&["serve", "--config", "a"]).expect("good"), Some(serve(Some("a"))));
         assert_eq!(parsed(&["check", "a"]).expect("good"), Some(Command::Check { file: "a".into() }));
         assert_eq!(parsed(&["config"]).expect("good"), Some(Command::Config));
-        let list = SpoolCommand::List { dir: "d".into() };
+        let list = SpoolCommand::List { dir: "d".into(), after: None };
         assert_eq!(parsed(&["spool", "list", "d"]).expect("good"), Some(Command::Spool(list)));
         let show = SpoolCommand::Show { dir: "d".into(), id: "i".to_owned() };
         assert_eq!(parsed(&["spool", "show", "d", "i"]).expect("good"), Some(Command::Spool(show)));

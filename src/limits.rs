@@ -52,7 +52,7 @@ pub const OVERSIZE_FACTOR: u64 = 2;
 /// Mail data must keep up this many octets a second once the grace is used up.
 pub const DATA_RATE_MIN: u64 = 500;
 
-/// The answer to the end of mail data leaves within this time; the client waits 10 minutes (RFC 5321 §4.5.3.2.6).
+/// The most that may be configured as the time to the answer to the end of mail data, and the default; the client waits 10 minutes (RFC 5321 §4.5.3.2.6).
 pub const SINK_ANSWER_MAX: Duration = Duration::from_secs(230);
 
 /// A message waits this long for a place in a full channel to its sink, then `451 4.3.2`.
@@ -89,6 +89,26 @@ pub const PIECES_PER_BUFFER_MAX: usize = 16;
 /// Receive buffers that the mail data of one connection may hold before its octets are copied into owned blocks.
 pub const HELD_BUFFERS_MAX: usize = 32;
 
+/// The most memory that the mail data of one message may take before it is written to a spill file. Messages of ordinary
+/// size never get there while memory is plentiful.
+pub const SPILL_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Less mail data than this is not worth a write.
+pub const SPILL_BYTES_MIN: usize = 4 * 1024;
+
+/// Parts of messages of one shard that may be on their way to spill files at a time; beyond that they stay in memory.
+pub const SPILLS_AWAY_MAX: usize = 4096;
+
+/// A message waits this long for its spill file to be written, then it is given up with `451 4.3.2`.
+pub const SPILL_WAIT_MAX: Duration = Duration::from_mins(2);
+
+/// Octets that the envelopes of one shard may take beyond [`ENVELOPE_BYTES_FREE`] each; past it further recipients get
+/// `452 4.5.3`.
+pub const ENVELOPES_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Octets of an envelope that are not counted, and that it keeps for the next transaction: those of usual ones.
+pub const ENVELOPE_BYTES_FREE: usize = 4 * 1024;
+
 /// Received buffers that wait, unparsed, on one connection before its receive is cancelled.
 pub const UNREAD_BUFFERS_MAX: usize = 2;
 
@@ -104,6 +124,9 @@ pub const BATCH_MESSAGES_MAX: usize = 256;
 /// Octets of mail data a sink worker takes in one batch before it stops adding messages.
 pub const BATCH_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// Octets read back from spill files that a sink worker takes in one batch before it stops adding messages.
+pub const BATCH_LOADED_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
 const _: () = assert!(LINE_BYTES_MIN >= PATH_BYTES_MAX + "RCPT TO:\r\n".len());
 const _: () = assert!(LINE_BYTES_DEFAULT >= LINE_BYTES_MIN && LINE_BYTES_DEFAULT <= LINE_BYTES_MAX);
 const _: () = assert!(LINE_SWALLOW_BYTES_MAX > LINE_BYTES_MAX);
@@ -111,4 +134,5 @@ const _: () = assert!(
     REPLY_BYTES_PER_COMMAND_MAX >= REPLY_LINE_BYTES_MAX && REPLY_BYTES_MAX >= 2 * REPLY_BYTES_PER_COMMAND_MAX
 );
 const _: () = assert!(OVERSIZE_FACTOR >= 2);
+const _: () = assert!(SPILL_BYTES_MIN >= 998 && SPILL_BYTES_MIN < SPILL_BYTES_MAX);
 const _: () = assert!(BATCH_MESSAGES_MAX <= HANDOFF_MESSAGES_MAX);

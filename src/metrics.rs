@@ -65,6 +65,8 @@ counters! {
     buffer_stalls,
     /// Messages under way that lost their memory to the budget and are answered 451.
     memory_refusals,
+    /// Parts of messages that were moved from memory to spill files.
+    spills,
     /// Receive buffers held by connections and messages (gauge).
     buffers_pinned,
     /// Owned blocks in use (gauge).

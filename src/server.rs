@@ -15,12 +15,13 @@ use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::buffer::Pool;
+use crate::buffer::{Pool, SpillBudget};
 use crate::config::recipients::{self, RecipientEntry};
 use crate::config::{self, Config};
 use crate::handoff::channel::{FromSinks, ToShard, ToSink, messages, receipts};
 use crate::handoff::doorbell::Doorbell;
-use crate::limits::{HANDOFF_MESSAGES_MAX, LISTEN_BACKLOG};
+use crate::handoff::spill::{errands, written};
+use crate::limits::{HANDOFF_MESSAGES_MAX, LISTEN_BACKLOG, SPILLS_AWAY_MAX};
 use crate::log::{self, Log};
 use crate::metrics::{self, ShardMetrics};
 use crate::ring::kernel::KernelRing;
@@ -28,7 +29,10 @@ use crate::ring::probe;
 use crate::shard::clients::Clients;
 use crate::shard::delivery::{Delivery, Route};
 use crate::shard::listener::{Listener, bound_address, check_free, listen};
+use crate::shard::spill::{self, Spill};
 use crate::shard::{Parts, Shard, affinity};
+use crate::sink::space::Space;
+use crate::sink::spill::{SpillTo, Spiller};
 use crate::sink::{self, Durability, Opened, Report, Surroundings};
 use crate::smtp::policy::Recipients;
 use crate::smtp::session::Settings;
@@ -95,6 +99,8 @@ impl Server {
         };
         let opened =
             sink::open(&config.sink, &surroundings).map_err(|error| ServeError(error.to_string()))?;
+        let space = sink::watch_space(&config.sink, &surroundings)
+            .map_err(|error| machine("watching the sink's disk", &error))?;
         let (tell, events) = unbounded_channel();
         let mut server = Self {
             stop: Arc::new(AtomicBool::new(false)),
@@ -107,6 +113,7 @@ impl Server {
         let (sockets, addresses) = listen_everywhere(config)?;
         log_start(config, &addresses, &opened, log);
         let inline = opened.inline;
+        let spill_to = opened.spill.clone();
         let mut to_shards = Vec::new();
         let mut from_sinks = Vec::new();
         for _ in &config.shards {
@@ -116,12 +123,13 @@ impl Server {
             to_shards.push(to_shard);
             from_sinks.push(from_sink);
         }
-        let routes = server.start_workers(opened, &to_shards, &tell)?;
+        let spills = server.start_spilling(config, spill_to, &surroundings.report, &tell)?;
+        let routes = server.start_workers(opened, &to_shards, &tell, &surroundings.report)?;
         drop(to_shards);
         let mut routes = routes.iter().cycle();
         let clients = Clients::new(config.limits.connections_per_client_max);
-        let parts = config.shards.iter().zip(sockets).zip(from_sinks).enumerate();
-        for (number, ((shard, sockets), from_sinks)) in parts {
+        let parts = config.shards.iter().zip(sockets).zip(from_sinks).zip(spills).enumerate();
+        for (number, (((shard, sockets), from_sinks), spill)) in parts {
             let route: MakeRoute = match (routes.next().cloned(), inline) {
                 (Some(to_sink), _) => Box::new(|| Route::Worker(to_sink)),
                 (None, Some(make)) => Box::new(move || Route::Inline(make())),
@@ -136,6 +144,8 @@ impl Server {
                 settings: session_settings(config, recipients.as_deref()),
                 route,
                 from_sinks,
+                space: space.clone(),
+                spill,
                 log: log.clone(),
                 logs: config.log.clone(),
                 hostname: config.hostname.clone(),
@@ -153,6 +163,7 @@ impl Server {
         opened: Opened,
         to_shards: &[ToShard],
         tell: &UnboundedSender<ThreadEvent>,
+        report: &Arc<dyn Report>,
     ) -> Result<Vec<ToSink>, ServeError> {
         let mut ends = Vec::new();
         // A shard keeps to one worker, so that its messages stay in order; more workers than shards would have nothing to do.
@@ -160,11 +171,11 @@ impl Server {
         for (number, make) in workers.enumerate() {
             let (to_sink, from_shards) =
                 messages(HANDOFF_MESSAGES_MAX).map_err(|error| machine("making a channel", &error))?;
-            let (to_shards, tell) = (to_shards.to_vec(), tell.clone());
+            let (to_shards, tell, report) = (to_shards.to_vec(), tell.clone(), Arc::clone(report));
             let run = move || {
                 let result = make().map(|sink| {
                     let _ = tell.send(ThreadEvent::Ready);
-                    sink::worker::run(sink, &from_shards, &to_shards);
+                    sink::worker::run(sink, &from_shards, &to_shards, &*report);
                 });
                 // The control thread listens as long as threads run.
                 let _ = tell.send(ThreadEvent::Ended(
@@ -175,6 +186,41 @@ impl Server {
             ends.push(to_sink);
         }
         Ok(ends)
+    }
+
+    /// Starts the spill thread, if the sink needs one, and gives each shard its way to it.
+    fn start_spilling(
+        &mut self,
+        config: &Config,
+        spill_to: SpillTo,
+        report: &Arc<dyn Report>,
+        tell: &UnboundedSender<ThreadEvent>,
+    ) -> Result<Vec<spill::Route>, ServeError> {
+        let directory = match spill_to {
+            SpillTo::Nowhere => return Ok(self.bells.iter().map(|_| spill::Route::Nowhere).collect()),
+            SpillTo::Directory(directory) => directory,
+        };
+        let limits = &config.limits;
+        let budget = SpillBudget::new(limits.spill_bytes_max, limits.spill_files_max);
+        let spiller = Spiller::new(directory, budget, Arc::clone(report));
+        let (to_spiller, from_shards) =
+            errands(SPILLS_AWAY_MAX).map_err(|error| machine("making a channel", &error))?;
+        let (to_origins, routes) = self
+            .bells
+            .iter()
+            .map(|bell| {
+                let (to_origin, written) = written(SPILLS_AWAY_MAX, Arc::clone(bell));
+                (to_origin, spill::Route::Files(to_spiller.clone(), written))
+            })
+            .unzip::<_, _, Vec<_>, Vec<_>>();
+        let tell = tell.clone();
+        let run = move || {
+            let _ = tell.send(ThreadEvent::Ready);
+            spiller.run(&from_shards, &to_origins);
+            let _ = tell.send(ThreadEvent::Ended(Ok(())));
+        };
+        self.workers.push(spawn("spill".to_owned(), run)?);
+        Ok(routes)
     }
 
     fn start_shard(
@@ -260,6 +306,9 @@ struct ShardStart {
     settings: Vec<Settings>,
     route: MakeRoute,
     from_sinks: FromSinks,
+    /// What is left on the sink's disk.
+    space: Option<Arc<Space>>,
+    spill: spill::Route,
     log: Log,
     logs: config::Log,
     hostname: String,
@@ -288,7 +337,9 @@ impl ShardStart {
         let parts = Parts {
             ring,
             pool,
-            delivery: Delivery::new(number, u32::from_ne_bytes(nonce), (self.route)(), self.from_sinks),
+            delivery: Delivery::new(number, u32::from_ne_bytes(nonce), (self.route)(), self.from_sinks)
+                .with_space(self.space),
+            spill: Spill::new(self.spill),
             log: self.log,
             log_sessions: self.logs.sessions,
             log_messages: self.logs.messages,
@@ -389,6 +440,12 @@ impl Report for LogReport {
             .text("path", path.as_os_str().as_encoded_bytes())
             .text("error", error.to_string().as_bytes())
             .end();
+        log.flush();
+    }
+
+    fn note(&self, text: &str) {
+        let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        log.record("note", SystemTime::now()).text("text", text.as_bytes()).end();
         log.flush();
     }
 }

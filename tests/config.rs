@@ -54,11 +54,11 @@ fn the_embedded_default_takes_anyones_mail_on_loopback() {
     assert_eq!(config.listeners[0].address, SocketAddr::from(([127, 0, 0, 1], 2525)));
     assert_eq!(config.postmaster, format!("postmaster@{}", config.hostname));
     assert_eq!(config.sink.workers, 2);
-    let SinkKind::Maildir { path, template, create, line_endings } = config.sink.kind else {
+    let SinkKind::Maildir { path, template, create, line_endings, sync } = config.sink.kind else {
         panic!("a maildir")
     };
     assert_eq!((path, template.as_str(), create), (PathBuf::from("ringmx-data"), "", false));
-    assert_eq!(line_endings, LineEndings::Lf);
+    assert_eq!((line_endings, sync), (LineEndings::Lf, None));
     assert!(config.shards.windows(2).all(|pair| pair[0].cpu < pair[1].cpu));
 }
 
@@ -181,8 +181,8 @@ fn an_unknown_key_names_its_place_or_its_neighbour() {
         &[
             ":5: sink.hostname: `hostname` belongs into the top of the file",
             ":6: sink.worker: this key is unknown; did you mean `workers`?",
-            ":7: sink.a\\nb: this key is unknown; known here: kind, path, workers, template, create, line_endings, \
-             segment_size, format, dsn, requiretls",
+            ":7: sink.a\\nb: this key is unknown; known here: kind, path, workers, template, create, line_endings, sync, \
+             segment_size, space_reserve, format, dsn, requiretls",
         ],
     );
 }

@@ -5,12 +5,10 @@
 
 mod support;
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
-use std::time::{Duration, Instant, SystemTime};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use support::load::{Random, bytes_of, loadgen, number_from, verify, wait_for_load};
 use support::server::Server;
 
 /// Kills of each store unless told otherwise.
@@ -32,7 +30,7 @@ fn a_spool_keeps_its_promise_when_the_receiver_is_killed() {
 }
 
 fn crash(kind: &str, more: &str) {
-    let mut random = Random::new();
+    let mut random = Random::from_variable("CRASH_SEED");
     let rounds = number_from("CRASH_ROUNDS").unwrap_or(ROUNDS_DEFAULT);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (store, ledger) = (folder.path().join("store"), folder.path().join("ledger"));
@@ -59,40 +57,16 @@ fn crash(kind: &str, more: &str) {
         load.wait().expect("loadgen ends");
         // What the next start repairs or removes is part of the promise.
         let _recovered = Server::start_whole(&config);
-        let verdict = verify(&ledger, if kind == "spool" { "--spool" } else { "--maildir" }, &store);
-        let text = String::from_utf8_lossy(&verdict.stdout);
-        if !verdict.status.success() {
+        let verdict = verify(&ledger, kind, &store, &["--no-duplicates"]);
+        if !verdict.holds {
             let kept = folder.keep();
-            panic!("{text}{}\nkept in {}", String::from_utf8_lossy(&verdict.stderr), kept.display());
+            panic!("{}\nkept in {}", verdict.text, kept.display());
         }
         if round == rounds {
-            println!("{text}");
-            let accepted = text.lines().find_map(|line| line.trim_start().strip_prefix("accepted "));
-            let accepted = accepted.and_then(|counts| counts.split_whitespace().next()?.parse::<u64>().ok());
-            assert!(accepted.is_some_and(|accepted| accepted > 0), "the kills came under load:\n{text}");
+            println!("{}", verdict.text);
+            assert!(verdict.accepted > 0, "the kills came under load:\n{}", verdict.text);
         }
     }
-}
-
-/// Waits until the ledger tells of messages: loadgen has made its texts and connected.
-fn wait_for_load(ledger: &Path, before: u64) {
-    /// More than the line of the run.
-    const LINES_BYTES: u64 = 200;
-    let start = Instant::now();
-    while bytes_of(ledger) < before + LINES_BYTES {
-        assert!(start.elapsed() < Duration::from_mins(1), "loadgen sends nothing");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
-fn bytes_of(path: &Path) -> u64 {
-    fs::metadata(path).map_or(0, |data| data.len())
-}
-
-fn verify(ledger: &Path, kind: &str, store: &Path) -> Output {
-    let mut command = Command::new(loadgen());
-    command.args(["verify", "--no-duplicates", kind]).arg(store).arg("--ledger").arg(ledger);
-    command.output().expect("loadgen runs")
 }
 
 /// A load that lasts until the receiver is gone.
@@ -107,63 +81,4 @@ fn load(random: &mut Random) -> String {
     format!(
         "--duration 60s --to user@example.test --connections {connections} --size {size} --recipients {recipients}{session}"
     )
-}
-
-/// The loadgen that belongs to this build: beside `ringmx`, built now unless it is newer than its sources.
-fn loadgen() -> &'static Path {
-    static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| {
-        let ringmx = Path::new(env!("CARGO_BIN_EXE_ringmx"));
-        let path = ringmx.with_file_name("loadgen");
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let sources =
-            ["src", "loadgen/src", "loadgen/Cargo.toml", "Cargo.lock"].map(|name| newest(&root.join(name)));
-        let built = fs::metadata(&path).and_then(|data| data.modified());
-        if built.is_ok_and(|built| sources.iter().all(|changed| *changed < built)) {
-            return path;
-        }
-        let mut command = Command::new(env!("CARGO"));
-        command.args(["build", "-p", "loadgen", "--bin", "loadgen"]).current_dir(root);
-        let profile = ringmx.parent().expect("a folder");
-        if profile.file_name().is_some_and(|name| name == "release") {
-            command.arg("--release");
-        }
-        command.arg("--target-dir").arg(profile.parent().expect("a folder"));
-        assert!(command.status().expect("cargo runs").success(), "cargo build -p loadgen");
-        path
-    })
-}
-
-/// When the newest file at or below a path was changed.
-fn newest(path: &Path) -> SystemTime {
-    if path.is_dir() {
-        let entries = fs::read_dir(path).expect("sources");
-        let times = entries.map(|entry| newest(&entry.expect("a source").path()));
-        return times.max().unwrap_or(SystemTime::UNIX_EPOCH);
-    }
-    fs::metadata(path).and_then(|data| data.modified()).expect("a source")
-}
-
-/// Choices from a seed that is printed (SplitMix64).
-struct Random(u64);
-
-impl Random {
-    fn new() -> Self {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let seed = number_from("CRASH_SEED").unwrap_or(u64::from(now.subsec_nanos()));
-        println!("CRASH_SEED={seed}");
-        Self(seed)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-}
-
-fn number_from(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
 }

@@ -55,6 +55,30 @@ fn every_sink_takes_a_message() {
 }
 
 #[test]
+fn mail_is_refused_before_the_disk_is_full() {
+    // More than any disk has: nothing is left beyond the reserve.
+    let server = Server::with_maildir("space_reserve = \"1000000GiB\"");
+    let mut client = Client::greeted(server.address());
+    client.command("EHLO client.example", "250");
+    client.command("MAIL FROM:<a@example.com>", "452 4.3.1");
+    client.command("MAIL FROM:<a@example.com> SIZE=0", "452 4.3.1");
+    client.command("MAIL FROM:<a@example.com> SIZE=99999999999999999999", "552 5.3.4");
+    server.wait_for_log(|line| line.contains("no space:"));
+    assert_eq!(server.log().iter().filter(|line| line.contains("no space:")).count(), 1);
+
+    // A large message does not fit what is left beyond this one, a small one does.
+    let disk = rustix::fs::statvfs(server.folder()).expect("a file system");
+    let reserve = disk.f_bavail * disk.f_frsize - (500 << 20);
+    let server = Server::start(&format!(
+        "[limits]\nmessage_size_max = \"1000MiB\"\n[shards]\nblock_memory = \"1100MiB\"\n[[sink]]\nkind = \"spool\"\npath = \"spool\"\nsegment_size = \"1MiB\"\nspace_reserve = {reserve}"
+    ));
+    let mut client = Client::greeted(server.address());
+    client.command("EHLO client.example", "250");
+    client.command("MAIL FROM:<a@example.com> SIZE=1000000000", "452 4.3.1");
+    client.command("MAIL FROM:<a@example.com> SIZE=1000", "250 2.1.0");
+}
+
+#[test]
 fn pipelined_transactions_are_answered_in_order() {
     let server = Server::start("[[sink]]\nkind = \"discard\"");
     let mut client = Client::greeted(server.address());

@@ -4,7 +4,7 @@
 mod sink_support;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -34,35 +34,41 @@ struct Kind {
 
 const MAILDIR: Kind = Kind {
     name: "maildir",
-    make: |disk, reports| {
-        let settings = Settings::new(
-            Path::new("/store"),
-            "{domain}/{local}",
-            false,
-            LineEndings::Lf,
-            surroundings(reports),
-        );
-        Box::new(Maildir::new(settings.expect("a template"), disk))
-    },
-    find: |image, sent| {
-        let mut found = BTreeMap::new();
-        for (path, octets) in image {
-            let Some((directory, _)) = path.split_once("/new/") else {
-                assert!(path.contains("/tmp/"), "{path}");
-                continue;
-            };
-            let of = sent.iter().position(|sent| {
-                (0..sent.recipients.len()).any(|recipient| {
-                    let local_part = String::from_utf8_lossy(&sent.recipients[recipient].0);
-                    directory == format!("x.test/{local_part}") && *octets == sent.file(recipient, true)
-                })
-            });
-            *found.entry(of.ok_or_else(|| format!("{path} is partial or altered"))?).or_default() += 1;
-        }
-        Ok(found)
-    },
+    make: |disk, reports| Box::new(Maildir::new(maildir_settings(reports), disk)),
+    find: find_in_maildirs,
     copies: |sent| sent.recipients.len(),
 };
+
+/// One sync of the file system for all files of a batch.
+const MAILDIR_BATCH: Kind = Kind {
+    name: "maildir, batch",
+    make: |disk, reports| Box::new(Maildir::new(maildir_settings(reports).sync_by_batch(), disk)),
+    find: find_in_maildirs,
+    copies: |sent| sent.recipients.len(),
+};
+
+fn maildir_settings(reports: &Arc<Reports>) -> Settings {
+    Settings::new(Path::new("/store"), "{domain}/{local}", false, LineEndings::Lf, surroundings(reports))
+        .expect("a template")
+}
+
+fn find_in_maildirs(image: &Image, sent: &[Sent]) -> Result<Copies, String> {
+    let mut found = BTreeMap::new();
+    for (path, octets) in image {
+        let Some((directory, _)) = path.split_once("/new/") else {
+            assert!(path.contains("/tmp/"), "{path}");
+            continue;
+        };
+        let of = sent.iter().position(|sent| {
+            (0..sent.recipients.len()).any(|recipient| {
+                let local_part = String::from_utf8_lossy(&sent.recipients[recipient].0);
+                directory == format!("x.test/{local_part}") && *octets == sent.file(recipient, true)
+            })
+        });
+        *found.entry(of.ok_or_else(|| format!("{path} is partial or altered"))?).or_default() += 1;
+    }
+    Ok(found)
+}
 
 const SPOOL: Kind = Kind {
     name: "spool",
@@ -94,6 +100,8 @@ const SPOOL: Kind = Kind {
     },
     copies: |_| 1,
 };
+
+const KINDS: [Kind; 3] = [MAILDIR, MAILDIR_BATCH, SPOOL];
 
 /// A run: batches stored on a disk, and when each was answered.
 struct Run {
@@ -192,46 +200,83 @@ fn honest(_: usize, _: &Action<'_>) -> Option<Fault> {
 
 #[test]
 fn a_power_cut_at_any_step_loses_no_accepted_message_and_shows_no_part_of_one() {
-    for kind in [MAILDIR, SPOOL] {
+    for kind in KINDS {
         let run = Run::new(&kind, &batches(), honest);
         assert_eq!(run.outcomes, [Outcome::Durable; 3], "{}", kind.name);
         run.check_cuts(&kind).unwrap_or_else(|what| panic!("{what}"));
     }
+    let run = Run::new(&MAILDIR_BATCH, &batches_to_many(), honest);
+    assert_eq!(run.outcomes, [Outcome::Durable]);
+    run.check_cuts(&MAILDIR_BATCH).unwrap_or_else(|what| panic!("{what}"));
+}
+
+/// The kind of a sync; none for what is no sync.
+fn sync_kind(action: &Action<'_>) -> Option<&'static str> {
+    match action {
+        // The sync of a fresh segment saves the first batch its size and its zeros; that batch's own sync would make
+        // them durable too.
+        Action::SyncFile(file) => (!file.name.contains(".new")).then_some("file"),
+        Action::SyncDirectory(_) => Some("directory"),
+        Action::SyncFilesystem => Some("file system"),
+        _ => None,
+    }
+}
+
+/// Runs with each sync left out in turn: its kind, what it was of, and what the power cuts found.
+fn without_each_sync(kind: &Kind, batches: &[Vec<Sent>]) -> Vec<(&'static str, String, Result<(), String>)> {
+    let steps = Run::new(kind, batches, honest).disk.performed();
+    let mut found = Vec::new();
+    for step in 0..steps {
+        let left_out = Rc::new(Cell::new(None));
+        let seen = Rc::clone(&left_out);
+        let run = Run::new(kind, batches, move |number, action| {
+            if number != step {
+                return None;
+            }
+            let sync = sync_kind(action);
+            seen.set(sync.map(|sync| (sync, action.path())));
+            sync.map(|_| Fault::Lie)
+        });
+        if let Some((sync, path)) = left_out.take() {
+            found.push((sync, path, run.check_cuts(kind)));
+        }
+    }
+    found
+}
+
+/// To many mailboxes, so that a batch syncs the file system for its directories too.
+fn batches_to_many() -> Vec<Vec<Sent>> {
+    vec![vec![
+        Sent::new(1, "Subject: 1\r\n\r\none\r\n").to(&["alice", "bob", "carol", "dave", "erin", "frank"]),
+    ]]
 }
 
 #[test]
 fn without_any_one_of_its_syncs_a_plan_would_lose_messages() {
-    for kind in [MAILDIR, SPOOL] {
-        let steps = Run::new(&kind, &batches(), honest).disk.performed();
-        let mut syncs = 0;
-        for step in 0..steps {
-            let is_sync = Rc::new(Cell::new(false));
-            let seen = Rc::clone(&is_sync);
-            let run = Run::new(&kind, &batches(), move |number, action| {
-                if number != step {
-                    return None;
-                }
-                seen.set(match action {
-                    // The sync of a fresh segment saves the first batch its size and its zeros; that batch's own
-                    // sync would make them durable too.
-                    Action::SyncFile(file) => !file.name.contains(".new"),
-                    Action::SyncDirectory(_) => true,
-                    _ => false,
-                });
-                seen.get().then_some(Fault::Lie)
-            });
-            if is_sync.get() {
-                syncs += 1;
-                assert!(run.check_cuts(&kind).is_err(), "{}: step {step} could be left out", kind.name);
+    let kinds_of = |found: &[(&'static str, String, Result<(), String>)]| {
+        found.iter().map(|(sync, ..)| *sync).collect::<BTreeSet<_>>()
+    };
+    for (kind, batches, expected) in [
+        (MAILDIR, batches(), ["directory", "file"].as_slice()),
+        (MAILDIR_BATCH, batches(), &["directory", "file system"]),
+        (MAILDIR_BATCH, batches_to_many(), &["file system"]),
+        (SPOOL, batches(), &["directory", "file"]),
+    ] {
+        let found = without_each_sync(&kind, &batches);
+        for (sync, path, cuts) in &found {
+            match cuts {
+                Err(what) => println!("without the sync of the {sync} {path:?}, as it has to be: {what}"),
+                Ok(()) => panic!("{}: the sync of the {sync} {path:?} could be left out", kind.name),
             }
         }
-        assert!(syncs >= 3, "{}: {syncs} syncs", kind.name);
+        assert_eq!(kinds_of(&found), expected.iter().copied().collect(), "{}", kind.name);
+        assert!(found.len() >= 2, "{}: {} syncs", kind.name, found.len());
     }
 }
 
 #[test]
 fn every_operation_may_fail_and_only_its_messages_fail_with_it() {
-    for kind in [MAILDIR, SPOOL] {
+    for kind in KINDS {
         let steps = Run::new(&kind, &batches(), honest).disk.performed();
         for (error, why) in [
             (libc::EIO, TryAgain::Local),
@@ -244,11 +289,18 @@ fn every_operation_may_fail_and_only_its_messages_fail_with_it() {
                 let seen = Rc::clone(&is_parent);
                 let run = Run::new(&kind, &batches(), move |number, action| {
                     let is_now = number == step;
-                    if let Action::SyncDirectory(directory) = action {
-                        seen.set(
-                            seen.get() || is_now && kind.name == "maildir" && !directory.ends_with("/new"),
-                        );
-                    }
+                    // Syncs that names of maildirs depend on.
+                    seen.set(
+                        seen.get()
+                            || is_now
+                                && match action {
+                                    Action::SyncDirectory(directory) => {
+                                        kind.name == "maildir" && !directory.ends_with("/new")
+                                    }
+                                    Action::SyncFilesystem => true,
+                                    _ => false,
+                                },
+                    );
                     is_now.then_some(Fault::Error(error))
                 });
                 let at = format!("{}: error {error} at {step}", kind.name);
@@ -289,7 +341,7 @@ fn every_operation_may_fail_and_only_its_messages_fail_with_it() {
 
 #[test]
 fn a_disk_that_fails_for_good_accepts_nothing_more_and_loses_nothing() {
-    for kind in [MAILDIR, SPOOL] {
+    for kind in KINDS {
         let steps = Run::new(&kind, &batches(), honest).disk.performed();
         for step in 0..steps {
             let run = Run::new(&kind, &batches(), move |number, _| {
@@ -306,7 +358,7 @@ fn a_disk_that_fails_for_good_accepts_nothing_more_and_loses_nothing() {
 
 #[test]
 fn no_file_is_written_or_synced_again_after_it_failed() {
-    for kind in [MAILDIR, SPOOL] {
+    for kind in KINDS {
         let steps = Run::new(&kind, &batches(), honest).disk.performed();
         for step in 0..steps {
             let failed: Rc<RefCell<Option<String>>> = Rc::default();

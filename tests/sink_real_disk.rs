@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use ringmx::config::{self, LineEndings, SinkKind};
 use ringmx::handoff::message::{Outcome, TryAgain};
+use ringmx::sink::executor::blocking::Blocking;
+use ringmx::sink::maildir::{Maildir, Settings};
 use ringmx::sink::spool::reader;
 use ringmx::sink::{self, Sink};
 
@@ -50,15 +52,37 @@ fn inner() {
         template: "{local}".to_owned(),
         create: true,
         line_endings: LineEndings::Crlf,
+        sync: None,
     };
     let spool = |path: &Path| SinkKind::Spool { path: path.to_owned(), segment_bytes: 1024 * 1024 };
     check(&place.join("maildir"), maildir, place);
     check(&place.join("spool"), spool, place);
+    check_mount_point(&place.join("mounts"));
+}
+
+/// A sync of the root's file system does not reach what is mounted below the root.
+fn check_mount_point(root: &Path) {
+    fs::create_dir_all(root.join("bob")).expect("directories");
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(root.join("bob")).status();
+    assert!(mounted.expect("mount").success());
+    let reports: Arc<Reports> = Arc::default();
+    let settings = Settings::new(root, "{local}", true, LineEndings::Lf, surroundings(&reports));
+    let executor = Blocking::on_one_file_system(fs::File::open(root).expect("the root").into());
+    let mut sink = Maildir::new(settings.expect("a template").sync_by_batch(), executor);
+    let batch = [Sent::new(1, "x\r\n"), Sent::new(2, "x\r\n").to(&["bob"])];
+    assert_eq!(store(&mut sink, &batch), [Outcome::Durable, Outcome::TryAgain(TryAgain::Local)]);
+    let told = reports.take().join("\n");
+    assert!(told.contains("bob") && told.contains("a mount point below `path`"), "{told}");
+    let count = |directory: &str| fs::read_dir(root.join(directory)).expect("a directory").count();
+    assert_eq!((count("alice/new"), count("bob")), (1, 0));
+    assert!(Command::new("umount").arg(root.join("bob")).status().expect("umount").success());
+    fs::remove_dir_all(root).expect("removed");
 }
 
 fn check(path: &Path, kind: impl Fn(&Path) -> SinkKind, mount: &Path) {
     let reports: Arc<Reports> = Arc::default();
-    let config = config::Sink { kind: kind(path), workers: 1, dsn: false, requiretls: false };
+    let config =
+        config::Sink { kind: kind(path), workers: 1, space_reserve: None, dsn: false, requiretls: false };
     let opened = sink::open(&config, &surroundings(&reports)).unwrap_or_else(|error| panic!("{error}"));
     let mut sink: Box<dyn Sink> = opened.workers.into_iter().next().expect("a worker")().expect("a sink");
     let mut stored = Vec::new();
@@ -96,7 +120,7 @@ fn found(path: &Path) -> usize {
         return fs::read_dir(path.join("alice/new")).expect("new").count();
     }
     let mut listing = Vec::new();
-    let notes = reader::list(path, &mut listing).expect("a spool");
+    let notes = reader::list(path, None, &mut listing).expect("a spool");
     assert!(notes.is_empty(), "{notes:?}");
     String::from_utf8_lossy(&listing).lines().count()
 }

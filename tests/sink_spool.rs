@@ -135,7 +135,7 @@ fn mail_data_that_looks_like_records_is_not_taken_for_some() {
 fn open(path: &Path) -> Opened {
     let kind = SinkKind::Spool { path: path.to_owned(), segment_bytes: SEGMENT_BYTES };
     sink::open(
-        &config::Sink { kind, workers: 1, dsn: false, requiretls: false },
+        &config::Sink { kind, workers: 1, space_reserve: None, dsn: false, requiretls: false },
         &surroundings(&Arc::default()),
     )
     .unwrap_or_else(|error| panic!("{error}"))
@@ -165,14 +165,17 @@ fn a_restart_tells_of_damage_keeps_it_and_begins_a_new_segment() {
     let opened = open(path);
     assert_eq!(opened.notes[0], "2 messages in the newest 1 of 1 segments");
     assert!(opened.notes[1].contains("DAMAGE from octet 4096 to 8192"), "{:?}", opened.notes);
+    assert!(opened.notes[2].contains("nothing has ever consumed this spool"), "{:?}", opened.notes);
     let mut sink = start(opened);
     store(&mut *sink, &[Sent::new(9, "after the restart")]);
     assert!(fs::read(&first).expect("a segment") == octets, "nothing is changed in an old segment");
+    // Its end takes the segment away that was ready.
+    drop(sink);
     let names: Vec<_> = reader::segments(path).expect("a spool").iter().map(|(number, _)| *number).collect();
     assert_eq!(names, [1, 2]);
     assert!(!path.join("0000000000000007.segment.new").exists());
     let mut listing = Vec::new();
-    let notes = reader::list(path, &mut listing).expect("a spool");
+    let notes = reader::list(path, None, &mut listing).expect("a spool");
     assert_eq!(notes.len(), 1);
     assert_eq!(String::from_utf8_lossy(&listing).lines().count(), 3);
 }

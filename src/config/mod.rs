@@ -14,6 +14,7 @@ mod read;
 pub mod recipients;
 mod reference;
 mod section;
+mod session_limits;
 mod shards;
 mod units;
 
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+use crate::limits::{BATCH_LOADED_BYTES_MAX, ENVELOPES_BYTES_MAX};
 use document::Document;
 use extension::ExtensionSet;
 pub use network::Network;
@@ -67,9 +69,21 @@ impl Config {
         parsed.expect("the embedded configuration is good").0
     }
 
-    /// The most that receive buffers and copied mail data of all shards can take, in octets.
+    /// The most that receive buffers, copied mail data and envelopes of all shards, and what sink workers read back from temporary files can
+    /// take, in octets.
     pub fn mail_memory_max(&self) -> usize {
-        self.shards.iter().map(|shard| shard.buffers * shard.buffer_bytes + shard.block_bytes_max).sum()
+        let shards: usize =
+            self.shards.iter().map(|shard| shard.buffers * shard.buffer_bytes + shard.block_bytes_max).sum();
+        let workers = match self.sink.kind {
+            SinkKind::Maildir { .. } => self.sink.workers.min(self.shards.len()),
+            SinkKind::Spool { .. } | SinkKind::Stdout { .. } => 1,
+            SinkKind::Discard => 0,
+        };
+        // As it was and as it is stored: with other line ends, or in base 64.
+        let batch = (BATCH_LOADED_BYTES_MAX + self.limits.message_size_max).saturating_mul(2);
+        shards
+            + ENVELOPES_BYTES_MAX * self.shards.len()
+            + workers * usize::try_from(batch).unwrap_or(usize::MAX)
     }
 }
 
@@ -217,6 +231,8 @@ pub struct Sink {
     pub kind: SinkKind,
     /// Threads that store; shards are dealt to them in turn.
     pub workers: usize,
+    /// Octets that a disk sink leaves free on its file system; none for the rule of the key's line in the reference.
+    pub space_reserve: Option<u64>,
     /// Whether whoever consumes the store keeps the promises of DSN (RFC 3461).
     pub dsn: bool,
     /// Whether whoever consumes the store keeps the promise of REQUIRETLS (RFC 8689).
@@ -236,6 +252,8 @@ pub enum SinkKind {
         create: bool,
         /// How line ends are stored.
         line_endings: LineEndings,
+        /// How files become durable; none for what suits the file system.
+        sync: Option<MaildirSync>,
     },
     /// Append-only segments below `path`.
     Spool {
@@ -261,6 +279,15 @@ pub enum LineEndings {
     Lf,
     /// As received.
     Crlf,
+}
+
+/// How the files of a maildir become durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaildirSync {
+    /// One sync of the file system for all files of a batch. Only where that is known to make them durable.
+    Batch,
+    /// One sync for each file and each directory. On every file system.
+    Each,
 }
 
 /// What the stdout sink writes.
@@ -309,10 +336,16 @@ pub struct Limits {
     pub command_timeout: Duration,
     /// Between two reads of mail data (RFC 5321 §4.5.3.2.5).
     pub data_timeout: Duration,
+    /// From the end of mail data to its answer, at most `limits::SINK_ANSWER_MAX` (RFC 5321 §4.5.3.2.6).
+    pub sink_answer_timeout: Duration,
     /// `Received:` fields in the header section (RFC 5321 §6.3).
     pub received_max: u32,
     /// Octets of a line of mail data with its CRLF; 0 for any length.
     pub data_line_bytes_max: usize,
+    /// Octets in temporary files of large and slow messages, over all shards.
+    pub spill_bytes_max: u64,
+    /// Temporary files of large and slow messages, over all shards.
+    pub spill_files_max: u64,
 }
 
 /// What is logged and how.

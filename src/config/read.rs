@@ -10,42 +10,18 @@ use std::time::Duration;
 use super::document::{Default, Document};
 use super::extension::{Extension, ExtensionSet, KEYWORDS};
 use super::section::Section;
-use super::units::{GIB, KIB, MIB};
+use super::units::{GIB, MIB};
 use super::{
-    BareLineEnd, ChunkLineEnd, Config, DomainPattern, EarlyTalkers, Gate, Limits, LineEndings, Listener, Log,
-    LogFormat, Pipelining, Refusal, Sink, SinkKind, StdoutFormat, host, names, shards,
+    BareLineEnd, ChunkLineEnd, Config, DomainPattern, EarlyTalkers, Gate, LineEndings, Listener, Log,
+    LogFormat, MaildirSync, Pipelining, Refusal, Sink, SinkKind, StdoutFormat, host, names, session_limits,
+    shards,
 };
-use crate::limits::{LINE_BYTES_DEFAULT, LINE_BYTES_MAX, LINE_BYTES_MIN, RECIPIENTS_MIN};
-
-/// Recipients of a transaction, at most: its envelope lies in memory until the end of mail data.
-const RECIPIENTS_MAX: usize = 100_000;
 
 /// Threads of one sink, at most.
 const WORKERS_MAX: usize = 256;
 
-/// Fewer would refuse mail that only went a long way (RFC 5321 §6.3).
-const RECEIVED_MIN: u32 = 30;
-
-/// No counter of a session needs to go further.
-const COUNT_MAX: u32 = 1_000_000;
-
 /// A greeting that comes later finds clients gone that give up after a minute (RFC 5321 §4.5.3.2.1 allows five).
 const GREETING_DELAY_MAX: Duration = Duration::from_secs(30);
-
-/// A line over this length is an attachment.
-const DATA_LINE_BYTES_MAX: usize = 1 << 20;
-
-/// RFC 5321 §4.5.3.1.6: a text line with its CRLF.
-const DATA_LINE_BYTES_RFC: usize = 1000;
-
-const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_hours(1);
-
-/// RFC 5321 §4.5.3.2.7: a server waits at least this long for the next command.
-const COMMAND_TIMEOUT_RFC: Duration = Duration::from_mins(5);
-
-/// RFC 5321 §4.5.3.2.5: what is allowed for one block of mail data.
-const DATA_TIMEOUT_RFC: Duration = Duration::from_mins(3);
 
 /// Whose mail is accepted: the keys at the top of the file.
 struct Identity {
@@ -80,7 +56,7 @@ pub(super) fn config(document: &Document<'_>) -> Config {
             *extensions = if kept { *extensions } else { extensions.without(extension) };
         }
     }
-    let limits = limits(root.table("limits", "Bounds of sessions and transactions."));
+    let limits = session_limits::read(root.table("limits", "Bounds of sessions and transactions."));
     let shards = shards::read(&mut root, limits.message_size_max);
     let log = log(root.table("log", "What is logged, to standard error, and how."));
     root.unsupported("tls");
@@ -369,7 +345,7 @@ fn sink(root: &mut Section<'_>, identity: &Identity) -> Sink {
             "write for example\n    | [[sink]]\n    | kind = \"maildir\"\n    | path = \"ringmx-data\"";
         root.problem("sink", format!("nowhere to store mail; {example}"));
     }
-    Sink { kind: SinkKind::Discard, workers: 1, dsn: false, requiretls: false }
+    Sink { kind: SinkKind::Discard, workers: 1, space_reserve: None, dsn: false, requiretls: false }
 }
 
 /// The kinds by name; what belongs to them is read whatever the kind, so that a misplaced key is told from an unknown one.
@@ -420,8 +396,18 @@ fn one_sink(mut section: Section<'_>, identity: &Identity) -> Sink {
         &[("lf", LineEndings::Lf), ("crlf", LineEndings::Crlf)],
         "Maildir: CRLF stored as LF where that can be undone, or as received.",
     );
+    let sync = section.choice_or(
+        "sync",
+        &[("batch", MaildirSync::Batch), ("each", MaildirSync::Each)],
+        Default::Computed {
+            example: "\"batch\"",
+            default: "\"batch\" on ext4, XFS and Btrfs, else \"each\"",
+        },
+        "Maildir: one sync of the whole file system for a batch of messages, or one for each file.",
+    );
     let segment_bytes =
         section.size("segment_size", 64 * MIB, MIB..=4 * GIB, "Spool: octets of one segment file.");
+    let space_reserve = space_reserve(&mut section);
     let format = section.choice(
         "format",
         &[("json", StdoutFormat::Json), ("mbox", StdoutFormat::Mbox)],
@@ -453,22 +439,33 @@ fn one_sink(mut section: Section<'_>, identity: &Identity) -> Sink {
     section.finish();
     let path = path.unwrap_or_default();
     let kind = match kind {
-        Some(Kind::Maildir) => SinkKind::Maildir { path, template, create, line_endings },
+        Some(Kind::Maildir) => SinkKind::Maildir { path, template, create, line_endings, sync },
         Some(Kind::Spool) => SinkKind::Spool { path, segment_bytes },
         Some(Kind::Stdout) => SinkKind::Stdout { format },
         Some(Kind::Discard) | None => SinkKind::Discard,
     };
-    Sink { kind, workers, dsn, requiretls }
+    Sink { kind, workers, space_reserve, dsn, requiretls }
+}
+
+fn space_reserve(section: &mut Section<'_>) -> Option<u64> {
+    section.optional_size(
+        "space_reserve",
+        0..=1024 * 1024 * GIB,
+        Default::Computed { example: "\"512MiB\"", default: "the lesser of 1GiB and 5 % of the file system" },
+        "Maildir and spool: octets left free on the file system. With less, or less than SIZE beyond it, MAIL is answered 452.",
+    )
 }
 
 /// A key that means nothing to this kind of sink is a slip, and is not ignored.
 fn kind_rules(section: &mut Section<'_>, kind: Kind, workers: usize) {
-    const KEYS: [(&str, &[Kind], &str); 6] = [
+    const KEYS: [(&str, &[Kind], &str); 8] = [
         ("path", &[Kind::Maildir, Kind::Spool], "\"maildir\" or \"spool\""),
         ("template", &[Kind::Maildir], "\"maildir\""),
         ("create", &[Kind::Maildir], "\"maildir\""),
         ("line_endings", &[Kind::Maildir], "\"maildir\""),
+        ("sync", &[Kind::Maildir], "\"maildir\""),
         ("segment_size", &[Kind::Spool], "\"spool\""),
+        ("space_reserve", &[Kind::Maildir, Kind::Spool], "\"maildir\" or \"spool\""),
         ("format", &[Kind::Stdout], "\"stdout\""),
     ];
     for (key, kinds, text) in KEYS {
@@ -505,82 +502,6 @@ fn template_rules(section: &Section<'_>, template: &str, create: bool, identity:
                 .to_owned(),
         );
     }
-}
-
-fn limits(mut section: Section<'_>) -> Limits {
-    let limits = Limits {
-        message_size_max: section.size(
-            "message_size_max",
-            50 * MIB,
-            64 * KIB..=2 * GIB,
-            "Mail data after transparency, without trace information (RFC 1870; RFC 5321 §4.5.3.1.7 asks for 64 KiB).",
-        ),
-        recipients_max: section.integer(
-            "recipients_max",
-            1000,
-            RECIPIENTS_MIN..=RECIPIENTS_MAX,
-            "Accepted RCPT commands of a transaction (RFC 5321 §4.5.3.1.8 asks for 100).",
-        ),
-        connections_per_client_max: section.integer(
-            "connections_per_client_max",
-            50,
-            1..=COUNT_MAX as usize,
-            "Connections of one client address over all shards; loopback clients are exempt.",
-        ),
-        line_bytes_max: section.size(
-            "line_length_max",
-            LINE_BYTES_DEFAULT,
-            LINE_BYTES_MIN..=LINE_BYTES_MAX,
-            "A command line with its CRLF (RFC 5321 §4.5.3.1.4 asks for 512 octets, extensions for more).",
-        ),
-        errors_max: section.integer(
-            "errors_max",
-            20,
-            1..=COUNT_MAX,
-            "Replies of 5yz in a session without an accepted message between them; then 421.",
-        ),
-        idle_commands_max: section.integer(
-            "idle_commands_max",
-            100,
-            1..=COUNT_MAX,
-            "Commands without progress in a session: NOOP, RSET, VRFY, HELP, EHLO; then 421.",
-        ),
-        command_timeout: section.duration(
-            "command_timeout",
-            COMMAND_TIMEOUT_RFC,
-            SECOND..=HOUR,
-            "From the start of the wait for a command to its CRLF (RFC 5321 §4.5.3.2.7 asks for 300s).",
-        ),
-        data_timeout: section.duration(
-            "data_timeout",
-            Duration::from_mins(5),
-            SECOND..=HOUR,
-            "Between two reads of mail data (RFC 5321 §4.5.3.2.5 asks for 180s).",
-        ),
-        received_max: section.integer(
-            "received_max",
-            100,
-            RECEIVED_MIN..=COUNT_MAX,
-            "Received: fields in a header section; more are a loop, and refused (RFC 5321 §6.3 asks for 100).",
-        ),
-        data_line_bytes_max: section.size(
-            "data_line_length_max",
-            0,
-            0..=DATA_LINE_BYTES_MAX,
-            "A line of mail data with its CRLF; longer ones are refused, never cut. 0: any length.",
-        ),
-    };
-    if limits.command_timeout < COMMAND_TIMEOUT_RFC {
-        section.warn("command_timeout", "RFC 5321 §4.5.3.2.7 asks for at least 300s".to_owned());
-    }
-    if (1..DATA_LINE_BYTES_RFC).contains(&limits.data_line_bytes_max) {
-        section.warn("data_line_length_max", "RFC 5321 §4.5.3.1.6 asks for at least 1000".to_owned());
-    }
-    if limits.data_timeout < DATA_TIMEOUT_RFC {
-        section.warn("data_timeout", "RFC 5321 §4.5.3.2.5 asks for at least 180s".to_owned());
-    }
-    section.finish();
-    limits
 }
 
 fn log(mut section: Section<'_>) -> Log {

@@ -28,7 +28,9 @@ ringmx does not know stops the start. There are no settings from the environment
 - Domains are written in ASCII: international ones as A-labels (`xn--…`).
 - `recipients` names a text file with one address, or `@domain` for every local-part of it, a line. Blank lines and
   lines that begin with `#` are skipped. Addresses are written as in SMTP, so `\"a b\"@example.org` has its quotes.
-- Memory is bounded: per shard by `buffers` × `buffer_size` + `block_memory`. `ringmx check` prints the sum.
+- Memory is bounded: per shard by `buffers` × `buffer_size` + `block_memory` + 32 MiB for envelopes, per sink worker by
+  twice `message_size_max` + 8 MiB. `ringmx check` prints the sum. Large and slow messages go on in temporary files of the
+  sink's file system.
 
 The rest of this page is what `ringmx config` prints.
 

@@ -106,15 +106,31 @@ impl<'a> Section<'a> {
         let span = span_text(&range, units::size_text);
         let default_text = format!("\"{}\"", units::size_text(octets(default)));
         self.describe(key, doc, format!("size ({SIZE_UNITS}), {span}"), Default::Value(default_text));
+        self.size_in(key, &range).and_then(|octets| T::try_from(octets).ok()).unwrap_or(default)
+    }
+
+    /// A number of octets that may be left out.
+    pub(super) fn optional_size(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+        default: Default,
+        doc: &'static str,
+    ) -> Option<u64> {
+        let allowed = format!("size ({SIZE_UNITS}), {}", span_text(&range, units::size_text));
+        self.describe(key, doc, allowed, default);
+        self.size_in(key, &range)
+    }
+
+    fn size_in(&mut self, key: &'static str, range: &RangeInclusive<u64>) -> Option<u64> {
+        let span = span_text(range, units::size_text);
         let read = |value: &DeValue<'_>| match value {
             DeValue::String(text) => units::size(text),
             DeValue::Integer(integer) => whole(integer),
             other => Err(wrong_type("a size such as \"50MiB\" or plain octets", other)),
         };
         let read = |value: &DeValue<'_>| read(value).map_err(|why| format!("{why}; allowed is {span}"));
-        let value =
-            self.read(key, read).filter(|octets| self.in_range(key, *octets, &range, units::size_text));
-        value.and_then(|octets| T::try_from(octets).ok()).unwrap_or(default)
+        self.read(key, read).filter(|octets| self.in_range(key, *octets, range, units::size_text))
     }
 
     /// A time.

@@ -8,6 +8,7 @@ pub mod channel;
 pub mod doorbell;
 pub mod message;
 mod park;
+pub mod spill;
 
 /// The atomics that `park` is made of; its loom test brings others.
 mod atomic {

@@ -246,6 +246,12 @@ impl Ring for KernelRing {
         self.push(&entry.user_data(Kind::Receive.with(token.value())));
     }
 
+    fn receive_once(&mut self, socket: Socket, token: Token) {
+        let entry = opcode::Recv::new(Fd(socket.0), std::ptr::null_mut(), 0).buf_group(BUFFER_GROUP).build();
+        let entry = entry.flags(squeue::Flags::BUFFER_SELECT);
+        self.push(&entry.user_data(Kind::Receive.with(token.value())));
+    }
+
     fn cancel_receive(&mut self, token: Token) {
         self.cancel(Kind::Receive.with(token.value()));
     }

@@ -140,6 +140,13 @@ pub trait Ring {
     /// Arms a multishot receive. At most one per token.
     fn receive(&mut self, socket: Socket, token: Token);
 
+    /// Arms a receive of one buffer, for a connection that must not get more at a time. A multishot receive takes many in one
+    /// turn where many wait.
+    fn receive_once(&mut self, socket: Socket, token: Token) {
+        // Any receive may end early.
+        self.receive(socket, token);
+    }
+
     /// Cancels the receive of this token. It may still deliver before its last event says `Cancelled`.
     fn cancel_receive(&mut self, token: Token);
 

@@ -30,11 +30,22 @@ pub struct Faults {
     pub reordered: bool,
     /// Some completions come a turn later.
     pub late: bool,
+    /// A receive may find no buffer though some are there: others were quicker.
+    pub no_buffers: bool,
 }
 
 impl Faults {
     /// All of them.
-    pub const ALL: Self = Self { short_receives: true, ended_multishots: true, reordered: true, late: true };
+    pub const ALL: Self =
+        Self { short_receives: true, ended_multishots: true, reordered: true, late: true, no_buffers: true };
+    /// None.
+    pub const NONE: Self = Self {
+        short_receives: false,
+        ended_multishots: false,
+        reordered: false,
+        late: false,
+        no_buffers: false,
+    };
 }
 
 /// The network as the clients see it. Cloned handles share one world.
@@ -150,6 +161,16 @@ impl World {
         self.0.borrow_mut().elapsed += time;
     }
 
+    /// What goes wrong from now on.
+    pub fn set_faults(&self, faults: Faults) {
+        self.0.borrow_mut().faults = faults;
+    }
+
+    /// Virtual time since the start.
+    pub fn elapsed(&self) -> Duration {
+        self.0.borrow().elapsed
+    }
+
     /// A random number below `bound`.
     pub fn random(&self, bound: u64) -> u64 {
         self.0.borrow_mut().random(bound)
@@ -197,6 +218,7 @@ impl SimulatedRing {
         }
         let split = if faults.short_receives { state.random(200) } else { u64::MAX };
         let ends_early = faults.ended_multishots && state.one_in(5);
+        let no_buffers = faults.no_buffers && state.one_in(20);
         let Some(end) = state.sockets.get_mut(&number) else { return };
         if let Some(token) = end.peek.take() {
             events.push(Event::Peeked { token, waiting: !end.to_server.is_empty() });
@@ -221,7 +243,8 @@ impl SimulatedRing {
         let (received, more) = if end.reset {
             (Received::Failed(Errno::CONNRESET), false)
         } else if !end.to_server.is_empty() {
-            let Some(buffer) = self.provided.pop_front() else {
+            let buffer = if no_buffers { None } else { self.provided.pop_front() };
+            let Some(buffer) = buffer else {
                 end.receive = None;
                 return events.push(Event::Received { token, received: Received::NoBuffers, more: false });
             };

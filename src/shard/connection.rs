@@ -17,6 +17,7 @@ use std::time::{Instant, SystemTime};
 use super::clients::Seat;
 use super::context::Context;
 use super::delivery::Handed;
+use super::spill::{Spilling, Waits};
 use super::table::Key;
 use crate::buffer::{BufferId, NoMemory, Pool};
 use crate::handoff::message::{Message, Outcome, Receipt, TryAgain};
@@ -31,7 +32,7 @@ use crate::smtp::trace;
 pub(super) struct Connection {
     socket: Socket,
     key: Key,
-    session: Session,
+    pub(super) session: Session,
     phase: Phase,
     /// What the client sent and the session has not consumed, in order.
     unread: VecDeque<Unread>,
@@ -46,7 +47,8 @@ pub(super) struct Connection {
     /// In the list of connections to be settled this turn.
     dirty: bool,
     /// The message under way, from MAIL to its hand-over.
-    draft: Option<Box<Message>>,
+    pub(super) draft: Option<Box<Message>>,
+    pub(super) spilling: Spilling,
     drained_bytes: u64,
     drain_deadline: Option<Instant>,
     accepted_at: SystemTime,
@@ -67,6 +69,8 @@ enum Phase {
 enum Receiving {
     Off,
     Armed,
+    /// For one buffer.
+    ArmedOnce,
     Cancelling,
 }
 
@@ -118,6 +122,7 @@ impl Connection {
             stalled: false,
             dirty: false,
             draft: None,
+            spilling: Spilling::default(),
             drained_bytes: 0,
             drain_deadline: None,
             accepted_at,
@@ -228,6 +233,7 @@ impl Connection {
     pub(super) fn expire<R: Ring>(&mut self, context: &mut Context<R>) {
         match self.phase {
             Phase::Serving if self.session.deadline() > context.now => {}
+            Phase::Serving if self.waits_for_spill(context.now) => self.expire_spill(context),
             Phase::Serving if self.session.awaits_answer() => {
                 context.delivery.note_hang();
                 self.resolve(Answer::Unknown, context);
@@ -342,8 +348,11 @@ impl Connection {
     }
 
     /// Lets the session consume what is unread, and carries out its steps, until it needs something.
-    fn advance<R: Ring>(&mut self, context: &mut Context<R>) {
-        while self.phase == Phase::Serving && !self.session.awaits_answer() {
+    pub(super) fn advance<R: Ring>(&mut self, context: &mut Context<R>) {
+        let goes_on = |this: &Self| {
+            this.phase == Phase::Serving && !this.session.awaits_answer() && this.spilling.waits == Waits::No
+        };
+        while goes_on(self) {
             let more = self.unread.len() > 1;
             let Some(front) = self.unread.front_mut() else { break };
             let (octets, base) = front.octets(&context.pool);
@@ -374,7 +383,7 @@ impl Connection {
                     self.keep(context, |_, message, pool| message.data.append_copied(pool, octets));
                 }
                 Step::Discard => self.release_draft(&mut context.pool),
-                Step::Ask(Question::Transaction { .. }) => self.begin_transaction(context),
+                Step::Ask(Question::Transaction { size }) => self.begin_transaction(size, context),
                 Step::Ask(Question::Admission { client, front }) => self.admit(client, front, context),
                 Step::Deliver(envelope) => self.deliver(envelope, context),
                 Step::Close => self.flush_and_close(context),
@@ -399,17 +408,19 @@ impl Connection {
         }
     }
 
-    /// Keeps mail data; when the budget is used up, the message loses what it had and is read on to its end.
+    /// Keeps mail data; when there is no memory for it, the message loses what it had and is read on to its end.
     fn keep<R: Ring>(
         &mut self,
         context: &mut Context<R>,
         append: impl FnOnce(&Unread, &mut Message, &mut Pool) -> Result<(), NoMemory>,
     ) {
         let (Some(front), Some(draft)) = (self.unread.front(), self.draft.as_mut()) else { return };
-        if append(front, draft, &mut context.pool) == Err(NoMemory) {
-            draft.data.release(&mut context.pool);
-            self.session.handle_no_memory();
-            context.metrics.memory_refusals.add(1);
+        if self.spilling.lost.is_some() {
+            return;
+        }
+        match append(front, draft, &mut context.pool) {
+            Ok(()) => self.spill_if_due(context),
+            Err(NoMemory) => self.lose_data(TryAgain::Overload, context),
         }
     }
 
@@ -425,8 +436,8 @@ impl Connection {
         self.seat = admitted.unwrap_or(None);
     }
 
-    fn begin_transaction<R: Ring>(&mut self, context: &mut Context<R>) {
-        let answer = if let Some(why) = context.overload() {
+    fn begin_transaction<R: Ring>(&mut self, size: Option<u64>, context: &mut Context<R>) {
+        let answer = if let Some(why) = context.refusal(size) {
             Answer::TryAgain(why)
         } else {
             self.recycle_draft(context);
@@ -445,11 +456,17 @@ impl Connection {
         context.delivery.enclose(&mut message, envelope);
         message.received_at = context.wall_clock;
         self.session.tell(&mut message.client);
-        let Message { received, client, envelope, data, id, .. } = &mut *message;
+        let begins_header = self.spilling.lost.is_some() || self.spilling.begins_header(&message);
+        let Message { received, client, envelope, id, .. } = &mut *message;
         trace::received(received, &context.hostname, client, envelope, *id, context.wall_clock);
-        if !trace::begins_header(data.pieces()) {
+        if !begins_header {
             received.extend_from_slice(b"\r\n");
         }
+        self.draft = Some(message);
+        self.hand_over_draft(context);
+    }
+
+    pub(super) fn hand_over<R: Ring>(&mut self, message: Box<Message>, context: &mut Context<R>) {
         match context.delivery.hand_over(message, context.now) {
             Handed::Away(must_ring) => context.ring_if(must_ring),
             Handed::Waiting => {}
@@ -460,7 +477,7 @@ impl Connection {
         }
     }
 
-    fn resolve<R: Ring>(&mut self, answer: Answer, context: &mut Context<R>) {
+    pub(super) fn resolve<R: Ring>(&mut self, answer: Answer, context: &mut Context<R>) {
         let step = self.session.resolve(answer, &mut self.replies, context.now);
         self.follow_close(&step, context);
     }
@@ -506,7 +523,7 @@ impl Connection {
     /// Closes as soon as no operation is under way.
     fn close<R: Ring>(&mut self, context: &mut Context<R>) -> Fate {
         self.release_all(context);
-        if self.receiving == Receiving::Armed {
+        if matches!(self.receiving, Receiving::Armed | Receiving::ArmedOnce) {
             context.ring.cancel_receive(self.key.token());
             self.receiving = Receiving::Cancelling;
         }
@@ -523,16 +540,27 @@ impl Connection {
 
     fn settle_receive<R: Ring>(&mut self, context: &mut Context<R>) {
         let open = matches!(self.phase, Phase::Serving | Phase::Draining) && !self.input_ended;
+        let paused = self.spilling.waits == Waits::Parsing;
+        let full = self.unread.len() > UNREAD_BUFFERS_MAX || paused;
+        // Where much waits in the socket, a multishot receive takes up to 32 buffers of it in one turn. Of many large messages
+        // that wait for a slow disk this would be more memory than all else.
+        let in_data = self.draft.as_ref().is_some_and(|draft| !draft.data.is_empty());
+        let large = self.spilling.has_begun() || in_data && context.pool.is_scarce();
+        let one_at_a_time = large || context.pool.is_low();
         match self.receiving {
-            Receiving::Off if open && !self.stalled && self.unread.len() <= UNREAD_BUFFERS_MAX => {
+            Receiving::Off if open && !self.stalled && !full && one_at_a_time => {
+                context.ring.receive_once(self.socket, self.key.token());
+                self.receiving = Receiving::ArmedOnce;
+            }
+            Receiving::Off if open && !self.stalled && !full => {
                 context.ring.receive(self.socket, self.key.token());
                 self.receiving = Receiving::Armed;
             }
-            Receiving::Armed if self.unread.len() > UNREAD_BUFFERS_MAX => {
+            Receiving::Armed if full || large => {
                 context.ring.cancel_receive(self.key.token());
                 self.receiving = Receiving::Cancelling;
             }
-            Receiving::Off | Receiving::Armed | Receiving::Cancelling => {}
+            Receiving::Off | Receiving::Armed | Receiving::ArmedOnce | Receiving::Cancelling => {}
         }
         // An idle connection owns nothing but its place.
         if self.draft.is_some() && !self.session.in_transaction() {
@@ -540,13 +568,14 @@ impl Connection {
         }
     }
 
-    fn release_draft(&mut self, pool: &mut Pool) {
+    pub(super) fn release_draft(&mut self, pool: &mut Pool) {
         if let Some(draft) = self.draft.as_mut() {
             draft.data.release(pool);
         }
     }
 
-    fn recycle_draft<R: Ring>(&mut self, context: &mut Context<R>) {
+    pub(super) fn recycle_draft<R: Ring>(&mut self, context: &mut Context<R>) {
+        self.spilling = Spilling::default();
         if let Some(draft) = self.draft.take() {
             context.delivery.recycle(draft, &mut context.pool);
         }

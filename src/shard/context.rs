@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use super::clients::Clients;
 use super::delivery::Delivery;
+use super::spill::Spill;
 use crate::buffer::Pool;
 use crate::handoff::channel::MustRing;
 use crate::handoff::message::{Outcome, Receipt, TryAgain};
@@ -21,6 +22,8 @@ pub(super) struct Context<R> {
     pub(super) pool: Pool,
     /// Its way to the sink.
     pub(super) delivery: Delivery,
+    /// Its way to move mail data out of memory.
+    pub(super) spill: Spill,
     /// Its way to log.
     pub(super) log: Log,
     /// One log line a session.
@@ -42,9 +45,13 @@ pub(super) struct Context<R> {
 }
 
 impl<R: Ring> Context<R> {
-    /// Whether a new transaction has to be refused: the sink does not keep up, or memory for mail data is nearly used up.
-    pub(super) fn overload(&self) -> Option<TryAgain> {
-        self.delivery.overload(self.now).or(self.pool.is_nearly_exhausted().then_some(TryAgain::Overload))
+    /// Whether a new transaction has to be refused: the sink does not keep up, memory for mail data is nearly used up, or the
+    /// disk has no room for a message of this declared size.
+    pub(super) fn refusal(&self, size: Option<u64>) -> Option<TryAgain> {
+        self.delivery
+            .overload(self.now)
+            .or(self.pool.is_nearly_exhausted().then_some(TryAgain::Overload))
+            .or_else(|| (!self.delivery.has_room(size)).then_some(TryAgain::NoSpace))
     }
 
     /// Rings a sleeping consumer with the next turn.

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::buffer::{Arena, MailData, Pool};
 use crate::handoff::channel::{FromSinks, MustRing, ToSink};
 use crate::handoff::message::{ClientFacts, Message, Origin, Outcome, QueueId, Receipt, TryAgain};
-use crate::limits::{HANDOFF_MESSAGES_MAX, HANDOFF_WAIT_MAX};
+use crate::limits::{ENVELOPES_BYTES_MAX, HANDOFF_MESSAGES_MAX, HANDOFF_WAIT_MAX};
 use crate::sink::Sink;
-use crate::smtp::envelope::Envelope;
+use crate::sink::space::Space;
+use crate::smtp::envelope::{Envelope, EnvelopeBudget};
 
 /// While the first waiting message has waited this long, new transactions are refused.
 const ADMISSION_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -56,8 +57,11 @@ pub struct Delivery {
     sink_hangs: bool,
     spare_messages: Vec<Box<Message>>,
     spare_envelopes: Vec<Box<Envelope>>,
+    envelope_budget: Arc<EnvelopeBudget>,
     inline_batch: Vec<Box<Message>>,
     inline_outcomes: Vec<Outcome>,
+    /// What is left on the sink's file system; none for a sink without one.
+    space: Option<Arc<Space>>,
 }
 
 impl Delivery {
@@ -74,9 +78,22 @@ impl Delivery {
             sink_hangs: false,
             spare_messages: Vec::new(),
             spare_envelopes: Vec::new(),
+            envelope_budget: EnvelopeBudget::new(ENVELOPES_BYTES_MAX),
             inline_batch: Vec::with_capacity(1),
             inline_outcomes: Vec::with_capacity(1),
+            space: None,
         }
+    }
+
+    /// With this space to heed at MAIL.
+    #[must_use]
+    pub fn with_space(self, space: Option<Arc<Space>>) -> Self {
+        Self { space, ..self }
+    }
+
+    /// Whether the sink's disk has room for a message of this declared size.
+    pub fn has_room(&self, size: Option<u64>) -> bool {
+        self.space.as_ref().is_none_or(|space| space.has_room(size))
     }
 
     /// Whether new transactions are to be refused, and why.
@@ -90,8 +107,9 @@ impl Delivery {
     pub fn begin(&mut self, connection: u64, arena: &Arc<Arena>, wall_clock: SystemTime) -> Box<Message> {
         let seconds = wall_clock.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         self.counter += 1;
-        let mut message =
-            self.spare_messages.pop().unwrap_or_else(|| Box::new(Message::empty(Arc::clone(arena))));
+        let budget = &self.envelope_budget;
+        let make = || Message::empty(Arc::clone(arena), Box::new(Envelope::within(budget)));
+        let mut message = self.spare_messages.pop().unwrap_or_else(|| Box::new(make()));
         message.id = QueueId::new(seconds, self.nonce, self.shard, self.counter);
         message.origin = Origin { shard: self.shard, connection };
         message
@@ -99,7 +117,8 @@ impl Delivery {
 
     /// An empty envelope for a transaction.
     pub fn envelope(&mut self) -> Box<Envelope> {
-        self.spare_envelopes.pop().unwrap_or_default()
+        let budget = &self.envelope_budget;
+        self.spare_envelopes.pop().unwrap_or_else(|| Box::new(Envelope::within(budget)))
     }
 
     /// Puts the envelope into the message and keeps the spare one that was in it.
@@ -206,11 +225,11 @@ impl Delivery {
 }
 
 impl Message {
-    fn empty(arena: Arc<Arena>) -> Self {
+    fn empty(arena: Arc<Arena>, envelope: Box<Envelope>) -> Self {
         Self {
             id: QueueId::default(),
             origin: Origin { shard: 0, connection: 0 },
-            envelope: Box::default(),
+            envelope,
             client: ClientFacts::unknown(),
             received_at: SystemTime::UNIX_EPOCH,
             received: Vec::new(),

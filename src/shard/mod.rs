@@ -12,6 +12,7 @@ mod context;
 pub mod delivery;
 pub mod listener;
 mod provision;
+pub mod spill;
 mod table;
 mod timers;
 
@@ -30,6 +31,7 @@ use self::context::Context;
 use self::delivery::Delivery;
 use self::listener::Listener;
 use self::provision::Provision;
+use self::spill::Spill;
 use self::table::{Key, Table};
 use self::timers::Timers;
 use crate::buffer::Pool;
@@ -51,6 +53,8 @@ pub struct Parts<R> {
     pub pool: Pool,
     /// Its way to the sink.
     pub delivery: Delivery,
+    /// Its way to move mail data out of memory; what comes home rings the bell of the receipts.
+    pub spill: Spill,
     /// Its way to log.
     pub log: Log,
     /// One log line a session.
@@ -110,6 +114,7 @@ impl<R: Ring> Shard<R> {
             mut ring,
             pool,
             delivery,
+            spill,
             log,
             log_sessions,
             log_messages,
@@ -127,6 +132,7 @@ impl<R: Ring> Shard<R> {
                 ring,
                 pool,
                 delivery,
+                spill,
                 log,
                 log_sessions,
                 log_messages,
@@ -172,11 +178,14 @@ impl<R: Ring> Shard<R> {
             self.handle(event);
         }
         self.events = events;
+        self.handle_written();
         self.handle_receipts();
         self.expire();
         self.handle_stop();
         self.settle();
         let must_ring = self.context.log.flush_if_due(self.context.now);
+        self.context.ring_if(must_ring);
+        let must_ring = self.context.spill.close_abandoned(&mut self.context.pool);
         self.context.ring_if(must_ring);
         self.update_gauges();
         Ok(())
@@ -194,7 +203,7 @@ impl<R: Ring> Shard<R> {
             .chain(pauses.map(|until| until.saturating_duration_since(now)))
             .chain(self.stopping.map(|stopping| stopping.next(now).saturating_duration_since(now)))
             .min();
-        let may_sleep = context.delivery.receipts().park();
+        let may_sleep = context.delivery.receipts().park() && !context.spill.is_home();
         let turned = context.ring.turn(if may_sleep { wait } else { Some(Duration::ZERO) }, &mut self.events);
         context.delivery.receipts().unpark();
         context.now = context.ring.now();
@@ -294,6 +303,19 @@ impl<R: Ring> Shard<R> {
             self.context.metrics.accept_failures.add(1);
             let record = self.context.log.record("error", self.context.wall_clock);
             record.text("tried", b"accept").text("error", error.to_string().as_bytes()).end();
+        }
+    }
+
+    /// Parts of messages that the spill thread is done with go on to their connections.
+    fn handle_written(&mut self) {
+        while let Some(mut written) = self.context.spill.next_written() {
+            let key = Key::from_word(written.part.origin.connection);
+            if let Some(connection) = self.connections.find(key) {
+                connection.handle_written(written, &mut self.context);
+                self.mark(key);
+            } else {
+                written.part.data.release(&mut self.context.pool);
+            }
         }
     }
 

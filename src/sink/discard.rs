@@ -1,5 +1,6 @@
 //! The sink that stores nothing, for measuring what receiving costs. Never blocks.
 
+use super::spill::SpillTo;
 use super::{Durability, Opened, Sink};
 use crate::handoff::message::{Message, Outcome};
 
@@ -15,6 +16,7 @@ pub(super) fn open() -> Opened {
         notes: vec!["discard stores nothing: every accepted message is lost".to_owned()],
         workers: Vec::new(),
         inline: Some(|| Box::new(Discard)),
+        spill: SpillTo::Nowhere,
     }
 }
 

@@ -8,9 +8,12 @@
 
 pub mod discard;
 pub mod executor;
+mod facts;
 pub mod maildir;
 pub mod plan;
 mod root;
+pub mod space;
+pub mod spill;
 pub mod spool;
 pub mod stdout;
 pub mod worker;
@@ -20,6 +23,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use self::space::Space;
+use self::spill::SpillTo;
 use crate::config::{self, SinkKind};
 use crate::handoff::message::{Message, Outcome, TryAgain};
 use crate::smtp::envelope::Mailbox;
@@ -49,6 +54,9 @@ pub trait Sink {
 pub trait Report: Send + Sync {
     /// `what` was tried with `path` and failed with `error`.
     fn machine_error(&self, what: &str, path: &Path, error: &io::Error);
+
+    /// Something that the operator should know and that is no failure.
+    fn note(&self, _text: &str) {}
 }
 
 /// What a sink knows of the world besides its own settings.
@@ -79,6 +87,8 @@ pub struct Opened {
     pub workers: Vec<Worker>,
     /// Makes one for each shard, for a sink that never blocks; then there are no workers.
     pub inline: Option<fn() -> Box<dyn Sink>>,
+    /// Where mail data goes that is too much to stay in memory.
+    pub spill: SpillTo,
 }
 
 /// A sink cannot be opened.
@@ -107,14 +117,24 @@ impl std::error::Error for OpenError {}
 pub fn open(config: &config::Sink, surroundings: &Surroundings) -> Result<Opened, OpenError> {
     // The table of sinks, one row a kind.
     match &config.kind {
-        SinkKind::Maildir { path, template, create, line_endings } => {
-            maildir::open(path, template, *create, *line_endings, config.workers, surroundings)
+        SinkKind::Maildir { path, template, create, line_endings, sync } => {
+            maildir::open(path, template, *create, *line_endings, *sync, config.workers, surroundings)
         }
         SinkKind::Spool { path, segment_bytes } => {
             spool::open(path, *segment_bytes, config.workers, surroundings)
         }
         SinkKind::Stdout { format } => stdout::open(*format, surroundings),
         SinkKind::Discard => Ok(discard::open()),
+    }
+}
+
+/// Watches the space of a disk sink's file system; none for other sinks.
+pub fn watch_space(config: &config::Sink, surroundings: &Surroundings) -> io::Result<Option<Arc<Space>>> {
+    match &config.kind {
+        SinkKind::Maildir { path, .. } | SinkKind::Spool { path, .. } => {
+            Space::watch(path, config.space_reserve, Arc::clone(&surroundings.report)).map(Some)
+        }
+        SinkKind::Stdout { .. } | SinkKind::Discard => Ok(None),
     }
 }
 

@@ -52,6 +52,8 @@ pub enum Action<'a> {
     MakeDirectory(Directory),
     /// Creates a file of mode 0600, which must not exist, and keeps it open until `Close` or a failure.
     Create(Rc<Place>),
+    /// Opens a file that exists, to write, and keeps it open until `Close` or a failure.
+    Open(Rc<Place>),
     /// Takes space for a file of this many octets; does nothing where the file system cannot.
     Reserve(Rc<Place>, u64),
     /// Writes the slices one behind the other from this offset. A short write is a failed write.
@@ -69,6 +71,8 @@ pub enum Action<'a> {
     SyncDirectory(Directory),
     /// Removes a file; one that is gone is fine.
     Remove(Rc<Place>),
+    /// Makes durable everything on the file system of the root: every file and every name that is there when it begins.
+    SyncFilesystem,
 }
 
 impl Action<'_> {
@@ -77,6 +81,7 @@ impl Action<'_> {
         match self {
             Self::MakeDirectory(_) => "make directory",
             Self::Create(_) => "create",
+            Self::Open(_) => "open",
             Self::Reserve(..) => "reserve space for",
             Self::Write(..) => "write",
             Self::SyncFile(_) => "sync",
@@ -85,6 +90,7 @@ impl Action<'_> {
             Self::Rename(..) => "rename to",
             Self::SyncDirectory(_) => "sync directory",
             Self::Remove(_) => "remove",
+            Self::SyncFilesystem => "sync the file system of",
         }
     }
 
@@ -93,6 +99,7 @@ impl Action<'_> {
         match self {
             Self::MakeDirectory(directory) | Self::SyncDirectory(directory) => directory.to_string(),
             Self::Create(file)
+            | Self::Open(file)
             | Self::Reserve(file, _)
             | Self::Write(file, ..)
             | Self::SyncFile(file)
@@ -100,6 +107,7 @@ impl Action<'_> {
             | Self::Close(file)
             | Self::Rename(_, file)
             | Self::Remove(file) => file.to_string(),
+            Self::SyncFilesystem => String::new(),
         }
     }
 
@@ -107,12 +115,17 @@ impl Action<'_> {
     fn chain(&self) -> Option<&Rc<Place>> {
         match self {
             Self::Create(file)
+            | Self::Open(file)
             | Self::Reserve(file, _)
             | Self::Write(file, ..)
             | Self::SyncFile(file)
             | Self::Truncate(file, _)
             | Self::Close(file) => Some(file),
-            Self::MakeDirectory(_) | Self::Rename(..) | Self::SyncDirectory(_) | Self::Remove(_) => None,
+            Self::MakeDirectory(_)
+            | Self::Rename(..)
+            | Self::SyncDirectory(_)
+            | Self::Remove(_)
+            | Self::SyncFilesystem => None,
         }
     }
 }

@@ -3,24 +3,21 @@
 //! A reader that closed or does not read is 451, never 250. Where a message was written in part its rest goes out before
 //! anything else, so that no octet of another message can pass for a part of it.
 
-use std::fmt::Write;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use data_encoding::BASE64;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::facts::Facts;
+use super::spill::SpillTo;
 use super::{Durability, OpenError, Opened, Report, Sink, Surroundings, outcome_of};
 use crate::config::StdoutFormat;
-use crate::escape::{Json, Word};
 use crate::handoff::message::{Message, Outcome};
-use crate::smtp::envelope::{BodyType, Envelope, Ret};
-use crate::timestamp::{Asctime, Rfc3339};
 
 /// A reader that takes nothing for so long has stalled.
 const STALL_MAX: Duration = Duration::from_secs(10);
@@ -48,6 +45,7 @@ pub(super) fn open(format: StdoutFormat, surroundings: &Surroundings) -> Result<
         // One worker: lines of two would mix.
         workers: vec![Box::new(move || Ok(Box::new(Stdout::new(output, format, STALL_MAX, report))))],
         inline: None,
+        spill: SpillTo::Directory(std::env::temp_dir()),
     })
 }
 
@@ -100,8 +98,15 @@ impl Stdout {
         // The rest of a message that was cut short.
         self.flush()?;
         match self.format {
-            StdoutFormat::Json => self.text.extend_from_slice(json(message).as_bytes()),
-            StdoutFormat::Mbox => mbox(message, &mut self.text),
+            StdoutFormat::Json => {
+                let content = std::iter::once(message.received.as_slice()).chain(message.data.pieces());
+                self.text.extend_from_slice(facts(message).json(content).as_bytes());
+            }
+            StdoutFormat::Mbox => {
+                let mut content = message.received.clone();
+                message.data.pieces().for_each(|piece| content.extend_from_slice(piece));
+                facts(message).mbox(&content, b"\r\n", &mut self.text);
+            }
         }
         let result = self.flush();
         if result.is_err() && self.written == 0 {
@@ -166,104 +171,28 @@ fn wait(output: &OwnedFd, deadline: Instant) -> io::Result<()> {
     }
 }
 
-/// One line: a JSON object. `data_base64` is `Received:` and the mail data.
-fn json(message: &Message) -> String {
-    let Message { id, envelope, client, received_at, received, data, .. } = message;
-    let mut line = String::with_capacity(512 + data.bytes().try_into().unwrap_or(0_usize) / 3 * 4);
-    let mut text = |name: &str, value: &[u8]| {
-        let before = if line.is_empty() { '{' } else { ',' };
-        // Writing to a String does not fail.
-        let _ = write!(line, "{before}\"{name}\":{}", Json(value));
-    };
-    text("id", &id.text());
-    text("time", Rfc3339(*received_at).to_string().as_bytes());
-    text("client", client.address.to_string().as_bytes());
-    text("ehlo", &client.ehlo);
-    text("protocol", client.protocol.as_bytes());
-    text("reverse_path", envelope.reverse_path());
-    line.push_str(",\"recipients\":[");
-    for (index, recipient) in envelope.recipients().enumerate() {
-        if index > 0 {
-            line.push(',');
-        }
-        let _ = write!(line, "{}", Json(recipient.whole));
+/// What a sink knows of a message, as text wants it.
+fn facts(message: &Message) -> Facts<'_> {
+    let Message { id, envelope, client, received_at, data, .. } = message;
+    Facts {
+        cursor: None,
+        id: *id,
+        received_at: *received_at,
+        client: client.address,
+        ehlo: &client.ehlo,
+        protocol: client.protocol.as_bytes(),
+        reverse_path: envelope.reverse_path(),
+        recipients: envelope
+            .recipients_with_parameters()
+            .map(|(recipient, parameters)| (recipient.whole, parameters))
+            .collect(),
+        body: envelope.body,
+        smtputf8: envelope.smtputf8,
+        requiretls: envelope.requiretls,
+        bare_line_ends: envelope.bare_line_ends,
+        ret: envelope.ret,
+        envid: envelope.envid(),
+        size_declared: envelope.size_declared,
+        mail_data_bytes: data.bytes(),
     }
-    line.push(']');
-    dsn(envelope, &mut line);
-    let body = match envelope.body {
-        BodyType::SevenBit => "7BIT",
-        BodyType::EightBitMime => "8BITMIME",
-        BodyType::BinaryMime => "BINARYMIME",
-    };
-    let declared = envelope.size_declared.map_or("null".to_owned(), |size| size.to_string());
-    let _ = write!(
-        line,
-        ",\"body\":\"{body}\",\"smtputf8\":{},\"requiretls\":{},\"bare_line_ends\":{},\"size_declared\":{declared},\"size\":{},\"data_base64\":\"",
-        envelope.smtputf8,
-        envelope.requiretls,
-        envelope.bare_line_ends,
-        data.bytes()
-    );
-    let encoding = BASE64;
-    let mut base64 = encoding.new_encoder(&mut line);
-    base64.append(received);
-    data.pieces().for_each(|piece| base64.append(piece));
-    base64.finalize();
-    line.push_str("\"}\n");
-    line
-}
-
-/// The DSN parameters (RFC 3461) as members of the object: `ret`, `envid`, and `recipient_parameters` in the order of the
-/// recipients; null where one was not given.
-fn dsn(envelope: &Envelope, line: &mut String) {
-    fn member(name: &str, value: Option<&[u8]>, line: &mut String) {
-        // Writing to a String does not fail.
-        let _ = match value {
-            Some(value) => write!(line, "\"{name}\":{}", Json(value)),
-            None => write!(line, "\"{name}\":null"),
-        };
-    }
-    let ret = envelope.ret.map(|ret| match ret {
-        Ret::Full => &b"FULL"[..],
-        Ret::Headers => b"HDRS",
-    });
-    line.push(',');
-    member("ret", ret, line);
-    line.push(',');
-    member("envid", Some(envelope.envid()).filter(|envid| !envid.is_empty()), line);
-    line.push_str(",\"recipient_parameters\":[");
-    for (index, (_, parameters)) in envelope.recipients_with_parameters().enumerate() {
-        line.push_str(if index == 0 { "{" } else { ",{" });
-        let notify = parameters.notify.map(|notify| notify.to_string());
-        member("notify", notify.as_deref().map(str::as_bytes), line);
-        line.push(',');
-        member("orcpt", Some(parameters.orcpt).filter(|orcpt| !orcpt.is_empty()), line);
-        line.push('}');
-    }
-    line.push(']');
-}
-
-/// One mbox entry: `From ` line, Return-Path, a Delivered-To for each recipient, `Received:` and the mail data octet for octet,
-/// but that lines of `>*From ` get one more `>` (mboxrd). A missing line end at the end is added: mbox cannot tell.
-fn mbox(message: &Message, out: &mut Vec<u8>) {
-    let envelope = &message.envelope;
-    let sender = match envelope.reverse_path() {
-        b"" => "MAILER-DAEMON".to_owned(),
-        path => Word(path).to_string(),
-    };
-    out.extend_from_slice(format!("From {sender} {}\n", Asctime(message.received_at)).as_bytes());
-    out.extend([b"Return-Path: <", envelope.reverse_path(), b">\r\n"].concat());
-    for recipient in envelope.recipients() {
-        out.extend([b"Delivered-To: ", recipient.whole, b"\r\n"].concat());
-    }
-    let mut content = message.received.clone();
-    message.data.pieces().for_each(|piece| content.extend_from_slice(piece));
-    for line in content.split_inclusive(|octet| *octet == b'\n') {
-        let quotes = line.iter().take_while(|octet| **octet == b'>').count();
-        if line[quotes..].starts_with(b"From ") {
-            out.push(b'>');
-        }
-        out.extend_from_slice(line);
-    }
-    out.extend_from_slice(if content.ends_with(b"\n") { b"\n" } else { b"\n\n" });
 }

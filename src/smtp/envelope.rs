@@ -5,6 +5,10 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::limits::ENVELOPE_BYTES_FREE;
 
 /// The envelope of one transaction.
 ///
@@ -29,6 +33,7 @@ pub struct Envelope {
     pub size_declared: Option<u64>,
     /// The mail data holds a CR or an LF that is not part of a CRLF, so its line ends cannot be converted and back.
     pub bare_line_ends: bool,
+    charge: Charge,
 }
 
 /// Where a text lies in the arena.
@@ -146,8 +151,79 @@ pub struct Mailbox<'a> {
     pub whole: &'a [u8],
 }
 
+/// What the envelopes of one shard may take together: a thousand recipients of 20,000 connections would be gigabytes.
+#[derive(Debug)]
+pub struct EnvelopeBudget {
+    bytes: AtomicUsize,
+    bytes_max: usize,
+}
+
+impl EnvelopeBudget {
+    /// So many octets beyond those that each envelope has for nothing.
+    pub fn new(bytes_max: usize) -> Arc<Self> {
+        Arc::new(Self { bytes: AtomicUsize::new(0), bytes_max })
+    }
+
+    /// Octets taken.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// What an envelope took from its budget; it gives it back wherever it ends.
+#[derive(Debug, Default)]
+struct Charge {
+    budget: Option<Arc<EnvelopeBudget>>,
+    bytes: usize,
+}
+
+impl Charge {
+    fn raise_to(&mut self, bytes: usize) -> bool {
+        let Some(budget) = self.budget.as_ref().filter(|_| bytes > self.bytes) else { return true };
+        let more = bytes - self.bytes;
+        let add = |now: usize| now.checked_add(more).filter(|after| *after <= budget.bytes_max);
+        let taken = budget.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok();
+        if taken {
+            self.bytes = bytes;
+        }
+        taken
+    }
+
+    fn give_back(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        if let Some(budget) = self.budget.as_ref().filter(|_| bytes > 0) {
+            budget.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A copy is nobody's transaction.
+impl Clone for Charge {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
 impl Envelope {
-    /// Forgets everything and keeps the memory.
+    /// An empty envelope that counts what it takes.
+    pub fn within(budget: &Arc<EnvelopeBudget>) -> Self {
+        Self { charge: Charge { budget: Some(Arc::clone(budget)), bytes: 0 }, ..Self::default() }
+    }
+
+    /// Counts what it takes now. False when the budget of all envelopes has no room for it.
+    pub fn count(&mut self) -> bool {
+        let recipients = self.recipients.capacity() * size_of::<Recipient>();
+        let bytes = self.text.capacity() + recipients;
+        bytes <= ENVELOPE_BYTES_FREE || self.charge.raise_to(bytes)
+    }
+
+    /// Forgets everything and keeps the memory, if it is not much.
     pub fn clear(&mut self) {
         let Self {
             text,
@@ -160,7 +236,13 @@ impl Envelope {
             envid,
             size_declared,
             bare_line_ends,
+            charge,
         } = self;
+        if charge.bytes > 0 {
+            *text = Vec::new();
+            *recipients = Vec::new();
+            charge.give_back();
+        }
         text.clear();
         recipients.clear();
         *reverse_path = Span::default();
@@ -310,6 +392,25 @@ fn hash_without_case(text: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn envelopes_with_many_recipients_share_a_budget() {
+        let budget = EnvelopeBudget::new(40 * 1024);
+        let mut first = Envelope::within(&budget);
+        first.push_recipient(b"one", b"x.test");
+        assert!(first.count() && budget.bytes() == 0, "a usual envelope is not counted");
+        let add = |envelope: &mut Envelope| {
+            envelope.push_recipient(&[b'a'; 60], b"x.test");
+            envelope.count()
+        };
+        let taken = (0..1000).take_while(|_| add(&mut first)).count();
+        assert!((100..900).contains(&taken), "{taken}");
+        let mut second = Envelope::within(&budget);
+        assert!((0..20).all(|_| add(&mut second)), "those of others are taken on");
+        drop(second);
+        first.clear();
+        assert_eq!(budget.bytes(), 0);
+    }
 
     #[test]
     fn a_recipient_is_seen_in_its_two_parts() {

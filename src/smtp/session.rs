@@ -34,7 +34,7 @@ use super::proxy::ProxyReader;
 use super::reply::{self, Reply, ReplyBuffer};
 use crate::config::{BareLineEnd, ChunkLineEnd, Gate, Limits, Pipelining, Refusal};
 use crate::handoff::message::{ClientFacts, QueueId, Refused, TryAgain};
-use crate::limits::{DATA_RATE_MIN, EHLO_NAME_BYTES_MAX, OVERSIZE_FACTOR, SINK_ANSWER_MAX};
+use crate::limits::{DATA_RATE_MIN, EHLO_NAME_BYTES_MAX, OVERSIZE_FACTOR};
 
 /// What the sessions of a listener are told.
 pub struct Settings {
@@ -318,13 +318,24 @@ impl Session {
         if self.reply(reply, replies) { self.end_transaction(replies, now) } else { Step::Close }
     }
 
-    /// The mail data under way cannot be kept: it is read on to its end and answered `451 4.3.2` there.
-    pub fn handle_no_memory(&mut self) {
+    /// The mail data under way cannot be kept: it is read on to its end and answered so there. Between two chunks the outside
+    /// has to remember it until the message is delivered.
+    pub fn handle_lost_data(&mut self, why: TryAgain) {
         match &mut self.state {
-            State::Data(data) => _ = data.refusal.get_or_insert(reply::OVERLOAD),
-            State::Chunk(_) => self.refuse_chunk(reply::OVERLOAD),
+            State::Data(data) => _ = data.refusal.get_or_insert(why.into()),
+            State::Chunk(_) => self.refuse_chunk(why.into()),
             _ => {}
         }
+    }
+
+    /// The client is kept waiting by us: its time ends then, however little it sends.
+    pub fn wait_until(&mut self, deadline: Instant) {
+        self.deadline = deadline;
+    }
+
+    /// The client is not kept waiting any more: it has all the time between two reads of mail data again.
+    pub fn wait_for_data(&mut self, now: Instant) {
+        self.deadline = now + self.settings.limits.data_timeout;
     }
 
     /// The client closed its half, and all its input is consumed. What is unfinished is never delivered.
@@ -635,7 +646,7 @@ impl Session {
         match (state.refusal, self.envelope.take()) {
             (None, Some(envelope)) => {
                 self.state = State::Delivering;
-                self.deadline = now + SINK_ANSWER_MAX;
+                self.deadline = now + self.settings.limits.sink_answer_timeout;
                 Some(Step::Deliver(envelope))
             }
             (refusal, _) => {

@@ -287,7 +287,7 @@ impl Exchange {
         if std::mem::take(&mut self.no_memory) {
             self.discarded = true;
             self.data.clear();
-            self.session.handle_no_memory();
+            self.session.handle_lost_data(TryAgain::Overload);
         } else {
             self.data.extend_from_slice(octets);
         }

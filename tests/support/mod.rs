@@ -2,4 +2,6 @@
 #![allow(dead_code)]
 
 pub mod client;
+pub mod image;
+pub mod load;
 pub mod server;

@@ -40,14 +40,20 @@ impl Server {
 
     /// A server with a whole configuration, and files that it names.
     pub fn start_with_files(config: &str, files: &[(&str, &str)]) -> Self {
+        Self::start_under(&[], config, files)
+    }
+
+    /// A server that this program starts, becoming it or standing aside: its process is the server's.
+    pub fn start_under(wrapper: &[&str], config: &str, files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         for (name, text) in files {
             fs::write(folder.path().join(name), text).expect("a file");
         }
         let file = folder.path().join("ringmx.toml");
         fs::write(&file, config).expect("the configuration");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ringmx"))
-            .args(["serve", "--config"])
+        let mut words = wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_ringmx"), "serve", "--config"]);
+        let mut child = Command::new(words.next().expect("a program"))
+            .args(words)
             .arg(&file)
             .current_dir(folder.path())
             .stdin(Stdio::null())

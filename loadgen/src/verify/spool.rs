@@ -16,6 +16,8 @@ static CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
 
 /// Where the first batch may begin.
 const BATCHES_AT: u64 = 4096;
+/// Batches begin at multiples of this.
+const BATCH_ALIGNMENT: u64 = 4096;
 /// Frames begin at multiples of this.
 const FRAME_ALIGNMENT: u64 = 512;
 const FRAME_HEADER_BYTES: usize = 64;
@@ -132,7 +134,10 @@ impl Segment {
         }
         let (envelope_bytes, bytes, content_bytes) =
             (u32_at(&header, 4), u64_at(&header, 32), u64_at(&header, 40));
+        let batch_at = u64_at(&header, 24);
         let fits = envelope_bytes <= ENVELOPE_BYTES_MAX
+            && (BATCHES_AT..=at).contains(&batch_at)
+            && batch_at.is_multiple_of(BATCH_ALIGNMENT)
             && bytes.is_multiple_of(FRAME_ALIGNMENT)
             && at.checked_add(bytes).is_some_and(|end| end <= self.bytes)
             && (FRAME_HEADER_BYTES as u64 + u64::from(envelope_bytes))
@@ -140,7 +145,7 @@ impl Segment {
                 .is_some_and(|used| used <= bytes);
         let sizes = (usize::try_from(envelope_bytes), usize::try_from(content_bytes));
         let (true, (Ok(envelope_bytes), Ok(content_bytes))) = (fits, sizes) else { return Ok(None) };
-        let (batch_at, body_sum) = (u64_at(&header, 24), u32_at(&header, 48));
+        let body_sum = u32_at(&header, 48);
         Ok(Some(Frame { at, batch_at, bytes, envelope_bytes, content_bytes, body_sum }))
     }
 
@@ -191,7 +196,7 @@ fn read_segment(sequence: u64, path: &Path, findings: &mut Findings) -> io::Resu
         }
     };
     let segment = Segment { file, bytes: bytes.min(file_bytes), salt, zeroed: flags & 1 != 0 };
-    let (gaps, last_batch_at) = read_frames(&segment, path, findings)?;
+    let (gaps, last_batch_at) = read_frames(&segment, sequence, path, findings)?;
     for gap in gaps {
         let kind = if gap.start < last_batch_at { "DAMAGE" } else { "a torn write" };
         findings.remark(format!("segment {name}: {kind} at {} to {}", gap.start, gap.end));
@@ -202,6 +207,7 @@ fn read_segment(sequence: u64, path: &Path, findings: &mut Findings) -> io::Resu
 /// Hands over the records; gives the gaps, and where the last batch begins.
 fn read_frames(
     segment: &Segment,
+    sequence: u64,
     path: &Path,
     findings: &mut Findings,
 ) -> io::Result<(Vec<std::ops::Range<u64>>, u64)> {
@@ -215,7 +221,7 @@ fn read_frames(
                 }
                 header_in_gap = false;
                 (last_batch_at, at) = (frame.batch_at, at + frame.bytes);
-                take_record(&frame, &body, path, findings);
+                take_record(&frame, body, sequence, path, findings);
             }
             nothing => {
                 header_in_gap |= matches!(nothing, Place::Header);
@@ -232,16 +238,26 @@ fn read_frames(
     Ok((gaps, last_batch_at))
 }
 
-fn take_record(frame: &Frame, body: &[u8], path: &Path, findings: &mut Findings) {
-    let (envelope, content) = body.split_at(frame.envelope_bytes);
+fn take_record(frame: &Frame, mut body: Vec<u8>, sequence: u64, path: &Path, findings: &mut Findings) {
+    let mut content = body.split_off(frame.envelope_bytes);
+    let envelope = body.as_slice();
     let place = RecordPlace { path: path.to_path_buf(), at: frame.at };
-    let (envelope, complaint) = match Envelope::parse(envelope) {
+    let (envelope, mut complaint) = match Envelope::parse(envelope) {
         Ok(envelope) => (envelope, None),
         Err(why) => (Envelope::default(), Some(why.to_string())),
     };
+    if let Some((bytes, sum)) = envelope.continued {
+        // The rest of the content has a file of its own, named after the place of the record.
+        let path = path.with_file_name(format!("{sequence:016x}-{:016x}.message", frame.at));
+        match fs::read(&path) {
+            Ok(rest) if rest.len() as u64 == bytes && CRC.checksum(&rest) == sum => content.extend(rest),
+            Ok(_) => complaint = Some(format!("its file {} is damaged", path.display())),
+            Err(error) => complaint = Some(format!("its file {}: {error}", path.display())),
+        }
+    }
     findings.take(Stored {
         place: &place,
-        content,
+        content: &content,
         lf_allowed: false,
         recipients: envelope.recipients,
         mail_data_at: envelope.trace_bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
@@ -265,12 +281,16 @@ impl fmt::Display for RecordPlace {
 struct Envelope {
     recipients: Vec<Option<Vec<u8>>>,
     trace_bytes: Option<u64>,
+    /// Octets and checksum of the file in which the content goes on.
+    continued: Option<(u64, u32)>,
 }
 
 impl Envelope {
     fn parse(mut fields: &[u8]) -> Result<Self, &'static str> {
         const RECIPIENT: u16 = 7;
         const TRACE_BYTES: u16 = 11;
+        const REQUIRETLS: u16 = 0x8011;
+        const CONTINUED: u16 = 0x8012;
         const MUST_BE_KNOWN: u16 = 0x8000;
         const CUT_OFF: &str = "a field of its envelope is cut off";
         let mut envelope = Self::default();
@@ -285,6 +305,10 @@ impl Envelope {
                     let octets = value.try_into().map_err(|_| "its trace length has not 8 octets")?;
                     envelope.trace_bytes = Some(u64::from_le_bytes(octets));
                 }
+                CONTINUED if value.len() == 12 => {
+                    envelope.continued = Some((u64_at(value, 0), u32_at(value, 8)));
+                }
+                REQUIRETLS => {}
                 MUST_BE_KNOWN.. => return Err("its envelope has a field that must be understood"),
                 _ => {}
             }
@@ -320,6 +344,9 @@ mod tests {
         assert!(Envelope::parse(&whole[..whole.len() - 1]).is_err());
         assert!(Envelope::parse(&field(0x8001, b"")).is_err());
         assert!(Envelope::parse(b"").is_err());
+        let rest = [field(0x8012, &[9, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0]), whole].concat();
+        assert_eq!(Envelope::parse(&rest).expect("whole").continued, Some((9, 3)));
+        assert!(Envelope::parse(&field(0x8012, b"short")).is_err());
     }
 
     #[test]

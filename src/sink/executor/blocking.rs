@@ -23,11 +23,23 @@ impl Blocking {
         Self { directories: Directories::new(root), files: HashMap::new() }
     }
 
+    /// For a store all of which is on the file system of its root: nothing behind a mount point below it is used.
+    pub fn on_one_file_system(root: OwnedFd) -> Self {
+        let mut executor = Self::new(root);
+        executor.directories.stay_on_file_system();
+        executor
+    }
+
     fn perform(&mut self, action: &Action<'_>) -> io::Result<()> {
         match action {
             Action::MakeDirectory(directory) => self.directories.make(directory),
             Action::Create(file) => {
                 let opened = self.directories.create(file)?;
+                self.files.insert(Rc::clone(file), opened);
+                Ok(())
+            }
+            Action::Open(file) => {
+                let opened = self.directories.open_file(file)?;
                 self.files.insert(Rc::clone(file), opened);
                 Ok(())
             }
@@ -57,6 +69,7 @@ impl Blocking {
                 self.files.remove(file);
                 self.directories.remove(file)
             }
+            Action::SyncFilesystem => self.directories.sync_file_system(),
         }
     }
 
@@ -87,6 +100,7 @@ impl Executor for Blocking {
 fn close_after_failure(files: &mut HashMap<Rc<Place>, OwnedFd>, action: &Action<'_>) {
     match action {
         Action::Create(file)
+        | Action::Open(file)
         | Action::Reserve(file, _)
         | Action::Write(file, ..)
         | Action::SyncFile(file)
@@ -96,7 +110,7 @@ fn close_after_failure(files: &mut HashMap<Rc<Place>, OwnedFd>, action: &Action<
         | Action::Remove(file) => {
             files.remove(file);
         }
-        Action::MakeDirectory(_) | Action::SyncDirectory(_) => {}
+        Action::MakeDirectory(_) | Action::SyncDirectory(_) | Action::SyncFilesystem => {}
     }
 }
 

@@ -19,6 +19,10 @@ const HANDLES_MAX: usize = 512;
 /// Handles are opened anew after this time, so that a directory that was moved away is noticed.
 const HANDLE_AGE_MAX: Duration = Duration::from_secs(10);
 
+/// What the log says of a maildir behind a mount point.
+const MOUNT_POINT: &str =
+    "a mount point below `path` is not covered by sync = \"batch\"; take sync = \"each\"";
+
 /// The root, and handles of directories below it.
 #[derive(Debug)]
 pub(super) struct Directories {
@@ -26,11 +30,35 @@ pub(super) struct Directories {
     /// `handles.len() <= HANDLES_MAX`
     handles: HashMap<Directory, Rc<OwnedFd>>,
     opened_at: Instant,
+    resolve: ResolveFlags,
+    /// The root once more. The kernel tells an error of writing back once per open description (Linux 5.8 and later), so
+    /// this one is our own, open from the start and used for every `syncfs`; none when it could not be opened.
+    for_sync: Option<OwnedFd>,
 }
 
 impl Directories {
     pub(super) fn new(root: OwnedFd) -> Self {
-        Self { root: Rc::new(root), handles: HashMap::new(), opened_at: Instant::now() }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Self {
+            for_sync: rustix::fs::openat(&root, ".", flags, Mode::empty()).ok(),
+            root: Rc::new(root),
+            handles: HashMap::new(),
+            opened_at: Instant::now(),
+            resolve: ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
+        }
+    }
+
+    /// Refuses directories behind a mount point from now on, so that [`Self::sync_file_system`] covers all that is used.
+    pub(super) fn stay_on_file_system(&mut self) {
+        self.resolve |= ResolveFlags::NO_XDEV;
+    }
+
+    /// Makes everything durable on the file system of the root.
+    pub(super) fn sync_file_system(&self) -> io::Result<()> {
+        let Some(root) = &self.for_sync else {
+            return Err(io::Error::other("the root could not be opened at start"));
+        };
+        Ok(rustix::fs::syncfs(root)?)
     }
 
     /// The handle of a directory.
@@ -41,13 +69,19 @@ impl Directories {
         if let Some(handle) = self.handles.get(directory) {
             return Ok(Rc::clone(handle));
         }
-        let handle = Rc::new(rustix::fs::openat2(
+        let opened = rustix::fs::openat2(
             &*self.root,
             &**directory,
             OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
             Mode::empty(),
-            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
-        )?);
+            self.resolve,
+        );
+        let handle = Rc::new(match opened {
+            Err(rustix::io::Errno::XDEV) if self.resolve.contains(ResolveFlags::NO_XDEV) => {
+                return Err(io::Error::new(io::ErrorKind::CrossesDevices, MOUNT_POINT));
+            }
+            other => other?,
+        });
         if self.handles.len() >= HANDLES_MAX {
             self.handles.clear();
         }

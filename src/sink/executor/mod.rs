@@ -16,6 +16,12 @@ pub trait Executor {
     fn run(&mut self, plan: &Plan<'_>) -> Results;
 }
 
+impl<E: Executor + ?Sized> Executor for Box<E> {
+    fn run(&mut self, plan: &Plan<'_>) -> Results {
+        (**self).run(plan)
+    }
+}
+
 impl<E: Executor + ?Sized> Executor for &mut E {
     fn run(&mut self, plan: &Plan<'_>) -> Results {
         (**self).run(plan)

@@ -66,6 +66,8 @@ enum Event {
 enum Object {
     File(usize),
     Directory(String),
+    /// Every file and directory.
+    FileSystem,
 }
 
 impl Event {
@@ -168,15 +170,24 @@ fn collect(directory: &str, names: &BTreeMap<(&str, &str), Node>, files: &[Vec<u
 impl State {
     /// For each event before `now` whether a sync pinned it; none for a sync itself.
     fn pinned(&self, now: usize) -> Vec<Option<bool>> {
+        // From the end: what the first sync after an event did, of its object or of everything.
         let mut synced: HashMap<&Object, bool> = HashMap::new();
+        let mut all_synced = false;
         let mut pinned: Vec<Option<bool>> = self.events[..now]
             .iter()
             .rev()
             .map(|event| {
-                if let Event::Sync { object, failed } = event {
-                    synced.insert(object, !failed);
+                match event {
+                    Event::Sync { object: Object::FileSystem, failed } => {
+                        synced.clear();
+                        all_synced = !failed;
+                    }
+                    Event::Sync { object, failed } => {
+                        synced.insert(object, !failed);
+                    }
+                    _ => {}
                 }
-                event.object().map(|object| synced.get(&object).copied().unwrap_or(false))
+                event.object().map(|object| synced.get(&object).copied().unwrap_or(all_synced))
             })
             .collect();
         pinned.reverse();
@@ -214,9 +225,13 @@ impl State {
                 self.events
                     .push(Event::Sync { object: Object::Directory(directory.to_string()), failed: true });
             }
+            Action::SyncFilesystem => {
+                self.events.push(Event::Sync { object: Object::FileSystem, failed: true });
+            }
             Action::Rename(..) if self.random().is_multiple_of(2) => drop(self.apply(action)),
             Action::MakeDirectory(_)
             | Action::Create(_)
+            | Action::Open(_)
             | Action::Reserve(..)
             | Action::Truncate(..)
             | Action::Close(_)
@@ -240,6 +255,12 @@ impl State {
                 self.enter(&file.directory, &file.name, Node::File(self.files));
                 self.open.insert(Rc::clone(file), self.files);
                 self.files += 1;
+            }
+            Action::Open(file) => {
+                let Some(Node::File(number)) = self.node(&file.directory, &file.name) else {
+                    return Err(io::ErrorKind::NotFound.into());
+                };
+                self.open.insert(Rc::clone(file), number);
             }
             Action::Reserve(file, bytes) => {
                 let file = self.opened(file)?;
@@ -279,6 +300,9 @@ impl State {
                 if self.node(&file.directory, &file.name).is_some() {
                     self.leave(file);
                 }
+            }
+            Action::SyncFilesystem => {
+                self.events.push(Event::Sync { object: Object::FileSystem, failed: false });
             }
         }
         Ok(())

@@ -59,6 +59,11 @@ impl Uring {
                 *file = Some(File::from_std(created.into()));
                 Ok(())
             }
+            Action::Open(place) => {
+                let opened = directories().open_file(place)?;
+                *file = Some(File::from_std(opened.into()));
+                Ok(())
+            }
             Action::Reserve(_, bytes) => {
                 match file.as_ref().ok_or_else(not_open)?.fallocate(0, *bytes, 0).await {
                     Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(()),
@@ -83,6 +88,8 @@ impl Uring {
                 File::from_std(handle.into()).sync_all().await
             }
             Action::Remove(place) => directories().remove(place),
+            // io_uring has no operation for it.
+            Action::SyncFilesystem => directories().sync_file_system(),
         }
     }
 }

@@ -1,14 +1,18 @@
 //! The maildir sink: one file a recipient, written in `tmp`, made durable, renamed into `new`.
 //!
 //! ```text
-//!   make directories that may be new ║ sync their parents, and for every file create, write, sync, close ║ rename ║ sync `new`
+//!   each    make directories that may be new ║ sync their parents, and for every file create, write, sync, close ║ rename ║ sync `new`
+//!   batch   make directories that may be new ║ for every file create, write, close ║ sync the file system ║ rename ║ sync `new`
 //! ```
 //!
-//! (`║` is a barrier.) All temporary files of all recipients of a message are durable before the first one is renamed, and 250
+//! (`║` is a barrier.) `batch` has one sync for all files of all messages, and where many `new` were renamed into, one for
+//! them; when it fails, it fails the whole batch. It is not for directories behind a mount point below the root: a sync of
+//! the root's file system does not reach them, and they are refused. All temporary files of all recipients of a message are durable before the first one is renamed, and 250
 //! waits for the last stage. A rename never replaces.
 
 mod clean;
 mod content;
+mod file_system;
 mod name;
 
 use std::collections::{BTreeMap, HashSet};
@@ -21,15 +25,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use self::content::Common;
 use self::name::{FileName, Template};
 use super::executor::Executor;
+use super::executor::blocking::Blocking;
 use super::executor::uring::Uring;
 use super::plan::{self, Action, Directory, Owners, Place, Plan, Results};
 use super::root::Root;
+use super::spill::SpillTo;
 use super::{Durability, OpenError, Opened, Sink, Surroundings, Worker, outcome_of, report_failures};
-use crate::config::LineEndings;
+use crate::config::{LineEndings, MaildirSync};
 use crate::handoff::message::{Message, Outcome, Refused, TryAgain};
 
 /// Maildirs that a worker remembers as durable; beyond that it forgets all and syncs them again.
 const KNOWN_MAX: usize = 64 * 1024;
+
+/// Directories that a batch syncs one by one; where it renamed into more, it syncs the file system once more. A few syncs
+/// of directories write nothing of others. `benches/maildir.rs` shows little between two mailboxes and fifty, so where
+/// exactly the change is best hardly matters.
+const DIRECTORY_SYNCS_MAX: usize = 4;
 
 /// Opens the sink: locks the root and removes what deliveries that were cut short left in `tmp`.
 pub(super) fn open(
@@ -37,11 +48,19 @@ pub(super) fn open(
     template: &str,
     create: bool,
     line_endings: LineEndings,
+    sync: Option<MaildirSync>,
     workers: usize,
     surroundings: &Surroundings,
 ) -> Result<Opened, OpenError> {
-    let settings = Settings::new(path, template, create, line_endings, surroundings.clone())?;
+    let mut settings = Settings::new(path, template, create, line_endings, surroundings.clone())?;
     let root = Arc::new(Root::open(path)?);
+    let cannot_open = |error: io::Error| OpenError {
+        what: "open the store",
+        path: path.to_owned(),
+        why: error.to_string(),
+        cure: "allow more open files",
+    };
+    settings.sync = file_system::choose(sync, path, root.directory().map_err(cannot_open)?)?;
     let mut notes = Vec::new();
     match root.directory().and_then(|directory| clean::remove_old(directory, settings.template.depth())) {
         Ok(0) => {}
@@ -52,15 +71,23 @@ pub(super) fn open(
     let workers = (0..workers.max(1)).map(|_| -> Worker {
         let (settings, root) = (settings.clone(), Arc::clone(&root));
         Box::new(move || {
-            let executor = Uring::new(root.directory()?)?;
+            let directory = root.directory()?;
+            let executor: Box<dyn Executor> = match settings.sync {
+                MaildirSync::Batch => Box::new(Blocking::on_one_file_system(directory)),
+                MaildirSync::Each => Box::new(Uring::new(directory)?),
+            };
             Ok(Box::new(Locked { _root: root, sink: Maildir::new(settings, executor) }))
         })
     });
     Ok(Opened {
-        description: format!("maildir {}", path.display()),
+        description: match settings.sync {
+            MaildirSync::Batch => format!("maildir {}, sync = \"batch\"", path.display()),
+            MaildirSync::Each => format!("maildir {}, sync = \"each\"", path.display()),
+        },
         durability: Durability::Disk,
         workers: workers.collect(),
         inline: None,
+        spill: SpillTo::Directory(path.to_owned()),
         notes,
     })
 }
@@ -89,6 +116,7 @@ pub struct Settings {
     template: Template,
     create: bool,
     line_endings: LineEndings,
+    sync: MaildirSync,
     host: String,
     surroundings: Surroundings,
     /// Makes names of files unique in this process.
@@ -96,7 +124,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Checks the template.
+    /// Checks the template. Each file is synced for itself unless [`Self::sync_by_batch`] is asked for.
     pub fn new(
         root: &Path,
         template: &str,
@@ -116,10 +144,17 @@ impl Settings {
             template,
             create,
             line_endings,
+            sync: MaildirSync::Each,
             host: name::host(&surroundings.hostname),
             surroundings,
             sequence: Arc::default(),
         })
+    }
+
+    /// One sync for all files of a batch. The executor must sync the file system that all of them are on.
+    #[must_use]
+    pub fn sync_by_batch(self) -> Self {
+        Self { sync: MaildirSync::Batch, ..self }
     }
 }
 
@@ -247,16 +282,20 @@ impl<E: Executor> Maildir<E> {
             let mut slices = vec![delivery.head.as_slice()];
             common.push_slices(&mut slices);
             let file = || Rc::clone(&delivery.temporary);
-            for action in [
-                Action::Create(file()),
-                Action::Write(file(), 0, slices),
-                Action::SyncFile(file()),
-                Action::Close(file()),
-            ] {
-                plan.push(Owners::One(delivery.message), action);
+            let owner = || Owners::One(delivery.message);
+            plan.push(owner(), Action::Create(file()));
+            plan.push(owner(), Action::Write(file(), 0, slices));
+            if self.settings.sync == MaildirSync::Each {
+                plan.push(owner(), Action::SyncFile(file()));
             }
+            plan.push(owner(), Action::Close(file()));
         }
         plan.barrier();
+        let all = || Owners::Many(planned(deliveries));
+        if self.settings.sync == MaildirSync::Batch && !deliveries.is_empty() {
+            plan.push(all(), Action::SyncFilesystem);
+            plan.barrier();
+        }
         let mut entered: BTreeMap<&Directory, Vec<usize>> = BTreeMap::new();
         for delivery in deliveries {
             let (from, to) = (Rc::clone(&delivery.temporary), Rc::clone(&delivery.delivered));
@@ -264,6 +303,10 @@ impl<E: Executor> Maildir<E> {
             entered.entry(&delivery.delivered.directory).or_default().push(delivery.message);
         }
         plan.barrier();
+        if self.settings.sync == MaildirSync::Batch && entered.len() > DIRECTORY_SYNCS_MAX {
+            plan.push(all(), Action::SyncFilesystem);
+            return plan;
+        }
         for (directory, owners) in entered {
             plan.push(Owners::Many(owners), Action::SyncDirectory(Rc::clone(directory)));
         }
@@ -271,7 +314,7 @@ impl<E: Executor> Maildir<E> {
     }
 
     /// Directories of maildirs that are not known to be durable: made where they are missing, and their entries synced even
-    /// where they are there, for whoever made them may have been cut short before the sync.
+    /// where they are there, for whoever made them may have been cut short before the sync. The sync of a batch covers them.
     fn plan_directories(&self, plan: &mut Plan<'_>, deliveries: &[Delivery]) {
         let mut levels: Vec<BTreeMap<Directory, Vec<usize>>> = Vec::new();
         let mut parents: BTreeMap<Directory, Vec<usize>> = BTreeMap::new();
@@ -293,6 +336,9 @@ impl<E: Executor> Maildir<E> {
             }
             plan.barrier();
         }
+        if self.settings.sync == MaildirSync::Batch {
+            return;
+        }
         for (directory, owners) in parents {
             plan.push(Owners::Many(owners), Action::SyncDirectory(directory));
         }
@@ -308,11 +354,21 @@ impl<E: Executor> Maildir<E> {
             report_failures(&*settings.surroundings.report, &settings.root, &undo, &undone);
         }
         for (action, error) in results.failures(plan) {
-            if let Action::SyncDirectory(directory) = action
-                && self.doubtful.len() < KNOWN_MAX
-                && !is_from_opening(error)
-            {
-                self.doubtful.insert(Rc::clone(directory));
+            match action {
+                Action::SyncDirectory(directory) if !is_from_opening(error) => {
+                    doubt(&mut self.doubtful, Rc::clone(directory));
+                }
+                // It stood for the syncs of all directories that may have been new.
+                Action::SyncFilesystem => {
+                    let may_be_new =
+                        |delivery: &&Delivery| delivery.may_make && !self.known.contains(&delivery.maildir);
+                    for delivery in deliveries.iter().filter(may_be_new) {
+                        for (_, parent, _) in lineage(&delivery.maildir) {
+                            doubt(&mut self.doubtful, parent);
+                        }
+                    }
+                }
+                _ => {}
             }
         }
         if self.known.len() + deliveries.len() > KNOWN_MAX {
@@ -325,6 +381,20 @@ impl<E: Executor> Maildir<E> {
                 self.known.insert(Rc::clone(&delivery.maildir));
             }
         }
+    }
+}
+
+/// The messages that have a file, each once.
+fn planned(deliveries: &[Delivery]) -> Vec<usize> {
+    let mut messages: Vec<usize> = deliveries.iter().map(|delivery| delivery.message).collect();
+    // Those of one message lie side by side.
+    messages.dedup();
+    messages
+}
+
+fn doubt(doubtful: &mut HashSet<Directory>, directory: Directory) {
+    if doubtful.len() < KNOWN_MAX {
+        doubtful.insert(directory);
     }
 }
 
@@ -341,7 +411,8 @@ fn is_from_opening(error: &io::Error) -> bool {
         libc::EXDEV,
         libc::EAGAIN,
     ];
-    error.raw_os_error().is_some_and(|number| never_synced.contains(&number))
+    error.kind() == io::ErrorKind::CrossesDevices
+        || error.raw_os_error().is_some_and(|number| never_synced.contains(&number))
 }
 
 /// The directories of a maildir from the root down: depth, parent and path of each.

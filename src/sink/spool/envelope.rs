@@ -4,8 +4,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::SystemTime;
 
+use super::cursor::Cursor;
 use crate::handoff::message::{Message, QueueId};
-use crate::smtp::envelope::{BodyType, Notify, Ret};
+use crate::sink::facts::Facts;
+use crate::smtp::envelope::{BodyType, Notify, RecipientParameters, Ret};
 use crate::timestamp;
 
 /// A field with this bit in its tag must be understood by whoever hands the message on.
@@ -29,6 +31,8 @@ mod tag {
     pub(super) const NOTIFY: u16 = 15;
     pub(super) const ORCPT: u16 = 16;
     pub(super) const REQUIRETLS: u16 = super::CRITICAL | 0x11;
+    /// Critical: whoever does not know it would take the beginning for the whole message.
+    pub(super) const FILE: u16 = super::CRITICAL | 0x12;
 }
 
 /// What the spool keeps of a message besides its content.
@@ -66,6 +70,54 @@ pub struct StoredEnvelope {
     pub trace_bytes: u64,
     /// The mail data holds a CR or an LF that is not part of a CRLF.
     pub bare_line_ends: bool,
+    /// The file that holds the mail data; none when all of it is in the record.
+    pub file: Option<MessageFile>,
+}
+
+impl StoredEnvelope {
+    /// What is known of the message, for text. `content_bytes` are those of the whole content.
+    pub(super) fn facts(&self, cursor: Cursor, content_bytes: u64) -> Facts<'_> {
+        let parameters = self.recipient_parameters.iter();
+        Facts {
+            cursor: Some(cursor),
+            id: self.id,
+            received_at: self.received_at,
+            client: self.client,
+            ehlo: &self.ehlo,
+            protocol: &self.protocol,
+            reverse_path: &self.reverse_path,
+            recipients: self
+                .recipients
+                .iter()
+                .zip(parameters)
+                .map(|(whole, StoredParameters { notify, orcpt })| {
+                    (whole.as_slice(), RecipientParameters { notify: *notify, orcpt })
+                })
+                .collect(),
+            body: self.body,
+            smtputf8: self.smtputf8,
+            requiretls: self.requiretls,
+            bare_line_ends: self.bare_line_ends,
+            ret: self.ret,
+            envid: &self.envid,
+            size_declared: self.size_declared,
+            mail_data_bytes: content_bytes.saturating_sub(self.trace_bytes),
+        }
+    }
+}
+
+/// A file beside the segments that goes on where the content in the record ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MessageFile {
+    /// Octets of the file.
+    pub bytes: u64,
+    /// CRC-32C of all of them.
+    pub crc32c: u32,
+}
+
+/// The name of the file that belongs to the record at this place.
+pub fn message_file_name(sequence: u64, offset: u64) -> String {
+    format!("{sequence:016x}-{offset:016x}.message")
 }
 
 /// The DSN parameters of one recipient (RFC 3461).
@@ -161,6 +213,7 @@ pub fn decode(mut octets: &[u8]) -> Result<StoredEnvelope, Unreadable> {
         size_declared: None,
         trace_bytes: 0,
         bare_line_ends: false,
+        file: None,
     };
     while !octets.is_empty() {
         let (tag, value, rest) = split_field(octets).ok_or(Unreadable)?;
@@ -207,6 +260,13 @@ pub fn decode(mut octets: &[u8]) -> Result<StoredEnvelope, Unreadable> {
             tag::SIZE_DECLARED => stored.size_declared = Some(u64::from_le_bytes(fixed(value)?)),
             tag::TRACE_BYTES => stored.trace_bytes = u64::from_le_bytes(fixed(value)?),
             tag::BARE_LINE_ENDS => stored.bare_line_ends = true,
+            tag::FILE => {
+                let (bytes, crc32c) = value.split_first_chunk().ok_or(Unreadable)?;
+                stored.file = Some(MessageFile {
+                    bytes: u64::from_le_bytes(*bytes),
+                    crc32c: u32::from_le_bytes(fixed(crc32c)?),
+                });
+            }
             unknown if unknown & CRITICAL != 0 => return Err(Unreadable),
             _ => {}
         }
@@ -245,7 +305,7 @@ mod tests {
     use super::*;
     use crate::buffer::{Arena, MailData};
     use crate::handoff::message::{ClientFacts, Origin};
-    use crate::smtp::envelope::{Envelope, RecipientParameters};
+    use crate::smtp::envelope::Envelope;
 
     proptest! {
         #[test]
@@ -313,10 +373,14 @@ mod tests {
                 size_declared,
                 trace_bytes: message.received.len() as u64,
                 bare_line_ends: flags.1,
+                file: None,
             };
             prop_assert_eq!(&stored, &expected);
             field(&mut octets, 0x7fff, b"from the future");
-            prop_assert_eq!(decode(&octets), Ok(expected));
+            prop_assert_eq!(decode(&octets), Ok(expected.clone()));
+            field(&mut octets, tag::FILE, &[5, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0]);
+            let file = Some(MessageFile { bytes: 5, crc32c: 7 });
+            prop_assert_eq!(decode(&octets), Ok(StoredEnvelope { file, ..expected }));
             field(&mut octets, 0xffff, b"from the future");
             prop_assert_eq!(decode(&octets), Err(Unreadable));
         }

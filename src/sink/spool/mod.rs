@@ -9,29 +9,39 @@
 //! A batch is one write and one sync; only then the next one begins, behind it. After a failed or short write or sync the segment
 //! is abandoned: nothing more is appended to it. See `docs/spool.md` for the format.
 
+mod background;
 pub mod cursor;
 pub mod envelope;
+pub mod export;
+mod fill;
+pub mod follow;
 pub mod format;
+pub mod prune;
 pub mod reader;
 pub mod scan;
+pub mod supply;
+pub mod verify;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use self::background::Background;
 use self::format::{
     BATCH_BYTES, FRAME_BYTES, RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader,
 };
+use self::supply::{Immediate, Maker, Supply, place};
 use super::executor::Executor;
 use super::executor::blocking::Blocking;
-use super::plan::{self, Action, Owners, Place, Plan, Results};
+use super::plan::{Action, Owners, Place, Plan};
 use super::root::Root;
+use super::spill::SpillTo;
 use super::{Durability, OpenError, Opened, Report, Sink, Surroundings, outcome_of, report_failures};
 use crate::handoff::message::{Message, Outcome, TryAgain};
 
-/// The source of padding and of zeros that segments are pre-written with.
-static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+/// The source of padding, which is less than a batch's alignment.
+static ZEROS: [u8; 4096] = [0; 4096];
 
 const _: () = assert!(ZEROS.len() as u64 >= BATCH_BYTES);
 
@@ -43,22 +53,27 @@ pub(super) fn open(
     surroundings: &Surroundings,
 ) -> Result<Opened, OpenError> {
     let root = Root::open(path)?;
-    let recovered = reader::recover(path).map_err(|error| OpenError {
+    let refused = |error: io::Error| OpenError {
         what: "read the spool",
         path: path.to_owned(),
         why: error.to_string(),
         cure: "the user that runs ringmx must be able to read and write it",
-    })?;
+    };
+    let recovered = reader::recover(path).map_err(refused)?;
     let mut notes = recovered.notes;
     if workers > 1 {
         notes.push("a spool has one writer: `workers` is taken as 1".to_owned());
     }
     let report = Arc::clone(&surroundings.report);
     let description = format!("spool {}", path.display());
+    supply::remove_unused(path).map_err(refused)?;
+    supply::remove_orphans(path).map_err(refused)?;
+    notes.extend(fill::describe(path).map_err(refused)?);
     let worker = move || -> io::Result<Box<dyn Sink>> {
         let executor = Blocking::new(root.directory()?);
-        let mut sink = Spool::new(root.path(), segment_bytes, recovered.next_sequence, executor, report);
-        sink.prepare();
+        let maker = Maker::new(root.path(), segment_bytes, recovered.next_sequence, Arc::clone(&report));
+        let supply = Background::start(maker, root.directory()?, root.path(), Arc::clone(&report))?;
+        let sink = Spool::with_supply(root.path(), Box::new(supply), executor, report);
         Ok(Box::new(Locked { sink, _root: root }))
     };
     Ok(Opened {
@@ -67,6 +82,7 @@ pub(super) fn open(
         notes,
         workers: vec![Box::new(worker)],
         inline: None,
+        spill: SpillTo::Directory(path.to_owned()),
     })
 }
 
@@ -92,9 +108,7 @@ pub struct Spool<E> {
     report: Arc<dyn Report>,
     /// For the log.
     root: PathBuf,
-    /// Octets of a segment, a multiple of [`BATCH_BYTES`].
-    segment_bytes: u64,
-    next_sequence: u64,
+    supply: Box<dyn Supply>,
     current: Option<Segment>,
 }
 
@@ -147,7 +161,7 @@ impl<E: Executor> Sink for Spool<E> {
 }
 
 impl<E: Executor> Spool<E> {
-    /// A writer that begins with a new segment of this number, in the root that the executor works in.
+    /// A writer whose segments are made when it needs them, from this number on, in the root that the executor works in.
     pub fn new(
         root: &Path,
         segment_bytes: u64,
@@ -155,14 +169,32 @@ impl<E: Executor> Spool<E> {
         executor: E,
         report: Arc<dyn Report>,
     ) -> Self {
-        let segment_bytes =
-            segment_bytes.next_multiple_of(BATCH_BYTES).max(SEGMENT_HEADER_BYTES + BATCH_BYTES);
-        Self { executor, report, root: root.to_owned(), segment_bytes, next_sequence, current: None }
+        let maker = Maker::new(root, segment_bytes, next_sequence, Arc::clone(&report));
+        Self::with_supply(root, Box::new(Immediate(maker)), executor, report)
     }
 
-    /// Makes the first segment before the first message waits for it. A failure is reported and tried again then.
+    /// A writer that takes its segments from this supply.
+    pub fn with_supply(root: &Path, supply: Box<dyn Supply>, executor: E, report: Arc<dyn Report>) -> Self {
+        Self { executor, report, root: root.to_owned(), supply, current: None }
+    }
+
+    /// Takes the first segment before the first message waits for it. A failure is reported and tried again then.
     pub fn prepare(&mut self) {
-        self.current = self.make_segment(0).ok();
+        self.current = self.next_segment(0).ok();
+    }
+
+    /// Opens the next segment of the supply.
+    fn next_segment(&mut self, needed: u64) -> Result<Segment, Outcome> {
+        let header = self.supply.next(needed, &mut self.executor)?;
+        let file = place(format::segment_name(header.sequence));
+        let mut plan = Plan::new(1);
+        plan.push(Owners::One(0), Action::Open(Rc::clone(&file)));
+        let results = self.executor.run(&plan);
+        report_failures(&*self.report, &self.root, &plan, &results);
+        match results.error(0) {
+            None => Ok(Segment { file, header, end: SEGMENT_HEADER_BYTES }),
+            Some(error) => Err(outcome_of(error)),
+        }
     }
 
     /// Appends as many messages from `first` on as one write takes, and tells how many; or why none of the rest is stored.
@@ -177,7 +209,7 @@ impl<E: Executor> Spool<E> {
             Some(segment) if segment.room() >= needed => segment,
             full => {
                 self.close(full);
-                self.make_segment(needed)?
+                self.next_segment(needed)?
             }
         };
         let part = lay_out(&segment, batch, envelopes, first);
@@ -198,40 +230,6 @@ impl<E: Executor> Spool<E> {
         Ok(count)
     }
 
-    /// Makes a segment with room for `needed` octets: durable with its size and its name before it is written to.
-    fn make_segment(&mut self, needed: u64) -> Result<Segment, Outcome> {
-        let failed = |error: io::Error, report: &dyn Report, root: &Path| {
-            report.machine_error("draw a salt for a segment in", root, &error);
-            outcome_of(&error)
-        };
-        let salt = draw_salt().map_err(|error| failed(error, &*self.report, &self.root))?;
-        let sequence = self.next_sequence;
-        self.next_sequence += 1;
-        let bytes = self.segment_bytes.max(SEGMENT_HEADER_BYTES.saturating_add(needed));
-        let header = SegmentHeader { salt, sequence, bytes, is_zeroed: true };
-        let place = |name| Rc::new(Place { directory: Rc::from(""), name });
-        let (file, prepared) = (
-            place(format::segment_name(sequence)),
-            place(format!("{sequence:016x}{}", format::PREPARED_SUFFIX)),
-        );
-        let octets = header.encode();
-        let plan = plan_segment(&header, &octets, &prepared, &file);
-        let results = self.executor.run(&plan);
-        if let Some(error) = results.error(0) {
-            let outcome = outcome_of(error);
-            self.undo(&plan, &results);
-            return Err(outcome);
-        }
-        Ok(Segment { file, header, end: SEGMENT_HEADER_BYTES })
-    }
-
-    fn undo(&mut self, plan: &Plan<'_>, results: &Results) {
-        report_failures(&*self.report, &self.root, plan, results);
-        let undo = plan::undo(plan, results);
-        let undone = self.executor.run(&undo);
-        report_failures(&*self.report, &self.root, &undo, &undone);
-    }
-
     /// Nothing more is written to the segment. What the failed write left is cut off, so that whoever reads along does not take
     /// messages that were answered 451; if even that fails they may be there, whole, and a retry is a duplicate.
     fn abandon(&mut self, segment: &Segment) {
@@ -249,34 +247,6 @@ impl<E: Executor> Spool<E> {
             self.executor.run(&plan);
         }
     }
-}
-
-/// Creates a segment under a name that no reader looks at, and gives it its own when it is durable.
-fn plan_segment<'a>(
-    header: &SegmentHeader,
-    octets: &'a [u8],
-    prepared: &Rc<Place>,
-    file: &Rc<Place>,
-) -> Plan<'a> {
-    let mut zeros = Vec::new();
-    let mut left = header.bytes - octets.len() as u64;
-    while left > 0 {
-        let count = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS.len());
-        zeros.push(&ZEROS[..count]);
-        left -= count as u64;
-    }
-    let mut plan = Plan::new(1);
-    let mut push = |action| plan.push(Owners::One(0), action);
-    push(Action::Create(Rc::clone(prepared)));
-    // A full disk says so here, before it is filled to the brim.
-    push(Action::Reserve(Rc::clone(prepared), header.bytes));
-    push(Action::Write(Rc::clone(prepared), 0, [&[octets][..], &zeros].concat()));
-    push(Action::SyncFile(Rc::clone(prepared)));
-    plan.barrier();
-    plan.push(Owners::One(0), Action::Rename(Rc::clone(prepared), Rc::clone(file)));
-    plan.barrier();
-    plan.push(Owners::One(0), Action::SyncDirectory(Rc::clone(&file.directory)));
-    plan
 }
 
 /// One write and one sync for all messages of the part.
@@ -355,14 +325,4 @@ fn body_crc(salt: u64, envelope: &[u8], message: &Message) -> u32 {
     let crc = crc32c::crc32c_append(format::body_checksum(salt), envelope);
     let crc = crc32c::crc32c_append(crc, &message.received);
     message.data.pieces().fold(crc, crc32c::crc32c_append)
-}
-
-/// A salt that no client can guess.
-fn draw_salt() -> io::Result<u64> {
-    let mut salt = [0; 8];
-    let mut filled = 0;
-    while filled < salt.len() {
-        filled += rustix::rand::getrandom(&mut salt[filled..], rustix::rand::GetRandomFlags::empty())?;
-    }
-    Ok(u64::from_le_bytes(salt))
 }

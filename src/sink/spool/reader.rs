@@ -6,8 +6,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::envelope::{self, StoredEnvelope};
-use super::format::{self, RecordHeader, body_checksum};
+use super::cursor::{self, Cursor};
+use super::envelope::{self, MessageFile, StoredEnvelope, message_file_name};
+use super::format::{self, RecordHeader, SegmentHeader, body_checksum};
 use super::scan::{Gap, GapKind, NoSegment, Scan, Window, scan};
 use crate::escape::Word;
 use crate::handoff::message::QueueId;
@@ -19,17 +20,34 @@ const RECOVER_SEGMENTS_MAX: usize = 8;
 /// A segment that is written while it is read is read again until two readings agree, at most so often.
 const READINGS_MAX: usize = 4;
 
+/// What an operator should know of a spool that was read.
+#[derive(Debug, Default)]
+pub struct Notes {
+    /// One sentence each.
+    pub lines: Vec<String>,
+    /// How many of them tell that a message may be missing: damage, and what cannot be read. A torn write is none.
+    pub problems: u64,
+}
+
+impl Notes {
+    /// Something because of which a message may be missing.
+    pub fn problem(&mut self, line: String) {
+        self.problems += 1;
+        self.lines.push(line);
+    }
+}
+
 /// A segment of a spool, open and scanned.
 #[derive(Debug)]
 pub struct Segment {
-    path: PathBuf,
-    file: File,
-    scan: Scan,
+    pub(super) path: PathBuf,
+    pub(super) file: File,
+    pub(super) scan: Scan,
 }
 
 impl Segment {
     /// Opens and scans a segment. None when the file is none; the note says why.
-    fn open(path: &Path) -> io::Result<Result<Self, String>> {
+    pub(super) fn open(path: &Path) -> io::Result<Result<Self, String>> {
         let file = File::open(path)?;
         let mut last = scan(&file)?;
         for _ in 1..READINGS_MAX {
@@ -44,6 +62,16 @@ impl Segment {
                 break;
             }
         }
+        let named = path.file_name().and_then(|name| name.to_str()).and_then(format::segment_sequence);
+        // Another number than the name's: recycled while it was read, and then its name is another now, or damaged.
+        if let Ok(scan) = &last
+            && (named != Some(scan.segment.sequence) || header(&file)? != Some(scan.segment))
+        {
+            if !path.try_exists()? {
+                return Err(io::ErrorKind::NotFound.into());
+            }
+            last = Err(NoSegment::Damaged);
+        }
         let path = path.to_owned();
         Ok(match last {
             Ok(scan) => Ok(Self { path, file, scan }),
@@ -54,6 +82,16 @@ impl Segment {
                 Err(format!("{}: written by another version of ringmx (format {version})", path.display()))
             }
         })
+    }
+
+    /// Opens a segment and reads its header only. None when it is not (or not yet) the segment that its name says.
+    pub(super) fn open_unscanned(path: &Path, sequence: u64) -> io::Result<Option<Self>> {
+        let file = File::open(path)?;
+        let header = header(&file)?.filter(|header| header.sequence == sequence);
+        Ok(header.map(|segment| {
+            let scan = Scan { segment, records: Vec::new(), gaps: Vec::new() };
+            Self { path: path.to_owned(), file, scan }
+        }))
     }
 
     /// What was found in it.
@@ -69,9 +107,83 @@ impl Segment {
         envelope::decode(&octets).map_err(|_| self.error(record, "a newer ringmx wrote its envelope"))
     }
 
-    /// Writes the content of one of its records: our trace information and the mail data, octet for octet. An error when
-    /// the checksum is wrong, but what was written is written.
-    pub fn copy_content(&self, record: &RecordHeader, out: &mut impl Write) -> io::Result<()> {
+    /// Where one of its records is.
+    pub fn cursor(&self, record: &RecordHeader) -> Cursor {
+        Cursor { sequence: self.scan.segment.sequence, offset: record.offset }
+    }
+
+    /// Writes the whole content of one of its records: our trace information and the mail data, octet for octet. An error when
+    /// a checksum is wrong, but what was written is written.
+    pub fn copy_content(
+        &self,
+        record: &RecordHeader,
+        envelope: &StoredEnvelope,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        self.copy_inline(record, out)?;
+        envelope.file.map_or(Ok(()), |file| self.copy_file(record, file, out))
+    }
+
+    /// The whole content of one of its records, its checksums verified.
+    pub fn content(&self, record: &RecordHeader, envelope: &StoredEnvelope) -> io::Result<Vec<u8>> {
+        let bytes = usize::try_from(content_bytes(record, envelope)).map_err(io::Error::other)?;
+        let mut content = Vec::new();
+        content.try_reserve(bytes).map_err(io::Error::other)?;
+        self.copy_content(record, envelope, &mut content)?;
+        Ok(content)
+    }
+
+    /// The file that goes on where a record ends.
+    fn message_file(&self, record: &RecordHeader) -> PathBuf {
+        self.path.with_file_name(message_file_name(self.scan.segment.sequence, record.offset))
+    }
+
+    fn copy_file(&self, record: &RecordHeader, facts: MessageFile, out: &mut impl Write) -> io::Result<()> {
+        let path = self.message_file(record);
+        let name = path.display();
+        let file = File::open(&path)
+            .map_err(|error| self.error(record, &format!("its file {name} cannot be read: {error}")))?;
+        let mut window = Window::new(&file);
+        let (mut crc, mut written) = (0, Ok(()));
+        let is_whole = window.walk(0, facts.bytes, |part| {
+            crc = crc32c::crc32c_append(crc, part);
+            if written.is_ok() {
+                written = out.write_all(part);
+            }
+        })?;
+        written?;
+        if is_whole && crc == facts.crc32c && file.metadata()?.len() == facts.bytes {
+            Ok(())
+        } else {
+            Err(self.error(record, &format!("its file {name} is damaged")))
+        }
+    }
+
+    /// Makes what was read of the segment durable, or tells why it is not.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// The same for the file of a record, if it has one.
+    pub fn sync_message_file(&self, record: &RecordHeader, envelope: &StoredEnvelope) -> io::Result<()> {
+        match envelope.file {
+            Some(_) => {
+                let path = self.message_file(record);
+                let synced = File::open(&path).and_then(|file| file.sync_data());
+                synced.map_err(|error| {
+                    self.error(record, &format!("its file {} cannot be read: {error}", path.display()))
+                })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the file is still what was opened: not recycled under a new salt.
+    pub fn is_current(&self) -> io::Result<bool> {
+        Ok(header(&self.file)? == Some(self.scan.segment))
+    }
+
+    fn copy_inline(&self, record: &RecordHeader, out: &mut impl Write) -> io::Result<()> {
         let mut crc = body_checksum(self.scan.segment.salt);
         let mut window = Window::new(&self.file);
         window.walk(record.envelope_start(), record.content_start(), |part| {
@@ -109,6 +221,21 @@ impl Segment {
     }
 }
 
+/// The header of a segment as it is now.
+fn header(file: &File) -> io::Result<Option<SegmentHeader>> {
+    let mut octets = [0; 48];
+    match file.read_exact_at(&mut octets, 0) {
+        Ok(()) => Ok(SegmentHeader::decode(&octets)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Octets of the content, wherever they are.
+pub fn content_bytes(record: &RecordHeader, envelope: &StoredEnvelope) -> u64 {
+    record.content_bytes.saturating_add(envelope.file.map_or(0, |file| file.bytes))
+}
+
 /// The segments of a spool by number, oldest first.
 pub fn segments(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut segments = Vec::new();
@@ -122,21 +249,24 @@ pub fn segments(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     Ok(segments)
 }
 
-/// Opens one segment after the other, oldest first, and tells what is wrong with them. `visit` ends the walk with false.
+/// Opens one segment after the other from this number on, oldest first, and tells what is wrong with them. `visit` ends the walk with false.
 pub fn for_each_segment(
     directory: &Path,
-    notes: &mut Vec<String>,
+    from: u64,
+    notes: &mut Notes,
     mut visit: impl FnMut(&Segment) -> io::Result<bool>,
 ) -> io::Result<()> {
-    for (_, path) in segments(directory)? {
+    for (_, path) in segments(directory)?.into_iter().filter(|(sequence, _)| *sequence >= from) {
         match Segment::open(&path) {
             Ok(Ok(segment)) => {
-                notes.extend(segment.notes());
+                let gaps = &segment.scan.gaps;
+                notes.problems += gaps.iter().filter(|gap| gap.kind == GapKind::Damage).count() as u64;
+                notes.lines.extend(segment.notes());
                 if !visit(&segment)? {
                     break;
                 }
             }
-            Ok(Err(note)) => notes.push(note),
+            Ok(Err(note)) => notes.problem(note),
             // Pruned since the directory was read.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -145,45 +275,67 @@ pub fn for_each_segment(
     Ok(())
 }
 
-/// Writes one line a message: id, time, octets of content, reverse-path, recipients, state; separated by spaces, everything
-/// that a client sent escaped. Returns notes on what could not be read.
-pub fn list(directory: &Path, out: &mut impl Write) -> io::Result<Vec<String>> {
-    let mut notes = Vec::new();
+/// Hands on every record behind a cursor, or every one, with its envelope; what cannot be read becomes a note.
+pub fn for_each_record(
+    directory: &Path,
+    after: Option<Cursor>,
+    notes: &mut Notes,
+    mut visit: impl FnMut(&Segment, &RecordHeader, &StoredEnvelope) -> io::Result<()>,
+) -> io::Result<()> {
     let mut unreadable = Vec::new();
-    for_each_segment(directory, &mut notes, |segment| {
+    for_each_segment(directory, after.map_or(0, |after| after.sequence), notes, |segment| {
         for record in &segment.scan.records {
+            if Some(segment.cursor(record)) <= after {
+                continue;
+            }
             match segment.envelope(record) {
-                Ok(envelope) => out.write_all(line(&envelope, record).as_bytes())?,
+                Ok(envelope) => visit(segment, record, &envelope)?,
                 Err(error) => unreadable.push(error.to_string()),
             }
         }
         Ok(true)
     })?;
-    notes.append(&mut unreadable);
-    Ok(notes)
+    for line in unreadable {
+        notes.problem(line);
+    }
+    Ok(())
 }
 
-fn line(envelope: &StoredEnvelope, record: &RecordHeader) -> String {
+/// Writes one line a message: id, time, octets of content, reverse-path, recipients, state, cursor; separated by spaces,
+/// everything that a client sent escaped. Returns notes on what could not be read.
+pub fn list(directory: &Path, after: Option<Cursor>, out: &mut impl Write) -> io::Result<Vec<String>> {
+    let mut notes = Notes::default();
+    let consumed = cursor::read_consumed(directory)?;
+    for_each_record(directory, after, &mut notes, |segment, record, envelope| {
+        let cursor = segment.cursor(record);
+        let state = if Some(cursor) <= consumed { "consumed" } else { "stored" };
+        let line = line(envelope, content_bytes(record, envelope));
+        writeln!(out, "{line} {state} {cursor}")
+    })?;
+    Ok(notes.lines)
+}
+
+fn line(envelope: &StoredEnvelope, bytes: u64) -> String {
     let time = Rfc3339(envelope.received_at);
-    let mut line =
-        format!("{} {time} {} <{}>", envelope.id, record.content_bytes, Word(&envelope.reverse_path));
+    let mut line = format!("{} {time} {bytes} <{}>", envelope.id, Word(&envelope.reverse_path));
     for (index, recipient) in envelope.recipients.iter().enumerate() {
         let before = if index == 0 { ' ' } else { ',' };
         // Writing to a String does not fail.
         let _ = write!(line, "{before}<{}>", Word(recipient));
     }
-    line.push_str(" stored\n");
     line
 }
 
 /// Writes a stored message with its trace information, octet for octet; false when the spool does not hold it.
 pub fn show(directory: &Path, id: QueueId, out: &mut impl Write) -> io::Result<bool> {
     let mut shown = false;
-    for_each_segment(directory, &mut Vec::new(), |segment| {
+    for_each_segment(directory, 0, &mut Notes::default(), |segment| {
         for record in &segment.scan.records {
             // An envelope that cannot be read is another message's.
-            if segment.envelope(record).is_ok_and(|envelope| envelope.id == id) {
-                segment.copy_content(record, out)?;
+            if let Ok(envelope) = segment.envelope(record)
+                && envelope.id == id
+            {
+                segment.copy_content(record, &envelope, out)?;
                 shown = true;
                 return Ok(false);
             }
@@ -226,6 +378,17 @@ pub(super) fn recover(directory: &Path) -> io::Result<Recovered> {
         let read = segments.len() - older;
         notes.insert(0, format!("{records} messages in the newest {read} of {} segments", segments.len()));
     }
-    let next_sequence = segments.last().map_or(1, |(sequence, _)| sequence.saturating_add(1));
-    Ok(Recovered { next_sequence, notes })
+    Ok(Recovered { next_sequence: next_sequence(directory, &segments)?, notes })
+}
+
+/// Behind everything that was ever written: a number below the cursor of the last consumed record would be taken for consumed.
+fn next_sequence(directory: &Path, segments: &[(u64, PathBuf)]) -> io::Result<u64> {
+    let newest = segments.last().map(|(sequence, _)| *sequence);
+    let consumed = match cursor::read_consumed(directory) {
+        Ok(consumed) => consumed.map(|cursor| cursor.sequence),
+        // The segment that the cursor names is never removed, so the newest one is not before it.
+        Err(_) if newest.is_some() => None,
+        Err(error) => return Err(error),
+    };
+    Ok(newest.max(consumed).map_or(1, |sequence| sequence.saturating_add(1)))
 }

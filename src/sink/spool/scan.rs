@@ -10,7 +10,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::format::{
-    FRAME_BYTES, RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader, body_checksum,
+    BATCH_BYTES, FRAME_BYTES, RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader,
+    body_checksum,
 };
 
 /// Where a segment is read from.
@@ -81,8 +82,14 @@ pub fn scan<R: ReadAt + ?Sized>(source: &R) -> io::Result<Result<Scan, NoSegment
     let Some(segment) = SegmentHeader::decode(first) else {
         return Ok(Err(SegmentHeader::other_version(first).map_or(NoSegment::Damaged, NoSegment::Version)));
     };
+    scan_from(source, segment, SEGMENT_HEADER_BYTES).map(Ok)
+}
+
+/// Scans what lies from a place on where a record begins or may begin later. `segment` is what [`scan`] found in the same file.
+pub fn scan_from<R: ReadAt + ?Sized>(source: &R, segment: SegmentHeader, from: u64) -> io::Result<Scan> {
+    let mut window = Window::new(source);
     let mut found = Scan { segment, records: Vec::new(), gaps: Vec::new() };
-    let mut at = SEGMENT_HEADER_BYTES;
+    let mut at = from;
     loop {
         if let Some(record) = whole_record(&mut window, &segment, at)? {
             at += record.frame_bytes;
@@ -104,7 +111,37 @@ pub fn scan<R: ReadAt + ?Sized>(source: &R) -> io::Result<Result<Scan, NoSegment
             gap.kind = GapKind::Damage;
         }
     }
-    Ok(Ok(found))
+    Ok(found)
+}
+
+/// The whole records that follow one another from a place on, at most `count_max`. Costs one small read where none is.
+pub fn records_at<R: ReadAt + ?Sized>(
+    source: &R,
+    segment: &SegmentHeader,
+    from: u64,
+    count_max: usize,
+) -> io::Result<Vec<RecordHeader>> {
+    let (mut records, mut at) = (Vec::new(), from);
+    let mut first = [0; RECORD_HEADER_BYTES];
+    let count = source.read_at(&mut first, from)?;
+    if frame_header(&first[..count], segment, from).is_none() {
+        return Ok(records);
+    }
+    let mut window = Window::new(source);
+    while records.len() < count_max
+        && let Some(record) = whole_record(&mut window, segment, at)?
+    {
+        at += record.frame_bytes;
+        records.push(record);
+    }
+    Ok(records)
+}
+
+/// The header of a frame, if one is at `at`: also the place of its batch must be one where a batch can begin.
+fn frame_header(octets: &[u8], segment: &SegmentHeader, at: u64) -> Option<RecordHeader> {
+    RecordHeader::decode(octets, segment, at).filter(|record| {
+        (SEGMENT_HEADER_BYTES..=at).contains(&record.batch) && record.batch.is_multiple_of(BATCH_BYTES)
+    })
 }
 
 /// What lies behind a place where no record begins.
@@ -129,7 +166,7 @@ fn skip<R: ReadAt + ?Sized>(
             break;
         }
         gone.was_written |= segment.is_zeroed && frame.iter().any(|octet| *octet != 0);
-        if RecordHeader::decode(frame, segment, gone.end).is_some() {
+        if frame_header(frame, segment, gone.end).is_some() {
             gone.was_written = true;
             if gone.end > from && whole_record(window, segment, gone.end)?.is_some() {
                 gone.next = Some(gone.end);
@@ -148,7 +185,7 @@ fn whole_record<R: ReadAt + ?Sized>(
     at: u64,
 ) -> io::Result<Option<RecordHeader>> {
     let octets = window.octets(at, RECORD_HEADER_BYTES)?;
-    let Some(record) = RecordHeader::decode(octets, segment, at) else { return Ok(None) };
+    let Some(record) = frame_header(octets, segment, at) else { return Ok(None) };
     let mut crc = body_checksum(segment.salt);
     let body_end = record.content_start() + record.content_bytes;
     let is_whole =

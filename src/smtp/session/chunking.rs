@@ -12,7 +12,7 @@ use super::super::input::Input;
 use super::super::reply::{self, Reply, ReplyBuffer};
 use super::{ChunkState, Handled, Session, State, Step, earn_time};
 use crate::config::ChunkLineEnd;
-use crate::limits::{OVERSIZE_FACTOR, SINK_ANSWER_MAX};
+use crate::limits::OVERSIZE_FACTOR;
 
 impl Session {
     /// BDAT. Whatever is said of it, its octets are no commands: where it cannot be known how many there are, or there are
@@ -139,7 +139,7 @@ impl Session {
         let mut envelope = self.envelope.take()?;
         envelope.bare_line_ends = bare;
         self.state = State::Delivering;
-        self.deadline = now + SINK_ANSWER_MAX;
+        self.deadline = now + self.settings.limits.sink_answer_timeout;
         Some(Step::Deliver(envelope))
     }
 }

@@ -111,6 +111,8 @@ impl Session {
             Verdict::Accept if self.recipients >= settings.limits.recipients_max => {
                 reply::TOO_MANY_RECIPIENTS
             }
+            // The rest stands, and whoever sends tries the others again (RFC 5321 §4.5.3.1.10).
+            Verdict::Accept if !envelope.count() => reply::TOO_MANY_RECIPIENTS,
             Verdict::Accept => {
                 self.recipients += 1;
                 if envelope.last_recipient_is_repeated(settings.local_part_case_sensitive) {

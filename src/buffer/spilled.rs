@@ -1,0 +1,377 @@
+//! The part of mail data that moved out of memory: into a temporary file without a name (the *spill file*), so that large and
+//! slow messages do not add up to more memory than there is.
+//!
+//! ```text
+//!   None ──send_away──► Away ──take_home──► File ──load──► Loaded ──let_go──► Gone
+//!     └────forget (a sink that reads nothing)─────────────────────────────────►┘
+//! ```
+//!
+//! The file belongs to exactly one place at a time: to the mail data that is being written out, to the message, or to the list
+//! of files to be closed. It vanishes with its close, so a message that never ends leaves nothing behind.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{MailData, Pool};
+use crate::limits::{BLOCK_BYTES, SPILL_BYTES_MAX, SPILL_BYTES_MIN};
+
+/// How much all spill files of a server may hold.
+#[derive(Debug)]
+pub struct SpillBudget {
+    bytes_max: u64,
+    files_max: u64,
+    bytes: AtomicU64,
+    files: AtomicU64,
+}
+
+impl SpillBudget {
+    /// So many octets in so many files.
+    pub fn new(bytes_max: u64, files_max: u64) -> Arc<Self> {
+        Arc::new(Self { bytes_max, files_max, bytes: AtomicU64::new(0), files: AtomicU64::new(0) })
+    }
+
+    /// Octets in spill files now.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Spill files now.
+    pub fn files(&self) -> u64 {
+        self.files.load(Ordering::Relaxed)
+    }
+
+    fn take(counter: &AtomicU64, count: u64, most: u64) -> Result<(), SpillError> {
+        let add = |now: u64| now.checked_add(count).filter(|after| *after <= most);
+        let taken = counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        taken.map(drop).map_err(|_| SpillError::Budget)
+    }
+}
+
+/// Why mail data could not be written out.
+#[derive(Debug)]
+pub enum SpillError {
+    /// The budget for spill files is used up.
+    Budget,
+    /// The file system failed.
+    Machine(io::Error),
+}
+
+impl From<io::Error> for SpillError {
+    fn from(error: io::Error) -> Self {
+        Self::Machine(error)
+    }
+}
+
+/// A temporary file without a name, counted in its budget until it is closed.
+#[derive(Debug)]
+pub struct SpillFile {
+    file: File,
+    /// Octets of mail data in it.
+    bytes: u64,
+    budget: Arc<SpillBudget>,
+}
+
+impl SpillFile {
+    fn create(
+        budget: &Arc<SpillBudget>,
+        open: impl FnOnce() -> io::Result<File>,
+    ) -> Result<Self, SpillError> {
+        SpillBudget::take(&budget.files, 1, budget.files_max)?;
+        let file = open().inspect_err(|_| _ = budget.files.fetch_sub(1, Ordering::Relaxed))?;
+        Ok(Self { file, bytes: 0, budget: Arc::clone(budget) })
+    }
+
+    /// Appends pieces of so many octets. After a failure the file is of no use any more.
+    fn append<'a>(&mut self, pieces: impl Iterator<Item = &'a [u8]>, count: u64) -> Result<(), SpillError> {
+        /// Slices of one write (`IOV_MAX`).
+        const SLICES_MAX: usize = 1024;
+        SpillBudget::take(&self.budget.bytes, count, self.budget.bytes_max)?;
+        let mut offset = self.bytes;
+        self.bytes += count;
+        let mut slices: Vec<IoSlice<'_>> = pieces.map(IoSlice::new).collect();
+        let mut rest = slices.as_mut_slice();
+        while !rest.is_empty() {
+            let most = rest.len().min(SLICES_MAX);
+            let written = match rustix::io::pwritev(&self.file, &rest[..most], offset) {
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+                Ok(written) => written,
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => return Err(io::Error::from(error).into()),
+            };
+            offset += written as u64;
+            IoSlice::advance_slices(&mut rest, written);
+        }
+        assert_eq!(offset, self.bytes, "the pieces are as many octets as was said");
+        Ok(())
+    }
+
+    fn read(&self) -> io::Result<Vec<u8>> {
+        let bytes = usize::try_from(self.bytes).map_err(io::Error::other)?;
+        let mut octets = Vec::new();
+        octets.try_reserve_exact(bytes).map_err(io::Error::other)?;
+        octets.resize(bytes, 0);
+        self.file.read_exact_at(&mut octets, 0)?;
+        Ok(octets)
+    }
+}
+
+impl Drop for SpillFile {
+    fn drop(&mut self) {
+        self.budget.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.budget.files.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Where the mail data in front of the pieces is.
+#[derive(Debug, Default)]
+pub(super) enum Prefix {
+    /// There is none: all mail data is in the pieces.
+    #[default]
+    None,
+    /// So many octets are being written out.
+    Away(u64),
+    /// In its file.
+    File(SpillFile),
+    /// Read back for the sink.
+    Loaded(SpillFile, Vec<u8>),
+    /// So many octets nobody needs any more.
+    Gone(u64),
+}
+
+impl Prefix {
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::Away(bytes) | Self::Gone(bytes) => *bytes,
+            Self::File(file) | Self::Loaded(file, _) => file.bytes,
+        }
+    }
+
+    /// What was read back. Whoever asks for mail data that is not in memory would store it without its beginning.
+    pub(super) fn loaded(&self) -> Option<&[u8]> {
+        match self {
+            Self::None | Self::Gone(_) => None,
+            Self::Loaded(_, octets) => Some(octets),
+            Self::Away(_) | Self::File(_) => panic!("mail data in a spill file is loaded before it is read"),
+        }
+    }
+
+    fn into_file(self) -> Option<SpillFile> {
+        match self {
+            Self::File(file) | Self::Loaded(file, _) => Some(file),
+            Self::None | Self::Away(_) | Self::Gone(_) => None,
+        }
+    }
+}
+
+/// Parts that a share is counted in.
+const WHOLE: usize = 1024;
+
+impl Pool {
+    /// How much memory the mail data of one message may take before it is written out: the less is free, the less.
+    ///
+    /// The cube keeps messages of ordinary size in memory while there is plenty, and lets hundreds of slow ones settle well below
+    /// the point where new ones are refused: 500 of them at 110 KiB each with the default budgets.
+    fn spill_threshold(&self) -> usize {
+        /// No message takes more than this part of all memory.
+        const SHARE: usize = 16;
+        let most = (self.memory() / SHARE).min(self.spill_bytes_max);
+        let share = self.free_share();
+        (most / WHOLE * share / WHOLE * share / WHOLE * share).clamp(SPILL_BYTES_MIN, SPILL_BYTES_MAX)
+    }
+
+    /// Whether so much memory is taken that messages under way should get little at a time.
+    pub fn is_scarce(&self) -> bool {
+        self.free_share() < WHOLE * 5 / 8
+    }
+
+    /// All memory for mail data, in octets.
+    fn memory(&self) -> usize {
+        self.blocks_max * BLOCK_BYTES + (self.arena.buffers - self.low_water) * self.arena.buffer_bytes
+    }
+
+    /// The part of it that is free, out of [`WHOLE`].
+    fn free_share(&self) -> usize {
+        let buffers = (self.arena.buffers - self.pinned).saturating_sub(self.low_water);
+        let free = (self.blocks_max - self.blocks_used) * BLOCK_BYTES + buffers * self.arena.buffer_bytes;
+        free / (self.memory() / WHOLE).max(1)
+    }
+
+    /// Lets mail data move out of memory beyond so many octets even while memory is plentiful: for tests.
+    pub fn spill_beyond(&mut self, bytes: usize) {
+        self.spill_bytes_max = bytes;
+    }
+
+    /// Files of messages that came to nothing, to be closed where that stalls nobody.
+    pub fn next_abandoned(&mut self) -> Option<SpillFile> {
+        self.abandoned.pop()
+    }
+
+    /// Puts back a file that could not be given to whoever closes it.
+    pub fn keep_abandoned(&mut self, file: SpillFile) {
+        self.abandoned.push(file);
+    }
+}
+
+impl MailData {
+    /// Whether so much of it is in memory that it should be written out.
+    pub fn is_due(&self, pool: &Pool) -> bool {
+        let memory = self.buffers.len() * self.arena.buffer_bytes + self.blocks.len() * BLOCK_BYTES;
+        // Little mail data is not worth a write, and its first octets are still to be looked at.
+        self.bytes >= SPILL_BYTES_MIN as u64 && memory >= pool.spill_threshold()
+    }
+
+    /// Whether a part of it is being written out.
+    pub fn is_away(&self) -> bool {
+        matches!(self.prefix, Prefix::Away(_))
+    }
+
+    /// Gives away what is there to be written out; goes on with what follows.
+    #[must_use]
+    pub fn send_away(&mut self) -> Self {
+        assert!(!self.is_away(), "one part at a time");
+        let mut following = Self::new(Arc::clone(&self.arena));
+        following.prefix = Prefix::Away(self.bytes());
+        std::mem::replace(self, following)
+    }
+
+    /// What was sent away could not go: it is here again. Nothing was appended since.
+    pub fn come_back(&mut self, away: Self) {
+        assert!(self.is_away() && self.bytes == 0);
+        *self = away;
+    }
+
+    /// Writes the pieces behind what its file holds, on the thread that may wait for disks. `open` makes the first file. After a
+    /// failure the file is gone, and with it the message.
+    pub fn write_out(
+        &mut self,
+        budget: &Arc<SpillBudget>,
+        open: impl FnOnce() -> io::Result<File>,
+    ) -> Result<(), SpillError> {
+        let mut file = match std::mem::take(&mut self.prefix) {
+            Prefix::File(file) => file,
+            Prefix::None => SpillFile::create(budget, open)?,
+            Prefix::Away(_) | Prefix::Loaded(..) | Prefix::Gone(_) => {
+                unreachable!("only a shard's own mail data is written out")
+            }
+        };
+        file.append(self.pieces_in_memory(), self.bytes)?;
+        self.prefix = Prefix::File(file);
+        Ok(())
+    }
+
+    /// The part that was away is written out: its memory goes back to the pool, its file in front of what came since.
+    pub fn take_home(&mut self, mut written: Self, pool: &mut Pool) {
+        assert!(self.is_away() && matches!(written.prefix, Prefix::File(_)));
+        self.prefix = std::mem::take(&mut written.prefix);
+        written.release(pool);
+    }
+
+    /// Drops what is there and only counts it: for a sink that reads nothing.
+    pub fn forget(&mut self, pool: &mut Pool) {
+        let bytes = self.bytes();
+        self.release(pool);
+        self.prefix = Prefix::Gone(bytes);
+    }
+
+    /// Reads back what is in the file, so that [`MailData::pieces`] gives everything. Tells how many octets.
+    pub fn load(&mut self) -> io::Result<u64> {
+        let Prefix::File(file) = &self.prefix else { return Ok(0) };
+        let octets = file.read()?;
+        let count = file.bytes;
+        if let Prefix::File(file) = std::mem::take(&mut self.prefix) {
+            self.prefix = Prefix::Loaded(file, octets);
+        }
+        Ok(count)
+    }
+
+    /// The message was stored, or never will be: closes its file here and now.
+    pub fn let_go(&mut self) {
+        if let Prefix::File(file) | Prefix::Loaded(file, _) = &self.prefix {
+            self.prefix = Prefix::Gone(file.bytes);
+        }
+    }
+
+    pub(super) fn release_prefix(&mut self, pool: &mut Pool) {
+        if let Some(file) = std::mem::take(&mut self.prefix).into_file() {
+            pool.abandoned.push(file);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn temporary() -> io::Result<File> {
+        tempfile::tempfile()
+    }
+
+    fn append(data: &mut MailData, pool: &mut Pool, octets: &[u8]) {
+        data.append_copied(pool, octets).expect("memory");
+    }
+
+    #[test]
+    fn mail_data_comes_back_octet_for_octet_wherever_it_was() {
+        let mut pool = Pool::new(8, 1024, 64 * BLOCK_BYTES).expect("memory");
+        let budget = SpillBudget::new(1 << 20, 1);
+        let mut data = MailData::new(Arc::clone(pool.arena()));
+        let mut sent = Vec::new();
+        for turn in 0..9_u8 {
+            let octets = vec![turn; 1000 * usize::from(turn) + 1];
+            append(&mut data, &mut pool, &octets);
+            sent.extend_from_slice(&octets);
+            if turn % 3 == 1 {
+                let mut away = data.send_away();
+                append(&mut data, &mut pool, b"meanwhile");
+                sent.extend_from_slice(b"meanwhile");
+                assert_eq!(data.bytes(), sent.len() as u64);
+                away.write_out(&budget, temporary).expect("written");
+                data.take_home(away, &mut pool);
+            }
+        }
+        assert_eq!((data.bytes(), budget.files()), (sent.len() as u64, 1));
+        data.load().expect("read back");
+        assert_eq!(data.pieces().collect::<Vec<_>>().concat(), sent);
+        data.let_go();
+        assert_eq!((data.bytes(), budget.files(), budget.bytes()), (sent.len() as u64, 0, 0));
+        data.release(&mut pool);
+        assert_eq!((data.bytes(), pool.blocks_used()), (0, 0));
+    }
+
+    #[test]
+    fn the_budget_for_files_and_octets_is_kept_and_given_back() {
+        let mut pool = Pool::new(8, 1024, 64 * BLOCK_BYTES).expect("memory");
+        let budget = SpillBudget::new(10, 1);
+        let mut first = MailData::new(Arc::clone(pool.arena()));
+        let mut second = MailData::new(Arc::clone(pool.arena()));
+        append(&mut first, &mut pool, b"12345");
+        append(&mut second, &mut pool, b"12345");
+        first.write_out(&budget, temporary).expect("within the budget");
+        assert!(matches!(second.write_out(&budget, temporary), Err(SpillError::Budget)), "files");
+        first.release(&mut pool);
+        while pool.next_abandoned().is_some() {}
+        assert_eq!((budget.files(), budget.bytes()), (0, 0));
+        append(&mut second, &mut pool, b"123456");
+        assert!(matches!(second.write_out(&budget, temporary), Err(SpillError::Budget)), "octets");
+        assert_eq!((budget.files(), budget.bytes()), (0, 0));
+        second.release(&mut pool);
+    }
+
+    #[test]
+    fn the_threshold_falls_with_what_is_free() {
+        let mut pool = Pool::new(2048, 16 * 1024, 64 << 20).expect("memory");
+        assert!(pool.spill_threshold() >= 4 << 20, "{}", pool.spill_threshold());
+        let mut data = MailData::new(Arc::clone(pool.arena()));
+        append(&mut data, &mut pool, &vec![0; 25 << 20]);
+        assert!(pool.spill_threshold() > 1 << 20, "25 messages of 1 MiB are no reason to spill");
+        append(&mut data, &mut pool, &vec![0; 30 << 20]);
+        assert!(pool.spill_threshold() < 140 << 10, "{}", pool.spill_threshold());
+        append(&mut data, &mut pool, &vec![0; 9 << 20]);
+        assert!(pool.spill_threshold() < 64 << 10, "{}", pool.spill_threshold());
+        data.release(&mut pool);
+    }
+}

@@ -1,0 +1,132 @@
+//! `[limits]`: bounds of sessions and transactions.
+
+use std::time::Duration;
+
+use super::Limits;
+use super::section::Section;
+use super::units::{GIB, KIB, MIB};
+use crate::limits::{LINE_BYTES_DEFAULT, LINE_BYTES_MAX, LINE_BYTES_MIN, RECIPIENTS_MIN, SINK_ANSWER_MAX};
+
+/// Recipients of a transaction, at most: its envelope lies in memory until the end of mail data.
+const RECIPIENTS_MAX: usize = 100_000;
+
+/// Fewer would refuse mail that only went a long way (RFC 5321 §6.3).
+const RECEIVED_MIN: u32 = 30;
+
+/// No counter of a session needs to go further.
+const COUNT_MAX: u32 = 1_000_000;
+
+/// A line over this length is an attachment.
+const DATA_LINE_BYTES_MAX: usize = 1 << 20;
+
+/// RFC 5321 §4.5.3.1.6: a text line with its CRLF.
+const DATA_LINE_BYTES_RFC: usize = 1000;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// RFC 5321 §4.5.3.2.7: a server waits at least this long for the next command.
+const COMMAND_TIMEOUT_RFC: Duration = Duration::from_mins(5);
+
+/// RFC 5321 §4.5.3.2.5: what is allowed for one block of mail data.
+const DATA_TIMEOUT_RFC: Duration = Duration::from_mins(3);
+
+pub(super) fn read(mut section: Section<'_>) -> Limits {
+    let limits = Limits {
+        message_size_max: section.size(
+            "message_size_max",
+            50 * MIB,
+            64 * KIB..=2 * GIB,
+            "Mail data after transparency, without trace information (RFC 1870; RFC 5321 §4.5.3.1.7 asks for 64 KiB).",
+        ),
+        recipients_max: section.integer(
+            "recipients_max",
+            1000,
+            RECIPIENTS_MIN..=RECIPIENTS_MAX,
+            "Accepted RCPT commands of a transaction (RFC 5321 §4.5.3.1.8 asks for 100).",
+        ),
+        connections_per_client_max: section.integer(
+            "connections_per_client_max",
+            50,
+            1..=COUNT_MAX as usize,
+            "Connections of one client address over all shards; loopback clients are exempt.",
+        ),
+        line_bytes_max: section.size(
+            "line_length_max",
+            LINE_BYTES_DEFAULT,
+            LINE_BYTES_MIN..=LINE_BYTES_MAX,
+            "A command line with its CRLF (RFC 5321 §4.5.3.1.4 asks for 512 octets, extensions for more).",
+        ),
+        errors_max: section.integer(
+            "errors_max",
+            20,
+            1..=COUNT_MAX,
+            "Replies of 5yz in a session without an accepted message between them; then 421.",
+        ),
+        idle_commands_max: section.integer(
+            "idle_commands_max",
+            100,
+            1..=COUNT_MAX,
+            "Commands without progress in a session: NOOP, RSET, VRFY, HELP, EHLO; then 421.",
+        ),
+        command_timeout: section.duration(
+            "command_timeout",
+            COMMAND_TIMEOUT_RFC,
+            SECOND..=HOUR,
+            "From the start of the wait for a command to its CRLF (RFC 5321 §4.5.3.2.7 asks for 300s).",
+        ),
+        data_timeout: section.duration(
+            "data_timeout",
+            Duration::from_mins(5),
+            SECOND..=HOUR,
+            "Between two reads of mail data (RFC 5321 §4.5.3.2.5 asks for 180s).",
+        ),
+        sink_answer_timeout: section.duration(
+            "sink_answer_timeout",
+            SINK_ANSWER_MAX,
+            SECOND..=SINK_ANSWER_MAX,
+            "From the end of mail data to its answer; then 421, and new mail is put off until the sink answers.",
+        ),
+        received_max: section.integer(
+            "received_max",
+            100,
+            RECEIVED_MIN..=COUNT_MAX,
+            "Received: fields in a header section; more are a loop, and refused (RFC 5321 §6.3 asks for 100).",
+        ),
+        data_line_bytes_max: section.size(
+            "data_line_length_max",
+            0,
+            0..=DATA_LINE_BYTES_MAX,
+            "A line of mail data with its CRLF; longer ones are refused, never cut. 0: any length.",
+        ),
+        spill_bytes_max: section.size(
+            "spill_size_max",
+            16 * GIB,
+            0..=1024 * GIB,
+            "Disk space for mail data of large and slow messages under way, in temporary files of the sink's file system.",
+        ),
+        spill_files_max: section.integer(
+            "spill_files_max",
+            4096,
+            0..=1 << 20,
+            "Temporary files for large and slow messages under way; each is an open file.",
+        ),
+    };
+    warn_of_rfcs(&section, &limits);
+    section.finish();
+    limits
+}
+
+/// What the RFCs ask for and an operator may still decide otherwise.
+fn warn_of_rfcs(section: &Section<'_>, limits: &Limits) {
+    if limits.command_timeout < COMMAND_TIMEOUT_RFC {
+        section.warn("command_timeout", "RFC 5321 §4.5.3.2.7 asks for at least 300s".to_owned());
+    }
+    if (1..DATA_LINE_BYTES_RFC).contains(&limits.data_line_bytes_max) {
+        section.warn("data_line_length_max", "RFC 5321 §4.5.3.1.6 asks for at least 1000".to_owned());
+    }
+    if limits.data_timeout < DATA_TIMEOUT_RFC {
+        section.warn("data_timeout", "RFC 5321 §4.5.3.2.5 asks for at least 180s".to_owned());
+    }
+}

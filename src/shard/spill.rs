@@ -1,0 +1,233 @@
+//! A shard's way to the spill thread, and how a connection moves mail data out of memory.
+//!
+//! A connection has at most one part of its message away. Meanwhile it goes on receiving; when that, too, is more than it may
+//! have in memory, it parses no more until the part is home, so its client is slowed down by TCP. It waits for the disk then,
+//! never for memory that another message holds.
+
+use std::time::Instant;
+
+use crossbeam_channel::Receiver;
+
+use super::connection::Connection;
+use super::context::Context;
+use crate::buffer::{Pool, SpillFile};
+use crate::handoff::channel::MustRing;
+use crate::handoff::message::{Message, TryAgain};
+use crate::handoff::spill::{Errand, Part, ToSpiller, Written};
+use crate::limits::{SPILL_WAIT_MAX, SPILLS_AWAY_MAX};
+use crate::ring::Ring;
+use crate::smtp::session::Answer;
+use crate::smtp::trace;
+
+/// Where the mail data goes that a shard does not keep in memory.
+pub enum Route {
+    /// It stays in memory, whatever becomes of it.
+    Memory,
+    /// Nobody reads it: it is counted and dropped.
+    Nowhere,
+    /// To files, by way of the spill thread.
+    Files(ToSpiller, Receiver<Written>),
+}
+
+/// One shard's spilling.
+pub struct Spill {
+    route: Route,
+    /// Parts that have not come home. `<= SPILLS_AWAY_MAX`
+    away: usize,
+}
+
+impl Spill {
+    /// On this route.
+    pub fn new(route: Route) -> Self {
+        Self { route, away: 0 }
+    }
+
+    /// The next part that came home.
+    pub(super) fn next_written(&mut self) -> Option<Written> {
+        let Route::Files(_, written) = &self.route else { return None };
+        let written = written.try_recv().ok()?;
+        assert!(self.away > 0, "a part comes home once");
+        self.away -= 1;
+        Some(written)
+    }
+
+    /// Whether a part is home already, so that the shard must not sleep. Looked at behind the parked bell.
+    pub(super) fn is_home(&self) -> bool {
+        matches!(&self.route, Route::Files(_, written) if !written.is_empty())
+    }
+
+    fn send(&mut self, part: Box<Part>) -> Result<MustRing, Box<Part>> {
+        let Route::Files(to, _) = &self.route else { return Err(part) };
+        if self.away == SPILLS_AWAY_MAX {
+            return Err(part);
+        }
+        match to.try_send(Errand::Write(part)) {
+            Ok(ring) => {
+                self.away += 1;
+                Ok(ring)
+            }
+            Err(Errand::Write(part)) => Err(part),
+            Err(Errand::Close(_)) => unreachable!("what was sent comes back"),
+        }
+    }
+
+    /// Has the files of messages closed that came to nothing. What does not fit the channel waits for the next turn.
+    pub(super) fn close_abandoned(&self, pool: &mut Pool) -> MustRing {
+        let mut must_ring = None;
+        while let Some(file) = pool.next_abandoned() {
+            match self.close(file) {
+                Ok(ring) => must_ring = must_ring.or(ring),
+                Err(file) => {
+                    pool.keep_abandoned(file);
+                    break;
+                }
+            }
+        }
+        must_ring
+    }
+
+    fn close(&self, file: SpillFile) -> Result<MustRing, SpillFile> {
+        let Route::Files(to, _) = &self.route else { return Ok(None) };
+        to.try_send(Errand::Close(file)).map_err(|errand| match errand {
+            Errand::Close(file) => file,
+            Errand::Write(_) => unreachable!("what was sent comes back"),
+        })
+    }
+}
+
+/// What a connection has to remember of the mail data that it moved out of memory.
+#[derive(Debug, Default)]
+pub(super) struct Spilling {
+    pub(super) waits: Waits,
+    /// The message lost its mail data, and why. It is read to its end and never stored.
+    pub(super) lost: Option<TryAgain>,
+    /// Whether the mail data begins with a header, once its first octets are no longer in memory.
+    begins_header: Option<bool>,
+}
+
+/// What waits for the part that is away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Waits {
+    /// Nothing: the connection goes on.
+    #[default]
+    No,
+    /// Parsing: what came meanwhile is enough.
+    Parsing,
+    /// The hand-over of the complete message.
+    HandOver,
+}
+
+impl Spilling {
+    /// Whether a part of the message has left memory.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begins_header.is_some()
+    }
+
+    /// Whether mail data begins with a header field or an empty line.
+    pub(super) fn begins_header(&self, message: &Message) -> bool {
+        self.begins_header.unwrap_or_else(|| trace::begins_header(message.data.pieces()))
+    }
+}
+
+impl Connection {
+    /// Moves the mail data so far out of memory, if it is much for what is free.
+    pub(super) fn spill_if_due<R: Ring>(&mut self, context: &mut Context<R>) {
+        let Some(draft) = self.draft.as_mut().filter(|draft| draft.data.is_due(&context.pool)) else {
+            return;
+        };
+        if matches!(context.spill.route, Route::Memory) {
+            return;
+        }
+        if draft.data.is_away() {
+            self.spilling.waits = Waits::Parsing;
+            // The client is not to blame for this wait.
+            return self.session.wait_until(context.now + SPILL_WAIT_MAX);
+        }
+        if self.spilling.begins_header.is_none() {
+            self.spilling.begins_header = Some(trace::begins_header(draft.data.pieces()));
+        }
+        if matches!(context.spill.route, Route::Nowhere) {
+            return draft.data.forget(&mut context.pool);
+        }
+        let part = Part { id: draft.id, origin: draft.origin, data: draft.data.send_away() };
+        match context.spill.send(Box::new(part)) {
+            Ok(must_ring) => {
+                context.metrics.spills.add(1);
+                context.ring_if(must_ring);
+            }
+            // No way out now: it stays in memory as long as there is some.
+            Err(part) => draft.data.come_back(part.data),
+        }
+    }
+
+    /// A part of its message is written out, or could not be.
+    pub(super) fn handle_written<R: Ring>(&mut self, written: Written, context: &mut Context<R>) {
+        let Written { mut part, result } = written;
+        let draft = self.draft.as_mut().filter(|draft| draft.id == part.id && draft.data.is_away());
+        let Some(draft) = draft else {
+            // The transaction is over.
+            return part.data.release(&mut context.pool);
+        };
+        let waited = std::mem::take(&mut self.spilling.waits);
+        match result {
+            Ok(()) => draft.data.take_home(part.data, &mut context.pool),
+            Err(why) => {
+                part.data.release(&mut context.pool);
+                self.lose_data(why, context);
+            }
+        }
+        match waited {
+            Waits::No => {}
+            Waits::Parsing => {
+                self.session.wait_for_data(context.now);
+                self.spill_if_due(context);
+            }
+            Waits::HandOver => self.hand_over_draft(context),
+        }
+        self.advance(context);
+    }
+
+    /// The disk has kept it waiting too long: the message is given up.
+    pub(super) fn expire_spill<R: Ring>(&mut self, context: &mut Context<R>) {
+        let waited = std::mem::take(&mut self.spilling.waits);
+        self.lose_data(TryAgain::Overload, context);
+        match waited {
+            Waits::No => {}
+            Waits::Parsing => self.session.wait_for_data(context.now),
+            Waits::HandOver => self.hand_over_draft(context),
+        }
+        self.advance(context);
+    }
+
+    /// The message loses what it had, is read on to its true end and answered so.
+    pub(super) fn lose_data<R: Ring>(&mut self, why: TryAgain, context: &mut Context<R>) {
+        self.spilling.lost = Some(why);
+        self.release_draft(&mut context.pool);
+        self.session.handle_lost_data(why);
+        context.metrics.memory_refusals.add(1);
+    }
+
+    /// Hands the complete message over, or waits with that for the part that is away.
+    pub(super) fn hand_over_draft<R: Ring>(&mut self, context: &mut Context<R>) {
+        match (self.spilling.lost, self.draft.take()) {
+            (None, Some(message)) if message.data.is_away() => {
+                self.draft = Some(message);
+                self.spilling.waits = Waits::HandOver;
+            }
+            (None, Some(message)) => {
+                self.spilling = Spilling::default();
+                self.hand_over(message, context);
+            }
+            (lost, draft) => {
+                self.draft = draft;
+                self.recycle_draft(context);
+                self.resolve(Answer::TryAgain(lost.unwrap_or(TryAgain::Local)), context);
+            }
+        }
+    }
+
+    /// Whether the end of its time is that of a wait for the spill thread.
+    pub(super) fn waits_for_spill(&self, now: Instant) -> bool {
+        self.spilling.waits != Waits::No && self.session.deadline() <= now
+    }
+}

@@ -1,0 +1,144 @@
+//! What is known of a message, as text for another program: a JSON line, an mbox entry, fields of final delivery. The stdout
+//! sink writes it, and so do the readers of the spool.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use data_encoding::BASE64;
+
+use super::spool::cursor::Cursor;
+use crate::escape::{Json, Word};
+use crate::handoff::message::QueueId;
+use crate::smtp::envelope::{BodyType, RecipientParameters, Ret};
+use crate::timestamp::{Asctime, Rfc3339};
+
+/// A message without its content.
+#[derive(Debug, Clone)]
+pub(super) struct Facts<'a> {
+    /// Where it is in a spool, if it is in one.
+    pub(super) cursor: Option<Cursor>,
+    pub(super) id: QueueId,
+    pub(super) received_at: SystemTime,
+    pub(super) client: SocketAddr,
+    pub(super) ehlo: &'a [u8],
+    pub(super) protocol: &'a [u8],
+    pub(super) reverse_path: &'a [u8],
+    pub(super) recipients: Vec<(&'a [u8], RecipientParameters<'a>)>,
+    pub(super) body: BodyType,
+    pub(super) smtputf8: bool,
+    pub(super) requiretls: bool,
+    pub(super) bare_line_ends: bool,
+    pub(super) ret: Option<Ret>,
+    pub(super) envid: &'a [u8],
+    pub(super) size_declared: Option<u64>,
+    /// Without `Received:`.
+    pub(super) mail_data_bytes: u64,
+}
+
+impl Facts<'_> {
+    /// One line: a JSON object. `data_base64` is the content, `Received:` and the mail data.
+    pub(super) fn json<'c>(&self, content: impl Iterator<Item = &'c [u8]>) -> String {
+        let mut line =
+            String::with_capacity(512 + usize::try_from(self.mail_data_bytes).unwrap_or(0) / 3 * 4);
+        let mut text = |name: &str, value: &[u8]| {
+            let before = if line.is_empty() { '{' } else { ',' };
+            // Writing to a String does not fail.
+            let _ = write!(line, "{before}\"{name}\":{}", Json(value));
+        };
+        if let Some(cursor) = self.cursor {
+            text("cursor", cursor.to_string().as_bytes());
+        }
+        text("id", &self.id.text());
+        text("time", Rfc3339(self.received_at).to_string().as_bytes());
+        text("client", self.client.to_string().as_bytes());
+        text("ehlo", self.ehlo);
+        text("protocol", self.protocol);
+        text("reverse_path", self.reverse_path);
+        line.push_str(",\"recipients\":[");
+        for (index, (recipient, _)) in self.recipients.iter().enumerate() {
+            if index > 0 {
+                line.push(',');
+            }
+            let _ = write!(line, "{}", Json(recipient));
+        }
+        line.push(']');
+        self.dsn(&mut line);
+        let body = match self.body {
+            BodyType::SevenBit => "7BIT",
+            BodyType::EightBitMime => "8BITMIME",
+            BodyType::BinaryMime => "BINARYMIME",
+        };
+        let declared = self.size_declared.map_or("null".to_owned(), |size| size.to_string());
+        let _ = write!(
+            line,
+            ",\"body\":\"{body}\",\"smtputf8\":{},\"requiretls\":{},\"bare_line_ends\":{},\"size_declared\":{declared},\"size\":{},\"data_base64\":\"",
+            self.smtputf8, self.requiretls, self.bare_line_ends, self.mail_data_bytes
+        );
+        let encoding = BASE64;
+        let mut base64 = encoding.new_encoder(&mut line);
+        content.for_each(|part| base64.append(part));
+        base64.finalize();
+        line.push_str("\"}\n");
+        line
+    }
+
+    /// The DSN parameters (RFC 3461) as members of the object: `ret`, `envid`, and `recipient_parameters` in the order of the
+    /// recipients; null where one was not given.
+    fn dsn(&self, line: &mut String) {
+        fn member(name: &str, value: Option<&[u8]>, line: &mut String) {
+            // Writing to a String does not fail.
+            let _ = match value {
+                Some(value) => write!(line, "\"{name}\":{}", Json(value)),
+                None => write!(line, "\"{name}\":null"),
+            };
+        }
+        let ret = self.ret.map(|ret| match ret {
+            Ret::Full => &b"FULL"[..],
+            Ret::Headers => b"HDRS",
+        });
+        line.push(',');
+        member("ret", ret, line);
+        line.push(',');
+        member("envid", Some(self.envid).filter(|envid| !envid.is_empty()), line);
+        line.push_str(",\"recipient_parameters\":[");
+        for (index, (_, parameters)) in self.recipients.iter().enumerate() {
+            line.push_str(if index == 0 { "{" } else { ",{" });
+            let notify = parameters.notify.map(|notify| notify.to_string());
+            member("notify", notify.as_deref().map(str::as_bytes), line);
+            line.push(',');
+            member("orcpt", Some(parameters.orcpt).filter(|orcpt| !orcpt.is_empty()), line);
+            line.push('}');
+        }
+        line.push(']');
+    }
+
+    /// The fields that final delivery puts on top: Return-Path, and a Delivered-To for each recipient, so that none is lost.
+    pub(super) fn delivery_fields(&self, line_end: &[u8]) -> Vec<u8> {
+        let mut out = [b"Return-Path: <", self.reverse_path, b">", line_end].concat();
+        for (recipient, _) in &self.recipients {
+            out.extend([b"Delivered-To: ", *recipient, line_end].concat());
+        }
+        out
+    }
+
+    /// Appends one mbox entry: `From ` line, Return-Path, a Delivered-To for each recipient, and the content octet for octet, but
+    /// that lines of `>*From ` get one more `>` (mboxrd). A missing line end at the end is added: mbox cannot tell. The fields in
+    /// front of the content end in `line_end`.
+    pub(super) fn mbox(&self, content: &[u8], line_end: &[u8], out: &mut Vec<u8>) {
+        let sender = match self.reverse_path {
+            b"" => "MAILER-DAEMON".to_owned(),
+            path => Word(path).to_string(),
+        };
+        out.extend_from_slice(format!("From {sender} {}\n", Asctime(self.received_at)).as_bytes());
+        out.extend(self.delivery_fields(line_end));
+        for line in content.split_inclusive(|octet| *octet == b'\n') {
+            let quotes = line.iter().take_while(|octet| **octet == b'>').count();
+            if line[quotes..].starts_with(b"From ") {
+                out.push(b'>');
+            }
+            out.extend_from_slice(line);
+        }
+        out.extend_from_slice(if content.ends_with(b"\n") { b"\n" } else { b"\n\n" });
+    }
+}

@@ -1,0 +1,188 @@
+//! The space that is left on a disk sink's file system beyond the reserve, so that MAIL can be refused before the disk is full.
+//!
+//! Shards only read a number. A thread of its own asks the file system, for a hung disk answers that question late or never.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::Report;
+
+/// How old the number may be.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The most that is kept in reserve unless the operator says otherwise.
+const RESERVE_BYTES_DEFAULT: u64 = 1 << 30;
+
+/// Percentages of a file system in use at which the operator is told.
+const LEVELS: [u64; 2] = [75, 90];
+
+/// Octets that messages may still take. Shared by all shards.
+#[derive(Debug)]
+pub struct Space {
+    free: AtomicU64,
+}
+
+impl Space {
+    /// With so many octets beyond the reserve, for ever.
+    pub fn fixed(free: u64) -> Self {
+        Self { free: AtomicU64::new(free) }
+    }
+
+    /// Watches the file system of a sink's root until the value is dropped. Without a reserve, the rule of `space_reserve` gives it.
+    pub fn watch(root: &Path, reserve: Option<u64>, report: Arc<dyn Report>) -> io::Result<Arc<Self>> {
+        let space = Arc::new(Self::fixed(u64::MAX));
+        let mut watch = Watch {
+            root: root.to_owned(),
+            reserve,
+            report,
+            space: Arc::downgrade(&space),
+            is_full: false,
+            level: 0,
+        };
+        watch.look(&space);
+        let run = move || {
+            loop {
+                std::thread::sleep(LOOK_EVERY);
+                let Some(space) = watch.space.upgrade() else { break };
+                watch.look(&space);
+            }
+        };
+        std::thread::Builder::new().name("ringmx-space".to_owned()).spawn(run)?;
+        Ok(space)
+    }
+
+    /// Whether a message of this declared size may begin; one of unknown size needs only that something is left.
+    pub fn has_room(&self, size: Option<u64>) -> bool {
+        let free = self.free.load(Ordering::Relaxed);
+        free > 0 && size.unwrap_or_default() <= free
+    }
+}
+
+/// The thread's own state.
+struct Watch {
+    root: PathBuf,
+    reserve: Option<u64>,
+    report: Arc<dyn Report>,
+    space: Weak<Space>,
+    is_full: bool,
+    /// The last of [`LEVELS`] that was told; 0 below all.
+    level: u64,
+}
+
+impl Watch {
+    /// Asks the file system. When it does not answer, what was known stays: the sink itself will find out.
+    fn look(&mut self, space: &Space) {
+        let Ok(disk) = rustix::fs::statvfs(&self.root) else { return };
+        let total = disk.f_blocks.saturating_mul(disk.f_frsize);
+        // Without the blocks that only root may take.
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        self.update(total, free, space);
+    }
+
+    fn update(&mut self, total: u64, free: u64, space: &Space) {
+        let reserve = self.reserve.unwrap_or_else(|| reserve_default(total));
+        let beyond = beyond(free, reserve, self.is_full);
+        space.free.store(beyond, Ordering::Relaxed);
+        let (mib, reserve_mib, path) = (free >> 20, reserve >> 20, self.root.display());
+        if self.is_full != (beyond == 0) {
+            self.is_full = beyond == 0;
+            self.report.note(&if self.is_full {
+                format!("no space: {mib} MiB are free at {path}, which is within space_reserve ({reserve_mib} MiB); MAIL is answered 452 until there is more")
+            } else {
+                format!("space again: {mib} MiB are free at {path}; mail is accepted")
+            });
+        }
+        let used = 100 - free.saturating_mul(100).checked_div(total).unwrap_or(100).min(100);
+        let level = LEVELS.into_iter().rfind(|level| used >= *level).unwrap_or(0);
+        if level > self.level {
+            self.report.note(&format!("the file system of {path} is {used} % full; {mib} MiB are free"));
+        }
+        // One per cent less before it is told again.
+        if level > self.level || used + 1 < self.level {
+            self.level = level;
+        }
+    }
+}
+
+/// The lesser of 1 GiB and a twentieth of the file system: small disks work, and large ones keep no more than others need.
+fn reserve_default(total: u64) -> u64 {
+    (total / 20).min(RESERVE_BYTES_DEFAULT)
+}
+
+/// What is left beyond the reserve. Once nothing was, it takes a little more than the reserve, or admission would flap.
+fn beyond(free: u64, reserve: u64, was_full: bool) -> u64 {
+    let beyond = free.saturating_sub(reserve);
+    if was_full && beyond <= reserve / 16 { 0 } else { beyond }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Notes(Mutex<Vec<String>>);
+
+    impl Report for Notes {
+        fn machine_error(&self, _: &str, _: &Path, _: &io::Error) {}
+
+        fn note(&self, text: &str) {
+            self.0.lock().expect("no panic").push(text.to_owned());
+        }
+    }
+
+    #[test]
+    fn a_message_needs_space_beyond_the_reserve() {
+        let space = Space::fixed(1000);
+        assert!(space.has_room(None) && space.has_room(Some(0)) && space.has_room(Some(1000)));
+        assert!(!space.has_room(Some(1001)) && !space.has_room(Some(u64::MAX)));
+        let full = Space::fixed(0);
+        assert!(!full.has_room(None) && !full.has_room(Some(0)));
+    }
+
+    #[test]
+    fn the_default_reserve_leaves_small_disks_useful() {
+        assert_eq!(reserve_default(100 << 20), 5 << 20);
+        assert_eq!(reserve_default(1 << 40), 1 << 30);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_once_and_so_is_its_end() {
+        let notes = Arc::new(Notes::default());
+        let space = Space::fixed(u64::MAX);
+        let report = Arc::clone(&notes) as Arc<dyn Report>;
+        let mut watch = Watch {
+            root: "/spool".into(),
+            reserve: Some(1600),
+            report,
+            space: Weak::new(),
+            is_full: false,
+            level: 0,
+        };
+        let mut at = |free| {
+            watch.update(10_000, free, &space);
+            space.has_room(None)
+        };
+        assert!(at(5000) && at(1601));
+        assert!(!at(1600) && !at(0) && !at(1601) && !at(1700));
+        assert!(at(1701) && at(4000));
+        let notes = notes.0.lock().expect("no panic");
+        let begins: Vec<_> =
+            notes.iter().map(|note| note.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect();
+        assert_eq!(begins, ["the file", "no space:", "the file", "space again:"]);
+    }
+
+    #[test]
+    fn a_real_file_system_has_room_and_none_beyond_an_endless_reserve() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let report = || Arc::new(Notes::default()) as Arc<dyn Report>;
+        let space = Space::watch(directory.path(), Some(0), report()).expect("a thread");
+        assert!(space.has_room(None));
+        let space = Space::watch(directory.path(), Some(u64::MAX), report()).expect("a thread");
+        assert!(!space.has_room(None));
+    }
+}

@@ -1,0 +1,91 @@
+//! The thread that writes spill files: mail data of large and slow messages, on the sink's file system.
+//!
+//! It writes to the page cache and syncs nothing: the sink reads the file back when the message is complete, and makes it
+//! durable in its own way. The files have no name, so nobody sees them and nothing is left of them.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::worker::AbortOnPanic;
+use super::{Report, outcome_of};
+use crate::buffer::{SpillBudget, SpillError};
+use crate::handoff::message::{Outcome, TryAgain};
+use crate::handoff::spill::{Errand, Errands, Part, ToOrigin, WaitingErrand, Written};
+
+/// Where mail data goes that is not to stay in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SpillTo {
+    /// To temporary files in this directory.
+    Directory(PathBuf),
+    /// Nowhere: the sink reads no mail data, so it need not be kept.
+    Nowhere,
+}
+
+/// Writes spill files in one directory.
+pub struct Spiller {
+    directory: PathBuf,
+    budget: Arc<SpillBudget>,
+    report: Arc<dyn Report>,
+}
+
+impl Spiller {
+    /// For this directory, within this budget.
+    pub fn new(directory: PathBuf, budget: Arc<SpillBudget>, report: Arc<dyn Report>) -> Self {
+        Self { directory, budget, report }
+    }
+
+    /// Runs until every shard has dropped its end. Each shard's own end for what is written is at its number.
+    pub fn run(&self, errands: &Errands, shards: &[ToOrigin]) {
+        // Without this thread messages would only time out, and their memory would never come home.
+        let _guard = AbortOnPanic;
+        loop {
+            match errands.take() {
+                WaitingErrand::Errand(Errand::Close(file)) => drop(file),
+                WaitingErrand::Errand(Errand::Write(part)) => {
+                    let shard = &shards[usize::from(part.origin.shard)];
+                    shard.send(self.write(part));
+                }
+                WaitingErrand::Nothing => errands.sleep(),
+                WaitingErrand::Ended => break,
+            }
+        }
+    }
+
+    /// Writes one part out. A file that failed is given up, never tried again.
+    pub fn write(&self, mut part: Box<Part>) -> Written {
+        let result = part.data.write_out(&self.budget, || open(&self.directory));
+        let result = result.map_err(|error| match error {
+            SpillError::Budget => TryAgain::Overload,
+            SpillError::Machine(error) => {
+                self.report.machine_error("move mail data to a file in", &self.directory, &error);
+                match outcome_of(&error) {
+                    Outcome::TryAgain(why) => why,
+                    Outcome::Durable | Outcome::Refused(_) => TryAgain::Local,
+                }
+            }
+        });
+        Written { part, result }
+    }
+}
+
+/// A file of mode 0600 without a name.
+fn open(directory: &Path) -> io::Result<File> {
+    let mode = Mode::RUSR | Mode::WUSR;
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    match rustix::fs::open(directory, flags | OFlags::TMPFILE, mode) {
+        // The file system has no files without a name: one is taken and removed at once.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {}
+        other => return Ok(other?.into()),
+    }
+    let mut random = [0; 8];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+    let path = directory.join(format!(".ringmx-spill-{:016x}", u64::from_ne_bytes(random)));
+    let file = rustix::fs::open(&path, flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW, mode)?;
+    rustix::fs::unlinkat(rustix::fs::CWD, &path, AtFlags::empty())?;
+    Ok(file.into())
+}

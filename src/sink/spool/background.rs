@@ -1,0 +1,242 @@
+//! The thread that has the next segment ready before the writer needs it, and recycles what was consumed.
+//!
+//! It owns the names of the spool's root: it alone makes, renames and removes segments. It never touches the one that is written,
+//! nor any behind the cursor in `consumed`.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use super::cursor;
+use super::fill;
+use super::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::supply::{Maker, Supply, used_before};
+use crate::handoff::message::Outcome;
+use crate::sink::Report;
+use crate::sink::executor::Executor;
+use crate::sink::executor::blocking::Blocking;
+
+/// How often `consumed` is looked at, and a segment that could not be made is tried again.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Recycling that failed is tried again after this time, so that a disk that fails for good does not fill the log.
+const RETRY_AFTER: Duration = Duration::from_mins(1);
+
+/// How often the log tells how full the spool is.
+const TELL_EVERY: Duration = Duration::from_hours(1);
+
+/// The writer's end of the thread.
+pub(super) struct Background {
+    /// Octets that the next segment must have room for; none once the thread shall end.
+    requests: Option<Sender<u64>>,
+    replies: Receiver<Result<SegmentHeader, Outcome>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Background {
+    /// Starts the thread and waits until it has tried to make the first segment: no message shall wait for that.
+    pub(super) fn start(
+        maker: Maker,
+        directory: OwnedFd,
+        root: &Path,
+        report: Arc<dyn Report>,
+    ) -> io::Result<Self> {
+        let (requests, wanted) = bounded(1);
+        let (give, replies) = bounded(1);
+        let (begun, has_begun) = bounded(1);
+        let root = root.to_owned();
+        let run = move || {
+            let executor = Blocking::new(directory);
+            Preparer {
+                maker,
+                executor,
+                root,
+                report,
+                ready: None,
+                failing: false,
+                in_use: None,
+                recycled: None,
+                retry_at: None,
+                trouble: false,
+            }
+            .run(&wanted, &give, &begun);
+        };
+        let thread = std::thread::Builder::new().name("ringmx-spool".to_owned()).spawn(run)?;
+        has_begun.recv().map_err(io::Error::other)?;
+        Ok(Self { requests: Some(requests), replies, thread: Some(thread) })
+    }
+}
+
+impl Supply for Background {
+    fn next(&mut self, needed: u64, _: &mut dyn Executor) -> Result<SegmentHeader, Outcome> {
+        let sent = self.requests.as_ref().map(|requests| requests.send(needed));
+        let reply = self.replies.recv();
+        assert!(sent.is_some_and(|sent| sent.is_ok()), "the thread lives as long as the writer");
+        reply.expect("the thread answers each request")
+    }
+}
+
+impl Drop for Background {
+    /// The store stays locked until the thread has ended.
+    fn drop(&mut self) {
+        self.requests = None;
+        if let Some(thread) = self.thread.take() {
+            // Its panic was told on standard error, and nothing depends on it any more.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The thread's own state.
+struct Preparer {
+    maker: Maker,
+    executor: Blocking,
+    root: PathBuf,
+    report: Arc<dyn Report>,
+    /// The next segment, of the usual size.
+    ready: Option<SegmentHeader>,
+    /// The last try to make one failed: that was told once, and what fails while nobody waits is not told again.
+    failing: bool,
+    /// The segment that the writer has, or had last.
+    in_use: Option<u64>,
+    /// Everything before this number was recycled.
+    recycled: Option<u64>,
+    /// Recycling failed and was told: not before this time again.
+    retry_at: Option<Instant>,
+    /// `consumed` cannot be used, and that was told.
+    trouble: bool,
+}
+
+impl Preparer {
+    fn run(
+        mut self,
+        wanted: &Receiver<u64>,
+        give: &Sender<Result<SegmentHeader, Outcome>>,
+        begun: &Sender<()>,
+    ) {
+        let mut looked_at = Instant::now();
+        let mut told_at = Instant::now();
+        self.look();
+        self.prepare();
+        // Whoever started the thread waits for this.
+        let _ = begun.send(());
+        loop {
+            if self.ready.is_none() {
+                self.prepare();
+            }
+            match wanted.recv_timeout(LOOK_EVERY) {
+                Ok(needed) => {
+                    let reply = self.take(needed);
+                    if give.send(reply).is_err() {
+                        break;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if looked_at.elapsed() >= LOOK_EVERY {
+                self.look();
+                looked_at = Instant::now();
+            }
+            if told_at.elapsed() >= TELL_EVERY {
+                if let Ok(Some(text)) = fill::describe(&self.root) {
+                    self.report.note(&text);
+                }
+                told_at = Instant::now();
+            }
+        }
+        // Or each restart would leave a segment of zeros behind.
+        if let Some(ready) = self.ready.take() {
+            self.maker.discard(&ready, &mut self.executor);
+        }
+    }
+
+    /// The segment that is ready, or one that is made now: the writer waits.
+    fn take(&mut self, needed: u64) -> Result<SegmentHeader, Outcome> {
+        let fits = |ready: &SegmentHeader| ready.bytes - SEGMENT_HEADER_BYTES >= needed;
+        let segment = match self.ready.take() {
+            Some(ready) if fits(&ready) => Ok(ready),
+            unfit => {
+                // Numbers tell the order of use, so it cannot come after the larger one.
+                if let Some(ready) = unfit {
+                    self.maker.discard(&ready, &mut self.executor);
+                }
+                self.maker.make(needed, &mut self.executor)
+            }
+        };
+        if let Ok(header) = &segment {
+            self.in_use = Some(header.sequence);
+        }
+        self.failing = segment.is_err();
+        segment
+    }
+
+    fn prepare(&mut self) {
+        let made = if self.failing {
+            self.maker.make_telling(0, &mut self.executor, &Silent)
+        } else {
+            self.maker.make(0, &mut self.executor)
+        };
+        self.failing = made.is_err();
+        self.ready = made.ok();
+    }
+
+    /// Recycles what was consumed since the last look.
+    fn look(&mut self) {
+        let consumed = match cursor::read_consumed(&self.root) {
+            Ok(Some(consumed)) => consumed.sequence,
+            Ok(None) => return,
+            Err(error) => {
+                if !std::mem::replace(&mut self.trouble, true) {
+                    self.report.machine_error(
+                        "read; nothing is recycled until it can be read:",
+                        &self.root.join("consumed"),
+                        &error,
+                    );
+                }
+                return;
+            }
+        };
+        // A cursor beyond everything written is a slip: to believe it would give segments away that nobody has seen.
+        if consumed > self.in_use.unwrap_or(self.maker.newest()) {
+            if !std::mem::replace(&mut self.trouble, true) {
+                self.report.note("the cursor in `consumed` is beyond the newest segment; nothing is recycled until it is not");
+            }
+            return;
+        }
+        self.trouble = false;
+        if self.recycled == Some(consumed) || self.retry_at.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        self.retry_at = Some(Instant::now() + RETRY_AFTER);
+        match used_before(&self.root, consumed) {
+            Ok(used) => {
+                // The cursor is durable before what it frees is destroyed: it may have been renamed into place just now.
+                let mut all = used.is_empty() || self.maker.sync_names(&mut self.executor);
+                if !all {
+                    return;
+                }
+                for used in &used {
+                    all &= self.maker.recycle(used, &mut self.executor);
+                }
+                if all {
+                    self.recycled = Some(consumed);
+                    self.retry_at = None;
+                }
+            }
+            Err(error) => self.report.machine_error("read the directory", &self.root, &error),
+        }
+    }
+}
+
+/// Swallows what was told before.
+struct Silent;
+
+impl Report for Silent {
+    fn machine_error(&self, _: &str, _: &Path, _: &io::Error) {}
+}

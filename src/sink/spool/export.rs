@@ -1,0 +1,269 @@
+//! Copies messages out of a spool: files of a maildir, one file a message, or one mbox.
+//!
+//! A file gets its name only when it is durable, and never replaces one. Names come from the queue id, never from a client, so
+//! an export that is run again finds what it made and makes nothing twice.
+
+use std::collections::HashSet;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use super::cursor::Cursor;
+use super::envelope::StoredEnvelope;
+use super::reader::{self, Notes};
+use crate::config::LineEndings;
+use crate::smtp::envelope::BodyType;
+use crate::timestamp;
+
+/// Where to, and in which form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A maildir: one file a message in `new`.
+    Maildir(PathBuf, LineEndings),
+    /// A directory with one file `<queue id>.eml` a message, octets as received.
+    Eml(PathBuf),
+    /// One file in mboxrd form, which must not exist.
+    Mbox(PathBuf, LineEndings),
+}
+
+/// What was exported.
+#[derive(Debug, Default)]
+pub struct Exported {
+    /// Messages that are new in the target.
+    pub new: u64,
+    /// Messages that an earlier run had exported.
+    pub already: u64,
+    /// What is missing, and why.
+    pub notes: Notes,
+}
+
+/// Exports every message behind a cursor, or every one. What it counts is durable.
+pub fn export(directory: &Path, after: Option<Cursor>, target: &Target) -> io::Result<Exported> {
+    let mut exporter = Exporter::open(target)?;
+    let mut exported = Exported::default();
+    let mut failed = Vec::new();
+    reader::for_each_record(directory, after, &mut exported.notes, |segment, record, envelope| {
+        let content = match segment.content(record, envelope) {
+            Ok(content) => content,
+            // Recycled by the receiver while it was read: consumed by somebody else.
+            Err(_) if !segment.is_current()? => return Ok(()),
+            Err(error) => {
+                failed.push(error.to_string());
+                return Ok(());
+            }
+        };
+        match exporter.put(envelope, segment.cursor(record), &content)? {
+            Put::New => exported.new += 1,
+            Put::Already => exported.already += 1,
+            Put::Differs(path) => failed.push(format!(
+                "{}: holds something else than message {}; it was not replaced",
+                path.display(),
+                envelope.id
+            )),
+        }
+        Ok(())
+    })?;
+    exporter.finish()?;
+    for line in failed {
+        exported.notes.problem(line);
+    }
+    Ok(exported)
+}
+
+/// What became of one message.
+enum Put {
+    New,
+    Already,
+    /// A file of its name holds something else.
+    Differs(PathBuf),
+}
+
+enum Exporter {
+    Maildir { root: PathBuf, line_endings: LineEndings, present: HashSet<String> },
+    Eml(PathBuf),
+    Mbox { path: PathBuf, new: PathBuf, file: BufWriter<File>, line_endings: LineEndings },
+}
+
+impl Exporter {
+    fn open(target: &Target) -> io::Result<Self> {
+        match target {
+            Target::Maildir(root, line_endings) => {
+                make_directory(root)?;
+                for name in ["tmp", "new", "cur"] {
+                    make_directory(&root.join(name))?;
+                }
+                let (root, line_endings) = (root.clone(), *line_endings);
+                let present = names_in(&root)?;
+                Ok(Self::Maildir { root, line_endings, present })
+            }
+            Target::Eml(root) => make_directory(root).map(|()| Self::Eml(root.clone())),
+            Target::Mbox(path, line_endings) => {
+                if path.try_exists()? {
+                    return Err(exists(path));
+                }
+                let mut new = path.clone().into_os_string();
+                new.push(format!(".{}.tmp", std::process::id()));
+                let new = PathBuf::from(new);
+                let file = BufWriter::new(create(&new)?);
+                Ok(Self::Mbox { path: path.clone(), new, file, line_endings: *line_endings })
+            }
+        }
+    }
+
+    fn put(&mut self, envelope: &StoredEnvelope, cursor: Cursor, content: &[u8]) -> io::Result<Put> {
+        let facts = envelope.facts(cursor, content.len() as u64);
+        match self {
+            Self::Maildir { root, line_endings, present } => {
+                let (body, end) = converted(envelope, content, *line_endings);
+                let octets = [&facts.delivery_fields(end)[..], &body].concat();
+                let micros = timestamp::micros(envelope.received_at);
+                let (seconds, micros) = (micros / 1_000_000, micros % 1_000_000);
+                let name = format!("{seconds}.M{micros}Q{}.ringmx-export,S={}", envelope.id, octets.len());
+                // A reader of mail may have moved it to `cur`.
+                if present.contains(&name) {
+                    return Ok(Put::Already);
+                }
+                let temporary = root.join("tmp").join(format!("{name}.P{}", std::process::id()));
+                place(&temporary, &root.join("new").join(name), &octets)
+            }
+            Self::Eml(root) => {
+                let octets = [&facts.delivery_fields(b"\r\n")[..], content].concat();
+                let temporary = root.join(format!(".{}.{}.tmp", envelope.id, std::process::id()));
+                place(&temporary, &root.join(format!("{}.eml", envelope.id)), &octets)
+            }
+            Self::Mbox { file, line_endings, .. } => {
+                let (body, end) = converted(envelope, content, *line_endings);
+                let mut entry = Vec::with_capacity(body.len() + 512);
+                facts.mbox(&body, end, &mut entry);
+                file.write_all(&entry).map(|()| Put::New)
+            }
+        }
+    }
+
+    /// Makes the names durable too.
+    fn finish(self) -> io::Result<()> {
+        match self {
+            Self::Maildir { root, .. } => sync_directory(&root.join("new")),
+            Self::Eml(root) => sync_directory(&root),
+            Self::Mbox { path, new, file, .. } => {
+                let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+                file.sync_all()?;
+                if !rename(&new, &path)? {
+                    return Err(exists(&path));
+                }
+                sync_directory(parent(&path))
+            }
+        }
+    }
+}
+
+fn exists(path: &Path) -> io::Error {
+    let text = format!("{} exists; an mbox is never appended to or replaced", path.display());
+    io::Error::new(io::ErrorKind::AlreadyExists, text)
+}
+
+/// Names of the messages in a maildir, without the flags that a reader of mail appends.
+fn names_in(maildir: &Path) -> io::Result<HashSet<String>> {
+    let mut names = HashSet::new();
+    for directory in ["new", "cur"] {
+        for entry in fs::read_dir(maildir.join(directory))? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            names.insert(name.split(":2,").next().unwrap_or_default().to_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// The content with LF for CRLF where that is asked for and can be converted back, and the line end that it has now.
+fn converted<'c>(
+    envelope: &StoredEnvelope,
+    content: &'c [u8],
+    line_endings: LineEndings,
+) -> (std::borrow::Cow<'c, [u8]>, &'static [u8]) {
+    let is_lines = !envelope.bare_line_ends && envelope.body != BodyType::BinaryMime;
+    let lf = match line_endings {
+        LineEndings::Lf if is_lines => to_lf(content),
+        LineEndings::Lf | LineEndings::Crlf => None,
+    };
+    lf.map_or((content.into(), b"\r\n"), |lf| (lf.into(), b"\n"))
+}
+
+/// LF for CRLF. None when there is a CR or an LF that is no part of a CRLF: that could not be converted back.
+fn to_lf(content: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(content.len());
+    let mut rest = content;
+    while let Some(at) = memchr::memchr2(b'\r', b'\n', rest) {
+        let (line, end) = rest.split_at(at);
+        out.extend_from_slice(line);
+        out.push(b'\n');
+        rest = end.strip_prefix(b"\r\n")?;
+    }
+    out.extend_from_slice(rest);
+    Some(out)
+}
+
+/// Stores a file: durable under a temporary name first, then under its own.
+fn place(temporary: &Path, path: &Path, octets: &[u8]) -> io::Result<Put> {
+    let same = |facts: fs::Metadata| facts.is_file() && facts.len() == octets.len() as u64;
+    if let Ok(facts) = fs::symlink_metadata(path) {
+        return Ok(if same(facts) { Put::Already } else { Put::Differs(path.to_owned()) });
+    }
+    let mut file = create(temporary)?;
+    let stored = file.write_all(octets).and_then(|()| file.sync_all()).and_then(|()| rename(temporary, path));
+    match stored {
+        Ok(true) => Ok(Put::New),
+        // Another export was faster.
+        Ok(false) => fs::remove_file(temporary).map(|()| Put::Already),
+        Err(error) => {
+            // What matters is the first error; a temporary file that stays harms nobody.
+            let _ = fs::remove_file(temporary);
+            Err(error)
+        }
+    }
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(named)
+}
+
+/// Renames without replacing; false when the name is taken.
+fn rename(from: &Path, to: &Path) -> io::Result<bool> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::EXIST) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn make_directory(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => sync_directory(parent(path)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_can_be_converted_back_is_converted() {
+        assert_eq!(to_lf(b"a\r\n\r\nb"), Some(b"a\n\nb".to_vec()));
+        for bare in [&b"a\nb\r\n"[..], b"a\r", b"a\r\r\n", b"\n"] {
+            assert_eq!(to_lf(bare), None, "{bare:?}");
+        }
+    }
+}

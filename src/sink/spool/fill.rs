@@ -1,0 +1,34 @@
+//! How full a spool is and whether anything consumes it, in one line for the operator.
+
+use std::io;
+use std::path::Path;
+
+use super::cursor;
+use super::supply::used_before;
+
+/// A line on a spool that holds segments. None when it holds none.
+pub(super) fn describe(directory: &Path) -> io::Result<Option<String>> {
+    let segments = used_before(directory, u64::MAX)?;
+    if segments.is_empty() {
+        return Ok(None);
+    }
+    let bytes: u64 = segments.iter().map(|segment| segment.bytes).sum();
+    let disk = rustix::fs::statvfs(directory)?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    let consumed = match cursor::read_consumed(directory) {
+        Ok(Some(cursor)) => {
+            let waiting = segments.iter().filter(|segment| segment.sequence >= cursor.sequence).count();
+            format!("consumed through {cursor}, {waiting} segments from there on")
+        }
+        Ok(None) => {
+            "nothing has ever consumed this spool: it will fill up; see `ringmx spool prune`".to_owned()
+        }
+        Err(error) => format!("what was consumed cannot be read, so nothing is recycled: {error}"),
+    };
+    let count = segments.len();
+    Ok(Some(format!(
+        "the spool holds {count} segments, {} MiB; {} MiB are free on its file system; {consumed}",
+        bytes >> 20,
+        free >> 20
+    )))
+}

@@ -1,0 +1,252 @@
+//! Hands records on in order, each once and only when it is durable, while a receiver goes on writing.
+//!
+//! Reads the place where the next record will begin. Where none is and one of a later batch or segment is found, the place is
+//! damaged and is passed over; until then it may be a batch that is being written.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::cursor::Cursor;
+use super::format::{FRAME_BYTES, RecordHeader, SEGMENT_HEADER_BYTES};
+use super::reader::{Segment, content_bytes, segments};
+use super::scan::{records_at, scan, scan_from};
+
+/// Records that are made durable and handed on together.
+const RECORDS_MAX: usize = 256;
+
+/// How often the rest of a segment is searched for what lies behind a damaged place.
+const SEARCH_EVERY: Duration = Duration::from_secs(2);
+
+/// Where a follower is in a spool.
+#[derive(Debug)]
+pub struct Follower {
+    directory: PathBuf,
+    /// The segment that is read; none before the first one, and between two.
+    current: Option<Segment>,
+    /// Where in it the next record is expected.
+    at: u64,
+    /// The lowest number of the next segment.
+    next_sequence: u64,
+    /// The rest of the segment was searched then, when it had this time of its last change.
+    searched: Option<(Instant, SystemTime)>,
+    /// Whether to end where nothing more is.
+    once: bool,
+}
+
+impl Follower {
+    /// Begins behind a record, or with the oldest one there is. A note tells that the record's segment is gone.
+    pub fn new(
+        directory: &Path,
+        after: Option<Cursor>,
+        once: bool,
+        note: &mut dyn FnMut(String),
+    ) -> io::Result<Self> {
+        let mut follower = Self {
+            directory: directory.to_owned(),
+            current: None,
+            at: SEGMENT_HEADER_BYTES,
+            next_sequence: after.map_or(0, |after| after.sequence),
+            searched: None,
+            once,
+        };
+        // A directory that cannot be read is told at once.
+        let exists =
+            |sequence| segments(directory).map(|all| all.iter().any(|(number, _)| *number == sequence));
+        let Some(after) = after else { return exists(0).map(|_| follower) };
+        if !exists(after.sequence)? {
+            note(format!("the segment of {after} is gone; going on with the oldest one behind it"));
+        } else if follower.open_next(note)?
+            && let Some(segment) = &follower.current
+            && segment.scan().segment.sequence == after.sequence
+        {
+            let header = segment.scan().segment;
+            let record = records_at(&segment.file, &header, after.offset, 1)?;
+            // Behind a damaged record the search finds the next one.
+            let bytes = record.first().map_or(FRAME_BYTES, |record| record.frame_bytes);
+            follower.at = after.offset.saturating_add(bytes).max(SEGMENT_HEADER_BYTES);
+        }
+        Ok(follower)
+    }
+
+    /// Hands on what there is now; false when that was nothing.
+    ///
+    /// `take` gets a record's cursor, and its line. An error ends the following: what cannot be synced, and a record that is there but
+    /// cannot be handed on, for passing over it in silence would lose it.
+    pub fn advance(
+        &mut self,
+        note: &mut dyn FnMut(String),
+        take: &mut dyn FnMut(Cursor, &str) -> io::Result<()>,
+    ) -> io::Result<bool> {
+        if self.current.is_none() && !self.open_next(note)? {
+            return Ok(false);
+        }
+        let Some(segment) = &self.current else { return Ok(false) };
+        let mut records = records_at(&segment.file, &segment.scan().segment, self.at, RECORDS_MAX)?;
+        if records.is_empty() {
+            match self.search(note)? {
+                Found::Records(found) => records = found,
+                Found::NextSegment => return Ok(true),
+                Found::Nothing => return Ok(false),
+            }
+        }
+        records.truncate(RECORDS_MAX);
+        self.hand_on(&records, note, take)
+    }
+
+    fn hand_on(
+        &mut self,
+        records: &[RecordHeader],
+        note: &mut dyn FnMut(String),
+        take: &mut dyn FnMut(Cursor, &str) -> io::Result<()>,
+    ) -> io::Result<bool> {
+        let Some(segment) = &self.current else { return Ok(false) };
+        let synced = segment.sync();
+        for record in records {
+            // Read again behind the sync: what the receiver cut off after a failed write is not there any more.
+            let read = segment.envelope(record).and_then(|envelope| {
+                segment.sync_message_file(record, &envelope)?;
+                let content = segment.content(record, &envelope)?;
+                Ok((envelope, content))
+            });
+            if !segment.is_current()? {
+                note(format!(
+                    "{}: recycled while it was read: its records were consumed",
+                    segment.path.display()
+                ));
+                self.leave();
+                return Ok(true);
+            }
+            let (envelope, content) = match read {
+                Ok(read) => read,
+                Err(_)
+                    if records_at(&segment.file, &segment.scan().segment, record.offset, 1)?.is_empty() =>
+                {
+                    return Ok(false);
+                }
+                Err(error) => return Err(stopped(segment.cursor(record), &error)),
+            };
+            if let Err(error) = &synced {
+                let text =
+                    format!("stopped before {}: it cannot be made durable: {error}", segment.cursor(record));
+                return Err(io::Error::new(error.kind(), text));
+            }
+            let cursor = segment.cursor(record);
+            let facts = envelope.facts(cursor, content_bytes(record, &envelope));
+            take(cursor, &facts.json(std::iter::once(content.as_slice())))?;
+            self.at = record.offset + record.frame_bytes;
+        }
+        Ok(true)
+    }
+
+    /// Looks behind the place where no record is.
+    fn search(&mut self, note: &mut dyn FnMut(String)) -> io::Result<Found> {
+        let Some(segment) = &self.current else { return Ok(Found::Nothing) };
+        let header = segment.scan().segment;
+        let changed = segment.file.metadata()?.modified()?;
+        let is_due = self.once
+            || self.searched.is_none_or(|(when, known)| known != changed && when.elapsed() >= SEARCH_EVERY);
+        // A later segment is begun only when the write before has ended, so nothing more comes in this one. It may be prepared
+        // long before: only a record in it proves that it was begun.
+        let is_left = !segment.is_current()? || self.is_later_begun(header.sequence, is_due)?;
+        if !is_left && !is_due {
+            return Ok(Found::Nothing);
+        }
+        self.searched = Some((Instant::now(), changed));
+        let rest = scan_from(&segment.file, header, self.at)?;
+        let Some(first) = rest.records.first() else {
+            if is_left {
+                self.leave();
+                return Ok(Found::NextSegment);
+            }
+            return Ok(Found::Nothing);
+        };
+        // In the batch of the missing record it may be that the write has not come so far.
+        let is_settled = first.offset == self.at || first.batch > self.at || is_left;
+        if !is_settled {
+            if self.once {
+                note(format!(
+                    "{}: a write that did not end, or is under way, at octet {}: ended before it",
+                    segment.path.display(),
+                    self.at
+                ));
+            }
+            return Ok(Found::Nothing);
+        }
+        if first.offset > self.at {
+            let path = segment.path.display();
+            note(format!("{path}: DAMAGE from octet {} to {}: passed over", self.at, first.offset));
+            self.at = first.offset;
+        }
+        // What follows a further gap is found by a further search.
+        let mut expected = self.at;
+        let follows = |record: &&RecordHeader| {
+            let is_next = record.offset == expected;
+            expected = record.offset + record.frame_bytes;
+            is_next
+        };
+        Ok(Found::Records(rest.records.iter().take_while(follows).copied().collect()))
+    }
+
+    fn is_later_begun(&self, sequence: u64, thoroughly: bool) -> io::Result<bool> {
+        for (number, path) in segments(&self.directory)?.into_iter().filter(|(number, _)| *number > sequence)
+        {
+            let Some(segment) = absent_is_none(Segment::open_unscanned(&path, number))?.flatten() else {
+                continue;
+            };
+            let header = segment.scan().segment;
+            let is_begun = !records_at(&segment.file, &header, SEGMENT_HEADER_BYTES, 1)?.is_empty()
+                || thoroughly && scan(&segment.file)?.is_ok_and(|scan| !scan.records.is_empty());
+            if is_begun {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Opens the oldest segment that was not read; false when there is none.
+    fn open_next(&mut self, note: &mut dyn FnMut(String)) -> io::Result<bool> {
+        for (sequence, path) in segments(&self.directory)? {
+            if sequence < self.next_sequence {
+                continue;
+            }
+            // A segment whose header is not its own is being recycled, or damaged: one behind it that was begun decides.
+            if let Some(segment) = absent_is_none(Segment::open_unscanned(&path, sequence))?.flatten() {
+                self.current = Some(segment);
+                self.at = SEGMENT_HEADER_BYTES;
+                self.next_sequence = sequence + 1;
+                self.searched = None;
+                return Ok(true);
+            }
+            if !self.is_later_begun(sequence, self.once)? {
+                return Ok(false);
+            }
+            self.next_sequence = sequence + 1;
+            note(format!("{}: the header is damaged: passed over", path.display()));
+        }
+        Ok(false)
+    }
+
+    fn leave(&mut self) {
+        self.current = None;
+    }
+}
+
+/// What lies behind a place where no record is.
+enum Found {
+    Records(Vec<RecordHeader>),
+    NextSegment,
+    Nothing,
+}
+
+fn stopped(cursor: Cursor, error: &io::Error) -> io::Error {
+    let text = format!("stopped before {cursor}: {error} (`--after {cursor}` goes on behind it)");
+    io::Error::new(error.kind(), text)
+}
+
+fn absent_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
+}

@@ -1,0 +1,277 @@
+//! Where the writer's segments come from: made of zeros or of a consumed segment's file, and durable with their size, their salt
+//! and their name before the writer sees them.
+//!
+//! ```text
+//!   new        create n.new, write zeros and header, sync │ rename to n │ sync directory
+//!   recycled   remove the messages of s │ rename s to s.new │ sync directory          (a spare)
+//!              write a header with a new salt to s.new, sync │ rename to n │ sync directory
+//! ```
+//!
+//! Each step waits for the one before. A power cut leaves a segment whole under its number, or under a name that no reader looks
+//! at and that the next start removes. No record of the old use can be read as one of the new: the new salt is durable before the
+//! new name is.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::format::{self, BATCH_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::reader;
+use super::scan::scan;
+use crate::handoff::message::Outcome;
+use crate::sink::executor::Executor;
+use crate::sink::plan::{self, Action, Owners, Place, Plan};
+use crate::sink::{Report, outcome_of, report_failures};
+
+/// Consumed segments whose files wait for their next use. The others are removed, so that the disk gets its space back.
+const SPARES_MAX: usize = 2;
+
+/// Segments are written with zeros in pieces of this, each synced: the sync of a batch that comes in between waits behind one
+/// piece in the disk's queue, not behind a whole segment.
+const PIECE_BYTES: usize = 1024 * 1024;
+
+static ZEROS: [u8; PIECE_BYTES] = [0; PIECE_BYTES];
+
+/// Gives the writer its segments.
+pub trait Supply {
+    /// A segment with room for so many octets behind its header, with a number above all numbers before. It is durable, and nothing
+    /// was written to it. The executor is the writer's, for a supply that has none of its own.
+    fn next(&mut self, needed: u64, executor: &mut dyn Executor) -> Result<SegmentHeader, Outcome>;
+}
+
+/// Makes each segment when it is needed.
+pub struct Immediate(pub Maker);
+
+impl Supply for Immediate {
+    fn next(&mut self, needed: u64, executor: &mut dyn Executor) -> Result<SegmentHeader, Outcome> {
+        self.0.make(needed, executor)
+    }
+}
+
+/// A consumed segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Used {
+    /// Its number.
+    pub sequence: u64,
+    /// Octets of its file.
+    pub bytes: u64,
+    /// Names of the files with its large messages.
+    pub messages: Vec<String>,
+}
+
+/// Makes segments.
+pub struct Maker {
+    report: Arc<dyn Report>,
+    /// For the log.
+    root: PathBuf,
+    /// Octets of a segment, a multiple of [`BATCH_BYTES`].
+    segment_bytes: u64,
+    next_sequence: u64,
+    /// Files of this size under prepared names, by the number of their last use. `spares.len() <= SPARES_MAX`
+    spares: Vec<u64>,
+}
+
+impl Maker {
+    /// Makes segments of this size from this number on.
+    pub fn new(root: &Path, segment_bytes: u64, next_sequence: u64, report: Arc<dyn Report>) -> Self {
+        let segment_bytes =
+            segment_bytes.next_multiple_of(BATCH_BYTES).max(SEGMENT_HEADER_BYTES + BATCH_BYTES);
+        Self { report, root: root.to_owned(), segment_bytes, next_sequence, spares: Vec::new() }
+    }
+
+    /// The highest number so far, of this start or an earlier one.
+    pub(super) fn newest(&self) -> u64 {
+        self.next_sequence - 1
+    }
+
+    /// Makes a segment with room for `needed` octets. A failure is reported, and nothing is left of the segment.
+    pub fn make(&mut self, needed: u64, executor: &mut dyn Executor) -> Result<SegmentHeader, Outcome> {
+        let report = Arc::clone(&self.report);
+        self.make_telling(needed, executor, &*report)
+    }
+
+    /// As [`Self::make`], with somebody else to report to.
+    pub(super) fn make_telling(
+        &mut self,
+        needed: u64,
+        executor: &mut dyn Executor,
+        report: &dyn Report,
+    ) -> Result<SegmentHeader, Outcome> {
+        let salt = draw_salt().map_err(|error| {
+            report.machine_error("draw a salt for a segment in", &self.root, &error);
+            outcome_of(&error)
+        })?;
+        let bytes = self.segment_bytes.max(SEGMENT_HEADER_BYTES.saturating_add(needed));
+        let spare = if bytes == self.segment_bytes { self.spares.pop() } else { None };
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        let header = SegmentHeader { salt, sequence, bytes, is_zeroed: spare.is_none() };
+        let prepared = prepared(spare.unwrap_or(sequence));
+        let mut octets = header.encode();
+        octets.resize(page(), 0);
+        let file = place(format::segment_name(sequence));
+        let mut plan = Plan::new(1);
+        let mut push = |action| plan.push(Owners::One(0), action);
+        if spare.is_some() {
+            push(Action::Open(Rc::clone(&prepared)));
+            push(Action::Write(Rc::clone(&prepared), 0, vec![&octets]));
+            push(Action::SyncFile(Rc::clone(&prepared)));
+        } else {
+            push(Action::Create(Rc::clone(&prepared)));
+            // A full disk says so here, before it is filled to the brim.
+            push(Action::Reserve(Rc::clone(&prepared), bytes));
+            push(Action::Write(Rc::clone(&prepared), 0, vec![&octets]));
+            let mut at = octets.len() as u64;
+            while at < bytes {
+                let piece = usize::try_from(bytes - at).unwrap_or(usize::MAX).min(ZEROS.len());
+                push(Action::Write(Rc::clone(&prepared), at, vec![&ZEROS[..piece]]));
+                push(Action::SyncFile(Rc::clone(&prepared)));
+                at += piece as u64;
+            }
+        }
+        push(Action::Close(Rc::clone(&prepared)));
+        plan.barrier();
+        plan.push(Owners::One(0), Action::Rename(Rc::clone(&prepared), Rc::clone(&file)));
+        plan.barrier();
+        plan.push(Owners::One(0), Action::SyncDirectory(Rc::clone(&file.directory)));
+        let results = executor.run(&plan);
+        let Some(error) = results.error(0) else { return Ok(header) };
+        let outcome = outcome_of(error);
+        report_failures(report, &self.root, &plan, &results);
+        let undo = plan::undo(&plan, &results);
+        let undone = executor.run(&undo);
+        report_failures(report, &self.root, &undo, &undone);
+        // A spare that did not get its name was not created by the plan.
+        self.remove(prepared, executor, report);
+        Err(outcome)
+    }
+
+    /// Removes a segment that was made and that nobody wrote to.
+    pub(super) fn discard(&mut self, header: &SegmentHeader, executor: &mut dyn Executor) {
+        let report = Arc::clone(&self.report);
+        self.remove(place(format::segment_name(header.sequence)), executor, &*report);
+    }
+
+    /// Keeps the file of a segment for its next use, or removes it where there are enough. The caller knows that all its records
+    /// were consumed, and that nobody writes to it. False when it has to be tried again.
+    pub fn recycle(&mut self, used: &Used, executor: &mut dyn Executor) -> bool {
+        let file = place(format::segment_name(used.sequence));
+        let spare = prepared(used.sequence);
+        // What a failed write cut short, and what was made for one large message, is of no use.
+        let keep = self.spares.len() < SPARES_MAX && used.bytes == self.segment_bytes;
+        let mut plan = Plan::new(1);
+        for message in &used.messages {
+            plan.push(Owners::One(0), Action::Remove(place(message.clone())));
+        }
+        plan.barrier();
+        if keep {
+            plan.push(Owners::One(0), Action::Rename(file, spare));
+            plan.barrier();
+            // Before the new header is written: the file must not come back under its old number with it.
+            plan.push(Owners::One(0), Action::SyncDirectory(Rc::from("")));
+        } else {
+            plan.push(Owners::One(0), Action::Remove(file));
+        }
+        let results = executor.run(&plan);
+        report_failures(&*self.report, &self.root, &plan, &results);
+        let done = results.error(0).is_none();
+        if keep && done {
+            self.spares.push(used.sequence);
+        }
+        done
+    }
+
+    /// Makes the names in the root durable. False when that fails.
+    pub(super) fn sync_names(&mut self, executor: &mut dyn Executor) -> bool {
+        let mut plan = Plan::new(1);
+        plan.push(Owners::One(0), Action::SyncDirectory(Rc::from("")));
+        let results = executor.run(&plan);
+        report_failures(&*self.report, &self.root, &plan, &results);
+        !results.any_failed()
+    }
+
+    fn remove(&self, file: Rc<Place>, executor: &mut dyn Executor, report: &dyn Report) {
+        let mut plan = Plan::new(1);
+        plan.push(Owners::One(0), Action::Remove(file));
+        let results = executor.run(&plan);
+        report_failures(report, &self.root, &plan, &results);
+    }
+}
+
+/// The segments before this number, oldest first, with the files that go with them.
+pub(super) fn used_before(directory: &Path, sequence: u64) -> io::Result<Vec<Used>> {
+    let mut used = Vec::new();
+    let mut messages = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if let Some(sequence) = format::segment_sequence(name) {
+            used.push(Used { sequence, bytes: entry.metadata()?.len(), messages: Vec::new() });
+        } else if let Some(sequence) = format::message_sequence(name) {
+            messages.push((sequence, name.to_owned()));
+        }
+    }
+    used.retain(|used| used.sequence < sequence);
+    used.sort_unstable_by_key(|used| used.sequence);
+    for (sequence, name) in messages {
+        if let Ok(index) = used.binary_search_by_key(&sequence, |used| used.sequence) {
+            used[index].messages.push(name);
+        }
+    }
+    Ok(used)
+}
+
+/// Removes the files of large messages whose segment is gone: a stop came between the two removals. Called at start.
+pub(super) fn remove_orphans(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let sequence = name.to_str().and_then(format::message_sequence);
+        if sequence.is_some_and(|sequence| !directory.join(format::segment_name(sequence)).exists()) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the newest segments while nothing was ever written to them: a kill leaves the one that was ready, 64 MiB each time. Only
+/// where every octet behind the header is still zero, which nothing that was accepted can be. Called at start, when the number to go on
+/// with is known.
+pub(super) fn remove_unused(directory: &Path) -> io::Result<()> {
+    for (_, path) in reader::segments(directory)?.iter().rev() {
+        let is_unused = scan(&fs::File::open(path)?)?
+            .is_ok_and(|scan| scan.segment.is_zeroed && scan.records.is_empty() && scan.gaps.is_empty());
+        if !is_unused {
+            break;
+        }
+        fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+/// A file in the root.
+pub(super) fn place(name: String) -> Rc<Place> {
+    Rc::new(Place { directory: Rc::from(""), name })
+}
+
+fn prepared(sequence: u64) -> Rc<Place> {
+    place(format!("{sequence:016x}{}", format::PREPARED_SUFFIX))
+}
+
+/// Octets of a segment's header with the zeros behind it.
+fn page() -> usize {
+    usize::try_from(SEGMENT_HEADER_BYTES).expect("4096")
+}
+
+/// A salt that no client can guess.
+fn draw_salt() -> io::Result<u64> {
+    let mut salt = [0; 8];
+    let mut filled = 0;
+    while filled < salt.len() {
+        filled += rustix::rand::getrandom(&mut salt[filled..], rustix::rand::GetRandomFlags::empty())?;
+    }
+    Ok(u64::from_le_bytes(salt))
+}

@@ -1,0 +1,86 @@
+//! The spill thread of a simulation: slow, out of order, and now and then it fails or hangs. Its files are real ones.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+use ringmx::buffer::SpillBudget;
+use ringmx::handoff::doorbell::Doorbell;
+use ringmx::handoff::message::TryAgain;
+use ringmx::handoff::spill::{Errand, Errands, Part, ToOrigin, WaitingErrand, Written, errands, written};
+use ringmx::limits::SPILLS_AWAY_MAX;
+use ringmx::ring::simulated::World;
+use ringmx::shard::spill::Route as SpillRoute;
+use ringmx::sink::Report;
+use ringmx::sink::spill::Spiller;
+
+/// See the module.
+pub struct SlowSpiller {
+    spiller: Spiller,
+    pub budget: Arc<SpillBudget>,
+    /// Calls that it does nothing in.
+    hangs: u64,
+    may_hang: bool,
+    from: Errands,
+    to: ToOrigin,
+    under_way: Vec<Box<Part>>,
+}
+
+impl SlowSpiller {
+    /// With the shard's end, and the bell that it shares with the receipts.
+    pub fn new() -> (Self, SpillRoute, Arc<Doorbell>) {
+        let bell = Arc::new(Doorbell::new().expect("eventfd"));
+        let (to_spiller, from) = errands(4).expect("a channel");
+        let (to, home): (_, Receiver<Written>) = written(SPILLS_AWAY_MAX, Arc::clone(&bell));
+        // Few files, so that the budget is used up now and then.
+        let budget = SpillBudget::new(64 << 20, 6);
+        let spiller = Spiller::new(std::env::temp_dir(), Arc::clone(&budget), Arc::new(Silent));
+        (
+            Self { spiller, budget, from, to, under_way: Vec::new(), hangs: 0, may_hang: true },
+            SpillRoute::Files(to_spiller, home),
+            bell,
+        )
+    }
+
+    /// From now on it hangs no more.
+    pub fn recover(&mut self) {
+        self.hangs = 0;
+        self.may_hang = false;
+    }
+
+    /// Does some of what waits, or nothing.
+    pub fn work(&mut self, world: &World) {
+        if self.hangs > 0 {
+            self.hangs -= 1;
+            return;
+        }
+        if self.may_hang && world.random(3000) == 0 {
+            self.hangs = world.random(3000);
+        }
+        loop {
+            match self.from.take() {
+                WaitingErrand::Errand(Errand::Close(file)) => drop(file),
+                WaitingErrand::Errand(Errand::Write(part)) => self.under_way.push(part),
+                WaitingErrand::Nothing | WaitingErrand::Ended => break,
+            }
+        }
+        while !self.under_way.is_empty() && world.random(4) == 0 {
+            let index = usize::try_from(world.random(self.under_way.len() as u64)).expect("small");
+            let part = self.under_way.swap_remove(index);
+            let written = if world.random(10) == 0 {
+                Written { part, result: Err(TryAgain::Local) }
+            } else {
+                self.spiller.write(part)
+            };
+            self.to.send(written);
+        }
+    }
+}
+
+struct Silent;
+
+impl Report for Silent {
+    fn machine_error(&self, what: &str, path: &Path, error: &std::io::Error) {
+        panic!("{what} {}: {error}", path.display());
+    }
+}

@@ -1,0 +1,351 @@
+//! Segments that are made ahead and recycled: no record that was not consumed is lost, none of an earlier use comes back, whenever
+//! the power is cut; numbers only rise; nothing is recycled on a guess.
+
+mod sink_support;
+
+use std::cell::{Cell, RefCell};
+use std::fs;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ringmx::config::{self, SinkKind};
+use ringmx::handoff::message::Outcome;
+use ringmx::sink::executor::Executor;
+use ringmx::sink::executor::simulated::{Fault, Image, Simulated};
+use ringmx::sink::plan::Action;
+use ringmx::sink::spool::cursor::{Cursor, write_consumed};
+use ringmx::sink::spool::format::{PREPARED_SUFFIX, SegmentHeader, segment_name, segment_sequence};
+use ringmx::sink::spool::supply::{Maker, Supply, Used};
+use ringmx::sink::spool::{Spool, reader, scan};
+use ringmx::sink::{self, OpenError, Report, Sink};
+
+use sink_support::{Reports, Sent, store, surroundings};
+
+/// Room for three batches of one small message.
+const SEGMENT_BYTES: u64 = 16 * 1024;
+
+/// A supply that recycles what was consumed whenever a segment is needed.
+struct Recycling {
+    maker: Maker,
+    disk: Simulated,
+    /// Every segment before this one was consumed.
+    consumed: Rc<Cell<u64>>,
+}
+
+impl Supply for Recycling {
+    fn next(&mut self, needed: u64, executor: &mut dyn Executor) -> Result<SegmentHeader, Outcome> {
+        for (sequence, octets) in segments(&self.disk.seen()) {
+            if sequence < self.consumed.get() {
+                let used = Used { sequence, bytes: octets.len() as u64, messages: Vec::new() };
+                self.maker.recycle(&used, executor);
+            }
+        }
+        self.maker.make(needed, executor)
+    }
+}
+
+fn is_prepared(name: &str) -> bool {
+    name.ends_with(PREPARED_SUFFIX)
+}
+
+fn segments(image: &Image) -> Vec<(u64, &[u8])> {
+    let number = |(name, octets): (&String, _)| Some((segment_sequence(name)?, octets));
+    image.iter().map(|(name, octets)| (name, octets.as_slice())).filter_map(number).collect()
+}
+
+/// Messages stored one by one while a consumer is one segment behind.
+struct Run {
+    disk: Simulated,
+    sent: Vec<Sent>,
+    /// Where each message went, none for those that were not stored, and the point in time of its outcome.
+    stored: Vec<(Option<u64>, usize)>,
+    /// From which point in time on which segments were consumed.
+    consumed: Vec<(usize, u64)>,
+}
+
+impl Run {
+    fn new(faults: impl FnMut(usize, &Action<'_>) -> Option<Fault> + 'static) -> Self {
+        let disk = Simulated::new(3);
+        disk.set_faults(faults);
+        let report = Arc::new(Reports::default()) as Arc<dyn Report>;
+        let maker = Maker::new(Path::new("/spool"), SEGMENT_BYTES, 1, Arc::clone(&report));
+        let consumed = Rc::new(Cell::new(0));
+        let supply = Recycling { maker, disk: disk.clone(), consumed: Rc::clone(&consumed) };
+        let mut spool = Spool::with_supply(Path::new("/spool"), Box::new(supply), disk.clone(), report);
+        let sent: Vec<_> = (0..12).map(|number| Sent::new(number, format!("{number}\r\n"))).collect();
+        let mut run = Self { disk, sent, stored: Vec::new(), consumed: vec![(0, 0)] };
+        for sent in &run.sent {
+            let (mut batch, mut outcomes) = (vec![sent.message()], Vec::new());
+            spool.store(&mut batch, &mut outcomes);
+            let place: Option<Cursor> =
+                (outcomes == [Outcome::Durable]).then(|| batch[0].place.parse().expect("a place"));
+            run.stored.push((place.map(|place| place.sequence), run.disk.now()));
+            if let Some(place) = place {
+                consumed.set(place.sequence);
+                run.consumed.push((run.disk.now(), place.sequence));
+            }
+        }
+        run
+    }
+
+    /// Cuts the power everywhere: all that was not synced is kept, or lost; or, when it is to be thorough, all but each one thing.
+    fn check_cuts(&self, thorough: bool) -> Result<(), String> {
+        for cut in 0..=self.disk.now() {
+            let pending = self.disk.pending(cut);
+            let alone = (0..if thorough { pending } else { 0 }).map(Some).chain([None]);
+            for (one, others) in alone.flat_map(|one| [(one, false), (one, true)]) {
+                let mut number = 0;
+                let image = self.disk.image(cut, || {
+                    number += 1;
+                    others ^ (one == Some(number - 1))
+                });
+                self.check_image(&image, cut).map_err(|what| format!("cut at {cut}: {what}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_image(&self, image: &Image, cut: usize) -> Result<(), String> {
+        let mut found = vec![false; self.sent.len()];
+        for (sequence, octets) in segments(image) {
+            let scan = scan::scan(octets).expect("memory").map_err(|what| format!("{sequence}: {what:?}"))?;
+            if scan.segment.sequence != sequence {
+                return Err(format!("{sequence} has the header of {}", scan.segment.sequence));
+            }
+            for record in &scan.records {
+                let start = usize::try_from(record.content_start()).expect("small");
+                let content = &octets[start..start + usize::try_from(record.content_bytes).expect("small")];
+                let index = self.sent.iter().position(|sent| sent.content() == content);
+                let index = index.ok_or_else(|| format!("{sequence}: partial or altered"))?;
+                let (place, _) = self.stored[index];
+                if found[index] || place.is_some_and(|place| place != sequence) {
+                    return Err(format!("message {index} is in segment {sequence}, too"));
+                }
+                found[index] = true;
+            }
+        }
+        let consumed = self.consumed.iter().rfind(|(at, _)| *at <= cut).map_or(0, |(_, consumed)| *consumed);
+        for (index, (place, answered_at)) in self.stored.iter().enumerate() {
+            if *answered_at <= cut && place.is_some_and(|place| place >= consumed) && !found[index] {
+                return Err(format!("message {index} is lost"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_power_cut_while_segments_are_recycled_loses_nothing_and_brings_nothing_back() {
+    let run = Run::new(|_, _| None);
+    assert!(run.stored.iter().all(|(place, _)| place.is_some()));
+    let image = run.disk.seen();
+    let (sequence, newest) = *segments(&image).last().expect("a segment");
+    assert_eq!(sequence, 4);
+    assert!(!scan::scan(newest).expect("memory").expect("a segment").segment.is_zeroed, "it was recycled");
+    run.check_cuts(true).unwrap_or_else(|what| panic!("{what}"));
+}
+
+#[test]
+fn without_any_one_of_its_syncs_recycling_would_be_wrong() {
+    let steps = Run::new(|_, _| None).disk.performed();
+    let mut syncs = 0;
+    for step in 0..steps {
+        let is_sync = Rc::new(Cell::new(false));
+        let seen = Rc::clone(&is_sync);
+        let spare: Rc<RefCell<Option<String>>> = Rc::default();
+        let run = Run::new(move |number, action| {
+            match action {
+                Action::Rename(_, to) if is_prepared(&to.name) => {
+                    *spare.borrow_mut() = Some(to.name.clone());
+                }
+                _ => {}
+            }
+            // From the first recycled segment on; zeros of a new one are no promise.
+            let recycles = spare.borrow().is_some();
+            let counts = match action {
+                Action::SyncFile(file) => {
+                    !is_prepared(&file.name) || Some(&file.name) == spare.borrow().as_ref()
+                }
+                Action::SyncDirectory(_) => true,
+                _ => false,
+            };
+            seen.set(seen.get() || number == step && recycles && counts);
+            (number == step && recycles && counts).then_some(Fault::Lie)
+        });
+        if is_sync.get() {
+            syncs += 1;
+            assert!(run.check_cuts(true).is_err(), "step {step} could be left out");
+        }
+    }
+    assert!(syncs >= 6, "{syncs} syncs");
+}
+
+#[test]
+fn every_step_of_recycling_may_fail() {
+    let steps = Run::new(|_, _| None).disk.performed();
+    for step in 0..steps {
+        let run = Run::new(move |number, _| (number == step).then_some(Fault::Error(libc::EIO)));
+        let failed = run.stored.iter().filter(|(place, _)| place.is_none()).count();
+        assert!(failed <= 1, "step {step} failed {failed} messages");
+        run.check_cuts(false).unwrap_or_else(|what| panic!("step {step}: {what}"));
+    }
+}
+
+fn open(path: &Path, reports: &Arc<Reports>) -> Result<Box<dyn Sink>, OpenError> {
+    let kind = SinkKind::Spool { path: path.to_owned(), segment_bytes: SEGMENT_BYTES };
+    let config = config::Sink { kind, workers: 1, space_reserve: None, dsn: false, requiretls: false };
+    let opened = sink::open(&config, &surroundings(reports))?;
+    Ok(opened.workers.into_iter().next().expect("a worker")().expect("a sink"))
+}
+
+fn opened(path: &Path) -> Box<dyn Sink> {
+    open(path, &Arc::default()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn numbers(path: &Path) -> Vec<u64> {
+    reader::segments(path).expect("a spool").iter().map(|(sequence, _)| *sequence).collect()
+}
+
+fn listed(path: &Path) -> usize {
+    let mut listing = Vec::new();
+    let notes = reader::list(path, None, &mut listing).expect("a spool");
+    assert!(notes.is_empty(), "{notes:?}");
+    String::from_utf8_lossy(&listing).lines().count()
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(30), "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn many_roll_overs_keep_the_order() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut sink = opened(directory.path());
+    let sent: Vec<_> = (0..60)
+        .map(|number| Sent::new(number, vec![b'x'; if number % 7 == 0 { 40_000 } else { 3000 }]))
+        .collect();
+    for batch in sent.chunks(3) {
+        assert_eq!(store(&mut *sink, batch), [Outcome::Durable; 3]);
+    }
+    let mut listing = Vec::new();
+    reader::list(directory.path(), None, &mut listing).expect("a spool");
+    let listing = String::from_utf8(listing).expect("text");
+    let ids: Vec<_> = listing.lines().map(|line| line.split(' ').next().expect("an id").to_owned()).collect();
+    let expected: Vec<_> = sent.iter().map(|sent| sent.id.to_string()).collect();
+    assert_eq!(ids, expected);
+}
+
+#[test]
+fn what_was_consumed_is_recycled_and_the_rest_stays() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path();
+    let mut sink = opened(path);
+    for number in 0..18 {
+        assert_eq!(store(&mut *sink, &[Sent::new(number, "x")]), [Outcome::Durable]);
+    }
+    assert!(numbers(path).starts_with(&[1, 2, 3, 4, 5, 6]));
+    let large = |sequence: u64| path.join(format!("{sequence:016x}-{:016x}.message", 4096));
+    for sequence in [1, 4, 5] {
+        fs::write(large(sequence), "a large message").expect("a file");
+    }
+    write_consumed(path, Cursor { sequence: 5, offset: 4096 }).expect("written");
+    wait_until("the consumed segments are recycled", || !numbers(path).contains(&4));
+    wait_until("two spares wait", || {
+        fs::read_dir(path)
+            .expect("a spool")
+            .filter(|entry| is_prepared(&entry.as_ref().expect("a name").file_name().to_string_lossy()))
+            .count()
+            == 2
+    });
+    assert!(!large(1).exists() && !large(4).exists() && large(5).exists());
+    assert_eq!(listed(path), 6);
+    // 7 was ready; 8 and 9 use the spares.
+    for number in 18..27 {
+        assert_eq!(store(&mut *sink, &[Sent::new(number, "x")]), [Outcome::Durable]);
+    }
+    assert_eq!(listed(path), 15);
+    let salts: Vec<_> = [5, 6, 7, 8, 9]
+        .map(|sequence| fs::read(path.join(segment_name(sequence))).expect("a segment"))
+        .iter()
+        .map(|octets| SegmentHeader::decode(octets).expect("a header"))
+        .map(|header| (header.salt, header.is_zeroed))
+        .collect();
+    let distinct: std::collections::BTreeSet<_> = salts.iter().map(|(salt, _)| salt).collect();
+    assert_eq!(distinct.len(), 5);
+    assert_eq!(
+        salts.iter().map(|(_, is_zeroed)| *is_zeroed).collect::<Vec<_>>(),
+        [true, true, true, false, false]
+    );
+    drop(sink);
+    assert_eq!(listed(path), 15);
+    // A large message whose segment is gone is removed by the next start.
+    fs::write(large(1), "an orphan").expect("a file");
+    drop(opened(path));
+    assert!(!large(1).exists() && large(5).exists());
+}
+
+#[test]
+fn a_segment_that_a_kill_left_unused_is_removed() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path();
+    let mut sink = opened(path);
+    store(&mut *sink, &[Sent::new(1, "x")]);
+    wait_until("the next segment is ready", || numbers(path) == [1, 2]);
+    // What a kill leaves.
+    let ready = fs::read(path.join(segment_name(2))).expect("a segment");
+    drop(sink);
+    fs::write(path.join(segment_name(2)), &ready).expect("a segment");
+    drop(opened(path));
+    assert_eq!(numbers(path), [1]);
+    // One octet that is not zero may be what is left of a message: for the operator to see.
+    let mut torn = ready;
+    torn[5000] = 1;
+    fs::write(path.join(segment_name(2)), &torn).expect("a segment");
+    drop(opened(path));
+    assert_eq!(numbers(path), [1, 2]);
+}
+
+#[test]
+fn a_restart_never_counts_back() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    write_consumed(directory.path(), Cursor { sequence: 7, offset: 4096 }).expect("written");
+    let mut sink = opened(directory.path());
+    store(&mut *sink, &[Sent::new(1, "x")]);
+    assert_eq!(numbers(directory.path())[0], 8);
+}
+
+#[test]
+fn nothing_is_recycled_when_it_cannot_be_read_what_was_consumed() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path();
+    drop({
+        let mut sink = opened(path);
+        for number in 0..9 {
+            store(&mut *sink, &[Sent::new(number, "x")]);
+        }
+        sink
+    });
+    for (octets, told) in [("nonsense", 1), ("0000000000000fff:4096\n", 0)] {
+        fs::write(path.join("consumed"), "0000000000000001:4096\n").expect("written");
+        let reports: Arc<Reports> = Arc::default();
+        let mut sink = open(path, &reports).unwrap_or_else(|error| panic!("{error}"));
+        store(&mut *sink, &[Sent::new(20, "x")]);
+        fs::write(path.join("consumed"), octets).expect("written");
+        std::thread::sleep(Duration::from_millis(2500));
+        store(&mut *sink, &[Sent::new(21, "x")]);
+        assert!(numbers(path).starts_with(&[1, 2, 3]), "{octets}");
+        assert_eq!(reports.take().len(), told, "{octets}");
+    }
+    // Without any segment nothing tells how far the numbers went.
+    fs::write(path.join("consumed"), "nonsense").expect("written");
+    for (_, segment) in reader::segments(path).expect("a spool") {
+        fs::remove_file(segment).expect("removed");
+    }
+    assert!(open(path, &Arc::default()).err().expect("no start").to_string().contains("consumed"));
+}
