@@ -14,98 +14,24 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::histogram::Phase;
-use crate::ledger::{self, Entry, Step};
+use crate::ledger::{self, Entry};
 use crate::reply::{Line, ReplyReader};
-use crate::scenario::{Act, Commands, Scenario};
-use crate::tally::{LATE, Tally};
-use crate::work::{Message, Work};
+use crate::scenario::{Act, Scenario};
+use crate::tally::Tally;
+use crate::work::Message;
 
+mod offered;
+mod sends;
+mod stage;
 mod transaction;
 
+use offered::Offered;
+pub use stage::Ending;
+use stage::Stage;
 use transaction::{Chunks, Open, Transaction};
-
-/// Between two octets of a slow client.
-const DRIP_PERIOD: Duration = Duration::from_secs(1);
-
-/// See the drawing above.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Greeting,
-    Ehlo,
-    /// EHLO was refused: the server may be of RFC 821.
-    Helo,
-    /// Between transactions: a message or QUIT comes next.
-    Ready,
-    Mail,
-    /// The RCPT of this index.
-    Recipient(usize),
-    Data,
-    MailData,
-    Reset,
-    Quit,
-    Over(Ending),
-}
-
-impl Stage {
-    /// The step of a transaction that a reply answers here.
-    fn step(self) -> Option<Step> {
-        match self {
-            Self::Mail => Some(Step::Mail),
-            Self::Recipient(_) => Some(Step::Rcpt),
-            Self::Data => Some(Step::Data),
-            Self::MailData => Some(Step::End),
-            Self::Greeting
-            | Self::Ehlo
-            | Self::Helo
-            | Self::Ready
-            | Self::Reset
-            | Self::Quit
-            | Self::Over(_) => None,
-        }
-    }
-}
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Greeting => "greeting",
-            Self::Ehlo => "EHLO",
-            Self::Helo => "HELO",
-            Self::Ready => "between transactions",
-            Self::Mail => "MAIL",
-            Self::Recipient(_) => "RCPT",
-            Self::Data => "DATA",
-            Self::MailData => "mail data",
-            Self::Reset => "RSET",
-            Self::Quit => "QUIT",
-            Self::Over(_) => "end of session",
-        })
-    }
-}
-
-/// How a session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// QUIT was answered; the server closes the connection (§4.1.1.10).
-    Quit,
-    /// All that the scenario wants was done or heard; the connection is to be closed.
-    Done,
-    /// It cannot go on; the connection is to be closed.
-    Broken,
-}
-
-/// EHLO keywords that matter to us.
-#[derive(Debug, Clone, Copy, Default)]
-struct Offered {
-    pipelining: bool,
-    chunking: bool,
-    eight_bit: bool,
-    /// Octets of a message at most (RFC 1870); 0: not told.
-    size_max: u64,
-}
 
 /// One session.
 #[derive(Debug)]
@@ -269,200 +195,6 @@ impl Client {
             tally.aborted += 1;
             self.done += 1;
             self.stage = Stage::Over(Ending::Done);
-        }
-    }
-
-    /// What to send now, if anything: octets put into `head` (empty when handed in), and behind them those returned. Asked for
-    /// only when the last send has ended.
-    pub fn next_send(
-        &mut self,
-        head: &mut Vec<u8>,
-        work: &mut Work,
-        now: Instant,
-        tally: &mut Tally,
-    ) -> Option<&'static [u8]> {
-        if self.chunks.is_some() && (self.pipelining || !self.said) {
-            self.said = true;
-            return self.next_chunk(head, now);
-        }
-        if self.said {
-            return self.next_ahead(head, work, now, tally);
-        }
-        if self.stage == Stage::Ready {
-            self.begin(work, now, tally);
-            if self.stage == Stage::Ready {
-                return None;
-            }
-        }
-        self.said = true;
-        let scenario = self.scenario;
-        let commands = &scenario.commands;
-        match self.stage {
-            Stage::Greeting => {
-                if let Some(proxy) = scenario.proxy {
-                    proxy.write_header(self.serial, head);
-                }
-                if scenario.row.act == Act::EarlyTalker { Some(&commands.ehlo) } else { Some(b"") }
-            }
-            Stage::Ehlo => Some(&commands.ehlo),
-            Stage::Helo => Some(&commands.helo),
-            Stage::Mail => Some(self.say_envelope(head, now)),
-            Stage::Recipient(index) => commands.recipients.get(index).map(Vec::as_slice),
-            Stage::Data => Some(Commands::DATA),
-            Stage::MailData => Some(self.say_mail_data(head, work, now, tally)),
-            Stage::Reset => Some(Commands::RSET),
-            Stage::Quit => Some(Commands::QUIT),
-            Stage::Ready | Stage::Over(_) => None,
-        }
-    }
-
-    /// MAIL, or the whole group; with BDAT the group has the first chunk, too.
-    fn say_envelope(&mut self, head: &mut Vec<u8>, now: Instant) -> &'static [u8] {
-        let (scenario, commands) = (self.scenario, &self.scenario.commands);
-        match (self.pipelining, scenario.row.act, scenario.bdat) {
-            (false, ..) => &commands.mail,
-            (true, Act::Refused, _) => &commands.envelope,
-            (true, _, None) => &commands.group,
-            (true, _, Some(chunk)) => {
-                head.extend_from_slice(&commands.envelope);
-                self.begin_chunks(chunk, now);
-                self.next_chunk(head, now).unwrap_or_default()
-            }
-        }
-    }
-
-    fn say_mail_data(
-        &mut self,
-        head: &mut Vec<u8>,
-        work: &mut Work,
-        now: Instant,
-        tally: &mut Tally,
-    ) -> &'static [u8] {
-        let scenario = self.scenario;
-        self.transaction.mail_data_at = now;
-        if scenario.row.act == Act::Slowloris {
-            self.drip_at = Some(now + DRIP_PERIOD);
-            return b"x";
-        }
-        if let Some(chunk) = scenario.bdat {
-            self.begin_chunks(chunk, now);
-            return self.next_chunk(head, now).unwrap_or_default();
-        }
-        if self.transaction.recipients == 0 {
-            return Commands::EMPTY_MAIL_DATA;
-        }
-        let number = self.transaction.number;
-        if scenario.row.act == Act::Abort {
-            let body = scenario.corpus.write_head(number, false, head);
-            return &body[..body.len() / 2];
-        }
-        self.transaction.open = Open::MailData;
-        self.data_at = Some(now);
-        let next = match scenario.pipelining {
-            Some(2..) if self.pipelining => self.take_message(work, now),
-            _ => None,
-        };
-        if let Some(next) = next {
-            let next = self.begin_transaction(next, now, tally);
-            self.ahead.push_back(next);
-        }
-        scenario.corpus.write_head(number, next.is_some(), head)
-    }
-
-    /// Another whole transaction behind those that are not answered, if there may be more of them.
-    fn next_ahead(
-        &mut self,
-        head: &mut Vec<u8>,
-        work: &mut Work,
-        now: Instant,
-        tally: &mut Tally,
-    ) -> Option<&'static [u8]> {
-        let chunk = self.scenario.bdat.filter(|_| self.pipelining)?;
-        let under_way = self.ahead.len() + 1;
-        if self.stage.step().is_none()
-            || under_way >= usize::from(self.scenario.pipelining?)
-            || self.scenario.row.act != Act::Mail
-        {
-            return None;
-        }
-        let message = self.take_message(work, now)?;
-        let next = self.begin_transaction(message, now, tally);
-        self.ahead.push_back(next);
-        head.extend_from_slice(&self.scenario.commands.envelope);
-        self.begin_chunks(chunk, now);
-        self.next_chunk(head, now)
-    }
-
-    /// The message said last goes in chunks from now on.
-    fn begin_chunks(&mut self, chunk: usize, now: Instant) {
-        let transaction = self.ahead.back_mut().unwrap_or(&mut self.transaction);
-        let chunks = Chunks::new(self.scenario.corpus, transaction.number, chunk);
-        transaction.chunks_left = chunks.count();
-        transaction.mail_data_at = now;
-        self.chunks = Some(chunks);
-    }
-
-    fn next_chunk(&mut self, head: &mut Vec<u8>, now: Instant) -> Option<&'static [u8]> {
-        let mut chunks = self.chunks.take()?;
-        let body = chunks.next(head);
-        if chunks.is_last() {
-            self.ahead.back_mut().unwrap_or(&mut self.transaction).open = Open::MailData;
-            self.data_at = Some(now);
-        } else {
-            self.chunks = Some(chunks);
-        }
-        Some(body)
-    }
-
-    /// A message, if the scenario has the session send another, and one is left and due.
-    fn take_message(&mut self, work: &mut Work, now: Instant) -> Option<Message> {
-        if self.scenario.messages_per_session.is_some_and(|most| self.begun >= most.get()) {
-            return None;
-        }
-        self.claimed.take().or_else(|| work.take(now))
-    }
-
-    /// A message or QUIT, or nothing yet.
-    fn begin(&mut self, work: &mut Work, now: Instant, tally: &mut Tally) {
-        let act = self.scenario.row.act;
-        if !act.sends() {
-            match (act, work.is_over()) {
-                (_, true) => self.stage = Stage::Quit,
-                (Act::Idle, false) => {}
-                (_, false) => {
-                    self.transaction = Transaction::none(now);
-                    self.stage = Stage::Mail;
-                }
-            }
-            return;
-        }
-        let full = self.scenario.messages_per_session.is_some_and(|most| self.begun >= most.get());
-        match self.take_message(work, now) {
-            Some(message) => {
-                self.transaction = self.begin_transaction(message, now, tally);
-                self.stage = Stage::Mail;
-            }
-            None if full || work.is_over() => self.stage = Stage::Quit,
-            None => {}
-        }
-    }
-
-    fn begin_transaction(&mut self, message: Message, now: Instant, tally: &mut Tally) -> Transaction {
-        let huge = if self.scenario.row.act == Act::Huge { crate::corpus::HUGE } else { 0 };
-        let number = message.number | huge;
-        tally.started += 1;
-        self.begun += 1;
-        tally.notes.add(Entry::Begun { number });
-        if let Some(due) = message.due {
-            let wait = now.saturating_duration_since(due);
-            tally.latencies.record(Phase::Wait, wait);
-            tally.late += u64::from(wait > LATE);
-        }
-        Transaction {
-            number,
-            open: Open::Envelope,
-            due: message.due.unwrap_or(now),
-            ..Transaction::none(now)
         }
     }
 
@@ -700,25 +432,6 @@ impl Client {
         let microseconds = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
         tally.latency_sum += microseconds;
         tally.latency_max = tally.latency_max.max(microseconds);
-    }
-}
-
-impl Offered {
-    /// Takes a line of the reply to EHLO (RFC 5321 §4.1.1.1). The first line names the server, and no keyword is a domain.
-    fn note(&mut self, line: &Line<'_>) {
-        if line.code != 250 {
-            return;
-        }
-        let mut words = line.text.split(|octet| *octet == b' ');
-        let keyword = words.next().unwrap_or_default();
-        let is = |name: &str| keyword.eq_ignore_ascii_case(name.as_bytes());
-        self.pipelining |= is("PIPELINING");
-        self.chunking |= is("CHUNKING");
-        self.eight_bit |= is("8BITMIME");
-        if is("SIZE") {
-            let octets = words.next().and_then(|octets| str::from_utf8(octets).ok()?.parse().ok());
-            self.size_max = octets.unwrap_or(0);
-        }
     }
 }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::corpus::{Corpus, Recipe};
-use crate::scenario::{Mix, forward_paths};
+use crate::ledger::Step;
+use crate::scenario::{Commands, Mix, forward_paths};
+use crate::work::Work;
 
 fn scenario(pipelining: bool, recipients: usize, messages_per_session: Option<u64>) -> &'static Scenario {
     scenario_of("steady", pipelining.then_some(1), None, recipients, messages_per_session)
