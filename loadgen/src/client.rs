@@ -202,7 +202,9 @@ impl Client {
         tally.replies.count(line.code);
         let answered = self.said;
         let expected = answered && self.expects(line.code);
-        if !expected && answered && self.may_be_ended() && line.code >= 400 {
+        // An idle session that has lasted too long is told so, unasked (§3.8).
+        let ends = self.may_be_ended() && (answered || self.stage == Stage::Ready);
+        if !expected && ends && line.code >= 400 {
             return self.handle_ended(tally);
         }
         if self.stage == Stage::Ehlo && answered && matches!(line.code, 500..=504) {

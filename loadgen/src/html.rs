@@ -8,7 +8,7 @@ use plotters::prelude::*;
 
 use crate::histogram::{Percentiles, Phase};
 use crate::progress::Sample;
-use crate::report::Report;
+use crate::report::{Report, counted};
 
 /// Colours of the charts; each has a rule in [`STYLE`].
 const INK: RGBColor = RGBColor(1, 1, 1);
@@ -27,7 +27,7 @@ p{margin:0 0 24px;color:var(--soft)}
 section{background:var(--card);border:1px solid var(--edge);border-radius:12px;padding:22px 24px;margin:0 0 20px}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:14px;margin:0 0 20px}
 .tile{background:var(--card);border:1px solid var(--edge);border-radius:12px;padding:16px 18px}
-.tile b{display:block;font-size:27px;font-weight:650;font-variant-numeric:tabular-nums}
+.tile b{display:block;font-size:24px;white-space:nowrap;font-weight:650;font-variant-numeric:tabular-nums}
 .tile span{color:var(--soft);font-size:14px}
 .wide{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:15px}
@@ -40,6 +40,10 @@ svg text{font-family:system-ui,sans-serif;fill:var(--soft)}
 svg [stroke='#020202']{stroke:var(--grid)}svg [stroke='#010101']{stroke:var(--soft)}
 svg [stroke='#030303']{stroke:var(--first)}svg [fill='#030303']{fill:var(--first)}
 svg [stroke='#040404']{stroke:var(--second)}svg [fill='#040404']{fill:var(--second)}
+h2+.legend{margin:-6px 0 8px}
+.legend span{font-size:14px;margin-right:20px}
+.legend span::before{content:'';display:inline-block;width:18px;height:3px;margin:0 8px 4px 0;background:var(--first)}
+.legend span+span::before{background:var(--second)}
 .bad{border-color:var(--second)}";
 
 /// The whole page.
@@ -49,33 +53,26 @@ pub fn page(report: &Report<'_>) -> String {
         "<h1>{}</h1><p>{}, {} on {}, {}</p>",
         escape(&report.plan.target),
         escape(&report.arrival()),
-        crate::report::counted(report.plan.connections() as u64, "connection"),
-        crate::report::counted(report.plan.threads.len() as u64, "thread"),
+        counted(report.plan.connections() as u64, "connection"),
+        counted(report.plan.threads.len() as u64, "thread"),
         escape(&report.plan.mix.to_string())
     );
     if report.has_result() {
         body.push_str(&tiles(report));
     } else {
-        let failures: Vec<String> = tally
-            .unsupported
-            .iter()
-            .chain(&tally.failures.first)
-            .map(|words| format!("<li>{}</li>", escape(words)))
-            .collect();
-        let _ = write!(
-            body,
-            "<section class=bad><h2>No result: {} failures</h2><ul>{}</ul></section>",
-            tally.failures.count,
-            failures.concat()
-        );
+        let item = |words: &String| format!("<li>{}</li>", escape(words));
+        let failures: String = tally.failures.first.iter().map(item).collect();
+        let why = escape(&report.why_no_result());
+        let _ = write!(body, "<section class=bad><h2>No result: {why}</h2><ul>{failures}</ul></section>");
     }
-    for (title, chart) in [
-        ("Latency of a message by percentile", latency_curve(report)),
-        ("Messages accepted per second, over time", rate_over_time(report)),
-        ("Longest and mean latency, over time", latency_over_time(report)),
+    let rate_names: &[&str] = if report.plan.rate.is_some() { &["accepted", "intended"] } else { &[] };
+    for (title, names, chart) in [
+        ("Latency of a message by percentile", &[][..], latency_curve(report)),
+        ("Messages accepted per second, over time", rate_names, rate_over_time(report)),
+        ("Longest and mean latency, over time", &["mean", "longest"], latency_over_time(report)),
     ] {
         if let Some(svg) = chart {
-            let _ = write!(body, "<section><h2>{title}</h2>{svg}</section>");
+            let _ = write!(body, "<section><h2>{title}</h2>{}{svg}</section>", legend(names));
         }
     }
     body.push_str(&phases(report));
@@ -86,6 +83,16 @@ pub fn page(report: &Report<'_>) -> String {
          <meta name=color-scheme content='light dark'><title>loadgen: {title}</title><style>{STYLE}</style>\
          <main>{body}</main></html>\n"
     )
+}
+
+/// Names of a chart's lines, in the order of their colours; nothing for a chart of one line.
+fn legend(names: &[&str]) -> String {
+    if names.is_empty() {
+        return String::new();
+    }
+    let item = |name: &&str| format!("<span>{name}</span>");
+    let names: String = names.iter().map(item).collect();
+    format!("<p class=legend>{names}</p>")
 }
 
 fn tiles(report: &Report<'_>) -> String {
@@ -135,8 +142,18 @@ fn configuration(report: &Report<'_>) -> String {
         ("receiver", format!("{} ({})", report.plan.target, report.plan.address)),
         ("arrival", report.arrival()),
         ("session", report.session()),
-        ("message", format!("{}, {} recipients", report.plan.message, report.plan.recipients)),
-        ("load", format!("{} connections, pinned to core {}", report.plan.connections(), cores.join(", "))),
+        (
+            "message",
+            format!("{}, {}", report.plan.message, counted(report.plan.recipients as u64, "recipient")),
+        ),
+        (
+            "load",
+            format!(
+                "{}, pinned to core {}",
+                counted(report.plan.connections() as u64, "connection"),
+                cores.join(", ")
+            ),
+        ),
         (
             "messages",
             format!(
@@ -147,10 +164,7 @@ fn configuration(report: &Report<'_>) -> String {
         ("in time", format!("{} late by more than 1 ms, {} due and not sent", tally.late, tally.unsent)),
         ("replies", replies.join(", ")),
         ("elapsed", format!("{:.3} s", report.outcome.elapsed.as_secs_f64())),
-        (
-            "loadgen's own CPU",
-            format!("{:.1} µs a message, {:.0} % busy", report.cpu_per_message(), report.busy()),
-        ),
+        ("loadgen's own CPU", report.own_cpu()),
         ("made by", format!("loadgen {}", env!("CARGO_PKG_VERSION"))),
     ];
     if report.plan.rate.is_none() {

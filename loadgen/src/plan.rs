@@ -144,6 +144,11 @@ impl Plan {
             }
             None => arguments.size.to_string(),
         };
+        let message = match (mix.0.iter().any(|(row, _)| row.act == Act::Huge), mix.0.len()) {
+            (true, 1) => format!("{} octets", corpus.size_max()),
+            (true, _) => format!("{message} (huge: {})", corpus.size_max()),
+            (false, _) => message,
+        };
         Ok(Self {
             address,
             target: arguments.target.clone(),

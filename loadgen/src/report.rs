@@ -111,6 +111,25 @@ impl<'a> Report<'a> {
         self.outcome.cpu.as_secs_f64() * 1e6 / self.outcome.tally.done().max(1) as f64
     }
 
+    /// Why there is no result.
+    pub fn why_no_result(&self) -> String {
+        let tally = &self.outcome.tally;
+        match (&tally.unsupported, tally.failures.count) {
+            (Some(why), _) => why.clone(),
+            (None, 0) if tally.done() == 0 => "no message was answered".to_owned(),
+            (None, 0) => "messages were not sent or not answered".to_owned(),
+            (None, failures) => counted(failures, "failure"),
+        }
+    }
+
+    /// Our own CPU time in words.
+    pub fn own_cpu(&self) -> String {
+        match self.outcome.tally.done() {
+            0 => format!("{:.0} % busy", self.busy()),
+            _ => format!("{:.1} µs a message, {:.0} % busy", self.cpu_per_message(), self.busy()),
+        }
+    }
+
     /// How busy the load threads were, in percent of their cores.
     pub fn busy(&self) -> f64 {
         let most = self.outcome.elapsed.as_secs_f64() * self.plan.threads.len() as f64;
@@ -276,7 +295,7 @@ impl Report<'_> {
             self.per_second(self.outcome.tally.connections),
             self.per_second(self.outcome.tally.handshakes)
         )?;
-        writeln!(f, "  own CPU      {:.1} µs a message, {:.0} % busy", self.cpu_per_message(), self.busy())?;
+        writeln!(f, "  own CPU      {}", self.own_cpu())?;
         writeln!(
             f,
             "\n  latency, µs  {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
@@ -297,10 +316,7 @@ impl Report<'_> {
 
     fn write_failures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let failures = &self.outcome.tally.failures;
-        if let Some(why) = &self.outcome.tally.unsupported {
-            return writeln!(f, "\nNO RESULT: {why}");
-        }
-        writeln!(f, "\nNO RESULT: {}", counted(failures.count, "failure"))?;
+        writeln!(f, "\nNO RESULT: {}", self.why_no_result())?;
         for words in &failures.first {
             writeln!(f, "  {words}")?;
         }

@@ -336,8 +336,12 @@ fn each_scenario_says_what_it_should_and_hears_what_it_expects() {
     assert_eq!(played.client.ending(), Some(Ending::Done));
     assert_eq!((played.tally.aborted, played.tally.failures.count), (1, 0));
 
-    let played = play(scenario_of("idle", None, None, 1, None), 9, &start);
+    let idle = scenario_of("idle", None, None, 1, None);
+    let played = play(idle, 9, &start);
     assert!(played.client.is_idle() && played.sent == ["EHLO loadgen.test;"]);
+    let played = play(idle, 9, &[start[0], start[1], "421 4.4.2 Timed out\r\n"]);
+    assert_eq!((played.tally.ended_by_server, played.tally.failures.count), (1, 0));
+    assert_eq!(played.client.ending(), Some(Ending::Done));
     let mut played = play(scenario_of("slowloris", None, None, 1, None), 9, &abort);
     assert_eq!(played.sent.last().map(String::as_str), Some("x"));
     let now = Instant::now() + Duration::from_secs(2);
