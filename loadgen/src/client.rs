@@ -217,7 +217,9 @@ impl Client {
             tally.failures.add(|| {
                 let unasked = match (answered, self.scenario.row.act) {
                     (false, _) => " (nothing was asked)",
-                    (true, Act::Refused) => " (the scenario refusals expects refused recipients)",
+                    (true, Act::Refused) => {
+                        " (the scenario refusals expects it refused: --unknown names one that is)"
+                    }
                     (true, _) => "",
                 };
                 format!("{}: reply {} \"{}\"{unasked}", self.stage, line.code, line.text.escape_ascii())
@@ -269,7 +271,8 @@ impl Client {
         // §4.2.1: 251 says that the recipient is not local and the server forwards.
         match self.stage {
             Stage::Greeting => code == 220,
-            Stage::MailData if act == Act::Huge => matches!(code, 250 | 552),
+            // §4.3.2 has both for mail data that is too large; OpenSMTPD says 554 5.3.4.
+            Stage::MailData if act == Act::Huge => matches!(code, 250 | 552 | 554),
             Stage::Ehlo | Stage::Helo | Stage::Mail | Stage::MailData | Stage::Reset => code == 250,
             Stage::Recipient(_) if act == Act::Refused => code >= 400 && code != 421,
             Stage::Recipient(_) => matches!(code, 250 | 251),

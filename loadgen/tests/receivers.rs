@@ -88,11 +88,12 @@ fn a_second_in_which_the_receiver_stands_still_shows_in_the_open_loop_and_not_in
         let latency = &report["result"]["latency_microseconds"]["transaction"];
         (latency["p50"].as_u64().expect("p50"), latency["p99.9"].as_u64().expect("p99.9"), text)
     };
-    // 400 of 1600 messages are due while it stands still: the longest wait is the second, and many wait half of it.
-    let (p50, p999, text) = stalled("--rate 400/s --duration 4s --connections 4");
-    assert!(p999 > 900_000 && p50 < 300_000, "{text}");
+    // 400 of 1600 messages are due while it stands still: the longest wait is the second, and many wait half of it. On a
+    // machine that is busy with something else all are slower, so the bounds are wide.
+    let (p50, open, text) = stalled("--rate 400/s --duration 4s --connections 4");
+    assert!(open > 800_000 && p50 < open / 2, "{text}");
     assert!(text.contains("late by more than 1 ms"), "{text}");
-    // The closed loop has four messages that wait, among many thousands.
-    let (_, p999, text) = stalled("--duration 4s --connections 4");
-    assert!(p999 < 500_000, "{text}");
+    // In the closed loop one message waits, among thousands: p99.9 hides it from 1000 messages on.
+    let (_, closed, text) = stalled("--duration 4s --connections 1");
+    assert!(closed < open / 2, "{text}");
 }
