@@ -73,8 +73,8 @@ impl Spiller {
     }
 }
 
-/// A file of mode 0600 without a name.
-fn open(directory: &Path) -> io::Result<File> {
+/// A file of mode 0600 without a name. It can get one where the file system has such files from the start.
+pub(super) fn open(directory: &Path) -> io::Result<File> {
     let mode = Mode::RUSR | Mode::WUSR;
     let flags = OFlags::RDWR | OFlags::CLOEXEC;
     match rustix::fs::open(directory, flags | OFlags::TMPFILE, mode) {

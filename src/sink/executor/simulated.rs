@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
 use super::Executor;
@@ -228,10 +229,15 @@ impl State {
             Action::SyncFilesystem => {
                 self.events.push(Event::Sync { object: Object::FileSystem, failed: true });
             }
+            Action::Link(..) if self.random().is_multiple_of(2) => {
+                drop(self.apply(action));
+                self.open.retain(|file, _| action.path() != file.to_string());
+            }
             Action::Rename(..) if self.random().is_multiple_of(2) => drop(self.apply(action)),
             Action::MakeDirectory(_)
             | Action::Create(_)
             | Action::Open(_)
+            | Action::Link(..)
             | Action::Reserve(..)
             | Action::Truncate(..)
             | Action::Close(_)
@@ -260,6 +266,18 @@ impl State {
                 let Some(Node::File(number)) = self.node(&file.directory, &file.name) else {
                     return Err(io::ErrorKind::NotFound.into());
                 };
+                self.open.insert(Rc::clone(file), number);
+            }
+            // What it holds was written by somebody else and synced by nobody.
+            Action::Link(source, file) => {
+                self.check_directory(&file.directory)?;
+                self.check_free(file)?;
+                let mut octets = vec![0; to_usize(source.metadata()?.len())];
+                source.read_exact_at(&mut octets, 0)?;
+                let number = self.files;
+                self.files += 1;
+                self.write(number, 0, &octets);
+                self.enter(&file.directory, &file.name, Node::File(number));
                 self.open.insert(Rc::clone(file), number);
             }
             Action::Reserve(file, bytes) => {
