@@ -244,12 +244,16 @@ pub(super) fn remove_orphans(directory: &Path, unused_from: &BTreeMap<u64, u64>)
 }
 
 /// Removes the newest segments while nothing was ever written to them: a kill leaves the one that was ready, 64 MiB each time. Only
-/// where every octet behind the header is still zero, which nothing that was accepted can be. Called at start, when the number to go on
+/// where every octet behind the header is there and still zero, which nothing that was accepted can be. Called at start, when the number to go on
 /// with is known.
 pub(super) fn remove_unused(directory: &Path) -> io::Result<()> {
     for (_, path) in reader::segments(directory)?.iter().rev() {
-        let is_unused = scan(&fs::File::open(path)?)?
-            .is_ok_and(|scan| scan.segment.is_zeroed && scan.records.is_empty() && scan.gaps.is_empty());
+        let file = fs::File::open(path)?;
+        let bytes = file.metadata()?.len();
+        let is_unused = scan(&file)?.is_ok_and(|scan| {
+            let is_whole = scan.segment.is_zeroed && bytes >= scan.segment.bytes;
+            is_whole && scan.records.is_empty() && scan.gaps.is_empty()
+        });
         if !is_unused {
             break;
         }
