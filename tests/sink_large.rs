@@ -149,7 +149,8 @@ fn a_start_removes_the_files_that_never_had_a_record() {
 
 #[test]
 fn a_start_keeps_every_file_that_a_damaged_record_may_name() {
-    let damages: [(&str, fn(&mut Vec<u8>)); 5] = [
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [(&str, Damage); 5] = [
         ("the segment's header", |octets| octets[20] ^= 1),
         ("the record's header", |octets| octets[4096 + 20] ^= 1),
         ("the envelope", |octets| octets[4096 + 70] ^= 1),
