@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A batch is one write and one sync; only then the next one begins, behind it. After a failed or short write or sync the segment
-//! is abandoned: nothing more is appended to it. A large message has a file
-//! of its own beside the segments (`large.rs`). See `docs/spool.md` for the format.
+//! is abandoned: nothing more is appended to it. A large message has a file of its own
+//! beside the segments (`large.rs`). See `docs/spool.md` for the format.
 
 mod background;
 pub mod cursor;
@@ -126,6 +126,7 @@ pub struct Spool<E> {
     root: PathBuf,
     supply: Box<dyn Supply>,
     current: Option<Segment>,
+    /// Larger messages keep their spill files; none where these cannot be linked.
     inline_bytes_max: Option<u64>,
 }
 
