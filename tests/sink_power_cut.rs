@@ -362,33 +362,26 @@ fn names_in_doubt_are_settled_by_a_new_change_that_is_synced_and_by_nothing_less
 }
 
 #[test]
-fn while_names_stay_in_doubt_only_mail_for_known_maildirs_is_stored() {
-    for kind in [MAILDIR, MAILDIR_BATCH] {
-        let to = |number, recipient| Sent::new(number, "Subject: x\r\n").to(&[recipient]);
-        let batches = [
-            vec![to(1, "alice")],
-            vec![to(2, "alice"), to(3, "bob")],
-            vec![to(4, "bob"), to(5, "alice")],
-            vec![to(6, "bob"), to(7, "alice")],
-        ];
-        let syncs = Cell::new(0);
-        let run = Run::new(&kind, &batches, move |_, action| match action {
-            Action::SyncDirectory(directory) if directory.is_empty() || &**directory == "x.test" => {
-                syncs.set(syncs.get() + 1);
-                // All but those of the first and of the last batch.
-                let first = if kind.name == "maildir" { 2 } else { 0 };
-                (first..first + 2).contains(&(syncs.get() - 1)).then_some(Fault::Error(libc::ENOSPC))
-            }
-            _ => None,
-        });
-        run.check_cuts(&kind).unwrap_or_else(|what| panic!("{what}"));
-        if kind.name == "maildir" {
-            println!("{:?}", run.outcomes);
-            let put_off = Outcome::TryAgain(TryAgain::NoSpace);
-            assert_eq!(run.outcomes[0..3], [Outcome::Durable, Outcome::Durable, put_off]);
-            assert_eq!(run.outcomes[5..], [Outcome::Durable, Outcome::Durable]);
+fn while_names_stay_in_doubt_mail_for_known_maildirs_is_stored_and_no_other() {
+    let (disk, fails) = (Simulated::new(7), Rc::new(Cell::new(false)));
+    let is_failing = Rc::clone(&fails);
+    disk.set_faults(move |_, action| match action {
+        Action::SyncDirectory(directory) if is_failing.get() && !directory.ends_with("/new") => {
+            Some(Fault::Error(libc::ENOSPC))
         }
+        _ => None,
+    });
+    let mut sink = (MAILDIR.make)(disk, &Arc::default());
+    let to = |number, recipient| Sent::new(number, "Subject: x\r\n").to(&[recipient]);
+    assert_eq!(store(&mut *sink, &[to(1, "alice")]), [Outcome::Durable]);
+    fails.set(true);
+    let put_off = Outcome::TryAgain(TryAgain::NoSpace);
+    for number in [2, 4] {
+        let batch = [to(number, "alice"), to(number + 1, "bob")];
+        assert_eq!(store(&mut *sink, &batch), [Outcome::Durable, put_off.clone()]);
     }
+    fails.set(false);
+    assert_eq!(store(&mut *sink, &[to(6, "alice"), to(7, "bob")]), [Outcome::Durable, Outcome::Durable]);
 }
 
 #[test]

@@ -124,6 +124,8 @@ pub struct Settings {
     surroundings: Surroundings,
     /// Makes names of files unique in this process.
     sequence: Arc<AtomicU64>,
+    /// Makes names of markers unique among workers.
+    workers: Arc<AtomicU64>,
 }
 
 impl Settings {
@@ -151,6 +153,7 @@ impl Settings {
             host: name::host(&surroundings.hostname),
             surroundings,
             sequence: Arc::default(),
+            workers: Arc::default(),
         })
     }
 
@@ -224,7 +227,7 @@ impl<E: Executor> Sink for Maildir<E> {
 impl<E: Executor> Maildir<E> {
     /// The sink of one worker, for the root that the executor works in.
     pub fn new(settings: Settings, executor: E) -> Self {
-        let doubts = Doubts::new(settings.sequence.fetch_add(1, Ordering::Relaxed));
+        let doubts = Doubts::new(settings.workers.fetch_add(1, Ordering::Relaxed));
         Self { executor, settings, known: HashSet::new(), doubts }
     }
 
