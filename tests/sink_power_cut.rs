@@ -378,7 +378,7 @@ fn while_names_stay_in_doubt_mail_for_known_maildirs_is_stored_and_no_other() {
     let put_off = Outcome::TryAgain(TryAgain::NoSpace);
     for number in [2, 4] {
         let batch = [to(number, "alice"), to(number + 1, "bob")];
-        assert_eq!(store(&mut *sink, &batch), [Outcome::Durable, put_off.clone()]);
+        assert_eq!(store(&mut *sink, &batch), [Outcome::Durable, put_off]);
     }
     fails.set(false);
     assert_eq!(store(&mut *sink, &[to(6, "alice"), to(7, "bob")]), [Outcome::Durable, Outcome::Durable]);

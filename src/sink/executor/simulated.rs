@@ -201,7 +201,9 @@ impl State {
             .map(|event| {
                 match event {
                     Event::Sync { object: Object::FileSystem, failed } => {
-                        synced.values_mut().for_each(|synced| *synced = synced.before_sync(*failed));
+                        for synced in synced.values_mut() {
+                            *synced = synced.before_sync(*failed);
+                        }
                         all_synced = all_synced.before_sync(*failed);
                     }
                     Event::Sync { object, failed } => {

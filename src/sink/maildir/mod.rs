@@ -271,7 +271,7 @@ impl<E: Executor> Maildir<E> {
                 && !self.known.contains(&maildir)
                 && let Some(why) = lineage(&maildir).iter().find_map(|(_, parent, _)| unsettled.get(parent))
             {
-                return Err(why.clone());
+                return Err(*why);
             }
             let head = common.head(&message.envelope, recipient);
             let name = FileName {
@@ -411,7 +411,9 @@ impl<E: Executor> Maildir<E> {
                 }
                 // It stood for the syncs of all of them.
                 Action::SyncFilesystem => {
-                    parents.iter().for_each(|parent| self.doubts.add(Rc::clone(parent)));
+                    for parent in &parents {
+                        self.doubts.add(Rc::clone(parent));
+                    }
                 }
                 _ => {}
             }
