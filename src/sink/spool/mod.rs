@@ -210,17 +210,22 @@ impl<E: Executor> Spool<E> {
         self.current = self.next_segment(0).ok();
     }
 
-    /// Opens the next segment of the supply.
+    /// Opens the next segment of the supply. One that was made ahead may have been removed since, and the next one is made now:
+    /// that is no reason to put mail off. Any other failure is (a full disk, no descriptors).
     fn next_segment(&mut self, needed: u64) -> Result<Segment, Outcome> {
-        let header = self.supply.next(needed, &mut self.executor)?;
-        let file = place(format::segment_name(header.sequence));
-        let mut plan = Plan::new(1);
-        plan.push(Owners::One(0), Action::Open(Rc::clone(&file)));
-        let results = self.executor.run(&plan);
-        report_failures(&*self.report, &self.root, &plan, &results);
-        match results.error(0) {
-            None => Ok(Segment { file, header, end: SEGMENT_HEADER_BYTES }),
-            Some(error) => Err(outcome_of(error)),
+        let mut is_first = true;
+        loop {
+            let header = self.supply.next(needed, &mut self.executor)?;
+            let file = place(format::segment_name(header.sequence));
+            let mut plan = Plan::new(1);
+            plan.push(Owners::One(0), Action::Open(Rc::clone(&file)));
+            let results = self.executor.run(&plan);
+            report_failures(&*self.report, &self.root, &plan, &results);
+            match results.error(0) {
+                None => return Ok(Segment { file, header, end: SEGMENT_HEADER_BYTES }),
+                Some(error) if is_first && error.kind() == io::ErrorKind::NotFound => is_first = false,
+                Some(error) => return Err(outcome_of(error)),
+            }
         }
     }
 
