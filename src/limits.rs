@@ -133,6 +133,10 @@ pub const BATCH_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Octets read back from spill files that a sink worker takes in one batch before it stops adding messages.
 pub const BATCH_LOADED_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
+/// A message that moved to a spill file stays there, and the spool keeps the file, when it has more octets than this and than half
+/// a segment. Below, one write with others costs less than a file and its two syncs.
+pub const SPOOL_INLINE_BYTES_MAX: u64 = 1024 * 1024;
+
 const _: () = assert!(LINE_BYTES_MIN >= PATH_BYTES_MAX + "RCPT TO:\r\n".len());
 const _: () = assert!(LINE_BYTES_DEFAULT >= LINE_BYTES_MIN && LINE_BYTES_DEFAULT <= LINE_BYTES_MAX);
 const _: () = assert!(LINE_SWALLOW_BYTES_MAX > LINE_BYTES_MAX);

@@ -4,9 +4,11 @@ mod support;
 
 use std::fs;
 use std::io::Write;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use support::client::{Client, stuffed};
+use support::load::{loadgen, verify};
 use support::server::{Server, without_trace};
 
 /// Mail data of about so many octets that differs from line to line and from client to client.
@@ -144,6 +146,61 @@ fn the_spool_keeps_slow_messages_to_the_octet() {
     for body in &bodies {
         let found = segments.iter().any(|segment| memchr::memmem::find(segment, body).is_some());
         assert!(found, "a message is lost or altered");
+    }
+}
+
+#[test]
+fn large_messages_of_the_spool_are_files_until_they_are_consumed() {
+    let limits = "[limits]\nmessage_size_max = \"32MiB\"\n";
+    let memory = SMALL.replace("5MiB", "40MiB");
+    let mut server = Server::start(&format!("{memory}{limits}[[sink]]\nkind = \"spool\"\npath = \"spool\""));
+    let spool = server.folder().join("spool");
+    let bodies = [body(0, 25 << 20), body(1, 10 << 20), body(2, 14 << 20), body(3, 5000)];
+    for reply in trickle(&server, &bodies, 1 << 20) {
+        assert!(reply.starts_with("250 "), "{reply}");
+    }
+    let ledger = server.folder().join("ledger");
+    let mut load = Command::new(loadgen());
+    load.arg(server.address().to_string()).arg("--ledger").arg(&ledger);
+    load.args(["--messages", "3", "--connections", "3", "--size", "12MiB"]);
+    assert!(load.stdout(Stdio::null()).status().expect("loadgen runs").success());
+    let verdict = verify(&ledger, "spool", &spool, &[]);
+    assert!(verdict.holds && verdict.accepted == 3, "{}", verdict.text);
+    assert!(counter(&mut server, "spills") > 20);
+
+    let files = || {
+        let names = fs::read_dir(&spool).expect("the spool").map(|entry| entry.expect("entry").file_name());
+        names.filter(|name| name.to_string_lossy().ends_with(".message")).count()
+    };
+    assert_eq!(files(), 6);
+    let ringmx = |arguments: &[&str], more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringmx"));
+        let output = command.arg("spool").args(arguments).arg(&spool).args(more).output().expect("it runs");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    let verified = String::from_utf8(ringmx(&["verify"], &[])).expect("text");
+    assert!(verified.contains("0 torn writes, 0 files without a record, 0 damages"), "{verified}");
+    let list = String::from_utf8(ringmx(&["list"], &[])).expect("text");
+    let shown: Vec<Vec<u8>> =
+        list.lines().map(|line| ringmx(&["show"], &[line.split(' ').next().expect("an id")])).collect();
+    for body in &bodies {
+        assert!(shown.iter().any(|shown| shown.ends_with(body)), "a message is lost or altered");
+    }
+
+    // Another receiver takes the spool over; once all but its own segment is consumed the files go.
+    let config = format!("[[sink]]\nkind = \"spool\"\npath = \"{}\"", spool.display());
+    let server = Server::start(&config);
+    assert_eq!(files(), 6, "a start removes no file that a record names");
+    let reply = Client::greeted(server.address()).deliver("a@x.test", "b@y.test", b"Subject: last\r\n\r\n");
+    assert!(reply.starts_with("250 "), "{reply}");
+    let list = String::from_utf8(ringmx(&["list"], &[])).expect("text");
+    let last = list.lines().last().and_then(|line| line.split(' ').next_back()).expect("a cursor");
+    ringmx(&["prune"], &["--through", last]);
+    let start = Instant::now();
+    while files() > 0 {
+        assert!(start.elapsed() < Duration::from_secs(10), "{} files stay", files());
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

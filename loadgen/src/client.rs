@@ -8,119 +8,30 @@
 //! ```
 //!
 //! A stage names what is to be said, and, once it is said, what the next reply answers. In a command group the stages from
-//! Mail to Data are said at once and their replies go through them one by one. Every reply that is not the one that a
-//! receiver in order gives is a failure of the run: it is counted, and the session goes on as a client should.
+//! Mail to Data are said at once and their replies go through them one by one; transactions that were begun before the
+//! one under way ended wait in `ahead`. With BDAT (RFC 3030) there is no Data, and each chunk has a reply. Every reply that is not
+//! one that the scenario expects is a failure of the run: it is counted, and the session goes on as a client should.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::time::Instant;
 
 use crate::histogram::Phase;
-use crate::ledger::{self, Entry, Step};
+use crate::ledger::{self, Entry};
 use crate::reply::{Line, ReplyReader};
-use crate::scenario::{Commands, Scenario};
+use crate::scenario::{Act, Scenario};
 use crate::tally::Tally;
+use crate::work::Message;
 
-/// The messages that a thread has still to send; its clients share them.
-#[derive(Debug)]
-pub struct Work {
-    /// Number of the next message.
-    next: u64,
-    left: u64,
-    /// Sessions that have one of `left` promised and have not begun it. No other session takes it, so that none is begun for
-    /// nothing.
-    promised: u64,
-}
+mod offered;
+mod sends;
+mod stage;
+mod transaction;
 
-impl Work {
-    /// `count` messages (none: without end) whose numbers begin at `first`.
-    pub fn new(first: u64, count: Option<u64>) -> Self {
-        Self { next: first, left: count.unwrap_or(u64::MAX), promised: 0 }
-    }
-
-    /// Promises a new session its first message, if one is left.
-    pub fn promise(&mut self) -> bool {
-        let free = self.promised < self.left;
-        self.promised += u64::from(free);
-        free
-    }
-
-    /// A session ended before it began the message it was promised.
-    pub fn withdraw(&mut self) {
-        self.promised -= 1;
-    }
-
-    /// No message is begun from now on.
-    pub fn end(&mut self) {
-        self.left = 0;
-    }
-
-    fn take(&mut self, promised: bool) -> Option<u64> {
-        if promised {
-            self.promised -= 1;
-        } else if self.promised >= self.left {
-            return None;
-        }
-        self.left = self.left.checked_sub(1)?;
-        self.next += 1;
-        Some(self.next - 1)
-    }
-}
-
-/// See the drawing above.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Greeting,
-    Ehlo,
-    /// Between transactions: a message or QUIT comes next.
-    Ready,
-    Mail,
-    /// The RCPT of this index.
-    Recipient(usize),
-    Data,
-    MailData,
-    Reset,
-    Quit,
-    Over(Ending),
-}
-
-impl Stage {
-    /// The step of a transaction that a reply answers here.
-    fn step(self) -> Option<Step> {
-        match self {
-            Self::Mail => Some(Step::Mail),
-            Self::Recipient(_) => Some(Step::Rcpt),
-            Self::Data => Some(Step::Data),
-            Self::MailData => Some(Step::End),
-            Self::Greeting | Self::Ehlo | Self::Ready | Self::Reset | Self::Quit | Self::Over(_) => None,
-        }
-    }
-}
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Greeting => "greeting",
-            Self::Ehlo => "EHLO",
-            Self::Ready => "between transactions",
-            Self::Mail => "MAIL",
-            Self::Recipient(_) => "RCPT",
-            Self::Data => "DATA",
-            Self::MailData => "mail data",
-            Self::Reset => "RSET",
-            Self::Quit => "QUIT",
-            Self::Over(_) => "end of session",
-        })
-    }
-}
-
-/// How a session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// QUIT was answered; the server closes the connection (§4.1.1.10).
-    Quit,
-    /// It cannot go on; the connection is to be closed.
-    Broken,
-}
+use offered::Offered;
+pub use stage::Ending;
+use stage::Stage;
+use transaction::{Chunks, Open, Transaction};
 
 /// One session.
 #[derive(Debug)]
@@ -132,67 +43,54 @@ pub struct Client {
     said: bool,
     /// Whether command groups are sent: asked for and offered.
     pipelining: bool,
-    /// The first message is promised and not begun.
-    promised: bool,
+    offered: Offered,
+    /// A message that this session was made for and has not begun.
+    claimed: Option<Message>,
     /// Messages begun in this session.
     begun: u64,
-    /// Messages accepted in this session. `accepted <= begun`.
-    accepted: u64,
+    /// Messages of this session that ended as the scenario expects. `done <= begun`.
+    done: u64,
     transaction: Transaction,
+    /// Transactions said behind the one under way.
+    ahead: VecDeque<Transaction>,
+    /// What is left to be said of a message that goes in chunks.
+    chunks: Option<Chunks>,
+    /// Start of a send that ends with the last octet of mail data.
+    data_at: Option<Instant>,
+    /// When the next octet of a slow client is due.
+    drip_at: Option<Instant>,
+    /// Which connection of the run this is: the address in its PROXY header.
+    serial: u64,
     /// Start of the wait for the greeting.
     connected_at: Instant,
 }
 
-/// The transaction under way.
-#[derive(Debug)]
-struct Transaction {
-    number: u64,
-    /// Recipients accepted.
-    recipients: usize,
-    /// A reply was not as expected; whatever comes, the message does not count as accepted.
-    spoiled: bool,
-    /// What the ledger does not yet know the end of.
-    open: Open,
-    /// The last refusal.
-    refusal: Option<(Step, u16)>,
-    mail_at: Instant,
-    mail_data_at: Instant,
-}
-
-/// How far a message has come whose end is not known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Open {
-    /// There is none.
-    Nothing,
-    /// Its mail data was not given out to be sent.
-    Envelope,
-    /// Its mail data was given out.
-    MailData,
-}
-
 impl Client {
-    /// A session that was promised a message, on a connection that stands since `now`.
-    pub fn new(scenario: &'static Scenario, now: Instant) -> Self {
+    /// A session on a connection that stands since `now`, and the message that it was made for, if any.
+    pub fn new(scenario: &'static Scenario, claimed: Option<Message>, serial: u64, now: Instant) -> Self {
         Self {
             scenario,
             replies: ReplyReader::default(),
             stage: Stage::Greeting,
-            said: true,
+            said: scenario.proxy.is_none() && scenario.row.act != Act::EarlyTalker,
             pipelining: false,
-            promised: true,
+            offered: Offered::default(),
+            claimed,
             begun: 0,
-            accepted: 0,
-            transaction: Transaction {
-                number: 0,
-                recipients: 0,
-                spoiled: false,
-                open: Open::Nothing,
-                refusal: None,
-                mail_at: now,
-                mail_data_at: now,
-            },
+            done: 0,
+            transaction: Transaction::none(now),
+            ahead: VecDeque::new(),
+            chunks: None,
+            data_at: None,
+            drip_at: None,
+            serial,
             connected_at: now,
         }
+    }
+
+    /// The connection stands.
+    pub fn handle_connected(&mut self, now: Instant) {
+        self.connected_at = now;
     }
 
     /// How the session ended, once it did.
@@ -203,14 +101,60 @@ impl Client {
         }
     }
 
-    /// Whether it has not begun the message it was promised.
-    pub fn is_promised(&self) -> bool {
-        self.promised
+    /// Takes out the message that the session was made for, if it has not begun it.
+    pub fn take_claimed(&mut self) -> Option<Message> {
+        self.claimed.take()
     }
 
-    /// Messages accepted in this session.
-    pub fn accepted(&self) -> u64 {
-        self.accepted
+    /// Messages of this session that ended as the scenario expects.
+    pub fn done(&self) -> u64 {
+        self.done
+    }
+
+    /// Whether it waits for a message to send, or for the end of the run.
+    pub fn is_idle(&self) -> bool {
+        self.stage == Stage::Ready && !self.said
+    }
+
+    /// Whether it waits for nothing that the server does: idle, or between the octets of a slow client.
+    pub fn is_quiet(&self) -> bool {
+        self.is_idle() || self.drip_at.is_some()
+    }
+
+    /// Whether the next octet of a slow client is due; then it may be asked for.
+    pub fn take_drip(&mut self, now: Instant) -> bool {
+        let due = self.drip_at.is_some_and(|at| at <= now);
+        if due {
+            self.said = false;
+        }
+        due
+    }
+
+    /// Whether the scenario has the server end the session whenever it wants.
+    pub fn may_be_ended(&self) -> bool {
+        match self.scenario.row.act {
+            Act::Slowloris | Act::Idle => true,
+            Act::EarlyTalker => matches!(self.stage, Stage::Greeting | Stage::Ehlo),
+            Act::Mail | Act::Refused | Act::Huge | Act::Abort => false,
+        }
+    }
+
+    /// The server ended a session that [`Self::may_be_ended`].
+    pub fn handle_ended(&mut self, tally: &mut Tally) {
+        tally.ended_by_server += 1;
+        if self.scenario.row.act == Act::EarlyTalker && self.claimed.take().is_some() {
+            tally.started += 1;
+            tally.refused += 1;
+        }
+        self.done += 1;
+        self.stage = Stage::Over(Ending::Done);
+    }
+
+    /// The run is over: a session that sends no messages ends.
+    pub fn end(&mut self) {
+        if !self.scenario.row.act.sends() && !self.is_idle() {
+            self.stage = Stage::Over(Ending::Done);
+        }
     }
 
     /// What the session waits for, in words.
@@ -227,7 +171,7 @@ impl Client {
                 Ok(None) => break,
                 Ok(Some(line)) => {
                     if self.stage == Stage::Ehlo {
-                        self.pipelining |= self.scenario.pipelining && offers_pipelining(&line);
+                        self.offered.note(&line);
                     }
                     if line.last {
                         self.handle_reply(&line, now, tally);
@@ -242,88 +186,49 @@ impl Client {
         self.replies = replies;
     }
 
-    /// What to send now, if anything: octets put into `head` (empty when handed in), and behind them those returned.
-    pub fn next_send(
-        &mut self,
-        head: &mut Vec<u8>,
-        work: &mut Work,
-        now: Instant,
-        tally: &mut Tally,
-    ) -> Option<&'static [u8]> {
-        if self.said {
-            return None;
+    /// The last send ended: the kernel has all its octets.
+    pub fn handle_sent(&mut self, now: Instant, tally: &mut Tally) {
+        if let Some(at) = self.data_at.take() {
+            tally.latencies.record(Phase::Data, now - at);
         }
-        if self.stage == Stage::Ready {
-            self.begin(work, now, tally);
+        if self.scenario.row.act == Act::Abort && self.stage == Stage::MailData && self.said {
+            tally.aborted += 1;
+            self.done += 1;
+            self.stage = Stage::Over(Ending::Done);
         }
-        self.said = true;
-        let scenario = self.scenario;
-        let commands = &scenario.commands;
-        match self.stage {
-            Stage::Ehlo => Some(&commands.ehlo),
-            Stage::Mail if self.pipelining => Some(&commands.group),
-            Stage::Mail => Some(&commands.mail),
-            Stage::Recipient(index) => commands.recipients.get(index).map(Vec::as_slice),
-            Stage::Data => Some(Commands::DATA),
-            Stage::MailData => {
-                self.transaction.mail_data_at = now;
-                if self.transaction.recipients == 0 {
-                    return Some(Commands::EMPTY_MAIL_DATA);
-                }
-                self.transaction.open = Open::MailData;
-                Some(scenario.corpus.write_head(self.transaction.number, head))
-            }
-            Stage::Reset => Some(Commands::RSET),
-            Stage::Quit => Some(Commands::QUIT),
-            Stage::Greeting | Stage::Ready | Stage::Over(_) => None,
-        }
-    }
-
-    /// A message, if the scenario has the session send another and one is left, or else QUIT.
-    fn begin(&mut self, work: &mut Work, now: Instant, tally: &mut Tally) {
-        let full = self.scenario.messages_per_session.is_some_and(|most| self.begun >= most.get());
-        let number = if full { None } else { work.take(std::mem::take(&mut self.promised)) };
-        let Some(number) = number else {
-            self.stage = Stage::Quit;
-            return;
-        };
-        tally.started += 1;
-        self.begun += 1;
-        tally.notes.add(Entry::Begun { number });
-        self.transaction = Transaction {
-            number,
-            recipients: 0,
-            spoiled: false,
-            open: Open::Envelope,
-            refusal: None,
-            mail_at: now,
-            mail_data_at: now,
-        };
-        self.stage = Stage::Mail;
     }
 
     fn handle_reply(&mut self, line: &Line<'_>, now: Instant, tally: &mut Tally) {
         tally.replies.count(line.code);
         let answered = self.said;
-        // §4.2.1: 251 says that the recipient is not local and the server forwards.
-        let expected = answered
-            && match self.stage {
-                Stage::Greeting => line.code == 220,
-                Stage::Ehlo | Stage::Mail | Stage::MailData | Stage::Reset => line.code == 250,
-                Stage::Recipient(_) => matches!(line.code, 250 | 251),
-                Stage::Data => line.code == 354,
-                Stage::Quit => line.code == 221,
-                Stage::Ready | Stage::Over(_) => false,
-            };
+        let expected = answered && self.expects(line.code);
+        // An idle session that has lasted too long is told so, unasked (§3.8).
+        let ends = self.may_be_ended() && (answered || self.stage == Stage::Ready);
+        if !expected && ends && line.code >= 400 {
+            return self.handle_ended(tally);
+        }
+        if self.stage == Stage::Ehlo && answered && matches!(line.code, 500..=504) {
+            self.stage = Stage::Helo;
+            self.said = false;
+            return;
+        }
         if !expected {
             self.transaction.spoiled = true;
             tally.failures.add(|| {
-                let unasked = if answered { "" } else { " (nothing was asked)" };
+                let unasked = match (answered, self.scenario.row.act) {
+                    (false, _) => " (nothing was asked)",
+                    (true, Act::Refused) => {
+                        " (the scenario refusals expects it refused: --unknown names one that is)"
+                    }
+                    (true, _) => "",
+                };
                 format!("{}: reply {} \"{}\"{unasked}", self.stage, line.code, line.text.escape_ascii())
             });
         }
         // A dot that ended no mail data of ours is answered: what counts is why there was none.
-        let of_ours = self.stage != Stage::MailData || self.transaction.open == Open::MailData;
+        let of_ours = self.stage != Stage::MailData
+            || self.scenario.bdat.is_some()
+            || self.transaction.open == Open::MailData;
         if let (true, true, 400.., Some(step)) = (answered, of_ours, line.code, self.stage.step()) {
             self.transaction.refusal = Some((step, line.code));
         }
@@ -339,9 +244,42 @@ impl Client {
         if matches!(next, Stage::Reset | Stage::Ready) {
             self.settle(line.code, tally);
         }
-        // The rest of a command group was said with its MAIL.
-        self.said = self.pipelining && matches!(next, Stage::Recipient(_) | Stage::Data);
         self.stage = next;
+        self.said = self.was_said(next);
+        if next == Stage::Ready
+            && let Some(transaction) = self.ahead.pop_front()
+        {
+            self.transaction = transaction;
+            self.stage = Stage::Mail;
+            self.said = true;
+        }
+    }
+
+    /// Whether what this stage says was said before: by an early talker, or with MAIL as the rest of a command group.
+    fn was_said(&self, stage: Stage) -> bool {
+        match stage {
+            Stage::Ehlo => self.scenario.row.act == Act::EarlyTalker,
+            Stage::Recipient(_) | Stage::Data => self.pipelining,
+            Stage::MailData => self.pipelining && self.scenario.bdat.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Whether a reply with this code is what the scenario expects here.
+    fn expects(&self, code: u16) -> bool {
+        let act = self.scenario.row.act;
+        // §4.2.1: 251 says that the recipient is not local and the server forwards.
+        match self.stage {
+            Stage::Greeting => code == 220,
+            // §4.3.2 has both for mail data that is too large; OpenSMTPD says 554 5.3.4.
+            Stage::MailData if act == Act::Huge => matches!(code, 250 | 552 | 554),
+            Stage::Ehlo | Stage::Helo | Stage::Mail | Stage::MailData | Stage::Reset => code == 250,
+            Stage::Recipient(_) if act == Act::Refused => code >= 400 && code != 421,
+            Stage::Recipient(_) => matches!(code, 250 | 251),
+            Stage::Data => code == 354,
+            Stage::Quit => code == 221,
+            Stage::Ready | Stage::Over(_) => false,
+        }
     }
 
     /// A reply with this code ended the transaction; tells the ledger how.
@@ -359,10 +297,21 @@ impl Client {
 
     /// The connection is over. `sent` says whether all that was last given out to be sent was sent, or may have been.
     pub fn abandon(&mut self, sent: bool, tally: &mut Tally) {
-        match self.transaction.open {
-            Open::Nothing => {}
-            Open::MailData if sent => self.note(ledger::Ending::Unknown, tally),
-            Open::Envelope | Open::MailData => self.note(ledger::Ending::Unfinished, tally),
+        let last = self.ahead.pop_back();
+        // Of several only the last may have been cut short: each is given out once the one before was sent.
+        let not_last = usize::from(last.is_some()) * (1 + self.ahead.len());
+        let all: Vec<Transaction> =
+            [self.transaction].into_iter().chain(self.ahead.drain(..)).chain(last).collect();
+        for (index, transaction) in all.into_iter().enumerate() {
+            self.transaction = transaction;
+            match self.transaction.open {
+                Open::Nothing => {}
+                // A group that rides behind mail data leaves with it, so that mail data may be the send that was cut short.
+                Open::MailData if sent || (index < not_last && self.scenario.bdat.is_some()) => {
+                    self.note(ledger::Ending::Unknown, tally);
+                }
+                Open::Envelope | Open::MailData => self.note(ledger::Ending::Unfinished, tally),
+            }
         }
     }
 
@@ -380,18 +329,31 @@ impl Client {
                 tally.latencies.record(Phase::Greeting, now - self.connected_at);
                 Stage::Ehlo
             }
-            Stage::Ehlo if expected => {
-                tally.pipelining_missing |= self.scenario.pipelining && !self.pipelining;
-                Stage::Ready
-            }
-            Stage::Greeting | Stage::Ehlo | Stage::Reset if !expected => Stage::Quit,
+            Stage::Ehlo | Stage::Helo if expected => self.stage_after_ehlo(tally),
+            Stage::Greeting | Stage::Ehlo | Stage::Helo | Stage::Reset if !expected => Stage::Quit,
             Stage::Mail if expected || self.pipelining => Stage::Recipient(0),
             Stage::Recipient(index) => {
-                self.transaction.recipients += usize::from(expected);
+                let act = self.scenario.row.act;
+                self.transaction.recipients += usize::from(expected && act != Act::Refused);
                 let more = index + 1 < self.scenario.commands.recipients.len();
                 match () {
                     () if more => Stage::Recipient(index + 1),
-                    () if self.transaction.recipients > 0 || self.pipelining => Stage::Data,
+                    () if act == Act::Refused => {
+                        if !self.transaction.spoiled {
+                            self.count_refused(tally);
+                        }
+                        let last =
+                            self.scenario.messages_per_session.is_some_and(|most| self.begun >= most.get());
+                        if last { self.leave(tally) } else { Stage::Reset }
+                    }
+                    () if self.transaction.recipients > 0 || self.pipelining => {
+                        if self.scenario.bdat.is_some() {
+                            tally.latencies.record(Phase::Envelope, now - self.transaction.mail_at);
+                            Stage::MailData
+                        } else {
+                            Stage::Data
+                        }
+                    }
                     () => Stage::Reset,
                 }
             }
@@ -400,31 +362,82 @@ impl Client {
                 Stage::MailData
             }
             Stage::Mail | Stage::Data => Stage::Reset,
-            Stage::MailData => {
-                if !self.transaction.spoiled {
-                    self.count_accepted(now, tally);
-                }
-                Stage::Ready
-            }
+            Stage::MailData => self.stage_after_mail_data(expected, now, tally),
             Stage::Quit => Stage::Over(Ending::Quit),
-            Stage::Greeting | Stage::Ehlo | Stage::Reset | Stage::Ready => Stage::Ready,
+            Stage::Greeting | Stage::Ehlo | Stage::Helo | Stage::Reset | Stage::Ready => Stage::Ready,
             Stage::Over(ending) => Stage::Over(ending),
         }
     }
 
-    fn count_accepted(&mut self, now: Instant, tally: &mut Tally) {
-        self.accepted += 1;
-        tally.accepted += 1;
-        tally.last_accepted = Some(now);
-        tally.latencies.record(Phase::Accepted, now - self.transaction.mail_data_at);
-        tally.latencies.record(Phase::Transaction, now - self.transaction.mail_at);
+    /// Knows now what the server offers; what was asked for and cannot do without ends the run.
+    fn stage_after_ehlo(&mut self, tally: &mut Tally) -> Stage {
+        let (scenario, offered) = (self.scenario, self.offered);
+        tally.helo |= self.stage == Stage::Helo;
+        self.pipelining = scenario.pipelining.is_some() && offered.pipelining;
+        tally.pipelining_missing |= scenario.pipelining.is_some() && !self.pipelining;
+        let largest = scenario.corpus.size_max();
+        let missing = match () {
+            () if scenario.bdat.is_some() && !offered.chunking => {
+                Some("the server does not offer CHUNKING (RFC 3030), which --bdat needs".to_owned())
+            }
+            () if scenario.corpus.is_8bit() && !offered.eight_bit => Some(
+                "the server does not offer 8BITMIME (RFC 6152), which mail of the corpus needs".to_owned(),
+            ),
+            () if scenario.row.act == Act::Mail && offered.size_max > 0 && largest > offered.size_max => {
+                let most = offered.size_max;
+                Some(format!(
+                    "the server takes at most {most} octets (SIZE), and the largest message has {largest}"
+                ))
+            }
+            () => None,
+        };
+        let Some(missing) = missing else { return Stage::Ready };
+        tally.unsupported.get_or_insert(missing);
+        Stage::Quit
     }
-}
 
-/// Whether a line of the reply to EHLO offers PIPELINING (RFC 2920 §2). The first line names the server, and the name
-/// PIPELINING is not a domain.
-fn offers_pipelining(line: &Line<'_>) -> bool {
-    line.code == 250 && line.text.eq_ignore_ascii_case(b"PIPELINING")
+    fn stage_after_mail_data(&mut self, expected: bool, now: Instant, tally: &mut Tally) -> Stage {
+        self.transaction.chunks_left = self.transaction.chunks_left.saturating_sub(1);
+        if self.transaction.chunks_left > 0 && (expected || self.pipelining) {
+            return Stage::MailData;
+        }
+        // A chunk was refused and others are not said: they never will be (RFC 3030 §2).
+        let broken_off = self.scenario.bdat.is_some() && !expected && !self.pipelining;
+        if broken_off {
+            self.chunks = None;
+        }
+        if !self.transaction.spoiled && self.transaction.refusal.is_some() {
+            self.count_refused(tally);
+        } else if !self.transaction.spoiled {
+            self.count_accepted(now, tally);
+        }
+        if broken_off { Stage::Reset } else { Stage::Ready }
+    }
+
+    /// QUIT comes next, and the transaction with no recipient needs no RSET before it.
+    fn leave(&mut self, tally: &mut Tally) -> Stage {
+        self.settle(0, tally);
+        Stage::Quit
+    }
+
+    fn count_refused(&mut self, tally: &mut Tally) {
+        self.done += 1;
+        tally.refused += 1;
+    }
+
+    fn count_accepted(&mut self, now: Instant, tally: &mut Tally) {
+        let Transaction { number, mail_data_at, due, .. } = self.transaction;
+        self.done += 1;
+        tally.accepted += 1;
+        tally.octets += self.scenario.corpus.size_of(number);
+        tally.last_accepted = Some(now);
+        let latency = now.saturating_duration_since(due);
+        tally.latencies.record(Phase::Accepted, now - mail_data_at);
+        tally.latencies.record(Phase::Transaction, latency);
+        let microseconds = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        tally.latency_sum += microseconds;
+        tally.latency_max = tally.latency_max.max(microseconds);
+    }
 }
 
 #[cfg(test)]

@@ -5,21 +5,24 @@ use std::time::Instant;
 use ringmx::ring::Socket;
 
 use crate::client::Client;
+use crate::scenario::Scenario;
 
 /// What a connection is doing.
 ///
 /// ```text
 ///   Pausing → Connecting → Open → Closing ─┬→ Connecting …   a message is left
-///      ↑                                   └→ Finished
-///      └── after a failure
+///      ↑                                   ├→ Waiting         until one is due
+///      └── after a failure                 └→ Finished
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// Connects again once this time has come.
     Pausing(Instant),
+    /// Connects when a message is due: in the open loop, for sessions of few messages.
+    Waiting,
     /// A connect is under way.
     Connecting,
-    /// A session is under way.
+    /// A session is under way. (TLS will stand between it and the socket: `Client` sees plaintext only.)
     Open,
     /// Its operations were cancelled; the socket is closed after the last one.
     Closing,
@@ -35,6 +38,10 @@ pub struct Connection {
     pub state: State,
     /// Its socket while there is one: from Connecting to Closing.
     pub socket: Option<Socket>,
+    /// What its sessions do.
+    pub scenario: &'static Scenario,
+    /// It stands in the queue of those that wait for a message.
+    pub queued: bool,
     /// Its session.
     pub client: Client,
     /// Octets of the last send, to be used again; empty while a send is under way, for the ring has them.
@@ -55,11 +62,13 @@ pub struct Connection {
 
 impl Connection {
     /// One that connects at once.
-    pub fn new(client: Client, now: Instant) -> Self {
+    pub fn new(scenario: &'static Scenario, now: Instant) -> Self {
         Self {
             state: State::Pausing(now),
             socket: None,
-            client,
+            scenario,
+            queued: false,
+            client: Client::new(scenario, None, 0, now),
             head: Vec::new(),
             receiving: false,
             sending: false,

@@ -9,25 +9,42 @@ pub enum Phase {
     Connect,
     /// Connected to the 220.
     Greeting,
-    /// MAIL sent to the 354.
+    /// STARTTLS or the start of implicit TLS to the end of the handshake.
+    Tls,
+    /// Intended time to MAIL sent; in the open loop only.
+    Wait,
+    /// MAIL sent to the 354 (with BDAT: to the last reply to RCPT).
     Envelope,
+    /// First octet of the mail data handed to the kernel to the last one taken by it.
+    Data,
     /// Mail data sent to the final 250.
     Accepted,
-    /// MAIL sent to the final 250.
+    /// MAIL sent to the final 250; in the open loop from the intended time.
     Transaction,
 }
 
 impl Phase {
     /// All, in the order of a session. A phase's index is its place in here.
-    pub const ALL: [Self; 5] =
-        [Self::Connect, Self::Greeting, Self::Envelope, Self::Accepted, Self::Transaction];
+    pub const ALL: [Self; 8] = [
+        Self::Connect,
+        Self::Greeting,
+        Self::Tls,
+        Self::Wait,
+        Self::Envelope,
+        Self::Data,
+        Self::Accepted,
+        Self::Transaction,
+    ];
 
     /// Its name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Connect => "connect",
             Self::Greeting => "greeting",
+            Self::Tls => "TLS",
+            Self::Wait => "wait",
             Self::Envelope => "envelope",
+            Self::Data => "data",
             Self::Accepted => "accepted",
             Self::Transaction => "transaction",
         }
@@ -51,6 +68,8 @@ pub struct Percentiles {
     pub p99: u64,
     /// 99.9 %.
     pub p999: u64,
+    /// 99.99 %.
+    pub p9999: u64,
     /// The longest.
     pub max: u64,
 }
@@ -74,6 +93,24 @@ impl Latencies {
         self.0[phase as usize].saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
     }
 
+    /// Points of the curve of a phase: quantile, latency in microseconds, count up to there.
+    pub fn curve(&self, phase: Phase) -> Vec<(f64, u64, u64)> {
+        /// Points each time that what is missing to 100 % is halved.
+        const TICKS: u32 = 5;
+        let mut count = 0;
+        let point = |value: hdrhistogram::iterators::IterationValue<u64>| {
+            count += value.count_since_last_iteration();
+            (value.quantile_iterated_to(), value.value_iterated_to(), count)
+        };
+        self.0[phase as usize].iter_quantiles(TICKS).map(point).collect()
+    }
+
+    /// Mean and standard deviation of a phase, in microseconds.
+    pub fn mean_and_deviation(&self, phase: Phase) -> (f64, f64) {
+        let histogram = &self.0[phase as usize];
+        (histogram.mean(), histogram.stdev())
+    }
+
     /// Adds another thread's.
     pub fn merge(&mut self, other: &Self) {
         for (ours, theirs) in self.0.iter_mut().zip(&other.0) {
@@ -91,6 +128,7 @@ impl Latencies {
             p90: at(0.9),
             p99: at(0.99),
             p999: at(0.999),
+            p9999: at(0.9999),
             max: histogram.max(),
         }
     }

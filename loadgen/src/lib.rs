@@ -8,19 +8,27 @@
 pub mod arguments;
 pub mod checksum;
 pub mod client;
+pub mod compare;
 pub mod connection;
 pub mod corpus;
 pub mod histogram;
+pub mod html;
 pub mod ledger;
 pub mod load_thread;
+pub mod network;
 pub mod plan;
 pub mod progress;
+pub mod rate;
 pub mod reply;
 pub mod report;
 pub mod run;
+pub mod samples;
 pub mod scenario;
+pub mod size;
 pub mod tally;
+pub mod threshold;
 pub mod verify;
+pub mod work;
 
 use std::process::ExitCode;
 
@@ -31,6 +39,9 @@ use report::Report;
 /// The run had no result.
 const NO_RESULT: u8 = 1;
 
+/// A threshold of `--fail-if` holds.
+const THRESHOLD: u8 = 3;
+
 /// The arguments make no run.
 const USAGE: u8 = 2;
 
@@ -38,6 +49,7 @@ const USAGE: u8 = 2;
 pub fn main(line: &CommandLine) -> ExitCode {
     match &line.command {
         Some(Command::Verify(arguments)) => verify::main(arguments),
+        Some(Command::Compare { a, b }) => compare::main(a, b),
         None => line.load.as_ref().map_or(ExitCode::from(USAGE), run_load),
     }
 }
@@ -58,7 +70,25 @@ fn run_load(arguments: &Arguments) -> ExitCode {
     {
         return fail(NO_RESULT, &format!("cannot write the report to {}: {error}", path.display()));
     }
-    if report.has_result() { ExitCode::SUCCESS } else { ExitCode::from(NO_RESULT) }
+    for (path, content) in [
+        (&arguments.html, html::page as fn(&Report<'_>) -> String),
+        (&arguments.hgrm, |report| report.hgrm()),
+    ] {
+        if let Some(path) = path
+            && let Err(error) = std::fs::write(path, content(&report))
+        {
+            return fail(NO_RESULT, &format!("cannot write the report to {}: {error}", path.display()));
+        }
+    }
+    let broken: Vec<_> = arguments.fail_if.iter().filter(|threshold| threshold.holds(&report)).collect();
+    for threshold in &broken {
+        eprintln!("loadgen: {} holds", threshold.describe(&report));
+    }
+    match (report.has_result(), broken.is_empty()) {
+        (false, _) => ExitCode::from(NO_RESULT),
+        (true, false) => ExitCode::from(THRESHOLD),
+        (true, true) => ExitCode::SUCCESS,
+    }
 }
 
 fn fail(code: u8, message: &str) -> ExitCode {

@@ -2,8 +2,9 @@
 //!
 //! It owns everything it touches while it runs. Outside it reads two flags and writes its own [`Counters`].
 
+use std::collections::VecDeque;
 use std::fmt::Display;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ringmx::buffer::{BufferId, Pool};
@@ -11,13 +12,15 @@ use ringmx::ring::{Event, Outgoing, Received, Ring, Socket, Token};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
-use crate::client::{Client, Ending, Work};
+use crate::client::{Client, Ending};
 use crate::connection::{Connection, State};
 use crate::histogram::Phase;
 use crate::ledger::writer::Notes;
 use crate::plan::{Plan, Share};
 use crate::progress::{Counters, Stop};
+use crate::rate::Schedule;
 use crate::tally::Tally;
+use crate::work::Work;
 
 /// The longest turn, so that flags and deadlines are looked at.
 const TURN_MAX: Duration = Duration::from_millis(100);
@@ -44,6 +47,11 @@ pub struct LoadThread<'a, R> {
     /// Connections that are not finished.
     unfinished: usize,
     work: Work,
+    /// Connections that wait for a message to be due, the one that waits longest in front.
+    idle: VecDeque<usize>,
+    /// Connections made by all threads before the next of this one, and how many there are between two of this one.
+    serial: u64,
+    serial_step: u64,
     tally: Tally,
     /// When the last turn ended. A latency begins before its octets leave and ends after they came, so it is never told
     /// shorter than it was.
@@ -58,14 +66,24 @@ impl<'a, R: Ring> LoadThread<'a, R> {
             ring.provide(buffer);
         }
         let now = ring.now();
-        let connection = || Connection::new(Client::new(plan.scenario, now), now);
+        let threads = plan.threads.len();
+        // Connections of the run are dealt to the threads in turn, so that each has its part of every scenario.
+        let connection = |index| Connection::new(plan.scenario_of(index * threads + share.index), now);
+        let mut work = Work::new(share.first, share.messages);
+        if let Some(rate) = plan.rate {
+            let (thread, threads) = (share.index as u64, threads as u64);
+            work = work.at_times(Schedule { rate, ramp: plan.duration, thread, threads }, now);
+        }
         Self {
             ring,
             pool,
             plan,
-            connections: std::iter::repeat_with(connection).take(share.connections).collect(),
+            connections: (0..share.connections).map(connection).collect(),
             unfinished: share.connections,
-            work: Work::new(share.first, share.messages),
+            work,
+            idle: VecDeque::new(),
+            serial: share.index as u64,
+            serial_step: threads as u64,
             tally: Tally { notes, ..Tally::default() },
             now,
             started: now,
@@ -82,25 +100,57 @@ impl<'a, R: Ring> LoadThread<'a, R> {
                 sweep_at = self.now + TURN_MAX;
                 self.sweep();
             }
-            self.ring.turn(Some(TURN_MAX), &mut events)?;
+            self.ring.turn(Some(self.turn_max()), &mut events)?;
             self.now = self.ring.now();
             for event in events.drain(..) {
                 self.handle_event(event);
             }
-            if self.plan.duration.is_some_and(|duration| self.now - self.started >= duration) {
-                self.work.end();
-            }
-            if stop.is_asked() {
-                self.work.end();
-                if self.now - *interrupted_at.get_or_insert(self.now) > INTERRUPTED_WAIT_MAX {
-                    break;
+            self.give_due();
+            let over = self.now - self.started >= self.plan.duration
+                || self.tally.unsupported.is_some()
+                || stop.is_asked();
+            if over && !self.work.is_over() {
+                self.tally.unsent += self.work.end(self.now);
+                if self.tally.unsupported.is_some() {
+                    stop.ask_all_threads();
                 }
             }
+            if stop.is_asked() && self.now - *interrupted_at.get_or_insert(self.now) > INTERRUPTED_WAIT_MAX {
+                break;
+            }
             self.tally.notes.hand_over();
-            counters.show(&self.tally);
+            counters.show(&mut self.tally);
         }
         self.end_notes();
         Ok(self.tally)
+    }
+
+    /// The next turn waits no longer: until a message is due that somebody could send.
+    fn turn_max(&self) -> Duration {
+        let due = self.work.next_due().filter(|_| !self.idle.is_empty());
+        due.map_or(TURN_MAX, |due| due.saturating_duration_since(self.now).min(TURN_MAX))
+    }
+
+    /// Messages that are due go to connections that wait for one. When none will be due any more all of them go on, to their
+    /// end.
+    fn give_due(&mut self) {
+        while self.work.is_ready(self.now) || self.work.is_over() {
+            let Some(index) = self.idle.pop_front() else { return };
+            if !std::mem::take(&mut self.connections[index].queued) {
+                continue;
+            }
+            match self.connections[index].state {
+                State::Waiting => self.connect(index),
+                State::Open => self.advance(index),
+                State::Pausing(_) | State::Connecting | State::Closing | State::Finished => {}
+            }
+        }
+    }
+
+    fn wait_for_message(&mut self, index: usize) {
+        if !std::mem::replace(&mut self.connections[index].queued, true) {
+            self.idle.push_back(index);
+        }
     }
 
     /// After Ctrl-C transactions may be under way; a send of which nothing was heard may have sent everything.
@@ -166,7 +216,9 @@ impl<'a, R: Ring> LoadThread<'a, R> {
         if connection.state != State::Open {
             return;
         }
-        if connection.client.ending().is_none() {
+        if connection.client.ending().is_none() && connection.client.may_be_ended() {
+            self.connections[index].client.handle_ended(&mut self.tally);
+        } else if connection.client.ending().is_none() {
             self.tally.failures.add(|| format!("{}: {how}", connection.client.waits_for()));
         }
         self.begin_close(index);
@@ -189,6 +241,9 @@ impl<'a, R: Ring> LoadThread<'a, R> {
         connection.head = head;
         connection.sending = false;
         connection.sent_whole = result == Ok(connection.send_bytes);
+        if connection.sent_whole {
+            connection.client.handle_sent(self.now, &mut self.tally);
+        }
         // After an error the receive tells the end of the connection, behind what the server said last (a 421, a 552).
         if connection.state == State::Open && result.is_ok() {
             self.advance(index);
@@ -205,8 +260,10 @@ impl<'a, R: Ring> LoadThread<'a, R> {
                 self.tally.latencies.record(Phase::Connect, self.now - connection.since);
                 connection.state = State::Open;
                 connection.since = self.now;
-                connection.client = Client::new(self.plan.scenario, self.now);
+                connection.client.handle_connected(self.now);
                 self.keep_receiving(index);
+                // A PROXY header and an early talker's EHLO do not wait for the greeting.
+                self.advance(index);
             }
             (State::Connecting, Err(error)) => {
                 let address = self.plan.address;
@@ -222,13 +279,17 @@ impl<'a, R: Ring> LoadThread<'a, R> {
     fn advance(&mut self, index: usize) {
         let connection = &mut self.connections[index];
         match connection.client.ending() {
-            Some(Ending::Broken) => return self.begin_close(index),
+            Some(Ending::Broken | Ending::Done) => return self.begin_close(index),
             Some(Ending::Quit) => return,
             None => {}
         }
         let Some(socket) = connection.socket.filter(|_| !connection.sending) else { return };
         let head = &mut connection.head;
         let Some(body) = connection.client.next_send(head, &mut self.work, self.now, &mut self.tally) else {
+            // Others only wait for the end of the run, and the sweep tells them.
+            if connection.client.is_idle() && connection.scenario.row.act.sends() {
+                self.wait_for_message(index);
+            }
             return;
         };
         connection.sending = true;
@@ -241,17 +302,26 @@ impl<'a, R: Ring> LoadThread<'a, R> {
 
     /// Looks at every connection: starts those whose pause is over, ends those that wait too long.
     fn sweep(&mut self) {
+        let over = self.work.is_over();
         for index in 0..self.connections.len() {
-            let connection = &self.connections[index];
+            let connection = &mut self.connections[index];
             let waited = self.now - connection.since;
             match connection.state {
-                State::Pausing(until) if self.now >= until => self.connect(index),
+                State::Pausing(until) if self.now >= until || over => self.connect(index),
                 State::Connecting if waited > self.plan.timeout => {
                     self.tally.failures.add(|| format!("connect: no answer within {:?}", self.plan.timeout));
                     self.begin_close(index);
                 }
                 State::Open if connection.client.ending().is_some() && waited > CLOSE_WAIT_MAX => {
                     self.begin_close(index);
+                }
+                State::Open if connection.client.is_quiet() => {
+                    if over {
+                        connection.client.end();
+                        self.advance(index);
+                    } else if connection.client.take_drip(self.now) {
+                        self.advance(index);
+                    }
                 }
                 State::Open if waited > self.plan.timeout => {
                     let (client, timeout) = (&connection.client, self.plan.timeout);
@@ -260,20 +330,37 @@ impl<'a, R: Ring> LoadThread<'a, R> {
                         .add(|| format!("{}: no reply within {timeout:?}", client.waits_for()));
                     self.begin_close(index);
                 }
-                State::Pausing(_) | State::Connecting | State::Open | State::Closing | State::Finished => {}
+                State::Pausing(_)
+                | State::Waiting
+                | State::Connecting
+                | State::Open
+                | State::Closing
+                | State::Finished => {}
             }
         }
     }
 
     /// Connects if there is a message to send, or else the connection has done its part.
     fn connect(&mut self, index: usize) {
-        if !self.work.promise() {
+        let connection = &mut self.connections[index];
+        let sends = connection.scenario.row.act.sends();
+        // In the open loop a session of few messages is made for one that is due: then its latency has the connect in it.
+        let claims =
+            sends && (!self.work.is_open_loop() || connection.scenario.messages_per_session.is_some());
+        let claimed = if claims { self.work.take(self.now) } else { None };
+        if claimed.is_none() && self.work.is_over() {
             return self.finish(index);
         }
-        let connection = &mut self.connections[index];
-        connection.client = Client::new(self.plan.scenario, self.now);
+        if claims && claimed.is_none() {
+            connection.state = State::Waiting;
+            return self.wait_for_message(index);
+        }
+        let serial = self.serial;
+        self.serial += self.serial_step;
+        connection.client = Client::new(connection.scenario, claimed, serial, self.now);
         connection.since = self.now;
-        match new_socket(self.plan.address) {
+        let source = self.plan.source.map(|network| network.address(serial));
+        match new_socket(self.plan.address, source) {
             Ok(socket) => {
                 connection.state = State::Connecting;
                 connection.socket = Some(socket);
@@ -282,7 +369,10 @@ impl<'a, R: Ring> LoadThread<'a, R> {
                 self.ring.connect(socket, self.plan.address, token_of(index));
             }
             Err(error) => {
-                self.tally.failures.add(|| format!("a socket: {error}"));
+                self.tally.failures.add(|| match source {
+                    Some(source) => format!("a socket at {source}: {error}"),
+                    None => format!("a socket: {error}"),
+                });
                 self.after_close(index, false);
             }
         }
@@ -314,20 +404,28 @@ impl<'a, R: Ring> LoadThread<'a, R> {
         }
         // Whatever was under way on it has ended, so it is known how much was sent.
         connection.client.abandon(connection.sent_whole, &mut self.tally);
-        let quit = connection.client.ending() == Some(Ending::Quit);
+        let quit = matches!(connection.client.ending(), Some(Ending::Quit | Ending::Done));
         self.after_close(index, quit);
     }
 
     /// A session is over, by QUIT or by a failure. The next begins, now or after a pause, as long as work is left.
     fn after_close(&mut self, index: usize, quit: bool) {
         let connection = &mut self.connections[index];
-        if connection.client.is_promised() {
-            self.work.withdraw();
+        if let Some(message) = connection.client.take_claimed() {
+            self.work.give_back(message);
         }
-        let fruitful = connection.client.accepted() > 0;
+        let scenario = connection.scenario;
+        let fruitful = connection.client.done() > 0 || (quit && self.work.is_open_loop());
         connection.barren = if fruitful { 0 } else { connection.barren + 1 };
         if connection.barren >= BARREN_MAX {
             self.finish(index);
+        } else if !scenario.row.act.sends() {
+            // The server ended it; it would do so again.
+            connection.state = State::Pausing(self.now + PAUSE);
+        } else if let (Some(period), true) = (scenario.row.period, quit) {
+            let periods = (self.now - self.started).as_nanos() / period.as_nanos() + 1;
+            let next = self.started + period * u32::try_from(periods).unwrap_or(u32::MAX);
+            connection.state = State::Pausing(next);
         } else if quit && fruitful {
             self.connect(index);
         } else {
@@ -349,10 +447,13 @@ fn index_of(token: Token) -> usize {
     usize::try_from(token.value()).expect("made of an index")
 }
 
-fn new_socket(address: SocketAddr) -> rustix::io::Result<Socket> {
+fn new_socket(address: SocketAddr, source: Option<IpAddr>) -> rustix::io::Result<Socket> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     // The last part of large mail data must not wait for the acknowledgement of the part before it.
     sockopt::set_tcp_nodelay(&socket, true)?;
+    if let Some(source) = source {
+        rustix::net::bind(&socket, &SocketAddr::new(source, 0))?;
+    }
     Ok(Socket::adopt(socket))
 }

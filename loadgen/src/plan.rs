@@ -1,17 +1,30 @@
 //! What a run is to do: arguments turned once into values that cannot be wrong.
 
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use ringmx::shard::affinity::allowed_cpus;
 
 use crate::arguments::Arguments;
-use crate::corpus::{Corpus, SIZE_MAX};
-use crate::scenario::{Commands, Scenario, forward_paths};
+use crate::corpus::{Corpus, Recipe, SIZE_MAX};
+use crate::network::{Network, Proxy};
+use crate::rate::Rate;
+use crate::report::counted;
+use crate::samples;
+use crate::scenario::{Act, Commands, Mix, Row, Scenario, forward_paths};
+use crate::size::Size;
 
 /// Messages of a run for which neither a count nor a time was given.
 const MESSAGES_DEFAULT: u64 = 10_000;
+
+/// How long a run lasts at most unless `--duration` says otherwise.
+const DURATION_DEFAULT: Duration = Duration::from_mins(10);
+
+/// How long a run lasts that sends no mail.
+const IDLE_DURATION_DEFAULT: Duration = Duration::from_secs(10);
+
+const SIZE_MAX_PLUS_1: u64 = SIZE_MAX + 1;
 
 /// Connections of a run.
 const CONNECTIONS_MAX: usize = 50_000;
@@ -23,12 +36,28 @@ pub struct Plan {
     pub target: String,
     /// Where that is.
     pub address: SocketAddr,
-    /// What each session says.
-    pub scenario: &'static Scenario,
+    /// What sessions do, as it was asked for.
+    pub mix: Mix,
+    /// What sessions do, in the order of the mix.
+    pub scenarios: Vec<&'static Scenario>,
+    /// The scenario of each connection, as an index of `scenarios`.
+    dealt: Vec<usize>,
+    /// All mail data.
+    pub corpus: &'static Corpus,
+    /// What that is, in words.
+    pub message: String,
+    /// Recipients of a message.
+    pub recipients: usize,
+    /// The open loop's rate; none: a closed loop.
+    pub rate: Option<Rate>,
+    /// Addresses to connect from.
+    pub source: Option<Network>,
     /// Messages of the whole run; none: as many as the time allows.
     pub messages: Option<u64>,
     /// After this time no message is begun.
-    pub duration: Option<Duration>,
+    pub duration: Duration,
+    /// Whether the run is meant to end then, with messages left.
+    pub by_time: bool,
     /// No wait for the server is longer.
     pub timeout: Duration,
     /// Where the ledger is kept, if there is one.
@@ -40,6 +69,8 @@ pub struct Plan {
 /// A thread's share of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Share {
+    /// Its place among the threads.
+    pub index: usize,
     /// The core it is pinned to.
     pub cpu: usize,
     /// Its connections. `connections >= 1`.
@@ -61,10 +92,19 @@ fn wrong<T>(message: impl Into<String>) -> Result<T, UsageError> {
 impl Plan {
     /// Checks the arguments; looks the target up.
     pub fn new(arguments: &Arguments) -> Result<Self, UsageError> {
+        let mix = &arguments.scenario;
+        let sends = mix.0.iter().any(|(row, _)| row.act.sends());
         let messages = match (arguments.messages, arguments.duration) {
+            _ if !sends => None,
             (None, None) => Some(MESSAGES_DEFAULT),
             (given, _) => given,
         };
+        let duration_default = if sends { DURATION_DEFAULT } else { IDLE_DURATION_DEFAULT };
+        if let (Some(rate), None) = (arguments.rate, arguments.duration)
+            && rate.first.to_bits() != rate.last.to_bits()
+        {
+            return wrong("a ramp takes as long as --duration says, so give one");
+        }
         let connections = arguments.connections;
         if !(1..=CONNECTIONS_MAX).contains(&connections) {
             return wrong(format!("--connections takes 1 to {CONNECTIONS_MAX}"));
@@ -75,16 +115,74 @@ impl Plan {
             usize::try_from(messages.unwrap_or(u64::MAX)).map_or(connections, |most| most.min(connections)),
             messages,
         );
+        let dealt = mix.divide(threads.iter().map(|share| share.connections).sum());
+        if dealt.len() < mix.0.len() {
+            return wrong(format!("{} scenarios need at least as many connections", mix.0.len()));
+        }
+        let address = address(&arguments.target, arguments.i_own_this_host, arguments.timeout)?;
+        if let Some(source) = arguments.source {
+            if source.is_ipv4() != address.is_ipv4() {
+                return wrong(format!("--source is of another family than {address}"));
+            }
+            if !source.is_loopback() && !arguments.i_own_this_host {
+                return wrong(
+                    "--source takes loopback addresses, unless --i-own-this-host says that you may",
+                );
+            }
+        }
+        let samples = arguments.corpus.as_deref().map(samples::read).transpose().map_err(UsageError)?;
+        let corpus = corpus(arguments, samples.as_deref())?;
+        let message = match samples {
+            Some(samples) => format!(
+                "{} of {}, {} octets on average",
+                counted(samples.len() as u64, "message"),
+                arguments.corpus.as_deref().unwrap_or(Path::new("")).display(),
+                corpus.size_mean()
+            ),
+            None if arguments.size.varies() => {
+                format!("{}, {} octets on average", arguments.size, corpus.size_mean())
+            }
+            None => arguments.size.to_string(),
+        };
+        let message = match (mix.0.iter().any(|(row, _)| row.act == Act::Huge), mix.0.len()) {
+            (true, 1) => format!("{} octets", corpus.size_max()),
+            (true, _) => format!("{message} (huge: {})", corpus.size_max()),
+            (false, _) => message,
+        };
         Ok(Self {
-            address: address(&arguments.target, arguments.i_own_this_host, arguments.timeout)?,
+            address,
             target: arguments.target.clone(),
-            scenario: scenario(arguments)?,
+            mix: mix.clone(),
+            scenarios: mix.0.iter().map(|(row, _)| scenario(arguments, row, corpus)).collect(),
+            dealt,
+            corpus,
+            message,
+            recipients: arguments.recipients.get().into(),
+            rate: arguments.rate,
+            source: arguments.source,
             messages,
-            duration: arguments.duration,
+            duration: arguments.duration.unwrap_or(duration_default),
+            by_time: arguments.duration.is_some() || !sends,
             timeout: arguments.timeout,
             ledger: arguments.ledger.clone(),
             threads,
         })
+    }
+
+    /// What a connection does.
+    pub fn scenario_of(&self, connection: usize) -> &'static Scenario {
+        // Threads may differ by a connection, and then the last one has no place of its own.
+        self.scenarios[self.dealt[connection % self.dealt.len()]]
+    }
+
+    /// Whether some sessions send mail.
+    pub fn sends(&self) -> bool {
+        self.scenarios.iter().any(|scenario| scenario.row.act.sends())
+    }
+
+    /// Whether command groups were asked for, and how many transactions at a time.
+    pub fn pipelining(&self) -> Option<u16> {
+        self.scenarios.iter().find_map(|scenario| scenario.pipelining)
     }
 
     /// Connections of all threads.
@@ -93,31 +191,65 @@ impl Plan {
     }
 }
 
-fn scenario(arguments: &Arguments) -> Result<&'static Scenario, UsageError> {
+fn corpus(arguments: &Arguments, samples: Option<&[Vec<u8>]>) -> Result<&'static Corpus, UsageError> {
     let Arguments { from, to, .. } = arguments;
     if !from.is_empty() {
         check_mailbox("--from", from)?;
     }
     check_mailbox("--to", to)?;
-    let size = arguments.size.as_u64();
-    if size > SIZE_MAX {
+    check_mailbox("--unknown", &arguments.unknown)?;
+    if let Size::Fixed(SIZE_MAX_PLUS_1..) | Size::LogNormal { median: SIZE_MAX_PLUS_1.., .. } = arguments.size
+    {
         return wrong("--size takes at most 1GiB");
     }
     let now = SystemTime::now();
     let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    // Until the year 2554.
-    let run = u64::try_from(since_epoch.as_nanos()).unwrap_or_default();
-    // The header has a mailbox in From: even when the reverse-path is null.
-    let author = if from.is_empty() { "postmaster@loadgen.test" } else { from };
-    let corpus = Corpus::new(author, to, size, run, now).map_err(|too_small| {
+    let eight_bit = samples.is_some_and(|samples| samples.iter().any(|text| !text.is_ascii()));
+    let group = commands(arguments, eight_bit, to).group;
+    let recipe = Recipe {
+        // The header has a mailbox in From: even when the reverse-path is null.
+        from: if from.is_empty() { "postmaster@loadgen.test" } else { from },
+        to,
+        size: arguments.size,
+        seed: arguments.seed,
+        samples,
+        huge: arguments.scenario.0.iter().any(|(row, _)| row.act == Act::Huge),
+        chunked: arguments.bdat.is_some(),
+        next_group: if arguments.pipelining > Some(1) && arguments.bdat.is_none() { &group } else { b"" },
+        // Until the year 2554.
+        run: u64::try_from(since_epoch.as_nanos()).unwrap_or_default(),
+        now,
+    };
+    let corpus = Corpus::new(&recipe).map_err(|too_small| {
         UsageError(format!("--size must be at least {}: the header takes that much", too_small.minimum))
     })?;
-    Ok(Box::leak(Box::new(Scenario {
-        messages_per_session: arguments.per_connection,
-        pipelining: arguments.pipelining,
-        commands: Commands::new(from, &forward_paths(to, arguments.recipients.get().into())),
+    Ok(Box::leak(Box::new(corpus)))
+}
+
+fn commands(arguments: &Arguments, eight_bit: bool, to: &str) -> Commands {
+    let parameters = if eight_bit { " BODY=8BITMIME" } else { "" };
+    Commands::new(&arguments.from, parameters, &forward_paths(to, arguments.recipients.get().into()))
+}
+
+fn scenario(arguments: &Arguments, row: &'static Row, corpus: &'static Corpus) -> &'static Scenario {
+    let to = if row.act == Act::Refused { &arguments.unknown } else { &arguments.to };
+    // Those that stop within the mail data do it in the plain form.
+    let plain = matches!(row.act, Act::Slowloris | Act::Abort | Act::Idle);
+    Box::leak(Box::new(Scenario {
+        row,
+        messages_per_session: arguments
+            .per_connection
+            .filter(|_| row.act.sends())
+            .or(row.messages_per_session),
+        pipelining: arguments.pipelining.filter(|_| !plain),
+        bdat: arguments
+            .bdat
+            .filter(|_| !plain)
+            .map(|chunk| usize::try_from(chunk.as_u64()).unwrap_or(usize::MAX).max(1)),
+        proxy: arguments.proxy.map(|version| Proxy { version, clients: arguments.proxy_clients }),
+        commands: commands(arguments, corpus.is_8bit(), to),
         corpus,
-    })))
+    }))
 }
 
 /// A mailbox goes into commands and into the header as it is, so it must not be able to end a line or a path.
@@ -166,13 +298,13 @@ fn shares(cpus: &[usize], connections: usize, messages: Option<u64>) -> Vec<Shar
         )
     };
     let share = |(index, cpu): (usize, &usize)| {
-        let index = index as u64;
+        let (index_of_thread, index) = (index, index as u64);
         let (count, first) = match messages {
             Some(messages) => (Some(part(messages, index).0), part(messages, index).1),
             None => (None, index << 48),
         };
         let connections = usize::try_from(part(connections as u64, index).0).unwrap_or(connections);
-        Share { cpu: *cpu, connections, first, messages: count }
+        Share { index: index_of_thread, cpu: *cpu, connections, first, messages: count }
     };
     cpus.iter().take(threads).enumerate().map(share).collect()
 }
@@ -220,7 +352,10 @@ mod tests {
                 assert_eq!(next, messages);
             }
         }
-        assert_eq!(shares(&[3, 2], 1, None), [Share { cpu: 3, connections: 1, first: 0, messages: None }]);
+        assert_eq!(
+            shares(&[3, 2], 1, None),
+            [Share { index: 0, cpu: 3, connections: 1, first: 0, messages: None }]
+        );
     }
 
     #[test]

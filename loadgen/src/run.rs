@@ -16,7 +16,7 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::ledger::writer::{self, Basket, Notes, Writer};
 use crate::load_thread::LoadThread;
 use crate::plan::{Plan, Share};
-use crate::progress::{Counters, Progress, Stop};
+use crate::progress::{Counters, Progress, Sample, Series, Stop};
 use crate::tally::Tally;
 
 /// What a whole run came to.
@@ -28,6 +28,8 @@ pub struct Outcome {
     pub elapsed: Duration,
     /// CPU time of all load threads.
     pub cpu: Duration,
+    /// How it went over time.
+    pub series: Series,
     /// It was cut short by a signal.
     pub interrupted: bool,
 }
@@ -51,6 +53,7 @@ pub fn run(plan: &Plan) -> Result<Outcome, MachineError> {
     let counters: Vec<Counters> = plan.threads.iter().map(|_| Counters::default()).collect();
     let mut ledger = plan.ledger.as_deref().map(|path| open_ledger(path, plan)).transpose()?;
     let mut progress = Progress::new(plan);
+    let mut series = Series::default();
     let main = thread::current();
     let started = Instant::now();
     let results: Vec<Result<(Tally, Duration), MachineError>> = thread::scope(|scope| {
@@ -75,12 +78,18 @@ pub fn run(plan: &Plan) -> Result<Outcome, MachineError> {
         }
         let period = if ledger.is_some() { writer::PERIOD } else { Progress::PERIOD };
         while !threads.iter().all(ScopedJoinHandle::is_finished) {
-            progress.draw(&counters);
+            if series.is_due(started.elapsed()) {
+                let sample = Sample::take(&counters, started.elapsed());
+                progress.draw(&counters, sample);
+                series.add(sample);
+            }
             write_ledger(ledger.as_mut()).inspect_err(|_| signals.ask())?;
             thread::park_timeout(period);
         }
         write_ledger(ledger.as_mut())?;
-        progress.draw(&counters);
+        let sample = Sample::take(&counters, started.elapsed());
+        progress.draw(&counters, sample);
+        series.add(sample);
         progress.clear();
         let gone = |_| Err(MachineError("a load thread panicked".into()));
         Ok(threads.into_iter().map(|thread| thread.join().unwrap_or_else(gone)).collect())
@@ -89,6 +98,7 @@ pub fn run(plan: &Plan) -> Result<Outcome, MachineError> {
         tally: Tally::default(),
         elapsed: Duration::ZERO,
         cpu: Duration::ZERO,
+        series,
         interrupted: signals.is_asked(),
     };
     for result in results {
@@ -96,12 +106,15 @@ pub fn run(plan: &Plan) -> Result<Outcome, MachineError> {
         outcome.tally.merge(&tally);
         outcome.cpu += cpu;
     }
-    outcome.elapsed = outcome.tally.last_accepted.map_or(Duration::ZERO, |last| last - started);
+    // A run without accepted mail (refusals, idle connections) has no better end than its own.
+    let last = outcome.tally.last_accepted.unwrap_or_else(Instant::now);
+    outcome.elapsed = last - started;
+    outcome.interrupted &= outcome.tally.unsupported.is_none();
     Ok(outcome)
 }
 
 fn open_ledger(path: &Path, plan: &Plan) -> Result<Writer, MachineError> {
-    Writer::new(path, plan.scenario, plan.threads.len())
+    Writer::new(path, plan.corpus, plan.recipients, plan.threads.len())
         .map_err(|error| MachineError(format!("opening the ledger {}: {error}", path.display())))
 }
 

@@ -1,13 +1,16 @@
 //! What one thread counted: messages, replies by code, latencies and what went wrong. Added up at the end of the run.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::histogram::Latencies;
 use crate::ledger::writer::Notes;
 
 /// Failures that are kept to be shown.
 pub const FAILURES_SHOWN_MAX: usize = 5;
+
+/// A message begun so long after its intended time is late: more than a turn of a busy thread.
+pub const LATE: Duration = Duration::from_millis(1);
 
 /// Counts of a thread, or of a whole run.
 #[derive(Debug, Default)]
@@ -16,6 +19,24 @@ pub struct Tally {
     pub started: u64,
     /// Messages accepted: every reply was as expected up to the final 250. `accepted <= started`.
     pub accepted: u64,
+    /// Messages refused, as their scenario expects.
+    pub refused: u64,
+    /// Messages broken off by us, as their scenario wants.
+    pub aborted: u64,
+    /// Octets of the messages accepted.
+    pub octets: u64,
+    /// Sessions that the server ended, as their scenario allows.
+    pub ended_by_server: u64,
+    /// Messages begun more than [`LATE`] after their intended time.
+    pub late: u64,
+    /// Messages that were due before the end and were not begun.
+    pub unsent: u64,
+    /// Sum of the transactions' latencies, in microseconds.
+    pub latency_sum: u64,
+    /// Longest latency of a transaction since it was last asked for, in microseconds.
+    pub latency_max: u64,
+    /// TLS handshakes.
+    pub handshakes: u64,
     /// Connections that stood.
     pub connections: u64,
     /// Replies by code.
@@ -28,15 +49,36 @@ pub struct Tally {
     pub pipelining_missing: bool,
     /// When the last message was accepted.
     pub last_accepted: Option<Instant>,
+    /// What was asked for and the server does not offer, in words: such a run makes no sense.
+    pub unsupported: Option<String>,
+    /// EHLO was refused and HELO was said.
+    pub helo: bool,
     /// What goes into the ledger, if there is one. Not added up.
     pub notes: Notes,
 }
 
 impl Tally {
+    /// Messages that ended as their scenario expects.
+    pub fn done(&self) -> u64 {
+        self.accepted + self.refused + self.aborted
+    }
+
     /// Adds another thread's.
     pub fn merge(&mut self, other: &Self) {
         self.started += other.started;
         self.accepted += other.accepted;
+        self.refused += other.refused;
+        self.aborted += other.aborted;
+        self.octets += other.octets;
+        self.ended_by_server += other.ended_by_server;
+        self.late += other.late;
+        self.unsent += other.unsent;
+        self.latency_sum += other.latency_sum;
+        self.handshakes += other.handshakes;
+        self.helo |= other.helo;
+        if self.unsupported.is_none() {
+            self.unsupported.clone_from(&other.unsupported);
+        }
         self.connections += other.connections;
         self.replies.merge(&other.replies);
         self.latencies.merge(&other.latencies);

@@ -235,9 +235,109 @@ fn arguments_that_make_no_run_are_told() {
         ("127.0.0.1:25 --cpus 999", "may not run on core 999"),
         ("127.0.0.1:25 --cpus 0 --threads 2", "give one a thread"),
         ("127.0.0.1:25 --pipeline", "--pipelining"),
+        ("127.0.0.1:25 --pipelining=0", "--pipelining"),
+        ("127.0.0.1:25 --rate 0/s", "no rate"),
+        ("127.0.0.1:25 --rate 1/s..9/s", "as long as --duration says"),
+        ("127.0.0.1:25 --scenario study", "there are steady"),
+        ("127.0.0.1:25 --scenario steady,churn --connections 1", "2 scenarios need"),
+        ("127.0.0.1:25 --size lognormal:x", "no size"),
+        ("127.0.0.1:25 --corpus /nowhere", "reading /nowhere"),
+        ("127.0.0.1:25 --source 192.0.2.1", "--i-own-this-host"),
+        ("127.0.0.1:25 --source ::1", "another family"),
+        ("127.0.0.1:25 --fail-if p98>1ms", "no metric"),
     ] {
         let ended = loadgen(&arguments.split_whitespace().collect::<Vec<_>>());
         assert_eq!(ended.code, Some(2), "{arguments}: {}", ended.text);
         assert!(ended.text.contains(words), "{arguments}: {}", ended.text);
     }
+}
+
+#[test]
+fn a_threshold_that_holds_is_the_exit_code() {
+    let server = Server::start(Oddity::None);
+    let run = |threshold: &str| {
+        loadgen_to(&server, &format!("--connections 2 --messages 20 --fail-if {threshold}"))
+    };
+    assert_eq!(run("p99>1h").code, Some(0));
+    let ended = run("rate<1000000000");
+    assert_eq!(ended.code, Some(3), "{}", ended.text);
+    assert!(ended.text.contains("--fail-if 'rate<1000000000': it is"), "{}", ended.text);
+}
+
+#[test]
+fn an_open_loop_keeps_its_rate() {
+    let server = Server::start(Oddity::None);
+    let started = Instant::now();
+    let ended = loadgen_to(&server, "--connections 4 --threads 2 --rate 200/s --messages 200");
+    assert_eq!(ended.code, Some(0), "{}", ended.text);
+    assert!((990..3000).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
+    assert!(ended.text.contains("open loop, 200/s") && ended.text.contains("  wait "), "{}", ended.text);
+    let ended = loadgen_to(&server, "--connections 4 --rate 100/s..300/s --duration 1s --scenario churn");
+    assert_eq!(ended.code, Some(0), "{}", ended.text);
+    let accepted =
+        ended.text.split(" accepted of ").next().and_then(|before| before.split_whitespace().last());
+    let accepted: u32 = accepted.and_then(|count| count.parse().ok()).expect("a count");
+    assert!((150..=201).contains(&accepted), "{}", ended.text);
+}
+
+#[test]
+fn what_could_not_be_sent_in_time_is_told() {
+    let server = Server::start(Oddity::None);
+    let ended = loadgen_to(&server, "--connections 1 --rate 1000000/s --duration 300ms");
+    assert_eq!(ended.code, Some(0), "{}", ended.text);
+    assert!(
+        ended.text.contains("were due and not sent: the receiver does not take this rate"),
+        "{}",
+        ended.text
+    );
+}
+
+#[test]
+fn reports_are_one_page_and_percentiles() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (html, hgrm) = (folder.path().join("r.html"), folder.path().join("r.hgrm"));
+    let server = Server::start(Oddity::None);
+    let files = format!("--html {} --hgrm {}", html.display(), hgrm.display());
+    let ended = loadgen_to(&server, &format!("--connections 2 --duration 500ms {files}"));
+    assert_eq!(ended.code, Some(0), "{}", ended.text);
+    let page = std::fs::read_to_string(html).expect("a page");
+    assert_eq!(page.matches("<svg").count(), 3);
+    for outside in ["http:", "https:", "src=", "url(", "@import"] {
+        let elsewhere = page.replace("http://www.w3.org/2000/svg", "");
+        assert!(!elsewhere.contains(outside), "{outside}");
+    }
+    let hgrm = std::fs::read_to_string(hgrm).expect("percentiles");
+    assert!(hgrm.contains("1/(1-Percentile)") && hgrm.contains("#[Max"), "{hgrm}");
+}
+
+#[test]
+fn mail_of_others_is_sent_with_ids_of_ours_from_addresses_of_choice() {
+    let folder = tempfile::tempdir().expect("folder");
+    std::fs::write(folder.path().join("a.eml"), "Subject: a\nMessage-ID: <x>\n\n.dot\n").expect("written");
+    let server = Server::start(Oddity::None);
+    let corpus = folder.path().display().to_string();
+    let arguments =
+        format!("--connections 3 --messages 9 --source 127.0.0.0/8 --corpus {corpus} --pipelining=2");
+    let ended = loadgen_to(&server, &arguments);
+    assert_eq!(ended.code, Some(0), "{}", ended.text);
+    let seen = server.seen.lock().expect("lock");
+    assert_eq!(seen.messages.len(), 9);
+    for message in &seen.messages {
+        let text = String::from_utf8_lossy(message);
+        assert!(
+            text.starts_with("X-Loadgen-Id: ") && text.ends_with("\r\nSubject: a\r\n\r\n.dot\r\n"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn idle_and_slow_connections_keep_a_run_company() {
+    let server = Server::start(Oddity::None);
+    let ended = loadgen_to(&server, "--connections 6 --messages 300 --scenario steady:4,slowloris:1,idle:1");
+    assert_eq!(ended.code, Some(0), "{}", ended.text);
+    assert!(ended.text.contains("300 accepted of 300 begun"), "{}", ended.text);
+    let ended = loadgen_to(&server, "--connections 5 --duration 300ms --scenario idle");
+    assert_eq!(ended.code, Some(0), "{}", ended.text);
+    assert!(ended.text.contains("5 made"), "{}", ended.text);
 }

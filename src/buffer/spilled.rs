@@ -71,6 +71,8 @@ pub struct SpillFile {
     file: File,
     /// Octets of mail data in it.
     bytes: u64,
+    /// CRC-32C of them, computed while they are in cache: a sink that keeps the file need not read it.
+    crc32c: u32,
     budget: Arc<SpillBudget>,
 }
 
@@ -81,7 +83,22 @@ impl SpillFile {
     ) -> Result<Self, SpillError> {
         SpillBudget::take(&budget.files, 1, budget.files_max)?;
         let file = open().inspect_err(|_| _ = budget.files.fetch_sub(1, Ordering::Relaxed))?;
-        Ok(Self { file, bytes: 0, budget: Arc::clone(budget) })
+        Ok(Self { file, bytes: 0, crc32c: 0, budget: Arc::clone(budget) })
+    }
+
+    /// The file, open to read and write.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Octets of mail data in it.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// CRC-32C of these octets.
+    pub fn crc32c(&self) -> u32 {
+        self.crc32c
     }
 
     /// Appends pieces of so many octets. After a failure the file is of no use any more.
@@ -91,6 +108,8 @@ impl SpillFile {
         SpillBudget::take(&self.budget.bytes, count, self.budget.bytes_max)?;
         let mut offset = self.bytes;
         self.bytes += count;
+        let crc32c = &mut self.crc32c;
+        let pieces = pieces.inspect(|piece| *crc32c = crc32c::crc32c_append(*crc32c, piece));
         let mut slices: Vec<IoSlice<'_>> = pieces.map(IoSlice::new).collect();
         let mut rest = slices.as_mut_slice();
         while !rest.is_empty() {
@@ -277,6 +296,19 @@ impl MailData {
         self.prefix = Prefix::Gone(bytes);
     }
 
+    /// The file that holds its beginning, for a sink that keeps it; none when all of it is in memory.
+    pub fn spill_file(&self) -> Option<&SpillFile> {
+        match &self.prefix {
+            Prefix::File(file) => Some(file),
+            Prefix::None | Prefix::Away(_) | Prefix::Loaded(..) | Prefix::Gone(_) => None,
+        }
+    }
+
+    /// What follows its [`Self::spill_file`].
+    pub fn pieces_behind_file(&self) -> impl Iterator<Item = &[u8]> {
+        self.pieces_in_memory()
+    }
+
     /// Reads back what is in the file, so that [`MailData::pieces`] gives everything. Tells how many octets.
     pub fn load(&mut self) -> io::Result<u64> {
         let Prefix::File(file) = &self.prefix else { return Ok(0) };
@@ -334,6 +366,10 @@ mod tests {
             }
         }
         assert_eq!((data.bytes(), budget.files()), (sent.len() as u64, 1));
+        let file = data.spill_file().expect("its beginning is in a file");
+        let behind = data.pieces_behind_file().collect::<Vec<_>>().concat();
+        assert_eq!(file.bytes() + behind.len() as u64, sent.len() as u64);
+        assert_eq!(crc32c::crc32c_append(file.crc32c(), &behind), crc32c::crc32c(&sent));
         data.load().expect("read back");
         assert_eq!(data.pieces().collect::<Vec<_>>().concat(), sent);
         data.let_go();

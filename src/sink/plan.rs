@@ -14,6 +14,7 @@
 //! no others; an operation whose owners have all failed is skipped.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::rc::Rc;
@@ -54,6 +55,9 @@ pub enum Action<'a> {
     Create(Rc<Place>),
     /// Opens a file that exists, to write, and keeps it open until `Close` or a failure.
     Open(Rc<Place>),
+    /// Gives a file without a name this one, which must be free, and keeps it open until `Close` or a failure. What the file
+    /// holds is as durable as before: not at all until it is synced.
+    Link(&'a File, Rc<Place>),
     /// Takes space for a file of this many octets; does nothing where the file system cannot.
     Reserve(Rc<Place>, u64),
     /// Writes the slices one behind the other from this offset. A short write is a failed write.
@@ -82,6 +86,7 @@ impl Action<'_> {
             Self::MakeDirectory(_) => "make directory",
             Self::Create(_) => "create",
             Self::Open(_) => "open",
+            Self::Link(..) => "give a spill file the name",
             Self::Reserve(..) => "reserve space for",
             Self::Write(..) => "write",
             Self::SyncFile(_) => "sync",
@@ -100,6 +105,7 @@ impl Action<'_> {
             Self::MakeDirectory(directory) | Self::SyncDirectory(directory) => directory.to_string(),
             Self::Create(file)
             | Self::Open(file)
+            | Self::Link(_, file)
             | Self::Reserve(file, _)
             | Self::Write(file, ..)
             | Self::SyncFile(file)
@@ -116,6 +122,7 @@ impl Action<'_> {
         match self {
             Self::Create(file)
             | Self::Open(file)
+            | Self::Link(_, file)
             | Self::Reserve(file, _)
             | Self::Write(file, ..)
             | Self::SyncFile(file)
@@ -298,18 +305,19 @@ impl Results {
 /// Removes the files that a plan made for messages that failed. Best effort: it needs no sync, for a message that was not
 /// answered 250 may be there or not.
 ///
-/// A file is removed only where it is certain to be ours: not where `Create` or `Rename` met one that was there before.
+/// A file is removed when all its owners failed, and only where it is certain to be ours: not where `Create`, `Link` or `Rename` met one that was there before.
 pub fn undo(plan: &Plan<'_>, results: &Results) -> Plan<'static> {
     let mut files = Vec::new();
     for (operation, done) in plan.operations.iter().zip(&results.operations) {
-        let Owners::One(owner) = operation.owners else { continue };
-        if results.failed_by[owner].is_none() {
+        if operation.owners.indices().iter().any(|owner| results.failed_by[*owner].is_none()) {
             continue;
         }
         match (&operation.action, done) {
-            (Action::Create(file) | Action::Rename(_, file), Done::Yes) => files.push(Rc::clone(file)),
-            // The rename may have happened all the same.
-            (Action::Rename(_, file), Done::Failed(error))
+            (Action::Create(file) | Action::Link(_, file) | Action::Rename(_, file), Done::Yes) => {
+                files.push(Rc::clone(file));
+            }
+            // It may have happened all the same.
+            (Action::Link(_, file) | Action::Rename(_, file), Done::Failed(error))
                 if error.kind() != io::ErrorKind::AlreadyExists =>
             {
                 files.push(Rc::clone(file));

@@ -83,6 +83,13 @@ impl Watch {
     }
 
     fn update(&mut self, total: u64, free: u64, space: &Space) {
+        // A file system without a size (FUSE and network ones may have none) tells nothing of its space: no limit, and the sink
+        // itself will find out.
+        if total == 0 {
+            space.free.store(u64::MAX, Ordering::Relaxed);
+            self.is_full = false;
+            return;
+        }
         let reserve = self.reserve.unwrap_or_else(|| reserve_default(total));
         let beyond = beyond(free, reserve, self.is_full);
         space.free.store(beyond, Ordering::Relaxed);
@@ -174,6 +181,26 @@ mod tests {
         let begins: Vec<_> =
             notes.iter().map(|note| note.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect();
         assert_eq!(begins, ["the file", "no space:", "the file", "space again:"]);
+    }
+
+    #[test]
+    fn a_file_system_without_a_size_sets_no_limit() {
+        let notes = Arc::new(Notes::default());
+        let space = Space::fixed(u64::MAX);
+        let mut watch = Watch {
+            root: "/spool".into(),
+            reserve: None,
+            report: Arc::clone(&notes) as Arc<dyn Report>,
+            space: Weak::new(),
+            is_full: false,
+            level: 0,
+        };
+        for reserve in [None, Some(0), Some(1 << 30)] {
+            watch.reserve = reserve;
+            watch.update(0, 0, &space);
+            assert!(space.has_room(None) && space.has_room(Some(1 << 40)), "{reserve:?}");
+        }
+        assert!(notes.0.lock().expect("no panic").is_empty());
     }
 
     #[test]

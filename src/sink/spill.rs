@@ -1,7 +1,8 @@
 //! The thread that writes spill files: mail data of large and slow messages, on the sink's file system.
 //!
-//! It writes to the page cache and syncs nothing: the sink reads the file back when the message is complete, and makes it
-//! durable in its own way. The files have no name, so nobody sees them and nothing is left of them.
+//! It writes to the page cache and syncs nothing: the sink makes the message durable in its own way when it is complete. The spool
+//! gives a large file a name; for the others the worker reads it back. Until then the files have no name, so nobody sees them and
+//! nothing is left of them.
 
 use std::fs::File;
 use std::io;
@@ -73,8 +74,8 @@ impl Spiller {
     }
 }
 
-/// A file of mode 0600 without a name.
-fn open(directory: &Path) -> io::Result<File> {
+/// A file of mode 0600 without a name. It can get one where the file system has such files from the start.
+pub(super) fn open(directory: &Path) -> io::Result<File> {
     let mode = Mode::RUSR | Mode::WUSR;
     let flags = OFlags::RDWR | OFlags::CLOEXEC;
     match rustix::fs::open(directory, flags | OFlags::TMPFILE, mode) {

@@ -18,7 +18,8 @@ pub fn run(mut sink: Box<dyn Sink>, from: &FromShards, shards: &[ToShard], repor
     let _guard = AbortOnPanic;
     let mut batch = Vec::with_capacity(BATCH_MESSAGES_MAX);
     let mut outcomes = Vec::with_capacity(BATCH_MESSAGES_MAX);
-    while fill(&mut batch, from, shards, report) {
+    let inline_bytes_max = sink.inline_bytes_max().unwrap_or(u64::MAX);
+    while fill(&mut batch, from, shards, report, inline_bytes_max) {
         if batch.is_empty() {
             from.sleep(None);
         } else {
@@ -29,13 +30,23 @@ pub fn run(mut sink: Box<dyn Sink>, from: &FromShards, shards: &[ToShard], repor
 }
 
 /// Takes what waits, up to the bounds of a batch. False when nothing waits and nothing will come any more.
-fn fill(batch: &mut Vec<Box<Message>>, from: &FromShards, shards: &[ToShard], report: &dyn Report) -> bool {
+fn fill(
+    batch: &mut Vec<Box<Message>>,
+    from: &FromShards,
+    shards: &[ToShard],
+    report: &dyn Report,
+    inline_bytes_max: u64,
+) -> bool {
     let (mut bytes, mut loaded) = (0, 0);
     while batch.len() < BATCH_MESSAGES_MAX && bytes < BATCH_BYTES_MAX && loaded < BATCH_LOADED_BYTES_MAX {
         match from.take() {
             Waiting::Message(mut message) => {
                 bytes += message.data.bytes();
-                // Sinks read mail data from memory. What was written out comes back for one batch at a time.
+                if message.data.bytes() > inline_bytes_max {
+                    batch.push(message);
+                    continue;
+                }
+                // The sink reads it from memory. What was written out comes back for one batch at a time.
                 match message.data.load() {
                     Ok(count) => {
                         loaded += count;

@@ -65,8 +65,6 @@ pub struct Storage {
     /// By the first line of the mail data.
     handed: BTreeMap<Vec<u8>, Handed>,
     is_well: Rc<Cell<bool>>,
-    /// Whether a sync failed that names of maildirs depended on: those stay refused until the next start.
-    names_in_doubt: Rc<Cell<bool>>,
     hangs: bool,
 }
 
@@ -84,14 +82,7 @@ impl Storage {
         };
         let disk = Simulated::new(world.random(u64::MAX));
         let is_well = Rc::new(Cell::new(false));
-        let names_in_doubt = Rc::new(Cell::new(false));
-        disk.set_faults(faults(
-            world.clone(),
-            trouble,
-            kind,
-            Rc::clone(&is_well),
-            Rc::clone(&names_in_doubt),
-        ));
+        disk.set_faults(faults(world.clone(), trouble, Rc::clone(&is_well)));
         Self {
             kind,
             sink: sink(kind, disk.clone()),
@@ -103,7 +94,6 @@ impl Storage {
             ready_at: Duration::ZERO,
             handed: BTreeMap::new(),
             is_well,
-            names_in_doubt,
             hangs: world.random(6) == 0,
         }
     }
@@ -116,7 +106,7 @@ impl Storage {
 
     /// Whether a message that comes now is stored.
     pub fn takes_all(&self) -> bool {
-        self.is_well.get() && !self.names_in_doubt.get()
+        self.is_well.get()
     }
 
     /// As the worker's thread does: takes what waits, stores it, and after some time sends the receipts.
@@ -267,9 +257,7 @@ fn sink(kind: Kind, disk: Simulated) -> Box<dyn Sink> {
 fn faults(
     world: World,
     trouble: Trouble,
-    kind: Kind,
     is_well: Rc<Cell<bool>>,
-    names_in_doubt: Rc<Cell<bool>>,
 ) -> impl FnMut(usize, &Action<'_>) -> Option<Fault> {
     move |number, action| {
         let is_sync =
@@ -282,10 +270,6 @@ fn faults(
             Trouble::Some(chance, error) => (world.random(chance) == 0).then_some(error),
             Trouble::All(after, error) => (stores && number >= after).then_some(error),
         }?;
-        let is_name = matches!(action, Action::SyncDirectory(_) | Action::SyncFilesystem);
-        if is_name && kind != Kind::Spool {
-            names_in_doubt.set(true);
-        }
         Some(Fault::Error(error))
     }
 }
@@ -301,7 +285,7 @@ fn files(image: &Image) -> Vec<Vec<u8>> {
     let mut names = BTreeSet::new();
     let delivered = image.iter().filter(|(path, _)| {
         assert!(names.insert(path.as_str()));
-        !path.contains("/tmp/")
+        !path.contains("/tmp/") && !path.contains(".ringmx-marker-")
     });
     delivered.map(|(_, octets)| octets.clone()).collect()
 }

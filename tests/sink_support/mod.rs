@@ -1,15 +1,17 @@
 //! Messages to store, and what must be found of them afterwards. Shared by the tests of the sinks.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
+use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
-use ringmx::buffer::{MailData, Pool};
+use ringmx::buffer::{MailData, Pool, SpillBudget};
 use ringmx::handoff::message::{ClientFacts, Message, Origin, Outcome, QueueId};
 use ringmx::sink::{Report, Sink, Surroundings};
 use ringmx::smtp::envelope::{BodyType, Envelope, Notify, RecipientParameters, Ret};
+use rustix::fs::{Mode, OFlags};
 
 /// What a test sends.
 #[derive(Debug, Clone)]
@@ -23,6 +25,10 @@ pub struct Sent {
     pub bare_line_ends: bool,
     /// With every parameter of DSN, and REQUIRETLS.
     pub promises: bool,
+    /// So many octets of the mail data are in a spill file.
+    pub spilled: usize,
+    /// The directory of that file.
+    pub spilled_in: PathBuf,
 }
 
 impl Sent {
@@ -38,6 +44,8 @@ impl Sent {
             body: BodyType::SevenBit,
             bare_line_ends: false,
             promises: false,
+            spilled: 0,
+            spilled_in: std::env::temp_dir(),
         }
     }
 
@@ -48,11 +56,25 @@ impl Sent {
         self
     }
 
+    /// With so many octets of its mail data in a spill file in this directory.
+    pub fn spilled(mut self, octets: usize, directory: &Path) -> Self {
+        (self.spilled, self.spilled_in) = (octets, directory.to_owned());
+        self
+    }
+
     /// As it comes from a shard.
     pub fn message(&self) -> Box<Message> {
         let mut pool = Pool::new(1, 4096, self.data.len() + 64 * 1024).expect("memory");
         let mut data = MailData::new(Arc::clone(pool.arena()));
-        data.append_copied(&mut pool, &self.data).expect("memory");
+        let (spilled, rest) = self.data.split_at(self.spilled);
+        if !spilled.is_empty() {
+            data.append_copied(&mut pool, spilled).expect("memory");
+            let mut away = data.send_away();
+            let budget = SpillBudget::new(1 << 30, 1);
+            away.write_out(&budget, || temporary(&self.spilled_in)).expect("written");
+            data.take_home(away, &mut pool);
+        }
+        data.append_copied(&mut pool, rest).expect("memory");
         let mut envelope = Envelope::default();
         envelope.set_reverse_path(self.reverse_path.0, self.reverse_path.1);
         for (local_part, domain) in &self.recipients {
@@ -122,6 +144,11 @@ impl Sent {
         }
         replace(&whole, b"\r\n", b"\n")
     }
+}
+
+fn temporary(directory: &Path) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR)?.into())
 }
 
 pub fn replace(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {

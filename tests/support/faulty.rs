@@ -12,7 +12,8 @@ use std::{io, thread};
 use fuser::{
     BackgroundSession, BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
     Generation, INodeNo, LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, Request, TimeOrNow, WriteFlags,
+    ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow,
+    WriteFlags,
 };
 
 /// What goes wrong.
@@ -49,14 +50,14 @@ impl State {
 }
 
 impl Faulty {
-    /// Mounts what is in `folder` at `at`.
-    pub fn mount(folder: &Path, at: &Path) -> io::Result<Self> {
+    /// Mounts what is in `folder` at `at`. Where it does not tell its size, it answers with zeros, as such file systems do.
+    pub fn mount(folder: &Path, at: &Path, tells_size: bool) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         fs::create_dir_all(at)?;
         let state = Arc::<State>::default();
         let nodes = Mutex::new(Nodes { paths: vec![folder.to_owned()], ..Nodes::default() });
         let files = Mutex::default();
-        let front = Front { state: Arc::clone(&state), nodes, files };
+        let front = Front { state: Arc::clone(&state), nodes, files, tells_size };
         let mut config = Config::default();
         config.mount_options = vec![MountOption::FSName("faulty".to_owned())];
         let session = fuser::spawn_mount(front, at, &config)?;
@@ -93,6 +94,7 @@ struct Front {
     state: Arc<State>,
     nodes: Mutex<Nodes>,
     files: Mutex<Vec<Option<Arc<File>>>>,
+    tells_size: bool,
 }
 
 /// The kernel asks again each time.
@@ -179,6 +181,12 @@ impl Front {
 }
 
 impl Filesystem for Front {
+    fn statfs(&self, _req: &Request, _node: INodeNo, reply: ReplyStatfs) {
+        // In blocks of 4 KiB: 4 GiB, half of them free.
+        let (total, free) = if self.tells_size { (1 << 20, 1 << 19) } else { (0, 0) };
+        reply.statfs(total, free, free, total, free, 4096, 255, 4096);
+    }
+
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         match self.entry(&self.path(parent).join(name)) {
             Ok(attributes) => reply.entry(&NOTHING_KEPT, &attributes, Generation(0)),

@@ -1,18 +1,38 @@
 //! Sessions in memory: a server that is a list of replies, on virtual time.
 
 use std::num::NonZeroU64;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::*;
-use crate::corpus::Corpus;
-use crate::scenario::forward_paths;
+use crate::corpus::{Corpus, Recipe};
+use crate::ledger::Step;
+use crate::scenario::{Commands, Mix, forward_paths};
+use crate::work::Work;
 
 fn scenario(pipelining: bool, recipients: usize, messages_per_session: Option<u64>) -> &'static Scenario {
-    let corpus = Corpus::new("a@x.test", "b@y.test", 600, 1, SystemTime::UNIX_EPOCH).expect("large enough");
+    scenario_of("steady", pipelining.then_some(1), None, recipients, messages_per_session)
+}
+
+fn scenario_of(
+    name: &str,
+    pipelining: Option<u16>,
+    bdat: Option<usize>,
+    recipients: usize,
+    messages_per_session: Option<u64>,
+) -> &'static Scenario {
+    let commands = Commands::new("a@x.test", "", &forward_paths("b@y.test", recipients));
+    let next_group: &[u8] = if pipelining > Some(1) && bdat.is_none() { &commands.group } else { b"" };
+    let recipe = Recipe { chunked: bdat.is_some(), next_group, ..Recipe::for_tests() };
+    let corpus = Box::leak(Box::new(Corpus::new(&recipe).expect("large enough")));
+    let row = name.parse::<Mix>().expect("a scenario").0[0].0;
+    let messages_per_session = messages_per_session.and_then(NonZeroU64::new).or(row.messages_per_session);
     Box::leak(Box::new(Scenario {
-        messages_per_session: messages_per_session.and_then(NonZeroU64::new),
+        row,
+        messages_per_session,
         pipelining,
-        commands: Commands::new("a@x.test", &forward_paths("b@y.test", recipients)),
+        bdat,
+        proxy: None,
+        commands,
         corpus,
     }))
 }
@@ -36,9 +56,9 @@ fn play_in_portions(
     portions: &dyn for<'a> Fn(&'a [u8]) -> Vec<&'a [u8]>,
 ) -> Played {
     let mut now = Instant::now();
-    let mut played = Played { sent: Vec::new(), tally: Tally::default(), client: Client::new(scenario, now) };
     let mut work = Work::new(0, Some(messages));
-    assert!(work.promise());
+    let client = Client::new(scenario, work.take(now), 0, now);
+    let mut played = Played { sent: Vec::new(), tally: Tally::default(), client };
     for reply in replies {
         now += Duration::from_millis(1);
         for portion in portions(reply.as_bytes()) {
@@ -46,17 +66,21 @@ fn play_in_portions(
             let mut head = Vec::new();
             while let Some(body) = played.client.next_send(&mut head, &mut work, now, &mut played.tally) {
                 let text = String::from_utf8([&head[..], body].concat()).expect("ASCII");
-                let word = if text.ends_with("\r\n.\r\n") {
-                    "(mail data)".into()
-                } else {
-                    text.replace("\r\n", ";")
-                };
-                played.sent.push(word);
+                played.sent.push(in_words(&text));
                 head.clear();
+                played.client.handle_sent(now, &mut played.tally);
             }
         }
     }
     played
+}
+
+/// Commands with `;` for CRLF, and one word for mail data.
+fn in_words(text: &str) -> String {
+    let (before, data) = text.split_at(text.find("X-Loadgen-Id").unwrap_or(text.len()));
+    let behind = data.find("\r\n.\r\n").map_or("", |at| &data[at + 5..]);
+    let word = if data.is_empty() { "" } else { "(mail data)" };
+    format!("{}{word}{}", before.replace("\r\n", ";"), behind.replace("\r\n", ";"))
 }
 
 const OFFERS: &str = "250-mx.test\r\n250-pipelining\r\n250 SIZE 1000\r\n";
@@ -203,8 +227,8 @@ fn ending_after(pipelining: bool, recipients: usize, replies: &[&str], sent: boo
     let scenario = scenario(pipelining, recipients, Some(1));
     let now = Instant::now();
     let mut tally = Tally { notes: Notes::new(Some(basket.clone())), ..Tally::default() };
-    let (mut client, mut work) = (Client::new(scenario, now), Work::new(5, Some(1)));
-    assert!(work.promise());
+    let mut work = Work::new(5, Some(1));
+    let mut client = Client::new(scenario, work.take(now), 0, now);
     for reply in [&["220 mx.test\r\n", OFFERS][..], replies].concat() {
         client.handle_octets(reply.as_bytes(), now, &mut tally);
         while client.next_send(&mut Vec::new(), &mut work, now, &mut tally).is_some() {}
@@ -245,4 +269,100 @@ fn the_ledger_is_told_how_each_message_ended() {
         refused(Step::Data, 554)
     );
     assert_eq!(ending_after(false, 1, &["250 ok\r\n", "250 ok\r\n", "250 what\r\n"], true).0, Unfinished);
+}
+
+const OFFERS_ALL: &str = "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250 CHUNKING\r\n";
+
+#[test]
+fn two_deep_the_next_envelope_rides_behind_the_mail_data() {
+    let group = "250 ok\r\n250 ok\r\n354 go\r\n";
+    let both = format!("250 accepted\r\n{group}");
+    let replies = ["220 mx.test\r\n", OFFERS, group, &both, "250 accepted\r\n", "221 bye\r\n"];
+    let played = play(scenario_of("steady", Some(2), None, 1, None), 2, &replies);
+    let said = "MAIL FROM:<a@x.test>;RCPT TO:<b@y.test>;DATA;";
+    assert_eq!(
+        played.sent,
+        ["EHLO loadgen.test;", said, &format!("(mail data){said}"), "(mail data)", "QUIT;"]
+    );
+    assert_eq!((played.tally.accepted, played.tally.started, played.tally.failures.count), (2, 2, 0));
+}
+
+#[test]
+fn chunks_wait_for_their_replies_unless_pipelined() {
+    let one = ["250 ok\r\n", "250 ok\r\n", "250 300 octets\r\n", "250 accepted\r\n", "221 bye\r\n"];
+    let replies = [&["220 mx.test\r\n", OFFERS_ALL][..], &one].concat();
+    let played = play(scenario_of("steady", None, Some(300), 1, None), 1, &replies);
+    assert_eq!(played.sent.len(), 6, "{:?}", played.sent);
+    assert!(played.sent[3].starts_with("BDAT 300;(mail data)"), "{}", played.sent[3]);
+    assert!(played.sent[4].starts_with("BDAT 300 LAST;"), "{}", played.sent[4]);
+    assert_eq!((played.tally.accepted, played.tally.failures.count), (1, 0));
+
+    // Three transactions leave before the first is answered.
+    let whole = "250 ok\r\n250 ok\r\n250 accepted\r\n";
+    let replies = ["220 mx.test\r\n", OFFERS_ALL, whole, &whole.repeat(2), "221 bye\r\n"];
+    let played = play(scenario_of("steady", Some(3), Some(1 << 20), 1, None), 3, &replies);
+    let transaction = "MAIL FROM:<a@x.test>;RCPT TO:<b@y.test>;BDAT 600 LAST;(mail data)";
+    assert_eq!(played.sent, ["EHLO loadgen.test;", transaction, transaction, transaction, "QUIT;"]);
+    assert_eq!((played.tally.accepted, played.tally.failures.count), (3, 0));
+}
+
+#[test]
+fn what_the_server_does_not_offer_is_told() {
+    let played = play(scenario_of("steady", None, Some(300), 1, None), 1, &["220 mx.test\r\n", OFFERS]);
+    assert!(played.tally.unsupported.is_some_and(|why| why.contains("CHUNKING")));
+    assert_eq!(played.sent.last().map(String::as_str), Some("QUIT;"));
+    let small = "250-mx.test\r\n250 SIZE 500\r\n";
+    let played = play(scenario(false, 1, None), 1, &["220 mx.test\r\n", small]);
+    assert!(played.tally.unsupported.is_some_and(|why| why.contains("at most 500 octets")));
+    let replies = ["220 mx.test\r\n", "502 what\r\n", "250 mx.test\r\n"];
+    let played = play(scenario(false, 1, None), 1, &replies);
+    assert!(played.tally.helo && played.tally.failures.count == 0);
+    assert_eq!(played.sent, ["EHLO loadgen.test;", "HELO loadgen.test;", "MAIL FROM:<a@x.test>;"]);
+}
+
+#[test]
+fn each_scenario_says_what_it_should_and_hears_what_it_expects() {
+    let start = ["220 mx.test\r\n", OFFERS];
+    let refusals = [&start[..], &["250 ok\r\n", "550 5.1.1 no\r\n", "221 bye\r\n"]].concat();
+    let played = play(scenario_of("refusals", None, None, 1, None), 9, &refusals);
+    assert_eq!(played.sent[1..], ["MAIL FROM:<a@x.test>;", "RCPT TO:<b@y.test>;", "QUIT;"]);
+    assert_eq!((played.tally.refused, played.tally.failures.count, played.tally.started), (1, 0, 1));
+    let accepted = [&start[..], &["250 ok\r\n", "250 ok\r\n", "221 bye\r\n"]].concat();
+    let played = play(scenario_of("refusals", None, None, 1, None), 9, &accepted);
+    assert_eq!((played.tally.refused, played.tally.failures.count), (0, 1));
+
+    let abort = [&start[..], &["250 ok\r\n", "250 ok\r\n", "354 go\r\n"]].concat();
+    let played = play(scenario_of("abort", None, None, 1, None), 9, &abort);
+    assert_eq!(played.client.ending(), Some(Ending::Done));
+    assert_eq!((played.tally.aborted, played.tally.failures.count), (1, 0));
+
+    let idle = scenario_of("idle", None, None, 1, None);
+    let played = play(idle, 9, &start);
+    assert!(played.client.is_idle() && played.sent == ["EHLO loadgen.test;"]);
+    let played = play(idle, 9, &[start[0], start[1], "421 4.4.2 Timed out\r\n"]);
+    assert_eq!((played.tally.ended_by_server, played.tally.failures.count), (1, 0));
+    assert_eq!(played.client.ending(), Some(Ending::Done));
+    let mut played = play(scenario_of("slowloris", None, None, 1, None), 9, &abort);
+    assert_eq!(played.sent.last().map(String::as_str), Some("x"));
+    let now = Instant::now() + Duration::from_secs(2);
+    assert!(played.client.is_quiet() && played.client.take_drip(now));
+}
+
+#[test]
+fn an_early_talker_is_served_or_refused() {
+    let scenario = scenario_of("early-talker", None, None, 1, None);
+    for (replies, refused) in [(&["554 you talk early\r\n"][..], 1), (&["220 mx.test\r\n250 mx.test\r\n"], 0)]
+    {
+        let now = Instant::now();
+        let (mut work, mut tally) = (Work::new(0, Some(2)), Tally::default());
+        let mut client = Client::new(scenario, work.take(now), 0, now);
+        let said = client.next_send(&mut Vec::new(), &mut work, now, &mut tally);
+        assert_eq!(said, Some(&b"EHLO loadgen.test\r\n"[..]));
+        for reply in replies {
+            client.handle_octets(reply.as_bytes(), now, &mut tally);
+        }
+        assert_eq!((tally.refused, tally.failures.count), (refused, 0), "{replies:?}");
+        let next = client.next_send(&mut Vec::new(), &mut work, now, &mut tally);
+        assert_eq!(next.is_some(), refused == 0);
+    }
 }

@@ -7,8 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::corpus::Fingerprints;
-use crate::scenario::Scenario;
+use crate::corpus::{Corpus, Fingerprints};
 
 use super::{Entry, Id, write_begun, write_ended, write_run};
 
@@ -80,7 +79,9 @@ impl Notes {
 #[derive(Debug)]
 pub struct Writer {
     file: File,
-    scenario: &'static Scenario,
+    corpus: &'static Corpus,
+    /// Recipients of a message.
+    recipients: usize,
     fingerprints: Fingerprints,
     baskets: Vec<Basket>,
     taken: Vec<Entry>,
@@ -89,7 +90,7 @@ pub struct Writer {
 
 impl Writer {
     /// Appends a run to the file, which is made if it is missing. `threads` load threads will have baskets.
-    pub fn new(path: &Path, scenario: &'static Scenario, threads: usize) -> io::Result<Self> {
+    pub fn new(path: &Path, corpus: &'static Corpus, recipients: usize, threads: usize) -> io::Result<Self> {
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
         let mut lines = String::new();
         // The run before may have been killed within a line.
@@ -101,11 +102,11 @@ impl Writer {
                 lines.push('\n');
             }
         }
-        let _ = write_run(&mut lines, scenario.corpus.run());
+        let _ = write_run(&mut lines, corpus.run());
         file.write_all(lines.as_bytes())?;
         let baskets = std::iter::repeat_with(Basket::default).take(threads).collect();
-        let fingerprints = scenario.corpus.fingerprints();
-        Ok(Self { file, scenario, fingerprints, baskets, taken: Vec::new(), lines })
+        let fingerprints = corpus.fingerprints();
+        Ok(Self { file, corpus, recipients, fingerprints, baskets, taken: Vec::new(), lines })
     }
 
     /// The basket of a thread.
@@ -122,7 +123,12 @@ impl Writer {
             for entries in self.taken.chunks(LINES_BYTES / 128) {
                 self.lines.clear();
                 for entry in entries {
-                    let _ = write_entry(&mut self.lines, entry, self.scenario, &self.fingerprints);
+                    let _ = write_entry(
+                        &mut self.lines,
+                        entry,
+                        (self.corpus, self.recipients),
+                        &self.fingerprints,
+                    );
                 }
                 self.file.write_all(self.lines.as_bytes())?;
             }
@@ -135,15 +141,14 @@ impl Writer {
 fn write_entry(
     lines: &mut String,
     entry: &Entry,
-    scenario: &Scenario,
+    (corpus, recipients): (&Corpus, usize),
     fingerprints: &Fingerprints,
 ) -> std::fmt::Result {
-    let corpus = &scenario.corpus;
     let id = |number| Id { run: corpus.run(), number };
     match *entry {
         Entry::Begun { number } => {
             let text = fingerprints.of(corpus, number);
-            write_begun(lines, id(number), scenario.commands.recipients.len(), &text)
+            write_begun(lines, id(number), recipients, &text)
         }
         Entry::Ended { number, ending, recipients } => write_ended(lines, id(number), recipients, ending),
     }

@@ -1,16 +1,16 @@
 //! What is found, from stored copies in memory.
 
-use std::time::SystemTime;
-
 use super::*;
-use crate::corpus::Corpus;
+use crate::corpus::{Corpus, Recipe};
 use crate::ledger::Text;
 
 const RUN: u64 = 9;
 
 /// The texts of messages 0 to 9 and a ledger in which all of them have this ending, for 2 recipients.
 fn findings(ending: Ending) -> (Vec<Vec<u8>>, Findings) {
-    let corpus = Corpus::new("a@x.test", "b@y.test", 900, RUN, SystemTime::UNIX_EPOCH).expect("large enough");
+    let corpus =
+        Corpus::new(&Recipe { size: crate::size::Size::Fixed(900), run: RUN, ..Recipe::for_tests() })
+            .expect("large enough");
     let fingerprints = corpus.fingerprints();
     let mut ledger = Ledger::default();
     ledger.runs.insert(RUN);
@@ -19,7 +19,7 @@ fn findings(ending: Ending) -> (Vec<Vec<u8>>, Findings) {
         let text: Text = fingerprints.of(&corpus, number);
         ledger.messages.insert(Id { run: RUN, number }, Message { text, recipients: 2, ending });
         let mut sent = Vec::new();
-        let rest = corpus.write_head(number, &mut sent);
+        let rest = corpus.write_head(number, false, &mut sent);
         sent.extend_from_slice(rest);
         let lines = sent.strip_suffix(b".\r\n").expect("the end").split_inclusive(|octet| *octet == b'\n');
         texts.push(lines.flat_map(|line| line.strip_prefix(b".").unwrap_or(line)).copied().collect());

@@ -1,6 +1,8 @@
 //! A small SMTP server on threads, with one thing wrong with it if a test wants so.
 #![allow(dead_code, reason = "each file of tests uses some of it")]
 
+pub(crate) mod other;
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};

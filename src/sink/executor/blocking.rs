@@ -43,6 +43,11 @@ impl Blocking {
                 self.files.insert(Rc::clone(file), opened);
                 Ok(())
             }
+            Action::Link(source, file) => {
+                self.directories.link(source, file)?;
+                self.files.insert(Rc::clone(file), source.try_clone()?.into());
+                Ok(())
+            }
             Action::Reserve(file, bytes) => reserve(self.file(file)?, *bytes),
             Action::Write(file, offset, slices) => write(self.file(file)?, *offset, slices),
             Action::SyncFile(file) => {
@@ -101,6 +106,7 @@ fn close_after_failure(files: &mut HashMap<Rc<Place>, OwnedFd>, action: &Action<
     match action {
         Action::Create(file)
         | Action::Open(file)
+        | Action::Link(_, file)
         | Action::Reserve(file, _)
         | Action::Write(file, ..)
         | Action::SyncFile(file)

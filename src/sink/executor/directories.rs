@@ -4,12 +4,13 @@
 //! us out of it. Handles are kept, bounded in number and age.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags};
 
 use crate::sink::plan::{Directory, Place};
 
@@ -124,6 +125,14 @@ impl Directories {
         let directory = self.open(&file.directory)?;
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(&*directory, &*file.name, flags, Mode::empty())?)
+    }
+
+    /// Gives a file without a name this one, and never replaces.
+    pub(super) fn link(&mut self, source: &File, file: &Place) -> io::Result<()> {
+        let directory = self.open(&file.directory)?;
+        // By descriptor alone (`AT_EMPTY_PATH`) most kernels let only root do it.
+        let path = format!("/proc/self/fd/{}", source.as_raw_fd());
+        Ok(rustix::fs::linkat(CWD, path, &*directory, &*file.name, AtFlags::SYMLINK_FOLLOW)?)
     }
 
     /// Renames and never replaces.

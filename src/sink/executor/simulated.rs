@@ -2,11 +2,14 @@
 //!
 //! Every effect (a sector written, a name entered or removed) is an event. A later sync of the same file or directory pins it;
 //! until then a power cut may keep it or lose it, each effect for itself and in any order, which is more than real file
-//! systems do. After a failed sync the effects before it are never pinned: the kernel may have dropped them, and says so once.
+//! systems do. After a failed sync the effects before it are not pinned by the next one: the kernel may have dropped them, and says
+//! so once. What was written into a file never is; names are by a sync of a newer change in the same directory, for a journal commits
+//! in order.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
 use super::Executor;
@@ -68,6 +71,26 @@ enum Object {
     Directory(String),
     /// Every file and directory.
     FileSystem,
+}
+
+/// What the syncs after a point in time did for the effects before it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Synced {
+    No,
+    /// They are pinned unless a failed sync comes first.
+    Yes,
+    /// A change of the same directory was pinned, and what came before it in the journal with it, failed syncs or not.
+    WithChange,
+}
+
+impl Synced {
+    fn before_sync(self, failed: bool) -> Self {
+        match (self, failed) {
+            (Self::WithChange, _) => Self::WithChange,
+            (_, true) => Self::No,
+            (_, false) => Self::Yes,
+        }
+    }
 }
 
 impl Event {
@@ -170,24 +193,33 @@ fn collect(directory: &str, names: &BTreeMap<(&str, &str), Node>, files: &[Vec<u
 impl State {
     /// For each event before `now` whether a sync pinned it; none for a sync itself.
     fn pinned(&self, now: usize) -> Vec<Option<bool>> {
-        // From the end: what the first sync after an event did, of its object or of everything.
-        let mut synced: HashMap<&Object, bool> = HashMap::new();
-        let mut all_synced = false;
+        // From the end: what syncs after an event did, of its object or of everything.
+        let mut synced: HashMap<Object, Synced> = HashMap::new();
+        let mut all_synced = Synced::No;
         let mut pinned: Vec<Option<bool>> = self.events[..now]
             .iter()
             .rev()
             .map(|event| {
                 match event {
                     Event::Sync { object: Object::FileSystem, failed } => {
-                        synced.clear();
-                        all_synced = !failed;
+                        for synced in synced.values_mut() {
+                            *synced = synced.before_sync(*failed);
+                        }
+                        all_synced = all_synced.before_sync(*failed);
                     }
                     Event::Sync { object, failed } => {
-                        synced.insert(object, !failed);
+                        let synced = synced.entry(object.clone()).or_insert(all_synced);
+                        *synced = synced.before_sync(*failed);
                     }
                     _ => {}
                 }
-                event.object().map(|object| synced.get(&object).copied().unwrap_or(all_synced))
+                let object = event.object()?;
+                let is_name = matches!(object, Object::Directory(_));
+                let synced = synced.entry(object).or_insert(all_synced);
+                if is_name && *synced == Synced::Yes {
+                    *synced = Synced::WithChange;
+                }
+                Some(*synced != Synced::No)
             })
             .collect();
         pinned.reverse();
@@ -228,10 +260,15 @@ impl State {
             Action::SyncFilesystem => {
                 self.events.push(Event::Sync { object: Object::FileSystem, failed: true });
             }
+            Action::Link(..) if self.random().is_multiple_of(2) => {
+                drop(self.apply(action));
+                self.open.retain(|file, _| action.path() != file.to_string());
+            }
             Action::Rename(..) if self.random().is_multiple_of(2) => drop(self.apply(action)),
             Action::MakeDirectory(_)
             | Action::Create(_)
             | Action::Open(_)
+            | Action::Link(..)
             | Action::Reserve(..)
             | Action::Truncate(..)
             | Action::Close(_)
@@ -260,6 +297,18 @@ impl State {
                 let Some(Node::File(number)) = self.node(&file.directory, &file.name) else {
                     return Err(io::ErrorKind::NotFound.into());
                 };
+                self.open.insert(Rc::clone(file), number);
+            }
+            // What it holds was written by somebody else and synced by nobody.
+            Action::Link(source, file) => {
+                self.check_directory(&file.directory)?;
+                self.check_free(file)?;
+                let mut octets = vec![0; to_usize(source.metadata()?.len())];
+                source.read_exact_at(&mut octets, 0)?;
+                let number = self.files;
+                self.files += 1;
+                self.write(number, 0, &octets);
+                self.enter(&file.directory, &file.name, Node::File(number));
                 self.open.insert(Rc::clone(file), number);
             }
             Action::Reserve(file, bytes) => {

@@ -64,6 +64,11 @@ impl Uring {
                 *file = Some(File::from_std(opened.into()));
                 Ok(())
             }
+            Action::Link(source, place) => {
+                directories().link(source, place)?;
+                *file = Some(File::from_std(source.try_clone()?));
+                Ok(())
+            }
             Action::Reserve(_, bytes) => {
                 match file.as_ref().ok_or_else(not_open)?.fallocate(0, *bytes, 0).await {
                     Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(()),

@@ -12,10 +12,11 @@
 
 mod clean;
 mod content;
+mod doubt;
 mod file_system;
 mod name;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::content::Common;
+use self::doubt::Doubts;
 use self::name::{FileName, Template};
 use super::executor::Executor;
 use super::executor::blocking::Blocking;
@@ -33,6 +35,7 @@ use super::spill::SpillTo;
 use super::{Durability, OpenError, Opened, Sink, Surroundings, Worker, outcome_of, report_failures};
 use crate::config::{LineEndings, MaildirSync};
 use crate::handoff::message::{Message, Outcome, Refused, TryAgain};
+use crate::smtp::envelope::Mailbox;
 
 /// Maildirs that a worker remembers as durable; beyond that it forgets all and syncs them again.
 const KNOWN_MAX: usize = 64 * 1024;
@@ -121,6 +124,8 @@ pub struct Settings {
     surroundings: Surroundings,
     /// Makes names of files unique in this process.
     sequence: Arc<AtomicU64>,
+    /// Makes names of markers unique among workers.
+    workers: Arc<AtomicU64>,
 }
 
 impl Settings {
@@ -148,7 +153,13 @@ impl Settings {
             host: name::host(&surroundings.hostname),
             surroundings,
             sequence: Arc::default(),
+            workers: Arc::default(),
         })
+    }
+
+    /// Whether a maildir may be made. One at the root belongs to the operator's own `path`: nobody needs to list it.
+    fn may_make(&self, maildir: &Directory, recipient: Mailbox<'_>) -> bool {
+        self.create || maildir.is_empty() || (self.surroundings.is_listed)(recipient)
     }
 
     /// One sync for all files of a batch. The executor must sync the file system that all of them are on.
@@ -164,9 +175,8 @@ pub struct Maildir<E> {
     settings: Settings,
     /// Maildirs whose directories and their entries are durable. `known.len() <= KNOWN_MAX`
     known: HashSet<Directory>,
-    /// Directories whose sync failed. The names made in them before may never become durable, and no later sync would tell; so
-    /// maildirs that are not known to be durable are not used below them until the next start. `doubtful.len() <= KNOWN_MAX`
-    doubtful: HashSet<Directory>,
+    /// Directories whose sync failed: only maildirs that are known to be durable are used below them until that is settled.
+    doubts: Doubts,
 }
 
 /// One file to be delivered.
@@ -190,10 +200,11 @@ impl<E: Executor> Sink for Maildir<E> {
     fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>) {
         let to_lf = self.settings.line_endings == LineEndings::Lf;
         let commons: Vec<Common<'_>> = batch.iter().map(|message| Common::new(message, to_lf)).collect();
+        let unsettled = self.settle_doubts(batch);
         let mut deliveries = Vec::new();
         let mut unplanned = vec![None; batch.len()];
         for (index, message) in batch.iter().enumerate() {
-            match self.deliveries(index, message, &commons[index]) {
+            match self.deliveries(index, message, &commons[index], &unsettled) {
                 Ok(of_message) => deliveries.extend(of_message),
                 Err(outcome) => unplanned[index] = Some(outcome),
             }
@@ -216,7 +227,30 @@ impl<E: Executor> Sink for Maildir<E> {
 impl<E: Executor> Maildir<E> {
     /// The sink of one worker, for the root that the executor works in.
     pub fn new(settings: Settings, executor: E) -> Self {
-        Self { executor, settings, known: HashSet::new(), doubtful: HashSet::new() }
+        let doubts = Doubts::new(settings.workers.fetch_add(1, Ordering::Relaxed));
+        Self { executor, settings, known: HashSet::new(), doubts }
+    }
+
+    /// Settles the doubts about directories that this batch needs: for those where that failed, what mail gets below them.
+    fn settle_doubts(&mut self, batch: &[Box<Message>]) -> HashMap<Directory, Outcome> {
+        let mut needed = BTreeSet::new();
+        if self.doubts.is_empty() {
+            return HashMap::new();
+        }
+        for recipient in batch.iter().flat_map(|message| message.envelope.recipients()) {
+            let Ok(maildir) = self.settings.template.directory(recipient).map(Directory::from) else {
+                continue;
+            };
+            if !self.known.contains(&maildir) && self.settings.may_make(&maildir, recipient) {
+                let parents = lineage(&maildir).into_iter().map(|(_, parent, _)| parent);
+                needed.extend(parents.filter(|parent| self.doubts.contains(parent)));
+            }
+        }
+        if needed.is_empty() {
+            return HashMap::new();
+        }
+        let Settings { surroundings, root, .. } = &self.settings;
+        self.doubts.settle(&needed, &mut self.executor, &*surroundings.report, root)
     }
 
     /// The files of one message, or why there can be none.
@@ -225,21 +259,19 @@ impl<E: Executor> Maildir<E> {
         index: usize,
         message: &Message,
         common: &Common<'_>,
+        unsettled: &HashMap<Directory, Outcome>,
     ) -> Result<Vec<Delivery>, Outcome> {
         let settings = &self.settings;
         let mut deliveries = Vec::with_capacity(message.envelope.recipients().len());
         for recipient in message.envelope.recipients() {
             let maildir = settings.template.directory(recipient);
             let maildir: Directory = maildir.map_err(|_| Outcome::Refused(Refused::Recipient))?.into();
-            // A maildir at the root belongs to the operator's own `path`: nobody needs to list it.
-            let may_make =
-                settings.create || maildir.is_empty() || (settings.surroundings.is_listed)(recipient);
-            if may_make && self.is_doubtful(&maildir) {
-                let path = settings.root.join(&*maildir);
-                let error =
-                    io::Error::other("a sync above it failed; start ringmx again when the disk is well");
-                settings.surroundings.report.machine_error("use", &path, &error);
-                return Err(Outcome::TryAgain(TryAgain::Local));
+            let may_make = settings.may_make(&maildir, recipient);
+            if may_make
+                && !self.known.contains(&maildir)
+                && let Some(why) = lineage(&maildir).iter().find_map(|(_, parent, _)| unsettled.get(parent))
+            {
+                return Err(*why);
             }
             let head = common.head(&message.envelope, recipient);
             let name = FileName {
@@ -263,15 +295,6 @@ impl<E: Executor> Maildir<E> {
         }
         // Stored for nobody would be lost.
         if deliveries.is_empty() { Err(Outcome::TryAgain(TryAgain::Local)) } else { Ok(deliveries) }
-    }
-
-    /// Whether a name on the way to a maildir may have been lost by a failed sync.
-    fn is_doubtful(&self, maildir: &Directory) -> bool {
-        if self.doubtful.is_empty() || self.known.contains(maildir) {
-            return false;
-        }
-        self.doubtful.len() >= KNOWN_MAX
-            || lineage(maildir).iter().any(|(_, parent, _)| self.doubtful.contains(parent))
     }
 
     fn plan<'a>(&self, messages: usize, deliveries: &'a [Delivery], commons: &'a [Common<'_>]) -> Plan<'a> {
@@ -353,32 +376,46 @@ impl<E: Executor> Maildir<E> {
             let undone = self.executor.run(&undo);
             report_failures(&*settings.surroundings.report, &settings.root, &undo, &undone);
         }
-        for (action, error) in results.failures(plan) {
-            match action {
-                Action::SyncDirectory(directory) if !is_from_opening(error) => {
-                    doubt(&mut self.doubtful, Rc::clone(directory));
-                }
-                // It stood for the syncs of all directories that may have been new.
-                Action::SyncFilesystem => {
-                    let may_be_new =
-                        |delivery: &&Delivery| delivery.may_make && !self.known.contains(&delivery.maildir);
-                    for delivery in deliveries.iter().filter(may_be_new) {
-                        for (_, parent, _) in lineage(&delivery.maildir) {
-                            doubt(&mut self.doubtful, parent);
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
+        self.doubt(plan, results, deliveries);
         if self.known.len() + deliveries.len() > KNOWN_MAX {
             self.known.clear();
         }
         for delivery in deliveries {
-            if results.error(delivery.message).is_some() {
-                self.known.remove(&delivery.maildir);
+            if let Some(error) = results.error(delivery.message) {
+                if is_gone(error) {
+                    self.known.remove(&delivery.maildir);
+                }
             } else if delivery.may_make && !self.known.contains(&delivery.maildir) {
                 self.known.insert(Rc::clone(&delivery.maildir));
+            }
+        }
+    }
+
+    /// Notes which directories with names of maildirs that may be new could not be synced.
+    fn doubt(&mut self, plan: &Plan<'_>, results: &Results, deliveries: &[Delivery]) {
+        if !results.any_failed() {
+            return;
+        }
+        let may_be_new = |delivery: &&Delivery| delivery.may_make && !self.known.contains(&delivery.maildir);
+        let parents: BTreeSet<Directory> = deliveries
+            .iter()
+            .filter(may_be_new)
+            .flat_map(|delivery| lineage(&delivery.maildir).into_iter().map(|(_, parent, _)| parent))
+            .collect();
+        for (action, error) in results.failures(plan) {
+            match action {
+                Action::SyncDirectory(directory)
+                    if parents.contains(directory) && !is_from_opening(error) =>
+                {
+                    self.doubts.add(Rc::clone(directory));
+                }
+                // It stood for the syncs of all of them.
+                Action::SyncFilesystem => {
+                    for parent in &parents {
+                        self.doubts.add(Rc::clone(parent));
+                    }
+                }
+                _ => {}
             }
         }
     }
@@ -392,10 +429,16 @@ fn planned(deliveries: &[Delivery]) -> Vec<usize> {
     messages
 }
 
-fn doubt(doubtful: &mut HashSet<Directory>, directory: Directory) {
-    if doubtful.len() < KNOWN_MAX {
-        doubtful.insert(directory);
-    }
+/// Whether a maildir, or a directory of it, may be gone or another one: what was known of it holds no more. A write or sync that
+/// failed says nothing of that kind.
+fn is_gone(error: &io::Error) -> bool {
+    let kinds = [
+        io::ErrorKind::NotFound,
+        io::ErrorKind::NotADirectory,
+        io::ErrorKind::CrossesDevices,
+        io::ErrorKind::StaleNetworkFileHandle,
+    ];
+    kinds.contains(&error.kind()) || error.raw_os_error() == Some(libc::ELOOP)
 }
 
 /// Whether a directory could not even be opened to be synced: then nothing was tried, and nothing is in doubt.

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::SystemTime;
 
 use super::cursor::Cursor;
+use super::large;
 use crate::handoff::message::{Message, QueueId};
 use crate::sink::facts::Facts;
 use crate::smtp::envelope::{BodyType, Notify, RecipientParameters, Ret};
@@ -183,6 +184,9 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
     }
     if envelope.requiretls {
         field(out, tag::REQUIRETLS, &[]);
+    }
+    if let Some(MessageFile { bytes, crc32c }) = large::facts(message) {
+        field(out, tag::FILE, &[&bytes.to_le_bytes()[..], &crc32c.to_le_bytes()].concat());
     }
 }
 

@@ -1,5 +1,6 @@
 //! How full a spool is and whether anything consumes it, in one line for the operator.
 
+use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -12,7 +13,10 @@ pub(super) fn describe(directory: &Path) -> io::Result<Option<String>> {
     if segments.is_empty() {
         return Ok(None);
     }
-    let bytes: u64 = segments.iter().map(|segment| segment.bytes).sum();
+    let names = segments.iter().flat_map(|segment| &segment.messages);
+    // One that was recycled meanwhile takes no space any more.
+    let large = names.filter_map(|name| fs::metadata(directory.join(name)).ok()).map(|facts| facts.len());
+    let bytes = segments.iter().map(|segment| segment.bytes).chain(large).sum::<u64>();
     let disk = rustix::fs::statvfs(directory)?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     let consumed = match cursor::read_consumed(directory) {

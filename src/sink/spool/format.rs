@@ -179,12 +179,13 @@ pub fn segment_sequence(name: &str) -> Option<u64> {
     (segment_name(sequence) == name).then_some(sequence)
 }
 
-/// The number of the segment in the name of a file with a large message, `<segment>-<offset>.message`; none for other files.
-pub fn message_sequence(name: &str) -> Option<u64> {
+/// The number of the segment, and where in it the record begins, in the name of a file with a large message,
+/// `<segment>-<offset>.message`; none for other files.
+pub fn message_place(name: &str) -> Option<(u64, u64)> {
     let (sequence, offset) = name.strip_suffix(".message")?.split_once('-')?;
     let number = |digits| u64::from_str_radix(digits, 16).ok();
     let (sequence, offset) = (number(sequence)?, number(offset)?);
-    (format!("{sequence:016x}-{offset:016x}.message") == name).then_some(sequence)
+    (format!("{sequence:016x}-{offset:016x}.message") == name).then_some((sequence, offset))
 }
 
 /// `PREPARED_SUFFIX` ends the name of a segment that is being made; it holds no record and may be removed.
@@ -222,8 +223,8 @@ mod tests {
         assert_eq!(RecordHeader::decode(&record.encode(7), &SEGMENT, 8192), Some(record));
         assert_eq!(segment_sequence(&segment_name(0xabc)), Some(0xabc));
         assert_eq!(segment_sequence("abc.segment"), None);
-        assert_eq!(message_sequence("0000000000000abc-0000000000001000.message"), Some(0xabc));
-        assert_eq!(message_sequence("abc-1000.message"), None);
+        assert_eq!(message_place("0000000000000abc-0000000000001000.message"), Some((0xabc, 4096)));
+        assert_eq!(message_place("abc-1000.message"), None);
     }
 
     #[test]

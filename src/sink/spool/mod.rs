@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A batch is one write and one sync; only then the next one begins, behind it. After a failed or short write or sync the segment
-//! is abandoned: nothing more is appended to it. See `docs/spool.md` for the format.
+//! is abandoned: nothing more is appended to it. A large message has a file of its own
+//! beside the segments (`large.rs`). See `docs/spool.md` for the format.
 
 mod background;
 pub mod cursor;
@@ -16,6 +17,7 @@ pub mod export;
 mod fill;
 pub mod follow;
 pub mod format;
+mod large;
 pub mod prune;
 pub mod reader;
 pub mod scan;
@@ -34,11 +36,12 @@ use self::format::{
 use self::supply::{Immediate, Maker, Supply, place};
 use super::executor::Executor;
 use super::executor::blocking::Blocking;
-use super::plan::{Action, Owners, Place, Plan};
+use super::plan::{self, Action, Done, Owners, Place, Plan, Results};
 use super::root::Root;
 use super::spill::SpillTo;
 use super::{Durability, OpenError, Opened, Report, Sink, Surroundings, outcome_of, report_failures};
 use crate::handoff::message::{Message, Outcome, TryAgain};
+use crate::limits::SPOOL_INLINE_BYTES_MAX;
 
 /// The source of padding, which is less than a batch's alignment.
 static ZEROS: [u8; 4096] = [0; 4096];
@@ -67,13 +70,22 @@ pub(super) fn open(
     let report = Arc::clone(&surroundings.report);
     let description = format!("spool {}", path.display());
     supply::remove_unused(path).map_err(refused)?;
-    supply::remove_orphans(path).map_err(refused)?;
+    supply::remove_orphans(path, &recovered.unused_from).map_err(refused)?;
+    let links = large::can_link(path, &mut Blocking::new(root.directory().map_err(refused)?));
+    if !links {
+        notes.push(
+            "files cannot be linked here: large messages are stored in segments of their own".to_owned(),
+        );
+    }
     notes.extend(fill::describe(path).map_err(refused)?);
     let worker = move || -> io::Result<Box<dyn Sink>> {
         let executor = Blocking::new(root.directory()?);
         let maker = Maker::new(root.path(), segment_bytes, recovered.next_sequence, Arc::clone(&report));
         let supply = Background::start(maker, root.directory()?, root.path(), Arc::clone(&report))?;
-        let sink = Spool::with_supply(root.path(), Box::new(supply), executor, report);
+        let mut sink = Spool::with_supply(root.path(), Box::new(supply), executor, report);
+        if links {
+            sink.keep_files_beyond(SPOOL_INLINE_BYTES_MAX.min(segment_bytes / 2));
+        }
         Ok(Box::new(Locked { sink, _root: root }))
     };
     Ok(Opened {
@@ -97,6 +109,10 @@ impl<E: Executor> Sink for Locked<E> {
         self.sink.durability()
     }
 
+    fn inline_bytes_max(&self) -> Option<u64> {
+        self.sink.inline_bytes_max()
+    }
+
     fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>) {
         self.sink.store(batch, outcomes);
     }
@@ -110,6 +126,8 @@ pub struct Spool<E> {
     root: PathBuf,
     supply: Box<dyn Supply>,
     current: Option<Segment>,
+    /// Larger messages keep their spill files; none where these cannot be linked.
+    inline_bytes_max: Option<u64>,
 }
 
 /// The segment that is written.
@@ -145,6 +163,10 @@ impl<E: Executor> Sink for Spool<E> {
         Durability::Disk
     }
 
+    fn inline_bytes_max(&self) -> Option<u64> {
+        self.inline_bytes_max
+    }
+
     fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>) {
         let envelopes: Vec<Vec<u8>> = batch.iter().map(|message| envelope_of(message)).collect();
         let mut first = 0;
@@ -175,7 +197,12 @@ impl<E: Executor> Spool<E> {
 
     /// A writer that takes its segments from this supply.
     pub fn with_supply(root: &Path, supply: Box<dyn Supply>, executor: E, report: Arc<dyn Report>) -> Self {
-        Self { executor, report, root: root.to_owned(), supply, current: None }
+        Self { executor, report, root: root.to_owned(), supply, current: None, inline_bytes_max: None }
+    }
+
+    /// Keeps the spill files of messages that are larger than this, which the root's file system must be able to link.
+    pub fn keep_files_beyond(&mut self, bytes: u64) {
+        self.inline_bytes_max = Some(bytes);
     }
 
     /// Takes the first segment before the first message waits for it. A failure is reported and tried again then.
@@ -183,17 +210,22 @@ impl<E: Executor> Spool<E> {
         self.current = self.next_segment(0).ok();
     }
 
-    /// Opens the next segment of the supply.
+    /// Opens the next segment of the supply. One that was made ahead may have been removed since, and the next one is made now:
+    /// that is no reason to put mail off. Any other failure is (a full disk, no descriptors).
     fn next_segment(&mut self, needed: u64) -> Result<Segment, Outcome> {
-        let header = self.supply.next(needed, &mut self.executor)?;
-        let file = place(format::segment_name(header.sequence));
-        let mut plan = Plan::new(1);
-        plan.push(Owners::One(0), Action::Open(Rc::clone(&file)));
-        let results = self.executor.run(&plan);
-        report_failures(&*self.report, &self.root, &plan, &results);
-        match results.error(0) {
-            None => Ok(Segment { file, header, end: SEGMENT_HEADER_BYTES }),
-            Some(error) => Err(outcome_of(error)),
+        let mut is_first = true;
+        loop {
+            let header = self.supply.next(needed, &mut self.executor)?;
+            let file = place(format::segment_name(header.sequence));
+            let mut plan = Plan::new(1);
+            plan.push(Owners::One(0), Action::Open(Rc::clone(&file)));
+            let results = self.executor.run(&plan);
+            report_failures(&*self.report, &self.root, &plan, &results);
+            match results.error(0) {
+                None => return Ok(Segment { file, header, end: SEGMENT_HEADER_BYTES }),
+                Some(error) if is_first && error.kind() == io::ErrorKind::NotFound => is_first = false,
+                Some(error) => return Err(outcome_of(error)),
+            }
         }
     }
 
@@ -218,7 +250,13 @@ impl<E: Executor> Spool<E> {
         if let Some(error) = results.error(0) {
             let outcome = outcome_of(error);
             report_failures(&*self.report, &self.root, &plan, &results);
-            self.abandon(&segment);
+            let undo = plan::undo(&plan, &results);
+            let was_written = has_written(&plan, &results, &segment);
+            // A record that may be there keeps its file: it is whole then, and a retry is a duplicate.
+            if self.abandon(&segment) || !was_written {
+                let undone = self.executor.run(&undo);
+                report_failures(&*self.report, &self.root, &undo, &undone);
+            }
             return Err(outcome);
         }
         drop(plan);
@@ -231,13 +269,14 @@ impl<E: Executor> Spool<E> {
     }
 
     /// Nothing more is written to the segment. What the failed write left is cut off, so that whoever reads along does not take
-    /// messages that were answered 451; if even that fails they may be there, whole, and a retry is a duplicate.
-    fn abandon(&mut self, segment: &Segment) {
+    /// messages that were answered 451. False when even that fails: they may be there, whole, and a retry is a duplicate.
+    fn abandon(&mut self, segment: &Segment) -> bool {
         let mut plan = Plan::new(1);
         plan.push(Owners::One(0), Action::Close(Rc::clone(&segment.file)));
         plan.push(Owners::One(0), Action::Truncate(Rc::clone(&segment.file), segment.end));
         let results = self.executor.run(&plan);
         report_failures(&*self.report, &self.root, &plan, &results);
+        !results.any_failed()
     }
 
     fn close(&mut self, segment: Option<Segment>) {
@@ -249,19 +288,30 @@ impl<E: Executor> Spool<E> {
     }
 }
 
-/// One write and one sync for all messages of the part.
+/// Whether anything of the batch may have reached its segment.
+fn has_written(plan: &Plan<'_>, results: &Results, segment: &Segment) -> bool {
+    plan.operations().iter().zip(&results.operations).any(|(operation, done)| {
+        match (&operation.action, done) {
+            (Action::Write(file, ..), Done::Yes | Done::Failed(_)) => *file == segment.file,
+            _ => false,
+        }
+    })
+}
+
+/// One write and one sync for all messages of the part, behind those of the files of large ones.
 fn plan_batch<'a>(segment: &Segment, part: &'a Batch, batch: &'a [Box<Message>]) -> Plan<'a> {
     let mut slices: Vec<&[u8]> = Vec::with_capacity(part.heads.len() * 4);
     for ((head, message), padding) in part.heads.iter().zip(&batch[part.first..]).zip(&part.padding) {
         slices.push(head);
-        slices.push(&message.received);
-        slices.extend(message.data.pieces());
+        slices.extend(large::inline(message));
         slices.push(&ZEROS[..*padding]);
     }
     let mut plan = Plan::new(part.heads.len());
-    let owners = || Owners::Many((0..part.heads.len()).collect());
-    plan.push(owners(), Action::Write(Rc::clone(&segment.file), segment.end, slices));
-    plan.push(owners(), Action::SyncFile(Rc::clone(&segment.file)));
+    let owners = Owners::Many((0..part.heads.len()).collect());
+    let messages = batch[part.first..].iter().map(|message| &**message).zip(part.offsets.iter().copied());
+    large::plan_files(&mut plan, &owners, segment.header.sequence, messages);
+    plan.push(owners.clone(), Action::Write(Rc::clone(&segment.file), segment.end, slices));
+    plan.push(owners, Action::SyncFile(Rc::clone(&segment.file)));
     plan
 }
 
@@ -293,7 +343,7 @@ fn lay_out(segment: &Segment, batch: &[Box<Message>], envelopes: &[Vec<u8>], fir
             batch: segment.end,
             frame_bytes: end - start,
             envelope_bytes: u32::try_from(envelope.len()).expect("record_bytes bounds it"),
-            content_bytes: message.received.len() as u64 + message.data.bytes(),
+            content_bytes: large::inline_bytes(message),
             body_crc: body_crc(segment.header.salt, envelope, message),
         };
         let mut head = Vec::with_capacity(RECORD_HEADER_BYTES + envelope.len());
@@ -308,7 +358,7 @@ fn lay_out(segment: &Segment, batch: &[Box<Message>], envelopes: &[Vec<u8>], fir
 
 /// Octets of a record without padding. What no file could hold is nothing that a client was promised.
 fn record_bytes(envelope: &[u8], message: &Message) -> Result<u64, Outcome> {
-    let content = message.received.len() as u64 + message.data.bytes();
+    let content = large::inline_bytes(message);
     let envelope = u32::try_from(envelope.len()).ok().filter(|bytes| *bytes <= format::ENVELOPE_BYTES_MAX);
     envelope
         .and_then(|envelope| format::record_bytes(envelope, content))
@@ -323,6 +373,5 @@ fn envelope_of(message: &Message) -> Vec<u8> {
 
 fn body_crc(salt: u64, envelope: &[u8], message: &Message) -> u32 {
     let crc = crc32c::crc32c_append(format::body_checksum(salt), envelope);
-    let crc = crc32c::crc32c_append(crc, &message.received);
-    message.data.pieces().fold(crc, crc32c::crc32c_append)
+    large::inline(message).fold(crc, crc32c::crc32c_append)
 }

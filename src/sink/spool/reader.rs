@@ -1,5 +1,6 @@
 //! Reads a spool, also beside a receiver that writes it: takes no lock, changes nothing.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::cursor::{self, Cursor};
 use super::envelope::{self, MessageFile, StoredEnvelope, message_file_name};
-use super::format::{self, RecordHeader, SegmentHeader, body_checksum};
+use super::format::{self, RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader, body_checksum};
 use super::scan::{Gap, GapKind, NoSegment, Scan, Window, scan};
 use crate::escape::Word;
 use crate::handoff::message::QueueId;
@@ -206,6 +207,15 @@ impl Segment {
         io::Error::new(io::ErrorKind::InvalidData, text)
     }
 
+    /// From where on nothing was ever written to it; none where that is not certain. Only octets that were zeros when this
+    /// use began, and still are, can tell. A file that was cut tells nothing of what was cut off.
+    fn unused_from(&self) -> Option<u64> {
+        let Scan { segment, records, gaps } = &self.scan;
+        let is_whole = self.file.metadata().is_ok_and(|facts| facts.len() >= segment.bytes);
+        let end = records.last().map_or(SEGMENT_HEADER_BYTES, |last| last.offset + last.frame_bytes);
+        (segment.is_zeroed && gaps.is_empty() && is_whole).then_some(end)
+    }
+
     fn notes(&self) -> impl Iterator<Item = String> + '_ {
         self.scan.gaps.iter().map(|Gap { from, to, kind }| {
             let path = self.path.display();
@@ -349,6 +359,8 @@ pub fn show(directory: &Path, id: QueueId, out: &mut impl Write) -> io::Result<b
 pub(super) struct Recovered {
     /// The number of the segment to begin with: whatever was written last, it is not appended to.
     pub(super) next_sequence: u64,
+    /// From where on nothing was ever written to a segment, by its number; only of segments for which that is certain.
+    pub(super) unused_from: BTreeMap<u64, u64>,
     /// For the operator.
     pub(super) notes: Vec<String>,
 }
@@ -365,10 +377,12 @@ pub(super) fn recover(directory: &Path) -> io::Result<Recovered> {
     let segments = segments(directory)?;
     let older = segments.len().saturating_sub(RECOVER_SEGMENTS_MAX);
     let mut records = 0;
-    for (_, path) in &segments[older..] {
+    let mut unused_from = BTreeMap::new();
+    for (sequence, path) in &segments[older..] {
         match Segment::open(path)? {
             Ok(segment) => {
                 records += segment.scan.records.len();
+                unused_from.extend(segment.unused_from().map(|unused| (*sequence, unused)));
                 notes.extend(segment.notes());
             }
             Err(note) => notes.push(note),
@@ -378,7 +392,7 @@ pub(super) fn recover(directory: &Path) -> io::Result<Recovered> {
         let read = segments.len() - older;
         notes.insert(0, format!("{records} messages in the newest {read} of {} segments", segments.len()));
     }
-    Ok(Recovered { next_sequence: next_sequence(directory, &segments)?, notes })
+    Ok(Recovered { next_sequence: next_sequence(directory, &segments)?, unused_from, notes })
 }
 
 /// Behind everything that was ever written: a number below the cursor of the last consumed record would be taken for consumed.

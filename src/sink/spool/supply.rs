@@ -11,6 +11,7 @@
 //! at and that the next start removes. No record of the old use can be read as one of the new: the new salt is durable before the
 //! new name is.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -210,7 +211,7 @@ pub(super) fn used_before(directory: &Path, sequence: u64) -> io::Result<Vec<Use
         let Some(name) = name.to_str() else { continue };
         if let Some(sequence) = format::segment_sequence(name) {
             used.push(Used { sequence, bytes: entry.metadata()?.len(), messages: Vec::new() });
-        } else if let Some(sequence) = format::message_sequence(name) {
+        } else if let Some((sequence, _)) = format::message_place(name) {
             messages.push((sequence, name.to_owned()));
         }
     }
@@ -224,13 +225,18 @@ pub(super) fn used_before(directory: &Path, sequence: u64) -> io::Result<Vec<Use
     Ok(used)
 }
 
-/// Removes the files of large messages whose segment is gone: a stop came between the two removals. Called at start.
-pub(super) fn remove_orphans(directory: &Path) -> io::Result<()> {
+/// Removes the files of large messages that no record names: their segment is gone, for a stop came between the two removals; or
+/// it never had their record, for a stop came before that was written. Called at start.
+///
+/// `unused_from` tells for some segments from where on nothing was ever written to them. In a gap a record may have been lost
+/// to damage, and what an earlier use left may hide one, too: a file that belongs there stays until its segment is recycled.
+pub(super) fn remove_orphans(directory: &Path, unused_from: &BTreeMap<u64, u64>) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name();
-        let sequence = name.to_str().and_then(format::message_sequence);
-        if sequence.is_some_and(|sequence| !directory.join(format::segment_name(sequence)).exists()) {
+        let Some((sequence, offset)) = name.to_str().and_then(format::message_place) else { continue };
+        let was_never_written = unused_from.get(&sequence).is_some_and(|unused| offset >= *unused);
+        if was_never_written || !directory.join(format::segment_name(sequence)).try_exists()? {
             fs::remove_file(entry.path())?;
         }
     }
@@ -238,12 +244,16 @@ pub(super) fn remove_orphans(directory: &Path) -> io::Result<()> {
 }
 
 /// Removes the newest segments while nothing was ever written to them: a kill leaves the one that was ready, 64 MiB each time. Only
-/// where every octet behind the header is still zero, which nothing that was accepted can be. Called at start, when the number to go on
+/// where every octet behind the header is there and still zero, which nothing that was accepted can be. Called at start, when the number to go on
 /// with is known.
 pub(super) fn remove_unused(directory: &Path) -> io::Result<()> {
     for (_, path) in reader::segments(directory)?.iter().rev() {
-        let is_unused = scan(&fs::File::open(path)?)?
-            .is_ok_and(|scan| scan.segment.is_zeroed && scan.records.is_empty() && scan.gaps.is_empty());
+        let file = fs::File::open(path)?;
+        let bytes = file.metadata()?.len();
+        let is_unused = scan(&file)?.is_ok_and(|scan| {
+            let is_whole = scan.segment.is_zeroed && bytes >= scan.segment.bytes;
+            is_whole && scan.records.is_empty() && scan.gaps.is_empty()
+        });
         if !is_unused {
             break;
         }

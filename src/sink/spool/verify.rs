@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use super::cursor;
 use super::reader::{self, Notes};
 use super::scan::GapKind;
 
@@ -55,7 +56,7 @@ pub fn verify(directory: &Path) -> io::Result<Summary> {
             match checked {
                 Ok(()) => {}
                 // Recycled by the receiver while it was read: consumed, so nobody misses it.
-                Err(_) if !segment.is_current()? => break,
+                Err(_) if !segment.is_current()? || is_consumed(directory, segment) => break,
                 Err(error) => unreadable.push(error.to_string()),
             }
         }
@@ -66,6 +67,12 @@ pub fn verify(directory: &Path) -> io::Result<Summary> {
     }
     found.unnamed_files = files.saturating_sub(named);
     Ok(Summary { notes, ..found })
+}
+
+/// Whether the receiver may be about to recycle a segment: the files of its large messages go first.
+fn is_consumed(directory: &Path, segment: &reader::Segment) -> bool {
+    let consumed = cursor::read_consumed(directory).ok().flatten();
+    consumed.is_some_and(|consumed| segment.scan().segment.sequence < consumed.sequence)
 }
 
 fn message_files(directory: &Path) -> io::Result<u64> {

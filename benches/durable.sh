@@ -1,0 +1,137 @@
+#!/usr/bin/env bash
+# What durability costs: ringmx with `discard`, `spool` and `maildir`, Postfix (HOLD) and, if NULLSMTP names that program, the
+# floor with a log, one after the other on one journaled file system, in rounds; medians and ratios at the end.
+#
+#   benches/durable.sh [ext4|xfs] [ROUNDS] [MESSAGES]          as root: it mounts an image file, with direct I/O below it
+#
+# 4 KiB messages, 50 persistent connections, no pipelining; receivers on core 0, loadgen on core 1. CPU is that of the receiver's
+# processes (all threads, user and system) a message; `machine` is all the machine's but loadgen's: direct I/O and writing back
+# move work to kernel threads.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+fs=${1:-ext4} rounds=${2:-3} messages=${3:-40000}
+ringmx=target/release/ringmx loadgen=target/release/loadgen
+[ -x $ringmx ] && [ -x $loadgen ] || { echo "first: cargo build --release --workspace" >&2; exit 1; }
+work=$(mktemp -d "${TMPDIR:-/var/tmp}/durable.XXXXXX") loop='' receiver=''
+postfix_up=''
+clean() {
+  [ -z "$receiver" ] || kill -KILL "$receiver" 2>/dev/null || true
+  [ -z "$postfix_up" ] || postfix -c "$work/postfix" stop >/dev/null 2>&1 || true
+  wait 2>/dev/null || true
+  umount -l "$work/disk" 2>/dev/null || true
+  [ -z "$loop" ] || losetup -d "$loop"
+  rm -rf "$work"
+}
+trap clean EXIT
+mkdir "$work/disk"
+truncate -s 4G "$work/image"
+case $fs in
+  ext4) mkfs.ext4 -q -F "$work/image" ;;
+  xfs) mkfs.xfs -q "$work/image" ;;
+esac
+loop=$(losetup --find --show --direct-io=on "$work/image")
+mount "$loop" "$work/disk"
+
+ticks() { cat "$@" 2>/dev/null | awk '{s += $1} END {printf "%.0f", s / 1000}'; }
+cpu_of() { local files=(); for p in $1; do files+=(/proc/"$p"/task/*/schedstat); done; ticks "${files[@]}"; }
+# All that the cores did, in microseconds: user, nice, system, irq, softirq.
+machine() { awk -v hz="$(getconf CLK_TCK)" '/^cpu / {printf "%.0f", ($2 + $3 + $4 + $7 + $8) * 1000000 / hz}' /proc/stat; }
+
+# run NAME PORT COUNT PIDS: sends, and appends `name rate cpu machine` to the table.
+run() {
+  local name=$1 port=$2 count=$3 pids=$4 before after m0 m1
+  before=$(cpu_of "$pids") m0=$(machine)
+  $loadgen "127.0.0.1:$port" -m "$count" -c 50 -s 4KiB --json "$work/run.json" >/dev/null
+  after=$(cpu_of "$pids") m1=$(machine)
+  python3 - "$work/run.json" "$name" "$count" $((after - before)) $((m1 - m0)) >>"$work/table" <<'PY'
+import json, sys
+file, name, count, cpu, machine = sys.argv[1:]
+run = json.load(open(file))["result"]
+count, own = int(count), run["cpu_microseconds_per_message"]
+print(name, run["messages_per_second"], int(cpu) / count, int(machine) / count - own)
+PY
+}
+
+serve() { # NAME PORT SINK-LINES
+  cat >"$work/$1.toml" <<TOML
+hostname = "mx.example.test"
+[[listener]]
+address = "127.0.0.1:$2"
+[shards]
+cpus = [0]
+[log]
+sessions = false
+messages = false
+[[sink]]
+$3
+TOML
+  taskset -c 0 $ringmx serve --config "$work/$1.toml" 2>"$work/$1.log" &
+  receiver=$!
+  for _ in $(seq 100); do grep -q ' ready' "$work/$1.log" && break; sleep 0.1; done
+  # The next segment is made ahead; let it be done.
+  sleep 1
+}
+stop() { kill -TERM "$receiver"; wait "$receiver" 2>/dev/null || true; receiver=''; }
+
+postfix_start() {
+  command -v postfix >/dev/null || { echo "no Postfix here" >&2; return 1; }
+  mkdir -p "$work/postfix" "$work/disk/postfix/data"
+  chown postfix "$work/disk/postfix/data"; chmod 755 "$work" "$work/disk" "$work/postfix"
+  sed -e 's/^smtp      inet  n       -       y /127.0.0.1:2795 inet  n       -       n /' -e 's/^\([a-z]*  *[a-z]*  *[-n]  *-  *\)y/\1n/' /etc/postfix/master.cf >"$work/postfix/master.cf"
+  cat >"$work/postfix/main.cf" <<CF
+compatibility_level = 3.6
+queue_directory = $work/disk/postfix/spool
+data_directory = $work/disk/postfix/data
+command_directory = /usr/sbin
+daemon_directory = $(postconf -h daemon_directory)
+mail_owner = postfix
+setgid_group = postdrop
+myhostname = mx.example.test
+mydestination = example.test
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+local_recipient_maps =
+smtpd_recipient_restrictions = check_client_access static:HOLD, permit
+mynetworks = 127.0.0.0/8
+smtpd_relay_restrictions = permit_mynetworks, reject
+smtpd_client_connection_count_limit = 0
+default_process_limit = 100
+maillog_file = /dev/stdout
+CF
+  mkdir -p "$work/disk/postfix/spool"
+  taskset -c 0 postfix -c "$work/postfix" start >"$work/postfix.log" 2>&1 && postfix_up=1
+  sleep 2
+}
+postfix_pids() { local master; master=$(tr -d ' ' <"$work/disk/postfix/spool/pid/master.pid"); echo "$master" $(pgrep -P "$master" || true); }
+
+for round in $(seq "$rounds"); do
+  serve discard 2790 'kind = "discard"'; run discard 2790 "$messages" "$receiver"; stop
+  serve spool 2791 "kind = \"spool\"
+path = \"$work/disk/spool\""; run spool 2791 "$messages" "$receiver"; stop; rm -rf "$work/disk/spool"
+  serve maildir 2792 "kind = \"maildir\"
+path = \"$work/disk/maildir\""; run maildir 2792 "$messages" "$receiver"; stop; rm -rf "$work/disk/maildir"
+  if [ -n "${NULLSMTP:-}" ]; then
+    taskset -c 0 "$NULLSMTP" 2793 "$work/disk/null.log" 512 & receiver=$!
+    sleep 3; run nullsmtp-log 2793 "$messages" "$receiver"; kill "$receiver"; wait "$receiver" 2>/dev/null || true; receiver=''; rm -f "$work/disk/null.log"
+  fi
+  if postfix_start; then
+    # Warm: the processes of all connections are there.
+    taskset -c 1 $loadgen 127.0.0.1:2795 -m 200 -c 50 -s 4KiB >/dev/null 2>&1 || true
+    run postfix 2795 $((messages / 20)) "$(postfix_pids)"
+    postfix -c "$work/postfix" stop >/dev/null 2>&1 || true; postfix_up=''; rm -rf "$work/disk/postfix"
+  fi
+done
+python3 - "$work/table" "$fs" <<'PY'
+import statistics, sys
+rows = {}
+for line in open(sys.argv[1]):
+    name, *numbers = line.split()
+    rows.setdefault(name, []).append([float(number) for number in numbers])
+median = {name: [statistics.median(column) for column in zip(*runs)] for name, runs in rows.items()}
+print(f"{sys.argv[2]}, medians of {max(map(len, rows.values()))}")
+print(f"{'':14}{'messages/s':>12}{'us/message':>12}{'machine us':>12}{'of discard':>12}{'x Postfix':>12}")
+for name, (rate, cpu, machine) in median.items():
+    of_discard = rate / median['discard'][0]
+    of_postfix = rate / median['postfix'][0] if 'postfix' in median else float('nan')
+    print(f"{name:14}{rate:12.0f}{cpu:12.1f}{machine:12.1f}{of_discard:12.2f}{of_postfix:12.1f}")
+PY

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# CPU a message of loadgen, fastgen and smtp-source against the same receiver (ringmx, sink discard), alternating in one run:
+# medians and ratios; and how busy the receiver's shard is meanwhile. Usage: generator_cost.sh [RUNS [MESSAGES]]; FASTGEN names the source of fastgen.c.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+runs=${1:-5} messages=${2:-100000} port=2926
+bin=${CARGO_TARGET_DIR:-target}/release
+folder=$(mktemp -d)
+gcc -O2 -o "$folder/fastgen" "${FASTGEN:-/work/shared/limit/fastgen.c}"
+cat >"$folder/ringmx.toml" <<TOML
+hostname = "mx1.example.org"
+domains = ["*.test"]
+[[listener]]
+address = "127.0.0.1:$port"
+[[sink]]
+kind = "discard"
+[shards]
+cpus = [0]
+TOML
+"$bin/ringmx" serve --config "$folder/ringmx.toml" >"$folder/log" 2>&1 &
+receiver=$!
+trap 'kill $receiver; rm -r "$folder"' EXIT
+sleep 1
+# Nanoseconds that the receiver's shard has run.
+shard=$(dirname "$(grep -lx shard-0 /proc/$receiver/task/*/comm)")
+ran() { cut -d' ' -f1 "$shard/schedstat"; }
+# User and system time of the command, in microseconds a message.
+cost() {
+  local name=$1
+  shift
+  TIMEFORMAT='%U %S %R'
+  local before
+  before=$(ran)
+  { time taskset -c 1 "$@" >/dev/null 2>&1; } 2>"$folder/time"
+  awk -v n="$messages" -v ran="$(($(ran) - before))" '{
+    print ($1 + $2) * 1e6 / n, $1 * 1e6 / n, $2 * 1e6 / n, ran / $3 / 1e7
+  }' "$folder/time" >>"$folder/$name.cost"
+}
+for _ in $(seq "$runs"); do
+  cost loadgen "$bin/loadgen" "127.0.0.1:$port" --connections 50 --messages "$messages" --cpus 1
+  cost fastgen "$folder/fastgen" -s 50 -m "$messages" -l 4096 -d "127.0.0.1:$port"
+  cost smtp-source smtp-source -s 50 -m "$messages" -l 4096 -d -f a@x.test -t b@y.test "127.0.0.1:$port"
+  cost loadgen-pipelining "$bin/loadgen" "127.0.0.1:$port" --connections 50 --messages "$messages" --cpus 1 --pipelining
+  cost fastgen-pipelining "$folder/fastgen" -s 50 -m "$messages" -l 4096 -d -P "127.0.0.1:$port"
+done
+median() { cut -d' ' -f"${2:-1}" "$folder/$1.cost" | sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
+for name in loadgen fastgen smtp-source loadgen-pipelining fastgen-pipelining; do
+  printf '%-20s %5.2f µs of CPU a message (user %.2f, system %.2f), receiver %.0f %% busy; medians of %s\n' \
+    "$name" "$(median $name)" "$(median $name 2)" "$(median $name 3)" "$(median $name 4)" "$runs"
+done
+ratio() { awk -v a="$(median "$1")" -v b="$(median "$2")" -v n="$1 / $2" 'BEGIN { printf "%-40s %.2f\n", n, a / b }'; }
+ratio loadgen smtp-source
+ratio loadgen fastgen
+ratio loadgen-pipelining fastgen-pipelining

@@ -1,0 +1,212 @@
+//! What a session sends next: commands, command groups (RFC 2920), mail data and chunks (RFC 3030). Replies are the business
+//! of `client.rs`.
+
+use std::time::{Duration, Instant};
+
+use super::Client;
+use super::stage::Stage;
+use super::transaction::{Chunks, Open, Transaction};
+use crate::histogram::Phase;
+use crate::ledger::Entry;
+use crate::scenario::{Act, Commands};
+use crate::tally::{LATE, Tally};
+use crate::work::{Message, Work};
+
+/// Between two octets of a slow client.
+const DRIP_PERIOD: Duration = Duration::from_secs(1);
+
+impl Client {
+    /// What to send now, if anything: octets put into `head` (empty when handed in), and behind them those returned. Asked for
+    /// only when the last send has ended.
+    pub fn next_send(
+        &mut self,
+        head: &mut Vec<u8>,
+        work: &mut Work,
+        now: Instant,
+        tally: &mut Tally,
+    ) -> Option<&'static [u8]> {
+        if self.chunks.is_some() && (self.pipelining || !self.said) {
+            self.said = true;
+            return self.next_chunk(head, now);
+        }
+        if self.said {
+            return self.next_ahead(head, work, now, tally);
+        }
+        if self.stage == Stage::Ready {
+            self.begin(work, now, tally);
+            if self.stage == Stage::Ready {
+                return None;
+            }
+        }
+        self.said = true;
+        let scenario = self.scenario;
+        let commands = &scenario.commands;
+        match self.stage {
+            Stage::Greeting => {
+                if let Some(proxy) = scenario.proxy {
+                    proxy.write_header(self.serial, head);
+                }
+                if scenario.row.act == Act::EarlyTalker { Some(&commands.ehlo) } else { Some(b"") }
+            }
+            Stage::Ehlo => Some(&commands.ehlo),
+            Stage::Helo => Some(&commands.helo),
+            Stage::Mail => Some(self.say_envelope(head, now)),
+            Stage::Recipient(index) => commands.recipients.get(index).map(Vec::as_slice),
+            Stage::Data => Some(Commands::DATA),
+            Stage::MailData => Some(self.say_mail_data(head, work, now, tally)),
+            Stage::Reset => Some(Commands::RSET),
+            Stage::Quit => Some(Commands::QUIT),
+            Stage::Ready | Stage::Over(_) => None,
+        }
+    }
+
+    /// MAIL, or the whole group; with BDAT the group has the first chunk, too.
+    fn say_envelope(&mut self, head: &mut Vec<u8>, now: Instant) -> &'static [u8] {
+        let (scenario, commands) = (self.scenario, &self.scenario.commands);
+        match (self.pipelining, scenario.row.act, scenario.bdat) {
+            (false, ..) => &commands.mail,
+            (true, Act::Refused, _) => &commands.envelope,
+            (true, _, None) => &commands.group,
+            (true, _, Some(chunk)) => {
+                head.extend_from_slice(&commands.envelope);
+                self.begin_chunks(chunk, now);
+                self.next_chunk(head, now).unwrap_or_default()
+            }
+        }
+    }
+
+    fn say_mail_data(
+        &mut self,
+        head: &mut Vec<u8>,
+        work: &mut Work,
+        now: Instant,
+        tally: &mut Tally,
+    ) -> &'static [u8] {
+        let scenario = self.scenario;
+        self.transaction.mail_data_at = now;
+        if scenario.row.act == Act::Slowloris {
+            self.drip_at = Some(now + DRIP_PERIOD);
+            return b"x";
+        }
+        if let Some(chunk) = scenario.bdat {
+            self.begin_chunks(chunk, now);
+            return self.next_chunk(head, now).unwrap_or_default();
+        }
+        if self.transaction.recipients == 0 {
+            return Commands::EMPTY_MAIL_DATA;
+        }
+        let number = self.transaction.number;
+        if scenario.row.act == Act::Abort {
+            let body = scenario.corpus.write_head(number, false, head);
+            return &body[..body.len() / 2];
+        }
+        self.transaction.open = Open::MailData;
+        self.data_at = Some(now);
+        let next = match scenario.pipelining {
+            Some(2..) if self.pipelining => self.take_message(work, now),
+            _ => None,
+        };
+        if let Some(next) = next {
+            let next = self.begin_transaction(next, now, tally);
+            self.ahead.push_back(next);
+        }
+        scenario.corpus.write_head(number, next.is_some(), head)
+    }
+
+    /// Another whole transaction behind those that are not answered, if there may be more of them.
+    fn next_ahead(
+        &mut self,
+        head: &mut Vec<u8>,
+        work: &mut Work,
+        now: Instant,
+        tally: &mut Tally,
+    ) -> Option<&'static [u8]> {
+        let chunk = self.scenario.bdat.filter(|_| self.pipelining)?;
+        let under_way = self.ahead.len() + 1;
+        if self.stage.step().is_none()
+            || under_way >= usize::from(self.scenario.pipelining?)
+            || self.scenario.row.act != Act::Mail
+        {
+            return None;
+        }
+        let message = self.take_message(work, now)?;
+        let next = self.begin_transaction(message, now, tally);
+        self.ahead.push_back(next);
+        head.extend_from_slice(&self.scenario.commands.envelope);
+        self.begin_chunks(chunk, now);
+        self.next_chunk(head, now)
+    }
+
+    /// The message said last goes in chunks from now on.
+    fn begin_chunks(&mut self, chunk: usize, now: Instant) {
+        let transaction = self.ahead.back_mut().unwrap_or(&mut self.transaction);
+        let chunks = Chunks::new(self.scenario.corpus, transaction.number, chunk);
+        transaction.chunks_left = chunks.count();
+        transaction.mail_data_at = now;
+        self.chunks = Some(chunks);
+    }
+
+    fn next_chunk(&mut self, head: &mut Vec<u8>, now: Instant) -> Option<&'static [u8]> {
+        let mut chunks = self.chunks.take()?;
+        let body = chunks.next(head);
+        if chunks.is_last() {
+            self.ahead.back_mut().unwrap_or(&mut self.transaction).open = Open::MailData;
+            self.data_at = Some(now);
+        } else {
+            self.chunks = Some(chunks);
+        }
+        Some(body)
+    }
+
+    /// A message, if the scenario has the session send another, and one is left and due.
+    fn take_message(&mut self, work: &mut Work, now: Instant) -> Option<Message> {
+        if self.scenario.messages_per_session.is_some_and(|most| self.begun >= most.get()) {
+            return None;
+        }
+        self.claimed.take().or_else(|| work.take(now))
+    }
+
+    /// A message or QUIT, or nothing yet.
+    fn begin(&mut self, work: &mut Work, now: Instant, tally: &mut Tally) {
+        let act = self.scenario.row.act;
+        if !act.sends() {
+            match (act, work.is_over()) {
+                (_, true) => self.stage = Stage::Quit,
+                (Act::Idle, false) => {}
+                (_, false) => {
+                    self.transaction = Transaction::none(now);
+                    self.stage = Stage::Mail;
+                }
+            }
+            return;
+        }
+        let full = self.scenario.messages_per_session.is_some_and(|most| self.begun >= most.get());
+        match self.take_message(work, now) {
+            Some(message) => {
+                self.transaction = self.begin_transaction(message, now, tally);
+                self.stage = Stage::Mail;
+            }
+            None if full || work.is_over() => self.stage = Stage::Quit,
+            None => {}
+        }
+    }
+
+    fn begin_transaction(&mut self, message: Message, now: Instant, tally: &mut Tally) -> Transaction {
+        let huge = if self.scenario.row.act == Act::Huge { crate::corpus::HUGE } else { 0 };
+        let number = message.number | huge;
+        tally.started += 1;
+        self.begun += 1;
+        tally.notes.add(Entry::Begun { number });
+        if let Some(due) = message.due {
+            let wait = now.saturating_duration_since(due);
+            tally.latencies.record(Phase::Wait, wait);
+            tally.late += u64::from(wait > LATE);
+        }
+        Transaction {
+            number,
+            open: Open::Envelope,
+            due: message.due.unwrap_or(now),
+            ..Transaction::none(now)
+        }
+    }
+}
