@@ -1,0 +1,378 @@
+//! TLS of the whole program: a real server on loopback, clients of rustls, of others, and clients that cheat.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ringmx::tls::self_signed;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use support::client::Client;
+use support::server::{Server, without_trace};
+
+/// STARTTLS, and TLS from the first octet.
+const LISTENERS: &str = "[tls]\nself_signed = true\n[[listener]]\naddress = \"127.0.0.1:0\"\n[[listener]]\n\
+     address = \"127.0.0.1:0\"\ntls = \"implicit\"\n[limits]\ntls_handshake_timeout = \"2s\"\n\
+     [[sink]]\nkind = \"maildir\"\npath = \"mail\"\nline_endings = \"crlf\"\n";
+
+/// Trusts everybody: what is tested is the server.
+#[derive(Debug)]
+struct Trusting;
+
+impl ServerCertVerifier for Trusting {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        ringmx::tls::context::provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// A client under TLS.
+type Secure = StreamOwned<ClientConnection, TcpStream>;
+
+fn secure(stream: TcpStream) -> Secure {
+    let config = ClientConfig::builder_with_provider(ringmx::tls::context::provider())
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Trusting))
+        .with_no_client_auth();
+    let name = ServerName::try_from("mx.example").expect("a name");
+    StreamOwned::new(ClientConnection::new(Arc::new(config), name).expect("a client"), stream)
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("connected");
+    stream.set_nodelay(true).expect("nodelay");
+    stream.set_read_timeout(Some(Duration::from_mins(1))).expect("a time-out");
+    stream
+}
+
+/// A session under TLS behind STARTTLS, greeted.
+fn behind_starttls(server: &Server) -> Secure {
+    let mut client = Client::greeted(server.addresses()[0]);
+    client.command("STARTTLS", "220 2.0.0");
+    let mut secure = secure(client.stream().try_clone().expect("a descriptor"));
+    command(&mut secure, b"EHLO client.example\r\n", "250");
+    secure
+}
+
+fn reply(client: &mut impl Read) -> String {
+    let mut reply = Vec::new();
+    loop {
+        let mut octet = [0];
+        client.read_exact(&mut octet).expect("a reply");
+        reply.push(octet[0]);
+        let line = reply.rsplit(|octet| *octet == b'\n').nth(1).unwrap_or_default();
+        if octet[0] == b'\n' && line.get(3) != Some(&b'-') {
+            return String::from_utf8(reply).expect("ASCII");
+        }
+    }
+}
+
+fn command(client: &mut Secure, octets: &[u8], expected: &str) {
+    client.write_all(octets).expect("sent");
+    let reply = reply(client);
+    assert!(reply.starts_with(expected), "{}: {reply}", octets.escape_ascii());
+}
+
+fn begin(client: &mut Secure) {
+    command(client, b"MAIL FROM:<a@x.test>\r\n", "250");
+    command(client, b"RCPT TO:<b@y.test>\r\n", "250");
+}
+
+#[test]
+fn messages_of_every_size_arrive_whole_in_both_ways() {
+    let server = Server::start_whole(LISTENERS);
+    let mut sent = Vec::new();
+    let implicit = {
+        let mut client = secure(connect(server.addresses()[1]));
+        assert!(reply(&mut client).starts_with("220"));
+        command(&mut client, b"EHLO client.example\r\n", "250");
+        client
+    };
+    for (round, mut client) in [behind_starttls(&server), implicit].into_iter().enumerate() {
+        for lines in [0, 1, 200, 30_000] {
+            let body = [
+                format!("Subject: {round} {lines}\r\n\r\n").into_bytes(),
+                b"text of a line\r\n".repeat(lines),
+            ];
+            let body = body.concat();
+            begin(&mut client);
+            command(&mut client, b"DATA\r\n", "354");
+            command(&mut client, &[body.as_slice(), b".\r\n"].concat(), "250 2.0.0");
+            begin(&mut client);
+            let chunk = format!("BDAT {} LAST\r\n", body.len()).into_bytes();
+            command(&mut client, &[chunk.as_slice(), &body].concat(), "250 2.0.0");
+            sent.extend([body.clone(), body]);
+        }
+        command(&mut client, b"QUIT\r\n", "221");
+        // close_notify, then the end.
+        assert_eq!(client.read(&mut [0; 10]).expect("a clean end"), 0);
+    }
+    let mut stored: Vec<Vec<u8>> =
+        server.maildir("mail").iter().map(|mail| without_trace(mail).to_vec()).collect();
+    assert!(server.maildir("mail").iter().all(|mail| {
+        let text = String::from_utf8_lossy(&mail[..500.min(mail.len())]).into_owned();
+        text.contains("with ESMTPS\r\n\t(TLSv1.3 TLS_")
+    }));
+    stored.sort();
+    sent.sort();
+    assert!(stored == sent, "{} stored, {} sent", stored.len(), sent.len());
+}
+
+#[test]
+fn plaintext_behind_starttls_is_never_obeyed() {
+    let server = Server::start_whole(LISTENERS);
+    let injected = b"STARTTLS\r\nMAIL FROM:<evil@x.test>\r\nRCPT TO:<b@y.test>\r\n";
+    let mut client = Client::greeted(server.addresses()[0]);
+    client.send(injected);
+    client.expect("554 5.5.0");
+    client.expect_end();
+    // Half a line is enough.
+    let mut client = Client::greeted(server.addresses()[0]);
+    client.send(b"STARTTLS\r\nM");
+    client.expect("554 5.5.0");
+    client.expect_end();
+    // In place of a handshake: an alert is all that comes.
+    let mut client = Client::greeted(server.addresses()[0]);
+    client.command("STARTTLS", "220");
+    client.send(b"EHLO again\r\nMAIL FROM:<evil@x.test>\r\n");
+    let mut rest = Vec::new();
+    let _ = client.stream().read_to_end(&mut rest);
+    assert!(!rest.windows(3).any(|octets| octets == b"250"), "{}", rest.escape_ascii());
+    // Plaintext on the port of implicit TLS.
+    let mut stream = connect(server.addresses()[1]);
+    stream.write_all(b"EHLO client.example\r\n").expect("sent");
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+    assert!(!rest.windows(3).any(|octets| octets == b"250" || octets == b"220"), "{}", rest.escape_ascii());
+    assert_eq!(server.maildir("mail").len(), 0);
+}
+
+#[test]
+fn a_stream_that_is_cut_stores_nothing() {
+    let server = Server::start_whole(LISTENERS);
+    for (octets, expected) in
+        [(&b"DATA\r\n"[..], "354"), (b"BDAT 100000 LAST\r\nsome of it", ""), (b"BDAT 5\r\nabcde", "250")]
+    {
+        for polite in [false, true] {
+            let mut client = behind_starttls(&server);
+            begin(&mut client);
+            client.write_all(octets).expect("sent");
+            if !expected.is_empty() {
+                assert!(reply(&mut client).starts_with(expected));
+            }
+            client.write_all(b"Subject: never\r\n\r\ntext\r\n").expect("sent");
+            if polite {
+                client.conn.send_close_notify();
+            }
+            client.flush().expect("sent");
+            drop(client);
+        }
+    }
+    // A record that stops in its middle.
+    let mut client = behind_starttls(&server);
+    begin(&mut client);
+    command(&mut client, b"DATA\r\n", "354");
+    client.conn.writer().write_all(b"Subject: never\r\n\r\n.\r\n").expect("memory");
+    let mut wire = Vec::new();
+    client.conn.write_tls(&mut wire).expect("memory");
+    client.sock.write_all(&wire[..wire.len() - 1]).expect("sent");
+    drop(client);
+    // All of them are over when a session after them is.
+    let mut last = behind_starttls(&server);
+    command(&mut last, b"QUIT\r\n", "221");
+    server.wait_for_log(|_| server.log().iter().filter(|line| line.contains(" session ")).count() >= 8);
+    assert_eq!(server.maildir("mail").len(), 0);
+}
+
+#[test]
+fn octets_may_arrive_in_any_pieces() {
+    let server = Server::start_whole(LISTENERS);
+    let mut client = behind_starttls(&server);
+    begin(&mut client);
+    command(&mut client, b"DATA\r\n", "354");
+    let body = b"text of a line\r\n".repeat(200);
+    client.conn.writer().write_all(&[body.as_slice(), b".\r\n"].concat()).expect("memory");
+    let mut wire = Vec::new();
+    while client.conn.wants_write() {
+        client.conn.write_tls(&mut wire).expect("memory");
+    }
+    // Headers of records included: 1, 2, 3 … octets at a time.
+    let mut rest = &wire[..];
+    for count in 1.. {
+        let (now, later) = rest.split_at(count.min(rest.len()));
+        client.sock.write_all(now).expect("sent");
+        rest = later;
+        if rest.is_empty() {
+            break;
+        }
+    }
+    assert!(reply(&mut client).starts_with("250 2.0.0"));
+}
+
+#[test]
+fn a_handshake_that_stops_frees_everything_at_its_deadline() {
+    let server = Server::start_whole(LISTENERS);
+    let descriptors =
+        || std::fs::read_dir(format!("/proc/{}/fd", server.id())).expect("its descriptors").count();
+    let before = descriptors();
+    // A record's header that announces more than comes.
+    let clients: Vec<TcpStream> = (0..20)
+        .map(|_| {
+            let mut stream = connect(server.addresses()[1]);
+            stream.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").expect("sent");
+            stream
+        })
+        .collect();
+    for mut client in &clients {
+        assert_eq!(client.read(&mut [0; 10]).unwrap_or(0), 0, "nothing is said");
+    }
+    drop(clients);
+    let start = Instant::now();
+    while descriptors() > before && start.elapsed() < Duration::from_mins(1) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(descriptors(), before);
+}
+
+#[test]
+fn many_handshakes_at_once_all_end_and_others_are_served() {
+    let server = Server::start_whole(LISTENERS);
+    let (plain, address) = (server.addresses()[0], server.addresses()[1]);
+    let flood: Vec<_> = (0..60)
+        .map(|_| {
+            std::thread::spawn(move || {
+                let mut client = secure(connect(address));
+                assert!(reply(&mut client).starts_with("220"));
+            })
+        })
+        .collect();
+    let mut client = Client::greeted(plain);
+    client.command("NOOP", "250");
+    for client in flood {
+        client.join().expect("greeted");
+    }
+}
+
+#[test]
+fn certificates_are_read_again_and_a_bad_one_is_not_taken() {
+    let make = |name: &str| self_signed::make(&[name.to_owned()]).expect("made");
+    let old = make("old.example");
+    let config =
+        LISTENERS.replace("self_signed = true", "[[tls.certificate]]\nchain = \"mx.pem\"\nkey = \"mx.key\"");
+    let files = [("mx.pem", old.chain.as_str()), ("mx.key", old.key.as_str())];
+    let server = Server::start_with_files(&config, &files);
+    let shown = || {
+        let mut client = behind_starttls(&server);
+        command(&mut client, b"NOOP\r\n", "250");
+        client.conn.peer_certificates().expect("one")[0].to_vec()
+    };
+    let mut session = behind_starttls(&server);
+    let first = shown();
+    let write = |name: &str, text: &str| std::fs::write(server.folder().join(name), text).expect("written");
+    write("mx.pem", "nonsense");
+    server.signal(rustix::process::Signal::HUP);
+    server.wait_for_log(|line| line.contains("the certificates stay as they were"));
+    assert!(shown() == first);
+    let new = make("new.example");
+    write("mx.key", &new.key);
+    write("mx.pem", &new.chain);
+    server.signal(rustix::process::Signal::HUP);
+    server.wait_for_log(|line| line.contains("read again"));
+    assert!(shown() != first);
+    command(&mut session, b"NOOP\r\n", "250");
+}
+
+#[test]
+fn clients_of_others_speak_tls() {
+    let server = Server::start_whole(LISTENERS);
+    let [starttls, implicit] = [server.addresses()[0], server.addresses()[1]];
+    let script = format!(
+        "import smtplib, ssl\n\
+         context = ssl.create_default_context()\n\
+         context.check_hostname = False\n\
+         context.verify_mode = ssl.CERT_NONE\n\
+         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):\n\
+         \x20   context.maximum_version = ssl.TLSVersion.TLSv1_3\n\
+         \x20   context.minimum_version = context.maximum_version = version\n\
+         \x20   with smtplib.SMTP('127.0.0.1', {}) as client:\n\
+         \x20       client.starttls(context=context)\n\
+         \x20       client.sendmail('a@x.test', ['b@y.test'], 'Subject: x\\r\\n\\r\\n' + 'text\\r\\n' * 20000)\n\
+         \x20   with smtplib.SMTP_SSL('127.0.0.1', {}, context=context) as client:\n\
+         \x20       client.sendmail('a@x.test', ['b@y.test'], 'Subject: y\\r\\n\\r\\ntext')\n",
+        starttls.port(),
+        implicit.port()
+    );
+    let ran = |program: &str, arguments: &[&str]| match Command::new(program).args(arguments).output() {
+        Ok(output) => Some(output),
+        Err(_) => {
+            assert!(std::env::var_os("CI").is_none(), "CI needs {program}");
+            println!("skipped: no {program}");
+            None
+        }
+    };
+    let mut expected = 0;
+    if let Some(output) = ran("python3", &["-c", &script]) {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        expected += 4;
+    }
+    let address = starttls.to_string();
+    let common = ["--to", "b@y.test", "--from", "a@x.test", "--silent", "2"];
+    if let Some(output) = ran("swaks", &[&["--server", &address, "--tls"], &common[..]].concat()) {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        expected += 1;
+    }
+    let old = implicit.to_string();
+    if let Some(output) = ran("openssl", &["s_client", "-tls1_1", "-connect", &old]) {
+        assert!(!output.status.success(), "TLS 1.1 is refused");
+    }
+    assert_eq!(server.maildir("mail").len(), expected);
+}
+
+#[test]
+fn an_idle_session_under_tls_costs_less_than_32_kib() {
+    const SESSIONS: u64 = 300;
+    let server = Server::start_whole(LISTENERS);
+    // Caches that are made once.
+    drop(behind_starttls(&server));
+    let before = server.resident_bytes();
+    let sessions: Vec<Secure> = (0..SESSIONS).map(|_| behind_starttls(&server)).collect();
+    let each = server.resident_bytes().saturating_sub(before) / SESSIONS;
+    println!("{each} octets an idle session under TLS");
+    assert!(each < 32 * 1024, "{each}");
+    drop(sessions);
+}
