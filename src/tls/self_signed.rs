@@ -13,8 +13,16 @@ pub struct SelfSigned {
 
 /// Makes a certificate for these names, ECDSA on P-256, signed by itself.
 pub fn make(names: &[String]) -> Result<SelfSigned, String> {
-    let made = rcgen::generate_simple_self_signed(names).map_err(|error| error.to_string())?;
-    Ok(SelfSigned { chain: made.cert.pem(), key: made.signing_key.serialize_pem() })
+    let make = || {
+        let key = rcgen::KeyPair::generate()?;
+        let mut wanted = rcgen::CertificateParams::new(names)?;
+        let name = names.first().map_or("ringmx", String::as_str);
+        wanted.distinguished_name = rcgen::DistinguishedName::new();
+        wanted.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let certificate = wanted.self_signed(&key)?;
+        Ok(SelfSigned { chain: certificate.pem(), key: key.serialize_pem() })
+    };
+    make().map_err(|error: rcgen::Error| error.to_string())
 }
 
 impl SelfSigned {
