@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.."
 runs=${1:-5} messages=${2:-100000} port=2926
 bin=${CARGO_TARGET_DIR:-target}/release
 folder=$(mktemp -d)
-gcc -O2 -o "$folder/fastgen" "${FASTGEN:-/work/shared/limit/fastgen.c}"
+gcc -O2 -o "$folder/fastgen" "${FASTGEN:?the path of fastgen.c, a small generator to compare with}"
 cat >"$folder/ringmx.toml" <<TOML
 hostname = "mx1.example.org"
 domains = ["*.test"]
