@@ -87,7 +87,7 @@ pub struct Arguments {
     #[arg(long, value_name = "CHUNK", num_args = 0..=1, require_equals = true, default_missing_value = "1GiB", help_heading = "Load")]
     pub bdat: Option<ByteSize>,
 
-    /// Octets of a message (header and text, without what transparency adds): a size, lognormal:MEDIAN[:SIGMA], or profile (mail as an MX sees it)
+    /// Octets of a message (header and text, without what transparency adds): a size, lognormal:MEDIAN or lognormal:MEDIAN:SIGMA, or profile (mail as an MX sees it)
     #[arg(short, long, value_name = "SIZE", default_value = "4KiB", help_heading = "Message")]
     pub size: Size,
 

@@ -18,7 +18,7 @@ pub enum Size {
         /// Standard deviation of the logarithm.
         sigma: f64,
     },
-    /// Mail as an MX sees it: [`PROFILE`].
+    /// Mail as an MX sees it, by a table of sizes.
     Profile,
 }
 
