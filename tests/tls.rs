@@ -270,6 +270,28 @@ fn a_handshake_that_stops_frees_everything_at_its_deadline() {
 }
 
 #[test]
+fn a_handshake_message_that_stops_between_records_harms_nobody() {
+    let server = Server::start_whole(LISTENERS);
+    // A whole record with the beginning of a ClientHello; then nothing, the end, or nonsense.
+    let begun = b"\x16\x03\x01\x00\x05\x01\x00\x02\x00\x03";
+    let begin = || {
+        let mut stream = connect(server.addresses()[1]);
+        stream.write_all(begun).expect("sent");
+        stream
+    };
+    let mut silent = begin();
+    drop(begin());
+    let mut nonsense = begin();
+    nonsense.write_all(b"EHLO client.example\r\n").expect("sent");
+    let mut alert = Vec::new();
+    let _ = nonsense.read_to_end(&mut alert);
+    assert!(alert.starts_with(b"\x15\x03"), "{}", alert.escape_ascii());
+    assert_eq!(silent.read(&mut [0; 10]).unwrap_or(0), 0, "the deadline");
+    let mut client = behind_starttls(&server);
+    command(&mut client, b"QUIT\r\n", "221");
+}
+
+#[test]
 fn many_handshakes_at_once_all_end_and_others_are_served() {
     let server = Server::start_whole(LISTENERS);
     let (plain, address) = (server.addresses()[0], server.addresses()[1]);
@@ -285,6 +307,48 @@ fn many_handshakes_at_once_all_end_and_others_are_served() {
     client.command("NOOP", "250");
     for client in flood {
         client.join().expect("greeted");
+    }
+}
+
+#[test]
+fn clients_that_say_all_and_close_their_half_are_answered_though_their_handshakes_wait() {
+    const CLIENTS: usize = 40;
+    let server = Server::start_whole(LISTENERS);
+    let address = server.addresses()[0];
+    let ready = Arc::new(std::sync::Barrier::new(CLIENTS));
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let ready = Arc::clone(&ready);
+            std::thread::spawn(move || {
+                let mut client = Client::greeted(address);
+                client.command("STARTTLS", "220");
+                let mut secure = secure(client.stream().try_clone().expect("a descriptor"));
+                let mut wire = Vec::new();
+                // Up to the client's last flight, which stays here.
+                while secure.conn.is_handshaking() {
+                    while secure.conn.wants_write() {
+                        secure.conn.write_tls(&mut wire).expect("memory");
+                    }
+                    secure.sock.write_all(&std::mem::take(&mut wire)).expect("sent");
+                    secure.conn.read_tls(&mut secure.sock).expect("its flight");
+                    secure.conn.process_new_packets().expect("good records");
+                }
+                secure.conn.writer().write_all(b"EHLO client.example\r\nQUIT\r\n").expect("memory");
+                while secure.conn.wants_write() {
+                    secure.conn.write_tls(&mut wire).expect("memory");
+                }
+                ready.wait();
+                secure.sock.write_all(&wire).expect("sent");
+                secure.sock.shutdown(std::net::Shutdown::Write).expect("closed");
+                let mut replies = Vec::new();
+                let _ = secure.read_to_end(&mut replies);
+                String::from_utf8(replies).expect("ASCII")
+            })
+        })
+        .collect();
+    for client in clients {
+        let replies = client.join().expect("replies");
+        assert!(replies.contains("\r\n221 "), "{replies:?}");
     }
 }
 

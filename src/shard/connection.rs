@@ -420,7 +420,7 @@ impl Connection {
 
     /// A half-closed client gets its answers first; then the session is over, whatever was unfinished.
     fn end_if_input_ended<R: Ring>(&mut self, context: &mut Context<R>) {
-        let done = self.unread.is_empty() && !self.session.awaits_answer();
+        let done = self.unread.is_empty() && !self.session.awaits_answer() && !self.handshake_waits();
         if self.input_ended && done && self.phase == Phase::Serving {
             self.session.handle_end_of_input();
             self.ended_by = EndedBy::Client;

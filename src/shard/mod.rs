@@ -360,8 +360,9 @@ impl<R: Ring> Shard<R> {
     /// Goes on with handshakes that earlier turns had no time for.
     fn resume_handshakes(&mut self) {
         self.context.handshake_steps = 0;
-        for _ in 0..HANDSHAKES_PER_TURN_MAX {
-            let Some(key) = self.context.handshakes_waiting.pop_front() else { break };
+        while self.context.handshake_steps < HANDSHAKES_PER_TURN_MAX
+            && let Some(key) = self.context.handshakes_waiting.pop_front()
+        {
             if let Some(connection) = self.connections.find(key) {
                 connection.resume_handshake(&mut self.context);
                 self.mark(key);

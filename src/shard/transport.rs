@@ -93,19 +93,23 @@ impl Connection {
         }
     }
 
-    /// From here on all is ciphertext, what was received already included.
+    /// From here on all is ciphertext, what was received already included. With implicit TLS that is the dear first flight, which
+    /// waits for its turn like any other.
     fn secure<R: Ring>(&mut self, tls: Tls, context: &mut Context<R>) {
         let outgoing = self.replies.replace(Vec::new());
-        let secured = Secured { tls, outgoing, waiting: Vec::new(), closed: false };
-        self.transport = Transport::Tls(Box::new(secured));
+        let mut waiting = Vec::new();
         for unread in std::mem::take(&mut self.unread) {
-            let mut octets = unread.octets(&context.pool).0.to_vec();
+            waiting.extend_from_slice(unread.octets(&context.pool).0);
             if let Unread::Buffer { id, .. } = unread {
                 context.pool.unpin(id);
             }
-            let Transport::Tls(secured) = &mut self.transport else { continue };
-            let decrypted = secured.decrypt(&mut octets);
-            self.handle_decrypted(decrypted, context);
+        }
+        let waits = !waiting.is_empty();
+        self.transport = Transport::Tls(Box::new(Secured { tls, outgoing, waiting, closed: false }));
+        if waits && context.take_handshake_step() {
+            self.decrypt_waiting(context);
+        } else if waits {
+            context.handshakes_waiting.push_back(self.key);
         }
     }
 
@@ -131,15 +135,25 @@ impl Connection {
         self.handle_decrypted(decrypted, context);
     }
 
-    /// A turn has time for its handshake.
+    /// Whether received octets wait for a turn that has time for its handshake.
+    pub(super) fn handshake_waits(&self) -> bool {
+        matches!(&self.transport, Transport::Tls(secured) if !secured.waiting.is_empty())
+    }
+
+    /// A turn may have time for its handshake. One that was given up meanwhile costs nothing and is not finished.
     pub(super) fn resume_handshake<R: Ring>(&mut self, context: &mut Context<R>) {
-        if let Transport::Tls(secured) = &mut self.transport
-            && !secured.waiting.is_empty()
-        {
+        if self.phase == Phase::Serving && self.handshake_waits() {
+            context.take_handshake_step();
+            self.decrypt_waiting(context);
+            self.advance(context);
+        }
+    }
+
+    fn decrypt_waiting<R: Ring>(&mut self, context: &mut Context<R>) {
+        if let Transport::Tls(secured) = &mut self.transport {
             let mut octets = std::mem::take(&mut secured.waiting);
             let decrypted = secured.decrypt(&mut octets);
             self.handle_decrypted(decrypted, context);
-            self.advance(context);
         }
     }
 

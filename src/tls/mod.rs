@@ -17,6 +17,7 @@ pub mod context;
 pub mod self_signed;
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 pub use rustls::ServerConfig;
@@ -38,6 +39,9 @@ pub struct Tls {
     connection: Box<UnbufferedServerConnection>,
     /// What came and is no whole record or handshake message yet.
     partial: Vec<u8>,
+    /// Octets of `partial` that are whole records of an incomplete handshake message. rustls moves what is in them: their headers
+    /// are not looked at again. `whole <= partial.len()`
+    whole: usize,
     state: State,
 }
 
@@ -56,7 +60,12 @@ impl Tls {
     /// A connection of which nothing was received yet.
     pub fn new(config: &Arc<ServerConfig>) -> Result<Self, Failure> {
         let connection = UnbufferedServerConnection::new(Arc::clone(config)).map_err(Failure)?;
-        Ok(Self { connection: Box::new(connection), partial: Vec::new(), state: State::Handshaking })
+        Ok(Self {
+            connection: Box::new(connection),
+            partial: Vec::new(),
+            whole: 0,
+            state: State::Handshaking,
+        })
     }
 
     /// How far it is.
@@ -73,32 +82,51 @@ impl Tls {
     /// be sent. After a failure `out` holds the alert; the connection is to be closed and this not called again.
     pub fn receive(
         &mut self,
+        octets: &mut [u8],
+        out: &mut Vec<u8>,
+        plaintext: impl FnMut(&[u8]),
+    ) -> Result<(), Failure> {
+        guarded(|| self.assemble(octets, out, plaintext))
+    }
+
+    /// [`Tls::receive`], record by record.
+    fn assemble(
+        &mut self,
         mut octets: &mut [u8],
         out: &mut Vec<u8>,
         mut plaintext: impl FnMut(&[u8]),
     ) -> Result<(), Failure> {
         while !octets.is_empty() {
             if self.partial.is_empty() {
+                let whole = whole_records(octets);
                 let used = process(&mut self.connection, &mut self.state, octets, out, &mut plaintext)?;
                 self.partial.extend_from_slice(octets.get(used..).unwrap_or_default());
+                self.whole = whole.saturating_sub(used);
                 break;
             }
             // Only what completes the record is copied; whole records behind it are decrypted where they lie.
-            let missing = missing_octets(&self.partial).min(octets.len());
+            let missing = missing_octets(self.begun()).min(octets.len());
             let (now, rest) = octets.split_at_mut(missing);
             self.partial.extend_from_slice(now);
             octets = rest;
             if self.partial.len() > PARTIAL_BYTES_MAX {
                 return Err(Failure(rustls::InvalidMessage::HandshakePayloadTooLarge.into()));
             }
+            self.whole += whole_records(self.begun());
             let used =
                 process(&mut self.connection, &mut self.state, &mut self.partial, out, &mut plaintext)?;
             self.partial.drain(..used);
+            self.whole = self.whole.saturating_sub(used);
         }
         if self.partial.is_empty() {
             self.partial = Vec::new();
         }
         Ok(())
+    }
+
+    /// The record that has begun and is not whole.
+    fn begun(&self) -> &[u8] {
+        self.partial.get(self.whole..).unwrap_or_default()
     }
 
     /// Encrypts replies.
@@ -146,13 +174,26 @@ impl Tls {
     fn write(
         &mut self,
         out: &mut Vec<u8>,
+        write: impl FnMut(
+            &mut rustls::unbuffered::WriteTraffic<'_, ServerConnectionData>,
+            &mut [u8],
+        ) -> Result<usize, Short>,
+    ) -> Result<(), Failure> {
+        guarded(|| self.write_when_ready(out, write))
+    }
+
+    fn write_when_ready(
+        &mut self,
+        out: &mut Vec<u8>,
         mut write: impl FnMut(
             &mut rustls::unbuffered::WriteTraffic<'_, ServerConnectionData>,
             &mut [u8],
         ) -> Result<usize, Short>,
     ) -> Result<(), Failure> {
         loop {
-            let UnbufferedStatus { state, .. } = self.connection.process_tls_records(&mut []);
+            // rustls remembers how far it has looked at what is incomplete, and panics when that is not shown again. It finds
+            // nothing new in it, so it discards nothing.
+            let UnbufferedStatus { state, .. } = self.connection.process_tls_records(&mut self.partial);
             match state.map_err(Failure)? {
                 ConnectionState::WriteTraffic(mut traffic) => {
                     return fill(out, |space| write(&mut traffic, space));
@@ -174,6 +215,12 @@ impl fmt::Debug for Tls {
             .field("partial", &self.partial.len())
             .finish_non_exhaustive()
     }
+}
+
+/// A panic in the library is the failure of one connection, not of the shard and of all that it serves.
+fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(Failure(rustls::Error::General("TLS panicked".to_owned()))))
 }
 
 /// Why a write into a space did not succeed.
@@ -230,7 +277,8 @@ fn process(
         let state = match state {
             Ok(state) => state,
             Err(error) => {
-                take_alert(connection, out);
+                let rest = octets.get_mut(used + discard..).unwrap_or_default();
+                take_alert(connection, rest, out);
                 return Err(Failure(error));
             }
         };
@@ -262,35 +310,35 @@ fn process(
     }
 }
 
-/// After a failure: what rustls wants the client to be told.
-fn take_alert(connection: &mut UnbufferedServerConnection, out: &mut Vec<u8>) {
-    loop {
-        match connection.process_tls_records(&mut []).state {
-            Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                if encode(&mut data, out).is_err() {
-                    break;
-                }
-            }
-            Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-            _ => break,
-        }
+/// After a failure: the alert that rustls has for the client, if it has one. It is asked once and with the `rest` of the octets:
+/// it panics when it is not shown what it has looked at, and asked once more it would look at the bad record again.
+fn take_alert(connection: &mut UnbufferedServerConnection, rest: &mut [u8], out: &mut Vec<u8>) {
+    if let Ok(ConnectionState::EncodeTlsData(mut data)) = connection.process_tls_records(rest).state {
+        // Who cannot be told is cut off without it.
+        let _ = encode(&mut data, out);
     }
 }
 
-/// How many octets more may complete something. At least 1.
-fn missing_octets(partial: &[u8]) -> usize {
-    let mut start = 0;
-    loop {
-        let rest = partial.get(start..).unwrap_or_default();
-        let Some([_, _, _, high, low]) = rest.first_chunk::<RECORD_HEADER_BYTES>() else {
-            return RECORD_HEADER_BYTES - rest.len();
-        };
-        let bytes = RECORD_HEADER_BYTES + usize::from(u16::from_be_bytes([*high, *low]));
-        if bytes > rest.len() {
-            return bytes - rest.len();
-        }
-        start += bytes;
+/// How many octets more make the record whole that has `begun`. At least 1.
+fn missing_octets(begun: &[u8]) -> usize {
+    record_bytes(begun).unwrap_or(RECORD_HEADER_BYTES).saturating_sub(begun.len()).max(1)
+}
+
+/// How many octets whole records have, from the start on.
+fn whole_records(octets: &[u8]) -> usize {
+    let mut whole = 0;
+    while let Some(bytes) = octets.get(whole..).and_then(record_bytes)
+        && bytes <= octets.len() - whole
+    {
+        whole += bytes;
     }
+    whole
+}
+
+/// How many octets a record has with its header; none when the header is not whole.
+fn record_bytes(octets: &[u8]) -> Option<usize> {
+    let [_, _, _, high, low] = octets.first_chunk::<RECORD_HEADER_BYTES>()?;
+    Some(RECORD_HEADER_BYTES + usize::from(u16::from_be_bytes([*high, *low])))
 }
 
 /// Why a TLS connection failed.

@@ -321,6 +321,54 @@ fn nothing_is_kept_of_whole_records() {
     assert_eq!((pair.server.has_partial(), pair.server.partial.capacity()), (false, 0));
 }
 
+/// A whole record with the beginning of a handshake message: rustls remembers how much of the buffer it has looked at.
+const BEGUN: &[u8] = b"\x16\x03\x01\x00\x05\x01\x00\x02\x00\x03";
+
+#[test]
+fn a_handshake_message_that_stops_can_be_closed() {
+    let mut tls = Tls::new(&server(OPTIONS)).expect("a server");
+    tls.receive(&mut BEGUN.to_vec(), &mut Vec::new(), |_| panic!("plaintext")).expect("it waits");
+    assert!(tls.has_partial());
+    let mut out = Vec::new();
+    tls.send(b"421 4.4.2\r\n", &mut out).expect_err("nobody can be told");
+    tls.close(&mut out);
+    assert!(out.is_empty());
+}
+
+#[test]
+fn a_handshake_message_that_goes_on_with_nonsense_gets_an_alert() {
+    let mut tls = Tls::new(&server(OPTIONS)).expect("a server");
+    tls.receive(&mut BEGUN.to_vec(), &mut Vec::new(), |_| panic!("plaintext")).expect("it waits");
+    let mut out = Vec::new();
+    tls.receive(&mut b"EHLO client.example\r\n".to_vec(), &mut out, |_| panic!("plaintext"))
+        .expect_err("no TLS");
+    assert!(out.starts_with(b"\x15\x03"), "{}", out.escape_ascii());
+}
+
+/// What a client may make us look at: the record that has begun, not those before it.
+#[test]
+fn whole_fragments_are_not_looked_at_again() {
+    let mut tls = Tls::new(&server(OPTIONS)).expect("a server");
+    let mut octets = b"\x16\x03\x01\x00\x04\x01\x00\xff\x00".to_vec();
+    octets.extend_from_slice(&b"\x16\x03\x01\x00\x01\x03".repeat(5_000));
+    for part in octets.chunks_mut(4) {
+        tls.receive(part, &mut Vec::new(), |_| panic!("plaintext")).expect("it waits");
+        assert!(tls.begun().len() < 9, "{} of {}", tls.begun().len(), tls.partial.len());
+    }
+}
+
+#[test]
+fn a_panic_is_the_failure_of_its_connection() {
+    let mut pair = Pair::new(&server(OPTIONS), client(client_config(&[&version::TLS13]), "mx.test"));
+    pair.run(1000).expect("a handshake");
+    let mut wire = Vec::new();
+    pair.client.writer().write_all(b"NOOP\r\n").expect("memory");
+    pair.client.write_tls(&mut wire).expect("memory");
+    let failure =
+        pair.server.receive(&mut wire, &mut Vec::new(), |_| panic!("a bug")).expect_err("it panicked");
+    assert_eq!(failure.cause(), Cause::Other);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -339,6 +387,33 @@ proptest! {
         }
         prop_assert_eq!(&pair.received, &texts.concat());
         prop_assert!(!pair.server.has_partial());
+    }
+
+    /// Real records in which one octet is another one, in fragments of any size, with an attempt to speak behind each part.
+    #[test]
+    fn speaking_and_closing_are_possible_at_any_moment(
+        cut in 1_usize..600, fragment in 32_usize..400, at in 0_usize..2000, change: u8, tls12: bool,
+    ) {
+        let version = if tls12 { &version::TLS12 } else { &version::TLS13 };
+        let mut config = client_config(&[version]);
+        config.max_fragment_size = Some(fragment);
+        let mut client = client(config, "mx.test");
+        let mut wire = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut wire).expect("memory");
+        }
+        if let Some(octet) = wire.get_mut(at) {
+            *octet ^= change;
+        }
+        let mut tls = Tls::new(&server(OPTIONS)).expect("a server");
+        let mut out = Vec::new();
+        for part in wire.chunks_mut(cut) {
+            if tls.receive(part, &mut out, |_| {}).is_err() {
+                break;
+            }
+            prop_assert!(tls.send(b"421\r\n", &mut out).is_err());
+            tls.close(&mut out);
+        }
     }
 
     #[test]
