@@ -72,7 +72,7 @@ pub fn explain(failed: &SetupError) -> Unusable {
         }
         Some(libc::EPERM | libc::EACCES) => {
             "a seccomp filter or security module forbids it: allow io_uring_setup, io_uring_enter and io_uring_register \
-             (container runtimes: --security-opt seccomp=PROFILE; systemd: SystemCallFilter=@io-event)"
+             (container runtimes: --security-opt seccomp=PROFILE; systemd: SystemCallFilter=@aio)"
         }
         Some(libc::ENOSYS) => {
             "this kernel is built without io_uring, or a seccomp filter hides it: allow io_uring_setup"
