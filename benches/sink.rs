@@ -33,7 +33,9 @@ const SINKS: [(&str, Make); 5] = [
     ("discard", |_| Box::new(Discard)),
     ("stdout json to /dev/null", |_| stdout(StdoutFormat::Json)),
     ("stdout mbox to /dev/null", |_| stdout(StdoutFormat::Mbox)),
-    ("spool", |path| opened(SinkKind::Spool { path: path.to_owned(), segment_bytes: SEGMENT_BYTES })),
+    ("spool", |path| {
+        opened(SinkKind::Spool { path: path.to_owned(), segment_bytes: SEGMENT_BYTES, direct_writes: true })
+    }),
     ("maildir", |path| {
         opened(SinkKind::Maildir {
             path: path.to_owned(),
