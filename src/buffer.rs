@@ -68,6 +68,12 @@ impl Arena {
         self.buffer_bytes
     }
 
+    /// Whether a receive filled so little of its buffer that its octets are better copied than the buffer held.
+    pub fn is_little(&self, filled: usize) -> bool {
+        const PART: usize = 16;
+        filled < self.buffer_bytes / PART
+    }
+
     /// Number of buffers.
     pub fn buffers(&self) -> usize {
         self.buffers
@@ -342,16 +348,13 @@ impl MailData {
         range: Range<usize>,
         filled: usize,
     ) -> Result<(), NoMemory> {
-        /// A receive that filled less than this part of its buffer is copied.
-        const LITTLE: usize = 8;
         if range.is_empty() {
             return Ok(());
         }
         if self.buffers.last() == Some(&id) {
             return self.extend_buffer(pool, id, range);
         }
-        let little = filled < pool.arena.buffer_bytes / LITTLE;
-        if little || self.buffers.len() >= HELD_BUFFERS_MAX || pool.is_low() {
+        if pool.arena.is_little(filled) || self.buffers.len() >= HELD_BUFFERS_MAX || pool.is_low() {
             return self.append_from_buffer(pool, id, range);
         }
         pool.pin(id);

@@ -113,8 +113,8 @@ fn list_text(cpus: &[usize]) -> String {
 const DEFAULTS: Shard = Shard {
     cpu: 0,
     ring_entries: 4096,
-    buffers: 2048,
-    buffer_bytes: 16 * 1024,
+    buffers: 1024,
+    buffer_bytes: 32 * 1024,
     block_bytes_max: 64 * 1024 * 1024,
     connections_max: 20_000,
 };

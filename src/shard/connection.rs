@@ -355,8 +355,7 @@ impl Connection {
 
     /// Octets that could not be parsed at once are copied out of a buffer that they fill little of, or that others need.
     fn copy_out_last<R: Ring>(&mut self, count: usize, context: &mut Context<R>) {
-        let little = count <= context.pool.arena().buffer_bytes() / 8;
-        if !little && !context.pool.is_low() {
+        if !context.pool.arena().is_little(count) && !context.pool.is_low() {
             return;
         }
         if let Some(Unread::Buffer { id, start, filled }) = self.unread.back_mut() {
