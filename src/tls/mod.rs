@@ -310,12 +310,22 @@ fn process(
     }
 }
 
-/// After a failure: the alert that rustls has for the client, if it has one. It is asked once and with the `rest` of the octets:
-/// it panics when it is not shown what it has looked at, and asked once more it would look at the bad record again.
+/// After a failure: the alert that rustls has for the client, if it has one, and what it had to say before that. It is asked with
+/// the `rest` of the octets, for it panics when it is not shown what it has looked at; and it is not asked behind the alert, for
+/// then it would look at the bad record again.
 fn take_alert(connection: &mut UnbufferedServerConnection, rest: &mut [u8], out: &mut Vec<u8>) {
-    if let Ok(ConnectionState::EncodeTlsData(mut data)) = connection.process_tls_records(rest).state {
+    /// Types of records in front of an alert in a handshake that fails half-way (RFC 8446 §5.1): an alert has its own, or, when it is
+    /// encrypted, that of data.
+    const CHANGE_CIPHER_SPEC: u8 = 20;
+    const HANDSHAKE: u8 = 22;
+    while let Ok(ConnectionState::EncodeTlsData(mut data)) = connection.process_tls_records(rest).state {
+        let start = out.len();
         // Who cannot be told is cut off without it.
-        let _ = encode(&mut data, out);
+        let encoded = encode(&mut data, out);
+        let goes_on = matches!(out.get(start), Some(&(CHANGE_CIPHER_SPEC | HANDSHAKE)));
+        if encoded.is_err() || !goes_on {
+            break;
+        }
     }
 }
 

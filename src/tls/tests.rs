@@ -7,7 +7,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, version};
+use rustls::{
+    AlertDescription, ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, version,
+};
 
 use super::certificate::{Certificate, CheckError};
 use super::context::{Context, provider};
@@ -287,6 +289,22 @@ fn failures_have_causes_and_alerts() {
     let mut tls = Tls::new(&server(OPTIONS)).expect("a server");
     let failure = tls.receive(&mut b"EHLO client.test\r\n".to_vec(), &mut Vec::new(), |_| unreachable!());
     assert_eq!(failure.expect_err("plaintext").cause(), Cause::NotTls);
+}
+
+/// The alert stands behind the ServerHello then, and is encrypted.
+#[test]
+fn a_client_that_offers_no_smtp_is_told_why() {
+    let implicit = server(Options { policy: TlsPolicy::Implicit, ..OPTIONS });
+    for version in [&version::TLS12, &version::TLS13] {
+        let mut http = client_config(&[version]);
+        http.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let mut pair = Pair::new(&implicit, client(http, "mx.test"));
+        pair.run(usize::MAX).expect_err("no protocol in common");
+        let mut answer = &pair.to_client[..];
+        pair.client.read_tls(&mut answer).expect("memory");
+        let told = pair.client.process_new_packets().expect_err("an alert");
+        assert_eq!(told, rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol));
+    }
 }
 
 #[test]
