@@ -43,6 +43,8 @@ pub struct Tls {
     /// are not looked at again. `whole <= partial.len()`
     whole: usize,
     state: State,
+    /// The name that the client asked for.
+    server_name: Option<Arc<str>>,
 }
 
 /// How far a connection is.
@@ -65,6 +67,7 @@ impl Tls {
             partial: Vec::new(),
             whole: 0,
             state: State::Handshaking,
+            server_name: None,
         })
     }
 
@@ -86,7 +89,14 @@ impl Tls {
         out: &mut Vec<u8>,
         plaintext: impl FnMut(&[u8]),
     ) -> Result<(), Failure> {
-        guarded(|| self.assemble(octets, out, plaintext))
+        if self.state != State::Handshaking {
+            return guarded(|| self.assemble(octets, out, plaintext));
+        }
+        // What another connection left that failed.
+        drop(certificate::take_asked_name());
+        let taken = guarded(|| self.assemble(octets, out, plaintext));
+        self.server_name = certificate::take_asked_name().or(self.server_name.take());
+        taken
     }
 
     /// [`Tls::receive`], record by record.
@@ -167,6 +177,7 @@ impl Tls {
             cipher,
             resumed: self.connection.handshake_kind() == Some(HandshakeKind::Resumed),
             client_certificate: self.connection.peer_certificates().is_some(),
+            server_name: self.server_name.clone(),
         })
     }
 

@@ -174,6 +174,7 @@ fn both_versions_carry_octets_both_ways() {
         let facts = pair.server.facts().expect("established");
         assert_eq!(facts.version, name);
         assert!(!facts.resumed && !facts.client_certificate);
+        assert_eq!(facts.server_name.as_deref(), Some("mx.test"));
         pair.client.writer().write_all(b"EHLO client.test\r\n").expect("memory");
         pair.run(usize::MAX).expect("good");
         assert_eq!(pair.received, b"EHLO client.test\r\n");
