@@ -177,7 +177,8 @@ pub(super) fn take_asked_name() -> Option<Arc<str>> {
 
 impl ResolvesServerCert for Certificates {
     /// The first certificate for the name that the client can check; without a name, or with one that is nobody's, the first of
-    /// all that it can check: DANE and old senders ask for whatever, and rustls would end the handshake.
+    /// all that it can check: DANE and old senders ask for whatever, and rustls would end the handshake. Who can check none gets the
+    /// default, for which rustls then tells what is not in common; of no certificate it says `access_denied`.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let certificates = self.current();
         let usable = || {
@@ -189,6 +190,7 @@ impl ResolvesServerCert for Certificates {
         ASKED.set(name.as_deref().map(Arc::from));
         name.and_then(|name| usable().find(|one| one.is_for(&name)))
             .or_else(|| usable().next())
+            .or_else(|| certificates.first())
             .map(|one| Arc::clone(&one.certified))
     }
 }

@@ -102,9 +102,15 @@ fn listener_config(context: &Context, options: Options) -> Arc<rustls::ServerCon
 }
 
 fn client_config(versions: &[&'static rustls::SupportedProtocolVersion]) -> ClientConfig {
-    let provider = provider();
-    let schemes = provider.signature_verification_algorithms.supported_schemes();
-    ClientConfig::builder_with_provider(provider)
+    config_with(versions, provider().signature_verification_algorithms.supported_schemes())
+}
+
+/// A client that checks these signatures.
+fn config_with(
+    versions: &[&'static rustls::SupportedProtocolVersion],
+    schemes: Vec<SignatureScheme>,
+) -> ClientConfig {
+    ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(versions)
         .expect("good")
         .dangerous()
@@ -278,6 +284,8 @@ fn failures_have_causes_and_alerts() {
     let only_13 = Options { minimum: TlsVersion::Tls13, ..OPTIONS };
     let old = client(client_config(&[&version::TLS12]), "mx.test");
     assert_eq!(fail(only_13, old), Cause::NothingInCommon);
+    let no_scheme = config_with(&[&version::TLS12], vec![SignatureScheme::RSA_PKCS1_SHA256]);
+    assert_eq!(fail(OPTIONS, client(no_scheme, "mx.test")), Cause::NothingInCommon);
     let mut http = client_config(&[&version::TLS13]);
     http.alpn_protocols = vec![b"http/1.1".to_vec()];
     let implicit = Options { policy: TlsPolicy::Implicit, ..OPTIONS };
