@@ -3,115 +3,19 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringmx::tls::self_signed;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 use support::client::Client;
+use support::secure::{Secure, begin, behind_starttls, command, connect, reply, secure};
 use support::server::{Server, without_trace};
 
 /// STARTTLS, and TLS from the first octet.
 const LISTENERS: &str = "[tls]\nself_signed = true\n[[listener]]\naddress = \"127.0.0.1:0\"\n[[listener]]\n\
      address = \"127.0.0.1:0\"\ntls = \"implicit\"\n[limits]\ntls_handshake_timeout = \"2s\"\n\
      [[sink]]\nkind = \"maildir\"\npath = \"mail\"\nline_endings = \"crlf\"\n";
-
-/// Trusts everybody: what is tested is the server.
-#[derive(Debug)]
-struct Trusting;
-
-impl ServerCertVerifier for Trusting {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ringmx::tls::context::provider().signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// A client under TLS.
-type Secure = StreamOwned<ClientConnection, TcpStream>;
-
-fn secure(stream: TcpStream) -> Secure {
-    let config = ClientConfig::builder_with_provider(ringmx::tls::context::provider())
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Trusting))
-        .with_no_client_auth();
-    let name = ServerName::try_from("mx.example").expect("a name");
-    StreamOwned::new(ClientConnection::new(Arc::new(config), name).expect("a client"), stream)
-}
-
-fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).expect("connected");
-    stream.set_nodelay(true).expect("nodelay");
-    stream.set_read_timeout(Some(Duration::from_mins(1))).expect("a time-out");
-    stream
-}
-
-/// A session under TLS behind STARTTLS, greeted.
-fn behind_starttls(server: &Server) -> Secure {
-    let mut client = Client::greeted(server.addresses()[0]);
-    client.command("STARTTLS", "220 2.0.0");
-    let mut secure = secure(client.stream().try_clone().expect("a descriptor"));
-    command(&mut secure, b"EHLO client.example\r\n", "250");
-    secure
-}
-
-fn reply(client: &mut impl Read) -> String {
-    let mut reply = Vec::new();
-    loop {
-        let mut octet = [0];
-        client.read_exact(&mut octet).expect("a reply");
-        reply.push(octet[0]);
-        let line = reply.rsplit(|octet| *octet == b'\n').nth(1).unwrap_or_default();
-        if octet[0] == b'\n' && line.get(3) != Some(&b'-') {
-            return String::from_utf8(reply).expect("ASCII");
-        }
-    }
-}
-
-fn command(client: &mut Secure, octets: &[u8], expected: &str) {
-    client.write_all(octets).expect("sent");
-    let reply = reply(client);
-    assert!(reply.starts_with(expected), "{}: {reply}", octets.escape_ascii());
-}
-
-fn begin(client: &mut Secure) {
-    command(client, b"MAIL FROM:<a@x.test>\r\n", "250");
-    command(client, b"RCPT TO:<b@y.test>\r\n", "250");
-}
 
 #[test]
 fn messages_of_every_size_arrive_whole_in_both_ways() {
@@ -379,52 +283,6 @@ fn certificates_are_read_again_and_a_bad_one_is_not_taken() {
     server.wait_for_log(|line| line.contains("read again"));
     assert!(shown() != first);
     command(&mut session, b"NOOP\r\n", "250");
-}
-
-#[test]
-fn clients_of_others_speak_tls() {
-    let server = Server::start_whole(LISTENERS);
-    let [starttls, implicit] = [server.addresses()[0], server.addresses()[1]];
-    let script = format!(
-        "import smtplib, ssl\n\
-         context = ssl.create_default_context()\n\
-         context.check_hostname = False\n\
-         context.verify_mode = ssl.CERT_NONE\n\
-         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):\n\
-         \x20   context.maximum_version = ssl.TLSVersion.TLSv1_3\n\
-         \x20   context.minimum_version = context.maximum_version = version\n\
-         \x20   with smtplib.SMTP('127.0.0.1', {}) as client:\n\
-         \x20       client.starttls(context=context)\n\
-         \x20       client.sendmail('a@x.test', ['b@y.test'], 'Subject: x\\r\\n\\r\\n' + 'text\\r\\n' * 20000)\n\
-         \x20   with smtplib.SMTP_SSL('127.0.0.1', {}, context=context) as client:\n\
-         \x20       client.sendmail('a@x.test', ['b@y.test'], 'Subject: y\\r\\n\\r\\ntext')\n",
-        starttls.port(),
-        implicit.port()
-    );
-    let ran = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program).args(arguments).output().ok();
-        if output.is_none() {
-            assert!(std::env::var_os("CI").is_none(), "CI needs {program}");
-            println!("skipped: no {program}");
-        }
-        output
-    };
-    let mut expected = 0;
-    if let Some(output) = ran("python3", &["-c", &script]) {
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        expected += 4;
-    }
-    let address = starttls.to_string();
-    let common = ["--to", "b@y.test", "--from", "a@x.test", "--silent", "2"];
-    if let Some(output) = ran("swaks", &[&["--server", &address, "--tls"], &common[..]].concat()) {
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        expected += 1;
-    }
-    let old = implicit.to_string();
-    if let Some(output) = ran("openssl", &["s_client", "-tls1_1", "-connect", &old]) {
-        assert!(!output.status.success(), "TLS 1.1 is refused");
-    }
-    assert_eq!(server.maildir("mail").len(), expected);
 }
 
 #[test]
