@@ -106,7 +106,8 @@ impl Tls {
         out: &mut Vec<u8>,
         mut plaintext: impl FnMut(&[u8]),
     ) -> Result<(), Failure> {
-        while !octets.is_empty() {
+        // What follows close_notify is nothing (RFC 8446 §6.1).
+        while !octets.is_empty() && self.state != State::PeerClosed {
             if self.partial.is_empty() {
                 let whole = whole_records(octets);
                 let used = process(&mut self.connection, &mut self.state, octets, out, &mut plaintext)?;
@@ -128,8 +129,9 @@ impl Tls {
             self.partial.drain(..used);
             self.whole = self.whole.saturating_sub(used);
         }
-        if self.partial.is_empty() {
+        if self.partial.is_empty() || self.state == State::PeerClosed {
             self.partial = Vec::new();
+            self.whole = 0;
         }
         Ok(())
     }
@@ -304,6 +306,7 @@ fn process(
             }
             ConnectionState::EncodeTlsData(mut data) => encode(&mut data, out)?,
             ConnectionState::TransmitTlsData(data) => data.done(),
+            // Not in a handshake: there rustls believes no close_notify.
             ConnectionState::PeerClosed => *progress = State::PeerClosed,
             ConnectionState::WriteTraffic(_) => {
                 if *progress == State::Handshaking {
@@ -389,6 +392,22 @@ pub enum Cause {
     Other,
 }
 
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotTls => "not-tls",
+            Self::NothingInCommon => "nothing-in-common",
+            Self::Protocol => "protocol",
+            Self::ClientAlert => "client-alert",
+            Self::Misbehaved => "misbehaved",
+            Self::Decrypt => "decrypt",
+            Self::TimedOut => "timed-out",
+            Self::Gone => "gone",
+            Self::Other => "other",
+        })
+    }
+}
+
 impl Failure {
     /// Its class.
     pub fn cause(&self) -> Cause {
@@ -423,4 +442,4 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
