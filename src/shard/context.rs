@@ -11,12 +11,13 @@ use super::table::Key;
 use crate::buffer::Pool;
 use crate::handoff::channel::MustRing;
 use crate::handoff::message::{Outcome, Receipt, TryAgain};
-use crate::limits::SPARE_REPLIES_MAX;
+use crate::limits::{REPLY_BYTES_MAX, SPARE_REPLIES_MAX};
 use crate::log::{Log, Record};
 use crate::metrics::ShardMetrics;
 use crate::ring::Ring;
 use crate::smtp::envelope::TlsFacts;
 use crate::smtp::session::Session;
+use crate::tls::Cause;
 
 /// The shard without its connections.
 pub(super) struct Context<R> {
@@ -62,10 +63,10 @@ impl<R: Ring> Context<R> {
             .or_else(|| (!self.delivery.has_room(size)).then_some(TryAgain::NoSpace))
     }
 
-    /// Keeps the memory of replies that were said.
+    /// Keeps the memory of replies that were said; not that of a handshake, which is larger.
     pub(super) fn keep_spare(&mut self, mut said: Vec<u8>) {
         said.clear();
-        if self.spare_replies.len() < SPARE_REPLIES_MAX {
+        if self.spare_replies.len() < SPARE_REPLIES_MAX && said.capacity() <= 2 * REPLY_BYTES_MAX {
             self.spare_replies.push(said);
         }
     }
@@ -114,7 +115,13 @@ impl<R: Ring> Context<R> {
     }
 
     /// Logs a session that is over.
-    pub(super) fn log_session(&mut self, session: &Session, accepted_at: SystemTime, ended_by: &'static str) {
+    pub(super) fn log_session(
+        &mut self,
+        session: &Session,
+        accepted_at: SystemTime,
+        ended_by: &'static str,
+        tls_failure: Option<Cause>,
+    ) {
         if !self.log_sessions {
             return;
         }
@@ -126,7 +133,12 @@ impl<R: Ring> Context<R> {
             None => record,
         };
         let record = record.text("ehlo", session.ehlo_name()).plain("with", session.protocol());
-        tell_tls(record, session.tls())
+        let record = tell_tls(record, session.tls());
+        let record = match tls_failure {
+            Some(cause) => record.plain("tls_failed", cause),
+            None => record,
+        };
+        record
             .number("commands", u64::from(summary.commands))
             .number("accepted", u64::from(summary.accepted))
             .number("refused_4yz", u64::from(summary.refused_4yz))
