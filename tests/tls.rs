@@ -257,6 +257,56 @@ fn clients_that_say_all_and_close_their_half_are_answered_though_their_handshake
 }
 
 #[test]
+fn tls_begins_behind_the_header_of_a_front() {
+    let fronts = "tls = \"implicit\"\nproxy_from = [\"127.0.0.0/8\"]";
+    let config = format!("domains = [\"y.test\"]\n{}", LISTENERS.replace("tls = \"implicit\"", fronts));
+    let server = Server::start_whole(&config);
+    let header = b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 25\r\n";
+    // The header and the ClientHello in one segment, in two, and cut anywhere.
+    for cut in [0, header.len(), 9, header.len() + 3] {
+        let mut client = secure(connect(server.addresses()[1]));
+        let mut first = header.to_vec();
+        client.conn.write_tls(&mut first).expect("memory");
+        let (now, later) = first.split_at(cut);
+        client.sock.write_all(now).expect("sent");
+        client.sock.write_all(later).expect("sent");
+        assert!(reply(&mut client).starts_with("220"));
+        command(&mut client, b"EHLO client.example\r\n", "250");
+        command(&mut client, b"QUIT\r\n", "221");
+        server.wait_for_log(|line| {
+            line.contains(" session client=192.0.2.7:4711 front=127.0.0.1:") && line.contains(" tls=TLSv1.3 ")
+        });
+    }
+    // Without a header there is no handshake, and with one nothing but a handshake.
+    for octets in
+        [&b"\x16\x03\x01\x00\x05\x01\x00\x02\x00\x03"[..], b"PROXY UNKNOWN\r\nEHLO client.example\r\n"]
+    {
+        let mut stream = connect(server.addresses()[1]);
+        stream.write_all(octets).expect("sent");
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest);
+        assert!(!rest.starts_with(b"2") && !rest.starts_with(b"5"), "{}", rest.escape_ascii());
+    }
+    server.wait_for_log(|line| line.contains(" tls_failed=not-tls "));
+}
+
+/// A command, close_notify and the end of the stream, all at once.
+#[test]
+fn who_says_that_nothing_follows_is_answered() {
+    let server = Server::start_whole(LISTENERS);
+    let mut client = behind_starttls(&server);
+    client.conn.writer().write_all(b"NOOP\r\nMAIL FROM:<a@x.test>\r\n").expect("memory");
+    client.conn.send_close_notify();
+    client.flush().expect("sent");
+    client.sock.shutdown(std::net::Shutdown::Write).expect("closed");
+    let mut replies = Vec::new();
+    // To the server's own close_notify.
+    client.read_to_end(&mut replies).expect("a clean end");
+    let replies = String::from_utf8(replies).expect("ASCII");
+    assert!(replies.starts_with("250 2.0.0") && replies.contains("\r\n250 2.1.0"), "{replies:?}");
+}
+
+#[test]
 fn certificates_are_read_again_and_a_bad_one_is_not_taken() {
     let make = |name: &str| self_signed::make(&[name.to_owned()]).expect("made");
     let old = make("old.example");
