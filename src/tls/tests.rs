@@ -275,7 +275,7 @@ fn tls_1_3_resumes_only_with_tickets_and_tls_1_2_always() {
         last
     };
     assert!(!resumed(false, &version::TLS13));
-    assert!(resumed(true, &version::TLS13));
+    assert!(resumed(true, &version::TLS13) && resumed(true, &version::TLS12));
     assert!(resumed(false, &version::TLS12));
 }
 
