@@ -1,128 +1,94 @@
-//! How a batch is best made durable in a segment that was pre-written: what the spool does, against its rivals.
+//! Every sink through the trait `Sink`, in batches of 1, 8, 64 and 256 messages of 4 KiB.
 //!
-//! Needs a directory on the file system in question: `RINGMX_BENCH_DIR=/mnt/x cargo bench --bench sink`. Prints the rate and the
-//! CPU time of the whole machine (`/proc/stat`), for the kernel's threads that write back work for the buffered way, too.
+//! `RINGMX_BENCH_DIR=/mnt/image cargo bench --bench sink` puts the stores there; without it, into the temporary directory.
+//! `discard` is what the measure itself costs. Nothing here waits in a channel: a batch is there at once.
+#![allow(missing_docs, reason = "a program")]
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, IoSlice};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
-use std::time::{Duration, Instant};
+#[path = "../tests/sink_support/mod.rs"]
+mod sink_support;
 
-use rustix::fs::OFlags;
-use rustix::io::ReadWriteFlags;
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
-const SEGMENT_BYTES: usize = 64 << 20;
-const PAGE: usize = 4096;
-/// Runs of each way; they take turns, so that a noisy machine is noisy for all.
-const RUNS: usize = 5;
-const RUN: Duration = Duration::from_secs(2);
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use ringmx::config::{self, LineEndings, SinkKind, StdoutFormat};
+use ringmx::handoff::message::{Message, Outcome};
+use ringmx::sink::discard::Discard;
+use ringmx::sink::stdout::Stdout;
+use ringmx::sink::{self, Sink};
 
-/// Memory that direct writes take.
-#[derive(Clone)]
-#[repr(align(4096))]
-struct Page([u8; PAGE]);
+use sink_support::{Reports, Sent, surroundings};
 
-#[derive(Clone, Copy)]
-enum Way {
-    /// `pwritev` and `fdatasync`.
-    Buffered,
-    /// `pwritev2(RWF_DSYNC)` through the page cache.
-    BufferedDsync,
-    /// `O_DIRECT` and `RWF_DSYNC`, with the copy into aligned memory that it takes.
-    Direct,
-}
+const DATA_BYTES: usize = 4096;
 
-const WAYS: [(Way, &str); 3] = [
-    (Way::Buffered, "buffered + fdatasync"),
-    (Way::BufferedDsync, "buffered + RWF_DSYNC"),
-    (Way::Direct, "O_DIRECT + RWF_DSYNC"),
+/// As by default. The next one is made ahead while these are measured, as it is beside a receiver.
+const SEGMENT_BYTES: u64 = 64 << 20;
+
+/// Opens a sink in a directory.
+type Make = fn(&Path) -> Box<dyn Sink>;
+
+const SINKS: [(&str, Make); 5] = [
+    ("discard", |_| Box::new(Discard)),
+    ("stdout json to /dev/null", |_| stdout(StdoutFormat::Json)),
+    ("stdout mbox to /dev/null", |_| stdout(StdoutFormat::Mbox)),
+    ("spool", |path| {
+        opened(SinkKind::Spool { path: path.to_owned(), segment_bytes: SEGMENT_BYTES, direct_writes: true })
+    }),
+    ("maildir", |path| {
+        opened(SinkKind::Maildir {
+            path: path.to_owned(),
+            template: String::new(),
+            create: true,
+            line_endings: LineEndings::Lf,
+            sync: None,
+        })
+    }),
 ];
 
-fn main() -> io::Result<()> {
-    let Some(directory) = std::env::var_os("RINGMX_BENCH_DIR") else {
-        println!("SKIPPED: RINGMX_BENCH_DIR names no directory on the file system to measure");
-        return Ok(());
-    };
-    let path = Path::new(&directory).join("ringmx-bench.segment");
-    prepare(&path)?;
-    for pages in [2, 16, 56] {
-        let mut figures = [const { Vec::new() }; WAYS.len()];
-        for _ in 0..RUNS {
-            for (index, (way, _)) in WAYS.iter().enumerate() {
-                figures[index].push(run(&path, *way, pages)?);
-            }
-        }
-        for ((_, name), figures) in WAYS.iter().zip(&mut figures) {
-            figures.sort_by(|a, b| a.0.total_cmp(&b.0));
-            let (rate, cpu) = figures[RUNS / 2];
-            let (low, high) = (figures[0].0, figures[RUNS - 1].0);
-            println!(
-                "{:>4} KiB a batch, {name:<21}: {rate:>6.0} batches/s ({low:.0} to {high:.0}), {cpu:>5.0} us CPU a batch",
-                pages * PAGE / 1024
-            );
-        }
-    }
-    fs::remove_file(&path)
+fn stdout(format: StdoutFormat) -> Box<dyn Sink> {
+    let null = OpenOptions::new().write(true).open("/dev/null").expect("/dev/null");
+    Box::new(Stdout::new(null.into(), format, Duration::from_secs(1), Arc::new(Reports::default())))
 }
 
-/// Written with zeros, as a segment is before its first batch.
-fn prepare(path: &Path) -> io::Result<()> {
-    let file = File::create(path)?;
-    for piece in 0..SEGMENT_BYTES >> 20 {
-        file.write_all_at(&vec![0; 1 << 20], (piece as u64) << 20)?;
-    }
-    file.sync_all()
+/// The first worker of a sink, opened as the server does it.
+fn opened(kind: SinkKind) -> Box<dyn Sink> {
+    let config = config::Sink { kind, workers: 1, space_reserve: None, dsn: false, requiretls: false };
+    let opened = sink::open(&config, &surroundings(&Arc::default())).expect("the sink opens");
+    let worker = opened.workers.into_iter().next().expect("a worker");
+    worker().expect("the worker starts")
 }
 
-/// Batches a second, and microseconds of CPU time that a batch cost the machine.
-fn run(path: &Path, way: Way, pages: usize) -> io::Result<(f64, f64)> {
-    let flags = if matches!(way, Way::Direct) { OFlags::DIRECT } else { OFlags::empty() };
-    let file = OpenOptions::new().write(true).custom_flags(flags.bits().cast_signed()).open(path)?;
-    let source = vec![0x5a_u8; pages * PAGE];
-    let mut aligned = vec![Page([0; PAGE]); pages];
-    let (mut batches, mut offset) = (0_u32, PAGE);
-    let (began, cpu) = (Instant::now(), cpu_ticks()?);
-    while began.elapsed() < RUN {
-        if offset + source.len() > SEGMENT_BYTES {
-            offset = PAGE;
+fn sinks(criterion: &mut Criterion) {
+    let directory = std::env::var_os("RINGMX_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    let data =
+        b"a line of text as it might stand in any mail of the world, sixty-nine\r\n".repeat(DATA_BYTES / 71);
+    for (name, make) in SINKS {
+        let mut group = criterion.benchmark_group(format!("sink, {name}"));
+        group
+            .warm_up_time(Duration::from_millis(500))
+            .measurement_time(Duration::from_secs(2))
+            .sample_size(20);
+        for count in [1, 8, 64, 256] {
+            // A store of its own for each, so that none finds a directory that another one filled.
+            let store = tempfile::tempdir_in(&directory).expect("a directory");
+            let mut sink = make(store.path());
+            let mut batch: Vec<Box<Message>> =
+                (0..count).map(|number| Sent::new(number, data.clone()).message()).collect();
+            let mut outcomes = Vec::new();
+            group.throughput(Throughput::Elements(count));
+            group.bench_function(format!("{count} a batch"), |bench| {
+                bench.iter(|| {
+                    outcomes.clear();
+                    sink.store(&mut batch, &mut outcomes);
+                    assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Durable));
+                });
+            });
         }
-        let at = offset as u64;
-        let written = match way {
-            Way::Buffered => {
-                let written = rustix::io::pwritev(&file, &[IoSlice::new(&source)], at)?;
-                rustix::fs::fdatasync(&file)?;
-                written
-            }
-            Way::BufferedDsync => {
-                rustix::io::pwritev2(&file, &[IoSlice::new(&source)], at, ReadWriteFlags::DSYNC)?
-            }
-            Way::Direct => {
-                for (page, octets) in aligned.iter_mut().zip(source.chunks(PAGE)) {
-                    page.0.copy_from_slice(octets);
-                }
-                let slices: Vec<IoSlice<'_>> = aligned.iter().map(|page| IoSlice::new(&page.0)).collect();
-                rustix::io::pwritev2(&file, &slices, at, ReadWriteFlags::DSYNC)?
-            }
-        };
-        assert_eq!(written, source.len());
-        offset += source.len();
-        batches += 1;
+        group.finish();
     }
-    let seconds = began.elapsed().as_secs_f64();
-    // A tick is 10 ms on every Linux that ringmx runs on.
-    let spent = (cpu_ticks()? - cpu) as f64 * 10_000.0;
-    Ok((f64::from(batches) / seconds, spent / f64::from(batches)))
 }
 
-/// CPU time of all processors but what they idled and waited for disks.
-fn cpu_ticks() -> io::Result<u64> {
-    let text = fs::read_to_string("/proc/stat")?;
-    let fields = text.lines().next().unwrap_or_default().split_whitespace().skip(1).map(str::parse::<u64>);
-    Ok(fields
-        .take(8)
-        .enumerate()
-        .filter(|(index, _)| ![3, 4].contains(index))
-        .filter_map(|(_, ticks)| ticks.ok())
-        .sum())
-}
+criterion_group!(benches, sinks);
+criterion_main!(benches);

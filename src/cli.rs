@@ -10,9 +10,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod cert;
+mod doctor;
 mod spool;
 
 pub use self::cert::{CertCommand, cert};
+pub use self::doctor::doctor;
 pub use self::spool::{SpoolCommand, spool};
 
 use crate::config::{self, Config, SinkKind};
@@ -42,6 +44,16 @@ pub enum Command {
     },
     /// Print the reference of every configuration key; it is itself a configuration.
     Config,
+    /// Say what limits this machine as a receiver, worst first, and what cures it. Changes nothing; measures the sink's disk
+    /// for about a second with a temporary file.
+    Doctor {
+        /// The configuration file; without it what `serve` does without one.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Print the cures only, as a commented shell script.
+        #[arg(long)]
+        script: bool,
+    },
     /// Read a spool, beside a running receiver or without.
     #[command(subcommand)]
     Spool(SpoolCommand),
@@ -174,6 +186,8 @@ mod tests {
         assert_eq!(parsed(&["serve", "--config", "a"]).expect("good"), Some(serve(Some("a"))));
         assert_eq!(parsed(&["check", "a"]).expect("good"), Some(Command::Check { file: "a".into() }));
         assert_eq!(parsed(&["config"]).expect("good"), Some(Command::Config));
+        let doctor = Command::Doctor { config: Some("a".into()), script: true };
+        assert_eq!(parsed(&["doctor", "--config", "a", "--script"]).expect("good"), Some(doctor));
         let list = SpoolCommand::List { dir: "d".into(), after: None };
         assert_eq!(parsed(&["spool", "list", "d"]).expect("good"), Some(Command::Spool(list)));
         let show = SpoolCommand::Show { dir: "d".into(), id: "i".to_owned(), envelope: false };

@@ -3,6 +3,7 @@
 pub mod buffer;
 pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod escape;
 pub mod handoff;
 pub mod limits;

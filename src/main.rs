@@ -11,6 +11,7 @@ fn main() -> ExitCode {
     match cli::parse() {
         Command::Check { file } => cli::check(&file),
         Command::Config => cli::reference(),
+        Command::Doctor { config, script } => cli::doctor(config.as_deref(), script),
         Command::Serve { config } => cli::serve(config.as_deref()),
         Command::Cert(command) => cli::cert(&command),
         Command::Spool(command) => cli::spool(&command),

@@ -68,12 +68,13 @@ fn maildirs_of_recipients_on_xfs_keep_their_promise_when_the_power_is_cut() {
 #[test]
 fn a_spool_without_any_one_kind_of_sync_loses_mail() {
     const KINDS: &[(&str, &str, &[&str])] = &[
-        // Of what is written into a segment, and of a new segment.
+        // Of what is written into a segment, and of a new segment. A direct write makes itself durable, and an image has no cache
+        // of a disk that could lose it: what it goes without is shown by sink_power_cut.rs alone.
         ("files", "fdatasync", &["ext4", "xfs"]),
         // Of the name of a new segment. It is made ahead of its use, and what is synced in between commits the journal with it.
         ("directories", "fsync", &[]),
     ];
-    loses_mail(&SPOOL, KINDS);
+    loses_mail(&CACHED, KINDS);
 }
 
 #[test]
@@ -98,6 +99,7 @@ const SIZES: &[&str] = &["700", "4KiB", "4KiB", "70KiB", "600KiB"];
 
 /// Segments of which many come and go.
 const SPOOL: Store = Store { kind: "spool", more: "segment_size = \"1MiB\"", sizes: SIZES };
+const CACHED: Store = Store { more: "segment_size = \"1MiB\"\ndirect_writes = false", ..SPOOL };
 /// Little memory, so that messages move to files, which the spool keeps.
 const LARGE: Store = Store {
     kind: "spool",

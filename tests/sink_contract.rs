@@ -97,7 +97,7 @@ fn usual_sync(mut kind: SinkKind) -> SinkKind {
 }
 
 fn spool_kind(path: &Path) -> SinkKind {
-    SinkKind::Spool { path: path.to_owned(), segment_bytes: SEGMENT_BYTES }
+    SinkKind::Spool { path: path.to_owned(), segment_bytes: SEGMENT_BYTES, direct_writes: true }
 }
 
 /// The files below a directory by the directory they are in, sorted.

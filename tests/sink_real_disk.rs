@@ -54,7 +54,11 @@ fn inner() {
         line_endings: LineEndings::Crlf,
         sync: None,
     };
-    let spool = |path: &Path| SinkKind::Spool { path: path.to_owned(), segment_bytes: 1024 * 1024 };
+    let spool = |path: &Path| SinkKind::Spool {
+        path: path.to_owned(),
+        segment_bytes: 1024 * 1024,
+        direct_writes: true,
+    };
     check(&place.join("maildir"), maildir, place);
     check(&place.join("spool"), spool, place);
     check_mount_point(&place.join("mounts"));

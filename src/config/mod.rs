@@ -269,6 +269,8 @@ pub enum SinkKind {
         path: PathBuf,
         /// Octets of a segment.
         segment_bytes: u64,
+        /// Whether batches go past the page cache where that is known to be safe.
+        direct_writes: bool,
     },
     /// One line or mbox entry a message on standard output.
     Stdout {

@@ -433,8 +433,7 @@ fn one_sink(mut section: Section<'_>, identity: &Identity) -> Sink {
         },
         "Maildir: one sync of the whole file system for a batch of messages, or one for each file.",
     );
-    let segment_bytes =
-        section.size("segment_size", 64 * MIB, MIB..=4 * GIB, "Spool: octets of one segment file.");
+    let (segment_bytes, direct_writes) = segments(&mut section);
     let space_reserve = space_reserve(&mut section);
     let format = section.choice(
         "format",
@@ -468,11 +467,23 @@ fn one_sink(mut section: Section<'_>, identity: &Identity) -> Sink {
     let path = path.unwrap_or_default();
     let kind = match kind {
         Some(Kind::Maildir) => SinkKind::Maildir { path, template, create, line_endings, sync },
-        Some(Kind::Spool) => SinkKind::Spool { path, segment_bytes },
+        Some(Kind::Spool) => SinkKind::Spool { path, segment_bytes, direct_writes },
         Some(Kind::Stdout) => SinkKind::Stdout { format },
         Some(Kind::Discard) | None => SinkKind::Discard,
     };
     Sink { kind, workers, space_reserve, dsn, requiretls }
+}
+
+/// How a spool is written.
+fn segments(section: &mut Section<'_>) -> (u64, bool) {
+    let segment_bytes =
+        section.size("segment_size", 64 * MIB, MIB..=4 * GIB, "Spool: octets of one segment file.");
+    let direct_writes = section.boolean(
+        "direct_writes",
+        true,
+        "Spool: batches go to the disk past the page cache where that is known to be safe (ext4, XFS).",
+    );
+    (segment_bytes, direct_writes)
 }
 
 fn space_reserve(section: &mut Section<'_>) -> Option<u64> {
@@ -486,13 +497,14 @@ fn space_reserve(section: &mut Section<'_>) -> Option<u64> {
 
 /// A key that means nothing to this kind of sink is a slip, and is not ignored.
 fn kind_rules(section: &mut Section<'_>, kind: Kind, workers: usize) {
-    const KEYS: [(&str, &[Kind], &str); 8] = [
+    const KEYS: [(&str, &[Kind], &str); 9] = [
         ("path", &[Kind::Maildir, Kind::Spool], "\"maildir\" or \"spool\""),
         ("template", &[Kind::Maildir], "\"maildir\""),
         ("create", &[Kind::Maildir], "\"maildir\""),
         ("line_endings", &[Kind::Maildir], "\"maildir\""),
         ("sync", &[Kind::Maildir], "\"maildir\""),
         ("segment_size", &[Kind::Spool], "\"spool\""),
+        ("direct_writes", &[Kind::Spool], "\"spool\""),
         ("space_reserve", &[Kind::Maildir, Kind::Spool], "\"maildir\" or \"spool\""),
         ("format", &[Kind::Stdout], "\"stdout\""),
     ];

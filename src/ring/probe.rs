@@ -20,6 +20,18 @@ pub struct Unusable {
     cure: &'static str,
 }
 
+impl Unusable {
+    /// What failed, and how.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// What to do about it.
+    pub fn cure(&self) -> &'static str {
+        self.cure
+    }
+}
+
 impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "io_uring cannot be used here: {}; {}", self.what, self.cure)
@@ -36,6 +48,17 @@ pub fn probe() -> Result<(), Unusable> {
     check_multishot_receive()
 }
 
+/// Makes rings with so many entries, all at a time, and drops them: whether the configured ones can be had.
+pub fn probe_sizes(entries: &[u32]) -> Result<(), Unusable> {
+    let rings: Result<Vec<_>, _> = entries.iter().map(|entries| build(*entries)).collect();
+    rings.map(drop).map_err(|error| explain(&error))
+}
+
+/// Explains an error number of a step of making a ring.
+pub fn explain_os_error(step: &'static str, errno: i32) -> Unusable {
+    explain(&SetupError { step, error: std::io::Error::from_raw_os_error(errno) })
+}
+
 /// Explains why a ring could not be made.
 pub fn explain(failed: &SetupError) -> Unusable {
     let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
@@ -49,7 +72,7 @@ pub fn explain(failed: &SetupError) -> Unusable {
         }
         Some(libc::EPERM | libc::EACCES) => {
             "a seccomp filter or security module forbids it: allow io_uring_setup, io_uring_enter and io_uring_register \
-             (container runtimes: --security-opt seccomp=PROFILE; systemd: SystemCallFilter=@io-event)"
+             (container runtimes: --security-opt seccomp=PROFILE; systemd: SystemCallFilter=@aio)"
         }
         Some(libc::ENOSYS) => {
             "this kernel is built without io_uring, or a seccomp filter hides it: allow io_uring_setup"
@@ -122,6 +145,7 @@ mod tests {
     #[test]
     fn this_machine_has_what_it_takes() {
         probe().expect("the tests need io_uring");
+        probe_sizes(&[64, 4096]).expect("the tests need io_uring");
     }
 
     #[test]
@@ -132,9 +156,8 @@ mod tests {
             (libc::EINVAL, "6.1"),
             (libc::ENOMEM, "memlock"),
         ] {
-            let failed =
-                SetupError { step: "io_uring_setup", error: std::io::Error::from_raw_os_error(errno) };
-            assert!(explain(&failed).to_string().contains(word), "{}", explain(&failed));
+            let explained = explain_os_error("io_uring_setup", errno).to_string();
+            assert!(explained.contains(word), "{explained}");
         }
     }
 }

@@ -19,6 +19,14 @@ struct Masks {
     dot: u64,
 }
 
+impl Masks {
+    /// Without the first octets, fewer than a block.
+    #[inline(always)]
+    fn shifted_out(self, count: usize) -> Self {
+        Self { cr: self.cr >> count, lf: self.lf >> count, dot: self.dot >> count }
+    }
+}
+
 /// Length of the longest prefix of `octets` that can be taken as it stands. What follows it, if anything, is a dot that
 /// begins a line, an LF without CR before it, or an octet other than LF behind a CR. A CR as the last octet is plain.
 pub fn plain_prefix(octets: &[u8], before: Before) -> usize {
@@ -53,13 +61,20 @@ fn plain_prefix_with(octets: &[u8], before: Before, masks: impl Fn(&[u8; BLOCK])
     if rest.is_empty() {
         return octets.len();
     }
-    let mut block = [0; BLOCK];
-    if let Some(start) = block.get_mut(..rest.len()) {
-        start.copy_from_slice(rest);
-    }
+    let missing = BLOCK - rest.len();
+    let rest_masks = if let Some(last) = octets.last_chunk::<BLOCK>() {
+        // It ends where the rest does; what it repeats of the block before is shifted out. Cheaper than a copy.
+        masks(last).shifted_out(missing)
+    } else {
+        let mut block = [0; BLOCK];
+        if let Some(start) = block.get_mut(..rest.len()) {
+            start.copy_from_slice(rest);
+        }
+        masks(&block)
+    };
     // What lies behind the end is not there: a CR as the last octet may still get its LF.
-    let there = u64::MAX >> (BLOCK - rest.len());
-    let irregular = irregular(masks(&block), after_cr, line_start) & there;
+    let there = u64::MAX >> missing;
+    let irregular = irregular(rest_masks, after_cr, line_start) & there;
     let plain = if irregular == 0 { rest.len() } else { irregular.trailing_zeros() as usize };
     octets.len() - rest.len() + plain
 }

@@ -9,6 +9,7 @@
 pub mod discard;
 pub mod executor;
 mod facts;
+pub mod file_system;
 pub mod maildir;
 pub mod plan;
 mod root;
@@ -126,8 +127,9 @@ pub fn open(config: &config::Sink, surroundings: &Surroundings) -> Result<Opened
         SinkKind::Maildir { path, template, create, line_endings, sync } => {
             maildir::open(path, template, *create, *line_endings, *sync, config.workers, surroundings)
         }
-        SinkKind::Spool { path, segment_bytes } => {
-            spool::open(path, *segment_bytes, config.workers, surroundings)
+        SinkKind::Spool { path, segment_bytes, direct_writes } => {
+            let options = spool::Options { segment_bytes: *segment_bytes, direct_writes: *direct_writes };
+            spool::open(path, options, config.workers, surroundings)
         }
         SinkKind::Stdout { format } => stdout::open(*format, surroundings),
         SinkKind::Discard => Ok(discard::open()),

@@ -90,7 +90,7 @@ impl Watch {
             self.is_full = false;
             return;
         }
-        let reserve = self.reserve.unwrap_or_else(|| reserve_default(total));
+        let reserve = reserve_of(self.reserve, total);
         let beyond = beyond(free, reserve, self.is_full);
         space.free.store(beyond, Ordering::Relaxed);
         let (mib, reserve_mib, path) = (free >> 20, reserve >> 20, self.root.display());
@@ -114,9 +114,10 @@ impl Watch {
     }
 }
 
-/// The lesser of 1 GiB and a twentieth of the file system: small disks work, and large ones keep no more than others need.
-fn reserve_default(total: u64) -> u64 {
-    (total / 20).min(RESERVE_BYTES_DEFAULT)
+/// The reserve on a file system of so many octets. Unless configured, the lesser of 1 GiB and a twentieth of the file system:
+/// small disks work, and large ones keep no more than others need.
+pub fn reserve_of(configured: Option<u64>, total: u64) -> u64 {
+    configured.unwrap_or((total / 20).min(RESERVE_BYTES_DEFAULT))
 }
 
 /// What is left beyond the reserve. Once nothing was, it takes a little more than the reserve, or admission would flap.
@@ -153,8 +154,8 @@ mod tests {
 
     #[test]
     fn the_default_reserve_leaves_small_disks_useful() {
-        assert_eq!(reserve_default(100 << 20), 5 << 20);
-        assert_eq!(reserve_default(1 << 40), 1 << 30);
+        assert_eq!(reserve_of(None, 100 << 20), 5 << 20);
+        assert_eq!(reserve_of(None, 1 << 40), 1 << 30);
     }
 
     #[test]

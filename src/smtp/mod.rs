@@ -17,6 +17,8 @@ pub mod fuzzing;
 pub mod input;
 mod line;
 mod mail_data;
+#[doc(hidden)]
+pub mod measured;
 mod parameter;
 mod path;
 pub mod policy;

@@ -1,12 +1,14 @@
 //! The executor for a sink with one write in flight: plain system calls, one after the other.
 
 use std::collections::HashMap;
-use std::io::{self, IoSlice};
-use std::os::fd::OwnedFd;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use super::Executor;
-use super::directories::{Directories, runs, short_write, still_linked};
+use super::direct::{OpenFile, Staging};
+use super::directories::Directories;
+use crate::sink::file_system::FileSystem;
 use crate::sink::plan::{Action, Place, Plan, Results};
 
 /// Runs plans by plain system calls below a root.
@@ -14,13 +16,33 @@ use crate::sink::plan::{Action, Place, Plan, Results};
 pub struct Blocking {
     directories: Directories,
     /// Files between `Create` and `Close`.
-    files: HashMap<Rc<Place>, OwnedFd>,
+    files: HashMap<Rc<Place>, OpenFile>,
+    /// Whole blocks go past the page cache.
+    direct: bool,
+    staging: Staging,
 }
 
 impl Blocking {
     /// For the store whose root directory this is.
     pub fn new(root: OwnedFd) -> Self {
-        Self { directories: Directories::new(root), files: HashMap::new() }
+        Self {
+            directories: Directories::new(root),
+            files: HashMap::new(),
+            direct: false,
+            staging: Staging::default(),
+        }
+    }
+
+    /// Writes whole blocks past the page cache where that is known to be as safe: on ext4 and XFS, whose `RWF_DSYNC` is an
+    /// `fdatasync` of the range. Other file systems may not know it (a FUSE server), or gain nothing by it.
+    pub fn with_direct_writes(root: OwnedFd) -> Self {
+        let direct = matches!(FileSystem::of(&root), Ok(FileSystem::Ext4 | FileSystem::Xfs));
+        Self { direct, ..Self::new(root) }
+    }
+
+    /// Whether whole blocks go past the page cache, and so never wait there in numbers for a sync.
+    pub fn writes_directly(&self) -> bool {
+        self.direct
     }
 
     /// For a store all of which is on the file system of its root: nothing behind a mount point below it is used.
@@ -30,31 +52,32 @@ impl Blocking {
         executor
     }
 
-    fn perform(&mut self, action: &Action<'_>) -> io::Result<()> {
+    /// Does one thing. `next` is what the plan does after it.
+    fn perform(&mut self, action: &Action<'_>, next: Option<&Action<'_>>) -> io::Result<()> {
         match action {
             Action::MakeDirectory(directory) => self.directories.make(directory),
             Action::Create(file) => {
                 let opened = self.directories.create(file)?;
-                self.files.insert(Rc::clone(file), opened);
+                self.insert(file, opened);
                 Ok(())
             }
             Action::Open(file) => {
                 let opened = self.directories.open_file(file)?;
-                self.files.insert(Rc::clone(file), opened);
+                self.insert(file, opened);
                 Ok(())
             }
             Action::Link(source, file) => {
                 self.directories.link(source, file)?;
-                self.files.insert(Rc::clone(file), source.try_clone()?.into());
+                self.files.insert(Rc::clone(file), OpenFile::cached(source.try_clone()?.into()));
                 Ok(())
             }
-            Action::Reserve(file, bytes) => reserve(self.file(file)?, *bytes),
-            Action::Write(file, offset, slices) => write(self.file(file)?, *offset, slices),
-            Action::SyncFile(file) => {
-                let file = self.file(file)?;
-                rustix::fs::fdatasync(file)?;
-                still_linked(file)
+            Action::Reserve(file, bytes) => reserve(self.files.get(file).ok_or_else(not_open)?, *bytes),
+            Action::Write(file, offset, slices) => {
+                let is_synced_next = matches!(next, Some(Action::SyncFile(synced)) if synced == file);
+                let open = self.files.get_mut(file).ok_or_else(not_open)?;
+                open.write(*offset, slices, is_synced_next, &mut self.staging)
             }
+            Action::SyncFile(file) => self.files.get_mut(file).ok_or_else(not_open)?.sync(),
             Action::Truncate(file, bytes) => {
                 Ok(rustix::fs::ftruncate(self.directories.open_file(file)?, *bytes)?)
             }
@@ -78,8 +101,9 @@ impl Blocking {
         }
     }
 
-    fn file(&self, file: &Rc<Place>) -> io::Result<&OwnedFd> {
-        self.files.get(file).ok_or_else(|| io::Error::other("the file is not open"))
+    fn insert(&mut self, file: &Rc<Place>, opened: OwnedFd) {
+        let open = if self.direct { OpenFile::direct_if_whole(opened) } else { OpenFile::cached(opened) };
+        self.files.insert(Rc::clone(file), open);
     }
 }
 
@@ -91,7 +115,8 @@ impl Executor for Blocking {
             if !results.is_wanted(plan, index) {
                 continue;
             }
-            let result = self.perform(&operation.action);
+            let next = plan.operations().get(index + 1).map(|next| &next.action);
+            let result = self.perform(&operation.action, next);
             if result.is_err() {
                 self.directories.forget();
                 close_after_failure(&mut self.files, &operation.action);
@@ -102,7 +127,7 @@ impl Executor for Blocking {
     }
 }
 
-fn close_after_failure(files: &mut HashMap<Rc<Place>, OwnedFd>, action: &Action<'_>) {
+fn close_after_failure(files: &mut HashMap<Rc<Place>, OpenFile>, action: &Action<'_>) {
     match action {
         Action::Create(file)
         | Action::Open(file)
@@ -120,35 +145,14 @@ fn close_after_failure(files: &mut HashMap<Rc<Place>, OwnedFd>, action: &Action<
     }
 }
 
+fn not_open() -> io::Error {
+    io::Error::other("the file is not open")
+}
+
 /// Takes space. Where the file system cannot, the writes that follow find out.
-pub(super) fn reserve(file: &OwnedFd, bytes: u64) -> io::Result<()> {
+pub(super) fn reserve(file: impl AsFd, bytes: u64) -> io::Result<()> {
     match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
         Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
         Err(error) => Err(error.into()),
-    }
-}
-
-fn write(file: &OwnedFd, mut offset: u64, slices: &[&[u8]]) -> io::Result<()> {
-    for (run, bytes) in runs(slices) {
-        let vectors: Vec<IoSlice<'_>> = run.iter().map(|slice| IoSlice::new(slice)).collect();
-        let written = loop {
-            match rustix::io::pwritev(file, &vectors, offset) {
-                Err(rustix::io::Errno::INTR) => {}
-                other => break other?,
-            }
-        };
-        offset += written as u64;
-        if written < bytes {
-            return Err(reason(file, offset));
-        }
-    }
-    Ok(())
-}
-
-/// Why a write was short: one octet more is tried at its end, in a file that is given up anyway. A full disk says so then.
-pub(super) fn reason(file: &OwnedFd, offset: u64) -> io::Error {
-    match rustix::io::pwrite(file, &[0], offset) {
-        Ok(_) => short_write(),
-        Err(error) => error.into(),
     }
 }

@@ -4,6 +4,7 @@
 //! twice, so a failed write or sync is never tried again on the same file. A failure closes its file.
 
 pub mod blocking;
+mod direct;
 mod directories;
 pub mod simulated;
 pub mod uring;

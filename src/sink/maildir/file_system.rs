@@ -1,17 +1,16 @@
 //! Whether one `syncfs` makes a whole batch durable on the file system of a store.
 
-use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
 use crate::config::MaildirSync;
 use crate::sink::OpenError;
+use crate::sink::file_system::FileSystem;
 
-/// The file systems whose `syncfs` is known to write all data and names through to the disk and to report errors, by the
-/// `f_type` of statfs(2). Of others it is not known (FUSE before 5.16 and some servers since: nothing at all; overlayfs: not
+/// The file systems whose `syncfs` is known to write all data and names through to the disk and to report errors. Of others it is not known (FUSE before 5.16 and some servers since: nothing at all; overlayfs: not
 /// the errors; NFS: not what the server still holds; a tmpfs has no disk).
-const BATCH: [(u64, &str); 3] =
-    [(0xef53, "ext4" /* and its elders */), (0x5846_5342, "XFS"), (0x9123_683e, "Btrfs")];
+const BATCH: [(FileSystem, &str); 3] =
+    [(FileSystem::Ext4, "ext4"), (FileSystem::Xfs, "XFS"), (FileSystem::Btrfs, "Btrfs")];
 
 /// How files become durable below this root: as configured, else the best that is known to be safe.
 pub(super) fn choose(
@@ -25,12 +24,8 @@ pub(super) fn choose(
         why,
         cure: "write sync = \"each\", or nothing",
     };
-    let can_batch = match rustix::fs::fstatfs(root) {
-        // The type of the field differs between machines; its 32 bits do not.
-        #[allow(clippy::cast_sign_loss)]
-        Ok(facts) => Ok(BATCH.iter().any(|(magic, _)| *magic == facts.f_type as u64 & 0xffff_ffff)),
-        Err(error) => Err(io::Error::from(error)),
-    };
+    let can_batch =
+        FileSystem::of(root).map(|found| BATCH.iter().any(|(file_system, _)| *file_system == found));
     match (configured, can_batch) {
         (Some(MaildirSync::Each), _) | (None, Ok(false) | Err(_)) => Ok(MaildirSync::Each),
         (Some(MaildirSync::Batch) | None, Ok(true)) => Ok(MaildirSync::Batch),

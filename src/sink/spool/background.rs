@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use super::Options;
 use super::cursor;
 use super::fill;
 use super::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
@@ -42,6 +43,7 @@ impl Background {
     /// Starts the thread and waits until it has tried to make the first segment: no message shall wait for that.
     pub(super) fn start(
         maker: Maker,
+        options: Options,
         directory: OwnedFd,
         root: &Path,
         report: Arc<dyn Report>,
@@ -51,7 +53,8 @@ impl Background {
         let (begun, has_begun) = bounded(1);
         let root = root.to_owned();
         let run = move || {
-            let executor = Blocking::new(directory);
+            let executor = options.executor(directory);
+            let maker = if executor.writes_directly() { maker.with_direct_writes() } else { maker };
             Preparer {
                 maker,
                 executor,

@@ -26,6 +26,7 @@ mod tls_fields;
 pub mod verify;
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -49,10 +50,25 @@ static ZEROS: [u8; 4096] = [0; 4096];
 
 const _: () = assert!(ZEROS.len() as u64 >= BATCH_BYTES);
 
+/// How a spool is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Options {
+    /// Octets of a segment.
+    pub(super) segment_bytes: u64,
+    /// Whether batches go past the page cache where that is known to be safe.
+    pub(super) direct_writes: bool,
+}
+
+impl Options {
+    fn executor(self, root: OwnedFd) -> Blocking {
+        if self.direct_writes { Blocking::with_direct_writes(root) } else { Blocking::new(root) }
+    }
+}
+
 /// Opens the sink: locks the root, removes segments that never came into use, reads the newest ones for torn tails and damage.
 pub(super) fn open(
     path: &Path,
-    segment_bytes: u64,
+    options: Options,
     workers: usize,
     surroundings: &Surroundings,
 ) -> Result<Opened, OpenError> {
@@ -79,10 +95,11 @@ pub(super) fn open(
         );
     }
     notes.extend(fill::describe(path).map_err(refused)?);
+    let segment_bytes = options.segment_bytes;
     let worker = move || -> io::Result<Box<dyn Sink>> {
-        let executor = Blocking::new(root.directory()?);
+        let executor = options.executor(root.directory()?);
         let maker = Maker::new(root.path(), segment_bytes, recovered.next_sequence, Arc::clone(&report));
-        let supply = Background::start(maker, root.directory()?, root.path(), Arc::clone(&report))?;
+        let supply = Background::start(maker, options, root.directory()?, root.path(), Arc::clone(&report))?;
         let mut sink = Spool::with_supply(root.path(), Box::new(supply), executor, report);
         if links {
             sink.keep_files_beyond(SPOOL_INLINE_BYTES_MAX.min(segment_bytes / 2));

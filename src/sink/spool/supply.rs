@@ -29,11 +29,15 @@ use crate::sink::{Report, outcome_of, report_failures};
 /// Consumed segments whose files wait for their next use. The others are removed, so that the disk gets its space back.
 const SPARES_MAX: usize = 2;
 
-/// Segments are written with zeros in pieces of this, each synced: the sync of a batch that comes in between waits behind one
-/// piece in the disk's queue, not behind a whole segment.
+/// Segments are written with zeros in pieces of this: the sync of a batch that comes in between waits behind one piece in the
+/// disk's queue, not behind a whole segment.
 const PIECE_BYTES: usize = 1024 * 1024;
 
-static ZEROS: [u8; PIECE_BYTES] = [0; PIECE_BYTES];
+/// Aligned, for direct writes.
+#[repr(align(4096))]
+struct Piece([u8; PIECE_BYTES]);
+
+static ZEROS: Piece = Piece([0; PIECE_BYTES]);
 
 /// Gives the writer its segments.
 pub trait Supply {
@@ -72,6 +76,8 @@ pub struct Maker {
     next_sequence: u64,
     /// Files of this size under prepared names, by the number of their last use. `spares.len() <= SPARES_MAX`
     spares: Vec<u64>,
+    /// Each piece is synced, or the page cache would hand a whole segment to the disk at once.
+    syncs_pieces: bool,
 }
 
 impl Maker {
@@ -79,7 +85,20 @@ impl Maker {
     pub fn new(root: &Path, segment_bytes: u64, next_sequence: u64, report: Arc<dyn Report>) -> Self {
         let segment_bytes =
             segment_bytes.next_multiple_of(BATCH_BYTES).max(SEGMENT_HEADER_BYTES + BATCH_BYTES);
-        Self { report, root: root.to_owned(), segment_bytes, next_sequence, spares: Vec::new() }
+        Self {
+            report,
+            root: root.to_owned(),
+            segment_bytes,
+            next_sequence,
+            spares: Vec::new(),
+            syncs_pieces: true,
+        }
+    }
+
+    /// For an executor whose pieces do not gather in the page cache.
+    #[must_use]
+    pub fn with_direct_writes(self) -> Self {
+        Self { syncs_pieces: false, ..self }
     }
 
     /// The highest number so far, of this start or an earlier one.
@@ -126,10 +145,12 @@ impl Maker {
             push(Action::Write(Rc::clone(&prepared), 0, vec![&octets]));
             let mut at = octets.len() as u64;
             while at < bytes {
-                let piece = usize::try_from(bytes - at).unwrap_or(usize::MAX).min(ZEROS.len());
-                push(Action::Write(Rc::clone(&prepared), at, vec![&ZEROS[..piece]]));
-                push(Action::SyncFile(Rc::clone(&prepared)));
+                let piece = usize::try_from(bytes - at).unwrap_or(usize::MAX).min(PIECE_BYTES);
+                push(Action::Write(Rc::clone(&prepared), at, vec![&ZEROS.0[..piece]]));
                 at += piece as u64;
+                if self.syncs_pieces || at == bytes {
+                    push(Action::SyncFile(Rc::clone(&prepared)));
+                }
             }
         }
         push(Action::Close(Rc::clone(&prepared)));

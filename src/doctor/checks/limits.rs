@@ -1,0 +1,76 @@
+//! Open files against what the configuration may need.
+
+use super::{sysctl_line, unit_line};
+use crate::config::{Config, SinkKind};
+use crate::doctor::{Finding, Host, Severity};
+use crate::limits::{BATCH_MESSAGES_MAX, REFUSED_CONNECTIONS_MAX};
+
+/// What a process has open besides, and some to spare: standard streams, rings, doorbells, the store's files, certificates.
+const OTHERS: u64 = 128;
+
+/// Each connection and each spill file is an open file.
+pub(in crate::doctor) fn check_open_files(host: &Host, config: &Config) -> Option<Finding> {
+    let limit = host.open_files_max?;
+    let wanted = wanted(config);
+    if limit >= wanted {
+        return None;
+    }
+    let finding = Finding::new(
+        Severity::Fails,
+        format!("{limit} allowed, {wanted} may be needed"),
+        "Every connection and every temporary file of a large message is an open file: past the limit connections wait and \
+         messages are answered 451. Or lower connections_max and spill_files_max.",
+    );
+    let finding = finding
+        .cure("# in the unit; without systemd `ulimit -n` in the shell that starts ringmx")
+        .cure(unit_line(&format!("LimitNOFILE={wanted}")));
+    Some(match host.nr_open {
+        Some(most) if most < wanted => finding.cure(sysctl_line("fs.nr_open", wanted.next_power_of_two())),
+        _ => finding,
+    })
+}
+
+fn wanted(config: &Config) -> u64 {
+    let of_shard = |connections: usize| connections + REFUSED_CONNECTIONS_MAX + config.listeners.len() + 4;
+    let shards: usize = config.shards.iter().map(|shard| of_shard(shard.connections_max)).sum();
+    // A maildir has the files of a batch open at a time.
+    let sink = match config.sink.kind {
+        SinkKind::Maildir { .. } => config.sink.workers * BATCH_MESSAGES_MAX,
+        SinkKind::Spool { .. } | SinkKind::Stdout { .. } | SinkKind::Discard => 0,
+    };
+    let spills = match config.sink.kind {
+        SinkKind::Discard => 0,
+        SinkKind::Maildir { .. } | SinkKind::Spool { .. } | SinkKind::Stdout { .. } => {
+            config.limits.spill_files_max
+        }
+    };
+    (shards + sink) as u64 + spills + OTHERS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn open_files_have_to_cover_connections_and_spill_files() {
+        let mut config = Config::embedded_default();
+        config.shards.truncate(1);
+        config.shards[0].connections_max = 1000;
+        config.limits.spill_files_max = 500;
+        let host = |limit| Host { open_files_max: Some(limit), nr_open: Some(1 << 20), ..Host::default() };
+        let finding = check_open_files(&host(1500), &config).expect("a finding");
+        assert_eq!(finding.severity, Severity::Fails);
+        assert!(finding.cure.iter().any(|line| line.contains("LimitNOFILE=")), "{finding:?}");
+        assert_eq!(check_open_files(&host(4000), &config), None);
+        assert_eq!(check_open_files(&Host::default(), &config), None);
+    }
+
+    #[test]
+    fn a_limit_above_all_limits_needs_one_more_cure() {
+        let mut config = Config::embedded_default();
+        config.shards[0].connections_max = 1_000_000;
+        let host = Host { open_files_max: Some(1024), nr_open: Some(4096), ..Host::default() };
+        let finding = check_open_files(&host, &config).expect("a finding");
+        assert!(finding.cure.iter().any(|line| line.contains("fs.nr_open=")), "{finding:?}");
+    }
+}

@@ -1,0 +1,116 @@
+//! Memory: the sum of all bounds against what there is.
+
+use super::{mib, sysctl_line};
+use crate::config::Config;
+use crate::doctor::{Finding, Host, Severity};
+
+/// An idle connection with its slot, name and replies, rounded up; what the kernel keeps for its socket comes on top.
+const CONNECTION_BYTES: u64 = 2048;
+
+/// The most that the process can use, as far as the configuration bounds it.
+fn bounds(config: &Config) -> u64 {
+    let connections: usize = config.shards.iter().map(|shard| shard.connections_max).sum();
+    config.mail_memory_max() as u64 + connections as u64 * CONNECTION_BYTES
+}
+
+/// All bounds together must fit, or a busy hour ends with the kernel's out-of-memory killer.
+pub(in crate::doctor) fn check_memory(host: &Host, config: &Config) -> Option<Finding> {
+    let most = bounds(config);
+    let cure =
+        "# lower buffers, block_memory or connections_max in [shards], or message_size_max in [limits]";
+    let finding = |severity, have: String, why: &str| {
+        let value = format!("ringmx may use {} (without the kernel's sockets), {have}", mib(most));
+        Some(Finding::new(severity, value, why).cure(cure))
+    };
+    let killed = "When it is all in use, the kernel kills a process; nothing that was answered 250 is lost, but receiving stops.";
+    match host.cgroup.memory_bytes_max {
+        Some(limit) if limit < most => {
+            return finding(Severity::Fails, format!("its control group {}", mib(limit)), killed);
+        }
+        _ => {}
+    }
+    match (host.memory_total_bytes, host.memory_available_bytes) {
+        (Some(total), _) if total < most => {
+            finding(Severity::Fails, format!("the machine has {}", mib(total)), killed)
+        }
+        (_, Some(available)) if available < most => finding(
+            Severity::Limits,
+            format!("{} are available now", mib(available)),
+            "Others of this machine would be swapped out, or killed, when it is all in use.",
+        ),
+        _ => None,
+    }
+}
+
+/// Under strict accounting the whole pool counts from the start, used or not.
+pub(in crate::doctor) fn check_overcommit(host: &Host, config: &Config) -> Option<Finding> {
+    let (limit, committed) = host.commit_bytes.filter(|_| host.overcommit == Some(2))?;
+    let left = limit.saturating_sub(committed);
+    (left < bounds(config)).then(|| {
+        Finding::new(
+            Severity::Fails,
+            format!(
+                "vm.overcommit_memory is 2, {} may still be promised, the bounds are {}",
+                mib(left),
+                mib(bounds(config))
+            ),
+            "Mapping the receive buffers fails at the start, or an allocation later.",
+        )
+        .cure(sysctl_line("vm.overcommit_memory", 0))
+    })
+}
+
+/// Of interest to those who look for it: ringmx has decided for itself.
+pub(in crate::doctor) fn check_huge_pages(host: &Host, _: &Config) -> Option<Finding> {
+    (host.huge_pages.as_deref() == Some("always")).then(|| {
+        Finding::new(
+            Severity::Note,
+            "transparent huge pages are on for all memory",
+            "ringmx asks for none for itself (prctl): on memory of which little is touched they only cost. Nothing to do.",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Cgroup;
+
+    const GIB: u64 = 1 << 30;
+
+    #[test]
+    fn all_bounds_have_to_fit() {
+        let config = Config::embedded_default();
+        let severity = |total, available, group| {
+            let cgroup = Cgroup { memory_bytes_max: group, cores_max: None };
+            let (memory_total_bytes, memory_available_bytes) = (Some(total), Some(available));
+            let host = Host { cgroup, memory_total_bytes, memory_available_bytes, ..Host::default() };
+            check_memory(&host, &config).map(|finding| finding.severity)
+        };
+        assert_eq!(severity(1 << 20, 1 << 20, None), Some(Severity::Fails));
+        assert_eq!(severity(1024 * GIB, 1 << 20, None), Some(Severity::Limits));
+        assert_eq!(severity(1024 * GIB, 1024 * GIB, Some(1 << 20)), Some(Severity::Fails));
+        assert_eq!(severity(1024 * GIB, 1024 * GIB, Some(1024 * GIB)), None);
+    }
+
+    #[test]
+    fn strict_accounting_counts_the_pool() {
+        let config = Config::embedded_default();
+        let host = |overcommit| Host {
+            overcommit: Some(overcommit),
+            commit_bytes: Some((GIB, GIB - 1)),
+            ..Host::default()
+        };
+        assert!(check_overcommit(&host(2), &config).is_some());
+        assert_eq!(check_overcommit(&host(0), &config), None);
+    }
+
+    #[test]
+    fn huge_pages_are_a_note() {
+        let config = Config::embedded_default();
+        let host = |mode: &str| Host { huge_pages: Some(mode.to_owned()), ..Host::default() };
+        let finding = check_huge_pages(&host("always"), &config);
+        assert_eq!(finding.map(|finding| finding.severity), Some(Severity::Note));
+        assert_eq!(check_huge_pages(&host("madvise"), &config), None);
+    }
+}

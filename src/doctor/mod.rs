@@ -1,0 +1,126 @@
+//! What limits this machine as a receiver: facts of the host and the configuration in, findings out, worst first.
+//!
+//! [`Host`] holds what was read from /proc and /sys and measured on the sink's disk. A check is a small pure function over it
+//! and the configuration, and a row in the table `CHECKS`. Nothing here changes anything; the cures are texts.
+
+mod cgroup;
+mod checks;
+mod cpus;
+mod host;
+mod interrupts;
+mod report;
+mod store;
+mod sync_time;
+mod tree;
+
+pub use self::cgroup::Cgroup;
+pub use self::cpus::Cpus;
+pub use self::host::Host;
+pub use self::interrupts::Interrupt;
+pub use self::report::{script, text};
+pub use self::store::{Mount, Store};
+pub use self::sync_time::SyncTimes;
+pub use self::tree::Tree;
+
+use self::checks::{cores, limits, memory, network, rings, storage};
+use crate::config::Config;
+
+/// How bad a finding is; the worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The receiver cannot start, breaks its promise, or fails before a configured bound is reached.
+    Fails,
+    /// It costs throughput, or fails in a burst.
+    Limits,
+    /// It could be better, or may be meant.
+    Hint,
+    /// A fact to know; nothing is wrong.
+    Note,
+}
+
+/// What a check found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What was read or measured.
+    pub value: String,
+    /// Why it matters.
+    pub why: String,
+    /// Lines of a shell script that cure it; those that begin with `#` are for the reader.
+    pub cure: Vec<String>,
+}
+
+impl Finding {
+    fn new(severity: Severity, value: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { severity, value: value.into(), why: why.into(), cure: Vec::new() }
+    }
+
+    fn cure(mut self, line: impl Into<String>) -> Self {
+        self.cure.push(line.into());
+        self
+    }
+}
+
+/// One look at the machine.
+type Check = fn(&Host, &Config) -> Option<Finding>;
+
+/// Every check with its name in the report. Findings that are equally bad keep this order.
+const CHECKS: &[(&str, Check)] = &[
+    ("io_uring", rings::check_io_uring),
+    ("locked memory", rings::check_memlock),
+    ("file system", storage::check_file_system),
+    ("mount options", storage::check_mount_options),
+    ("journal", storage::check_journal),
+    ("free space", storage::check_space),
+    ("time per sync", storage::check_sync_time),
+    ("disk write cache", storage::check_write_cache),
+    ("open files", limits::check_open_files),
+    ("memory", memory::check_memory),
+    ("overcommit", memory::check_overcommit),
+    ("cores of shards", cores::check_shard_cores),
+    ("CPU quota", cores::check_quota),
+    ("isolated cores", cores::check_isolated),
+    ("cores in use", cores::check_unused),
+    ("interrupts", cores::check_interrupts),
+    ("CPU governor", cores::check_governor),
+    ("accept queue", network::check_somaxconn),
+    ("SYN backlog", network::check_syn_backlog),
+    ("huge pages", memory::check_huge_pages),
+];
+
+/// Findings with the names of their checks, worst first.
+pub fn examine(host: &Host, config: &Config) -> Vec<(&'static str, Finding)> {
+    let found = |(name, check): &(&'static str, Check)| check(host, config).map(|finding| (*name, finding));
+    let mut findings: Vec<_> = CHECKS.iter().filter_map(found).collect();
+    findings.sort_by_key(|(_, finding)| finding.severity);
+    findings
+}
+
+/// Whether something will fail.
+pub fn will_fail(findings: &[(&str, Finding)]) -> bool {
+    findings.iter().any(|(_, finding)| finding.severity == Severity::Fails)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_comes_first_and_decides() {
+        let config = Config::embedded_default();
+        let mut host = Host { open_files_max: Some(1024), ..Host::default() };
+        let findings = examine(&host, &config);
+        assert!(findings.iter().any(|(name, _)| *name == "open files") && will_fail(&findings));
+        assert!(findings.is_sorted_by_key(|(_, finding)| finding.severity), "{findings:?}");
+        host.open_files_max = None;
+        assert!(!will_fail(&examine(&host, &config)));
+    }
+
+    #[test]
+    fn each_check_has_a_name_of_its_own() {
+        for (index, (name, _)) in CHECKS.iter().enumerate() {
+            assert!(CHECKS.iter().skip(index + 1).all(|(other, _)| other != name), "{name}");
+        }
+    }
+}

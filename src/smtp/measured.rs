@@ -1,0 +1,54 @@
+//! What the benches call of the private modules; nobody else does.
+
+use super::command::{self, Verb};
+use super::extension::ExtensionSet;
+use super::input::Input;
+use super::mail_data::{Found, MailData};
+use super::{chunk, parameter, path};
+use crate::config::BareLineEnd;
+
+/// Reads a command line without its CRLF, with its path and parameters; whether all of it is good.
+pub fn read_command(line: &[u8], offered: ExtensionSet) -> bool {
+    let Ok(command) = command::parse(line) else { return false };
+    let path = |keyword: &'static [u8]| {
+        path::parse(command::after_keyword(command.argument, keyword)?, true).ok().map(|(_, rest)| rest)
+    };
+    match command.verb {
+        Verb::Mail => path(b"FROM:").is_some_and(|rest| parameter::parse_mail(rest, offered).is_ok()),
+        Verb::Rcpt => path(b"TO:").is_some_and(|rest| parameter::parse_rcpt(rest, offered, true).is_ok()),
+        Verb::Bdat => chunk::parse(command.argument).is_ok(),
+        Verb::Ehlo
+        | Verb::Helo
+        | Verb::Data
+        | Verb::Rset
+        | Verb::Noop
+        | Verb::Quit
+        | Verb::Vrfy
+        | Verb::Help
+        | Verb::StartTls
+        | Verb::Xclient
+        | Verb::NotImplemented => true,
+    }
+}
+
+/// Receives mail data that comes in these pieces; gives the number of its ranges and of the octets in them, at its end.
+pub fn receive_mail_data<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Option<(usize, usize)> {
+    let mut data = MailData::new(BareLineEnd::Reject, BareLineEnd::Reject);
+    let (mut ranges, mut octets) = (0, 0);
+    for piece in pieces {
+        let mut input = Input::new(piece);
+        loop {
+            match data.advance(&mut input) {
+                Found::Data(range) => {
+                    ranges += 1;
+                    octets += range.len();
+                }
+                Found::Insert(inserted) => octets += inserted.len(),
+                Found::Bare => {}
+                Found::End => return Some((ranges, octets)),
+                Found::NeedInput => break,
+            }
+        }
+    }
+    None
+}
