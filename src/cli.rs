@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(parsed(&["doctor", "--config", "a", "--script"]).expect("good"), Some(doctor));
         let list = SpoolCommand::List { dir: "d".into(), after: None };
         assert_eq!(parsed(&["spool", "list", "d"]).expect("good"), Some(Command::Spool(list)));
-        let show = SpoolCommand::Show { dir: "d".into(), id: "i".to_owned() };
+        let show = SpoolCommand::Show { dir: "d".into(), id: "i".to_owned(), envelope: false };
         assert_eq!(parsed(&["spool", "show", "d", "i"]).expect("good"), Some(Command::Spool(show)));
         for wrong in [&["check"][..], &["spool"], &["spool", "show", "d"], &["serve", "x"], &["send"]] {
             assert!(parsed(wrong).is_err(), "{wrong:?}");

@@ -76,7 +76,7 @@ pub const REFUSED_CONNECTIONS_MAX: usize = 256;
 /// Connections that wait in the kernel to be accepted, for each listening socket; the kernel cuts it to net.core.somaxconn.
 pub const LISTEN_BACKLOG: i32 = 4096;
 
-/// Memory of sent replies that a shard keeps for the next ones; each is at most `REPLY_BYTES_MAX` octets.
+/// Memory of sent replies that a shard keeps for the next ones; each is at most twice `REPLY_BYTES_MAX` octets.
 pub const SPARE_REPLIES_MAX: usize = 1024;
 
 /// Octets of one owned block: mail data copied out of receive buffers.
@@ -112,7 +112,8 @@ pub const ENVELOPE_BYTES_FREE: usize = 4 * 1024;
 /// Steps of TLS handshakes in one turn of a shard: a full one takes up to a millisecond, which established sessions wait.
 pub const HANDSHAKES_PER_TURN_MAX: usize = 4;
 
-/// Octets of a handshake that wait for a turn with time for it; a client has nothing more to say before it is answered.
+/// Octets of a handshake that wait for a turn with time for it; past an eighth of them no more is received. Who has sent them all by
+/// then is cut off.
 pub const HANDSHAKE_BYTES_WAITING_MAX: usize = 128 * 1024;
 
 /// Received buffers that wait, unparsed, on one connection before its receive is cancelled.

@@ -219,14 +219,17 @@ fn spool_keeps_the_contract_and_reads_back() {
         )));
     }
     assert!(lines.iter().any(|line| {
-        line.contains(" <> <alice@x.test>,<Bob@x.test>,<.hidden@x.test>,<\"a/b\"@x.test> stored 00000000")
+        line.contains(" <> <alice@x.test>,<Bob@x.test>,<.hidden@x.test>,<\"a/b\"@x.test> - stored 00000000")
     }));
     for sent in sent.iter().filter(|sent| sent.data.len() < 10_000).take(40).chain(sent.last()) {
         let mut shown = Vec::new();
-        assert!(reader::show(store_at.path(), sent.id, &mut shown).expect("a spool"));
+        assert!(reader::show(store_at.path(), sent.id, reader::Part::Content, &mut shown).expect("a spool"));
         assert!(shown == sent.content());
     }
-    assert!(!reader::show(store_at.path(), Sent::new(9999, "").id, &mut Vec::new()).expect("a spool"));
+    assert!(
+        !reader::show(store_at.path(), Sent::new(9999, "").id, reader::Part::Content, &mut Vec::new())
+            .expect("a spool")
+    );
     let mut stored = Vec::new();
     reader::for_each_record(
         store_at.path(),

@@ -22,7 +22,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// What to do with a spool.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum SpoolCommand {
-    /// One line a message: id, time, octets, reverse-path, recipients, `stored` or `consumed`, cursor.
+    /// One line a message: id, time, octets, reverse-path, recipients, version of TLS or `-`, `stored` or `consumed`, cursor.
     List {
         /// The spool's directory.
         dir: PathBuf,
@@ -36,6 +36,9 @@ pub enum SpoolCommand {
         dir: PathBuf,
         /// The queue id that the reply to the mail data gave.
         id: String,
+        /// Instead of that the envelope: client, TLS, paths and their parameters, as a JSON line like those of `follow`.
+        #[arg(long)]
+        envelope: bool,
     },
     /// Copy messages out, durably; run again, it copies nothing twice.
     #[command(group = clap::ArgGroup::new("target").required(true))]
@@ -101,7 +104,7 @@ pub fn spool(command: &SpoolCommand) -> ExitCode {
             print_each("warning: ", &notes);
             true
         }),
-        SpoolCommand::Show { dir, id } => show(dir, id, &mut out),
+        SpoolCommand::Show { dir, id, envelope } => show(dir, id, *envelope, &mut out),
         SpoolCommand::Export { dir, maildir, mbox, eml, line_endings, after } => {
             let line_endings = match line_endings {
                 LineEndingsChoice::Lf => LineEndings::Lf,
@@ -139,9 +142,10 @@ pub fn spool(command: &SpoolCommand) -> ExitCode {
     }
 }
 
-fn show(dir: &Path, id: &str, out: &mut impl Write) -> io::Result<bool> {
+fn show(dir: &Path, id: &str, envelope: bool, out: &mut impl Write) -> io::Result<bool> {
+    let part = if envelope { reader::Part::Envelope } else { reader::Part::Content };
     let found = match QueueId::parse(id.as_bytes()) {
-        Some(id) => reader::show(dir, id, out)?,
+        Some(id) => reader::show(dir, id, part, out)?,
         None => false,
     };
     if !found {

@@ -238,7 +238,7 @@ fn listener(
     let tls_tickets = section.boolean(
         "tls_tickets",
         false,
-        "Whether TLS 1.3 sessions can be resumed; outlook.com's sender has failed on servers that send tickets.",
+        "Whether tickets are sent, without which TLS 1.3 sessions cannot be resumed; outlook.com's sender has failed on servers that send them.",
     );
     if tls == TlsPolicy::Required
         && !address.is_some_and(|address: SocketAddr| address.ip().to_canonical().is_loopback())

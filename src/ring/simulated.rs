@@ -126,6 +126,11 @@ impl World {
         self.end(socket, |end| end.to_server.extend(octets));
     }
 
+    /// How many octets the client sent that the server has not received.
+    pub fn waiting(&self, socket: Socket) -> usize {
+        self.end(socket, |end| end.to_server.len()).unwrap_or(0)
+    }
+
     /// A client closes its half.
     pub fn finish(&self, socket: Socket) {
         self.end(socket, |end| end.client_ended = true);
@@ -219,6 +224,8 @@ impl SimulatedRing {
         let split = if faults.short_receives { state.random(200) } else { u64::MAX };
         let ends_early = faults.ended_multishots && state.one_in(5);
         let no_buffers = faults.no_buffers && state.one_in(20);
+        // Octets may still come before a cancel does, but not for ever.
+        let cancels = !faults.late || state.one_in(2);
         let Some(end) = state.sockets.get_mut(&number) else { return };
         if let Some(token) = end.peek.take() {
             events.push(Event::Peeked { token, waiting: !end.to_server.is_empty() });
@@ -242,6 +249,8 @@ impl SimulatedRing {
         let Some(token) = end.receive else { return };
         let (received, more) = if end.reset {
             (Received::Failed(Errno::CONNRESET), false)
+        } else if end.cancel_receive && cancels {
+            (Received::Cancelled, false)
         } else if !end.to_server.is_empty() {
             let buffer = if no_buffers { None } else { self.provided.pop_front() };
             let Some(buffer) = buffer else {
@@ -261,8 +270,6 @@ impl SimulatedRing {
             (Received::Octets { buffer, count: octets.len() }, !ends_early)
         } else if end.client_ended {
             (Received::End, false)
-        } else if end.cancel_receive {
-            (Received::Cancelled, false)
         } else {
             return;
         };

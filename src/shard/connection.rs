@@ -29,7 +29,7 @@ use crate::smtp::envelope::Envelope;
 use crate::smtp::reply::ReplyBuffer;
 use crate::smtp::session::{Answer, Input, Question, Session, Step};
 use crate::smtp::trace;
-use crate::tls::ServerConfig;
+use crate::tls::{Cause, ServerConfig};
 
 /// A connection of a shard.
 pub(super) struct Connection {
@@ -208,7 +208,7 @@ impl Connection {
                 return !std::mem::replace(&mut self.stalled, true);
             }
             Received::Cancelled => {}
-            Received::Failed(_) => self.lose(),
+            Received::Failed(_) => self.lose(context),
         }
         false
     }
@@ -229,7 +229,7 @@ impl Connection {
             // The session may have stopped because its replies were too many.
             self.advance(context);
         } else {
-            self.lose();
+            self.lose(context);
         }
     }
 
@@ -332,7 +332,7 @@ impl Connection {
             EndedBy::Lost => "lost",
             EndedBy::Panic => "panic",
         };
-        context.log_session(&self.session, self.accepted_at, by);
+        context.log_session(&self.session, self.accepted_at, by, self.tls_failure());
     }
 
     fn handle_octets<R: Ring>(&mut self, id: BufferId, count: usize, context: &mut Context<R>) {
@@ -514,7 +514,7 @@ impl Connection {
     }
 
     pub(super) fn flush_and_close<R: Ring>(&mut self, context: &mut Context<R>) {
-        self.count_unfinished_handshake(context);
+        self.give_up_handshake(if self.input_ended { Cause::Gone } else { Cause::TimedOut }, context);
         self.flush(context.now);
         self.release_all(context);
     }
@@ -530,7 +530,8 @@ impl Connection {
         }
     }
 
-    fn lose(&mut self) {
+    fn lose<R: Ring>(&mut self, context: &mut Context<R>) {
+        self.give_up_handshake(Cause::Gone, context);
         if self.phase == Phase::Serving {
             self.ended_by = EndedBy::Lost;
             self.session.handle_end_of_input();
@@ -567,7 +568,7 @@ impl Connection {
     fn settle_receive<R: Ring>(&mut self, context: &mut Context<R>) {
         let open = matches!(self.phase, Phase::Serving | Phase::Draining) && !self.input_ended;
         let paused = self.spilling.waits == Waits::Parsing;
-        let full = self.unread.len() > UNREAD_BUFFERS_MAX || paused;
+        let full = self.unread.len() > UNREAD_BUFFERS_MAX || self.is_handshake_full() || paused;
         // Where much waits in the socket, a multishot receive takes up to 32 buffers of it in one turn. Of many large messages
         // that wait for a slow disk this would be more memory than all else.
         let in_data = self.draft.as_ref().is_some_and(|draft| !draft.data.is_empty());
@@ -582,7 +583,8 @@ impl Connection {
                 context.ring.receive(self.socket, self.key.token());
                 self.receiving = Receiving::Armed;
             }
-            Receiving::Armed if full || large => {
+            // Behind close_notify the socket goes on, and what comes from it is nothing.
+            Receiving::Armed if full || large || self.input_ended => {
                 context.ring.cancel_receive(self.key.token());
                 self.receiving = Receiving::Cancelling;
             }

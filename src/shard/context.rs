@@ -11,11 +11,13 @@ use super::table::Key;
 use crate::buffer::Pool;
 use crate::handoff::channel::MustRing;
 use crate::handoff::message::{Outcome, Receipt, TryAgain};
-use crate::limits::SPARE_REPLIES_MAX;
-use crate::log::Log;
+use crate::limits::{REPLY_BYTES_MAX, SPARE_REPLIES_MAX};
+use crate::log::{Log, Record};
 use crate::metrics::ShardMetrics;
 use crate::ring::Ring;
+use crate::smtp::envelope::TlsFacts;
 use crate::smtp::session::Session;
+use crate::tls::Cause;
 
 /// The shard without its connections.
 pub(super) struct Context<R> {
@@ -61,10 +63,10 @@ impl<R: Ring> Context<R> {
             .or_else(|| (!self.delivery.has_room(size)).then_some(TryAgain::NoSpace))
     }
 
-    /// Keeps the memory of replies that were said.
+    /// Keeps the memory of replies that were said; not that of a handshake, which is larger.
     pub(super) fn keep_spare(&mut self, mut said: Vec<u8>) {
         said.clear();
-        if self.spare_replies.len() < SPARE_REPLIES_MAX {
+        if self.spare_replies.len() < SPARE_REPLIES_MAX && said.capacity() <= 2 * REPLY_BYTES_MAX {
             self.spare_replies.push(said);
         }
     }
@@ -92,12 +94,14 @@ impl<R: Ring> Context<R> {
         if self.log_messages {
             let took = self.wall_clock.duration_since(message.received_at).unwrap_or_default();
             let envelope = &message.envelope;
-            self.log
+            let record = self
+                .log
                 .record("message", self.wall_clock)
                 .plain("id", message.id)
                 .plain("client", message.client.address)
                 .text("ehlo", &message.client.ehlo)
-                .plain("with", message.client.protocol)
+                .plain("with", message.client.protocol);
+            tell_tls(record, message.client.tls.as_ref())
                 .text("from", envelope.reverse_path())
                 .texts("to", envelope.recipients().map(|recipient| recipient.whole))
                 .number("bytes", message.data.bytes())
@@ -111,7 +115,13 @@ impl<R: Ring> Context<R> {
     }
 
     /// Logs a session that is over.
-    pub(super) fn log_session(&mut self, session: &Session, accepted_at: SystemTime, ended_by: &'static str) {
+    pub(super) fn log_session(
+        &mut self,
+        session: &Session,
+        accepted_at: SystemTime,
+        ended_by: &'static str,
+        tls_failure: Option<Cause>,
+    ) {
         if !self.log_sessions {
             return;
         }
@@ -122,9 +132,13 @@ impl<R: Ring> Context<R> {
             Some(front) => record.plain("front", front),
             None => record,
         };
+        let record = record.text("ehlo", session.ehlo_name()).plain("with", session.protocol());
+        let record = tell_tls(record, session.tls());
+        let record = match tls_failure {
+            Some(cause) => record.plain("tls_failed", cause),
+            None => record,
+        };
         record
-            .text("ehlo", session.ehlo_name())
-            .plain("with", session.protocol())
             .number("commands", u64::from(summary.commands))
             .number("accepted", u64::from(summary.accepted))
             .number("refused_4yz", u64::from(summary.refused_4yz))
@@ -132,6 +146,19 @@ impl<R: Ring> Context<R> {
             .plain("ended_by", ended_by)
             .number("took_ms", u64::try_from(took.as_millis()).unwrap_or(u64::MAX))
             .end();
+    }
+}
+
+/// What TLS a session or message is under; nothing in plaintext.
+fn tell_tls<'a>(record: Record<'a>, tls: Option<&TlsFacts>) -> Record<'a> {
+    let Some(TlsFacts { version, cipher, resumed, client_certificate, server_name }) = tls else {
+        return record;
+    };
+    let record = record.plain("tls", version).plain("cipher", cipher).plain("resumed", resumed);
+    let record = if *client_certificate { record.plain("client_certificate", "unverified") } else { record };
+    match server_name {
+        Some(name) => record.text("server_name", name.as_bytes()),
+        None => record,
     }
 }
 

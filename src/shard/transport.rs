@@ -25,8 +25,12 @@ pub(super) enum Transport {
     Plain,
     /// Encrypted.
     Tls(Box<Secured>),
-    /// TLS failed: this alert, if it is any, is the last that is said.
-    Broken(Vec<u8>),
+    /// TLS failed.
+    Broken {
+        cause: Cause,
+        /// The last that is said, if it is anything.
+        alert: Vec<u8>,
+    },
 }
 
 /// A connection under TLS.
@@ -66,6 +70,15 @@ impl Secured {
             negotiated: if was == State::Handshaking { self.tls.facts() } else { None },
             ended: self.tls.state() == State::PeerClosed,
             failure,
+        }
+    }
+
+    /// Encrypts replies, to be sent behind what is to be sent already. In a handshake nobody can be told anything, and they are lost.
+    /// Later that is a failure: each reply behind one that is lost would answer something else.
+    fn encrypt(&mut self, replies: &[u8]) -> Result<(), Cause> {
+        match self.tls.send(replies, &mut self.outgoing) {
+            Err(failure) if self.tls.state() != State::Handshaking => Err(failure.cause()),
+            Ok(()) | Err(_) => Ok(()),
         }
     }
 }
@@ -140,6 +153,11 @@ impl Connection {
         matches!(&self.transport, Transport::Tls(secured) if !secured.waiting.is_empty())
     }
 
+    /// Whether so much of that waits that no more is received. A client has nothing to say before it is answered.
+    pub(super) fn is_handshake_full(&self) -> bool {
+        matches!(&self.transport, Transport::Tls(secured) if secured.waiting.len() > HANDSHAKE_BYTES_WAITING_MAX / 8)
+    }
+
     /// A turn may have time for its handshake. One that was given up meanwhile costs nothing and is not finished.
     pub(super) fn resume_handshake<R: Ring>(&mut self, context: &mut Context<R>) {
         if self.phase == Phase::Serving && self.handshake_waits() {
@@ -181,18 +199,24 @@ impl Connection {
         count_failure(&context.metrics, cause);
         self.replies.clear();
         self.session.handle_end_of_input();
-        self.transport = Transport::Broken(alert);
+        self.transport = Transport::Broken { cause, alert };
         self.flush_and_close(context);
     }
 
-    /// A connection that ends in its handshake has failed, too.
-    pub(super) fn count_unfinished_handshake<R: Ring>(&self, context: &Context<R>) {
-        if let Transport::Tls(secured) = &self.transport
+    /// The connection ends. One in its handshake has failed, for this cause.
+    pub(super) fn give_up_handshake<R: Ring>(&mut self, cause: Cause, context: &Context<R>) {
+        if let Transport::Tls(secured) = &mut self.transport
             && secured.tls.state() == State::Handshaking
         {
-            let cause = if self.input_ended { Cause::Gone } else { Cause::TimedOut };
             count_failure(&context.metrics, cause);
+            let alert = std::mem::take(&mut secured.outgoing);
+            self.transport = Transport::Broken { cause, alert };
         }
+    }
+
+    /// Why TLS failed, for the log; none when it did not.
+    pub(super) fn tls_failure(&self) -> Option<Cause> {
+        if let Transport::Broken { cause, .. } = self.transport { Some(cause) } else { None }
     }
 
     /// What is to be sent now, of replies that the session has said; none when that is nothing.
@@ -206,19 +230,23 @@ impl Connection {
             Transport::Plain if self.replies.is_empty() => return None,
             Transport::Plain => self.replies.replace(context.spare_replies.pop().unwrap_or_default()),
             Transport::Tls(secured) => {
-                let Secured { tls, outgoing, closed, .. } = &mut **secured;
+                let mut encrypted = Ok(());
                 if !self.replies.is_empty() {
                     let said = self.replies.replace(context.spare_replies.pop().unwrap_or_default());
-                    // In a handshake nobody can be told anything.
-                    let _ = tls.send(&said, outgoing);
+                    encrypted = secured.encrypt(&said);
                     context.keep_spare(said);
                 }
-                if self.phase == Phase::Flushing && !std::mem::replace(closed, true) {
-                    tls.close(outgoing);
+                let is_last = encrypted.is_ok() && self.phase == Phase::Flushing;
+                if is_last && !std::mem::replace(&mut secured.closed, true) {
+                    secured.tls.close(&mut secured.outgoing);
                 }
-                std::mem::take(outgoing)
+                let outgoing = std::mem::take(&mut secured.outgoing);
+                if let Err(cause) = encrypted {
+                    self.break_off(cause, Vec::new(), context);
+                }
+                outgoing
             }
-            Transport::Broken(alert) => std::mem::take(alert),
+            Transport::Broken { alert, .. } => std::mem::take(alert),
         };
         (!outgoing.is_empty()).then_some(outgoing)
     }
@@ -245,5 +273,51 @@ impl<R> Context<R> {
         let has_time = self.handshake_steps < HANDSHAKES_PER_TURN_MAX;
         self.handshake_steps += usize::from(has_time);
         has_time
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Config};
+    use crate::tls::context::Context;
+
+    fn secured() -> Secured {
+        let config = Config::embedded_default();
+        let tls = config::Tls { self_signed: true, ..config::Tls::default() };
+        let (context, _) = Context::open(&tls, "mx.test").expect("a certificate");
+        let server = context.server_config(&config.listeners[0]).expect("good").expect("TLS");
+        let tls = Tls::new(&server).expect("a server");
+        Secured { tls, outgoing: Vec::new(), waiting: Vec::new(), closed: false }
+    }
+
+    #[test]
+    fn replies_in_a_handshake_are_no_failure_and_say_nothing() {
+        let mut secured = secured();
+        assert_eq!(secured.encrypt(b"421 4.3.2\r\n"), Ok(()));
+        assert!(secured.outgoing.is_empty());
+    }
+
+    #[test]
+    fn a_reply_that_cannot_be_encrypted_is_a_failure() {
+        let mut secured = secured();
+        let mut client = crate::tls::tests::usual_client();
+        let mut wire = Vec::new();
+        while client.is_handshaking() || client.wants_write() {
+            client.write_tls(&mut wire).expect("memory");
+            assert!(secured.decrypt(&mut std::mem::take(&mut wire)).failure.is_none());
+            let answer = std::mem::take(&mut secured.outgoing);
+            client.read_tls(&mut &answer[..]).expect("memory");
+            client.process_new_packets().expect("good records");
+        }
+        assert_eq!(secured.encrypt(b"250 2.0.0\r\n"), Ok(()));
+        assert!(!secured.outgoing.is_empty());
+        // When both have said that they send nothing more, nothing can be sent.
+        client.send_close_notify();
+        client.write_tls(&mut wire).expect("memory");
+        assert!(secured.decrypt(&mut wire).ended);
+        assert_eq!(secured.encrypt(b"221 2.0.0\r\n"), Ok(()), "the client may still hear");
+        secured.tls.close(&mut secured.outgoing);
+        assert!(secured.encrypt(b"250 2.0.0\r\n").is_err());
     }
 }

@@ -23,6 +23,7 @@ pub(super) struct Facts<'a> {
     pub(super) client: SocketAddr,
     pub(super) ehlo: &'a [u8],
     pub(super) protocol: &'a [u8],
+    pub(super) tls: Option<TlsText<'a>>,
     pub(super) reverse_path: &'a [u8],
     pub(super) recipients: Vec<(&'a [u8], RecipientParameters<'a>)>,
     pub(super) body: BodyType,
@@ -36,11 +37,41 @@ pub(super) struct Facts<'a> {
     pub(super) mail_data_bytes: u64,
 }
 
+/// What TLS the message came under.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TlsText<'a> {
+    pub(super) version: &'a [u8],
+    pub(super) cipher: &'a [u8],
+    pub(super) resumed: bool,
+    pub(super) client_certificate: bool,
+    /// Empty when the client asked for none.
+    pub(super) server_name: &'a [u8],
+}
+
 impl Facts<'_> {
     /// One line: a JSON object. `data_base64` is the content, `Received:` and the mail data.
     pub(super) fn json<'c>(&self, content: impl Iterator<Item = &'c [u8]>) -> String {
         let mut line =
-            String::with_capacity(512 + usize::try_from(self.mail_data_bytes).unwrap_or(0) / 3 * 4);
+            String::with_capacity(1024 + usize::try_from(self.mail_data_bytes).unwrap_or(0) / 3 * 4);
+        self.members(&mut line);
+        line.push_str(",\"data_base64\":\"");
+        let encoding = BASE64;
+        let mut base64 = encoding.new_encoder(&mut line);
+        content.for_each(|part| base64.append(part));
+        base64.finalize();
+        line.push_str("\"}\n");
+        line
+    }
+
+    /// The same without the content.
+    pub(super) fn envelope_json(&self) -> String {
+        let mut line = String::new();
+        self.members(&mut line);
+        line.push_str("}\n");
+        line
+    }
+
+    fn members(&self, line: &mut String) {
         let mut text = |name: &str, value: &[u8]| {
             let before = if line.is_empty() { '{' } else { ',' };
             // Writing to a String does not fail.
@@ -55,6 +86,7 @@ impl Facts<'_> {
         text("ehlo", self.ehlo);
         text("protocol", self.protocol);
         text("reverse_path", self.reverse_path);
+        self.tls(line);
         line.push_str(",\"recipients\":[");
         for (index, (recipient, _)) in self.recipients.iter().enumerate() {
             if index > 0 {
@@ -63,7 +95,7 @@ impl Facts<'_> {
             let _ = write!(line, "{}", Json(recipient));
         }
         line.push(']');
-        self.dsn(&mut line);
+        self.dsn(line);
         let body = match self.body {
             BodyType::SevenBit => "7BIT",
             BodyType::EightBitMime => "8BITMIME",
@@ -72,27 +104,32 @@ impl Facts<'_> {
         let declared = self.size_declared.map_or("null".to_owned(), |size| size.to_string());
         let _ = write!(
             line,
-            ",\"body\":\"{body}\",\"smtputf8\":{},\"requiretls\":{},\"bare_line_ends\":{},\"size_declared\":{declared},\"size\":{},\"data_base64\":\"",
+            ",\"body\":\"{body}\",\"smtputf8\":{},\"requiretls\":{},\"bare_line_ends\":{},\"size_declared\":{declared},\"size\":{}",
             self.smtputf8, self.requiretls, self.bare_line_ends, self.mail_data_bytes
         );
-        let encoding = BASE64;
-        let mut base64 = encoding.new_encoder(&mut line);
-        content.for_each(|part| base64.append(part));
-        base64.finalize();
-        line.push_str("\"}\n");
-        line
+    }
+
+    /// `tls`: an object, or null in plaintext. Nobody verified the client's certificate.
+    fn tls(&self, line: &mut String) {
+        let Some(TlsText { version, cipher, resumed, client_certificate, server_name }) = self.tls else {
+            return line.push_str(",\"tls\":null");
+        };
+        // Writing to a String does not fail.
+        let _ = write!(
+            line,
+            ",\"tls\":{{\"version\":{},\"cipher\":{},\"resumed\":{resumed},",
+            Json(version),
+            Json(cipher)
+        );
+        member("client_certificate", client_certificate.then_some(&b"unverified"[..]), line);
+        line.push(',');
+        member("server_name", Some(server_name).filter(|name| !name.is_empty()), line);
+        line.push('}');
     }
 
     /// The DSN parameters (RFC 3461) as members of the object: `ret`, `envid`, and `recipient_parameters` in the order of the
     /// recipients; null where one was not given.
     fn dsn(&self, line: &mut String) {
-        fn member(name: &str, value: Option<&[u8]>, line: &mut String) {
-            // Writing to a String does not fail.
-            let _ = match value {
-                Some(value) => write!(line, "\"{name}\":{}", Json(value)),
-                None => write!(line, "\"{name}\":null"),
-            };
-        }
         let ret = self.ret.map(|ret| match ret {
             Ret::Full => &b"FULL"[..],
             Ret::Headers => b"HDRS",
@@ -141,4 +178,13 @@ impl Facts<'_> {
         }
         out.extend_from_slice(if content.ends_with(b"\n") { b"\n" } else { b"\n\n" });
     }
+}
+
+/// A member of an object, null where there is nothing.
+fn member(name: &str, value: Option<&[u8]>, line: &mut String) {
+    // Writing to a String does not fail.
+    let _ = match value {
+        Some(value) => write!(line, "\"{name}\":{}", Json(value)),
+        None => write!(line, "\"{name}\":null"),
+    };
 }

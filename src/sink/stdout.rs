@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::facts::Facts;
+use super::facts::{Facts, TlsText};
 use super::spill::SpillTo;
 use super::{Durability, OpenError, Opened, Report, Sink, Surroundings, outcome_of};
 use crate::config::StdoutFormat;
@@ -181,6 +181,13 @@ fn facts(message: &Message) -> Facts<'_> {
         client: client.address,
         ehlo: &client.ehlo,
         protocol: client.protocol.as_bytes(),
+        tls: client.tls.as_ref().map(|tls| TlsText {
+            version: tls.version.as_bytes(),
+            cipher: tls.cipher.as_bytes(),
+            resumed: tls.resumed,
+            client_certificate: tls.client_certificate,
+            server_name: tls.server_name.as_deref().unwrap_or_default().as_bytes(),
+        }),
         reverse_path: envelope.reverse_path(),
         recipients: envelope
             .recipients_with_parameters()

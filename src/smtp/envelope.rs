@@ -390,7 +390,7 @@ fn hash_without_case(text: &[u8]) -> u32 {
 }
 
 /// What a TLS handshake negotiated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFacts {
     /// `TLSv1.2` or `TLSv1.3`.
     pub version: &'static str,
@@ -400,6 +400,8 @@ pub struct TlsFacts {
     pub resumed: bool,
     /// The client showed a certificate. It is never verified against anything.
     pub client_certificate: bool,
+    /// The name that the client asked for (SNI), in lower case; none when it asked for none.
+    pub server_name: Option<Arc<str>>,
 }
 
 #[cfg(test)]

@@ -448,7 +448,7 @@ impl Session {
     pub fn tell(&self, facts: &mut ClientFacts) {
         facts.address = self.client;
         facts.protocol = self.protocol();
-        facts.tls = self.tls;
+        facts.tls.clone_from(&self.tls);
         facts.ehlo.clear();
         facts.ehlo.extend_from_slice(self.ehlo_name());
     }

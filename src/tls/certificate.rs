@@ -1,5 +1,6 @@
 //! Certificates: read from PEM files, checked, chosen by name and signature scheme, replaced while serving.
 
+use std::cell::Cell;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -163,9 +164,21 @@ impl Certificates {
     }
 }
 
+thread_local! {
+    /// rustls shows the name to the resolver and to nobody else, where its unbuffered interface is used. It does so on the thread, and
+    /// within the call, that takes the ClientHello.
+    static ASKED: Cell<Option<Arc<str>>> = const { Cell::new(None) };
+}
+
+/// The name that the ClientHello taken last on this thread asked for. Given once.
+pub(super) fn take_asked_name() -> Option<Arc<str>> {
+    ASKED.take()
+}
+
 impl ResolvesServerCert for Certificates {
     /// The first certificate for the name that the client can check; without a name, or with one that is nobody's, the first of
-    /// all that it can check: DANE and old senders ask for whatever, and rustls would end the handshake.
+    /// all that it can check: DANE and old senders ask for whatever, and rustls would end the handshake. Who can check none gets the
+    /// default, for which rustls then tells what is not in common; of no certificate it says `access_denied`.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let certificates = self.current();
         let usable = || {
@@ -174,8 +187,10 @@ impl ResolvesServerCert for Certificates {
                 .filter(|one| one.certified.key.choose_scheme(hello.signature_schemes()).is_some())
         };
         let name = hello.server_name().map(|name| name.trim_end_matches('.').to_ascii_lowercase());
+        ASKED.set(name.as_deref().map(Arc::from));
         name.and_then(|name| usable().find(|one| one.is_for(&name)))
             .or_else(|| usable().next())
+            .or_else(|| certificates.first())
             .map(|one| Arc::clone(&one.certified))
     }
 }

@@ -6,8 +6,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::ServerSessionMemoryCache;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{self, Ticketer};
+use rustls::server::{ProducesTickets, ServerSessionMemoryCache};
 use rustls::{ServerConfig, SupportedProtocolVersion, version};
 
 use super::certificate::{Certificate, Certificates};
@@ -15,7 +16,7 @@ use super::client_certificate::TakeAny;
 use super::self_signed;
 use crate::config::{self, CertificateFiles, TlsPolicy, TlsVersion};
 
-/// Sessions that can be resumed, over all shards.
+/// Sessions that can be resumed without a ticket, over all shards: those of TLS 1.2.
 const SESSIONS_MAX: usize = 32 * 1024;
 
 /// How many tickets TLS 1.3 connections get where they are on: rustls' own default.
@@ -37,6 +38,9 @@ pub struct Context {
     provider: Arc<CryptoProvider>,
     minimum: TlsVersion,
     sessions: Arc<ServerSessionMemoryCache>,
+    /// Encrypts tickets, with keys that it changes every six hours. So nothing is kept of a session that has a ticket: to take one out
+    /// of rustls' memory of sessions, as TLS 1.3 asks for, costs a search through all of them, and every shard waits for it.
+    tickets: Arc<dyn ProducesTickets>,
     certificates: Arc<Certificates>,
     files: Vec<CertificateFiles>,
     /// How the files looked when they were read last, well or not.
@@ -66,6 +70,7 @@ impl Context {
             provider,
             minimum: tls.minimum,
             sessions: ServerSessionMemoryCache::new(SESSIONS_MAX),
+            tickets: Ticketer::new().map_err(|error| format!("no keys for TLS tickets: {error}"))?,
             certificates: Arc::new(Certificates::new(certificates)),
             files: tls.certificates.clone(),
             seen,
@@ -89,6 +94,9 @@ impl Context {
             .with_cert_resolver(Arc::clone(&self.certificates) as _);
         config.session_storage = Arc::clone(&self.sessions) as _;
         config.send_tls13_tickets = if listener.tls_tickets { TICKETS } else { 0 };
+        if listener.tls_tickets {
+            config.ticketer = Arc::clone(&self.tickets);
+        }
         if listener.tls == TlsPolicy::Implicit {
             // Then a client that offers protocols (ALPN) must offer this one. Behind STARTTLS the protocol is known.
             config.alpn_protocols = vec![b"smtp".to_vec()];

@@ -43,6 +43,8 @@ pub struct Tls {
     /// are not looked at again. `whole <= partial.len()`
     whole: usize,
     state: State,
+    /// The name that the client asked for.
+    server_name: Option<Arc<str>>,
 }
 
 /// How far a connection is.
@@ -65,6 +67,7 @@ impl Tls {
             partial: Vec::new(),
             whole: 0,
             state: State::Handshaking,
+            server_name: None,
         })
     }
 
@@ -86,7 +89,14 @@ impl Tls {
         out: &mut Vec<u8>,
         plaintext: impl FnMut(&[u8]),
     ) -> Result<(), Failure> {
-        guarded(|| self.assemble(octets, out, plaintext))
+        if self.state != State::Handshaking {
+            return guarded(|| self.assemble(octets, out, plaintext));
+        }
+        // What another connection left that failed.
+        drop(certificate::take_asked_name());
+        let taken = guarded(|| self.assemble(octets, out, plaintext));
+        self.server_name = certificate::take_asked_name().or(self.server_name.take());
+        taken
     }
 
     /// [`Tls::receive`], record by record.
@@ -96,7 +106,8 @@ impl Tls {
         out: &mut Vec<u8>,
         mut plaintext: impl FnMut(&[u8]),
     ) -> Result<(), Failure> {
-        while !octets.is_empty() {
+        // What follows close_notify is nothing (RFC 8446 §6.1).
+        while !octets.is_empty() && self.state != State::PeerClosed {
             if self.partial.is_empty() {
                 let whole = whole_records(octets);
                 let used = process(&mut self.connection, &mut self.state, octets, out, &mut plaintext)?;
@@ -118,8 +129,9 @@ impl Tls {
             self.partial.drain(..used);
             self.whole = self.whole.saturating_sub(used);
         }
-        if self.partial.is_empty() {
+        if self.partial.is_empty() || self.state == State::PeerClosed {
             self.partial = Vec::new();
+            self.whole = 0;
         }
         Ok(())
     }
@@ -167,6 +179,7 @@ impl Tls {
             cipher,
             resumed: self.connection.handshake_kind() == Some(HandshakeKind::Resumed),
             client_certificate: self.connection.peer_certificates().is_some(),
+            server_name: self.server_name.clone(),
         })
     }
 
@@ -293,6 +306,7 @@ fn process(
             }
             ConnectionState::EncodeTlsData(mut data) => encode(&mut data, out)?,
             ConnectionState::TransmitTlsData(data) => data.done(),
+            // Not in a handshake: there rustls believes no close_notify.
             ConnectionState::PeerClosed => *progress = State::PeerClosed,
             ConnectionState::WriteTraffic(_) => {
                 if *progress == State::Handshaking {
@@ -310,12 +324,22 @@ fn process(
     }
 }
 
-/// After a failure: the alert that rustls has for the client, if it has one. It is asked once and with the `rest` of the octets:
-/// it panics when it is not shown what it has looked at, and asked once more it would look at the bad record again.
+/// After a failure: the alert that rustls has for the client, if it has one, and what it had to say before that. It is asked with
+/// the `rest` of the octets, for it panics when it is not shown what it has looked at; and it is not asked behind the alert, for
+/// then it would look at the bad record again.
 fn take_alert(connection: &mut UnbufferedServerConnection, rest: &mut [u8], out: &mut Vec<u8>) {
-    if let Ok(ConnectionState::EncodeTlsData(mut data)) = connection.process_tls_records(rest).state {
+    /// Types of records in front of an alert in a handshake that fails half-way (RFC 8446 §5.1): an alert has its own, or, when it is
+    /// encrypted, that of data.
+    const CHANGE_CIPHER_SPEC: u8 = 20;
+    const HANDSHAKE: u8 = 22;
+    while let Ok(ConnectionState::EncodeTlsData(mut data)) = connection.process_tls_records(rest).state {
+        let start = out.len();
         // Who cannot be told is cut off without it.
-        let _ = encode(&mut data, out);
+        let encoded = encode(&mut data, out);
+        let goes_on = matches!(out.get(start), Some(&(CHANGE_CIPHER_SPEC | HANDSHAKE)));
+        if encoded.is_err() || !goes_on {
+            break;
+        }
     }
 }
 
@@ -368,6 +392,22 @@ pub enum Cause {
     Other,
 }
 
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotTls => "not-tls",
+            Self::NothingInCommon => "nothing-in-common",
+            Self::Protocol => "protocol",
+            Self::ClientAlert => "client-alert",
+            Self::Misbehaved => "misbehaved",
+            Self::Decrypt => "decrypt",
+            Self::TimedOut => "timed-out",
+            Self::Gone => "gone",
+            Self::Other => "other",
+        })
+    }
+}
+
 impl Failure {
     /// Its class.
     pub fn cause(&self) -> Cause {
@@ -402,4 +442,4 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

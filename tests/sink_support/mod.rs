@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use ringmx::buffer::{MailData, Pool, SpillBudget};
 use ringmx::handoff::message::{ClientFacts, Message, Origin, Outcome, QueueId};
 use ringmx::sink::{Report, Sink, Surroundings};
-use ringmx::smtp::envelope::{BodyType, Envelope, Notify, RecipientParameters, Ret};
+use ringmx::smtp::envelope::{BodyType, Envelope, Notify, RecipientParameters, Ret, TlsFacts};
 use rustix::fs::{Mode, OFlags};
 
 /// What a test sends.
@@ -25,6 +25,8 @@ pub struct Sent {
     pub bare_line_ends: bool,
     /// With every parameter of DSN, and REQUIRETLS.
     pub promises: bool,
+    /// What TLS it came under.
+    pub tls: Option<TlsFacts>,
     /// So many octets of the mail data are in a spill file.
     pub spilled: usize,
     /// The directory of that file.
@@ -44,6 +46,7 @@ impl Sent {
             body: BodyType::SevenBit,
             bare_line_ends: false,
             promises: false,
+            tls: None,
             spilled: 0,
             spilled_in: std::env::temp_dir(),
         }
@@ -99,7 +102,7 @@ impl Sent {
                 address: ([192, 0, 2, 1], 4711).into(),
                 ehlo: b"client.\x1b\xff\"\\\x7f\xc2\x85".to_vec(),
                 protocol: "ESMTP",
-                tls: None,
+                tls: self.tls.clone(),
             },
             received_at: UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_042),
             received: self.received.clone(),

@@ -44,9 +44,10 @@ pub(crate) struct Stored {
     pub(crate) facts: Vec<String>,
 }
 
-fn facts(envelope: &Envelope, protocol: &str) -> Vec<String> {
+fn facts(envelope: &Envelope, protocol: &str, tls: Option<&TlsFacts>) -> Vec<String> {
     let mut facts = vec![
         format!("with={protocol}"),
+        format!("tls={}", tls.map_or("none", |tls| tls.version)),
         format!("body={:?}", envelope.body),
         format!("smtputf8={}", envelope.smtputf8),
         format!("requiretls={}", envelope.requiretls),
@@ -148,6 +149,7 @@ pub(crate) const TLS: TlsFacts = TlsFacts {
     cipher: "TLS_AES_256_GCM_SHA384",
     resumed: false,
     client_certificate: false,
+    server_name: None,
 };
 
 impl Exchange {
@@ -267,8 +269,8 @@ impl Exchange {
                             body: envelope.body,
                             size: envelope.size_declared,
                             data,
+                            facts: facts(&envelope, self.session.protocol(), client.tls.as_ref()),
                             client,
-                            facts: facts(&envelope, self.session.protocol()),
                         });
                     }
                     self.resolve(answer);

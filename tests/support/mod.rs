@@ -4,4 +4,5 @@
 pub mod client;
 pub mod image;
 pub mod load;
+pub mod secure;
 pub mod server;

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use super::cursor::Cursor;
 use super::large;
+pub use super::tls_fields::StoredTls;
 use crate::handoff::message::{Message, QueueId};
 use crate::sink::facts::Facts;
 use crate::smtp::envelope::{BodyType, Notify, RecipientParameters, Ret};
@@ -31,6 +32,7 @@ mod tag {
     pub(super) const ENVID: u16 = 14;
     pub(super) const NOTIFY: u16 = 15;
     pub(super) const ORCPT: u16 = 16;
+    // 19 to 23: TLS.
     pub(super) const REQUIRETLS: u16 = super::CRITICAL | 0x11;
     /// Critical: whoever does not know it would take the beginning for the whole message.
     pub(super) const FILE: u16 = super::CRITICAL | 0x12;
@@ -49,6 +51,8 @@ pub struct StoredEnvelope {
     pub ehlo: Vec<u8>,
     /// The `with` of trace information.
     pub protocol: Vec<u8>,
+    /// What TLS it came under; none in plaintext.
+    pub tls: Option<StoredTls>,
     /// The reverse-path without angle brackets; empty for `<>`.
     pub reverse_path: Vec<u8>,
     /// The mailboxes.
@@ -86,6 +90,7 @@ impl StoredEnvelope {
             client: self.client,
             ehlo: &self.ehlo,
             protocol: &self.protocol,
+            tls: self.tls.as_ref().map(StoredTls::text),
             reverse_path: &self.reverse_path,
             recipients: self
                 .recipients
@@ -146,6 +151,9 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
     }
     field(out, tag::EHLO, &client.ehlo);
     field(out, tag::PROTOCOL, client.protocol.as_bytes());
+    if let Some(tls) = &client.tls {
+        super::tls_fields::encode(tls, |tag, value| field(out, tag, value));
+    }
     field(out, tag::REVERSE_PATH, envelope.reverse_path());
     for (recipient, parameters) in envelope.recipients_with_parameters() {
         field(out, tag::RECIPIENT, recipient.whole);
@@ -206,6 +214,7 @@ pub fn decode(mut octets: &[u8]) -> Result<StoredEnvelope, Unreadable> {
         client: SocketAddr::from(([0, 0, 0, 0], 0)),
         ehlo: Vec::new(),
         protocol: Vec::new(),
+        tls: None,
         reverse_path: Vec::new(),
         recipients: Vec::new(),
         recipient_parameters: Vec::new(),
@@ -272,7 +281,7 @@ pub fn decode(mut octets: &[u8]) -> Result<StoredEnvelope, Unreadable> {
                 });
             }
             unknown if unknown & CRITICAL != 0 => return Err(Unreadable),
-            _ => {}
+            other => StoredTls::take(&mut stored.tls, other, value),
         }
     }
     Ok(stored)
@@ -309,7 +318,7 @@ mod tests {
     use super::*;
     use crate::buffer::{Arena, MailData};
     use crate::handoff::message::{ClientFacts, Origin};
-    use crate::smtp::envelope::Envelope;
+    use crate::smtp::envelope::{Envelope, TlsFacts};
 
     proptest! {
         #[test]
@@ -321,6 +330,7 @@ mod tests {
             reverse_path: (Vec<u8>, Vec<u8>),
             recipients: Vec<(Vec<u8>, Vec<u8>, Option<u8>, Vec<u8>)>,
             flags: (bool, bool, bool, Option<bool>),
+            tls: Option<(bool, bool, Option<String>)>,
             envid: Vec<u8>,
             size_declared: Option<u64>,
             received: Vec<u8>,
@@ -348,7 +358,18 @@ mod tests {
                 id: QueueId(id),
                 origin: Origin { shard: 0, connection: 0 },
                 envelope: Box::new(envelope),
-                client: ClientFacts { address, ehlo, protocol: "ESMTP", tls: None },
+                client: ClientFacts {
+                    address,
+                    ehlo,
+                    protocol: "ESMTP",
+                    tls: tls.clone().map(|(resumed, client_certificate, name)| TlsFacts {
+                        version: "TLSv1.3",
+                        cipher: "TLS_AES_128_GCM_SHA256",
+                        resumed,
+                        client_certificate,
+                        server_name: name.map(Arc::from),
+                    }),
+                },
                 received_at: timestamp::from_micros(micros),
                 received,
                 data: MailData::new(Arc::new(Arena::new(1, 4096).expect("memory"))),
@@ -363,6 +384,13 @@ mod tests {
                 client: message.client.address,
                 ehlo: message.client.ehlo.clone(),
                 protocol: b"ESMTP".to_vec(),
+                tls: tls.map(|(resumed, client_certificate, name)| StoredTls {
+                    version: b"TLSv1.3".to_vec(),
+                    cipher: b"TLS_AES_128_GCM_SHA256".to_vec(),
+                    resumed,
+                    client_certificate,
+                    server_name: name.unwrap_or_default().into_bytes(),
+                }),
                 reverse_path: message.envelope.reverse_path().to_vec(),
                 recipients: message.envelope.recipients().map(|mailbox| mailbox.whole.to_vec()).collect(),
                 recipient_parameters: recipients

@@ -22,6 +22,7 @@ pub mod prune;
 pub mod reader;
 pub mod scan;
 pub mod supply;
+mod tls_fields;
 pub mod verify;
 
 use std::io;

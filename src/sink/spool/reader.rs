@@ -311,7 +311,7 @@ pub fn for_each_record(
     Ok(())
 }
 
-/// Writes one line a message: id, time, octets of content, reverse-path, recipients, state, cursor; separated by spaces,
+/// Writes one line a message: id, time, octets of content, reverse-path, recipients, version of TLS or `-`, state, cursor; separated by spaces,
 /// everything that a client sent escaped. Returns notes on what could not be read.
 pub fn list(directory: &Path, after: Option<Cursor>, out: &mut impl Write) -> io::Result<Vec<String>> {
     let mut notes = Notes::default();
@@ -333,11 +333,24 @@ fn line(envelope: &StoredEnvelope, bytes: u64) -> String {
         // Writing to a String does not fail.
         let _ = write!(line, "{before}<{}>", Word(recipient));
     }
+    match &envelope.tls {
+        Some(tls) => _ = write!(line, " {}", Word(&tls.version)),
+        None => line.push_str(" -"),
+    }
     line
 }
 
-/// Writes a stored message with its trace information, octet for octet; false when the spool does not hold it.
-pub fn show(directory: &Path, id: QueueId, out: &mut impl Write) -> io::Result<bool> {
+/// What of a message is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Trace information and mail data, octet for octet.
+    Content,
+    /// What is known besides, as one line of JSON.
+    Envelope,
+}
+
+/// Writes a part of a stored message; false when the spool does not hold it.
+pub fn show(directory: &Path, id: QueueId, part: Part, out: &mut impl Write) -> io::Result<bool> {
     let mut shown = false;
     for_each_segment(directory, 0, &mut Notes::default(), |segment| {
         for record in &segment.scan.records {
@@ -345,7 +358,14 @@ pub fn show(directory: &Path, id: QueueId, out: &mut impl Write) -> io::Result<b
             if let Ok(envelope) = segment.envelope(record)
                 && envelope.id == id
             {
-                segment.copy_content(record, &envelope, out)?;
+                match part {
+                    Part::Content => segment.copy_content(record, &envelope, out)?,
+                    Part::Envelope => {
+                        let bytes = content_bytes(record, &envelope);
+                        let line = envelope.facts(segment.cursor(record), bytes).envelope_json();
+                        out.write_all(line.as_bytes())?;
+                    }
+                }
                 shown = true;
                 return Ok(false);
             }

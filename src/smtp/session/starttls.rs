@@ -24,6 +24,11 @@ impl Session {
         matches!(self.state, State::Securing)
     }
 
+    /// What was negotiated; none in plaintext.
+    pub fn tls(&self) -> Option<&TlsFacts> {
+        self.tls.as_ref()
+    }
+
     /// Whether nothing may be said in plaintext: the listener speaks TLS from the first octet.
     pub fn speaks_tls_only(&self) -> bool {
         self.settings.tls == TlsPolicy::Implicit && self.tls.is_none()
