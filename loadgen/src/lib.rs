@@ -27,6 +27,7 @@ pub mod scenario;
 pub mod size;
 pub mod tally;
 pub mod threshold;
+pub mod tls;
 pub mod verify;
 pub mod work;
 
