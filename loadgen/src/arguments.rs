@@ -12,6 +12,7 @@ use crate::rate::Rate;
 use crate::scenario::Mix;
 use crate::size::Size;
 use crate::threshold::Threshold;
+use crate::tls::{Mode, Version};
 use crate::verify::VerifyArguments;
 
 /// Sends mail to an SMTP receiver and measures it: as fast as its replies allow, or with --rate at intended times.
@@ -127,6 +128,26 @@ pub struct Arguments {
     #[arg(long, value_name = "NETWORK", help_heading = "Addresses")]
     pub source: Option<Network>,
 
+    /// Send all mail under TLS: behind STARTTLS (RFC 3207), or from the first octet of the connection
+    #[arg(long, value_name = "starttls|implicit", help_heading = "TLS")]
+    pub tls: Option<Mode>,
+
+    /// The server's name, for SNI and for --tls-verify [default: the target's host, if it is a name]
+    #[arg(long, value_name = "NAME", requires = "tls", help_heading = "TLS")]
+    pub tls_name: Option<String>,
+
+    /// Verify the server's certificate against the roots in this file (PEM); without it nothing of it is checked
+    #[arg(long, value_name = "FILE", requires = "tls", help_heading = "TLS")]
+    pub tls_verify: Option<PathBuf>,
+
+    /// Resume sessions, where the server lets us; without it every handshake is a full one
+    #[arg(long, requires = "tls", help_heading = "TLS")]
+    pub tls_resume: bool,
+
+    /// Offer this version only [default: both]
+    #[arg(long, value_name = "1.2|1.3", requires = "tls", help_heading = "TLS")]
+    pub tls_version: Option<Version>,
+
     /// Threads [default: one a core of --cpus, or 1]
     #[arg(short, long, value_name = "N", help_heading = "This machine")]
     pub threads: Option<NonZeroU16>,
@@ -151,7 +172,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     pub hgrm: Option<PathBuf>,
 
-    /// Exit with 3 if this holds: 'p99>5ms', 'accepted.p99.9>1s', 'rate<20000', 'errors>0', 'unsent>0'; may be repeated
+    /// Exit with 3 if this holds: 'p99>5ms', 'accepted.p99.9>1s', 'rate<20000', 'handshakes<900', 'resumed<95', 'errors>0', 'unsent>0'; may be repeated
     #[arg(long, value_name = "THRESHOLD", help_heading = "Report")]
     pub fail_if: Vec<Threshold>,
 
@@ -186,6 +207,7 @@ Examples:
   loadgen 127.0.0.1:2525 --messages 5000 --per-connection 1 --size 64KiB --recipients 3
   loadgen 127.0.0.1:2525 --rate 5000/s --duration 30s --html report.html --fail-if 'p99>5ms'
   loadgen 127.0.0.1:2525 --duration 10s --scenario steady:8,churn:1,abort:1 --pipelining=2
+  loadgen localhost:2525 --duration 10s --scenario churn --tls starttls --tls-resume
   loadgen 127.0.0.1:2525 --duration 10s --ledger sent.ledger; loadgen verify --ledger sent.ledger --maildir ringmx-data
 
 Exit code: 0 if every reply was as expected and every message begun was accepted (Ctrl-C makes a run shorter, not wrong); 1 if \

@@ -5,6 +5,7 @@
 //!   Greeting → Ehlo → Ready ─┬→ Mail → Recipient… → Data → MailData → Ready …
 //!                            │     any refusal ──→ Reset ──────────→ Ready
 //!                            └→ Quit → Over
+//!   Ehlo → StartTls → Handshake → Ehlo           (RFC 3207; with implicit TLS: Handshake → Greeting)
 //! ```
 //!
 //! A stage names what is to be said, and, once it is said, what the next reply answers. In a command group the stages from
@@ -21,8 +22,10 @@ use crate::ledger::{self, Entry};
 use crate::reply::{Line, ReplyReader};
 use crate::scenario::{Act, Scenario};
 use crate::tally::Tally;
+use crate::tls::Mode;
 use crate::work::Message;
 
+mod handshake;
 mod offered;
 mod sends;
 mod stage;
@@ -44,6 +47,8 @@ pub struct Client {
     /// Whether command groups are sent: asked for and offered.
     pipelining: bool,
     offered: Offered,
+    /// Whether it is under TLS.
+    secured: bool,
     /// A message that this session was made for and has not begun.
     claimed: Option<Message>,
     /// Messages begun in this session.
@@ -68,13 +73,15 @@ pub struct Client {
 impl Client {
     /// A session on a connection that stands since `now`, and the message that it was made for, if any.
     pub fn new(scenario: &'static Scenario, claimed: Option<Message>, serial: u64, now: Instant) -> Self {
+        let implicit = scenario.tls == Some(Mode::Implicit);
         Self {
             scenario,
             replies: ReplyReader::default(),
-            stage: Stage::Greeting,
-            said: scenario.proxy.is_none() && scenario.row.act != Act::EarlyTalker,
+            stage: if implicit { Stage::Handshake } else { Stage::Greeting },
+            said: !implicit && scenario.proxy.is_none() && scenario.row.act != Act::EarlyTalker,
             pipelining: false,
             offered: Offered::default(),
+            secured: false,
             claimed,
             begun: 0,
             done: 0,
@@ -132,9 +139,14 @@ impl Client {
 
     /// Whether the scenario has the server end the session whenever it wants.
     pub fn may_be_ended(&self) -> bool {
+        // A server that does not get as far as TLS is none that was wanted, and what comes behind STARTTLS is not early.
+        if matches!(self.stage, Stage::StartTls | Stage::Handshake) {
+            return false;
+        }
+        let afresh = self.secured && self.scenario.tls == Some(Mode::Starttls);
         match self.scenario.row.act {
             Act::Slowloris | Act::Idle => true,
-            Act::EarlyTalker => matches!(self.stage, Stage::Greeting | Stage::Ehlo),
+            Act::EarlyTalker => !afresh && matches!(self.stage, Stage::Greeting | Stage::Ehlo),
             Act::Mail | Act::Refused | Act::Huge | Act::Abort => false,
         }
     }
@@ -167,6 +179,15 @@ impl Client {
         // Taken out, so that a line may borrow from it while its reply is handled.
         let mut replies = std::mem::take(&mut self.replies);
         while self.ending().is_none() {
+            if self.stage == Stage::Handshake {
+                // Whoever sits between could have put it there (CVE-2011-0411).
+                if !octets.is_empty() {
+                    let shown = octets.get(..octets.len().min(80)).unwrap_or_default().escape_ascii();
+                    tally.failures.add(|| format!("{}: plaintext in place of TLS: \"{shown}\"", self.stage));
+                    self.stage = Stage::Over(Ending::Broken);
+                }
+                break;
+            }
             match replies.next_line(&mut octets) {
                 Ok(None) => break,
                 Ok(Some(line)) => {
@@ -270,7 +291,7 @@ impl Client {
         let act = self.scenario.row.act;
         // §4.2.1: 251 says that the recipient is not local and the server forwards.
         match self.stage {
-            Stage::Greeting => code == 220,
+            Stage::Greeting | Stage::StartTls => code == 220,
             // §4.3.2 has both for mail data that is too large; OpenSMTPD says 554 5.3.4.
             Stage::MailData if act == Act::Huge => matches!(code, 250 | 552 | 554),
             Stage::Ehlo | Stage::Helo | Stage::Mail | Stage::MailData | Stage::Reset => code == 250,
@@ -278,7 +299,7 @@ impl Client {
             Stage::Recipient(_) => matches!(code, 250 | 251),
             Stage::Data => code == 354,
             Stage::Quit => code == 221,
-            Stage::Ready | Stage::Over(_) => false,
+            Stage::Handshake | Stage::Ready | Stage::Over(_) => false,
         }
     }
 
@@ -330,7 +351,10 @@ impl Client {
                 Stage::Ehlo
             }
             Stage::Ehlo | Stage::Helo if expected => self.stage_after_ehlo(tally),
-            Stage::Greeting | Stage::Ehlo | Stage::Helo | Stage::Reset if !expected => Stage::Quit,
+            Stage::Greeting | Stage::Ehlo | Stage::Helo | Stage::StartTls | Stage::Reset if !expected => {
+                Stage::Quit
+            }
+            Stage::StartTls | Stage::Handshake => Stage::Handshake,
             Stage::Mail if expected || self.pipelining => Stage::Recipient(0),
             Stage::Recipient(index) => {
                 let act = self.scenario.row.act;
@@ -367,33 +391,6 @@ impl Client {
             Stage::Greeting | Stage::Ehlo | Stage::Helo | Stage::Reset | Stage::Ready => Stage::Ready,
             Stage::Over(ending) => Stage::Over(ending),
         }
-    }
-
-    /// Knows now what the server offers; what was asked for and cannot do without ends the run.
-    fn stage_after_ehlo(&mut self, tally: &mut Tally) -> Stage {
-        let (scenario, offered) = (self.scenario, self.offered);
-        tally.helo |= self.stage == Stage::Helo;
-        self.pipelining = scenario.pipelining.is_some() && offered.pipelining;
-        tally.pipelining_missing |= scenario.pipelining.is_some() && !self.pipelining;
-        let largest = scenario.corpus.size_max();
-        let missing = match () {
-            () if scenario.bdat.is_some() && !offered.chunking => {
-                Some("the server does not offer CHUNKING (RFC 3030), which --bdat needs".to_owned())
-            }
-            () if scenario.corpus.is_8bit() && !offered.eight_bit => Some(
-                "the server does not offer 8BITMIME (RFC 6152), which mail of the corpus needs".to_owned(),
-            ),
-            () if scenario.row.act == Act::Mail && offered.size_max > 0 && largest > offered.size_max => {
-                let most = offered.size_max;
-                Some(format!(
-                    "the server takes at most {most} octets (SIZE), and the largest message has {largest}"
-                ))
-            }
-            () => None,
-        };
-        let Some(missing) = missing else { return Stage::Ready };
-        tally.unsupported.get_or_insert(missing);
-        Stage::Quit
     }
 
     fn stage_after_mail_data(&mut self, expected: bool, now: Instant, tally: &mut Tally) -> Stage {

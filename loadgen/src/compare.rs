@@ -37,7 +37,7 @@ fn read(path: &Path) -> Result<Value, String> {
 }
 
 /// What runs were asked to do: where it differs, ratios compare two things at once.
-const CONFIGURATION: [&str; 10] = [
+const CONFIGURATION: [&str; 15] = [
     "target",
     "scenario",
     "rate",
@@ -48,13 +48,19 @@ const CONFIGURATION: [&str; 10] = [
     "pipelining",
     "pipelining_depth",
     "bdat_chunk_bytes",
+    "tls",
+    "tls_name",
+    "tls_verified",
+    "tls_resumption",
+    "tls_negotiated",
 ];
 
-const NUMBERS: [(&str, &str); 5] = [
+const NUMBERS: [(&str, &str); 6] = [
     ("messages/s", "messages_per_second"),
     ("MB/s", "megabytes_per_second"),
     ("connections/s", "connections_per_second"),
     ("handshakes/s", "handshakes_per_second"),
+    ("handshakes resumed, %", "handshakes_resumed_percent"),
     ("own CPU, µs a message", "cpu_microseconds_per_message"),
 ];
 

@@ -6,6 +6,7 @@ use ringmx::ring::Socket;
 
 use crate::client::Client;
 use crate::scenario::Scenario;
+use crate::tls::channel::Channel;
 
 /// What a connection is doing.
 ///
@@ -22,7 +23,7 @@ pub enum State {
     Waiting,
     /// A connect is under way.
     Connecting,
-    /// A session is under way. (TLS will stand between it and the socket: `Client` sees plaintext only.)
+    /// A session is under way.
     Open,
     /// Its operations were cancelled; the socket is closed after the last one.
     Closing,
@@ -44,6 +45,8 @@ pub struct Connection {
     pub queued: bool,
     /// Its session.
     pub client: Client,
+    /// TLS between it and the socket: `Client` sees plaintext only. None before TLS begins, and while no socket is there.
+    pub channel: Option<Box<Channel>>,
     /// Octets of the last send, to be used again; empty while a send is under way, for the ring has them.
     pub head: Vec<u8>,
     /// A receive is armed.
@@ -52,7 +55,7 @@ pub struct Connection {
     pub sending: bool,
     /// Octets of the last send.
     pub send_bytes: usize,
-    /// Whether the kernel took all of them.
+    /// Whether the kernel took all that the session said last.
     pub sent_whole: bool,
     /// Start of the wait under way.
     pub since: Instant,
@@ -69,6 +72,7 @@ impl Connection {
             scenario,
             queued: false,
             client: Client::new(scenario, None, 0, now),
+            channel: None,
             head: Vec::new(),
             receiving: false,
             sending: false,

@@ -7,9 +7,9 @@ use std::time::Duration;
 pub enum Phase {
     /// Start of the connect to its end.
     Connect,
-    /// Connected to the 220.
+    /// Connected (with implicit TLS: from the end of the handshake) to the 220.
     Greeting,
-    /// STARTTLS or the start of implicit TLS to the end of the handshake.
+    /// ClientHello handed to the kernel to the end of the handshake.
     Tls,
     /// Intended time to MAIL sent; in the open loop only.
     Wait,

@@ -106,6 +106,9 @@ fn tiles(report: &Report<'_>) -> String {
     {
         tiles.push((time(value as f64), format!("latency, {name}")));
     }
+    if report.plan.tls.is_some() {
+        tiles.insert(2, (thousands(report.handshakes_rate()), "TLS handshakes/s".to_owned()));
+    }
     if report.plan.rate.is_some() {
         tiles.push((thousands(report.outcome.tally.unsent as f64), "due and not sent".to_owned()));
     }
@@ -169,6 +172,9 @@ fn configuration(report: &Report<'_>) -> String {
     ];
     if report.plan.rate.is_none() {
         rows.retain(|(name, _)| *name != "in time");
+    }
+    if let Some(tls) = report.tls() {
+        rows.insert(3, ("TLS", tls));
     }
     rows.extend(report.notes().into_iter().map(|note| ("note", note)));
     let row = |(name, value): &(&str, String)| format!("<tr><td>{name}</td><td>{}</td></tr>", escape(value));

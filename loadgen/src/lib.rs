@@ -2,7 +2,7 @@
 //!
 //! [`arguments`] become a [`plan`]; [`run`] gives each [`load_thread`] its share of connections and work; a
 //! [`connection`] moves octets for one [`client`] after another, which says what the [`scenario`] has it say and sends the
-//! [`corpus`]. What a thread counts lies in its [`tally`]; the sum of all is the [`report`]. What was sent and how it was
+//! [`corpus`], under [`tls`] if that was asked for. What a thread counts lies in its [`tally`]; the sum of all is the [`report`]. What was sent and how it was
 //! answered goes into a [`ledger`], and [`verify`] compares that with what is stored.
 
 pub mod arguments;
@@ -27,6 +27,7 @@ pub mod scenario;
 pub mod size;
 pub mod tally;
 pub mod threshold;
+pub mod tls;
 pub mod verify;
 pub mod work;
 

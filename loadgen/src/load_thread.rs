@@ -5,12 +5,14 @@
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringmx::buffer::{BufferId, Pool};
 use ringmx::ring::{Event, Outgoing, Received, Ring, Socket, Token};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use rustls::ClientConfig;
 
 use crate::client::{Client, Ending};
 use crate::connection::{Connection, State};
@@ -20,7 +22,11 @@ use crate::plan::{Plan, Share};
 use crate::progress::{Counters, Stop};
 use crate::rate::Schedule;
 use crate::tally::Tally;
+use crate::tls::Tls;
 use crate::work::Work;
+
+mod closing;
+mod secure;
 
 /// The longest turn, so that flags and deadlines are looked at.
 const TURN_MAX: Duration = Duration::from_millis(100);
@@ -31,7 +37,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// After so many failures in a row without a message accepted a connection is given up.
 const BARREN_MAX: u32 = 5;
 
-/// After QUIT was answered the server has this long to close; then we do.
+/// After QUIT was answered the server has this long to close; then we do. It has as long to take our last octets.
 const CLOSE_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// After Ctrl-C sessions have this long to end their transaction.
@@ -47,6 +53,10 @@ pub struct LoadThread<'a, R> {
     /// Connections that are not finished.
     unfinished: usize,
     work: Work,
+    /// What connections begin TLS with, if they do.
+    tls: Option<Arc<ClientConfig>>,
+    /// What a session says under TLS, before it is encrypted; empty between its uses.
+    plaintext: Vec<u8>,
     /// Connections that wait for a message to be due, the one that waits longest in front.
     idle: VecDeque<usize>,
     /// Connections made by all threads before the next of this one, and how many there are between two of this one.
@@ -81,6 +91,8 @@ impl<'a, R: Ring> LoadThread<'a, R> {
             connections: (0..share.connections).map(connection).collect(),
             unfinished: share.connections,
             work,
+            tls: plan.tls.as_ref().map(Tls::config_of_thread),
+            plaintext: Vec::new(),
             idle: VecDeque::new(),
             serial: share.index as u64,
             serial_step: threads as u64,
@@ -196,17 +208,25 @@ impl<'a, R: Ring> LoadThread<'a, R> {
         let connection = &mut self.connections[index];
         self.pool.received(buffer);
         let open = connection.state == State::Open;
+        let mut received = Ok(false);
         if open {
             let octets = self.pool.bytes(buffer, 0..count);
-            connection.client.handle_octets(octets, self.now, &mut self.tally);
             connection.since = self.now;
+            if connection.channel.is_none() {
+                connection.client.handle_octets(octets, self.now, &mut self.tally);
+            } else {
+                received = secure::receive(connection, octets, self.now, &mut self.tally);
+            }
         }
         self.pool.unpin(buffer);
         if let Some(free) = self.pool.take() {
             self.ring.provide(free);
         }
-        if open {
-            self.advance(index);
+        match received {
+            Ok(false) if open => self.advance(index),
+            Ok(false) => {}
+            Ok(true) => self.handle_loss(index, "the server closed the connection (close_notify)"),
+            Err(error) => self.fail_secure(index, &error),
         }
     }
 
@@ -240,10 +260,18 @@ impl<'a, R: Ring> LoadThread<'a, R> {
         head.clear();
         connection.head = head;
         connection.sending = false;
-        connection.sent_whole = result == Ok(connection.send_bytes);
-        if connection.sent_whole {
-            connection.client.handle_sent(self.now, &mut self.tally);
+        let whole = result == Ok(connection.send_bytes);
+        if connection.channel.is_some() {
+            if self.go_on_sending(index, whole) {
+                return;
+            }
+        } else {
+            connection.sent_whole = whole;
+            if whole {
+                connection.client.handle_sent(self.now, &mut self.tally);
+            }
         }
+        let connection = &self.connections[index];
         // After an error the receive tells the end of the connection, behind what the server said last (a 421, a 552).
         if connection.state == State::Open && result.is_ok() {
             self.advance(index);
@@ -280,17 +308,17 @@ impl<'a, R: Ring> LoadThread<'a, R> {
         let connection = &mut self.connections[index];
         match connection.client.ending() {
             Some(Ending::Broken | Ending::Done) => return self.begin_close(index),
-            Some(Ending::Quit) => return,
+            Some(Ending::Quit) => return self.say_farewell(index),
             None => {}
         }
         let Some(socket) = connection.socket.filter(|_| !connection.sending) else { return };
+        if self.tls.is_some() && self.advance_secure(index, socket) {
+            return;
+        }
+        let connection = &mut self.connections[index];
         let head = &mut connection.head;
         let Some(body) = connection.client.next_send(head, &mut self.work, self.now, &mut self.tally) else {
-            // Others only wait for the end of the run, and the sweep tells them.
-            if connection.client.is_idle() && connection.scenario.row.act.sends() {
-                self.wait_for_message(index);
-            }
-            return;
+            return self.rest(index);
         };
         connection.sending = true;
         connection.sent_whole = false;
@@ -298,6 +326,15 @@ impl<'a, R: Ring> LoadThread<'a, R> {
         connection.since = self.now;
         let outgoing = Outgoing { head: std::mem::take(head), body };
         self.ring.send(socket, outgoing, token_of(index));
+    }
+
+    /// The session has nothing to say for now.
+    fn rest(&mut self, index: usize) {
+        let connection = &self.connections[index];
+        // Others only wait for the end of the run, and the sweep tells them.
+        if connection.client.is_idle() && connection.scenario.row.act.sends() {
+            self.wait_for_message(index);
+        }
     }
 
     /// Looks at every connection: starts those whose pause is over, ends those that wait too long.
@@ -329,6 +366,13 @@ impl<'a, R: Ring> LoadThread<'a, R> {
                         .failures
                         .add(|| format!("{}: no reply within {timeout:?}", client.waits_for()));
                     self.begin_close(index);
+                }
+                // The server does not take our farewell.
+                State::Closing
+                    if connection.channel.is_some() && connection.sending && waited > CLOSE_WAIT_MAX =>
+                {
+                    self.ring.cancel_send(token_of(index));
+                    connection.since = self.now;
                 }
                 State::Pausing(_)
                 | State::Waiting
@@ -376,66 +420,6 @@ impl<'a, R: Ring> LoadThread<'a, R> {
                 self.after_close(index, false);
             }
         }
-    }
-
-    /// Cancels what is under way; [`Self::finish_close`] closes behind the last of it.
-    fn begin_close(&mut self, index: usize) {
-        let connection = &mut self.connections[index];
-        let Some(socket) = connection.socket else { return };
-        if connection.receiving {
-            self.ring.cancel_receive(token_of(index));
-        }
-        if connection.sending && connection.state == State::Connecting {
-            // Ends the connect with an error.
-            self.ring.shut_down(socket);
-        } else if connection.sending {
-            self.ring.cancel_send(token_of(index));
-        }
-        connection.state = State::Closing;
-    }
-
-    fn finish_close(&mut self, index: usize) {
-        let connection = &mut self.connections[index];
-        if connection.state != State::Closing || !connection.is_idle() {
-            return;
-        }
-        if let Some(socket) = connection.socket.take() {
-            self.ring.close(socket);
-        }
-        // Whatever was under way on it has ended, so it is known how much was sent.
-        connection.client.abandon(connection.sent_whole, &mut self.tally);
-        let quit = matches!(connection.client.ending(), Some(Ending::Quit | Ending::Done));
-        self.after_close(index, quit);
-    }
-
-    /// A session is over, by QUIT or by a failure. The next begins, now or after a pause, as long as work is left.
-    fn after_close(&mut self, index: usize, quit: bool) {
-        let connection = &mut self.connections[index];
-        if let Some(message) = connection.client.take_claimed() {
-            self.work.give_back(message);
-        }
-        let scenario = connection.scenario;
-        let fruitful = connection.client.done() > 0 || (quit && self.work.is_open_loop());
-        connection.barren = if fruitful { 0 } else { connection.barren + 1 };
-        if connection.barren >= BARREN_MAX {
-            self.finish(index);
-        } else if !scenario.row.act.sends() {
-            // The server ended it; it would do so again.
-            connection.state = State::Pausing(self.now + PAUSE);
-        } else if let (Some(period), true) = (scenario.row.period, quit) {
-            let periods = (self.now - self.started).as_nanos() / period.as_nanos() + 1;
-            let next = self.started + period * u32::try_from(periods).unwrap_or(u32::MAX);
-            connection.state = State::Pausing(next);
-        } else if quit && fruitful {
-            self.connect(index);
-        } else {
-            connection.state = State::Pausing(self.now + PAUSE);
-        }
-    }
-
-    fn finish(&mut self, index: usize) {
-        self.connections[index].state = State::Finished;
-        self.unfinished -= 1;
     }
 }
 

@@ -14,6 +14,7 @@ use crate::report::counted;
 use crate::samples;
 use crate::scenario::{Act, Commands, Mix, Row, Scenario, forward_paths};
 use crate::size::Size;
+use crate::tls::Tls;
 
 /// Messages of a run for which neither a count nor a time was given.
 const MESSAGES_DEFAULT: u64 = 10_000;
@@ -52,6 +53,8 @@ pub struct Plan {
     pub rate: Option<Rate>,
     /// Addresses to connect from.
     pub source: Option<Network>,
+    /// TLS, if mail is sent under it.
+    pub tls: Option<Tls>,
     /// Messages of the whole run; none: as many as the time allows.
     pub messages: Option<u64>,
     /// After this time no message is begun.
@@ -130,6 +133,7 @@ impl Plan {
                 );
             }
         }
+        let tls = Tls::new(arguments, address.ip()).map_err(UsageError)?;
         let samples = arguments.corpus.as_deref().map(samples::read).transpose().map_err(UsageError)?;
         let corpus = corpus(arguments, samples.as_deref())?;
         let message = match samples {
@@ -160,6 +164,7 @@ impl Plan {
             recipients: arguments.recipients.get().into(),
             rate: arguments.rate,
             source: arguments.source,
+            tls,
             messages,
             duration: arguments.duration.unwrap_or(duration_default),
             by_time: arguments.duration.is_some() || !sends,
@@ -247,6 +252,7 @@ fn scenario(arguments: &Arguments, row: &'static Row, corpus: &'static Corpus) -
             .filter(|_| !plain)
             .map(|chunk| usize::try_from(chunk.as_u64()).unwrap_or(usize::MAX).max(1)),
         proxy: arguments.proxy.map(|version| Proxy { version, clients: arguments.proxy_clients }),
+        tls: arguments.tls,
         commands: commands(arguments, corpus.is_8bit(), to),
         corpus,
     }))

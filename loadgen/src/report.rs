@@ -52,6 +52,25 @@ impl<'a> Report<'a> {
         self.per_second(self.outcome.tally.octets) / 1e6
     }
 
+    /// TLS handshakes a second.
+    pub fn handshakes_rate(&self) -> f64 {
+        self.per_second(self.outcome.tally.handshakes.count)
+    }
+
+    /// TLS in words, if mail was sent under it: what was asked for, and what was negotiated.
+    pub fn tls(&self) -> Option<String> {
+        let asked = self.plan.tls.as_ref()?.describe();
+        let handshakes = &self.outcome.tally.handshakes;
+        let negotiated = handshakes.negotiated();
+        let kinds: Vec<String> = match &negotiated[..] {
+            [(only, _)] => vec![only.to_string()],
+            several => several.iter().map(|(kind, count)| format!("{count} × {kind}")).collect(),
+        };
+        let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
+        let count = counted(handshakes.count, "handshake");
+        Some(format!("{asked}; {count}, {} resumed{kinds}", handshakes.resumed))
+    }
+
     /// Latencies of a phase.
     pub fn latency(&self, phase: Phase) -> Percentiles {
         self.outcome.tally.latencies.percentiles(phase)
@@ -71,6 +90,12 @@ impl<'a> Report<'a> {
             && self.plan.scenarios.iter().all(|scenario| scenario.bdat.is_none())
         {
             notes.push("with DATA two transactions are under way at most: more need --bdat".to_owned());
+        }
+        let handshakes = &tally.handshakes;
+        let could_resume = handshakes.count > self.plan.connections() as u64;
+        if self.plan.tls.as_ref().is_some_and(|tls| tls.resumption) && handshakes.resumed == 0 && could_resume
+        {
+            notes.push("no session was resumed: the server does not let its clients".to_owned());
         }
         if tally.unsent > 0 {
             notes.push(format!(
@@ -179,10 +204,13 @@ impl<'a> Report<'a> {
             .iter()
             .map(|phase| (phase.name().to_owned(), json_of(&tally.latencies.percentiles(*phase))))
             .collect();
+        let negotiated: Vec<Value> =
+            tally.handshakes.negotiated().into_iter().map(|(kind, _)| kind.to_string().into()).collect();
         let result = json!({
             "messages_per_second": self.rate(),
             "connections_per_second": self.per_second(tally.connections),
-            "handshakes_per_second": self.per_second(tally.handshakes),
+            "handshakes_per_second": self.handshakes_rate(),
+            "handshakes_resumed_percent": tally.handshakes.resumed_percent(),
             "megabytes_per_second": self.megabytes_rate(),
             "elapsed_seconds": outcome.elapsed.as_secs_f64(),
             "cpu_microseconds_per_message": self.cpu_per_message(),
@@ -213,6 +241,13 @@ impl<'a> Report<'a> {
             "messages_started": tally.started,
             "messages_accepted": tally.accepted,
             "connections_made": tally.connections,
+            "tls": plan.tls.as_ref().map(|tls| tls.mode.name()),
+            "tls_name": plan.tls.as_ref().map(|tls| tls.name.to_str()),
+            "tls_verified": plan.tls.as_ref().map(|tls| tls.verified),
+            "tls_resumption": plan.tls.as_ref().map(|tls| tls.resumption),
+            "tls_negotiated": negotiated,
+            "handshakes": tally.handshakes.count,
+            "handshakes_resumed": tally.handshakes.resumed,
             "replies": replies,
             "failures": tally.failures.count,
             "failures_first": tally.failures.first,
@@ -233,6 +268,9 @@ impl fmt::Display for Report<'_> {
         let tally = &self.outcome.tally;
         if self.outcome.interrupted {
             writeln!(f, "  stopped      by a signal before its end")?;
+        }
+        if let Some(tls) = self.tls() {
+            writeln!(f, "  TLS          {tls}")?;
         }
         let replies: Vec<String> =
             tally.replies.by_code().iter().map(|(code, count)| format!("{count} × {code}")).collect();
@@ -293,7 +331,7 @@ impl Report<'_> {
             self.rate(),
             self.megabytes_rate(),
             self.per_second(self.outcome.tally.connections),
-            self.per_second(self.outcome.tally.handshakes)
+            self.handshakes_rate()
         )?;
         writeln!(f, "  own CPU      {}", self.own_cpu())?;
         writeln!(

@@ -133,6 +133,8 @@ fn load(
 ) -> Result<(Tally, Duration), MachineError> {
     /// A reply line is at most 512 octets (RFC 5321 §4.5.3.1.5); a longer reply comes in several buffers.
     const BUFFER_BYTES: usize = 1024;
+    /// The server's part of a TLS handshake takes one or two.
+    const BUFFER_BYTES_TLS: usize = 4096;
     /// Fewer buffers than connections would do; this many stay in the first-level cache.
     const BUFFERS_MAX: usize = 256;
     const ENTRIES_MIN: usize = 64;
@@ -140,8 +142,9 @@ fn load(
     let cpu = share.cpu;
     pin_to(cpu).map_err(|error| MachineError(format!("pinning a thread to core {cpu}: {error}")))?;
     let buffers = (2 * share.connections).clamp(2, BUFFERS_MAX);
-    let pool = Pool::new(buffers, BUFFER_BYTES, 0)
-        .map_err(|error| MachineError(format!("mapping buffers: {error}")))?;
+    let bytes = if plan.tls.is_some() { BUFFER_BYTES_TLS } else { BUFFER_BYTES };
+    let pool =
+        Pool::new(buffers, bytes, 0).map_err(|error| MachineError(format!("mapping buffers: {error}")))?;
     // A connection has a send and a receive to submit in one turn.
     let entries = (2 * share.connections).next_power_of_two().clamp(ENTRIES_MIN, ENTRIES_MAX);
     let ring = KernelRing::new(u32::try_from(entries).unwrap_or(u32::MAX), Arc::clone(pool.arena()))

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::corpus::Corpus;
 use crate::network::Proxy;
+use crate::tls::Mode;
 
 /// The name in EHLO.
 const CLIENT_NAME: &str = "loadgen.test";
@@ -132,6 +133,8 @@ pub struct Scenario {
     pub bdat: Option<usize>,
     /// PROXY headers, if connections begin with one.
     pub proxy: Option<Proxy>,
+    /// When TLS begins, if it does.
+    pub tls: Option<Mode>,
     /// The commands.
     pub commands: Commands,
     /// The mail data.
@@ -161,6 +164,8 @@ impl Commands {
     /// The end of mail data that is nothing else: what RFC 2920 §3.1 has a client send when DATA was accepted though no
     /// recipient was.
     pub const EMPTY_MAIL_DATA: &'static [u8] = b".\r\n";
+    /// STARTTLS.
+    pub const STARTTLS: &'static [u8] = b"STARTTLS\r\n";
     /// RSET.
     pub const RSET: &'static [u8] = b"RSET\r\n";
     /// QUIT.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::histogram::Latencies;
 use crate::ledger::writer::Notes;
+use crate::tls::handshakes::Handshakes;
 
 /// Failures that are kept to be shown.
 pub const FAILURES_SHOWN_MAX: usize = 5;
@@ -36,7 +37,7 @@ pub struct Tally {
     /// Longest latency of a transaction since it was last asked for, in microseconds.
     pub latency_max: u64,
     /// TLS handshakes.
-    pub handshakes: u64,
+    pub handshakes: Handshakes,
     /// Connections that stood.
     pub connections: u64,
     /// Replies by code.
@@ -74,7 +75,7 @@ impl Tally {
         self.late += other.late;
         self.unsent += other.unsent;
         self.latency_sum += other.latency_sum;
-        self.handshakes += other.handshakes;
+        self.handshakes.merge(&other.handshakes);
         self.helo |= other.helo;
         if self.unsupported.is_none() {
             self.unsupported.clone_from(&other.unsupported);

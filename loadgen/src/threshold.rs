@@ -16,6 +16,10 @@ enum Metric {
     Rate,
     /// Megabytes a second.
     Megabytes,
+    /// TLS handshakes a second.
+    Handshakes,
+    /// TLS handshakes of a hundred that resumed a session.
+    Resumed,
     /// Failures.
     Errors,
     /// Messages begun late.
@@ -61,13 +65,15 @@ impl FromStr for Metric {
         match (text, phase, percentile) {
             ("rate", ..) => Ok(Self::Rate),
             ("mb", ..) => Ok(Self::Megabytes),
+            ("handshakes", ..) => Ok(Self::Handshakes),
+            ("resumed", ..) => Ok(Self::Resumed),
             ("errors", ..) => Ok(Self::Errors),
             ("late", ..) => Ok(Self::Late),
             ("unsent", ..) => Ok(Self::Unsent),
             (_, Some(phase), Some((_, value))) => Ok(Self::Latency(phase, *value)),
             _ => Err(format!(
-                "{text:?} is no metric; there are rate, mb, errors, late, unsent, and p50 p90 p99 p99.9 p99.99 max, of a phase \
-                 if it stands in front (accepted.p99)"
+                "{text:?} is no metric; there are rate, mb, handshakes, resumed, errors, late, unsent, and p50 p90 p99 p99.9 \
+                 p99.99 max, of a phase if it stands in front (accepted.p99)"
             )),
         }
     }
@@ -84,7 +90,11 @@ impl FromStr for Threshold {
             let time = humantime::parse_duration(bound).map_err(|error| format!("{bound:?}: {error}"))?;
             time.as_secs_f64() * 1e6
         } else {
-            bound.trim_end_matches("/s").parse().map_err(|_| format!("{bound:?} is no number"))?
+            bound
+                .trim_end_matches("/s")
+                .trim_end_matches('%')
+                .parse()
+                .map_err(|_| format!("{bound:?} is no number"))?
         };
         Ok(Self { text: text.to_owned(), metric, above: text[at..].starts_with('>'), bound })
     }
@@ -97,6 +107,8 @@ impl Threshold {
             Metric::Latency(phase, value) => value(&report.latency(phase)) as f64,
             Metric::Rate => report.rate(),
             Metric::Megabytes => report.megabytes_rate(),
+            Metric::Handshakes => report.handshakes_rate(),
+            Metric::Resumed => tally.handshakes.resumed_percent(),
             Metric::Errors => tally.failures.count as f64,
             Metric::Late => tally.late as f64,
             Metric::Unsent => tally.unsent as f64,
@@ -136,9 +148,17 @@ mod tests {
         assert!(p99.is_beyond(5001.0) && !p99.is_beyond(5000.0));
         let rate = parse("rate < 20000/s").expect("a threshold");
         assert!(rate.is_beyond(19_999.0) && !rate.is_beyond(20_000.0));
-        for good in
-            ["accepted.p99.9>1s", "tls.max>1s", "errors>0", "unsent>0", "late>10", "mb<5", "p99.99>1us"]
-        {
+        for good in [
+            "accepted.p99.9>1s",
+            "tls.max>1s",
+            "handshakes<900/s",
+            "resumed<95%",
+            "errors>0",
+            "unsent>0",
+            "late>10",
+            "mb<5",
+            "p99.99>1us",
+        ] {
             assert!(parse(good).is_ok(), "{good}");
         }
         for wrong in ["", "p99", "p98>1ms", "p99>5", "rate>x", "nothing.p99>1s", "p99=1s"] {

@@ -43,20 +43,21 @@ impl Client {
         let commands = &scenario.commands;
         match self.stage {
             Stage::Greeting => {
-                if let Some(proxy) = scenario.proxy {
+                if let Some(proxy) = scenario.proxy.filter(|_| !self.secured) {
                     proxy.write_header(self.serial, head);
                 }
                 if scenario.row.act == Act::EarlyTalker { Some(&commands.ehlo) } else { Some(b"") }
             }
             Stage::Ehlo => Some(&commands.ehlo),
             Stage::Helo => Some(&commands.helo),
+            Stage::StartTls => Some(Commands::STARTTLS),
             Stage::Mail => Some(self.say_envelope(head, now)),
             Stage::Recipient(index) => commands.recipients.get(index).map(Vec::as_slice),
             Stage::Data => Some(Commands::DATA),
             Stage::MailData => Some(self.say_mail_data(head, work, now, tally)),
             Stage::Reset => Some(Commands::RSET),
             Stage::Quit => Some(Commands::QUIT),
-            Stage::Ready | Stage::Over(_) => None,
+            Stage::Handshake | Stage::Ready | Stage::Over(_) => None,
         }
     }
 

@@ -11,6 +11,10 @@ pub(super) enum Stage {
     Ehlo,
     /// EHLO was refused: the server may be of RFC 821.
     Helo,
+    /// STARTTLS is said alone, and nothing behind it before its reply (RFC 3207 §4.2).
+    StartTls,
+    /// Of TLS: the session says and hears nothing.
+    Handshake,
     /// Between transactions: a message or QUIT comes next.
     Ready,
     Mail,
@@ -34,6 +38,8 @@ impl Stage {
             Self::Greeting
             | Self::Ehlo
             | Self::Helo
+            | Self::StartTls
+            | Self::Handshake
             | Self::Ready
             | Self::Reset
             | Self::Quit
@@ -48,6 +54,8 @@ impl fmt::Display for Stage {
             Self::Greeting => "greeting",
             Self::Ehlo => "EHLO",
             Self::Helo => "HELO",
+            Self::StartTls => "STARTTLS",
+            Self::Handshake => "TLS handshake",
             Self::Ready => "between transactions",
             Self::Mail => "MAIL",
             Self::Recipient(_) => "RCPT",

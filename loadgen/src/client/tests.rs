@@ -9,6 +9,8 @@ use crate::ledger::Step;
 use crate::scenario::{Commands, Mix, forward_paths};
 use crate::work::Work;
 
+mod secure;
+
 fn scenario(pipelining: bool, recipients: usize, messages_per_session: Option<u64>) -> &'static Scenario {
     scenario_of("steady", pipelining.then_some(1), None, recipients, messages_per_session)
 }
@@ -32,6 +34,7 @@ fn scenario_of(
         pipelining,
         bdat,
         proxy: None,
+        tls: None,
         commands,
         corpus,
     }))

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each file of tests uses some of it")]
 
 pub(crate) mod other;
+pub(crate) mod postfix;
+pub(crate) mod secure;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
