@@ -109,7 +109,8 @@ pub const ENVELOPES_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Octets of an envelope that are not counted, and that it keeps for the next transaction: those of usual ones.
 pub const ENVELOPE_BYTES_FREE: usize = 4 * 1024;
 
-/// Steps of TLS handshakes in one turn of a shard: a full one takes up to a millisecond, which established sessions wait.
+/// Steps of TLS handshakes in one turn of a shard: a full one takes a tenth of a millisecond, with RSA 2048 a third
+/// (`docs/performance.md`), which established sessions wait.
 pub const HANDSHAKES_PER_TURN_MAX: usize = 4;
 
 /// Octets of a handshake that wait for a turn with time for it; past an eighth of them no more is received. Who has sent them all by
