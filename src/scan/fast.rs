@@ -2,8 +2,8 @@
 //! operations what the reference looks for.
 //!
 //! Bit n of a mask stands for octet n of the block, so `cr << 1` marks what follows a CR. Only the masks differ between
-//! machines: AVX2 or SSE2 on x86-64, plain code elsewhere.
-// Inlined always: what calls for AVX2 must be compiled for it, down to the masks.
+//! machines: AVX-512, AVX2 or SSE2 on x86-64, plain code elsewhere.
+// Inlined always: what calls for AVX must be compiled for it, down to the masks.
 #![allow(unsafe_code, clippy::inline_always)]
 
 use super::Before;
@@ -32,6 +32,10 @@ impl Masks {
 pub fn plain_prefix(octets: &[u8], before: Before) -> usize {
     #[cfg(target_arch = "x86_64")]
     {
+        if std::is_x86_feature_detected!("avx512bw") {
+            // SAFETY: the machine has AVX-512BW, as just asked.
+            return unsafe { x86::plain_prefix_avx512(octets, before) };
+        }
         if std::is_x86_feature_detected!("avx2") {
             // SAFETY: the machine has AVX2, as just asked.
             return unsafe { x86::plain_prefix_avx2(octets, before) };
@@ -98,11 +102,27 @@ fn masks_portable(block: &[u8; BLOCK]) -> Masks {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m128i, __m256i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_set1_epi8,
+        __m128i, __m256i, __m512i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_set1_epi8,
         _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_set1_epi8,
+        _mm512_cmpeq_epi8_mask, _mm512_loadu_si512, _mm512_set1_epi8,
     };
 
     use super::{BLOCK, Before, Masks, plain_prefix_with};
+
+    /// The search compiled for AVX-512. Unsafe to call on a machine without.
+    #[target_feature(enable = "avx512bw")]
+    pub(super) fn plain_prefix_avx512(octets: &[u8], before: Before) -> usize {
+        plain_prefix_with(octets, before, |block| masks_avx512(block))
+    }
+
+    #[target_feature(enable = "avx512bw")]
+    #[inline]
+    fn masks_avx512(block: &[u8; BLOCK]) -> Masks {
+        // SAFETY: the block is 64 octets, which is one unaligned load.
+        let octets = unsafe { _mm512_loadu_si512(block.as_ptr().cast::<__m512i>()) };
+        let mask = |wanted: u8| _mm512_cmpeq_epi8_mask(octets, _mm512_set1_epi8(wanted.cast_signed()));
+        Masks { cr: mask(b'\r'), lf: mask(b'\n'), dot: mask(b'.') }
+    }
 
     /// The search compiled for AVX2. Unsafe to call on a machine without.
     #[target_feature(enable = "avx2")]
@@ -155,6 +175,11 @@ mod x86 {
                     // SAFETY: SSE2 is part of x86-64.
                     let (a, b) = (unsafe { masks_sse2(&block) }, masks_portable(&block));
                     assert_eq!((a.cr, a.lf, a.dot), (b.cr, b.lf, b.dot));
+                    if std::is_x86_feature_detected!("avx512bw") {
+                        // SAFETY: as just asked.
+                        let c = unsafe { masks_avx512(&block) };
+                        assert_eq!((c.cr, c.lf, c.dot), (b.cr, b.lf, b.dot));
+                    }
                     if std::is_x86_feature_detected!("avx2") {
                         // SAFETY: as just asked.
                         let c = unsafe { masks_avx2(&block) };
