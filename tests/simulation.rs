@@ -6,7 +6,8 @@
 //! what was never handed over is nowhere; all else is absent or whole. One reply a command, in order; pools within their
 //! bounds in every turn and empty at the end. When the faults are over everything ends, and a message is stored.
 //!
-//! `SIMULATION_SEED=7` runs one seed again, and logs; `SIMULATION_SEEDS=100000` runs more of them.
+//! `SIMULATION_SEED=7` runs one seed again, exactly; with `SIMULATION_LOG=1` too it logs, which has timers and a thread of its own
+//! and may take another course. `SIMULATION_SEEDS=100000` runs more of them.
 
 mod simulation_support;
 mod sink_support;
@@ -97,8 +98,8 @@ impl Simulation {
             // `simulation_spill.rs` moves mail data out of memory.
             spill: Spill::new(spill::Route::Memory),
             log,
-            log_sessions: std::env::var_os("SIMULATION_SEED").is_some(),
-            log_messages: std::env::var_os("SIMULATION_SEED").is_some(),
+            log_sessions: std::env::var_os("SIMULATION_LOG").is_some(),
+            log_messages: std::env::var_os("SIMULATION_LOG").is_some(),
             metrics: Arc::clone(&metrics),
             hostname: "mx.test".into(),
             connections_max: 100,

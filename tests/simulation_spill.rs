@@ -7,7 +7,7 @@
 //! After each run: every 250 stands for exactly one stored message, whole and unaltered; nothing else is stored that a client
 //! was told is not; one reply a command, in order; all buffers and blocks came back; every connection ended.
 //!
-//! `SIMULATION_SEED=7` runs one seed again, `SIMULATION_SEEDS=100000` runs more of them.
+//! `SIMULATION_SEED=7` runs one seed again, `SIMULATION_SEEDS=100000` runs more of them; `SIMULATION_LOG=1` logs (see simulation.rs).
 
 #[path = "simulation_support/spiller.rs"]
 mod spiller;
@@ -140,8 +140,8 @@ impl Simulation {
             delivery: Delivery::new(0, 7, Route::Worker(to_sink), from_sinks),
             spill: Spill::new(spill_route),
             log,
-            log_sessions: std::env::var_os("SIMULATION_SEED").is_some(),
-            log_messages: std::env::var_os("SIMULATION_SEED").is_some(),
+            log_sessions: std::env::var_os("SIMULATION_LOG").is_some(),
+            log_messages: std::env::var_os("SIMULATION_LOG").is_some(),
             metrics: Arc::clone(&metrics),
             hostname: "mx.test".into(),
             connections_max: 100,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ringmx::config::{self, LineEndings, SinkKind};
 use ringmx::handoff::message::{Outcome, TryAgain};
 use ringmx::sink::executor::blocking::Blocking;
-use ringmx::sink::maildir::{Maildir, Settings};
+use ringmx::sink::maildir::{Commit, Maildir, Settings};
 use ringmx::sink::spool::reader;
 use ringmx::sink::{self, Sink};
 
@@ -72,7 +72,7 @@ fn check_mount_point(root: &Path) {
     let reports: Arc<Reports> = Arc::default();
     let settings = Settings::new(root, "{local}", true, LineEndings::Lf, surroundings(&reports));
     let executor = Blocking::on_one_file_system(fs::File::open(root).expect("the root").into());
-    let mut sink = Maildir::new(settings.expect("a template").sync_by_batch(), executor);
+    let mut sink = Maildir::new(settings.expect("a template").commit_by(Commit::Batch), executor);
     let batch = [Sent::new(1, "x\r\n"), Sent::new(2, "x\r\n").to(&["bob"])];
     assert_eq!(store(&mut sink, &batch), [Outcome::Durable, Outcome::TryAgain(TryAgain::Local)]);
     let told = reports.take().join("\n");

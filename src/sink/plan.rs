@@ -62,6 +62,12 @@ pub enum Action<'a> {
     Reserve(Rc<Place>, u64),
     /// Writes the slices one behind the other from this offset. A short write is a failed write.
     Write(Rc<Place>, u64, Vec<&'a [u8]>),
+    /// Begins to write back to the disk what the file holds, and does not wait.
+    StartWriteback(Rc<Place>),
+    /// Waits until all that the file holds was written back. It may still be in the disk's own cache, and how to find it may be
+    /// nowhere: durable it is after [`Self::SyncFilesystem`]. But on ext4 and XFS a name that is made later is never durable
+    /// without it.
+    AwaitWriteback(Rc<Place>),
     /// Makes durable what the file holds and what is needed to read it back. Fails for a file, kept open over plans, that has
     /// no name any more: whatever it holds goes with its last close.
     SyncFile(Rc<Place>),
@@ -89,6 +95,7 @@ impl Action<'_> {
             Self::Link(..) => "give a spill file the name",
             Self::Reserve(..) => "reserve space for",
             Self::Write(..) => "write",
+            Self::StartWriteback(_) | Self::AwaitWriteback(_) => "write back",
             Self::SyncFile(_) => "sync",
             Self::Truncate(..) => "truncate",
             Self::Close(_) => "close",
@@ -108,6 +115,8 @@ impl Action<'_> {
             | Self::Link(_, file)
             | Self::Reserve(file, _)
             | Self::Write(file, ..)
+            | Self::StartWriteback(file)
+            | Self::AwaitWriteback(file)
             | Self::SyncFile(file)
             | Self::Truncate(file, _)
             | Self::Close(file)
@@ -125,6 +134,8 @@ impl Action<'_> {
             | Self::Link(_, file)
             | Self::Reserve(file, _)
             | Self::Write(file, ..)
+            | Self::StartWriteback(file)
+            | Self::AwaitWriteback(file)
             | Self::SyncFile(file)
             | Self::Truncate(file, _)
             | Self::Close(file) => Some(file),

@@ -13,7 +13,7 @@ use ringmx::handoff::message::{Outcome, Receipt};
 use ringmx::limits::BATCH_MESSAGES_MAX;
 use ringmx::ring::simulated::World;
 use ringmx::sink::executor::simulated::{Fault, Image, Simulated};
-use ringmx::sink::maildir::{Maildir, Settings};
+use ringmx::sink::maildir::{Commit, Maildir, Settings};
 use ringmx::sink::plan::Action;
 use ringmx::sink::spool::{Spool, scan};
 use ringmx::sink::{Report, Sink};
@@ -27,6 +27,7 @@ const MARK: &[u8] = b"Subject: client ";
 pub enum Kind {
     MaildirEach,
     MaildirBatch,
+    MaildirTwice,
     Spool,
 }
 
@@ -71,7 +72,7 @@ pub struct Storage {
 impl Storage {
     /// With `lies` its disk does not sync, which no sink can bear.
     pub fn new(world: &World, from: FromShards, to: ToShard, lies: bool) -> Self {
-        let kind = [Kind::MaildirEach, Kind::MaildirBatch, Kind::Spool][below(world, 3)];
+        let kind = [Kind::MaildirEach, Kind::MaildirBatch, Kind::MaildirTwice, Kind::Spool][below(world, 4)];
         let errors = [libc::EIO, libc::ENOSPC, libc::EROFS, libc::EDQUOT];
         let error = errors[below(world, 4)];
         let trouble = match world.random(4) {
@@ -198,7 +199,7 @@ impl Storage {
         let mut found: BTreeMap<&[u8], usize> = BTreeMap::new();
         let contents = match self.kind {
             Kind::Spool => records(image),
-            Kind::MaildirEach | Kind::MaildirBatch => files(image),
+            Kind::MaildirEach | Kind::MaildirBatch | Kind::MaildirTwice => files(image),
         };
         for content in &contents {
             let (_, key) = key(content).unwrap_or_else(|| panic!("a part of a message is there"));
@@ -245,7 +246,8 @@ fn sink(kind: Kind, disk: Simulated) -> Box<dyn Sink> {
     };
     match kind {
         Kind::MaildirEach => Box::new(Maildir::new(settings(), disk)),
-        Kind::MaildirBatch => Box::new(Maildir::new(settings().sync_by_batch(), disk)),
+        Kind::MaildirBatch => Box::new(Maildir::new(settings().commit_by(Commit::Batch), disk)),
+        Kind::MaildirTwice => Box::new(Maildir::new(settings().commit_by(Commit::Twice), disk)),
         Kind::Spool => {
             let mut spool = Spool::new(root, 16 * 1024, 1, disk, Arc::clone(&reports) as Arc<dyn Report>);
             spool.prepare();
@@ -260,8 +262,13 @@ fn faults(
     is_well: Rc<Cell<bool>>,
 ) -> impl FnMut(usize, &Action<'_>) -> Option<Fault> {
     move |number, action| {
-        let is_sync =
-            matches!(action, Action::SyncFile(_) | Action::SyncDirectory(_) | Action::SyncFilesystem);
+        let is_sync = matches!(
+            action,
+            Action::SyncFile(_)
+                | Action::AwaitWriteback(_)
+                | Action::SyncDirectory(_)
+                | Action::SyncFilesystem
+        );
         let stores = is_sync || matches!(action, Action::Write(..));
         let error = match trouble {
             _ if is_well.get() => None,

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use super::Executor;
 use super::direct::{OpenFile, Staging};
 use super::directories::Directories;
+use super::writeback;
 use crate::sink::file_system::FileSystem;
 use crate::sink::plan::{Action, Place, Plan, Results};
 
@@ -77,6 +78,12 @@ impl Blocking {
                 let open = self.files.get_mut(file).ok_or_else(not_open)?;
                 open.write(*offset, slices, is_synced_next, &mut self.staging)
             }
+            Action::StartWriteback(file) => {
+                writeback::start(&self.files.get(file).ok_or_else(not_open)?.as_fd())
+            }
+            Action::AwaitWriteback(file) => {
+                writeback::finish(&self.files.get(file).ok_or_else(not_open)?.as_fd())
+            }
             Action::SyncFile(file) => self.files.get_mut(file).ok_or_else(not_open)?.sync(),
             Action::Truncate(file, bytes) => {
                 Ok(rustix::fs::ftruncate(self.directories.open_file(file)?, *bytes)?)
@@ -134,6 +141,8 @@ fn close_after_failure(files: &mut HashMap<Rc<Place>, OpenFile>, action: &Action
         | Action::Link(_, file)
         | Action::Reserve(file, _)
         | Action::Write(file, ..)
+        | Action::StartWriteback(file)
+        | Action::AwaitWriteback(file)
         | Action::SyncFile(file)
         | Action::Truncate(file, _)
         | Action::Close(file)

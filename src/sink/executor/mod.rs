@@ -8,6 +8,7 @@ mod direct;
 mod directories;
 pub mod simulated;
 pub mod uring;
+mod writeback;
 
 use crate::sink::plan::{Plan, Results};
 

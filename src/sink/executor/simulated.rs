@@ -4,7 +4,8 @@
 //! until then a power cut may keep it or lose it, each effect for itself and in any order, which is more than real file
 //! systems do. After a failed sync the effects before it are not pinned by the next one: the kernel may have dropped them, and says
 //! so once. What was written into a file never is; names are by a sync of a newer change in the same directory, for a journal commits
-//! in order.
+//! in order. By the same order a name made after its file was written back is never kept without what was written back, though
+//! nothing was synced.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -58,11 +59,32 @@ enum Node {
 }
 
 enum Event {
-    Write { file: usize, offset: usize, bytes: Vec<u8> },
-    Truncate { file: usize, bytes: usize },
-    Enter { directory: String, name: String, node: Node },
-    Leave { directory: String, name: String },
-    Sync { object: Object, failed: bool },
+    Write {
+        file: usize,
+        offset: usize,
+        bytes: Vec<u8>,
+    },
+    Truncate {
+        file: usize,
+        bytes: usize,
+    },
+    Enter {
+        directory: String,
+        name: String,
+        node: Node,
+    },
+    Leave {
+        directory: String,
+        name: String,
+    },
+    /// All writes to the file so far reached the disk before any later name of it can.
+    WrittenBack {
+        file: usize,
+    },
+    Sync {
+        object: Object,
+        failed: bool,
+    },
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -94,14 +116,14 @@ impl Synced {
 }
 
 impl Event {
-    /// What a sync must name to pin it; none for a sync.
+    /// What a sync must name to pin it; none for what has no effect of its own.
     fn object(&self) -> Option<Object> {
         match self {
             Self::Write { file, .. } | Self::Truncate { file, .. } => Some(Object::File(*file)),
             Self::Enter { directory, .. } | Self::Leave { directory, .. } => {
                 Some(Object::Directory(directory.clone()))
             }
-            Self::Sync { .. } => None,
+            Self::WrittenBack { .. } | Self::Sync { .. } => None,
         }
     }
 }
@@ -145,10 +167,10 @@ impl Simulated {
         let state = self.state.borrow();
         let mut files: Vec<Vec<u8>> = vec![Vec::new(); state.files];
         let mut names: BTreeMap<(&str, &str), Node> = BTreeMap::new();
-        for (event, pinned) in state.events.iter().zip(state.pinned(now)) {
-            if !pinned.is_some_and(|pinned| pinned || keep()) {
-                continue;
-            }
+        let mut kept: Vec<bool> =
+            state.pinned(now).iter().map(|pinned| pinned.is_some_and(|pinned| pinned || keep())).collect();
+        state.keep_what_names_need(&mut kept);
+        for (event, _) in state.events.iter().zip(kept).filter(|(_, is_kept)| *is_kept) {
             match event {
                 Event::Write { file, offset, bytes } => {
                     let end = offset + bytes.len();
@@ -165,7 +187,7 @@ impl Simulated {
                 Event::Leave { directory, name } => {
                     names.remove(&(directory.as_str(), name.as_str()));
                 }
-                Event::Sync { .. } => {}
+                Event::WrittenBack { .. } | Event::Sync { .. } => {}
             }
         }
         let mut image = Image::new();
@@ -226,6 +248,23 @@ impl State {
         pinned
     }
 
+    /// Keeps, with each name that is kept, what its file held when it was last written back before.
+    fn keep_what_names_need(&self, kept: &mut [bool]) {
+        let mut written_back: HashMap<usize, usize> = HashMap::new();
+        for index in 0..kept.len() {
+            match &self.events[index] {
+                Event::WrittenBack { file } => drop(written_back.insert(*file, index)),
+                Event::Enter { node: Node::File(file), .. } if kept[index] => {
+                    let until = written_back.get(file).copied().unwrap_or_default();
+                    for (event, kept) in self.events[..until].iter().zip(&mut *kept) {
+                        *kept |= event.object() == Some(Object::File(*file));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
     fn perform(&mut self, action: &Action<'_>) -> io::Result<()> {
         let number = self.performed;
         self.performed += 1;
@@ -248,6 +287,7 @@ impl State {
                     self.write(file, *offset, &bytes[..bytes.len() / 2]);
                 }
             }
+            Action::StartWriteback(file) | Action::AwaitWriteback(file) => drop(self.open.remove(file)),
             Action::SyncFile(file) => {
                 if let Some(file) = self.open.remove(file) {
                     self.events.push(Event::Sync { object: Object::File(file), failed: true });
@@ -318,6 +358,11 @@ impl State {
             Action::Write(file, offset, slices) => {
                 let file = self.opened(file)?;
                 self.write(file, *offset, &slices.concat());
+            }
+            Action::StartWriteback(file) => drop(self.opened(file)?),
+            Action::AwaitWriteback(file) => {
+                let file = self.opened(file)?;
+                self.events.push(Event::WrittenBack { file });
             }
             Action::SyncFile(file) => {
                 let object = Object::File(self.opened(file)?);

@@ -17,14 +17,14 @@ use crate::sink::executor::Executor;
 use crate::sink::plan::{self, Action, Directory, Owners, Place, Plan};
 use crate::sink::{Report, outcome_of, report_failures};
 
-/// Directories remembered one by one; beyond that every directory is in doubt.
-const DOUBTFUL_MAX: usize = 16 * 1024;
+/// Directories remembered one by one.
+const DIRECTORIES_MAX: usize = 16 * 1024;
 
 /// Directories in doubt. Names made in them before may never become durable.
 pub(super) struct Doubts {
-    /// `directories.len() <= DOUBTFUL_MAX`
+    /// Those in doubt; where all are, those that were settled since. `directories.len() <= DIRECTORIES_MAX`
     directories: HashSet<Directory>,
-    /// There were too many.
+    /// All are, but those.
     all: bool,
     /// The name of our own marker file. One that a stop left behind is removed when the next doubt is settled there.
     marker: String,
@@ -36,12 +36,35 @@ impl Doubts {
         Self { directories: HashSet::new(), all: false, marker: format!(".ringmx-marker-{number}") }
     }
 
+    /// The sync of this directory failed.
     pub(super) fn add(&mut self, directory: Directory) {
-        if self.directories.len() < DOUBTFUL_MAX {
+        if self.all {
+            self.directories.remove(&directory);
+        } else if self.directories.len() < DIRECTORIES_MAX {
             self.directories.insert(directory);
         } else {
-            self.all = true;
+            self.add_all();
         }
+    }
+
+    /// The sync of the file system failed. That puts more directories in doubt than the batch's own: one that a message made before
+    /// it failed for another reason waits for whichever sync comes next.
+    pub(super) fn add_all(&mut self) {
+        self.all = true;
+        self.directories.clear();
+    }
+
+    /// A new change in this directory was synced, or it is gone.
+    fn remove(&mut self, directory: &Directory) {
+        if !self.all {
+            self.directories.remove(directory);
+            return;
+        }
+        // What is forgotten is settled once more.
+        if self.directories.len() >= DIRECTORIES_MAX {
+            self.directories.clear();
+        }
+        self.directories.insert(Rc::clone(directory));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -49,7 +72,7 @@ impl Doubts {
     }
 
     pub(super) fn contains(&self, directory: &Directory) -> bool {
-        self.all || self.directories.contains(directory)
+        self.all != self.directories.contains(directory)
     }
 
     /// Makes a change in each directory and syncs it. Gives what mail gets below those where that failed: they stay in doubt.
@@ -69,9 +92,7 @@ impl Doubts {
                 Some(error) if error.kind() != io::ErrorKind::NotFound => {
                     unsettled.insert(Rc::clone(directory), outcome_of(error));
                 }
-                Some(_) | None => {
-                    self.directories.remove(directory);
-                }
+                Some(_) | None => self.remove(directory),
             }
         }
         if results.any_failed() {

@@ -1,4 +1,4 @@
-//! Whether one `syncfs` makes a whole batch durable on the file system of a store.
+//! How the files of a maildir become durable, by the file system of the store.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -7,30 +7,48 @@ use crate::config::MaildirSync;
 use crate::sink::OpenError;
 use crate::sink::file_system::FileSystem;
 
+/// How files become durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Commit {
+    /// By a sync of each file, and one of each directory that it was renamed into.
+    File,
+    /// By one sync of the file system (`syncfs`), last, for all files and names of a batch. What the files hold was written back
+    /// before they were renamed. That is no part of the promise, which is the last sync's alone: it is why no power cut before it
+    /// leaves a name in `new` without its mail. ext4 and XFS end the writing back of a file only when their journal knows where its
+    /// octets lie, and their journal keeps its order.
+    Batch,
+    /// By two: one for the files, then one for the names. Btrfs commits names before it knows the octets that were written back.
+    Twice,
+}
+
 /// The file systems whose `syncfs` is known to write all data and names through to the disk and to report errors. Of others it is not known (FUSE before 5.16 and some servers since: nothing at all; overlayfs: not
 /// the errors; NFS: not what the server still holds; a tmpfs has no disk).
-const BATCH: [(FileSystem, &str); 3] =
-    [(FileSystem::Ext4, "ext4"), (FileSystem::Xfs, "XFS"), (FileSystem::Btrfs, "Btrfs")];
+const BATCH: [(FileSystem, &str, Commit); 3] = [
+    (FileSystem::Ext4, "ext4", Commit::Batch),
+    (FileSystem::Xfs, "XFS", Commit::Batch),
+    (FileSystem::Btrfs, "Btrfs", Commit::Twice),
+];
 
 /// How files become durable below this root: as configured, else the best that is known to be safe.
 pub(super) fn choose(
     configured: Option<MaildirSync>,
     path: &Path,
     root: impl AsFd,
-) -> Result<MaildirSync, OpenError> {
+) -> Result<Commit, OpenError> {
     let refused = |why: String| OpenError {
         what: "store with sync = \"batch\" in",
         path: path.to_owned(),
         why,
         cure: "write sync = \"each\", or nothing",
     };
-    let can_batch =
-        FileSystem::of(root).map(|found| BATCH.iter().any(|(file_system, _)| *file_system == found));
-    match (configured, can_batch) {
-        (Some(MaildirSync::Each), _) | (None, Ok(false) | Err(_)) => Ok(MaildirSync::Each),
-        (Some(MaildirSync::Batch) | None, Ok(true)) => Ok(MaildirSync::Batch),
-        (Some(MaildirSync::Batch), Ok(false)) => {
-            let names = BATCH.map(|(_, name)| name).join(", ");
+    let by_batch = FileSystem::of(root).map(|found| {
+        BATCH.iter().find(|(file_system, ..)| *file_system == found).map(|(.., commit)| *commit)
+    });
+    match (configured, by_batch) {
+        (Some(MaildirSync::Each), _) | (None, Ok(None) | Err(_)) => Ok(Commit::File),
+        (Some(MaildirSync::Batch) | None, Ok(Some(commit))) => Ok(commit),
+        (Some(MaildirSync::Batch), Ok(None)) => {
+            let names = BATCH.map(|(_, name, _)| name).join(", ");
             Err(refused(format!("only of {names} is it known that one sync makes all files durable")))
         }
         (Some(MaildirSync::Batch), Err(error)) => Err(refused(error.to_string())),
@@ -45,8 +63,8 @@ mod tests {
     fn a_file_system_without_a_disk_is_synced_file_by_file() {
         let path = Path::new("/dev/shm");
         let root = std::fs::File::open(path).expect("a tmpfs");
-        assert_eq!(choose(None, path, &root).expect("a mode"), MaildirSync::Each);
-        assert_eq!(choose(Some(MaildirSync::Each), path, &root).expect("a mode"), MaildirSync::Each);
+        assert_eq!(choose(None, path, &root).expect("a mode"), Commit::File);
+        assert_eq!(choose(Some(MaildirSync::Each), path, &root).expect("a mode"), Commit::File);
         let refused = choose(Some(MaildirSync::Batch), path, &root).expect_err("no disk").to_string();
         assert!(refused.contains("only of ext4, XFS, Btrfs is it known"), "{refused}");
         assert!(refused.ends_with("write sync = \"each\", or nothing"), "{refused}");

@@ -1,14 +1,16 @@
 //! The maildir sink: one file a recipient, written in `tmp`, made durable, renamed into `new`.
 //!
 //! ```text
-//!   each    make directories that may be new ║ sync their parents, and for every file create, write, sync, close ║ rename ║ sync `new`
-//!   batch   make directories that may be new ║ for every file create, write, close ║ sync the file system ║ rename ║ sync `new`
+//!   file    make directories that may be new ║ sync their parents, and for every file create, write, sync, close ║ rename ║ sync `new`
+//!   batch   make directories that may be new ║ for every file create, write, begin to write back ║ await that, close ║ rename ║ sync the file system
+//!   twice   make directories that may be new ║ for every file create, write, close ║ sync the file system ║ rename ║ sync `new`
 //! ```
 //!
-//! (`║` is a barrier.) `batch` has one sync for all files of all messages, and where many `new` were renamed into, one for
-//! them; when it fails, it fails the whole batch. It is not for directories behind a mount point below the root: a sync of
-//! the root's file system does not reach them, and they are refused. All temporary files of all recipients of a message are durable before the first one is renamed, and 250
-//! waits for the last stage. A rename never replaces.
+//! (`║` is a barrier; see [`Commit`].) `sync = "batch"` is one of the last two: one sync for all files of all messages, and when it
+//! fails, it fails the whole batch. It is not for directories behind a mount point below the root: a sync of
+//! the root's file system does not reach them, and they are refused. All temporary files of all recipients of a message are on the
+//! disk before the first one is renamed, so no name in `new` shows a part of one even after a power cut, and 250 waits for the last stage. A
+//! rename never replaces.
 
 mod clean;
 mod content;
@@ -25,6 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::content::Common;
 use self::doubt::Doubts;
+pub use self::file_system::Commit;
 use self::name::{FileName, Template};
 use super::executor::Executor;
 use super::executor::blocking::Blocking;
@@ -40,10 +43,12 @@ use crate::smtp::envelope::Mailbox;
 /// Maildirs that a worker remembers as durable; beyond that it forgets all and syncs them again.
 const KNOWN_MAX: usize = 64 * 1024;
 
-/// Directories that a batch syncs one by one; where it renamed into more, it syncs the file system once more. A few syncs
-/// of directories write nothing of others. `benches/maildir.rs` shows little between two mailboxes and fifty, so where
-/// exactly the change is best hardly matters.
+/// Directories that [`Commit::Twice`] syncs one by one; where it renamed into more, it syncs the file system once more. A few syncs
+/// of directories write nothing of others.
 const DIRECTORY_SYNCS_MAX: usize = 4;
+
+/// Files of a batch that are open at a time, and under way to the disk.
+const OPEN_FILES_MAX: usize = 128;
 
 /// Opens the sink: locks the root and removes what deliveries that were cut short left in `tmp`.
 pub(super) fn open(
@@ -63,7 +68,7 @@ pub(super) fn open(
         why: error.to_string(),
         cure: "allow more open files",
     };
-    settings.sync = file_system::choose(sync, path, root.directory().map_err(cannot_open)?)?;
+    settings.commit = file_system::choose(sync, path, root.directory().map_err(cannot_open)?)?;
     let mut notes = Vec::new();
     match root.directory().and_then(|directory| clean::remove_old(directory, settings.template.depth())) {
         Ok(0) => {}
@@ -75,17 +80,17 @@ pub(super) fn open(
         let (settings, root) = (settings.clone(), Arc::clone(&root));
         Box::new(move || {
             let directory = root.directory()?;
-            let executor: Box<dyn Executor> = match settings.sync {
-                MaildirSync::Batch => Box::new(Blocking::on_one_file_system(directory)),
-                MaildirSync::Each => Box::new(Uring::new(directory)?),
+            let executor: Box<dyn Executor> = match settings.commit {
+                Commit::Batch | Commit::Twice => Box::new(Blocking::on_one_file_system(directory)),
+                Commit::File => Box::new(Uring::new(directory)?),
             };
             Ok(Box::new(Locked { _root: root, sink: Maildir::new(settings, executor) }))
         })
     });
     Ok(Opened {
-        description: match settings.sync {
-            MaildirSync::Batch => format!("maildir {}, sync = \"batch\"", path.display()),
-            MaildirSync::Each => format!("maildir {}, sync = \"each\"", path.display()),
+        description: match settings.commit {
+            Commit::Batch | Commit::Twice => format!("maildir {}, sync = \"batch\"", path.display()),
+            Commit::File => format!("maildir {}, sync = \"each\"", path.display()),
         },
         durability: Durability::Disk,
         workers: workers.collect(),
@@ -119,7 +124,7 @@ pub struct Settings {
     template: Template,
     create: bool,
     line_endings: LineEndings,
-    sync: MaildirSync,
+    commit: Commit,
     host: String,
     surroundings: Surroundings,
     /// Makes names of files unique in this process.
@@ -129,7 +134,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Checks the template. Each file is synced for itself unless [`Self::sync_by_batch`] is asked for.
+    /// Checks the template. Each file is synced for itself unless [`Self::commit_by`] is told otherwise.
     pub fn new(
         root: &Path,
         template: &str,
@@ -149,7 +154,7 @@ impl Settings {
             template,
             create,
             line_endings,
-            sync: MaildirSync::Each,
+            commit: Commit::File,
             host: name::host(&surroundings.hostname),
             surroundings,
             sequence: Arc::default(),
@@ -162,10 +167,10 @@ impl Settings {
         self.create || maildir.is_empty() || (self.surroundings.is_listed)(recipient)
     }
 
-    /// One sync for all files of a batch. The executor must sync the file system that all of them are on.
+    /// How files become durable. Unless each is synced for itself, the executor must sync the file system that all of them are on.
     #[must_use]
-    pub fn sync_by_batch(self) -> Self {
-        Self { sync: MaildirSync::Batch, ..self }
+    pub fn commit_by(self, commit: Commit) -> Self {
+        Self { commit, ..self }
     }
 }
 
@@ -300,23 +305,10 @@ impl<E: Executor> Maildir<E> {
     fn plan<'a>(&self, messages: usize, deliveries: &'a [Delivery], commons: &'a [Common<'_>]) -> Plan<'a> {
         let mut plan = Plan::new(messages);
         self.plan_directories(&mut plan, deliveries);
-        for delivery in deliveries {
-            let common = &commons[delivery.message];
-            let mut slices = vec![delivery.head.as_slice()];
-            common.push_slices(&mut slices);
-            let file = || Rc::clone(&delivery.temporary);
-            let owner = || Owners::One(delivery.message);
-            plan.push(owner(), Action::Create(file()));
-            plan.push(owner(), Action::Write(file(), 0, slices));
-            if self.settings.sync == MaildirSync::Each {
-                plan.push(owner(), Action::SyncFile(file()));
-            }
-            plan.push(owner(), Action::Close(file()));
-        }
-        plan.barrier();
-        let all = || Owners::Many(planned(deliveries));
-        if self.settings.sync == MaildirSync::Batch && !deliveries.is_empty() {
-            plan.push(all(), Action::SyncFilesystem);
+        self.plan_files(&mut plan, deliveries, commons);
+        let sync_all = || Owners::Many(planned(deliveries));
+        if self.settings.commit == Commit::Twice && !deliveries.is_empty() {
+            plan.push(sync_all(), Action::SyncFilesystem);
             plan.barrier();
         }
         let mut entered: BTreeMap<&Directory, Vec<usize>> = BTreeMap::new();
@@ -326,14 +318,53 @@ impl<E: Executor> Maildir<E> {
             entered.entry(&delivery.delivered.directory).or_default().push(delivery.message);
         }
         plan.barrier();
-        if self.settings.sync == MaildirSync::Batch && entered.len() > DIRECTORY_SYNCS_MAX {
-            plan.push(all(), Action::SyncFilesystem);
-            return plan;
-        }
-        for (directory, owners) in entered {
-            plan.push(Owners::Many(owners), Action::SyncDirectory(Rc::clone(directory)));
+        let by_directory = match self.settings.commit {
+            Commit::File => true,
+            Commit::Batch => deliveries.is_empty(),
+            Commit::Twice => entered.len() <= DIRECTORY_SYNCS_MAX,
+        };
+        if by_directory {
+            for (directory, owners) in entered {
+                plan.push(Owners::Many(owners), Action::SyncDirectory(Rc::clone(directory)));
+            }
+        } else {
+            plan.push(sync_all(), Action::SyncFilesystem);
         }
         plan
+    }
+
+    /// The temporary files: written, and by [`Commit::File`] durable.
+    fn plan_files<'a>(&self, plan: &mut Plan<'a>, deliveries: &'a [Delivery], commons: &'a [Common<'_>]) {
+        for some in deliveries.chunks(OPEN_FILES_MAX) {
+            for delivery in some {
+                let common = &commons[delivery.message];
+                let mut slices = vec![delivery.head.as_slice()];
+                common.push_slices(&mut slices);
+                let file = || Rc::clone(&delivery.temporary);
+                let owner = || Owners::One(delivery.message);
+                plan.push(owner(), Action::Create(file()));
+                plan.push(owner(), Action::Write(file(), 0, slices));
+                match self.settings.commit {
+                    Commit::File => plan.push(owner(), Action::SyncFile(file())),
+                    Commit::Batch => {
+                        plan.push(owner(), Action::StartWriteback(file()));
+                        continue;
+                    }
+                    Commit::Twice => {}
+                }
+                plan.push(owner(), Action::Close(file()));
+            }
+            if self.settings.commit == Commit::Batch {
+                plan.barrier();
+                for delivery in some {
+                    let file = || Rc::clone(&delivery.temporary);
+                    plan.push(Owners::One(delivery.message), Action::AwaitWriteback(file()));
+                    plan.push(Owners::One(delivery.message), Action::Close(file()));
+                }
+                plan.barrier();
+            }
+        }
+        plan.barrier();
     }
 
     /// Directories of maildirs that are not known to be durable: made where they are missing, and their entries synced even
@@ -359,7 +390,7 @@ impl<E: Executor> Maildir<E> {
             }
             plan.barrier();
         }
-        if self.settings.sync == MaildirSync::Batch {
+        if self.settings.commit != Commit::File {
             return;
         }
         for (directory, owners) in parents {
@@ -391,7 +422,7 @@ impl<E: Executor> Maildir<E> {
         }
     }
 
-    /// Notes which directories with names of maildirs that may be new could not be synced.
+    /// Notes which directories may hold names of new maildirs that no later sync makes durable.
     fn doubt(&mut self, plan: &Plan<'_>, results: &Results, deliveries: &[Delivery]) {
         if !results.any_failed() {
             return;
@@ -409,12 +440,7 @@ impl<E: Executor> Maildir<E> {
                 {
                     self.doubts.add(Rc::clone(directory));
                 }
-                // It stood for the syncs of all of them.
-                Action::SyncFilesystem => {
-                    for parent in &parents {
-                        self.doubts.add(Rc::clone(parent));
-                    }
-                }
+                Action::SyncFilesystem => self.doubts.add_all(),
                 _ => {}
             }
         }
