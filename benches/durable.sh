@@ -2,14 +2,22 @@
 # What durability costs: ringmx with `discard`, `spool` and `maildir`, Postfix (HOLD) and, if NULLSMTP names that program, the
 # floor with a log, one after the other on one journaled file system, in rounds; medians and ratios at the end.
 #
-#   benches/durable.sh [ext4|xfs] [ROUNDS] [MESSAGES]          as root: it mounts an image file, with direct I/O below it
+#   benches/durable.sh [ext4|xfs] [ROUNDS] [MESSAGES] [LOAD]   as root: it mounts an image file, with direct I/O below it
 #
-# 4 KiB messages, 50 persistent connections, no pipelining; receivers on core 0, loadgen on core 1. CPU is that of the receiver's
+# LOAD is b (4 KiB messages, 50 connections), c (100 KiB, 20) or e (1 MiB, 10): persistent connections, no pipelining. Receivers are on
+# core 0, loadgen on core 1. `disk` is what the disk does by itself: synced, direct writes of 1 MiB into a file written before (dd), as
+# so many messages of that size a second. CPU is that of the receiver's
 # processes (all threads, user and system) a message; `machine` is all the machine's but loadgen's: direct I/O and writing back
 # move work to kernel threads.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-fs=${1:-ext4} rounds=${2:-3} messages=${3:-40000}
+fs=${1:-ext4} rounds=${2:-3} messages=${3:-40000} load=${4:-b}
+case $load in
+  b) size=4096 connections=50 ;;
+  c) size=102400 connections=20 ;;
+  e) size=1048576 connections=10 ;;
+  *) echo "no load is called $load" >&2; exit 2 ;;
+esac
 ringmx=target/release/ringmx loadgen=target/release/loadgen
 [ -x $ringmx ] && [ -x $loadgen ] || { echo "first: cargo build --release --workspace" >&2; exit 1; }
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/durable.XXXXXX") loop='' receiver=''
@@ -41,7 +49,7 @@ machine() { awk -v hz="$(getconf CLK_TCK)" '/^cpu / {printf "%.0f", ($2 + $3 + $
 run() {
   local name=$1 port=$2 count=$3 pids=$4 before after m0 m1
   before=$(cpu_of "$pids") m0=$(machine)
-  $loadgen "127.0.0.1:$port" -m "$count" -c 50 -s 4KiB --json "$work/run.json" >/dev/null
+  $loadgen "127.0.0.1:$port" -m "$count" -c $connections -s ${size}B --json "$work/run.json" >/dev/null
   after=$(cpu_of "$pids") m1=$(machine)
   python3 - "$work/run.json" "$name" "$count" $((after - before)) $((m1 - m0)) >>"$work/table" <<'PY'
 import json, sys
@@ -72,6 +80,16 @@ TOML
   sleep 1
 }
 stop() { kill -TERM "$receiver"; wait "$receiver" 2>/dev/null || true; receiver=''; }
+
+# disk: appends what the disk does by itself.
+disk() {
+  local rate
+  dd if=/dev/zero of="$work/disk/probe" bs=1M count=256 oflag=direct status=none
+  rate=$(LC_ALL=C dd if=/dev/zero of="$work/disk/probe" bs=1M count=256 oflag=direct,dsync conv=notrunc 2>&1 |
+    awk -F'[ ,]+' -v size=$size '/copied/ {for (i = 1; i <= NF; i++) if ($i == "s") print $1 / $(i - 1) / size}')
+  rm "$work/disk/probe"
+  echo "disk $rate nan nan" >>"$work/table"
+}
 
 postfix_start() {
   command -v postfix >/dev/null || { echo "no Postfix here" >&2; return 1; }
@@ -105,6 +123,7 @@ CF
 postfix_pids() { local master; master=$(tr -d ' ' <"$work/disk/postfix/spool/pid/master.pid"); echo "$master" $(pgrep -P "$master" || true); }
 
 for round in $(seq "$rounds"); do
+  disk
   serve discard 2790 'kind = "discard"'; run discard 2790 "$messages" "$receiver"; stop
   serve spool 2791 "kind = \"spool\"
 path = \"$work/disk/spool\""; run spool 2791 "$messages" "$receiver"; stop; rm -rf "$work/disk/spool"
@@ -116,22 +135,22 @@ path = \"$work/disk/maildir\""; run maildir 2792 "$messages" "$receiver"; stop; 
   fi
   if postfix_start; then
     # Warm: the processes of all connections are there.
-    taskset -c 1 $loadgen 127.0.0.1:2795 -m 200 -c 50 -s 4KiB >/dev/null 2>&1 || true
+    taskset -c 1 $loadgen 127.0.0.1:2795 -m 200 -c $connections -s ${size}B >/dev/null 2>&1 || true
     run postfix 2795 $((messages / 20)) "$(postfix_pids)"
     postfix -c "$work/postfix" stop >/dev/null 2>&1 || true; postfix_up=''; rm -rf "$work/disk/postfix"
   fi
 done
-python3 - "$work/table" "$fs" <<'PY'
+python3 - "$work/table" "$fs" "$load" <<'PY'
 import statistics, sys
 rows = {}
 for line in open(sys.argv[1]):
     name, *numbers = line.split()
     rows.setdefault(name, []).append([float(number) for number in numbers])
 median = {name: [statistics.median(column) for column in zip(*runs)] for name, runs in rows.items()}
-print(f"{sys.argv[2]}, medians of {max(map(len, rows.values()))}")
-print(f"{'':14}{'messages/s':>12}{'us/message':>12}{'machine us':>12}{'of discard':>12}{'x Postfix':>12}")
+print(f"{sys.argv[2]}, load {sys.argv[3]}, medians of {max(map(len, rows.values()))}")
+print(f"{'':14}{'messages/s':>12}{'us/message':>12}{'machine us':>12}{'of discard':>12}{'of disk':>12}{'x Postfix':>12}")
 for name, (rate, cpu, machine) in median.items():
-    of_discard = rate / median['discard'][0]
+    of_discard, of_disk = rate / median['discard'][0], rate / median['disk'][0]
     of_postfix = rate / median['postfix'][0] if 'postfix' in median else float('nan')
-    print(f"{name:14}{rate:12.0f}{cpu:12.1f}{machine:12.1f}{of_discard:12.2f}{of_postfix:12.1f}")
+    print(f"{name:14}{rate:12.0f}{cpu:12.1f}{machine:12.1f}{of_discard:12.2f}{of_disk:12.2f}{of_postfix:12.1f}")
 PY

@@ -1,6 +1,7 @@
 //! The disk sinks on a real file system that is full, and then read-only: a tmpfs in a mount namespace of its own.
 
 mod sink_support;
+mod support;
 
 use std::fs;
 use std::path::Path;
@@ -10,11 +11,13 @@ use std::sync::Arc;
 use ringmx::config::{self, LineEndings, SinkKind};
 use ringmx::handoff::message::{Outcome, TryAgain};
 use ringmx::sink::executor::blocking::Blocking;
+use ringmx::sink::file_system::{FileSystem, has_ext4_journal};
 use ringmx::sink::maildir::{Commit, Maildir, Settings};
 use ringmx::sink::spool::reader;
 use ringmx::sink::{self, Sink};
 
 use sink_support::{Reports, Sent, store, surroundings};
+use support::image::{self, Mounted};
 
 /// Where the inner test finds the file system.
 const PLACE: &str = "RINGMX_TEST_TMPFS";
@@ -39,6 +42,24 @@ fn a_full_disk_is_452_a_read_only_one_451_and_both_pass() {
             panic!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         }
         other => println!("SKIPPED: no tmpfs in a mount namespace here: {other:?}"),
+    }
+}
+
+#[test]
+fn an_ext4_without_a_journal_is_told_from_one_with() {
+    if image::unavailable(&["losetup", "mkfs.ext4", "tune2fs"]).is_some() {
+        return;
+    }
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let image = place.path().join("image");
+    image::make("ext4", &image, 64 << 20);
+    for has_journal in [true, false] {
+        let disk = Mounted::new("ext4", &image, &place.path().join("disk"), false);
+        let root = fs::File::open(disk.path()).expect("its root");
+        assert_eq!(FileSystem::of(&root).expect("a type"), FileSystem::Ext4);
+        assert_eq!(has_ext4_journal(&root), has_journal);
+        drop((root, disk));
+        image::run(Command::new("tune2fs").args(["-O", "^has_journal"]).arg(&image));
     }
 }
 

@@ -1,5 +1,6 @@
 //! Which file system a store is on, for what is known to be safe on some and not on others.
 
+use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 
@@ -14,6 +15,18 @@ pub enum FileSystem {
     Btrfs,
     /// Any other.
     Other,
+}
+
+/// Whether a file is on an ext4 file system that keeps a journal: ext4 can do without, and its elders have none. False where the kernel
+/// does not tell (`/sys/fs/ext4/<disk>/journal_task`).
+pub fn has_ext4_journal(file: impl AsFd) -> bool {
+    let Ok(facts) = rustix::fs::fstat(file) else { return false };
+    let (major, minor) = (rustix::fs::major(facts.st_dev), rustix::fs::minor(facts.st_dev));
+    let Ok(disk) = fs::read_link(format!("/sys/dev/block/{major}:{minor}")) else { return false };
+    let Some(name) = disk.file_name().and_then(|name| name.to_str()) else { return false };
+    let task = fs::read_to_string(format!("/sys/fs/ext4/{name}/journal_task"));
+    // `<none>` without a journal.
+    task.is_ok_and(|task| task.trim().parse::<u32>().is_ok())
 }
 
 impl FileSystem {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::config::MaildirSync;
 use crate::sink::OpenError;
-use crate::sink::file_system::FileSystem;
+use crate::sink::file_system::{FileSystem, has_ext4_journal};
 
 /// How files become durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,17 +17,14 @@ pub enum Commit {
     /// leaves a name in `new` without its mail. ext4 and XFS end the writing back of a file only when their journal knows where its
     /// octets lie, and their journal keeps its order.
     Batch,
-    /// By two: one for the files, then one for the names. Btrfs commits names before it knows the octets that were written back.
+    /// By two: one for the files, then one for the names. Without a journal names have no order, and Btrfs commits them before it knows
+    /// the octets that were written back.
     Twice,
 }
 
 /// The file systems whose `syncfs` is known to write all data and names through to the disk and to report errors. Of others it is not known (FUSE before 5.16 and some servers since: nothing at all; overlayfs: not
 /// the errors; NFS: not what the server still holds; a tmpfs has no disk).
-const BATCH: [(FileSystem, &str, Commit); 3] = [
-    (FileSystem::Ext4, "ext4", Commit::Batch),
-    (FileSystem::Xfs, "XFS", Commit::Batch),
-    (FileSystem::Btrfs, "Btrfs", Commit::Twice),
-];
+const BATCH: [&str; 3] = ["ext4", "XFS", "Btrfs"];
 
 /// How files become durable below this root: as configured, else the best that is known to be safe.
 pub(super) fn choose(
@@ -41,14 +38,17 @@ pub(super) fn choose(
         why,
         cure: "write sync = \"each\", or nothing",
     };
-    let by_batch = FileSystem::of(root).map(|found| {
-        BATCH.iter().find(|(file_system, ..)| *file_system == found).map(|(.., commit)| *commit)
+    let by_batch = FileSystem::of(&root).map(|found| match found {
+        FileSystem::Ext4 if has_ext4_journal(&root) => Some(Commit::Batch),
+        FileSystem::Xfs => Some(Commit::Batch),
+        FileSystem::Ext4 | FileSystem::Btrfs => Some(Commit::Twice),
+        FileSystem::Other => None,
     });
     match (configured, by_batch) {
         (Some(MaildirSync::Each), _) | (None, Ok(None) | Err(_)) => Ok(Commit::File),
         (Some(MaildirSync::Batch) | None, Ok(Some(commit))) => Ok(commit),
         (Some(MaildirSync::Batch), Ok(None)) => {
-            let names = BATCH.map(|(_, name, _)| name).join(", ");
+            let names = BATCH.join(", ");
             Err(refused(format!("only of {names} is it known that one sync makes all files durable")))
         }
         (Some(MaildirSync::Batch), Err(error)) => Err(refused(error.to_string())),
