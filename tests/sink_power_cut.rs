@@ -252,6 +252,28 @@ fn a_power_cut_at_any_step_loses_no_accepted_message_and_shows_no_part_of_one() 
     }
 }
 
+#[test]
+fn a_maildir_keeps_a_bounded_number_of_files_open_however_many_recipients_there_are() {
+    let names: Vec<String> = (0..300).map(|number| format!("user{number}")).collect();
+    let sent = Sent::new(1, "Subject: 1\r\n").to(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    for kind in [MAILDIR, MAILDIR_BATCH, MAILDIR_TWICE] {
+        let (mut open, most) = (0_usize, Rc::new(Cell::new(0)));
+        let seen = Rc::clone(&most);
+        let run = Run::new(&kind, &[vec![sent.clone()]], move |_, action| {
+            match action {
+                Action::Create(_) => open += 1,
+                Action::Close(_) => open -= 1,
+                _ => {}
+            }
+            seen.set(seen.get().max(open));
+            None
+        });
+        assert_eq!(run.outcomes, [Outcome::Durable], "{}", kind.name);
+        assert_eq!((kind.find)(&run.disk.seen(), &run.sent).map(|found| found[&0]), Ok(300), "{}", kind.name);
+        assert!((1..=128).contains(&most.get()), "{}: {}", kind.name, most.get());
+    }
+}
+
 /// The kind of a sync, or of a wait for what is written back; none for any other action.
 fn sync_kind(action: &Action<'_>) -> Option<&'static str> {
     match action {
