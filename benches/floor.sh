@@ -5,7 +5,8 @@
 #
 # Both are small C programs of their own: any receiver that takes its port as its argument, and any generator with the options used
 # below. ringmx (`discard`) and the floor run on core 0, the generator on core 1, in turn. LOADS are of a (4 KiB, a connection a message,
-# 50 sessions), b (4 KiB, 50 connections that stay), p (b, pipelined), c (100 KiB on 20), e (1 MiB on 10). Ratios are those of the
+# 50 sessions), b (4 KiB, 50 connections that stay), p (b, pipelined), c (100 KiB on 20), e (1 MiB on 10), m (b on 1,000 connections),
+# x (b on 10,000; it needs as many descriptors). Ratios are those of the
 # same round; medians of all rounds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,6 +14,7 @@ rounds=${1:-5} loads=${2:-abpce}
 : "${NULLSMTP:?names the floor}" "${FASTGEN:?names the generator}"
 ringmx=target/release/ringmx
 [ -x $ringmx ] || { echo "first: cargo build --release" >&2; exit 1; }
+ulimit -n "$(ulimit -Hn)"
 work=$(mktemp -d "${TMPDIR:-/tmp}/floor.XXXXXX") pids=()
 clean() {
   [ ${#pids[@]} = 0 ] || kill -KILL "${pids[@]}" 2>/dev/null || true
@@ -28,6 +30,8 @@ address = "127.0.0.1:2798"
 kind = "discard"
 [shards]
 cpus = [0]
+[limits]
+connections_per_client_max = 100000
 [log]
 sessions = false
 messages = false
@@ -53,6 +57,8 @@ for _ in $(seq "$rounds"); do
       p) options=(120000 -d -P -s 50 -l 4096) ;;
       c) options=(20000 -d -s 20 -l 102400) ;;
       e) options=(2500 -d -s 10 -l 1048576) ;;
+      m) options=(60000 -d -s 1000 -l 4096) ;;
+      x) options=(60000 -d -s 10000 -l 4096) ;;
       *) echo "no load is called $load" >&2; exit 2 ;;
     esac
     run floor "$load" "${pids[0]}" 2799 "${options[@]}"
