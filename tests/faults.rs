@@ -1,5 +1,7 @@
 //! The whole program while its disk fails: full, failing writes and syncs, a sync that hangs, a folder that is gone. What is
 //! accepted stays, what cannot be stored is put off (4yz), and all resumes by itself when the fault ends.
+//!
+//! `FAULT_ROUNDS` sets the lives of each file system whose device fails under it, `FAULT_SEED` repeats their choices.
 
 #[path = "support/faulty.rs"]
 mod faulty;
@@ -13,7 +15,7 @@ use std::time::{Duration, Instant};
 use faulty::{Fault, Faulty};
 use support::client::Client;
 use support::image::{self, Mounted};
-use support::load::{loadgen, verify};
+use support::load::{Random, loadgen, number_from, verify};
 use support::server::Server;
 
 /// How long a receiver may take to notice that a fault has ended.
@@ -60,6 +62,69 @@ fn a_failed_write_or_sync_is_451_or_452_and_passes() {
         drop(disk);
         all_is_there(kind, "failed writes and syncs", &ledger, &behind);
     }
+}
+
+/// A device that fails writes or flushes for moments: the file system on it tells an error once and goes on, or gives up and takes
+/// nothing more. Then it is mounted anew, and its journal recovers.
+#[test]
+fn a_device_that_fails_for_moments_costs_no_accepted_mail() {
+    if image::unavailable(&["mkfs.ext4", "mkfs.xfs", "losetup"]).is_some() {
+        return;
+    }
+    let mut random = Random::from_variable("FAULT_SEED");
+    let rounds = number_from("FAULT_ROUNDS").unwrap_or(1);
+    let kinds = [(SPOOL, "ext4"), (SPOOL, "xfs"), (MAILDIR, "ext4"), (MAILDIR, "xfs")];
+    for (kind, file_system) in kinds {
+        let mut met = 0;
+        for round in 1..=rounds {
+            for (name, fault) in [("writes", Fault::Write(libc::EIO)), ("flushes", Fault::Sync(libc::EIO))] {
+                met += one_life_of_a_failing_device(kind, file_system, name, fault, round, &mut random);
+            }
+        }
+        assert!(met > 0, "{kind} on {file_system}: no fault was met");
+    }
+}
+
+/// How often the fault was met.
+fn one_life_of_a_failing_device(
+    kind: &str,
+    file_system: &str,
+    name: &str,
+    fault: Fault,
+    round: u64,
+    random: &mut Random,
+) -> u64 {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name);
+    let (ledger, disk) = (path("ledger"), path("disk"));
+    fs::create_dir(path("behind")).expect("a folder");
+    image::make(file_system, &path("behind/image"), 512 << 20);
+    let device = Faulty::mount(&path("behind"), &path("front"), true).expect("a FUSE file system");
+    let mounted = Mounted::new(file_system, &path("front/image"), &disk, false);
+    let server = start(kind, &disk, "");
+    accepts_again(&server);
+    let mut load = load(&server, &ledger, "--duration 1500ms --connections 10 --size 4KiB");
+    let mut met = 0;
+    for _ in 0..=random.below(3) {
+        std::thread::sleep(Duration::from_millis(random.below(500)));
+        device.set(fault);
+        std::thread::sleep(Duration::from_millis(random.below(60)));
+        met += device.met();
+        device.set(Fault::None);
+    }
+    load.wait().expect("loadgen ends");
+    drop(server);
+    drop(mounted);
+    drop(device);
+    let _mounted = Mounted::new(file_system, &path("behind/image"), &disk, false);
+    drop(start(kind, &disk, ""));
+    all_is_there(
+        kind,
+        &format!("{file_system} whose device failed {met} {name}, life {round}"),
+        &ledger,
+        &disk,
+    );
+    met
 }
 
 #[test]
