@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use faulty::{Fault, Faulty};
 use support::client::Client;
 use support::image::{self, Mounted};
-use support::load::{Random, loadgen, number_from, verify};
+use support::load::{Random, loadgen, number_from, verify, wait_for_load};
 use support::server::Server;
 
 /// How long a receiver may take to notice that a fault has ended.
@@ -104,6 +104,7 @@ fn one_life_of_a_failing_device(
     let server = start(kind, &disk, "");
     accepts_again(&server);
     let mut load = load(&server, &ledger, "--duration 1500ms --connections 10 --size 4KiB");
+    wait_for_load(&ledger, 0);
     let mut met = 0;
     for _ in 0..=random.below(3) {
         std::thread::sleep(Duration::from_millis(random.below(500)));
