@@ -120,6 +120,10 @@ impl Executor for Blocking {
         let mut results = Results::new(plan);
         for (index, operation) in plan.operations().iter().enumerate() {
             if !results.is_wanted(plan, index) {
+                // Of a message that failed by another of its files.
+                if let Action::Close(file) = &operation.action {
+                    self.files.remove(file);
+                }
                 continue;
             }
             let next = plan.operations().get(index + 1).map(|next| &next.action);

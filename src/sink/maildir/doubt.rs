@@ -67,6 +67,11 @@ impl Doubts {
         self.directories.insert(Rc::clone(directory));
     }
 
+    /// The name of this worker's markers.
+    pub(super) fn marker(&self) -> &str {
+        &self.marker
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.directories.is_empty() && !self.all
     }

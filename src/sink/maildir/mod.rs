@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   file    make directories that may be new ║ sync their parents, and for every file create, write, sync, close ║ rename ║ sync `new`
-//!   batch   make directories that may be new ║ for every file create, write, begin to write back ║ await that, close ║ rename ║ sync the file system
+//!   batch   make directories that may be new ║ for every file create, write, begin to write back ║ await that, close ║ rename ║ sync the file system ║ prove it
 //!   twice   make directories that may be new ║ for every file create, write, close ║ sync the file system ║ rename ║ sync `new`
 //! ```
 //!
@@ -330,7 +330,28 @@ impl<E: Executor> Maildir<E> {
         } else {
             plan.push(sync_all(), Action::SyncFilesystem);
         }
+        if self.settings.commit == Commit::Batch
+            && let Some(delivery) = deliveries.first()
+        {
+            self.plan_proof(&mut plan, &delivery.temporary.directory, &sync_all());
+        }
         plan
+    }
+
+    /// A change behind the last sync, which fails where the journal was given up before: the `syncfs` of ext4 finds nothing to wait
+    /// for when a commit has failed already, be it one that another sync began, and says that all is well. A journal that still takes
+    /// changes has committed all that came before. It needs no sync of its own.
+    fn plan_proof(&self, plan: &mut Plan<'_>, directory: &Directory, owners: &Owners) {
+        let marker =
+            Rc::new(Place { directory: Rc::clone(directory), name: self.doubts.marker().to_owned() });
+        plan.barrier();
+        // What a kill left behind.
+        plan.push(owners.clone(), Action::Remove(Rc::clone(&marker)));
+        plan.barrier();
+        plan.push(owners.clone(), Action::Create(Rc::clone(&marker)));
+        plan.push(owners.clone(), Action::Close(Rc::clone(&marker)));
+        plan.barrier();
+        plan.push(owners.clone(), Action::Remove(marker));
     }
 
     /// The temporary files: written, and by [`Commit::File`] durable.
