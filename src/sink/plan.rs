@@ -11,7 +11,7 @@
 //!
 //! Within a stage, operations that follow one another on the same file are a *chain* and run in this order; all else runs in any
 //! order or at once. A stage begins when the one before has ended. An operation that fails fails the messages that own it, and
-//! no others; an operation whose owners have all failed is skipped.
+//! no others; an operation whose owners have all failed is skipped, but a file whose `Close` is skipped is closed all the same.
 
 use std::fmt;
 use std::fs::File;
@@ -65,8 +65,8 @@ pub enum Action<'a> {
     /// Begins to write back to the disk what the file holds, and does not wait.
     StartWriteback(Rc<Place>),
     /// Waits until all that the file holds was written back. It may still be in the disk's own cache, and how to find it may be
-    /// nowhere: durable it is after [`Self::SyncFilesystem`]. But on ext4 and XFS a name that is made later is never durable
-    /// without it.
+    /// nowhere: durable it is after [`Self::SyncFilesystem`]. But on XFS and on ext4 with a journal a name that is made later is
+    /// never durable without it.
     AwaitWriteback(Rc<Place>),
     /// Makes durable what the file holds and what is needed to read it back. Fails for a file, kept open over plans, that has
     /// no name any more: whatever it holds goes with its last close.
@@ -83,6 +83,11 @@ pub enum Action<'a> {
     Remove(Rc<Place>),
     /// Makes durable everything on the file system of the root: every file and every name that is there when it begins.
     SyncFilesystem,
+    /// Fails where the file system gave up its journal, which a sync of ext4 need not tell: when the commit that it would wait for
+    /// has failed already, be it one that another sync began, there is nothing left to wait for and it says that all is well. So it
+    /// stands behind the last sync that makes new files and names durable, in a stage of its own. A journal that still takes
+    /// changes has committed all that syncs said it had.
+    ProbeJournal,
 }
 
 impl Action<'_> {
@@ -103,6 +108,7 @@ impl Action<'_> {
             Self::SyncDirectory(_) => "sync directory",
             Self::Remove(_) => "remove",
             Self::SyncFilesystem => "sync the file system of",
+            Self::ProbeJournal => "change anything behind the last sync in",
         }
     }
 
@@ -122,7 +128,7 @@ impl Action<'_> {
             | Self::Close(file)
             | Self::Rename(_, file)
             | Self::Remove(file) => file.to_string(),
-            Self::SyncFilesystem => String::new(),
+            Self::SyncFilesystem | Self::ProbeJournal => String::new(),
         }
     }
 
@@ -143,7 +149,8 @@ impl Action<'_> {
             | Self::Rename(..)
             | Self::SyncDirectory(_)
             | Self::Remove(_)
-            | Self::SyncFilesystem => None,
+            | Self::SyncFilesystem
+            | Self::ProbeJournal => None,
         }
     }
 }

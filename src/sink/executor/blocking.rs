@@ -105,6 +105,7 @@ impl Blocking {
                 self.directories.remove(file)
             }
             Action::SyncFilesystem => self.directories.sync_file_system(),
+            Action::ProbeJournal => self.directories.probe_journal(),
         }
     }
 
@@ -154,7 +155,10 @@ fn close_after_failure(files: &mut HashMap<Rc<Place>, OpenFile>, action: &Action
         | Action::Remove(file) => {
             files.remove(file);
         }
-        Action::MakeDirectory(_) | Action::SyncDirectory(_) | Action::SyncFilesystem => {}
+        Action::MakeDirectory(_)
+        | Action::SyncDirectory(_)
+        | Action::SyncFilesystem
+        | Action::ProbeJournal => {}
     }
 }
 

@@ -5,7 +5,8 @@
 //! systems do. After a failed sync the effects before it are not pinned by the next one: the kernel may have dropped them, and says
 //! so once. What was written into a file never is; names are by a sync of a newer change in the same directory, for a journal commits
 //! in order. By the same order a name made after its file was written back is never kept without what was written back, though
-//! nothing was synced.
+//! nothing was synced. A journal may be given up: then syncs say that all is well, pin nothing but data in files that need no
+//! journal to be found, and new changes fail.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -31,6 +32,8 @@ pub enum Fault {
     Error(i32),
     /// Says that it succeeded and does nothing: a lying disk, or a sync missing from a plan.
     Lie,
+    /// The journal was given up just before, by a commit that somebody else asked for.
+    GiveUp,
 }
 
 /// Asked before each operation with its number since the start.
@@ -45,11 +48,20 @@ struct State {
     /// What a running process sees: names in each directory but the root's own, which is always there.
     names: BTreeMap<(String, String), Node>,
     open: HashMap<Rc<Place>, usize>,
-    files: usize,
+    most_open: usize,
+    files: Vec<Extent>,
+    given_up: bool,
     performed: usize,
     faults: Option<Faults>,
     /// State of the generator that orders chains.
     random: u64,
+}
+
+/// How far a file was written, and how far that is synced: writes below that change data and nothing that goes through the journal.
+#[derive(Clone, Copy, Default)]
+struct Extent {
+    written: usize,
+    synced: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -151,6 +163,11 @@ impl Simulated {
         self.state.borrow().events.len()
     }
 
+    /// The most files that were open at a time.
+    pub fn most_open(&self) -> usize {
+        self.state.borrow().most_open
+    }
+
     /// What a running process sees.
     pub fn seen(&self) -> Image {
         self.image(self.now(), || true)
@@ -165,7 +182,7 @@ impl Simulated {
     /// What the disk holds after the power was cut at `now`: `keep` is asked for each effect that no sync pinned.
     pub fn image(&self, now: usize, mut keep: impl FnMut() -> bool) -> Image {
         let state = self.state.borrow();
-        let mut files: Vec<Vec<u8>> = vec![Vec::new(); state.files];
+        let mut files: Vec<Vec<u8>> = vec![Vec::new(); state.files.len()];
         let mut names: BTreeMap<(&str, &str), Node> = BTreeMap::new();
         let mut kept: Vec<bool> =
             state.pinned(now).iter().map(|pinned| pinned.is_some_and(|pinned| pinned || keep())).collect();
@@ -269,8 +286,13 @@ impl State {
         let number = self.performed;
         self.performed += 1;
         match self.faults.as_mut().and_then(|faults| faults(number, action)) {
+            None if self.given_up => self.apply_without_journal(action),
             None => self.apply(action),
             Some(Fault::Lie) => Ok(()),
+            Some(Fault::GiveUp) => {
+                self.given_up = true;
+                self.apply_without_journal(action)
+            }
             Some(Fault::Error(number)) => {
                 self.apply_in_part(action);
                 Err(io::Error::from_raw_os_error(number))
@@ -313,7 +335,45 @@ impl State {
             | Action::Truncate(..)
             | Action::Close(_)
             | Action::Rename(..)
-            | Action::Remove(_) => {}
+            | Action::Remove(_)
+            | Action::ProbeJournal => {}
+        }
+    }
+
+    /// What the file system does that gave up its journal.
+    fn apply_without_journal(&mut self, action: &Action<'_>) -> io::Result<()> {
+        match action {
+            Action::Open(_) | Action::Close(_) => self.apply(action),
+            Action::Write(file, offset, slices) => {
+                let end = to_usize(*offset) + slices.iter().map(|slice| slice.len()).sum::<usize>();
+                if end > self.files[self.opened(file)?].synced {
+                    return Err(io::Error::from_raw_os_error(libc::EROFS));
+                }
+                self.apply(action)
+            }
+            Action::SyncFile(file) => {
+                let file = self.opened(file)?;
+                if self.files[file].written == self.files[file].synced {
+                    self.events.push(Event::Sync { object: Object::File(file), failed: false });
+                }
+                self.events.push(Event::Sync { object: Object::FileSystem, failed: true });
+                Ok(())
+            }
+            Action::SyncDirectory(_) | Action::SyncFilesystem => {
+                self.events.push(Event::Sync { object: Object::FileSystem, failed: true });
+                Ok(())
+            }
+            Action::StartWriteback(_) | Action::AwaitWriteback(_) => {
+                Err(io::Error::from_raw_os_error(libc::EIO))
+            }
+            Action::MakeDirectory(_)
+            | Action::Create(_)
+            | Action::Link(..)
+            | Action::Reserve(..)
+            | Action::Truncate(..)
+            | Action::Rename(..)
+            | Action::Remove(_)
+            | Action::ProbeJournal => Err(io::Error::from_raw_os_error(libc::EROFS)),
         }
     }
 
@@ -329,15 +389,15 @@ impl State {
             Action::Create(file) => {
                 self.check_directory(&file.directory)?;
                 self.check_free(file)?;
-                self.enter(&file.directory, &file.name, Node::File(self.files));
-                self.open.insert(Rc::clone(file), self.files);
-                self.files += 1;
+                let number = self.new_file();
+                self.enter(&file.directory, &file.name, Node::File(number));
+                self.keep_open(file, number);
             }
             Action::Open(file) => {
                 let Some(Node::File(number)) = self.node(&file.directory, &file.name) else {
                     return Err(io::ErrorKind::NotFound.into());
                 };
-                self.open.insert(Rc::clone(file), number);
+                self.keep_open(file, number);
             }
             // What it holds was written by somebody else and synced by nobody.
             Action::Link(source, file) => {
@@ -345,11 +405,10 @@ impl State {
                 self.check_free(file)?;
                 let mut octets = vec![0; to_usize(source.metadata()?.len())];
                 source.read_exact_at(&mut octets, 0)?;
-                let number = self.files;
-                self.files += 1;
+                let number = self.new_file();
                 self.write(number, 0, &octets);
                 self.enter(&file.directory, &file.name, Node::File(number));
-                self.open.insert(Rc::clone(file), number);
+                self.keep_open(file, number);
             }
             Action::Reserve(file, bytes) => {
                 let file = self.opened(file)?;
@@ -365,13 +424,17 @@ impl State {
                 self.events.push(Event::WrittenBack { file });
             }
             Action::SyncFile(file) => {
-                let object = Object::File(self.opened(file)?);
-                self.events.push(Event::Sync { object, failed: false });
+                let file = self.opened(file)?;
+                self.files[file].synced = self.files[file].written;
+                self.events.push(Event::Sync { object: Object::File(file), failed: false });
             }
             Action::Truncate(file, bytes) => {
                 let Some(Node::File(file)) = self.node(&file.directory, &file.name) else {
                     return Err(io::ErrorKind::NotFound.into());
                 };
+                let extent = &mut self.files[file];
+                extent.written = extent.written.min(to_usize(*bytes));
+                extent.synced = extent.synced.min(to_usize(*bytes));
                 self.events.push(Event::Truncate { file, bytes: to_usize(*bytes) });
             }
             Action::Close(file) => drop(self.open.remove(file)),
@@ -391,19 +454,35 @@ impl State {
                 self.events.push(Event::Sync { object, failed: false });
             }
             Action::Remove(file) => {
+                self.open.remove(file);
                 if self.node(&file.directory, &file.name).is_some() {
                     self.leave(file);
                 }
             }
             Action::SyncFilesystem => {
+                for extent in &mut self.files {
+                    extent.synced = extent.written;
+                }
                 self.events.push(Event::Sync { object: Object::FileSystem, failed: false });
             }
+            Action::ProbeJournal => {}
         }
         Ok(())
     }
 
+    fn new_file(&mut self) -> usize {
+        self.files.push(Extent::default());
+        self.files.len() - 1
+    }
+
+    fn keep_open(&mut self, file: &Rc<Place>, number: usize) {
+        self.open.insert(Rc::clone(file), number);
+        self.most_open = self.most_open.max(self.open.len());
+    }
+
     fn write(&mut self, file: usize, offset: u64, bytes: &[u8]) {
         let mut offset = to_usize(offset);
+        self.files[file].written = self.files[file].written.max(offset + bytes.len());
         let mut rest = bytes;
         while !rest.is_empty() {
             let (now, later) = rest.split_at((SECTOR_BYTES - offset % SECTOR_BYTES).min(rest.len()));
@@ -468,9 +547,12 @@ impl Executor for Simulated {
             while !chains.is_empty() {
                 let next = to_usize(state.random() % chains.len() as u64);
                 for index in chains.swap_remove(next) {
+                    let action = &plan.operations()[index].action;
                     if results.is_wanted(plan, index) {
-                        let result = state.perform(&plan.operations()[index].action);
+                        let result = state.perform(action);
                         results.finish(plan, index, result);
+                    } else if let Action::Close(file) = action {
+                        state.open.remove(file);
                     }
                 }
             }

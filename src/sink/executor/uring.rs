@@ -15,7 +15,6 @@ use tokio_uring::fs::File;
 
 use super::Executor;
 use super::directories::{Directories, runs, short_write};
-use super::writeback;
 use crate::sink::plan::{Action, Plan, Results};
 
 /// Files, or directories, worked on at a time by one worker: a bound on its open files.
@@ -79,9 +78,8 @@ impl Uring {
             Action::Write(_, offset, slices) => {
                 write(file.as_ref().ok_or_else(not_open)?, *offset, slices).await
             }
-            // io_uring has operations for these, its wrapper has not. No sink whose files are synced one by one asks for them.
-            Action::StartWriteback(_) => writeback::start(file.as_ref().ok_or_else(not_open)?),
-            Action::AwaitWriteback(_) => writeback::finish(file.as_ref().ok_or_else(not_open)?),
+            // They are for files that stay open from one stage to the next; here a file is open in its chain only.
+            Action::StartWriteback(_) | Action::AwaitWriteback(_) => Err(io::ErrorKind::Unsupported.into()),
             Action::SyncFile(_) => file.as_ref().ok_or_else(not_open)?.sync_data().await,
             Action::Truncate(place, bytes) => {
                 let opened = directories().open_file(place)?;
@@ -99,6 +97,7 @@ impl Uring {
             Action::Remove(place) => directories().remove(place),
             // io_uring has no operation for it.
             Action::SyncFilesystem => directories().sync_file_system(),
+            Action::ProbeJournal => directories().probe_journal(),
         }
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! The kernel tells a failed sync once and forgets it: the next sync of the same directory may find nothing to do and succeed,
 //! though a name made before never becomes durable. So no mail is stored below a name in doubt. What settles it is a *new* change in
-//! the directory, a marker file of our own, and a sync of that: a journaled file system commits changes in their order, so a commit
-//! that succeeds carries or follows all earlier ones, and one that could not write its journal aborts it and lets nothing succeed any
-//! more. On network file systems the server answers each change of a name for itself. A file system without a journal proves
+//! the directory, a marker file of our own, a sync of that, and one more change: a journaled file system commits changes in their
+//! order, so a commit that succeeds carries or follows all earlier ones, and one that could not write its journal gives it up, which
+//! takes no change any more (syncs may still say that all is well). On network file systems the server answers each change of a name for itself. A file system without a journal proves
 //! nothing here, as little as after a start.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -48,7 +48,8 @@ impl Doubts {
     }
 
     /// The sync of the file system failed. That puts more directories in doubt than the batch's own: one that a message made before
-    /// it failed for another reason waits for whichever sync comes next.
+    /// it failed for another reason waits for whichever sync comes next. It holds until the next start: each directory is settled when it
+    /// is needed, and nobody can tell when the last one was.
     pub(super) fn add_all(&mut self) {
         self.all = true;
         self.directories.clear();
@@ -65,11 +66,6 @@ impl Doubts {
             self.directories.clear();
         }
         self.directories.insert(Rc::clone(directory));
-    }
-
-    /// The name of this worker's markers.
-    pub(super) fn marker(&self) -> &str {
-        &self.marker
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -126,6 +122,7 @@ impl Doubts {
             plan.push(Owners::One(index), Action::SyncDirectory(Rc::clone(&marker.directory)));
         }
         plan.barrier();
+        // The change behind the sync.
         for (index, marker) in markers.iter().enumerate() {
             plan.push(Owners::One(index), Action::Remove(Rc::clone(marker)));
         }

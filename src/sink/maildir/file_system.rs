@@ -14,7 +14,7 @@ pub enum Commit {
     File,
     /// By one sync of the file system (`syncfs`), last, for all files and names of a batch. What the files hold was written back
     /// before they were renamed. That is no part of the promise, which is the last sync's alone: it is why no power cut before it
-    /// leaves a name in `new` without its mail. ext4 and XFS end the writing back of a file only when their journal knows where its
+    /// leaves a name in `new` without its mail. XFS and ext4 with a journal end the writing back of a file only when their journal knows where its
     /// octets lie, and their journal keeps its order.
     Batch,
     /// By two: one for the files, then one for the names. Without a journal names have no order, and Btrfs commits them before it knows
@@ -22,7 +22,8 @@ pub enum Commit {
     Twice,
 }
 
-/// The file systems whose `syncfs` is known to write all data and names through to the disk and to report errors. Of others it is not known (FUSE before 5.16 and some servers since: nothing at all; overlayfs: not
+/// The file systems whose `syncfs` is known to write all data and names through to the disk and to report errors, ext4 together
+/// with a probe of its journal. Of others it is not known (FUSE before 5.16 and some servers since: nothing at all; overlayfs: not
 /// the errors; NFS: not what the server still holds; a tmpfs has no disk).
 const BATCH: [&str; 3] = ["ext4", "XFS", "Btrfs"];
 

@@ -2,15 +2,15 @@
 //!
 //! ```text
 //!   file    make directories that may be new ║ sync their parents, and for every file create, write, sync, close ║ rename ║ sync `new`
-//!   batch   make directories that may be new ║ for every file create, write, begin to write back ║ await that, close ║ rename ║ sync the file system ║ prove it
+//!   batch   make directories that may be new ║ for every file create, write, begin to write back ║ await that, close ║ rename ║ sync the file system
 //!   twice   make directories that may be new ║ for every file create, write, close ║ sync the file system ║ rename ║ sync `new`
 //! ```
 //!
-//! (`║` is a barrier; see [`Commit`].) `sync = "batch"` is one of the last two: one sync for all files of all messages, and when it
-//! fails, it fails the whole batch. It is not for directories behind a mount point below the root: a sync of
-//! the root's file system does not reach them, and they are refused. All temporary files of all recipients of a message are on the
-//! disk before the first one is renamed, so no name in `new` shows a part of one even after a power cut, and 250 waits for the last stage. A
-//! rename never replaces.
+//! (`║` is a barrier; see [`Commit`].) Behind each stands a last stage that probes the journal ([`Action::ProbeJournal`]). `sync =
+//! "batch"` is one of the last two: one sync for all files of all messages, and when it fails, it fails the whole batch. It is not for
+//! directories behind a mount point below the root: a sync of the root's file system does not reach them, and they are refused. All
+//! temporary files of all recipients of a message are durable, or written back where that is as good, before the first one is renamed,
+//! so no name in `new` shows a part of one even after a power cut, and 250 waits for the last stage. A rename never replaces.
 
 mod clean;
 mod content;
@@ -330,28 +330,11 @@ impl<E: Executor> Maildir<E> {
         } else {
             plan.push(sync_all(), Action::SyncFilesystem);
         }
-        if self.settings.commit == Commit::Batch
-            && let Some(delivery) = deliveries.first()
-        {
-            self.plan_proof(&mut plan, &delivery.temporary.directory, &sync_all());
+        if !deliveries.is_empty() {
+            plan.barrier();
+            plan.push(sync_all(), Action::ProbeJournal);
         }
         plan
-    }
-
-    /// A change behind the last sync, which fails where the journal was given up before: the `syncfs` of ext4 finds nothing to wait
-    /// for when a commit has failed already, be it one that another sync began, and says that all is well. A journal that still takes
-    /// changes has committed all that came before. It needs no sync of its own.
-    fn plan_proof(&self, plan: &mut Plan<'_>, directory: &Directory, owners: &Owners) {
-        let marker =
-            Rc::new(Place { directory: Rc::clone(directory), name: self.doubts.marker().to_owned() });
-        plan.barrier();
-        // What a kill left behind.
-        plan.push(owners.clone(), Action::Remove(Rc::clone(&marker)));
-        plan.barrier();
-        plan.push(owners.clone(), Action::Create(Rc::clone(&marker)));
-        plan.push(owners.clone(), Action::Close(Rc::clone(&marker)));
-        plan.barrier();
-        plan.push(owners.clone(), Action::Remove(marker));
     }
 
     /// The temporary files: written, and by [`Commit::File`] durable.

@@ -4,6 +4,7 @@
 //! ```text
 //!   link s-o.message │ write what was still in memory │ sync it     (each file of the batch)
 //!   sync directory
+//!   probe the journal
 //!   write the batch, sync the segment
 //! ```
 //!
@@ -66,6 +67,8 @@ pub(super) fn plan_files<'a>(
     if let Some(directory) = directory {
         plan.barrier();
         plan.push(owners.clone(), Action::SyncDirectory(directory));
+        plan.barrier();
+        plan.push(owners.clone(), Action::ProbeJournal);
         plan.barrier();
     }
 }

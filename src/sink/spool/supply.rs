@@ -2,9 +2,9 @@
 //! and their name before the writer sees them.
 //!
 //! ```text
-//!   new        create n.new, write zeros and header, sync │ rename to n │ sync directory
+//!   new        create n.new, write zeros and header, sync │ rename to n │ sync directory │ probe the journal
 //!   recycled   remove the messages of s │ rename s to s.new │ sync directory          (a spare)
-//!              write a header with a new salt to s.new, sync │ rename to n │ sync directory
+//!              write a header with a new salt to s.new, sync │ rename to n │ sync directory │ probe the journal
 //! ```
 //!
 //! Each step waits for the one before. A power cut leaves a segment whole under its number, or under a name that no reader looks
@@ -158,6 +158,9 @@ impl Maker {
         plan.push(Owners::One(0), Action::Rename(Rc::clone(&prepared), Rc::clone(&file)));
         plan.barrier();
         plan.push(Owners::One(0), Action::SyncDirectory(Rc::clone(&file.directory)));
+        plan.barrier();
+        // Batches change nothing that goes through the journal: this is the only time that a segment without it is found out.
+        plan.push(Owners::One(0), Action::ProbeJournal);
         let results = executor.run(&plan);
         let Some(error) = results.error(0) else { return Ok(header) };
         let outcome = outcome_of(error);
