@@ -36,12 +36,12 @@ struct Recycling {
 
 impl Supply for Recycling {
     fn next(&mut self, needed: u64, executor: &mut dyn Executor) -> Result<SegmentHeader, Outcome> {
-        for (sequence, octets) in segments(&self.disk.seen()) {
-            if sequence < self.consumed.get() {
-                let used = Used { sequence, bytes: octets.len() as u64, messages: Vec::new() };
-                self.maker.recycle(&used, executor);
-            }
-        }
+        let used: Vec<Used> = segments(&self.disk.seen())
+            .into_iter()
+            .filter(|(sequence, _)| *sequence < self.consumed.get())
+            .map(|(sequence, octets)| Used { sequence, bytes: octets.len() as u64, messages: Vec::new() })
+            .collect();
+        self.maker.recycle(&used, executor);
         self.maker.make(needed, executor)
     }
 }
@@ -191,6 +191,32 @@ fn every_step_of_recycling_may_fail() {
         assert!(failed <= 1, "step {step} failed {failed} messages");
         run.check_cuts(false).unwrap_or_else(|what| panic!("step {step}: {what}"));
     }
+}
+
+#[test]
+fn as_many_spares_are_kept_as_the_load_needs() {
+    let mut disk = Simulated::new(3);
+    let report = Arc::new(Reports::default()) as Arc<dyn Report>;
+    let mut maker = Maker::new(Path::new("/spool"), SEGMENT_BYTES, 1, report);
+    let used: Vec<Used> = (0..5)
+        .map(|_| maker.make(0, &mut disk).expect("a segment"))
+        .map(|header| Used { sequence: header.sequence, bytes: header.bytes, messages: Vec::new() })
+        .collect();
+    let spares = |disk: &Simulated| disk.seen().keys().filter(|name| is_prepared(name)).count();
+    maker.keep_spares(3, &mut disk);
+    assert!(maker.recycle(&used, &mut disk));
+    assert_eq!((disk.seen().len(), spares(&disk)), (3, 3));
+    maker.keep_spares(1, &mut disk);
+    assert_eq!((disk.seen().len(), spares(&disk)), (1, 1));
+    let is_zeroed = [0, 1].map(|_| maker.make(0, &mut disk).expect("a segment").is_zeroed);
+    assert_eq!(is_zeroed, [false, true]);
+    // A spare whose name may not be durable is none.
+    disk.set_faults(|_, action| {
+        matches!(action, Action::SyncDirectory(_)).then_some(Fault::Error(libc::EIO))
+    });
+    let last = Used { sequence: 7, bytes: SEGMENT_BYTES, messages: Vec::new() };
+    assert!(!maker.recycle(&[last], &mut disk));
+    assert_eq!(spares(&disk), 0);
 }
 
 fn open(path: &Path, reports: &Arc<Reports>) -> Result<Box<dyn Sink>, OpenError> {

@@ -3,6 +3,7 @@
 //! It owns the names of the spool's root: it alone makes, renames and removes segments. It never touches the one that is written,
 //! nor any behind the cursor in `consumed`.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use super::Options;
 use super::cursor;
 use super::fill;
 use super::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
-use super::supply::{Maker, Supply, used_before};
+use super::supply::{Maker, SPARES_MIN, Supply, used_before};
 use crate::handoff::message::Outcome;
 use crate::sink::Report;
 use crate::sink::executor::Executor;
@@ -27,6 +28,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Recycling that failed is tried again after this time, so that a disk that fails for good does not fill the log.
 const RETRY_AFTER: Duration = Duration::from_mins(1);
+
+/// Files of consumed segments are kept for as many as the writer took in this time: a consumer that looks once a second keeps up with
+/// any load, and nothing is written with zeros then.
+const SPARES_FOR: Duration = Duration::from_secs(4);
+
+/// But not more than this: 2 GiB of segments of the usual size.
+const SPARES_MAX: usize = 32;
 
 /// How often the log tells how full the spool is.
 const TELL_EVERY: Duration = Duration::from_hours(1);
@@ -63,6 +71,7 @@ impl Background {
                 ready: None,
                 failing: false,
                 in_use: None,
+                taken_at: VecDeque::new(),
                 recycled: None,
                 retry_at: None,
                 trouble: false,
@@ -107,6 +116,8 @@ struct Preparer {
     failing: bool,
     /// The segment that the writer has, or had last.
     in_use: Option<u64>,
+    /// When the writer took the last ones. `taken_at.len() <= SPARES_MAX`
+    taken_at: VecDeque<Instant>,
     /// Everything before this number was recycled.
     recycled: Option<u64>,
     /// Recycling failed and was told: not before this time again.
@@ -143,6 +154,7 @@ impl Preparer {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             if looked_at.elapsed() >= LOOK_EVERY {
+                self.keep_spares();
                 self.look();
                 looked_at = Instant::now();
             }
@@ -174,12 +186,20 @@ impl Preparer {
         };
         if let Ok(header) = &segment {
             self.in_use = Some(header.sequence);
+            self.taken_at.push_back(Instant::now());
+            if self.taken_at.len() > SPARES_MAX {
+                self.taken_at.pop_front();
+            }
         }
         self.failing = segment.is_err();
         segment
     }
 
     fn prepare(&mut self) {
+        if self.maker.has_no_spare() {
+            self.keep_spares();
+            self.look();
+        }
         let made = if self.failing {
             self.maker.make_telling(0, &mut self.executor, &Silent)
         } else {
@@ -187,6 +207,12 @@ impl Preparer {
         };
         self.failing = made.is_err();
         self.ready = made.ok();
+    }
+
+    /// Keeps as many spares as the load of the last seconds needs.
+    fn keep_spares(&mut self) {
+        self.taken_at.retain(|at| at.elapsed() < SPARES_FOR);
+        self.maker.keep_spares(self.taken_at.len().max(SPARES_MIN), &mut self.executor);
     }
 
     /// Recycles what was consumed since the last look.
@@ -220,14 +246,10 @@ impl Preparer {
         match used_before(&self.root, consumed) {
             Ok(used) => {
                 // The cursor is durable before what it frees is destroyed: it may have been renamed into place just now.
-                let mut all = used.is_empty() || self.maker.sync_names(&mut self.executor);
-                if !all {
+                if !used.is_empty() && !self.maker.sync_names(&mut self.executor) {
                     return;
                 }
-                for used in &used {
-                    all &= self.maker.recycle(used, &mut self.executor);
-                }
-                if all {
+                if self.maker.recycle(&used, &mut self.executor) {
                     self.recycled = Some(consumed);
                     self.retry_at = None;
                 }

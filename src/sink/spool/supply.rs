@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   new        create n.new, write zeros and header, sync │ rename to n │ sync directory │ probe the journal
-//!   recycled   remove the messages of s │ rename s to s.new │ sync directory          (a spare)
+//!   recycled   remove the messages of s │ rename s to s.new │ sync directory          (spares, several at once)
 //!              write a header with a new salt to s.new, sync │ rename to n │ sync directory │ probe the journal
 //! ```
 //!
@@ -26,8 +26,9 @@ use crate::sink::executor::Executor;
 use crate::sink::plan::{self, Action, Owners, Place, Plan};
 use crate::sink::{Report, outcome_of, report_failures};
 
-/// Consumed segments whose files wait for their next use. The others are removed, so that the disk gets its space back.
-const SPARES_MAX: usize = 2;
+/// Consumed segments whose files wait for their next use, where nobody asks for more. The others are removed, so that the disk gets its
+/// space back.
+pub(super) const SPARES_MIN: usize = 2;
 
 /// Segments are written with zeros in pieces of this: the sync of a batch that comes in between waits behind one piece in the
 /// disk's queue, not behind a whole segment.
@@ -74,8 +75,10 @@ pub struct Maker {
     /// Octets of a segment, a multiple of [`BATCH_BYTES`].
     segment_bytes: u64,
     next_sequence: u64,
-    /// Files of this size under prepared names, by the number of their last use. `spares.len() <= SPARES_MAX`
+    /// Files of this size under prepared names, by the number of their last use.
     spares: Vec<u64>,
+    /// Beyond that no more files are kept.
+    spares_max: usize,
     /// Each piece is synced, or the page cache would hand a whole segment to the disk at once.
     syncs_pieces: bool,
 }
@@ -91,6 +94,7 @@ impl Maker {
             segment_bytes,
             next_sequence,
             spares: Vec::new(),
+            spares_max: SPARES_MIN,
             syncs_pieces: true,
         }
     }
@@ -104,6 +108,22 @@ impl Maker {
     /// The highest number so far, of this start or an earlier one.
     pub(super) fn newest(&self) -> u64 {
         self.next_sequence - 1
+    }
+
+    /// Whether the next segment is made of zeros.
+    pub(super) fn has_no_spare(&self) -> bool {
+        self.spares.is_empty()
+    }
+
+    /// Keeps this many spares from now on, and removes those that are more.
+    pub fn keep_spares(&mut self, count: usize, executor: &mut dyn Executor) {
+        self.spares_max = count;
+        while self.spares.len() > count
+            && let Some(spare) = self.spares.pop()
+        {
+            let report = Arc::clone(&self.report);
+            self.remove(prepared(spare), executor, &*report);
+        }
     }
 
     /// Makes a segment with room for `needed` octets. A failure is reported, and nothing is left of the segment.
@@ -179,33 +199,44 @@ impl Maker {
         self.remove(place(format::segment_name(header.sequence)), executor, &*report);
     }
 
-    /// Keeps the file of a segment for its next use, or removes it where there are enough. The caller knows that all its records
-    /// were consumed, and that nobody writes to it. False when it has to be tried again.
-    pub fn recycle(&mut self, used: &Used, executor: &mut dyn Executor) -> bool {
-        let file = place(format::segment_name(used.sequence));
-        let spare = prepared(used.sequence);
-        // What a failed write cut short, and what was made for one large message, is of no use.
-        let keep = self.spares.len() < SPARES_MAX && used.bytes == self.segment_bytes;
-        let mut plan = Plan::new(1);
-        for message in &used.messages {
-            plan.push(Owners::One(0), Action::Remove(place(message.clone())));
+    /// Keeps the files of segments for their next use, or removes them where there are enough. The caller knows that all their records
+    /// were consumed, and that nobody writes to them. False when some have to be tried again.
+    pub fn recycle(&mut self, all: &[Used], executor: &mut dyn Executor) -> bool {
+        let mut plan = Plan::new(all.len());
+        for (index, used) in all.iter().enumerate() {
+            for message in &used.messages {
+                plan.push(Owners::One(index), Action::Remove(place(message.clone())));
+            }
         }
         plan.barrier();
-        if keep {
-            plan.push(Owners::One(0), Action::Rename(file, spare));
-            plan.barrier();
-            // Before the new header is written: the file must not come back under its old number with it.
-            plan.push(Owners::One(0), Action::SyncDirectory(Rc::from("")));
-        } else {
-            plan.push(Owners::One(0), Action::Remove(file));
+        let mut kept = Vec::new();
+        for (index, used) in all.iter().enumerate() {
+            let file = place(format::segment_name(used.sequence));
+            // What a failed write cut short, and what was made for one large message, is of no use.
+            if self.spares.len() + kept.len() < self.spares_max && used.bytes == self.segment_bytes {
+                kept.push(index);
+                plan.push(Owners::One(index), Action::Rename(file, prepared(used.sequence)));
+            } else {
+                plan.push(Owners::One(index), Action::Remove(file));
+            }
+        }
+        plan.barrier();
+        if !kept.is_empty() {
+            // Before the new headers are written: no file must come back under its old number with one.
+            plan.push(Owners::Many(kept.clone()), Action::SyncDirectory(Rc::from("")));
         }
         let results = executor.run(&plan);
-        report_failures(&*self.report, &self.root, &plan, &results);
-        let done = results.error(0).is_none();
-        if keep && done {
-            self.spares.push(used.sequence);
+        self.spares.extend(
+            kept.iter().filter(|index| results.error(**index).is_none()).map(|index| all[*index].sequence),
+        );
+        if results.any_failed() {
+            report_failures(&*self.report, &self.root, &plan, &results);
+            // A name of which nobody knows whether it is durable is of no use either.
+            let undo = plan::undo(&plan, &results);
+            let undone = executor.run(&undo);
+            report_failures(&*self.report, &self.root, &undo, &undone);
         }
-        done
+        !results.any_failed()
     }
 
     /// Makes the names in the root durable. False when that fails.
