@@ -6,7 +6,8 @@
 #
 # LOAD is b (4 KiB messages, 50 connections), c (100 KiB, 20) or e (1 MiB, 10): persistent connections, no pipelining. Receivers are on
 # core 0, loadgen on core 1. `disk` is what the disk does by itself: synced, direct writes of 1 MiB into a file written before (dd), as
-# so many messages of that size a second. CPU is that of the receiver's
+# so many messages of that size a second. `spool-consumed` is a spool of which somebody says ten times a second that all but the newest segment
+# was consumed, so that the disk takes each octet once: without that new segments are written with zeros first. CPU is that of the receiver's
 # processes (all threads, user and system) a message; `machine` is all the machine's but loadgen's: direct I/O and writing back
 # move work to kernel threads.
 set -euo pipefail
@@ -20,9 +21,10 @@ case $load in
 esac
 ringmx=target/release/ringmx loadgen=target/release/loadgen
 [ -x $ringmx ] && [ -x $loadgen ] || { echo "first: cargo build --release --workspace" >&2; exit 1; }
-work=$(mktemp -d "${TMPDIR:-/var/tmp}/durable.XXXXXX") loop='' receiver=''
+work=$(mktemp -d "${TMPDIR:-/var/tmp}/durable.XXXXXX") loop='' receiver='' consumer=''
 postfix_up=''
 clean() {
+  [ -z "$consumer" ] || kill "$consumer" 2>/dev/null || true
   [ -z "$receiver" ] || kill -KILL "$receiver" 2>/dev/null || true
   [ -z "$postfix_up" ] || postfix -c "$work/postfix" stop >/dev/null 2>&1 || true
   wait 2>/dev/null || true
@@ -58,6 +60,17 @@ run = json.load(open(file))["result"]
 count, own = int(count), run["cpu_microseconds_per_message"]
 print(name, run["messages_per_second"], int(cpu) / count, int(machine) / count - own)
 PY
+}
+
+# Tells that all segments but the one in use and the one made ahead were consumed.
+consume() {
+  taskset -cp 1 "$BASHPID" >/dev/null
+  while sleep 0.1; do
+    local segments=("$1"/*.segment) used
+    [ ${#segments[@]} -ge 2 ] || continue
+    used=${segments[-2]##*/}
+    echo "${used%.segment}:4096" >"$1/consumed.new" && mv "$1/consumed.new" "$1/consumed"
+  done
 }
 
 serve() { # NAME PORT SINK-LINES
@@ -127,6 +140,11 @@ for round in $(seq "$rounds"); do
   serve discard 2790 'kind = "discard"'; run discard 2790 "$messages" "$receiver"; stop
   serve spool 2791 "kind = \"spool\"
 path = \"$work/disk/spool\""; run spool 2791 "$messages" "$receiver"; stop; rm -rf "$work/disk/spool"
+  serve spool 2791 "kind = \"spool\"
+path = \"$work/disk/spool\""
+  consume "$work/disk/spool" & consumer=$!
+  run spool-consumed 2791 "$messages" "$receiver"
+  kill "$consumer"; wait "$consumer" 2>/dev/null || true; consumer=''; stop; rm -rf "$work/disk/spool"
   serve maildir 2792 "kind = \"maildir\"
 path = \"$work/disk/maildir\""; run maildir 2792 "$messages" "$receiver"; stop; rm -rf "$work/disk/maildir"
   if [ -n "${NULLSMTP:-}" ]; then

@@ -6,6 +6,7 @@ pub mod config;
 pub mod doctor;
 pub mod escape;
 pub mod handoff;
+pub mod huge_pages;
 pub mod limits;
 pub mod log;
 pub mod metrics;

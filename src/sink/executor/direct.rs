@@ -10,6 +10,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::{Errno, ReadWriteFlags};
 
+use crate::huge_pages::HugePages;
+
 use super::directories::{runs, short_write, still_linked};
 
 /// Alignment in file and memory that every disk takes.
@@ -41,17 +43,16 @@ enum Way {
 /// Aligned memory for direct writes.
 #[derive(Debug, Default)]
 pub(super) struct Staging {
-    /// Empty before the first use.
-    octets: Vec<u8>,
+    /// None before the first use.
+    octets: Option<HugePages>,
 }
 
 impl Staging {
-    fn aligned(&mut self) -> &mut [u8] {
-        if self.octets.is_empty() {
-            self.octets = vec![0; STAGING_BYTES + BLOCK_BYTES];
+    fn aligned(&mut self) -> io::Result<&mut [u8]> {
+        match &mut self.octets {
+            Some(octets) => Ok(octets),
+            none => Ok(none.insert(HugePages::new(STAGING_BYTES)?)),
         }
-        let start = self.octets.as_ptr().align_offset(BLOCK_BYTES);
-        &mut self.octets[start..start + STAGING_BYTES]
     }
 }
 
@@ -134,7 +135,7 @@ impl OpenFile {
         {
             return self.write_aligned(offset, slice, flags);
         }
-        let aligned = staging.aligned();
+        let aligned = staging.aligned()?;
         let (mut offset, mut filled) = (offset, 0);
         for mut rest in slices.iter().copied() {
             while !rest.is_empty() {

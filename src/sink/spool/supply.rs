@@ -22,6 +22,7 @@ use super::format::{self, BATCH_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::reader;
 use super::scan::scan;
 use crate::handoff::message::Outcome;
+use crate::huge_pages::HugePages;
 use crate::sink::executor::Executor;
 use crate::sink::plan::{self, Action, Owners, Place, Plan};
 use crate::sink::{Report, outcome_of, report_failures};
@@ -33,12 +34,6 @@ pub(super) const SPARES_MIN: usize = 2;
 /// Segments are written with zeros in pieces of this: the sync of a batch that comes in between waits behind one piece in the
 /// disk's queue, not behind a whole segment.
 const PIECE_BYTES: usize = 1024 * 1024;
-
-/// Aligned, for direct writes.
-#[repr(align(4096))]
-struct Piece([u8; PIECE_BYTES]);
-
-static ZEROS: Piece = Piece([0; PIECE_BYTES]);
 
 /// Gives the writer its segments.
 pub trait Supply {
@@ -79,6 +74,8 @@ pub struct Maker {
     spares: Vec<u64>,
     /// Beyond that no more files are kept.
     spares_max: usize,
+    /// A piece of zeros; none before the first one is needed.
+    zeros: Option<HugePages>,
     /// Each piece is synced, or the page cache would hand a whole segment to the disk at once.
     syncs_pieces: bool,
 }
@@ -95,6 +92,7 @@ impl Maker {
             next_sequence,
             spares: Vec::new(),
             spares_max: SPARES_MIN,
+            zeros: None,
             syncs_pieces: true,
         }
     }
@@ -143,6 +141,14 @@ impl Maker {
             report.machine_error("draw a salt for a segment in", &self.root, &error);
             outcome_of(&error)
         })?;
+        if self.zeros.is_none() {
+            let zeros = HugePages::new(PIECE_BYTES).map_err(|error| {
+                report.machine_error("have memory for a segment in", &self.root, &error);
+                outcome_of(&error)
+            })?;
+            self.zeros = Some(zeros);
+        }
+        let zeros = self.zeros.as_deref().expect("made above");
         let bytes = self.segment_bytes.max(SEGMENT_HEADER_BYTES.saturating_add(needed));
         let spare = if bytes == self.segment_bytes { self.spares.pop() } else { None };
         let sequence = self.next_sequence;
@@ -166,7 +172,7 @@ impl Maker {
             let mut at = octets.len() as u64;
             while at < bytes {
                 let piece = usize::try_from(bytes - at).unwrap_or(usize::MAX).min(PIECE_BYTES);
-                push(Action::Write(Rc::clone(&prepared), at, vec![&ZEROS.0[..piece]]));
+                push(Action::Write(Rc::clone(&prepared), at, vec![&zeros[..piece]]));
                 at += piece as u64;
                 if self.syncs_pieces || at == bytes {
                     push(Action::SyncFile(Rc::clone(&prepared)));
