@@ -18,7 +18,7 @@ use super::directories::{runs, short_write, still_linked};
 const BLOCK_BYTES: usize = 4096;
 
 /// Octets that are copied into aligned memory for one write.
-const STAGING_BYTES: usize = 4 * 1024 * 1024;
+const STAGING_BYTES: usize = 8 * 1024 * 1024;
 
 /// A file that was opened to write.
 #[derive(Debug)]
