@@ -19,6 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("log", &["handoff::channel", "handoff::doorbell"]),
     ("metrics", &[]),
     ("buffer", &[]),
+    ("huge_pages", &[]),
     ("config", &[]),
     ("limits", &[]),
     ("escape", &[]),
@@ -26,7 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Plain values that everybody may use.
-const PLAIN: &[&str] = &["limits", "config", "buffer", "escape", "timestamp", "smtp::envelope"];
+const PLAIN: &[&str] = &["limits", "config", "buffer", "huge_pages", "escape", "timestamp", "smtp::envelope"];
 
 #[test]
 fn imports_follow_the_arrow() {
