@@ -55,7 +55,21 @@ fn segments(image: &Image) -> Vec<(u64, &[u8])> {
     image.iter().map(|(name, octets)| (name, octets.as_slice())).filter_map(number).collect()
 }
 
-/// Messages stored one by one while a consumer is one segment behind.
+/// How far a consumer is behind, and how much is stored meanwhile.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// It tells of every so manyth segment that was begun.
+    segments: u64,
+    messages: u64,
+}
+
+/// One segment is consumed at a time.
+const CLOSE: Pace = Pace { segments: 1, messages: 12 };
+
+/// Two are consumed at once.
+const FAR: Pace = Pace { segments: 3, messages: 16 };
+
+/// Messages stored one by one while a consumer follows.
 struct Run {
     disk: Simulated,
     sent: Vec<Sent>,
@@ -66,15 +80,17 @@ struct Run {
 }
 
 impl Run {
-    fn new(faults: impl FnMut(usize, &Action<'_>) -> Option<Fault> + 'static) -> Self {
-        let disk = Simulated::new(3);
+    fn new(pace: Pace, faults: impl FnMut(usize, &Action<'_>) -> Option<Fault> + 'static) -> Self {
+        let mut disk = Simulated::new(3);
         disk.set_faults(faults);
         let report = Arc::new(Reports::default()) as Arc<dyn Report>;
-        let maker = Maker::new(Path::new("/spool"), SEGMENT_BYTES, 1, Arc::clone(&report));
+        let mut maker = Maker::new(Path::new("/spool"), SEGMENT_BYTES, 1, Arc::clone(&report));
+        maker.keep_spares(2, &mut disk);
         let consumed = Rc::new(Cell::new(0));
         let supply = Recycling { maker, disk: disk.clone(), consumed: Rc::clone(&consumed) };
         let mut spool = Spool::with_supply(Path::new("/spool"), Box::new(supply), disk.clone(), report);
-        let sent: Vec<_> = (0..12).map(|number| Sent::new(number, format!("{number}\r\n"))).collect();
+        let sent: Vec<_> =
+            (0..pace.messages).map(|number| Sent::new(number, format!("{number}\r\n"))).collect();
         let mut run = Self { disk, sent, stored: Vec::new(), consumed: vec![(0, 0)] };
         for sent in &run.sent {
             let (mut batch, mut outcomes) = (vec![sent.message()], Vec::new());
@@ -82,7 +98,7 @@ impl Run {
             let place: Option<Cursor> =
                 (outcomes == [Outcome::Durable]).then(|| batch[0].place.parse().expect("a place"));
             run.stored.push((place.map(|place| place.sequence), run.disk.now()));
-            if let Some(place) = place {
+            if let Some(place) = place.filter(|place| place.sequence % pace.segments == 0) {
                 consumed.set(place.sequence);
                 run.consumed.push((run.disk.now(), place.sequence));
             }
@@ -138,24 +154,28 @@ impl Run {
 
 #[test]
 fn a_power_cut_while_segments_are_recycled_loses_nothing_and_brings_nothing_back() {
-    let run = Run::new(|_, _| None);
-    assert!(run.stored.iter().all(|(place, _)| place.is_some()));
-    let image = run.disk.seen();
-    let (sequence, newest) = *segments(&image).last().expect("a segment");
-    assert_eq!(sequence, 4);
-    assert!(!scan::scan(newest).expect("memory").expect("a segment").segment.is_zeroed, "it was recycled");
-    run.check_cuts(true).unwrap_or_else(|what| panic!("{what}"));
+    for (pace, segments_used) in [(CLOSE, 4), (FAR, 6)] {
+        let run = Run::new(pace, |_, _| None);
+        assert!(run.stored.iter().all(|(place, _)| place.is_some()));
+        let image = run.disk.seen();
+        let used = segments(&image);
+        let (sequence, _) = *used.last().expect("a segment");
+        assert_eq!(sequence, segments_used);
+        let is_recycled = |octets| !scan::scan(octets).expect("memory").expect("a segment").segment.is_zeroed;
+        assert!(used.iter().any(|(_, octets)| is_recycled(*octets)));
+        run.check_cuts(true).unwrap_or_else(|what| panic!("{what}"));
+    }
 }
 
 #[test]
 fn without_any_one_of_its_syncs_recycling_would_be_wrong() {
-    let steps = Run::new(|_, _| None).disk.performed();
+    let steps = Run::new(CLOSE, |_, _| None).disk.performed();
     let mut syncs = 0;
     for step in 0..steps {
         let is_sync = Rc::new(Cell::new(false));
         let seen = Rc::clone(&is_sync);
         let spare: Rc<RefCell<Option<String>>> = Rc::default();
-        let run = Run::new(move |number, action| {
+        let run = Run::new(CLOSE, move |number, action| {
             match action {
                 Action::Rename(_, to) if is_prepared(&to.name) => {
                     *spare.borrow_mut() = Some(to.name.clone());
@@ -184,12 +204,23 @@ fn without_any_one_of_its_syncs_recycling_would_be_wrong() {
 
 #[test]
 fn every_step_of_recycling_may_fail() {
-    let steps = Run::new(|_, _| None).disk.performed();
-    for step in 0..steps {
-        let run = Run::new(move |number, _| (number == step).then_some(Fault::Error(libc::EIO)));
-        let failed = run.stored.iter().filter(|(place, _)| place.is_none()).count();
-        assert!(failed <= 1, "step {step} failed {failed} messages");
-        run.check_cuts(false).unwrap_or_else(|what| panic!("step {step}: {what}"));
+    for pace in [CLOSE, FAR] {
+        let first = Rc::new(Cell::new(None));
+        let seen = Rc::clone(&first);
+        let steps = Run::new(pace, move |number, action| {
+            if matches!(action, Action::Rename(_, to) if is_prepared(&to.name)) {
+                seen.set(seen.get().or(Some(number)));
+            }
+            None
+        })
+        .disk
+        .performed();
+        for step in first.get().expect("something is recycled")..steps {
+            let run = Run::new(pace, move |number, _| (number == step).then_some(Fault::Error(libc::EIO)));
+            let failed = run.stored.iter().filter(|(place, _)| place.is_none()).count();
+            assert!(failed <= 1, "step {step} failed {failed} messages");
+            run.check_cuts(false).unwrap_or_else(|what| panic!("step {step}: {what}"));
+        }
     }
 }
 
