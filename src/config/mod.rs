@@ -317,6 +317,8 @@ pub struct Shard {
     pub cpu: usize,
     /// Entries of the submission queue.
     pub ring_entries: u32,
+    /// How long it lets events gather before it looks at them.
+    pub batch_wait: Duration,
     /// Receive buffers.
     pub buffers: usize,
     /// Octets of one receive buffer.

@@ -4,7 +4,12 @@ use super::document::Default;
 use super::section::Section;
 use super::units::{GIB, KIB, MIB, size_text};
 use super::{Shard, host};
+use std::time::Duration;
+
 use crate::limits::{BLOCK_BYTES, BUFFERS_MAX, HELD_BUFFERS_MAX};
+
+/// A client's reply would be later by more than the way to it.
+const BATCH_WAIT_MAX: Duration = Duration::from_millis(100);
 
 /// io_uring gives no larger submission queue (IORING_MAX_ENTRIES).
 const RING_ENTRIES_MAX: u32 = 32 * 1024;
@@ -113,6 +118,7 @@ fn list_text(cpus: &[usize]) -> String {
 const DEFAULTS: Shard = Shard {
     cpu: 0,
     ring_entries: 4096,
+    batch_wait: Duration::ZERO,
     buffers: 1024,
     buffer_bytes: 32 * 1024,
     block_bytes_max: 64 * 1024 * 1024,
@@ -127,6 +133,12 @@ fn settings(section: &mut Section<'_>, defaults: &Shard) -> Shard {
             defaults.ring_entries,
             64..=RING_ENTRIES_MAX,
             "Entries of the submission queue.",
+        ),
+        batch_wait: section.duration(
+            "batch_wait",
+            defaults.batch_wait,
+            Duration::ZERO..=BATCH_WAIT_MAX,
+            "How long events gather before they are looked at (Linux 6.12): less CPU time a message, later replies.",
         ),
         buffers: section.power_of_two("buffers", defaults.buffers, 16..=BUFFERS_MAX, "Receive buffers."),
         buffer_bytes: octets(

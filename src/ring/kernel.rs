@@ -60,6 +60,9 @@ impl Kind {
 /// The buffer group of the only buffer ring.
 const BUFFER_GROUP: u16 = 0;
 
+/// Events that a turn gathers at most: more save little, and the first of them waits for them all.
+const GATHERED_MAX: usize = 64;
+
 /// What [`Ring::wake`] writes.
 static ONE: u64 = 1;
 
@@ -90,6 +93,8 @@ pub struct KernelRing {
     sends: Vec<SendSlot>,
     /// Free slots of `sends`.
     free_sends: Vec<u32>,
+    /// How long a turn lets events gather, in microseconds; 0 for not at all.
+    gather_us: u32,
 }
 
 /// Octets under way. The kernel reads them until the completion.
@@ -116,7 +121,18 @@ impl KernelRing {
         let mut submitter = ring.submitter();
         let _ = submitter.register_ring_fd();
         let buffers = BufferRing::new(&ring, arena)?;
-        Ok(Self { ring, buffers, sends: Vec::new(), free_sends: Vec::new() })
+        Ok(Self { ring, buffers, sends: Vec::new(), free_sends: Vec::new(), gather_us: 0 })
+    }
+
+    /// From now on a turn that waits does so for this long at least (2^32 µs at most), unless [`GATHERED_MAX`] events came: a sleep and a
+    /// wake-up cost more than most events. An event behind that time ends the turn at once.
+    pub fn gather(mut self, time: Duration) -> Result<Self, SetupError> {
+        if !time.is_zero() && !self.ring.params().is_feature_min_timeout() {
+            let error = io::Error::new(io::ErrorKind::Unsupported, "events cannot be gathered");
+            return Err(SetupError { step: "batch_wait", error });
+        }
+        self.gather_us = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+        Ok(self)
     }
 
     /// Queues an entry; when the queue is full, submits what is in it first.
@@ -327,6 +343,12 @@ impl Ring for KernelRing {
         // Completions are run by an enter that waits for one, be it for no time (DEFER_TASKRUN).
         let timeout = wait.map(Timespec::from);
         let submitted = match &timeout {
+            _ if self.gather_us > 0 && wait != Some(Duration::ZERO) => {
+                // Without a time of its own the whole wait would end with the gathering.
+                let timeout = timeout.unwrap_or(Timespec::from(Duration::from_hours(1)));
+                let args = SubmitArgs::new().timespec(&timeout).min_wait_usec(self.gather_us);
+                self.ring.submitter().submit_with_args(GATHERED_MAX, &args)
+            }
             Some(timeout) => self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(timeout)),
             None => self.ring.submit_and_wait(1),
         };
@@ -484,6 +506,20 @@ mod tests {
         let pool = Pool::new(buffers, 4096, 1 << 20).expect("memory");
         let ring = KernelRing::new(64, Arc::clone(pool.arena())).expect("io_uring");
         (ring, pool)
+    }
+
+    #[test]
+    fn gathered_events_come_and_time_goes_on() {
+        let (ring, _pool) = ring(2);
+        let mut ring = ring.gather(Duration::from_millis(5)).expect("Linux 6.12");
+        let mut events = Vec::new();
+        let start = Instant::now();
+        ring.turn(Some(Duration::from_millis(20)), &mut events).expect("turn");
+        assert!(events.is_empty() && start.elapsed() >= Duration::from_millis(20));
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        ring.accept(Socket(listener.as_raw_fd()), Token::new(1));
+        let (_client, socket) = accept(&mut ring, &listener);
+        ring.close(socket);
     }
 
     fn wait_for<T>(ring: &mut KernelRing, mut find: impl FnMut(Event) -> Option<T>) -> T {

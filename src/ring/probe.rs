@@ -85,6 +85,9 @@ pub fn explain(failed: &SetupError) -> Unusable {
         Some(libc::EMFILE | libc::ENFILE) => {
             "no file descriptor is left: raise nofile (`ulimit -n`, systemd: LimitNOFILE=)"
         }
+        None if failed.error.kind() == std::io::ErrorKind::Unsupported => {
+            "batch_wait in [shards] needs Linux 6.12: leave it out, or boot a newer kernel"
+        }
         _ => {
             "this is unexpected: `strace -e io_uring_setup,io_uring_register ringmx` shows the call that fails"
         }
