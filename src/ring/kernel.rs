@@ -124,7 +124,7 @@ impl KernelRing {
         Ok(Self { ring, buffers, sends: Vec::new(), free_sends: Vec::new(), gather_us: 0 })
     }
 
-    /// From now on a turn that waits does so for this long at least (2^32 µs at most), unless [`GATHERED_MAX`] events came: a sleep and a
+    /// From now on a turn that waits does so for this long at least (2^32 µs at most), unless 64 events came: a sleep and a
     /// wake-up cost more than most events. An event behind that time ends the turn at once.
     pub fn gather(mut self, time: Duration) -> Result<Self, SetupError> {
         if !time.is_zero() && !self.ring.params().is_feature_min_timeout() {
