@@ -1,5 +1,6 @@
 //! Receivers that others wrote, started on a free port; ended with the test.
 
+use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,32 +15,34 @@ impl Other {
     /// Starts it; the arguments have `PORT` where the port belongs. None, with a word why, when it is not installed; with
     /// `CI=true` it must be.
     pub(crate) fn start(program: &str, arguments: &[&str]) -> Option<Self> {
-        let free =
-            TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
-        let port = free.port().to_string();
-        let arguments = arguments.iter().map(|argument| argument.replace("PORT", &port));
-        let child = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
         let missing = |why: &str| {
             assert!(std::env::var("CI").as_deref() != Ok("true"), "{program}: {why}");
             eprintln!("skipped: {program}: {why}");
             None
         };
-        let Ok(mut child) = child else { return missing("it is not installed") };
-        let deadline = Instant::now() + Duration::from_secs(15);
-        while TcpStream::connect(free).is_err() {
-            if child.try_wait().expect("a child").is_some() || Instant::now() > deadline {
-                let _ = child.kill();
-                let _ = child.wait();
-                return missing("it does not listen");
+        // A port that was free may be somebody else's a moment later: then it ends by itself, and another port is tried.
+        for _ in 0..5 {
+            let free = TcpListener::bind("127.0.0.1:0")
+                .and_then(|listener| listener.local_addr())
+                .expect("a free port");
+            let port = free.port().to_string();
+            let child = Command::new(program)
+                .args(arguments.iter().map(|argument| argument.replace("PORT", &port)))
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn();
+            let Ok(child) = child else { return missing("it is not installed") };
+            let mut server = Self { child, address: free };
+            let deadline = Instant::now() + Duration::from_secs(15);
+            while server.child.try_wait().expect("a child").is_none() && Instant::now() < deadline {
+                if greets(free) && server.child.try_wait().expect("a child").is_none() {
+                    return Some(server);
+                }
+                std::thread::sleep(Duration::from_millis(20));
             }
-            std::thread::sleep(Duration::from_millis(20));
         }
-        Some(Self { child, address: free })
+        missing("it does not listen")
     }
 }
 
@@ -48,4 +51,12 @@ impl Drop for Other {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether a server greets there. That somebody accepts is not enough: a connection to a free port may meet itself.
+fn greets(address: SocketAddr) -> bool {
+    let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) else { return false };
+    let mut greeting = [0; 3];
+    stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+    stream.read_exact(&mut greeting).is_ok() && greeting == *b"220"
 }
