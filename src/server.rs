@@ -372,7 +372,7 @@ impl ShardStart {
                 format!("cannot map {} buffers of {} octets: {error}", config.buffers, config.buffer_bytes)
             })?;
         let ring = KernelRing::new(config.ring_entries, Arc::clone(pool.arena()))
-            .and_then(|ring| ring.gather(config.batch_wait))
+            .and_then(|ring| ring.with_batch_wait(config.batch_wait))
             .map_err(|error| probe::explain(&error).to_string())?;
         let mut nonce = [0; 4];
         rustix::rand::getrandom(&mut nonce, rustix::rand::GetRandomFlags::empty())

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::limits::{BLOCK_BYTES, BUFFERS_MAX, HELD_BUFFERS_MAX};
 
-/// A client's reply would be later by more than the way to it.
+/// Beyond that a reply would wait longer here than on its way to the client.
 const BATCH_WAIT_MAX: Duration = Duration::from_millis(100);
 
 /// io_uring gives no larger submission queue (IORING_MAX_ENTRIES).

@@ -87,8 +87,9 @@ impl Host {
     /// and writes a temporary file into the sink's directory.
     #[must_use]
     pub fn tried_out(mut self, config: &Config) -> Self {
-        let entries: Vec<u32> = config.shards.iter().map(|shard| shard.ring_entries).collect();
-        self.io_uring = Some(probe::probe().and_then(|()| probe::probe_sizes(&entries)));
+        let rings: Vec<_> =
+            config.shards.iter().map(|shard| (shard.ring_entries, shard.batch_wait)).collect();
+        self.io_uring = Some(probe::probe().and_then(|()| probe::probe_rings(&rings)));
         if let Some(store) = &mut self.store {
             store.sync = Some(sync_time::measure(&store.directory));
         }

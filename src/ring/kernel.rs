@@ -8,14 +8,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
+use std::sync::atomic::AtomicU8;
 use std::time::{Duration, Instant, SystemTime};
 
-use io_uring::types::{BufRingEntry, CancelBuilder, Fd, SubmitArgs, Timespec};
+use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use rustix::io::Errno;
 use rustix::net::addr::SocketAddrArg;
 
+use super::buffer_ring::BufferRing;
 use super::{Event, Outgoing, Received, Ring, Socket, Token};
 use crate::buffer::{Arena, BufferId};
 
@@ -60,8 +61,11 @@ impl Kind {
 /// The buffer group of the only buffer ring.
 const BUFFER_GROUP: u16 = 0;
 
-/// Events that a turn gathers at most: more save little, and the first of them waits for them all.
+/// A turn with a least time ends early with so many events: more would save little, and the first of them waits for them all.
 const GATHERED_MAX: usize = 64;
+
+/// The step that fails where a turn cannot have a least time.
+pub(super) const BATCH_WAIT: &str = "batch_wait";
 
 /// What [`Ring::wake`] writes.
 static ONE: u64 = 1;
@@ -93,8 +97,8 @@ pub struct KernelRing {
     sends: Vec<SendSlot>,
     /// Free slots of `sends`.
     free_sends: Vec<u32>,
-    /// How long a turn lets events gather, in microseconds; 0 for not at all.
-    gather_us: u32,
+    /// How long a turn that waits does so at least.
+    batch_wait: Duration,
 }
 
 /// Octets under way. The kernel reads them until the completion.
@@ -120,19 +124,35 @@ impl KernelRing {
         // Saves the look-up of the ring's descriptor at each enter; newer kernels only.
         let mut submitter = ring.submitter();
         let _ = submitter.register_ring_fd();
-        let buffers = BufferRing::new(&ring, arena)?;
-        Ok(Self { ring, buffers, sends: Vec::new(), free_sends: Vec::new(), gather_us: 0 })
+        let buffers = BufferRing::new(&ring, BUFFER_GROUP, arena)?;
+        Ok(Self { ring, buffers, sends: Vec::new(), free_sends: Vec::new(), batch_wait: Duration::ZERO })
     }
 
-    /// From now on a turn that waits does so for this long at least (2^32 µs at most), unless 64 events came: a sleep and a
-    /// wake-up cost more than most events. An event behind that time ends the turn at once.
-    pub fn gather(mut self, time: Duration) -> Result<Self, SetupError> {
-        if !time.is_zero() && !self.ring.params().is_feature_min_timeout() {
-            let error = io::Error::new(io::ErrorKind::Unsupported, "events cannot be gathered");
-            return Err(SetupError { step: "batch_wait", error });
-        }
-        self.gather_us = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+    /// From now on a turn that may wait for this long does so, unless 64 events came: a sleep and a wake-up cost more than most
+    /// events. An event behind that time ends the turn at once. An error of kind `Unsupported` before Linux 6.12.
+    pub fn with_batch_wait(mut self, time: Duration) -> Result<Self, SetupError> {
+        check_batch_wait(&self.ring, time)?;
+        self.batch_wait = time;
         Ok(self)
+    }
+
+    /// Submits what was queued and waits.
+    fn enter(&self, wait: Option<Duration>) -> io::Result<usize> {
+        /// A wait without an end of its own would end with the least time.
+        const LONG: Duration = Duration::from_hours(1);
+        let submitter = self.ring.submitter();
+        // Completions are run by an enter that waits for one, be it for no time (DEFER_TASKRUN).
+        let least = wait.map_or(self.batch_wait, |wait| self.batch_wait.min(wait));
+        if !least.is_zero() {
+            let timeout = Timespec::from(wait.unwrap_or(LONG));
+            let least = u32::try_from(least.as_micros()).unwrap_or(u32::MAX);
+            let arguments = SubmitArgs::new().timespec(&timeout).min_wait_usec(least);
+            return submitter.submit_with_args(GATHERED_MAX, &arguments);
+        }
+        match wait.map(Timespec::from) {
+            Some(timeout) => submitter.submit_with_args(1, &SubmitArgs::new().timespec(&timeout)),
+            None => submitter.submit_and_wait(1),
+        }
     }
 
     /// Queues an entry; when the queue is full, submits what is in it first.
@@ -218,7 +238,7 @@ impl KernelRing {
 
     fn received(&mut self, buffer: Option<BufferId>, result: i32) -> Received {
         if buffer.is_some() {
-            self.buffers.published -= 1;
+            self.buffers.take_back();
         }
         match (buffer, check(result)) {
             (Some(buffer), Ok(count)) if count > 0 => Received::Octets { buffer, count: count as usize },
@@ -335,24 +355,12 @@ impl Ring for KernelRing {
     }
 
     fn provided(&self) -> usize {
-        self.buffers.published
+        self.buffers.published()
     }
 
     fn turn(&mut self, wait: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
         self.buffers.publish();
-        // Completions are run by an enter that waits for one, be it for no time (DEFER_TASKRUN).
-        let timeout = wait.map(Timespec::from);
-        let submitted = match &timeout {
-            _ if self.gather_us > 0 && wait != Some(Duration::ZERO) => {
-                // Without a time of its own the whole wait would end with the gathering.
-                let timeout = timeout.unwrap_or(Timespec::from(Duration::from_hours(1)));
-                let args = SubmitArgs::new().timespec(&timeout).min_wait_usec(self.gather_us);
-                self.ring.submitter().submit_with_args(GATHERED_MAX, &args)
-            }
-            Some(timeout) => self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(timeout)),
-            None => self.ring.submit_and_wait(1),
-        };
-        match submitted {
+        match self.enter(wait) {
             Ok(_) => {}
             Err(error) => match error.raw_os_error() {
                 // The time is up; a signal came; completions must be reaped first; memory is short for a moment.
@@ -391,9 +399,8 @@ impl Drop for KernelRing {
         let idle =
             cancelled.is_ok() || cancelled.is_err_and(|error| error.raw_os_error() == Some(libc::ENOENT));
         if !idle {
-            std::mem::forget(Arc::clone(&self.buffers.arena));
+            self.buffers.leak();
             std::mem::forget(std::mem::take(&mut self.sends));
-            self.buffers.entries = std::ptr::null_mut();
         }
     }
 }
@@ -425,69 +432,13 @@ pub(super) fn build(entries: u32) -> Result<IoUring, SetupError> {
     newest.or_else(|_| builder.build(entries)).map_err(|error| SetupError { step: "io_uring_setup", error })
 }
 
-/// The ring of published buffers that is shared with the kernel (`IORING_REGISTER_PBUF_RING`).
-struct BufferRing {
-    arena: Arc<Arena>,
-    /// `count` entries, a mapping of its own; null once leaked.
-    entries: *mut BufRingEntry,
-    count: u16,
-    /// Entries written so far, modulo 2^16; the kernel sees them after `publish`.
-    tail: u16,
-    /// Buffers given to the kernel and not come back.
-    published: usize,
-}
-
-impl BufferRing {
-    fn new(ring: &IoUring, arena: Arc<Arena>) -> Result<Self, SetupError> {
-        let count = u16::try_from(arena.buffers().next_power_of_two()).expect("BUFFERS_MAX fits");
-        let bytes = usize::from(count) * size_of::<BufRingEntry>();
-        use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
-        // SAFETY: a new anonymous mapping at an address of the kernel's choice aliases nothing.
-        let mapped = unsafe {
-            mmap_anonymous(std::ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
-        };
-        let mapped =
-            mapped.map_err(|error| SetupError { step: "mapping the buffer ring", error: error.into() })?;
-        let this = Self { arena, entries: mapped.cast(), count, tail: 0, published: 0 };
-        // SAFETY: the mapping is page-aligned, `count` entries long, and outlives the registration: it is unmapped in
-        // `drop`, after `KernelRing::drop` has cancelled everything.
-        let registered =
-            unsafe { ring.submitter().register_buf_ring_with_flags(mapped as u64, count, BUFFER_GROUP, 0) };
-        registered.map_err(|error| SetupError { step: "registering the buffer ring", error })?;
-        Ok(this)
+/// Whether turns may have this least time.
+pub(super) fn check_batch_wait(ring: &IoUring, time: Duration) -> Result<(), SetupError> {
+    if time.is_zero() || ring.params().is_feature_min_timeout() {
+        return Ok(());
     }
-
-    fn provide(&mut self, id: BufferId) {
-        assert!(self.published < usize::from(self.count), "more buffers published than there are");
-        let at = usize::from(self.tail & (self.count - 1));
-        // SAFETY: `at < count`, and the kernel does not read entries from the tail on.
-        let entry = unsafe { &mut *self.entries.add(at) };
-        entry.set_addr(self.arena.start(id).as_ptr() as u64);
-        entry.set_len(u32::try_from(self.arena.buffer_bytes()).expect("asserted by Arena::new"));
-        entry.set_bid(id.0);
-        self.tail = self.tail.wrapping_add(1);
-        self.published += 1;
-    }
-
-    /// Shows the kernel the entries written since the last time.
-    fn publish(&mut self) {
-        // SAFETY: the tail lies inside the first entry (`BufRingEntry::tail`), is written by us alone and read by the kernel
-        // with acquire; it is aligned for `u16`.
-        let tail = unsafe { AtomicU16::from_ptr(BufRingEntry::tail(self.entries).cast_mut()) };
-        tail.store(self.tail, Ordering::Release);
-    }
-}
-
-impl Drop for BufferRing {
-    fn drop(&mut self) {
-        if !self.entries.is_null() {
-            let bytes = usize::from(self.count) * size_of::<BufRingEntry>();
-            // SAFETY: mapped in `new` with this length. `KernelRing` drops its `ring` field first, which ends the
-            // registration.
-            let unmapped = unsafe { rustix::mm::munmap(self.entries.cast(), bytes) };
-            debug_assert!(unmapped.is_ok());
-        }
-    }
+    let error = io::Error::new(io::ErrorKind::Unsupported, "this kernel knows no least time of a wait");
+    Err(SetupError { step: BATCH_WAIT, error })
 }
 
 /// A result of a completion: a count or descriptor, or an errno.
@@ -509,17 +460,49 @@ mod tests {
     }
 
     #[test]
-    fn gathered_events_come_and_time_goes_on() {
+    fn a_turn_gathers_events_for_its_least_time_and_no_longer() {
+        const LEAST: Duration = Duration::from_millis(200);
         let (ring, _pool) = ring(2);
-        let mut ring = ring.gather(Duration::from_millis(5)).expect("Linux 6.12");
-        let mut events = Vec::new();
-        let start = Instant::now();
-        ring.turn(Some(Duration::from_millis(20)), &mut events).expect("turn");
-        assert!(events.is_empty() && start.elapsed() >= Duration::from_millis(20));
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        ring.accept(Socket(listener.as_raw_fd()), Token::new(1));
-        let (_client, socket) = accept(&mut ring, &listener);
-        ring.close(socket);
+        let mut ring = match ring.with_batch_wait(LEAST) {
+            Err(why) => {
+                // Only this is missing before Linux 6.12.
+                println!("skipped: {why}");
+                assert_eq!(why.error.kind(), io::ErrorKind::Unsupported);
+                return;
+            }
+            Ok(ring) => ring,
+        };
+        use rustix::event::{EventfdFlags, eventfd};
+        let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).expect("eventfd");
+        let ring_bell = || rustix::io::write(&bell, &1_u64.to_ne_bytes()).expect("write");
+        use std::os::fd::AsFd;
+        ring.watch(bell.as_fd());
+        let mut turn = |wait| {
+            let (start, mut events) = (Instant::now(), Vec::new());
+            ring.turn(wait, &mut events).expect("turn");
+            (start.elapsed(), events.len())
+        };
+        // What is there already is told behind the least time.
+        ring_bell();
+        let (time, events) = turn(Some(Duration::from_mins(1)));
+        assert!(time >= LEAST && events == 1, "{time:?}, {events}");
+        // What comes behind the least time is told at once.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(LEAST * 2);
+                ring_bell();
+            });
+            for wait in [Some(Duration::from_mins(1)), None] {
+                let (time, events) = turn(wait);
+                assert!(time < Duration::from_secs(30) && events == 1, "{time:?}, {events}");
+                if wait.is_some() {
+                    ring_bell();
+                }
+            }
+        });
+        // A shorter wait ends when it shall.
+        let (time, events) = turn(Some(LEAST / 50));
+        assert!(time < LEAST && events == 0, "{time:?}, {events}");
     }
 
     fn wait_for<T>(ring: &mut KernelRing, mut find: impl FnMut(Event) -> Option<T>) -> T {

@@ -5,6 +5,7 @@
 //! the kernel reads or writes belongs to the ring while an operation is under way: octets to send move in and come back
 //! with their [`Event::Sent`], receive buffers are provided by number and come back by number.
 
+mod buffer_ring;
 pub mod kernel;
 pub mod probe;
 pub mod simulated;
@@ -178,7 +179,8 @@ pub trait Ring {
     /// Buffers published and not yet filled.
     fn provided(&self) -> usize;
 
-    /// Submits what was queued, waits until something happened or `wait` has passed (none: for ever), and appends the events.
+    /// Submits what was queued, waits until something happened or `wait` has passed (none: for ever), and appends the events. A ring may
+    /// let events gather for a time of its own, but no longer than `wait`.
     fn turn(&mut self, wait: Option<Duration>, events: &mut Vec<Event>) -> std::io::Result<()>;
 
     /// The client's address.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use io_uring::{Probe, opcode};
 
-use super::kernel::{KernelRing, SetupError, build};
+use super::kernel::{BATCH_WAIT, KernelRing, SetupError, build, check_batch_wait};
 use super::{Event, Received, Ring, Socket, Token};
 use crate::buffer::Pool;
 
@@ -48,9 +48,13 @@ pub fn probe() -> Result<(), Unusable> {
     check_multishot_receive()
 }
 
-/// Makes rings with so many entries, all at a time, and drops them: whether the configured ones can be had.
-pub fn probe_sizes(entries: &[u32]) -> Result<(), Unusable> {
-    let rings: Result<Vec<_>, _> = entries.iter().map(|entries| build(*entries)).collect();
+/// Makes rings with so many entries and such a `batch_wait`, all at a time, and drops them: whether the configured ones can be had.
+pub fn probe_rings(rings: &[(u32, Duration)]) -> Result<(), Unusable> {
+    let make = |(entries, batch_wait): &(u32, Duration)| {
+        let ring = build(*entries)?;
+        check_batch_wait(&ring, *batch_wait).map(|()| ring)
+    };
+    let rings: Result<Vec<_>, _> = rings.iter().map(make).collect();
     rings.map(drop).map_err(|error| explain(&error))
 }
 
@@ -85,7 +89,7 @@ pub fn explain(failed: &SetupError) -> Unusable {
         Some(libc::EMFILE | libc::ENFILE) => {
             "no file descriptor is left: raise nofile (`ulimit -n`, systemd: LimitNOFILE=)"
         }
-        None if failed.error.kind() == std::io::ErrorKind::Unsupported => {
+        _ if failed.step == BATCH_WAIT => {
             "batch_wait in [shards] needs Linux 6.12: leave it out, or boot a newer kernel"
         }
         _ => {
@@ -148,11 +152,13 @@ mod tests {
     #[test]
     fn this_machine_has_what_it_takes() {
         probe().expect("the tests need io_uring");
-        probe_sizes(&[64, 4096]).expect("the tests need io_uring");
+        probe_rings(&[(64, Duration::ZERO), (4096, Duration::ZERO)]).expect("the tests need io_uring");
     }
 
     #[test]
     fn each_refusal_of_the_kernel_names_a_cure() {
+        let old = SetupError { step: BATCH_WAIT, error: std::io::ErrorKind::Unsupported.into() };
+        assert!(explain(&old).to_string().contains("6.12"));
         for (errno, word) in [
             (libc::EPERM, "seccomp"),
             (libc::ENOSYS, "io_uring_setup"),
