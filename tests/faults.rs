@@ -161,7 +161,7 @@ fn a_journal_that_was_given_up_is_found_by_its_probe() {
     let open_root = || fs::File::open(mounted.path()).expect("the root");
     let mut executor = Blocking::new(open_root().into());
     let mut probe = Plan::new(1);
-    probe.push(Owners::One(0), Action::ProbeJournal);
+    probe.push(Owners::One(0), Action::ProbeJournal("".into()));
     let results = executor.run(&probe);
     assert!(!results.any_failed(), "{:?}", results.error(0));
 

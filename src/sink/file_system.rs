@@ -1,8 +1,12 @@
 //! Which file system a store is on, for what is known to be safe on some and not on others.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 /// File systems of local disks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +31,30 @@ pub fn has_ext4_journal(file: impl AsFd) -> bool {
     let task = fs::read_to_string(format!("/sys/fs/ext4/{name}/journal_task"));
     // `<none>` without a journal.
     task.is_ok_and(|task| task.trim().parse::<u32>().is_ok())
+}
+
+/// Fails where the file system of a directory gave up its journal, which a sync of ext4 need not tell: when the commit that it would
+/// wait for has failed already, be it one that another sync began, there is nothing left to wait for and it says that all is well.
+/// A journal that still takes changes has committed all that syncs said it had.
+///
+/// The change is a file without a name, which is gone with its descriptor. XFS and Btrfs fail their syncs themselves once they have
+/// given up, so they are not asked, and where there are no such files nothing can be.
+pub fn probe_journal(directory: impl AsFd) -> io::Result<()> {
+    if matches!(FileSystem::of(&directory)?, FileSystem::Xfs | FileSystem::Btrfs) {
+        return Ok(());
+    }
+    let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
+    match rustix::fs::openat(directory, ".", flags, Mode::RUSR | Mode::WUSR) {
+        Ok(_) | Err(Errno::OPNOTSUPP | Errno::ISDIR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes durable which names a directory holds, and probes the journal that this may go through.
+pub fn sync_directory(path: &Path) -> io::Result<()> {
+    let directory = File::open(path)?;
+    directory.sync_all()?;
+    probe_journal(&directory)
 }
 
 impl FileSystem {

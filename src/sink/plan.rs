@@ -83,11 +83,10 @@ pub enum Action<'a> {
     Remove(Rc<Place>),
     /// Makes durable everything on the file system of the root: every file and every name that is there when it begins.
     SyncFilesystem,
-    /// Fails where the file system gave up its journal, which a sync of ext4 need not tell: when the commit that it would wait for
-    /// has failed already, be it one that another sync began, there is nothing left to wait for and it says that all is well. So it
-    /// stands behind the last sync that makes new files and names durable, in a stage of its own. A journal that still takes
-    /// changes has committed all that syncs said it had.
-    ProbeJournal,
+    /// Fails where the file system of a directory gave up its journal, or takes no new file for another reason. A sync need not
+    /// tell (see [`probe_journal`](super::file_system::probe_journal)), so it stands behind the last one that makes new files and
+    /// names durable, in a stage of its own.
+    ProbeJournal(Directory),
 }
 
 impl Action<'_> {
@@ -108,14 +107,18 @@ impl Action<'_> {
             Self::SyncDirectory(_) => "sync directory",
             Self::Remove(_) => "remove",
             Self::SyncFilesystem => "sync the file system of",
-            Self::ProbeJournal => "change anything behind the last sync in",
+            Self::ProbeJournal(_) => {
+                "probe the journal (where it was given up: unmount the file system, check it, mount it again) in"
+            }
         }
     }
 
     /// What it does it to, below the root.
     pub fn path(&self) -> String {
         match self {
-            Self::MakeDirectory(directory) | Self::SyncDirectory(directory) => directory.to_string(),
+            Self::MakeDirectory(directory)
+            | Self::SyncDirectory(directory)
+            | Self::ProbeJournal(directory) => directory.to_string(),
             Self::Create(file)
             | Self::Open(file)
             | Self::Link(_, file)
@@ -128,7 +131,7 @@ impl Action<'_> {
             | Self::Close(file)
             | Self::Rename(_, file)
             | Self::Remove(file) => file.to_string(),
-            Self::SyncFilesystem | Self::ProbeJournal => String::new(),
+            Self::SyncFilesystem => String::new(),
         }
     }
 
@@ -150,7 +153,7 @@ impl Action<'_> {
             | Self::SyncDirectory(_)
             | Self::Remove(_)
             | Self::SyncFilesystem
-            | Self::ProbeJournal => None,
+            | Self::ProbeJournal(_) => None,
         }
     }
 }

@@ -105,7 +105,7 @@ impl Blocking {
                 self.directories.remove(file)
             }
             Action::SyncFilesystem => self.directories.sync_file_system(),
-            Action::ProbeJournal => self.directories.probe_journal(),
+            Action::ProbeJournal(directory) => self.directories.probe_journal(directory),
         }
     }
 
@@ -158,7 +158,7 @@ fn close_after_failure(files: &mut HashMap<Rc<Place>, OpenFile>, action: &Action
         Action::MakeDirectory(_)
         | Action::SyncDirectory(_)
         | Action::SyncFilesystem
-        | Action::ProbeJournal => {}
+        | Action::ProbeJournal(_) => {}
     }
 }
 

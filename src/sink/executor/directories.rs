@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags};
 
-use crate::sink::file_system::FileSystem;
+use crate::sink::file_system;
 use crate::sink::plan::{Directory, Place};
 
 /// Handles kept at a time.
@@ -36,8 +36,6 @@ pub(super) struct Directories {
     /// The root once more. The kernel tells an error of writing back once per open description (Linux 5.8 and later), so
     /// this one is our own, open from the start and used for every `syncfs`; none when it could not be opened.
     for_sync: Option<OwnedFd>,
-    /// Syncs may hide that the journal was given up.
-    is_ext4: bool,
 }
 
 impl Directories {
@@ -45,7 +43,6 @@ impl Directories {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Self {
             for_sync: rustix::fs::openat(&root, ".", flags, Mode::empty()).ok(),
-            is_ext4: matches!(FileSystem::of(&root), Ok(FileSystem::Ext4)),
             root: Rc::new(root),
             handles: HashMap::new(),
             opened_at: Instant::now(),
@@ -66,14 +63,9 @@ impl Directories {
         Ok(rustix::fs::syncfs(root)?)
     }
 
-    /// Makes a file without a name, which is gone with its descriptor: a change that goes through the journal. XFS and Btrfs fail
-    /// their syncs themselves once they have given up.
-    pub(super) fn probe_journal(&self) -> io::Result<()> {
-        if self.is_ext4 {
-            let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
-            rustix::fs::openat(&*self.root, ".", flags, Mode::RUSR | Mode::WUSR)?;
-        }
-        Ok(())
+    /// Fails where the file system of a directory gave up its journal.
+    pub(super) fn probe_journal(&mut self, directory: &Directory) -> io::Result<()> {
+        file_system::probe_journal(&*self.open(directory)?)
     }
 
     /// The handle of a directory.

@@ -327,16 +327,17 @@ impl State {
                 self.open.retain(|file, _| action.path() != file.to_string());
             }
             Action::Rename(..) if self.random().is_multiple_of(2) => drop(self.apply(action)),
+            // Whatever it says, the file is closed.
+            Action::Close(_) => drop(self.apply(action)),
             Action::MakeDirectory(_)
             | Action::Create(_)
             | Action::Open(_)
             | Action::Link(..)
             | Action::Reserve(..)
             | Action::Truncate(..)
-            | Action::Close(_)
             | Action::Rename(..)
             | Action::Remove(_)
-            | Action::ProbeJournal => {}
+            | Action::ProbeJournal(_) => {}
         }
     }
 
@@ -373,7 +374,7 @@ impl State {
             | Action::Truncate(..)
             | Action::Rename(..)
             | Action::Remove(_)
-            | Action::ProbeJournal => Err(io::Error::from_raw_os_error(libc::EROFS)),
+            | Action::ProbeJournal(_) => Err(io::Error::from_raw_os_error(libc::EROFS)),
         }
     }
 
@@ -465,7 +466,7 @@ impl State {
                 }
                 self.events.push(Event::Sync { object: Object::FileSystem, failed: false });
             }
-            Action::ProbeJournal => {}
+            Action::ProbeJournal(_) => {}
         }
         Ok(())
     }

@@ -97,7 +97,7 @@ impl Uring {
             Action::Remove(place) => directories().remove(place),
             // io_uring has no operation for it.
             Action::SyncFilesystem => directories().sync_file_system(),
-            Action::ProbeJournal => directories().probe_journal(),
+            Action::ProbeJournal(directory) => directories().probe_journal(directory),
         }
     }
 }

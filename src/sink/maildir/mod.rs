@@ -304,11 +304,14 @@ impl<E: Executor> Maildir<E> {
 
     fn plan<'a>(&self, messages: usize, deliveries: &'a [Delivery], commons: &'a [Common<'_>]) -> Plan<'a> {
         let mut plan = Plan::new(messages);
+        if deliveries.is_empty() {
+            return plan;
+        }
         self.plan_directories(&mut plan, deliveries);
         self.plan_files(&mut plan, deliveries, commons);
-        let sync_all = || Owners::Many(planned(deliveries));
-        if self.settings.commit == Commit::Twice && !deliveries.is_empty() {
-            plan.push(sync_all(), Action::SyncFilesystem);
+        let all = || Owners::Many(planned(deliveries));
+        if self.settings.commit == Commit::Twice {
+            plan.push(all(), Action::SyncFilesystem);
             plan.barrier();
         }
         let mut entered: BTreeMap<&Directory, Vec<usize>> = BTreeMap::new();
@@ -320,19 +323,24 @@ impl<E: Executor> Maildir<E> {
         plan.barrier();
         let by_directory = match self.settings.commit {
             Commit::File => true,
-            Commit::Batch => deliveries.is_empty(),
+            Commit::Batch => false,
             Commit::Twice => entered.len() <= DIRECTORY_SYNCS_MAX,
         };
         if by_directory {
-            for (directory, owners) in entered {
-                plan.push(Owners::Many(owners), Action::SyncDirectory(Rc::clone(directory)));
+            for (directory, owners) in &entered {
+                plan.push(Owners::Many(owners.clone()), Action::SyncDirectory(Rc::clone(directory)));
             }
         } else {
-            plan.push(sync_all(), Action::SyncFilesystem);
+            plan.push(all(), Action::SyncFilesystem);
         }
-        if !deliveries.is_empty() {
-            plan.barrier();
-            plan.push(sync_all(), Action::ProbeJournal);
+        plan.barrier();
+        if self.settings.commit == Commit::File {
+            // Each may be on a file system of its own.
+            for (directory, owners) in entered {
+                plan.push(Owners::Many(owners), Action::ProbeJournal(Rc::clone(directory)));
+            }
+        } else {
+            plan.push(all(), Action::ProbeJournal(Rc::from("")));
         }
         plan
     }

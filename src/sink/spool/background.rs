@@ -165,10 +165,11 @@ impl Preparer {
                 told_at = Instant::now();
             }
         }
-        // Or each restart would leave a segment of zeros behind.
+        // Or each restart would leave a segment of zeros behind, and space in use while nothing runs.
         if let Some(ready) = self.ready.take() {
             self.maker.discard(&ready, &mut self.executor);
         }
+        self.maker.keep_spares(0, &mut self.executor);
     }
 
     /// The segment that is ready, or one that is made now: the writer waits.
@@ -212,13 +213,22 @@ impl Preparer {
     /// Keeps as many spares as the load of the last seconds needs.
     fn keep_spares(&mut self) {
         self.taken_at.retain(|at| at.elapsed() < SPARES_FOR);
-        self.maker.keep_spares(self.taken_at.len().max(SPARES_MIN), &mut self.executor);
+        if self.waits_to_retry() {
+            return;
+        }
+        if !self.maker.keep_spares(self.taken_at.len().max(SPARES_MIN), &mut self.executor) {
+            self.retry_at = Some(Instant::now() + RETRY_AFTER);
+        }
+    }
+
+    fn waits_to_retry(&self) -> bool {
+        self.retry_at.is_some_and(|at| Instant::now() < at)
     }
 
     /// Recycles what was consumed since the last look.
     fn look(&mut self) {
         let consumed = match cursor::read_consumed(&self.root) {
-            Ok(Some(consumed)) => consumed.sequence,
+            Ok(Some(consumed)) => consumed,
             Ok(None) => return,
             Err(error) => {
                 if !std::mem::replace(&mut self.trouble, true) {
@@ -231,15 +241,18 @@ impl Preparer {
                 return;
             }
         };
-        // A cursor beyond everything written is a slip: to believe it would give segments away that nobody has seen.
-        if consumed > self.in_use.unwrap_or(self.maker.newest()) {
+        // A cursor beyond everything written is a slip: to believe it would give segments away that nobody has seen. The segment that a
+        // true one names is there, for it is never recycled; nobody reads the one that is ready.
+        let is_behind = self.in_use.is_none_or(|in_use| consumed.sequence <= in_use);
+        if !is_behind || !self.root.join(consumed.segment_name()).exists() {
             if !std::mem::replace(&mut self.trouble, true) {
-                self.report.note("the cursor in `consumed` is beyond the newest segment; nothing is recycled until it is not");
+                self.report.note("`consumed` names a segment that is not there; nothing is recycled until it names one that is");
             }
             return;
         }
         self.trouble = false;
-        if self.recycled == Some(consumed) || self.retry_at.is_some_and(|at| Instant::now() < at) {
+        let consumed = consumed.sequence;
+        if self.recycled == Some(consumed) || self.waits_to_retry() {
             return;
         }
         self.retry_at = Some(Instant::now() + RETRY_AFTER);

@@ -1,13 +1,14 @@
 //! A place in a spool, and the one file in which a consumer tells the receiver how far it came.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::str::FromStr;
 
 use super::format;
+use crate::sink::file_system::sync_directory;
 
 /// The file that holds the cursor of the last consumed record; absent while nothing was consumed.
 const CONSUMED: &str = "consumed";
@@ -73,7 +74,7 @@ pub fn write_consumed(spool: &Path, cursor: Cursor) -> io::Result<()> {
     writeln!(file, "{cursor}")?;
     file.sync_all()?;
     fs::rename(&new, spool.join(CONSUMED))?;
-    File::open(spool)?.sync_all()
+    sync_directory(spool)
 }
 
 impl Cursor {

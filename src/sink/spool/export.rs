@@ -15,6 +15,7 @@ use super::cursor::Cursor;
 use super::envelope::StoredEnvelope;
 use super::reader::{self, Notes};
 use crate::config::LineEndings;
+use crate::sink::file_system::sync_directory;
 use crate::smtp::envelope::BodyType;
 use crate::timestamp;
 
@@ -249,10 +250,6 @@ fn make_directory(path: &Path) -> io::Result<()> {
 
 fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 #[cfg(test)]

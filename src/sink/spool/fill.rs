@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::cursor;
+use super::format::PREPARED_SUFFIX;
 use super::supply::used_before;
 
 /// A line on a spool that holds segments. None when it holds none.
@@ -17,6 +18,7 @@ pub(super) fn describe(directory: &Path) -> io::Result<Option<String>> {
     // One that was recycled meanwhile takes no space any more.
     let large = names.filter_map(|name| fs::metadata(directory.join(name)).ok()).map(|facts| facts.len());
     let bytes = segments.iter().map(|segment| segment.bytes).chain(large).sum::<u64>();
+    let prepared = prepared_bytes(directory)?;
     let disk = rustix::fs::statvfs(directory)?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     let consumed = match cursor::read_consumed(directory) {
@@ -31,8 +33,22 @@ pub(super) fn describe(directory: &Path) -> io::Result<Option<String>> {
     };
     let count = segments.len();
     Ok(Some(format!(
-        "the spool holds {count} segments, {} MiB; {} MiB are free on its file system; {consumed}",
+        "the spool holds {count} segments, {} MiB, and {} MiB for later ones; {} MiB are free on its file system; {consumed}",
         bytes >> 20,
+        prepared >> 20,
         free >> 20
     )))
+}
+
+/// Octets of files that wait for their next use as a segment.
+fn prepared_bytes(directory: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().ends_with(PREPARED_SUFFIX.as_bytes()) {
+            // One that was used meanwhile is a segment, which the next line counts.
+            bytes += entry.metadata().map_or(0, |facts| facts.len());
+        }
+    }
+    Ok(bytes)
 }

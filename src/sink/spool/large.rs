@@ -20,7 +20,7 @@ use super::format::PREPARED_SUFFIX;
 use super::supply::place;
 use crate::handoff::message::Message;
 use crate::sink::executor::Executor;
-use crate::sink::plan::{Action, Owners, Plan};
+use crate::sink::plan::{Action, Directory, Owners, Plan};
 use crate::sink::spill;
 
 /// What a record tells of the file of its message; none when all of the message goes into the record.
@@ -50,7 +50,7 @@ pub(super) fn plan_files<'a>(
     sequence: u64,
     messages: impl Iterator<Item = (&'a Message, u64)>,
 ) {
-    let mut directory = None;
+    let mut directory: Option<Directory> = None;
     for (message, offset) in messages {
         let Some(spilled) = message.data.spill_file() else { continue };
         let file = place(message_file_name(sequence, offset));
@@ -66,9 +66,9 @@ pub(super) fn plan_files<'a>(
     }
     if let Some(directory) = directory {
         plan.barrier();
-        plan.push(owners.clone(), Action::SyncDirectory(directory));
+        plan.push(owners.clone(), Action::SyncDirectory(Rc::clone(&directory)));
         plan.barrier();
-        plan.push(owners.clone(), Action::ProbeJournal);
+        plan.push(owners.clone(), Action::ProbeJournal(directory));
         plan.barrier();
     }
 }

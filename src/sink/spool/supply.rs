@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   new        create n.new, write zeros and header, sync │ rename to n │ sync directory │ probe the journal
-//!   recycled   remove the messages of s │ rename s to s.new │ sync directory          (spares, several at once)
+//!   recycled   remove the messages of s │ rename s to s.new │ sync directory │ probe the journal   (spares, several at once)
 //!              write a header with a new salt to s.new, sync │ rename to n │ sync directory │ probe the journal
 //! ```
 //!
@@ -103,25 +103,24 @@ impl Maker {
         Self { syncs_pieces: false, ..self }
     }
 
-    /// The highest number so far, of this start or an earlier one.
-    pub(super) fn newest(&self) -> u64 {
-        self.next_sequence - 1
-    }
-
     /// Whether the next segment is made of zeros.
     pub(super) fn has_no_spare(&self) -> bool {
         self.spares.is_empty()
     }
 
-    /// Keeps this many spares from now on, and removes those that are more.
-    pub fn keep_spares(&mut self, count: usize, executor: &mut dyn Executor) {
+    /// Keeps this many spares from now on, and removes those that are more. False when that has to be tried again.
+    pub fn keep_spares(&mut self, count: usize, executor: &mut dyn Executor) -> bool {
         self.spares_max = count;
         while self.spares.len() > count
             && let Some(spare) = self.spares.pop()
         {
             let report = Arc::clone(&self.report);
-            self.remove(prepared(spare), executor, &*report);
+            if !self.remove(prepared(spare), executor, &*report) {
+                self.spares.push(spare);
+                return false;
+            }
         }
+        true
     }
 
     /// Makes a segment with room for `needed` octets. A failure is reported, and nothing is left of the segment.
@@ -141,35 +140,34 @@ impl Maker {
             report.machine_error("draw a salt for a segment in", &self.root, &error);
             outcome_of(&error)
         })?;
-        if self.zeros.is_none() {
+        let bytes = self.segment_bytes.max(SEGMENT_HEADER_BYTES.saturating_add(needed));
+        let spare = if bytes == self.segment_bytes { self.spares.pop() } else { None };
+        if spare.is_none() && self.zeros.is_none() {
             let zeros = HugePages::new(PIECE_BYTES).map_err(|error| {
                 report.machine_error("have memory for a segment in", &self.root, &error);
                 outcome_of(&error)
             })?;
             self.zeros = Some(zeros);
         }
-        let zeros = self.zeros.as_deref().expect("made above");
-        let bytes = self.segment_bytes.max(SEGMENT_HEADER_BYTES.saturating_add(needed));
-        let spare = if bytes == self.segment_bytes { self.spares.pop() } else { None };
         let sequence = self.next_sequence;
         self.next_sequence += 1;
         let header = SegmentHeader { salt, sequence, bytes, is_zeroed: spare.is_none() };
         let prepared = prepared(spare.unwrap_or(sequence));
-        let mut octets = header.encode();
-        octets.resize(page(), 0);
+        let page = HeaderPage::of(&header);
         let file = place(format::segment_name(sequence));
         let mut plan = Plan::new(1);
         let mut push = |action| plan.push(Owners::One(0), action);
         if spare.is_some() {
             push(Action::Open(Rc::clone(&prepared)));
-            push(Action::Write(Rc::clone(&prepared), 0, vec![&octets]));
+            push(Action::Write(Rc::clone(&prepared), 0, vec![&page.0]));
             push(Action::SyncFile(Rc::clone(&prepared)));
         } else {
+            let zeros = self.zeros.as_deref().expect("made above");
             push(Action::Create(Rc::clone(&prepared)));
             // A full disk says so here, before it is filled to the brim.
             push(Action::Reserve(Rc::clone(&prepared), bytes));
-            push(Action::Write(Rc::clone(&prepared), 0, vec![&octets]));
-            let mut at = octets.len() as u64;
+            push(Action::Write(Rc::clone(&prepared), 0, vec![&page.0]));
+            let mut at = SEGMENT_HEADER_BYTES;
             while at < bytes {
                 let piece = usize::try_from(bytes - at).unwrap_or(usize::MAX).min(PIECE_BYTES);
                 push(Action::Write(Rc::clone(&prepared), at, vec![&zeros[..piece]]));
@@ -186,7 +184,7 @@ impl Maker {
         plan.push(Owners::One(0), Action::SyncDirectory(Rc::clone(&file.directory)));
         plan.barrier();
         // Batches change nothing that goes through the journal: this is the only time that a segment without it is found out.
-        plan.push(Owners::One(0), Action::ProbeJournal);
+        plan.push(Owners::One(0), Action::ProbeJournal(Rc::clone(&file.directory)));
         let results = executor.run(&plan);
         let Some(error) = results.error(0) else { return Ok(header) };
         let outcome = outcome_of(error);
@@ -228,8 +226,10 @@ impl Maker {
         }
         plan.barrier();
         if !kept.is_empty() {
-            // Before the new headers are written: no file must come back under its old number with one.
+            // Before the new headers are written, in place and by no journal: no file must come back under its old number with one.
             plan.push(Owners::Many(kept.clone()), Action::SyncDirectory(Rc::from("")));
+            plan.barrier();
+            plan.push(Owners::Many(kept.clone()), Action::ProbeJournal(Rc::from("")));
         }
         let results = executor.run(&plan);
         self.spares.extend(
@@ -245,7 +245,8 @@ impl Maker {
         !results.any_failed()
     }
 
-    /// Makes the names in the root durable. False when that fails.
+    /// Makes the names in the root durable. False when that fails. The journal is not probed: who calls this goes on to rename or to
+    /// remove something, which is a change of its own.
     pub(super) fn sync_names(&mut self, executor: &mut dyn Executor) -> bool {
         let mut plan = Plan::new(1);
         plan.push(Owners::One(0), Action::SyncDirectory(Rc::from("")));
@@ -254,11 +255,13 @@ impl Maker {
         !results.any_failed()
     }
 
-    fn remove(&self, file: Rc<Place>, executor: &mut dyn Executor, report: &dyn Report) {
+    /// False when that fails.
+    fn remove(&self, file: Rc<Place>, executor: &mut dyn Executor, report: &dyn Report) -> bool {
         let mut plan = Plan::new(1);
         plan.push(Owners::One(0), Action::Remove(file));
         let results = executor.run(&plan);
         report_failures(report, &self.root, &plan, &results);
+        !results.any_failed()
     }
 }
 
@@ -332,9 +335,20 @@ fn prepared(sequence: u64) -> Rc<Place> {
     place(format!("{sequence:016x}{}", format::PREPARED_SUFFIX))
 }
 
-/// Octets of a segment's header with the zeros behind it.
-fn page() -> usize {
-    usize::try_from(SEGMENT_HEADER_BYTES).expect("4096")
+#[allow(clippy::cast_possible_truncation)]
+const HEADER_PAGE_BYTES: usize = SEGMENT_HEADER_BYTES as usize;
+
+/// A segment's header with the zeros behind it, where it lies good for a direct write as it is.
+#[repr(C, align(4096))]
+struct HeaderPage([u8; HEADER_PAGE_BYTES]);
+
+impl HeaderPage {
+    fn of(header: &SegmentHeader) -> Box<Self> {
+        let octets = header.encode();
+        let mut page = Box::new(Self([0; HEADER_PAGE_BYTES]));
+        page.0[..octets.len()].copy_from_slice(&octets);
+        page
+    }
 }
 
 /// A salt that no client can guess.
