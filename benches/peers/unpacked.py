@@ -60,6 +60,7 @@ class Exim(Unpacked):
         os.chown(spool, USERS["Debian-exim"], USERS["Debian-exim"])
         config = self.folder / "exim.conf"
         config.write_text(f"""primary_hostname = mx.example.test
+tls_advertise_hosts =
 spool_directory = {spool}
 log_file_path = {spool}/%slog
 keep_environment =
