@@ -152,39 +152,9 @@ impl Maker {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
         let header = SegmentHeader { salt, sequence, bytes, is_zeroed: spare.is_none() };
-        let prepared = prepared(spare.unwrap_or(sequence));
         let page = HeaderPage::of(&header);
-        let file = place(format::segment_name(sequence));
-        let mut plan = Plan::new(1);
-        let mut push = |action| plan.push(Owners::One(0), action);
-        if spare.is_some() {
-            push(Action::Open(Rc::clone(&prepared)));
-            push(Action::Write(Rc::clone(&prepared), 0, vec![&page.0]));
-            push(Action::SyncFile(Rc::clone(&prepared)));
-        } else {
-            let zeros = self.zeros.as_deref().expect("made above");
-            push(Action::Create(Rc::clone(&prepared)));
-            // A full disk says so here, before it is filled to the brim.
-            push(Action::Reserve(Rc::clone(&prepared), bytes));
-            push(Action::Write(Rc::clone(&prepared), 0, vec![&page.0]));
-            let mut at = SEGMENT_HEADER_BYTES;
-            while at < bytes {
-                let piece = usize::try_from(bytes - at).unwrap_or(usize::MAX).min(PIECE_BYTES);
-                push(Action::Write(Rc::clone(&prepared), at, vec![&zeros[..piece]]));
-                at += piece as u64;
-                if self.syncs_pieces || at == bytes {
-                    push(Action::SyncFile(Rc::clone(&prepared)));
-                }
-            }
-        }
-        push(Action::Close(Rc::clone(&prepared)));
-        plan.barrier();
-        plan.push(Owners::One(0), Action::Rename(Rc::clone(&prepared), Rc::clone(&file)));
-        plan.barrier();
-        plan.push(Owners::One(0), Action::SyncDirectory(Rc::clone(&file.directory)));
-        plan.barrier();
-        // Batches change nothing that goes through the journal: this is the only time that a segment without it is found out.
-        plan.push(Owners::One(0), Action::ProbeJournal(Rc::clone(&file.directory)));
+        let prepared = prepared(spare.unwrap_or(sequence));
+        let plan = self.plan(&header, &page, &prepared);
         let results = executor.run(&plan);
         let Some(error) = results.error(0) else { return Ok(header) };
         let outcome = outcome_of(error);
@@ -195,6 +165,43 @@ impl Maker {
         // A spare that did not get its name was not created by the plan.
         self.remove(prepared, executor, report);
         Err(outcome)
+    }
+
+    /// A segment in its prepared file, which is new where the header tells that it is zeroed and a spare else, and its name.
+    fn plan<'p>(&'p self, header: &SegmentHeader, page: &'p HeaderPage, prepared: &Rc<Place>) -> Plan<'p> {
+        let mut plan = Plan::new(1);
+        let mut push = |action| plan.push(Owners::One(0), action);
+        if header.is_zeroed {
+            let zeros = self.zeros.as_deref().expect("made before");
+            push(Action::Create(Rc::clone(prepared)));
+            // A full disk says so here, before it is filled to the brim.
+            push(Action::Reserve(Rc::clone(prepared), header.bytes));
+            push(Action::Write(Rc::clone(prepared), 0, vec![&page.0]));
+            let mut at = SEGMENT_HEADER_BYTES;
+            while at < header.bytes {
+                let piece = usize::try_from(header.bytes - at).unwrap_or(usize::MAX).min(PIECE_BYTES);
+                push(Action::Write(Rc::clone(prepared), at, vec![&zeros[..piece]]));
+                at += piece as u64;
+                if self.syncs_pieces || at == header.bytes {
+                    push(Action::SyncFile(Rc::clone(prepared)));
+                }
+            }
+        } else {
+            push(Action::Open(Rc::clone(prepared)));
+            push(Action::Write(Rc::clone(prepared), 0, vec![&page.0]));
+            push(Action::SyncFile(Rc::clone(prepared)));
+        }
+        push(Action::Close(Rc::clone(prepared)));
+        plan.barrier();
+        let file = place(format::segment_name(header.sequence));
+        let directory = Rc::clone(&file.directory);
+        plan.push(Owners::One(0), Action::Rename(Rc::clone(prepared), file));
+        plan.barrier();
+        plan.push(Owners::One(0), Action::SyncDirectory(Rc::clone(&directory)));
+        plan.barrier();
+        // Batches change nothing that goes through the journal: this is the only time that a segment without it is found out.
+        plan.push(Owners::One(0), Action::ProbeJournal(directory));
+        plan
     }
 
     /// Removes a segment that was made and that nobody wrote to.
