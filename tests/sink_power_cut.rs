@@ -458,6 +458,29 @@ fn a_journal_given_up_behind_our_back_loses_nothing_where_it_is_probed() {
     }
 }
 
+#[test]
+fn a_maildir_whose_files_are_synced_each_probes_every_directory_for_it_may_be_a_mount_point() {
+    for (kind, expected) in
+        [(MAILDIR, ["alice/new", "bob/new"].as_slice()), (MAILDIR_BATCH, &[""]), (MAILDIR_TWICE, &[""])]
+    {
+        let probed = Rc::new(RefCell::new(BTreeSet::new()));
+        let seen = Rc::clone(&probed);
+        Run::new(&kind, &[vec![Sent::new(1, "Subject: 1\r\n").to(&["alice", "bob"])]], move |_, action| {
+            if let Action::ProbeJournal(directory) = action {
+                seen.borrow_mut().insert(directory.to_string());
+            }
+            None
+        });
+        let probed: Vec<_> = probed.take().into_iter().collect();
+        assert!(
+            probed.iter().zip(expected).all(|(probed, expected)| probed.ends_with(expected))
+                && probed.len() == expected.len(),
+            "{}: {probed:?}",
+            kind.name
+        );
+    }
+}
+
 /// Stores to mailboxes of one domain, one after the other, while the first sync that their names depend on fails and, when told so,
 /// markers are not made. Gives the run and the markers that were asked for.
 fn with_names_in_doubt(kind: &Kind, makes_markers: bool) -> (Run, usize) {
