@@ -487,10 +487,28 @@ fn nothing_is_recycled_when_it_cannot_be_read_what_was_consumed() {
         assert!(numbers(path).starts_with(&[1, 2, 3]), "{octets}");
         assert_eq!(reports.take().len(), told, "{octets}");
     }
+    // Nor when the file names the segment that is ready, before the first message of a start, or behind it.
+    fs::write(path.join("consumed"), "0000000000000001:4096\n").expect("written");
+    let mut sink = opened(path);
+    let newest = || numbers(path).last().copied().expect("a segment");
+    let check_ready = |ready: u64| {
+        fs::write(path.join("consumed"), format!("{ready:016x}:4096\n")).expect("written");
+        std::thread::sleep(Duration::from_millis(2500));
+        assert!(numbers(path).starts_with(&[1, 2, 3]), "{ready}: {:?}", numbers(path));
+    };
+    let ready = newest();
+    check_ready(ready);
+    // The cursor that the file holds is that of a record now, and is not believed.
+    store(&mut *sink, &[Sent::new(22, "x")]);
+    wait_until("the next segment is ready", || newest() > ready);
+    std::thread::sleep(Duration::from_millis(2500));
+    check_ready(newest());
+    drop(sink);
+    fs::write(path.join("consumed"), "0000000000000fff:4096\n").expect("written");
     // Nor by the next start, for which the number is that of the last one, if the file is to be believed.
     let reports: Arc<Reports> = Arc::default();
     let mut sink = open(path, &reports).unwrap_or_else(|error| panic!("{error}"));
-    store(&mut *sink, &[Sent::new(22, "x")]);
+    store(&mut *sink, &[Sent::new(23, "x")]);
     assert!(numbers(path).starts_with(&[1, 2, 3]) && numbers(path).contains(&0x1000), "{:?}", numbers(path));
     drop(sink);
     // Without any segment nothing tells how far the numbers went.

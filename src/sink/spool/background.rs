@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::Options;
-use super::cursor;
+use super::cursor::{self, Cursor};
 use super::fill;
 use super::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::supply::{Maker, SPARES_MIN, Supply, used_before};
@@ -70,11 +70,11 @@ impl Background {
                 report,
                 ready: None,
                 failing: false,
-                in_use: None,
                 taken_at: VecDeque::new(),
                 recycled: None,
                 retry_at: None,
                 trouble: false,
+                disbelieved: None,
             }
             .run(&wanted, &give, &begun);
         };
@@ -114,16 +114,16 @@ struct Preparer {
     ready: Option<SegmentHeader>,
     /// The last try to make one failed: that was told once, and what fails while nobody waits is not told again.
     failing: bool,
-    /// The segment that the writer has, or had last.
-    in_use: Option<u64>,
     /// When the writer took the last ones. `taken_at.len() <= SPARES_MAX`
     taken_at: VecDeque<Instant>,
     /// Everything before this number was recycled.
     recycled: Option<u64>,
     /// Recycling failed and was told: not before this time again.
     retry_at: Option<Instant>,
-    /// `consumed` cannot be used, and that was told.
+    /// `consumed` cannot be read, and that was told.
     trouble: bool,
+    /// A cursor of nothing, which was told. It stays one when something is written there later.
+    disbelieved: Option<Cursor>,
 }
 
 impl Preparer {
@@ -185,8 +185,7 @@ impl Preparer {
                 self.maker.make(needed, &mut self.executor)
             }
         };
-        if let Ok(header) = &segment {
-            self.in_use = Some(header.sequence);
+        if segment.is_ok() {
             self.taken_at.push_back(Instant::now());
             if self.taken_at.len() > SPARES_MAX {
                 self.taken_at.pop_front();
@@ -241,16 +240,25 @@ impl Preparer {
                 return;
             }
         };
-        // A cursor beyond everything written is a slip: to believe it would give segments away that nobody has seen. The segment that a
-        // true one names is there, for it is never recycled; nobody reads the one that is ready.
-        let is_behind = self.in_use.is_none_or(|in_use| consumed.sequence <= in_use);
-        if !is_behind || !self.root.join(consumed.segment_name()).exists() {
-            if !std::mem::replace(&mut self.trouble, true) {
-                self.report.note("`consumed` names a segment that is not there; nothing is recycled until it names one that is");
-            }
+        self.trouble = false;
+        if self.disbelieved == Some(consumed) {
             return;
         }
-        self.trouble = false;
+        // A cursor beyond everything written is a slip: to believe it would give segments away that nobody has seen. The segment that a
+        // true one names is there, for it is never recycled, and it holds a record, which the one that is ready does not.
+        let is_ready = self.ready.as_ref().is_some_and(|ready| ready.sequence == consumed.sequence);
+        match self.root.join(consumed.segment_name()).try_exists() {
+            Ok(true) if !is_ready => {}
+            Ok(_) => {
+                self.disbelieved = Some(consumed);
+                self.report.note(&format!(
+                    "`consumed` says {consumed}, and there is no such record; nothing is recycled until it says something else"
+                ));
+                return;
+            }
+            // Looked at again in a second.
+            Err(_) => return,
+        }
         let consumed = consumed.sequence;
         if self.recycled == Some(consumed) || self.waits_to_retry() {
             return;
