@@ -122,7 +122,8 @@ struct Preparer {
     retry_at: Option<Instant>,
     /// `consumed` cannot be read, and that was told.
     trouble: bool,
-    /// A cursor of nothing, which was told. It stays one when something is written there later.
+    /// A cursor of nothing, which was told. It stays one when something is written there later, but only until the next start, which
+    /// cannot tell it from a true one.
     disbelieved: Option<Cursor>,
 }
 
