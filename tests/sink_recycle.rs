@@ -465,56 +465,128 @@ fn a_restart_never_counts_back() {
     assert_eq!(numbers(directory.path())[0], 8);
 }
 
+/// A spool with nine messages in the segments 1 to 3, the first one consumed.
+fn nine_messages(path: &Path) {
+    let mut sink = opened(path);
+    for number in 0..9 {
+        assert_eq!(store(&mut *sink, &[Sent::new(number, "x")]), [Outcome::Durable]);
+    }
+    say(path, "0000000000000001:4096");
+}
+
+/// As a consumer does that syncs nothing.
+fn say(path: &Path, consumed: &str) {
+    fs::write(path.join("consumed.new"), format!("{consumed}\n")).expect("written");
+    fs::rename(path.join("consumed.new"), path.join("consumed")).expect("renamed");
+}
+
+fn said(path: &Path) -> Option<String> {
+    fs::read_to_string(path.join("consumed")).ok().map(|text| text.trim_end().to_owned())
+}
+
+/// Two looks of the receiver at what was consumed.
+fn let_it_look() {
+    std::thread::sleep(Duration::from_millis(2500));
+}
+
 #[test]
 fn nothing_is_recycled_when_it_cannot_be_read_what_was_consumed() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path();
-    drop({
-        let mut sink = opened(path);
-        for number in 0..9 {
-            store(&mut *sink, &[Sent::new(number, "x")]);
-        }
-        sink
-    });
-    for (octets, told) in [("nonsense", 1), ("0000000000000fff:4096\n", 0)] {
-        fs::write(path.join("consumed"), "0000000000000001:4096\n").expect("written");
-        let reports: Arc<Reports> = Arc::default();
-        let mut sink = open(path, &reports).unwrap_or_else(|error| panic!("{error}"));
-        store(&mut *sink, &[Sent::new(20, "x")]);
-        fs::write(path.join("consumed"), octets).expect("written");
-        std::thread::sleep(Duration::from_millis(2500));
-        store(&mut *sink, &[Sent::new(21, "x")]);
-        assert!(numbers(path).starts_with(&[1, 2, 3]), "{octets}");
-        assert_eq!(reports.take().len(), told, "{octets}");
-    }
-    // Nor when the file names the segment that is ready, before the first message of a start, or behind it.
-    fs::write(path.join("consumed"), "0000000000000001:4096\n").expect("written");
-    let mut sink = opened(path);
-    let newest = || numbers(path).last().copied().expect("a segment");
-    let check_ready = |ready: u64| {
-        fs::write(path.join("consumed"), format!("{ready:016x}:4096\n")).expect("written");
-        std::thread::sleep(Duration::from_millis(2500));
-        assert!(numbers(path).starts_with(&[1, 2, 3]), "{ready}: {:?}", numbers(path));
-    };
-    let ready = newest();
-    check_ready(ready);
-    // The cursor that the file holds is that of a record now, and is not believed.
-    store(&mut *sink, &[Sent::new(22, "x")]);
-    wait_until("the next segment is ready", || newest() > ready);
-    std::thread::sleep(Duration::from_millis(2500));
-    check_ready(newest());
+    nine_messages(path);
+    let reports: Arc<Reports> = Arc::default();
+    let mut sink = open(path, &reports).unwrap_or_else(|error| panic!("{error}"));
+    store(&mut *sink, &[Sent::new(20, "x")]);
+    say(path, "nonsense");
+    let_it_look();
+    store(&mut *sink, &[Sent::new(21, "x")]);
+    assert!(numbers(path).starts_with(&[1, 2, 3]));
+    assert_eq!((reports.take().len(), reports.take_notes().len()), (1, 0));
+    assert_eq!(said(path).as_deref(), Some("nonsense"));
     drop(sink);
-    fs::write(path.join("consumed"), "0000000000000fff:4096\n").expect("written");
-    // Nor by the next start, for which the number is that of the last one, if the file is to be believed.
+    // Without any segment nothing tells how far the numbers went; nor can they go on behind one that ringmx never gives.
+    for (_, segment) in reader::segments(path).expect("a spool") {
+        fs::remove_file(segment).expect("removed");
+    }
+    for wrong in ["nonsense", "ffffffffffffffff:4096"] {
+        say(path, wrong);
+        assert!(open(path, &Arc::default()).err().expect("no start").to_string().contains("consumed"));
+    }
+}
+
+#[test]
+fn a_cursor_of_nothing_is_put_aside_and_not_believed_later_either() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path();
+    nine_messages(path);
+    let is_whole = || numbers(path).starts_with(&[1, 2, 3]);
+    let reports: Arc<Reports> = Arc::default();
+    let mut sink = open(path, &reports).unwrap_or_else(|error| panic!("{error}"));
+    let newest = || numbers(path).last().copied().expect("a segment");
+    let is_put_aside = |wrong: &str| {
+        say(path, wrong);
+        wait_until("it is put aside", || said(path).is_none());
+        let refused = fs::read_to_string(path.join("consumed.refused")).expect("a file");
+        assert_eq!(refused.trim_end(), wrong);
+        assert_eq!((reports.take().len(), reports.take_notes().len()), (0, 1), "{wrong}");
+        assert!(is_whole(), "{wrong}");
+    };
+    // Where nothing is, where no record begins, and in the segment that is ready.
+    is_put_aside("0000000000000fff:4096");
+    is_put_aside("0000000000000003:4608");
+    let first_of_next = format!("{:016x}:4096", newest());
+    is_put_aside(&first_of_next);
+    // A record comes to be there: neither now nor after a restart is anything recycled.
+    store(&mut *sink, &[Sent::new(22, "x")]);
+    assert!(holds(path, &first_of_next), "the test stores where it said");
+    let_it_look();
+    drop(sink);
+    let sink = opened(path);
+    let_it_look();
+    assert!(is_whole());
+    // Until a consumer says so now.
+    say(path, &first_of_next);
+    wait_until("what was consumed is recycled", || !numbers(path).contains(&3));
+    drop(sink);
+    assert_eq!(said(path).as_deref(), Some(&*first_of_next));
+}
+
+/// Whether the list names this cursor.
+fn holds(path: &Path, cursor: &str) -> bool {
+    let mut listing = Vec::new();
+    reader::list(path, None, &mut listing).expect("a spool");
+    String::from_utf8_lossy(&listing).lines().any(|line| line.ends_with(cursor))
+}
+
+#[test]
+fn a_cursor_of_nothing_that_cannot_be_put_aside_is_not_believed_while_the_receiver_runs() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path();
+    nine_messages(path);
+    // Nothing can be renamed over a directory.
+    fs::create_dir(path.join("consumed.refused")).expect("a directory");
+    let reports: Arc<Reports> = Arc::default();
+    let mut sink = open(path, &reports).unwrap_or_else(|error| panic!("{error}"));
+    let first_of_next = format!("{:016x}:4096", numbers(path).last().expect("a segment"));
+    say(path, &first_of_next);
+    let_it_look();
+    store(&mut *sink, &[Sent::new(22, "x")]);
+    assert!(holds(path, &first_of_next), "the test stores where it said");
+    let_it_look();
+    assert!(numbers(path).starts_with(&[1, 2, 3]));
+    assert_eq!((reports.take().len(), reports.take_notes().len()), (1, 1));
+    assert_eq!(said(path), Some(first_of_next));
+}
+
+#[test]
+fn the_next_start_counts_on_behind_a_cursor_of_nothing() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path();
+    nine_messages(path);
+    say(path, "0000000000000fff:4096");
     let reports: Arc<Reports> = Arc::default();
     let mut sink = open(path, &reports).unwrap_or_else(|error| panic!("{error}"));
     store(&mut *sink, &[Sent::new(23, "x")]);
     assert!(numbers(path).starts_with(&[1, 2, 3]) && numbers(path).contains(&0x1000), "{:?}", numbers(path));
-    drop(sink);
-    // Without any segment nothing tells how far the numbers went.
-    fs::write(path.join("consumed"), "nonsense").expect("written");
-    for (_, segment) in reader::segments(path).expect("a spool") {
-        fs::remove_file(segment).expect("removed");
-    }
-    assert!(open(path, &Arc::default()).err().expect("no start").to_string().contains("consumed"));
+    assert_eq!((said(path), reports.take_notes().len()), (None, 1));
 }

@@ -165,7 +165,7 @@ fn a_restart_tells_of_damage_keeps_it_and_begins_a_new_segment() {
     let opened = open(path);
     assert_eq!(opened.notes[0], "2 messages in the newest 1 of 1 segments");
     assert!(opened.notes[1].contains("DAMAGE from octet 4096 to 8192"), "{:?}", opened.notes);
-    assert!(opened.notes[2].contains("nothing has ever consumed this spool"), "{:?}", opened.notes);
+    assert!(opened.notes[2].contains("no consumer says what it consumed"), "{:?}", opened.notes);
     let mut sink = start(opened);
     store(&mut *sink, &[Sent::new(9, "after the restart")]);
     assert!(fs::read(&first).expect("a segment") == octets, "nothing is changed in an old segment");

@@ -500,9 +500,10 @@ mod tests {
                 }
             }
         });
-        // A shorter wait ends when it shall.
-        let (time, events) = turn(Some(LEAST / 50));
-        assert!(time < LEAST && events == 0, "{time:?}, {events}");
+        // A shorter wait ends when it shall; on a busy machine at least once.
+        let turns = [(); 5].map(|()| turn(Some(LEAST / 50)));
+        assert!(turns.iter().all(|(_, events)| *events == 0), "{turns:?}");
+        assert!(turns.iter().any(|(time, _)| *time < LEAST), "{turns:?}");
     }
 
     fn wait_for<T>(ring: &mut KernelRing, mut find: impl FnMut(Event) -> Option<T>) -> T {

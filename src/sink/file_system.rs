@@ -38,16 +38,23 @@ pub fn has_ext4_journal(file: impl AsFd) -> bool {
 /// A journal that still takes changes has committed all that syncs said it had.
 ///
 /// The change is a file without a name, which is gone with its descriptor. XFS and Btrfs fail their syncs themselves once they have
-/// given up, so they are not asked, and where there are no such files nothing can be.
+/// given up, so they are not asked, and where there are no such files nobody can be. Any other failure is one of the probe: no
+/// descriptor, no inode.
 pub fn probe_journal(directory: impl AsFd) -> io::Result<()> {
-    if matches!(FileSystem::of(&directory)?, FileSystem::Xfs | FileSystem::Btrfs) {
+    if matches!(FileSystem::of(&directory), Ok(FileSystem::Xfs | FileSystem::Btrfs)) {
         return Ok(());
     }
     let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
     match rustix::fs::openat(directory, ".", flags, Mode::RUSR | Mode::WUSR) {
-        Ok(_) | Err(Errno::OPNOTSUPP | Errno::ISDIR) => Ok(()),
+        Ok(_) => Ok(()),
+        Err(error) if has_no_unnamed_files(error) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether opening a file without a name failed because the file system has none (`O_TMPFILE` of open(2)).
+pub(super) fn has_no_unnamed_files(error: Errno) -> bool {
+    matches!(error, Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL)
 }
 
 /// Makes durable which names a directory holds, and probes the journal that this may go through.

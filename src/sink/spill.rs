@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
-use rustix::io::Errno;
 
+use super::file_system::has_no_unnamed_files;
 use super::worker::AbortOnPanic;
 use super::{Report, outcome_of};
 use crate::buffer::{SpillBudget, SpillError};
@@ -80,7 +80,7 @@ pub(super) fn open(directory: &Path) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC;
     match rustix::fs::open(directory, flags | OFlags::TMPFILE, mode) {
         // The file system has no files without a name: one is taken and removed at once.
-        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {}
+        Err(error) if has_no_unnamed_files(error) => {}
         other => return Ok(other?.into()),
     }
     let mut random = [0; 8];

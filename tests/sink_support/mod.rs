@@ -171,17 +171,30 @@ pub fn replace(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
 
 /// Collects what a sink reports.
 #[derive(Debug, Default)]
-pub struct Reports(pub Mutex<Vec<String>>);
+pub struct Reports {
+    errors: Mutex<Vec<String>>,
+    notes: Mutex<Vec<String>>,
+}
 
 impl Report for Reports {
     fn machine_error(&self, what: &str, path: &Path, error: &io::Error) {
-        self.0.lock().expect("no panic").push(format!("{what} {}: {error}", path.display()));
+        self.errors.lock().expect("no panic").push(format!("{what} {}: {error}", path.display()));
+    }
+
+    fn note(&self, text: &str) {
+        self.notes.lock().expect("no panic").push(text.to_owned());
     }
 }
 
 impl Reports {
+    /// What failed since the last call.
     pub fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().expect("no panic"))
+        std::mem::take(&mut self.errors.lock().expect("no panic"))
+    }
+
+    /// What else was told since the last call.
+    pub fn take_notes(&self) -> Vec<String> {
+        std::mem::take(&mut self.notes.lock().expect("no panic"))
     }
 }
 

@@ -17,6 +17,7 @@ use super::Options;
 use super::cursor::{self, Cursor};
 use super::fill;
 use super::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::reader;
 use super::supply::{Maker, SPARES_MIN, Supply, used_before};
 use crate::handoff::message::Outcome;
 use crate::sink::Report;
@@ -72,9 +73,11 @@ impl Background {
                 failing: false,
                 taken_at: VecDeque::new(),
                 recycled: None,
-                retry_at: None,
+                spares_after: None,
+                look_after: None,
                 trouble: false,
-                disbelieved: None,
+                refused: None,
+                stands: false,
             }
             .run(&wanted, &give, &begun);
         };
@@ -118,13 +121,16 @@ struct Preparer {
     taken_at: VecDeque<Instant>,
     /// Everything before this number was recycled.
     recycled: Option<u64>,
+    /// The removal of spares failed and was told: not before this time again.
+    spares_after: Option<Instant>,
     /// Recycling failed and was told: not before this time again.
-    retry_at: Option<Instant>,
+    look_after: Option<Instant>,
     /// `consumed` cannot be read, and that was told.
     trouble: bool,
-    /// A cursor of nothing, which was told. It stays one when something is written there later, but only until the next start, which
-    /// cannot tell it from a true one.
-    disbelieved: Option<Cursor>,
+    /// The last cursor of nothing, which was told.
+    refused: Option<Cursor>,
+    /// It could not be put aside, and is one of nothing still when something is written there.
+    stands: bool,
 }
 
 impl Preparer {
@@ -213,16 +219,11 @@ impl Preparer {
     /// Keeps as many spares as the load of the last seconds needs.
     fn keep_spares(&mut self) {
         self.taken_at.retain(|at| at.elapsed() < SPARES_FOR);
-        if self.waits_to_retry() {
+        if is_later(self.spares_after) {
             return;
         }
-        if !self.maker.keep_spares(self.taken_at.len().max(SPARES_MIN), &mut self.executor) {
-            self.retry_at = Some(Instant::now() + RETRY_AFTER);
-        }
-    }
-
-    fn waits_to_retry(&self) -> bool {
-        self.retry_at.is_some_and(|at| Instant::now() < at)
+        let is_done = self.maker.keep_spares(self.taken_at.len().max(SPARES_MIN), &mut self.executor);
+        self.spares_after = (!is_done).then(|| Instant::now() + RETRY_AFTER);
     }
 
     /// Recycles what was consumed since the last look.
@@ -242,43 +243,55 @@ impl Preparer {
             }
         };
         self.trouble = false;
-        if self.disbelieved == Some(consumed) {
+        if self.recycled == Some(consumed.sequence) || is_later(self.look_after) {
             return;
         }
-        // A cursor beyond everything written is a slip: to believe it would give segments away that nobody has seen. The segment that a
-        // true one names is there, for it is never recycled, and it holds a record, which the one that is ready does not.
-        let is_ready = self.ready.as_ref().is_some_and(|ready| ready.sequence == consumed.sequence);
-        match self.root.join(consumed.segment_name()).try_exists() {
-            Ok(true) if !is_ready => {}
-            Ok(_) => {
-                self.disbelieved = Some(consumed);
-                self.report.note(&format!(
-                    "`consumed` says {consumed}, and there is no such record; nothing is recycled until it says something else"
-                ));
-                return;
-            }
-            // Looked at again in a second.
-            Err(_) => return,
-        }
-        let consumed = consumed.sequence;
-        if self.recycled == Some(consumed) || self.waits_to_retry() {
-            return;
-        }
-        self.retry_at = Some(Instant::now() + RETRY_AFTER);
-        match used_before(&self.root, consumed) {
-            Ok(used) => {
-                // The cursor is durable before what it frees is destroyed: it may have been renamed into place just now.
-                if !used.is_empty() && !self.maker.sync_names(&mut self.executor) {
-                    return;
-                }
-                if self.maker.recycle(&used, &mut self.executor) {
-                    self.recycled = Some(consumed);
-                    self.retry_at = None;
-                }
-            }
-            Err(error) => self.report.machine_error("read the directory", &self.root, &error),
-        }
+        let is_done = self.recycle_before(consumed).unwrap_or_else(|error| {
+            self.report.machine_error("look at what was consumed of", &self.root, &error);
+            false
+        });
+        self.look_after = (!is_done).then(|| Instant::now() + RETRY_AFTER);
     }
+
+    /// Recycles the segments before a cursor, if it is that of a record. A cursor of nothing is a slip: to believe it would give segments
+    /// away that nobody has seen. False when recycling failed, which was told, and has to be tried again.
+    fn recycle_before(&mut self, consumed: Cursor) -> io::Result<bool> {
+        let stands = self.stands && self.refused == Some(consumed);
+        if stands || !reader::holds_record(&self.root, consumed)? {
+            return self.refuse(consumed);
+        }
+        let used = used_before(&self.root, consumed.sequence)?;
+        // The cursor is durable before what it frees is destroyed: it may have been renamed into place just now.
+        let is_done = used.is_empty()
+            || self.maker.sync_names(&mut self.executor) && self.maker.recycle(&used, &mut self.executor);
+        if is_done {
+            self.recycled = Some(consumed.sequence);
+        }
+        Ok(is_done)
+    }
+
+    /// Puts a cursor of nothing aside, so that nobody believes it when a record comes to be there.
+    fn refuse(&mut self, consumed: Cursor) -> io::Result<bool> {
+        // One whose segment is gone, and all before it, gives nothing away, and nothing comes to be there.
+        if reader::segments(&self.root)?.iter().all(|(sequence, _)| *sequence > consumed.sequence) {
+            self.recycled = Some(consumed.sequence);
+            return Ok(true);
+        }
+        if self.refused.replace(consumed) != Some(consumed) {
+            self.report.note(&format!(
+                "`consumed` says {consumed}, and there is no such record: it becomes `{}`, and nothing is recycled until a consumer says something else",
+                cursor::REFUSED
+            ));
+        }
+        self.stands = true;
+        self.stands = !cursor::refuse_consumed(&self.root, consumed)?;
+        Ok(true)
+    }
+}
+
+/// Whether a time is still to come.
+fn is_later(time: Option<Instant>) -> bool {
+    time.is_some_and(|time| Instant::now() < time)
 }
 
 /// Swallows what was told before.

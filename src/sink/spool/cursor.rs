@@ -1,17 +1,23 @@
 //! A place in a spool, and the one file in which a consumer tells the receiver how far it came.
 
 use std::fmt;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::str::FromStr;
 
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::io::Errno;
+
 use super::format;
 use crate::sink::file_system::sync_directory;
 
 /// The file that holds the cursor of the last consumed record; absent while nothing was consumed.
-const CONSUMED: &str = "consumed";
+pub(super) const CONSUMED: &str = "consumed";
+
+/// What a consumer wrote there and the receiver did not believe, for the operator.
+pub(super) const REFUSED: &str = "consumed.refused";
 
 /// Where a record begins. Cursors of one spool sort in the order in which the records became durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,6 +71,29 @@ pub fn read_consumed(spool: &Path) -> io::Result<Option<Cursor>> {
     };
     let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()));
     text.trim_end().parse().map(Some).map_err(invalid)
+}
+
+/// Puts the file aside where it holds the cursor of no record, so that it says nothing any more, also when a record comes to be there and by the
+/// next start. Durable when it returns. False when a consumer writes to the file just now: look again.
+pub(super) fn refuse_consumed(spool: &Path, cursor: Cursor) -> io::Result<bool> {
+    let lock = File::open(spool)?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => return Ok(false),
+        locked => locked?,
+    }
+    let (consumed, refused) = (spool.join(CONSUMED), spool.join(REFUSED));
+    fs::rename(&consumed, &refused)?;
+    // Consumers need not lock: one may have written another cursor since this one was read.
+    let is_another = fs::read_to_string(&refused)?.trim_end() != cursor.to_string();
+    if is_another {
+        match renameat_with(CWD, &refused, CWD, &consumed, RenameFlags::NOREPLACE) {
+            // And one more since then.
+            Err(Errno::EXIST) => {}
+            renamed => renamed?,
+        }
+    }
+    sync_directory(spool)?;
+    Ok(!is_another)
 }
 
 /// Tells the receiver that every record up to this one was consumed. Durable when it returns.

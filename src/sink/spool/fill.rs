@@ -26,9 +26,7 @@ pub(super) fn describe(directory: &Path) -> io::Result<Option<String>> {
             let waiting = segments.iter().filter(|segment| segment.sequence >= cursor.sequence).count();
             format!("consumed through {cursor}, {waiting} segments from there on")
         }
-        Ok(None) => {
-            "nothing has ever consumed this spool: it will fill up; see `ringmx spool prune`".to_owned()
-        }
+        Ok(None) => "no consumer says what it consumed: it will fill up; see `ringmx spool prune`".to_owned(),
         Err(error) => format!("what was consumed cannot be read, so nothing is recycled: {error}"),
     };
     let count = segments.len();

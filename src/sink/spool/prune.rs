@@ -7,7 +7,8 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock};
 
 use super::cursor::{Cursor, read_consumed, write_consumed};
-use super::reader::{self, Notes, Segment};
+use super::reader::{self, Notes};
+use crate::sink::file_system::sync_directory;
 
 /// What is consumed now and was not before.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -30,11 +31,13 @@ pub fn prune(directory: &Path, through: Cursor) -> io::Result<Pruned> {
         && through <= consumed
     {
         if through == consumed {
+            // Whoever wrote it may have failed to make it durable.
+            sync_directory(directory)?;
             return Ok(Pruned::default());
         }
         return refused(format!("{through} lies before {consumed}, which is consumed already"));
     }
-    if !names_a_record(directory, through)? {
+    if !reader::holds_record(directory, through)? {
         return refused(format!("no record begins at {through}; `ringmx spool list` shows the cursors"));
     }
     let mut pruned = Pruned::default();
@@ -51,13 +54,4 @@ pub fn prune(directory: &Path, through: Cursor) -> io::Result<Pruned> {
     })?;
     write_consumed(directory, through)?;
     Ok(pruned)
-}
-
-fn names_a_record(directory: &Path, cursor: Cursor) -> io::Result<bool> {
-    match Segment::open(&directory.join(cursor.segment_name())) {
-        Ok(Ok(segment)) => Ok(segment.scan().records.iter().any(|record| record.offset == cursor.offset)),
-        Ok(Err(_)) => Ok(false),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::cursor::{self, Cursor};
 use super::envelope::{self, MessageFile, StoredEnvelope, message_file_name};
 use super::format::{self, RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader, body_checksum};
-use super::scan::{Gap, GapKind, NoSegment, Scan, Window, scan};
+use super::scan::{Gap, GapKind, NoSegment, Scan, Window, records_at, scan};
 use crate::escape::Word;
 use crate::handoff::message::QueueId;
 use crate::timestamp::Rfc3339;
@@ -259,6 +259,19 @@ pub fn segments(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     Ok(segments)
 }
 
+/// Whether a whole record begins at this place.
+pub(super) fn holds_record(directory: &Path, cursor: Cursor) -> io::Result<bool> {
+    let path = directory.join(cursor.segment_name());
+    match Segment::open_unscanned(&path, cursor.sequence) {
+        Ok(Some(segment)) => {
+            Ok(!records_at(&segment.file, &segment.scan.segment, cursor.offset, 1)?.is_empty())
+        }
+        Ok(None) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Opens one segment after the other from this number on, oldest first, and tells what is wrong with them. `visit` ends the walk with false.
 pub fn for_each_segment(
     directory: &Path,
@@ -417,6 +430,8 @@ pub(super) fn recover(directory: &Path) -> io::Result<Recovered> {
 
 /// Behind everything that was ever written: a number below the cursor of the last consumed record would be taken for consumed.
 fn next_sequence(directory: &Path, segments: &[(u64, PathBuf)]) -> io::Result<u64> {
+    /// Nobody writes so many segments: a number beyond is a slip, and must not use the numbers up.
+    const SEQUENCE_MAX: u64 = u64::MAX >> 1;
     let newest = segments.last().map(|(sequence, _)| *sequence);
     let consumed = match cursor::read_consumed(directory) {
         Ok(consumed) => consumed.map(|cursor| cursor.sequence),
@@ -424,5 +439,15 @@ fn next_sequence(directory: &Path, segments: &[(u64, PathBuf)]) -> io::Result<u6
         Err(_) if newest.is_some() => None,
         Err(error) => return Err(error),
     };
-    Ok(newest.max(consumed).map_or(1, |sequence| sequence.saturating_add(1)))
+    match newest.max(consumed) {
+        None => Ok(1),
+        Some(last) if last < SEQUENCE_MAX => Ok(last + 1),
+        Some(last) => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!(
+                "{last:016x}, in `{}` or in the name of a segment, is no number that ringmx gives: remove what says so",
+                directory.join(cursor::CONSUMED).display()
+            ),
+        )),
+    }
 }
