@@ -50,6 +50,18 @@ class Receiver:
         log = open(self.folder / "receiver.log", "wb")
         self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
+    def has_ended(self):
+        """Whether it ended by itself."""
+        return self.process is not None and self.process.poll() is not None
+
+    def last_words(self):
+        """The last line of its output, for who looks why it does not answer."""
+        try:
+            lines = (self.folder / "receiver.log").read_text(errors="replace").split("\n")
+        except OSError:
+            lines = []
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
+
     def root(self):
         """The process all others of this receiver descend from."""
         return self.process.pid
@@ -78,8 +90,14 @@ class Receiver:
             try:
                 self.process.wait(15)
             except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+                pass
+        if self.process:
+            # Whatever of it is left: a child may keep the port.
+            try:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            self.process.wait()
         self.process = None
 
 
@@ -171,6 +189,7 @@ class Postfix(Receiver):
         return version_of(["postconf", "-h", "mail_version"])
 
     def start(self, port):
+        (self.folder / "receiver.log").unlink(missing_ok=True)
         self.config, self.queue = self.folder / "postfix", self.disk_folder / "postfix/spool"
         self.config.mkdir(exist_ok=True)
         data = self.disk_folder / "postfix/data"

@@ -16,6 +16,7 @@ USERS = {"Debian-exim": 64901, "opensmtpd": 64902, "opensmtpq": 64903}
 class Unpacked(Receiver):
     folder_name = ""
     program = ""
+    needs_no_root = False
 
     def unpacked(self):
         return self.repository / "target/peers" / self.folder_name
@@ -23,7 +24,7 @@ class Unpacked(Receiver):
     def missing(self):
         if not (self.unpacked() / self.program).exists():
             return "first: benches/peers/unpack"
-        return None if os.geteuid() == 0 else "only root can give it its users and folders"
+        return None if self.needs_no_root or os.geteuid() == 0 else "only root can give it its users and folders"
 
     def libraries(self):
         return ":".join(sorted({str(found.parent) for found in self.unpacked().rglob("*.so.*")}))
@@ -34,7 +35,9 @@ class Unpacked(Receiver):
         for file, fields in (("passwd", "{0}:x:{1}:{1}::/nonexistent:/usr/sbin/nologin\n"), ("group", "{0}:x:{1}:\n")):
             copy = self.folder / file
             own = "".join(fields.format(name, number) for name, number in USERS.items())
-            copy.write_text(Path("/etc", file).read_text() + own)
+            # Somebody else's of the same name would come first and count.
+            others = [line for line in Path("/etc", file).read_text().splitlines() if line.split(":")[0] not in USERS]
+            copy.write_text("\n".join(others) + "\n" + own)
             mounts[f"/etc/{file}"] = copy
         return mounts
 
@@ -114,6 +117,7 @@ match from any for any action "hold"
 
 class Haraka(Unpacked):
     name, folder_name, program = "Haraka (queue/discard)", "haraka", "node_modules/.bin/haraka"
+    needs_no_root = True
 
     def missing(self):
         return super().missing() if shutil.which("node") else "Node.js is not installed"
