@@ -11,6 +11,7 @@
 //! client is a reply or a 421, never an assert.
 
 mod chunking;
+mod data;
 mod opening;
 mod pipelining;
 mod starttls;
@@ -19,23 +20,22 @@ mod transaction;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use self::data::DataState;
 pub use self::opening::is_front;
 use super::chunk::ChunkedData;
 use super::command::{self, Command, LineError, Verb};
-use super::data_watch::{DataWatch, TooMuch};
 use super::envelope::{Envelope, TlsFacts};
 use super::extension::{ExtensionSet, push_ehlo_reply};
 pub use super::input::Input;
 use super::line::{Line, LineReader};
-use super::mail_data::{Found, MailData};
 use super::policy::Policy;
 use super::proxy::ProxyReader;
 use super::reply::{self, Reply, ReplyBuffer};
 use crate::config::{BareLineEnd, ChunkLineEnd, Gate, Limits, Pipelining, Refusal, TlsPolicy};
 use crate::handoff::message::{ClientFacts, QueueId, Refused, TryAgain};
-use crate::limits::{DATA_RATE_MIN, EHLO_NAME_BYTES_MAX, OVERSIZE_FACTOR};
+use crate::limits::EHLO_NAME_BYTES_MAX;
 
 /// What the sessions of a listener are told.
 pub struct Settings {
@@ -204,17 +204,6 @@ enum State {
 enum Behind {
     ProxyHeader,
     Xclient,
-}
-
-/// Mail data while it is received.
-#[derive(Debug)]
-struct DataState {
-    data: MailData,
-    watch: DataWatch,
-    /// Octets of mail data so far (RFC 1870: after transparency).
-    bytes: u64,
-    /// Set when the message is to be refused at its end.
-    refusal: Option<Reply>,
 }
 
 /// A chunk while it is received, or passed over.
@@ -604,75 +593,6 @@ impl Session {
         Handled::Replied
     }
 
-    // Mail data.
-
-    fn advance_data(
-        &mut self,
-        input: &mut Input<'_>,
-        replies: &mut ReplyBuffer,
-        now: Instant,
-    ) -> Option<Step> {
-        let State::Data(state) = &mut self.state else { return None };
-        let start = input.position;
-        let found = state.data.advance(input);
-        let added = match &found {
-            Found::Data(range) => range.len(),
-            Found::Insert(octets) => octets.len(),
-            Found::Bare | Found::End | Found::NeedInput => 0,
-        };
-        state.bytes += added as u64;
-        let refused_before = state.refusal.is_some();
-        if !refused_before {
-            let octets = match &found {
-                Found::Data(range) => input.bytes.get(range.clone()).unwrap_or_default(),
-                Found::Insert(octets) => octets,
-                Found::Bare | Found::End | Found::NeedInput => b"",
-            };
-            state.refusal = state.watch.take(octets).map(TooMuch::reply);
-        }
-        let consumed = (input.position - start) as u64;
-        self.deadline = earn_time(self.deadline, consumed, now, self.settings.limits.data_timeout);
-        let limit = self.settings.limits.message_size_max;
-        if state.bytes > limit {
-            state.refusal.get_or_insert(reply::TOO_LARGE);
-        }
-        if state.bytes > limit.saturating_mul(OVERSIZE_FACTOR) {
-            return Some(self.close_with(reply::ENDLESS, replies));
-        }
-        match found {
-            Found::End => self.end_data(replies, now),
-            Found::NeedInput => Some(Step::NeedInput),
-            Found::Bare => {
-                state.refusal.get_or_insert(reply::BARE_LINE_END_IN_DATA);
-                (!refused_before).then_some(Step::Discard)
-            }
-            Found::Data(_) | Found::Insert(_) if state.refusal.is_some() => {
-                (!refused_before).then_some(Step::Discard)
-            }
-            Found::Data(range) => Some(Step::Data(range)),
-            Found::Insert(octets) => Some(Step::Insert(octets)),
-        }
-    }
-
-    /// The end of the mail data. None: go on with what the client sent behind it.
-    fn end_data(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Option<Step> {
-        let State::Data(state) = std::mem::replace(&mut self.state, State::Command) else {
-            return None;
-        };
-        match (state.refusal, self.envelope.take()) {
-            (None, Some(envelope)) => {
-                self.state = State::Delivering;
-                self.deadline = now + self.settings.limits.sink_answer_timeout;
-                Some(Step::Deliver(envelope))
-            }
-            (refusal, _) => {
-                let open = self.reply(refusal.unwrap_or(reply::LOCAL_TROUBLE), replies);
-                let step = if open { self.end_transaction(replies, now) } else { Step::Close };
-                matches!(step, Step::Close).then_some(step)
-            }
-        }
-    }
-
     // Ends.
 
     fn abandon_transaction(&mut self) {
@@ -718,11 +638,4 @@ impl Session {
         self.envelope = None;
         Step::Close
     }
-}
-
-/// The deadline of mail data after `consumed` octets: a credit that [`DATA_RATE_MIN`] octets raise by a second, never more
-/// than `most` ahead. So it also bounds the time between two reads.
-fn earn_time(deadline: Instant, consumed: u64, now: Instant, most: Duration) -> Instant {
-    let earned = Duration::from_millis(consumed.saturating_mul(1000) / DATA_RATE_MIN);
-    (deadline + earned).min(now + most)
 }

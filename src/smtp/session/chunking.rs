@@ -10,7 +10,8 @@ use super::super::envelope::BodyType;
 use super::super::extension::Extension;
 use super::super::input::Input;
 use super::super::reply::{self, Reply, ReplyBuffer};
-use super::{ChunkState, Handled, Session, State, Step, earn_time};
+use super::data::earn_time;
+use super::{ChunkState, Handled, Session, State, Step};
 use crate::config::ChunkLineEnd;
 use crate::limits::OVERSIZE_FACTOR;
 

@@ -11,7 +11,8 @@ use super::super::parameter::{self, ParameterError};
 use super::super::path::{self, Path, PathError};
 use super::super::policy::Verdict;
 use super::super::reply::{self, Reply};
-use super::{DataState, Handled, Hello, Question, Session, State};
+use super::data::DataState;
+use super::{Handled, Hello, Question, Session, State};
 
 impl Session {
     /// MAIL (RFC 5321 §4.1.1.2). Read twice: once to find it good and ask, once more with the answer.

@@ -1,0 +1,100 @@
+//! DATA in a session: mail data is handed on piece by piece to its end, or refused there (RFC 5321 §4.1.1.4).
+//!
+//! A refusal is said only where the mail data ends, so the rest is read and dropped; but not without a bound.
+
+use std::time::{Duration, Instant};
+
+use super::{Session, State, Step};
+use crate::limits::{DATA_RATE_MIN, OVERSIZE_FACTOR};
+use crate::smtp::data_watch::{DataWatch, TooMuch};
+use crate::smtp::input::Input;
+use crate::smtp::mail_data::{Found, MailData};
+use crate::smtp::reply::{self, Reply, ReplyBuffer};
+
+/// Mail data while it is received.
+#[derive(Debug)]
+pub(super) struct DataState {
+    pub(super) data: MailData,
+    pub(super) watch: DataWatch,
+    /// Octets of mail data so far (RFC 1870: after transparency).
+    pub(super) bytes: u64,
+    /// Set when the message is to be refused at its end.
+    pub(super) refusal: Option<Reply>,
+}
+
+impl Session {
+    /// Hands on the next piece of the mail data, or what else becomes of it.
+    pub(super) fn advance_data(
+        &mut self,
+        input: &mut Input<'_>,
+        replies: &mut ReplyBuffer,
+        now: Instant,
+    ) -> Option<Step> {
+        let State::Data(state) = &mut self.state else { return None };
+        let start = input.position;
+        let found = state.data.advance(input);
+        let added = match &found {
+            Found::Data(range) => range.len(),
+            Found::Insert(octets) => octets.len(),
+            Found::Bare | Found::End | Found::NeedInput => 0,
+        };
+        state.bytes += added as u64;
+        let refused_before = state.refusal.is_some();
+        if !refused_before {
+            let octets = match &found {
+                Found::Data(range) => input.bytes.get(range.clone()).unwrap_or_default(),
+                Found::Insert(octets) => octets,
+                Found::Bare | Found::End | Found::NeedInput => b"",
+            };
+            state.refusal = state.watch.take(octets).map(TooMuch::reply);
+        }
+        let consumed = (input.position - start) as u64;
+        self.deadline = earn_time(self.deadline, consumed, now, self.settings.limits.data_timeout);
+        let limit = self.settings.limits.message_size_max;
+        if state.bytes > limit {
+            state.refusal.get_or_insert(reply::TOO_LARGE);
+        }
+        if state.bytes > limit.saturating_mul(OVERSIZE_FACTOR) {
+            return Some(self.close_with(reply::ENDLESS, replies));
+        }
+        match found {
+            Found::End => self.end_data(replies, now),
+            Found::NeedInput => Some(Step::NeedInput),
+            Found::Bare => {
+                state.refusal.get_or_insert(reply::BARE_LINE_END_IN_DATA);
+                (!refused_before).then_some(Step::Discard)
+            }
+            Found::Data(_) | Found::Insert(_) if state.refusal.is_some() => {
+                (!refused_before).then_some(Step::Discard)
+            }
+            Found::Data(range) => Some(Step::Data(range)),
+            Found::Insert(octets) => Some(Step::Insert(octets)),
+        }
+    }
+
+    /// The end of the mail data. None: go on with what the client sent behind it.
+    fn end_data(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Option<Step> {
+        let State::Data(state) = std::mem::replace(&mut self.state, State::Command) else {
+            return None;
+        };
+        match (state.refusal, self.envelope.take()) {
+            (None, Some(envelope)) => {
+                self.state = State::Delivering;
+                self.deadline = now + self.settings.limits.sink_answer_timeout;
+                Some(Step::Deliver(envelope))
+            }
+            (refusal, _) => {
+                let open = self.reply(refusal.unwrap_or(reply::LOCAL_TROUBLE), replies);
+                let step = if open { self.end_transaction(replies, now) } else { Step::Close };
+                matches!(step, Step::Close).then_some(step)
+            }
+        }
+    }
+}
+
+/// The deadline of mail data after `consumed` octets: a credit that [`DATA_RATE_MIN`] octets raise by a second, never more
+/// than `most` ahead. So it also bounds the time between two reads.
+pub(super) fn earn_time(deadline: Instant, consumed: u64, now: Instant, most: Duration) -> Instant {
+    let earned = Duration::from_millis(consumed.saturating_mul(1000) / DATA_RATE_MIN);
+    (deadline + earned).min(now + most)
+}
