@@ -6,8 +6,8 @@
 #
 # LOAD is b (4 KiB messages, 50 connections), c (100 KiB, 20) or e (1 MiB, 10): persistent connections, no pipelining. Receivers are on
 # core 0, loadgen on core 1. `disk` is what the disk does by itself: synced, direct writes of 1 MiB into a file written before (dd), as
-# so many messages of that size a second. `spool-consumed` is a spool of which somebody says ten times a second that all but the newest segment
-# was consumed, so that the disk takes each octet once: without that new segments are written with zeros first. CPU is that of the receiver's
+# so many messages of that size a second. `spool-consumed` is a spool of which somebody says ten times a second that all but the newest segments
+# were consumed, so that the disk takes each octet once: without that new segments are written with zeros first. CPU is that of the receiver's
 # processes (all threads, user and system) a message; `machine` is all the machine's but loadgen's: direct I/O and writing back
 # move work to kernel threads.
 set -euo pipefail
@@ -62,13 +62,13 @@ print(name, run["messages_per_second"], int(cpu) / count, int(machine) / count -
 PY
 }
 
-# Tells that all segments but the one in use and the one made ahead were consumed.
+# Tells that all segments were consumed but the one made ahead, the one in use, which may hold no record yet, and the one before.
 consume() {
   taskset -cp 1 "$BASHPID" >/dev/null
   while sleep 0.1; do
     local segments=("$1"/*.segment) used
-    [ ${#segments[@]} -ge 2 ] || continue
-    used=${segments[-2]##*/}
+    [ ${#segments[@]} -ge 3 ] || continue
+    used=${segments[-3]##*/}
     echo "${used%.segment}:4096" >"$1/consumed.new" && mv "$1/consumed.new" "$1/consumed"
   done
 }
