@@ -119,8 +119,8 @@ struct Preparer {
     failing: bool,
     /// When the writer took the last ones. `taken_at.len() <= SPARES_MAX`
     taken_at: VecDeque<Instant>,
-    /// Everything before this number was recycled.
-    recycled: Option<u64>,
+    /// All that this cursor gives free was recycled.
+    recycled: Option<Cursor>,
     /// The removal of spares failed and was told: not before this time again.
     spares_after: Option<Instant>,
     /// Recycling failed and was told: not before this time again.
@@ -243,7 +243,7 @@ impl Preparer {
             }
         };
         self.trouble = false;
-        if self.recycled == Some(consumed.sequence) || is_later(self.look_after) {
+        if self.recycled == Some(consumed) || is_later(self.look_after) {
             return;
         }
         let is_done = self.recycle_before(consumed).unwrap_or_else(|error| {
@@ -260,12 +260,13 @@ impl Preparer {
         if stands || !reader::holds_record(&self.root, consumed)? {
             return self.refuse(consumed);
         }
+        self.stands = false;
         let used = used_before(&self.root, consumed.sequence)?;
         // The cursor is durable before what it frees is destroyed: it may have been renamed into place just now.
         let is_done = used.is_empty()
             || self.maker.sync_names(&mut self.executor) && self.maker.recycle(&used, &mut self.executor);
         if is_done {
-            self.recycled = Some(consumed.sequence);
+            self.recycled = Some(consumed);
         }
         Ok(is_done)
     }
@@ -274,7 +275,7 @@ impl Preparer {
     fn refuse(&mut self, consumed: Cursor) -> io::Result<bool> {
         // One whose segment is gone, and all before it, gives nothing away, and nothing comes to be there.
         if reader::segments(&self.root)?.iter().all(|(sequence, _)| *sequence > consumed.sequence) {
-            self.recycled = Some(consumed.sequence);
+            self.recycled = Some(consumed);
             return Ok(true);
         }
         if self.refused.replace(consumed) != Some(consumed) {
