@@ -33,17 +33,13 @@ pub fn has_ext4_journal(file: impl AsFd) -> bool {
     task.is_ok_and(|task| task.trim().parse::<u32>().is_ok())
 }
 
-/// Fails where the file system of a directory gave up its journal, which a sync of ext4 need not tell: when the commit that it would
-/// wait for has failed already, be it one that another sync began, there is nothing left to wait for and it says that all is well.
-/// A journal that still takes changes has committed all that syncs said it had.
+/// Fails where the file system of a directory gave up its journal, which its syncs need not tell. ext4 finds nothing to wait for when
+/// the commit has failed already, be it one that another sync began, and XFS finds nothing to write once it has let go of the changes
+/// that it could not write; both say that all is well. A journal that still takes changes has committed all that syncs said it had.
 ///
-/// The change is a file without a name, which is gone with its descriptor. XFS and Btrfs fail their syncs themselves once they have
-/// given up, so they are not asked, and where there are no such files nobody can be. Any other failure is one of the probe: no
-/// descriptor, no inode.
+/// The change is a file without a name, which is gone with its descriptor. Where there are no such files nobody can be asked. Any
+/// other failure is one of the probe: no descriptor, no inode.
 pub fn probe_journal(directory: impl AsFd) -> io::Result<()> {
-    if matches!(FileSystem::of(&directory), Ok(FileSystem::Xfs | FileSystem::Btrfs)) {
-        return Ok(());
-    }
     let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
     match rustix::fs::openat(directory, ".", flags, Mode::RUSR | Mode::WUSR) {
         Ok(_) => Ok(()),
