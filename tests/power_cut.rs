@@ -66,6 +66,36 @@ fn maildirs_of_recipients_on_xfs_keep_their_promise_when_the_power_is_cut() {
 }
 
 #[test]
+fn a_maildir_whose_files_are_synced_one_by_one_keeps_its_promise_on_ext4_when_the_power_is_cut() {
+    keeps_its_promise("ext4", &EACH);
+}
+
+#[test]
+fn a_maildir_whose_files_are_synced_one_by_one_keeps_its_promise_on_xfs_when_the_power_is_cut() {
+    keeps_its_promise("xfs", &EACH);
+}
+
+#[test]
+fn a_maildir_whose_files_are_synced_one_by_one_keeps_its_promise_on_btrfs_when_the_power_is_cut() {
+    keeps_its_promise("btrfs", &EACH);
+}
+
+#[test]
+fn a_maildir_on_btrfs_keeps_its_promise_when_the_power_is_cut() {
+    keeps_its_promise("btrfs", &MAILDIR);
+}
+
+#[test]
+fn a_spool_on_btrfs_keeps_its_promise_when_the_power_is_cut() {
+    keeps_its_promise("btrfs", &SPOOL);
+}
+
+#[test]
+fn a_spool_of_large_messages_on_btrfs_keeps_its_promise_when_the_power_is_cut() {
+    keeps_its_promise("btrfs", &LARGE);
+}
+
+#[test]
 fn a_spool_without_any_one_kind_of_sync_loses_mail() {
     const KINDS: &[(&str, &str, &[&str])] = &[
         // Of what is written into a segment, and of a new segment. A direct write makes itself durable, and an image has no cache
@@ -109,11 +139,13 @@ const LARGE: Store = Store {
 };
 /// Two workers, so that one's sync commits names that the other has not synced.
 const MAILDIR: Store = Store { kind: "maildir", more: "workers = 2", sizes: SIZES };
+const EACH: Store =
+    Store { kind: "maildir", more: "workers = 2\nsync = \"each\"\n[shards]\ncpus = [0, 1]", sizes: SIZES };
 const MAILDIRS: Store =
     Store { kind: "maildir", more: "template = \"{domain}/{local}\"\ncreate = true", sizes: SIZES };
 
 fn keeps_its_promise(file_system: &str, store: &Store) {
-    if image::unavailable(&["losetup", "mkfs.xfs", "mkfs.ext4"]).is_some() {
+    if image::unavailable(&["losetup", "mkfs.xfs", "mkfs.ext4", "mkfs.btrfs"]).is_some() {
         return;
     }
     let mut random = Random::from_variable("POWER_CUT_SEED");
