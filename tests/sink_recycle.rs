@@ -6,6 +6,7 @@ mod sink_support;
 use std::cell::{Cell, RefCell};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,11 +17,12 @@ use ringmx::sink::executor::Executor;
 use ringmx::sink::executor::simulated::{Fault, Image, Simulated};
 use ringmx::sink::plan::{Action, Owners, Place, Plan};
 use ringmx::sink::spool::cursor::{Cursor, write_consumed};
+use ringmx::sink::spool::follow::Follower;
 use ringmx::sink::spool::format::{
     PREPARED_SUFFIX, SegmentHeader, message_place, segment_name, segment_sequence,
 };
 use ringmx::sink::spool::supply::{Maker, Supply, Used};
-use ringmx::sink::spool::{Spool, reader, scan};
+use ringmx::sink::spool::{Spool, prune, reader, scan};
 use ringmx::sink::{self, OpenError, Report, Sink};
 
 use sink_support::{Reports, Sent, store, surroundings};
@@ -552,6 +554,114 @@ fn a_cursor_of_nothing_is_put_aside_and_not_believed_later_either() {
     say(path, &first_of_next.replace(":4096", ":4608"));
     wait_until("it is put aside", || said(path).is_none());
     drop(sink);
+}
+
+#[test]
+fn a_cursor_of_nothing_that_could_not_be_put_aside_is_when_it_can_be() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path();
+    nine_messages(path);
+    fs::create_dir(path.join("consumed.refused")).expect("a directory");
+    let sink = opened(path);
+    let wrong = format!("{:016x}:4096", numbers(path).last().expect("a segment"));
+    say(path, &wrong);
+    let_it_look();
+    // What a consumer says meanwhile is looked at all the same, and what it said before means nothing any more.
+    say(path, "0000000000000002:4096");
+    wait_until("what was consumed is recycled", || !numbers(path).contains(&1));
+    fs::remove_dir(path.join("consumed.refused")).expect("removed");
+    say(path, &wrong);
+    wait_until("it is put aside", || said(path).is_none());
+    assert!(numbers(path).starts_with(&[2, 3]));
+    drop(sink);
+}
+
+#[test]
+fn a_cursor_of_nothing_is_put_aside_where_there_is_no_segment_yet() {
+    if !rustix::process::geteuid().is_root() {
+        assert!(std::env::var_os("CI").is_none(), "CI needs this: only root can mount");
+        println!("skipped: only root can mount");
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path();
+    // Too small for a segment.
+    let done = |command: &mut Command| assert!(command.arg(path).status().expect("a program").success());
+    done(Command::new("mount").args(["-t", "tmpfs", "-o", "size=12k", "none"]));
+    let reports: Arc<Reports> = Arc::default();
+    let sink = open(path, &reports).unwrap_or_else(|error| panic!("{error}"));
+    assert!(numbers(path).is_empty());
+    say(path, "0000000000000fff:4096");
+    let_it_look();
+    let (left, notes) = (said(path), reports.take_notes().len());
+    drop(sink);
+    done(Command::new("umount").arg("--lazy"));
+    assert_eq!((left, notes), (None, 1));
+}
+
+#[test]
+fn a_cursor_whose_segment_cannot_be_read_is_kept_and_recycles_nothing() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path();
+    nine_messages(path);
+    let cursor = "0000000000000003:4096";
+    say(path, cursor);
+    let segment = path.join("0000000000000003.segment");
+    let mut octets = fs::read(&segment).expect("a segment");
+    // Of another version.
+    octets[8] += 1;
+    fs::write(&segment, octets).expect("written");
+    let reports: Arc<Reports> = Arc::default();
+    let sink = open(path, &reports).unwrap_or_else(|error| panic!("{error}"));
+    let_it_look();
+    assert!(numbers(path).starts_with(&[1, 2, 3]));
+    assert_eq!(said(path).as_deref(), Some(cursor));
+    assert_eq!(
+        (
+            reports.take().len(),
+            reports.take_notes().iter().filter(|note| note.contains("consumed.refused")).count()
+        ),
+        (1, 0)
+    );
+    // Nor does a follower begin anew.
+    assert_eq!(followed(path), (vec![], vec![]));
+    drop(sink);
+}
+
+#[test]
+fn a_follower_and_a_prune_do_not_believe_a_cursor_of_nothing() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path();
+    nine_messages(path);
+    let (behind_first, notes) = followed(path);
+    assert_eq!((behind_first.len(), notes.len()), (8, 0), "{notes:?}");
+    for wrong in ["0000000000000fff:4096", "0000000000000003:4608", "ffffffffffffffff:4096"] {
+        say(path, wrong);
+        let (all, notes) = followed(path);
+        assert_eq!((all.len(), notes.len()), (9, 1), "{wrong}: {notes:?}");
+        let prune_through = |cursor: &str| prune::prune(path, cursor.parse().expect("a cursor"));
+        prune_through(wrong).expect_err("no such record");
+        // And it does not stand in the way of one that is right, nor of a start.
+        let pruned = prune_through("0000000000000002:4096").expect("a record");
+        assert!(pruned.records > 0, "{pruned:?}");
+        say(path, wrong);
+        drop(opened(path));
+        assert_eq!(said(path), None);
+        assert!(numbers(path).starts_with(&[1, 2, 3]));
+    }
+}
+
+/// The cursors that a consumer without a memory of its own is given now, and what it is told.
+fn followed(path: &Path) -> (Vec<Cursor>, Vec<String>) {
+    let (mut cursors, mut notes) = (Vec::new(), Vec::new());
+    let mut note = |text| notes.push(text);
+    let mut take = |cursor, _: &str| {
+        cursors.push(cursor);
+        Ok(())
+    };
+    let mut follower = Follower::behind_consumed(path, true, &mut note).expect("a spool");
+    while follower.advance(&mut note, &mut take).expect("readable") {}
+    (cursors, notes)
 }
 
 /// Whether the list names this cursor.

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::{counted, print_each};
 use crate::config::LineEndings;
 use crate::handoff::message::QueueId;
-use crate::sink::spool::cursor::{Cursor, read_consumed};
+use crate::sink::spool::cursor::Cursor;
 use crate::sink::spool::export::{self, Target};
 use crate::sink::spool::follow::Follower;
 use crate::sink::spool::{prune, reader, verify};
@@ -163,12 +163,11 @@ fn export(dir: &Path, after: Option<Cursor>, target: &Target, out: &mut impl Wri
 }
 
 fn follow(dir: &Path, after: Option<Cursor>, once: bool, out: &mut impl Write) -> io::Result<bool> {
-    let after = match after {
-        Some(after) => Some(after),
-        None => read_consumed(dir)?,
-    };
     let mut note = |line: String| print_each("warning: ", &[line]);
-    let mut follower = Follower::new(dir, after, once, &mut note)?;
+    let mut follower = match after {
+        Some(after) => Follower::new(dir, Some(after), once, &mut note)?,
+        None => Follower::behind_consumed(dir, once, &mut note)?,
+    };
     loop {
         let moved = follower.advance(&mut note, &mut |_, line| out.write_all(line.as_bytes()));
         // What came before an error was handed on.

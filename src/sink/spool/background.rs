@@ -72,12 +72,11 @@ impl Background {
                 ready: None,
                 failing: false,
                 taken_at: VecDeque::new(),
-                recycled: None,
+                seen: None,
                 spares_after: None,
-                look_after: None,
+                recycle_after: None,
                 trouble: false,
                 refused: None,
-                stands: false,
             }
             .run(&wanted, &give, &begun);
         };
@@ -119,18 +118,16 @@ struct Preparer {
     failing: bool,
     /// When the writer took the last ones. `taken_at.len() <= SPARES_MAX`
     taken_at: VecDeque<Instant>,
-    /// All that this cursor gives free was recycled.
-    recycled: Option<Cursor>,
+    /// What `consumed` said at the last look, and what becomes of it.
+    seen: Option<(Cursor, Seen)>,
     /// The removal of spares failed and was told: not before this time again.
     spares_after: Option<Instant>,
     /// Recycling failed and was told: not before this time again.
-    look_after: Option<Instant>,
-    /// `consumed` cannot be read, and that was told.
+    recycle_after: Option<Instant>,
+    /// It cannot be found out what was consumed, or a cursor cannot be put aside, and that was told.
     trouble: bool,
     /// The last cursor of nothing, which was told.
     refused: Option<Cursor>,
-    /// It could not be put aside, and is one of nothing still when something is written there.
-    stands: bool,
 }
 
 impl Preparer {
@@ -228,55 +225,62 @@ impl Preparer {
 
     /// Recycles what was consumed since the last look.
     fn look(&mut self) {
-        let consumed = match cursor::read_consumed(&self.root) {
-            Ok(Some(consumed)) => consumed,
-            Ok(None) => return,
-            Err(error) => {
-                if !std::mem::replace(&mut self.trouble, true) {
-                    self.report.machine_error(
-                        "read; nothing is recycled until it can be read:",
-                        &self.root.join("consumed"),
-                        &error,
-                    );
-                }
-                return;
-            }
-        };
-        self.trouble = false;
-        if self.recycled == Some(consumed) || is_later(self.look_after) {
+        let Err(error) = self.look_at_consumed() else {
+            self.trouble = false;
             return;
+        };
+        if !std::mem::replace(&mut self.trouble, true) {
+            self.report.machine_error(
+                "go by what was consumed, so nothing is recycled:",
+                &self.root.join(cursor::CONSUMED),
+                &error,
+            );
         }
-        let is_done = self.recycle_before(consumed).unwrap_or_else(|error| {
-            self.report.machine_error("look at what was consumed of", &self.root, &error);
-            false
-        });
-        self.look_after = (!is_done).then(|| Instant::now() + RETRY_AFTER);
     }
 
-    /// Recycles the segments before a cursor, if it is that of a record. A cursor of nothing is a slip: to believe it would give segments
-    /// away that nobody has seen. False when recycling failed, which was told, and has to be tried again.
-    fn recycle_before(&mut self, consumed: Cursor) -> io::Result<bool> {
-        let stands = self.stands && self.refused == Some(consumed);
-        if stands || !reader::holds_record(&self.root, consumed)? {
-            return self.refuse(consumed);
+    fn look_at_consumed(&mut self) -> io::Result<()> {
+        let Some(consumed) = cursor::read_consumed(&self.root)? else {
+            self.seen = None;
+            return Ok(());
+        };
+        let seen = match self.seen {
+            Some((cursor, seen)) if cursor == consumed => seen,
+            _ => self.judge(consumed)?,
+        };
+        self.seen = Some((consumed, seen));
+        match seen {
+            Seen::Believed if !is_later(self.recycle_after) => {
+                let is_done = self.recycle_before(consumed.sequence).unwrap_or_else(|error| {
+                    self.report.machine_error("look at what was consumed of", &self.root, &error);
+                    false
+                });
+                self.recycle_after = (!is_done).then(|| Instant::now() + RETRY_AFTER);
+                if is_done {
+                    self.seen = Some((consumed, Seen::Recycled));
+                }
+            }
+            Seen::Refused => {
+                if cursor::refuse_consumed(&self.root, consumed)? {
+                    // The same once more is another one: what is there then counts.
+                    self.seen = None;
+                }
+            }
+            Seen::Believed | Seen::Recycled => {}
         }
-        self.stands = false;
-        let used = used_before(&self.root, consumed.sequence)?;
-        // The cursor is durable before what it frees is destroyed: it may have been renamed into place just now.
-        let is_done = used.is_empty()
-            || self.maker.sync_names(&mut self.executor) && self.maker.recycle(&used, &mut self.executor);
-        if is_done {
-            self.recycled = Some(consumed);
-        }
-        Ok(is_done)
+        Ok(())
     }
 
-    /// Puts a cursor of nothing aside, so that nobody believes it when a record comes to be there.
-    fn refuse(&mut self, consumed: Cursor) -> io::Result<bool> {
+    /// What is to become of a cursor. One of nothing is a slip: to believe it would give segments away that nobody has seen.
+    fn judge(&mut self, consumed: Cursor) -> io::Result<Seen> {
+        if reader::holds_record(&self.root, consumed)? {
+            return Ok(Seen::Believed);
+        }
         // One whose segment is gone, and all before it, gives nothing away, and nothing comes to be there.
-        if reader::segments(&self.root)?.iter().all(|(sequence, _)| *sequence > consumed.sequence) {
-            self.recycled = Some(consumed);
-            return Ok(true);
+        let is_number_past = consumed.sequence < self.maker.next_sequence();
+        if is_number_past
+            && reader::segments(&self.root)?.iter().all(|(number, _)| *number > consumed.sequence)
+        {
+            return Ok(Seen::Recycled);
         }
         if self.refused.replace(consumed) != Some(consumed) {
             self.report.note(&format!(
@@ -284,10 +288,27 @@ impl Preparer {
                 cursor::REFUSED
             ));
         }
-        self.stands = true;
-        self.stands = !cursor::refuse_consumed(&self.root, consumed)?;
-        Ok(true)
+        Ok(Seen::Refused)
     }
+
+    /// Recycles the segments before this number. False when that failed, which was told, and has to be tried again.
+    fn recycle_before(&mut self, sequence: u64) -> io::Result<bool> {
+        let used = used_before(&self.root, sequence)?;
+        // The cursor is durable before what it frees is destroyed: it may have been renamed into place just now.
+        Ok(used.is_empty()
+            || self.maker.sync_names(&mut self.executor) && self.maker.recycle(&used, &mut self.executor))
+    }
+}
+
+/// What becomes of a cursor in `consumed`.
+#[derive(Clone, Copy)]
+enum Seen {
+    /// It is that of a record: what lies before it is to be recycled.
+    Believed,
+    /// Nothing is left to do for it.
+    Recycled,
+    /// It is that of no record and is to be put aside. It stays one of nothing when a record comes to be there meanwhile.
+    Refused,
 }
 
 /// Whether a time is still to come.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -96,10 +96,19 @@ pub(super) fn refuse_consumed(spool: &Path, cursor: Cursor) -> io::Result<bool> 
     Ok(!is_another)
 }
 
-/// Tells the receiver that every record up to this one was consumed. Durable when it returns.
+/// Tells the receiver that every record up to this one was consumed. Durable when it returns. Written by root, the file is the spool's owner's.
 pub fn write_consumed(spool: &Path, cursor: Cursor) -> io::Result<()> {
     let new = spool.join(format!("{CONSUMED}.new"));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    // Always a new file: root shall write to none that others may have led here.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    if rustix::process::geteuid().is_root() {
+        let owner = fs::metadata(spool)?;
+        fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+    }
     writeln!(file, "{cursor}")?;
     file.sync_all()?;
     fs::rename(&new, spool.join(CONSUMED))?;
@@ -126,6 +135,26 @@ mod tests {
         for wrong in ["", "1:2", "000000000000001f:", "000000000000001f:+1", "000000000000001F:1", "x:1"] {
             assert_eq!(wrong.parse::<Cursor>(), Err(NoCursor), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_root_consumes_is_the_receivers_to_read() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: only root gives files away");
+            return;
+        }
+        let spool = tempfile::tempdir().expect("a folder");
+        let (user, group) = (Some(1234), Some(1235));
+        std::os::unix::fs::chown(spool.path(), user, group).expect("given away");
+        // Nothing is written through a link that the owner laid.
+        let elsewhere = tempfile::NamedTempFile::new().expect("a file");
+        let new = spool.path().join(format!("{CONSUMED}.new"));
+        std::os::unix::fs::symlink(elsewhere.path(), new).expect("a link");
+        write_consumed(spool.path(), Cursor { sequence: 3, offset: 8192 }).expect("written");
+        let facts = fs::symlink_metadata(spool.path().join(CONSUMED)).expect("a file");
+        assert!(facts.is_file());
+        assert_eq!((Some(facts.uid()), Some(facts.gid()), facts.mode() & 0o777), (user, group, 0o600));
+        assert_eq!(fs::metadata(elsewhere.path()).expect("a file").len(), 0);
     }
 
     #[test]

@@ -7,9 +7,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::cursor::Cursor;
+use super::cursor::{self, Cursor};
 use super::format::{FRAME_BYTES, RecordHeader, SEGMENT_HEADER_BYTES};
-use super::reader::{Segment, content_bytes, segments};
+use super::reader::{self, Segment, content_bytes, segments};
 use super::scan::{records_at, scan, scan_from};
 
 /// Records that are made durable and handed on together.
@@ -67,6 +67,19 @@ impl Follower {
             follower.at = after.offset.saturating_add(bytes).max(SEGMENT_HEADER_BYTES);
         }
         Ok(follower)
+    }
+
+    /// Begins behind the last consumed record. Where nothing was consumed that is the oldest one there is, and so it is, with a note, where
+    /// `consumed` names no record: to believe that would pass over mail that nobody has seen.
+    pub fn behind_consumed(directory: &Path, once: bool, note: &mut dyn FnMut(String)) -> io::Result<Self> {
+        let said = cursor::read_consumed(directory)?;
+        let consumed = reader::last_consumed(directory)?;
+        if let (Some(said), None) = (said, consumed) {
+            note(format!(
+                "`consumed` says {said}, and there is no such record: beginning with the oldest one"
+            ));
+        }
+        Self::new(directory, consumed, once, note)
     }
 
     /// Hands on what there is now; false when that was nothing.

@@ -77,7 +77,11 @@ pub(super) fn open(
         what: "read the spool",
         path: path.to_owned(),
         why: error.to_string(),
-        cure: "the user that runs ringmx must be able to read and write it",
+        cure: if error.kind() == io::ErrorKind::InvalidData {
+            "correct or remove the file that says so"
+        } else {
+            "the user that runs ringmx must be able to read and write it"
+        },
     };
     let recovered = reader::recover(path).map_err(refused)?;
     let mut notes = recovered.notes;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::cursor::{Cursor, read_consumed, write_consumed};
+use super::cursor::{Cursor, write_consumed};
 use super::reader::{self, Notes};
 use crate::sink::file_system::sync_directory;
 
@@ -26,19 +26,19 @@ pub fn prune(directory: &Path, through: Cursor) -> io::Result<Pruned> {
     // Of two prunes at once the second one waits, and finds what the first one wrote. The lock leaves no file behind.
     let lock = File::open(directory)?;
     flock(&lock, FlockOperation::LockExclusive)?;
-    let consumed = read_consumed(directory)?;
+    let consumed = reader::last_consumed(directory)?;
     if let Some(consumed) = consumed
-        && through <= consumed
+        && through < consumed
     {
-        if through == consumed {
-            // Whoever wrote it may have failed to make it durable.
-            sync_directory(directory)?;
-            return Ok(Pruned::default());
-        }
         return refused(format!("{through} lies before {consumed}, which is consumed already"));
     }
     if !reader::holds_record(directory, through)? {
         return refused(format!("no record begins at {through}; `ringmx spool list` shows the cursors"));
+    }
+    if consumed == Some(through) {
+        // Whoever wrote it may have failed to make it durable.
+        sync_directory(directory)?;
+        return Ok(Pruned::default());
     }
     let mut pruned = Pruned::default();
     let from = consumed.map_or(0, |consumed| consumed.sequence);

@@ -259,17 +259,41 @@ pub fn segments(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     Ok(segments)
 }
 
-/// Whether a whole record begins at this place.
+/// Whether a whole record begins at this place. An error of kind `InvalidData` when nobody can tell: the segment is there, and its header cannot be
+/// read.
 pub(super) fn holds_record(directory: &Path, cursor: Cursor) -> io::Result<bool> {
     let path = directory.join(cursor.segment_name());
     match Segment::open_unscanned(&path, cursor.sequence) {
         Ok(Some(segment)) => {
             Ok(!records_at(&segment.file, &segment.scan.segment, cursor.offset, 1)?.is_empty())
         }
-        Ok(None) => Ok(false),
+        Ok(None) => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{}: the header is damaged, or a newer ringmx wrote it", path.display()),
+        )),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// The last consumed record. None when nothing was consumed yet, and when there is no record where `consumed` says: that is a slip, which the
+/// receiver puts aside. An error when the file cannot be read or holds something else.
+pub fn last_consumed(directory: &Path) -> io::Result<Option<Cursor>> {
+    let mut said = cursor::read_consumed(directory)?;
+    while let Some(cursor) = said {
+        match holds_record(directory, cursor) {
+            Ok(true) => break,
+            // Damage of later costs nobody his place.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => break,
+            Err(error) => return Err(error),
+            Ok(false) => {
+                // Or it was recycled since, for the consumer has gone on.
+                let again = cursor::read_consumed(directory)?;
+                said = again.filter(|_| again != said);
+            }
+        }
+    }
+    Ok(said)
 }
 
 /// Opens one segment after the other from this number on, oldest first, and tells what is wrong with them. `visit` ends the walk with false.
@@ -328,7 +352,7 @@ pub fn for_each_record(
 /// everything that a client sent escaped. Returns notes on what could not be read.
 pub fn list(directory: &Path, after: Option<Cursor>, out: &mut impl Write) -> io::Result<Vec<String>> {
     let mut notes = Notes::default();
-    let consumed = cursor::read_consumed(directory)?;
+    let consumed = last_consumed(directory)?;
     for_each_record(directory, after, &mut notes, |segment, record, envelope| {
         let cursor = segment.cursor(record);
         let state = if Some(cursor) <= consumed { "consumed" } else { "stored" };
@@ -434,8 +458,9 @@ fn next_sequence(directory: &Path, segments: &[(u64, PathBuf)]) -> io::Result<u6
     const SEQUENCE_MAX: u64 = u64::MAX >> 1;
     let newest = segments.last().map(|(sequence, _)| *sequence);
     let consumed = match cursor::read_consumed(directory) {
+        // The segment that a cursor of a record names is never removed, so the newest one is not before it.
+        Ok(Some(cursor)) if newest.is_some() && cursor.sequence >= SEQUENCE_MAX => None,
         Ok(consumed) => consumed.map(|cursor| cursor.sequence),
-        // The segment that the cursor names is never removed, so the newest one is not before it.
         Err(_) if newest.is_some() => None,
         Err(error) => return Err(error),
     };
@@ -445,7 +470,7 @@ fn next_sequence(directory: &Path, segments: &[(u64, PathBuf)]) -> io::Result<u6
         Some(last) => Err(io::Error::new(
             io::ErrorKind::InvalidData,
             format!(
-                "{last:016x}, in `{}` or in the name of a segment, is no number that ringmx gives: remove what says so",
+                "{last:016x}, in `{}` or in the name of a segment, is no number that ringmx gives",
                 directory.join(cursor::CONSUMED).display()
             ),
         )),

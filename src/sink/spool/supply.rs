@@ -204,6 +204,11 @@ impl Maker {
         plan
     }
 
+    /// The number of the next segment: all that there are and were are below it.
+    pub(super) fn next_sequence(&self) -> u64 {
+        self.next_sequence
+    }
+
     /// Removes a segment that was made and that nobody wrote to.
     pub(super) fn discard(&mut self, header: &SegmentHeader, executor: &mut dyn Executor) {
         let report = Arc::clone(&self.report);

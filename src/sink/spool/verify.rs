@@ -5,7 +5,6 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::cursor;
 use super::reader::{self, Notes};
 use super::scan::GapKind;
 
@@ -71,7 +70,7 @@ pub fn verify(directory: &Path) -> io::Result<Summary> {
 
 /// Whether the receiver may be about to recycle a segment: the files of its large messages go first.
 fn is_consumed(directory: &Path, segment: &reader::Segment) -> bool {
-    let consumed = cursor::read_consumed(directory).ok().flatten();
+    let consumed = reader::last_consumed(directory).ok().flatten();
     consumed.is_some_and(|consumed| segment.scan().segment.sequence < consumed.sequence)
 }
 
