@@ -25,7 +25,7 @@ ringmx does not know stops the start. There are no settings from the environment
 
 - A listener on an address beyond loopback needs `domains`: ringmx is never an open sink by accident.
 - Port 0 lets the system choose a free port. It is meant for tests.
-- Domains are written in ASCII: international ones as A-labels (`xn--…`).
+- International domains are written as A-labels (`xn--…`) or in Unicode.
 - `recipients` names a text file with one address, or `@domain` for every local-part of it, a line. Blank lines and
   lines that begin with `#` are skipped. Addresses are written as in SMTP, so `\"a b\"@example.org` has its quotes.
 - Memory is bounded: per shard by `buffers` × `buffer_size` + `block_memory` + 32 MiB for envelopes, per sink worker by
