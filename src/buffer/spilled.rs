@@ -127,12 +127,20 @@ impl SpillFile {
         Ok(())
     }
 
+    /// An error, too, when it is not what was written. The kernel writes the file to the disk when it likes; where that fails it tells whoever
+    /// syncs the file, which nobody does, and what is read once its pages are gone is what was on the disk before.
     fn read(&self) -> io::Result<Vec<u8>> {
         let bytes = usize::try_from(self.bytes).map_err(io::Error::other)?;
         let mut octets = Vec::new();
         octets.try_reserve_exact(bytes).map_err(io::Error::other)?;
         octets.resize(bytes, 0);
         self.file.read_exact_at(&mut octets, 0)?;
+        if crc32c::crc32c(&octets) != self.crc32c {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a temporary file does not hold what was written to it: look for errors of its disk",
+            ));
+        }
         Ok(octets)
     }
 }
