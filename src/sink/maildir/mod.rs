@@ -332,6 +332,11 @@ impl<E: Executor> Maildir<E> {
             }
         } else {
             plan.push(all(), Action::SyncFilesystem);
+            if self.settings.commit == Commit::Twice {
+                // Without a journal ext4 flushes the disk's cache before the names have been written; a sync of any directory flushes it again.
+                plan.barrier();
+                plan.push(all(), Action::SyncDirectory(Rc::from("")));
+            }
         }
         plan.barrier();
         if self.settings.commit == Commit::File {

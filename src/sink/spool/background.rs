@@ -23,6 +23,7 @@ use crate::handoff::message::Outcome;
 use crate::sink::Report;
 use crate::sink::executor::Executor;
 use crate::sink::executor::blocking::Blocking;
+use crate::sink::file_system::sync_directory;
 
 /// How often `consumed` is looked at, and a segment that could not be made is tried again.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -76,6 +77,7 @@ impl Background {
                 spares_after: None,
                 recycle_after: None,
                 trouble: false,
+                unsynced: false,
                 refused: None,
             }
             .run(&wanted, &give, &begun);
@@ -126,6 +128,8 @@ struct Preparer {
     recycle_after: Option<Instant>,
     /// It cannot be found out what was consumed, or a cursor cannot be put aside, and that was told.
     trouble: bool,
+    /// `consumed` may have been put aside, and its directory not synced.
+    unsynced: bool,
     /// The last cursor of nothing, which was told.
     refused: Option<Cursor>,
 }
@@ -239,6 +243,10 @@ impl Preparer {
     }
 
     fn look_at_consumed(&mut self) -> io::Result<()> {
+        if self.unsynced {
+            sync_directory(&self.root)?;
+            self.unsynced = false;
+        }
         let Some(consumed) = cursor::read_consumed(&self.root)? else {
             self.seen = None;
             return Ok(());
@@ -260,7 +268,10 @@ impl Preparer {
                 }
             }
             Seen::Refused => {
-                if cursor::refuse_consumed(&self.root, consumed)? {
+                self.unsynced = true;
+                let is_aside = cursor::refuse_consumed(&self.root, consumed)?;
+                self.unsynced = false;
+                if is_aside {
                     // The same once more is another one: what is there then counts.
                     self.seen = None;
                 }

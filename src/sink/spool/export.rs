@@ -243,7 +243,11 @@ fn rename(from: &Path, to: &Path) -> io::Result<bool> {
 fn make_directory(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => sync_directory(parent(path)),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        // It may have been made by an export that was cut short before its sync. A parent that we may not read was not made into by us.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match sync_directory(parent(path)) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            synced => synced,
+        },
         Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
     }
 }
