@@ -20,7 +20,7 @@ use crate::config::recipients::{self, RecipientEntry};
 use crate::config::{self, Config};
 use crate::handoff::channel::{FromSinks, ToShard, ToSink, messages, receipts};
 use crate::handoff::doorbell::Doorbell;
-use crate::handoff::spill::{errands, written};
+use crate::handoff::errand::{done, errands};
 use crate::huge_pages;
 use crate::limits::{HANDOFF_MESSAGES_MAX, LISTEN_BACKLOG, SPILLS_AWAY_MAX};
 use crate::log::{self, Log};
@@ -241,7 +241,7 @@ impl Server {
             .bells
             .iter()
             .map(|bell| {
-                let (to_origin, written) = written(SPILLS_AWAY_MAX, Arc::clone(bell));
+                let (to_origin, written) = done(SPILLS_AWAY_MAX, Arc::clone(bell));
                 (to_origin, spill::Route::Files(to_spiller.clone(), written))
             })
             .unzip::<_, _, Vec<_>, Vec<_>>();

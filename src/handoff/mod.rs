@@ -6,6 +6,8 @@
 
 pub mod channel;
 pub mod doorbell;
+pub mod errand;
+pub mod mailbox;
 pub mod message;
 mod park;
 pub mod spill;

@@ -15,8 +15,9 @@ use super::file_system::has_no_unnamed_files;
 use super::worker::AbortOnPanic;
 use super::{Report, outcome_of};
 use crate::buffer::{SpillBudget, SpillError};
+use crate::handoff::errand::Waiting;
 use crate::handoff::message::{Outcome, TryAgain};
-use crate::handoff::spill::{Errand, Errands, Part, ToOrigin, WaitingErrand, Written};
+use crate::handoff::spill::{Errand, Errands, Part, ToOrigin, Written};
 
 /// Where mail data goes that is not to stay in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,13 +47,13 @@ impl Spiller {
         let _guard = AbortOnPanic;
         loop {
             match errands.take() {
-                WaitingErrand::Errand(Errand::Close(file)) => drop(file),
-                WaitingErrand::Errand(Errand::Write(part)) => {
+                Waiting::Errand(Errand::Close(file)) => drop(file),
+                Waiting::Errand(Errand::Write(part)) => {
                     let shard = &shards[usize::from(part.origin.shard)];
                     shard.send(self.write(part));
                 }
-                WaitingErrand::Nothing => errands.sleep(),
-                WaitingErrand::Ended => break,
+                Waiting::Nothing => errands.sleep(),
+                Waiting::Ended => break,
             }
         }
     }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 use ringmx::buffer::SpillBudget;
 use ringmx::handoff::doorbell::Doorbell;
+use ringmx::handoff::errand::{Waiting, done, errands};
 use ringmx::handoff::message::TryAgain;
-use ringmx::handoff::spill::{Errand, Errands, Part, ToOrigin, WaitingErrand, Written, errands, written};
+use ringmx::handoff::spill::{Errand, Errands, Part, ToOrigin, Written};
 use ringmx::limits::SPILLS_AWAY_MAX;
 use ringmx::ring::simulated::World;
 use ringmx::shard::spill::Route as SpillRoute;
@@ -31,7 +32,7 @@ impl SlowSpiller {
     pub fn new() -> (Self, SpillRoute, Arc<Doorbell>) {
         let bell = Arc::new(Doorbell::new().expect("eventfd"));
         let (to_spiller, from) = errands(4).expect("a channel");
-        let (to, home): (_, Receiver<Written>) = written(SPILLS_AWAY_MAX, Arc::clone(&bell));
+        let (to, home): (_, Receiver<Written>) = done(SPILLS_AWAY_MAX, Arc::clone(&bell));
         // Few files, so that the budget is used up now and then.
         let budget = SpillBudget::new(64 << 20, 6);
         let spiller = Spiller::new(std::env::temp_dir(), Arc::clone(&budget), Arc::new(Silent));
@@ -59,9 +60,9 @@ impl SlowSpiller {
         }
         loop {
             match self.from.take() {
-                WaitingErrand::Errand(Errand::Close(file)) => drop(file),
-                WaitingErrand::Errand(Errand::Write(part)) => self.under_way.push(part),
-                WaitingErrand::Nothing | WaitingErrand::Ended => break,
+                Waiting::Errand(Errand::Close(file)) => drop(file),
+                Waiting::Errand(Errand::Write(part)) => self.under_way.push(part),
+                Waiting::Nothing | Waiting::Ended => break,
             }
         }
         while !self.under_way.is_empty() && world.random(4) == 0 {

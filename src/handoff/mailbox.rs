@@ -1,0 +1,56 @@
+//! What crosses between a shard and the thread that looks whether a recipient's mailbox can take mail: a question before the 250
+//! to RCPT, and its answer.
+
+use super::errand;
+use super::message::Origin;
+
+/// A shard's end towards the thread.
+pub type ToKeeper = errand::ToThread<Inquiry>;
+
+/// The thread's end towards the shards.
+pub type Inquiries = errand::Errands<Inquiry>;
+
+/// The thread's end towards one shard.
+pub type ToAsker = errand::ToOrigin<Found>;
+
+/// Where a sink would store what a recipient gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Its name in the store, the sink's own.
+    pub name: Box<str>,
+    /// Whether it may be made where it is not there.
+    pub may_make: bool,
+}
+
+/// A question.
+#[derive(Debug)]
+pub struct Inquiry {
+    /// The shard and connection that ask.
+    pub origin: Origin,
+    /// Which of the connection's questions it is: the answer to one that it no longer waits for tells it nothing.
+    pub number: u32,
+    /// What is asked about.
+    pub place: Place,
+}
+
+/// The answer.
+#[derive(Debug)]
+pub struct Found {
+    /// The question.
+    pub inquiry: Inquiry,
+    /// What was found.
+    pub standing: Standing,
+}
+
+/// Whether mail for a place can be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It can: the place is there, or can be made.
+    Ready,
+    /// There is no such mailbox, and it may not be made.
+    Unknown,
+    /// It is over its quota, or no space is left for it.
+    Full,
+    /// Something is wrong with it that its operator has to mend.
+    Trouble,
+}
