@@ -102,6 +102,12 @@ pub const SPILLS_AWAY_MAX: usize = 4096;
 /// A message waits this long for its spill file to be written, then it is given up with `451 4.3.2`.
 pub const SPILL_WAIT_MAX: Duration = Duration::from_mins(2);
 
+/// Recipients of one shard that the store is asked about at a time; past it RCPT is answered `451`.
+pub const INQUIRIES_AWAY_MAX: usize = 4096;
+
+/// RCPT waits this long for the store to say whether it has a place for the recipient, then `451`.
+pub const INQUIRY_WAIT_MAX: Duration = Duration::from_secs(30);
+
 /// Octets that the envelopes of one shard may take beyond [`ENVELOPE_BYTES_FREE`] each; past it further recipients get
 /// `452 4.5.3`.
 pub const ENVELOPES_BYTES_MAX: usize = 32 * 1024 * 1024;

@@ -22,7 +22,7 @@ use crate::handoff::channel::{FromSinks, ToShard, ToSink, messages, receipts};
 use crate::handoff::doorbell::Doorbell;
 use crate::handoff::errand::{done, errands};
 use crate::huge_pages;
-use crate::limits::{HANDOFF_MESSAGES_MAX, LISTEN_BACKLOG, SPILLS_AWAY_MAX};
+use crate::limits::{HANDOFF_MESSAGES_MAX, INQUIRIES_AWAY_MAX, LISTEN_BACKLOG, SPILLS_AWAY_MAX};
 use crate::log::{self, Log};
 use crate::metrics::{self, ShardMetrics};
 use crate::ring::kernel::KernelRing;
@@ -30,6 +30,7 @@ use crate::ring::probe;
 use crate::shard::clients::Clients;
 use crate::shard::delivery::{Delivery, Route};
 use crate::shard::listener::{Listener, bound_address, check_free, listen};
+use crate::shard::mailboxes::{self, Mailboxes};
 use crate::shard::spill::{self, Spill};
 use crate::shard::{Parts, Shard, affinity};
 use crate::sink::space::Space;
@@ -100,12 +101,12 @@ impl Server {
             hostname: config.hostname.clone(),
             local_part_case_sensitive: config.local_part_case_sensitive,
             report: Arc::new(LogReport(Mutex::new(log.clone()))),
-            is_listed: {
+            is_named: {
                 let table = Recipients::new(config, recipients.as_deref());
-                Arc::new(move |mailbox| table.lists_by_name(mailbox))
+                Arc::new(move |mailbox| table.is_named(mailbox))
             },
         };
-        let opened =
+        let mut opened =
             sink::open(&config.sink, &surroundings).map_err(|error| ServeError(error.to_string()))?;
         let space = sink::watch_space(&config.sink, &surroundings)
             .map_err(|error| machine("watching the sink's disk", &error))?;
@@ -123,6 +124,7 @@ impl Server {
         log_start(config, &addresses, &opened, log);
         log_notes(&tls_notes, log);
         let inline = opened.inline;
+        let mailboxes = opened.mailboxes.take();
         let spill_to = opened.spill.clone();
         let mut to_shards = Vec::new();
         let mut from_sinks = Vec::new();
@@ -134,12 +136,19 @@ impl Server {
             from_sinks.push(from_sink);
         }
         let spills = server.start_spilling(config, spill_to, &surroundings.report, &tell)?;
+        let mailboxes = server.start_keeper(mailboxes, &tell)?;
         let routes = server.start_workers(opened, &to_shards, &tell, &surroundings.report)?;
         drop(to_shards);
         let mut routes = routes.iter().cycle();
         let clients = Clients::new(config.limits.connections_per_client_max);
-        let parts = config.shards.iter().zip(sockets).zip(from_sinks).zip(spills).enumerate();
-        for (number, (((shard, sockets), from_sinks), spill)) in parts {
+        let parts = config
+            .shards
+            .iter()
+            .zip(sockets)
+            .zip(from_sinks)
+            .zip(spills.into_iter().zip(mailboxes))
+            .enumerate();
+        for (number, (((shard, sockets), from_sinks), (spill, mailboxes))) in parts {
             let route: MakeRoute = match (routes.next().cloned(), inline) {
                 (Some(to_sink), _) => Box::new(|| Route::Worker(to_sink)),
                 (None, Some(make)) => Box::new(move || Route::Inline(make())),
@@ -157,6 +166,7 @@ impl Server {
                 from_sinks,
                 space: space.clone(),
                 spill,
+                mailboxes,
                 log: log.clone(),
                 logs: config.log.clone(),
                 hostname: config.hostname.clone(),
@@ -252,6 +262,38 @@ impl Server {
             let _ = tell.send(ThreadEvent::Ended(Ok(())));
         };
         self.workers.push(spawn("spill".to_owned(), run)?);
+        Ok(routes)
+    }
+
+    /// Starts the thread that looks into mailboxes, if the sink has some, and gives each shard its way to it.
+    fn start_keeper(
+        &mut self,
+        mailboxes: Option<sink::mailbox::Mailboxes>,
+        tell: &UnboundedSender<ThreadEvent>,
+    ) -> Result<Vec<mailboxes::Route>, ServeError> {
+        let Some(sink::mailbox::Mailboxes { naming, make_keeper }) = mailboxes else {
+            return Ok(self.bells.iter().map(|_| mailboxes::Route::Everybody).collect());
+        };
+        let (to_keeper, inquiries) =
+            errands(INQUIRIES_AWAY_MAX).map_err(|error| machine("making a channel", &error))?;
+        let (to_askers, routes) = self
+            .bells
+            .iter()
+            .map(|bell| {
+                let (to_asker, found) = done(INQUIRIES_AWAY_MAX, Arc::clone(bell));
+                (to_asker, mailboxes::Route::Keeper(Arc::clone(&naming), to_keeper.clone(), found))
+            })
+            .unzip::<_, _, Vec<_>, Vec<_>>();
+        let tell = tell.clone();
+        let run = move || {
+            let result = make_keeper().map(|keeper| {
+                let _ = tell.send(ThreadEvent::Ready);
+                sink::mailbox::run(keeper, &inquiries, &to_askers);
+            });
+            let result = result.map_err(|error| format!("the sink cannot look into its mailboxes: {error}"));
+            let _ = tell.send(ThreadEvent::Ended(result));
+        };
+        self.workers.push(spawn("mailboxes".to_owned(), run)?);
         Ok(routes)
     }
 
@@ -355,6 +397,7 @@ struct ShardStart {
     /// What is left on the sink's disk.
     space: Option<Arc<Space>>,
     spill: spill::Route,
+    mailboxes: mailboxes::Route,
     log: Log,
     logs: config::Log,
     hostname: String,
@@ -388,6 +431,7 @@ impl ShardStart {
             delivery: Delivery::new(number, u32::from_ne_bytes(nonce), (self.route)(), self.from_sinks)
                 .with_space(self.space),
             spill: Spill::new(self.spill),
+            mailboxes: Mailboxes::new(number, self.mailboxes),
             log: self.log,
             log_sessions: self.logs.sessions,
             log_messages: self.logs.messages,

@@ -512,8 +512,8 @@ fn what_is_allowed_and_unwise_is_a_warning() {
         &[
             ":4: listener.address: `hostname`, \"mx\", is not fully qualified, and other servers will see it \
              (RFC 5321 §2.3.5)",
-            ":8: sink.template: without `recipients` and without `create = true`, only mail for maildirs that exist is \
-             stored",
+            ":8: sink.template: without `recipients` and without `create = true`, only maildirs that exist and \
+             postmaster get mail; all other recipients are refused",
         ],
     );
     assert_warnings(

@@ -1,17 +1,18 @@
 //! Runs every dialogue of `tests/dialogues` against a session in memory: whole, byte by byte, split at every offset, and
 //! with all that the client sends at once. Replies, closing and stored messages are the same each time.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use ringmx::config::recipients::RecipientEntry;
 use ringmx::config::{
-    BareLineEnd, ChunkLineEnd, DomainPattern, EarlyTalkers, Network, Pipelining, Refusal, TlsPolicy,
+    BareLineEnd, ChunkLineEnd, DomainPattern, EarlyTalkers, Network, Pipelining, Refusal, SinkKind, TlsPolicy,
 };
 use ringmx::handoff::message::{ClientFacts, TryAgain};
 use ringmx::smtp::extension::{Extension, ExtensionSet};
-use ringmx::smtp::policy::Recipients;
+use ringmx::smtp::policy::{Recipients, Verdict};
 use ringmx::smtp::session::Settings;
 
 #[path = "support/dialogue.rs"]
@@ -137,9 +138,29 @@ fn run_at_once(dialogue: &Dialogue) -> Result<(), String> {
 /// A client that speaks first does so before the greeting is sent.
 fn begin(dialogue: &Dialogue) -> Result<Exchange, String> {
     let settings = settings(dialogue)?;
-    let exchange =
+    let mut exchange =
         if dialogue.begins_early() { Exchange::connected(settings) } else { Exchange::new(settings) };
+    if let Some(text) = dialogue.config("mailboxes") {
+        exchange.store = store(text)?;
+    }
     Ok(if dialogue.config("tls") == Some("true") { exchange.under_tls() } else { exchange })
+}
+
+/// A store whose mailboxes are ready but for these, each `verdict:mailbox`.
+fn store(text: &str) -> Result<exchange::Store, String> {
+    let mut told = HashMap::new();
+    for part in text.split_whitespace() {
+        let (verdict, mailbox) = part.split_once(':').ok_or_else(|| format!("no verdict: {part:?}"))?;
+        let words = [
+            ("ready", Verdict::Accept),
+            ("unknown", Verdict::UnknownRecipient),
+            ("unstorable", Verdict::Unstorable),
+            ("full", Verdict::MailboxFull),
+            ("trouble", Verdict::TryAgain),
+        ];
+        told.insert(mailbox.as_bytes().to_vec(), word(verdict, &words)?);
+    }
+    Ok(Box::new(move |mailbox| told.get(mailbox.whole).copied().unwrap_or(Verdict::Accept)))
 }
 
 /// Whether a client has to wait for the answer before it sends more: behind DATA and STARTTLS, and where a greeting follows.
@@ -323,7 +344,12 @@ fn settings(dialogue: &Dialogue) -> Result<Settings, String> {
                 *tls = word(value, &words)?;
             }
             "tls_handshake_timeout" => limits.tls_handshake_timeout = time()?,
-            "domains" | "recipients" | "postmaster" | "local_part_deny" | "local_part_case_sensitive" => {}
+            "domains"
+            | "recipients"
+            | "mailboxes"
+            | "postmaster"
+            | "local_part_deny"
+            | "local_part_case_sensitive" => {}
             _ => return Err(format!("unknown setting {key:?}")),
         }
     }
@@ -372,6 +398,11 @@ fn policy(dialogue: &Dialogue) -> Recipients {
             None => panic!("no recipient: {entry:?}"),
         })
         .collect();
+    if let SinkKind::Maildir { template, .. } = &mut config.sink.kind
+        && dialogue.config("mailboxes").is_some()
+    {
+        *template = "{domain}/{local}".into();
+    }
     if let Some(postmaster) = dialogue.config("postmaster") {
         config.postmaster = postmaster.into();
     }

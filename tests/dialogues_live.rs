@@ -154,6 +154,7 @@ impl Plan {
                 "recipients" => recipients = Some(value.split_whitespace().collect::<Vec<_>>().join("\n")),
                 "arrival" => {}
                 "promises" => return Err("standard output keeps no promise".into()),
+                "mailboxes" => return Err("standard output has no mailboxes".into()),
                 "tls" => return Err("TLS only in a simulation".into()),
                 _ => return Err(format!("the setting {key:?} is not known here")),
             }

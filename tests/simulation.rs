@@ -1,6 +1,7 @@
 //! A shard, its hand-over and a disk sink in one thread on virtual time, over a simulated ring and a simulated disk: one seed
 //! decides how octets arrive, which receives end early or find no buffer, in which order completions come, how small queues
-//! and pools are, what clients break off, and how slow the storage is, when it hangs, fails, is full and recovers.
+//! and pools are, what clients break off, how slow the storage is, when it hangs, fails, is full and recovers, and how late and in
+//! which order the store says whether it has a place for a recipient.
 //!
 //! After each run: every 250 stands for a message that a power cut leaves whole and unaltered, at the end or once before;
 //! what was never handed over is nowhere; all else is absent or whole. One reply a command, in order; pools within their
@@ -18,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ringmx::buffer::Pool;
-use ringmx::config::Config;
+use ringmx::config::{Config, SinkKind};
 use ringmx::handoff::channel::{messages, receipts};
 use ringmx::handoff::doorbell::Doorbell;
 use ringmx::handoff::message::Outcome;
@@ -29,6 +30,7 @@ use ringmx::ring::simulated::{Faults, SimulatedRing, World};
 use ringmx::shard::clients::Clients;
 use ringmx::shard::delivery::{Delivery, Route};
 use ringmx::shard::listener::{Listener, listen};
+use ringmx::shard::mailboxes::{self, Mailboxes};
 use ringmx::shard::spill::{self, Spill};
 use ringmx::shard::{Parts, Shard};
 use ringmx::smtp::extension::ExtensionSet;
@@ -36,6 +38,7 @@ use ringmx::smtp::policy::Recipients;
 use ringmx::smtp::session::Settings;
 
 use simulation_support::client::{Client, Manner};
+use simulation_support::desk::Desk;
 use simulation_support::storage::Storage;
 
 /// Seeds of a usual run: about 40 s of a core in a debug build.
@@ -51,6 +54,7 @@ struct Simulation {
     world: World,
     shard: Shard<SimulatedRing>,
     storage: Storage,
+    desk: Option<Desk>,
     metrics: Arc<ShardMetrics>,
     /// The bounds of the pool.
     buffers: u64,
@@ -65,7 +69,7 @@ impl Simulation {
 
     /// On a disk whose syncs do nothing when it `lies`.
     fn with_disk(seed: u64, lies: bool) -> Self {
-        let config = Config::embedded_default();
+        let mut config = Config::embedded_default();
         let world = World::new(seed, Faults::ALL);
         let buffers = 16 << world.random(4);
         let block_bytes = (256 * 1024) << world.random(7);
@@ -73,7 +77,16 @@ impl Simulation {
         let bell = Arc::new(Doorbell::new().expect("eventfd"));
         let (to_sink, from) =
             messages(1 + usize::try_from(world.random(8)).expect("small")).expect("a channel");
-        let (to, from_sinks) = receipts(HANDOFF_MESSAGES_MAX, bell);
+        let (to, from_sinks) = receipts(HANDOFF_MESSAGES_MAX, Arc::clone(&bell));
+        // Half of the stores are asked about recipients.
+        let (desk, route) = Desk::new(&bell);
+        let (desk, route) = match (&mut config.sink.kind, world.random(2)) {
+            (SinkKind::Maildir { template, .. }, 0) => {
+                "{domain}/{local}".clone_into(template);
+                (Some(desk), route)
+            }
+            _ => (None, mailboxes::Route::Everybody),
+        };
         let (log, _writer) = log::start(config.log.format).expect("the log");
         let metrics = Arc::new(ShardMetrics::default());
         let stop = Arc::new(AtomicBool::new(false));
@@ -97,6 +110,7 @@ impl Simulation {
             delivery: Delivery::new(0, 7, Route::Worker(to_sink), from_sinks),
             // `simulation_spill.rs` moves mail data out of memory.
             spill: Spill::new(spill::Route::Memory),
+            mailboxes: Mailboxes::new(0, route),
             log,
             log_sessions: std::env::var_os("SIMULATION_LOG").is_some(),
             log_messages: std::env::var_os("SIMULATION_LOG").is_some(),
@@ -109,7 +123,7 @@ impl Simulation {
         let shard = Shard::new(parts, vec![Listener::new(0, descriptor, Arc::new(settings), None)]);
         let storage = Storage::new(&world, from, to, lies);
         let (buffers, blocks) = (buffers as u64, (block_bytes / BLOCK_BYTES) as u64);
-        Self { world, shard, storage, metrics, buffers, blocks, stop }
+        Self { world, shard, storage, desk, metrics, buffers, blocks, stop }
     }
 
     /// A turn of everybody.
@@ -121,6 +135,9 @@ impl Simulation {
         }
         self.shard.turn().expect("a turn");
         self.storage.work(&self.world);
+        if let Some(desk) = &mut self.desk {
+            desk.work(&self.world);
+        }
         let metrics = &self.metrics;
         assert!(metrics.buffers_pinned.value() <= self.buffers, "more buffers are pinned than there are");
         assert!(metrics.blocks_used.value() <= self.blocks, "more blocks are used than the budget has");
@@ -145,6 +162,9 @@ impl Simulation {
     fn calm(&mut self) {
         self.world.set_faults(Faults::NONE);
         self.storage.recover();
+        if let Some(desk) = &mut self.desk {
+            desk.recover();
+        }
     }
 
     fn run(&mut self) -> Vec<Client> {
@@ -188,7 +208,9 @@ fn check(simulation: &Simulation, clients: &[Client]) {
                 Some("451" | "452") => {
                     assert_ne!(outcome, Some(Outcome::Durable), "stored and not answered 250");
                 }
-                Some("503") => assert_eq!(outcome, None, "refused at MAIL and handed over"),
+                Some("503" | "554") => {
+                    assert_eq!(outcome, None, "refused before its mail data and handed over");
+                }
                 // Refused at MAIL or DATA, or the client was gone: absent or whole, which the disk shows.
                 _ => {}
             }

@@ -29,6 +29,7 @@ use ringmx::ring::simulated::{Faults, SimulatedRing, World};
 use ringmx::shard::clients::Clients;
 use ringmx::shard::delivery::{Delivery, Route};
 use ringmx::shard::listener::{Listener, listen};
+use ringmx::shard::mailboxes::{self, Mailboxes};
 use ringmx::shard::spill::Spill;
 use ringmx::shard::{Parts, Shard};
 use ringmx::smtp::extension::ExtensionSet;
@@ -139,6 +140,7 @@ impl Simulation {
             pool,
             delivery: Delivery::new(0, 7, Route::Worker(to_sink), from_sinks),
             spill: Spill::new(spill_route),
+            mailboxes: Mailboxes::new(0, mailboxes::Route::Everybody),
             log,
             log_sessions: std::env::var_os("SIMULATION_LOG").is_some(),
             log_messages: std::env::var_os("SIMULATION_LOG").is_some(),

@@ -23,6 +23,7 @@ use ringmx::ring::simulated::{Faults, SimulatedRing, World};
 use ringmx::shard::clients::Clients;
 use ringmx::shard::delivery::{Delivery, Route};
 use ringmx::shard::listener::{Listener, listen};
+use ringmx::shard::mailboxes::{self, Mailboxes};
 use ringmx::shard::spill::{self, Spill};
 use ringmx::shard::{Parts, Shard};
 use ringmx::sink::{Durability, Sink};
@@ -101,6 +102,7 @@ impl Simulation {
             pool,
             delivery: Delivery::new(0, 7, route, from_sinks),
             spill: Spill::new(spill::Route::Memory),
+            mailboxes: Mailboxes::new(0, mailboxes::Route::Everybody),
             log,
             log_sessions: false,
             log_messages: false,

@@ -387,7 +387,7 @@ fn a_recipient_that_cannot_be_named_is_refused_and_nothing_is_stored() {
 fn a_maildir_is_made_for_listed_recipients_only() {
     let store_at = tempfile::tempdir().expect("a temporary directory");
     let mut surroundings = surroundings(&Arc::default());
-    surroundings.is_listed = Arc::new(|recipient| recipient.local_part == b"alice");
+    surroundings.is_named = Arc::new(|recipient| recipient.local_part == b"alice");
     let config = config::Sink {
         kind: maildir_kind(store_at.path(), "{local}", LineEndings::Lf),
         workers: 1,

@@ -247,6 +247,18 @@ pub struct Sink {
     pub requiretls: bool,
 }
 
+impl Sink {
+    /// Whether recipients have mailboxes of their own in the store, so that it may have no place for one.
+    pub fn has_mailboxes(&self) -> bool {
+        matches!(&self.kind, SinkKind::Maildir { template, .. } if !template.is_empty())
+    }
+
+    /// Whether mailboxes are made for recipients whom nobody names.
+    pub fn creates(&self) -> bool {
+        matches!(self.kind, SinkKind::Maildir { create: true, .. })
+    }
+}
+
 /// The kinds of sink.
 #[derive(Debug, Clone)]
 pub enum SinkKind {

@@ -8,6 +8,9 @@ use crate::limits::{DOMAIN_BYTES_MAX, PATH_BYTES_MAX};
 /// Octets of one label of a domain (RFC 1035 §2.3.4).
 const LABEL_BYTES_MAX: usize = 63;
 
+/// Files of ringmx itself in a store begin so (`sink::maildir`).
+const OWN_FILES: &str = ".ringmx";
+
 /// Octets of one name in a file system (NAME_MAX).
 const NAME_BYTES_MAX: usize = 255;
 
@@ -142,6 +145,11 @@ pub(super) fn template(text: &str) -> Result<String, String> {
             "new" | "cur" | "tmp" => {
                 return Err(format!(
                     "{text:?} has the component {component:?}, a directory inside a maildir"
+                ));
+            }
+            own if own.starts_with(OWN_FILES) => {
+                return Err(format!(
+                    "{text:?} has the component {component:?}, which begins as ringmx's own files in the store do"
                 ));
             }
             _ => component_check(component).map_err(|why| format!("{text:?}: {why}"))?,

@@ -538,7 +538,8 @@ fn template_rules(section: &Section<'_>, template: &str, create: bool, identity:
     if !template.is_empty() && !create && identity.recipients.is_none() {
         section.warn(
             "template",
-            "without `recipients` and without `create = true`, only mail for maildirs that exist is stored"
+            "without `recipients` and without `create = true`, only maildirs that exist and postmaster get mail; all other \
+             recipients are refused"
                 .to_owned(),
         );
     }

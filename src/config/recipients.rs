@@ -68,7 +68,7 @@ fn entry(line: &[u8]) -> Result<Option<RecipientEntry>, String> {
     Ok(Some(RecipientEntry::Mailbox { local_part, domain }))
 }
 
-/// Why no RCPT can name an entry, if so.
+/// Why an entry does not get the mail that it seems to get, if so.
 fn unreachable(entry: &RecipientEntry, config: &Config) -> Option<String> {
     let (local_part, domain) = match entry {
         RecipientEntry::Mailbox { local_part, domain } => (local_part.as_str(), domain),
@@ -76,6 +76,13 @@ fn unreachable(entry: &RecipientEntry, config: &Config) -> Option<String> {
     };
     if !config.domains.is_empty() && !config.domains.iter().any(|accepted| accepted.matches(domain)) {
         return Some(format!("`domains` does not accept {domain:?}, so this recipient gets no mail"));
+    }
+    if matches!(entry, RecipientEntry::CatchAll(_)) && config.sink.has_mailboxes() && !config.sink.creates() {
+        return Some(
+            "`create` is false and a catch-all names nobody, so only maildirs that exist and postmaster get mail of this \
+             domain; set `create = true`, or list the recipients"
+                .to_owned(),
+        );
     }
     if let Some(denied) = local_part.chars().find(|c| config.local_part_deny.contains(*c)) {
         return Some(format!("`local_part_deny` holds {denied:?}, so this recipient gets no mail"));

@@ -26,6 +26,7 @@ use crate::handoff::message::{Message, Outcome, Receipt, TryAgain};
 use crate::limits::{CANCEL_WAIT_MAX, DRAIN_BYTES_MAX, DRAIN_WAIT_MAX, UNREAD_BUFFERS_MAX};
 use crate::ring::{Outgoing, Received, Ring, Socket};
 use crate::smtp::envelope::Envelope;
+use crate::smtp::policy::Verdict;
 use crate::smtp::reply::ReplyBuffer;
 use crate::smtp::session::{Answer, Input, Question, Session, Step};
 use crate::smtp::trace;
@@ -55,6 +56,8 @@ pub(super) struct Connection {
     /// The message under way, from MAIL to its hand-over.
     pub(super) draft: Option<Box<Message>>,
     pub(super) spilling: Spilling,
+    /// The number of the last question about a recipient.
+    pub(super) inquiry: u32,
     drained_bytes: u64,
     drain_deadline: Option<Instant>,
     accepted_at: SystemTime,
@@ -137,6 +140,7 @@ impl Connection {
             dirty: false,
             draft: None,
             spilling: Spilling::default(),
+            inquiry: 0,
             drained_bytes: 0,
             drain_deadline: None,
             accepted_at,
@@ -235,7 +239,7 @@ impl Connection {
 
     /// The answer to this connection's message came home. False when the client can no longer be told.
     pub(super) fn handle_receipt<R: Ring>(&mut self, receipt: &Receipt, context: &mut Context<R>) -> bool {
-        let waits = self.phase == Phase::Serving && self.session.awaits_answer();
+        let waits = self.phase == Phase::Serving && self.session.awaits_outcome();
         if waits {
             self.resolve(answer_to(receipt), context);
             self.advance(context);
@@ -248,9 +252,13 @@ impl Connection {
         match self.phase {
             Phase::Serving if self.session.deadline() > context.now => {}
             Phase::Serving if self.waits_for_spill(context.now) => self.expire_spill(context),
-            Phase::Serving if self.session.awaits_answer() => {
+            Phase::Serving if self.session.awaits_outcome() => {
                 context.delivery.note_hang();
                 self.resolve(Answer::Unknown, context);
+            }
+            Phase::Serving if self.session.proposed_recipient().is_some() => {
+                self.resolve(Answer::Recipient(Verdict::TryAgain), context);
+                self.advance(context);
             }
             Phase::Serving => {
                 let step = self.session.expire(&mut self.replies, context.now);
@@ -409,6 +417,7 @@ impl Connection {
                 Step::Discard => self.release_draft(&mut context.pool),
                 Step::Ask(Question::Transaction { size }) => self.begin_transaction(size, context),
                 Step::Ask(Question::Admission { client, front }) => self.admit(client, front, context),
+                Step::Ask(Question::Recipient) => self.ask_about_recipient(context),
                 Step::Ask(Question::Tls) => self.answer_tls(context),
                 Step::Deliver(envelope) => self.deliver(envelope, context),
                 Step::Close => self.flush_and_close(context),

@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use super::clients::Clients;
 use super::delivery::Delivery;
+use super::mailboxes::Mailboxes;
 use super::spill::Spill;
 use super::table::Key;
 use crate::buffer::Pool;
@@ -29,6 +30,8 @@ pub(super) struct Context<R> {
     pub(super) delivery: Delivery,
     /// Its way to move mail data out of memory.
     pub(super) spill: Spill,
+    /// Its way to ask the store about recipients.
+    pub(super) mailboxes: Mailboxes,
     /// Its way to log.
     pub(super) log: Log,
     /// One log line a session.
@@ -90,6 +93,9 @@ impl<R: Ring> Context<R> {
             }
             Outcome::TryAgain(_) => metrics.messages_try_again.add(1),
             Outcome::Refused(_) => metrics.messages_refused.add(1),
+        }
+        if outcome != Outcome::Durable {
+            self.mailboxes.doubt();
         }
         if self.log_messages {
             let took = self.wall_clock.duration_since(message.received_at).unwrap_or_default();

@@ -11,6 +11,7 @@ mod connection;
 mod context;
 pub mod delivery;
 pub mod listener;
+pub mod mailboxes;
 mod provision;
 pub mod spill;
 mod table;
@@ -31,6 +32,7 @@ use self::connection::{Connection, Fate};
 use self::context::Context;
 use self::delivery::Delivery;
 use self::listener::Listener;
+use self::mailboxes::Mailboxes;
 use self::provision::Provision;
 use self::spill::Spill;
 use self::table::{Key, Table};
@@ -56,6 +58,8 @@ pub struct Parts<R> {
     pub delivery: Delivery,
     /// Its way to move mail data out of memory; what comes home rings the bell of the receipts.
     pub spill: Spill,
+    /// Its way to ask the store about recipients; answers ring the bell of the receipts.
+    pub mailboxes: Mailboxes,
     /// Its way to log.
     pub log: Log,
     /// One log line a session.
@@ -116,6 +120,7 @@ impl<R: Ring> Shard<R> {
             pool,
             delivery,
             spill,
+            mailboxes,
             log,
             log_sessions,
             log_messages,
@@ -134,6 +139,7 @@ impl<R: Ring> Shard<R> {
                 pool,
                 delivery,
                 spill,
+                mailboxes,
                 log,
                 log_sessions,
                 log_messages,
@@ -183,6 +189,7 @@ impl<R: Ring> Shard<R> {
         }
         self.events = events;
         self.handle_written();
+        self.handle_found();
         self.handle_receipts();
         self.expire();
         self.handle_stop();
@@ -209,6 +216,7 @@ impl<R: Ring> Shard<R> {
             .min();
         let may_sleep = context.delivery.receipts().park()
             && !context.spill.is_home()
+            && !context.mailboxes.is_home()
             && context.handshakes_waiting.is_empty();
         let turned = context.ring.turn(if may_sleep { wait } else { Some(Duration::ZERO) }, &mut self.events);
         context.delivery.receipts().unpark();
@@ -318,6 +326,16 @@ impl<R: Ring> Shard<R> {
                 self.mark(key);
             } else {
                 written.part.data.release(&mut self.context.pool);
+            }
+        }
+    }
+
+    /// What the store says of recipients goes to the connections that wait for it.
+    fn handle_found(&mut self) {
+        while let Some((key, number, verdict)) = self.context.mailboxes.next_found(self.context.now) {
+            if let Some(connection) = self.connections.find(key) {
+                connection.handle_found(number, verdict, &mut self.context);
+                self.mark(key);
             }
         }
     }

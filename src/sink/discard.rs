@@ -17,6 +17,7 @@ pub(super) fn open() -> Opened {
         workers: Vec::new(),
         inline: Some(|| Box::new(Discard)),
         spill: SpillTo::Nowhere,
+        mailboxes: None,
     }
 }
 

@@ -10,6 +10,7 @@ pub mod discard;
 pub mod executor;
 mod facts;
 pub mod file_system;
+pub mod mailbox;
 pub mod maildir;
 pub mod plan;
 mod root;
@@ -24,6 +25,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use self::mailbox::Mailboxes;
 use self::space::Space;
 use self::spill::SpillTo;
 use crate::config::{self, SinkKind};
@@ -75,8 +77,8 @@ pub struct Surroundings {
     pub local_part_case_sensitive: bool,
     /// Where errors of the machine go.
     pub report: Arc<dyn Report>,
-    /// Whether a table of recipients lists this mailbox by name, so that a directory may be made for it.
-    pub is_listed: Arc<dyn Fn(Mailbox<'_>) -> bool + Send + Sync>,
+    /// Whether a mailbox is known by its name and not only by a catch-all, so that a directory may be made for it.
+    pub is_named: Arc<dyn Fn(Mailbox<'_>) -> bool + Send + Sync>,
 }
 
 /// Makes the sink of one worker, on the worker's own thread.
@@ -96,6 +98,8 @@ pub struct Opened {
     pub inline: Option<fn() -> Box<dyn Sink>>,
     /// Where mail data goes that is too much to stay in memory.
     pub spill: SpillTo,
+    /// Who is asked about recipients before the 250 to RCPT; none where all of them have one place.
+    pub mailboxes: Option<Mailboxes>,
 }
 
 /// A sink cannot be opened.

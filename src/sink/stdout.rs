@@ -46,6 +46,7 @@ pub(super) fn open(format: StdoutFormat, surroundings: &Surroundings) -> Result<
         workers: vec![Box::new(move || Ok(Box::new(Stdout::new(output, format, STALL_MAX, report))))],
         inline: None,
         spill: SpillTo::Directory(std::env::temp_dir()),
+        mailboxes: None,
     })
 }
 

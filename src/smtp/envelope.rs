@@ -151,6 +151,13 @@ pub struct Mailbox<'a> {
     pub whole: &'a [u8],
 }
 
+impl Mailbox<'_> {
+    /// Whether it is that of a postmaster (RFC 5321 §4.5.1: in any case).
+    pub fn is_postmaster(&self) -> bool {
+        self.local_part.eq_ignore_ascii_case(b"postmaster")
+    }
+}
+
 /// What the envelopes of one shard may take together: a thousand recipients of 20,000 connections would be gigabytes.
 #[derive(Debug)]
 pub struct EnvelopeBudget {

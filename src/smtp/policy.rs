@@ -17,6 +17,10 @@ pub enum Verdict {
     UnknownRecipient,
     /// A local-part that something behind us may route elsewhere: `550 5.1.3`.
     DeniedLocalPart,
+    /// The store cannot name a place for it: `550 5.1.3`.
+    Unstorable,
+    /// Its mailbox is full: `452 4.2.2`.
+    MailboxFull,
     /// It could not be found out: `451`, never accept and never `550`.
     TryAgain,
 }
@@ -28,6 +32,11 @@ pub trait Policy {
 
     /// Where mail for the bare `<postmaster>` goes (RFC 5321 §4.5.1): local-part and domain.
     fn postmaster(&self) -> (&[u8], &[u8]);
+
+    /// Whether the store has the last word on a recipient that the policy accepts: it may have no place for it.
+    fn asks_store(&self) -> bool {
+        false
+    }
 }
 
 /// The table of accepted domains and recipients.
@@ -47,6 +56,7 @@ pub struct Recipients {
     /// One bit an ASCII octet that may not stand in a local-part.
     denied: u128,
     leading_dot: bool,
+    asks_store: bool,
 }
 
 impl Recipients {
@@ -74,6 +84,7 @@ impl Recipients {
             case_sensitive: config.local_part_case_sensitive,
             denied,
             leading_dot: config.local_part_leading_dot,
+            asks_store: config.sink.has_mailboxes(),
         };
         for entry in entries.unwrap_or_default() {
             table.insert(entry);
@@ -96,9 +107,13 @@ impl Recipients {
         }
     }
 
-    /// Whether a file of recipients names this very mailbox; one that a catch-all takes it does not.
-    pub fn lists_by_name(&self, mailbox: Mailbox<'_>) -> bool {
-        self.mailboxes.as_ref().is_some_and(|mailboxes| self.holds(mailboxes, mailbox))
+    /// Whether a mailbox is known by its name, so that a place in the store may be made for it: a file of recipients names it, or it is
+    /// a postmaster, who is always reachable (RFC 5321 §4.5.1). One that only a catch-all takes is not.
+    pub fn is_named(&self, mailbox: Mailbox<'_>) -> bool {
+        let (local_part, domain) = self.postmaster();
+        mailbox.is_postmaster()
+            || (mailbox.local_part == local_part && mailbox.domain == domain)
+            || self.mailboxes.as_ref().is_some_and(|mailboxes| self.holds(mailboxes, mailbox))
     }
 
     fn takes_domain(&self, domain: &[u8]) -> bool {
@@ -135,12 +150,11 @@ impl Recipients {
 
 impl Policy for Recipients {
     fn recipient(&self, mailbox: Mailbox<'_>) -> Verdict {
-        // Postmaster of a domain of ours is always reachable (RFC 5321 §4.5.1).
-        let postmaster = mailbox.local_part.eq_ignore_ascii_case(b"postmaster");
         if !self.takes_domain(mailbox.domain) {
             return Verdict::ForeignDomain;
         }
-        if postmaster {
+        // Postmaster of a domain of ours is always reachable (RFC 5321 §4.5.1).
+        if mailbox.is_postmaster() {
             return Verdict::Accept;
         }
         if self.denies(mailbox.local_part) {
@@ -151,6 +165,10 @@ impl Policy for Recipients {
 
     fn postmaster(&self) -> (&[u8], &[u8]) {
         (&self.postmaster.0, &self.postmaster.1)
+    }
+
+    fn asks_store(&self) -> bool {
+        self.asks_store
     }
 }
 

@@ -71,6 +71,7 @@ replies! {
     NO_SUCH_RECIPIENT = 550 "5.1.1" "No such recipient here";
     LOCAL_PART_DENIED = 550 "5.1.3" "This form of address is not accepted here";
     TOO_MANY_RECIPIENTS = 452 "4.5.3" "Too many recipients in this transaction";
+    MAILBOX_FULL = 452 "4.2.2" "Mailbox full, try again later";
     POLICY_TROUBLE = 451 "4.3.0" "Cannot look that up now";
 
     TOO_LARGE = 552 "5.3.4" "Message too large";

@@ -7,6 +7,9 @@
 //!      └────────resolve───────┘         └────────────────┴──────────resolve───────────┘
 //! ```
 //!
+//! RCPT is in two halves where the store has the last word: the recipient is *proposed* in the envelope, the store is asked
+//! (`Asking`), and the answer *concludes*: the recipient stays, or is taken back.
+//!
 //! Splitting the input anywhere changes nothing: neither replies nor envelope nor mail data. Something unexpected from a
 //! client is a reply or a 421, never an assert.
 
@@ -26,16 +29,17 @@ use self::data::DataState;
 pub use self::opening::is_front;
 use super::chunk::ChunkedData;
 use super::command::{self, Command, LineError, Verb};
+use super::envelope::Mailbox;
 use super::envelope::{Envelope, TlsFacts};
 use super::extension::{ExtensionSet, push_ehlo_reply};
 pub use super::input::Input;
 use super::line::{Line, LineReader};
-use super::policy::Policy;
+use super::policy::{Policy, Verdict};
 use super::proxy::ProxyReader;
 use super::reply::{self, Reply, ReplyBuffer};
 use crate::config::{BareLineEnd, ChunkLineEnd, Gate, Limits, Pipelining, Refusal, TlsPolicy};
 use crate::handoff::message::{ClientFacts, QueueId, Refused, TryAgain};
-use crate::limits::EHLO_NAME_BYTES_MAX;
+use crate::limits::{EHLO_NAME_BYTES_MAX, INQUIRY_WAIT_MAX};
 
 /// What the sessions of a listener are told.
 pub struct Settings {
@@ -97,6 +101,8 @@ pub enum Question {
         /// The TCP client. When both are the same, the front speaks for itself.
         front: IpAddr,
     },
+    /// Has the store a place for [`Session::proposed_recipient`]? At a good RCPT. The answer may come later.
+    Recipient,
     /// Can TLS begin? After STARTTLS.
     Tls,
 }
@@ -108,6 +114,8 @@ pub enum Answer {
     Begin(Box<Envelope>),
     /// To the question for admission: it may or may not.
     Admission(bool),
+    /// To the question for a recipient.
+    Recipient(Verdict),
     /// To the question for TLS: it can or cannot.
     Tls(bool),
     /// To both: 4yz.
@@ -189,6 +197,8 @@ enum State {
     Greeted,
     Command,
     Asked,
+    /// It was asked whether the store has a place for the recipient that was proposed last.
+    Asking,
     /// It was asked whether TLS can begin.
     AskedTls,
     /// A handshake is awaited: nothing is read until [`Session::handle_tls`].
@@ -227,6 +237,8 @@ enum Handled {
     Close(Reply),
     /// MAIL has to ask; it is read once more after the answer.
     Ask(Question),
+    /// RCPT has to ask about the recipient that it proposed.
+    Recipient,
     /// XCLIENT has to ask; the greeting follows.
     Admission,
     /// STARTTLS has to ask.
@@ -269,7 +281,7 @@ impl Session {
             let step = match &mut self.state {
                 State::Closed => return Step::Close,
                 _ if std::mem::take(&mut self.must_discard) => return Step::Discard,
-                State::Asked | State::AskedTls | State::Admitting(_) | State::Delivering => {
+                State::Asked | State::Asking | State::AskedTls | State::Admitting(_) | State::Delivering => {
                     return Step::NeedInput;
                 }
                 State::Securing => return self.refuse_plaintext(input),
@@ -300,6 +312,7 @@ impl Session {
                 return self.handle_admission(admitted, behind.unwrap_or(Behind::Xclient), replies, now);
             }
             Answer::Tls(possible) => return self.handle_tls_answer(possible, replies, now),
+            Answer::Recipient(verdict) => return self.handle_recipient_answer(verdict, replies, now),
             Answer::Begin(envelope) => {
                 self.grant = Some(Ok(envelope));
                 return Step::NeedInput;
@@ -367,6 +380,7 @@ impl Session {
             | State::Greeted
             | State::Command
             | State::Asked
+            | State::Asking
             | State::AskedTls
             | State::Delivering
             | State::Closed => self.close_with(reply::TIMED_OUT, replies),
@@ -400,7 +414,20 @@ impl Session {
 
     /// Whether [`Session::resolve`] has to be called before [`Session::advance`].
     pub fn awaits_answer(&self) -> bool {
-        matches!(self.state, State::Asked | State::AskedTls | State::Admitting(_) | State::Delivering)
+        matches!(
+            self.state,
+            State::Asked | State::Asking | State::AskedTls | State::Admitting(_) | State::Delivering
+        )
+    }
+
+    /// Whether the answer that is awaited is what became of a message.
+    pub fn awaits_outcome(&self) -> bool {
+        matches!(self.state, State::Delivering)
+    }
+
+    /// The recipient that [`Question::Recipient`] asks about; none when no such answer is awaited.
+    pub fn proposed_recipient(&self) -> Option<Mailbox<'_>> {
+        self.envelope.as_ref().filter(|_| matches!(self.state, State::Asking))?.last_recipient()
     }
 
     /// Whether a transaction is under way: from MAIL to the answer to its mail data, or to a chunk that is passed over.
@@ -488,6 +515,12 @@ impl Session {
                 self.state = State::Asked;
                 return Some(Step::Ask(question));
             }
+            Handled::Recipient => {
+                self.summary.commands += 1;
+                self.state = State::Asking;
+                self.deadline = now + INQUIRY_WAIT_MAX;
+                return Some(Step::Ask(Question::Recipient));
+            }
             Handled::Admission => {
                 self.summary.commands += 1;
                 return Some(Step::Ask(self.admission()));
@@ -557,7 +590,7 @@ impl Session {
         match verb {
             Verb::Ehlo | Verb::Helo => self.handle_hello(verb, argument, replies),
             Verb::Mail => self.handle_mail(argument),
-            Verb::Rcpt => Handled::Reply(self.handle_rcpt(argument)),
+            Verb::Rcpt => self.handle_rcpt(argument),
             Verb::Data => Handled::Reply(self.handle_data(now)),
             Verb::Bdat => self.handle_bdat(argument, now),
             Verb::Xclient => self.handle_xclient(argument),

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use ringmx::config::{BareLineEnd, ChunkLineEnd, Config, Gate, TlsPolicy};
 use ringmx::handoff::message::{ClientFacts, QueueId, Refused, TryAgain};
 use ringmx::limits::REPLY_BYTES_MAX;
-use ringmx::smtp::envelope::{BodyType, Envelope, TlsFacts};
+use ringmx::smtp::envelope::{BodyType, Envelope, Mailbox, TlsFacts};
 use ringmx::smtp::extension::ExtensionSet;
-use ringmx::smtp::policy::Recipients;
+use ringmx::smtp::policy::{Recipients, Verdict};
 use ringmx::smtp::reply::ReplyBuffer;
 use ringmx::smtp::session::{Answer, Input, Question, Session, Settings, Step};
 
@@ -95,6 +95,9 @@ pub(crate) enum Trouble {
     Unknown,
 }
 
+/// What a store says of recipients.
+pub(crate) type Store = Box<dyn FnMut(Mailbox<'_>) -> Verdict>;
+
 /// A session and its outside.
 pub(crate) struct Exchange {
     session: Session,
@@ -109,6 +112,8 @@ pub(crate) struct Exchange {
     pub(crate) no_memory: bool,
     /// The next client that a front speaks for has too many connections.
     pub(crate) too_many: bool,
+    /// What the store says of a recipient that it is asked about.
+    pub(crate) store: Store,
     data: Vec<u8>,
     /// The session said that the mail data will be refused: no more of it may come.
     discarded: bool,
@@ -172,6 +177,7 @@ impl Exchange {
             trouble: None,
             no_memory: false,
             too_many: false,
+            store: Box::new(|_| Verdict::Accept),
             data: Vec::new(),
             discarded: false,
         };
@@ -234,6 +240,11 @@ impl Exchange {
                 Step::Ask(Question::Admission { .. }) => {
                     let too_many = std::mem::take(&mut self.too_many);
                     self.resolve(Answer::Admission(!too_many));
+                }
+                Step::Ask(Question::Recipient) => {
+                    let recipient = self.session.proposed_recipient().expect("it is asked about somebody");
+                    let verdict = (self.store)(recipient);
+                    self.resolve(Answer::Recipient(verdict));
                 }
                 Step::Ask(Question::Tls) => {
                     let possible = self.trouble.take().is_none();

@@ -27,7 +27,7 @@ const MOUNT_POINT: &str =
 
 /// The root, and handles of directories below it.
 #[derive(Debug)]
-pub(super) struct Directories {
+pub(in crate::sink) struct Directories {
     root: Rc<OwnedFd>,
     /// `handles.len() <= HANDLES_MAX`
     handles: HashMap<Directory, Rc<OwnedFd>>,
@@ -39,7 +39,7 @@ pub(super) struct Directories {
 }
 
 impl Directories {
-    pub(super) fn new(root: OwnedFd) -> Self {
+    pub(in crate::sink) fn new(root: OwnedFd) -> Self {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Self {
             for_sync: rustix::fs::openat(&root, ".", flags, Mode::empty()).ok(),
@@ -51,7 +51,7 @@ impl Directories {
     }
 
     /// Refuses directories behind a mount point from now on, so that [`Self::sync_file_system`] covers all that is used.
-    pub(super) fn stay_on_file_system(&mut self) {
+    pub(in crate::sink) fn stay_on_file_system(&mut self) {
         self.resolve |= ResolveFlags::NO_XDEV;
     }
 
@@ -69,7 +69,7 @@ impl Directories {
     }
 
     /// The handle of a directory.
-    pub(super) fn open(&mut self, directory: &Directory) -> io::Result<Rc<OwnedFd>> {
+    pub(in crate::sink) fn open(&mut self, directory: &Directory) -> io::Result<Rc<OwnedFd>> {
         if directory.is_empty() {
             return Ok(Rc::clone(&self.root));
         }
@@ -96,8 +96,15 @@ impl Directories {
         Ok(handle)
     }
 
+    /// Opens a directory in an open one, on the same mount.
+    pub(in crate::sink) fn open_within(&self, parent: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = self.resolve | ResolveFlags::NO_XDEV;
+        Ok(rustix::fs::openat2(parent, name, flags, Mode::empty(), resolve)?)
+    }
+
     /// Forgets all handles: after a failure none of them is believed.
-    pub(super) fn forget(&mut self) {
+    pub(in crate::sink) fn forget(&mut self) {
         self.handles.clear();
     }
 

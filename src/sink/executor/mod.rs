@@ -5,7 +5,7 @@
 
 pub mod blocking;
 mod direct;
-mod directories;
+pub(super) mod directories;
 pub mod simulated;
 pub mod uring;
 mod writeback;

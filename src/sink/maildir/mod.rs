@@ -16,6 +16,7 @@ mod clean;
 mod content;
 mod doubt;
 mod file_system;
+mod mailbox;
 mod name;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -28,15 +29,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use self::content::Common;
 use self::doubt::Doubts;
 pub use self::file_system::Commit;
+use self::mailbox::{MaildirKeeper, Troubles};
 use self::name::{FileName, Template};
 use super::executor::Executor;
 use super::executor::blocking::Blocking;
 use super::executor::uring::Uring;
+use super::mailbox::{Mailboxes, MakeKeeper};
 use super::plan::{self, Action, Directory, Owners, Place, Plan, Results};
 use super::root::Root;
 use super::spill::SpillTo;
 use super::{Durability, OpenError, Opened, Sink, Surroundings, Worker, outcome_of, report_failures};
 use crate::config::{LineEndings, MaildirSync};
+use crate::handoff::mailbox::Place as MailboxPlace;
 use crate::handoff::message::{Message, Outcome, Refused, TryAgain};
 use crate::smtp::envelope::Mailbox;
 
@@ -76,6 +80,7 @@ pub(super) fn open(
         Ok(count) => notes.push(format!("removed {count} temporary files older than 36 h")),
         Err(error) => notes.push(format!("cannot look for old temporary files: {error}")),
     }
+    let mailboxes = watch_mailboxes(&settings, &root)?;
     let workers = (0..workers.max(1)).map(|_| -> Worker {
         let (settings, root) = (settings.clone(), Arc::clone(&root));
         Box::new(move || {
@@ -96,8 +101,33 @@ pub(super) fn open(
         workers: workers.collect(),
         inline: None,
         spill: SpillTo::Directory(path.to_owned()),
+        mailboxes,
         notes,
     })
+}
+
+/// Who is asked about recipients, where they have maildirs of their own. The one at the root is looked at now.
+fn watch_mailboxes(settings: &Settings, root: &Arc<Root>) -> Result<Option<Mailboxes>, OpenError> {
+    let one_file_system = settings.commit != Commit::File;
+    if settings.template.depth() > 0 {
+        let naming = Arc::new(settings.clone());
+        let (settings, root) = (settings.clone(), Arc::clone(root));
+        let make_keeper: MakeKeeper =
+            Box::new(move || Ok(Box::new(MaildirKeeper::new(root.directory()?, settings, one_file_system))));
+        return Ok(Some(Mailboxes { naming, make_keeper }));
+    }
+    let refused = |path: PathBuf, error: &io::Error| OpenError {
+        what: "store mail in",
+        path,
+        why: mailbox::explained(error).to_string(),
+        cure: "the user that runs ringmx must be able to write it",
+    };
+    let directory = root.directory().map_err(|error| refused(settings.root.clone(), &error))?;
+    let at_root = MailboxPlace { name: Box::from(""), may_make: true };
+    match MaildirKeeper::new(directory, settings.clone(), one_file_system).find(&at_root) {
+        Ok(_) => Ok(None),
+        Err((directory, error)) => Err(refused(settings.root.join(&*directory), &error)),
+    }
 }
 
 /// The sink of one worker with its share of the lock.
@@ -131,6 +161,8 @@ pub struct Settings {
     sequence: Arc<AtomicU64>,
     /// Makes names of markers unique among workers.
     workers: Arc<AtomicU64>,
+    /// Maildirs that are refused at RCPT for a while.
+    troubles: Arc<Troubles>,
 }
 
 impl Settings {
@@ -159,12 +191,13 @@ impl Settings {
             surroundings,
             sequence: Arc::default(),
             workers: Arc::default(),
+            troubles: Arc::default(),
         })
     }
 
-    /// Whether a maildir may be made. One at the root belongs to the operator's own `path`: nobody needs to list it.
-    fn may_make(&self, maildir: &Directory, recipient: Mailbox<'_>) -> bool {
-        self.create || maildir.is_empty() || (self.surroundings.is_listed)(recipient)
+    /// Whether a maildir may be made. One at the root belongs to the operator's own `path`: nobody needs to name it.
+    fn may_make(&self, maildir: &str, recipient: Mailbox<'_>) -> bool {
+        self.create || maildir.is_empty() || (self.surroundings.is_named)(recipient)
     }
 
     /// How files become durable. Unless each is synced for itself, the executor must sync the file system that all of them are on.
@@ -425,6 +458,7 @@ impl<E: Executor> Maildir<E> {
             report_failures(&*settings.surroundings.report, &settings.root, &undo, &undone);
         }
         self.doubt(plan, results, deliveries);
+        self.note_troubles(plan, results, deliveries);
         if self.known.len() + deliveries.len() > KNOWN_MAX {
             self.known.clear();
         }
@@ -435,6 +469,19 @@ impl<E: Executor> Maildir<E> {
                 }
             } else if delivery.may_make && !self.known.contains(&delivery.maildir) {
                 self.known.insert(Rc::clone(&delivery.maildir));
+            }
+        }
+    }
+
+    /// Notes the maildirs that stand in the way of their own mail.
+    fn note_troubles(&self, plan: &Plan<'_>, results: &Results, deliveries: &[Delivery]) {
+        let failures = results.failures(plan).filter(|(_, error)| mailbox::is_of_maildir(error));
+        for (action, error) in failures {
+            let place = action.path();
+            // Its own files and folders, or a directory above it.
+            let is_concerned = |maildir: &str| is_within(&place, maildir) || is_within(maildir, &place);
+            for delivery in deliveries.iter().filter(|delivery| is_concerned(&delivery.maildir)) {
+                self.settings.troubles.note(&delivery.maildir, error);
             }
         }
     }
@@ -516,6 +563,12 @@ fn lineage(maildir: &Directory) -> Vec<(usize, Directory, Directory)> {
         lineage.push((depth, Rc::clone(&parent), below(&parent, folder)));
     }
     lineage
+}
+
+/// Whether a path is a directory or below it. Nothing is within the root, for all is.
+fn is_within(path: &str, directory: &str) -> bool {
+    !directory.is_empty()
+        && path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn below(directory: &Directory, name: &str) -> Directory {

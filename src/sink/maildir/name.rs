@@ -9,6 +9,12 @@ use crate::timestamp;
 /// The longest name of a directory entry (`NAME_MAX`).
 const NAME_BYTES_MAX: usize = 255;
 
+/// The longest path of a maildir below the root: with a folder's name it is opened in one call (`PATH_MAX`, with its NUL).
+const PATH_BYTES_MAX: usize = 4096 - "/tmp".len() - 1;
+
+/// Every file of ours in a store begins so. No maildir does.
+const OWN_FILES: &str = ".ringmx";
+
 /// Octets of the encoded host that go into names of files; what is before and behind them takes at most 80.
 const HOST_BYTES_MAX: usize = 150;
 
@@ -57,12 +63,13 @@ impl Template {
     }
 
     /// The maildir of a recipient, below the root. Different recipients of one template never share it unless the template
-    /// leaves out what they differ in.
+    /// leaves out what they differ in. Postmaster is one recipient in any case (RFC 5321 §4.5.1).
     pub(super) fn directory(&self, recipient: Mailbox<'_>) -> Result<String, NoName> {
         let mut path = String::new();
         for component in &self.components {
             let name = component.name(recipient, self.case_sensitive);
-            if name.is_empty() || name == "." || name == ".." || name.len() > NAME_BYTES_MAX {
+            let is_name = !name.is_empty() && name != "." && name != ".." && !name.starts_with(OWN_FILES);
+            if !is_name || name.len() > NAME_BYTES_MAX {
                 return Err(NoName);
             }
             if !path.is_empty() {
@@ -70,7 +77,7 @@ impl Template {
             }
             path.push_str(&name);
         }
-        Ok(path)
+        if path.len() > PATH_BYTES_MAX { Err(NoName) } else { Ok(path) }
     }
 }
 
@@ -78,6 +85,9 @@ impl Component {
     fn parse(text: &str) -> Result<Self, String> {
         if matches!(text, "" | "." | "..") {
             return Err(format!("`{text}` is no name of a directory"));
+        }
+        if text.starts_with(OWN_FILES) {
+            return Err(format!("`{text}` begins as files of ringmx itself do (`{OWN_FILES}…`)"));
         }
         let mut parts = text.split('{');
         let before = parts.next().unwrap_or_default().to_owned();
@@ -102,6 +112,7 @@ impl Component {
     }
 
     fn name(&self, recipient: Mailbox<'_>, case_sensitive: bool) -> String {
+        let case_sensitive = case_sensitive && !recipient.is_postmaster();
         let mut name = self.before.clone();
         for (field, behind) in &self.fields {
             match field {

@@ -117,6 +117,7 @@ pub(super) fn open(
         workers: vec![Box::new(worker)],
         inline: None,
         spill: SpillTo::Directory(path.to_owned()),
+        mailboxes: None,
     })
 }
 

@@ -10,9 +10,9 @@ use super::super::mail_data::MailData;
 use super::super::parameter::{self, ParameterError};
 use super::super::path::{self, Path, PathError};
 use super::super::policy::Verdict;
-use super::super::reply::{self, Reply};
+use super::super::reply::{self, Reply, ReplyBuffer};
 use super::data::DataState;
-use super::{Handled, Hello, Question, Session, State};
+use super::{Handled, Hello, Question, Session, State, Step};
 
 impl Session {
     /// MAIL (RFC 5321 §4.1.1.2). Read twice: once to find it good and ask, once more with the answer.
@@ -73,26 +73,34 @@ impl Session {
         Handled::Reply(reply::SENDER_OK)
     }
 
-    /// RCPT (RFC 5321 §4.1.1.3).
-    pub(super) fn handle_rcpt(&mut self, argument: &[u8]) -> Reply {
-        let offered = self.offered();
-        let Some(envelope) = self.envelope.as_mut() else { return reply::MAIL_FIRST };
-        if self.chunked.is_some() {
-            return reply::CHUNKS_BEGUN;
+    /// RCPT (RFC 5321 §4.1.1.3): proposes the recipient, and concludes at once unless the store has to be asked.
+    pub(super) fn handle_rcpt(&mut self, argument: &[u8]) -> Handled {
+        match self.propose_recipient(argument) {
+            Err(reply) => Handled::Reply(reply),
+            Ok(Proposed::Repeated) => Handled::Reply(reply::RECIPIENT_OK),
+            Ok(Proposed::New) if self.settings.policy.asks_store() => Handled::Recipient,
+            Ok(Proposed::New) => Handled::Reply(self.conclude_recipient(Verdict::Accept)),
         }
-        let Some(text) = command::after_keyword(argument, b"TO:") else { return reply::RCPT_SYNTAX };
+    }
+
+    /// Puts the recipient of a RCPT that the policy accepts last into the envelope. On an error it is not there.
+    fn propose_recipient(&mut self, argument: &[u8]) -> Result<Proposed, Reply> {
+        let offered = self.offered();
+        let Some(envelope) = self.envelope.as_mut() else { return Err(reply::MAIL_FIRST) };
+        if self.chunked.is_some() {
+            return Err(reply::CHUNKS_BEGUN);
+        }
+        let Some(text) = command::after_keyword(argument, b"TO:") else { return Err(reply::RCPT_SYNTAX) };
         let (path, rest) = match path::parse(text, envelope.smtputf8) {
             Ok(parsed) => parsed,
-            Err(PathError::NotAscii) => return reply::NOT_ASCII,
-            Err(PathError::Syntax) => return reply::BAD_FORWARD_PATH,
+            Err(PathError::NotAscii) => return Err(reply::NOT_ASCII),
+            Err(PathError::Syntax) => return Err(reply::BAD_FORWARD_PATH),
         };
-        let parameters = match parameter::parse_rcpt(rest, offered, envelope.smtputf8) {
-            Ok(parameters) => parameters,
-            Err(error) => return parameter_reply(error, rest),
-        };
+        let parameters = parameter::parse_rcpt(rest, offered, envelope.smtputf8)
+            .map_err(|error| parameter_reply(error, rest))?;
         let settings = &self.settings;
         let verdict = match path {
-            Path::Null => return reply::BAD_FORWARD_PATH,
+            Path::Null => return Err(reply::BAD_FORWARD_PATH),
             Path::Postmaster => {
                 let (local_part, domain) = settings.policy.postmaster();
                 envelope.push_recipient(local_part, domain);
@@ -108,32 +116,57 @@ impl Session {
                     .map_or(Verdict::TryAgain, |mailbox| settings.policy.recipient(mailbox))
             }
         };
-        let reply = match verdict {
-            Verdict::Accept if self.recipients >= settings.limits.recipients_max => {
-                reply::TOO_MANY_RECIPIENTS
+        // The rest stands, and whoever sends tries the others again (RFC 5321 §4.5.3.1.10).
+        let refusal = match refusal(verdict) {
+            None if self.recipients >= settings.limits.recipients_max || !envelope.count() => {
+                Some(reply::TOO_MANY_RECIPIENTS)
             }
-            // The rest stands, and whoever sends tries the others again (RFC 5321 §4.5.3.1.10).
-            Verdict::Accept if !envelope.count() => reply::TOO_MANY_RECIPIENTS,
-            Verdict::Accept => {
-                self.recipients += 1;
-                if envelope.last_recipient_is_repeated(settings.local_part_case_sensitive) {
-                    // The parameters of the first one stand.
-                    envelope.retract_recipient();
-                } else {
-                    envelope.set_recipient_parameters(RecipientParameters {
-                        notify: parameters.notify,
-                        orcpt: parameters.orcpt.unwrap_or_default(),
-                    });
-                }
-                return reply::RECIPIENT_OK;
-            }
-            Verdict::ForeignDomain => reply::NO_SUCH_DOMAIN,
-            Verdict::UnknownRecipient => reply::NO_SUCH_RECIPIENT,
-            Verdict::DeniedLocalPart => reply::LOCAL_PART_DENIED,
-            Verdict::TryAgain => reply::POLICY_TROUBLE,
+            refusal => refusal,
         };
-        envelope.retract_recipient();
-        reply
+        if let Some(refusal) = refusal {
+            envelope.retract_recipient();
+            return Err(refusal);
+        }
+        if envelope.last_recipient_is_repeated(settings.local_part_case_sensitive) {
+            // The parameters of the first one stand.
+            envelope.retract_recipient();
+            self.recipients += 1;
+            return Ok(Proposed::Repeated);
+        }
+        envelope.set_recipient_parameters(RecipientParameters {
+            notify: parameters.notify,
+            orcpt: parameters.orcpt.unwrap_or_default(),
+        });
+        Ok(Proposed::New)
+    }
+
+    /// Keeps the recipient that was proposed last, or takes it back; gives the reply.
+    fn conclude_recipient(&mut self, verdict: Verdict) -> Reply {
+        match refusal(verdict) {
+            None => {
+                self.recipients += 1;
+                reply::RECIPIENT_OK
+            }
+            Some(refusal) => {
+                if let Some(envelope) = self.envelope.as_mut() {
+                    envelope.retract_recipient();
+                }
+                refusal
+            }
+        }
+    }
+
+    /// The store's word on the recipient that was proposed last.
+    pub(super) fn handle_recipient_answer(
+        &mut self,
+        verdict: Verdict,
+        replies: &mut ReplyBuffer,
+        now: Instant,
+    ) -> Step {
+        let reply = self.conclude_recipient(verdict);
+        let open = self.reply(reply, replies);
+        self.wait_for_command(now);
+        if open { Step::NeedInput } else { Step::Close }
     }
 
     /// DATA (RFC 5321 §4.1.1.4): one good recipient is enough.
@@ -163,6 +196,27 @@ impl Session {
             && parameter::ends_with_smtputf8(argument)
             && std::str::from_utf8(argument).is_ok();
         if argument.is_ascii() || utf8 { reply::CANNOT_VRFY } else { reply::NOT_ASCII }
+    }
+}
+
+/// A recipient that the policy accepts.
+enum Proposed {
+    /// It is the last one in the envelope.
+    New,
+    /// It was in the envelope before, and is there once.
+    Repeated,
+}
+
+/// How a recipient is refused; none when it is accepted.
+fn refusal(verdict: Verdict) -> Option<Reply> {
+    match verdict {
+        Verdict::Accept => None,
+        Verdict::ForeignDomain => Some(reply::NO_SUCH_DOMAIN),
+        Verdict::UnknownRecipient => Some(reply::NO_SUCH_RECIPIENT),
+        Verdict::DeniedLocalPart => Some(reply::LOCAL_PART_DENIED),
+        Verdict::Unstorable => Some(reply::CANNOT_STORE_RECIPIENT),
+        Verdict::MailboxFull => Some(reply::MAILBOX_FULL),
+        Verdict::TryAgain => Some(reply::POLICY_TROUBLE),
     }
 }
 

@@ -1,0 +1,51 @@
+//! Whether a sink has a place for a recipient, asked before the 250 to RCPT: what RCPT takes can be stored.
+//!
+//! A sink whose recipients have mailboxes of their own has a [`Naming`], which the shards ask, and a [`Keeper`], which looks into
+//! the store on a thread of its own. It makes nothing: a mailbox that may be made is made when mail is stored, so that recipients
+//! that were only asked about cost no directories.
+
+use std::io;
+use std::sync::Arc;
+
+use super::worker::AbortOnPanic;
+use crate::handoff::errand::Waiting;
+use crate::handoff::mailbox::{Found, Inquiries, Place, Standing, ToAsker};
+use crate::smtp::envelope::Mailbox;
+
+/// Names the places of recipients. Quick and in memory.
+pub trait Naming: Send + Sync {
+    /// The place of a recipient; none when it cannot have one.
+    fn place(&self, recipient: Mailbox<'_>) -> Option<Place>;
+}
+
+/// Looks whether mail for a place can be stored.
+pub trait Keeper {
+    /// Looks into the store. May block. What is wrong with a place is reported once in a while.
+    fn look(&mut self, place: &Place) -> Standing;
+}
+
+/// Makes a keeper on the thread that it runs on.
+pub type MakeKeeper = Box<dyn FnOnce() -> io::Result<Box<dyn Keeper>> + Send>;
+
+/// How a sink is asked about recipients.
+pub struct Mailboxes {
+    /// For the shards.
+    pub naming: Arc<dyn Naming>,
+    /// For the thread that looks.
+    pub make_keeper: MakeKeeper,
+}
+
+/// Runs until every shard has dropped its end. Each shard's own end for answers is at its number.
+pub fn run(mut keeper: Box<dyn Keeper>, inquiries: &Inquiries, shards: &[ToAsker]) {
+    let _guard = AbortOnPanic;
+    loop {
+        match inquiries.take() {
+            Waiting::Errand(inquiry) => {
+                let standing = keeper.look(&inquiry.place);
+                shards[usize::from(inquiry.origin.shard)].send(Found { inquiry, standing });
+            }
+            Waiting::Nothing => inquiries.sleep(),
+            Waiting::Ended => break,
+        }
+    }
+}
