@@ -6,7 +6,7 @@
 // Inlined always: what calls for AVX must be compiled for it, down to the masks.
 #![allow(unsafe_code, clippy::inline_always)]
 
-use super::Before;
+use super::{Before, TAIL_OCTETS, Tail};
 
 /// Octets of a block: one bit each in a `u64`.
 const BLOCK: usize = 64;
@@ -30,32 +30,101 @@ impl Masks {
 /// Length of the longest prefix of `octets` that can be taken as it stands. What follows it, if anything, is a dot that
 /// begins a line, an LF without CR before it, or an octet other than LF behind a CR. A CR as the last octet is plain.
 pub fn plain_prefix(octets: &[u8], before: Before) -> usize {
+    prefix::<true>(octets, before)
+}
+
+/// The same where a dot is text: what follows the prefix, if anything, is an LF without CR before it, or an octet other than LF
+/// behind a CR.
+pub fn paired_prefix(octets: &[u8], before: Before) -> usize {
+    prefix::<false>(octets, before)
+}
+
+/// Where the mail data ends (RFC 5321 §4.1.1.4): how many octets there are up to and with the LF of the first CRLF "." CRLF,
+/// which may begin in the `tail`. It costs the same whatever the octets are.
+pub fn end_of_mail_data(octets: &[u8], tail: Tail) -> Option<usize> {
     #[cfg(target_arch = "x86_64")]
     {
         if std::is_x86_feature_detected!("avx512bw") {
             // SAFETY: the machine has AVX-512BW, as just asked.
-            return unsafe { x86::plain_prefix_avx512(octets, before) };
+            return unsafe { x86::end_avx512(octets, tail) };
         }
         if std::is_x86_feature_detected!("avx2") {
             // SAFETY: the machine has AVX2, as just asked.
-            return unsafe { x86::plain_prefix_avx2(octets, before) };
+            return unsafe { x86::end_avx2(octets, tail) };
         }
         // SAFETY: SSE2 is part of x86-64.
-        plain_prefix_with(octets, before, |block| unsafe { x86::masks_sse2(block) })
+        end_with(octets, tail, |block| unsafe { x86::masks_sse2(block) })
     }
     #[cfg(not(target_arch = "x86_64"))]
-    plain_prefix_with(octets, before, masks_portable)
+    end_with(octets, tail, masks_portable)
+}
+
+/// A prefix without irregular octets, in which a dot that begins a line is one or is `DOTS` false.
+fn prefix<const DOTS: bool>(octets: &[u8], before: Before) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::is_x86_feature_detected!("avx512bw") {
+            // SAFETY: the machine has AVX-512BW, as just asked.
+            return unsafe { x86::prefix_avx512::<DOTS>(octets, before) };
+        }
+        if std::is_x86_feature_detected!("avx2") {
+            // SAFETY: the machine has AVX2, as just asked.
+            return unsafe { x86::prefix_avx2::<DOTS>(octets, before) };
+        }
+        // SAFETY: SSE2 is part of x86-64.
+        prefix_with::<DOTS>(octets, before, |block| unsafe { x86::masks_sse2(block) })
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    prefix_with::<DOTS>(octets, before, masks_portable)
+}
+
+/// The search for the end, for any way of making masks: a mark for each octet of CRLF "." CRLF, shifted to the last one.
+#[inline(always)]
+fn end_with(octets: &[u8], tail: Tail, masks: impl Fn(&[u8; BLOCK]) -> Masks) -> Option<usize> {
+    const TAIL_AT: usize = BLOCK - TAIL_OCTETS;
+    let marks = |wanted: u8| {
+        tail.0
+            .iter()
+            .enumerate()
+            .fold(0, |mask, (at, octet)| mask | u64::from(*octet == wanted) << (TAIL_AT + at))
+    };
+    let mut last = Masks { cr: marks(b'\r'), lf: marks(b'\n'), dot: marks(b'.') };
+    let (blocks, rest) = octets.as_chunks::<BLOCK>();
+    let end = |last: Masks, now: Masks| {
+        let behind = |now: u64, last: u64, count: u32| now << count | last >> (u64::BITS - count);
+        now.lf
+            & behind(now.cr, last.cr, 1)
+            & behind(now.dot, last.dot, 2)
+            & behind(now.lf, last.lf, 3)
+            & behind(now.cr, last.cr, 4)
+    };
+    for (index, block) in blocks.iter().enumerate() {
+        let now = masks(block);
+        let found = end(last, now);
+        if found != 0 {
+            return Some(index * BLOCK + found.trailing_zeros() as usize + 1);
+        }
+        last = now;
+    }
+    let mut block = [0; BLOCK];
+    block.get_mut(..rest.len())?.copy_from_slice(rest);
+    let found = end(last, masks(&block));
+    (found != 0).then(|| blocks.len() * BLOCK + found.trailing_zeros() as usize + 1)
 }
 
 /// The search, for any way of making masks. Inlined into callers that were compiled for the instructions of `masks`.
 #[inline(always)]
-fn plain_prefix_with(octets: &[u8], before: Before, masks: impl Fn(&[u8; BLOCK]) -> Masks) -> usize {
+fn prefix_with<const DOTS: bool>(
+    octets: &[u8],
+    before: Before,
+    masks: impl Fn(&[u8; BLOCK]) -> Masks,
+) -> usize {
     let mut after_cr = u64::from(before == Before::Cr);
     let mut line_start = u64::from(before == Before::LineStart);
     let (blocks, rest) = octets.as_chunks::<BLOCK>();
     for (index, block) in blocks.iter().enumerate() {
         let Masks { cr, lf, dot } = masks(block);
-        let irregular = irregular(Masks { cr, lf, dot }, after_cr, line_start);
+        let irregular = irregular::<DOTS>(Masks { cr, lf, dot }, after_cr, line_start);
         if irregular != 0 {
             return index * BLOCK + irregular.trailing_zeros() as usize;
         }
@@ -78,17 +147,17 @@ fn plain_prefix_with(octets: &[u8], before: Before, masks: impl Fn(&[u8; BLOCK])
     };
     // What lies behind the end is not there: a CR as the last octet may still get its LF.
     let there = u64::MAX >> missing;
-    let irregular = irregular(rest_masks, after_cr, line_start) & there;
+    let irregular = irregular::<DOTS>(rest_masks, after_cr, line_start) & there;
     let plain = if irregular == 0 { rest.len() } else { irregular.trailing_zeros() as usize };
     octets.len() - rest.len() + plain
 }
 
 /// Marks what is not plain. Behind the first mark the others may be wrong, for an LF without CR begins no line.
 #[inline(always)]
-fn irregular(Masks { cr, lf, dot }: Masks, after_cr: u64, line_start: u64) -> u64 {
+fn irregular<const DOTS: bool>(Masks { cr, lf, dot }: Masks, after_cr: u64, line_start: u64) -> u64 {
     let after_cr = cr << 1 | after_cr;
     let line_start = lf << 1 | line_start;
-    (after_cr ^ lf) | (dot & line_start)
+    (after_cr ^ lf) | if DOTS { dot & line_start } else { 0 }
 }
 
 #[cfg_attr(target_arch = "x86_64", allow(dead_code))]
@@ -107,12 +176,18 @@ mod x86 {
         _mm512_cmpeq_epi8_mask, _mm512_loadu_si512, _mm512_set1_epi8,
     };
 
-    use super::{BLOCK, Before, Masks, plain_prefix_with};
+    use super::{BLOCK, Before, Masks, Tail, end_with, prefix_with};
 
     /// The search compiled for AVX-512. Unsafe to call on a machine without.
     #[target_feature(enable = "avx512bw")]
-    pub(super) fn plain_prefix_avx512(octets: &[u8], before: Before) -> usize {
-        plain_prefix_with(octets, before, |block| masks_avx512(block))
+    pub(super) fn prefix_avx512<const DOTS: bool>(octets: &[u8], before: Before) -> usize {
+        prefix_with::<DOTS>(octets, before, |block| masks_avx512(block))
+    }
+
+    /// The search for the end, likewise.
+    #[target_feature(enable = "avx512bw")]
+    pub(super) fn end_avx512(octets: &[u8], tail: Tail) -> Option<usize> {
+        end_with(octets, tail, |block| masks_avx512(block))
     }
 
     #[target_feature(enable = "avx512bw")]
@@ -126,8 +201,14 @@ mod x86 {
 
     /// The search compiled for AVX2. Unsafe to call on a machine without.
     #[target_feature(enable = "avx2")]
-    pub(super) fn plain_prefix_avx2(octets: &[u8], before: Before) -> usize {
-        plain_prefix_with(octets, before, |block| masks_avx2(block))
+    pub(super) fn prefix_avx2<const DOTS: bool>(octets: &[u8], before: Before) -> usize {
+        prefix_with::<DOTS>(octets, before, |block| masks_avx2(block))
+    }
+
+    /// The search for the end, likewise.
+    #[target_feature(enable = "avx2")]
+    pub(super) fn end_avx2(octets: &[u8], tail: Tail) -> Option<usize> {
+        end_with(octets, tail, |block| masks_avx2(block))
     }
 
     #[target_feature(enable = "avx2")]

@@ -1,4 +1,4 @@
-//! Byte search over mail data: how far it is plain, that is, can be taken as it stands.
+//! Byte search over mail data: how far it is plain, that is, can be taken as it stands; and where it ends.
 //!
 //! Plain mail data has no line that begins with a dot (transparency, RFC 5321 §4.5.2, or the end of mail data) and no CR
 //! or LF that is not part of a CRLF (§2.3.8). [`naive`] says it a byte at a time; `fast` says the same at memory speed.
@@ -6,7 +6,7 @@
 mod fast;
 pub mod naive;
 
-pub use fast::plain_prefix;
+pub use fast::{end_of_mail_data, paired_prefix, plain_prefix};
 
 /// What stands before the octets to be scanned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,26 @@ impl Before {
             Some(b'\r') => Self::Cr,
             Some(b'\n') => Self::LineStart,
             Some(_) => Self::Middle,
+        }
+    }
+}
+
+/// Octets before a search for the end of mail data that it may begin in.
+const TAIL_OCTETS: usize = 4;
+
+/// The last octets before those that are searched; where there are fewer, NULs stand for the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tail([u8; TAIL_OCTETS]);
+
+impl Tail {
+    /// With these octets behind it.
+    #[must_use]
+    pub fn after(self, octets: &[u8]) -> Self {
+        match octets.last_chunk() {
+            Some(last) => Self(*last),
+            None => octets
+                .iter()
+                .fold(self, |Self([_, second, third, fourth]), octet| Self([second, third, fourth, *octet])),
         }
     }
 }
@@ -74,12 +94,38 @@ mod tests {
                     for before in BEFORE {
                         let expected = naive::plain_prefix(&octets, before);
                         assert_eq!(plain_prefix(&octets, before), expected, "{part:?} at {at} of {length}");
+                        let expected = naive::paired_prefix(&octets, before);
+                        assert_eq!(paired_prefix(&octets, before), expected, "{part:?} at {at} of {length}");
                     }
                 }
             }
             if cfg!(miri) && length > 64 {
                 break;
             }
+        }
+    }
+
+    /// The end at every offset, and begun in the tail.
+    #[test]
+    fn the_end_of_mail_data_is_found_wherever_it_is_cut() {
+        for length in [0_usize, 1, 59, 60, 61, 62, 63, 64, 65, 128] {
+            let mut octets = vec![b'x'; length];
+            octets.extend_from_slice(b"\r\n.\r\n.\r\n");
+            let whole = end_of_mail_data(&octets, Tail::default());
+            assert_eq!(whole, Some(length + 5));
+            for cut in 0..octets.len() {
+                let (first, second) = octets.split_at(cut);
+                let found = match end_of_mail_data(first, Tail::default()) {
+                    None => end_of_mail_data(second, Tail::default().after(first)).map(|at| cut + at),
+                    found => found,
+                };
+                assert_eq!(found, whole, "{length} cut at {cut}");
+            }
+        }
+        for fake in
+            [&b"\n.\r\n"[..], b"\r\n.\n", b"\r\n..\r\n", b"\r\n.\r\r\n", b"\r.\r\n", b".\r\n", b"\r\n\0.\r\n"]
+        {
+            assert_eq!(end_of_mail_data(fake, Tail::default()), None, "{fake:?}");
         }
     }
 
@@ -102,6 +148,9 @@ mod tests {
         #[test]
         fn fast_and_naive_agree(octets in octets(), before in 0..3_usize) {
             prop_assert_eq!(plain_prefix(&octets, BEFORE[before]), naive::plain_prefix(&octets, BEFORE[before]));
+            prop_assert_eq!(paired_prefix(&octets, BEFORE[before]), naive::paired_prefix(&octets, BEFORE[before]));
+            let tail = Tail::default().after(&octets[octets.len() / 2..]);
+            prop_assert_eq!(end_of_mail_data(&octets, tail), naive::end_of_mail_data(&octets, tail));
         }
     }
 }

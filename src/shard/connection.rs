@@ -411,8 +411,8 @@ impl Connection {
                         message.data.append_copied(pool, octets.get(range).unwrap_or_default())
                     }
                 }),
-                Step::Insert(octets) => {
-                    self.keep(context, |_, message, pool| message.data.append_copied(pool, octets));
+                Step::Insert(run) => {
+                    self.keep(context, |_, message, pool| message.data.append_copied(pool, run.octets()));
                 }
                 Step::Discard => self.release_draft(&mut context.pool),
                 Step::Ask(Question::Transaction { size }) => self.begin_transaction(size, context),

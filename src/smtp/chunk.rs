@@ -7,8 +7,10 @@ use std::ops::Range;
 
 use super::data_watch::DataWatch;
 use super::input::Input;
+use super::mail_data::{LONG_BYTES, SHORT_RANGES_MAX};
+use super::run::{Place, Rules, Run, Table};
 use crate::config::ChunkLineEnd;
-use crate::scan::{Before, plain_prefix};
+use crate::scan::{Before, paired_prefix};
 
 /// The argument of BDAT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub(super) struct ChunkedData {
     bare_kept: bool,
     /// Octets so far, inserted ones included.
     bytes: u64,
+    /// Short ranges in succession. `<= SHORT_RANGES_MAX`
+    short_ranges: u8,
     /// Looks at the octets that are stored.
     pub(super) watch: DataWatch,
 }
@@ -68,7 +72,7 @@ pub(super) enum Found {
     /// This range of the input is mail data.
     Data(Range<usize>),
     /// These octets are mail data and are not in the input.
-    Insert(&'static [u8]),
+    Insert(Run),
     /// A bare CR or LF that the policy rejects.
     Bare,
 }
@@ -76,7 +80,15 @@ pub(super) enum Found {
 impl ChunkedData {
     /// Before the first chunk.
     pub(super) fn new(policy: ChunkLineEnd, watch: DataWatch) -> Self {
-        Self { policy, before: Before::LineStart, cr_inserted: false, bare_kept: false, bytes: 0, watch }
+        Self {
+            policy,
+            before: Before::LineStart,
+            cr_inserted: false,
+            bare_kept: false,
+            bytes: 0,
+            short_ranges: 0,
+            watch,
+        }
     }
 
     /// Octets so far.
@@ -93,8 +105,16 @@ impl ChunkedData {
     pub(super) fn advance(&mut self, input: &mut Input<'_>, left: &mut u64) -> Option<Found> {
         let rest = input.rest();
         let rest = rest.get(..usize::try_from(*left).unwrap_or(usize::MAX)).unwrap_or(rest);
+        if let Some((run, taken)) = self.condense(rest) {
+            input.consume(taken);
+            *left -= taken as u64;
+            self.bytes += run.octets().len() as u64;
+            return Some(Found::Insert(run));
+        }
         let count = self.regular_prefix(rest);
         if count > 0 {
+            let is_short = count < LONG_BYTES && count < rest.len();
+            self.short_ranges = if is_short { (self.short_ranges + 1).min(SHORT_RANGES_MAX) } else { 0 };
             *left -= count as u64;
             self.bytes += count as u64;
             return Some(Found::Data(input.consume(count)));
@@ -116,52 +136,57 @@ impl ChunkedData {
 
     /// How many octets can be taken as they are: all where bare line ends are kept, else up to the next one.
     fn regular_prefix(&mut self, octets: &[u8]) -> usize {
-        let mut count = 0;
-        loop {
-            // Where bare line ends are kept and there is one, nothing is left to be found out.
-            if self.bare_kept {
-                return octets.len();
-            }
-            let rest = octets.get(count..).unwrap_or_default();
-            let Some(&octet) = rest.first() else { return count };
-            if std::mem::take(&mut self.cr_inserted) {
-                self.before = Before::LineStart;
-                count += 1;
-                continue;
-            }
-            let plain = plain_prefix(rest, self.before);
-            self.before = self.before.after(rest.get(..plain).unwrap_or_default());
-            count += plain;
-            if plain > 0 {
-                continue;
-            }
-            match (self.before, octet, self.policy) {
-                // To the search a dot that begins a line is something special; here it is text.
-                (Before::LineStart, b'.', _) => {
-                    self.before = Before::Middle;
-                    count += 1;
-                }
-                (_, _, ChunkLineEnd::Keep) => self.bare_kept = true,
-                (_, _, ChunkLineEnd::Normalize | ChunkLineEnd::Reject) => return count,
-            }
+        // Where bare line ends are kept and there is one, nothing is left to be found out.
+        if self.bare_kept || octets.is_empty() {
+            return octets.len();
         }
+        if std::mem::take(&mut self.cr_inserted) {
+            self.before = Before::LineStart;
+            return 1;
+        }
+        let count = paired_prefix(octets, self.before);
+        self.before = self.before.after(octets.get(..count).unwrap_or_default());
+        if count < octets.len() && self.policy == ChunkLineEnd::Keep {
+            self.bare_kept = true;
+            return octets.len();
+        }
+        count
+    }
+
+    /// Takes octets one by one as far as a run goes; none when ranges are long, or nothing is to be normalised.
+    fn condense(&mut self, octets: &[u8]) -> Option<(Run, usize)> {
+        if self.short_ranges < SHORT_RANGES_MAX || self.cr_inserted || self.policy != ChunkLineEnd::Normalize
+        {
+            return None;
+        }
+        let mut place = if self.before == Before::Cr { Place::Cr } else { Place::Middle };
+        let rules = Rules { normalize_lf: true, normalize_cr: true, dots: false };
+        let (run, taken, irregular) = Table::of(rules).condense(&mut place, octets);
+        self.before = match place {
+            Place::Cr => Before::Cr,
+            Place::Middle | Place::LineStart | Place::Dot | Place::DotCr => Before::Middle,
+        };
+        if !irregular {
+            self.short_ranges = 0;
+        }
+        (taken > 0).then_some((run, taken))
     }
 
     /// At an octet that shows that the CR before it is bare, or at a bare LF, or at the end behind a CR.
     fn bare(&mut self) -> Found {
-        let inserted: &[u8] = match (self.policy, self.before) {
+        let inserted = match (self.policy, self.before) {
             (ChunkLineEnd::Keep | ChunkLineEnd::Reject, _) => return Found::Bare,
             (ChunkLineEnd::Normalize, Before::Cr) => {
                 self.before = Before::LineStart;
-                b"\n"
+                b'\n'
             }
             (ChunkLineEnd::Normalize, Before::LineStart | Before::Middle) => {
                 self.cr_inserted = true;
-                b"\r"
+                b'\r'
             }
         };
-        self.bytes += inserted.len() as u64;
-        Found::Insert(inserted)
+        self.bytes += 1;
+        Found::Insert(Run::of(inserted))
     }
 }
 
@@ -192,14 +217,14 @@ mod tests {
             while let Some(found) = data.advance(&mut input, &mut left) {
                 match found {
                     Found::Data(range) => stored.extend_from_slice(&chunk[range]),
-                    Found::Insert(octets) => stored.extend_from_slice(octets),
+                    Found::Insert(octets) => stored.extend_from_slice(octets.octets()),
                     Found::Bare => return None,
                 }
             }
             assert_eq!((left, input.rest().len()), (0, 0));
         }
         match data.finish() {
-            Some(Found::Insert(octets)) => stored.extend_from_slice(octets),
+            Some(Found::Insert(octets)) => stored.extend_from_slice(octets.octets()),
             Some(_) => return None,
             None => {}
         }

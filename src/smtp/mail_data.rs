@@ -14,8 +14,15 @@
 use std::ops::Range;
 
 use super::input::Input;
+use super::run::{Place, Rules, Run, Table};
 use crate::config::BareLineEnd;
-use crate::scan::{Before, plain_prefix};
+use crate::scan::{Before, Tail, end_of_mail_data, plain_prefix};
+
+/// A range at least so long is handed on as it is.
+pub(super) const LONG_BYTES: usize = 96;
+
+/// After so many shorter ranges in succession mail data is condensed. Ordinary mail has none or two.
+pub(super) const SHORT_RANGES_MAX: u8 = 4;
 
 /// Where in the mail data we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +35,8 @@ enum State {
     DotCr,
     /// At an LF without CR, in front of which a CR was just inserted.
     BareLf,
+    /// It is refused: nothing is looked for but its end, which may have begun in this tail.
+    Refused(Tail),
 }
 
 /// The mail data of one DATA command while it is received.
@@ -36,6 +45,8 @@ pub(super) struct MailData {
     state: State,
     bare_lf: BareLineEnd,
     bare_cr: BareLineEnd,
+    /// Short ranges in succession. `<= SHORT_RANGES_MAX`
+    short_ranges: u8,
 }
 
 /// What comes next in the mail data.
@@ -44,7 +55,7 @@ pub(super) enum Found {
     /// This range of the input is mail data.
     Data(Range<usize>),
     /// These octets are mail data and are not in the input.
-    Insert(&'static [u8]),
+    Insert(Run),
     /// A bare CR or LF that the policy rejects. It goes on from there to the true end.
     Bare,
     /// The end.
@@ -56,18 +67,39 @@ pub(super) enum Found {
 impl MailData {
     /// At the beginning.
     pub(super) fn new(bare_lf: BareLineEnd, bare_cr: BareLineEnd) -> Self {
-        Self { state: State::In(Before::LineStart), bare_lf, bare_cr }
+        Self { state: State::In(Before::LineStart), bare_lf, bare_cr, short_ranges: 0 }
+    }
+
+    /// Nothing will become of it: from here on only its end is looked for.
+    pub(super) fn refuse(&mut self) {
+        let before: &[u8] = match self.state {
+            State::In(Before::LineStart) => b"\r\n",
+            State::In(Before::Cr) => b"\r",
+            State::In(Before::Middle) | State::BareLf => b"",
+            State::Dot => b"\r\n.",
+            State::DotCr => b"\r\n.\r",
+            State::Refused(_) => return,
+        };
+        self.state = State::Refused(Tail::default().after(before));
     }
 
     /// Consumes input up to the next thing to say.
     pub(super) fn advance(&mut self, input: &mut Input<'_>) -> Found {
         loop {
+            if self.short_ranges == SHORT_RANGES_MAX
+                && let Some(run) = self.condense(input)
+            {
+                return Found::Insert(run);
+            }
             let rest = input.rest();
             let Some(&octet) = rest.first() else { return Found::NeedInput };
             match self.state {
                 State::In(before) => {
                     let plain = plain_prefix(rest, before);
                     if plain > 0 {
+                        let is_short = plain < LONG_BYTES && plain < rest.len();
+                        self.short_ranges =
+                            if is_short { (self.short_ranges + 1).min(SHORT_RANGES_MAX) } else { 0 };
                         self.state = State::In(before.after(rest.get(..plain).unwrap_or_default()));
                         return Found::Data(input.consume(plain));
                     }
@@ -86,14 +118,52 @@ impl MailData {
                 }
                 State::DotCr => {
                     self.state = State::In(Before::Cr);
-                    return Found::Insert(b"\r");
+                    return Found::Insert(Run::of(b'\r'));
                 }
                 State::BareLf => {
                     self.state = State::In(Before::Middle);
                     return Found::Data(input.consume(1));
                 }
+                State::Refused(tail) => {
+                    let end = end_of_mail_data(rest, tail);
+                    input.consume(end.unwrap_or(rest.len()));
+                    if end.is_some() {
+                        return Found::End;
+                    }
+                    self.state = State::Refused(tail.after(rest));
+                }
             }
         }
+    }
+
+    /// Takes octets one by one as far as a run goes; none when the next one is not for a run, or gave nothing.
+    fn condense(&mut self, input: &mut Input<'_>) -> Option<Run> {
+        let mut place = match self.state {
+            State::In(Before::LineStart) => Place::LineStart,
+            State::In(Before::Middle) => Place::Middle,
+            State::In(Before::Cr) => Place::Cr,
+            State::Dot => Place::Dot,
+            State::DotCr => Place::DotCr,
+            State::BareLf | State::Refused(_) => return None,
+        };
+        let rules = Rules {
+            normalize_lf: self.bare_lf == BareLineEnd::Normalize,
+            normalize_cr: self.bare_cr == BareLineEnd::Normalize,
+            dots: true,
+        };
+        let (run, taken, irregular) = Table::of(rules).condense(&mut place, input.rest());
+        input.consume(taken);
+        self.state = match place {
+            Place::LineStart => State::In(Before::LineStart),
+            Place::Middle => State::In(Before::Middle),
+            Place::Cr => State::In(Before::Cr),
+            Place::Dot => State::Dot,
+            Place::DotCr => State::DotCr,
+        };
+        if !irregular {
+            self.short_ranges = 0;
+        }
+        (!run.octets().is_empty()).then_some(run)
     }
 
     /// The next octet is not plain: a dot that begins a line, an LF without CR, or something other than LF behind a CR.
@@ -109,14 +179,14 @@ impl MailData {
                 self.state = State::In(Before::Middle);
                 Some(match self.bare_cr {
                     BareLineEnd::Reject => Found::Bare,
-                    BareLineEnd::Normalize => Found::Insert(b"\n"),
+                    BareLineEnd::Normalize => Found::Insert(Run::of(b'\n')),
                 })
             }
             (Before::LineStart | Before::Middle, _) => {
                 self.state = State::BareLf;
                 Some(match self.bare_lf {
                     BareLineEnd::Reject => Found::Bare,
-                    BareLineEnd::Normalize => Found::Insert(b"\r"),
+                    BareLineEnd::Normalize => Found::Insert(Run::of(b'\r')),
                 })
             }
         }
@@ -138,7 +208,7 @@ mod tests {
             loop {
                 match data.advance(&mut input) {
                     Found::Data(range) => stored.extend_from_slice(&part[range]),
-                    Found::Insert(inserted) => stored.extend_from_slice(inserted),
+                    Found::Insert(inserted) => stored.extend_from_slice(inserted.octets()),
                     Found::Bare => bare = true,
                     Found::NeedInput => break,
                     Found::End => {

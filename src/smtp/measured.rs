@@ -31,9 +31,13 @@ pub fn read_command(line: &[u8], offered: ExtensionSet) -> bool {
     }
 }
 
-/// Receives mail data that comes in these pieces; gives the number of its ranges and of the octets in them, at its end.
-pub fn receive_mail_data<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Option<(usize, usize)> {
-    let mut data = MailData::new(BareLineEnd::Reject, BareLineEnd::Reject);
+/// Receives mail data that comes in these pieces; gives the number of its ranges and of the octets in them, at its end. Behind a
+/// bare CR or LF that is rejected only the end is looked for, as a session does.
+pub fn receive_mail_data<'a>(
+    pieces: impl Iterator<Item = &'a [u8]>,
+    bare: BareLineEnd,
+) -> Option<(usize, usize)> {
+    let mut data = MailData::new(bare, bare);
     let (mut ranges, mut octets) = (0, 0);
     for piece in pieces {
         let mut input = Input::new(piece);
@@ -43,8 +47,11 @@ pub fn receive_mail_data<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Option<(
                     ranges += 1;
                     octets += range.len();
                 }
-                Found::Insert(inserted) => octets += inserted.len(),
-                Found::Bare => {}
+                Found::Insert(run) => {
+                    ranges += 1;
+                    octets += run.octets().len();
+                }
+                Found::Bare => data.refuse(),
                 Found::End => return Some((ranges, octets)),
                 Found::NeedInput => break,
             }

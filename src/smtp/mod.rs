@@ -24,6 +24,7 @@ mod path;
 pub mod policy;
 mod proxy;
 pub mod reply;
+pub mod run;
 pub mod session;
 pub mod trace;
 mod xclient;

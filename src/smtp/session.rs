@@ -37,6 +37,7 @@ use super::line::{Line, LineReader};
 use super::policy::{Policy, Verdict};
 use super::proxy::ProxyReader;
 use super::reply::{self, Reply, ReplyBuffer};
+use super::run::Run;
 use crate::config::{BareLineEnd, ChunkLineEnd, Gate, Limits, Pipelining, Refusal, TlsPolicy};
 use crate::handoff::message::{ClientFacts, QueueId, Refused, TryAgain};
 use crate::limits::{EHLO_NAME_BYTES_MAX, INQUIRY_WAIT_MAX};
@@ -72,8 +73,9 @@ pub enum Step {
     NeedInput,
     /// This range of the input is mail data.
     Data(Range<usize>),
-    /// These octets are mail data and are not in the input: normalised line ends, a CR that turned out to be mail data.
-    Insert(&'static [u8]),
+    /// These octets are mail data and are not in the input so: normalised line ends, a CR that turned out to be mail data, and what
+    /// came in ranges too short to be handed on one by one.
+    Insert(Run),
     /// The mail data so far can be dropped: it will be refused. The session reads on to its true end.
     Discard,
     /// [`Session::resolve`] has to be called with an answer.
@@ -341,7 +343,10 @@ impl Session {
     /// has to remember it until the message is delivered.
     pub fn handle_lost_data(&mut self, why: TryAgain) {
         match &mut self.state {
-            State::Data(data) => _ = data.refusal.get_or_insert(why.into()),
+            State::Data(data) => {
+                data.refusal.get_or_insert(why.into());
+                data.data.refuse();
+            }
             State::Chunk(_) => self.refuse_chunk(why.into()),
             _ => {}
         }

@@ -232,7 +232,7 @@ impl Exchange {
                     break;
                 }
                 Step::Data(range) => self.keep(&octets[range]),
-                Step::Insert(inserted) => self.keep(inserted),
+                Step::Insert(run) => self.keep(run.octets()),
                 Step::Discard => {
                     self.discarded = true;
                     self.data.clear();

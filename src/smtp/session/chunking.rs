@@ -98,7 +98,7 @@ impl Session {
         let bytes = self.chunked.as_ref().map_or(0, ChunkedData::bytes);
         let octets = match &found {
             Some(Found::Data(range)) => input.bytes.get(range.clone()).unwrap_or_default(),
-            Some(Found::Insert(octets)) => octets,
+            Some(Found::Insert(run)) => run.octets(),
             Some(Found::Bare) | None => b"",
         };
         if let Some(too_much) = self.chunked.as_mut().and_then(|data| data.watch.take(octets)) {
@@ -115,7 +115,7 @@ impl Session {
                 None
             }
             Some(Found::Data(range)) => Some(Step::Data(range)),
-            Some(Found::Insert(octets)) => Some(Step::Insert(octets)),
+            Some(Found::Insert(run)) => Some(Step::Insert(run)),
             None if all => self.end_chunk(replies, now),
             None => Some(Step::NeedInput),
         }

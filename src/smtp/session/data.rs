@@ -35,24 +35,31 @@ impl Session {
         let found = state.data.advance(input);
         let added = match &found {
             Found::Data(range) => range.len(),
-            Found::Insert(octets) => octets.len(),
+            Found::Insert(run) => run.octets().len(),
             Found::Bare | Found::End | Found::NeedInput => 0,
         };
-        state.bytes += added as u64;
+        let consumed = (input.position - start) as u64;
         let refused_before = state.refusal.is_some();
+        // Of what is refused every octet counts: only the end is looked for.
+        state.bytes += if refused_before { consumed } else { added as u64 };
         if !refused_before {
             let octets = match &found {
                 Found::Data(range) => input.bytes.get(range.clone()).unwrap_or_default(),
-                Found::Insert(octets) => octets,
+                Found::Insert(run) => run.octets(),
                 Found::Bare | Found::End | Found::NeedInput => b"",
             };
             state.refusal = state.watch.take(octets).map(TooMuch::reply);
         }
-        let consumed = (input.position - start) as u64;
         self.deadline = earn_time(self.deadline, consumed, now, self.settings.limits.data_timeout);
         let limit = self.settings.limits.message_size_max;
         if state.bytes > limit {
             state.refusal.get_or_insert(reply::TOO_LARGE);
+        }
+        if found == Found::Bare {
+            state.refusal.get_or_insert(reply::BARE_LINE_END_IN_DATA);
+        }
+        if state.refusal.is_some() {
+            state.data.refuse();
         }
         if state.bytes > limit.saturating_mul(OVERSIZE_FACTOR) {
             return Some(self.close_with(reply::ENDLESS, replies));
@@ -60,15 +67,12 @@ impl Session {
         match found {
             Found::End => self.end_data(replies, now),
             Found::NeedInput => Some(Step::NeedInput),
-            Found::Bare => {
-                state.refusal.get_or_insert(reply::BARE_LINE_END_IN_DATA);
-                (!refused_before).then_some(Step::Discard)
-            }
+            Found::Bare => (!refused_before).then_some(Step::Discard),
             Found::Data(_) | Found::Insert(_) if state.refusal.is_some() => {
                 (!refused_before).then_some(Step::Discard)
             }
             Found::Data(range) => Some(Step::Data(range)),
-            Found::Insert(octets) => Some(Step::Insert(octets)),
+            Found::Insert(run) => Some(Step::Insert(run)),
         }
     }
 

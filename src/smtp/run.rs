@@ -1,0 +1,231 @@
+//! Mail data whose ranges are short, condensed into runs of octets as they are to be stored.
+//!
+//! To hand on a range costs as much as a hundred octets, so mail data in which every few octets begin another one (lines of dots,
+//! bare line ends to be normalised) would cost fifty times what plain text costs. A run takes it octet by octet at the same cost
+//! whatever the octets are: no branch depends on them. What each octet does in each state stands in a table whose rows are words, so
+//! that the next state is one shift away.
+
+/// Octets of a run.
+const RUN_BYTES: usize = 248;
+
+/// The most octets that one octet of input gives: a CR that was held back, the LF put behind it, and the octet itself.
+const GIVEN_MAX: usize = 3;
+
+/// Some octets of mail data that do not stand in the input as they are to be stored.
+#[derive(Clone, Copy)]
+pub struct Run {
+    octets: [u8; RUN_BYTES],
+    /// `<= RUN_BYTES`
+    count: u8,
+}
+
+impl Run {
+    /// One octet.
+    pub(super) fn of(octet: u8) -> Self {
+        let mut octets = [0; RUN_BYTES];
+        octets[0] = octet;
+        Self { octets, count: 1 }
+    }
+
+    /// The octets.
+    pub fn octets(&self) -> &[u8] {
+        self.octets.get(..usize::from(self.count)).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "\"{}\"", self.octets().escape_ascii())
+    }
+}
+
+impl PartialEq for Run {
+    fn eq(&self, other: &Self) -> bool {
+        self.octets() == other.octets()
+    }
+}
+
+impl Eq for Run {}
+
+/// Where in mail data we are. The value is where a row of the table has the entry of the state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub(super) enum Place {
+    /// Not at the start of a line.
+    Middle = 0,
+    /// At the start of a line.
+    LineStart = 12,
+    /// After a CR, which was given.
+    Cr = 24,
+    /// After a dot that began a line, which is no mail data.
+    Dot = 36,
+    /// After a dot that began a line and a CR, which was not given.
+    DotCr = 48,
+}
+
+const PLACES: [Place; 5] = [Place::Middle, Place::LineStart, Place::Cr, Place::Dot, Place::DotCr];
+
+/// What becomes of an octet in a place.
+#[derive(Clone, Copy)]
+struct Entry {
+    next: Place,
+    /// What is given in front of it: nothing, CR, LF, or both.
+    before: Given,
+    /// Whether the octet is given.
+    gives: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Given {
+    Nothing,
+    Cr,
+    Lf,
+    CrLf,
+}
+
+/// Bits of an entry above its next state (6 bits): how many octets are given in front, whether the first of them is LF, whether the
+/// octet itself is given, and whether the run ends before it.
+const COUNT_AT: u64 = 6;
+const LF_AT: u64 = 8;
+const GIVES_AT: u64 = 9;
+const STOP: u64 = 1 << 10;
+const NEXT: u64 = 0x3f;
+
+/// What an octet is.
+#[derive(Clone, Copy)]
+enum Class {
+    Other = 0,
+    Cr = 1,
+    Lf = 2,
+    Dot = 3,
+}
+
+/// The class of every octet.
+static CLASSES: [u8; 256] = {
+    let mut classes = [Class::Other as u8; 256];
+    classes[b'\r' as usize] = Class::Cr as u8;
+    classes[b'\n' as usize] = Class::Lf as u8;
+    classes[b'.' as usize] = Class::Dot as u8;
+    classes
+};
+
+/// What is done with bare CR and LF, and whether a dot that begins a line is special. A run ends before a bare one that is not
+/// normalised, and before the end of the mail data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rules {
+    pub(super) normalize_lf: bool,
+    pub(super) normalize_cr: bool,
+    pub(super) dots: bool,
+}
+
+/// Rows by class of octet, of entries by place.
+#[derive(Debug)]
+pub(super) struct Table([u64; 4]);
+
+static TABLES: [Table; 8] = {
+    let mut tables = [const { Table([0; 4]) }; 8];
+    let mut index = 0;
+    while index < tables.len() {
+        let rules =
+            Rules { normalize_lf: index & 1 != 0, normalize_cr: index & 2 != 0, dots: index & 4 != 0 };
+        tables[index] = Table::new(rules);
+        index += 1;
+    }
+    tables
+};
+
+impl Table {
+    /// The table of these rules.
+    pub(super) fn of(rules: Rules) -> &'static Self {
+        let Rules { normalize_lf, normalize_cr, dots } = rules;
+        &TABLES[usize::from(normalize_lf) | usize::from(normalize_cr) << 1 | usize::from(dots) << 2]
+    }
+
+    const fn new(rules: Rules) -> Self {
+        let mut rows = [0; 4];
+        let mut place = 0;
+        while place < PLACES.len() {
+            let at = PLACES[place];
+            rows[Class::Other as usize] |= word(entry(rules, at, Class::Other)) << at as u64;
+            rows[Class::Cr as usize] |= word(entry(rules, at, Class::Cr)) << at as u64;
+            rows[Class::Lf as usize] |= word(entry(rules, at, Class::Lf)) << at as u64;
+            rows[Class::Dot as usize] |= word(entry(rules, at, Class::Dot)) << at as u64;
+            place += 1;
+        }
+        Self(rows)
+    }
+
+    /// Takes octets from `place` on until the run is full, the input ends, or something comes that is not for a run. Gives the run,
+    /// how many octets were taken, and whether any of them was not simply given.
+    pub(super) fn condense(&self, place: &mut Place, input: &[u8]) -> (Run, usize, bool) {
+        let mut run = Run { octets: [0; RUN_BYTES], count: 0 };
+        let (mut count, mut taken, mut state) = (0_usize, 0, *place as u64);
+        let mut irregular = 0;
+        for &octet in input {
+            let Some([first, second, ..]) = run.octets.get_mut(count..count + GIVEN_MAX) else { break };
+            let entry = self.0[usize::from(CLASSES[usize::from(octet)] & 3)] >> state;
+            if entry & STOP != 0 {
+                break;
+            }
+            // What is not given is written over by the next octet.
+            *first = b'\r' - (b'\r' - b'\n') * u8::from(entry >> LF_AT & 1 != 0);
+            *second = b'\n';
+            count += (entry >> COUNT_AT & 3) as usize;
+            if let Some(slot) = run.octets.get_mut(count) {
+                *slot = octet;
+            }
+            let gives = entry >> GIVES_AT & 1;
+            count += gives as usize;
+            irregular |= (entry >> COUNT_AT & 3) | (gives ^ 1);
+            state = entry & NEXT;
+            taken += 1;
+        }
+        run.count = u8::try_from(count).unwrap_or(u8::MAX);
+        *place = PLACES.into_iter().find(|place| *place as u64 == state).unwrap_or(Place::Middle);
+        (run, taken, irregular != 0)
+    }
+}
+
+const fn word(entry: Option<Entry>) -> u64 {
+    let Some(Entry { next, before, gives }) = entry else { return STOP };
+    let before = match before {
+        Given::Nothing => 0,
+        Given::Cr => 1 << COUNT_AT,
+        Given::Lf => 1 << COUNT_AT | 1 << LF_AT,
+        Given::CrLf => 2 << COUNT_AT,
+    };
+    next as u64 | before | (gives as u64) << GIVES_AT
+}
+
+const fn given(next: Place, before: Given) -> Option<Entry> {
+    Some(Entry { next, before, gives: true })
+}
+
+/// None: the run ends before it.
+const fn entry(rules: Rules, place: Place, class: Class) -> Option<Entry> {
+    match (place, class) {
+        (Place::Dot, Class::Cr) => Some(Entry { next: Place::DotCr, before: Given::Nothing, gives: false }),
+        (Place::LineStart, Class::Dot) if rules.dots => {
+            Some(Entry { next: Place::Dot, before: Given::Nothing, gives: false })
+        }
+        (Place::Middle | Place::LineStart, Class::Cr) => given(Place::Cr, Given::Nothing),
+        (Place::Middle | Place::LineStart | Place::Dot, Class::Other | Class::Dot) => {
+            given(Place::Middle, Given::Nothing)
+        }
+        (Place::Middle | Place::LineStart | Place::Dot, Class::Lf) if rules.normalize_lf => {
+            given(Place::Middle, Given::Cr)
+        }
+        (Place::Cr, Class::Lf) => given(Place::LineStart, Given::Nothing),
+        // The CR was bare, and what follows begins no line.
+        (Place::Cr, Class::Cr) if rules.normalize_cr => given(Place::Cr, Given::Lf),
+        (Place::Cr, Class::Other | Class::Dot) if rules.normalize_cr => given(Place::Middle, Given::Lf),
+        (Place::DotCr, Class::Cr) if rules.normalize_cr => given(Place::Cr, Given::CrLf),
+        (Place::DotCr, Class::Other | Class::Dot) if rules.normalize_cr => given(Place::Middle, Given::CrLf),
+        // A bare line end that is not normalised, or the end.
+        (Place::Middle | Place::LineStart | Place::Dot, Class::Lf)
+        | (Place::Cr, Class::Cr | Class::Other | Class::Dot)
+        | (Place::DotCr, Class::Cr | Class::Lf | Class::Other | Class::Dot) => None,
+    }
+}
+
+const _: () = assert!(RUN_BYTES <= u8::MAX as usize && RUN_BYTES > GIVEN_MAX);
