@@ -115,6 +115,16 @@ pub const ENVELOPES_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Octets of an envelope that are not counted, and that it keeps for the next transaction: those of usual ones.
 pub const ENVELOPE_BYTES_FREE: usize = 4 * 1024;
 
+/// Work on one connection before the others of its shard have their turn, in units of about a nanosecond (`shard/work.rs`): half a
+/// MiB of plain mail data, or 30 KiB of the kind that costs most.
+pub const WORK_SLICE: usize = 64 * 1024;
+
+/// Work of one turn of a shard on connections that have used up their slice, in the same units: a millisecond.
+pub const WORK_PER_TURN_MAX: usize = 1024 * 1024;
+
+/// Received octets that the connections of one shard may hold outside of receive buffers and messages; past it `421`.
+pub const HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
+
 /// Steps of TLS handshakes in one turn of a shard: a full one takes a tenth of a millisecond, with RSA 2048 a third
 /// (`docs/performance.md`), which established sessions wait.
 pub const HANDSHAKES_PER_TURN_MAX: usize = 4;
@@ -152,5 +162,7 @@ const _: () = assert!(
     REPLY_BYTES_PER_COMMAND_MAX >= REPLY_LINE_BYTES_MAX && REPLY_BYTES_MAX >= 2 * REPLY_BYTES_PER_COMMAND_MAX
 );
 const _: () = assert!(OVERSIZE_FACTOR >= 2);
+const _: () = assert!(WORK_SLICE < WORK_PER_TURN_MAX);
+const _: () = assert!(HELD_BYTES_MAX > 8 * HANDSHAKE_BYTES_WAITING_MAX);
 const _: () = assert!(SPILL_BYTES_MIN >= 998 && SPILL_BYTES_MIN < SPILL_BYTES_MAX);
 const _: () = assert!(BATCH_MESSAGES_MAX <= HANDOFF_MESSAGES_MAX);

@@ -65,6 +65,8 @@ counters! {
     buffer_stalls,
     /// Messages under way that lost their memory to the budget and are answered 451.
     memory_refusals,
+    /// Connections told 421 because they held most, or found no room, of what may wait to be parsed.
+    held_refusals,
     /// Parts of messages that were moved from memory to spill files.
     spills,
     /// Receive buffers held by connections and messages (gauge).

@@ -21,6 +21,7 @@ use super::delivery::Handed;
 use super::spill::{Spilling, Waits};
 use super::table::Key;
 use super::transport::Transport;
+use super::work::Slice;
 use crate::buffer::{BufferId, NoMemory, Pool};
 use crate::handoff::message::{Message, Outcome, Receipt, TryAgain};
 use crate::limits::{CANCEL_WAIT_MAX, DRAIN_BYTES_MAX, DRAIN_WAIT_MAX, UNREAD_BUFFERS_MAX};
@@ -58,6 +59,10 @@ pub(super) struct Connection {
     pub(super) spilling: Spilling,
     /// The number of the last question about a recipient.
     pub(super) inquiry: u32,
+    /// It has used up its slice of work and is in the queue for another.
+    pub(super) waits_for_work: bool,
+    /// Octets that it held when that was counted last.
+    pub(super) held: usize,
     drained_bytes: u64,
     drain_deadline: Option<Instant>,
     accepted_at: SystemTime,
@@ -141,6 +146,8 @@ impl Connection {
             draft: None,
             spilling: Spilling::default(),
             inquiry: 0,
+            waits_for_work: false,
+            held: 0,
             drained_bytes: 0,
             drain_deadline: None,
             accepted_at,
@@ -182,7 +189,7 @@ impl Connection {
     /// Its receive found no buffer, and now there are some.
     pub(super) fn resume<R: Ring>(&mut self, context: &mut Context<R>) {
         self.stalled = false;
-        self.settle_receive(context);
+        self.settle_receive(self.sending, context);
     }
 
     /// Takes what its receive got. True when it has to be put into the list of stalled receives.
@@ -299,6 +306,8 @@ impl Connection {
     /// Does what the events of a turn left to do: send, arm or cancel the receive, go on with closing. Once a turn.
     pub(super) fn settle<R: Ring>(&mut self, context: &mut Context<R>) -> Fate {
         self.dirty = false;
+        // A send that has not ended by now waits for the client to read.
+        let is_unread = self.sending;
         if !self.sending
             && self.phase != Phase::Closing
             && let Some(head) = self.take_outgoing(context)
@@ -320,7 +329,8 @@ impl Connection {
         if self.phase == Phase::Closing {
             return self.close(context);
         }
-        self.settle_receive(context);
+        self.settle_receive(is_unread, context);
+        self.count_held(context);
         Fate::Open
     }
 
@@ -363,12 +373,18 @@ impl Connection {
 
     /// Octets that could not be parsed at once are copied out of a buffer that they fill little of, or that others need.
     fn copy_out_last<R: Ring>(&mut self, count: usize, context: &mut Context<R>) {
-        if !context.pool.arena().is_little(count) && !context.pool.is_low() {
+        if self.unread.is_empty() || !context.pool.arena().is_little(count) && !context.pool.is_low() {
             return;
+        }
+        if !context.may_hold(count) {
+            context.metrics.held_refusals.add(1);
+            return self.cut_off(context);
         }
         if let Some(Unread::Buffer { id, start, filled }) = self.unread.back_mut() {
             let (id, range) = (*id, *start..*filled);
             let octets = context.pool.bytes(id, range).to_vec();
+            context.held += octets.len();
+            self.held += octets.len();
             self.unread.pop_back();
             self.unread.push_back(Unread::Copied { octets, start: 0 });
             context.pool.unpin(id);
@@ -377,10 +393,14 @@ impl Connection {
 
     /// Lets the session consume what is unread, and carries out its steps, until it needs something.
     pub(super) fn advance<R: Ring>(&mut self, context: &mut Context<R>) {
-        let goes_on = |this: &Self| {
-            this.phase == Phase::Serving && !this.session.awaits_answer() && this.spilling.waits == Waits::No
-        };
-        while goes_on(self) {
+        if self.waits_for_work {
+            return;
+        }
+        let mut slice = Slice::new();
+        if self.can_parse() && context.must_queue(self.unread_bytes()) {
+            return self.end_slice(slice, true, context);
+        }
+        while self.can_parse() && !slice.is_over() {
             if self.is_plain() && self.session.wants_tls() {
                 self.begin_tls(context);
                 continue;
@@ -389,6 +409,7 @@ impl Connection {
             let Some(front) = self.unread.front_mut() else { break };
             let (octets, base) = front.octets(&context.pool);
             let mut input = Input { bytes: octets, position: 0, more };
+            let commands = self.session.summary().commands;
             let session = &mut self.session;
             let replies = &mut self.replies;
             let now = context.now;
@@ -399,6 +420,9 @@ impl Connection {
             };
             let position = input.position;
             front.consume(position);
+            let made = if let Step::Insert(run) = &step { run.octets().len() } else { 0 };
+            let commands = self.session.summary().commands - commands;
+            slice.take(position, made, usize::try_from(commands).unwrap_or(usize::MAX));
             match step {
                 Step::NeedInput => self.drop_front(&mut context.pool),
                 Step::Flush => break,
@@ -423,7 +447,22 @@ impl Connection {
                 Step::Close => self.flush_and_close(context),
             }
         }
+        let waits = slice.is_over() && self.can_parse() && !self.unread.is_empty();
+        self.end_slice(slice, waits, context);
         self.end_if_input_ended(context);
+    }
+
+    fn unread_bytes(&self) -> usize {
+        let left = |unread: &Unread| match unread {
+            Unread::Buffer { start, filled, .. } => filled - start,
+            Unread::Copied { octets, start } => octets.len() - start,
+        };
+        self.unread.iter().map(left).sum()
+    }
+
+    /// Whether the session can go on with what is unread.
+    fn can_parse(&self) -> bool {
+        self.phase == Phase::Serving && !self.session.awaits_answer() && self.spilling.waits == Waits::No
     }
 
     /// A half-closed client gets its answers first; then the session is over, whatever was unfinished.
@@ -525,6 +564,7 @@ impl Connection {
     pub(super) fn flush_and_close<R: Ring>(&mut self, context: &mut Context<R>) {
         self.give_up_handshake(if self.input_ended { Cause::Gone } else { Cause::TimedOut }, context);
         self.flush(context.now);
+        self.transport.drop_input();
         self.release_all(context);
     }
 
@@ -571,33 +611,39 @@ impl Connection {
             return Fate::Open;
         }
         context.ring.close(self.socket);
+        context.held -= self.held;
         Fate::Gone
     }
 
-    fn settle_receive<R: Ring>(&mut self, context: &mut Context<R>) {
+    /// Arms or cancels the receive. `is_unread`: the client has not read what it was told.
+    fn settle_receive<R: Ring>(&mut self, is_unread: bool, context: &mut Context<R>) {
         let open = matches!(self.phase, Phase::Serving | Phase::Draining) && !self.input_ended;
         let paused = self.spilling.waits == Waits::Parsing;
         let full = self.unread.len() > UNREAD_BUFFERS_MAX || self.is_handshake_full() || paused;
+        // A client that does not read its replies, or sends far more than one connection may have parsed in a turn, gets nothing more
+        // of its input taken in than waits here already.
+        let behind = !self.unread.is_empty() && (is_unread || self.waits_for_work);
         // Where much waits in the socket, a multishot receive takes up to 32 buffers of it in one turn. Of many large messages
         // that wait for a slow disk this would be more memory than all else.
         let in_data = self.draft.as_ref().is_some_and(|draft| !draft.data.is_empty());
         let large = self.spilling.has_begun() || in_data && context.pool.is_scarce();
-        let one_at_a_time = large || context.pool.is_low();
+        let one_at_a_time = large || context.pool.is_low() || is_unread;
         match self.receiving {
-            Receiving::Off if open && !self.stalled && !full && one_at_a_time => {
+            Receiving::Off if !open || self.stalled || full || !self.unread.is_empty() => {}
+            Receiving::Off if one_at_a_time => {
                 context.ring.receive_once(self.socket, self.key.token());
                 self.receiving = Receiving::ArmedOnce;
             }
-            Receiving::Off if open && !self.stalled && !full => {
+            Receiving::Off => {
                 context.ring.receive(self.socket, self.key.token());
                 self.receiving = Receiving::Armed;
             }
             // Behind close_notify the socket goes on, and what comes from it is nothing.
-            Receiving::Armed if full || large || self.input_ended => {
+            Receiving::Armed if full || large || behind || self.input_ended => {
                 context.ring.cancel_receive(self.key.token());
                 self.receiving = Receiving::Cancelling;
             }
-            Receiving::Off | Receiving::Armed | Receiving::ArmedOnce | Receiving::Cancelling => {}
+            Receiving::Armed | Receiving::ArmedOnce | Receiving::Cancelling => {}
         }
         // An idle connection owns nothing but its place.
         if self.draft.is_some() && !self.session.in_transaction() {
@@ -640,6 +686,14 @@ impl Unread {
         match self {
             Self::Buffer { id, start, filled } => (pool.bytes(*id, *start..*filled), *start),
             Self::Copied { octets, start } => (octets.get(*start..).unwrap_or_default(), *start),
+        }
+    }
+
+    /// Octets that it holds outside of a receive buffer.
+    pub(super) fn copied_bytes(&self) -> usize {
+        match self {
+            Self::Buffer { .. } => 0,
+            Self::Copied { octets, .. } => octets.capacity(),
         }
     }
 

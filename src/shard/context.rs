@@ -9,6 +9,7 @@ use super::delivery::Delivery;
 use super::mailboxes::Mailboxes;
 use super::spill::Spill;
 use super::table::Key;
+use super::work::Work;
 use crate::buffer::Pool;
 use crate::handoff::channel::MustRing;
 use crate::handoff::message::{Outcome, Receipt, TryAgain};
@@ -46,6 +47,10 @@ pub(super) struct Context<R> {
     pub(super) handshake_steps: usize,
     /// Connections whose handshake waits for a turn with time for it, the longest waiting first.
     pub(super) handshakes_waiting: VecDeque<Key>,
+    /// Work of this turn, and connections that wait for more of it.
+    pub(super) work: Work,
+    /// Octets that connections hold outside of receive buffers and messages. `<= HELD_BYTES_MAX`
+    pub(super) held: usize,
     /// Our name, for trace information.
     pub(super) hostname: String,
     /// The connections of each client over all shards.

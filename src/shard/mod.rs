@@ -10,6 +10,7 @@ pub mod clients;
 mod connection;
 mod context;
 pub mod delivery;
+mod held;
 pub mod listener;
 pub mod mailboxes;
 mod provision;
@@ -17,6 +18,7 @@ pub mod spill;
 mod table;
 mod timers;
 mod transport;
+mod work;
 
 use std::collections::VecDeque;
 use std::io;
@@ -37,6 +39,7 @@ use self::provision::Provision;
 use self::spill::Spill;
 use self::table::{Key, Table};
 use self::timers::Timers;
+use self::work::Work;
 use crate::buffer::Pool;
 use crate::limits::{HANDSHAKES_PER_TURN_MAX, REFUSED_CONNECTIONS_MAX, SHUTDOWN_WAIT_MAX};
 use crate::log::Log;
@@ -147,6 +150,8 @@ impl<R: Ring> Shard<R> {
                 spare_replies,
                 handshake_steps: 0,
                 handshakes_waiting: VecDeque::new(),
+                work: Work::default(),
+                held: 0,
                 hostname,
                 clients,
                 now,
@@ -179,9 +184,11 @@ impl<R: Ring> Shard<R> {
         for listener in &mut self.listeners {
             listener.settle(&mut self.context.ring, self.context.now);
         }
-        self.provision.provide(&mut self.context.ring, &mut self.context.pool);
+        let is_behind = self.context.work.is_behind();
+        self.provision.provide(&mut self.context.ring, &mut self.context.pool, is_behind);
         self.resume_stalled();
         self.wait()?;
+        self.context.work.begin_turn();
         self.resume_handshakes();
         let mut events = std::mem::take(&mut self.events);
         for event in events.drain(..) {
@@ -191,9 +198,11 @@ impl<R: Ring> Shard<R> {
         self.handle_written();
         self.handle_found();
         self.handle_receipts();
+        self.resume_work();
         self.expire();
         self.handle_stop();
         self.settle();
+        self.relieve();
         let must_ring = self.context.log.flush_if_due(self.context.now);
         self.context.ring_if(must_ring);
         let must_ring = self.context.spill.close_abandoned(&mut self.context.pool);
@@ -217,7 +226,8 @@ impl<R: Ring> Shard<R> {
         let may_sleep = context.delivery.receipts().park()
             && !context.spill.is_home()
             && !context.mailboxes.is_home()
-            && context.handshakes_waiting.is_empty();
+            && context.handshakes_waiting.is_empty()
+            && !context.work.is_behind();
         let turned = context.ring.turn(if may_sleep { wait } else { Some(Duration::ZERO) }, &mut self.events);
         context.delivery.receipts().unpark();
         context.now = context.ring.now();
@@ -383,6 +393,16 @@ impl<R: Ring> Shard<R> {
         {
             if let Some(connection) = self.connections.find(key) {
                 connection.resume_handshake(&mut self.context);
+                self.mark(key);
+            }
+        }
+    }
+
+    /// Goes on with connections that have used up their slice, while the turn has work left.
+    fn resume_work(&mut self) {
+        while let Some(key) = self.context.work.next() {
+            if let Some(connection) = self.connections.find(key) {
+                connection.resume_work(&mut self.context);
                 self.mark(key);
             }
         }

@@ -57,6 +57,27 @@ struct Decrypted {
     failure: Option<Cause>,
 }
 
+impl Transport {
+    /// Octets that it keeps: of handshakes that wait, records that are not whole, and what is to be sent.
+    pub(super) fn held_bytes(&self) -> usize {
+        match self {
+            Self::Plain => 0,
+            Self::Tls(secured) => {
+                secured.waiting.capacity() + secured.outgoing.capacity() + secured.tls.held_bytes()
+            }
+            Self::Broken { alert, .. } => alert.capacity(),
+        }
+    }
+
+    /// Nothing is received any more: what waits for the rest of it is given up.
+    pub(super) fn drop_input(&mut self) {
+        if let Self::Tls(secured) = self {
+            secured.waiting = Vec::new();
+            secured.tls.drop_partial();
+        }
+    }
+}
+
 impl Secured {
     fn decrypt(&mut self, octets: &mut [u8]) -> Decrypted {
         let was = self.tls.state();
@@ -128,11 +149,21 @@ impl Connection {
 
     /// A receive under TLS.
     pub(super) fn handle_encrypted<R: Ring>(&mut self, id: BufferId, count: usize, context: &mut Context<R>) {
+        // What cannot be parsed now has to be held.
+        if !self.unread.is_empty() && !context.may_hold(count) {
+            context.pool.unpin(id);
+            context.metrics.held_refusals.add(1);
+            return self.cut_off(context);
+        }
         let Transport::Tls(secured) = &mut self.transport else {
             return context.pool.unpin(id);
         };
         let waits = !secured.waiting.is_empty();
         if waits || secured.tls.state() == State::Handshaking && !context.take_handshake_step() {
+            if !context.may_hold(count) {
+                context.pool.unpin(id);
+                return self.break_off(Cause::Misbehaved, Vec::new(), context);
+            }
             secured.waiting.extend_from_slice(context.pool.bytes(id, 0..count));
             context.pool.unpin(id);
             if secured.waiting.len() > HANDSHAKE_BYTES_WAITING_MAX {

@@ -76,6 +76,16 @@ impl Tls {
         self.state
     }
 
+    /// Octets kept of a record that is not whole.
+    pub fn held_bytes(&self) -> usize {
+        self.partial.capacity()
+    }
+
+    /// Forgets a record that is not whole: nothing is received any more.
+    pub fn drop_partial(&mut self) {
+        self.partial = Vec::new();
+    }
+
     /// Whether a record has begun that is not whole.
     pub fn has_partial(&self) -> bool {
         !self.partial.is_empty()

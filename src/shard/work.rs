@@ -1,0 +1,101 @@
+//! How much of a turn one connection may take: a slice, then the others have theirs.
+//!
+//! Work is counted, not timed, so that a simulated shard does the same again: a unit is about a nanosecond. A connection that has used
+//! up its slice waits in a queue; the queue is worked on in the same turn while the turn has work left, and in the next ones. Whoever does
+//! not wait there is served at once, so a few octets of a good client never stand behind megabytes of others.
+
+use std::collections::VecDeque;
+
+use super::connection::Connection;
+use super::context::Context;
+use super::table::Key;
+use crate::limits::{WORK_PER_TURN_MAX, WORK_SLICE};
+use crate::ring::Ring;
+
+/// What a step of the session costs besides its octets, in units.
+const STEP: usize = 64;
+
+/// What a command costs besides its octets, in units.
+const COMMAND: usize = 256;
+
+/// So few octets are parsed at once, however much work a turn had: commands, and a message of usual size.
+const LITTLE_BYTES: usize = 8 * 1024;
+
+/// Octets that the session only looks at cost a unit together.
+const OCTETS_A_UNIT: usize = 8;
+
+/// The work of a turn, and who waits for more of it.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    /// Units that this turn has left for those who wait.
+    left: usize,
+    /// Connections that used up their slice, the longest waiting first.
+    waiting: VecDeque<Key>,
+}
+
+impl Work {
+    /// A turn begins.
+    pub(super) fn begin_turn(&mut self) {
+        self.left = WORK_PER_TURN_MAX;
+    }
+
+    /// Whether somebody waits, so that the shard must not sleep and takes in no more than before.
+    pub(super) fn is_behind(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// The next connection that waits, while the turn has work left.
+    pub(super) fn next(&mut self) -> Option<Key> {
+        if self.left == 0 { None } else { self.waiting.pop_front() }
+    }
+}
+
+/// What a connection has left of its slice.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slice(usize);
+
+impl Slice {
+    /// A whole one.
+    pub(super) fn new() -> Self {
+        Self(WORK_SLICE)
+    }
+
+    /// Whether nothing is left.
+    pub(super) fn is_over(self) -> bool {
+        self.0 == 0
+    }
+
+    /// A step of the session looked at so many octets, gave so many that it put together itself, and handled so many commands.
+    pub(super) fn take(&mut self, looked_at: usize, made: usize, commands: usize) {
+        let units = STEP + looked_at / OCTETS_A_UNIT + 2 * made + commands * COMMAND;
+        self.0 = self.0.saturating_sub(units);
+    }
+
+    fn used(self) -> usize {
+        WORK_SLICE - self.0
+    }
+}
+
+impl<R> Context<R> {
+    /// Whether a connection with so many octets to be parsed has to wait in the queue: the turn's work is done, and it is not little.
+    pub(super) fn must_queue(&self, octets: usize) -> bool {
+        self.work.left == 0 && octets > LITTLE_BYTES
+    }
+}
+
+impl Connection {
+    /// A slice was worked on. Who has used it up and has more to be parsed waits for the next one.
+    pub(super) fn end_slice<R>(&mut self, slice: Slice, waits: bool, context: &mut Context<R>) {
+        context.work.left = context.work.left.saturating_sub(slice.used());
+        self.waits_for_work = waits;
+        if waits {
+            context.work.waiting.push_back(self.key);
+        }
+    }
+
+    /// A turn has work for it.
+    pub(super) fn resume_work<R: Ring>(&mut self, context: &mut Context<R>) {
+        self.waits_for_work = false;
+        self.advance(context);
+    }
+}
