@@ -309,6 +309,10 @@ fn listener_addresses_are_good_and_differ() {
         &[":6: listener.address: 127.0.0.1:2525 is already the address of another listener"],
     );
     assert_problems(
+        &more("[::ffff:127.0.0.1]:2525"),
+        &[":6: listener.address: 127.0.0.1:2525 is already the address of another listener"],
+    );
+    assert_problems(
         &more("localhost:25"),
         &[":6: listener.address: \"localhost:25\" is not an IP address and a port, such as \"[::]:25\" or \
            \"192.0.2.1:25\""],

@@ -28,7 +28,7 @@ use toml::de::DeTable;
 use crate::limits::{BATCH_LOADED_BYTES_MAX, ENVELOPES_BYTES_MAX};
 use document::Document;
 use extension::ExtensionSet;
-pub use network::Network;
+pub use network::{Network, canonical};
 pub use problem::{Finding, Problem, Warning};
 pub use reference::{markdown, reference};
 pub use tls::{CertificateFiles, Tls, TlsPolicy, TlsVersion};

@@ -326,6 +326,7 @@ impl Connection {
 
     /// Says in the log how the session was, once it is gone.
     pub(super) fn log<R: Ring>(&self, context: &mut Context<R>) {
+        context.note_front(&self.session);
         let by = match self.ended_by {
             EndedBy::Server => "server",
             EndedBy::Client => "client",

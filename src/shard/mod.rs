@@ -10,6 +10,7 @@ pub mod clients;
 mod connection;
 mod context;
 pub mod delivery;
+mod fronts;
 pub mod listener;
 mod provision;
 pub mod spill;
@@ -30,6 +31,7 @@ use self::clients::{Clients, TooMany};
 use self::connection::{Connection, Fate};
 use self::context::Context;
 use self::delivery::Delivery;
+use self::fronts::FrontNotes;
 use self::listener::Listener;
 use self::provision::Provision;
 use self::spill::Spill;
@@ -143,6 +145,7 @@ impl<R: Ring> Shard<R> {
                 handshakes_waiting: VecDeque::new(),
                 hostname,
                 clients,
+                front_notes: FrontNotes::default(),
                 now,
                 wall_clock,
             },

@@ -93,7 +93,6 @@ impl DataWatch {
     fn next(&mut self, octet: u8) -> Header {
         const NAME: &[u8] = b"received";
         match (self.header, octet) {
-            (Header::LineStart, b' ' | b'\t') | (Header::Line, _) => Header::Line,
             (Header::LineStart, b'\r') => Header::EmptyLine,
             (Header::LineStart, b'!'..=b'~') if octet != b':' => {
                 let matched = NAME.starts_with(&[octet.to_ascii_lowercase()]).then_some(1);
@@ -113,7 +112,8 @@ impl DataWatch {
             (Header::Space { is_received, .. }, b':') => self.end_name(is_received),
             (space @ Header::Space { .. }, b' ' | b'\t') => space,
             (Header::Space { is_mailbox_line: true, .. }, b'\n') => Header::LineStart,
-            (Header::Space { is_mailbox_line: true, .. }, _) => Header::Line,
+            (Header::LineStart, b' ' | b'\t')
+            | (Header::Line | Header::Space { is_mailbox_line: true, .. }, _) => Header::Line,
             (
                 Header::LineStart
                 | Header::EmptyLine
