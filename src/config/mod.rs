@@ -4,6 +4,7 @@
 //! that the rest of the program sees.
 
 pub mod a_label;
+pub mod caseless;
 mod document;
 pub mod extension;
 mod host;
