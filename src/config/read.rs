@@ -97,7 +97,7 @@ fn identity(root: &mut Section<'_>) -> Identity {
             example: "\"recipients.txt\"",
             default: "every local-part of an accepted domain is taken",
         },
-        "File of recipients: one address, or @domain for a catch-all, a line.",
+        "File of recipients: one address, or @domain for a catch-all, a line; comments have lines of their own, which begin with #.",
     );
     let postmaster = root.text(
         "postmaster",
