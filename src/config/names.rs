@@ -76,7 +76,8 @@ pub(super) fn pattern(text: &str) -> Result<DomainPattern, String> {
     }
 }
 
-/// Whether a local-part as it is written is meant to name many: a wildcard, a regular expression, a placeholder. What stands in quotes is meant as it is.
+/// Whether a local-part as it is written is meant to name many: a wildcard, a regular expression, a placeholder. What
+/// stands in quotes is meant as it is.
 pub(super) fn is_pattern(local_part: &str) -> bool {
     let has_letters = local_part.chars().any(char::is_alphanumeric);
     let is_like = local_part.starts_with(['%', '/', '^', '$']) || local_part.ends_with(['%', '$']);

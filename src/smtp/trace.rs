@@ -3,13 +3,14 @@
 //! Nothing that a client sent can begin a line or a field here: octets outside the few that may stand are replaced.
 
 use std::fmt::Write as _;
+use std::iter::Peekable;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
 use super::envelope::{Envelope, Mailbox};
 use super::path::check_literal;
 use crate::handoff::message::{ClientFacts, QueueId};
-use crate::limits::EHLO_NAME_BYTES_MAX;
+use crate::limits::{BEGINNING_BYTES_MAX, EHLO_NAME_BYTES_MAX};
 use crate::timestamp::Rfc5322;
 
 /// Appends our `Received:` field, folded, with CRLF line ends.
@@ -75,30 +76,25 @@ pub enum Beginning {
 }
 
 impl Beginning {
-    /// What mail data in these pieces begins with.
+    /// What mail data in these pieces begins with. Of a mailbox line it is told only where a field follows: else it is the first line of a
+    /// text, which nobody may miss there.
     pub fn of<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Self {
-        /// A field name longer than this is none (RFC 5322 §2.1.1 limits the whole line to it).
-        const NAME_BYTES_MAX: usize = 998;
-        let mut mailbox_line = MailboxLine::default();
-        let mut is_mailbox_line = false;
-        let (mut named, mut spaced) = (false, false);
-        for (index, octet) in pieces.flatten().copied().take(NAME_BYTES_MAX).enumerate() {
-            match octet {
-                b'\r' if index == 0 => return Self::Header,
-                b':' if named => return Self::Header,
-                // Obsolete syntax allows white space before the colon (RFC 5322 §4.5), so `From :` is a field.
-                b' ' | b'\t' if named => {
-                    is_mailbox_line |= !spaced && mailbox_line.is_before(octet);
-                    spaced = true;
-                }
-                b'!'..=b'~' if !spaced && octet != b':' => {
-                    mailbox_line = mailbox_line.after(octet);
-                    named = true;
-                }
-                _ => break,
+        let mut octets = pieces.flatten().copied().take(BEGINNING_BYTES_MAX).peekable();
+        match Line::next(&mut octets) {
+            Line::Field | Line::Empty => return Self::Header,
+            Line::Folded | Line::Text => return Self::Text,
+            Line::OfMbox => {}
+        }
+        loop {
+            if !octets.by_ref().any(|octet| octet == b'\n') {
+                return Self::Text;
+            }
+            match Line::next(&mut octets) {
+                Line::Field => return Self::MailboxLine,
+                Line::Folded | Line::OfMbox => {}
+                Line::Empty | Line::Text => return Self::Text,
             }
         }
-        if is_mailbox_line { Self::MailboxLine } else { Self::Text }
     }
 
     /// What follows our `Received:` field directly in front of the mail data, so that its fields stay fields and no octet of it is
@@ -110,6 +106,48 @@ impl Beginning {
             Self::MailboxLine => b"X-Mailbox-Line: ",
             Self::Text => b"\r\n",
         }
+    }
+}
+
+/// What a line of a header section is.
+enum Line {
+    /// `name:`
+    Field,
+    /// Nothing, and CRLF.
+    Empty,
+    /// It goes on with the one before.
+    Folded,
+    /// The line that divides the messages of an mbox file.
+    OfMbox,
+    /// Anything else.
+    Text,
+}
+
+impl Line {
+    /// Reads as much of a line as tells what it is; never its end.
+    fn next(octets: &mut Peekable<impl Iterator<Item = u8>>) -> Self {
+        let mut mailbox_line = MailboxLine::default();
+        let mut is_mailbox_line = false;
+        let (mut named, mut spaced) = (false, false);
+        while let Some(&octet) = octets.peek() {
+            match octet {
+                b'\r' if !named => return Self::Empty,
+                b':' if named => return Self::Field,
+                b' ' | b'\t' if !named => return Self::Folded,
+                // Obsolete syntax allows white space before the colon (RFC 5322 §4.5), so `From :` is a field.
+                b' ' | b'\t' => {
+                    is_mailbox_line |= !spaced && mailbox_line.is_before(octet);
+                    spaced = true;
+                }
+                b'!'..=b'~' if !spaced && octet != b':' => {
+                    mailbox_line = mailbox_line.after(octet);
+                    named = true;
+                }
+                _ => break,
+            }
+            octets.next();
+        }
+        if is_mailbox_line { Self::OfMbox } else { Self::Text }
     }
 }
 
@@ -268,15 +306,24 @@ mod tests {
     #[test]
     fn a_mailbox_line_is_told_quoted_or_not() {
         for line in [
-            &b"From root@host Thu Nov 28 10:00:00 2024\r\nReceived: x\r\n"[..],
+            &b"From root@host Thu Nov 28 10:00:00 2024\r\n"[..],
             b">From root@host Thu Nov 28 10:00:00 2024\r\n",
             b">>>From a\r\n",
             b"From  two spaces\r\n",
             b"From \r\n",
-            b"From ",
-            b"From \xff\0",
+            b"From \n",
+            b"From \xff\0\r\n",
+            b"From a: b\r\n",
+            b"From a\r\n>From b\r\nFrom c\r\n",
+            b"From a\r\n\tfolded\r\n",
         ] {
-            assert_eq!(beginning(line), Beginning::MailboxLine, "{line:?}");
+            let whole = |rest: &[u8]| [line, rest].concat();
+            assert_eq!(beginning(&whole(b"Received: x\r\n")), Beginning::MailboxLine, "{line:?}");
+            assert_eq!(beginning(&whole(b">From : x\r\n")), Beginning::MailboxLine, "{line:?}");
+            // Where no field follows it is text, and readers show it as such.
+            for rest in [&b""[..], b"\r\nReceived: x\r\n", b"and more\r\n", b"\nx", b"Received"] {
+                assert_eq!(beginning(&whole(rest)), Beginning::Text, "{line:?} {rest:?}");
+            }
         }
     }
 }
