@@ -34,6 +34,10 @@ pub const REPLY_BYTES_MAX: usize = 4096;
 /// The most that one command appends to the replies: a full EHLO reply.
 pub const REPLY_BYTES_PER_COMMAND_MAX: usize = 2048;
 
+/// Octets of mail data that are looked at to see whether it begins with a header: one line of an mbox file and the name of a field, each
+/// within the limit of a line (RFC 5322 §2.1.1).
+pub const BEGINNING_BYTES_MAX: usize = 2 * 998;
+
 /// Octets of the EHLO name that go into trace information and the log.
 pub const EHLO_NAME_BYTES_MAX: usize = 255;
 
@@ -164,5 +168,5 @@ const _: () = assert!(
 const _: () = assert!(OVERSIZE_FACTOR >= 2);
 const _: () = assert!(WORK_SLICE < WORK_PER_TURN_MAX);
 const _: () = assert!(HELD_BYTES_MAX > 8 * HANDSHAKE_BYTES_WAITING_MAX);
-const _: () = assert!(SPILL_BYTES_MIN >= 998 && SPILL_BYTES_MIN < SPILL_BYTES_MAX);
+const _: () = assert!(SPILL_BYTES_MIN >= BEGINNING_BYTES_MAX && SPILL_BYTES_MIN < SPILL_BYTES_MAX);
 const _: () = assert!(BATCH_MESSAGES_MAX <= HANDOFF_MESSAGES_MAX);

@@ -49,6 +49,8 @@ counters! {
     connections_open,
     /// Connections turned away because of a cap.
     connections_refused,
+    /// Connections of fronts that sent no PROXY header, or a bad one.
+    proxy_headers_missing,
     /// Accepts that failed, as a rule for want of descriptors.
     accept_failures,
     /// Messages answered 250.

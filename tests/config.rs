@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ringmx::config::extension::{Extension, ExtensionSet};
-use ringmx::config::recipients::{self, RecipientEntry};
 use ringmx::config::{
     self, BareLineEnd, ChunkLineEnd, Config, DomainPattern, EarlyTalkers, LineEndings, LogFormat, Pipelining,
     Refusal, SinkKind, StdoutFormat, TlsPolicy,
@@ -249,12 +248,12 @@ fn sizes_end_at_the_bounds_of_the_rfc() {
 fn bad_names_are_found_one_by_one() {
     assert_problems(
         &format!(
-            "domains = [\"*\", \"\u{fffd}.example\",\n 3,\n\"a..b\", \"-a.b\", \"a.*\"]\nlocal_part_deny = \"a\"\n\
+            "domains = [\"*\", \"\u{378}.example\",\n 3,\n\"a..b\", \"-a.b\", \"a.*\"]\nlocal_part_deny = \"a\"\n\
              postmaster = \"x\"\nrecipients = \"\"\nhostname = \"a b\"\n{REST}"
         ),
         &[
             ":1: domains: \"*\" is no domain; leave `domains` out to accept any, on loopback listeners only",
-            ":1: domains: \"\u{fffd}.example\" is not a domain: a label is not one in Unicode (RFC 5890)",
+            ":1: domains: \"\\u{378}.example\" is not a domain: a label is not one in Unicode (RFC 5890)",
             ":2: domains: expected a string in this list; this is an integer",
             ":3: domains: \"a..b\" is not a domain: a label is empty",
             ":3: domains: \"-a.b\" is not a domain: the label \"-a\" begins or ends with a hyphen",
@@ -306,6 +305,10 @@ fn listener_addresses_are_good_and_differ() {
     good(&more("127.0.0.1:0").replace("127.0.0.1:2525", "127.0.0.1:0"));
     assert_problems(
         &more("127.0.0.1:2525"),
+        &[":6: listener.address: 127.0.0.1:2525 is already the address of another listener"],
+    );
+    assert_problems(
+        &more("[::ffff:127.0.0.1]:2525"),
         &[":6: listener.address: 127.0.0.1:2525 is already the address of another listener"],
     );
     assert_problems(
@@ -545,78 +548,29 @@ proptest::proptest! {
     }
 }
 
-/// A directory with a configuration that names `recipients.txt`, and that file.
-fn with_recipients(recipients: &[u8]) -> (tempfile::TempDir, PathBuf) {
-    let dir = tempfile::tempdir().expect("a directory");
-    let top = "domains = [\"example.org\"]\nrecipients = \"recipients.txt\"\n";
-    let file = dir.path().join("mx.toml");
-    std::fs::write(&file, format!("{top}{REST}")).expect("written");
-    std::fs::write(dir.path().join("recipients.txt"), recipients).expect("written");
-    (dir, file)
-}
-
 #[test]
-fn a_file_of_recipients_holds_addresses_and_whole_domains() {
-    let text = "# us\r\n\r\nInfo@Example.ORG\r\n  \"needless\"@example.org  \n\"a b\"@example.org\n@example.org\njürgen@example.org";
-    let (dir, file) = with_recipients(text.as_bytes());
-    let mailbox = |local_part: &str| RecipientEntry::Mailbox {
-        local_part: local_part.to_owned(),
-        domain: "example.org".to_owned(),
-    };
-    let catch_all = RecipientEntry::CatchAll("example.org".to_owned());
-    let entries = recipients::load(&dir.path().join("recipients.txt")).expect("good");
-    assert_eq!(
-        entries,
-        [mailbox("Info"), mailbox("needless"), mailbox("\"a b\""), catch_all, mailbox("jürgen")]
-    );
-    let (config, warnings) = config::load(&file).expect("good");
-    assert_eq!(config.recipients, Some(dir.path().join("recipients.txt")));
-    assert_eq!(warnings, []);
-}
-
-#[test]
-fn bad_recipients_are_numbered_and_not_more_than_twenty_are_shown() {
-    let (dir, file) = with_recipients(b"a@example.org\nb\n\xff@example.org\n@*.example.org\n");
-    let problems = config::load(&file).expect_err("problems");
-    let name = dir.path().join("recipients.txt").display().to_string();
-    let problems: Vec<String> =
-        problems.iter().map(|problem| problem.to_string().replace(&name, "r")).collect();
-    assert_eq!(
-        problems,
-        [
-            "r:2: \"b\" is not an address: it has no `@domain`",
-            "r:3: this line is not UTF-8",
-            "r:4: \"*.example.org\" is not a domain: '*' is not a letter, digit, hyphen or underscore",
-        ]
-    );
-    let (_dir, file) = with_recipients("bad\n".repeat(25).as_bytes());
-    let problems = config::load(&file).expect_err("problems");
-    assert_eq!(problems.len(), 21);
-    assert_eq!((problems[19].0.line, problems[20].0.line), (Some(20), None));
-    assert_eq!(problems[20].0.text, "5 more lines are not addresses");
-}
-
-#[test]
-fn recipients_that_get_no_mail_are_a_warning() {
-    let (_dir, file) =
-        with_recipients(b"a@other.example\n@example.org\na%b@example.org\n.a@example.org\n@x.example.org\n");
-    let (_, warnings) = config::load(&file).expect("good");
-    let warnings: Vec<_> = warnings.iter().map(|warning| (warning.0.line, warning.0.text.as_str())).collect();
-    assert_eq!(
-        warnings,
-        [
-            (Some(1), "`domains` does not accept \"other.example\", so this recipient gets no mail"),
-            (Some(3), "`local_part_deny` holds '%', so this recipient gets no mail"),
-            (Some(4), "`local_part_leading_dot` is false, so this recipient gets no mail"),
-            (Some(5), "`domains` does not accept \"x.example.org\", so this recipient gets no mail"),
-        ]
+fn the_configuration_may_begin_with_a_byte_order_mark_and_holds_no_other() {
+    good(&format!("\u{feff}domains = [\"example.org\"]\n{REST}"));
+    assert_problems(
+        &format!(
+            "hostname = \"mx\u{200b}.example.org\"\ndomains = [\"exam\u{ad}ple.org\", \"\u{feff}a.test\"]\npostmaster = \"a\u{2060}@b\"\n{REST}"
+        ),
+        &[
+            ":1: hostname: \"mx\\u{200b}.example.org\" is not a domain: it holds U+200B, which cannot be seen; take it out",
+            ":2: domains: \"exam\\u{ad}ple.org\" is not a domain: it holds U+00AD, which cannot be seen; take it out",
+            ":2: domains: \"\\u{feff}a.test\" is not a domain: it holds a byte order mark (U+FEFF), which cannot be seen; only \
+             the first line may begin with it, take it out",
+            ":3: postmaster: \"a\\u{2060}@b\" is not an address: it holds U+2060, which cannot be seen; take it out",
+        ],
     );
 }
 
 #[test]
 fn files_that_cannot_be_read_are_problems() {
-    let (dir, file) = with_recipients(b"");
-    std::fs::remove_file(dir.path().join("recipients.txt")).expect("removed");
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("mx.toml");
+    std::fs::write(&file, format!("domains = [\"example.org\"]\nrecipients = \"recipients.txt\"\n{REST}"))
+        .expect("written");
     let problems = config::load(&file).expect_err("problems");
     assert_eq!(problems.len(), 1);
     assert!(problems[0].0.text.starts_with("the file of recipients cannot be read: No such file"));
@@ -624,6 +578,9 @@ fn files_that_cannot_be_read_are_problems() {
     let problems = config::load(&file).expect_err("problems");
     assert_eq!(problems[0].0.line, Some(2));
     assert_eq!(problems[0].0.text, "this is not TOML: it is not UTF-8");
+    std::fs::write(&file, b"\xff\xfea\0").expect("written");
+    let problems = config::load(&file).expect_err("problems");
+    assert_eq!(problems[0].0.text, "this file is UTF-16; save it as UTF-8");
     assert!(config::load(dir.path()).expect_err("problems")[0].0.text.starts_with("cannot be read: "));
 }
 

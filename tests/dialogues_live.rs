@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ringmx::config;
-use ringmx::smtp::trace;
+use ringmx::smtp::trace::Beginning;
 
 #[path = "support/dialogue.rs"]
 mod dialogue;
@@ -323,7 +323,7 @@ impl<'a> Live<'a> {
     }
 }
 
-/// The mail data behind our `Received:`, and behind the empty line that follows where it begins no header.
+/// The mail data after our `Received:` and what stands between the two where it begins with no header field.
 fn without_received<'a>(data: &'a [u8], expected: &[u8]) -> Result<&'a [u8], String> {
     let mut rest = data.strip_prefix(b"Received: from ").ok_or("no Received field")?;
     loop {
@@ -333,8 +333,6 @@ fn without_received<'a>(data: &'a [u8], expected: &[u8]) -> Result<&'a [u8], Str
             break;
         }
     }
-    if trace::begins_header([expected].into_iter()) {
-        return Ok(rest);
-    }
-    rest.strip_prefix(b"\r\n").ok_or_else(|| "no empty line behind our Received".into())
+    let lead_in = Beginning::of([expected].into_iter()).lead_in();
+    rest.strip_prefix(lead_in).ok_or_else(|| format!("no {:?} after our Received", lead_in.escape_ascii()))
 }

@@ -71,14 +71,22 @@ fn with_crlf(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// What stands in a maildir for a message: an empty line first if it would continue our Received.
+/// What stands in a maildir for a message: the name of a field first if it begins with the line of an mbox file, an empty line if it
+/// would continue our Received.
 fn stored_form(message: &[u8]) -> Vec<u8> {
     let line = message.split(|octet| *octet == b'\n').next().unwrap_or_default();
     let name = line.split(|octet| *octet == b':').next().unwrap_or_default();
     let is_name = name.len() < line.len() && !name.is_empty();
     let name = name.trim_ascii_end();
     let header = is_name && !name.is_empty() && name.iter().all(u8::is_ascii_graphic);
-    if header || message.starts_with(b"\r\n") { message.to_vec() } else { [b"\r\n", message].concat() }
+    let quoted = line.iter().take_while(|octet| **octet == b'>').count();
+    if header || message.starts_with(b"\r\n") {
+        message.to_vec()
+    } else if line[quoted..].starts_with(b"From ") {
+        [b"X-Mailbox-Line: ", message].concat()
+    } else {
+        [b"\r\n", message].concat()
+    }
 }
 
 #[test]

@@ -4,9 +4,11 @@
 //! that the rest of the program sees.
 
 pub mod a_label;
+pub mod caseless;
 mod document;
 pub mod extension;
 mod host;
+mod invisible;
 mod names;
 mod network;
 mod problem;
@@ -28,7 +30,7 @@ use toml::de::DeTable;
 use crate::limits::{BATCH_LOADED_BYTES_MAX, ENVELOPES_BYTES_MAX};
 use document::Document;
 use extension::ExtensionSet;
-pub use network::Network;
+pub use network::{Network, canonical};
 pub use problem::{Finding, Problem, Warning};
 pub use reference::{markdown, reference};
 pub use tls::{CertificateFiles, Tls, TlsPolicy, TlsVersion};
@@ -96,6 +98,9 @@ pub fn load(path: &Path) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
     let file = path.display().to_string();
     let unusable = |line, text| vec![Problem(Finding { file: file.clone(), line, key: String::new(), text })];
     let octets = std::fs::read(path).map_err(|error| unusable(None, format!("cannot be read: {error}")))?;
+    if octets.starts_with(b"\xff\xfe") || octets.starts_with(b"\xfe\xff") {
+        return Err(unusable(Some(1), "this file is UTF-16; save it as UTF-8".to_owned()));
+    }
     let text = std::str::from_utf8(&octets).map_err(|error| {
         let before = String::from_utf8_lossy(&octets[..error.valid_up_to()]);
         let line = problem::line_of(&before, before.len());

@@ -1,8 +1,8 @@
 //! Domains, mailboxes and path templates as they are written in the operator's files. Pure functions; every error is the
 //! text that the operator reads.
 
-use crate::config::DomainPattern;
 use crate::config::a_label::to_a_labels;
+use crate::config::{DomainPattern, invisible};
 use crate::limits::{DOMAIN_BYTES_MAX, PATH_BYTES_MAX};
 
 /// Octets of one label of a domain (RFC 1035 §2.3.4).
@@ -28,6 +28,10 @@ impl DomainPattern {
 
 /// A domain in lower case as A-labels, one trailing dot dropped.
 pub(super) fn domain(text: &str) -> Result<String, String> {
+    // Some of them vanish in what IDNA maps a domain to (UTS 46), so the domain would be another one than it looks like.
+    if let Some((_, odd)) = invisible::find(text) {
+        return Err(format!("{text:?} is not a domain: it holds {}", invisible::fault(odd)));
+    }
     let labels = to_a_labels(text)
         .ok_or_else(|| format!("{text:?} is not a domain: a label is not one in Unicode (RFC 5890)"))?;
     let bare = labels.strip_suffix('.').unwrap_or(&labels);
@@ -75,6 +79,14 @@ pub(super) fn pattern(text: &str) -> Result<DomainPattern, String> {
     }
 }
 
+/// Whether a local-part as it is written is meant to name many: a wildcard, a regular expression, a placeholder. What
+/// stands in quotes is meant as it is.
+pub(super) fn is_pattern(local_part: &str) -> bool {
+    let has_letters = local_part.chars().any(char::is_alphanumeric);
+    let is_like = local_part.starts_with(['%', '/', '^', '$']) || local_part.ends_with(['%', '$']);
+    !local_part.starts_with('"') && (!has_letters || is_like || local_part.contains(['*', '[', '(', '{']))
+}
+
 /// `local-part@domain` in its two parts: needless quotes removed, the others in one spelling, the domain in lower case.
 pub(super) fn mailbox(text: &str) -> Result<(String, String), String> {
     // The path that names it on the wire has two angle brackets more (RFC 5321 §4.5.3.1.3).
@@ -84,6 +96,9 @@ pub(super) fn mailbox(text: &str) -> Result<(String, String), String> {
     let Some((local, domain_text)) = text.rsplit_once('@') else {
         return Err(format!("{text:?} is not an address: it has no `@domain`"));
     };
+    if let Some((_, odd)) = invisible::find(local) {
+        return Err(format!("{text:?} is not an address: it holds {}", invisible::fault(odd)));
+    }
     let local = local_part(local).map_err(|why| format!("{text:?} is not an address: {why}"))?;
     Ok((local, domain(domain_text)?))
 }

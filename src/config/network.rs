@@ -1,7 +1,7 @@
 //! Networks of IP addresses as an operator writes them: `10.0.0.0/8`, `2001:db8::/32`, or one address.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// A network. IPv4 addresses are compared as IPv4 also where they come as `::ffff:0:0/96`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +57,15 @@ impl fmt::Display for Network {
     }
 }
 
+/// An address in its one spelling: an IPv4 address is one also where it is written as IPv6, `::ffff:192.0.2.1`. So come clients over
+/// IPv4 to an IPv6 socket, and so some fronts name them.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(v4) => SocketAddr::from((v4, address.port())),
+        IpAddr::V6(_) => address,
+    }
+}
+
 /// The address without the bits behind the prefix.
 fn masked(address: IpAddr, prefix_bits: u32) -> IpAddr {
     match address {
@@ -93,6 +102,17 @@ mod tests {
         assert!(contains("10.0.0.0/8", "::ffff:10.1.2.3"));
         assert!(contains("::ffff:10.0.0.0/104", "10.1.2.3"));
         assert!(!contains("::/0", "::ffff:10.1.2.3"), "an IPv4 client is not an IPv6 one");
+    }
+
+    #[test]
+    fn an_ipv4_address_has_one_spelling() {
+        let spelled = |text: &str| canonical(text.parse().expect("an address")).to_string();
+        assert_eq!(spelled("[::ffff:192.0.2.1]:25"), "192.0.2.1:25");
+        assert_eq!(spelled("192.0.2.1:25"), "192.0.2.1:25");
+        assert_eq!(spelled("[::ffff:0.0.0.0]:25"), "0.0.0.0:25");
+        for ipv6 in ["[::]:25", "[::1]:25", "[2001:db8::1]:0", "[fe80::1%2]:25", "[::192.0.2.1]:25"] {
+            assert_eq!(canonical(ipv6.parse().expect("an address")), ipv6.parse().expect("an address"));
+        }
     }
 
     #[test]

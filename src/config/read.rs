@@ -13,8 +13,8 @@ use super::section::Section;
 use super::units::{GIB, MIB};
 use super::{
     BareLineEnd, ChunkLineEnd, Config, DomainPattern, EarlyTalkers, Gate, LineEndings, Listener, Log,
-    LogFormat, MaildirSync, Pipelining, Refusal, Sink, SinkKind, StdoutFormat, TlsPolicy, host, names,
-    session_limits, shards, tls,
+    LogFormat, MaildirSync, Pipelining, Refusal, Sink, SinkKind, StdoutFormat, TlsPolicy, canonical, host,
+    names, session_limits, shards, tls,
 };
 
 /// Threads of one sink, at most.
@@ -97,7 +97,7 @@ fn identity(root: &mut Section<'_>) -> Identity {
             example: "\"recipients.txt\"",
             default: "every local-part of an accepted domain is taken",
         },
-        "File of recipients: one address, or @domain for a catch-all, a line.",
+        "File of recipients: one address, or @domain for a catch-all, a line; comments have lines of their own, which begin with #.",
     );
     let postmaster = root.text(
         "postmaster",
@@ -201,11 +201,13 @@ fn listener(
         "address",
         "IP address and port",
         Default::Required { example: "\"127.0.0.1:2525\"" },
-        "Where to listen; \"[::]:25\" is port 25 of every address, IPv4 included.",
+        "Where to listen; \"[::]:25\" is port 25 of every address, IPv4 included; a listener on an IPv4 address of it has the clients of that.",
         |text| {
-            text.parse().map_err(|_| {
+            let address: SocketAddr = text.parse().map_err(|_| {
                 format!("{text:?} is not an IP address and a port, such as \"[::]:25\" or \"192.0.2.1:25\"")
-            })
+            })?;
+            // So that no address is taken twice.
+            Ok(canonical(address))
         },
     );
     let words = [("reject", BareLineEnd::Reject), ("normalize", BareLineEnd::Normalize)];

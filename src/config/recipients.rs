@@ -1,9 +1,11 @@
 //! The file of recipients: one address or `@domain` a line.
 
+use std::collections::HashMap;
 use std::path::Path;
 
+use super::caseless::comparable;
 use super::problem::{Finding, Problem, Warning};
-use super::{Config, names};
+use super::{Config, invisible, names};
 
 /// Problems, or warnings, that are named one by one; of the rest the count is told.
 const SHOWN_MAX: usize = 20;
@@ -30,16 +32,24 @@ pub fn load(path: &Path) -> Result<Vec<RecipientEntry>, Vec<Problem>> {
 /// Reads the file that a configuration names and tells what can never be reached.
 pub(super) fn check(path: &Path, config: &Config) -> Result<Vec<Warning>, Vec<Problem>> {
     let entries = numbered(path)?;
-    let unreachable = entries.iter().filter_map(|(line, entry)| Some((*line, unreachable(entry, config)?)));
-    let findings = shortened(path, unreachable.collect(), "more entries like these");
+    let mut odd = repeated(&entries, config.local_part_case_sensitive);
+    odd.extend(entries.iter().filter_map(|(line, entry)| Some((*line, unreachable(entry, config)?))));
+    odd.sort_by_key(|(line, _)| *line);
+    let findings = shortened(path, odd, "more entries like these");
     Ok(findings.into_iter().map(Warning).collect())
 }
 
 fn numbered(path: &Path) -> Result<Vec<(usize, RecipientEntry)>, Vec<Problem>> {
-    let octets = std::fs::read(path).map_err(|error| {
-        let text = format!("the file of recipients cannot be read: {error}");
-        vec![Problem(Finding { file: path.display().to_string(), line: None, key: String::new(), text })]
-    })?;
+    let problem = |line, text| {
+        vec![Problem(Finding { file: path.display().to_string(), line, key: String::new(), text })]
+    };
+    let octets = std::fs::read(path)
+        .map_err(|error| problem(None, format!("the file of recipients cannot be read: {error}")))?;
+    if octets.starts_with(b"\xff\xfe") || octets.starts_with(b"\xfe\xff") {
+        return Err(problem(Some(1), "this file is UTF-16; save it as UTF-8".to_owned()));
+    }
+    // Editors of Windows write a byte order mark in front of the first line, and no editor shows it.
+    let octets = octets.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&octets);
     let mut entries = Vec::new();
     let mut bad = Vec::new();
     for (index, line) in octets.split(|octet| *octet == b'\n').enumerate() {
@@ -57,15 +67,96 @@ fn numbered(path: &Path) -> Result<Vec<(usize, RecipientEntry)>, Vec<Problem>> {
 
 /// One line; none for a blank one and a comment.
 fn entry(line: &[u8]) -> Result<Option<RecipientEntry>, String> {
-    let text = std::str::from_utf8(line).map_err(|_| "this line is not UTF-8".to_owned())?.trim();
+    let whole = std::str::from_utf8(line).map_err(|error| {
+        let before = String::from_utf8_lossy(line.get(..error.valid_up_to()).unwrap_or_default());
+        let column = before.chars().count() + 1;
+        format!("column {column}: this line is not UTF-8; save the file as UTF-8")
+    })?;
+    let text = whole.trim_matches(|c: char| c.is_ascii_whitespace());
     if text.is_empty() || text.starts_with('#') {
         return Ok(None);
     }
-    if let Some(domain) = text.strip_prefix('@') {
-        return Ok(Some(RecipientEntry::CatchAll(names::domain(domain)?)));
+    let indent = whole.len() - whole.trim_start_matches(|c: char| c.is_ascii_whitespace()).len();
+    let cured = |why: String| match cure(text) {
+        Some(cure) => format!("{why}; {cure}"),
+        None => why,
+    };
+    if let Some((before, odd)) = invisible::find(text) {
+        return Err(cured(format!("column {}: {}", indent + before + 1, invisible::fault(odd))));
     }
-    let (local_part, domain) = names::mailbox(text)?;
+    if let Some(domain) = text.strip_prefix('@') {
+        return Ok(Some(RecipientEntry::CatchAll(names::domain(domain).map_err(cured)?)));
+    }
+    let (local_part, domain) = names::mailbox(text).map_err(cured)?;
+    if names::is_pattern(text.rsplit_once('@').map_or("", |(local_part, _)| local_part)) {
+        return Err(cured(format!("{text:?} is a pattern, and recipients are compared as they are")));
+    }
     Ok(Some(RecipientEntry::Mailbox { local_part, domain }))
+}
+
+/// What to write for a line that is not an entry, where it can be told what was meant.
+fn cure(text: &str) -> Option<String> {
+    let (local_part, domain) = text.rsplit_once('@').unwrap_or(("", text));
+    let is_quoted = text.starts_with('"') && !text.ends_with('"');
+    let space = |c: char| c.is_whitespace();
+    // In a quoted local-part everything may stand, behind it nothing but the domain.
+    let outside = if is_quoted { domain } else { text };
+    if outside.starts_with([';', '!']) || outside.starts_with("//") {
+        return Some("a comment begins with `#`".to_owned());
+    }
+    if outside.contains('#') {
+        return Some("a comment has a line of its own, and begins with `#`".to_owned());
+    }
+    if outside.contains(['<', '>']) || text.starts_with("mailto:") {
+        return Some("write the address alone, as `anna@example.org`".to_owned());
+    }
+    if text.len() > 1 && ["\"", "'"].iter().any(|quote| text.starts_with(quote) && text.ends_with(quote)) {
+        return Some("write the address without quotes around it".to_owned());
+    }
+    if outside.contains([',', ';']) || outside.matches('@').count() > 1 {
+        return Some("write one address a line, and nothing else".to_owned());
+    }
+    if outside.contains(space) || outside.contains([':', '=']) && !local_part.contains('=') {
+        return Some(
+            "nothing follows an address on its line: of a map or list of aliases keep the first column"
+                .to_owned(),
+        );
+    }
+    if local_part.is_empty() && domain.contains('*') {
+        return Some("write each domain on a line of its own, as `@example.org`".to_owned());
+    }
+    if !text.contains('@') {
+        let domain = names::domain(text).ok().filter(|domain| domain.contains('.'))?;
+        return Some(format!("`@{domain}` takes every local-part of it"));
+    }
+    if names::is_pattern(local_part) && !local_part.is_empty() {
+        let bare = domain.replace('\\', "");
+        let bare = names::domain(bare.trim_end_matches(|c: char| !c.is_alphanumeric()));
+        let bare = bare.unwrap_or_else(|_| "example.org".to_owned());
+        return Some(format!(
+            "`@{bare}` takes every local-part of the domain, and a mailbox of this very name is written in quotes"
+        ));
+    }
+    None
+}
+
+/// Entries that name what an earlier one names. Two people of one name would have each other's mail.
+fn repeated(entries: &[(usize, RecipientEntry)], case_sensitive: bool) -> Vec<(usize, String)> {
+    let mut lines = HashMap::new();
+    let first = |(line, entry): &(usize, RecipientEntry)| {
+        let whole = match entry {
+            RecipientEntry::Mailbox { local_part, domain } => format!("{local_part}@{domain}"),
+            RecipientEntry::CatchAll(domain) => format!("@{domain}"),
+        };
+        let compared = if case_sensitive {
+            whole.as_bytes().to_vec()
+        } else {
+            comparable(whole.as_bytes()).into_owned()
+        };
+        let first = *lines.entry(compared).or_insert(*line);
+        (first != *line).then(|| (*line, format!("{whole:?} is the same recipient as that of line {first}")))
+    };
+    entries.iter().filter_map(first).collect()
 }
 
 /// Why an entry does not get the mail that it seems to get, if so.

@@ -22,8 +22,8 @@ pub struct Message {
     pub client: ClientFacts,
     /// When the mail data ended.
     pub received_at: SystemTime,
-    /// Our `Received:` field with its CRLF; an empty line follows it where the mail data begins with neither a header
-    /// field nor an empty line. A sink puts it directly in front of the mail data.
+    /// Our `Received:` field with its CRLF, and what has to stand between it and the mail data: an empty line where that begins with
+    /// text, the name of a field and no line end where it begins with a mailbox line. A sink puts it directly in front of the mail data.
     pub received: Vec<u8>,
     /// The mail data after transparency, octet for octet as sent.
     pub data: MailData,

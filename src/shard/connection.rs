@@ -344,6 +344,7 @@ impl Connection {
 
     /// Says in the log how the session was, once it is gone.
     pub(super) fn log<R: Ring>(&self, context: &mut Context<R>) {
+        context.note_front(&self.session);
         let by = match self.ended_by {
             EndedBy::Server => "server",
             EndedBy::Client => "client",
@@ -529,12 +530,10 @@ impl Connection {
         context.delivery.enclose(&mut message, envelope);
         message.received_at = context.wall_clock;
         self.session.tell(&mut message.client);
-        let begins_header = self.spilling.lost.is_some() || self.spilling.begins_header(&message);
+        let beginning = self.spilling.beginning(&message);
         let Message { received, client, envelope, id, .. } = &mut *message;
         trace::received(received, &context.hostname, client, envelope, *id, context.wall_clock);
-        if !begins_header {
-            received.extend_from_slice(b"\r\n");
-        }
+        received.extend_from_slice(beginning.lead_in());
         self.draft = Some(message);
         self.hand_over_draft(context);
     }

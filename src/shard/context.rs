@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use super::clients::Clients;
 use super::delivery::Delivery;
+use super::fronts::FrontNotes;
 use super::mailboxes::Mailboxes;
 use super::spill::Spill;
 use super::table::Key;
@@ -55,6 +56,8 @@ pub(super) struct Context<R> {
     pub(super) hostname: String,
     /// The connections of each client over all shards.
     pub(super) clients: Arc<Clients>,
+    /// What is still to be said of fronts that sent no PROXY header.
+    pub(super) front_notes: FrontNotes,
     /// The time of this turn.
     pub(super) now: Instant,
     /// The wall-clock time of this turn.
@@ -125,6 +128,15 @@ impl<R: Ring> Context<R> {
         self.delivery.recycle(message, &mut self.pool);
     }
 
+    /// Counts a session that is over because its front sent no PROXY header, and says so now and then.
+    pub(super) fn note_front(&mut self, session: &Session) {
+        if let Some(how) = session.no_proxy_header() {
+            self.metrics.proxy_headers_missing.add(1);
+            let front = session.client().ip();
+            self.front_notes.note(front, how, &mut self.log, self.now, self.wall_clock);
+        }
+    }
+
     /// Logs a session that is over.
     pub(super) fn log_session(
         &mut self,
@@ -147,6 +159,10 @@ impl<R: Ring> Context<R> {
         let record = tell_tls(record, session.tls());
         let record = match tls_failure {
             Some(cause) => record.plain("tls_failed", cause),
+            None => record,
+        };
+        let record = match session.no_proxy_header() {
+            Some(how) => record.plain("no_proxy_header", how),
             None => record,
         };
         record

@@ -131,7 +131,13 @@ pub fn bound_address(socket: &impl AsFd) -> io::Result<SocketAddr> {
 
 fn tcp_socket(address: SocketAddr) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    Ok(rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    if address.is_ipv6() {
+        // `[::]` is every address of the machine, IPv4 included, whatever `net.ipv6.bindv6only` says. Where another listener has an
+        // IPv4 address of the same port, the kernel gives IPv4 connections to that one, as it is the closer match.
+        sockopt::set_ipv6_v6only(&socket, false)?;
+    }
+    Ok(socket)
 }
 
 #[allow(unsafe_code)]

@@ -10,6 +10,7 @@ pub mod clients;
 mod connection;
 mod context;
 pub mod delivery;
+mod fronts;
 mod held;
 pub mod listener;
 pub mod mailboxes;
@@ -33,6 +34,7 @@ use self::clients::{Clients, TooMany};
 use self::connection::{Connection, Fate};
 use self::context::Context;
 use self::delivery::Delivery;
+use self::fronts::FrontNotes;
 use self::listener::Listener;
 use self::mailboxes::Mailboxes;
 use self::provision::Provision;
@@ -154,6 +156,7 @@ impl<R: Ring> Shard<R> {
                 held: 0,
                 hostname,
                 clients,
+                front_notes: FrontNotes::default(),
                 now,
                 wall_clock,
             },

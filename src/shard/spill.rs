@@ -17,7 +17,7 @@ use crate::handoff::spill::{Errand, Part, ToSpiller, Written};
 use crate::limits::{SPILL_WAIT_MAX, SPILLS_AWAY_MAX};
 use crate::ring::Ring;
 use crate::smtp::session::Answer;
-use crate::smtp::trace;
+use crate::smtp::trace::Beginning;
 
 /// Where the mail data goes that a shard does not keep in memory.
 pub enum Route {
@@ -101,8 +101,8 @@ pub(super) struct Spilling {
     pub(super) waits: Waits,
     /// The message lost its mail data, and why. It is read to its end and never stored.
     pub(super) lost: Option<TryAgain>,
-    /// Whether the mail data begins with a header, once its first octets are no longer in memory.
-    begins_header: Option<bool>,
+    /// What the mail data begins with, once its first octets are no longer in memory.
+    beginning: Option<Beginning>,
 }
 
 /// What waits for the part that is away.
@@ -120,12 +120,12 @@ pub(super) enum Waits {
 impl Spilling {
     /// Whether a part of the message has left memory.
     pub(super) fn has_begun(&self) -> bool {
-        self.begins_header.is_some()
+        self.beginning.is_some()
     }
 
-    /// Whether mail data begins with a header field or an empty line.
-    pub(super) fn begins_header(&self, message: &Message) -> bool {
-        self.begins_header.unwrap_or_else(|| trace::begins_header(message.data.pieces()))
+    /// What the mail data of the complete message begins with.
+    pub(super) fn beginning(&self, message: &Message) -> Beginning {
+        self.beginning.unwrap_or_else(|| Beginning::of(message.data.pieces()))
     }
 }
 
@@ -143,8 +143,8 @@ impl Connection {
             // The client is not to blame for this wait.
             return self.session.wait_until(context.now + SPILL_WAIT_MAX);
         }
-        if self.spilling.begins_header.is_none() {
-            self.spilling.begins_header = Some(trace::begins_header(draft.data.pieces()));
+        if self.spilling.beginning.is_none() {
+            self.spilling.beginning = Some(Beginning::of(draft.data.pieces()));
         }
         if matches!(context.spill.route, Route::Nowhere) {
             return draft.data.forget(&mut context.pool);

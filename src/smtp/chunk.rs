@@ -68,6 +68,7 @@ pub(super) struct ChunkedData {
 
 /// What comes next in a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "looked at once where it is made, and never kept")]
 pub(super) enum Found {
     /// This range of the input is mail data.
     Data(Range<usize>),

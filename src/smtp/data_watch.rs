@@ -4,6 +4,7 @@
 //! costs two comparisons.
 
 use super::reply::{self, Reply};
+use super::trace::MailboxLine;
 
 /// Watches the mail data of one message.
 #[derive(Debug)]
@@ -45,12 +46,14 @@ enum Header {
     /// Behind a CR at the start of a line.
     EmptyLine,
     /// In a field name. `matched` of its octets are the beginning of `received`; none: it is another name.
-    Name { matched: Option<usize> },
-    /// In white space between the name and its colon (obsolete, RFC 5322 §4.5).
-    Space { is_received: bool },
+    Name { matched: Option<usize>, mailbox_line: MailboxLine },
+    /// In white space between the name and its colon (obsolete, RFC 5322 §4.5), or in the line that divides the messages of an
+    /// mbox file.
+    Space { is_received: bool, is_mailbox_line: bool },
     /// In the rest of a line.
     Line,
-    /// It is over: behind an empty line, or at a line that is no field.
+    /// It is over: after an empty line, or at a line that is neither a field nor of an mbox file. Every hop of a loop may put such
+    /// a `From ` line above the fields, so the count goes on after it.
     Over,
 }
 
@@ -90,22 +93,27 @@ impl DataWatch {
     fn next(&mut self, octet: u8) -> Header {
         const NAME: &[u8] = b"received";
         match (self.header, octet) {
-            (Header::LineStart, b' ' | b'\t') | (Header::Line, _) => Header::Line,
             (Header::LineStart, b'\r') => Header::EmptyLine,
             (Header::LineStart, b'!'..=b'~') if octet != b':' => {
-                Header::Name { matched: NAME.starts_with(&[octet.to_ascii_lowercase()]).then_some(1) }
+                let matched = NAME.starts_with(&[octet.to_ascii_lowercase()]).then_some(1);
+                Header::Name { matched, mailbox_line: MailboxLine::default().after(octet) }
             }
-            (Header::Name { matched }, b':') => self.end_name(matched == Some(NAME.len())),
-            (Header::Name { matched }, b' ' | b'\t') => {
-                Header::Space { is_received: matched == Some(NAME.len()) }
-            }
-            (Header::Name { matched }, b'!'..=b'~') => Header::Name {
+            (Header::Name { matched, .. }, b':') => self.end_name(matched == Some(NAME.len())),
+            (Header::Name { matched, mailbox_line }, b' ' | b'\t') => Header::Space {
+                is_received: matched == Some(NAME.len()),
+                is_mailbox_line: mailbox_line.is_before(octet),
+            },
+            (Header::Name { matched, mailbox_line }, b'!'..=b'~') => Header::Name {
                 matched: matched
                     .filter(|count| NAME.get(*count) == Some(&octet.to_ascii_lowercase()))
                     .map(|count| count + 1),
+                mailbox_line: mailbox_line.after(octet),
             },
-            (Header::Space { is_received }, b':') => self.end_name(is_received),
-            (Header::Space { is_received }, b' ' | b'\t') => Header::Space { is_received },
+            (Header::Space { is_received, .. }, b':') => self.end_name(is_received),
+            (space @ Header::Space { .. }, b' ' | b'\t') => space,
+            (Header::Space { is_mailbox_line: true, .. }, b'\n') => Header::LineStart,
+            (Header::LineStart, b' ' | b'\t')
+            | (Header::Line | Header::Space { is_mailbox_line: true, .. }, _) => Header::Line,
             (
                 Header::LineStart
                 | Header::EmptyLine
@@ -160,6 +168,19 @@ mod tests {
         assert_eq!(received(b"text without header\r\nReceived: a\r\n"), 0);
         assert_eq!(received(b"\r\nReceived: a\r\n"), 0);
         assert_eq!(received(b"Received"), 0);
+    }
+
+    #[test]
+    fn received_fields_are_counted_after_mailbox_lines() {
+        assert_eq!(received(b"From root@host Thu Nov 28 10:00:00 2024\r\nReceived: a\r\n"), 1);
+        assert_eq!(received(b">From a\r\n>>From b\r\nFrom c\r\nReceived: d\r\n\r\nReceived: e\r\n"), 1);
+        assert_eq!(received(b"Received: a\r\n>From b\r\n\tfolded\r\nReceived: c\r\n"), 2);
+        assert_eq!(received(b"From \r\nReceived: a\r\n"), 1);
+        assert_eq!(received(b"From \nReceived: a\n"), 1, "a chunk may have bare LF");
+        assert_eq!(received(b"From : a\r\nReceived: b\r\n"), 1, "an old field");
+        for text in [&b"From\r\n"[..], b"from a\r\n", b"Fromage a\r\n", b"> From a\r\n", b"From\ta\r\n"] {
+            assert_eq!(received(&[text, b"Received: a\r\n"].concat()), 0, "{}", text.escape_ascii());
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::config::caseless::folded;
 use crate::limits::ENVELOPE_BYTES_FREE;
 
 /// The envelope of one transaction.
@@ -54,7 +55,9 @@ struct Recipient {
     mailbox: Span,
     /// Where in the mailbox the `@` stands.
     at: u32,
-    /// Of the mailbox in lower case, so that a repeated one is found without comparing text with text.
+    /// The mailbox in its comparable spelling, which is worked out once; empty where it is ASCII, which is compared as it is.
+    folded: Span,
+    /// Of the comparable spelling, so that a repeated one is found without comparing text with text.
     hash: u32,
     notify: Option<Notify>,
     /// Empty when it was not given.
@@ -321,9 +324,13 @@ impl Envelope {
         self.text.push(b'@');
         domain(&mut self.text);
         let mailbox = Self::span(start, self.text.len());
-        let hash = hash_without_case(self.text.get(start..).unwrap_or_default());
+        let whole = self.text.get(start..).unwrap_or_default();
+        let (folded, hash) = match folded(whole) {
+            None => (Span::default(), hash_without_case(whole)),
+            Some(folded) => (self.push_text(folded.as_bytes()), hash_without_case(folded.as_bytes())),
+        };
         let at = Self::span(0, at).end;
-        self.recipients.push(Recipient { mailbox, at, hash, notify: None, orcpt: Span::default() });
+        self.recipients.push(Recipient { mailbox, at, folded, hash, notify: None, orcpt: Span::default() });
     }
 
     /// Sets the parameters of the recipient added last.
@@ -350,15 +357,19 @@ impl Envelope {
     /// Whether the recipient added last was there before. Local-parts compare octet for octet or without case.
     pub fn last_recipient_is_repeated(&self, case_sensitive: bool) -> bool {
         let Some((last, others)) = self.recipients.split_last() else { return false };
-        let mailbox = self.mailbox(*last);
         others.iter().filter(|other| other.hash == last.hash).any(|other| {
-            let other = self.mailbox(*other);
             if case_sensitive {
-                other.whole == mailbox.whole
+                self.mailbox(*other).whole == self.mailbox(*last).whole
             } else {
-                other.whole.eq_ignore_ascii_case(mailbox.whole)
+                self.comparable(*other).eq_ignore_ascii_case(self.comparable(*last))
             }
         })
+    }
+
+    /// The comparable spelling of a recipient but for the case of ASCII.
+    fn comparable(&self, recipient: Recipient) -> &[u8] {
+        let folded = self.text.get(recipient.folded.range()).unwrap_or_default();
+        if folded.is_empty() { self.mailbox(recipient).whole } else { folded }
     }
 
     /// The recipients in the order they were accepted.
@@ -389,7 +400,7 @@ impl Envelope {
     }
 }
 
-/// FNV-1a over lower-case octets. Colliding on purpose costs a sender only comparisons of texts up to the recipients' limit.
+/// FNV-1a over octets in lower case. Colliding on purpose costs a sender only comparisons of texts up to the recipients' limit.
 fn hash_without_case(text: &[u8]) -> u32 {
     text.iter().fold(0x811c_9dc5, |hash, octet| {
         (hash ^ u32::from(octet.to_ascii_lowercase())).wrapping_mul(0x0100_0193)
@@ -462,6 +473,32 @@ mod tests {
         envelope.retract_recipient();
         assert_eq!(envelope.last_recipient().map(|mailbox| mailbox.whole), Some(&b"Anna@y.test"[..]));
         assert!(!envelope.last_recipient_is_repeated(false));
+    }
+
+    #[test]
+    fn a_recipient_repeated_in_another_spelling_is_found() {
+        let mut envelope = Envelope::default();
+        envelope.push_recipient("jos\u{e9}".as_bytes(), b"y.test");
+        envelope.set_recipient_parameters(RecipientParameters { notify: None, orcpt: b"rfc822;x" });
+        for spelling in ["JOS\u{c9}", "jose\u{301}", "JOSE\u{301}"] {
+            envelope.push_recipient(spelling.as_bytes(), b"Y.test");
+            assert!(envelope.last_recipient_is_repeated(false), "{spelling:?}");
+            assert!(!envelope.last_recipient_is_repeated(true), "{spelling:?}");
+            envelope.retract_recipient();
+        }
+        // The Kelvin sign is not ASCII, its letter is.
+        envelope.push_recipient("\u{212a}".as_bytes(), b"y.test");
+        envelope.push_recipient(b"K", b"y.test");
+        assert!(envelope.last_recipient_is_repeated(false));
+        envelope.push_recipient("jose".as_bytes(), b"y.test");
+        assert!(!envelope.last_recipient_is_repeated(false));
+        let wholes: Vec<String> = envelope
+            .recipients_with_parameters()
+            .map(|(mailbox, parameters)| {
+                format!("{} {}", mailbox.whole.escape_ascii(), parameters.orcpt.escape_ascii())
+            })
+            .collect();
+        assert_eq!(wholes[0], "jos\\xc3\\xa9@y.test rfc822;x");
     }
 
     #[test]

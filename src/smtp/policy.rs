@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::envelope::Mailbox;
+use crate::config::caseless::{comparable, folded};
 use crate::config::recipients::RecipientEntry;
 use crate::config::{Config, DomainPattern};
 
@@ -96,12 +97,10 @@ impl Recipients {
         match entry {
             RecipientEntry::CatchAll(domain) => _ = self.catch_alls.insert(domain.as_bytes().into()),
             RecipientEntry::Mailbox { local_part, domain } => {
-                let mut whole = [local_part.as_bytes(), b"@", domain.as_bytes()].concat();
-                if !self.case_sensitive {
-                    whole.make_ascii_lowercase();
-                }
+                let whole = [local_part.as_bytes(), b"@", domain.as_bytes()].concat();
+                let whole = if self.case_sensitive { whole.into() } else { comparable(&whole).into() };
                 if let Some(mailboxes) = &mut self.mailboxes {
-                    mailboxes.insert(whole.into());
+                    mailboxes.insert(whole);
                 }
             }
         }
@@ -139,6 +138,9 @@ impl Recipients {
         const WHOLE_BYTES_MAX: usize = crate::limits::PATH_BYTES_MAX;
         if self.case_sensitive {
             return mailboxes.contains(mailbox.whole);
+        }
+        if let Some(folded) = folded(mailbox.whole) {
+            return mailboxes.contains(folded.as_bytes());
         }
         let mut lower = [0; WHOLE_BYTES_MAX];
         let Some(lower) = lower.get_mut(..mailbox.whole.len()) else { return false };
@@ -223,6 +225,15 @@ mod tests {
         assert_eq!(judge(&lenient, "anything@sub.y.test"), Verdict::Accept);
         assert_eq!(judge(&lenient, "berta@x.test"), Verdict::UnknownRecipient);
         assert_eq!(judge(&lenient, "postmaster@x.test"), Verdict::Accept);
+        let accented = [listed("jos\u{e9}")];
+        let lenient = table(|_| {}, Some(&accented));
+        for spelling in ["jos\u{e9}@x.test", "JOS\u{c9}@x.test", "Jose\u{301}@x.test"] {
+            assert_eq!(judge(&lenient, spelling), Verdict::Accept, "{spelling:?}");
+        }
+        assert_eq!(judge(&lenient, "jose@x.test"), Verdict::UnknownRecipient);
+        let strict = table(|config| config.local_part_case_sensitive = true, Some(&accented));
+        assert_eq!(judge(&strict, "jos\u{e9}@x.test"), Verdict::Accept);
+        assert_eq!(judge(&strict, "jose\u{301}@x.test"), Verdict::UnknownRecipient);
         let strict = table(|config| config.local_part_case_sensitive = true, Some(&entries));
         assert_eq!(judge(&strict, "Anna@x.test"), Verdict::Accept);
         assert_eq!(judge(&strict, "anna@x.test"), Verdict::UnknownRecipient);

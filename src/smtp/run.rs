@@ -197,6 +197,7 @@ const fn word(entry: Option<Entry>) -> u64 {
     next as u64 | before | (gives as u64) << GIVES_AT
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "all entries of the table are built alike")]
 const fn given(next: Place, before: Given) -> Option<Entry> {
     Some(Entry { next, before, gives: true })
 }

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use self::data::DataState;
-pub use self::opening::is_front;
+pub use self::opening::{NoProxyHeader, is_front};
 use super::chunk::ChunkedData;
 use super::command::{self, Command, LineError, Verb};
 use super::envelope::Mailbox;
@@ -38,7 +38,7 @@ use super::policy::{Policy, Verdict};
 use super::proxy::ProxyReader;
 use super::reply::{self, Reply, ReplyBuffer};
 use super::run::Run;
-use crate::config::{BareLineEnd, ChunkLineEnd, Gate, Limits, Pipelining, Refusal, TlsPolicy};
+use crate::config::{BareLineEnd, ChunkLineEnd, Gate, Limits, Pipelining, Refusal, TlsPolicy, canonical};
 use crate::handoff::message::{ClientFacts, QueueId, Refused, TryAgain};
 use crate::limits::{EHLO_NAME_BYTES_MAX, INQUIRY_WAIT_MAX};
 
@@ -68,6 +68,7 @@ pub struct Settings {
 
 /// What the session needs from outside before it can go on.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "looked at once where it is made, and never kept")]
 pub enum Step {
     /// All input is consumed.
     NeedInput,
@@ -146,10 +147,13 @@ pub struct Summary {
 /// One session.
 pub struct Session {
     settings: Arc<Settings>,
-    /// The TCP client: trust is judged by its address only.
+    /// The TCP client: trust is judged by its address only. Never an IPv4-mapped address.
     front: SocketAddr,
-    /// The SMTP client: the TCP client, or whom a trusted front speaks for.
+    /// The SMTP client: the TCP client, or whom a trusted front speaks for. Never an IPv4-mapped address, so that one client has one
+    /// spelling wherever it is told.
     client: SocketAddr,
+    /// The session ended because the front sent no header.
+    no_proxy_header: Option<NoProxyHeader>,
     line: LineReader,
     state: State,
     hello: Hello,
@@ -251,10 +255,12 @@ impl Session {
     /// A session with a client that just connected.
     pub fn new(settings: Arc<Settings>, client: SocketAddr, now: Instant) -> Self {
         let deadline = now + settings.limits.command_timeout;
+        let client = canonical(client);
         Self {
             settings,
             front: client,
             client,
+            no_proxy_header: None,
             line: LineReader::default(),
             state: State::Command,
             hello: Hello::None,
@@ -364,6 +370,9 @@ impl Session {
 
     /// The client closed its half, and all its input is consumed. What is unfinished is never delivered.
     pub fn handle_end_of_input(&mut self) {
+        if matches!(self.state, State::Proxy(_)) {
+            self.no_proxy_header = Some(NoProxyHeader::Ended);
+        }
         self.state = State::Closed;
         self.envelope = None;
     }
@@ -376,7 +385,8 @@ impl Session {
         match self.state {
             State::Delayed => self.handle_delay_over(replies, now),
             // No greeting without a header, and no reply before a greeting or in a handshake.
-            State::Proxy(_) | State::Securing => {
+            State::Proxy(_) => self.end_without_header(NoProxyHeader::TimedOut),
+            State::Securing => {
                 self.state = State::Closed;
                 Step::Close
             }

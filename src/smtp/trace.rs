@@ -3,13 +3,14 @@
 //! Nothing that a client sent can begin a line or a field here: octets outside the few that may stand are replaced.
 
 use std::fmt::Write as _;
+use std::iter::Peekable;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
 use super::envelope::{Envelope, Mailbox};
 use super::path::check_literal;
 use crate::handoff::message::{ClientFacts, QueueId};
-use crate::limits::EHLO_NAME_BYTES_MAX;
+use crate::limits::{BEGINNING_BYTES_MAX, EHLO_NAME_BYTES_MAX};
 use crate::timestamp::Rfc5322;
 
 /// Appends our `Received:` field, folded, with CRLF line ends.
@@ -62,24 +63,124 @@ pub fn delivered_to(out: &mut Vec<u8>, recipient: Mailbox<'_>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Whether mail data begins with a header field or with an empty line; if it does neither, an empty line has to follow our
-/// own fields, or its first line would continue them.
-pub fn begins_header<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> bool {
-    /// A field name longer than this is none (RFC 5322 §2.1.1 limits the whole line to it).
-    const NAME_BYTES_MAX: usize = 998;
-    let mut named = false;
-    let mut spaced = false;
-    for (index, octet) in pieces.flatten().copied().take(NAME_BYTES_MAX).enumerate() {
-        match octet {
-            b'\r' if index == 0 => return true,
-            b':' => return named,
-            // Obsolete syntax allows white space before the colon (RFC 5322 §4.5).
-            b' ' | b'\t' if named => spaced = true,
-            b'!'..=b'~' if !spaced => named = true,
-            _ => return false,
+/// How mail data begins, which decides what has to stand between our fields and it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beginning {
+    /// With a header field or an empty line: it follows our fields as it is.
+    Header,
+    /// With the line that divides the messages of an mbox file, `From root@host Thu ...`, also quoted (`>From `). Scripts and
+    /// old local mailers leave it in front of the header fields.
+    MailboxLine,
+    /// With anything else: text without a header.
+    Text,
+}
+
+impl Beginning {
+    /// What mail data in these pieces begins with. Of a mailbox line it is told only where a field follows: else it is the first line of a
+    /// text, which nobody may miss there.
+    pub fn of<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut octets = pieces.flatten().copied().take(BEGINNING_BYTES_MAX).peekable();
+        match Line::next(&mut octets) {
+            Line::Field | Line::Empty => return Self::Header,
+            Line::Folded | Line::Text => return Self::Text,
+            Line::OfMbox => {}
+        }
+        loop {
+            if !octets.by_ref().any(|octet| octet == b'\n') {
+                return Self::Text;
+            }
+            match Line::next(&mut octets) {
+                Line::Field => return Self::MailboxLine,
+                Line::Folded | Line::OfMbox => {}
+                Line::Empty | Line::Text => return Self::Text,
+            }
         }
     }
-    false
+
+    /// What follows our `Received:` field directly in front of the mail data, so that its fields stay fields and no octet of it is
+    /// changed. A mailbox line becomes the value of a field of ours, under the name that Postfix gives it; text must not continue
+    /// our field.
+    pub const fn lead_in(self) -> &'static [u8] {
+        match self {
+            Self::Header => b"",
+            Self::MailboxLine => b"X-Mailbox-Line: ",
+            Self::Text => b"\r\n",
+        }
+    }
+}
+
+/// What a line of a header section is.
+enum Line {
+    /// `name:`
+    Field,
+    /// Nothing, and CRLF.
+    Empty,
+    /// It goes on with the one before.
+    Folded,
+    /// The line that divides the messages of an mbox file.
+    OfMbox,
+    /// Anything else.
+    Text,
+}
+
+impl Line {
+    /// Reads as much of a line as tells what it is; never its end.
+    fn next(octets: &mut Peekable<impl Iterator<Item = u8>>) -> Self {
+        let mut mailbox_line = MailboxLine::default();
+        let mut is_mailbox_line = false;
+        let (mut named, mut spaced) = (false, false);
+        while let Some(&octet) = octets.peek() {
+            match octet {
+                b'\r' if !named => return Self::Empty,
+                b':' if named => return Self::Field,
+                b' ' | b'\t' if !named => return Self::Folded,
+                // Obsolete syntax allows white space before the colon (RFC 5322 §4.5), so `From :` is a field.
+                b' ' | b'\t' => {
+                    is_mailbox_line |= !spaced && mailbox_line.is_before(octet);
+                    spaced = true;
+                }
+                b'!'..=b'~' if !spaced && octet != b':' => {
+                    mailbox_line = mailbox_line.after(octet);
+                    named = true;
+                }
+                _ => break,
+            }
+            octets.next();
+        }
+        if is_mailbox_line { Self::OfMbox } else { Self::Text }
+    }
+}
+
+/// Reads the word that begins a mailbox line octet by octet: any number of `>`, then `From`; a space ends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum MailboxLine {
+    /// Only `>` so far.
+    #[default]
+    Quoting,
+    /// So many octets of the word.
+    Word(usize),
+    /// It is another word.
+    Other,
+}
+
+impl MailboxLine {
+    const WORD: &'static [u8] = b"From";
+
+    /// With one more octet of the word.
+    pub(super) fn after(self, octet: u8) -> Self {
+        let read = match self {
+            Self::Quoting if octet == b'>' => return Self::Quoting,
+            Self::Quoting => 0,
+            Self::Word(read) => read,
+            Self::Other => return Self::Other,
+        };
+        if Self::WORD.get(read) == Some(&octet) { Self::Word(read + 1) } else { Self::Other }
+    }
+
+    /// Whether this octet, which ends the word, makes it the beginning of a mailbox line.
+    pub(super) fn is_before(self, octet: u8) -> bool {
+        self == Self::Word(Self::WORD.len()) && octet == b' '
+    }
 }
 
 /// A domain or literal as the client gave it; what may not stand in one becomes `?`.
@@ -160,16 +261,69 @@ mod tests {
         );
     }
 
+    fn beginning(octets: &[u8]) -> Beginning {
+        let found: Vec<Beginning> =
+            (1..=octets.len().max(1)).map(|piece| Beginning::of(octets.chunks(piece))).collect();
+        assert!(found.windows(2).all(|pair| pair[0] == pair[1]), "{octets:?}: {found:?}");
+        found[0]
+    }
+
     #[test]
     fn mail_data_that_begins_no_header_is_told() {
-        let begins = |octets: &[u8]| begins_header(octets.chunks(2));
-        for header in [&b"Subject: x\r\n"[..], b"\r\ntext", b"X:\r\n", b"Old : x\r\n"] {
-            assert!(begins(header), "{header:?}");
+        for header in [
+            &b"Subject: x\r\n"[..],
+            b"\r\ntext",
+            b"X:\r\n",
+            b"Old : x\r\n",
+            b"From: a\r\n",
+            b"From : a\r\n",
+            b"From \t: a\r\n",
+            b">From: a\r\n",
+        ] {
+            assert_eq!(beginning(header), Beginning::Header, "{header:?}");
         }
-        for text in
-            [&b""[..], b" folded: x", b"text\r\n", b"two words: x", b":x", b"\x01:", b"caf\xc3\xa9: x"]
-        {
-            assert!(!begins(text), "{text:?}");
+        for text in [
+            &b""[..],
+            b" folded: x",
+            b"text\r\n",
+            b"two words: x",
+            b":x",
+            b"\x01:",
+            b"caf\xc3\xa9: x",
+            b"From",
+            b"From\r\n",
+            b"From\tx\r\n",
+            b"from x\r\n",
+            b" From x\r\n",
+            b"> From x\r\n",
+            b"Fromage x\r\n",
+            b"|From x\r\n",
+        ] {
+            assert_eq!(beginning(text), Beginning::Text, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_mailbox_line_is_told_quoted_or_not() {
+        for line in [
+            &b"From root@host Thu Nov 28 10:00:00 2024\r\n"[..],
+            b">From root@host Thu Nov 28 10:00:00 2024\r\n",
+            b">>>From a\r\n",
+            b"From  two spaces\r\n",
+            b"From \r\n",
+            b"From \n",
+            b"From \xff\0\r\n",
+            b"From a: b\r\n",
+            b"From a\r\n>From b\r\nFrom c\r\n",
+            b"From a\r\n\tfolded\r\n",
+        ] {
+            let whole = |rest: &[u8]| [line, rest].concat();
+            assert_eq!(beginning(&whole(b"Received: x\r\n")), Beginning::MailboxLine, "{line:?}");
+            assert_eq!(beginning(&whole(b">From : x\r\n")), Beginning::MailboxLine, "{line:?}");
+            // Where no field follows it is text, and readers show it as such.
+            for rest in [&b""[..], b"\r\nReceived: x\r\n", b"and more\r\n", b"\nx", b"Received"] {
+                assert_eq!(beginning(&whole(rest)), Beginning::Text, "{line:?} {rest:?}");
+            }
         }
     }
 }

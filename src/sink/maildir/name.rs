@@ -3,6 +3,7 @@
 
 use std::time::SystemTime;
 
+use crate::config::caseless::comparable;
 use crate::smtp::envelope::Mailbox;
 use crate::timestamp;
 
@@ -45,7 +46,7 @@ pub(super) struct NoName;
 
 impl Template {
     /// Reads a template; the error says what is wrong with it. Unless local-parts are compared octet for octet, `Anna` and
-    /// `anna` are one recipient and have one maildir, in lower case.
+    /// `anna` are one recipient and have one maildir, named by their comparable spelling (`config::caseless`).
     pub(super) fn parse(template: &str, case_sensitive: bool) -> Result<Self, String> {
         if template.is_empty() {
             return Ok(Self { components: Vec::new(), case_sensitive });
@@ -118,7 +119,7 @@ impl Component {
             match field {
                 Field::Domain => encode(&recipient.domain.to_ascii_lowercase(), &mut name),
                 Field::LocalPart if case_sensitive => encode(recipient.local_part, &mut name),
-                Field::LocalPart => encode(&recipient.local_part.to_ascii_lowercase(), &mut name),
+                Field::LocalPart => encode(&comparable(recipient.local_part), &mut name),
             }
             name.push_str(behind);
         }
@@ -215,6 +216,18 @@ mod tests {
         assert_eq!(flat.directory(mailbox(b"a@b", b"X.test")), Ok("a%40b@x.test".to_owned()));
         let root = Template::parse("", true).expect("a template");
         assert_eq!(root.directory(mailbox(b"a", b"x.test")), Ok(String::new()));
+    }
+
+    #[test]
+    fn two_spellings_of_one_recipient_have_one_directory() {
+        let lenient = Template::parse("{local}", false).expect("a template");
+        for spelling in ["jos\u{e9}", "JOS\u{c9}", "jose\u{301}"] {
+            let directory = lenient.directory(mailbox(spelling.as_bytes(), b"x.test"));
+            assert_eq!(directory, Ok("jos%C3%A9".to_owned()), "{spelling:?}");
+        }
+        assert_eq!(lenient.directory(mailbox(b"ANNA", b"x.test")), Ok("anna".to_owned()));
+        let strict = Template::parse("{local}", true).expect("a template");
+        assert_eq!(strict.directory(mailbox("JOS\u{c9}".as_bytes(), b"x.test")), Ok("JOS%C3%89".to_owned()));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use super::cursor::Cursor;
 use super::large;
 pub use super::tls_fields::StoredTls;
+use crate::config::canonical;
 use crate::handoff::message::{Message, QueueId};
 use crate::sink::facts::Facts;
 use crate::smtp::envelope::{BodyType, Notify, RecipientParameters, Ret};
@@ -306,7 +307,8 @@ fn client(value: &[u8]) -> Result<SocketAddr, Unreadable> {
         16 => IpAddr::from(Ipv6Addr::from(fixed::<16>(address)?)),
         _ => return Err(Unreadable),
     };
-    Ok(SocketAddr::new(address, u16::from_le_bytes(*port)))
+    // Earlier versions wrote the address of an IPv4 client as the IPv6 socket had it.
+    Ok(canonical(SocketAddr::new(address, u16::from_le_bytes(*port))))
 }
 
 #[cfg(test)]
@@ -381,7 +383,7 @@ mod tests {
             let expected = StoredEnvelope {
                 id: message.id,
                 received_at: message.received_at,
-                client: message.client.address,
+                client: canonical(message.client.address),
                 ehlo: message.client.ehlo.clone(),
                 protocol: b"ESMTP".to_vec(),
                 tls: tls.map(|(resumed, client_certificate, name)| StoredTls {

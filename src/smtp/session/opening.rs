@@ -5,15 +5,37 @@
 //!     │ none or bad: close without a word      │ input: 554 5.5.0 and close
 //! ```
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use super::{Behind, Handled, Hello, Question, Session, State, Step};
-use crate::config::{EarlyTalkers, Refusal, TlsPolicy};
+use crate::config::{EarlyTalkers, Refusal, TlsPolicy, canonical};
 use crate::smtp::input::Input;
 use crate::smtp::proxy::{Header, ProxyReader};
 use crate::smtp::reply::{self, ReplyBuffer};
 use crate::smtp::xclient;
+
+/// How a front that has to send a PROXY header came to send none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoProxyHeader {
+    /// What it sent is no header, or a bad one.
+    OtherOctets,
+    /// Its time was over.
+    TimedOut,
+    /// It closed, or the connection broke.
+    Ended,
+}
+
+impl fmt::Display for NoProxyHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OtherOctets => "other-octets",
+            Self::TimedOut => "timed-out",
+            Self::Ended => "ended",
+        })
+    }
+}
 
 impl Session {
     /// Begins the session: says the greeting, unless a PROXY header or the delay of greetings comes before it. The step is
@@ -56,15 +78,23 @@ impl Session {
         match reader.advance(input) {
             Header::Incomplete => return Some(Step::NeedInput),
             // Whoever speaks to us here is no front of ours, and learns nothing.
-            Header::Bad => {
-                self.state = State::Closed;
-                return Some(Step::Close);
-            }
-            Header::Client(Some(client)) => self.client = client,
+            Header::Bad => return Some(self.end_without_header(NoProxyHeader::OtherOctets)),
+            Header::Client(Some(client)) => self.client = canonical(client),
             Header::Client(None) => {}
         }
         self.state = State::Admitting(Behind::ProxyHeader);
         Some(Step::Ask(Question::Admission { client: self.client.ip(), front: self.front.ip() }))
+    }
+
+    /// Whether, and how, the session ended because the front sent no PROXY header.
+    pub fn no_proxy_header(&self) -> Option<NoProxyHeader> {
+        self.no_proxy_header
+    }
+
+    pub(super) fn end_without_header(&mut self, how: NoProxyHeader) -> Step {
+        self.no_proxy_header = Some(how);
+        self.state = State::Closed;
+        Step::Close
     }
 
     /// The answer to a question for admission.
@@ -172,7 +202,7 @@ impl Session {
         // A port belongs to its address: a new address without one has none.
         let port =
             attributes.port.unwrap_or(if attributes.address.is_some() { 0 } else { self.client.port() });
-        self.client = SocketAddr::new(address, port);
+        self.client = canonical(SocketAddr::new(address, port));
         let was_esmtp = matches!(self.hello, Hello::Ehlo(_));
         self.hello = match attributes.helo {
             None => Hello::None,
