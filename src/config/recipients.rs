@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::problem::{Finding, Problem, Warning};
-use super::{Config, names};
+use super::{Config, file, names};
 
 /// Problems, or warnings, that are named one by one; of the rest the count is told.
 const SHOWN_MAX: usize = 20;
@@ -24,22 +24,29 @@ pub enum RecipientEntry {
 
 /// The entries of a file, in its order.
 pub fn load(path: &Path) -> Result<Vec<RecipientEntry>, Vec<Problem>> {
-    Ok(numbered(path)?.into_iter().map(|(_, entry)| entry).collect())
+    let octets = std::fs::read(path).map_err(|error| {
+        let text = file::unreadable(&error);
+        vec![Problem(Finding { file: path.display().to_string(), line: None, key: String::new(), text })]
+    })?;
+    Ok(numbered(path, &octets)?.into_iter().map(|(_, entry)| entry).collect())
 }
 
-/// Reads the file that a configuration names and tells what can never be reached.
-pub(super) fn check(path: &Path, config: &Config) -> Result<Vec<Warning>, Vec<Problem>> {
-    let entries = numbered(path)?;
+/// Tells of the file that a configuration names what can never be reached.
+pub(super) fn check(path: &Path, octets: &[u8], config: &Config) -> Result<Vec<Warning>, Vec<Problem>> {
+    let entries = numbered(path, octets)?;
+    if entries.is_empty() {
+        let text = "this file holds no recipient: `550 5.1.1` for everybody but postmaster; write one address, or @domain for \
+                    every local-part of it, a line"
+            .to_owned();
+        let file = path.display().to_string();
+        return Ok(vec![Warning(Finding { file, line: None, key: String::new(), text })]);
+    }
     let unreachable = entries.iter().filter_map(|(line, entry)| Some((*line, unreachable(entry, config)?)));
     let findings = shortened(path, unreachable.collect(), "more entries like these");
     Ok(findings.into_iter().map(Warning).collect())
 }
 
-fn numbered(path: &Path) -> Result<Vec<(usize, RecipientEntry)>, Vec<Problem>> {
-    let octets = std::fs::read(path).map_err(|error| {
-        let text = format!("the file of recipients cannot be read: {error}");
-        vec![Problem(Finding { file: path.display().to_string(), line: None, key: String::new(), text })]
-    })?;
+fn numbered(path: &Path, octets: &[u8]) -> Result<Vec<(usize, RecipientEntry)>, Vec<Problem>> {
     let mut entries = Vec::new();
     let mut bad = Vec::new();
     for (index, line) in octets.split(|octet| *octet == b'\n').enumerate() {
