@@ -1,5 +1,5 @@
-//! `ringmx check` and the start of `ringmx serve` as programs: what they know before mail comes, that they say the same, and that checking
-//! changes nothing.
+//! `ringmx check` and the start of `ringmx serve` as programs: what they know before mail comes, that they
+//! say the same, and that checking changes nothing.
 
 use std::collections::BTreeSet;
 use std::fs;

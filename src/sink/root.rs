@@ -95,12 +95,12 @@ pub(super) fn examine(path: &Path, examined: &mut Examined) -> Option<PathBuf> {
         let place = existing.display();
         examined.errors.push(match error.kind() {
             io::ErrorKind::PermissionDenied if missing.is_empty() => format!(
-                "{shown}: user {} may not read and write this directory ({error}): give it to the user that ringmx runs as, and run \
+                "{shown}: user {} may not read and write this directory: {error}; give it to the user that ringmx runs as, and run \
                  ringmx as that user",
                 user()
             ),
             io::ErrorKind::PermissionDenied => format!(
-                "{shown} does not exist, and user {} may not make it in {place} ({error}): make it yourself and give it to the user that \
+                "{shown} does not exist, and user {} may not make it in {place}: {error}; make it yourself and give it to the user that \
                  ringmx runs as",
                 user()
             ),

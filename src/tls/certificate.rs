@@ -102,6 +102,10 @@ impl Certificate {
         let Leaf { names, not_before, not_after } = read_leaf(leaf).map_err(CheckError::Chain)?;
         let out_of_order = out_of_order(&chain).map_err(CheckError::Chain)?;
         let signing_key = provider.key_provider.load_private_key(key).map_err(|error| {
+            let error = match error {
+                rustls::Error::General(text) => text,
+                error => error.to_string(),
+            };
             CheckError::Key(format!(
                 "the key cannot be used: {error}; ECDSA on P-256 or RSA from 2048 bits on can"
             ))

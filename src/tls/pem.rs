@@ -135,7 +135,10 @@ impl PemFile {
         if self.holds(&["OPENSSH PRIVATE KEY"]) {
             return "this is a key of OpenSSH; make one for TLS, and a certificate for it".to_owned();
         }
-        if PrivateKeyDer::try_from(self.octets.as_slice()).is_ok() {
+        // PKCS #12 begins as PKCS #8 does, but for its version, which is 3.
+        let is_pkcs12 =
+            self.octets.iter().take(8).copied().collect::<Vec<_>>().windows(3).any(|part| part == [2, 1, 3]);
+        if !is_pkcs12 && PrivateKeyDer::try_from(self.octets.as_slice()).is_ok() {
             return format!(
                 "this is DER, not PEM; `openssl pkey -inform DER -in {path} -out {path}.pem` converts it"
             );
@@ -166,8 +169,7 @@ fn sections(text: &str) -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
     let mut is_open = false;
     for (index, line) in text.replace("\r\n", "\n").split(['\n', '\r']).enumerate() {
-        // `cat` puts them on one line where the first file does not end with a line end.
-        for part in line.replace("----------", "-----\n-----").lines() {
+        for part in parts(line) {
             let part = part.trim_matches(|c: char| c.is_whitespace() || BOM.contains(c));
             let label = |kind| part.strip_prefix(kind).and_then(|rest| rest.strip_suffix("-----"));
             if let Some(label) = label("-----BEGIN ") {
@@ -185,6 +187,25 @@ fn sections(text: &str) -> Vec<Section> {
         }
     }
     sections
+}
+
+/// A line, with its markers apart from each other and from all else: `cat` joins them where the first file
+/// does not end with a line end, and some tools write a whole section on one line.
+fn parts(line: &str) -> Vec<&str> {
+    const DASHES: &str = "-----";
+    let mut parts = Vec::new();
+    let mut rest = line;
+    while let Some(start) = [rest.find("-----BEGIN "), rest.find("-----END ")].into_iter().flatten().min() {
+        let (before, marker) = rest.split_at(start);
+        parts.push(before);
+        let end = marker[DASHES.len()..].find(DASHES).map_or(marker.len(), |end| end + 2 * DASHES.len());
+        let (marker, behind) = marker.split_at(end);
+        parts.push(marker);
+        rest = behind;
+    }
+    parts.push(rest);
+    parts.retain(|part| !part.is_empty());
+    parts
 }
 
 #[cfg(test)]
@@ -230,6 +251,8 @@ mod tests {
             format!("{}{second}", chain.trim_end()),
             format!("a comment, with \u{fc}\n{}\n{}", indented(&chain), indented(&second)),
             format!("{key}{chain}{second}"),
+            format!("{chain}{second}").replace('\n', ""),
+            format!("{chain}{second}").replace('\n', "\r"),
         ] {
             assert!(certificates(&files.write(&text)).as_ref() == Ok(&expected), "{text}");
         }
@@ -287,6 +310,8 @@ mod tests {
         assert!(files.chain_error(&der).starts_with("this is DER, not PEM; `openssl x509 "));
         let der = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("good");
         assert!(files.key_error(der.secret_der()).starts_with("this is DER, not PEM; `openssl pkey "));
+        let pkcs12 = b"0\x82\x03\xf0\x02\x01\x030\x82\x03";
+        assert!(files.key_error(pkcs12).starts_with("the file is binary; if it is PKCS #12"));
         assert!(files.chain_error(b"0\x82\x01\x02").starts_with("the file is binary; if it is PKCS #12"));
         let request = chain.replace("CERTIFICATE", "CERTIFICATE REQUEST");
         assert!(files.chain_error(request).starts_with("this is a request for a certificate"));
