@@ -146,8 +146,11 @@ fn nearest_existing(path: &Path) -> Result<(PathBuf, Vec<&Path>), (&Path, String
             // What is below a file. The file itself is told.
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => missing.push(ancestor),
             Err(error) => {
-                let user = user();
-                let why = format!("cannot be looked at: {error}; user {user} must be able to reach it");
+                let cure = match error.kind() {
+                    io::ErrorKind::PermissionDenied => format!("user {} must be able to reach it", user()),
+                    _ => "correct the path".to_owned(),
+                };
+                let why = format!("cannot be looked at: {error}; {cure}");
                 return Err((ancestor, why));
             }
         }
@@ -230,6 +233,7 @@ mod tests {
         fs::write(inside("file"), "").expect("a file");
         std::os::unix::fs::symlink("nothing", inside("dangling")).expect("a link");
         std::os::unix::fs::symlink(".", inside("loop")).expect("a link");
+        std::os::unix::fs::symlink("circle", inside("circle")).expect("a link");
         let names = || {
             let entries = fs::read_dir(directory.path()).expect("readable");
             entries
@@ -242,6 +246,7 @@ mod tests {
             ("file/a/b", "file is a file, not a directory"),
             ("dangling", "is a symbolic link to nothing"),
             ("dangling/a", "dangling is a symbolic link to nothing"),
+            ("circle/a", "Too many levels of symbolic links (os error 40); correct the path"),
         ] {
             let (errors, warnings) = examined(&inside(name));
             assert!(errors.len() == 1 && errors[0].contains(error), "{errors:?}");
