@@ -1,6 +1,7 @@
 //! ringmx: a front-line inbound MX for Linux on io_uring.
 
 pub mod buffer;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod doctor;

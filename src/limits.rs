@@ -159,6 +159,12 @@ pub const BATCH_LOADED_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// a segment. Below, one write with others costs less than a file and its two syncs.
 pub const SPOOL_INLINE_BYTES_MAX: u64 = 1024 * 1024;
 
+/// The oldest kernel whose io_uring does what the shards need; whether it does is tried out at start.
+pub const KERNEL_LEAST: &str = "6.1";
+
+/// The oldest kernel on which `batch_wait` can be set.
+pub const KERNEL_OF_BATCH_WAIT: &str = "6.12";
+
 const _: () = assert!(LINE_BYTES_MIN >= PATH_BYTES_MAX + "RCPT TO:\r\n".len());
 const _: () = assert!(LINE_BYTES_DEFAULT >= LINE_BYTES_MIN && LINE_BYTES_DEFAULT <= LINE_BYTES_MAX);
 const _: () = assert!(LINE_SWALLOW_BYTES_MAX > LINE_BYTES_MAX);

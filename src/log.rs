@@ -168,7 +168,8 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
-    /// A field that shows itself without spaces, quotes and controls: numbers, addresses, ids. Quoted in JSON.
+    /// A field that shows itself without spaces, quotes and controls: addresses, ids, words. A string in
+    /// JSON.
     pub fn plain(mut self, name: &str, value: impl Display) -> Self {
         self.key(name);
         let json = self.log.format == LogFormat::Json;
@@ -187,6 +188,31 @@ impl Record<'_> {
     pub fn number(mut self, name: &str, value: u64) -> Self {
         self.key(name);
         let _ = write!(Octets(&mut self.log.chunk), "{value}");
+        self
+    }
+
+    /// Numbers: a list in JSON, else with commas between them.
+    pub fn numbers(mut self, name: &str, values: impl Iterator<Item = u64>) -> Self {
+        self.key(name);
+        let json = self.log.format == LogFormat::Json;
+        let chunk = &mut self.log.chunk;
+        if json {
+            chunk.push(b'[');
+        }
+        for (index, value) in values.enumerate() {
+            let before = if index > 0 { "," } else { "" };
+            let _ = write!(Octets(chunk), "{before}{value}");
+        }
+        if json {
+            chunk.push(b']');
+        }
+        self
+    }
+
+    /// Yes or no: `true` or `false`, in JSON without quotes.
+    pub fn boolean(mut self, name: &str, value: bool) -> Self {
+        self.key(name);
+        self.log.chunk.extend_from_slice(if value { b"true" } else { b"false" });
         self
     }
 
@@ -339,6 +365,19 @@ mod tests {
             "\n"
         );
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn numbers_and_booleans_are_those_of_json() {
+        let write = |record: Record<'_>| {
+            let record =
+                record.boolean("told", true).boolean("resumed", false).numbers("none", [].into_iter());
+            record.numbers("cpus", [0, 3].into_iter()).end();
+        };
+        let text = written(LogFormat::Json, write);
+        assert!(text.ends_with(",\"told\":true,\"resumed\":false,\"none\":[],\"cpus\":[0,3]}\n"), "{text}");
+        let text = written(LogFormat::Text, write);
+        assert!(text.ends_with(" told=true resumed=false none= cpus=0,3\n"), "{text}");
     }
 
     #[test]

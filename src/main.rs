@@ -9,10 +9,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     match cli::parse() {
-        Command::Check { file } => cli::check(&file),
+        Command::Check { config } => cli::check(config.path()),
         Command::Config => cli::reference(),
-        Command::Doctor { config, script } => cli::doctor(config.as_deref(), script),
-        Command::Serve { config } => cli::serve(config.as_deref()),
+        Command::Doctor { config, script } => cli::doctor(config.path(), script),
+        Command::Serve { config } => cli::serve(config.path()),
         Command::Cert(command) => cli::cert(&command),
         Command::Spool(command) => cli::spool(&command),
     }

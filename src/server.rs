@@ -17,7 +17,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::buffer::{Pool, SpillBudget};
 use crate::config::recipients::{self, RecipientEntry};
-use crate::config::{self, Config};
+use crate::config::{self, Config, LogFormat, Problem, Warning};
 use crate::handoff::channel::{FromSinks, ToShard, ToSink, messages, receipts};
 use crate::handoff::doorbell::Doorbell;
 use crate::handoff::errand::{done, errands};
@@ -56,21 +56,55 @@ impl fmt::Display for ServeError {
 impl std::error::Error for ServeError {}
 
 /// Runs the receiver until SIGTERM or SIGINT; returns when every message under way was stored and answered, or its time
-/// was over.
-pub fn serve(config: &Config) -> Result<(), ServeError> {
+/// was over. `warnings` on the configuration are told first. An error was told when this returns: in the log,
+/// in the configured format, or plainly on standard error where there is no log yet.
+pub fn serve(config: &Config, warnings: &[Warning]) -> Result<(), ServeError> {
     // A huge page for the few KiB that a shard's heap or pool touches costs up to 2 MiB each: 10,000 idle connections took
     // 17 MiB instead of 6, and messages came no faster.
     huge_pages::on_request_only();
-    probe::probe().map_err(|unusable| ServeError(unusable.to_string()))?;
-    let (mut log, writer) =
-        log::start(config.log.format).map_err(|error| machine("starting the log thread", &error))?;
-    let served = Server::start(config, &mut log).and_then(|server| server.run(&mut log));
+    let (mut log, writer) = start_log(config.log.format)?;
+    log_warnings(warnings, &mut log);
+    let probed = probe::probe().map_err(|unusable| ServeError(unusable.to_string()));
+    let started = probed.and_then(|()| Server::start(config, &mut log));
+    let served = started.and_then(|server| server.run(&mut log));
     if let Err(error) = &served {
-        log.record("error", SystemTime::now()).text("text", error.0.as_bytes()).end();
+        log_error(&error.0, &mut log);
     }
     drop(log);
     writer.join();
     served
+}
+
+/// Tells why there is nothing to serve with, as [`serve`] tells its own errors.
+pub fn refuse(format: LogFormat, problems: &[Problem], warnings: &[Warning]) -> Result<(), ServeError> {
+    let (mut log, writer) = start_log(format)?;
+    log_warnings(warnings, &mut log);
+    for problem in problems {
+        log_error(&problem.to_string(), &mut log);
+    }
+    drop(log);
+    writer.join();
+    Err(ServeError("the configuration cannot be used".to_owned()))
+}
+
+fn start_log(format: LogFormat) -> Result<(Log, log::Writer), ServeError> {
+    log::start(format).map_err(|error| {
+        let error = machine("starting the log thread", &error);
+        eprintln!("ringmx: {error}");
+        error
+    })
+}
+
+fn log_warnings(warnings: &[Warning], log: &mut Log) {
+    for warning in warnings {
+        log.record("warning", SystemTime::now()).text("text", warning.to_string().as_bytes()).end();
+    }
+    log.flush();
+}
+
+fn log_error(text: &str, log: &mut Log) {
+    log.record("error", SystemTime::now()).text("text", text.as_bytes()).end();
+    log.flush();
 }
 
 /// Everything that was started.
@@ -95,8 +129,8 @@ impl Server {
     fn start(config: &Config, log: &mut Log) -> Result<Self, ServeError> {
         check_addresses(config)?;
         let recipients = load_recipients(config)?;
-        let (tls, tls_notes) =
-            tls::context::Context::open(&config.tls, &config.hostname).map_err(ServeError)?;
+        // Its notes are among the warnings on the configuration.
+        let (tls, _) = tls::context::Context::open(&config.tls, &config.hostname).map_err(ServeError)?;
         let surroundings = Surroundings {
             hostname: config.hostname.clone(),
             local_part_case_sensitive: config.local_part_case_sensitive,
@@ -122,7 +156,6 @@ impl Server {
         };
         let (sockets, addresses) = listen_everywhere(config)?;
         log_start(config, &addresses, &opened, log);
-        log_notes(&tls_notes, log);
         let inline = opened.inline;
         let mailboxes = opened.mailboxes.take();
         let spill_to = opened.spill.clone();
@@ -191,10 +224,7 @@ impl Server {
                 log.record("certificates", SystemTime::now()).text("text", b"read again").end();
                 log_notes(&notes, log);
             }
-            Err(why) => log
-                .record("error", SystemTime::now())
-                .text("text", format!("{why}; the certificates stay as they were").as_bytes())
-                .end(),
+            Err(why) => log_error(&format!("{why}; the certificates stay as they were"), log),
         }
         log.flush();
     }
@@ -548,8 +578,8 @@ fn log_start(config: &Config, addresses: &[SocketAddr], opened: &Opened, log: &m
     for address in addresses {
         log.record("listening", at).plain("address", address).end();
     }
-    let cpus: Vec<String> = config.shards.iter().map(|shard| shard.cpu.to_string()).collect();
-    log.record("shards", at).plain("cpus", cpus.join(",")).end();
+    let cpus = config.shards.iter().map(|shard| shard.cpu as u64);
+    log.record("shards", at).numbers("cpus", cpus).end();
     let promise = match opened.durability {
         Durability::Disk => "250 means: on disk",
         Durability::None => "nothing: a message answered 250 may be lost",

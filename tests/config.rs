@@ -187,6 +187,145 @@ fn an_unknown_key_names_its_place_or_its_neighbour() {
 }
 
 #[test]
+fn an_address_is_no_name() {
+    for (text, why) in [
+        ("192.0.2.1", "is an IP address; a name is needed here, such as \"mx1.example.org\""),
+        ("[192.0.2.1]", "is an IP address; a name is needed here, such as \"mx1.example.org\""),
+        ("2001:db8::1", "is an IP address; a name is needed here, such as \"mx1.example.org\""),
+        ("[IPv6:2001:db8::1]", "is an IP address; a name is needed here, such as \"mx1.example.org\""),
+        ("10.1", "is not a domain: its last label is a number, as in an IP address"),
+        ("mx.25", "is not a domain: its last label is a number, as in an IP address"),
+    ] {
+        assert_problems(
+            &format!("hostname = \"{text}\"\ndomains = [\"{text}\"]\npostmaster = \"a@{text}\"\n{REST}"),
+            &[
+                &format!(":1: hostname: {text:?} {why}"),
+                &format!(":2: domains: {text:?} {why}"),
+                &format!(":3: postmaster: {text:?} {why}"),
+            ],
+        );
+    }
+    assert_eq!(good(&format!("hostname = \"25.mx.example\"\n{REST}")).hostname, "25.mx.example");
+    // What is wrong with one name is not told again of the system's.
+    assert_problems(
+        &format!("domains = [\"a.example\"]\nhostname = \"10.1\"\n{REST}").replace("127.0.0.1", "0.0.0.0"),
+        &[":2: hostname: \"10.1\" is not a domain: its last label is a number, as in an IP address"],
+    );
+}
+
+#[test]
+fn postmaster_is_one_of_us() {
+    let with = |top: &str| format!("hostname = \"mx.a.example\"\n{top}\n{REST}");
+    let stored = |name: &str| format!("mail for the bare <postmaster> is stored for {name},");
+    for good_one in [
+        "domains = [\"a.example\"]\npostmaster = \"x@A.Example\"",
+        "domains = [\"*.a.example\"]",
+        "domains = [\"a.example\", \"*.b.example\"]\npostmaster = \"x@sub.b.example\"",
+        "postmaster = \"x@anywhere.example\"",
+    ] {
+        good(&with(good_one));
+    }
+    for (top, line, name) in [
+        ("domains = [\"a.example\"]\npostmaster = \"x@b.example\"", 3, "x@b.example"),
+        ("domains = [\"*.a.example\"]\npostmaster = \"x@a.example\"", 3, "x@a.example"),
+        ("domains = [\"a.example\"]\npostmaster = \"x@sub.a.example\"", 3, "x@sub.a.example"),
+    ] {
+        let domain = name.split('@').nth(1).expect("a domain");
+        let why = format!(
+            ":{line}: postmaster: {} and `domains` does not accept \"{domain}\": name a mailbox in one of `domains`",
+            stored(name)
+        );
+        assert_warnings(&with(top), &[&why]);
+    }
+    let why = format!(
+        ":2: domains: {} which they do not accept: set `postmaster` to a mailbox in one of them",
+        stored("postmaster@mx.a.example")
+    );
+    assert_warnings(&with("domains = [\"*.b.example\"]"), &[&why]);
+}
+
+#[test]
+fn that_every_local_part_is_taken_is_told_where_others_can_send() {
+    let with = |top: &str, listener: &str, sink: &str| {
+        format!(
+            "hostname = \"mx.example\"\ndomains = [\"a.example\"]\n{top}\n[[listener]]\naddress = {listener}\n[[sink]]\nkind = {sink}\n"
+        )
+    };
+    let every = ": recipients: there is no file of recipients, so every local-part of `domains` is taken; name one to have others \
+                 refused (550 5.1.1)";
+    for listener in
+        ["\"[::]:25\"", "\"127.0.0.1:25\"\nproxy_from = [\"::1\"]", "\"[::1]:25\"\nxclient_from = [\"::1\"]"]
+    {
+        assert_warnings(&with("", listener, "\"discard\""), &[every]);
+        good(&with("recipients = \"r\"", listener, "\"discard\""));
+    }
+    good(&with("", "\"127.0.0.1:25\"", "\"discard\""));
+    good(&with("", "\"[::]:25\"\nrefuse = \"521\"", "\"discard\""));
+    // Directories that are not made are a table.
+    let sink = "\"maildir\"\npath = \"m\"\ntemplate = \"{domain}/{local}\"";
+    let (_, warnings) = parsed(&with("", "\"[::]:25\"", sink)).expect("good");
+    assert!(warnings.iter().all(|warning| !warning.contains(every)), "{warnings:?}");
+    let sink = format!("{sink}\ncreate = true");
+    assert_warnings(&with("", "\"[::]:25\"", &sink), &[every]);
+}
+
+#[test]
+fn a_table_that_is_written_twice_says_how_it_is_written() {
+    let twice = |header: &str, first: &str, second: &str| {
+        format!("hostname = \"mx.example\"\n{header}\n{first}\n{header}\n{second}\nx = 1\n")
+    };
+    for (name, keys) in [
+        ("listener", "address = \"127.0.0.1:25\""),
+        ("sink", "kind = \"discard\"\npath = \"p\""),
+        ("shard", "cpu = 0"),
+        ("tls.certificate", "chain = \"c\"\nkey = \"k\""),
+    ] {
+        let line = 3 + keys.lines().count();
+        assert_problems(
+            &twice(&format!("[{name}]"), keys, keys),
+            &[&format!(
+                ":{line}: {name}: there may be several of these tables; write [[{name}]] here and in line 2"
+            )],
+        );
+        assert_problems(
+            &twice(
+                "",
+                &format!("[[{name}]]\n{keys}"),
+                &format!("[ \"{}\" ]\n{keys}", name.replace('.', "\".\"")),
+            ),
+            &[&format!(":{}: {name}: there may be several of these tables; write [[{name}]]", line + 2)],
+        );
+        assert_problems(
+            &twice("", &format!("[{name}]\n{keys}"), &format!("[[{name}]]\n{keys}")),
+            &[&format!(
+                ":{}: {name}: line 3 says [{name}]; there may be several of these tables: write [[{name}]] there, too",
+                line + 2
+            )],
+        );
+    }
+    assert_problems(
+        &twice("[limits]", "errors_max = 1", "errors_max = 2\nerrors_max = 3"),
+        &[":4: limits: line 2 begins this table already; write [limits] once, with all its keys"],
+    );
+    // What comes after is told all the same.
+    assert_problems(
+        "[log]\nsessions = true\n[log]\nsessions = true\n[shards]\nbuffers = = 1\n",
+        &[
+            ":3: log: line 1 begins this table already; write [log] once, with all its keys",
+            ":6: column 11: this is not TOML: extra `=`, expected nothing\n    | buffers = = 1",
+        ],
+    );
+    assert_problems(
+        &format!("{REST}[[certificate]]\nchain = \"c\"\n"),
+        &[":5: certificate: this key is unknown; write [[tls.certificate]]"],
+    );
+    assert_problems(
+        &format!("{REST}[certificate]\nchain = \"c\"\n"),
+        &[":5: certificate: this key is unknown; write [[tls.certificate]]"],
+    );
+}
+
+#[test]
 fn one_table_is_not_several() {
     assert_problems(
         "limits = 4\n[listener]\naddress = \"x\"\n[sink]\n[[log]]\n",
@@ -282,7 +421,9 @@ fn a_public_listener_needs_domains() {
         good(&with("", address));
     }
     for address in ["[::]:25", "0.0.0.0:25", "192.0.2.1:25"] {
-        good(&with("domains = [\"example.org\"]", address));
+        let every = ": recipients: there is no file of recipients, so every local-part of `domains` is taken; name one to have others \
+                     refused (550 5.1.1)";
+        assert_warnings(&with("domains = [\"example.org\"]", address), &[every]);
         for top in ["", "domains = []"] {
             let problem = format!(
                 ":4: listener.address: {address} can be reached from other machines, and without `domains` every \
@@ -436,7 +577,8 @@ fn block_memory_holds_the_largest_message() {
 fn fronts_are_networks_and_make_a_loopback_listener_public() {
     let with = |keys: &str| REST.replace("[[sink]]", &format!("{keys}\n[[sink]]"));
     let fronts = "proxy_from = [\"127.0.0.0/8\", \"::1\"]\nxclient_from = [\"10.0.0.0/8\"]";
-    let config = good(&format!("hostname = \"mx.example\"\ndomains = [\"a.example\"]\n{}", with(fronts)));
+    let top = "hostname = \"mx.example\"\ndomains = [\"a.example\"]\nrecipients = \"r\"\n";
+    let config = good(&format!("{top}{}", with(fronts)));
     let gate = &config.listeners[0].gate;
     let address = |text: &str| text.parse::<IpAddr>().expect("an address");
     assert!(
@@ -573,7 +715,9 @@ fn files_that_cannot_be_read_are_problems() {
         .expect("written");
     let problems = config::load(&file).expect_err("problems");
     assert_eq!(problems.len(), 1);
-    assert!(problems[0].0.text.starts_with("the file of recipients cannot be read: No such file"));
+    let name = dir.path().join("recipients.txt").display().to_string();
+    assert!(problems[0].0.text.starts_with(&format!("{name} cannot be read: No such file")));
+    assert_eq!((problems[0].0.line, problems[0].0.key.as_str()), (Some(2), "recipients"));
     std::fs::write(&file, b"a = 1\n# \xff\n").expect("written");
     let problems = config::load(&file).expect_err("problems");
     assert_eq!(problems[0].0.line, Some(2));

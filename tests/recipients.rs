@@ -23,6 +23,21 @@ fn with_recipients(recipients: &[u8]) -> (tempfile::TempDir, PathBuf) {
 }
 
 #[test]
+fn a_file_without_recipients_is_a_warning() {
+    for text in [&b""[..], b"\n\r\n", b"# nobody yet\n", b"  \n # a comment"] {
+        let (dir, file) = with_recipients(text);
+        let (_, warnings) = config::load(&file).expect("good");
+        assert_eq!(warnings.len(), 1);
+        let warning = warnings[0].to_string();
+        let name = dir.path().join("recipients.txt").display().to_string();
+        assert!(
+            warning.starts_with(&format!("{name}: this file holds no recipient: `550 5.1.1`")),
+            "{warning}"
+        );
+    }
+}
+
+#[test]
 fn a_file_of_recipients_holds_addresses_and_whole_domains() {
     let text = "# us\r\n\r\nInfo@Example.ORG\r\n  \"needless\"@example.org  \n\"a b\"@example.org\n@example.org\njürgen@example.org";
     let (dir, file) = with_recipients(text.as_bytes());

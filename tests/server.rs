@@ -405,3 +405,28 @@ fn octets_behind_an_unanswered_data_are_no_message() {
     hasty.expect("554 5.5.0");
     assert_eq!(server.maildir("mail").len(), 0);
 }
+
+#[test]
+fn a_log_in_json_has_the_numbers_and_booleans_of_json() {
+    let config = "[[sink]]\nkind = \"discard\"\n[tls]\nself_signed = true\n[log]\nformat = \"json\"\n";
+    let mut server = Server::start(config);
+    let mut client = Client::greeted(server.address());
+    assert!(client.deliver("a@x.test", "b@y.test", b"Subject: x\r\n\r\nx\r\n").starts_with("250"));
+    drop(client);
+    server.wait_for_log(|line| line.contains("\"session\""));
+    assert!(server.stop().success());
+    let record = |event: &str| -> serde_json::Value {
+        let parsed = server.log().into_iter().map(|line| serde_json::from_str(&line).expect("JSON"));
+        parsed.into_iter().find(|record: &serde_json::Value| record["event"] == event).expect("a record")
+    };
+    let message = record("message");
+    assert_eq!(
+        (&message["told"], message["bytes"].is_u64()),
+        (&serde_json::Value::Bool(true), true),
+        "{message}"
+    );
+    assert!(
+        record("shards")["cpus"].as_array().is_some_and(|cpus| cpus.iter().all(serde_json::Value::is_u64))
+    );
+    assert!(record("session")["accepted"].is_u64());
+}

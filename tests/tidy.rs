@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 /// Which modules a module may use, besides itself and [`PLAIN`].
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["doctor", "handoff::message", "server", "sink::spool", "tls"]),
+    ("cli", &["check", "doctor", "handoff::message", "server", "sink::spool", "tls"]),
+    ("check", &["doctor", "sink", "tls"]),
     ("doctor", &["ring::probe", "sink::space"]),
     ("server", &["handoff", "log", "metrics", "ring", "shard", "sink", "smtp", "tls"]),
     ("shard", &["handoff", "log", "metrics", "ring", "sink", "smtp", "tls"]),

@@ -15,8 +15,12 @@ fn every_profile_is_a_good_configuration() {
         let path = entry.expect("an entry").path();
         let output =
             Command::new(env!("CARGO_BIN_EXE_ringmx")).arg("check").arg(&path).output().expect("it runs");
-        let problems = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && problems.is_empty(), "{}: {problems}", path.display());
+        let told = String::from_utf8_lossy(&output.stderr);
+        // Recipients are the operator's to add, and this machine need not have the memory.
+        let is_expected = |line: &str| {
+            line.contains(": recipients: there is no file") || line.contains(": shards: ringmx may use ")
+        };
+        assert!(output.status.success() && told.lines().all(is_expected), "{}: {told}", path.display());
         count += 1;
     }
     assert!(count >= 2, "profiles were found");

@@ -2,6 +2,7 @@
 
 use std::num::{NonZeroU16, NonZeroU64};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -21,7 +22,7 @@ use crate::verify::VerifyArguments;
 /// each message has an intended time, and its latency counts from then. Each thread drives its share of the connections over
 /// its own io_uring.
 #[derive(Debug, Parser)]
-#[command(name = "loadgen", version, after_help = EXAMPLES, after_long_help = AFTER)]
+#[command(name = "loadgen", version = version(), after_help = EXAMPLES, after_long_help = AFTER)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct CommandLine {
     /// Another job than sending mail.
@@ -31,6 +32,12 @@ pub struct CommandLine {
     /// What to send; there unless a command is.
     #[command(flatten)]
     pub load: Option<Arguments>,
+}
+
+/// The version with the commit that it was built from.
+fn version() -> &'static str {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    TEXT.get_or_init(|| format!("{} ({})", env!("CARGO_PKG_VERSION"), ringmx::cli::commit()))
 }
 
 /// What loadgen does besides sending mail.

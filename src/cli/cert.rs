@@ -1,6 +1,6 @@
 //! `ringmx cert`: a certificate for trying out.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -34,12 +34,20 @@ pub fn cert(command: &CertCommand) -> ExitCode {
     let Some(name) = names.first() else { return ExitCode::FAILURE };
     let chain = chain.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.pem")));
     let key = key.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.key")));
+    if chain == key {
+        return refuse(&format!("{}: certificate and key need a file each; name another", chain.display()));
+    }
     let made = match self_signed::make(names) {
         Ok(made) => made,
         Err(why) => return refuse(&format!("no certificate can be made for {names:?}: {why}")),
     };
     for (path, text, mode) in [(&key, &made.key, 0o600), (&chain, &made.chain, 0o644)] {
         if let Err(error) = write_new(path, text, mode) {
+            if path == &chain {
+                // The key was made by this run; without its certificate it would stand in the way of the next
+                // one.
+                let _ = fs::remove_file(&key);
+            }
             let cure = match error.kind() {
                 ErrorKind::AlreadyExists => "; it was left as it is: remove it, or name another",
                 _ => "",
@@ -54,10 +62,13 @@ pub fn cert(command: &CertCommand) -> ExitCode {
     ))
 }
 
-/// Writes a file that must not exist.
+/// Writes a file that must not exist. One that cannot be written whole is removed.
 fn write_new(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    file.write_all(text.as_bytes())
+    file.write_all(text.as_bytes()).inspect_err(|_| {
+        // The first error is the one to tell.
+        let _ = fs::remove_file(path);
+    })
 }
 
 fn refuse(text: &str) -> ExitCode {

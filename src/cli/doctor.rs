@@ -3,12 +3,25 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{print, serve_config, summary};
+use super::{print, print_each, summary};
+use crate::config::{self, Config};
 use crate::doctor::{self, Host, Tree};
 
 /// `ringmx doctor`. Success where nothing will fail.
 pub fn doctor(file: Option<&Path>, script: bool) -> ExitCode {
-    let Some(config) = serve_config(file) else { return ExitCode::FAILURE };
+    let config = match file.map(|file| config::read(file).result()) {
+        None => Config::embedded_default(),
+        // What is wrong with the store and the machine is what the findings are about; `check` tells the
+        // rest.
+        Some(Ok((config, warnings))) => {
+            print_each("warning: ", &warnings);
+            config
+        }
+        Some(Err(problems)) => {
+            print_each("", &problems);
+            return ExitCode::FAILURE;
+        }
+    };
     let host = Host::read(&Tree::machine(), &config).tried_out(&config);
     let findings = doctor::examine(&host, &config);
     let subject = summary(&config);

@@ -98,13 +98,59 @@ pub enum LineEndingsChoice {
 
 /// `ringmx spool …`.
 pub fn spool(command: &SpoolCommand) -> ExitCode {
-    let mut out = io::BufWriter::new(io::stdout().lock());
-    let done = match command {
-        SpoolCommand::List { dir, after } => reader::list(dir, *after, &mut out).map(|notes| {
+    let mut out = io::BufWriter::new(StandardOutput(io::stdout().lock()));
+    let is_spool = reader::require_spool(command.directory());
+    let done = is_spool.and_then(|()| run(command, &mut out));
+    match done.and_then(|is_good| out.flush().map(|()| is_good)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            print_each("ringmx: ", &[error]);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl SpoolCommand {
+    fn directory(&self) -> &Path {
+        match self {
+            Self::List { dir, .. }
+            | Self::Show { dir, .. }
+            | Self::Export { dir, .. }
+            | Self::Follow { dir, .. }
+            | Self::Verify { dir }
+            | Self::Prune { dir, .. } => dir,
+        }
+    }
+}
+
+/// Standard output, whose errors say that they are its own: a spool is read at the same time.
+struct StandardOutput<'a>(io::StdoutLock<'a>);
+
+impl Write for StandardOutput<'_> {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.write(octets).map_err(of_output)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(of_output)
+    }
+}
+
+fn of_output(error: io::Error) -> io::Error {
+    // A write that was only interrupted is tried again, by its kind.
+    io::Error::new(error.kind(), format!("standard output cannot be written: {error}"))
+}
+
+/// Runs a command; false when what it found is not well.
+fn run(command: &SpoolCommand, out: &mut impl Write) -> io::Result<bool> {
+    match command {
+        SpoolCommand::List { dir, after } => reader::list(dir, *after, out).map(|notes| {
             print_each("warning: ", &notes);
             true
         }),
-        SpoolCommand::Show { dir, id, envelope } => show(dir, id, *envelope, &mut out),
+        SpoolCommand::Show { dir, id, envelope } => show(dir, id, *envelope, out),
         SpoolCommand::Export { dir, maildir, mbox, eml, line_endings, after } => {
             let line_endings = match line_endings {
                 LineEndingsChoice::Lf => LineEndings::Lf,
@@ -114,11 +160,11 @@ pub fn spool(command: &SpoolCommand) -> ExitCode {
                 (Some(path), _, _) => Target::Maildir(path.clone(), line_endings),
                 (_, Some(path), _) => Target::Mbox(path.clone(), line_endings),
                 (_, _, Some(path)) => Target::Eml(path.clone()),
-                (None, None, None) => return ExitCode::FAILURE,
+                (None, None, None) => return Ok(false),
             };
-            export(dir, *after, &target, &mut out)
+            export(dir, *after, &target, out)
         }
-        SpoolCommand::Follow { dir, after, once } => follow(dir, *after, *once, &mut out),
+        SpoolCommand::Follow { dir, after, once } => follow(dir, *after, *once, out),
         SpoolCommand::Verify { dir } => verify::verify(dir).and_then(|summary| {
             print_each("", &summary.notes.lines);
             writeln!(out, "{summary}")?;
@@ -130,15 +176,6 @@ pub fn spool(command: &SpoolCommand) -> ExitCode {
             writeln!(out, "consumed through {through}: {messages} more, {segments} free to recycle")?;
             Ok(true)
         }),
-    };
-    match done.and_then(|is_good| out.flush().map(|()| is_good)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => {
-            print_each("ringmx: ", &[error]);
-            ExitCode::FAILURE
-        }
     }
 }
 

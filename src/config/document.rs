@@ -59,6 +59,8 @@ pub(super) struct Document<'a> {
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Warning>>,
     tables: RefCell<Vec<DescribedTable>>,
+    /// The dotted keys that were found, with their lines.
+    found: RefCell<Vec<(String, usize)>>,
 }
 
 impl<'a> Document<'a> {
@@ -76,6 +78,7 @@ impl<'a> Document<'a> {
             problems: RefCell::default(),
             warnings: RefCell::default(),
             tables: RefCell::default(),
+            found: RefCell::default(),
         }
     }
 
@@ -89,6 +92,11 @@ impl<'a> Document<'a> {
 
     pub(super) fn warn(&self, line: Option<usize>, key: String, text: String) {
         self.warnings.borrow_mut().push(Warning(self.finding(line, key, text)));
+    }
+
+    /// Notes where a key stands.
+    pub(super) fn found(&self, key: String, line: usize) {
+        self.found.borrow_mut().push((key, line));
     }
 
     fn finding(&self, line: Option<usize>, key: String, text: String) -> Finding {
@@ -107,12 +115,12 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// Problems and warnings in the order of the file, what has no line first.
-    pub(super) fn into_findings(self) -> (Vec<Problem>, Vec<Warning>) {
+    /// Problems and warnings in the order of the file, what has no line first; and where keys stand.
+    pub(super) fn into_findings(self) -> (Vec<Problem>, Vec<Warning>, Vec<(String, usize)>) {
         let (mut problems, mut warnings) = (self.problems.into_inner(), self.warnings.into_inner());
         problems.sort_by_key(|problem| problem.0.line);
         warnings.sort_by_key(|warning| warning.0.line);
-        (problems, warnings)
+        (problems, warnings, self.found.into_inner())
     }
 
     pub(super) fn into_tables(self) -> Vec<DescribedTable> {

@@ -1,12 +1,14 @@
 //! The configuration: TOML → these types, once. They cannot hold a bad value.
 //!
-//! [`load`] reads a file, [`parse`] a text; both find every problem, not only the first. The types of this module are all
+//! [`read`] reads a file, [`parse`] a text; both find every problem, not only the first. The types of this
+//! module are all
 //! that the rest of the program sees.
 
 pub mod a_label;
 pub mod caseless;
 mod document;
 pub mod extension;
+pub mod file;
 mod host;
 mod invisible;
 mod names;
@@ -31,7 +33,7 @@ use crate::limits::{BATCH_LOADED_BYTES_MAX, ENVELOPES_BYTES_MAX};
 use document::Document;
 use extension::ExtensionSet;
 pub use network::{Network, canonical};
-pub use problem::{Finding, Problem, Warning};
+pub use problem::{Finding, Places, Problem, Warning};
 pub use reference::{markdown, reference};
 pub use tls::{CertificateFiles, Tls, TlsPolicy, TlsVersion};
 
@@ -93,36 +95,98 @@ impl Config {
     }
 }
 
+/// A longer file is no configuration.
+const FILE_BYTES_MAX: usize = 16 << 20;
+
+/// A configuration file that was read: what it says, and what is wrong with it.
+#[derive(Debug)]
+pub struct Reading {
+    /// What it says, with defaults in place of what is wrong. None when it is no TOML.
+    pub config: Option<Config>,
+    /// Why it cannot be used.
+    pub problems: Vec<Problem>,
+    /// What is allowed and probably not meant.
+    pub warnings: Vec<Warning>,
+    /// Where its keys stand.
+    pub places: Places,
+}
+
+impl Reading {
+    /// The configuration, unless there are problems.
+    pub fn result(self) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
+        match self.config {
+            Some(config) if self.problems.is_empty() => Ok((config, self.warnings)),
+            Some(_) | None => Err(self.problems),
+        }
+    }
+
+    fn no_toml(file: &str, problems: Vec<Problem>) -> Self {
+        let places = Places::new(file.to_owned(), Vec::new(), Vec::new());
+        Self { config: None, problems, warnings: Vec::new(), places }
+    }
+}
+
 /// Reads a configuration file, and the file of recipients that it names.
-pub fn load(path: &Path) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
+pub fn read(path: &Path) -> Reading {
     let file = path.display().to_string();
-    let unusable = |line, text| vec![Problem(Finding { file: file.clone(), line, key: String::new(), text })];
-    let octets = std::fs::read(path).map_err(|error| unusable(None, format!("cannot be read: {error}")))?;
+    let unusable = |line, text| {
+        let finding = Finding { file: file.clone(), line, key: String::new(), text };
+        Reading::no_toml(&file, vec![Problem(finding)])
+    };
+    let octets = match file::read(path, FILE_BYTES_MAX) {
+        Ok(octets) => octets,
+        Err(error) => return unusable(None, file::unreadable(&error)),
+    };
     if octets.starts_with(b"\xff\xfe") || octets.starts_with(b"\xfe\xff") {
-        return Err(unusable(Some(1), "this file is UTF-16; save it as UTF-8".to_owned()));
+        return unusable(Some(1), "this file is UTF-16; save it as UTF-8".to_owned());
     }
-    let text = std::str::from_utf8(&octets).map_err(|error| {
-        let before = String::from_utf8_lossy(&octets[..error.valid_up_to()]);
-        let line = problem::line_of(&before, before.len());
-        unusable(Some(line), "this is not TOML: it is not UTF-8".to_owned())
-    })?;
-    let (config, mut warnings) = parse(text, &file, path.parent().unwrap_or(Path::new("")))?;
-    if let Some(recipients) = &config.recipients {
-        warnings.extend(recipients::check(recipients, &config)?);
+    let text = match std::str::from_utf8(&octets) {
+        Ok(text) => text,
+        Err(error) => {
+            let before = String::from_utf8_lossy(&octets[..error.valid_up_to()]);
+            let line = problem::line_of(&before, before.len());
+            return unusable(Some(line), "this is not TOML: it is not UTF-8".to_owned());
+        }
+    };
+    let mut reading = read_text(text, &file, path.parent().unwrap_or(Path::new("")));
+    if let Some(config) = &reading.config
+        && let Some(recipients) = &config.recipients
+    {
+        match std::fs::read(recipients) {
+            Ok(octets) => match recipients::check(recipients, &octets, config) {
+                Ok(warnings) => reading.warnings.extend(warnings),
+                Err(problems) => reading.problems.extend(problems),
+            },
+            Err(error) => {
+                let text = format!("{} {}", recipients.display(), file::unreadable(&error));
+                reading.problems.push(Problem(reading.places.finding("recipients", text)));
+            }
+        }
     }
-    Ok((config, warnings))
+    reading
+}
+
+/// Reads a configuration file, and the file of recipients that it names: the configuration with its warnings,
+/// or its problems.
+pub fn load(path: &Path) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
+    read(path).result()
 }
 
 /// Reads a configuration. `file` is its name in problems; relative paths in it start at `base_dir`. Opens no other file.
 pub fn parse(text: &str, file: &str, base_dir: &Path) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
+    read_text(text, file, base_dir).result()
+}
+
+fn read_text(text: &str, file: &str, base_dir: &Path) -> Reading {
     let (root, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        return Err(problem::syntax_problems(file, text, &errors));
+        return Reading::no_toml(file, problem::syntax_problems(file, text, &errors));
     }
     let document = Document::new(file, text, base_dir, Some(root.get_ref()));
-    let config = read::config(&document);
-    let (problems, warnings) = document.into_findings();
-    if problems.is_empty() { Ok((config, warnings)) } else { Err(problems) }
+    let (config, certificates) = read::config(&document);
+    let (problems, warnings, found) = document.into_findings();
+    let places = Places::new(file.to_owned(), found, certificates);
+    Reading { config: Some(config), problems, warnings, places }
 }
 
 /// An accepted recipient domain, as a lower-case A-label.

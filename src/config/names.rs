@@ -1,6 +1,8 @@
 //! Domains, mailboxes and path templates as they are written in the operator's files. Pure functions; every error is the
 //! text that the operator reads.
 
+use std::net::IpAddr;
+
 use crate::config::a_label::to_a_labels;
 use crate::config::{DomainPattern, invisible};
 use crate::limits::{DOMAIN_BYTES_MAX, PATH_BYTES_MAX};
@@ -32,6 +34,9 @@ pub(super) fn domain(text: &str) -> Result<String, String> {
     if let Some((_, odd)) = invisible::find(text) {
         return Err(format!("{text:?} is not a domain: it holds {}", invisible::fault(odd)));
     }
+    if is_address(text) {
+        return Err(format!("{text:?} is an IP address; a name is needed here, such as \"mx1.example.org\""));
+    }
     let labels = to_a_labels(text)
         .ok_or_else(|| format!("{text:?} is not a domain: a label is not one in Unicode (RFC 5890)"))?;
     let bare = labels.strip_suffix('.').unwrap_or(&labels);
@@ -46,7 +51,18 @@ pub(super) fn domain(text: &str) -> Result<String, String> {
             return Err(format!("{text:?} is not a domain: {why}"));
         }
     }
+    // No top-level domain is a number, so that addresses and names can be told apart (RFC 3696 §2).
+    if bare.rsplit('.').next().is_some_and(|last| last.bytes().all(|octet| octet.is_ascii_digit())) {
+        return Err(format!("{text:?} is not a domain: its last label is a number, as in an IP address"));
+    }
     Ok(bare.to_ascii_lowercase())
+}
+
+/// Whether a text is an IP address, be it written as an address literal (RFC 5321 §4.1.3).
+fn is_address(text: &str) -> bool {
+    let inside = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let tag = inside.get(..5).filter(|tag| tag.eq_ignore_ascii_case("IPv6:"));
+    tag.map_or(inside, |tag| &inside[tag.len()..]).parse::<IpAddr>().is_ok()
 }
 
 fn label_fault(label: &str) -> Option<String> {

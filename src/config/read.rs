@@ -28,6 +28,8 @@ struct Identity {
     hostname: String,
     /// Whether the host name was found, not given.
     hostname_given: bool,
+    /// Whether a host name was given that is none.
+    hostname_faulty: bool,
     domains: Vec<DomainPattern>,
     /// No `domains` at all, as opposed to bad ones.
     any_domain: bool,
@@ -38,11 +40,12 @@ struct Identity {
     local_part_leading_dot: bool,
 }
 
-/// Reads the whole file. The result is good only if the document has no problems afterwards.
-pub(super) fn config(document: &Document<'_>) -> Config {
+/// Reads the whole file. The result is good only if the document has no problems afterwards. Besides, where
+/// certificates stand.
+pub(super) fn config(document: &Document<'_>) -> (Config, Vec<tls::CertificateLines>) {
     let mut root = Section::root(document);
     let identity = identity(&mut root);
-    let tls = tls::read(&mut root);
+    let (tls, certificate_lines) = tls::read(&mut root);
     let mut listeners = listeners(&mut root, &identity, tls.is_possible());
     let sink = sink(&mut root, &identity);
     for Listener { extensions, .. } in &mut listeners {
@@ -57,11 +60,13 @@ pub(super) fn config(document: &Document<'_>) -> Config {
             *extensions = if kept { *extensions } else { extensions.without(extension) };
         }
     }
+    postmaster_rule(&root, &identity);
+    recipients_rule(&root, &identity, &listeners, &sink);
     let limits = session_limits::read(root.table("limits", "Bounds of sessions and transactions."));
     let shards = shards::read(&mut root, limits.message_size_max);
     let log = log(root.table("log", "What is logged, to standard error, and how."));
     root.finish();
-    Config {
+    let config = Config {
         hostname: identity.hostname,
         domains: identity.domains,
         recipients: identity.recipients,
@@ -75,7 +80,8 @@ pub(super) fn config(document: &Document<'_>) -> Config {
         limits,
         tls,
         log,
-    }
+    };
+    (config, certificate_lines)
 }
 
 fn identity(root: &mut Section<'_>) -> Identity {
@@ -120,6 +126,7 @@ fn identity(root: &mut Section<'_>) -> Identity {
         postmaster,
         hostname,
         hostname_given,
+        hostname_faulty: root.faulty("hostname"),
         domains,
         any_domain,
         recipients,
@@ -134,6 +141,48 @@ fn identity(root: &mut Section<'_>) -> Identity {
             false,
             "Whether a recipient's local-part may begin with a dot.",
         ),
+    }
+}
+
+/// Mail for the bare `<postmaster>` is always taken (RFC 5321 §4.5.1): it should be for a mailbox that is
+/// ours.
+fn postmaster_rule(root: &Section<'_>, identity: &Identity) {
+    let Some((_, domain)) = identity.postmaster.rsplit_once('@') else { return };
+    if identity.domains.is_empty() || identity.domains.iter().any(|accepted| accepted.matches(domain)) {
+        return;
+    }
+    let stored = format!("mail for the bare <postmaster> is stored for {}", identity.postmaster);
+    if root.given("postmaster") {
+        let text =
+            format!("{stored}, and `domains` does not accept {domain:?}: name a mailbox in one of `domains`");
+        root.warn("postmaster", text);
+    } else if !root.faulty("domains") {
+        let text =
+            format!("{stored}, which they do not accept: set `postmaster` to a mailbox in one of them");
+        root.warn("domains", text);
+    }
+}
+
+/// That every local-part is taken is a fact that the operator of a public listener should have meant.
+fn recipients_rule(root: &Section<'_>, identity: &Identity, listeners: &[Listener], sink: &Sink) {
+    let takes_from_others = |listener: &Listener| {
+        let has_fronts = !listener.gate.proxy_from.is_empty() || !listener.gate.xclient_from.is_empty();
+        listener.gate.refuse.is_none() && (has_fronts || !listener.address.ip().to_canonical().is_loopback())
+    };
+    // Without `create` such a maildir is a table itself, and has a warning of its own.
+    let is_table =
+        matches!(&sink.kind, SinkKind::Maildir { template, create: false, .. } if !template.is_empty());
+    if !root.given("recipients")
+        && !identity.domains.is_empty()
+        && !is_table
+        && listeners.iter().any(takes_from_others)
+    {
+        root.warn(
+            "recipients",
+            "there is no file of recipients, so every local-part of `domains` is taken; name one to have others refused \
+             (550 5.1.1)"
+                .to_owned(),
+        );
     }
 }
 
@@ -349,7 +398,7 @@ fn address_rules(
             format!("{address} can be reached {reach}, and without `domains` every recipient would be taken; {cure}"),
         );
     }
-    if !identity.hostname.contains('.') {
+    if !identity.hostname_faulty && !identity.hostname.contains('.') {
         let origin = if identity.hostname_given { "`hostname`" } else { "the system's host name" };
         section.warn(
             "address",

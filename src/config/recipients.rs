@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::caseless::comparable;
 use super::problem::{Finding, Problem, Warning};
-use super::{Config, invisible, names};
+use super::{Config, file, invisible, names};
 
 /// Problems, or warnings, that are named one by one; of the rest the count is told.
 const SHOWN_MAX: usize = 20;
@@ -26,12 +26,23 @@ pub enum RecipientEntry {
 
 /// The entries of a file, in its order.
 pub fn load(path: &Path) -> Result<Vec<RecipientEntry>, Vec<Problem>> {
-    Ok(numbered(path)?.into_iter().map(|(_, entry)| entry).collect())
+    let octets = std::fs::read(path).map_err(|error| {
+        let text = file::unreadable(&error);
+        vec![Problem(Finding { file: path.display().to_string(), line: None, key: String::new(), text })]
+    })?;
+    Ok(numbered(path, &octets)?.into_iter().map(|(_, entry)| entry).collect())
 }
 
-/// Reads the file that a configuration names and tells what can never be reached.
-pub(super) fn check(path: &Path, config: &Config) -> Result<Vec<Warning>, Vec<Problem>> {
-    let entries = numbered(path)?;
+/// Tells of the file that a configuration names what can never be reached.
+pub(super) fn check(path: &Path, octets: &[u8], config: &Config) -> Result<Vec<Warning>, Vec<Problem>> {
+    let entries = numbered(path, octets)?;
+    if entries.is_empty() {
+        let text = "this file holds no recipient: `550 5.1.1` for everybody but postmaster; write one address, or @domain for \
+                    every local-part of it, a line"
+            .to_owned();
+        let file = path.display().to_string();
+        return Ok(vec![Warning(Finding { file, line: None, key: String::new(), text })]);
+    }
     let mut odd = repeated(&entries, config.local_part_case_sensitive);
     odd.extend(entries.iter().filter_map(|(line, entry)| Some((*line, unreachable(entry, config)?))));
     odd.sort_by_key(|(line, _)| *line);
@@ -39,17 +50,14 @@ pub(super) fn check(path: &Path, config: &Config) -> Result<Vec<Warning>, Vec<Pr
     Ok(findings.into_iter().map(Warning).collect())
 }
 
-fn numbered(path: &Path) -> Result<Vec<(usize, RecipientEntry)>, Vec<Problem>> {
-    let problem = |line, text| {
-        vec![Problem(Finding { file: path.display().to_string(), line, key: String::new(), text })]
-    };
-    let octets = std::fs::read(path)
-        .map_err(|error| problem(None, format!("the file of recipients cannot be read: {error}")))?;
+fn numbered(path: &Path, octets: &[u8]) -> Result<Vec<(usize, RecipientEntry)>, Vec<Problem>> {
     if octets.starts_with(b"\xff\xfe") || octets.starts_with(b"\xfe\xff") {
-        return Err(problem(Some(1), "this file is UTF-16; save it as UTF-8".to_owned()));
+        let text = "this file is UTF-16; save it as UTF-8".to_owned();
+        let file = path.display().to_string();
+        return Err(vec![Problem(Finding { file, line: Some(1), key: String::new(), text })]);
     }
     // Editors of Windows write a byte order mark in front of the first line, and no editor shows it.
-    let octets = octets.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&octets);
+    let octets = octets.strip_prefix("\u{feff}".as_bytes()).unwrap_or(octets);
     let mut entries = Vec::new();
     let mut bad = Vec::new();
     for (index, line) in octets.split(|octet| *octet == b'\n').enumerate() {

@@ -19,9 +19,10 @@ const HEAD: &str = "\
 const DOCUMENT_HEAD: &str = "\
 # Configuration
 
-`ringmx serve --config FILE` reads one TOML file; without `--config` it listens on 127.0.0.1:2525 and stores into
-one maildir, `ringmx-data`. `ringmx check FILE` names every problem with its line and changes nothing. A key that
-ringmx does not know stops the start. There are no settings from the environment.
+`ringmx serve FILE` reads one TOML file; without one it listens on 127.0.0.1:2525 and stores into one maildir,
+`ringmx-data`. `ringmx check FILE` names every problem with its line and changes nothing: those of the file, of the
+files that it names, of the store. `serve` tells the same when it starts. A key that ringmx does not know stops the
+start. There are no settings from the environment. `--config FILE` and `-c FILE` name the file as well.
 
 - A listener on an address beyond loopback needs `domains`: ringmx is never an open sink by accident.
 - Port 0 lets the system choose a free port. It is meant for tests.
@@ -62,6 +63,12 @@ pub(super) fn unknown_key(table: &str, key: &str, known: &[&'static str]) -> Str
         )
         .collect();
     let shown = key.escape_debug();
+    // `[[certificate]]` for `[[tls.certificate]]`.
+    let below =
+        tables().iter().find(|table| table.name.rsplit_once('.').is_some_and(|(_, last)| last == key));
+    if let Some(below) = below.filter(|below| below.name != table) {
+        return format!("this key is unknown; write {}", below.header);
+    }
     if !homes.is_empty() {
         return format!("`{shown}` belongs into {}", homes.join(" or "));
     }
@@ -79,6 +86,12 @@ pub(super) fn unknown_key(table: &str, key: &str, known: &[&'static str]) -> Str
     }
 }
 
+/// How the header of a table is written, with one pair of brackets or two; none for a table that is unknown.
+pub(super) fn header_of(name: &str) -> Option<&'static str> {
+    let found = tables().iter().find(|table| !table.name.is_empty() && table.name == name);
+    found.map(|table| table.header.as_str())
+}
+
 /// Whether a name is that of a table at the top of the file, or of a key of `table`: not one that is only refused.
 fn describes(home: &DescribedTable, table: &str, name: &str) -> bool {
     (table.is_empty() && home.name == name)
@@ -90,7 +103,7 @@ fn tables() -> &'static [DescribedTable] {
     static TABLES: OnceLock<Vec<DescribedTable>> = OnceLock::new();
     TABLES.get_or_init(|| {
         let document = Document::new("", "", Path::new(""), None);
-        let _ = read::config(&document);
+        read::config(&document);
         document.into_tables()
     })
 }

@@ -409,7 +409,11 @@ impl<'a> Section<'a> {
 
     fn ask(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.asked.push(key);
-        self.table?.get(key)
+        let value = self.table?.get(key)?;
+        if let Some(line) = self.line_of(key) {
+            self.document.found(self.dotted(key), line);
+        }
+        Some(value)
     }
 
     fn read<T>(
@@ -442,7 +446,8 @@ impl<'a> Section<'a> {
         good
     }
 
-    fn line_of(&self, key: &str) -> Option<usize> {
+    /// The line of a key that the file gives.
+    pub(super) fn line_of(&self, key: &str) -> Option<usize> {
         let (key, _) = self.table?.get_key_value(key)?;
         Some(self.document.line_of(key.span().start))
     }

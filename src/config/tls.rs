@@ -56,7 +56,10 @@ impl Tls {
     }
 }
 
-pub(super) fn read(root: &mut Section<'_>) -> Tls {
+/// The lines of `chain` and `key` of one certificate.
+pub(super) type CertificateLines = [Option<usize>; 2];
+
+pub(super) fn read(root: &mut Section<'_>) -> (Tls, Vec<CertificateLines>) {
     let mut section = root.table("tls", "TLS: what all listeners share.");
     let minimum = section.choice(
         "minimum",
@@ -68,22 +71,22 @@ pub(super) fn read(root: &mut Section<'_>) -> Tls {
         false,
         "Makes a certificate for `hostname` in memory at each start: for trying out, and for senders that check none.",
     );
-    let certificates: Vec<_> = section
+    let (certificates, lines): (Vec<_>, Vec<_>) = section
         .tables(
             "tls.certificate",
             "A certificate, chosen by the name that the client asks for; the first one is the default. They are read again on SIGHUP and when the files change.",
         )
         .into_iter()
         .filter_map(certificate)
-        .collect();
+        .unzip();
     if self_signed && !certificates.is_empty() {
         section.problem("self_signed", "there are certificates; take out one or the other".to_owned());
     }
     section.finish();
-    Tls { minimum, certificates, self_signed }
+    (Tls { minimum, certificates, self_signed }, lines)
 }
 
-fn certificate(mut section: Section<'_>) -> Option<CertificateFiles> {
+fn certificate(mut section: Section<'_>) -> Option<(CertificateFiles, CertificateLines)> {
     let chain = section.path(
         "chain",
         KeyDefault::Required { example: "\"mx1.pem\"" },
@@ -91,8 +94,9 @@ fn certificate(mut section: Section<'_>) -> Option<CertificateFiles> {
     );
     let key =
         section.path("key", KeyDefault::Required { example: "\"mx1.key\"" }, "PEM file: its private key.");
+    let lines = ["chain", "key"].map(|key| section.line_of(key));
     section.finish();
-    Some(CertificateFiles { chain: chain?, key: key? })
+    Some((CertificateFiles { chain: chain?, key: key? }, lines))
 }
 
 /// What a listener does. None: TLS is offered if there is a certificate.

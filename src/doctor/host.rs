@@ -57,7 +57,7 @@ impl Host {
     pub fn read(tree: &Tree, config: &Config) -> Self {
         let sysctl = |name: &str| tree.number(&format!("proc/sys/{}", name.replace('.', "/")));
         let limit = |name: &str| soft_limit(&tree.text("proc/self/limits")?, name);
-        let memory = |key: &str| tree.field("proc/meminfo", key)?.parse::<u64>().ok()?.checked_mul(1024);
+        let memory = |key: &str| memory(tree, key);
         Self {
             io_uring: None,
             io_uring_disabled: sysctl("kernel.io_uring_disabled"),
@@ -83,6 +83,12 @@ impl Host {
         }
     }
 
+    /// Of a tree what the check of memory looks at, and nothing else.
+    pub(super) fn memory_only(tree: &Tree) -> Self {
+        let memory_total_bytes = memory(tree, "MemTotal");
+        Self { cgroup: Cgroup::read(tree), memory_total_bytes, ..Self::default() }
+    }
+
     /// Tries what cannot be read: io_uring as the shards use it, and the sync of the sink's disk, which takes about a second
     /// and writes a temporary file into the sink's directory.
     #[must_use]
@@ -95,6 +101,11 @@ impl Host {
         }
         self
     }
+}
+
+/// A line of /proc/meminfo in octets.
+fn memory(tree: &Tree, key: &str) -> Option<u64> {
+    tree.field("proc/meminfo", key)?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// A line of /proc/self/limits: the name, the limit that holds, the most it may be raised to, a unit. None for no limit.

@@ -97,6 +97,18 @@ pub fn examine(host: &Host, config: &Config) -> Vec<(&'static str, Finding)> {
     findings
 }
 
+/// What the bounds of a configuration cannot have on this machine: the check of memory, in sentences. It
+/// tries and measures nothing, so that `check` and `serve` can tell it, too.
+pub fn memory_warning(config: &Config) -> Option<String> {
+    memory_warning_of(&Host::memory_only(&Tree::machine()), config)
+}
+
+fn memory_warning_of(host: &Host, config: &Config) -> Option<String> {
+    let finding = memory::check_memory(host, config).filter(|found| found.severity == Severity::Fails)?;
+    let cures: Vec<&str> = finding.cure.iter().map(|line| line.trim_start_matches("# ")).collect();
+    Some(format!("{}. {} To cure it, {}", finding.value, finding.why, cures.join(", or ")))
+}
+
 /// Whether something will fail.
 pub fn will_fail(findings: &[(&str, Finding)]) -> bool {
     findings.iter().any(|(_, finding)| finding.severity == Severity::Fails)
@@ -115,6 +127,18 @@ mod tests {
         assert!(findings.is_sorted_by_key(|(_, finding)| finding.severity), "{findings:?}");
         host.open_files_max = None;
         assert!(!will_fail(&examine(&host, &config)));
+    }
+
+    #[test]
+    fn memory_that_is_not_there_is_told_in_one_line() {
+        let config = Config::embedded_default();
+        let cgroup = Cgroup { memory_bytes_max: Some(64 << 20), cores_max: None };
+        let text = memory_warning_of(&Host { cgroup, ..Host::default() }, &config).expect("a warning");
+        assert!(text.contains("its control group 64 MiB. When it is all in use"), "{text}");
+        assert!(text.contains(". To cure it, lower buffers, block_memory") && !text.contains('\n'), "{text}");
+        // What others use now is no fault of the configuration.
+        let host = Host { memory_available_bytes: Some(1), ..Host::default() };
+        assert_eq!(memory_warning_of(&host, &config), None);
     }
 
     #[test]

@@ -158,11 +158,11 @@ mod tests {
     #[test]
     fn each_refusal_of_the_kernel_names_a_cure() {
         let old = SetupError { step: BATCH_WAIT, error: std::io::ErrorKind::Unsupported.into() };
-        assert!(explain(&old).to_string().contains("6.12"));
+        assert!(explain(&old).to_string().contains(crate::limits::KERNEL_OF_BATCH_WAIT));
         for (errno, word) in [
             (libc::EPERM, "seccomp"),
             (libc::ENOSYS, "io_uring_setup"),
-            (libc::EINVAL, "6.1"),
+            (libc::EINVAL, crate::limits::KERNEL_LEAST),
             (libc::ENOMEM, "memlock"),
         ] {
             let explained = explain_os_error("io_uring_setup", errno).to_string();

@@ -120,7 +120,7 @@ impl<R: Ring> Context<R> {
                 .texts("to", envelope.recipients().map(|recipient| recipient.whole))
                 .number("bytes", message.data.bytes())
                 .plain("outcome", OutcomeName(outcome))
-                .plain("told", told)
+                .boolean("told", told)
                 .text("place", message.place.as_bytes())
                 .number("stored_ms", u64::try_from(took.as_millis()).unwrap_or(u64::MAX))
                 .end();
@@ -181,7 +181,7 @@ fn tell_tls<'a>(record: Record<'a>, tls: Option<&TlsFacts>) -> Record<'a> {
     let Some(TlsFacts { version, cipher, resumed, client_certificate, server_name }) = tls else {
         return record;
     };
-    let record = record.plain("tls", version).plain("cipher", cipher).plain("resumed", resumed);
+    let record = record.plain("tls", version).plain("cipher", cipher).boolean("resumed", *resumed);
     let record = if *client_certificate { record.plain("client_certificate", "unverified") } else { record };
     match server_name {
         Some(name) => record.text("server_name", name.as_bytes()),

@@ -21,6 +21,26 @@ pub enum FileSystem {
     Other,
 }
 
+/// Gives errors the name of what they happened to, for whoever prints them alone. Their kind stays.
+pub trait Named<T> {
+    /// The error with the path in front, unless it is there already.
+    fn named(self, path: &Path) -> io::Result<T>;
+}
+
+impl<T, E: Into<io::Error>> Named<T> for Result<T, E> {
+    fn named(self, path: &Path) -> io::Result<T> {
+        self.map_err(|error| {
+            let (error, path) = (error.into(), path.display().to_string());
+            let text = error.to_string();
+            if text.starts_with(&path) {
+                error
+            } else {
+                io::Error::new(error.kind(), format!("{path}: {text}"))
+            }
+        })
+    }
+}
+
 /// Whether a file is on an ext4 file system that keeps a journal: ext4 can do without, and its elders have none. False where the kernel
 /// does not tell (`/sys/fs/ext4/<disk>/journal_task`).
 pub fn has_ext4_journal(file: impl AsFd) -> bool {
@@ -53,11 +73,12 @@ pub(super) fn has_no_unnamed_files(error: Errno) -> bool {
     matches!(error, Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL)
 }
 
-/// Makes durable which names a directory holds, and probes the journal that this may go through.
+/// Makes durable which names a directory holds, and probes the journal that this may go through. Errors name
+/// the directory.
 pub fn sync_directory(path: &Path) -> io::Result<()> {
-    let directory = File::open(path)?;
-    directory.sync_all()?;
-    probe_journal(&directory)
+    let directory = File::open(path).named(path)?;
+    directory.sync_all().named(path)?;
+    probe_journal(&directory).named(path)
 }
 
 impl FileSystem {
@@ -72,5 +93,22 @@ impl FileSystem {
             0x9123_683e => Self::Btrfs,
             _ => Self::Other,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_its_path_once_and_keeps_its_kind() {
+        let path = Path::new("/none/here");
+        let error = File::open(path).named(path).named(path).expect_err("missing");
+        assert_eq!(error.to_string(), "/none/here: No such file or directory (os error 2)");
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            Err::<(), _>(Errno::NOSPC).named(path).expect_err("full").kind(),
+            io::ErrorKind::StorageFull
+        );
     }
 }

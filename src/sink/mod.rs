@@ -124,6 +124,33 @@ impl fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
+/// What can be known of a sink before it is opened.
+#[derive(Debug, Default)]
+pub struct Examined {
+    /// Why it cannot be opened.
+    pub errors: Vec<String>,
+    /// What is probably not meant.
+    pub warnings: Vec<String>,
+}
+
+/// Looks whether the configured sink can be opened. Changes nothing; says what, of which path, and what to
+/// do.
+pub fn examine(config: &config::Sink) -> Examined {
+    let mut examined = Examined::default();
+    match &config.kind {
+        SinkKind::Maildir { path, sync, .. } => {
+            if let Some(directory) = root::examine(path, &mut examined) {
+                examined.errors.extend(maildir::examine(path, &directory, *sync));
+            }
+        }
+        SinkKind::Spool { path, .. } => {
+            root::examine(path, &mut examined);
+        }
+        SinkKind::Stdout { .. } | SinkKind::Discard => {}
+    }
+    examined
+}
+
 /// Opens the configured sink: locks its store, makes its directories, recovers.
 pub fn open(config: &config::Sink, surroundings: &Surroundings) -> Result<Opened, OpenError> {
     // The table of sinks, one row a kind.

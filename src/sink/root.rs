@@ -1,18 +1,20 @@
-//! The root directory of a store: made, made durable, and locked.
+//! The root directory of a store: examined, made, made durable, and locked.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::fs::{Access, AtFlags, CWD, FlockOperation, Mode, OFlags, accessat, flock};
 
-use super::OpenError;
+use super::{Examined, OpenError};
+use crate::config::file::user;
 
-/// The file whose lock says that a store is in use; it holds the number of the process. Its name is no domain and no
-/// address, so no template makes a directory of it.
-const LOCK_NAME: &str = ".ringmx.lock";
+/// The file whose lock says that a store is in use; it holds the number of the process and the kind of the
+/// store. Its name is no domain and no address, so no template makes a directory of it.
+pub(super) const LOCK_NAME: &str = ".ringmx.lock";
 
 /// A locked store. The lock goes with the value, and with the process.
 #[derive(Debug)]
@@ -23,8 +25,9 @@ pub(super) struct Root {
 }
 
 impl Root {
-    /// Makes the directory where it is missing, and takes the lock.
-    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
+    /// Makes the directory where it is missing, and takes the lock. `kind` is one word for whoever reads the
+    /// store.
+    pub(super) fn open(path: &Path, kind: &str) -> Result<Self, OpenError> {
         make_durable(path).map_err(|error| OpenError {
             what: "make the store",
             path: path.to_owned(),
@@ -49,8 +52,8 @@ impl Root {
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(in_use(path, &mut locked)),
             Err(error) => return Err(refused(error.into())),
         }
-        // Only for whoever is refused later; the lock holds without it.
-        let _ = fs::write(&lock, format!("{}\n", std::process::id()));
+        // Only for whoever is refused later, or reads the store; the lock holds without it.
+        let _ = fs::write(&lock, format!("{} {kind}\n", std::process::id()));
         Ok(Self { path: path.to_owned(), directory, _lock: locked })
     }
 
@@ -65,10 +68,100 @@ impl Root {
     }
 }
 
+/// The kind of a store that was opened once, as its lock says. None where it does not: a ringmx before this
+/// one wrote it, or the disk was full, or it cannot be read.
+pub(super) fn kind_of(path: &Path) -> Option<String> {
+    let mut text = String::new();
+    fs::File::open(path.join(LOCK_NAME)).ok()?.take(40).read_to_string(&mut text).ok()?;
+    text.split_whitespace().nth(1).map(str::to_owned)
+}
+
+/// Looks whether [`Root::open`] will succeed, as far as that can be known, and changes nothing. Gives the
+/// directory that is there: the root, or the nearest one above that it would be made in.
+pub(super) fn examine(path: &Path, examined: &mut Examined) -> Option<PathBuf> {
+    let shown = path.display();
+    let (existing, missing) = match nearest_existing(path) {
+        Ok(found) => found,
+        Err((at, why)) => {
+            examined.errors.push(format!("{shown}: {} {why}", at.display()));
+            return None;
+        }
+    };
+    let access = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    let needed = if missing.is_empty() { access } else { Access::WRITE_OK | Access::EXEC_OK };
+    // With the rights that this process has now, as an `open` has them.
+    if let Err(error) = accessat(CWD, &existing, needed, AtFlags::EACCESS) {
+        let error = io::Error::from(error);
+        let place = existing.display();
+        examined.errors.push(match error.kind() {
+            io::ErrorKind::PermissionDenied if missing.is_empty() => format!(
+                "{shown}: user {} may not read and write this directory: {error}; give it to the user that ringmx runs as, and run \
+                 ringmx as that user",
+                user()
+            ),
+            io::ErrorKind::PermissionDenied => format!(
+                "{shown} does not exist, and user {} may not make it in {place}: {error}; make it yourself and give it to the user that \
+                 ringmx runs as",
+                user()
+            ),
+            io::ErrorKind::ReadOnlyFilesystem => {
+                format!("{shown}: {place} is on a file system that is mounted read-only: mount it for writing, or store elsewhere")
+            }
+            _ => format!("{shown}: {place} cannot be used: {error}; store elsewhere"),
+        });
+        return None;
+    }
+    if missing.len() > 1 {
+        let mut text = format!("{shown} does not exist, and these above it do not either:");
+        for directory in missing.iter().skip(1) {
+            let _ = write!(text, " {}", directory.display());
+        }
+        text.push_str("; `serve` makes them all, unless the path is wrong, or a file system is not mounted");
+        examined.warnings.push(text);
+    }
+    Some(existing)
+}
+
+/// The nearest directory that exists, and what is missing below it, the deepest first. Otherwise what is no
+/// directory, and why.
+fn nearest_existing(path: &Path) -> Result<(PathBuf, Vec<&Path>), (&Path, String)> {
+    let mut missing = Vec::new();
+    for ancestor in path.ancestors() {
+        let ancestor = if ancestor.as_os_str().is_empty() { Path::new(".") } else { ancestor };
+        match fs::metadata(ancestor) {
+            Ok(facts) if facts.is_dir() => return Ok((ancestor.to_owned(), missing)),
+            Ok(_) => {
+                return Err((
+                    ancestor,
+                    "is a file, not a directory: name another path, or remove it".to_owned(),
+                ));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if fs::symlink_metadata(ancestor).is_ok() {
+                    let why = "is a symbolic link to nothing: make what it leads to, or remove it".to_owned();
+                    return Err((ancestor, why));
+                }
+                missing.push(ancestor);
+            }
+            // What is below a file. The file itself is told.
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => missing.push(ancestor),
+            Err(error) => {
+                let cure = match error.kind() {
+                    io::ErrorKind::PermissionDenied => format!("user {} must be able to reach it", user()),
+                    _ => "correct the path".to_owned(),
+                };
+                let why = format!("cannot be looked at: {error}; {cure}");
+                return Err((ancestor, why));
+            }
+        }
+    }
+    Ok((PathBuf::from("."), missing))
+}
+
 fn in_use(path: &Path, lock: &mut fs::File) -> OpenError {
     let mut holder = String::new();
-    let read = lock.take(20).read_to_string(&mut holder);
-    let holder = holder.trim();
+    let read = lock.take(40).read_to_string(&mut holder);
+    let holder = holder.split_whitespace().next().unwrap_or_default();
     let who = match read {
         Ok(_) if !holder.is_empty() && holder.bytes().all(|octet| octet.is_ascii_digit()) => {
             format!(" (process {holder})")
@@ -114,16 +207,63 @@ mod tests {
     fn a_store_in_use_is_refused_with_its_path_and_a_cure() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("a/b");
-        let first = Root::open(&path).expect("a free store");
-        let refused = Root::open(&path).expect_err("a store in use").to_string();
+        let first = Root::open(&path, "spool").expect("a free store");
+        let refused = Root::open(&path, "spool").expect_err("a store in use").to_string();
         let process = std::process::id();
         assert!(refused.contains(&path.display().to_string()), "{refused}");
         assert!(
             refused.contains(&format!("another ringmx (process {process}) uses it; stop that one")),
             "{refused}"
         );
+        assert_eq!(kind_of(&path).as_deref(), Some("spool"));
         drop(first);
-        Root::open(&path).expect("free again");
+        Root::open(&path, "spool").expect("free again");
+    }
+
+    fn examined(path: &Path) -> (Vec<String>, Vec<String>) {
+        let mut examined = Examined::default();
+        examine(path, &mut examined);
+        (examined.errors, examined.warnings)
+    }
+
+    #[test]
+    fn what_is_examined_is_what_open_finds_and_nothing_is_made() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let inside = |name: &str| directory.path().join(name);
+        fs::write(inside("file"), "").expect("a file");
+        std::os::unix::fs::symlink("nothing", inside("dangling")).expect("a link");
+        std::os::unix::fs::symlink(".", inside("loop")).expect("a link");
+        std::os::unix::fs::symlink("circle", inside("circle")).expect("a link");
+        let names = || {
+            let entries = fs::read_dir(directory.path()).expect("readable");
+            entries
+                .map(|entry| entry.expect("an entry").file_name())
+                .collect::<std::collections::BTreeSet<_>>()
+        };
+        let before = names();
+        for (name, error) in [
+            ("file", "is a file, not a directory"),
+            ("file/a/b", "file is a file, not a directory"),
+            ("dangling", "is a symbolic link to nothing"),
+            ("dangling/a", "dangling is a symbolic link to nothing"),
+            ("circle/a", "Too many levels of symbolic links (os error 40); correct the path"),
+        ] {
+            let (errors, warnings) = examined(&inside(name));
+            assert!(errors.len() == 1 && errors[0].contains(error), "{errors:?}");
+            assert!(warnings.is_empty(), "{warnings:?}");
+        }
+        for good in [".", "new", "loop/new"] {
+            assert_eq!(examined(&inside(good)), (Vec::new(), Vec::new()), "{good}");
+        }
+        let (errors, warnings) = examined(&inside("a/b/c"));
+        assert!(errors.is_empty() && warnings.len() == 1, "{errors:?}");
+        let missing = format!("do not either: {} {};", inside("a/b").display(), inside("a").display());
+        assert!(warnings[0].contains(&missing), "{warnings:?}");
+        assert_eq!(names(), before);
+        for bad in ["file", "file/a/b", "dangling", "dangling/a"] {
+            Root::open(&inside(bad), "spool").expect_err(bad);
+        }
+        Root::open(&inside("a/b/c"), "spool").expect("made");
     }
 
     #[test]
@@ -131,7 +271,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let file = directory.path().join("file");
         fs::write(&file, "").expect("a file");
-        let refused = Root::open(&file.join("store")).expect_err("below a file").to_string();
+        let refused = Root::open(&file.join("store"), "spool").expect_err("below a file").to_string();
         assert!(refused.starts_with("cannot make the store "), "{refused}");
     }
 }

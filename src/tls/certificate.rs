@@ -2,19 +2,23 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
+use rustls::InconsistentKeys;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::pem;
 use crate::config::CertificateFiles;
+
+/// An operator is told of a certificate that ends within this time.
+const ENDS_SOON: Duration = Duration::from_hours(14 * 24);
 
 /// A certificate with its key.
 #[derive(Debug)]
@@ -22,12 +26,26 @@ pub struct Certificate {
     certified: Arc<CertifiedKey>,
     /// The DNS names it is good for, lower case, perhaps beginning with `*.`.
     names: Vec<String>,
+    not_before: SystemTime,
     not_after: SystemTime,
+    /// The first certificate, counted from 1, that the next one of the chain did not sign.
+    out_of_order: Option<usize>,
+}
+
+/// One of the two files of a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The certificate and what leads to its root.
+    Chain,
+    /// The private key.
+    Key,
 }
 
 /// Why a certificate cannot be used.
 #[derive(Debug)]
 pub struct CertificateError {
+    /// Which file is to blame.
+    pub part: Part,
     path: PathBuf,
     why: String,
 }
@@ -41,23 +59,36 @@ impl fmt::Display for CertificateError {
 impl std::error::Error for CertificateError {}
 
 impl Certificate {
-    /// Reads and checks a certificate and its key.
-    pub fn read(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Self, CertificateError> {
-        let failed = |path: &Path, why: String| CertificateError { path: path.to_owned(), why };
-        let chain = CertificateDer::pem_file_iter(&files.chain)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| failed(&files.chain, pem_error(&error, "CERTIFICATE")))?;
-        if chain.is_empty() {
-            return Err(failed(&files.chain, pem_error(&pem::Error::NoItemsFound, "CERTIFICATE")));
-        }
-        let key = PrivateKeyDer::from_pem_file(&files.key)
-            .map_err(|error| failed(&files.key, pem_error(&error, "PRIVATE KEY")))?;
-        Self::new(chain, key, provider).map_err(|error| match error {
-            CheckError::Chain(why) => failed(&files.chain, why),
-            CheckError::Key(why) => failed(&files.key, why),
-            CheckError::Mismatch => {
-                failed(&files.key, format!("the key is not that of {}", files.chain.display()))
-            }
+    /// Reads and checks a certificate and its key. Where both files are bad, there are two errors.
+    pub fn read(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Self, Vec<CertificateError>> {
+        let failed = |part, why: String| CertificateError {
+            part,
+            path: match part {
+                Part::Chain => files.chain.clone(),
+                Part::Key => files.key.clone(),
+            },
+            why,
+        };
+        let chain = pem::certificates(&files.chain).map_err(|why| failed(Part::Chain, why));
+        let key = pem::private_key(&files.key).map_err(|why| failed(Part::Key, why));
+        let (chain, key) = match (chain, key) {
+            (Ok(chain), Ok(key)) => (chain, key),
+            (chain, key) => return Err(chain.err().into_iter().chain(key.err()).collect()),
+        };
+        Self::new(chain, key, provider).map_err(|error| {
+            vec![match error {
+                CheckError::Chain(why) => failed(Part::Chain, why),
+                CheckError::Key(why) => failed(Part::Key, why),
+                CheckError::Mismatch(None) => {
+                    let chain = files.chain.display();
+                    let why = format!("the key is not that of {chain}: name the two that were made together");
+                    failed(Part::Key, why)
+                }
+                CheckError::Mismatch(Some(number)) => failed(
+                    Part::Chain,
+                    format!("the key is that of certificate {number} in this file: put that first, then what signed it"),
+                ),
+            }]
         })
     }
 
@@ -67,19 +98,53 @@ impl Certificate {
         key: PrivateKeyDer<'static>,
         provider: &CryptoProvider,
     ) -> Result<Self, CheckError> {
-        let first = chain.first().ok_or_else(|| CheckError::Chain("no certificate".to_owned()))?;
-        let (names, not_after) = read_leaf(first).map_err(CheckError::Chain)?;
-        let certified = CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => CheckError::Mismatch,
-            rustls::Error::InvalidCertificate(_) => CheckError::Chain(error.to_string()),
-            error => CheckError::Key(error.to_string()),
+        let leaf = chain.first().ok_or_else(|| CheckError::Chain("no certificate".to_owned()))?;
+        let Leaf { names, not_before, not_after } = read_leaf(leaf).map_err(CheckError::Chain)?;
+        let out_of_order = out_of_order(&chain).map_err(CheckError::Chain)?;
+        let signing_key = provider.key_provider.load_private_key(key).map_err(|error| {
+            let error = match error {
+                rustls::Error::General(text) => text,
+                error => error.to_string(),
+            };
+            CheckError::Key(format!(
+                "the key cannot be used: {error}; ECDSA on P-256 or RSA from 2048 bits on can"
+            ))
         })?;
-        Ok(Self { certified: Arc::new(certified), names, not_after })
+        let certified = CertifiedKey::new(chain, signing_key);
+        match certified.keys_match() {
+            Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
+            Err(rustls::Error::InconsistentKeys(_)) => {
+                let fits = |one: &CertificateDer<'static>| {
+                    CertifiedKey::new(vec![one.clone()], Arc::clone(&certified.key)).keys_match().is_ok()
+                };
+                let number = certified.cert.iter().position(fits).map(|index| index + 1);
+                return Err(CheckError::Mismatch(number));
+            }
+            Err(error) => return Err(CheckError::Chain(error.to_string())),
+        }
+        Ok(Self { certified: Arc::new(certified), names, not_before, not_after, out_of_order })
     }
 
-    /// When it ends to be valid.
-    pub fn not_after(&self) -> SystemTime {
-        self.not_after
+    /// What the operator should know of it. It is served all the same.
+    pub fn notes(&self, now: SystemTime) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.not_after < now {
+            notes.push("the certificate has expired; it is served all the same: renew it".to_owned());
+        } else if self.not_after < now + ENDS_SOON {
+            notes.push("the certificate expires within two weeks: renew it".to_owned());
+        }
+        if self.not_before > now {
+            let text =
+                "the certificate is not valid yet; it is served all the same: see whether the clock is right";
+            notes.push(text.to_owned());
+        }
+        if let Some(number) = self.out_of_order {
+            notes.push(format!(
+                "certificate {number} of the chain was not signed by the one after it: the first is the server's own, each next one \
+                 signed the one before"
+            ));
+        }
+        notes
     }
 
     /// The DNS names it is good for.
@@ -87,7 +152,8 @@ impl Certificate {
         &self.names
     }
 
-    fn is_for(&self, name: &str) -> bool {
+    /// Whether it is good for a name, which is given in lower case.
+    pub fn is_for(&self, name: &str) -> bool {
         self.names.iter().any(|own| match own.strip_prefix("*.") {
             // A wildcard stands for one label (RFC 6125 §6.4.3).
             Some(parent) => name.split_once('.').is_some_and(|(_, rest)| rest == parent),
@@ -103,14 +169,37 @@ pub enum CheckError {
     Chain(String),
     /// The key cannot be read, or is of a kind that is not supported.
     Key(String),
-    /// The key is another certificate's.
-    Mismatch,
+    /// The key is another certificate's: of the one with this number in the chain, counted from 1, or of none
+    /// of them.
+    Mismatch(Option<usize>),
 }
 
-/// Names and end of validity of the certificate that the server shows.
-fn read_leaf(leaf: &CertificateDer<'_>) -> Result<(Vec<String>, SystemTime), String> {
-    let (_, leaf) =
-        X509Certificate::from_der(leaf).map_err(|error| format!("not an X.509 certificate: {error}"))?;
+/// What the certificate that the server shows says of itself.
+struct Leaf {
+    names: Vec<String>,
+    not_before: SystemTime,
+    not_after: SystemTime,
+}
+
+fn parsed<'a>(number: usize, der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, String> {
+    let parsed = X509Certificate::from_der(der);
+    parsed.map(|(_, certificate)| certificate).map_err(|error| {
+        format!(
+            "certificate {number} in this file is not one of X.509: {error}; copy the file again, unaltered"
+        )
+    })
+}
+
+/// The number, counted from 1, of the first certificate that the next one did not sign, by their names.
+fn out_of_order(chain: &[CertificateDer<'_>]) -> Result<Option<usize>, String> {
+    let number_and_der = chain.iter().enumerate().map(|(index, der)| parsed(index + 1, der));
+    let certificates = number_and_der.collect::<Result<Vec<_>, _>>()?;
+    let mut pairs = certificates.iter().zip(certificates.iter().skip(1));
+    Ok(pairs.position(|(one, next)| one.issuer() != next.subject()).map(|index| index + 1))
+}
+
+fn read_leaf(leaf: &CertificateDer<'_>) -> Result<Leaf, String> {
+    let leaf = parsed(1, leaf)?;
     let mut names: Vec<String> = leaf
         .subject_alternative_name()
         .ok()
@@ -131,16 +220,12 @@ fn read_leaf(leaf: &CertificateDer<'_>) -> Result<(Vec<String>, SystemTime), Str
                 .map(str::to_ascii_lowercase),
         );
     }
-    let not_after = u64::try_from(leaf.validity().not_after.timestamp()).unwrap_or(0);
-    Ok((names, SystemTime::UNIX_EPOCH + Duration::from_secs(not_after)))
-}
-
-fn pem_error(error: &pem::Error, wanted: &str) -> String {
-    match error {
-        pem::Error::Io(error) => format!("cannot be read: {error}"),
-        pem::Error::NoItemsFound => format!("holds no `-----BEGIN {wanted}-----`; a PEM file is needed"),
-        error => format!("is not good PEM: {error}"),
-    }
+    let time = |time: x509_parser::time::ASN1Time| {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0))
+    };
+    let validity = leaf.validity();
+    let (not_before, not_after) = (time(validity.not_before), time(validity.not_after));
+    Ok(Leaf { names, not_before, not_after })
 }
 
 /// The certificates that are served, in the order of the configuration.
@@ -198,5 +283,5 @@ impl ResolvesServerCert for Certificates {
 /// The names in a certificate, for tests.
 #[cfg(test)]
 pub(super) fn tests_names(leaf: &CertificateDer<'_>) -> Vec<String> {
-    read_leaf(leaf).expect("a certificate").0
+    read_leaf(leaf).expect("a certificate").names
 }

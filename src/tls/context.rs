@@ -4,14 +4,14 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, Ticketer};
 use rustls::server::{ProducesTickets, ServerSessionMemoryCache};
 use rustls::{ServerConfig, SupportedProtocolVersion, version};
 
-use super::certificate::{Certificate, Certificates};
+use super::certificate::{Certificate, Certificates, Part};
 use super::client_certificate::TakeAny;
 use super::self_signed;
 use crate::config::{self, CertificateFiles, TlsPolicy, TlsVersion};
@@ -21,9 +21,6 @@ const SESSIONS_MAX: usize = 32 * 1024;
 
 /// How many tickets TLS 1.3 connections get where they are on: rustls' own default.
 const TICKETS: usize = 2;
-
-/// An operator is told of a certificate that ends within this time.
-const ENDS_SOON: Duration = Duration::from_hours(14 * 24);
 
 /// The cryptography that is used: aws-lc-rs, X25519MLKEM768 preferred.
 pub fn provider() -> Arc<CryptoProvider> {
@@ -43,6 +40,8 @@ pub struct Context {
     tickets: Arc<dyn ProducesTickets>,
     certificates: Arc<Certificates>,
     files: Vec<CertificateFiles>,
+    /// The name that a certificate should be for.
+    hostname: String,
     /// How the files looked when they were read last, well or not.
     seen: Mutex<Vec<Option<Stamp>>>,
 }
@@ -64,7 +63,7 @@ impl Context {
                 .map_err(|why| format!("no certificate can be made for {hostname:?}: {why}"))?;
             (vec![certificate], Vec::new())
         } else {
-            read_all(&tls.certificates, &provider)?
+            usable(read_all(&tls.certificates, hostname, &provider))?
         };
         let context = Self {
             provider,
@@ -73,6 +72,7 @@ impl Context {
             tickets: Ticketer::new().map_err(|error| format!("no keys for TLS tickets: {error}"))?,
             certificates: Arc::new(Certificates::new(certificates)),
             files: tls.certificates.clone(),
+            hostname: hostname.to_owned(),
             seen,
         };
         Ok((context, notes))
@@ -116,30 +116,80 @@ impl Context {
             return Ok(Vec::new());
         }
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = stamps(&self.files);
-        let (certificates, notes) = read_all(&self.files, &self.provider)?;
+        let (certificates, notes) = usable(read_all(&self.files, &self.hostname, &self.provider))?;
         self.certificates.replace(certificates);
         Ok(notes)
     }
 }
 
+/// What was found out about the files of a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The place of the certificate in the configuration, counted from 0.
+    pub certificate: usize,
+    /// Which of its files it is about.
+    pub part: Part,
+    /// File, what it is, and what to do.
+    pub text: String,
+    /// Whether the certificate cannot be used.
+    pub is_error: bool,
+}
+
+/// Everything that the files of all certificates let an operator know; empty where all is well. Changes
+/// nothing.
+pub fn examine(tls: &config::Tls, hostname: &str) -> Vec<Found> {
+    read_all(&tls.certificates, hostname, &provider()).1
+}
+
 fn read_all(
     files: &[CertificateFiles],
+    hostname: &str,
     provider: &CryptoProvider,
-) -> Result<(Vec<Certificate>, Vec<String>), String> {
+) -> (Vec<Certificate>, Vec<Found>) {
+    let now = SystemTime::now();
     let mut certificates = Vec::new();
-    let mut notes = Vec::new();
-    for files in files {
-        let certificate = Certificate::read(files, provider).map_err(|error| error.to_string())?;
-        let now = SystemTime::now();
-        let path = files.chain.display();
-        if certificate.not_after() < now {
-            notes.push(format!("{path}: the certificate has expired; it is served all the same"));
-        } else if certificate.not_after() < now + ENDS_SOON {
-            notes.push(format!("{path}: the certificate expires within two weeks"));
+    let mut found = Vec::new();
+    for (number, files) in files.iter().enumerate() {
+        let note = |text: String| {
+            let text = format!("{}: {text}", files.chain.display());
+            Found { certificate: number, part: Part::Chain, text, is_error: false }
+        };
+        match Certificate::read(files, provider) {
+            Ok(certificate) => {
+                found.extend(certificate.notes(now).into_iter().map(note));
+                certificates.push(certificate);
+            }
+            Err(errors) => found.extend(errors.into_iter().map(|error| {
+                let (part, text) = (error.part, error.to_string());
+                Found { certificate: number, part, text, is_error: true }
+            })),
         }
-        certificates.push(certificate);
     }
-    Ok((certificates, notes))
+    let is_complete = certificates.len() == files.len();
+    if let (Some(first), Some(files), true) = (certificates.first(), files.first(), is_complete)
+        && !certificates.iter().any(|certificate| certificate.is_for(hostname))
+    {
+        let names = if first.names().is_empty() { "no name".to_owned() } else { first.names().join(", ") };
+        let path = files.chain.display();
+        let text = format!(
+            "{path}: the certificate is for {names}, and none is for `hostname`, {hostname}: servers that check the name send nothing \
+             here; add one for it, or set `hostname` to the name in the MX record"
+        );
+        found.push(Found { certificate: 0, part: Part::Chain, text, is_error: false });
+    }
+    (certificates, found)
+}
+
+/// The certificates with notes on them, or why one cannot be used.
+fn usable(
+    (certificates, found): (Vec<Certificate>, Vec<Found>),
+) -> Result<(Vec<Certificate>, Vec<String>), String> {
+    let (errors, notes): (Vec<Found>, Vec<Found>) = found.into_iter().partition(|found| found.is_error);
+    let text = |found: Found| found.text;
+    if errors.is_empty() {
+        return Ok((certificates, notes.into_iter().map(text).collect()));
+    }
+    Err(errors.into_iter().map(text).collect::<Vec<_>>().join("; "))
 }
 
 fn stamps(files: &[CertificateFiles]) -> Vec<Option<Stamp>> {

@@ -77,8 +77,13 @@ impl Server {
             std::thread::sleep(Duration::from_millis(5));
         }
         let log = self.log();
-        let addresses = log.iter().filter_map(|line| line.split("listening address=").nth(1));
-        self.addresses = addresses.map(|address| address.trim().parse().expect("an address")).collect();
+        // As text, or as JSON.
+        let address = |line: &str| {
+            let behind =
+                line.split_once("listening address=").or(line.split_once("\"listening\",\"address\":\""));
+            behind.map(|(_, address)| address.trim_end_matches("\"}").parse().expect("an address"))
+        };
+        self.addresses = log.iter().filter_map(|line| address(line)).collect();
     }
 
     /// Where it listens.

@@ -65,7 +65,7 @@ pub(super) fn open(
     surroundings: &Surroundings,
 ) -> Result<Opened, OpenError> {
     let mut settings = Settings::new(path, template, create, line_endings, surroundings.clone())?;
-    let root = Arc::new(Root::open(path)?);
+    let root = Arc::new(Root::open(path, "maildir")?);
     let cannot_open = |error: io::Error| OpenError {
         what: "open the store",
         path: path.to_owned(),
@@ -128,6 +128,13 @@ fn watch_mailboxes(settings: &Settings, root: &Arc<Root>) -> Result<Option<Mailb
         Ok(_) => Ok(None),
         Err((directory, error)) => Err(refused(settings.root.join(&*directory), &error)),
     }
+}
+
+/// Why files cannot become durable as configured where this directory is, the root or the one that it would
+/// be made in. None where they can.
+pub(super) fn examine(path: &Path, directory: &Path, sync: Option<MaildirSync>) -> Option<String> {
+    let directory = std::fs::File::open(directory).ok()?;
+    file_system::choose(sync, path, directory).err().map(|error| error.to_string())
 }
 
 /// The sink of one worker with its share of the lock.

@@ -11,7 +11,7 @@ use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use rustix::io::Errno;
 
 use super::format;
-use crate::sink::file_system::sync_directory;
+use crate::sink::file_system::{Named, sync_directory};
 
 /// The file that holds the cursor of the last consumed record; absent while nothing was consumed.
 pub(super) const CONSUMED: &str = "consumed";
@@ -67,7 +67,7 @@ pub fn read_consumed(spool: &Path) -> io::Result<Option<Cursor>> {
     let path = spool.join(CONSUMED);
     let text = match fs::read_to_string(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        text => text?,
+        text => text.named(&path)?,
     };
     let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()));
     text.trim_end().parse().map(Some).map_err(invalid)
@@ -101,17 +101,18 @@ pub fn write_consumed(spool: &Path, cursor: Cursor) -> io::Result<()> {
     let new = spool.join(format!("{CONSUMED}.new"));
     // Always a new file: root shall write to none that others may have led here.
     match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).named(&new),
         Ok(()) | Err(_) => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new);
+    let mut file = file.named(&new)?;
     if rustix::process::geteuid().is_root() {
-        let owner = fs::metadata(spool)?;
-        fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+        let owner = fs::metadata(spool).named(spool)?;
+        fchown(&file, Some(owner.uid()), Some(owner.gid())).named(&new)?;
     }
-    writeln!(file, "{cursor}")?;
-    file.sync_all()?;
-    fs::rename(&new, spool.join(CONSUMED))?;
+    writeln!(file, "{cursor}").and_then(|()| file.sync_all()).named(&new)?;
+    let consumed = spool.join(CONSUMED);
+    fs::rename(&new, &consumed).named(&consumed)?;
     sync_directory(spool)
 }
 

@@ -15,7 +15,7 @@ use super::cursor::Cursor;
 use super::envelope::StoredEnvelope;
 use super::reader::{self, Notes};
 use crate::config::LineEndings;
-use crate::sink::file_system::sync_directory;
+use crate::sink::file_system::{Named, sync_directory};
 use crate::smtp::envelope::BodyType;
 use crate::timestamp;
 
@@ -102,7 +102,7 @@ impl Exporter {
             }
             Target::Eml(root) => make_directory(root).map(|()| Self::Eml(root.clone())),
             Target::Mbox(path, line_endings) => {
-                if path.try_exists()? {
+                if path.try_exists().named(path)? {
                     return Err(exists(path));
                 }
                 let mut new = path.clone().into_os_string();
@@ -135,11 +135,11 @@ impl Exporter {
                 let temporary = root.join(format!(".{}.{}.tmp", envelope.id, std::process::id()));
                 place(&temporary, &root.join(format!("{}.eml", envelope.id)), &octets)
             }
-            Self::Mbox { file, line_endings, .. } => {
+            Self::Mbox { new, file, line_endings, .. } => {
                 let (body, end) = converted(envelope, content, *line_endings);
                 let mut entry = Vec::with_capacity(body.len() + 512);
                 facts.mbox(&body, end, &mut entry);
-                file.write_all(&entry).map(|()| Put::New)
+                file.write_all(&entry).named(new).map(|()| Put::New)
             }
         }
     }
@@ -150,8 +150,8 @@ impl Exporter {
             Self::Maildir { root, .. } => sync_directory(&root.join("new")),
             Self::Eml(root) => sync_directory(&root),
             Self::Mbox { path, new, file, .. } => {
-                let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-                file.sync_all()?;
+                let file = file.into_inner().map_err(io::IntoInnerError::into_error).named(&new)?;
+                file.sync_all().named(&new)?;
                 if !rename(&new, &path)? {
                     return Err(exists(&path));
                 }
@@ -170,8 +170,9 @@ fn exists(path: &Path) -> io::Error {
 fn names_in(maildir: &Path) -> io::Result<HashSet<String>> {
     let mut names = HashSet::new();
     for directory in ["new", "cur"] {
-        for entry in fs::read_dir(maildir.join(directory))? {
-            let name = entry?.file_name().to_string_lossy().into_owned();
+        let directory = maildir.join(directory);
+        for entry in fs::read_dir(&directory).named(&directory)? {
+            let name = entry.named(&directory)?.file_name().to_string_lossy().into_owned();
             names.insert(name.split(":2,").next().unwrap_or_default().to_owned());
         }
     }
@@ -213,11 +214,12 @@ fn place(temporary: &Path, path: &Path, octets: &[u8]) -> io::Result<Put> {
         return Ok(if same(facts) { Put::Already } else { Put::Differs(path.to_owned()) });
     }
     let mut file = create(temporary)?;
-    let stored = file.write_all(octets).and_then(|()| file.sync_all()).and_then(|()| rename(temporary, path));
+    let written = file.write_all(octets).and_then(|()| file.sync_all()).named(temporary);
+    let stored = written.and_then(|()| rename(temporary, path));
     match stored {
         Ok(true) => Ok(Put::New),
         // Another export was faster.
-        Ok(false) => fs::remove_file(temporary).map(|()| Put::Already),
+        Ok(false) => fs::remove_file(temporary).named(temporary).map(|()| Put::Already),
         Err(error) => {
             // What matters is the first error; a temporary file that stays harms nobody.
             let _ = fs::remove_file(temporary);
@@ -227,8 +229,7 @@ fn place(temporary: &Path, path: &Path, octets: &[u8]) -> io::Result<Put> {
 }
 
 fn create(path: &Path) -> io::Result<File> {
-    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(named)
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).named(path)
 }
 
 /// Renames without replacing; false when the name is taken.
@@ -236,7 +237,7 @@ fn rename(from: &Path, to: &Path) -> io::Result<bool> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(true),
         Err(rustix::io::Errno::EXIST) => Ok(false),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error).named(to),
     }
 }
 
@@ -248,7 +249,7 @@ fn make_directory(path: &Path) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
             synced => synced,
         },
-        Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
+        Err(error) => Err(error).named(path),
     }
 }
 

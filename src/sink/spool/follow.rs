@@ -11,6 +11,7 @@ use super::cursor::{self, Cursor};
 use super::format::{FRAME_BYTES, RecordHeader, SEGMENT_HEADER_BYTES};
 use super::reader::{self, Segment, content_bytes, segments};
 use super::scan::{records_at, scan, scan_from};
+use crate::sink::file_system::Named;
 
 /// Records that are made durable and handed on together.
 const RECORDS_MAX: usize = 256;
@@ -61,7 +62,7 @@ impl Follower {
             && segment.scan().segment.sequence == after.sequence
         {
             let header = segment.scan().segment;
-            let record = records_at(&segment.file, &header, after.offset, 1)?;
+            let record = records_at(&segment.file, &header, after.offset, 1).named(&segment.path)?;
             // Behind a damaged record the search finds the next one.
             let bytes = record.first().map_or(FRAME_BYTES, |record| record.frame_bytes);
             follower.at = after.offset.saturating_add(bytes).max(SEGMENT_HEADER_BYTES);
@@ -95,7 +96,8 @@ impl Follower {
             return Ok(false);
         }
         let Some(segment) = &self.current else { return Ok(false) };
-        let mut records = records_at(&segment.file, &segment.scan().segment, self.at, RECORDS_MAX)?;
+        let records = records_at(&segment.file, &segment.scan().segment, self.at, RECORDS_MAX);
+        let mut records = records.named(&segment.path)?;
         if records.is_empty() {
             match self.search(note)? {
                 Found::Records(found) => records = found,
@@ -133,7 +135,9 @@ impl Follower {
             let (envelope, content) = match read {
                 Ok(read) => read,
                 Err(_)
-                    if records_at(&segment.file, &segment.scan().segment, record.offset, 1)?.is_empty() =>
+                    if records_at(&segment.file, &segment.scan().segment, record.offset, 1)
+                        .named(&segment.path)?
+                        .is_empty() =>
                 {
                     return Ok(false);
                 }
@@ -156,7 +160,8 @@ impl Follower {
     fn search(&mut self, note: &mut dyn FnMut(String)) -> io::Result<Found> {
         let Some(segment) = &self.current else { return Ok(Found::Nothing) };
         let header = segment.scan().segment;
-        let changed = segment.file.metadata()?.modified()?;
+        let facts = segment.file.metadata().and_then(|facts| facts.modified());
+        let changed = facts.named(&segment.path)?;
         let is_due = self.once
             || self.searched.is_none_or(|(when, known)| known != changed && when.elapsed() >= SEARCH_EVERY);
         // A later segment is begun only when the write before has ended, so nothing more comes in this one. It may be prepared
@@ -166,7 +171,7 @@ impl Follower {
             return Ok(Found::Nothing);
         }
         self.searched = Some((Instant::now(), changed));
-        let rest = scan_from(&segment.file, header, self.at)?;
+        let rest = scan_from(&segment.file, header, self.at).named(&segment.path)?;
         let Some(first) = rest.records.first() else {
             if is_left {
                 self.leave();
@@ -208,8 +213,9 @@ impl Follower {
                 continue;
             };
             let header = segment.scan().segment;
-            let is_begun = !records_at(&segment.file, &header, SEGMENT_HEADER_BYTES, 1)?.is_empty()
-                || thoroughly && scan(&segment.file)?.is_ok_and(|scan| !scan.records.is_empty());
+            let first = records_at(&segment.file, &header, SEGMENT_HEADER_BYTES, 1).named(&path)?;
+            let is_begun = !first.is_empty()
+                || thoroughly && scan(&segment.file).named(&path)?.is_ok_and(|scan| !scan.records.is_empty());
             if is_begun {
                 return Ok(true);
             }

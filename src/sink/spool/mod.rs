@@ -50,6 +50,9 @@ static ZEROS: [u8; 4096] = [0; 4096];
 
 const _: () = assert!(ZEROS.len() as u64 >= BATCH_BYTES);
 
+/// What the lock of a spool says that it is.
+const KIND: &str = "spool";
+
 /// How a spool is written.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Options {
@@ -72,7 +75,7 @@ pub(super) fn open(
     workers: usize,
     surroundings: &Surroundings,
 ) -> Result<Opened, OpenError> {
-    let root = Root::open(path)?;
+    let root = Root::open(path, KIND)?;
     let refused = |error: io::Error| OpenError {
         what: "read the spool",
         path: path.to_owned(),

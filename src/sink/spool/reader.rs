@@ -13,6 +13,8 @@ use super::format::{self, RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader, bod
 use super::scan::{Gap, GapKind, NoSegment, Scan, Window, records_at, scan};
 use crate::escape::Word;
 use crate::handoff::message::QueueId;
+use crate::sink::file_system::Named;
+use crate::sink::root::{LOCK_NAME, kind_of};
 use crate::timestamp::Rfc3339;
 
 /// Segments that are read at start. Older ones were read by the starts before.
@@ -49,14 +51,14 @@ pub struct Segment {
 impl Segment {
     /// Opens and scans a segment. None when the file is none; the note says why.
     pub(super) fn open(path: &Path) -> io::Result<Result<Self, String>> {
-        let file = File::open(path)?;
-        let mut last = scan(&file)?;
+        let file = File::open(path).named(path)?;
+        let mut last = scan(&file).named(path)?;
         for _ in 1..READINGS_MAX {
             // Where nothing is wrong there is nothing that a write under way could have feigned.
             if last.as_ref().is_ok_and(|scan| scan.gaps.is_empty()) {
                 break;
             }
-            let again = scan(&file)?;
+            let again = scan(&file).named(path)?;
             let agrees = again == last;
             last = again;
             if agrees {
@@ -66,9 +68,9 @@ impl Segment {
         let named = path.file_name().and_then(|name| name.to_str()).and_then(format::segment_sequence);
         // Another number than the name's: recycled while it was read, and then its name is another now, or damaged.
         if let Ok(scan) = &last
-            && (named != Some(scan.segment.sequence) || header(&file)? != Some(scan.segment))
+            && (named != Some(scan.segment.sequence) || header(&file).named(path)? != Some(scan.segment))
         {
-            if !path.try_exists()? {
+            if !path.try_exists().named(path)? {
                 return Err(io::ErrorKind::NotFound.into());
             }
             last = Err(NoSegment::Damaged);
@@ -87,8 +89,8 @@ impl Segment {
 
     /// Opens a segment and reads its header only. None when it is not (or not yet) the segment that its name says.
     pub(super) fn open_unscanned(path: &Path, sequence: u64) -> io::Result<Option<Self>> {
-        let file = File::open(path)?;
-        let header = header(&file)?.filter(|header| header.sequence == sequence);
+        let file = File::open(path).named(path)?;
+        let header = header(&file).named(path)?.filter(|header| header.sequence == sequence);
         Ok(header.map(|segment| {
             let scan = Scan { segment, records: Vec::new(), gaps: Vec::new() };
             Self { path: path.to_owned(), file, scan }
@@ -104,7 +106,7 @@ impl Segment {
     pub fn envelope(&self, record: &RecordHeader) -> io::Result<StoredEnvelope> {
         // The scan verified this length with the record's checksums.
         let mut octets = vec![0; usize::try_from(record.envelope_bytes).map_err(io::Error::other)?];
-        self.file.read_exact_at(&mut octets, record.envelope_start())?;
+        self.file.read_exact_at(&mut octets, record.envelope_start()).named(&self.path)?;
         envelope::decode(&octets).map_err(|_| self.error(record, "a newer ringmx wrote its envelope"))
     }
 
@@ -146,14 +148,15 @@ impl Segment {
             .map_err(|error| self.error(record, &format!("its file {name} cannot be read: {error}")))?;
         let mut window = Window::new(&file);
         let (mut crc, mut written) = (0, Ok(()));
-        let is_whole = window.walk(0, facts.bytes, |part| {
+        let walked = window.walk(0, facts.bytes, |part| {
             crc = crc32c::crc32c_append(crc, part);
             if written.is_ok() {
                 written = out.write_all(part);
             }
-        })?;
+        });
+        let is_whole = walked.named(&path)?;
         written?;
-        if is_whole && crc == facts.crc32c && file.metadata()?.len() == facts.bytes {
+        if is_whole && crc == facts.crc32c && file.metadata().named(&path)?.len() == facts.bytes {
             Ok(())
         } else {
             Err(self.error(record, &format!("its file {name} is damaged")))
@@ -162,7 +165,7 @@ impl Segment {
 
     /// Makes what was read of the segment durable, or tells why it is not.
     pub fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync_data().named(&self.path)
     }
 
     /// The same for the file of a record, if it has one.
@@ -181,23 +184,25 @@ impl Segment {
 
     /// Whether the file is still what was opened: not recycled under a new salt.
     pub fn is_current(&self) -> io::Result<bool> {
-        Ok(header(&self.file)? == Some(self.scan.segment))
+        Ok(header(&self.file).named(&self.path)? == Some(self.scan.segment))
     }
 
     fn copy_inline(&self, record: &RecordHeader, out: &mut impl Write) -> io::Result<()> {
         let mut crc = body_checksum(self.scan.segment.salt);
         let mut window = Window::new(&self.file);
-        window.walk(record.envelope_start(), record.content_start(), |part| {
+        let walked = window.walk(record.envelope_start(), record.content_start(), |part| {
             crc = crc32c::crc32c_append(crc, part);
-        })?;
+        });
+        walked.named(&self.path)?;
         let mut written = Ok(());
         let end = record.content_start() + record.content_bytes;
-        window.walk(record.content_start(), end, |part| {
+        let walked = window.walk(record.content_start(), end, |part| {
             crc = crc32c::crc32c_append(crc, part);
             if written.is_ok() {
                 written = out.write_all(part);
             }
-        })?;
+        });
+        walked.named(&self.path)?;
         written?;
         if crc == record.body_crc { Ok(()) } else { Err(self.error(record, "it changed while it was read")) }
     }
@@ -246,11 +251,41 @@ pub fn content_bytes(record: &RecordHeader, envelope: &StoredEnvelope) -> u64 {
     record.content_bytes.saturating_add(envelope.file.map_or(0, |file| file.bytes))
 }
 
+/// An error where a directory is no spool: whoever reads one, and finds nothing, would think that all is
+/// well. A spool holds a segment, or the lock of a receiver that used it as one. Where an older ringmx left
+/// the lock, which does not say so, directories tell that it is a maildir.
+pub fn require_spool(directory: &Path) -> io::Result<()> {
+    let (mut was_used, mut holds_directories) = (false, false);
+    for entry in fs::read_dir(directory).named(directory)? {
+        let entry = entry.named(directory)?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if format::segment_sequence(&name).is_some() || name.ends_with(format::PREPARED_SUFFIX) {
+            return Ok(());
+        }
+        was_used |= name == LOCK_NAME;
+        // A file system may have been mounted for the spool.
+        holds_directories |= name != "lost+found" && entry.file_type().is_ok_and(|kind| kind.is_dir());
+    }
+    let why = match kind_of(directory) {
+        Some(kind) if kind == super::KIND => return Ok(()),
+        Some(kind) => format!("it is a {kind}"),
+        None if !was_used => "no receiver has stored there".to_owned(),
+        None if holds_directories => "it holds directories, as a maildir does".to_owned(),
+        None => return Ok(()),
+    };
+    let text = format!(
+        "{} is no spool: it holds no segment, and {why}; name the `path` of a [[sink]] of kind \"spool\"",
+        directory.display()
+    );
+    Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+}
+
 /// The segments of a spool by number, oldest first.
 pub fn segments(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut segments = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
+    for entry in fs::read_dir(directory).named(directory)? {
+        let entry = entry.named(directory)?;
         if let Some(sequence) = entry.file_name().to_str().and_then(format::segment_sequence) {
             segments.push((sequence, entry.path()));
         }
@@ -265,7 +300,8 @@ pub(super) fn holds_record(directory: &Path, cursor: Cursor) -> io::Result<bool>
     let path = directory.join(cursor.segment_name());
     match Segment::open_unscanned(&path, cursor.sequence) {
         Ok(Some(segment)) => {
-            Ok(!records_at(&segment.file, &segment.scan.segment, cursor.offset, 1)?.is_empty())
+            let records = records_at(&segment.file, &segment.scan.segment, cursor.offset, 1);
+            Ok(!records.named(&path)?.is_empty())
         }
         Ok(None) => Err(io::Error::new(
             io::ErrorKind::InvalidData,

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::reader::{self, Notes};
 use super::scan::GapKind;
+use crate::sink::file_system::Named;
 
 /// What was found in a spool.
 #[derive(Debug, Default)]
@@ -76,8 +77,9 @@ fn is_consumed(directory: &Path, segment: &reader::Segment) -> bool {
 
 fn message_files(directory: &Path) -> io::Result<u64> {
     let mut count = 0;
-    for entry in fs::read_dir(directory)? {
-        count += u64::from(entry?.file_name().to_str().is_some_and(|name| name.ends_with(".message")));
+    for entry in fs::read_dir(directory).named(directory)? {
+        let entry = entry.named(directory)?;
+        count += u64::from(entry.file_name().to_str().is_some_and(|name| name.ends_with(".message")));
     }
     Ok(count)
 }

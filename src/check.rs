@@ -1,0 +1,84 @@
+//! What can be known of a configuration before mail comes: the file itself, the files that it names, the
+//! store, the memory.
+//!
+//! `ringmx check` prints it and `ringmx serve` starts by it: both ask here, so that neither knows more than
+//! the other. Changes nothing on the disk: no directory is made, no file is left behind, no lock is taken.
+
+use std::path::Path;
+
+use crate::config::{self, Config, LogFormat, Places, Problem, SinkKind, Warning};
+use crate::tls::certificate::Part;
+use crate::tls::context as certificates;
+use crate::{doctor, sink};
+
+/// A configuration with all that was found out about it.
+#[derive(Debug)]
+pub struct Checked {
+    /// What to serve with; none when there are problems.
+    pub config: Option<Config>,
+    /// How findings are told in the log: as configured, also where something else is wrong.
+    pub log_format: LogFormat,
+    /// Why nothing can be served with it, in the order of the file.
+    pub problems: Vec<Problem>,
+    /// What is allowed and probably not meant, in the order of the file.
+    pub warnings: Vec<Warning>,
+}
+
+/// Checks a configuration file, or without one what is served without one.
+pub fn check(file: Option<&Path>) -> Checked {
+    let (config, mut problems, mut warnings, places) = match file {
+        Some(file) => {
+            let config::Reading { config, problems, warnings, places } = config::read(file);
+            (config, problems, warnings, places)
+        }
+        None => (Some(Config::embedded_default()), Vec::new(), Vec::new(), Places::embedded_default()),
+    };
+    if let Some(config) = &config {
+        check_certificates(config, &places, &mut problems, &mut warnings);
+        check_store(config, &places, &mut problems, &mut warnings);
+        if let Some(text) = doctor::memory_warning(config) {
+            warnings.push(Warning(places.finding("shards", text)));
+        }
+    }
+    // What has no line first, and what is in other files last.
+    let is_elsewhere = |finding: &config::Finding| !places.is_file(&finding.file);
+    problems.sort_by_key(|Problem(finding)| (is_elsewhere(finding), finding.line));
+    warnings.sort_by_key(|Warning(finding)| (is_elsewhere(finding), finding.line));
+    let log_format = config.as_ref().map_or(LogFormat::default(), |config| config.log.format);
+    let config = config.filter(|_| problems.is_empty());
+    Checked { config, log_format, problems, warnings }
+}
+
+fn check_certificates(
+    config: &Config,
+    places: &Places,
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<Warning>,
+) {
+    for found in certificates::examine(&config.tls, &config.hostname) {
+        let key = match found.part {
+            Part::Chain => "chain",
+            Part::Key => "key",
+        };
+        let finding = places.certificate_finding(found.certificate, key, found.text);
+        if found.is_error {
+            problems.push(Problem(finding));
+        } else {
+            warnings.push(Warning(finding));
+        }
+    }
+}
+
+fn check_store(config: &Config, places: &Places, problems: &mut Vec<Problem>, warnings: &mut Vec<Warning>) {
+    let has_path = match &config.sink.kind {
+        // Where it is missing, that is a problem already.
+        SinkKind::Maildir { path, .. } | SinkKind::Spool { path, .. } => !path.as_os_str().is_empty(),
+        SinkKind::Stdout { .. } | SinkKind::Discard => false,
+    };
+    if has_path {
+        let found = sink::examine(&config.sink);
+        let finding = |text| places.finding("sink.path", text);
+        problems.extend(found.errors.into_iter().map(|text| Problem(finding(text))));
+        warnings.extend(found.warnings.into_iter().map(|text| Warning(finding(text))));
+    }
+}
