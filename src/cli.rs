@@ -18,7 +18,9 @@ pub use self::doctor::doctor;
 pub use self::spool::{SpoolCommand, spool};
 
 use crate::config::{self, Config, SinkKind};
-use crate::{server, tls};
+use crate::limits::LAST_WORDS_MAX;
+use crate::shutdown::Shutdown;
+use crate::{log, server, tls};
 
 /// A high-throughput inbound SMTP receiver (front-line MX) for Linux on io_uring.
 #[derive(Debug, Parser)]
@@ -110,13 +112,20 @@ pub fn serve_config(file: Option<&Path>) -> Option<Config> {
 
 /// `ringmx serve`.
 pub fn serve(file: Option<&Path>) -> ExitCode {
+    let failed = |error: &dyn Display| {
+        // Not by the standard library: it would wait for a reader that stands still.
+        log::write_within(format!("ringmx: {error}\n"), LAST_WORDS_MAX);
+        ExitCode::FAILURE
+    };
+    // First of all, so that no step of the start is cut short by a signal.
+    let shutdown = match Shutdown::on_signals() {
+        Ok(shutdown) => shutdown,
+        Err(error) => return failed(&format!("signals cannot be listened for: {error}")),
+    };
     let Some(config) = serve_config(file) else { return ExitCode::FAILURE };
-    match server::serve(&config) {
+    match server::serve(&config, &shutdown) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("ringmx: {error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
     }
 }
 

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 /// Which modules a module may use, besides itself and [`PLAIN`].
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["doctor", "handoff::message", "server", "sink::spool", "tls"]),
+    ("cli", &["doctor", "handoff::message", "log", "server", "shutdown", "sink::spool", "tls"]),
     ("doctor", &["ring::probe", "sink::space"]),
-    ("server", &["handoff", "log", "metrics", "ring", "shard", "sink", "smtp", "tls"]),
+    ("server", &["handoff", "log", "metrics", "ring", "shard", "shutdown", "sink", "smtp", "threads", "tls"]),
+    ("shutdown", &["handoff::doorbell", "log"]),
     ("shard", &["handoff", "log", "metrics", "ring", "sink", "smtp", "tls"]),
     ("sink", &["handoff", "smtp::trace"]),
     ("handoff", &[]),
@@ -18,6 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("scan", &[]),
     ("log", &["handoff::channel", "handoff::doorbell"]),
     ("metrics", &[]),
+    ("threads", &[]),
     ("buffer", &[]),
     ("huge_pages", &[]),
     ("config", &[]),
