@@ -265,7 +265,9 @@ fn a_signal_before_it_listens_ends_it_in_order() {
             assert!(status.success(), "{signal:?}: {status}");
             let mut text = String::new();
             log.read_to_string(&mut text).expect("the log");
-            assert!(text.contains("did not listen") && !text.contains(" listening "), "{text}");
+            // The step may end before the signal is looked at: then it listened, and stopped in the usual way.
+            let listened = text.contains(" listening ");
+            assert!(goes_on && listened || text.contains("did not listen") && !listened, "{text}");
         }
     }
 }
