@@ -297,6 +297,7 @@ fn who_connects_before_ready_is_told_of_the_stop() {
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
         stream.read_to_string(&mut told).expect("the end, not a reset");
         assert!(told.contains("421 4.3.2"), "{told}");
+        drop(stream);
         let status = process.wait();
         assert!(status.success(), "{status}: {told}");
     }
