@@ -10,6 +10,7 @@ pub mod huge_pages;
 pub mod limits;
 pub mod log;
 pub mod metrics;
+pub mod resource_limits;
 pub mod ring;
 pub mod scan;
 pub mod server;

@@ -25,6 +25,7 @@ use crate::limits::{
 };
 use crate::log::{self, Log};
 use crate::metrics::{self, ShardMetrics};
+use crate::resource_limits;
 use crate::ring::kernel::KernelRing;
 use crate::ring::probe;
 use crate::shard::clients::Clients;
@@ -67,6 +68,7 @@ pub fn serve(config: &Config, shutdown: &Arc<Shutdown>) -> Result<(), ServeError
     // A huge page for the few KiB that a shard's heap or pool touches costs up to 2 MiB each: 10,000 idle connections took
     // 17 MiB instead of 6, and messages came no faster.
     huge_pages::on_request_only();
+    resource_limits::raise();
     probe::probe().map_err(|unusable| ServeError(unusable.to_string()))?;
     let (mut log, writer) =
         log::start(config.log.format).map_err(|error| machine("starting the log thread", &error))?;
