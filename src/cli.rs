@@ -21,7 +21,9 @@ pub use self::spool::{SpoolCommand, spool};
 pub use self::version::commit;
 
 use crate::config::{self, Config, SinkKind};
-use crate::{check, server};
+use crate::limits::LAST_WORDS_MAX;
+use crate::shutdown::Shutdown;
+use crate::{check, log, server};
 
 /// A high-throughput inbound SMTP receiver (front-line MX) for Linux on io_uring.
 #[derive(Debug, Parser)]
@@ -133,9 +135,18 @@ pub fn reference() -> ExitCode {
 
 /// `ringmx serve`.
 pub fn serve(file: Option<&Path>) -> ExitCode {
+    // First of all, so that no step of the start is cut short by a signal.
+    let shutdown = match Shutdown::on_signals() {
+        Ok(shutdown) => shutdown,
+        Err(error) => {
+            // Not by the standard library: it would wait for a reader that stands still.
+            log::write_within(format!("ringmx: signals cannot be listened for: {error}\n"), LAST_WORDS_MAX);
+            return ExitCode::FAILURE;
+        }
+    };
     let checked = check::check(file);
     let served = match &checked.config {
-        Some(config) => server::serve(config, &checked.warnings),
+        Some(config) => server::serve(config, &checked.warnings, &shutdown),
         None => server::refuse(checked.log_format, &checked.problems, &checked.warnings),
     };
     if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

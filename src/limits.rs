@@ -74,6 +74,25 @@ pub const DRAIN_BYTES_MAX: u64 = 256 * 1024;
 /// Sessions under way at shutdown have this long for their transaction.
 pub const SHUTDOWN_WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// At shutdown shards have this long: transactions under way have theirs, then as long again what was handed to the sink.
+pub const SHARDS_END_MAX: Duration = Duration::from_secs(2 * SHUTDOWN_WAIT_MAX.as_secs() + 1);
+
+/// After the shards, sink workers and the spill thread have this long; a disk that does not answer has had the time of the shards
+/// before that.
+pub const WORKERS_END_MAX: Duration = Duration::from_secs(5);
+
+/// At the end standard error has this long to take what was logged.
+pub const LOG_END_MAX: Duration = Duration::from_secs(2);
+
+/// The last that a process says is waited for so long.
+pub const LAST_WORDS_MAX: Duration = Duration::from_millis(500);
+
+/// A start that was asked to stop has this long to find out, between two of its steps; nobody was greeted yet.
+pub const START_END_MAX: Duration = Duration::from_secs(3);
+
+/// The process ends this long after it was asked to, wherever it stands. The unit's `TimeoutStopSec` is longer.
+pub const PROCESS_END_MAX: Duration = Duration::from_secs(29);
+
 /// Connections over the cap of a shard that are being told so at a time; further ones are closed without a word.
 pub const REFUSED_CONNECTIONS_MAX: usize = 256;
 
@@ -175,4 +194,8 @@ const _: () = assert!(OVERSIZE_FACTOR >= 2);
 const _: () = assert!(WORK_SLICE < WORK_PER_TURN_MAX);
 const _: () = assert!(HELD_BYTES_MAX > 8 * HANDSHAKE_BYTES_WAITING_MAX);
 const _: () = assert!(SPILL_BYTES_MIN >= BEGINNING_BYTES_MAX && SPILL_BYTES_MIN < SPILL_BYTES_MAX);
+const _: () = assert!(
+    PROCESS_END_MAX.as_secs() > SHARDS_END_MAX.as_secs() + WORKERS_END_MAX.as_secs() + LOG_END_MAX.as_secs()
+);
+const _: () = assert!(START_END_MAX.as_secs() > LOG_END_MAX.as_secs());
 const _: () = assert!(BATCH_MESSAGES_MAX <= HANDOFF_MESSAGES_MAX);

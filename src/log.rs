@@ -3,16 +3,19 @@
 //! Whoever logs writes lines into a chunk and hands full or old chunks over through a bounded channel, never waiting:
 //! when standard error stalls, lines are dropped and counted, and the count is the first thing said afterwards. Chunks
 //! come back to be used again, so that logging allocates nothing in steady state.
+//!
+//! Nobody waits for standard error without an end, not even who ends the process: [`Writer::finish`] and [`last_words`] take
+//! the time that they may.
 
 use std::fmt::{self, Display, Write as _};
 use std::io::Write as _;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 
 use crate::config::LogFormat;
 use crate::escape::{Json, Quoted};
@@ -45,10 +48,14 @@ pub struct Log {
     dropped: Arc<AtomicU64>,
 }
 
-/// The writing thread. Ends when every [`Log`] has gone; [`Writer::join`] waits for that.
+/// The writing thread. Ends when every [`Log`] has gone, or when it is told to by [`Writer::finish`].
 #[derive(Debug)]
 pub struct Writer {
     thread: JoinHandle<()>,
+    finishing: Arc<AtomicBool>,
+    bell: Arc<Doorbell>,
+    /// Nothing is sent here; it is closed when the thread ends.
+    ended: Receiver<()>,
 }
 
 /// Starts the writing thread.
@@ -57,17 +64,76 @@ pub fn start(format: LogFormat) -> std::io::Result<(Log, Writer)> {
     let (full, chunks) = bounded::<Vec<u8>>(CHUNKS_MAX);
     let (give_back, empty) = bounded(CHUNKS_MAX);
     let dropped = Arc::new(AtomicU64::new(0));
-    let writer =
-        WriterLoop { chunks, give_back, bell: Arc::clone(&bell), dropped: Arc::clone(&dropped), format };
-    let thread = std::thread::Builder::new().name("log".into()).spawn(move || writer.run())?;
-    Ok((Log { format, chunk: Vec::new(), begun: None, full, empty, bell, dropped }, Writer { thread }))
+    let finishing = Arc::new(AtomicBool::new(false));
+    let (alive, ended) = bounded::<()>(0);
+    let writer = WriterLoop {
+        chunks,
+        give_back,
+        bell: Arc::clone(&bell),
+        finishing: Arc::clone(&finishing),
+        dropped: Arc::clone(&dropped),
+        format,
+    };
+    let run = move || {
+        writer.run();
+        drop(alive);
+    };
+    let thread = std::thread::Builder::new().name("log".into()).spawn(run)?;
+    let writer = Writer { thread, finishing, bell: Arc::clone(&bell), ended };
+    Ok((Log { format, chunk: Vec::new(), begun: None, full, empty, bell, dropped }, writer))
 }
 
 impl Writer {
-    /// Waits until everything handed over is written.
-    pub fn join(self) {
+    /// Waits until everything that was handed over is written, but not longer than `within`. False when standard error did not
+    /// take all of it. Others may still hold a [`Log`]; what they say from now on is lost.
+    pub fn finish(self, within: Duration) -> bool {
+        self.finishing.store(true, Ordering::Release);
+        self.bell.ring();
+        if self.ended.recv_timeout(within) == Err(RecvTimeoutError::Timeout) {
+            return false;
+        }
         // Its only panic would be a bug; there is nobody left to tell.
         let _ = self.thread.join();
+        true
+    }
+}
+
+/// Says one thing on standard error without the log's thread, for who ends the process or has no log. Waits for as long as
+/// `within` until it is written; a reader that stands still loses it.
+pub fn last_words(format: LogFormat, event: &str, text: &str, within: Duration) {
+    let at = Rfc3339(SystemTime::now());
+    let line = match format {
+        LogFormat::Text => format!("{at} {event} text={}\n", Quoted(text.as_bytes())),
+        LogFormat::Json => {
+            format!(
+                "{{\"time\":\"{at}\",\"event\":{},\"text\":{}}}\n",
+                Json(event.as_bytes()),
+                Json(text.as_bytes())
+            )
+        }
+    };
+    write_within(line, within);
+}
+
+/// Writes on standard error by a thread that is left alone when it takes too long. It takes no lock: another thread may stand
+/// in a write, and hold the one of the standard library for ever.
+pub fn write_within(text: String, within: Duration) {
+    let (alive, ended) = bounded::<()>(0);
+    let write = move || {
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() {
+            match rustix::io::write(std::io::stderr(), rest) {
+                Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+                Err(rustix::io::Errno::INTR) => {}
+                // Nobody is left to tell that standard error is broken.
+                Err(_) => break,
+            }
+        }
+        drop(alive);
+    };
+    // Without a thread it stays unsaid: to write here could take for ever.
+    if std::thread::Builder::new().name("last words".into()).spawn(write).is_ok() {
+        let _ = ended.recv_timeout(within);
     }
 }
 
@@ -294,6 +360,7 @@ struct WriterLoop {
     chunks: Receiver<Vec<u8>>,
     give_back: Sender<Vec<u8>>,
     bell: Arc<Doorbell>,
+    finishing: Arc<AtomicBool>,
     dropped: Arc<AtomicU64>,
     format: LogFormat,
 }
@@ -301,9 +368,12 @@ struct WriterLoop {
 impl WriterLoop {
     fn run(self) {
         loop {
+            // Asked first: whoever finishes has handed over all that it had to say before.
+            let finishing = self.finishing.load(Ordering::Acquire);
             match self.chunks.try_recv() {
                 Ok(chunk) => self.write(chunk),
                 Err(TryRecvError::Disconnected) => return,
+                Err(TryRecvError::Empty) if finishing => return,
                 Err(TryRecvError::Empty) => {
                     self.bell.park();
                     if self.chunks.is_empty() {
@@ -384,6 +454,17 @@ mod tests {
     fn a_long_record_is_cut() {
         let text = written(LogFormat::Text, |record| record.text("a", &[b'x'; 2 * LINE_BYTES_MAX]).end());
         assert!(text.len() < LINE_BYTES_MAX + 100 && text.ends_with("...cut\n"));
+    }
+
+    #[test]
+    fn a_writer_is_finished_while_others_could_still_log() {
+        let (mut log, writer) = start(LogFormat::Text).expect("log");
+        let _other = log.clone();
+        log.record("x", SystemTime::UNIX_EPOCH).end();
+        log.flush();
+        assert!(writer.finish(Duration::from_mins(1)), "it waits for nobody");
+        log.record("y", SystemTime::UNIX_EPOCH).end();
+        log.flush();
     }
 
     #[test]

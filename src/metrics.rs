@@ -87,6 +87,8 @@ counters! {
     tls_failures_protocol,
     /// TLS that failed: the client said so.
     tls_failures_client_alert,
+    /// TLS that failed: the client asked for a name that is no host name.
+    tls_failures_server_name,
     /// TLS that failed: the client broke its rules.
     tls_failures_misbehaved,
     /// TLS that failed: a record that was not encrypted under our keys.

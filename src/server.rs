@@ -1,19 +1,17 @@
-//! Starts sinks, shards and the log; waits for signals; stops everything in order.
+//! Starts sinks, shards and the log; waits for what signals ask for; stops everything in order.
 //!
-//! This is the control thread: everything that is not per message. It runs on tokio-uring's tokio.
+//! This is the control thread: everything that is not per message. At the end it waits for nobody longer than a bound.
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use crossbeam_channel::{Receiver, Sender, select_biased, tick, unbounded};
 
 use crate::buffer::{Pool, SpillBudget};
 use crate::config::recipients::{self, RecipientEntry};
@@ -22,9 +20,13 @@ use crate::handoff::channel::{FromSinks, ToShard, ToSink, messages, receipts};
 use crate::handoff::doorbell::Doorbell;
 use crate::handoff::errand::{done, errands};
 use crate::huge_pages;
-use crate::limits::{HANDOFF_MESSAGES_MAX, INQUIRIES_AWAY_MAX, LISTEN_BACKLOG, SPILLS_AWAY_MAX};
+use crate::limits::{
+    HANDOFF_MESSAGES_MAX, INQUIRIES_AWAY_MAX, LAST_WORDS_MAX, LISTEN_BACKLOG, LOG_END_MAX, SHARDS_END_MAX,
+    SPILLS_AWAY_MAX, WORKERS_END_MAX,
+};
 use crate::log::{self, Log};
 use crate::metrics::{self, ShardMetrics};
+use crate::resource_limits;
 use crate::ring::kernel::KernelRing;
 use crate::ring::probe;
 use crate::shard::clients::Clients;
@@ -33,15 +35,20 @@ use crate::shard::listener::{Listener, bound_address, check_free, listen};
 use crate::shard::mailboxes::{self, Mailboxes};
 use crate::shard::spill::{self, Spill};
 use crate::shard::{Parts, Shard, affinity};
+use crate::shutdown::{Asked, Shutdown};
 use crate::sink::space::Space;
 use crate::sink::spill::{SpillTo, Spiller};
 use crate::sink::{self, Durability, Opened, Report, Surroundings};
 use crate::smtp::policy::Recipients;
 use crate::smtp::session::Settings;
+use crate::threads::Threads;
 use crate::tls;
 
 /// How often the files of certificates are looked at.
 const CERTIFICATES_LOOK: Duration = Duration::from_secs(10);
+
+/// A panic is waited for so long until it is told.
+const PANIC_WORDS_MAX: Duration = Duration::from_millis(100);
 
 /// Why the server could not start or had to stop. Says what happened, to what, and what to do.
 #[derive(Debug)]
@@ -55,23 +62,33 @@ impl fmt::Display for ServeError {
 
 impl std::error::Error for ServeError {}
 
-/// Runs the receiver until SIGTERM or SIGINT; returns when every message under way was stored and answered, or its time
-/// was over. `warnings` on the configuration are told first. An error was told when this returns: in the log,
-/// in the configured format, or plainly on standard error where there is no log yet.
-pub fn serve(config: &Config, warnings: &[Warning]) -> Result<(), ServeError> {
+/// Runs the receiver until SIGTERM or SIGINT; returns when every message under way was stored and answered. `warnings` on the
+/// configuration are told first. An error was told when this returns, with what was left behind when the time for that was over: in
+/// the log, in the configured format, or plainly on standard error where there is no log yet.
+pub fn serve(config: &Config, warnings: &[Warning], shutdown: &Arc<Shutdown>) -> Result<(), ServeError> {
+    shutdown.speak(config.log.format);
+    tell_panics(config.log.format);
     // A huge page for the few KiB that a shard's heap or pool touches costs up to 2 MiB each: 10,000 idle connections took
     // 17 MiB instead of 6, and messages came no faster.
     huge_pages::on_request_only();
+    resource_limits::raise();
     let (mut log, writer) = start_log(config.log.format)?;
     log_warnings(warnings, &mut log);
     let probed = probe::probe().map_err(|unusable| ServeError(unusable.to_string()));
-    let started = probed.and_then(|()| Server::start(config, &mut log));
-    let served = started.and_then(|server| server.run(&mut log));
+    let started = probed.and_then(|()| Server::start(config, shutdown, &mut log));
+    let served = started.and_then(|started| {
+        if let Some(server) = started {
+            return server.run(&mut log);
+        }
+        log.record("stopped", SystemTime::now()).text("text", b"it did not listen yet").end();
+        Ok(())
+    });
     if let Err(error) = &served {
         log_error(&error.0, &mut log);
     }
     drop(log);
-    writer.join();
+    // Who does not read standard error loses these lines; nobody else is left to tell.
+    let _ = writer.finish(LOG_END_MAX);
     served
 }
 
@@ -83,14 +100,15 @@ pub fn refuse(format: LogFormat, problems: &[Problem], warnings: &[Warning]) -> 
         log_error(&problem.to_string(), &mut log);
     }
     drop(log);
-    writer.join();
+    let _ = writer.finish(LOG_END_MAX);
     Err(ServeError("the configuration cannot be used".to_owned()))
 }
 
 fn start_log(format: LogFormat) -> Result<(Log, log::Writer), ServeError> {
     log::start(format).map_err(|error| {
         let error = machine("starting the log thread", &error);
-        eprintln!("ringmx: {error}");
+        // Not by the standard library: it would wait for a reader that stands still.
+        log::write_within(format!("ringmx: {error}\n"), LAST_WORDS_MAX);
         error
     })
 }
@@ -107,15 +125,25 @@ fn log_error(text: &str, log: &mut Log) {
     log.flush();
 }
 
+/// The standard library writes of a panic on standard error and waits for its reader: a panic that is caught (`tls`) would stop a
+/// shard, one that is not would stop the end of the process.
+fn tell_panics(format: LogFormat) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let thread = std::thread::current();
+        let text = format!("thread {}: {panic}", thread.name().unwrap_or("without a name"));
+        log::last_words(format, "panic", &text, PANIC_WORDS_MAX);
+    }));
+}
+
 /// Everything that was started.
 struct Server {
     tls: tls::context::Context,
-    stop: Arc<AtomicBool>,
+    shutdown: Arc<Shutdown>,
     bells: Vec<Arc<Doorbell>>,
     metrics: Vec<Arc<ShardMetrics>>,
-    shards: Vec<JoinHandle<()>>,
-    workers: Vec<JoinHandle<()>>,
-    events: UnboundedReceiver<ThreadEvent>,
+    shards: Threads,
+    workers: Threads,
+    events: Receiver<ThreadEvent>,
 }
 
 /// What a shard or worker thread tells the control thread.
@@ -126,7 +154,8 @@ enum ThreadEvent {
 }
 
 impl Server {
-    fn start(config: &Config, log: &mut Log) -> Result<Self, ServeError> {
+    /// None when it was asked to stop before it listened. It looks between its steps; who stands in one is ended by `Shutdown`.
+    fn start(config: &Config, shutdown: &Arc<Shutdown>, log: &mut Log) -> Result<Option<Self>, ServeError> {
         check_addresses(config)?;
         let recipients = load_recipients(config)?;
         // Its notes are among the warnings on the configuration.
@@ -140,20 +169,26 @@ impl Server {
                 Arc::new(move |mailbox| table.is_named(mailbox))
             },
         };
+        if shutdown.has_begun() {
+            return Ok(None);
+        }
         let mut opened =
             sink::open(&config.sink, &surroundings).map_err(|error| ServeError(error.to_string()))?;
         let space = sink::watch_space(&config.sink, &surroundings)
             .map_err(|error| machine("watching the sink's disk", &error))?;
-        let (tell, events) = unbounded_channel();
+        let (tell, events) = unbounded();
         let mut server = Self {
             tls,
-            stop: Arc::new(AtomicBool::new(false)),
+            shutdown: Arc::clone(shutdown),
             bells: Vec::new(),
             metrics: Vec::new(),
-            shards: Vec::new(),
-            workers: Vec::new(),
+            shards: Threads::new(),
+            workers: Threads::new(),
             events,
         };
+        if !shutdown.may_listen() {
+            return Ok(None);
+        }
         let (sockets, addresses) = listen_everywhere(config)?;
         log_start(config, &addresses, &opened, log);
         let inline = opened.inline;
@@ -164,6 +199,7 @@ impl Server {
         for _ in &config.shards {
             let bell = Arc::new(Doorbell::new().map_err(|error| machine("making an eventfd", &error))?);
             let (to_shard, from_sink) = receipts(HANDOFF_MESSAGES_MAX, Arc::clone(&bell));
+            shutdown.ring_at_stop(Arc::clone(&bell));
             server.bells.push(bell);
             to_shards.push(to_shard);
             from_sinks.push(from_sink);
@@ -204,11 +240,11 @@ impl Server {
                 logs: config.log.clone(),
                 hostname: config.hostname.clone(),
                 clients: Arc::clone(&clients),
-                stop: Arc::clone(&server.stop),
+                stop: Arc::clone(shutdown.flag()),
             };
             server.start_shard(start, tell.clone())?;
         }
-        Ok(server)
+        Ok(Some(server))
     }
 
     /// What the connections of each listener begin TLS with.
@@ -234,7 +270,7 @@ impl Server {
         &mut self,
         opened: Opened,
         to_shards: &[ToShard],
-        tell: &UnboundedSender<ThreadEvent>,
+        tell: &Sender<ThreadEvent>,
         report: &Arc<dyn Report>,
     ) -> Result<Vec<ToSink>, ServeError> {
         let mut ends = Vec::new();
@@ -254,7 +290,7 @@ impl Server {
                     result.map_err(|error| format!("the sink cannot start: {error}")),
                 ));
             };
-            self.workers.push(spawn(format!("sink-{number}"), run)?);
+            start_thread(&mut self.workers, format!("sink-{number}"), run)?;
             ends.push(to_sink);
         }
         Ok(ends)
@@ -266,7 +302,7 @@ impl Server {
         config: &Config,
         spill_to: SpillTo,
         report: &Arc<dyn Report>,
-        tell: &UnboundedSender<ThreadEvent>,
+        tell: &Sender<ThreadEvent>,
     ) -> Result<Vec<spill::Route>, ServeError> {
         let directory = match spill_to {
             SpillTo::Nowhere => return Ok(self.bells.iter().map(|_| spill::Route::Nowhere).collect()),
@@ -291,7 +327,7 @@ impl Server {
             spiller.run(&from_shards, &to_origins);
             let _ = tell.send(ThreadEvent::Ended(Ok(())));
         };
-        self.workers.push(spawn("spill".to_owned(), run)?);
+        start_thread(&mut self.workers, "spill".to_owned(), run)?;
         Ok(routes)
     }
 
@@ -299,7 +335,7 @@ impl Server {
     fn start_keeper(
         &mut self,
         mailboxes: Option<sink::mailbox::Mailboxes>,
-        tell: &UnboundedSender<ThreadEvent>,
+        tell: &Sender<ThreadEvent>,
     ) -> Result<Vec<mailboxes::Route>, ServeError> {
         let Some(sink::mailbox::Mailboxes { naming, make_keeper }) = mailboxes else {
             return Ok(self.bells.iter().map(|_| mailboxes::Route::Everybody).collect());
@@ -323,15 +359,11 @@ impl Server {
             let result = result.map_err(|error| format!("the sink cannot look into its mailboxes: {error}"));
             let _ = tell.send(ThreadEvent::Ended(result));
         };
-        self.workers.push(spawn("mailboxes".to_owned(), run)?);
+        start_thread(&mut self.workers, "mailboxes".to_owned(), run)?;
         Ok(routes)
     }
 
-    fn start_shard(
-        &mut self,
-        start: ShardStart,
-        tell: UnboundedSender<ThreadEvent>,
-    ) -> Result<(), ServeError> {
+    fn start_shard(&mut self, start: ShardStart, tell: Sender<ThreadEvent>) -> Result<(), ServeError> {
         let metrics = Arc::new(ShardMetrics::default());
         self.metrics.push(Arc::clone(&metrics));
         let number = start.number;
@@ -344,47 +376,46 @@ impl Server {
             let result = result.unwrap_or_else(|_| Err("a shard panicked; this is a bug of ringmx".into()));
             let _ = tell.send(ThreadEvent::Ended(result.map_err(|text| format!("shard {number}: {text}"))));
         };
-        self.shards.push(spawn(format!("shard-{number}"), run)?);
-        Ok(())
+        start_thread(&mut self.shards, format!("shard-{number}"), run)
     }
 
     /// Waits for a signal or for a thread that could not go on, then stops everything in order.
     fn run(mut self, log: &mut Log) -> Result<(), ServeError> {
-        let result = tokio_uring::start(self.wait(log));
+        let result = self.wait(log);
         let summary = if result.is_ok() { "stopping" } else { "failing" };
         log.record(summary, SystemTime::now()).end();
         log.flush();
-        self.stop.store(true, Ordering::Release);
-        self.bells.iter().for_each(|bell| bell.ring());
+        self.shutdown.begin();
         // Shards first: the workers end when the last shard has dropped its way to them, and have stored all by then.
-        for thread in self.shards.into_iter().chain(self.workers) {
-            let _ = thread.join();
-        }
+        let mut left = self.shards.join(SHARDS_END_MAX);
+        left.extend(self.workers.join(WORKERS_END_MAX));
         let mut record = log.record("stopped", SystemTime::now());
         for (name, value) in metrics::sum(self.metrics.iter().map(|shard| &**shard)) {
             record = record.number(name, value);
         }
         record.end();
-        result
+        let ended = all_have_ended(&left);
+        if let (Err(_), Err(left)) = (&result, &ended) {
+            log.record("error", SystemTime::now()).text("text", left.0.as_bytes()).end();
+        }
+        result.and(ended).and_then(|()| failed_at_last(&self.events))
     }
 
-    async fn wait(&mut self, log: &mut Log) -> Result<(), ServeError> {
-        let listen = |kind| signal(kind).map_err(|error| machine("listening for signals", &error));
-        let (mut terminate, mut interrupt) =
-            (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-        let mut reload = listen(SignalKind::hangup())?;
-        let mut look = tokio::time::interval(CERTIFICATES_LOOK);
-        let mut starting = self.shards.len() + self.workers.len();
+    fn wait(&mut self, log: &mut Log) -> Result<(), ServeError> {
+        let look = tick(CERTIFICATES_LOOK);
+        let mut starting = self.shards.count() + self.workers.count();
         loop {
-            let event = tokio::select! {
-                _ = terminate.recv() => return Ok(()),
-                _ = interrupt.recv() => return Ok(()),
-                event = self.events.recv() => event,
-                _ = reload.recv() => {
-                    self.reload_certificates(log);
-                    continue;
-                }
-                _ = look.tick() => {
+            let event = select_biased! {
+                recv(self.shutdown.asked()) -> asked => match asked {
+                    Ok(Asked::Reload) => {
+                        self.reload_certificates(log);
+                        continue;
+                    }
+                    Ok(Asked::Stop) => return Ok(()),
+                    Err(_) => return Err(ServeError("the thread of the signals ended; this is a bug of ringmx".into())),
+                },
+                recv(self.events) -> event => event.ok(),
+                recv(look) -> _ => {
                     if self.tls.has_changed() {
                         self.reload_certificates(log);
                     }
@@ -400,6 +431,8 @@ impl Server {
                     }
                 }
                 Some(ThreadEvent::Ended(Err(text))) => return Err(ServeError(text)),
+                // The shards may learn of a stop before this thread does.
+                Some(ThreadEvent::Ended(Ok(()))) if self.shutdown.has_begun() => return Ok(()),
                 Some(ThreadEvent::Ended(Ok(()))) | None => {
                     return Err(ServeError(
                         "a thread ended before it was told to; this is a bug of ringmx".into(),
@@ -408,6 +441,27 @@ impl Server {
             }
         }
     }
+}
+
+/// What a thread could not do while all was stopping.
+fn failed_at_last(events: &Receiver<ThreadEvent>) -> Result<(), ServeError> {
+    let failed = events.try_iter().find_map(|event| match event {
+        ThreadEvent::Ready => None,
+        ThreadEvent::Ended(result) => result.err(),
+    });
+    failed.map_or(Ok(()), |text| Err(ServeError(text)))
+}
+
+/// Says what was not waited for.
+fn all_have_ended(left: &[String]) -> Result<(), ServeError> {
+    if left.is_empty() {
+        return Ok(());
+    }
+    Err(ServeError(format!(
+        "ended without waiting for {}, which stood still for too long: does the disk of the sink answer (`dmesg`)? Messages that \
+         were handed to it and not answered 250 may be stored or not; none that was answered is lost",
+        left.join(", ")
+    )))
 }
 
 /// Makes a shard's route on its thread: a sink belongs to the thread that it runs on.
@@ -601,9 +655,12 @@ fn log_notes(notes: &[String], log: &mut Log) {
     log.flush();
 }
 
-fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, ServeError> {
-    let built = std::thread::Builder::new().name(name).spawn(run);
-    built.map_err(|error| machine("starting a thread", &error))
+fn start_thread(
+    threads: &mut Threads,
+    name: String,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<(), ServeError> {
+    threads.start(name, run).map_err(|error| machine("starting a thread", &error))
 }
 
 fn machine(step: &str, error: &io::Error) -> ServeError {

@@ -3,14 +3,16 @@
 
 mod support;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, SignatureScheme, version};
+use rustls::sign::{CertifiedKey, Signer, SigningKey};
+use rustls::{ClientConfig, SignatureAlgorithm, SignatureScheme, SupportedProtocolVersion, version};
 use serde_json::Value;
-use support::secure::{Offer, Shown, begin, behind_starttls_with, command};
+use support::client::Client;
+use support::secure::{Offer, Shown, begin, behind_starttls_with, command, secure_with};
 use support::server::Server;
 
 /// STARTTLS, and TLS from the first octet.
@@ -151,6 +153,255 @@ fn an_expired_client_certificate_decides_nothing() {
     let shown = (vec![made.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).expect("a key"));
     let offer = Offer { certificate: Some(shown), ..Offer::default() };
     assert_eq!(delivered(&server, 1, &offer.config(), "mx.example")["client_certificate"], "unverified");
+}
+
+/// Shows a certificate and signs with what is no key of it, whatever the server asks for.
+#[derive(Debug)]
+struct Odd {
+    chain: Vec<CertificateDer<'static>>,
+    scheme: SignatureScheme,
+    signature: Vec<u8>,
+}
+
+impl rustls::client::ResolvesClientCert for Odd {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        let key = OddKey(self.scheme, self.signature.clone());
+        Some(Arc::new(CertifiedKey::new(self.chain.clone(), Arc::new(key))))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+#[derive(Debug, Clone)]
+struct OddKey(SignatureScheme, Vec<u8>);
+
+impl SigningKey for OddKey {
+    fn choose_scheme(&self, _: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        Some(Box::new(self.clone()))
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        SignatureAlgorithm::ECDSA
+    }
+}
+
+impl Signer for OddKey {
+    fn sign(&self, _: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+        Ok(self.1.clone())
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        self.0
+    }
+}
+
+/// Whether a handshake with this certificate and signature is served.
+fn is_served(
+    server: &Server,
+    version: &'static SupportedProtocolVersion,
+    certificate: &[u8],
+    scheme: SignatureScheme,
+) -> bool {
+    let mut config =
+        Arc::into_inner(Offer { versions: &[version], ..Offer::default() }.config()).expect("one");
+    let chain = vec![CertificateDer::from(certificate.to_vec())];
+    config.client_auth_cert_resolver = Arc::new(Odd { chain, scheme, signature: vec![7; 64] });
+    let mut client = Client::greeted(server.addresses()[0]);
+    client.command("STARTTLS", "220 2.0.0");
+    let stream = client.stream().try_clone().expect("a descriptor");
+    let mut secure = secure_with(stream, &Arc::new(config), "mx.example");
+    let mut octets = [0; 4];
+    // In TLS 1.3 a refusal comes after the client has sent what it has to say.
+    secure.write_all(b"NOOP\r\n").and_then(|()| secure.read_exact(&mut octets)).is_ok() && octets == *b"250 "
+}
+
+#[test]
+fn a_client_certificate_that_cannot_be_checked_is_served() {
+    let server = Server::start_whole(&format!("{LISTENERS}{MAILDIR}"));
+    let (_, _, (chain, _)) = certificate("client.example", &rcgen::PKCS_ECDSA_P256_SHA256);
+    let good = chain[0].to_vec();
+    let p256 = SignatureScheme::ECDSA_NISTP256_SHA256;
+    // The only bit string of 65 octets that begins with the mark of an uncompressed point is the key.
+    let at = good.windows(3).position(|octets| octets == [0x42, 0, 4]).expect("the key") + 2;
+    let changed = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut octets = good.clone();
+        change(&mut octets);
+        octets
+    };
+    let garbage: Vec<(&str, Vec<u8>)> = vec![
+        ("no DER", b"this is no certificate".to_vec()),
+        ("one octet", vec![0]),
+        ("cut short", good[..good.len() / 2].to_vec()),
+        ("with more behind it", changed(&|octets| octets.extend_from_slice(b"more"))),
+        ("a key in another form", changed(&|octets| octets[at] = 2)),
+    ];
+    for version in [&version::TLS12, &version::TLS13] {
+        for (what, octets) in &garbage {
+            assert!(is_served(&server, version, octets, p256), "{what}, {version:?}");
+        }
+        for scheme in
+            [SignatureScheme::ED448, SignatureScheme::RSA_PKCS1_SHA1, SignatureScheme::Unknown(0x7777)]
+        {
+            assert!(is_served(&server, version, &good, scheme), "{scheme:?}, {version:?}");
+        }
+        // That one was checked.
+        assert!(!is_served(&server, version, &good, p256), "{version:?}");
+    }
+    server
+        .wait_for_log(|line| line.contains(" session ") && line.contains(" client_certificate=unverified "));
+}
+
+/// What openssl makes of keys and certificates; the rest of the name are arguments of `openssl req`.
+const OF_OPENSSL: [(&str, &str); 12] = [
+    ("RSA 768", "-newkey rsa:768"),
+    ("RSA 1024", "-newkey rsa:1024"),
+    ("RSA 2047", "-newkey rsa:2047"),
+    ("RSA 2048", "-newkey rsa:2048"),
+    ("RSA with exponent 3", "-newkey rsa -pkeyopt rsa_keygen_bits:2048 -pkeyopt rsa_keygen_pubexp:3"),
+    (
+        "RSA with a long exponent",
+        "-newkey rsa -pkeyopt rsa_keygen_bits:2048 -pkeyopt rsa_keygen_pubexp:1099511627777",
+    ),
+    ("RSA-PSS", "-newkey rsa-pss -pkeyopt rsa_keygen_bits:2048"),
+    ("P-521", "-newkey ec -pkeyopt ec_paramgen_curve:P-521"),
+    ("secp256k1", "-newkey ec -pkeyopt ec_paramgen_curve:secp256k1"),
+    ("Ed448", "-newkey ed448"),
+    ("Ed25519", "-newkey ed25519"),
+    ("version 1", "-newkey rsa:2048 -x509v1"),
+];
+
+#[test]
+fn openssl_with_a_certificate_of_any_kind_is_served() {
+    let server = Server::start_whole(&format!("{LISTENERS}{MAILDIR}"));
+    let implicit = server.addresses()[1].to_string();
+    let path = |name: &str| server.folder().join(name).display().to_string();
+    for (kind, arguments) in OF_OPENSSL {
+        let (chain, key) = (path("client.pem"), path("client.key"));
+        let is_old = arguments.contains("-x509v1");
+        let made: Vec<&str> = arguments.split(' ').filter(|word| *word != "-x509v1").collect();
+        // A certificate without extensions is one of version 1.
+        let empty = path("empty.cnf");
+        std::fs::write(&empty, "[req]\ndistinguished_name = dn\n[dn]\n").expect("a file");
+        let config: &[&str] = if is_old { &["-config", &empty] } else { &[] };
+        let arguments = [
+            &[
+                "req",
+                "-x509",
+                "-nodes",
+                "-days",
+                "1",
+                "-subj",
+                "/CN=client.example",
+                "-out",
+                &chain,
+                "-keyout",
+                &key,
+            ],
+            &made[..],
+            config,
+        ]
+        .concat();
+        let Some(output) = run("openssl", &arguments, "") else { return };
+        assert!(output.status.success(), "{kind}: {}", text(&output));
+        for version in ["-tls1_2", "-tls1_3"] {
+            // Small keys are below what openssl itself takes otherwise.
+            let weak = ["-cipher", "DEFAULT@SECLEVEL=0", "-quiet"];
+            let client = ["s_client", version, "-cert", &chain, "-key", &key, "-connect", &implicit];
+            let output = run("openssl", &[&client[..], &weak].concat(), "QUIT\r\n").expect("openssl");
+            let text = text(&output);
+            println!("{kind} {version}: {}", text.lines().last().unwrap_or_default());
+            assert!(text.contains(" ESMTP ringmx"), "{kind} {version}: {text}");
+            assert!(!text.contains(" alert "), "{kind} {version}: {text}");
+        }
+    }
+}
+
+/// Server names that are no host names end the handshake in rustls; all others get a certificate.
+#[test]
+fn a_server_name_that_is_none_is_named_in_the_log() {
+    let server = Server::start_whole(&format!("{LISTENERS}{MAILDIR}"));
+    let implicit = server.addresses()[1].to_string();
+    let long_label = "a".repeat(64);
+    let long = ["a".repeat(50).as_str(); 5].join(".");
+    let connect = |name: &str| {
+        let arguments = ["s_client", "-servername", name, "-connect", &implicit, "-quiet"];
+        run("openssl", &arguments, "QUIT\r\n").map(|output| text(&output))
+    };
+    let failures = || server.log().iter().filter(|line| line.contains(" tls_failed=server-name ")).count();
+    let refused = [
+        "mx:25",
+        "-mx",
+        "mx-.example",
+        "a..b",
+        ".a",
+        &long_label,
+        &long,
+        "m\u{fc}nchen.example",
+        "a b",
+        "a/b",
+        "*.a",
+    ];
+    for (count, name) in (1..).zip(refused) {
+        let Some(text) = connect(name) else { return };
+        assert!(text.contains("illegal parameter"), "{name}: {text}");
+        server.wait_for_log(|_| failures() == count);
+    }
+    for name in [
+        "192.0.2.1",
+        "2001:db8::1",
+        "mx.example.",
+        "MX.Example",
+        "_dmarc.example",
+        "mx",
+        "xn--mnchen-3ya.example",
+    ] {
+        let text = connect(name).expect("openssl");
+        assert!(text.contains(" ESMTP ringmx"), "{name}: {text}");
+    }
+    assert_eq!(failures(), refused.len());
+}
+
+/// A ClientHello with a list of server names that rustls would not make. The octets replace those of one host name of ten.
+fn alert_for_names(server: &Server, list: [u8; 13]) -> Vec<u8> {
+    let mut hello = Vec::new();
+    let name = "mx.example".try_into().expect("a name");
+    let mut client = rustls::ClientConnection::new(Offer::default().config(), name).expect("a client");
+    client.write_tls(&mut hello).expect("a ClientHello");
+    let usual = [&[0, 0, 10][..], b"mx.example"].concat();
+    let at = hello.windows(13).position(|octets| octets == usual).expect("the name");
+    hello[at..at + 13].copy_from_slice(&list);
+    let mut stream = std::net::TcpStream::connect(server.addresses()[1]).expect("connected");
+    stream.write_all(&hello).expect("sent");
+    stream.shutdown(std::net::Shutdown::Write).expect("closed");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("the end");
+    answer
+}
+
+#[test]
+fn a_list_of_server_names_that_is_none_is_named_in_the_log() {
+    const ALERT: u8 = 21;
+    const DECODE_ERROR: u8 = 50;
+    const ILLEGAL_PARAMETER: u8 = 47;
+    let server = Server::start_whole(&format!("{LISTENERS}{MAILDIR}"));
+    let mut count = 0;
+    let mut ends = |list: &[u8; 13], alert: u8, cause: &str| {
+        let answer = alert_for_names(&server, *list);
+        assert!(matches!(answer[..], [ALERT, _, _, _, _, 2, what] if what == alert), "{answer:?}");
+        count += 1;
+        let is_there =
+            || server.log().iter().filter(|line| line.contains(" tls_failed=")).nth(count - 1).cloned();
+        server.wait_for_log(|_| is_there().is_some());
+        let line = is_there().expect("a line");
+        assert!(line.contains(&format!(" tls_failed={cause} ")), "{line}");
+    };
+    // Two names, an empty one, one of a kind that nobody knows, one that is longer than the list.
+    ends(b"\0\0\x03a.b\0\0\x04c.de", DECODE_ERROR, "server-name");
+    ends(b"\0\0\0mx.example", DECODE_ERROR, "misbehaved");
+    ends(b"\x01\0\x0amx.example", ILLEGAL_PARAMETER, "server-name");
+    ends(b"\0\0\x20mx.example", DECODE_ERROR, "misbehaved");
 }
 
 /// Runs a program of others with this input, which stays open until the program ends. None when it is not there; under CI it has

@@ -7,6 +7,7 @@ use super::store::{Store, directory_of};
 use super::sync_time;
 use super::tree::Tree;
 use crate::config::Config;
+use crate::resource_limits;
 use crate::ring::probe::{self, Unusable};
 
 /// Facts of the host. None is what the machine does not show, and no check complains of it.
@@ -18,11 +19,11 @@ pub struct Host {
     pub io_uring_disabled: Option<u64>,
     /// Major and minor version of the kernel.
     pub kernel: Option<(u32, u32)>,
-    /// RLIMIT_NOFILE as it holds, and the most that it may be raised to.
+    /// RLIMIT_NOFILE, the most that it may be: `serve` raises what holds to that.
     pub open_files_max: Option<u64>,
     /// The most that any limit of open files may be: the sysctl fs.nr_open.
     pub nr_open: Option<u64>,
-    /// RLIMIT_MEMLOCK in octets.
+    /// RLIMIT_MEMLOCK in octets, the most that it may be.
     pub memlock_bytes_max: Option<u64>,
     /// The sysctl net.core.somaxconn.
     pub somaxconn: Option<u64>,
@@ -56,7 +57,7 @@ impl Host {
     /// Reads a tree of /proc and /sys, and the file system of the sink's directory. Tries and measures nothing.
     pub fn read(tree: &Tree, config: &Config) -> Self {
         let sysctl = |name: &str| tree.number(&format!("proc/sys/{}", name.replace('.', "/")));
-        let limit = |name: &str| soft_limit(&tree.text("proc/self/limits")?, name);
+        let limit = |name: &str| hard_limit(&tree.text("proc/self/limits")?, name);
         let memory = |key: &str| memory(tree, key);
         Self {
             io_uring: None,
@@ -93,9 +94,9 @@ impl Host {
     /// and writes a temporary file into the sink's directory.
     #[must_use]
     pub fn tried_out(mut self, config: &Config) -> Self {
-        let rings: Vec<_> =
-            config.shards.iter().map(|shard| (shard.ring_entries, shard.batch_wait)).collect();
-        self.io_uring = Some(probe::probe().and_then(|()| probe::probe_rings(&rings)));
+        // As `serve` does.
+        resource_limits::raise();
+        self.io_uring = Some(probe::probe().and_then(|()| probe::probe_rings(&config.shards)));
         if let Some(store) = &mut self.store {
             store.sync = Some(sync_time::measure(&store.directory));
         }
@@ -109,9 +110,9 @@ fn memory(tree: &Tree, key: &str) -> Option<u64> {
 }
 
 /// A line of /proc/self/limits: the name, the limit that holds, the most it may be raised to, a unit. None for no limit.
-fn soft_limit(limits: &str, name: &str) -> Option<u64> {
+fn hard_limit(limits: &str, name: &str) -> Option<u64> {
     let rest = limits.lines().find_map(|line| line.strip_prefix(name))?;
-    rest.split_whitespace().next()?.parse().ok()
+    rest.split_whitespace().nth(1)?.parse().ok()
 }
 
 fn version(release: &str) -> Option<(u32, u32)> {
@@ -142,7 +143,7 @@ mod tests {
         ]);
         let host = Host::read(&tree, &Config::embedded_default());
         assert_eq!((host.io_uring_disabled, host.kernel), (Some(1), Some((6, 18))));
-        assert_eq!((host.open_files_max, host.memlock_bytes_max), (Some(1024), None));
+        assert_eq!((host.open_files_max, host.memlock_bytes_max), (Some(524_288), None));
         assert_eq!((host.somaxconn, host.syncookies, host.syn_backlog), (Some(128), Some(1), None));
         assert_eq!(host.memory_available_bytes, Some(512_000));
         assert_eq!(host.huge_pages.as_deref(), Some("madvise"));

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use rustix::net::addr::SocketAddrArg;
 
 use super::buffer_ring::BufferRing;
+use super::locked_memory::COMPLETIONS_PER_ENTRY;
 use super::{Event, Outgoing, Received, Ring, Socket, Token};
 use crate::buffer::{Arena, BufferId};
 
@@ -417,8 +418,6 @@ impl MessageHeader {
 
 /// Makes the ring itself, with what newer kernels add where they have it.
 pub(super) fn build(entries: u32) -> Result<IoUring, SetupError> {
-    /// Completions a turn may bring before the kernel has to keep them aside: multishot operations post many an entry.
-    const COMPLETIONS_PER_ENTRY: u32 = 4;
     let mut builder = IoUring::builder();
     builder
         .dontfork()
@@ -433,7 +432,7 @@ pub(super) fn build(entries: u32) -> Result<IoUring, SetupError> {
 }
 
 /// Whether turns may have this least time.
-pub(super) fn check_batch_wait(ring: &IoUring, time: Duration) -> Result<(), SetupError> {
+fn check_batch_wait(ring: &IoUring, time: Duration) -> Result<(), SetupError> {
     if time.is_zero() || ring.params().is_feature_min_timeout() {
         return Ok(());
     }

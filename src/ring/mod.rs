@@ -7,6 +7,7 @@
 
 mod buffer_ring;
 pub mod kernel;
+pub mod locked_memory;
 pub mod probe;
 pub mod simulated;
 

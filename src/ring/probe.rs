@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use io_uring::{Probe, opcode};
 
-use super::kernel::{BATCH_WAIT, KernelRing, SetupError, build, check_batch_wait};
+use super::kernel::{BATCH_WAIT, KernelRing, SetupError, build};
 use super::{Event, Received, Ring, Socket, Token};
 use crate::buffer::Pool;
+use crate::config::Shard;
 
 /// Why the shards cannot run here, and what to do about it.
 #[derive(Debug)]
@@ -48,13 +49,15 @@ pub fn probe() -> Result<(), Unusable> {
     check_multishot_receive()
 }
 
-/// Makes rings with so many entries and such a `batch_wait`, all at a time, and drops them: whether the configured ones can be had.
-pub fn probe_rings(rings: &[(u32, Duration)]) -> Result<(), Unusable> {
-    let make = |(entries, batch_wait): &(u32, Duration)| {
-        let ring = build(*entries)?;
-        check_batch_wait(&ring, *batch_wait).map(|()| ring)
+/// Makes the rings of these shards as the shards will, with room for their buffers, all at a time, and drops them: whether they can
+/// be had by this user, within its limits.
+pub fn probe_rings(shards: &[Shard]) -> Result<(), Unusable> {
+    let make = |shard: &Shard| {
+        let pool = Pool::new(shard.buffers, shard.buffer_bytes, 0)
+            .map_err(|error| SetupError { step: "mapping memory", error })?;
+        KernelRing::new(shard.ring_entries, Arc::clone(pool.arena()))?.with_batch_wait(shard.batch_wait)
     };
-    let rings: Result<Vec<_>, _> = rings.iter().map(make).collect();
+    let rings: Result<Vec<_>, _> = shards.iter().map(make).collect();
     rings.map(drop).map_err(|error| explain(&error))
 }
 
@@ -83,8 +86,8 @@ pub fn explain(failed: &SetupError) -> Unusable {
         }
         Some(libc::EINVAL) => OLD_KERNEL,
         Some(libc::ENOMEM) => {
-            "the memory limit is too low: raise memlock (`ulimit -l`, systemd: LimitMEMLOCK=) or lower ring_entries and \
-             buffers in [shards]"
+            "this user may lock too little memory, to which rings are charged: raise memlock (systemd: LimitMEMLOCK=infinity; \
+             `ulimit -l unlimited` as root, before the start) or lower ring_entries and buffers in [shards]"
         }
         Some(libc::EMFILE | libc::ENFILE) => {
             "no file descriptor is left: raise nofile (`ulimit -n`, systemd: LimitNOFILE=)"
@@ -148,11 +151,12 @@ fn check_multishot_receive() -> Result<(), Unusable> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
 
     #[test]
     fn this_machine_has_what_it_takes() {
         probe().expect("the tests need io_uring");
-        probe_rings(&[(64, Duration::ZERO), (4096, Duration::ZERO)]).expect("the tests need io_uring");
+        probe_rings(&Config::embedded_default().shards).expect("the tests need io_uring");
     }
 
     #[test]

@@ -289,6 +289,7 @@ fn count_failure(metrics: &ShardMetrics, cause: Cause) {
         Cause::NothingInCommon => &metrics.tls_failures_nothing_in_common,
         Cause::Protocol => &metrics.tls_failures_protocol,
         Cause::ClientAlert => &metrics.tls_failures_client_alert,
+        Cause::ServerName => &metrics.tls_failures_server_name,
         Cause::Misbehaved => &metrics.tls_failures_misbehaved,
         Cause::Decrypt => &metrics.tls_failures_decrypt,
         Cause::TimedOut => &metrics.tls_failures_timed_out,

@@ -24,7 +24,7 @@ use std::sync::Arc;
 pub use rustls::ServerConfig;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{AlertDescription, HandshakeKind, ProtocolVersion};
+use rustls::{AlertDescription, HandshakeKind, PeerMisbehaved, ProtocolVersion};
 
 use crate::smtp::envelope::TlsFacts;
 
@@ -391,6 +391,9 @@ pub enum Cause {
     Protocol,
     /// The client sent a fatal alert: for instance, it does not trust the certificate.
     ClientAlert,
+    /// The client asked for a server name (SNI) that is no host name. rustls ends the handshake, and nothing can be done before it
+    /// does: both sides hash the octets that the client sent (RFC 6066 §3, RFC 8446 §4.4.1).
+    ServerName,
     /// The client broke the rules of TLS.
     Misbehaved,
     /// A record that was not encrypted under our keys.
@@ -410,6 +413,7 @@ impl fmt::Display for Cause {
             Self::NothingInCommon => "nothing-in-common",
             Self::Protocol => "protocol",
             Self::ClientAlert => "client-alert",
+            Self::ServerName => "server-name",
             Self::Misbehaved => "misbehaved",
             Self::Decrypt => "decrypt",
             Self::TimedOut => "timed-out",
@@ -422,8 +426,24 @@ impl fmt::Display for Cause {
 impl Failure {
     /// Its class.
     pub fn cause(&self) -> Cause {
+        use rustls::InvalidMessage as Message;
         match &self.0 {
-            rustls::Error::InvalidMessage(_) => Cause::NotTls,
+            rustls::Error::InvalidMessage(
+                Message::InvalidServerName | Message::IllegalEmptyList("ServerNames"),
+            )
+            | rustls::Error::PeerMisbehaved(PeerMisbehaved::ServerNameMustContainOneHostName) => {
+                Cause::ServerName
+            }
+            // What cannot be the head of a record, nor its octets a message.
+            rustls::Error::InvalidMessage(
+                Message::InvalidContentType
+                | Message::InvalidEmptyPayload
+                | Message::MessageTooLarge
+                | Message::UnknownProtocolVersion
+                | Message::HandshakePayloadTooLarge,
+            ) => Cause::NotTls,
+            // A record of TLS, and in it a message that is none.
+            rustls::Error::InvalidMessage(_) => Cause::Misbehaved,
             rustls::Error::PeerIncompatible(_) => Cause::NothingInCommon,
             rustls::Error::NoApplicationProtocol => Cause::Protocol,
             rustls::Error::AlertReceived(_) => Cause::ClientAlert,

@@ -1,8 +1,9 @@
 //! io_uring: whether it can be used, by this user and by others.
 
 use super::{sysctl_line, unit_line};
-use crate::config::Config;
+use crate::config::{Config, SinkKind};
 use crate::doctor::{Finding, Host, Severity};
+use crate::ring::locked_memory;
 
 /// Without io_uring nothing starts.
 pub(in crate::doctor) fn check_io_uring(host: &Host, _: &Config) -> Option<Finding> {
@@ -30,19 +31,31 @@ pub(in crate::doctor) fn check_io_uring(host: &Host, _: &Config) -> Option<Findi
     }
 }
 
-/// Kernels before 5.12 charged rings to RLIMIT_MEMLOCK; later ones charge only registered buffers, of which there are none.
+/// Kernels before 5.12 charged rings to RLIMIT_MEMLOCK, and newer ones do so again (seen on 6.18; from 6.14 on, as far as is known).
+/// Between them only registered buffers were charged, of which there are none. Who has CAP_IPC_LOCK is not charged. Where the rings
+/// were had and the limit is too low it may also be that this kernel does not charge them.
 pub(in crate::doctor) fn check_memlock(host: &Host, config: &Config) -> Option<Finding> {
-    /// A submission entry with its place in the array, and four completions of 16 octets.
-    const ENTRY_BYTES: u64 = 64 + 4 + 4 * 16;
-    let limit = host.memlock_bytes_max.filter(|_| host.kernel.is_some_and(|version| version < (5, 12)))?;
-    let wanted: u64 = config.shards.iter().map(|shard| u64::from(shard.ring_entries) * ENTRY_BYTES).sum();
+    let is_charged = |version| !((5, 12)..(6, 14)).contains(&version);
+    let limit = host.memlock_bytes_max.filter(|_| host.kernel.is_some_and(is_charged))?;
+    let of_workers = match config.sink.kind {
+        // Those of `sync = "each"` have a ring.
+        SinkKind::Maildir { .. } => config.sink.workers as u64 * locked_memory::of_worker(),
+        SinkKind::Spool { .. } | SinkKind::Stdout { .. } | SinkKind::Discard => 0,
+    };
+    let wanted = of_workers + config.shards.iter().map(locked_memory::of_shard).sum::<u64>();
+    let (severity, why) = match &host.io_uring {
+        Some(Ok(())) => (
+            Severity::Limits,
+            "This user got its rings all the same: root is not charged for them, another user may be.",
+        ),
+        Some(Err(_)) | None => {
+            (Severity::Fails, "The kernel charges rings to RLIMIT_MEMLOCK, all of a user together.")
+        }
+    };
     (limit < wanted).then(|| {
-        Finding::new(
-            Severity::Fails,
-            format!("{limit} octets may be locked, the rings take {wanted}"),
-            "This kernel charges rings to RLIMIT_MEMLOCK (Linux 5.12 and later do not).",
-        )
-        .cure(unit_line("LimitMEMLOCK=infinity"))
+        Finding::new(severity, format!("{limit} octets may be locked, the rings take up to {wanted}"), why)
+            .cure("# in the unit; without systemd `ulimit -l unlimited` as root in the shell that starts ringmx")
+            .cure(unit_line("LimitMEMLOCK=infinity"))
     })
 }
 
@@ -73,13 +86,32 @@ mod tests {
     }
 
     #[test]
-    fn locked_memory_matters_to_old_kernels_only() {
+    fn locked_memory_matters_to_kernels_that_charge_rings() {
         let config = Config::embedded_default();
         let host =
             |version| Host { memlock_bytes_max: Some(65536), kernel: Some(version), ..Host::default() };
         assert_eq!(check_memlock(&host((6, 1)), &config), None);
-        assert!(check_memlock(&host((5, 11)), &config).is_some());
-        let unlimited = Host { kernel: Some((5, 11)), ..Host::default() };
+        assert_eq!(check_memlock(&host((6, 13)), &config), None);
+        for version in [(5, 11), (6, 14), (6, 18), (7, 0)] {
+            let finding = check_memlock(&host(version), &config).expect("a finding");
+            assert_eq!(finding.severity, Severity::Fails);
+            assert!(finding.cure.iter().any(|line| line.contains("LimitMEMLOCK=infinity")), "{finding:?}");
+        }
+        let root = Host { io_uring: Some(Ok(())), ..host((6, 18)) };
+        assert_eq!(check_memlock(&root, &config).map(|finding| finding.severity), Some(Severity::Limits));
+        let unlimited = Host { kernel: Some((6, 18)), ..Host::default() };
         assert_eq!(check_memlock(&unlimited, &config), None);
+    }
+
+    #[test]
+    fn sixteen_shards_do_not_fit_the_usual_limit() {
+        let mut config = Config::embedded_default();
+        config.sink.kind = SinkKind::Discard;
+        let shard = config.shards[0].clone();
+        let host = Host { memlock_bytes_max: Some(8 << 20), kernel: Some((6, 18)), ..Host::default() };
+        config.shards = vec![shard.clone(); 14];
+        assert_eq!(check_memlock(&host, &config), None);
+        config.shards = vec![shard; 16];
+        assert!(check_memlock(&host, &config).is_some());
     }
 }

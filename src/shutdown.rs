@@ -1,0 +1,214 @@
+//! The end of the process: the signals that ask for it, the bell that begins it, the bounds after which it comes all the same.
+//!
+//! ```text
+//!   starting ──► listening ──► stopping ──► the end
+//!       │                                     ▲
+//!       └── a signal: nobody was greeted ─────┘
+//! ```
+//!
+//! A thread of its own takes the signals, from before anything else is done until the process is gone. So a start or an end that
+//! stands still somewhere, on a disk or on standard error, is ended from here. Ending a process at any moment costs no mail that
+//! was answered 250: that is what the sinks are built for.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep_until};
+
+use crate::config::LogFormat;
+use crate::handoff::doorbell::Doorbell;
+use crate::limits::{LAST_WORDS_MAX, PROCESS_END_MAX, START_END_MAX};
+use crate::log::last_words;
+
+/// What a signal asks the control thread for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// SIGTERM or SIGINT: the stop has begun already.
+    Stop,
+    /// SIGHUP: the certificates are to be read again.
+    Reload,
+}
+
+/// How far the process is. What was begun is never taken back.
+#[derive(Debug, Default)]
+struct Progress {
+    listens: bool,
+    stops: bool,
+    /// Of the shards that are to learn of the stop.
+    bells: Vec<Arc<Doorbell>>,
+}
+
+/// Shared by all who begin the end or have to learn of it.
+#[derive(Debug)]
+pub struct Shutdown {
+    progress: Mutex<Progress>,
+    /// What shards read; the same as `stops`.
+    flag: Arc<AtomicBool>,
+    asked: Receiver<Asked>,
+    /// Whether last words are JSON; it is known only when the configuration has been read.
+    is_json: AtomicBool,
+}
+
+impl Shutdown {
+    /// From now on signals are taken. SIGPIPE is ignored by the standard library.
+    pub fn on_signals() -> std::io::Result<Arc<Self>> {
+        let (ask, asked) = unbounded();
+        let shutdown = Arc::new(Self {
+            progress: Mutex::default(),
+            flag: Arc::new(AtomicBool::new(false)),
+            asked,
+            is_json: AtomicBool::new(false),
+        });
+        let (tell, told) = unbounded();
+        let ours = Arc::clone(&shutdown);
+        let run = move || {
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(tell.send(Err(error))),
+            };
+            runtime.block_on(async {
+                match Signals::listen() {
+                    Ok(signals) => {
+                        let _ = tell.send(Ok(()));
+                        ours.take_signals(signals, &ask).await;
+                    }
+                    Err(error) => drop(tell.send(Err(error))),
+                }
+            });
+        };
+        std::thread::Builder::new().name("signals".to_owned()).spawn(run)?;
+        told.recv().map_err(std::io::Error::other)??;
+        Ok(shutdown)
+    }
+
+    /// Last words from now on have this format.
+    pub fn speak(&self, format: LogFormat) {
+        self.is_json.store(format == LogFormat::Json, Ordering::Relaxed);
+    }
+
+    /// What signals ask the control thread for.
+    pub fn asked(&self) -> &Receiver<Asked> {
+        &self.asked
+    }
+
+    /// What shards look at after their bell was rung.
+    pub fn flag(&self) -> &Arc<AtomicBool> {
+        &self.flag
+    }
+
+    /// Whether the stop has begun.
+    pub fn has_begun(&self) -> bool {
+        self.progress().stops
+    }
+
+    /// Asked before the first `listen`: false when there shall be none, because the stop has begun.
+    pub fn may_listen(&self) -> bool {
+        let mut progress = self.progress();
+        progress.listens = !progress.stops;
+        progress.listens
+    }
+
+    /// One more bell to ring when the stop begins. It is rung now if it has.
+    pub fn ring_at_stop(&self, bell: Arc<Doorbell>) {
+        let mut progress = self.progress();
+        if progress.stops {
+            bell.ring();
+        }
+        progress.bells.push(bell);
+    }
+
+    /// Begins the stop: shards take no new connection and end their sessions.
+    pub fn begin(&self) {
+        let mut progress = self.progress();
+        progress.stops = true;
+        self.flag.store(true, Ordering::Release);
+        progress.bells.iter().for_each(|bell| bell.ring());
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn take_signals(&self, mut signals: Signals, ask: &Sender<Asked>) {
+        let mut first: Option<Instant> = None;
+        let mut start_was_looked_at = false;
+        loop {
+            let bound = if start_was_looked_at { PROCESS_END_MAX } else { START_END_MAX };
+            // Without a signal nothing is waited for.
+            let deadline = first.map_or_else(far_away, |first| first + bound);
+            let is_stop = tokio::select! {
+                _ = signals.terminate.recv() => true,
+                _ = signals.interrupt.recv() => true,
+                _ = signals.hangup.recv() => false,
+                () = sleep_until(deadline), if first.is_some() => {
+                    self.give_up_waiting(start_was_looked_at);
+                    start_was_looked_at = true;
+                    continue;
+                }
+            };
+            match (is_stop, first) {
+                (false, _) => drop(ask.send(Asked::Reload)),
+                (true, None) => {
+                    first = Some(Instant::now());
+                    self.begin();
+                    let _ = ask.send(Asked::Stop);
+                }
+                (true, Some(_)) => self.end("a second signal, so nothing was waited for"),
+            }
+        }
+    }
+
+    /// A bound has passed. The first is that of a start, which should have found by then that it is not to go on.
+    fn give_up_waiting(&self, start_was_looked_at: bool) {
+        if start_was_looked_at {
+            self.end("the stop took too long and is not waited for");
+        } else if !self.progress().listens {
+            self.end("the start took too long to stop");
+        }
+    }
+
+    /// Ends the process. Who was greeted may have been cut off, and the exit code says so.
+    fn end(&self, why: &str) {
+        let (code, left) = if self.progress().listens {
+            (1, "messages that were not answered 250 may be stored or not")
+        } else {
+            (0, "it did not listen yet")
+        };
+        let is_json = self.is_json.load(Ordering::Relaxed);
+        let format = if is_json { LogFormat::Json } else { LogFormat::Text };
+        last_words(format, "stopped", &format!("{why}; {left}"), LAST_WORDS_MAX);
+        exit_now(code);
+    }
+}
+
+/// A time that does not come.
+fn far_away() -> Instant {
+    Instant::now() + Duration::from_hours(24)
+}
+
+/// The signals that are taken.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// Ends the process with this code and nothing else: what runs at a usual exit could wait for a thread that stands still.
+#[allow(unsafe_code)]
+fn exit_now(code: i32) -> ! {
+    // SAFETY: `_exit` takes any number, returns never and touches no memory of ours.
+    unsafe { libc::_exit(code) }
+}
