@@ -168,7 +168,8 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     pub hgrm: Option<PathBuf>,
 
-    /// Fail, with exit code 3, if this holds: 'p99>5ms', 'accepted.p99.9>1s', 'rate<20000', 'handshakes<900', 'resumed<95', 'errors>0', 'unsent>0'; may be repeated
+    /// Fail, with exit code 3, if this holds: 'p99>5ms', 'accepted.p99.9>1s', 'rate<20000', 'handshakes<900',
+    /// 'resumed<95', 'errors>0', 'unsent>0'; may be repeated
     #[arg(long, value_name = "THRESHOLD", help_heading = "Report")]
     pub fail_if: Vec<Threshold>,
 

@@ -1,5 +1,5 @@
-//! Charts of lines for a page. The lines are SVG that is stretched to its room; the text on the axes is that of the page,
-//! placed in percent. So text has the same size on a phone as on a wide screen.
+//! Charts of lines for a page. The lines are SVG that is stretched to its room; the text on the axes is that
+//! of the page, placed in percent. So text has the same size on a phone as on a wide screen.
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,8 @@ pub struct Axis {
     pub to: f64,
     /// Each step is a multiple, not a sum. Then `0 < from`.
     pub logarithmic: bool,
-    /// Values with a name, in ascending order. On a narrow screen every other one on the horizontal axis has none.
+    /// Values with a name, in ascending order. On a narrow screen every other one on the horizontal axis has
+    /// none.
     pub ticks: Vec<(f64, String)>,
 }
 
@@ -154,7 +155,7 @@ fn path(line: &Line, x: &Axis, y: &Axis) -> String {
             let command = if drawing { 'L' } else { 'M' };
             let (left, top) = (SIZE * x.place(*at), SIZE * (1.0 - y.place(*value)));
             let _ = write!(path, "{command}{left:.1} {top:.1}");
-            // A point between two gaps is seen as a dot, for the ends of lines are round.
+            // A point between two gaps is seen as a dot, because the ends of lines are round.
             if !drawing {
                 path.push_str("h0");
             }

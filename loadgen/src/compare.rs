@@ -1,8 +1,8 @@
 //! `loadgen compare`: reports side by side, with ratios, and a mark at differences that may be noise.
 //!
-//! The rule for noise: each side has a range of values. It spans its runs and, while there are fewer than `RUNS_MIN` of
-//! them, the parts of these runs as well (`parts` of a report). Where the ranges of both sides meet, the difference is no
-//! larger than what one side does by itself.
+//! The rule for noise: each side has a range of values. It spans its runs and, while there are fewer than
+//! `RUNS_MIN` of them, the parts of these runs as well (`parts` of a report). Where the ranges of both sides
+//! meet, the difference is no larger than what one side does by itself.
 
 mod side;
 #[cfg(test)]
@@ -29,7 +29,8 @@ const RUNS_MIN: usize = 3;
 #[derive(Debug, Args)]
 #[command(after_help = RULE)]
 pub struct CompareArguments {
-    /// The report that is 1, and the one that is measured against it; with --with any number of runs of the first kind
+    /// The report that is 1, and the one that is measured against it; with --with any number of runs of the
+    /// first kind
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
 

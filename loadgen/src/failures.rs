@@ -1,4 +1,5 @@
-//! What went wrong in a run: unexpected replies, lost connections, waits that took too long. Each kind once, with its count.
+//! What went wrong in a run: unexpected replies, lost connections, waits that took too long. Each kind once,
+//! with its count.
 
 /// Kinds of failures that are kept; a server may say something else each time. Others are only counted.
 const KINDS_MAX: usize = 32;
@@ -55,8 +56,8 @@ impl Failures {
     }
 }
 
-/// Whether both say the same, but for words with digits in what the server said: queue ids, times to wait, addresses. The
-/// reply code and the enhanced status code, which stand before that, have to be equal.
+/// Whether both say the same, but for words with digits in what the server said: queue ids, times to wait,
+/// addresses. The reply code and the enhanced status code, which stand before that, have to be equal.
 fn alike(one: &str, two: &str) -> bool {
     if one == two {
         return true;

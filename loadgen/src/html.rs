@@ -1,5 +1,5 @@
-//! The report as one HTML page without any outside resource: where it comes from, numbers, the latency curve, how it went over
-//! time, and what was asked for.
+//! The report as one HTML page without any outside resource: where it comes from, numbers, the latency curve,
+//! how it went over time, and what was asked for.
 
 use std::fmt::Write as _;
 

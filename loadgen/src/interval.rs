@@ -1,7 +1,7 @@
 //! Latency of transactions over time: percentiles of each interval of a run, in bounded memory.
 //!
-//! A load thread records into one small histogram and puts its counts away at the end of each interval. There are few
-//! intervals: when there are many, each two become one.
+//! A load thread records into one small histogram and puts its counts away at the end of each interval. There
+//! are few intervals: when there are many, each two become one.
 
 use std::time::Duration;
 
@@ -209,7 +209,8 @@ impl Intervals {
         }
     }
 
-    /// The intervals of a run that ended then. The last one may be shorter than the others by half, or longer.
+    /// The intervals of a run that ended then. The last one may be shorter than the others by half, or
+    /// longer.
     pub fn slices(&self, end: Duration) -> Vec<Slice> {
         let whole = (end + self.period / 2).as_millis() / self.period.as_millis();
         let count = usize::try_from(whole).unwrap_or(usize::MAX).max(1).min(self.list.len());

@@ -1,5 +1,5 @@
-//! Text for a terminal of 80 columns: lines that hang below their name, broken between words, and within a word that is longer
-//! than a line.
+//! Text for a terminal of 80 columns: lines that hang below their name, broken between words, and within a
+//! word that is longer than a line.
 
 /// Columns of a line; what is shown for people has no longer one.
 pub const COLUMNS: usize = 80;

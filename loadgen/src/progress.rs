@@ -93,8 +93,8 @@ impl Counters {
 pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// Ctrl-C and SIGTERM ask for the stop; the second one ends the process. A file that may not grow (`ulimit -f`) ends
-    /// nothing: writing to it fails, and that is told.
+    /// Ctrl-C and SIGTERM ask for the stop; the second one ends the process. A file that may not grow
+    /// (`ulimit -f`) ends nothing: writing to it fails, and that is told.
     pub fn on_signals() -> std::io::Result<Self> {
         use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
         let this = Self::default();
@@ -123,7 +123,8 @@ impl Stop {
     }
 }
 
-/// A line on the terminal. Nothing is drawn when standard error is something else, or a terminal without a cursor.
+/// A line on the terminal. Nothing is drawn when standard error is something else, or a terminal without a
+/// cursor.
 #[derive(Debug)]
 pub struct Progress {
     shows: bool,
@@ -212,7 +213,8 @@ fn line(columns: usize, done: f64, before: &Sample, now: &Sample) -> String {
         let told = if accepted > 0 { time(latency) } else { "-".to_owned() };
         format!("{told:>7}")
     });
-    // In the order in which they stand, with the order in which they are wanted. Padded, so that the bar does not jump.
+    // In the order in which they stand, with the order in which they are wanted. Padded, so that the bar does
+    // not jump.
     let mut parts = vec![
         (0, format!("{:>3.0} %", (done * 100.0).floor())),
         (1, format!("{:>8}", format!("{rate:.0}/s"))),

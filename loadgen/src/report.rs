@@ -1,4 +1,5 @@
-//! What a run came to: its numbers and their words. [`text`] puts them together for people, [`json`] for programs.
+//! What a run came to: its numbers and their words. [`text`] puts them together for people, [`json`] for
+//! programs.
 
 pub mod json;
 pub mod text;

@@ -1,5 +1,5 @@
-//! The files that a run writes: reports and the ledger. All are opened before the run begins, so that a wrong path is told
-//! at once and not after the run; what was in a report file stays until its report is there.
+//! The files that a run writes: reports and the ledger. All are opened before the run begins, so that a wrong
+//! path is told at once and not after the run; what was in a report file stays until its report is there.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
@@ -19,7 +19,8 @@ use crate::report::Report;
 /// Makes the content of a report file.
 type Content = fn(&Report<'_>) -> String;
 
-/// Open files. Those that were made and are still empty are removed when this is dropped: no run came of them.
+/// Open files. Those that were made and are still empty are removed when this is dropped: no run came of
+/// them.
 #[derive(Debug, Default)]
 pub struct ReportFiles {
     reports: Vec<(OpenFile, Content)>,

@@ -98,8 +98,8 @@ pub fn run(plan: &Plan, mut ledger: Option<Writer>) -> Result<Outcome, MachineEr
     Ok(outcome)
 }
 
-/// While the threads run: shows the progress, and writes the ledger. Gives why the ledger could not be written, after which
-/// the run is stopped.
+/// While the threads run: shows the progress, and writes the ledger. Gives why the ledger could not be
+/// written, after which the run is stopped.
 fn attend<T>(
     plan: &Plan,
     threads: &[ScopedJoinHandle<'_, T>],
@@ -120,7 +120,7 @@ fn attend<T>(
             draw_at = now + Progress::PERIOD;
             progress.draw(counters, Sample::take(counters, now - started));
         }
-        // Nothing is written behind a write that failed: it may have left a part of a line.
+        // Nothing is written after a write that failed: it may have left a part of a line.
         if let Some(ledger) = ledger.as_mut().filter(|_| ledger_error.is_none())
             && let Err(error) = ledger.write()
         {

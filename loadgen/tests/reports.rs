@@ -1,4 +1,5 @@
-//! What a run tells, and where: standard output, report files, exit code; and what becomes of it when one of them fails.
+//! What a run tells, and where: standard output, report files, exit code; and what becomes of it when one of
+//! them fails.
 
 mod server;
 

@@ -88,7 +88,8 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Appends a run to the file, which was opened to be read and appended to. `threads` load threads will have baskets.
+    /// Appends a run to the file, which was opened to be read and appended to. `threads` load threads will
+    /// have baskets.
     pub fn new(
         mut file: File,
         corpus: &'static Corpus,
