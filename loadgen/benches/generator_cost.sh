@@ -1,12 +1,18 @@
 #!/usr/bin/env bash
-# CPU a message of loadgen, fastgen and smtp-source against the same receiver (ringmx, sink discard), alternating in one run:
-# medians and ratios; and how busy the receiver's shard is meanwhile. Usage: generator_cost.sh [RUNS [MESSAGES]]; FASTGEN names the source of fastgen.c.
+# CPU a message of loadgen, fastgen and smtp-source against the same receiver (ringmx, sink discard), alternating in one
+# run: medians and ratios; and how busy the receiver's shard is meanwhile. Usage: generator_cost.sh [RUNS [MESSAGES]].
+# FASTGEN names the source of fastgen.c, BEFORE another loadgen to compare with; what is not there is left out.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 runs=${1:-5} messages=${2:-100000} port=2926
 bin=${CARGO_TARGET_DIR:-target}/release
 folder=$(mktemp -d)
-gcc -O2 -o "$folder/fastgen" "${FASTGEN:?the path of fastgen.c, a small generator to compare with}"
+before=${BEFORE:-} fastgen='' source=''
+if [ -n "${FASTGEN:-}" ]; then
+  fastgen=$folder/fastgen
+  gcc -O2 -o "$fastgen" "$FASTGEN"
+fi
+if command -v smtp-source >/dev/null; then source=smtp-source; fi
 cat >"$folder/ringmx.toml" <<TOML
 hostname = "mx1.example.org"
 domains = ["*.test"]
@@ -36,19 +42,29 @@ cost() {
     print ($1 + $2) * 1e6 / n, $1 * 1e6 / n, $2 * 1e6 / n, ran / $3 / 1e7
   }' "$folder/time" >>"$folder/$name.cost"
 }
+target=127.0.0.1:$port
+common=("$target" --connections 50 --messages "$messages" --cpus 1)
 for _ in $(seq "$runs"); do
-  cost loadgen "$bin/loadgen" "127.0.0.1:$port" --connections 50 --messages "$messages" --cpus 1
-  cost fastgen "$folder/fastgen" -s 50 -m "$messages" -l 4096 -d "127.0.0.1:$port"
-  cost smtp-source smtp-source -s 50 -m "$messages" -l 4096 -d -f a@x.test -t b@y.test "127.0.0.1:$port"
-  cost loadgen-pipelining "$bin/loadgen" "127.0.0.1:$port" --connections 50 --messages "$messages" --cpus 1 --pipelining
-  cost fastgen-pipelining "$folder/fastgen" -s 50 -m "$messages" -l 4096 -d -P "127.0.0.1:$port"
+  cost loadgen "$bin/loadgen" "${common[@]}"
+  [ -z "$before" ] || cost before "$before" "${common[@]}"
+  [ -z "$fastgen" ] || cost fastgen "$fastgen" -s 50 -m "$messages" -l 4096 -d "$target"
+  [ -z "$source" ] || cost smtp-source "$source" -s 50 -m "$messages" -l 4096 -d -f a@x.test -t b@y.test "$target"
+  cost loadgen-pipelining "$bin/loadgen" "${common[@]}" --pipelining
+  [ -z "$before" ] || cost before-pipelining "$before" "${common[@]}" --pipelining
+  [ -z "$fastgen" ] || cost fastgen-pipelining "$fastgen" -s 50 -m "$messages" -l 4096 -d -P "$target"
 done
 median() { cut -d' ' -f"${2:-1}" "$folder/$1.cost" | sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
-for name in loadgen fastgen smtp-source loadgen-pipelining fastgen-pipelining; do
+for name in loadgen before fastgen smtp-source loadgen-pipelining before-pipelining fastgen-pipelining; do
+  [ -e "$folder/$name.cost" ] || continue
   printf '%-20s %5.2f µs of CPU a message (user %.2f, system %.2f), receiver %.0f %% busy; medians of %s\n' \
     "$name" "$(median $name)" "$(median $name 2)" "$(median $name 3)" "$(median $name 4)" "$runs"
 done
-ratio() { awk -v a="$(median "$1")" -v b="$(median "$2")" -v n="$1 / $2" 'BEGIN { printf "%-40s %.2f\n", n, a / b }'; }
+ratio() {
+  [ -e "$folder/$2.cost" ] || return 0
+  awk -v a="$(median "$1")" -v b="$(median "$2")" -v n="$1 / $2" 'BEGIN { printf "%-40s %.3f\n", n, a / b }'
+}
+ratio loadgen before
 ratio loadgen smtp-source
 ratio loadgen fastgen
+ratio loadgen-pipelining before-pipelining
 ratio loadgen-pipelining fastgen-pipelining

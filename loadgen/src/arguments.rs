@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
 
+use crate::compare::CompareArguments;
 use crate::network::{Network, ProxyVersion};
 use crate::rate::Rate;
 use crate::scenario::Mix;
@@ -45,13 +46,8 @@ fn version() -> &'static str {
 pub enum Command {
     /// Compares a ledger with what is stored: finds lost, altered and duplicated mail by name
     Verify(VerifyArguments),
-    /// Prints two reports written by --json side by side, with ratios
-    Compare {
-        /// The report that is 1
-        a: PathBuf,
-        /// The report that is measured against it
-        b: PathBuf,
-    },
+    /// Prints reports written by --json side by side, with ratios, and marks what may be noise
+    Compare(CompareArguments),
 }
 
 /// What to send, where and how.
@@ -179,7 +175,8 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     pub hgrm: Option<PathBuf>,
 
-    /// Exit with 3 if this holds: 'p99>5ms', 'accepted.p99.9>1s', 'rate<20000', 'handshakes<900', 'resumed<95', 'errors>0', 'unsent>0'; may be repeated
+    /// Fail, with exit code 3, if this holds: 'p99>5ms', 'accepted.p99.9>1s', 'rate<20000', 'handshakes<900',
+    /// 'resumed<95', 'errors>0', 'unsent>0'; may be repeated
     #[arg(long, value_name = "THRESHOLD", help_heading = "Report")]
     pub fail_if: Vec<Threshold>,
 
@@ -218,7 +215,8 @@ Examples:
   loadgen 127.0.0.1:2525 --duration 10s --ledger sent.ledger; loadgen verify --ledger sent.ledger --maildir ringmx-data
 
 Exit code: 0 if every reply was as expected and every message begun was accepted (Ctrl-C makes a run shorter, not wrong); 1 if \
-not, and then the run has no result; 2 if the arguments make no run; 3 if a --fail-if holds.";
+not, and then the run has no result, or if a report cannot be written; 2 if the arguments make no run; 3 if a --fail-if \
+failed.";
 
 /// A time above zero.
 fn positive_time(text: &str) -> Result<Duration, String> {

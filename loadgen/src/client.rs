@@ -426,12 +426,14 @@ impl Client {
         let Transaction { number, mail_data_at, due, .. } = self.transaction;
         self.done += 1;
         tally.accepted += 1;
-        tally.octets += self.scenario.corpus.size_of(number);
+        let octets = self.scenario.corpus.size_of(number);
+        tally.octets += octets;
         tally.last_accepted = Some(now);
         let latency = now.saturating_duration_since(due);
         tally.latencies.record(Phase::Accepted, now - mail_data_at);
         tally.latencies.record(Phase::Transaction, latency);
         let microseconds = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        tally.recorder.record(microseconds, octets);
         tally.latency_sum += microseconds;
         tally.latency_max = tally.latency_max.max(microseconds);
     }

@@ -1,43 +1,88 @@
-//! `loadgen compare`: two reports side by side, with ratios.
+//! `loadgen compare`: reports side by side, with ratios, and a mark at differences that may be noise.
+//!
+//! The rule for noise: each side has a range of values. It spans its runs and, while there are fewer than
+//! `RUNS_MIN` of them, the parts of these runs as well (`parts` of a report). Where the ranges of both sides
+//! meet, the difference is no larger than what one side does by itself.
+
+mod side;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use serde_json::Value;
+use clap::Args;
 
-/// A report cannot be read.
+use crate::histogram::Phase;
+use crate::output;
+use crate::paragraph::hanging;
+use side::{Number, Side};
+
+/// A report cannot be read, or the table not be printed.
 const USAGE: u8 = 2;
 
-/// Reads both, and prints the table.
-pub fn main(a: &Path, b: &Path) -> ExitCode {
-    match (read(a), read(b)) {
-        (Ok(one), Ok(two)) => {
-            print!("{}", table([&a.display().to_string(), &b.display().to_string()], [&one, &two]));
-            ExitCode::SUCCESS
-        }
-        (one, two) => {
-            for error in [one.err(), two.err()].into_iter().flatten() {
-                eprintln!("loadgen: {error}");
-            }
+/// From so many runs on a side is judged by them alone.
+const RUNS_MIN: usize = 3;
+
+/// Compares reports written by --json.
+#[derive(Debug, Args)]
+#[command(after_help = RULE)]
+pub struct CompareArguments {
+    /// The report that is 1, and the one that is measured against it; with --with any number of runs of the
+    /// first kind
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+
+    /// Runs that are measured against those: compare before-*.json --with after-*.json
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub with: Vec<PathBuf>,
+
+    /// Show every number, not only rate and latency of transactions
+    #[arg(long)]
+    pub all: bool,
+}
+
+const RULE: &str = "\
+Numbers are medians of the runs of a side. `noise` stands where the ranges of both sides meet. A range spans the runs of a \
+side; while they are fewer than three, the eighths of each run as well, which differ less than runs do: take several runs \
+of each side, in turn. `?` stands where there is no range: one run of less than 0.8 s, a ramp, or a number that a report \
+holds of the whole run only.
+
+Exit code: 0; 2 if a report cannot be read, or has no result.";
+
+/// Reads the reports, and prints the table.
+pub fn main(arguments: &CompareArguments) -> ExitCode {
+    match compare(arguments).and_then(|table| output::print(&table)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(errors) => {
+            output::complain(errors);
             ExitCode::from(USAGE)
         }
     }
 }
 
-fn read(path: &Path) -> Result<Value, String> {
-    let wrong = |what: &dyn std::fmt::Display| format!("reading {}: {what}", path.display());
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
-    let report: Value = serde_json::from_str(&text).map_err(|error| wrong(&error))?;
-    match report.get("result") {
-        Some(Value::Object(_)) => Ok(report),
-        Some(_) => Err(wrong(&"the run has no result, and nothing to compare")),
-        None => Err(wrong(&"it is no report of loadgen --json")),
+fn compare(arguments: &CompareArguments) -> Result<String, String> {
+    let CompareArguments { files, with, all } = arguments;
+    let (one, two) = match (&files[..], &with[..]) {
+        ([one, two], []) => (std::slice::from_ref(one), std::slice::from_ref(two)),
+        (_, []) => {
+            return Err("compare takes two reports, or several --with several: \
+                        compare before-*.json --with after-*.json"
+                .into());
+        }
+        (one, two) => (one, two),
+    };
+    match (Side::read(one), Side::read(two)) {
+        (Ok(one), Ok(two)) => Ok(table([&one, &two], *all)),
+        (one, two) => {
+            Err([one.err(), two.err()].into_iter().flatten().collect::<Vec<_>>().join("\nloadgen: "))
+        }
     }
 }
 
-/// What runs were asked to do: where it differs, ratios compare two things at once.
-const CONFIGURATION: [&str; 15] = [
+/// What runs were asked to do, and where: where it differs, ratios compare two things at once.
+const CONFIGURATION: [&str; 18] = [
     "target",
     "scenario",
     "rate",
@@ -53,72 +98,121 @@ const CONFIGURATION: [&str; 15] = [
     "tls_verified",
     "tls_resumption",
     "tls_negotiated",
+    "host",
+    "system",
+    "version",
 ];
 
-const NUMBERS: [(&str, &str); 6] = [
-    ("messages/s", "messages_per_second"),
-    ("MB/s", "megabytes_per_second"),
-    ("connections/s", "connections_per_second"),
-    ("handshakes/s", "handshakes_per_second"),
-    ("handshakes resumed, %", "handshakes_resumed_percent"),
-    ("own CPU, µs a message", "cpu_microseconds_per_message"),
+/// Those that are always shown.
+const FIRST: [Number; 5] = [
+    Number { name: "messages/s", path: &["messages_per_second"], part: Some(&["messages_per_second"]) },
+    transaction(
+        "latency p50, µs",
+        &["latency_microseconds", "transaction", "p50"],
+        &["transaction_microseconds", "p50"],
+    ),
+    transaction(
+        "latency p99, µs",
+        &["latency_microseconds", "transaction", "p99"],
+        &["transaction_microseconds", "p99"],
+    ),
+    transaction(
+        "latency p99.9, µs",
+        &["latency_microseconds", "transaction", "p99.9"],
+        &["transaction_microseconds", "p99.9"],
+    ),
+    transaction(
+        "latency max, µs",
+        &["latency_microseconds", "transaction", "max"],
+        &["transaction_microseconds", "max"],
+    ),
+];
+
+const fn transaction(
+    name: &'static str,
+    path: &'static [&'static str],
+    part: &'static [&'static str],
+) -> Number<'static> {
+    Number { name, path, part: Some(part) }
+}
+
+/// Those of the whole run that `--all` adds.
+const MORE: [Number; 5] = [
+    Number { name: "MB/s", path: &["megabytes_per_second"], part: Some(&["megabytes_per_second"]) },
+    Number { name: "connections/s", path: &["connections_per_second"], part: None },
+    Number { name: "handshakes/s", path: &["handshakes_per_second"], part: None },
+    Number { name: "handshakes resumed, %", path: &["handshakes_resumed_percent"], part: None },
+    Number { name: "own CPU, µs a message", path: &["cpu_microseconds_per_message"], part: None },
 ];
 
 const PERCENTILES: [&str; 6] = ["p50", "p90", "p99", "p99.9", "p99.99", "max"];
 
-fn table(names: [&str; 2], reports: [&Value; 2]) -> String {
-    let mut text = format!("a: {}\nb: {}\n", names[0], names[1]);
+fn table(sides: [&Side; 2], all: bool) -> String {
+    let mut text = String::new();
+    for (letter, side) in ["a: ", "b: "].into_iter().zip(sides) {
+        text += &hanging(letter, 3, &side.describe());
+    }
     for key in CONFIGURATION {
-        let [one, two] = reports.map(|report| report.get(key).unwrap_or(&Value::Null));
-        if one != two {
-            let _ = writeln!(text, "differs: {key}: {one} in a, {two} in b");
+        if let [Some(one), Some(two)] = sides.map(|side| side.configuration(key))
+            && (one != two || one.len() > 1)
+        {
+            let [one, two] = [one, two].map(|values| values.join(" and "));
+            text += &hanging("differs: ", 4, &format!("{key}: {one} in a, {two} in b"));
         }
     }
     let _ = writeln!(text, "\n{:<26} {:>12} {:>12} {:>8}", "", "a", "b", "b/a");
-    let mut line = |name: &str, values: [Option<f64>; 2]| {
-        if let [Some(one), Some(two)] = values
-            && (one > 0.0 || two > 0.0)
-        {
-            let ratio = if one > 0.0 { format!("{:.3}", two / one) } else { "-".to_owned() };
-            let _ = writeln!(text, "{name:<26} {one:>12.1} {two:>12.1} {ratio:>8}");
-        }
-    };
-    let results = reports.map(|report| &report["result"]);
-    for (name, key) in NUMBERS {
-        line(name, results.map(|result| result[key].as_f64()));
+    let mut marks = Vec::new();
+    for number in FIRST {
+        text += &line(number, sides, &mut marks);
     }
-    for phase in crate::histogram::Phase::ALL {
-        for percentile in PERCENTILES {
-            let value = |result: &Value| result["latency_microseconds"][phase.name()][percentile].as_f64();
-            line(&format!("{} {percentile}, µs", phase.name()), results.map(value));
+    if all {
+        text.push('\n');
+        for number in MORE {
+            text += &line(number, sides, &mut marks);
         }
+        for phase in Phase::ALL {
+            for percentile in PERCENTILES {
+                let shown = FIRST.iter().any(|first| first.path.ends_with(&[phase.name(), percentile]));
+                if !shown {
+                    let name = format!("{} {percentile}, µs", phase.name());
+                    let path = ["latency_microseconds", phase.name(), percentile];
+                    text += &line(Number { name: &name, path: &path, part: None }, sides, &mut marks);
+                }
+            }
+        }
+    }
+    let runs = sides.map(Side::runs).into_iter().min().unwrap_or(0);
+    let foot = [
+        ("noise", "noise: the ranges of both sides meet, so the difference may be none."),
+        ("?", "?: nothing tells how much this number varies by itself."),
+    ];
+    let mut foot: Vec<&str> =
+        foot.into_iter().filter(|(mark, _)| marks.contains(mark)).map(|(_, words)| words).collect();
+    if runs < RUNS_MIN {
+        foot.push("Runs differ more than parts of a run: compare three or more of each side, made in turn.");
+    }
+    if !foot.is_empty() {
+        text.push('\n');
+    }
+    for words in foot {
+        text += &hanging("", 2, words);
     }
     text
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn numbers_stand_side_by_side_and_differences_are_told() {
-        let report = |rate: f64, p99: u64, connections: u64| {
-            json!({
-                "connections": connections,
-                "result": {
-                    "messages_per_second": rate,
-                    "latency_microseconds": { "transaction": { "p99": p99 } },
-                },
-            })
-        };
-        let text = table(["x", "y"], [&report(1000.0, 400, 50), &report(1500.0, 200, 60)]);
-        assert!(text.contains("differs: connections: 50 in a, 60 in b"), "{text}");
-        let line = |start: &str| -> Vec<String> {
-            let line = text.lines().find(|line| line.starts_with(start)).expect("a line");
-            line[26..].split_whitespace().map(str::to_owned).collect()
-        };
-        assert_eq!(line("messages/s"), ["1000.0", "1500.0", "1.500"]);
-        assert_eq!(line("transaction p99, µs")[2..], ["0.500"]);
+/// A number of both sides; nothing where neither has it, or both have nothing.
+fn line(number: Number<'_>, sides: [&Side; 2], marks: &mut Vec<&'static str>) -> String {
+    let [Some(one), Some(two)] = sides.map(|side| side.value(number)) else { return String::new() };
+    if one.median <= 0.0 && two.median <= 0.0 {
+        return String::new();
     }
+    let ratio = if one.median > 0.0 { format!("{:.3}", two.median / one.median) } else { "-".to_owned() };
+    let mark = match (one.range, two.range) {
+        (Some(one), Some(two)) if one.0 <= two.1 && two.0 <= one.1 => "noise",
+        (Some(_), Some(_)) => "",
+        _ => "?",
+    };
+    marks.push(mark);
+    let line = format!("{:<26} {:>12.1} {:>12.1} {ratio:>8}  {mark}", number.name, one.median, two.median);
+    format!("{}\n", line.trim_end())
 }

@@ -1,31 +1,29 @@
-//! The report as one HTML page without any outside resource: numbers, the latency curve, how it went over time, and what was
-//! asked for. Charts are SVG; their colours are few fixed ones that the style sheet maps to those of a light or a dark page.
+//! The report as one HTML page without any outside resource: where it comes from, numbers, the latency curve,
+//! how it went over time, and what was asked for.
 
 use std::fmt::Write as _;
-use std::ops::Range;
 
-use plotters::prelude::*;
-
+use crate::chart::{self, Axis, Line};
 use crate::histogram::{Percentiles, Phase};
-use crate::progress::Sample;
+use crate::interval::Slice;
+use crate::report::text::KINDS_SHOWN_MAX;
 use crate::report::{Report, counted};
-
-/// Colours of the charts; each has a rule in [`STYLE`].
-const INK: RGBColor = RGBColor(1, 1, 1);
-const GRID: RGBColor = RGBColor(2, 2, 2);
-const FIRST: RGBColor = RGBColor(3, 3, 3);
-const SECOND: RGBColor = RGBColor(4, 4, 4);
+use crate::threshold::Verdict;
+use crate::units::{thousands, time, time_chosen};
 
 const STYLE: &str = "
-:root{--page:#fbfbfa;--card:#fff;--ink:#1c1e21;--soft:#676c73;--grid:#e4e5e7;--first:#0b66c3;--second:#d1495b;--edge:#e4e5e7}
-@media(prefers-color-scheme:dark){:root{--page:#15171a;--card:#1d2024;--ink:#e8e9eb;--soft:#9aa1a9;--grid:#33373d;--first:#5aa9ff;--second:#ff8080;--edge:#2c3036}}
+:root{--page:#fbfbfa;--card:#fff;--ink:#1c1e21;--soft:#5f646b;--grid:#e4e5e7;--edge:#e4e5e7;--c0:#0b66c3;--c1:#12805c;--c2:#b06000;--c3:#c9304a}
+@media(prefers-color-scheme:dark){:root{--page:#15171a;--card:#1d2024;--ink:#e8e9eb;--soft:#a3aab2;--grid:#33373d;--edge:#2c3036;--c0:#5aa9ff;--c1:#3ecf9a;--c2:#f2b45c;--c3:#ff8080}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
 main{max-width:1080px;margin:0 auto;padding:40px 24px}
-h1{font-size:30px;margin:0 0 4px;font-weight:650}h2{font-size:18px;margin:0 0 12px;font-weight:600}
-p{margin:0 0 24px;color:var(--soft)}
+h1{font-size:30px;line-height:1.25;margin:0 0 4px;font-weight:650;overflow-wrap:anywhere}h2{font-size:18px;margin:0 0 12px;font-weight:600}
+p{margin:0 0 16px;color:var(--soft)}
+.from{font-size:14px;margin:0 0 20px;color:var(--soft)}
+.from code{display:block;margin:6px 0 0;padding:8px 12px;background:var(--card);border:1px solid var(--edge);border-radius:8px;color:var(--ink);overflow-wrap:anywhere}
+.from code span{display:inline-block;max-width:100%}
 section{background:var(--card);border:1px solid var(--edge);border-radius:12px;padding:22px 24px;margin:0 0 20px}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:14px;margin:0 0 20px}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(135px,1fr));gap:14px;margin:0 0 20px}
 .tile{background:var(--card);border:1px solid var(--edge);border-radius:12px;padding:16px 18px}
 .tile b{display:block;font-size:24px;white-space:nowrap;font-weight:650;font-variant-numeric:tabular-nums}
 .tile span{color:var(--soft);font-size:14px}
@@ -34,45 +32,42 @@ table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font
 th,td{text-align:right;padding:6px 10px;border-bottom:1px solid var(--edge);white-space:nowrap}
 tr:last-child td{border-bottom:0}
 th{color:var(--soft);font-weight:500}th:first-child,td:first-child{text-align:left}
-table.plain td:last-child{text-align:left;white-space:normal;width:100%}
-svg{width:100%;height:auto;display:block}
-svg text{font-family:system-ui,sans-serif;fill:var(--soft)}
-svg [stroke='#020202']{stroke:var(--grid)}svg [stroke='#010101']{stroke:var(--soft)}
-svg [stroke='#030303']{stroke:var(--first)}svg [fill='#030303']{fill:var(--first)}
-svg [stroke='#040404']{stroke:var(--second)}svg [fill='#040404']{fill:var(--second)}
-h2+.legend{margin:-6px 0 8px}
-.legend span{font-size:14px;margin-right:20px}
-.legend span::before{content:'';display:inline-block;width:18px;height:3px;margin:0 8px 4px 0;background:var(--first)}
-.legend span+span::before{background:var(--second)}
-.bad{border-color:var(--second)}";
+table.plain td{vertical-align:top}
+table.plain td:last-child{text-align:left;white-space:normal;width:100%;overflow-wrap:anywhere}
+ul{margin:0;padding:0 0 0 20px;overflow-wrap:anywhere}
+.chart{position:relative;height:320px}
+.plot{position:absolute;left:58px;right:20px;top:10px;bottom:30px}
+.plot svg{position:absolute;width:100%;height:100%;overflow:visible}
+.plot span{position:absolute;font-size:13px;line-height:1;color:var(--soft);white-space:nowrap;font-variant-numeric:tabular-nums}
+.plot .y{right:100%;margin-right:8px;transform:translateY(-50%)}
+.plot .x{top:100%;margin-top:10px;transform:translateX(-50%)}
+path{fill:none;vector-effect:non-scaling-stroke;stroke-width:2;stroke-linecap:round;stroke-linejoin:round}
+.g{stroke:var(--grid);stroke-width:1}.a{fill:var(--c0);opacity:.1}
+.l0{stroke:var(--c0)}.l1{stroke:var(--c1)}.l2{stroke:var(--c2)}.l3{stroke:var(--c3)}
+.legend{margin:-6px 0 10px;font-size:14px}
+.legend span{display:inline-block;margin-right:18px}
+.legend span::before{content:'';display:inline-block;width:16px;height:3px;margin:0 7px 4px 0;background:var(--c0)}
+.legend .k1::before{background:var(--c1)}.legend .k2::before{background:var(--c2)}.legend .k3::before{background:var(--c3)}
+.bad{border-color:var(--c3)}.failed b{color:var(--c3)}
+@media(max-width:600px){main{padding:24px 12px}section{padding:16px 14px}h1{font-size:22px}.chart{height:260px}.plot{right:24px}th,td{padding:6px}.plot .more{display:none}}";
 
 /// The whole page.
 pub fn page(report: &Report<'_>) -> String {
-    let tally = &report.outcome.tally;
-    let mut body = format!(
-        "<h1>{}</h1><p>{}, {} on {}, {}</p>",
-        escape(&report.plan.target),
-        escape(&report.arrival()),
-        counted(report.plan.connections() as u64, "connection"),
-        counted(report.plan.threads.len() as u64, "thread"),
-        escape(&report.plan.mix.to_string())
-    );
+    let mut body = head(report);
     if report.has_result() {
         body.push_str(&tiles(report));
     } else {
-        let item = |words: &String| format!("<li>{}</li>", escape(words));
-        let failures: String = tally.failures.first.iter().map(item).collect();
-        let why = escape(&report.why_no_result());
-        let _ = write!(body, "<section class=bad><h2>No result: {why}</h2><ul>{failures}</ul></section>");
+        body.push_str(&failures(report));
     }
-    let rate_names: &[&str] = if report.plan.rate.is_some() { &["accepted", "intended"] } else { &[] };
-    for (title, names, chart) in [
-        ("Latency of a message by percentile", &[][..], latency_curve(report)),
-        ("Messages accepted per second, over time", rate_names, rate_over_time(report)),
-        ("Longest and mean latency, over time", &["mean", "longest"], latency_over_time(report)),
+    body.push_str(&judgements(report));
+    let slices = report.over_time();
+    for (title, chart) in [
+        ("Messages accepted per second, over time", rate_over_time(report, &slices)),
+        ("Latency of a message, over time", latency_over_time(&slices)),
+        ("Latency of a message, by percentile", latency_curve(report)),
     ] {
-        if let Some(svg) = chart {
-            let _ = write!(body, "<section><h2>{title}</h2>{}{svg}</section>", legend(names));
+        if let Some(chart) = chart {
+            let _ = write!(body, "<section><h2>{title}</h2>{chart}</section>");
         }
     }
     body.push_str(&phases(report));
@@ -85,14 +80,58 @@ pub fn page(report: &Report<'_>) -> String {
     )
 }
 
-/// Names of a chart's lines, in the order of their colours; nothing for a chart of one line.
-fn legend(names: &[&str]) -> String {
-    if names.is_empty() {
+/// What was done to whom; when, where, and by what command.
+fn head(report: &Report<'_>) -> String {
+    let from = report.provenance;
+    // Lines end between words, not behind the dashes of an option.
+    let word = |word: &String| format!("<span>{}</span>", escape(word));
+    let command: Vec<String> = from.command.iter().map(word).collect();
+    format!(
+        "<h1>{}</h1><p>{}, {} on {}, {}</p><div class=from>{} UTC on {} ({}), by loadgen {}<code>{}</code></div>",
+        escape(&report.plan.target),
+        escape(&report.arrival()),
+        counted(report.plan.connections() as u64, "connection"),
+        counted(report.plan.threads.len() as u64, "thread"),
+        escape(&report.plan.mix.to_string()),
+        escape(from.date.trim_end_matches('Z')).replace('T', " "),
+        escape(&from.host),
+        escape(&from.system),
+        from.version,
+        command.join(" "),
+    )
+}
+
+fn failures(report: &Report<'_>) -> String {
+    let failures = &report.outcome.tally.failures;
+    let kinds = failures.kinds();
+    let shown = &kinds[..kinds.len().min(KINDS_SHOWN_MAX)];
+    let mut items = String::new();
+    for kind in shown {
+        let alike = if kind.varies { " (or with other numbers)" } else { "" };
+        let _ = write!(items, "<li>{} × {}{alike}</li>", thousands(kind.count as f64), escape(&kind.words));
+    }
+    let more = failures.count - shown.iter().map(|kind| kind.count).sum::<u64>();
+    if more > 0 {
+        let _ = write!(items, "<li>and {} more, of other kinds</li>", thousands(more as f64));
+    }
+    let why = escape(&report.why_no_result());
+    format!("<section class=bad><h2>No result: {why}</h2><ul>{items}</ul></section>")
+}
+
+fn judgements(report: &Report<'_>) -> String {
+    let judgements = report.judgements();
+    if judgements.is_empty() {
         return String::new();
     }
-    let item = |name: &&str| format!("<span>{name}</span>");
-    let names: String = names.iter().map(item).collect();
-    format!("<p class=legend>{names}</p>")
+    let mut items = String::new();
+    for judgement in &judgements {
+        let class = if judgement.verdict == Verdict::Failed { " class=failed" } else { "" };
+        let name = judgement.verdict.name();
+        let _ = write!(items, "<li{class}><b>{name}</b>: {}</li>", escape(&judgement.words));
+    }
+    let bad = judgements.iter().any(|judgement| judgement.verdict == Verdict::Failed);
+    let class = if bad { " class=bad" } else { "" };
+    format!("<section{class}><h2>Thresholds</h2><ul>{items}</ul></section>")
 }
 
 fn tiles(report: &Report<'_>) -> String {
@@ -142,7 +181,7 @@ fn configuration(report: &Report<'_>) -> String {
         tally.replies.by_code().iter().map(|(code, count)| format!("{count} × {code}")).collect();
     let cores: Vec<String> = report.cores().iter().map(usize::to_string).collect();
     let mut rows = vec![
-        ("receiver", format!("{} ({})", report.plan.target, report.plan.address)),
+        ("receiver", report.receiver()),
         ("arrival", report.arrival()),
         ("session", report.session()),
         (
@@ -167,8 +206,7 @@ fn configuration(report: &Report<'_>) -> String {
         ("in time", format!("{} late by more than 1 ms, {} due and not sent", tally.late, tally.unsent)),
         ("replies", replies.join(", ")),
         ("elapsed", format!("{:.3} s", report.outcome.elapsed.as_secs_f64())),
-        ("loadgen's own CPU", report.own_cpu()),
-        ("made by", format!("loadgen {}", env!("CARGO_PKG_VERSION"))),
+        ("own CPU", report.own_cpu()),
     ];
     if report.plan.rate.is_none() {
         rows.retain(|(name, _)| *name != "in time");
@@ -182,131 +220,66 @@ fn configuration(report: &Report<'_>) -> String {
     format!("<section><h2>Configuration and counts</h2><table class=plain>{rows}</table></section>")
 }
 
-/// Size of a chart in units of its own; the page scales it.
-const CHART: (u32, u32) = (1000, 330);
-
-type Points = Vec<(f64, f64)>;
-
 /// Latency over "nines": the axis of HdrHistogram's plots, where each step is a tenth of the messages before.
 fn latency_curve(report: &Report<'_>) -> Option<String> {
     let count = report.latency(Phase::Transaction).count.max(1) as f64;
     let nines = |quantile: f64| -(1.0 - quantile).max(0.5 / count).log10();
     let curve = report.outcome.tally.latencies.curve(Phase::Transaction);
-    let points: Points = curve.iter().map(|(quantile, value, _)| (nines(*quantile), *value as f64)).collect();
-    let label = |nines: &f64| match *nines {
-        at if at < 0.1 => "0 %".to_owned(),
-        at if at < 1.1 => "90 %".to_owned(),
-        at if at < 2.1 => "99 %".to_owned(),
-        at => format!(
-            "99.{} %",
-            "9".repeat((at + 0.1).floor().clamp(3.0, 9.0).to_string().parse::<usize>().unwrap_or(3) - 2)
-        ),
+    let points: Vec<(f64, Option<f64>)> =
+        curve.iter().map(|(quantile, value, _)| (nines(*quantile), Some(*value as f64))).collect();
+    let name = |nines: u32| match nines {
+        0 => "0 %".to_owned(),
+        1 => "90 %".to_owned(),
+        2 => "99 %".to_owned(),
+        more => format!("99.{} %", "9".repeat(more as usize - 2)),
     };
-    let right = points.last()?.0.ceil().max(1.0);
-    draw(0.0..right, &label, &|value| time(*value), &[(FIRST, points)], true)
+    let to = points.last()?.0.max(1.0);
+    let ticks =
+        (0..10).take_while(|nines| f64::from(*nines) <= to).map(|nines| (f64::from(nines), name(nines)));
+    let x = Axis { from: 0.0, to, logarithmic: false, ticks: ticks.collect() };
+    lines_on_time_axis("Latency by percentile", &x, &[Line { name: "latency", points }])
 }
 
-fn rate_over_time(report: &Report<'_>) -> Option<String> {
-    let points = steps(report, |before, after| {
-        (after.accepted - before.accepted) as f64 / after.at.saturating_sub(before.at).as_secs_f64().max(1e-3)
-    });
-    let mut lines = vec![(FIRST, points)];
+fn latency_over_time(slices: &[Slice]) -> Option<String> {
+    type Value = fn(&Percentiles) -> u64;
+    let line = |(name, value): (&'static str, Value)| {
+        let of = |slice: &Slice| (slice.latency.count > 0).then(|| value(&slice.latency) as f64);
+        Line { name, points: slices.iter().map(|slice| (middle(slice), of(slice))).collect() }
+    };
+    let lines: [(_, Value); 4] = [
+        ("p50", |latency| latency.p50),
+        ("p99", |latency| latency.p99),
+        ("p99.9", |latency| latency.p999),
+        ("longest", |latency| latency.max),
+    ];
+    let end = slices.last()?.to.as_secs_f64();
+    lines_on_time_axis("Percentiles of latency over time", &Axis::time(end), &lines.map(line))
+}
+
+/// Times, on a logarithmic axis.
+fn lines_on_time_axis(title: &str, x: &Axis, lines: &[Line]) -> Option<String> {
+    let values = lines.iter().flat_map(|line| &line.points).filter_map(|(_, value)| *value);
+    let y = Axis::logarithmic(values, &time_chosen)?;
+    (lines.iter().any(|line| line.points.len() > 1)).then(|| chart::draw(title, x, &y, lines))
+}
+
+fn rate_over_time(report: &Report<'_>, slices: &[Slice]) -> Option<String> {
+    let end = slices.last()?.to.as_secs_f64();
+    let points = slices.iter().map(|slice| (middle(slice), Some(slice.rate())));
+    let mut lines = vec![Line { name: "accepted", points: points.collect() }];
     if let Some(rate) = report.plan.rate {
-        let end = report.plan.duration.as_secs_f64();
-        let wanted = |at: f64| rate.first + (rate.last - rate.first) * (at / end).min(1.0);
-        let times = lines[0].1.iter().map(|(at, _)| (*at, wanted(*at))).collect();
-        lines.push((SECOND, times));
+        let ramp = report.plan.duration.as_secs_f64();
+        let intended = |at: f64| rate.first + (rate.last - rate.first) * (at / ramp).min(1.0);
+        let points = [0.0, ramp.min(end), end].map(|at| (at, Some(intended(at))));
+        lines.push(Line { name: "intended", points: points.to_vec() });
     }
-    over_time(&lines, &|value| thousands(*value))
+    let values = lines.iter().flat_map(|line| &line.points).filter_map(|(_, value)| *value);
+    let y = Axis::linear(values, &thousands)?;
+    (slices.len() > 1).then(|| chart::draw("Messages a second over time", &Axis::time(end), &y, &lines))
 }
 
-fn latency_over_time(report: &Report<'_>) -> Option<String> {
-    let mean = steps(report, |before, after| {
-        (after.latency_sum - before.latency_sum) as f64 / (after.accepted - before.accepted).max(1) as f64
-    });
-    let longest = steps(report, |_, after| after.latency_max as f64);
-    over_time(&[(FIRST, mean), (SECOND, longest)], &|value| time(*value))
-}
-
-fn steps(report: &Report<'_>, value: impl Fn(&Sample, &Sample) -> f64) -> Points {
-    let samples = &report.outcome.series.samples;
-    // The last sample may follow the one before at once.
-    let pairs = samples.windows(2).filter(|pair| pair[1].at.saturating_sub(pair[0].at).as_secs_f64() > 0.02);
-    pairs.map(|pair| (pair[1].at.as_secs_f64(), value(&pair[0], &pair[1]))).collect()
-}
-
-fn over_time(lines: &[(RGBColor, Points)], label: &dyn Fn(&f64) -> String) -> Option<String> {
-    let right = lines[0].1.last()?.0;
-    draw(0.0..right, &|at| format!("{at:.1} s"), label, lines, false)
-}
-
-/// A chart of lines; none when there is nothing to draw. The first one is filled.
-fn draw(
-    x: Range<f64>,
-    x_label: &dyn Fn(&f64) -> String,
-    y_label: &dyn Fn(&f64) -> String,
-    lines: &[(RGBColor, Points)],
-    tenths: bool,
-) -> Option<String> {
-    let top = lines.iter().flat_map(|(_, points)| points).map(|(_, value)| *value).fold(0.0, f64::max);
-    if top <= 0.0 || lines.iter().all(|(_, points)| points.len() < 2) {
-        return None;
-    }
-    let mut svg = String::new();
-    {
-        let root = SVGBackend::with_string(&mut svg, CHART).into_drawing_area();
-        let labels = if tenths { format!("{:.0}", x.end + 1.0).parse().unwrap_or(5) } else { 10 };
-        let mut chart = ChartBuilder::on(&root)
-            .margin(8)
-            .margin_right(30)
-            .x_label_area_size(30)
-            .y_label_area_size(76)
-            .build_cartesian_2d(x, 0.0..top * 1.08)
-            .ok()?;
-        chart
-            .configure_mesh()
-            .bold_line_style(GRID)
-            .light_line_style(TRANSPARENT)
-            .axis_style(GRID)
-            .x_labels(labels)
-            .y_labels(6)
-            .x_label_formatter(&x_label)
-            .y_label_formatter(&y_label)
-            .label_style(("sans-serif", 15).into_font().color(&INK))
-            .draw()
-            .ok()?;
-        for (index, (colour, points)) in lines.iter().enumerate() {
-            if index == 0 {
-                chart.draw_series(AreaSeries::new(points.iter().copied(), 0.0, colour.mix(0.12))).ok()?;
-            }
-            chart.draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2))).ok()?;
-        }
-        root.present().ok()?;
-    }
-    Some(svg)
-}
-
-/// A time in microseconds, in the unit that reads best.
-fn time(microseconds: f64) -> String {
-    match microseconds {
-        value if value < 1e3 => format!("{value:.0} µs"),
-        value if value < 1e4 => format!("{:.2} ms", value / 1e3),
-        value if value < 1e6 => format!("{:.1} ms", value / 1e3),
-        value => format!("{:.2} s", value / 1e6),
-    }
-}
-
-/// A whole number with its thousands apart.
-fn thousands(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push('\u{202f}');
-        }
-        text.push(digit);
-    }
-    text
+fn middle(slice: &Slice) -> f64 {
+    f64::midpoint(slice.from.as_secs_f64(), slice.to.as_secs_f64())
 }
 
 fn escape(text: &str) -> String {
@@ -318,9 +291,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_read_well_and_text_is_escaped() {
-        assert_eq!([999.0, 1_500.0, 45_300.0, 2e6].map(time), ["999 µs", "1.50 ms", "45.3 ms", "2.00 s"]);
-        assert_eq!(thousands(1_234_567.0), "1\u{202f}234\u{202f}567");
+    fn text_is_escaped() {
         assert_eq!(escape("<b>&\"x"), "&lt;b&gt;&amp;&quot;x");
     }
 }

@@ -17,6 +17,12 @@ use crate::checksum::Fingerprint;
 /// First word of a run's line.
 const RUN: &str = "loadgen-ledger-1";
 
+/// Whether a file that begins with this line may be a ledger. Its first line may have been cut off.
+pub fn may_begin(line: &[u8]) -> bool {
+    RUN.as_bytes().starts_with(line)
+        || line.strip_prefix(RUN.as_bytes()).is_some_and(|rest| rest.starts_with(b" "))
+}
+
 /// Last word of every line. A line without it was cut off.
 const WHOLE: &str = ".";
 
@@ -309,6 +315,16 @@ mod tests {
                 assert!(message.ending == Ending::Unknown || message.ending == full, "cut at {at}");
                 assert_eq!(message.text, TEXT);
             }
+        }
+    }
+
+    #[test]
+    fn what_begins_otherwise_is_no_ledger() {
+        let text = written(&[]);
+        let first = text.trim_end().as_bytes();
+        assert!((0..=first.len()).all(|cut| may_begin(&first[..cut])));
+        for other in [&b"{"[..], b"loadgen-ledger-12 x .", b"loadgen-ledger-2 0000000000000008 .", b" "] {
+            assert!(!may_begin(other), "{}", other.escape_ascii());
         }
     }
 

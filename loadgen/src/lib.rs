@@ -6,21 +6,28 @@
 //! answered goes into a [`ledger`], and [`verify`] compares that with what is stored.
 
 pub mod arguments;
+pub mod chart;
 pub mod checksum;
 pub mod client;
 pub mod compare;
 pub mod connection;
 pub mod corpus;
+pub mod failures;
 pub mod histogram;
 pub mod html;
+pub mod interval;
 pub mod ledger;
 pub mod load_thread;
 pub mod network;
+pub mod output;
+pub mod paragraph;
 pub mod plan;
 pub mod progress;
+pub mod provenance;
 pub mod rate;
 pub mod reply;
 pub mod report;
+pub mod report_files;
 pub mod run;
 pub mod samples;
 pub mod scenario;
@@ -28,16 +35,23 @@ pub mod size;
 pub mod tally;
 pub mod threshold;
 pub mod tls;
+pub mod units;
 pub mod verify;
 pub mod work;
 
+use std::fs::File;
+use std::io;
 use std::process::ExitCode;
 
 use arguments::{Arguments, Command, CommandLine};
+use ledger::writer::Writer;
 use plan::Plan;
+use provenance::Provenance;
 use report::Report;
+use report_files::ReportFiles;
+use threshold::Verdict;
 
-/// The run had no result.
+/// The run had no result, or its report could not be written.
 const NO_RESULT: u8 = 1;
 
 /// A threshold of `--fail-if` holds.
@@ -50,49 +64,51 @@ const USAGE: u8 = 2;
 pub fn main(line: &CommandLine) -> ExitCode {
     match &line.command {
         Some(Command::Verify(arguments)) => verify::main(arguments),
-        Some(Command::Compare { a, b }) => compare::main(a, b),
+        Some(Command::Compare(arguments)) => compare::main(arguments),
         None => line.load.as_ref().map_or(ExitCode::from(USAGE), run_load),
     }
 }
 
 fn run_load(arguments: &Arguments) -> ExitCode {
-    let plan = match Plan::new(arguments) {
-        Ok(plan) => plan,
-        Err(error) => return fail(USAGE, &error.0),
+    let prepared = Plan::new(arguments).map_err(|error| error.0).and_then(|plan| {
+        let files = ReportFiles::open(arguments)?;
+        let ledger = ledger_of(&plan, &files)?;
+        Ok((plan, files, ledger))
+    });
+    let (plan, mut files, ledger) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => return fail(USAGE, &error),
     };
-    let outcome = match run::run(&plan) {
+    let provenance = Provenance::now();
+    let outcome = match run::run(&plan, ledger) {
         Ok(outcome) => outcome,
         Err(error) => return fail(NO_RESULT, &error.to_string()),
     };
-    let report = Report::new(&plan, &outcome);
-    print!("{report}");
-    if let Some(path) = &arguments.json
-        && let Err(error) = std::fs::write(path, report.json())
-    {
-        return fail(NO_RESULT, &format!("cannot write the report to {}: {error}", path.display()));
+    let report =
+        Report { plan: &plan, outcome: &outcome, provenance: &provenance, thresholds: &arguments.fail_if };
+    // Files first: a reader of standard output may take its time.
+    let mut errors = files.write(&report);
+    errors.extend(output::print(&report.to_string()).err());
+    for error in &errors {
+        output::complain(error);
     }
-    for (path, content) in [
-        (&arguments.html, html::page as fn(&Report<'_>) -> String),
-        (&arguments.hgrm, |report| report.hgrm()),
-    ] {
-        if let Some(path) = path
-            && let Err(error) = std::fs::write(path, content(&report))
-        {
-            return fail(NO_RESULT, &format!("cannot write the report to {}: {error}", path.display()));
-        }
-    }
-    let broken: Vec<_> = arguments.fail_if.iter().filter(|threshold| threshold.holds(&report)).collect();
-    for threshold in &broken {
-        eprintln!("loadgen: {} holds", threshold.describe(&report));
-    }
-    match (report.has_result(), broken.is_empty()) {
+    let failed = report.judgements().iter().any(|judgement| judgement.verdict == Verdict::Failed);
+    match (report.has_result() && errors.is_empty(), failed) {
         (false, _) => ExitCode::from(NO_RESULT),
-        (true, false) => ExitCode::from(THRESHOLD),
-        (true, true) => ExitCode::SUCCESS,
+        (true, true) => ExitCode::from(THRESHOLD),
+        (true, false) => ExitCode::SUCCESS,
     }
 }
 
+fn ledger_of(plan: &Plan, files: &ReportFiles) -> Result<Option<Writer>, String> {
+    let writer = |file: io::Result<File>| {
+        file.and_then(|file| Writer::new(file, plan.corpus, plan.recipients, plan.threads.len()))
+    };
+    let ledger = files.ledger().map(writer).transpose();
+    ledger.map_err(|error| format!("--ledger cannot be appended to: {error}"))
+}
+
 fn fail(code: u8, message: &str) -> ExitCode {
-    eprintln!("loadgen: {message}");
+    output::complain(message);
     ExitCode::from(code)
 }

@@ -106,6 +106,7 @@ impl<'a, R: Ring> LoadThread<'a, R> {
     pub fn run(mut self, counters: &Counters, stop: &Stop) -> std::io::Result<Tally> {
         let mut events = Vec::new();
         let mut sweep_at = self.now;
+        let mut interval_ends_at = Duration::ZERO;
         let mut interrupted_at = None;
         while self.unfinished > 0 {
             if self.now >= sweep_at {
@@ -114,13 +115,16 @@ impl<'a, R: Ring> LoadThread<'a, R> {
             }
             self.ring.turn(Some(self.turn_max()), &mut events)?;
             self.now = self.ring.now();
+            let since_start = self.now - self.started;
+            if since_start >= interval_ends_at {
+                interval_ends_at = self.tally.recorder.advance(since_start);
+            }
             for event in events.drain(..) {
                 self.handle_event(event);
             }
             self.give_due();
-            let over = self.now - self.started >= self.plan.duration
-                || self.tally.unsupported.is_some()
-                || stop.is_asked();
+            let over =
+                since_start >= self.plan.duration || self.tally.unsupported.is_some() || stop.is_asked();
             if over && !self.work.is_over() {
                 self.tally.unsent += self.work.end(self.now);
                 if self.tally.unsupported.is_some() {
@@ -134,6 +138,7 @@ impl<'a, R: Ring> LoadThread<'a, R> {
             counters.show(&mut self.tally);
         }
         self.end_notes();
+        self.tally.intervals = std::mem::take(&mut self.tally.recorder).end();
         Ok(self.tally)
     }
 

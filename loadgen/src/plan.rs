@@ -1,7 +1,7 @@
 //! What a run is to do: arguments turned once into values that cannot be wrong.
 
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use ringmx::shard::affinity::allowed_cpus;
@@ -63,8 +63,6 @@ pub struct Plan {
     pub by_time: bool,
     /// No wait for the server is longer.
     pub timeout: Duration,
-    /// Where the ledger is kept, if there is one.
-    pub ledger: Option<PathBuf>,
     /// The threads.
     pub threads: Vec<Share>,
 }
@@ -104,7 +102,7 @@ impl Plan {
         };
         let duration_default = if sends { DURATION_DEFAULT } else { IDLE_DURATION_DEFAULT };
         if let (Some(rate), None) = (arguments.rate, arguments.duration)
-            && rate.first.to_bits() != rate.last.to_bits()
+            && rate.is_ramp()
         {
             return wrong("a ramp takes as long as --duration says, so give one");
         }
@@ -169,7 +167,6 @@ impl Plan {
             duration: arguments.duration.unwrap_or(duration_default),
             by_time: arguments.duration.is_some() || !sends,
             timeout: arguments.timeout,
-            ledger: arguments.ledger.clone(),
             threads,
         })
     }

@@ -17,6 +17,11 @@ pub struct Rate {
 impl Rate {
     /// More than any receiver takes; keeps times finite.
     const MAX: f64 = 1e8;
+
+    /// Whether it changes over the run.
+    pub fn is_ramp(&self) -> bool {
+        self.first.to_bits() != self.last.to_bits()
+    }
 }
 
 impl FromStr for Rate {
@@ -36,10 +41,10 @@ impl FromStr for Rate {
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.first.to_bits() == self.last.to_bits() {
-            write!(f, "{}/s", self.first)
-        } else {
+        if self.is_ramp() {
             write!(f, "{}/s..{}/s", self.first, self.last)
+        } else {
+            write!(f, "{}/s", self.first)
         }
     }
 }

@@ -1,12 +1,15 @@
-//! What a run came to, for people and as JSON.
+//! What a run came to: its numbers and their words. [`text`] puts them together for people, [`json`] for
+//! programs.
 
-use std::fmt;
-
-use serde_json::{Map, Value, json};
+pub mod json;
+pub mod text;
 
 use crate::histogram::{Percentiles, Phase};
+use crate::interval::Slice;
 use crate::plan::Plan;
+use crate::provenance::Provenance;
 use crate::run::Outcome;
+use crate::threshold::{Judgement, Threshold};
 
 /// A plan and what came of it.
 #[derive(Debug)]
@@ -15,12 +18,17 @@ pub struct Report<'a> {
     pub plan: &'a Plan,
     /// What came of it.
     pub outcome: &'a Outcome,
+    /// Where it comes from.
+    pub provenance: &'a Provenance,
+    /// What its numbers are held against.
+    pub thresholds: &'a [Threshold],
 }
 
-impl<'a> Report<'a> {
-    /// Of a run that has ended.
-    pub fn new(plan: &'a Plan, outcome: &'a Outcome) -> Self {
-        Self { plan, outcome }
+impl Report<'_> {
+    /// The target as it was given, and where that is unless it says so.
+    pub fn receiver(&self) -> String {
+        let address = self.plan.address.to_string();
+        if self.plan.target == address { address } else { format!("{} ({address})", self.plan.target) }
     }
 
     /// Whether the run measured anything: no reply was unexpected, and every message begun ended as its scenario expects. A
@@ -69,6 +77,24 @@ impl<'a> Report<'a> {
         let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
         let count = counted(handshakes.count, "handshake");
         Some(format!("{asked}; {count}, {} resumed{kinds}", handshakes.resumed))
+    }
+
+    /// How the run went over time; all of a run, also of one without a result.
+    pub fn over_time(&self) -> Vec<Slice> {
+        self.outcome.tally.intervals.slices(self.outcome.elapsed)
+    }
+
+    /// The run in a few parts; none if it was too short, or its rate changes because it was asked to.
+    pub fn parts(&self) -> Vec<Slice> {
+        if self.plan.rate.is_some_and(|rate| rate.is_ramp()) {
+            return Vec::new();
+        }
+        self.outcome.tally.intervals.parts(self.outcome.elapsed)
+    }
+
+    /// What each threshold says, in the order given.
+    pub fn judgements(&self) -> Vec<Judgement> {
+        self.thresholds.iter().map(|threshold| threshold.judge(self)).collect()
     }
 
     /// Latencies of a phase.
@@ -188,181 +214,6 @@ impl<'a> Report<'a> {
     /// Closed loop, or open with its rate.
     pub fn arrival(&self) -> String {
         self.plan.rate.map_or("closed loop".to_owned(), |rate| format!("open loop, {rate}"))
-    }
-
-    /// The same as a JSON object. `result` is null when there is none.
-    pub fn json(&self) -> String {
-        let Self { plan, outcome } = self;
-        let tally = &outcome.tally;
-        let replies: Map<String, Value> = tally
-            .replies
-            .by_code()
-            .into_iter()
-            .map(|(code, count)| (code.to_string(), count.into()))
-            .collect();
-        let latencies: Map<String, Value> = Phase::ALL
-            .iter()
-            .map(|phase| (phase.name().to_owned(), json_of(&tally.latencies.percentiles(*phase))))
-            .collect();
-        let negotiated: Vec<Value> =
-            tally.handshakes.negotiated().into_iter().map(|(kind, _)| kind.to_string().into()).collect();
-        let result = json!({
-            "messages_per_second": self.rate(),
-            "connections_per_second": self.per_second(tally.connections),
-            "handshakes_per_second": self.handshakes_rate(),
-            "handshakes_resumed_percent": tally.handshakes.resumed_percent(),
-            "megabytes_per_second": self.megabytes_rate(),
-            "elapsed_seconds": outcome.elapsed.as_secs_f64(),
-            "cpu_microseconds_per_message": self.cpu_per_message(),
-            "cpu_busy_percent": self.busy(),
-            "latency_microseconds": latencies,
-        });
-        let whole = json!({
-            "target": plan.target,
-            "connections": plan.connections(),
-            "cores": self.cores(),
-            "scenario": plan.mix.to_string(),
-            "message": plan.message,
-            "size_bytes": plan.corpus.size_mean(),
-            "recipients": plan.recipients,
-            "messages_per_session": plan.scenarios[0].messages_per_session,
-            "pipelining": plan.pipelining().is_some() && !tally.pipelining_missing,
-            "pipelining_depth": plan.pipelining(),
-            "bdat_chunk_bytes": plan.scenarios.iter().find_map(|scenario| scenario.bdat),
-            "rate": plan.rate.map(|rate| rate.to_string()),
-            "messages_refused": tally.refused,
-            "messages_aborted": tally.aborted,
-            "messages_late": tally.late,
-            "messages_unsent": tally.unsent,
-            "sessions_ended_by_server": tally.ended_by_server,
-            "notes": self.notes(),
-            "unsupported": tally.unsupported,
-            "interrupted": outcome.interrupted,
-            "messages_started": tally.started,
-            "messages_accepted": tally.accepted,
-            "connections_made": tally.connections,
-            "tls": plan.tls.as_ref().map(|tls| tls.mode.name()),
-            "tls_name": plan.tls.as_ref().map(|tls| tls.name.to_str()),
-            "tls_verified": plan.tls.as_ref().map(|tls| tls.verified),
-            "tls_resumption": plan.tls.as_ref().map(|tls| tls.resumption),
-            "tls_negotiated": negotiated,
-            "handshakes": tally.handshakes.count,
-            "handshakes_resumed": tally.handshakes.resumed,
-            "replies": replies,
-            "failures": tally.failures.count,
-            "failures_first": tally.failures.first,
-            "result": if self.has_result() { result } else { Value::Null },
-        });
-        format!("{whole:#}\n")
-    }
-}
-
-fn json_of(percentiles: &Percentiles) -> Value {
-    let Percentiles { count, p50, p90, p99, p999, p9999, max } = percentiles;
-    json!({ "count": count, "p50": p50, "p90": p90, "p99": p99, "p99.9": p999, "p99.99": p9999, "max": max })
-}
-
-impl fmt::Display for Report<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.write_configuration(f)?;
-        let tally = &self.outcome.tally;
-        if self.outcome.interrupted {
-            writeln!(f, "  stopped      by a signal before its end")?;
-        }
-        if let Some(tls) = self.tls() {
-            writeln!(f, "  TLS          {tls}")?;
-        }
-        let replies: Vec<String> =
-            tally.replies.by_code().iter().map(|(code, count)| format!("{count} × {code}")).collect();
-        write!(f, "  messages     {} accepted of {} begun", tally.accepted, tally.started)?;
-        for (count, how) in [(tally.refused, "refused"), (tally.aborted, "broken off")] {
-            if count > 0 {
-                write!(f, ", {count} {how} as wanted")?;
-            }
-        }
-        writeln!(f)?;
-        if self.plan.rate.is_some() {
-            writeln!(
-                f,
-                "  in time      {} late by more than 1 ms, {} due and not sent",
-                tally.late, tally.unsent
-            )?;
-        }
-        write!(f, "  connections  {} made", tally.connections)?;
-        if tally.ended_by_server > 0 {
-            write!(f, ", {} ended by the server as expected", tally.ended_by_server)?;
-        }
-        writeln!(f)?;
-        writeln!(
-            f,
-            "  replies      {}",
-            if replies.is_empty() { "none".into() } else { replies.join(", ") }
-        )?;
-        for note in self.notes() {
-            writeln!(f, "  note         {note}")?;
-        }
-        if self.has_result() { self.write_result(f) } else { self.write_failures(f) }
-    }
-}
-
-impl Report<'_> {
-    fn write_configuration(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { plan, .. } = self;
-        writeln!(f, "loadgen → {} ({})", plan.target, plan.address)?;
-        let cores: Vec<String> = self.cores().iter().map(usize::to_string).collect();
-        writeln!(
-            f,
-            "  load         {} on {} pinned to core {}",
-            counted(plan.connections() as u64, "connection"),
-            counted(plan.threads.len() as u64, "thread"),
-            cores.join(", ")
-        )?;
-        writeln!(f, "  arrival      {}", self.arrival())?;
-        writeln!(f, "  session      {}", self.session())?;
-        let recipients = counted(plan.recipients as u64, "recipient");
-        writeln!(f, "  message      {}, {recipients}", plan.message)
-    }
-
-    fn write_result(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "  elapsed      {:.3} s", self.outcome.elapsed.as_secs_f64())?;
-        writeln!(
-            f,
-            "  rate         {:.0} messages/s, {:.1} MB/s, {:.1} connections/s, {:.1} handshakes/s",
-            self.rate(),
-            self.megabytes_rate(),
-            self.per_second(self.outcome.tally.connections),
-            self.handshakes_rate()
-        )?;
-        writeln!(f, "  own CPU      {}", self.own_cpu())?;
-        writeln!(
-            f,
-            "\n  latency, µs  {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
-            "count", "p50", "p90", "p99", "p99.9", "p99.99", "max"
-        )?;
-        for phase in Phase::ALL {
-            let Percentiles { count, p50, p90, p99, p999, p9999, max } = self.latency(phase);
-            if count > 0 {
-                let name = phase.name();
-                writeln!(
-                    f,
-                    "  {name:<12} {count:>9} {p50:>9} {p90:>9} {p99:>9} {p999:>9} {p9999:>9} {max:>9}"
-                )?;
-            }
-        }
-        Ok(())
-    }
-
-    fn write_failures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let failures = &self.outcome.tally.failures;
-        writeln!(f, "\nNO RESULT: {}", self.why_no_result())?;
-        for words in &failures.first {
-            writeln!(f, "  {words}")?;
-        }
-        let more = failures.count - failures.first.len() as u64;
-        if more > 0 {
-            writeln!(f, "  and {more} more")?;
-        }
-        Ok(())
     }
 }
 

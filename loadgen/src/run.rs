@@ -1,7 +1,7 @@
 //! Starts the load threads, waits for them while it shows the progress, and adds up what they counted.
 
 use std::fmt;
-use std::path::Path;
+use std::io;
 use std::sync::Arc;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::ledger::writer::{self, Basket, Notes, Writer};
 use crate::load_thread::LoadThread;
 use crate::plan::{Plan, Share};
-use crate::progress::{Counters, Progress, Sample, Series, Stop};
+use crate::progress::{Counters, Progress, Sample, Stop};
 use crate::tally::Tally;
 
 /// What a whole run came to.
@@ -28,8 +28,6 @@ pub struct Outcome {
     pub elapsed: Duration,
     /// CPU time of all load threads.
     pub cpu: Duration,
-    /// How it went over time.
-    pub series: Series,
     /// It was cut short by a signal.
     pub interrupted: bool,
 }
@@ -46,14 +44,12 @@ impl fmt::Display for MachineError {
 
 impl std::error::Error for MachineError {}
 
-/// Runs the plan.
-pub fn run(plan: &Plan) -> Result<Outcome, MachineError> {
+/// Runs the plan, and keeps the ledger if there is one.
+pub fn run(plan: &Plan, mut ledger: Option<Writer>) -> Result<Outcome, MachineError> {
     raise_descriptor_limit(plan.connections())?;
     let signals = Stop::on_signals().map_err(|error| MachineError(format!("handling signals: {error}")))?;
     let counters: Vec<Counters> = plan.threads.iter().map(|_| Counters::default()).collect();
-    let mut ledger = plan.ledger.as_deref().map(|path| open_ledger(path, plan)).transpose()?;
-    let mut progress = Progress::new(plan);
-    let mut series = Series::default();
+    let mut ledger_error = None;
     let main = thread::current();
     let started = Instant::now();
     let results: Vec<Result<(Tally, Duration), MachineError>> = thread::scope(|scope| {
@@ -76,21 +72,7 @@ pub fn run(plan: &Plan) -> Result<Outcome, MachineError> {
             })?;
             threads.push(thread);
         }
-        let period = if ledger.is_some() { writer::PERIOD } else { Progress::PERIOD };
-        while !threads.iter().all(ScopedJoinHandle::is_finished) {
-            if series.is_due(started.elapsed()) {
-                let sample = Sample::take(&counters, started.elapsed());
-                progress.draw(&counters, sample);
-                series.add(sample);
-            }
-            write_ledger(ledger.as_mut()).inspect_err(|_| signals.ask())?;
-            thread::park_timeout(period);
-        }
-        write_ledger(ledger.as_mut())?;
-        let sample = Sample::take(&counters, started.elapsed());
-        progress.draw(&counters, sample);
-        series.add(sample);
-        progress.clear();
+        ledger_error = attend(plan, &threads, &counters, ledger.as_mut(), &signals);
         let gone = |_| Err(MachineError("a load thread panicked".into()));
         Ok(threads.into_iter().map(|thread| thread.join().unwrap_or_else(gone)).collect())
     })?;
@@ -98,7 +80,6 @@ pub fn run(plan: &Plan) -> Result<Outcome, MachineError> {
         tally: Tally::default(),
         elapsed: Duration::ZERO,
         cpu: Duration::ZERO,
-        series,
         interrupted: signals.is_asked(),
     };
     for result in results {
@@ -109,18 +90,50 @@ pub fn run(plan: &Plan) -> Result<Outcome, MachineError> {
     // A run without accepted mail (refusals, idle connections) has no better end than its own.
     let last = outcome.tally.last_accepted.unwrap_or_else(Instant::now);
     outcome.elapsed = last - started;
-    outcome.interrupted &= outcome.tally.unsupported.is_none();
+    outcome.interrupted &= outcome.tally.unsupported.is_none() && ledger_error.is_none();
+    // What was measured is told all the same; without its ledger the run is not what was asked for.
+    if let Some(error) = ledger_error {
+        outcome.tally.failures.add(|| format!("writing the ledger: {error}"));
+    }
     Ok(outcome)
 }
 
-fn open_ledger(path: &Path, plan: &Plan) -> Result<Writer, MachineError> {
-    Writer::new(path, plan.corpus, plan.recipients, plan.threads.len())
-        .map_err(|error| MachineError(format!("opening the ledger {}: {error}", path.display())))
-}
-
-fn write_ledger(ledger: Option<&mut Writer>) -> Result<(), MachineError> {
-    let written = ledger.map_or(Ok(()), Writer::write);
-    written.map_err(|error| MachineError(format!("writing the ledger: {error}")))
+/// While the threads run: shows the progress, and writes the ledger. Gives why the ledger could not be
+/// written, after which the run is stopped.
+fn attend<T>(
+    plan: &Plan,
+    threads: &[ScopedJoinHandle<'_, T>],
+    counters: &[Counters],
+    mut ledger: Option<&mut Writer>,
+    signals: &Stop,
+) -> Option<io::Error> {
+    let period = if ledger.is_some() { writer::PERIOD } else { Progress::PERIOD };
+    let mut progress = Progress::new(plan);
+    let mut ledger_error = None;
+    let started = Instant::now();
+    let mut draw_at = started;
+    loop {
+        let over = threads.iter().all(ScopedJoinHandle::is_finished);
+        let now = Instant::now();
+        // Also at the end: it tells what the server does not offer.
+        if over || now >= draw_at {
+            draw_at = now + Progress::PERIOD;
+            progress.draw(counters, Sample::take(counters, now - started));
+        }
+        // Nothing is written after a write that failed: it may have left a part of a line.
+        if let Some(ledger) = ledger.as_mut().filter(|_| ledger_error.is_none())
+            && let Err(error) = ledger.write()
+        {
+            signals.ask();
+            ledger_error = Some(error);
+        }
+        if over {
+            break;
+        }
+        thread::park_timeout(period);
+    }
+    progress.clear();
+    ledger_error
 }
 
 /// A thread's whole life. Also gives the CPU time that its load took.

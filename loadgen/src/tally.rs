@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::failures::Failures;
 use crate::histogram::Latencies;
+use crate::interval::{Intervals, Recorder};
 use crate::ledger::writer::Notes;
 use crate::tls::handshakes::Handshakes;
-
-/// Failures that are kept to be shown.
-pub const FAILURES_SHOWN_MAX: usize = 5;
 
 /// A message begun so long after its intended time is late: more than a turn of a busy thread.
 pub const LATE: Duration = Duration::from_millis(1);
@@ -44,6 +43,10 @@ pub struct Tally {
     pub replies: Replies,
     /// Latencies by phase.
     pub latencies: Latencies,
+    /// Latencies of transactions over time, while the run lasts. Not added up.
+    pub recorder: Recorder,
+    /// Latencies of transactions over time, of a run that has ended.
+    pub intervals: Intervals,
     /// What went wrong.
     pub failures: Failures,
     /// A command group was to be sent and the server did not offer PIPELINING.
@@ -83,6 +86,7 @@ impl Tally {
         self.connections += other.connections;
         self.replies.merge(&other.replies);
         self.latencies.merge(&other.latencies);
+        self.intervals.merge(&other.intervals);
         self.failures.merge(&other.failures);
         self.pipelining_missing |= other.pipelining_missing;
         self.last_accepted = self.last_accepted.max(other.last_accepted);
@@ -122,48 +126,20 @@ impl Default for Replies {
     }
 }
 
-/// Unexpected replies, lost connections, waits that took too long.
-#[derive(Debug, Default)]
-pub struct Failures {
-    /// How many.
-    pub count: u64,
-    /// The first ones in words; at most [`FAILURES_SHOWN_MAX`].
-    pub first: Vec<String>,
-}
-
-impl Failures {
-    /// Counts one; the words are asked for only if they are kept.
-    pub fn add(&mut self, words: impl FnOnce() -> String) {
-        self.count += 1;
-        if self.first.len() < FAILURES_SHOWN_MAX {
-            self.first.push(words());
-        }
-    }
-
-    fn merge(&mut self, other: &Self) {
-        self.count += other.count;
-        let room = FAILURES_SHOWN_MAX - self.first.len();
-        self.first.extend(other.first.iter().take(room).cloned());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_first_failures_are_kept_and_all_are_counted() {
+    fn replies_of_all_threads_are_counted() {
         let mut whole = Tally::default();
-        for thread in 0..3 {
+        for _ in 0..3 {
             let mut tally = Tally::default();
-            for number in 0..3 {
-                tally.failures.add(|| format!("{thread}.{number}"));
-                tally.replies.count(451);
+            for code in [451, 250, 451, 999] {
+                tally.replies.count(code);
             }
             whole.merge(&tally);
         }
-        assert_eq!(whole.failures.count, 9);
-        assert_eq!(whole.failures.first, ["0.0", "0.1", "0.2", "1.0", "1.1"]);
-        assert_eq!(whole.replies.by_code(), BTreeMap::from([(451, 9)]));
+        assert_eq!(whole.replies.by_code(), BTreeMap::from([(250, 3), (451, 6)]));
     }
 }

@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
 use crate::histogram::{Percentiles, Phase};
 use crate::report::Report;
+use crate::units::{time, time_chosen, trimmed};
 
 /// Which number.
 #[derive(Debug, Clone, Copy)]
@@ -31,12 +31,54 @@ enum Metric {
 /// A bound that was given.
 #[derive(Debug, Clone)]
 pub struct Threshold {
+    /// As it was given.
     text: String,
+    /// The metric, as it was given.
+    name: String,
     metric: Metric,
     /// Whether it holds above the bound, or else below.
     above: bool,
-    /// In the metric's unit.
+    /// In the metric's unit. Finite, and not below zero.
     bound: f64,
+}
+
+/// What a threshold says about a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// As it was given.
+    pub threshold: String,
+    /// Whether the run is to fail for it.
+    pub verdict: Verdict,
+    /// The number, and on which side of the bound it is.
+    pub words: String,
+}
+
+/// What comes of a threshold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The number is on the good side.
+    Passed,
+    /// It is beyond the bound, or there is no such number.
+    Failed,
+    /// The run has no result, so its numbers say nothing.
+    NotJudged,
+}
+
+impl Verdict {
+    /// In reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::NotJudged => "not judged",
+        }
+    }
+}
+
+impl fmt::Display for Judgement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.verdict.name(), self.words)
+    }
 }
 
 /// Takes one percentile out of all.
@@ -85,55 +127,106 @@ impl FromStr for Threshold {
     fn from_str(text: &str) -> Result<Self, String> {
         let at = text.find(['<', '>']).ok_or("a threshold is METRIC>BOUND or METRIC<BOUND")?;
         let (name, bound) = (text[..at].trim(), text[at + 1..].trim());
+        if bound.starts_with('=') {
+            return Err("a threshold is METRIC>BOUND or METRIC<BOUND; the bound itself is good".into());
+        }
         let metric: Metric = name.parse()?;
         let bound = if let Metric::Latency(..) = metric {
             let time = humantime::parse_duration(bound).map_err(|error| format!("{bound:?}: {error}"))?;
             time.as_secs_f64() * 1e6
         } else {
-            bound
-                .trim_end_matches("/s")
-                .trim_end_matches('%')
-                .parse()
-                .map_err(|_| format!("{bound:?} is no number"))?
+            let number = bound.strip_suffix(metric.unit()).unwrap_or(bound).trim().parse().ok();
+            // A bound that is no number is never passed.
+            number.filter(|bound: &f64| bound.is_finite() && *bound >= 0.0).ok_or_else(|| {
+                let or = if metric.unit().is_empty() { "" } else { ", or with its unit: " };
+                let example = if or.is_empty() { String::new() } else { format!("20{}", metric.unit()) };
+                format!("{bound:?} is no bound such as 20{or}{example}")
+            })?
         };
-        Ok(Self { text: text.to_owned(), metric, above: text[at..].starts_with('>'), bound })
+        Ok(Self {
+            text: text.to_owned(),
+            name: name.to_owned(),
+            metric,
+            above: text[at..].starts_with('>'),
+            bound,
+        })
+    }
+}
+
+impl Metric {
+    /// Stands behind its numbers.
+    fn unit(self) -> &'static str {
+        match self {
+            Self::Rate | Self::Megabytes | Self::Handshakes => "/s",
+            Self::Resumed => "%",
+            Self::Latency(..) | Self::Errors | Self::Late | Self::Unsent => "",
+        }
+    }
+
+    /// None if nothing of it was measured: of TLS in plaintext, of a phase that the run has not.
+    fn value(self, report: &Report<'_>) -> Option<f64> {
+        let tally = &report.outcome.tally;
+        match self {
+            Self::Latency(phase, value) => {
+                let latency = report.latency(phase);
+                (latency.count > 0).then(|| value(&latency) as f64)
+            }
+            Self::Rate => Some(report.rate()),
+            Self::Megabytes => Some(report.megabytes_rate()),
+            Self::Handshakes => Some(report.handshakes_rate()),
+            Self::Resumed => Some(tally.handshakes.resumed_percent()),
+            Self::Errors => Some(tally.failures.count as f64),
+            Self::Late => Some(tally.late as f64),
+            Self::Unsent => Some(tally.unsent as f64),
+        }
+    }
+
+    /// Whether it says something about a run without a result, too.
+    fn is_count(self) -> bool {
+        match self {
+            Self::Errors | Self::Late | Self::Unsent => true,
+            Self::Latency(..) | Self::Rate | Self::Megabytes | Self::Handshakes | Self::Resumed => false,
+        }
     }
 }
 
 impl Threshold {
-    fn value(&self, report: &Report<'_>) -> f64 {
-        let tally = &report.outcome.tally;
-        match self.metric {
-            Metric::Latency(phase, value) => value(&report.latency(phase)) as f64,
-            Metric::Rate => report.rate(),
-            Metric::Megabytes => report.megabytes_rate(),
-            Metric::Handshakes => report.handshakes_rate(),
-            Metric::Resumed => tally.handshakes.resumed_percent(),
-            Metric::Errors => tally.failures.count as f64,
-            Metric::Late => tally.late as f64,
-            Metric::Unsent => tally.unsent as f64,
+    /// What it says about a run.
+    pub fn judge(&self, report: &Report<'_>) -> Judgement {
+        let judgement = |verdict, words| Judgement { threshold: self.text.clone(), verdict, words };
+        if !report.has_result() && !self.metric.is_count() {
+            let words = format!("{}, because the run has no result", self.text);
+            return judgement(Verdict::NotJudged, words);
         }
-    }
-
-    /// Whether the run is to fail for it.
-    pub fn holds(&self, report: &Report<'_>) -> bool {
-        self.is_beyond(self.value(report))
+        match self.metric.value(report) {
+            None => judgement(Verdict::Failed, format!("{} was not measured in this run", self.name)),
+            Some(value) => {
+                let verdict = if self.is_beyond(value) { Verdict::Failed } else { Verdict::Passed };
+                judgement(verdict, self.describe(value))
+            }
+        }
     }
 
     fn is_beyond(&self, value: f64) -> bool {
         if self.above { value > self.bound } else { value < self.bound }
     }
 
-    /// The threshold and the number it was held against.
-    pub fn describe(&self, report: &Report<'_>) -> impl fmt::Display {
-        let value = self.value(report);
-        match self.metric {
-            Metric::Latency(..) => {
-                let time = Duration::from_secs_f64(value / 1e6);
-                format!("--fail-if '{}': it is {time:?}, and so the threshold", self.text)
-            }
-            _ => format!("--fail-if '{}': it is {value:.1}, and so the threshold", self.text),
-        }
+    /// The number and the bound.
+    fn describe(&self, value: f64) -> String {
+        let not = if self.is_beyond(value) { "" } else { "not " };
+        let side = if self.above { "over" } else { "under" };
+        let (shown, bound) = if let Metric::Latency(..) = self.metric {
+            // Where rounding would hide the difference all digits are shown.
+            let close = time(value) == time(self.bound);
+            let shown = if close { format!("{} µs", trimmed(value)) } else { time(value) };
+            (shown, time_chosen(self.bound))
+        } else {
+            let close = (value - self.bound).abs() < 1.0;
+            let shown = if close || value < 100.0 { trimmed(value) } else { format!("{value:.0}") };
+            let unit = self.metric.unit();
+            (format!("{shown}{unit}"), format!("{}{unit}", trimmed(self.bound)))
+        };
+        format!("{} is {shown}, {not}{side} {bound}", self.name)
     }
 }
 
@@ -158,11 +251,48 @@ mod tests {
             "late>10",
             "mb<5",
             "p99.99>1us",
+            "resumed < 95 %",
         ] {
             assert!(parse(good).is_ok(), "{good}");
         }
-        for wrong in ["", "p99", "p98>1ms", "p99>5", "rate>x", "nothing.p99>1s", "p99=1s"] {
+        for wrong in [
+            "",
+            "p99",
+            "p98>1ms",
+            "p99>5",
+            "rate>x",
+            "nothing.p99>1s",
+            "p99=1s",
+            "p99>=1s",
+            "rate<NaN",
+            "rate>inf",
+            "errors>-1",
+            "errors>0/s",
+            "rate<5/s/s",
+            "late>1%",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_judgement_tells_the_number_the_side_and_the_bound() {
+        let describe =
+            |text: &str, value: f64| text.parse::<Threshold>().expect("a threshold").describe(value);
+        for (threshold, value, words) in [
+            ("p99>1ms", 25_100.0, "p99 is 25.1 ms, over 1 ms"),
+            ("p99>1ms", 812.0, "p99 is 812 µs, not over 1 ms"),
+            ("accepted.p99.9 < 1500us", 900.0, "accepted.p99.9 is 900 µs, under 1.5 ms"),
+            ("p50>5ms", 5_001.0, "p50 is 5001 µs, over 5 ms"),
+            ("max>5ms", 5_000.0, "max is 5000 µs, not over 5 ms"),
+            ("rate<20000/s", 18_500.4, "rate is 18500/s, under 20000/s"),
+            ("rate<20000", 19_999.7, "rate is 19999.7/s, under 20000/s"),
+            ("rate<20000", 31_000.0, "rate is 31000/s, not under 20000/s"),
+            ("resumed<95%", 0.0, "resumed is 0%, under 95%"),
+            ("errors>0", 3.0, "errors is 3, over 0"),
+            ("mb<5", 4.25, "mb is 4.25/s, under 5/s"),
+        ] {
+            assert_eq!(describe(threshold, value), words);
         }
     }
 }

@@ -19,6 +19,7 @@ use clap::Args;
 use crate::checksum::Fingerprint;
 use crate::corpus::find_id;
 use crate::ledger::{Ending, Id, Ledger, Message, Step};
+use crate::output;
 
 /// Compares a ledger with what is stored.
 #[derive(Debug, Args)]
@@ -51,7 +52,7 @@ struct StoreArguments {
 
 const VERDICT: &str = "\
 Exit code: 0 if every accepted message is stored whole for each recipient and nothing is stored that was refused or never \
-finished; 1 if not; 2 if the ledger or the store cannot be read, or the ledger has no message.";
+finished; 1 if not; 2 if the ledger or the store cannot be read, the ledger has no message, or the verdict cannot be printed.";
 
 /// The store does not keep the promise.
 const BROKEN_PROMISE: u8 = 1;
@@ -63,7 +64,10 @@ const CANNOT_TELL: u8 = 2;
 pub fn main(arguments: &VerifyArguments) -> ExitCode {
     match verify(arguments) {
         Ok(verdict) => {
-            print!("{verdict}");
+            if let Err(error) = output::print(&verdict.to_string()) {
+                output::complain(error);
+                return ExitCode::from(CANNOT_TELL);
+            }
             if verdict.holds(arguments.no_duplicates) {
                 ExitCode::SUCCESS
             } else {
@@ -71,7 +75,7 @@ pub fn main(arguments: &VerifyArguments) -> ExitCode {
             }
         }
         Err(why) => {
-            eprintln!("loadgen verify: {why}");
+            output::show(&format!("loadgen verify: {why}\n"));
             ExitCode::from(CANNOT_TELL)
         }
     }

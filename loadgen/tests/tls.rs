@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use server::ended::says;
 use server::postfix::Postfix;
 use server::secure::{SecureServer, Trick};
 use server::{Oddity, Server};
@@ -88,7 +89,7 @@ fn mail_under_tls_arrives_whole() {
         let arguments = format!("--connections 8 {messages} {arguments} --ledger {}", ledger.display());
         let (code, text) = loadgen(target, &arguments);
         assert_eq!(code, Some(0), "{number}: {text}");
-        assert!(text.contains("\n  TLS  ") && text.contains("certificate not verified"), "{text}");
+        assert!(text.contains("\n  TLS  ") && says(&text, "certificate not verified"), "{text}");
     }
     let mut verify = Command::new(env!("CARGO_BIN_EXE_loadgen"));
     verify.arg("verify").arg("--ledger").arg(&ledger).arg("--maildir").arg(ringmx.path("mail"));
@@ -113,16 +114,13 @@ fn handshakes_are_counted_measured_and_resumed() {
     assert_eq!((&report["handshakes"], &report["handshakes_resumed"]), (&40.into(), &36.into()), "{text}");
     assert_eq!(report["result"]["latency_microseconds"]["TLS"]["count"], 40);
     assert!(report["result"]["handshakes_per_second"].as_f64().expect("a rate") > 0.0);
-    assert!(
-        text.contains("40 handshakes, 36 resumed (TLSv1.3 TLS_") && text.contains("resumption on"),
-        "{text}"
-    );
+    assert!(says(&text, "40 handshakes, 36 resumed (TLSv1.3 TLS_") && says(&text, "resumption on"), "{text}");
     let (code, report, text) = run(ringmx.implicit, "--tls-resume --tls-version 1.2");
     assert_eq!((code, &report["handshakes_resumed"]), (Some(0), &36.into()), "{text}");
     // Where the server gives no tickets none is resumed, and without the option none is, either.
     let (code, report, text) = run(ringmx.implicit, "--tls-resume");
     assert_eq!((code, &report["handshakes_resumed"]), (Some(0), &0.into()), "{text}");
-    assert!(text.contains("no session was resumed"), "{text}");
+    assert!(says(&text, "no session was resumed"), "{text}");
     let (code, report, text) = run(ringmx.tickets, "--fail-if resumed<80");
     assert_eq!((code, &report["handshakes_resumed"]), (Some(3), &0.into()), "{text}");
 }
@@ -164,7 +162,7 @@ fn certificates_are_verified_if_that_was_asked_for() {
     for (host, more) in [("localhost", ""), ("127.0.0.1", "--tls-name localhost")] {
         let (code, text) = run(host, &roots, more);
         assert_eq!(code, Some(0), "{text}");
-        assert!(text.contains("certificate verified"), "{text}");
+        assert!(says(&text, "certificate verified"), "{text}");
     }
     for (host, roots, more, why) in [
         ("localhost", &other, "", "UnknownIssuer"),
@@ -173,8 +171,8 @@ fn certificates_are_verified_if_that_was_asked_for() {
     ] {
         let (code, text) = run(host, roots, more);
         assert_eq!(code, Some(1), "{text}");
-        let first = text.split("NO RESULT").nth(1).expect("no result").lines().nth(1).expect("a failure");
-        assert!(first.contains("TLS handshake: invalid peer certificate: ") && first.contains(why), "{text}");
+        let failures = text.split("NO RESULT").nth(1).expect("no result");
+        assert!(says(failures, "TLS handshake: invalid peer certificate: ") && says(failures, why), "{text}");
     }
 }
 
@@ -194,14 +192,14 @@ fn a_server_that_cheats_is_told() {
             let (code, text) = loadgen(server.address, &arguments);
             assert_eq!(code, Some(1), "{text}");
             let failures = text.split("NO RESULT").nth(1).unwrap_or_default();
-            assert!(failures.lines().nth(1).is_some_and(|first| first.contains(words)), "{trick:?}: {text}");
+            assert!(says(failures, words), "{trick:?}: {text}");
         }
     }
     // It comes before or behind ClientHello.
     let server = SecureServer::start(Trick::TalksPlaintext);
     let (code, text) = loadgen(server.address, "--connections 1 --messages 2 --tls starttls");
     assert_eq!(code, Some(1), "{text}");
-    assert!(text.contains("plaintext in place of TLS") || text.contains("corrupt message"), "{text}");
+    assert!(says(&text, "plaintext in place of TLS") || says(&text, "corrupt message"), "{text}");
 }
 
 #[test]
@@ -211,11 +209,11 @@ fn a_server_that_does_not_speak_tls_is_told() {
         let arguments = format!("--connections 2 --duration 5s --tls starttls --scenario {scenario}");
         let (code, text) = loadgen(server.address, &arguments);
         assert_eq!(code, Some(1), "{text}");
-        assert!(text.contains("NO RESULT: the receiver does not offer STARTTLS"), "{text}");
+        assert!(says(&text, "NO RESULT: the receiver does not offer STARTTLS"), "{text}");
     }
     let (code, text) = loadgen(server.address, "--connections 1 --messages 1 --tls implicit");
     assert_eq!(code, Some(1), "{text}");
-    assert!(text.contains("with --tls implicit the server must not begin in plaintext"), "{text}");
+    assert!(says(&text, "with --tls implicit the server must not begin in plaintext"), "{text}");
 }
 
 #[test]
@@ -248,7 +246,7 @@ fn arguments_about_tls_that_make_no_run_are_told() {
     ] {
         let (code, text) = loadgen(SocketAddr::from(([127, 0, 0, 1], 25)), arguments);
         assert_eq!(code, Some(2), "{arguments}: {text}");
-        assert!(text.contains(words), "{arguments}: {text}");
+        assert!(says(&text, words), "{arguments}: {text}");
     }
 }
 

@@ -1,9 +1,8 @@
 //! How entries come from the load threads into the file. A load thread never waits for it: it keeps its entries, and
 //! once a turn puts them where the main thread takes them from, if that is free just then.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -89,9 +88,14 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Appends a run to the file, which is made if it is missing. `threads` load threads will have baskets.
-    pub fn new(path: &Path, corpus: &'static Corpus, recipients: usize, threads: usize) -> io::Result<Self> {
-        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+    /// Appends a run to the file, which was opened to be read and appended to. `threads` load threads will
+    /// have baskets.
+    pub fn new(
+        mut file: File,
+        corpus: &'static Corpus,
+        recipients: usize,
+        threads: usize,
+    ) -> io::Result<Self> {
         let mut lines = String::new();
         // The run before may have been killed within a line.
         if file.seek(SeekFrom::End(0))? > 0 {

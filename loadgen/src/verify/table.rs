@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Names, Verdict};
+use crate::paragraph::hanging;
 
 /// Names shown of each kind.
 pub(super) const NAMES_SHOWN_MAX: usize = 20;
@@ -36,10 +37,8 @@ impl fmt::Display for Verdict {
             writeln!(f, "\n  the ledger has {} lines that were cut off by the end of a run", self.cut_off)?;
         }
         let promise = if self.holds(false) { "kept" } else { "BROKEN" };
-        writeln!(
-            f,
-            "\npromise {promise}: nothing accepted lost or altered, nothing stored that was not sent whole"
-        )
+        let means = "nothing accepted lost or altered, nothing stored that was not sent whole";
+        write!(f, "\n{}", hanging(&format!("promise {promise}: "), 2, means))
     }
 }
 

@@ -1,6 +1,7 @@
 //! A small SMTP server on threads, with one thing wrong with it if a test wants so.
 #![allow(dead_code, reason = "each file of tests uses some of it")]
 
+pub(crate) mod ended;
 pub(crate) mod other;
 pub(crate) mod postfix;
 pub(crate) mod secure;
@@ -35,6 +36,8 @@ pub(crate) enum Oddity {
     RefusesAndKeeps,
     /// Closes when a little of the mail data has come.
     ClosesWithinData,
+    /// Refuses each recipient, with a text that is long and differs.
+    Wordy,
 }
 
 /// What it saw.
@@ -111,6 +114,10 @@ impl Session {
                 }
                 "RCPT" if self.oddity == Oddity::RefusesSome && self.begun.is_multiple_of(3) => {
                     self.reply("550 5.1.1 \x1b[31mno such mailbox")?;
+                }
+                "RCPT" if self.oddity == Oddity::Wordy => {
+                    let (begun, long) = (self.begun, "no such mailbox ".repeat(9));
+                    self.reply(&format!("550 5.1.1 <r+{begun}@x.test>: {long}{}", "x".repeat(200)))?;
                 }
                 "RCPT" => {
                     self.seen.lock().expect("lock").recipients.push(line.trim_end().to_owned());

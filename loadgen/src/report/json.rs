@@ -1,0 +1,111 @@
+//! A report for programs.
+
+use serde_json::{Map, Value, json};
+
+use super::Report;
+use crate::histogram::{Percentiles, Phase};
+use crate::interval::Slice;
+
+impl Report<'_> {
+    /// The same as a JSON object. `result` is null when there is none.
+    pub fn json(&self) -> String {
+        let Self { plan, outcome, .. } = self;
+        let tally = &outcome.tally;
+        let replies: Map<String, Value> = tally
+            .replies
+            .by_code()
+            .into_iter()
+            .map(|(code, count)| (code.to_string(), count.into()))
+            .collect();
+        let latencies: Map<String, Value> = Phase::ALL
+            .iter()
+            .map(|phase| (phase.name().to_owned(), json_of(&tally.latencies.percentiles(*phase))))
+            .collect();
+        let negotiated: Vec<Value> =
+            tally.handshakes.negotiated().into_iter().map(|(kind, _)| kind.to_string().into()).collect();
+        let result = json!({
+            "messages_per_second": self.rate(),
+            "connections_per_second": self.per_second(tally.connections),
+            "handshakes_per_second": self.handshakes_rate(),
+            "handshakes_resumed_percent": tally.handshakes.resumed_percent(),
+            "megabytes_per_second": self.megabytes_rate(),
+            "elapsed_seconds": outcome.elapsed.as_secs_f64(),
+            "cpu_microseconds_per_message": self.cpu_per_message(),
+            "cpu_busy_percent": self.busy(),
+            "latency_microseconds": latencies,
+            "parts": self.parts().iter().map(slice_json).collect::<Vec<_>>(),
+        });
+        let kinds = tally.failures.kinds();
+        let kinds: Vec<Value> = kinds
+            .iter()
+            .map(|kind| json!({ "count": kind.count, "words": kind.words, "others_alike": kind.varies }))
+            .collect();
+        let thresholds: Vec<Value> = self
+            .judgements()
+            .iter()
+            .map(|judgement| json!({ "threshold": judgement.threshold, "verdict": judgement.verdict.name(), "words": judgement.words }))
+            .collect();
+        let provenance = self.provenance;
+        let whole = json!({
+            "date": provenance.date,
+            "host": provenance.host,
+            "system": provenance.system,
+            "command": provenance.command.join(" "),
+            "version": provenance.version,
+            "target": plan.target,
+            "connections": plan.connections(),
+            "cores": self.cores(),
+            "scenario": plan.mix.to_string(),
+            "message": plan.message,
+            "size_bytes": plan.corpus.size_mean(),
+            "recipients": plan.recipients,
+            "messages_per_session": plan.scenarios[0].messages_per_session,
+            "pipelining": plan.pipelining().is_some() && !tally.pipelining_missing,
+            "pipelining_depth": plan.pipelining(),
+            "bdat_chunk_bytes": plan.scenarios.iter().find_map(|scenario| scenario.bdat),
+            "rate": plan.rate.map(|rate| rate.to_string()),
+            "messages_refused": tally.refused,
+            "messages_aborted": tally.aborted,
+            "messages_late": tally.late,
+            "messages_unsent": tally.unsent,
+            "sessions_ended_by_server": tally.ended_by_server,
+            "notes": self.notes(),
+            "unsupported": tally.unsupported,
+            "interrupted": outcome.interrupted,
+            "messages_started": tally.started,
+            "messages_accepted": tally.accepted,
+            "connections_made": tally.connections,
+            "tls": plan.tls.as_ref().map(|tls| tls.mode.name()),
+            "tls_name": plan.tls.as_ref().map(|tls| tls.name.to_str()),
+            "tls_verified": plan.tls.as_ref().map(|tls| tls.verified),
+            "tls_resumption": plan.tls.as_ref().map(|tls| tls.resumption),
+            "tls_negotiated": negotiated,
+            "handshakes": tally.handshakes.count,
+            "handshakes_resumed": tally.handshakes.resumed,
+            "replies": replies,
+            "failures": tally.failures.count,
+            "failures_by_kind": kinds,
+            "thresholds": thresholds,
+            "over_time": self.over_time().iter().map(slice_json).collect::<Vec<_>>(),
+            "result": if self.has_result() { result } else { Value::Null },
+        });
+        format!("{whole:#}\n")
+    }
+}
+
+fn json_of(percentiles: &Percentiles) -> Value {
+    let Percentiles { count, p50, p90, p99, p999, p9999, max } = percentiles;
+    json!({ "count": count, "p50": p50, "p90": p90, "p99": p99, "p99.9": p999, "p99.99": p9999, "max": max })
+}
+
+fn slice_json(slice: &Slice) -> Value {
+    let latency = if slice.latency.count > 0 { json_of(&slice.latency) } else { Value::Null };
+    json!({
+        "from_seconds": slice.from.as_secs_f64(),
+        "to_seconds": slice.to.as_secs_f64(),
+        "messages_accepted": slice.latency.count,
+        "messages_per_second": slice.rate(),
+        "megabytes_per_second": slice.per_second(slice.octets as f64) / 1e6,
+        "transaction_microseconds": latency,
+    })
+}
