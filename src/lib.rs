@@ -14,6 +14,7 @@ pub mod ring;
 pub mod scan;
 pub mod server;
 pub mod shard;
+pub mod signals;
 pub mod sink;
 pub mod smtp;
 pub mod timestamp;

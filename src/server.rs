@@ -34,7 +34,7 @@ use crate::shard::spill::{self, Spill};
 use crate::shard::{Parts, Shard, affinity};
 use crate::sink::space::Space;
 use crate::sink::spill::{SpillTo, Spiller};
-use crate::sink::{self, Durability, Opened, Report, Surroundings};
+use crate::sink::{self, Durability, Opened, Report, Surroundings, file_limit};
 use crate::smtp::policy::Recipients;
 use crate::smtp::session::Settings;
 use crate::tls;
@@ -122,6 +122,7 @@ impl Server {
         let (sockets, addresses) = listen_everywhere(config)?;
         log_start(config, &addresses, &opened, log);
         log_notes(&tls_notes, log);
+        log_notes(&file_limit::notes(config, file_limit::bytes_max(), log::is_a_file()), log);
         let inline = opened.inline;
         let spill_to = opened.spill.clone();
         let mut to_shards = Vec::new();

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 /// Which modules a module may use, besides itself and [`PLAIN`].
 const ARROWS: &[(&str, &[&str])] = &[
-    ("main", &["cli"]),
-    ("cli", &["doctor", "handoff::message", "server", "sink::spool", "tls"]),
-    ("doctor", &["ring::probe", "sink::space"]),
+    ("main", &["cli", "signals"]),
+    ("cli", &["doctor", "handoff::message", "server", "sink::file_limit", "sink::spool", "tls"]),
+    ("doctor", &["ring::probe", "sink::file_limit", "sink::space"]),
     ("server", &["handoff", "log", "metrics", "ring", "shard", "sink", "smtp", "tls"]),
     ("shard", &["handoff", "log", "metrics", "ring", "sink", "smtp", "tls"]),
     ("sink", &["handoff", "smtp::trace"]),
@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tls", &[]),
     ("smtp", &["scan", "handoff::message"]),
     ("ring", &[]),
+    ("signals", &[]),
     ("scan", &[]),
     ("log", &["handoff::channel", "handoff::doorbell"]),
     ("metrics", &[]),

@@ -9,6 +9,7 @@
 pub mod discard;
 pub mod executor;
 mod facts;
+pub mod file_limit;
 pub mod file_system;
 pub mod maildir;
 pub mod plan;
@@ -149,7 +150,10 @@ pub fn watch_space(config: &config::Sink, surroundings: &Surroundings) -> io::Re
 /// The outcome for an error of the machine. Never `Refused`: the message is not to blame (EACCES, EROFS and their like pass).
 pub(crate) fn outcome_of(error: &io::Error) -> Outcome {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Outcome::TryAgain(TryAgain::NoSpace),
+        // A file that is too large (EFBIG) is one over RLIMIT_FSIZE: there is room for it once that is raised.
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            Outcome::TryAgain(TryAgain::NoSpace)
+        }
         _ => Outcome::TryAgain(TryAgain::Local),
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::Report;
+use super::{Report, file_limit};
 
 /// How old the number may be.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -79,20 +79,22 @@ impl Watch {
         let total = disk.f_blocks.saturating_mul(disk.f_frsize);
         // Without the blocks that only root may take.
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        self.update(total, free, space);
+        // Asked each time: prlimit(1) may change it.
+        self.update(total, free, file_limit::bytes_max().unwrap_or(u64::MAX), space);
     }
 
-    fn update(&mut self, total: u64, free: u64, space: &Space) {
+    /// No message may take more than `file_bytes_max`, however much is free.
+    fn update(&mut self, total: u64, free: u64, file_bytes_max: u64, space: &Space) {
         // A file system without a size (FUSE and network ones may have none) tells nothing of its space: no limit, and the sink
         // itself will find out.
         if total == 0 {
-            space.free.store(u64::MAX, Ordering::Relaxed);
+            space.free.store(file_bytes_max, Ordering::Relaxed);
             self.is_full = false;
             return;
         }
         let reserve = reserve_of(self.reserve, total);
         let beyond = beyond(free, reserve, self.is_full);
-        space.free.store(beyond, Ordering::Relaxed);
+        space.free.store(beyond.min(file_bytes_max), Ordering::Relaxed);
         let (mib, reserve_mib, path) = (free >> 20, reserve >> 20, self.root.display());
         if self.is_full != (beyond == 0) {
             self.is_full = beyond == 0;
@@ -172,7 +174,7 @@ mod tests {
             level: 0,
         };
         let mut at = |free| {
-            watch.update(10_000, free, &space);
+            watch.update(10_000, free, u64::MAX, &space);
             space.has_room(None)
         };
         assert!(at(5000) && at(1601));
@@ -198,10 +200,29 @@ mod tests {
         };
         for reserve in [None, Some(0), Some(1 << 30)] {
             watch.reserve = reserve;
-            watch.update(0, 0, &space);
+            watch.update(0, 0, u64::MAX, &space);
             assert!(space.has_room(None) && space.has_room(Some(1 << 40)), "{reserve:?}");
         }
         assert!(notes.0.lock().expect("no panic").is_empty());
+        watch.update(0, 0, 1000, &space);
+        assert!(space.has_room(Some(1000)) && !space.has_room(Some(1001)));
+    }
+
+    #[test]
+    fn no_message_is_larger_than_a_file_may_be() {
+        let notes = Arc::new(Notes::default());
+        let space = Space::fixed(u64::MAX);
+        let mut watch = Watch {
+            root: "/spool".into(),
+            reserve: Some(100),
+            report: Arc::clone(&notes) as Arc<dyn Report>,
+            space: Weak::new(),
+            is_full: false,
+            level: 0,
+        };
+        watch.update(10_000, 9_000, 1000, &space);
+        assert!(space.has_room(None) && space.has_room(Some(1000)) && !space.has_room(Some(1001)));
+        assert!(notes.0.lock().expect("no panic").is_empty(), "the disk is not full");
     }
 
     #[test]
