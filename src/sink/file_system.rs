@@ -5,8 +5,10 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
+
+use super::optional::is_missing;
 
 /// File systems of local disks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,14 +52,41 @@ pub fn probe_journal(directory: impl AsFd) -> io::Result<()> {
 
 /// Whether opening a file without a name failed because the file system has none (`O_TMPFILE` of open(2)).
 pub(super) fn has_no_unnamed_files(error: Errno) -> bool {
-    matches!(error, Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL)
+    error == Errno::ISDIR || is_missing(error)
 }
 
-/// Makes durable which names a directory holds, and probes the journal that this may go through.
+/// Makes durable which names a directory holds, and probes the journal that this may go through. An error names the directory.
 pub fn sync_directory(path: &Path) -> io::Result<()> {
-    let directory = File::open(path)?;
-    directory.sync_all()?;
-    probe_journal(&directory)
+    let sync = || {
+        let directory = File::open(path)?;
+        directory.sync_all()?;
+        probe_journal(&directory)
+    };
+    sync().map_err(|error| {
+        let text = format!("cannot make durable which files {} holds: {error}", path.display());
+        io::Error::new(error.kind(), text)
+    })
+}
+
+/// The name of the file system of an open file or directory, as mount(8) lists it.
+pub fn name_of(file: impl AsFd) -> String {
+    let kind = mount_id(file).and_then(|id| {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+        mounts.lines().find_map(|line| kind_of_mount(line, id))
+    });
+    kind.unwrap_or_else(|| "this file system".to_owned())
+}
+
+fn mount_id(file: impl AsFd) -> Option<u64> {
+    let facts = rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
+    StatxFlags::from_bits_retain(facts.stx_mask).contains(StatxFlags::MNT_ID).then_some(facts.stx_mnt_id)
+}
+
+/// The type of file system in a line of /proc/self/mountinfo (proc_pid_mountinfo(5)), if it is the one of this mount.
+fn kind_of_mount(line: &str, id: u64) -> Option<String> {
+    let (number, _) = line.split_once(' ')?;
+    let (kind, _) = line.split_once(" - ")?.1.split_once(' ')?;
+    (number.parse() == Ok(id)).then(|| kind.to_owned())
 }
 
 impl FileSystem {

@@ -12,12 +12,14 @@ mod facts;
 pub mod file_limit;
 pub mod file_system;
 pub mod maildir;
+pub mod optional;
 pub mod plan;
 mod root;
 pub mod space;
 pub mod spill;
 pub mod spool;
 pub mod stdout;
+mod trial;
 pub mod worker;
 
 use std::fmt;

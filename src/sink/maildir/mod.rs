@@ -35,6 +35,7 @@ use super::executor::uring::Uring;
 use super::plan::{self, Action, Directory, Owners, Place, Plan, Results};
 use super::root::Root;
 use super::spill::SpillTo;
+use super::trial::{self, Needs};
 use super::{Durability, OpenError, Opened, Sink, Surroundings, Worker, outcome_of, report_failures};
 use crate::config::{LineEndings, MaildirSync};
 use crate::handoff::message::{Message, Outcome, Refused, TryAgain};
@@ -69,7 +70,9 @@ pub(super) fn open(
         cure: "allow more open files",
     };
     settings.commit = file_system::choose(sync, path, root.directory().map_err(cannot_open)?)?;
-    let mut notes = Vec::new();
+    let needs = Needs { reserves: false, name_bytes_max: name::file_bytes_max(&settings.host) };
+    let mut executor = Blocking::new(root.directory().map_err(cannot_open)?);
+    let mut notes = trial::run(&root, needs, &mut executor)?;
     match root.directory().and_then(|directory| clean::remove_old(directory, settings.template.depth())) {
         Ok(0) => {}
         Ok(1) => notes.push("removed 1 temporary file older than 36 h".to_owned()),

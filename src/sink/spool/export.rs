@@ -9,13 +9,14 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::CWD;
 
 use super::cursor::Cursor;
 use super::envelope::StoredEnvelope;
 use super::reader::{self, Notes};
 use crate::config::LineEndings;
 use crate::sink::file_system::sync_directory;
+use crate::sink::optional;
 use crate::smtp::envelope::BodyType;
 use crate::timestamp;
 
@@ -135,11 +136,12 @@ impl Exporter {
                 let temporary = root.join(format!(".{}.{}.tmp", envelope.id, std::process::id()));
                 place(&temporary, &root.join(format!("{}.eml", envelope.id)), &octets)
             }
-            Self::Mbox { file, line_endings, .. } => {
+            Self::Mbox { new, file, line_endings, .. } => {
                 let (body, end) = converted(envelope, content, *line_endings);
                 let mut entry = Vec::with_capacity(body.len() + 512);
                 facts.mbox(&body, end, &mut entry);
-                file.write_all(&entry).map(|()| Put::New)
+                file.write_all(&entry).map_err(|error| named(new, &error))?;
+                Ok(Put::New)
             }
         }
     }
@@ -150,9 +152,9 @@ impl Exporter {
             Self::Maildir { root, .. } => sync_directory(&root.join("new")),
             Self::Eml(root) => sync_directory(&root),
             Self::Mbox { path, new, file, .. } => {
-                let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-                file.sync_all()?;
-                if !rename(&new, &path)? {
+                let written = file.into_inner().map_err(io::IntoInnerError::into_error);
+                let stored = written.and_then(|file| file.sync_all()).and_then(|()| rename(&new, &path));
+                if !stored.map_err(|error| named(&path, &error))? {
                     return Err(exists(&path));
                 }
                 sync_directory(parent(&path))
@@ -213,7 +215,8 @@ fn place(temporary: &Path, path: &Path, octets: &[u8]) -> io::Result<Put> {
         return Ok(if same(facts) { Put::Already } else { Put::Differs(path.to_owned()) });
     }
     let mut file = create(temporary)?;
-    let stored = file.write_all(octets).and_then(|()| file.sync_all()).and_then(|()| rename(temporary, path));
+    let written = file.write_all(octets).and_then(|()| file.sync_all());
+    let stored = written.and_then(|()| rename(temporary, path)).map_err(|error| named(path, &error));
     match stored {
         Ok(true) => Ok(Put::New),
         // Another export was faster.
@@ -227,16 +230,20 @@ fn place(temporary: &Path, path: &Path, octets: &[u8]) -> io::Result<Put> {
 }
 
 fn create(path: &Path) -> io::Result<File> {
-    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(named)
+    let options = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    options.map_err(|error| named(path, &error))
+}
+
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 /// Renames without replacing; false when the name is taken.
 fn rename(from: &Path, to: &Path) -> io::Result<bool> {
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+    match optional::rename(CWD, from, CWD, to) {
         Ok(()) => Ok(true),
-        Err(rustix::io::Errno::EXIST) => Ok(false),
-        Err(error) => Err(error.into()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -248,7 +255,7 @@ fn make_directory(path: &Path) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
             synced => synced,
         },
-        Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
+        Err(error) => Err(named(path, &error)),
     }
 }
 

@@ -41,6 +41,7 @@ use super::executor::blocking::Blocking;
 use super::plan::{self, Action, Done, Owners, Place, Plan, Results};
 use super::root::Root;
 use super::spill::SpillTo;
+use super::trial::{self, Needs};
 use super::{
     Durability, OpenError, Opened, Report, Sink, Surroundings, file_limit, outcome_of, report_failures,
 };
@@ -94,8 +95,13 @@ pub(super) fn open(
             "the user that runs ringmx must be able to read and write it"
         },
     };
+    let longest_name = envelope::message_file_name(u64::MAX, u64::MAX);
+    let needs = Needs { reserves: true, name_bytes_max: longest_name.len() };
+    let mut executor = Blocking::new(root.directory().map_err(refused)?);
+    let tried = trial::run(&root, needs, &mut executor)?;
     let recovered = reader::recover(path).map_err(refused)?;
     let mut notes = recovered.notes;
+    notes.extend(tried);
     if workers > 1 {
         notes.push("a spool has one writer: `workers` is taken as 1".to_owned());
     }
@@ -103,7 +109,7 @@ pub(super) fn open(
     let description = format!("spool {}", path.display());
     supply::remove_unused(path).map_err(refused)?;
     supply::remove_orphans(path, &recovered.unused_from).map_err(refused)?;
-    let links = large::can_link(path, &mut Blocking::new(root.directory().map_err(refused)?));
+    let links = large::can_link(path, &mut executor);
     if !links {
         notes.push(
             "files cannot be linked here: large messages are stored in segments of their own".to_owned(),
