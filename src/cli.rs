@@ -18,7 +18,7 @@ pub use self::doctor::doctor;
 pub use self::spool::{SpoolCommand, spool};
 
 use crate::config::{self, Config, SinkKind};
-use crate::sink::file_limit;
+use crate::sink::{file_limit, volatile};
 use crate::{server, tls};
 
 /// A high-throughput inbound SMTP receiver (front-line MX) for Linux on io_uring.
@@ -74,6 +74,7 @@ pub fn check(file: &Path) -> ExitCode {
         Ok((config, warnings)) => {
             print_each("warning: ", &warnings);
             print_each("warning: ", &file_limit::notes(&config, file_limit::bytes_max(), false));
+            print_each("warning: ", volatile::warning(&config.sink).as_slice());
             match tls::context::Context::open(&config.tls, &config.hostname) {
                 Ok((_, notes)) => print_each("warning: ", &notes),
                 Err(why) => {

@@ -509,6 +509,7 @@ fn log_start(config: &Config, addresses: &[SocketAddr], opened: &Opened, log: &m
     log.record("shards", at).plain("cpus", cpus.join(",")).end();
     let promise = match opened.durability {
         Durability::Disk => "250 means: on disk",
+        Durability::Memory => "250 means: in memory, gone when the machine stops",
         Durability::None => "nothing: a message answered 250 may be lost",
     };
     log.record("sink", at)

@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 /// Which modules a module may use, besides itself and [`PLAIN`].
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["cli", "signals"]),
-    ("cli", &["doctor", "handoff::message", "server", "sink::file_limit", "sink::spool", "tls"]),
-    ("doctor", &["ring::probe", "sink::file_limit", "sink::space"]),
+    (
+        "cli",
+        &["doctor", "handoff::message", "server", "sink::file_limit", "sink::spool", "sink::volatile", "tls"],
+    ),
+    ("doctor", &["ring::probe", "sink::file_limit", "sink::space", "sink::volatile"]),
     ("server", &["handoff", "log", "metrics", "ring", "shard", "sink", "smtp", "tls"]),
     ("shard", &["handoff", "log", "metrics", "ring", "sink", "smtp", "tls"]),
     ("sink", &["handoff", "smtp::trace"]),

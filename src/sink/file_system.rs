@@ -70,23 +70,23 @@ pub fn sync_directory(path: &Path) -> io::Result<()> {
 
 /// The name of the file system of an open file or directory, as mount(8) lists it.
 pub fn name_of(file: impl AsFd) -> String {
-    let kind = mount_id(file).and_then(|id| {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-        mounts.lines().find_map(|line| kind_of_mount(line, id))
+    let kind = mountinfo_of(file).and_then(|line| {
+        let (kind, _) = line.split_once(" - ")?.1.split_once(' ')?;
+        Some(kind.to_owned())
     });
     kind.unwrap_or_else(|| "this file system".to_owned())
 }
 
-fn mount_id(file: impl AsFd) -> Option<u64> {
+/// The line of /proc/self/mountinfo (proc_pid_mountinfo(5)) on the mount of an open file or directory.
+pub(super) fn mountinfo_of(file: impl AsFd) -> Option<String> {
     let facts = rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
-    StatxFlags::from_bits_retain(facts.stx_mask).contains(StatxFlags::MNT_ID).then_some(facts.stx_mnt_id)
-}
-
-/// The type of file system in a line of /proc/self/mountinfo (proc_pid_mountinfo(5)), if it is the one of this mount.
-fn kind_of_mount(line: &str, id: u64) -> Option<String> {
-    let (number, _) = line.split_once(' ')?;
-    let (kind, _) = line.split_once(" - ")?.1.split_once(' ')?;
-    (number.parse() == Ok(id)).then(|| kind.to_owned())
+    if !StatxFlags::from_bits_retain(facts.stx_mask).contains(StatxFlags::MNT_ID) {
+        return None;
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let is_it =
+        |line: &&str| line.split_once(' ').is_some_and(|(number, _)| number.parse() == Ok(facts.stx_mnt_id));
+    mounts.lines().find(is_it).map(str::to_owned)
 }
 
 impl FileSystem {

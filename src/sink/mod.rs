@@ -20,10 +20,12 @@ pub mod spill;
 pub mod spool;
 pub mod stdout;
 mod trial;
+pub mod volatile;
 pub mod worker;
 
 use std::fmt;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,8 +40,20 @@ use crate::smtp::envelope::Mailbox;
 pub enum Durability {
     /// The message survives a stop of the process and of the machine.
     Disk,
+    /// The message survives a stop of the process and not one of the machine: the store is in memory.
+    Memory,
     /// The sink promises nothing.
     None,
+}
+
+impl Durability {
+    /// What a message is worth that is stored in this directory, and a note where that is less than a disk's.
+    fn of_store(path: &Path, directory: impl AsFd) -> (Self, Option<String>) {
+        match volatile::why(directory) {
+            Some(why) => (Self::Memory, Some(volatile::note(path, &why))),
+            None => (Self::Disk, None),
+        }
+    }
 }
 
 /// A place where messages go. Lives on one worker thread, or on the shard when it never blocks.

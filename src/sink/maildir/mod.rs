@@ -79,6 +79,8 @@ pub(super) fn open(
         Ok(count) => notes.push(format!("removed {count} temporary files older than 36 h")),
         Err(error) => notes.push(format!("cannot look for old temporary files: {error}")),
     }
+    let (durability, note) = Durability::of_store(path, root.directory().map_err(cannot_open)?);
+    notes.extend(note);
     let workers = (0..workers.max(1)).map(|_| -> Worker {
         let (settings, root) = (settings.clone(), Arc::clone(&root));
         Box::new(move || {
@@ -87,7 +89,7 @@ pub(super) fn open(
                 Commit::Batch | Commit::Twice => Box::new(Blocking::on_one_file_system(directory)),
                 Commit::File => Box::new(Uring::new(directory)?),
             };
-            Ok(Box::new(Locked { _root: root, sink: Maildir::new(settings, executor) }))
+            Ok(Box::new(Locked { _root: root, durability, sink: Maildir::new(settings, executor) }))
         })
     });
     Ok(Opened {
@@ -95,7 +97,7 @@ pub(super) fn open(
             Commit::Batch | Commit::Twice => format!("maildir {}, sync = \"batch\"", path.display()),
             Commit::File => format!("maildir {}, sync = \"each\"", path.display()),
         },
-        durability: Durability::Disk,
+        durability,
         workers: workers.collect(),
         inline: None,
         spill: SpillTo::Directory(path.to_owned()),
@@ -106,12 +108,13 @@ pub(super) fn open(
 /// The sink of one worker with its share of the lock.
 struct Locked<E> {
     sink: Maildir<E>,
+    durability: Durability,
     _root: Arc<Root>,
 }
 
 impl<E: Executor> Sink for Locked<E> {
     fn durability(&self) -> Durability {
-        self.sink.durability()
+        self.durability
     }
 
     fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>) {

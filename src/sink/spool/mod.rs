@@ -116,6 +116,8 @@ pub(super) fn open(
         );
     }
     notes.extend(fill::describe(path).map_err(refused)?);
+    let (durability, note) = Durability::of_store(path, root.directory().map_err(refused)?);
+    notes.extend(note);
     let segment_bytes = options.segment_bytes;
     let worker = move || -> io::Result<Box<dyn Sink>> {
         let executor = options.executor(root.directory()?);
@@ -126,11 +128,11 @@ pub(super) fn open(
         if links {
             sink.keep_files_beyond(SPOOL_INLINE_BYTES_MAX.min(segment_bytes / 2));
         }
-        Ok(Box::new(Locked { sink, _root: root }))
+        Ok(Box::new(Locked { sink, durability, _root: root }))
     };
     Ok(Opened {
         description,
-        durability: Durability::Disk,
+        durability,
         notes,
         workers: vec![Box::new(worker)],
         inline: None,
@@ -141,12 +143,13 @@ pub(super) fn open(
 /// The sink with the lock on its store.
 struct Locked<E> {
     sink: Spool<E>,
+    durability: Durability,
     _root: Root,
 }
 
 impl<E: Executor> Sink for Locked<E> {
     fn durability(&self) -> Durability {
-        self.sink.durability()
+        self.durability
     }
 
     fn inline_bytes_max(&self) -> Option<u64> {
