@@ -18,7 +18,8 @@ pub use self::doctor::doctor;
 pub use self::spool::{SpoolCommand, spool};
 
 use crate::config::{self, Config, SinkKind};
-use crate::sink::{file_limit, volatile};
+use crate::sink::file_limit;
+use crate::sink::volatile;
 use crate::{server, tls};
 
 /// A high-throughput inbound SMTP receiver (front-line MX) for Linux on io_uring.

@@ -2,13 +2,14 @@
 //!
 //! This is the control thread: everything that is not per message. It runs on tokio-uring's tokio.
 
+mod report;
+
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
@@ -39,8 +40,10 @@ use crate::smtp::policy::Recipients;
 use crate::smtp::session::Settings;
 use crate::tls;
 
-/// How often the files of certificates are looked at.
-const CERTIFICATES_LOOK: Duration = Duration::from_secs(10);
+use self::report::LogReport;
+
+/// How often the files of certificates are looked at, and what errors were counted.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Why the server could not start or had to stop. Says what happened, to what, and what to do.
 #[derive(Debug)]
@@ -75,6 +78,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
 /// Everything that was started.
 struct Server {
     tls: tls::context::Context,
+    report: Arc<LogReport>,
     stop: Arc<AtomicBool>,
     bells: Vec<Arc<Doorbell>>,
     metrics: Vec<Arc<ShardMetrics>>,
@@ -96,10 +100,11 @@ impl Server {
         let recipients = load_recipients(config)?;
         let (tls, tls_notes) =
             tls::context::Context::open(&config.tls, &config.hostname).map_err(ServeError)?;
+        let report = Arc::new(LogReport::new(log.clone()));
         let surroundings = Surroundings {
             hostname: config.hostname.clone(),
             local_part_case_sensitive: config.local_part_case_sensitive,
-            report: Arc::new(LogReport(Mutex::new(log.clone()))),
+            report: Arc::clone(&report) as Arc<dyn Report>,
             is_listed: {
                 let table = Recipients::new(config, recipients.as_deref());
                 Arc::new(move |mailbox| table.lists_by_name(mailbox))
@@ -112,6 +117,7 @@ impl Server {
         let (tell, events) = unbounded_channel();
         let mut server = Self {
             tls,
+            report,
             stop: Arc::new(AtomicBool::new(false)),
             bells: Vec::new(),
             metrics: Vec::new(),
@@ -289,6 +295,7 @@ impl Server {
         for thread in self.shards.into_iter().chain(self.workers) {
             let _ = thread.join();
         }
+        self.report.finish();
         let mut record = log.record("stopped", SystemTime::now());
         for (name, value) in metrics::sum(self.metrics.iter().map(|shard| &**shard)) {
             record = record.number(name, value);
@@ -302,7 +309,7 @@ impl Server {
         let (mut terminate, mut interrupt) =
             (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
         let mut reload = listen(SignalKind::hangup())?;
-        let mut look = tokio::time::interval(CERTIFICATES_LOOK);
+        let mut look = tokio::time::interval(LOOK_EVERY);
         let mut starting = self.shards.len() + self.workers.len();
         loop {
             let event = tokio::select! {
@@ -314,6 +321,7 @@ impl Server {
                     continue;
                 }
                 _ = look.tick() => {
+                    self.report.look();
                     if self.tls.has_changed() {
                         self.reload_certificates(log);
                     }
@@ -477,27 +485,6 @@ fn load_recipients(config: &Config) -> Result<Option<Vec<RecipientEntry>>, Serve
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         ServeError(format!("the file of recipients cannot be used: {}", lines.join("; ")))
     })
-}
-
-/// Brings errors of sinks into the log.
-struct LogReport(Mutex<Log>);
-
-impl Report for LogReport {
-    fn machine_error(&self, what: &str, path: &Path, error: &io::Error) {
-        let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        log.record("error", SystemTime::now())
-            .text("tried", what.as_bytes())
-            .text("path", path.as_os_str().as_encoded_bytes())
-            .text("error", error.to_string().as_bytes())
-            .end();
-        log.flush();
-    }
-
-    fn note(&self, text: &str) {
-        let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        log.record("note", SystemTime::now()).text("text", text.as_bytes()).end();
-        log.flush();
-    }
 }
 
 fn log_start(config: &Config, addresses: &[SocketAddr], opened: &Opened, log: &mut Log) {

@@ -67,6 +67,37 @@ fn a_failed_write_or_sync_is_451_or_452_and_passes() {
     }
 }
 
+/// Each message has another file, and each file the same error: one line a message would fill the disk that is full.
+#[test]
+fn equal_errors_of_a_full_disk_are_told_once_and_counted() {
+    if image::unavailable(&["mount"]).is_some() {
+        return;
+    }
+    const MESSAGES: u64 = 200;
+    for kind in [SPOOL, MAILDIR] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (behind, front) = (folder.path().join("behind"), folder.path().join("front"));
+        let disk = Faulty::mount(&behind, &front, false).expect("a FUSE file system");
+        let mut server = start(kind, &front, "");
+        accepts_again(&server);
+        disk.set(Fault::Write(libc::ENOSPC));
+        let mut client = Client::greeted(server.address());
+        for _ in 0..MESSAGES {
+            let reply = deliver(&mut client);
+            assert!(reply.starts_with("452 4.3.1"), "{kind}: {reply}");
+        }
+        disk.set(Fault::None);
+        accepts_again(&server);
+        assert!(server.stop().success());
+        let log = server.log();
+        let lines: Vec<&String> = log.iter().filter(|line| line.contains("No space left")).collect();
+        assert!((2..10).contains(&lines.len()), "{kind}: {lines:#?}");
+        let count = |line: &&String| line.split(" count=").nth(1)?.split(' ').next()?.parse::<u64>().ok();
+        let ended: u64 = lines.iter().filter_map(count).sum();
+        assert!(lines[0].contains(" error tried=") && ended >= MESSAGES, "{kind}: {lines:#?}");
+    }
+}
+
 /// A device that fails writes or flushes for moments: the file system on it tells an error once and goes on, or gives up and takes
 /// nothing more. Then it is mounted anew, and its journal recovers.
 #[test]
