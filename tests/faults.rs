@@ -42,6 +42,11 @@ fn a_failed_write_or_sync_is_451_or_452_and_passes() {
             (Fault::Write(libc::EIO), "451 4.3.0"),
             (Fault::Write(libc::EROFS), "451 4.3.0"),
             (Fault::Sync(libc::EIO), "451 4.3.0"),
+            // A file handle of NFS that its server knows no more, and a quota, which NFS tells when it is synced.
+            (Fault::Write(libc::ESTALE), "451 4.3.0"),
+            (Fault::Sync(libc::ESTALE), "451 4.3.0"),
+            (Fault::Write(libc::EDQUOT), "452 4.3.1"),
+            (Fault::Sync(libc::EDQUOT), "452 4.3.1"),
             (Fault::Write(libc::ENOSPC), "452 4.3.1"),
             (Fault::Sync(libc::ENOSPC), "452 4.3.1"),
         ];
