@@ -1,5 +1,5 @@
-//! The whole program under a limit on the size of files (RLIMIT_FSIZE, `LimitFSIZE=` of a unit): what does not fit is put off
-//! (452), all else is stored, and the start says what does not fit.
+//! The whole program under a limit on the size of files (RLIMIT_FSIZE, `LimitFSIZE=` of a unit): what does
+//! not fit is put off (452), all else is stored, and the start says what does not fit.
 
 mod support;
 

@@ -1,7 +1,8 @@
-//! File systems and sandboxes that lack an operation which ours have: mail is stored all the same, or the start says why not.
+//! File systems and sandboxes that lack an operation which ours have: mail is stored all the same, or the
+//! start says why not.
 //!
-//! What a FUSE server is asked for is answered by one (`support/faulty.rs`); what never reaches it is answered by a seccomp
-//! filter (`support/forbidden.rs`) that the whole program runs under.
+//! What a FUSE server is asked for is answered by one (`support/faulty.rs`); what never reaches it is
+//! answered by a seccomp filter (`support/forbidden.rs`) that the whole program runs under.
 
 #[path = "support/faulty.rs"]
 mod faulty;

@@ -1,8 +1,8 @@
 //! Errors of the machine on their way into the log: the first of a kind at once, equal ones counted.
 //!
-//! A full disk fails every message with the same error, each with the name of another file. One line a message would fill the
-//! very disk. So a kind of error is told when it begins, each minute while it goes on with how many there were, and when no
-//! more came for a minute.
+//! A full disk fails every message with the same error, each with the name of another file. One line a
+//! message would fill the very disk. So a kind of error is told when it begins, each minute while it goes on
+//! with how many there were, and when no more came for a minute.
 
 use std::collections::HashMap;
 use std::io;
@@ -74,7 +74,8 @@ struct Kind {
     what: String,
     error: io::ErrorKind,
     number: Option<i32>,
-    /// The directory, where the error is one of a place; none where it is one of the whole store or the process.
+    /// The directory, where the error is one of a place; none where it is one of the whole store or the
+    /// process.
     place: Option<PathBuf>,
 }
 
@@ -85,8 +86,8 @@ impl Kind {
     }
 }
 
-/// Whether an error says something of one directory: who may use it, whether it is there. Any other is one of the disk or the
-/// process, and comes with the name of whichever file was next.
+/// Whether an error says something of one directory: who may use it, whether it is there. Any other is one of
+/// the disk or the process, and comes with the name of whichever file was next.
 fn is_of_place(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -135,7 +136,8 @@ struct Line {
     tried: String,
     path: PathBuf,
     error: String,
-    /// How many more of the kind there were since the last line, and when the first of all came; none for the first.
+    /// How many more of the kind there were since the last line, and when the first of all came; none for the
+    /// first.
     more: Option<(u64, SystemTime)>,
     /// When the last one came, and how many there were; none while it goes on.
     ended: Option<(u64, SystemTime)>,

@@ -1,7 +1,8 @@
-//! The largest file that this process may write (RLIMIT_FSIZE), and what of the configuration does not fit it.
+//! The largest file that this process may write (RLIMIT_FSIZE), and what of the configuration does not fit
+//! it.
 //!
-//! A write beyond it fails with EFBIG. That is a slip of the operator, so the message is answered 452 and never 5yz: a
-//! retry succeeds once the limit is raised.
+//! A write beyond it fails with EFBIG. That is a slip of the operator, so the message is answered 452 and
+//! never 5yz: a retry succeeds once the limit is raised.
 
 use rustix::process::{Resource, getrlimit};
 
@@ -16,8 +17,8 @@ pub fn bytes_max() -> Option<u64> {
     getrlimit(Resource::Fsize).current
 }
 
-/// What the operator should know of a limit on files: what will not fit, and what to do. `logs_to_file` tells that standard
-/// error is a file.
+/// What the operator should know of a limit on files: what will not fit, and what to do. `logs_to_file` tells
+/// that standard error is a file.
 ///
 /// A segment that does not fit is not told here: it stops the start.
 pub fn notes(config: &Config, limit: Option<u64>, logs_to_file: bool) -> Vec<String> {

@@ -1,7 +1,8 @@
 //! Operations that not every file system, kernel or sandbox has, each with its way round.
 //!
-//! A file system that lacks one says EINVAL, EOPNOTSUPP or ENOSYS, a seccomp filter ENOSYS or EPERM (systemd's
-//! `SystemCallErrorNumber=EPERM`, container runtimes). What has no way round stops the start ([`trial`](super::trial)).
+//! A file system that lacks one says EINVAL, EOPNOTSUPP or ENOSYS, a seccomp filter ENOSYS or EPERM
+//! (systemd's `SystemCallErrorNumber=EPERM`, container runtimes). What has no way round stops the start
+//! ([`trial`](super::trial)).
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,8 +11,8 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags, ResolveFlag
 use rustix::io::Errno;
 use rustix::path::Arg;
 
-/// Whether a failure says that there is no such operation here, instead of that it failed. EPERM may say either: whoever
-/// goes another way then finds out.
+/// Whether a failure says that there is no such operation here, instead of that it failed. EPERM may say
+/// either: whoever goes another way then finds out.
 pub fn is_missing(error: Errno) -> bool {
     matches!(error, Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM)
 }
@@ -23,8 +24,9 @@ pub fn says_missing(error: &io::Error) -> bool {
 
 /// Renames a file within a file system and never replaces: EEXIST where the name is taken.
 ///
-/// The way round is a link and the removal of the old name (NFS, 9p and GlusterFS take no RENAME_NOREPLACE). A power cut, or
-/// a failed removal, leaves the whole file under both names; nothing of ours takes a name for the only one.
+/// The way round is a link and the removal of the old name (NFS, 9p and GlusterFS take no RENAME_NOREPLACE).
+/// A power cut, or a failed removal, leaves the whole file under both names; nothing of ours takes a name for
+/// the only one.
 pub fn rename<P: Arg + Copy>(
     from_directory: impl AsFd,
     from: P,
@@ -59,11 +61,12 @@ fn is_one_file<P: Arg + Copy>(from_directory: impl AsFd, from: P, to_directory: 
     from.zip(to).is_some_and(|(from, to)| (from.st_dev, from.st_ino) == (to.st_dev, to.st_ino))
 }
 
-/// Opens a directory by its path below a root, through no symbolic link. `resolve` holds what openat2(2) is told besides:
-/// with `NO_XDEV` a directory on another file system fails with EXDEV.
+/// Opens a directory by its path below a root, through no symbolic link. `resolve` holds what openat2(2) is
+/// told besides: with `NO_XDEV` a directory on another file system fails with EXDEV.
 ///
-/// The way round opens one name after the other, which no link and no `..` can lead out of the root either. It takes a
-/// mount of the same file system for no mount, which a sync of that file system reaches all the same.
+/// The way round opens one name after the other, which no link and no `..` can lead out of the root either.
+/// It takes a mount of the same file system for no mount, which a sync of that file system reaches all the
+/// same.
 pub fn open_beneath(root: &OwnedFd, path: &str, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let safe = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
@@ -87,11 +90,11 @@ pub fn open_beneath(root: &OwnedFd, path: &str, resolve: ResolveFlags) -> Result
     Ok(directory)
 }
 
-/// Locks a directory against others that write the same file in it, until the descriptor is closed. False when somebody
-/// else has the lock and `waits` is not set.
+/// Locks a directory against others that write the same file in it, until the descriptor is closed. False
+/// when somebody else has the lock and `waits` is not set.
 ///
-/// Where there are no locks it is locked for nobody, and two that write at once overwrite each other: the reader of that
-/// file then goes by the one that came last.
+/// Where there are no locks it is locked for nobody, and two that write at once overwrite each other: the
+/// reader of that file then goes by the one that came last.
 pub fn lock_directory(directory: impl AsFd, waits: bool) -> io::Result<bool> {
     let operation =
         if waits { FlockOperation::LockExclusive } else { FlockOperation::NonBlockingLockExclusive };
@@ -103,7 +106,8 @@ pub fn lock_directory(directory: impl AsFd, waits: bool) -> io::Result<bool> {
     }
 }
 
-/// Whether there is a syncfs(2): asked of a descriptor that it cannot take, for the sync itself may take long.
+/// Whether there is a syncfs(2): asked of a descriptor that it cannot take, for the sync itself may take
+/// long.
 pub fn has_syncfs(directory: impl AsFd) -> bool {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let Ok(path) = rustix::fs::openat(directory, ".", flags, Mode::empty()) else { return true };

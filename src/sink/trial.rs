@@ -1,7 +1,9 @@
-//! Tries a store out before the first mail comes: everything that a sink cannot do without, once, in the store's root.
+//! Tries a store out before the first mail comes: everything that a sink cannot do without, once, in the
+//! store's root.
 //!
-//! A file system that cannot do it would answer every message 451 for ever, so the start stops and says why. What may pass
-//! (a full disk, one that is read-only) stops nothing: it is told, and mail is put off until it has passed.
+//! A file system that cannot do it would answer every message 451 for ever, so the start stops and says why.
+//! What may pass (a full disk, one that is read-only) stops nothing: it is told, and mail is put off until it
+//! has passed.
 
 use std::io;
 use std::path::Path;
@@ -40,9 +42,9 @@ pub(super) fn run(root: &Root, needs: Needs, executor: &mut dyn Executor) -> Res
     let kind = root.directory().map_or_else(|_| String::new(), file_system::name_of);
     if may_pass(error) {
         return Ok(vec![format!(
-            "trying the store out failed: cannot {} {}: {error}; mail is put off (4yz) until that has passed",
+            "trying the store out failed: cannot {} a file or directory in {}: {error}; mail is put off (4yz) until that has passed",
             action.verb(),
-            root.path().join(action.path()).display()
+            root.path().display()
         )]);
     }
     Err(refused(root.path(), &action, error, &kind))

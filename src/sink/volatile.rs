@@ -1,7 +1,7 @@
 //! Whether what a store keeps is gone when the machine stops: file systems in memory, and what lies on one.
 //!
-//! It is told where it can be told; a store that nothing is known against may still be in memory, below a virtual machine
-//! for instance.
+//! It is told where it can be told; a store that nothing is known against may still be in memory, below a
+//! virtual machine for instance.
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;

@@ -49,7 +49,8 @@ impl Forbidden {
 
     /// Has a program started without this: each such call fails with this error number.
     pub fn forbid(self, command: &mut Command, error: i32) {
-        // SAFETY: between fork and exec the closure makes two system calls, whose only memory is on its own stack.
+        // SAFETY: between fork and exec the closure makes two system calls, whose only memory is on its own
+        // stack.
         unsafe { command.pre_exec(move || self.install(error)) };
     }
 
@@ -58,7 +59,8 @@ impl Forbidden {
         const JUMP_IF_EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
         const AND: u32 = libc::BPF_ALU | libc::BPF_AND | libc::BPF_K;
         const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
-        // `struct seccomp_data`: the number, the architecture, the instruction, six arguments of 8 octets (little-endian).
+        // `struct seccomp_data`: the number, the architecture, the instruction, six arguments of 8 octets
+        // (little-endian).
         let (argument, bits) = self.bits.unwrap_or_default();
         let step = |code: u32, value: u32, otherwise: u8| libc::sock_filter {
             code: u16::try_from(code).expect("a code"),
