@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use crate::config::{self, Config, LogFormat, Places, Problem, SinkKind, Warning};
+use crate::sink::file_limit;
 use crate::tls::certificate::Part;
 use crate::tls::context as certificates;
 use crate::{doctor, sink};
@@ -36,6 +37,9 @@ pub fn check(file: Option<&Path>) -> Checked {
     if let Some(config) = &config {
         check_certificates(config, &places, &mut problems, &mut warnings);
         check_store(config, &places, &mut problems, &mut warnings);
+        if let Some(text) = file_limit::message_note(config, file_limit::bytes_max()) {
+            warnings.push(Warning(places.finding("limits.message_size_max", text)));
+        }
         if let Some(text) = doctor::memory_warning(config) {
             warnings.push(Warning(places.finding("shards", text)));
         }

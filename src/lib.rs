@@ -17,6 +17,7 @@ pub mod scan;
 pub mod server;
 pub mod shard;
 pub mod shutdown;
+pub mod signals;
 pub mod sink;
 pub mod smtp;
 pub mod threads;

@@ -83,6 +83,12 @@ pub fn start(format: LogFormat) -> std::io::Result<(Log, Writer)> {
     Ok((Log { format, chunk: Vec::new(), begun: None, full, empty, bell, dropped }, writer))
 }
 
+/// Whether standard error is a regular file, which may be too large to take more.
+pub fn is_a_file() -> bool {
+    let facts = rustix::fs::fstat(std::io::stderr());
+    facts.is_ok_and(|facts| rustix::fs::FileType::from_raw_mode(facts.st_mode).is_file())
+}
+
 impl Writer {
     /// Waits until everything that was handed over is written, but not longer than `within`. False when standard error did not
     /// take all of it. Others may still hold a [`Log`]; what they say from now on is lost.
@@ -391,14 +397,21 @@ impl WriterLoop {
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
             let at = Rfc3339(SystemTime::now());
-            let _ = match self.format {
+            let told = match self.format {
                 LogFormat::Text => writeln!(out, "{at} dropped lines={dropped}"),
                 LogFormat::Json => {
                     writeln!(out, "{{\"time\":\"{at}\",\"event\":\"dropped\",\"lines\":{dropped}}}")
                 }
             };
+            if told.is_err() {
+                self.dropped.fetch_add(dropped, Ordering::Relaxed);
+            }
         }
-        let _ = out.write_all(&chunk);
+        if out.write_all(&chunk).is_err() {
+            // Said when it can be written again: the log is a file on a disk that was full, or larger than a file may be.
+            let lines = memchr::memchr_iter(b'\n', &chunk).count();
+            self.dropped.fetch_add(lines as u64, Ordering::Relaxed);
+        }
         chunk.clear();
         let _ = self.give_back.try_send(chunk);
     }

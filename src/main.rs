@@ -3,11 +3,13 @@
 use std::process::ExitCode;
 
 use ringmx::cli::{self, Command};
+use ringmx::signals;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    signals::ignore_file_size_signal();
     match cli::parse() {
         Command::Check { config } => cli::check(config.path()),
         Command::Config => cli::reference(),

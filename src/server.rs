@@ -2,13 +2,14 @@
 //!
 //! This is the control thread: everything that is not per message. At the end it waits for nobody longer than a bound.
 
+mod report;
+
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, select_biased, tick, unbounded};
@@ -38,14 +39,16 @@ use crate::shard::{Parts, Shard, affinity};
 use crate::shutdown::{Asked, Shutdown};
 use crate::sink::space::Space;
 use crate::sink::spill::{SpillTo, Spiller};
-use crate::sink::{self, Durability, Opened, Report, Surroundings};
+use crate::sink::{self, Durability, Opened, Report, Sink, Surroundings, file_limit};
 use crate::smtp::policy::Recipients;
 use crate::smtp::session::Settings;
 use crate::threads::Threads;
 use crate::tls;
 
-/// How often the files of certificates are looked at.
-const CERTIFICATES_LOOK: Duration = Duration::from_secs(10);
+use self::report::LogReport;
+
+/// How often the files of certificates are looked at, and what errors were counted.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// A panic is waited for so long until it is told.
 const PANIC_WORDS_MAX: Duration = Duration::from_millis(100);
@@ -138,6 +141,7 @@ fn tell_panics(format: LogFormat) {
 /// Everything that was started.
 struct Server {
     tls: tls::context::Context,
+    report: Arc<LogReport>,
     shutdown: Arc<Shutdown>,
     bells: Vec<Arc<Doorbell>>,
     metrics: Vec<Arc<ShardMetrics>>,
@@ -160,10 +164,11 @@ impl Server {
         let recipients = load_recipients(config)?;
         // Its notes are among the warnings on the configuration.
         let (tls, _) = tls::context::Context::open(&config.tls, &config.hostname).map_err(ServeError)?;
+        let report = Arc::new(LogReport::new(log.clone()));
         let surroundings = Surroundings {
             hostname: config.hostname.clone(),
             local_part_case_sensitive: config.local_part_case_sensitive,
-            report: Arc::new(LogReport(Mutex::new(log.clone()))),
+            report: Arc::clone(&report) as Arc<dyn Report>,
             is_named: {
                 let table = Recipients::new(config, recipients.as_deref());
                 Arc::new(move |mailbox| table.is_named(mailbox))
@@ -179,6 +184,7 @@ impl Server {
         let (tell, events) = unbounded();
         let mut server = Self {
             tls,
+            report,
             shutdown: Arc::clone(shutdown),
             bells: Vec::new(),
             metrics: Vec::new(),
@@ -191,6 +197,7 @@ impl Server {
         }
         let (sockets, addresses) = listen_everywhere(config)?;
         log_start(config, &addresses, &opened, log);
+        log_notes(file_limit::log_note(file_limit::bytes_max(), log::is_a_file()).as_slice(), log);
         let inline = opened.inline;
         let mailboxes = opened.mailboxes.take();
         let spill_to = opened.spill.clone();
@@ -218,13 +225,7 @@ impl Server {
             .zip(spills.into_iter().zip(mailboxes))
             .enumerate();
         for (number, (((shard, sockets), from_sinks), (spill, mailboxes))) in parts {
-            let route: MakeRoute = match (routes.next().cloned(), inline) {
-                (Some(to_sink), _) => Box::new(|| Route::Worker(to_sink)),
-                (None, Some(make)) => Box::new(move || Route::Inline(make())),
-                (None, None) => {
-                    return Err(ServeError("the sink has neither workers nor runs inline".into()));
-                }
-            };
+            let route = route_to(routes.next().cloned(), inline)?;
             let start = ShardStart {
                 number,
                 shard: shard.clone(),
@@ -389,6 +390,7 @@ impl Server {
         // Shards first: the workers end when the last shard has dropped its way to them, and have stored all by then.
         let mut left = self.shards.join(SHARDS_END_MAX);
         left.extend(self.workers.join(WORKERS_END_MAX));
+        self.report.finish();
         let mut record = log.record("stopped", SystemTime::now());
         for (name, value) in metrics::sum(self.metrics.iter().map(|shard| &**shard)) {
             record = record.number(name, value);
@@ -402,7 +404,7 @@ impl Server {
     }
 
     fn wait(&mut self, log: &mut Log) -> Result<(), ServeError> {
-        let look = tick(CERTIFICATES_LOOK);
+        let look = tick(LOOK_EVERY);
         let mut starting = self.shards.count() + self.workers.count();
         loop {
             let event = select_biased! {
@@ -416,6 +418,7 @@ impl Server {
                 },
                 recv(self.events) -> event => event.ok(),
                 recv(look) -> _ => {
+                    self.report.look();
                     if self.tls.has_changed() {
                         self.reload_certificates(log);
                     }
@@ -466,6 +469,15 @@ fn all_have_ended(left: &[String]) -> Result<(), ServeError> {
 
 /// Makes a shard's route on its thread: a sink belongs to the thread that it runs on.
 type MakeRoute = Box<dyn FnOnce() -> Route + Send>;
+
+/// The way to a worker of the sink, or to the sink itself where it has none.
+fn route_to(worker: Option<ToSink>, inline: Option<fn() -> Box<dyn Sink>>) -> Result<MakeRoute, ServeError> {
+    match (worker, inline) {
+        (Some(to_sink), _) => Ok(Box::new(|| Route::Worker(to_sink))),
+        (None, Some(make)) => Ok(Box::new(move || Route::Inline(make()))),
+        (None, None) => Err(ServeError("the sink has neither workers nor runs inline".into())),
+    }
+}
 
 /// What a shard's thread needs to make its shard.
 struct ShardStart {
@@ -606,27 +618,6 @@ fn load_recipients(config: &Config) -> Result<Option<Vec<RecipientEntry>>, Serve
     })
 }
 
-/// Brings errors of sinks into the log.
-struct LogReport(Mutex<Log>);
-
-impl Report for LogReport {
-    fn machine_error(&self, what: &str, path: &Path, error: &io::Error) {
-        let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        log.record("error", SystemTime::now())
-            .text("tried", what.as_bytes())
-            .text("path", path.as_os_str().as_encoded_bytes())
-            .text("error", error.to_string().as_bytes())
-            .end();
-        log.flush();
-    }
-
-    fn note(&self, text: &str) {
-        let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        log.record("note", SystemTime::now()).text("text", text.as_bytes()).end();
-        log.flush();
-    }
-}
-
 fn log_start(config: &Config, addresses: &[SocketAddr], opened: &Opened, log: &mut Log) {
     let at = SystemTime::now();
     for address in addresses {
@@ -636,6 +627,7 @@ fn log_start(config: &Config, addresses: &[SocketAddr], opened: &Opened, log: &m
     log.record("shards", at).numbers("cpus", cpus).end();
     let promise = match opened.durability {
         Durability::Disk => "250 means: on disk",
+        Durability::Memory => "250 means: in memory, gone when the machine stops",
         Durability::None => "nothing: a message answered 250 may be lost",
     };
     log.record("sink", at)

@@ -42,6 +42,11 @@ fn a_failed_write_or_sync_is_451_or_452_and_passes() {
             (Fault::Write(libc::EIO), "451 4.3.0"),
             (Fault::Write(libc::EROFS), "451 4.3.0"),
             (Fault::Sync(libc::EIO), "451 4.3.0"),
+            // A file handle of NFS that its server knows no more, and a quota, which NFS tells when it is synced.
+            (Fault::Write(libc::ESTALE), "451 4.3.0"),
+            (Fault::Sync(libc::ESTALE), "451 4.3.0"),
+            (Fault::Write(libc::EDQUOT), "452 4.3.1"),
+            (Fault::Sync(libc::EDQUOT), "452 4.3.1"),
             (Fault::Write(libc::ENOSPC), "452 4.3.1"),
             (Fault::Sync(libc::ENOSPC), "452 4.3.1"),
         ];
@@ -64,6 +69,37 @@ fn a_failed_write_or_sync_is_451_or_452_and_passes() {
         drop(start(kind, &front, ""));
         drop(disk);
         all_is_there(kind, "failed writes and syncs", &ledger, &behind);
+    }
+}
+
+/// Each message has another file, and each file the same error: one line a message would fill the disk that is full.
+#[test]
+fn equal_errors_of_a_full_disk_are_told_once_and_counted() {
+    if image::unavailable(&["mount"]).is_some() {
+        return;
+    }
+    const MESSAGES: u64 = 200;
+    for kind in [SPOOL, MAILDIR] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (behind, front) = (folder.path().join("behind"), folder.path().join("front"));
+        let disk = Faulty::mount(&behind, &front, false).expect("a FUSE file system");
+        let mut server = start(kind, &front, "");
+        accepts_again(&server);
+        disk.set(Fault::Write(libc::ENOSPC));
+        let mut client = Client::greeted(server.address());
+        for _ in 0..MESSAGES {
+            let reply = deliver(&mut client);
+            assert!(reply.starts_with("452 4.3.1"), "{kind}: {reply}");
+        }
+        disk.set(Fault::None);
+        accepts_again(&server);
+        assert!(server.stop().success());
+        let log = server.log();
+        let lines: Vec<&String> = log.iter().filter(|line| line.contains("No space left")).collect();
+        assert!((2..10).contains(&lines.len()), "{kind}: {lines:#?}");
+        let count = |line: &&String| line.split(" count=").nth(1)?.split(' ').next()?.parse::<u64>().ok();
+        let ended: u64 = lines.iter().filter_map(count).sum();
+        assert!(lines[0].contains(" error tried=") && ended >= MESSAGES, "{kind}: {lines:#?}");
     }
 }
 

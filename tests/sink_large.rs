@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringmx::config::{self, SinkKind};
-use ringmx::handoff::message::Outcome;
+use ringmx::handoff::message::{Outcome, TryAgain};
 use ringmx::sink::executor::simulated::{Fault, Simulated};
 use ringmx::sink::spool::cursor::{Cursor, write_consumed};
 use ringmx::sink::spool::envelope::message_file_name;
@@ -174,4 +174,30 @@ fn a_start_keeps_every_file_that_a_damaged_record_may_name() {
             fs::read(path.join(message_file_name(1, 4096))).unwrap_or_else(|error| panic!("{what}: {error}"));
         assert!(file == sent.data, "{what}");
     }
+}
+
+/// A message that no file can hold (RLIMIT_FSIZE) comes again and again: it must not take the others of its batch with it.
+#[test]
+fn a_message_that_fits_no_file_fails_alone() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let reports: Arc<Reports> = Arc::default();
+    let report = Arc::clone(&reports) as Arc<dyn Report>;
+    let mut spool = Spool::new(Path::new("/spool"), SEGMENT_BYTES, 1, Simulated::new(1), report);
+    spool.keep_files_beyond(SEGMENT_BYTES / 2);
+    spool.write_no_file_beyond(4 * SEGMENT_BYTES);
+    let too_large = || b"x\r\n".repeat(50_000);
+    let batch = [
+        Sent::new(1, "one\r\n"),
+        // In a segment of its own, and in a file.
+        Sent::new(2, too_large()),
+        Sent::new(3, "three\r\n"),
+        Sent::new(4, too_large()).spilled(100_000, directory.path()),
+        Sent::new(5, b"y\r\n".repeat(40_000)).spilled(100_000, directory.path()),
+        Sent::new(6, too_large()),
+    ];
+    let too_large = Outcome::TryAgain(TryAgain::NoSpace);
+    let expected = [Outcome::Durable, too_large, Outcome::Durable, too_large, Outcome::Durable, too_large];
+    assert_eq!(store(&mut spool, &batch), expected);
+    let told = reports.take();
+    assert!(told.len() == 3 && told.iter().all(|error| error.contains("File too large")), "{told:?}");
 }

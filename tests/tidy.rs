@@ -5,10 +5,20 @@ use std::path::{Path, PathBuf};
 
 /// Which modules a module may use, besides itself and [`PLAIN`].
 const ARROWS: &[(&str, &[&str])] = &[
-    ("main", &["cli"]),
+    ("main", &["cli", "signals"]),
     ("cli", &["check", "doctor", "handoff::message", "log", "server", "shutdown", "sink::spool", "tls"]),
     ("check", &["doctor", "sink", "tls"]),
-    ("doctor", &["resource_limits", "ring::locked_memory", "ring::probe", "sink::space"]),
+    (
+        "doctor",
+        &[
+            "resource_limits",
+            "ring::locked_memory",
+            "ring::probe",
+            "sink::file_limit",
+            "sink::space",
+            "sink::volatile",
+        ],
+    ),
     (
         "server",
         &[
@@ -32,6 +42,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tls", &[]),
     ("smtp", &["scan", "handoff::message"]),
     ("ring", &[]),
+    ("signals", &[]),
     ("scan", &[]),
     ("log", &["handoff::channel", "handoff::doorbell"]),
     ("metrics", &[]),

@@ -21,6 +21,8 @@ pub struct Host {
     pub kernel: Option<(u32, u32)>,
     /// RLIMIT_NOFILE, the most that it may be: `serve` raises what holds to that.
     pub open_files_max: Option<u64>,
+    /// RLIMIT_FSIZE in octets.
+    pub file_bytes_max: Option<u64>,
     /// The most that any limit of open files may be: the sysctl fs.nr_open.
     pub nr_open: Option<u64>,
     /// RLIMIT_MEMLOCK in octets, the most that it may be.
@@ -64,6 +66,7 @@ impl Host {
             io_uring_disabled: sysctl("kernel.io_uring_disabled"),
             kernel: tree.text("proc/sys/kernel/osrelease").and_then(|text| version(&text)),
             open_files_max: limit("Max open files"),
+            file_bytes_max: limit("Max file size"),
             nr_open: sysctl("fs.nr_open"),
             memlock_bytes_max: limit("Max locked memory"),
             somaxconn: sysctl("net.core.somaxconn"),
@@ -133,6 +136,7 @@ mod tests {
             (
                 "proc/self/limits",
                 "Max open files            1024                 524288               files\n\
+                 Max file size             1048576              unlimited            bytes\n\
                  Max locked memory         unlimited            unlimited            bytes\n",
             ),
             ("proc/sys/net/core/somaxconn", "128\n"),
@@ -144,6 +148,7 @@ mod tests {
         let host = Host::read(&tree, &Config::embedded_default());
         assert_eq!((host.io_uring_disabled, host.kernel), (Some(1), Some((6, 18))));
         assert_eq!((host.open_files_max, host.memlock_bytes_max), (Some(524_288), None));
+        assert_eq!(host.file_bytes_max, Some(1 << 20));
         assert_eq!((host.somaxconn, host.syncookies, host.syn_backlog), (Some(128), Some(1), None));
         assert_eq!(host.memory_available_bytes, Some(512_000));
         assert_eq!(host.huge_pages.as_deref(), Some("madvise"));

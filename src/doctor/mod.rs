@@ -76,6 +76,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("time per sync", storage::check_sync_time),
     ("disk write cache", storage::check_write_cache),
     ("open files", limits::check_open_files),
+    ("file size", limits::check_file_size),
     ("memory", memory::check_memory),
     ("overcommit", memory::check_overcommit),
     ("cores of shards", cores::check_shard_cores),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::sync_time::SyncTimes;
 use super::tree::Tree;
 use crate::config::{Config, SinkKind};
+use crate::sink::volatile;
 
 /// The place of a disk sink.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub struct Store {
     pub mount: Option<Mount>,
     /// Whether its ext4 has a journal; none for other file systems, and where it cannot be seen.
     pub journal: Option<bool>,
+    /// What keeps it in memory, if anything is known that does.
+    pub volatile: Option<String>,
     /// `write back` or `write through`, as the disk told the kernel.
     pub write_cache: Option<String>,
     /// Octets of the file system, and those that are free for everybody.
@@ -58,6 +61,7 @@ impl Store {
             space: space.map(|disk| {
                 (disk.f_blocks.saturating_mul(disk.f_frsize), disk.f_bavail.saturating_mul(disk.f_frsize))
             }),
+            volatile: std::fs::File::open(&directory).ok().and_then(volatile::why),
             directory,
             mount,
             sync: None,

@@ -170,10 +170,10 @@ mod tests {
         timers.set(3, start + Duration::from_secs(2));
         timers.set(5, start + Duration::from_mins(5));
         timers.set(7, start + Duration::from_hours(1));
-        assert_eq!(expired(&mut timers, start + Duration::from_secs(1)), []);
+        assert_eq!(expired(&mut timers, start + Duration::from_secs(1)), [0_u32; 0]);
         assert_eq!(expired(&mut timers, start + Duration::from_secs(3)), [3]);
         timers.remove(5);
-        assert_eq!(expired(&mut timers, start + Duration::from_secs(3599)), []);
+        assert_eq!(expired(&mut timers, start + Duration::from_secs(3599)), [0_u32; 0]);
         assert_eq!(expired(&mut timers, start + Duration::from_secs(3601)), [7]);
         assert_eq!(timers.idle_for(start), None);
     }

@@ -5,8 +5,10 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
+
+use super::optional::is_missing;
 
 /// File systems of local disks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +72,7 @@ pub fn probe_journal(directory: impl AsFd) -> io::Result<()> {
 
 /// Whether opening a file without a name failed because the file system has none (`O_TMPFILE` of open(2)).
 pub(super) fn has_no_unnamed_files(error: Errno) -> bool {
-    matches!(error, Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL)
+    error == Errno::ISDIR || is_missing(error)
 }
 
 /// Makes durable which names a directory holds, and probes the journal that this may go through. Errors name
@@ -79,6 +81,27 @@ pub fn sync_directory(path: &Path) -> io::Result<()> {
     let directory = File::open(path).named(path)?;
     directory.sync_all().named(path)?;
     probe_journal(&directory).named(path)
+}
+
+/// The name of the file system of an open file or directory, as mount(8) lists it.
+pub fn name_of(file: impl AsFd) -> String {
+    let kind = mountinfo_of(file).and_then(|line| {
+        let (kind, _) = line.split_once(" - ")?.1.split_once(' ')?;
+        Some(kind.to_owned())
+    });
+    kind.unwrap_or_else(|| "this file system".to_owned())
+}
+
+/// The line of /proc/self/mountinfo (proc_pid_mountinfo(5)) on the mount of an open file or directory.
+pub(super) fn mountinfo_of(file: impl AsFd) -> Option<String> {
+    let facts = rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
+    if !StatxFlags::from_bits_retain(facts.stx_mask).contains(StatxFlags::MNT_ID) {
+        return None;
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let is_it =
+        |line: &&str| line.split_once(' ').is_some_and(|(number, _)| number.parse() == Ok(facts.stx_mnt_id));
+    mounts.lines().find(is_it).map(str::to_owned)
 }
 
 impl FileSystem {

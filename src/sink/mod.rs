@@ -9,19 +9,24 @@
 pub mod discard;
 pub mod executor;
 mod facts;
+pub mod file_limit;
 pub mod file_system;
 pub mod mailbox;
 pub mod maildir;
+pub mod optional;
 pub mod plan;
 mod root;
 pub mod space;
 pub mod spill;
 pub mod spool;
 pub mod stdout;
+mod trial;
+pub mod volatile;
 pub mod worker;
 
 use std::fmt;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -37,8 +42,17 @@ use crate::smtp::envelope::Mailbox;
 pub enum Durability {
     /// The message survives a stop of the process and of the machine.
     Disk,
+    /// The message survives a stop of the process and not one of the machine: the store is in memory.
+    Memory,
     /// The sink promises nothing.
     None,
+}
+
+impl Durability {
+    /// What a message is worth that is stored in this directory.
+    fn of_store(directory: impl AsFd) -> Self {
+        if volatile::why(directory).is_some() { Self::Memory } else { Self::Disk }
+    }
 }
 
 /// A place where messages go. Lives on one worker thread, or on the shard when it never blocks.
@@ -143,11 +157,13 @@ pub fn examine(config: &config::Sink) -> Examined {
                 examined.errors.extend(maildir::examine(path, &directory, *sync));
             }
         }
-        SinkKind::Spool { path, .. } => {
+        SinkKind::Spool { path, segment_bytes, .. } => {
             root::examine(path, &mut examined);
+            examined.errors.extend(file_limit::refuses_segments(*segment_bytes, file_limit::bytes_max()));
         }
         SinkKind::Stdout { .. } | SinkKind::Discard => {}
     }
+    examined.warnings.extend(volatile::warning(config));
     examined
 }
 
@@ -180,7 +196,10 @@ pub fn watch_space(config: &config::Sink, surroundings: &Surroundings) -> io::Re
 /// The outcome for an error of the machine. Never `Refused`: the message is not to blame (EACCES, EROFS and their like pass).
 pub(crate) fn outcome_of(error: &io::Error) -> Outcome {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Outcome::TryAgain(TryAgain::NoSpace),
+        // A file that is too large (EFBIG) is one over RLIMIT_FSIZE: there is room for it once that is raised.
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            Outcome::TryAgain(TryAgain::NoSpace)
+        }
         _ => Outcome::TryAgain(TryAgain::Local),
     }
 }

@@ -8,8 +8,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, FlockOperation, Mode, OFlags, accessat, flock};
+use rustix::io::Errno;
 
-use super::{Examined, OpenError};
+use super::{Examined, OpenError, file_system, optional};
 use crate::config::file::user;
 
 /// The file whose lock says that a store is in use; it holds the number of the process and the kind of the
@@ -32,7 +33,11 @@ impl Root {
             what: "make the store",
             path: path.to_owned(),
             why: error.to_string(),
-            cure: "make the directory yourself and give it to the user that runs ringmx",
+            cure: if error.kind() == io::ErrorKind::Unsupported {
+                "put it where directories can be synced, such as a local ext4 or XFS"
+            } else {
+                "make the directory yourself and give it to the user that runs ringmx"
+            },
         })?;
         let refused = |error: io::Error| OpenError {
             what: "open the store",
@@ -40,17 +45,25 @@ impl Root {
             why: error.to_string(),
             cure: "the user that runs ringmx must be able to read and write it",
         };
-        let directory = fs::File::open(path).map_err(refused)?.into();
+        let directory: OwnedFd = fs::File::open(path).map_err(refused)?.into();
         // Open to read only, so that the store's file system can be made read-only while we run.
         let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let lock = path.join(LOCK_NAME);
         let mut locked: fs::File = rustix::fs::open(&lock, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|error| refused(error.into()))?
             .into();
-        match flock(&locked, FlockOperation::NonBlockingLockExclusive) {
+        let mut taken = flock(&locked, FlockOperation::NonBlockingLockExclusive);
+        if taken == Err(Errno::BADF) {
+            // NFS makes a lock of a range of it, for which the file must be open to write.
+            let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let opened = rustix::fs::open(&lock, flags, Mode::empty());
+            locked = opened.map_err(|error| refused(error.into()))?.into();
+            taken = flock(&locked, FlockOperation::NonBlockingLockExclusive);
+        }
+        match taken {
             Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(in_use(path, &mut locked)),
-            Err(error) => return Err(refused(error.into())),
+            Err(Errno::WOULDBLOCK) => return Err(in_use(path, &mut locked)),
+            Err(error) => return Err(without_locks(path, &directory, error)),
         }
         // Only for whoever is refused later, or reads the store; the lock holds without it.
         let _ = fs::write(&lock, format!("{} {kind}\n", std::process::id()));
@@ -176,6 +189,17 @@ fn in_use(path: &Path, lock: &mut fs::File) -> OpenError {
     }
 }
 
+/// Two receivers in one store would write over each other, so there is no way round.
+fn without_locks(path: &Path, directory: &OwnedFd, error: Errno) -> OpenError {
+    OpenError {
+        what: "lock the store",
+        path: path.to_owned(),
+        why: format!("{} cannot lock files ({})", file_system::name_of(directory), io::Error::from(error)),
+        cure: "mount it with locks (NFS: without `nolock`; Lustre: with `flock`), let no seccomp filter forbid flock(2), or put \
+               the store elsewhere",
+    }
+}
+
 /// Makes a directory and what is missing above it, each entry synced in its parent: a store that a power cut could take away
 /// whole keeps no promise.
 fn make_durable(path: &Path) -> io::Result<()> {
@@ -193,10 +217,19 @@ fn make_durable(path: &Path) -> io::Result<()> {
     }
     // The entry may have been made by a start that was cut short before its sync. A parent that we may not read was not made by us.
     match fs::File::open(parent) {
-        Ok(parent) => parent.sync_all(),
+        Ok(directory) => directory.sync_all().map_err(|error| without_sync(parent, &directory, error)),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// An error of the kind `Unsupported` where directories cannot be synced at all.
+fn without_sync(path: &Path, directory: &fs::File, error: io::Error) -> io::Error {
+    if !optional::says_missing(&error) {
+        return error;
+    }
+    let (kind, path) = (file_system::name_of(directory), path.display());
+    io::Error::new(io::ErrorKind::Unsupported, format!("{kind} cannot sync the directory {path} ({error})"))
 }
 
 #[cfg(test)]

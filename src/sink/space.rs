@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::Report;
+use rustix::io::Errno;
+
+use super::{Report, file_limit};
 
 /// How old the number may be.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -34,14 +36,7 @@ impl Space {
     /// Watches the file system of a sink's root until the value is dropped. Without a reserve, the rule of `space_reserve` gives it.
     pub fn watch(root: &Path, reserve: Option<u64>, report: Arc<dyn Report>) -> io::Result<Arc<Self>> {
         let space = Arc::new(Self::fixed(u64::MAX));
-        let mut watch = Watch {
-            root: root.to_owned(),
-            reserve,
-            report,
-            space: Arc::downgrade(&space),
-            is_full: false,
-            level: 0,
-        };
+        let mut watch = Watch::new(root, reserve, report, Arc::downgrade(&space));
         watch.look(&space);
         let run = move || {
             loop {
@@ -70,29 +65,85 @@ struct Watch {
     is_full: bool,
     /// The last of [`LEVELS`] that was told; 0 below all.
     level: u64,
+    /// Device and inode of the root when the watch began; none where it could not be asked.
+    root_was: Option<(u64, u64)>,
+    /// What is at the root's path now.
+    root_is: RootIs,
+}
+
+/// What is at the path of the store that was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RootIs {
+    TheSame,
+    Another,
+    Gone,
 }
 
 impl Watch {
+    fn new(root: &Path, reserve: Option<u64>, report: Arc<dyn Report>, space: Weak<Space>) -> Self {
+        Self {
+            root: root.to_owned(),
+            reserve,
+            report,
+            space,
+            is_full: false,
+            level: 0,
+            root_was: identity(root).ok(),
+            root_is: RootIs::TheSame,
+        }
+    }
+
+    /// The sink keeps its root open, so it goes on in a directory that was moved away or mounted over, where nobody looks for
+    /// mail. That is told, once each time.
+    fn look_at_root(&mut self) {
+        let Some(was) = self.root_was else { return };
+        let now = match identity(&self.root) {
+            Ok(now) if now == was => RootIs::TheSame,
+            Ok(_) => RootIs::Another,
+            Err(Errno::NOENT | Errno::NOTDIR) => RootIs::Gone,
+            // It does not answer now.
+            Err(_) => return,
+        };
+        if std::mem::replace(&mut self.root_is, now) == now {
+            return;
+        }
+        let path = self.root.display();
+        self.report.note(&match now {
+            RootIs::TheSame => format!("the store {path} is the directory again that was opened at start"),
+            RootIs::Another => format!(
+                "the store {path} is another directory than at start: it was moved, or something was mounted over it; mail goes \
+                 on into the old one until ringmx is started again"
+            ),
+            RootIs::Gone => format!(
+                "the store {path} is gone: where it was moved mail goes on into it, where it was removed mail is answered 451; \
+                 put it back, or start ringmx again"
+            ),
+        });
+    }
+
     /// Asks the file system. When it does not answer, what was known stays: the sink itself will find out.
     fn look(&mut self, space: &Space) {
+        self.look_at_root();
         let Ok(disk) = rustix::fs::statvfs(&self.root) else { return };
         let total = disk.f_blocks.saturating_mul(disk.f_frsize);
         // Without the blocks that only root may take.
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        self.update(total, free, space);
+        // Asked each time: prlimit(1) may change it.
+        self.update(total, free, file_limit::bytes_max().unwrap_or(u64::MAX), space);
     }
 
-    fn update(&mut self, total: u64, free: u64, space: &Space) {
+    /// No message may take more than `file_bytes_max`, however much is free.
+    fn update(&mut self, total: u64, free: u64, file_bytes_max: u64, space: &Space) {
         // A file system without a size (FUSE and network ones may have none) tells nothing of its space: no limit, and the sink
         // itself will find out.
         if total == 0 {
-            space.free.store(u64::MAX, Ordering::Relaxed);
+            space.free.store(file_bytes_max, Ordering::Relaxed);
             self.is_full = false;
             return;
         }
         let reserve = reserve_of(self.reserve, total);
         let beyond = beyond(free, reserve, self.is_full);
-        space.free.store(beyond, Ordering::Relaxed);
+        space.free.store(beyond.min(file_bytes_max), Ordering::Relaxed);
         let (mib, reserve_mib, path) = (free >> 20, reserve >> 20, self.root.display());
         if self.is_full != (beyond == 0) {
             self.is_full = beyond == 0;
@@ -112,6 +163,11 @@ impl Watch {
             self.level = level;
         }
     }
+}
+
+/// Device and inode.
+fn identity(path: &Path) -> Result<(u64, u64), Errno> {
+    rustix::fs::stat(path).map(|facts| (facts.st_dev, facts.st_ino))
 }
 
 /// The reserve on a file system of so many octets. Unless configured, the lesser of 1 GiB and a twentieth of the file system:
@@ -163,16 +219,9 @@ mod tests {
         let notes = Arc::new(Notes::default());
         let space = Space::fixed(u64::MAX);
         let report = Arc::clone(&notes) as Arc<dyn Report>;
-        let mut watch = Watch {
-            root: "/spool".into(),
-            reserve: Some(1600),
-            report,
-            space: Weak::new(),
-            is_full: false,
-            level: 0,
-        };
+        let mut watch = Watch::new(Path::new("/spool"), Some(1600), report, Weak::new());
         let mut at = |free| {
-            watch.update(10_000, free, &space);
+            watch.update(10_000, free, u64::MAX, &space);
             space.has_room(None)
         };
         assert!(at(5000) && at(1601));
@@ -188,20 +237,50 @@ mod tests {
     fn a_file_system_without_a_size_sets_no_limit() {
         let notes = Arc::new(Notes::default());
         let space = Space::fixed(u64::MAX);
-        let mut watch = Watch {
-            root: "/spool".into(),
-            reserve: None,
-            report: Arc::clone(&notes) as Arc<dyn Report>,
-            space: Weak::new(),
-            is_full: false,
-            level: 0,
-        };
+        let mut watch =
+            Watch::new(Path::new("/spool"), None, Arc::clone(&notes) as Arc<dyn Report>, Weak::new());
         for reserve in [None, Some(0), Some(1 << 30)] {
             watch.reserve = reserve;
-            watch.update(0, 0, &space);
+            watch.update(0, 0, u64::MAX, &space);
             assert!(space.has_room(None) && space.has_room(Some(1 << 40)), "{reserve:?}");
         }
         assert!(notes.0.lock().expect("no panic").is_empty());
+        watch.update(0, 0, 1000, &space);
+        assert!(space.has_room(Some(1000)) && !space.has_room(Some(1001)));
+    }
+
+    #[test]
+    fn a_root_that_is_moved_or_replaced_is_told_once_and_so_is_its_return() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let path = |name: &str| folder.path().join(name);
+        std::fs::create_dir(path("store")).expect("a store");
+        let notes = Arc::new(Notes::default());
+        let report = Arc::clone(&notes) as Arc<dyn Report>;
+        let mut watch = Watch::new(&path("store"), Some(0), report, Weak::new());
+        let mut told = || {
+            watch.look_at_root();
+            watch.look_at_root();
+            std::mem::take(&mut *notes.0.lock().expect("no panic")).join("\n")
+        };
+        assert_eq!(told(), "");
+        std::fs::rename(path("store"), path("moved")).expect("moved");
+        assert!(told().ends_with("is gone: where it was moved mail goes on into it, where it was removed mail is answered 451; put it back, or start ringmx again"));
+        std::fs::create_dir(path("store")).expect("another");
+        assert_eq!(told().matches("is another directory than at start").count(), 1);
+        std::fs::remove_dir(path("store")).expect("removed");
+        std::fs::rename(path("moved"), path("store")).expect("moved back");
+        assert!(told().ends_with("is the directory again that was opened at start"));
+    }
+
+    #[test]
+    fn no_message_is_larger_than_a_file_may_be() {
+        let notes = Arc::new(Notes::default());
+        let space = Space::fixed(u64::MAX);
+        let mut watch =
+            Watch::new(Path::new("/spool"), Some(100), Arc::clone(&notes) as Arc<dyn Report>, Weak::new());
+        watch.update(10_000, 9_000, 1000, &space);
+        assert!(space.has_room(None) && space.has_room(Some(1000)) && !space.has_room(Some(1001)));
+        assert!(notes.0.lock().expect("no panic").is_empty(), "the disk is not full");
     }
 
     #[test]

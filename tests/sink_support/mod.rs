@@ -1,6 +1,8 @@
 //! Messages to store, and what must be found of them afterwards. Shared by the tests of the sinks.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
+pub mod contract;
+
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
 //! A file system that fails on command: FUSE in front of a folder. Only what the receiver's stores use is there.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -11,9 +12,9 @@ use std::{io, thread};
 
 use fuser::{
     BackgroundSession, BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
-    Generation, INodeNo, LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow,
-    WriteFlags,
+    Generation, INodeNo, InitFlags, KernelConfig, LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr,
+    ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite,
+    Request, TimeOrNow, WriteFlags,
 };
 
 /// What goes wrong.
@@ -28,6 +29,29 @@ pub enum Fault {
     Sync(i32),
     /// Every sync waits until the fault is another one.
     Hang,
+    /// There is no such operation: this error number says so.
+    Lacks(Operation, i32),
+}
+
+/// What a file system need not have. A file without a name (`O_TMPFILE`) is never there: fuser does not know the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// To rename without replacing (RENAME_NOREPLACE).
+    RenameWithoutReplacing,
+    /// To link a file.
+    Link,
+    /// To do either: there is no way round.
+    RenameWithoutReplacingAndLink,
+    /// To take space (fallocate).
+    Reserve,
+    /// To sync a file.
+    SyncFile,
+    /// To sync a directory.
+    SyncDirectory,
+    /// To lock a file. It must be set before the mount.
+    Lock,
+    /// To rename at all.
+    Rename,
 }
 
 /// The mounted file system; unmounted by drop.
@@ -52,9 +76,15 @@ impl State {
 impl Faulty {
     /// Mounts what is in `folder` at `at`. Where it does not tell its size, it answers with zeros, as such file systems do.
     pub fn mount(folder: &Path, at: &Path, tells_size: bool) -> io::Result<Self> {
+        Self::mount_with(folder, at, tells_size, Fault::None)
+    }
+
+    /// As [`Self::mount`], with a fault from the start.
+    pub fn mount_with(folder: &Path, at: &Path, tells_size: bool, fault: Fault) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         fs::create_dir_all(at)?;
         let state = Arc::<State>::default();
+        *state.fault() = (fault, 0);
         let nodes = Mutex::new(Nodes { paths: vec![folder.to_owned()], ..Nodes::default() });
         let files = Mutex::default();
         let front = Front { state: Arc::clone(&state), nodes, files, tells_size };
@@ -175,12 +205,87 @@ impl Front {
                     reply.ok();
                 });
             }
-            Fault::None | Fault::Write(_) => reply.ok(),
+            Fault::None | Fault::Write(_) | Fault::Lacks(..) => reply.ok(),
         }
+    }
+
+    /// The error that says that one of these operations is not there, if that is the fault.
+    fn lacks(&self, operations: &[Operation]) -> Option<Errno> {
+        let mut fault = self.state.fault();
+        let Fault::Lacks(operation, error) = fault.0 else { return None };
+        if !operations.contains(&operation) {
+            return None;
+        }
+        fault.1 += 1;
+        Some(Errno::from_i32(error))
     }
 }
 
 impl Filesystem for Front {
+    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        // Without this the kernel keeps the locks.
+        if matches!(self.state.fault().0, Fault::Lacks(Operation::Lock, _)) {
+            let _ = config.add_capabilities(InitFlags::FUSE_FLOCK_LOCKS);
+        }
+        Ok(())
+    }
+
+    fn setlk(
+        &self,
+        _req: &Request,
+        _node: INodeNo,
+        _handle: FileHandle,
+        _lock_owner: LockOwner,
+        _start: u64,
+        _end: u64,
+        _kind: i32,
+        _process: u32,
+        _sleep: bool,
+        reply: ReplyEmpty,
+    ) {
+        match self.lacks(&[Operation::Lock]) {
+            Some(error) => reply.error(error),
+            None => reply.ok(),
+        }
+    }
+
+    fn fallocate(
+        &self,
+        _req: &Request,
+        _node: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        bytes: u64,
+        _mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        if let Some(error) = self.lacks(&[Operation::Reserve]) {
+            return reply.error(error);
+        }
+        let flags = rustix::fs::FallocateFlags::empty();
+        match rustix::fs::fallocate(&*self.file(handle), flags, offset, bytes) {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(Errno::from_i32(error.raw_os_error())),
+        }
+    }
+
+    fn link(&self, _req: &Request, node: INodeNo, new_parent: INodeNo, new_name: &OsStr, reply: ReplyEntry) {
+        if let Some(error) = self.lacks(&[Operation::Link, Operation::RenameWithoutReplacingAndLink]) {
+            return reply.error(error);
+        }
+        let path = self.path(new_parent).join(new_name);
+        let linked = fs::hard_link(self.path(node), &path).and_then(|()| Self::attributes(&path, node.0));
+        match linked {
+            Ok(attributes) => {
+                let mut nodes = self.nodes.lock().expect("nodes");
+                nodes.paths[usize::try_from(node.0 - 1).expect("a number")].clone_from(&path);
+                nodes.numbers.insert(path, node.0);
+                reply.entry(&NOTHING_KEPT, &attributes, Generation(0));
+            }
+            Err(error) => reply.error(errno(error)),
+        }
+    }
+
     fn statfs(&self, _req: &Request, _node: INodeNo, reply: ReplyStatfs) {
         // In blocks of 4 KiB: 4 GiB, half of them free.
         let (total, free) = if self.tells_size { (1 << 20, 1 << 19) } else { (0, 0) };
@@ -290,6 +395,14 @@ impl Filesystem for Front {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
+        let lacking: &[Operation] = if flags.is_empty() {
+            &[Operation::Rename]
+        } else {
+            &[Operation::RenameWithoutReplacing, Operation::RenameWithoutReplacingAndLink, Operation::Rename]
+        };
+        if let Some(error) = self.lacks(lacking) {
+            return reply.error(error);
+        }
         let (from, to) = (self.path(parent).join(name), self.path(new_parent).join(new_name));
         let flags = rustix::fs::RenameFlags::from_bits_retain(flags.bits());
         match rustix::fs::renameat_with(rustix::fs::CWD, &from, rustix::fs::CWD, &to, flags) {
@@ -412,11 +525,17 @@ impl Filesystem for Front {
     }
 
     fn fsync(&self, _req: &Request, _node: INodeNo, _handle: FileHandle, _data: bool, reply: ReplyEmpty) {
-        self.sync(reply);
+        match self.lacks(&[Operation::SyncFile]) {
+            Some(error) => reply.error(error),
+            None => self.sync(reply),
+        }
     }
 
     fn fsyncdir(&self, _req: &Request, _node: INodeNo, _handle: FileHandle, _data: bool, reply: ReplyEmpty) {
-        self.sync(reply);
+        match self.lacks(&[Operation::SyncDirectory]) {
+            Some(error) => reply.error(error),
+            None => self.sync(reply),
+        }
     }
 
     fn readdir(

@@ -45,6 +45,20 @@ impl Server {
 
     /// A server that this program starts, becoming it or standing aside: its process is the server's.
     pub fn start_under(wrapper: &[&str], config: &str, files: &[(&str, &str)]) -> Self {
+        Self::launch(wrapper, config, files, |_| {}).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// A server whose process is prepared by this; or what it said when it ended instead.
+    pub fn try_start(config: &str, prepare: impl FnOnce(&mut Command)) -> Result<Self, String> {
+        Self::launch(&[], config, &[], prepare)
+    }
+
+    fn launch(
+        wrapper: &[&str],
+        config: &str,
+        files: &[(&str, &str)],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Result<Self, String> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         for (name, text) in files {
             fs::write(folder.path().join(name), text).expect("a file");
@@ -52,27 +66,32 @@ impl Server {
         let file = folder.path().join("ringmx.toml");
         fs::write(&file, config).expect("the configuration");
         let mut words = wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_ringmx"), "serve", "--config"]);
-        let mut child = Command::new(words.next().expect("a program"))
+        let mut command = Command::new(words.next().expect("a program"));
+        command
             .args(words)
             .arg(&file)
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the server starts");
+            .stderr(Stdio::piped());
+        prepare(&mut command);
+        let mut child = command.spawn().expect("the server starts");
         let log = collect_lines(child.stderr.take().expect("standard error"));
         let output = collect_lines(child.stdout.take().expect("standard output"));
         let mut server = Self { child, folder, addresses: Vec::new(), log, output };
-        server.wait_until_ready();
-        server
+        server.wait_until_ready().map(|()| server)
     }
 
-    fn wait_until_ready(&mut self) {
+    fn wait_until_ready(&mut self) -> Result<(), String> {
         let start = Instant::now();
         while !self.log().iter().any(|line| line.contains(" ready") || line.contains("\"ready\"")) {
-            let ended = self.child.try_wait().expect("the server's state");
-            assert!(ended.is_none(), "the server ended: {ended:?}\n{}", self.log().join("\n"));
+            if let Some(status) = self.child.try_wait().expect("the server's state") {
+                // What it said last is still to be read: the thread that does it has the other share.
+                while Arc::strong_count(&self.log) > 1 {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                return Err(format!("the server ended: {status}\n{}", self.log().join("\n")));
+            }
             assert!(start.elapsed() < PATIENCE, "the server is not ready:\n{}", self.log().join("\n"));
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -84,6 +103,7 @@ impl Server {
             behind.map(|(_, address)| address.trim_end_matches("\"}").parse().expect("an address"))
         };
         self.addresses = log.iter().filter_map(|line| address(line)).collect();
+        Ok(())
     }
 
     /// Where it listens.

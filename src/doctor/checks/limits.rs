@@ -1,9 +1,10 @@
-//! Open files against what the configuration may need.
+//! Open files and the size of files against what the configuration may need.
 
 use super::{sysctl_line, unit_line};
 use crate::config::{Config, SinkKind};
 use crate::doctor::{Finding, Host, Severity};
 use crate::limits::{BATCH_MESSAGES_MAX, REFUSED_CONNECTIONS_MAX};
+use crate::sink::file_limit;
 
 /// What a process has open besides, and some to spare: standard streams, rings, doorbells, the store's files, certificates.
 const OTHERS: u64 = 128;
@@ -28,6 +29,28 @@ pub(in crate::doctor) fn check_open_files(host: &Host, config: &Config) -> Optio
         Some(most) if most < wanted => finding.cure(sysctl_line("fs.nr_open", wanted.next_power_of_two())),
         _ => finding,
     })
+}
+
+/// A segment, a message, or the log may be larger than a file may be.
+pub(in crate::doctor) fn check_file_size(host: &Host, config: &Config) -> Option<Finding> {
+    let limit = host.file_bytes_max?;
+    let finding = match &config.sink.kind {
+        SinkKind::Spool { segment_bytes, .. } if *segment_bytes > limit => Finding::new(
+            Severity::Fails,
+            format!("{limit} octets allowed, segment_size is {segment_bytes}"),
+            "No segment can be written: the receiver does not start. Or lower segment_size in [[sink]].",
+        ),
+        _ => Finding::new(
+            Severity::Limits,
+            file_limit::message_note(config, Some(limit))?,
+            "The message is answered 452 each time that it comes, until its sender gives up.",
+        ),
+    };
+    Some(
+        finding
+            .cure("# in the unit; without systemd `ulimit -f unlimited` in the shell that starts ringmx")
+            .cure(unit_line("LimitFSIZE=infinity")),
+    )
 }
 
 fn wanted(config: &Config) -> u64 {
@@ -63,6 +86,20 @@ mod tests {
         assert!(finding.cure.iter().any(|line| line.contains("LimitNOFILE=")), "{finding:?}");
         assert_eq!(check_open_files(&host(4000), &config), None);
         assert_eq!(check_open_files(&Host::default(), &config), None);
+    }
+
+    #[test]
+    fn a_limit_on_the_size_of_files_is_told_where_something_does_not_fit() {
+        let mut config = Config::embedded_default();
+        let host = |limit| Host { file_bytes_max: limit, ..Host::default() };
+        assert_eq!(check_file_size(&host(None), &config), None);
+        assert_eq!(check_file_size(&host(Some(config.limits.message_size_max)), &config), None);
+        let severity =
+            |config: &Config| check_file_size(&host(Some(1 << 20)), config).map(|found| found.severity);
+        assert_eq!(severity(&config), Some(Severity::Limits));
+        config.sink.kind =
+            SinkKind::Spool { path: "spool".into(), segment_bytes: 64 << 20, direct_writes: true };
+        assert_eq!(severity(&config), Some(Severity::Fails));
     }
 
     #[test]

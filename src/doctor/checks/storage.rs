@@ -34,11 +34,13 @@ fn mount(host: &Host) -> Option<(&Store, &Mount)> {
 pub(in crate::doctor) fn check_file_system(host: &Host, _: &Config) -> Option<Finding> {
     let (store, mount) = mount(host)?;
     let kind = mount.kind.as_str();
-    let value = format!("{} is on {kind}", store.directory.display());
+    let below = store.volatile.as_deref().filter(|below| *below != kind);
+    let below = below.map(|below| format!(", {below}")).unwrap_or_default();
+    let value = format!("{} is on {kind}{below}", store.directory.display());
     let move_it = "# put the sink's `path` on a local ext4 or XFS, best one of its own";
     let (severity, why) = if mount.has_option("ro") {
         (Severity::Fails, "It is mounted read-only: nothing can be stored.")
-    } else if VOLATILE.contains(&kind) {
+    } else if VOLATILE.contains(&kind) || store.volatile.is_some() {
         (Severity::Fails, "It is in memory: mail answered 250 is gone with the power.")
     } else if NETWORK.contains(&kind) || kind == "fuse" || kind.starts_with("fuse.") {
         (Severity::Limits, "A sync takes a network and a server, and means what the server makes of it.")

@@ -10,6 +10,7 @@ use super::direct::{OpenFile, Staging};
 use super::directories::Directories;
 use super::writeback;
 use crate::sink::file_system::FileSystem;
+use crate::sink::optional;
 use crate::sink::plan::{Action, Place, Plan, Results};
 
 /// Runs plans by plain system calls below a root.
@@ -169,7 +170,8 @@ fn not_open() -> io::Error {
 /// Takes space. Where the file system cannot, the writes that follow find out.
 pub(super) fn reserve(file: impl AsFd, bytes: u64) -> io::Result<()> {
     match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
-        Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
+        Ok(()) => Ok(()),
+        Err(error) if optional::is_missing(error) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }

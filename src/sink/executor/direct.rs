@@ -11,6 +11,7 @@ use rustix::fs::OFlags;
 use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::huge_pages::HugePages;
+use crate::sink::optional;
 
 use super::directories::{runs, short_write, still_linked};
 
@@ -86,8 +87,8 @@ impl OpenFile {
                 ReadWriteFlags::empty()
             };
             match self.write_direct(offset, slices, flags, staging) {
-                // The disk wants larger blocks.
-                Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => self.choose(false),
+                // The disk wants larger blocks, or there is no such write here.
+                Err(error) if optional::says_missing(&error) => self.choose(false),
                 other => return other,
             }
         }

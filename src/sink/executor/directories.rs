@@ -1,6 +1,6 @@
 //! Open directories below the root of a store, and the operations on names that are plain system calls.
 //!
-//! A path is opened beneath the root and through no symbolic link (`openat2`), so nobody who can write below the root can lead
+//! A path is opened beneath the root and through no symbolic link (`optional::open_beneath`), so nobody who can write below the root can lead
 //! us out of it. Handles are kept, bounded in number and age.
 
 use std::collections::HashMap;
@@ -10,10 +10,10 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
 
-use crate::sink::file_system;
 use crate::sink::plan::{Directory, Place};
+use crate::sink::{file_system, optional};
 
 /// Handles kept at a time.
 const HANDLES_MAX: usize = 512;
@@ -32,6 +32,7 @@ pub(in crate::sink) struct Directories {
     /// `handles.len() <= HANDLES_MAX`
     handles: HashMap<Directory, Rc<OwnedFd>>,
     opened_at: Instant,
+    /// How directories are opened besides beneath the root and through no link.
     resolve: ResolveFlags,
     /// The root once more. The kernel tells an error of writing back once per open description (Linux 5.8 and later), so
     /// this one is our own, open from the start and used for every `syncfs`; none when it could not be opened.
@@ -46,7 +47,7 @@ impl Directories {
             root: Rc::new(root),
             handles: HashMap::new(),
             opened_at: Instant::now(),
-            resolve: ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
+            resolve: ResolveFlags::empty(),
         }
     }
 
@@ -76,14 +77,7 @@ impl Directories {
         if let Some(handle) = self.handles.get(directory) {
             return Ok(Rc::clone(handle));
         }
-        let opened = rustix::fs::openat2(
-            &*self.root,
-            &**directory,
-            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-            self.resolve,
-        );
-        let handle = Rc::new(match opened {
+        let handle = Rc::new(match optional::open_beneath(&self.root, directory, self.resolve) {
             Err(rustix::io::Errno::XDEV) if self.resolve.contains(ResolveFlags::NO_XDEV) => {
                 return Err(io::Error::new(io::ErrorKind::CrossesDevices, MOUNT_POINT));
             }
@@ -98,9 +92,7 @@ impl Directories {
 
     /// Opens a directory in an open one, on the same mount.
     pub(in crate::sink) fn open_within(&self, parent: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let resolve = self.resolve | ResolveFlags::NO_XDEV;
-        Ok(rustix::fs::openat2(parent, name, flags, Mode::empty(), resolve)?)
+        Ok(optional::open_beneath(parent, name, self.resolve | ResolveFlags::NO_XDEV)?)
     }
 
     /// Forgets all handles: after a failure none of them is believed.
@@ -152,8 +144,7 @@ impl Directories {
     pub(super) fn rename(&mut self, from: &Place, to: &Place) -> io::Result<()> {
         let source = self.open(&from.directory)?;
         let target = self.open(&to.directory)?;
-        rustix::fs::renameat_with(&*source, &*from.name, &*target, &*to.name, RenameFlags::NOREPLACE)?;
-        Ok(())
+        optional::rename(&*source, &from.name, &*target, &to.name)
     }
 
     /// Removes a file; one that is gone is fine, be it with its directory.

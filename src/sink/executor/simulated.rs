@@ -326,7 +326,19 @@ impl State {
                 drop(self.apply(action));
                 self.open.retain(|file, _| action.path() != file.to_string());
             }
-            Action::Rename(..) if self.random().is_multiple_of(2) => drop(self.apply(action)),
+            Action::Rename(from, to) => match self.random() % 3 {
+                0 => drop(self.apply(action)),
+                // A link was made, and the old name not removed (`optional::rename`).
+                1 => {
+                    if let Some(node) = self.node(&from.directory, &from.name)
+                        && self.check_directory(&to.directory).is_ok()
+                        && self.check_free(to).is_ok()
+                    {
+                        self.enter(&to.directory, &to.name, node);
+                    }
+                }
+                _ => {}
+            },
             // Whatever it says, the file is closed.
             Action::Close(_) => drop(self.apply(action)),
             Action::MakeDirectory(_)
@@ -335,7 +347,6 @@ impl State {
             | Action::Link(..)
             | Action::Reserve(..)
             | Action::Truncate(..)
-            | Action::Rename(..)
             | Action::Remove(_)
             | Action::ProbeJournal(_) => {}
         }

@@ -15,6 +15,7 @@ use tokio_uring::fs::File;
 
 use super::Executor;
 use super::directories::{Directories, runs, short_write};
+use crate::sink::optional;
 use crate::sink::plan::{Action, Plan, Results};
 
 /// Files, or directories, worked on at a time by one worker: a bound on its open files.
@@ -71,7 +72,7 @@ impl Uring {
             }
             Action::Reserve(_, bytes) => {
                 match file.as_ref().ok_or_else(not_open)?.fallocate(0, *bytes, 0).await {
-                    Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(()),
+                    Err(error) if optional::says_missing(&error) => Ok(()),
                     other => other,
                 }
             }

@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::config::MaildirSync;
 use crate::sink::OpenError;
 use crate::sink::file_system::{FileSystem, has_ext4_journal};
+use crate::sink::optional::has_syncfs;
 
 /// How files become durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,7 @@ pub(super) fn choose(
         cure: "write sync = \"each\", or nothing",
     };
     let by_batch = FileSystem::of(&root).map(|found| match found {
+        _ if !has_syncfs(&root) => None,
         FileSystem::Ext4 if has_ext4_journal(&root) => Some(Commit::Batch),
         FileSystem::Xfs => Some(Commit::Batch),
         FileSystem::Ext4 | FileSystem::Btrfs => Some(Commit::Twice),
@@ -50,7 +52,12 @@ pub(super) fn choose(
         (Some(MaildirSync::Batch) | None, Ok(Some(commit))) => Ok(commit),
         (Some(MaildirSync::Batch), Ok(None)) => {
             let names = BATCH.join(", ");
-            Err(refused(format!("only of {names} is it known that one sync makes all files durable")))
+            let why = if has_syncfs(&root) {
+                format!("only of {names} is it known that one sync makes all files durable")
+            } else {
+                "a seccomp filter forbids syncfs(2)".to_owned()
+            };
+            Err(refused(why))
         }
         (Some(MaildirSync::Batch), Err(error)) => Err(refused(error.to_string())),
     }

@@ -38,6 +38,7 @@ use super::mailbox::{Mailboxes, MakeKeeper};
 use super::plan::{self, Action, Directory, Owners, Place, Plan, Results};
 use super::root::Root;
 use super::spill::SpillTo;
+use super::trial::{self, Needs};
 use super::{Durability, OpenError, Opened, Sink, Surroundings, Worker, outcome_of, report_failures};
 use crate::config::{LineEndings, MaildirSync};
 use crate::handoff::mailbox::Place as MailboxPlace;
@@ -73,7 +74,9 @@ pub(super) fn open(
         cure: "allow more open files",
     };
     settings.commit = file_system::choose(sync, path, root.directory().map_err(cannot_open)?)?;
-    let mut notes = Vec::new();
+    let needs = Needs { reserves: false, name_bytes_max: name::file_bytes_max(&settings.host) };
+    let mut executor = Blocking::new(root.directory().map_err(cannot_open)?);
+    let mut notes = trial::run(&root, needs, &mut executor)?;
     match root.directory().and_then(|directory| clean::remove_old(directory, settings.template.depth())) {
         Ok(0) => {}
         Ok(1) => notes.push("removed 1 temporary file older than 36 h".to_owned()),
@@ -81,6 +84,7 @@ pub(super) fn open(
         Err(error) => notes.push(format!("cannot look for old temporary files: {error}")),
     }
     let mailboxes = watch_mailboxes(&settings, &root)?;
+    let durability = Durability::of_store(root.directory().map_err(cannot_open)?);
     let workers = (0..workers.max(1)).map(|_| -> Worker {
         let (settings, root) = (settings.clone(), Arc::clone(&root));
         Box::new(move || {
@@ -89,7 +93,7 @@ pub(super) fn open(
                 Commit::Batch | Commit::Twice => Box::new(Blocking::on_one_file_system(directory)),
                 Commit::File => Box::new(Uring::new(directory)?),
             };
-            Ok(Box::new(Locked { _root: root, sink: Maildir::new(settings, executor) }))
+            Ok(Box::new(Locked { _root: root, durability, sink: Maildir::new(settings, executor) }))
         })
     });
     Ok(Opened {
@@ -97,7 +101,7 @@ pub(super) fn open(
             Commit::Batch | Commit::Twice => format!("maildir {}, sync = \"batch\"", path.display()),
             Commit::File => format!("maildir {}, sync = \"each\"", path.display()),
         },
-        durability: Durability::Disk,
+        durability,
         workers: workers.collect(),
         inline: None,
         spill: SpillTo::Directory(path.to_owned()),
@@ -140,12 +144,13 @@ pub(super) fn examine(path: &Path, directory: &Path, sync: Option<MaildirSync>) 
 /// The sink of one worker with its share of the lock.
 struct Locked<E> {
     sink: Maildir<E>,
+    durability: Durability,
     _root: Arc<Root>,
 }
 
 impl<E: Executor> Sink for Locked<E> {
     fn durability(&self) -> Durability {
-        self.sink.durability()
+        self.durability
     }
 
     fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>) {

@@ -164,6 +164,13 @@ pub(super) fn host(hostname: &str) -> String {
     host
 }
 
+/// Octets of the longest name of a file on this host.
+pub(super) fn file_bytes_max(host: &str) -> usize {
+    // The year 2286 brings one digit more.
+    let time = timestamp::from_micros(9_999_999_999_999_999);
+    FileName { time, sequence: u64::MAX, shard: u16::MAX, host, bytes: u64::MAX }.text().len()
+}
+
 /// What makes the name of a file unique on this host, and its size.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FileName<'a> {
@@ -261,6 +268,7 @@ mod tests {
         let host = host(&"ä".repeat(200));
         let long = FileName { sequence: u64::MAX, shard: u16::MAX, bytes: u64::MAX, host: &host, ..name };
         assert!(long.text().len() <= NAME_BYTES_MAX);
+        assert!((long.text().len()..=NAME_BYTES_MAX).contains(&file_bytes_max(&host)));
     }
 
     proptest::proptest! {

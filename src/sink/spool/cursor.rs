@@ -7,11 +7,11 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 use std::str::FromStr;
 
-use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
-use rustix::io::Errno;
+use rustix::fs::CWD;
 
 use super::format;
 use crate::sink::file_system::{Named, sync_directory};
+use crate::sink::optional;
 
 /// The file that holds the cursor of the last consumed record; absent while nothing was consumed.
 pub(super) const CONSUMED: &str = "consumed";
@@ -77,18 +77,17 @@ pub fn read_consumed(spool: &Path) -> io::Result<Option<Cursor>> {
 /// next start. Durable when it returns. False when a consumer writes to the file just now: look again.
 pub(super) fn refuse_consumed(spool: &Path, cursor: Cursor) -> io::Result<bool> {
     let lock = File::open(spool)?;
-    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => return Ok(false),
-        locked => locked?,
+    if !optional::lock_directory(&lock, false)? {
+        return Ok(false);
     }
     let (consumed, refused) = (spool.join(CONSUMED), spool.join(REFUSED));
     fs::rename(&consumed, &refused)?;
     // Consumers need not lock: one may have written another cursor since this one was read.
     let is_another = fs::read_to_string(&refused)?.trim_end() != cursor.to_string();
     if is_another {
-        match renameat_with(CWD, &refused, CWD, &consumed, RenameFlags::NOREPLACE) {
+        match optional::rename(CWD, &*refused, CWD, &*consumed) {
             // And one more since then.
-            Err(Errno::EXIST) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             renamed => renamed?,
         }
     }
@@ -108,7 +107,11 @@ pub fn write_consumed(spool: &Path, cursor: Cursor) -> io::Result<()> {
     let mut file = file.named(&new)?;
     if rustix::process::geteuid().is_root() {
         let owner = fs::metadata(spool).named(spool)?;
-        fchown(&file, Some(owner.uid()), Some(owner.gid())).named(&new)?;
+        match fchown(&file, Some(owner.uid()), Some(owner.gid())) {
+            // Where all files are one user's, or root is nobody (root_squash), there is nothing to give away.
+            Err(error) if optional::says_missing(&error) && file.metadata()?.uid() == owner.uid() => {}
+            given => given.named(&new)?,
+        }
     }
     writeln!(file, "{cursor}").and_then(|()| file.sync_all()).named(&new)?;
     let consumed = spool.join(CONSUMED);

@@ -9,13 +9,14 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::CWD;
 
 use super::cursor::Cursor;
 use super::envelope::StoredEnvelope;
 use super::reader::{self, Notes};
 use crate::config::LineEndings;
 use crate::sink::file_system::{Named, sync_directory};
+use crate::sink::optional;
 use crate::smtp::envelope::BodyType;
 use crate::timestamp;
 
@@ -234,9 +235,9 @@ fn create(path: &Path) -> io::Result<File> {
 
 /// Renames without replacing; false when the name is taken.
 fn rename(from: &Path, to: &Path) -> io::Result<bool> {
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+    match optional::rename(CWD, from, CWD, to) {
         Ok(()) => Ok(true),
-        Err(rustix::io::Errno::EXIST) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error).named(to),
     }
 }

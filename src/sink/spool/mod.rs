@@ -41,8 +41,11 @@ use super::executor::blocking::Blocking;
 use super::plan::{self, Action, Done, Owners, Place, Plan, Results};
 use super::root::Root;
 use super::spill::SpillTo;
-use super::{Durability, OpenError, Opened, Report, Sink, Surroundings, outcome_of, report_failures};
-use crate::handoff::message::{Message, Outcome, TryAgain};
+use super::trial::{self, Needs};
+use super::{
+    Durability, OpenError, Opened, Report, Sink, Surroundings, file_limit, outcome_of, report_failures,
+};
+use crate::handoff::message::{Message, Outcome};
 use crate::limits::SPOOL_INLINE_BYTES_MAX;
 
 /// The source of padding, which is less than a batch's alignment.
@@ -68,6 +71,10 @@ impl Options {
     }
 }
 
+/// For a segment over RLIMIT_FSIZE.
+const SEGMENT_CURE: &str = "raise that limit (in a systemd unit `LimitFSIZE=infinity`, in a shell `ulimit -f unlimited`), or \
+                            lower segment_size in [[sink]]";
+
 /// Opens the sink: locks the root, removes segments that never came into use, reads the newest ones for torn tails and damage.
 pub(super) fn open(
     path: &Path,
@@ -75,6 +82,11 @@ pub(super) fn open(
     workers: usize,
     surroundings: &Surroundings,
 ) -> Result<Opened, OpenError> {
+    let file_bytes_max = file_limit::bytes_max();
+    if let Some(why) = file_limit::refuses_segments(options.segment_bytes, file_bytes_max) {
+        let (what, path) = ("write segments in", path.to_owned());
+        return Err(OpenError { what, path, why, cure: SEGMENT_CURE });
+    }
     let root = Root::open(path, KIND)?;
     let refused = |error: io::Error| OpenError {
         what: "read the spool",
@@ -86,8 +98,13 @@ pub(super) fn open(
             "the user that runs ringmx must be able to read and write it"
         },
     };
+    let longest_name = envelope::message_file_name(u64::MAX, u64::MAX);
+    let needs = Needs { reserves: true, name_bytes_max: longest_name.len() };
+    let mut executor = Blocking::new(root.directory().map_err(refused)?);
+    let tried = trial::run(&root, needs, &mut executor)?;
     let recovered = reader::recover(path).map_err(refused)?;
     let mut notes = recovered.notes;
+    notes.extend(tried);
     if workers > 1 {
         notes.push("a spool has one writer: `workers` is taken as 1".to_owned());
     }
@@ -95,27 +112,29 @@ pub(super) fn open(
     let description = format!("spool {}", path.display());
     supply::remove_unused(path).map_err(refused)?;
     supply::remove_orphans(path, &recovered.unused_from).map_err(refused)?;
-    let links = large::can_link(path, &mut Blocking::new(root.directory().map_err(refused)?));
+    let links = large::can_link(path, &mut executor);
     if !links {
         notes.push(
             "files cannot be linked here: large messages are stored in segments of their own".to_owned(),
         );
     }
     notes.extend(fill::describe(path).map_err(refused)?);
+    let durability = Durability::of_store(root.directory().map_err(refused)?);
     let segment_bytes = options.segment_bytes;
     let worker = move || -> io::Result<Box<dyn Sink>> {
         let executor = options.executor(root.directory()?);
         let maker = Maker::new(root.path(), segment_bytes, recovered.next_sequence, Arc::clone(&report));
         let supply = Background::start(maker, options, root.directory()?, root.path(), Arc::clone(&report))?;
         let mut sink = Spool::with_supply(root.path(), Box::new(supply), executor, report);
+        sink.write_no_file_beyond(file_bytes_max.unwrap_or(u64::MAX));
         if links {
             sink.keep_files_beyond(SPOOL_INLINE_BYTES_MAX.min(segment_bytes / 2));
         }
-        Ok(Box::new(Locked { sink, _root: root }))
+        Ok(Box::new(Locked { sink, durability, _root: root }))
     };
     Ok(Opened {
         description,
-        durability: Durability::Disk,
+        durability,
         notes,
         workers: vec![Box::new(worker)],
         inline: None,
@@ -127,12 +146,13 @@ pub(super) fn open(
 /// The sink with the lock on its store.
 struct Locked<E> {
     sink: Spool<E>,
+    durability: Durability,
     _root: Root,
 }
 
 impl<E: Executor> Sink for Locked<E> {
     fn durability(&self) -> Durability {
-        self.sink.durability()
+        self.durability
     }
 
     fn inline_bytes_max(&self) -> Option<u64> {
@@ -154,6 +174,8 @@ pub struct Spool<E> {
     current: Option<Segment>,
     /// Larger messages keep their spill files; none where these cannot be linked.
     inline_bytes_max: Option<u64>,
+    /// The largest file that can be written: a message that needs a larger one fails alone, not with its batch.
+    file_bytes_max: u64,
 }
 
 /// The segment that is written.
@@ -197,6 +219,12 @@ impl<E: Executor> Sink for Spool<E> {
         let envelopes: Vec<Vec<u8>> = batch.iter().map(|message| envelope_of(message)).collect();
         let mut first = 0;
         while first < batch.len() {
+            // One that fits no file fails alone, or it would take others with it at each retry.
+            if let Err(outcome) = self.check_size(&envelopes[first], &batch[first]) {
+                outcomes.push(outcome);
+                first += 1;
+                continue;
+            }
             // Whoever comes behind a failure waits for the next batch: one broken disk is not tried 256 times.
             let (count, failure) = match self.append(batch, &envelopes, first) {
                 Ok(count) => (count, None),
@@ -223,12 +251,25 @@ impl<E: Executor> Spool<E> {
 
     /// A writer that takes its segments from this supply.
     pub fn with_supply(root: &Path, supply: Box<dyn Supply>, executor: E, report: Arc<dyn Report>) -> Self {
-        Self { executor, report, root: root.to_owned(), supply, current: None, inline_bytes_max: None }
+        Self {
+            executor,
+            report,
+            root: root.to_owned(),
+            supply,
+            current: None,
+            inline_bytes_max: None,
+            file_bytes_max: u64::MAX,
+        }
     }
 
     /// Keeps the spill files of messages that are larger than this, which the root's file system must be able to link.
     pub fn keep_files_beyond(&mut self, bytes: u64) {
         self.inline_bytes_max = Some(bytes);
+    }
+
+    /// Stores no message for which a larger file would be needed.
+    pub fn write_no_file_beyond(&mut self, bytes: u64) {
+        self.file_bytes_max = bytes;
     }
 
     /// Takes the first segment before the first message waits for it. A failure is reported and tried again then.
@@ -255,6 +296,14 @@ impl<E: Executor> Spool<E> {
         }
     }
 
+    /// Whether a message can be stored at all; told where it cannot.
+    fn check_size(&self, envelope: &[u8], message: &Message) -> Result<(), Outcome> {
+        record_bytes(envelope, message, self.file_bytes_max).map(drop).map_err(|error| {
+            self.report.machine_error("store a message in", &self.root, &error);
+            outcome_of(&error)
+        })
+    }
+
     /// Appends as many messages from `first` on as one write takes, and tells how many; or why none of the rest is stored.
     fn append(
         &mut self,
@@ -262,7 +311,9 @@ impl<E: Executor> Spool<E> {
         envelopes: &[Vec<u8>],
         first: usize,
     ) -> Result<usize, Outcome> {
-        let needed = record_bytes(&envelopes[first], &batch[first])?.next_multiple_of(BATCH_BYTES);
+        let needed = record_bytes(&envelopes[first], &batch[first], self.file_bytes_max)
+            .map_err(|error| outcome_of(&error))?
+            .next_multiple_of(BATCH_BYTES);
         let segment = match self.current.take() {
             Some(segment) if segment.room() >= needed => segment,
             full => {
@@ -270,7 +321,7 @@ impl<E: Executor> Spool<E> {
                 self.next_segment(needed)?
             }
         };
-        let part = lay_out(&segment, batch, envelopes, first);
+        let part = lay_out(&segment, batch, envelopes, first, self.file_bytes_max);
         let plan = plan_batch(&segment, &part, batch);
         let results = self.executor.run(&plan);
         if let Some(error) = results.error(0) {
@@ -342,11 +393,17 @@ fn plan_batch<'a>(segment: &Segment, part: &'a Batch, batch: &'a [Box<Message>])
 }
 
 /// Places as many messages from `first` on as the room in the segment takes; at least one, for which the caller made room.
-fn lay_out(segment: &Segment, batch: &[Box<Message>], envelopes: &[Vec<u8>], first: usize) -> Batch {
+fn lay_out(
+    segment: &Segment,
+    batch: &[Box<Message>],
+    envelopes: &[Vec<u8>],
+    first: usize,
+    file_bytes_max: u64,
+) -> Batch {
     let mut sizes = Vec::new();
     let mut bytes = 0_u64;
     for (message, envelope) in batch[first..].iter().zip(&envelopes[first..]) {
-        let Ok(record) = record_bytes(envelope, message) else { break };
+        let Ok(record) = record_bytes(envelope, message, file_bytes_max) else { break };
         let after = record.checked_next_multiple_of(FRAME_BYTES).and_then(|frame| frame.checked_add(bytes));
         match after {
             // The room is a multiple of BATCH_BYTES, so what fits it fits with its padding.
@@ -382,13 +439,19 @@ fn lay_out(segment: &Segment, batch: &[Box<Message>], envelopes: &[Vec<u8>], fir
     part
 }
 
-/// Octets of a record without padding. What no file could hold is nothing that a client was promised.
-fn record_bytes(envelope: &[u8], message: &Message) -> Result<u64, Outcome> {
+/// Octets of a record without padding. What no file could hold is nothing that a client was promised: an error where the record
+/// cannot be written down, and where a file of the message alone would be larger than one may be.
+fn record_bytes(envelope: &[u8], message: &Message, file_bytes_max: u64) -> io::Result<u64> {
     let content = large::inline_bytes(message);
     let envelope = u32::try_from(envelope.len()).ok().filter(|bytes| *bytes <= format::ENVELOPE_BYTES_MAX);
-    envelope
-        .and_then(|envelope| format::record_bytes(envelope, content))
-        .ok_or(Outcome::TryAgain(TryAgain::Local))
+    let record = envelope.and_then(|envelope| format::record_bytes(envelope, content));
+    let record = record.ok_or_else(|| io::Error::other("its envelope is larger than a record can hold"))?;
+    let in_segment = record.checked_next_multiple_of(BATCH_BYTES).map(|batch| batch + SEGMENT_HEADER_BYTES);
+    let own_file = if message.data.spill_file().is_some() { message.data.bytes() } else { 0 };
+    if in_segment.is_none_or(|bytes| bytes.max(own_file) > file_bytes_max) {
+        return Err(io::Error::from_raw_os_error(libc::EFBIG));
+    }
+    Ok(record)
 }
 
 fn envelope_of(message: &Message) -> Vec<u8> {

@@ -4,11 +4,10 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use rustix::fs::{FlockOperation, flock};
-
 use super::cursor::{Cursor, write_consumed};
 use super::reader::{self, Notes};
 use crate::sink::file_system::{Named, sync_directory};
+use crate::sink::optional;
 
 /// What is consumed now and was not before.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +24,7 @@ pub fn prune(directory: &Path, through: Cursor) -> io::Result<Pruned> {
     let refused = |why: String| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     // Of two prunes at once the second one waits, and finds what the first one wrote. The lock leaves no file behind.
     let lock = File::open(directory).named(directory)?;
-    flock(&lock, FlockOperation::LockExclusive).named(directory)?;
+    optional::lock_directory(&lock, true).named(directory)?;
     let consumed = reader::last_consumed(directory)?;
     if let Some(consumed) = consumed
         && through < consumed

@@ -15,6 +15,7 @@ fn host(kind: &str, options: &[&str]) -> Host {
         directory: "/mnt/a b/spool".into(),
         mount: Some(mount),
         journal: None,
+        volatile: None,
         write_cache: None,
         space: None,
         sync: None,
@@ -44,6 +45,9 @@ fn a_file_system_has_to_keep_what_it_took() {
         assert_eq!(severity(check_file_system, &host(kind, options)), expected, "{kind} {options:?}");
     }
     assert_eq!(severity(check_file_system, &Host::default()), None);
+    let mut on_image = host("ext4", &["rw"]);
+    store(&mut on_image).volatile = Some("an image on tmpfs".to_owned());
+    assert_eq!(severity(check_file_system, &on_image), Some(Severity::Fails));
 }
 
 #[test]
