@@ -2,7 +2,6 @@
 //! whatever stands still.
 
 // One fault of several is used here.
-#[allow(dead_code)]
 #[path = "support/faulty.rs"]
 mod faulty;
 mod support;
