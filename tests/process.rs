@@ -1,7 +1,6 @@
 //! The program as a process: signals at every moment, standard streams that nobody reads or that are closed, an end that comes
 //! whatever stands still.
 
-// One fault of several is used here.
 #[path = "support/faulty.rs"]
 mod faulty;
 mod support;
