@@ -21,7 +21,7 @@ pub struct Host {
     pub kernel: Option<(u32, u32)>,
     /// RLIMIT_NOFILE, the most that it may be: `serve` raises what holds to that.
     pub open_files_max: Option<u64>,
-    /// RLIMIT_FSIZE in octets.
+    /// RLIMIT_FSIZE in octets as it holds: nobody raises it.
     pub file_bytes_max: Option<u64>,
     /// The most that any limit of open files may be: the sysctl fs.nr_open.
     pub nr_open: Option<u64>,
@@ -66,7 +66,7 @@ impl Host {
             io_uring_disabled: sysctl("kernel.io_uring_disabled"),
             kernel: tree.text("proc/sys/kernel/osrelease").and_then(|text| version(&text)),
             open_files_max: limit("Max open files"),
-            file_bytes_max: limit("Max file size"),
+            file_bytes_max: soft_limit(&tree.text("proc/self/limits").unwrap_or_default(), "Max file size"),
             nr_open: sysctl("fs.nr_open"),
             memlock_bytes_max: limit("Max locked memory"),
             somaxconn: sysctl("net.core.somaxconn"),
@@ -113,9 +113,17 @@ fn memory(tree: &Tree, key: &str) -> Option<u64> {
 }
 
 /// A line of /proc/self/limits: the name, the limit that holds, the most it may be raised to, a unit. None for no limit.
-fn hard_limit(limits: &str, name: &str) -> Option<u64> {
+fn limit(limits: &str, name: &str, column: usize) -> Option<u64> {
     let rest = limits.lines().find_map(|line| line.strip_prefix(name))?;
-    rest.split_whitespace().nth(1)?.parse().ok()
+    rest.split_whitespace().nth(column)?.parse().ok()
+}
+
+fn soft_limit(limits: &str, name: &str) -> Option<u64> {
+    limit(limits, name, 0)
+}
+
+fn hard_limit(limits: &str, name: &str) -> Option<u64> {
+    limit(limits, name, 1)
 }
 
 fn version(release: &str) -> Option<(u32, u32)> {

@@ -60,7 +60,7 @@ pub(super) struct ChunkedData {
     bare_kept: bool,
     /// Octets so far, inserted ones included.
     bytes: u64,
-    /// Short ranges in succession. `<= SHORT_RANGES_MAX`
+    /// Bare line ends without a long range between them. `<= SHORT_RANGES_MAX`
     short_ranges: u8,
     /// Looks at the octets that are stored.
     pub(super) watch: DataWatch,
@@ -114,8 +114,9 @@ impl ChunkedData {
         }
         let count = self.regular_prefix(rest);
         if count > 0 {
-            let is_short = count < LONG_BYTES && count < rest.len();
-            self.short_ranges = if is_short { (self.short_ranges + 1).min(SHORT_RANGES_MAX) } else { 0 };
+            if count >= LONG_BYTES {
+                self.short_ranges = 0;
+            }
             *left -= count as u64;
             self.bytes += count as u64;
             return Some(Found::Data(input.consume(count)));
@@ -175,6 +176,7 @@ impl ChunkedData {
 
     /// At an octet that shows that the CR before it is bare, or at a bare LF, or at the end behind a CR.
     fn bare(&mut self) -> Found {
+        self.short_ranges = (self.short_ranges + 1).min(SHORT_RANGES_MAX);
         let inserted = match (self.policy, self.before) {
             (ChunkLineEnd::Keep | ChunkLineEnd::Reject, _) => return Found::Bare,
             (ChunkLineEnd::Normalize, Before::Cr) => {

@@ -19,9 +19,9 @@ use crate::config::BareLineEnd;
 use crate::scan::{Before, Tail, end_of_mail_data, plain_prefix};
 
 /// A range at least so long is handed on as it is.
-pub(super) const LONG_BYTES: usize = 96;
+pub(super) const LONG_BYTES: usize = 64;
 
-/// After so many shorter ranges in succession mail data is condensed. Ordinary mail has none or two.
+/// After so many shorter ranges in succession mail data is condensed. Ordinary mail has one or two.
 pub(super) const SHORT_RANGES_MAX: u8 = 4;
 
 /// Where in the mail data we are.
@@ -45,7 +45,7 @@ pub(super) struct MailData {
     state: State,
     bare_lf: BareLineEnd,
     bare_cr: BareLineEnd,
-    /// Short ranges in succession. `<= SHORT_RANGES_MAX`
+    /// Irregular octets without a long range between them. `<= SHORT_RANGES_MAX`
     short_ranges: u8,
 }
 
@@ -98,9 +98,9 @@ impl MailData {
                 State::In(before) => {
                     let plain = plain_prefix(rest, before);
                     if plain > 0 {
-                        let is_short = plain < LONG_BYTES && plain < rest.len();
-                        self.short_ranges =
-                            if is_short { (self.short_ranges + 1).min(SHORT_RANGES_MAX) } else { 0 };
+                        if plain >= LONG_BYTES {
+                            self.short_ranges = 0;
+                        }
                         self.state = State::In(before.after(rest.get(..plain).unwrap_or_default()));
                         return Found::Data(input.consume(plain));
                     }
@@ -169,6 +169,7 @@ impl MailData {
 
     /// The next octet is not plain: a dot that begins a line, an LF without CR, or something other than LF behind a CR.
     fn irregular(&mut self, before: Before, octet: u8, input: &mut Input<'_>) -> Option<Found> {
+        self.short_ranges = (self.short_ranges + 1).min(SHORT_RANGES_MAX);
         match (before, octet) {
             (Before::LineStart, b'.') => {
                 input.consume(1);

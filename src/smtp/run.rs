@@ -5,24 +5,26 @@
 //! whatever the octets are: no branch depends on them. What each octet does in each state stands in a table whose rows are words, so
 //! that the next state is one shift away.
 
-/// Octets of a run.
-const RUN_BYTES: usize = 248;
+/// Places for octets of a run: as many as an index of one octet reaches.
+const SLOTS: usize = 256;
 
 /// The most octets that one octet of input gives: a CR that was held back, the LF put behind it, and the octet itself.
-const GIVEN_MAX: usize = 3;
+const GIVEN_MAX: u8 = 3;
+
+/// With more octets than these a run has no room for what one more octet may give.
+const ROOM_UP_TO: u8 = u8::MAX - GIVEN_MAX;
 
 /// Some octets of mail data that do not stand in the input as they are to be stored.
 #[derive(Clone, Copy)]
 pub struct Run {
-    octets: [u8; RUN_BYTES],
-    /// `<= RUN_BYTES`
+    octets: [u8; SLOTS],
     count: u8,
 }
 
 impl Run {
     /// One octet.
     pub(super) fn of(octet: u8) -> Self {
-        let mut octets = [0; RUN_BYTES];
+        let mut octets = [0; SLOTS];
         octets[0] = octet;
         Self { octets, count: 1 }
     }
@@ -83,12 +85,12 @@ enum Given {
     CrLf,
 }
 
-/// Bits of an entry above its next state (6 bits): how many octets are given in front, whether the first of them is LF, whether the
-/// octet itself is given, and whether the run ends before it.
-const COUNT_AT: u64 = 6;
-const LF_AT: u64 = 8;
-const GIVES_AT: u64 = 9;
-const STOP: u64 = 1 << 10;
+/// Bits of an entry above its next state (6 bits): how many octets are given in front of the octet, how many are given with it, whether
+/// the first of those in front is LF, and whether the run ends before it.
+const BEFORE_AT: u64 = 6;
+const GIVEN_AT: u64 = 8;
+const LF_AT: u64 = 10;
+const STOP: u64 = 1 << 11;
 const NEXT: u64 = 0x3f;
 
 /// What an octet is.
@@ -158,29 +160,30 @@ impl Table {
     /// Takes octets from `place` on until the run is full, the input ends, or something comes that is not for a run. Gives the run,
     /// how many octets were taken, and whether any of them was not simply given.
     pub(super) fn condense(&self, place: &mut Place, input: &[u8]) -> (Run, usize, bool) {
-        let mut run = Run { octets: [0; RUN_BYTES], count: 0 };
-        let (mut count, mut taken, mut state) = (0_usize, 0, *place as u64);
+        let mut run = Run { octets: [0; SLOTS], count: 0 };
+        let (mut count, mut taken, mut state) = (0_u8, 0, *place as u64);
         let mut irregular = 0;
         for &octet in input {
-            let Some([first, second, ..]) = run.octets.get_mut(count..count + GIVEN_MAX) else { break };
+            // An index of one octet is always within the slots, so nothing is checked here but that there is room.
+            if count > ROOM_UP_TO {
+                break;
+            }
             let entry = self.0[usize::from(CLASSES[usize::from(octet)] & 3)] >> state;
             if entry & STOP != 0 {
                 break;
             }
             // What is not given is written over by the next octet.
-            *first = b'\r' - (b'\r' - b'\n') * u8::from(entry >> LF_AT & 1 != 0);
-            *second = b'\n';
-            count += (entry >> COUNT_AT & 3) as usize;
-            if let Some(slot) = run.octets.get_mut(count) {
-                *slot = octet;
-            }
-            let gives = entry >> GIVES_AT & 1;
-            count += gives as usize;
-            irregular |= (entry >> COUNT_AT & 3) | (gives ^ 1);
+            run.octets[usize::from(count)] = b'\r' - (b'\r' - b'\n') * ((entry >> LF_AT) as u8 & 1);
+            run.octets[usize::from(count + 1)] = b'\n';
+            let before = (entry >> BEFORE_AT) as u8 & 3;
+            run.octets[usize::from(count + before)] = octet;
+            let given = (entry >> GIVEN_AT) as u8 & 3;
+            count += given;
+            irregular |= given ^ 1;
             state = entry & NEXT;
             taken += 1;
         }
-        run.count = u8::try_from(count).unwrap_or(u8::MAX);
+        run.count = count;
         *place = PLACES.into_iter().find(|place| *place as u64 == state).unwrap_or(Place::Middle);
         (run, taken, irregular != 0)
     }
@@ -188,13 +191,14 @@ impl Table {
 
 const fn word(entry: Option<Entry>) -> u64 {
     let Some(Entry { next, before, gives }) = entry else { return STOP };
-    let before = match before {
-        Given::Nothing => 0,
-        Given::Cr => 1 << COUNT_AT,
-        Given::Lf => 1 << COUNT_AT | 1 << LF_AT,
-        Given::CrLf => 2 << COUNT_AT,
+    let (count, lf) = match before {
+        Given::Nothing => (0, 0),
+        Given::Cr => (1, 0),
+        Given::Lf => (1, 1),
+        Given::CrLf => (2, 0),
     };
-    next as u64 | before | (gives as u64) << GIVES_AT
+    let given = count + gives as u64;
+    next as u64 | count << BEFORE_AT | given << GIVEN_AT | lf << LF_AT
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "all entries of the table are built alike")]
@@ -228,5 +232,3 @@ const fn entry(rules: Rules, place: Place, class: Class) -> Option<Entry> {
         | (Place::DotCr, Class::Cr | Class::Lf | Class::Other | Class::Dot) => None,
     }
 }
-
-const _: () = assert!(RUN_BYTES <= u8::MAX as usize && RUN_BYTES > GIVEN_MAX);
