@@ -21,7 +21,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use self::spilled::Prefix;
 pub use self::spilled::{SpillBudget, SpillError, SpillFile};
-use crate::limits::{BLOCK_BYTES, BUFFERS_MAX, HELD_BUFFERS_MAX, PIECES_PER_BUFFER_MAX, SPILL_BYTES_MAX};
+use crate::limits::{
+    BLOCK_BYTES, BUFFERS_MAX, FIRST_BLOCK_BYTES, HELD_BUFFERS_MAX, PIECES_PER_BUFFER_MAX, SPILL_BYTES_MAX,
+};
 
 /// Number of a receive buffer within its pool, `0 <= id < buffers`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -114,10 +116,12 @@ pub struct Pool {
     /// Buffers with at least one pin.
     pinned: usize,
     /// Free blocks for mail data that was copied out, all of [`BLOCK_BYTES`].
-    blocks: Vec<Block>,
-    /// Blocks in use. `blocks_used <= blocks_max`.
-    blocks_used: usize,
-    blocks_max: usize,
+    blocks: Vec<Vec<u8>>,
+    /// Free first blocks, all of [`FIRST_BLOCK_BYTES`].
+    first_blocks: Vec<Vec<u8>>,
+    /// Octets of the blocks in use. `block_bytes_used <= block_bytes_max`.
+    block_bytes_used: usize,
+    block_bytes_max: usize,
     /// While fewer buffers than this are left unpinned, octets are copied out of buffers instead of pinning them.
     low_water: usize,
     /// The most memory that the mail data of one message may take before it is written out.
@@ -126,8 +130,19 @@ pub struct Pool {
     abandoned: Vec<SpillFile>,
 }
 
-/// Copied mail data: at most [`BLOCK_BYTES`] octets.
-type Block = Vec<u8>;
+/// Copied mail data.
+#[derive(Debug)]
+struct Block {
+    octets: Vec<u8>,
+    /// As many of them there can be: [`FIRST_BLOCK_BYTES`] or [`BLOCK_BYTES`].
+    size: usize,
+}
+
+impl Block {
+    fn room(&self) -> usize {
+        self.size - self.octets.len()
+    }
+}
 
 impl Pool {
     /// A pool of `buffers` receive buffers, and a budget of `block_bytes_max` octets for copied mail data.
@@ -141,8 +156,9 @@ impl Pool {
             pins: vec![0; buffers],
             pinned: 0,
             blocks: Vec::new(),
-            blocks_used: 0,
-            blocks_max: block_bytes_max / BLOCK_BYTES,
+            first_blocks: Vec::new(),
+            block_bytes_used: 0,
+            block_bytes_max,
             // At least half of the pool always serves the sockets, whatever messages hold.
             low_water: buffers / 2,
             spill_bytes_max: SPILL_BYTES_MAX,
@@ -160,9 +176,9 @@ impl Pool {
         self.free.len()
     }
 
-    /// Owned blocks in use.
-    pub fn blocks_used(&self) -> usize {
-        self.blocks_used
+    /// Octets of the owned blocks in use.
+    pub fn block_bytes_used(&self) -> usize {
+        self.block_bytes_used
     }
 
     /// Buffers held by connections or messages.
@@ -250,29 +266,36 @@ impl Pool {
         }
     }
 
-    /// A block for copied octets, or none when the budget is used up.
-    fn take_block(&mut self) -> Option<Block> {
-        if self.blocks_used == self.blocks_max {
+    /// A block for copied octets, the first one of a message or another, or none when the budget is used up.
+    fn take_block(&mut self, is_first: bool) -> Option<Block> {
+        let (size, free) = if is_first {
+            (FIRST_BLOCK_BYTES, &mut self.first_blocks)
+        } else {
+            (BLOCK_BYTES, &mut self.blocks)
+        };
+        let used = self.block_bytes_used + size;
+        if used > self.block_bytes_max {
             return None;
         }
-        self.blocks_used += 1;
-        Some(self.blocks.pop().unwrap_or_else(|| Vec::with_capacity(BLOCK_BYTES)))
+        self.block_bytes_used = used;
+        Some(Block { octets: free.pop().unwrap_or_else(|| Vec::with_capacity(size)), size })
     }
 
-    fn give_back_block(&mut self, mut block: Block) {
-        /// Free blocks that are kept for the next message; more go back to the allocator.
+    fn give_back_block(&mut self, Block { mut octets, size }: Block) {
+        /// Free blocks of a size that are kept for the next message; more go back to the allocator.
         const FREE_BLOCKS_MAX: usize = 256;
-        assert!(self.blocks_used > 0);
-        self.blocks_used -= 1;
-        if self.blocks.len() < FREE_BLOCKS_MAX {
-            block.clear();
-            self.blocks.push(block);
+        assert!(self.block_bytes_used >= size);
+        self.block_bytes_used -= size;
+        let free = if size == BLOCK_BYTES { &mut self.blocks } else { &mut self.first_blocks };
+        if free.len() < FREE_BLOCKS_MAX {
+            octets.clear();
+            free.push(octets);
         }
     }
 
     /// Whether little is left of the budget for copied octets, so that no new message should begin.
     pub fn is_nearly_exhausted(&self) -> bool {
-        self.blocks_max - self.blocks_used < self.blocks_max / 8
+        self.block_bytes_max - self.block_bytes_used < self.block_bytes_max / 8
     }
 
     /// Whether so many buffers are pinned that one more would leave too few for the sockets.
@@ -385,7 +408,7 @@ impl MailData {
             Piece::Owned { block, start, end } => self
                 .blocks
                 .get(block as usize)
-                .and_then(|block| block.get(start as usize..end as usize))
+                .and_then(|block| block.octets.get(start as usize..end as usize))
                 .unwrap_or_default(),
             // SAFETY: the buffer was pinned by us when the piece was made (`append`) and is unpinned only in `release`,
             // which takes `&mut self`; so the kernel does not write to it, and the pool writes only behind the last piece
@@ -455,18 +478,18 @@ impl MailData {
 
     /// Octets that still fit the last block; a new one is taken when it is full. Never 0.
     fn room(&mut self, pool: &mut Pool) -> Result<usize, NoMemory> {
-        if self.blocks.last().is_none_or(|block| block.len() == BLOCK_BYTES) {
-            self.blocks.push(pool.take_block().ok_or(NoMemory)?);
+        if self.blocks.last().is_none_or(|block| block.room() == 0) {
+            self.blocks.push(pool.take_block(self.blocks.is_empty()).ok_or(NoMemory)?);
         }
-        Ok(BLOCK_BYTES - self.blocks.last().map_or(0, Vec::len))
+        Ok(self.blocks.last().map_or(0, Block::room))
     }
 
     /// Copies octets that fit the last block.
     fn copy(&mut self, bytes: &[u8]) {
         let Some(last) = self.blocks.len().checked_sub(1) else { return };
-        let start = self.blocks[last].len();
-        assert!(start + bytes.len() <= BLOCK_BYTES, "room() was asked before");
-        self.blocks[last].extend_from_slice(bytes);
+        let start = self.blocks[last].octets.len();
+        assert!(bytes.len() <= self.blocks[last].room(), "room() was asked before");
+        self.blocks[last].octets.extend_from_slice(bytes);
         self.bytes += bytes.len() as u64;
         let (block, start, end) = (narrow(last), narrow(start), narrow(start + bytes.len()));
         match self.pieces.last_mut() {
@@ -519,7 +542,7 @@ mod tests {
         data.append(&mut pool, id, 0..200, 600).expect("memory");
         data.append(&mut pool, id, 200..300, 600).expect("memory");
         data.append(&mut pool, id, 301..600, 600).expect("memory");
-        assert_eq!((data.pieces_count(), data.bytes(), pool.blocks_used()), (2, 599, 0));
+        assert_eq!((data.pieces_count(), data.bytes(), pool.block_bytes_used()), (2, 599, 0));
         pool.unpin(id);
         assert_eq!(pool.pinned(), 1);
         data.release(&mut pool);
@@ -570,14 +593,16 @@ mod tests {
         assert_eq!(whole(&data), sent);
         assert!(pool.pinned() <= 5, "half of the pool serves the sockets");
         data.release(&mut pool);
-        assert_eq!((pool.pinned(), pool.blocks_used()), (0, 0));
+        assert_eq!((pool.pinned(), pool.block_bytes_used()), (0, 0));
     }
 
     #[test]
     fn the_budget_for_blocks_is_kept() {
-        let mut pool = Pool::new(8, 1024, BLOCK_BYTES).expect("memory");
+        let mut pool = Pool::new(8, 1024, FIRST_BLOCK_BYTES + BLOCK_BYTES).expect("memory");
         let mut data = MailData::new(Arc::clone(pool.arena()));
-        assert_eq!(data.append_copied(&mut pool, &[0; BLOCK_BYTES]), Ok(()));
+        assert_eq!(data.append_copied(&mut pool, b"x"), Ok(()));
+        assert_eq!(pool.block_bytes_used(), FIRST_BLOCK_BYTES, "a few octets take little");
+        assert_eq!(data.append_copied(&mut pool, &vec![0; FIRST_BLOCK_BYTES + BLOCK_BYTES - 1]), Ok(()));
         assert_eq!(data.append_copied(&mut pool, b"x"), Err(NoMemory));
         data.release(&mut pool);
         assert_eq!(data.append_copied(&mut pool, b"x"), Ok(()));

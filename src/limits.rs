@@ -105,6 +105,9 @@ pub const SPARE_REPLIES_MAX: usize = 1024;
 /// Octets of one owned block: mail data copied out of receive buffers.
 pub const BLOCK_BYTES: usize = 16 * 1024;
 
+/// Octets of the first owned block of a message: whoever sends a few octets of mail data and stops takes no more.
+pub const FIRST_BLOCK_BYTES: usize = 512;
+
 /// Pieces of one message in one receive buffer; beyond that the buffer is compacted in place, so that a body of
 /// nothing but dots costs no more memory than its octets.
 pub const PIECES_PER_BUFFER_MAX: usize = 16;
@@ -191,6 +194,7 @@ const _: () = assert!(
     REPLY_BYTES_PER_COMMAND_MAX >= REPLY_LINE_BYTES_MAX && REPLY_BYTES_MAX >= 2 * REPLY_BYTES_PER_COMMAND_MAX
 );
 const _: () = assert!(OVERSIZE_FACTOR >= 2);
+const _: () = assert!(FIRST_BLOCK_BYTES < BLOCK_BYTES);
 const _: () = assert!(WORK_SLICE < WORK_PER_TURN_MAX);
 const _: () = assert!(HELD_BYTES_MAX > 8 * HANDSHAKE_BYTES_WAITING_MAX);
 const _: () = assert!(SPILL_BYTES_MIN >= BEGINNING_BYTES_MAX && SPILL_BYTES_MIN < SPILL_BYTES_MAX);

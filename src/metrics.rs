@@ -69,12 +69,14 @@ counters! {
     memory_refusals,
     /// Connections told 421 because they held most, or found no room, of what may wait to be parsed.
     held_refusals,
+    /// Connections whose silent clients gave way because memory or places were scarce.
+    gave_way,
     /// Parts of messages that were moved from memory to spill files.
     spills,
     /// Receive buffers held by connections and messages (gauge).
     buffers_pinned,
-    /// Owned blocks in use (gauge).
-    blocks_used,
+    /// Octets of owned blocks in use (gauge).
+    block_bytes_used,
     /// TLS handshakes that were completed.
     tls_handshakes,
     /// Of these, sessions that were resumed.

@@ -58,7 +58,7 @@ impl Driver {
         loop {
             match self.session.advance(&mut input, &mut self.replies, self.now) {
                 Step::NeedInput => return self.send(),
-                Step::Data(_) | Step::Insert(_) | Step::Discard => {}
+                Step::Data(_) | Step::Insert | Step::Discard => {}
                 Step::Flush => self.replies.clear(),
                 Step::Ask(_) => {
                     let envelope = self.spare.pop().unwrap_or_default();

@@ -248,8 +248,11 @@ fn a_store_that_cannot_be_used_is_told_and_nothing_is_made() {
     let sync = format!(
         "{LISTENER}[[sink]]\nkind = \"maildir\"\npath = \"/dev/shm/ringmx-none\"\nsync = \"batch\"\n"
     );
-    let told = told(&folder.check(&sync));
-    assert!(told[0].starts_with("warning: mx.toml:5: sink.path: the store /dev/shm/ringmx-none is in memory"), "{told:?}");
+    let told = lines(&folder.check(&sync));
+    assert!(
+        told[0].starts_with("warning: mx.toml:5: sink.path: the store /dev/shm/ringmx-none is in memory"),
+        "{told:?}"
+    );
     assert!(told[1].starts_with("mx.toml:5: sink.path: cannot store with sync = \"batch\""), "{told:?}");
 }
 

@@ -23,7 +23,7 @@ use ringmx::config::{Config, SinkKind};
 use ringmx::handoff::channel::{messages, receipts};
 use ringmx::handoff::doorbell::Doorbell;
 use ringmx::handoff::message::Outcome;
-use ringmx::limits::{BLOCK_BYTES, HANDOFF_MESSAGES_MAX};
+use ringmx::limits::HANDOFF_MESSAGES_MAX;
 use ringmx::log;
 use ringmx::metrics::ShardMetrics;
 use ringmx::ring::simulated::{Faults, SimulatedRing, World};
@@ -122,7 +122,7 @@ impl Simulation {
         };
         let shard = Shard::new(parts, vec![Listener::new(0, descriptor, Arc::new(settings), None)]);
         let storage = Storage::new(&world, from, to, lies);
-        let (buffers, blocks) = (buffers as u64, (block_bytes / BLOCK_BYTES) as u64);
+        let (buffers, blocks) = (buffers as u64, block_bytes as u64);
         Self { world, shard, storage, desk, metrics, buffers, blocks, stop }
     }
 
@@ -140,7 +140,7 @@ impl Simulation {
         }
         let metrics = &self.metrics;
         assert!(metrics.buffers_pinned.value() <= self.buffers, "more buffers are pinned than there are");
-        assert!(metrics.blocks_used.value() <= self.blocks, "more blocks are used than the budget has");
+        assert!(metrics.block_bytes_used.value() <= self.blocks, "more blocks are used than the budget has");
         assert!(metrics.connections_open.value() <= clients.len() as u64, "as many connections as clients");
     }
 
@@ -224,7 +224,7 @@ fn check(simulation: &Simulation, clients: &[Client]) {
     let metrics = &simulation.metrics;
     assert_eq!(metrics.connections_open.value(), 0);
     assert_eq!(metrics.buffers_pinned.value(), 0, "all buffers came back");
-    assert_eq!(metrics.blocks_used.value(), 0, "all blocks came back");
+    assert_eq!(metrics.block_bytes_used.value(), 0, "all blocks came back");
     assert_eq!(metrics.session_panics.value(), 0);
 }
 

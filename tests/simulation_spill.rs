@@ -291,7 +291,7 @@ fn check(simulation: &Simulation, clients: &[Client]) {
     let metrics = &simulation.metrics;
     assert_eq!(metrics.connections_open.value(), 0);
     assert_eq!(metrics.buffers_pinned.value(), 0, "all buffers came back");
-    assert_eq!(metrics.blocks_used.value(), 0, "all blocks came back");
+    assert_eq!(metrics.block_bytes_used.value(), 0, "all blocks came back");
     assert_eq!(metrics.session_panics.value(), 0);
     let budget = &simulation.spiller.budget;
     assert_eq!((budget.files(), budget.bytes()), (0, 0), "all spill files are closed");

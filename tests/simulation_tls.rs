@@ -134,7 +134,7 @@ impl Simulation {
     fn assert_empty(&self) {
         let metrics = &self.metrics;
         assert_eq!((metrics.connections_open.value(), metrics.session_panics.value()), (0, 0));
-        assert_eq!((metrics.buffers_pinned.value(), metrics.blocks_used.value()), (0, 0));
+        assert_eq!((metrics.buffers_pinned.value(), metrics.block_bytes_used.value()), (0, 0));
     }
 }
 

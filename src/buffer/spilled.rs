@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{MailData, Pool};
-use crate::limits::{BLOCK_BYTES, SPILL_BYTES_MAX, SPILL_BYTES_MIN};
+use crate::limits::{SPILL_BYTES_MAX, SPILL_BYTES_MIN};
 
 /// How much all spill files of a server may hold.
 #[derive(Debug)]
@@ -210,6 +210,11 @@ impl Pool {
         (most / WHOLE * share / WHOLE * share / WHOLE * share).clamp(SPILL_BYTES_MIN, SPILL_BYTES_MAX)
     }
 
+    /// The part of all memory for mail data that is in use, in per cent.
+    pub fn used_percent(&self) -> usize {
+        100 - self.free_share() * 100 / WHOLE
+    }
+
     /// Whether so much memory is taken that messages under way should get little at a time.
     pub fn is_scarce(&self) -> bool {
         self.free_share() < WHOLE * 5 / 8
@@ -217,13 +222,13 @@ impl Pool {
 
     /// All memory for mail data, in octets.
     fn memory(&self) -> usize {
-        self.blocks_max * BLOCK_BYTES + (self.arena.buffers - self.low_water) * self.arena.buffer_bytes
+        self.block_bytes_max + (self.arena.buffers - self.low_water) * self.arena.buffer_bytes
     }
 
     /// The part of it that is free, out of [`WHOLE`].
     fn free_share(&self) -> usize {
         let buffers = (self.arena.buffers - self.pinned).saturating_sub(self.low_water);
-        let free = (self.blocks_max - self.blocks_used) * BLOCK_BYTES + buffers * self.arena.buffer_bytes;
+        let free = (self.block_bytes_max - self.block_bytes_used) + buffers * self.arena.buffer_bytes;
         free / (self.memory() / WHOLE).max(1)
     }
 
@@ -246,7 +251,8 @@ impl Pool {
 impl MailData {
     /// Whether so much of it is in memory that it should be written out.
     pub fn is_due(&self, pool: &Pool) -> bool {
-        let memory = self.buffers.len() * self.arena.buffer_bytes + self.blocks.len() * BLOCK_BYTES;
+        let memory = self.buffers.len() * self.arena.buffer_bytes
+            + self.blocks.iter().map(|block| block.size).sum::<usize>();
         // Little mail data is not worth a write, and its first octets are still to be looked at.
         self.bytes >= SPILL_BYTES_MIN as u64 && memory >= pool.spill_threshold()
     }
@@ -345,6 +351,7 @@ impl MailData {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::BLOCK_BYTES;
 
     fn temporary() -> io::Result<File> {
         tempfile::tempfile()
@@ -383,7 +390,7 @@ mod tests {
         data.let_go();
         assert_eq!((data.bytes(), budget.files(), budget.bytes()), (sent.len() as u64, 0, 0));
         data.release(&mut pool);
-        assert_eq!((data.bytes(), pool.blocks_used()), (0, 0));
+        assert_eq!((data.bytes(), pool.block_bytes_used()), (0, 0));
     }
 
     #[test]
@@ -414,7 +421,7 @@ mod tests {
         assert!(pool.spill_threshold() > 1 << 20, "25 messages of 1 MiB are no reason to spill");
         append(&mut data, &mut pool, &vec![0; 30 << 20]);
         assert!(pool.spill_threshold() < 140 << 10, "{}", pool.spill_threshold());
-        append(&mut data, &mut pool, &vec![0; 9 << 20]);
+        append(&mut data, &mut pool, &vec![0; (9 << 20) - BLOCK_BYTES]);
         assert!(pool.spill_threshold() < 64 << 10, "{}", pool.spill_threshold());
         data.release(&mut pool);
     }

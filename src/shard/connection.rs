@@ -288,6 +288,14 @@ impl Connection {
         }
     }
 
+    /// Its client has been silent for too long for what is left for others: 421, if it still reads.
+    pub(super) fn end_silent<R: Ring>(&mut self, context: &mut Context<R>) {
+        context.metrics.gave_way.add(1);
+        self.session.wait_until(context.now);
+        let step = self.session.expire(&mut self.replies, context.now);
+        self.follow_close(&step, context);
+    }
+
     /// The server stops: ends the session now, or behind the transaction under way.
     pub(super) fn shut_down<R: Ring>(&mut self, context: &mut Context<R>) {
         if self.phase == Phase::Serving && self.session.shut_down(&mut self.replies) {
@@ -409,7 +417,7 @@ impl Connection {
             let more = self.unread.len() > 1;
             let Some(front) = self.unread.front_mut() else { break };
             let (octets, base) = front.octets(&context.pool);
-            let mut input = Input { bytes: octets, position: 0, more };
+            let mut input = Input { more, ..Input::new(octets) };
             let commands = self.session.summary().commands;
             let session = &mut self.session;
             let replies = &mut self.replies;
@@ -420,8 +428,9 @@ impl Connection {
                 return self.handle_panic(context);
             };
             let position = input.position;
+            let run = if matches!(step, Step::Insert) { Some(input.run) } else { None };
             front.consume(position);
-            let made = if let Step::Insert(run) = &step { run.octets().len() } else { 0 };
+            let made = run.as_ref().map_or(0, |run| run.octets().len());
             let commands = self.session.summary().commands - commands;
             slice.take(position, made, usize::try_from(commands).unwrap_or(usize::MAX));
             match step {
@@ -436,7 +445,8 @@ impl Connection {
                         message.data.append_copied(pool, octets.get(range).unwrap_or_default())
                     }
                 }),
-                Step::Insert(run) => {
+                Step::Insert => {
+                    let run = run.unwrap_or_default();
                     self.keep(context, |_, message, pool| message.data.append_copied(pool, run.octets()));
                 }
                 Step::Discard => self.release_draft(&mut context.pool),

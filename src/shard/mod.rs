@@ -14,6 +14,7 @@ mod fronts;
 mod held;
 pub mod listener;
 pub mod mailboxes;
+mod pressure;
 mod provision;
 pub mod spill;
 mod table;
@@ -96,6 +97,10 @@ pub struct Shard<R> {
     dirty: Vec<Key>,
     /// Connections whose receive found no buffer, the longest waiting first.
     stalled: VecDeque<Key>,
+    /// When connections were last looked at for who has to give way.
+    pressure_looked_at: Instant,
+    /// Whether somebody had to give way then, so that it is looked at again though nothing happens.
+    pressure_is_felt: bool,
     stop: Arc<AtomicBool>,
     stopping: Option<Stopping>,
 }
@@ -168,6 +173,8 @@ impl<R: Ring> Shard<R> {
             events: Vec::new(),
             dirty: Vec::new(),
             stalled: VecDeque::new(),
+            pressure_looked_at: now,
+            pressure_is_felt: false,
             stop,
             stopping: None,
         }
@@ -204,6 +211,7 @@ impl<R: Ring> Shard<R> {
         self.resume_work();
         self.expire();
         self.handle_stop();
+        self.relieve_pressure();
         self.settle();
         self.relieve();
         let must_ring = self.context.log.flush_if_due(self.context.now);
@@ -216,11 +224,12 @@ impl<R: Ring> Shard<R> {
 
     /// Submits what the last turn queued and sleeps until something happens.
     fn wait(&mut self) -> io::Result<()> {
+        let pressure = self.pressure_is_felt.then_some(pressure::LOOK_EVERY);
         let context = &mut self.context;
         let now = context.ring.now();
         let pauses = self.listeners.iter().filter_map(Listener::paused_until);
         let waiting = context.delivery.has_waiting().then_some(Duration::from_secs(1));
-        let wait = [self.timers.idle_for(now), context.log.due_in(now), waiting]
+        let wait = [self.timers.idle_for(now), context.log.due_in(now), waiting, pressure]
             .into_iter()
             .flatten()
             .chain(pauses.map(|until| until.saturating_duration_since(now)))
@@ -483,6 +492,6 @@ impl<R: Ring> Shard<R> {
         let metrics = &self.context.metrics;
         metrics.connections_open.set(self.connections.len() as u64);
         metrics.buffers_pinned.set(self.context.pool.pinned() as u64);
-        metrics.blocks_used.set(self.context.pool.blocks_used() as u64);
+        metrics.block_bytes_used.set(self.context.pool.block_bytes_used() as u64);
     }
 }

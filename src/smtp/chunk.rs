@@ -68,12 +68,11 @@ pub(super) struct ChunkedData {
 
 /// What comes next in a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(clippy::large_enum_variant, reason = "looked at once where it is made, and never kept")]
 pub(super) enum Found {
     /// This range of the input is mail data.
     Data(Range<usize>),
-    /// These octets are mail data and are not in the input.
-    Insert(Run),
+    /// What the run holds is mail data.
+    Insert,
     /// A bare CR or LF that the policy rejects.
     Bare,
 }
@@ -106,11 +105,11 @@ impl ChunkedData {
     pub(super) fn advance(&mut self, input: &mut Input<'_>, left: &mut u64) -> Option<Found> {
         let rest = input.rest();
         let rest = rest.get(..usize::try_from(*left).unwrap_or(usize::MAX)).unwrap_or(rest);
-        if let Some((run, taken)) = self.condense(rest) {
+        if let Some(taken) = self.condense(rest, &mut input.run) {
             input.consume(taken);
             *left -= taken as u64;
-            self.bytes += run.octets().len() as u64;
-            return Some(Found::Insert(run));
+            self.bytes += input.run.octets().len() as u64;
+            return Some(Found::Insert);
         }
         let count = self.regular_prefix(rest);
         if count > 0 {
@@ -121,18 +120,18 @@ impl ChunkedData {
             self.bytes += count as u64;
             return Some(Found::Data(input.consume(count)));
         }
-        if rest.is_empty() { None } else { Some(self.bare()) }
+        if rest.is_empty() { None } else { Some(self.bare(&mut input.run)) }
     }
 
     /// The last chunk is consumed. None: nothing more to say.
-    pub(super) fn finish(&mut self) -> Option<Found> {
+    pub(super) fn finish(&mut self, run: &mut Run) -> Option<Found> {
         match (self.before, self.policy) {
             (Before::LineStart | Before::Middle, _) => None,
             (Before::Cr, ChunkLineEnd::Keep) => {
                 self.bare_kept = true;
                 None
             }
-            (Before::Cr, ChunkLineEnd::Normalize | ChunkLineEnd::Reject) => Some(self.bare()),
+            (Before::Cr, ChunkLineEnd::Normalize | ChunkLineEnd::Reject) => Some(self.bare(run)),
         }
     }
 
@@ -156,14 +155,14 @@ impl ChunkedData {
     }
 
     /// Takes octets one by one as far as a run goes; none when ranges are long, or nothing is to be normalised.
-    fn condense(&mut self, octets: &[u8]) -> Option<(Run, usize)> {
+    fn condense(&mut self, octets: &[u8], run: &mut Run) -> Option<usize> {
         if self.short_ranges < SHORT_RANGES_MAX || self.cr_inserted || self.policy != ChunkLineEnd::Normalize
         {
             return None;
         }
         let mut place = if self.before == Before::Cr { Place::Cr } else { Place::Middle };
         let rules = Rules { normalize_lf: true, normalize_cr: true, dots: false };
-        let (run, taken, irregular) = Table::of(rules).condense(&mut place, octets);
+        let (taken, irregular) = Table::of(rules).condense(&mut place, octets, run);
         self.before = match place {
             Place::Cr => Before::Cr,
             Place::Middle | Place::LineStart | Place::Dot | Place::DotCr => Before::Middle,
@@ -171,11 +170,11 @@ impl ChunkedData {
         if !irregular {
             self.short_ranges = 0;
         }
-        (taken > 0).then_some((run, taken))
+        (taken > 0).then_some(taken)
     }
 
     /// At an octet that shows that the CR before it is bare, or at a bare LF, or at the end behind a CR.
-    fn bare(&mut self) -> Found {
+    fn bare(&mut self, run: &mut Run) -> Found {
         self.short_ranges = (self.short_ranges + 1).min(SHORT_RANGES_MAX);
         let inserted = match (self.policy, self.before) {
             (ChunkLineEnd::Keep | ChunkLineEnd::Reject, _) => return Found::Bare,
@@ -189,7 +188,8 @@ impl ChunkedData {
             }
         };
         self.bytes += 1;
-        Found::Insert(Run::of(inserted))
+        run.hold(inserted);
+        Found::Insert
     }
 }
 
@@ -220,14 +220,15 @@ mod tests {
             while let Some(found) = data.advance(&mut input, &mut left) {
                 match found {
                     Found::Data(range) => stored.extend_from_slice(&chunk[range]),
-                    Found::Insert(octets) => stored.extend_from_slice(octets.octets()),
+                    Found::Insert => stored.extend_from_slice(input.run.octets()),
                     Found::Bare => return None,
                 }
             }
             assert_eq!((left, input.rest().len()), (0, 0));
         }
-        match data.finish() {
-            Some(Found::Insert(octets)) => stored.extend_from_slice(octets.octets()),
+        let mut run = Run::new();
+        match data.finish(&mut run) {
+            Some(Found::Insert) => stored.extend_from_slice(run.octets()),
             Some(_) => return None,
             None => {}
         }

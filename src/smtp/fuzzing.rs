@@ -277,7 +277,7 @@ fn receive(octets: &[u8], sizes: &[usize], bare_lf: BareLineEnd, bare_cr: BareLi
                     assert!(!range.is_empty() && range.end <= input.position && before <= range.start);
                     stored.extend_from_slice(piece.get(range).expect("inside the piece"));
                 }
-                Found::Insert(inserted) => stored.extend_from_slice(inserted.octets()),
+                Found::Insert => stored.extend_from_slice(input.run.octets()),
                 Found::Bare => bare = true,
                 Found::NeedInput => break,
                 Found::End => {

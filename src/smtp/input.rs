@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::run::Run;
+
 /// Octets that were received, and how far they are consumed.
 #[derive(Debug)]
 pub struct Input<'a> {
@@ -11,12 +13,14 @@ pub struct Input<'a> {
     pub position: usize,
     /// Whether further octets were already received behind these.
     pub more: bool,
+    /// Where the session puts mail data that does not stand in the input as it is to be stored ([`Step::Insert`](super::session::Step)).
+    pub run: Run,
 }
 
 impl<'a> Input<'a> {
     /// Nothing consumed yet, nothing further received.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, position: 0, more: false }
+        Self { bytes, position: 0, more: false, run: Run::new() }
     }
 
     /// What is not consumed.

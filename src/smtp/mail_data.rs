@@ -14,7 +14,7 @@
 use std::ops::Range;
 
 use super::input::Input;
-use super::run::{Place, Rules, Run, Table};
+use super::run::{Place, Rules, Table};
 use crate::config::BareLineEnd;
 use crate::scan::{Before, Tail, end_of_mail_data, plain_prefix};
 
@@ -51,12 +51,11 @@ pub(super) struct MailData {
 
 /// What comes next in the mail data.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(clippy::large_enum_variant, reason = "looked at once where it is made, and never kept")]
 pub(super) enum Found {
     /// This range of the input is mail data.
     Data(Range<usize>),
-    /// These octets are mail data and are not in the input.
-    Insert(Run),
+    /// What the run of the input holds is mail data.
+    Insert,
     /// A bare CR or LF that the policy rejects. It goes on from there to the true end.
     Bare,
     /// The end.
@@ -87,10 +86,8 @@ impl MailData {
     /// Consumes input up to the next thing to say.
     pub(super) fn advance(&mut self, input: &mut Input<'_>) -> Found {
         loop {
-            if self.short_ranges == SHORT_RANGES_MAX
-                && let Some(run) = self.condense(input)
-            {
-                return Found::Insert(run);
+            if self.short_ranges == SHORT_RANGES_MAX && self.condense(input) {
+                return Found::Insert;
             }
             let rest = input.rest();
             let Some(&octet) = rest.first() else { return Found::NeedInput };
@@ -119,7 +116,8 @@ impl MailData {
                 }
                 State::DotCr => {
                     self.state = State::In(Before::Cr);
-                    return Found::Insert(Run::of(b'\r'));
+                    input.run.hold(b'\r');
+                    return Found::Insert;
                 }
                 State::BareLf => {
                     self.state = State::In(Before::Middle);
@@ -137,22 +135,23 @@ impl MailData {
         }
     }
 
-    /// Takes octets one by one as far as a run goes; none when the next one is not for a run, or gave nothing.
-    fn condense(&mut self, input: &mut Input<'_>) -> Option<Run> {
+    /// Takes octets one by one as far as a run goes; false when the next one is not for a run, or gave nothing.
+    fn condense(&mut self, input: &mut Input<'_>) -> bool {
         let mut place = match self.state {
             State::In(Before::LineStart) => Place::LineStart,
             State::In(Before::Middle) => Place::Middle,
             State::In(Before::Cr) => Place::Cr,
             State::Dot => Place::Dot,
             State::DotCr => Place::DotCr,
-            State::BareLf | State::Refused(_) => return None,
+            State::BareLf | State::Refused(_) => return false,
         };
         let rules = Rules {
             normalize_lf: self.bare_lf == BareLineEnd::Normalize,
             normalize_cr: self.bare_cr == BareLineEnd::Normalize,
             dots: true,
         };
-        let (run, taken, irregular) = Table::of(rules).condense(&mut place, input.rest());
+        let rest = input.rest();
+        let (taken, irregular) = Table::of(rules).condense(&mut place, rest, &mut input.run);
         input.consume(taken);
         self.state = match place {
             Place::LineStart => State::In(Before::LineStart),
@@ -164,7 +163,7 @@ impl MailData {
         if !irregular {
             self.short_ranges = 0;
         }
-        (!run.octets().is_empty()).then_some(run)
+        !input.run.octets().is_empty()
     }
 
     /// The next octet is not plain: a dot that begins a line, an LF without CR, or something other than LF behind a CR.
@@ -181,14 +180,20 @@ impl MailData {
                 self.state = State::In(Before::Middle);
                 Some(match self.bare_cr {
                     BareLineEnd::Reject => Found::Bare,
-                    BareLineEnd::Normalize => Found::Insert(Run::of(b'\n')),
+                    BareLineEnd::Normalize => {
+                        input.run.hold(b'\n');
+                        Found::Insert
+                    }
                 })
             }
             (Before::LineStart | Before::Middle, _) => {
                 self.state = State::BareLf;
                 Some(match self.bare_lf {
                     BareLineEnd::Reject => Found::Bare,
-                    BareLineEnd::Normalize => Found::Insert(Run::of(b'\r')),
+                    BareLineEnd::Normalize => {
+                        input.run.hold(b'\r');
+                        Found::Insert
+                    }
                 })
             }
         }
@@ -210,7 +215,7 @@ mod tests {
             loop {
                 match data.advance(&mut input) {
                     Found::Data(range) => stored.extend_from_slice(&part[range]),
-                    Found::Insert(inserted) => stored.extend_from_slice(inserted.octets()),
+                    Found::Insert => stored.extend_from_slice(input.run.octets()),
                     Found::Bare => bare = true,
                     Found::NeedInput => break,
                     Found::End => {

@@ -47,9 +47,9 @@ pub fn receive_mail_data<'a>(
                     ranges += 1;
                     octets += range.len();
                 }
-                Found::Insert(run) => {
+                Found::Insert => {
                     ranges += 1;
-                    octets += run.octets().len();
+                    octets += input.run.octets().len();
                 }
                 Found::Bare => data.refuse(),
                 Found::End => return Some((ranges, octets)),

@@ -15,18 +15,22 @@ const GIVEN_MAX: u8 = 3;
 const ROOM_UP_TO: u8 = u8::MAX - GIVEN_MAX;
 
 /// Some octets of mail data that do not stand in the input as they are to be stored.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Run {
     octets: [u8; SLOTS],
     count: u8,
 }
 
 impl Run {
-    /// One octet.
-    pub(super) fn of(octet: u8) -> Self {
-        let mut octets = [0; SLOTS];
-        octets[0] = octet;
-        Self { octets, count: 1 }
+    /// Nothing.
+    pub fn new() -> Self {
+        Self { octets: [0; SLOTS], count: 0 }
+    }
+
+    /// Holds this octet and no other.
+    pub(super) fn hold(&mut self, octet: u8) {
+        self.octets[0] = octet;
+        self.count = 1;
     }
 
     /// The octets.
@@ -35,19 +39,17 @@ impl Run {
     }
 }
 
+impl Default for Run {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl std::fmt::Debug for Run {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "\"{}\"", self.octets().escape_ascii())
     }
 }
-
-impl PartialEq for Run {
-    fn eq(&self, other: &Self) -> bool {
-        self.octets() == other.octets()
-    }
-}
-
-impl Eq for Run {}
 
 /// Where in mail data we are. The value is where a row of the table has the entry of the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,10 +159,11 @@ impl Table {
         Self(rows)
     }
 
-    /// Takes octets from `place` on until the run is full, the input ends, or something comes that is not for a run. Gives the run,
-    /// how many octets were taken, and whether any of them was not simply given.
-    pub(super) fn condense(&self, place: &mut Place, input: &[u8]) -> (Run, usize, bool) {
-        let mut run = Run { octets: [0; SLOTS], count: 0 };
+    /// Takes octets from `place` on until the run is full, the input ends, or something comes that is not for a run. The run holds what
+    /// they give then. Gives how many were taken, and whether any of them was not simply given.
+    #[allow(clippy::cast_possible_truncation, reason = "the low bits are what is wanted")]
+    pub(super) fn condense(&self, place: &mut Place, input: &[u8], run: &mut Run) -> (usize, bool) {
+        let octets = &mut run.octets;
         let (mut count, mut taken, mut state) = (0_u8, 0, *place as u64);
         let mut irregular = 0;
         for &octet in input {
@@ -173,10 +176,10 @@ impl Table {
                 break;
             }
             // What is not given is written over by the next octet.
-            run.octets[usize::from(count)] = b'\r' - (b'\r' - b'\n') * ((entry >> LF_AT) as u8 & 1);
-            run.octets[usize::from(count + 1)] = b'\n';
+            octets[usize::from(count)] = b'\r' - (b'\r' - b'\n') * ((entry >> LF_AT) as u8 & 1);
+            octets[usize::from(count + 1)] = b'\n';
             let before = (entry >> BEFORE_AT) as u8 & 3;
-            run.octets[usize::from(count + before)] = octet;
+            octets[usize::from(count + before)] = octet;
             let given = (entry >> GIVEN_AT) as u8 & 3;
             count += given;
             irregular |= given ^ 1;
@@ -185,7 +188,7 @@ impl Table {
         }
         run.count = count;
         *place = PLACES.into_iter().find(|place| *place as u64 == state).unwrap_or(Place::Middle);
-        (run, taken, irregular != 0)
+        (taken, irregular != 0)
     }
 }
 

@@ -23,7 +23,7 @@ mod transaction;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use self::data::DataState;
 pub use self::opening::{NoProxyHeader, is_front};
@@ -37,7 +37,6 @@ use super::line::{Line, LineReader};
 use super::policy::{Policy, Verdict};
 use super::proxy::ProxyReader;
 use super::reply::{self, Reply, ReplyBuffer};
-use super::run::Run;
 use crate::config::{BareLineEnd, ChunkLineEnd, Gate, Limits, Pipelining, Refusal, TlsPolicy, canonical};
 use crate::handoff::message::{ClientFacts, QueueId, Refused, TryAgain};
 use crate::limits::{EHLO_NAME_BYTES_MAX, INQUIRY_WAIT_MAX};
@@ -68,15 +67,14 @@ pub struct Settings {
 
 /// What the session needs from outside before it can go on.
 #[derive(Debug)]
-#[allow(clippy::large_enum_variant, reason = "looked at once where it is made, and never kept")]
 pub enum Step {
     /// All input is consumed.
     NeedInput,
     /// This range of the input is mail data.
     Data(Range<usize>),
-    /// These octets are mail data and are not in the input so: normalised line ends, a CR that turned out to be mail data, and what
-    /// came in ranges too short to be handed on one by one.
-    Insert(Run),
+    /// What [`Input::run`] holds is mail data: normalised line ends, a CR that turned out to be mail data, and what came in ranges too
+    /// short to be handed on one by one.
+    Insert,
     /// The mail data so far can be dropped: it will be refused. The session reads on to its true end.
     Discard,
     /// [`Session::resolve`] has to be called with an answer.
@@ -482,6 +480,25 @@ impl Session {
         facts.tls.clone_from(&self.tls);
         facts.ehlo.clear();
         facts.ehlo.extend_from_slice(self.ehlo_name());
+    }
+
+    /// How long the client may be silent, and whether mail data is awaited.
+    pub fn silence(&self) -> (Duration, bool) {
+        let limits = &self.settings.limits;
+        match self.state {
+            State::Data(_) | State::Chunk(_) => (limits.data_timeout, true),
+            State::Securing => (limits.tls_handshake_timeout.min(limits.command_timeout), false),
+            // It is we who are silent.
+            State::Delayed | State::Closed => (Duration::ZERO, false),
+            State::Proxy(_)
+            | State::Admitting(_)
+            | State::Greeted
+            | State::Command
+            | State::Asked
+            | State::Asking
+            | State::AskedTls
+            | State::Delivering => (limits.command_timeout, false),
+        }
     }
 
     /// What the session did so far.

@@ -220,7 +220,7 @@ impl Exchange {
     }
 
     fn receive_piece(&mut self, octets: &[u8], more: bool) {
-        let mut input = Input { bytes: octets, position: 0, more };
+        let mut input = Input { more, ..Input::new(octets) };
         while !self.seen.closed {
             let before = input.position;
             let step = self.session.advance(&mut input, &mut self.replies, self.now);
@@ -232,7 +232,7 @@ impl Exchange {
                     break;
                 }
                 Step::Data(range) => self.keep(&octets[range]),
-                Step::Insert(run) => self.keep(run.octets()),
+                Step::Insert => self.keep(input.run.octets()),
                 Step::Discard => {
                     self.discarded = true;
                     self.data.clear();

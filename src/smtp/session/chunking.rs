@@ -86,7 +86,7 @@ impl Session {
         let start = input.position;
         let found = if let Some(data) = self.chunked.as_mut().filter(|_| state.refusal.is_none()) {
             let found = data.advance(input, &mut state.left);
-            found.or_else(|| if state.left == 0 && state.last { data.finish() } else { None })
+            found.or_else(|| if state.left == 0 && state.last { data.finish(&mut input.run) } else { None })
         } else {
             state.pass_over(input);
             None
@@ -98,7 +98,7 @@ impl Session {
         let bytes = self.chunked.as_ref().map_or(0, ChunkedData::bytes);
         let octets = match &found {
             Some(Found::Data(range)) => input.bytes.get(range.clone()).unwrap_or_default(),
-            Some(Found::Insert(run)) => run.octets(),
+            Some(Found::Insert) => input.run.octets(),
             Some(Found::Bare) | None => b"",
         };
         if let Some(too_much) = self.chunked.as_mut().and_then(|data| data.watch.take(octets)) {
@@ -110,12 +110,12 @@ impl Session {
                 self.refuse_chunk(reply::BARE_LINE_END_IN_DATA);
                 None
             }
-            Some(Found::Data(_) | Found::Insert(_)) if bytes > self.settings.limits.message_size_max => {
+            Some(Found::Data(_) | Found::Insert) if bytes > self.settings.limits.message_size_max => {
                 self.refuse_chunk(reply::TOO_LARGE);
                 None
             }
             Some(Found::Data(range)) => Some(Step::Data(range)),
-            Some(Found::Insert(run)) => Some(Step::Insert(run)),
+            Some(Found::Insert) => Some(Step::Insert),
             None if all => self.end_chunk(replies, now),
             None => Some(Step::NeedInput),
         }

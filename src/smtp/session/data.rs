@@ -35,7 +35,7 @@ impl Session {
         let found = state.data.advance(input);
         let added = match &found {
             Found::Data(range) => range.len(),
-            Found::Insert(run) => run.octets().len(),
+            Found::Insert => input.run.octets().len(),
             Found::Bare | Found::End | Found::NeedInput => 0,
         };
         let consumed = (input.position - start) as u64;
@@ -45,7 +45,7 @@ impl Session {
         if !refused_before {
             let octets = match &found {
                 Found::Data(range) => input.bytes.get(range.clone()).unwrap_or_default(),
-                Found::Insert(run) => run.octets(),
+                Found::Insert => input.run.octets(),
                 Found::Bare | Found::End | Found::NeedInput => b"",
             };
             state.refusal = state.watch.take(octets).map(TooMuch::reply);
@@ -68,11 +68,11 @@ impl Session {
             Found::End => self.end_data(replies, now),
             Found::NeedInput => Some(Step::NeedInput),
             Found::Bare => (!refused_before).then_some(Step::Discard),
-            Found::Data(_) | Found::Insert(_) if state.refusal.is_some() => {
+            Found::Data(_) | Found::Insert if state.refusal.is_some() => {
                 (!refused_before).then_some(Step::Discard)
             }
             Found::Data(range) => Some(Step::Data(range)),
-            Found::Insert(run) => Some(Step::Insert(run)),
+            Found::Insert => Some(Step::Insert),
         }
     }
 
