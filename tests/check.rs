@@ -431,3 +431,42 @@ fn a_configuration_elsewhere_names_its_files_from_its_own_directory() {
         "{output:?}"
     );
 }
+
+#[test]
+fn recipients_that_the_store_cannot_name_are_warnings_with_their_lines() {
+    let folder = Folder::new();
+    let long = "\u{e9}".repeat(60);
+    let entries =
+        format!("anna@a.example\n# next\n{long}@a.example\n\u{e9}\u{e8}@a.example\nringmx.lock@a.example\n");
+    folder.write("recipients", entries);
+    let text = |template: &str| {
+        format!(
+            "domains = [\"a.example\"]\nrecipients = \"recipients\"\n{LISTENER}[[sink]]\nkind = \"maildir\"\npath = \".\"\n\
+             template = \"{template}\"\n"
+        )
+    };
+    let told = lines(&folder.check(&text(".{local}@{domain}")));
+    assert_eq!(told.len(), 2, "{told:#?}");
+    let refused = "the directory that `template` gives this recipient has a name that cannot be: ";
+    assert!(
+        told[0].starts_with(&format!("warning: recipients:3: {refused}longer than 255 octets;")),
+        "{told:#?}"
+    );
+    assert!(
+        told[1].starts_with(&format!(
+            "warning: recipients:5: {refused}one that begins as ringmx's own files do (`.ringmx`);"
+        )),
+        "{told:#?}"
+    );
+    // One maildir at the root names nobody.
+    assert_eq!(lines(&folder.check(&text(""))), Vec::<String>::new());
+    // Many are shown in part, in the order of the file.
+    let many = (0..30).map(|number| format!("ringmx{number}@a.example\n")).collect::<String>();
+    folder.write("recipients", many);
+    let told =
+        lines(&folder.check(&format!("postmaster = \"ringmx@a.example\"\n{}", text(".{local}@{domain}"))));
+    assert_eq!(told.len(), 22, "{told:#?}");
+    assert!(told[0].starts_with(&format!("warning: mx.toml:1: postmaster: {refused}")), "{told:#?}");
+    assert!(told[1].starts_with("warning: recipients:1: "), "{told:#?}");
+    assert_eq!(told[21], "warning: recipients:21: 10 more entries like these");
+}
