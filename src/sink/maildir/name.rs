@@ -111,7 +111,7 @@ impl Component {
             return Err(format!("`{text}` is no name of a directory"));
         }
         if text.starts_with(OWN_FILES) {
-            return Err(format!("`{text}` begins as files of ringmx itself do (`{OWN_FILES}…`)"));
+            return Err(format!("`{text}` begins as files of ringmx itself do (`{OWN_FILES}`)"));
         }
         let mut parts = text.split('{');
         let before = parts.next().unwrap_or_default().to_owned();
