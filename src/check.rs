@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use crate::config::recipients::{self, RecipientEntry};
 use crate::config::{self, Config, LogFormat, Places, Problem, SinkKind, Warning};
 use crate::sink::file_limit;
 use crate::tls::certificate::Part;
@@ -37,6 +38,7 @@ pub fn check(file: Option<&Path>) -> Checked {
     if let Some(config) = &config {
         check_certificates(config, &places, &mut problems, &mut warnings);
         check_store(config, &places, &mut problems, &mut warnings);
+        check_names(config, &places, &mut warnings);
         if let Some(text) = file_limit::message_note(config, file_limit::bytes_max()) {
             warnings.push(Warning(places.finding("limits.message_size_max", text)));
         }
@@ -85,4 +87,32 @@ fn check_store(config: &Config, places: &Places, problems: &mut Vec<Problem>, wa
         problems.extend(found.errors.into_iter().map(|text| Problem(finding(text))));
         warnings.extend(found.warnings.into_iter().map(|text| Warning(finding(text))));
     }
+}
+
+/// Recipients that the operator names and the store cannot: nobody of them gets mail.
+fn check_names(config: &Config, places: &Places, warnings: &mut Vec<Warning>) {
+    let Some(why) = sink::unnameable(&config.sink, config.local_part_case_sensitive) else { return };
+    let refused = |name: String| {
+        format!(
+            "the directory that `template` gives this recipient has a name that cannot be: {name}; RCPT is refused with \
+             `550 5.1.3`; change `template`, or the address"
+        )
+    };
+    if let Some((local_part, domain)) = config.postmaster.rsplit_once('@')
+        && let Some(name) = why(local_part, domain)
+    {
+        warnings.push(Warning(places.finding("postmaster", refused(name))));
+    }
+    let Some(file) = &config.recipients else { return };
+    // A file that cannot be read is a problem already.
+    let entries = recipients::load_with_lines(file).unwrap_or_default();
+    let odd = entries.iter().filter_map(|(line, entry)| {
+        let name = match entry {
+            RecipientEntry::Mailbox { local_part, domain } => why(local_part, domain),
+            // Whom it names, none can be shorter.
+            RecipientEntry::CatchAll(domain) => why("a", domain),
+        };
+        Some((*line, refused(name?)))
+    });
+    warnings.extend(recipients::warnings(file, odd.collect()));
 }

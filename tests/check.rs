@@ -249,11 +249,11 @@ fn a_store_that_cannot_be_used_is_told_and_nothing_is_made() {
         "{LISTENER}[[sink]]\nkind = \"maildir\"\npath = \"/dev/shm/ringmx-none\"\nsync = \"batch\"\n"
     );
     let told = lines(&folder.check(&sync));
+    assert_eq!(told.len(), 2, "{told:#?}");
     assert!(
-        told[0].starts_with("warning: mx.toml:5: sink.path: the store /dev/shm/ringmx-none is in memory"),
-        "{told:?}"
+        told[0].starts_with("warning: mx.toml:5: sink.path: the store /dev/shm/ringmx-none is in memory")
     );
-    assert!(told[1].starts_with("mx.toml:5: sink.path: cannot store with sync = \"batch\""), "{told:?}");
+    assert!(told[1].starts_with("mx.toml:5: sink.path: cannot store with sync = \"batch\""), "{told:#?}");
 }
 
 #[test]
@@ -353,6 +353,12 @@ fn serve_tells_what_check_tells_once_and_in_the_form_of_the_log() {
     let errors = records(&output, "error");
     assert!(errors.len() == 1 && errors[0].starts_with("cannot listen on "), "{errors:?}");
 
+    // The log in text shows ASCII only, and so do our own texts.
+    folder.write("mx.toml", format!("{text}[limits]\ncommand_timeout = \"3s\"\n"));
+    let output = folder.ringmx(&["serve", "mx.toml"]).output().expect("it runs");
+    let told = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(told.contains("command_timeout: RFC 5321 section 4.5.3.2.7 asks for at least 300s\""), "{told}");
+
     // Problems of the configuration and of what it names, in JSON even so.
     fs::remove_file(folder.path("c.key")).expect("removed");
     folder.write("mx.toml", format!("{text}[limits]\nerrors_max = 0\n[log]\nformat = \"json\"\n"));
@@ -434,4 +440,43 @@ fn a_configuration_elsewhere_names_its_files_from_its_own_directory() {
         only(&output).starts_with("etc/mx.toml:5: sink.path: etc/../file: etc/../file is a file"),
         "{output:?}"
     );
+}
+
+#[test]
+fn recipients_that_the_store_cannot_name_are_warnings_with_their_lines() {
+    let folder = Folder::new();
+    let long = "\u{e9}".repeat(60);
+    let entries =
+        format!("anna@a.example\n# next\n{long}@a.example\n\u{e9}\u{e8}@a.example\nringmx.lock@a.example\n");
+    folder.write("recipients", entries);
+    let text = |template: &str| {
+        format!(
+            "domains = [\"a.example\"]\nrecipients = \"recipients\"\n{LISTENER}[[sink]]\nkind = \"maildir\"\npath = \".\"\n\
+             template = \"{template}\"\n"
+        )
+    };
+    let told = lines(&folder.check(&text(".{local}@{domain}")));
+    assert_eq!(told.len(), 2, "{told:#?}");
+    let refused = "the directory that `template` gives this recipient has a name that cannot be: ";
+    assert!(
+        told[0].starts_with(&format!("warning: recipients:3: {refused}longer than 255 octets;")),
+        "{told:#?}"
+    );
+    assert!(
+        told[1].starts_with(&format!(
+            "warning: recipients:5: {refused}one that begins as ringmx's own files do (`.ringmx`);"
+        )),
+        "{told:#?}"
+    );
+    // One maildir at the root names nobody.
+    assert_eq!(lines(&folder.check(&text(""))), Vec::<String>::new());
+    // Many are shown in part, in the order of the file.
+    let many: Vec<String> = (0..30).map(|number| format!("ringmx{number}@a.example\n")).collect();
+    folder.write("recipients", many.concat());
+    let told =
+        lines(&folder.check(&format!("postmaster = \"ringmx@a.example\"\n{}", text(".{local}@{domain}"))));
+    assert_eq!(told.len(), 22, "{told:#?}");
+    assert!(told[0].starts_with(&format!("warning: mx.toml:1: postmaster: {refused}")), "{told:#?}");
+    assert!(told[1].starts_with("warning: recipients:1: "), "{told:#?}");
+    assert_eq!(told[21], "warning: recipients:21: 10 more entries like these");
 }

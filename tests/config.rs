@@ -616,7 +616,7 @@ fn what_clients_may_do_has_safe_defaults() {
     assert_eq!((gate.early_talkers, gate.pipelining), (EarlyTalkers::Tolerate, Pipelining::Reject));
     assert_warnings(
         &format!("{REST}[limits]\ndata_line_length_max = 998\n"),
-        &[":6: limits.data_line_length_max: RFC 5321 §4.5.3.1.6 asks for at least 1000"],
+        &[":6: limits.data_line_length_max: RFC 5321 section 4.5.3.1.6 asks for at least 1000"],
     );
 }
 
@@ -647,8 +647,8 @@ fn what_is_allowed_and_unwise_is_a_warning() {
         ),
         &[
             ":1: domains: \"a.example\" is listed twice",
-            ":7: limits.command_timeout: RFC 5321 §4.5.3.2.7 asks for at least 300s",
-            ":8: limits.data_timeout: RFC 5321 §4.5.3.2.5 asks for at least 180s",
+            ":7: limits.command_timeout: RFC 5321 section 4.5.3.2.7 asks for at least 300s",
+            ":8: limits.data_timeout: RFC 5321 section 4.5.3.2.5 asks for at least 180s",
         ],
     );
     assert_warnings(
@@ -656,7 +656,7 @@ fn what_is_allowed_and_unwise_is_a_warning() {
          kind = \"maildir\"\npath = \"x\"\ntemplate = \"{domain}/{local}\"\n",
         &[
             ":4: listener.address: `hostname`, \"mx\", is not fully qualified, and other servers will see it \
-             (RFC 5321 §2.3.5)",
+             (RFC 5321 section 2.3.5)",
             ":8: sink.template: without `recipients` and without `create = true`, only maildirs that exist and \
              postmaster get mail; all other recipients are refused",
         ],
@@ -800,13 +800,17 @@ fn extensions_can_be_switched_off_where_the_rfcs_let_them() {
     assert_eq!(config.listeners[0].bdat_bare_lf, ChunkLineEnd::Reject);
     assert_problems(
         &with("extensions_off = [\"CHUNKING\"]\n"),
-        &[":3: listener.extensions_off: BINARYMIME cannot be offered without CHUNKING (RFC 3030 §3); \
-           switch BINARYMIME off, too"],
+        &[
+            ":3: listener.extensions_off: BINARYMIME cannot be offered without CHUNKING (RFC 3030 section 3); \
+           switch BINARYMIME off, too",
+        ],
     );
     assert_problems(
         &with("extensions_off = [\"8BITMIME\"]\n"),
-        &[":3: listener.extensions_off: SMTPUTF8 cannot be offered without 8BITMIME (RFC 6531 §3.1); \
-           switch SMTPUTF8 off, too"],
+        &[
+            ":3: listener.extensions_off: SMTPUTF8 cannot be offered without 8BITMIME (RFC 6531 section 3.1); \
+           switch SMTPUTF8 off, too",
+        ],
     );
     assert_problems(
         &with("extensions_off = [\"CHUNKS\"]\n"),

@@ -24,6 +24,7 @@ use ringmx::sink::{self, Opened, Report, Surroundings};
 use ringmx::smtp::envelope::Mailbox;
 use ringmx::smtp::policy::{Recipients, Verdict};
 use ringmx::smtp::session::Settings;
+use rustix::fs::IFlags;
 
 use exchange::{Exchange, Store};
 use sink_support::{Reports, Sent, store};
@@ -442,6 +443,34 @@ fn a_mailbox_that_cannot_be_written_is_refused_beside_one_that_can() {
     rcpt(&mut client, "anna@cat.test", "250 2.1.5");
     finish(&mut client, "250 2.0.0");
     assert_eq!(stored_in(&place.path().join("anna")), 1);
+}
+
+/// A directory says EPERM to it, as a sandbox does to a question that it forbids.
+#[test]
+fn a_mailbox_that_nobody_may_change_is_refused_beside_one_that_can_be_used() {
+    let set_flags = |path: &Path, flags| {
+        let directory = fs::File::open(path).expect("a directory");
+        rustix::fs::ioctl_setflags(directory, flags)
+    };
+    let mut skipped = None;
+    let (server, place) = serve("template = \"{local}\"\ncreate = true\n", &[], |store| {
+        fs::create_dir_all(store.join("shut/tmp")).expect("a directory");
+        fs::create_dir_all(store.join("shut/new")).expect("a directory");
+        skipped = set_flags(&store.join("shut/tmp"), IFlags::IMMUTABLE).err();
+    });
+    if let Some(why) = skipped {
+        println!("skipped: no directory can be made immutable here: {why}");
+        return;
+    }
+    let mut client = Client::greeted(server.address());
+    client.command("MAIL FROM:<a@client.example>", "250");
+    client.send(b"RCPT TO:<shut@cat.test>\r\n");
+    let reply = client.reply();
+    set_flags(&place.path().join("shut/tmp"), IFlags::empty()).expect("mutable again");
+    assert!(reply.starts_with("451 4.3.0"), "{reply}");
+    rcpt(&mut client, "anna@cat.test", "250 2.1.5");
+    finish(&mut client, "250 2.0.0");
+    server.wait_for_log(|line| line.contains("shut/tmp") && line.contains("chattr -i"));
 }
 
 #[test]

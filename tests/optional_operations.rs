@@ -206,3 +206,57 @@ fn takes_small_and_large(server: &Server, what: &str) {
         assert!(reply.starts_with("250"), "{what}: {reply}\n{}", server.log().join("\n"));
     }
 }
+
+/// All that a 250 to RCPT rests on, where nothing that is optional is there, neither in the file system nor in
+/// the sandbox, but the link that a rename is made of.
+#[test]
+fn recipients_have_maildirs_of_their_own_where_all_that_is_optional_is_missing() {
+    if image::unavailable(&["mount"]).is_some() {
+        return;
+    }
+    for (sync, number) in [("each", libc::ENOSYS), ("each", libc::EPERM)] {
+        on_faulty(Fault::Lacks(Operation::RenameWithoutReplacing, libc::EINVAL), |store| {
+            let inside = |name: &str| store.join("x.test").join(name);
+            for maildir in ["there", "jos%C3%A9"] {
+                fs::create_dir_all(inside(maildir).join("tmp")).expect("a folder");
+                fs::create_dir(inside(maildir).join("new")).expect("a folder");
+            }
+            fs::create_dir(inside("outside")).expect("a folder");
+            let config = format!(
+                "hostname = \"mx.example.test\"\ndomains = [\"x.test\"]\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
+                 [shards]\ncpus = [0]\n[[sink]]\nkind = \"maildir\"\npath = \"{}\"\ntemplate = \"{{domain}}/{{local}}\"\n\
+                 sync = \"{sync}\"\n",
+                store.display()
+            );
+            let server = Server::try_start(&config, |command| {
+                let is_optional =
+                    |forbidden: &Forbidden| forbidden.why_not.is_none() && forbidden.name != "linkat";
+                for forbidden in Forbidden::optional().into_iter().filter(is_optional) {
+                    forbidden.forbid(command, number);
+                }
+            })
+            .unwrap_or_else(|log| panic!("{log}"));
+            let mut client = Client::greeted(server.address());
+            client.command("MAIL FROM:<a@y.test> SMTPUTF8", "250");
+            for (local_part, expected) in [
+                ("there", "250"),
+                ("JOSE\u{301}", "250"),
+                ("jos\u{e9}", "250"),
+                ("nobody", "550 5.1.1"),
+                ("outside", "451 4.3.0"),
+                ("POSTmaster", "250"),
+                ("postmaster", "250"),
+            ] {
+                client.command(&format!("RCPT TO:<{local_part}@x.test>"), expected);
+            }
+            client.command("DATA", "354");
+            client.send(b"Subject: x\r\n\r\n.\r\n");
+            client.expect("250");
+            for maildir in ["there", "jos%C3%A9", "postmaster"] {
+                let files = fs::read_dir(inside(maildir).join("new")).expect("a maildir").count();
+                assert_eq!(files, 1, "{maildir}");
+                assert_eq!(fs::read_dir(inside(maildir).join("tmp")).expect("a maildir").count(), 0);
+            }
+        });
+    }
+}

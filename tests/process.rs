@@ -417,3 +417,49 @@ fn a_disk_that_does_not_answer_holds_no_end_up() {
         assert!(again.wait().success());
     }
 }
+
+/// The thread that looks into mailboxes before the 250 to RCPT stands in the kernel as long as the disk likes.
+#[test]
+fn a_disk_that_does_not_answer_a_recipient_holds_no_end_up() {
+    if image::unavailable(&["mount"]).is_some() {
+        return;
+    }
+    for is_hasty in [true, false] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (behind, front) = (folder.path().join("behind"), folder.path().join("front"));
+        let disk = Faulty::mount(&behind, &front, true).expect("a FUSE file system");
+        let sink = format!(
+            "[[sink]]\nkind = \"maildir\"\npath = \"{}\"\ntemplate = \"{{domain}}/{{local}}\"\ncreate = true",
+            front.join("store").display()
+        );
+        let (mut log, writer) =
+            rustix::pipe::pipe().map(|(log, writer)| (File::from(log), writer)).expect("a pipe");
+        let mut process = Process::start(folder.path(), &sink, |command| {
+            command.stderr(writer);
+        });
+        let mut client = process.client();
+        disk.set(Fault::HangLookups);
+        client.command("MAIL FROM:<a@x.test>", "250");
+        client.send(b"RCPT TO:<b@example.org>\r\n");
+        process.wait_until("a look hangs", || (disk.met() > 0).then_some(()));
+        // Who asks for no mailbox is served.
+        let mut idle = Client::greeted(process.address);
+        let begun = Instant::now();
+        process.signal(Signal::TERM);
+        idle.expect("421 4.3.2");
+        if is_hasty {
+            process.signal(Signal::TERM);
+        }
+        process.wait_until_dead();
+        assert!(begun.elapsed() < END_MAX);
+        disk.set(Fault::None);
+        process.wait();
+        let mut rest = String::new();
+        let _ = client.stream().read_to_string(&mut rest);
+        assert!(!rest.contains("250"), "{rest}");
+        let mut text = String::new();
+        log.read_to_string(&mut text).expect("the log");
+        let expected = if is_hasty { "a second signal" } else { "without waiting for mailboxes" };
+        assert!(text.contains(expected), "{text}");
+    }
+}

@@ -75,7 +75,7 @@ fn bad_recipients_are_numbered_and_not_more_than_twenty_are_shown() {
     let (_dir, file) = with_recipients("bad\n".repeat(25).as_bytes());
     let problems = config::load(&file).expect_err("problems");
     assert_eq!(problems.len(), 21);
-    assert_eq!((problems[19].0.line, problems[20].0.line), (Some(20), None));
+    assert_eq!((problems[19].0.line, problems[20].0.line), (Some(20), Some(21)));
     assert_eq!(problems[20].0.text, "5 more lines are not addresses");
 }
 

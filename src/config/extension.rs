@@ -48,8 +48,8 @@ pub const KEYWORDS: [(Extension, &str); 12] = [
 
 /// Which extension must not be offered without which other, and who says so.
 const NEEDS: [(Extension, Extension, &str); 2] = [
-    (Extension::BinaryMime, Extension::Chunking, "RFC 3030 §3"),
-    (Extension::SmtpUtf8, Extension::EightBitMime, "RFC 6531 §3.1"),
+    (Extension::BinaryMime, Extension::Chunking, "RFC 3030 section 3"),
+    (Extension::SmtpUtf8, Extension::EightBitMime, "RFC 6531 section 3.1"),
 ];
 
 impl Extension {

@@ -296,7 +296,7 @@ fn listener(
     {
         section.warn(
             "tls",
-            "RFC 3207 §4 forbids a public MX to require TLS: servers that cannot speak it are turned away"
+            "RFC 3207 section 4 forbids a public MX to require TLS: servers that cannot speak it are turned away"
                 .to_owned(),
         );
     }
@@ -403,7 +403,7 @@ fn address_rules(
         section.warn(
             "address",
             format!(
-                "{origin}, {:?}, is not fully qualified, and other servers will see it (RFC 5321 §2.3.5)",
+                "{origin}, {:?}, is not fully qualified, and other servers will see it (RFC 5321 section 2.3.5)",
                 identity.hostname
             ),
         );

@@ -26,11 +26,21 @@ pub enum RecipientEntry {
 
 /// The entries of a file, in its order.
 pub fn load(path: &Path) -> Result<Vec<RecipientEntry>, Vec<Problem>> {
+    Ok(load_with_lines(path)?.into_iter().map(|(_, entry)| entry).collect())
+}
+
+/// The entries of a file, each with its line, counted from 1.
+pub fn load_with_lines(path: &Path) -> Result<Vec<(usize, RecipientEntry)>, Vec<Problem>> {
     let octets = std::fs::read(path).map_err(|error| {
         let text = file::unreadable(&error);
         vec![Problem(Finding { file: path.display().to_string(), line: None, key: String::new(), text })]
     })?;
-    Ok(numbered(path, &octets)?.into_iter().map(|(_, entry)| entry).collect())
+    numbered(path, &octets)
+}
+
+/// What is odd about lines of a file: one by one, and of many the count.
+pub fn warnings(path: &Path, odd: Vec<(usize, String)>) -> Vec<Warning> {
+    shortened(path, odd, "more entries like these").into_iter().map(Warning).collect()
 }
 
 /// Tells of the file that a configuration names what can never be reached.
@@ -46,8 +56,7 @@ pub(super) fn check(path: &Path, octets: &[u8], config: &Config) -> Result<Vec<W
     let mut odd = repeated(&entries, config.local_part_case_sensitive);
     odd.extend(entries.iter().filter_map(|(line, entry)| Some((*line, unreachable(entry, config)?))));
     odd.sort_by_key(|(line, _)| *line);
-    let findings = shortened(path, odd, "more entries like these");
-    Ok(findings.into_iter().map(Warning).collect())
+    Ok(warnings(path, odd))
 }
 
 fn numbered(path: &Path, octets: &[u8]) -> Result<Vec<(usize, RecipientEntry)>, Vec<Problem>> {
@@ -195,13 +204,15 @@ fn unreachable(entry: &RecipientEntry, config: &Config) -> Option<String> {
 fn shortened(path: &Path, found: Vec<(usize, String)>, rest: &str) -> Vec<Finding> {
     let file = path.display().to_string();
     let more = found.len().saturating_sub(SHOWN_MAX);
+    let first_left_out = found.get(SHOWN_MAX).map(|(line, _)| *line);
     let shown = found.into_iter().take(SHOWN_MAX);
     let finding = |(line, text)| Finding { file: file.clone(), line: Some(line), key: String::new(), text };
     let mut findings: Vec<Finding> = shown.map(finding).collect();
     if more > 0 {
         findings.push(Finding {
             file: file.clone(),
-            line: None,
+            // Findings are told in the order of their lines.
+            line: first_left_out,
             key: String::new(),
             text: format!("{more} {rest}"),
         });

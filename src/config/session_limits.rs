@@ -127,12 +127,12 @@ pub(super) fn read(mut section: Section<'_>) -> Limits {
 /// What the RFCs ask for and an operator may still decide otherwise.
 fn warn_of_rfcs(section: &Section<'_>, limits: &Limits) {
     if limits.command_timeout < COMMAND_TIMEOUT_RFC {
-        section.warn("command_timeout", "RFC 5321 §4.5.3.2.7 asks for at least 300s".to_owned());
+        section.warn("command_timeout", "RFC 5321 section 4.5.3.2.7 asks for at least 300s".to_owned());
     }
     if (1..DATA_LINE_BYTES_RFC).contains(&limits.data_line_bytes_max) {
-        section.warn("data_line_length_max", "RFC 5321 §4.5.3.1.6 asks for at least 1000".to_owned());
+        section.warn("data_line_length_max", "RFC 5321 section 4.5.3.1.6 asks for at least 1000".to_owned());
     }
     if limits.data_timeout < DATA_TIMEOUT_RFC {
-        section.warn("data_timeout", "RFC 5321 §4.5.3.2.5 asks for at least 180s".to_owned());
+        section.warn("data_timeout", "RFC 5321 section 4.5.3.2.5 asks for at least 180s".to_owned());
     }
 }

@@ -59,16 +59,16 @@ impl Host {
     /// Reads a tree of /proc and /sys, and the file system of the sink's directory. Tries and measures nothing.
     pub fn read(tree: &Tree, config: &Config) -> Self {
         let sysctl = |name: &str| tree.number(&format!("proc/sys/{}", name.replace('.', "/")));
-        let limit = |name: &str| hard_limit(&tree.text("proc/self/limits")?, name);
+        let limit = |name: &str, which| limit(&tree.text("proc/self/limits")?, name, which);
         let memory = |key: &str| memory(tree, key);
         Self {
             io_uring: None,
             io_uring_disabled: sysctl("kernel.io_uring_disabled"),
             kernel: tree.text("proc/sys/kernel/osrelease").and_then(|text| version(&text)),
-            open_files_max: limit("Max open files"),
-            file_bytes_max: soft_limit(&tree.text("proc/self/limits").unwrap_or_default(), "Max file size"),
+            open_files_max: limit("Max open files", Which::Most),
+            file_bytes_max: limit("Max file size", Which::Holds),
             nr_open: sysctl("fs.nr_open"),
-            memlock_bytes_max: limit("Max locked memory"),
+            memlock_bytes_max: limit("Max locked memory", Which::Most),
             somaxconn: sysctl("net.core.somaxconn"),
             syn_backlog: sysctl("net.ipv4.tcp_max_syn_backlog"),
             syncookies: sysctl("net.ipv4.tcp_syncookies"),
@@ -112,18 +112,23 @@ fn memory(tree: &Tree, key: &str) -> Option<u64> {
     tree.field("proc/meminfo", key)?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
+/// One of the two numbers of a limit.
+#[derive(Clone, Copy)]
+enum Which {
+    /// The one that holds.
+    Holds,
+    /// The most it may be raised to, as `serve` does with some (`resource_limits`).
+    Most,
+}
+
 /// A line of /proc/self/limits: the name, the limit that holds, the most it may be raised to, a unit. None for no limit.
-fn limit(limits: &str, name: &str, column: usize) -> Option<u64> {
-    let rest = limits.lines().find_map(|line| line.strip_prefix(name))?;
-    rest.split_whitespace().nth(column)?.parse().ok()
-}
-
-fn soft_limit(limits: &str, name: &str) -> Option<u64> {
-    limit(limits, name, 0)
-}
-
-fn hard_limit(limits: &str, name: &str) -> Option<u64> {
-    limit(limits, name, 1)
+fn limit(limits: &str, name: &str, which: Which) -> Option<u64> {
+    let mut numbers = limits.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace();
+    let (holds, most) = (numbers.next()?, numbers.next()?);
+    match which {
+        Which::Holds => holds.parse().ok(),
+        Which::Most => most.parse().ok(),
+    }
 }
 
 fn version(release: &str) -> Option<(u32, u32)> {

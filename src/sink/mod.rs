@@ -167,6 +167,18 @@ pub fn examine(config: &config::Sink) -> Examined {
     examined
 }
 
+/// Tells of recipients, by local-part and domain, what stands in the way of a place in the store with their name: such a recipient is
+/// refused at RCPT (`550 5.1.3`). None where recipients have no places of their own.
+pub fn unnameable(
+    config: &config::Sink,
+    case_sensitive: bool,
+) -> Option<impl Fn(&str, &str) -> Option<String>> {
+    match &config.kind {
+        SinkKind::Maildir { template, .. } => maildir::unnameable(template, case_sensitive),
+        SinkKind::Spool { .. } | SinkKind::Stdout { .. } | SinkKind::Discard => None,
+    }
+}
+
 /// Opens the configured sink: locks its store, makes its directories, recovers.
 pub fn open(config: &config::Sink, surroundings: &Surroundings) -> Result<Opened, OpenError> {
     // The table of sinks, one row a kind.

@@ -7,7 +7,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags, ResolveFlags, flock};
+use rustix::fs::{Access, AtFlags, FlockOperation, Mode, OFlags, RenameFlags, ResolveFlags, accessat, flock};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
@@ -88,6 +88,26 @@ pub fn open_beneath(root: &OwnedFd, path: &str, resolve: ResolveFlags) -> Result
         return Err(Errno::XDEV);
     }
     Ok(directory)
+}
+
+/// Whether this process may use a path so, by the rights that it has now, as an `open` has them.
+///
+/// The way round asks by the rights of the user who started it, who is the same unless the program is
+/// set-user-ID. Where nothing can be asked the answer is yes: whoever tries finds out.
+pub fn may_use<P: Arg + Copy>(directory: impl AsFd, path: P, access: Access) -> Result<(), Errno> {
+    let directory = directory.as_fd();
+    let ask = |access, flags| accessat(directory, path, access, flags);
+    let asked = match ask(access, AtFlags::EACCESS) {
+        Err(error) if is_missing(error) => ask(access, AtFlags::empty()),
+        answer => answer,
+    };
+    match asked {
+        // EPERM is also what a directory says that nobody may change (`chattr +i`).
+        Err(error) if is_missing(error) && ask(Access::EXISTS, AtFlags::empty()).is_err_and(is_missing) => {
+            Ok(())
+        }
+        answer => answer,
+    }
 }
 
 /// Locks a directory against others that write the same file in it, until the descriptor is closed. False

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, AtFlags, CWD, FlockOperation, Mode, OFlags, accessat, flock};
+use rustix::fs::{Access, CWD, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
 use super::{Examined, OpenError, file_system, optional};
@@ -102,8 +102,7 @@ pub(super) fn examine(path: &Path, examined: &mut Examined) -> Option<PathBuf> {
     };
     let access = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
     let needed = if missing.is_empty() { access } else { Access::WRITE_OK | Access::EXEC_OK };
-    // With the rights that this process has now, as an `open` has them.
-    if let Err(error) = accessat(CWD, &existing, needed, AtFlags::EACCESS) {
+    if let Err(error) = optional::may_use(CWD, &existing, needed) {
         let error = io::Error::from(error);
         let place = existing.display();
         examined.errors.push(match error.kind() {

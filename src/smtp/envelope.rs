@@ -354,12 +354,15 @@ impl Envelope {
         self.recipients.last().map(|recipient| self.mailbox(*recipient))
     }
 
-    /// Whether the recipient added last was there before. Local-parts compare octet for octet or without case.
+    /// Whether the recipient added last was there before. Local-parts compare octet for octet or without case; postmaster's always
+    /// without (RFC 5321 §4.5.1).
     pub fn last_recipient_is_repeated(&self, case_sensitive: bool) -> bool {
         let Some((last, others)) = self.recipients.split_last() else { return false };
         others.iter().filter(|other| other.hash == last.hash).any(|other| {
             if case_sensitive {
-                self.mailbox(*other).whole == self.mailbox(*last).whole
+                let (other, last) = (self.mailbox(*other), self.mailbox(*last));
+                let are_postmasters = other.is_postmaster() && last.is_postmaster();
+                other.whole == last.whole || (are_postmasters && other.domain == last.domain)
             } else {
                 self.comparable(*other).eq_ignore_ascii_case(self.comparable(*last))
             }
@@ -473,6 +476,11 @@ mod tests {
         envelope.retract_recipient();
         assert_eq!(envelope.last_recipient().map(|mailbox| mailbox.whole), Some(&b"Anna@y.test"[..]));
         assert!(!envelope.last_recipient_is_repeated(false));
+        envelope.push_recipient(b"POSTmaster", b"y.test");
+        envelope.push_recipient(b"postmaster", b"x.test");
+        assert!(!envelope.last_recipient_is_repeated(true));
+        envelope.push_recipient(b"postmaster", b"y.test");
+        assert!(envelope.last_recipient_is_repeated(true), "postmaster is one in any case");
     }
 
     #[test]

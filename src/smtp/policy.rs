@@ -110,8 +110,12 @@ impl Recipients {
     /// a postmaster, who is always reachable (RFC 5321 §4.5.1). One that only a catch-all takes is not.
     pub fn is_named(&self, mailbox: Mailbox<'_>) -> bool {
         let (local_part, domain) = self.postmaster();
+        let is_local_part = || {
+            mailbox.local_part == local_part
+                || (!self.case_sensitive && comparable(mailbox.local_part) == comparable(local_part))
+        };
         mailbox.is_postmaster()
-            || (mailbox.local_part == local_part && mailbox.domain == domain)
+            || (mailbox.domain == domain && is_local_part())
             || self.mailboxes.as_ref().is_some_and(|mailboxes| self.holds(mailboxes, mailbox))
     }
 
@@ -211,6 +215,25 @@ mod tests {
             assert_eq!(judge(&table, denied), Verdict::DeniedLocalPart, "{denied}");
         }
         assert_eq!(judge(&table, "POSTMASTER@x.test"), Verdict::Accept);
+    }
+
+    #[test]
+    fn the_mailbox_of_postmaster_is_named_in_any_spelling_that_compares_equal() {
+        let named = |table: &Recipients, local_part: &str| {
+            let (local_part, domain) = (local_part.as_bytes(), &b"x.test"[..]);
+            table.is_named(Mailbox { local_part, domain, whole: b"" })
+        };
+        for (case_sensitive, other_spelling) in [(false, true), (true, false)] {
+            let table = table(
+                |config| {
+                    config.postmaster = "Ch\u{e9}f@x.test".to_owned();
+                    config.local_part_case_sensitive = case_sensitive;
+                },
+                Some(&[RecipientEntry::CatchAll("x.test".into())]),
+            );
+            assert!(named(&table, "Ch\u{e9}f") && !named(&table, "chef"));
+            assert_eq!(named(&table, "CHE\u{301}F"), other_spelling);
+        }
     }
 
     #[test]

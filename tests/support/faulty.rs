@@ -29,6 +29,8 @@ pub enum Fault {
     Sync(i32),
     /// Every sync waits until the fault is another one.
     Hang,
+    /// Every look for a name waits until the fault is another one.
+    HangLookups,
     /// There is no such operation: this error number says so.
     Lacks(Operation, i32),
 }
@@ -205,7 +207,7 @@ impl Front {
                     reply.ok();
                 });
             }
-            Fault::None | Fault::Write(_) | Fault::Lacks(..) => reply.ok(),
+            Fault::None | Fault::Write(_) | Fault::HangLookups | Fault::Lacks(..) => reply.ok(),
         }
     }
 
@@ -293,6 +295,15 @@ impl Filesystem for Front {
     }
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let mut fault = self.state.fault();
+        if fault.0 == Fault::HangLookups {
+            fault.1 += 1;
+        }
+        // The whole file system stands still.
+        while fault.0 == Fault::HangLookups {
+            fault = self.state.changed.wait(fault).expect("the fault");
+        }
+        drop(fault);
         match self.entry(&self.path(parent).join(name)) {
             Ok(attributes) => reply.entry(&NOTHING_KEPT, &attributes, Generation(0)),
             Err(error) => reply.error(errno(error)),

@@ -10,8 +10,7 @@ use std::process::Command;
 #[derive(Debug, Clone, Copy)]
 pub struct Forbidden {
     /// For messages.
-    #[allow(dead_code, reason = "it is printed")]
-    name: &'static str,
+    pub name: &'static str,
     number: libc::c_long,
     /// Number of the argument and its bits.
     bits: Option<(u32, u32)>,
@@ -36,6 +35,8 @@ impl Forbidden {
             call("syncfs", libc::SYS_syncfs),
             call("pwritev2", libc::SYS_pwritev2),
             call("statx", libc::SYS_statx),
+            call("faccessat", libc::SYS_faccessat),
+            call("faccessat2", libc::SYS_faccessat2),
             with("openat with O_TMPFILE", libc::SYS_openat, 2, libc::O_TMPFILE),
             with("open to write directly", libc::SYS_fcntl, 2, libc::O_DIRECT),
             Self {

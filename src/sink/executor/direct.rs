@@ -212,9 +212,17 @@ pub(super) fn reason(file: &OwnedFd, offset: u64) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::handoff::message::{Outcome, TryAgain};
+    use crate::sink::outcome_of;
     use std::fs::{self, File};
 
     /// Whole blocks and others, in slices of odd sizes, more than is staged at once: what is read back is what was written.
+    #[test]
+    fn a_write_that_was_short_for_a_moment_is_one_without_space() {
+        let file: OwnedFd = tempfile::tempfile().expect("a file").into();
+        assert_eq!(outcome_of(&reason(&file, 0)), Outcome::TryAgain(TryAgain::NoSpace));
+    }
+
     #[test]
     fn what_is_written_is_read_back() {
         let folder = tempfile::tempdir().expect("a folder");

@@ -192,7 +192,8 @@ pub(super) fn runs<'s, 'a>(slices: &'s [&'a [u8]]) -> impl Iterator<Item = (&'s 
     })
 }
 
-/// The error of a write that took fewer octets than it was given and gives no reason of its own.
+/// The error of a write that took fewer octets than it was given and gives no reason of its own: the disk was full and is not any
+/// more, as where another worker has just removed what did not fit.
 pub(super) fn short_write() -> io::Error {
-    io::Error::new(io::ErrorKind::WriteZero, "short write")
+    io::Error::new(io::ErrorKind::StorageFull, "short write: there was no space for the rest")
 }

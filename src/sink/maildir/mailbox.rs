@@ -11,13 +11,13 @@ use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Access, AtFlags, accessat};
+use rustix::fs::Access;
 
 use super::{Settings, below};
 use crate::handoff::mailbox::{Place, Standing};
 use crate::sink::executor::directories::Directories;
 use crate::sink::mailbox::{Keeper, Naming};
-use crate::sink::optional::is_missing;
+use crate::sink::optional::may_use;
 use crate::sink::plan::Directory;
 use crate::smtp::envelope::Mailbox;
 
@@ -174,13 +174,9 @@ impl Keeper for MaildirKeeper {
     }
 }
 
-/// Whether files can be made in a directory, by the rights that this process has. Where nobody can be asked (a sandbox), the delivery
-/// finds out.
+/// Whether files can be made in a directory, by the rights that this process has.
 fn may_write(directory: impl AsFd) -> io::Result<()> {
-    match accessat(directory, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
-        Err(error) if !is_missing(error) => Err(error.into()),
-        Ok(()) | Err(_) => Ok(()),
-    }
+    Ok(may_use(directory, ".", Access::WRITE_OK | Access::EXEC_OK)?)
 }
 
 /// What an operator needs to know where the error's own text says little.
@@ -190,8 +186,11 @@ pub(super) fn explained(error: &io::Error) -> io::Error {
             "it is a symbolic link, or behind one, and none is followed below `path`: put a directory there, or bind-mount one and write sync = \"each\""
         }
         Some(libc::EXDEV) => {
-            "`tmp` and `new` of a maildir must be on one mount, for mail is renamed from one to the other"
+            "`tmp` and `new` of a maildir must be on one mount, because mail is renamed from one to the other"
         }
+        Some(libc::ENOTDIR) => "it is a file, or below one: put a directory there",
+        Some(libc::EACCES) => "the user that runs ringmx may not use it: give it to that user",
+        Some(libc::EPERM) => "nobody may change it (`lsattr -d` shows an `i`): use `chattr -i`",
         _ => return io::Error::new(error.kind(), error.to_string()),
     };
     io::Error::new(error.kind(), text)

@@ -141,6 +141,20 @@ pub(super) fn examine(path: &Path, directory: &Path, sync: Option<MaildirSync>) 
     file_system::choose(sync, path, directory).err().map(|error| error.to_string())
 }
 
+/// Tells of recipients, by local-part and domain, why they cannot have a maildir: what the name of its directory would be. None where the
+/// template is none.
+pub(super) fn unnameable(
+    template: &str,
+    case_sensitive: bool,
+) -> Option<impl Fn(&str, &str) -> Option<String>> {
+    let template = Template::parse(template, case_sensitive).ok()?;
+    Some(move |local_part: &str, domain: &str| {
+        let (local_part, domain) = (local_part.as_bytes(), domain.as_bytes());
+        let recipient = Mailbox { local_part, domain, whole: b"" };
+        template.directory(recipient).err().map(|why| why.to_string())
+    })
+}
+
 /// The sink of one worker with its share of the lock.
 struct Locked<E> {
     sink: Maildir<E>,

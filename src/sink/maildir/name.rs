@@ -1,6 +1,7 @@
 //! Names in a maildir store: where a recipient's maildir is, and what a file in it is called. No octet of a client becomes part
 //! of a path without passing through [`encode`].
 
+use std::fmt;
 use std::time::SystemTime;
 
 use crate::config::caseless::comparable;
@@ -40,9 +41,26 @@ enum Field {
     LocalPart,
 }
 
-/// The sink cannot name a directory for a recipient.
+/// Why the sink cannot name a directory for a recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct NoName;
+pub(super) enum NoName {
+    /// Longer than names of files, or the path than paths, can be.
+    TooLong,
+    /// It begins as our own files do.
+    OwnFile,
+    /// Empty, `.` or `..`.
+    NotOne,
+}
+
+impl fmt::Display for NoName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong => write!(f, "longer than {NAME_BYTES_MAX} octets"),
+            Self::OwnFile => write!(f, "one that begins as ringmx's own files do (`{OWN_FILES}`)"),
+            Self::NotOne => f.write_str("empty, `.` or `..`"),
+        }
+    }
+}
 
 impl Template {
     /// Reads a template; the error says what is wrong with it. Unless local-parts are compared octet for octet, `Anna` and
@@ -69,16 +87,21 @@ impl Template {
         let mut path = String::new();
         for component in &self.components {
             let name = component.name(recipient, self.case_sensitive);
-            let is_name = !name.is_empty() && name != "." && name != ".." && !name.starts_with(OWN_FILES);
-            if !is_name || name.len() > NAME_BYTES_MAX {
-                return Err(NoName);
+            if matches!(&*name, "" | "." | "..") {
+                return Err(NoName::NotOne);
+            }
+            if name.starts_with(OWN_FILES) {
+                return Err(NoName::OwnFile);
+            }
+            if name.len() > NAME_BYTES_MAX {
+                return Err(NoName::TooLong);
             }
             if !path.is_empty() {
                 path.push('/');
             }
             path.push_str(&name);
         }
-        if path.len() > PATH_BYTES_MAX { Err(NoName) } else { Ok(path) }
+        if path.len() > PATH_BYTES_MAX { Err(NoName::TooLong) } else { Ok(path) }
     }
 }
 
@@ -88,7 +111,7 @@ impl Component {
             return Err(format!("`{text}` is no name of a directory"));
         }
         if text.starts_with(OWN_FILES) {
-            return Err(format!("`{text}` begins as files of ringmx itself do (`{OWN_FILES}…`)"));
+            return Err(format!("`{text}` begins as files of ringmx itself do (`{OWN_FILES}`)"));
         }
         let mut parts = text.split('{');
         let before = parts.next().unwrap_or_default().to_owned();
@@ -214,13 +237,15 @@ mod tests {
             (b"..", b"x.test", Ok("x.test/%2E.")),
             (b"\"a/../b\"", b"x.test", Ok("x.test/%22a%2F..%2Fb%22")),
             (b"a%2Fb", b"[IPv6:::1]", Ok("%5Bipv6%3A%3A%3A1%5D/a%252Fb")),
-            (&[b'/'; 86], b"x.test", Err(NoName)),
-            (b"", b"x.test", Err(NoName)),
+            (&[b'/'; 86], b"x.test", Err(NoName::TooLong)),
+            (b"", b"x.test", Err(NoName::NotOne)),
         ] {
             assert_eq!(template.directory(mailbox(local_part, domain)), path.map(str::to_owned));
         }
         let flat = Template::parse("{local}@{domain}", true).expect("a template");
         assert_eq!(flat.directory(mailbox(b"a@b", b"X.test")), Ok("a%40b@x.test".to_owned()));
+        let dotted = Template::parse(".{local}", true).expect("a template");
+        assert_eq!(dotted.directory(mailbox(b"ringmx.lock", b"x.test")), Err(NoName::OwnFile));
         let root = Template::parse("", true).expect("a template");
         assert_eq!(root.directory(mailbox(b"a", b"x.test")), Ok(String::new()));
     }
