@@ -537,7 +537,7 @@ impl ShardStart {
             clients: self.clients,
             stop: self.stop,
         };
-        Ok(Shard::new(parts, listeners.collect()))
+        Ok(Shard::new(parts, listeners.collect()).with_session_lines(self.logs.session_lines_max))
     }
 }
 

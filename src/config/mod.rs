@@ -450,6 +450,8 @@ pub struct Log {
     pub format: LogFormat,
     /// One line a session.
     pub sessions: bool,
+    /// Lines a second and shard of sessions without an accepted message.
+    pub session_lines_max: u32,
     /// One line a message.
     pub messages: bool,
 }

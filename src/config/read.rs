@@ -16,6 +16,7 @@ use super::{
     LogFormat, MaildirSync, Pipelining, Refusal, Sink, SinkKind, StdoutFormat, TlsPolicy, canonical, host,
     names, session_limits, shards, tls,
 };
+use crate::limits::LOG_SESSION_LINES_DEFAULT;
 
 /// Threads of one sink, at most.
 const WORKERS_MAX: usize = 256;
@@ -603,7 +604,13 @@ fn log(mut section: Section<'_>) -> Log {
             &[("text", LogFormat::Text), ("json", LogFormat::Json)],
             "key=value lines, or one JSON object a line.",
         ),
-        sessions: section.boolean("sessions", true, "One line a session."),
+        sessions: section.boolean("sessions", true, "One line a session, but for those without a command, which are counted."),
+        session_lines_max: section.integer(
+            "session_lines_max",
+            LOG_SESSION_LINES_DEFAULT,
+            1..=1_000_000,
+            "Lines a second and shard of sessions without an accepted message, a client an eighth; others are counted.",
+        ),
         messages: section.boolean("messages", true, "One line a message."),
     };
     section.finish();
