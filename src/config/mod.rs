@@ -201,6 +201,8 @@ pub enum DomainPattern {
 /// One address to listen on.
 #[derive(Debug, Clone)]
 pub struct Listener {
+    /// Octets that wait in the kernel for each connection, at most; it may take twice the memory for them. 0: its own choice.
+    pub receive_buffer_bytes: usize,
     /// Address and port.
     pub address: SocketAddr,
     /// What happens to mail data with a bare LF.
