@@ -32,7 +32,7 @@ impl Folder {
     fn write(&self, name: &str, text: impl AsRef<[u8]>) {
         fs::write(self.path(name), text).expect("written");
         // A key that everybody can read has a warning.
-        if name.ends_with(".key") {
+        if self.path(name).extension().is_some_and(|end| end == "key") {
             fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).expect("closed");
         }
     }
