@@ -42,6 +42,9 @@ pub fn check(file: Option<&Path>) -> Checked {
         if let Some(text) = file_limit::message_note(config, file_limit::bytes_max()) {
             warnings.push(Warning(places.finding("limits.message_size_max", text)));
         }
+        if let Some(text) = root_note(config, rustix::process::geteuid().is_root()) {
+            warnings.push(Warning(places.finding("listener.address", text)));
+        }
         if let Some(text) = doctor::memory_warning(config) {
             warnings.push(Warning(places.finding("shards", text)));
         }
@@ -53,6 +56,14 @@ pub fn check(file: Option<&Path>) -> Checked {
     let log_format = config.as_ref().map_or(LogFormat::default(), |config| config.log.format);
     let config = config.filter(|_| problems.is_empty());
     Checked { config, log_format, problems, warnings }
+}
+
+/// Nothing needs root but a port below 1024. Who listens on loopback only, in a container say, has no strangers for clients.
+fn root_note(config: &Config, is_root: bool) -> Option<String> {
+    let is_public = |listener: &config::Listener| !listener.address.ip().to_canonical().is_loopback();
+    let text = "ringmx runs as root: whoever finds a hole in it has the whole machine; `serve` needs a user of its own, and for ports \
+                below 1024 CAP_NET_BIND_SERVICE (systemd: User=ringmx, AmbientCapabilities=CAP_NET_BIND_SERVICE)";
+    (is_root && config.listeners.iter().any(is_public)).then(|| text.to_owned())
 }
 
 fn check_certificates(
@@ -115,4 +126,22 @@ fn check_names(config: &Config, places: &Places, warnings: &mut Vec<Warning>) {
         Some((*line, refused(name?)))
     });
     warnings.extend(recipients::warnings(file, odd.collect()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_is_told_where_strangers_can_connect() {
+        let mut config = Config::embedded_default();
+        assert_eq!(root_note(&config, true), None, "loopback");
+        for address in ["[::]:25", "0.0.0.0:2525", "192.0.2.1:25", "[::ffff:192.0.2.1]:25"] {
+            config.listeners[0].address = address.parse().expect("an address");
+            assert!(root_note(&config, true).is_some_and(|text| text.contains("User=")), "{address}");
+            assert_eq!(root_note(&config, false), None, "{address}");
+        }
+        config.listeners[0].address = "[::ffff:127.0.0.1]:25".parse().expect("an address");
+        assert_eq!(root_note(&config, true), None, "mapped loopback");
+    }
 }

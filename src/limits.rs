@@ -84,6 +84,9 @@ pub const WORKERS_END_MAX: Duration = Duration::from_secs(5);
 /// At the end standard error has this long to take what was logged.
 pub const LOG_END_MAX: Duration = Duration::from_secs(2);
 
+/// Lines a second in the log that one shard writes of sessions without an accepted message, when nothing else is configured.
+pub const LOG_SESSION_LINES_DEFAULT: u32 = 100;
+
 /// The last that a process says is waited for so long.
 pub const LAST_WORDS_MAX: Duration = Duration::from_millis(500);
 

@@ -4,10 +4,14 @@
 //! when standard error stalls, lines are dropped and counted, and the count is the first thing said afterwards. Chunks
 //! come back to be used again, so that logging allocates nothing in steady state.
 //!
+//! There are two lanes. Any client can make as many sessions as it likes, so their lines have a lane of their own: when standard
+//! error is slower than they are, they are lost, and what is said of mail, of errors and of the program goes first and is not.
+//!
 //! Nobody waits for standard error without an end, not even who ends the process: [`Writer::finish`] and [`last_words`] take
 //! the time that they may.
 
-use std::fmt::{self, Display, Write as _};
+mod record;
+
 use std::io::Write as _;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
@@ -17,6 +21,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 
+pub use self::record::Record;
 use crate::config::LogFormat;
 use crate::escape::{Json, Quoted};
 use crate::handoff::channel::MustRing;
@@ -29,22 +34,29 @@ const CHUNK_BYTES: usize = 16 * 1024;
 /// A chunk is handed over when its first line is this old.
 pub const CHUNK_AGE_MAX: Duration = Duration::from_millis(20);
 
-/// Chunks on their way; beyond them lines are dropped.
+/// Chunks of one lane on their way; beyond them its lines are dropped.
 const CHUNKS_MAX: usize = 64;
-
-/// A line over this is cut.
-const LINE_BYTES_MAX: usize = 8 * 1024;
 
 /// One thread's way to log.
 #[derive(Debug)]
 pub struct Log {
     format: LogFormat,
-    chunk: Vec<u8>,
-    /// When the first line of `chunk` was written.
+    /// Mail, errors, what the program says of itself.
+    main: Lane,
+    /// Sessions.
+    sessions: Lane,
+    /// When the first line of either chunk was written.
     begun: Option<Instant>,
-    full: Sender<Vec<u8>>,
     empty: Receiver<Vec<u8>>,
     bell: Arc<Doorbell>,
+}
+
+/// Lines of one kind on their way to the writer.
+#[derive(Debug)]
+struct Lane {
+    chunk: Vec<u8>,
+    full: Sender<Vec<u8>>,
+    /// Lines that were lost and not yet told of.
     dropped: Arc<AtomicU64>,
 }
 
@@ -61,17 +73,19 @@ pub struct Writer {
 /// Starts the writing thread.
 pub fn start(format: LogFormat) -> std::io::Result<(Log, Writer)> {
     let bell = Arc::new(Doorbell::new()?);
-    let (full, chunks) = bounded::<Vec<u8>>(CHUNKS_MAX);
-    let (give_back, empty) = bounded(CHUNKS_MAX);
-    let dropped = Arc::new(AtomicU64::new(0));
+    let (main, main_chunks) = lane();
+    let (sessions, session_chunks) = lane();
+    let (give_back, empty) = bounded(2 * CHUNKS_MAX);
     let finishing = Arc::new(AtomicBool::new(false));
     let (alive, ended) = bounded::<()>(0);
     let writer = WriterLoop {
-        chunks,
+        main: main_chunks,
+        main_dropped: Arc::clone(&main.dropped),
+        sessions: session_chunks,
+        sessions_dropped: Arc::clone(&sessions.dropped),
         give_back,
         bell: Arc::clone(&bell),
         finishing: Arc::clone(&finishing),
-        dropped: Arc::clone(&dropped),
         format,
     };
     let run = move || {
@@ -80,7 +94,12 @@ pub fn start(format: LogFormat) -> std::io::Result<(Log, Writer)> {
     };
     let thread = std::thread::Builder::new().name("log".into()).spawn(run)?;
     let writer = Writer { thread, finishing, bell: Arc::clone(&bell), ended };
-    Ok((Log { format, chunk: Vec::new(), begun: None, full, empty, bell, dropped }, writer))
+    Ok((Log { format, main, sessions, begun: None, empty, bell }, writer))
+}
+
+fn lane() -> (Lane, Receiver<Vec<u8>>) {
+    let (full, chunks) = bounded(CHUNKS_MAX);
+    (Lane { chunk: Vec::new(), full, dropped: Arc::default() }, chunks)
 }
 
 /// Whether standard error is a regular file, which may be too large to take more.
@@ -148,12 +167,11 @@ impl Clone for Log {
     fn clone(&self) -> Self {
         Self {
             format: self.format,
-            chunk: Vec::new(),
+            main: self.main.another(),
+            sessions: self.sessions.another(),
             begun: None,
-            full: self.full.clone(),
             empty: self.empty.clone(),
             bell: Arc::clone(&self.bell),
-            dropped: Arc::clone(&self.dropped),
         }
     }
 }
@@ -161,38 +179,32 @@ impl Clone for Log {
 impl Log {
     /// Begins a record. `event` is one word; fields follow, and [`Record::end`].
     pub fn record(&mut self, event: &'static str, at: SystemTime) -> Record<'_> {
-        let start = self.chunk.len();
-        let record = Record { log: self, start };
-        if record.log.format == LogFormat::Json {
-            record.log.chunk.extend_from_slice(b"{\"time\":\"");
-            push_time(&mut record.log.chunk, at);
-            record.log.chunk.push(b'"');
-            return record.text("event", event.as_bytes());
-        }
-        push_time(&mut record.log.chunk, at);
-        record.log.chunk.push(b' ');
-        record.log.chunk.extend_from_slice(event.as_bytes());
-        record
+        Record::begin(self.format, &mut self.main.chunk, event, at)
     }
 
-    /// Hands the chunk over if it is full or old. Call it once a turn; gives what must be rung, if anything.
+    /// Begins a record of a kind that clients can make without an end. When standard error is too slow it is lost before any other.
+    pub fn session_record(&mut self, event: &'static str, at: SystemTime) -> Record<'_> {
+        Record::begin(self.format, &mut self.sessions.chunk, event, at)
+    }
+
+    /// Hands the chunks over if one is full or old. Call it once a turn; gives what must be rung, if anything.
     pub fn flush_if_due(&mut self, now: Instant) -> MustRing {
-        if self.chunk.is_empty() {
+        if self.is_empty() {
             return None;
         }
         let begun = *self.begun.get_or_insert(now);
-        let due = self.chunk.len() >= CHUNK_BYTES || now.saturating_duration_since(begun) >= CHUNK_AGE_MAX;
-        if due { self.hand_over() } else { None }
+        let full = self.main.chunk.len().max(self.sessions.chunk.len()) >= CHUNK_BYTES;
+        if full || now.saturating_duration_since(begun) >= CHUNK_AGE_MAX { self.hand_over() } else { None }
     }
 
-    /// How long the chunk may still wait; none when it is empty.
+    /// How long the chunks may still wait; none when they are empty.
     pub fn due_in(&self, now: Instant) -> Option<Duration> {
         self.begun.map(|begun| CHUNK_AGE_MAX.saturating_sub(now.saturating_duration_since(begun)))
     }
 
     /// Hands over what is there and wakes the writer, with a system call. Not for shards.
     pub fn flush(&mut self) {
-        if !self.chunk.is_empty() && self.hand_over().is_some() {
+        if !self.is_empty() && self.hand_over().is_some() {
             self.bell.ring();
         }
     }
@@ -203,171 +215,68 @@ impl Log {
         self.flush();
     }
 
+    fn is_empty(&self) -> bool {
+        self.main.chunk.is_empty() && self.sessions.chunk.is_empty()
+    }
+
+    /// Both go together, so that a session is not told before its messages.
     fn hand_over(&mut self) -> MustRing {
-        let next = self.empty.try_recv().unwrap_or_default();
-        let chunk = std::mem::replace(&mut self.chunk, next);
         self.begun = None;
+        let main = self.main.hand_over(&self.empty);
+        let sessions = self.sessions.hand_over(&self.empty);
+        let must_ring = (main || sessions) && self.bell.must_ring();
+        must_ring.then(|| self.bell.as_fd().as_raw_fd())
+    }
+}
+
+impl Lane {
+    /// The same lane with a chunk of its own.
+    fn another(&self) -> Self {
+        Self { chunk: Vec::new(), full: self.full.clone(), dropped: Arc::clone(&self.dropped) }
+    }
+
+    /// Whether there is something for the writer.
+    fn hand_over(&mut self, empty: &Receiver<Vec<u8>>) -> bool {
+        if self.chunk.is_empty() {
+            return false;
+        }
+        let next = empty.try_recv().unwrap_or_default();
+        let chunk = std::mem::replace(&mut self.chunk, next);
         match self.full.try_send(chunk) {
-            Ok(()) => self.bell.must_ring().then(|| self.bell.as_fd().as_raw_fd()),
+            Ok(()) => true,
             Err(failed) => {
                 let mut chunk = failed.into_inner();
-                let lines = memchr::memchr_iter(b'\n', &chunk).count();
-                self.dropped.fetch_add(lines as u64, Ordering::Relaxed);
+                self.dropped.fetch_add(lines_of(&chunk), Ordering::Relaxed);
                 chunk.clear();
                 self.chunk = chunk;
-                None
+                false
             }
         }
     }
+}
+
+fn lines_of(chunk: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', chunk).count() as u64
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
         self.flush();
         // The writer learns that the last one has gone only by looking.
-        let (closed, _) = bounded(0);
-        self.full = closed;
+        self.main.full = bounded(0).0;
+        self.sessions.full = bounded(0).0;
         self.bell.ring();
     }
 }
 
-/// One record under construction.
-#[must_use = "a record is written by `end`"]
-#[derive(Debug)]
-pub struct Record<'a> {
-    log: &'a mut Log,
-    start: usize,
-}
-
-impl Record<'_> {
-    /// A field that shows itself without spaces, quotes and controls: addresses, ids, words. A string in
-    /// JSON.
-    pub fn plain(mut self, name: &str, value: impl Display) -> Self {
-        self.key(name);
-        let json = self.log.format == LogFormat::Json;
-        if json {
-            self.log.chunk.push(b'"');
-        }
-        // Writing to a Vec cannot fail.
-        let _ = write!(Octets(&mut self.log.chunk), "{value}");
-        if json {
-            self.log.chunk.push(b'"');
-        }
-        self
-    }
-
-    /// A number.
-    pub fn number(mut self, name: &str, value: u64) -> Self {
-        self.key(name);
-        let _ = write!(Octets(&mut self.log.chunk), "{value}");
-        self
-    }
-
-    /// Numbers: a list in JSON, else with commas between them.
-    pub fn numbers(mut self, name: &str, values: impl Iterator<Item = u64>) -> Self {
-        self.key(name);
-        let json = self.log.format == LogFormat::Json;
-        let chunk = &mut self.log.chunk;
-        if json {
-            chunk.push(b'[');
-        }
-        for (index, value) in values.enumerate() {
-            let before = if index > 0 { "," } else { "" };
-            let _ = write!(Octets(chunk), "{before}{value}");
-        }
-        if json {
-            chunk.push(b']');
-        }
-        self
-    }
-
-    /// Yes or no: `true` or `false`, in JSON without quotes.
-    pub fn boolean(mut self, name: &str, value: bool) -> Self {
-        self.key(name);
-        self.log.chunk.extend_from_slice(if value { b"true" } else { b"false" });
-        self
-    }
-
-    /// Text from anybody: escaped, so that a record stays one line and a terminal stays sane.
-    pub fn text(mut self, name: &str, value: &[u8]) -> Self {
-        self.key(name);
-        if self.log.format == LogFormat::Json {
-            let _ = write!(Octets(&mut self.log.chunk), "{}", Json(value));
-        } else {
-            let _ = write!(Octets(&mut self.log.chunk), "{}", Quoted(value));
-        }
-        self
-    }
-
-    /// A list of texts.
-    pub fn texts<'t>(mut self, name: &str, values: impl Iterator<Item = &'t [u8]>) -> Self {
-        self.key(name);
-        let json = self.log.format == LogFormat::Json;
-        let chunk = &mut self.log.chunk;
-        if json {
-            chunk.push(b'[');
-        }
-        for (index, value) in values.enumerate() {
-            if index > 0 {
-                chunk.push(b',');
-            }
-            if json {
-                let _ = write!(Octets(chunk), "{}", Json(value));
-            } else {
-                let _ = write!(Octets(chunk), "{}", Quoted(value));
-            }
-        }
-        if json {
-            chunk.push(b']');
-        }
-        self
-    }
-
-    /// Ends the record. One that grew too long is cut and says so.
-    pub fn end(self) {
-        let json = self.log.format == LogFormat::Json;
-        let chunk = &mut self.log.chunk;
-        if chunk.len() - self.start > LINE_BYTES_MAX {
-            if json {
-                chunk.truncate(self.start);
-                chunk.extend_from_slice(b"{\"event\":\"cut\",\"text\":\"a record was too long\"");
-            } else {
-                chunk.truncate(self.start + LINE_BYTES_MAX);
-                chunk.extend_from_slice(b"...cut");
-            }
-        }
-        chunk.extend_from_slice(if json { b"}\n" } else { b"\n" });
-    }
-
-    fn key(&mut self, name: &str) {
-        let json = self.log.format == LogFormat::Json;
-        let (before, after): (&[u8], &[u8]) = if json { (b",\"", b"\":") } else { (b" ", b"=") };
-        for part in [before, name.as_bytes(), after] {
-            self.log.chunk.extend_from_slice(part);
-        }
-    }
-}
-
-/// `fmt::Write` on octets.
-struct Octets<'a>(&'a mut Vec<u8>);
-
-impl fmt::Write for Octets<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.extend_from_slice(text.as_bytes());
-        Ok(())
-    }
-}
-
-fn push_time(chunk: &mut Vec<u8>, at: SystemTime) {
-    let _ = write!(Octets(chunk), "{}", Rfc3339(at));
-}
-
 struct WriterLoop {
-    chunks: Receiver<Vec<u8>>,
+    main: Receiver<Vec<u8>>,
+    main_dropped: Arc<AtomicU64>,
+    sessions: Receiver<Vec<u8>>,
+    sessions_dropped: Arc<AtomicU64>,
     give_back: Sender<Vec<u8>>,
     bell: Arc<Doorbell>,
     finishing: Arc<AtomicBool>,
-    dropped: Arc<AtomicU64>,
     format: LogFormat,
 }
 
@@ -376,13 +285,21 @@ impl WriterLoop {
         loop {
             // Asked first: whoever finishes has handed over all that it had to say before.
             let finishing = self.finishing.load(Ordering::Acquire);
-            match self.chunks.try_recv() {
-                Ok(chunk) => self.write(chunk),
-                Err(TryRecvError::Disconnected) => return,
+            // A session's line is written only when nothing else waits.
+            let (next, dropped) = match self.main.try_recv() {
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => {
+                    (self.sessions.try_recv(), &self.sessions_dropped)
+                }
+                next => (next, &self.main_dropped),
+            };
+            match next {
+                Ok(chunk) => self.write(chunk, dropped),
+                // A [`Log`] lets go of both lanes, of this one last.
+                Err(TryRecvError::Disconnected) if self.main.is_empty() => return,
                 Err(TryRecvError::Empty) if finishing => return,
-                Err(TryRecvError::Empty) => {
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => {
                     self.bell.park();
-                    if self.chunks.is_empty() {
+                    if self.main.is_empty() && self.sessions.is_empty() {
                         self.bell.sleep(None);
                     }
                     self.bell.unpark();
@@ -391,29 +308,35 @@ impl WriterLoop {
         }
     }
 
-    fn write(&self, mut chunk: Vec<u8>) {
+    /// Writes a chunk; its lines count as `dropped` where that fails.
+    fn write(&self, mut chunk: Vec<u8>, dropped: &AtomicU64) {
         // Nobody is left to tell that standard error is broken; mail goes on.
         let mut out = std::io::stderr();
-        let dropped = self.dropped.swap(0, Ordering::Relaxed);
-        if dropped > 0 {
-            let at = Rfc3339(SystemTime::now());
-            let told = match self.format {
-                LogFormat::Text => writeln!(out, "{at} dropped lines={dropped}"),
-                LogFormat::Json => {
-                    writeln!(out, "{{\"time\":\"{at}\",\"event\":\"dropped\",\"lines\":{dropped}}}")
-                }
-            };
-            if told.is_err() {
-                self.dropped.fetch_add(dropped, Ordering::Relaxed);
-            }
-        }
+        self.tell_dropped(&mut out);
         if out.write_all(&chunk).is_err() {
             // Said when it can be written again: the log is a file on a disk that was full, or larger than a file may be.
-            let lines = memchr::memchr_iter(b'\n', &chunk).count();
-            self.dropped.fetch_add(lines as u64, Ordering::Relaxed);
+            dropped.fetch_add(lines_of(&chunk), Ordering::Relaxed);
         }
         chunk.clear();
         let _ = self.give_back.try_send(chunk);
+    }
+
+    /// Says how many lines were lost, of sessions and of all else.
+    fn tell_dropped(&self, out: &mut impl std::io::Write) {
+        let lines = self.main_dropped.swap(0, Ordering::Relaxed);
+        let sessions = self.sessions_dropped.swap(0, Ordering::Relaxed);
+        if lines == 0 && sessions == 0 {
+            return;
+        }
+        let mut told = Vec::new();
+        Record::begin(self.format, &mut told, "dropped", SystemTime::now())
+            .number("lines", lines)
+            .number("session_lines", sessions)
+            .end();
+        if out.write_all(&told).is_err() {
+            self.main_dropped.fetch_add(lines, Ordering::Relaxed);
+            self.sessions_dropped.fetch_add(sessions, Ordering::Relaxed);
+        }
     }
 }
 
@@ -425,7 +348,7 @@ mod tests {
         let (mut log, _writer) = start(format).expect("log");
         write(log.record("message", SystemTime::UNIX_EPOCH));
 
-        String::from_utf8(std::mem::take(&mut log.chunk)).expect("ASCII")
+        String::from_utf8(std::mem::take(&mut log.main.chunk)).expect("ASCII")
     }
 
     #[test]
@@ -465,8 +388,9 @@ mod tests {
 
     #[test]
     fn a_long_record_is_cut() {
-        let text = written(LogFormat::Text, |record| record.text("a", &[b'x'; 2 * LINE_BYTES_MAX]).end());
-        assert!(text.len() < LINE_BYTES_MAX + 100 && text.ends_with("...cut\n"));
+        let text =
+            written(LogFormat::Text, |record| record.text("a", &[b'x'; 2 * record::LINE_BYTES_MAX]).end());
+        assert!(text.len() < record::LINE_BYTES_MAX + 100 && text.ends_with("...cut\n"));
     }
 
     #[test]
@@ -484,11 +408,81 @@ mod tests {
     fn a_stalled_writer_loses_lines_and_counts_them() {
         let (mut log, _writer) = start(LogFormat::Text).expect("log");
         let (full, _never_read) = bounded(1);
-        log.full = full;
+        log.main.full = full;
         for _ in 0..3 {
             log.record("x", SystemTime::UNIX_EPOCH).end();
             log.hand_over();
         }
-        assert_eq!(log.dropped.swap(0, Ordering::Relaxed), 2);
+        assert_eq!(log.main.dropped.swap(0, Ordering::Relaxed), 2);
+    }
+
+    /// A writer that nobody runs: what it would do is done by hand.
+    fn stalled() -> (Log, WriterLoop) {
+        let bell = Arc::new(Doorbell::new().expect("a doorbell"));
+        let ((main, main_chunks), (sessions, session_chunks)) = (lane(), lane());
+        let (give_back, empty) = bounded(2 * CHUNKS_MAX);
+        let writer = WriterLoop {
+            main: main_chunks,
+            main_dropped: Arc::clone(&main.dropped),
+            sessions: session_chunks,
+            sessions_dropped: Arc::clone(&sessions.dropped),
+            give_back,
+            bell: Arc::clone(&bell),
+            finishing: Arc::default(),
+            format: LogFormat::Text,
+        };
+        (Log { format: LogFormat::Text, main, sessions, begun: None, empty, bell }, writer)
+    }
+
+    #[test]
+    fn a_flood_of_sessions_loses_no_other_line() {
+        let (mut log, writer) = stalled();
+        for _ in 0..10 * CHUNKS_MAX {
+            log.session_record("session", SystemTime::UNIX_EPOCH).end();
+            log.hand_over();
+        }
+        log.record("message", SystemTime::UNIX_EPOCH).end();
+        log.hand_over();
+        let first = writer.main.try_recv().expect("the message's line");
+        assert_eq!(first, b"1970-01-01T00:00:00.000000Z message\n");
+        let mut told = Vec::new();
+        writer.tell_dropped(&mut told);
+        let told = String::from_utf8(told).expect("ASCII");
+        let count = 9 * CHUNKS_MAX;
+        assert!(told.ends_with(&format!(" dropped lines=0 session_lines={count}\n")), "{told}");
+        writer.tell_dropped(&mut Vec::new());
+        assert_eq!(writer.sessions_dropped.load(Ordering::Relaxed), 0, "told once");
+    }
+
+    #[test]
+    fn what_could_not_be_told_is_told_later() {
+        struct Broken;
+        impl std::io::Write for Broken {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let (_log, writer) = stalled();
+        writer.main_dropped.store(2, Ordering::Relaxed);
+        writer.sessions_dropped.store(3, Ordering::Relaxed);
+        writer.tell_dropped(&mut Broken);
+        let mut told = Vec::new();
+        writer.tell_dropped(&mut told);
+        assert!(told.ends_with(b" dropped lines=2 session_lines=3\n"));
+    }
+
+    #[test]
+    fn a_session_is_told_after_its_messages() {
+        let (mut log, writer) = stalled();
+        log.session_record("session", SystemTime::UNIX_EPOCH).end();
+        log.record("message", SystemTime::UNIX_EPOCH).end();
+        let now = Instant::now();
+        assert!(log.flush_if_due(now).is_none() && writer.main.is_empty() && writer.sessions.is_empty());
+        let _ = log.flush_if_due(now + CHUNK_AGE_MAX);
+        assert!(writer.main.len() == 1 && writer.sessions.len() == 1, "together");
+        assert!(log.due_in(now).is_none());
     }
 }

@@ -537,7 +537,7 @@ impl ShardStart {
             clients: self.clients,
             stop: self.stop,
         };
-        Ok(Shard::new(parts, listeners.collect()))
+        Ok(Shard::new(parts, listeners.collect()).with_session_lines(self.logs.session_lines_max))
     }
 }
 
@@ -579,9 +579,9 @@ fn listen_everywhere(config: &Config) -> Result<(Vec<Vec<OwnedFd>>, Vec<SocketAd
     let mut sockets = Vec::new();
     for _ in &config.shards {
         let mut of_shard = Vec::new();
-        for address in &mut addresses {
+        for (address, listener) in addresses.iter_mut().zip(&config.listeners) {
             let failed = |error: io::Error| ServeError(format!("cannot listen on {address}: {error}"));
-            let socket = listen(*address, LISTEN_BACKLOG).map_err(failed)?;
+            let socket = listen(*address, LISTEN_BACKLOG, listener.receive_buffer_bytes).map_err(failed)?;
             // Port 0 is whatever the first shard got.
             *address =
                 bound_address(&socket).map_err(|error| machine("asking for a bound address", &error))?;

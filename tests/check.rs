@@ -31,6 +31,10 @@ impl Folder {
 
     fn write(&self, name: &str, text: impl AsRef<[u8]>) {
         fs::write(self.path(name), text).expect("written");
+        // A key that everybody can read has a warning.
+        if self.path(name).extension().is_some_and(|end| end == "key") {
+            fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).expect("closed");
+        }
     }
 
     /// `ringmx check mx.toml` here, with this text in it.
@@ -81,6 +85,49 @@ fn is_root() -> bool {
         println!("skipped: only root becomes another user");
     }
     is_root
+}
+
+#[test]
+fn a_private_key_that_everybody_can_read_has_a_warning_at_its_line() {
+    let folder = Folder::new();
+    let made = self_signed::make(&["mx.test".to_owned()]).expect("made");
+    folder.write("c.pem", made.chain);
+    folder.write("c.key", made.key);
+    let set = |mode| {
+        fs::set_permissions(folder.path("c.key"), fs::Permissions::from_mode(mode)).expect("set");
+    };
+    for mode in [0o644, 0o666] {
+        set(mode);
+        let output = folder.check(&with_tls("mx.test"));
+        let told = only(&output);
+        let expected = "warning: mx.toml:8: tls.certificate.key: c.key: every user of this machine can read";
+        assert!(told.starts_with(expected) && told.contains("`chmod o= "), "{told}");
+        assert!(output.status.success());
+    }
+    for mode in [0o600, 0o640] {
+        set(mode);
+        let output = folder.check(&with_tls("mx.test"));
+        assert!(output.stderr.is_empty(), "{output:?}");
+    }
+}
+
+#[test]
+fn root_with_a_public_listener_is_told_of_a_user_of_its_own() {
+    if !is_root() {
+        return;
+    }
+    let folder = Folder::new();
+    folder.write("recipients", "b@example.org\n");
+    let config = "hostname = \"mx.example.org\"\ndomains = [\"example.org\"]\nrecipients = \"recipients\"\n[[listener]]\n\
+                  address = \"192.0.2.1:25\"\n[[sink]]\nkind = \"discard\"\n";
+    let told = only(&folder.check(config));
+    assert!(told.starts_with("warning: mx.toml:5: listener.address: ringmx runs as root"), "{told}");
+    assert!(folder.check(&config.replace("192.0.2.1:25", "127.0.0.1:25")).stderr.is_empty());
+    let output = folder.ringmx(&["check", "mx.toml"]).uid(NOBODY).gid(NOBODY).output().expect("it runs");
+    assert!(output.stderr.is_empty(), "{output:?}");
+    folder.write("mx.toml", config);
+    let output = folder.ringmx(&["check", "mx.toml"]).uid(NOBODY).gid(NOBODY).output().expect("it runs");
+    assert!(output.stderr.is_empty(), "{output:?}");
 }
 
 /// A certificate for a name, valid in these years, and its key.

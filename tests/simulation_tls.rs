@@ -96,7 +96,7 @@ impl Simulation {
             policy: Box::new(Recipients::new(&config, None)),
         };
         // The descriptor is never used; connections come from the world.
-        let descriptor = listen("127.0.0.1:0".parse().expect("an address"), 1).expect("a socket");
+        let descriptor = listen("127.0.0.1:0".parse().expect("an address"), 1, 0).expect("a socket");
         let parts = Parts {
             ring: world.ring(Arc::clone(pool.arena())),
             pool,

@@ -203,6 +203,9 @@ Scenarios:
   slowloris     an octet of mail data a second, without end
   huge          messages of 25 MiB; 552 is an answer, too
   abort         closes in the middle of the mail data
+  bare-lf       mail data of 1 MiB of nothing but LF: refused, stored, closed
+  never-reads   RCPT without end, and no reply is read
+  half-data     twenty octets of mail data, then nothing
   idle          connections held open, doing nothing
 
 Examples:

@@ -125,7 +125,17 @@ impl Client {
 
     /// Whether it waits for nothing that the server does: idle, or between the octets of a slow client.
     pub fn is_quiet(&self) -> bool {
-        self.is_idle() || self.drip_at.is_some()
+        self.is_idle() || self.drip_at.is_some() || !self.reads() || self.stopped()
+    }
+
+    /// Whether replies are to be received: some clients read none from a moment on.
+    pub fn reads(&self) -> bool {
+        !(self.scenario.row.act == Act::NeverReads && matches!(self.stage, Stage::Recipient(_)))
+    }
+
+    /// Whether it stands in its mail data and says no more.
+    fn stopped(&self) -> bool {
+        self.scenario.row.act == Act::HalfData && self.stage == Stage::MailData && self.said
     }
 
     /// Whether the next octet of a slow client is due; then it may be asked for.
@@ -145,7 +155,7 @@ impl Client {
         }
         let afresh = self.secured && self.scenario.tls == Some(Mode::Starttls);
         match self.scenario.row.act {
-            Act::Slowloris | Act::Idle => true,
+            Act::Slowloris | Act::BareLf | Act::NeverReads | Act::HalfData | Act::Idle => true,
             Act::EarlyTalker => !afresh && matches!(self.stage, Stage::Greeting | Stage::Ehlo),
             Act::Mail | Act::Refused | Act::Huge | Act::Abort => false,
         }
@@ -156,6 +166,9 @@ impl Client {
         tally.ended_by_server += 1;
         if self.scenario.row.act == Act::EarlyTalker && self.claimed.take().is_some() {
             tally.started += 1;
+            tally.refused += 1;
+        }
+        if self.scenario.row.act == Act::BareLf && self.transaction.open != Open::Nothing {
             tally.refused += 1;
         }
         self.done += 1;
@@ -293,6 +306,7 @@ impl Client {
         match self.stage {
             Stage::Greeting | Stage::StartTls => code == 220,
             // §4.3.2 has both for mail data that is too large; OpenSMTPD says 554 5.3.4.
+            Stage::MailData if act == Act::BareLf => code == 250 || (code >= 400 && code != 421),
             Stage::MailData if act == Act::Huge => matches!(code, 250 | 552 | 554),
             Stage::Ehlo | Stage::Helo | Stage::Mail | Stage::MailData | Stage::Reset => code == 250,
             Stage::Recipient(_) if act == Act::Refused => code >= 400 && code != 421,

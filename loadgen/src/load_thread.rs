@@ -21,6 +21,7 @@ use crate::ledger::writer::Notes;
 use crate::plan::{Plan, Share};
 use crate::progress::{Counters, Stop};
 use crate::rate::Schedule;
+use crate::scenario::Act;
 use crate::tally::Tally;
 use crate::tls::Tls;
 use crate::work::Work;
@@ -252,6 +253,9 @@ impl<'a, R: Ring> LoadThread<'a, R> {
     /// A receive that ended for want of buffers, or because completions overflowed, is armed again.
     fn keep_receiving(&mut self, index: usize) {
         let connection = &mut self.connections[index];
+        if !connection.client.reads() {
+            return;
+        }
         if let (State::Open, false, Some(socket)) =
             (connection.state, connection.receiving, connection.socket)
         {
@@ -277,6 +281,10 @@ impl<'a, R: Ring> LoadThread<'a, R> {
             }
         }
         let connection = &self.connections[index];
+        if result.is_err() && !connection.client.reads() {
+            self.handle_loss(index, "the server closed the connection");
+            return self.finish_close(index);
+        }
         // After an error the receive tells the end of the connection, behind what the server said last (a 421, a 552).
         if connection.state == State::Open && result.is_ok() {
             self.advance(index);
@@ -325,6 +333,11 @@ impl<'a, R: Ring> LoadThread<'a, R> {
         let Some(body) = connection.client.next_send(head, &mut self.work, self.now, &mut self.tally) else {
             return self.rest(index);
         };
+        if !connection.client.reads() && connection.receiving {
+            self.ring.cancel_receive(token_of(index));
+        }
+        let connection = &mut self.connections[index];
+        let head = &mut connection.head;
         connection.sending = true;
         connection.sent_whole = false;
         connection.send_bytes = head.len() + body.len();
@@ -409,7 +422,8 @@ impl<'a, R: Ring> LoadThread<'a, R> {
         connection.client = Client::new(connection.scenario, claimed, serial, self.now);
         connection.since = self.now;
         let source = self.plan.source.map(|network| network.address(serial));
-        match new_socket(self.plan.address, source) {
+        let is_small = connection.scenario.row.act == Act::NeverReads;
+        match new_socket(self.plan.address, source, is_small) {
             Ok(socket) => {
                 connection.state = State::Connecting;
                 connection.socket = Some(socket);
@@ -436,11 +450,16 @@ fn index_of(token: Token) -> usize {
     usize::try_from(token.value()).expect("made of an index")
 }
 
-fn new_socket(address: SocketAddr, source: Option<IpAddr>) -> rustix::io::Result<Socket> {
+/// `is_small`: with little room for what is received and not read.
+fn new_socket(address: SocketAddr, source: Option<IpAddr>, is_small: bool) -> rustix::io::Result<Socket> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     // The last part of large mail data must not wait for the acknowledgement of the part before it.
     sockopt::set_tcp_nodelay(&socket, true)?;
+    if is_small {
+        // The kernel makes it as small as it can.
+        sockopt::set_socket_recv_buffer_size(&socket, 1)?;
+    }
     if let Some(source) = source {
         rustix::net::bind(&socket, &SocketAddr::new(source, 0))?;
     }

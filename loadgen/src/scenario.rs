@@ -12,6 +12,9 @@ use crate::tls::Mode;
 /// The name in EHLO.
 const CLIENT_NAME: &str = "loadgen.test";
 
+/// Octets of commands that a flood sends at a time.
+const FLOOD_BYTES: usize = 64 * 1024;
+
 /// How a session goes, and which replies are expected of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
@@ -27,6 +30,12 @@ pub enum Act {
     Huge,
     /// Closes in the middle of the mail data.
     Abort,
+    /// Mail data of nothing but LF. Whatever the server makes of it is as good.
+    BareLf,
+    /// RCPT without end, and reads no reply. The server may end it whenever it wants.
+    NeverReads,
+    /// Twenty octets of mail data, then nothing. The server may end it whenever it wants.
+    HalfData,
     /// Says EHLO, and nothing more. The server may end it whenever it wants.
     Idle,
 }
@@ -49,7 +58,7 @@ const fn row(name: &'static str, act: Act, messages_per_session: u64) -> Row {
 }
 
 /// All scenarios. 0 messages a session: no limit.
-static TABLE: [Row; 9] = [
+static TABLE: [Row; 12] = [
     row("steady", Act::Mail, 0),
     Row { period: Some(Duration::from_secs(1)), ..row("burst", Act::Mail, 20) },
     row("churn", Act::Mail, 1),
@@ -58,13 +67,16 @@ static TABLE: [Row; 9] = [
     row("slowloris", Act::Slowloris, 0),
     row("huge", Act::Huge, 0),
     row("abort", Act::Abort, 1),
+    row("bare-lf", Act::BareLf, 0),
+    row("never-reads", Act::NeverReads, 0),
+    row("half-data", Act::HalfData, 0),
     row("idle", Act::Idle, 0),
 ];
 
 impl Act {
     /// Whether its sessions send the run's messages; others keep the server company while the run lasts.
     pub fn sends(self) -> bool {
-        !matches!(self, Self::Slowloris | Self::Idle)
+        !matches!(self, Self::Slowloris | Self::NeverReads | Self::HalfData | Self::Idle)
     }
 }
 
@@ -152,6 +164,8 @@ pub struct Commands {
     pub mail: Vec<u8>,
     /// RCPT, one a recipient; never empty.
     pub recipients: Vec<Vec<u8>>,
+    /// The first RCPT many times over.
+    pub flood: Vec<u8>,
     /// MAIL and every RCPT.
     pub envelope: Vec<u8>,
     /// MAIL, every RCPT and DATA.
@@ -179,9 +193,10 @@ impl Commands {
         let recipients: Vec<_> =
             forward_paths.iter().map(|path| format!("RCPT TO:<{path}>\r\n").into_bytes()).collect();
         let envelope = [&mail[..], &recipients.concat()].concat();
+        let flood = recipients[0].repeat(FLOOD_BYTES / recipients[0].len());
         let group = [&envelope[..], Self::DATA].concat();
         let [ehlo, helo] = ["EHLO", "HELO"].map(|verb| format!("{verb} {CLIENT_NAME}\r\n").into_bytes());
-        Self { ehlo, helo, mail, recipients, envelope, group }
+        Self { ehlo, helo, mail, recipients, flood, envelope, group }
     }
 }
 

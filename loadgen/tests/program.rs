@@ -272,3 +272,14 @@ fn idle_and_slow_connections_keep_a_run_company() {
     assert_eq!(ended.code, Some(0), "{}", ended.text);
     assert!(ended.text.contains("5 made"), "{}", ended.text);
 }
+
+#[test]
+fn attacks_end_in_time_and_are_no_failures() {
+    let server = Server::start(Oddity::None);
+    for scenario in ["half-data", "never-reads", "steady:2,half-data:1,never-reads:1"] {
+        let started = Instant::now();
+        let ended = loadgen_to(&server, &format!("--connections 4 --duration 300ms --scenario {scenario}"));
+        assert_eq!(ended.code, Some(0), "{}", ended.text);
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    }
+}

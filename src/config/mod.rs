@@ -201,6 +201,8 @@ pub enum DomainPattern {
 /// One address to listen on.
 #[derive(Debug, Clone)]
 pub struct Listener {
+    /// Octets that wait in the kernel for each connection, at most; it may take twice the memory for them. 0: its own choice.
+    pub receive_buffer_bytes: usize,
     /// Address and port.
     pub address: SocketAddr,
     /// What happens to mail data with a bare LF.
@@ -450,6 +452,8 @@ pub struct Log {
     pub format: LogFormat,
     /// One line a session.
     pub sessions: bool,
+    /// Lines a second and shard of sessions without an accepted message.
+    pub session_lines_max: u32,
     /// One line a message.
     pub messages: bool,
 }

@@ -16,12 +16,22 @@ use super::{
     LogFormat, MaildirSync, Pipelining, Refusal, Sink, SinkKind, StdoutFormat, TlsPolicy, canonical, host,
     names, session_limits, shards, tls,
 };
+use crate::limits::LOG_SESSION_LINES_DEFAULT;
 
 /// Threads of one sink, at most.
 const WORKERS_MAX: usize = 256;
 
 /// A greeting that comes later finds clients gone that give up after a minute (RFC 5321 §4.5.3.2.1 allows five).
 const GREETING_DELAY_MAX: Duration = Duration::from_secs(30);
+
+/// Less is not even a few segments of a fast network.
+const RECEIVE_BUFFER_BYTES_MIN: usize = 16 * 1024;
+
+/// More than any connection of a real network needs.
+const RECEIVE_BUFFER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What suits 100 Mbit/s with a round trip of 100 ms: with frames of usual size the kernel makes a window of 1.0 to 1.3 MiB of it.
+const RECEIVE_BUFFER_BYTES_DEFAULT: usize = 1024 * 1024;
 
 /// Whose mail is accepted: the keys at the top of the file.
 struct Identity {
@@ -259,6 +269,16 @@ fn listener(
             Ok(canonical(address))
         },
     );
+    let receive_buffer_bytes = section.size(
+        "receive_buffer",
+        RECEIVE_BUFFER_BYTES_DEFAULT,
+        0..=RECEIVE_BUFFER_BYTES_MAX,
+        "Unread octets of one connection in the kernel, which may take twice the memory (SO_RCVBUF). 0: the kernel's own tuning, several MiB.",
+    );
+    if (1..RECEIVE_BUFFER_BYTES_MIN).contains(&receive_buffer_bytes) {
+        section
+            .problem("receive_buffer", "less than 16KiB is slow for everybody; write 0 or more".to_owned());
+    }
     let words = [("reject", BareLineEnd::Reject), ("normalize", BareLineEnd::Normalize)];
     let bare_lf = section.choice(
         "bare_lf",
@@ -305,7 +325,17 @@ fn listener(
     }
     section.finish();
     let address = address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
-    Listener { address, bare_lf, bare_cr, bdat_bare_lf, extensions, gate, tls, tls_tickets }
+    Listener {
+        receive_buffer_bytes,
+        address,
+        bare_lf,
+        bare_cr,
+        bdat_bare_lf,
+        extensions,
+        gate,
+        tls,
+        tls_tickets,
+    }
 }
 
 /// All extensions but those that are switched off.
@@ -603,7 +633,13 @@ fn log(mut section: Section<'_>) -> Log {
             &[("text", LogFormat::Text), ("json", LogFormat::Json)],
             "key=value lines, or one JSON object a line.",
         ),
-        sessions: section.boolean("sessions", true, "One line a session."),
+        sessions: section.boolean("sessions", true, "One line a session, but for those without a command, which are counted."),
+        session_lines_max: section.integer(
+            "session_lines_max",
+            LOG_SESSION_LINES_DEFAULT,
+            1..=1_000_000,
+            "Lines a second and shard of sessions without an accepted message, a client an eighth; others are counted.",
+        ),
         messages: section.boolean("messages", true, "One line a message."),
     };
     section.finish();

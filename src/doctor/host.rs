@@ -33,6 +33,8 @@ pub struct Host {
     pub syn_backlog: Option<u64>,
     /// The sysctl net.ipv4.tcp_syncookies.
     pub syncookies: Option<u64>,
+    /// The sysctl net.core.rmem_max.
+    pub receive_buffer_max: Option<u64>,
     /// The cores.
     pub cpus: Cpus,
     /// Interrupts of devices.
@@ -72,6 +74,7 @@ impl Host {
             somaxconn: sysctl("net.core.somaxconn"),
             syn_backlog: sysctl("net.ipv4.tcp_max_syn_backlog"),
             syncookies: sysctl("net.ipv4.tcp_syncookies"),
+            receive_buffer_max: sysctl("net.core.rmem_max"),
             cpus: Cpus::read(tree),
             interrupts: interrupts::read(tree),
             uptime_s: tree.text("proc/uptime").and_then(|text| text.split(' ').next()?.parse().ok()),
@@ -153,6 +156,7 @@ mod tests {
                  Max locked memory         unlimited            unlimited            bytes\n",
             ),
             ("proc/sys/net/core/somaxconn", "128\n"),
+            ("proc/sys/net/core/rmem_max", "212992\n"),
             ("proc/sys/net/ipv4/tcp_syncookies", "1\n"),
             ("proc/uptime", "100.5 30.0\n"),
             ("proc/meminfo", "MemTotal:       1000 kB\nMemAvailable:    500 kB\n"),
@@ -162,6 +166,7 @@ mod tests {
         assert_eq!((host.io_uring_disabled, host.kernel), (Some(1), Some((6, 18))));
         assert_eq!((host.open_files_max, host.memlock_bytes_max), (Some(524_288), None));
         assert_eq!(host.file_bytes_max, Some(1 << 20));
+        assert_eq!(host.receive_buffer_max, Some(212_992));
         assert_eq!((host.somaxconn, host.syncookies, host.syn_backlog), (Some(128), Some(1), None));
         assert_eq!(host.memory_available_bytes, Some(512_000));
         assert_eq!(host.huge_pages.as_deref(), Some("madvise"));

@@ -86,6 +86,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("interrupts", cores::check_interrupts),
     ("CPU governor", cores::check_governor),
     ("accept queue", network::check_somaxconn),
+    ("receive buffer", network::check_receive_buffer),
     ("SYN backlog", network::check_syn_backlog),
     ("huge pages", memory::check_huge_pages),
 ];

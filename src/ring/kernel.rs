@@ -4,6 +4,7 @@
 //! published buffers, and a share of the arena they lie in.
 #![allow(unsafe_code)]
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -18,6 +19,7 @@ use rustix::net::addr::SocketAddrArg;
 
 use super::buffer_ring::BufferRing;
 use super::locked_memory::COMPLETIONS_PER_ENTRY;
+use super::places::Places;
 use super::{Event, Outgoing, Received, Ring, Socket, Token};
 use crate::buffer::{Arena, BufferId};
 
@@ -98,6 +100,10 @@ pub struct KernelRing {
     sends: Vec<SendSlot>,
     /// Free slots of `sends`.
     free_sends: Vec<u32>,
+    /// The busy ones by their token.
+    places: Places,
+    /// Completions that were taken before their turn, in their order.
+    reaped: VecDeque<cqueue::Entry>,
     /// How long a turn that waits does so at least.
     batch_wait: Duration,
 }
@@ -126,7 +132,15 @@ impl KernelRing {
         let mut submitter = ring.submitter();
         let _ = submitter.register_ring_fd();
         let buffers = BufferRing::new(&ring, BUFFER_GROUP, arena)?;
-        Ok(Self { ring, buffers, sends: Vec::new(), free_sends: Vec::new(), batch_wait: Duration::ZERO })
+        Ok(Self {
+            ring,
+            buffers,
+            sends: Vec::new(),
+            free_sends: Vec::new(),
+            places: Places::new(),
+            reaped: VecDeque::new(),
+            batch_wait: Duration::ZERO,
+        })
     }
 
     /// From now on a turn that may wait for this long does so, unless 64 events came: a sleep and a wake-up cost more than most
@@ -162,13 +176,19 @@ impl KernelRing {
         // the buffer ring (owned by `buffers`), send slots (kept until `Kind::Send` completes), statics.
         while unsafe { self.ring.submission().push(entry) }.is_err() {
             // The kernel may be short of memory for a moment (EAGAIN), or want completions reaped first (EBUSY):
-            // then entries stay queued and this is tried again.
+            // then entries stay queued, and this is tried again when there is room for completions.
             if let Err(error) = self.ring.submit() {
                 let passing =
                     [libc::EAGAIN, libc::EBUSY, libc::EINTR].contains(&error.raw_os_error().unwrap_or(0));
                 assert!(passing, "io_uring_enter cannot submit: {error}");
+                self.reap();
             }
         }
+    }
+
+    /// Takes completions out of the kernel's ring; the next turn tells of them.
+    fn reap(&mut self) {
+        self.reaped.extend(self.ring.completion());
     }
 
     fn silent(&mut self, entry: squeue::Entry) {
@@ -184,16 +204,20 @@ impl KernelRing {
             let slot = &mut self.sends[index as usize];
             slot.token = token;
             slot.busy = true;
+            self.places.insert(token, index);
             return index as usize;
         }
+        let index = self.sends.len();
         self.sends.push(SendSlot { token, outgoing: Outgoing::default(), message: None, busy: true });
-        self.sends.len() - 1
+        self.places.insert(token, u32::try_from(index).expect("fewer sends than file descriptors"));
+        index
     }
 
     fn free_slot(&mut self, index: u64) -> Option<(Token, Outgoing)> {
         let slot = self.sends.get_mut(usize::try_from(index).ok()?)?;
         assert!(slot.busy, "a send completes once");
         slot.busy = false;
+        self.places.remove(slot.token);
         self.free_sends.push(u32::try_from(index).ok()?);
         Some((slot.token, std::mem::take(&mut slot.outgoing)))
     }
@@ -322,10 +346,8 @@ impl Ring for KernelRing {
     }
 
     fn cancel_send(&mut self, token: Token) {
-        // Rare (a client that does not read is given up), so a search is good enough.
-        let busy = self.sends.iter().position(|slot| slot.busy && slot.token == token);
-        if let Some(index) = busy {
-            self.cancel(Kind::Send.with(index as u64));
+        if let Some(index) = self.places.find(token) {
+            self.cancel(Kind::Send.with(u64::from(index)));
         }
     }
 
@@ -361,6 +383,8 @@ impl Ring for KernelRing {
 
     fn turn(&mut self, wait: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
         self.buffers.publish();
+        // What was taken before is told now.
+        let wait = if self.reaped.is_empty() { wait } else { Some(Duration::ZERO) };
         match self.enter(wait) {
             Ok(_) => {}
             Err(error) => match error.raw_os_error() {
@@ -368,6 +392,9 @@ impl Ring for KernelRing {
                 Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => {}
                 _ => return Err(error),
             },
+        }
+        while let Some(entry) = self.reaped.pop_front() {
+            events.extend(self.event(&entry));
         }
         while let Some(entry) = { self.ring.completion().next() } {
             events.extend(self.event(&entry));
@@ -446,183 +473,4 @@ fn check(result: i32) -> Result<u32, Errno> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::buffer::Pool;
-    use std::io::{Read, Write};
-    use std::net::{TcpListener, TcpStream};
-
-    fn ring(buffers: usize) -> (KernelRing, Pool) {
-        let pool = Pool::new(buffers, 4096, 1 << 20).expect("memory");
-        let ring = KernelRing::new(64, Arc::clone(pool.arena())).expect("io_uring");
-        (ring, pool)
-    }
-
-    #[test]
-    fn a_turn_gathers_events_for_its_least_time_and_no_longer() {
-        const LEAST: Duration = Duration::from_millis(200);
-        let (ring, _pool) = ring(2);
-        let mut ring = match ring.with_batch_wait(LEAST) {
-            Err(why) => {
-                // Only this is missing before Linux 6.12.
-                println!("skipped: {why}");
-                assert_eq!(why.error.kind(), io::ErrorKind::Unsupported);
-                return;
-            }
-            Ok(ring) => ring,
-        };
-        use rustix::event::{EventfdFlags, eventfd};
-        let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).expect("eventfd");
-        let ring_bell = || rustix::io::write(&bell, &1_u64.to_ne_bytes()).expect("write");
-        use std::os::fd::AsFd;
-        ring.watch(bell.as_fd());
-        let mut turn = |wait| {
-            let (start, mut events) = (Instant::now(), Vec::new());
-            ring.turn(wait, &mut events).expect("turn");
-            (start.elapsed(), events.len())
-        };
-        // What is there already is told behind the least time.
-        ring_bell();
-        let (time, events) = turn(Some(Duration::from_mins(1)));
-        assert!(time >= LEAST && events == 1, "{time:?}, {events}");
-        // What comes behind the least time is told at once.
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                std::thread::sleep(LEAST * 2);
-                ring_bell();
-            });
-            for wait in [Some(Duration::from_mins(1)), None] {
-                let (time, events) = turn(wait);
-                assert!(time < Duration::from_secs(30) && events == 1, "{time:?}, {events}");
-                if wait.is_some() {
-                    ring_bell();
-                }
-            }
-        });
-        // A shorter wait ends when it shall; on a busy machine at least once.
-        let turns = [(); 5].map(|()| turn(Some(LEAST / 50)));
-        assert!(turns.iter().all(|(_, events)| *events == 0), "{turns:?}");
-        assert!(turns.iter().any(|(time, _)| *time < LEAST), "{turns:?}");
-    }
-
-    fn wait_for<T>(ring: &mut KernelRing, mut find: impl FnMut(Event) -> Option<T>) -> T {
-        for _ in 0..100 {
-            let mut events = Vec::new();
-            ring.turn(Some(Duration::from_millis(100)), &mut events).expect("turn");
-            if let Some(found) = events.into_iter().find_map(&mut find) {
-                return found;
-            }
-        }
-        panic!("nothing came");
-    }
-
-    fn accept(ring: &mut KernelRing, listener: &TcpListener) -> (TcpStream, Socket) {
-        let client = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
-        let socket = wait_for(ring, |event| match event {
-            Event::Accepted { result, .. } => result.ok(),
-            _ => None,
-        });
-        (client, socket)
-    }
-
-    #[test]
-    fn octets_come_in_and_go_out() {
-        let (mut ring, mut pool) = ring(4);
-        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-        let token = Token::new(7);
-        ring.accept(Socket(listener.as_raw_fd()), Token::new(1));
-        let (mut client, socket) = accept(&mut ring, &listener);
-        assert_eq!(ring.peer_address(socket).ok(), client.local_addr().ok());
-        ring.provide(pool.take().expect("buffer"));
-        ring.receive(socket, token);
-        client.write_all(b"hello").expect("write");
-        let (buffer, count) = wait_for(&mut ring, |event| match event {
-            Event::Received { received: Received::Octets { buffer, count }, .. } => Some((buffer, count)),
-            _ => None,
-        });
-        pool.received(buffer);
-        assert_eq!(pool.bytes(buffer, 0..count), b"hello");
-        assert_eq!(ring.provided(), 0);
-        ring.send(socket, Outgoing { head: b"one ".to_vec(), body: b"two" }, token);
-        let sent = wait_for(&mut ring, |event| match event {
-            Event::Sent { result, .. } => result.ok(),
-            _ => None,
-        });
-        let mut answer = [0; 7];
-        client.read_exact(&mut answer).expect("read");
-        assert_eq!((sent, &answer), (7, b"one two"));
-    }
-
-    #[test]
-    fn without_buffers_a_receive_ends_and_can_be_armed_again() {
-        let (mut ring, mut pool) = ring(4);
-        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-        ring.accept(Socket(listener.as_raw_fd()), Token::new(1));
-        let (mut client, socket) = accept(&mut ring, &listener);
-        client.write_all(b"hello").expect("write");
-        ring.receive(socket, Token::new(7));
-        let more = wait_for(&mut ring, |event| match event {
-            Event::Received { received: Received::NoBuffers, more, .. } => Some(more),
-            _ => None,
-        });
-        assert!(!more);
-        ring.provide(pool.take().expect("buffer"));
-        ring.receive(socket, Token::new(7));
-        let count = wait_for(&mut ring, |event| match event {
-            Event::Received { received: Received::Octets { count, .. }, .. } => Some(count),
-            _ => None,
-        });
-        assert_eq!(count, 5);
-    }
-
-    #[test]
-    fn a_cancelled_receive_says_so() {
-        let (mut ring, mut pool) = ring(4);
-        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-        ring.accept(Socket(listener.as_raw_fd()), Token::new(1));
-        let (_client, socket) = accept(&mut ring, &listener);
-        ring.provide(pool.take().expect("buffer"));
-        ring.receive(socket, Token::new(7));
-        ring.turn(Some(Duration::ZERO), &mut Vec::new()).expect("turn");
-        ring.cancel_receive(Token::new(7));
-        let more = wait_for(&mut ring, |event| match event {
-            Event::Received { received: Received::Cancelled, more, .. } => Some(more),
-            _ => None,
-        });
-        assert!(!more);
-    }
-
-    #[test]
-    fn a_turn_that_does_not_wait_still_takes_completions() {
-        let (mut ring, mut pool) = ring(4);
-        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-        ring.accept(Socket(listener.as_raw_fd()), Token::new(1));
-        let (mut client, socket) = accept(&mut ring, &listener);
-        ring.provide(pool.take().expect("buffer"));
-        ring.receive(socket, Token::new(7));
-        client.write_all(b"hello").expect("write");
-        let mut events = Vec::new();
-        for _ in 0..1000 {
-            ring.turn(Some(Duration::ZERO), &mut events).expect("turn");
-            if !events.is_empty() {
-                return;
-            }
-        }
-        panic!("nothing came");
-    }
-
-    #[test]
-    fn another_thread_wakes_a_turn() {
-        let (mut ring, _pool) = ring(4);
-        use rustix::event::{EventfdFlags, eventfd};
-        let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).expect("eventfd");
-        use std::os::fd::AsFd;
-        ring.watch(bell.as_fd());
-        for _ in 0..3 {
-            rustix::io::write(&bell, &1_u64.to_ne_bytes()).expect("write");
-            wait_for(&mut ring, |event| matches!(event, Event::Woken).then_some(()));
-        }
-        ring.wake(bell.as_raw_fd());
-        wait_for(&mut ring, |event| matches!(event, Event::Woken).then_some(()));
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@
 mod buffer_ring;
 pub mod kernel;
 pub mod locked_memory;
+mod places;
 pub mod probe;
 pub mod simulated;
 

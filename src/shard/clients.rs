@@ -14,7 +14,7 @@ const LOCKS: usize = 256;
 
 /// A client as it is counted: an IPv4 address, or the /64 of an IPv6 address, for whoever has one has all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Client {
+pub(super) enum Client {
     V4(u32),
     V6(u64),
 }
@@ -76,7 +76,8 @@ impl Drop for Seat {
 }
 
 impl Client {
-    fn of(address: IpAddr) -> Option<Self> {
+    /// None for a loopback client.
+    pub(super) fn of(address: IpAddr) -> Option<Self> {
         match address.to_canonical() {
             address if address.is_loopback() => None,
             IpAddr::V4(address) => Some(Self::V4(address.to_bits())),

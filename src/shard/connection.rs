@@ -18,6 +18,7 @@ use std::time::{Instant, SystemTime};
 use super::clients::Seat;
 use super::context::Context;
 use super::delivery::Handed;
+use super::session_lines::EndedBy;
 use super::spill::{Spilling, Waits};
 use super::table::Key;
 use super::transport::Transport;
@@ -86,19 +87,6 @@ enum Receiving {
     /// For one buffer.
     ArmedOnce,
     Cancelling,
-}
-
-/// Why a session ended, for the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum EndedBy {
-    /// The session said so: QUIT, 421, a policy.
-    Server,
-    /// The client closed its half first.
-    Client,
-    /// The connection broke.
-    Lost,
-    /// A bug of ours.
-    Panic,
 }
 
 /// Received octets that wait to be parsed.
@@ -353,13 +341,7 @@ impl Connection {
     /// Says in the log how the session was, once it is gone.
     pub(super) fn log<R: Ring>(&self, context: &mut Context<R>) {
         context.note_front(&self.session);
-        let by = match self.ended_by {
-            EndedBy::Server => "server",
-            EndedBy::Client => "client",
-            EndedBy::Lost => "lost",
-            EndedBy::Panic => "panic",
-        };
-        context.log_session(&self.session, self.accepted_at, by, self.tls_failure());
+        context.log_session(&self.session, self.accepted_at, self.ended_by, self.tls_failure());
     }
 
     fn handle_octets<R: Ring>(&mut self, id: BufferId, count: usize, context: &mut Context<R>) {

@@ -8,6 +8,7 @@ use super::clients::Clients;
 use super::delivery::Delivery;
 use super::fronts::FrontNotes;
 use super::mailboxes::Mailboxes;
+use super::session_lines::{EndedBy, Seen, SessionLines};
 use super::spill::Spill;
 use super::table::Key;
 use super::work::Work;
@@ -58,6 +59,8 @@ pub(super) struct Context<R> {
     pub(super) clients: Arc<Clients>,
     /// What is still to be said of fronts that sent no PROXY header.
     pub(super) front_notes: FrontNotes,
+    /// Which sessions have a line in the log.
+    pub(super) session_lines: SessionLines,
     /// The time of this turn.
     pub(super) now: Instant,
     /// The wall-clock time of this turn.
@@ -137,20 +140,32 @@ impl<R: Ring> Context<R> {
         }
     }
 
-    /// Logs a session that is over.
+    /// Logs a session that is over, or counts it where it has no line of its own.
     pub(super) fn log_session(
         &mut self,
         session: &Session,
         accepted_at: SystemTime,
-        ended_by: &'static str,
+        ended_by: EndedBy,
         tls_failure: Option<Cause>,
     ) {
         if !self.log_sessions {
             return;
         }
-        let took = self.wall_clock.duration_since(accepted_at).unwrap_or_default();
         let summary = session.summary();
-        let record = self.log.record("session", self.wall_clock).plain("client", session.client());
+        let seen = Seen {
+            client: session.client().ip(),
+            ended_by,
+            brought_mail: summary.accepted > 0,
+            // Both are for the operator to mend, so they are worth a line.
+            said_nothing: summary.commands == 0
+                && tls_failure.is_none()
+                && session.no_proxy_header().is_none(),
+        };
+        if !self.session_lines.grant(seen, self.now) {
+            return;
+        }
+        let took = self.wall_clock.duration_since(accepted_at).unwrap_or_default();
+        let record = self.log.session_record("session", self.wall_clock).plain("client", session.client());
         let record = match session.front() {
             Some(front) => record.plain("front", front),
             None => record,
@@ -170,7 +185,7 @@ impl<R: Ring> Context<R> {
             .number("accepted", u64::from(summary.accepted))
             .number("refused_4yz", u64::from(summary.refused_4yz))
             .number("refused_5yz", u64::from(summary.refused_5yz))
-            .plain("ended_by", ended_by)
+            .plain("ended_by", ended_by.name())
             .number("took_ms", u64::try_from(took.as_millis()).unwrap_or(u64::MAX))
             .end();
     }

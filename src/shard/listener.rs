@@ -112,12 +112,17 @@ pub fn check_free(address: SocketAddr) -> io::Result<()> {
     Ok(rustix::net::bind(&socket, &address)?)
 }
 
-/// A listening socket that shares its address with those of the other shards. TCP_NODELAY is inherited by what it accepts.
-pub fn listen(address: SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
+/// A listening socket that shares its address with those of the other shards. What it accepts inherits TCP_NODELAY and the size of
+/// the receive buffer in octets, 0 for the kernel's own choice.
+pub fn listen(address: SocketAddr, backlog: i32, receive_buffer: usize) -> io::Result<OwnedFd> {
     let socket = tcp_socket(address)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     sockopt::set_socket_reuseport(&socket, true)?;
     sockopt::set_tcp_nodelay(&socket, true)?;
+    if receive_buffer > 0 {
+        // Before `listen`, because the handshake tells the client how large the window can become (tcp(7)).
+        sockopt::set_socket_recv_buffer_size(&socket, receive_buffer)?;
+    }
     rustix::net::bind(&socket, &address)?;
     rustix::net::listen(&socket, backlog)?;
     Ok(socket)
@@ -171,4 +176,56 @@ fn drop_new_connections(socket: &OwnedFd) -> io::Result<()> {
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    const WANTED: usize = 128 * 1024;
+
+    /// A connection to a listening socket: the client's end and ours.
+    fn connection(receive_buffer: usize) -> (TcpStream, TcpStream) {
+        let socket = listen(SocketAddr::from(([127, 0, 0, 1], 0)), 16, receive_buffer).expect("it listens");
+        let client = TcpStream::connect(bound_address(&socket).expect("bound")).expect("connected");
+        let (accepted, _) = TcpListener::from(socket).accept().expect("accepted");
+        (client, accepted)
+    }
+
+    /// Octets that the kernel keeps for us when the client sends for as long as it can, after we have read for a while.
+    fn unread(receive_buffer: usize) -> u64 {
+        const READ_FIRST: usize = 64 << 20;
+        let (mut client, mut accepted) = connection(receive_buffer);
+        let reader = std::thread::spawn(move || {
+            let (mut octets, mut count) = (vec![0; 1 << 20], 0);
+            while count < READ_FIRST {
+                count += accepted.read(&mut octets).expect("octets");
+            }
+            accepted
+        });
+        let octets = vec![b'x'; 1 << 20];
+        for _ in 0..READ_FIRST >> 20 {
+            client.write_all(&octets).expect("sent");
+        }
+        let accepted = reader.join().expect("no panic");
+        client.set_write_timeout(Some(Duration::from_millis(500))).expect("a time-out");
+        while client.write(&octets).is_ok() {}
+        rustix::io::ioctl_fionread(&accepted).expect("a count")
+    }
+
+    #[test]
+    fn accepted_sockets_have_the_receive_buffer_of_their_listener() {
+        let (_client, accepted) = connection(WANTED);
+        // The kernel doubles it, for its own use (socket(7)).
+        assert_eq!(sockopt::socket_recv_buffer_size(&accepted).expect("a size"), 2 * WANTED);
+    }
+
+    #[test]
+    fn a_client_that_is_not_read_fills_no_more_than_the_receive_buffer() {
+        let (bounded, unbounded) = (unread(WANTED), unread(0));
+        println!("unread octets of a client: {bounded} with {WANTED}, {unbounded} with the kernel's tuning");
+        assert!(bounded <= 2 * WANTED as u64, "{bounded}");
+    }
 }

@@ -16,6 +16,7 @@ pub mod listener;
 pub mod mailboxes;
 mod pressure;
 mod provision;
+mod session_lines;
 pub mod spill;
 mod table;
 mod timers;
@@ -39,12 +40,15 @@ use self::fronts::FrontNotes;
 use self::listener::Listener;
 use self::mailboxes::Mailboxes;
 use self::provision::Provision;
+use self::session_lines::SessionLines;
 use self::spill::Spill;
 use self::table::{Key, Table};
 use self::timers::Timers;
 use self::work::Work;
 use crate::buffer::Pool;
-use crate::limits::{HANDSHAKES_PER_TURN_MAX, REFUSED_CONNECTIONS_MAX, SHUTDOWN_WAIT_MAX};
+use crate::limits::{
+    HANDSHAKES_PER_TURN_MAX, LOG_SESSION_LINES_DEFAULT, REFUSED_CONNECTIONS_MAX, SHUTDOWN_WAIT_MAX,
+};
 use crate::log::Log;
 use crate::metrics::ShardMetrics;
 use crate::ring::{Event, Received, Ring, Socket};
@@ -162,6 +166,7 @@ impl<R: Ring> Shard<R> {
                 hostname,
                 clients,
                 front_notes: FrontNotes::default(),
+                session_lines: SessionLines::new(LOG_SESSION_LINES_DEFAULT),
                 now,
                 wall_clock,
             },
@@ -180,11 +185,20 @@ impl<R: Ring> Shard<R> {
         }
     }
 
+    /// From now on sessions without an accepted message have so many lines a second in the log.
+    #[must_use]
+    pub fn with_session_lines(mut self, lines_max: u32) -> Self {
+        self.context.session_lines = SessionLines::new(lines_max);
+        self
+    }
+
     /// Runs turns until the server was stopped and everything under way has ended.
     pub fn run(mut self) -> io::Result<()> {
         while !self.is_finished() {
             self.turn()?;
         }
+        let Context { log, session_lines, now, wall_clock, .. } = &mut self.context;
+        session_lines.tell(log, *now, *wall_clock);
         self.context.log.flush();
         Ok(())
     }
@@ -214,7 +228,9 @@ impl<R: Ring> Shard<R> {
         self.relieve_pressure();
         self.settle();
         self.relieve();
-        let must_ring = self.context.log.flush_if_due(self.context.now);
+        let Context { log, session_lines, now, wall_clock, .. } = &mut self.context;
+        session_lines.tell_if_due(log, *now, *wall_clock);
+        let must_ring = log.flush_if_due(*now);
         self.context.ring_if(must_ring);
         let must_ring = self.context.spill.close_abandoned(&mut self.context.pool);
         self.context.ring_if(must_ring);
@@ -229,8 +245,10 @@ impl<R: Ring> Shard<R> {
         let now = context.ring.now();
         let pauses = self.listeners.iter().filter_map(Listener::paused_until);
         let waiting = context.delivery.has_waiting().then_some(Duration::from_secs(1));
-        let wait = [self.timers.idle_for(now), context.log.due_in(now), waiting, pressure]
+        let timers = [self.timers.idle_for(now), context.log.due_in(now), context.session_lines.due_in(now)];
+        let wait = timers
             .into_iter()
+            .chain([waiting, pressure])
             .flatten()
             .chain(pauses.map(|until| until.saturating_duration_since(now)))
             .chain(self.stopping.map(|stopping| stopping.next(now).saturating_duration_since(now)))

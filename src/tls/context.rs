@@ -13,6 +13,7 @@ use rustls::{ServerConfig, SupportedProtocolVersion, version};
 
 use super::certificate::{Certificate, Certificates, Part};
 use super::client_certificate::TakeAny;
+use super::exposure;
 use super::self_signed;
 use crate::config::{self, CertificateFiles, TlsPolicy, TlsVersion};
 
@@ -157,6 +158,10 @@ fn read_all(
         match Certificate::read(files, provider) {
             Ok(certificate) => {
                 found.extend(certificate.notes(now).into_iter().map(note));
+                found.extend(exposure::of(&files.key).map(|text| {
+                    let text = format!("{}: {text}", files.key.display());
+                    Found { certificate: number, part: Part::Key, text, is_error: false }
+                }));
                 certificates.push(certificate);
             }
             Err(errors) => found.extend(errors.into_iter().map(|error| {

@@ -14,6 +14,7 @@
 pub mod certificate;
 mod client_certificate;
 pub mod context;
+mod exposure;
 mod pem;
 pub mod self_signed;
 

@@ -86,6 +86,8 @@ fn write_certificate(chain: &Path, key: &Path, name: &str) {
     let made = self_signed::make(&[name.to_owned()]).expect("made");
     std::fs::write(chain, made.chain).expect("written");
     std::fs::write(key, made.key).expect("written");
+    let closed = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(key, closed).expect("closed");
 }
 
 fn server(options: Options) -> Arc<rustls::ServerConfig> {

@@ -52,7 +52,9 @@ impl Client {
             tally.unsupported.get_or_insert(missing.to_owned());
             return Stage::Quit;
         }
-        self.pipelining = scenario.pipelining.is_some() && offered.pipelining;
+        // These stop in the middle of a transaction, so they say one command at a time.
+        let stops = matches!(scenario.row.act, Act::NeverReads | Act::HalfData);
+        self.pipelining = scenario.pipelining.is_some() && offered.pipelining && !stops;
         tally.pipelining_missing |= scenario.pipelining.is_some() && !self.pipelining;
         let largest = scenario.corpus.size_max();
         let missing = match () {

@@ -12,6 +12,21 @@ use crate::scenario::{Act, Commands};
 use crate::tally::{LATE, Tally};
 use crate::work::{Message, Work};
 
+/// What comes of a message that never goes on.
+const HALF_DATA: &[u8] = b"Subject: half\r\n\r\nhal";
+
+/// Mail data of nothing but LF, and its end.
+const BARE_LF: &[u8] = &{
+    const END: &[u8] = b"\r\n.\r\n";
+    let mut octets = [b'\n'; 1024 * 1024];
+    let mut index = 0;
+    while index < END.len() {
+        octets[octets.len() - END.len() + index] = END[index];
+        index += 1;
+    }
+    octets
+};
+
 /// Between two octets of a slow client.
 const DRIP_PERIOD: Duration = Duration::from_secs(1);
 
@@ -25,6 +40,10 @@ impl Client {
         now: Instant,
         tally: &mut Tally,
     ) -> Option<&'static [u8]> {
+        if !self.reads() {
+            self.said = true;
+            return Some(&self.scenario.commands.flood);
+        }
         if self.chunks.is_some() && (self.pipelining || !self.said) {
             self.said = true;
             return self.next_chunk(head, now);
@@ -88,6 +107,13 @@ impl Client {
         if scenario.row.act == Act::Slowloris {
             self.drip_at = Some(now + DRIP_PERIOD);
             return b"x";
+        }
+        if scenario.row.act == Act::HalfData {
+            return HALF_DATA;
+        }
+        if scenario.row.act == Act::BareLf {
+            self.transaction.open = Open::MailData;
+            return BARE_LF;
         }
         if let Some(chunk) = scenario.bdat {
             self.begin_chunks(chunk, now);

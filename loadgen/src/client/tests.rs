@@ -352,6 +352,47 @@ fn each_scenario_says_what_it_should_and_hears_what_it_expects() {
 }
 
 #[test]
+fn attacks_take_whatever_becomes_of_them() {
+    let start = ["220 mx.test\r\n", OFFERS, "250 ok\r\n", "250 ok\r\n", "354 go\r\n"];
+    for (reply, accepted, refused, ended) in [
+        ("250 stored\r\n", 1, 0, 0),
+        ("550 5.6.11 bare LF\r\n", 0, 1, 0),
+        ("451 4.3.2 later\r\n", 0, 1, 0),
+        ("421 4.7.0 away\r\n", 0, 1, 1),
+    ] {
+        let played = play(scenario_of("bare-lf", None, None, 1, None), 1, &[&start[..], &[reply]].concat());
+        let tally = &played.tally;
+        assert_eq!(
+            (tally.accepted, tally.refused, tally.ended_by_server),
+            (accepted, refused, ended),
+            "{reply}"
+        );
+        assert_eq!(tally.failures.count, 0, "{reply}");
+    }
+
+    let half = scenario_of("half-data", None, None, 1, None);
+    let played = play(half, 9, &start);
+    assert!(played.client.is_quiet() && played.client.reads() && played.tally.failures.count == 0);
+    let played = play(half, 9, &[&start[..], &["421 4.4.2 too slow\r\n"]].concat());
+    assert_eq!((played.tally.ended_by_server, played.tally.failures.count), (1, 0));
+
+    let mut played = play(scenario_of("never-reads", None, None, 1, None), 9, &start[..2]);
+    let now = Instant::now();
+    assert!(played.client.reads());
+    played.client.handle_octets(b"250 ok\r\n", now, &mut played.tally);
+    assert!(played.client.is_quiet() && !played.client.reads());
+    for _ in 0..3 {
+        let mut work = Work::new(0, Some(1));
+        let said = played.client.next_send(&mut Vec::new(), &mut work, now, &mut played.tally);
+        assert!(
+            said.is_some_and(|said| said.len() > 60_000 && said.starts_with(b"RCPT TO:<b@y.test>\r\nRCPT "))
+        );
+    }
+    played.client.end();
+    assert_eq!(played.client.ending(), Some(Ending::Done));
+}
+
+#[test]
 fn an_early_talker_is_served_or_refused() {
     let scenario = scenario_of("early-talker", None, None, 1, None);
     for (replies, refused) in [(&["554 you talk early\r\n"][..], 1), (&["220 mx.test\r\n250 mx.test\r\n"], 0)]

@@ -1,4 +1,4 @@
-//! Queues of connections that nobody has accepted yet.
+//! Queues in the kernel: of connections that nobody has accepted yet, of octets that nobody has read yet.
 
 use super::sysctl_line;
 use crate::config::Config;
@@ -16,6 +16,18 @@ pub(in crate::doctor) fn check_somaxconn(host: &Host, _: &Config) -> Option<Find
         "In a burst the kernel drops what does not fit; clients try again after a second or more.",
     );
     Some(finding.cure(sysctl_line("net.core.somaxconn", BACKLOG)))
+}
+
+/// The kernel cuts SO_RCVBUF to net.core.rmem_max (socket(7)).
+pub(in crate::doctor) fn check_receive_buffer(host: &Host, config: &Config) -> Option<Finding> {
+    let wanted = config.listeners.iter().map(|listener| listener.receive_buffer_bytes).max()? as u64;
+    let allowed = host.receive_buffer_max.filter(|allowed| *allowed < wanted)?;
+    let finding = Finding::new(
+        Severity::Limits,
+        format!("{allowed} octets allowed, receive_buffer is {wanted}"),
+        "The kernel cuts it. A client sends at most that in each round trip: 212992 octets and 100 ms are 17 Mbit/s.",
+    );
+    Some(finding.cure(sysctl_line("net.core.rmem_max", wanted)))
 }
 
 /// Counts only where the kernel sends no SYN cookies: with them the accept queue's bound holds for handshakes, too.
@@ -47,6 +59,19 @@ mod tests {
         let finding = check_somaxconn(&host(128), &config).expect("a finding");
         assert!(finding.cure[0].starts_with("sysctl -w net.core.somaxconn=4096"), "{finding:?}");
         assert_eq!(check_somaxconn(&host(4096), &config), None);
+    }
+
+    #[test]
+    fn a_receive_buffer_that_the_kernel_cuts_limits() {
+        let mut config = Config::embedded_default();
+        let host = |receive_buffer_max| Host { receive_buffer_max, ..Host::default() };
+        config.listeners[0].receive_buffer_bytes = 1 << 20;
+        let finding = check_receive_buffer(&host(Some(212_992)), &config).expect("a finding");
+        assert!(finding.cure[0].starts_with("sysctl -w net.core.rmem_max=1048576"), "{finding:?}");
+        assert_eq!(check_receive_buffer(&host(Some(1 << 20)), &config), None);
+        assert_eq!(check_receive_buffer(&host(None), &config), None);
+        config.listeners[0].receive_buffer_bytes = 0;
+        assert_eq!(check_receive_buffer(&host(Some(212_992)), &config), None);
     }
 
     #[test]
