@@ -122,6 +122,10 @@ pub const SPILL_BYTES_MIN: usize = 4 * 1024;
 /// Parts of messages of one shard that may be on their way to spill files at a time; beyond that they stay in memory.
 pub const SPILLS_AWAY_MAX: usize = 4096;
 
+/// One client may hold one part in so many of all spill files and of their octets (`spill_files_max`, and the lesser of
+/// `spill_size_max` and what the disk can take).
+pub const SPILL_CLIENT_PARTS: u64 = 4;
+
 /// A message waits this long for its spill file to be written, then it is given up with `451 4.3.2`.
 pub const SPILL_WAIT_MAX: Duration = Duration::from_mins(2);
 

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 
+use super::clients::Seat;
 use super::connection::Connection;
 use super::context::Context;
 use crate::buffer::{Pool, SpillFile};
@@ -149,7 +150,8 @@ impl Connection {
         if matches!(context.spill.route, Route::Nowhere) {
             return draft.data.forget(&mut context.pool);
         }
-        let part = Part { id: draft.id, origin: draft.origin, data: draft.data.send_away() };
+        let client = self.seat.as_ref().map(Seat::client);
+        let part = Part { id: draft.id, origin: draft.origin, client, data: draft.data.send_away() };
         match context.spill.send(Box::new(part)) {
             Ok(must_ring) => {
                 context.metrics.spills.add(1);

@@ -60,7 +60,7 @@ impl SlowSpiller {
         }
         loop {
             match self.from.take() {
-                Waiting::Errand(Errand::Close(file)) => drop(file),
+                Waiting::Errand(Errand::Close(file)) => self.spiller.close(file),
                 Waiting::Errand(Errand::Write(part)) => self.under_way.push(part),
                 Waiting::Nothing | Waiting::Ended => break,
             }

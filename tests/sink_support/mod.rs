@@ -76,7 +76,7 @@ impl Sent {
             data.append_copied(&mut pool, spilled).expect("memory");
             let mut away = data.send_away();
             let budget = SpillBudget::new(1 << 30, 1);
-            away.write_out(&budget, || temporary(&self.spilled_in)).expect("written");
+            away.write_out(&budget, None, || temporary(&self.spilled_in)).expect("written");
             data.take_home(away, &mut pool);
         }
         data.append_copied(&mut pool, rest).expect("memory");
