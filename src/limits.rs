@@ -172,8 +172,15 @@ pub const HANDOFF_MESSAGES_MAX: usize = 4096;
 /// Messages a sink worker takes in one batch.
 pub const BATCH_MESSAGES_MAX: usize = 256;
 
-/// Octets of mail data a sink worker takes in one batch before it stops adding messages.
+/// Octets that a batch has a sink write before the worker stops adding messages: mail data, times its copies. A message that has
+/// more is stored alone.
 pub const BATCH_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Files that a batch has a sink make before the worker stops adding messages. A message that has more is stored alone.
+pub const BATCH_FILES_MAX: usize = 1024;
+
+/// Messages to be stored alone that a worker holds while it lets others go first; at that many it takes no more of any kind.
+pub const COSTLY_MESSAGES_MAX: usize = 256;
 
 /// Octets read back from spill files that a sink worker takes in one batch before it stops adding messages.
 pub const BATCH_LOADED_BYTES_MAX: u64 = 8 * 1024 * 1024;

@@ -125,3 +125,30 @@ fn one_client_cannot_take_all_spill_files() {
         assert!(start.elapsed() < Duration::from_mins(1), "the share comes back");
     }
 }
+
+#[test]
+fn a_maildir_holds_a_message_once_however_many_recipients_share_it() {
+    for (template, at) in [("", "new"), ("{domain}", "example.org/new")] {
+        let server = Server::start_whole(&format!(
+            "hostname = \"mx.example.org\"\ndomains = [\"example.org\"]\n[[listener]]\naddress = \"127.0.0.1:0\"\n[[sink]]\nkind \
+             = \"maildir\"\npath = \"mail\"\ntemplate = \"{template}\"\ncreate = true\n"
+        ));
+        let mut client = Client::greeted(server.address());
+        client.command("MAIL FROM:<a@x.test>", "250");
+        for number in 0..1000 {
+            client.command(&format!("RCPT TO:<r{number}@example.org>"), "250");
+        }
+        client.command("DATA", "354");
+        client.send(&line(1).repeat(1000));
+        client.send(b".\r\n");
+        client.expect("250");
+        let files: Vec<_> = std::fs::read_dir(server.folder().join("mail").join(at)).expect("new").collect();
+        let [Ok(file)] = &files[..] else { panic!("{template}: {} files", files.len()) };
+        let content = std::fs::read_to_string(file.path()).expect("the file");
+        let (head, _) = content.split_once("\nReceived: ").expect("our fields");
+        let recipients: Vec<&str> =
+            head.lines().filter_map(|line| line.strip_prefix("Delivered-To: ")).collect();
+        let expected: Vec<String> = (0..1000).map(|number| format!("r{number}@example.org")).collect();
+        assert_eq!(recipients, expected, "in the order of RCPT");
+    }
+}
