@@ -50,6 +50,17 @@ pub const PROXY_V2_BYTES_MAX: usize = 4096;
 /// The fewest recipients a transaction may be limited to (RFC 5321 §4.5.3.1.8).
 pub const RECIPIENTS_MIN: usize = 100;
 
+/// Octets that all copies of one message may have, where each recipient has a maildir: SIZE times recipients. Past it further
+/// recipients get `452 4.5.3`, and the sender tries those with another copy of the message. A disk writes as much in about a second.
+pub const COPIES_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// The size of a message without SIZE, for that budget: more than most have.
+pub const SIZE_NOMINAL: u64 = 100 * 1024;
+
+/// A message that turns out larger than its SIZE may come to this multiple of the budget for its copies; then `552 5.3.4`. SIZE is
+/// an estimate (RFC 1870 §6.1).
+pub const COPIES_OVERRUN: u64 = 2;
+
 /// Too much mail data is read on to its end up to this multiple of the limit, then 421.
 pub const OVERSIZE_FACTOR: u64 = 2;
 
@@ -202,6 +213,9 @@ const _: () = assert!(
     REPLY_BYTES_PER_COMMAND_MAX >= REPLY_LINE_BYTES_MAX && REPLY_BYTES_MAX >= 2 * REPLY_BYTES_PER_COMMAND_MAX
 );
 const _: () = assert!(OVERSIZE_FACTOR >= 2);
+// The recipients that RFC 5321 §4.5.3.1.8 asks for can each have a message of ordinary size, and the default number one without SIZE.
+const _: () = assert!(COPIES_BYTES_MAX / RECIPIENTS_MIN as u64 > 2 * 1024 * 1024);
+const _: () = assert!(COPIES_BYTES_MAX / 1000 > SIZE_NOMINAL && COPIES_OVERRUN >= 2);
 const _: () = assert!(WORK_SLICE < WORK_PER_TURN_MAX);
 const _: () = assert!(HELD_BYTES_MAX > 8 * HANDSHAKE_BYTES_WAITING_MAX);
 const _: () = assert!(SPILL_BYTES_MIN >= BEGINNING_BYTES_MAX && SPILL_BYTES_MIN < SPILL_BYTES_MAX);

@@ -152,3 +152,44 @@ fn a_maildir_holds_a_message_once_however_many_recipients_share_it() {
         assert_eq!(recipients, expected, "in the order of RCPT");
     }
 }
+
+#[test]
+fn copies_of_a_message_are_bounded_at_its_end_where_size_was_not_said() {
+    let server = Server::start_whole(
+        "hostname = \"mx.example.org\"\ndomains = [\"example.org\"]\n[[listener]]\naddress = \"127.0.0.1:0\"\n[[sink]]\nkind = \
+         \"maildir\"\npath = \"mail\"\ntemplate = \"{local}\"\ncreate = true\n",
+    );
+    // 512 MiB are for all copies, so 874 KiB for each of these.
+    const RECIPIENTS: usize = 600;
+    let mut client = Client::greeted(server.address());
+    let begin = |client: &mut Client, size: &str| {
+        client.command(&format!("MAIL FROM:<a@x.test>{size}"), "250");
+        for number in 0..RECIPIENTS {
+            client.command(&format!("RCPT TO:<r{number}@example.org>"), "250");
+        }
+    };
+    let (too_large, small) = (line(1).repeat(24_000), line(1).repeat(10));
+    let tail = "552 5.3.4 Message too large for so many recipients";
+    for size in ["", " SIZE=100"] {
+        begin(&mut client, size);
+        client.command("DATA", "354");
+        client.send(&too_large);
+        client.send(b".\r\n");
+        client.expect(tail);
+        begin(&mut client, size);
+        client.send(format!("BDAT {} LAST\r\n", too_large.len()).as_bytes());
+        client.send(&too_large);
+        client.expect(tail);
+    }
+    assert_eq!(
+        std::fs::read_dir(server.folder().join("mail")).expect("the store").count(),
+        1,
+        "only its lock"
+    );
+    begin(&mut client, "");
+    client.command("DATA", "354");
+    client.send(&small);
+    client.send(b".\r\n");
+    client.expect("250");
+    assert_eq!(std::fs::read_dir(server.folder().join("mail")).expect("the store").count(), 1 + RECIPIENTS);
+}
