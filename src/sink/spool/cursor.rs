@@ -174,7 +174,8 @@ mod tests {
 
     #[test]
     fn a_link_in_the_place_of_consumed_is_replaced_and_never_read() {
-        let (spool, elsewhere) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let (spool, elsewhere) =
+            (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
         let outside = elsewhere.path().join("file");
         let cursor = Cursor { sequence: 3, offset: 8192 };
         fs::write(&outside, format!("{cursor}\n")).expect("a file");
