@@ -137,6 +137,15 @@ pub const SPILLS_AWAY_MAX: usize = 4096;
 /// `spill_size_max` and what the disk can take).
 pub const SPILL_CLIENT_PARTS: u64 = 4;
 
+/// When spill files are scarce, who has not sent enough for a further part in this time may be made to give way.
+pub const SPILL_IDLE_MAX: Duration = Duration::from_secs(10);
+
+/// Who sends faster than so many octets a second never gives way: a large message is over in minutes then.
+pub const SPILL_RATE_FAIR: u64 = 64 * 1024;
+
+/// A shard makes one message give way in this time.
+pub const SPILL_RELIEF_WAIT: Duration = Duration::from_secs(1);
+
 /// A message waits this long for its spill file to be written, then it is given up with `451 4.3.2`.
 pub const SPILL_WAIT_MAX: Duration = Duration::from_mins(2);
 

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -192,4 +193,47 @@ fn copies_of_a_message_are_bounded_at_its_end_where_size_was_not_said() {
     client.send(b".\r\n");
     client.expect("250");
     assert_eq!(std::fs::read_dir(server.folder().join("mail")).expect("the store").count(), 1 + RECIPIENTS);
+}
+
+#[test]
+fn who_holds_a_spill_file_and_hardly_sends_gives_way_when_they_are_scarce() {
+    let server = Server::start(&format!(
+        "{SMALL}[limits]\nmessage_size_max = \"8MiB\"\nspill_files_max = 4\n[[sink]]\nkind = \"maildir\"\npath = \"mail\"\n"
+    ));
+    // Enough for a file each, and for what is left in memory to be little.
+    let mut holders: Vec<Client> = (0..4).map(|_| Client::greeted(server.address())).collect();
+    hold(&mut holders, 6 << 20);
+    // Longer than limits::SPILL_IDLE_MAX. The first one goes on sending, though little.
+    for _ in 0..12 {
+        std::thread::sleep(Duration::from_secs(1));
+        holders[0].send(&line(1).repeat(100));
+    }
+    let mut client = Client::greeted(server.address());
+    let start = Instant::now();
+    let accepted = loop {
+        client.command("MAIL FROM:<a@x.test>", "250");
+        client.command("RCPT TO:<b@example.org>", "250");
+        client.command("DATA", "354");
+        for _ in 0..100 {
+            client.send(&line(2).repeat(1200));
+        }
+        client.send(b".\r\n");
+        let reply = client.reply();
+        if reply.starts_with("250 ") {
+            break reply;
+        }
+        assert!(reply.starts_with("451 4.3.2"), "{reply}");
+        assert!(start.elapsed() < Duration::from_mins(1), "nobody gives way");
+    };
+    assert!(accepted.starts_with("250 "));
+    // The slowest gave way and was told why; the one that goes on sending stays.
+    let mut told: Vec<String> = Vec::new();
+    for holder in &mut holders {
+        let wait = Some(Duration::from_millis(200));
+        holder.stream().set_read_timeout(wait).expect("a time-out");
+        let mut octets = [0; 64];
+        let count = (&mut holder.stream()).read(&mut octets).unwrap_or_default();
+        told.push(String::from_utf8_lossy(&octets[..count]).into_owned());
+    }
+    assert!(told[0].is_empty() && told[1..].iter().any(|text| text.starts_with("421 4.4.2")), "{told:?}");
 }

@@ -71,7 +71,7 @@ impl SpillBudget {
             return Ok(());
         }
         self.files.fetch_sub(1, Ordering::Relaxed);
-        Err(SpillError::Budget)
+        Err(SpillError::Share)
     }
 
     /// So many octets more. A client's only file may grow beyond the share, so that a message of any size can be taken.
@@ -91,7 +91,7 @@ impl SpillBudget {
             return Ok(());
         }
         self.bytes.fetch_sub(count, Ordering::Relaxed);
-        Err(SpillError::Budget)
+        Err(SpillError::Share)
     }
 
     /// A file of so many octets was closed.

@@ -22,8 +22,10 @@ use crate::limits::{BLOCK_BYTES, SPILL_BYTES_MAX, SPILL_BYTES_MIN};
 /// Why mail data could not be written out.
 #[derive(Debug)]
 pub enum SpillError {
-    /// The budget for spill files is used up, or the client's share of it.
+    /// The budget for spill files is used up.
     Budget,
+    /// The client's share of it is used up.
+    Share,
     /// The file system has no room beyond its reserve.
     Space,
     /// The file system failed.

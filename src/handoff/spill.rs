@@ -44,4 +44,6 @@ pub struct Written {
     pub part: Box<Part>,
     /// Whether its file holds it; the file is gone if not.
     pub result: Result<(), TryAgain>,
+    /// It could not be written because there is no room for anybody: those who hold some and hardly send should give way.
+    pub is_scarce: bool,
 }

@@ -72,6 +72,7 @@ impl Spiller {
         let result = self
             .take_space(&part)
             .and_then(|()| part.data.write_out(&self.budget, part.client, || open(&self.directory)));
+        let is_scarce = matches!(result, Err(SpillError::Budget | SpillError::Space));
         let result = result.map_err(|error| {
             // A file that was not touched goes now, because others wait for its space.
             let bytes = part.data.spill_file().map_or(0, SpillFile::bytes);
@@ -79,7 +80,7 @@ impl Spiller {
             self.give_back(bytes);
             self.why(error)
         });
-        Written { part, result }
+        Written { part, result, is_scarce }
     }
 
     /// Spill files never take what `space_reserve` keeps for others, and for the messages that are complete.
@@ -105,7 +106,7 @@ impl Spiller {
 
     fn why(&self, error: SpillError) -> TryAgain {
         match error {
-            SpillError::Budget => TryAgain::Overload,
+            SpillError::Budget | SpillError::Share => TryAgain::Overload,
             SpillError::Space => TryAgain::NoSpace,
             SpillError::Machine(error) => {
                 self.report.machine_error("move mail data to a file in", &self.directory, &error);
