@@ -107,7 +107,9 @@ fn one_client_cannot_take_all_spill_files() {
         (0..4).map(|number| behind_front(server.address(), &format!("192.0.2.{}", 2 + number))).collect();
     hold(&mut others, 1 << 20);
     let end = |clients: &mut [Client]| -> Vec<String> {
-        clients.iter_mut().for_each(|client| client.send(b".\r\n"));
+        for client in &mut *clients {
+            client.send(b".\r\n");
+        }
         clients.iter_mut().map(Client::reply).collect()
     };
     let replies = end(&mut others);

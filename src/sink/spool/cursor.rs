@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(read_consumed(spool.path()).expect("a file").map(|cursor| cursor.sequence), Some(4));
         // What would be waited for, or never ends.
         fs::remove_file(spool.path().join(CONSUMED)).expect("removed");
-        rustix::fs::mkfifoat(CWD, &spool.path().join(CONSUMED), Mode::RUSR).expect("a FIFO");
+        rustix::fs::mkfifoat(CWD, spool.path().join(CONSUMED), Mode::RUSR).expect("a FIFO");
         assert!(read_consumed(spool.path()).is_err());
     }
 
