@@ -12,6 +12,7 @@
 //! frees them, for only the shard may touch the counts.
 #![allow(unsafe_code)]
 
+mod spill_budget;
 mod spilled;
 
 use std::ops::Range;
@@ -19,8 +20,9 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+pub use self::spill_budget::SpillBudget;
 use self::spilled::Prefix;
-pub use self::spilled::{SpillBudget, SpillError, SpillFile};
+pub use self::spilled::{SpillError, SpillFile};
 use crate::limits::{
     BLOCK_BYTES, BUFFERS_MAX, FIRST_BLOCK_BYTES, HELD_BUFFERS_MAX, PIECES_PER_BUFFER_MAX, SPILL_BYTES_MAX,
 };

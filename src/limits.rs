@@ -50,6 +50,17 @@ pub const PROXY_V2_BYTES_MAX: usize = 4096;
 /// The fewest recipients a transaction may be limited to (RFC 5321 §4.5.3.1.8).
 pub const RECIPIENTS_MIN: usize = 100;
 
+/// Octets that all copies of one message may have, where each recipient has a maildir: SIZE times recipients. Past it further
+/// recipients get `452 4.5.3`, and the sender tries those with another copy of the message. A disk writes as much in about a second.
+pub const COPIES_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// The size of a message without SIZE, for that budget: more than most have.
+pub const SIZE_NOMINAL: u64 = 100 * 1024;
+
+/// A message that turns out larger than its SIZE may come to this multiple of the budget for its copies; then `552 5.3.4`. SIZE is
+/// an estimate (RFC 1870 §6.1).
+pub const COPIES_OVERRUN: u64 = 2;
+
 /// Too much mail data is read on to its end up to this multiple of the limit, then 421.
 pub const OVERSIZE_FACTOR: u64 = 2;
 
@@ -128,6 +139,19 @@ pub const SPILL_BYTES_MIN: usize = 4 * 1024;
 /// Parts of messages of one shard that may be on their way to spill files at a time; beyond that they stay in memory.
 pub const SPILLS_AWAY_MAX: usize = 4096;
 
+/// One client may hold one part in so many of all spill files and of their octets (`spill_files_max`, and the lesser of
+/// `spill_size_max` and what the disk can take).
+pub const SPILL_CLIENT_PARTS: u64 = 4;
+
+/// When spill files are scarce, who has not sent enough for a further part in this time may be made to give way.
+pub const SPILL_IDLE_MAX: Duration = Duration::from_secs(10);
+
+/// Who sends faster than so many octets a second never gives way: a large message is over in minutes then.
+pub const SPILL_RATE_FAIR: u64 = 64 * 1024;
+
+/// A shard makes one message give way in this time.
+pub const SPILL_RELIEF_WAIT: Duration = Duration::from_secs(1);
+
 /// A message waits this long for its spill file to be written, then it is given up with `451 4.3.2`.
 pub const SPILL_WAIT_MAX: Duration = Duration::from_mins(2);
 
@@ -174,8 +198,15 @@ pub const HANDOFF_MESSAGES_MAX: usize = 4096;
 /// Messages a sink worker takes in one batch.
 pub const BATCH_MESSAGES_MAX: usize = 256;
 
-/// Octets of mail data a sink worker takes in one batch before it stops adding messages.
+/// Octets that a batch has a sink write before the worker stops adding messages: mail data, times its copies. A message that has
+/// more is stored alone.
 pub const BATCH_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Files that a batch has a sink make before the worker stops adding messages. A message that has more is stored alone.
+pub const BATCH_FILES_MAX: usize = 1024;
+
+/// Messages to be stored alone that a worker holds while it lets others go first; at that many it takes no more of any kind.
+pub const COSTLY_MESSAGES_MAX: usize = 256;
 
 /// Octets read back from spill files that a sink worker takes in one batch before it stops adding messages.
 pub const BATCH_LOADED_BYTES_MAX: u64 = 8 * 1024 * 1024;
@@ -198,6 +229,9 @@ const _: () = assert!(
 );
 const _: () = assert!(OVERSIZE_FACTOR >= 2);
 const _: () = assert!(FIRST_BLOCK_BYTES < BLOCK_BYTES);
+// The recipients that RFC 5321 §4.5.3.1.8 asks for can each have a message of ordinary size, and the default number one without SIZE.
+const _: () = assert!(COPIES_BYTES_MAX / RECIPIENTS_MIN as u64 > 2 * 1024 * 1024);
+const _: () = assert!(COPIES_BYTES_MAX / 1000 > SIZE_NOMINAL && COPIES_OVERRUN >= 2);
 const _: () = assert!(WORK_SLICE < WORK_PER_TURN_MAX);
 const _: () = assert!(HELD_BYTES_MAX > 8 * HANDSHAKE_BYTES_WAITING_MAX);
 const _: () = assert!(SPILL_BYTES_MIN >= BEGINNING_BYTES_MAX && SPILL_BYTES_MIN < SPILL_BYTES_MAX);

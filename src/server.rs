@@ -211,7 +211,7 @@ impl Server {
             to_shards.push(to_shard);
             from_sinks.push(from_sink);
         }
-        let spills = server.start_spilling(config, spill_to, &surroundings.report, &tell)?;
+        let spills = server.start_spilling(config, spill_to, space.clone(), &surroundings.report, &tell)?;
         let mailboxes = server.start_keeper(mailboxes, &tell)?;
         let routes = server.start_workers(opened, &to_shards, &tell, &surroundings.report)?;
         drop(to_shards);
@@ -302,6 +302,7 @@ impl Server {
         &mut self,
         config: &Config,
         spill_to: SpillTo,
+        space: Option<Arc<Space>>,
         report: &Arc<dyn Report>,
         tell: &Sender<ThreadEvent>,
     ) -> Result<Vec<spill::Route>, ServeError> {
@@ -311,7 +312,7 @@ impl Server {
         };
         let limits = &config.limits;
         let budget = SpillBudget::new(limits.spill_bytes_max, limits.spill_files_max);
-        let spiller = Spiller::new(directory, budget, Arc::clone(report));
+        let spiller = Spiller::new(directory, budget, Arc::clone(report)).with_space(space);
         let (to_spiller, from_shards) =
             errands(SPILLS_AWAY_MAX).map_err(|error| machine("making a channel", &error))?;
         let (to_origins, routes) = self

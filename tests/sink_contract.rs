@@ -23,6 +23,7 @@ fn maildir_keeps_the_contract() {
     for (template, line_endings, is_usual) in [
         ("", LineEndings::Lf, true),
         ("", LineEndings::Lf, false),
+        ("{domain}", LineEndings::Crlf, false),
         ("{domain}/{local}", LineEndings::Lf, true),
         ("{domain}/{local}", LineEndings::Lf, false),
         ("{domain}/{local}", LineEndings::Crlf, true),

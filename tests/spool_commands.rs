@@ -500,3 +500,82 @@ fn an_error_of_a_command_names_what_it_happened_to() {
         );
     }
 }
+
+/// Root reads the spool of another user and exports into directories of another user: whatever links these hold, nothing outside is
+/// written, replaced or given away, and nothing is waited for.
+#[test]
+fn links_of_the_owner_lead_root_nowhere() {
+    let server = server();
+    send(&server, 0, 2, 100);
+    let spool = server.folder().join("spool");
+    let outside = tempfile::tempdir().expect("a folder");
+    let snapshot = || {
+        let entries =
+            fs::read_dir(outside.path()).expect("readable").map(|entry| entry.expect("entry").path());
+        let mut all: Vec<_> = entries.map(|path| (fs::read(&path).ok(), facts(&path), path)).collect();
+        all.sort_by(|one, other| one.2.cmp(&other.2));
+        all
+    };
+    fs::write(outside.path().join("precious"), "text").expect("a file");
+    fs::create_dir(outside.path().join("folder")).expect("a folder");
+    let before = snapshot();
+
+    for name in ["tmp", "new", "cur"] {
+        let target = server.folder().join(format!("linked-{name}"));
+        fs::create_dir(&target).expect("a target");
+        std::os::unix::fs::symlink(outside.path().join("folder"), target.join(name)).expect("a link");
+        let told = bad(&["export"], &spool, &["--maildir", target.to_str().expect("UTF-8")]);
+        assert!(told.contains(name) && told.contains("not followed: remove it"), "{told}");
+        assert_eq!(fs::read_dir(outside.path().join("folder")).expect("readable").count(), 0);
+    }
+    // A name that is taken by a link is never written through.
+    let eml = server.folder().join("eml");
+    fs::create_dir(&eml).expect("a target");
+    let id = good(&["list"], &spool, &[]).lines().next().expect("a line")[..26].to_owned();
+    std::os::unix::fs::symlink(outside.path().join("precious"), eml.join(format!("{id}.eml")))
+        .expect("a link");
+    let told = bad(&["export"], &spool, &["--eml", eml.to_str().expect("UTF-8")]);
+    assert!(
+        told.contains("holds something else than message") && told.contains("was not replaced"),
+        "{told}"
+    );
+
+    let cursors: Vec<String> =
+        good(&["follow", "--once"], &spool, &[]).lines().map(|line| member(line, "cursor")).collect();
+    for name in ["consumed", "consumed.new"] {
+        std::os::unix::fs::symlink(outside.path().join("precious"), spool.join(name)).expect("a link");
+    }
+    let told = bad(&["prune"], &spool, &["--through", &cursors[0]]);
+    assert!(told.contains("consumed: is a symbolic link, which is not followed: remove it"), "{told}");
+    fs::remove_file(spool.join("consumed")).expect("removed");
+    good(&["prune"], &spool, &["--through", &cursors[0]]);
+    assert!(fs::symlink_metadata(spool.join("consumed")).expect("consumed").is_file());
+
+    assert_eq!(snapshot(), before);
+}
+
+#[test]
+fn segments_and_files_of_messages_are_read_through_no_link() {
+    let rest = b"Subject: large\r\n\r\n".repeat(1000);
+    for name in ["0000000000000003.segment", "0000000000000003-0000000000001000.message"] {
+        let (folder, outside) = (spool_with_a_file(&rest, b""), tempfile::tempdir().expect("a folder"));
+        let (file, moved) = (folder.path().join(name), outside.path().join("moved"));
+        let id = good(&["list"], folder.path(), &[])[..26].to_owned();
+        good(&["show"], folder.path(), &[&id]);
+        fs::rename(&file, &moved).expect("moved");
+        std::os::unix::fs::symlink(&moved, &file).expect("a link");
+        let told = bad(&["show"], folder.path(), &[&id]);
+        assert!(told.contains(name) && told.contains("is a symbolic link"), "{told}");
+        fs::remove_file(&file).expect("removed");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &file, rustix::fs::Mode::RUSR).expect("a FIFO");
+        let told = bad(&["show"], folder.path(), &[&id]);
+        assert!(told.contains(name) && told.contains("is no file"), "{told}");
+    }
+}
+
+/// Owner and mode.
+fn facts(path: &Path) -> (u32, u32) {
+    use std::os::unix::fs::MetadataExt;
+    let facts = fs::symlink_metadata(path).expect("facts");
+    (facts.uid(), facts.mode())
+}

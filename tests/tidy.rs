@@ -50,6 +50,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("threads", &[]),
     ("buffer", &[]),
     ("huge_pages", &[]),
+    ("client", &[]),
     ("config", &[]),
     ("limits", &[]),
     ("escape", &[]),
@@ -57,7 +58,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Plain values that everybody may use.
-const PLAIN: &[&str] = &["limits", "config", "buffer", "huge_pages", "escape", "timestamp", "smtp::envelope"];
+const PLAIN: &[&str] =
+    &["limits", "config", "client", "buffer", "huge_pages", "escape", "timestamp", "smtp::envelope"];
 
 #[test]
 fn imports_follow_the_arrow() {

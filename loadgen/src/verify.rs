@@ -108,7 +108,7 @@ pub struct Stored<'a> {
     pub content: &'a [u8],
     /// Whether LF for CRLF is as good.
     pub lf_allowed: bool,
-    /// For whom: one recipient in a maildir (unknown if nothing says so), all in a spool.
+    /// For whom: those who share a maildir (unknown if nothing says so), all in a spool.
     pub recipients: Vec<Option<Vec<u8>>>,
     /// Where our own mail data begins, if the store says so.
     pub mail_data_at: Option<usize>,

@@ -13,48 +13,21 @@ use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::spill_budget::SpillBudget;
 use super::{MailData, Pool};
+use crate::client::Client;
 use crate::limits::{SPILL_BYTES_MAX, SPILL_BYTES_MIN};
-
-/// How much all spill files of a server may hold.
-#[derive(Debug)]
-pub struct SpillBudget {
-    bytes_max: u64,
-    files_max: u64,
-    bytes: AtomicU64,
-    files: AtomicU64,
-}
-
-impl SpillBudget {
-    /// So many octets in so many files.
-    pub fn new(bytes_max: u64, files_max: u64) -> Arc<Self> {
-        Arc::new(Self { bytes_max, files_max, bytes: AtomicU64::new(0), files: AtomicU64::new(0) })
-    }
-
-    /// Octets in spill files now.
-    pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    /// Spill files now.
-    pub fn files(&self) -> u64 {
-        self.files.load(Ordering::Relaxed)
-    }
-
-    fn take(counter: &AtomicU64, count: u64, most: u64) -> Result<(), SpillError> {
-        let add = |now: u64| now.checked_add(count).filter(|after| *after <= most);
-        let taken = counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
-        taken.map(drop).map_err(|_| SpillError::Budget)
-    }
-}
 
 /// Why mail data could not be written out.
 #[derive(Debug)]
 pub enum SpillError {
     /// The budget for spill files is used up.
     Budget,
+    /// The client's share of it is used up.
+    Share,
+    /// The file system has no room beyond its reserve.
+    Space,
     /// The file system failed.
     Machine(io::Error),
 }
@@ -73,17 +46,20 @@ pub struct SpillFile {
     bytes: u64,
     /// CRC-32C of them, computed while they are in cache: a sink that keeps the file need not read it.
     crc32c: u32,
+    /// Whose share it is counted in.
+    client: Option<Client>,
     budget: Arc<SpillBudget>,
 }
 
 impl SpillFile {
     fn create(
         budget: &Arc<SpillBudget>,
+        client: Option<Client>,
         open: impl FnOnce() -> io::Result<File>,
     ) -> Result<Self, SpillError> {
-        SpillBudget::take(&budget.files, 1, budget.files_max)?;
-        let file = open().inspect_err(|_| _ = budget.files.fetch_sub(1, Ordering::Relaxed))?;
-        Ok(Self { file, bytes: 0, crc32c: 0, budget: Arc::clone(budget) })
+        budget.take_file(client)?;
+        let file = open().inspect_err(|_| budget.give_back(client, 0))?;
+        Ok(Self { file, bytes: 0, crc32c: 0, client, budget: Arc::clone(budget) })
     }
 
     /// The file, open to read and write.
@@ -105,7 +81,7 @@ impl SpillFile {
     fn append<'a>(&mut self, pieces: impl Iterator<Item = &'a [u8]>, count: u64) -> Result<(), SpillError> {
         /// Slices of one write (`IOV_MAX`).
         const SLICES_MAX: usize = 1024;
-        SpillBudget::take(&self.budget.bytes, count, self.budget.bytes_max)?;
+        self.budget.take_bytes(self.client, count)?;
         let mut offset = self.bytes;
         self.bytes += count;
         let crc32c = &mut self.crc32c;
@@ -147,8 +123,7 @@ impl SpillFile {
 
 impl Drop for SpillFile {
     fn drop(&mut self) {
-        self.budget.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.budget.files.fetch_sub(1, Ordering::Relaxed);
+        self.budget.give_back(self.client, self.bytes);
     }
 }
 
@@ -257,6 +232,11 @@ impl MailData {
         self.bytes >= SPILL_BYTES_MIN as u64 && memory >= pool.spill_threshold()
     }
 
+    /// Octets of it that are in memory.
+    pub fn bytes_in_memory(&self) -> u64 {
+        self.bytes
+    }
+
     /// Whether a part of it is being written out.
     pub fn is_away(&self) -> bool {
         matches!(self.prefix, Prefix::Away(_))
@@ -277,16 +257,17 @@ impl MailData {
         *self = away;
     }
 
-    /// Writes the pieces behind what its file holds, on the thread that may wait for disks. `open` makes the first file. After a
-    /// failure the file is gone, and with it the message.
+    /// Writes the pieces behind what its file holds, on the thread that may wait for disks. `open` makes the first file, which is
+    /// counted in the share of `client`. After a failure the file is gone, and with it the message.
     pub fn write_out(
         &mut self,
         budget: &Arc<SpillBudget>,
+        client: Option<Client>,
         open: impl FnOnce() -> io::Result<File>,
     ) -> Result<(), SpillError> {
         let mut file = match std::mem::take(&mut self.prefix) {
             Prefix::File(file) => file,
-            Prefix::None => SpillFile::create(budget, open)?,
+            Prefix::None => SpillFile::create(budget, client, open)?,
             Prefix::Away(_) | Prefix::Loaded(..) | Prefix::Gone(_) => {
                 unreachable!("only a shard's own mail data is written out")
             }
@@ -376,7 +357,7 @@ mod tests {
                 append(&mut data, &mut pool, b"meanwhile");
                 sent.extend_from_slice(b"meanwhile");
                 assert_eq!(data.bytes(), sent.len() as u64);
-                away.write_out(&budget, temporary).expect("written");
+                away.write_out(&budget, None, temporary).expect("written");
                 data.take_home(away, &mut pool);
             }
         }
@@ -401,13 +382,13 @@ mod tests {
         let mut second = MailData::new(Arc::clone(pool.arena()));
         append(&mut first, &mut pool, b"12345");
         append(&mut second, &mut pool, b"12345");
-        first.write_out(&budget, temporary).expect("within the budget");
-        assert!(matches!(second.write_out(&budget, temporary), Err(SpillError::Budget)), "files");
+        first.write_out(&budget, None, temporary).expect("within the budget");
+        assert!(matches!(second.write_out(&budget, None, temporary), Err(SpillError::Budget)), "files");
         first.release(&mut pool);
         while pool.next_abandoned().is_some() {}
         assert_eq!((budget.files(), budget.bytes()), (0, 0));
         append(&mut second, &mut pool, b"123456");
-        assert!(matches!(second.write_out(&budget, temporary), Err(SpillError::Budget)), "octets");
+        assert!(matches!(second.write_out(&budget, None, temporary), Err(SpillError::Budget)), "octets");
         assert_eq!((budget.files(), budget.bytes()), (0, 0));
         second.release(&mut pool);
     }

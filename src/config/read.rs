@@ -572,7 +572,7 @@ fn space_reserve(section: &mut Section<'_>) -> Option<u64> {
         "space_reserve",
         0..=1024 * 1024 * GIB,
         Default::Computed { example: "\"512MiB\"", default: "the lesser of 1GiB and 5 % of the file system" },
-        "Maildir and spool: octets left free on the file system. With less, or less than SIZE beyond it, MAIL is answered 452.",
+        "Maildir and spool: octets left free on the file system, by temporary files too. With less, or less than SIZE beyond it, MAIL is answered 452.",
     )
 }
 

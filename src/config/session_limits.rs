@@ -110,13 +110,13 @@ pub(super) fn read(mut section: Section<'_>) -> Limits {
             "spill_size_max",
             16 * GIB,
             0..=1024 * GIB,
-            "Disk space for mail data of large and slow messages under way, in temporary files of the sink's file system.",
+            "Disk space for mail data of large and slow messages under way, in temporary files of the sink's file system. One client may hold a quarter.",
         ),
         spill_files_max: section.integer(
             "spill_files_max",
             4096,
             0..=1 << 20,
-            "Temporary files for large and slow messages under way; each is an open file.",
+            "Temporary files for large and slow messages under way; each is an open file. One client may hold a quarter.",
         ),
     };
     warn_of_rfcs(&section, &limits);

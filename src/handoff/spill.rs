@@ -4,6 +4,7 @@
 use super::errand;
 use super::message::{Origin, QueueId, TryAgain};
 use crate::buffer::{MailData, SpillFile};
+use crate::client::Client;
 
 /// A shard's end towards the spill thread.
 pub type ToSpiller = errand::ToThread<Errand>;
@@ -21,6 +22,8 @@ pub struct Part {
     pub id: QueueId,
     /// The shard and connection that receive it.
     pub origin: Origin,
+    /// Who sends it; none for a client that is exempt from shares.
+    pub client: Option<Client>,
     /// Its file so far, and what is to be appended.
     pub data: MailData,
 }
@@ -41,4 +44,6 @@ pub struct Written {
     pub part: Box<Part>,
     /// Whether its file holds it; the file is gone if not.
     pub result: Result<(), TryAgain>,
+    /// It could not be written because there is no room for anybody: those who hold some and hardly send should give way.
+    pub is_scarce: bool,
 }

@@ -9,15 +9,10 @@ use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::client::Client;
+
 /// Locks; a power of two, so that a hash is dealt out by its low bits.
 const LOCKS: usize = 256;
-
-/// A client as it is counted: an IPv4 address, or the /64 of an IPv6 address, for whoever has one has all of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Client {
-    V4(u32),
-    V6(u64),
-}
 
 /// The counts. Its size is bounded by the connections of all shards.
 #[derive(Debug)]
@@ -59,6 +54,13 @@ impl Clients {
     }
 }
 
+impl Seat {
+    /// Whose connection it is.
+    pub fn client(&self) -> Client {
+        self.client
+    }
+}
+
 /// The client has all the connections that it may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooMany;
@@ -71,17 +73,6 @@ impl Drop for Seat {
             if *count == 0 {
                 counts.remove(&self.client);
             }
-        }
-    }
-}
-
-impl Client {
-    /// None for a loopback client.
-    pub(super) fn of(address: IpAddr) -> Option<Self> {
-        match address.to_canonical() {
-            address if address.is_loopback() => None,
-            IpAddr::V4(address) => Some(Self::V4(address.to_bits())),
-            IpAddr::V6(address) => Some(Self::V6(u64::try_from(address.to_bits() >> 64).unwrap_or_default())),
         }
     }
 }

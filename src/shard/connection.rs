@@ -69,7 +69,7 @@ pub(super) struct Connection {
     accepted_at: SystemTime,
     ended_by: EndedBy,
     /// Its place among the connections of its client.
-    seat: Option<Seat>,
+    pub(super) seat: Option<Seat>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

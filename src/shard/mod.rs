@@ -359,7 +359,9 @@ impl<R: Ring> Shard<R> {
 
     /// Parts of messages that the spill thread is done with go on to their connections.
     fn handle_written(&mut self) {
+        let mut is_scarce = false;
         while let Some(mut written) = self.context.spill.next_written() {
+            is_scarce |= written.is_scarce;
             let key = Key::from_word(written.part.origin.connection);
             if let Some(connection) = self.connections.find(key) {
                 connection.handle_written(written, &mut self.context);
@@ -367,6 +369,9 @@ impl<R: Ring> Shard<R> {
             } else {
                 written.part.data.release(&mut self.context.pool);
             }
+        }
+        if is_scarce {
+            self.relieve_spilling();
         }
     }
 

@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::clients::Client;
+use crate::client::Client;
 use crate::log::Log;
 
 /// Between two lines that tell the counts.

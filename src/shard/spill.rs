@@ -8,13 +8,16 @@ use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 
+use super::Shard;
+use super::clients::Seat;
 use super::connection::Connection;
 use super::context::Context;
+use super::table::Key;
 use crate::buffer::{Pool, SpillFile};
 use crate::handoff::channel::MustRing;
 use crate::handoff::message::{Message, TryAgain};
 use crate::handoff::spill::{Errand, Part, ToSpiller, Written};
-use crate::limits::{SPILL_WAIT_MAX, SPILLS_AWAY_MAX};
+use crate::limits::{SPILL_IDLE_MAX, SPILL_RATE_FAIR, SPILL_RELIEF_WAIT, SPILL_WAIT_MAX, SPILLS_AWAY_MAX};
 use crate::ring::Ring;
 use crate::smtp::session::Answer;
 use crate::smtp::trace::Beginning;
@@ -34,12 +37,14 @@ pub struct Spill {
     route: Route,
     /// Parts that have not come home. `<= SPILLS_AWAY_MAX`
     away: usize,
+    /// When somebody had to give way last.
+    relieved_at: Option<Instant>,
 }
 
 impl Spill {
     /// On this route.
     pub fn new(route: Route) -> Self {
-        Self { route, away: 0 }
+        Self { route, away: 0, relieved_at: None }
     }
 
     /// The next part that came home.
@@ -103,6 +108,8 @@ pub(super) struct Spilling {
     pub(super) lost: Option<TryAgain>,
     /// What the mail data begins with, once its first octets are no longer in memory.
     beginning: Option<Beginning>,
+    /// When a part left memory last.
+    sent_away_at: Option<Instant>,
 }
 
 /// What waits for the part that is away.
@@ -129,7 +136,46 @@ impl Spilling {
     }
 }
 
+impl<R: Ring> Shard<R> {
+    /// There is no room for spill files: of this shard's messages that hold one and are hardly being sent, the slowest gives
+    /// way (`421 4.4.2`). What it held is free for the next message that grows. It looks at all connections, so not often.
+    pub(super) fn relieve_spilling(&mut self) {
+        let now = self.context.now;
+        let is_soon = |last: Instant| now.saturating_duration_since(last) < SPILL_RELIEF_WAIT;
+        if self.context.spill.relieved_at.is_some_and(is_soon) {
+            return;
+        }
+        self.context.spill.relieved_at = Some(now);
+        let mut slowest: Option<(u64, Key)> = None;
+        for key in self.connections.keys() {
+            let rate = self.connections.find(key).and_then(|connection| connection.slow_rate(now));
+            if let Some(rate) = rate
+                && slowest.is_none_or(|(least, _)| rate < least)
+            {
+                slowest = Some((rate, key));
+            }
+        }
+        if let Some((_, key)) = slowest
+            && let Some(connection) = self.connections.find(key)
+        {
+            connection.session.wait_until(now);
+            connection.expire(&mut self.context);
+            self.mark(key);
+        }
+    }
+}
+
 impl Connection {
+    /// Octets a second of a message that holds a spill file and has been slow since its last part left memory. None where
+    /// it holds none, waits for us, or is fast enough.
+    fn slow_rate(&self, now: Instant) -> Option<u64> {
+        let data = &self.draft.as_ref()?.data;
+        data.spill_file().filter(|_| self.spilling.waits == Waits::No)?;
+        let time = now.saturating_duration_since(self.spilling.sent_away_at?);
+        let rate = data.bytes_in_memory() / time.as_secs().max(1);
+        (time >= SPILL_IDLE_MAX && rate < SPILL_RATE_FAIR).then_some(rate)
+    }
+
     /// Moves the mail data so far out of memory, if it is much for what is free.
     pub(super) fn spill_if_due<R: Ring>(&mut self, context: &mut Context<R>) {
         let Some(draft) = self.draft.as_mut().filter(|draft| draft.data.is_due(&context.pool)) else {
@@ -149,9 +195,11 @@ impl Connection {
         if matches!(context.spill.route, Route::Nowhere) {
             return draft.data.forget(&mut context.pool);
         }
-        let part = Part { id: draft.id, origin: draft.origin, data: draft.data.send_away() };
+        let client = self.seat.as_ref().map(Seat::client);
+        let part = Part { id: draft.id, origin: draft.origin, client, data: draft.data.send_away() };
         match context.spill.send(Box::new(part)) {
             Ok(must_ring) => {
+                self.spilling.sent_away_at = Some(context.now);
                 context.metrics.spills.add(1);
                 context.ring_if(must_ring);
             }
@@ -162,7 +210,7 @@ impl Connection {
 
     /// A part of its message is written out, or could not be.
     pub(super) fn handle_written<R: Ring>(&mut self, written: Written, context: &mut Context<R>) {
-        let Written { mut part, result } = written;
+        let Written { mut part, result, is_scarce: _ } = written;
         let draft = self.draft.as_mut().filter(|draft| draft.id == part.id && draft.data.is_away());
         let Some(draft) = draft else {
             // The transaction is over.

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
@@ -75,12 +75,45 @@ pub(super) fn has_no_unnamed_files(error: Errno) -> bool {
     error == Errno::ISDIR || is_missing(error)
 }
 
+/// Opens a file of a store to read it. Whoever owns the store may have put anything under its name, and root reads it too: so
+/// no link is followed, and what is no file (a FIFO would be waited for) is an error.
+pub(super) fn open_own(directory: impl AsFd, name: &str) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
+        Err(Errno::LOOP) => return Err(not_own("is a symbolic link, which is not followed: remove it")),
+        opened => File::from(opened?),
+    };
+    if file.metadata()?.is_file() { Ok(file) } else { Err(not_own("is no file: remove it")) }
+}
+
+/// The same by a path, whose last name is that of the file.
+pub(super) fn open_own_at(path: &Path) -> io::Result<File> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.ok_or_else(|| not_own("is no name of a file")).named(path)?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    open_own(open_directory(directory).named(path)?, name).named(path)
+}
+
+/// A handle of the directory at an operator's path, for what is done below it whatever becomes of the path.
+pub(super) fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+fn not_own(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, what)
+}
+
 /// Makes durable which names a directory holds, and probes the journal that this may go through. Errors name
 /// the directory.
 pub fn sync_directory(path: &Path) -> io::Result<()> {
-    let directory = File::open(path).named(path)?;
-    directory.sync_all().named(path)?;
-    probe_journal(&directory).named(path)
+    sync_opened(&File::open(path).named(path)?).named(path)
+}
+
+/// The same of an open directory. Errors name nothing.
+pub(super) fn sync_opened(directory: impl AsFd) -> io::Result<()> {
+    rustix::fs::fsync(&directory)?;
+    probe_journal(directory)
 }
 
 /// The name of the file system of an open file or directory, as mount(8) lists it.

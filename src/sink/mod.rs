@@ -55,6 +55,15 @@ impl Durability {
     }
 }
 
+/// What a message costs the disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Octets to be written.
+    pub bytes: u64,
+    /// Files to be made.
+    pub files: usize,
+}
+
 /// A place where messages go. Lives on one worker thread, or on the shard when it never blocks.
 pub trait Sink {
     /// What `Durable` means here.
@@ -64,6 +73,11 @@ pub trait Sink {
     /// that file ([`spill_file`](crate::buffer::MailData::spill_file)). None: all mail data is wanted in memory.
     fn inline_bytes_max(&self) -> Option<u64> {
         None
+    }
+
+    /// What it takes to store this message. Said of every message, so it is quick.
+    fn cost(&self, message: &Message) -> Cost {
+        Cost { bytes: message.data.bytes(), files: 0 }
     }
 
     /// Stores a batch and appends exactly one outcome a message, in the order of the batch. May block.

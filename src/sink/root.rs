@@ -2,14 +2,15 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, CWD, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
+use super::file_system::Named;
 use super::{Examined, OpenError, file_system, optional};
 use crate::config::file::user;
 
@@ -47,17 +48,11 @@ impl Root {
         };
         let directory: OwnedFd = fs::File::open(path).map_err(refused)?.into();
         // Open to read only, so that the store's file system can be made read-only while we run.
-        let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let lock = path.join(LOCK_NAME);
-        let mut locked: fs::File = rustix::fs::open(&lock, flags, Mode::RUSR | Mode::WUSR)
-            .map_err(|error| refused(error.into()))?
-            .into();
+        let mut locked = open_lock(&directory, OFlags::RDONLY | OFlags::CREATE).map_err(refused)?;
         let mut taken = flock(&locked, FlockOperation::NonBlockingLockExclusive);
         if taken == Err(Errno::BADF) {
             // NFS makes a lock of a range of it, for which the file must be open to write.
-            let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let opened = rustix::fs::open(&lock, flags, Mode::empty());
-            locked = opened.map_err(|error| refused(error.into()))?.into();
+            locked = open_lock(&directory, OFlags::RDWR).map_err(refused)?;
             taken = flock(&locked, FlockOperation::NonBlockingLockExclusive);
         }
         match taken {
@@ -66,7 +61,7 @@ impl Root {
             Err(error) => return Err(without_locks(path, &directory, error)),
         }
         // Only for whoever is refused later, or reads the store; the lock holds without it.
-        let _ = fs::write(&lock, format!("{} {kind}\n", std::process::id()));
+        let _ = sign_lock(&directory, &locked, kind);
         Ok(Self { path: path.to_owned(), directory, _lock: locked })
     }
 
@@ -81,11 +76,35 @@ impl Root {
     }
 }
 
+/// Opens the lock of a store. Whoever owns the directory may have put anything there: no link is followed, and nothing that is no
+/// file is waited for.
+fn open_lock(directory: &OwnedFd, how: OFlags) -> io::Result<fs::File> {
+    let flags = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(directory, LOCK_NAME, flags, Mode::RUSR | Mode::WUSR);
+    let file = fs::File::from(opened.named(Path::new(LOCK_NAME))?);
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{LOCK_NAME} in it is no file: remove it")))
+}
+
+/// Writes who holds the lock and what the store is. Only where the name still leads to the locked file, and that has no other name:
+/// it might be the name of a file elsewhere.
+fn sign_lock(directory: &OwnedFd, locked: &fs::File, kind: &str) -> io::Result<()> {
+    let mut file = open_lock(directory, OFlags::WRONLY)?;
+    let (ours, now) = (locked.metadata()?, file.metadata()?);
+    if (ours.dev(), ours.ino()) != (now.dev(), now.ino()) || now.nlink() != 1 {
+        return Ok(());
+    }
+    file.set_len(0)?;
+    writeln!(file, "{} {kind}", std::process::id())
+}
+
 /// The kind of a store that was opened once, as its lock says. None where it does not: a ringmx before this
 /// one wrote it, or the disk was full, or it cannot be read.
 pub(super) fn kind_of(path: &Path) -> Option<String> {
     let mut text = String::new();
-    fs::File::open(path.join(LOCK_NAME)).ok()?.take(40).read_to_string(&mut text).ok()?;
+    file_system::open_own_at(&path.join(LOCK_NAME)).ok()?.take(40).read_to_string(&mut text).ok()?;
     text.split_whitespace().nth(1).map(str::to_owned)
 }
 
@@ -250,6 +269,38 @@ mod tests {
         assert_eq!(kind_of(&path).as_deref(), Some("spool"));
         drop(first);
         Root::open(&path, "spool").expect("free again");
+    }
+
+    /// Whoever owns a store that root opens may have put any of these there.
+    #[test]
+    fn the_lock_leads_nowhere_else() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let (store, outside) = (folder.path().join("store"), folder.path().join("outside"));
+        fs::create_dir(&store).expect("a store");
+        fs::write(&outside, "precious").expect("a file");
+        let lock = store.join(LOCK_NAME);
+        let kept = || fs::read_to_string(&outside).is_ok_and(|text| text == "precious");
+        std::os::unix::fs::symlink(&outside, &lock).expect("a link");
+        Root::open(&store, "spool").expect_err("a symbolic link");
+        assert!(kept() && kind_of(&store).is_none());
+        fs::remove_file(&lock).expect("removed");
+        std::os::unix::fs::symlink(folder.path().join("new"), &lock).expect("a link to nothing");
+        Root::open(&store, "spool").expect_err("a symbolic link to nothing");
+        assert!(!folder.path().join("new").exists());
+        fs::remove_file(&lock).expect("removed");
+        fs::hard_link(&outside, &lock).expect("a second name");
+        drop(Root::open(&store, "spool").expect("a lock without a signature"));
+        assert!(kept());
+        fs::remove_file(&lock).expect("removed");
+        rustix::fs::mkfifoat(CWD, &lock, Mode::RUSR | Mode::WUSR).expect("a FIFO");
+        let refused = Root::open(&store, "spool").expect_err("a FIFO").to_string();
+        assert!(refused.contains("is no file: remove it"), "{refused}");
+        fs::remove_file(&lock).expect("removed");
+        fs::create_dir(&lock).expect("a directory");
+        Root::open(&store, "spool").expect_err("a directory");
+        fs::remove_dir(&lock).expect("removed");
+        let _root = Root::open(&store, "spool").expect("free");
+        assert_eq!(kind_of(&store).as_deref(), Some("spool"));
     }
 
     fn examined(path: &Path) -> (Vec<String>, Vec<String>) {

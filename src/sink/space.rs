@@ -21,16 +21,19 @@ const RESERVE_BYTES_DEFAULT: u64 = 1 << 30;
 /// Percentages of a file system in use at which the operator is told.
 const LEVELS: [u64; 2] = [75, 90];
 
-/// Octets that messages may still take. Shared by all shards.
+/// Octets that messages may still take. Shared by all shards and the spill thread.
 #[derive(Debug)]
 pub struct Space {
-    free: AtomicU64,
+    /// Beyond the reserve, as of the last look; less what spill files have taken since then.
+    beyond: AtomicU64,
+    /// The most that one file may have.
+    file_bytes_max: AtomicU64,
 }
 
 impl Space {
     /// With so many octets beyond the reserve, for ever.
-    pub fn fixed(free: u64) -> Self {
-        Self { free: AtomicU64::new(free) }
+    pub fn fixed(beyond: u64) -> Self {
+        Self { beyond: AtomicU64::new(beyond), file_bytes_max: AtomicU64::new(u64::MAX) }
     }
 
     /// Watches the file system of a sink's root until the value is dropped. Without a reserve, the rule of `space_reserve` gives it.
@@ -51,8 +54,36 @@ impl Space {
 
     /// Whether a message of this declared size may begin; one of unknown size needs only that something is left.
     pub fn has_room(&self, size: Option<u64>) -> bool {
-        let free = self.free.load(Ordering::Relaxed);
-        free > 0 && size.unwrap_or_default() <= free
+        let beyond = self.beyond_reserve();
+        let most = beyond.min(self.file_bytes_max.load(Ordering::Relaxed));
+        beyond > 0 && size.unwrap_or_default() <= most
+    }
+
+    /// Octets beyond the reserve.
+    pub fn beyond_reserve(&self) -> u64 {
+        self.beyond.load(Ordering::Relaxed)
+    }
+
+    /// Takes so many octets of them, which are about to be written. False, and nothing taken, when there are fewer. Without
+    /// this a fast disk could be filled between two looks.
+    pub fn take(&self, bytes: u64) -> bool {
+        let take = |now: u64| match now {
+            // A file system without a size.
+            u64::MAX => Some(now),
+            _ => now.checked_sub(bytes),
+        };
+        self.beyond.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
+    /// So many octets are free again.
+    pub fn give_back(&self, bytes: u64) {
+        let add = |now: u64| Some(now.saturating_add(bytes));
+        let _ = self.beyond.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+    }
+
+    fn see(&self, beyond: u64, file_bytes_max: u64) {
+        self.beyond.store(beyond, Ordering::Relaxed);
+        self.file_bytes_max.store(file_bytes_max, Ordering::Relaxed);
     }
 }
 
@@ -137,13 +168,13 @@ impl Watch {
         // A file system without a size (FUSE and network ones may have none) tells nothing of its space: no limit, and the sink
         // itself will find out.
         if total == 0 {
-            space.free.store(file_bytes_max, Ordering::Relaxed);
+            space.see(u64::MAX, file_bytes_max);
             self.is_full = false;
             return;
         }
         let reserve = reserve_of(self.reserve, total);
         let beyond = beyond(free, reserve, self.is_full);
-        space.free.store(beyond.min(file_bytes_max), Ordering::Relaxed);
+        space.see(beyond, file_bytes_max);
         let (mib, reserve_mib, path) = (free >> 20, reserve >> 20, self.root.display());
         if self.is_full != (beyond == 0) {
             self.is_full = beyond == 0;
@@ -206,6 +237,20 @@ mod tests {
         assert!(!space.has_room(Some(1001)) && !space.has_room(Some(u64::MAX)));
         let full = Space::fixed(0);
         assert!(!full.has_room(None) && !full.has_room(Some(0)));
+    }
+
+    #[test]
+    fn what_is_taken_between_two_looks_counts_until_the_next_one() {
+        let space = Space::fixed(1000);
+        assert!(space.take(600) && !space.take(401) && space.take(400) && !space.take(1));
+        space.give_back(5);
+        assert!(space.take(5));
+        assert!(!space.has_room(None) && space.take(0));
+        space.see(50, u64::MAX);
+        assert!(space.has_room(Some(50)) && space.take(50));
+        let endless = Space::fixed(u64::MAX);
+        endless.give_back(7);
+        assert!(endless.take(u64::MAX) && endless.take(1 << 40));
     }
 
     #[test]

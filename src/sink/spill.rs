@@ -12,9 +12,10 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::file_system::has_no_unnamed_files;
+use super::space::Space;
 use super::worker::AbortOnPanic;
 use super::{Report, outcome_of};
-use crate::buffer::{SpillBudget, SpillError};
+use crate::buffer::{SpillBudget, SpillError, SpillFile};
 use crate::handoff::errand::Waiting;
 use crate::handoff::message::{Outcome, TryAgain};
 use crate::handoff::spill::{Errand, Errands, Part, ToOrigin, Written};
@@ -32,13 +33,21 @@ pub enum SpillTo {
 pub struct Spiller {
     directory: PathBuf,
     budget: Arc<SpillBudget>,
+    /// What the sink's disk can take beyond its reserve; none where nobody watches it.
+    space: Option<Arc<Space>>,
     report: Arc<dyn Report>,
 }
 
 impl Spiller {
     /// For this directory, within this budget.
     pub fn new(directory: PathBuf, budget: Arc<SpillBudget>, report: Arc<dyn Report>) -> Self {
-        Self { directory, budget, report }
+        Self { directory, budget, space: None, report }
+    }
+
+    /// Heeds the reserve of the file system that this space is of.
+    #[must_use]
+    pub fn with_space(self, space: Option<Arc<Space>>) -> Self {
+        Self { space, ..self }
     }
 
     /// Runs until every shard has dropped its end. Each shard's own end for what is written is at its number.
@@ -47,7 +56,7 @@ impl Spiller {
         let _guard = AbortOnPanic;
         loop {
             match errands.take() {
-                Waiting::Errand(Errand::Close(file)) => drop(file),
+                Waiting::Errand(Errand::Close(file)) => self.close(file),
                 Waiting::Errand(Errand::Write(part)) => {
                     let shard = &shards[usize::from(part.origin.shard)];
                     shard.send(self.write(part));
@@ -60,9 +69,45 @@ impl Spiller {
 
     /// Writes one part out. A file that failed is given up, never tried again.
     pub fn write(&self, mut part: Box<Part>) -> Written {
-        let result = part.data.write_out(&self.budget, || open(&self.directory));
-        let result = result.map_err(|error| match error {
-            SpillError::Budget => TryAgain::Overload,
+        let result = self
+            .take_space(&part)
+            .and_then(|()| part.data.write_out(&self.budget, part.client, || open(&self.directory)));
+        let is_scarce = matches!(result, Err(SpillError::Budget | SpillError::Space));
+        let result = result.map_err(|error| {
+            // A file that was not touched goes now, because others wait for its space.
+            let bytes = part.data.spill_file().map_or(0, SpillFile::bytes);
+            part.data.let_go();
+            self.give_back(bytes);
+            self.why(error)
+        });
+        Written { part, result, is_scarce }
+    }
+
+    /// Spill files never take what `space_reserve` keeps for others, and for the messages that are complete.
+    fn take_space(&self, part: &Part) -> Result<(), SpillError> {
+        let Some(space) = &self.space else { return Ok(()) };
+        self.budget.see_room(space.beyond_reserve());
+        if space.take(part.data.bytes_in_memory()) { Ok(()) } else { Err(SpillError::Space) }
+    }
+
+    /// Closes the file of a message that came to nothing.
+    pub fn close(&self, file: SpillFile) {
+        let bytes = file.bytes();
+        drop(file);
+        self.give_back(bytes);
+    }
+
+    /// At once, not with the next look at the disk: until then all other messages that grow would be lost, too.
+    fn give_back(&self, bytes: u64) {
+        if let Some(space) = &self.space {
+            space.give_back(bytes);
+        }
+    }
+
+    fn why(&self, error: SpillError) -> TryAgain {
+        match error {
+            SpillError::Budget | SpillError::Share => TryAgain::Overload,
+            SpillError::Space => TryAgain::NoSpace,
             SpillError::Machine(error) => {
                 self.report.machine_error("move mail data to a file in", &self.directory, &error);
                 match outcome_of(&error) {
@@ -70,8 +115,7 @@ impl Spiller {
                     Outcome::Durable | Outcome::Refused(_) => TryAgain::Local,
                 }
             }
-        });
-        Written { part, result }
+        }
     }
 }
 

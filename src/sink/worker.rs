@@ -1,14 +1,19 @@
-//! The thread between the shards and a sink: takes everything that waits as one batch, has it stored, sends the receipts.
+//! The thread between the shards and a sink: takes what waits as one batch, has it stored, sends the receipts.
 //!
-//! No timer: a lone message waits for nothing, and a batch is what arrived while the last one was on its way.
+//! No timer: a lone message waits for nothing, and a batch is what arrived while the last one was on its way. A message that costs
+//! the disk more than a whole batch may is stored alone, and others go first: between two such messages there is always a batch of
+//! whatever else waits, so nobody waits for more than one.
 
+use std::collections::VecDeque;
 use std::path::Path;
 
 use crate::handoff::channel::{FromShards, ToShard, Waiting};
 use crate::handoff::message::{Message, Outcome, Receipt};
-use crate::limits::{BATCH_BYTES_MAX, BATCH_LOADED_BYTES_MAX, BATCH_MESSAGES_MAX};
+use crate::limits::{
+    BATCH_BYTES_MAX, BATCH_FILES_MAX, BATCH_LOADED_BYTES_MAX, BATCH_MESSAGES_MAX, COSTLY_MESSAGES_MAX,
+};
 
-use super::{Report, Sink, outcome_of};
+use super::{Cost, Report, Sink, outcome_of};
 
 /// Runs until every shard has dropped its end and everything was stored and answered.
 ///
@@ -16,54 +21,90 @@ use super::{Report, Sink, outcome_of};
 /// sent for them.
 pub fn run(mut sink: Box<dyn Sink>, from: &FromShards, shards: &[ToShard], report: &dyn Report) {
     let _guard = AbortOnPanic;
+    let inline_bytes_max = sink.inline_bytes_max().unwrap_or(u64::MAX);
+    let mut gatherer = Gatherer { from, shards, report, inline_bytes_max, costly: VecDeque::new() };
     let mut batch = Vec::with_capacity(BATCH_MESSAGES_MAX);
     let mut outcomes = Vec::with_capacity(BATCH_MESSAGES_MAX);
-    let inline_bytes_max = sink.inline_bytes_max().unwrap_or(u64::MAX);
-    while fill(&mut batch, from, shards, report, inline_bytes_max) {
-        if batch.is_empty() {
-            from.sleep(None);
-        } else {
+    loop {
+        let has_ended = gatherer.fill(&mut batch, &*sink);
+        let mut was_idle = batch.is_empty();
+        if !batch.is_empty() {
             sink.store(&mut batch, &mut outcomes);
             send_receipts(&mut batch, &mut outcomes, shards);
+        }
+        if let Some(message) = gatherer.costly.pop_front() {
+            was_idle = false;
+            if gatherer.load(message, &mut batch).is_some() {
+                sink.store(&mut batch, &mut outcomes);
+                send_receipts(&mut batch, &mut outcomes, shards);
+            }
+        }
+        match (was_idle, has_ended) {
+            (true, true) => break,
+            (true, false) => from.sleep(None),
+            (false, _) => {}
         }
     }
 }
 
-/// Takes what waits, up to the bounds of a batch. False when nothing waits and nothing will come any more.
-fn fill(
-    batch: &mut Vec<Box<Message>>,
-    from: &FromShards,
-    shards: &[ToShard],
-    report: &dyn Report,
+/// Makes batches of what the shards hand over.
+struct Gatherer<'a> {
+    from: &'a FromShards,
+    shards: &'a [ToShard],
+    report: &'a dyn Report,
     inline_bytes_max: u64,
-) -> bool {
-    let (mut bytes, mut loaded) = (0, 0);
-    while batch.len() < BATCH_MESSAGES_MAX && bytes < BATCH_BYTES_MAX && loaded < BATCH_LOADED_BYTES_MAX {
-        match from.take() {
-            Waiting::Message(mut message) => {
-                bytes += message.data.bytes();
-                if message.data.bytes() > inline_bytes_max {
-                    batch.push(message);
-                    continue;
-                }
-                // The sink reads it from memory. What was written out comes back for one batch at a time.
-                match message.data.load() {
-                    Ok(count) => {
-                        loaded += count;
-                        batch.push(message);
+    /// Messages that are stored alone, the longest waiting first. `len <= COSTLY_MESSAGES_MAX`
+    costly: VecDeque<Box<Message>>,
+}
+
+impl Gatherer<'_> {
+    /// Takes what waits, up to the bounds of a batch. True when nothing will come any more.
+    fn fill(&mut self, batch: &mut Vec<Box<Message>>, sink: &dyn Sink) -> bool {
+        let (mut sum, mut loaded) = (Cost::default(), 0);
+        while batch.len() < BATCH_MESSAGES_MAX
+            && sum.bytes < BATCH_BYTES_MAX
+            && sum.files < BATCH_FILES_MAX
+            && loaded < BATCH_LOADED_BYTES_MAX
+            && self.costly.len() < COSTLY_MESSAGES_MAX
+        {
+            match self.from.take() {
+                Waiting::Message(message) => {
+                    let cost = sink.cost(&message);
+                    if cost.bytes > BATCH_BYTES_MAX || cost.files > BATCH_FILES_MAX {
+                        self.costly.push_back(message);
+                        continue;
                     }
-                    Err(error) => {
-                        report.machine_error("read mail data back into", Path::new("memory"), &error);
-                        send(message, outcome_of(&error), shards);
-                        shards.iter().for_each(ToShard::ring_if_parked);
-                    }
+                    sum.bytes += cost.bytes;
+                    sum.files += cost.files;
+                    loaded += self.load(message, batch).unwrap_or_default();
                 }
+                Waiting::Nothing => return false,
+                Waiting::Ended => return true,
             }
-            Waiting::Nothing => break,
-            Waiting::Ended => return !batch.is_empty(),
+        }
+        false
+    }
+
+    /// Puts a message into the batch; gives the octets that were read back for it. None when that failed: it was answered.
+    fn load(&self, mut message: Box<Message>, batch: &mut Vec<Box<Message>>) -> Option<u64> {
+        if message.data.bytes() > self.inline_bytes_max {
+            batch.push(message);
+            return Some(0);
+        }
+        // The sink reads it from memory. What was written out comes back for one batch at a time.
+        match message.data.load() {
+            Ok(count) => {
+                batch.push(message);
+                Some(count)
+            }
+            Err(error) => {
+                self.report.machine_error("read mail data back into", Path::new("memory"), &error);
+                send(message, outcome_of(&error), self.shards);
+                self.shards.iter().for_each(ToShard::ring_if_parked);
+                None
+            }
         }
     }
-    true
 }
 
 fn send_receipts(batch: &mut Vec<Box<Message>>, outcomes: &mut Vec<Outcome>, shards: &[ToShard]) {
@@ -89,5 +130,98 @@ impl Drop for AbortOnPanic {
         if std::thread::panicking() {
             std::process::abort();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::buffer::{MailData, Pool};
+    use crate::handoff::channel::{messages, receipts};
+    use crate::handoff::doorbell::Doorbell;
+    use crate::handoff::message::{ClientFacts, Origin, QueueId};
+    use crate::sink::Durability;
+    use crate::smtp::envelope::Envelope;
+
+    /// Remembers who was stored together. What a message costs stands in its name.
+    struct Batches(Arc<Mutex<Vec<Vec<u128>>>>);
+
+    impl Sink for Batches {
+        fn durability(&self) -> Durability {
+            Durability::None
+        }
+
+        fn cost(&self, message: &Message) -> Cost {
+            match message.id.0 / 1000 {
+                0 => Cost { bytes: 1, files: 1 },
+                1 => Cost { bytes: BATCH_BYTES_MAX + 1, files: 1 },
+                2 => Cost { bytes: 1, files: BATCH_FILES_MAX + 1 },
+                _ => Cost { bytes: BATCH_BYTES_MAX / 2, files: 1 },
+            }
+        }
+
+        fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>) {
+            let names = batch.iter().map(|message| message.id.0).collect();
+            self.0.lock().expect("no panic").push(names);
+            outcomes.extend(batch.iter().map(|_| Outcome::Durable));
+        }
+    }
+
+    struct Silent;
+
+    impl Report for Silent {
+        fn machine_error(&self, _: &str, _: &Path, _: &io::Error) {}
+    }
+
+    /// Hands these over before the worker begins, and gives its batches.
+    fn batches(names: &[u128]) -> Vec<Vec<u128>> {
+        let (to_sink, from) = messages(1024).expect("a channel");
+        let (to_shard, home) = receipts(1024, Arc::new(Doorbell::new().expect("an eventfd")));
+        let pool = Pool::new(1, 4096, 0).expect("memory");
+        for name in names {
+            let message = Message {
+                id: QueueId(*name),
+                origin: Origin { shard: 0, connection: 0 },
+                envelope: Box::new(Envelope::default()),
+                client: ClientFacts::unknown(),
+                received_at: std::time::UNIX_EPOCH,
+                received: Vec::new(),
+                data: MailData::new(Arc::clone(pool.arena())),
+                place: String::new(),
+            };
+            assert!(to_sink.try_send(Box::new(message)).is_ok());
+        }
+        drop(to_sink);
+        let seen = Arc::default();
+        run(Box::new(Batches(Arc::clone(&seen))), &from, &[to_shard], &Silent);
+        assert_eq!(std::iter::from_fn(|| home.take()).count(), names.len(), "each has its receipt");
+        seen.lock().expect("no panic").clone()
+    }
+
+    #[test]
+    fn what_costs_more_than_a_batch_is_stored_alone_and_others_go_first() {
+        assert_eq!(
+            batches(&[1000, 2000, 1, 1001, 2]),
+            [vec![1, 2], vec![1000], vec![2000], vec![1001]],
+            "each of them once, in their order"
+        );
+        let many: Vec<u128> = (1000..1003).chain(1..600).collect();
+        let sizes: Vec<usize> = batches(&many).iter().map(Vec::len).collect();
+        assert_eq!(sizes, [BATCH_MESSAGES_MAX, 1, BATCH_MESSAGES_MAX, 1, 599 - 2 * BATCH_MESSAGES_MAX, 1]);
+    }
+
+    #[test]
+    fn a_batch_is_bounded_in_what_is_written() {
+        assert_eq!(batches(&[3000, 3001, 3002, 1]), [vec![3000, 3001], vec![3002, 1]]);
+    }
+
+    #[test]
+    fn costly_messages_are_held_up_to_a_bound() {
+        let many: Vec<u128> =
+            (0..COSTLY_MESSAGES_MAX as u128 + 5).map(|number| 1000 + number % 1000).collect();
+        assert_eq!(batches(&many).concat(), many);
     }
 }

@@ -75,6 +75,7 @@ replies! {
     POLICY_TROUBLE = 451 "4.3.0" "Cannot look that up now";
 
     TOO_LARGE = 552 "5.3.4" "Message too large";
+    COPIES_TOO_LARGE = 552 "5.3.4" "Message too large for so many recipients";
     BARE_LINE_END_IN_DATA = 550 "5.5.2" "Mail data has a CR or LF that is not part of a CRLF";
     OVERLOAD = 451 "4.3.2" "Busy, try again later";
     LOCAL_TROUBLE = 451 "4.3.0" "Local trouble, try again later";

@@ -60,7 +60,7 @@ impl SlowSpiller {
         }
         loop {
             match self.from.take() {
-                Waiting::Errand(Errand::Close(file)) => drop(file),
+                Waiting::Errand(Errand::Close(file)) => self.spiller.close(file),
                 Waiting::Errand(Errand::Write(part)) => self.under_way.push(part),
                 Waiting::Nothing | Waiting::Ended => break,
             }
@@ -69,7 +69,7 @@ impl SlowSpiller {
             let index = usize::try_from(world.random(self.under_way.len() as u64)).expect("small");
             let part = self.under_way.swap_remove(index);
             let written = if world.random(10) == 0 {
-                Written { part, result: Err(TryAgain::Local) }
+                Written { part, result: Err(TryAgain::Local), is_scarce: false }
             } else {
                 self.spiller.write(part)
             };

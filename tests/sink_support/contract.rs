@@ -125,6 +125,7 @@ fn directory_of(recipient: &(Vec<u8>, &[u8]), template: &str) -> String {
     };
     match template {
         "" => "new".to_owned(),
+        "{domain}" => "x.test/new".to_owned(),
         _ => format!("x.test/{local_part}/new"),
     }
 }
@@ -143,9 +144,13 @@ pub fn maildir(root: &Path, kind: SinkKind, batches: &[Vec<Sent>]) -> Result<Str
     for batch in batches {
         assert_eq!(store(&mut *sink, batch), vec![Outcome::Durable; batch.len()], "{:?}", reports.take());
         for sent in batch {
+            let mut shared: BTreeMap<String, Vec<usize>> = BTreeMap::new();
             for (index, recipient) in sent.recipients.iter().enumerate() {
-                let file = sent.file(index, line_endings == LineEndings::Lf);
-                expected.entry(directory_of(recipient, &template)).or_default().push(file);
+                shared.entry(directory_of(recipient, &template)).or_default().push(index);
+            }
+            for (directory, recipients) in shared {
+                let file = sent.shared_file(&recipients, line_endings == LineEndings::Lf);
+                expected.entry(directory).or_default().push(file);
             }
         }
     }

@@ -76,7 +76,7 @@ impl Sent {
             data.append_copied(&mut pool, spilled).expect("memory");
             let mut away = data.send_away();
             let budget = SpillBudget::new(1 << 30, 1);
-            away.write_out(&budget, || temporary(&self.spilled_in)).expect("written");
+            away.write_out(&budget, None, || temporary(&self.spilled_in)).expect("written");
             data.take_home(away, &mut pool);
         }
         data.append_copied(&mut pool, rest).expect("memory");
@@ -126,20 +126,19 @@ impl Sent {
         }
     }
 
-    /// The file of one recipient in a maildir, the naive way.
+    /// The file in the maildir of one recipient, the naive way.
     pub fn file(&self, recipient: usize, to_lf: bool) -> Vec<u8> {
-        let (local_part, domain) = &self.recipients[recipient];
-        let whole = [
-            b"Return-Path: <",
-            &self.sender()[..],
-            b">\r\nDelivered-To: ",
-            local_part,
-            b"@",
-            domain,
-            b"\r\n",
-            &self.content(),
-        ]
-        .concat();
+        self.shared_file(&[recipient], to_lf)
+    }
+
+    /// The file in a maildir that these recipients share.
+    pub fn shared_file(&self, recipients: &[usize], to_lf: bool) -> Vec<u8> {
+        let mut whole = [b"Return-Path: <", &self.sender()[..], b">\r\n"].concat();
+        for recipient in recipients {
+            let (local_part, domain) = &self.recipients[*recipient];
+            whole.extend_from_slice(&[b"Delivered-To: ", &local_part[..], b"@", domain, b"\r\n"].concat());
+        }
+        whole.extend_from_slice(&self.content());
         let bare = |text: &[u8]| {
             let without: Vec<u8> = replace(text, b"\r\n", b"");
             without.contains(&b'\r') || without.contains(&b'\n')

@@ -38,7 +38,7 @@ fn read_message(entry: &DirEntry, findings: &mut Findings) -> Result<(), String>
         place: &path.display(),
         content: &content,
         lf_allowed: true,
-        recipients: vec![delivered_to(&content).map(<[u8]>::to_vec)],
+        recipients: recipients_of(&content),
         mail_data_at: None,
         complaint,
     });
@@ -52,11 +52,16 @@ fn size_in_name(name: &str) -> Option<Result<u64, ()>> {
     Some(rest[..end].parse().map_err(|_| ()))
 }
 
-/// The value of the first `Delivered-To:` in the header.
-fn delivered_to(content: &[u8]) -> Option<&[u8]> {
+/// The values of the first `Delivered-To:` in the header and of those directly below it: recipients who share a maildir share
+/// a copy. Further down they are the sender's. One that is unknown where there is none.
+fn recipients_of(content: &[u8]) -> Vec<Option<Vec<u8>>> {
     let lines = content.split(|octet| *octet == b'\n').map(<[u8]>::trim_ascii_end);
-    let mut header = lines.take_while(|line| !line.is_empty());
-    header.find_map(|line| line.strip_prefix(DELIVERED_TO)).map(<[u8]>::trim_ascii)
+    let header = lines.take_while(|line| !line.is_empty());
+    let values = header.map(|line| line.strip_prefix(DELIVERED_TO).map(<[u8]>::trim_ascii));
+    let first = values.skip_while(Option::is_none);
+    let recipients: Vec<_> =
+        first.take_while(Option::is_some).map(|value| value.map(<[u8]>::to_vec)).collect();
+    if recipients.is_empty() { vec![None] } else { recipients }
 }
 
 #[cfg(test)]
@@ -72,9 +77,11 @@ mod tests {
     }
 
     #[test]
-    fn the_recipient_is_read_out_of_the_header() {
-        let mail = b"Return-Path: <a@b>\r\nDelivered-To: c@d\r\nDelivered-To: e@f\r\n\r\n";
-        assert_eq!(delivered_to(mail), Some(&b"c@d"[..]));
-        assert_eq!(delivered_to(b"Subject: x\n\nDelivered-To: c@d\n"), None);
+    fn the_recipients_are_read_out_of_the_header() {
+        let one = |text: &str| Some(text.as_bytes().to_vec());
+        let mail = b"Return-Path: <a@b>\r\nDelivered-To: c@d\r\nDelivered-To: e@f\r\nReceived: x\r\nDelivered-To: g@h\r\n\r\n";
+        assert_eq!(recipients_of(mail), [one("c@d"), one("e@f")]);
+        assert_eq!(recipients_of(b"Delivered-To: c@d\n\nDelivered-To: e@f\n"), [one("c@d")]);
+        assert_eq!(recipients_of(b"Subject: x\n\nDelivered-To: c@d\n"), [None]);
     }
 }

@@ -44,19 +44,17 @@ impl<'a> Common<'a> {
         }
     }
 
-    /// The fields above them in the file of one recipient, in the same line ends.
-    pub(super) fn head(&self, envelope: &Envelope, recipient: Mailbox<'_>) -> Vec<u8> {
+    /// The fields above them in the file of these recipients, in the same line ends: all of them, or who got a blind copy could
+    /// not be told any more.
+    pub(super) fn head(&self, envelope: &Envelope, recipients: &[Mailbox<'_>]) -> Vec<u8> {
         let end: &[u8] = if self.is_lf() { b"\n" } else { b"\r\n" };
-        [
-            b"Return-Path: <".as_slice(),
-            envelope.reverse_path(),
-            b">",
-            end,
-            b"Delivered-To: ",
-            recipient.whole,
-            end,
-        ]
-        .concat()
+        let mut head = [b"Return-Path: <".as_slice(), envelope.reverse_path(), b">", end].concat();
+        for recipient in recipients {
+            for part in [b"Delivered-To: ".as_slice(), recipient.whole, end] {
+                head.extend_from_slice(part);
+            }
+        }
+        head
     }
 }
 

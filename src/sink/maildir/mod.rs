@@ -1,4 +1,7 @@
-//! The maildir sink: one file a recipient, written in `tmp`, made durable, renamed into `new`.
+//! The maildir sink: one file a maildir, written in `tmp`, made durable, renamed into `new`.
+//!
+//! Recipients who share a maildir share the file, which names each of them in a `Delivered-To:`. Files in different maildirs name
+//! different recipients, so they never have the same content, and are no links to one file.
 //!
 //! ```text
 //!   file    make directories that may be new ║ sync their parents, and for every file create, write, sync, close ║ rename ║ sync `new`
@@ -39,7 +42,7 @@ use super::plan::{self, Action, Directory, Owners, Place, Plan, Results};
 use super::root::Root;
 use super::spill::SpillTo;
 use super::trial::{self, Needs};
-use super::{Durability, OpenError, Opened, Sink, Surroundings, Worker, outcome_of, report_failures};
+use super::{Cost, Durability, OpenError, Opened, Sink, Surroundings, Worker, outcome_of, report_failures};
 use crate::config::{LineEndings, MaildirSync};
 use crate::handoff::mailbox::Place as MailboxPlace;
 use crate::handoff::message::{Message, Outcome, Refused, TryAgain};
@@ -167,6 +170,10 @@ impl<E: Executor> Sink for Locked<E> {
         self.durability
     }
 
+    fn cost(&self, message: &Message) -> Cost {
+        self.sink.cost(message)
+    }
+
     fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>) {
         self.sink.store(batch, outcomes);
     }
@@ -261,6 +268,12 @@ impl<E: Executor> Sink for Maildir<E> {
         Durability::Disk
     }
 
+    /// As if no two recipients shared a maildir, unless all do.
+    fn cost(&self, message: &Message) -> Cost {
+        let files = if self.settings.template.depth() == 0 { 1 } else { message.envelope.recipients().len() };
+        Cost { bytes: message.data.bytes().saturating_mul(files as u64), files }
+    }
+
     fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>) {
         let to_lf = self.settings.line_endings == LineEndings::Lf;
         let commons: Vec<Common<'_>> = batch.iter().map(|message| Common::new(message, to_lf)).collect();
@@ -317,7 +330,7 @@ impl<E: Executor> Maildir<E> {
         self.doubts.settle(&needed, &mut self.executor, &*surroundings.report, root)
     }
 
-    /// The files of one message, or why there can be none.
+    /// The files of one message, one for each of its maildirs, or why there can be none.
     fn deliveries(
         &self,
         index: usize,
@@ -325,28 +338,17 @@ impl<E: Executor> Maildir<E> {
         common: &Common<'_>,
         unsettled: &HashMap<Directory, Outcome>,
     ) -> Result<Vec<Delivery>, Outcome> {
-        let settings = &self.settings;
         let mut deliveries = Vec::with_capacity(message.envelope.recipients().len());
-        for recipient in message.envelope.recipients() {
-            let maildir = settings.template.directory(recipient);
-            let maildir: Directory = maildir.map_err(|_| Outcome::Refused(Refused::Recipient))?.into();
-            let may_make = settings.may_make(&maildir, recipient);
+        for (maildir, recipients) in self.by_maildir(message)? {
+            let may_make = recipients.iter().any(|recipient| self.settings.may_make(&maildir, *recipient));
             if may_make
                 && !self.known.contains(&maildir)
                 && let Some(why) = lineage(&maildir).iter().find_map(|(_, parent, _)| unsettled.get(parent))
             {
                 return Err(*why);
             }
-            let head = common.head(&message.envelope, recipient);
-            let name = FileName {
-                time: message.received_at,
-                // Only uniqueness counts, not order.
-                sequence: settings.sequence.fetch_add(1, Ordering::Relaxed),
-                shard: message.origin.shard,
-                host: &settings.host,
-                bytes: head.len() as u64 + common.bytes(),
-            };
-            let name = name.text();
+            let head = common.head(&message.envelope, &recipients);
+            let name = self.name(message, head.len() as u64 + common.bytes());
             let place = |folder, name| Rc::new(Place { directory: below(&maildir, folder), name });
             deliveries.push(Delivery {
                 message: index,
@@ -359,6 +361,37 @@ impl<E: Executor> Maildir<E> {
         }
         // Stored for nobody would be lost.
         if deliveries.is_empty() { Err(Outcome::TryAgain(TryAgain::Local)) } else { Ok(deliveries) }
+    }
+
+    /// The recipients of a message by maildir, in the order in which each was first named. A template may leave out what
+    /// recipients differ in, and without one all share the maildir at the root.
+    fn by_maildir<'m>(&self, message: &'m Message) -> Result<Vec<(Directory, Vec<Mailbox<'m>>)>, Outcome> {
+        let mut groups: Vec<(Directory, Vec<Mailbox<'_>>)> = Vec::new();
+        let mut indices: HashMap<Directory, usize> = HashMap::new();
+        for recipient in message.envelope.recipients() {
+            let maildir = self.settings.template.directory(recipient);
+            let maildir: Directory = maildir.map_err(|_| Outcome::Refused(Refused::Recipient))?.into();
+            let index = *indices.entry(Rc::clone(&maildir)).or_insert(groups.len());
+            match groups.get_mut(index) {
+                Some((_, recipients)) => recipients.push(recipient),
+                None => groups.push((maildir, vec![recipient])),
+            }
+        }
+        Ok(groups)
+    }
+
+    /// A name for a file of so many octets, never given before.
+    fn name(&self, message: &Message, bytes: u64) -> String {
+        let settings = &self.settings;
+        let name = FileName {
+            time: message.received_at,
+            // Only uniqueness counts, not order.
+            sequence: settings.sequence.fetch_add(1, Ordering::Relaxed),
+            shard: message.origin.shard,
+            host: &settings.host,
+            bytes,
+        };
+        name.text()
     }
 
     fn plan<'a>(&self, messages: usize, deliveries: &'a [Delivery], commons: &'a [Common<'_>]) -> Plan<'a> {

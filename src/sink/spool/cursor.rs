@@ -1,16 +1,17 @@
 //! A place in a spool, and the one file in which a consumer tells the receiver how far it came.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::Path;
 use std::str::FromStr;
 
-use rustix::fs::CWD;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::format;
-use crate::sink::file_system::{Named, sync_directory};
+use crate::sink::file_system::{Named, open_directory, open_own_at, sync_directory, sync_opened};
 use crate::sink::optional;
 
 /// The file that holds the cursor of the last consumed record; absent while nothing was consumed.
@@ -65,7 +66,7 @@ impl FromStr for Cursor {
 /// The last consumed record. None when nothing was consumed yet; an error when the file cannot be read or holds something else.
 pub fn read_consumed(spool: &Path) -> io::Result<Option<Cursor>> {
     let path = spool.join(CONSUMED);
-    let text = match fs::read_to_string(&path) {
+    let text = match open_own_at(&path).and_then(read_text) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         text => text.named(&path)?,
     };
@@ -83,7 +84,7 @@ pub(super) fn refuse_consumed(spool: &Path, cursor: Cursor) -> io::Result<bool> 
     let (consumed, refused) = (spool.join(CONSUMED), spool.join(REFUSED));
     fs::rename(&consumed, &refused)?;
     // Consumers need not lock: one may have written another cursor since this one was read.
-    let is_another = fs::read_to_string(&refused)?.trim_end() != cursor.to_string();
+    let is_another = open_own_at(&refused).and_then(read_text)?.trim_end() != cursor.to_string();
     if is_another {
         match optional::rename(CWD, &*refused, CWD, &*consumed) {
             // And one more since then.
@@ -95,28 +96,38 @@ pub(super) fn refuse_consumed(spool: &Path, cursor: Cursor) -> io::Result<bool> 
     Ok(!is_another)
 }
 
-/// Tells the receiver that every record up to this one was consumed. Durable when it returns. Written by root, the file is the spool's owner's.
+/// A cursor has 20 to 38 octets; whatever somebody else may have put there is not read on and on.
+fn read_text(file: File) -> io::Result<String> {
+    let mut text = String::new();
+    file.take(80).read_to_string(&mut text).map(|_| text)
+}
+
+/// Tells the receiver that every record up to this one was consumed. Durable when it returns. Written by root, the file is the
+/// spool's owner's. All is done in the directory that was opened at first, and nothing through a link: root shall write to no
+/// file, and give none away, that the owner led here.
 pub fn write_consumed(spool: &Path, cursor: Cursor) -> io::Result<()> {
-    let new = spool.join(format!("{CONSUMED}.new"));
-    // Always a new file: root shall write to none that others may have led here.
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).named(&new),
-        Ok(()) | Err(_) => {}
+    let directory = open_directory(spool).named(spool)?;
+    let new_name = format!("{CONSUMED}.new");
+    let new = spool.join(&new_name);
+    // Always a new file.
+    match rustix::fs::unlinkat(&directory, &new_name, AtFlags::empty()) {
+        Err(Errno::NOENT) | Ok(()) => {}
+        Err(error) => return Err(error).named(&new),
     }
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new);
-    let mut file = file.named(&new)?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(&directory, &new_name, flags, Mode::RUSR | Mode::WUSR);
+    let mut file = File::from(file.named(&new)?);
     if rustix::process::geteuid().is_root() {
-        let owner = fs::metadata(spool).named(spool)?;
-        match fchown(&file, Some(owner.uid()), Some(owner.gid())) {
+        let owner = rustix::fs::fstat(&directory).named(spool)?;
+        match fchown(&file, Some(owner.st_uid), Some(owner.st_gid)) {
             // Where all files are one user's, or root is nobody (root_squash), there is nothing to give away.
-            Err(error) if optional::says_missing(&error) && file.metadata()?.uid() == owner.uid() => {}
+            Err(error) if optional::says_missing(&error) && file.metadata()?.uid() == owner.st_uid => {}
             given => given.named(&new)?,
         }
     }
     writeln!(file, "{cursor}").and_then(|()| file.sync_all()).named(&new)?;
-    let consumed = spool.join(CONSUMED);
-    fs::rename(&new, &consumed).named(&consumed)?;
-    sync_directory(spool)
+    rustix::fs::renameat(&directory, &new_name, &directory, CONSUMED).named(&spool.join(CONSUMED))?;
+    sync_opened(&directory).named(spool)
 }
 
 impl Cursor {
@@ -159,6 +170,25 @@ mod tests {
         assert!(facts.is_file());
         assert_eq!((Some(facts.uid()), Some(facts.gid()), facts.mode() & 0o777), (user, group, 0o600));
         assert_eq!(fs::metadata(elsewhere.path()).expect("a file").len(), 0);
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_consumed_is_replaced_and_never_read() {
+        let (spool, elsewhere) =
+            (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let outside = elsewhere.path().join("file");
+        let cursor = Cursor { sequence: 3, offset: 8192 };
+        fs::write(&outside, format!("{cursor}\n")).expect("a file");
+        std::os::unix::fs::symlink(&outside, spool.path().join(CONSUMED)).expect("a link");
+        let refused = read_consumed(spool.path()).expect_err("a link").to_string();
+        assert!(refused.contains("is a symbolic link, which is not followed: remove it"), "{refused}");
+        write_consumed(spool.path(), Cursor { sequence: 4, offset: 4096 }).expect("written");
+        assert_eq!(fs::read_to_string(&outside).expect("a file"), format!("{cursor}\n"));
+        assert_eq!(read_consumed(spool.path()).expect("a file").map(|cursor| cursor.sequence), Some(4));
+        // What would be waited for, or never ends.
+        fs::remove_file(spool.path().join(CONSUMED)).expect("removed");
+        rustix::fs::mkfifoat(CWD, spool.path().join(CONSUMED), Mode::RUSR).expect("a FIFO");
+        assert!(read_consumed(spool.path()).is_err());
     }
 
     #[test]

@@ -4,18 +4,20 @@
 //! an export that is run again finds what it made and makes nothing twice.
 
 use std::collections::HashSet;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::CWD;
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::cursor::Cursor;
 use super::envelope::StoredEnvelope;
 use super::reader::{self, Notes};
 use crate::config::LineEndings;
-use crate::sink::file_system::{Named, sync_directory};
+use crate::sink::file_system::{Named, open_directory, sync_directory, sync_opened};
 use crate::sink::optional;
 use crate::smtp::envelope::BodyType;
 use crate::timestamp;
@@ -84,8 +86,8 @@ enum Put {
 }
 
 enum Exporter {
-    Maildir { root: PathBuf, line_endings: LineEndings, present: HashSet<String> },
-    Eml(PathBuf),
+    Maildir { tmp: Folder, new: Folder, line_endings: LineEndings, present: HashSet<String> },
+    Eml(Folder),
     Mbox { path: PathBuf, new: PathBuf, file: BufWriter<File>, line_endings: LineEndings },
 }
 
@@ -93,15 +95,15 @@ impl Exporter {
     fn open(target: &Target) -> io::Result<Self> {
         match target {
             Target::Maildir(root, line_endings) => {
-                make_directory(root)?;
-                for name in ["tmp", "new", "cur"] {
-                    make_directory(&root.join(name))?;
+                let root = Folder::make(root)?;
+                let [tmp, new, cur] = [root.below("tmp")?, root.below("new")?, root.below("cur")?];
+                let mut present = HashSet::new();
+                for folder in [&new, &cur] {
+                    folder.names_into(&mut present)?;
                 }
-                let (root, line_endings) = (root.clone(), *line_endings);
-                let present = names_in(&root)?;
-                Ok(Self::Maildir { root, line_endings, present })
+                Ok(Self::Maildir { tmp, new, line_endings: *line_endings, present })
             }
-            Target::Eml(root) => make_directory(root).map(|()| Self::Eml(root.clone())),
+            Target::Eml(root) => Folder::make(root).map(Self::Eml),
             Target::Mbox(path, line_endings) => {
                 if path.try_exists().named(path)? {
                     return Err(exists(path));
@@ -118,7 +120,7 @@ impl Exporter {
     fn put(&mut self, envelope: &StoredEnvelope, cursor: Cursor, content: &[u8]) -> io::Result<Put> {
         let facts = envelope.facts(cursor, content.len() as u64);
         match self {
-            Self::Maildir { root, line_endings, present } => {
+            Self::Maildir { tmp, new, line_endings, present } => {
                 let (body, end) = converted(envelope, content, *line_endings);
                 let octets = [&facts.delivery_fields(end)[..], &body].concat();
                 let micros = timestamp::micros(envelope.received_at);
@@ -128,13 +130,12 @@ impl Exporter {
                 if present.contains(&name) {
                     return Ok(Put::Already);
                 }
-                let temporary = root.join("tmp").join(format!("{name}.P{}", std::process::id()));
-                place(&temporary, &root.join("new").join(name), &octets)
+                place(tmp, &format!("{name}.P{}", std::process::id()), new, &name, &octets)
             }
             Self::Eml(root) => {
                 let octets = [&facts.delivery_fields(b"\r\n")[..], content].concat();
-                let temporary = root.join(format!(".{}.{}.tmp", envelope.id, std::process::id()));
-                place(&temporary, &root.join(format!("{}.eml", envelope.id)), &octets)
+                let temporary = format!(".{}.{}.tmp", envelope.id, std::process::id());
+                place(root, &temporary, root, &format!("{}.eml", envelope.id), &octets)
             }
             Self::Mbox { new, file, line_endings, .. } => {
                 let (body, end) = converted(envelope, content, *line_endings);
@@ -148,8 +149,9 @@ impl Exporter {
     /// Makes the names durable too.
     fn finish(self) -> io::Result<()> {
         match self {
-            Self::Maildir { root, .. } => sync_directory(&root.join("new")),
-            Self::Eml(root) => sync_directory(&root),
+            Self::Maildir { new: folder, .. } | Self::Eml(folder) => {
+                sync_opened(&folder.directory).named(&folder.path)
+            }
             Self::Mbox { path, new, file, .. } => {
                 let file = file.into_inner().map_err(io::IntoInnerError::into_error).named(&new)?;
                 file.sync_all().named(&new)?;
@@ -167,17 +169,53 @@ fn exists(path: &Path) -> io::Error {
     io::Error::new(io::ErrorKind::AlreadyExists, text)
 }
 
-/// Names of the messages in a maildir, without the flags that a reader of mail appends.
-fn names_in(maildir: &Path) -> io::Result<HashSet<String>> {
-    let mut names = HashSet::new();
-    for directory in ["new", "cur"] {
-        let directory = maildir.join(directory);
-        for entry in fs::read_dir(&directory).named(&directory)? {
-            let name = entry.named(&directory)?.file_name().to_string_lossy().into_owned();
-            names.insert(name.split(":2,").next().unwrap_or_default().to_owned());
+/// A directory that is written to, open: its owner may be another user than root, who exports, and nothing is
+/// done through a link that he puts into it meanwhile.
+struct Folder {
+    directory: OwnedFd,
+    /// For errors.
+    path: PathBuf,
+}
+
+impl Folder {
+    /// At the operator's own path, made where it is missing.
+    fn make(path: &Path) -> io::Result<Self> {
+        make_directory(path)?;
+        Ok(Self { directory: open_directory(path).named(path)?, path: path.to_owned() })
+    }
+
+    /// A directory in it, made where it is missing. No link to one.
+    fn below(&self, name: &str) -> io::Result<Self> {
+        let path = self.path.join(name);
+        match rustix::fs::mkdirat(&self.directory, name, Mode::RWXU) {
+            Ok(()) => sync_opened(&self.directory).named(&self.path)?,
+            // It may have been made by an export that was cut short before the sync, unless we may make nothing here.
+            Err(Errno::EXIST) => match sync_opened(&self.directory) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                synced => synced.named(&self.path)?,
+            },
+            Err(error) => return Err(error).named(&path),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat(&self.directory, name, flags, Mode::empty()) {
+            Ok(directory) => Ok(Self { directory, path }),
+            Err(Errno::LOOP | Errno::NOTDIR) => {
+                let why = "is no directory, or a symbolic link, which is not followed: remove it";
+                Err(io::Error::new(io::ErrorKind::InvalidInput, why)).named(&path)
+            }
+            Err(error) => Err(error).named(&path),
         }
     }
-    Ok(names)
+
+    /// Names of the messages in it, without the flags that a reader of mail appends.
+    fn names_into(&self, names: &mut HashSet<String>) -> io::Result<()> {
+        for entry in Dir::read_from(&self.directory).named(&self.path)? {
+            let entry = entry.named(&self.path)?;
+            let name = entry.file_name().to_string_lossy();
+            names.insert(name.split(":2,").next().unwrap_or_default().to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// The content with LF for CRLF where that is asked for and can be converted back, and the line end that it has now.
@@ -209,21 +247,30 @@ fn to_lf(content: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Stores a file: durable under a temporary name first, then under its own.
-fn place(temporary: &Path, path: &Path, octets: &[u8]) -> io::Result<Put> {
-    let same = |facts: fs::Metadata| facts.is_file() && facts.len() == octets.len() as u64;
-    if let Ok(facts) = fs::symlink_metadata(path) {
-        return Ok(if same(facts) { Put::Already } else { Put::Differs(path.to_owned()) });
+fn place(from: &Folder, temporary: &str, to: &Folder, name: &str, octets: &[u8]) -> io::Result<Put> {
+    if let Ok(facts) = rustix::fs::statat(&to.directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        let is_file = FileType::from_raw_mode(facts.st_mode) == FileType::RegularFile;
+        let is_same = is_file && u64::try_from(facts.st_size) == Ok(octets.len() as u64);
+        return Ok(if is_same { Put::Already } else { Put::Differs(to.path.join(name)) });
     }
-    let mut file = create(temporary)?;
-    let written = file.write_all(octets).and_then(|()| file.sync_all()).named(temporary);
-    let stored = written.and_then(|()| rename(temporary, path));
+    let path = from.path.join(temporary);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(&from.directory, temporary, flags, Mode::RUSR | Mode::WUSR);
+    let mut file = File::from(file.named(&path)?);
+    let written = file.write_all(octets).and_then(|()| file.sync_all()).named(&path);
+    let remove = || rustix::fs::unlinkat(&from.directory, temporary, AtFlags::empty());
+    let stored =
+        written.and_then(|()| match optional::rename(&from.directory, temporary, &to.directory, name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            renamed => renamed.map(|()| true).named(&to.path.join(name)),
+        });
     match stored {
         Ok(true) => Ok(Put::New),
         // Another export was faster.
-        Ok(false) => fs::remove_file(temporary).named(temporary).map(|()| Put::Already),
+        Ok(false) => remove().named(&path).map(|()| Put::Already),
         Err(error) => {
             // What matters is the first error; a temporary file that stays harms nobody.
-            let _ = fs::remove_file(temporary);
+            let _ = remove();
             Err(error)
         }
     }

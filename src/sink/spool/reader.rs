@@ -13,7 +13,7 @@ use super::format::{self, RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader, bod
 use super::scan::{Gap, GapKind, NoSegment, Scan, Window, records_at, scan};
 use crate::escape::Word;
 use crate::handoff::message::QueueId;
-use crate::sink::file_system::Named;
+use crate::sink::file_system::{Named, open_own_at};
 use crate::sink::root::{LOCK_NAME, kind_of};
 use crate::timestamp::Rfc3339;
 
@@ -51,7 +51,7 @@ pub struct Segment {
 impl Segment {
     /// Opens and scans a segment. None when the file is none; the note says why.
     pub(super) fn open(path: &Path) -> io::Result<Result<Self, String>> {
-        let file = File::open(path).named(path)?;
+        let file = open_own_at(path)?;
         let mut last = scan(&file).named(path)?;
         for _ in 1..READINGS_MAX {
             // Where nothing is wrong there is nothing that a write under way could have feigned.
@@ -89,7 +89,7 @@ impl Segment {
 
     /// Opens a segment and reads its header only. None when it is not (or not yet) the segment that its name says.
     pub(super) fn open_unscanned(path: &Path, sequence: u64) -> io::Result<Option<Self>> {
-        let file = File::open(path).named(path)?;
+        let file = open_own_at(path)?;
         let header = header(&file).named(path)?.filter(|header| header.sequence == sequence);
         Ok(header.map(|segment| {
             let scan = Scan { segment, records: Vec::new(), gaps: Vec::new() };
@@ -144,7 +144,7 @@ impl Segment {
     fn copy_file(&self, record: &RecordHeader, facts: MessageFile, out: &mut impl Write) -> io::Result<()> {
         let path = self.message_file(record);
         let name = path.display();
-        let file = File::open(&path)
+        let file = open_own_at(&path)
             .map_err(|error| self.error(record, &format!("its file {name} cannot be read: {error}")))?;
         let mut window = Window::new(&file);
         let (mut crc, mut written) = (0, Ok(()));
@@ -173,7 +173,7 @@ impl Segment {
         match envelope.file {
             Some(_) => {
                 let path = self.message_file(record);
-                let synced = File::open(&path).and_then(|file| file.sync_data());
+                let synced = open_own_at(&path).and_then(|file| file.sync_data());
                 synced.map_err(|error| {
                     self.error(record, &format!("its file {} cannot be read: {error}", path.display()))
                 })

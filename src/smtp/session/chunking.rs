@@ -10,7 +10,7 @@ use super::super::envelope::BodyType;
 use super::super::extension::Extension;
 use super::super::input::Input;
 use super::super::reply::{self, Reply, ReplyBuffer};
-use super::data::earn_time;
+use super::data::{earn_time, size_limit};
 use super::{ChunkState, Handled, Session, State, Step};
 use crate::config::ChunkLineEnd;
 use crate::limits::OVERSIZE_FACTOR;
@@ -38,7 +38,8 @@ impl Session {
             }
             self.idle_commands += 1;
         }
-        let too_large = (total > limits.message_size_max).then_some(reply::TOO_LARGE);
+        let (most, too_large) = size_limit(&self.settings, self.envelope.as_deref());
+        let too_large = (total > most).then_some(too_large);
         refusal = self.out_of_sequence().or(refusal).or(too_large);
         if refusal.is_none() && self.chunked.is_none() {
             let binary = self.envelope.as_ref().is_some_and(|envelope| envelope.body == BodyType::BinaryMime);
@@ -96,6 +97,7 @@ impl Session {
         self.deadline = earn_time(self.deadline, consumed, now, self.settings.limits.data_timeout);
         // Inserted octets count, too, so the announced size alone does not tell.
         let bytes = self.chunked.as_ref().map_or(0, ChunkedData::bytes);
+        let (most, too_large) = size_limit(&self.settings, self.envelope.as_deref());
         let octets = match &found {
             Some(Found::Data(range)) => input.bytes.get(range.clone()).unwrap_or_default(),
             Some(Found::Insert) => input.run.octets(),
@@ -110,8 +112,8 @@ impl Session {
                 self.refuse_chunk(reply::BARE_LINE_END_IN_DATA);
                 None
             }
-            Some(Found::Data(_) | Found::Insert) if bytes > self.settings.limits.message_size_max => {
-                self.refuse_chunk(reply::TOO_LARGE);
+            Some(Found::Data(_) | Found::Insert) if bytes > most => {
+                self.refuse_chunk(too_large);
                 None
             }
             Some(Found::Data(range)) => Some(Step::Data(range)),

@@ -4,9 +4,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Session, State, Step};
-use crate::limits::{DATA_RATE_MIN, OVERSIZE_FACTOR};
+use super::{Session, Settings, State, Step};
+use crate::limits::{COPIES_BYTES_MAX, COPIES_OVERRUN, DATA_RATE_MIN, OVERSIZE_FACTOR};
 use crate::smtp::data_watch::{DataWatch, TooMuch};
+use crate::smtp::envelope::Envelope;
 use crate::smtp::input::Input;
 use crate::smtp::mail_data::{Found, MailData};
 use crate::smtp::reply::{self, Reply, ReplyBuffer};
@@ -51,9 +52,9 @@ impl Session {
             state.refusal = state.watch.take(octets).map(TooMuch::reply);
         }
         self.deadline = earn_time(self.deadline, consumed, now, self.settings.limits.data_timeout);
-        let limit = self.settings.limits.message_size_max;
+        let (limit, too_large) = size_limit(&self.settings, self.envelope.as_deref());
         if state.bytes > limit {
-            state.refusal.get_or_insert(reply::TOO_LARGE);
+            state.refusal.get_or_insert(too_large);
         }
         if found == Found::Bare {
             state.refusal.get_or_insert(reply::BARE_LINE_END_IN_DATA);
@@ -61,7 +62,7 @@ impl Session {
         if state.refusal.is_some() {
             state.data.refuse();
         }
-        if state.bytes > limit.saturating_mul(OVERSIZE_FACTOR) {
+        if state.bytes > self.settings.limits.message_size_max.saturating_mul(OVERSIZE_FACTOR) {
             return Some(self.close_with(reply::ENDLESS, replies));
         }
         match found {
@@ -93,6 +94,19 @@ impl Session {
                 matches!(step, Step::Close).then_some(step)
             }
         }
+    }
+}
+
+/// The most octets that the mail data of this transaction may have, and the reply to more. RCPT bounds copies by SIZE; this
+/// bounds them where that was not given, or was too small.
+pub(super) fn size_limit(settings: &Settings, envelope: Option<&Envelope>) -> (u64, Reply) {
+    let most = settings.limits.message_size_max;
+    let copies = envelope.map_or(1, |envelope| envelope.recipients().len()) as u64;
+    let of_copies = COPIES_BYTES_MAX * COPIES_OVERRUN / copies.max(1);
+    if settings.policy.asks_store() && copies > 1 && of_copies < most {
+        (of_copies, reply::COPIES_TOO_LARGE)
+    } else {
+        (most, reply::TOO_LARGE)
     }
 }
 

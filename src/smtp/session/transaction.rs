@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::super::command;
 use super::super::data_watch::DataWatch;
-use super::super::envelope::{BodyType, RecipientParameters};
+use super::super::envelope::{BodyType, Envelope, RecipientParameters};
 use super::super::extension::Extension;
 use super::super::mail_data::MailData;
 use super::super::parameter::{self, ParameterError};
@@ -13,6 +13,7 @@ use super::super::policy::Verdict;
 use super::super::reply::{self, Reply, ReplyBuffer};
 use super::data::DataState;
 use super::{Handled, Hello, Question, Session, State, Step};
+use crate::limits::{COPIES_BYTES_MAX, SIZE_NOMINAL};
 
 impl Session {
     /// MAIL (RFC 5321 §4.1.1.2). Read twice: once to find it good and ask, once more with the answer.
@@ -118,7 +119,10 @@ impl Session {
         };
         // The rest stands, and whoever sends tries the others again (RFC 5321 §4.5.3.1.10).
         let refusal = match refusal(verdict) {
-            None if self.recipients >= settings.limits.recipients_max || !envelope.count() => {
+            None if self.recipients >= settings.limits.recipients_max
+                || !envelope.count()
+                || settings.policy.asks_store() && copies_exceed(envelope) =>
+            {
                 Some(reply::TOO_MANY_RECIPIENTS)
             }
             refusal => refusal,
@@ -197,6 +201,13 @@ impl Session {
             && std::str::from_utf8(argument).is_ok();
         if argument.is_ascii() || utf8 { reply::CANNOT_VRFY } else { reply::NOT_ASCII }
     }
+}
+
+/// Whether the copies of the message are too much, by what is known of its size. One copy of any size may be made.
+fn copies_exceed(envelope: &Envelope) -> bool {
+    let size = envelope.size_declared.unwrap_or(SIZE_NOMINAL);
+    let copies = envelope.recipients().len();
+    copies > 1 && size.saturating_mul(copies as u64) > COPIES_BYTES_MAX
 }
 
 /// A recipient that the policy accepts.
