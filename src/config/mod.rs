@@ -242,7 +242,7 @@ impl Gate {
         self.proxy_from.iter().any(|network| network.contains(client))
     }
 
-    /// Whether this TCP client may use XCLIENT.
+    /// Whether this client may use XCLIENT: the TCP client, or whom a PROXY header names.
     pub fn trusts_xclient(&self, client: IpAddr) -> bool {
         self.xclient_from.iter().any(|network| network.contains(client))
     }

@@ -300,6 +300,7 @@ fn listener(
                 .to_owned(),
         );
     }
+    trust_rules(&mut section, &gate);
     if let Some(address) = address {
         address_rules(&mut section, address, &gate, identity, taken);
     }
@@ -337,10 +338,14 @@ fn gate(section: &mut Section<'_>) -> Gate {
     Gate {
         proxy_from: section.networks(
             "proxy_from",
+            "[\"10.0.1.0/24\"]",
             "Whose PROXY protocol header (version 1 or 2) is required and believed: the TCP client's own address counts.",
         ),
-        xclient_from: section
-            .networks("xclient_from", "Whose XCLIENT is believed: the TCP client's own address counts."),
+        xclient_from: section.networks(
+            "xclient_from",
+            "[\"10.0.2.0/24\"]",
+            "Whose XCLIENT is believed: the TCP client's own address counts, or the one that its PROXY header names; none of `proxy_from`.",
+        ),
         refuse: section.choice_or(
             "refuse",
             &[("521", Refusal::Never), ("554", Refusal::NotNow)],
@@ -367,6 +372,32 @@ fn gate(section: &mut Section<'_>) -> Gate {
             ],
             "Input before a reply that ends a command group (RFC 2920 §3.1): 554 and close behind DATA only, everywhere, or nowhere.",
         ),
+    }
+}
+
+/// Whom a listener believes what a front says of clients.
+fn trust_rules(section: &mut Section<'_>, gate: &Gate) {
+    for proxy in &gate.proxy_from {
+        if let Some(xclient) = gate.xclient_from.iter().find(|xclient| xclient.overlaps(proxy)) {
+            section.problem(
+                "xclient_from",
+                format!(
+                    "{xclient} and {proxy} of `proxy_from` have addresses in common, and a front speaks in one way only: take \
+                     these out of one of them"
+                ),
+            );
+        }
+    }
+    for (key, networks) in [("proxy_from", &gate.proxy_from), ("xclient_from", &gate.xclient_from)] {
+        for network in networks.iter().filter(|network| network.holds_strangers()) {
+            section.warn(
+                key,
+                format!(
+                    "{network} holds strangers, and each of them may say that its mail comes from any address: name the \
+                     addresses of your fronts"
+                ),
+            );
+        }
     }
 }
 

@@ -147,8 +147,11 @@ pub struct Summary {
 /// One session.
 pub struct Session {
     settings: Arc<Settings>,
-    /// The TCP client: trust is judged by its address only. Never an IPv4-mapped address.
+    /// The TCP client: whether a PROXY header is believed is judged by its address only. Never an IPv4-mapped address.
     front: SocketAddr,
+    /// XCLIENT is believed: judged by the TCP client's address, or by the one that its PROXY header names, because whoever comes
+    /// through a front is no front. What XCLIENT names is never trusted and does not end the trust.
+    is_xclient_trusted: bool,
     /// The SMTP client: the TCP client, or whom a trusted front speaks for. Never an IPv4-mapped address, so that one client has one
     /// spelling wherever it is told.
     client: SocketAddr,
@@ -256,8 +259,10 @@ impl Session {
     pub fn new(settings: Arc<Settings>, client: SocketAddr, now: Instant) -> Self {
         let deadline = now + settings.limits.command_timeout;
         let client = canonical(client);
+        let is_xclient_trusted = settings.gate.trusts_xclient(client.ip());
         Self {
             settings,
+            is_xclient_trusted,
             front: client,
             client,
             no_proxy_header: None,

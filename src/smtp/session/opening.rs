@@ -79,11 +79,17 @@ impl Session {
             Header::Incomplete => return Some(Step::NeedInput),
             // Whoever speaks to us here is no front of ours, and learns nothing.
             Header::Bad => return Some(self.end_without_header(NoProxyHeader::OtherOctets)),
-            Header::Client(Some(client)) => self.client = canonical(client),
+            Header::Client(Some(client)) => {
+                self.client = canonical(client);
+                self.is_xclient_trusted = self.settings.gate.trusts_xclient(self.client.ip());
+            }
             Header::Client(None) => {}
         }
         self.state = State::Admitting(Behind::ProxyHeader);
-        Some(Step::Ask(Question::Admission { client: self.client.ip(), front: self.front.ip() }))
+        let client = self.client.ip();
+        // Another front that comes through this one: those it will speak for are counted, and not itself.
+        let front = if self.is_xclient_trusted { client } else { self.front.ip() };
+        Some(Step::Ask(Question::Admission { client, front }))
     }
 
     /// Whether, and how, the session ended because the front sent no PROXY header.
@@ -179,9 +185,9 @@ impl Session {
         Step::NeedInput
     }
 
-    /// Whether XCLIENT is offered to this TCP client.
+    /// Whether XCLIENT is offered.
     pub(super) fn offers_xclient(&self) -> bool {
-        self.settings.gate.trusts_xclient(self.front.ip())
+        self.is_xclient_trusted
     }
 
     /// XCLIENT: whom the front speaks for. The session begins anew with a greeting.
