@@ -163,7 +163,8 @@ fn store(text: &str) -> Result<exchange::Store, String> {
     Ok(Box::new(move |mailbox| told.get(mailbox.whole).copied().unwrap_or(Verdict::Accept)))
 }
 
-/// Whether a client has to wait for the answer before it sends more: behind DATA and STARTTLS, and where a greeting follows.
+/// Whether a client has to wait for the answer before it sends more: behind DATA, STARTTLS, EHLO and HELO, and where a
+/// greeting follows.
 fn must_wait(pending: &[u8]) -> bool {
     let line = pending.strip_suffix(b"\r\n").unwrap_or(pending);
     let line = line.rsplit(|octet| *octet == b'\n').next().unwrap_or_default().to_ascii_uppercase();
@@ -171,6 +172,8 @@ fn must_wait(pending: &[u8]) -> bool {
         || line.starts_with(b"DATA")
         || line.starts_with(b"PROXY ")
         || line.starts_with(b"XCLIENT")
+        || line.starts_with(b"EHLO")
+        || line.starts_with(b"HELO")
         || line.starts_with(b"STARTTLS")
 }
 
@@ -298,6 +301,7 @@ fn settings(dialogue: &Dialogue) -> Result<Settings, String> {
             "line_bytes_max" => limits.line_bytes_max = usize::try_from(number()?).expect("small"),
             "errors_max" => limits.errors_max = u32::try_from(number()?).expect("small"),
             "idle_commands_max" => limits.idle_commands_max = u32::try_from(number()?).expect("small"),
+            "session_without_mail_max" => limits.session_without_mail_max = time()?,
             "command_timeout" => limits.command_timeout = time()?,
             "data_timeout" => limits.data_timeout = time()?,
             "received_max" => limits.received_max = u32::try_from(number()?).expect("small"),

@@ -243,7 +243,9 @@ fn what_is_sent_while_the_session_waits_is_not_taken_into_memory() {
     let mut simulation = Simulation::new(1, Faults::NONE, TlsPolicy::Implicit, true);
     let mut client = Client::new(&simulation.world);
     until_reply(&mut simulation, &mut client, "220 ");
-    client.say(b"EHLO client.example\r\nMAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\nDATA\r\n");
+    client.say(b"EHLO client.example\r\n");
+    until_reply(&mut simulation, &mut client, "250 ");
+    client.say(b"MAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\nDATA\r\n");
     until_reply(&mut simulation, &mut client, "354 ");
     // The sink never answers.
     client.say(b"Subject: x\r\n\r\n.\r\n");

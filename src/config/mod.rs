@@ -270,7 +270,7 @@ pub enum EarlyTalkers {
 /// Input that was pending at a reply that the client has to wait for (RFC 2920 §3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Pipelining {
-    /// `554 5.5.0` and close behind DATA; tolerated behind EHLO, NOOP and their like.
+    /// `554 5.5.0` and close behind DATA and the session's first EHLO or HELO; tolerated behind later ones, NOOP and their like.
     #[default]
     RejectData,
     /// `554 5.5.0` and close behind all of them.
@@ -425,6 +425,8 @@ pub struct Limits {
     pub errors_max: u32,
     /// Commands without progress in a session.
     pub idle_commands_max: u32,
+    /// From the greeting, or the last accepted message, to the end of a session that waits for a command.
+    pub session_without_mail_max: Duration,
     /// From the start of the wait for a command to its CRLF (RFC 5321 §4.5.3.2.7).
     pub command_timeout: Duration,
     /// From STARTTLS, or the first octet, to the end of the handshake; `command_timeout` bounds it, too.

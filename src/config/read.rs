@@ -370,7 +370,7 @@ fn gate(section: &mut Section<'_>) -> Gate {
                 ("reject", Pipelining::Reject),
                 ("tolerate", Pipelining::Tolerate),
             ],
-            "Input before a reply that ends a command group (RFC 2920 §3.1): 554 and close behind DATA only, everywhere, or nowhere.",
+            "Input before a reply that ends a command group (RFC 2920 §3.1): 554 and close behind DATA and the session's first EHLO or HELO, everywhere, or nowhere.",
         ),
     }
 }

@@ -26,6 +26,8 @@ const SECOND: Duration = Duration::from_secs(1);
 
 const HOUR: Duration = Duration::from_hours(1);
 
+const DAY: Duration = Duration::from_hours(24);
+
 /// RFC 5321 §4.5.3.2.7: a server waits at least this long for the next command.
 const COMMAND_TIMEOUT_RFC: Duration = Duration::from_mins(5);
 
@@ -68,7 +70,13 @@ pub(super) fn read(mut section: Section<'_>) -> Limits {
             "idle_commands_max",
             100,
             1..=COUNT_MAX,
-            "Commands without progress in a session: NOOP, RSET, VRFY, HELP, EHLO; then 421.",
+            "Commands without progress in a session: NOOP, RSET, VRFY, HELP, EHLO, 4yz to MAIL or RCPT, small chunks; then 421.",
+        ),
+        session_without_mail_max: section.duration(
+            "session_without_mail_max",
+            HOUR,
+            SECOND..=DAY,
+            "From the greeting, or the last accepted message, to the end of a session; a message under way is not cut.",
         ),
         command_timeout: section.duration(
             "command_timeout",

@@ -141,7 +141,7 @@ impl Connection {
         if draft.data.is_away() {
             self.spilling.waits = Waits::Parsing;
             // The client is not to blame for this wait.
-            return self.session.wait_until(context.now + SPILL_WAIT_MAX);
+            return self.session.wait_until(context.now + SPILL_WAIT_MAX, context.now);
         }
         if self.spilling.beginning.is_none() {
             self.spilling.beginning = Some(Beginning::of(draft.data.pieces()));

@@ -91,7 +91,9 @@ replies! {
 
     TOO_MANY_CONNECTIONS = 421 "4.3.2" "Too many connections, try again later";
     TIMED_OUT = 421 "4.4.2" "Timed out";
+    NO_MAIL_FOR_LONG = 421 "4.4.2" "No message for too long";
     TOO_SLOW = 421 "4.4.2" "Mail data comes too slowly";
+    MESSAGE_TOO_SLOW = 421 "4.4.2" "The message takes too long";
     SHUTTING_DOWN = 421 "4.3.2" "Shutting down or overloaded, try again later";
     TOO_MANY_ERRORS = 421 "4.7.0" "Too many errors";
     TOO_MANY_IDLE_COMMANDS = 421 "4.7.0" "Too many commands without mail";

@@ -72,14 +72,16 @@ pub(crate) fn naive(octets: &[u8], bare_lf: BareLineEnd, bare_cr: BareLineEnd) -
     Some(Naive { stored, has_bare, consumed })
 }
 
-/// Where lines end that may be DATA: a client waits for the answer there (RFC 2920 §3.1), and what it sends without waiting is
-/// a matter of the dialogues.
-pub(crate) fn data_lines(octets: &[u8]) -> Vec<usize> {
+/// Where lines end that may be DATA, EHLO or HELO, perhaps after octets of a chunk: a client waits for the answer there (RFC 2920
+/// §3.1), and what it sends without waiting is a matter of the dialogues.
+pub(crate) fn waiting_lines(octets: &[u8]) -> Vec<usize> {
+    const VERBS: [&[u8]; 3] = [b"DATA", b"EHLO", b"HELO"];
     let mut end = 0;
     let mut ends = Vec::new();
     for line in octets.split_inclusive(|octet| *octet == b'\n') {
         end += line.len();
-        if line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"DATA")) {
+        let is_verb = |four: &[u8]| VERBS.iter().any(|verb| four.eq_ignore_ascii_case(verb));
+        if line.windows(4).any(is_verb) {
             ends.push(end);
         }
     }
@@ -164,7 +166,7 @@ enum Arrival {
 
 fn run(settings: Settings, operations: &[Operation], arrival: Arrival) -> Seen {
     let mut exchange = Exchange::new(settings);
-    let ends = data_lines(&sent(operations));
+    let ends = waiting_lines(&sent(operations));
     let mut received = 0;
     let mut receive = |exchange: &mut Exchange, mut octets: &[u8]| {
         while !octets.is_empty() {
@@ -387,7 +389,8 @@ pub(crate) fn check_chunks_with(chunks: &[Vec<u8>], policy: ChunkLineEnd, binary
     let mut exchange = Exchange::new(Settings { bdat_bare_lf: policy, ..settings() });
     let policy = if binary { ChunkLineEnd::Keep } else { policy };
     let body = if binary { " BODY=BINARYMIME" } else { "" };
-    let begin = format!("EHLO client.test\r\nMAIL FROM:<a@x.test>{body}\r\nRCPT TO:<b@y.test>\r\n");
+    exchange.receive(b"EHLO client.test\r\n");
+    let begin = format!("MAIL FROM:<a@x.test>{body}\r\nRCPT TO:<b@y.test>\r\n");
     let octets = [begin.as_bytes(), &bdat(chunks)].concat();
     let mut rest = &octets[..];
     for size in sizes.iter().cycle() {

@@ -10,10 +10,9 @@ use super::super::envelope::BodyType;
 use super::super::extension::Extension;
 use super::super::input::Input;
 use super::super::reply::{self, Reply, ReplyBuffer};
-use super::data::earn_time;
 use super::{ChunkState, Handled, Session, State, Step};
 use crate::config::ChunkLineEnd;
-use crate::limits::OVERSIZE_FACTOR;
+use crate::limits::{CHUNK_BYTES_LITTLE, OVERSIZE_FACTOR};
 
 impl Session {
     /// BDAT. Whatever is said of it, its octets are no commands: where it cannot be known how many there are, or there are
@@ -32,12 +31,10 @@ impl Session {
         if total > limits.message_size_max.saturating_mul(OVERSIZE_FACTOR) {
             return Handled::Close(reply::TOO_LARGE);
         }
-        if octets == 0 && !last {
-            if self.idle_commands == limits.idle_commands_max {
-                return Handled::Close(reply::TOO_MANY_IDLE_COMMANDS);
-            }
-            self.idle_commands += 1;
+        if octets < CHUNK_BYTES_LITTLE && !last && !self.may_be_idle() {
+            return Handled::Close(reply::TOO_MANY_IDLE_COMMANDS);
         }
+        let limits = &self.settings.limits;
         let too_large = (total > limits.message_size_max).then_some(reply::TOO_LARGE);
         refusal = self.out_of_sequence().or(refusal).or(too_large);
         if refusal.is_none() && self.chunked.is_none() {
@@ -49,7 +46,7 @@ impl Session {
             self.chunked = Some(ChunkedData::new(policy, watch));
         }
         self.state = State::Chunk(ChunkState { left: octets, last, refusal: None });
-        self.deadline = now + self.settings.limits.data_timeout;
+        self.begin_mail_data(now);
         if let Some(refusal) = refusal {
             self.refuse_chunk(refusal);
         }
@@ -93,7 +90,7 @@ impl Session {
         };
         let all = state.left == 0;
         let consumed = (input.position - start) as u64;
-        self.deadline = earn_time(self.deadline, consumed, now, self.settings.limits.data_timeout);
+        self.earn_time(consumed, now);
         // Inserted octets count, too, so the announced size alone does not tell.
         let bytes = self.chunked.as_ref().map_or(0, ChunkedData::bytes);
         let octets = match &found {

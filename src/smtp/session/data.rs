@@ -2,10 +2,10 @@
 //!
 //! A refusal is said only where the mail data ends, so the rest is read and dropped; but not without a bound.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Session, State, Step};
-use crate::limits::{DATA_RATE_MIN, OVERSIZE_FACTOR};
+use crate::limits::OVERSIZE_FACTOR;
 use crate::smtp::data_watch::{DataWatch, TooMuch};
 use crate::smtp::input::Input;
 use crate::smtp::mail_data::{Found, MailData};
@@ -50,7 +50,8 @@ impl Session {
             };
             state.refusal = state.watch.take(octets).map(TooMuch::reply);
         }
-        self.deadline = earn_time(self.deadline, consumed, now, self.settings.limits.data_timeout);
+        self.earn_time(consumed, now);
+        let State::Data(state) = &mut self.state else { return None };
         let limit = self.settings.limits.message_size_max;
         if state.bytes > limit {
             state.refusal.get_or_insert(reply::TOO_LARGE);
@@ -94,11 +95,4 @@ impl Session {
             }
         }
     }
-}
-
-/// The deadline of mail data after `consumed` octets: a credit that [`DATA_RATE_MIN`] octets raise by a second, never more
-/// than `most` ahead. So it also bounds the time between two reads.
-pub(super) fn earn_time(deadline: Instant, consumed: u64, now: Instant, most: Duration) -> Instant {
-    let earned = Duration::from_millis(consumed.saturating_mul(1000) / DATA_RATE_MIN);
-    (deadline + earned).min(now + most)
 }

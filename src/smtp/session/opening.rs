@@ -57,7 +57,7 @@ impl Session {
 
     /// All replies so far were handed over to be sent: what comes from now on may be an answer to them.
     pub fn handle_sending(&mut self) {
-        self.data_reply_waits = false;
+        self.reply_waits = None;
     }
 
     /// All that was handed over is sent. What comes from now on is no early talk.
@@ -182,6 +182,7 @@ impl Session {
             }
         }
         self.wait_for_command(now);
+        self.session_end = now + self.settings.limits.session_without_mail_max;
         Step::NeedInput
     }
 

@@ -164,6 +164,9 @@ impl Session {
         now: Instant,
     ) -> Step {
         let reply = self.conclude_recipient(verdict);
+        if !self.may_put_off(reply) {
+            return self.close_with(reply::TOO_MANY_IDLE_COMMANDS, replies);
+        }
         let open = self.reply(reply, replies);
         self.wait_for_command(now);
         if open { Step::NeedInput } else { Step::Close }
@@ -186,7 +189,7 @@ impl Session {
         let limits = &self.settings.limits;
         let watch = DataWatch::new(limits.received_max, limits.data_line_bytes_max);
         self.state = State::Data(DataState { data, watch, bytes: 0, refusal: None });
-        self.deadline = now + limits.data_timeout;
+        self.begin_mail_data(now);
         reply::START_MAIL_DATA
     }
 
