@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ringmx::buffer::Pool;
-use ringmx::config::Config;
+use ringmx::config::{Config, Gate, Pipelining};
 use ringmx::handoff::channel::{FromShards, ToShard, Waiting, messages, receipts};
 use ringmx::handoff::message::{Message, Outcome, Receipt, TryAgain};
 use ringmx::limits::HANDOFF_MESSAGES_MAX;
@@ -124,7 +124,8 @@ impl Simulation {
         let settings = Settings {
             hostname: "mx.test".into(),
             limits: config.limits.clone(),
-            gate: config.listeners[0].gate.clone(),
+            // These clients do not wait for the answer to EHLO.
+            gate: Gate { pipelining: Pipelining::Tolerate, ..config.listeners[0].gate.clone() },
             bare_lf: config.listeners[0].bare_lf,
             bare_cr: config.listeners[0].bare_cr,
             local_part_case_sensitive: false,

@@ -23,6 +23,7 @@ mod parameter;
 mod path;
 pub mod policy;
 mod proxy;
+mod repeated;
 pub mod reply;
 pub mod run;
 pub mod session;

@@ -118,16 +118,20 @@ impl Session {
         };
         // The rest stands, and whoever sends tries the others again (RFC 5321 §4.5.3.1.10).
         let refusal = match refusal(verdict) {
-            None if self.recipients >= settings.limits.recipients_max || !envelope.count() => {
-                Some(reply::TOO_MANY_RECIPIENTS)
-            }
+            None if self.recipients >= settings.limits.recipients_max => Some(reply::TOO_MANY_RECIPIENTS),
             refusal => refusal,
         };
         if let Some(refusal) = refusal {
             envelope.retract_recipient();
             return Err(refusal);
         }
-        if envelope.last_recipient_is_repeated(settings.local_part_case_sensitive) {
+        let is_repeated = envelope.last_recipient_is_repeated(settings.local_part_case_sensitive);
+        // Behind it, because it may take memory, too.
+        if !envelope.count() {
+            envelope.retract_recipient();
+            return Err(reply::TOO_MANY_RECIPIENTS);
+        }
+        if is_repeated {
             // The parameters of the first one stand.
             envelope.retract_recipient();
             self.recipients += 1;
