@@ -136,7 +136,7 @@ impl Plan {
                 | "data_line_length_max" => limits.push(format!("{key} = {value}")),
                 "line_bytes_max" => limits.push(format!("line_length_max = {value}")),
                 "command_timeout" | "data_timeout" | "session_without_mail_max" => {
-                    limits.push(format!("{key} = {value:?}"))
+                    limits.push(format!("{key} = {value:?}"));
                 }
                 "bare_lf"
                 | "bare_cr"

@@ -21,6 +21,7 @@ use ringmx::buffer::Pool;
 use ringmx::config::{Config, Gate, Pipelining};
 use ringmx::handoff::channel::{FromShards, ToShard, Waiting, messages, receipts};
 use ringmx::handoff::message::{Message, Outcome, Receipt, TryAgain};
+use ringmx::handoff::queue_ids::IdKey;
 use ringmx::limits::HANDOFF_MESSAGES_MAX;
 use ringmx::log;
 use ringmx::metrics::ShardMetrics;
@@ -139,7 +140,7 @@ impl Simulation {
         let parts = Parts {
             ring: world.ring(Arc::clone(pool.arena())),
             pool,
-            delivery: Delivery::new(0, 7, Route::Worker(to_sink), from_sinks),
+            delivery: Delivery::new(0, IdKey::from_octets([7; 20]), Route::Worker(to_sink), from_sinks),
             spill: Spill::new(spill_route),
             mailboxes: Mailboxes::new(0, mailboxes::Route::Everybody),
             log,

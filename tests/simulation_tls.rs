@@ -15,6 +15,7 @@ use ringmx::config::{Config, TlsPolicy};
 use ringmx::handoff::channel::{FromShards, messages, receipts};
 use ringmx::handoff::doorbell::Doorbell;
 use ringmx::handoff::message::{Message, Outcome};
+use ringmx::handoff::queue_ids::IdKey;
 use ringmx::limits::HANDOFF_MESSAGES_MAX;
 use ringmx::log;
 use ringmx::metrics::ShardMetrics;
@@ -100,7 +101,7 @@ impl Simulation {
         let parts = Parts {
             ring: world.ring(Arc::clone(pool.arena())),
             pool,
-            delivery: Delivery::new(0, 7, route, from_sinks),
+            delivery: Delivery::new(0, IdKey::from_octets([7; 20]), route, from_sinks),
             spill: Spill::new(spill::Route::Memory),
             mailboxes: Mailboxes::new(0, mailboxes::Route::Everybody),
             log,

@@ -271,7 +271,7 @@ fn spool_with_a_file(rest: &[u8], more: &[u8]) -> tempfile::TempDir {
         [&tag.to_le_bytes()[..], &u32::try_from(value.len()).expect("small").to_le_bytes(), value].concat()
     };
     let file = [&(rest.len() as u64).to_le_bytes()[..], &crc32c::crc32c(rest).to_le_bytes()].concat();
-    let id = QueueId::new(1_800_000_000, 1, 0, 7);
+    let id = QueueId::new(1_800_000_000, 1 << 56 | 7);
     let (inline, trace) = (b"Received: x\r\n", 13_u64.to_le_bytes());
     let envelope = [
         field(1, &id.0.to_le_bytes()),

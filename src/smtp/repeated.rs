@@ -32,8 +32,8 @@ impl Repeated {
             }
             hasher.write(octets);
         }
-        // The low half is as good as the whole.
-        hasher.finish() as u32
+        // One half is as good as the whole.
+        u32::try_from(hasher.finish() >> 32).unwrap_or_default()
     }
 
     /// Whether one of the first `count` recipients, whose hashes are told by `hash_of`, is the one with this hash: `is_same` tells of
