@@ -612,6 +612,7 @@ fn session_settings(config: &Config, recipients: Option<&[RecipientEntry]>) -> V
         bare_cr: listener.bare_cr,
         local_part_case_sensitive: config.local_part_case_sensitive,
         bdat_bare_lf: listener.bdat_bare_lf,
+        nul: listener.nul,
         tls: listener.tls,
         extensions: listener.extensions,
         policy: Box::new(Recipients::new(config, recipients)),

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use ringmx::config::recipients::RecipientEntry;
 use ringmx::config::{
-    BareLineEnd, ChunkLineEnd, DomainPattern, EarlyTalkers, Network, Pipelining, Refusal, SinkKind, TlsPolicy,
+    BareLineEnd, ChunkLineEnd, DomainPattern, EarlyTalkers, Network, NulPolicy, Pipelining, Refusal,
+    SinkKind, TlsPolicy,
 };
 use ringmx::handoff::message::{ClientFacts, TryAgain};
 use ringmx::smtp::extension::{Extension, ExtensionSet};
@@ -291,7 +292,7 @@ impl Checked {
 /// The settings that a dialogue asks for.
 fn settings(dialogue: &Dialogue) -> Result<Settings, String> {
     let mut settings = exchange::settings();
-    let Settings { limits, gate, bare_lf, bare_cr, bdat_bare_lf, extensions, tls, .. } = &mut settings;
+    let Settings { limits, gate, bare_lf, bare_cr, bdat_bare_lf, nul, extensions, tls, .. } = &mut settings;
     for (key, value) in &dialogue.config {
         let number = || value.parse::<u64>().map_err(|_| format!("no number: {value:?}"));
         let time = || milliseconds(value).map(Duration::from_millis);
@@ -329,6 +330,7 @@ fn settings(dialogue: &Dialogue) -> Result<Settings, String> {
             "arrival" => word(value, &[("together", ())])?,
             "bare_lf" => *bare_lf = bare_line_end(value)?,
             "bare_cr" => *bare_cr = bare_line_end(value)?,
+            "nul" => *nul = word(value, &[("keep", NulPolicy::Keep), ("reject", NulPolicy::Reject)])?,
             "bdat_bare_lf" => *bdat_bare_lf = chunk_line_end(value)?,
             "extensions_off" => {
                 for keyword in value.split_whitespace() {

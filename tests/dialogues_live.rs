@@ -141,6 +141,7 @@ impl Plan {
                 "bare_lf"
                 | "bare_cr"
                 | "bdat_bare_lf"
+                | "nul"
                 | "refuse"
                 | "greeting_delay"
                 | "early_talkers"

@@ -99,6 +99,7 @@ impl Simulation {
             bare_cr: config.listeners[0].bare_cr,
             local_part_case_sensitive: false,
             bdat_bare_lf: config.listeners[0].bdat_bare_lf,
+            nul: config.listeners[0].nul,
             tls: ringmx::config::TlsPolicy::Off,
             extensions: ExtensionSet::usual(),
             policy: Box::new(Recipients::new(&config, None)),

@@ -209,6 +209,8 @@ pub struct Listener {
     pub bare_cr: BareLineEnd,
     /// What happens to chunks (BDAT) with a bare LF or CR.
     pub bdat_bare_lf: ChunkLineEnd,
+    /// What happens to mail data with NUL.
+    pub nul: NulPolicy,
     /// What is offered behind EHLO.
     pub extensions: ExtensionSet,
     /// Who may speak here, for whom, and when.
@@ -298,6 +300,16 @@ pub enum ChunkLineEnd {
     /// Store a CRLF in its place.
     Normalize,
     /// `550 5.5.2` to the chunk.
+    Reject,
+}
+
+/// What DATA and BDAT do with NUL. A line of DATA that is a lone dot but for its NULs is refused in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NulPolicy {
+    /// Store it as sent.
+    #[default]
+    Keep,
+    /// Read on to the end of the mail data or the chunk, then `550 5.5.2`.
     Reject,
 }
 

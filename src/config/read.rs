@@ -13,8 +13,8 @@ use super::section::Section;
 use super::units::{GIB, MIB};
 use super::{
     BareLineEnd, ChunkLineEnd, Config, DomainPattern, EarlyTalkers, Gate, LineEndings, Listener, Log,
-    LogFormat, MaildirSync, Pipelining, Refusal, Sink, SinkKind, StdoutFormat, TlsPolicy, canonical, host,
-    names, session_limits, shards, tls,
+    LogFormat, MaildirSync, NulPolicy, Pipelining, Refusal, Sink, SinkKind, StdoutFormat, TlsPolicy,
+    canonical, host, names, session_limits, shards, tls,
 };
 
 /// Threads of one sink, at most.
@@ -275,7 +275,14 @@ fn listener(
         ],
         "Chunks (BDAT) with a bare LF or a bare CR: stored as sent, with CRLF in its place, or refused. BINARYMIME is stored as sent.",
     );
+    let nul = section.choice(
+        "nul",
+        &[("keep", NulPolicy::Keep), ("reject", NulPolicy::Reject)],
+        "Mail data (DATA, BDAT) with NUL: stored as sent, or refused, and BINARYMIME is not offered. A line that is a lone dot but for NUL is always refused.",
+    );
     let extensions = extensions(&mut section);
+    let extensions =
+        if nul == NulPolicy::Reject { extensions.without(Extension::BinaryMime) } else { extensions };
     let gate = gate(&mut section);
     let asked = tls::policy(&mut section);
     if asked.is_some_and(|asked| asked != TlsPolicy::Off) && !certificates {
@@ -306,7 +313,7 @@ fn listener(
     }
     section.finish();
     let address = address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
-    Listener { address, bare_lf, bare_cr, bdat_bare_lf, extensions, gate, tls, tls_tickets }
+    Listener { address, bare_lf, bare_cr, bdat_bare_lf, nul, extensions, gate, tls, tls_tickets }
 }
 
 /// All extensions but those that are switched off.

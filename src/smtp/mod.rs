@@ -19,6 +19,7 @@ mod line;
 mod mail_data;
 #[doc(hidden)]
 pub mod measured;
+mod nul_watch;
 mod parameter;
 mod path;
 pub mod policy;

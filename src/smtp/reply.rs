@@ -76,6 +76,7 @@ replies! {
 
     TOO_LARGE = 552 "5.3.4" "Message too large";
     BARE_LINE_END_IN_DATA = 550 "5.5.2" "Mail data has a CR or LF that is not part of a CRLF";
+    NUL_IN_DATA = 550 "5.5.2" "Mail data has a NUL that cannot be kept";
     OVERLOAD = 451 "4.3.2" "Busy, try again later";
     LOCAL_TROUBLE = 451 "4.3.0" "Local trouble, try again later";
     NO_SPACE = 452 "4.3.1" "No space, try again later";

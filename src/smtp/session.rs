@@ -39,7 +39,9 @@ use super::policy::{Policy, Verdict};
 use super::proxy::ProxyReader;
 use super::reply::{self, Reply, ReplyBuffer};
 use super::run::Run;
-use crate::config::{BareLineEnd, ChunkLineEnd, Gate, Limits, Pipelining, Refusal, TlsPolicy, canonical};
+use crate::config::{
+    BareLineEnd, ChunkLineEnd, Gate, Limits, NulPolicy, Pipelining, Refusal, TlsPolicy, canonical,
+};
 use crate::handoff::message::{ClientFacts, QueueId, Refused, TryAgain};
 use crate::limits::{EHLO_NAME_BYTES_MAX, EXCESS_RECIPIENTS_FREE, INQUIRY_WAIT_MAX};
 
@@ -57,6 +59,8 @@ pub struct Settings {
     pub bare_cr: BareLineEnd,
     /// What becomes of chunks with a bare LF or CR.
     pub bdat_bare_lf: ChunkLineEnd,
+    /// What becomes of mail data with NUL.
+    pub nul: NulPolicy,
     /// Whether local-parts of recipients are compared octet for octet.
     pub local_part_case_sensitive: bool,
     /// Whether and when TLS is spoken.

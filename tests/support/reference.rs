@@ -38,7 +38,7 @@ pub(crate) fn replies(seen: &Seen) -> Vec<Vec<String>> {
 pub(crate) struct Naive {
     /// As it has to be stored.
     pub(crate) stored: Vec<u8>,
-    /// Whether a bare CR or LF has to be refused.
+    /// Whether a bare CR or LF, or a line that is a dot but for its NULs, has to be refused.
     pub(crate) has_bare: bool,
     /// Octets up to and with the end of the mail data.
     pub(crate) consumed: usize,
@@ -68,6 +68,10 @@ pub(crate) fn naive(octets: &[u8], bare_lf: BareLineEnd, bare_cr: BareLineEnd) -
             is_bare_lf && bare_lf == BareLineEnd::Reject || is_bare_cr && bare_cr == BareLineEnd::Reject;
         if is_bare_lf || is_bare_cr { stored.extend(b"\r\n") } else { stored.push(*octet) }
     }
+    // A dot that has only NULs for company.
+    let is_dot_but_for_nul =
+        |line: &[u8]| line.contains(&0) && line.iter().filter(|octet| **octet != 0).eq([&b'.']);
+    has_bare |= lines.split(|octet| matches!(octet, b'\r' | b'\n')).any(is_dot_but_for_nul);
     stored.drain(..2);
     Some(Naive { stored, has_bare, consumed })
 }

@@ -11,7 +11,7 @@ use super::super::extension::Extension;
 use super::super::input::Input;
 use super::super::reply::{self, Reply, ReplyBuffer};
 use super::{ChunkState, Handled, Session, State, Step};
-use crate::config::ChunkLineEnd;
+use crate::config::{ChunkLineEnd, NulPolicy};
 use crate::limits::{CHUNK_BYTES_LITTLE, OVERSIZE_FACTOR};
 
 impl Session {
@@ -89,6 +89,8 @@ impl Session {
             None
         };
         let all = state.left == 0;
+        let sent = input.bytes.get(start..input.position).unwrap_or_default();
+        let nul = self.settings.nul == NulPolicy::Reject && memchr::memchr(0, sent).is_some();
         let consumed = (input.position - start) as u64;
         self.earn_time(consumed, now);
         // Inserted octets count, too, so the announced size alone does not tell.
@@ -100,6 +102,10 @@ impl Session {
         };
         if let Some(too_much) = self.chunked.as_mut().and_then(|data| data.watch.take(octets)) {
             self.refuse_chunk(too_much.reply());
+            return None;
+        }
+        if nul {
+            self.refuse_chunk(reply::NUL_IN_DATA);
             return None;
         }
         match found {

@@ -9,6 +9,7 @@ use crate::limits::OVERSIZE_FACTOR;
 use crate::smtp::data_watch::{DataWatch, TooMuch};
 use crate::smtp::input::Input;
 use crate::smtp::mail_data::{Found, MailData};
+use crate::smtp::nul_watch::NulWatch;
 use crate::smtp::reply::{self, Reply, ReplyBuffer};
 
 /// Mail data while it is received.
@@ -16,6 +17,8 @@ use crate::smtp::reply::{self, Reply, ReplyBuffer};
 pub(super) struct DataState {
     pub(super) data: MailData,
     pub(super) watch: DataWatch,
+    /// Looks at the octets as they were sent.
+    pub(super) nul: NulWatch,
     /// Octets of mail data so far (RFC 1870: after transparency).
     pub(super) bytes: u64,
     /// Set when the message is to be refused at its end.
@@ -49,6 +52,9 @@ impl Session {
                 Found::Bare | Found::End | Found::NeedInput => b"",
             };
             state.refusal = state.watch.take(octets).map(TooMuch::reply);
+            if state.nul.take(input.bytes.get(start..input.position).unwrap_or_default()) {
+                state.refusal.get_or_insert(reply::NUL_IN_DATA);
+            }
         }
         self.earn_time(consumed, now);
         let State::Data(state) = &mut self.state else { return None };

@@ -7,6 +7,7 @@ use super::super::data_watch::DataWatch;
 use super::super::envelope::{BodyType, RecipientParameters};
 use super::super::extension::Extension;
 use super::super::mail_data::MailData;
+use super::super::nul_watch::NulWatch;
 use super::super::parameter::{self, ParameterError};
 use super::super::path::{self, Path, PathError};
 use super::super::policy::Verdict;
@@ -192,7 +193,13 @@ impl Session {
         let data = MailData::new(self.settings.bare_lf, self.settings.bare_cr);
         let limits = &self.settings.limits;
         let watch = DataWatch::new(limits.received_max, limits.data_line_bytes_max);
-        self.state = State::Data(DataState { data, watch, bytes: 0, refusal: None });
+        self.state = State::Data(DataState {
+            data,
+            watch,
+            nul: NulWatch::new(self.settings.nul),
+            bytes: 0,
+            refusal: None,
+        });
         self.begin_mail_data(now);
         reply::START_MAIL_DATA
     }
