@@ -22,6 +22,7 @@ fn settings() -> Settings {
         bare_lf: config.listeners[0].bare_lf,
         bare_cr: config.listeners[0].bare_cr,
         bdat_bare_lf: config.listeners[0].bdat_bare_lf,
+        nul: config.listeners[0].nul,
         local_part_case_sensitive: false,
         tls: ringmx::config::TlsPolicy::Off,
         extensions: ExtensionSet::usual(),

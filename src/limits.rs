@@ -67,6 +67,22 @@ pub const OVERSIZE_FACTOR: u64 = 2;
 /// Mail data must keep up this many octets a second once the grace is used up.
 pub const DATA_RATE_MIN: u64 = 500;
 
+/// A message may take this long from DATA, or its first BDAT, to its end; each [`MESSAGE_RATE_MIN`] octets raise that by a second. A client
+/// that keeps up [`DATA_RATE_MIN`] only may hold memory, a file and a place for this time and not for days.
+pub const MESSAGE_TIME_MIN: Duration = Duration::from_mins(30);
+
+/// Octets a second that a message must keep up once [`MESSAGE_TIME_MIN`] is over: 50 MiB have 3.4 hours, over the slowest lines that
+/// carry such messages.
+pub const MESSAGE_RATE_MIN: u64 = 5000;
+
+/// A chunk under so many octets that is not the last brings a transaction no further than an idle command does.
+pub const CHUNK_BYTES_LITTLE: u64 = 512;
+
+/// RCPT past the limit of recipients counts as a command without progress only after so many since the last accepted message. A client
+/// that does not know the limit sends all its recipients at once and the rest again in the next transaction (RFC 5321 §4.5.3.1.10);
+/// Postfix allows as many (smtpd_recipient_overshoot_limit).
+pub const EXCESS_RECIPIENTS_FREE: u32 = 1000;
+
 /// The most that may be configured as the time to the answer to the end of mail data, and the default; the client waits 10 minutes (RFC 5321 §4.5.3.2.6).
 pub const SINK_ANSWER_MAX: Duration = Duration::from_secs(230);
 
@@ -232,6 +248,7 @@ const _: () = assert!(FIRST_BLOCK_BYTES < BLOCK_BYTES);
 // The recipients that RFC 5321 §4.5.3.1.8 asks for can each have a message of ordinary size, and the default number one without SIZE.
 const _: () = assert!(COPIES_BYTES_MAX / RECIPIENTS_MIN as u64 > 2 * 1024 * 1024);
 const _: () = assert!(COPIES_BYTES_MAX / 1000 > SIZE_NOMINAL && COPIES_OVERRUN >= 2);
+const _: () = assert!(MESSAGE_RATE_MIN > DATA_RATE_MIN);
 const _: () = assert!(WORK_SLICE < WORK_PER_TURN_MAX);
 const _: () = assert!(HELD_BYTES_MAX > 8 * HANDSHAKE_BYTES_WAITING_MAX);
 const _: () = assert!(SPILL_BYTES_MIN >= BEGINNING_BYTES_MAX && SPILL_BYTES_MIN < SPILL_BYTES_MAX);

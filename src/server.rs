@@ -20,6 +20,7 @@ use crate::config::{self, Config, LogFormat, Problem, Warning};
 use crate::handoff::channel::{FromSinks, ToShard, ToSink, messages, receipts};
 use crate::handoff::doorbell::Doorbell;
 use crate::handoff::errand::{done, errands};
+use crate::handoff::queue_ids::{IdKey, KEY_BYTES};
 use crate::huge_pages;
 use crate::limits::{
     HANDOFF_MESSAGES_MAX, INQUIRIES_AWAY_MAX, LAST_WORDS_MAX, LISTEN_BACKLOG, LOG_END_MAX, SHARDS_END_MAX,
@@ -216,6 +217,7 @@ impl Server {
         let routes = server.start_workers(opened, &to_shards, &tell, &surroundings.report)?;
         drop(to_shards);
         let mut routes = routes.iter().cycle();
+        let id_key = random_id_key()?;
         let clients = Clients::new(config.limits.connections_per_client_max);
         let parts = config
             .shards
@@ -234,6 +236,7 @@ impl Server {
                 tls: server.tls_configs(config)?,
                 route,
                 from_sinks,
+                id_key,
                 space: space.clone(),
                 spill,
                 mailboxes,
@@ -491,6 +494,7 @@ struct ShardStart {
     tls: Vec<Option<Arc<tls::ServerConfig>>>,
     route: MakeRoute,
     from_sinks: FromSinks,
+    id_key: IdKey,
     /// What is left on the sink's disk.
     space: Option<Arc<Space>>,
     spill: spill::Route,
@@ -500,6 +504,15 @@ struct ShardStart {
     hostname: String,
     clients: Arc<Clients>,
     stop: Arc<AtomicBool>,
+}
+
+/// The key of the ids of this start.
+fn random_id_key() -> Result<IdKey, ServeError> {
+    let mut octets = [0; KEY_BYTES];
+    // So few octets come whole (getrandom(2)).
+    rustix::rand::getrandom(&mut octets, rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| machine("asking the kernel for random numbers", &error.into()))?;
+    Ok(IdKey::from_octets(octets))
 }
 
 impl ShardStart {
@@ -514,9 +527,6 @@ impl ShardStart {
         let ring = KernelRing::new(config.ring_entries, Arc::clone(pool.arena()))
             .and_then(|ring| ring.with_batch_wait(config.batch_wait))
             .map_err(|error| probe::explain(&error).to_string())?;
-        let mut nonce = [0; 4];
-        rustix::rand::getrandom(&mut nonce, rustix::rand::GetRandomFlags::empty())
-            .map_err(|error| format!("no random numbers: {error}"))?;
         let number = u16::try_from(self.number).map_err(|_| "more than 65,535 shards".to_string())?;
         let listeners = self.sockets.into_iter().zip(self.settings).zip(self.tls).enumerate();
         let listeners = listeners.map(|(number, ((socket, settings), tls))| {
@@ -525,7 +535,7 @@ impl ShardStart {
         let parts = Parts {
             ring,
             pool,
-            delivery: Delivery::new(number, u32::from_ne_bytes(nonce), (self.route)(), self.from_sinks)
+            delivery: Delivery::new(number, self.id_key, (self.route)(), self.from_sinks)
                 .with_space(self.space),
             spill: Spill::new(self.spill),
             mailboxes: Mailboxes::new(number, self.mailboxes),
@@ -603,6 +613,7 @@ fn session_settings(config: &Config, recipients: Option<&[RecipientEntry]>) -> V
         bare_cr: listener.bare_cr,
         local_part_case_sensitive: config.local_part_case_sensitive,
         bdat_bare_lf: listener.bdat_bare_lf,
+        nul: listener.nul,
         tls: listener.tls,
         extensions: listener.extensions,
         policy: Box::new(Recipients::new(config, recipients)),

@@ -91,6 +91,7 @@ fn a_transaction_of_the_protocol_core_allocates_nothing() {
         bare_lf: listener.bare_lf,
         bare_cr: listener.bare_cr,
         bdat_bare_lf: listener.bdat_bare_lf,
+        nul: listener.nul,
         local_part_case_sensitive: false,
         tls: ringmx::config::TlsPolicy::Off,
         extensions: ExtensionSet::all(),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ringmx::config::extension::{Extension, ExtensionSet};
 use ringmx::config::{
-    self, BareLineEnd, ChunkLineEnd, Config, DomainPattern, EarlyTalkers, LineEndings, LogFormat, Pipelining,
-    Refusal, SinkKind, StdoutFormat, TlsPolicy,
+    self, BareLineEnd, ChunkLineEnd, Config, DomainPattern, EarlyTalkers, LineEndings, LogFormat, Network,
+    Pipelining, Refusal, SinkKind, StdoutFormat, TlsPolicy,
 };
 
 /// A listener and a sink: enough to be good. What stands in front of it is the top of the file.
@@ -599,6 +599,43 @@ fn fronts_are_networks_and_make_a_loopback_listener_public() {
              \"2001:db8::/32\"; this is a string",
         ],
     );
+}
+
+#[test]
+fn a_front_is_trusted_in_one_way_and_strangers_are_none() {
+    let with = |keys: &str| REST.replace("[[sink]]", &format!("{keys}\n[[sink]]"));
+    let top = "hostname = \"mx.example\"\ndomains = [\"a.example\"]\nrecipients = \"r\"\n";
+    for (proxy, xclient) in [
+        ("10.0.0.0/8", "10.0.0.0/8"),
+        ("10.0.0.0/8", "10.1.2.3"),
+        ("10.1.2.3", "10.0.0.0/8"),
+        ("2001:db8::/32", "2001:db8:5::/48"),
+        ("::ffff:10.0.0.0/104", "10.9.0.0/16"),
+    ] {
+        let text =
+            format!("{top}{}", with(&format!("proxy_from = [\"{proxy}\"]\nxclient_from = [\"{xclient}\"]")));
+        let (proxy, xclient) = (network(proxy), network(xclient));
+        let why =
+            "have addresses in common, and a front speaks in one way only: take these out of one of them";
+        assert_problems(
+            &text,
+            &[&format!(":7: listener.xclient_from: {xclient} and {proxy} of `proxy_from` {why}")],
+        );
+    }
+    for key in ["proxy_from", "xclient_from"] {
+        for wide in ["0.0.0.0/0", "::/0", "0.0.0.0/1", "2000::/3"] {
+            let text = format!("{top}{}", with(&format!("{key} = [\"{wide}\"]")));
+            let (_, warnings) = parsed(&text).expect("a good configuration");
+            let start = format!(":6: listener.{key}: {wide} holds strangers");
+            assert!(warnings.iter().any(|warning| warning.contains(&start)), "{warnings:?}");
+        }
+        let text = format!("{top}{}", with(&format!("{key} = [\"10.0.0.0/8\", \"fc00::/7\"]")));
+        good(&text);
+    }
+}
+
+fn network(text: &str) -> Network {
+    Network::parse(text).expect("a network")
 }
 
 #[test]

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use ringmx::config::recipients::RecipientEntry;
 use ringmx::config::{
-    BareLineEnd, ChunkLineEnd, DomainPattern, EarlyTalkers, Network, Pipelining, Refusal, SinkKind, TlsPolicy,
+    BareLineEnd, ChunkLineEnd, DomainPattern, EarlyTalkers, Network, NulPolicy, Pipelining, Refusal,
+    SinkKind, TlsPolicy,
 };
 use ringmx::handoff::message::{ClientFacts, TryAgain};
 use ringmx::smtp::extension::{Extension, ExtensionSet};
@@ -163,7 +164,8 @@ fn store(text: &str) -> Result<exchange::Store, String> {
     Ok(Box::new(move |mailbox| told.get(mailbox.whole).copied().unwrap_or(Verdict::Accept)))
 }
 
-/// Whether a client has to wait for the answer before it sends more: behind DATA and STARTTLS, and where a greeting follows.
+/// Whether a client has to wait for the answer before it sends more: behind DATA, STARTTLS, EHLO and HELO, and where a
+/// greeting follows.
 fn must_wait(pending: &[u8]) -> bool {
     let line = pending.strip_suffix(b"\r\n").unwrap_or(pending);
     let line = line.rsplit(|octet| *octet == b'\n').next().unwrap_or_default().to_ascii_uppercase();
@@ -171,6 +173,8 @@ fn must_wait(pending: &[u8]) -> bool {
         || line.starts_with(b"DATA")
         || line.starts_with(b"PROXY ")
         || line.starts_with(b"XCLIENT")
+        || line.starts_with(b"EHLO")
+        || line.starts_with(b"HELO")
         || line.starts_with(b"STARTTLS")
 }
 
@@ -288,7 +292,7 @@ impl Checked {
 /// The settings that a dialogue asks for.
 fn settings(dialogue: &Dialogue) -> Result<Settings, String> {
     let mut settings = exchange::settings();
-    let Settings { limits, gate, bare_lf, bare_cr, bdat_bare_lf, extensions, tls, .. } = &mut settings;
+    let Settings { limits, gate, bare_lf, bare_cr, bdat_bare_lf, nul, extensions, tls, .. } = &mut settings;
     for (key, value) in &dialogue.config {
         let number = || value.parse::<u64>().map_err(|_| format!("no number: {value:?}"));
         let time = || milliseconds(value).map(Duration::from_millis);
@@ -298,6 +302,7 @@ fn settings(dialogue: &Dialogue) -> Result<Settings, String> {
             "line_bytes_max" => limits.line_bytes_max = usize::try_from(number()?).expect("small"),
             "errors_max" => limits.errors_max = u32::try_from(number()?).expect("small"),
             "idle_commands_max" => limits.idle_commands_max = u32::try_from(number()?).expect("small"),
+            "session_without_mail_max" => limits.session_without_mail_max = time()?,
             "command_timeout" => limits.command_timeout = time()?,
             "data_timeout" => limits.data_timeout = time()?,
             "received_max" => limits.received_max = u32::try_from(number()?).expect("small"),
@@ -325,6 +330,7 @@ fn settings(dialogue: &Dialogue) -> Result<Settings, String> {
             "arrival" => word(value, &[("together", ())])?,
             "bare_lf" => *bare_lf = bare_line_end(value)?,
             "bare_cr" => *bare_cr = bare_line_end(value)?,
+            "nul" => *nul = word(value, &[("keep", NulPolicy::Keep), ("reject", NulPolicy::Reject)])?,
             "bdat_bare_lf" => *bdat_bare_lf = chunk_line_end(value)?,
             "extensions_off" => {
                 for keyword in value.split_whitespace() {

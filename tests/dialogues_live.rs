@@ -135,10 +135,13 @@ impl Plan {
                 | "received_max"
                 | "data_line_length_max" => limits.push(format!("{key} = {value}")),
                 "line_bytes_max" => limits.push(format!("line_length_max = {value}")),
-                "command_timeout" | "data_timeout" => limits.push(format!("{key} = {value:?}")),
+                "command_timeout" | "data_timeout" | "session_without_mail_max" => {
+                    limits.push(format!("{key} = {value:?}"));
+                }
                 "bare_lf"
                 | "bare_cr"
                 | "bdat_bare_lf"
+                | "nul"
                 | "refuse"
                 | "greeting_delay"
                 | "early_talkers"

@@ -236,7 +236,8 @@ fn send(world: &World, config: &Config, policy: Recipients, store: Store) -> Exc
     };
     let mut exchange = Exchange::new(settings);
     exchange.store = store;
-    exchange.receive(b"EHLO client.test\r\nMAIL FROM:<a@client.test>\r\n");
+    exchange.receive(b"EHLO client.test\r\n");
+    exchange.receive(b"MAIL FROM:<a@client.test>\r\n");
     for recipient in &world.rcpt {
         exchange.receive(format!("RCPT TO:<{recipient}>\r\n").as_bytes());
     }

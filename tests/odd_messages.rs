@@ -90,7 +90,7 @@ fn octets(corpus: &mut Vec<Odd>) {
     let each: Vec<u8> = all.iter().flat_map(|octet| [*octet, b'\r', b'\n']).collect();
     push(corpus, "every octet on a line", &[&each]);
     push(corpus, "lines of NULs", &[&[b"\0".repeat(200), b"\r\n".to_vec()].concat().repeat(10)]);
-    push(corpus, "NULs around dots", &[b"\0.\r\n.\0\r\n\0\r\n"]);
+    push(corpus, "NULs around dots", &[b"\0..\r\n.\0\r\n\0\r\n"]);
     push(corpus, "0xFF", &[&b"\xff".repeat(3000), b"\r\n"]);
     push(
         corpus,
@@ -200,7 +200,8 @@ fn bodies(corpus: &mut Vec<Odd>) {
             match state % 11 {
                 0..=2 => message.extend(b"\r\n"),
                 3 | 4 => message.push(b'.'),
-                5 => message.push(0),
+                // A line of a dot and NULs would be refused.
+                5 => message.extend(b"\0\x0e"),
                 6 => message.extend(b"x".repeat(usize::try_from(state >> 57).expect("seven bits"))),
                 _ => message.push(u8::try_from(state >> 56).expect("eight bits").clamp(14, 255)),
             }

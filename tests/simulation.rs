@@ -23,6 +23,7 @@ use ringmx::config::{Config, SinkKind};
 use ringmx::handoff::channel::{messages, receipts};
 use ringmx::handoff::doorbell::Doorbell;
 use ringmx::handoff::message::Outcome;
+use ringmx::handoff::queue_ids::IdKey;
 use ringmx::limits::HANDOFF_MESSAGES_MAX;
 use ringmx::log;
 use ringmx::metrics::ShardMetrics;
@@ -98,6 +99,7 @@ impl Simulation {
             bare_cr: config.listeners[0].bare_cr,
             local_part_case_sensitive: false,
             bdat_bare_lf: config.listeners[0].bdat_bare_lf,
+            nul: config.listeners[0].nul,
             tls: ringmx::config::TlsPolicy::Off,
             extensions: ExtensionSet::usual(),
             policy: Box::new(Recipients::new(&config, None)),
@@ -107,7 +109,7 @@ impl Simulation {
         let parts = Parts {
             ring: world.ring(Arc::clone(pool.arena())),
             pool,
-            delivery: Delivery::new(0, 7, Route::Worker(to_sink), from_sinks),
+            delivery: Delivery::new(0, IdKey::from_octets([7; 20]), Route::Worker(to_sink), from_sinks),
             // `simulation_spill.rs` moves mail data out of memory.
             spill: Spill::new(spill::Route::Memory),
             mailboxes: Mailboxes::new(0, route),

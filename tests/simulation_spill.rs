@@ -18,9 +18,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ringmx::buffer::Pool;
-use ringmx::config::Config;
+use ringmx::config::{Config, Gate, Pipelining};
 use ringmx::handoff::channel::{FromShards, ToShard, Waiting, messages, receipts};
 use ringmx::handoff::message::{Message, Outcome, Receipt, TryAgain};
+use ringmx::handoff::queue_ids::IdKey;
 use ringmx::limits::HANDOFF_MESSAGES_MAX;
 use ringmx::log;
 use ringmx::metrics::ShardMetrics;
@@ -124,11 +125,13 @@ impl Simulation {
         let settings = Settings {
             hostname: "mx.test".into(),
             limits: config.limits.clone(),
-            gate: config.listeners[0].gate.clone(),
+            // These clients do not wait for the answer to EHLO.
+            gate: Gate { pipelining: Pipelining::Tolerate, ..config.listeners[0].gate.clone() },
             bare_lf: config.listeners[0].bare_lf,
             bare_cr: config.listeners[0].bare_cr,
             local_part_case_sensitive: false,
             bdat_bare_lf: config.listeners[0].bdat_bare_lf,
+            nul: config.listeners[0].nul,
             tls: ringmx::config::TlsPolicy::Off,
             extensions: ExtensionSet::usual(),
             policy: Box::new(Recipients::new(&config, None)),
@@ -138,7 +141,7 @@ impl Simulation {
         let parts = Parts {
             ring: world.ring(Arc::clone(pool.arena())),
             pool,
-            delivery: Delivery::new(0, 7, Route::Worker(to_sink), from_sinks),
+            delivery: Delivery::new(0, IdKey::from_octets([7; 20]), Route::Worker(to_sink), from_sinks),
             spill: Spill::new(spill_route),
             mailboxes: Mailboxes::new(0, mailboxes::Route::Everybody),
             log,

@@ -15,6 +15,7 @@ use ringmx::config::{Config, TlsPolicy};
 use ringmx::handoff::channel::{FromShards, messages, receipts};
 use ringmx::handoff::doorbell::Doorbell;
 use ringmx::handoff::message::{Message, Outcome};
+use ringmx::handoff::queue_ids::IdKey;
 use ringmx::limits::HANDOFF_MESSAGES_MAX;
 use ringmx::log;
 use ringmx::metrics::ShardMetrics;
@@ -91,6 +92,7 @@ impl Simulation {
             bare_cr: config.listeners[0].bare_cr,
             local_part_case_sensitive: false,
             bdat_bare_lf: config.listeners[0].bdat_bare_lf,
+            nul: config.listeners[0].nul,
             tls: policy,
             extensions: ExtensionSet::usual(),
             policy: Box::new(Recipients::new(&config, None)),
@@ -100,7 +102,7 @@ impl Simulation {
         let parts = Parts {
             ring: world.ring(Arc::clone(pool.arena())),
             pool,
-            delivery: Delivery::new(0, 7, route, from_sinks),
+            delivery: Delivery::new(0, IdKey::from_octets([7; 20]), route, from_sinks),
             spill: Spill::new(spill::Route::Memory),
             mailboxes: Mailboxes::new(0, mailboxes::Route::Everybody),
             log,
@@ -243,7 +245,9 @@ fn what_is_sent_while_the_session_waits_is_not_taken_into_memory() {
     let mut simulation = Simulation::new(1, Faults::NONE, TlsPolicy::Implicit, true);
     let mut client = Client::new(&simulation.world);
     until_reply(&mut simulation, &mut client, "220 ");
-    client.say(b"EHLO client.example\r\nMAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\nDATA\r\n");
+    client.say(b"EHLO client.example\r\n");
+    until_reply(&mut simulation, &mut client, "250 ");
+    client.say(b"MAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\nDATA\r\n");
     until_reply(&mut simulation, &mut client, "354 ");
     // The sink never answers.
     client.say(b"Subject: x\r\n\r\n.\r\n");

@@ -94,8 +94,15 @@ impl Naive {
     }
 }
 
-/// The stored form of the lines, which begin with the CRLF of the DATA line; `None` when a bare CR or LF refuses them.
+/// The stored form of the lines, which begin with the CRLF of the DATA line; `None` when a bare CR or LF, or a line that
+/// is a dot but for its NULs, refuses them.
 fn mail_data(lines: &[u8], bare_lf: BareLineEnd, bare_cr: BareLineEnd) -> Option<Vec<u8>> {
+    // Whoever drops NUL would find the end in such a line.
+    let is_dot_but_for_nul =
+        |line: &[u8]| line.contains(&0) && line.iter().filter(|octet| **octet != 0).eq([&b'.']);
+    if lines.split(|octet| matches!(octet, b'\r' | b'\n')).any(is_dot_but_for_nul) {
+        return None;
+    }
     let mut stored = Vec::new();
     let mut at = 2;
     while at < lines.len() {

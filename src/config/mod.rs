@@ -211,6 +211,8 @@ pub struct Listener {
     pub bare_cr: BareLineEnd,
     /// What happens to chunks (BDAT) with a bare LF or CR.
     pub bdat_bare_lf: ChunkLineEnd,
+    /// What happens to mail data with NUL.
+    pub nul: NulPolicy,
     /// What is offered behind EHLO.
     pub extensions: ExtensionSet,
     /// Who may speak here, for whom, and when.
@@ -244,7 +246,7 @@ impl Gate {
         self.proxy_from.iter().any(|network| network.contains(client))
     }
 
-    /// Whether this TCP client may use XCLIENT.
+    /// Whether this client may use XCLIENT: the TCP client, or whom a PROXY header names.
     pub fn trusts_xclient(&self, client: IpAddr) -> bool {
         self.xclient_from.iter().any(|network| network.contains(client))
     }
@@ -272,7 +274,7 @@ pub enum EarlyTalkers {
 /// Input that was pending at a reply that the client has to wait for (RFC 2920 §3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Pipelining {
-    /// `554 5.5.0` and close behind DATA; tolerated behind EHLO, NOOP and their like.
+    /// `554 5.5.0` and close behind DATA and the session's first EHLO or HELO; tolerated behind later ones, NOOP and their like.
     #[default]
     RejectData,
     /// `554 5.5.0` and close behind all of them.
@@ -300,6 +302,16 @@ pub enum ChunkLineEnd {
     /// Store a CRLF in its place.
     Normalize,
     /// `550 5.5.2` to the chunk.
+    Reject,
+}
+
+/// What DATA and BDAT do with NUL. A line of DATA that is a lone dot but for its NULs is refused in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NulPolicy {
+    /// Store it as sent.
+    #[default]
+    Keep,
+    /// Read on to the end of the mail data or the chunk, then `550 5.5.2`.
     Reject,
 }
 
@@ -427,6 +439,8 @@ pub struct Limits {
     pub errors_max: u32,
     /// Commands without progress in a session.
     pub idle_commands_max: u32,
+    /// From the greeting, or the last accepted message, to the end of a session that waits for a command.
+    pub session_without_mail_max: Duration,
     /// From the start of the wait for a command to its CRLF (RFC 5321 §4.5.3.2.7).
     pub command_timeout: Duration,
     /// From STARTTLS, or the first octet, to the end of the handshake; `command_timeout` bounds it, too.

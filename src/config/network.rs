@@ -49,6 +49,23 @@ impl Network {
         let address = address.to_canonical();
         address.is_ipv4() == self.first.is_ipv4() && masked(address, self.prefix_bits) == self.first
     }
+
+    /// Whether an address is in both. Networks are nested or apart.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.contains(other.first) || other.contains(self.first)
+    }
+
+    /// Whether it is so wide that strangers are in it: no organisation has an IPv4 network wider than /8, and no IPv6 network wider
+    /// than /16 but the one for private use, fc00::/7 (RFC 4193).
+    pub fn holds_strangers(&self) -> bool {
+        match self.first {
+            IpAddr::V4(_) => self.prefix_bits < 8,
+            IpAddr::V6(first) => {
+                let is_private = self.prefix_bits >= 7 && first.segments()[0] & 0xfe00 == 0xfc00;
+                self.prefix_bits < 16 && !is_private
+            }
+        }
+    }
 }
 
 impl fmt::Display for Network {
@@ -102,6 +119,44 @@ mod tests {
         assert!(contains("10.0.0.0/8", "::ffff:10.1.2.3"));
         assert!(contains("::ffff:10.0.0.0/104", "10.1.2.3"));
         assert!(!contains("::/0", "::ffff:10.1.2.3"), "an IPv4 client is not an IPv6 one");
+    }
+
+    #[test]
+    fn networks_that_share_an_address_overlap() {
+        for (one, other, expected) in [
+            ("10.0.0.0/8", "10.0.0.0/8", true),
+            ("10.0.0.0/8", "10.1.2.3", true),
+            ("10.1.2.0/24", "10.0.0.0/8", true),
+            ("::ffff:10.0.0.0/104", "10.1.0.0/16", true),
+            ("2001:db8::/32", "2001:db8:1::/48", true),
+            ("::/0", "2001:db8::1", true),
+            ("10.0.0.0/8", "11.0.0.0/8", false),
+            ("10.1.0.0/17", "10.1.128.0/17", false),
+            ("0.0.0.0/0", "::/0", false),
+            ("2001:db8::1", "2001:db8::2", false),
+        ] {
+            let network = |text| Network::parse(text).expect("a network");
+            assert_eq!(network(one).overlaps(&network(other)), expected, "{one} {other}");
+            assert_eq!(network(other).overlaps(&network(one)), expected, "{other} {one}");
+        }
+    }
+
+    #[test]
+    fn networks_with_strangers_in_them_are_known() {
+        for (text, expected) in [
+            ("0.0.0.0/0", true),
+            ("::/0", true),
+            ("::ffff:0.0.0.0/96", true),
+            ("128.0.0.0/1", true),
+            ("2000::/3", true),
+            ("10.0.0.0/8", false),
+            ("fc00::/7", false),
+            ("fd00::/8", false),
+            ("2001:db8::/32", false),
+            ("192.0.2.1", false),
+        ] {
+            assert_eq!(Network::parse(text).expect("a network").holds_strangers(), expected, "{text}");
+        }
     }
 
     #[test]

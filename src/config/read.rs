@@ -13,8 +13,8 @@ use super::section::Section;
 use super::units::{GIB, MIB};
 use super::{
     BareLineEnd, ChunkLineEnd, Config, DomainPattern, EarlyTalkers, Gate, LineEndings, Listener, Log,
-    LogFormat, MaildirSync, Pipelining, Refusal, Sink, SinkKind, StdoutFormat, TlsPolicy, canonical, host,
-    names, session_limits, shards, tls,
+    LogFormat, MaildirSync, NulPolicy, Pipelining, Refusal, Sink, SinkKind, StdoutFormat, TlsPolicy,
+    canonical, host, names, session_limits, shards, tls,
 };
 use crate::limits::LOG_SESSION_LINES_DEFAULT;
 
@@ -295,7 +295,14 @@ fn listener(
         ],
         "Chunks (BDAT) with a bare LF or a bare CR: stored as sent, with CRLF in its place, or refused. BINARYMIME is stored as sent.",
     );
+    let nul = section.choice(
+        "nul",
+        &[("keep", NulPolicy::Keep), ("reject", NulPolicy::Reject)],
+        "Mail data (DATA, BDAT) with NUL: stored as sent, or refused, and BINARYMIME is not offered. A line that is a lone dot but for NUL is always refused.",
+    );
     let extensions = extensions(&mut section);
+    let extensions =
+        if nul == NulPolicy::Reject { extensions.without(Extension::BinaryMime) } else { extensions };
     let gate = gate(&mut section);
     let asked = tls::policy(&mut section);
     if asked.is_some_and(|asked| asked != TlsPolicy::Off) && !certificates {
@@ -320,6 +327,7 @@ fn listener(
                 .to_owned(),
         );
     }
+    trust_rules(&mut section, &gate);
     if let Some(address) = address {
         address_rules(&mut section, address, &gate, identity, taken);
     }
@@ -331,6 +339,7 @@ fn listener(
         bare_lf,
         bare_cr,
         bdat_bare_lf,
+        nul,
         extensions,
         gate,
         tls,
@@ -367,10 +376,14 @@ fn gate(section: &mut Section<'_>) -> Gate {
     Gate {
         proxy_from: section.networks(
             "proxy_from",
+            "[\"10.0.1.0/24\"]",
             "Whose PROXY protocol header (version 1 or 2) is required and believed: the TCP client's own address counts.",
         ),
-        xclient_from: section
-            .networks("xclient_from", "Whose XCLIENT is believed: the TCP client's own address counts."),
+        xclient_from: section.networks(
+            "xclient_from",
+            "[\"10.0.2.0/24\"]",
+            "Whose XCLIENT is believed: the TCP client's own address counts, or the one that its PROXY header names; none of `proxy_from`.",
+        ),
         refuse: section.choice_or(
             "refuse",
             &[("521", Refusal::Never), ("554", Refusal::NotNow)],
@@ -395,8 +408,34 @@ fn gate(section: &mut Section<'_>) -> Gate {
                 ("reject", Pipelining::Reject),
                 ("tolerate", Pipelining::Tolerate),
             ],
-            "Input before a reply that ends a command group (RFC 2920 §3.1): 554 and close behind DATA only, everywhere, or nowhere.",
+            "Input before a reply that ends a command group (RFC 2920 §3.1): 554 and close behind DATA and the session's first EHLO or HELO, everywhere, or nowhere.",
         ),
+    }
+}
+
+/// Whom a listener believes what a front says of clients.
+fn trust_rules(section: &mut Section<'_>, gate: &Gate) {
+    for proxy in &gate.proxy_from {
+        if let Some(xclient) = gate.xclient_from.iter().find(|xclient| xclient.overlaps(proxy)) {
+            section.problem(
+                "xclient_from",
+                format!(
+                    "{xclient} and {proxy} of `proxy_from` have addresses in common, and a front speaks in one way only: take \
+                     these out of one of them"
+                ),
+            );
+        }
+    }
+    for (key, networks) in [("proxy_from", &gate.proxy_from), ("xclient_from", &gate.xclient_from)] {
+        for network in networks.iter().filter(|network| network.holds_strangers()) {
+            section.warn(
+                key,
+                format!(
+                    "{network} holds strangers, and each of them may say that its mail comes from any address: name the \
+                     addresses of your fronts"
+                ),
+            );
+        }
     }
 }
 

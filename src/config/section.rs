@@ -300,9 +300,14 @@ impl<'a> Section<'a> {
     }
 
     /// Networks; none when it is not given.
-    pub(super) fn networks(&mut self, key: &'static str, doc: &'static str) -> Vec<Network> {
+    pub(super) fn networks(
+        &mut self,
+        key: &'static str,
+        example: &'static str,
+        doc: &'static str,
+    ) -> Vec<Network> {
         const ALLOWED: &str = "networks such as \"10.0.0.0/8\" or \"2001:db8::/32\"";
-        let default = Default::Computed { example: "[\"10.0.0.0/8\"]", default: "[], nobody" };
+        let default = Default::Computed { example, default: "[], nobody" };
         let networks = self.texts(key, ALLOWED, default, doc, Network::parse).unwrap_or_default();
         networks.into_iter().map(|(_, network)| network).collect()
     }

@@ -26,6 +26,8 @@ const SECOND: Duration = Duration::from_secs(1);
 
 const HOUR: Duration = Duration::from_hours(1);
 
+const DAY: Duration = Duration::from_hours(24);
+
 /// RFC 5321 §4.5.3.2.7: a server waits at least this long for the next command.
 const COMMAND_TIMEOUT_RFC: Duration = Duration::from_mins(5);
 
@@ -68,8 +70,9 @@ pub(super) fn read(mut section: Section<'_>) -> Limits {
             "idle_commands_max",
             100,
             1..=COUNT_MAX,
-            "Commands without progress in a session: NOOP, RSET, VRFY, HELP, EHLO; then 421.",
+            "Commands without progress in a session: NOOP, RSET, VRFY, HELP, EHLO, 4yz to MAIL or RCPT, small chunks; then 421.",
         ),
+        session_without_mail_max: session_without_mail_max(&mut section),
         command_timeout: section.duration(
             "command_timeout",
             COMMAND_TIMEOUT_RFC,
@@ -88,12 +91,7 @@ pub(super) fn read(mut section: Section<'_>) -> Limits {
             SECOND..=HOUR,
             "Between two reads of mail data (RFC 5321 §4.5.3.2.5 asks for 180s).",
         ),
-        sink_answer_timeout: section.duration(
-            "sink_answer_timeout",
-            SINK_ANSWER_MAX,
-            SECOND..=SINK_ANSWER_MAX,
-            "From the end of mail data to its answer; then 421, and new mail is put off until the sink answers.",
-        ),
+        sink_answer_timeout: sink_answer_timeout(&mut section),
         received_max: section.integer(
             "received_max",
             100,
@@ -122,6 +120,24 @@ pub(super) fn read(mut section: Section<'_>) -> Limits {
     warn_of_rfcs(&section, &limits);
     section.finish();
     limits
+}
+
+fn session_without_mail_max(section: &mut Section<'_>) -> Duration {
+    section.duration(
+        "session_without_mail_max",
+        HOUR,
+        SECOND..=DAY,
+        "From the greeting, or the last accepted message, to the end of a session; a message under way is not cut.",
+    )
+}
+
+fn sink_answer_timeout(section: &mut Section<'_>) -> Duration {
+    section.duration(
+        "sink_answer_timeout",
+        SINK_ANSWER_MAX,
+        SECOND..=SINK_ANSWER_MAX,
+        "From the end of mail data to its answer; then 421, and new mail is put off until the sink answers.",
+    )
 }
 
 /// What the RFCs ask for and an operator may still decide otherwise.

@@ -62,8 +62,8 @@ pub struct Origin {
 
 /// Name of a message, unique over all shards and starts of this host.
 ///
-/// From the top: 40 bits of seconds since 1970, 32 bits of boot nonce, 16 bits of shard, 40 bits of counter. Shown as 26
-/// characters of Crockford's base 32 in lower case, which sort by time.
+/// From the top: 40 bits of seconds since 1970, 88 bits that are unique and say nothing ([`super::queue_ids`]). Shown as 26 characters of
+/// Crockford's base 32 in lower case, which sort by time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct QueueId(pub u128);
 
@@ -72,11 +72,13 @@ impl QueueId {
     pub const TEXT_BYTES: usize = 26;
     const ALPHABET: &'static [u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
+    /// Bits below the time.
+    pub const OPAQUE_BITS: u32 = 88;
+
     /// Puts an id together; each part is cut to its width.
-    pub fn new(seconds: u64, nonce: u32, shard: u16, counter: u64) -> Self {
+    pub fn new(seconds: u64, opaque: u128) -> Self {
         let seconds = u128::from(seconds & ((1 << 40) - 1));
-        let counter = u128::from(counter & ((1 << 40) - 1));
-        Self(seconds << 88 | u128::from(nonce) << 56 | u128::from(shard) << 40 | counter)
+        Self(seconds << Self::OPAQUE_BITS | opaque & ((1 << Self::OPAQUE_BITS) - 1))
     }
 
     /// The text form.
@@ -157,8 +159,8 @@ mod tests {
 
     #[test]
     fn a_queue_id_sorts_by_time_and_reads_back() {
-        let id = QueueId::new(1_800_000_000, 7, 3, 42);
-        assert!(id.to_string() < QueueId::new(1_800_000_001, 0, 0, 0).to_string());
+        let id = QueueId::new(1_800_000_000, 7 << 56 | 0x2a);
+        assert!(id.to_string() < QueueId::new(1_800_000_001, 0).to_string());
         assert_eq!(QueueId::parse(id.to_string().as_bytes()), Some(id));
         assert_eq!(QueueId::parse(b"too short"), None);
         assert_eq!(QueueId::parse(&[b'z'; QueueId::TEXT_BYTES]), None, "over 128 bits");

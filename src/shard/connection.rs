@@ -279,7 +279,7 @@ impl Connection {
     /// Its client has been silent for too long for what is left for others: 421, if it still reads.
     pub(super) fn end_silent<R: Ring>(&mut self, context: &mut Context<R>) {
         context.metrics.gave_way.add(1);
-        self.session.wait_until(context.now);
+        self.session.wait_until(context.now, context.now);
         let step = self.session.expire(&mut self.replies, context.now);
         self.follow_close(&step, context);
     }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::buffer::{Arena, MailData, Pool};
 use crate::handoff::channel::{FromSinks, MustRing, ToSink};
 use crate::handoff::message::{ClientFacts, Message, Origin, Outcome, QueueId, Receipt, TryAgain};
+use crate::handoff::queue_ids::{IdKey, QueueIds};
 use crate::limits::{ENVELOPES_BYTES_MAX, HANDOFF_MESSAGES_MAX, HANDOFF_WAIT_MAX};
 use crate::sink::Sink;
 use crate::sink::space::Space;
@@ -46,9 +47,7 @@ pub struct Delivery {
     route: Route,
     receipts: FromSinks,
     shard: u16,
-    /// Random for each start, so that ids stay unique when the clock steps back.
-    nonce: u32,
-    counter: u64,
+    ids: QueueIds,
     /// Messages handed over whose receipt has not come. `<= HANDOFF_MESSAGES_MAX`, the room of the receipts' channel.
     outstanding: usize,
     /// Messages that found the channel full, the longest waiting first. At most one a connection.
@@ -66,13 +65,12 @@ pub struct Delivery {
 
 impl Delivery {
     /// Deliveries of this shard.
-    pub fn new(shard: u16, nonce: u32, route: Route, receipts: FromSinks) -> Self {
+    pub fn new(shard: u16, key: IdKey, route: Route, receipts: FromSinks) -> Self {
         Self {
             route,
             receipts,
             shard,
-            nonce,
-            counter: 0,
+            ids: QueueIds::new(key, shard),
             outstanding: 0,
             waiting: VecDeque::new(),
             sink_hangs: false,
@@ -106,11 +104,10 @@ impl Delivery {
     /// An empty message with a new id for the transaction of a connection.
     pub fn begin(&mut self, connection: u64, arena: &Arc<Arena>, wall_clock: SystemTime) -> Box<Message> {
         let seconds = wall_clock.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        self.counter += 1;
         let budget = &self.envelope_budget;
         let make = || Message::empty(Arc::clone(arena), Box::new(Envelope::within(budget)));
         let mut message = self.spare_messages.pop().unwrap_or_else(|| Box::new(make()));
-        message.id = QueueId::new(seconds, self.nonce, self.shard, self.counter);
+        message.id = self.ids.next(seconds);
         message.origin = Origin { shard: self.shard, connection };
         message
     }

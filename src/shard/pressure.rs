@@ -70,10 +70,10 @@ impl Connection {
         if self.phase != Phase::Serving || waits {
             return false;
         }
-        let (timeout, in_data) = self.session.silence();
+        let (until, timeout, in_data) = self.session.silence();
         // Who has sent mail is a good client, and may think.
         let may_stay = !in_data && self.session.summary().accepted > 0;
-        if may_stay || self.session.deadline() > now + pressure.taken(timeout, in_data) {
+        if may_stay || until > now + pressure.taken(timeout, in_data) {
             return false;
         }
         self.end_silent(context);

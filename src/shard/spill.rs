@@ -158,7 +158,7 @@ impl<R: Ring> Shard<R> {
         if let Some((_, key)) = slowest
             && let Some(connection) = self.connections.find(key)
         {
-            connection.session.wait_until(now);
+            connection.session.wait_until(now, now);
             connection.expire(&mut self.context);
             self.mark(key);
         }
@@ -187,7 +187,7 @@ impl Connection {
         if draft.data.is_away() {
             self.spilling.waits = Waits::Parsing;
             // The client is not to blame for this wait.
-            return self.session.wait_until(context.now + SPILL_WAIT_MAX);
+            return self.session.wait_until(context.now + SPILL_WAIT_MAX, context.now);
         }
         if self.spilling.beginning.is_none() {
             self.spilling.beginning = Some(Beginning::of(draft.data.pieces()));

@@ -125,15 +125,45 @@ pub(super) fn is_bdat(line: &[u8]) -> bool {
     line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT"))
 }
 
-/// Whether a first command shows that this is no SMTP client: HTTP, or header fields of a message (a proxy that was talked
-/// into sending here).
+/// Whether a line begins with an octet that no command begins with, or may be an empty one. Requests of other protocols begin with
+/// digits, punctuation, controls or octets over 127 (Redis, JSON, TLS), and so do folded header fields, with white space.
+pub(super) fn can_begin(octet: u8) -> bool {
+    octet.is_ascii_alphabetic() || matches!(octet, b'\r' | b'\n')
+}
+
+/// Whether a line before the first EHLO or HELO shows that this is no SMTP client: a request or an answer of another protocol, or a
+/// header field (a browser or a proxy that was talked into sending here).
 pub(super) fn is_foreign_protocol(line: &[u8]) -> bool {
-    const REQUESTS: [&[u8]; 3] = [b"GET ", b"POST ", b"CONNECT "];
-    let request = |word: &&[u8]| line.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
-    let name =
-        line.iter().position(|octet| *octet == b':').and_then(|colon| line.get(..colon)).unwrap_or_default();
-    let field = !name.is_empty() && name.iter().all(u8::is_ascii_graphic);
-    REQUESTS.iter().any(request) || field
+    const STARTS: [&[u8]; 4] = [b"GET ", b"POST ", b"CONNECT ", b"SSH-"];
+    let start =
+        |start: &&[u8]| line.get(..start.len()).is_some_and(|octets| octets.eq_ignore_ascii_case(start));
+    STARTS.iter().any(start) || is_field(line) || names_protocol(line)
+}
+
+/// A header field: a name and a colon, between which white space may stand (RFC 5322 §4.5).
+fn is_field(line: &[u8]) -> bool {
+    let Some(colon) = line.iter().position(|octet| *octet == b':') else { return false };
+    let name = trim_end(line.get(..colon).unwrap_or_default());
+    !name.is_empty() && name.iter().all(u8::is_ascii_graphic)
+}
+
+/// `PUT /x HTTP/1.1`, whatever its first word: a request line ends with the version of its protocol (HTTP, SIP, RTSP, ICAP); a status
+/// line begins with it.
+fn names_protocol(line: &[u8]) -> bool {
+    let mut words = line.split(|octet| is_space(*octet)).filter(|word| !word.is_empty());
+    let (first, second) = (words.next(), words.next());
+    let last = words.next_back();
+    let is_status = second.is_some() && first.is_some_and(is_protocol_version);
+    is_status || last.is_some_and(is_protocol_version)
+}
+
+/// Letters, `/`, a digit, such as `HTTP/1.1`.
+fn is_protocol_version(word: &[u8]) -> bool {
+    let Some(slash) = word.iter().position(|octet| *octet == b'/') else { return false };
+    let (name, version) = word.split_at(slash);
+    let is_name = name.len() >= 2 && name.iter().all(u8::is_ascii_alphabetic);
+    let is_digit_or_dot = |octet: &u8| octet.is_ascii_digit() || *octet == b'.';
+    is_name && version.get(1).is_some_and(u8::is_ascii_digit) && version.iter().skip(1).all(is_digit_or_dot)
 }
 
 /// What follows `FROM:` or `TO:` in the argument of MAIL or RCPT; a space may stand behind the colon.
@@ -186,14 +216,42 @@ mod tests {
     }
 
     #[test]
-    fn other_protocols_are_known_by_their_first_line() {
-        for line in
-            [&b"GET / HTTP/1.1"[..], b"post /x", b"CONNECT a:25", b"Host: x", b"Content-Type: text/plain"]
-        {
+    fn other_protocols_are_known_by_a_line() {
+        for line in [
+            &b"GET / HTTP/1.1"[..],
+            b"post /x",
+            b"CONNECT a:25",
+            b"PUT /x HTTP/1.1",
+            b"PRI * HTTP/2.0",
+            b"EHLO /x HTTP/1.1",
+            b"INVITE sip:a@b.test SIP/2.0",
+            b"DESCRIBE rtsp://a/b RTSP/1.0",
+            b"OPTIONS icap://a/b ICAP/1.0",
+            b"HTTP/1.1 200 OK",
+            b"SSH-2.0-OpenSSH_9.9",
+            b"ssh-1.99",
+            b"Host: x",
+            b"Content-Type: text/plain",
+            b"Subject : x",
+            b"X-Y:",
+        ] {
             assert!(is_foreign_protocol(line), "{line:?}");
         }
-        for line in [&b"EHLO a.test"[..], b"MAIL FROM:<a@b>", b"GETX", b"EHLO [IPv6:::1]"] {
+        for line in [
+            &b"EHLO a.test"[..],
+            b"EHLO HTTP/1.1",
+            b"MAIL FROM:<a@b>",
+            b"MAIL FROM: <a@b> SIZE=1/2",
+            b"RCPT TO:<a/b@c/1>",
+            b"GETX",
+            b"EHLO [IPv6:::1]",
+            b"NOOP and/or 1/2",
+            b"HELP x /1",
+            b"",
+        ] {
             assert!(!is_foreign_protocol(line), "{line:?}");
         }
+        assert!(b"aZ\r\n".iter().all(|octet| can_begin(*octet)));
+        assert!(b"*{<$0 \t\0\x16\x80".iter().all(|octet| !can_begin(*octet)));
     }
 }

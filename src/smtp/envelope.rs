@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::repeated::Repeated;
 use crate::config::caseless::folded;
 use crate::limits::ENVELOPE_BYTES_FREE;
 
@@ -20,6 +21,11 @@ pub struct Envelope {
     text: Vec<u8>,
     reverse_path: Span,
     recipients: Vec<Recipient>,
+    /// Finds a recipient again.
+    repeated: Repeated,
+    /// The first so many recipients have their hash, for comparison as `hashed_by_case` says. `<= recipients.len()`
+    hashed: usize,
+    hashed_by_case: bool,
     /// BODY= of MAIL (RFC 6152, RFC 3030).
     pub body: BodyType,
     /// SMTPUTF8 was given at MAIL (RFC 6531 §3.4).
@@ -57,7 +63,7 @@ struct Recipient {
     at: u32,
     /// The mailbox in its comparable spelling, which is worked out once; empty where it is ASCII, which is compared as it is.
     folded: Span,
-    /// Of the comparable spelling, so that a repeated one is found without comparing text with text.
+    /// So that a repeated one is found without comparing text with text: see `Envelope::hashed`.
     hash: u32,
     notify: Option<Notify>,
     /// Empty when it was not given.
@@ -229,7 +235,7 @@ impl Envelope {
     /// Counts what it takes now. False when the budget of all envelopes has no room for it.
     pub fn count(&mut self) -> bool {
         let recipients = self.recipients.capacity() * size_of::<Recipient>();
-        let bytes = self.text.capacity() + recipients;
+        let bytes = self.text.capacity() + recipients + self.repeated.bytes();
         bytes <= ENVELOPE_BYTES_FREE || self.charge.raise_to(bytes)
     }
 
@@ -239,6 +245,9 @@ impl Envelope {
             text,
             reverse_path,
             recipients,
+            repeated,
+            hashed,
+            hashed_by_case: _,
             body,
             smtputf8,
             requiretls,
@@ -251,10 +260,13 @@ impl Envelope {
         if charge.bytes > 0 {
             *text = Vec::new();
             *recipients = Vec::new();
+            repeated.free();
             charge.give_back();
         }
         text.clear();
         recipients.clear();
+        repeated.truncate(0);
+        *hashed = 0;
         *reverse_path = Span::default();
         *body = BodyType::default();
         *smtputf8 = false;
@@ -325,12 +337,13 @@ impl Envelope {
         domain(&mut self.text);
         let mailbox = Self::span(start, self.text.len());
         let whole = self.text.get(start..).unwrap_or_default();
-        let (folded, hash) = match folded(whole) {
-            None => (Span::default(), hash_without_case(whole)),
-            Some(folded) => (self.push_text(folded.as_bytes()), hash_without_case(folded.as_bytes())),
+        let folded = match folded(whole) {
+            None => Span::default(),
+            Some(folded) => self.push_text(folded.as_bytes()),
         };
         let at = Self::span(0, at).end;
-        self.recipients.push(Recipient { mailbox, at, folded, hash, notify: None, orcpt: Span::default() });
+        let orcpt = Span::default();
+        self.recipients.push(Recipient { mailbox, at, folded, hash: 0, notify: None, orcpt });
     }
 
     /// Sets the parameters of the recipient added last.
@@ -346,6 +359,8 @@ impl Envelope {
     pub fn retract_recipient(&mut self) {
         if let Some(recipient) = self.recipients.pop() {
             self.text.truncate(recipient.mailbox.start as usize);
+            self.repeated.truncate(self.recipients.len());
+            self.hashed = self.hashed.min(self.recipients.len());
         }
     }
 
@@ -356,17 +371,47 @@ impl Envelope {
 
     /// Whether the recipient added last was there before. Local-parts compare octet for octet or without case; postmaster's always
     /// without (RFC 5321 §4.5.1).
-    pub fn last_recipient_is_repeated(&self, case_sensitive: bool) -> bool {
-        let Some((last, others)) = self.recipients.split_last() else { return false };
-        others.iter().filter(|other| other.hash == last.hash).any(|other| {
-            if case_sensitive {
-                let (other, last) = (self.mailbox(*other), self.mailbox(*last));
-                let are_postmasters = other.is_postmaster() && last.is_postmaster();
-                other.whole == last.whole || (are_postmasters && other.domain == last.domain)
-            } else {
-                self.comparable(*other).eq_ignore_ascii_case(self.comparable(*last))
+    pub fn last_recipient_is_repeated(&mut self, case_sensitive: bool) -> bool {
+        self.hash_recipients(case_sensitive);
+        // Taken out for the time, because the recipients are looked at meanwhile.
+        let mut repeated = std::mem::take(&mut self.repeated);
+        let found = self.recipients.split_last().is_some_and(|(last, others)| {
+            let hash_of = |number: usize| others.get(number).map_or(0, |other| other.hash);
+            let is_same = |number: usize| {
+                others.get(number).is_some_and(|other| {
+                    if case_sensitive {
+                        let (other, last) = (self.mailbox(*other), self.mailbox(*last));
+                        let are_postmasters = other.is_postmaster() && last.is_postmaster();
+                        other.whole == last.whole || (are_postmasters && other.domain == last.domain)
+                    } else {
+                        self.comparable(*other).eq_ignore_ascii_case(self.comparable(*last))
+                    }
+                })
+            };
+            repeated.holds(others.len(), last.hash, hash_of, is_same)
+        });
+        self.repeated = repeated;
+        found
+    }
+
+    /// Gives the recipients that have none their hash.
+    fn hash_recipients(&mut self, case_sensitive: bool) {
+        if self.hashed_by_case != case_sensitive {
+            self.hashed_by_case = case_sensitive;
+            self.hashed = 0;
+            self.repeated.truncate(0);
+        }
+        for number in self.hashed..self.recipients.len() {
+            let Some(recipient) = self.recipients.get(number).copied() else { break };
+            let mailbox = self.mailbox(recipient);
+            let case_counts = case_sensitive && !mailbox.is_postmaster();
+            let text = if case_counts { mailbox.whole } else { self.comparable(recipient) };
+            let hash = self.repeated.hash(text, case_counts);
+            if let Some(recipient) = self.recipients.get_mut(number) {
+                recipient.hash = hash;
             }
-        })
+        }
+        self.hashed = self.recipients.len();
     }
 
     /// The comparable spelling of a recipient but for the case of ASCII.
@@ -401,13 +446,6 @@ impl Envelope {
         let narrow = |at: usize| u32::try_from(at).expect("an envelope is smaller than 4 GiB");
         Span { start: narrow(start), end: narrow(end) }
     }
-}
-
-/// FNV-1a over octets in lower case. Colliding on purpose costs a sender only comparisons of texts up to the recipients' limit.
-fn hash_without_case(text: &[u8]) -> u32 {
-    text.iter().fold(0x811c_9dc5, |hash, octet| {
-        (hash ^ u32::from(octet.to_ascii_lowercase())).wrapping_mul(0x0100_0193)
-    })
 }
 
 /// What a TLS handshake negotiated.

@@ -73,6 +73,11 @@ impl LineReader {
         Line::Carried(line)
     }
 
+    /// Whether the next octet of the input begins a line.
+    pub(super) fn is_at_start(&self) -> bool {
+        self.carry.is_empty() && self.swallowed.is_none()
+    }
+
     /// Puts back a carried line to be read once more.
     pub(super) fn put_back(&mut self, mut line: Vec<u8>) {
         line.extend_from_slice(b"\r\n");

@@ -19,10 +19,12 @@ mod line;
 mod mail_data;
 #[doc(hidden)]
 pub mod measured;
+mod nul_watch;
 mod parameter;
 mod path;
 pub mod policy;
 mod proxy;
+mod repeated;
 pub mod reply;
 pub mod run;
 pub mod session;

@@ -77,6 +77,7 @@ replies! {
     TOO_LARGE = 552 "5.3.4" "Message too large";
     COPIES_TOO_LARGE = 552 "5.3.4" "Message too large for so many recipients";
     BARE_LINE_END_IN_DATA = 550 "5.5.2" "Mail data has a CR or LF that is not part of a CRLF";
+    NUL_IN_DATA = 550 "5.5.2" "Mail data has a NUL that cannot be kept";
     OVERLOAD = 451 "4.3.2" "Busy, try again later";
     LOCAL_TROUBLE = 451 "4.3.0" "Local trouble, try again later";
     NO_SPACE = 452 "4.3.1" "No space, try again later";
@@ -92,7 +93,9 @@ replies! {
 
     TOO_MANY_CONNECTIONS = 421 "4.3.2" "Too many connections, try again later";
     TIMED_OUT = 421 "4.4.2" "Timed out";
+    NO_MAIL_FOR_LONG = 421 "4.4.2" "No message for too long";
     TOO_SLOW = 421 "4.4.2" "Mail data comes too slowly";
+    MESSAGE_TOO_SLOW = 421 "4.4.2" "The message takes too long";
     SHUTTING_DOWN = 421 "4.3.2" "Shutting down or overloaded, try again later";
     TOO_MANY_ERRORS = 421 "4.7.0" "Too many errors";
     TOO_MANY_IDLE_COMMANDS = 421 "4.7.0" "Too many commands without mail";

@@ -15,6 +15,7 @@
 
 mod chunking;
 mod data;
+mod deadlines;
 mod opening;
 mod pipelining;
 mod starttls;
@@ -23,7 +24,7 @@ mod transaction;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use self::data::DataState;
 pub use self::opening::{NoProxyHeader, is_front};
@@ -37,9 +38,11 @@ use super::line::{Line, LineReader};
 use super::policy::{Policy, Verdict};
 use super::proxy::ProxyReader;
 use super::reply::{self, Reply, ReplyBuffer};
-use crate::config::{BareLineEnd, ChunkLineEnd, Gate, Limits, Pipelining, Refusal, TlsPolicy, canonical};
+use crate::config::{
+    BareLineEnd, ChunkLineEnd, Gate, Limits, NulPolicy, Pipelining, Refusal, TlsPolicy, canonical,
+};
 use crate::handoff::message::{ClientFacts, QueueId, Refused, TryAgain};
-use crate::limits::{EHLO_NAME_BYTES_MAX, INQUIRY_WAIT_MAX};
+use crate::limits::{EHLO_NAME_BYTES_MAX, EXCESS_RECIPIENTS_FREE, INQUIRY_WAIT_MAX};
 
 /// What the sessions of a listener are told.
 pub struct Settings {
@@ -55,6 +58,8 @@ pub struct Settings {
     pub bare_cr: BareLineEnd,
     /// What becomes of chunks with a bare LF or CR.
     pub bdat_bare_lf: ChunkLineEnd,
+    /// What becomes of mail data with NUL.
+    pub nul: NulPolicy,
     /// Whether local-parts of recipients are compared octet for octet.
     pub local_part_case_sensitive: bool,
     /// Whether and when TLS is spoken.
@@ -145,8 +150,11 @@ pub struct Summary {
 /// One session.
 pub struct Session {
     settings: Arc<Settings>,
-    /// The TCP client: trust is judged by its address only. Never an IPv4-mapped address.
+    /// The TCP client: whether a PROXY header is believed is judged by its address only. Never an IPv4-mapped address.
     front: SocketAddr,
+    /// XCLIENT is believed: judged by the TCP client's address, or by the one that its PROXY header names, because whoever comes
+    /// through a front is no front. What XCLIENT names is never trusted and does not end the trust.
+    is_xclient_trusted: bool,
     /// The SMTP client: the TCP client, or whom a trusted front speaks for. Never an IPv4-mapped address, so that one client has one
     /// spelling wherever it is told.
     client: SocketAddr,
@@ -173,9 +181,19 @@ pub struct Session {
     errors: u32,
     /// Commands that brought nothing forward, since the last accepted message. `<= idle_commands_max`.
     idle_commands: u32,
+    /// RCPT commands past the limit that were not counted as idle, since the last accepted message. `<= EXCESS_RECIPIENTS_FREE`
+    excess_recipients: u32,
+    /// What is awaited now has to come by then, and what else bounds it: see [`Session::deadline`].
     deadline: Instant,
-    /// The reply to DATA has not been handed over to be sent: what comes until then was not sent in answer to it.
-    data_reply_waits: bool,
+    /// Then a session that waits for a command ends, unless a message was accepted or is under way.
+    session_end: Instant,
+    /// Then the message under way is given up, from DATA or the first BDAT to the end of the transaction.
+    message_end: Option<Instant>,
+    /// A reply that the client has to wait for has not been handed over to be sent: what comes until then was not sent in answer to
+    /// it.
+    reply_waits: Option<AwaitedReply>,
+    /// EHLO or HELO was accepted, whatever made the session forget it since. Until then it may be that no SMTP client speaks.
+    said_hello: bool,
     /// The server stops: the session ends with the transaction.
     stopping: bool,
     summary: Summary,
@@ -211,6 +229,15 @@ enum State {
     Chunk(ChunkState),
     Delivering,
     Closed,
+}
+
+/// A reply that a client has to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AwaitedReply {
+    /// To DATA.
+    Data,
+    /// To the session's first EHLO or HELO.
+    Hello,
 }
 
 /// What a question for admission stands behind.
@@ -253,9 +280,12 @@ impl Session {
     /// A session with a client that just connected.
     pub fn new(settings: Arc<Settings>, client: SocketAddr, now: Instant) -> Self {
         let deadline = now + settings.limits.command_timeout;
+        let session_end = now + settings.limits.session_without_mail_max;
         let client = canonical(client);
+        let is_xclient_trusted = settings.gate.trusts_xclient(client.ip());
         Self {
             settings,
+            is_xclient_trusted,
             front: client,
             client,
             no_proxy_header: None,
@@ -271,8 +301,12 @@ impl Session {
             recipients: 0,
             errors: 0,
             idle_commands: 0,
+            excess_recipients: 0,
             deadline,
-            data_reply_waits: false,
+            session_end,
+            message_end: None,
+            reply_waits: None,
+            said_hello: false,
             stopping: false,
             summary: Summary::default(),
         }
@@ -280,8 +314,8 @@ impl Session {
 
     /// Consumes input until the outside is needed. Must not be called while an answer is awaited.
     pub fn advance(&mut self, input: &mut Input<'_>, replies: &mut ReplyBuffer, now: Instant) -> Step {
-        if self.data_reply_waits && !input.rest().is_empty() {
-            return self.close_for_pipelining(replies);
+        if let Some(reply) = self.reply_waits.filter(|_| !input.rest().is_empty()) {
+            return self.close_for_pipelining(reply, replies);
         }
         loop {
             let step = match &mut self.state {
@@ -334,6 +368,8 @@ impl Session {
                 self.summary.accepted += 1;
                 self.errors = 0;
                 self.idle_commands = 0;
+                self.excess_recipients = 0;
+                self.session_end = now + self.settings.limits.session_without_mail_max;
                 return self.end_transaction(replies, now);
             }
             Answer::TryAgain(why) => why.into(),
@@ -356,16 +392,6 @@ impl Session {
         }
     }
 
-    /// The client is kept waiting by us: its time ends then, however little it sends.
-    pub fn wait_until(&mut self, deadline: Instant) {
-        self.deadline = deadline;
-    }
-
-    /// The client is not kept waiting any more: it has all the time between two reads of mail data again.
-    pub fn wait_for_data(&mut self, now: Instant) {
-        self.deadline = now + self.settings.limits.data_timeout;
-    }
-
     /// The client closed its half, and all its input is consumed. What is unfinished is never delivered.
     pub fn handle_end_of_input(&mut self) {
         if matches!(self.state, State::Proxy(_)) {
@@ -373,31 +399,6 @@ impl Session {
         }
         self.state = State::Closed;
         self.envelope = None;
-    }
-
-    /// The deadline has passed. The step is `Close`, or `NeedInput` when it was that of the greeting.
-    pub fn expire(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Step {
-        if now < self.deadline {
-            return Step::NeedInput;
-        }
-        match self.state {
-            State::Delayed => self.handle_delay_over(replies, now),
-            // No greeting without a header, and no reply before a greeting or in a handshake.
-            State::Proxy(_) => self.end_without_header(NoProxyHeader::TimedOut),
-            State::Securing => {
-                self.state = State::Closed;
-                Step::Close
-            }
-            State::Data(_) | State::Chunk(_) => self.close_with(reply::TOO_SLOW, replies),
-            State::Admitting(_)
-            | State::Greeted
-            | State::Command
-            | State::Asked
-            | State::Asking
-            | State::AskedTls
-            | State::Delivering
-            | State::Closed => self.close_with(reply::TIMED_OUT, replies),
-        }
     }
 
     /// The server stops. True when the session ended at once; else it ends with the transaction under way.
@@ -418,11 +419,6 @@ impl Session {
     /// What is said when a bug of ours ended a session.
     pub fn say_local_trouble(replies: &mut ReplyBuffer) {
         replies.push(reply::BUG);
-    }
-
-    /// When [`Session::expire`] has to be called if nothing happens.
-    pub fn deadline(&self) -> Instant {
-        self.deadline
     }
 
     /// Whether [`Session::resolve`] has to be called before [`Session::advance`].
@@ -482,32 +478,9 @@ impl Session {
         facts.ehlo.extend_from_slice(self.ehlo_name());
     }
 
-    /// How long the client may be silent, and whether mail data is awaited.
-    pub fn silence(&self) -> (Duration, bool) {
-        let limits = &self.settings.limits;
-        match self.state {
-            State::Data(_) | State::Chunk(_) => (limits.data_timeout, true),
-            State::Securing => (limits.tls_handshake_timeout.min(limits.command_timeout), false),
-            // It is we who are silent.
-            State::Delayed | State::Closed => (Duration::ZERO, false),
-            State::Proxy(_)
-            | State::Admitting(_)
-            | State::Greeted
-            | State::Command
-            | State::Asked
-            | State::Asking
-            | State::AskedTls
-            | State::Delivering => (limits.command_timeout, false),
-        }
-    }
-
     /// What the session did so far.
     pub fn summary(&self) -> Summary {
         self.summary
-    }
-
-    fn wait_for_command(&mut self, now: Instant) {
-        self.deadline = now + self.settings.limits.command_timeout;
     }
 
     // Commands.
@@ -519,6 +492,14 @@ impl Session {
         replies: &mut ReplyBuffer,
         now: Instant,
     ) -> Option<Step> {
+        if !self.said_hello
+            && self.line.is_at_start()
+            && input.rest().first().is_some_and(|octet| !command::can_begin(*octet))
+        {
+            self.summary.commands += 1;
+            self.count(reply::NOT_SMTP);
+            return Some(self.close_with(reply::NOT_SMTP, replies));
+        }
         let handled = match self.line.next(input, self.settings.limits.line_bytes_max) {
             Line::Incomplete => return Some(Step::NeedInput),
             Line::InPlace { text, count } => {
@@ -587,7 +568,7 @@ impl Session {
         replies: &mut ReplyBuffer,
         now: Instant,
     ) -> Handled {
-        if self.summary.commands == 0 && command::is_foreign_protocol(line) {
+        if !self.said_hello && command::is_foreign_protocol(line) {
             return Handled::Close(reply::NOT_SMTP);
         }
         let Command { verb, argument } = match command::parse(line) {
@@ -613,16 +594,21 @@ impl Session {
             verb,
             Verb::Noop | Verb::Rset | Verb::Vrfy | Verb::Help | Verb::Ehlo | Verb::Helo | Verb::Xclient
         );
-        if idle {
-            if self.idle_commands == self.settings.limits.idle_commands_max {
-                return Handled::Close(reply::TOO_MANY_IDLE_COMMANDS);
-            }
-            self.idle_commands += 1;
+        if idle && !self.may_be_idle() {
+            return Handled::Close(reply::TOO_MANY_IDLE_COMMANDS);
         }
         match verb {
-            Verb::Ehlo | Verb::Helo => self.handle_hello(verb, argument, replies),
-            Verb::Mail => self.handle_mail(argument),
-            Verb::Rcpt => self.handle_rcpt(argument),
+            Verb::Ehlo | Verb::Helo => self.handle_hello(verb, argument, pending, replies),
+            Verb::Mail | Verb::Rcpt => {
+                let handled =
+                    if verb == Verb::Mail { self.handle_mail(argument) } else { self.handle_rcpt(argument) };
+                match handled {
+                    Handled::Reply(reply) if !self.may_put_off(reply) => {
+                        Handled::Close(reply::TOO_MANY_IDLE_COMMANDS)
+                    }
+                    handled => handled,
+                }
+            }
             Verb::Data => Handled::Reply(self.handle_data(now)),
             Verb::Bdat => self.handle_bdat(argument, now),
             Verb::Xclient => self.handle_xclient(argument),
@@ -640,9 +626,18 @@ impl Session {
     }
 
     /// EHLO and HELO (RFC 5321 §4.1.1.1): a new beginning; the name is never judged (§4.1.4).
-    fn handle_hello(&mut self, verb: Verb, argument: &[u8], replies: &mut ReplyBuffer) -> Handled {
+    fn handle_hello(
+        &mut self,
+        verb: Verb,
+        argument: &[u8],
+        pending: bool,
+        replies: &mut ReplyBuffer,
+    ) -> Handled {
         if argument.is_empty() {
             return Handled::Reply(reply::EHLO_NAME_MISSING);
+        }
+        if let Some(refusal) = self.begin_first_hello(pending) {
+            return refusal;
         }
         self.abandon_transaction();
         let name = argument.get(..EHLO_NAME_BYTES_MAX).unwrap_or(argument).into();
@@ -664,6 +659,10 @@ impl Session {
         self.envelope = None;
         self.must_discard |= self.chunked.take().is_some();
         self.recipients = 0;
+        // What is left of a refused chunk still has to come.
+        if !matches!(self.state, State::Chunk(_)) {
+            self.message_end = None;
+        }
     }
 
     fn end_transaction(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Step {
@@ -687,6 +686,25 @@ impl Session {
         }
         replies.push(reply);
         true
+    }
+
+    /// Counts a command that brings nothing forward. False when it is one too many.
+    fn may_be_idle(&mut self) -> bool {
+        let is_within = self.idle_commands < self.settings.limits.idle_commands_max;
+        self.idle_commands += u32::from(is_within);
+        is_within
+    }
+
+    /// Counts a 4yz to MAIL or RCPT, which brings nothing forward. False when it is one too many.
+    fn may_put_off(&mut self, reply: Reply) -> bool {
+        if !(400..500).contains(&reply.code) {
+            return true;
+        }
+        if reply == reply::TOO_MANY_RECIPIENTS && self.excess_recipients < EXCESS_RECIPIENTS_FREE {
+            self.excess_recipients += 1;
+            return true;
+        }
+        self.may_be_idle()
     }
 
     fn count(&mut self, reply: Reply) {

@@ -235,7 +235,7 @@ mod tests {
         let address = "[::ffff:192.0.2.1]:25".parse().expect("an address");
         let client = ClientFacts { address, ehlo: ehlo.to_vec(), protocol: "ESMTP", tls: None };
         let mut out = Vec::new();
-        received(&mut out, "mx.test", &client, &envelope, QueueId::new(0, 0, 0, 1), SystemTime::UNIX_EPOCH);
+        received(&mut out, "mx.test", &client, &envelope, QueueId::new(0, 1), SystemTime::UNIX_EPOCH);
         String::from_utf8(out).expect("ASCII")
     }
 

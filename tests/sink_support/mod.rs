@@ -38,7 +38,7 @@ pub struct Sent {
 impl Sent {
     /// A message with these octets of mail data for one recipient.
     pub fn new(number: u64, data: impl Into<Vec<u8>>) -> Self {
-        let id = QueueId::new(1_700_000_000, 1, 0, number);
+        let id = QueueId::new(1_700_000_000, 1 << 56 | u128::from(number));
         Self {
             id,
             reverse_path: (b"sender", b"client.test"),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use ringmx::config::{BareLineEnd, ChunkLineEnd, Config, Gate, TlsPolicy};
+use ringmx::config::{BareLineEnd, ChunkLineEnd, Config, Gate, NulPolicy, TlsPolicy};
 use ringmx::handoff::message::{ClientFacts, QueueId, Refused, TryAgain};
 use ringmx::limits::REPLY_BYTES_MAX;
 use ringmx::smtp::envelope::{BodyType, Envelope, Mailbox, TlsFacts};
@@ -143,6 +143,7 @@ pub(crate) fn settings() -> Settings {
         bare_cr: BareLineEnd::Reject,
         local_part_case_sensitive: config.local_part_case_sensitive,
         bdat_bare_lf: ChunkLineEnd::Keep,
+        nul: NulPolicy::Keep,
         tls: TlsPolicy::Off,
         extensions: ExtensionSet::usual(),
     }

@@ -38,7 +38,7 @@ pub(crate) fn replies(seen: &Seen) -> Vec<Vec<String>> {
 pub(crate) struct Naive {
     /// As it has to be stored.
     pub(crate) stored: Vec<u8>,
-    /// Whether a bare CR or LF has to be refused.
+    /// Whether a bare CR or LF, or a line that is a dot but for its NULs, has to be refused.
     pub(crate) has_bare: bool,
     /// Octets up to and with the end of the mail data.
     pub(crate) consumed: usize,
@@ -68,18 +68,24 @@ pub(crate) fn naive(octets: &[u8], bare_lf: BareLineEnd, bare_cr: BareLineEnd) -
             is_bare_lf && bare_lf == BareLineEnd::Reject || is_bare_cr && bare_cr == BareLineEnd::Reject;
         if is_bare_lf || is_bare_cr { stored.extend(b"\r\n") } else { stored.push(*octet) }
     }
+    // A dot that has only NULs for company.
+    let is_dot_but_for_nul =
+        |line: &[u8]| line.contains(&0) && line.iter().filter(|octet| **octet != 0).eq([&b'.']);
+    has_bare |= lines.split(|octet| matches!(octet, b'\r' | b'\n')).any(is_dot_but_for_nul);
     stored.drain(..2);
     Some(Naive { stored, has_bare, consumed })
 }
 
-/// Where lines end that may be DATA: a client waits for the answer there (RFC 2920 §3.1), and what it sends without waiting is
-/// a matter of the dialogues.
-pub(crate) fn data_lines(octets: &[u8]) -> Vec<usize> {
+/// Where lines end that may be DATA, EHLO or HELO, perhaps after octets of a chunk: a client waits for the answer there (RFC 2920
+/// §3.1), and what it sends without waiting is a matter of the dialogues.
+pub(crate) fn waiting_lines(octets: &[u8]) -> Vec<usize> {
+    const VERBS: [&[u8]; 3] = [b"DATA", b"EHLO", b"HELO"];
     let mut end = 0;
     let mut ends = Vec::new();
     for line in octets.split_inclusive(|octet| *octet == b'\n') {
         end += line.len();
-        if line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"DATA")) {
+        let is_verb = |four: &[u8]| VERBS.iter().any(|verb| four.eq_ignore_ascii_case(verb));
+        if line.windows(4).any(is_verb) {
             ends.push(end);
         }
     }
@@ -164,7 +170,7 @@ enum Arrival {
 
 fn run(settings: Settings, operations: &[Operation], arrival: Arrival) -> Seen {
     let mut exchange = Exchange::new(settings);
-    let ends = data_lines(&sent(operations));
+    let ends = waiting_lines(&sent(operations));
     let mut received = 0;
     let mut receive = |exchange: &mut Exchange, mut octets: &[u8]| {
         while !octets.is_empty() {
@@ -387,7 +393,8 @@ pub(crate) fn check_chunks_with(chunks: &[Vec<u8>], policy: ChunkLineEnd, binary
     let mut exchange = Exchange::new(Settings { bdat_bare_lf: policy, ..settings() });
     let policy = if binary { ChunkLineEnd::Keep } else { policy };
     let body = if binary { " BODY=BINARYMIME" } else { "" };
-    let begin = format!("EHLO client.test\r\nMAIL FROM:<a@x.test>{body}\r\nRCPT TO:<b@y.test>\r\n");
+    exchange.receive(b"EHLO client.test\r\n");
+    let begin = format!("MAIL FROM:<a@x.test>{body}\r\nRCPT TO:<b@y.test>\r\n");
     let octets = [begin.as_bytes(), &bdat(chunks)].concat();
     let mut rest = &octets[..];
     for size in sizes.iter().cycle() {

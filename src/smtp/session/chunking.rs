@@ -10,10 +10,10 @@ use super::super::envelope::BodyType;
 use super::super::extension::Extension;
 use super::super::input::Input;
 use super::super::reply::{self, Reply, ReplyBuffer};
-use super::data::{earn_time, size_limit};
+use super::data::size_limit;
 use super::{ChunkState, Handled, Session, State, Step};
-use crate::config::ChunkLineEnd;
-use crate::limits::OVERSIZE_FACTOR;
+use crate::config::{ChunkLineEnd, NulPolicy};
+use crate::limits::{CHUNK_BYTES_LITTLE, OVERSIZE_FACTOR};
 
 impl Session {
     /// BDAT. Whatever is said of it, its octets are no commands: where it cannot be known how many there are, or there are
@@ -26,18 +26,15 @@ impl Session {
             }
             Err(AnnouncedError::Size) => return Handled::Close(reply::BAD_CHUNK_SIZE),
         };
-        let limits = &self.settings.limits;
         let before = self.chunked.as_ref().map_or(0, ChunkedData::bytes);
         let total = before.saturating_add(octets);
-        if total > limits.message_size_max.saturating_mul(OVERSIZE_FACTOR) {
+        if total > self.settings.limits.message_size_max.saturating_mul(OVERSIZE_FACTOR) {
             return Handled::Close(reply::TOO_LARGE);
         }
-        if octets == 0 && !last {
-            if self.idle_commands == limits.idle_commands_max {
-                return Handled::Close(reply::TOO_MANY_IDLE_COMMANDS);
-            }
-            self.idle_commands += 1;
+        if octets < CHUNK_BYTES_LITTLE && !last && !self.may_be_idle() {
+            return Handled::Close(reply::TOO_MANY_IDLE_COMMANDS);
         }
+        let limits = &self.settings.limits;
         let (most, too_large) = size_limit(&self.settings, self.envelope.as_deref());
         let too_large = (total > most).then_some(too_large);
         refusal = self.out_of_sequence().or(refusal).or(too_large);
@@ -50,7 +47,7 @@ impl Session {
             self.chunked = Some(ChunkedData::new(policy, watch));
         }
         self.state = State::Chunk(ChunkState { left: octets, last, refusal: None });
-        self.deadline = now + self.settings.limits.data_timeout;
+        self.begin_mail_data(now);
         if let Some(refusal) = refusal {
             self.refuse_chunk(refusal);
         }
@@ -93,8 +90,10 @@ impl Session {
             None
         };
         let all = state.left == 0;
+        let sent = input.bytes.get(start..input.position).unwrap_or_default();
+        let nul = self.settings.nul == NulPolicy::Reject && memchr::memchr(0, sent).is_some();
         let consumed = (input.position - start) as u64;
-        self.deadline = earn_time(self.deadline, consumed, now, self.settings.limits.data_timeout);
+        self.earn_time(consumed, now);
         // Inserted octets count, too, so the announced size alone does not tell.
         let bytes = self.chunked.as_ref().map_or(0, ChunkedData::bytes);
         let (most, too_large) = size_limit(&self.settings, self.envelope.as_deref());
@@ -105,6 +104,10 @@ impl Session {
         };
         if let Some(too_much) = self.chunked.as_mut().and_then(|data| data.watch.take(octets)) {
             self.refuse_chunk(too_much.reply());
+            return None;
+        }
+        if nul {
+            self.refuse_chunk(reply::NUL_IN_DATA);
             return None;
         }
         match found {

@@ -2,14 +2,15 @@
 //!
 //! A refusal is said only where the mail data ends, so the rest is read and dropped; but not without a bound.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Session, Settings, State, Step};
-use crate::limits::{COPIES_BYTES_MAX, COPIES_OVERRUN, DATA_RATE_MIN, OVERSIZE_FACTOR};
+use crate::limits::{COPIES_BYTES_MAX, COPIES_OVERRUN, OVERSIZE_FACTOR};
 use crate::smtp::data_watch::{DataWatch, TooMuch};
 use crate::smtp::envelope::Envelope;
 use crate::smtp::input::Input;
 use crate::smtp::mail_data::{Found, MailData};
+use crate::smtp::nul_watch::NulWatch;
 use crate::smtp::reply::{self, Reply, ReplyBuffer};
 
 /// Mail data while it is received.
@@ -17,6 +18,8 @@ use crate::smtp::reply::{self, Reply, ReplyBuffer};
 pub(super) struct DataState {
     pub(super) data: MailData,
     pub(super) watch: DataWatch,
+    /// Looks at the octets as they were sent.
+    pub(super) nul: NulWatch,
     /// Octets of mail data so far (RFC 1870: after transparency).
     pub(super) bytes: u64,
     /// Set when the message is to be refused at its end.
@@ -50,9 +53,13 @@ impl Session {
                 Found::Bare | Found::End | Found::NeedInput => b"",
             };
             state.refusal = state.watch.take(octets).map(TooMuch::reply);
+            if state.nul.take(input.bytes.get(start..input.position).unwrap_or_default()) {
+                state.refusal.get_or_insert(reply::NUL_IN_DATA);
+            }
         }
-        self.deadline = earn_time(self.deadline, consumed, now, self.settings.limits.data_timeout);
+        self.earn_time(consumed, now);
         let (limit, too_large) = size_limit(&self.settings, self.envelope.as_deref());
+        let State::Data(state) = &mut self.state else { return None };
         if state.bytes > limit {
             state.refusal.get_or_insert(too_large);
         }
@@ -108,11 +115,4 @@ pub(super) fn size_limit(settings: &Settings, envelope: Option<&Envelope>) -> (u
     } else {
         (most, reply::TOO_LARGE)
     }
-}
-
-/// The deadline of mail data after `consumed` octets: a credit that [`DATA_RATE_MIN`] octets raise by a second, never more
-/// than `most` ahead. So it also bounds the time between two reads.
-pub(super) fn earn_time(deadline: Instant, consumed: u64, now: Instant, most: Duration) -> Instant {
-    let earned = Duration::from_millis(consumed.saturating_mul(1000) / DATA_RATE_MIN);
-    (deadline + earned).min(now + most)
 }

@@ -57,7 +57,7 @@ impl Session {
 
     /// All replies so far were handed over to be sent: what comes from now on may be an answer to them.
     pub fn handle_sending(&mut self) {
-        self.data_reply_waits = false;
+        self.reply_waits = None;
     }
 
     /// All that was handed over is sent. What comes from now on is no early talk.
@@ -79,11 +79,17 @@ impl Session {
             Header::Incomplete => return Some(Step::NeedInput),
             // Whoever speaks to us here is no front of ours, and learns nothing.
             Header::Bad => return Some(self.end_without_header(NoProxyHeader::OtherOctets)),
-            Header::Client(Some(client)) => self.client = canonical(client),
+            Header::Client(Some(client)) => {
+                self.client = canonical(client);
+                self.is_xclient_trusted = self.settings.gate.trusts_xclient(self.client.ip());
+            }
             Header::Client(None) => {}
         }
         self.state = State::Admitting(Behind::ProxyHeader);
-        Some(Step::Ask(Question::Admission { client: self.client.ip(), front: self.front.ip() }))
+        let client = self.client.ip();
+        // Another front that comes through this one: those it will speak for are counted, and not itself.
+        let front = if self.is_xclient_trusted { client } else { self.front.ip() };
+        Some(Step::Ask(Question::Admission { client, front }))
     }
 
     /// Whether, and how, the session ended because the front sent no PROXY header.
@@ -176,12 +182,13 @@ impl Session {
             }
         }
         self.wait_for_command(now);
+        self.session_end = now + self.settings.limits.session_without_mail_max;
         Step::NeedInput
     }
 
-    /// Whether XCLIENT is offered to this TCP client.
+    /// Whether XCLIENT is offered.
     pub(super) fn offers_xclient(&self) -> bool {
-        self.settings.gate.trusts_xclient(self.front.ip())
+        self.is_xclient_trusted
     }
 
     /// XCLIENT: whom the front speaks for. The session begins anew with a greeting.

@@ -2,10 +2,13 @@
 //!
 //! What counts is DATA: a client that does not wait for the answer sends the message to whoever answers. If DATA is
 //! refused, that message would be read as commands, so nothing that is pending then is ever read.
+//!
+//! And the first EHLO or HELO: only after its reply does a client know what it may pipeline. Whatever carries a whole transaction
+//! inside the request of another protocol cannot wait for that reply.
 
 use std::time::Instant;
 
-use super::{Handled, Session, State, Step};
+use super::{AwaitedReply, Handled, Session, State, Step};
 use crate::config::Pipelining;
 use crate::smtp::command;
 use crate::smtp::reply::{self, ReplyBuffer};
@@ -31,13 +34,27 @@ impl Session {
         if pending {
             return Handled::Close(if started { reply::PIPELINED_INPUT } else { reply });
         }
-        self.data_reply_waits = true;
+        self.reply_waits = Some(AwaitedReply::Data);
         handled
     }
 
-    /// Input came before the reply to DATA was handed over. That reply waits to be sent already.
-    pub(super) fn close_for_pipelining(&mut self, replies: &mut ReplyBuffer) -> Step {
-        if matches!(self.state, State::Data(_)) {
+    /// The first EHLO or HELO that can be accepted, behind which input is `pending` or not: how it ends when it may not be.
+    pub(super) fn begin_first_hello(&mut self, pending: bool) -> Option<Handled> {
+        if self.said_hello || self.settings.gate.pipelining == Pipelining::Tolerate {
+            self.said_hello = true;
+            return None;
+        }
+        if pending {
+            return Some(Handled::Close(reply::PIPELINED_INPUT));
+        }
+        self.said_hello = true;
+        self.reply_waits = Some(AwaitedReply::Hello);
+        None
+    }
+
+    /// Input came before a reply that the client has to wait for was handed over. That reply waits to be sent already.
+    pub(super) fn close_for_pipelining(&mut self, to: AwaitedReply, replies: &mut ReplyBuffer) -> Step {
+        if to == AwaitedReply::Hello || matches!(self.state, State::Data(_)) {
             self.count(reply::PIPELINED_INPUT);
             return self.close_with(reply::PIPELINED_INPUT, replies);
         }

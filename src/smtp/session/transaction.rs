@@ -7,6 +7,7 @@ use super::super::data_watch::DataWatch;
 use super::super::envelope::{BodyType, Envelope, RecipientParameters};
 use super::super::extension::Extension;
 use super::super::mail_data::MailData;
+use super::super::nul_watch::NulWatch;
 use super::super::parameter::{self, ParameterError};
 use super::super::path::{self, Path, PathError};
 use super::super::policy::Verdict;
@@ -120,7 +121,6 @@ impl Session {
         // The rest stands, and whoever sends tries the others again (RFC 5321 §4.5.3.1.10).
         let refusal = match refusal(verdict) {
             None if self.recipients >= settings.limits.recipients_max
-                || !envelope.count()
                 || settings.policy.asks_store() && copies_exceed(envelope) =>
             {
                 Some(reply::TOO_MANY_RECIPIENTS)
@@ -131,7 +131,13 @@ impl Session {
             envelope.retract_recipient();
             return Err(refusal);
         }
-        if envelope.last_recipient_is_repeated(settings.local_part_case_sensitive) {
+        let is_repeated = envelope.last_recipient_is_repeated(settings.local_part_case_sensitive);
+        // Behind it, because it may take memory, too.
+        if !envelope.count() {
+            envelope.retract_recipient();
+            return Err(reply::TOO_MANY_RECIPIENTS);
+        }
+        if is_repeated {
             // The parameters of the first one stand.
             envelope.retract_recipient();
             self.recipients += 1;
@@ -168,6 +174,9 @@ impl Session {
         now: Instant,
     ) -> Step {
         let reply = self.conclude_recipient(verdict);
+        if !self.may_put_off(reply) {
+            return self.close_with(reply::TOO_MANY_IDLE_COMMANDS, replies);
+        }
         let open = self.reply(reply, replies);
         self.wait_for_command(now);
         if open { Step::NeedInput } else { Step::Close }
@@ -189,8 +198,14 @@ impl Session {
         let data = MailData::new(self.settings.bare_lf, self.settings.bare_cr);
         let limits = &self.settings.limits;
         let watch = DataWatch::new(limits.received_max, limits.data_line_bytes_max);
-        self.state = State::Data(DataState { data, watch, bytes: 0, refusal: None });
-        self.deadline = now + limits.data_timeout;
+        self.state = State::Data(DataState {
+            data,
+            watch,
+            nul: NulWatch::new(self.settings.nul),
+            bytes: 0,
+            refusal: None,
+        });
+        self.begin_mail_data(now);
         reply::START_MAIL_DATA
     }
 

@@ -1,0 +1,123 @@
+//! When a session ends by itself: what is awaited does not come, a message trickles, or no message is ever accepted.
+//!
+//! Three bounds, and the first that passes counts. The *deadline* is that of what is awaited now: a command, the next octets of mail
+//! data, an answer. The *end of the message* bounds mail data however evenly it trickles. The *end of the session* bounds a client that
+//! does everything but bring mail.
+
+use std::time::{Duration, Instant};
+
+use super::{Session, State, Step};
+use crate::limits::{DATA_RATE_MIN, MESSAGE_RATE_MIN, MESSAGE_TIME_MIN};
+use crate::smtp::reply::{self, Reply, ReplyBuffer};
+
+impl Session {
+    /// When [`Session::expire`] has to be called if nothing happens.
+    pub fn deadline(&self) -> Instant {
+        self.end().map_or(self.deadline, |(end, _)| end.min(self.deadline))
+    }
+
+    /// Until when the client may be silent, how long it might be in all, and whether mail data is awaited.
+    pub fn silence(&self) -> (Instant, Duration, bool) {
+        let limits = &self.settings.limits;
+        let (time, in_data) = match self.state {
+            State::Data(_) | State::Chunk(_) => (limits.data_timeout, true),
+            State::Securing => (limits.tls_handshake_timeout.min(limits.command_timeout), false),
+            // It is we who are silent.
+            State::Delayed | State::Closed => (Duration::ZERO, false),
+            State::Proxy(_)
+            | State::Admitting(_)
+            | State::Greeted
+            | State::Command
+            | State::Asked
+            | State::Asking
+            | State::AskedTls
+            | State::Delivering => (limits.command_timeout, false),
+        };
+        (self.deadline, time, in_data)
+    }
+
+    /// The deadline has passed. The step is `Close`, or `NeedInput` when it was that of the greeting.
+    pub fn expire(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Step {
+        if now < self.deadline() {
+            return Step::NeedInput;
+        }
+        if let Some((_, why)) = self.end().filter(|(end, _)| *end <= now) {
+            return self.close_with(why, replies);
+        }
+        match self.state {
+            State::Delayed => self.handle_delay_over(replies, now),
+            // No greeting without a header, and no reply before a greeting or in a handshake.
+            State::Proxy(_) => self.end_without_header(super::NoProxyHeader::TimedOut),
+            State::Securing => {
+                self.state = State::Closed;
+                Step::Close
+            }
+            State::Data(_) | State::Chunk(_) => self.close_with(reply::TOO_SLOW, replies),
+            State::Admitting(_)
+            | State::Greeted
+            | State::Command
+            | State::Asked
+            | State::Asking
+            | State::AskedTls
+            | State::Delivering
+            | State::Closed => self.close_with(reply::TIMED_OUT, replies),
+        }
+    }
+
+    /// The end that nothing puts off but mail, with what is said then: that of the message under way, or that of the session.
+    fn end(&self) -> Option<(Instant, Reply)> {
+        match self.state {
+            State::Data(_) | State::Chunk(_) => self.message_end.map(|end| (end, reply::MESSAGE_TOO_SLOW)),
+            State::Greeted | State::Command => Some(match self.message_end {
+                Some(end) => (end, reply::MESSAGE_TOO_SLOW),
+                None => (self.session_end, reply::NO_MAIL_FOR_LONG),
+            }),
+            // The client does not decide how long these take.
+            State::Proxy(_)
+            | State::Admitting(_)
+            | State::Delayed
+            | State::Asked
+            | State::Asking
+            | State::AskedTls
+            | State::Securing
+            | State::Delivering
+            | State::Closed => None,
+        }
+    }
+
+    /// The client is kept waiting by us: its time ends then, however little it sends, and that of its message stands still.
+    pub fn wait_until(&mut self, deadline: Instant, now: Instant) {
+        self.deadline = deadline;
+        self.message_end = self.message_end.map(|end| end + deadline.saturating_duration_since(now));
+    }
+
+    /// The client is not kept waiting any more: it has all the time between two reads of mail data again.
+    pub fn wait_for_data(&mut self, now: Instant) {
+        let unused = self.deadline.saturating_duration_since(now);
+        self.message_end = self.message_end.and_then(|end| end.checked_sub(unused));
+        self.deadline = now + self.settings.limits.data_timeout;
+    }
+
+    pub(super) fn wait_for_command(&mut self, now: Instant) {
+        self.deadline = now + self.settings.limits.command_timeout;
+    }
+
+    /// Mail data begins, or its next chunk.
+    pub(super) fn begin_mail_data(&mut self, now: Instant) {
+        self.deadline = now + self.settings.limits.data_timeout;
+        self.message_end.get_or_insert(now + MESSAGE_TIME_MIN);
+    }
+
+    /// Octets of mail data came, those of refused mail data, too.
+    pub(super) fn earn_time(&mut self, consumed: u64, now: Instant) {
+        self.deadline =
+            later(self.deadline, consumed, DATA_RATE_MIN).min(now + self.settings.limits.data_timeout);
+        self.message_end = self.message_end.map(|end| later(end, consumed, MESSAGE_RATE_MIN));
+    }
+}
+
+/// A credit that `rate` octets raise by a second. For the deadline it is never more than a time-out ahead, so that it also bounds the
+/// time between two reads.
+fn later(end: Instant, octets: u64, rate: u64) -> Instant {
+    end + Duration::from_micros(octets.saturating_mul(1_000_000) / rate)
+}
