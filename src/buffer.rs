@@ -300,6 +300,13 @@ impl Pool {
         self.block_bytes_max - self.block_bytes_used < self.block_bytes_max / 8
     }
 
+    /// How much of the budget for copied octets is used, in per cent of what [`Self::is_nearly_exhausted`] leaves. Pinned buffers do
+    /// not count: where they are many, octets are copied.
+    pub fn used_percent(&self) -> usize {
+        let most = self.block_bytes_max - self.block_bytes_max / 8;
+        (self.block_bytes_used.saturating_mul(100) / most.max(1)).min(100)
+    }
+
     /// Whether so many buffers are pinned that one more would leave too few for the sockets.
     pub fn is_low(&self) -> bool {
         self.arena.buffers - self.pinned < self.low_water

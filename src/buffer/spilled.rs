@@ -185,11 +185,6 @@ impl Pool {
         (most / WHOLE * share / WHOLE * share / WHOLE * share).clamp(SPILL_BYTES_MIN, SPILL_BYTES_MAX)
     }
 
-    /// The part of all memory for mail data that is in use, in per cent.
-    pub fn used_percent(&self) -> usize {
-        100 - self.free_share() * 100 / WHOLE
-    }
-
     /// Whether so much memory is taken that messages under way should get little at a time.
     pub fn is_scarce(&self) -> bool {
         self.free_share() < WHOLE * 5 / 8
