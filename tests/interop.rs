@@ -149,7 +149,11 @@ fn swaks_delivers() {
         ]));
     assert!(String::from_utf8_lossy(&output.stdout).contains("queued as"));
     let stored = server.maildir("mail");
-    assert_eq!(stored.len(), 2, "one file a recipient");
+    assert_eq!(stored.len(), 1, "one file a maildir");
+    for recipient in ["b@y.test", "c@y.test"] {
+        let field = format!("Delivered-To: {recipient}\n");
+        assert!(String::from_utf8_lossy(&stored[0]).contains(&field), "{recipient}");
+    }
     assert!(
         stored.iter().all(|message| message.windows(12).any(|part| part == b"\n.\nhello\n..\n")),
         "dots survive"
