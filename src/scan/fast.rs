@@ -1,4 +1,4 @@
-//! The same at memory speed: 64 octets at a time become three bit masks (CR, LF, dot), and shifts of these find in a few
+//! The same at memory speed: 64 octets at a time become bit masks (CR, LF, dot, NUL), and shifts of these find in a few
 //! operations what the reference looks for.
 //!
 //! Bit n of a mask stands for octet n of the block, so `cr << 1` marks what follows a CR. Only the masks differ between
@@ -11,24 +11,25 @@ use super::{Before, TAIL_OCTETS, Tail};
 /// Octets of a block: one bit each in a `u64`.
 const BLOCK: usize = 64;
 
-/// Where CR, LF and dot stand in a block.
+/// Where CR, LF, dot and NUL stand in a block.
 #[derive(Clone, Copy)]
 struct Masks {
     cr: u64,
     lf: u64,
     dot: u64,
+    nul: u64,
 }
 
 impl Masks {
     /// Without the first octets, fewer than a block.
     #[inline(always)]
     fn shifted_out(self, count: usize) -> Self {
-        Self { cr: self.cr >> count, lf: self.lf >> count, dot: self.dot >> count }
+        Self { cr: self.cr >> count, lf: self.lf >> count, dot: self.dot >> count, nul: self.nul >> count }
     }
 }
 
 /// Length of the longest prefix of `octets` that can be taken as it stands. What follows it, if anything, is a dot that
-/// begins a line, an LF without CR before it, or an octet other than LF behind a CR. A CR as the last octet is plain.
+/// or a NUL that begins a line, an LF without CR before it, or an octet other than LF behind a CR. A CR as the last octet is plain.
 pub fn plain_prefix(octets: &[u8], before: Before) -> usize {
     prefix::<true>(octets, before)
 }
@@ -88,7 +89,7 @@ fn end_with(octets: &[u8], tail: Tail, masks: impl Fn(&[u8; BLOCK]) -> Masks) ->
             .enumerate()
             .fold(0, |mask, (at, octet)| mask | u64::from(*octet == wanted) << (TAIL_AT + at))
     };
-    let mut last = Masks { cr: marks(b'\r'), lf: marks(b'\n'), dot: marks(b'.') };
+    let mut last = Masks { cr: marks(b'\r'), lf: marks(b'\n'), dot: marks(b'.'), nul: 0 };
     let (blocks, rest) = octets.as_chunks::<BLOCK>();
     let end = |last: Masks, now: Masks| {
         let behind = |now: u64, last: u64, count: u32| now << count | last >> (u64::BITS - count);
@@ -123,13 +124,13 @@ fn prefix_with<const DOTS: bool>(
     let mut line_start = u64::from(before == Before::LineStart);
     let (blocks, rest) = octets.as_chunks::<BLOCK>();
     for (index, block) in blocks.iter().enumerate() {
-        let Masks { cr, lf, dot } = masks(block);
-        let irregular = irregular::<DOTS>(Masks { cr, lf, dot }, after_cr, line_start);
+        let masks = masks(block);
+        let irregular = irregular::<DOTS>(masks, after_cr, line_start);
         if irregular != 0 {
             return index * BLOCK + irregular.trailing_zeros() as usize;
         }
-        after_cr = cr >> (BLOCK - 1);
-        line_start = lf >> (BLOCK - 1);
+        after_cr = masks.cr >> (BLOCK - 1);
+        line_start = masks.lf >> (BLOCK - 1);
     }
     if rest.is_empty() {
         return octets.len();
@@ -154,10 +155,10 @@ fn prefix_with<const DOTS: bool>(
 
 /// Marks what is not plain. Behind the first mark the others may be wrong, for an LF without CR begins no line.
 #[inline(always)]
-fn irregular<const DOTS: bool>(Masks { cr, lf, dot }: Masks, after_cr: u64, line_start: u64) -> u64 {
+fn irregular<const DOTS: bool>(Masks { cr, lf, dot, nul }: Masks, after_cr: u64, line_start: u64) -> u64 {
     let after_cr = cr << 1 | after_cr;
     let line_start = lf << 1 | line_start;
-    (after_cr ^ lf) | if DOTS { dot & line_start } else { 0 }
+    (after_cr ^ lf) | if DOTS { (dot | nul) & line_start } else { 0 }
 }
 
 #[cfg_attr(target_arch = "x86_64", allow(dead_code))]
@@ -165,7 +166,7 @@ fn masks_portable(block: &[u8; BLOCK]) -> Masks {
     let mask = |wanted: u8| {
         block.iter().enumerate().fold(0, |mask, (index, octet)| mask | u64::from(*octet == wanted) << index)
     };
-    Masks { cr: mask(b'\r'), lf: mask(b'\n'), dot: mask(b'.') }
+    Masks { cr: mask(b'\r'), lf: mask(b'\n'), dot: mask(b'.'), nul: mask(0) }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -196,7 +197,7 @@ mod x86 {
         // SAFETY: the block is 64 octets, which is one unaligned load.
         let octets = unsafe { _mm512_loadu_si512(block.as_ptr().cast::<__m512i>()) };
         let mask = |wanted: u8| _mm512_cmpeq_epi8_mask(octets, _mm512_set1_epi8(wanted.cast_signed()));
-        Masks { cr: mask(b'\r'), lf: mask(b'\n'), dot: mask(b'.') }
+        Masks { cr: mask(b'\r'), lf: mask(b'\n'), dot: mask(b'.'), nul: mask(0) }
     }
 
     /// The search compiled for AVX2. Unsafe to call on a machine without.
@@ -223,7 +224,7 @@ mod x86 {
                 halves.map(|half| _mm256_movemask_epi8(_mm256_cmpeq_epi8(half, wanted)).cast_unsigned());
             u64::from(high) << 32 | u64::from(low)
         };
-        Masks { cr: mask(b'\r'), lf: mask(b'\n'), dot: mask(b'.') }
+        Masks { cr: mask(b'\r'), lf: mask(b'\n'), dot: mask(b'.'), nul: mask(0) }
     }
 
     #[target_feature(enable = "sse2")]
@@ -239,7 +240,7 @@ mod x86 {
                 mask << 16 | u64::from(bits)
             })
         };
-        Masks { cr: mask(b'\r'), lf: mask(b'\n'), dot: mask(b'.') }
+        Masks { cr: mask(b'\r'), lf: mask(b'\n'), dot: mask(b'.'), nul: mask(0) }
     }
 
     #[cfg(test)]
@@ -255,16 +256,16 @@ mod x86 {
                     block[at] = octet;
                     // SAFETY: SSE2 is part of x86-64.
                     let (a, b) = (unsafe { masks_sse2(&block) }, masks_portable(&block));
-                    assert_eq!((a.cr, a.lf, a.dot), (b.cr, b.lf, b.dot));
+                    assert_eq!((a.cr, a.lf, a.dot, a.nul), (b.cr, b.lf, b.dot, b.nul));
                     if std::is_x86_feature_detected!("avx512bw") {
                         // SAFETY: as just asked.
                         let c = unsafe { masks_avx512(&block) };
-                        assert_eq!((c.cr, c.lf, c.dot), (b.cr, b.lf, b.dot));
+                        assert_eq!((c.cr, c.lf, c.dot, c.nul), (b.cr, b.lf, b.dot, b.nul));
                     }
                     if std::is_x86_feature_detected!("avx2") {
                         // SAFETY: as just asked.
                         let c = unsafe { masks_avx2(&block) };
-                        assert_eq!((c.cr, c.lf, c.dot), (b.cr, b.lf, b.dot));
+                        assert_eq!((c.cr, c.lf, c.dot, c.nul), (b.cr, b.lf, b.dot, b.nul));
                     }
                 }
             }

@@ -7,7 +7,7 @@ pub fn plain_prefix(octets: &[u8], mut before: Before) -> usize {
     for (index, &octet) in octets.iter().enumerate() {
         before = match (before, octet) {
             (Before::Cr, b'\n') => Before::LineStart,
-            (Before::LineStart, b'.') | (Before::Cr, _) | (Before::LineStart | Before::Middle, b'\n') => {
+            (Before::LineStart, b'.' | 0) | (Before::Cr, _) | (Before::LineStart | Before::Middle, b'\n') => {
                 return index;
             }
             (Before::LineStart | Before::Middle, b'\r') => Before::Cr,

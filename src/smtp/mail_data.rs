@@ -166,7 +166,7 @@ impl MailData {
         !input.run.octets().is_empty()
     }
 
-    /// The next octet is not plain: a dot that begins a line, an LF without CR, or something other than LF behind a CR.
+    /// The next octet is not plain: a dot or a NUL that begins a line, an LF without CR, or something other than LF behind a CR.
     fn irregular(&mut self, before: Before, octet: u8, input: &mut Input<'_>) -> Option<Found> {
         self.short_ranges = (self.short_ranges + 1).min(SHORT_RANGES_MAX);
         match (before, octet) {
@@ -174,6 +174,11 @@ impl MailData {
                 input.consume(1);
                 self.state = State::Dot;
                 None
+            }
+            // Text to us; the watch of the session looks at such lines.
+            (Before::LineStart, 0) => {
+                self.state = State::In(Before::Middle);
+                Some(Found::Data(input.consume(1)))
             }
             (Before::Cr, _) => {
                 // What follows a bare CR begins no line, so a dot there is text.

@@ -4,7 +4,8 @@
 //! sends the line as it is (only a dot at its start is doubled), and such a server would take it for the end of the mail data and what
 //! follows for commands. So that line is refused, whatever else is kept.
 //!
-//! Mail data without NUL costs one fast search. With one, the rest of the piece is walked octet by octet.
+//! Mail data that the scan found plain costs nothing: no line in it begins with NUL or a dot. What is left is searched for NUL, and with
+//! one the rest of the piece is walked octet by octet.
 
 use crate::config::NulPolicy;
 
@@ -48,8 +49,13 @@ impl NulWatch {
         Self { policy, line: Line::Empty { nul: false } }
     }
 
-    /// Takes the next octets as they were sent. True when the mail data has to be refused.
-    pub(super) fn take(&mut self, octets: &[u8]) -> bool {
+    /// Takes the next octets as they were sent; `is_plain`: the scan found no line in them that begins with NUL or a dot, but perhaps
+    /// where they begin. True when the mail data has to be refused.
+    pub(super) fn take(&mut self, octets: &[u8], is_plain: bool) -> bool {
+        if is_plain && self.policy == NulPolicy::Keep && self.is_other_after(octets.first()) {
+            self.skip(octets);
+            return false;
+        }
         let nul = memchr::memchr(0, octets);
         if nul.is_some() && self.policy == NulPolicy::Reject {
             return true;
@@ -68,7 +74,16 @@ impl NulWatch {
         })
     }
 
-    /// Takes octets without NUL: the last two tell where they end.
+    /// Whether with this octet the line under way is surely no dot.
+    fn is_other_after(&self, first: Option<&u8>) -> bool {
+        match self.line {
+            Line::Other => true,
+            Line::Empty { nul: false } => first.is_some_and(|octet| !matches!(octet, 0 | b'.')),
+            Line::Empty { nul: true } | Line::Dot { .. } => false,
+        }
+    }
+
+    /// Takes octets of which none makes a dot of a line: the last two tell where they end.
     fn skip(&mut self, octets: &[u8]) {
         let last = octets.get(octets.len().saturating_sub(2)..).unwrap_or_default();
         let before = if octets.len() > 2 { Line::Other } else { self.line };
@@ -90,7 +105,7 @@ mod tests {
 
     fn found(policy: NulPolicy, octets: &[u8], piece: usize) -> bool {
         let mut watch = NulWatch::new(policy);
-        octets.chunks(piece).any(|piece| watch.take(piece))
+        octets.chunks(piece).any(|piece| watch.take(piece, false))
     }
 
     /// All sequences of seven symbols, whole and in all sizes of pieces.

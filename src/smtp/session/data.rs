@@ -53,7 +53,10 @@ impl Session {
                 Found::Bare | Found::End | Found::NeedInput => b"",
             };
             state.refusal = state.watch.take(octets).map(TooMuch::reply);
-            if state.nul.take(input.bytes.get(start..input.position).unwrap_or_default()) {
+            if state.nul.take(
+                input.bytes.get(start..input.position).unwrap_or_default(),
+                matches!(found, Found::Data(_)),
+            ) {
                 state.refusal.get_or_insert(reply::NUL_IN_DATA);
             }
         }
