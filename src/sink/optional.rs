@@ -2,7 +2,7 @@
 //!
 //! A file system that lacks one says EINVAL, EOPNOTSUPP or ENOSYS, a seccomp filter ENOSYS or EPERM
 //! (systemd's `SystemCallErrorNumber=EPERM`, container runtimes). What has no way round stops the start
-//! ([`trial`](super::trial)).
+//! (`sink/trial.rs`).
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
