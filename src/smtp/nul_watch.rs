@@ -52,9 +52,8 @@ impl NulWatch {
     /// Takes the next octets as they were sent; `is_plain`: the scan found no line in them that begins with NUL or a dot, but perhaps
     /// where they begin. True when the mail data has to be refused.
     pub(super) fn take(&mut self, octets: &[u8], is_plain: bool) -> bool {
-        if is_plain && self.policy == NulPolicy::Keep && self.is_other_after(octets.first()) {
-            self.skip(octets);
-            return false;
+        if is_plain && self.policy == NulPolicy::Keep {
+            return self.take_plain(octets);
         }
         let nul = memchr::memchr(0, octets);
         if nul.is_some() && self.policy == NulPolicy::Reject {
@@ -68,19 +67,31 @@ impl NulWatch {
         let (skipped, rest) = octets.split_at_checked(walked).unwrap_or((b"", octets));
         self.skip(skipped);
         rest.iter().any(|octet| {
-            let ends = matches!(octet, b'\r' | b'\n') && self.line == Line::Dot { nul: true };
+            let ends = self.ends_as_dot(*octet);
             self.line = self.line.after(*octet);
             ends
         })
     }
 
-    /// Whether with this octet the line under way is surely no dot.
-    fn is_other_after(&self, first: Option<&u8>) -> bool {
-        match self.line {
-            Line::Other => true,
-            Line::Empty { nul: false } => first.is_some_and(|octet| !matches!(octet, 0 | b'.')),
-            Line::Empty { nul: true } | Line::Dot { .. } => false,
+    /// Takes octets that the scan found plain: only the line that they begin in may be a dot but for its NULs.
+    fn take_plain(&mut self, octets: &[u8]) -> bool {
+        let mut rest = octets;
+        while self.line != Line::Other
+            && let Some((&octet, behind)) = rest.split_first()
+        {
+            if self.ends_as_dot(octet) {
+                return true;
+            }
+            self.line = self.line.after(octet);
+            rest = behind;
         }
+        self.skip(rest);
+        false
+    }
+
+    /// Whether this octet ends a line that is a dot but for its NULs.
+    fn ends_as_dot(&self, octet: u8) -> bool {
+        matches!(octet, b'\r' | b'\n') && self.line == Line::Dot { nul: true }
     }
 
     /// Takes octets of which none makes a dot of a line: the last two tell where they end.
@@ -101,6 +112,39 @@ mod tests {
         octets[..end]
             .split(|octet| matches!(octet, b'\r' | b'\n'))
             .any(|line| line.contains(&0) && line.iter().filter(|octet| **octet != 0).eq([&b'.']))
+    }
+
+    /// What the scan and the watch find together: pieces are cut where a line begins with NUL or a dot.
+    fn found_by_plain_pieces(octets: &[u8]) -> bool {
+        let mut watch = NulWatch::new(NulPolicy::Keep);
+        let mut start = 0;
+        let mut end = 1;
+        while start < octets.len() {
+            let begins_line = |at: usize| octets[..at].ends_with(b"\r\n");
+            while end < octets.len() && !(begins_line(end) && matches!(octets[end], 0 | b'.')) {
+                end += 1;
+            }
+            if watch.take(&octets[start..end], true) {
+                return true;
+            }
+            start = end;
+            end += 1;
+        }
+        false
+    }
+
+    #[test]
+    fn plain_pieces_tell_the_same() {
+        const SYMBOLS: [&[u8]; 5] = [b"\0", b".", b"\r\n", b"x", b"\r\n."];
+        let mut expected = 0;
+        for number in 0..5_usize.pow(6) {
+            let octets: Vec<u8> =
+                (0..6).flat_map(|place| SYMBOLS[number / 5_usize.pow(place) % 5].iter().copied()).collect();
+            let is_found = naive(&octets);
+            expected += usize::from(is_found);
+            assert_eq!(found_by_plain_pieces(&octets), is_found, "{}", octets.escape_ascii());
+        }
+        assert!(expected > 100, "{expected}");
     }
 
     fn found(policy: NulPolicy, octets: &[u8], piece: usize) -> bool {
