@@ -11,6 +11,7 @@ use ringmx::smtp::envelope::Envelope;
 use ringmx::smtp::extension::ExtensionSet;
 use ringmx::smtp::policy::Recipients;
 use ringmx::smtp::reply::ReplyBuffer;
+use ringmx::smtp::run::Run;
 use ringmx::smtp::session::{Answer, Input, Session, Settings, Step};
 
 fn settings() -> Settings {
@@ -38,7 +39,8 @@ fn feed(
     replies: &mut ReplyBuffer,
     now: Instant,
 ) -> usize {
-    let mut input = Input::new(octets);
+    let mut run = Run::new();
+    let mut input = Input::new(octets, &mut run);
     let mut seen = 0;
     loop {
         match session.advance(&mut input, replies, now) {

@@ -11,6 +11,7 @@ use ringmx::smtp::envelope::Envelope;
 use ringmx::smtp::extension::ExtensionSet;
 use ringmx::smtp::policy::Recipients;
 use ringmx::smtp::reply::ReplyBuffer;
+use ringmx::smtp::run::Run;
 use ringmx::smtp::session::{Answer, Input, Session, Settings, Step};
 use ringmx::smtp::trace;
 
@@ -54,7 +55,8 @@ impl Driver {
     }
 
     fn feed(&mut self, octets: &[u8]) {
-        let mut input = Input::new(octets);
+        let mut run = Run::new();
+        let mut input = Input::new(octets, &mut run);
         loop {
             match self.session.advance(&mut input, &mut self.replies, self.now) {
                 Step::NeedInput => return self.send(),

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use ringmx::ring::Socket;
+use ringmx::ring::{SendId, Socket};
 
 use crate::client::Client;
 use crate::scenario::Scenario;
@@ -53,6 +53,8 @@ pub struct Connection {
     pub receiving: bool,
     /// A send is under way.
     pub sending: bool,
+    /// The last send: the one to be cancelled while it is under way.
+    pub last_send: Option<SendId>,
     /// Octets of the last send.
     pub send_bytes: usize,
     /// Whether the kernel took all that the session said last.
@@ -76,6 +78,7 @@ impl Connection {
             head: Vec::new(),
             receiving: false,
             sending: false,
+            last_send: None,
             send_bytes: 0,
             sent_whole: false,
             since: now,

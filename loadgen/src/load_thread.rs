@@ -343,7 +343,7 @@ impl<'a, R: Ring> LoadThread<'a, R> {
         connection.send_bytes = head.len() + body.len();
         connection.since = self.now;
         let outgoing = Outgoing { head: std::mem::take(head), body };
-        self.ring.send(socket, outgoing, token_of(index));
+        connection.last_send = Some(self.ring.send(socket, outgoing, token_of(index)));
     }
 
     /// The session has nothing to say for now.
@@ -389,7 +389,9 @@ impl<'a, R: Ring> LoadThread<'a, R> {
                 State::Closing
                     if connection.channel.is_some() && connection.sending && waited > CLOSE_WAIT_MAX =>
                 {
-                    self.ring.cancel_send(token_of(index));
+                    if let Some(send) = connection.last_send {
+                        self.ring.cancel_send(token_of(index), send);
+                    }
                     connection.since = self.now;
                 }
                 State::Pausing(_)

@@ -19,8 +19,7 @@ use rustix::net::addr::SocketAddrArg;
 
 use super::buffer_ring::BufferRing;
 use super::locked_memory::COMPLETIONS_PER_ENTRY;
-use super::places::Places;
-use super::{Event, Outgoing, Received, Ring, Socket, Token};
+use super::{Event, Outgoing, Received, Ring, SendId, Socket, Token};
 use crate::buffer::{Arena, BufferId};
 
 /// Which operation a completion belongs to: the upper 8 bits of its user data.
@@ -100,8 +99,6 @@ pub struct KernelRing {
     sends: Vec<SendSlot>,
     /// Free slots of `sends`.
     free_sends: Vec<u32>,
-    /// The busy ones by their token.
-    places: Places,
     /// Completions that were taken before their turn, in their order.
     reaped: VecDeque<cqueue::Entry>,
     /// How long a turn that waits does so at least.
@@ -137,7 +134,6 @@ impl KernelRing {
             buffers,
             sends: Vec::new(),
             free_sends: Vec::new(),
-            places: Places::new(),
             reaped: VecDeque::new(),
             batch_wait: Duration::ZERO,
         })
@@ -199,17 +195,15 @@ impl KernelRing {
         self.silent(opcode::AsyncCancel::new(user_data).build());
     }
 
-    fn take_slot(&mut self, token: Token) -> usize {
+    fn take_slot(&mut self, token: Token) -> u32 {
         if let Some(index) = self.free_sends.pop() {
             let slot = &mut self.sends[index as usize];
             slot.token = token;
             slot.busy = true;
-            self.places.insert(token, index);
-            return index as usize;
+            return index;
         }
-        let index = self.sends.len();
+        let index = u32::try_from(self.sends.len()).expect("fewer sends than file descriptors");
         self.sends.push(SendSlot { token, outgoing: Outgoing::default(), message: None, busy: true });
-        self.places.insert(token, u32::try_from(index).expect("fewer sends than file descriptors"));
         index
     }
 
@@ -217,7 +211,6 @@ impl KernelRing {
         let slot = self.sends.get_mut(usize::try_from(index).ok()?)?;
         assert!(slot.busy, "a send completes once");
         slot.busy = false;
-        self.places.remove(slot.token);
         self.free_sends.push(u32::try_from(index).ok()?);
         Some((slot.token, std::mem::take(&mut slot.outgoing)))
     }
@@ -295,11 +288,11 @@ impl Ring for KernelRing {
 
     fn connect(&mut self, socket: Socket, address: SocketAddr, token: Token) {
         let index = self.take_slot(token);
-        let header = self.sends[index].message.get_or_insert_with(MessageHeader::boxed);
+        let header = self.sends[index as usize].message.get_or_insert_with(MessageHeader::boxed);
         header.address = address.as_any();
         let entry =
             opcode::Connect::new(Fd(socket.0), header.address.as_ptr().cast(), header.address.addr_len());
-        self.push(&entry.build().user_data(Kind::Connect.with(index as u64)));
+        self.push(&entry.build().user_data(Kind::Connect.with(u64::from(index))));
     }
 
     fn receive(&mut self, socket: Socket, token: Token) {
@@ -324,11 +317,11 @@ impl Ring for KernelRing {
         self.push(&entry.user_data(Kind::Peek.with(token.value())));
     }
 
-    fn send(&mut self, socket: Socket, outgoing: Outgoing, token: Token) {
+    fn send(&mut self, socket: Socket, outgoing: Outgoing, token: Token) -> SendId {
         /// All or an error: the kernel goes on after a short send by itself.
         const FLAGS: i32 = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
         let index = self.take_slot(token);
-        let slot = &mut self.sends[index];
+        let slot = &mut self.sends[index as usize];
         slot.outgoing = outgoing;
         let length = |bytes: &[u8]| u32::try_from(bytes.len()).expect("a send is smaller than 4 GiB");
         let entry = if slot.outgoing.head.is_empty() || slot.outgoing.body.is_empty() {
@@ -342,11 +335,13 @@ impl Ring for KernelRing {
             header.header.msg_iovlen = 2;
             opcode::SendMsg::new(Fd(socket.0), &raw const header.header).flags(FLAGS.cast_unsigned()).build()
         };
-        self.push(&entry.user_data(Kind::Send.with(index as u64)));
+        self.push(&entry.user_data(Kind::Send.with(u64::from(index))));
+        SendId(index)
     }
 
-    fn cancel_send(&mut self, token: Token) {
-        if let Some(index) = self.places.find(token) {
+    fn cancel_send(&mut self, token: Token, SendId(index): SendId) {
+        // It may have ended since, and its slot be another's.
+        if self.sends.get(index as usize).is_some_and(|slot| slot.busy && slot.token == token) {
             self.cancel(Kind::Send.with(u64::from(index)));
         }
     }

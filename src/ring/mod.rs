@@ -8,7 +8,6 @@
 mod buffer_ring;
 pub mod kernel;
 pub mod locked_memory;
-mod places;
 pub mod probe;
 pub mod simulated;
 
@@ -36,6 +35,10 @@ impl Socket {
 /// The caller's word for who an operation is for; at most 56 bits. It comes back with every event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Token(u64);
+
+/// Names a send that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SendId(u32);
 
 impl Token {
     const BITS: u32 = 56;
@@ -157,11 +160,11 @@ pub trait Ring {
     /// system call of its own and waits for nothing.
     fn peek(&mut self, socket: Socket, token: Token);
 
-    /// Sends all octets. At most one per token at a time.
-    fn send(&mut self, socket: Socket, outgoing: Outgoing, token: Token);
+    /// Sends all octets. At most one per token at a time. What it gives names the send for [`Ring::cancel_send`].
+    fn send(&mut self, socket: Socket, outgoing: Outgoing, token: Token) -> SendId;
 
-    /// Cancels the send of this token.
-    fn cancel_send(&mut self, token: Token);
+    /// Cancels this send of this token; nothing happens when it has ended.
+    fn cancel_send(&mut self, token: Token, id: SendId);
 
     /// Ends our half of the connection behind what was sent.
     fn shut_down(&mut self, socket: Socket);

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::io::Errno;
 
-use super::{Event, Outgoing, Received, Ring, Socket, Token};
+use super::{Event, Outgoing, Received, Ring, SendId, Socket, Token};
 use crate::buffer::{Arena, BufferId};
 
 /// Which faults the seed may choose.
@@ -326,13 +326,14 @@ impl Ring for SimulatedRing {
         self.world.end(socket, |end| end.peek = Some(token));
     }
 
-    fn send(&mut self, socket: Socket, outgoing: Outgoing, token: Token) {
+    fn send(&mut self, socket: Socket, outgoing: Outgoing, token: Token) -> SendId {
         let under_way =
             self.world.end(socket, |end| (end.closed, end.send.replace((token, outgoing)).is_some()));
         assert_eq!(under_way, Some((false, false)), "one send a connection, on an open socket");
+        SendId(0)
     }
 
-    fn cancel_send(&mut self, token: Token) {
+    fn cancel_send(&mut self, token: Token, _id: SendId) {
         let mut state = self.world.0.borrow_mut();
         let busy = |end: &&mut End| end.send.as_ref().is_some_and(|(of, _)| *of == token);
         if let Some(end) = state.sockets.values_mut().find(busy) {

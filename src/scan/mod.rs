@@ -84,7 +84,18 @@ mod tests {
     /// Every place of every irregularity around the edges of blocks.
     #[test]
     fn fast_and_naive_agree_at_every_offset() {
-        let parts: [&[u8]; 8] = [b"\r\n.", b"\n", b"\r", b"\r\n", b"\r\n..\r\n", b".", b"\r\n\0", b"\0"];
+        let parts: [&[u8]; 10] = [
+            b"\r\n.",
+            b"\n",
+            b"\r",
+            b"\r\n",
+            b"\r\n..\r\n",
+            b".",
+            b"\r\n\0",
+            b"\0",
+            b"\r\n ",
+            b"\r\n (\r\n.",
+        ];
         for length in [0_usize, 1, 15, 16, 31, 63, 64, 65, 127, 128, 200] {
             let line = vec![b'x'; length];
             for part in parts {

@@ -22,14 +22,15 @@ use super::session_lines::EndedBy;
 use super::spill::{Spilling, Waits};
 use super::table::Key;
 use super::transport::Transport;
-use super::work::Slice;
+use super::work::{LITTLE_BYTES, Slice};
 use crate::buffer::{BufferId, NoMemory, Pool};
 use crate::handoff::message::{Message, Outcome, Receipt, TryAgain};
 use crate::limits::{CANCEL_WAIT_MAX, DRAIN_BYTES_MAX, DRAIN_WAIT_MAX, UNREAD_BUFFERS_MAX};
-use crate::ring::{Outgoing, Received, Ring, Socket};
+use crate::ring::{Outgoing, Received, Ring, SendId, Socket};
 use crate::smtp::envelope::Envelope;
 use crate::smtp::policy::Verdict;
 use crate::smtp::reply::ReplyBuffer;
+use crate::smtp::run::Run;
 use crate::smtp::session::{Answer, Input, Question, Session, Step};
 use crate::smtp::trace;
 use crate::tls::{Cause, ServerConfig};
@@ -47,7 +48,7 @@ pub(super) struct Connection {
     /// What TLS begins with here; none where the listener has none.
     pub(super) tls_config: Option<Arc<ServerConfig>>,
     receiving: Receiving,
-    sending: bool,
+    sending: Option<SendId>,
     send_cancelled: bool,
     /// The client closed its half.
     pub(super) input_ended: bool,
@@ -126,7 +127,7 @@ impl Connection {
             transport: Transport::Plain,
             tls_config,
             receiving: Receiving::Off,
-            sending: false,
+            sending: None,
             send_cancelled: false,
             input_ended: false,
             stalled: false,
@@ -177,7 +178,7 @@ impl Connection {
     /// Its receive found no buffer, and now there are some.
     pub(super) fn resume<R: Ring>(&mut self, context: &mut Context<R>) {
         self.stalled = false;
-        self.settle_receive(self.sending, context);
+        self.settle_receive(self.sending.is_some(), context);
     }
 
     /// Takes what its receive got. True when it has to be put into the list of stalled receives.
@@ -222,7 +223,7 @@ impl Connection {
 
     /// A send ended.
     pub(super) fn handle_sent<R: Ring>(&mut self, complete: bool, context: &mut Context<R>) {
-        self.sending = false;
+        self.sending = None;
         if complete {
             self.session.handle_sent();
             // The session may have stopped because its replies were too many.
@@ -303,8 +304,8 @@ impl Connection {
     pub(super) fn settle<R: Ring>(&mut self, context: &mut Context<R>) -> Fate {
         self.dirty = false;
         // A send that has not ended by now waits for the client to read.
-        let is_unread = self.sending;
-        if !self.sending
+        let is_unread = self.sending.is_some();
+        if self.sending.is_none()
             && self.phase != Phase::Closing
             && let Some(head) = self.take_outgoing(context)
         {
@@ -313,10 +314,10 @@ impl Connection {
                 context.ring.peek(self.socket, self.key.token());
             }
             self.session.handle_sending();
-            context.ring.send(self.socket, Outgoing { head, body: &[] }, self.key.token());
-            self.sending = true;
+            let outgoing = Outgoing { head, body: &[] };
+            self.sending = Some(context.ring.send(self.socket, outgoing, self.key.token()));
         }
-        if self.phase == Phase::Flushing && !self.sending {
+        if self.phase == Phase::Flushing && self.sending.is_none() {
             self.drain_or_close(context);
         }
         if self.phase == Phase::Draining && self.input_ended {
@@ -388,7 +389,7 @@ impl Connection {
             return;
         }
         let mut slice = Slice::new();
-        if self.can_parse() && context.must_queue(self.unread_bytes()) {
+        if context.is_turn_used_up() && self.can_parse() && self.unread_bytes() > LITTLE_BYTES {
             return self.end_slice(slice, true, context);
         }
         while self.can_parse() && !slice.is_over() {
@@ -399,7 +400,7 @@ impl Connection {
             let more = self.unread.len() > 1;
             let Some(front) = self.unread.front_mut() else { break };
             let (octets, base) = front.octets(&context.pool);
-            let mut input = Input { more, ..Input::new(octets) };
+            let mut input = Input { more, ..Input::new(octets, &mut context.run) };
             let commands = self.session.summary().commands;
             let session = &mut self.session;
             let replies = &mut self.replies;
@@ -410,15 +411,14 @@ impl Connection {
                 return self.handle_panic(context);
             };
             let position = input.position;
-            let run = if matches!(step, Step::Insert) { Some(input.run) } else { None };
             front.consume(position);
-            let made = run.as_ref().map_or(0, |run| run.octets().len());
+            let made = if matches!(step, Step::Insert) { context.run.octets().len() } else { 0 };
             let commands = self.session.summary().commands - commands;
             slice.take(position, made, usize::try_from(commands).unwrap_or(usize::MAX));
             match step {
                 Step::NeedInput => self.drop_front(&mut context.pool),
                 Step::Flush => break,
-                Step::Data(range) => self.keep(context, |front, message, pool| match front {
+                Step::Data(range) => self.keep(context, |front, message, pool, _| match front {
                     Unread::Buffer { id, filled, .. } => {
                         message.data.append(pool, *id, base + range.start..base + range.end, *filled)
                     }
@@ -428,8 +428,9 @@ impl Connection {
                     }
                 }),
                 Step::Insert => {
-                    let run = run.unwrap_or_default();
-                    self.keep(context, |_, message, pool| message.data.append_copied(pool, run.octets()));
+                    self.keep(context, |_, message, pool, run| {
+                        message.data.append_copied(pool, run.octets())
+                    });
                 }
                 Step::Discard => self.release_draft(&mut context.pool),
                 Step::Ask(Question::Transaction { size }) => self.begin_transaction(size, context),
@@ -478,13 +479,13 @@ impl Connection {
     fn keep<R: Ring>(
         &mut self,
         context: &mut Context<R>,
-        append: impl FnOnce(&Unread, &mut Message, &mut Pool) -> Result<(), NoMemory>,
+        append: impl FnOnce(&Unread, &mut Message, &mut Pool, &Run) -> Result<(), NoMemory>,
     ) {
         let (Some(front), Some(draft)) = (self.unread.front(), self.draft.as_mut()) else { return };
         if self.spilling.lost.is_some() {
             return;
         }
-        match append(front, draft, &mut context.pool) {
+        match append(front, draft, &mut context.pool, &context.run) {
             Ok(()) => self.spill_if_due(context),
             Err(NoMemory) => self.lose_data(TryAgain::Overload, context),
         }
@@ -594,10 +595,12 @@ impl Connection {
             context.ring.cancel_receive(self.key.token());
             self.receiving = Receiving::Cancelling;
         }
-        if self.sending && !std::mem::replace(&mut self.send_cancelled, true) {
-            context.ring.cancel_send(self.key.token());
+        if let Some(id) = self.sending
+            && !std::mem::replace(&mut self.send_cancelled, true)
+        {
+            context.ring.cancel_send(self.key.token(), id);
         }
-        if self.receiving != Receiving::Off || self.sending {
+        if self.receiving != Receiving::Off || self.sending.is_some() {
             self.drain_deadline = Some(context.now + CANCEL_WAIT_MAX);
             return Fate::Open;
         }

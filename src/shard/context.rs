@@ -20,6 +20,7 @@ use crate::log::{Log, Record};
 use crate::metrics::ShardMetrics;
 use crate::ring::Ring;
 use crate::smtp::envelope::TlsFacts;
+use crate::smtp::run::Run;
 use crate::smtp::session::Session;
 use crate::tls::Cause;
 
@@ -53,6 +54,8 @@ pub(super) struct Context<R> {
     pub(super) work: Work,
     /// Octets that connections hold outside of receive buffers and messages. `<= HELD_BYTES_MAX`
     pub(super) held: usize,
+    /// What a session puts together out of its input, from one step to what is done with it.
+    pub(super) run: Run,
     /// Our name, for trace information.
     pub(super) hostname: String,
     /// The connections of each client over all shards.

@@ -52,6 +52,7 @@ use crate::limits::{
 use crate::log::Log;
 use crate::metrics::ShardMetrics;
 use crate::ring::{Event, Received, Ring, Socket};
+use crate::smtp::run::Run;
 use crate::smtp::session::{self, Session};
 
 /// After the server was told to stop, handshakes that were under way are given this long to get into the accept queue and
@@ -163,6 +164,7 @@ impl<R: Ring> Shard<R> {
                 handshakes_waiting: VecDeque::new(),
                 work: Work::default(),
                 held: 0,
+                run: Run::new(),
                 hostname,
                 clients,
                 front_notes: FrontNotes::default(),

@@ -19,7 +19,7 @@ const STEP: usize = 64;
 const COMMAND: usize = 256;
 
 /// So few octets are parsed at once, however much work a turn had: commands, and a message of usual size.
-const LITTLE_BYTES: usize = 8 * 1024;
+pub(super) const LITTLE_BYTES: usize = 8 * 1024;
 
 /// Octets that the session only looks at cost a unit together.
 const OCTETS_A_UNIT: usize = 8;
@@ -77,9 +77,9 @@ impl Slice {
 }
 
 impl<R> Context<R> {
-    /// Whether a connection with so many octets to be parsed has to wait in the queue: the turn's work is done, and it is not little.
-    pub(super) fn must_queue(&self, octets: usize) -> bool {
-        self.work.left == 0 && octets > LITTLE_BYTES
+    /// Whether the turn's work is done: who has more than [`LITTLE_BYTES`] to be parsed has to wait in the queue.
+    pub(super) fn is_turn_used_up(&self) -> bool {
+        self.work.left == 0
     }
 }
 

@@ -4,7 +4,7 @@
 //! costs two comparisons.
 
 use super::reply::{self, Reply};
-use super::trace::MailboxLine;
+use super::trace::{MailboxLine, name_bytes};
 
 /// Watches the mail data of one message.
 #[derive(Debug)]
@@ -57,6 +57,9 @@ enum Header {
     Over,
 }
 
+/// In a field name that is none of those that are looked for.
+const OTHER_NAME: Header = Header::Name { matched: None, mailbox_line: MailboxLine::Other };
+
 impl DataWatch {
     /// At the beginning of mail data.
     pub(super) fn new(received_max: u32, line_bytes_max: usize) -> Self {
@@ -73,13 +76,17 @@ impl DataWatch {
 
     fn read_header(&mut self, octets: &[u8]) -> u32 {
         let mut rest = octets;
-        while let Some((&octet, behind)) = rest.split_first() {
+        while !rest.is_empty() {
             if self.header == Header::Line {
                 let Some(lf) = memchr::memchr(b'\n', rest) else { break };
                 self.header = Header::LineStart;
                 rest = rest.get(lf + 1..).unwrap_or_default();
                 continue;
             }
+            if self.header == OTHER_NAME {
+                rest = rest.get(name_bytes(rest)..).unwrap_or_default();
+            }
+            let Some((&octet, behind)) = rest.split_first() else { break };
             self.header = self.next(octet);
             if self.header == Header::Over {
                 break;

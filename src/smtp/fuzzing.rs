@@ -10,6 +10,7 @@ use super::line::{Line, LineReader};
 use super::mail_data::{Found, MailData};
 use super::parameter;
 use super::path::{self, Path, PathError};
+use super::run::Run;
 use crate::config::BareLineEnd;
 use crate::limits::{DOMAIN_BYTES_MAX, LINE_SWALLOW_BYTES_MAX, PATH_BYTES_MAX};
 
@@ -203,8 +204,9 @@ pub fn check_lines(octets: &[u8], sizes: &[usize], line_bytes_max: usize) {
     for sizes in [&[usize::MAX], &[1], sizes] {
         let mut reader = LineReader::default();
         let mut said = Vec::new();
+        let mut run = Run::new();
         'pieces: for piece in pieces(octets, sizes) {
-            let mut input = Input::new(piece);
+            let mut input = Input::new(piece, &mut run);
             loop {
                 let one = match reader.next(&mut input, line_bytes_max) {
                     Line::Incomplete => {
@@ -267,9 +269,9 @@ type Ended = Option<(Option<Vec<u8>>, usize)>;
 
 fn receive(octets: &[u8], sizes: &[usize], bare_lf: BareLineEnd, bare_cr: BareLineEnd) -> Ended {
     let mut data = MailData::new(bare_lf, bare_cr);
-    let (mut stored, mut bare, mut consumed) = (Vec::new(), false, 0);
+    let (mut stored, mut bare, mut consumed, mut run) = (Vec::new(), false, 0, Run::new());
     for piece in pieces(octets, sizes) {
-        let mut input = Input::new(piece);
+        let mut input = Input::new(piece, &mut run);
         loop {
             let before = input.position;
             match data.advance(&mut input) {

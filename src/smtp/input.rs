@@ -14,13 +14,13 @@ pub struct Input<'a> {
     /// Whether further octets were already received behind these.
     pub more: bool,
     /// Where the session puts mail data that does not stand in the input as it is to be stored ([`Step::Insert`](super::session::Step)).
-    pub run: Run,
+    pub run: &'a mut Run,
 }
 
 impl<'a> Input<'a> {
     /// Nothing consumed yet, nothing further received.
-    pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, position: 0, more: false, run: Run::new() }
+    pub fn new(bytes: &'a [u8], run: &'a mut Run) -> Self {
+        Self { bytes, position: 0, more: false, run }
     }
 
     /// What is not consumed.

@@ -144,6 +144,7 @@ impl LineReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::smtp::run::Run;
 
     const MAX: usize = 20;
 
@@ -151,8 +152,9 @@ mod tests {
     fn lines(octets: &[u8], piece: usize) -> Vec<String> {
         let mut reader = LineReader::default();
         let mut seen = Vec::new();
+        let mut run = Run::new();
         for part in octets.chunks(piece) {
-            let mut input = Input::new(part);
+            let mut input = Input::new(part, &mut run);
             loop {
                 match reader.next(&mut input, MAX) {
                     Line::InPlace { text, count } => {

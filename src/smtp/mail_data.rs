@@ -151,7 +151,7 @@ impl MailData {
             dots: true,
         };
         let rest = input.rest();
-        let (taken, irregular) = Table::of(rules).condense(&mut place, rest, &mut input.run);
+        let (taken, irregular) = Table::of(rules).condense(&mut place, rest, input.run);
         input.consume(taken);
         self.state = match place {
             Place::LineStart => State::In(Before::LineStart),
@@ -208,15 +208,16 @@ impl MailData {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::smtp::run::Run;
 
     /// What is stored of the octets before the end, whether a bare line end was rejected, and what is left behind the end.
     fn receive(octets: &[u8], policy: BareLineEnd, split: usize) -> (Vec<u8>, bool, Option<Vec<u8>>) {
         let mut data = MailData::new(policy, policy);
-        let (mut stored, mut bare) = (Vec::new(), false);
+        let (mut stored, mut bare, mut run) = (Vec::new(), false, Run::new());
         let (first, second) = octets.split_at(split.min(octets.len()));
         let mut parts = [first, second].into_iter();
         while let Some(part) = parts.next() {
-            let mut input = Input::new(part);
+            let mut input = Input::new(part, &mut run);
             loop {
                 match data.advance(&mut input) {
                     Found::Data(range) => stored.extend_from_slice(&part[range]),

@@ -4,6 +4,7 @@ use super::command::{self, Verb};
 use super::extension::ExtensionSet;
 use super::input::Input;
 use super::mail_data::{Found, MailData};
+use super::run::Run;
 use super::{chunk, parameter, path};
 use crate::config::BareLineEnd;
 
@@ -39,8 +40,9 @@ pub fn receive_mail_data<'a>(
 ) -> Option<(usize, usize)> {
     let mut data = MailData::new(bare, bare);
     let (mut ranges, mut octets) = (0, 0);
+    let mut run = Run::new();
     for piece in pieces {
-        let mut input = Input::new(piece);
+        let mut input = Input::new(piece, &mut run);
         loop {
             match data.advance(&mut input) {
                 Found::Data(range) => {

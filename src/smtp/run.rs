@@ -124,10 +124,14 @@ pub(super) struct Rules {
 
 /// Rows by class of octet, of entries by place.
 #[derive(Debug)]
-pub(super) struct Table([u64; 4]);
+pub(super) struct Table {
+    rows: [u64; 4],
+    /// Whether any entry gives something in front of the octet.
+    inserts: bool,
+}
 
 static TABLES: [Table; 8] = {
-    let mut tables = [const { Table([0; 4]) }; 8];
+    let mut tables = [const { Table { rows: [0; 4], inserts: false } }; 8];
     let mut index = 0;
     while index < tables.len() {
         let rules =
@@ -156,13 +160,27 @@ impl Table {
             rows[Class::Dot as usize] |= word(entry(rules, at, Class::Dot)) << at as u64;
             place += 1;
         }
-        Self(rows)
+        Self { rows, inserts: rules.normalize_lf || rules.normalize_cr }
     }
 
     /// Takes octets from `place` on until the run is full, the input ends, or something comes that is not for a run. The run holds what
     /// they give then. Gives how many were taken, and whether any of them was not simply given.
-    #[allow(clippy::cast_possible_truncation, reason = "the low bits are what is wanted")]
     pub(super) fn condense(&self, place: &mut Place, input: &[u8], run: &mut Run) -> (usize, bool) {
+        if self.inserts {
+            self.condense_with::<true>(place, input, run)
+        } else {
+            self.condense_with::<false>(place, input, run)
+        }
+    }
+
+    /// Where nothing is ever given in front of an octet (`INSERTS` is false), it costs half as much.
+    #[allow(clippy::cast_possible_truncation, reason = "the low bits are what is wanted")]
+    fn condense_with<const INSERTS: bool>(
+        &self,
+        place: &mut Place,
+        input: &[u8],
+        run: &mut Run,
+    ) -> (usize, bool) {
         let octets = &mut run.octets;
         let (mut count, mut taken, mut state) = (0_u8, 0, *place as u64);
         let mut irregular = 0;
@@ -171,15 +189,19 @@ impl Table {
             if count > ROOM_UP_TO {
                 break;
             }
-            let entry = self.0[usize::from(CLASSES[usize::from(octet)] & 3)] >> state;
+            let entry = self.rows[usize::from(CLASSES[usize::from(octet)] & 3)] >> state;
             if entry & STOP != 0 {
                 break;
             }
             // What is not given is written over by the next octet.
-            octets[usize::from(count)] = b'\r' - (b'\r' - b'\n') * ((entry >> LF_AT) as u8 & 1);
-            octets[usize::from(count + 1)] = b'\n';
-            let before = (entry >> BEFORE_AT) as u8 & 3;
-            octets[usize::from(count + before)] = octet;
+            if INSERTS {
+                octets[usize::from(count)] = b'\r' - (b'\r' - b'\n') * ((entry >> LF_AT) as u8 & 1);
+                octets[usize::from(count + 1)] = b'\n';
+                let before = (entry >> BEFORE_AT) as u8 & 3;
+                octets[usize::from(count + before)] = octet;
+            } else {
+                octets[usize::from(count)] = octet;
+            }
             let given = (entry >> GIVEN_AT) as u8 & 3;
             count += given;
             irregular |= given ^ 1;

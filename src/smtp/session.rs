@@ -26,7 +26,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use self::data::DataState;
+use self::data::{DataState, SizeLimit};
 pub use self::opening::{NoProxyHeader, is_front};
 use super::chunk::ChunkedData;
 use super::command::{self, Command, LineError, Verb};
@@ -189,6 +189,8 @@ pub struct Session {
     session_end: Instant,
     /// Then the message under way is given up, from DATA or the first BDAT to the end of the transaction.
     message_end: Option<Instant>,
+    /// Octets of mail data since these were put off last.
+    unearned: u64,
     /// A reply that the client has to wait for has not been handed over to be sent: what comes until then was not sent in answer to
     /// it.
     reply_waits: Option<AwaitedReply>,
@@ -254,6 +256,8 @@ struct ChunkState {
     left: u64,
     /// The mail data ends with it.
     last: bool,
+    /// How many octets the chunks of the transaction may have together.
+    limit: SizeLimit,
     /// Set when it is refused: what is left of it is passed over, then this is said.
     refusal: Option<Reply>,
 }
@@ -305,6 +309,7 @@ impl Session {
             deadline,
             session_end,
             message_end: None,
+            unearned: 0,
             reply_waits: None,
             said_hello: false,
             stopping: false,

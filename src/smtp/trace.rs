@@ -79,6 +79,15 @@ impl Beginning {
     /// What mail data in these pieces begins with. Of a mailbox line it is told only where a field follows: else it is the first line of a
     /// text, which nobody may miss there.
     pub fn of<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut pieces = pieces.peekable();
+        // Nearly all mail begins so.
+        if let Some(first) = pieces.peek()
+            && let name = name_bytes(first.get(..BEGINNING_BYTES_MAX).unwrap_or(first))
+            && name > 0
+            && first.get(name) == Some(&b':')
+        {
+            return Self::Header;
+        }
         let mut octets = pieces.flatten().copied().take(BEGINNING_BYTES_MAX).peekable();
         match Line::next(&mut octets) {
             Line::Field | Line::Empty => return Self::Header,
@@ -107,6 +116,12 @@ impl Beginning {
             Self::Text => b"\r\n",
         }
     }
+}
+
+/// How many octets at the beginning may be the name of a field (RFC 5322 §3.6.8).
+pub(super) fn name_bytes(octets: &[u8]) -> usize {
+    let is_end = |octet: &u8| !matches!(octet, b'!'..=b'~') || *octet == b':';
+    octets.iter().position(is_end).unwrap_or(octets.len())
 }
 
 /// What a line of a header section is.

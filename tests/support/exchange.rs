@@ -12,6 +12,7 @@ use ringmx::smtp::envelope::{BodyType, Envelope, Mailbox, TlsFacts};
 use ringmx::smtp::extension::ExtensionSet;
 use ringmx::smtp::policy::{Recipients, Verdict};
 use ringmx::smtp::reply::ReplyBuffer;
+use ringmx::smtp::run::Run;
 use ringmx::smtp::session::{Answer, Input, Question, Session, Settings, Step};
 
 /// What became of an exchange so far.
@@ -221,7 +222,8 @@ impl Exchange {
     }
 
     fn receive_piece(&mut self, octets: &[u8], more: bool) {
-        let mut input = Input { more, ..Input::new(octets) };
+        let mut run = Run::new();
+        let mut input = Input { more, ..Input::new(octets, &mut run) };
         while !self.seen.closed {
             let before = input.position;
             let step = self.session.advance(&mut input, &mut self.replies, self.now);

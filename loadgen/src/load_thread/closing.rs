@@ -17,7 +17,9 @@ impl<R: Ring> LoadThread<'_, R> {
             // Ends the connect with an error.
             self.ring.shut_down(socket);
         } else if connection.sending {
-            self.ring.cancel_send(token_of(index));
+            if let Some(send) = connection.last_send {
+                self.ring.cancel_send(token_of(index), send);
+            }
         } else {
             self.say_farewell(index);
         }

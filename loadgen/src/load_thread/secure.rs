@@ -148,6 +148,6 @@ impl<R: Ring> LoadThread<'_, R> {
         connection.send_bytes = connection.head.len();
         connection.since = self.now;
         let outgoing = Outgoing { head: std::mem::take(&mut connection.head), body: b"" };
-        self.ring.send(socket, outgoing, token_of(index));
+        connection.last_send = Some(self.ring.send(socket, outgoing, token_of(index)));
     }
 }

@@ -165,11 +165,16 @@ fn a_cancelled_send_ends_and_no_other_does() {
     let clients: Vec<_> = (0..3).map(|_| accept(&mut ring, &listener)).collect();
     // More than the kernel takes for a client that does not read.
     static OCTETS: [u8; 64 << 20] = [b'x'; 64 << 20];
-    for (number, (_, socket)) in (0..).zip(&clients) {
-        ring.send(*socket, Outgoing { head: Vec::new(), body: &OCTETS }, Token::new(number));
-    }
-    ring.cancel_send(Token::new(1));
-    ring.cancel_send(Token::new(7));
+    let sends: Vec<SendId> = (0..)
+        .zip(&clients)
+        .map(|(number, (_, socket))| {
+            ring.send(*socket, Outgoing { head: Vec::new(), body: &OCTETS }, Token::new(number))
+        })
+        .collect();
+    ring.cancel_send(Token::new(1), sends[1]);
+    // One that has ended, and whose slot another one took since.
+    ring.cancel_send(Token::new(7), sends[2]);
+    ring.cancel_send(Token::new(0), SendId(99));
     let (token, result) = wait_for(&mut ring, |event| match event {
         Event::Sent { token, result, .. } => Some((token, result)),
         _ => None,

@@ -10,7 +10,7 @@ use super::super::envelope::BodyType;
 use super::super::extension::Extension;
 use super::super::input::Input;
 use super::super::reply::{self, Reply, ReplyBuffer};
-use super::data::size_limit;
+use super::data::SizeLimit;
 use super::{ChunkState, Handled, Session, State, Step};
 use crate::config::{ChunkLineEnd, NulPolicy};
 use crate::limits::{CHUNK_BYTES_LITTLE, OVERSIZE_FACTOR};
@@ -35,8 +35,8 @@ impl Session {
             return Handled::Close(reply::TOO_MANY_IDLE_COMMANDS);
         }
         let limits = &self.settings.limits;
-        let (most, too_large) = size_limit(&self.settings, self.envelope.as_deref());
-        let too_large = (total > most).then_some(too_large);
+        let limit = SizeLimit::of(&self.settings, self.envelope.as_deref());
+        let too_large = (total > limit.most).then_some(limit.reply);
         refusal = self.out_of_sequence().or(refusal).or(too_large);
         if refusal.is_none() && self.chunked.is_none() {
             let binary = self.envelope.as_ref().is_some_and(|envelope| envelope.body == BodyType::BinaryMime);
@@ -46,7 +46,7 @@ impl Session {
             let watch = DataWatch::new(limits.received_max, line_bytes_max);
             self.chunked = Some(ChunkedData::new(policy, watch));
         }
-        self.state = State::Chunk(ChunkState { left: octets, last, refusal: None });
+        self.state = State::Chunk(ChunkState { left: octets, last, limit, refusal: None });
         self.begin_mail_data(now);
         if let Some(refusal) = refusal {
             self.refuse_chunk(refusal);
@@ -84,19 +84,17 @@ impl Session {
         let start = input.position;
         let found = if let Some(data) = self.chunked.as_mut().filter(|_| state.refusal.is_none()) {
             let found = data.advance(input, &mut state.left);
-            found.or_else(|| if state.left == 0 && state.last { data.finish(&mut input.run) } else { None })
+            found.or_else(|| if state.left == 0 && state.last { data.finish(input.run) } else { None })
         } else {
             state.pass_over(input);
             None
         };
-        let all = state.left == 0;
+        let (all, limit) = (state.left == 0, state.limit);
         let sent = input.bytes.get(start..input.position).unwrap_or_default();
         let nul = self.settings.nul == NulPolicy::Reject && memchr::memchr(0, sent).is_some();
-        let consumed = (input.position - start) as u64;
-        self.earn_time(consumed, now);
+        self.unearned += sent.len() as u64;
         // Inserted octets count, too, so the announced size alone does not tell.
         let bytes = self.chunked.as_ref().map_or(0, ChunkedData::bytes);
-        let (most, too_large) = size_limit(&self.settings, self.envelope.as_deref());
         let octets = match &found {
             Some(Found::Data(range)) => input.bytes.get(range.clone()).unwrap_or_default(),
             Some(Found::Insert) => input.run.octets(),
@@ -115,14 +113,16 @@ impl Session {
                 self.refuse_chunk(reply::BARE_LINE_END_IN_DATA);
                 None
             }
-            Some(Found::Data(_) | Found::Insert) if bytes > most => {
-                self.refuse_chunk(too_large);
+            Some(Found::Data(_) | Found::Insert) if bytes > limit.most => {
+                self.refuse_chunk(limit.reply);
                 None
             }
             Some(Found::Data(range)) => Some(Step::Data(range)),
             Some(Found::Insert) => Some(Step::Insert),
-            None if all => self.end_chunk(replies, now),
-            None => Some(Step::NeedInput),
+            None => {
+                self.earn_time(now);
+                if all { self.end_chunk(replies, now) } else { Some(Step::NeedInput) }
+            }
         }
     }
 

@@ -22,6 +22,8 @@ pub(super) struct DataState {
     pub(super) nul: NulWatch,
     /// Octets of mail data so far (RFC 1870: after transparency).
     pub(super) bytes: u64,
+    /// How many there may be.
+    pub(super) limit: SizeLimit,
     /// Set when the message is to be refused at its end.
     pub(super) refusal: Option<Reply>,
 }
@@ -60,11 +62,8 @@ impl Session {
                 state.refusal.get_or_insert(reply::NUL_IN_DATA);
             }
         }
-        self.earn_time(consumed, now);
-        let (limit, too_large) = size_limit(&self.settings, self.envelope.as_deref());
-        let State::Data(state) = &mut self.state else { return None };
-        if state.bytes > limit {
-            state.refusal.get_or_insert(too_large);
+        if state.bytes > state.limit.most {
+            state.refusal.get_or_insert(state.limit.reply);
         }
         if found == Found::Bare {
             state.refusal.get_or_insert(reply::BARE_LINE_END_IN_DATA);
@@ -72,12 +71,17 @@ impl Session {
         if state.refusal.is_some() {
             state.data.refuse();
         }
-        if state.bytes > self.settings.limits.message_size_max.saturating_mul(OVERSIZE_FACTOR) {
+        let is_endless = state.bytes > self.settings.limits.message_size_max.saturating_mul(OVERSIZE_FACTOR);
+        self.unearned += consumed;
+        if is_endless {
             return Some(self.close_with(reply::ENDLESS, replies));
         }
         match found {
             Found::End => self.end_data(replies, now),
-            Found::NeedInput => Some(Step::NeedInput),
+            Found::NeedInput => {
+                self.earn_time(now);
+                Some(Step::NeedInput)
+            }
             Found::Bare => (!refused_before).then_some(Step::Discard),
             Found::Data(_) | Found::Insert if state.refusal.is_some() => {
                 (!refused_before).then_some(Step::Discard)
@@ -107,15 +111,24 @@ impl Session {
     }
 }
 
-/// The most octets that the mail data of this transaction may have, and the reply to more. RCPT bounds copies by SIZE; this
-/// bounds them where that was not given, or was too small.
-pub(super) fn size_limit(settings: &Settings, envelope: Option<&Envelope>) -> (u64, Reply) {
-    let most = settings.limits.message_size_max;
-    let copies = envelope.map_or(1, |envelope| envelope.recipients().len()) as u64;
-    let of_copies = COPIES_BYTES_MAX * COPIES_OVERRUN / copies.max(1);
-    if settings.policy.asks_store() && copies > 1 && of_copies < most {
-        (of_copies, reply::COPIES_TOO_LARGE)
-    } else {
-        (most, reply::TOO_LARGE)
+/// The most octets that the mail data of a transaction may have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SizeLimit {
+    pub(super) most: u64,
+    /// What is said to more.
+    pub(super) reply: Reply,
+}
+
+impl SizeLimit {
+    /// That of this transaction. RCPT bounds copies by SIZE; this bounds them where that was not given, or was too small.
+    pub(super) fn of(settings: &Settings, envelope: Option<&Envelope>) -> Self {
+        let most = settings.limits.message_size_max;
+        let copies = envelope.map_or(1, |envelope| envelope.recipients().len()) as u64;
+        let of_copies = COPIES_BYTES_MAX * COPIES_OVERRUN / copies.max(1);
+        if settings.policy.asks_store() && copies > 1 && of_copies < most {
+            Self { most: of_copies, reply: reply::COPIES_TOO_LARGE }
+        } else {
+            Self { most, reply: reply::TOO_LARGE }
+        }
     }
 }

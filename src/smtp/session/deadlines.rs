@@ -104,15 +104,17 @@ impl Session {
 
     /// Mail data begins, or its next chunk.
     pub(super) fn begin_mail_data(&mut self, now: Instant) {
+        self.unearned = 0;
         self.deadline = now + self.settings.limits.data_timeout;
         self.message_end.get_or_insert(now + MESSAGE_TIME_MIN);
     }
 
-    /// Octets of mail data came, those of refused mail data, too.
-    pub(super) fn earn_time(&mut self, consumed: u64, now: Instant) {
+    /// All octets of mail data that came are consumed, those of refused mail data, too.
+    pub(super) fn earn_time(&mut self, now: Instant) {
+        let octets = std::mem::take(&mut self.unearned);
         self.deadline =
-            later(self.deadline, consumed, DATA_RATE_MIN).min(now + self.settings.limits.data_timeout);
-        self.message_end = self.message_end.map(|end| later(end, consumed, MESSAGE_RATE_MIN));
+            later(self.deadline, octets, DATA_RATE_MIN).min(now + self.settings.limits.data_timeout);
+        self.message_end = self.message_end.map(|end| later(end, octets, MESSAGE_RATE_MIN));
     }
 }
 

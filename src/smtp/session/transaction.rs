@@ -12,7 +12,7 @@ use super::super::parameter::{self, ParameterError};
 use super::super::path::{self, Path, PathError};
 use super::super::policy::Verdict;
 use super::super::reply::{self, Reply, ReplyBuffer};
-use super::data::DataState;
+use super::data::{DataState, SizeLimit};
 use super::{Handled, Hello, Question, Session, State, Step};
 use crate::limits::{COPIES_BYTES_MAX, SIZE_NOMINAL};
 
@@ -203,6 +203,7 @@ impl Session {
             watch,
             nul: NulWatch::new(self.settings.nul),
             bytes: 0,
+            limit: SizeLimit::of(&self.settings, self.envelope.as_deref()),
             refusal: None,
         });
         self.begin_mail_data(now);
