@@ -3,8 +3,8 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ringmx::config::BareLineEnd::{self, Normalize, Reject};
 use ringmx::smtp::measured::receive_mail_data;
+use ringmx::smtp::settings::BareLineEnd::{self, Normalize, Reject};
 
 const BYTES: usize = 64 * 1024;
 

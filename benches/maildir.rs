@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringmx::config::{self, LineEndings, MaildirSync, SinkKind};
-use ringmx::handoff::message::{Message, Outcome};
+use ringmx::handoff::message::Message;
+use ringmx::mail::outcome::Outcome;
 use ringmx::sink::{self, Sink};
 
 use sink_support::{Reports, Sent, surroundings};

@@ -6,29 +6,18 @@ use std::time::Instant;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ringmx::config::Config;
-use ringmx::handoff::message::QueueId;
-use ringmx::smtp::envelope::Envelope;
-use ringmx::smtp::extension::ExtensionSet;
+use ringmx::mail::envelope::Envelope;
+use ringmx::mail::queue_id::QueueId;
 use ringmx::smtp::policy::Recipients;
 use ringmx::smtp::reply::ReplyBuffer;
 use ringmx::smtp::run::Run;
-use ringmx::smtp::session::{Answer, Input, Session, Settings, Step};
+use ringmx::smtp::session::{Answer, Input, Session, Step};
+use ringmx::smtp::settings::Settings;
 
 fn settings() -> Settings {
     let config = Config::embedded_default();
-    Settings {
-        hostname: "mx.test".into(),
-        limits: config.limits.clone(),
-        gate: config.listeners[0].gate.clone(),
-        bare_lf: config.listeners[0].bare_lf,
-        bare_cr: config.listeners[0].bare_cr,
-        bdat_bare_lf: config.listeners[0].bdat_bare_lf,
-        nul: config.listeners[0].nul,
-        local_part_case_sensitive: false,
-        tls: ringmx::config::TlsPolicy::Off,
-        extensions: ExtensionSet::usual(),
-        policy: Box::new(Recipients::new(&config, None)),
-    }
+    let policy = Box::new(Recipients::new(&config.recipient_rules(), None));
+    Settings { hostname: "mx.test".into(), ..config.session_settings(&config.listeners[0], policy) }
 }
 
 /// Feeds octets; gives the number of mail data octets seen. The envelope goes round, as on a shard.

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ringmx::config::{self, LineEndings, SinkKind, StdoutFormat};
-use ringmx::handoff::message::{Message, Outcome};
+use ringmx::handoff::message::Message;
+use ringmx::mail::outcome::Outcome;
 use ringmx::sink::discard::Discard;
 use ringmx::sink::stdout::Stdout;
 use ringmx::sink::{self, Sink};

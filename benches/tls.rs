@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
-use ringmx::config::{self, CertificateFiles, Config, TlsPolicy};
+use ringmx::config::{self, CertificateFiles, Config};
+use ringmx::smtp::settings::TlsPolicy;
 use ringmx::tls::Tls;
 use ringmx::tls::context::{Context, provider};
 use rustix::time::{ClockId, clock_gettime};

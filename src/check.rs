@@ -6,9 +6,10 @@
 
 use std::path::Path;
 
-use crate::config::recipients::{self, RecipientEntry};
+use crate::config::recipients::{self};
 use crate::config::{self, Config, LogFormat, Places, Problem, SinkKind, Warning};
 use crate::sink::file_limit;
+use crate::smtp::policy::RecipientEntry;
 use crate::tls::certificate::Part;
 use crate::tls::context as certificates;
 use crate::{doctor, sink};

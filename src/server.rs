@@ -15,18 +15,18 @@ use std::time::{Duration, SystemTime};
 use crossbeam_channel::{Receiver, Sender, select_biased, tick, unbounded};
 
 use crate::buffer::{Pool, SpillBudget};
-use crate::config::recipients::{self, RecipientEntry};
+use crate::config::recipients::{self};
 use crate::config::{self, Config, LogFormat, Problem, Warning};
 use crate::handoff::channel::{FromSinks, ToShard, ToSink, messages, receipts};
 use crate::handoff::doorbell::Doorbell;
 use crate::handoff::errand::{done, errands};
-use crate::handoff::queue_ids::{IdKey, KEY_BYTES};
 use crate::huge_pages;
 use crate::limits::{
     HANDOFF_MESSAGES_MAX, INQUIRIES_AWAY_MAX, LAST_WORDS_MAX, LISTEN_BACKLOG, LOG_END_MAX, SHARDS_END_MAX,
     SPILLS_AWAY_MAX, WORKERS_END_MAX,
 };
 use crate::log::{self, Log};
+use crate::mail::queue_id::{IdKey, KEY_BYTES};
 use crate::metrics::{self, ShardMetrics};
 use crate::resource_limits;
 use crate::ring::kernel::KernelRing;
@@ -41,8 +41,9 @@ use crate::shutdown::{Asked, Shutdown};
 use crate::sink::space::Space;
 use crate::sink::spill::{SpillTo, Spiller};
 use crate::sink::{self, Durability, Opened, Report, Sink, Surroundings, file_limit};
+use crate::smtp::policy::RecipientEntry;
 use crate::smtp::policy::Recipients;
-use crate::smtp::session::Settings;
+use crate::smtp::settings::Settings;
 use crate::threads::Threads;
 use crate::tls;
 
@@ -171,7 +172,7 @@ impl Server {
             local_part_case_sensitive: config.local_part_case_sensitive,
             report: Arc::clone(&report) as Arc<dyn Report>,
             is_named: {
-                let table = Recipients::new(config, recipients.as_deref());
+                let table = Recipients::new(&config.recipient_rules(), recipients.as_deref());
                 Arc::new(move |mailbox| table.is_named(mailbox))
             },
         };
@@ -605,20 +606,8 @@ fn listen_everywhere(config: &Config) -> Result<(Vec<Vec<OwnedFd>>, Vec<SocketAd
 
 /// What the sessions of each listener are told. Each shard gets its own, so that shards share no memory they count in.
 fn session_settings(config: &Config, recipients: Option<&[RecipientEntry]>) -> Vec<Settings> {
-    let settings = |listener: &config::Listener| Settings {
-        hostname: config.hostname.clone(),
-        limits: config.limits.clone(),
-        gate: listener.gate.clone(),
-        bare_lf: listener.bare_lf,
-        bare_cr: listener.bare_cr,
-        local_part_case_sensitive: config.local_part_case_sensitive,
-        bdat_bare_lf: listener.bdat_bare_lf,
-        nul: listener.nul,
-        tls: listener.tls,
-        extensions: listener.extensions,
-        policy: Box::new(Recipients::new(config, recipients)),
-    };
-    config.listeners.iter().map(settings).collect()
+    let policy = || Box::new(Recipients::new(&config.recipient_rules(), recipients));
+    config.listeners.iter().map(|listener| config.session_settings(listener, policy())).collect()
 }
 
 /// Reads the file of recipients; at start a table that cannot be read is an error.

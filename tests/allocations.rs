@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use ringmx::config::Config;
-use ringmx::handoff::message::{ClientFacts, QueueId};
-use ringmx::smtp::envelope::Envelope;
+use ringmx::mail::client::ClientFacts;
+use ringmx::mail::envelope::Envelope;
+use ringmx::mail::queue_id::QueueId;
 use ringmx::smtp::extension::ExtensionSet;
 use ringmx::smtp::policy::Recipients;
 use ringmx::smtp::reply::ReplyBuffer;
 use ringmx::smtp::run::Run;
-use ringmx::smtp::session::{Answer, Input, Session, Settings, Step};
+use ringmx::smtp::session::{Answer, Input, Session, Step};
+use ringmx::smtp::settings::Settings;
 use ringmx::smtp::trace;
 
 /// Counts allocations of the thread that runs the only test.
@@ -86,18 +88,11 @@ impl Driver {
 fn a_transaction_of_the_protocol_core_allocates_nothing() {
     let config = Config::embedded_default();
     let listener = &config.listeners[0];
+    let policy = Box::new(Recipients::new(&config.recipient_rules(), None));
     let settings = Settings {
         hostname: "mx.test".into(),
-        limits: config.limits.clone(),
-        gate: listener.gate.clone(),
-        bare_lf: listener.bare_lf,
-        bare_cr: listener.bare_cr,
-        bdat_bare_lf: listener.bdat_bare_lf,
-        nul: listener.nul,
-        local_part_case_sensitive: false,
-        tls: ringmx::config::TlsPolicy::Off,
         extensions: ExtensionSet::all(),
-        policy: Box::new(Recipients::new(&config, None)),
+        ..config.session_settings(listener, policy)
     };
     let now = Instant::now();
     let client = "192.0.2.1:25".parse().expect("an address");

@@ -4,11 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ringmx::config::extension::{Extension, ExtensionSet};
-use ringmx::config::{
-    self, BareLineEnd, ChunkLineEnd, Config, DomainPattern, EarlyTalkers, LineEndings, LogFormat, Network,
-    Pipelining, Refusal, SinkKind, StdoutFormat, TlsPolicy,
-};
+use ringmx::config::{self, Config, LineEndings, LogFormat, SinkKind, StdoutFormat};
+use ringmx::mail::domain::DomainPattern;
+use ringmx::mail::network::Network;
+use ringmx::smtp::extension::{Extension, ExtensionSet};
+use ringmx::smtp::settings::{BareLineEnd, ChunkLineEnd, EarlyTalkers, Gate, Pipelining, Refusal, TlsPolicy};
 
 /// A listener and a sink: enough to be good. What stands in front of it is the top of the file.
 const REST: &str = "[[listener]]\naddress = \"127.0.0.1:2525\"\n[[sink]]\nkind = \"discard\"\n";
@@ -641,7 +641,7 @@ fn network(text: &str) -> Network {
 #[test]
 fn what_clients_may_do_has_safe_defaults() {
     let gate = &good(REST).listeners[0].gate;
-    assert_eq!(*gate, config::Gate::default());
+    assert_eq!(*gate, Gate::default());
     assert_eq!((gate.early_talkers, gate.pipelining), (EarlyTalkers::Reject, Pipelining::RejectData));
     assert_eq!((gate.refuse, gate.greeting_delay), (None, Duration::ZERO));
     let limits = good(REST).limits;

@@ -6,15 +6,18 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use ringmx::config::recipients::RecipientEntry;
-use ringmx::config::{
-    BareLineEnd, ChunkLineEnd, DomainPattern, EarlyTalkers, Network, NulPolicy, Pipelining, Refusal,
-    SinkKind, TlsPolicy,
-};
-use ringmx::handoff::message::{ClientFacts, TryAgain};
+use ringmx::config::SinkKind;
+use ringmx::mail::client::ClientFacts;
+use ringmx::mail::domain::DomainPattern;
+use ringmx::mail::network::Network;
+use ringmx::mail::outcome::TryAgain;
 use ringmx::smtp::extension::{Extension, ExtensionSet};
+use ringmx::smtp::policy::RecipientEntry;
 use ringmx::smtp::policy::{Recipients, Verdict};
-use ringmx::smtp::session::Settings;
+use ringmx::smtp::settings::Settings;
+use ringmx::smtp::settings::{
+    BareLineEnd, ChunkLineEnd, EarlyTalkers, NulPolicy, Pipelining, Refusal, TlsPolicy,
+};
 
 #[path = "support/dialogue.rs"]
 mod dialogue;
@@ -416,7 +419,7 @@ fn policy(dialogue: &Dialogue) -> Recipients {
         config.local_part_deny = denied.into();
     }
     config.local_part_case_sensitive = is_case_sensitive(dialogue);
-    Recipients::new(&config, dialogue.config("recipients").map(|_| entries.as_slice()))
+    Recipients::new(&config.recipient_rules(), dialogue.config("recipients").map(|_| entries.as_slice()))
 }
 
 fn is_case_sensitive(dialogue: &Dialogue) -> bool {

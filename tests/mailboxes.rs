@@ -17,13 +17,13 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use proptest::test_runner::FileFailurePersistence;
 use ringmx::config::{self, Config, recipients};
-use ringmx::handoff::message::{Outcome, TryAgain};
+use ringmx::mail::envelope::Mailbox;
+use ringmx::mail::outcome::{Outcome, TryAgain};
 use ringmx::shard::mailboxes::verdict_of;
 use ringmx::sink::mailbox::Mailboxes;
 use ringmx::sink::{self, Opened, Report, Surroundings};
-use ringmx::smtp::envelope::Mailbox;
 use ringmx::smtp::policy::{Recipients, Verdict};
-use ringmx::smtp::session::Settings;
+use ringmx::smtp::settings::Settings;
 use rustix::fs::IFlags;
 
 use exchange::{Exchange, Store};
@@ -203,7 +203,7 @@ fn load(world: &World, folder: &Path) -> Config {
 /// The sink, as `serve` opens it, with the policy of the sessions.
 fn open(config: &Config, reports: &Arc<Reports>) -> (Opened, Recipients) {
     let entries = config.recipients.as_ref().map(|path| recipients::load(path).expect("recipients"));
-    let table = Recipients::new(config, entries.as_deref());
+    let table = Recipients::new(&config.recipient_rules(), entries.as_deref());
     let named = table.clone();
     let surroundings = Surroundings {
         hostname: config.hostname.clone(),

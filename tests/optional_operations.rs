@@ -19,7 +19,7 @@ use std::rc::Rc;
 use faulty::{Fault, Faulty, Operation};
 use forbidden::Forbidden;
 use ringmx::config::LineEndings;
-use ringmx::handoff::message::QueueId;
+use ringmx::mail::queue_id::QueueId;
 use ringmx::sink::executor::Executor;
 use ringmx::sink::executor::blocking::Blocking;
 use ringmx::sink::plan::{Action, Owners, Place, Plan};

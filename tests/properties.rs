@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
-use ringmx::config::{BareLineEnd, ChunkLineEnd, Pipelining};
-use ringmx::handoff::message::TryAgain;
-use ringmx::smtp::session::Settings;
+use ringmx::mail::outcome::TryAgain;
+use ringmx::smtp::settings::Settings;
+use ringmx::smtp::settings::{BareLineEnd, ChunkLineEnd, Pipelining};
 
 #[path = "support/exchange.rs"]
 mod exchange;

@@ -22,10 +22,10 @@ use ringmx::buffer::Pool;
 use ringmx::config::{Config, SinkKind};
 use ringmx::handoff::channel::{messages, receipts};
 use ringmx::handoff::doorbell::Doorbell;
-use ringmx::handoff::message::Outcome;
-use ringmx::handoff::queue_ids::IdKey;
 use ringmx::limits::HANDOFF_MESSAGES_MAX;
 use ringmx::log;
+use ringmx::mail::outcome::Outcome;
+use ringmx::mail::queue_id::IdKey;
 use ringmx::metrics::ShardMetrics;
 use ringmx::ring::simulated::{Faults, SimulatedRing, World};
 use ringmx::shard::clients::Clients;
@@ -34,9 +34,8 @@ use ringmx::shard::listener::{Listener, listen};
 use ringmx::shard::mailboxes::{self, Mailboxes};
 use ringmx::shard::spill::{self, Spill};
 use ringmx::shard::{Parts, Shard};
-use ringmx::smtp::extension::ExtensionSet;
 use ringmx::smtp::policy::Recipients;
-use ringmx::smtp::session::Settings;
+use ringmx::smtp::settings::Settings;
 
 use simulation_support::client::{Client, Manner};
 use simulation_support::desk::Desk;
@@ -91,19 +90,9 @@ impl Simulation {
         let (log, _writer) = log::start(config.log.format).expect("the log");
         let metrics = Arc::new(ShardMetrics::default());
         let stop = Arc::new(AtomicBool::new(false));
-        let settings = Settings {
-            hostname: "mx.test".into(),
-            limits: config.limits.clone(),
-            gate: config.listeners[0].gate.clone(),
-            bare_lf: config.listeners[0].bare_lf,
-            bare_cr: config.listeners[0].bare_cr,
-            local_part_case_sensitive: false,
-            bdat_bare_lf: config.listeners[0].bdat_bare_lf,
-            nul: config.listeners[0].nul,
-            tls: ringmx::config::TlsPolicy::Off,
-            extensions: ExtensionSet::usual(),
-            policy: Box::new(Recipients::new(&config, None)),
-        };
+        let policy = Box::new(Recipients::new(&config.recipient_rules(), None));
+        let settings =
+            Settings { hostname: "mx.test".into(), ..config.session_settings(&config.listeners[0], policy) };
         // The descriptor is never used; connections come from the world.
         let descriptor = listen("127.0.0.1:0".parse().expect("an address"), 1, 0).expect("a socket");
         let parts = Parts {

@@ -18,12 +18,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ringmx::buffer::Pool;
-use ringmx::config::{Config, Gate, Pipelining};
+use ringmx::config::Config;
 use ringmx::handoff::channel::{FromShards, ToShard, Waiting, messages, receipts};
-use ringmx::handoff::message::{Message, Outcome, Receipt, TryAgain};
-use ringmx::handoff::queue_ids::IdKey;
+use ringmx::handoff::message::{Message, Receipt};
 use ringmx::limits::HANDOFF_MESSAGES_MAX;
 use ringmx::log;
+use ringmx::mail::outcome::{Outcome, TryAgain};
+use ringmx::mail::queue_id::IdKey;
 use ringmx::metrics::ShardMetrics;
 use ringmx::ring::Socket;
 use ringmx::ring::simulated::{Faults, SimulatedRing, World};
@@ -33,9 +34,9 @@ use ringmx::shard::listener::{Listener, listen};
 use ringmx::shard::mailboxes::{self, Mailboxes};
 use ringmx::shard::spill::Spill;
 use ringmx::shard::{Parts, Shard};
-use ringmx::smtp::extension::ExtensionSet;
 use ringmx::smtp::policy::Recipients;
-use ringmx::smtp::session::Settings;
+use ringmx::smtp::settings::Settings;
+use ringmx::smtp::settings::{Gate, Pipelining};
 use spiller::SlowSpiller;
 
 /// How a client behaves.
@@ -122,19 +123,12 @@ impl Simulation {
         let (log, _writer) = log::start(config.log.format).expect("the log");
         let metrics = Arc::new(ShardMetrics::default());
         let stop = Arc::new(AtomicBool::new(false));
+        let policy = Box::new(Recipients::new(&config.recipient_rules(), None));
         let settings = Settings {
             hostname: "mx.test".into(),
-            limits: config.limits.clone(),
             // These clients do not wait for the answer to EHLO.
             gate: Gate { pipelining: Pipelining::Tolerate, ..config.listeners[0].gate.clone() },
-            bare_lf: config.listeners[0].bare_lf,
-            bare_cr: config.listeners[0].bare_cr,
-            local_part_case_sensitive: false,
-            bdat_bare_lf: config.listeners[0].bdat_bare_lf,
-            nul: config.listeners[0].nul,
-            tls: ringmx::config::TlsPolicy::Off,
-            extensions: ExtensionSet::usual(),
-            policy: Box::new(Recipients::new(&config, None)),
+            ..config.session_settings(&config.listeners[0], policy)
         };
         // The descriptor is never used; connections come from the world.
         let descriptor = listen("127.0.0.1:0".parse().expect("an address"), 1, 0).expect("a socket");

@@ -11,13 +11,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ringmx::buffer::Pool;
-use ringmx::config::{Config, TlsPolicy};
+use ringmx::config::Config;
 use ringmx::handoff::channel::{FromShards, messages, receipts};
 use ringmx::handoff::doorbell::Doorbell;
-use ringmx::handoff::message::{Message, Outcome};
-use ringmx::handoff::queue_ids::IdKey;
+use ringmx::handoff::message::Message;
 use ringmx::limits::HANDOFF_MESSAGES_MAX;
 use ringmx::log;
+use ringmx::mail::outcome::Outcome;
+use ringmx::mail::queue_id::IdKey;
 use ringmx::metrics::ShardMetrics;
 use ringmx::ring::Socket;
 use ringmx::ring::simulated::{Faults, SimulatedRing, World};
@@ -28,9 +29,9 @@ use ringmx::shard::mailboxes::{self, Mailboxes};
 use ringmx::shard::spill::{self, Spill};
 use ringmx::shard::{Parts, Shard};
 use ringmx::sink::{Durability, Sink};
-use ringmx::smtp::extension::ExtensionSet;
 use ringmx::smtp::policy::Recipients;
-use ringmx::smtp::session::Settings;
+use ringmx::smtp::settings::Settings;
+use ringmx::smtp::settings::TlsPolicy;
 use ringmx::tls::context::Context;
 use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
@@ -84,18 +85,11 @@ impl Simulation {
         } else {
             (Route::Inline(Box::new(Keeping(Arc::clone(&stored)))), None)
         };
+        let recipients = Box::new(Recipients::new(&config.recipient_rules(), None));
         let settings = Settings {
             hostname: "mx.example".into(),
-            limits: config.limits.clone(),
-            gate: config.listeners[0].gate.clone(),
-            bare_lf: config.listeners[0].bare_lf,
-            bare_cr: config.listeners[0].bare_cr,
-            local_part_case_sensitive: false,
-            bdat_bare_lf: config.listeners[0].bdat_bare_lf,
-            nul: config.listeners[0].nul,
             tls: policy,
-            extensions: ExtensionSet::usual(),
-            policy: Box::new(Recipients::new(&config, None)),
+            ..config.session_settings(&config.listeners[0], recipients)
         };
         // The descriptor is never used; connections come from the world.
         let descriptor = listen("127.0.0.1:0".parse().expect("an address"), 1, 0).expect("a socket");

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use ringmx::config::{self, LineEndings, SinkKind, StdoutFormat};
-use ringmx::handoff::message::{Outcome, Refused, TryAgain};
+use ringmx::mail::outcome::{Outcome, Refused, TryAgain};
 use ringmx::sink::stdout::Stdout;
 use ringmx::sink::{self, Durability, Report};
 

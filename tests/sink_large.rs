@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringmx::config::{self, SinkKind};
-use ringmx::handoff::message::{Outcome, TryAgain};
+use ringmx::mail::outcome::{Outcome, TryAgain};
 use ringmx::sink::executor::simulated::{Fault, Simulated};
 use ringmx::sink::spool::cursor::{Cursor, write_consumed};
 use ringmx::sink::spool::envelope::message_file_name;

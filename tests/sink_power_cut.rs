@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ringmx::config::LineEndings;
-use ringmx::handoff::message::{Outcome, TryAgain};
+use ringmx::mail::outcome::{Outcome, TryAgain};
 use ringmx::sink::executor::simulated::{Fault, Image, Simulated};
 use ringmx::sink::maildir::{Commit, Maildir, Settings};
 use ringmx::sink::plan::Action;

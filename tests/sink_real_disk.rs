@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use ringmx::config::{self, LineEndings, SinkKind};
-use ringmx::handoff::message::{Outcome, TryAgain};
+use ringmx::mail::outcome::{Outcome, TryAgain};
 use ringmx::sink::executor::blocking::Blocking;
 use ringmx::sink::file_system::{FileSystem, has_ext4_journal};
 use ringmx::sink::maildir::{Commit, Maildir, Settings};

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringmx::config::{self, SinkKind};
-use ringmx::handoff::message::Outcome;
+use ringmx::mail::outcome::Outcome;
 use ringmx::sink::executor::Executor;
 use ringmx::sink::executor::simulated::{Fault, Image, Simulated};
 use ringmx::sink::plan::{Action, Owners, Place, Plan};

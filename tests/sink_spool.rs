@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use ringmx::config::{self, SinkKind};
-use ringmx::handoff::message::Outcome;
+use ringmx::mail::outcome::Outcome;
 use ringmx::sink::executor::simulated::Simulated;
 use ringmx::sink::spool::format::{RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader};
 use ringmx::sink::spool::scan::{GapKind, NoSegment, Scan, scan};

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringmx::config::{self, SinkKind, StdoutFormat};
-use ringmx::handoff::message::Outcome;
+use ringmx::mail::client::TlsFacts;
+use ringmx::mail::outcome::Outcome;
 use ringmx::sink::spool::reader::{self, Part};
 use ringmx::sink::stdout::Stdout;
 use ringmx::sink::{self, Report, Sink};
-use ringmx::smtp::envelope::TlsFacts;
 use serde_json::{Value, json};
 
 use sink_support::{Reports, Sent, store, surroundings};

@@ -3,8 +3,8 @@
 //! Between two messages stands every sequence of line-end variants, dots, NULs, blanks and text up to a length; the octets
 //! arrive in every way. What is stored is what a naive server says, which reads a byte at a time and knows nothing of ours.
 
-use ringmx::config::{BareLineEnd, Pipelining};
-use ringmx::smtp::session::Settings;
+use ringmx::smtp::settings::Settings;
+use ringmx::smtp::settings::{BareLineEnd, Pipelining};
 
 #[path = "support/exchange.rs"]
 mod exchange;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use data_encoding::BASE64;
-use ringmx::handoff::message::QueueId;
+use ringmx::mail::queue_id::QueueId;
 use ringmx::sink::spool::format::{RecordHeader, SegmentHeader};
 use ringmx::sink::spool::reader;
 use support::client::Client;

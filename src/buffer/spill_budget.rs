@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::SpillError;
-use crate::client::Client;
 use crate::limits::SPILL_CLIENT_PARTS;
+use crate::mail::client::Client;
 
 /// The budget of all spill files of a server.
 #[derive(Debug)]

@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use super::spill_budget::SpillBudget;
 use super::{MailData, Pool};
-use crate::client::Client;
 use crate::limits::{SPILL_BYTES_MAX, SPILL_BYTES_MIN};
+use crate::mail::client::Client;
 
 /// Why mail data could not be written out.
 #[derive(Debug)]

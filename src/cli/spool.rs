@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{counted, print_each};
 use crate::config::LineEndings;
-use crate::handoff::message::QueueId;
+use crate::mail::queue_id::QueueId;
 use crate::sink::spool::cursor::Cursor;
 use crate::sink::spool::export::{self, Target};
 use crate::sink::spool::follow::Follower;

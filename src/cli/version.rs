@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::sync::OnceLock;
 
-use crate::config::extension::KEYWORDS;
 use crate::limits::{KERNEL_LEAST, KERNEL_OF_BATCH_WAIT};
+use crate::smtp::extension::KEYWORDS;
 
 /// The version with the commit, in one line.
 pub(super) fn short() -> &'static str {

@@ -4,15 +4,11 @@
 //! module are all
 //! that the rest of the program sees.
 
-pub mod a_label;
-pub mod caseless;
 mod document;
-pub mod extension;
 pub mod file;
 mod host;
 mod invisible;
 mod names;
-mod network;
 mod problem;
 mod read;
 pub mod recipients;
@@ -23,19 +19,21 @@ mod shards;
 mod tls;
 mod units;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::DeTable;
 
 use crate::limits::{BATCH_LOADED_BYTES_MAX, ENVELOPES_BYTES_MAX};
+use crate::mail::domain::DomainPattern;
+use crate::smtp::extension::ExtensionSet;
+use crate::smtp::policy::{Policy, RecipientRules};
+use crate::smtp::settings::{BareLineEnd, ChunkLineEnd, Gate, Limits, NulPolicy, Settings, TlsPolicy};
 use document::Document;
-use extension::ExtensionSet;
-pub use network::{Network, canonical};
 pub use problem::{Finding, Places, Problem, Warning};
 pub use reference::{markdown, reference};
-pub use tls::{CertificateFiles, Tls, TlsPolicy, TlsVersion};
+pub use tls::{CertificateFiles, Tls, TlsVersion};
 
 /// Everything that `ringmx serve` is told.
 #[derive(Debug, Clone)]
@@ -69,6 +67,36 @@ pub struct Config {
 }
 
 impl Config {
+    /// What the sessions of a listener are told.
+    pub fn session_settings(&self, listener: &Listener, policy: Box<dyn Policy + Send + Sync>) -> Settings {
+        Settings {
+            hostname: self.hostname.clone(),
+            limits: self.limits.clone(),
+            gate: listener.gate.clone(),
+            bare_lf: listener.bare_lf,
+            bare_cr: listener.bare_cr,
+            bdat_bare_lf: listener.bdat_bare_lf,
+            nul: listener.nul,
+            local_part_case_sensitive: self.local_part_case_sensitive,
+            tls: listener.tls,
+            extensions: listener.extensions,
+            policy,
+        }
+    }
+
+    /// By what the table of recipients is made.
+    pub fn recipient_rules(&self) -> RecipientRules<'_> {
+        RecipientRules {
+            domains: &self.domains,
+            hostname: &self.hostname,
+            postmaster: &self.postmaster,
+            local_part_case_sensitive: self.local_part_case_sensitive,
+            local_part_deny: &self.local_part_deny,
+            local_part_leading_dot: self.local_part_leading_dot,
+            asks_store: self.sink.has_mailboxes(),
+        }
+    }
+
     /// What `ringmx` does without a configuration file: it takes mail for anyone on loopback, into one maildir below the
     /// working directory.
     pub fn embedded_default() -> Self {
@@ -189,15 +217,6 @@ fn read_text(text: &str, file: &str, base_dir: &Path) -> Reading {
     Reading { config: Some(config), problems, warnings, places }
 }
 
-/// An accepted recipient domain, as a lower-case A-label.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DomainPattern {
-    /// `example.org`: that domain only.
-    Exact(String),
-    /// `*.example.org`: every domain below it, but not itself. Stored without the `*.`.
-    Below(String),
-}
-
 /// One address to listen on.
 #[derive(Debug, Clone)]
 pub struct Listener {
@@ -221,98 +240,6 @@ pub struct Listener {
     pub tls: TlsPolicy,
     /// Whether TLS 1.3 sessions can be resumed.
     pub tls_tickets: bool,
-}
-
-/// Who may speak on a listener, for whom, and when.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Gate {
-    /// Networks whose PROXY header is required and believed.
-    pub proxy_from: Vec<Network>,
-    /// Networks whose XCLIENT is believed.
-    pub xclient_from: Vec<Network>,
-    /// All mail is refused.
-    pub refuse: Option<Refusal>,
-    /// How long the greeting waits for early talkers to give themselves away.
-    pub greeting_delay: Duration,
-    /// What becomes of a client that speaks before the greeting.
-    pub early_talkers: EarlyTalkers,
-    /// What becomes of a client that does not wait for a reply that it has to wait for.
-    pub pipelining: Pipelining,
-}
-
-impl Gate {
-    /// Whether this TCP client has to say in a PROXY header whom it speaks for.
-    pub fn expects_proxy_header(&self, client: IpAddr) -> bool {
-        self.proxy_from.iter().any(|network| network.contains(client))
-    }
-
-    /// Whether this client may use XCLIENT: the TCP client, or whom a PROXY header names.
-    pub fn trusts_xclient(&self, client: IpAddr) -> bool {
-        self.xclient_from.iter().any(|network| network.contains(client))
-    }
-}
-
-/// How a listener refuses all mail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// `521` and close: mail is never taken here (RFC 7504).
-    Never,
-    /// `554`, then `503` to everything until QUIT: not now, or not from this client (RFC 5321 §3.1).
-    NotNow,
-}
-
-/// Input before the greeting was sent (RFC 5321 §4.3.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum EarlyTalkers {
-    /// `554 5.5.0` and close.
-    #[default]
-    Reject,
-    /// It is read as if it came later.
-    Tolerate,
-}
-
-/// Input that was pending at a reply that the client has to wait for (RFC 2920 §3.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Pipelining {
-    /// `554 5.5.0` and close behind DATA and the session's first EHLO or HELO; tolerated behind later ones, NOOP and their like.
-    #[default]
-    RejectData,
-    /// `554 5.5.0` and close behind all of them.
-    Reject,
-    /// It is read as if it came later. Behind a refused DATA the connection closes all the same.
-    Tolerate,
-}
-
-/// What DATA does with a CR or an LF that is not part of a CRLF.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum BareLineEnd {
-    /// Read on to the true end of mail data, then `550 5.5.2`.
-    #[default]
-    Reject,
-    /// Find the true end first, then store a CRLF in its place.
-    Normalize,
-}
-
-/// What BDAT does with a CR or an LF that is not part of a CRLF.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ChunkLineEnd {
-    /// Store it as sent: a chunk is framed by its length, so nothing can be smuggled in it.
-    #[default]
-    Keep,
-    /// Store a CRLF in its place.
-    Normalize,
-    /// `550 5.5.2` to the chunk.
-    Reject,
-}
-
-/// What DATA and BDAT do with NUL. A line of DATA that is a lone dot but for its NULs is refused in any case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum NulPolicy {
-    /// Store it as sent.
-    #[default]
-    Keep,
-    /// Read on to the end of the mail data or the chunk, then `550 5.5.2`.
-    Reject,
 }
 
 /// The sink and its settings.
@@ -422,41 +349,6 @@ pub struct Shard {
     pub block_bytes_max: usize,
     /// Connections at a time.
     pub connections_max: usize,
-}
-
-/// Bounds of sessions and transactions.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Octets of mail data after transparency, without our trace information (RFC 1870).
-    pub message_size_max: u64,
-    /// Accepted RCPT commands of a transaction.
-    pub recipients_max: usize,
-    /// Connections of one client address over all shards; loopback clients are exempt.
-    pub connections_per_client_max: usize,
-    /// Octets of a command line with its CRLF.
-    pub line_bytes_max: usize,
-    /// Replies of 5yz in a session without an accepted message between them.
-    pub errors_max: u32,
-    /// Commands without progress in a session.
-    pub idle_commands_max: u32,
-    /// From the greeting, or the last accepted message, to the end of a session that waits for a command.
-    pub session_without_mail_max: Duration,
-    /// From the start of the wait for a command to its CRLF (RFC 5321 §4.5.3.2.7).
-    pub command_timeout: Duration,
-    /// From STARTTLS, or the first octet, to the end of the handshake; `command_timeout` bounds it, too.
-    pub tls_handshake_timeout: Duration,
-    /// Between two reads of mail data (RFC 5321 §4.5.3.2.5).
-    pub data_timeout: Duration,
-    /// From the end of mail data to its answer, at most `limits::SINK_ANSWER_MAX` (RFC 5321 §4.5.3.2.6).
-    pub sink_answer_timeout: Duration,
-    /// `Received:` fields in the header section (RFC 5321 §6.3).
-    pub received_max: u32,
-    /// Octets of a line of mail data with its CRLF; 0 for any length.
-    pub data_line_bytes_max: usize,
-    /// Octets in temporary files of large and slow messages, over all shards.
-    pub spill_bytes_max: u64,
-    /// Temporary files of large and slow messages, over all shards.
-    pub spill_files_max: u64,
 }
 
 /// What is logged and how.

@@ -3,9 +3,10 @@
 
 use std::net::IpAddr;
 
-use crate::config::a_label::to_a_labels;
-use crate::config::{DomainPattern, invisible};
+use crate::config::invisible;
 use crate::limits::{DOMAIN_BYTES_MAX, PATH_BYTES_MAX};
+use crate::mail::a_label::to_a_labels;
+use crate::mail::domain::DomainPattern;
 
 /// Octets of one label of a domain (RFC 1035 §2.3.4).
 const LABEL_BYTES_MAX: usize = 63;
@@ -15,18 +16,6 @@ const OWN_FILES: &str = ".ringmx";
 
 /// Octets of one name in a file system (NAME_MAX).
 const NAME_BYTES_MAX: usize = 255;
-
-impl DomainPattern {
-    /// Whether it accepts a domain, which is given in lower case as A-labels.
-    pub fn matches(&self, domain: &str) -> bool {
-        match self {
-            Self::Exact(exact) => exact == domain,
-            Self::Below(above) => {
-                domain.strip_suffix(above.as_str()).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
-            }
-        }
-    }
-}
 
 /// A domain in lower case as A-labels, one trailing dot dropped.
 pub(super) fn domain(text: &str) -> Result<String, String> {

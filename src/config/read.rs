@@ -8,15 +8,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::document::{Default, Document};
-use super::extension::{Extension, ExtensionSet, KEYWORDS};
 use super::section::Section;
 use super::units::{GIB, MIB};
 use super::{
-    BareLineEnd, ChunkLineEnd, Config, DomainPattern, EarlyTalkers, Gate, LineEndings, Listener, Log,
-    LogFormat, MaildirSync, NulPolicy, Pipelining, Refusal, Sink, SinkKind, StdoutFormat, TlsPolicy,
-    canonical, host, names, session_limits, shards, tls,
+    Config, LineEndings, Listener, Log, LogFormat, MaildirSync, Sink, SinkKind, StdoutFormat, host, names,
+    session_limits, shards, tls,
 };
 use crate::limits::LOG_SESSION_LINES_DEFAULT;
+use crate::mail::domain::DomainPattern;
+use crate::mail::network::canonical;
+use crate::smtp::extension::{Extension, ExtensionSet, KEYWORDS};
+use crate::smtp::settings::{
+    BareLineEnd, ChunkLineEnd, EarlyTalkers, Gate, NulPolicy, Pipelining, Refusal, TlsPolicy,
+};
 
 /// Threads of one sink, at most.
 const WORKERS_MAX: usize = 256;

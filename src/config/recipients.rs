@@ -3,26 +3,13 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::caseless::comparable;
 use super::problem::{Finding, Problem, Warning};
 use super::{Config, file, invisible, names};
+use crate::mail::caseless::comparable;
+use crate::smtp::policy::RecipientEntry;
 
 /// Problems, or warnings, that are named one by one; of the rest the count is told.
 const SHOWN_MAX: usize = 20;
-
-/// One line of the file of recipients.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RecipientEntry {
-    /// `local-part@domain`: local-part as written with needless quotes removed, domain as lower-case A-label.
-    Mailbox {
-        /// Case kept.
-        local_part: String,
-        /// Lower-case A-label.
-        domain: String,
-    },
-    /// `@domain`: every local-part of it.
-    CatchAll(String),
-}
 
 /// The entries of a file, in its order.
 pub fn load(path: &Path) -> Result<Vec<RecipientEntry>, Vec<Problem>> {

@@ -12,9 +12,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::document::{Default, DescribedKey, Document};
-use super::network::Network;
 use super::reference;
 use super::units::{self, SIZE_UNITS, TIME_UNITS};
+use crate::mail::network::Network;
 
 /// A number of the configuration: it comes from TOML as `u64` and is used in its own width.
 pub(super) trait Number: Copy + PartialOrd + TryFrom<u64> + TryInto<u64> {}

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::Limits;
 use super::section::Section;
 use super::units::{GIB, KIB, MIB};
 use crate::limits::{LINE_BYTES_DEFAULT, LINE_BYTES_MAX, LINE_BYTES_MIN, RECIPIENTS_MIN, SINK_ANSWER_MAX};
+use crate::smtp::settings::Limits;
 
 /// Recipients of a transaction, at most: its envelope lies in memory until the end of mail data.
 const RECIPIENTS_MAX: usize = 100_000;

@@ -4,20 +4,7 @@ use std::path::PathBuf;
 
 use super::document::Default as KeyDefault;
 use super::section::Section;
-
-/// Whether and when a listener speaks TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TlsPolicy {
-    /// Never.
-    #[default]
-    Off,
-    /// After STARTTLS (RFC 3207), for clients that want it.
-    Offered,
-    /// After STARTTLS, and no mail without it.
-    Required,
-    /// From the first octet.
-    Implicit,
-}
+use crate::smtp::settings::TlsPolicy;
 
 /// The lowest version that is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -10,7 +10,6 @@ pub mod errand;
 pub mod mailbox;
 pub mod message;
 mod park;
-pub mod queue_ids;
 pub mod spill;
 
 /// The atomics that `park` is made of; its loom test brings others.

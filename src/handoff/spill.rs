@@ -2,9 +2,11 @@
 //! are written.
 
 use super::errand;
-use super::message::{Origin, QueueId, TryAgain};
+use super::message::Origin;
 use crate::buffer::{MailData, SpillFile};
-use crate::client::Client;
+use crate::mail::client::Client;
+use crate::mail::outcome::TryAgain;
+use crate::mail::queue_id::QueueId;
 
 /// A shard's end towards the spill thread.
 pub type ToSpiller = errand::ToThread<Errand>;

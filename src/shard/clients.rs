@@ -9,7 +9,7 @@ use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::client::Client;
+use crate::mail::client::Client;
 
 /// Locks; a power of two, so that a hash is dealt out by its low bits.
 const LOCKS: usize = 256;

@@ -10,12 +10,16 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::buffer::{Arena, MailData, Pool};
 use crate::handoff::channel::{FromSinks, MustRing, ToSink};
-use crate::handoff::message::{ClientFacts, Message, Origin, Outcome, QueueId, Receipt, TryAgain};
-use crate::handoff::queue_ids::{IdKey, QueueIds};
+use crate::handoff::message::{Message, Origin, Receipt};
 use crate::limits::{ENVELOPES_BYTES_MAX, HANDOFF_MESSAGES_MAX, HANDOFF_WAIT_MAX};
+use crate::mail::client::ClientFacts;
+use crate::mail::envelope::Envelope;
+use crate::mail::envelope_budget::EnvelopeBudget;
+use crate::mail::outcome::{Outcome, TryAgain};
+use crate::mail::queue_id::QueueId;
+use crate::mail::queue_id::{IdKey, QueueIds};
 use crate::sink::Sink;
 use crate::sink::space::Space;
-use crate::smtp::envelope::{Envelope, EnvelopeBudget};
 
 /// While the first waiting message has waited this long, new transactions are refused.
 const ADMISSION_WAIT_MAX: Duration = Duration::from_secs(1);

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::ring::{Ring, Socket, Token};
-use crate::smtp::session::Settings;
+use crate::smtp::settings::Settings;
 use crate::tls::ServerConfig;
 
 /// After an accept failed, as a rule for want of descriptors or memory, nothing is accepted for this long.

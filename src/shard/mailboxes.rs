@@ -16,9 +16,9 @@ use crate::handoff::channel::MustRing;
 use crate::handoff::mailbox::{Found, Inquiry, Standing, ToKeeper};
 use crate::handoff::message::Origin;
 use crate::limits::INQUIRIES_AWAY_MAX;
+use crate::mail::envelope::Mailbox;
 use crate::ring::Ring;
 use crate::sink::mailbox::Naming;
-use crate::smtp::envelope::Mailbox;
 use crate::smtp::policy::Verdict;
 use crate::smtp::session::Answer;
 

@@ -8,8 +8,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::client::Client;
 use crate::log::Log;
+use crate::mail::client::Client;
 
 /// Between two lines that tell the counts.
 const PAUSE: Duration = Duration::from_secs(10);

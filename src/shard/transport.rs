@@ -12,9 +12,9 @@ use super::connection::{Connection, Phase, Unread};
 use super::context::Context;
 use crate::buffer::BufferId;
 use crate::limits::{HANDSHAKE_BYTES_WAITING_MAX, HANDSHAKES_PER_TURN_MAX};
+use crate::mail::client::TlsFacts;
 use crate::metrics::ShardMetrics;
 use crate::ring::Ring;
-use crate::smtp::envelope::TlsFacts;
 use crate::smtp::session::Answer;
 use crate::tls::{Cause, State, Tls};
 

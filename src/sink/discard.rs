@@ -2,7 +2,8 @@
 
 use super::spill::SpillTo;
 use super::{Durability, Opened, Sink};
-use crate::handoff::message::{Message, Outcome};
+use crate::handoff::message::Message;
+use crate::mail::outcome::Outcome;
 
 /// Drops every message.
 #[derive(Debug, Clone, Copy, Default)]

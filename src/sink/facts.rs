@@ -9,8 +9,8 @@ use data_encoding::BASE64;
 
 use super::spool::cursor::Cursor;
 use crate::escape::{Json, Word};
-use crate::handoff::message::QueueId;
-use crate::smtp::envelope::{BodyType, RecipientParameters, Ret};
+use crate::mail::envelope::{BodyType, RecipientParameters, Ret};
+use crate::mail::queue_id::QueueId;
 use crate::timestamp::{Asctime, Rfc3339};
 
 /// A message without its content.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::worker::AbortOnPanic;
 use crate::handoff::errand::Waiting;
 use crate::handoff::mailbox::{Found, Inquiries, Place, Standing, ToAsker};
-use crate::smtp::envelope::Mailbox;
+use crate::mail::envelope::Mailbox;
 
 /// Names the places of recipients. Quick and in memory.
 pub trait Naming: Send + Sync {

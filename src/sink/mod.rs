@@ -34,8 +34,9 @@ use self::mailbox::Mailboxes;
 use self::space::Space;
 use self::spill::SpillTo;
 use crate::config::{self, SinkKind};
-use crate::handoff::message::{Message, Outcome, TryAgain};
-use crate::smtp::envelope::Mailbox;
+use crate::handoff::message::Message;
+use crate::mail::envelope::Mailbox;
+use crate::mail::outcome::{Outcome, TryAgain};
 
 /// What [`Outcome::Durable`] of a sink means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

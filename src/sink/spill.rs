@@ -17,8 +17,8 @@ use super::worker::AbortOnPanic;
 use super::{Report, outcome_of};
 use crate::buffer::{SpillBudget, SpillError, SpillFile};
 use crate::handoff::errand::Waiting;
-use crate::handoff::message::{Outcome, TryAgain};
 use crate::handoff::spill::{Errand, Errands, Part, ToOrigin, Written};
+use crate::mail::outcome::{Outcome, TryAgain};
 
 /// Where mail data goes that is not to stay in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,7 +17,8 @@ use super::facts::{Facts, TlsText};
 use super::spill::SpillTo;
 use super::{Durability, OpenError, Opened, Report, Sink, Surroundings, outcome_of};
 use crate::config::StdoutFormat;
-use crate::handoff::message::{Message, Outcome};
+use crate::handoff::message::Message;
+use crate::mail::outcome::Outcome;
 
 /// A reader that takes nothing for so long has stalled.
 const STALL_MAX: Duration = Duration::from_secs(10);

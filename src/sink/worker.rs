@@ -8,10 +8,11 @@ use std::collections::VecDeque;
 use std::path::Path;
 
 use crate::handoff::channel::{FromShards, ToShard, Waiting};
-use crate::handoff::message::{Message, Outcome, Receipt};
+use crate::handoff::message::{Message, Receipt};
 use crate::limits::{
     BATCH_BYTES_MAX, BATCH_FILES_MAX, BATCH_LOADED_BYTES_MAX, BATCH_MESSAGES_MAX, COSTLY_MESSAGES_MAX,
 };
+use crate::mail::outcome::Outcome;
 
 use super::{Cost, Report, Sink, outcome_of};
 
@@ -142,9 +143,11 @@ mod tests {
     use crate::buffer::{MailData, Pool};
     use crate::handoff::channel::{messages, receipts};
     use crate::handoff::doorbell::Doorbell;
-    use crate::handoff::message::{ClientFacts, Origin, QueueId};
+    use crate::handoff::message::Origin;
+    use crate::mail::client::ClientFacts;
+    use crate::mail::envelope::Envelope;
+    use crate::mail::queue_id::QueueId;
     use crate::sink::Durability;
-    use crate::smtp::envelope::Envelope;
 
     /// Remembers who was stored together. What a message costs stands in its name.
     struct Batches(Arc<Mutex<Vec<Vec<u128>>>>);

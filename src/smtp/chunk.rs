@@ -9,8 +9,8 @@ use super::data_watch::DataWatch;
 use super::input::Input;
 use super::mail_data::{LONG_BYTES, SHORT_RANGES_MAX};
 use super::run::{Place, Rules, Run, Table};
-use crate::config::ChunkLineEnd;
 use crate::scan::{Before, paired_prefix};
+use crate::smtp::settings::ChunkLineEnd;
 
 /// The argument of BDAT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

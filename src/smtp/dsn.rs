@@ -3,7 +3,7 @@
 //! They are kept as sent. What they say once decoded holds no control characters, so that nobody behind us who decodes
 //! them gets a line end.
 
-use super::envelope::{Notify, Ret};
+use crate::mail::envelope::{Notify, Ret};
 
 /// RFC 3461 §4.4.
 const ENVID_BYTES_MAX: usize = 100;

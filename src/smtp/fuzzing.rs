@@ -11,8 +11,8 @@ use super::mail_data::{Found, MailData};
 use super::parameter;
 use super::path::{self, Path, PathError};
 use super::run::Run;
-use crate::config::BareLineEnd;
 use crate::limits::{DOMAIN_BYTES_MAX, LINE_SWALLOW_BYTES_MAX, PATH_BYTES_MAX};
+use crate::smtp::settings::BareLineEnd;
 
 /// A command line without its CRLF: what is read of it does not depend on case and white space that mean nothing.
 pub fn check_command(line: &[u8]) {

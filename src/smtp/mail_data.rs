@@ -15,8 +15,8 @@ use std::ops::Range;
 
 use super::input::Input;
 use super::run::{Place, Rules, Table};
-use crate::config::BareLineEnd;
 use crate::scan::{Before, Tail, end_of_mail_data, plain_prefix};
+use crate::smtp::settings::BareLineEnd;
 
 /// A range at least so long is handed on as it is.
 pub(super) const LONG_BYTES: usize = 64;

@@ -6,7 +6,7 @@ use super::input::Input;
 use super::mail_data::{Found, MailData};
 use super::run::Run;
 use super::{chunk, parameter, path};
-use crate::config::BareLineEnd;
+use crate::smtp::settings::BareLineEnd;
 
 /// Reads a command line without its CRLF, with its path and parameters; whether all of it is good.
 pub fn read_command(line: &[u8], offered: ExtensionSet) -> bool {

@@ -10,7 +10,6 @@ mod chunk;
 mod command;
 mod data_watch;
 mod dsn;
-pub mod envelope;
 pub mod extension;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -24,9 +23,9 @@ mod parameter;
 mod path;
 pub mod policy;
 mod proxy;
-mod repeated;
 pub mod reply;
 pub mod run;
 pub mod session;
+pub mod settings;
 pub mod trace;
 mod xclient;

@@ -7,7 +7,7 @@
 //! Mail data that the scan found plain costs nothing: no line in it begins with NUL or a dot. What is left is searched for NUL, and with
 //! one the rest of the piece is walked octet by octet.
 
-use crate::config::NulPolicy;
+use crate::smtp::settings::NulPolicy;
 
 /// Looks at the octets of one DATA command.
 #[derive(Debug)]

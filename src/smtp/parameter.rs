@@ -1,8 +1,8 @@
 //! The parameters of MAIL and RCPT (RFC 5321 §4.1.2: `esmtp-param`).
 
 use super::dsn;
-use super::envelope::{BodyType, Notify, Ret};
 use super::extension::{Extension, ExtensionSet};
+use crate::mail::envelope::{BodyType, Notify, Ret};
 
 /// What the parameters of a MAIL command say.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]

@@ -6,8 +6,8 @@
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::config::a_label::to_a_labels;
 use crate::limits::{DOMAIN_BYTES_MAX, PATH_BYTES_MAX};
+use crate::mail::a_label::to_a_labels;
 
 /// The argument of MAIL or RCPT between its angle brackets.
 #[derive(Debug, Clone, PartialEq, Eq)]

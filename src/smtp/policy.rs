@@ -2,10 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::envelope::Mailbox;
-use crate::config::caseless::{comparable, folded};
-use crate::config::recipients::RecipientEntry;
-use crate::config::{Config, DomainPattern};
+use crate::mail::caseless::{comparable, folded};
+use crate::mail::domain::{DomainPattern, is_below};
+use crate::mail::envelope::Mailbox;
 
 /// What a policy says of a recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +39,39 @@ pub trait Policy {
     }
 }
 
+/// One line of the file of recipients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecipientEntry {
+    /// `local-part@domain`: local-part as written with needless quotes removed, domain as lower-case A-label.
+    Mailbox {
+        /// Case kept.
+        local_part: String,
+        /// Lower-case A-label.
+        domain: String,
+    },
+    /// `@domain`: every local-part of it.
+    CatchAll(String),
+}
+
+/// What a table of recipients is made by.
+#[derive(Debug, Clone, Copy)]
+pub struct RecipientRules<'a> {
+    /// Accepted domains; empty means any.
+    pub domains: &'a [DomainPattern],
+    /// Our name.
+    pub hostname: &'a str,
+    /// Where mail for the bare `<postmaster>` goes, as `local-part@domain`.
+    pub postmaster: &'a str,
+    /// Whether local-parts are compared octet for octet.
+    pub local_part_case_sensitive: bool,
+    /// Octets that a local-part may not hold, all of them ASCII punctuation.
+    pub local_part_deny: &'a str,
+    /// Whether a local-part may begin with a dot.
+    pub local_part_leading_dot: bool,
+    /// Whether the store has the last word.
+    pub asks_store: bool,
+}
+
 /// The table of accepted domains and recipients.
 #[derive(Debug, Clone)]
 pub struct Recipients {
@@ -61,31 +93,31 @@ pub struct Recipients {
 }
 
 impl Recipients {
-    /// The table that a configuration describes.
-    pub fn new(config: &Config, entries: Option<&[RecipientEntry]>) -> Self {
+    /// The table that follows these rules. `entries`: none when every local-part of an accepted domain is taken.
+    pub fn new(rules: &RecipientRules<'_>, entries: Option<&[RecipientEntry]>) -> Self {
         let boxed = |text: &str| text.as_bytes().into();
         let (mut exact, mut below) = (HashSet::new(), Vec::new());
-        for domain in &config.domains {
+        for domain in rules.domains {
             match domain {
                 DomainPattern::Exact(domain) => _ = exact.insert(boxed(domain)),
                 DomainPattern::Below(domain) => below.push(boxed(domain)),
             }
         }
         let denied =
-            config.local_part_deny.bytes().filter(u8::is_ascii).fold(0, |set, octet| set | 1_u128 << octet);
+            rules.local_part_deny.bytes().filter(u8::is_ascii).fold(0, |set, octet| set | 1_u128 << octet);
         let (local_part, domain) =
-            config.postmaster.rsplit_once('@').unwrap_or((&config.postmaster, &config.hostname));
+            rules.postmaster.rsplit_once('@').unwrap_or((rules.postmaster, rules.hostname));
         let mut table = Self {
             exact,
             below,
-            any_domain: config.domains.is_empty(),
+            any_domain: rules.domains.is_empty(),
             mailboxes: entries.map(|_| HashSet::new()),
             catch_alls: HashSet::new(),
             postmaster: (boxed(local_part), domain.to_ascii_lowercase().into_bytes().into()),
-            case_sensitive: config.local_part_case_sensitive,
+            case_sensitive: rules.local_part_case_sensitive,
             denied,
-            leading_dot: config.local_part_leading_dot,
-            asks_store: config.sink.has_mailboxes(),
+            leading_dot: rules.local_part_leading_dot,
+            asks_store: rules.asks_store,
         };
         for entry in entries.unwrap_or_default() {
             table.insert(entry);
@@ -120,10 +152,9 @@ impl Recipients {
     }
 
     fn takes_domain(&self, domain: &[u8]) -> bool {
-        let is_below = |pattern: &[u8]| {
-            domain.strip_suffix(pattern).is_some_and(|rest| rest.len() > 1 && rest.ends_with(b"."))
-        };
-        self.any_domain || self.exact.contains(domain) || self.below.iter().any(|pattern| is_below(pattern))
+        self.any_domain
+            || self.exact.contains(domain)
+            || self.below.iter().any(|above| is_below(domain, above))
     }
 
     fn denies(&self, local_part: &[u8]) -> bool {
@@ -182,11 +213,19 @@ impl Policy for Recipients {
 mod tests {
     use super::*;
 
-    fn table(change: impl FnOnce(&mut Config), entries: Option<&[RecipientEntry]>) -> Recipients {
-        let mut config = Config::embedded_default();
-        config.domains = vec![DomainPattern::Exact("x.test".into()), DomainPattern::Below("y.test".into())];
-        change(&mut config);
-        Recipients::new(&config, entries)
+    fn table(change: impl FnOnce(&mut RecipientRules<'_>), entries: Option<&[RecipientEntry]>) -> Recipients {
+        let domains = [DomainPattern::Exact("x.test".into()), DomainPattern::Below("y.test".into())];
+        let mut rules = RecipientRules {
+            domains: &domains,
+            hostname: "mx.test",
+            postmaster: "postmaster@mx.test",
+            local_part_case_sensitive: false,
+            local_part_deny: "@%!/|",
+            local_part_leading_dot: false,
+            asks_store: false,
+        };
+        change(&mut rules);
+        Recipients::new(&rules, entries)
     }
 
     fn judge(table: &Recipients, mailbox: &str) -> Verdict {
@@ -225,9 +264,9 @@ mod tests {
         };
         for (case_sensitive, other_spelling) in [(false, true), (true, false)] {
             let table = table(
-                |config| {
-                    config.postmaster = "Ch\u{e9}f@x.test".to_owned();
-                    config.local_part_case_sensitive = case_sensitive;
+                |rules| {
+                    rules.postmaster = "Ch\u{e9}f@x.test";
+                    rules.local_part_case_sensitive = case_sensitive;
                 },
                 Some(&[RecipientEntry::CatchAll("x.test".into())]),
             );
@@ -254,10 +293,10 @@ mod tests {
             assert_eq!(judge(&lenient, spelling), Verdict::Accept, "{spelling:?}");
         }
         assert_eq!(judge(&lenient, "jose@x.test"), Verdict::UnknownRecipient);
-        let strict = table(|config| config.local_part_case_sensitive = true, Some(&accented));
+        let strict = table(|rules| rules.local_part_case_sensitive = true, Some(&accented));
         assert_eq!(judge(&strict, "jos\u{e9}@x.test"), Verdict::Accept);
         assert_eq!(judge(&strict, "jose\u{301}@x.test"), Verdict::UnknownRecipient);
-        let strict = table(|config| config.local_part_case_sensitive = true, Some(&entries));
+        let strict = table(|rules| rules.local_part_case_sensitive = true, Some(&entries));
         assert_eq!(judge(&strict, "Anna@x.test"), Verdict::Accept);
         assert_eq!(judge(&strict, "anna@x.test"), Verdict::UnknownRecipient);
     }

@@ -3,8 +3,8 @@
 //! A reply never holds octets of the client. Each line has at most 512 octets (RFC 5321 §4.5.3.1.5); the greeting, EHLO
 //! and 354 carry no enhanced code.
 
-use crate::handoff::message::{Refused, TryAgain};
 use crate::limits::{REPLY_BYTES_MAX, REPLY_BYTES_PER_COMMAND_MAX, REPLY_LINE_BYTES_MAX};
+use crate::mail::outcome::{Refused, TryAgain};
 
 /// A reply of one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

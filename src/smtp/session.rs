@@ -30,45 +30,21 @@ use self::data::{DataState, SizeLimit};
 pub use self::opening::{NoProxyHeader, is_front};
 use super::chunk::ChunkedData;
 use super::command::{self, Command, LineError, Verb};
-use super::envelope::Mailbox;
-use super::envelope::{Envelope, TlsFacts};
-use super::extension::{ExtensionSet, push_ehlo_reply};
+use super::extension::push_ehlo_reply;
 pub use super::input::Input;
 use super::line::{Line, LineReader};
-use super::policy::{Policy, Verdict};
+use super::policy::Verdict;
 use super::proxy::ProxyReader;
 use super::reply::{self, Reply, ReplyBuffer};
-use crate::config::{
-    BareLineEnd, ChunkLineEnd, Gate, Limits, NulPolicy, Pipelining, Refusal, TlsPolicy, canonical,
-};
-use crate::handoff::message::{ClientFacts, QueueId, Refused, TryAgain};
 use crate::limits::{EHLO_NAME_BYTES_MAX, EXCESS_RECIPIENTS_FREE, INQUIRY_WAIT_MAX};
-
-/// What the sessions of a listener are told.
-pub struct Settings {
-    /// Our name.
-    pub hostname: String,
-    /// Bounds.
-    pub limits: Limits,
-    /// Who may speak, for whom, and when.
-    pub gate: Gate,
-    /// What becomes of mail data with a bare LF.
-    pub bare_lf: BareLineEnd,
-    /// What becomes of mail data with a bare CR.
-    pub bare_cr: BareLineEnd,
-    /// What becomes of chunks with a bare LF or CR.
-    pub bdat_bare_lf: ChunkLineEnd,
-    /// What becomes of mail data with NUL.
-    pub nul: NulPolicy,
-    /// Whether local-parts of recipients are compared octet for octet.
-    pub local_part_case_sensitive: bool,
-    /// Whether and when TLS is spoken.
-    pub tls: TlsPolicy,
-    /// What is offered behind EHLO.
-    pub extensions: ExtensionSet,
-    /// Whom we take mail for.
-    pub policy: Box<dyn Policy + Send + Sync>,
-}
+use crate::mail::client::ClientFacts;
+use crate::mail::client::TlsFacts;
+use crate::mail::envelope::Envelope;
+use crate::mail::envelope::Mailbox;
+use crate::mail::network::canonical;
+use crate::mail::outcome::{Refused, TryAgain};
+use crate::mail::queue_id::QueueId;
+use crate::smtp::settings::{Pipelining, Refusal, Settings};
 
 /// What the session needs from outside before it can go on.
 #[derive(Debug)]

@@ -7,10 +7,11 @@ use std::iter::Peekable;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
-use super::envelope::{Envelope, Mailbox};
 use super::path::check_literal;
-use crate::handoff::message::{ClientFacts, QueueId};
 use crate::limits::{BEGINNING_BYTES_MAX, EHLO_NAME_BYTES_MAX};
+use crate::mail::client::ClientFacts;
+use crate::mail::envelope::{Envelope, Mailbox};
+use crate::mail::queue_id::QueueId;
 use crate::timestamp::Rfc5322;
 
 /// Appends our `Received:` field, folded, with CRLF line ends.

@@ -15,7 +15,8 @@ use super::certificate::{Certificate, Certificates, Part};
 use super::client_certificate::TakeAny;
 use super::exposure;
 use super::self_signed;
-use crate::config::{self, CertificateFiles, TlsPolicy, TlsVersion};
+use crate::config::{self, CertificateFiles, TlsVersion};
+use crate::smtp::settings::TlsPolicy;
 
 /// Sessions that can be resumed without a ticket, over all shards: those of TLS 1.2.
 const SESSIONS_MAX: usize = 32 * 1024;

@@ -27,7 +27,7 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{AlertDescription, HandshakeKind, PeerMisbehaved, ProtocolVersion};
 
-use crate::smtp::envelope::TlsFacts;
+use crate::mail::client::TlsFacts;
 
 /// Octets of an incomplete record or handshake message that are kept: a handshake message has at most 64 KiB, and records of
 /// 16 KiB have a little more with what encryption adds.

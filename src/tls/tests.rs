@@ -14,7 +14,8 @@ use rustls::{
 
 use super::certificate::{Certificate, CheckError};
 use super::context::{Context, provider};
-use crate::config::{self, CertificateFiles, Config, TlsPolicy, TlsVersion};
+use crate::config::{self, CertificateFiles, Config, TlsVersion};
+use crate::smtp::settings::TlsPolicy;
 
 use super::{Cause, State, Tls, self_signed};
 

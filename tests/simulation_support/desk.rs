@@ -7,10 +7,10 @@ use ringmx::handoff::doorbell::Doorbell;
 use ringmx::handoff::errand::{Waiting, done, errands};
 use ringmx::handoff::mailbox::{Found, Inquiries, Inquiry, Place, Standing, ToAsker};
 use ringmx::limits::INQUIRIES_AWAY_MAX;
+use ringmx::mail::envelope::Mailbox;
 use ringmx::ring::simulated::World;
 use ringmx::shard::mailboxes::Route;
 use ringmx::sink::mailbox::Naming;
-use ringmx::smtp::envelope::Mailbox;
 
 /// The only mailbox that always is ready, if it is asked about in time.
 const READY: &str = "b@y.test";

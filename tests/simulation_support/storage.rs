@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use ringmx::config::LineEndings;
 use ringmx::handoff::channel::{FromShards, ToShard, Waiting};
-use ringmx::handoff::message::{Outcome, Receipt};
+use ringmx::handoff::message::Receipt;
 use ringmx::limits::BATCH_MESSAGES_MAX;
+use ringmx::mail::outcome::Outcome;
 use ringmx::ring::simulated::World;
 use ringmx::sink::executor::simulated::{Fault, Image, Simulated};
 use ringmx::sink::maildir::{Commit, Maildir, Settings};

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ringmx::config::{self, LineEndings, MaildirSync, SinkKind};
-use ringmx::handoff::message::Outcome;
+use ringmx::mail::envelope::BodyType;
+use ringmx::mail::outcome::Outcome;
 use ringmx::sink::spool::reader;
 use ringmx::sink::{self, Durability, OpenError, Opened, Sink};
-use ringmx::smtp::envelope::BodyType;
 
 use super::{Reports, Sent, store, surroundings};
 

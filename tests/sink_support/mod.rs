@@ -10,9 +10,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
 use ringmx::buffer::{MailData, Pool, SpillBudget};
-use ringmx::handoff::message::{ClientFacts, Message, Origin, Outcome, QueueId};
+use ringmx::handoff::message::{Message, Origin};
+use ringmx::mail::client::ClientFacts;
+use ringmx::mail::client::TlsFacts;
+use ringmx::mail::envelope::{BodyType, Envelope, Notify, RecipientParameters, Ret};
+use ringmx::mail::outcome::Outcome;
+use ringmx::mail::queue_id::QueueId;
 use ringmx::sink::{Report, Sink, Surroundings};
-use ringmx::smtp::envelope::{BodyType, Envelope, Notify, RecipientParameters, Ret, TlsFacts};
 use rustix::fs::{Mode, OFlags};
 
 /// What a test sends.

@@ -5,15 +5,20 @@ use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use ringmx::config::{BareLineEnd, ChunkLineEnd, Config, Gate, NulPolicy, TlsPolicy};
-use ringmx::handoff::message::{ClientFacts, QueueId, Refused, TryAgain};
+use ringmx::config::Config;
 use ringmx::limits::REPLY_BYTES_MAX;
-use ringmx::smtp::envelope::{BodyType, Envelope, Mailbox, TlsFacts};
+use ringmx::mail::client::ClientFacts;
+use ringmx::mail::client::TlsFacts;
+use ringmx::mail::envelope::{BodyType, Envelope, Mailbox};
+use ringmx::mail::outcome::{Refused, TryAgain};
+use ringmx::mail::queue_id::QueueId;
 use ringmx::smtp::extension::ExtensionSet;
 use ringmx::smtp::policy::{Recipients, Verdict};
 use ringmx::smtp::reply::ReplyBuffer;
 use ringmx::smtp::run::Run;
-use ringmx::smtp::session::{Answer, Input, Question, Session, Settings, Step};
+use ringmx::smtp::session::{Answer, Input, Question, Session, Step};
+use ringmx::smtp::settings::Settings;
+use ringmx::smtp::settings::{BareLineEnd, ChunkLineEnd, Gate, NulPolicy, TlsPolicy};
 
 /// What became of an exchange so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -136,7 +141,7 @@ pub(crate) fn config() -> Config {
 pub(crate) fn settings() -> Settings {
     let config = config();
     Settings {
-        policy: Box::new(Recipients::new(&config, None)),
+        policy: Box::new(Recipients::new(&config.recipient_rules(), None)),
         hostname: config.hostname,
         limits: config.limits,
         gate: Gate::default(),

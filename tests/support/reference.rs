@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use ringmx::config::{BareLineEnd, ChunkLineEnd};
-use ringmx::handoff::message::TryAgain;
 use ringmx::limits::REPLY_LINE_BYTES_MAX;
-use ringmx::smtp::session::Settings;
+use ringmx::mail::outcome::TryAgain;
+use ringmx::smtp::settings::Settings;
+use ringmx::smtp::settings::{BareLineEnd, ChunkLineEnd};
 
 use super::exchange::{Exchange, Seen, Trouble, settings};
 

@@ -212,7 +212,7 @@ pub(super) fn reason(file: &OwnedFd, offset: u64) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handoff::message::{Outcome, TryAgain};
+    use crate::mail::outcome::{Outcome, TryAgain};
     use crate::sink::outcome_of;
     use std::fs::{self, File};
 

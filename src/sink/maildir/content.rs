@@ -3,7 +3,7 @@
 use memchr::memchr2;
 
 use crate::handoff::message::Message;
-use crate::smtp::envelope::{BodyType, Envelope, Mailbox};
+use crate::mail::envelope::{BodyType, Envelope, Mailbox};
 
 /// The octets of all files of one message that are the same for every recipient.
 pub(super) enum Common<'a> {

@@ -12,7 +12,7 @@ use std::io;
 use std::path::Path;
 use std::rc::Rc;
 
-use crate::handoff::message::Outcome;
+use crate::mail::outcome::Outcome;
 use crate::sink::executor::Executor;
 use crate::sink::plan::{self, Action, Directory, Owners, Place, Plan};
 use crate::sink::{Report, outcome_of, report_failures};

@@ -15,11 +15,11 @@ use rustix::fs::Access;
 
 use super::{Settings, below};
 use crate::handoff::mailbox::{Place, Standing};
+use crate::mail::envelope::Mailbox;
 use crate::sink::executor::directories::Directories;
 use crate::sink::mailbox::{Keeper, Naming};
 use crate::sink::optional::may_use;
 use crate::sink::plan::Directory;
-use crate::smtp::envelope::Mailbox;
 
 /// A maildir that a delivery failed in is refused for this long, then tried again.
 const TROUBLE_AGE_MAX: Duration = Duration::from_mins(1);

@@ -45,8 +45,9 @@ use super::trial::{self, Needs};
 use super::{Cost, Durability, OpenError, Opened, Sink, Surroundings, Worker, outcome_of, report_failures};
 use crate::config::{LineEndings, MaildirSync};
 use crate::handoff::mailbox::Place as MailboxPlace;
-use crate::handoff::message::{Message, Outcome, Refused, TryAgain};
-use crate::smtp::envelope::Mailbox;
+use crate::handoff::message::Message;
+use crate::mail::envelope::Mailbox;
+use crate::mail::outcome::{Outcome, Refused, TryAgain};
 
 /// Maildirs that a worker remembers as durable; beyond that it forgets all and syncs them again.
 const KNOWN_MAX: usize = 64 * 1024;

@@ -4,8 +4,8 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use crate::config::caseless::comparable;
-use crate::smtp::envelope::Mailbox;
+use crate::mail::caseless::comparable;
+use crate::mail::envelope::Mailbox;
 use crate::timestamp;
 
 /// The longest name of a directory entry (`NAME_MAX`).

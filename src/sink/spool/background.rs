@@ -19,7 +19,7 @@ use super::fill;
 use super::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::reader;
 use super::supply::{Maker, SPARES_MIN, Supply, used_before};
-use crate::handoff::message::Outcome;
+use crate::mail::outcome::Outcome;
 use crate::sink::Report;
 use crate::sink::executor::Executor;
 use crate::sink::executor::blocking::Blocking;

@@ -7,10 +7,11 @@ use std::time::SystemTime;
 use super::cursor::Cursor;
 use super::large;
 pub use super::tls_fields::StoredTls;
-use crate::config::canonical;
-use crate::handoff::message::{Message, QueueId};
+use crate::handoff::message::Message;
+use crate::mail::envelope::{BodyType, Notify, RecipientParameters, Ret};
+use crate::mail::network::canonical;
+use crate::mail::queue_id::QueueId;
 use crate::sink::facts::Facts;
-use crate::smtp::envelope::{BodyType, Notify, RecipientParameters, Ret};
 use crate::timestamp;
 
 /// A field with this bit in its tag must be understood by whoever hands the message on.
@@ -319,8 +320,10 @@ mod tests {
 
     use super::*;
     use crate::buffer::{Arena, MailData};
-    use crate::handoff::message::{ClientFacts, Origin};
-    use crate::smtp::envelope::{Envelope, TlsFacts};
+    use crate::handoff::message::Origin;
+    use crate::mail::client::ClientFacts;
+    use crate::mail::client::TlsFacts;
+    use crate::mail::envelope::Envelope;
 
     proptest! {
         #[test]

@@ -17,9 +17,9 @@ use super::cursor::Cursor;
 use super::envelope::StoredEnvelope;
 use super::reader::{self, Notes};
 use crate::config::LineEndings;
+use crate::mail::envelope::BodyType;
 use crate::sink::file_system::{Named, open_directory, sync_directory, sync_opened};
 use crate::sink::optional;
-use crate::smtp::envelope::BodyType;
 use crate::timestamp;
 
 /// Where to, and in which form.

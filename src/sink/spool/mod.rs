@@ -45,8 +45,9 @@ use super::trial::{self, Needs};
 use super::{
     Durability, OpenError, Opened, Report, Sink, Surroundings, file_limit, outcome_of, report_failures,
 };
-use crate::handoff::message::{Message, Outcome};
+use crate::handoff::message::Message;
 use crate::limits::SPOOL_INLINE_BYTES_MAX;
+use crate::mail::outcome::Outcome;
 
 /// The source of padding, which is less than a batch's alignment.
 static ZEROS: [u8; 4096] = [0; 4096];

@@ -12,7 +12,7 @@ use super::envelope::{self, MessageFile, StoredEnvelope, message_file_name};
 use super::format::{self, RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader, body_checksum};
 use super::scan::{Gap, GapKind, NoSegment, Scan, Window, records_at, scan};
 use crate::escape::Word;
-use crate::handoff::message::QueueId;
+use crate::mail::queue_id::QueueId;
 use crate::sink::file_system::{Named, open_own_at};
 use crate::sink::root::{LOCK_NAME, kind_of};
 use crate::timestamp::Rfc3339;

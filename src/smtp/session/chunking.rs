@@ -6,14 +6,14 @@ use std::time::Instant;
 
 use super::super::chunk::{self, Announced, AnnouncedError, ChunkedData, Found};
 use super::super::data_watch::DataWatch;
-use super::super::envelope::BodyType;
 use super::super::extension::Extension;
 use super::super::input::Input;
 use super::super::reply::{self, Reply, ReplyBuffer};
 use super::data::SizeLimit;
 use super::{ChunkState, Handled, Session, State, Step};
-use crate::config::{ChunkLineEnd, NulPolicy};
 use crate::limits::{CHUNK_BYTES_LITTLE, OVERSIZE_FACTOR};
+use crate::mail::envelope::BodyType;
+use crate::smtp::settings::{ChunkLineEnd, NulPolicy};
 
 impl Session {
     /// BDAT. Whatever is said of it, its octets are no commands: where it cannot be known how many there are, or there are

@@ -4,14 +4,15 @@
 
 use std::time::Instant;
 
-use super::{Session, Settings, State, Step};
+use super::{Session, State, Step};
 use crate::limits::{COPIES_BYTES_MAX, COPIES_OVERRUN, OVERSIZE_FACTOR};
+use crate::mail::envelope::Envelope;
 use crate::smtp::data_watch::{DataWatch, TooMuch};
-use crate::smtp::envelope::Envelope;
 use crate::smtp::input::Input;
 use crate::smtp::mail_data::{Found, MailData};
 use crate::smtp::nul_watch::NulWatch;
 use crate::smtp::reply::{self, Reply, ReplyBuffer};
+use crate::smtp::settings::Settings;
 
 /// Mail data while it is received.
 #[derive(Debug)]

@@ -10,10 +10,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use super::{Behind, Handled, Hello, Question, Session, State, Step};
-use crate::config::{EarlyTalkers, Refusal, TlsPolicy, canonical};
+use crate::mail::network::canonical;
 use crate::smtp::input::Input;
 use crate::smtp::proxy::{Header, ProxyReader};
 use crate::smtp::reply::{self, ReplyBuffer};
+use crate::smtp::settings::{EarlyTalkers, Refusal, Settings, TlsPolicy};
 use crate::smtp::xclient;
 
 /// How a front that has to send a PROXY header came to send none.
@@ -228,6 +229,6 @@ impl Session {
 }
 
 /// A front that connects for many clients is none of them.
-pub fn is_front(settings: &super::Settings, client: IpAddr) -> bool {
+pub fn is_front(settings: &Settings, client: IpAddr) -> bool {
     settings.gate.expects_proxy_header(client) || settings.gate.trusts_xclient(client)
 }

@@ -9,9 +9,9 @@
 use std::time::Instant;
 
 use super::{AwaitedReply, Handled, Session, State, Step};
-use crate::config::Pipelining;
 use crate::smtp::command;
 use crate::smtp::reply::{self, ReplyBuffer};
+use crate::smtp::settings::Pipelining;
 
 impl Session {
     /// Handles a command line, behind which input is `pending` or not.

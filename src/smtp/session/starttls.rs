@@ -11,12 +11,12 @@
 use std::time::Instant;
 
 use super::{Handled, Hello, Session, State, Step};
-use crate::config::TlsPolicy;
+use crate::mail::client::TlsFacts;
 use crate::smtp::command::Verb;
-use crate::smtp::envelope::TlsFacts;
 use crate::smtp::extension::{Extension, ExtensionSet};
 use crate::smtp::input::Input;
 use crate::smtp::reply::{self, ReplyBuffer};
+use crate::smtp::settings::TlsPolicy;
 
 impl Session {
     /// Whether the outside has to begin TLS: whatever is received from now on is ciphertext.

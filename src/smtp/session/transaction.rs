@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use super::super::command;
 use super::super::data_watch::DataWatch;
-use super::super::envelope::{BodyType, Envelope, RecipientParameters};
 use super::super::extension::Extension;
 use super::super::mail_data::MailData;
 use super::super::nul_watch::NulWatch;
@@ -15,6 +14,7 @@ use super::super::reply::{self, Reply, ReplyBuffer};
 use super::data::{DataState, SizeLimit};
 use super::{Handled, Hello, Question, Session, State, Step};
 use crate::limits::{COPIES_BYTES_MAX, SIZE_NOMINAL};
+use crate::mail::envelope::{BodyType, Envelope, RecipientParameters};
 
 impl Session {
     /// MAIL (RFC 5321 §4.1.1.2). Read twice: once to find it good and ask, once more with the answer.

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ringmx::config::BareLineEnd;
+use ringmx::smtp::settings::BareLineEnd;
 use ringmx::smtp::fuzzing::check_mail_data;
 
 // The first octet is the policy, the next two how large the pieces are.

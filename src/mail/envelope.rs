@@ -6,10 +6,10 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::caseless::folded;
+use super::envelope_budget::{Charge, EnvelopeBudget};
 use super::repeated::Repeated;
-use crate::config::caseless::folded;
 use crate::limits::ENVELOPE_BYTES_FREE;
 
 /// The envelope of one transaction.
@@ -167,69 +167,10 @@ impl Mailbox<'_> {
     }
 }
 
-/// What the envelopes of one shard may take together: a thousand recipients of 20,000 connections would be gigabytes.
-#[derive(Debug)]
-pub struct EnvelopeBudget {
-    bytes: AtomicUsize,
-    bytes_max: usize,
-}
-
-impl EnvelopeBudget {
-    /// So many octets beyond those that each envelope has for nothing.
-    pub fn new(bytes_max: usize) -> Arc<Self> {
-        Arc::new(Self { bytes: AtomicUsize::new(0), bytes_max })
-    }
-
-    /// Octets taken.
-    pub fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
-    }
-}
-
-/// What an envelope took from its budget; it gives it back wherever it ends.
-#[derive(Debug, Default)]
-struct Charge {
-    budget: Option<Arc<EnvelopeBudget>>,
-    bytes: usize,
-}
-
-impl Charge {
-    fn raise_to(&mut self, bytes: usize) -> bool {
-        let Some(budget) = self.budget.as_ref().filter(|_| bytes > self.bytes) else { return true };
-        let more = bytes - self.bytes;
-        let add = |now: usize| now.checked_add(more).filter(|after| *after <= budget.bytes_max);
-        let taken = budget.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok();
-        if taken {
-            self.bytes = bytes;
-        }
-        taken
-    }
-
-    fn give_back(&mut self) {
-        let bytes = std::mem::take(&mut self.bytes);
-        if let Some(budget) = self.budget.as_ref().filter(|_| bytes > 0) {
-            budget.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        }
-    }
-}
-
-/// A copy is nobody's transaction.
-impl Clone for Charge {
-    fn clone(&self) -> Self {
-        Self::default()
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.give_back();
-    }
-}
-
 impl Envelope {
     /// An empty envelope that counts what it takes.
     pub fn within(budget: &Arc<EnvelopeBudget>) -> Self {
-        Self { charge: Charge { budget: Some(Arc::clone(budget)), bytes: 0 }, ..Self::default() }
+        Self { charge: Charge::to(budget), ..Self::default() }
     }
 
     /// Counts what it takes now. False when the budget of all envelopes has no room for it.
@@ -446,21 +387,6 @@ impl Envelope {
         let narrow = |at: usize| u32::try_from(at).expect("an envelope is smaller than 4 GiB");
         Span { start: narrow(start), end: narrow(end) }
     }
-}
-
-/// What a TLS handshake negotiated.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsFacts {
-    /// `TLSv1.2` or `TLSv1.3`.
-    pub version: &'static str,
-    /// The cipher suite by its IANA name.
-    pub cipher: &'static str,
-    /// A session was resumed.
-    pub resumed: bool,
-    /// The client showed a certificate. It is never verified against anything.
-    pub client_certificate: bool,
-    /// The name that the client asked for (SNI), in lower case; none when it asked for none.
-    pub server_name: Option<Arc<str>>,
 }
 
 #[cfg(test)]

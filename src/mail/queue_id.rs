@@ -1,10 +1,65 @@
-//! Mints queue ids that tell the time and nothing else.
+//! Names of messages, which tell the time and nothing else.
 //!
 //! What makes an id unique is a nonce of the start, the shard and a counter. A client that saw these in its replies could tell how many
 //! shards there are, how much mail others send, and when the server started. So they go through a permutation that a key of the start
 //! chooses: two of them are never the same before it, so they are never the same behind it.
 
-use super::message::QueueId;
+use std::fmt;
+
+/// Name of a message, unique over all shards and starts of this host.
+///
+/// From the top: 40 bits of seconds since 1970, 88 bits that are unique and say nothing ([`QueueIds`]). Shown as 26 characters of
+/// Crockford's base 32 in lower case, which sort by time.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct QueueId(pub u128);
+
+impl QueueId {
+    /// Length of the text form.
+    pub const TEXT_BYTES: usize = 26;
+    const ALPHABET: &'static [u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+    /// Bits below the time.
+    pub const OPAQUE_BITS: u32 = 88;
+
+    /// Puts an id together; each part is cut to its width.
+    pub fn new(seconds: u64, opaque: u128) -> Self {
+        let seconds = u128::from(seconds & ((1 << 40) - 1));
+        Self(seconds << Self::OPAQUE_BITS | opaque & ((1 << Self::OPAQUE_BITS) - 1))
+    }
+
+    /// The text form.
+    pub fn text(self) -> [u8; Self::TEXT_BYTES] {
+        std::array::from_fn(|place| {
+            let shift = 5 * (Self::TEXT_BYTES - 1 - place);
+            Self::ALPHABET[(self.0 >> shift & 31) as usize]
+        })
+    }
+
+    /// Reads the text form; none when it is not one.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        if text.len() != Self::TEXT_BYTES {
+            return None;
+        }
+        text.iter()
+            .try_fold(0_u128, |value, character| {
+                let digit = Self::ALPHABET.iter().position(|letter| letter == character)?;
+                value.checked_mul(32)?.checked_add(digit as u128)
+            })
+            .map(Self)
+    }
+}
+
+impl fmt::Display for QueueId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.text().iter().try_for_each(|character| fmt::Write::write_char(f, char::from(*character)))
+    }
+}
+
+impl fmt::Debug for QueueId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 /// Bits of each half that the permutation swaps.
 const HALF_BITS: u32 = QueueId::OPAQUE_BITS / 2;
@@ -186,5 +241,14 @@ mod tests {
             octets[place] = 1;
             assert_ne!(id(octets), id(zeros), "{place}");
         }
+    }
+
+    #[test]
+    fn a_queue_id_sorts_by_time_and_reads_back() {
+        let id = QueueId::new(1_800_000_000, 7 << 56 | 0x2a);
+        assert!(id.to_string() < QueueId::new(1_800_000_001, 0).to_string());
+        assert_eq!(QueueId::parse(id.to_string().as_bytes()), Some(id));
+        assert_eq!(QueueId::parse(b"too short"), None);
+        assert_eq!(QueueId::parse(&[b'z'; QueueId::TEXT_BYTES]), None, "over 128 bits");
     }
 }

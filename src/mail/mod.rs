@@ -1,0 +1,13 @@
+//! The words that all rooms share, as plain values: they see no socket, file, thread, log or clock, and import nothing but each other and
+//! the bounds of `limits`.
+
+pub mod a_label;
+pub mod caseless;
+pub mod client;
+pub mod domain;
+pub mod envelope;
+pub mod envelope_budget;
+pub mod network;
+pub mod outcome;
+pub mod queue_id;
+mod repeated;
