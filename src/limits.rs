@@ -202,6 +202,23 @@ pub const HANDSHAKES_PER_TURN_MAX: usize = 4;
 /// then is cut off.
 pub const HANDSHAKE_BYTES_WAITING_MAX: usize = 128 * 1024;
 
+/// Octets of a client's handshake, and of the certificates it shows, that are not counted in [`HELD_BYTES_MAX`]: those of usual ones.
+pub const HANDSHAKE_BYTES_FREE: usize = 4 * 1024;
+
+/// Certificates that a client may show. Chains have three or four; the library keeps each in memory of its own, so thousands of one
+/// octet would take many times what they are sent in.
+pub const CLIENT_CERTIFICATES_MAX: usize = 32;
+
+/// TLS 1.2 sessions that can be resumed without a ticket, over all shards.
+pub const TLS_SESSIONS_MAX: usize = 32 * 1024;
+
+/// Octets of such a session. One with more, because the client showed certificates, is not kept: its next handshake is a full one.
+pub const TLS_SESSION_BYTES_MAX: usize = 1024;
+
+/// Octets that wait in the kernel to be sent to a client, for each connection; the kernel takes twice the memory for them. A client
+/// that does not read keeps no more; with the kernel's own tuning it were 4 MiB.
+pub const SEND_BUFFER_BYTES: usize = 32 * 1024;
+
 /// Received buffers that wait, unparsed, on one connection before its receive is cancelled.
 pub const UNREAD_BUFFERS_MAX: usize = 2;
 
@@ -245,6 +262,7 @@ const _: () = assert!(
 );
 const _: () = assert!(OVERSIZE_FACTOR >= 2);
 const _: () = assert!(FIRST_BLOCK_BYTES < BLOCK_BYTES);
+const _: () = assert!(SEND_BUFFER_BYTES >= 2 * REPLY_BYTES_MAX);
 // The recipients that RFC 5321 §4.5.3.1.8 asks for can each have a message of ordinary size, and the default number one without SIZE.
 const _: () = assert!(COPIES_BYTES_MAX / RECIPIENTS_MIN as u64 > 2 * 1024 * 1024);
 const _: () = assert!(COPIES_BYTES_MAX / 1000 > SIZE_NOMINAL && COPIES_OVERRUN >= 2);
