@@ -248,6 +248,25 @@ pub const BATCH_LOADED_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// a segment. Below, one write with others costs less than a file and its two syncs.
 pub const SPOOL_INLINE_BYTES_MAX: u64 = 1024 * 1024;
 
+/// Maildirs that a worker remembers as durable; beyond that it forgets all and syncs them again.
+pub const MAILDIRS_KNOWN_MAX: usize = 64 * 1024;
+
+/// Directories remembered one by one.
+pub const MAILDIRS_DOUBTED_MAX: usize = 16 * 1024;
+
+/// Maildirs remembered as in trouble, or as told.
+pub const MAILDIRS_TROUBLED_MAX: usize = 4096;
+
+/// Segments are written with zeros in pieces of this: the sync of a batch that comes in between waits behind one piece in the
+/// disk's queue, not behind a whole segment.
+pub const ZEROS_BYTES: usize = 1024 * 1024;
+
+/// Mailboxes that a shard remembers as ready.
+pub const MAILBOXES_READY_MAX: usize = 4096;
+
+/// Octets that are copied into aligned memory for one write past the page cache.
+pub const STAGING_BYTES: usize = 8 * 1024 * 1024;
+
 /// The oldest kernel whose io_uring does what the shards need; whether it does is tried out at start.
 pub const KERNEL_LEAST: &str = "6.1";
 
