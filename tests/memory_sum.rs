@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -306,25 +306,38 @@ fn attack(server: &Server) -> Seen {
     seen
 }
 
-/// The reply to a message, or to what of it was refused first; none when the connection was.
+/// The reply to a message, or to what of it was refused first; none when the connection ended.
 fn whole_message(address: SocketAddr, body: &[u8]) -> Option<String> {
-    let mut client = Client::connect(address);
-    for (command, expected) in [
+    const COMMANDS: [(&str, &str); 5] = [
         ("", "220"),
         ("EHLO c.example\r\n", "250"),
         ("MAIL FROM:<a@c.example>\r\n", "250"),
         ("RCPT TO:<b@example.org>\r\n", "250"),
         ("DATA\r\n", "354"),
-    ] {
-        client.stream().write_all(command.as_bytes()).ok()?;
-        let reply = client.reply();
+    ];
+    let mut stream = BufReader::new(TcpStream::connect(address).ok()?);
+    stream.get_ref().set_read_timeout(Some(Duration::from_mins(1))).ok()?;
+    for (command, expected) in COMMANDS {
+        stream.get_mut().write_all(command.as_bytes()).ok()?;
+        let reply = last_line(&mut stream)?;
         if !reply.starts_with(expected) {
             return Some(reply);
         }
     }
-    client.stream().write_all(body).ok()?;
-    client.stream().write_all(b".\r\n").ok()?;
-    Some(client.reply())
+    stream.get_mut().write_all(body).ok()?;
+    stream.get_mut().write_all(b".\r\n").ok()?;
+    last_line(&mut stream)
+}
+
+/// The last line of a reply.
+fn last_line(stream: &mut impl BufRead) -> Option<String> {
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).ok().filter(|count| *count > 0)?;
+        if line.as_bytes().get(3) != Some(&b'-') {
+            return Some(line);
+        }
+    }
 }
 
 #[test]
