@@ -216,7 +216,7 @@ pub const TLS_SESSIONS_MAX: usize = 32 * 1024;
 pub const TLS_SESSION_BYTES_MAX: usize = 1024;
 
 /// Octets that wait in the kernel to be sent to a client, for each connection; the kernel takes twice the memory for them. A client
-/// that does not read keeps no more; with the kernel's own tuning it were 4 MiB.
+/// that does not read keeps no more; with the kernel's own tuning it would be up to 4 MiB.
 pub const SEND_BUFFER_BYTES: usize = 32 * 1024;
 
 /// Received buffers that wait, unparsed, on one connection before its receive is cancelled.
@@ -251,13 +251,13 @@ pub const SPOOL_INLINE_BYTES_MAX: u64 = 1024 * 1024;
 /// Maildirs that a worker remembers as durable; beyond that it forgets all and syncs them again.
 pub const MAILDIRS_KNOWN_MAX: usize = 64 * 1024;
 
-/// Directories remembered one by one.
+/// Directories whose sync failed that a worker remembers one by one; beyond that all are in doubt.
 pub const MAILDIRS_DOUBTED_MAX: usize = 16 * 1024;
 
-/// Maildirs remembered as in trouble, or as told.
+/// Maildirs that are remembered as in trouble, or as those whose trouble was told.
 pub const MAILDIRS_TROUBLED_MAX: usize = 4096;
 
-/// Segments are written with zeros in pieces of this: the sync of a batch that comes in between waits behind one piece in the
+/// Segments of a spool are written with zeros in pieces of this: the sync of a batch that comes in between waits behind one piece in the
 /// disk's queue, not behind a whole segment.
 pub const ZEROS_BYTES: usize = 1024 * 1024;
 
