@@ -11,6 +11,7 @@ pub mod handoff;
 pub mod huge_pages;
 pub mod limits;
 pub mod log;
+pub mod memory_sum;
 pub mod metrics;
 pub mod resource_limits;
 pub mod ring;

@@ -37,6 +37,15 @@ pub const CHUNK_AGE_MAX: Duration = Duration::from_millis(20);
 /// Chunks of one lane on their way; beyond them its lines are dropped.
 const CHUNKS_MAX: usize = 64;
 
+/// Octets that lines take on their way to standard error, at most, where so many threads log. A chunk that has grown by doubling has
+/// twice the room that it needs.
+pub const fn bytes_max(threads: usize) -> usize {
+    const LANES: usize = 2;
+    // On their way, come back, and one in the writer's hand; each thread has two of its own.
+    let chunks = LANES * CHUNKS_MAX + LANES * CHUNKS_MAX + 1 + LANES * threads;
+    chunks * 2 * (CHUNK_BYTES + record::LINE_BYTES_MAX)
+}
+
 /// One thread's way to log.
 #[derive(Debug)]
 pub struct Log {
@@ -48,6 +57,8 @@ pub struct Log {
     /// When the first line of either chunk was written.
     begun: Option<Instant>,
     empty: Receiver<Vec<u8>>,
+    /// Chunks were handed over and nobody was rung.
+    unrung: bool,
     bell: Arc<Doorbell>,
 }
 
@@ -94,7 +105,7 @@ pub fn start(format: LogFormat) -> std::io::Result<(Log, Writer)> {
     };
     let thread = std::thread::Builder::new().name("log".into()).spawn(run)?;
     let writer = Writer { thread, finishing, bell: Arc::clone(&bell), ended };
-    Ok((Log { format, main, sessions, begun: None, empty, bell }, writer))
+    Ok((Log { format, main, sessions, begun: None, empty, unrung: false, bell }, writer))
 }
 
 fn lane() -> (Lane, Receiver<Vec<u8>>) {
@@ -171,6 +182,7 @@ impl Clone for Log {
             sessions: self.sessions.another(),
             begun: None,
             empty: self.empty.clone(),
+            unrung: false,
             bell: Arc::clone(&self.bell),
         }
     }
@@ -179,22 +191,27 @@ impl Clone for Log {
 impl Log {
     /// Begins a record. `event` is one word; fields follow, and [`Record::end`].
     pub fn record(&mut self, event: &'static str, at: SystemTime) -> Record<'_> {
+        self.make_room();
         Record::begin(self.format, &mut self.main.chunk, event, at)
     }
 
     /// Begins a record of a kind that clients can make without an end. When standard error is too slow it is lost before any other.
     pub fn session_record(&mut self, event: &'static str, at: SystemTime) -> Record<'_> {
+        self.make_room();
         Record::begin(self.format, &mut self.sessions.chunk, event, at)
     }
 
     /// Hands the chunks over if one is full or old. Call it once a turn; gives what must be rung, if anything.
     pub fn flush_if_due(&mut self, now: Instant) -> MustRing {
-        if self.is_empty() {
+        if self.is_empty() && !self.unrung {
             return None;
         }
         let begun = *self.begun.get_or_insert(now);
-        let full = self.main.chunk.len().max(self.sessions.chunk.len()) >= CHUNK_BYTES;
-        if full || now.saturating_duration_since(begun) >= CHUNK_AGE_MAX { self.hand_over() } else { None }
+        if self.unrung || self.is_full() || now.saturating_duration_since(begun) >= CHUNK_AGE_MAX {
+            self.hand_over()
+        } else {
+            None
+        }
     }
 
     /// How long the chunks may still wait; none when they are empty.
@@ -204,9 +221,20 @@ impl Log {
 
     /// Hands over what is there and wakes the writer, with a system call. Not for shards.
     pub fn flush(&mut self) {
-        if !self.is_empty() && self.hand_over().is_some() {
+        if (self.unrung || !self.is_empty()) && self.hand_over().is_some() {
             self.bell.ring();
         }
+    }
+
+    /// Before a line: thousands of messages may come home in one turn, and a chunk holds no more than one line beyond its length.
+    fn make_room(&mut self) {
+        if self.is_full() {
+            self.unrung |= self.hand_over_lanes();
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.main.chunk.len().max(self.sessions.chunk.len()) >= CHUNK_BYTES
     }
 
     /// Says something about the program itself, at once. Not for shards.
@@ -219,12 +247,17 @@ impl Log {
         self.main.chunk.is_empty() && self.sessions.chunk.is_empty()
     }
 
-    /// Both go together, so that a session is not told before its messages.
-    fn hand_over(&mut self) -> MustRing {
+    /// Both go together, so that a session is not told before its messages. Whether there is something for the writer.
+    fn hand_over_lanes(&mut self) -> bool {
         self.begun = None;
         let main = self.main.hand_over(&self.empty);
         let sessions = self.sessions.hand_over(&self.empty);
-        let must_ring = (main || sessions) && self.bell.must_ring();
+        main || sessions
+    }
+
+    fn hand_over(&mut self) -> MustRing {
+        let unrung = std::mem::take(&mut self.unrung);
+        let must_ring = (self.hand_over_lanes() || unrung) && self.bell.must_ring();
         must_ring.then(|| self.bell.as_fd().as_raw_fd())
     }
 }
@@ -387,6 +420,20 @@ mod tests {
     }
 
     #[test]
+    fn however_many_lines_come_in_a_turn_a_chunk_has_its_length() {
+        let (mut log, writer) = start(LogFormat::Text).expect("started");
+        for _ in 0..200 {
+            log.session_record("session", SystemTime::UNIX_EPOCH).text("ehlo", &[b'x'; 500]).end();
+            assert!(log.sessions.chunk.len() < CHUNK_BYTES + record::LINE_BYTES_MAX);
+        }
+        assert!(log.unrung, "the writer is rung once, at the end of the turn");
+        let _ = log.flush_if_due(Instant::now());
+        assert!(!log.unrung && log.is_empty());
+        drop(log);
+        let _ = writer;
+    }
+
+    #[test]
     fn a_long_record_is_cut() {
         let text =
             written(LogFormat::Text, |record| record.text("a", &[b'x'; 2 * record::LINE_BYTES_MAX]).end());
@@ -431,7 +478,7 @@ mod tests {
             finishing: Arc::default(),
             format: LogFormat::Text,
         };
-        (Log { format: LogFormat::Text, main, sessions, begun: None, empty, bell }, writer)
+        (Log { format: LogFormat::Text, main, sessions, begun: None, empty, unrung: false, bell }, writer)
     }
 
     #[test]

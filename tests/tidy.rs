@@ -6,11 +6,25 @@ use std::path::{Path, PathBuf};
 /// Which modules a module may use, besides itself and [`PLAIN`].
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["cli", "signals"]),
-    ("cli", &["check", "doctor", "handoff::message", "log", "server", "shutdown", "sink::spool", "tls"]),
+    (
+        "cli",
+        &[
+            "check",
+            "doctor",
+            "handoff::message",
+            "log",
+            "memory_sum",
+            "server",
+            "shutdown",
+            "sink::spool",
+            "tls",
+        ],
+    ),
     ("check", &["doctor", "sink", "tls"]),
     (
         "doctor",
         &[
+            "memory_sum",
             "resource_limits",
             "ring::locked_memory",
             "ring::probe",
@@ -35,6 +49,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tls",
         ],
     ),
+    ("memory_sum", &["log", "ring::locked_memory"]),
     ("shutdown", &["handoff::doorbell", "log"]),
     ("shard", &["handoff", "log", "metrics", "ring", "sink", "smtp", "tls"]),
     ("sink", &["handoff", "smtp::trace"]),

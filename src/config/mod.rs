@@ -29,7 +29,6 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use crate::limits::{BATCH_LOADED_BYTES_MAX, ENVELOPES_BYTES_MAX};
 use document::Document;
 use extension::ExtensionSet;
 pub use network::{Network, canonical};
@@ -75,23 +74,6 @@ impl Config {
         let parsed = parse(include_str!("default.toml"), "default.toml", Path::new(""));
         // The text is part of the program and is tested; nothing of the machine can make it bad.
         parsed.expect("the embedded configuration is good").0
-    }
-
-    /// The most that receive buffers, copied mail data and envelopes of all shards, and what sink workers read back from temporary files can
-    /// take, in octets.
-    pub fn mail_memory_max(&self) -> usize {
-        let shards: usize =
-            self.shards.iter().map(|shard| shard.buffers * shard.buffer_bytes + shard.block_bytes_max).sum();
-        let workers = match self.sink.kind {
-            SinkKind::Maildir { .. } => self.sink.workers.min(self.shards.len()),
-            SinkKind::Spool { .. } | SinkKind::Stdout { .. } => 1,
-            SinkKind::Discard => 0,
-        };
-        // As it was and as it is stored: with other line ends, or in base 64.
-        let batch = (BATCH_LOADED_BYTES_MAX + self.limits.message_size_max).saturating_mul(2);
-        shards
-            + ENVELOPES_BYTES_MAX * self.shards.len()
-            + workers * usize::try_from(batch).unwrap_or(usize::MAX)
     }
 }
 

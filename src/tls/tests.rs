@@ -1,6 +1,7 @@
 //! Client and server in one thread.
 
 mod any_octets;
+mod shown_certificates;
 
 use std::io::{Read, Write};
 use std::path::Path;
