@@ -22,9 +22,8 @@ compgen -G "$libraries/librustc*rt.asan.a" >/dev/null || skip "no AddressSanitiz
 "${CXX:-c++}" --version >/dev/null 2>&1 || skip 'no C++ compiler (Debian: g++)'
 
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/../../target}/fuzz"
-export RUSTFLAGS="--cfg fuzzing -Zsanitizer=address -Clink-dead-code -Cpasses=sancov-module \
--Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
--Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares"
+export RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+-Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Zsanitizer=address -Clink-dead-code"
 cargo +nightly build --release --locked --target "$host"
 
 [ $# -gt 0 ] || set -- $(sed -n 's/^path = "fuzz_targets\/\(.*\)\.rs"$/\1/p' Cargo.toml)
