@@ -1,11 +1,15 @@
 //! The file of recipients: one address or `@domain` a line.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::Path;
 
 use super::caseless::comparable;
 use super::problem::{Finding, Problem, Warning};
 use super::{Config, file, invisible, names};
+
+/// A longer file is none of recipients: this one has several million.
+const FILE_BYTES_MAX: usize = 256 << 20;
 
 /// Problems, or warnings, that are named one by one; of the rest the count is told.
 const SHOWN_MAX: usize = 20;
@@ -31,7 +35,7 @@ pub fn load(path: &Path) -> Result<Vec<RecipientEntry>, Vec<Problem>> {
 
 /// The entries of a file, each with its line, counted from 1.
 pub fn load_with_lines(path: &Path) -> Result<Vec<(usize, RecipientEntry)>, Vec<Problem>> {
-    let octets = std::fs::read(path).map_err(|error| {
+    let octets = read(path).map_err(|error| {
         let text = file::unreadable(&error);
         vec![Problem(Finding { file: path.display().to_string(), line: None, key: String::new(), text })]
     })?;
@@ -57,6 +61,11 @@ pub(super) fn check(path: &Path, octets: &[u8], config: &Config) -> Result<Vec<W
     odd.extend(entries.iter().filter_map(|(line, entry)| Some((*line, unreachable(entry, config)?))));
     odd.sort_by_key(|(line, _)| *line);
     Ok(warnings(path, odd))
+}
+
+/// The octets of a file, which is no device without an end.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    file::read(path, FILE_BYTES_MAX)
 }
 
 /// The entries of a file with these octets, each with its line, counted from 1; or every line that is none. `path` is its name in

@@ -64,7 +64,7 @@ const REPLY: &[u8] = b"250 2.0.0 Ok\r\n";
 /// All that is claimed. Octet 0: bit 0 TLS 1.2, bit 1 implicit TLS, bit 2 small records, bit 3 a reply after each piece, bit 4 octets
 /// without a client, as they are, or, with bit 5, with a client's first flight in front, in which each of the first octets is xored into
 /// the one that the next two number. Octet 1: the size of the pieces. Then, with a client, its operations, a letter and what it
-/// needs: `t` n text of 50·n octets, `c` n an octet that is xored into the one n from the end of what is on its way, `r` n so many
+/// needs: `t` n text of 8·n octets, `c` n an octet that is xored into the one n from the end of what is on its way, `r` n so many
 /// octets as they are, `h` what is on its way arrives and is answered, `g` that until nothing moves, `u` new keys, `e` close_notify.
 /// Anything else is an octet of text.
 pub fn check(input: &[u8]) {
@@ -153,7 +153,7 @@ impl Exchange {
             let mut number = || usize::from(operations.next().unwrap_or(0));
             match operation {
                 b't' => {
-                    let text = vec![b'x'; 50 * number()];
+                    let text = vec![b'x'; 8 * number()];
                     say(&mut client, &text, &mut sent);
                 }
                 // Clients order what is in their first flight by chance, so changes of it are another thing each time.
