@@ -46,6 +46,10 @@ pub const fn bytes_max(threads: usize) -> usize {
     chunks * 2 * (CHUNK_BYTES + record::LINE_BYTES_MAX)
 }
 
+/// With more chunks on their way the writer stands still, and only full ones follow: else those of a second, with a line in each, would
+/// leave no place for others.
+const CHUNKS_OF_ANY_SIZE_MAX: usize = CHUNKS_MAX / 2;
+
 /// One thread's way to log.
 #[derive(Debug)]
 pub struct Log {
@@ -207,11 +211,13 @@ impl Log {
             return None;
         }
         let begun = *self.begun.get_or_insert(now);
-        if self.unrung || self.is_full() || now.saturating_duration_since(begun) >= CHUNK_AGE_MAX {
-            self.hand_over()
-        } else {
-            None
+        let is_due = self.unrung || self.is_full() || now.saturating_duration_since(begun) >= CHUNK_AGE_MAX;
+        if !is_due {
+            return None;
         }
+        let must_ring = self.hand_over(self.bytes_worth_a_place());
+        self.begun = (!self.is_empty()).then_some(now);
+        must_ring
     }
 
     /// How long the chunks may still wait; none when they are empty.
@@ -221,7 +227,7 @@ impl Log {
 
     /// Hands over what is there and wakes the writer, with a system call. Not for shards.
     pub fn flush(&mut self) {
-        if (self.unrung || !self.is_empty()) && self.hand_over().is_some() {
+        if (self.unrung || !self.is_empty()) && self.hand_over(0).is_some() {
             self.bell.ring();
         }
     }
@@ -229,7 +235,8 @@ impl Log {
     /// Before a line: thousands of messages may come home in one turn, and a chunk holds no more than one line beyond its length.
     fn make_room(&mut self) {
         if self.is_full() {
-            self.unrung |= self.hand_over_lanes();
+            let bytes_min = self.bytes_worth_a_place();
+            self.unrung |= self.hand_over_lanes(bytes_min);
         }
     }
 
@@ -247,17 +254,23 @@ impl Log {
         self.main.chunk.is_empty() && self.sessions.chunk.is_empty()
     }
 
-    /// Both go together, so that a session is not told before its messages. Whether there is something for the writer.
-    fn hand_over_lanes(&mut self) -> bool {
+    /// While the writer stands still only full chunks go.
+    fn bytes_worth_a_place(&self) -> usize {
+        if self.main.full.len() >= CHUNKS_OF_ANY_SIZE_MAX { CHUNK_BYTES } else { 0 }
+    }
+
+    /// Hands over chunks of so many octets or more: both together, unless the writer stands still, so that a session is not told before
+    /// its messages. Whether there is something for the writer.
+    fn hand_over_lanes(&mut self, bytes_min: usize) -> bool {
         self.begun = None;
-        let main = self.main.hand_over(&self.empty);
-        let sessions = self.sessions.hand_over(&self.empty);
+        let main = self.main.chunk.len() >= bytes_min && self.main.hand_over(&self.empty);
+        let sessions = self.sessions.chunk.len() >= bytes_min && self.sessions.hand_over(&self.empty);
         main || sessions
     }
 
-    fn hand_over(&mut self) -> MustRing {
+    fn hand_over(&mut self, bytes_min: usize) -> MustRing {
         let unrung = std::mem::take(&mut self.unrung);
-        let must_ring = (self.hand_over_lanes() || unrung) && self.bell.must_ring();
+        let must_ring = (self.hand_over_lanes(bytes_min) || unrung) && self.bell.must_ring();
         must_ring.then(|| self.bell.as_fd().as_raw_fd())
     }
 }
@@ -458,7 +471,7 @@ mod tests {
         log.main.full = full;
         for _ in 0..3 {
             log.record("x", SystemTime::UNIX_EPOCH).end();
-            log.hand_over();
+            log.hand_over(0);
         }
         assert_eq!(log.main.dropped.swap(0, Ordering::Relaxed), 2);
     }
@@ -486,10 +499,10 @@ mod tests {
         let (mut log, writer) = stalled();
         for _ in 0..10 * CHUNKS_MAX {
             log.session_record("session", SystemTime::UNIX_EPOCH).end();
-            log.hand_over();
+            log.hand_over(0);
         }
         log.record("message", SystemTime::UNIX_EPOCH).end();
-        log.hand_over();
+        log.hand_over(0);
         let first = writer.main.try_recv().expect("the message's line");
         assert_eq!(first, b"1970-01-01T00:00:00.000000Z message\n");
         let mut told = Vec::new();
@@ -531,5 +544,26 @@ mod tests {
         let _ = log.flush_if_due(now + CHUNK_AGE_MAX);
         assert!(writer.main.len() == 1 && writer.sessions.len() == 1, "together");
         assert!(log.due_in(now).is_none());
+    }
+
+    /// Ten minutes in which standard error stands still, a message each second, and sessions that fill chunk after chunk.
+    #[test]
+    fn a_writer_that_stands_still_loses_no_line_while_there_is_room_for_it() {
+        let (mut log, writer) = stalled();
+        let mut now = Instant::now();
+        for _ in 0..600 {
+            log.record("message", SystemTime::UNIX_EPOCH).end();
+            while log.sessions.chunk.len() < CHUNK_BYTES {
+                log.session_record("session", SystemTime::UNIX_EPOCH).end();
+            }
+            let _ = log.flush_if_due(now);
+            now += Duration::from_secs(1);
+            let _ = log.flush_if_due(now);
+        }
+        assert_eq!(writer.main_dropped.load(Ordering::Relaxed), 0);
+        assert!(log.due_in(now).is_some(), "what is left is not forgotten");
+        drop(log);
+        let lines: u64 = writer.main.try_iter().map(|chunk| lines_of(&chunk)).sum();
+        assert_eq!(lines, 600);
     }
 }

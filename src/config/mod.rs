@@ -134,7 +134,7 @@ pub fn read(path: &Path) -> Reading {
     if let Some(config) = &reading.config
         && let Some(recipients) = &config.recipients
     {
-        match std::fs::read(recipients) {
+        match recipients::read(recipients) {
             Ok(octets) => match recipients::check(recipients, &octets, config) {
                 Ok(warnings) => reading.warnings.extend(warnings),
                 Err(problems) => reading.problems.extend(problems),

@@ -15,6 +15,8 @@ pub mod certificate;
 mod client_certificate;
 pub mod context;
 mod exposure;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod pem;
 pub mod self_signed;
 
