@@ -243,6 +243,9 @@ impl<R: Ring> Shard<R> {
         let pressure = self.pressure_is_felt.then_some(pressure::LOOK_EVERY);
         let context = &mut self.context;
         let now = context.ring.now();
+        // The clock was read when the events of the turn came, and is read now for the deadlines: the turn costs no reading more.
+        let turn = now.saturating_duration_since(context.now);
+        context.metrics.turn_us_max.raise(u64::try_from(turn.as_micros()).unwrap_or(u64::MAX));
         let pauses = self.listeners.iter().filter_map(Listener::paused_until);
         let waiting = context.delivery.has_waiting().then_some(Duration::from_secs(1));
         let timers = [self.timers.idle_for(now), context.log.due_in(now), context.session_lines.due_in(now)];
