@@ -227,6 +227,7 @@ impl<R: Ring> Shard<R> {
         self.handle_stop();
         self.relieve_pressure();
         self.settle();
+        self.end_if_done();
         self.relieve();
         let Context { log, session_lines, now, wall_clock, .. } = &mut self.context;
         session_lines.tell_if_due(log, *now, *wall_clock);
@@ -486,6 +487,11 @@ impl<R: Ring> Shard<R> {
             }
             None | Some(_) => {}
         }
+    }
+
+    /// Stops accepting once nobody waits for anything. After the connections were settled: when the last one went with this turn, nothing
+    /// else might bring another one before the deadline.
+    fn end_if_done(&mut self) {
         if self.is_done() {
             // Whoever starts next on this address must find it free, so the sockets are closed before this process ends.
             self.listeners.iter_mut().for_each(|listener| listener.end(&mut self.context.ring));
