@@ -207,7 +207,7 @@ fn control() -> Duration {
     let mut ends = 0_usize;
     for octet in std::hint::black_box(&body) {
         state = match (state, octet) {
-            (0 | 1 | 2, b'\r') => 1,
+            (0..=2, b'\r') => 1,
             (1, b'\n') => 2,
             (2, b'.') => 3,
             (3, b'\r') => 4,
