@@ -18,6 +18,7 @@ mod data;
 mod deadlines;
 mod opening;
 mod pipelining;
+mod standing;
 mod starttls;
 mod transaction;
 
@@ -28,6 +29,7 @@ use std::time::Instant;
 
 use self::data::{DataState, SizeLimit};
 pub use self::opening::{NoProxyHeader, is_front};
+pub use self::standing::Standing;
 use super::chunk::ChunkedData;
 use super::command::{self, Command, LineError, Verb};
 use super::envelope::Mailbox;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use ringmx::config::recipients::{self, RecipientEntry};
 use ringmx::config::{Config, Finding, Problem, Warning, parse, reference};
+use ringmx::memory_sum::{MemorySum, SocketMemory};
 use ringmx::smtp::envelope::Mailbox;
 use ringmx::smtp::policy::{Policy, Recipients, Verdict};
 use ringmx::smtp::session::Settings;
@@ -49,7 +50,7 @@ pub(crate) fn check_configuration(text: &str) {
     };
     assert!(!config.listeners.is_empty() && !config.shards.is_empty() && config.sink.workers > 0, "{text:?}");
     // The sum that `check` prints can be told.
-    assert!(config.mail_memory_max() > 0, "{text:?}");
+    assert!(MemorySum::of(config, SocketMemory::default()).all_bytes() > 0, "{text:?}");
     let ended = read(&format!("{text}\n# the end"));
     assert_eq!(placed(&ended, 0), placed(&reading, 0), "{text:?}");
 }
