@@ -17,6 +17,7 @@ use ringmx::limits::{BLOCK_BYTES, ENVELOPE_BYTES_FREE, FIRST_BLOCK_BYTES, HELD_B
 use ringmx::smtp::envelope::TlsFacts;
 use ringmx::smtp::policy::{Recipients, Verdict};
 use ringmx::smtp::reply::ReplyBuffer;
+use ringmx::smtp::run::Run;
 use ringmx::smtp::session::{Answer, Input, Question, Session, Settings, Standing, Step};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use support::client::{Client, open_files};
@@ -211,7 +212,8 @@ fn play(row: &Row) -> Standing {
         if session.standing() == Standing::Securing {
             break;
         }
-        let mut input = Input::new(octets);
+        let mut run = Run::new();
+        let mut input = Input::new(octets, &mut run);
         loop {
             let answer = match session.advance(&mut input, &mut replies, now) {
                 Step::NeedInput | Step::Close => break,

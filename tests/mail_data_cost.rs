@@ -14,6 +14,7 @@ use ringmx::handoff::message::QueueId;
 use ringmx::smtp::extension::ExtensionSet;
 use ringmx::smtp::policy::Recipients;
 use ringmx::smtp::reply::ReplyBuffer;
+use ringmx::smtp::run::Run;
 use ringmx::smtp::session::{Answer, Input, Session, Settings, Step};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -139,7 +140,8 @@ impl Receiver {
     }
 
     fn feed(&mut self, octets: &[u8]) {
-        let mut input = Input::new(octets);
+        let mut run = Run::new();
+        let mut input = Input::new(octets, &mut run);
         loop {
             match self.session.advance(&mut input, &mut self.replies, self.now) {
                 Step::NeedInput => return self.session.handle_sending(),
