@@ -185,18 +185,19 @@ pub const ENVELOPES_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const ENVELOPE_BYTES_FREE: usize = 4 * 1024;
 
 /// Work on one connection before the others of its shard have their turn, in units of about a nanosecond (`shard/work.rs`): half a
-/// MiB of plain mail data, or 30 KiB of the kind that costs most.
-pub const WORK_SLICE: usize = 64 * 1024;
+/// MiB of plain mail data, or some 10 KiB of the kind that costs most.
+pub const WORK_SLICE: usize = 32 * 1024;
 
-/// Work of one turn of a shard on connections that have used up their slice, in the same units: a millisecond.
-pub const WORK_PER_TURN_MAX: usize = 1024 * 1024;
+/// Work of one turn of a shard, in the same units, after which connections with more than a little to be parsed wait for the next one. So
+/// little, because a good client beside a flood waits for a turn at each of its four round trips.
+pub const WORK_PER_TURN_MAX: usize = 64 * 1024;
 
 /// Received octets that the connections of one shard may hold outside of receive buffers and messages; past it `421`.
 pub const HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Steps of TLS handshakes in one turn of a shard: a full one takes a tenth of a millisecond, with RSA 2048 a third
-/// (`docs/performance.md`), which established sessions wait.
-pub const HANDSHAKES_PER_TURN_MAX: usize = 4;
+/// (`docs/performance.md`), which all other sessions wait.
+pub const HANDSHAKES_PER_TURN_MAX: usize = 1;
 
 /// Octets of a handshake that wait for a turn with time for it; past an eighth of them no more is received. Who has sent them all by
 /// then is cut off.

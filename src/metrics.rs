@@ -147,7 +147,9 @@ mod tests {
     fn of_what_is_a_largest_value_the_largest_of_all_shards_counts() {
         let shards = [ShardMetrics::default(), ShardMetrics::default(), ShardMetrics::default()];
         for (shard, turns) in shards.iter().zip([[5, 3], [2, 9], [0, 1]]) {
-            turns.iter().for_each(|turn| shard.turn_us_max.raise(*turn));
+            for turn in turns {
+                shard.turn_us_max.raise(turn);
+            }
         }
         assert_eq!(shards[0].turn_us_max.value(), 5, "a later, shorter one changes nothing");
         assert!(sum(shards.iter()).contains(&("turn_us_max", 9)));

@@ -224,11 +224,11 @@ impl<R: Ring> Shard<R> {
         self.handle_written();
         self.handle_found();
         self.handle_receipts();
-        self.resume_work();
         self.expire();
         self.handle_stop();
         self.relieve_pressure();
         self.settle();
+        self.resume_work();
         self.end_if_done();
         self.relieve();
         let Context { log, session_lines, now, wall_clock, .. } = &mut self.context;
@@ -439,14 +439,20 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    /// Goes on with connections that have used up their slice, while the turn has work left.
+    /// Goes on with connections that have used up their slice, while the turn has work left, and with one at least. Replies to the others
+    /// leave before.
     fn resume_work(&mut self) {
+        if !self.context.work.begin_queue() {
+            return;
+        }
+        self.context.ring.submit();
         while let Some(key) = self.context.work.next() {
             if let Some(connection) = self.connections.find(key) {
                 connection.resume_work(&mut self.context);
                 self.mark(key);
             }
         }
+        self.settle();
     }
 
     /// Settles every connection that something happened to.
