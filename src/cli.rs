@@ -22,6 +22,7 @@ pub use self::version::commit;
 
 use crate::config::{self, Config, SinkKind};
 use crate::limits::LAST_WORDS_MAX;
+use crate::memory_sum::{MemorySum, Purpose, SocketMemory};
 use crate::shutdown::Shutdown;
 use crate::{check, log, server};
 
@@ -125,7 +126,7 @@ pub fn check(file: Option<&Path>) -> ExitCode {
     print_each("", &checked.problems);
     let Some(config) = checked.config else { return ExitCode::FAILURE };
     let file = file.map_or("the configuration without a file".into(), |file| file.display().to_string());
-    print(&format!("{file} is good: {}\n", summary(&config)))
+    print(&format!("{file} is good: {}\n{}", summary(&config), crate::doctor::memory_sum(&config)))
 }
 
 /// `ringmx config`.
@@ -167,13 +168,18 @@ pub fn summary(config: &Config) -> String {
         SinkKind::Stdout { .. } => "stdout (not durable)".to_owned(),
         SinkKind::Discard => "discard (not durable)".to_owned(),
     };
+    // What the kernel allows its sockets makes no difference to these.
+    let sum = MemorySum::of(config, SocketMemory::default());
+    let memory = |purpose| sum.bytes_for(purpose).div_ceil(1 << 20);
     format!(
-        "{} on {}, mail for {domains} into {sink}, {} on {}, at most {} MiB of memory for mail",
+        "{} on {}, mail for {domains} into {sink}, {} on {}, at most {} MiB of memory for mail and {} MiB for \
+         connections",
         config.hostname,
         addresses.join(" and "),
         counted(config.sink.workers, "sink worker"),
         counted(config.shards.len(), "shard"),
-        config.mail_memory_max().div_ceil(1 << 20),
+        memory(Purpose::Mail),
+        memory(Purpose::Connections),
     )
 }
 

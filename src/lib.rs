@@ -20,6 +20,8 @@ pub mod limits;
 pub mod log;
 pub mod mail;
 #[cfg(feature = "server")]
+pub mod memory_sum;
+#[cfg(feature = "server")]
 pub mod metrics;
 #[cfg(feature = "server")]
 pub mod resource_limits;

@@ -185,22 +185,40 @@ pub const ENVELOPES_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const ENVELOPE_BYTES_FREE: usize = 4 * 1024;
 
 /// Work on one connection before the others of its shard have their turn, in units of about a nanosecond (`shard/work.rs`): half a
-/// MiB of plain mail data, or 30 KiB of the kind that costs most.
-pub const WORK_SLICE: usize = 64 * 1024;
+/// MiB of plain mail data, or some 10 KiB of the kind that costs most.
+pub const WORK_SLICE: usize = 32 * 1024;
 
-/// Work of one turn of a shard on connections that have used up their slice, in the same units: a millisecond.
-pub const WORK_PER_TURN_MAX: usize = 1024 * 1024;
+/// Work of one turn of a shard, in the same units, after which connections with more than a little to be parsed wait for the next one. So
+/// little, because a good client beside a flood waits for a turn at each of its four round trips.
+pub const WORK_PER_TURN_MAX: usize = 64 * 1024;
 
 /// Received octets that the connections of one shard may hold outside of receive buffers and messages; past it `421`.
 pub const HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Steps of TLS handshakes in one turn of a shard: a full one takes a tenth of a millisecond, with RSA 2048 a third
-/// (`docs/performance.md`), which established sessions wait.
-pub const HANDSHAKES_PER_TURN_MAX: usize = 4;
+/// (`docs/performance.md`), which all other sessions wait.
+pub const HANDSHAKES_PER_TURN_MAX: usize = 1;
 
 /// Octets of a handshake that wait for a turn with time for it; past an eighth of them no more is received. Who has sent them all by
 /// then is cut off.
 pub const HANDSHAKE_BYTES_WAITING_MAX: usize = 128 * 1024;
+
+/// Octets of a client's handshake, and of the certificates it shows, that are not counted in [`HELD_BYTES_MAX`]: those of usual ones.
+pub const HANDSHAKE_BYTES_FREE: usize = 4 * 1024;
+
+/// Certificates that a client may show. Chains have three or four; the library keeps each in memory of its own, so thousands of one
+/// octet would take many times what they are sent in.
+pub const CLIENT_CERTIFICATES_MAX: usize = 32;
+
+/// TLS 1.2 sessions that can be resumed without a ticket, over all shards.
+pub const TLS_SESSIONS_MAX: usize = 32 * 1024;
+
+/// Octets of such a session. One with more, because the client showed certificates, is not kept: its next handshake is a full one.
+pub const TLS_SESSION_BYTES_MAX: usize = 1024;
+
+/// Octets that wait in the kernel to be sent to a client, for each connection; the kernel takes twice the memory for them. A client
+/// that does not read keeps no more; with the kernel's own tuning it would be up to 4 MiB.
+pub const SEND_BUFFER_BYTES: usize = 32 * 1024;
 
 /// Received buffers that wait, unparsed, on one connection before its receive is cancelled.
 pub const UNREAD_BUFFERS_MAX: usize = 2;
@@ -231,6 +249,25 @@ pub const BATCH_LOADED_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// a segment. Below, one write with others costs less than a file and its two syncs.
 pub const SPOOL_INLINE_BYTES_MAX: u64 = 1024 * 1024;
 
+/// Maildirs that a worker remembers as durable; beyond that it forgets all and syncs them again.
+pub const MAILDIRS_KNOWN_MAX: usize = 64 * 1024;
+
+/// Directories whose sync failed that a worker remembers one by one; beyond that all are in doubt.
+pub const MAILDIRS_DOUBTED_MAX: usize = 16 * 1024;
+
+/// Maildirs that are remembered as in trouble, or as those whose trouble was told.
+pub const MAILDIRS_TROUBLED_MAX: usize = 4096;
+
+/// Segments of a spool are written with zeros in pieces of this: the sync of a batch that comes in between waits behind one piece in the
+/// disk's queue, not behind a whole segment.
+pub const ZEROS_BYTES: usize = 1024 * 1024;
+
+/// Mailboxes that a shard remembers as ready.
+pub const MAILBOXES_READY_MAX: usize = 4096;
+
+/// Octets that are copied into aligned memory for one write past the page cache.
+pub const STAGING_BYTES: usize = 8 * 1024 * 1024;
+
 /// The oldest kernel whose io_uring does what the shards need; whether it does is tried out at start.
 pub const KERNEL_LEAST: &str = "6.1";
 
@@ -245,6 +282,7 @@ const _: () = assert!(
 );
 const _: () = assert!(OVERSIZE_FACTOR >= 2);
 const _: () = assert!(FIRST_BLOCK_BYTES < BLOCK_BYTES);
+const _: () = assert!(SEND_BUFFER_BYTES >= 2 * REPLY_BYTES_MAX);
 // The recipients that RFC 5321 §4.5.3.1.8 asks for can each have a message of ordinary size, and the default number one without SIZE.
 const _: () = assert!(COPIES_BYTES_MAX / RECIPIENTS_MIN as u64 > 2 * 1024 * 1024);
 const _: () = assert!(COPIES_BYTES_MAX / 1000 > SIZE_NOMINAL && COPIES_OVERRUN >= 2);

@@ -37,6 +37,19 @@ pub const CHUNK_AGE_MAX: Duration = Duration::from_millis(20);
 /// Chunks of one lane on their way; beyond them its lines are dropped.
 const CHUNKS_MAX: usize = 64;
 
+/// Octets that lines take on their way to standard error, at most, where so many threads log. A chunk that has grown by doubling has
+/// twice the room that it needs.
+pub const fn bytes_max(threads: usize) -> usize {
+    const LANES: usize = 2;
+    // On their way, come back, and one in the writer's hand; each thread has two of its own.
+    let chunks = LANES * CHUNKS_MAX + LANES * CHUNKS_MAX + 1 + LANES * threads;
+    chunks * 2 * (CHUNK_BYTES + record::LINE_BYTES_MAX)
+}
+
+/// With more chunks on their way the writer stands still, and only full ones follow: else those of a second, with a line in each, would
+/// leave no place for others.
+const CHUNKS_OF_ANY_SIZE_MAX: usize = CHUNKS_MAX / 2;
+
 /// One thread's way to log.
 #[derive(Debug)]
 pub struct Log {
@@ -48,6 +61,8 @@ pub struct Log {
     /// When the first line of either chunk was written.
     begun: Option<Instant>,
     empty: Receiver<Vec<u8>>,
+    /// Chunks were handed over and nobody was rung.
+    unrung: bool,
     bell: Arc<Doorbell>,
 }
 
@@ -94,7 +109,7 @@ pub fn start(format: LogFormat) -> std::io::Result<(Log, Writer)> {
     };
     let thread = std::thread::Builder::new().name("log".into()).spawn(run)?;
     let writer = Writer { thread, finishing, bell: Arc::clone(&bell), ended };
-    Ok((Log { format, main, sessions, begun: None, empty, bell }, writer))
+    Ok((Log { format, main, sessions, begun: None, empty, unrung: false, bell }, writer))
 }
 
 fn lane() -> (Lane, Receiver<Vec<u8>>) {
@@ -171,6 +186,7 @@ impl Clone for Log {
             sessions: self.sessions.another(),
             begun: None,
             empty: self.empty.clone(),
+            unrung: false,
             bell: Arc::clone(&self.bell),
         }
     }
@@ -179,22 +195,29 @@ impl Clone for Log {
 impl Log {
     /// Begins a record. `event` is one word; fields follow, and [`Record::end`].
     pub fn record(&mut self, event: &'static str, at: SystemTime) -> Record<'_> {
+        self.make_room();
         Record::begin(self.format, &mut self.main.chunk, event, at)
     }
 
     /// Begins a record of a kind that clients can make without an end. When standard error is too slow it is lost before any other.
     pub fn session_record(&mut self, event: &'static str, at: SystemTime) -> Record<'_> {
+        self.make_room();
         Record::begin(self.format, &mut self.sessions.chunk, event, at)
     }
 
     /// Hands the chunks over if one is full or old. Call it once a turn; gives what must be rung, if anything.
     pub fn flush_if_due(&mut self, now: Instant) -> MustRing {
-        if self.is_empty() {
+        if self.is_empty() && !self.unrung {
             return None;
         }
         let begun = *self.begun.get_or_insert(now);
-        let full = self.main.chunk.len().max(self.sessions.chunk.len()) >= CHUNK_BYTES;
-        if full || now.saturating_duration_since(begun) >= CHUNK_AGE_MAX { self.hand_over() } else { None }
+        let is_due = self.unrung || self.is_full() || now.saturating_duration_since(begun) >= CHUNK_AGE_MAX;
+        if !is_due {
+            return None;
+        }
+        let must_ring = self.hand_over(self.bytes_worth_a_place());
+        self.begun = (!self.is_empty()).then_some(now);
+        must_ring
     }
 
     /// How long the chunks may still wait; none when they are empty.
@@ -204,9 +227,21 @@ impl Log {
 
     /// Hands over what is there and wakes the writer, with a system call. Not for shards.
     pub fn flush(&mut self) {
-        if !self.is_empty() && self.hand_over().is_some() {
+        if (self.unrung || !self.is_empty()) && self.hand_over(0).is_some() {
             self.bell.ring();
         }
+    }
+
+    /// Before a line: thousands of messages may come home in one turn, and a chunk holds no more than one line beyond its length.
+    fn make_room(&mut self) {
+        if self.is_full() {
+            let bytes_min = self.bytes_worth_a_place();
+            self.unrung |= self.hand_over_lanes(bytes_min);
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.main.chunk.len().max(self.sessions.chunk.len()) >= CHUNK_BYTES
     }
 
     /// Says something about the program itself, at once. Not for shards.
@@ -219,12 +254,23 @@ impl Log {
         self.main.chunk.is_empty() && self.sessions.chunk.is_empty()
     }
 
-    /// Both go together, so that a session is not told before its messages.
-    fn hand_over(&mut self) -> MustRing {
+    /// While the writer stands still only full chunks go.
+    fn bytes_worth_a_place(&self) -> usize {
+        if self.main.full.len() >= CHUNKS_OF_ANY_SIZE_MAX { CHUNK_BYTES } else { 0 }
+    }
+
+    /// Hands over chunks of so many octets or more: both together, unless the writer stands still, so that a session is not told before
+    /// its messages. Whether there is something for the writer.
+    fn hand_over_lanes(&mut self, bytes_min: usize) -> bool {
         self.begun = None;
-        let main = self.main.hand_over(&self.empty);
-        let sessions = self.sessions.hand_over(&self.empty);
-        let must_ring = (main || sessions) && self.bell.must_ring();
+        let main = self.main.chunk.len() >= bytes_min && self.main.hand_over(&self.empty);
+        let sessions = self.sessions.chunk.len() >= bytes_min && self.sessions.hand_over(&self.empty);
+        main || sessions
+    }
+
+    fn hand_over(&mut self, bytes_min: usize) -> MustRing {
+        let unrung = std::mem::take(&mut self.unrung);
+        let must_ring = (self.hand_over_lanes(bytes_min) || unrung) && self.bell.must_ring();
         must_ring.then(|| self.bell.as_fd().as_raw_fd())
     }
 }
@@ -387,6 +433,20 @@ mod tests {
     }
 
     #[test]
+    fn however_many_lines_come_in_a_turn_a_chunk_has_its_length() {
+        let (mut log, writer) = start(LogFormat::Text).expect("started");
+        for _ in 0..200 {
+            log.session_record("session", SystemTime::UNIX_EPOCH).text("ehlo", &[b'x'; 500]).end();
+            assert!(log.sessions.chunk.len() < CHUNK_BYTES + record::LINE_BYTES_MAX);
+        }
+        assert!(log.unrung, "the writer is rung once, at the end of the turn");
+        let _ = log.flush_if_due(Instant::now());
+        assert!(!log.unrung && log.is_empty());
+        drop(log);
+        let _ = writer;
+    }
+
+    #[test]
     fn a_long_record_is_cut() {
         let text =
             written(LogFormat::Text, |record| record.text("a", &[b'x'; 2 * record::LINE_BYTES_MAX]).end());
@@ -411,7 +471,7 @@ mod tests {
         log.main.full = full;
         for _ in 0..3 {
             log.record("x", SystemTime::UNIX_EPOCH).end();
-            log.hand_over();
+            log.hand_over(0);
         }
         assert_eq!(log.main.dropped.swap(0, Ordering::Relaxed), 2);
     }
@@ -431,7 +491,7 @@ mod tests {
             finishing: Arc::default(),
             format: LogFormat::Text,
         };
-        (Log { format: LogFormat::Text, main, sessions, begun: None, empty, bell }, writer)
+        (Log { format: LogFormat::Text, main, sessions, begun: None, empty, unrung: false, bell }, writer)
     }
 
     #[test]
@@ -439,10 +499,10 @@ mod tests {
         let (mut log, writer) = stalled();
         for _ in 0..10 * CHUNKS_MAX {
             log.session_record("session", SystemTime::UNIX_EPOCH).end();
-            log.hand_over();
+            log.hand_over(0);
         }
         log.record("message", SystemTime::UNIX_EPOCH).end();
-        log.hand_over();
+        log.hand_over(0);
         let first = writer.main.try_recv().expect("the message's line");
         assert_eq!(first, b"1970-01-01T00:00:00.000000Z message\n");
         let mut told = Vec::new();
@@ -484,5 +544,26 @@ mod tests {
         let _ = log.flush_if_due(now + CHUNK_AGE_MAX);
         assert!(writer.main.len() == 1 && writer.sessions.len() == 1, "together");
         assert!(log.due_in(now).is_none());
+    }
+
+    /// Ten minutes in which standard error stands still, a message each second, and sessions that fill chunk after chunk.
+    #[test]
+    fn a_writer_that_stands_still_loses_no_line_while_there_is_room_for_it() {
+        let (mut log, writer) = stalled();
+        let mut now = Instant::now();
+        for _ in 0..600 {
+            log.record("message", SystemTime::UNIX_EPOCH).end();
+            while log.sessions.chunk.len() < CHUNK_BYTES {
+                log.session_record("session", SystemTime::UNIX_EPOCH).end();
+            }
+            let _ = log.flush_if_due(now);
+            now += Duration::from_secs(1);
+            let _ = log.flush_if_due(now);
+        }
+        assert_eq!(writer.main_dropped.load(Ordering::Relaxed), 0);
+        assert!(log.due_in(now).is_some(), "what is left is not forgotten");
+        drop(log);
+        let lines: u64 = writer.main.try_iter().map(|chunk| lines_of(&chunk)).sum();
+        assert_eq!(lines, 600);
     }
 }

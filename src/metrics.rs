@@ -18,6 +18,13 @@ impl Counter {
         self.0.store(value, Ordering::Relaxed);
     }
 
+    /// Raises the counter to this value where it is lower, as the largest one seen.
+    pub fn raise(&self, value: u64) {
+        if value > self.value() {
+            self.set(value);
+        }
+    }
+
     /// The value now.
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -103,14 +110,20 @@ counters! {
     tls_failures_other,
     /// Sessions that ended in a panic of ours.
     session_panics,
+    /// The longest turn in microseconds: from the moment that its events are there to the next call of the kernel. Of all shards
+    /// the longest one.
+    turn_us_max,
 }
+
+/// How the name of a counter ends that is the largest value seen, so that shards are compared and not summed.
+const LARGEST: &str = "_max";
 
 /// Sums the counters of all shards, by name.
 pub fn sum<'a>(shards: impl Iterator<Item = &'a ShardMetrics>) -> Vec<(&'static str, u64)> {
     let mut sums: Vec<(&'static str, u64)> = ShardMetrics::default().values().collect();
     for shard in shards {
         for (sum, (_, value)) in sums.iter_mut().zip(shard.values()) {
-            sum.1 += value;
+            sum.1 = if sum.0.ends_with(LARGEST) { sum.1.max(value) } else { sum.1 + value };
         }
     }
     sums
@@ -128,5 +141,17 @@ mod tests {
         shards[1].connections_open.set(2);
         let sums = sum(shards.iter());
         assert!(sums.contains(&("messages", 7)) && sums.contains(&("connections_open", 2)));
+    }
+
+    #[test]
+    fn of_what_is_a_largest_value_the_largest_of_all_shards_counts() {
+        let shards = [ShardMetrics::default(), ShardMetrics::default(), ShardMetrics::default()];
+        for (shard, turns) in shards.iter().zip([[5, 3], [2, 9], [0, 1]]) {
+            for turn in turns {
+                shard.turn_us_max.raise(turn);
+            }
+        }
+        assert_eq!(shards[0].turn_us_max.value(), 5, "a later, shorter one changes nothing");
+        assert!(sum(shards.iter()).contains(&("turn_us_max", 9)));
     }
 }

@@ -10,8 +10,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use ringmx::limits::{ENVELOPE_BYTES_FREE, HELD_BYTES_MAX};
-use rustix::net::sockopt::set_socket_recv_buffer_size;
-use support::client::Client;
+use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size};
+use support::client::{Client, open_files};
 use support::server::Server;
 
 const MIB: u64 = 1 << 20;
@@ -43,15 +43,6 @@ fn push(mut stream: &TcpStream, octets: &[u8], sent: &mut usize) -> bool {
         }
     }
     true
-}
-
-fn open_files(wanted: u64) {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current.is_some_and(|current| current < wanted) {
-        let current = maximum.map_or(wanted, |maximum| maximum.min(wanted));
-        setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum }).expect("more open files");
-    }
 }
 
 /// MAIL, then RCPT for ever, and never a look at a reply: 439 KiB a connection once.
@@ -172,4 +163,74 @@ fn good_mail_is_taken_beside_mail_data_that_costs_most() {
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
+}
+
+/// The longest turn of a shard, in microseconds, beside 50 clients that send this line without end as fast as they can. As the counter
+/// in the log tells it, of the calmest of several servers: whatever else the machine does makes turns longer and never shorter.
+fn longest_turn(line: &[u8], listener: &str) -> u64 {
+    const HOSTILE: usize = 50;
+    const SERVERS: usize = 2;
+    let cpu = ringmx::shard::affinity::allowed_cpus().expect("cores")[0];
+    let body = line.repeat((256 << 10) / line.len());
+    let attack = |_| {
+        let mut server = Server::start(&format!(
+            "{listener}\n[[sink]]\nkind = \"discard\"\n[shards]\ncpus = [{cpu}]\n[log]\nsessions = false\nmessages = false\n"
+        ));
+        let mut clients: Vec<(Client, usize)> = (0..HOSTILE)
+            .map(|_| {
+                let mut client = Client::greeted(server.address());
+                client.command("MAIL FROM:<a@client.example>", "250");
+                client.command("RCPT TO:<b@example.org>", "250");
+                client.command("DATA", "354");
+                client.send(b"Subject: hostile\r\n\r\n");
+                client.stream().set_nonblocking(true).expect("non-blocking");
+                (client, 0)
+            })
+            .collect();
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(700) {
+            // Mail data that never ends is closed after some time; the others go on.
+            clients.retain_mut(|(client, sent)| {
+                *sent %= body.len();
+                push(client.stream(), &body, sent)
+            });
+        }
+        // What the kernel still has of them goes with them, so that the server need not work it off before it ends.
+        for (client, _) in &clients {
+            set_socket_linger(client.stream(), Some(Duration::ZERO)).expect("no lingering");
+        }
+        drop(clients);
+        server.stop();
+        let stopped = server.wait_for_log(|line| line.contains(" stopped "));
+        let value = stopped.split(' ').find_map(|word| word.strip_prefix("turn_us_max="));
+        value.and_then(|value| value.parse::<u64>().ok()).expect("the longest turn")
+    };
+    (0..SERVERS).map(attack).min().unwrap_or(u64::MAX)
+}
+
+/// 50 clients with the dearest mail data made turns of a third of a second.
+#[test]
+fn a_turn_is_about_as_long_whatever_the_mail_data() {
+    let normalize = "bare_lf = \"normalize\"\nbare_cr = \"normalize\"";
+    let plain = longest_turn(b"0123456789 123456789 123456789 123456789 123456789 12345678\r\n", "");
+    println!("{plain:7} us: plain text, the control");
+    // Work is counted in units that are about a nanosecond in a build with optimisation; without, some kinds cost more a unit.
+    let bound = 4 * plain + 10_000;
+    let mut too_long = Vec::new();
+    let kinds: [(&str, &[u8], &str); 6] = [
+        ("bare LF", b"\n", ""),
+        ("lines of two dots", b"..\r\n", ""),
+        ("dots without a line end", b".", ""),
+        ("NUL", b"\0", ""),
+        ("bare LF, normalized", b"\n", normalize),
+        ("everything at once", b"\r\r\n..\n\n.x\r.\0\r\n.\ry\n\0\r\n", normalize),
+    ];
+    for (name, line, listener) in kinds {
+        let turn = longest_turn(line, listener);
+        println!("{turn:7} us: {name}");
+        if turn > bound {
+            too_long.push(format!("{name}: {turn} us"));
+        }
+    }
+    assert!(too_long.is_empty(), "more than {bound} us: {too_long:#?}");
 }

@@ -145,6 +145,30 @@ fn fronts_without_a_header_are_not_named_for_each_connection() {
     assert!(server.wait_for_log(|line| line.contains(" stopped ")).contains(" proxy_headers_missing=20 "));
 }
 
+/// One balancer with a PROXY header before another front with XCLIENT: neither is a client.
+#[test]
+fn a_front_behind_a_proxy_header_is_counted_for_those_that_it_names_only() {
+    let gate = "proxy_from = [\"127.0.0.0/8\"]\nxclient_from = [\"192.0.2.1\"]";
+    let server = server(gate, "kind = \"discard\"\n[limits]\nconnections_per_client_max = 1");
+    let mut fronts: Vec<Client> = (0..3)
+        .map(|_| {
+            let mut front = Client::connect(over_ipv4(server.address()));
+            front.send(b"PROXY TCP4 192.0.2.1 192.0.2.2 4321 25\r\n");
+            front.expect("220");
+            front.send(b"EHLO front.example\r\n");
+            front.expect("250");
+            // Of whom it speaks it has not said yet.
+            front.send(b"XCLIENT HELO=client.example\r\n");
+            front.expect("220");
+            front
+        })
+        .collect();
+    for (front, reply) in fronts.iter_mut().zip(["220", "421"]) {
+        front.send(b"XCLIENT ADDR=198.51.100.7\r\n");
+        front.expect(reply);
+    }
+}
+
 #[test]
 fn a_server_that_stops_blames_no_front() {
     let mut server = server("proxy_from = [\"127.0.0.0/8\"]", "kind = \"discard\"");

@@ -463,3 +463,21 @@ fn a_disk_that_does_not_answer_a_recipient_holds_no_end_up() {
         assert!(text.contains(expected), "{text}");
     }
 }
+
+/// Nothing else wakes a shard then: no line of a session is logged, nobody connects.
+#[test]
+fn a_server_that_stops_ends_with_its_last_session() {
+    let mut server = Server::start("[[sink]]\nkind = \"discard\"\n[log]\nsessions = false\nmessages = false");
+    let mut client = Client::greeted(server.address());
+    client.command("MAIL FROM:<a@x.test>", "250");
+    client.command("RCPT TO:<b@example.org>", "250");
+    client.command("DATA", "354");
+    server.signal(Signal::TERM);
+    server.wait_for_log(|line| line.contains(" stopping"));
+    // After the time for connections that were under way, so that this does not wake the shard either.
+    std::thread::sleep(Duration::from_millis(500));
+    drop(client);
+    let start = Instant::now();
+    assert!(server.wait().success());
+    assert!(start.elapsed() < ringmx::limits::SHUTDOWN_WAIT_MAX / 2, "it took {:?}", start.elapsed());
+}

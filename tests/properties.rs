@@ -131,8 +131,20 @@ fn command() -> impl Strategy<Value = Vec<u8>> {
 
 /// A part of a session as `reference::check_session` reads it.
 fn operation() -> impl Strategy<Value = Vec<u8>> {
-    const OUTSIDE: [&[u8]; 9] = [b"|", b"wA", b"w\xff", b"o", b"l", b"n", b"r", b"u", b"s"];
+    const OUTSIDE: [&[u8]; 10] = [b"|", b"wA", b"w\xff", b"o", b"l", b"n", b"r", b"u", b"s", b"t"];
+    const XCLIENT: [&str; 9] = [
+        "XCLIENT ADDR=192.0.2.1 PORT=4321",
+        "xclient addr=ipv6:2001:db8::1 proto=SMTP helo=x.test",
+        "XCLIENT HELO=front+2Etest",
+        "XCLIENT HELO=[UNAVAILABLE] PROTO=ESMTP",
+        "XCLIENT ADDR=[TEMPUNAVAIL] NAME=[UNAVAILABLE]",
+        "XCLIENT ADDR=::ffff:192.0.2.7",
+        "XCLIENT ADDR=x",
+        "XCLIENT",
+        "XCLIENT LOGIN=a+40b\tDESTADDR=192.0.2.9  DESTPORT=25",
+    ];
     prop_oneof![
+        2 => (0..XCLIENT.len()).prop_map(|index| [XCLIENT[index].as_bytes(), b"\r\n"].concat()),
         6 => command().prop_map(|command| [&command, &b"\r\n"[..]].concat()),
         4 => Just(OPEN.to_vec()),
         4 => mail_data(),

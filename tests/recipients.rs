@@ -39,6 +39,17 @@ fn a_file_without_recipients_is_a_warning() {
 }
 
 #[test]
+fn a_file_of_recipients_without_an_end_is_not_read_for_ever() {
+    let (dir, file) = with_recipients(b"");
+    std::fs::remove_file(dir.path().join("recipients.txt")).expect("removed");
+    std::os::unix::fs::symlink("/dev/zero", dir.path().join("recipients.txt")).expect("a link");
+    let problems = config::load(&file).expect_err("no file of recipients");
+    let told = problems[0].to_string();
+    assert!(told.ends_with("it has more than 268435456 octets; name another file"), "{told}");
+    assert!(recipients::load(&dir.path().join("recipients.txt")).is_err());
+}
+
+#[test]
 fn a_file_of_recipients_holds_addresses_and_whole_domains() {
     let text = "# us\r\n\r\nInfo@Example.ORG\r\n  \"needless\"@example.org  \n\"a b\"@example.org\n@example.org\njürgen@example.org";
     let (dir, file) = with_recipients(text.as_bytes());

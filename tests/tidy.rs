@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 /// Which modules a module may use, besides itself and [`PLAIN`].
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["cli", "signals"]),
-    ("cli", &["check", "doctor", "log", "server", "shutdown", "sink::spool", "smtp", "tls"]),
+    ("cli", &["check", "doctor", "log", "memory_sum", "server", "shutdown", "sink::spool", "smtp", "tls"]),
     ("check", &["config", "doctor", "sink", "smtp::policy", "tls"]),
     (
         "doctor",
         &[
+            "memory_sum",
             "resource_limits",
             "ring::locked_memory",
             "ring::probe",
@@ -35,6 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tls",
         ],
     ),
+    ("memory_sum", &["log", "ring::locked_memory"]),
     ("shutdown", &["handoff::doorbell", "log"]),
     ("shard", &["handoff", "log", "metrics", "ring", "sink", "smtp", "tls"]),
     ("sink", &["handoff", "smtp::trace"]),

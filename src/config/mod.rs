@@ -25,7 +25,6 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use crate::limits::{BATCH_LOADED_BYTES_MAX, ENVELOPES_BYTES_MAX};
 use crate::mail::domain::DomainPattern;
 use crate::smtp::extension::ExtensionSet;
 use crate::smtp::policy::{Policy, RecipientRules};
@@ -104,23 +103,6 @@ impl Config {
         // The text is part of the program and is tested; nothing of the machine can make it bad.
         parsed.expect("the embedded configuration is good").0
     }
-
-    /// The most that receive buffers, copied mail data and envelopes of all shards, and what sink workers read back from temporary files can
-    /// take, in octets.
-    pub fn mail_memory_max(&self) -> usize {
-        let shards: usize =
-            self.shards.iter().map(|shard| shard.buffers * shard.buffer_bytes + shard.block_bytes_max).sum();
-        let workers = match self.sink.kind {
-            SinkKind::Maildir { .. } => self.sink.workers.min(self.shards.len()),
-            SinkKind::Spool { .. } | SinkKind::Stdout { .. } => 1,
-            SinkKind::Discard => 0,
-        };
-        // As it was and as it is stored: with other line ends, or in base 64.
-        let batch = (BATCH_LOADED_BYTES_MAX + self.limits.message_size_max).saturating_mul(2);
-        shards
-            + ENVELOPES_BYTES_MAX * self.shards.len()
-            + workers * usize::try_from(batch).unwrap_or(usize::MAX)
-    }
 }
 
 /// A longer file is no configuration.
@@ -180,7 +162,7 @@ pub fn read(path: &Path) -> Reading {
     if let Some(config) = &reading.config
         && let Some(recipients) = &config.recipients
     {
-        match std::fs::read(recipients) {
+        match recipients::read(recipients) {
             Ok(octets) => match recipients::check(recipients, &octets, config) {
                 Ok(warnings) => reading.warnings.extend(warnings),
                 Err(problems) => reading.problems.extend(problems),

@@ -302,7 +302,7 @@ fn listener(
     let nul = section.choice(
         "nul",
         &[("keep", NulPolicy::Keep), ("reject", NulPolicy::Reject)],
-        "Mail data (DATA, BDAT) with NUL: stored as sent, or refused, and BINARYMIME is not offered. A line that is a lone dot but for NUL is always refused.",
+        "Mail data (DATA, BDAT) with NUL: stored as sent, or refused, and BINARYMIME is not offered. A line of DATA that is a lone dot but for NUL is always refused.",
     );
     let extensions = extensions(&mut section);
     let extensions =

@@ -1,12 +1,16 @@
 //! The file of recipients: one address or `@domain` a line.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::Path;
 
 use super::problem::{Finding, Problem, Warning};
 use super::{Config, file, invisible, names};
 use crate::mail::caseless::comparable;
 use crate::smtp::policy::RecipientEntry;
+
+/// A longer file is none of recipients: this one has several million.
+const FILE_BYTES_MAX: usize = 256 << 20;
 
 /// Problems, or warnings, that are named one by one; of the rest the count is told.
 const SHOWN_MAX: usize = 20;
@@ -18,11 +22,11 @@ pub fn load(path: &Path) -> Result<Vec<RecipientEntry>, Vec<Problem>> {
 
 /// The entries of a file, each with its line, counted from 1.
 pub fn load_with_lines(path: &Path) -> Result<Vec<(usize, RecipientEntry)>, Vec<Problem>> {
-    let octets = std::fs::read(path).map_err(|error| {
+    let octets = read(path).map_err(|error| {
         let text = file::unreadable(&error);
         vec![Problem(Finding { file: path.display().to_string(), line: None, key: String::new(), text })]
     })?;
-    numbered(path, &octets)
+    parse(path, &octets)
 }
 
 /// What is odd about lines of a file: one by one, and of many the count.
@@ -32,7 +36,7 @@ pub fn warnings(path: &Path, odd: Vec<(usize, String)>) -> Vec<Warning> {
 
 /// Tells of the file that a configuration names what can never be reached.
 pub(super) fn check(path: &Path, octets: &[u8], config: &Config) -> Result<Vec<Warning>, Vec<Problem>> {
-    let entries = numbered(path, octets)?;
+    let entries = parse(path, octets)?;
     if entries.is_empty() {
         let text = "this file holds no recipient: `550 5.1.1` for everybody but postmaster; write one address, or @domain for \
                     every local-part of it, a line"
@@ -46,7 +50,14 @@ pub(super) fn check(path: &Path, octets: &[u8], config: &Config) -> Result<Vec<W
     Ok(warnings(path, odd))
 }
 
-fn numbered(path: &Path, octets: &[u8]) -> Result<Vec<(usize, RecipientEntry)>, Vec<Problem>> {
+/// The octets of a file, which is no device without an end.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    file::read(path, FILE_BYTES_MAX)
+}
+
+/// The entries of a file with these octets, each with its line, counted from 1; or every line that is none. `path` is its name in
+/// problems.
+pub fn parse(path: &Path, octets: &[u8]) -> Result<Vec<(usize, RecipientEntry)>, Vec<Problem>> {
     if octets.starts_with(b"\xff\xfe") || octets.starts_with(b"\xfe\xff") {
         let text = "this file is UTF-16; save it as UTF-8".to_owned();
         let file = path.display().to_string();

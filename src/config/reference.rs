@@ -29,9 +29,11 @@ start. There are no settings from the environment. `--config FILE` and `-c FILE`
 - International domains are written as A-labels (`xn--…`) or in Unicode.
 - `recipients` names a text file with one address, or `@domain` for every local-part of it, a line. Blank lines and
   lines that begin with `#` are skipped. Addresses are written as in SMTP, so `\"a b\"@example.org` has its quotes.
-- Memory is bounded: per shard by `buffers` × `buffer_size` + `block_memory` + 32 MiB for envelopes, per sink worker by
-  twice `message_size_max` + 8 MiB. `ringmx check` prints the sum. Large and slow messages go on in temporary files of the
-  sink's file system.
+- Memory is bounded, and `ringmx check` prints the sum, by part and with the key that bounds each. Memory for *mail* is
+  `buffers` × `buffer_size` + `block_memory` + 32 MiB for envelopes a shard, and a batch for each sink worker. Memory for
+  *connections* is 24 KiB for each of `connections_max` at its worst (38 KiB where TLS is offered), and 80 MiB a shard.
+  The kernel keeps up to twice `receive_buffer` and 64 KiB a connection besides, as far as `net.ipv4.tcp_mem` allows.
+  Large and slow messages go on in temporary files of the sink's file system.
 
 The rest of this page is what `ringmx config` prints.
 

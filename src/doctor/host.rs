@@ -7,6 +7,7 @@ use super::store::{Store, directory_of};
 use super::sync_time;
 use super::tree::Tree;
 use crate::config::Config;
+use crate::memory_sum::SocketMemory;
 use crate::resource_limits;
 use crate::ring::probe::{self, Unusable};
 
@@ -43,6 +44,8 @@ pub struct Host {
     pub uptime_s: Option<f64>,
     /// What control groups allow.
     pub cgroup: Cgroup,
+    /// What the kernel may keep for TCP sockets.
+    pub socket_memory: SocketMemory,
     /// Octets of memory in the machine.
     pub memory_total_bytes: Option<u64>,
     /// Octets of memory that can be had without swapping.
@@ -79,6 +82,7 @@ impl Host {
             interrupts: interrupts::read(tree),
             uptime_s: tree.text("proc/uptime").and_then(|text| text.split(' ').next()?.parse().ok()),
             cgroup: Cgroup::read(tree),
+            socket_memory: socket_memory(tree),
             memory_total_bytes: memory("MemTotal"),
             memory_available_bytes: memory("MemAvailable"),
             commit_bytes: memory("CommitLimit").zip(memory("Committed_AS")),
@@ -93,7 +97,8 @@ impl Host {
     /// Of a tree what the check of memory looks at, and nothing else.
     pub(super) fn memory_only(tree: &Tree) -> Self {
         let memory_total_bytes = memory(tree, "MemTotal");
-        Self { cgroup: Cgroup::read(tree), memory_total_bytes, ..Self::default() }
+        let socket_memory = socket_memory(tree);
+        Self { cgroup: Cgroup::read(tree), memory_total_bytes, socket_memory, ..Self::default() }
     }
 
     /// Tries what cannot be read: io_uring as the shards use it, and the sync of the sink's disk, which takes about a second
@@ -107,6 +112,18 @@ impl Host {
             store.sync = Some(sync_time::measure(&store.directory));
         }
         self
+    }
+}
+
+/// The most for all TCP sockets, in pages, and for what one has received, in octets: the last of three numbers each.
+pub(super) fn socket_memory(tree: &Tree) -> SocketMemory {
+    let last = |name: &str| -> Option<u64> {
+        tree.text(&format!("proc/sys/net/ipv4/{name}"))?.split_whitespace().nth(2)?.parse().ok()
+    };
+    let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
+    SocketMemory {
+        all_bytes_max: last("tcp_mem").and_then(|pages| pages.checked_mul(page)),
+        receive_bytes_max: last("tcp_rmem"),
     }
 }
 

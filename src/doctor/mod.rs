@@ -24,6 +24,7 @@ pub use self::tree::Tree;
 
 use self::checks::{cores, limits, memory, network, rings, storage};
 use crate::config::Config;
+use crate::memory_sum::MemorySum;
 
 /// How bad a finding is; the worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,6 +100,11 @@ pub fn examine(host: &Host, config: &Config) -> Vec<(&'static str, Finding)> {
     findings
 }
 
+/// The most memory that this configuration can use on this machine. It tries and measures nothing.
+pub fn memory_sum(config: &Config) -> MemorySum {
+    MemorySum::of(config, host::socket_memory(&Tree::machine()))
+}
+
 /// What the bounds of a configuration cannot have on this machine: the check of memory, in sentences. It
 /// tries and measures nothing, so that `check` and `serve` can tell it, too.
 pub fn memory_warning(config: &Config) -> Option<String> {
@@ -137,7 +143,10 @@ mod tests {
         let cgroup = Cgroup { memory_bytes_max: Some(64 << 20), cores_max: None };
         let text = memory_warning_of(&Host { cgroup, ..Host::default() }, &config).expect("a warning");
         assert!(text.contains("its control group 64 MiB. When it is all in use"), "{text}");
-        assert!(text.contains(". To cure it, lower buffers, block_memory") && !text.contains('\n'), "{text}");
+        assert!(
+            text.contains(". To cure it, lower connections_max, buffers") && !text.contains('\n'),
+            "{text}"
+        );
         // What others use now is no fault of the configuration.
         let host = Host { memory_available_bytes: Some(1), ..Host::default() };
         assert_eq!(memory_warning_of(&host, &config), None);

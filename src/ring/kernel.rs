@@ -286,6 +286,13 @@ impl Ring for KernelRing {
         self.cancel(Kind::Accept.with(token.value()));
     }
 
+    fn submit(&mut self) {
+        if !self.ring.submission().is_empty() {
+            // What cannot leave stays queued, and the turn says why.
+            let _ = self.ring.submit();
+        }
+    }
+
     fn connect(&mut self, socket: Socket, address: SocketAddr, token: Token) {
         let index = self.take_slot(token);
         let header = self.sends[index as usize].message.get_or_insert_with(MessageHeader::boxed);

@@ -132,13 +132,16 @@ pub enum Received {
     Failed(Errno),
 }
 
-/// Operations of one thread on sockets. All are queued and leave together at the next [`Ring::turn`].
+/// Operations of one thread on sockets. All are queued and leave together at the next [`Ring::turn`], or [`Ring::submit`].
 pub trait Ring {
     /// Arms a multishot accept on a listening socket.
     fn accept(&mut self, listener: Socket, token: Token);
 
     /// Cancels the accept of this token; its last event says `Err(CANCELED)`.
     fn cancel_accept(&mut self, token: Token);
+
+    /// Lets what is queued leave now, before the caller does something long. Costs a system call if anything is queued.
+    fn submit(&mut self) {}
 
     /// Connects a new socket.
     fn connect(&mut self, socket: Socket, address: SocketAddr, token: Token);

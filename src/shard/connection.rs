@@ -411,11 +411,11 @@ impl Connection {
             else {
                 return self.handle_panic(context);
             };
-            let position = input.position;
+            let (position, steps) = (input.position, input.steps);
             front.consume(position);
             let made = if matches!(step, Step::Insert) { context.run.octets().len() } else { 0 };
             let commands = self.session.summary().commands - commands;
-            slice.take(position, made, usize::try_from(commands).unwrap_or(usize::MAX));
+            slice.take(position, made, steps, usize::try_from(commands).unwrap_or(usize::MAX));
             match step {
                 Step::NeedInput => self.drop_front(&mut context.pool),
                 Step::Flush => break,
@@ -622,7 +622,7 @@ impl Connection {
         // that wait for a slow disk this would be more memory than all else.
         let in_data = self.draft.as_ref().is_some_and(|draft| !draft.data.is_empty());
         let large = self.spilling.has_begun() || in_data && context.pool.is_scarce();
-        let one_at_a_time = large || context.pool.is_low() || is_unread;
+        let one_at_a_time = large || context.pool.is_low() || is_unread || context.work.is_behind();
         match self.receiving {
             Receiving::Off if !open || self.stalled || full || !self.unread.is_empty() => {}
             Receiving::Off if one_at_a_time => {

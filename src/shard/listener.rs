@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
+use crate::limits::SEND_BUFFER_BYTES;
 use crate::ring::{Ring, Socket, Token};
 use crate::smtp::settings::Settings;
 use crate::tls::ServerConfig;
@@ -112,13 +113,15 @@ pub fn check_free(address: SocketAddr) -> io::Result<()> {
     Ok(rustix::net::bind(&socket, &address)?)
 }
 
-/// A listening socket that shares its address with those of the other shards. What it accepts inherits TCP_NODELAY and the size of
-/// the receive buffer in octets, 0 for the kernel's own choice.
+/// A listening socket that shares its address with those of the other shards. What it accepts inherits TCP_NODELAY and the sizes of
+/// the buffers: that of the receive buffer in octets, 0 for the kernel's own choice.
 pub fn listen(address: SocketAddr, backlog: i32, receive_buffer: usize) -> io::Result<OwnedFd> {
     let socket = tcp_socket(address)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     sockopt::set_socket_reuseport(&socket, true)?;
     sockopt::set_tcp_nodelay(&socket, true)?;
+    // The kernel's own tuning gives a client that has read fast some MiB, which it then need not read.
+    sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER_BYTES)?;
     if receive_buffer > 0 {
         // Before `listen`, because the handshake tells the client how large the window can become (tcp(7)).
         sockopt::set_socket_recv_buffer_size(&socket, receive_buffer)?;
@@ -220,6 +223,27 @@ mod tests {
         let (_client, accepted) = connection(WANTED);
         // The kernel doubles it, for its own use (socket(7)).
         assert_eq!(sockopt::socket_recv_buffer_size(&accepted).expect("a size"), 2 * WANTED);
+    }
+
+    #[test]
+    fn a_client_that_read_fast_and_stops_keeps_no_more_unsent_than_the_send_buffer() {
+        const READ_FIRST: usize = 64 << 20;
+        let (mut client, mut accepted) = connection(0);
+        let reader = std::thread::spawn(move || {
+            let (mut octets, mut count) = (vec![0; 1 << 20], 0);
+            while count < READ_FIRST {
+                count += client.read(&mut octets).expect("octets");
+            }
+            client
+        });
+        let octets = vec![b'x'; 1 << 20];
+        for _ in 0..READ_FIRST >> 20 {
+            accepted.write_all(&octets).expect("sent");
+        }
+        let _client = reader.join().expect("no panic");
+        let size = sockopt::socket_send_buffer_size(&accepted).expect("a size");
+        // The kernel doubles it, as it does the other.
+        assert_eq!(size, 2 * SEND_BUFFER_BYTES, "it has grown");
     }
 
     #[test]

@@ -15,15 +15,12 @@ use super::table::Key;
 use crate::handoff::channel::MustRing;
 use crate::handoff::mailbox::{Found, Inquiry, Standing, ToKeeper};
 use crate::handoff::message::Origin;
-use crate::limits::INQUIRIES_AWAY_MAX;
+use crate::limits::{INQUIRIES_AWAY_MAX, MAILBOXES_READY_MAX};
 use crate::mail::envelope::Mailbox;
 use crate::ring::Ring;
 use crate::sink::mailbox::Naming;
 use crate::smtp::policy::Verdict;
 use crate::smtp::session::Answer;
-
-/// Mailboxes that a shard remembers as ready.
-const READY_MAX: usize = 4096;
 
 /// A mailbox is asked about again after this time, so that one that was removed is noticed.
 const READY_AGE_MAX: Duration = Duration::from_secs(10);
@@ -40,7 +37,7 @@ pub enum Route {
 pub struct Mailboxes {
     route: Route,
     shard: u16,
-    /// Places found ready, and when. `ready.len() <= READY_MAX`
+    /// Places found ready, and when. `ready.len() <= MAILBOXES_READY_MAX`
     ready: HashMap<Box<str>, Instant>,
     /// Questions that were not answered yet. `<= INQUIRIES_AWAY_MAX`
     away: usize,
@@ -94,7 +91,7 @@ impl Mailboxes {
         assert!(self.away > 0, "one answer a question");
         self.away -= 1;
         if standing == Standing::Ready {
-            if self.ready.len() >= READY_MAX {
+            if self.ready.len() >= MAILBOXES_READY_MAX {
                 self.ready.clear();
             }
             self.ready.insert(inquiry.place.name, now);

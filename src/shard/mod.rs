@@ -224,11 +224,12 @@ impl<R: Ring> Shard<R> {
         self.handle_written();
         self.handle_found();
         self.handle_receipts();
-        self.resume_work();
         self.expire();
         self.handle_stop();
         self.relieve_pressure();
         self.settle();
+        self.resume_work();
+        self.end_if_done();
         self.relieve();
         let Context { log, session_lines, now, wall_clock, .. } = &mut self.context;
         session_lines.tell_if_due(log, *now, *wall_clock);
@@ -245,6 +246,9 @@ impl<R: Ring> Shard<R> {
         let pressure = self.pressure_is_felt.then_some(pressure::LOOK_EVERY);
         let context = &mut self.context;
         let now = context.ring.now();
+        // The clock was read when the events of the turn came, and is read now for the deadlines: the turn costs no reading more.
+        let turn = now.saturating_duration_since(context.now);
+        context.metrics.turn_us_max.raise(u64::try_from(turn.as_micros()).unwrap_or(u64::MAX));
         let pauses = self.listeners.iter().filter_map(Listener::paused_until);
         let waiting = context.delivery.has_waiting().then_some(Duration::from_secs(1));
         let timers = [self.timers.idle_for(now), context.log.due_in(now), context.session_lines.due_in(now)];
@@ -435,14 +439,20 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    /// Goes on with connections that have used up their slice, while the turn has work left.
+    /// Goes on with connections that have used up their slice, while the turn has work left, and with one at least. Replies to the others
+    /// leave before.
     fn resume_work(&mut self) {
+        if !self.context.work.begin_queue() {
+            return;
+        }
+        self.context.ring.submit();
         while let Some(key) = self.context.work.next() {
             if let Some(connection) = self.connections.find(key) {
                 connection.resume_work(&mut self.context);
                 self.mark(key);
             }
         }
+        self.settle();
     }
 
     /// Settles every connection that something happened to.
@@ -485,6 +495,11 @@ impl<R: Ring> Shard<R> {
             }
             None | Some(_) => {}
         }
+    }
+
+    /// Stops accepting once nobody waits for anything. After the connections were settled: when the last one went with this turn, nothing
+    /// else might bring another one before the deadline.
+    fn end_if_done(&mut self) {
         if self.is_done() {
             // Whoever starts next on this address must find it free, so the sockets are closed before this process ends.
             self.listeners.iter_mut().for_each(|listener| listener.end(&mut self.context.ring));

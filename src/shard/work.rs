@@ -22,7 +22,7 @@ const COMMAND: usize = 256;
 pub(super) const LITTLE_BYTES: usize = 8 * 1024;
 
 /// Octets that the session only looks at cost a unit together.
-const OCTETS_A_UNIT: usize = 8;
+const OCTETS_A_UNIT: usize = 16;
 
 /// The work of a turn, and who waits for more of it.
 #[derive(Debug, Default)]
@@ -42,6 +42,12 @@ impl Work {
     /// Whether somebody waits, so that the shard must not sleep and takes in no more than before.
     pub(super) fn is_behind(&self) -> bool {
         !self.waiting.is_empty()
+    }
+
+    /// The turn comes to those who wait: false when nobody does. One of them has a slice however much work the turn had.
+    pub(super) fn begin_queue(&mut self) -> bool {
+        self.left = self.left.max(1);
+        self.is_behind()
     }
 
     /// The next connection that waits, while the turn has work left.
@@ -65,9 +71,10 @@ impl Slice {
         self.0 == 0
     }
 
-    /// A step of the session looked at so many octets, gave so many that it put together itself, and handled so many commands.
-    pub(super) fn take(&mut self, looked_at: usize, made: usize, commands: usize) {
-        let units = STEP + looked_at / OCTETS_A_UNIT + 2 * made + commands * COMMAND;
+    /// A step of the session looked at so many octets, gave so many that it put together itself, took so many steps more, and handled so
+    /// many commands.
+    pub(super) fn take(&mut self, looked_at: usize, made: usize, steps: usize, commands: usize) {
+        let units = STEP + looked_at / OCTETS_A_UNIT + 2 * made + steps + commands * COMMAND;
         self.0 = self.0.saturating_sub(units);
     }
 

@@ -167,7 +167,8 @@ impl ChunkedData {
             Place::Cr => Before::Cr,
             Place::Middle | Place::LineStart | Place::Dot | Place::DotCr => Before::Middle,
         };
-        if !irregular {
+        // A few octets at the end of a piece tell nothing.
+        if !irregular && taken >= LONG_BYTES {
             self.short_ranges = 0;
         }
         (taken > 0).then_some(taken)

@@ -1,8 +1,11 @@
 //! What holds for every input of the private modules: claims that fuzz targets (`tests/fuzz`) and the property tests below
 //! share. Each compares with a naive reference that reads a byte at a time, and panics where they differ.
 
+mod front;
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+pub use self::front::{check_proxy_header, check_xclient};
 use super::command::{self, LineError, Verb};
 use super::extension::ExtensionSet;
 use super::input::Input;

@@ -160,7 +160,9 @@ impl MailData {
             Place::Dot => State::Dot,
             Place::DotCr => State::DotCr,
         };
-        if !irregular {
+        // A few octets at the end of a piece tell nothing. The table gives a NUL like any other octet, but at the start of a line the
+        // scan stops at it, so what has one is not plain either.
+        if !irregular && taken >= LONG_BYTES && memchr::memchr(0, input.run.octets()).is_none() {
             self.short_ranges = 0;
         }
         !input.run.octets().is_empty()

@@ -5,7 +5,7 @@
 //! follows for commands. So that line is refused, whatever else is kept.
 //!
 //! Mail data that the scan found plain costs nothing: no line in it begins with NUL or a dot. What is left is searched for NUL, and with
-//! one the rest of the piece is walked octet by octet.
+//! one the rest of the piece is walked octet by octet, by a table.
 
 use crate::smtp::settings::NulPolicy;
 
@@ -16,44 +16,103 @@ pub(super) struct NulWatch {
     line: Line,
 }
 
-/// The line under way, without its NULs. A bare CR or LF ends a line, too, because it may be normalised to one that does.
+/// The line under way, without its NULs. A bare CR or LF ends a line, too, because it may be normalised to one that does. The value is
+/// where a row of the table has the entry of the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
 enum Line {
-    Empty { nul: bool },
-    Dot { nul: bool },
-    Other,
+    Empty = 0,
+    EmptyWithNul = 6,
+    Dot = 12,
+    DotWithNul = 18,
+    Other = 24,
+}
+
+const LINES: [Line; 5] = [Line::Empty, Line::EmptyWithNul, Line::Dot, Line::DotWithNul, Line::Other];
+
+/// What an octet is.
+#[derive(Clone, Copy)]
+enum Class {
+    End = 0,
+    Nul = 1,
+    Dot = 2,
+    Other = 3,
+}
+
+static CLASSES: [u8; 256] = {
+    let mut classes = [Class::Other as u8; 256];
+    classes[b'\r' as usize] = Class::End as u8;
+    classes[b'\n' as usize] = Class::End as u8;
+    classes[0] = Class::Nul as u8;
+    classes[b'.' as usize] = Class::Dot as u8;
+    classes
+};
+
+/// In an entry, beside the next state: the octet ends a line that is a dot but for its NULs.
+const FOUND: u32 = 1 << 5;
+const NEXT: u32 = FOUND - 1;
+
+/// Rows by class of octet, of entries by state: no branch depends on the octets, so none of them costs more than another.
+static ROWS: [u32; 4] = {
+    let mut rows = [0; 4];
+    let mut at = 0;
+    while at < LINES.len() {
+        let line = LINES[at];
+        rows[Class::End as usize] |= entry(line, Class::End) << line as u32;
+        rows[Class::Nul as usize] |= entry(line, Class::Nul) << line as u32;
+        rows[Class::Dot as usize] |= entry(line, Class::Dot) << line as u32;
+        rows[Class::Other as usize] |= entry(line, Class::Other) << line as u32;
+        at += 1;
+    }
+    rows
+};
+
+const fn entry(line: Line, class: Class) -> u32 {
+    match (line, class) {
+        (Line::DotWithNul, Class::End) => Line::Empty as u32 | FOUND,
+        (Line::Empty | Line::EmptyWithNul | Line::Dot | Line::Other, Class::End) => Line::Empty as u32,
+        (Line::Empty | Line::EmptyWithNul, Class::Nul) => Line::EmptyWithNul as u32,
+        (Line::Dot | Line::DotWithNul, Class::Nul) | (Line::EmptyWithNul, Class::Dot) => {
+            Line::DotWithNul as u32
+        }
+        (Line::Empty, Class::Dot) => Line::Dot as u32,
+        (Line::Dot | Line::DotWithNul | Line::Other, Class::Dot)
+        | (Line::Other, Class::Nul)
+        | (Line::Empty | Line::EmptyWithNul | Line::Dot | Line::DotWithNul | Line::Other, Class::Other) => {
+            Line::Other as u32
+        }
+    }
 }
 
 impl Line {
-    fn after(self, octet: u8) -> Self {
-        match (self, octet) {
-            (_, b'\r' | b'\n') => Self::Empty { nul: false },
-            (Self::Empty { .. }, 0) => Self::Empty { nul: true },
-            (Self::Empty { nul }, b'.') => Self::Dot { nul },
-            (Self::Dot { .. }, 0) => Self::Dot { nul: true },
-            (Self::Empty { .. } | Self::Dot { .. } | Self::Other, _) => Self::Other,
+    /// The state after these octets, and whether one of them ends a line that is a dot but for its NULs.
+    fn after(self, octets: &[u8]) -> (Self, bool) {
+        let (mut state, mut found) = (self as u32, 0);
+        for octet in octets {
+            let entry = ROWS[usize::from(CLASSES[usize::from(*octet)] & 3)] >> state;
+            found |= entry;
+            state = entry & NEXT;
         }
+        let number = (state / Self::EmptyWithNul as u32) as usize;
+        (LINES.get(number).copied().unwrap_or(Self::Other), found & FOUND != 0)
     }
 
     fn has_nul(self) -> bool {
-        match self {
-            Self::Empty { nul } | Self::Dot { nul } => nul,
-            Self::Other => false,
-        }
+        matches!(self, Self::EmptyWithNul | Self::DotWithNul)
     }
 }
 
 impl NulWatch {
     /// At the beginning of mail data, where a line begins.
     pub(super) fn new(policy: NulPolicy) -> Self {
-        Self { policy, line: Line::Empty { nul: false } }
+        Self { policy, line: Line::Empty }
     }
 
     /// Takes the next octets as they were sent; `is_plain`: the scan found no line in them that begins with NUL or a dot, but perhaps
-    /// where they begin. True when the mail data has to be refused.
-    pub(super) fn take(&mut self, octets: &[u8], is_plain: bool) -> bool {
+    /// where they begin. `steps` grows by the octets that are walked. True when the mail data has to be refused.
+    pub(super) fn take(&mut self, octets: &[u8], is_plain: bool, steps: &mut usize) -> bool {
         if is_plain && self.policy == NulPolicy::Keep {
-            return self.take_plain(octets);
+            return self.take_plain(octets, steps);
         }
         let nul = memchr::memchr(0, octets);
         if nul.is_some() && self.policy == NulPolicy::Reject {
@@ -66,39 +125,44 @@ impl NulWatch {
         let walked = if self.line.has_nul() { 0 } else { nul.unwrap_or(0) };
         let (skipped, rest) = octets.split_at_checked(walked).unwrap_or((b"", octets));
         self.skip(skipped);
-        rest.iter().any(|octet| {
-            let ends = self.ends_as_dot(*octet);
-            self.line = self.line.after(*octet);
-            ends
-        })
+        *steps += rest.len();
+        self.walk(rest)
     }
 
     /// Takes octets that the scan found plain: only the line that they begin in may be a dot but for its NULs.
-    fn take_plain(&mut self, octets: &[u8]) -> bool {
+    fn take_plain(&mut self, octets: &[u8], steps: &mut usize) -> bool {
         let mut rest = octets;
-        while self.line != Line::Other
-            && let Some((&octet, behind)) = rest.split_first()
-        {
-            if self.ends_as_dot(octet) {
+        while self.line != Line::Other && !rest.is_empty() {
+            if self.line.has_nul() {
+                // Any number of them may follow.
+                let nuls = rest.iter().take_while(|octet| **octet == 0).count();
+                *steps += nuls;
+                rest = rest.get(nuls..).unwrap_or_default();
+            }
+            let Some((octet, behind)) = rest.split_at_checked(1) else { break };
+            if self.walk(octet) {
                 return true;
             }
-            self.line = self.line.after(octet);
             rest = behind;
         }
         self.skip(rest);
         false
     }
 
-    /// Whether this octet ends a line that is a dot but for its NULs.
-    fn ends_as_dot(&self, octet: u8) -> bool {
-        matches!(octet, b'\r' | b'\n') && self.line == Line::Dot { nul: true }
+    /// Takes octets one by one.
+    fn walk(&mut self, octets: &[u8]) -> bool {
+        let (line, found) = self.line.after(octets);
+        self.line = line;
+        found
     }
 
     /// Takes octets of which none makes a dot of a line: the last two tell where they end.
     fn skip(&mut self, octets: &[u8]) {
         let last = octets.get(octets.len().saturating_sub(2)..).unwrap_or_default();
-        let before = if octets.len() > 2 { Line::Other } else { self.line };
-        self.line = last.iter().fold(before, |line, octet| line.after(*octet));
+        if octets.len() > 2 {
+            self.line = Line::Other;
+        }
+        self.walk(last);
     }
 }
 
@@ -124,7 +188,7 @@ mod tests {
             while end < octets.len() && !(begins_line(end) && matches!(octets[end], 0 | b'.')) {
                 end += 1;
             }
-            if watch.take(&octets[start..end], true) {
+            if watch.take(&octets[start..end], true, &mut 0) {
                 return true;
             }
             start = end;
@@ -149,7 +213,7 @@ mod tests {
 
     fn found(policy: NulPolicy, octets: &[u8], piece: usize) -> bool {
         let mut watch = NulWatch::new(policy);
-        octets.chunks(piece).any(|piece| watch.take(piece, false))
+        octets.chunks(piece).any(|piece| watch.take(piece, false, &mut 0))
     }
 
     /// All sequences of seven symbols, whole and in all sizes of pieces.

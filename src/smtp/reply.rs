@@ -178,6 +178,10 @@ impl ReplyBuffer {
     /// Appends one line of a reply; `last` is false for all but the last line of it.
     pub(super) fn push_parts(&mut self, code: u16, last: bool, parts: &[&str]) {
         let start = self.octets.len();
+        let bytes = b"250 \r\n".len() + parts.iter().map(|part| part.len()).sum::<usize>();
+        if self.octets.capacity() - start < bytes {
+            self.grow(start + bytes);
+        }
         let digit = |place: u16| b'0' + u8::try_from(code / place % 10).unwrap_or_default();
         self.octets.extend_from_slice(&[digit(100), digit(10), digit(1), if last { b' ' } else { b'-' }]);
         for part in parts {
@@ -188,9 +192,29 @@ impl ReplyBuffer {
     }
 }
 
+impl ReplyBuffer {
+    /// Makes room for so many octets in all: twice what there was, as long as that is no more than replies may take.
+    #[cold]
+    fn grow(&mut self, needed: usize) {
+        let room = (2 * self.octets.capacity()).min(REPLY_BYTES_MAX).max(needed);
+        self.octets.reserve_exact(room - self.octets.len());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn replies_within_their_bound_take_no_more_memory_than_it() {
+        for reply in ALL {
+            let mut buffer = ReplyBuffer::new();
+            while !buffer.is_full() {
+                buffer.push(*reply);
+                assert!(buffer.octets.capacity() <= REPLY_BYTES_MAX, "{reply:?}");
+            }
+        }
+    }
 
     #[test]
     fn every_reply_is_well_formed() {

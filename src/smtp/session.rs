@@ -18,6 +18,7 @@ mod data;
 mod deadlines;
 mod opening;
 mod pipelining;
+mod standing;
 mod starttls;
 mod transaction;
 
@@ -28,6 +29,7 @@ use std::time::Instant;
 
 use self::data::{DataState, SizeLimit};
 pub use self::opening::{NoProxyHeader, is_front};
+pub use self::standing::Standing;
 use super::chunk::ChunkedData;
 use super::command::{self, Command, LineError, Verb};
 use super::extension::push_ehlo_reply;
@@ -128,9 +130,9 @@ pub struct Session {
     settings: Arc<Settings>,
     /// The TCP client: whether a PROXY header is believed is judged by its address only. Never an IPv4-mapped address.
     front: SocketAddr,
-    /// XCLIENT is believed: judged by the TCP client's address, or by the one that its PROXY header names, because whoever comes
+    /// Whose XCLIENT is believed; none: nobody's. That is the TCP client, or whom its PROXY header names, because whoever comes
     /// through a front is no front. What XCLIENT names is never trusted and does not end the trust.
-    is_xclient_trusted: bool,
+    xclient_front: Option<IpAddr>,
     /// The SMTP client: the TCP client, or whom a trusted front speaks for. Never an IPv4-mapped address, so that one client has one
     /// spelling wherever it is told.
     client: SocketAddr,
@@ -262,10 +264,10 @@ impl Session {
         let deadline = now + settings.limits.command_timeout;
         let session_end = now + settings.limits.session_without_mail_max;
         let client = canonical(client);
-        let is_xclient_trusted = settings.gate.trusts_xclient(client.ip());
+        let xclient_front = Some(client.ip()).filter(|client| settings.gate.trusts_xclient(*client));
         Self {
             settings,
-            is_xclient_trusted,
+            xclient_front,
             front: client,
             client,
             no_proxy_header: None,

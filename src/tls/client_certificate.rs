@@ -7,11 +7,15 @@ use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, PeerMisbehaved, SignatureScheme};
+use rustls::{
+    DigitallySignedStruct, DistinguishedName, Error, InvalidMessage, PeerMisbehaved, SignatureScheme,
+};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
-/// Takes every certificate. Where we can check that the client holds its key we do, because TLS asks for that (RFC 8446 §4.4.3).
+use crate::limits::CLIENT_CERTIFICATES_MAX;
+
+/// Takes every certificate, but no more than [`CLIENT_CERTIFICATES_MAX`] of them. Where we can check that the client holds its key we do, because TLS asks for that (RFC 8446 §4.4.3).
 /// Nobody is told more than that a certificate was shown, so one that cannot be checked changes nothing.
 #[derive(Debug)]
 pub(super) struct TakeAny(pub(super) Arc<CryptoProvider>);
@@ -28,9 +32,12 @@ impl ClientCertVerifier for TakeAny {
     fn verify_client_cert(
         &self,
         _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
+        intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
+        if intermediates.len() >= CLIENT_CERTIFICATES_MAX {
+            return Err(InvalidMessage::CertificatePayloadTooLarge.into());
+        }
         Ok(ClientCertVerified::assertion())
     }
 

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, Ticketer};
-use rustls::server::{ProducesTickets, ServerSessionMemoryCache};
+use rustls::server::{ProducesTickets, ServerSessionMemoryCache, StoresServerSessions};
 use rustls::{ServerConfig, SupportedProtocolVersion, version};
 
 use super::certificate::{Certificate, Certificates, Part};
@@ -16,10 +16,8 @@ use super::client_certificate::TakeAny;
 use super::exposure;
 use super::self_signed;
 use crate::config::{self, CertificateFiles, TlsVersion};
+use crate::limits::{TLS_SESSION_BYTES_MAX, TLS_SESSIONS_MAX};
 use crate::smtp::settings::TlsPolicy;
-
-/// Sessions that can be resumed without a ticket, over all shards: those of TLS 1.2.
-const SESSIONS_MAX: usize = 32 * 1024;
 
 /// How many tickets TLS 1.3 connections get where they are on: rustls' own default.
 const TICKETS: usize = 2;
@@ -36,7 +34,7 @@ pub fn provider() -> Arc<CryptoProvider> {
 pub struct Context {
     provider: Arc<CryptoProvider>,
     minimum: TlsVersion,
-    sessions: Arc<ServerSessionMemoryCache>,
+    sessions: Arc<Sessions>,
     /// Encrypts tickets, with keys that it changes every six hours. So nothing is kept of a session that has a ticket: to take one out
     /// of rustls' memory of sessions, as TLS 1.3 asks for, costs a search through all of them, and every shard waits for it.
     tickets: Arc<dyn ProducesTickets>,
@@ -70,7 +68,7 @@ impl Context {
         let context = Self {
             provider,
             minimum: tls.minimum,
-            sessions: ServerSessionMemoryCache::new(SESSIONS_MAX),
+            sessions: Arc::new(Sessions(ServerSessionMemoryCache::new(TLS_SESSIONS_MAX))),
             tickets: Ticketer::new().map_err(|error| format!("no keys for TLS tickets: {error}"))?,
             certificates: Arc::new(Certificates::new(certificates)),
             files: tls.certificates.clone(),
@@ -121,6 +119,29 @@ impl Context {
         let (certificates, notes) = usable(read_all(&self.files, &self.hostname, &self.provider))?;
         self.certificates.replace(certificates);
         Ok(notes)
+    }
+}
+
+/// Sessions that can be resumed. rustls bounds their number only, and a session holds the certificates that its client showed: 64 KiB
+/// of them, if it likes.
+#[derive(Debug)]
+struct Sessions(Arc<ServerSessionMemoryCache>);
+
+impl StoresServerSessions for Sessions {
+    fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
+        value.len() <= TLS_SESSION_BYTES_MAX && self.0.put(key, value)
+    }
+
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.0.get(key)
+    }
+
+    fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.0.take(key)
+    }
+
+    fn can_cache(&self) -> bool {
+        self.0.can_cache()
     }
 }
 

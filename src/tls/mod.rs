@@ -15,6 +15,8 @@ pub mod certificate;
 mod client_certificate;
 pub mod context;
 mod exposure;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod pem;
 pub mod self_signed;
 
@@ -27,6 +29,7 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{AlertDescription, HandshakeKind, PeerMisbehaved, ProtocolVersion};
 
+use crate::limits::HANDSHAKE_BYTES_FREE;
 use crate::mail::client::TlsFacts;
 
 /// Octets of an incomplete record or handshake message that are kept: a handshake message has at most 64 KiB, and records of
@@ -35,6 +38,9 @@ const PARTIAL_BYTES_MAX: usize = 96 * 1024;
 
 /// Octets of a record's header (RFC 8446 §5.1).
 const RECORD_HEADER_BYTES: usize = 5;
+
+/// What the library has for each certificate besides its octets.
+const CERTIFICATE_PLACE_BYTES: usize = 64;
 
 /// The server's end of one TLS connection.
 pub struct Tls {
@@ -47,6 +53,11 @@ pub struct Tls {
     state: State,
     /// The name that the client asked for.
     server_name: Option<Arc<str>>,
+    /// What the library keeps of what the client chose, beyond [`HANDSHAKE_BYTES_FREE`]: in the handshake no more than was received,
+    /// then the certificates that it showed.
+    kept_bytes: usize,
+    /// Octets of its handshake so far.
+    received_bytes: usize,
 }
 
 /// How far a connection is.
@@ -70,6 +81,8 @@ impl Tls {
             whole: 0,
             state: State::Handshaking,
             server_name: None,
+            kept_bytes: 0,
+            received_bytes: 0,
         })
     }
 
@@ -78,9 +91,9 @@ impl Tls {
         self.state
     }
 
-    /// Octets kept of a record that is not whole.
+    /// Octets kept of a record that is not whole, and of a handshake or certificates that are larger than usual.
     pub fn held_bytes(&self) -> usize {
-        self.partial.capacity()
+        self.partial.capacity() + self.kept_bytes
     }
 
     /// Forgets a record that is not whole: nothing is received any more.
@@ -104,11 +117,22 @@ impl Tls {
         if self.state != State::Handshaking {
             return guarded(|| self.assemble(octets, out, plaintext));
         }
+        self.received_bytes += octets.len();
         // What another connection left that failed.
         drop(certificate::take_asked_name());
         let taken = guarded(|| self.assemble(octets, out, plaintext));
+        self.kept_bytes = match self.state {
+            State::Handshaking => self.received_bytes.saturating_sub(HANDSHAKE_BYTES_FREE),
+            State::Established | State::PeerClosed => self.shown_bytes().saturating_sub(HANDSHAKE_BYTES_FREE),
+        };
         self.server_name = certificate::take_asked_name().or(self.server_name.take());
         taken
+    }
+
+    /// Octets of the certificates that the client showed, each with what its place takes.
+    fn shown_bytes(&self) -> usize {
+        let shown = self.connection.peer_certificates().unwrap_or_default();
+        shown.iter().map(|certificate| certificate.len() + CERTIFICATE_PLACE_BYTES).sum()
     }
 
     /// [`Tls::receive`], record by record.

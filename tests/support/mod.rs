@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod client;
+pub mod control_group;
 pub mod image;
 pub mod load;
 pub mod secure;

@@ -1,9 +1,11 @@
 //! What a session has to do, said naively: replies read line by line, mail data in three passes, and a walk through a whole
 //! session that tells from the replies alone what the client's octets were. Shared by the property tests and `tests/fuzz`.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ringmx::limits::REPLY_LINE_BYTES_MAX;
+use ringmx::mail::network::Network;
 use ringmx::mail::outcome::TryAgain;
 use ringmx::smtp::settings::Settings;
 use ringmx::smtp::settings::{BareLineEnd, ChunkLineEnd};
@@ -107,6 +109,8 @@ enum Operation {
     ShutDown,
     /// The next question or message has this answer.
     Trouble(Trouble),
+    /// The next client that a front names has too many connections.
+    TooMany,
 }
 
 /// Octets as a list of operations: ESC and a letter are one (see `tests/fuzz/README.md`), everything else is sent.
@@ -130,6 +134,7 @@ fn operations(octets: &[u8]) -> Vec<Operation> {
             Some(b'n') => Operation::Trouble(Trouble::TryAgain(TryAgain::NoSpace)),
             Some(b'r') => Operation::Trouble(Trouble::Refused),
             Some(b'u') => Operation::Trouble(Trouble::Unknown),
+            Some(b't') => Operation::TooMany,
             Some(other) => {
                 sent.push(other);
                 continue;
@@ -144,6 +149,9 @@ fn operations(octets: &[u8]) -> Vec<Operation> {
     operations
 }
 
+/// The client is a front that is believed (XCLIENT).
+pub(crate) const IS_FRONT: u8 = 16;
+
 /// Settings that an octet chooses.
 fn chosen(bits: u8) -> Settings {
     let policy = |bit: u8| if bits & bit == 0 { BareLineEnd::Reject } else { BareLineEnd::Normalize };
@@ -156,6 +164,9 @@ fn chosen(bits: u8) -> Settings {
     if bits & 8 != 0 {
         settings.limits.errors_max = u32::MAX;
         settings.limits.idle_commands_max = u32::MAX;
+    }
+    if bits & IS_FRONT != 0 {
+        settings.gate.xclient_from = vec![Network::parse("127.0.0.0/8").expect("a network")];
     }
     settings
 }
@@ -201,6 +212,7 @@ fn run(settings: Settings, operations: &[Operation], arrival: Arrival) -> Seen {
             Operation::EndOfInput => exchange.end_input(),
             Operation::ShutDown => exchange.shut_down(),
             Operation::Trouble(trouble) => exchange.trouble = Some(*trouble),
+            Operation::TooMany => exchange.too_many = true,
         }
     }
     receive(&mut exchange, &pending);
@@ -237,6 +249,8 @@ fn walk(settings: &Settings, sent: &[u8], seen: &Seen) {
     let mut stored = seen.stored.iter();
     let mut chunks = Vec::new();
     let mut rest = sent;
+    // Whom a front named last; none when that is not plain.
+    let mut client = Some(IpAddr::from([127, 0, 0, 1]));
     assert!(replies.next().is_some_and(|reply| reply.starts_with("220 ")), "the greeting comes first");
     loop {
         // 421 can come at any time, for a reason outside of what was sent.
@@ -263,7 +277,9 @@ fn walk(settings: &Settings, sent: &[u8], seen: &Seen) {
         }
         chunks.extend_from_slice(chunk);
         if reply.contains("queued as") {
-            assert_eq!(stored.next().expect("250 is said of a stored message").data, chunks);
+            let stored = stored.next().expect("250 is said of a stored message");
+            assert_eq!(stored.data, chunks);
+            assert!(client.is_none_or(|client| client == stored.client.address.ip()), "{client:?}");
         }
         let whole = line.strip_suffix(b"\r\n");
         let is_short = line.len() <= settings.limits.line_bytes_max;
@@ -280,6 +296,9 @@ fn walk(settings: &Settings, sent: &[u8], seen: &Seen) {
                 "{reply}"
             );
             break;
+        } else if reply.starts_with("220 ") {
+            assert!(!settings.gate.xclient_from.is_empty(), "only a front begins anew");
+            client = named_client(line, client);
         } else if reply.starts_with("354 ") {
             assert!(whole.is_some_and(|line| line[..4].eq_ignore_ascii_case(b"DATA")), "{reply}");
             let Some(data) = naive(rest, settings.bare_lf, settings.bare_cr) else {
@@ -296,6 +315,7 @@ fn walk(settings: &Settings, sent: &[u8], seen: &Seen) {
                     assert!(!data.has_bare && !too_large, "{reply}");
                     let stored = stored.next().expect("250 is said of a stored message");
                     assert_eq!(stored.data, data.stored);
+                    assert!(client.is_none_or(|client| client == stored.client.address.ip()), "{client:?}");
                 }
                 ["550", "5.5.2"] => assert!(data.has_bare, "{reply}"),
                 ["552", "5.3.4"] => assert!(too_large || data.has_bare, "{reply}"),
@@ -313,6 +333,25 @@ fn walk(settings: &Settings, sent: &[u8], seen: &Seen) {
     }
     assert_eq!(replies.next(), None, "a reply too many");
     assert_eq!(stored.next(), None, "a message that nobody was told of");
+}
+
+/// The client after an XCLIENT that was believed; none where its attributes are not plain.
+fn named_client(line: &[u8], before: Option<IpAddr>) -> Option<IpAddr> {
+    let line = std::str::from_utf8(line).expect("what is believed is ASCII");
+    let mut words = line.split_ascii_whitespace();
+    assert!(words.next().is_some_and(|verb| verb.eq_ignore_ascii_case("XCLIENT")), "220 to {line:?}");
+    words.fold(before, |client, word| {
+        let (name, value) = word.split_once('=').expect("attributes have values");
+        if !name.eq_ignore_ascii_case("ADDR") {
+            return client;
+        }
+        if value.starts_with('[') {
+            return Some(IpAddr::from([0, 0, 0, 0]));
+        }
+        let value =
+            value.get(5..).filter(|_| value.to_ascii_uppercase().starts_with("IPV6:")).unwrap_or(value);
+        value.parse().ok().map(|address: IpAddr| address.to_canonical())
+    })
 }
 
 /// Whether mail data may be that of a message in a loop (§6.3).

@@ -3,23 +3,16 @@
 use super::{mib, sysctl_line};
 use crate::config::{Config, SinkKind};
 use crate::doctor::{Finding, Host, Severity};
-
-/// An idle connection with its slot, name and replies, rounded up; what the kernel keeps for its socket comes on top.
-const CONNECTION_BYTES: u64 = 2048;
-
-/// The most that the process can use, as far as the configuration bounds it.
-fn bounds(config: &Config) -> u64 {
-    let connections: usize = config.shards.iter().map(|shard| shard.connections_max).sum();
-    config.mail_memory_max() as u64 + connections as u64 * CONNECTION_BYTES
-}
+use crate::memory_sum::MemorySum;
 
 /// All bounds together must fit, or a busy hour ends with the kernel's out-of-memory killer.
 pub(in crate::doctor) fn check_memory(host: &Host, config: &Config) -> Option<Finding> {
-    let most = bounds(config);
-    let cure =
-        "# lower buffers, block_memory or connections_max in [shards], or message_size_max in [limits]";
+    let sum = MemorySum::of(config, host.socket_memory);
+    let (most, process) = (sum.all_bytes(), sum.process_bytes());
+    let cure = "# lower connections_max, buffers or block_memory in [shards], receive_buffer of listeners, or message_size_max in [limits]";
     let finding = |severity, have: String, why: &str| {
-        let value = format!("ringmx may use {} (without the kernel's sockets), {have}", mib(most));
+        let value =
+            format!("ringmx may use {}, and the kernel for it {}, {have}", mib(process), mib(most - process));
         Some(Finding::new(severity, value, why).cure(cure))
     };
     let killed = "When it is all in use, the kernel kills a process; nothing that was answered 250 is lost, but receiving stops.";
@@ -46,13 +39,14 @@ pub(in crate::doctor) fn check_memory(host: &Host, config: &Config) -> Option<Fi
 pub(in crate::doctor) fn check_overcommit(host: &Host, config: &Config) -> Option<Finding> {
     let (limit, committed) = host.commit_bytes.filter(|_| host.overcommit == Some(2))?;
     let left = limit.saturating_sub(committed);
-    (left < bounds(config)).then(|| {
+    let most = MemorySum::of(config, host.socket_memory).process_bytes();
+    (left < most).then(|| {
         Finding::new(
             Severity::Fails,
             format!(
                 "vm.overcommit_memory is 2, {} may still be promised, the bounds are {}",
                 mib(left),
-                mib(bounds(config))
+                mib(most)
             ),
             "Mapping the receive buffers fails at the start, or an allocation later.",
         )

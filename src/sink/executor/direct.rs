@@ -11,15 +11,13 @@ use rustix::fs::OFlags;
 use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::huge_pages::HugePages;
+use crate::limits::STAGING_BYTES;
 use crate::sink::optional;
 
 use super::directories::{runs, short_write, still_linked};
 
 /// Alignment in file and memory that every disk takes.
 const BLOCK_BYTES: usize = 4096;
-
-/// Octets that are copied into aligned memory for one write.
-const STAGING_BYTES: usize = 8 * 1024 * 1024;
 
 /// A file that was opened to write.
 #[derive(Debug)]

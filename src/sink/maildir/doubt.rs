@@ -12,17 +12,15 @@ use std::io;
 use std::path::Path;
 use std::rc::Rc;
 
+use crate::limits::MAILDIRS_DOUBTED_MAX;
 use crate::mail::outcome::Outcome;
 use crate::sink::executor::Executor;
 use crate::sink::plan::{self, Action, Directory, Owners, Place, Plan};
 use crate::sink::{Report, outcome_of, report_failures};
 
-/// Directories remembered one by one.
-const DIRECTORIES_MAX: usize = 16 * 1024;
-
 /// Directories in doubt. Names made in them before may never become durable.
 pub(super) struct Doubts {
-    /// Those in doubt; where all are, those that were settled since. `directories.len() <= DIRECTORIES_MAX`
+    /// Those in doubt; where all are, those that were settled since. `directories.len() <= MAILDIRS_DOUBTED_MAX`
     directories: HashSet<Directory>,
     /// All are, but those.
     all: bool,
@@ -40,7 +38,7 @@ impl Doubts {
     pub(super) fn add(&mut self, directory: Directory) {
         if self.all {
             self.directories.remove(&directory);
-        } else if self.directories.len() < DIRECTORIES_MAX {
+        } else if self.directories.len() < MAILDIRS_DOUBTED_MAX {
             self.directories.insert(directory);
         } else {
             self.add_all();
@@ -62,7 +60,7 @@ impl Doubts {
             return;
         }
         // What is forgotten is settled once more.
-        if self.directories.len() >= DIRECTORIES_MAX {
+        if self.directories.len() >= MAILDIRS_DOUBTED_MAX {
             self.directories.clear();
         }
         self.directories.insert(Rc::clone(directory));

@@ -15,6 +15,7 @@ use rustix::fs::Access;
 
 use super::{Settings, below};
 use crate::handoff::mailbox::{Place, Standing};
+use crate::limits::MAILDIRS_TROUBLED_MAX;
 use crate::mail::envelope::Mailbox;
 use crate::sink::executor::directories::Directories;
 use crate::sink::mailbox::{Keeper, Naming};
@@ -26,9 +27,6 @@ const TROUBLE_AGE_MAX: Duration = Duration::from_mins(1);
 
 /// The same trouble with a maildir is told again after this time.
 const TOLD_AGE_MAX: Duration = Duration::from_hours(1);
-
-/// Maildirs remembered as in trouble, or as told.
-const REMEMBERED_MAX: usize = 4096;
 
 impl Naming for Settings {
     fn place(&self, recipient: Mailbox<'_>) -> Option<Place> {
@@ -50,7 +48,7 @@ impl Troubles {
             _ => Standing::Trouble,
         };
         let mut troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if troubles.len() >= REMEMBERED_MAX {
+        if troubles.len() >= MAILDIRS_TROUBLED_MAX {
             troubles.clear();
         }
         troubles.insert(maildir.into(), (Instant::now(), standing));
@@ -88,7 +86,7 @@ pub(super) fn is_of_maildir(error: &io::Error) -> bool {
 pub(super) struct MaildirKeeper {
     directories: Directories,
     settings: Settings,
-    /// When which maildir's trouble was told. `told.len() <= REMEMBERED_MAX`
+    /// When which maildir's trouble was told. `told.len() <= MAILDIRS_TROUBLED_MAX`
     told: HashMap<Box<str>, Instant>,
 }
 
@@ -149,7 +147,7 @@ impl MaildirKeeper {
         if self.told.get(&**directory).is_some_and(is_fresh) {
             return;
         }
-        if self.told.len() >= REMEMBERED_MAX {
+        if self.told.len() >= MAILDIRS_TROUBLED_MAX {
             self.told.clear();
         }
         self.told.insert(Box::from(&**directory), Instant::now());

@@ -46,11 +46,9 @@ use super::{Cost, Durability, OpenError, Opened, Sink, Surroundings, Worker, out
 use crate::config::{LineEndings, MaildirSync};
 use crate::handoff::mailbox::Place as MailboxPlace;
 use crate::handoff::message::Message;
+use crate::limits::MAILDIRS_KNOWN_MAX;
 use crate::mail::envelope::Mailbox;
 use crate::mail::outcome::{Outcome, Refused, TryAgain};
-
-/// Maildirs that a worker remembers as durable; beyond that it forgets all and syncs them again.
-const KNOWN_MAX: usize = 64 * 1024;
 
 /// Directories that [`Commit::Twice`] syncs one by one; where it renamed into more, it syncs the file system once more. A few syncs
 /// of directories write nothing of others.
@@ -245,7 +243,7 @@ impl Settings {
 pub struct Maildir<E> {
     executor: E,
     settings: Settings,
-    /// Maildirs whose directories and their entries are durable. `known.len() <= KNOWN_MAX`
+    /// Maildirs whose directories and their entries are durable. `known.len() <= MAILDIRS_KNOWN_MAX`
     known: HashSet<Directory>,
     /// Directories whose sync failed: only maildirs that are known to be durable are used below them until that is settled.
     doubts: Doubts,
@@ -519,7 +517,7 @@ impl<E: Executor> Maildir<E> {
         }
         self.doubt(plan, results, deliveries);
         self.note_troubles(plan, results, deliveries);
-        if self.known.len() + deliveries.len() > KNOWN_MAX {
+        if self.known.len() + deliveries.len() > MAILDIRS_KNOWN_MAX {
             self.known.clear();
         }
         for delivery in deliveries {

@@ -27,8 +27,8 @@ pub struct Follower {
     current: Option<Segment>,
     /// Where in it the next record is expected.
     at: u64,
-    /// The lowest number of the next segment.
-    next_sequence: u64,
+    /// Segments up to this number are read or passed over.
+    passed: Option<u64>,
     /// The rest of the segment was searched then, when it had this time of its last change.
     searched: Option<(Instant, SystemTime)>,
     /// Whether to end where nothing more is.
@@ -47,7 +47,7 @@ impl Follower {
             directory: directory.to_owned(),
             current: None,
             at: SEGMENT_HEADER_BYTES,
-            next_sequence: after.map_or(0, |after| after.sequence),
+            passed: after.and_then(|after| after.sequence.checked_sub(1)),
             searched: None,
             once,
         };
@@ -226,21 +226,21 @@ impl Follower {
     /// Opens the oldest segment that was not read; false when there is none.
     fn open_next(&mut self, note: &mut dyn FnMut(String)) -> io::Result<bool> {
         for (sequence, path) in segments(&self.directory)? {
-            if sequence < self.next_sequence {
+            if Some(sequence) <= self.passed {
                 continue;
             }
             // A segment whose header is not its own is being recycled, or damaged: one behind it that was begun decides.
             if let Some(segment) = absent_is_none(Segment::open_unscanned(&path, sequence))?.flatten() {
                 self.current = Some(segment);
                 self.at = SEGMENT_HEADER_BYTES;
-                self.next_sequence = sequence + 1;
+                self.passed = Some(sequence);
                 self.searched = None;
                 return Ok(true);
             }
             if !self.is_later_begun(sequence, self.once)? {
                 return Ok(false);
             }
-            self.next_sequence = sequence + 1;
+            self.passed = Some(sequence);
             note(format!("{}: the header is damaged: passed over", path.display()));
         }
         Ok(false)

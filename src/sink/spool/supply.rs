@@ -22,6 +22,7 @@ use super::format::{self, BATCH_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::reader;
 use super::scan::scan;
 use crate::huge_pages::HugePages;
+use crate::limits::ZEROS_BYTES;
 use crate::mail::outcome::Outcome;
 use crate::sink::executor::Executor;
 use crate::sink::plan::{self, Action, Owners, Place, Plan};
@@ -30,10 +31,6 @@ use crate::sink::{Report, outcome_of, report_failures};
 /// Consumed segments whose files wait for their next use, where nobody asks for more. The others are removed, so that the disk gets its
 /// space back.
 pub(super) const SPARES_MIN: usize = 2;
-
-/// Segments are written with zeros in pieces of this: the sync of a batch that comes in between waits behind one piece in the
-/// disk's queue, not behind a whole segment.
-const PIECE_BYTES: usize = 1024 * 1024;
 
 /// Gives the writer its segments.
 pub trait Supply {
@@ -143,7 +140,7 @@ impl Maker {
         let bytes = self.segment_bytes.max(SEGMENT_HEADER_BYTES.saturating_add(needed));
         let spare = if bytes == self.segment_bytes { self.spares.pop() } else { None };
         if spare.is_none() && self.zeros.is_none() {
-            let zeros = HugePages::new(PIECE_BYTES).map_err(|error| {
+            let zeros = HugePages::new(ZEROS_BYTES).map_err(|error| {
                 report.machine_error("have memory for a segment in", &self.root, &error);
                 outcome_of(&error)
             })?;
@@ -179,7 +176,7 @@ impl Maker {
             push(Action::Write(Rc::clone(prepared), 0, vec![&page.0]));
             let mut at = SEGMENT_HEADER_BYTES;
             while at < header.bytes {
-                let piece = usize::try_from(header.bytes - at).unwrap_or(usize::MAX).min(PIECE_BYTES);
+                let piece = usize::try_from(header.bytes - at).unwrap_or(usize::MAX).min(ZEROS_BYTES);
                 push(Action::Write(Rc::clone(prepared), at, vec![&zeros[..piece]]));
                 at += piece as u64;
                 if self.syncs_pieces || at == header.bytes {

@@ -100,7 +100,10 @@ impl Session {
             Some(Found::Insert) => input.run.octets(),
             Some(Found::Bare) | None => b"",
         };
-        if let Some(too_much) = self.chunked.as_mut().and_then(|data| data.watch.take(octets)) {
+        let mut steps = 0;
+        let too_much = self.chunked.as_mut().and_then(|data| data.watch.take(octets, &mut steps));
+        input.steps += steps;
+        if let Some(too_much) = too_much {
             self.refuse_chunk(too_much.reply());
             return None;
         }

@@ -55,11 +55,12 @@ impl Session {
                 Found::Insert => input.run.octets(),
                 Found::Bare | Found::End | Found::NeedInput => b"",
             };
-            state.refusal = state.watch.take(octets).map(TooMuch::reply);
-            if state.nul.take(
-                input.bytes.get(start..input.position).unwrap_or_default(),
-                matches!(found, Found::Data(_)),
-            ) {
+            let mut steps = 0;
+            state.refusal = state.watch.take(octets, &mut steps).map(TooMuch::reply);
+            let sent = input.bytes.get(start..input.position).unwrap_or_default();
+            let is_refused = state.nul.take(sent, matches!(found, Found::Data(_)), &mut steps);
+            input.steps += steps;
+            if is_refused {
                 state.refusal.get_or_insert(reply::NUL_IN_DATA);
             }
         }

@@ -82,14 +82,15 @@ impl Session {
             Header::Bad => return Some(self.end_without_header(NoProxyHeader::OtherOctets)),
             Header::Client(Some(client)) => {
                 self.client = canonical(client);
-                self.is_xclient_trusted = self.settings.gate.trusts_xclient(self.client.ip());
+                let is_trusted = self.settings.gate.trusts_xclient(self.client.ip());
+                self.xclient_front = is_trusted.then_some(self.client.ip());
             }
             Header::Client(None) => {}
         }
         self.state = State::Admitting(Behind::ProxyHeader);
         let client = self.client.ip();
         // Another front that comes through this one: those it will speak for are counted, and not itself.
-        let front = if self.is_xclient_trusted { client } else { self.front.ip() };
+        let front = self.xclient_front.unwrap_or(self.front.ip());
         Some(Step::Ask(Question::Admission { client, front }))
     }
 
@@ -189,7 +190,7 @@ impl Session {
 
     /// Whether XCLIENT is offered.
     pub(super) fn offers_xclient(&self) -> bool {
-        self.is_xclient_trusted
+        self.xclient_front.is_some()
     }
 
     /// XCLIENT: whom the front speaks for. The session begins anew with a greeting.
@@ -224,7 +225,9 @@ impl Session {
 
     /// The question that goes with [`State::Admitting`].
     pub(super) fn admission(&self) -> Question {
-        Question::Admission { client: self.client.ip(), front: self.front.ip() }
+        // Another front behind one with a PROXY header is still none of the clients that it speaks for.
+        let front = self.xclient_front.unwrap_or(self.front.ip());
+        Question::Admission { client: self.client.ip(), front }
     }
 }
 

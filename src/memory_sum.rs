@@ -1,0 +1,361 @@
+//! The sum: the most memory that the process and its kernel buffers can use, by part.
+//!
+//! Each part is a bound of `limits` or of the configuration, times what it bounds. Where a bound counts things and not octets, what
+//! one of them takes was measured, rounded up, and is measured again by `tests/memory_sum.rs`. Whoever adds something that can grow
+//! adds a part here. Reads nothing of the machine but the length of the file of recipients; what the kernel allows is given.
+
+use std::fmt::{self, Display};
+
+use crate::config::{Config, LineEndings, Listener, Shard, SinkKind};
+use crate::limits::{
+    BATCH_BYTES_MAX, BATCH_FILES_MAX, BATCH_LOADED_BYTES_MAX, ENVELOPE_BYTES_FREE, ENVELOPES_BYTES_MAX,
+    HANDOFF_MESSAGES_MAX, HANDSHAKE_BYTES_FREE, HELD_BYTES_MAX, INQUIRIES_AWAY_MAX, LISTEN_BACKLOG,
+    MAILBOXES_READY_MAX, MAILDIRS_DOUBTED_MAX, MAILDIRS_KNOWN_MAX, MAILDIRS_TROUBLED_MAX, PROXY_V2_BYTES_MAX,
+    REFUSED_CONNECTIONS_MAX, REPLY_BYTES_MAX, SEND_BUFFER_BYTES, SPARE_REPLIES_MAX, SPILLS_AWAY_MAX,
+    STAGING_BYTES, TLS_SESSION_BYTES_MAX, TLS_SESSIONS_MAX, ZEROS_BYTES,
+};
+use crate::log;
+use crate::ring::locked_memory;
+use crate::smtp::settings::TlsPolicy;
+
+/// A connection with its slot, its session, its EHLO name and its place in every table. Measured: 1.2 KiB.
+pub const CONNECTION_BYTES: u64 = 2 * 1024;
+
+/// A connection under TLS besides: the library's state and keys, and certificates that are not counted. Measured: 6.5 KiB with TLS
+/// 1.3, 8 KiB with TLS 1.2.
+pub const TLS_BYTES: u64 = 10 * 1024 + HANDSHAKE_BYTES_FREE as u64;
+
+/// A connection in a handshake besides: its state, and what of it is not counted. Measured: 13.5 KiB.
+pub const TLS_HANDSHAKE_BYTES: u64 = 16 * 1024 + HANDSHAKE_BYTES_FREE as u64;
+
+/// A message without its mail data: itself, `Received:`, two envelopes with what each may have for nothing. One envelope is the
+/// session's, the other that of the message before.
+pub const MESSAGE_BYTES: u64 = 2 * 1024 + 2 * ENVELOPE_BYTES_FREE as u64;
+
+/// Replies of a connection: those that are on their way and those that come after.
+pub const REPLIES_BYTES: u64 = 2 * REPLY_BYTES_MAX as u64;
+
+// Who is in a handshake has no transaction.
+const _: () = assert!(TLS_HANDSHAKE_BYTES <= TLS_BYTES + MESSAGE_BYTES);
+
+/// The program, its libraries and what it reads at the start. Measured: 7 MiB, 15 MiB as the tests build it
+/// (docs/performance.md).
+pub const PROGRAM_BYTES: u64 = 20 * 1024 * 1024;
+
+/// What a thread touches of its stack, and what the allocator keeps for it.
+pub const THREAD_BYTES: u64 = 512 * 1024;
+
+/// Threads besides shards and sink workers: control, log, signals, spill, mailboxes, space, and the one that makes segments.
+const OTHER_THREADS: u64 = 7;
+
+/// A message, an errand or a question on its way between threads: its place in a channel.
+const PLACE_BYTES: u64 = 128;
+
+/// A name of a maildir that is remembered, with its place in a table; usual ones are a tenth of it.
+const NAME_BYTES: u64 = 512;
+
+/// What a plan holds for each file that it makes: names and operations.
+const PLANNED_FILE_BYTES: u64 = 4 * 1024;
+
+/// Reading the file of recipients takes so many times its length, until all tables are made. Measured: 13 where a line has 13 octets, 5
+/// where it has 33.
+const RECIPIENTS_READ_FACTOR: u64 = 20;
+
+/// A table of recipients takes so many times the length of the file. Measured: 2.
+const RECIPIENTS_FACTOR: u64 = 4;
+
+/// What a session that can be resumed takes besides its own octets.
+const TLS_SESSION_PLACE_BYTES: u64 = 256;
+
+/// The kernel's structures of one socket, and of its descriptor. Measured by /proc/slabinfo, on Linux 6.18: 4.2 KiB.
+pub const SOCKET_BYTES: u64 = 6 * 1024;
+
+/// The kernel's stack of a thread, with its other structures.
+const KERNEL_THREAD_BYTES: u64 = 32 * 1024;
+
+/// Memory has one entry of eight octets in the page tables for each page.
+const PAGE_TABLE_SHARE: u64 = 512;
+
+/// The allocator rounds up and keeps what was freed for a while: one part in so many of what it gave.
+const ALLOCATOR_SHARE: u64 = 8;
+
+/// What a part is for, in the order of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Messages under way.
+    Mail,
+    /// Connections, whatever they do.
+    Connections,
+    /// The program itself.
+    Program,
+    /// What the kernel keeps for it. Control groups count it, the resident memory of the process does not hold it.
+    Kernel,
+}
+
+impl Purpose {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Mail, Self::Connections, Self::Program, Self::Kernel];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Mail => "mail",
+            Self::Connections => "connections",
+            Self::Program => "the program",
+            Self::Kernel => "the kernel, for ringmx",
+        }
+    }
+}
+
+/// One part of the sum.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// What it is for.
+    pub purpose: Purpose,
+    /// What it is.
+    pub name: &'static str,
+    /// Octets, at most.
+    pub bytes: u64,
+    /// The key or the rule that bounds it.
+    pub bound: String,
+}
+
+/// What the machine allows the kernel to keep for sockets. None where it does not show it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SocketMemory {
+    /// The most for all TCP sockets of the machine, in octets: the last number of the sysctl net.ipv4.tcp_mem, in pages there.
+    pub all_bytes_max: Option<u64>,
+    /// The most for what one socket has received, in octets: the last number of net.ipv4.tcp_rmem. It holds where no size is set.
+    pub receive_bytes_max: Option<u64>,
+}
+
+/// The sum and its parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemorySum {
+    parts: Vec<Part>,
+}
+
+impl MemorySum {
+    /// The sum of a configuration on a machine that allows this.
+    pub fn of(config: &Config, sockets: SocketMemory) -> Self {
+        let mut sum = Self { parts: Vec::new() };
+        let counts = Counts::of(config);
+        sum.add_mail(config, &counts);
+        sum.add_connections(config, &counts);
+        sum.add_program(config, &counts);
+        sum.add_kernel(config, &counts, sockets);
+        sum
+    }
+
+    /// The parts, those of one purpose together.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// Octets of all parts for this.
+    pub fn bytes_for(&self, purpose: Purpose) -> u64 {
+        let parts = self.parts.iter().filter(|part| part.purpose == purpose);
+        parts.fold(0, |sum, part| sum.saturating_add(part.bytes))
+    }
+
+    /// Octets of the process: what its resident memory comes to at most.
+    pub fn process_bytes(&self) -> u64 {
+        self.all_bytes() - self.bytes_for(Purpose::Kernel)
+    }
+
+    /// Octets of the process and of the kernel for it: what a control group must allow.
+    pub fn all_bytes(&self) -> u64 {
+        self.parts.iter().fold(0, |sum, part| sum.saturating_add(part.bytes))
+    }
+
+    fn add(&mut self, purpose: Purpose, name: &'static str, bytes: u64, bound: impl Into<String>) {
+        if bytes > 0 {
+            self.parts.push(Part { purpose, name, bytes, bound: bound.into() });
+        }
+    }
+
+    fn add_mail(&mut self, config: &Config, counts: &Counts) {
+        let mut add = |name, bytes, bound: &str| self.add(Purpose::Mail, name, bytes, bound);
+        let shards = config.shards.iter();
+        let buffers = shards.clone().map(|shard| octets(shard.buffers) * octets(shard.buffer_bytes)).sum();
+        add("receive buffers", buffers, "buffers x buffer_size, each shard");
+        add(
+            "mail data copied out of them",
+            shards.map(|shard| octets(shard.block_bytes_max)).sum(),
+            "block_memory, each shard",
+        );
+        let envelopes = counts.shards * octets(ENVELOPES_BYTES_MAX);
+        add("envelopes", envelopes, "32 MiB each shard");
+        if counts.workers > 0 {
+            // What was read back from spill files, and what is made of the messages of one batch: other line ends, base 64, one envelope
+            // written out for each.
+            let loaded = BATCH_LOADED_BYTES_MAX.saturating_add(config.limits.message_size_max);
+            let files = octets(BATCH_FILES_MAX.max(config.limits.recipients_max)) * PLANNED_FILE_BYTES;
+            let each = loaded.saturating_add(converted_bytes(config)).saturating_add(files);
+            let all = counts.workers.saturating_mul(each).saturating_add(envelopes);
+            add("batches of sink workers", all, "message_size_max and recipients_max, each worker");
+        }
+        if let SinkKind::Spool { direct_writes: true, .. } = config.sink.kind {
+            add(
+                "direct writes of the spool",
+                2 * octets(STAGING_BYTES) + octets(ZEROS_BYTES),
+                "direct_writes",
+            );
+        }
+        if config.sink.has_mailboxes() {
+            let of_worker = MAILDIRS_KNOWN_MAX + MAILDIRS_DOUBTED_MAX + MAILDIRS_TROUBLED_MAX;
+            let names = counts.workers * octets(of_worker)
+                + counts.shards * octets(MAILBOXES_READY_MAX)
+                + octets(MAILDIRS_TROUBLED_MAX);
+            add("names of maildirs", names * NAME_BYTES, "each worker and shard");
+        }
+    }
+
+    fn add_connections(&mut self, config: &Config, counts: &Counts) {
+        let each = "connections_max and 256, each shard";
+        let mut add = |name, bytes, bound: &str| self.add(Purpose::Connections, name, bytes, bound);
+        add("sessions", counts.connections * CONNECTION_BYTES, each);
+        let is_behind_front = config.listeners.iter().any(|listener| !listener.gate.proxy_from.is_empty());
+        let line = config.limits.line_bytes_max.max(if is_behind_front { PROXY_V2_BYTES_MAX } else { 0 });
+        add(
+            "command lines that have begun",
+            counts.connections * 2 * octets(line),
+            "2 x line_length_max a connection",
+        );
+        add("replies", counts.connections * REPLIES_BYTES, "8 KiB a connection");
+        // Those whose connection is gone are on their way to a sink.
+        let messages = counts.connections + counts.shards * octets(HANDOFF_MESSAGES_MAX);
+        add("transactions", messages * MESSAGE_BYTES, "10 KiB a connection");
+        add("octets that cannot be read yet", counts.shards * octets(HELD_BYTES_MAX), "32 MiB each shard");
+        let spares = octets(SPARE_REPLIES_MAX) * 2 * octets(REPLY_BYTES_MAX);
+        add("memory of replies that were sent", counts.shards * spares, "8 MiB each shard");
+        if config.listeners.iter().any(|listener| listener.tls != TlsPolicy::Off) {
+            add("TLS", counts.connections * TLS_BYTES, "14 KiB a connection");
+            let session = octets(TLS_SESSION_BYTES_MAX) + TLS_SESSION_PLACE_BYTES;
+            add("TLS sessions to be resumed", octets(TLS_SESSIONS_MAX) * session, "32,768 sessions");
+        }
+    }
+
+    fn add_program(&mut self, config: &Config, counts: &Counts) {
+        // Of what the allocator gives; receive buffers and the memory of direct writes are mapped.
+        let heap = self.process_bytes() - self.mapped_bytes();
+        let mut add = |name, bytes, bound: &str| self.add(Purpose::Program, name, bytes, bound);
+        add("program and libraries", PROGRAM_BYTES, "");
+        add("threads", counts.threads * THREAD_BYTES, "cpus, workers");
+        let threads = usize::try_from(counts.threads).unwrap_or(usize::MAX / 2);
+        add("lines of the log", octets(log::bytes_max(threads)), "64 chunks each kind");
+        let places = 2 * (HANDOFF_MESSAGES_MAX + SPILLS_AWAY_MAX + INQUIRIES_AWAY_MAX);
+        add("channels between threads", counts.shards * octets(places) * PLACE_BYTES, "cpus");
+        add("recipients", recipients_bytes(config, counts), "recipients, each shard and listener");
+        add("what the allocator keeps", heap / ALLOCATOR_SHARE, "an eighth of what it gave");
+    }
+
+    fn mapped_bytes(&self) -> u64 {
+        let is_mapped = |part: &&Part| matches!(part.name, "receive buffers" | "direct writes of the spool");
+        self.parts.iter().filter(is_mapped).map(|part| part.bytes).sum()
+    }
+
+    fn add_kernel(&mut self, config: &Config, counts: &Counts, allowed: SocketMemory) {
+        let process = self.process_bytes();
+        let mut add = |name, bytes, bound: &str| self.add(Purpose::Kernel, name, bytes, bound);
+        // Those that nobody has accepted yet receive, too.
+        let waiting =
+            counts.shards * octets(config.listeners.len()) * u64::from(LISTEN_BACKLOG.unsigned_abs());
+        let sockets = counts.connections + waiting;
+        add("sockets", sockets * SOCKET_BYTES, "connections_max, and 4096 each listener and shard");
+        let receive = |listener: &Listener| match listener.receive_buffer_bytes {
+            0 => allowed.receive_bytes_max.unwrap_or(0),
+            bytes => 2 * octets(bytes),
+        };
+        let receive = config.listeners.iter().map(receive).max().unwrap_or(0);
+        let each = receive + 2 * octets(SEND_BUFFER_BYTES);
+        let all = sockets.saturating_mul(each);
+        match allowed.all_bytes_max {
+            Some(machine) if machine < all => {
+                add("octets in sockets", machine, "the sysctl net.ipv4.tcp_mem, all of the machine");
+            }
+            Some(_) | None => add("octets in sockets", all, "2 x receive_buffer and 64 KiB a socket"),
+        }
+        let rings: u64 = config.shards.iter().map(locked_memory::of_shard).sum();
+        add("rings", rings + counts.workers * locked_memory::of_worker(), "ring_entries and buffers");
+        let tables = process / PAGE_TABLE_SHARE + counts.threads * KERNEL_THREAD_BYTES;
+        add("page tables and threads", tables, "a 512th of the process");
+    }
+}
+
+/// The table that `check` prints: each part, the sum for each purpose, and all.
+impl Display for MemorySum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "Memory at most, in MiB:")?;
+        for purpose in Purpose::ALL {
+            writeln!(f, "{:>8}  {}", mib(self.bytes_for(purpose)), purpose.name())?;
+            for part in self.parts.iter().filter(|part| part.purpose == purpose) {
+                let bound = if part.bound.is_empty() { String::new() } else { format!(": {}", part.bound) };
+                writeln!(f, "{:>14}  {}{bound}", mib(part.bytes), part.name)?;
+            }
+        }
+        writeln!(f, "{:>8}  the process", mib(self.process_bytes()))?;
+        writeln!(
+            f,
+            "{:>8}  with what the kernel keeps: the least limit of a control group",
+            mib(self.all_bytes())
+        )
+    }
+}
+
+/// How many there are of what parts are counted by.
+struct Counts {
+    shards: u64,
+    /// Connections of all shards, and those that are being turned away.
+    connections: u64,
+    /// Sink workers that run.
+    workers: u64,
+    threads: u64,
+}
+
+impl Counts {
+    fn of(config: &Config) -> Self {
+        let shards = octets(config.shards.len());
+        let of_shard = |shard: &Shard| octets(shard.connections_max + REFUSED_CONNECTIONS_MAX);
+        let workers = match config.sink.kind {
+            SinkKind::Maildir { .. } => octets(config.sink.workers).min(shards),
+            SinkKind::Spool { .. } | SinkKind::Stdout { .. } => 1,
+            SinkKind::Discard => 0,
+        };
+        Self {
+            shards,
+            connections: config.shards.iter().map(of_shard).sum(),
+            workers,
+            threads: shards + workers + OTHER_THREADS,
+        }
+    }
+}
+
+/// What a sink worker makes of the mail data of one batch.
+fn converted_bytes(config: &Config) -> u64 {
+    let largest = config.limits.message_size_max;
+    match config.sink.kind {
+        SinkKind::Maildir { line_endings: LineEndings::Lf, .. } => BATCH_BYTES_MAX.saturating_add(largest),
+        // One message at a time: in base 64, or with its lines looked at, and as it goes out, both of which have grown by doubling.
+        SinkKind::Stdout { .. } => largest.saturating_mul(4),
+        SinkKind::Maildir { line_endings: LineEndings::Crlf, .. }
+        | SinkKind::Spool { .. }
+        | SinkKind::Discard => 0,
+    }
+}
+
+/// Each shard has a table for each listener; the sink has one.
+fn recipients_bytes(config: &Config, counts: &Counts) -> u64 {
+    let length = |file| std::fs::metadata(file).map_or(0, |facts: std::fs::Metadata| facts.len());
+    let file = config.recipients.as_ref().map_or(0, length);
+    let tables = counts.shards * octets(config.listeners.len()) + 1;
+    file.saturating_mul(RECIPIENTS_READ_FACTOR.saturating_add(tables.saturating_mul(RECIPIENTS_FACTOR)))
+}
+
+fn octets(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+/// Whole MiB, rounded up.
+fn mib(octets: u64) -> u64 {
+    octets.div_ceil(1 << 20)
+}
