@@ -12,7 +12,7 @@ pub mod probe;
 pub mod simulated;
 
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::io::Errno;
@@ -199,9 +199,4 @@ pub trait Ring {
 
     /// Wall-clock time, for trace information.
     fn wall_clock(&self) -> SystemTime;
-}
-
-/// Number of a descriptor for [`Ring::wake`].
-pub fn descriptor_number(descriptor: &impl AsRawFd) -> RawFd {
-    descriptor.as_raw_fd()
 }

@@ -11,6 +11,7 @@ use super::spool::cursor::Cursor;
 use crate::escape::{Json, Word};
 use crate::mail::envelope::{BodyType, RecipientParameters, Ret};
 use crate::mail::queue_id::QueueId;
+use crate::smtp::trace;
 use crate::timestamp::{Asctime, Rfc3339};
 
 /// A message without its content.
@@ -152,10 +153,9 @@ impl Facts<'_> {
 
     /// The fields that final delivery puts on top: Return-Path, and a Delivered-To for each recipient, so that none is lost.
     pub(super) fn delivery_fields(&self, line_end: &[u8]) -> Vec<u8> {
-        let mut out = [b"Return-Path: <", self.reverse_path, b">", line_end].concat();
-        for (recipient, _) in &self.recipients {
-            out.extend([b"Delivered-To: ", *recipient, line_end].concat());
-        }
+        let mut out = Vec::new();
+        let recipients = self.recipients.iter().map(|(recipient, _)| *recipient);
+        trace::delivery_fields(&mut out, self.reverse_path, recipients, line_end);
         out
     }
 

@@ -343,7 +343,27 @@ pub fn undo(plan: &Plan<'_>, results: &Results) -> Plan<'static> {
             {
                 files.push(Rc::clone(file));
             }
-            _ => {}
+            (
+                Action::Create(_) | Action::Link(..) | Action::Rename(..),
+                Done::Failed(_) | Done::Skipped,
+            )
+            // They make no file.
+            | (
+                Action::MakeDirectory(_)
+                | Action::Open(_)
+                | Action::Reserve(..)
+                | Action::Write(..)
+                | Action::StartWriteback(_)
+                | Action::AwaitWriteback(_)
+                | Action::SyncFile(_)
+                | Action::Truncate(..)
+                | Action::Close(_)
+                | Action::SyncDirectory(_)
+                | Action::Remove(_)
+                | Action::SyncFilesystem
+                | Action::ProbeJournal(_),
+                Done::Yes | Done::Failed(_) | Done::Skipped,
+            ) => {}
         }
     }
     // Each removal stands for itself: one that fails does not keep the others from being tried.

@@ -371,7 +371,17 @@ impl Session {
                 data.data.refuse();
             }
             State::Chunk(_) => self.refuse_chunk(why.into()),
-            _ => {}
+            State::Proxy(_)
+            | State::Admitting(_)
+            | State::Delayed
+            | State::Greeted
+            | State::Command
+            | State::Asked
+            | State::Asking
+            | State::AskedTls
+            | State::Securing
+            | State::Delivering
+            | State::Closed => {}
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use super::path::check_literal;
 use crate::limits::{BEGINNING_BYTES_MAX, EHLO_NAME_BYTES_MAX};
 use crate::mail::client::ClientFacts;
-use crate::mail::envelope::{Envelope, Mailbox};
+use crate::mail::envelope::Envelope;
 use crate::mail::queue_id::QueueId;
 use crate::timestamp::Rfc5322;
 
@@ -41,7 +41,7 @@ pub fn received(
     // With several recipients the field would tell each of the others, Bcc included.
     if let (1, Some(recipient)) = (recipients.len(), recipients.next()) {
         out.extend_from_slice(b"\r\n\tfor <");
-        push_mailbox(out, recipient);
+        push_harmless(out, recipient.whole);
         out.push(b'>');
     }
     out.extend_from_slice(b";\r\n\t");
@@ -50,18 +50,22 @@ pub fn received(
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends `Return-Path:` for a final delivery (RFC 5321 §4.4).
-pub fn return_path(out: &mut Vec<u8>, envelope: &Envelope) {
+/// Appends what a final delivery puts on top (RFC 5321 §4.4): `Return-Path:`, and `Delivered-To:` for each of these recipients.
+pub fn delivery_fields<'a>(
+    out: &mut Vec<u8>,
+    reverse_path: &[u8],
+    recipients: impl IntoIterator<Item = &'a [u8]>,
+    line_end: &[u8],
+) {
     out.extend_from_slice(b"Return-Path: <");
-    push_harmless(out, envelope.reverse_path());
-    out.extend_from_slice(b">\r\n");
-}
-
-/// Appends `Delivered-To:` for one recipient.
-pub fn delivered_to(out: &mut Vec<u8>, recipient: Mailbox<'_>) {
-    out.extend_from_slice(b"Delivered-To: ");
-    push_mailbox(out, recipient);
-    out.extend_from_slice(b"\r\n");
+    push_harmless(out, reverse_path);
+    out.push(b'>');
+    out.extend_from_slice(line_end);
+    for recipient in recipients {
+        out.extend_from_slice(b"Delivered-To: ");
+        push_harmless(out, recipient);
+        out.extend_from_slice(line_end);
+    }
 }
 
 /// How mail data begins, which decides what has to stand between our fields and it.
@@ -219,10 +223,6 @@ fn push_literal(out: &mut Vec<u8>, address: IpAddr) {
         IpAddr::V4(address) => write!(Octets(out), "[{address}]"),
         IpAddr::V6(address) => write!(Octets(out), "[IPv6:{address}]"),
     };
-}
-
-fn push_mailbox(out: &mut Vec<u8>, mailbox: Mailbox<'_>) {
-    push_harmless(out, mailbox.whole);
 }
 
 /// Paths hold no controls by their grammar; should one ever do, it does no harm here.

@@ -102,7 +102,8 @@ impl Tls {
     }
 
     /// Whether a record has begun that is not whole.
-    pub fn has_partial(&self) -> bool {
+    #[cfg(any(test, fuzzing))]
+    fn has_partial(&self) -> bool {
         !self.partial.is_empty()
     }
 

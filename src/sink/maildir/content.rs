@@ -4,6 +4,7 @@ use memchr::memchr2;
 
 use crate::handoff::message::Message;
 use crate::mail::envelope::{BodyType, Envelope, Mailbox};
+use crate::smtp::trace;
 
 /// The octets of all files of one message that are the same for every recipient.
 pub(super) enum Common<'a> {
@@ -48,12 +49,9 @@ impl<'a> Common<'a> {
     /// not be told any more.
     pub(super) fn head(&self, envelope: &Envelope, recipients: &[Mailbox<'_>]) -> Vec<u8> {
         let end: &[u8] = if self.is_lf() { b"\n" } else { b"\r\n" };
-        let mut head = [b"Return-Path: <".as_slice(), envelope.reverse_path(), b">", end].concat();
-        for recipient in recipients {
-            for part in [b"Delivered-To: ".as_slice(), recipient.whole, end] {
-                head.extend_from_slice(part);
-            }
-        }
+        let mut head = Vec::new();
+        let recipients = recipients.iter().map(|recipient| recipient.whole);
+        trace::delivery_fields(&mut head, envelope.reverse_path(), recipients, end);
         head
     }
 }
