@@ -36,7 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tls",
         ],
     ),
-    ("memory_sum", &["log", "ring::locked_memory"]),
+    ("memory_sum", &["log", "ring::locked_memory", "smtp::settings"]),
     ("shutdown", &["handoff::doorbell", "log"]),
     ("shard", &["handoff", "log", "metrics", "ring", "sink", "smtp", "tls"]),
     ("sink", &["handoff", "smtp::trace"]),
