@@ -506,9 +506,13 @@ fn check_export(path: &Path, expected: &Expected) {
     for (id, good) in first_of_each(expected) {
         let Some(content) = &good.content else { continue };
         let octets = fs::read(root.join(format!("{id}.eml"))).expect("exported");
+        // A path with a control is a forgery, and must not begin a line or a field of its own.
+        let shown = |path: &[u8]| -> Vec<u8> {
+            path.iter().map(|octet| if octet.is_ascii_control() { b'?' } else { *octet }).collect()
+        };
         let recipients =
-            good.envelope.recipients.iter().map(|to| [b"Delivered-To: ", &to[..], b"\r\n"].concat());
-        let fields = [b"Return-Path: <", &good.envelope.reverse_path[..], b">\r\n"].concat();
+            good.envelope.recipients.iter().map(|to| [b"Delivered-To: ", &shown(to)[..], b"\r\n"].concat());
+        let fields = [b"Return-Path: <", &shown(&good.envelope.reverse_path)[..], b">\r\n"].concat();
         assert_eq!(octets, [fields, recipients.collect::<Vec<_>>().concat(), content.clone()].concat());
     }
 }
