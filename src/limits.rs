@@ -184,8 +184,8 @@ pub const ENVELOPES_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Octets of an envelope that are not counted, and that it keeps for the next transaction: those of usual ones.
 pub const ENVELOPE_BYTES_FREE: usize = 4 * 1024;
 
-/// Work on one connection before the others of its shard have their turn, in units of about a nanosecond (`shard/work.rs`): half a
-/// MiB of plain mail data, or some 10 KiB of the kind that costs most.
+/// Work on one connection before the others of its shard have their turn, in units of about a nanosecond (`shard/work.rs`): 4 MiB
+/// of plain mail data, or some 10 KiB of the kind that costs most.
 pub const WORK_SLICE: usize = 32 * 1024;
 
 /// Work of one turn of a shard, in the same units, after which connections with more than a little to be parsed wait for the next one. So
