@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use crate::config::recipients::{self};
+use crate::config::recipients;
 use crate::config::{self, Config, LogFormat, Places, Problem, SinkKind, Warning};
 use crate::sink::file_limit;
 use crate::smtp::policy::RecipientEntry;

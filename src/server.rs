@@ -4,23 +4,21 @@
 
 mod report;
 
-use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
+use std::{fmt, io};
 
 use crossbeam_channel::{Receiver, Sender, select_biased, tick, unbounded};
 
 use crate::buffer::{Pool, SpillBudget};
-use crate::config::recipients::{self};
+use crate::config::recipients;
 use crate::config::{self, Config, LogFormat, Problem, Warning};
 use crate::handoff::channel::{FromSinks, ToShard, ToSink, messages, receipts};
 use crate::handoff::doorbell::Doorbell;
 use crate::handoff::errand::{done, errands};
-use crate::huge_pages;
 use crate::limits::{
     HANDOFF_MESSAGES_MAX, INQUIRIES_AWAY_MAX, LAST_WORDS_MAX, LISTEN_BACKLOG, LOG_END_MAX, SHARDS_END_MAX,
     SPILLS_AWAY_MAX, WORKERS_END_MAX,
@@ -28,7 +26,6 @@ use crate::limits::{
 use crate::log::{self, Log};
 use crate::mail::queue_id::{IdKey, KEY_BYTES};
 use crate::metrics::{self, ShardMetrics};
-use crate::resource_limits;
 use crate::ring::kernel::KernelRing;
 use crate::ring::probe;
 use crate::shard::clients::Clients;
@@ -41,11 +38,10 @@ use crate::shutdown::{Asked, Shutdown};
 use crate::sink::space::Space;
 use crate::sink::spill::{SpillTo, Spiller};
 use crate::sink::{self, Durability, Opened, Report, Sink, Surroundings, file_limit};
-use crate::smtp::policy::RecipientEntry;
-use crate::smtp::policy::Recipients;
+use crate::smtp::policy::{RecipientEntry, Recipients};
 use crate::smtp::settings::Settings;
 use crate::threads::Threads;
-use crate::tls;
+use crate::{huge_pages, resource_limits, tls};
 
 use self::report::LogReport;
 

@@ -12,11 +12,9 @@ use ringmx::mail::domain::DomainPattern;
 use ringmx::mail::network::Network;
 use ringmx::mail::outcome::TryAgain;
 use ringmx::smtp::extension::{Extension, ExtensionSet};
-use ringmx::smtp::policy::RecipientEntry;
-use ringmx::smtp::policy::{Recipients, Verdict};
-use ringmx::smtp::settings::Settings;
+use ringmx::smtp::policy::{RecipientEntry, Recipients, Verdict};
 use ringmx::smtp::settings::{
-    BareLineEnd, ChunkLineEnd, EarlyTalkers, NulPolicy, Pipelining, Refusal, TlsPolicy,
+    BareLineEnd, ChunkLineEnd, EarlyTalkers, NulPolicy, Pipelining, Refusal, Settings, TlsPolicy,
 };
 
 #[path = "support/dialogue.rs"]

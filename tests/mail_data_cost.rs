@@ -16,8 +16,7 @@ use ringmx::smtp::policy::Recipients;
 use ringmx::smtp::reply::ReplyBuffer;
 use ringmx::smtp::run::Run;
 use ringmx::smtp::session::{Answer, Input, Session, Step};
-use ringmx::smtp::settings::Settings;
-use ringmx::smtp::settings::{BareLineEnd, ChunkLineEnd, NulPolicy, TlsPolicy};
+use ringmx::smtp::settings::{BareLineEnd, ChunkLineEnd, NulPolicy, Settings, TlsPolicy};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Octets of mail data of a measurement.

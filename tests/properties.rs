@@ -6,8 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use ringmx::mail::outcome::TryAgain;
-use ringmx::smtp::settings::Settings;
-use ringmx::smtp::settings::{BareLineEnd, ChunkLineEnd, Pipelining};
+use ringmx::smtp::settings::{BareLineEnd, ChunkLineEnd, Pipelining, Settings};
 
 #[path = "support/exchange.rs"]
 mod exchange;

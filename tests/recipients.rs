@@ -5,7 +5,7 @@ mod support;
 use std::path::PathBuf;
 
 use ringmx::config;
-use ringmx::config::recipients::{self};
+use ringmx::config::recipients;
 use ringmx::smtp::policy::RecipientEntry;
 use support::client::Client;
 use support::server::Server;

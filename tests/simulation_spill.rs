@@ -35,8 +35,7 @@ use ringmx::shard::mailboxes::{self, Mailboxes};
 use ringmx::shard::spill::Spill;
 use ringmx::shard::{Parts, Shard};
 use ringmx::smtp::policy::Recipients;
-use ringmx::smtp::settings::Settings;
-use ringmx::smtp::settings::{Gate, Pipelining};
+use ringmx::smtp::settings::{Gate, Pipelining, Settings};
 use spiller::SlowSpiller;
 
 /// How a client behaves.

@@ -3,8 +3,7 @@
 //! Between two messages stands every sequence of line-end variants, dots, NULs, blanks and text up to a length; the octets
 //! arrive in every way. What is stored is what a naive server says, which reads a byte at a time and knows nothing of ours.
 
-use ringmx::smtp::settings::Settings;
-use ringmx::smtp::settings::{BareLineEnd, Pipelining};
+use ringmx::smtp::settings::{BareLineEnd, Pipelining, Settings};
 
 #[path = "support/exchange.rs"]
 mod exchange;

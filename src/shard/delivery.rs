@@ -16,8 +16,7 @@ use crate::mail::client::ClientFacts;
 use crate::mail::envelope::Envelope;
 use crate::mail::envelope_budget::EnvelopeBudget;
 use crate::mail::outcome::{Outcome, TryAgain};
-use crate::mail::queue_id::QueueId;
-use crate::mail::queue_id::{IdKey, QueueIds};
+use crate::mail::queue_id::{IdKey, QueueId, QueueIds};
 use crate::sink::Sink;
 use crate::sink::space::Space;
 

@@ -263,7 +263,9 @@ impl<R: Ring> Shard<R> {
             && !context.spill.is_home()
             && !context.mailboxes.is_home()
             && context.handshakes_waiting.is_empty()
-            && !context.work.is_behind();
+            && !context.work.is_behind()
+            // Whoever had to give way after the last settling has a reply to be sent.
+            && self.dirty.is_empty();
         let turned = context.ring.turn(if may_sleep { wait } else { Some(Duration::ZERO) }, &mut self.events);
         context.delivery.receipts().unpark();
         context.now = context.ring.now();

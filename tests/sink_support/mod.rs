@@ -11,8 +11,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use ringmx::buffer::{MailData, Pool, SpillBudget};
 use ringmx::handoff::message::{Message, Origin};
-use ringmx::mail::client::ClientFacts;
-use ringmx::mail::client::TlsFacts;
+use ringmx::mail::client::{ClientFacts, TlsFacts};
 use ringmx::mail::envelope::{BodyType, Envelope, Notify, RecipientParameters, Ret};
 use ringmx::mail::outcome::Outcome;
 use ringmx::mail::queue_id::QueueId;

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use ringmx::config::Config;
 use ringmx::limits::REPLY_BYTES_MAX;
-use ringmx::mail::client::ClientFacts;
-use ringmx::mail::client::TlsFacts;
+use ringmx::mail::client::{ClientFacts, TlsFacts};
 use ringmx::mail::envelope::{BodyType, Envelope, Mailbox};
 use ringmx::mail::outcome::{Refused, TryAgain};
 use ringmx::mail::queue_id::QueueId;
@@ -17,8 +16,7 @@ use ringmx::smtp::policy::{Recipients, Verdict};
 use ringmx::smtp::reply::ReplyBuffer;
 use ringmx::smtp::run::Run;
 use ringmx::smtp::session::{Answer, Input, Question, Session, Step};
-use ringmx::smtp::settings::Settings;
-use ringmx::smtp::settings::{BareLineEnd, ChunkLineEnd, Gate, NulPolicy, TlsPolicy};
+use ringmx::smtp::settings::{BareLineEnd, ChunkLineEnd, Gate, NulPolicy, Settings, TlsPolicy};
 
 /// What became of an exchange so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

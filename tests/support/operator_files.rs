@@ -3,12 +3,11 @@
 
 use std::path::Path;
 
-use ringmx::config::recipients::{self};
+use ringmx::config::recipients;
 use ringmx::config::{Config, Finding, Problem, Warning, parse, reference};
 use ringmx::mail::envelope::Mailbox;
 use ringmx::memory_sum::{MemorySum, SocketMemory};
-use ringmx::smtp::policy::RecipientEntry;
-use ringmx::smtp::policy::{Policy, Recipients, Verdict};
+use ringmx::smtp::policy::{Policy, RecipientEntry, Recipients, Verdict};
 use ringmx::smtp::settings::Settings;
 
 use super::exchange::{Exchange, config, settings};

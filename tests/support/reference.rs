@@ -7,8 +7,7 @@ use std::time::Duration;
 use ringmx::limits::REPLY_LINE_BYTES_MAX;
 use ringmx::mail::network::Network;
 use ringmx::mail::outcome::TryAgain;
-use ringmx::smtp::settings::Settings;
-use ringmx::smtp::settings::{BareLineEnd, ChunkLineEnd};
+use ringmx::smtp::settings::{BareLineEnd, ChunkLineEnd, Settings};
 
 use super::exchange::{Exchange, Seen, Trouble, settings};
 

@@ -321,8 +321,7 @@ mod tests {
     use super::*;
     use crate::buffer::{Arena, MailData};
     use crate::handoff::message::Origin;
-    use crate::mail::client::ClientFacts;
-    use crate::mail::client::TlsFacts;
+    use crate::mail::client::{ClientFacts, TlsFacts};
     use crate::mail::envelope::Envelope;
 
     proptest! {
