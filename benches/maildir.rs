@@ -91,7 +91,7 @@ fn rate(sink: &mut dyn Sink, mailboxes: usize, time: Duration) -> f64 {
     let (mut stored, start) = (0_usize, Instant::now());
     loop {
         sink.store(&mut batch, &mut outcomes);
-        assert_eq!(outcomes, [Outcome::Durable; BATCH_MESSAGES]);
+        assert_eq!(outcomes, [Outcome::Stored; BATCH_MESSAGES]);
         outcomes.clear();
         stored += BATCH_MESSAGES;
         if start.elapsed() >= time {

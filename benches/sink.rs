@@ -83,7 +83,7 @@ fn sinks(criterion: &mut Criterion) {
                 bench.iter(|| {
                     outcomes.clear();
                     sink.store(&mut batch, &mut outcomes);
-                    assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Durable));
+                    assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Stored));
                 });
             });
         }

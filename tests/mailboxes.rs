@@ -283,7 +283,7 @@ proptest! {
                 })
                 .collect();
             let outcomes = store(&mut *sink, &[sent]);
-            prop_assert_eq!(outcomes, vec![Outcome::Durable], "{:?}", reports.take());
+            prop_assert_eq!(outcomes, vec![Outcome::Stored], "{:?}", reports.take());
         }
         prop_assert_eq!(fs::read_dir(outside.path()).expect("a directory").count(), before);
         // Whoever is named and can be named in the store, and for whom nothing is in the way, is taken.
@@ -331,7 +331,7 @@ fn a_mailbox_that_a_delivery_failed_in_is_refused_for_a_while_and_others_are_not
     fs::rename(folder.path().join("aside"), &new).expect("moved back");
     assert_eq!(says(mailbox("anna")), Verdict::TryAgain);
     assert_eq!(says(mailbox("bob")), Verdict::Accept);
-    assert_eq!(store(&mut *sink, &[Sent::new(3, "x").to(&["bob"])]), [Outcome::Durable]);
+    assert_eq!(store(&mut *sink, &[Sent::new(3, "x").to(&["bob"])]), [Outcome::Stored]);
 }
 
 /// A server with this sink, and these files beside its configuration.

@@ -195,9 +195,9 @@ fn check(simulation: &Simulation, clients: &[Client]) {
                 continue;
             }
             match answer.as_deref() {
-                Some("250") => assert_eq!(outcome, Some(Outcome::Durable), "answered 250 and not stored"),
+                Some("250") => assert_eq!(outcome, Some(Outcome::Stored), "answered 250 and not stored"),
                 Some("451" | "452") => {
-                    assert_ne!(outcome, Some(Outcome::Durable), "stored and not answered 250");
+                    assert_ne!(outcome, Some(Outcome::Stored), "stored and not answered 250");
                 }
                 Some("503" | "554") => {
                     assert_eq!(outcome, None, "refused before its mail data and handed over");

@@ -79,8 +79,8 @@ impl SlowSink {
             let index = usize::try_from(world.random(self.under_way.len() as u64)).expect("small");
             let mut message = self.under_way.swap_remove(index);
             let outcome =
-                if world.random(8) == 0 { Outcome::TryAgain(TryAgain::Local) } else { Outcome::Durable };
-            if outcome == Outcome::Durable {
+                if world.random(8) == 0 { Outcome::TryAgain(TryAgain::Local) } else { Outcome::Stored };
+            if outcome == Outcome::Stored {
                 message.data.load().expect("the spill file can be read");
                 let data = message.data.pieces().collect::<Vec<_>>().concat();
                 let twice = self.stored.insert(first_line(&data), data);

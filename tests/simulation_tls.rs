@@ -50,7 +50,7 @@ impl Sink for Keeping {
         let mut stored = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for message in batch {
             stored.push(message.data.pieces().collect::<Vec<_>>().concat());
-            outcomes.push(Outcome::Durable);
+            outcomes.push(Outcome::Stored);
         }
     }
 }

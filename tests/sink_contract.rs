@@ -67,7 +67,7 @@ fn discard_keeps_the_contract() {
     assert_eq!(opened.durability, Durability::None);
     let mut sink = start(opened);
     for batch in batches() {
-        assert_eq!(store(&mut *sink, &batch), vec![Outcome::Durable; batch.len()]);
+        assert_eq!(store(&mut *sink, &batch), vec![Outcome::Stored; batch.len()]);
     }
 }
 
@@ -88,7 +88,7 @@ fn stdout_json_keeps_the_contract() {
     });
     let mut sink = stdout(writer, StdoutFormat::Json, Duration::from_secs(10), &Arc::default());
     for batch in batches() {
-        assert_eq!(store(&mut sink, &batch), vec![Outcome::Durable; batch.len()]);
+        assert_eq!(store(&mut sink, &batch), vec![Outcome::Stored; batch.len()]);
     }
     drop(sink);
     let (lines, sent) = (reading.join().expect("a reader"), batches().concat());
@@ -114,7 +114,7 @@ fn stdout_json_tells_the_parameters() {
     let mut sink = stdout(writer, StdoutFormat::Json, Duration::from_secs(10), &Arc::default());
     let mut promising = Sent::new(1, "x").to(&["a", "b"]);
     promising.promises = true;
-    assert_eq!(store(&mut sink, &[promising, Sent::new(2, "x")]), [Outcome::Durable; 2]);
+    assert_eq!(store(&mut sink, &[promising, Sent::new(2, "x")]), [Outcome::Stored; 2]);
     drop(sink);
     let mut text = String::new();
     reader.read_to_string(&mut text).expect("a pipe");
@@ -140,7 +140,7 @@ fn stdout_mbox_keeps_the_contract() {
     });
     let mut sink = stdout(writer, StdoutFormat::Mbox, Duration::from_secs(10), &Arc::default());
     let batch = batches().into_iter().find(|batch| batch.len() == 12).expect("odd mail data");
-    assert_eq!(store(&mut sink, &batch), vec![Outcome::Durable; batch.len()]);
+    assert_eq!(store(&mut sink, &batch), vec![Outcome::Stored; batch.len()]);
     drop(sink);
     let mut expected = Vec::new();
     for sent in &batch {
@@ -167,7 +167,7 @@ fn a_stalled_reader_is_451_and_gets_no_mixed_lines() {
     let reading = std::thread::spawn(move || {
         BufReader::new(reader).lines().map(|line| line.expect("a line")).collect::<Vec<_>>()
     });
-    assert_eq!(store(&mut sink, &[Sent::new(3, "x")]), [Outcome::Durable]);
+    assert_eq!(store(&mut sink, &[Sent::new(3, "x")]), [Outcome::Stored]);
     drop(sink);
     let lines = reading.join().expect("a reader");
     let ids: Vec<_> = lines
@@ -196,7 +196,7 @@ fn a_recipient_that_cannot_be_named_is_refused_and_nothing_is_stored() {
     let long = "/".repeat(90);
     let outcomes =
         store(&mut *sink, &[Sent::new(1, "x").to(&["alice", &long]), Sent::new(2, "y").to(&["bob"])]);
-    assert_eq!(outcomes, [Outcome::Refused(Refused::Recipient), Outcome::Durable]);
+    assert_eq!(outcomes, [Outcome::Refused(Refused::Recipient), Outcome::Stored]);
     assert_eq!(files(store_at.path()).keys().collect::<Vec<_>>(), ["x.test/bob/new"]);
 }
 
@@ -214,7 +214,7 @@ fn a_maildir_is_made_for_listed_recipients_only() {
     };
     let mut sink = start(sink::open(&config, &surroundings).unwrap_or_else(|error| panic!("{error}")));
     let outcomes = store(&mut *sink, &[Sent::new(1, "x"), Sent::new(2, "y").to(&["stranger"])]);
-    assert_eq!(outcomes, [Outcome::Durable, Outcome::TryAgain(TryAgain::Local)]);
+    assert_eq!(outcomes, [Outcome::Stored, Outcome::TryAgain(TryAgain::Local)]);
     assert!(!store_at.path().join("stranger").exists());
 }
 
@@ -227,7 +227,7 @@ fn a_link_below_the_root_leads_nowhere() {
     let reports = Arc::default();
     let mut sink = start(open(maildir_kind(store_at.path(), "{domain}/{local}", LineEndings::Lf), &reports));
     let outcomes = store(&mut *sink, &[Sent::new(1, "x"), Sent::new(2, "y").to(&["bob"])]);
-    assert_eq!(outcomes, [Outcome::TryAgain(TryAgain::Local), Outcome::Durable]);
+    assert_eq!(outcomes, [Outcome::TryAgain(TryAgain::Local), Outcome::Stored]);
     assert_eq!(fs::read_dir(outside.path()).expect("a directory").count(), 0);
 }
 
@@ -238,7 +238,7 @@ fn a_store_removed_while_in_use_is_451_and_a_maildir_comes_back() {
         let store_at = tempfile::tempdir().expect("a temporary directory");
         let reports: Arc<Reports> = Arc::default();
         let mut sink = start(open(kind(store_at.path()), &reports));
-        assert_eq!(store(&mut *sink, &[Sent::new(1, "x")]), [Outcome::Durable]);
+        assert_eq!(store(&mut *sink, &[Sent::new(1, "x")]), [Outcome::Stored]);
         for entry in fs::read_dir(store_at.path()).expect("a directory") {
             let path = entry.expect("an entry").path();
             let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
@@ -249,8 +249,7 @@ fn a_store_removed_while_in_use_is_451_and_a_maildir_comes_back() {
         assert_eq!(store(&mut *sink, &[Sent::new(2, "x")]), [Outcome::TryAgain(TryAgain::Local)]);
         assert!(!reports.take().is_empty());
         // The segment that was made ahead may be gone with the others.
-        let recovers =
-            (3..5).any(|number| store(&mut *sink, &[Sent::new(number, "x")]) == [Outcome::Durable]);
+        let recovers = (3..5).any(|number| store(&mut *sink, &[Sent::new(number, "x")]) == [Outcome::Stored]);
         assert!(recovers, "{:?}", reports.take());
         fs::remove_dir_all(store_at.path()).expect("removed");
         assert_eq!(store(&mut *sink, &[Sent::new(5, "x")]), [Outcome::TryAgain(TryAgain::Local)]);

@@ -59,7 +59,7 @@ fn large_messages_have_files_that_last_as_long_as_their_segment() {
     let mut sink = open(path);
     assert_eq!(sink.inline_bytes_max(), Some(SEGMENT_BYTES / 2));
     let sent = mixed(path);
-    assert_eq!(store(&mut *sink, &sent), [Outcome::Durable; 3]);
+    assert_eq!(store(&mut *sink, &sent), [Outcome::Stored; 3]);
     assert_eq!(message_files(path).len(), 2);
     assert!(
         reader::segments(path)
@@ -101,10 +101,10 @@ fn a_failure_at_any_step_leaves_no_file_behind() {
         disk.set_faults(move |number, _| (number == step).then_some(Fault::Error(libc::EIO)));
         let mut spool = spool(disk.clone(), &Arc::default());
         let outcomes = store(&mut spool, &sent);
-        let stored = outcomes.iter().filter(|outcome| **outcome == Outcome::Durable).count();
+        let stored = outcomes.iter().filter(|outcome| **outcome == Outcome::Stored).count();
         let files = || disk.seen().keys().filter(|name| name.ends_with(".message")).count();
         assert!((stored == 0 && files() == 0) || (stored == 3 && files() == 2), "step {step}: {outcomes:?}");
-        assert_eq!(store(&mut spool, &sent), [Outcome::Durable; 3], "step {step}: it is as before");
+        assert_eq!(store(&mut spool, &sent), [Outcome::Stored; 3], "step {step}: it is as before");
         assert_eq!(files(), 2 + stored.min(2), "step {step}");
     }
 }
@@ -130,7 +130,7 @@ fn a_file_stays_when_its_record_may_be_on_the_disk() {
 fn one_large(path: &Path) -> Sent {
     let sent = Sent::new(1, vec![b'1'; 100_000]).spilled(90_000, path);
     let mut sink = open(path);
-    assert_eq!(store(&mut *sink, std::slice::from_ref(&sent)), [Outcome::Durable]);
+    assert_eq!(store(&mut *sink, std::slice::from_ref(&sent)), [Outcome::Stored]);
     sent
 }
 
@@ -196,7 +196,7 @@ fn a_message_that_fits_no_file_fails_alone() {
         Sent::new(6, too_large()),
     ];
     let too_large = Outcome::TryAgain(TryAgain::NoSpace);
-    let expected = [Outcome::Durable, too_large, Outcome::Durable, too_large, Outcome::Durable, too_large];
+    let expected = [Outcome::Stored, too_large, Outcome::Stored, too_large, Outcome::Stored, too_large];
     assert_eq!(store(&mut spool, &batch), expected);
     let told = reports.take();
     assert!(told.len() == 3 && told.iter().all(|error| error.contains("File too large")), "{told:?}");

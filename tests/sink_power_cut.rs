@@ -175,7 +175,7 @@ impl Run {
         let found = (kind.find)(image, &self.sent)?;
         for (index, sent) in self.sent.iter().enumerate() {
             let copies = found.get(&index).copied().unwrap_or_default();
-            let is_promised = self.outcomes[index] == Outcome::Durable && self.answered_at[index] <= cut;
+            let is_promised = self.outcomes[index] == Outcome::Stored && self.answered_at[index] <= cut;
             if copies > (kind.copies)(sent) || is_promised && copies < (kind.copies)(sent) {
                 return Err(format!("message {index} is there {copies} times"));
             }
@@ -242,12 +242,12 @@ fn honest(_: usize, _: &Action<'_>) -> Option<Fault> {
 fn a_power_cut_at_any_step_loses_no_accepted_message_and_shows_no_part_of_one() {
     for kind in KINDS {
         let run = Run::new(&kind, &batches(&kind), honest);
-        assert!(run.outcomes.iter().all(|outcome| *outcome == Outcome::Durable), "{}", kind.name);
+        assert!(run.outcomes.iter().all(|outcome| *outcome == Outcome::Stored), "{}", kind.name);
         run.check_cuts(&kind).unwrap_or_else(|what| panic!("{what}"));
     }
     for kind in [MAILDIR_BATCH, MAILDIR_TWICE] {
         let run = Run::new(&kind, &batches_to_many(), honest);
-        assert_eq!(run.outcomes, [Outcome::Durable]);
+        assert_eq!(run.outcomes, [Outcome::Stored]);
         run.check_cuts(&kind).unwrap_or_else(|what| panic!("{what}"));
     }
 }
@@ -258,7 +258,7 @@ fn a_maildir_keeps_a_bounded_number_of_files_open_however_many_recipients_there_
     let sent = Sent::new(1, "Subject: 1\r\n").to(&names.iter().map(String::as_str).collect::<Vec<_>>());
     for kind in [MAILDIR, MAILDIR_BATCH, MAILDIR_TWICE] {
         let run = Run::new(&kind, &[vec![sent.clone()]], honest);
-        assert_eq!(run.outcomes, [Outcome::Durable], "{}", kind.name);
+        assert_eq!(run.outcomes, [Outcome::Stored], "{}", kind.name);
         assert_eq!((kind.find)(&run.disk.seen(), &run.sent).map(|found| found[&0]), Ok(300), "{}", kind.name);
         assert!((1..=128).contains(&run.disk.most_open()), "{}: {}", kind.name, run.disk.most_open());
         // Of a message that fails with many files open they are closed before those of the next.
@@ -365,7 +365,7 @@ fn every_operation_may_fail_and_only_its_messages_fail_with_it() {
                 let at = format!("{}: error {error} at {step}", kind.name);
                 for outcome in &run.outcomes {
                     let is_expected = match outcome {
-                        Outcome::Durable => true,
+                        Outcome::Stored => true,
                         Outcome::TryAgain(given) => *given == why,
                         Outcome::Refused(_) => false,
                     };
@@ -377,14 +377,14 @@ fn every_operation_may_fail_and_only_its_messages_fail_with_it() {
                 for (index, outcome) in run.outcomes.iter().enumerate() {
                     assert_eq!(
                         found.contains_key(&index),
-                        *outcome == Outcome::Durable,
+                        *outcome == Outcome::Stored,
                         "{at}: message {index}"
                     );
                 }
                 // A failure in one batch is over in the next.
                 assert!(
-                    run.outcomes[..2].contains(&Outcome::Durable)
-                        || run.outcomes[2..].contains(&Outcome::Durable),
+                    run.outcomes[..2].contains(&Outcome::Stored)
+                        || run.outcomes[2..].contains(&Outcome::Stored),
                     "{at}: {:?}",
                     run.outcomes
                 );
@@ -506,7 +506,7 @@ fn with_names_in_doubt(kind: &Kind, makes_markers: bool) -> (Run, usize) {
 fn names_in_doubt_are_settled_by_a_new_change_that_is_synced_and_by_nothing_less() {
     for kind in [MAILDIR, MAILDIR_BATCH, MAILDIR_TWICE] {
         let (run, markers) = with_names_in_doubt(&kind, true);
-        let expected = [Outcome::TryAgain(TryAgain::Local), Outcome::Durable, Outcome::Durable];
+        let expected = [Outcome::TryAgain(TryAgain::Local), Outcome::Stored, Outcome::Stored];
         assert_eq!(run.outcomes, expected, "{}", kind.name);
         assert!(markers > 0, "{}", kind.name);
         run.check_cuts(&kind).unwrap_or_else(|what| panic!("{what}"));
@@ -536,7 +536,7 @@ fn a_failed_sync_of_the_file_system_puts_names_in_doubt_that_an_earlier_message_
             is_due.then_some(Fault::Error(libc::EIO))
         });
         let again = Outcome::TryAgain(TryAgain::Local);
-        assert_eq!(run.outcomes, [Outcome::Durable, again, again, Outcome::Durable], "{}", kind.name);
+        assert_eq!(run.outcomes, [Outcome::Stored, again, again, Outcome::Stored], "{}", kind.name);
         run.check_cuts(&kind).unwrap_or_else(|what| panic!("{what}"));
     }
 }
@@ -553,15 +553,15 @@ fn while_names_stay_in_doubt_mail_for_known_maildirs_is_stored_and_no_other() {
     });
     let mut sink = (MAILDIR.make)(disk, &Arc::default());
     let to = |number, recipient| Sent::new(number, "Subject: x\r\n").to(&[recipient]);
-    assert_eq!(store(&mut *sink, &[to(1, "alice")]), [Outcome::Durable]);
+    assert_eq!(store(&mut *sink, &[to(1, "alice")]), [Outcome::Stored]);
     fails.set(true);
     let put_off = Outcome::TryAgain(TryAgain::NoSpace);
     for number in [2, 4] {
         let batch = [to(number, "alice"), to(number + 1, "bob")];
-        assert_eq!(store(&mut *sink, &batch), [Outcome::Durable, put_off]);
+        assert_eq!(store(&mut *sink, &batch), [Outcome::Stored, put_off]);
     }
     fails.set(false);
-    assert_eq!(store(&mut *sink, &[to(6, "alice"), to(7, "bob")]), [Outcome::Durable, Outcome::Durable]);
+    assert_eq!(store(&mut *sink, &[to(6, "alice"), to(7, "bob")]), [Outcome::Stored, Outcome::Stored]);
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn check_mount_point(root: &Path) {
     let executor = Blocking::on_one_file_system(fs::File::open(root).expect("the root").into());
     let mut sink = Maildir::new(settings.expect("a template").commit_by(Commit::Batch), executor);
     let batch = [Sent::new(1, "x\r\n"), Sent::new(2, "x\r\n").to(&["bob"])];
-    assert_eq!(store(&mut sink, &batch), [Outcome::Durable, Outcome::TryAgain(TryAgain::Local)]);
+    assert_eq!(store(&mut sink, &batch), [Outcome::Stored, Outcome::TryAgain(TryAgain::Local)]);
     let told = reports.take().join("\n");
     assert!(told.contains("bob") && told.contains("a mount point below `path`"), "{told}");
     let count = |directory: &str| fs::read_dir(root.join(directory)).expect("a directory").count();
@@ -115,7 +115,7 @@ fn check(path: &Path, kind: impl Fn(&Path) -> SinkKind, mount: &Path) {
     for number in 0..12 {
         let sent = Sent::new(number, vec![b'x'; 600_000]);
         match store(&mut *sink, std::slice::from_ref(&sent))[..] {
-            [Outcome::Durable] => stored.push(sent),
+            [Outcome::Stored] => stored.push(sent),
             [Outcome::TryAgain(TryAgain::NoSpace)] => refused += 1,
             ref other => panic!("{other:?}: {:?}", reports.take()),
         }
@@ -132,7 +132,7 @@ fn check(path: &Path, kind: impl Fn(&Path) -> SinkKind, mount: &Path) {
     }
     assert!(remount(mount, "remount,rw,size=8m"));
     let outcomes = store(&mut *sink, &[Sent::new(21, vec![b'x'; 600_000])]);
-    assert_eq!(outcomes, [Outcome::Durable], "{:?}", reports.take());
+    assert_eq!(outcomes, [Outcome::Stored], "{:?}", reports.take());
     assert_eq!(found(path), stored.len() + 1);
     drop(sink);
     fs::remove_dir_all(path).expect("removed");

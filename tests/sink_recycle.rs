@@ -128,7 +128,7 @@ impl Run {
             let (mut batch, mut outcomes) = (vec![sent.message()], Vec::new());
             spool.store(&mut batch, &mut outcomes);
             let place: Option<Cursor> =
-                (outcomes == [Outcome::Durable]).then(|| batch[0].place.parse().expect("a place"));
+                (outcomes == [Outcome::Stored]).then(|| batch[0].place.parse().expect("a place"));
             let sequence = place.map(|place| place.sequence);
             let is_first = run.stored.last().is_none_or(|(last, _)| *last != sequence);
             run.stored.push((sequence, run.disk.now()));
@@ -378,7 +378,7 @@ fn many_roll_overs_keep_the_order() {
         .map(|number| Sent::new(number, vec![b'x'; if number % 7 == 0 { 40_000 } else { 3000 }]))
         .collect();
     for batch in sent.chunks(3) {
-        assert_eq!(store(&mut *sink, batch), [Outcome::Durable; 3]);
+        assert_eq!(store(&mut *sink, batch), [Outcome::Stored; 3]);
     }
     let mut listing = Vec::new();
     reader::list(directory.path(), None, &mut listing).expect("a spool");
@@ -394,7 +394,7 @@ fn what_was_consumed_is_recycled_and_the_rest_stays() {
     let path = directory.path();
     let mut sink = opened(path);
     for number in 0..18 {
-        assert_eq!(store(&mut *sink, &[Sent::new(number, "x")]), [Outcome::Durable]);
+        assert_eq!(store(&mut *sink, &[Sent::new(number, "x")]), [Outcome::Stored]);
     }
     assert!(numbers(path).starts_with(&[1, 2, 3, 4, 5, 6]));
     let large = |sequence: u64| path.join(format!("{sequence:016x}-{:016x}.message", 4096));
@@ -414,7 +414,7 @@ fn what_was_consumed_is_recycled_and_the_rest_stays() {
     assert_eq!(listed(path), 6);
     // 7 was ready; 8 and 9 use the spares.
     for number in 18..27 {
-        assert_eq!(store(&mut *sink, &[Sent::new(number, "x")]), [Outcome::Durable]);
+        assert_eq!(store(&mut *sink, &[Sent::new(number, "x")]), [Outcome::Stored]);
     }
     assert_eq!(listed(path), 15);
     let salts: Vec<_> = [5, 6, 7, 8, 9]
@@ -471,7 +471,7 @@ fn a_restart_never_counts_back() {
 fn nine_messages(path: &Path) {
     let mut sink = opened(path);
     for number in 0..9 {
-        assert_eq!(store(&mut *sink, &[Sent::new(number, "x")]), [Outcome::Durable]);
+        assert_eq!(store(&mut *sink, &[Sent::new(number, "x")]), [Outcome::Stored]);
     }
     say(path, "0000000000000001:4096");
 }

@@ -26,7 +26,7 @@ fn segment(batches: &[Vec<Sent>]) -> Vec<u8> {
     let report = Arc::new(Reports::default()) as Arc<dyn Report>;
     let mut spool = Spool::new(Path::new("/spool"), SEGMENT_BYTES, 1, disk.clone(), report);
     for batch in batches {
-        assert_eq!(store(&mut spool, batch), vec![Outcome::Durable; batch.len()]);
+        assert_eq!(store(&mut spool, batch), vec![Outcome::Stored; batch.len()]);
     }
     let mut image = disk.seen();
     assert_eq!(image.len(), 1);
@@ -186,7 +186,7 @@ fn a_message_larger_than_a_segment_has_its_own() {
     let mut sink = start(open(directory.path()));
     let large = Sent::new(2, vec![b'x'; 100_000]);
     let sent = [Sent::new(1, "a"), large, Sent::new(3, "b")];
-    assert_eq!(store(&mut *sink, &sent), [Outcome::Durable; 3]);
+    assert_eq!(store(&mut *sink, &sent), [Outcome::Stored; 3]);
     for sent in &sent {
         let mut shown = Vec::new();
         assert!(reader::show(directory.path(), sent.id, reader::Part::Content, &mut shown).expect("a spool"));

@@ -55,7 +55,7 @@ fn stdout_tells_it() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let reports = Arc::new(Reports::default()) as Arc<dyn Report>;
     let mut sink = Stdout::new(OwnedFd::from(writer), StdoutFormat::Json, Duration::from_secs(10), reports);
-    assert_eq!(store(&mut sink, &sent), [Outcome::Durable; 3]);
+    assert_eq!(store(&mut sink, &sent), [Outcome::Stored; 3]);
     drop(sink);
     let mut text = String::new();
     File::from(OwnedFd::from(reader)).read_to_string(&mut text).expect("a pipe");
@@ -70,7 +70,7 @@ fn a_spool_keeps_it() {
     let kind =
         SinkKind::Spool { path: folder.path().to_owned(), segment_bytes: 1024 * 1024, direct_writes: false };
     let mut sink = opened(kind);
-    assert_eq!(store(&mut *sink, &sent), [Outcome::Durable; 3]);
+    assert_eq!(store(&mut *sink, &sent), [Outcome::Stored; 3]);
     for (sent, expected) in sent.iter().zip(expected) {
         let envelope = parse(&shown(folder.path(), sent, Part::Envelope));
         assert_eq!(envelope["tls"], expected);

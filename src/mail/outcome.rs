@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// As safe as the sink promises; 250 may leave.
-    Durable,
+    Stored,
     /// Not stored for a reason that passes: 4yz.
     TryAgain(TryAgain),
     /// Never to be stored, for a property of the message or the address itself: 5yz.

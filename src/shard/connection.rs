@@ -669,7 +669,7 @@ impl Connection {
 
 fn answer_to(receipt: &Receipt) -> Answer {
     match receipt.outcome {
-        Outcome::Durable => Answer::Accepted(receipt.message.id),
+        Outcome::Stored => Answer::Accepted(receipt.message.id),
         Outcome::TryAgain(why) => Answer::TryAgain(why),
         Outcome::Refused(why) => Answer::Refused(why),
     }

@@ -102,14 +102,14 @@ impl<R: Ring> Context<R> {
         let metrics = &self.metrics;
         match outcome {
             _ if !told => metrics.messages_unknown.add(1),
-            Outcome::Durable => {
+            Outcome::Stored => {
                 metrics.messages.add(1);
                 metrics.message_bytes.add(message.data.bytes());
             }
             Outcome::TryAgain(_) => metrics.messages_try_again.add(1),
             Outcome::Refused(_) => metrics.messages_refused.add(1),
         }
-        if outcome != Outcome::Durable {
+        if outcome != Outcome::Stored {
             self.mailboxes.doubt();
         }
         if self.log_messages {
@@ -214,7 +214,7 @@ struct OutcomeName(Outcome);
 impl std::fmt::Display for OutcomeName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self.0 {
-            Outcome::Durable => "stored",
+            Outcome::Stored => "stored",
             Outcome::TryAgain(TryAgain::Overload) => "try-again-overload",
             Outcome::TryAgain(TryAgain::Local) => "try-again-local",
             Outcome::TryAgain(TryAgain::NoSpace) => "try-again-no-space",

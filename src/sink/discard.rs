@@ -31,7 +31,7 @@ impl Sink for Discard {
         for message in batch {
             message.place.clear();
             message.place.push_str("discarded");
-            outcomes.push(Outcome::Durable);
+            outcomes.push(Outcome::Stored);
         }
     }
 }

@@ -38,7 +38,7 @@ use crate::handoff::message::Message;
 use crate::mail::envelope::Mailbox;
 use crate::mail::outcome::{Outcome, TryAgain};
 
-/// What [`Outcome::Durable`] of a sink means.
+/// What [`Outcome::Stored`] of a sink means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// The message survives a stop of the process and of the machine.
@@ -67,7 +67,7 @@ pub struct Cost {
 
 /// A place where messages go. Lives on one worker thread, or on the shard when it never blocks.
 pub trait Sink {
-    /// What `Durable` means here.
+    /// What `Stored` means here.
     fn durability(&self) -> Durability;
 
     /// A message that is larger than so many octets and whose mail data begins in a spill file comes to [`Self::store`] with
@@ -84,7 +84,7 @@ pub trait Sink {
     /// Stores a batch and appends exactly one outcome a message, in the order of the batch. May block.
     ///
     /// Writes where each message went to its `place`. An error of the machine becomes `TryAgain`, logged once with errno and
-    /// path; a message whose outcome is not `Durable` leaves nothing visible behind.
+    /// path; a message whose outcome is not `Stored` leaves nothing visible behind.
     fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>);
 }
 
@@ -117,7 +117,7 @@ pub type Worker = Box<dyn FnOnce() -> io::Result<Box<dyn Sink>> + Send>;
 pub struct Opened {
     /// Its kind and place, for the start banner.
     pub description: String,
-    /// What `Durable` means here.
+    /// What `Stored` means here.
     pub durability: Durability,
     /// What the operator should know: what recovery found, what is not promised.
     pub notes: Vec<String>,

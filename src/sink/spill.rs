@@ -112,7 +112,7 @@ impl Spiller {
                 self.report.machine_error("move mail data to a file in", &self.directory, &error);
                 match outcome_of(&error) {
                     Outcome::TryAgain(why) => why,
-                    Outcome::Durable | Outcome::Refused(_) => TryAgain::Local,
+                    Outcome::Stored | Outcome::Refused(_) => TryAgain::Local,
                 }
             }
         }

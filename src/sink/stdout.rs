@@ -129,7 +129,7 @@ impl Sink for Stdout {
         for message in batch {
             // One wait a batch is enough: whoever stalled for the first message does not get the time of all of them.
             let outcome = stalled.unwrap_or_else(|| match self.store_one(message) {
-                Ok(()) => Outcome::Durable,
+                Ok(()) => Outcome::Stored,
                 Err(error) => {
                     self.report.machine_error("write to", Path::new("standard output"), &error);
                     *stalled.insert(outcome_of(&error))

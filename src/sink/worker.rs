@@ -169,7 +169,7 @@ mod tests {
         fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>) {
             let names = batch.iter().map(|message| message.id.0).collect();
             self.0.lock().expect("no panic").push(names);
-            outcomes.extend(batch.iter().map(|_| Outcome::Durable));
+            outcomes.extend(batch.iter().map(|_| Outcome::Stored));
         }
     }
 

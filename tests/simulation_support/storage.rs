@@ -211,7 +211,7 @@ impl Storage {
         for (key, handed) in &self.handed {
             let copies = if self.kind == Kind::Spool { 1 } else { handed.recipients };
             let there = found.get(key.as_slice()).copied().unwrap_or_default();
-            let is_promised = handed.outcome == Some(Outcome::Durable) && handed.stored_at <= cut;
+            let is_promised = handed.outcome == Some(Outcome::Stored) && handed.stored_at <= cut;
             assert!(
                 there <= copies && (!is_promised || there == copies),
                 "{:?}: {} is there {there} times of {copies}: {:?}",

@@ -142,7 +142,7 @@ pub fn maildir(root: &Path, kind: SinkKind, batches: &[Vec<Sent>]) -> Result<Str
     let mut sink = start(opened);
     let mut expected: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
     for batch in batches {
-        assert_eq!(store(&mut *sink, batch), vec![Outcome::Durable; batch.len()], "{:?}", reports.take());
+        assert_eq!(store(&mut *sink, batch), vec![Outcome::Stored; batch.len()], "{:?}", reports.take());
         for sent in batch {
             let mut shared: BTreeMap<String, Vec<usize>> = BTreeMap::new();
             for (index, recipient) in sent.recipients.iter().enumerate() {
@@ -169,7 +169,7 @@ pub fn spool(path: &Path, batches: &[Vec<Sent>]) -> Result<(), OpenError> {
     assert_ne!(opened.durability, Durability::None);
     let mut sink = start(opened);
     for batch in batches {
-        assert_eq!(store(&mut *sink, batch), vec![Outcome::Durable; batch.len()], "{:?}", reports.take());
+        assert_eq!(store(&mut *sink, batch), vec![Outcome::Stored; batch.len()], "{:?}", reports.take());
     }
     let sent = batches.concat();
     assert_listed(path, &sent);

@@ -295,7 +295,7 @@ impl<E: Executor> Sink for Maildir<E> {
             batch[delivery.message].place = delivery.delivered.to_string();
         }
         outcomes.extend(unplanned.into_iter().enumerate().map(|(index, unplanned)| {
-            unplanned.unwrap_or_else(|| results.error(index).map_or(Outcome::Durable, outcome_of))
+            unplanned.unwrap_or_else(|| results.error(index).map_or(Outcome::Stored, outcome_of))
         }));
     }
 }

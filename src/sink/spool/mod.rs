@@ -231,7 +231,7 @@ impl<E: Executor> Sink for Spool<E> {
                 Ok(count) => (count, None),
                 Err(outcome) => (batch.len() - first, Some(outcome)),
             };
-            outcomes.extend(std::iter::repeat_n(failure.unwrap_or(Outcome::Durable), count));
+            outcomes.extend(std::iter::repeat_n(failure.unwrap_or(Outcome::Stored), count));
             first += count;
         }
     }
