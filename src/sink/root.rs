@@ -11,7 +11,8 @@ use rustix::fs::{Access, CWD, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
 use super::file_system::Named;
-use super::{Examined, OpenError, file_system, optional};
+use super::opening::{Examined, OpenError};
+use super::{file_system, optional};
 use crate::config::file::user;
 
 /// The file whose lock says that a store is in use; it holds the number of the process and the kind of the

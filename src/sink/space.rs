@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::{Report, file_limit};
+use super::file_limit;
+use super::report::Report;
 
 /// How old the number may be.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::file_system::has_no_unnamed_files;
+use super::report::{Report, outcome_of};
 use super::space::Space;
 use super::worker::AbortOnPanic;
-use super::{Report, outcome_of};
 use crate::buffer::{SpillBudget, SpillError, SpillFile};
 use crate::handoff::errand::Waiting;
 use crate::handoff::spill::{Errand, Errands, Part, ToOrigin, Written};

@@ -13,9 +13,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::contract::{Durability, Sink};
 use super::facts::{Facts, TlsText};
+use super::opening::{OpenError, Opened, Surroundings};
+use super::report::{Report, outcome_of};
 use super::spill::SpillTo;
-use super::{Durability, OpenError, Opened, Report, Sink, Surroundings, outcome_of};
 use crate::config::StdoutFormat;
 use crate::handoff::message::Message;
 use crate::mail::outcome::Outcome;

@@ -9,9 +9,9 @@ use std::io;
 use std::path::Path;
 use std::rc::Rc;
 
-use super::OpenError;
 use super::executor::Executor;
 use super::file_system;
+use super::opening::OpenError;
 use super::plan::{Action, Owners, Place, Plan};
 use super::root::Root;
 

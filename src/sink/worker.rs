@@ -14,7 +14,8 @@ use crate::limits::{
 };
 use crate::mail::outcome::Outcome;
 
-use super::{Cost, Report, Sink, outcome_of};
+use super::contract::{Cost, Sink};
+use super::report::{Report, outcome_of};
 
 /// Runs until every shard has dropped its end and everything was stored and answered.
 ///
@@ -147,7 +148,7 @@ mod tests {
     use crate::mail::client::ClientFacts;
     use crate::mail::envelope::Envelope;
     use crate::mail::queue_id::QueueId;
-    use crate::sink::Durability;
+    use crate::sink::contract::Durability;
 
     /// Remembers who was stored together. What a message costs stands in its name.
     struct Batches(Arc<Mutex<Vec<Vec<u128>>>>);

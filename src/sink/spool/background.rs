@@ -20,10 +20,10 @@ use super::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::reader;
 use super::supply::{Maker, SPARES_MIN, Supply, used_before};
 use crate::mail::outcome::Outcome;
-use crate::sink::Report;
 use crate::sink::executor::Executor;
 use crate::sink::executor::blocking::Blocking;
 use crate::sink::file_system::sync_directory;
+use crate::sink::report::Report;
 
 /// How often `consumed` is looked at, and a segment that could not be made is tried again.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

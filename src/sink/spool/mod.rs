@@ -36,15 +36,16 @@ use self::format::{
     BATCH_BYTES, FRAME_BYTES, RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader,
 };
 use self::supply::{Immediate, Maker, Supply, place};
+use super::contract::{Durability, Sink};
 use super::executor::Executor;
 use super::executor::blocking::Blocking;
+use super::file_limit;
+use super::opening::{OpenError, Opened, Surroundings};
 use super::plan::{self, Action, Done, Owners, Place, Plan, Results};
+use super::report::{Report, outcome_of, report_failures};
 use super::root::Root;
 use super::spill::SpillTo;
 use super::trial::{self, Needs};
-use super::{
-    Durability, OpenError, Opened, Report, Sink, Surroundings, file_limit, outcome_of, report_failures,
-};
 use crate::handoff::message::Message;
 use crate::limits::SPOOL_INLINE_BYTES_MAX;
 use crate::mail::outcome::Outcome;

@@ -26,7 +26,7 @@ use crate::limits::ZEROS_BYTES;
 use crate::mail::outcome::Outcome;
 use crate::sink::executor::Executor;
 use crate::sink::plan::{self, Action, Owners, Place, Plan};
-use crate::sink::{Report, outcome_of, report_failures};
+use crate::sink::report::{Report, outcome_of, report_failures};
 
 /// Consumed segments whose files wait for their next use, where nobody asks for more. The others are removed, so that the disk gets its
 /// space back.
