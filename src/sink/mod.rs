@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 pub use self::contract::{Cost, Durability, Sink};
 pub use self::opening::{Examined, OpenError, Opened, Surroundings, Worker};
-pub use self::report::Report;
+pub use self::report::{Report, Site};
 use self::space::Space;
 use crate::config::{self, SinkKind};
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::contract::{Durability, Sink};
@@ -50,8 +49,8 @@ pub struct Opened {
 pub struct OpenError {
     /// What was tried.
     pub(super) what: &'static str,
-    /// With what.
-    pub(super) path: PathBuf,
+    /// With what, as the operator is shown it: a path, a URL.
+    pub(super) site: String,
     /// Why it failed.
     pub(super) why: String,
     /// What to do.
@@ -60,8 +59,8 @@ pub struct OpenError {
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, path, why, cure } = self;
-        write!(f, "cannot {what} {}: {why}; {cure}", path.display())
+        let Self { what, site, why, cure } = self;
+        write!(f, "cannot {what} {site}: {why}; {cure}")
     }
 }
 

@@ -219,12 +219,13 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::sink::report::Site;
 
     #[derive(Default)]
     struct Notes(Mutex<Vec<String>>);
 
     impl Report for Notes {
-        fn machine_error(&self, _: &str, _: &Path, _: &io::Error) {}
+        fn machine_error(&self, _: &str, _: Site<'_>, _: &io::Error) {}
 
         fn note(&self, text: &str) {
             self.0.lock().expect("no panic").push(text.to_owned());

@@ -5,7 +5,6 @@
 //! whatever else waits, so nobody waits for more than one.
 
 use std::collections::VecDeque;
-use std::path::Path;
 
 use crate::handoff::channel::{FromShards, ToShard, Waiting};
 use crate::handoff::message::{Message, Receipt};
@@ -15,7 +14,7 @@ use crate::limits::{
 use crate::mail::outcome::Outcome;
 
 use super::contract::{Cost, Sink};
-use super::report::{Report, outcome_of};
+use super::report::{Report, Site, outcome_of};
 
 /// Runs until every shard has dropped its end and everything was stored and answered.
 ///
@@ -100,7 +99,7 @@ impl Gatherer<'_> {
                 Some(count)
             }
             Err(error) => {
-                self.report.machine_error("read mail data back into", Path::new("memory"), &error);
+                self.report.machine_error("read mail data back into", Site::Named("memory"), &error);
                 send(message, outcome_of(&error), self.shards);
                 self.shards.iter().for_each(ToShard::ring_if_parked);
                 None
@@ -177,7 +176,7 @@ mod tests {
     struct Silent;
 
     impl Report for Silent {
-        fn machine_error(&self, _: &str, _: &Path, _: &io::Error) {}
+        fn machine_error(&self, _: &str, _: Site<'_>, _: &io::Error) {}
     }
 
     /// Hands these over before the worker begins, and gives its batches.

@@ -36,7 +36,7 @@ pub(super) fn choose(
 ) -> Result<Commit, OpenError> {
     let refused = |why: String| OpenError {
         what: "store with sync = \"batch\" in",
-        path: path.to_owned(),
+        site: path.display().to_string(),
         why,
         cure: "write sync = \"each\", or nothing",
     };
