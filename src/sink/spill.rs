@@ -12,9 +12,9 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::file_system::has_no_unnamed_files;
+use super::report::{Report, Site, outcome_of};
 use super::space::Space;
 use super::worker::AbortOnPanic;
-use super::{Report, outcome_of};
 use crate::buffer::{SpillBudget, SpillError, SpillFile};
 use crate::handoff::errand::Waiting;
 use crate::handoff::spill::{Errand, Errands, Part, ToOrigin, Written};
@@ -109,7 +109,7 @@ impl Spiller {
             SpillError::Budget | SpillError::Share => TryAgain::Overload,
             SpillError::Space => TryAgain::NoSpace,
             SpillError::Machine(error) => {
-                self.report.machine_error("move mail data to a file in", &self.directory, &error);
+                self.report.machine_error("move mail data to a file in", Site::Path(&self.directory), &error);
                 match outcome_of(&error) {
                     Outcome::TryAgain(why) => why,
                     Outcome::Stored | Outcome::Refused(_) => TryAgain::Local,

@@ -5,7 +5,6 @@
 //! whatever else waits, so nobody waits for more than one.
 
 use std::collections::VecDeque;
-use std::path::Path;
 
 use crate::handoff::channel::{FromShards, ToShard, Waiting};
 use crate::handoff::message::{Message, Receipt};
@@ -14,7 +13,8 @@ use crate::limits::{
 };
 use crate::mail::outcome::Outcome;
 
-use super::{Cost, Report, Sink, outcome_of};
+use super::contract::{Cost, Sink};
+use super::report::{Report, Site, outcome_of};
 
 /// Runs until every shard has dropped its end and everything was stored and answered.
 ///
@@ -99,7 +99,7 @@ impl Gatherer<'_> {
                 Some(count)
             }
             Err(error) => {
-                self.report.machine_error("read mail data back into", Path::new("memory"), &error);
+                self.report.machine_error("read mail data back into", Site::Named("memory"), &error);
                 send(message, outcome_of(&error), self.shards);
                 self.shards.iter().for_each(ToShard::ring_if_parked);
                 None
@@ -147,7 +147,7 @@ mod tests {
     use crate::mail::client::ClientFacts;
     use crate::mail::envelope::Envelope;
     use crate::mail::queue_id::QueueId;
-    use crate::sink::Durability;
+    use crate::sink::contract::Durability;
 
     /// Remembers who was stored together. What a message costs stands in its name.
     struct Batches(Arc<Mutex<Vec<Vec<u128>>>>);
@@ -176,7 +176,7 @@ mod tests {
     struct Silent;
 
     impl Report for Silent {
-        fn machine_error(&self, _: &str, _: &Path, _: &io::Error) {}
+        fn machine_error(&self, _: &str, _: Site<'_>, _: &io::Error) {}
     }
 
     /// Hands these over before the worker begins, and gives its batches.

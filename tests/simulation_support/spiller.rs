@@ -1,6 +1,5 @@
 //! The spill thread of a simulation: slow, out of order, and now and then it fails or hangs. Its files are real ones.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
@@ -12,8 +11,8 @@ use ringmx::limits::SPILLS_AWAY_MAX;
 use ringmx::mail::outcome::TryAgain;
 use ringmx::ring::simulated::World;
 use ringmx::shard::spill::Route as SpillRoute;
-use ringmx::sink::Report;
 use ringmx::sink::spill::Spiller;
+use ringmx::sink::{Report, Site};
 
 /// See the module.
 pub struct SlowSpiller {
@@ -81,7 +80,7 @@ impl SlowSpiller {
 struct Silent;
 
 impl Report for Silent {
-    fn machine_error(&self, what: &str, path: &Path, error: &std::io::Error) {
-        panic!("{what} {}: {error}", path.display());
+    fn machine_error(&self, what: &str, site: Site<'_>, error: &std::io::Error) {
+        panic!("{what} {site}: {error}");
     }
 }

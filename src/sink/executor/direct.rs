@@ -211,7 +211,7 @@ pub(super) fn reason(file: &OwnedFd, offset: u64) -> io::Error {
 mod tests {
     use super::*;
     use crate::mail::outcome::{Outcome, TryAgain};
-    use crate::sink::outcome_of;
+    use crate::sink::report::outcome_of;
     use std::fs::{self, File};
 
     /// Whole blocks and others, in slices of odd sizes, more than is staged at once: what is read back is what was written.

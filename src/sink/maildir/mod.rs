@@ -34,15 +34,17 @@ use self::doubt::Doubts;
 pub use self::file_system::Commit;
 use self::mailbox::{MaildirKeeper, Troubles};
 use self::name::{FileName, Template};
+use super::contract::{Cost, Durability, Sink};
 use super::executor::Executor;
 use super::executor::blocking::Blocking;
 use super::executor::uring::Uring;
 use super::mailbox::{Mailboxes, MakeKeeper};
+use super::opening::{OpenError, Opened, Surroundings, Worker};
 use super::plan::{self, Action, Directory, Owners, Place, Plan, Results};
+use super::report::{Site, outcome_of, report_failures};
 use super::root::Root;
 use super::spill::SpillTo;
 use super::trial::{self, Needs};
-use super::{Cost, Durability, OpenError, Opened, Sink, Surroundings, Worker, outcome_of, report_failures};
 use crate::buffer::NotWhole;
 use crate::config::{LineEndings, MaildirSync};
 use crate::handoff::mailbox::Place as MailboxPlace;
@@ -72,7 +74,7 @@ pub(super) fn open(
     let root = Arc::new(Root::open(path, "maildir")?);
     let cannot_open = |error: io::Error| OpenError {
         what: "open the store",
-        path: path.to_owned(),
+        site: path.display().to_string(),
         why: error.to_string(),
         cure: "allow more open files",
     };
@@ -123,17 +125,17 @@ fn watch_mailboxes(settings: &Settings, root: &Arc<Root>) -> Result<Option<Mailb
             Box::new(move || Ok(Box::new(MaildirKeeper::new(root.directory()?, settings, one_file_system))));
         return Ok(Some(Mailboxes { naming, make_keeper }));
     }
-    let refused = |path: PathBuf, error: &io::Error| OpenError {
+    let refused = |path: &Path, error: &io::Error| OpenError {
         what: "store mail in",
-        path,
+        site: path.display().to_string(),
         why: mailbox::explained(error).to_string(),
         cure: "the user that runs ringmx must be able to write it",
     };
-    let directory = root.directory().map_err(|error| refused(settings.root.clone(), &error))?;
+    let directory = root.directory().map_err(|error| refused(&settings.root, &error))?;
     let at_root = MailboxPlace { name: Box::from(""), may_make: true };
     match MaildirKeeper::new(directory, settings.clone(), one_file_system).find(&at_root) {
         Ok(_) => Ok(None),
-        Err((directory, error)) => Err(refused(settings.root.join(&*directory), &error)),
+        Err((directory, error)) => Err(refused(&settings.root.join(&*directory), &error)),
     }
 }
 
@@ -210,7 +212,7 @@ impl Settings {
         let template =
             Template::parse(template, surroundings.local_part_case_sensitive).map_err(|why| OpenError {
                 what: "use the template of the maildirs in",
-                path: root.to_owned(),
+                site: root.display().to_string(),
                 why,
                 cure: "write for instance `{domain}/{local}`, or nothing for one maildir",
             })?;
@@ -340,7 +342,11 @@ impl<E: Executor> Maildir<E> {
     /// For a message whose mail data cannot be read: a mistake of ours, which must cost no mail.
     fn refuse(&self, why: NotWhole) -> Outcome {
         let error = io::Error::other(why);
-        self.settings.surroundings.report.machine_error("store a message in", &self.settings.root, &error);
+        self.settings.surroundings.report.machine_error(
+            "store a message in",
+            Site::Path(&self.settings.root),
+            &error,
+        );
         outcome_of(&error)
     }
 

@@ -37,15 +37,16 @@ use self::format::{
 };
 use self::large::Content;
 use self::supply::{Immediate, Maker, Supply, place};
+use super::contract::{Durability, Sink};
 use super::executor::Executor;
 use super::executor::blocking::Blocking;
+use super::file_limit;
+use super::opening::{OpenError, Opened, Surroundings};
 use super::plan::{self, Action, Done, Owners, Place, Plan, Results};
+use super::report::{Report, Site, outcome_of, report_failures};
 use super::root::Root;
 use super::spill::SpillTo;
 use super::trial::{self, Needs};
-use super::{
-    Durability, OpenError, Opened, Report, Sink, Surroundings, file_limit, outcome_of, report_failures,
-};
 use crate::handoff::message::Message;
 use crate::limits::SPOOL_INLINE_BYTES_MAX;
 use crate::mail::outcome::Outcome;
@@ -86,13 +87,13 @@ pub(super) fn open(
 ) -> Result<Opened, OpenError> {
     let file_bytes_max = file_limit::bytes_max();
     if let Some(why) = file_limit::refuses_segments(options.segment_bytes, file_bytes_max) {
-        let (what, path) = ("write segments in", path.to_owned());
-        return Err(OpenError { what, path, why, cure: SEGMENT_CURE });
+        let (what, site) = ("write segments in", path.display().to_string());
+        return Err(OpenError { what, site, why, cure: SEGMENT_CURE });
     }
     let root = Root::open(path, KIND)?;
     let refused = |error: io::Error| OpenError {
         what: "read the spool",
-        path: path.to_owned(),
+        site: path.display().to_string(),
         why: error.to_string(),
         cure: if error.kind() == io::ErrorKind::InvalidData {
             "correct or remove the file that says so"
@@ -307,7 +308,7 @@ impl<E: Executor> Spool<E> {
     /// Whether a message can be stored at all; told where it cannot.
     fn check_size(&self, envelope: &[u8], message: &Message) -> Result<(), Outcome> {
         measure(envelope, message, self.file_bytes_max).map(drop).map_err(|error| {
-            self.report.machine_error("store a message in", &self.root, &error);
+            self.report.machine_error("store a message in", Site::Path(&self.root), &error);
             outcome_of(&error)
         })
     }
