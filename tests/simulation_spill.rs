@@ -82,7 +82,7 @@ impl SlowSink {
                 if world.random(8) == 0 { Outcome::TryAgain(TryAgain::Local) } else { Outcome::Stored };
             if outcome == Outcome::Stored {
                 message.data.load().expect("the spill file can be read");
-                let data = message.data.pieces().collect::<Vec<_>>().concat();
+                let data = message.data.whole().expect("in memory").pieces().collect::<Vec<_>>().concat();
                 let twice = self.stored.insert(first_line(&data), data);
                 assert_eq!(twice, None, "a message is stored once");
             }

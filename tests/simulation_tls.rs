@@ -49,7 +49,7 @@ impl Sink for Keeping {
     fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>) {
         let mut stored = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for message in batch {
-            stored.push(message.data.pieces().collect::<Vec<_>>().concat());
+            stored.push(message.data.whole().expect("in memory").pieces().collect::<Vec<_>>().concat());
             outcomes.push(Outcome::Stored);
         }
     }

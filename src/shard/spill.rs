@@ -133,7 +133,10 @@ impl Spilling {
 
     /// What the mail data of the complete message begins with.
     pub(super) fn beginning(&self, message: &Message) -> Beginning {
-        self.beginning.unwrap_or_else(|| Beginning::of(message.data.pieces()))
+        self.beginning.unwrap_or_else(|| {
+            let whole = message.data.whole().expect("no part of it has left memory");
+            Beginning::of(whole.pieces())
+        })
     }
 }
 
@@ -191,7 +194,8 @@ impl Connection {
             return self.session.wait_until(context.now + SPILL_WAIT_MAX, context.now);
         }
         if self.spilling.beginning.is_none() {
-            self.spilling.beginning = Some(Beginning::of(draft.data.pieces()));
+            let whole = draft.data.whole().expect("no part of it has left memory");
+            self.spilling.beginning = Some(Beginning::of(whole.pieces()));
         }
         if matches!(context.spill.route, Route::Nowhere) {
             return draft.data.forget(&mut context.pool);

@@ -100,14 +100,15 @@ impl Stdout {
     fn store_one(&mut self, message: &Message) -> io::Result<()> {
         // The rest of a message that was cut short.
         self.flush()?;
+        let data = message.data.whole().map_err(io::Error::other)?;
         match self.format {
             StdoutFormat::Json => {
-                let content = std::iter::once(message.received.as_slice()).chain(message.data.pieces());
+                let content = std::iter::once(message.received.as_slice()).chain(data.pieces());
                 self.text.extend_from_slice(facts(message).json(content).as_bytes());
             }
             StdoutFormat::Mbox => {
                 let mut content = message.received.clone();
-                message.data.pieces().for_each(|piece| content.extend_from_slice(piece));
+                data.pieces().for_each(|piece| content.extend_from_slice(piece));
                 facts(message).mbox(&content, b"\r\n", &mut self.text);
             }
         }

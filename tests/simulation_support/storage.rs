@@ -145,7 +145,7 @@ impl Storage {
             .batch
             .iter()
             .map(|message| {
-                let data = message.data.pieces().collect::<Vec<_>>().concat();
+                let data = message.data.whole().expect("in memory").pieces().collect::<Vec<_>>().concat();
                 let key = key(&data).expect("what the clients send").1.to_vec();
                 let handed = Handed {
                     received: message.received.clone(),

@@ -41,10 +41,11 @@ use super::executor::uring::Uring;
 use super::mailbox::{Mailboxes, MakeKeeper};
 use super::opening::{OpenError, Opened, Surroundings, Worker};
 use super::plan::{self, Action, Directory, Owners, Place, Plan, Results};
-use super::report::{outcome_of, report_failures};
+use super::report::{Site, outcome_of, report_failures};
 use super::root::Root;
 use super::spill::SpillTo;
 use super::trial::{self, Needs};
+use crate::buffer::NotWhole;
 use crate::config::{LineEndings, MaildirSync};
 use crate::handoff::mailbox::Place as MailboxPlace;
 use crate::handoff::message::Message;
@@ -255,6 +256,8 @@ pub struct Maildir<E> {
 struct Delivery {
     /// Index in the batch.
     message: usize,
+    /// Index of what all files of the message have in common.
+    common: usize,
     /// Return-Path and Delivered-To.
     head: Vec<u8>,
     maildir: Directory,
@@ -277,12 +280,17 @@ impl<E: Executor> Sink for Maildir<E> {
 
     fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>) {
         let to_lf = self.settings.line_endings == LineEndings::Lf;
-        let commons: Vec<Common<'_>> = batch.iter().map(|message| Common::new(message, to_lf)).collect();
         let unsettled = self.settle_doubts(batch);
+        let mut commons = Vec::with_capacity(batch.len());
         let mut deliveries = Vec::new();
         let mut unplanned = vec![None; batch.len()];
         for (index, message) in batch.iter().enumerate() {
-            match self.deliveries(index, message, &commons[index], &unsettled) {
+            let of_message = Common::new(message, to_lf).map_err(|why| self.refuse(why)).and_then(|common| {
+                let of_message = self.deliveries(index, commons.len(), message, &common, &unsettled);
+                commons.push(common);
+                of_message
+            });
+            match of_message {
                 Ok(of_message) => deliveries.extend(of_message),
                 Err(outcome) => unplanned[index] = Some(outcome),
             }
@@ -331,10 +339,22 @@ impl<E: Executor> Maildir<E> {
         self.doubts.settle(&needed, &mut self.executor, &*surroundings.report, root)
     }
 
+    /// For a message whose mail data cannot be read: a mistake of ours, which must cost no mail.
+    fn refuse(&self, why: NotWhole) -> Outcome {
+        let error = io::Error::other(why);
+        self.settings.surroundings.report.machine_error(
+            "store a message in",
+            Site::Path(&self.settings.root),
+            &error,
+        );
+        outcome_of(&error)
+    }
+
     /// The files of one message, one for each of its maildirs, or why there can be none.
     fn deliveries(
         &self,
         index: usize,
+        common_index: usize,
         message: &Message,
         common: &Common<'_>,
         unsettled: &HashMap<Directory, Outcome>,
@@ -353,6 +373,7 @@ impl<E: Executor> Maildir<E> {
             let place = |folder, name| Rc::new(Place { directory: below(&maildir, folder), name });
             deliveries.push(Delivery {
                 message: index,
+                common: common_index,
                 head,
                 may_make,
                 temporary: place("tmp", name.clone()),
@@ -447,7 +468,7 @@ impl<E: Executor> Maildir<E> {
     fn plan_files<'a>(&self, plan: &mut Plan<'a>, deliveries: &'a [Delivery], commons: &'a [Common<'_>]) {
         for some in deliveries.chunks(OPEN_FILES_MAX) {
             for delivery in some {
-                let common = &commons[delivery.message];
+                let common = &commons[delivery.common];
                 let mut slices = vec![delivery.head.as_slice()];
                 common.push_slices(&mut slices);
                 let file = || Rc::clone(&delivery.temporary);
