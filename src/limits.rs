@@ -226,6 +226,9 @@ pub const UNREAD_BUFFERS_MAX: usize = 2;
 /// Receive buffers in one pool: buffer ids are 16 bits, and the kernel's buffer rings end at this.
 pub const BUFFERS_MAX: usize = 32 * 1024;
 
+/// Orders on their way to one shard.
+pub const ORDERS_MAX: usize = 16;
+
 /// Messages on their way between one shard and its sink worker.
 pub const HANDOFF_MESSAGES_MAX: usize = 4096;
 

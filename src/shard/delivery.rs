@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::buffer::{Arena, MailData, Pool};
-use crate::handoff::channel::{FromSinks, MustRing, ToSink};
+use crate::handoff::channel::{MustRing, Sender};
 use crate::handoff::message::{Message, Origin, Receipt};
 use crate::limits::{ENVELOPES_BYTES_MAX, HANDOFF_MESSAGES_MAX, HANDOFF_WAIT_MAX};
 use crate::mail::client::ClientFacts;
@@ -27,9 +27,9 @@ const ADMISSION_WAIT_MAX: Duration = Duration::from_secs(1);
 const SPARES_MAX: usize = HANDOFF_MESSAGES_MAX;
 
 /// Where a shard's messages go.
-pub enum Route {
+pub enum ToSink {
     /// To a sink worker.
-    Worker(ToSink),
+    Worker(Sender<Box<Message>>),
     /// A sink that never blocks runs on the shard.
     Inline(Box<dyn Sink>),
 }
@@ -47,8 +47,7 @@ pub enum Handed {
 
 /// One shard's deliveries.
 pub struct Delivery {
-    route: Route,
-    receipts: FromSinks,
+    to_sink: ToSink,
     shard: u16,
     ids: QueueIds,
     /// Messages handed over whose receipt has not come. `<= HANDOFF_MESSAGES_MAX`, the room of the receipts' channel.
@@ -68,10 +67,9 @@ pub struct Delivery {
 
 impl Delivery {
     /// Deliveries of this shard.
-    pub fn new(shard: u16, key: IdKey, route: Route, receipts: FromSinks) -> Self {
+    pub fn new(shard: u16, key: IdKey, to_sink: ToSink) -> Self {
         Self {
-            route,
-            receipts,
+            to_sink,
             shard,
             ids: QueueIds::new(key, shard),
             outstanding: 0,
@@ -131,8 +129,8 @@ impl Delivery {
 
     /// Hands a completed message over.
     pub fn hand_over(&mut self, message: Box<Message>, now: Instant) -> Handed {
-        match &mut self.route {
-            Route::Inline(sink) => {
+        match &mut self.to_sink {
+            ToSink::Inline(sink) => {
                 self.inline_batch.push(message);
                 sink.store(&mut self.inline_batch, &mut self.inline_outcomes);
                 match (self.inline_batch.pop(), self.inline_outcomes.pop()) {
@@ -140,8 +138,8 @@ impl Delivery {
                     _ => unreachable!("a sink gives one outcome a message and leaves the batch"),
                 }
             }
-            Route::Worker(_) if !self.waiting.is_empty() => self.wait(message, now),
-            Route::Worker(_) => match self.try_send(message) {
+            ToSink::Worker(_) if !self.waiting.is_empty() => self.wait(message, now),
+            ToSink::Worker(_) => match self.try_send(message) {
                 Ok(ring) => Handed::Away(ring),
                 Err(message) => self.wait(message, now),
             },
@@ -163,25 +161,21 @@ impl Delivery {
         must_ring
     }
 
-    /// Takes the next receipt: from a sink, or for a message that waited too long for a place.
-    pub fn next_receipt(&mut self, now: Instant) -> Option<Receipt> {
-        if let Some(receipt) = self.receipts.take() {
-            assert!(self.outstanding > 0, "one receipt a message");
-            self.outstanding -= 1;
-            self.sink_hangs = false;
-            return Some(receipt);
-        }
+    /// A receipt came home.
+    pub fn handle_receipt(&mut self) {
+        assert!(self.outstanding > 0, "one receipt a message");
+        self.outstanding -= 1;
+        self.sink_hangs = false;
+    }
+
+    /// The receipt of the next message that has waited too long for a place.
+    pub fn next_overdue(&mut self, now: Instant) -> Option<Receipt> {
         let (since, _) = self.waiting.front()?;
         if now.saturating_duration_since(*since) < HANDOFF_WAIT_MAX {
             return None;
         }
         let (_, message) = self.waiting.pop_front()?;
         Some(Receipt { message, outcome: Outcome::TryAgain(TryAgain::Overload) })
-    }
-
-    /// The receipts' channel, to park before a turn.
-    pub fn receipts(&self) -> &FromSinks {
-        &self.receipts
     }
 
     /// A connection waited in vain for its receipt.
@@ -214,7 +208,7 @@ impl Delivery {
     }
 
     fn try_send(&mut self, message: Box<Message>) -> Result<MustRing, Box<Message>> {
-        let Route::Worker(to_sink) = &self.route else { return Err(message) };
+        let ToSink::Worker(to_sink) = &self.to_sink else { return Err(message) };
         if self.outstanding == HANDOFF_MESSAGES_MAX {
             return Err(message);
         }
