@@ -122,7 +122,7 @@ impl Simulation {
         let (log, _writer) = log::start(config.log.format).expect("the log");
         let metrics = Arc::new(ShardMetrics::default());
         let stop = Arc::new(AtomicBool::new(false));
-        let policy = Box::new(Recipients::new(&config.recipient_rules(), None));
+        let policy = Arc::new(Recipients::new(&config.recipient_rules(), None));
         let settings = Settings {
             hostname: "mx.test".into(),
             // These clients do not wait for the answer to EHLO.
