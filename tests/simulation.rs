@@ -89,7 +89,7 @@ impl Simulation {
         };
         let (log, _writer) = log::start(config.log.format).expect("the log");
         let metrics = Arc::new(ShardMetrics::default());
-        let policy = Box::new(Recipients::new(&config.recipient_rules(), None));
+        let policy = Arc::new(Recipients::new(&config.recipient_rules(), None));
         let settings =
             Settings { hostname: "mx.test".into(), ..config.session_settings(&config.listeners[0], policy) };
         // The descriptor is never used; connections come from the world.

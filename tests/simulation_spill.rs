@@ -123,7 +123,7 @@ impl Simulation {
         let (to_sink, from) = worker.channel(1 + usize::try_from(world.random(8)).expect("small"));
         let (log, _writer) = log::start(config.log.format).expect("the log");
         let metrics = Arc::new(ShardMetrics::default());
-        let policy = Box::new(Recipients::new(&config.recipient_rules(), None));
+        let policy = Arc::new(Recipients::new(&config.recipient_rules(), None));
         let settings = Settings {
             hostname: "mx.test".into(),
             // These clients do not wait for the answer to EHLO.

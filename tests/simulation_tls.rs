@@ -82,7 +82,7 @@ impl Simulation {
         } else {
             (ToSink::Inline(Box::new(Keeping(Arc::clone(&stored)))), None)
         };
-        let recipients = Box::new(Recipients::new(&config.recipient_rules(), None));
+        let recipients = Arc::new(Recipients::new(&config.recipient_rules(), None));
         let settings = Settings {
             hostname: "mx.example".into(),
             tls: policy,

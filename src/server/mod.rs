@@ -27,15 +27,21 @@ use crate::limits::{LAST_WORDS_MAX, LOG_END_MAX};
 use crate::log::{self, Log};
 use crate::ring::probe;
 use crate::shutdown::Shutdown;
+use crate::smtp::policy::RecipientEntry;
 use crate::{huge_pages, resource_limits};
 
 /// A panic is waited for so long until it is told.
 const PANIC_WORDS_MAX: Duration = Duration::from_millis(100);
 
-/// Runs the receiver until SIGTERM or SIGINT; returns when every message under way was stored and answered. `warnings` on the
-/// configuration are told first. An error was told when this returns, with what was left when the time for that was over: in
+/// Runs the receiver until SIGTERM or SIGINT; returns when every message under way was stored and answered. `recipients` are the
+/// entries of the file that the configuration names, and `warnings` on both are told first. An error was told when this returns, with what was left when the time for that was over: in
 /// the log, in the configured format, or plainly on standard error where there is no log yet.
-pub fn serve(config: &Config, warnings: &[Warning], shutdown: &Arc<Shutdown>) -> Result<(), ServeError> {
+pub fn serve(
+    config: &Config,
+    recipients: Option<Vec<(usize, RecipientEntry)>>,
+    warnings: &[Warning],
+    shutdown: &Arc<Shutdown>,
+) -> Result<(), ServeError> {
     shutdown.speak(config.log.format);
     tell_panics(config.log.format);
     // A huge page for the few KiB that a shard's heap or pool touches costs up to 2 MiB each: 10,000 idle connections took
@@ -45,7 +51,7 @@ pub fn serve(config: &Config, warnings: &[Warning], shutdown: &Arc<Shutdown>) ->
     let (mut log, writer) = start_log(config.log.format)?;
     report::warnings(warnings, &mut log);
     let probed = probe::probe().map_err(|unusable| ServeError::new(unusable.to_string()));
-    let started = probed.and_then(|()| start::start(config, shutdown, &mut log));
+    let started = probed.and_then(|()| start::start(config, recipients, shutdown, &mut log));
     let served = started.and_then(|started| {
         if let Some(control) = started {
             return control.run(&mut log);

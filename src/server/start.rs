@@ -12,7 +12,7 @@ use super::log_report::LogReport;
 use super::shard_start::{Ends, MakeToSink, ShardStart};
 use super::workers::Workers;
 use super::{addresses, report};
-use crate::config::{self, Config, recipients};
+use crate::config::{self, Config};
 use crate::handoff::channel::Sender as ToWorker;
 use crate::handoff::message::Message;
 use crate::log::{self, Log};
@@ -34,11 +34,12 @@ use crate::tls::context::Context as Certificates;
 /// ended by `Shutdown`.
 pub(super) fn start(
     config: &Config,
+    recipients: Option<Vec<(usize, RecipientEntry)>>,
     shutdown: &Arc<Shutdown>,
     log: &mut Log,
 ) -> Result<Option<Control>, ServeError> {
     addresses::check(config)?;
-    let recipients = load_recipients(config)?;
+    let table = Arc::new(table_of(config, recipients));
     // Its notes are among the warnings on the configuration.
     let (certificates, _) = Certificates::open(&config.tls, &config.hostname).map_err(ServeError::new)?;
     let log_report = Arc::new(LogReport::new(log.clone()));
@@ -47,7 +48,7 @@ pub(super) fn start(
         local_part_case_sensitive: config.local_part_case_sensitive,
         report: Arc::clone(&log_report) as Arc<dyn Report>,
         is_named: {
-            let table = Recipients::new(&config.recipient_rules(), recipients.as_deref());
+            let table = Arc::clone(&table);
             Arc::new(move |mailbox| table.is_named(mailbox))
         },
     };
@@ -78,7 +79,7 @@ pub(super) fn start(
     let ends = ends.collect::<Result<Vec<_>, ServeError>>()?;
     let common = Common {
         config,
-        recipients: recipients.as_deref(),
+        table: &table,
         certificates: &certificates,
         id_key: random_id_key()?,
         clients: Clients::new(config.limits.connections_per_client_max),
@@ -90,13 +91,11 @@ pub(super) fn start(
     Ok(Some(Control { certificates, report: log_report, shutdown, metrics, shards, workers, events }))
 }
 
-/// Reads the file of recipients; at start a table that cannot be read is an error.
-fn load_recipients(config: &Config) -> Result<Option<Vec<RecipientEntry>>, ServeError> {
-    let Some(path) = &config.recipients else { return Ok(None) };
-    recipients::load(path).map(Some).map_err(|problems| {
-        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        ServeError::new(format!("the file of recipients cannot be used: {}", lines.join("; ")))
-    })
+/// The table of recipients: one for all shards and listeners and for the sink, whoever has a million of them.
+fn table_of(config: &Config, entries: Option<Vec<(usize, RecipientEntry)>>) -> Recipients {
+    let entries: Option<Vec<RecipientEntry>> =
+        entries.map(|entries| entries.into_iter().map(|(_, entry)| entry).collect());
+    Recipients::new(&config.recipient_rules(), entries.as_deref())
 }
 
 /// The inbox of each shard. A stop is ordered there.
@@ -135,7 +134,7 @@ fn random_id_key() -> Result<IdKey, ServeError> {
 /// What all shards are started with.
 struct Common<'a> {
     config: &'a Config,
-    recipients: Option<&'a [RecipientEntry]>,
+    table: &'a Arc<Recipients>,
     certificates: &'a Certificates,
     id_key: IdKey,
     clients: Arc<Clients>,
@@ -189,8 +188,7 @@ impl Common<'_> {
 
     /// What the sessions of each listener are told.
     fn session_settings(&self) -> Vec<Settings> {
-        let policy = || Box::new(Recipients::new(&self.config.recipient_rules(), self.recipients));
-        let settings = |listener| self.config.session_settings(listener, policy());
+        let settings = |listener| self.config.session_settings(listener, Arc::clone(self.table) as _);
         self.config.listeners.iter().map(settings).collect()
     }
 
