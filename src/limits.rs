@@ -196,7 +196,7 @@ pub const WORK_PER_TURN_MAX: usize = 64 * 1024;
 pub const HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Steps of TLS handshakes in one turn of a shard: a full one takes a tenth of a millisecond, with RSA 2048 a third
-/// (`docs/performance.md`), which all other sessions wait.
+/// (`docs/experiments.md`), which all other sessions wait.
 pub const HANDSHAKES_PER_TURN_MAX: usize = 1;
 
 /// Octets of a handshake that wait for a turn with time for it; past an eighth of them no more is received. Who has sent them all by

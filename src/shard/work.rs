@@ -19,7 +19,7 @@ const COMMAND: usize = 256;
 pub(super) const LITTLE_BYTES: usize = 8 * 1024;
 
 /// Octets that the session only looks at cost a unit together: less than they take, because large messages of honest clients are
-/// such octets, and short turns cost them more than they give to others (`docs/performance.md`).
+/// such octets, and short turns cost them more than they give to others (`docs/experiments.md`).
 const OCTETS_A_UNIT: usize = 128;
 
 /// The work of a turn, and who waits for more of it.
