@@ -220,7 +220,7 @@ proptest! {
                 let start = usize::try_from(record.envelope_start()).expect("small");
                 let end = usize::try_from(record.content_start()).expect("small");
                 let stored = envelope::decode(&octets[start..end]).expect("readable");
-                found.push((stored.id, stored.recipients.len(), content(octets, record).to_vec()));
+                found.push((stored.id, stored.envelope.recipients().len(), content(octets, record).to_vec()));
             }
         }
         let expected: Vec<_> = sent.iter().map(|sent| (sent.id, sent.recipients.len(), sent.content())).collect();

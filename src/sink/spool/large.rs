@@ -15,8 +15,8 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use super::envelope::{MessageFile, message_file_name};
 use super::format::PREPARED_SUFFIX;
+use super::message_file::{MessageFile, message_file_name};
 use super::supply::place;
 use crate::buffer::{NotWhole, Spilled, Whole};
 use crate::handoff::message::Message;

@@ -18,6 +18,7 @@ mod fill;
 pub mod follow;
 pub mod format;
 mod large;
+mod message_file;
 pub mod prune;
 pub mod reader;
 pub mod scan;

@@ -398,15 +398,15 @@ pub fn list(directory: &Path, after: Option<Cursor>, out: &mut impl Write) -> io
     Ok(notes.lines)
 }
 
-fn line(envelope: &StoredEnvelope, bytes: u64) -> String {
-    let time = Rfc3339(envelope.received_at);
-    let mut line = format!("{} {time} {bytes} <{}>", envelope.id, Word(&envelope.reverse_path));
-    for (index, recipient) in envelope.recipients.iter().enumerate() {
+fn line(stored: &StoredEnvelope, bytes: u64) -> String {
+    let time = Rfc3339(stored.received_at);
+    let mut line = format!("{} {time} {bytes} <{}>", stored.id, Word(stored.envelope.reverse_path()));
+    for (index, recipient) in stored.envelope.recipients().enumerate() {
         let before = if index == 0 { ' ' } else { ',' };
         // Writing to a String does not fail.
-        let _ = write!(line, "{before}<{}>", Word(recipient));
+        let _ = write!(line, "{before}<{}>", Word(recipient.whole));
     }
-    match &envelope.tls {
+    match &stored.tls {
         Some(tls) => _ = write!(line, " {}", Word(&tls.version)),
         None => line.push_str(" -"),
     }
