@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ringmx::buffer::Pool;
@@ -20,22 +20,14 @@ use ringmx::config::{Config, SinkKind};
 use ringmx::handoff::channel::{messages, receipts};
 use ringmx::handoff::doorbell::Doorbell;
 use ringmx::limits::HANDOFF_MESSAGES_MAX;
-use ringmx::log;
 use ringmx::mail::outcome::Outcome;
-use ringmx::mail::queue_id::IdKey;
-use ringmx::metrics::ShardMetrics;
-use ringmx::ring::simulated::{Faults, SimulatedRing, World};
-use ringmx::shard::clients::Clients;
-use ringmx::shard::delivery::{Delivery, Route};
-use ringmx::shard::listener::{Listener, listen};
-use ringmx::shard::mailboxes::{self, Mailboxes};
-use ringmx::shard::spill::{self, Spill};
-use ringmx::shard::{Parts, Shard};
-use ringmx::smtp::policy::Recipients;
-use ringmx::smtp::settings::Settings;
+use ringmx::ring::simulated::{Faults, World};
+use ringmx::shard::delivery::Route;
+use ringmx::shard::mailboxes;
 
 use crate::client::{Client, Manner};
 use crate::desk::Desk;
+use crate::shard::{Builder, Running, settings};
 use crate::storage::Storage;
 
 /// Seeds of a usual run: about 40 s of a core in a debug build.
@@ -49,14 +41,12 @@ const CALM_TURNS_MAX: u64 = 50_000;
 
 struct Simulation {
     world: World,
-    shard: Shard<SimulatedRing>,
+    running: Running,
     storage: Storage,
     desk: Option<Desk>,
-    metrics: Arc<ShardMetrics>,
     /// The bounds of the pool.
     buffers: u64,
     blocks: u64,
-    stop: Arc<AtomicBool>,
 }
 
 impl Simulation {
@@ -84,34 +74,12 @@ impl Simulation {
             }
             _ => (None, mailboxes::Route::Everybody),
         };
-        let (log, _writer) = log::start(config.log.format).expect("the log");
-        let metrics = Arc::new(ShardMetrics::default());
-        let stop = Arc::new(AtomicBool::new(false));
-        let policy = Box::new(Recipients::new(&config.recipient_rules(), None));
-        let settings =
-            Settings { hostname: "mx.test".into(), ..config.session_settings(&config.listeners[0], policy) };
-        // The descriptor is never used; connections come from the world.
-        let descriptor = listen("127.0.0.1:0".parse().expect("an address"), 1, 0).expect("a socket");
-        let parts = Parts {
-            ring: world.ring(Arc::clone(pool.arena())),
-            pool,
-            delivery: Delivery::new(0, IdKey::from_octets([7; 20]), Route::Worker(to_sink), from_sinks),
-            // `simulation_spill.rs` moves mail data out of memory.
-            spill: Spill::new(spill::Route::Memory),
-            mailboxes: Mailboxes::new(0, route),
-            log,
-            log_sessions: std::env::var_os("SIMULATION_LOG").is_some(),
-            log_messages: std::env::var_os("SIMULATION_LOG").is_some(),
-            metrics: Arc::clone(&metrics),
-            hostname: "mx.test".into(),
-            connections_max: 100,
-            clients: Clients::new(100),
-            stop: Arc::clone(&stop),
-        };
-        let shard = Shard::new(parts, vec![Listener::new(0, descriptor, Arc::new(settings), None)]);
+        let running = Builder::new(pool, settings(&config, "mx.test"), Route::Worker(to_sink), from_sinks)
+            .asking(route)
+            .start(&world);
         let storage = Storage::new(&world, from, to, lies);
         let (buffers, blocks) = (buffers as u64, block_bytes as u64);
-        Self { world, shard, storage, desk, metrics, buffers, blocks, stop }
+        Self { world, running, storage, desk, buffers, blocks }
     }
 
     /// A turn of everybody.
@@ -121,12 +89,12 @@ impl Simulation {
                 client.act(&self.world);
             }
         }
-        self.shard.turn().expect("a turn");
+        self.running.shard.turn().expect("a turn");
         self.storage.work(&self.world);
         if let Some(desk) = &mut self.desk {
             desk.work(&self.world);
         }
-        let metrics = &self.metrics;
+        let metrics = &self.running.metrics;
         assert!(metrics.buffers_pinned.value() <= self.buffers, "more buffers are pinned than there are");
         assert!(metrics.block_bytes_used.value() <= self.blocks, "more blocks are used than the budget has");
         assert!(metrics.connections_open.value() <= clients.len() as u64, "as many connections as clients");
@@ -168,7 +136,7 @@ impl Simulation {
         let first = clients.len();
         clients.push(Client::probe(&self.world));
         self.run_to_end(&mut clients[first..]);
-        self.stop.store(true, Ordering::Relaxed);
+        self.running.stop.store(true, Ordering::Relaxed);
         for _ in 0..50 {
             self.turn(&mut clients);
             self.world.pass(Duration::from_millis(1));
@@ -209,7 +177,7 @@ fn check(simulation: &Simulation, clients: &[Client]) {
         assert_eq!(probe, [Some("250".to_owned())], "after all faults a message is stored");
     }
     simulation.storage.check(&simulation.world);
-    let metrics = &simulation.metrics;
+    let metrics = &simulation.running.metrics;
     assert_eq!(metrics.connections_open.value(), 0);
     assert_eq!(metrics.buffers_pinned.value(), 0, "all buffers came back");
     assert_eq!(metrics.block_bytes_used.value(), 0, "all blocks came back");

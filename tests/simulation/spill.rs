@@ -1,38 +1,29 @@
 //! A whole shard in one thread on virtual time, over a simulated ring: one seed decides how octets arrive, which receives end
 //! early, in which order completions come, how slow the sink is and what it says.
 //!
-//! Here the sink is simple and mail data moves out of memory, to a spill thread that is slow, fails and hangs; `simulation.rs` has
+//! Here the sink is simple and mail data moves out of memory, to a spill thread that is slow, fails and hangs; `disk.rs` has
 //! disk sinks.
 //!
 //! After each run: every 250 stands for exactly one stored message, whole and unaltered; nothing else is stored that a client
 //! was told is not; one reply a command, in order; all buffers and blocks came back; every connection ended.
 //!
-//! `SIMULATION_SEED=7` runs one seed again, `SIMULATION_SEEDS=100000` runs more of them; `SIMULATION_LOG=1` logs (see simulation.rs).
+//! `SIMULATION_SEED=7` runs one seed again, `SIMULATION_SEEDS=100000` runs more of them; `SIMULATION_LOG=1` logs (see `disk.rs`).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::shard::{self, Builder, Running};
 use crate::spiller::SlowSpiller;
 use ringmx::buffer::Pool;
 use ringmx::config::Config;
 use ringmx::handoff::channel::{FromShards, ToShard, Waiting, messages, receipts};
 use ringmx::handoff::message::{Message, Receipt};
 use ringmx::limits::HANDOFF_MESSAGES_MAX;
-use ringmx::log;
 use ringmx::mail::outcome::{Outcome, TryAgain};
-use ringmx::mail::queue_id::IdKey;
-use ringmx::metrics::ShardMetrics;
 use ringmx::ring::Socket;
-use ringmx::ring::simulated::{Faults, SimulatedRing, World};
-use ringmx::shard::clients::Clients;
-use ringmx::shard::delivery::{Delivery, Route};
-use ringmx::shard::listener::{Listener, listen};
-use ringmx::shard::mailboxes::{self, Mailboxes};
-use ringmx::shard::spill::Spill;
-use ringmx::shard::{Parts, Shard};
-use ringmx::smtp::policy::Recipients;
+use ringmx::ring::simulated::{Faults, World};
+use ringmx::shard::delivery::Route;
 use ringmx::smtp::settings::{Gate, Pipelining, Settings};
 
 /// How a client behaves.
@@ -95,11 +86,9 @@ fn first_line(data: &[u8]) -> Vec<u8> {
 
 struct Simulation {
     world: World,
-    shard: Shard<SimulatedRing>,
+    running: Running,
     sink: SlowSink,
     spiller: SlowSpiller,
-    metrics: Arc<ShardMetrics>,
-    stop: Arc<AtomicBool>,
 }
 
 impl Simulation {
@@ -116,36 +105,16 @@ impl Simulation {
         let (to_sink, from) =
             messages(1 + usize::try_from(world.random(8)).expect("small")).expect("a channel");
         let (to, from_sinks) = receipts(HANDOFF_MESSAGES_MAX, bell);
-        let (log, _writer) = log::start(config.log.format).expect("the log");
-        let metrics = Arc::new(ShardMetrics::default());
-        let stop = Arc::new(AtomicBool::new(false));
-        let policy = Box::new(Recipients::new(&config.recipient_rules(), None));
         let settings = Settings {
-            hostname: "mx.test".into(),
             // These clients do not wait for the answer to EHLO.
             gate: Gate { pipelining: Pipelining::Tolerate, ..config.listeners[0].gate.clone() },
-            ..config.session_settings(&config.listeners[0], policy)
+            ..shard::settings(&config, "mx.test")
         };
-        // The descriptor is never used; connections come from the world.
-        let descriptor = listen("127.0.0.1:0".parse().expect("an address"), 1, 0).expect("a socket");
-        let parts = Parts {
-            ring: world.ring(Arc::clone(pool.arena())),
-            pool,
-            delivery: Delivery::new(0, IdKey::from_octets([7; 20]), Route::Worker(to_sink), from_sinks),
-            spill: Spill::new(spill_route),
-            mailboxes: Mailboxes::new(0, mailboxes::Route::Everybody),
-            log,
-            log_sessions: std::env::var_os("SIMULATION_LOG").is_some(),
-            log_messages: std::env::var_os("SIMULATION_LOG").is_some(),
-            metrics: Arc::clone(&metrics),
-            hostname: "mx.test".into(),
-            connections_max: 100,
-            clients: Clients::new(100),
-            stop: Arc::clone(&stop),
-        };
-        let shard = Shard::new(parts, vec![Listener::new(0, descriptor, Arc::new(settings), None)]);
+        let running = Builder::new(pool, settings, Route::Worker(to_sink), from_sinks)
+            .spilling(spill_route)
+            .start(&world);
         let sink = SlowSink { from, to, under_way: Vec::new(), stored: BTreeMap::new() };
-        Self { world, shard, sink, spiller, metrics, stop }
+        Self { world, running, sink, spiller }
     }
 
     fn client(&self, number: usize) -> Client {
@@ -214,7 +183,7 @@ impl Simulation {
                     self.act(client);
                 }
             }
-            self.shard.turn().expect("a turn");
+            self.running.shard.turn().expect("a turn");
             self.sink.work(&self.world);
             self.spiller.work(&self.world);
             // A polite client closes when the server has.
@@ -224,10 +193,10 @@ impl Simulation {
                 self.world.finish(client.socket);
             }
             if clients.iter().all(|client| self.world.is_closed(client.socket)) {
-                self.stop.store(true, Ordering::Relaxed);
+                self.running.stop.store(true, Ordering::Relaxed);
                 self.spiller.recover();
                 for _ in 0..1000 {
-                    self.shard.turn().expect("a turn");
+                    self.running.shard.turn().expect("a turn");
                     self.sink.work(&self.world);
                     self.spiller.work(&self.world);
                     self.world.pass(Duration::from_millis(1));
@@ -281,7 +250,7 @@ fn check(simulation: &Simulation, clients: &[Client]) {
         }
     }
     assert!(stored.is_empty(), "nobody sent these: {:?}", stored.keys());
-    let metrics = &simulation.metrics;
+    let metrics = &simulation.running.metrics;
     assert_eq!(metrics.connections_open.value(), 0);
     assert_eq!(metrics.buffers_pinned.value(), 0, "all buffers came back");
     assert_eq!(metrics.block_bytes_used.value(), 0, "all blocks came back");
@@ -303,7 +272,7 @@ fn the_promise_holds_for_every_seed() {
             let mut simulation = Simulation::new(seed);
             let clients = simulation.run();
             check(&simulation, &clients);
-            simulation.metrics.spills.value()
+            simulation.running.metrics.spills.value()
         });
         let Ok(count) = result else {
             panic!("seed {seed} fails; SIMULATION_SEED={seed} runs it again");

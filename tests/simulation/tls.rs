@@ -4,7 +4,6 @@
 //! What was sent to its end is stored once and whole, what was not is never stored, and nothing is left of those who went away.
 
 use std::io::{Read, Write};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,25 +13,18 @@ use ringmx::handoff::channel::{FromShards, messages, receipts};
 use ringmx::handoff::doorbell::Doorbell;
 use ringmx::handoff::message::Message;
 use ringmx::limits::HANDOFF_MESSAGES_MAX;
-use ringmx::log;
 use ringmx::mail::outcome::Outcome;
-use ringmx::mail::queue_id::IdKey;
-use ringmx::metrics::ShardMetrics;
 use ringmx::ring::Socket;
-use ringmx::ring::simulated::{Faults, SimulatedRing, World};
-use ringmx::shard::clients::Clients;
-use ringmx::shard::delivery::{Delivery, Route};
-use ringmx::shard::listener::{Listener, listen};
-use ringmx::shard::mailboxes::{self, Mailboxes};
-use ringmx::shard::spill::{self, Spill};
-use ringmx::shard::{Parts, Shard};
+use ringmx::ring::simulated::{Faults, World};
+use ringmx::shard::delivery::Route;
 use ringmx::sink::{Durability, Sink};
-use ringmx::smtp::policy::Recipients;
 use ringmx::smtp::settings::{Settings, TlsPolicy};
 use ringmx::tls::context::Context;
 use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
 use support::secure::Offer;
+
+use crate::shard::{self, Builder, Running};
 
 /// The mail data of what was stored.
 type Stored = Arc<Mutex<Vec<Vec<u8>>>>;
@@ -55,8 +47,7 @@ impl Sink for Keeping {
 
 struct Simulation {
     world: World,
-    shard: Shard<SimulatedRing>,
-    metrics: Arc<ShardMetrics>,
+    running: Running,
     stored: Stored,
     /// The way to a sink that never answers.
     _hanging: Option<FromShards>,
@@ -73,8 +64,6 @@ impl Simulation {
         let pool = Pool::new(64, 4096, 4 << 20).expect("memory");
         let bell = Arc::new(Doorbell::new().expect("eventfd"));
         let (_to, from_sinks) = receipts(HANDOFF_MESSAGES_MAX, bell);
-        let (log, _writer) = log::start(config.log.format).expect("the log");
-        let metrics = Arc::new(ShardMetrics::default());
         let stored = Stored::default();
         let (route, hanging) = if hangs {
             let (to_sink, from) = messages(8).expect("a channel");
@@ -82,35 +71,13 @@ impl Simulation {
         } else {
             (Route::Inline(Box::new(Keeping(Arc::clone(&stored)))), None)
         };
-        let recipients = Box::new(Recipients::new(&config.recipient_rules(), None));
-        let settings = Settings {
-            hostname: "mx.example".into(),
-            tls: policy,
-            ..config.session_settings(&config.listeners[0], recipients)
-        };
-        // The descriptor is never used; connections come from the world.
-        let descriptor = listen("127.0.0.1:0".parse().expect("an address"), 1, 0).expect("a socket");
-        let parts = Parts {
-            ring: world.ring(Arc::clone(pool.arena())),
-            pool,
-            delivery: Delivery::new(0, IdKey::from_octets([7; 20]), route, from_sinks),
-            spill: Spill::new(spill::Route::Memory),
-            mailboxes: Mailboxes::new(0, mailboxes::Route::Everybody),
-            log,
-            log_sessions: false,
-            log_messages: false,
-            metrics: Arc::clone(&metrics),
-            hostname: "mx.example".into(),
-            connections_max: 100,
-            clients: Clients::new(100),
-            stop: Arc::new(AtomicBool::new(false)),
-        };
-        let shard = Shard::new(parts, vec![Listener::new(0, descriptor, Arc::new(settings), tls)]);
-        Self { world, shard, metrics, stored, _hanging: hanging }
+        let settings = Settings { tls: policy, ..shard::settings(&config, "mx.example") };
+        let running = Builder::new(pool, settings, route, from_sinks).with_tls(tls).start(&world);
+        Self { world, running, stored, _hanging: hanging }
     }
 
     fn turn(&mut self) {
-        self.shard.turn().expect("a turn");
+        self.running.shard.turn().expect("a turn");
     }
 
     fn turn_until(&mut self, what: &str, mut done: impl FnMut(&World) -> bool) {
@@ -125,7 +92,7 @@ impl Simulation {
 
     /// Nobody is left, and nothing of them.
     fn assert_empty(&self) {
-        let metrics = &self.metrics;
+        let metrics = &self.running.metrics;
         assert_eq!((metrics.connections_open.value(), metrics.session_panics.value()), (0, 0));
         assert_eq!((metrics.buffers_pinned.value(), metrics.block_bytes_used.value()), (0, 0));
     }
@@ -205,7 +172,7 @@ fn octets_that_trickle_do_not_prolong_a_handshake() {
     let took = simulation.world.elapsed().saturating_sub(start);
     let limit = Config::embedded_default().limits.tls_handshake_timeout;
     assert!(took >= limit && took < limit + Duration::from_secs(10), "{took:?}");
-    assert_eq!(simulation.metrics.tls_failures_timed_out.value(), 1);
+    assert_eq!(simulation.running.metrics.tls_failures_timed_out.value(), 1);
     simulation.assert_empty();
 }
 
@@ -224,7 +191,7 @@ fn a_handshake_that_ends_is_counted() {
         }
         simulation.turn_until("closed", |world| world.is_closed(client.socket));
         simulation.turn();
-        assert_eq!(simulation.metrics.tls_failures_gone.value(), 1, "resets: {resets}");
+        assert_eq!(simulation.running.metrics.tls_failures_gone.value(), 1, "resets: {resets}");
         simulation.assert_empty();
     }
 }

@@ -199,7 +199,7 @@ fn loses_mail(store: &Store, kinds: &[(&str, &str, &[&str])]) {
         if !is_seen {
             println!(
                 "{} on {file_system} without syncs of {what} ({call}): another sync does their work there; \
-                 the simulated disk of sink_power_cut.rs and sink_recycle.rs shows that they are needed",
+                 the simulated disk of sinks/power_cut.rs and sinks/recycle.rs shows that they are needed",
                 store.kind
             );
             continue;
