@@ -46,6 +46,7 @@ fn push(mut stream: &TcpStream, octets: &[u8], sent: &mut usize) -> bool {
 /// MAIL, then RCPT for ever, and never a look at a reply: 439 KiB a connection once.
 #[test]
 fn clients_that_never_read_share_a_bounded_memory() {
+    let _machine = crate::beside_others();
     const CLIENTS: usize = 400;
     open_files(2048);
     let server = server("", "buffers = 64\nbuffer_size = \"16KiB\"");
@@ -91,6 +92,7 @@ fn clients_that_never_read_share_a_bounded_memory() {
 /// Twenty octets of mail data and then nothing: each took 16 KiB, and the memory of a shard was gone.
 #[test]
 fn mail_data_that_stops_keeps_nobody_out() {
+    let _machine = crate::beside_others();
     const CLIENTS: usize = 1800;
     open_files(4096);
     let server = server(
@@ -133,6 +135,7 @@ fn mail_data_that_stops_keeps_nobody_out() {
 /// Good mail beside clients that send the dearest mail data there is, as fast as they can: all of it is taken.
 #[test]
 fn good_mail_is_taken_beside_mail_data_that_costs_most() {
+    let _machine = crate::alone();
     const HOSTILE: usize = 20;
     let server = server("", "");
     let address = server.address();
@@ -209,6 +212,7 @@ fn longest_turn(line: &[u8], listener: &str) -> u64 {
 /// 50 clients with the dearest mail data made turns of a third of a second.
 #[test]
 fn a_turn_is_about_as_long_whatever_the_mail_data() {
+    let _machine = crate::alone();
     let normalize = "bare_lf = \"normalize\"\nbare_cr = \"normalize\"";
     let plain = longest_turn(b"0123456789 123456789 123456789 123456789 123456789 12345678\r\n", "");
     println!("{plain:7} us: plain text, the control");

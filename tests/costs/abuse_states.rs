@@ -319,6 +319,7 @@ fn cost(row: &Row) -> usize {
 
 #[test]
 fn each_row_stops_where_it_says() {
+    let _machine = crate::beside_others();
     for standing in Standing::ALL {
         match rows(*standing) {
             Ok(rows) => {
@@ -334,6 +335,7 @@ fn each_row_stops_where_it_says() {
 
 #[test]
 fn a_connection_costs_little_wherever_its_client_stops() {
+    let _machine = crate::beside_others();
     let idle = cost(&Row::new("idle", &[EHLO], 0));
     println!("{idle:6} octets: a client that said EHLO, the control");
     assert!(idle < 2048, "the control must not be what grows: {idle}");
@@ -352,6 +354,7 @@ fn a_connection_costs_little_wherever_its_client_stops() {
 /// A server closes such a connection in the end; nothing of it stays.
 #[test]
 fn what_clients_held_comes_back() {
+    let _machine = crate::beside_others();
     let row = Row::new("in mail data", &[EHLO, MAIL, RCPT, "DATA\r\n", "Subject: hal"], 0).unanswered();
     let server = Server::start_whole(&config_of(row.listener));
     let round = || {

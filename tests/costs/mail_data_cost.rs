@@ -227,6 +227,7 @@ fn control() -> Duration {
 
 #[test]
 fn an_octet_of_mail_data_costs_little_whatever_it_is() {
+    let _machine = crate::alone();
     let mut least: BTreeMap<(usize, Mode, &str), Duration> = BTreeMap::new();
     let mut alone = Duration::MAX;
     for _ in 0..ROUNDS {
@@ -257,6 +258,7 @@ fn an_octet_of_mail_data_costs_little_whatever_it_is() {
 
 #[test]
 fn mail_data_is_handed_on_in_few_ranges_whatever_it_is() {
+    let _machine = crate::beside_others();
     for mode in Mode::ALL {
         for (name, line) in PATTERNS {
             for piece in [16 * 1024, 1448, 255] {

@@ -14,7 +14,7 @@ use ringmx::memory_sum::{
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, SupportedProtocolVersion, version};
-use support::client::Client;
+use support::client::{Client, open_files};
 use support::control_group::ControlGroup;
 use support::secure::{self, Offer, Secure};
 use support::server::Server;
@@ -32,15 +32,6 @@ fn server() -> Server {
 
 fn core() -> usize {
     ringmx::shard::affinity::allowed_cpus().expect("cores")[0]
-}
-
-fn open_files(wanted: u64) {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current.is_some_and(|current| current < wanted) {
-        let current = maximum.map_or(wanted, |maximum| maximum.min(wanted));
-        setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum }).expect("more open files");
-    }
 }
 
 /// Octets of resident memory that each of many connections in this state takes.
@@ -102,6 +93,7 @@ fn in_a_handshake(server: &Server, share: usize) -> Client {
 
 #[test]
 fn a_connection_takes_no_more_than_the_sum_says() {
+    let _machine = crate::beside_others();
     let plain = each("idle", idle);
     assert!(plain <= CONNECTION_BYTES, "{plain}");
     let data = each("in mail data", in_mail_data);
@@ -113,6 +105,7 @@ fn a_connection_takes_no_more_than_the_sum_says() {
 
 #[test]
 fn tls_takes_no_more_than_the_sum_says() {
+    let _machine = crate::beside_others();
     for (state, version) in [("TLS 1.3", &version::TLS13), ("TLS 1.2", &version::TLS12)] {
         let idle = each(state, |server| under_tls(server, version));
         assert!(idle <= CONNECTION_BYTES + TLS_BYTES, "{state}: {idle}");
@@ -126,6 +119,7 @@ fn tls_takes_no_more_than_the_sum_says() {
 /// Short lines take most, for their length.
 #[test]
 fn the_tables_of_recipients_take_no_more_than_the_sum_says() {
+    let _machine = crate::beside_others();
     const LISTENERS: usize = 3;
     let listeners = "[[listener]]\naddress = \"127.0.0.1:0\"\n".repeat(LISTENERS);
     let config = |file: &str| {
@@ -340,6 +334,7 @@ fn last_line(stream: &mut impl BufRead) -> Option<String> {
 
 #[test]
 fn all_parts_at_their_bounds_at_once_stay_below_the_sum_that_check_prints() {
+    let _machine = crate::beside_others();
     open_files(4096);
     for sink in [
         "kind = \"maildir\"\npath = \"mail\"",

@@ -23,6 +23,7 @@ fn shard_thread(server: &Server) -> String {
 
 #[test]
 fn a_loaded_shard_makes_no_system_call_but_io_uring_enter() {
+    let _machine = crate::beside_others();
     let strace = Command::new("strace").arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !strace.is_ok_and(|status| status.success()) {
         assert!(std::env::var_os("CI").is_none(), "CI needs strace");
