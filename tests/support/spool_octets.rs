@@ -24,7 +24,7 @@ const SEGMENT_BYTES: usize = 24 * 1024;
 
 /// What is in a directory.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Files(BTreeMap<String, Vec<u8>>);
+pub struct Files(BTreeMap<String, Vec<u8>>);
 
 /// Makes the files that an input describes. Octet 0: bit 0, the segments say that they were zeroed; bit 1, the files of segments end
 /// with their last record; bit 2, the numbers of segments are the highest that there are. Then operations, a letter and what it needs:
@@ -43,7 +43,7 @@ pub(crate) struct Files(BTreeMap<String, Vec<u8>>);
 /// | `T` n | the file of this segment ends n octets before |
 /// | `C` n … | `consumed` holds these octets |
 /// | `c` n | `consumed` holds the cursor of record n |
-pub(crate) fn files(input: &[u8]) -> Files {
+pub fn files(input: &[u8]) -> Files {
     let mut maker = Maker::new(input.first().copied().unwrap_or(0));
     let mut octets = input.iter().skip(1).copied();
     while let Some(operation) = octets.next() {
@@ -347,7 +347,7 @@ struct Good {
 }
 
 /// All that is claimed of a directory with these files.
-pub(crate) fn check(input: &[u8]) {
+pub fn check(input: &[u8]) {
     let files = files(input);
     let mut expected = Expected::default();
     for (name, octets) in &files.0 {
