@@ -26,7 +26,7 @@ use std::sync::Arc;
 pub use self::file_system::Commit;
 use self::keeper::{MaildirKeeper, explained};
 use self::name::Template;
-pub use self::settings::Settings;
+pub use self::settings::MaildirSettings;
 pub use self::store::Maildir;
 use super::contract::{Cost, Durability, Sink};
 use super::executor::Executor;
@@ -53,7 +53,7 @@ pub(super) fn open(
     workers: usize,
     surroundings: &Surroundings,
 ) -> Result<Opened, OpenError> {
-    let settings = Settings::new(path, template, create, line_endings, surroundings.clone())?;
+    let settings = MaildirSettings::new(path, template, create, line_endings, surroundings.clone())?;
     let root = Arc::new(Root::open(path, "maildir")?);
     let cannot_open = |error: io::Error| OpenError {
         what: "open the store",
@@ -100,7 +100,7 @@ pub(super) fn open(
 }
 
 /// Who is asked about recipients, where they have maildirs of their own. The one at the root is looked at now.
-fn watch_mailboxes(settings: &Settings, root: &Arc<Root>) -> Result<Option<Mailboxes>, OpenError> {
+fn watch_mailboxes(settings: &MaildirSettings, root: &Arc<Root>) -> Result<Option<Mailboxes>, OpenError> {
     let one_file_system = settings.commit != Commit::File;
     if settings.template.depth() > 0 {
         let naming = Arc::new(settings.clone());
