@@ -6,6 +6,9 @@ use std::str::FromStr;
 
 use bytesize::ByteSize;
 
+/// The most octets a message may have; one send takes at most 4 GiB.
+pub const SIZE_MAX: u64 = 1 << 30;
+
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Size {
@@ -59,7 +62,7 @@ impl Size {
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
 fn whole(octets: f64) -> u64 {
-    octets.clamp(1.0, crate::corpus::SIZE_MAX as f64) as u64
+    octets.clamp(1.0, SIZE_MAX as f64) as u64
 }
 
 fn profile_quantile(part: f64) -> f64 {

@@ -45,6 +45,11 @@ pub fn thousands(value: f64) -> String {
     text
 }
 
+/// A count with its noun.
+pub fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,8 +7,8 @@ use super::Client;
 use super::offered::Offered;
 use super::stage::Stage;
 use crate::reply::ReplyReader;
-use crate::scenario::Act;
-use crate::tls::Mode;
+use crate::scenario::act::Act;
+use crate::tls::mode::Mode;
 
 impl Client {
     /// Whether the handshake is to begin, once the last send has ended.

@@ -1,14 +1,16 @@
 //! What a session sends next: commands, command groups (RFC 2920), mail data and chunks (RFC 3030). Replies are the business
-//! of `client.rs`.
+//! of the room itself.
 
 use std::time::{Duration, Instant};
 
 use super::Client;
 use super::stage::Stage;
 use super::transaction::{Chunks, Open, Transaction};
-use crate::histogram::Phase;
-use crate::ledger::Entry;
-use crate::scenario::{Act, Commands};
+use crate::corpus::HUGE;
+use crate::latency::Phase;
+use crate::ledger::entry::Entry;
+use crate::scenario::act::Act;
+use crate::scenario::commands::Commands;
 use crate::tally::{LATE, Tally};
 use crate::work::{Message, Work};
 
@@ -219,7 +221,7 @@ impl Client {
     }
 
     fn begin_transaction(&mut self, message: Message, now: Instant, tally: &mut Tally) -> Transaction {
-        let huge = if self.scenario.row.act == Act::Huge { crate::corpus::HUGE } else { 0 };
+        let huge = if self.scenario.row.act == Act::Huge { HUGE } else { 0 };
         let number = message.number | huge;
         tally.started += 1;
         self.begun += 1;

@@ -1,8 +1,8 @@
-//! The stages of a session, as drawn at the head of `client.rs`, and how it ends.
+//! The stages of a session, as drawn at the head of the room, and how it ends.
 
 use std::fmt;
 
-use crate::ledger::Step;
+use crate::ledger::entry::Step;
 
 /// See the drawing above.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(super) enum Stage {
     MailData,
     Reset,
     Quit,
-    Over(Ending),
+    Over(SessionEnd),
 }
 
 impl Stage {
@@ -70,7 +70,7 @@ impl fmt::Display for Stage {
 
 /// How a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum SessionEnd {
     /// QUIT was answered; the server closes the connection (§4.1.1.10).
     Quit,
     /// All that the scenario wants was done or heard; the connection is to be closed.

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::RUNS_MIN;
+/// From so many runs on a side is judged by them alone.
+pub const RUNS_MIN: usize = 3;
 
 /// A number of a report, and where it stands.
 #[derive(Debug, Clone, Copy)]

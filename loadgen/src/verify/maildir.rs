@@ -3,7 +3,7 @@
 use std::fs::{self, DirEntry};
 use std::path::Path;
 
-use super::{Findings, Stored};
+use super::findings::{Findings, Stored};
 
 /// The field that says for whom a copy is.
 const DELIVERED_TO: &[u8] = b"Delivered-To:";

@@ -1,7 +1,7 @@
 //! Sessions under TLS, without TLS: the handshake is a word in the server's list.
 
 use super::*;
-use crate::network::{Proxy, ProxyVersion};
+use crate::proxy::{Proxy, ProxyVersion};
 
 /// Stands for a handshake that is done.
 const DONE: &str = "(handshake)";
@@ -86,7 +86,7 @@ fn plaintext_behind_the_reply_to_starttls_is_never_a_reply() {
         &["220 go\r\n", "2"],
     ] {
         let played = play_secure(scenario, &[&start[..], replies].concat());
-        assert_eq!(played.client.ending(), Some(Ending::Broken), "{replies:?}");
+        assert_eq!(played.client.ending(), Some(SessionEnd::Broken), "{replies:?}");
         assert_eq!(played.tally.failures.count, 1);
         let words = &played.tally.failures.kinds()[0].words;
         assert!(words.starts_with("TLS handshake: plaintext in place of TLS: \"2"), "{words}");
