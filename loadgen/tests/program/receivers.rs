@@ -1,17 +1,15 @@
 //! The program against receivers that others wrote: it works, and what they do not support it says.
 
-mod server;
-
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
 
-use server::other::Other;
+use crate::support::ended::{Ended, loadgen_at};
+use crate::support::json;
+use crate::support::other::Other;
 
 fn loadgen(target: &Other, arguments: &str) -> (Option<i32>, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
-    command.arg(target.address.to_string()).args(arguments.split_whitespace());
-    let Output { status, stdout, stderr } = command.output().expect("loadgen runs");
-    (status.code(), [stdout, stderr].map(|stream| String::from_utf8(stream).expect("UTF-8")).concat())
+    let Ended { code, text } = loadgen_at(target.address, arguments);
+    (code, text)
 }
 
 /// smtp-sink of Postfix. As root it wants to be told who to be.
@@ -72,8 +70,8 @@ fn a_second_in_which_the_receiver_stands_still_shows_in_the_open_loop_and_not_in
     let stalled = |arguments: &str| {
         let pid = Pid::from_child(&sink.child);
         let folder = tempfile::tempdir().expect("folder");
-        let json = folder.path().join("report.json");
-        let arguments = format!("{arguments} --json {}", json.display());
+        let path = folder.path().join("report.json");
+        let arguments = format!("{arguments} --json {}", path.display());
         let ((code, text), ()) = std::thread::scope(|scope| {
             let run = scope.spawn(|| loadgen(&sink, &arguments));
             std::thread::sleep(Duration::from_secs(1));
@@ -83,8 +81,7 @@ fn a_second_in_which_the_receiver_stands_still_shows_in_the_open_loop_and_not_in
             (run.join().expect("a run"), ())
         });
         assert_eq!(code, Some(0), "{text}");
-        let report = std::fs::read_to_string(json).expect("a report");
-        let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+        let report = json(&path);
         let latency = &report["result"]["latency_microseconds"]["transaction"];
         (latency["p50"].as_u64().expect("p50"), latency["p99.9"].as_u64().expect("p99.9"), text)
     };

@@ -1,10 +1,4 @@
 //! A small SMTP server on threads, with one thing wrong with it if a test wants so.
-#![allow(dead_code, reason = "each file of tests uses some of it")]
-
-pub(crate) mod ended;
-pub(crate) mod other;
-pub(crate) mod postfix;
-pub(crate) mod secure;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,8 +1,10 @@
 //! The program, run to its end.
 
+use std::fmt::Display;
 use std::process::{Command, Output};
 
-use super::Server;
+use super::PROGRAM;
+use super::server::Server;
 
 /// How it ended.
 pub(crate) struct Ended {
@@ -31,10 +33,15 @@ impl From<Output> for Ended {
 }
 
 pub(crate) fn loadgen(arguments: &[&str]) -> Ended {
-    Command::new(env!("CARGO_BIN_EXE_loadgen")).args(arguments).output().expect("loadgen runs").into()
+    Command::new(PROGRAM).args(arguments).output().expect("loadgen runs").into()
 }
 
 pub(crate) fn loadgen_to(server: &Server, arguments: &str) -> Ended {
-    let target = server.address.to_string();
+    loadgen_at(server.address, arguments)
+}
+
+/// The same for any target.
+pub(crate) fn loadgen_at(target: impl Display, arguments: &str) -> Ended {
+    let target = target.to_string();
     loadgen(&[&[target.as_str()][..], &arguments.split_whitespace().collect::<Vec<_>>()].concat())
 }

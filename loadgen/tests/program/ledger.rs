@@ -1,13 +1,12 @@
 //! A ledger of what was sent, and stores with known faults: each is found by name.
 
-mod server;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use server::{Oddity, Server};
+use crate::support::PROGRAM;
+use crate::support::server::{Oddity, Server};
 
 /// A folder with a ledger and a maildir.
 struct Folder(tempfile::TempDir);
@@ -28,7 +27,7 @@ impl Folder {
     }
 
     fn command(&self, server: &Server, arguments: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+        let mut command = Command::new(PROGRAM);
         command.arg(server.address.to_string()).args(arguments.split_whitespace());
         command.arg("--ledger").arg(self.ledger());
         command
@@ -51,7 +50,7 @@ impl Folder {
 }
 
 fn verify(arguments: &[&str], ledger: &Path) -> (i32, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+    let mut command = Command::new(PROGRAM);
     let Output { status, stdout, stderr } =
         command.arg("verify").arg("--ledger").arg(ledger).args(arguments).output().expect("loadgen runs");
     let text = [stdout, stderr].map(|stream| String::from_utf8(stream).expect("UTF-8")).concat();

@@ -1,14 +1,13 @@
 //! The program against small servers that do, and do not, what a receiver should.
 
-mod server;
-
 use std::collections::HashSet;
 use std::net::TcpListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use server::ended::{loadgen, loadgen_to};
-use server::{Oddity, Server};
+use crate::support::PROGRAM;
+use crate::support::ended::{loadgen, loadgen_to};
+use crate::support::server::{Oddity, Server};
 
 #[test]
 fn every_message_arrives_once_and_whole() {
@@ -164,7 +163,7 @@ fn a_connect_that_nobody_answers_ends() {
 #[test]
 fn ctrl_c_ends_a_run_and_what_was_measured_is_told() {
     let server = Server::start(Oddity::None);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+    let mut command = Command::new(PROGRAM);
     command.args([&server.address.to_string(), "--duration", "60s", "--connections", "2"]);
     let child = command.stdout(std::process::Stdio::piped()).spawn().expect("loadgen runs");
     let deadline = Instant::now() + Duration::from_secs(10);

@@ -1,18 +1,15 @@
 //! What a run tells, and where: standard output, report files, exit code; and what becomes of it when one of
 //! them fails.
 
-mod server;
-
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use server::ended::{Ended, loadgen, loadgen_to};
-use server::{Oddity, Server};
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_loadgen");
+use crate::support::ended::{Ended, loadgen, loadgen_to};
+use crate::support::server::{Oddity, Server};
+use crate::support::{PROGRAM, json};
 
 /// A pipe that nobody reads any more.
 fn left() -> Stdio {
@@ -30,10 +27,6 @@ fn run(arguments: &str, stdout: Stdio, stderr: Stdio) -> Ended {
 fn nobody() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").to_string()
-}
-
-fn json(path: &Path) -> serde_json::Value {
-    serde_json::from_str(&fs::read_to_string(path).expect("a report")).expect("JSON")
 }
 
 #[test]

@@ -1,24 +1,21 @@
 //! The program under TLS: against ringmx, against Postfix, and against servers that cheat.
 
-mod server;
-
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use server::ended::says;
-use server::postfix::Postfix;
-use server::secure::{SecureServer, Trick};
-use server::{Oddity, Server};
+use crate::support::ended::{Ended, loadgen_at, says};
+use crate::support::postfix::Postfix;
+use crate::support::secure::{SecureServer, Trick};
+use crate::support::server::{Oddity, Server};
+use crate::support::{PROGRAM, json};
 
 /// Exit code and output.
 fn loadgen(target: impl std::fmt::Display, arguments: &str) -> (Option<i32>, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
-    command.arg(target.to_string()).args(arguments.split_whitespace());
-    let Output { status, stdout, stderr } = command.output().expect("loadgen runs");
-    (status.code(), [stdout, stderr].map(|stream| String::from_utf8(stream).expect("UTF-8")).concat())
+    let Ended { code, text } = loadgen_at(target, arguments);
+    (code, text)
 }
 
 /// ringmx in this process, on ports that were free. It runs until the process ends; that its folder goes before stands in its log.
@@ -66,11 +63,6 @@ impl Ringmx {
     }
 }
 
-/// What a run wrote as JSON.
-fn json(path: &Path) -> serde_json::Value {
-    serde_json::from_str(&std::fs::read_to_string(path).expect("a report")).expect("JSON")
-}
-
 #[test]
 fn mail_under_tls_arrives_whole() {
     let ringmx = Ringmx::start();
@@ -92,7 +84,7 @@ fn mail_under_tls_arrives_whole() {
         assert_eq!(code, Some(0), "{number}: {text}");
         assert!(text.contains("\n  TLS  ") && says(&text, "certificate not verified"), "{text}");
     }
-    let mut verify = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+    let mut verify = Command::new(PROGRAM);
     verify.arg("verify").arg("--ledger").arg(&ledger).arg("--maildir").arg(ringmx.path("mail"));
     let output = verify.output().expect("loadgen runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
