@@ -28,7 +28,7 @@ impl Network {
     /// where there are others.
     pub fn address(&self, number: u64) -> IpAddr {
         let bits = if self.first.is_ipv4() { 32 } else { 128 } - self.prefix;
-        // More than 2^48 addresses are not told apart from 2^48.
+        // More than 2^48 addresses count as 2^48.
         let count = 1_u64 << bits.min(48);
         let number = if count > 2 { 1 + number % (count - 2) } else { number % count };
         match self.first {

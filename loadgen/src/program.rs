@@ -1,4 +1,4 @@
-//! The whole program after its arguments were read: which command, and the exit code.
+//! The whole program, once its arguments were read: which command runs, and the exit code.
 
 use std::fs::File;
 use std::io;

@@ -19,12 +19,12 @@ pub enum ProxyVersion {
 pub struct Proxy {
     /// How they are written.
     pub version: ProxyVersion,
-    /// Client addresses they tell.
+    /// The network of the client addresses in them.
     pub clients: Network,
 }
 
 impl Proxy {
-    /// Port of the server that headers tell.
+    /// Port of the server in them.
     const SERVER_PORT: u16 = 25;
 
     /// Appends the header of this connection.

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-/// Octets of a reply line that are put up with; §4.5.3.1.5 allows 512.
+/// Octets of the longest reply line that is accepted; §4.5.3.1.5 allows 512.
 const LINE_BYTES_MAX: usize = 4096;
 
-/// Lines of a reply that are put up with.
+/// Lines of the longest reply that is accepted.
 const LINES_MAX: usize = 256;
 
 /// One line of a reply.
@@ -13,7 +13,7 @@ const LINES_MAX: usize = 256;
 pub struct ReplyLine<'a> {
     /// Reply code, `200 <= code <= 599`.
     pub code: u16,
-    /// What stands behind the code and its separator, without CRLF.
+    /// What follows the code and its separator, without CRLF.
     pub text: &'a [u8],
     /// Whether the reply is complete with this line.
     pub last: bool,
@@ -46,7 +46,7 @@ pub struct ReplyReader {
 }
 
 impl ReplyReader {
-    /// Takes the next line off `input`; none when it needs more octets, and then `input` is empty.
+    /// Takes the next line off `input`; `None` when it needs more octets, and then `input` is empty.
     pub fn next_line<'a, 'input: 'a>(
         &'a mut self,
         input: &mut &'input [u8],

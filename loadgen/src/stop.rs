@@ -1,4 +1,4 @@
-//! The wish that a run ends: by signals, or by a thread that cannot go on.
+//! The request that a run ends: by a signal, or by a thread that cannot go on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {
     /// Ctrl-C and SIGTERM ask for the stop; the second one ends the process. A file that may not grow
-    /// (`ulimit -f`) ends nothing: writing to it fails, and that is told.
+    /// (`ulimit -f`) ends nothing: writing to it fails, and that is reported.
     pub fn on_signals() -> std::io::Result<Self> {
         use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
         let this = Self::default();

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use crate::latency::{Percentiles, Phase};
 use crate::units::{time, time_chosen, trimmed};
 
-/// Which number.
+/// Which number of a run.
 #[derive(Debug, Clone, Copy)]
 pub enum Metric {
     /// A latency of a phase, in microseconds.
@@ -35,7 +35,7 @@ pub struct Threshold {
     pub name: String,
     /// What is measured.
     pub metric: Metric,
-    /// Whether it holds above the bound, or else below.
+    /// Whether a run fails above the bound; otherwise it fails below.
     above: bool,
     /// In the metric's unit. Finite, and not below zero.
     bound: f64,
@@ -96,7 +96,7 @@ impl FromStr for Threshold {
             time.as_secs_f64() * 1e6
         } else {
             let number = bound.strip_suffix(metric.unit()).unwrap_or(bound).trim().parse().ok();
-            // A bound that is no number is never passed.
+            // No value is above or below a bound that is not a number.
             number.filter(|bound: &f64| bound.is_finite() && *bound >= 0.0).ok_or_else(|| {
                 let or = if metric.unit().is_empty() { "" } else { ", or with its unit: " };
                 let example = if or.is_empty() { String::new() } else { format!("20{}", metric.unit()) };
@@ -114,7 +114,7 @@ impl FromStr for Threshold {
 }
 
 impl Metric {
-    /// Stands behind its numbers.
+    /// What follows its numbers.
     fn unit(self) -> &'static str {
         match self {
             Self::Rate | Self::Megabytes | Self::Handshakes => "/s",

@@ -25,7 +25,7 @@ pub struct CommandLine {
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// What to send; there unless a command is.
+    /// What to send; `None` if there is a command.
     #[command(flatten)]
     pub load: Option<LoadArguments>,
 }

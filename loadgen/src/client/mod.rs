@@ -10,8 +10,8 @@
 //!
 //! A stage names what is to be said, and, once it is said, what the next reply answers. In a command group the stages from
 //! Mail to Data are said at once and their replies go through them one by one; transactions that were begun before the
-//! one under way ended wait in `ahead`. With BDAT (RFC 3030) there is no Data, and each chunk has a reply. Every reply that is not
-//! one that the scenario expects is a failure of the run: it is counted, and the session goes on as a client should.
+//! one under way ended wait in `ahead`. With BDAT (RFC 3030) there is no Data, and each chunk has a reply. A reply that the
+//! scenario does not expect is a failure of the run: it is counted, and the session goes on as a client should.
 
 mod handshake;
 mod offered;
@@ -56,7 +56,7 @@ pub struct Client {
     /// Messages of this session that ended as the scenario expects. `done <= begun`.
     done: u64,
     transaction: Transaction,
-    /// Transactions said behind the one under way.
+    /// Transactions that were said after the one under way.
     ahead: VecDeque<Transaction>,
     /// What is left to be said of a message that goes in chunks.
     chunks: Option<Chunks>,
@@ -71,7 +71,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A session on a connection that stands since `now`, and the message that it was made for, if any.
+    /// A session on a connection that is made `now`. `claimed` is the message that the session is made for, if any.
     pub fn new(scenario: &'static Scenario, claimed: Option<Message>, serial: u64, now: Instant) -> Self {
         let implicit = scenario.tls == Some(Mode::Implicit);
         Self {
@@ -95,7 +95,7 @@ impl Client {
         }
     }
 
-    /// The connection stands.
+    /// The connection is made.
     pub fn handle_connected(&mut self, now: Instant) {
         self.connected_at = now;
     }
@@ -139,7 +139,7 @@ impl Client {
         self.is_idle() || self.drip_at.is_some() || !self.reads() || self.stopped()
     }
 
-    /// Whether replies are to be received: some clients read none from a moment on.
+    /// Whether replies are to be received: from a certain moment on some clients read no reply.
     pub fn reads(&self) -> bool {
         !(self.scenario.row.act == Act::NeverReads && matches!(self.stage, Stage::Recipient(_)))
     }
@@ -158,9 +158,9 @@ impl Client {
         due
     }
 
-    /// Whether the scenario has the server end the session whenever it wants.
+    /// Whether the scenario allows the server to end the session at any time.
     pub fn may_be_ended(&self) -> bool {
-        // A server that does not get as far as TLS is none that was wanted, and what comes behind STARTTLS is not early.
+        // TLS was asked for: a server that does not get that far is no success. And what is said after STARTTLS is not early.
         if matches!(self.stage, Stage::StartTls | Stage::Handshake) {
             return false;
         }
@@ -204,7 +204,7 @@ impl Client {
         let mut replies = std::mem::take(&mut self.replies);
         while self.ending().is_none() {
             if self.stage == Stage::Handshake {
-                // Whoever sits between could have put it there (CVE-2011-0411).
+                // An attacker between us and the server could have put it there (CVE-2011-0411).
                 if !octets.is_empty() {
                     let shown = octets.get(..octets.len().min(80)).unwrap_or_default().escape_ascii();
                     tally.failures.add(|| format!("{}: plaintext in place of TLS: \"{shown}\"", self.stage));
@@ -247,7 +247,7 @@ impl Client {
         tally.replies.count(line.code);
         let answered = self.said;
         let expected = answered && self.expects(line.code);
-        // An idle session that has lasted too long is told so, unasked (§3.8).
+        // A server may end an idle session that has lasted too long, without being asked (§3.8).
         let ends = self.may_be_ended() && (answered || self.stage == Stage::Ready);
         if !expected && ends && line.code >= 400 {
             return self.handle_ended(tally);
@@ -270,7 +270,7 @@ impl Client {
                 format!("{}: reply {} \"{}\"{unasked}", self.stage, line.code, line.text.escape_ascii())
             });
         }
-        // A dot that ended no mail data of ours is answered: what counts is why there was none.
+        // The dot that ends no mail data of ours is answered, too. What counts is why there was no mail data.
         let of_ours = self.stage != Stage::MailData
             || self.scenario.bdat.is_some()
             || self.transaction.open == Open::MailData;
@@ -339,7 +339,7 @@ impl Client {
     /// The connection is over. `sent` says whether all that was last given out to be sent was sent, or may have been.
     pub fn abandon(&mut self, sent: bool, tally: &mut Tally) {
         let last = self.ahead.pop_back();
-        // Of several only the last may have been cut short: each is given out once the one before was sent.
+        // Of several transactions only the last may have been cut short: each is given out once the one before was sent.
         let not_last = usize::from(last.is_some()) * (1 + self.ahead.len());
         let all: Vec<Transaction> =
             [self.transaction].into_iter().chain(self.ahead.drain(..)).chain(last).collect();
@@ -347,7 +347,7 @@ impl Client {
             self.transaction = transaction;
             match self.transaction.open {
                 Open::Nothing => {}
-                // A group that rides behind mail data leaves with it, so that mail data may be the send that was cut short.
+                // A group that follows mail data leaves with it, so that mail data may be the send that was cut short.
                 Open::MailData if sent || (index < not_last && self.scenario.bdat.is_some()) => {
                     self.transaction.note(Ending::Unknown, tally);
                 }
@@ -356,7 +356,7 @@ impl Client {
         }
     }
 
-    /// Where a reply leads that was, or was not, the expected one.
+    /// The stage after a reply that was the expected one, or was not.
     fn stage_after(&mut self, expected: bool, now: Instant, tally: &mut Tally) -> Stage {
         match self.stage {
             Stage::Greeting if expected => {
@@ -406,7 +406,7 @@ impl Client {
         }
     }
 
-    /// Knows now what the server offers; what was asked for and cannot do without ends the run.
+    /// Now it is known what the server offers. If the run needs something else, it ends.
     fn stage_after_ehlo(&mut self, tally: &mut Tally) -> Stage {
         let (scenario, offered) = (self.scenario, self.offered);
         tally.helo |= self.stage == Stage::Helo;
@@ -433,7 +433,7 @@ impl Client {
         if self.transaction.chunks_left > 0 && (expected || self.pipelining) {
             return Stage::MailData;
         }
-        // A chunk was refused and others are not said: they never will be (RFC 3030 §2).
+        // A chunk was refused. The chunks after it are not said any more (RFC 3030 §2).
         let broken_off = self.scenario.bdat.is_some() && !expected && !self.pipelining;
         if broken_off {
             self.chunks = None;

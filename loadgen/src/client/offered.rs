@@ -11,7 +11,7 @@ pub(super) struct Offered {
     pub(super) chunking: bool,
     pub(super) eight_bit: bool,
     pub(super) starttls: bool,
-    /// Octets of a message at most (RFC 1870); 0: not told.
+    /// Octets of a message at most (RFC 1870); 0: the server does not say.
     pub(super) size_max: u64,
 }
 

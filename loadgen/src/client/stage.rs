@@ -1,4 +1,4 @@
-//! The stages of a session, as drawn at the head of the room, and how it ends.
+//! The stages of a session, as drawn at the head of `mod.rs`, and how it ends.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ pub(super) enum Stage {
     Ehlo,
     /// EHLO was refused: the server may be of RFC 821.
     Helo,
-    /// STARTTLS is said alone, and nothing behind it before its reply (RFC 3207 §4.2).
+    /// STARTTLS is said alone: nothing follows it before its reply (RFC 3207 §4.2).
     StartTls,
     /// Of TLS: the session says and hears nothing.
     Handshake,

@@ -84,7 +84,7 @@ impl Transaction {
 /// How far a message has come whose end is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Open {
-    /// There is none.
+    /// There is no such message.
     Nothing,
     /// The end of its mail data was not given out to be sent.
     Envelope,
@@ -107,7 +107,7 @@ impl Chunks {
     pub(super) fn new(corpus: &Corpus, number: u64, chunk: usize) -> Self {
         let mut head = Vec::new();
         let body = corpus.write_head(number, false, &mut head);
-        // The first chunk has the whole head, so that none but the first is made of two parts.
+        // The first chunk has the whole head, so that only the first is made of two parts.
         let chunk = chunk.max(head.len());
         Self { head, body, chunk, said: 0 }
     }
@@ -125,7 +125,7 @@ impl Chunks {
         self.said == self.bytes()
     }
 
-    /// Appends BDAT (and the head) to `octets`, and gives what comes behind.
+    /// Appends BDAT (and the head) to `octets`, and gives what follows.
     pub(super) fn next(&mut self, octets: &mut Vec<u8>) -> &'static [u8] {
         let until = self.bytes().min(self.said + self.chunk);
         let last = if until == self.bytes() { " LAST" } else { "" };

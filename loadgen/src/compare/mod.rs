@@ -1,7 +1,7 @@
 //! `loadgen compare`: reports side by side, with ratios, and a mark at differences that may be noise.
 //!
 //! The rule for noise: each side has a range of values. It spans its runs and, while there are fewer than
-//! [`side::RUNS_MIN`] of them, the parts of these runs as well (`parts` of a report). Where the ranges of both sides
+//! `RUNS_MIN` of them, the parts of these runs as well (`parts` of a report). Where the ranges of both sides
 //! meet, the difference is no larger than what one side does by itself.
 
 mod side;
@@ -17,7 +17,7 @@ use crate::output;
 use crate::paragraph::hanging;
 use side::{Number, RUNS_MIN, Side};
 
-/// A report cannot be read, or the table not be printed.
+/// A report cannot be read, or the table cannot be printed.
 const USAGE: u8 = 2;
 
 /// Reads the reports, and prints the table.
@@ -169,7 +169,7 @@ fn table(sides: [&Side; 2], all: bool) -> String {
     text
 }
 
-/// A number of both sides; nothing where neither has it, or both have nothing.
+/// The line of a number; empty where a side lacks the number, or both have 0.
 fn line(number: Number<'_>, sides: [&Side; 2], marks: &mut Vec<&'static str>) -> String {
     let [Some(one), Some(two)] = sides.map(|side| side.value(number)) else { return String::new() };
     if one.median <= 0.0 && two.median <= 0.0 {

@@ -1,8 +1,8 @@
-//! How the ledger names the text of a message: its octets, and a checksum that is cheap to take of many messages alike.
+//! How the ledger names the text of a message: its octets, and a checksum that is cheap to compute for many similar messages.
 //!
 //! ```text
 //!   checksum(text) = CRC( CRC(rest) as 8 octets, little-endian ‖ head )
-//!   head: the first two lines of the text, with their ends; rest: what is behind them
+//!   head: the first two lines of the text, with their ends; rest: what follows them
 //! ```
 //!
 //! CRC is CRC-64/XZ. Of a run's messages only the head differs for each, so the long part is summed once for each
@@ -27,7 +27,7 @@ impl Fingerprint {
         let mut line_ends =
             text.iter().enumerate().filter(|(_, octet)| **octet == b'\n').map(|(at, _)| at + 1);
         let (head, rest) = text.split_at(line_ends.nth(1).unwrap_or(text.len()));
-        Rest::of(rest).behind(head)
+        Rest::of(rest).after(head)
     }
 }
 
@@ -40,7 +40,7 @@ pub struct Text {
     pub lf: Fingerprint,
 }
 
-/// The part of a text behind its first two lines.
+/// The part of a text after its first two lines.
 #[derive(Debug, Clone, Copy)]
 pub struct Rest {
     bytes: u64,
@@ -53,8 +53,8 @@ impl Rest {
         Self { bytes: rest.len() as u64, sum: CRC_64.checksum(rest) }
     }
 
-    /// The whole text, with these two lines in front.
-    pub fn behind(self, head: &[u8]) -> Fingerprint {
+    /// The whole text: these two lines, and then this part.
+    pub fn after(self, head: &[u8]) -> Fingerprint {
         let mut digest = CRC_64.digest();
         digest.update(&self.sum.to_le_bytes());
         digest.update(head);

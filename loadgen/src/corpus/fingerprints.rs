@@ -3,7 +3,7 @@
 use super::checksum::{Rest, Text};
 use super::{Corpus, HUGE, Variant, index_in};
 
-/// What the texts of a run are known by: of each variant the part behind the head, with CRLF and with LF.
+/// What the texts of a run are known by: of each variant the part after the head, with CRLF and with LF.
 #[derive(Debug)]
 pub struct Fingerprints {
     variants: Vec<[Rest; 2]>,
@@ -25,13 +25,13 @@ impl Fingerprints {
         let [crlf, lf] = rests[index_in(rests.len(), number)];
         let mut head = Vec::new();
         corpus.write_head(number, false, &mut head);
-        let crlf = crlf.behind(&head);
+        let crlf = crlf.after(&head);
         head.retain(|octet| *octet != b'\r');
-        Text { crlf, lf: lf.behind(&head) }
+        Text { crlf, lf: lf.after(&head) }
     }
 }
 
-/// What is behind the head as it is stored: without the line that ends the mail data and without the dots of transparency;
+/// What follows the head, as it is stored: without the line that ends the mail data and without the dots of transparency;
 /// with CRLF and with LF.
 fn rests(sent: &[u8], chunked: bool) -> [Rest; 2] {
     let mut stored: Vec<u8> = if chunked {

@@ -1,6 +1,6 @@
 //! Mail data to send (RFC 5322 text, RFC 5321 §4.5.2 transparency), made once: a few dozen variants of the text, and a small
-//! head for each message that tells it apart. The number of a message decides which variant it has, so that a body under
-//! another message's head is found out.
+//! head for each message that identifies it. The number of a message decides which variant it has, so that a text under
+//! the head of another message is noticed.
 
 pub mod checksum;
 pub mod fingerprints;
@@ -14,10 +14,10 @@ use crate::size::Size;
 use id::{HEAD_END, ID_NAME, MESSAGE_ID, NUMBER_BYTES, hexadecimal};
 use text::append_text;
 
-/// Variants of the text. A prime, so that neighbours differ at every stride of a thread or a connection.
+/// Variants of the text. The number is prime, so that neighbours differ at every stride of a thread or a connection.
 const VARIANTS_MAX: u64 = 31;
 
-/// Octets that variants may take together; above that there are fewer, but two.
+/// Octets that variants may take together. If they took more, there are fewer of them, but at least two.
 const VARIANTS_BYTES_MAX: u64 = 16 << 20;
 
 /// Messages above this size have one text.
@@ -29,7 +29,7 @@ pub const HUGE: u64 = 1 << 63;
 /// Octets of a large message.
 const HUGE_BYTES: u64 = 25 << 20;
 
-/// Variants of a text whose size varies. A prime, too.
+/// Variants of a text whose size varies. This number is prime, too.
 const VARIANTS_VARYING: u64 = 127;
 
 /// What the mail data of a run is made of.
@@ -49,9 +49,9 @@ pub struct Recipe<'a> {
     pub huge: bool,
     /// Whether it goes into chunks (RFC 3030): as it is, instead of with transparency and the dot that ends it.
     pub chunked: bool,
-    /// Commands that lie behind the end of the mail data, to be sent in one with it.
+    /// Commands that follow the end of the mail data, to be sent together with it.
     pub next_group: &'a [u8],
-    /// Tells this run from others.
+    /// The number of this run.
     pub run: u64,
     /// The date in the header.
     pub now: SystemTime,
@@ -60,7 +60,7 @@ pub struct Recipe<'a> {
 /// One text.
 #[derive(Debug, Clone, Copy)]
 struct Variant {
-    /// What is sent behind the head, and then the commands of the next group. Lives as long as the process.
+    /// What is sent after the head, and then the commands of the next group. Lives as long as the process.
     octets: &'static [u8],
     /// Where that group begins.
     end: usize,
@@ -72,7 +72,7 @@ struct Variant {
 #[derive(Debug)]
 pub struct Corpus {
     run: u64,
-    /// The head of a message, up to the number that tells it apart.
+    /// The head of a message, up to the number of the message.
     head: String,
     chunked: bool,
     /// Never empty.
@@ -131,7 +131,7 @@ impl Corpus {
         Ok(Self { run, head, chunked: recipe.chunked, variants, huge })
     }
 
-    /// What tells this run from others.
+    /// The number of this run.
     pub fn run(&self) -> u64 {
         self.run
     }
@@ -151,7 +151,7 @@ impl Corpus {
         self.variants.iter().map(|variant| variant.size).sum::<u64>() / self.variants.len() as u64
     }
 
-    /// Texts.
+    /// How many texts there are.
     pub fn variants(&self) -> usize {
         self.variants.len()
     }
@@ -161,7 +161,7 @@ impl Corpus {
         self.variants.iter().any(|variant| !variant.octets.is_ascii())
     }
 
-    /// Appends the head of message `number`, and gives what comes behind it; with `next_group` the commands of the next
+    /// Appends the head of message `number`, and gives what follows it; with `next_group` the commands of the next
     /// transaction, too.
     pub fn write_head(&self, number: u64, next_group: bool, head: &mut Vec<u8>) -> &'static [u8] {
         let digits = hexadecimal(number);

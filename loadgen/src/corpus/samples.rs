@@ -33,7 +33,7 @@ fn read_folder(path: &Path) -> io::Result<Vec<Vec<u8>>> {
     paths.iter().map(fs::read).collect()
 }
 
-/// Messages begin at a line "From " at the start or behind an empty line; `>From ` in them loses its `>` (mboxrd).
+/// Messages begin at a line "From " at the start or after an empty line; `>From ` in them loses its `>` (mboxrd).
 fn split_mbox(octets: &[u8]) -> Vec<Vec<u8>> {
     let mut messages: Vec<Vec<u8>> = Vec::new();
     let mut behind_empty = true;
@@ -50,7 +50,7 @@ fn split_mbox(octets: &[u8]) -> Vec<Vec<u8>> {
     messages
 }
 
-/// Line ends become CRLF, bare CR and NUL go, and so does Message-ID, for each message sent gets one of its own.
+/// Line ends become CRLF, bare CR and NUL go. So does Message-ID, because each message that is sent gets its own.
 fn normalize(message: &[u8]) -> Vec<u8> {
     const MESSAGE_ID: &[u8] = b"message-id:";
     let mut text = Vec::with_capacity(message.len() + message.len() / 32);
@@ -66,7 +66,7 @@ fn normalize(message: &[u8]) -> Vec<u8> {
             text.extend_from_slice(b"\r\n");
         }
     }
-    // What is behind the last line end was taken for a line.
+    // The empty rest after the last line end was taken for a line.
     if message.ends_with(b"\n") {
         text.truncate(text.len() - 2);
     }

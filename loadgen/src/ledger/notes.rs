@@ -1,5 +1,5 @@
 //! How entries come from the load threads to the main thread. A load thread never waits: it keeps its entries, and once a
-//! turn puts them where the main thread takes them from, if that is free just then.
+//! turn puts them where the main thread takes them from, unless the main thread is there just then.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -53,7 +53,7 @@ impl Notes {
         }
     }
 
-    /// Puts what is kept into the basket, unless the main thread has its hand in it.
+    /// Puts what is kept into the basket, unless the main thread uses the basket just then.
     pub fn hand_over(&mut self) {
         if let Some(Ok(mut basket)) = self.basket.as_ref().map(|basket| basket.0.try_lock())
             && basket.len() + self.kept.len() <= WAITING_MAX

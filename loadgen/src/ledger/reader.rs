@@ -1,4 +1,4 @@
-//! Reads a ledger, also one that was cut off.
+//! Reads a ledger. A ledger that was cut off is read as far as it goes.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -38,7 +38,7 @@ pub struct Ledger {
     pub cut_off: u64,
 }
 
-/// A line that is none of a ledger.
+/// A line that no ledger has.
 #[derive(Debug, PartialEq, Eq)]
 pub struct BadLine {
     /// Its number, from 1.
@@ -54,7 +54,7 @@ impl fmt::Display for BadLine {
 }
 
 impl Ledger {
-    /// Reads all lines. A line may be cut off where a run was killed: at the end, or in front of the next run's line.
+    /// Reads all lines. A line may be cut off where a run was killed: at the end, or before the next run's line.
     pub fn read(mut lines: impl BufRead) -> io::Result<Result<Self, BadLine>> {
         let (mut ledger, mut line) = (Self::default(), Vec::new());
         let mut number = 0;

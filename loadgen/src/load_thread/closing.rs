@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const BARREN_MAX: u32 = 5;
 
 impl<R: Ring> LoadThread<'_, R> {
-    /// Cancels what is under way; [`Self::finish_close`] closes behind the last of it.
+    /// Cancels what is under way; [`Self::finish_close`] closes after the last of it.
     pub(super) fn begin_close(&mut self, index: usize) {
         let connection = &mut self.connections[index];
         let Some(socket) = connection.socket else { return };

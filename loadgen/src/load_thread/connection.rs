@@ -47,9 +47,9 @@ pub struct Connection {
     pub queued: bool,
     /// Its session.
     pub client: Client,
-    /// TLS between it and the socket: `Client` sees plaintext only. None before TLS begins, and while no socket is there.
+    /// TLS between it and the socket: `Client` sees plaintext only. `None` before TLS begins, and while there is no socket.
     pub channel: Option<Box<Channel>>,
-    /// Octets of the last send, to be used again; empty while a send is under way, for the ring has them.
+    /// Octets of the last send, to be used again; empty while a send is under way, because the ring has them.
     pub head: Vec<u8>,
     /// A receive is armed.
     pub receiving: bool,

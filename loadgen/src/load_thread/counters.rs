@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::tally::Tally;
 
-/// Counts of one load thread, written by it alone. A pair of cache lines of its own, for processors fetch two.
+/// Counts of one load thread, written by it alone. A pair of cache lines of its own, because processors fetch two.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Counters {
@@ -39,7 +39,7 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Of these threads. Takes their longest latencies.
+    /// Adds up the counts of these threads, and resets their longest latencies.
     pub fn take(threads: &[Counters], at: Duration) -> Self {
         let sum = |count: fn(&Counters) -> &AtomicU64| -> u64 {
             threads.iter().map(|thread| count(thread).load(Ordering::Relaxed)).sum()

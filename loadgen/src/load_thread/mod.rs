@@ -1,6 +1,7 @@
 //! One load thread: its ring, its connections, and the turn that moves octets between them and their sessions.
 //!
-//! It owns everything it touches while it runs. Outside it reads two flags and writes its own [`Counters`].
+//! It owns everything it touches while it runs. Of what others see it reads one flag, [`Stop`], and
+//! writes its own [`Counters`]; what it notes for the ledger it hands over once a turn.
 
 mod closing;
 mod connection;
@@ -33,7 +34,7 @@ use crate::work::Work;
 use connection::{Connection, State};
 use counters::Counters;
 
-/// The longest turn, so that flags and deadlines are looked at.
+/// The longest turn, so that the flag and deadlines are looked at.
 const TURN_MAX: Duration = Duration::from_millis(100);
 
 /// After QUIT was answered the server has this long to close; then we do. It has as long to take our last octets.
@@ -56,13 +57,13 @@ pub struct LoadThread<'a, R> {
     tls: Option<Arc<ClientConfig>>,
     /// What a session says under TLS, before it is encrypted; empty between its uses.
     plaintext: Vec<u8>,
-    /// Connections that wait for a message to be due, the one that waits longest in front.
+    /// Connections that wait for a message to be due, the one that waits longest first.
     idle: VecDeque<usize>,
-    /// Connections made by all threads before the next of this one, and how many there are between two of this one.
+    /// Number of the next connection that this thread makes, among those of all threads, and the step to the one after it.
     serial: u64,
     serial_step: u64,
     tally: Tally,
-    /// When the last turn ended. A latency begins before its octets leave and ends after they came, so it is never told
+    /// When the last turn ended. A latency begins before its octets leave and ends after they came, so it is never reported
     /// shorter than it was.
     now: Instant,
     started: Instant,
@@ -141,13 +142,13 @@ impl<'a, R: Ring> LoadThread<'a, R> {
         Ok(self.tally)
     }
 
-    /// The next turn waits no longer: until a message is due that somebody could send.
+    /// The longest wait of the next turn: until a message is due, if a connection is free for it.
     fn turn_max(&self) -> Duration {
         let due = self.work.next_due().filter(|_| !self.idle.is_empty());
         due.map_or(TURN_MAX, |due| due.saturating_duration_since(self.now).min(TURN_MAX))
     }
 
-    /// Messages that are due go to connections that wait for one. When none will be due any more all of them go on, to their
+    /// Messages that are due go to connections that wait for one. When no more will be due, all of them go on, to their
     /// end.
     fn give_due(&mut self) {
         while self.work.is_ready(self.now) || self.work.is_over() {
@@ -169,7 +170,7 @@ impl<'a, R: Ring> LoadThread<'a, R> {
         }
     }
 
-    /// After Ctrl-C transactions may be under way; a send of which nothing was heard may have sent everything.
+    /// After Ctrl-C transactions may be under way; a send that has not completed may have sent everything.
     fn end_notes(&mut self) {
         for connection in &mut self.connections {
             let sent = connection.sending || connection.sent_whole;
@@ -248,7 +249,7 @@ impl<'a, R: Ring> LoadThread<'a, R> {
         self.begin_close(index);
     }
 
-    /// A receive that ended for want of buffers, or because completions overflowed, is armed again.
+    /// A receive that ended because there was no buffer, or because completions overflowed, is armed again.
     fn keep_receiving(&mut self, index: usize) {
         let connection = &mut self.connections[index];
         if !connection.client.reads() {
@@ -283,7 +284,7 @@ impl<'a, R: Ring> LoadThread<'a, R> {
             self.handle_loss(index, "the server closed the connection");
             return self.finish_close(index);
         }
-        // After an error the receive tells the end of the connection, behind what the server said last (a 421, a 552).
+        // After an error the receive reports the end of the connection, after what the server said last (a 421, a 552).
         if connection.state == State::Open && result.is_ok() {
             self.advance(index);
         }
@@ -347,7 +348,7 @@ impl<'a, R: Ring> LoadThread<'a, R> {
     /// The session has nothing to say for now.
     fn rest(&mut self, index: usize) {
         let connection = &self.connections[index];
-        // Others only wait for the end of the run, and the sweep tells them.
+        // Sessions that send no messages wait for the end of the run only, and the sweep sees that.
         if connection.client.is_idle() && connection.scenario.row.act.sends() {
             self.wait_for_message(index);
         }
@@ -402,7 +403,7 @@ impl<'a, R: Ring> LoadThread<'a, R> {
         }
     }
 
-    /// Connects if there is a message to send, or else the connection has done its part.
+    /// Connects if there is a message to send. Otherwise the connection has done its part.
     fn connect(&mut self, index: usize) {
         let connection = &mut self.connections[index];
         let sends = connection.scenario.row.act.sends();

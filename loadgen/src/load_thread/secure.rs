@@ -7,7 +7,7 @@ use super::{LoadThread, token_of};
 use crate::tls::channel::Channel;
 use crate::tls::mode::Mode;
 
-/// Octets of a send buffer that a connection keeps for the next send: those of a short message. Others are given up, so that idle
+/// Octets of a send buffer that a connection keeps for the next send: those of a short message. Larger ones are freed, so that idle
 /// connections hold little.
 const KEPT_BYTES_MAX: usize = 16 * 1024;
 
@@ -81,7 +81,7 @@ impl<R: Ring> LoadThread<'_, R> {
         true
     }
 
-    /// Says that we say nothing more, if the connection is under TLS and this was not said.
+    /// Sends close_notify, if the connection is under TLS and it was not sent yet.
     pub(super) fn say_farewell(&mut self, index: usize) {
         let connection = &mut self.connections[index];
         let Connection { channel: Some(channel), head, socket: Some(socket), sending: false, .. } =

@@ -56,19 +56,19 @@ pub struct Plan {
     pub message: String,
     /// Recipients of a message.
     pub recipients: usize,
-    /// The open loop's rate; none: a closed loop.
+    /// The open loop's rate. `None`: a closed loop.
     pub rate: Option<Rate>,
     /// Addresses to connect from.
     pub source: Option<Network>,
     /// TLS, if mail is sent under it.
     pub tls: Option<Tls>,
-    /// Messages of the whole run; none: as many as the time allows.
+    /// Messages of the whole run. `None`: as many as the time allows.
     pub messages: Option<u64>,
     /// After this time no message is begun.
     pub duration: Duration,
-    /// Whether the run is meant to end then, with messages left.
+    /// Whether the run is meant to end at that time, even with messages left.
     pub by_time: bool,
-    /// No wait for the server is longer.
+    /// The longest wait for the server.
     pub timeout: Duration,
     /// The threads.
     pub threads: Vec<Share>,
@@ -96,7 +96,7 @@ impl Plan {
         }
         let threads = shares(
             &cpus(arguments)?,
-            // A connection without a message to send would be a session of nothing.
+            // A connection that has no message to send is not made.
             usize::try_from(messages.unwrap_or(u64::MAX)).map_or(connections, |most| most.min(connections)),
             messages,
         );
@@ -152,7 +152,7 @@ impl Plan {
     }
 }
 
-/// An address to connect from is of the target's family, and of this machine unless the target need not be, either.
+/// An address to connect from is of the family of the target, and a loopback address unless `--i-own-this-host` is given.
 fn check_source(arguments: &LoadArguments, address: SocketAddr) -> Result<(), UsageError> {
     if let Some(source) = arguments.source {
         if source.is_ipv4() != address.is_ipv4() {

@@ -16,7 +16,7 @@ pub struct Share {
     pub connections: usize,
     /// Number of its first message.
     pub first: u64,
-    /// Its messages; none: as many as the time allows.
+    /// Its messages. `None`: as many as the time allows.
     pub messages: Option<u64>,
 }
 
@@ -41,7 +41,7 @@ pub fn cpus(arguments: &LoadArguments) -> Result<Vec<usize>, UsageError> {
     Ok(arguments.cpus.clone())
 }
 
-/// Divides connections and messages as evenly as it goes. No more threads than connections are used.
+/// Divides connections and messages as evenly as possible. No more threads than connections are used.
 pub fn shares(cpus: &[usize], connections: usize, messages: Option<u64>) -> Vec<Share> {
     let threads = cpus.len().min(connections);
     // Part `index` of `total`, and the sum of the parts before it.

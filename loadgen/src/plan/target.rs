@@ -1,4 +1,4 @@
-//! Whom load is sent to.
+//! Where load is sent to.
 
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;

@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use crate::arguments::load::LoadArguments;
 use crate::tls::Tls;
 
-/// None when it was not asked for. `address` is where the target is. The error is for the user.
+/// `None` when it was not asked for. `address` is where the target is. The error is for the user.
 pub fn tls(arguments: &LoadArguments, address: IpAddr) -> Result<Option<Tls>, String> {
     let Some(mode) = arguments.tls else { return Ok(None) };
     let name = match &arguments.tls_name {

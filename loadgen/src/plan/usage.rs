@@ -1,4 +1,4 @@
-//! What is wrong with arguments.
+//! The error of arguments that make no run.
 
 /// Arguments that make no run.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,5 +1,5 @@
 //! The files that a run writes: reports and the ledger. All are opened before the run begins, so that a wrong
-//! path is told at once and not after the run; what was in a report file stays until its report is there.
+//! path is reported at once and not after the run. What was in a report file stays until its report is there.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
@@ -80,7 +80,7 @@ impl ReportFiles {
         let mut known: Vec<(&str, u64, u64)> = Vec::new();
         let read = [("--corpus", &arguments.corpus), ("--tls-verify", &arguments.tls_verify)];
         for (option, path) in read {
-            // A path that is wrong is told by who reads it.
+            // A wrong path is reported where it is read.
             if let Some(data) = path.as_ref().and_then(|path| fs::metadata(path).ok()) {
                 known.push((option, data.dev(), data.ino()));
             }
@@ -152,7 +152,7 @@ impl OpenFile {
 
     /// A ledger is appended to, and a line of it in any other file would be damage.
     fn check_is_ledger(&self) -> Result<(), String> {
-        // Reading from a pipe or a terminal would wait; that nothing can be appended there is told later.
+        // Reading from a pipe or a terminal would wait; that nothing can be appended there is reported later.
         if !self.file.metadata().is_ok_and(|data| data.is_file()) {
             return Ok(());
         }
@@ -180,7 +180,7 @@ impl Drop for ReportFiles {
     }
 }
 
-/// Opening a FIFO waits for a reader: without a word that would look like a run that hangs.
+/// Opening a FIFO waits for a reader. Without a message that would look like a run that hangs.
 fn open_fifo(options: &OpenOptions, path: &Path) -> io::Result<File> {
     let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
     match options.clone().custom_flags(nonblocking).open(path) {

@@ -67,7 +67,7 @@ pub fn judgements(report: &Report<'_>) -> Vec<Judgement> {
     report.thresholds.iter().map(|threshold| Judgement::new(threshold, report)).collect()
 }
 
-/// None if nothing of it was measured: of TLS in plaintext, of a phase that the run has not.
+/// `None` if nothing of it was measured: of TLS in plaintext, of a phase that the run does not have.
 fn value(metric: Metric, report: &Report<'_>) -> Option<f64> {
     let tally = &report.outcome.tally;
     match metric {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::latency::Percentiles;
 
-/// Latencies by phase, in the unit that lets the longest one fit.
+/// Latencies by phase, in a unit in which the longest one fits.
 pub struct LatencyTable<'a>(pub &'a [(&'static str, Percentiles)]);
 
 /// From this many microseconds on the table is in milliseconds.

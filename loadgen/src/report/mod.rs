@@ -31,7 +31,7 @@ pub struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// The target as it was given, and where that is unless it says so.
+    /// The target as it was given, with its address unless they are the same.
     pub fn receiver(&self) -> String {
         let address = self.plan.address.to_string();
         if self.plan.target == address { address } else { format!("{} ({address})", self.plan.target) }
@@ -56,7 +56,7 @@ impl Report<'_> {
         self.per_second(self.outcome.tally.accepted)
     }
 
-    /// So many in the whole run, a second.
+    /// The rate of what was counted so often in the whole run.
     fn per_second(&self, count: u64) -> f64 {
         count as f64 / self.outcome.elapsed.as_secs_f64().max(f64::EPSILON)
     }
@@ -90,7 +90,7 @@ impl Report<'_> {
         self.outcome.tally.intervals.slices(self.outcome.elapsed)
     }
 
-    /// The run in a few parts; none if it was too short, or its rate changes because it was asked to.
+    /// The run in a few parts; no part if it was too short, or its rate changes because it was asked to.
     pub fn parts(&self) -> Vec<Slice> {
         if self.plan.rate.is_some_and(|rate| rate.is_ramp()) {
             return Vec::new();
@@ -103,7 +103,7 @@ impl Report<'_> {
         self.outcome.tally.latencies.percentiles(phase)
     }
 
-    /// What the server does not do though it was asked for, and other things to know.
+    /// What the server does not offer although it was asked for, and other things to know.
     pub fn notes(&self) -> Vec<String> {
         let tally = &self.outcome.tally;
         let mut notes = Vec::new();

@@ -85,7 +85,7 @@ pub fn run(plan: &Plan, mut ledger: Option<Writer>) -> Result<Outcome, MachineEr
     let last = outcome.tally.last_accepted.unwrap_or_else(Instant::now);
     outcome.elapsed = last - started;
     outcome.interrupted &= outcome.tally.unsupported.is_none() && ledger_error.is_none();
-    // What was measured is told all the same; without its ledger the run is not what was asked for.
+    // What was measured is reported all the same. But without its ledger the run is not what was asked for.
     if let Some(error) = ledger_error {
         outcome.tally.failures.add(|| format!("writing the ledger: {error}"));
     }
@@ -109,7 +109,7 @@ fn attend<T>(
     loop {
         let over = threads.iter().all(ScopedJoinHandle::is_finished);
         let now = Instant::now();
-        // Also at the end: it tells what the server does not offer.
+        // Also at the end: it says what the server does not offer.
         if over || now >= draw_at {
             draw_at = now + Progress::PERIOD;
             progress.draw(counters, Sample::take(counters, now - started));

@@ -18,7 +18,7 @@ pub struct Progress {
     messages: Option<u64>,
     duration: Duration,
     told_pipelining: bool,
-    /// Of the last second, the oldest in front: what is shown is of that time. `recent.len() <= RECENT_MAX`
+    /// Of the last second, the oldest first. What is shown is the mean of that time. `recent.len() <= RECENT_MAX`
     recent: VecDeque<Sample>,
 }
 
@@ -96,7 +96,7 @@ fn line(columns: usize, done: f64, before: &Sample, now: &Sample) -> String {
     let rate = accepted as f64 / since.max(f64::EPSILON);
     let mean = now.latency_sum.saturating_sub(before.latency_sum) as f64 / accepted.max(1) as f64;
     let [mean, longest] = [mean, now.latency_max as f64].map(|latency| {
-        // Of no message there is no latency.
+        // Without a message there is no latency.
         let told = if accepted > 0 { time(latency) } else { "-".to_owned() };
         format!("{told:>7}")
     });

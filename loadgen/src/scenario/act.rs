@@ -18,7 +18,7 @@ pub enum Act {
     Huge,
     /// Closes in the middle of the mail data.
     Abort,
-    /// Mail data of nothing but LF. Whatever the server makes of it is as good.
+    /// Mail data of nothing but LF. Whatever the server does is as good.
     BareLf,
     /// RCPT without end, and reads no reply. The server may end it whenever it wants.
     NeverReads,
@@ -35,7 +35,7 @@ pub struct Row {
     pub name: &'static str,
     /// What its sessions do.
     pub act: Act,
-    /// Messages of a session, unless `--per-connection` says otherwise; none: as many as there are.
+    /// Messages of a session, unless `--per-connection` says otherwise. `None`: as many as there are.
     pub messages_per_session: Option<NonZeroU64>,
     /// Sessions begin together, at multiples of this time.
     pub period: Option<Duration>,
@@ -62,7 +62,7 @@ pub static TABLE: [Row; 12] = [
 ];
 
 impl Act {
-    /// Whether its sessions send the run's messages; others keep the server company while the run lasts.
+    /// Whether its sessions send the run's messages; others keep the server busy while the run lasts.
     pub fn sends(self) -> bool {
         !matches!(self, Self::Slowloris | Self::NeverReads | Self::HalfData | Self::Idle)
     }

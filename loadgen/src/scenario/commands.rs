@@ -28,7 +28,7 @@ pub struct Commands {
 impl Commands {
     /// DATA.
     pub const DATA: &'static [u8] = b"DATA\r\n";
-    /// The end of mail data that is nothing else: what RFC 2920 §3.1 has a client send when DATA was accepted though no
+    /// Mail data that is nothing but its end. RFC 2920 §3.1 has a client send it when DATA was accepted although no
     /// recipient was.
     pub const EMPTY_MAIL_DATA: &'static [u8] = b".\r\n";
     /// STARTTLS.
@@ -38,7 +38,7 @@ impl Commands {
     /// QUIT.
     pub const QUIT: &'static [u8] = b"QUIT\r\n";
 
-    /// Commands of a transaction from one reverse-path to as many forward-paths; `parameters` are those of MAIL, each behind
+    /// Commands of a transaction from one reverse-path to as many forward-paths; `parameters` are those of MAIL, each after
     /// a space.
     pub fn new(reverse_path: &str, parameters: &str, forward_paths: &[String]) -> Self {
         assert!(!forward_paths.is_empty(), "a transaction has a recipient");

@@ -17,7 +17,7 @@ use commands::Commands;
 pub struct Scenario {
     /// Its row of the table.
     pub row: &'static Row,
-    /// Messages of a session, then QUIT; none: as many as there are.
+    /// Messages of a session, then QUIT. `None`: as many as there are.
     pub messages_per_session: Option<NonZeroU64>,
     /// Transactions under way at a time, if MAIL, RCPT and DATA leave as one command group (RFC 2920) where the server
     /// offers it. `depth >= 1`

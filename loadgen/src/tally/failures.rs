@@ -1,4 +1,4 @@
-//! What went wrong in a run: unexpected replies, lost connections, waits that took too long. Each kind once,
+//! What went wrong in a run: unexpected replies, lost connections, waits that took too long. Each kind is there once,
 //! with its count.
 
 /// Kinds of failures that are kept; a server may say something else each time. Others are only counted.
@@ -23,7 +23,7 @@ pub struct Kind {
     pub words: String,
     /// How many. `count >= 1`
     pub count: u64,
-    /// The server's words had other numbers, names or ids in them at times.
+    /// Other numbers, names or ids stood in the server's words at times.
     pub varies: bool,
 }
 
@@ -59,7 +59,7 @@ impl Failures {
     }
 }
 
-/// Whether both say the same, but for words with digits in what the server said: queue ids, times to wait,
+/// Whether both say the same, except for words with digits in what the server said: queue ids, times to wait,
 /// addresses. The reply code and the enhanced status code, which stand before that, have to be equal.
 fn alike(one: &str, two: &str) -> bool {
     if one == two {

@@ -12,7 +12,7 @@ use crate::latency::Percentiles;
 /// How long an interval is at first.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// `Intervals::list` stays below. Even, so that those that become one begin together.
+/// `Intervals::list` stays shorter than this. The number is even, so that intervals that become one begin together.
 const INTERVALS_MAX: usize = 120;
 
 /// Longer latencies count as this, in microseconds.
@@ -51,7 +51,7 @@ impl Recorder {
         self.octets += octets;
     }
 
-    /// What comes from now on came so long after the start of the run. Gives when to say so next.
+    /// Messages that are recorded from now on came so long after the start of the run. Gives when to call this again.
     pub fn advance(&mut self, since_start: Duration) -> Duration {
         while since_start >= self.done.end() {
             self.close();
@@ -158,7 +158,7 @@ impl Slice {
         self.per_second(self.latency.count as f64)
     }
 
-    /// So many, a second.
+    /// The rate of what was counted so often in this part.
     pub fn per_second(&self, count: f64) -> f64 {
         count / self.to.saturating_sub(self.from).as_secs_f64()
     }
@@ -217,7 +217,7 @@ impl Intervals {
         (0..count).map(|index| self.slice(index, index + 1, count, end)).collect()
     }
 
-    /// A run that ended then in [`PARTS`] parts; none if it was too short for that.
+    /// A run that ended then in [`PARTS`] parts; no part if it was too short.
     pub fn parts(&self, end: Duration) -> Vec<Slice> {
         let count = self.slices(end).len();
         if count < PARTS {

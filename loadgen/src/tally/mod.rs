@@ -42,7 +42,7 @@ pub struct Tally {
     pub latency_max: u64,
     /// TLS handshakes.
     pub handshakes: Handshakes,
-    /// Connections that stood.
+    /// Connections that were made.
     pub connections: u64,
     /// Replies by code.
     pub replies: Replies,

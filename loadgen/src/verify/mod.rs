@@ -1,6 +1,6 @@
 //! `loadgen verify`: compares a ledger with what a receiver has stored.
 //!
-//! A reader of a store ([`maildir`], [`spool`]) hands each stored copy to the [`findings`]; the [`verdict`] says what is wrong
+//! A reader of a store (`maildir`, `spool`) hands each stored copy to the `findings`; the `verdict` says what is wrong
 //! by name. It knows three promises (lost, altered, unclean) and one courtesy (duplicated), and keeps the classes of the ledger apart.
 
 mod findings;
@@ -22,7 +22,7 @@ use verdict::Verdict;
 /// The store does not keep the promise.
 const BROKEN_PROMISE: u8 = 1;
 
-/// There is nothing to say about it.
+/// There is no verdict.
 const CANNOT_TELL: u8 = 2;
 
 /// The whole subcommand.

@@ -61,7 +61,7 @@ fn id_of(mail_data: &[u8]) -> String {
     String::from_utf8_lossy(&mail_data["X-Loadgen-Id: ".len()..][..33]).into_owned()
 }
 
-/// The number behind a word at the start of a line of the table.
+/// The number after a word at the start of a line of the table.
 fn count(text: &str, word: &str) -> u64 {
     let line = text.lines().find(|line| line.split_whitespace().next() == Some(word) && line.len() > 20);
     line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(u64::MAX)
@@ -136,7 +136,7 @@ fn a_killed_run_leaves_a_ledger_that_never_accuses() {
     let (folder, server) = (Folder::new(), Server::start(Oddity::None));
     for _ in 0..2 {
         let seen = || server.seen.lock().expect("lock").messages.len();
-        // The ledger is written by a thread of its own, which may lag behind.
+        // The ledger is written by a thread of its own, which may be late.
         let known = || fs::read_to_string(folder.ledger()).unwrap_or_default().matches("\naccepted ").count();
         let before = (seen(), known());
         let mut child =

@@ -12,7 +12,7 @@ fn loadgen(target: &Other, arguments: &str) -> (Option<i32>, String) {
     (code, text)
 }
 
-/// smtp-sink of Postfix. As root it wants to be told who to be.
+/// smtp-sink of Postfix. As root it must be given a user.
 fn smtp_sink(options: &[&str]) -> Option<Other> {
     let root = rustix::process::geteuid().is_root();
     let user: &[&str] = if root { &["-u", "nobody"] } else { &[] };
@@ -46,7 +46,7 @@ fn python() -> &'static str {
         let mut command = Command::new(python);
         command.args(["-c", "import aiosmtpd"]).output().is_ok_and(|output| output.status.success())
     };
-    // The first of them says what is missing when none has it.
+    // If neither has it, the first of them says what is missing.
     ["python3", "/usr/bin/python3"].into_iter().find(has_it).unwrap_or("python3")
 }
 

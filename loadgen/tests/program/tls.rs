@@ -110,7 +110,7 @@ fn handshakes_are_counted_measured_and_resumed() {
     assert!(says(&text, "40 handshakes, 36 resumed (TLSv1.3 TLS_") && says(&text, "resumption on"), "{text}");
     let (code, report, text) = run(ringmx.implicit, "--tls-resume --tls-version 1.2");
     assert_eq!((code, &report["handshakes_resumed"]), (Some(0), &36.into()), "{text}");
-    // Where the server gives no tickets none is resumed, and without the option none is, either.
+    // Where the server gives no tickets, no session is resumed; without the option none is, either.
     let (code, report, text) = run(ringmx.implicit, "--tls-resume");
     assert_eq!((code, &report["handshakes_resumed"]), (Some(0), &0.into()), "{text}");
     assert!(says(&text, "no session was resumed"), "{text}");
@@ -188,7 +188,7 @@ fn a_server_that_cheats_is_told() {
             assert!(says(failures, words), "{trick:?}: {text}");
         }
     }
-    // It comes before or behind ClientHello.
+    // It comes before or after ClientHello.
     let server = SecureServer::start(Trick::TalksPlaintext);
     let (code, text) = loadgen(server.address, "--connections 1 --messages 2 --tls starttls");
     assert_eq!(code, Some(1), "{text}");

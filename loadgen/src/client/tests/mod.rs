@@ -223,7 +223,7 @@ fn a_421_and_a_reply_that_nothing_asked_for_end_the_session() {
     }
 }
 
-/// What the ledger is told of the first message when the session hears these replies, and its connection is then lost after
+/// What the ledger gets to know of the first message when the session hears these replies, and its connection is then lost after
 /// all was sent, or not.
 fn ending_after(pipelining: bool, recipients: usize, replies: &[&str], sent: bool) -> (Ending, u16) {
     use crate::ledger::notes::{Basket, Notes};

@@ -24,7 +24,7 @@ fn secure(name: &str, mode: Mode, proxy: bool) -> &'static Scenario {
     }))
 }
 
-/// As `play`, and the beginning of a handshake is told with what goes before it.
+/// As `play`, and where a handshake begins, what goes before it is in the list.
 fn play_secure(scenario: &'static Scenario, replies: &[&str]) -> Played {
     let mut now = Instant::now();
     let mut work = Work::new(0, Some(1));

@@ -14,8 +14,8 @@ pub struct Axis {
     pub to: f64,
     /// Each step is a multiple, not a sum. Then `0 < from`.
     pub logarithmic: bool,
-    /// Values with a name, in ascending order. On a narrow screen every other one on the horizontal axis has
-    /// none.
+    /// Values with a name, in ascending order. On a narrow screen every other one on the horizontal axis is
+    /// hidden.
     pub ticks: Vec<(f64, String)>,
 }
 
@@ -39,7 +39,7 @@ fn bounds(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
 }
 
 impl Axis {
-    /// From nothing to a little above the highest value; none if there is no value above nothing.
+    /// From 0 to a little above the highest value; `None` if no value is above 0.
     pub fn linear(values: impl Iterator<Item = f64>, label: &dyn Fn(f64) -> String) -> Option<Self> {
         let (_, high) = bounds(values).filter(|(_, high)| *high > 0.0)?;
         let step = step_of(high / 5.0);
@@ -48,7 +48,7 @@ impl Axis {
         Some(Self { from: 0.0, to, logarithmic: false, ticks })
     }
 
-    /// From nothing to exactly there, with the unit behind the last number.
+    /// From 0 to exactly there, with the unit after the last number.
     pub fn time(seconds: f64) -> Self {
         let seconds = seconds.max(1e-3);
         let step = step_of(seconds / 8.0);
@@ -56,7 +56,7 @@ impl Axis {
         Self { from: 0.0, to: seconds, logarithmic: false, ticks }
     }
 
-    /// Each decade is as long as any other; none if there is no value.
+    /// Each decade is as long as any other; `None` if there is no value.
     pub fn logarithmic(values: impl Iterator<Item = f64>, label: &dyn Fn(f64) -> String) -> Option<Self> {
         let (low, high) = bounds(values.map(|value| value.max(1.0)))?;
         // A flat line stands in the middle of something.

@@ -85,7 +85,7 @@ pub fn page(report: &Report<'_>) -> String {
 /// What was done to whom; when, where, and by what command.
 fn head(report: &Report<'_>) -> String {
     let from = report.provenance;
-    // Lines end between words, not behind the dashes of an option.
+    // Lines end between words, not after the dashes of an option.
     let word = |word: &String| format!("<span>{}</span>", escape(word));
     let command: Vec<String> = from.command.iter().map(word).collect();
     format!(

@@ -22,7 +22,7 @@ pub struct Channel {
     begun_at: Instant,
     /// The handshake is done.
     established: bool,
-    /// Mail data behind the portion that was encrypted last.
+    /// Mail data after the portion that was encrypted last.
     rest: &'static [u8],
     /// The send under way, or the last one, has octets that the session said.
     carries: bool,

@@ -72,7 +72,7 @@ pub struct Frame {
     pub bytes: u64,
     /// Octets of the envelope.
     pub envelope_bytes: usize,
-    /// Octets of the content behind it.
+    /// Octets of the content, which follows the envelope.
     content_bytes: usize,
     body_sum: u32,
 }
@@ -126,7 +126,7 @@ impl Segment {
         Ok(if self.sum(&body) == frame.body_sum { Place::Record(frame, body) } else { Place::Header })
     }
 
-    /// CRC_32C of salt ‖ these.
+    /// CRC-32C of salt ‖ these.
     fn sum(&self, octets: &[u8]) -> u32 {
         let mut digest = CRC_32C.digest();
         digest.update(&self.salt);

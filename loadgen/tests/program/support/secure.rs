@@ -15,7 +15,7 @@ pub(crate) enum Trick {
     None,
     /// Refuses STARTTLS.
     Refuses,
-    /// Puts a reply in plaintext behind that to STARTTLS.
+    /// Puts a reply in plaintext after that to STARTTLS.
     InjectsReply,
     /// Goes on in plaintext instead of a handshake.
     TalksPlaintext,
@@ -125,7 +125,7 @@ fn say(client: &mut impl Write, text: &str) -> Option<()> {
     client.write_all(format!("{text}\r\n").as_bytes()).and_then(|()| client.flush()).ok()
 }
 
-/// A line; none at the end.
+/// A line; `None` at the end.
 fn line(client: &mut impl Read) -> Option<String> {
     let mut line = Vec::new();
     while !line.ends_with(b"\n") {
