@@ -15,7 +15,7 @@ const FILE_BYTES_MAX: usize = 16 << 20;
 /// A configuration file that was read: what it says, and what is wrong with it.
 #[derive(Debug)]
 pub struct Reading {
-    /// What it says, with defaults in place of what is wrong. None when it is no TOML.
+    /// What it says, with defaults in place of what is wrong. `None` when it is not TOML.
     pub config: Option<Config>,
     /// Why it cannot be used.
     pub problems: Vec<Problem>,
