@@ -14,7 +14,7 @@ use ringmx::limits::BATCH_MESSAGES_MAX;
 use ringmx::mail::outcome::Outcome;
 use ringmx::ring::simulated::World;
 use ringmx::sink::executor::simulated::{Fault, Image, Simulated};
-use ringmx::sink::maildir::{Commit, Maildir, Settings};
+use ringmx::sink::maildir::{Commit, Maildir, MaildirSettings};
 use ringmx::sink::plan::Action;
 use ringmx::sink::spool::{Spool, scan};
 use ringmx::sink::{Report, Sink};
@@ -242,7 +242,7 @@ fn sink(kind: Kind, disk: Simulated) -> Box<dyn Sink> {
     let reports: Arc<Reports> = Arc::default();
     let root = Path::new("/store");
     let settings = || {
-        Settings::new(root, "{domain}/{local}", true, LineEndings::Lf, surroundings(&reports))
+        MaildirSettings::new(root, "{domain}/{local}", true, LineEndings::Lf, surroundings(&reports))
             .expect("a template")
     };
     match kind {

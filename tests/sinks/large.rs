@@ -47,7 +47,7 @@ fn message_files(path: &Path) -> Vec<PathBuf> {
 fn assert_shown(path: &Path, sent: &[Sent]) {
     for sent in sent {
         let mut shown = Vec::new();
-        assert!(reader::show(path, sent.id, reader::Part::Content, &mut shown).expect("a spool"));
+        assert!(reader::show(path, sent.id, reader::View::Content, &mut shown).expect("a spool"));
         assert!(shown == sent.content(), "{} is altered", sent.id);
     }
     let found = verify::verify(path).expect("a spool");

@@ -9,7 +9,7 @@ use ringmx::config::{self, LineEndings, SinkKind};
 use ringmx::mail::outcome::{Outcome, TryAgain};
 use ringmx::sink::executor::blocking::Blocking;
 use ringmx::sink::file_system::{FileSystem, has_ext4_journal};
-use ringmx::sink::maildir::{Commit, Maildir, Settings};
+use ringmx::sink::maildir::{Commit, Maildir, MaildirSettings};
 use ringmx::sink::spool::reader;
 use ringmx::sink::{self, Sink};
 
@@ -91,7 +91,7 @@ fn check_mount_point(root: &Path) {
     let mounted = Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(root.join("bob")).status();
     assert!(mounted.expect("mount").success());
     let reports: Arc<Reports> = Arc::default();
-    let settings = Settings::new(root, "{local}", true, LineEndings::Lf, surroundings(&reports));
+    let settings = MaildirSettings::new(root, "{local}", true, LineEndings::Lf, surroundings(&reports));
     let executor = Blocking::on_one_file_system(fs::File::open(root).expect("the root").into());
     let mut sink = Maildir::new(settings.expect("a template").commit_by(Commit::Batch), executor);
     let batch = [Sent::new(1, "x\r\n"), Sent::new(2, "x\r\n").to(&["bob"])];

@@ -191,7 +191,7 @@ fn a_message_larger_than_a_segment_has_its_own() {
     assert_eq!(store(&mut *sink, &sent), [Outcome::Stored; 3]);
     for sent in &sent {
         let mut shown = Vec::new();
-        assert!(reader::show(directory.path(), sent.id, reader::Part::Content, &mut shown).expect("a spool"));
+        assert!(reader::show(directory.path(), sent.id, reader::View::Content, &mut shown).expect("a spool"));
         assert!(shown == sent.content());
     }
 }

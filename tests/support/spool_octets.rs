@@ -13,7 +13,7 @@ use ringmx::sink::spool::envelope::{self, StoredEnvelope, message_file_name};
 use ringmx::sink::spool::export::{Target, export};
 use ringmx::sink::spool::follow::Follower;
 use ringmx::sink::spool::format::{RecordHeader, SegmentHeader, segment_name};
-use ringmx::sink::spool::reader::{self, Part};
+use ringmx::sink::spool::reader::{self, View};
 use ringmx::sink::spool::scan::{GapKind, Scan, scan};
 use ringmx::sink::spool::verify::verify;
 
@@ -538,7 +538,7 @@ fn check_show(path: &Path, expected: &Expected) {
         }
         shown_ids.push(stored.id);
         let mut out = Vec::new();
-        let shown = reader::show(path, stored.id, Part::Content, &mut out);
+        let shown = reader::show(path, stored.id, View::Content, &mut out);
         match content {
             Some(content) => assert_eq!((shown.expect("whole"), &out), (true, content)),
             None => assert!(shown.is_err(), "damage is told"),
@@ -546,6 +546,6 @@ fn check_show(path: &Path, expected: &Expected) {
     }
     let absent = QueueId(0x0123_4567_89ab_cdef);
     if !shown_ids.contains(&absent) {
-        assert!(!reader::show(path, absent, Part::Content, &mut Vec::new()).expect("a spool"));
+        assert!(!reader::show(path, absent, View::Content, &mut Vec::new()).expect("a spool"));
     }
 }

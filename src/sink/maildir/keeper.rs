@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::Access;
 
 use super::folders::below;
-use super::settings::Settings;
+use super::settings::MaildirSettings;
 use crate::handoff::mailbox::{Place, Standing};
 use crate::limits::MAILDIRS_TROUBLED_MAX;
 use crate::mail::envelope::Mailbox;
@@ -26,7 +26,7 @@ use crate::sink::report::Site;
 /// The same trouble with a maildir is told again after this time.
 const TOLD_AGE_MAX: Duration = Duration::from_hours(1);
 
-impl Naming for Settings {
+impl Naming for MaildirSettings {
     fn place(&self, recipient: Mailbox<'_>) -> Option<Place> {
         let name = self.template.directory(recipient).ok()?;
         let may_make = self.may_make(&name, recipient);
@@ -37,14 +37,14 @@ impl Naming for Settings {
 /// Looks into the maildirs below one root.
 pub(super) struct MaildirKeeper {
     directories: Directories,
-    settings: Settings,
+    settings: MaildirSettings,
     /// When which maildir's trouble was told. `told.len() <= MAILDIRS_TROUBLED_MAX`
     told: HashMap<Box<str>, Instant>,
 }
 
 impl MaildirKeeper {
     /// For this root. With `one_file_system` nothing behind a mount point below it is used.
-    pub(super) fn new(root: OwnedFd, settings: Settings, one_file_system: bool) -> Self {
+    pub(super) fn new(root: OwnedFd, settings: MaildirSettings, one_file_system: bool) -> Self {
         let mut directories = Directories::new(root);
         if one_file_system {
             directories.stay_on_file_system();

@@ -26,7 +26,7 @@ use std::sync::Arc;
 pub use self::file_system::Commit;
 use self::keeper::{MaildirKeeper, explained};
 use self::name::Template;
-pub use self::settings::Settings;
+pub use self::settings::MaildirSettings;
 pub use self::store::Maildir;
 use super::contract::{Cost, Durability, Sink};
 use super::executor::Executor;
@@ -63,7 +63,7 @@ impl Kind for config::Maildir {
 /// Opens the sink: locks the root and removes what deliveries that were cut short left in `tmp`.
 fn open(config: &config::Maildir, workers: usize, surroundings: &Surroundings) -> Result<Opened, OpenError> {
     let config::Maildir { path, template, create, line_endings, sync } = config;
-    let settings = Settings::new(path, template, *create, *line_endings, surroundings.clone())?;
+    let settings = MaildirSettings::new(path, template, *create, *line_endings, surroundings.clone())?;
     let root = Arc::new(Root::open(path, "maildir")?);
     let cannot_open = |error: io::Error| OpenError {
         what: "open the store",
@@ -110,7 +110,7 @@ fn open(config: &config::Maildir, workers: usize, surroundings: &Surroundings) -
 }
 
 /// Who is asked about recipients, where they have maildirs of their own. The one at the root is looked at now.
-fn watch_mailboxes(settings: &Settings, root: &Arc<Root>) -> Result<Option<Mailboxes>, OpenError> {
+fn watch_mailboxes(settings: &MaildirSettings, root: &Arc<Root>) -> Result<Option<Mailboxes>, OpenError> {
     let one_file_system = settings.commit != Commit::File;
     if settings.template.depth() > 0 {
         let naming = Arc::new(settings.clone());

@@ -13,7 +13,7 @@ use crate::sink::opening::{OpenError, Surroundings};
 
 /// What all workers of one maildir sink share.
 #[derive(Clone)]
-pub struct Settings {
+pub struct MaildirSettings {
     /// For the log.
     pub(super) root: PathBuf,
     pub(super) template: Template,
@@ -30,7 +30,7 @@ pub struct Settings {
     pub(super) troubles: Arc<Troubles>,
 }
 
-impl Settings {
+impl MaildirSettings {
     /// Checks the template. Each file is synced for itself unless [`Self::commit_by`] is told otherwise.
     pub fn new(
         root: &Path,

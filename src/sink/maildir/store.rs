@@ -9,7 +9,7 @@ use super::content::Common;
 use super::doubt::Doubts;
 use super::folders::{below, is_within, lineage};
 use super::name::FileName;
-use super::settings::Settings;
+use super::settings::MaildirSettings;
 use super::stages::{Delivery, Stages};
 use super::troubles::is_of_maildir;
 use crate::buffer::NotWhole;
@@ -26,7 +26,7 @@ use crate::sink::report::{Site, outcome_of, report_failures};
 /// Stores each message in the maildirs of its recipients.
 pub struct Maildir<E> {
     executor: E,
-    settings: Settings,
+    settings: MaildirSettings,
     /// Maildirs whose directories and their entries are durable. `known.len() <= MAILDIRS_KNOWN_MAX`
     known: HashSet<Directory>,
     /// Directories whose sync failed: only maildirs that are known to be durable are used below them until that is settled.
@@ -79,7 +79,7 @@ impl<E: Executor> Sink for Maildir<E> {
 
 impl<E: Executor> Maildir<E> {
     /// The sink of one worker, for the root that the executor works in.
-    pub fn new(settings: Settings, executor: E) -> Self {
+    pub fn new(settings: MaildirSettings, executor: E) -> Self {
         let doubts = Doubts::new(settings.workers.fetch_add(1, Ordering::Relaxed));
         Self { executor, settings, known: HashSet::new(), doubts }
     }
@@ -102,7 +102,7 @@ impl<E: Executor> Maildir<E> {
         if needed.is_empty() {
             return HashMap::new();
         }
-        let Settings { surroundings, root, .. } = &self.settings;
+        let MaildirSettings { surroundings, root, .. } = &self.settings;
         self.doubts.settle(&needed, &mut self.executor, &*surroundings.report, root)
     }
 

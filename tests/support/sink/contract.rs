@@ -185,11 +185,11 @@ pub fn spool(path: &Path, batches: &[Vec<Sent>]) -> Result<(), OpenError> {
     assert_listed(path, &sent);
     for sent in sent.iter().filter(|sent| sent.data.len() < 10_000).take(40).chain(sent.last()) {
         let mut shown = Vec::new();
-        assert!(reader::show(path, sent.id, reader::Part::Content, &mut shown).expect("a spool"));
+        assert!(reader::show(path, sent.id, reader::View::Content, &mut shown).expect("a spool"));
         assert!(shown == sent.content());
     }
     let unknown = Sent::new(9999, "").id;
-    assert!(!reader::show(path, unknown, reader::Part::Content, &mut Vec::new()).expect("a spool"));
+    assert!(!reader::show(path, unknown, reader::View::Content, &mut Vec::new()).expect("a spool"));
     let mut stored = Vec::new();
     reader::for_each_record(path, None, &mut reader::Notes::default(), |segment, record, envelope| {
         stored.push(segment.content(record, envelope)?);
