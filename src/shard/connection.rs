@@ -10,7 +10,6 @@
 //! completion.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -29,10 +28,10 @@ use crate::limits::{CANCEL_WAIT_MAX, DRAIN_BYTES_MAX, DRAIN_WAIT_MAX, UNREAD_BUF
 use crate::mail::envelope::Envelope;
 use crate::mail::outcome::{Outcome, TryAgain};
 use crate::ring::{Outgoing, Received, Ring, SendId, Socket};
-use crate::smtp::policy::Verdict;
+use crate::smtp::question::{Answerable, Asked, Awaited, Delivered, Delivery, Question};
 use crate::smtp::reply::ReplyBuffer;
 use crate::smtp::run::Run;
-use crate::smtp::session::{Answer, Input, Question, Session, Step};
+use crate::smtp::session::{Input, Session, Step};
 use crate::smtp::trace;
 use crate::tls::{Cause, ServerConfig};
 
@@ -60,8 +59,6 @@ pub(super) struct Connection {
     /// The message under way, from MAIL to its hand-over.
     pub(super) draft: Option<Box<Message>>,
     pub(super) spilling: Spilling,
-    /// The number of the last question about a recipient.
-    pub(super) inquiry: u32,
     /// It has used up its slice of work and is in the queue for another.
     pub(super) waits_for_work: bool,
     /// Octets that it held when that was counted last.
@@ -135,7 +132,6 @@ impl Connection {
             dirty: false,
             draft: None,
             spilling: Spilling::default(),
-            inquiry: 0,
             waits_for_work: false,
             held: 0,
             drained_bytes: 0,
@@ -236,9 +232,9 @@ impl Connection {
 
     /// The answer to this connection's message came home. False when the client can no longer be told.
     pub(super) fn handle_receipt<R: Ring>(&mut self, receipt: &Receipt, context: &mut Context<R>) -> bool {
-        let waits = self.phase == Phase::Serving && self.session.awaits_outcome();
+        let waits = self.phase == Phase::Serving && self.session.awaits() == Some(Awaited::Delivery);
         if waits {
-            self.resolve(answer_to(receipt), context);
+            self.resolve_delivery(delivered(receipt), context);
             self.advance(context);
         }
         waits
@@ -249,17 +245,13 @@ impl Connection {
         match self.phase {
             Phase::Serving if self.session.deadline() > context.now => {}
             Phase::Serving if self.waits_for_spill(context.now) => self.expire_spill(context),
-            Phase::Serving if self.session.awaits_outcome() => {
-                context.delivery.note_hang();
-                self.resolve(Answer::Unknown, context);
-            }
-            Phase::Serving if self.session.proposed_recipient().is_some() => {
-                self.resolve(Answer::Recipient(Verdict::TryAgain), context);
-                self.advance(context);
-            }
             Phase::Serving => {
+                if self.session.awaits() == Some(Awaited::Delivery) {
+                    context.delivery.note_hang();
+                }
                 let step = self.session.expire(&mut self.replies, context.now);
                 self.follow_close(&step, context);
+                self.advance(context);
             }
             // A client that does not even read its last replies has had its time.
             Phase::Flushing | Phase::Draining
@@ -401,7 +393,7 @@ impl Connection {
             let more = self.unread.len() > 1;
             let Some(front) = self.unread.front_mut() else { break };
             let (octets, base) = front.octets(&context.pool);
-            let mut input = Input { more, ..Input::new(octets, &mut context.run) };
+            let mut input = Input { more, ..Input::new(octets, &mut context.supplies) };
             let commands = self.session.summary().commands;
             let session = &mut self.session;
             let replies = &mut self.replies;
@@ -413,7 +405,7 @@ impl Connection {
             };
             let (position, steps) = (input.position, input.steps);
             front.consume(position);
-            let made = if matches!(step, Step::Insert) { context.run.octets().len() } else { 0 };
+            let made = if matches!(step, Step::Insert) { context.supplies.run.octets().len() } else { 0 };
             let commands = self.session.summary().commands - commands;
             slice.take(position, made, steps, usize::try_from(commands).unwrap_or(usize::MAX));
             match step {
@@ -434,10 +426,7 @@ impl Connection {
                     });
                 }
                 Step::Discard => self.release_draft(&mut context.pool),
-                Step::Ask(Question::Transaction { size }) => self.begin_transaction(size, context),
-                Step::Ask(Question::Admission { client, front }) => self.admit(client, front, context),
-                Step::Ask(Question::Recipient) => self.ask_about_recipient(context),
-                Step::Ask(Question::Tls) => self.answer_tls(context),
+                Step::Ask(question) => self.answer(question, context),
                 Step::Deliver(envelope) => self.deliver(envelope, context),
                 Step::Close => self.flush_and_close(context),
             }
@@ -457,12 +446,12 @@ impl Connection {
 
     /// Whether the session can go on with what is unread.
     fn can_parse(&self) -> bool {
-        self.phase == Phase::Serving && !self.session.awaits_answer() && self.spilling.waits == Waits::No
+        self.phase == Phase::Serving && self.session.awaits().is_none() && self.spilling.waits == Waits::No
     }
 
     /// A half-closed client gets its answers first; then the session is over, whatever was unfinished.
     fn end_if_input_ended<R: Ring>(&mut self, context: &mut Context<R>) {
-        let done = self.unread.is_empty() && !self.session.awaits_answer() && !self.handshake_waits();
+        let done = self.unread.is_empty() && self.session.awaits().is_none() && !self.handshake_waits();
         if self.input_ended && done && self.phase == Phase::Serving {
             self.session.handle_end_of_input();
             self.ended_by = EndedBy::Client;
@@ -486,42 +475,55 @@ impl Connection {
         if self.spilling.lost.is_some() {
             return;
         }
-        match append(front, draft, &mut context.pool, &context.run) {
+        match append(front, draft, &mut context.pool, &context.supplies.run) {
             Ok(()) => self.spill_if_due(context),
             Err(NoMemory) => self.lose_data(TryAgain::Overload, context),
         }
     }
 
-    /// A front said whom it speaks for: from now on that client has this connection.
-    fn admit<R: Ring>(&mut self, client: IpAddr, front: IpAddr, context: &mut Context<R>) {
-        self.seat = None;
-        // A front that speaks for itself, such as a health check, is not counted, as at the accept.
-        let admitted = if client == front { Ok(None) } else { context.clients.enter(client) };
-        if admitted.is_err() {
-            context.metrics.connections_refused.add(1);
+    fn answer<R: Ring>(&mut self, question: Question, context: &mut Context<R>) {
+        match question {
+            Question::Beginning { asked, size } => {
+                let begins = self.begin_transaction(size, context);
+                self.resolve(asked, begins, context);
+            }
+            Question::Admission { asked, client, front } => {
+                self.seat = None;
+                // A front that speaks for itself, such as a health check, is not counted, as at the accept.
+                let admitted = if client == front { Ok(None) } else { context.clients.enter(client) };
+                if admitted.is_err() {
+                    context.metrics.connections_refused.add(1);
+                }
+                self.resolve(asked, admitted.is_ok(), context);
+                // From now on that client has this connection.
+                self.seat = admitted.unwrap_or(None);
+            }
+            Question::Recipient { asked } => self.ask_about_recipient(asked, context),
+            Question::Encryption { asked } => self.answer_tls(asked, context),
         }
-        self.resolve(Answer::Admission(admitted.is_ok()), context);
-        self.seat = admitted.unwrap_or(None);
     }
 
-    fn begin_transaction<R: Ring>(&mut self, size: Option<u64>, context: &mut Context<R>) {
-        let answer = if let Some(why) = context.refusal(size) {
-            Answer::TryAgain(why)
-        } else {
-            self.recycle_draft(context);
-            let message = context.delivery.begin(self.key.word(), context.pool.arena(), context.wall_clock);
-            self.draft = Some(message);
-            Answer::Begin(context.delivery.envelope())
-        };
-        self.resolve(answer, context);
+    /// Whether a transaction may begin; if so, the draft of its message begins.
+    fn begin_transaction<R: Ring>(
+        &mut self,
+        size: Option<u64>,
+        context: &mut Context<R>,
+    ) -> Result<(), TryAgain> {
+        if let Some(why) = context.refusal(size) {
+            return Err(why);
+        }
+        self.recycle_draft(context);
+        let message = context.delivery.begin(self.key.word(), context.pool.arena(), context.wall_clock);
+        self.draft = Some(message);
+        Ok(())
     }
 
     fn deliver<R: Ring>(&mut self, envelope: Box<Envelope>, context: &mut Context<R>) {
         let Some(mut message) = self.draft.take() else {
             // The session delivers only what it asked for at MAIL.
-            return self.resolve(Answer::TryAgain(TryAgain::Local), context);
+            return self.resolve_delivery(Delivered::TryAgain(TryAgain::Local), context);
         };
-        context.delivery.enclose(&mut message, envelope);
+        context.supplies.keep_envelope(std::mem::replace(&mut message.envelope, envelope));
         message.received_at = context.wall_clock;
         self.session.tell(&mut message.client);
         let beginning = self.spilling.beginning(&message);
@@ -537,15 +539,29 @@ impl Connection {
             Handed::Away(must_ring) => context.ring_if(must_ring),
             Handed::Waiting => {}
             Handed::Answered(receipt) => {
-                self.resolve(answer_to(&receipt), context);
+                self.resolve_delivery(delivered(&receipt), context);
                 context.finish(receipt, true);
             }
         }
     }
 
-    pub(super) fn resolve<R: Ring>(&mut self, answer: Answer, context: &mut Context<R>) {
-        let step = self.session.resolve(answer, &mut self.replies, context.now);
-        self.follow_close(&step, context);
+    /// Gives the session an answer. One that it does not wait for any more changes nothing.
+    pub(super) fn resolve<R: Ring, Q: Answerable>(
+        &mut self,
+        asked: Asked<Q>,
+        answer: Q::Answer,
+        context: &mut Context<R>,
+    ) {
+        if let Ok(step) = self.session.resolve(asked, answer, &mut self.replies, context.now) {
+            self.follow_close(&step, context);
+        }
+    }
+
+    /// Gives the session the answer to the message that it delivered.
+    pub(super) fn resolve_delivery<R: Ring>(&mut self, delivered: Delivered, context: &mut Context<R>) {
+        if let Some(asked) = self.session.asked::<Delivery>() {
+            self.resolve(asked, delivered, context);
+        }
     }
 
     pub(super) fn follow_close<R: Ring>(&mut self, step: &Step, context: &mut Context<R>) {
@@ -667,11 +683,11 @@ impl Connection {
     }
 }
 
-fn answer_to(receipt: &Receipt) -> Answer {
+fn delivered(receipt: &Receipt) -> Delivered {
     match receipt.outcome {
-        Outcome::Stored => Answer::Accepted(receipt.message.id),
-        Outcome::TryAgain(why) => Answer::TryAgain(why),
-        Outcome::Refused(why) => Answer::Refused(why),
+        Outcome::Stored => Delivered::Accepted(receipt.message.id),
+        Outcome::TryAgain(why) => Delivered::TryAgain(why),
+        Outcome::Refused(why) => Delivered::Refused(why),
     }
 }
 

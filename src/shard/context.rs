@@ -21,8 +21,8 @@ use crate::mail::client::TlsFacts;
 use crate::mail::outcome::{Outcome, TryAgain};
 use crate::metrics::ShardMetrics;
 use crate::ring::Ring;
-use crate::smtp::run::Run;
 use crate::smtp::session::Session;
+use crate::smtp::supplies::Supplies;
 use crate::tls::Cause;
 
 /// The shard without its connections.
@@ -55,8 +55,8 @@ pub(super) struct Context<R> {
     pub(super) work: Work,
     /// Octets that connections hold outside of receive buffers and messages. `<= HELD_BYTES_MAX`
     pub(super) held: usize,
-    /// What a session puts together out of its input, from one step to what is done with it.
-    pub(super) run: Run,
+    /// What the session that is worked on uses.
+    pub(super) supplies: Supplies,
     /// Our name, for trace information.
     pub(super) hostname: String,
     /// The connections of each client over all shards.

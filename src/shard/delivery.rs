@@ -23,7 +23,7 @@ use crate::sink::space::Space;
 /// While the first waiting message has waited this long, new transactions are refused.
 const ADMISSION_WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// Shells and envelopes kept for the next messages; what connections and channel hold comes on top.
+/// Shells kept for the next messages; what connections and channel hold comes on top.
 const SPARES_MAX: usize = HANDOFF_MESSAGES_MAX;
 
 /// Where a shard's messages go.
@@ -58,7 +58,6 @@ pub struct Delivery {
     /// A connection has waited in vain for a receipt, and none has come since.
     sink_hangs: bool,
     spare_messages: Vec<Box<Message>>,
-    spare_envelopes: Vec<Box<Envelope>>,
     envelope_budget: Arc<EnvelopeBudget>,
     inline_batch: Vec<Box<Message>>,
     inline_outcomes: Vec<Outcome>,
@@ -78,7 +77,6 @@ impl Delivery {
             waiting: VecDeque::new(),
             sink_hangs: false,
             spare_messages: Vec::new(),
-            spare_envelopes: Vec::new(),
             envelope_budget: EnvelopeBudget::new(ENVELOPES_BYTES_MAX),
             inline_batch: Vec::with_capacity(1),
             inline_outcomes: Vec::with_capacity(1),
@@ -115,18 +113,9 @@ impl Delivery {
         message
     }
 
-    /// An empty envelope for a transaction.
-    pub fn envelope(&mut self) -> Box<Envelope> {
-        let budget = &self.envelope_budget;
-        self.spare_envelopes.pop().unwrap_or_else(|| Box::new(Envelope::within(budget)))
-    }
-
-    /// Puts the envelope into the message and keeps the spare one that was in it.
-    pub fn enclose(&mut self, message: &mut Message, envelope: Box<Envelope>) {
-        let spare = std::mem::replace(&mut message.envelope, envelope);
-        if self.spare_envelopes.len() < SPARES_MAX {
-            self.spare_envelopes.push(spare);
-        }
+    /// What all envelopes of this shard share.
+    pub fn envelope_budget(&self) -> &Arc<EnvelopeBudget> {
+        &self.envelope_budget
     }
 
     /// Hands a completed message over.

@@ -20,7 +20,7 @@ use crate::mail::envelope::Mailbox;
 use crate::ring::Ring;
 use crate::sink::mailbox::Naming;
 use crate::smtp::policy::Verdict;
-use crate::smtp::session::Answer;
+use crate::smtp::question::{Asked, Recipient};
 
 /// A mailbox is asked about again after this time, so that one that was removed is noticed.
 const READY_AGE_MAX: Duration = Duration::from_secs(10);
@@ -41,46 +41,43 @@ pub struct Mailboxes {
     ready: HashMap<Box<str>, Instant>,
     /// Questions that were not answered yet. `<= INQUIRIES_AWAY_MAX`
     away: usize,
-    /// Number of the last question; never 0 after the first.
-    number: u32,
 }
 
 /// What becomes of a question.
 #[derive(Debug)]
-pub(super) enum Asked {
+enum Answered {
     /// It is answered already.
-    Answered(Verdict),
-    /// Its answer will come, under this number; somebody may have to be rung.
-    Away(u32, MustRing),
+    Now(Verdict),
+    /// Its answer will come; somebody may have to be rung.
+    Later(MustRing),
 }
 
 impl Mailboxes {
     /// Those of this shard, on this route.
     pub fn new(shard: u16, route: Route) -> Self {
-        Self { route, shard, ready: HashMap::new(), away: 0, number: 0 }
+        Self { route, shard, ready: HashMap::new(), away: 0 }
     }
 
-    fn ask(&mut self, connection: u64, recipient: Mailbox<'_>, now: Instant) -> Asked {
+    fn ask(&mut self, connection: u64, number: u32, recipient: Mailbox<'_>, now: Instant) -> Answered {
         let Route::Keeper(naming, to_keeper, _) = &self.route else {
-            return Asked::Answered(Verdict::Accept);
+            return Answered::Now(Verdict::Accept);
         };
-        let Some(place) = naming.place(recipient) else { return Asked::Answered(Verdict::Unstorable) };
+        let Some(place) = naming.place(recipient) else { return Answered::Now(Verdict::Unstorable) };
         let is_fresh = |since: &Instant| now.saturating_duration_since(*since) <= READY_AGE_MAX;
         if self.ready.get(&place.name).is_some_and(is_fresh) {
-            return Asked::Answered(Verdict::Accept);
+            return Answered::Now(Verdict::Accept);
         }
-        self.number = self.number.checked_add(1).unwrap_or(1);
         let origin = Origin { shard: self.shard, connection };
-        let inquiry = Inquiry { origin, number: self.number, place };
+        let inquiry = Inquiry { origin, number, place };
         if self.away == INQUIRIES_AWAY_MAX {
-            return Asked::Answered(Verdict::TryAgain);
+            return Answered::Now(Verdict::TryAgain);
         }
         match to_keeper.try_send(inquiry) {
             Ok(must_ring) => {
                 self.away += 1;
-                Asked::Away(self.number, must_ring)
+                Answered::Later(must_ring)
             }
-            Err(_) => Asked::Answered(Verdict::TryAgain),
+            Err(_) => Answered::Now(Verdict::TryAgain),
         }
     }
 
@@ -122,24 +119,23 @@ pub fn verdict_of(standing: Standing) -> Verdict {
 
 impl Connection {
     /// Asks whether the store has a place for the recipient that the session proposes.
-    pub(super) fn ask_about_recipient<R: Ring>(&mut self, context: &mut Context<R>) {
-        let asked = match self.session.proposed_recipient() {
-            Some(recipient) => context.mailboxes.ask(self.key.word(), recipient, context.now),
-            None => Asked::Answered(Verdict::TryAgain),
+    pub(super) fn ask_about_recipient<R: Ring>(&mut self, asked: Asked<Recipient>, context: &mut Context<R>) {
+        let (connection, number) = (self.key.word(), asked.number());
+        let answered = match self.session.proposed_recipient() {
+            Some(recipient) => context.mailboxes.ask(connection, number, recipient, context.now),
+            None => Answered::Now(Verdict::TryAgain),
         };
-        match asked {
-            Asked::Answered(verdict) => self.resolve(Answer::Recipient(verdict), context),
-            Asked::Away(number, must_ring) => {
-                self.inquiry = number;
-                context.ring_if(must_ring);
-            }
+        match answered {
+            Answered::Now(verdict) => self.resolve(asked, verdict, context),
+            Answered::Later(must_ring) => context.ring_if(must_ring),
         }
     }
 
     /// The store's answer came. It tells nothing when it is to a question that timed out.
     pub(super) fn handle_found<R: Ring>(&mut self, number: u32, verdict: Verdict, context: &mut Context<R>) {
-        if self.inquiry == number && self.session.proposed_recipient().is_some() {
-            self.resolve(Answer::Recipient(verdict), context);
+        let asked = self.session.asked::<Recipient>().filter(|asked| asked.number() == number);
+        if let Some(asked) = asked {
+            self.resolve(asked, verdict, context);
             self.advance(context);
         }
     }

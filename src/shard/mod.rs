@@ -52,8 +52,8 @@ use crate::limits::{
 use crate::log::Log;
 use crate::metrics::ShardMetrics;
 use crate::ring::{Event, Received, Ring, Socket};
-use crate::smtp::run::Run;
 use crate::smtp::session::{self, Session};
+use crate::smtp::supplies::Supplies;
 
 /// After the server was told to stop, handshakes that were under way are given this long to get into the accept queue and
 /// be answered.
@@ -148,6 +148,7 @@ impl<R: Ring> Shard<R> {
         ring.watch(delivery.receipts().bell().as_fd());
         let (now, wall_clock) = (ring.now(), ring.wall_clock());
         let spare_replies = Vec::new();
+        let supplies = Supplies::within(delivery.envelope_budget());
         Self {
             context: Context {
                 ring,
@@ -164,7 +165,7 @@ impl<R: Ring> Shard<R> {
                 handshakes_waiting: VecDeque::new(),
                 work: Work::default(),
                 held: 0,
-                run: Run::new(),
+                supplies,
                 hostname,
                 clients,
                 front_notes: FrontNotes::default(),

@@ -66,7 +66,8 @@ impl Connection {
         context: &mut super::Context<R>,
     ) -> bool {
         // Who waits for us is not silent.
-        let waits = self.session.awaits_answer() || self.waits_for_work || self.spilling.waits != Waits::No;
+        let waits =
+            self.session.awaits().is_some() || self.waits_for_work || self.spilling.waits != Waits::No;
         if self.phase != Phase::Serving || waits {
             return false;
         }

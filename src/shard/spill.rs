@@ -20,7 +20,7 @@ use crate::handoff::spill::{Errand, Part, ToSpiller, Written};
 use crate::limits::{SPILL_IDLE_MAX, SPILL_RATE_FAIR, SPILL_RELIEF_WAIT, SPILL_WAIT_MAX, SPILLS_AWAY_MAX};
 use crate::mail::outcome::TryAgain;
 use crate::ring::Ring;
-use crate::smtp::session::Answer;
+use crate::smtp::question::Delivered;
 use crate::smtp::trace::Beginning;
 
 /// Where the mail data goes that a shard does not keep in memory.
@@ -270,7 +270,7 @@ impl Connection {
             (lost, draft) => {
                 self.draft = draft;
                 self.recycle_draft(context);
-                self.resolve(Answer::TryAgain(lost.unwrap_or(TryAgain::Local)), context);
+                self.resolve_delivery(Delivered::TryAgain(lost.unwrap_or(TryAgain::Local)), context);
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::limits::{HANDSHAKE_BYTES_WAITING_MAX, HANDSHAKES_PER_TURN_MAX};
 use crate::mail::client::TlsFacts;
 use crate::metrics::ShardMetrics;
 use crate::ring::Ring;
-use crate::smtp::session::Answer;
+use crate::smtp::question::{Asked, Encryption};
 use crate::tls::{Cause, State, Tls};
 
 /// Octets to and from the socket.
@@ -111,9 +111,9 @@ impl Connection {
     }
 
     /// The session asks whether TLS can begin. If it can, the replies so far are the last in plaintext.
-    pub(super) fn answer_tls<R: Ring>(&mut self, context: &mut Context<R>) {
+    pub(super) fn answer_tls<R: Ring>(&mut self, asked: Asked<Encryption>, context: &mut Context<R>) {
         let tls = self.tls_config.as_ref().and_then(|config| Tls::new(config).ok());
-        self.resolve(Answer::Tls(tls.is_some()), context);
+        self.resolve(asked, tls.is_some(), context);
         if let Some(tls) = tls {
             self.secure(tls, context);
         }

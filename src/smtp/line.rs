@@ -41,9 +41,6 @@ pub(super) enum Line<'a> {
 impl LineReader {
     /// The next line of at most `line_bytes_max` octets with its CRLF.
     pub(super) fn next<'a>(&mut self, input: &mut Input<'a>, line_bytes_max: usize) -> Line<'a> {
-        if let Some(line) = self.take_back() {
-            return Line::Carried(line);
-        }
         let rest = input.rest();
         if self.swallowed.is_some() {
             return self.swallow(rest, input);
@@ -76,22 +73,6 @@ impl LineReader {
     /// Whether the next octet of the input begins a line.
     pub(super) fn is_at_start(&self) -> bool {
         self.carry.is_empty() && self.swallowed.is_none()
-    }
-
-    /// Puts back a carried line to be read once more.
-    pub(super) fn put_back(&mut self, mut line: Vec<u8>) {
-        line.extend_from_slice(b"\r\n");
-        self.carry = line;
-    }
-
-    /// A line that was put back: only that is carried with its end.
-    fn take_back(&mut self) -> Option<Vec<u8>> {
-        if !self.carry.ends_with(b"\r\n") {
-            return None;
-        }
-        let mut line = std::mem::take(&mut self.carry);
-        line.truncate(line.len() - b"\r\n".len());
-        Some(line)
     }
 
     fn carry<'a>(&mut self, rest: &[u8], input: &mut Input<'a>, line_bytes_max: usize) -> Line<'a> {
@@ -144,7 +125,7 @@ impl LineReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::smtp::run::Run;
+    use crate::smtp::supplies::Supplies;
 
     const MAX: usize = 20;
 
@@ -152,9 +133,9 @@ mod tests {
     fn lines(octets: &[u8], piece: usize) -> Vec<String> {
         let mut reader = LineReader::default();
         let mut seen = Vec::new();
-        let mut run = Run::new();
+        let mut supplies = Supplies::default();
         for part in octets.chunks(piece) {
-            let mut input = Input::new(part, &mut run);
+            let mut input = Input::new(part, &mut supplies);
             loop {
                 match reader.next(&mut input, MAX) {
                     Line::InPlace { text, count } => {

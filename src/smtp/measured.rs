@@ -4,7 +4,7 @@ use super::command::{self, Verb};
 use super::extension::ExtensionSet;
 use super::input::Input;
 use super::mail_data::{Found, MailData};
-use super::run::Run;
+use super::supplies::Supplies;
 use super::{chunk, parameter, path};
 use crate::smtp::settings::BareLineEnd;
 
@@ -40,9 +40,9 @@ pub fn receive_mail_data<'a>(
 ) -> Option<(usize, usize)> {
     let mut data = MailData::new(bare, bare);
     let (mut ranges, mut octets) = (0, 0);
-    let mut run = Run::new();
+    let mut supplies = Supplies::default();
     for piece in pieces {
-        let mut input = Input::new(piece, &mut run);
+        let mut input = Input::new(piece, &mut supplies);
         loop {
             match data.advance(&mut input) {
                 Found::Data(range) => {
@@ -51,7 +51,7 @@ pub fn receive_mail_data<'a>(
                 }
                 Found::Insert => {
                     ranges += 1;
-                    octets += input.run.octets().len();
+                    octets += input.supplies.run.octets().len();
                 }
                 Found::Bare => data.refuse(),
                 Found::End => return Some((ranges, octets)),

@@ -166,7 +166,7 @@ fn check_tlvs(mut rest: &[u8]) -> Result<(), Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::smtp::run::Run;
+    use crate::smtp::supplies::Supplies;
 
     /// What is read of the octets however they arrive, and how many of them are consumed when a header was found.
     fn read(octets: &[u8]) -> (Header, usize) {
@@ -174,9 +174,9 @@ mod tests {
         for piece in 1..=octets.len().max(1) {
             let mut reader = ProxyReader::default();
             let (mut header, mut consumed) = (Header::Incomplete, 0);
-            let mut run = Run::new();
+            let mut supplies = Supplies::default();
             for part in octets.chunks(piece) {
-                let mut input = Input::new(part, &mut run);
+                let mut input = Input::new(part, &mut supplies);
                 header = reader.advance(&mut input);
                 consumed += input.position;
                 if header != Header::Incomplete {

@@ -1,18 +1,19 @@
 //! One SMTP session, sans-IO: commands and mail data in; replies and steps out (RFC 5321).
 //!
 //! ```text
-//!                MAIL: Ask                 DATA: 354
-//!   Command ──────────────► Asked    Command ────────► Data ──end of mail data──► Delivering
-//!      ▲                      │         ▲                │ refused: one 4yz or 5yz    │
-//!      └────────resolve───────┘         └────────────────┴──────────resolve───────────┘
+//!          MAIL, RCPT, …: Ask              DATA: 354
+//!   Command ──────────────► Waiting  Command ────────► Data ──end of mail data──► Waiting
+//!      ▲                      │         ▲                │ refused: one 4yz or 5yz  │
+//!      └────────resolve───────┘         └────────────────┴──────────resolve─────────┘
 //! ```
 //!
-//! RCPT is in two halves where the store has the last word: the recipient is *proposed* in the envelope, the store is asked
-//! (`Asking`), and the answer *concludes*: the recipient stays, or is taken back.
+//! MAIL and RCPT are in two halves. The first *proposes*: it writes its argument into the envelope and asks. The answer *concludes*:
+//! what was proposed stays, or is taken back.
 //!
 //! Splitting the input anywhere changes nothing: neither replies nor envelope nor mail data. Something unexpected from a
 //! client is a reply or a 421, never an assert.
 
+mod answers;
 mod chunking;
 mod data;
 mod deadlines;
@@ -35,15 +36,15 @@ use super::command::{self, Command, LineError, Verb};
 use super::extension::push_ehlo_reply;
 pub use super::input::Input;
 use super::line::{Line, LineReader};
-use super::policy::Verdict;
 use super::proxy::ProxyReader;
+use super::question::{Awaited, Delivery, Question};
 use super::reply::{self, Reply, ReplyBuffer};
-use crate::limits::{EHLO_NAME_BYTES_MAX, EXCESS_RECIPIENTS_FREE, INQUIRY_WAIT_MAX};
+use super::supplies::Supplies;
+use crate::limits::{EHLO_NAME_BYTES_MAX, EXCESS_RECIPIENTS_FREE};
 use crate::mail::client::{ClientFacts, TlsFacts};
 use crate::mail::envelope::{Envelope, Mailbox};
 use crate::mail::network::canonical;
-use crate::mail::outcome::{Refused, TryAgain};
-use crate::mail::queue_id::QueueId;
+use crate::mail::outcome::TryAgain;
 use crate::smtp::settings::{Pipelining, Refusal, Settings};
 
 /// What the session needs from outside before it can go on.
@@ -53,61 +54,20 @@ pub enum Step {
     NeedInput,
     /// This range of the input is mail data.
     Data(Range<usize>),
-    /// What [`Input::run`] holds is mail data: normalised line ends, a CR that turned out to be mail data, and what came in ranges too
+    /// What the [`Supplies`] of the input hold as a run is mail data: normalised line ends, a CR that turned out to be mail data, and what came in ranges too
     /// short to be handed on one by one.
     Insert,
     /// The mail data so far can be dropped: it will be refused. The session reads on to its true end.
     Discard,
-    /// [`Session::resolve`] has to be called with an answer.
+    /// [`Session::resolve`] has to be called with the answer.
     Ask(Question),
-    /// The end of the mail data: the message is complete. [`Session::resolve`] has to be called with what became of it.
+    /// The end of the mail data: the message is complete. [`Session::resolve`] has to be called with what became of it, as the answer
+    /// to [`Delivery`] ([`Session::asked`]).
     Deliver(Box<Envelope>),
     /// The replies are so many that they have to be sent before it can go on.
     Flush,
     /// Send the replies and close.
     Close,
-}
-
-/// A question of the session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Question {
-    /// May a transaction begin? At a good MAIL whose SIZE is within the limit.
-    Transaction {
-        /// SIZE=, if it was given.
-        size: Option<u64>,
-    },
-    /// May a client have one more connection? Behind a front's PROXY header or XCLIENT.
-    Admission {
-        /// The client that the front speaks for.
-        client: IpAddr,
-        /// The TCP client. When both are the same, the front speaks for itself.
-        front: IpAddr,
-    },
-    /// Has the store a place for [`Session::proposed_recipient`]? At a good RCPT. The answer may come later.
-    Recipient,
-    /// Can TLS begin? After STARTTLS.
-    Tls,
-}
-
-/// An answer to [`Step::Ask`] or [`Step::Deliver`].
-#[derive(Debug)]
-pub enum Answer {
-    /// To `Ask`: it may, with this empty envelope.
-    Begin(Box<Envelope>),
-    /// To the question for admission: it may or may not.
-    Admission(bool),
-    /// To the question for a recipient.
-    Recipient(Verdict),
-    /// To the question for TLS: it can or cannot.
-    Tls(bool),
-    /// To both: 4yz.
-    TryAgain(TryAgain),
-    /// To `Deliver`: the message is as safe as the sink promises.
-    Accepted(QueueId),
-    /// To `Deliver`: 5yz.
-    Refused(Refused),
-    /// To `Deliver`: the outcome is not known in time. 421 and close.
-    Unknown,
 }
 
 /// What a session did, for the log.
@@ -149,8 +109,8 @@ pub struct Session {
     smtputf8: bool,
     /// What was negotiated, once the connection is under TLS.
     tls: Option<TlsFacts>,
-    /// The answer to `Ask`, until MAIL is read once more.
-    grant: Option<Result<Box<Envelope>, TryAgain>>,
+    /// The number of the last question.
+    questions: u32,
     /// Accepted RCPT commands of the transaction, repeated recipients included.
     recipients: usize,
     /// 5yz replies since the last accepted message. `<= errors_max`.
@@ -189,23 +149,17 @@ enum Hello {
 enum State {
     /// The header of a trusted front is awaited.
     Proxy(ProxyReader),
-    /// It was asked whether the client may have this connection.
-    Admitting(Behind),
     /// The greeting waits for early talkers.
     Delayed,
     /// The greeting is said and not sent.
     Greeted,
     Command,
-    Asked,
-    /// It was asked whether the store has a place for the recipient that was proposed last.
-    Asking,
-    /// It was asked whether TLS can begin.
-    AskedTls,
+    /// An answer is awaited.
+    Waiting(Wait),
     /// A handshake is awaited: nothing is read until [`Session::handle_tls`].
     Securing,
     Data(DataState),
     Chunk(ChunkState),
-    Delivering,
     Closed,
 }
 
@@ -218,9 +172,24 @@ enum AwaitedReply {
     Hello,
 }
 
-/// What a question for admission stands behind.
+/// Which answer is awaited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Behind {
+enum Wait {
+    /// Whether the transaction that MAIL proposes may begin.
+    Beginning,
+    /// Whether the client may have this connection.
+    Admission(Admitting),
+    /// Whether the recipient that RCPT proposes is accepted.
+    Recipient,
+    /// Whether TLS can begin.
+    Encryption,
+    /// What became of the message.
+    Delivery,
+}
+
+/// What named the client that may or may not have this connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Admitting {
     ProxyHeader,
     Xclient,
 }
@@ -246,14 +215,8 @@ enum Handled {
     Replied,
     /// The reply, and nothing more is read.
     Close(Reply),
-    /// MAIL has to ask; it is read once more after the answer.
+    /// It has to ask; the answer says how it ends.
     Ask(Question),
-    /// RCPT has to ask about the recipient that it proposed.
-    Recipient,
-    /// XCLIENT has to ask; the greeting follows.
-    Admission,
-    /// STARTTLS has to ask.
-    Tls,
 }
 
 impl Session {
@@ -277,7 +240,7 @@ impl Session {
             must_discard: false,
             smtputf8: false,
             tls: None,
-            grant: None,
+            questions: 0,
             recipients: 0,
             errors: 0,
             idle_commands: 0,
@@ -302,11 +265,9 @@ impl Session {
             let step = match &mut self.state {
                 State::Closed => return Step::Close,
                 _ if std::mem::take(&mut self.must_discard) => return Step::Discard,
-                State::Asked | State::Asking | State::AskedTls | State::Admitting(_) | State::Delivering => {
-                    return Step::NeedInput;
-                }
+                State::Waiting(_) => return Step::NeedInput,
                 State::Securing => return self.refuse_plaintext(input),
-                State::Proxy(_) => self.advance_proxy(input),
+                State::Proxy(_) => self.advance_proxy(input, now),
                 State::Delayed | State::Greeted if input.rest().is_empty() => return Step::NeedInput,
                 State::Delayed | State::Greeted => self.handle_early_input(replies, now),
                 State::Data(_) => self.advance_data(input, replies, now),
@@ -320,46 +281,6 @@ impl Session {
         }
     }
 
-    /// Takes an answer. The step is `NeedInput`, after which [`Session::advance`] goes on, or `Close`.
-    pub fn resolve(&mut self, answer: Answer, replies: &mut ReplyBuffer, now: Instant) -> Step {
-        let asked = matches!(self.state, State::Asked);
-        if matches!(self.state, State::Closed) {
-            return Step::Close;
-        }
-        let behind = if let State::Admitting(behind) = self.state { Some(behind) } else { None };
-        self.state = State::Command;
-        let reply = match answer {
-            Answer::Admission(admitted) => {
-                return self.handle_admission(admitted, behind.unwrap_or(Behind::Xclient), replies, now);
-            }
-            Answer::Tls(possible) => return self.handle_tls_answer(possible, replies, now),
-            Answer::Recipient(verdict) => return self.handle_recipient_answer(verdict, replies, now),
-            Answer::Begin(envelope) => {
-                self.grant = Some(Ok(envelope));
-                return Step::NeedInput;
-            }
-            Answer::TryAgain(why) if asked => {
-                self.grant = Some(Err(why));
-                return Step::NeedInput;
-            }
-            Answer::Accepted(id) => {
-                let id = id.text();
-                let id = std::str::from_utf8(&id).unwrap_or_default();
-                replies.push_parts(250, true, &["2.0.0 Ok: queued as ", id]);
-                self.summary.accepted += 1;
-                self.errors = 0;
-                self.idle_commands = 0;
-                self.excess_recipients = 0;
-                self.session_end = now + self.settings.limits.session_without_mail_max;
-                return self.end_transaction(replies, now);
-            }
-            Answer::TryAgain(why) => why.into(),
-            Answer::Refused(why) => why.into(),
-            Answer::Unknown => return self.close_with(reply::OUTCOME_UNKNOWN, replies),
-        };
-        if self.reply(reply, replies) { self.end_transaction(replies, now) } else { Step::Close }
-    }
-
     /// The mail data under way cannot be kept: it is read on to its end and answered so there. Between two chunks the outside
     /// has to remember it until the message is delivered.
     pub fn handle_lost_data(&mut self, why: TryAgain) {
@@ -370,15 +291,11 @@ impl Session {
             }
             State::Chunk(_) => self.refuse_chunk(why.into()),
             State::Proxy(_)
-            | State::Admitting(_)
             | State::Delayed
             | State::Greeted
             | State::Command
-            | State::Asked
-            | State::Asking
-            | State::AskedTls
+            | State::Waiting(_)
             | State::Securing
-            | State::Delivering
             | State::Closed => {}
         }
     }
@@ -412,28 +329,16 @@ impl Session {
         replies.push(reply::BUG);
     }
 
-    /// Whether [`Session::resolve`] has to be called before [`Session::advance`].
-    pub fn awaits_answer(&self) -> bool {
-        matches!(
-            self.state,
-            State::Asked | State::Asking | State::AskedTls | State::Admitting(_) | State::Delivering
-        )
-    }
-
-    /// Whether the answer that is awaited is what became of a message.
-    pub fn awaits_outcome(&self) -> bool {
-        matches!(self.state, State::Delivering)
-    }
-
     /// The recipient that [`Question::Recipient`] asks about; none when no such answer is awaited.
     pub fn proposed_recipient(&self) -> Option<Mailbox<'_>> {
-        self.envelope.as_ref().filter(|_| matches!(self.state, State::Asking))?.last_recipient()
+        let envelope = self.envelope.as_ref().filter(|_| self.awaits() == Some(Awaited::Recipient))?;
+        envelope.last_recipient()
     }
 
     /// Whether a transaction is under way: from MAIL to the answer to its mail data, or to a chunk that is passed over.
     pub fn in_transaction(&self) -> bool {
         let chunk = matches!(self.state, State::Chunk(_));
-        self.envelope.is_some() || self.grant.is_some() || self.awaits_answer() || chunk
+        self.envelope.is_some() || self.awaits().is_some() || chunk
     }
 
     /// The client's address.
@@ -495,19 +400,12 @@ impl Session {
             Line::Incomplete => return Some(Step::NeedInput),
             Line::InPlace { text, count } => {
                 let pending = input.more || input.rest().len() > count;
-                let handled = self.handle_line_with(text, pending, replies, now);
-                if !matches!(handled, Handled::Ask(_)) {
-                    input.consume(count);
-                }
-                handled
+                input.consume(count);
+                self.handle_line_with(text, pending, input.supplies, replies, now)
             }
             Line::Carried(text) => {
                 let pending = input.more || !input.rest().is_empty();
-                let handled = self.handle_line_with(&text, pending, replies, now);
-                if matches!(handled, Handled::Ask(_)) {
-                    self.line.put_back(text);
-                }
-                handled
+                self.handle_line_with(&text, pending, input.supplies, replies, now)
             }
             Line::BareLf => Handled::Close(reply::BARE_LINE_END),
             Line::TooLong if self.line.too_long_was_bdat() => Handled::Close(reply::LINE_TOO_LONG),
@@ -516,22 +414,8 @@ impl Session {
         };
         let open = match handled {
             Handled::Ask(question) => {
-                self.state = State::Asked;
+                self.summary.commands += 1;
                 return Some(Step::Ask(question));
-            }
-            Handled::Recipient => {
-                self.summary.commands += 1;
-                self.state = State::Asking;
-                self.deadline = now + INQUIRY_WAIT_MAX;
-                return Some(Step::Ask(Question::Recipient));
-            }
-            Handled::Admission => {
-                self.summary.commands += 1;
-                return Some(Step::Ask(self.admission()));
-            }
-            Handled::Tls => {
-                self.summary.commands += 1;
-                return Some(Step::Ask(Question::Tls));
             }
             Handled::Replied => true,
             Handled::Reply(reply) => self.reply(reply, replies),
@@ -548,6 +432,11 @@ impl Session {
         if !open || matches!(self.state, State::Closed) {
             return Some(Step::Close);
         }
+        self.close_if_stopping(replies)
+    }
+
+    /// Ends a session that outlived the end of the server for its transaction only.
+    fn close_if_stopping(&mut self, replies: &mut ReplyBuffer) -> Option<Step> {
         (self.stopping && !self.in_transaction()).then(|| self.close_with(reply::SHUTTING_DOWN, replies))
     }
 
@@ -556,6 +445,7 @@ impl Session {
         &mut self,
         line: &[u8],
         pending: bool,
+        supplies: &mut Supplies,
         replies: &mut ReplyBuffer,
         now: Instant,
     ) -> Handled {
@@ -591,8 +481,11 @@ impl Session {
         match verb {
             Verb::Ehlo | Verb::Helo => self.handle_hello(verb, argument, pending, replies),
             Verb::Mail | Verb::Rcpt => {
-                let handled =
-                    if verb == Verb::Mail { self.handle_mail(argument) } else { self.handle_rcpt(argument) };
+                let handled = if verb == Verb::Mail {
+                    self.handle_mail(argument, supplies, now)
+                } else {
+                    self.handle_rcpt(argument, now)
+                };
                 match handled {
                     Handled::Reply(reply) if !self.may_put_off(reply) => {
                         Handled::Close(reply::TOO_MANY_IDLE_COMMANDS)
@@ -602,8 +495,8 @@ impl Session {
             }
             Verb::Data => Handled::Reply(self.handle_data(now)),
             Verb::Bdat => self.handle_bdat(argument, now),
-            Verb::Xclient => self.handle_xclient(argument),
-            Verb::StartTls => self.handle_starttls(pending),
+            Verb::Xclient => self.handle_xclient(argument, now),
+            Verb::StartTls => self.handle_starttls(pending, now),
             Verb::Rset => {
                 self.abandon_transaction();
                 Handled::Reply(reply::OK)
@@ -659,10 +552,13 @@ impl Session {
     fn end_transaction(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Step {
         self.abandon_transaction();
         self.wait_for_command(now);
-        if self.stopping {
-            return self.close_with(reply::SHUTTING_DOWN, replies);
-        }
-        Step::NeedInput
+        self.close_if_stopping(replies).unwrap_or(Step::NeedInput)
+    }
+
+    /// The message is complete: what becomes of it is awaited.
+    fn deliver(&mut self, envelope: Box<Envelope>, now: Instant) -> Step {
+        self.ask::<Delivery>(Wait::Delivery, now);
+        Step::Deliver(envelope)
     }
 
     /// Appends a reply within the budget for errors; past it a 421 takes its place. False when the session is over.

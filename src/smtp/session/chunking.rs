@@ -84,7 +84,9 @@ impl Session {
         let start = input.position;
         let found = if let Some(data) = self.chunked.as_mut().filter(|_| state.refusal.is_none()) {
             let found = data.advance(input, &mut state.left);
-            found.or_else(|| if state.left == 0 && state.last { data.finish(input.run) } else { None })
+            found.or_else(|| {
+                if state.left == 0 && state.last { data.finish(&mut input.supplies.run) } else { None }
+            })
         } else {
             state.pass_over(input);
             None
@@ -97,7 +99,7 @@ impl Session {
         let bytes = self.chunked.as_ref().map_or(0, ChunkedData::bytes);
         let octets = match &found {
             Some(Found::Data(range)) => input.bytes.get(range.clone()).unwrap_or_default(),
-            Some(Found::Insert) => input.run.octets(),
+            Some(Found::Insert) => input.supplies.run.octets(),
             Some(Found::Bare) | None => b"",
         };
         let mut steps = 0;
@@ -147,9 +149,7 @@ impl Session {
         // A last chunk that is not refused has a transaction.
         let mut envelope = self.envelope.take()?;
         envelope.bare_line_ends = bare;
-        self.state = State::Delivering;
-        self.deadline = now + self.settings.limits.sink_answer_timeout;
-        Some(Step::Deliver(envelope))
+        Some(self.deliver(envelope, now))
     }
 }
 

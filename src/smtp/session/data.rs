@@ -42,7 +42,7 @@ impl Session {
         let found = state.data.advance(input);
         let added = match &found {
             Found::Data(range) => range.len(),
-            Found::Insert => input.run.octets().len(),
+            Found::Insert => input.supplies.run.octets().len(),
             Found::Bare | Found::End | Found::NeedInput => 0,
         };
         let consumed = (input.position - start) as u64;
@@ -52,7 +52,7 @@ impl Session {
         if !refused_before {
             let octets = match &found {
                 Found::Data(range) => input.bytes.get(range.clone()).unwrap_or_default(),
-                Found::Insert => input.run.octets(),
+                Found::Insert => input.supplies.run.octets(),
                 Found::Bare | Found::End | Found::NeedInput => b"",
             };
             let mut steps = 0;
@@ -99,11 +99,7 @@ impl Session {
             return None;
         };
         match (state.refusal, self.envelope.take()) {
-            (None, Some(envelope)) => {
-                self.state = State::Delivering;
-                self.deadline = now + self.settings.limits.sink_answer_timeout;
-                Some(Step::Deliver(envelope))
-            }
+            (None, Some(envelope)) => Some(self.deliver(envelope, now)),
             (refusal, _) => {
                 let open = self.reply(refusal.unwrap_or(reply::LOCAL_TROUBLE), replies);
                 let step = if open { self.end_transaction(replies, now) } else { Step::Close };

@@ -24,19 +24,15 @@ impl Session {
             State::Securing => (limits.tls_handshake_timeout.min(limits.command_timeout), false),
             // It is we who are silent.
             State::Delayed | State::Closed => (Duration::ZERO, false),
-            State::Proxy(_)
-            | State::Admitting(_)
-            | State::Greeted
-            | State::Command
-            | State::Asked
-            | State::Asking
-            | State::AskedTls
-            | State::Delivering => (limits.command_timeout, false),
+            State::Proxy(_) | State::Greeted | State::Command | State::Waiting(_) => {
+                (limits.command_timeout, false)
+            }
         };
         (self.deadline, time, in_data)
     }
 
-    /// The deadline has passed. The step is `Close`, or `NeedInput` when it was that of the greeting.
+    /// The deadline has passed. The step is `Close`; or `NeedInput`, after which [`Session::advance`] goes on, when it was that of the
+    /// greeting or of the answer about a recipient.
     pub fn expire(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Step {
         if now < self.deadline() {
             return Step::NeedInput;
@@ -53,14 +49,8 @@ impl Session {
                 Step::Close
             }
             State::Data(_) | State::Chunk(_) => self.close_with(reply::TOO_SLOW, replies),
-            State::Admitting(_)
-            | State::Greeted
-            | State::Command
-            | State::Asked
-            | State::Asking
-            | State::AskedTls
-            | State::Delivering
-            | State::Closed => self.close_with(reply::TIMED_OUT, replies),
+            State::Waiting(wait) => self.expire_question(wait, replies, now),
+            State::Greeted | State::Command | State::Closed => self.close_with(reply::TIMED_OUT, replies),
         }
     }
 
@@ -73,15 +63,7 @@ impl Session {
                 None => (self.session_end, reply::NO_MAIL_FOR_LONG),
             }),
             // The client does not decide how long these take.
-            State::Proxy(_)
-            | State::Admitting(_)
-            | State::Delayed
-            | State::Asked
-            | State::Asking
-            | State::AskedTls
-            | State::Securing
-            | State::Delivering
-            | State::Closed => None,
+            State::Proxy(_) | State::Delayed | State::Waiting(_) | State::Securing | State::Closed => None,
         }
     }
 

@@ -12,6 +12,7 @@ use super::{AwaitedReply, Handled, Session, State, Step};
 use crate::smtp::command;
 use crate::smtp::reply::{self, ReplyBuffer};
 use crate::smtp::settings::Pipelining;
+use crate::smtp::supplies::Supplies;
 
 impl Session {
     /// Handles a command line, behind which input is `pending` or not.
@@ -19,10 +20,11 @@ impl Session {
         &mut self,
         line: &[u8],
         pending: bool,
+        supplies: &mut Supplies,
         replies: &mut ReplyBuffer,
         now: Instant,
     ) -> Handled {
-        let handled = self.handle_line(line, pending, replies, now);
+        let handled = self.handle_line(line, pending, supplies, replies, now);
         let Handled::Reply(reply) = handled else { return handled };
         if !is_data(line) {
             return handled;

@@ -10,15 +10,18 @@ use super::super::nul_watch::NulWatch;
 use super::super::parameter::{self, ParameterError};
 use super::super::path::{self, Path, PathError};
 use super::super::policy::Verdict;
-use super::super::reply::{self, Reply, ReplyBuffer};
+use super::super::question::Question;
+use super::super::reply::{self, Reply};
+use super::super::supplies::Supplies;
 use super::data::{DataState, SizeLimit};
-use super::{Handled, Hello, Question, Session, State, Step};
+use super::{Handled, Hello, Session, State, Wait};
 use crate::limits::{COPIES_BYTES_MAX, SIZE_NOMINAL};
 use crate::mail::envelope::{BodyType, Envelope, RecipientParameters};
+use crate::mail::outcome::TryAgain;
 
 impl Session {
-    /// MAIL (RFC 5321 §4.1.1.2). Read twice: once to find it good and ask, once more with the answer.
-    pub(super) fn handle_mail(&mut self, argument: &[u8]) -> Handled {
+    /// MAIL (RFC 5321 §4.1.1.2): writes the envelope of the transaction that it proposes, and asks whether that may begin.
+    pub(super) fn handle_mail(&mut self, argument: &[u8], supplies: &mut Supplies, now: Instant) -> Handled {
         if matches!(self.hello, Hello::None) {
             return Handled::Reply(reply::HELLO_FIRST);
         }
@@ -51,11 +54,7 @@ impl Session {
         if parameters.size.is_some_and(|size| size > self.settings.limits.message_size_max) {
             return Handled::Reply(reply::TOO_LARGE);
         }
-        let mut envelope = match self.grant.take() {
-            None => return Handled::Ask(Question::Transaction { size: parameters.size }),
-            Some(Err(why)) => return Handled::Reply(why.into()),
-            Some(Ok(envelope)) => envelope,
-        };
+        let mut envelope = supplies.take_envelope();
         envelope.write_reverse_path(|text| {
             if let Some(mailbox) = mailbox {
                 mailbox.push_local_part(text);
@@ -69,18 +68,33 @@ impl Session {
         envelope.requiretls = parameters.requiretls;
         envelope.ret = parameters.ret;
         envelope.set_envid(parameters.envid.unwrap_or_default());
-        self.smtputf8 = parameters.smtputf8;
         self.envelope = Some(envelope);
         self.recipients = 0;
-        Handled::Reply(reply::SENDER_OK)
+        Handled::Ask(Question::Beginning { asked: self.ask(Wait::Beginning, now), size: parameters.size })
+    }
+
+    /// The transaction that MAIL proposed begins, or not now; gives the reply.
+    pub(super) fn conclude_mail(&mut self, begins: Result<(), TryAgain>) -> Reply {
+        match begins {
+            Ok(()) => {
+                self.smtputf8 = self.envelope.as_ref().is_some_and(|envelope| envelope.smtputf8);
+                reply::SENDER_OK
+            }
+            Err(why) => {
+                self.abandon_transaction();
+                why.into()
+            }
+        }
     }
 
     /// RCPT (RFC 5321 §4.1.1.3): proposes the recipient, and concludes at once unless the store has to be asked.
-    pub(super) fn handle_rcpt(&mut self, argument: &[u8]) -> Handled {
+    pub(super) fn handle_rcpt(&mut self, argument: &[u8], now: Instant) -> Handled {
         match self.propose_recipient(argument) {
             Err(reply) => Handled::Reply(reply),
             Ok(Proposed::Repeated) => Handled::Reply(reply::RECIPIENT_OK),
-            Ok(Proposed::New) if self.settings.policy.asks_store() => Handled::Recipient,
+            Ok(Proposed::New) if self.settings.policy.asks_store() => {
+                Handled::Ask(Question::Recipient { asked: self.ask(Wait::Recipient, now) })
+            }
             Ok(Proposed::New) => Handled::Reply(self.conclude_recipient(Verdict::Accept)),
         }
     }
@@ -151,7 +165,7 @@ impl Session {
     }
 
     /// Keeps the recipient that was proposed last, or takes it back; gives the reply.
-    fn conclude_recipient(&mut self, verdict: Verdict) -> Reply {
+    pub(super) fn conclude_recipient(&mut self, verdict: Verdict) -> Reply {
         match refusal(verdict) {
             None => {
                 self.recipients += 1;
@@ -164,22 +178,6 @@ impl Session {
                 refusal
             }
         }
-    }
-
-    /// The store's word on the recipient that was proposed last.
-    pub(super) fn handle_recipient_answer(
-        &mut self,
-        verdict: Verdict,
-        replies: &mut ReplyBuffer,
-        now: Instant,
-    ) -> Step {
-        let reply = self.conclude_recipient(verdict);
-        if !self.may_put_off(reply) {
-            return self.close_with(reply::TOO_MANY_IDLE_COMMANDS, replies);
-        }
-        let open = self.reply(reply, replies);
-        self.wait_for_command(now);
-        if open { Step::NeedInput } else { Step::Close }
     }
 
     /// DATA (RFC 5321 §4.1.1.4): one good recipient is enough.
