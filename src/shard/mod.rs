@@ -52,7 +52,7 @@ use crate::limits::{
 use crate::log::Log;
 use crate::metrics::ShardMetrics;
 use crate::ring::{Event, Received, Ring, Socket};
-use crate::smtp::session::{self, Session};
+use crate::smtp::session::Session;
 use crate::smtp::supplies::Supplies;
 
 /// After the server was told to stop, handshakes that were under way are given this long to get into the accept queue and
@@ -330,7 +330,7 @@ impl<R: Ring> Shard<R> {
         let context = &mut self.context;
         let (settings, tls) = (listener.settings(), listener.tls());
         // A front that connects for many clients is not counted: those it speaks for are.
-        let seat = if full || session::is_front(settings, client.ip()) {
+        let seat = if full || settings.gate.is_front(client.ip()) {
             Ok(None)
         } else {
             context.clients.enter(client.ip())

@@ -18,6 +18,7 @@ mod line;
 mod mail_data;
 #[doc(hidden)]
 pub mod measured;
+mod message_clock;
 mod nul_watch;
 mod parameter;
 mod path;
@@ -28,6 +29,8 @@ pub mod reply;
 pub mod run;
 pub mod session;
 pub mod settings;
+mod size_limit;
 pub mod supplies;
 pub mod trace;
+mod transaction;
 mod xclient;

@@ -25,15 +25,39 @@ pub enum Verdict {
     TryAgain,
 }
 
-/// Says what to do with a mailbox. In memory and quick: it is asked on the shard.
+/// What a policy says of a recipient at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    /// This is the last word on it.
+    Known(Verdict),
+    /// Somebody else has the last word, and may take time:
+    /// [`Question::Recipient`](super::question::Question::Recipient) is asked.
+    Asks,
+}
+
+/// Says what to do with a mailbox. In memory and quick: it is asked on the shard. What takes time is asked of somebody else.
 pub trait Policy {
-    /// Judges a recipient by its final mailbox, after a source route was stripped.
+    /// What is known of a recipient by its final mailbox, after a source route was stripped.
     fn recipient(&self, mailbox: Mailbox<'_>) -> Verdict;
+
+    /// Judges a recipient: whether what is known of it is the last word.
+    fn judge(&self, mailbox: Mailbox<'_>) -> Judgement {
+        match self.recipient(mailbox) {
+            Verdict::Accept => self.judge_accepted(),
+            refused => Judgement::Known(refused),
+        }
+    }
+
+    /// Judges a recipient that by what is known is accepted.
+    fn judge_accepted(&self) -> Judgement {
+        if self.asks_store() { Judgement::Asks } else { Judgement::Known(Verdict::Accept) }
+    }
 
     /// Where mail for the bare `<postmaster>` goes (RFC 5321 §4.5.1): local-part and domain.
     fn postmaster(&self) -> (&[u8], &[u8]);
 
-    /// Whether the store has the last word on a recipient that the policy accepts: it may have no place for it.
+    /// Whether the store keeps a copy for each recipient, and has the last word on one that the policy accepts: it may have no place
+    /// for it.
     fn asks_store(&self) -> bool {
         false
     }

@@ -12,7 +12,8 @@
 
 use std::time::Instant;
 
-use super::{Admitting, Session, State, Step, Wait};
+use super::state::{Admitting, State, Wait};
+use super::{Session, Step};
 use crate::limits::INQUIRY_WAIT_MAX;
 use crate::mail::queue_id::QueueId;
 use crate::smtp::policy::Verdict;
@@ -20,7 +21,7 @@ use crate::smtp::question::{Answer, Answerable, Asked, Awaited, Delivered, NotAw
 use crate::smtp::reply::{self, Reply, ReplyBuffer};
 
 /// What the end of the time for an answer means.
-pub(super) enum Overdue {
+enum Overdue {
     /// The recipient that is proposed gets this verdict.
     Verdict(Verdict),
     /// This is said, and the session ends.
@@ -28,19 +29,8 @@ pub(super) enum Overdue {
 }
 
 impl Wait {
-    /// What is awaited.
-    pub(super) fn awaited(self) -> Awaited {
-        match self {
-            Self::Beginning => Awaited::Beginning,
-            Self::Admission(_) => Awaited::Admission,
-            Self::Recipient => Awaited::Recipient,
-            Self::Encryption => Awaited::Encryption,
-            Self::Delivery => Awaited::Delivery,
-        }
-    }
-
     /// What it means that the time for the answer is over.
-    pub(super) fn overdue(self) -> Overdue {
+    fn overdue(self) -> Overdue {
         match self {
             Self::Beginning | Self::Admission(_) | Self::Encryption => Overdue::Close(reply::TIMED_OUT),
             Self::Recipient => Overdue::Verdict(Verdict::TryAgain),
@@ -162,9 +152,7 @@ impl Session {
         let id = std::str::from_utf8(&id).unwrap_or_default();
         replies.push_parts(250, true, &["2.0.0 Ok: queued as ", id]);
         self.summary.accepted += 1;
-        self.errors = 0;
-        self.idle_commands = 0;
-        self.excess_recipients = 0;
+        self.restore_budgets();
         self.session_end = now + self.settings.limits.session_without_mail_max;
     }
 }

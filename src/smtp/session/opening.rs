@@ -5,39 +5,19 @@
 //!     │ none or bad: close without a word      │ input: 554 5.5.0 and close
 //! ```
 
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::{Admitting, Handled, Hello, Session, State, Step, Wait};
+use super::handled::Handled;
+use super::state::{Admitting, Hello, State, Wait};
+use super::{Session, Step};
 use crate::mail::network::canonical;
 use crate::smtp::input::Input;
-use crate::smtp::proxy::{Header, ProxyReader};
+use crate::smtp::proxy::{Header, NoProxyHeader, ProxyReader};
 use crate::smtp::question::Question;
 use crate::smtp::reply::{self, ReplyBuffer};
-use crate::smtp::settings::{EarlyTalkers, Refusal, Settings, TlsPolicy};
+use crate::smtp::settings::{EarlyTalkers, Refusal, TlsPolicy};
 use crate::smtp::xclient;
-
-/// How a front that has to send a PROXY header came to send none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoProxyHeader {
-    /// What it sent is no header, or a bad one.
-    OtherOctets,
-    /// Its time was over.
-    TimedOut,
-    /// It closed, or the connection broke.
-    Ended,
-}
-
-impl fmt::Display for NoProxyHeader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::OtherOctets => "other-octets",
-            Self::TimedOut => "timed-out",
-            Self::Ended => "ended",
-        })
-    }
-}
 
 impl Session {
     /// Begins the session: says the greeting, unless a PROXY header or the delay of greetings comes before it. The step is
@@ -98,8 +78,7 @@ impl Session {
 
     pub(super) fn end_without_header(&mut self, how: NoProxyHeader) -> Step {
         self.no_proxy_header = Some(how);
-        self.state = State::Closed;
-        Step::Close
+        self.close()
     }
 
     /// The answer to a question for admission.
@@ -170,8 +149,7 @@ impl Session {
             Some(Refusal::NotNow) => replies.push_parts(554, true, &[hostname, " takes no mail now"]),
             Some(Refusal::Never) => {
                 replies.push_parts(521, true, &[hostname, " does not accept mail"]);
-                self.state = State::Closed;
-                return Step::Close;
+                return self.close();
             }
         }
         self.wait_for_command(now);
@@ -192,7 +170,7 @@ impl Session {
         if !self.offers_xclient() {
             return Handled::Reply(reply::NOT_TRUSTED);
         }
-        if self.envelope.is_some() {
+        if self.transaction.is_some() {
             return Handled::Reply(reply::MAIL_TWICE);
         }
         let Ok(attributes) = xclient::parse(argument) else {
@@ -220,9 +198,4 @@ impl Session {
         let front = self.xclient_front.unwrap_or(self.front.ip());
         Question::Admission { asked, client: self.client.ip(), front }
     }
-}
-
-/// A front that connects for many clients is none of them.
-pub fn is_front(settings: &Settings, client: IpAddr) -> bool {
-    settings.gate.expects_proxy_header(client) || settings.gate.trusts_xclient(client)
 }

@@ -8,7 +8,9 @@
 
 use std::time::Instant;
 
-use super::{AwaitedReply, Handled, Session, State, Step};
+use super::handled::Handled;
+use super::state::{AwaitedReply, State};
+use super::{Session, Step};
 use crate::smtp::command;
 use crate::smtp::reply::{self, ReplyBuffer};
 use crate::smtp::settings::Pipelining;
@@ -60,9 +62,7 @@ impl Session {
             self.count(reply::PIPELINED_INPUT);
             return self.close_with(reply::PIPELINED_INPUT, replies);
         }
-        self.state = State::Closed;
-        self.envelope = None;
-        Step::Close
+        self.close()
     }
 }
 

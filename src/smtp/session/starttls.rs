@@ -10,7 +10,9 @@
 
 use std::time::Instant;
 
-use super::{Handled, Hello, Session, State, Step, Wait};
+use super::handled::Handled;
+use super::state::{Hello, State, Wait};
+use super::{Session, Step};
 use crate::mail::client::TlsFacts;
 use crate::smtp::command::Verb;
 use crate::smtp::extension::{Extension, ExtensionSet};
@@ -110,7 +112,6 @@ impl Session {
         if input.rest().is_empty() {
             return Step::NeedInput;
         }
-        self.state = State::Closed;
-        Step::Close
+        self.close()
     }
 }
