@@ -22,6 +22,8 @@ mod deadlines;
 mod envelope;
 mod handled;
 mod hello;
+#[cfg(test)]
+mod late_answers;
 mod opening;
 mod pipelining;
 mod standing;
