@@ -47,10 +47,10 @@ pub fn check_command(line: &[u8]) {
         let again = [&verb, between, argument, after].concat();
         assert_eq!(command::parse(&again), Ok(read), "{}", again.escape_ascii());
     }
-    match read.verb {
-        Verb::Mail => command::after_keyword(argument, b"FROM:").into_iter().for_each(check_path),
-        Verb::Rcpt => command::after_keyword(argument, b"TO:").into_iter().for_each(check_path),
-        _ => {}
+    for (verb, keyword) in [(Verb::Mail, &b"FROM:"[..]), (Verb::Rcpt, b"TO:")] {
+        if read.verb == verb {
+            command::after_keyword(argument, keyword).into_iter().for_each(check_path);
+        }
     }
 }
 

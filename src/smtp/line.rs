@@ -1,5 +1,6 @@
 //! Command lines: octets up to CRLF, across the edges of buffers, bounded in length (RFC 5321 §2.3.8, §4.5.3.1.4).
 
+use super::command;
 use super::input::Input;
 use crate::limits::LINE_SWALLOW_BYTES_MAX;
 
@@ -12,8 +13,8 @@ pub(super) struct LineReader {
     swallowed: Option<usize>,
     /// The last octet swallowed was a CR.
     swallowed_cr: bool,
-    /// The line that was swallowed last began with BDAT.
-    swallowed_bdat: bool,
+    /// The line that was swallowed last seemed to announce a chunk.
+    swallowed_chunk: bool,
 }
 
 /// What the input holds next.
@@ -86,15 +87,14 @@ impl LineReader {
         Line::Incomplete
     }
 
-    /// Whether the line that was too long is a BDAT: then octets follow that are no commands, and how many is not known.
-    pub(super) fn too_long_was_bdat(&self) -> bool {
-        self.swallowed_bdat
+    /// Whether a chunk seems to follow the line that was too long: octets that are no commands, and how many is not known.
+    pub(super) fn too_long_announced_chunk(&self) -> bool {
+        self.swallowed_chunk
     }
 
     fn begin_swallowing(&mut self, rest: &[u8]) {
         let carry = std::mem::take(&mut self.carry);
-        let mut verb = carry.iter().chain(rest).map(u8::to_ascii_uppercase);
-        self.swallowed_bdat = b"BDAT".iter().all(|octet| verb.next() == Some(*octet));
+        self.swallowed_chunk = command::announces_chunk(carry.iter().chain(rest).copied());
         self.swallowed = Some(carry.len());
         self.swallowed_cr = carry.last() == Some(&b'\r');
     }

@@ -14,22 +14,13 @@ pub fn read_command(line: &[u8], offered: ExtensionSet) -> bool {
     let path = |keyword: &'static [u8]| {
         path::parse(command::after_keyword(command.argument, keyword)?, true).ok().map(|(_, rest)| rest)
     };
-    match command.verb {
-        Verb::Mail => path(b"FROM:").is_some_and(|rest| parameter::parse_mail(rest, offered).is_ok()),
-        Verb::Rcpt => path(b"TO:").is_some_and(|rest| parameter::parse_rcpt(rest, offered, true).is_ok()),
-        Verb::Bdat => chunk::parse(command.argument).is_ok(),
-        Verb::Ehlo
-        | Verb::Helo
-        | Verb::Data
-        | Verb::Rset
-        | Verb::Noop
-        | Verb::Quit
-        | Verb::Vrfy
-        | Verb::Help
-        | Verb::StartTls
-        | Verb::Xclient
-        | Verb::NotImplemented => true,
+    if command.verb == Verb::Mail {
+        return path(b"FROM:").is_some_and(|rest| parameter::parse_mail(rest, offered).is_ok());
     }
+    if command.verb == Verb::Rcpt {
+        return path(b"TO:").is_some_and(|rest| parameter::parse_rcpt(rest, offered, true).is_ok());
+    }
+    command.verb != Verb::Bdat || chunk::parse(command.argument).is_ok()
 }
 
 /// Receives mail data that comes in these pieces; gives the number of its ranges and of the octets in them, at its end. Behind a

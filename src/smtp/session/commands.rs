@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use super::handled::Handled;
-use super::state::State;
+use super::state::{Hello, State};
 use super::{Session, Step};
-use crate::smtp::command::{self, Command, LineError, Verb};
+use crate::smtp::command::{self, Budget, Command, Group, LineError, Verb};
 use crate::smtp::input::Input;
 use crate::smtp::line::Line;
 use crate::smtp::reply::{self, ReplyBuffer};
@@ -40,7 +40,7 @@ impl Session {
                 self.handle_line_with(&text, pending, input.supplies, replies, now)
             }
             Line::BareLf => Handled::Close(reply::BARE_LINE_END),
-            Line::TooLong if self.line.too_long_was_bdat() => Handled::Close(reply::LINE_TOO_LONG),
+            Line::TooLong if self.line.too_long_announced_chunk() => Handled::Close(reply::LINE_TOO_LONG),
             Line::TooLong => Handled::Reply(reply::LINE_TOO_LONG),
             Line::Endless => Handled::Close(reply::ENDLESS),
         };
@@ -67,7 +67,7 @@ impl Session {
         self.close_if_stopping(replies)
     }
 
-    /// Handles a command line; [`Session::handle_line_with`] looks after what stands behind DATA.
+    /// Handles a command line; [`Session::handle_line_with`] looks after what comes after DATA.
     pub(super) fn handle_line(
         &mut self,
         line: &[u8],
@@ -83,26 +83,28 @@ impl Session {
             Ok(command) => command,
             Err(LineError::BareCr) => return Handled::Close(reply::BARE_LINE_END),
             // Nobody knows how many octets of a chunk follow.
-            Err(LineError::Octet) if command::is_bdat(line) => return Handled::Close(reply::BAD_OCTET),
+            Err(LineError::Octet) if command::announces_chunk(line.iter().copied()) => {
+                return Handled::Close(reply::BAD_OCTET);
+            }
             Err(LineError::Octet) => return Handled::Reply(reply::BAD_OCTET),
             Err(LineError::Argument) => return Handled::Reply(reply::NO_ARGUMENT),
             Err(LineError::Unrecognized) if line.is_empty() => return Handled::Reply(reply::EMPTY_LINE),
             Err(LineError::Unrecognized) => return Handled::Reply(reply::UNRECOGNIZED),
         };
-        if pending && self.settings.gate.pipelining == Pipelining::Reject && verb.ends_command_group() {
+        let row = verb.row();
+        if pending && self.settings.gate.pipelining == Pipelining::Reject && row.group == Group::Ends {
             return Handled::Close(reply::PIPELINED_INPUT);
         }
         if self.settings.gate.refuse == Some(Refusal::NotNow) && verb != Verb::Quit {
             return Handled::Reply(reply::REFUSING);
         }
-        if self.lacks_tls(verb) {
+        if !row.before_tls && self.lacks_tls() {
             return Handled::Reply(reply::TLS_FIRST);
         }
-        let idle = matches!(
-            verb,
-            Verb::Noop | Verb::Rset | Verb::Vrfy | Verb::Help | Verb::Ehlo | Verb::Helo | Verb::Xclient
-        );
-        if idle && !self.may_be_idle() {
+        if !row.before_hello && matches!(self.hello, Hello::None) {
+            return Handled::Reply(reply::HELLO_FIRST);
+        }
+        if row.budget == Budget::Idle && !self.may_be_idle() {
             return Handled::Close(reply::TOO_MANY_IDLE_COMMANDS);
         }
         match verb {
@@ -132,7 +134,7 @@ impl Session {
             Verb::Vrfy => Handled::Reply(self.handle_vrfy(argument)),
             Verb::Help => Handled::Reply(reply::HELP),
             Verb::Quit => Handled::Close(reply::BYE),
-            Verb::NotImplemented => Handled::Reply(reply::NOT_IMPLEMENTED),
+            Verb::Expn | Verb::Etrn | Verb::Turn | Verb::Auth => Handled::Reply(reply::NOT_IMPLEMENTED),
         }
     }
 }

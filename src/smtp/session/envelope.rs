@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::Session;
 use super::handled::Handled;
-use super::state::{Hello, Wait};
+use super::state::Wait;
 use crate::mail::outcome::TryAgain;
 use crate::smtp::command;
 use crate::smtp::extension::Extension;
@@ -32,9 +32,6 @@ impl Session {
     }
 
     fn propose_transaction(&self, argument: &[u8], supplies: &mut Supplies) -> Result<Transaction, Reply> {
-        if matches!(self.hello, Hello::None) {
-            return Err(reply::HELLO_FIRST);
-        }
         if self.transaction.is_some() {
             return Err(reply::MAIL_TWICE);
         }

@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::handled::Handled;
 use super::state::{AwaitedReply, State};
 use super::{Session, Step};
-use crate::smtp::command;
+use crate::smtp::command::{self, Next};
 use crate::smtp::reply::{self, ReplyBuffer};
 use crate::smtp::settings::Pipelining;
 use crate::smtp::supplies::Supplies;
@@ -28,7 +28,7 @@ impl Session {
     ) -> Handled {
         let handled = self.handle_line(line, pending, supplies, replies, now);
         let Handled::Reply(reply) = handled else { return handled };
-        if !is_data(line) {
+        if command::meant(line).is_none_or(|row| row.next != Next::MailData) {
             return handled;
         }
         let started = matches!(self.state, State::Data(_));
@@ -64,10 +64,4 @@ impl Session {
         }
         self.close()
     }
-}
-
-/// Whether a line is meant as DATA, also where it is refused for its argument or for an octet in it.
-fn is_data(line: &[u8]) -> bool {
-    let (verb, rest) = line.split_at_checked(4).unwrap_or_default();
-    verb.eq_ignore_ascii_case(b"DATA") && rest.first().is_none_or(|octet| command::is_space(*octet))
 }

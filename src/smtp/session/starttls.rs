@@ -14,7 +14,6 @@ use super::handled::Handled;
 use super::state::{Hello, State, Wait};
 use super::{Session, Step};
 use crate::mail::client::TlsFacts;
-use crate::smtp::command::Verb;
 use crate::smtp::extension::{Extension, ExtensionSet};
 use crate::smtp::input::Input;
 use crate::smtp::question::Question;
@@ -64,10 +63,9 @@ impl Session {
         }
     }
 
-    /// Whether a command has to wait for TLS (RFC 3207 §4). BDAT is refused by its own handler, which knows where it ends.
-    pub(super) fn lacks_tls(&self, verb: Verb) -> bool {
-        let is_free = matches!(verb, Verb::Noop | Verb::Ehlo | Verb::StartTls | Verb::Quit | Verb::Bdat);
-        self.settings.tls == TlsPolicy::Required && self.tls.is_none() && !is_free
+    /// Whether commands have to wait for TLS (RFC 3207 §4).
+    pub(super) fn lacks_tls(&self) -> bool {
+        self.settings.tls == TlsPolicy::Required && self.tls.is_none()
     }
 
     /// STARTTLS, behind which input is `pending` or not (RFC 3207 §4; the class of CVE-2011-0411).
