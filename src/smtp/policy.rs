@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::mail::caseless::{comparable, folded};
-use crate::mail::domain::{DomainPattern, is_below};
+use crate::mail::domain::{DomainPattern, DomainPatterns};
 use crate::mail::envelope::Mailbox;
 
 /// What a policy says of a recipient.
@@ -97,13 +97,10 @@ pub struct RecipientRules<'a> {
 }
 
 /// The table of accepted domains and recipients.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Recipients {
-    /// Accepted domains, lower case; empty means any.
-    exact: HashSet<Box<[u8]>>,
-    /// Domains below these are accepted.
-    below: Vec<Box<[u8]>>,
-    any_domain: bool,
+    /// Accepted domains; none means any.
+    domains: DomainPatterns,
     /// Whole mailboxes in comparable form; `None` when every local-part is taken.
     mailboxes: Option<HashSet<Box<[u8]>>>,
     /// Domains whose every local-part is taken.
@@ -120,21 +117,12 @@ impl Recipients {
     /// The table that follows these rules. `entries`: none when every local-part of an accepted domain is taken.
     pub fn new(rules: &RecipientRules<'_>, entries: Option<&[RecipientEntry]>) -> Self {
         let boxed = |text: &str| text.as_bytes().into();
-        let (mut exact, mut below) = (HashSet::new(), Vec::new());
-        for domain in rules.domains {
-            match domain {
-                DomainPattern::Exact(domain) => _ = exact.insert(boxed(domain)),
-                DomainPattern::Below(domain) => below.push(boxed(domain)),
-            }
-        }
         let denied =
             rules.local_part_deny.bytes().filter(u8::is_ascii).fold(0, |set, octet| set | 1_u128 << octet);
         let (local_part, domain) =
             rules.postmaster.rsplit_once('@').unwrap_or((rules.postmaster, rules.hostname));
         let mut table = Self {
-            exact,
-            below,
-            any_domain: rules.domains.is_empty(),
+            domains: DomainPatterns::new(rules.domains),
             mailboxes: entries.map(|_| HashSet::new()),
             catch_alls: HashSet::new(),
             postmaster: (boxed(local_part), domain.to_ascii_lowercase().into_bytes().into()),
@@ -176,9 +164,7 @@ impl Recipients {
     }
 
     fn takes_domain(&self, domain: &[u8]) -> bool {
-        self.any_domain
-            || self.exact.contains(domain)
-            || self.below.iter().any(|above| is_below(domain, above))
+        self.domains.is_empty() || self.domains.match_any(domain)
     }
 
     fn denies(&self, local_part: &[u8]) -> bool {
