@@ -196,7 +196,7 @@ fn settings(config: &Config) -> Settings {
         local_part_case_sensitive: config.local_part_case_sensitive,
         tls: listener.tls,
         extensions: listener.extensions,
-        policy: Box::new(Recipients::new(&config.recipient_rules(), None)),
+        policy: Arc::new(Recipients::new(&config.recipient_rules(), None)),
     }
 }
 

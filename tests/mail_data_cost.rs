@@ -85,7 +85,7 @@ impl Mode {
             local_part_case_sensitive: false,
             tls: TlsPolicy::Off,
             extensions: ExtensionSet::usual(),
-            policy: Box::new(Recipients::new(&config.recipient_rules(), None)),
+            policy: Arc::new(Recipients::new(&config.recipient_rules(), None)),
         }
     }
 }

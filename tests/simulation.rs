@@ -15,25 +15,26 @@ mod sink_support;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ringmx::buffer::Pool;
 use ringmx::config::{Config, SinkKind};
-use ringmx::handoff::channel::{messages, receipts};
-use ringmx::handoff::doorbell::Doorbell;
-use ringmx::limits::HANDOFF_MESSAGES_MAX;
+use ringmx::handoff::channel::{Consumer, Sender};
 use ringmx::log;
 use ringmx::mail::outcome::Outcome;
 use ringmx::mail::queue_id::IdKey;
 use ringmx::metrics::ShardMetrics;
 use ringmx::ring::simulated::{Faults, SimulatedRing, World};
+use ringmx::shard::Shard;
 use ringmx::shard::clients::Clients;
-use ringmx::shard::delivery::{Delivery, Route};
+use ringmx::shard::context::{Context, Turn};
+use ringmx::shard::delivery::{Delivery, ToSink};
+use ringmx::shard::inbox::inbox;
 use ringmx::shard::listener::{Listener, listen};
-use ringmx::shard::mailboxes::{self, Mailboxes};
-use ringmx::shard::spill::{self, Spill};
-use ringmx::shard::{Parts, Shard};
+use ringmx::shard::mailboxes::{Lookup, Mailboxes};
+use ringmx::shard::order::Order;
+use ringmx::shard::parts::{Overflow, Parts};
+use ringmx::shard::session_lines::SessionLines;
 use ringmx::smtp::policy::Recipients;
 use ringmx::smtp::settings::Settings;
 
@@ -59,7 +60,7 @@ struct Simulation {
     /// The bounds of the pool.
     buffers: u64,
     blocks: u64,
-    stop: Arc<AtomicBool>,
+    orders: Sender<Order>,
 }
 
 impl Simulation {
@@ -74,47 +75,48 @@ impl Simulation {
         let buffers = 16 << world.random(4);
         let block_bytes = (256 * 1024) << world.random(7);
         let pool = Pool::new(buffers, 4096, block_bytes).expect("memory");
-        let bell = Arc::new(Doorbell::new().expect("eventfd"));
-        let (to_sink, from) =
-            messages(1 + usize::try_from(world.random(8)).expect("small")).expect("a channel");
-        let (to, from_sinks) = receipts(HANDOFF_MESSAGES_MAX, Arc::clone(&bell));
+        let (letterbox, inbox) = inbox().expect("eventfd");
+        let worker = Consumer::new().expect("eventfd");
+        let (to_sink, from) = worker.channel(1 + usize::try_from(world.random(8)).expect("small"));
         // Half of the stores are asked about recipients.
-        let (desk, route) = Desk::new(&bell);
-        let (desk, route) = match (&mut config.sink.kind, world.random(2)) {
+        let (desk, lookup) = Desk::new(letterbox.found);
+        let (desk, lookup) = match (&mut config.sink.kind, world.random(2)) {
             (SinkKind::Maildir { template, .. }, 0) => {
                 "{domain}/{local}".clone_into(template);
-                (Some(desk), route)
+                (Some(desk), lookup)
             }
-            _ => (None, mailboxes::Route::Everybody),
+            _ => (None, Lookup::Everybody),
         };
         let (log, _writer) = log::start(config.log.format).expect("the log");
         let metrics = Arc::new(ShardMetrics::default());
-        let stop = Arc::new(AtomicBool::new(false));
-        let policy = Box::new(Recipients::new(&config.recipient_rules(), None));
+        let policy = Arc::new(Recipients::new(&config.recipient_rules(), None));
         let settings =
             Settings { hostname: "mx.test".into(), ..config.session_settings(&config.listeners[0], policy) };
         // The descriptor is never used; connections come from the world.
         let descriptor = listen("127.0.0.1:0".parse().expect("an address"), 1, 0).expect("a socket");
-        let parts = Parts {
-            ring: world.ring(Arc::clone(pool.arena())),
+        let logs = std::env::var_os("SIMULATION_LOG").is_some();
+        let ring = world.ring(Arc::clone(pool.arena()));
+        let turn = Turn::first(&ring);
+        let context = Context {
+            ring,
             pool,
-            delivery: Delivery::new(0, IdKey::from_octets([7; 20]), Route::Worker(to_sink), from_sinks),
+            inbox,
+            delivery: Delivery::new(0, IdKey::from_octets([7; 20]), ToSink::Worker(to_sink)),
             // `simulation_spill.rs` moves mail data out of memory.
-            spill: Spill::new(spill::Route::Memory),
-            mailboxes: Mailboxes::new(0, route),
+            parts: Parts::new(Overflow::Memory),
+            mailboxes: Mailboxes::new(0, lookup),
             log,
-            log_sessions: std::env::var_os("SIMULATION_LOG").is_some(),
-            log_messages: std::env::var_os("SIMULATION_LOG").is_some(),
+            session_lines: logs.then(|| SessionLines::new(100)),
+            log_messages: logs,
             metrics: Arc::clone(&metrics),
             hostname: "mx.test".into(),
-            connections_max: 100,
             clients: Clients::new(100),
-            stop: Arc::clone(&stop),
+            turn,
         };
-        let shard = Shard::new(parts, vec![Listener::new(0, descriptor, Arc::new(settings), None)]);
-        let storage = Storage::new(&world, from, to, lies);
+        let shard = Shard::new(context, 100, vec![Listener::new(0, descriptor, Arc::new(settings), None)]);
+        let storage = Storage::new(&world, from, letterbox.receipts, lies);
         let (buffers, blocks) = (buffers as u64, block_bytes as u64);
-        Self { world, shard, storage, desk, metrics, buffers, blocks, stop }
+        Self { world, shard, storage, desk, metrics, buffers, blocks, orders: letterbox.orders }
     }
 
     /// A turn of everybody.
@@ -171,7 +173,7 @@ impl Simulation {
         let first = clients.len();
         clients.push(Client::probe(&self.world));
         self.run_to_end(&mut clients[first..]);
-        self.stop.store(true, Ordering::Relaxed);
+        assert!(self.orders.try_send(Order::Stop).is_ok());
         for _ in 0..50 {
             self.turn(&mut clients);
             self.world.pass(Duration::from_millis(1));

@@ -14,26 +14,28 @@ mod spiller;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ringmx::buffer::Pool;
 use ringmx::config::Config;
-use ringmx::handoff::channel::{FromShards, ToShard, Waiting, messages, receipts};
+use ringmx::handoff::channel::{Consumer, Receiver, Sender, Waiting};
 use ringmx::handoff::message::{Message, Receipt};
-use ringmx::limits::HANDOFF_MESSAGES_MAX;
 use ringmx::log;
 use ringmx::mail::outcome::{Outcome, TryAgain};
 use ringmx::mail::queue_id::IdKey;
 use ringmx::metrics::ShardMetrics;
 use ringmx::ring::Socket;
 use ringmx::ring::simulated::{Faults, SimulatedRing, World};
+use ringmx::shard::Shard;
 use ringmx::shard::clients::Clients;
-use ringmx::shard::delivery::{Delivery, Route};
+use ringmx::shard::context::{Context, Turn};
+use ringmx::shard::delivery::{Delivery, ToSink};
+use ringmx::shard::inbox::inbox;
 use ringmx::shard::listener::{Listener, listen};
-use ringmx::shard::mailboxes::{self, Mailboxes};
-use ringmx::shard::spill::Spill;
-use ringmx::shard::{Parts, Shard};
+use ringmx::shard::mailboxes::{Lookup, Mailboxes};
+use ringmx::shard::order::Order;
+use ringmx::shard::parts::Parts;
+use ringmx::shard::session_lines::SessionLines;
 use ringmx::smtp::policy::Recipients;
 use ringmx::smtp::settings::{Gate, Pipelining, Settings};
 use spiller::SlowSpiller;
@@ -63,8 +65,8 @@ struct Client {
 
 /// The sink of the simulation: slow, and now and then it fails.
 struct SlowSink {
-    from: FromShards,
-    to: ToShard,
+    from: Receiver<Box<Message>>,
+    to: Sender<Receipt>,
     under_way: Vec<Box<Message>>,
     /// By the unique first line of the mail data.
     stored: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -72,7 +74,7 @@ struct SlowSink {
 
 impl SlowSink {
     fn work(&mut self, world: &World) {
-        while let Waiting::Message(message) = self.from.take() {
+        while let Waiting::Item(message) = self.from.take() {
             self.under_way.push(message);
         }
         while !self.under_way.is_empty() && world.random(3) > 0 {
@@ -82,11 +84,11 @@ impl SlowSink {
                 if world.random(8) == 0 { Outcome::TryAgain(TryAgain::Local) } else { Outcome::Stored };
             if outcome == Outcome::Stored {
                 message.data.load().expect("the spill file can be read");
-                let data = message.data.pieces().collect::<Vec<_>>().concat();
+                let data = message.data.whole().expect("in memory").pieces().collect::<Vec<_>>().concat();
                 let twice = self.stored.insert(first_line(&data), data);
                 assert_eq!(twice, None, "a message is stored once");
             }
-            self.to.send(Receipt { message, outcome });
+            self.to.answer(Receipt { message, outcome });
             self.to.ring_if_parked();
         }
     }
@@ -102,7 +104,7 @@ struct Simulation {
     sink: SlowSink,
     spiller: SlowSpiller,
     metrics: Arc<ShardMetrics>,
-    stop: Arc<AtomicBool>,
+    orders: Sender<Order>,
 }
 
 impl Simulation {
@@ -115,14 +117,13 @@ impl Simulation {
             // A buffer or two is much then.
             pool.spill_beyond(8 << 10);
         }
-        let (spiller, spill_route, bell) = SlowSpiller::new();
-        let (to_sink, from) =
-            messages(1 + usize::try_from(world.random(8)).expect("small")).expect("a channel");
-        let (to, from_sinks) = receipts(HANDOFF_MESSAGES_MAX, bell);
+        let (letterbox, inbox) = inbox().expect("eventfd");
+        let (spiller, overflow) = SlowSpiller::new(letterbox.written);
+        let worker = Consumer::new().expect("eventfd");
+        let (to_sink, from) = worker.channel(1 + usize::try_from(world.random(8)).expect("small"));
         let (log, _writer) = log::start(config.log.format).expect("the log");
         let metrics = Arc::new(ShardMetrics::default());
-        let stop = Arc::new(AtomicBool::new(false));
-        let policy = Box::new(Recipients::new(&config.recipient_rules(), None));
+        let policy = Arc::new(Recipients::new(&config.recipient_rules(), None));
         let settings = Settings {
             hostname: "mx.test".into(),
             // These clients do not wait for the answer to EHLO.
@@ -131,24 +132,27 @@ impl Simulation {
         };
         // The descriptor is never used; connections come from the world.
         let descriptor = listen("127.0.0.1:0".parse().expect("an address"), 1, 0).expect("a socket");
-        let parts = Parts {
-            ring: world.ring(Arc::clone(pool.arena())),
+        let logs = std::env::var_os("SIMULATION_LOG").is_some();
+        let ring = world.ring(Arc::clone(pool.arena()));
+        let turn = Turn::first(&ring);
+        let context = Context {
+            ring,
             pool,
-            delivery: Delivery::new(0, IdKey::from_octets([7; 20]), Route::Worker(to_sink), from_sinks),
-            spill: Spill::new(spill_route),
-            mailboxes: Mailboxes::new(0, mailboxes::Route::Everybody),
+            inbox,
+            delivery: Delivery::new(0, IdKey::from_octets([7; 20]), ToSink::Worker(to_sink)),
+            parts: Parts::new(overflow),
+            mailboxes: Mailboxes::new(0, Lookup::Everybody),
             log,
-            log_sessions: std::env::var_os("SIMULATION_LOG").is_some(),
-            log_messages: std::env::var_os("SIMULATION_LOG").is_some(),
+            session_lines: logs.then(|| SessionLines::new(100)),
+            log_messages: logs,
             metrics: Arc::clone(&metrics),
             hostname: "mx.test".into(),
-            connections_max: 100,
             clients: Clients::new(100),
-            stop: Arc::clone(&stop),
+            turn,
         };
-        let shard = Shard::new(parts, vec![Listener::new(0, descriptor, Arc::new(settings), None)]);
-        let sink = SlowSink { from, to, under_way: Vec::new(), stored: BTreeMap::new() };
-        Self { world, shard, sink, spiller, metrics, stop }
+        let shard = Shard::new(context, 100, vec![Listener::new(0, descriptor, Arc::new(settings), None)]);
+        let sink = SlowSink { from, to: letterbox.receipts, under_way: Vec::new(), stored: BTreeMap::new() };
+        Self { world, shard, sink, spiller, metrics, orders: letterbox.orders }
     }
 
     fn client(&self, number: usize) -> Client {
@@ -227,7 +231,7 @@ impl Simulation {
                 self.world.finish(client.socket);
             }
             if clients.iter().all(|client| self.world.is_closed(client.socket)) {
-                self.stop.store(true, Ordering::Relaxed);
+                assert!(self.orders.try_send(Order::Stop).is_ok());
                 self.spiller.recover();
                 for _ in 0..1000 {
                     self.shard.turn().expect("a turn");

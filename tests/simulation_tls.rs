@@ -6,28 +6,27 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ringmx::buffer::Pool;
 use ringmx::config::Config;
-use ringmx::handoff::channel::{FromShards, messages, receipts};
-use ringmx::handoff::doorbell::Doorbell;
+use ringmx::handoff::channel::{Consumer, Receiver};
 use ringmx::handoff::message::Message;
-use ringmx::limits::HANDOFF_MESSAGES_MAX;
 use ringmx::log;
 use ringmx::mail::outcome::Outcome;
 use ringmx::mail::queue_id::IdKey;
 use ringmx::metrics::ShardMetrics;
 use ringmx::ring::Socket;
 use ringmx::ring::simulated::{Faults, SimulatedRing, World};
+use ringmx::shard::Shard;
 use ringmx::shard::clients::Clients;
-use ringmx::shard::delivery::{Delivery, Route};
+use ringmx::shard::context::{Context as ShardContext, Turn};
+use ringmx::shard::delivery::{Delivery, ToSink};
+use ringmx::shard::inbox::inbox;
 use ringmx::shard::listener::{Listener, listen};
-use ringmx::shard::mailboxes::{self, Mailboxes};
-use ringmx::shard::spill::{self, Spill};
-use ringmx::shard::{Parts, Shard};
+use ringmx::shard::mailboxes::{Lookup, Mailboxes};
+use ringmx::shard::parts::{Overflow, Parts};
 use ringmx::sink::{Durability, Sink};
 use ringmx::smtp::policy::Recipients;
 use ringmx::smtp::settings::{Settings, TlsPolicy};
@@ -49,7 +48,7 @@ impl Sink for Keeping {
     fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>) {
         let mut stored = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for message in batch {
-            stored.push(message.data.pieces().collect::<Vec<_>>().concat());
+            stored.push(message.data.whole().expect("in memory").pieces().collect::<Vec<_>>().concat());
             outcomes.push(Outcome::Stored);
         }
     }
@@ -61,7 +60,7 @@ struct Simulation {
     metrics: Arc<ShardMetrics>,
     stored: Stored,
     /// The way to a sink that never answers.
-    _hanging: Option<FromShards>,
+    _hanging: Option<Receiver<Box<Message>>>,
 }
 
 impl Simulation {
@@ -73,18 +72,17 @@ impl Simulation {
         let tls = tls.server_config(&listener).expect("good");
         let world = World::new(seed, faults);
         let pool = Pool::new(64, 4096, 4 << 20).expect("memory");
-        let bell = Arc::new(Doorbell::new().expect("eventfd"));
-        let (_to, from_sinks) = receipts(HANDOFF_MESSAGES_MAX, bell);
+        let (_letterbox, inbox) = inbox().expect("eventfd");
         let (log, _writer) = log::start(config.log.format).expect("the log");
         let metrics = Arc::new(ShardMetrics::default());
         let stored = Stored::default();
         let (route, hanging) = if hangs {
-            let (to_sink, from) = messages(8).expect("a channel");
-            (Route::Worker(to_sink), Some(from))
+            let (to_sink, from) = Consumer::new().expect("eventfd").channel(8);
+            (ToSink::Worker(to_sink), Some(from))
         } else {
-            (Route::Inline(Box::new(Keeping(Arc::clone(&stored)))), None)
+            (ToSink::Inline(Box::new(Keeping(Arc::clone(&stored)))), None)
         };
-        let recipients = Box::new(Recipients::new(&config.recipient_rules(), None));
+        let recipients = Arc::new(Recipients::new(&config.recipient_rules(), None));
         let settings = Settings {
             hostname: "mx.example".into(),
             tls: policy,
@@ -92,22 +90,24 @@ impl Simulation {
         };
         // The descriptor is never used; connections come from the world.
         let descriptor = listen("127.0.0.1:0".parse().expect("an address"), 1, 0).expect("a socket");
-        let parts = Parts {
-            ring: world.ring(Arc::clone(pool.arena())),
+        let ring = world.ring(Arc::clone(pool.arena()));
+        let turn = Turn::first(&ring);
+        let context = ShardContext {
+            ring,
             pool,
-            delivery: Delivery::new(0, IdKey::from_octets([7; 20]), route, from_sinks),
-            spill: Spill::new(spill::Route::Memory),
-            mailboxes: Mailboxes::new(0, mailboxes::Route::Everybody),
+            inbox,
+            delivery: Delivery::new(0, IdKey::from_octets([7; 20]), route),
+            parts: Parts::new(Overflow::Memory),
+            mailboxes: Mailboxes::new(0, Lookup::Everybody),
             log,
-            log_sessions: false,
+            session_lines: None,
             log_messages: false,
             metrics: Arc::clone(&metrics),
             hostname: "mx.example".into(),
-            connections_max: 100,
             clients: Clients::new(100),
-            stop: Arc::new(AtomicBool::new(false)),
+            turn,
         };
-        let shard = Shard::new(parts, vec![Listener::new(0, descriptor, Arc::new(settings), tls)]);
+        let shard = Shard::new(context, 100, vec![Listener::new(0, descriptor, Arc::new(settings), tls)]);
         Self { world, shard, metrics, stored, _hanging: hanging }
     }
 

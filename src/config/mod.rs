@@ -21,13 +21,14 @@ mod units;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::de::DeTable;
 
 use crate::mail::domain::DomainPattern;
 use crate::smtp::extension::ExtensionSet;
-use crate::smtp::policy::{Policy, RecipientRules};
+use crate::smtp::policy::{Policy, RecipientEntry, RecipientRules};
 use crate::smtp::settings::{BareLineEnd, ChunkLineEnd, Gate, Limits, NulPolicy, Settings, TlsPolicy};
 use document::Document;
 pub use problem::{Finding, Places, Problem, Warning};
@@ -67,7 +68,7 @@ pub struct Config {
 
 impl Config {
     /// What the sessions of a listener are told.
-    pub fn session_settings(&self, listener: &Listener, policy: Box<dyn Policy + Send + Sync>) -> Settings {
+    pub fn session_settings(&self, listener: &Listener, policy: Arc<dyn Policy + Send + Sync>) -> Settings {
         Settings {
             hostname: self.hostname.clone(),
             limits: self.limits.clone(),
@@ -119,6 +120,8 @@ pub struct Reading {
     pub warnings: Vec<Warning>,
     /// Where its keys stand.
     pub places: Places,
+    /// The entries of the file of recipients that it names, each with its line. None where it names no file, or not a good one.
+    pub recipients: Option<Vec<(usize, RecipientEntry)>>,
 }
 
 impl Reading {
@@ -132,7 +135,7 @@ impl Reading {
 
     fn no_toml(file: &str, problems: Vec<Problem>) -> Self {
         let places = Places::new(file.to_owned(), Vec::new(), Vec::new());
-        Self { config: None, problems, warnings: Vec::new(), places }
+        Self { config: None, problems, warnings: Vec::new(), places, recipients: None }
     }
 }
 
@@ -162,11 +165,13 @@ pub fn read(path: &Path) -> Reading {
     if let Some(config) = &reading.config
         && let Some(recipients) = &config.recipients
     {
-        match recipients::read(recipients) {
-            Ok(octets) => match recipients::check(recipients, &octets, config) {
-                Ok(warnings) => reading.warnings.extend(warnings),
-                Err(problems) => reading.problems.extend(problems),
-            },
+        match recipients::read(recipients).map(|octets| recipients::parse(recipients, &octets)) {
+            Ok(Ok(entries)) => {
+                let (rules, creates) = (config.recipient_rules(), config.sink.creates());
+                reading.warnings.extend(recipients::examine(recipients, &entries, &rules, creates));
+                reading.recipients = Some(entries);
+            }
+            Ok(Err(problems)) => reading.problems.extend(problems),
             Err(error) => {
                 let text = format!("{} {}", recipients.display(), file::unreadable(&error));
                 reading.problems.push(Problem(reading.places.finding("recipients", text)));
@@ -196,7 +201,7 @@ fn read_text(text: &str, file: &str, base_dir: &Path) -> Reading {
     let (config, certificates) = read::config(&document);
     let (problems, warnings, found) = document.into_findings();
     let places = Places::new(file.to_owned(), found, certificates);
-    Reading { config: Some(config), problems, warnings, places }
+    Reading { config: Some(config), problems, warnings, places, recipients: None }
 }
 
 /// One address to listen on.

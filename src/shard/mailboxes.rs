@@ -7,35 +7,30 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
-
-use super::connection::Connection;
-use super::context::Context;
 use super::table::Key;
-use crate::handoff::channel::MustRing;
-use crate::handoff::mailbox::{Found, Inquiry, Standing, ToKeeper};
+use crate::handoff::channel::{MustRing, Sender};
+use crate::handoff::mailbox::{Found, Inquiry, Standing};
 use crate::handoff::message::Origin;
 use crate::limits::{INQUIRIES_AWAY_MAX, MAILBOXES_READY_MAX};
 use crate::mail::envelope::Mailbox;
-use crate::ring::Ring;
 use crate::sink::mailbox::Naming;
 use crate::smtp::policy::Verdict;
-use crate::smtp::question::{Asked, Recipient};
 
 /// A mailbox is asked about again after this time, so that one that was removed is noticed.
 const READY_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// Who knows whether the store has a place for a recipient.
-pub enum Route {
+#[derive(Clone)]
+pub enum Lookup {
     /// Nobody needs to be asked: all recipients have one place.
     Everybody,
     /// A thread, about the places that the sink names.
-    Keeper(Arc<dyn Naming>, ToKeeper, Receiver<Found>),
+    Keeper(Arc<dyn Naming>, Sender<Inquiry>),
 }
 
 /// One shard's questions.
 pub struct Mailboxes {
-    route: Route,
+    lookup: Lookup,
     shard: u16,
     /// Places found ready, and when. `ready.len() <= MAILBOXES_READY_MAX`
     ready: HashMap<Box<str>, Instant>,
@@ -45,7 +40,7 @@ pub struct Mailboxes {
 
 /// What becomes of a question.
 #[derive(Debug)]
-enum Answered {
+pub(super) enum Answered {
     /// It is answered already.
     Now(Verdict),
     /// Its answer will come; somebody may have to be rung.
@@ -53,13 +48,20 @@ enum Answered {
 }
 
 impl Mailboxes {
-    /// Those of this shard, on this route.
-    pub fn new(shard: u16, route: Route) -> Self {
-        Self { route, shard, ready: HashMap::new(), away: 0 }
+    /// Those of this shard, looked up so.
+    pub fn new(shard: u16, lookup: Lookup) -> Self {
+        Self { lookup, shard, ready: HashMap::new(), away: 0 }
     }
 
-    fn ask(&mut self, connection: u64, number: u32, recipient: Mailbox<'_>, now: Instant) -> Answered {
-        let Route::Keeper(naming, to_keeper, _) = &self.route else {
+    /// Asks whether the store has a place for this recipient. `number`: which of the connection's questions it is.
+    pub(super) fn ask(
+        &mut self,
+        connection: u64,
+        number: u32,
+        recipient: Mailbox<'_>,
+        now: Instant,
+    ) -> Answered {
+        let Lookup::Keeper(naming, to_keeper) = &self.lookup else {
             return Answered::Now(Verdict::Accept);
         };
         let Some(place) = naming.place(recipient) else { return Answered::Now(Verdict::Unstorable) };
@@ -81,10 +83,9 @@ impl Mailboxes {
         }
     }
 
-    /// The next answer that came.
-    pub(super) fn next_found(&mut self, now: Instant) -> Option<(Key, u32, Verdict)> {
-        let Route::Keeper(_, _, found) = &self.route else { return None };
-        let Found { inquiry, standing } = found.try_recv().ok()?;
+    /// An answer came: to which connection, to which of its questions, and what the recipient is told.
+    pub(super) fn handle_found(&mut self, found: Found, now: Instant) -> (Key, u32, Verdict) {
+        let Found { inquiry, standing } = found;
         assert!(self.away > 0, "one answer a question");
         self.away -= 1;
         if standing == Standing::Ready {
@@ -93,17 +94,12 @@ impl Mailboxes {
             }
             self.ready.insert(inquiry.place.name, now);
         }
-        Some((Key::from_word(inquiry.origin.connection), inquiry.number, verdict_of(standing)))
+        (Key::from_word(inquiry.origin.connection), inquiry.number, verdict_of(standing))
     }
 
     /// Mail could not be stored: what was found ready before is believed no more.
     pub(super) fn doubt(&mut self) {
         self.ready.clear();
-    }
-
-    /// Whether an answer is there already, so that the shard must not sleep. Looked at behind the parked bell.
-    pub(super) fn is_home(&self) -> bool {
-        matches!(&self.route, Route::Keeper(_, _, found) if !found.is_empty())
     }
 }
 
@@ -114,29 +110,5 @@ pub fn verdict_of(standing: Standing) -> Verdict {
         Standing::Unknown => Verdict::UnknownRecipient,
         Standing::Full => Verdict::MailboxFull,
         Standing::Trouble => Verdict::TryAgain,
-    }
-}
-
-impl Connection {
-    /// Asks whether the store has a place for the recipient that the session proposes.
-    pub(super) fn ask_about_recipient<R: Ring>(&mut self, asked: Asked<Recipient>, context: &mut Context<R>) {
-        let (connection, number) = (self.key.word(), asked.number());
-        let answered = match self.session.proposed_recipient() {
-            Some(recipient) => context.mailboxes.ask(connection, number, recipient, context.now),
-            None => Answered::Now(Verdict::TryAgain),
-        };
-        match answered {
-            Answered::Now(verdict) => self.resolve(asked, verdict, context),
-            Answered::Later(must_ring) => context.ring_if(must_ring),
-        }
-    }
-
-    /// The store's answer came. It tells nothing when it is to a question that timed out.
-    pub(super) fn handle_found<R: Ring>(&mut self, number: u32, verdict: Verdict, context: &mut Context<R>) {
-        let asked = self.session.asked::<Recipient>().filter(|asked| asked.number() == number);
-        if let Some(asked) = asked {
-            self.resolve(asked, verdict, context);
-            self.advance(context);
-        }
     }
 }

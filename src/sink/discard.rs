@@ -1,7 +1,8 @@
 //! The sink that stores nothing, for measuring what receiving costs. Never blocks.
 
+use super::contract::{Durability, Sink};
+use super::opening::Opened;
 use super::spill::SpillTo;
-use super::{Durability, Opened, Sink};
 use crate::handoff::message::Message;
 use crate::mail::outcome::Outcome;
 

@@ -5,7 +5,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,9 +12,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::contract::{Durability, Sink};
 use super::facts::{Facts, TlsText};
+use super::opening::{OpenError, Opened, Surroundings};
+use super::report::{Report, Site, outcome_of};
 use super::spill::SpillTo;
-use super::{Durability, OpenError, Opened, Report, Sink, Surroundings, outcome_of};
 use crate::config::StdoutFormat;
 use crate::handoff::message::Message;
 use crate::mail::outcome::Outcome;
@@ -30,7 +31,7 @@ const SAFE_WRITE_BYTES: usize = 4096;
 pub(super) fn open(format: StdoutFormat, surroundings: &Surroundings) -> Result<Opened, OpenError> {
     let output = io::stdout().as_fd().try_clone_to_owned().map_err(|error| OpenError {
         what: "use the standard output of",
-        path: "ringmx".into(),
+        site: "ringmx".to_owned(),
         why: error.to_string(),
         cure: "start it with standard output open",
     })?;
@@ -99,14 +100,15 @@ impl Stdout {
     fn store_one(&mut self, message: &Message) -> io::Result<()> {
         // The rest of a message that was cut short.
         self.flush()?;
+        let data = message.data.whole().map_err(io::Error::other)?;
         match self.format {
             StdoutFormat::Json => {
-                let content = std::iter::once(message.received.as_slice()).chain(message.data.pieces());
+                let content = std::iter::once(message.received.as_slice()).chain(data.pieces());
                 self.text.extend_from_slice(facts(message).json(content).as_bytes());
             }
             StdoutFormat::Mbox => {
                 let mut content = message.received.clone();
-                message.data.pieces().for_each(|piece| content.extend_from_slice(piece));
+                data.pieces().for_each(|piece| content.extend_from_slice(piece));
                 facts(message).mbox(&content, b"\r\n", &mut self.text);
             }
         }
@@ -131,7 +133,7 @@ impl Sink for Stdout {
             let outcome = stalled.unwrap_or_else(|| match self.store_one(message) {
                 Ok(()) => Outcome::Stored,
                 Err(error) => {
-                    self.report.machine_error("write to", Path::new("standard output"), &error);
+                    self.report.machine_error("write to", Site::Named("standard output"), &error);
                     *stalled.insert(outcome_of(&error))
                 }
             });

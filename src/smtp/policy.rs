@@ -96,7 +96,7 @@ pub struct RecipientRules<'a> {
     pub asks_store: bool,
 }
 
-/// The table of accepted domains and recipients.
+/// The table of accepted domains and recipients. There is one in the process, whatever listens: a million recipients take 65 MiB.
 #[derive(Debug)]
 pub struct Recipients {
     /// Accepted domains; none means any.

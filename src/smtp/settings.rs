@@ -3,6 +3,7 @@
 //! The configuration makes these; nothing here knows where they come from.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::extension::ExtensionSet;
@@ -31,8 +32,9 @@ pub struct Settings {
     pub tls: TlsPolicy,
     /// What is offered behind EHLO.
     pub extensions: ExtensionSet,
-    /// Whom we take mail for.
-    pub policy: Box<dyn Policy + Send + Sync>,
+    /// Whom we take mail for. One table of recipients serves all listeners and shards, so nothing counts its holders while mail
+    /// comes: sessions share these settings and ask through them.
+    pub policy: Arc<dyn Policy + Send + Sync>,
 }
 
 /// Who may speak on a listener, for whom, and when.

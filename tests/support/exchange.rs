@@ -140,7 +140,7 @@ pub(crate) fn config() -> Config {
 pub(crate) fn settings() -> Settings {
     let config = config();
     Settings {
-        policy: Box::new(Recipients::new(&config.recipient_rules(), None)),
+        policy: Arc::new(Recipients::new(&config.recipient_rules(), None)),
         hostname: config.hostname,
         limits: config.limits,
         gate: Gate::default(),

@@ -21,6 +21,7 @@ use crate::sink::executor::directories::Directories;
 use crate::sink::mailbox::{Keeper, Naming};
 use crate::sink::optional::may_use;
 use crate::sink::plan::Directory;
+use crate::sink::report::Site;
 
 /// A maildir that a delivery failed in is refused for this long, then tried again.
 const TROUBLE_AGE_MAX: Duration = Duration::from_mins(1);
@@ -154,7 +155,7 @@ impl MaildirKeeper {
         let path = self.settings.root.join(&**directory);
         self.settings.surroundings.report.machine_error(
             "use a mailbox, whose recipients are refused with 451 until this is mended",
-            &path,
+            Site::Path(&path),
             &explained(error),
         );
     }

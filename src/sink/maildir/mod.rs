@@ -34,15 +34,18 @@ use self::doubt::Doubts;
 pub use self::file_system::Commit;
 use self::mailbox::{MaildirKeeper, Troubles};
 use self::name::{FileName, Template};
+use super::contract::{Cost, Durability, Sink};
 use super::executor::Executor;
 use super::executor::blocking::Blocking;
 use super::executor::uring::Uring;
 use super::mailbox::{Mailboxes, MakeKeeper};
+use super::opening::{OpenError, Opened, Surroundings, Worker};
 use super::plan::{self, Action, Directory, Owners, Place, Plan, Results};
+use super::report::{Site, outcome_of, report_failures};
 use super::root::Root;
 use super::spill::SpillTo;
 use super::trial::{self, Needs};
-use super::{Cost, Durability, OpenError, Opened, Sink, Surroundings, Worker, outcome_of, report_failures};
+use crate::buffer::NotWhole;
 use crate::config::{LineEndings, MaildirSync};
 use crate::handoff::mailbox::Place as MailboxPlace;
 use crate::handoff::message::Message;
@@ -71,7 +74,7 @@ pub(super) fn open(
     let root = Arc::new(Root::open(path, "maildir")?);
     let cannot_open = |error: io::Error| OpenError {
         what: "open the store",
-        path: path.to_owned(),
+        site: path.display().to_string(),
         why: error.to_string(),
         cure: "allow more open files",
     };
@@ -122,17 +125,17 @@ fn watch_mailboxes(settings: &Settings, root: &Arc<Root>) -> Result<Option<Mailb
             Box::new(move || Ok(Box::new(MaildirKeeper::new(root.directory()?, settings, one_file_system))));
         return Ok(Some(Mailboxes { naming, make_keeper }));
     }
-    let refused = |path: PathBuf, error: &io::Error| OpenError {
+    let refused = |path: &Path, error: &io::Error| OpenError {
         what: "store mail in",
-        path,
+        site: path.display().to_string(),
         why: mailbox::explained(error).to_string(),
         cure: "the user that runs ringmx must be able to write it",
     };
-    let directory = root.directory().map_err(|error| refused(settings.root.clone(), &error))?;
+    let directory = root.directory().map_err(|error| refused(&settings.root, &error))?;
     let at_root = MailboxPlace { name: Box::from(""), may_make: true };
     match MaildirKeeper::new(directory, settings.clone(), one_file_system).find(&at_root) {
         Ok(_) => Ok(None),
-        Err((directory, error)) => Err(refused(settings.root.join(&*directory), &error)),
+        Err((directory, error)) => Err(refused(&settings.root.join(&*directory), &error)),
     }
 }
 
@@ -209,7 +212,7 @@ impl Settings {
         let template =
             Template::parse(template, surroundings.local_part_case_sensitive).map_err(|why| OpenError {
                 what: "use the template of the maildirs in",
-                path: root.to_owned(),
+                site: root.display().to_string(),
                 why,
                 cure: "write for instance `{domain}/{local}`, or nothing for one maildir",
             })?;
@@ -253,6 +256,8 @@ pub struct Maildir<E> {
 struct Delivery {
     /// Index in the batch.
     message: usize,
+    /// Index of what all files of the message have in common.
+    common: usize,
     /// Return-Path and Delivered-To.
     head: Vec<u8>,
     maildir: Directory,
@@ -275,12 +280,17 @@ impl<E: Executor> Sink for Maildir<E> {
 
     fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>) {
         let to_lf = self.settings.line_endings == LineEndings::Lf;
-        let commons: Vec<Common<'_>> = batch.iter().map(|message| Common::new(message, to_lf)).collect();
         let unsettled = self.settle_doubts(batch);
+        let mut commons = Vec::with_capacity(batch.len());
         let mut deliveries = Vec::new();
         let mut unplanned = vec![None; batch.len()];
         for (index, message) in batch.iter().enumerate() {
-            match self.deliveries(index, message, &commons[index], &unsettled) {
+            let of_message = Common::new(message, to_lf).map_err(|why| self.refuse(why)).and_then(|common| {
+                let of_message = self.deliveries(index, commons.len(), message, &common, &unsettled);
+                commons.push(common);
+                of_message
+            });
+            match of_message {
                 Ok(of_message) => deliveries.extend(of_message),
                 Err(outcome) => unplanned[index] = Some(outcome),
             }
@@ -329,10 +339,22 @@ impl<E: Executor> Maildir<E> {
         self.doubts.settle(&needed, &mut self.executor, &*surroundings.report, root)
     }
 
+    /// For a message whose mail data cannot be read: a mistake of ours, which must cost no mail.
+    fn refuse(&self, why: NotWhole) -> Outcome {
+        let error = io::Error::other(why);
+        self.settings.surroundings.report.machine_error(
+            "store a message in",
+            Site::Path(&self.settings.root),
+            &error,
+        );
+        outcome_of(&error)
+    }
+
     /// The files of one message, one for each of its maildirs, or why there can be none.
     fn deliveries(
         &self,
         index: usize,
+        common_index: usize,
         message: &Message,
         common: &Common<'_>,
         unsettled: &HashMap<Directory, Outcome>,
@@ -351,6 +373,7 @@ impl<E: Executor> Maildir<E> {
             let place = |folder, name| Rc::new(Place { directory: below(&maildir, folder), name });
             deliveries.push(Delivery {
                 message: index,
+                common: common_index,
                 head,
                 may_make,
                 temporary: place("tmp", name.clone()),
@@ -445,7 +468,7 @@ impl<E: Executor> Maildir<E> {
     fn plan_files<'a>(&self, plan: &mut Plan<'a>, deliveries: &'a [Delivery], commons: &'a [Common<'_>]) {
         for some in deliveries.chunks(OPEN_FILES_MAX) {
             for delivery in some {
-                let common = &commons[delivery.message];
+                let common = &commons[delivery.common];
                 let mut slices = vec![delivery.head.as_slice()];
                 common.push_slices(&mut slices);
                 let file = || Rc::clone(&delivery.temporary);

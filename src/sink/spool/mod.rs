@@ -35,16 +35,18 @@ use self::background::Background;
 use self::format::{
     BATCH_BYTES, FRAME_BYTES, RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader,
 };
+use self::large::Content;
 use self::supply::{Immediate, Maker, Supply, place};
+use super::contract::{Durability, Sink};
 use super::executor::Executor;
 use super::executor::blocking::Blocking;
+use super::file_limit;
+use super::opening::{OpenError, Opened, Surroundings};
 use super::plan::{self, Action, Done, Owners, Place, Plan, Results};
+use super::report::{Report, Site, outcome_of, report_failures};
 use super::root::Root;
 use super::spill::SpillTo;
 use super::trial::{self, Needs};
-use super::{
-    Durability, OpenError, Opened, Report, Sink, Surroundings, file_limit, outcome_of, report_failures,
-};
 use crate::handoff::message::Message;
 use crate::limits::SPOOL_INLINE_BYTES_MAX;
 use crate::mail::outcome::Outcome;
@@ -85,13 +87,13 @@ pub(super) fn open(
 ) -> Result<Opened, OpenError> {
     let file_bytes_max = file_limit::bytes_max();
     if let Some(why) = file_limit::refuses_segments(options.segment_bytes, file_bytes_max) {
-        let (what, path) = ("write segments in", path.to_owned());
-        return Err(OpenError { what, path, why, cure: SEGMENT_CURE });
+        let (what, site) = ("write segments in", path.display().to_string());
+        return Err(OpenError { what, site, why, cure: SEGMENT_CURE });
     }
     let root = Root::open(path, KIND)?;
     let refused = |error: io::Error| OpenError {
         what: "read the spool",
-        path: path.to_owned(),
+        site: path.display().to_string(),
         why: error.to_string(),
         cure: if error.kind() == io::ErrorKind::InvalidData {
             "correct or remove the file that says so"
@@ -193,18 +195,24 @@ impl Segment {
     }
 }
 
-/// Messages that go out in one write.
-struct Batch {
-    /// Index of the first in the batch of the worker.
-    first: usize,
-    /// Header and envelope of each record.
-    heads: Vec<Vec<u8>>,
-    /// Where each record begins.
-    offsets: Vec<u64>,
-    /// Padding behind each record.
-    padding: Vec<usize>,
+/// Records that go out in one write.
+struct Batch<'a> {
+    records: Vec<Record<'a>>,
     /// Octets with all padding, a multiple of [`BATCH_BYTES`].
     bytes: u64,
+}
+
+/// A record with its place in the segment.
+struct Record<'a> {
+    /// Where it begins.
+    offset: u64,
+    /// Octets of it without padding.
+    bytes: u64,
+    /// Header and envelope.
+    head: Vec<u8>,
+    content: Content<'a>,
+    /// Zeros behind it.
+    padding: usize,
 }
 
 impl<E: Executor> Sink for Spool<E> {
@@ -299,8 +307,8 @@ impl<E: Executor> Spool<E> {
 
     /// Whether a message can be stored at all; told where it cannot.
     fn check_size(&self, envelope: &[u8], message: &Message) -> Result<(), Outcome> {
-        record_bytes(envelope, message, self.file_bytes_max).map(drop).map_err(|error| {
-            self.report.machine_error("store a message in", &self.root, &error);
+        measure(envelope, message, self.file_bytes_max).map(drop).map_err(|error| {
+            self.report.machine_error("store a message in", Site::Path(&self.root), &error);
             outcome_of(&error)
         })
     }
@@ -312,9 +320,9 @@ impl<E: Executor> Spool<E> {
         envelopes: &[Vec<u8>],
         first: usize,
     ) -> Result<usize, Outcome> {
-        let needed = record_bytes(&envelopes[first], &batch[first], self.file_bytes_max)
-            .map_err(|error| outcome_of(&error))?
-            .next_multiple_of(BATCH_BYTES);
+        let (_, bytes) = measure(&envelopes[first], &batch[first], self.file_bytes_max)
+            .map_err(|error| outcome_of(&error))?;
+        let needed = bytes.next_multiple_of(BATCH_BYTES);
         let segment = match self.current.take() {
             Some(segment) if segment.room() >= needed => segment,
             full => {
@@ -322,8 +330,8 @@ impl<E: Executor> Spool<E> {
                 self.next_segment(needed)?
             }
         };
-        let part = lay_out(&segment, batch, envelopes, first, self.file_bytes_max);
-        let plan = plan_batch(&segment, &part, batch);
+        let laid_out = lay_out(&segment, batch, envelopes, first, self.file_bytes_max);
+        let plan = plan_batch(&segment, &laid_out);
         let results = self.executor.run(&plan);
         if let Some(error) = results.error(0) {
             let outcome = outcome_of(error);
@@ -338,12 +346,13 @@ impl<E: Executor> Spool<E> {
             return Err(outcome);
         }
         drop(plan);
-        let count = part.offsets.len();
-        for (message, offset) in batch[first..].iter_mut().zip(&part.offsets) {
+        let end = segment.end + laid_out.bytes;
+        let offsets: Vec<u64> = laid_out.records.iter().map(|record| record.offset).collect();
+        for (message, offset) in batch[first..].iter_mut().zip(&offsets) {
             message.place = format!("{:016x}:{offset}", segment.header.sequence);
         }
-        self.current = Some(Segment { end: segment.end + part.bytes, ..segment });
-        Ok(count)
+        self.current = Some(Segment { end, ..segment });
+        Ok(offsets.len())
     }
 
     /// Nothing more is written to the segment. What the failed write left is cut off, so that whoever reads along does not take
@@ -376,83 +385,82 @@ fn has_written(plan: &Plan<'_>, results: &Results, segment: &Segment) -> bool {
     })
 }
 
-/// One write and one sync for all messages of the part, behind those of the files of large ones.
-fn plan_batch<'a>(segment: &Segment, part: &'a Batch, batch: &'a [Box<Message>]) -> Plan<'a> {
-    let mut slices: Vec<&[u8]> = Vec::with_capacity(part.heads.len() * 4);
-    for ((head, message), padding) in part.heads.iter().zip(&batch[part.first..]).zip(&part.padding) {
-        slices.push(head);
-        slices.extend(large::inline(message));
-        slices.push(&ZEROS[..*padding]);
+/// One write and one sync for all records, after those of the files of large messages.
+fn plan_batch<'a>(segment: &Segment, batch: &'a Batch<'_>) -> Plan<'a> {
+    let count = batch.records.len();
+    let mut slices: Vec<&[u8]> = Vec::with_capacity(count * 4);
+    for record in &batch.records {
+        slices.push(&record.head);
+        slices.extend(record.content.inline());
+        slices.push(&ZEROS[..record.padding]);
     }
-    let mut plan = Plan::new(part.heads.len());
-    let owners = Owners::Many((0..part.heads.len()).collect());
-    let messages = batch[part.first..].iter().map(|message| &**message).zip(part.offsets.iter().copied());
-    large::plan_files(&mut plan, &owners, segment.header.sequence, messages);
+    let mut plan = Plan::new(count);
+    let owners = Owners::Many((0..count).collect());
+    let contents = batch.records.iter().map(|record| (record.content, record.offset));
+    large::plan_files(&mut plan, &owners, segment.header.sequence, contents);
     plan.push(owners.clone(), Action::Write(Rc::clone(&segment.file), segment.end, slices));
     plan.push(owners, Action::SyncFile(Rc::clone(&segment.file)));
     plan
 }
 
 /// Places as many messages from `first` on as the room in the segment takes; at least one, for which the caller made room.
-fn lay_out(
+fn lay_out<'a>(
     segment: &Segment,
-    batch: &[Box<Message>],
+    batch: &'a [Box<Message>],
     envelopes: &[Vec<u8>],
     first: usize,
     file_bytes_max: u64,
-) -> Batch {
-    let mut sizes = Vec::new();
+) -> Batch<'a> {
+    let mut records: Vec<Record<'_>> = Vec::new();
     let mut bytes = 0_u64;
     for (message, envelope) in batch[first..].iter().zip(&envelopes[first..]) {
-        let Ok(record) = record_bytes(envelope, message, file_bytes_max) else { break };
+        let Ok((content, record)) = measure(envelope, message, file_bytes_max) else { break };
         let after = record.checked_next_multiple_of(FRAME_BYTES).and_then(|frame| frame.checked_add(bytes));
         match after {
             // The room is a multiple of BATCH_BYTES, so what fits it fits with its padding.
             Some(after) if after <= segment.room() => {
-                sizes.push((bytes, record));
+                let offset = segment.end + bytes;
+                records.push(Record { offset, bytes: record, head: Vec::new(), content, padding: 0 });
                 bytes = after;
             }
             Some(_) | None => break,
         }
     }
-    assert!(!sizes.is_empty(), "the caller made room for one message");
+    assert!(!records.is_empty(), "the caller made room for one message");
     let bytes = bytes.next_multiple_of(BATCH_BYTES);
-    let mut part = Batch { first, heads: Vec::new(), offsets: Vec::new(), padding: Vec::new(), bytes };
-    for (index, (start, record)) in sizes.iter().copied().enumerate() {
-        // The last record's frame goes on to where the next batch begins.
-        let end = sizes.get(index + 1).map_or(bytes, |(next, _)| *next);
-        let (message, envelope) = (&batch[first + index], &envelopes[first + index]);
+    // The last record's frame goes on to where the next batch begins.
+    let mut end = segment.end + bytes;
+    for (record, envelope) in records.iter_mut().zip(&envelopes[first..]).rev() {
         let header = RecordHeader {
-            offset: segment.end + start,
+            offset: record.offset,
             batch: segment.end,
-            frame_bytes: end - start,
-            envelope_bytes: u32::try_from(envelope.len()).expect("record_bytes bounds it"),
-            content_bytes: large::inline_bytes(message),
-            body_crc: body_crc(segment.header.salt, envelope, message),
+            frame_bytes: end - record.offset,
+            envelope_bytes: u32::try_from(envelope.len()).expect("measure() bounds it"),
+            content_bytes: record.content.inline_bytes(),
+            body_crc: body_crc(segment.header.salt, envelope, record.content),
         };
-        let mut head = Vec::with_capacity(RECORD_HEADER_BYTES + envelope.len());
-        head.extend_from_slice(&header.encode(segment.header.salt));
-        head.extend_from_slice(envelope);
-        part.heads.push(head);
-        part.offsets.push(header.offset);
-        part.padding.push(usize::try_from(end - start - record).expect("padding is below BATCH_BYTES"));
+        record.head.reserve_exact(RECORD_HEADER_BYTES + envelope.len());
+        record.head.extend_from_slice(&header.encode(segment.header.salt));
+        record.head.extend_from_slice(envelope);
+        record.padding =
+            usize::try_from(header.frame_bytes - record.bytes).expect("padding is below BATCH_BYTES");
+        end = record.offset;
     }
-    part
+    Batch { records, bytes }
 }
 
-/// Octets of a record without padding. What no file could hold is nothing that a client was promised: an error where the record
-/// cannot be written down, and where a file of the message alone would be larger than one may be.
-fn record_bytes(envelope: &[u8], message: &Message, file_bytes_max: u64) -> io::Result<u64> {
-    let content = large::inline_bytes(message);
+/// The content of a message, and how many octets its record is without padding. What no file could hold is nothing that a client was
+/// promised: an error where the record cannot be written down, and where a file of the message alone would be larger than one may be.
+fn measure<'a>(envelope: &[u8], message: &'a Message, file_bytes_max: u64) -> io::Result<(Content<'a>, u64)> {
+    let content = Content::of(message).map_err(io::Error::other)?;
     let envelope = u32::try_from(envelope.len()).ok().filter(|bytes| *bytes <= format::ENVELOPE_BYTES_MAX);
-    let record = envelope.and_then(|envelope| format::record_bytes(envelope, content));
+    let record = envelope.and_then(|envelope| format::record_bytes(envelope, content.inline_bytes()));
     let record = record.ok_or_else(|| io::Error::other("its envelope is larger than a record can hold"))?;
     let in_segment = record.checked_next_multiple_of(BATCH_BYTES).map(|batch| batch + SEGMENT_HEADER_BYTES);
-    let own_file = if message.data.spill_file().is_some() { message.data.bytes() } else { 0 };
-    if in_segment.is_none_or(|bytes| bytes.max(own_file) > file_bytes_max) {
+    if in_segment.is_none_or(|bytes| bytes.max(content.file_bytes()) > file_bytes_max) {
         return Err(io::Error::from_raw_os_error(libc::EFBIG));
     }
-    Ok(record)
+    Ok((content, record))
 }
 
 fn envelope_of(message: &Message) -> Vec<u8> {
@@ -461,7 +469,7 @@ fn envelope_of(message: &Message) -> Vec<u8> {
     out
 }
 
-fn body_crc(salt: u64, envelope: &[u8], message: &Message) -> u32 {
+fn body_crc(salt: u64, envelope: &[u8], content: Content<'_>) -> u32 {
     let crc = crc32c::crc32c_append(format::body_checksum(salt), envelope);
-    large::inline(message).fold(crc, crc32c::crc32c_append)
+    content.inline().fold(crc, crc32c::crc32c_append)
 }

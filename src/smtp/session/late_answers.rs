@@ -99,7 +99,7 @@ fn settings() -> Settings {
         local_part_case_sensitive: false,
         tls: TlsPolicy::Off,
         extensions: ExtensionSet::usual(),
-        policy: Box::new(Late),
+        policy: Arc::new(Late),
     }
 }
 

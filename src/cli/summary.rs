@@ -1,0 +1,35 @@
+//! A configuration in one line.
+
+use super::output::counted;
+use crate::config::{Config, SinkKind};
+use crate::memory_sum::{MemorySum, Purpose, SocketMemory};
+
+/// What a configuration comes down to, in one line.
+pub fn summary(config: &Config) -> String {
+    let addresses: Vec<String> =
+        config.listeners.iter().map(|listener| listener.address.to_string()).collect();
+    let domains = match config.domains.len() {
+        0 => "any domain".to_owned(),
+        1 => "1 domain".to_owned(),
+        count => format!("{count} domains"),
+    };
+    let sink = match &config.sink.kind {
+        SinkKind::Maildir { path, .. } => format!("maildir at {}", path.display()),
+        SinkKind::Spool { path, .. } => format!("spool at {}", path.display()),
+        SinkKind::Stdout { .. } => "stdout (not durable)".to_owned(),
+        SinkKind::Discard => "discard (not durable)".to_owned(),
+    };
+    // What the kernel allows its sockets makes no difference to these.
+    let sum = MemorySum::of(config, SocketMemory::default());
+    let memory = |purpose| sum.bytes_for(purpose).div_ceil(1 << 20);
+    format!(
+        "{} on {}, mail for {domains} into {sink}, {} on {}, at most {} MiB of memory for mail and {} MiB for \
+         connections",
+        config.hostname,
+        addresses.join(" and "),
+        counted(config.sink.workers, "sink worker"),
+        counted(config.shards.len(), "shard"),
+        memory(Purpose::Mail),
+        memory(Purpose::Connections),
+    )
+}
