@@ -37,7 +37,8 @@ use crate::handoff::part::Written;
 use crate::limits::{CANCEL_WAIT_MAX, DRAIN_WAIT_MAX, UNREAD_BUFFERS_MAX};
 use crate::ring::{Received, Ring, Socket};
 use crate::smtp::policy::Verdict;
-use crate::smtp::session::{Answer, Input, Question, Session, Step};
+use crate::smtp::question::{Asked, Encryption, Question};
+use crate::smtp::session::{Input, Session, Step};
 use crate::tls::{Cause, ServerConfig, Tls};
 
 /// A connection of a shard.
@@ -458,7 +459,7 @@ impl Connection {
             let more = self.inflow.unread.runs() > 1;
             let Some(front) = self.inflow.unread.front_mut() else { break };
             let (octets, base) = front.octets(&context.pool);
-            let mut input = Input { more, ..Input::new(octets, &mut context.turn.run) };
+            let mut input = Input { more, ..Input::new(octets, &mut context.turn.supplies) };
             let commands = self.serving.session.summary().commands;
             let session = &mut self.serving.session;
             let replies = &mut self.serving.replies;
@@ -470,7 +471,8 @@ impl Connection {
             };
             let (position, steps) = (input.position, input.steps);
             front.consume(position);
-            let made = if matches!(step, Step::Insert) { context.turn.run.octets().len() } else { 0 };
+            let made =
+                if matches!(step, Step::Insert) { context.turn.supplies.run.octets().len() } else { 0 };
             let commands = self.serving.session.summary().commands - commands;
             slice.take(position, made, steps, usize::try_from(commands).unwrap_or(usize::MAX));
             match step {
@@ -481,12 +483,15 @@ impl Connection {
                 }
                 Step::Insert => self.serving.keep_run(context),
                 Step::Discard => self.serving.discard(&mut context.pool),
-                Step::Ask(Question::Tls) => self.answer_tls(context),
-                Step::Ask(Question::Transaction { size }) => self.serving.begin_transaction(size, context),
-                Step::Ask(Question::Admission { client, front }) => {
-                    self.serving.admit(client, front, context);
+                Step::Ask(Question::Encryption { asked }) => self.answer_tls(asked, context),
+                Step::Ask(Question::Beginning { asked, size }) => {
+                    let begins = self.serving.begin_transaction(size, context);
+                    self.serving.resolve(asked, begins, context);
                 }
-                Step::Ask(Question::Recipient) => self.serving.ask_about_recipient(context),
+                Step::Ask(Question::Admission { asked, client, front }) => {
+                    self.serving.admit(asked, client, front, context);
+                }
+                Step::Ask(Question::Recipient { asked }) => self.serving.ask_about_recipient(asked, context),
                 Step::Deliver(envelope) => self.serving.deliver(envelope, context),
                 Step::Close => self.serving.follow(&step),
             }
@@ -515,7 +520,7 @@ impl Connection {
     fn end_if_input_ended<R>(&mut self, context: &mut Context<R>) {
         let Inflow { unread, transport, .. } = &self.inflow;
         let session = &mut self.serving.session;
-        let waits = !unread.is_empty() || session.awaits_answer() || transport.handshake_waits();
+        let waits = !unread.is_empty() || session.awaits().is_some() || transport.handshake_waits();
         if self.input_ended && !waits && self.phase == Phase::Serving {
             session.handle_end_of_input();
             self.ended_by = EndedBy::Client;
@@ -527,9 +532,9 @@ impl Connection {
 // TLS.
 impl Connection {
     /// The session asks whether TLS can begin. If it can, the replies so far are the last in plaintext.
-    fn answer_tls<R: Ring>(&mut self, context: &mut Context<R>) {
+    fn answer_tls<R: Ring>(&mut self, asked: Asked<Encryption>, context: &mut Context<R>) {
         let tls = self.tls_config.as_ref().and_then(|config| Tls::new(config).ok());
-        self.serving.resolve(Answer::Tls(tls.is_some()), context);
+        self.serving.resolve(asked, tls.is_some(), context);
         if let Some(tls) = tls {
             self.secure(tls, context);
         }

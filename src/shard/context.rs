@@ -16,14 +16,15 @@ use super::work::Work;
 use crate::buffer::Pool;
 use crate::handoff::channel::MustRing;
 use crate::handoff::message::Receipt;
-use crate::limits::{REPLY_BYTES_MAX, SPARE_REPLIES_MAX};
+use crate::limits::{ENVELOPES_BYTES_MAX, REPLY_BYTES_MAX, SPARE_REPLIES_MAX};
 use crate::log::{Log, Record};
 use crate::mail::client::TlsFacts;
+use crate::mail::envelope_budget::EnvelopeBudget;
 use crate::mail::outcome::{Outcome, TryAgain};
 use crate::metrics::ShardMetrics;
 use crate::ring::Ring;
-use crate::smtp::run::Run;
 use crate::smtp::session::Session;
+use crate::smtp::supplies::Supplies;
 use crate::tls::Cause;
 
 /// The shard without its listeners and connections. Made on its thread, because its ring belongs to that.
@@ -68,8 +69,8 @@ pub struct Turn {
     pub(super) work: Work,
     /// What connections hold outside of receive buffers and messages.
     pub(super) held: Held,
-    /// What a session puts together out of its input, from one step to what is done with it.
-    pub(super) run: Run,
+    /// What the session that is worked on uses.
+    pub(super) supplies: Supplies,
     /// Memory of replies that were sent, to be used again.
     spare_replies: Vec<Vec<u8>>,
     /// What is still to be said of fronts that sent no PROXY header.
@@ -85,7 +86,7 @@ impl Turn {
             handshakes: Handshakes::default(),
             work: Work::default(),
             held: Held::default(),
-            run: Run::new(),
+            supplies: Supplies::within(&EnvelopeBudget::new(ENVELOPES_BYTES_MAX)),
             spare_replies: Vec::new(),
             front_notes: FrontNotes::default(),
         }

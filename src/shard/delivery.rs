@@ -11,19 +11,19 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::buffer::{Arena, MailData, Pool};
 use crate::handoff::channel::{MustRing, Sender};
 use crate::handoff::message::{Message, Origin, Receipt};
-use crate::limits::{ENVELOPES_BYTES_MAX, HANDOFF_MESSAGES_MAX, HANDOFF_WAIT_MAX};
+use crate::limits::{HANDOFF_MESSAGES_MAX, HANDOFF_WAIT_MAX};
 use crate::mail::client::ClientFacts;
 use crate::mail::envelope::Envelope;
-use crate::mail::envelope_budget::EnvelopeBudget;
 use crate::mail::outcome::{Outcome, TryAgain};
 use crate::mail::queue_id::{IdKey, QueueId, QueueIds};
 use crate::sink::Sink;
 use crate::sink::space::Space;
+use crate::smtp::supplies::Supplies;
 
 /// While the first waiting message has waited this long, new transactions are refused.
 const ADMISSION_WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// Shells and envelopes kept for the next messages; what connections and channel hold comes on top.
+/// Shells kept for the next messages; what connections and channel hold comes on top.
 const SPARES_MAX: usize = HANDOFF_MESSAGES_MAX;
 
 /// Where a shard's messages go.
@@ -57,8 +57,6 @@ pub struct Delivery {
     /// A connection has waited in vain for a receipt, and none has come since.
     sink_hangs: bool,
     spare_messages: Vec<Box<Message>>,
-    spare_envelopes: Vec<Box<Envelope>>,
-    envelope_budget: Arc<EnvelopeBudget>,
     inline_batch: Vec<Box<Message>>,
     inline_outcomes: Vec<Outcome>,
     /// What is left on the sink's file system; none for a sink without one.
@@ -76,8 +74,6 @@ impl Delivery {
             waiting: VecDeque::new(),
             sink_hangs: false,
             spare_messages: Vec::new(),
-            spare_envelopes: Vec::new(),
-            envelope_budget: EnvelopeBudget::new(ENVELOPES_BYTES_MAX),
             inline_batch: Vec::with_capacity(1),
             inline_outcomes: Vec::with_capacity(1),
             space: None,
@@ -103,28 +99,19 @@ impl Delivery {
     }
 
     /// An empty message with a new id for the transaction of a connection.
-    pub fn begin(&mut self, connection: u64, arena: &Arc<Arena>, wall_clock: SystemTime) -> Box<Message> {
+    pub fn begin(
+        &mut self,
+        connection: u64,
+        arena: &Arc<Arena>,
+        supplies: &mut Supplies,
+        wall_clock: SystemTime,
+    ) -> Box<Message> {
         let seconds = wall_clock.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let budget = &self.envelope_budget;
-        let make = || Message::empty(Arc::clone(arena), Box::new(Envelope::within(budget)));
-        let mut message = self.spare_messages.pop().unwrap_or_else(|| Box::new(make()));
+        let make = || Box::new(Message::empty(Arc::clone(arena), supplies.take_envelope()));
+        let mut message = self.spare_messages.pop().unwrap_or_else(make);
         message.id = self.ids.next(seconds);
         message.origin = Origin { shard: self.shard, connection };
         message
-    }
-
-    /// An empty envelope for a transaction.
-    pub fn envelope(&mut self) -> Box<Envelope> {
-        let budget = &self.envelope_budget;
-        self.spare_envelopes.pop().unwrap_or_else(|| Box::new(Envelope::within(budget)))
-    }
-
-    /// Puts the envelope into the message and keeps the spare one that was in it.
-    pub fn enclose(&mut self, message: &mut Message, envelope: Box<Envelope>) {
-        let spare = std::mem::replace(&mut message.envelope, envelope);
-        if self.spare_envelopes.len() < SPARES_MAX {
-            self.spare_envelopes.push(spare);
-        }
     }
 
     /// Hands a completed message over.

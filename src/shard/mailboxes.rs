@@ -36,47 +36,50 @@ pub struct Mailboxes {
     ready: HashMap<Box<str>, Instant>,
     /// Questions that were not answered yet. `<= INQUIRIES_AWAY_MAX`
     away: usize,
-    /// Number of the last question; never 0 after the first.
-    number: u32,
 }
 
 /// What becomes of a question.
 #[derive(Debug)]
-pub(super) enum Asked {
+pub(super) enum Answered {
     /// It is answered already.
-    Answered(Verdict),
-    /// Its answer will come, under this number; somebody may have to be rung.
-    Away(u32, MustRing),
+    Now(Verdict),
+    /// Its answer will come; somebody may have to be rung.
+    Later(MustRing),
 }
 
 impl Mailboxes {
     /// Those of this shard, looked up so.
     pub fn new(shard: u16, lookup: Lookup) -> Self {
-        Self { lookup, shard, ready: HashMap::new(), away: 0, number: 0 }
+        Self { lookup, shard, ready: HashMap::new(), away: 0 }
     }
 
-    /// Asks whether the store has a place for this recipient.
-    pub(super) fn ask(&mut self, connection: u64, recipient: Mailbox<'_>, now: Instant) -> Asked {
+    /// Asks whether the store has a place for this recipient. `number`: which of the connection's questions it is.
+    pub(super) fn ask(
+        &mut self,
+        connection: u64,
+        number: u32,
+        recipient: Mailbox<'_>,
+        now: Instant,
+    ) -> Answered {
         let Lookup::Keeper(naming, to_keeper) = &self.lookup else {
-            return Asked::Answered(Verdict::Accept);
+            return Answered::Now(Verdict::Accept);
         };
-        let Some(place) = naming.place(recipient) else { return Asked::Answered(Verdict::Unstorable) };
+        let Some(place) = naming.place(recipient) else { return Answered::Now(Verdict::Unstorable) };
         let is_fresh = |since: &Instant| now.saturating_duration_since(*since) <= READY_AGE_MAX;
         if self.ready.get(&place.name).is_some_and(is_fresh) {
-            return Asked::Answered(Verdict::Accept);
+            return Answered::Now(Verdict::Accept);
         }
-        self.number = self.number.checked_add(1).unwrap_or(1);
         let origin = Origin { shard: self.shard, connection };
-        let inquiry = Inquiry { origin, number: self.number, place };
+        let inquiry = Inquiry { origin, number, place };
         if self.away == INQUIRIES_AWAY_MAX {
-            return Asked::Answered(Verdict::TryAgain);
+            return Answered::Now(Verdict::TryAgain);
         }
         match to_keeper.try_send(inquiry) {
             Ok(must_ring) => {
                 self.away += 1;
-                Asked::Away(self.number, must_ring)
+                Answered::Later(must_ring)
             }
-            Err(_) => Asked::Answered(Verdict::TryAgain),
+            Err(_) => Answered::Now(Verdict::TryAgain),
         }
     }
 

@@ -49,7 +49,7 @@ use self::relief::{Relief, relieve_held, relieve_spilling};
 use self::table::Key;
 use crate::limits::SHUTDOWN_WAIT_MAX;
 use crate::ring::{Event, Received, Ring, Socket};
-use crate::smtp::session::{self, Session};
+use crate::smtp::session::Session;
 
 /// After the server was told to stop, handshakes that were under way are given this long to get into the accept queue and
 /// be answered.
@@ -240,7 +240,7 @@ impl<R: Ring> Shard<R> {
         let full = self.connections.are_full() || self.stopping.is_some();
         let (settings, tls) = (listener.settings(), listener.tls());
         // A front that connects for many clients is not counted: those it speaks for are.
-        let seat = if full || session::is_front(settings, client.ip()) {
+        let seat = if full || settings.gate.is_front(client.ip()) {
             Ok(None)
         } else {
             context.clients.enter(client.ip())

@@ -9,7 +9,7 @@ use super::clients::Seat;
 use super::context::Context;
 use super::delivery::Handed;
 use super::draft::{Complete, Draft, Moved, Waits};
-use super::mailboxes::Asked;
+use super::mailboxes::Answered;
 use super::pressure::Pressure;
 use super::table::Key;
 use super::unread::Octets;
@@ -21,9 +21,10 @@ use crate::mail::envelope::Envelope;
 use crate::mail::outcome::{Outcome, TryAgain};
 use crate::ring::Ring;
 use crate::smtp::policy::Verdict;
+use crate::smtp::question::{Admission, Answerable, Asked, Awaited, Delivered, Delivery, Recipient};
 use crate::smtp::reply::ReplyBuffer;
 use crate::smtp::run::Run;
-use crate::smtp::session::{Answer, Session, Step};
+use crate::smtp::session::{Session, Step};
 use crate::smtp::trace;
 
 /// A client that is served.
@@ -35,8 +36,6 @@ pub(super) struct Serving {
     draft: Draft,
     /// Its place among the connections of its client.
     seat: Option<Seat>,
-    /// The number of the last question about a recipient.
-    inquiry: u32,
     /// The session has ended: its replies are sent, and the connection is closed.
     has_ended: bool,
 }
@@ -51,7 +50,6 @@ impl Serving {
             replies: ReplyBuffer::new(),
             draft: Draft::default(),
             seat: None,
-            inquiry: 0,
             has_ended: false,
         }
     }
@@ -99,7 +97,7 @@ impl Serving {
 
     /// Whether the session can go on with what the client sent.
     pub(super) fn can_parse(&self) -> bool {
-        !self.has_ended && !self.session.awaits_answer() && self.draft.waits() == Waits::No
+        !self.has_ended && self.session.awaits().is_none() && self.draft.waits() == Waits::No
     }
 
     /// Its deadline has passed.
@@ -109,12 +107,10 @@ impl Serving {
             self.lose_data(TryAgain::Overload, context);
             let waited = self.draft.give_up_waiting();
             self.stop_waiting(waited, context);
-        } else if self.session.awaits_outcome() {
-            context.delivery.note_hang();
-            self.resolve(Answer::Unknown, context);
-        } else if self.session.proposed_recipient().is_some() {
-            self.resolve(Answer::Recipient(Verdict::TryAgain), context);
         } else {
+            if self.session.awaits() == Some(Awaited::Delivery) {
+                context.delivery.note_hang();
+            }
             let step = self.session.expire(&mut self.replies, context.turn.now);
             self.follow(&step);
         }
@@ -169,11 +165,8 @@ impl Serving {
         receipt: Receipt,
         context: &mut Context<R>,
     ) -> bool {
-        let waiting = serving.filter(|one| !one.has_ended && one.session.awaits_outcome());
-        let told = waiting.is_some();
-        if let Some(serving) = waiting {
-            serving.resolve(answer_to(&receipt), context);
-        }
+        let told =
+            serving.is_some_and(|one| !one.has_ended && one.resolve_delivery(delivered(&receipt), context));
         context.finish(receipt, told);
         told
     }
@@ -192,8 +185,9 @@ impl Serving {
 
     /// The store's answer about a recipient came. It tells nothing when it is to a question that timed out.
     pub(super) fn handle_found<R: Ring>(&mut self, number: u32, verdict: Verdict, context: &mut Context<R>) {
-        if self.inquiry == number && self.session.proposed_recipient().is_some() {
-            self.resolve(Answer::Recipient(verdict), context);
+        let asked = self.session.asked::<Recipient>().filter(|asked| asked.number() == number);
+        if let Some(asked) = asked {
+            self.resolve(asked, verdict, context);
         }
     }
 
@@ -238,7 +232,7 @@ impl Serving {
         context: &mut Context<R>,
         append: impl FnOnce(&mut Message, &mut Pool, &Run) -> Result<(), NoMemory>,
     ) {
-        let run = &context.turn.run;
+        let run = &context.turn.supplies.run;
         match self.draft.keep(&mut context.pool, |message, pool| append(message, pool, run)) {
             Ok(()) => self.move_if_due(context),
             Err(NoMemory) => self.lose_data(TryAgain::Overload, context),
@@ -267,48 +261,56 @@ impl Serving {
     }
 
     /// A front said whom it speaks for: from now on that client has this connection.
-    pub(super) fn admit<R: Ring>(&mut self, client: IpAddr, front: IpAddr, context: &mut Context<R>) {
+    pub(super) fn admit<R: Ring>(
+        &mut self,
+        asked: Asked<Admission>,
+        client: IpAddr,
+        front: IpAddr,
+        context: &mut Context<R>,
+    ) {
         self.seat = None;
         // A front that speaks for itself, such as a health check, is not counted, as at the accept.
         let admitted = if client == front { Ok(None) } else { context.clients.enter(client) };
         if admitted.is_err() {
             context.metrics.connections_refused.add(1);
         }
-        self.resolve(Answer::Admission(admitted.is_ok()), context);
+        self.resolve(asked, admitted.is_ok(), context);
         self.seat = admitted.unwrap_or(None);
     }
 
-    pub(super) fn begin_transaction<R: Ring>(&mut self, size: Option<u64>, context: &mut Context<R>) {
-        let answer = if let Some(why) = context.refusal(size) {
-            Answer::TryAgain(why)
-        } else {
-            self.recycle_draft(context);
-            let arena = context.pool.arena();
-            self.draft.begin(context.delivery.begin(self.key.word(), arena, context.turn.wall_clock));
-            Answer::Begin(context.delivery.envelope())
-        };
-        self.resolve(answer, context);
+    /// Whether a transaction may begin; if so, its message begins.
+    pub(super) fn begin_transaction<R: Ring>(
+        &mut self,
+        size: Option<u64>,
+        context: &mut Context<R>,
+    ) -> Result<(), TryAgain> {
+        if let Some(why) = context.refusal(size) {
+            return Err(why);
+        }
+        self.recycle_draft(context);
+        let (arena, turn) = (context.pool.arena(), &mut context.turn);
+        let connection = self.key.word();
+        self.draft.begin(context.delivery.begin(connection, arena, &mut turn.supplies, turn.wall_clock));
+        Ok(())
     }
 
     /// Asks whether the store has a place for the recipient that the session proposes.
-    pub(super) fn ask_about_recipient<R: Ring>(&mut self, context: &mut Context<R>) {
-        let asked = match self.session.proposed_recipient() {
-            Some(recipient) => context.mailboxes.ask(self.key.word(), recipient, context.turn.now),
-            None => Asked::Answered(Verdict::TryAgain),
+    pub(super) fn ask_about_recipient<R: Ring>(&mut self, asked: Asked<Recipient>, context: &mut Context<R>) {
+        let (connection, number, now) = (self.key.word(), asked.number(), context.turn.now);
+        let answered = match self.session.proposed_recipient() {
+            Some(recipient) => context.mailboxes.ask(connection, number, recipient, now),
+            None => Answered::Now(Verdict::TryAgain),
         };
-        match asked {
-            Asked::Answered(verdict) => self.resolve(Answer::Recipient(verdict), context),
-            Asked::Away(number, must_ring) => {
-                self.inquiry = number;
-                context.ring_if(must_ring);
-            }
+        match answered {
+            Answered::Now(verdict) => self.resolve(asked, verdict, context),
+            Answered::Later(must_ring) => context.ring_if(must_ring),
         }
     }
 
     /// The message is complete.
     pub(super) fn deliver<R: Ring>(&mut self, envelope: Box<Envelope>, context: &mut Context<R>) {
         if let (Some(beginning), Some(message)) = (self.draft.beginning(), self.draft.message_mut()) {
-            context.delivery.enclose(message, envelope);
+            context.turn.supplies.keep_envelope(std::mem::replace(&mut message.envelope, envelope));
             message.received_at = context.turn.wall_clock;
             self.session.tell(&mut message.client);
             let Message { received, client, envelope, id, .. } = message;
@@ -324,7 +326,7 @@ impl Serving {
             Complete::Waits => {}
             Complete::Lost(why) => {
                 self.recycle_draft(context);
-                self.resolve(Answer::TryAgain(why), context);
+                self.resolve_delivery(Delivered::TryAgain(why), context);
             }
             Complete::Whole(message) => match context.delivery.hand_over(message, context.turn.now) {
                 Handed::Away(must_ring) => context.ring_if(must_ring),
@@ -336,17 +338,32 @@ impl Serving {
         }
     }
 
-    /// Gives the session an answer.
-    pub(super) fn resolve<R>(&mut self, answer: Answer, context: &Context<R>) {
-        let step = self.session.resolve(answer, &mut self.replies, context.turn.now);
-        self.follow(&step);
+    /// Gives the session an answer. One that it does not wait for any more changes nothing.
+    pub(super) fn resolve<R, Q: Answerable>(
+        &mut self,
+        asked: Asked<Q>,
+        answer: Q::Answer,
+        context: &Context<R>,
+    ) {
+        if let Ok(step) = self.session.resolve(asked, answer, &mut self.replies, context.turn.now) {
+            self.follow(&step);
+        }
+    }
+
+    /// Tells the session what became of the message that it delivered. False when it does not wait for that any more.
+    fn resolve_delivery<R>(&mut self, delivered: Delivered, context: &Context<R>) -> bool {
+        let asked = self.session.asked::<Delivery>();
+        if let Some(asked) = asked {
+            self.resolve(asked, delivered, context);
+        }
+        asked.is_some()
     }
 }
 
-fn answer_to(receipt: &Receipt) -> Answer {
+fn delivered(receipt: &Receipt) -> Delivered {
     match receipt.outcome {
-        Outcome::Stored => Answer::Accepted(receipt.message.id),
-        Outcome::TryAgain(why) => Answer::TryAgain(why),
-        Outcome::Refused(why) => Answer::Refused(why),
+        Outcome::Stored => Delivered::Accepted(receipt.message.id),
+        Outcome::TryAgain(why) => Delivered::TryAgain(why),
+        Outcome::Refused(why) => Delivered::Refused(why),
     }
 }
