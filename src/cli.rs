@@ -20,7 +20,7 @@ pub use self::doctor::doctor;
 pub use self::spool::{SpoolCommand, spool};
 pub use self::version::commit;
 
-use crate::config::{self, Config, SinkKind};
+use crate::config::{self, Config};
 use crate::limits::LAST_WORDS_MAX;
 use crate::memory_sum::{MemorySum, Purpose, SocketMemory};
 use crate::shutdown::Shutdown;
@@ -162,12 +162,7 @@ pub fn summary(config: &Config) -> String {
         1 => "1 domain".to_owned(),
         count => format!("{count} domains"),
     };
-    let sink = match &config.sink.kind {
-        SinkKind::Maildir { path, .. } => format!("maildir at {}", path.display()),
-        SinkKind::Spool { path, .. } => format!("spool at {}", path.display()),
-        SinkKind::Stdout { .. } => "stdout (not durable)".to_owned(),
-        SinkKind::Discard => "discard (not durable)".to_owned(),
-    };
+    let sink = config.sink.facts().summary();
     // What the kernel allows its sockets makes no difference to these.
     let sum = MemorySum::of(config, SocketMemory::default());
     let memory = |purpose| sum.bytes_for(purpose).div_ceil(1 << 20);

@@ -183,7 +183,10 @@ fn unreachable(entry: &RecipientEntry, config: &Config) -> Option<String> {
     if !config.domains.is_empty() && !config.domains.iter().any(|accepted| accepted.matches(domain)) {
         return Some(format!("`domains` does not accept {domain:?}, so this recipient gets no mail"));
     }
-    if matches!(entry, RecipientEntry::CatchAll(_)) && config.sink.has_mailboxes() && !config.sink.creates() {
+    if matches!(entry, RecipientEntry::CatchAll(_))
+        && config.sink.facts().has_mailboxes()
+        && !config.sink.facts().creates_mailboxes()
+    {
         return Some(
             "`create` is false and a catch-all names nobody, so only maildirs that exist and postmaster get mail of this \
              domain; set `create = true`, or list the recipients"

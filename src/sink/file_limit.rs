@@ -6,7 +6,7 @@
 
 use rustix::process::{Resource, getrlimit};
 
-use crate::config::{Config, SinkKind};
+use crate::config::Config;
 
 /// What raises the limit, for messages to the operator.
 pub const CURE: &str =
@@ -21,10 +21,7 @@ pub fn bytes_max() -> Option<u64> {
 /// is not told here: it stops the start.
 pub fn message_note(config: &Config, limit: Option<u64>) -> Option<String> {
     let message_max = config.limits.message_size_max;
-    let stores = match config.sink.kind {
-        SinkKind::Maildir { .. } | SinkKind::Spool { .. } | SinkKind::Stdout { .. } => true,
-        SinkKind::Discard => false,
-    };
+    let stores = config.sink.facts().reads_mail_data();
     let limit = limit.filter(|limit| stores && *limit < message_max)?;
     Some(format!(
         "message_size_max is {message_max} octets and no file may be larger than {limit} (RLIMIT_FSIZE): a message that \

@@ -14,10 +14,11 @@ use rustix::io::Errno;
 
 use super::contract::{Durability, Sink};
 use super::facts::{Facts, TlsText};
+use super::kind::Kind;
 use super::opening::{OpenError, Opened, Surroundings};
 use super::report::{Report, Site, outcome_of};
 use super::spill::SpillTo;
-use crate::config::StdoutFormat;
+use crate::config::{self, StdoutFormat};
 use crate::handoff::message::Message;
 use crate::mail::outcome::Outcome;
 
@@ -27,29 +28,32 @@ const STALL_MAX: Duration = Duration::from_secs(10);
 /// What a pipe or terminal that says it is writable takes without blocking (`PIPE_BUF`).
 const SAFE_WRITE_BYTES: usize = 4096;
 
-/// Opens the sink on standard output.
-pub(super) fn open(format: StdoutFormat, surroundings: &Surroundings) -> Result<Opened, OpenError> {
-    let output = io::stdout().as_fd().try_clone_to_owned().map_err(|error| OpenError {
-        what: "use the standard output of",
-        site: "ringmx".to_owned(),
-        why: error.to_string(),
-        cure: "start it with standard output open",
-    })?;
-    let report = Arc::clone(&surroundings.report);
-    let name = match format {
-        StdoutFormat::Json => "stdout json",
-        StdoutFormat::Mbox => "stdout mbox",
-    };
-    Ok(Opened {
-        description: name.to_owned(),
-        durability: Durability::None,
-        notes: vec!["stdout promises nothing: what its reader loses is lost".to_owned()],
-        // One worker: lines of two would mix.
-        workers: vec![Box::new(move || Ok(Box::new(Stdout::new(output, format, STALL_MAX, report))))],
-        inline: None,
-        spill: SpillTo::Directory(std::env::temp_dir()),
-        mailboxes: None,
-    })
+impl Kind for config::Stdout {
+    /// Opens the sink on standard output.
+    fn open(&self, _workers: usize, surroundings: &Surroundings) -> Result<Opened, OpenError> {
+        let output = io::stdout().as_fd().try_clone_to_owned().map_err(|error| OpenError {
+            what: "use the standard output of",
+            site: "ringmx".to_owned(),
+            why: error.to_string(),
+            cure: "start it with standard output open",
+        })?;
+        let report = Arc::clone(&surroundings.report);
+        let format = self.format;
+        let name = match format {
+            StdoutFormat::Json => "stdout json",
+            StdoutFormat::Mbox => "stdout mbox",
+        };
+        Ok(Opened {
+            description: name.to_owned(),
+            durability: Durability::None,
+            notes: vec!["stdout promises nothing: what its reader loses is lost".to_owned()],
+            // One worker: lines of two would mix.
+            workers: vec![Box::new(move || Ok(Box::new(Stdout::new(output, format, STALL_MAX, report))))],
+            inline: None,
+            spill: SpillTo::Directory(std::env::temp_dir()),
+            mailboxes: None,
+        })
+    }
 }
 
 /// Writes messages to a file descriptor.

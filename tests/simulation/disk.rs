@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ringmx::buffer::Pool;
-use ringmx::config::{Config, SinkKind};
+use ringmx::config::{self, Config, SinkKind};
 use ringmx::handoff::channel::{messages, receipts};
 use ringmx::handoff::doorbell::Doorbell;
 use ringmx::limits::HANDOFF_MESSAGES_MAX;
@@ -68,7 +68,7 @@ impl Simulation {
         // Half of the stores are asked about recipients.
         let (desk, route) = Desk::new(&bell);
         let (desk, route) = match (&mut config.sink.kind, world.random(2)) {
-            (SinkKind::Maildir { template, .. }, 0) => {
+            (SinkKind::Maildir(config::Maildir { template, .. }), 0) => {
                 "{domain}/{local}".clone_into(template);
                 (Some(desk), route)
             }
