@@ -1,12 +1,21 @@
 //! How a connection is closed, and what its place does next.
 
+use std::time::Duration;
+
 use ringmx::ring::Ring;
 
-use super::{BARREN_MAX, LoadThread, PAUSE, State, token_of};
-use crate::client::Ending;
+use super::connection::State;
+use super::{LoadThread, token_of};
+use crate::client::SessionEnd;
+
+/// Pause before a connection that failed is made again.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// After so many failures in a row without a message accepted a connection is given up.
+const BARREN_MAX: u32 = 5;
 
 impl<R: Ring> LoadThread<'_, R> {
-    /// Cancels what is under way; [`Self::finish_close`] closes behind the last of it.
+    /// Cancels what is under way; [`Self::finish_close`] closes after the last of it.
     pub(super) fn begin_close(&mut self, index: usize) {
         let connection = &mut self.connections[index];
         let Some(socket) = connection.socket else { return };
@@ -37,7 +46,7 @@ impl<R: Ring> LoadThread<'_, R> {
         connection.channel = None;
         // Whatever was under way on it has ended, so it is known how much was sent.
         connection.client.abandon(connection.sent_whole, &mut self.tally);
-        let quit = matches!(connection.client.ending(), Some(Ending::Quit | Ending::Done));
+        let quit = matches!(connection.client.ending(), Some(SessionEnd::Quit | SessionEnd::Done));
         self.after_close(index, quit);
     }
 

@@ -1,40 +1,15 @@
-//! TLS between a session and its socket: what is received passes the channel, and what is said.
-
-use std::time::Instant;
+//! TLS between a session and its socket: what is said passes the channel. What is received does so in `connection.rs`.
 
 use ringmx::ring::{Outgoing, Ring, Socket};
 
-use super::{LoadThread, State, token_of};
-use crate::connection::Connection;
-use crate::histogram::Phase;
-use crate::tally::Tally;
-use crate::tls::Mode;
+use super::connection::{Connection, State};
+use super::{LoadThread, token_of};
 use crate::tls::channel::Channel;
+use crate::tls::mode::Mode;
 
-/// Octets of a send buffer that a connection keeps for the next send: those of a short message. Others are given up, so that idle
+/// Octets of a send buffer that a connection keeps for the next send: those of a short message. Larger ones are freed, so that idle
 /// connections hold little.
 const KEPT_BYTES_MAX: usize = 16 * 1024;
-
-/// Takes ciphertext of an open connection; tells whether the server said that it sends nothing more.
-pub(super) fn receive(
-    connection: &mut Connection,
-    mut octets: &[u8],
-    now: Instant,
-    tally: &mut Tally,
-) -> Result<bool, rustls::Error> {
-    let Connection { channel: Some(channel), client, .. } = connection else { return Ok(false) };
-    while !octets.is_empty() && !channel.is_ended() {
-        let received = channel.receive(&mut octets);
-        if let Some((negotiated, resumed)) = channel.take_established() {
-            tally.handshakes.add(negotiated, resumed);
-            tally.latencies.record(Phase::Tls, now - channel.begun_at());
-            client.handle_secured(now);
-        }
-        channel.take_plaintext(|plaintext| client.handle_octets(plaintext, now, tally));
-        received?;
-    }
-    Ok(channel.is_ended())
-}
 
 impl<R: Ring> LoadThread<'_, R> {
     /// Sends what TLS and the session have to say on a connection that is under TLS or is to be; tells whether it is one.
@@ -106,7 +81,7 @@ impl<R: Ring> LoadThread<'_, R> {
         true
     }
 
-    /// Says that we say nothing more, if the connection is under TLS and this was not said.
+    /// Sends close_notify, if the connection is under TLS and it was not sent yet.
     pub(super) fn say_farewell(&mut self, index: usize) {
         let connection = &mut self.connections[index];
         let Connection { channel: Some(channel), head, socket: Some(socket), sending: false, .. } =
