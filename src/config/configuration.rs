@@ -3,6 +3,7 @@
 //! Every function gives a usable value whatever the file says; whether there were problems is the document's to tell.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::document::Document;
 use super::identity::{self, Identity};
@@ -51,7 +52,7 @@ pub struct Config {
 
 impl Config {
     /// What the sessions of a listener are told.
-    pub fn session_settings(&self, listener: &Listener, policy: Box<dyn Policy + Send + Sync>) -> Settings {
+    pub fn session_settings(&self, listener: &Listener, policy: Arc<dyn Policy + Send + Sync>) -> Settings {
         listener.session_settings(Settings {
             local_part_case_sensitive: self.local_part_case_sensitive,
             ..Settings::of(self.hostname.clone(), self.limits.clone(), policy)

@@ -3,6 +3,7 @@
 //! The configuration makes these; nothing here knows where they come from.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::extension::ExtensionSet;
@@ -31,13 +32,14 @@ pub struct Settings {
     pub tls: TlsPolicy,
     /// What is offered after EHLO.
     pub extensions: ExtensionSet,
-    /// Whom we take mail for.
-    pub policy: Box<dyn Policy + Send + Sync>,
+    /// Whom we take mail for. One table of recipients serves all listeners and shards, so nothing counts its holders while mail
+    /// comes: sessions share these settings and ask through them.
+    pub policy: Arc<dyn Policy + Send + Sync>,
 }
 
 impl Settings {
     /// Those of a listener that is told nothing of its own: the defaults of its keys, without TLS.
-    pub fn of(hostname: String, limits: Limits, policy: Box<dyn Policy + Send + Sync>) -> Self {
+    pub fn of(hostname: String, limits: Limits, policy: Arc<dyn Policy + Send + Sync>) -> Self {
         Self {
             hostname,
             limits,
