@@ -16,7 +16,8 @@ use crate::handoff::errand::{done, errands};
 use crate::limits::{HANDOFF_MESSAGES_MAX, INQUIRIES_AWAY_MAX, SPILLS_AWAY_MAX};
 use crate::shard::{mailboxes, spill};
 use crate::sink::space::Space;
-use crate::sink::spill::{SpillTo, Spiller};
+use crate::sink::spill_file::SpillTo;
+use crate::sink::spiller::Spiller;
 use crate::sink::{self, Report};
 use crate::threads::Threads;
 

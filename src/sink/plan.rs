@@ -215,11 +215,6 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// The number of messages it is for.
-    pub fn messages(&self) -> usize {
-        self.messages
-    }
-
     /// All operations in order.
     pub fn operations(&self) -> &[Operation<'a>] {
         &self.operations

@@ -11,7 +11,7 @@ use ringmx::limits::SPILLS_AWAY_MAX;
 use ringmx::mail::outcome::TryAgain;
 use ringmx::ring::simulated::World;
 use ringmx::shard::spill::Route as SpillRoute;
-use ringmx::sink::spill::Spiller;
+use ringmx::sink::spiller::Spiller;
 use ringmx::sink::{Report, Site};
 
 /// See the module.

@@ -22,7 +22,7 @@ use crate::buffer::{NotWhole, Spilled, Whole};
 use crate::handoff::message::Message;
 use crate::sink::executor::Executor;
 use crate::sink::plan::{Action, Directory, Owners, Plan};
-use crate::sink::spill;
+use crate::sink::spill_file;
 
 /// The mail data of a message, by where it goes.
 #[derive(Clone, Copy)]
@@ -124,7 +124,7 @@ pub(super) fn plan_files<'a>(
 
 /// Whether spill files in this directory can get a name there: tried out, for it depends on the file system, the kernel and `/proc`.
 pub(super) fn can_link(directory: &Path, executor: &mut dyn Executor) -> bool {
-    let Ok(file) = spill::open(directory) else { return false };
+    let Ok(file) = spill_file::open(directory) else { return false };
     // A name that every start removes, should this one end here.
     let name = place(format!("{:016x}{PREPARED_SUFFIX}", u64::MAX));
     let mut plan = Plan::new(1);

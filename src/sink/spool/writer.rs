@@ -13,7 +13,7 @@ use super::open_segment::OpenSegment;
 use super::supply::{Immediate, Maker, Supply, place};
 use crate::handoff::message::Message;
 use crate::mail::outcome::Outcome;
-use crate::sink::contract::{Durability, Sink};
+use crate::sink::contract::Sink;
 use crate::sink::executor::Executor;
 use crate::sink::plan::{self, Action, Done, Owners, Plan, Results};
 use crate::sink::report::{Report, Site, outcome_of, report_failures};
@@ -33,10 +33,6 @@ pub struct Spool<E> {
 }
 
 impl<E: Executor> Sink for Spool<E> {
-    fn durability(&self) -> Durability {
-        Durability::Disk
-    }
-
     fn inline_bytes_max(&self) -> Option<u64> {
         self.inline_bytes_max
     }
