@@ -16,7 +16,7 @@ use ringmx::smtp::settings::Settings;
 
 fn settings() -> Settings {
     let config = Config::embedded_default();
-    let policy = Box::new(Recipients::new(&config.recipient_rules(), None));
+    let policy = Arc::new(Recipients::new(&config.recipient_rules(), None));
     Settings { hostname: "mx.test".into(), ..config.session_settings(&config.listeners[0], policy) }
 }
 

@@ -22,6 +22,7 @@ use crate::config::LogFormat;
 use crate::handoff::doorbell::Doorbell;
 use crate::limits::{LAST_WORDS_MAX, PROCESS_END_MAX, START_END_MAX};
 use crate::log::last_words;
+use crate::signals::Held;
 
 /// What a signal asks the control thread for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,8 +80,11 @@ impl Shutdown {
                 }
             });
         };
+        // One that comes while handlers are installed waits until they are.
+        let held = Held::begin()?;
         std::thread::Builder::new().name("signals".to_owned()).spawn(run)?;
         told.recv().map_err(std::io::Error::other)??;
+        drop(held);
         Ok(shutdown)
     }
 

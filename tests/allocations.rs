@@ -88,7 +88,7 @@ impl Driver {
 fn a_transaction_of_the_protocol_core_allocates_nothing() {
     let config = Config::embedded_default();
     let listener = &config.listeners[0];
-    let policy = Box::new(Recipients::new(&config.recipient_rules(), None));
+    let policy = Arc::new(Recipients::new(&config.recipient_rules(), None));
     let settings = Settings {
         hostname: "mx.test".into(),
         extensions: ExtensionSet::all(),

@@ -68,7 +68,7 @@ impl Mode {
 
     fn settings(self) -> Settings {
         let config = Config::embedded_default();
-        let policy = Box::new(Recipients::new(&config.recipient_rules(), None));
+        let policy = Arc::new(Recipients::new(&config.recipient_rules(), None));
         let bare = if self == Self::Normalize { BareLineEnd::Normalize } else { BareLineEnd::Reject };
         let bdat_bare_lf = match self {
             Self::ChunksNormalize => ChunkLineEnd::Normalize,

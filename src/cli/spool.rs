@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Subcommand, ValueEnum};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{counted, print_each};
+use super::output::{counted, print_each};
 use crate::config::LineEndings;
 use crate::mail::queue_id::QueueId;
 use crate::sink::spool::cursor::Cursor;

@@ -3,6 +3,7 @@
 //! Every function gives a usable value whatever the file says; whether there were problems is the document's to tell.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::document::Document;
 use super::identity::{self, Identity};
@@ -21,7 +22,7 @@ use crate::smtp::settings::{Limits, Settings};
 /// Everything that `ringmx serve` is told.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The name in the greeting, in EHLO replies and behind `by` in Received:.
+    /// The name in the greeting, in EHLO replies and after `by` in Received:.
     pub hostname: String,
     /// Recipient domains that are accepted; empty means any, which is allowed on loopback listeners only.
     pub domains: Vec<DomainPattern>,
@@ -51,7 +52,7 @@ pub struct Config {
 
 impl Config {
     /// What the sessions of a listener are told.
-    pub fn session_settings(&self, listener: &Listener, policy: Box<dyn Policy + Send + Sync>) -> Settings {
+    pub fn session_settings(&self, listener: &Listener, policy: Arc<dyn Policy + Send + Sync>) -> Settings {
         listener.session_settings(Settings {
             local_part_case_sensitive: self.local_part_case_sensitive,
             ..Settings::of(self.hostname.clone(), self.limits.clone(), policy)
@@ -72,8 +73,8 @@ impl Config {
     }
 }
 
-/// Reads the whole file. The result is good only if the document has no problems afterwards. Besides, where
-/// certificates stand.
+/// Reads the whole file, and gives the lines of its certificates as well. The result is good only if the document has no problems
+/// afterwards.
 pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     let mut root = Section::root(document);
     let identity = identity::read(&mut root);
@@ -81,7 +82,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     let mut listeners = listener::read(&mut root, &identity, tls.is_possible());
     let sink = sink::read(&mut root, &identity);
     for Listener { extensions, .. } in &mut listeners {
-        // A promise is made only where whoever consumes the store keeps it.
+        // A promise is made only where the consumer of the store keeps it.
         for (extension, kept) in [
             (Extension::Dsn, sink.dsn),
             (Extension::RequireTls, sink.requiretls),
@@ -114,7 +115,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     (config, certificate_lines)
 }
 
-/// That every local-part is taken is a fact that the operator of a public listener should have meant.
+/// Without a file of recipients every local-part is taken. On a public listener the operator should know that.
 fn recipients_rule(root: &Section<'_>, identity: &Identity, listeners: &[Listener], sink: &Sink) {
     let takes_from_others = |listener: &Listener| {
         let has_fronts = !listener.gate.proxy_from.is_empty() || !listener.gate.xclient_from.is_empty();

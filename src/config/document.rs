@@ -57,7 +57,7 @@ pub(super) struct Document<'a> {
     text: &'a str,
     /// What relative paths are relative to.
     pub(super) base_dir: &'a Path,
-    /// The top of the file; none when there is no file and the walk is done to describe.
+    /// The top of the file. `None` when there is no file and the walk is done to describe.
     pub(super) root: Option<&'a DeTable<'a>>,
     pub(super) explain_unknown: ExplainUnknown,
     problems: RefCell<Vec<Problem>>,

@@ -6,7 +6,7 @@ use super::document::Fallback;
 use super::section::Section;
 use crate::smtp::settings::{EarlyTalkers, Gate, Pipelining, Refusal};
 
-/// A greeting that comes later finds clients gone that give up after a minute (RFC 5321 §4.5.3.2.1 allows five).
+/// Some clients give up after a minute: a later greeting finds them gone (RFC 5321 §4.5.3.2.1 allows five).
 const GREETING_DELAY_MAX: Duration = Duration::from_secs(30);
 
 /// Reads these keys.
@@ -51,7 +51,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Gate {
     }
 }
 
-/// Whom a listener believes what a front says of clients.
+/// Which fronts a listener believes what they say of their clients.
 pub(super) fn trust_rules(section: &mut Section<'_>, gate: &Gate) {
     for proxy in &gate.proxy_from {
         if let Some(xclient) = gate.xclient_from.iter().find(|xclient| xclient.overlaps(proxy)) {

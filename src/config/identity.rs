@@ -12,10 +12,10 @@ pub(super) struct Identity {
     pub(super) hostname: String,
     /// Whether the host name was found, not given.
     pub(super) hostname_given: bool,
-    /// Whether a host name was given that is none.
+    /// Whether what was given as a host name is not one.
     pub(super) hostname_faulty: bool,
     pub(super) domains: Vec<DomainPattern>,
-    /// No `domains` at all, as opposed to bad ones.
+    /// `domains` is not given, as opposed to given and bad.
     pub(super) any_domain: bool,
     pub(super) recipients: Option<PathBuf>,
     pub(super) postmaster: String,
@@ -85,7 +85,7 @@ pub(super) fn read(root: &mut Section<'_>) -> Identity {
     }
 }
 
-/// Mail for the bare `<postmaster>` is always taken (RFC 5321 §4.5.1): it should be for a mailbox that is
+/// Mail for the bare `<postmaster>` is always taken (RFC 5321 §4.5.1): it should be for a mailbox of
 /// ours.
 pub(super) fn postmaster_rule(root: &Section<'_>, identity: &Identity) {
     let Some((_, domain)) = identity.postmaster.rsplit_once('@') else { return };

@@ -36,7 +36,7 @@ pub struct Listener {
     pub bdat_bare_lf: ChunkLineEnd,
     /// What happens to mail data with NUL.
     pub nul: NulPolicy,
-    /// What is offered behind EHLO.
+    /// What is offered after EHLO.
     pub extensions: ExtensionSet,
     /// Who may speak here, for whom, and when.
     pub gate: Gate,
@@ -130,29 +130,7 @@ fn listener(
     let extensions =
         if nul == NulPolicy::Reject { extensions.without(Extension::BinaryMime) } else { extensions };
     let gate = gate::read(&mut section);
-    let asked = tls::policy(&mut section);
-    if asked.is_some_and(|asked| asked != TlsPolicy::Off) && !certificates {
-        section.problem(
-            "tls",
-            "there is no certificate; write for example\n    | [[tls.certificate]]\n    | chain = \"mx1.pem\"\n    | key = \"mx1.key\""
-                .to_owned(),
-        );
-    }
-    let tls = asked.unwrap_or(if certificates { TlsPolicy::Offered } else { TlsPolicy::Off });
-    let tls_tickets = section.boolean(
-        "tls_tickets",
-        false,
-        "Whether tickets are sent, without which TLS 1.3 sessions cannot be resumed; outlook.com's sender has failed on servers that send them.",
-    );
-    if tls == TlsPolicy::Required
-        && !address.is_some_and(|address: SocketAddr| address.ip().to_canonical().is_loopback())
-    {
-        section.warn(
-            "tls",
-            "RFC 3207 section 4 forbids a public MX to require TLS: servers that cannot speak it are turned away"
-                .to_owned(),
-        );
-    }
+    let (tls, tls_tickets) = tls_keys(&mut section, address, certificates);
     gate::trust_rules(&mut section, &gate);
     if let Some(address) = address {
         address_rules(&mut section, address, &gate, identity, taken);
@@ -171,6 +149,33 @@ fn listener(
         tls,
         tls_tickets,
     }
+}
+
+/// Whether and when TLS is spoken, and whether sessions can be resumed.
+fn tls_keys(section: &mut Section<'_>, address: Option<SocketAddr>, certificates: bool) -> (TlsPolicy, bool) {
+    let asked = tls::policy(section);
+    if asked.is_some_and(|asked| asked != TlsPolicy::Off) && !certificates {
+        section.problem(
+            "tls",
+            "there is no certificate; write for example\n    | [[tls.certificate]]\n    | chain = \"mx1.pem\"\n    | key = \"mx1.key\""
+                .to_owned(),
+        );
+    }
+    let tls = asked.unwrap_or(if certificates { TlsPolicy::Offered } else { TlsPolicy::Off });
+    let tls_tickets = section.boolean(
+        "tls_tickets",
+        false,
+        "Whether tickets are sent, without which TLS 1.3 sessions cannot be resumed; outlook.com's sender has failed on servers that send them.",
+    );
+    if tls == TlsPolicy::Required && !address.is_some_and(|address| address.ip().to_canonical().is_loopback())
+    {
+        section.warn(
+            "tls",
+            "RFC 3207 section 4 forbids a public MX to require TLS: servers that cannot speak it are turned away"
+                .to_owned(),
+        );
+    }
+    (tls, tls_tickets)
 }
 
 /// All extensions but those that are switched off.

@@ -7,7 +7,7 @@ use std::fmt;
 pub struct Finding {
     /// The file as the operator named it.
     pub file: String,
-    /// Counted from 1; none when something is missing altogether.
+    /// Counted from 1. `None` when something is missing altogether.
     pub line: Option<usize>,
     /// The dotted key, for instance `limits.errors_max`; empty when it is about no key.
     pub key: String,

@@ -8,6 +8,7 @@ use super::configuration::{self, Config};
 use super::document::Document;
 use super::problem::{Finding, Places, Problem, Warning, line_of};
 use super::{file, recipients, reference, syntax};
+use crate::smtp::policy::RecipientEntry;
 
 /// A longer file is no configuration.
 const FILE_BYTES_MAX: usize = 16 << 20;
@@ -15,7 +16,7 @@ const FILE_BYTES_MAX: usize = 16 << 20;
 /// A configuration file that was read: what it says, and what is wrong with it.
 #[derive(Debug)]
 pub struct Reading {
-    /// What it says, with defaults in place of what is wrong. None when it is no TOML.
+    /// What it says, with defaults in place of what is wrong. `None` when it is not TOML.
     pub config: Option<Config>,
     /// Why it cannot be used.
     pub problems: Vec<Problem>,
@@ -23,6 +24,8 @@ pub struct Reading {
     pub warnings: Vec<Warning>,
     /// Where its keys stand.
     pub places: Places,
+    /// The entries of the file of recipients that it names, each with its line. `None` where it names no file, or not a good one.
+    pub recipients: Option<Vec<(usize, RecipientEntry)>>,
 }
 
 impl Reading {
@@ -36,7 +39,7 @@ impl Reading {
 
     fn no_toml(file: &str, problems: Vec<Problem>) -> Self {
         let places = Places::new(file.to_owned(), Vec::new(), Vec::new());
-        Self { config: None, problems, warnings: Vec::new(), places }
+        Self { config: None, problems, warnings: Vec::new(), places, recipients: None }
     }
 }
 
@@ -66,11 +69,13 @@ pub fn read(path: &Path) -> Reading {
     if let Some(config) = &reading.config
         && let Some(recipients) = &config.recipients
     {
-        match recipients::read(recipients) {
-            Ok(octets) => match recipients::check(recipients, &octets, config) {
-                Ok(warnings) => reading.warnings.extend(warnings),
-                Err(problems) => reading.problems.extend(problems),
-            },
+        match recipients::read(recipients).map(|octets| recipients::parse(recipients, &octets)) {
+            Ok(Ok(entries)) => {
+                let (rules, creates) = (config.recipient_rules(), config.sink.facts().creates_mailboxes());
+                reading.warnings.extend(recipients::examine(recipients, &entries, &rules, creates));
+                reading.recipients = Some(entries);
+            }
+            Ok(Err(problems)) => reading.problems.extend(problems),
             Err(error) => {
                 let text = format!("{} {}", recipients.display(), file::unreadable(&error));
                 reading.problems.push(Problem(reading.places.finding("recipients", text)));
@@ -100,7 +105,7 @@ fn read_text(text: &str, file: &str, base_dir: &Path) -> Reading {
     let (config, certificates) = configuration::read(&document);
     let (problems, warnings, found) = document.into_findings();
     let places = Places::new(file.to_owned(), found, certificates);
-    Reading { config: Some(config), problems, warnings, places }
+    Reading { config: Some(config), problems, warnings, places, recipients: None }
 }
 
 impl Config {

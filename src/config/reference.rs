@@ -88,7 +88,7 @@ pub(super) fn unknown_key(table: &str, key: &str, known: &[&'static str]) -> Str
     }
 }
 
-/// How the header of a table is written, with one pair of brackets or two; none for a table that is unknown.
+/// How the header of a table is written, with one pair of brackets or two. `None` for a table that is unknown.
 pub(super) fn header_of(name: &str) -> Option<&'static str> {
     let found = tables().iter().find(|table| !table.name.is_empty() && table.name == name);
     found.map(|table| table.header.as_str())

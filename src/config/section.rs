@@ -25,9 +25,9 @@ pub(super) struct Section<'a> {
     document: &'a Document<'a>,
     /// What stands before the dot in a problem; empty for the top of the file.
     name: &'static str,
-    /// None when the file has no such table.
+    /// `None` when the file has no such table.
     table: Option<&'a DeTable<'a>>,
-    /// The line of its header; none for the top of the file.
+    /// The line of its header. `None` for the top of the file.
     line: Option<usize>,
     /// The table that defaults come from.
     inherits: Option<&'static str>,
@@ -272,7 +272,7 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// Texts that `parse` makes values of, with the line of each. None when it is not given.
+    /// Texts that `parse` makes values of, with the line of each. `None` when it is not given.
     pub(super) fn texts<T>(
         &mut self,
         key: &'static str,
@@ -303,7 +303,7 @@ impl<'a> Section<'a> {
         Some(values)
     }
 
-    /// Networks; none when it is not given.
+    /// Networks; no network when it is not given.
     pub(super) fn networks(
         &mut self,
         key: &'static str,
@@ -331,7 +331,7 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// `"all"`, which is none, or a list of numbers with the line of each.
+    /// `"all"`, which is `None`, or a list of numbers with the line of each.
     pub(super) fn all_or_list(
         &mut self,
         key: &'static str,

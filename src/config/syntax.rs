@@ -9,7 +9,7 @@ use super::reference;
 pub(super) fn problems(file: &str, text: &str, errors: &[toml::de::Error]) -> Vec<Problem> {
     let lines: Vec<&str> = text.lines().collect();
     let mut problems: Vec<Problem> = Vec::new();
-    // The keys of a table that is written twice are all reported, too: they end where this line is not the
+    // The keys of a table that is written twice are all reported as well: they end where this line is not the
     // last header.
     let mut twice = None;
     for error in errors {
@@ -52,7 +52,7 @@ fn header_above(lines: &[&str], line: usize) -> Option<usize> {
     (1..=line).rev().find(|number| lines.get(number - 1).and_then(|text| header(text)).is_some())
 }
 
-/// What is wrong with a header that stands a second time, and the table's name. None when the line is no
+/// What is wrong with a header that stands a second time, and the table's name. `None` when the line is no
 /// header of a known table.
 fn table_written_twice(lines: &[&str], line: usize) -> Option<(String, String)> {
     let (name, is_double) = header(lines.get(line - 1)?)?;

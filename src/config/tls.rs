@@ -86,7 +86,7 @@ fn certificate(mut section: Section<'_>) -> Option<(CertificateFiles, Certificat
     Some((CertificateFiles { chain: chain?, key: key? }, lines))
 }
 
-/// What a listener does. None: TLS is offered if there is a certificate.
+/// What a listener does. `None`: TLS is offered if there is a certificate.
 pub(super) fn policy(section: &mut Section<'_>) -> Option<TlsPolicy> {
     section.choice_or(
         "tls",

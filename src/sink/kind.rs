@@ -13,7 +13,7 @@ pub(super) trait Kind {
     /// Looks whether it can be opened, and changes nothing.
     fn examine(&self, _examined: &mut Examined) {}
 
-    /// None where recipients have no places of their own.
+    /// `None` where recipients have no places of their own.
     fn unnameable(&self, _case_sensitive: bool) -> Option<Unnameable> {
         None
     }

@@ -70,7 +70,7 @@ pub fn open(config: &config::Sink, surroundings: &Surroundings) -> Result<Opened
     kind_of(config).open(config.workers, surroundings)
 }
 
-/// Watches the space of a disk sink's file system; none for other sinks.
+/// Watches the space of a disk sink's file system. `None` for other sinks.
 pub fn watch_space(config: &config::Sink, surroundings: &Surroundings) -> io::Result<Option<Arc<Space>>> {
     let Some(path) = config.facts().directory() else { return Ok(None) };
     Space::watch(path, config.space_reserve, Arc::clone(&surroundings.report)).map(Some)

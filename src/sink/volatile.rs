@@ -1,7 +1,7 @@
 //! Whether what a store keeps is gone when the machine stops: file systems in memory, and what lies on one.
 //!
-//! It is told where it can be told; a store that nothing is known against may still be in memory, below a
-//! virtual machine for instance.
+//! This cannot always be found out: a store of which nothing is known may still be in memory, below a virtual
+//! machine for instance.
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
@@ -21,7 +21,7 @@ const LAYERS_MAX: usize = 8;
 /// The major number of RAM disks (`/dev/ram0`).
 const RAM_DISK_MAJOR: u32 = 1;
 
-/// What keeps the files of an open directory in memory; none when nothing is known of it.
+/// What keeps the files of an open directory in memory. `None` when nothing is known of it.
 pub fn why(directory: impl AsFd) -> Option<String> {
     why_below(directory, LAYERS_MAX)
 }

@@ -180,7 +180,7 @@ fn config_of(listener: &str) -> String {
 }
 
 fn settings(config: &Config) -> Settings {
-    config.session_settings(&config.listeners[0], Box::new(Recipients::new(&config.recipient_rules(), None)))
+    config.session_settings(&config.listeners[0], Arc::new(Recipients::new(&config.recipient_rules(), None)))
 }
 
 /// Where a session stands after this row, in memory.

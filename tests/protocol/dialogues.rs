@@ -355,7 +355,7 @@ fn settings(dialogue: &Dialogue) -> Result<Settings, String> {
             _ => return Err(format!("unknown setting {key:?}")),
         }
     }
-    settings.policy = Box::new(policy(dialogue));
+    settings.policy = std::sync::Arc::new(policy(dialogue));
     settings.local_part_case_sensitive = is_case_sensitive(dialogue);
     Ok(settings)
 }

@@ -98,6 +98,6 @@ impl Builder {
 
 /// What sessions are told with this configuration, under this name.
 pub fn settings(config: &Config, hostname: &str) -> Settings {
-    let policy = Box::new(Recipients::new(&config.recipient_rules(), None));
+    let policy = Arc::new(Recipients::new(&config.recipient_rules(), None));
     Settings { hostname: hostname.into(), ..config.session_settings(&config.listeners[0], policy) }
 }

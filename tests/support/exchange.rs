@@ -136,7 +136,7 @@ pub fn config() -> Config {
 /// What sessions are told with the defaults of the configuration.
 pub fn settings() -> Settings {
     let config = config();
-    let policy = Box::new(Recipients::new(&config.recipient_rules(), None));
+    let policy = Arc::new(Recipients::new(&config.recipient_rules(), None));
     Settings::of(config.hostname, config.limits, policy)
 }
 

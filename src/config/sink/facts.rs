@@ -7,7 +7,7 @@ pub trait SinkFacts {
     /// What it is and where, in a few words for the operator.
     fn summary(&self) -> String;
 
-    /// The directory that it stores in, on whose file system spill files lie; none where it stores in none.
+    /// The directory that it stores in, on whose file system spill files lie. `None` where it stores in none.
     fn directory(&self) -> Option<&Path> {
         None
     }
@@ -20,12 +20,12 @@ pub trait SinkFacts {
         0
     }
 
-    /// The files that so many workers have open at a time, at most, but for a few.
+    /// The most files that so many workers have open at a time. A few that each process has are not counted.
     fn open_files(&self, _workers: usize) -> usize {
         0
     }
 
-    /// Octets of the files that it cannot do without, whatever the mail; none where it has no such files.
+    /// Octets of the files that it cannot do without, whatever the mail. `None` where it has no such files.
     fn file_bytes(&self) -> Option<u64> {
         None
     }

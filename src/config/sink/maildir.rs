@@ -21,7 +21,7 @@ pub struct Maildir {
     pub create: bool,
     /// How line ends are stored.
     pub line_endings: LineEndings,
-    /// How files become durable; none for what suits the file system.
+    /// How files become durable. `None` for what suits the file system.
     pub sync: Option<MaildirSync>,
 }
 

@@ -26,7 +26,7 @@ pub struct Sink {
     pub kind: SinkKind,
     /// Threads that store; shards are dealt to them in turn.
     pub workers: usize,
-    /// Octets that a disk sink leaves free on its file system; none for the rule of the key's line in the reference.
+    /// Octets that a disk sink leaves free on its file system. `None` for the rule of the key's line in the reference.
     pub space_reserve: Option<u64>,
     /// Whether whoever consumes the store keeps the promises of DSN (RFC 3461).
     pub dsn: bool,
@@ -75,7 +75,7 @@ struct Row {
     is_on_disk: bool,
     /// Without `workers`. Where it is 1 there cannot be more.
     workers_default: usize,
-    /// Whether somebody behind it may send the notifications that DSN promises.
+    /// Whether a program that reads the store may send the notifications that DSN promises.
     may_notify: bool,
     kind: fn(Found) -> SinkKind,
 }

@@ -2,7 +2,8 @@
 
 use super::{sysctl_line, unit_line};
 use crate::config::Config;
-use crate::doctor::{Finding, Host, Severity};
+use crate::doctor::finding::{Finding, Severity};
+use crate::doctor::host::Host;
 use crate::limits::REFUSED_CONNECTIONS_MAX;
 use crate::sink::file_limit;
 

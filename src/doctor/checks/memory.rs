@@ -2,7 +2,8 @@
 
 use super::{mib, sysctl_line};
 use crate::config::Config;
-use crate::doctor::{Finding, Host, Severity};
+use crate::doctor::finding::{Finding, Severity};
+use crate::doctor::host::Host;
 use crate::memory_sum::MemorySum;
 
 /// All bounds together must fit, or a busy hour ends with the kernel's out-of-memory killer.

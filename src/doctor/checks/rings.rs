@@ -2,7 +2,8 @@
 
 use super::{sysctl_line, unit_line};
 use crate::config::Config;
-use crate::doctor::{Finding, Host, Severity};
+use crate::doctor::finding::{Finding, Severity};
+use crate::doctor::host::Host;
 use crate::ring::locked_memory;
 
 /// Without io_uring nothing starts.

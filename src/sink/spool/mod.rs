@@ -36,7 +36,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use self::background::Background;
-pub(super) use self::options::Options;
+use self::options::Options;
 use self::supply::Maker;
 pub use self::writer::Spool;
 use super::contract::{Durability, Sink};

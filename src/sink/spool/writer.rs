@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::batch::{Batch, measure};
 use super::envelope;
 use super::format::{self, BATCH_BYTES, SEGMENT_HEADER_BYTES};
+use super::large;
 use super::open_segment::OpenSegment;
 use super::supply::{Immediate, Maker, Supply, place};
 use crate::handoff::message::Message;
@@ -199,6 +200,6 @@ fn has_written(plan: &Plan<'_>, results: &Results, segment: &OpenSegment) -> boo
 
 fn envelope_of(message: &Message) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
-    envelope::encode(message, &mut out);
+    envelope::encode(message, large::facts(message), &mut out);
     out
 }

@@ -1,30 +1,13 @@
-//! The command line: what was asked for, and the subcommands that need no server.
-//!
-//! Results go to standard output, problems and warnings to standard error.
+//! What the command line asks for.
 
-use std::fmt::Display;
-use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind as UsageError};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-mod cert;
-mod doctor;
-mod spool;
-mod version;
-
-pub use self::cert::{CertCommand, cert};
-pub use self::doctor::doctor;
-pub use self::spool::{SpoolCommand, spool};
-pub use self::version::commit;
-
-use crate::config::{self, Config};
-use crate::limits::LAST_WORDS_MAX;
-use crate::memory_sum::{MemorySum, Purpose, SocketMemory};
-use crate::shutdown::Shutdown;
-use crate::{check, log, server};
+use super::cert::CertCommand;
+use super::spool::SpoolCommand;
+use super::version;
 
 /// A high-throughput inbound SMTP receiver (front-line MX) for Linux on io_uring.
 #[derive(Debug, Parser)]
@@ -117,90 +100,6 @@ fn with_hint(error: clap::Error, first: Option<std::ffi::OsString>) -> clap::Err
     let hint = "a configuration file follows a subcommand: `ringmx serve FILE`, `ringmx check FILE` or `ringmx doctor FILE`";
     hinted.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint.into()]));
     hinted
-}
-
-/// `ringmx check FILE`.
-pub fn check(file: Option<&Path>) -> ExitCode {
-    let checked = check::check(file);
-    print_each("warning: ", &checked.warnings);
-    print_each("", &checked.problems);
-    let Some(config) = checked.config else { return ExitCode::FAILURE };
-    let file = file.map_or("the configuration without a file".into(), |file| file.display().to_string());
-    print(&format!("{file} is good: {}\n{}", summary(&config), crate::doctor::memory_sum(&config)))
-}
-
-/// `ringmx config`.
-pub fn reference() -> ExitCode {
-    print(&config::reference())
-}
-
-/// `ringmx serve`.
-pub fn serve(file: Option<&Path>) -> ExitCode {
-    // First of all, so that no step of the start is cut short by a signal.
-    let shutdown = match Shutdown::on_signals() {
-        Ok(shutdown) => shutdown,
-        Err(error) => {
-            // Not by the standard library: it would wait for a reader that stands still.
-            log::write_within(format!("ringmx: signals cannot be listened for: {error}\n"), LAST_WORDS_MAX);
-            return ExitCode::FAILURE;
-        }
-    };
-    let checked = check::check(file);
-    let served = match &checked.config {
-        Some(config) => server::serve(config, &checked.warnings, &shutdown),
-        None => server::refuse(checked.log_format, &checked.problems, &checked.warnings),
-    };
-    if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// What a configuration comes down to, in one line.
-pub fn summary(config: &Config) -> String {
-    let addresses: Vec<String> =
-        config.listeners.iter().map(|listener| listener.address.to_string()).collect();
-    let domains = match config.domains.len() {
-        0 => "any domain".to_owned(),
-        1 => "1 domain".to_owned(),
-        count => format!("{count} domains"),
-    };
-    let sink = config.sink.facts().summary();
-    // What the kernel allows its sockets makes no difference to these.
-    let sum = MemorySum::of(config, SocketMemory::default());
-    let memory = |purpose| sum.bytes_for(purpose).div_ceil(1 << 20);
-    format!(
-        "{} on {}, mail for {domains} into {sink}, {} on {}, at most {} MiB of memory for mail and {} MiB for \
-         connections",
-        config.hostname,
-        addresses.join(" and "),
-        counted(config.sink.workers, "sink worker"),
-        counted(config.shards.len(), "shard"),
-        memory(Purpose::Mail),
-        memory(Purpose::Connections),
-    )
-}
-
-fn counted(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
-}
-
-/// Standard output may be closed early (`ringmx config | head`): that is no error of ours.
-fn print(text: &str) -> ExitCode {
-    let mut output = std::io::stdout().lock();
-    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => {
-            print_each("", &[format!("standard output cannot be written: {error}")]);
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn print_each<T: Display>(before: &str, findings: &[T]) {
-    let mut errors = std::io::stderr().lock();
-    for finding in findings {
-        // Nowhere is left to tell that standard error is closed.
-        let _ = writeln!(errors, "{before}{finding}");
-    }
 }
 
 #[cfg(test)]
