@@ -17,7 +17,8 @@ use crate::shard::inbox::Letterbox;
 use crate::shard::mailboxes::Lookup;
 use crate::shard::parts::Overflow;
 use crate::sink::space::Space;
-use crate::sink::spill::{SpillTo, Spiller};
+use crate::sink::spill_file::SpillTo;
+use crate::sink::spiller::Spiller;
 use crate::sink::{self, Report};
 use crate::threads::Threads;
 

@@ -16,7 +16,7 @@ use ringmx::ring::Socket;
 use ringmx::ring::simulated::{Faults, World};
 use ringmx::shard::delivery::ToSink;
 use ringmx::shard::inbox::inbox;
-use ringmx::sink::{Durability, Sink};
+use ringmx::sink::Sink;
 use ringmx::smtp::settings::{Settings, TlsPolicy};
 use ringmx::tls::context::Context;
 use rustls::ClientConnection;
@@ -31,10 +31,6 @@ type Stored = Arc<Mutex<Vec<Vec<u8>>>>;
 struct Keeping(Stored);
 
 impl Sink for Keeping {
-    fn durability(&self) -> Durability {
-        Durability::None
-    }
-
     fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>) {
         let mut stored = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for message in batch {

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use super::batch::{Batch, measure};
 use super::envelope;
 use super::format::{self, BATCH_BYTES, SEGMENT_HEADER_BYTES};
+use super::large;
 use super::open_segment::OpenSegment;
 use super::supply::{Immediate, Maker, Supply, place};
 use crate::handoff::message::Message;
 use crate::mail::outcome::Outcome;
-use crate::sink::contract::{Durability, Sink};
+use crate::sink::contract::Sink;
 use crate::sink::executor::Executor;
 use crate::sink::plan::{self, Action, Done, Owners, Plan, Results};
 use crate::sink::report::{Report, Site, outcome_of, report_failures};
@@ -32,10 +33,6 @@ pub struct Spool<E> {
 }
 
 impl<E: Executor> Sink for Spool<E> {
-    fn durability(&self) -> Durability {
-        Durability::Disk
-    }
-
     fn inline_bytes_max(&self) -> Option<u64> {
         self.inline_bytes_max
     }
@@ -50,7 +47,7 @@ impl<E: Executor> Sink for Spool<E> {
                 first += 1;
                 continue;
             }
-            // Whoever comes behind a failure waits for the next batch: one broken disk is not tried 256 times.
+            // Whoever comes after a failure waits for the next batch: one broken disk is not tried 256 times.
             let (count, failure) = match self.append(batch, &envelopes, first) {
                 Ok(count) => (count, None),
                 Err(outcome) => (batch.len() - first, Some(outcome)),
@@ -203,6 +200,6 @@ fn has_written(plan: &Plan<'_>, results: &Results, segment: &OpenSegment) -> boo
 
 fn envelope_of(message: &Message) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
-    envelope::encode(message, &mut out);
+    envelope::encode(message, large::facts(message), &mut out);
     out
 }
