@@ -35,13 +35,13 @@ struct Edge {
 }
 
 /// Length of the longest prefix of `octets` that can be taken as it stands. What follows it, if anything, is a dot that
-/// or a NUL that begins a line, an LF without CR before it, or an octet other than LF behind a CR. A CR as the last octet is plain.
+/// or a NUL that begins a line, an LF without CR before it, or an octet other than LF after a CR. A CR as the last octet is plain.
 pub fn plain_prefix(octets: &[u8], before: Before) -> usize {
     prefix::<true>(octets, before)
 }
 
 /// The same where a dot is text: what follows the prefix, if anything, is an LF without CR before it, or an octet other than LF
-/// behind a CR.
+/// after a CR.
 pub fn paired_prefix(octets: &[u8], before: Before) -> usize {
     prefix::<false>(octets, before)
 }
@@ -164,7 +164,7 @@ fn prefix_with<const DOTS: bool>(
         }
         irregular_in::<DOTS>(look, &block, 0, edge)
     };
-    // What lies behind the end is not there: a CR as the last octet may still get its LF.
+    // What comes after the end is not there: a CR as the last octet may still get its LF.
     let irregular = irregular & u64::MAX >> missing;
     let plain = if irregular == 0 { rest.len() } else { irregular.trailing_zeros() as usize };
     octets.len() - rest.len() + plain

@@ -20,7 +20,7 @@ pub enum Before {
 }
 
 impl Before {
-    /// What stands behind a plain prefix: its last octet tells, and where it is empty nothing has changed.
+    /// What comes after a plain prefix: its last octet tells, and where it is empty nothing has changed.
     #[must_use]
     pub fn after(self, plain: &[u8]) -> Self {
         match plain.last() {
@@ -40,7 +40,7 @@ const TAIL_OCTETS: usize = 4;
 pub struct Tail([u8; TAIL_OCTETS]);
 
 impl Tail {
-    /// With these octets behind it.
+    /// With these octets after it.
     #[must_use]
     pub fn after(self, octets: &[u8]) -> Self {
         match octets.last_chunk() {

@@ -60,7 +60,7 @@ pub enum Action<'a> {
     Link(&'a File, Rc<Place>),
     /// Takes space for a file of this many octets; does nothing where the file system cannot.
     Reserve(Rc<Place>, u64),
-    /// Writes the slices one behind the other from this offset. A short write is a failed write.
+    /// Writes the slices one after the other from this offset. A short write is a failed write.
     Write(Rc<Place>, u64, Vec<&'a [u8]>),
     /// Begins to write back to the disk what the file holds, and does not wait.
     StartWriteback(Rc<Place>),
@@ -84,7 +84,7 @@ pub enum Action<'a> {
     /// Makes durable everything on the file system of the root: every file and every name that is there when it begins.
     SyncFilesystem,
     /// Fails where the file system of a directory gave up its journal, or takes no new file for another reason. A sync need not
-    /// tell (see [`probe_journal`](super::file_system::probe_journal)), so it stands behind the last one that makes new files and
+    /// tell (see [`probe_journal`](super::file_system::probe_journal)), so it comes after the last one that makes new files and
     /// names durable, in a stage of its own.
     ProbeJournal(Directory),
 }
@@ -236,7 +236,7 @@ impl<'a> Plan<'a> {
                 Some(last) if file.is_some() && file == self.operations[last.start].action.chain() => {
                     last.end = index + 1;
                 }
-                _ => chains.push(index..index + 1),
+                Some(_) | None => chains.push(index..index + 1),
             }
         }
         chains
@@ -318,7 +318,7 @@ impl Results {
     }
 }
 
-/// Removes the files that a plan made for messages that failed. Best effort: it needs no sync, for a message that was not
+/// Removes the files that a plan made for messages that failed. Best effort: it needs no sync, because a message that was not
 /// answered 250 may be there or not.
 ///
 /// A file is removed when all its owners failed, and only where it is certain to be ours: not where `Create`, `Link` or `Rename` met one that was there before.

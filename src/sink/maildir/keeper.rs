@@ -43,7 +43,7 @@ pub(super) struct MaildirKeeper {
 }
 
 impl MaildirKeeper {
-    /// For this root. With `one_file_system` nothing behind a mount point below it is used.
+    /// For this root. With `one_file_system` nothing beyond a mount point below it is used.
     pub(super) fn new(root: OwnedFd, settings: MaildirSettings, one_file_system: bool) -> Self {
         let mut directories = Directories::new(root);
         if one_file_system {

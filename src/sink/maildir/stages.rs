@@ -142,7 +142,7 @@ impl Stages<'_> {
     }
 
     /// Directories of maildirs that are not known to be durable: made where they are missing, and their entries synced even
-    /// where they are there, for whoever made them may have been cut short before the sync. The sync of a batch covers them.
+    /// where they are there, because whoever made them may have been cut short before the sync. The sync of a batch covers them.
     fn directories(self, plan: &mut Plan<'_>, deliveries: &[Delivery]) {
         let mut levels: Vec<BTreeMap<Directory, Vec<usize>>> = Vec::new();
         let mut parents: BTreeMap<Directory, Vec<usize>> = BTreeMap::new();

@@ -6,7 +6,7 @@
 //!   record    │ header │ envelope │ Received: │ mail data │ padding │      each record begins at a multiple of 512
 //! ```
 //!
-//! A batch is one write and one sync; only then the next one begins, behind it. After a failed or short write or sync the segment
+//! A batch is one write and one sync; only then the next one begins, after it. After a failed or short write or sync the segment
 //! is abandoned: nothing more is appended to it. A large message has a file of its own
 //! beside the segments (`large.rs`). See `docs/spool.md` for the format.
 

@@ -319,7 +319,7 @@ pub fn last_consumed(directory: &Path) -> io::Result<Option<Cursor>> {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => break,
             Err(error) => return Err(error),
             Ok(false) => {
-                // Or it was recycled since, for the consumer has gone on.
+                // Or it was recycled since, because the consumer has gone on.
                 let again = cursor::read_consumed(directory)?;
                 said = again.filter(|_| again != said);
             }
@@ -354,7 +354,7 @@ pub fn for_each_segment(
     Ok(())
 }
 
-/// Hands on every record behind a cursor, or every one, with its envelope; what cannot be read becomes a note.
+/// Hands on every record after a cursor, or every one, with its envelope; what cannot be read becomes a note.
 pub fn for_each_record(
     directory: &Path,
     after: Option<Cursor>,

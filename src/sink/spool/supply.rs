@@ -34,7 +34,7 @@ pub(super) const SPARES_MIN: usize = 2;
 
 /// Gives the writer its segments.
 pub trait Supply {
-    /// A segment with room for so many octets behind its header, with a number above all numbers before. It is durable, and nothing
+    /// A segment with room for so many octets after its header, with a number above all numbers before. It is durable, and nothing
     /// was written to it. The executor is the writer's, for a supply that has none of its own.
     fn next(&mut self, needed: u64, executor: &mut dyn Executor) -> Result<SegmentHeader, Outcome>;
 }
@@ -298,8 +298,8 @@ pub(super) fn used_before(directory: &Path, sequence: u64) -> io::Result<Vec<Use
     Ok(used)
 }
 
-/// Removes the files of large messages that no record names: their segment is gone, for a stop came between the two removals; or
-/// it never had their record, for a stop came before that was written. Called at start.
+/// Removes the files of large messages that no record names: their segment is gone, because a stop came between the two removals;
+/// or it never had their record, because a stop came before that was written. Called at start.
 ///
 /// `unused_from` tells for some segments from where on nothing was ever written to them. In a gap a record may have been lost
 /// to damage, and what an earlier use left may hide one, too: a file that belongs there stays until its segment is recycled.
@@ -317,7 +317,7 @@ pub(super) fn remove_orphans(directory: &Path, unused_from: &BTreeMap<u64, u64>)
 }
 
 /// Removes the newest segments while nothing was ever written to them: a kill leaves the one that was ready, 64 MiB each time. Only
-/// where every octet behind the header is there and still zero, which nothing that was accepted can be. Called at start, when the number to go on
+/// where every octet after the header is there and still zero, which nothing that was accepted can be. Called at start, when the number to go on
 /// with is known.
 pub(super) fn remove_unused(directory: &Path) -> io::Result<()> {
     for (_, path) in reader::segments(directory)?.iter().rev() {
@@ -347,7 +347,7 @@ fn prepared(sequence: u64) -> Rc<Place> {
 #[allow(clippy::cast_possible_truncation)]
 const HEADER_PAGE_BYTES: usize = SEGMENT_HEADER_BYTES as usize;
 
-/// A segment's header with the zeros behind it, where it lies good for a direct write as it is.
+/// A segment's header with the zeros after it, aligned so that it can be written directly as it is.
 #[repr(C, align(4096))]
 struct HeaderPage([u8; HEADER_PAGE_BYTES]);
 

@@ -47,7 +47,7 @@ impl<E: Executor> Sink for Spool<E> {
                 first += 1;
                 continue;
             }
-            // Whoever comes behind a failure waits for the next batch: one broken disk is not tried 256 times.
+            // Whoever comes after a failure waits for the next batch: one broken disk is not tried 256 times.
             let (count, failure) = match self.append(batch, &envelopes, first) {
                 Ok(count) => (count, None),
                 Err(outcome) => (batch.len() - first, Some(outcome)),
