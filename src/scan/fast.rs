@@ -4,9 +4,9 @@
 //! Bit n of a mask stands for octet n of the block, so `cr << 1` marks what follows a CR. Only the masks differ between
 //! machines: AVX-512, AVX2 or SSE2 on x86-64, plain code elsewhere.
 //!
-//! A line may begin neither with a dot nor with NUL. To look for both in every block would cost a fourth comparison, so one comparison
-//! looks for octets whose bits are all among those of the dot: dot, NUL and fourteen others, such as the space. Only where a line begins with
-//! one of these it is asked which.
+//! A line may begin neither with a dot nor with NUL. To look for both in every block would cost a fourth
+//! comparison, so one comparison looks for octets whose bits are all among those of the dot: dot, NUL and
+//! fourteen others, such as the space. Only where a line begins with one of these it is asked which.
 // Inlined always: what calls for AVX must be compiled for it, down to the masks.
 #![allow(unsafe_code, clippy::inline_always)]
 

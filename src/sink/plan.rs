@@ -31,6 +31,13 @@ pub struct Place {
     pub name: String,
 }
 
+impl Place {
+    /// A file in the root itself.
+    pub fn in_root(name: String) -> Rc<Self> {
+        Rc::new(Self { directory: Rc::from(""), name })
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.directory.is_empty() {
@@ -321,7 +328,8 @@ impl Results {
 /// Removes the files that a plan made for messages that failed. Best effort: it needs no sync, because a message that was not
 /// answered 250 may be there or not.
 ///
-/// A file is removed when all its owners failed, and only where it is certain to be ours: not where `Create`, `Link` or `Rename` met one that was there before.
+/// A file is removed when all its owners failed, and only where it is certain to be ours: not where `Create`,
+/// `Link` or `Rename` met one that was there before.
 pub fn undo(plan: &Plan<'_>, results: &Results) -> Plan<'static> {
     let mut files = Vec::new();
     for (operation, done) in plan.operations.iter().zip(&results.operations) {

@@ -1,7 +1,7 @@
 //! Open directories below the root of a store, and the operations on names that are plain system calls.
 //!
-//! A path is opened beneath the root and through no symbolic link (`optional::open_beneath`), so nobody who can write below the root can lead
-//! us out of it. Handles are kept, bounded in number and age.
+//! A path is opened beneath the root and through no symbolic link (`optional::open_beneath`), so nobody who
+//! can write below the root can lead us out of it. Handles are kept, bounded in number and age.
 
 use std::collections::HashMap;
 use std::fs::File;

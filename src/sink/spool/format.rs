@@ -14,6 +14,9 @@ pub const FRAME_BYTES: u64 = 512;
 /// or sector in which a record lies that 250 was sent for.
 pub const BATCH_BYTES: u64 = 4096;
 
+/// What the lock of a spool says that it is.
+pub(super) const STORE_KIND: &str = "spool";
+
 /// Octets of a segment's header; the first batch follows it.
 pub const SEGMENT_HEADER_BYTES: u64 = BATCH_BYTES;
 

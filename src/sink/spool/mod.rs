@@ -53,9 +53,6 @@ use crate::handoff::message::Message;
 use crate::limits::SPOOL_INLINE_BYTES_MAX;
 use crate::mail::outcome::Outcome;
 
-/// What the lock of a spool says that it is.
-const KIND: &str = "spool";
-
 /// For a segment over RLIMIT_FSIZE.
 const SEGMENT_CURE: &str = "raise that limit (in a systemd unit `LimitFSIZE=infinity`, in a shell `ulimit -f unlimited`), or \
                             lower segment_size in [[sink]]";
@@ -84,7 +81,7 @@ fn open(
         let (what, site) = ("write segments in", path.display().to_string());
         return Err(OpenError { what, site, why, cure: SEGMENT_CURE });
     }
-    let root = Root::open(path, KIND)?;
+    let root = Root::open(path, format::STORE_KIND)?;
     let refused = |error: io::Error| OpenError {
         what: "read the spool",
         site: path.display().to_string(),
