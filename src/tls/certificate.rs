@@ -125,7 +125,7 @@ impl Certificate {
         Ok(Self { certified: Arc::new(certified), names, not_before, not_after, out_of_order })
     }
 
-    /// What the operator should know of it. It is served all the same.
+    /// What the operator should know of it. It is served in any case.
     pub fn notes(&self, now: SystemTime) -> Vec<String> {
         let mut notes = Vec::new();
         if self.not_after < now {
@@ -175,8 +175,9 @@ pub enum CheckError {
 }
 
 /// What the certificate that the server shows says of itself.
-struct Leaf {
-    names: Vec<String>,
+pub(super) struct Leaf {
+    /// The DNS names it is good for, lower case.
+    pub(super) names: Vec<String>,
     not_before: SystemTime,
     not_after: SystemTime,
 }
@@ -198,7 +199,7 @@ fn out_of_order(chain: &[CertificateDer<'_>]) -> Result<Option<usize>, String> {
     Ok(pairs.position(|(one, next)| one.issuer() != next.subject()).map(|index| index + 1))
 }
 
-fn read_leaf(leaf: &CertificateDer<'_>) -> Result<Leaf, String> {
+pub(super) fn read_leaf(leaf: &CertificateDer<'_>) -> Result<Leaf, String> {
     let leaf = parsed(1, leaf)?;
     let mut names: Vec<String> = leaf
         .subject_alternative_name()
@@ -261,9 +262,9 @@ pub(super) fn take_asked_name() -> Option<Arc<str>> {
 }
 
 impl ResolvesServerCert for Certificates {
-    /// The first certificate for the name that the client can check; without a name, or with one that is nobody's, the first of
-    /// all that it can check: DANE and old senders ask for whatever, and rustls would end the handshake. Who can check none gets the
-    /// default, for which rustls then tells what is not in common; of no certificate it says `access_denied`.
+    /// The first certificate for the name that the client can check. Without a name, or with one that no certificate has, the first
+    /// of all that the client can check: DANE and old senders ask for any name, and rustls would end the handshake. A client that can
+    /// check none of them gets the default. Then rustls tells what is not in common; without a certificate it says `access_denied`.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let certificates = self.current();
         let usable = || {
@@ -278,10 +279,4 @@ impl ResolvesServerCert for Certificates {
             .or_else(|| certificates.first())
             .map(|one| Arc::clone(&one.certified))
     }
-}
-
-/// The names in a certificate, for tests.
-#[cfg(test)]
-pub(super) fn tests_names(leaf: &CertificateDer<'_>) -> Vec<String> {
-    read_leaf(leaf).expect("a certificate").names
 }

@@ -25,7 +25,7 @@ const TICKETS: usize = 2;
 /// The cryptography that is used: aws-lc-rs, X25519MLKEM768 preferred.
 pub fn provider() -> Arc<CryptoProvider> {
     let mut provider = aws_lc_rs::default_provider();
-    // Stable: the groups behind it keep rustls' order.
+    // Stable: the groups after it keep rustls' order.
     provider.kx_groups.sort_by_key(|group| group.name() != rustls::NamedGroup::X25519MLKEM768);
     Arc::new(provider)
 }
@@ -98,7 +98,7 @@ impl Context {
             config.ticketer = Arc::clone(&self.tickets);
         }
         if listener.tls == TlsPolicy::Implicit {
-            // Then a client that offers protocols (ALPN) must offer this one. Behind STARTTLS the protocol is known.
+            // Then a client that offers protocols (ALPN) must offer this one. After STARTTLS the protocol is known.
             config.alpn_protocols = vec![b"smtp".to_vec()];
         }
         Ok(Some(Arc::new(config)))

@@ -137,7 +137,7 @@ impl Exchange {
                 b'g' => exchange.carry(&mut client, &mut wire, is_changed, usize::MAX),
                 b'u' => drop(client.refresh_traffic_keys()),
                 b'e' => {
-                    // Whoever closes in a handshake does not keep the rules.
+                    // A client that closes in a handshake does not keep the rules.
                     is_changed |= client.is_handshaking();
                     client.send_close_notify();
                 }

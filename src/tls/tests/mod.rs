@@ -190,7 +190,7 @@ fn shown(server: &Arc<rustls::ServerConfig>, name: &'static str) -> Vec<String> 
     let mut pair = Pair::new(server, client(client_config(&[&version::TLS13]), name));
     pair.run(usize::MAX).expect("a handshake");
     let chain = pair.client.peer_certificates().expect("one").to_vec();
-    super::certificate::tests_names(&chain[0])
+    super::certificate::read_leaf(&chain[0]).expect("a certificate").names
 }
 
 #[test]
@@ -271,7 +271,7 @@ fn failures_have_causes_and_alerts() {
     assert_eq!(failure.expect_err("plaintext").cause(), Cause::NotTls);
 }
 
-/// The alert stands behind the ServerHello then, and is encrypted.
+/// The alert comes after the ServerHello then, and is encrypted.
 #[test]
 fn a_client_that_offers_no_smtp_is_told_why() {
     let implicit = server(Options { policy: TlsPolicy::Implicit, ..OPTIONS });
