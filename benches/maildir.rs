@@ -4,9 +4,6 @@
 //! figures mean something only on a journaled file system whose disk is not cached (loop device with direct I/O).
 #![allow(missing_docs, reason = "a program")]
 
-#[path = "../tests/sink_support/mod.rs"]
-mod sink_support;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +13,7 @@ use ringmx::handoff::message::Message;
 use ringmx::mail::outcome::Outcome;
 use ringmx::sink::{self, Sink};
 
-use sink_support::{Reports, Sent, surroundings};
+use support::sink::{Reports, Sent, surroundings};
 
 /// As many as wait for a worker when fifty clients send without pipelining.
 const BATCH_MESSAGES: usize = 50;
@@ -66,13 +63,13 @@ fn mailbox_counts() -> Vec<usize> {
 }
 
 fn open(path: &Path, sync: MaildirSync) -> Result<Box<dyn Sink>, String> {
-    let kind = SinkKind::Maildir {
+    let kind = SinkKind::Maildir(config::Maildir {
         path: path.to_owned(),
         template: "{local}".to_owned(),
         create: true,
         line_endings: LineEndings::Lf,
         sync: Some(sync),
-    };
+    });
     let config = config::Sink { kind, workers: 1, space_reserve: None, dsn: false, requiretls: false };
     let opened =
         sink::open(&config, &surroundings(&Arc::<Reports>::default())).map_err(|error| error.to_string())?;

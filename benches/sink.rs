@@ -4,9 +4,6 @@
 //! `discard` is what the measure itself costs. Nothing here waits in a channel: a batch is there at once.
 #![allow(missing_docs, reason = "a program")]
 
-#[path = "../tests/sink_support/mod.rs"]
-mod sink_support;
-
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +17,7 @@ use ringmx::sink::discard::Discard;
 use ringmx::sink::stdout::Stdout;
 use ringmx::sink::{self, Sink};
 
-use sink_support::{Reports, Sent, surroundings};
+use support::sink::{Reports, Sent, surroundings};
 
 const DATA_BYTES: usize = 4096;
 
@@ -35,16 +32,20 @@ const SINKS: [(&str, Make); 5] = [
     ("stdout json to /dev/null", |_| stdout(StdoutFormat::Json)),
     ("stdout mbox to /dev/null", |_| stdout(StdoutFormat::Mbox)),
     ("spool", |path| {
-        opened(SinkKind::Spool { path: path.to_owned(), segment_bytes: SEGMENT_BYTES, direct_writes: true })
+        opened(SinkKind::Spool(config::Spool {
+            path: path.to_owned(),
+            segment_bytes: SEGMENT_BYTES,
+            direct_writes: true,
+        }))
     }),
     ("maildir", |path| {
-        opened(SinkKind::Maildir {
+        opened(SinkKind::Maildir(config::Maildir {
             path: path.to_owned(),
             template: String::new(),
             create: true,
             line_endings: LineEndings::Lf,
             sync: None,
-        })
+        }))
     }),
 ];
 

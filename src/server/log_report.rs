@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::log::Log;
-use crate::sink::Report;
+use crate::sink::{Report, Site};
 use crate::timestamp::Rfc3339;
 
 /// How often a kind of error that goes on is told, and how long none may come until it has ended.
@@ -50,7 +50,11 @@ impl LogReport {
 }
 
 impl Report for LogReport {
-    fn machine_error(&self, what: &str, path: &Path, error: &io::Error) {
+    fn machine_error(&self, what: &str, site: Site<'_>, error: &io::Error) {
+        let path = match site {
+            Site::Path(path) => path,
+            Site::Named(name) => Path::new(name),
+        };
         let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (log, repeats) = &mut *guard;
         let at = (Instant::now(), SystemTime::now());
