@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::config::{self, Config, LogFormat, Places, Problem, Warning, recipients};
 use crate::sink::file_limit;
 use crate::smtp::policy::RecipientEntry;
-use crate::tls::certificate::Part;
+use crate::tls::certificate::CertificateFile;
 use crate::tls::context as certificates;
 use crate::{doctor, sink};
 
@@ -76,9 +76,9 @@ fn check_certificates(
     warnings: &mut Vec<Warning>,
 ) {
     for found in certificates::examine(&config.tls, &config.hostname) {
-        let key = match found.part {
-            Part::Chain => "chain",
-            Part::Key => "key",
+        let key = match found.file {
+            CertificateFile::Chain => "chain",
+            CertificateFile::Key => "key",
         };
         let finding = places.certificate_finding(found.certificate, key, found.text);
         if found.is_error {

@@ -27,7 +27,7 @@ use crate::smtp::policy::{RecipientEntry, Recipients};
 use crate::smtp::settings::Settings;
 use crate::threads::Threads;
 use crate::tls;
-use crate::tls::context::Context as Certificates;
+use crate::tls::context::TlsContext;
 
 /// Builds and starts everything. None when it was asked to stop before it listened. It looks between its steps; a step that
 /// stands still is ended by `Shutdown`.
@@ -40,7 +40,7 @@ pub(super) fn start(
     addresses::check(config)?;
     let table = Arc::new(table_of(config, recipients));
     // Its notes are among the warnings on the configuration.
-    let (certificates, _) = Certificates::open(&config.tls, &config.hostname).map_err(ServeError::new)?;
+    let (certificates, _) = TlsContext::open(&config.tls, &config.hostname).map_err(ServeError::new)?;
     let log_report = Arc::new(LogReport::new(log.clone()));
     let surroundings = Surroundings {
         hostname: config.hostname.clone(),
@@ -134,7 +134,7 @@ fn random_id_key() -> Result<IdKey, ServeError> {
 struct Common<'a> {
     config: &'a Config,
     table: &'a Arc<Recipients>,
-    certificates: &'a Certificates,
+    certificates: &'a TlsContext,
     id_key: IdKey,
     clients: Arc<Clients>,
     space: Option<Arc<Space>>,

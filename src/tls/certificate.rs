@@ -34,7 +34,7 @@ pub struct Certificate {
 
 /// One of the two files of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum CertificateFile {
     /// The certificate and what leads to its root.
     Chain,
     /// The private key.
@@ -45,7 +45,7 @@ pub enum Part {
 #[derive(Debug)]
 pub struct CertificateError {
     /// Which file is to blame.
-    pub part: Part,
+    pub file: CertificateFile,
     path: PathBuf,
     why: String,
 }
@@ -61,31 +61,31 @@ impl std::error::Error for CertificateError {}
 impl Certificate {
     /// Reads and checks a certificate and its key. Where both files are bad, there are two errors.
     pub fn read(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Self, Vec<CertificateError>> {
-        let failed = |part, why: String| CertificateError {
-            part,
-            path: match part {
-                Part::Chain => files.chain.clone(),
-                Part::Key => files.key.clone(),
+        let failed = |file, why: String| CertificateError {
+            file,
+            path: match file {
+                CertificateFile::Chain => files.chain.clone(),
+                CertificateFile::Key => files.key.clone(),
             },
             why,
         };
-        let chain = pem::certificates(&files.chain).map_err(|why| failed(Part::Chain, why));
-        let key = pem::private_key(&files.key).map_err(|why| failed(Part::Key, why));
+        let chain = pem::certificates(&files.chain).map_err(|why| failed(CertificateFile::Chain, why));
+        let key = pem::private_key(&files.key).map_err(|why| failed(CertificateFile::Key, why));
         let (chain, key) = match (chain, key) {
             (Ok(chain), Ok(key)) => (chain, key),
             (chain, key) => return Err(chain.err().into_iter().chain(key.err()).collect()),
         };
         Self::new(chain, key, provider).map_err(|error| {
             vec![match error {
-                CheckError::Chain(why) => failed(Part::Chain, why),
-                CheckError::Key(why) => failed(Part::Key, why),
+                CheckError::Chain(why) => failed(CertificateFile::Chain, why),
+                CheckError::Key(why) => failed(CertificateFile::Key, why),
                 CheckError::Mismatch(None) => {
                     let chain = files.chain.display();
                     let why = format!("the key is not that of {chain}: name the two that were made together");
-                    failed(Part::Key, why)
+                    failed(CertificateFile::Key, why)
                 }
                 CheckError::Mismatch(Some(number)) => failed(
-                    Part::Chain,
+                    CertificateFile::Chain,
                     format!("the key is that of certificate {number} in this file: put that first, then what signed it"),
                 ),
             }]
