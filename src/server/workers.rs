@@ -106,7 +106,7 @@ impl Workers {
     ) -> Result<(), ServeError> {
         let tell = self.tell.clone();
         let run = move || {
-            // The control thread listens as long as threads run.
+            // This cannot fail: the control thread listens while threads run.
             let result = run(&|| drop(tell.send(ThreadEvent::Ready)));
             let _ = tell.send(ThreadEvent::Ended(result));
         };

@@ -18,7 +18,7 @@ use ringmx::shard::delivery::ToSink;
 use ringmx::shard::inbox::inbox;
 use ringmx::sink::Sink;
 use ringmx::smtp::settings::{Settings, TlsPolicy};
-use ringmx::tls::context::Context;
+use ringmx::tls::context::TlsContext;
 use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
 use support::secure::Offer;
@@ -51,7 +51,7 @@ struct Simulation {
 impl Simulation {
     fn new(seed: u64, faults: Faults, policy: TlsPolicy, hangs: bool) -> Self {
         let config = Config::embedded_default();
-        let (tls, _) = Context::open(&config.tls, "mx.example").expect("a certificate");
+        let (tls, _) = TlsContext::open(&config.tls, "mx.example").expect("a certificate");
         let mut listener = Config::embedded_default().listeners.remove(0);
         listener.tls = policy;
         let tls = tls.server_config(&listener).expect("good");
