@@ -5,9 +5,6 @@
 //! poll(2) where a shard waits in its ring.
 #![allow(missing_docs, reason = "a program")]
 
-#[path = "../tests/sink_support/mod.rs"]
-mod sink_support;
-
 use std::os::fd::BorrowedFd;
 use std::sync::mpsc;
 use std::thread;
@@ -21,7 +18,7 @@ use ringmx::shard::affinity::{allowed_cpus, pin_to};
 use ringmx::sink::discard::Discard;
 use ringmx::sink::worker;
 
-use sink_support::{Reports, Sent};
+use support::sink::{Reports, Sent};
 
 fn made(count: usize) -> Vec<Box<Message>> {
     // The support says shard 3; the worker answers to a shard by its number.

@@ -4,9 +4,6 @@
 //! figures mean something only on a journaled file system whose disk is not cached (loop device with direct I/O).
 #![allow(missing_docs, reason = "a program")]
 
-#[path = "../tests/sink_support/mod.rs"]
-mod sink_support;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +13,7 @@ use ringmx::handoff::message::Message;
 use ringmx::mail::outcome::Outcome;
 use ringmx::sink::{self, Sink};
 
-use sink_support::{Reports, Sent, surroundings};
+use support::sink::{Reports, Sent, surroundings};
 
 /// As many as wait for a worker when fifty clients send without pipelining.
 const BATCH_MESSAGES: usize = 50;

@@ -4,9 +4,6 @@
 //! `discard` is what the measure itself costs. Nothing here waits in a channel: a batch is there at once.
 #![allow(missing_docs, reason = "a program")]
 
-#[path = "../tests/sink_support/mod.rs"]
-mod sink_support;
-
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +17,7 @@ use ringmx::sink::discard::Discard;
 use ringmx::sink::stdout::Stdout;
 use ringmx::sink::{self, Sink};
 
-use sink_support::{Reports, Sent, surroundings};
+use support::sink::{Reports, Sent, surroundings};
 
 const DATA_BYTES: usize = 4096;
 

@@ -11,7 +11,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     match CommandLine::try_parse() {
-        Ok(line) => loadgen::main(&line),
+        Ok(line) => loadgen::program::main(&line),
         Err(told) => tell(&told),
     }
 }

@@ -1,8 +1,6 @@
-//! Addresses that connections come from, or say they come from: networks to draw them from in turn, and PROXY headers
-//! (version 1 and 2 of the PROXY protocol).
+//! Networks to draw addresses from in turn: those that connections come from, or say they come from.
 
-use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// A network, or a single address.
@@ -30,7 +28,7 @@ impl Network {
     /// where there are others.
     pub fn address(&self, number: u64) -> IpAddr {
         let bits = if self.first.is_ipv4() { 32 } else { 128 } - self.prefix;
-        // More than 2^48 addresses are not told apart from 2^48.
+        // More than 2^48 addresses count as 2^48.
         let count = 1_u64 << bits.min(48);
         let number = if count > 2 { 1 + number % (count - 2) } else { number % count };
         match self.first {
@@ -57,78 +55,6 @@ impl Network {
     }
 }
 
-/// A version of the PROXY protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum ProxyVersion {
-    /// A line of text.
-    V1,
-    /// Binary.
-    V2,
-}
-
-/// PROXY headers of a run's connections.
-#[derive(Debug, Clone, Copy)]
-pub struct Proxy {
-    /// How they are written.
-    pub version: ProxyVersion,
-    /// Client addresses they tell.
-    pub clients: Network,
-}
-
-impl Proxy {
-    /// Port of the server that headers tell.
-    const SERVER_PORT: u16 = 25;
-
-    /// Appends the header of this connection.
-    pub fn write_header(&self, number: u64, octets: &mut Vec<u8>) {
-        let address = self.clients.address(number);
-        let port = 1024 + u16::try_from(number % 60_000).unwrap_or(0);
-        let client = SocketAddr::new(address, port);
-        match self.version {
-            ProxyVersion::V1 => write_line(client, octets),
-            ProxyVersion::V2 => write_binary(client, octets),
-        }
-    }
-}
-
-fn server_address(client: IpAddr) -> IpAddr {
-    // Addresses of documentation (RFC 5737, RFC 3849): nobody's.
-    match client {
-        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(192, 0, 2, 25)),
-        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 25)),
-    }
-}
-
-fn write_line(client: SocketAddr, octets: &mut Vec<u8>) {
-    let family = if client.is_ipv4() { "TCP4" } else { "TCP6" };
-    let (from, to) = (client.ip(), server_address(client.ip()));
-    let mut line = String::new();
-    let _ = write!(line, "PROXY {family} {from} {to} {} {}\r\n", client.port(), Proxy::SERVER_PORT);
-    octets.extend_from_slice(line.as_bytes());
-}
-
-fn write_binary(client: SocketAddr, octets: &mut Vec<u8>) {
-    const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
-    /// Version 2, command PROXY.
-    const PROXY: u8 = 0x21;
-    const TCP4: u8 = 0x11;
-    const TCP6: u8 = 0x21;
-    octets.extend_from_slice(SIGNATURE);
-    let mut addresses = Vec::new();
-    for address in [client.ip(), server_address(client.ip())] {
-        match address {
-            IpAddr::V4(address) => addresses.extend_from_slice(&address.octets()),
-            IpAddr::V6(address) => addresses.extend_from_slice(&address.octets()),
-        }
-    }
-    for port in [client.port(), Proxy::SERVER_PORT] {
-        addresses.extend_from_slice(&port.to_be_bytes());
-    }
-    octets.extend_from_slice(&[PROXY, if client.is_ipv4() { TCP4 } else { TCP6 }]);
-    octets.extend_from_slice(&u16::try_from(addresses.len()).unwrap_or(0).to_be_bytes());
-    octets.extend_from_slice(&addresses);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,21 +75,5 @@ mod tests {
         for wrong in ["", "x", "127.0.0.1/33", "127.0.0.1/-1", "127.0.0.1/"] {
             assert!(wrong.parse::<Network>().is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn headers_are_those_of_the_protocol() {
-        let written = |version, clients: &str| {
-            let mut octets = Vec::new();
-            Proxy { version, clients: network(clients) }.write_header(0, &mut octets);
-            octets
-        };
-        assert_eq!(
-            String::from_utf8_lossy(&written(ProxyVersion::V1, "198.18.0.0/15")),
-            "PROXY TCP4 198.18.0.1 192.0.2.25 1024 25\r\n"
-        );
-        let binary = written(ProxyVersion::V2, "198.18.0.0/15");
-        assert_eq!(binary[12..], [0x21, 0x11, 0, 12, 198, 18, 0, 1, 192, 0, 2, 25, 4, 0, 0, 25]);
-        assert_eq!(written(ProxyVersion::V2, "2001:db8::/32").len(), 16 + 36);
     }
 }

@@ -1,5 +1,5 @@
-//! Standard output and standard error. Either may be closed, full, or a pipe whose reader has left; none of
-//! that may cost the report files, or end the program otherwise than its exit code says.
+//! Standard output and standard error. Either may be closed, full, or a pipe whose reader has left. That
+//! must not cost the report files, nor end the program otherwise than its exit code says.
 
 use std::fmt::Display;
 use std::io;
@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 /// Writes to standard output. A reader that has left has read enough, so that is no error; any other failure
-/// is told in words, for [`complain`].
+/// is given in words, for [`complain`].
 pub fn print(text: &str) -> Result<(), String> {
     match write_all(io::stdout().as_fd(), text.as_bytes()) {
         Ok(()) | Err(Errno::PIPE) => Ok(()),
@@ -17,7 +17,7 @@ pub fn print(text: &str) -> Result<(), String> {
     }
 }
 
-/// Writes a line to standard error, headed by the program's name. When that fails nobody is left to be told.
+/// Writes a line to standard error, headed by the program's name. When that fails, there is nowhere to say so.
 pub fn complain(words: impl Display) {
     show(&format!("loadgen: {words}\n"));
 }

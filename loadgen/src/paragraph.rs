@@ -1,7 +1,7 @@
 //! Text for a terminal of 80 columns: lines that hang below their name, broken between words, and within a
 //! word that is longer than a line.
 
-/// Columns of a line; what is shown for people has no longer one.
+/// Columns of a line; no line that is shown to people is longer.
 pub const COLUMNS: usize = 80;
 
 /// A space at which no line ends.
@@ -15,7 +15,7 @@ pub fn field(name: &str, text: &str) -> String {
     hanging(&format!("  {name:<width$}", width = FIELD - 2), FIELD, text)
 }
 
-/// Text behind `first`, whose further lines begin at the column `indent`. Ends in a line end.
+/// `first` and the text after it, whose further lines begin at the column `indent`. Ends in a line end.
 pub fn hanging(first: &str, indent: usize, text: &str) -> String {
     let mut lines = first.to_owned();
     let mut column = first.chars().count();

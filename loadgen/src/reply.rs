@@ -2,18 +2,18 @@
 
 use std::fmt;
 
-/// Octets of a reply line that are put up with; §4.5.3.1.5 allows 512.
+/// Octets of the longest reply line that is accepted; §4.5.3.1.5 allows 512.
 const LINE_BYTES_MAX: usize = 4096;
 
-/// Lines of a reply that are put up with.
+/// Lines of the longest reply that is accepted.
 const LINES_MAX: usize = 256;
 
 /// One line of a reply.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Line<'a> {
+pub struct ReplyLine<'a> {
     /// Reply code, `200 <= code <= 599`.
     pub code: u16,
-    /// What stands behind the code and its separator, without CRLF.
+    /// What follows the code and its separator, without CRLF.
     pub text: &'a [u8],
     /// Whether the reply is complete with this line.
     pub last: bool,
@@ -46,11 +46,11 @@ pub struct ReplyReader {
 }
 
 impl ReplyReader {
-    /// Takes the next line off `input`; none when it needs more octets, and then `input` is empty.
+    /// Takes the next line off `input`; `None` when it needs more octets, and then `input` is empty.
     pub fn next_line<'a, 'input: 'a>(
         &'a mut self,
         input: &mut &'input [u8],
-    ) -> Result<Option<Line<'a>>, Malformed> {
+    ) -> Result<Option<ReplyLine<'a>>, Malformed> {
         if std::mem::take(&mut self.given) {
             self.carry.clear();
         }
@@ -74,7 +74,7 @@ impl ReplyReader {
     }
 }
 
-fn parse<'a>(line: &'a [u8], unfinished: &mut Option<(u16, usize)>) -> Result<Line<'a>, Malformed> {
+fn parse<'a>(line: &'a [u8], unfinished: &mut Option<(u16, usize)>) -> Result<ReplyLine<'a>, Malformed> {
     let malformed = |why| Malformed { why, line: line.to_vec() };
     let line = line.strip_suffix(b"\r\n").ok_or_else(|| malformed("a reply line ends without CRLF"))?;
     let (digits, rest) = line.split_at_checked(3).ok_or_else(|| malformed("not a reply"))?;
@@ -94,7 +94,7 @@ fn parse<'a>(line: &'a [u8], unfinished: &mut Option<(u16, usize)>) -> Result<Li
         None => 1,
     };
     *unfinished = (!last).then_some((code, lines));
-    Ok(Line { code, text, last })
+    Ok(ReplyLine { code, text, last })
 }
 
 #[cfg(test)]

@@ -6,6 +6,9 @@ use std::str::FromStr;
 
 use bytesize::ByteSize;
 
+/// The most octets a message may have; one send takes at most 4 GiB.
+pub const SIZE_MAX: u64 = 1 << 30;
+
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Size {
@@ -37,7 +40,7 @@ const PROFILE: [(f64, f64); 9] = [
     (1.00, 24_000_000.0),
 ];
 
-/// Sigma of a log-normal distribution unless told.
+/// Sigma of a log-normal distribution, unless it is given.
 const SIGMA_DEFAULT: f64 = 1.2;
 
 impl Size {
@@ -59,7 +62,7 @@ impl Size {
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
 fn whole(octets: f64) -> u64 {
-    octets.clamp(1.0, crate::corpus::SIZE_MAX as f64) as u64
+    octets.clamp(1.0, SIZE_MAX as f64) as u64
 }
 
 fn profile_quantile(part: f64) -> f64 {
@@ -68,10 +71,10 @@ fn profile_quantile(part: f64) -> f64 {
     low * f64::powf(high / low, (part - from) / (to - from))
 }
 
-/// Value below which this part of a standard normal distribution lies; `0 < part < 1`. By halves of the distribution function,
-/// whose integral is summed: a few hundred values are wanted, once.
+/// Value below which this part of a standard normal distribution lies; `0 < part < 1`. Found by bisection of the
+/// distribution function, whose integral is a sum: only a few hundred values are needed, once.
 fn normal_quantile(part: f64) -> f64 {
-    /// Values beyond have no part that matters.
+    /// Values beyond have no weight that matters.
     const FAR: f64 = 8.0;
     const STEPS: u32 = 200;
     let below = |value: f64| {

@@ -1,15 +1,13 @@
 //! `--fail-if`: a number of the report that must not be above, or below, a bound.
 
-use std::fmt;
 use std::str::FromStr;
 
-use crate::histogram::{Percentiles, Phase};
-use crate::report::Report;
+use crate::latency::{Percentiles, Phase};
 use crate::units::{time, time_chosen, trimmed};
 
-/// Which number.
+/// Which number of a run.
 #[derive(Debug, Clone, Copy)]
-enum Metric {
+pub enum Metric {
     /// A latency of a phase, in microseconds.
     Latency(Phase, Percentile),
     /// Messages a second.
@@ -32,57 +30,19 @@ enum Metric {
 #[derive(Debug, Clone)]
 pub struct Threshold {
     /// As it was given.
-    text: String,
+    pub text: String,
     /// The metric, as it was given.
-    name: String,
-    metric: Metric,
-    /// Whether it holds above the bound, or else below.
+    pub name: String,
+    /// What is measured.
+    pub metric: Metric,
+    /// Whether a run fails above the bound; otherwise it fails below.
     above: bool,
     /// In the metric's unit. Finite, and not below zero.
     bound: f64,
 }
 
-/// What a threshold says about a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Judgement {
-    /// As it was given.
-    pub threshold: String,
-    /// Whether the run is to fail for it.
-    pub verdict: Verdict,
-    /// The number, and on which side of the bound it is.
-    pub words: String,
-}
-
-/// What comes of a threshold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// The number is on the good side.
-    Passed,
-    /// It is beyond the bound, or there is no such number.
-    Failed,
-    /// The run has no result, so its numbers say nothing.
-    NotJudged,
-}
-
-impl Verdict {
-    /// In reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Passed => "passed",
-            Self::Failed => "failed",
-            Self::NotJudged => "not judged",
-        }
-    }
-}
-
-impl fmt::Display for Judgement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.verdict.name(), self.words)
-    }
-}
-
 /// Takes one percentile out of all.
-type Percentile = fn(&Percentiles) -> u64;
+pub type Percentile = fn(&Percentiles) -> u64;
 
 /// Percentiles by name.
 const PERCENTILES: [(&str, Percentile); 6] = [
@@ -136,7 +96,7 @@ impl FromStr for Threshold {
             time.as_secs_f64() * 1e6
         } else {
             let number = bound.strip_suffix(metric.unit()).unwrap_or(bound).trim().parse().ok();
-            // A bound that is no number is never passed.
+            // No value is above or below a bound that is not a number.
             number.filter(|bound: &f64| bound.is_finite() && *bound >= 0.0).ok_or_else(|| {
                 let or = if metric.unit().is_empty() { "" } else { ", or with its unit: " };
                 let example = if or.is_empty() { String::new() } else { format!("20{}", metric.unit()) };
@@ -154,7 +114,7 @@ impl FromStr for Threshold {
 }
 
 impl Metric {
-    /// Stands behind its numbers.
+    /// What follows its numbers.
     fn unit(self) -> &'static str {
         match self {
             Self::Rate | Self::Megabytes | Self::Handshakes => "/s",
@@ -163,26 +123,8 @@ impl Metric {
         }
     }
 
-    /// None if nothing of it was measured: of TLS in plaintext, of a phase that the run has not.
-    fn value(self, report: &Report<'_>) -> Option<f64> {
-        let tally = &report.outcome.tally;
-        match self {
-            Self::Latency(phase, value) => {
-                let latency = report.latency(phase);
-                (latency.count > 0).then(|| value(&latency) as f64)
-            }
-            Self::Rate => Some(report.rate()),
-            Self::Megabytes => Some(report.megabytes_rate()),
-            Self::Handshakes => Some(report.handshakes_rate()),
-            Self::Resumed => Some(tally.handshakes.resumed_percent()),
-            Self::Errors => Some(tally.failures.count as f64),
-            Self::Late => Some(tally.late as f64),
-            Self::Unsent => Some(tally.unsent as f64),
-        }
-    }
-
     /// Whether it says something about a run without a result, too.
-    fn is_count(self) -> bool {
+    pub fn is_count(self) -> bool {
         match self {
             Self::Errors | Self::Late | Self::Unsent => true,
             Self::Latency(..) | Self::Rate | Self::Megabytes | Self::Handshakes | Self::Resumed => false,
@@ -191,28 +133,13 @@ impl Metric {
 }
 
 impl Threshold {
-    /// What it says about a run.
-    pub fn judge(&self, report: &Report<'_>) -> Judgement {
-        let judgement = |verdict, words| Judgement { threshold: self.text.clone(), verdict, words };
-        if !report.has_result() && !self.metric.is_count() {
-            let words = format!("{}, because the run has no result", self.text);
-            return judgement(Verdict::NotJudged, words);
-        }
-        match self.metric.value(report) {
-            None => judgement(Verdict::Failed, format!("{} was not measured in this run", self.name)),
-            Some(value) => {
-                let verdict = if self.is_beyond(value) { Verdict::Failed } else { Verdict::Passed };
-                judgement(verdict, self.describe(value))
-            }
-        }
-    }
-
-    fn is_beyond(&self, value: f64) -> bool {
+    /// Whether a run with this value is to fail.
+    pub fn is_beyond(&self, value: f64) -> bool {
         if self.above { value > self.bound } else { value < self.bound }
     }
 
-    /// The number and the bound.
-    fn describe(&self, value: f64) -> String {
+    /// The number and the bound, in words.
+    pub fn describe(&self, value: f64) -> String {
         let not = if self.is_beyond(value) { "" } else { "not " };
         let side = if self.above { "over" } else { "under" };
         let (shown, bound) = if let Metric::Latency(..) = self.metric {

@@ -12,13 +12,13 @@ pub fn time(microseconds: f64) -> String {
     format!("{value:.decimals$} {unit}")
 }
 
-/// A time in microseconds that somebody chose: exact, and so without digits that say nothing.
+/// A time in microseconds that somebody chose: exact, and without zeros at the end.
 pub fn time_chosen(microseconds: f64) -> String {
     let (value, unit) = in_unit(microseconds);
     format!("{} {unit}", trimmed(value))
 }
 
-/// A number with three decimals at most, and none that say nothing.
+/// A number with at most three decimals, without zeros at the end.
 pub fn trimmed(value: f64) -> String {
     let text = format!("{value:.3}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -43,6 +43,11 @@ pub fn thousands(value: f64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// A count with its noun.
+pub fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ struct OpenLoop {
 }
 
 impl Work {
-    /// `count` messages (none: without end) whose numbers begin at `first`.
+    /// `count` messages (`None`: without end) whose numbers begin at `first`.
     pub fn new(first: u64, count: Option<u64>) -> Self {
         Self { next: first, left: count.unwrap_or(u64::MAX), returned: Vec::new(), open_loop: None }
     }
@@ -59,7 +59,7 @@ impl Work {
         self.left == 0 && self.returned.is_empty()
     }
 
-    /// When the next message is due that is not; none in a closed loop and when none is left.
+    /// When the next message becomes due. `None` in a closed loop, and when no message is left.
     pub fn next_due(&self) -> Option<Instant> {
         self.open_loop.as_ref().filter(|_| self.left > 0).map(|open_loop| open_loop.due)
     }

@@ -180,9 +180,9 @@ fn run(command: &SpoolCommand, out: &mut impl Write) -> io::Result<bool> {
 }
 
 fn show(dir: &Path, id: &str, envelope: bool, out: &mut impl Write) -> io::Result<bool> {
-    let part = if envelope { reader::Part::Envelope } else { reader::Part::Content };
+    let view = if envelope { reader::View::Envelope } else { reader::View::Content };
     let found = match QueueId::parse(id.as_bytes()) {
-        Some(id) => reader::show(dir, id, part, out)?,
+        Some(id) => reader::show(dir, id, view, out)?,
         None => false,
     };
     if !found {

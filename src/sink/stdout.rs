@@ -192,18 +192,7 @@ fn facts(message: &Message) -> Facts<'_> {
             client_certificate: tls.client_certificate,
             server_name: tls.server_name.as_deref().unwrap_or_default().as_bytes(),
         }),
-        reverse_path: envelope.reverse_path(),
-        recipients: envelope
-            .recipients_with_parameters()
-            .map(|(recipient, parameters)| (recipient.whole, parameters))
-            .collect(),
-        body: envelope.body,
-        smtputf8: envelope.smtputf8,
-        requiretls: envelope.requiretls,
-        bare_line_ends: envelope.bare_line_ends,
-        ret: envelope.ret,
-        envid: envelope.envid(),
-        size_declared: envelope.size_declared,
+        envelope,
         mail_data_bytes: data.bytes(),
     }
 }

@@ -4,18 +4,18 @@ use std::fmt;
 
 /// One dialogue.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Dialogue {
+pub struct Dialogue {
     /// The first comment: what is claimed, with its section.
-    pub(crate) claim: String,
+    pub claim: String,
     /// `config:` lines: key and value.
-    pub(crate) config: Vec<(String, String)>,
+    pub config: Vec<(String, String)>,
     /// What happens, in order.
-    pub(crate) events: Vec<Event>,
+    pub events: Vec<Event>,
 }
 
 /// One thing that happens in a dialogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Event {
+pub enum Event {
     /// The client sends these octets (`C:` with CRLF, `c:` without). Neighbours are one.
     Client(Vec<u8>),
     /// The server replies (`S:`): one whole reply.
@@ -30,31 +30,31 @@ pub(crate) enum Event {
 
 /// One line of a reply as expected: code, `-` or space, and how the text begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Expected {
+pub struct Expected {
     /// Whether further lines follow in the same reply.
-    pub(crate) more: bool,
+    pub more: bool,
     /// The line begins so; the code alone stands for any reply with this code.
-    pub(crate) start: Vec<u8>,
+    pub start: Vec<u8>,
 }
 
 /// A stored message as expected.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Message {
+pub struct Message {
     /// The reverse-path; empty for `<>`.
-    pub(crate) reverse_path: Vec<u8>,
+    pub reverse_path: Vec<u8>,
     /// The recipients in order.
-    pub(crate) recipients: Vec<Vec<u8>>,
+    pub recipients: Vec<Vec<u8>>,
     /// The mail data.
-    pub(crate) data: Vec<u8>,
+    pub data: Vec<u8>,
     /// Address and port, EHLO name and protocol of the client, where they are said.
-    pub(crate) client: Option<String>,
+    pub client: Option<String>,
     /// What else is said of it (`P:`), word by word.
-    pub(crate) facts: Vec<String>,
+    pub facts: Vec<String>,
 }
 
 /// What can happen outside of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outside {
+pub enum Outside {
     /// Time passes, in milliseconds.
     Wait(u64),
     /// The client closes its half.
@@ -81,7 +81,7 @@ pub(crate) enum Outside {
 
 /// Why a dialogue cannot be read.
 #[derive(Debug)]
-pub(crate) struct BadDialogue {
+pub struct BadDialogue {
     line: usize,
     why: String,
 }
@@ -94,7 +94,7 @@ impl fmt::Display for BadDialogue {
 
 impl Dialogue {
     /// Reads a dialogue.
-    pub(crate) fn parse(text: &str) -> Result<Self, BadDialogue> {
+    pub fn parse(text: &str) -> Result<Self, BadDialogue> {
         let mut dialogue = Self::default();
         for (index, line) in text.lines().enumerate() {
             dialogue.push(line).map_err(|why| BadDialogue { line: index + 1, why })?;
@@ -110,17 +110,17 @@ impl Dialogue {
     }
 
     /// The value of a `config:` line; the last one counts.
-    pub(crate) fn config(&self, key: &str) -> Option<&str> {
+    pub fn config(&self, key: &str) -> Option<&str> {
         self.config.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
     /// Whether what the client sends between two replies arrives before anything is answered, in however many pieces.
-    pub(crate) fn arrives_together(&self) -> bool {
+    pub fn arrives_together(&self) -> bool {
         self.config("arrival") == Some("together")
     }
 
     /// Whether the client speaks first.
-    pub(crate) fn begins_early(&self) -> bool {
+    pub fn begins_early(&self) -> bool {
         matches!(self.events.first(), Some(Event::Client(_)))
     }
 
@@ -225,7 +225,7 @@ fn outside(text: &str) -> Result<Outside, String> {
 }
 
 /// `300s` or `20ms`.
-pub(crate) fn milliseconds(text: &str) -> Result<u64, String> {
+pub fn milliseconds(text: &str) -> Result<u64, String> {
     let (digits, unit) = match text.strip_suffix("ms") {
         Some(digits) => (digits, 1),
         None => (text.strip_suffix('s').ok_or("a time ends in s or ms")?, 1000),
@@ -272,7 +272,7 @@ fn unescape(text: &str) -> Result<Vec<u8>, String> {
 }
 
 /// Compares the octets of replies with what is expected; what is left behind them, or what is wrong.
-pub(crate) fn match_reply<'a>(replies: &'a [u8], expected: &[Expected]) -> Result<&'a [u8], String> {
+pub fn match_reply<'a>(replies: &'a [u8], expected: &[Expected]) -> Result<&'a [u8], String> {
     let mut rest = replies;
     let mut lines = Vec::new();
     loop {

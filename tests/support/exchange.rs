@@ -1,5 +1,4 @@
 //! A session driven in memory: what a connection does, without sockets, pools or clocks.
-#![allow(dead_code)] // Not every test that includes this file uses all of it.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
@@ -21,32 +20,32 @@ use ringmx::smtp::supplies::Supplies;
 
 /// What became of an exchange so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub struct Seen {
     /// All replies.
-    pub(crate) replies: Vec<u8>,
+    pub replies: Vec<u8>,
     /// Messages handed over and answered 250.
-    pub(crate) stored: Vec<Stored>,
+    pub stored: Vec<Stored>,
     /// The session said to close.
-    pub(crate) closed: bool,
+    pub closed: bool,
 }
 
 /// A message as it was stored.
 #[derive(Debug, Clone)]
-pub(crate) struct Stored {
+pub struct Stored {
     /// Without angle brackets.
-    pub(crate) reverse_path: Vec<u8>,
+    pub reverse_path: Vec<u8>,
     /// `local-part@domain`.
-    pub(crate) recipients: Vec<Vec<u8>>,
+    pub recipients: Vec<Vec<u8>>,
     /// BODY= of MAIL.
-    pub(crate) body: BodyType,
+    pub body: BodyType,
     /// SIZE= of MAIL.
-    pub(crate) size: Option<u64>,
+    pub size: Option<u64>,
     /// After transparency.
-    pub(crate) data: Vec<u8>,
+    pub data: Vec<u8>,
     /// What trace information would say of the client.
-    pub(crate) client: ClientFacts,
+    pub client: ClientFacts,
     /// What else the envelope and the trace say, as `name=value`.
-    pub(crate) facts: Vec<String>,
+    pub facts: Vec<String>,
 }
 
 fn facts(envelope: &Envelope, protocol: &str, tls: Option<&TlsFacts>) -> Vec<String> {
@@ -91,7 +90,7 @@ impl Eq for Stored {}
 
 /// What the outside says to the next question or message, once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Trouble {
+pub enum Trouble {
     /// 4yz.
     TryAgain(TryAgain),
     /// 5yz.
@@ -101,31 +100,31 @@ pub(crate) enum Trouble {
 }
 
 /// What a store says of recipients.
-pub(crate) type Store = Box<dyn FnMut(Mailbox<'_>) -> Verdict>;
+pub type Store = Box<dyn FnMut(Mailbox<'_>) -> Verdict>;
 
 /// A session and its outside.
-pub(crate) struct Exchange {
+pub struct Exchange {
     session: Session,
     replies: ReplyBuffer,
     /// The time of the next call.
-    pub(crate) now: Instant,
+    pub now: Instant,
     /// What was seen.
-    pub(crate) seen: Seen,
+    pub seen: Seen,
     /// Said once, then forgotten.
-    pub(crate) trouble: Option<Trouble>,
+    pub trouble: Option<Trouble>,
     /// The next mail data cannot be kept.
-    pub(crate) no_memory: bool,
+    pub no_memory: bool,
     /// The next client that a front speaks for has too many connections.
-    pub(crate) too_many: bool,
+    pub too_many: bool,
     /// What the store says of a recipient that it is asked about.
-    pub(crate) store: Store,
+    pub store: Store,
     data: Vec<u8>,
     /// The session said that the mail data will be refused: no more of it may come.
     discarded: bool,
 }
 
 /// The configuration that accepts any recipient, under the name `mx.test`.
-pub(crate) fn config() -> Config {
+pub fn config() -> Config {
     // Read once: a test has many thousand sessions.
     static CONFIG: LazyLock<Config> = LazyLock::new(|| {
         let mut config = Config::embedded_default();
@@ -137,7 +136,7 @@ pub(crate) fn config() -> Config {
 }
 
 /// What sessions are told with the defaults of the configuration.
-pub(crate) fn settings() -> Settings {
+pub fn settings() -> Settings {
     let config = config();
     Settings {
         policy: Arc::new(Recipients::new(&config.recipient_rules(), None)),
@@ -155,7 +154,7 @@ pub(crate) fn settings() -> Settings {
 }
 
 /// What a handshake might negotiate.
-pub(crate) const TLS: TlsFacts = TlsFacts {
+pub const TLS: TlsFacts = TlsFacts {
     version: "TLSv1.3",
     cipher: "TLS_AES_256_GCM_SHA384",
     resumed: false,
@@ -165,14 +164,14 @@ pub(crate) const TLS: TlsFacts = TlsFacts {
 
 impl Exchange {
     /// A session that has sent its greeting.
-    pub(crate) fn new(settings: Settings) -> Self {
+    pub fn new(settings: Settings) -> Self {
         let mut exchange = Self::connected(settings);
         exchange.send();
         exchange
     }
 
     /// A session whose greeting waits to be sent.
-    pub(crate) fn connected(settings: Settings) -> Self {
+    pub fn connected(settings: Settings) -> Self {
         let client = SocketAddr::from(([127, 0, 0, 1], 25_000));
         let now = Instant::now();
         let mut exchange = Self {
@@ -194,14 +193,14 @@ impl Exchange {
     }
 
     /// The connection is under TLS.
-    #[allow(dead_code, reason = "not every test that uses a session looks at TLS")]
-    pub(crate) fn under_tls(mut self) -> Self {
+    #[must_use]
+    pub fn under_tls(mut self) -> Self {
         self.secure();
         self
     }
 
     /// The handshake is done.
-    pub(crate) fn secure(&mut self) {
+    pub fn secure(&mut self) {
         match self.session.handle_tls(TLS, &mut self.replies, self.now) {
             Step::Close => self.close(),
             step => {
@@ -212,13 +211,13 @@ impl Exchange {
     }
 
     /// The client sends these octets, in one piece.
-    pub(crate) fn receive(&mut self, octets: &[u8]) {
+    pub fn receive(&mut self, octets: &[u8]) {
         self.receive_piece(octets, false);
         self.send();
     }
 
     /// The client's octets arrive in these pieces, all of them before anything is answered.
-    pub(crate) fn receive_together(&mut self, pieces: &[&[u8]]) {
+    pub fn receive_together(&mut self, pieces: &[&[u8]]) {
         for (index, piece) in pieces.iter().enumerate() {
             self.receive_piece(piece, pieces[index + 1..].iter().any(|piece| !piece.is_empty()));
         }
@@ -320,7 +319,7 @@ impl Exchange {
     }
 
     /// Time passes, and the deadline with it.
-    pub(crate) fn wait(&mut self, time: Duration) {
+    pub fn wait(&mut self, time: Duration) {
         self.now += time;
         if self.session.deadline() <= self.now && !self.seen.closed {
             let step = self.session.expire(&mut self.replies, self.now);
@@ -329,14 +328,14 @@ impl Exchange {
     }
 
     /// The server stops.
-    pub(crate) fn shut_down(&mut self) {
+    pub fn shut_down(&mut self) {
         if self.session.shut_down(&mut self.replies) {
             self.close();
         }
     }
 
     /// The client closes its half.
-    pub(crate) fn end_input(&mut self) {
+    pub fn end_input(&mut self) {
         self.session.handle_end_of_input();
         self.close();
     }
@@ -368,7 +367,7 @@ impl Exchange {
     }
 
     /// The replies are sent.
-    pub(crate) fn send(&mut self) {
+    pub fn send(&mut self) {
         self.session.handle_sending();
         self.session.handle_sent();
         self.seen.replies.extend(self.replies.replace(Vec::new()));

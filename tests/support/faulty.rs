@@ -1,5 +1,4 @@
 //! A file system that fails on command: FUSE in front of a folder. Only what the receiver's stores use is there.
-#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -111,7 +110,7 @@ impl Faulty {
 impl Drop for Faulty {
     fn drop(&mut self) {
         self.set(Fault::None);
-        crate::support::image::unmount(&self.at);
+        crate::image::unmount(&self.at);
     }
 }
 

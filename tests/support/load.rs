@@ -6,6 +6,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::server::program;
+
 /// What `loadgen verify` said.
 pub struct Verdict {
     /// Nothing is lost, altered or unclean.
@@ -60,9 +62,9 @@ pub fn bytes_of(path: &Path) -> u64 {
 pub fn loadgen() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
-        let ringmx = Path::new(env!("CARGO_BIN_EXE_ringmx"));
+        let ringmx = program();
         let path = ringmx.with_file_name("loadgen");
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
         let sources =
             ["src", "loadgen/src", "loadgen/Cargo.toml", "Cargo.lock"].map(|name| newest(&root.join(name)));
         let built = fs::metadata(&path).and_then(|data| data.modified());

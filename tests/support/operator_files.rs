@@ -28,7 +28,7 @@ fn read(text: &str) -> Reading {
 
 /// A text for a configuration. It is a configuration or has problems, each on a line of the text; what means nothing changes
 /// nothing.
-pub(crate) fn check_configuration(text: &str) {
+pub fn check_configuration(text: &str) {
     let reading = read(text);
     let lines = text.split('\n').count();
     for Finding { file, line, text: said, .. } in findings(&reading) {
@@ -58,7 +58,7 @@ pub(crate) fn check_configuration(text: &str) {
 
 /// The reference that `ringmx config` prints, changed: for each three octets a line (two of them) loses its `#`, is left out, comes
 /// twice, or has another line's value.
-pub(crate) fn changed_reference(octets: &[u8]) -> String {
+pub fn changed_reference(octets: &[u8]) -> String {
     let text = reference();
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     for change in octets.chunks_exact(3) {
@@ -112,7 +112,7 @@ fn placed(reading: &Reading, later: usize) -> (Option<String>, Vec<Placed>) {
 
 /// Octets of a file of recipients: each line is an entry, or nothing, or told, whatever the other lines are; and an entry takes mail
 /// for whom it names.
-pub(crate) fn check_recipients(octets: &[u8]) {
+pub fn check_recipients(octets: &[u8]) {
     let path = Path::new("recipients.txt");
     let shown = || octets.escape_ascii().to_string();
     let parsed = recipients::parse(path, octets);

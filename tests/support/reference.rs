@@ -12,7 +12,7 @@ use ringmx::smtp::settings::{BareLineEnd, ChunkLineEnd, Settings};
 use super::exchange::{Exchange, Seen, Trouble, settings};
 
 /// The replies as lists of lines; fails on a line that is none.
-pub(crate) fn replies(seen: &Seen) -> Vec<Vec<String>> {
+pub fn replies(seen: &Seen) -> Vec<Vec<String>> {
     let text = std::str::from_utf8(&seen.replies).expect("replies are ASCII");
     let mut replies = Vec::new();
     let mut lines = Vec::new();
@@ -36,17 +36,17 @@ pub(crate) fn replies(seen: &Seen) -> Vec<Vec<String>> {
 
 /// Mail data as RFC 5321 tells it, in three passes, each obviously right.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Naive {
+pub struct Naive {
     /// As it has to be stored.
-    pub(crate) stored: Vec<u8>,
+    pub stored: Vec<u8>,
     /// Whether a bare CR or LF, or a line that is a dot but for its NULs, has to be refused.
-    pub(crate) has_bare: bool,
+    pub has_bare: bool,
     /// Octets up to and with the end of the mail data.
-    pub(crate) consumed: usize,
+    pub consumed: usize,
 }
 
 /// What is to be stored of the octets behind a DATA line; `None` when their end has not come.
-pub(crate) fn naive(octets: &[u8], bare_lf: BareLineEnd, bare_cr: BareLineEnd) -> Option<Naive> {
+pub fn naive(octets: &[u8], bare_lf: BareLineEnd, bare_cr: BareLineEnd) -> Option<Naive> {
     // The DATA line ended with CRLF, so the mail data begins at a line start (§4.1.1.4).
     let text = [b"\r\n", octets].concat();
     let end = text.windows(5).position(|five| five == b"\r\n.\r\n")?;
@@ -79,7 +79,7 @@ pub(crate) fn naive(octets: &[u8], bare_lf: BareLineEnd, bare_cr: BareLineEnd) -
 
 /// Where lines end that may be DATA, EHLO or HELO, perhaps after octets of a chunk: a client waits for the answer there (RFC 2920
 /// §3.1), and what it sends without waiting is a matter of the dialogues.
-pub(crate) fn waiting_lines(octets: &[u8]) -> Vec<usize> {
+pub fn waiting_lines(octets: &[u8]) -> Vec<usize> {
     const VERBS: [&[u8]; 3] = [b"DATA", b"EHLO", b"HELO"];
     let mut end = 0;
     let mut ends = Vec::new();
@@ -149,7 +149,7 @@ fn operations(octets: &[u8]) -> Vec<Operation> {
 }
 
 /// The client is a front that is believed (XCLIENT).
-pub(crate) const IS_FRONT: u8 = 16;
+pub const IS_FRONT: u8 = 16;
 
 /// Settings that an octet chooses.
 fn chosen(bits: u8) -> Settings {
@@ -230,7 +230,7 @@ fn sent(operations: &[Operation]) -> Vec<u8> {
 }
 
 /// All that is claimed of a session. The first octet chooses settings, the others are operations.
-pub(crate) fn check_session(input: &[u8]) {
+pub fn check_session(input: &[u8]) {
     let Some((&bits, octets)) = input.split_first() else { return };
     let operations = operations(octets);
     let seen = run(chosen(bits), &operations, Arrival::AsTold);
@@ -384,7 +384,7 @@ fn command_line(octets: &[u8], line_bytes_max: usize) -> Option<(&[u8], &[u8])> 
 }
 
 /// The mail data of chunks: framed by lengths, so only bare CR and LF are to be looked for, in all of it.
-pub(crate) fn naive_chunks(chunks: &[Vec<u8>], policy: ChunkLineEnd) -> (Vec<u8>, bool) {
+pub fn naive_chunks(chunks: &[Vec<u8>], policy: ChunkLineEnd) -> (Vec<u8>, bool) {
     let all = chunks.concat();
     let mut has_bare = false;
     let mut stored = Vec::new();
@@ -399,7 +399,7 @@ pub(crate) fn naive_chunks(chunks: &[Vec<u8>], policy: ChunkLineEnd) -> (Vec<u8>
 }
 
 /// The commands that send these chunks.
-pub(crate) fn bdat(chunks: &[Vec<u8>]) -> Vec<u8> {
+pub fn bdat(chunks: &[Vec<u8>]) -> Vec<u8> {
     let mut octets = Vec::new();
     for (index, chunk) in chunks.iter().enumerate() {
         let last = if index + 1 == chunks.len() { " LAST" } else { "" };
@@ -411,7 +411,7 @@ pub(crate) fn bdat(chunks: &[Vec<u8>]) -> Vec<u8> {
 
 /// All that is claimed of chunks. Octet 0 chooses the policy and whether the message is BINARYMIME, octet 1 the size of the
 /// pieces that arrive; then each chunk, an octet for its length before it.
-pub(crate) fn check_chunks(input: &[u8]) {
+pub fn check_chunks(input: &[u8]) {
     let [bits, piece, rest @ ..] = input else { return };
     let policy = [ChunkLineEnd::Keep, ChunkLineEnd::Normalize, ChunkLineEnd::Reject][usize::from(bits % 3)];
     let mut chunks = Vec::new();
@@ -427,7 +427,7 @@ pub(crate) fn check_chunks(input: &[u8]) {
 }
 
 /// These chunks, arriving in pieces of these sizes, are stored as the naive reader says, or refused once and for all.
-pub(crate) fn check_chunks_with(chunks: &[Vec<u8>], policy: ChunkLineEnd, binary: bool, sizes: &[usize]) {
+pub fn check_chunks_with(chunks: &[Vec<u8>], policy: ChunkLineEnd, binary: bool, sizes: &[usize]) {
     let mut exchange = Exchange::new(Settings { bdat_bare_lf: policy, ..settings() });
     let policy = if binary { ChunkLineEnd::Keep } else { policy };
     let body = if binary { " BODY=BINARYMIME" } else { "" };

@@ -60,9 +60,11 @@ pub type Shown = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 /// What a client offers. Its sessions can be resumed by whoever uses the same configuration.
 pub struct Offer<'a> {
+    /// The versions of TLS that it speaks.
     pub versions: &'a [&'static SupportedProtocolVersion],
     /// The signatures that it checks; none: all that there are.
     pub schemes: Option<Vec<SignatureScheme>>,
+    /// The certificate that it shows when asked.
     pub certificate: Option<Shown>,
 }
 

@@ -65,7 +65,9 @@ impl Server {
         }
         let file = folder.path().join("ringmx.toml");
         fs::write(&file, config).expect("the configuration");
-        let mut words = wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_ringmx"), "serve", "--config"]);
+        let program = program();
+        let program = program.to_str().expect("a path of UTF-8");
+        let mut words = wrapper.iter().copied().chain([program, "serve", "--config"]);
         let mut command = Command::new(words.next().expect("a program"));
         command
             .args(words)
@@ -202,6 +204,13 @@ impl Server {
         names.sort();
         names.iter().map(|name| fs::read(name).expect("a message")).collect()
     }
+}
+
+/// The program `ringmx` of this build: in the folder above that of the test programs.
+pub fn program() -> PathBuf {
+    let test = std::env::current_exe().expect("this program");
+    let folder = test.parent().and_then(Path::parent).expect("the folder of the build");
+    folder.join("ringmx")
 }
 
 /// The lines of a pipe, as they come.

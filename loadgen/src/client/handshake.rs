@@ -1,5 +1,5 @@
-//! Where TLS comes into a session: before the greeting, or behind the reply to STARTTLS (RFC 3207). The handshake itself is the
-//! business of who moves the octets.
+//! Where TLS comes into a session: before the greeting, or after the reply to STARTTLS (RFC 3207). The handshake itself is
+//! done by the load thread, which moves the octets.
 
 use std::time::Instant;
 
@@ -7,8 +7,8 @@ use super::Client;
 use super::offered::Offered;
 use super::stage::Stage;
 use crate::reply::ReplyReader;
-use crate::scenario::Act;
-use crate::tls::Mode;
+use crate::scenario::act::Act;
+use crate::tls::mode::Mode;
 
 impl Client {
     /// Whether the handshake is to begin, once the last send has ended.
@@ -24,7 +24,7 @@ impl Client {
         }
     }
 
-    /// The handshake is done. Behind STARTTLS the session begins afresh, with EHLO (RFC 3207 §4.2).
+    /// The handshake is done. After STARTTLS the session begins afresh, with EHLO (RFC 3207 §4.2).
     pub fn handle_secured(&mut self, now: Instant) {
         self.secured = true;
         self.replies = ReplyReader::default();

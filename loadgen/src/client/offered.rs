@@ -1,11 +1,8 @@
-//! What a server offers in its reply to EHLO (RFC 5321 §4.1.1.1), and what follows from it.
+//! What a server offers in its reply to EHLO (RFC 5321 §4.1.1.1), and whether that is enough for a scenario.
 
-use super::Client;
-use super::stage::Stage;
-use crate::reply::Line;
-use crate::scenario::Act;
-use crate::tally::Tally;
-use crate::tls::Mode;
+use crate::reply::ReplyLine;
+use crate::scenario::Scenario;
+use crate::scenario::act::Act;
 
 /// EHLO keywords that matter to us.
 #[derive(Debug, Clone, Copy, Default)]
@@ -14,13 +11,13 @@ pub(super) struct Offered {
     pub(super) chunking: bool,
     pub(super) eight_bit: bool,
     pub(super) starttls: bool,
-    /// Octets of a message at most (RFC 1870); 0: not told.
+    /// Octets of a message at most (RFC 1870); 0: the server does not say.
     pub(super) size_max: u64,
 }
 
 impl Offered {
     /// Takes a line of the reply to EHLO (RFC 5321 §4.1.1.1). The first line names the server, and no keyword is a domain.
-    pub(super) fn note(&mut self, line: &Line<'_>) {
+    pub(super) fn note(&mut self, line: &ReplyLine<'_>) {
         if line.code != 250 {
             return;
         }
@@ -36,44 +33,23 @@ impl Offered {
             self.size_max = octets.unwrap_or(0);
         }
     }
-}
-
-impl Client {
-    /// Knows now what the server offers; what was asked for and cannot do without ends the run.
-    pub(super) fn stage_after_ehlo(&mut self, tally: &mut Tally) -> Stage {
-        let (scenario, offered) = (self.scenario, self.offered);
-        tally.helo |= self.stage == Stage::Helo;
-        if scenario.tls == Some(Mode::Starttls) && !self.secured {
-            // What else is offered in plaintext does not count (RFC 3207 §4.2).
-            if offered.starttls {
-                return Stage::StartTls;
-            }
-            let missing = "the receiver does not offer STARTTLS (RFC 3207), which --tls starttls needs";
-            tally.unsupported.get_or_insert(missing.to_owned());
-            return Stage::Quit;
-        }
-        // These stop in the middle of a transaction, so they say one command at a time.
-        let stops = matches!(scenario.row.act, Act::NeverReads | Act::HalfData);
-        self.pipelining = scenario.pipelining.is_some() && offered.pipelining && !stops;
-        tally.pipelining_missing |= scenario.pipelining.is_some() && !self.pipelining;
+    /// What the scenario cannot do without and the server does not offer, in words.
+    pub(super) fn lacks(self, scenario: &Scenario) -> Option<String> {
         let largest = scenario.corpus.size_max();
-        let missing = match () {
-            () if scenario.bdat.is_some() && !offered.chunking => {
+        match () {
+            () if scenario.bdat.is_some() && !self.chunking => {
                 Some("the server does not offer CHUNKING (RFC 3030), which --bdat needs".to_owned())
             }
-            () if scenario.corpus.is_8bit() && !offered.eight_bit => Some(
+            () if scenario.corpus.is_8bit() && !self.eight_bit => Some(
                 "the server does not offer 8BITMIME (RFC 6152), which mail of the corpus needs".to_owned(),
             ),
-            () if scenario.row.act == Act::Mail && offered.size_max > 0 && largest > offered.size_max => {
-                let most = offered.size_max;
+            () if scenario.row.act == Act::Mail && self.size_max > 0 && largest > self.size_max => {
+                let most = self.size_max;
                 Some(format!(
                     "the server takes at most {most} octets (SIZE), and the largest message has {largest}"
                 ))
             }
             () => None,
-        };
-        let Some(missing) = missing else { return Stage::Ready };
-        tally.unsupported.get_or_insert(missing);
-        Stage::Quit
+        }
     }
 }

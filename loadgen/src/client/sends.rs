@@ -1,18 +1,20 @@
-//! What a session sends next: commands, command groups (RFC 2920), mail data and chunks (RFC 3030). Replies are the business
-//! of `client.rs`.
+//! What a session sends next: commands, command groups (RFC 2920), mail data and chunks (RFC 3030). What
+//! replies mean stands in `mod.rs`.
 
 use std::time::{Duration, Instant};
 
 use super::Client;
 use super::stage::Stage;
 use super::transaction::{Chunks, Open, Transaction};
-use crate::histogram::Phase;
-use crate::ledger::Entry;
-use crate::scenario::{Act, Commands};
+use crate::corpus::HUGE;
+use crate::latency::Phase;
+use crate::ledger::entry::Entry;
+use crate::scenario::act::Act;
+use crate::scenario::commands::Commands;
 use crate::tally::{LATE, Tally};
 use crate::work::{Message, Work};
 
-/// What comes of a message that never goes on.
+/// All that is sent of a message that never goes on.
 const HALF_DATA: &[u8] = b"Subject: half\r\n\r\nhal";
 
 /// Mail data of nothing but LF, and its end.
@@ -31,7 +33,7 @@ const BARE_LF: &[u8] = &{
 const DRIP_PERIOD: Duration = Duration::from_secs(1);
 
 impl Client {
-    /// What to send now, if anything: octets put into `head` (empty when handed in), and behind them those returned. Asked for
+    /// What to send now, if anything: octets put into `head` (empty when handed in), and after them those returned. Asked for
     /// only when the last send has ended.
     pub fn next_send(
         &mut self,
@@ -140,7 +142,7 @@ impl Client {
         scenario.corpus.write_head(number, next.is_some(), head)
     }
 
-    /// Another whole transaction behind those that are not answered, if there may be more of them.
+    /// Another whole transaction after those that are not answered, if there may be more of them.
     fn next_ahead(
         &mut self,
         head: &mut Vec<u8>,
@@ -219,7 +221,7 @@ impl Client {
     }
 
     fn begin_transaction(&mut self, message: Message, now: Instant, tally: &mut Tally) -> Transaction {
-        let huge = if self.scenario.row.act == Act::Huge { crate::corpus::HUGE } else { 0 };
+        let huge = if self.scenario.row.act == Act::Huge { HUGE } else { 0 };
         let number = message.number | huge;
         tally.started += 1;
         self.begun += 1;

@@ -1,8 +1,8 @@
-//! The stages of a session, as drawn at the head of `client.rs`, and how it ends.
+//! The stages of a session, as drawn at the head of `mod.rs`, and how it ends.
 
 use std::fmt;
 
-use crate::ledger::Step;
+use crate::ledger::entry::Step;
 
 /// See the drawing above.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub(super) enum Stage {
     Ehlo,
     /// EHLO was refused: the server may be of RFC 821.
     Helo,
-    /// STARTTLS is said alone, and nothing behind it before its reply (RFC 3207 §4.2).
+    /// STARTTLS is said alone: nothing follows it before its reply (RFC 3207 §4.2).
     StartTls,
     /// Of TLS: the session says and hears nothing.
     Handshake,
@@ -24,7 +24,7 @@ pub(super) enum Stage {
     MailData,
     Reset,
     Quit,
-    Over(Ending),
+    Over(SessionEnd),
 }
 
 impl Stage {
@@ -70,7 +70,7 @@ impl fmt::Display for Stage {
 
 /// How a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum SessionEnd {
     /// QUIT was answered; the server closes the connection (§4.1.1.10).
     Quit,
     /// All that the scenario wants was done or heard; the connection is to be closed.

@@ -4,7 +4,9 @@ use std::io::Write as _;
 use std::time::Instant;
 
 use crate::corpus::Corpus;
-use crate::ledger::Step;
+use crate::latency::Phase;
+use crate::ledger::entry::{Ending, Entry, Step};
+use crate::tally::Tally;
 
 /// A transaction that was begun.
 #[derive(Debug, Clone, Copy)]
@@ -41,12 +43,48 @@ impl Transaction {
             mail_data_at: now,
         }
     }
+    /// A reply with this code ended the transaction; tells the ledger how.
+    pub(super) fn settle(&mut self, code: u16, tally: &mut Tally) {
+        let refused = self.refusal.map(|(step, code)| Ending::Refused { step, code });
+        let ending = match (self.open, refused) {
+            (Open::Nothing, _) => return,
+            (Open::Envelope, refused) => refused.unwrap_or(Ending::Unfinished),
+            (Open::MailData, _) if code == 250 => Ending::Accepted,
+            (Open::MailData, Some(refused)) if code >= 400 => refused,
+            (Open::MailData, _) => Ending::Unknown,
+        };
+        self.note(ending, tally);
+    }
+
+    /// Tells the ledger how the message ended.
+    pub(super) fn note(&mut self, ending: Ending, tally: &mut Tally) {
+        let Self { number, recipients, .. } = *self;
+        let recipients = u16::try_from(recipients).unwrap_or(u16::MAX);
+        tally.notes.add(Entry::Ended { number, ending, recipients });
+        self.open = Open::Nothing;
+    }
+
+    /// The message was accepted `now`.
+    pub(super) fn count_accepted(&self, corpus: &Corpus, now: Instant, tally: &mut Tally) {
+        let Self { number, mail_data_at, due, .. } = *self;
+        tally.accepted += 1;
+        let octets = corpus.size_of(number);
+        tally.octets += octets;
+        tally.last_accepted = Some(now);
+        let latency = now.saturating_duration_since(due);
+        tally.latencies.record(Phase::Accepted, now - mail_data_at);
+        tally.latencies.record(Phase::Transaction, latency);
+        let microseconds = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        tally.recorder.record(microseconds, octets);
+        tally.latency_sum += microseconds;
+        tally.latency_max = tally.latency_max.max(microseconds);
+    }
 }
 
 /// How far a message has come whose end is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Open {
-    /// There is none.
+    /// There is no such message.
     Nothing,
     /// The end of its mail data was not given out to be sent.
     Envelope,
@@ -69,7 +107,7 @@ impl Chunks {
     pub(super) fn new(corpus: &Corpus, number: u64, chunk: usize) -> Self {
         let mut head = Vec::new();
         let body = corpus.write_head(number, false, &mut head);
-        // The first chunk has the whole head, so that none but the first is made of two parts.
+        // The first chunk has the whole head, so that only the first is made of two parts.
         let chunk = chunk.max(head.len());
         Self { head, body, chunk, said: 0 }
     }
@@ -87,7 +125,7 @@ impl Chunks {
         self.said == self.bytes()
     }
 
-    /// Appends BDAT (and the head) to `octets`, and gives what comes behind.
+    /// Appends BDAT (and the head) to `octets`, and gives what follows.
     pub(super) fn next(&mut self, octets: &mut Vec<u8>) -> &'static [u8] {
         let until = self.bytes().min(self.said + self.chunk);
         let last = if until == self.bytes() { " LAST" } else { "" };

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::RUNS_MIN;
+/// With so many runs, or more, a side is judged by its runs alone.
+pub const RUNS_MIN: usize = 3;
 
 /// A number of a report, and where it stands.
 #[derive(Debug, Clone, Copy)]
@@ -22,7 +23,7 @@ pub struct Number<'a> {
 pub struct Measured {
     /// Of the runs.
     pub median: f64,
-    /// The lowest and the highest, if anything tells.
+    /// The lowest and the highest, if more than one value is known.
     pub range: Option<(f64, f64)>,
 }
 
@@ -34,7 +35,7 @@ pub struct Side {
 }
 
 impl Side {
-    /// Reads the reports; else all that is wrong with them.
+    /// Reads the reports. The error has all that is wrong with them.
     pub fn read(paths: &[PathBuf]) -> Result<Self, String> {
         let (mut reports, mut errors) = (Vec::new(), Vec::new());
         for path in paths {
@@ -65,7 +66,7 @@ impl Side {
         }
     }
 
-    /// The values of a key that its runs have, each once; none if a report of an older loadgen lacks it.
+    /// The values of a key that its runs have, each once. `None` if a report of an older loadgen lacks it.
     pub fn configuration(&self, key: &str) -> Option<Vec<String>> {
         let mut values = Vec::new();
         for report in &self.reports {
@@ -77,7 +78,7 @@ impl Side {
         Some(values)
     }
 
-    /// A number of this side; none if a run lacks it.
+    /// A number of this side. `None` if a run lacks it.
     pub fn value(&self, number: Number<'_>) -> Option<Measured> {
         let results = self.reports.iter().map(|report| &report["result"]);
         let mut values =

@@ -3,8 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::Report;
-use crate::histogram::{Percentiles, Phase};
-use crate::interval::Slice;
+use super::judgement::judgements;
+use crate::latency::{Percentiles, Phase};
+use crate::tally::interval::Slice;
 
 impl Report<'_> {
     /// The same as a JSON object. `result` is null when there is none.
@@ -40,10 +41,9 @@ impl Report<'_> {
             .iter()
             .map(|kind| json!({ "count": kind.count, "words": kind.words, "others_alike": kind.varies }))
             .collect();
-        let thresholds: Vec<Value> = self
-            .judgements()
+        let thresholds: Vec<Value> = judgements(self)
             .iter()
-            .map(|judgement| json!({ "threshold": judgement.threshold, "verdict": judgement.verdict.name(), "words": judgement.words }))
+            .map(|judgement| json!({ "threshold": judgement.threshold, "verdict": judgement.standing.name(), "words": judgement.words }))
             .collect();
         let provenance = self.provenance;
         let whole = json!({

@@ -20,7 +20,7 @@ pub struct Negotiated {
     pub version: &'static str,
     /// Cipher suite.
     pub cipher: &'static str,
-    /// Key exchange; none in a resumed session of TLS 1.2.
+    /// Key exchange; a resumed session of TLS 1.2 has none.
     pub group: Option<&'static str>,
 }
 
@@ -46,7 +46,7 @@ impl Handshakes {
         100.0 * self.resumed as f64 / self.count.max(1) as f64
     }
 
-    /// All that was negotiated, what was most often in front.
+    /// All that was negotiated, the most frequent first.
     pub fn negotiated(&self) -> Vec<(Negotiated, u64)> {
         let mut all = self.negotiated.clone();
         all.sort_by_key(|(_, count)| std::cmp::Reverse(*count));

@@ -1,4 +1,4 @@
-//! A verifier that checks nothing. The server is what is measured, and opportunistic TLS between MXs trusts everybody, too
+//! A verifier that checks nothing. The server is what is measured. Besides, opportunistic TLS between MXs trusts everybody
 //! (RFC 7435).
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};

@@ -3,9 +3,9 @@
 use std::fs::{self, DirEntry};
 use std::path::Path;
 
-use super::{Findings, Stored};
+use super::findings::{Findings, Stored};
 
-/// The field that says for whom a copy is.
+/// The field that names the recipient of a copy.
 const DELIVERED_TO: &[u8] = b"Delivered-To:";
 
 /// Hands every message to the findings.
@@ -53,7 +53,7 @@ fn size_in_name(name: &str) -> Option<Result<u64, ()>> {
 }
 
 /// The values of the first `Delivered-To:` in the header and of those directly below it: recipients who share a maildir share
-/// a copy. Further down they are the sender's. One that is unknown where there is none.
+/// a copy. Further down they are the sender's. Without any, one recipient who is not known.
 fn recipients_of(content: &[u8]) -> Vec<Option<Vec<u8>>> {
     let lines = content.split(|octet| *octet == b'\n').map(<[u8]>::trim_ascii_end);
     let header = lines.take_while(|line| !line.is_empty());

@@ -2,11 +2,8 @@
 
 use std::fmt;
 
-use super::{Names, Verdict};
+use super::verdict::{Names, Verdict};
 use crate::paragraph::hanging;
-
-/// Names shown of each kind.
-pub(super) const NAMES_SHOWN_MAX: usize = 20;
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

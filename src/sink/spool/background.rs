@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::Options;
 use super::cursor::{self, Cursor};
 use super::fill;
 use super::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::options::Options;
 use super::reader;
 use super::supply::{Maker, SPARES_MIN, Supply, used_before};
 use crate::mail::outcome::Outcome;

@@ -15,8 +15,8 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use super::envelope::{MessageFile, message_file_name};
 use super::format::PREPARED_SUFFIX;
+use super::message_file::{MessageFile, message_file_name};
 use super::supply::place;
 use crate::buffer::{NotWhole, Spilled, Whole};
 use crate::handoff::message::Message;
@@ -24,9 +24,9 @@ use crate::sink::executor::Executor;
 use crate::sink::plan::{Action, Directory, Owners, Plan};
 use crate::sink::spill;
 
-/// Where the mail data of a message goes.
+/// The mail data of a message, by where it goes.
 #[derive(Clone, Copy)]
-pub(super) enum Target<'a> {
+enum Data<'a> {
     /// Into the record.
     Record(Whole<'a>),
     /// Into a file of its own, which is its spill file.
@@ -37,15 +37,15 @@ pub(super) enum Target<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Content<'a> {
     received: &'a [u8],
-    data: Target<'a>,
+    data: Data<'a>,
 }
 
 impl<'a> Content<'a> {
     /// Of this message. An error where its mail data cannot be read from its beginning on.
     pub(super) fn of(message: &'a Message) -> Result<Self, NotWhole> {
         let data = match message.data.spilled() {
-            Some(spilled) => Target::File(spilled),
-            None => Target::Record(message.data.whole()?),
+            Some(spilled) => Data::File(spilled),
+            None => Data::Record(message.data.whole()?),
         };
         Ok(Self { received: &message.received, data })
     }
@@ -53,8 +53,8 @@ impl<'a> Content<'a> {
     /// What goes into the record.
     pub(super) fn inline(self) -> impl Iterator<Item = &'a [u8]> {
         let data = match self.data {
-            Target::Record(whole) => Some(whole.pieces()),
-            Target::File(_) => None,
+            Data::Record(whole) => Some(whole.pieces()),
+            Data::File(_) => None,
         };
         std::iter::once(self.received).chain(data.into_iter().flatten())
     }
@@ -62,8 +62,8 @@ impl<'a> Content<'a> {
     /// How many octets go into the record.
     pub(super) fn inline_bytes(self) -> u64 {
         let data = match self.data {
-            Target::Record(whole) => whole.bytes(),
-            Target::File(_) => 0,
+            Data::Record(whole) => whole.bytes(),
+            Data::File(_) => 0,
         };
         self.received.len() as u64 + data
     }
@@ -71,15 +71,15 @@ impl<'a> Content<'a> {
     /// How many octets go into a file of its own.
     pub(super) fn file_bytes(self) -> u64 {
         match self.data {
-            Target::Record(_) => 0,
-            Target::File(spilled) => spilled.bytes(),
+            Data::Record(_) => 0,
+            Data::File(spilled) => spilled.bytes(),
         }
     }
 
     fn spilled(self) -> Option<Spilled<'a>> {
         match self.data {
-            Target::Record(_) => None,
-            Target::File(spilled) => Some(spilled),
+            Data::Record(_) => None,
+            Data::File(spilled) => Some(spilled),
         }
     }
 }

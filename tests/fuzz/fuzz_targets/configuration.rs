@@ -2,12 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-
-#[path = "../../support/exchange.rs"]
-mod exchange;
-#[path = "../../support/operator_files.rs"]
-#[allow(dead_code, reason = "shared with tests that do more")]
-mod operator_files;
+use support::operator_files;
 
 // An octet of 0 in front: what follows are changes of the reference.
 fuzz_target!(|input: &[u8]| {

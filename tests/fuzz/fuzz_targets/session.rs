@@ -2,11 +2,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-
-#[path = "../../support/exchange.rs"]
-mod exchange;
-#[path = "../../support/reference.rs"]
-#[allow(dead_code, reason = "shared with tests that do more")]
-mod reference;
+use support::reference;
 
 fuzz_target!(|input: &[u8]| reference::check_session(input));

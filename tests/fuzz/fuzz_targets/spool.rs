@@ -2,9 +2,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-
-#[path = "../../support/spool_octets.rs"]
-#[allow(dead_code, reason = "shared with tests that do more")]
-mod spool_octets;
+use support::spool_octets;
 
 fuzz_target!(|input: &[u8]| spool_octets::check(input));

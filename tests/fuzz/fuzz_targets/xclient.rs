@@ -3,12 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use ringmx::smtp::fuzzing::check_xclient;
-
-#[path = "../../support/exchange.rs"]
-mod exchange;
-#[path = "../../support/reference.rs"]
-#[allow(dead_code, reason = "shared with tests that do more")]
-mod reference;
+use support::reference;
 
 fuzz_target!(|input: &[u8]| {
     let Some((bits, rest)) = input.split_first() else { return };

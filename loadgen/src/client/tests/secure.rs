@@ -1,7 +1,7 @@
 //! Sessions under TLS, without TLS: the handshake is a word in the server's list.
 
 use super::*;
-use crate::network::{Proxy, ProxyVersion};
+use crate::proxy::{Proxy, ProxyVersion};
 
 /// Stands for a handshake that is done.
 const DONE: &str = "(handshake)";
@@ -24,7 +24,7 @@ fn secure(name: &str, mode: Mode, proxy: bool) -> &'static Scenario {
     }))
 }
 
-/// As `play`, and the beginning of a handshake is told with what goes before it.
+/// As `play`, and where a handshake begins, what goes before it is in the list.
 fn play_secure(scenario: &'static Scenario, replies: &[&str]) -> Played {
     let mut now = Instant::now();
     let mut work = Work::new(0, Some(1));
@@ -86,7 +86,7 @@ fn plaintext_behind_the_reply_to_starttls_is_never_a_reply() {
         &["220 go\r\n", "2"],
     ] {
         let played = play_secure(scenario, &[&start[..], replies].concat());
-        assert_eq!(played.client.ending(), Some(Ending::Broken), "{replies:?}");
+        assert_eq!(played.client.ending(), Some(SessionEnd::Broken), "{replies:?}");
         assert_eq!(played.tally.failures.count, 1);
         let words = &played.tally.failures.kinds()[0].words;
         assert!(words.starts_with("TLS handshake: plaintext in place of TLS: \"2"), "{words}");

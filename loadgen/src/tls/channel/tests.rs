@@ -2,14 +2,13 @@
 
 use std::io::Read;
 
-use clap::Parser;
-use rustls::{ServerConfig, ServerConnection};
+use rustls::{RootCertStore, ServerConfig, ServerConnection};
 
 use super::*;
-use crate::arguments::CommandLine;
 use crate::tls::Tls;
+use crate::tls::mode::{Mode, Version};
 
-/// A channel as these arguments make it.
+/// A channel, and the server at its other end.
 struct Ends {
     channel: Channel,
     server: ServerConnection,
@@ -23,7 +22,12 @@ struct World {
 }
 
 impl World {
-    fn new(arguments: &str) -> Self {
+    /// A full handshake of any version, and every certificate is trusted.
+    fn new() -> Self {
+        Self::with(None, false, None)
+    }
+
+    fn with(version: Option<Version>, resumption: bool, roots: Option<RootCertStore>) -> Self {
         let (chain, key) =
             ringmx::tls::self_signed::make(&["mx.test".to_owned()]).and_then(|made| made.der()).expect("one");
         let server = ServerConfig::builder_with_provider(ringmx::tls::context::provider())
@@ -32,10 +36,8 @@ impl World {
             .with_no_client_auth()
             .with_single_cert(chain, key)
             .expect("a certificate");
-        let line = format!("loadgen mx.test:25 --tls implicit {arguments}");
-        let line = CommandLine::try_parse_from(line.split_whitespace()).expect("arguments");
-        let tls = Tls::new(&line.load.expect("a load"), std::net::Ipv4Addr::LOCALHOST.into());
-        let tls = tls.expect("arguments").expect("TLS");
+        let name = ServerName::try_from("mx.test").expect("a name");
+        let tls = Tls::new(Mode::Implicit, name, roots, resumption, version).expect("TLS");
         Self { client: tls.config_of_thread(), tls, server: Arc::new(server) }
     }
 
@@ -89,23 +91,23 @@ impl Ends {
 
 #[test]
 fn a_handshake_may_be_split_anywhere_and_tells_what_was_negotiated() {
-    let world = World::new("");
+    let world = World::new();
     for portion in [1, 7, 4096] {
         let (ends, (negotiated, resumed)) = world.handshake(portion);
         assert!(ends.channel.is_established() && !resumed);
         assert_eq!((negotiated.version, negotiated.group), ("TLSv1.3", Some("X25519MLKEM768")));
         assert!(negotiated.cipher.starts_with("TLS_AES_"), "{negotiated}");
     }
-    assert_eq!(World::new("--tls-version 1.2").handshake(1).1.0.version, "TLSv1.2");
+    assert_eq!(World::with(Some(Version::Tls12), false, None).handshake(1).1.0.version, "TLSv1.2");
 }
 
 #[test]
 fn sessions_are_resumed_only_if_that_was_asked_for() {
-    for version in ["1.2", "1.3"] {
-        for (option, expected) in [("", false), ("--tls-resume", true)] {
-            let world = World::new(&format!("--tls-version {version} {option}"));
+    for version in [Version::Tls12, Version::Tls13] {
+        for expected in [false, true] {
+            let world = World::with(Some(version), expected, None);
             let resumed: Vec<bool> = (0..3).map(|_| world.handshake(4096).1.1).collect();
-            assert_eq!(resumed, [false, expected, expected], "{version} {option}");
+            assert_eq!(resumed, [false, expected, expected], "{version:?}");
             // Another thread has sessions of its own.
             let other = World { client: world.tls.config_of_thread(), ..world };
             assert!(!other.handshake(4096).1.1);
@@ -115,7 +117,7 @@ fn sessions_are_resumed_only_if_that_was_asked_for() {
 
 #[test]
 fn mail_data_of_any_size_goes_in_portions_and_arrives_whole() {
-    let (mut ends, _) = World::new("").handshake(4096);
+    let (mut ends, _) = World::new().handshake(4096);
     for length in [0, 1, PORTION_BYTES, PORTION_BYTES + 1, 3 * PORTION_BYTES + 5] {
         let body: Vec<u8> = (0..=250).cycle().take(length).collect();
         let body: &'static [u8] = body.leak();
@@ -140,7 +142,7 @@ fn mail_data_of_any_size_goes_in_portions_and_arrives_whole() {
 
 #[test]
 fn replies_come_out_and_the_end_is_told() {
-    let (mut ends, _) = World::new("").handshake(4096);
+    let (mut ends, _) = World::new().handshake(4096);
     ends.server.writer().write_all(b"250 ok\r\n221 bye\r\n").expect("written");
     ends.server.send_close_notify();
     let octets = ends.answer();
@@ -155,7 +157,7 @@ fn replies_come_out_and_the_end_is_told() {
 
 #[test]
 fn close_notify_is_said_once_and_not_in_a_handshake() {
-    let world = World::new("");
+    let world = World::new();
     let (mut ends, _) = world.handshake(4096);
     let mut octets = Vec::new();
     ends.channel.close(&mut octets);
@@ -172,11 +174,12 @@ fn close_notify_is_said_once_and_not_in_a_handshake() {
 
 #[test]
 fn a_certificate_of_another_is_refused_with_an_alert() {
-    let folder = tempfile::tempdir().expect("folder");
-    let path = folder.path().join("roots.pem");
-    let other = ringmx::tls::self_signed::make(&["mx.test".to_owned()]).expect("a certificate");
-    std::fs::write(&path, other.chain).expect("written");
-    let mut ends = World::new(&format!("--tls-verify {}", path.display())).connect();
+    let other = ringmx::tls::self_signed::make(&["mx.test".to_owned()]).and_then(|made| made.der());
+    let mut roots = RootCertStore::empty();
+    for certificate in other.expect("a certificate").0 {
+        roots.add(certificate).expect("a root");
+    }
+    let mut ends = World::with(None, false, Some(roots)).connect();
     let mut octets = Vec::new();
     ends.channel.take_pending(&mut octets);
     ends.serve(&octets);
@@ -198,7 +201,7 @@ fn a_certificate_of_another_is_refused_with_an_alert() {
 
 #[test]
 fn plaintext_in_place_of_a_handshake_fails() {
-    let mut ends = World::new("").connect();
+    let mut ends = World::new().connect();
     let mut octets: &[u8] = b"220 mx.test ESMTP\r\n";
     let received = ends.channel.receive(&mut octets);
     assert!(matches!(received, Err(rustls::Error::InvalidMessage(_))), "{received:?}");

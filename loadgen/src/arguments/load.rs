@@ -1,0 +1,161 @@
+//! What to send, where and how: the command line without a subcommand.
+
+use std::num::{NonZeroU16, NonZeroU64};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::Args;
+
+use crate::network::Network;
+use crate::proxy::ProxyVersion;
+use crate::rate::Rate;
+use crate::scenario::mix::Mix;
+use crate::size::Size;
+use crate::threshold::Threshold;
+use crate::tls::mode::{Mode, Version};
+
+/// What to send, where and how.
+#[derive(Debug, Args)]
+pub struct LoadArguments {
+    /// The receiver: a name or an address, and a port
+    #[arg(value_name = "HOST:PORT")]
+    pub target: String,
+
+    /// Connections held open at a time, over all threads
+    #[arg(short, long, value_name = "N", default_value_t = 50, help_heading = "Load")]
+    pub connections: usize,
+
+    /// Messages of the whole run [default: 10000, unless --duration is given]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Load")]
+    pub messages: Option<u64>,
+
+    /// Begin no message after this time; with --messages, whichever comes first [default: 10min]
+    #[arg(short, long, value_name = "TIME", value_parser = positive_time, help_heading = "Load")]
+    pub duration: Option<Duration>,
+
+    /// Messages of a session, then QUIT and a new connection (1: a connection a message) [default: no limit]
+    #[arg(long, value_name = "N", help_heading = "Load")]
+    pub per_connection: Option<NonZeroU64>,
+
+    /// Open loop: messages have intended times, at this rate (20000/s, or a ramp over --duration: 1000/s..20000/s)
+    #[arg(short, long, value_name = "RATE", help_heading = "Load")]
+    pub rate: Option<Rate>,
+
+    /// What sessions do: a scenario, or several with weights that divide the connections (steady:8,churn:1,abort:1)
+    #[arg(long, value_name = "NAME[:N],...", default_value = "steady", help_heading = "Load")]
+    pub scenario: Mix,
+
+    /// Send MAIL, RCPT and DATA in one write, where the server offers PIPELINING (RFC 2920); above 1, begin so many
+    /// transactions before the first is answered (with DATA two at most: the next envelope rides behind the mail data)
+    #[arg(short, long, value_name = "DEPTH", num_args = 0..=1, require_equals = true, default_missing_value = "1",
+          value_parser = clap::value_parser!(u16).range(1..=1000), help_heading = "Load")]
+    pub pipelining: Option<u16>,
+
+    /// Send mail data with BDAT (RFC 3030), whole or in chunks of this size; the server must offer CHUNKING
+    #[arg(long, value_name = "CHUNK", num_args = 0..=1, require_equals = true, default_missing_value = "1GiB", help_heading = "Load")]
+    pub bdat: Option<ByteSize>,
+
+    /// Octets of a message (header and text, without what transparency adds): a size, lognormal:MEDIAN or lognormal:MEDIAN:SIGMA, or profile (mail as an MX sees it)
+    #[arg(short, long, value_name = "SIZE", default_value = "4KiB", help_heading = "Message")]
+    pub size: Size,
+
+    /// Send these messages instead: a folder of .eml files, or an mbox
+    #[arg(long, value_name = "PATH", conflicts_with = "size", help_heading = "Message")]
+    pub corpus: Option<PathBuf>,
+
+    /// Seed of the text that is made
+    #[arg(long, value_name = "N", default_value_t = 5321, help_heading = "Message")]
+    pub seed: u64,
+
+    /// Recipients of a message
+    #[arg(long, value_name = "N", default_value_t = NonZeroU16::MIN, help_heading = "Message")]
+    pub recipients: NonZeroU16,
+
+    /// Reverse-path; "" is the null reverse-path
+    #[arg(long, value_name = "MAILBOX", default_value = "sender@loadgen.test", help_heading = "Message")]
+    pub from: String,
+
+    /// Forward-path; of several recipients the second is local-part+2@domain, and so on
+    #[arg(long, value_name = "MAILBOX", default_value = "recipient@example.test", help_heading = "Message")]
+    pub to: String,
+
+    /// Forward-path that the scenario refusals expects to be refused
+    #[arg(long, value_name = "MAILBOX", default_value = "unknown@refused.test", help_heading = "Message")]
+    pub unknown: String,
+
+    /// Begin every connection with a PROXY header, as a load balancer does
+    #[arg(long, value_name = "v1|v2", help_heading = "Addresses")]
+    pub proxy: Option<ProxyVersion>,
+
+    /// Client addresses that PROXY headers tell, one a connection in turn
+    #[arg(long, value_name = "NETWORK", default_value = "198.18.0.0/15", help_heading = "Addresses")]
+    pub proxy_clients: Network,
+
+    /// Connect from these addresses, one a connection in turn: 127.0.0.2, or 127.0.0.0/8
+    #[arg(long, value_name = "NETWORK", help_heading = "Addresses")]
+    pub source: Option<Network>,
+
+    /// Send all mail under TLS: behind STARTTLS (RFC 3207), or from the first octet of the connection
+    #[arg(long, value_name = "starttls|implicit", help_heading = "TLS")]
+    pub tls: Option<Mode>,
+
+    /// The server's name, for SNI and for --tls-verify [default: the target's host, if it is a name]
+    #[arg(long, value_name = "NAME", requires = "tls", help_heading = "TLS")]
+    pub tls_name: Option<String>,
+
+    /// Verify the server's certificate against the roots in this file (PEM); without it nothing of it is checked
+    #[arg(long, value_name = "FILE", requires = "tls", help_heading = "TLS")]
+    pub tls_verify: Option<PathBuf>,
+
+    /// Resume sessions, where the server lets us; without it every handshake is a full one
+    #[arg(long, requires = "tls", help_heading = "TLS")]
+    pub tls_resume: bool,
+
+    /// Offer this version only [default: both]
+    #[arg(long, value_name = "1.2|1.3", requires = "tls", help_heading = "TLS")]
+    pub tls_version: Option<Version>,
+
+    /// Threads [default: one a core of --cpus, or 1]
+    #[arg(short, long, value_name = "N", help_heading = "This machine")]
+    pub threads: Option<NonZeroU16>,
+
+    /// Cores to pin the threads to, one a thread [default: the last ones, from the end]
+    #[arg(long, value_name = "CPU,CPU", value_delimiter = ',', help_heading = "This machine")]
+    pub cpus: Vec<usize>,
+
+    /// The longest wait for a connection, a reply, or the server to take what is sent
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = positive_time, help_heading = "This machine")]
+    pub timeout: Duration,
+
+    /// Write the report as JSON, too
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    pub json: Option<PathBuf>,
+
+    /// Write the report as one HTML page, too
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    pub html: Option<PathBuf>,
+
+    /// Write the latency of transactions as HdrHistogram percentiles, in milliseconds
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    pub hgrm: Option<PathBuf>,
+
+    /// Fail, with exit code 3, if this holds: 'p99>5ms', 'accepted.p99.9>1s', 'rate<20000', 'handshakes<900',
+    /// 'resumed<95', 'errors>0', 'unsent>0'; may be repeated
+    #[arg(long, value_name = "THRESHOLD", help_heading = "Report")]
+    pub fail_if: Vec<Threshold>,
+
+    /// Append to this file what was sent and how it was answered, for `loadgen verify`
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    pub ledger: Option<PathBuf>,
+
+    /// Allow a target that is not a loopback address
+    #[arg(long, help_heading = "This machine")]
+    pub i_own_this_host: bool,
+}
+
+/// A time above zero.
+fn positive_time(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if time.is_zero() { Err("must be longer than nothing".into()) } else { Ok(time) }
+}

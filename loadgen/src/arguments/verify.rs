@@ -1,0 +1,39 @@
+//! What `loadgen verify` compares.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Compares a ledger with what is stored.
+#[derive(Debug, Args)]
+#[command(after_help = VERDICT)]
+pub struct VerifyArguments {
+    /// What `loadgen --ledger FILE` wrote
+    #[arg(long, value_name = "FILE")]
+    pub ledger: PathBuf,
+
+    /// Where it is stored.
+    #[command(flatten)]
+    pub store: StoreArguments,
+
+    /// Duplicates fail, too
+    #[arg(long)]
+    pub no_duplicates: bool,
+}
+
+/// One of these.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct StoreArguments {
+    /// The store is one maildir, or a folder with maildirs at any depth
+    #[arg(long, value_name = "DIR")]
+    pub maildir: Option<PathBuf>,
+
+    /// The store is a spool of ringmx
+    #[arg(long, value_name = "DIR")]
+    pub spool: Option<PathBuf>,
+}
+
+const VERDICT: &str = "\
+Exit code: 0 if every accepted message is stored whole for each recipient and nothing is stored that was refused or never \
+finished; 1 if not; 2 if the ledger or the store cannot be read, the ledger has no message, or the verdict cannot be printed.";

@@ -1,0 +1,66 @@
+//! `loadgen verify`: compares a ledger with what a receiver has stored.
+//!
+//! A reader of a store (`maildir`, `spool`) hands each stored copy to the `findings`; the `verdict` says what is wrong
+//! by name. It knows three promises (lost, altered, unclean) and one courtesy (duplicated), and keeps the classes of the ledger apart.
+
+mod findings;
+mod maildir;
+mod spool;
+mod table;
+mod verdict;
+
+use std::fs::File;
+use std::io::BufReader;
+use std::process::ExitCode;
+
+use crate::arguments::verify::{StoreArguments, VerifyArguments};
+use crate::ledger::reader::Ledger;
+use crate::output;
+use findings::Findings;
+use verdict::Verdict;
+
+/// The store does not keep the promise.
+const BROKEN_PROMISE: u8 = 1;
+
+/// There is no verdict.
+const CANNOT_TELL: u8 = 2;
+
+/// The whole subcommand.
+pub fn main(arguments: &VerifyArguments) -> ExitCode {
+    match verify(arguments) {
+        Ok(verdict) => {
+            if let Err(error) = output::print(&verdict.to_string()) {
+                output::complain(error);
+                return ExitCode::from(CANNOT_TELL);
+            }
+            if verdict.holds(arguments.no_duplicates) {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(BROKEN_PROMISE)
+            }
+        }
+        Err(why) => {
+            output::show(&format!("loadgen verify: {why}\n"));
+            ExitCode::from(CANNOT_TELL)
+        }
+    }
+}
+
+fn verify(arguments: &VerifyArguments) -> Result<Verdict, String> {
+    let path = arguments.ledger.display();
+    let file =
+        File::open(&arguments.ledger).map_err(|error| format!("opening the ledger {path}: {error}"))?;
+    let ledger = Ledger::read(BufReader::new(file))
+        .map_err(|error| format!("reading the ledger {path}: {error}"))?
+        .map_err(|bad| format!("the ledger {path} is damaged, {bad}"))?;
+    if ledger.messages.is_empty() {
+        return Err(format!("the ledger {path} has no message"));
+    }
+    let mut findings = Findings::new(ledger);
+    match &arguments.store {
+        StoreArguments { maildir: Some(root), .. } => maildir::read(root, &mut findings)?,
+        StoreArguments { spool: Some(root), .. } => spool::read(root, &mut findings)?,
+        StoreArguments { maildir: None, spool: None } => unreachable!("clap requires one"),
+    }
+    Ok(findings.verdict())
+}

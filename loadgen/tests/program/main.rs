@@ -1,0 +1,8 @@
+//! The program as a user has it: against small servers of ours, receivers that others wrote, and ringmx itself.
+
+mod ledger;
+mod receivers;
+mod reports;
+mod sending;
+mod support;
+mod tls;

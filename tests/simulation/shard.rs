@@ -1,0 +1,106 @@
+//! The shard of a simulation: what all of them share is said here, what differs is said by who makes one.
+
+use std::sync::Arc;
+
+use ringmx::buffer::Pool;
+use ringmx::config::Config;
+use ringmx::log;
+use ringmx::mail::queue_id::IdKey;
+use ringmx::metrics::ShardMetrics;
+use ringmx::ring::simulated::{SimulatedRing, World};
+use ringmx::shard::Shard;
+use ringmx::shard::clients::Clients;
+use ringmx::shard::context::{Context, Turn};
+use ringmx::shard::delivery::{Delivery, ToSink};
+use ringmx::shard::inbox::Inbox;
+use ringmx::shard::listener::{Listener, listen};
+use ringmx::shard::mailboxes::{Lookup, Mailboxes};
+use ringmx::shard::parts::{Overflow, Parts};
+use ringmx::shard::session_lines::SessionLines;
+use ringmx::smtp::policy::Recipients;
+use ringmx::smtp::settings::Settings;
+use rustls::ServerConfig;
+
+const CONNECTIONS_MAX: usize = 100;
+
+/// A shard that runs, and what it counts.
+pub struct Running {
+    pub shard: Shard<SimulatedRing>,
+    pub metrics: Arc<ShardMetrics>,
+}
+
+/// What a shard is made of.
+pub struct Builder {
+    pool: Pool,
+    settings: Settings,
+    to_sink: ToSink,
+    inbox: Inbox,
+    overflow: Overflow,
+    lookup: Lookup,
+    tls: Option<Arc<ServerConfig>>,
+}
+
+impl Builder {
+    /// A shard whose mail data stays in memory, with a listener without TLS and a store that takes every recipient.
+    pub fn new(pool: Pool, settings: Settings, to_sink: ToSink, inbox: Inbox) -> Self {
+        Self {
+            pool,
+            settings,
+            to_sink,
+            inbox,
+            overflow: Overflow::Memory,
+            lookup: Lookup::Everybody,
+            tls: None,
+        }
+    }
+
+    /// Mail data moves out of memory this way.
+    pub fn spilling(self, overflow: Overflow) -> Self {
+        Self { overflow, ..self }
+    }
+
+    /// The store is asked about recipients this way.
+    pub fn asking(self, lookup: Lookup) -> Self {
+        Self { lookup, ..self }
+    }
+
+    /// The listener has TLS.
+    pub fn with_tls(self, tls: Option<Arc<ServerConfig>>) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// The shard, whose connections come from the world.
+    pub fn start(self, world: &World) -> Running {
+        let Self { pool, settings, to_sink, inbox, overflow, lookup, tls } = self;
+        let (log, _writer) = log::start(Config::embedded_default().log.format).expect("the log");
+        let metrics = Arc::new(ShardMetrics::default());
+        let logs = std::env::var_os("SIMULATION_LOG").is_some();
+        // The descriptor is never used.
+        let descriptor = listen("127.0.0.1:0".parse().expect("an address"), 1, 0).expect("a socket");
+        let ring = world.ring(Arc::clone(pool.arena()));
+        let turn = Turn::first(&ring);
+        let context = Context {
+            ring,
+            pool,
+            inbox,
+            delivery: Delivery::new(0, IdKey::from_octets([7; 20]), to_sink),
+            parts: Parts::new(overflow),
+            mailboxes: Mailboxes::new(0, lookup),
+            log,
+            session_lines: logs.then(|| SessionLines::new(100)),
+            log_messages: logs,
+            metrics: Arc::clone(&metrics),
+            hostname: settings.hostname.clone(),
+            clients: Clients::new(CONNECTIONS_MAX),
+            turn,
+        };
+        let listener = Listener::new(0, descriptor, Arc::new(settings), tls);
+        Running { shard: Shard::new(context, CONNECTIONS_MAX, vec![listener]), metrics }
+    }
+}
+
+/// What sessions are told with this configuration, under this name.
+pub fn settings(config: &Config, hostname: &str) -> Settings {
+    let policy = Arc::new(Recipients::new(&config.recipient_rules(), None));
+    Settings { hostname: hostname.into(), ..config.session_settings(&config.listeners[0], policy) }
+}

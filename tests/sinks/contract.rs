@@ -1,0 +1,332 @@
+//! Every sink keeps the same contract: order, one outcome each, all or nothing, and the exact octets of what was received.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use ringmx::config::{self, LineEndings, SinkKind, StdoutFormat};
+use ringmx::mail::outcome::{Outcome, Refused, TryAgain};
+use ringmx::sink::spool::reader;
+use ringmx::sink::stdout::Stdout;
+use ringmx::sink::{self, Durability, Report, Sink as _};
+
+use support::sink::contract::{self, batches, files, maildir_kind, open, spool_kind, start, usual_sync};
+use support::sink::{Reports, Sent, replace, store, surroundings};
+
+#[test]
+fn maildir_keeps_the_contract() {
+    for (template, line_endings, is_usual) in [
+        ("", LineEndings::Lf, true),
+        ("", LineEndings::Lf, false),
+        ("{domain}", LineEndings::Crlf, false),
+        ("{domain}/{local}", LineEndings::Lf, true),
+        ("{domain}/{local}", LineEndings::Lf, false),
+        ("{domain}/{local}", LineEndings::Crlf, true),
+    ] {
+        let store_at = tempfile::tempdir().expect("a temporary directory");
+        let root = store_at.path().join("made/here");
+        let kind = maildir_kind(&root, template, line_endings);
+        let opened = contract::maildir(&root, if is_usual { usual_sync(kind) } else { kind }, &batches());
+        println!("{}", opened.expect("it opens"));
+    }
+}
+
+#[test]
+fn maildir_names_and_modes_are_as_documented() {
+    let store_at = tempfile::tempdir().expect("a temporary directory");
+    let reports = Arc::default();
+    let mut sink = start(open(maildir_kind(store_at.path(), "{domain}/{local}", LineEndings::Lf), &reports));
+    let sent = Sent::new(1, "x\r\n");
+    store(&mut *sink, std::slice::from_ref(&sent));
+    let maildir = store_at.path().join("x.test/alice");
+    for directory in ["..", ".", "tmp", "new", "cur"] {
+        let mode = fs::metadata(maildir.join(directory)).expect("a directory").permissions().mode();
+        assert_eq!(mode & 0o7777, 0o700, "{directory}");
+    }
+    let entry = fs::read_dir(maildir.join("new")).expect("new").next().expect("a file").expect("an entry");
+    assert_eq!(entry.metadata().expect("a file").permissions().mode() & 0o7777, 0o600);
+    let name = entry.file_name().into_string().expect("ASCII");
+    let (process, size) = (std::process::id(), sent.file(0, true).len());
+    assert_eq!(name, format!("1700000000.M42P{process}Q0_3.mx.test,S={size}"));
+}
+
+#[test]
+fn spool_keeps_the_contract_and_reads_back() {
+    let store_at = tempfile::tempdir().expect("a temporary directory");
+    contract::spool(store_at.path(), &batches()).expect("it opens");
+}
+
+#[test]
+fn discard_keeps_the_contract() {
+    let opened = open(SinkKind::Discard, &Arc::default());
+    assert_eq!(opened.durability, Durability::None);
+    let mut sink = start(opened);
+    for batch in batches() {
+        assert_eq!(store(&mut *sink, &batch), vec![Outcome::Stored; batch.len()]);
+    }
+}
+
+fn pipe() -> (File, OwnedFd) {
+    let (reader, writer) = io::pipe().expect("a pipe");
+    (OwnedFd::from(reader).into(), writer.into())
+}
+
+fn stdout(writer: OwnedFd, format: StdoutFormat, stall: Duration, reports: &Arc<Reports>) -> Stdout {
+    Stdout::new(writer, format, stall, Arc::clone(reports) as Arc<dyn Report>)
+}
+
+#[test]
+fn stdout_json_keeps_the_contract() {
+    let (reader, writer) = pipe();
+    let reading = std::thread::spawn(move || {
+        BufReader::new(reader).lines().map(|line| line.expect("a line")).collect::<Vec<_>>()
+    });
+    let mut sink = stdout(writer, StdoutFormat::Json, Duration::from_secs(10), &Arc::default());
+    for batch in batches() {
+        assert_eq!(store(&mut sink, &batch), vec![Outcome::Stored; batch.len()]);
+    }
+    drop(sink);
+    let (lines, sent) = (reading.join().expect("a reader"), batches().concat());
+    assert_eq!(lines.len(), sent.len());
+    for (line, sent) in lines.iter().zip(&sent) {
+        let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(line["id"], sent.id.to_string());
+        assert_eq!(line["time"], "2023-11-14T22:13:20.000042Z");
+        assert_eq!(line["client"], "192.0.2.1:4711");
+        assert_eq!(line["ehlo"], "client.\u{1b}\u{fffd}\"\\\u{7f}\u{85}");
+        assert_eq!(line["protocol"], "ESMTP");
+        assert_eq!(line["reverse_path"], String::from_utf8_lossy(&sent.sender()).as_ref());
+        assert_eq!(line["recipients"].as_array().map(Vec::len), Some(sent.recipients.len()));
+        assert_eq!(line["size"], sent.data.len());
+        let data = line["data_base64"].as_str().expect("text").as_bytes();
+        assert!(data_encoding::BASE64.decode(data).expect("base64") == sent.content());
+    }
+}
+
+#[test]
+fn stdout_json_tells_the_parameters() {
+    let (mut reader, writer) = pipe();
+    let mut sink = stdout(writer, StdoutFormat::Json, Duration::from_secs(10), &Arc::default());
+    let mut promising = Sent::new(1, "x").to(&["a", "b"]);
+    promising.promises = true;
+    assert_eq!(store(&mut sink, &[promising, Sent::new(2, "x")]), [Outcome::Stored; 2]);
+    drop(sink);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).expect("a pipe");
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let (with, without) = (&lines[0], &lines[1]);
+    assert_eq!((&with["ret"], &with["envid"]), (&"HDRS".into(), &"id\"1".into()));
+    let parameters = serde_json::json!({ "notify": "SUCCESS,FAILURE", "orcpt": "rfc822;a+2Bb" });
+    assert_eq!(with["recipient_parameters"], serde_json::json!([parameters, parameters]));
+    assert_eq!(with["requiretls"], true);
+    assert!(without["ret"].is_null() && without["envid"].is_null() && without["requiretls"] == false);
+    let none = serde_json::json!([{ "notify": null, "orcpt": null }]);
+    assert_eq!(without["recipient_parameters"], none);
+}
+
+#[test]
+fn stdout_mbox_keeps_the_contract() {
+    let (mut reader, writer) = pipe();
+    let reading = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        reader.read_to_end(&mut all).expect("a pipe");
+        all
+    });
+    let mut sink = stdout(writer, StdoutFormat::Mbox, Duration::from_secs(10), &Arc::default());
+    let batch = batches().into_iter().find(|batch| batch.len() == 12).expect("odd mail data");
+    assert_eq!(store(&mut sink, &batch), vec![Outcome::Stored; batch.len()]);
+    drop(sink);
+    let mut expected = Vec::new();
+    for sent in &batch {
+        expected.extend_from_slice(b"From sender@client.test Tue Nov 14 22:13:20 2023\n");
+        let entry = sent.file(0, false);
+        let entry = replace(&entry, b"\r\nFrom ", b"\r\n>From ");
+        expected.extend(replace(&entry, b"\r\n>From there", b"\r\n>>From there"));
+        expected.extend_from_slice(if sent.content().ends_with(b"\n") { b"\n" } else { b"\n\n" });
+    }
+    assert!(reading.join().expect("a reader") == expected);
+}
+
+#[test]
+fn a_stalled_reader_is_451_and_gets_no_mixed_lines() {
+    let (reader, writer) = pipe();
+    let reports = Arc::default();
+    let mut sink = stdout(writer, StdoutFormat::Json, Duration::from_millis(100), &reports);
+    let large = Sent::new(1, vec![b'x'; 200_000]);
+    let begun = Instant::now();
+    let outcomes = store(&mut sink, &[large.clone(), Sent::new(2, "x")]);
+    assert_eq!(outcomes, [Outcome::TryAgain(TryAgain::Local); 2]);
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert_eq!(reports.take().len(), 1, "reported once");
+    let reading = std::thread::spawn(move || {
+        BufReader::new(reader).lines().map(|line| line.expect("a line")).collect::<Vec<_>>()
+    });
+    assert_eq!(store(&mut sink, &[Sent::new(3, "x")]), [Outcome::Stored]);
+    drop(sink);
+    let lines = reading.join().expect("a reader");
+    let ids: Vec<_> = lines
+        .iter()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a whole line")["id"].to_string())
+        .collect();
+    let id = |number| format!("\"{}\"", Sent::new(number, "").id);
+    assert_eq!(ids, [id(1), id(3)], "the line that was begun is whole, the one that was not is absent");
+}
+
+#[test]
+fn a_closed_reader_is_451() {
+    let (reader, writer) = pipe();
+    drop(reader);
+    let mut sink = stdout(writer, StdoutFormat::Json, Duration::from_secs(10), &Arc::default());
+    for _ in 0..2 {
+        assert_eq!(store(&mut sink, &[Sent::new(1, "x")]), [Outcome::TryAgain(TryAgain::Local)]);
+    }
+}
+
+/// The beginning of the second message was dropped. What is left of it in memory must not pass for all of it.
+#[test]
+fn mail_data_without_its_beginning_is_stored_by_no_sink() {
+    let store_at = tempfile::tempdir().expect("a temporary directory");
+    let (maildir, spool) = (store_at.path().join("maildir"), store_at.path().join("spool"));
+    let sent = [1, 2, 3].map(|number| Sent::new(number, "Subject: x\r\n\r\nbody\r\n"));
+    let messages = || {
+        let mut messages: Vec<_> = sent.iter().map(Sent::message).collect();
+        messages[1] = sent[1].clone().spilled(12, store_at.path()).message();
+        messages[1].data.let_go();
+        messages
+    };
+    let reports: Arc<Reports> = Arc::default();
+    for kind in [maildir_kind(&maildir, "", LineEndings::Crlf), spool_kind(&spool)] {
+        let (mut messages, mut outcomes) = (messages(), Vec::new());
+        start(open(kind, &reports)).store(&mut messages, &mut outcomes);
+        assert_eq!(outcomes, [Outcome::Stored, Outcome::TryAgain(TryAgain::Local), Outcome::Stored]);
+        let told = reports.take();
+        assert!(
+            told.len() == 1 && told[0].ends_with("the beginning of the mail data was dropped"),
+            "{told:?}"
+        );
+    }
+    let stored = [0, 2].map(|index| sent[index].file(0, false));
+    assert_eq!(files(&maildir).remove("new"), Some(stored.to_vec()));
+    let is_in_spool =
+        |sent: &Sent| reader::show(&spool, sent.id, reader::View::Content, &mut Vec::new()).expect("a spool");
+    assert_eq!(sent.iter().map(is_in_spool).collect::<Vec<_>>(), [true, false, true]);
+
+    let (mut output, writer) = pipe();
+    let mut sink = stdout(writer, StdoutFormat::Json, Duration::from_secs(10), &reports);
+    let mut outcomes = Vec::new();
+    sink.store(&mut messages()[1..2], &mut outcomes);
+    assert_eq!(outcomes, [Outcome::TryAgain(TryAgain::Local)]);
+    drop(sink);
+    let mut written = Vec::new();
+    output.read_to_end(&mut written).expect("a pipe");
+    assert!(written.is_empty());
+}
+
+#[test]
+fn a_recipient_that_cannot_be_named_is_refused_and_nothing_is_stored() {
+    let store_at = tempfile::tempdir().expect("a temporary directory");
+    let reports = Arc::default();
+    let mut sink = start(open(maildir_kind(store_at.path(), "{domain}/{local}", LineEndings::Lf), &reports));
+    let long = "/".repeat(90);
+    let outcomes =
+        store(&mut *sink, &[Sent::new(1, "x").to(&["alice", &long]), Sent::new(2, "y").to(&["bob"])]);
+    assert_eq!(outcomes, [Outcome::Refused(Refused::Recipient), Outcome::Stored]);
+    assert_eq!(files(store_at.path()).keys().collect::<Vec<_>>(), ["x.test/bob/new"]);
+}
+
+#[test]
+fn a_maildir_is_made_for_listed_recipients_only() {
+    let store_at = tempfile::tempdir().expect("a temporary directory");
+    let mut surroundings = surroundings(&Arc::default());
+    surroundings.is_named = Arc::new(|recipient| recipient.local_part == b"alice");
+    let config = config::Sink {
+        kind: maildir_kind(store_at.path(), "{local}", LineEndings::Lf),
+        workers: 1,
+        space_reserve: None,
+        dsn: false,
+        requiretls: false,
+    };
+    let mut sink = start(sink::open(&config, &surroundings).unwrap_or_else(|error| panic!("{error}")));
+    let outcomes = store(&mut *sink, &[Sent::new(1, "x"), Sent::new(2, "y").to(&["stranger"])]);
+    assert_eq!(outcomes, [Outcome::Stored, Outcome::TryAgain(TryAgain::Local)]);
+    assert!(!store_at.path().join("stranger").exists());
+}
+
+#[test]
+fn a_link_below_the_root_leads_nowhere() {
+    let store_at = tempfile::tempdir().expect("a temporary directory");
+    let outside = tempfile::tempdir().expect("a temporary directory");
+    fs::create_dir(store_at.path().join("x.test")).expect("a directory");
+    std::os::unix::fs::symlink(outside.path(), store_at.path().join("x.test/alice")).expect("a link");
+    let reports = Arc::default();
+    let mut sink = start(open(maildir_kind(store_at.path(), "{domain}/{local}", LineEndings::Lf), &reports));
+    let outcomes = store(&mut *sink, &[Sent::new(1, "x"), Sent::new(2, "y").to(&["bob"])]);
+    assert_eq!(outcomes, [Outcome::TryAgain(TryAgain::Local), Outcome::Stored]);
+    assert_eq!(fs::read_dir(outside.path()).expect("a directory").count(), 0);
+}
+
+#[test]
+fn a_store_removed_while_in_use_is_451_and_a_maildir_comes_back() {
+    for kind in [|path: &Path| maildir_kind(path, "{local}", LineEndings::Lf), |path: &Path| spool_kind(path)]
+    {
+        let store_at = tempfile::tempdir().expect("a temporary directory");
+        let reports: Arc<Reports> = Arc::default();
+        let mut sink = start(open(kind(store_at.path()), &reports));
+        assert_eq!(store(&mut *sink, &[Sent::new(1, "x")]), [Outcome::Stored]);
+        for entry in fs::read_dir(store_at.path()).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+            // The spool's thread may give the next segment its name just now.
+            let is_renamed = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+            assert!(removed.as_ref().err().is_none_or(is_renamed), "{removed:?}");
+        }
+        assert_eq!(store(&mut *sink, &[Sent::new(2, "x")]), [Outcome::TryAgain(TryAgain::Local)]);
+        assert!(!reports.take().is_empty());
+        // The segment that was made ahead may be gone with the others.
+        let recovers = (3..5).any(|number| store(&mut *sink, &[Sent::new(number, "x")]) == [Outcome::Stored]);
+        assert!(recovers, "{:?}", reports.take());
+        fs::remove_dir_all(store_at.path()).expect("removed");
+        assert_eq!(store(&mut *sink, &[Sent::new(5, "x")]), [Outcome::TryAgain(TryAgain::Local)]);
+        assert_eq!(store(&mut *sink, &[Sent::new(6, "x")]), [Outcome::TryAgain(TryAgain::Local)]);
+    }
+}
+
+#[test]
+fn a_store_in_use_is_refused_until_its_last_sink_is_gone() {
+    for kind in [|path: &Path| maildir_kind(path, "", LineEndings::Lf), |path: &Path| spool_kind(path)] {
+        let store_at = tempfile::tempdir().expect("a temporary directory");
+        let config = config::Sink {
+            kind: kind(store_at.path()),
+            workers: 1,
+            space_reserve: None,
+            dsn: false,
+            requiretls: false,
+        };
+        let sink = start(open(kind(store_at.path()), &Arc::default()));
+        let refused = sink::open(&config, &surroundings(&Arc::default())).err().expect("in use").to_string();
+        assert!(refused.contains("another ringmx"), "{refused}");
+        drop(sink);
+        assert!(sink::open(&config, &surroundings(&Arc::default())).is_ok());
+    }
+}
+
+#[test]
+fn old_temporary_files_are_removed_at_start_and_young_ones_stay() {
+    let store_at = tempfile::tempdir().expect("a temporary directory");
+    let maildir = store_at.path().join("x.test/alice");
+    fs::create_dir_all(maildir.join("tmp")).expect("a directory");
+    fs::create_dir_all(maildir.join("new")).expect("a directory");
+    for (name, hours) in [("tmp/old", 37), ("tmp/young", 35), ("new/old", 37)] {
+        let file = File::create(maildir.join(name)).expect("a file");
+        file.set_modified(SystemTime::now() - Duration::from_secs(hours * 3600)).expect("a time");
+    }
+    let opened = open(maildir_kind(store_at.path(), "{domain}/{local}", LineEndings::Lf), &Arc::default());
+    assert_eq!(opened.notes, ["removed 1 temporary file older than 36 h"]);
+    assert!(!maildir.join("tmp/old").exists());
+    assert!(maildir.join("tmp/young").exists() && maildir.join("new/old").exists());
+}

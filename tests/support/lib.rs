@@ -1,0 +1,20 @@
+//! What the programs of tests and benches share: sessions in memory, real servers and their clients, disks that fail, naive references.
+//!
+//! A crate, so that every program takes what it needs of it and nothing is compiled twice. Only tests depend on it.
+#![cfg(feature = "server")]
+
+pub mod client;
+pub mod control_group;
+pub mod dialogue;
+pub mod exchange;
+#[cfg(feature = "fuse")]
+pub mod faulty;
+pub mod forbidden;
+pub mod image;
+pub mod load;
+pub mod operator_files;
+pub mod reference;
+pub mod secure;
+pub mod server;
+pub mod sink;
+pub mod spool_octets;

@@ -1,0 +1,11 @@
+//! What an operator and a developer use beside the server: the configuration, the commands, the documents, the sources.
+
+mod any_files;
+mod check;
+mod config;
+mod doctor;
+mod recipients;
+mod requirements;
+mod spool_commands;
+mod tidy;
+mod tuning;

@@ -1,0 +1,261 @@
+//! The sources: imports run one way (`docs/architecture.md`), without circles, and sizes, widths and words are ours.
+//!
+//! Each path into the crate is read; another arrow than those below fails. What does not hold everywhere yet is in a list that only gets
+//! shorter.
+
+mod circles;
+mod loadgen;
+mod ratchet;
+mod sizes;
+mod widths;
+mod words;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Which modules a module may use, besides itself and [`PLAIN`].
+const ARROWS: &[(&str, &[&str])] = &[
+    ("main", &["cli", "signals"]),
+    ("cli", &["check", "doctor", "log", "memory_sum", "server", "shutdown", "sink::spool", "smtp", "tls"]),
+    ("check", &["config", "doctor", "sink", "smtp::policy", "tls"]),
+    (
+        "doctor",
+        &[
+            "memory_sum",
+            "resource_limits",
+            "ring::locked_memory",
+            "ring::probe",
+            "sink::file_limit",
+            "sink::space",
+            "sink::volatile",
+        ],
+    ),
+    (
+        "server",
+        &[
+            "handoff",
+            "log",
+            "metrics",
+            "resource_limits",
+            "ring",
+            "shard",
+            "shutdown",
+            "sink",
+            "smtp",
+            "threads",
+            "tls",
+        ],
+    ),
+    ("memory_sum", &["log", "ring::locked_memory", "smtp::settings"]),
+    ("shutdown", &["handoff::doorbell", "log", "signals"]),
+    ("shard", &["handoff", "log", "metrics", "ring", "sink", "smtp", "tls"]),
+    ("sink", &["handoff", "smtp::trace"]),
+    ("handoff", &[]),
+    ("tls", &["smtp::settings"]),
+    ("smtp", &["limits", "mail", "scan", "timestamp"]),
+    ("ring", &[]),
+    ("signals", &[]),
+    ("scan", &[]),
+    ("log", &["handoff::channel", "handoff::doorbell"]),
+    ("metrics", &[]),
+    ("resource_limits", &[]),
+    ("threads", &[]),
+    ("buffer", &[]),
+    ("huge_pages", &[]),
+    ("mail", &["limits"]),
+    ("config", &["smtp::extension", "smtp::policy", "smtp::settings"]),
+    ("limits", &[]),
+    ("escape", &[]),
+    ("timestamp", &[]),
+];
+
+/// Plain values that everybody may use.
+const PLAIN: &[&str] = &["limits", "config", "mail", "buffer", "huge_pages", "escape", "timestamp"];
+
+/// Rooms that see no socket, file, thread or clock, and use nothing but what their rows name.
+const SANS_IO: &[&str] = &["mail", "scan", "smtp"];
+
+#[test]
+fn imports_follow_the_arrow() {
+    let mut wrong = Vec::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let files = sources(&folder);
+    assert!(files.len() > 20, "the sources were found");
+    for file in files {
+        let module = module_of(&file, &folder);
+        let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == module) else {
+            assert_eq!(module, "lib", "{} is in no row of ARROWS", file.display());
+            continue;
+        };
+        // The program is a crate beside the library.
+        let root = if module == "main" { "ringmx::" } else { "crate::" };
+        for target in targets(&fs::read_to_string(&file).expect("readable source"), root) {
+            let fits = |prefix: &&str| target == **prefix || target.starts_with(&format!("{prefix}::"));
+            let own = target == module || target.starts_with(&format!("{module}::"));
+            let plain = if SANS_IO.contains(&module.as_str()) { &[][..] } else { PLAIN };
+            if !own && !allowed.iter().chain(plain).any(fits) {
+                wrong.push(format!("{}: {module} must not use {target}", file.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The protocol core sees no socket, file, thread or clock.
+#[test]
+fn the_protocol_core_is_sans_io() {
+    const FORBIDDEN: &[&str] = &[
+        "std::fs",
+        "std::io",
+        "std::thread",
+        "std::process",
+        "std::env",
+        "Instant::now",
+        "SystemTime::now",
+        "rustix",
+        "libc::",
+    ];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for file in SANS_IO.iter().flat_map(|room| sources(&root.join(room))) {
+        let text = fs::read_to_string(&file).expect("readable source");
+        // What tests in a file do is theirs.
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for word in FORBIDDEN {
+            assert!(!code.contains(word), "{} uses {word}", file.display());
+        }
+    }
+}
+
+/// Circles of files that there still are, below `src`: each circle that is found has to be inside one of these.
+const CIRCLES: &[&[&str]] = &[
+    &["buffer.rs", "buffer/spill_budget.rs", "buffer/spilled.rs"],
+    &[
+        "config/document.rs",
+        "config/mod.rs",
+        "config/problem.rs",
+        "config/read.rs",
+        "config/recipients.rs",
+        "config/reference.rs",
+        "config/section.rs",
+        "config/session_limits.rs",
+        "config/shards.rs",
+        "config/tls.rs",
+    ],
+    &[
+        "doctor/checks/cores.rs",
+        "doctor/checks/limits.rs",
+        "doctor/checks/memory.rs",
+        "doctor/checks/network.rs",
+        "doctor/checks/rings.rs",
+        "doctor/checks/storage.rs",
+        "doctor/mod.rs",
+        "doctor/report.rs",
+    ],
+    &["ring/buffer_ring.rs", "ring/kernel.rs"],
+    &[
+        "shard/connection.rs",
+        "shard/context.rs",
+        "shard/mailboxes.rs",
+        "shard/mod.rs",
+        "shard/pressure.rs",
+        "shard/spill.rs",
+        "shard/transport.rs",
+        "shard/work.rs",
+    ],
+    &[
+        "sink/discard.rs",
+        "sink/mailbox.rs",
+        "sink/maildir/doubt.rs",
+        "sink/maildir/file_system.rs",
+        "sink/maildir/mailbox.rs",
+        "sink/maildir/mod.rs",
+        "sink/mod.rs",
+        "sink/root.rs",
+        "sink/space.rs",
+        "sink/spill.rs",
+        "sink/spool/background.rs",
+        "sink/spool/envelope.rs",
+        "sink/spool/fill.rs",
+        "sink/spool/large.rs",
+        "sink/spool/mod.rs",
+        "sink/spool/reader.rs",
+        "sink/spool/supply.rs",
+        "sink/stdout.rs",
+        "sink/trial.rs",
+        "sink/worker.rs",
+    ],
+    &["smtp/extension.rs", "smtp/settings.rs"],
+    &["smtp/session.rs", "smtp/session/data.rs"],
+];
+
+#[test]
+fn files_do_not_need_one_another() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    circles::hold(&root, "ringmx", CIRCLES);
+}
+
+/// Every source of the project with its name below the root; those of the fuzz targets are a few lines each.
+fn named_sources() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = ["src", "loadgen/src", "loadgen/tests", "tests", "benches"];
+    let files = folders.iter().flat_map(|folder| sources(&root.join(folder)));
+    files
+        .map(|file| (below_root(&file), fs::read_to_string(&file).expect("readable source")))
+        .filter(|(name, _)| !name.starts_with("tests/fuzz/"))
+        .collect()
+}
+
+fn below_root(path: &Path) -> String {
+    let below = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).expect("a file of the project");
+    below.to_string_lossy().into_owned()
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("readable folder") {
+        let path = entry.expect("entry").path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// The top-level module below this folder that a file belongs to.
+fn module_of(file: &Path, root: &Path) -> String {
+    let inside = file.strip_prefix(root).expect("a file below");
+    let first = inside.components().next().expect("a name").as_os_str().to_string_lossy().into_owned();
+    first.trim_end_matches(".rs").to_string()
+}
+
+/// Every path below this root (`crate::`) that a source names, as `module` or `module::item`.
+fn targets(text: &str, root: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (start, _) in text.match_indices(root) {
+        // `$crate::` and names that end in `crate` are not paths into this crate; comments may say what they like.
+        let line = text[..start].rsplit('\n').next().unwrap_or_default();
+        if line.trim_start().starts_with("//")
+            || text[..start].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$')
+        {
+            continue;
+        }
+        let rest = &text[start + root.len()..];
+        if let Some(group) = rest.strip_prefix('{') {
+            let inside = group.split(';').next().unwrap_or_default();
+            found.extend(inside.split(',').map(|part| path_prefix(part.trim())));
+        } else {
+            found.push(path_prefix(rest));
+        }
+    }
+    found.retain(|target| !target.is_empty());
+    found
+}
+
+/// The first two parts of a path.
+fn path_prefix(path: &str) -> String {
+    let end = path.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').unwrap_or(path.len());
+    let parts: Vec<&str> = path[..end].split("::").filter(|part| !part.is_empty()).take(2).collect();
+    parts.join("::")
+}

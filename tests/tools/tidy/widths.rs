@@ -1,0 +1,105 @@
+//! Comments and documents are read beside the code and in a terminal: their lines have a width.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use super::{below_root, named_sources, ratchet};
+
+/// The columns of a line with a comment, its indentation included.
+const COMMENT_COLUMNS_MAX: usize = 140;
+
+/// Wider comments that there still are; it only falls.
+const WIDE_COMMENTS_MAX: usize = 20;
+
+/// The columns of a line of a document. Tables and code cannot be wrapped.
+const DOCUMENT_COLUMNS_MAX: usize = 110;
+
+/// Wider lines, by document.
+const WIDE_DOCUMENTS: &[(&str, usize)] = &[
+    ("CHANGELOG.md", 58),
+    ("README.md", 12),
+    ("SECURITY.md", 13),
+    ("benches/README.md", 6),
+    ("benches/peers/README.md", 9),
+    ("benches/peers/results.md", 2),
+    ("docs/architecture.md", 136),
+    ("docs/behaviour.md", 104),
+    ("docs/configuration.md", 8),
+    ("docs/loadgen.md", 34),
+    ("docs/performance.md", 95),
+    ("docs/spool-commands.md", 16),
+    ("docs/spool.md", 55),
+    ("loadgen/README.md", 31),
+    ("tests/README.md", 3),
+    ("tests/dialogues/README.md", 10),
+    ("tests/fuzz/README.md", 17),
+    ("tests/requirements.md", 4),
+    ("tuning/README.md", 10),
+];
+
+#[test]
+fn comments_have_a_width() {
+    let mut wide = Vec::new();
+    for (name, text) in named_sources() {
+        let is_wide =
+            |line: &&str| line.trim_start().starts_with("//") && columns(line) > COMMENT_COLUMNS_MAX;
+        wide.extend(text.lines().filter(is_wide).map(|line| format!("{name}: {}", line.trim_start())));
+    }
+    println!("{} comments are wider than {COMMENT_COLUMNS_MAX} columns", wide.len());
+    assert!(
+        wide.len() <= WIDE_COMMENTS_MAX,
+        "{} comments, and {WIDE_COMMENTS_MAX} are allowed:
+{}",
+        wide.len(),
+        wide.join(
+            "
+"
+        )
+    );
+}
+
+#[test]
+fn documents_have_a_width() {
+    let mut wide = BTreeMap::new();
+    for folder in [
+        "",
+        "docs",
+        "tests",
+        "tests/dialogues",
+        "tests/fuzz",
+        "loadgen",
+        "loadgen/docs",
+        "tuning",
+        "benches",
+        "benches/peers",
+    ] {
+        let Ok(entries) = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)) else { continue };
+        for path in entries.map(|entry| entry.expect("an entry").path()) {
+            if path.extension().is_some_and(|extension| extension == "md") {
+                let text = fs::read_to_string(&path).expect("a document");
+                wide.insert(below_root(&path), wide_lines(&text));
+            }
+        }
+    }
+    assert!(wide.len() > 10, "the documents were found");
+    ratchet::hold("lines of documents that are too wide", 0, WIDE_DOCUMENTS, &wide);
+}
+
+/// Lines of prose that are too wide.
+fn wide_lines(text: &str) -> usize {
+    let mut is_code = false;
+    let mut count = 0;
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            is_code = !is_code;
+        }
+        let is_prose = !is_code && !line.starts_with('|') && !line.starts_with("    ");
+        count += usize::from(is_prose && columns(line) > DOCUMENT_COLUMNS_MAX);
+    }
+    count
+}
+
+fn columns(line: &str) -> usize {
+    line.chars().count()
+}
