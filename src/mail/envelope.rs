@@ -35,7 +35,7 @@ pub struct Envelope {
     pub requiretls: bool,
     /// RET= of MAIL (RFC 3461 §4.3).
     pub ret: Option<Ret>,
-    /// ENVID= of MAIL (RFC 3461 §4.4); empty when it was not given, for it cannot be empty.
+    /// ENVID= of MAIL (RFC 3461 §4.4); empty when it was not given, because it cannot be empty.
     envid: Span,
     /// SIZE= of MAIL in octets (RFC 1870), saturated; none when it was not given.
     pub size_declared: Option<u64>,
@@ -191,7 +191,7 @@ impl Envelope {
         self.enter_recipient(start, at);
     }
 
-    /// The text from `start` on is a recipient, whose `@` is `at` octets behind that.
+    /// The text from `start` on is a recipient, whose `@` is `at` octets after that.
     fn enter_recipient(&mut self, start: usize, at: usize) {
         let mailbox = Self::span(start, self.text.len());
         let whole = self.text.get(start..).unwrap_or_default();
@@ -265,7 +265,7 @@ impl Envelope {
         found
     }
 
-    /// Gives the recipients that have none their hash.
+    /// Gives a hash to the recipients that have no hash yet.
     fn hash_recipients(&mut self, case_sensitive: bool) {
         if self.hashed_by_case != case_sensitive {
             self.hashed_by_case = case_sensitive;

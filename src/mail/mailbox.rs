@@ -5,7 +5,7 @@
 pub struct Mailbox<'a> {
     /// The part before the last `@`.
     pub local_part: &'a [u8],
-    /// The part behind it: a domain or an address literal with its brackets.
+    /// The part after it: a domain or an address literal with its brackets.
     pub domain: &'a [u8],
     /// Both, with the `@`.
     pub whole: &'a [u8],

@@ -30,7 +30,7 @@ pub struct Settings {
     pub local_part_case_sensitive: bool,
     /// Whether and when TLS is spoken.
     pub tls: TlsPolicy,
-    /// What is offered behind EHLO.
+    /// What is offered after EHLO.
     pub extensions: ExtensionSet,
     /// Whom we take mail for. One table of recipients serves all listeners and shards, so nothing counts its holders while mail
     /// comes: sessions share these settings and ask through them.
@@ -93,12 +93,12 @@ pub enum EarlyTalkers {
 /// Input that was pending at a reply that the client has to wait for (RFC 2920 §3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Pipelining {
-    /// `554 5.5.0` and close behind DATA and the session's first EHLO or HELO; tolerated behind later ones, NOOP and their like.
+    /// `554 5.5.0` and close after DATA and the session's first EHLO or HELO; tolerated after later ones, NOOP and their like.
     #[default]
     RejectData,
-    /// `554 5.5.0` and close behind all of them.
+    /// `554 5.5.0` and close after all of them.
     Reject,
-    /// It is read as if it came later. Behind a refused DATA the connection closes all the same.
+    /// It is read as if it came later. After a refused DATA the connection closes all the same.
     Tolerate,
 }
 

@@ -184,8 +184,6 @@ const CIRCLES: &[&[&str]] = &[
         "sink/trial.rs",
         "sink/worker.rs",
     ],
-    &["smtp/extension.rs", "smtp/settings.rs"],
-    &["smtp/session.rs", "smtp/session/data.rs"],
 ];
 
 #[test]

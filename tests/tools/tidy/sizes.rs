@@ -21,7 +21,6 @@ const LARGE_FILES: &[(&str, usize)] = &[
     ("src/shard/connection.rs", 710),
     ("src/sink/executor/simulated.rs", 600),
     ("src/sink/maildir/mod.rs", 650),
-    ("src/smtp/session.rs", 730),
     ("tests/sinks/power_cut.rs", 620),
     ("tests/sinks/recycle.rs", 710),
     ("tests/support/faulty.rs", 600),
