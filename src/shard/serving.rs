@@ -118,14 +118,13 @@ impl Serving {
             // The disk has kept it waiting too long: the message is given up.
             self.lose_data(TryAgain::Overload, context);
             let waited = self.draft.give_up_waiting();
-            self.stop_waiting(waited, context);
-        } else {
-            if self.session.awaits() == Some(Awaited::Delivery) {
-                context.delivery.note_hang();
-            }
-            let step = self.session.expire(&mut self.replies, context.turn.now);
-            self.follow(&step);
+            return self.stop_waiting(waited, context);
         }
+        if self.session.awaits() == Some(Awaited::Delivery) {
+            context.delivery.note_hang();
+        }
+        let step = self.session.expire(&mut self.replies, context.turn.now);
+        self.follow(&step);
     }
 
     /// Ends the session if its client has been silent for longer than is allowed now, and no mail of it would be lost.

@@ -160,8 +160,6 @@ const CIRCLES: &[&[&str]] = &[
         "shard/transport.rs",
         "shard/work.rs",
     ],
-    &["smtp/extension.rs", "smtp/settings.rs"],
-    &["smtp/session.rs", "smtp/session/data.rs"],
 ];
 
 #[test]

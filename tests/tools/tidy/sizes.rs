@@ -18,7 +18,6 @@ const LARGE_FILES: &[(&str, usize)] = &[
     ("src/log.rs", 580),
     ("src/server.rs", 670),
     ("src/shard/connection.rs", 710),
-    ("src/smtp/session.rs", 730),
     ("tests/sinks/power_cut.rs", 620),
     ("tests/sinks/recycle.rs", 710),
     ("tests/support/faulty.rs", 600),
