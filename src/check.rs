@@ -6,8 +6,7 @@
 
 use std::path::Path;
 
-use crate::config::recipients;
-use crate::config::{self, Config, LogFormat, Places, Problem, SinkKind, Warning};
+use crate::config::{self, Config, LogFormat, Places, Problem, Warning, recipients};
 use crate::sink::file_limit;
 use crate::smtp::policy::RecipientEntry;
 use crate::tls::certificate::Part;
@@ -19,6 +18,8 @@ use crate::{doctor, sink};
 pub struct Checked {
     /// What to serve with; none when there are problems.
     pub config: Option<Config>,
+    /// The entries of the file of recipients that it names, each with its line; none where every local-part is taken.
+    pub recipients: Option<Vec<(usize, RecipientEntry)>>,
     /// How findings are told in the log: as configured, also where something else is wrong.
     pub log_format: LogFormat,
     /// Why nothing can be served with it, in the order of the file.
@@ -29,17 +30,17 @@ pub struct Checked {
 
 /// Checks a configuration file, or without one what is served without one.
 pub fn check(file: Option<&Path>) -> Checked {
-    let (config, mut problems, mut warnings, places) = match file {
+    let (config, mut problems, mut warnings, places, recipients) = match file {
         Some(file) => {
-            let config::Reading { config, problems, warnings, places } = config::read(file);
-            (config, problems, warnings, places)
+            let config::Reading { config, problems, warnings, places, recipients } = config::read(file);
+            (config, problems, warnings, places, recipients)
         }
-        None => (Some(Config::embedded_default()), Vec::new(), Vec::new(), Places::embedded_default()),
+        None => (Some(Config::embedded_default()), Vec::new(), Vec::new(), Places::embedded_default(), None),
     };
     if let Some(config) = &config {
         check_certificates(config, &places, &mut problems, &mut warnings);
         check_store(config, &places, &mut problems, &mut warnings);
-        check_names(config, &places, &mut warnings);
+        check_names(config, &places, recipients.as_deref(), &mut warnings);
         if let Some(text) = file_limit::message_note(config, file_limit::bytes_max()) {
             warnings.push(Warning(places.finding("limits.message_size_max", text)));
         }
@@ -56,7 +57,7 @@ pub fn check(file: Option<&Path>) -> Checked {
     warnings.sort_by_key(|Warning(finding)| (is_elsewhere(finding), finding.line));
     let log_format = config.as_ref().map_or(LogFormat::default(), |config| config.log.format);
     let config = config.filter(|_| problems.is_empty());
-    Checked { config, log_format, problems, warnings }
+    Checked { config, recipients, log_format, problems, warnings }
 }
 
 /// Nothing needs root but a port below 1024. Who listens on loopback only, in a container say, has no strangers for clients.
@@ -88,11 +89,8 @@ fn check_certificates(
 }
 
 fn check_store(config: &Config, places: &Places, problems: &mut Vec<Problem>, warnings: &mut Vec<Warning>) {
-    let has_path = match &config.sink.kind {
-        // Where it is missing, that is a problem already.
-        SinkKind::Maildir { path, .. } | SinkKind::Spool { path, .. } => !path.as_os_str().is_empty(),
-        SinkKind::Stdout { .. } | SinkKind::Discard => false,
-    };
+    // Where the path is missing, that is a problem already.
+    let has_path = config.sink.facts().directory().is_some_and(|path| !path.as_os_str().is_empty());
     if has_path {
         let found = sink::examine(&config.sink);
         let finding = |text| places.finding("sink.path", text);
@@ -102,7 +100,12 @@ fn check_store(config: &Config, places: &Places, problems: &mut Vec<Problem>, wa
 }
 
 /// Recipients that the operator names and the store cannot: nobody of them gets mail.
-fn check_names(config: &Config, places: &Places, warnings: &mut Vec<Warning>) {
+fn check_names(
+    config: &Config,
+    places: &Places,
+    recipients: Option<&[(usize, RecipientEntry)]>,
+    warnings: &mut Vec<Warning>,
+) {
     let Some(why) = sink::unnameable(&config.sink, config.local_part_case_sensitive) else { return };
     let refused = |name: String| {
         format!(
@@ -115,9 +118,8 @@ fn check_names(config: &Config, places: &Places, warnings: &mut Vec<Warning>) {
     {
         warnings.push(Warning(places.finding("postmaster", refused(name))));
     }
-    let Some(file) = &config.recipients else { return };
     // A file that cannot be read is a problem already.
-    let entries = recipients::load_with_lines(file).unwrap_or_default();
+    let (Some(file), Some(entries)) = (&config.recipients, recipients) else { return };
     let odd = entries.iter().filter_map(|(line, entry)| {
         let name = match entry {
             RecipientEntry::Mailbox { local_part, domain } => why(local_part, domain),

@@ -1,46 +1,88 @@
 //! ringmx: a front-line inbound MX for Linux on io_uring.
+//!
+//! Each room uses those below it and none above it; `tests/tools/tidy.rs` reads every import and fails on another arrow.
+//!
+//! ```text
+//!   main ─► cli ─► server ─► shard ─► sink  tls ─► smtp  handoff  ring ─► buffer  scan ─► mail
+//!            │        │
+//!            │        └─► log  metrics  shutdown ─► signals  threads
+//!            └─► check  doctor ─► memory_sum
+//!
+//!   config: what the file says, as values for whoever is started with them
+//! ```
+//!
+//! A received octet comes in through `ring`, into a buffer of `buffer`. `shard` shows it to `tls` and to the session of `smtp`, which
+//! says what is mail data. A whole message goes through `handoff` to a worker of `sink`, which stores it; its receipt comes back the
+//! same way, and only then does the client get its 250. `docs/architecture.md` goes on from here.
+//!
+//! The rooms without the feature `server` see no socket, file, thread, log or clock. They build and pass their tests alone.
+
+// From the command line to the whole receiver.
 
 #[cfg(feature = "server")]
-pub mod buffer;
+pub mod cli;
+
 #[cfg(feature = "server")]
 pub mod check;
 #[cfg(feature = "server")]
-pub mod cli;
-#[cfg(feature = "server")]
-pub mod config;
-#[cfg(feature = "server")]
 pub mod doctor;
-pub mod escape;
+#[cfg(feature = "server")]
+pub mod memory_sum;
+
+#[cfg(feature = "server")]
+pub mod server;
+
+// One thread a core, and all that it owns.
+
+#[cfg(feature = "server")]
+pub mod shard;
+
+// What a shard gives its messages and its octets to.
+
+#[cfg(feature = "server")]
+pub mod sink;
+#[cfg(feature = "server")]
+pub mod tls;
+
+// The protocol, the ways between threads, the kernel.
+
 #[cfg(feature = "server")]
 pub mod handoff;
 #[cfg(feature = "server")]
-pub mod huge_pages;
-pub mod limits;
+pub mod ring;
+pub mod smtp;
+
+// Memory, and how it is looked through.
+
+#[cfg(feature = "server")]
+pub mod buffer;
+pub mod scan;
+
+// The process: its log, its counters, its threads and its end.
+
 #[cfg(feature = "server")]
 pub mod log;
-pub mod mail;
-#[cfg(feature = "server")]
-pub mod memory_sum;
 #[cfg(feature = "server")]
 pub mod metrics;
 #[cfg(feature = "server")]
 pub mod resource_limits;
 #[cfg(feature = "server")]
-pub mod ring;
-pub mod scan;
-#[cfg(feature = "server")]
-pub mod server;
-#[cfg(feature = "server")]
-pub mod shard;
-#[cfg(feature = "server")]
 pub mod shutdown;
 #[cfg(feature = "server")]
 pub mod signals;
 #[cfg(feature = "server")]
-pub mod sink;
-pub mod smtp;
-#[cfg(feature = "server")]
 pub mod threads;
-pub mod timestamp;
+
+// What is configured.
+
 #[cfg(feature = "server")]
-pub mod tls;
+pub mod config;
+
+// The words that all rooms share, plain values.
+
+pub mod escape;
+#[cfg(feature = "server")]
+pub mod huge_pages;
+pub mod limits;
+pub mod mail;
+pub mod timestamp;

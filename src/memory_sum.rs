@@ -6,11 +6,11 @@
 
 use std::fmt::{self, Display};
 
-use crate::config::{Config, LineEndings, Listener, Shard, SinkKind};
+use crate::config::{Config, Listener, Shard};
 use crate::limits::{
-    BATCH_BYTES_MAX, BATCH_FILES_MAX, BATCH_LOADED_BYTES_MAX, ENVELOPE_BYTES_FREE, ENVELOPES_BYTES_MAX,
-    HANDOFF_MESSAGES_MAX, HANDSHAKE_BYTES_FREE, HELD_BYTES_MAX, INQUIRIES_AWAY_MAX, LISTEN_BACKLOG,
-    MAILBOXES_READY_MAX, MAILDIRS_DOUBTED_MAX, MAILDIRS_KNOWN_MAX, MAILDIRS_TROUBLED_MAX, PROXY_V2_BYTES_MAX,
+    BATCH_FILES_MAX, BATCH_LOADED_BYTES_MAX, ENVELOPE_BYTES_FREE, ENVELOPES_BYTES_MAX, HANDOFF_MESSAGES_MAX,
+    HANDSHAKE_BYTES_FREE, HELD_BYTES_MAX, INQUIRIES_AWAY_MAX, LISTEN_BACKLOG, MAILBOXES_READY_MAX,
+    MAILDIRS_DOUBTED_MAX, MAILDIRS_KNOWN_MAX, MAILDIRS_TROUBLED_MAX, PROXY_V2_BYTES_MAX,
     REFUSED_CONNECTIONS_MAX, REPLY_BYTES_MAX, SEND_BUFFER_BYTES, SPARE_REPLIES_MAX, SPILLS_AWAY_MAX,
     STAGING_BYTES, TLS_SESSION_BYTES_MAX, TLS_SESSIONS_MAX, ZEROS_BYTES,
 };
@@ -57,12 +57,9 @@ const NAME_BYTES: u64 = 512;
 /// What a plan holds for each file that it makes: names and operations.
 const PLANNED_FILE_BYTES: u64 = 4 * 1024;
 
-/// Reading the file of recipients takes so many times its length, until all tables are made. Measured: 13 where a line has 13 octets, 5
-/// where it has 33.
-const RECIPIENTS_READ_FACTOR: u64 = 20;
-
-/// A table of recipients takes so many times the length of the file. Measured: 2.
-const RECIPIENTS_FACTOR: u64 = 4;
+/// Reading the file of recipients and making the table takes at most so many times its length. Measured: 21 where a line has
+/// 8 octets, 10 where it has 14, 5 where it has 33.
+const RECIPIENTS_FACTOR: u64 = 24;
 
 /// What a session that can be resumed takes besides its own octets.
 const TLS_SESSION_PLACE_BYTES: u64 = 256;
@@ -190,18 +187,20 @@ impl MemorySum {
             // written out for each.
             let loaded = BATCH_LOADED_BYTES_MAX.saturating_add(config.limits.message_size_max);
             let files = octets(BATCH_FILES_MAX.max(config.limits.recipients_max)) * PLANNED_FILE_BYTES;
-            let each = loaded.saturating_add(converted_bytes(config)).saturating_add(files);
+            let each = loaded
+                .saturating_add(config.sink.facts().converted_bytes(config.limits.message_size_max))
+                .saturating_add(files);
             let all = counts.workers.saturating_mul(each).saturating_add(envelopes);
             add("batches of sink workers", all, "message_size_max and recipients_max, each worker");
         }
-        if let SinkKind::Spool { direct_writes: true, .. } = config.sink.kind {
+        if config.sink.facts().writes_directly() {
             add(
                 "direct writes of the spool",
                 2 * octets(STAGING_BYTES) + octets(ZEROS_BYTES),
                 "direct_writes",
             );
         }
-        if config.sink.has_mailboxes() {
+        if config.sink.facts().has_mailboxes() {
             let of_worker = MAILDIRS_KNOWN_MAX + MAILDIRS_DOUBTED_MAX + MAILDIRS_TROUBLED_MAX;
             let names = counts.workers * octets(of_worker)
                 + counts.shards * octets(MAILBOXES_READY_MAX)
@@ -245,7 +244,7 @@ impl MemorySum {
         add("lines of the log", octets(log::bytes_max(threads)), "64 chunks each kind");
         let places = 2 * (HANDOFF_MESSAGES_MAX + SPILLS_AWAY_MAX + INQUIRIES_AWAY_MAX);
         add("channels between threads", counts.shards * octets(places) * PLACE_BYTES, "cpus");
-        add("recipients", recipients_bytes(config, counts), "recipients, each shard and listener");
+        add("recipients", recipients_bytes(config), "recipients, 24 times the length of the file");
         add("what the allocator keeps", heap / ALLOCATOR_SHARE, "an eighth of what it gave");
     }
 
@@ -316,11 +315,7 @@ impl Counts {
     fn of(config: &Config) -> Self {
         let shards = octets(config.shards.len());
         let of_shard = |shard: &Shard| octets(shard.connections_max + REFUSED_CONNECTIONS_MAX);
-        let workers = match config.sink.kind {
-            SinkKind::Maildir { .. } => octets(config.sink.workers).min(shards),
-            SinkKind::Spool { .. } | SinkKind::Stdout { .. } => 1,
-            SinkKind::Discard => 0,
-        };
+        let workers = octets(config.sink.facts().workers(config.sink.workers)).min(shards);
         Self {
             shards,
             connections: config.shards.iter().map(of_shard).sum(),
@@ -330,25 +325,10 @@ impl Counts {
     }
 }
 
-/// What a sink worker makes of the mail data of one batch.
-fn converted_bytes(config: &Config) -> u64 {
-    let largest = config.limits.message_size_max;
-    match config.sink.kind {
-        SinkKind::Maildir { line_endings: LineEndings::Lf, .. } => BATCH_BYTES_MAX.saturating_add(largest),
-        // One message at a time: in base 64, or with its lines looked at, and as it goes out, both of which have grown by doubling.
-        SinkKind::Stdout { .. } => largest.saturating_mul(4),
-        SinkKind::Maildir { line_endings: LineEndings::Crlf, .. }
-        | SinkKind::Spool { .. }
-        | SinkKind::Discard => 0,
-    }
-}
-
-/// Each shard has a table for each listener; the sink has one.
-fn recipients_bytes(config: &Config, counts: &Counts) -> u64 {
+/// All shards, all listeners and the sink have one table.
+fn recipients_bytes(config: &Config) -> u64 {
     let length = |file| std::fs::metadata(file).map_or(0, |facts: std::fs::Metadata| facts.len());
-    let file = config.recipients.as_ref().map_or(0, length);
-    let tables = counts.shards * octets(config.listeners.len()) + 1;
-    file.saturating_mul(RECIPIENTS_READ_FACTOR.saturating_add(tables.saturating_mul(RECIPIENTS_FACTOR)))
+    config.recipients.as_ref().map_or(0, length).saturating_mul(RECIPIENTS_FACTOR)
 }
 
 fn octets(count: usize) -> u64 {

@@ -1,12 +1,12 @@
 //! How much the spill files of a server may hold, all together and those of one client.
 //!
-//! The spill thread takes, and whoever closes a file gives back: a sink worker or the spill thread. A shard only reads counts.
+//! The spiller takes, and whoever closes a file gives back: a sink worker or the spiller. A shard only reads counts.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::SpillError;
+use super::spill_error::SpillError;
 use crate::limits::SPILL_CLIENT_PARTS;
 use crate::mail::client::Client;
 

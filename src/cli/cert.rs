@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::print;
+use super::output::print;
 use crate::tls::self_signed;
 
 /// What is done with certificates.

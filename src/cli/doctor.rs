@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{print, print_each, summary};
+use super::output::{print, print_each};
+use super::summary::summary;
 use crate::config::{self, Config};
 use crate::doctor::{self, Host, Tree};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Subcommand, ValueEnum};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{counted, print_each};
+use super::output::{counted, print_each};
 use crate::config::LineEndings;
 use crate::mail::queue_id::QueueId;
 use crate::sink::spool::cursor::Cursor;
@@ -180,9 +180,9 @@ fn run(command: &SpoolCommand, out: &mut impl Write) -> io::Result<bool> {
 }
 
 fn show(dir: &Path, id: &str, envelope: bool, out: &mut impl Write) -> io::Result<bool> {
-    let part = if envelope { reader::Part::Envelope } else { reader::Part::Content };
+    let view = if envelope { reader::View::Envelope } else { reader::View::Content };
     let found = match QueueId::parse(id.as_bytes()) {
-        Some(id) => reader::show(dir, id, part, out)?,
+        Some(id) => reader::show(dir, id, view, out)?,
         None => false,
     };
     if !found {

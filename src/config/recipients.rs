@@ -5,9 +5,9 @@ use std::io;
 use std::path::Path;
 
 use super::problem::{Finding, Problem, Warning};
-use super::{Config, file, invisible, names};
+use super::{file, invisible, names};
 use crate::mail::caseless::comparable;
-use crate::smtp::policy::RecipientEntry;
+use crate::smtp::policy::{RecipientEntry, RecipientRules};
 
 /// A longer file is none of recipients: this one has several million.
 const FILE_BYTES_MAX: usize = 256 << 20;
@@ -17,16 +17,11 @@ const SHOWN_MAX: usize = 20;
 
 /// The entries of a file, in its order.
 pub fn load(path: &Path) -> Result<Vec<RecipientEntry>, Vec<Problem>> {
-    Ok(load_with_lines(path)?.into_iter().map(|(_, entry)| entry).collect())
-}
-
-/// The entries of a file, each with its line, counted from 1.
-pub fn load_with_lines(path: &Path) -> Result<Vec<(usize, RecipientEntry)>, Vec<Problem>> {
     let octets = read(path).map_err(|error| {
         let text = file::unreadable(&error);
         vec![Problem(Finding { file: path.display().to_string(), line: None, key: String::new(), text })]
     })?;
-    parse(path, &octets)
+    Ok(parse(path, &octets)?.into_iter().map(|(_, entry)| entry).collect())
 }
 
 /// What is odd about lines of a file: one by one, and of many the count.
@@ -34,20 +29,25 @@ pub fn warnings(path: &Path, odd: Vec<(usize, String)>) -> Vec<Warning> {
     shortened(path, odd, "more entries like these").into_iter().map(Warning).collect()
 }
 
-/// Tells of the file that a configuration names what can never be reached.
-pub(super) fn check(path: &Path, octets: &[u8], config: &Config) -> Result<Vec<Warning>, Vec<Problem>> {
-    let entries = parse(path, octets)?;
+/// Tells of the entries of a file which of them can never be reached by these rules. `creates`: the store makes mailboxes for
+/// recipients whom nobody names.
+pub(super) fn examine(
+    path: &Path,
+    entries: &[(usize, RecipientEntry)],
+    rules: &RecipientRules<'_>,
+    creates: bool,
+) -> Vec<Warning> {
     if entries.is_empty() {
         let text = "this file holds no recipient: `550 5.1.1` for everybody but postmaster; write one address, or @domain for \
                     every local-part of it, a line"
             .to_owned();
         let file = path.display().to_string();
-        return Ok(vec![Warning(Finding { file, line: None, key: String::new(), text })]);
+        return vec![Warning(Finding { file, line: None, key: String::new(), text })];
     }
-    let mut odd = repeated(&entries, config.local_part_case_sensitive);
-    odd.extend(entries.iter().filter_map(|(line, entry)| Some((*line, unreachable(entry, config)?))));
+    let mut odd = repeated(entries, rules.local_part_case_sensitive);
+    odd.extend(entries.iter().filter_map(|(line, entry)| Some((*line, unreachable(entry, rules, creates)?))));
     odd.sort_by_key(|(line, _)| *line);
-    Ok(warnings(path, odd))
+    warnings(path, odd)
 }
 
 /// The octets of a file, which is no device without an end.
@@ -175,25 +175,25 @@ fn repeated(entries: &[(usize, RecipientEntry)], case_sensitive: bool) -> Vec<(u
 }
 
 /// Why an entry does not get the mail that it seems to get, if so.
-fn unreachable(entry: &RecipientEntry, config: &Config) -> Option<String> {
+fn unreachable(entry: &RecipientEntry, rules: &RecipientRules<'_>, creates: bool) -> Option<String> {
     let (local_part, domain) = match entry {
         RecipientEntry::Mailbox { local_part, domain } => (local_part.as_str(), domain),
         RecipientEntry::CatchAll(domain) => ("", domain),
     };
-    if !config.domains.is_empty() && !config.domains.iter().any(|accepted| accepted.matches(domain)) {
+    if !rules.domains.is_empty() && !rules.domains.iter().any(|accepted| accepted.matches(domain)) {
         return Some(format!("`domains` does not accept {domain:?}, so this recipient gets no mail"));
     }
-    if matches!(entry, RecipientEntry::CatchAll(_)) && config.sink.has_mailboxes() && !config.sink.creates() {
+    if matches!(entry, RecipientEntry::CatchAll(_)) && rules.asks_store && !creates {
         return Some(
             "`create` is false and a catch-all names nobody, so only maildirs that exist and postmaster get mail of this \
              domain; set `create = true`, or list the recipients"
                 .to_owned(),
         );
     }
-    if let Some(denied) = local_part.chars().find(|c| config.local_part_deny.contains(*c)) {
+    if let Some(denied) = local_part.chars().find(|c| rules.local_part_deny.contains(*c)) {
         return Some(format!("`local_part_deny` holds {denied:?}, so this recipient gets no mail"));
     }
-    if local_part.starts_with('.') && !config.local_part_leading_dot {
+    if local_part.starts_with('.') && !rules.local_part_leading_dot {
         return Some("`local_part_leading_dot` is false, so this recipient gets no mail".to_owned());
     }
     None

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use super::document::{Default, DescribedTable, Document};
-use super::read;
+use super::configuration;
+use super::document::{DescribedTable, Document, Fallback};
 
 const HEAD: &str = "\
 # Every key of ringmx's configuration. A key that is commented out shows its default, or an example where its
@@ -19,21 +19,27 @@ const HEAD: &str = "\
 const DOCUMENT_HEAD: &str = "\
 # Configuration
 
-`ringmx serve FILE` reads one TOML file; without one it listens on 127.0.0.1:2525 and stores into one maildir,
-`ringmx-data`. `ringmx check FILE` names every problem with its line and changes nothing: those of the file, of the
-files that it names, of the store. `serve` tells the same when it starts. A key that ringmx does not know stops the
-start. There are no settings from the environment. `--config FILE` and `-c FILE` name the file as well.
+For operators. `ringmx serve FILE` reads one TOML file; without one it listens on 127.0.0.1:2525 and stores
+into one maildir, `ringmx-data`. `--config FILE` and `-c FILE` name the file as well. `ringmx check FILE`
+names every problem with its line and changes nothing: those of the file, of the files that it names, of the
+store. `serve` tells the same when it starts. A key that ringmx does not know stops the start. There are no
+settings from the environment.
 
 - A listener on an address beyond loopback needs `domains`: ringmx is never an open sink by accident.
 - Port 0 lets the system choose a free port. It is meant for tests.
 - International domains are written as A-labels (`xn--…`) or in Unicode.
-- `recipients` names a text file with one address, or `@domain` for every local-part of it, a line. Blank lines and
-  lines that begin with `#` are skipped. Addresses are written as in SMTP, so `\"a b\"@example.org` has its quotes.
-- Memory is bounded, and `ringmx check` prints the sum, by part and with the key that bounds each. Memory for *mail* is
-  `buffers` × `buffer_size` + `block_memory` + 32 MiB for envelopes a shard, and a batch for each sink worker. Memory for
-  *connections* is 24 KiB for each of `connections_max` at its worst (38 KiB where TLS is offered), and 80 MiB a shard.
-  The kernel keeps up to twice `receive_buffer` and 64 KiB a connection besides, as far as `net.ipv4.tcp_mem` allows.
-  Large and slow messages go on in temporary files of the sink's file system.
+- `recipients` names a text file with one address, or `@domain` for every local-part of it, a line. Blank
+  lines and lines that begin with `#` are skipped. Addresses are written as in SMTP, so `\"a b\"@example.org`
+  has its quotes.
+- Memory is bounded, and `ringmx check` prints the sum, by part and with the key that bounds each:
+
+| memory | bound |
+| --- | --- |
+| for *mail* | `buffers` × `buffer_size` + `block_memory` + 32 MiB for envelopes, a shard; and a batch for each sink worker |
+| for *connections* | 24 KiB for each of `connections_max` at its worst (38 KiB where TLS is offered), and 80 MiB a shard |
+| of the kernel | twice `receive_buffer` and 64 KiB a connection, as far as `net.ipv4.tcp_mem` allows |
+
+Large and slow messages go on in temporary files of the sink's file system.
 
 The rest of this page is what `ringmx config` prints.
 
@@ -88,7 +94,7 @@ pub(super) fn unknown_key(table: &str, key: &str, known: &[&'static str]) -> Str
     }
 }
 
-/// How the header of a table is written, with one pair of brackets or two; none for a table that is unknown.
+/// How the header of a table is written, with one pair of brackets or two. `None` for a table that is unknown.
 pub(super) fn header_of(name: &str) -> Option<&'static str> {
     let found = tables().iter().find(|table| !table.name.is_empty() && table.name == name);
     found.map(|table| table.header.as_str())
@@ -104,8 +110,8 @@ fn describes(home: &DescribedTable, table: &str, name: &str) -> bool {
 fn tables() -> &'static [DescribedTable] {
     static TABLES: OnceLock<Vec<DescribedTable>> = OnceLock::new();
     TABLES.get_or_init(|| {
-        let document = Document::new("", "", Path::new(""), None);
-        read::config(&document);
+        let document = Document::new("", "", Path::new(""), None, unknown_key);
+        configuration::read(&document);
         document.into_tables()
     })
 }
@@ -120,13 +126,13 @@ fn print_table(text: &mut String, table: &DescribedTable) {
     }
     for key in &table.keys {
         let (value, default) = match &key.default {
-            Default::Value(value) => (value.as_str(), format!("default {value}")),
-            Default::Computed { example, default } => (*example, format!("default: {default}")),
-            Default::Required { example } => (*example, "required".to_owned()),
-            Default::Depends { example, required } => (*example, format!("required {required}")),
-            Default::Inherited { table, example } => (example.as_str(), format!("default: that of {table}")),
+            Fallback::Value(value) => (value.as_str(), format!("default {value}")),
+            Fallback::Computed { example, default } => (*example, format!("default: {default}")),
+            Fallback::Required { example } => (*example, "required".to_owned()),
+            Fallback::Depends { example, required } => (*example, format!("required {required}")),
+            Fallback::Inherited { table, example } => (example.as_str(), format!("default: that of {table}")),
         };
-        let required = matches!(key.default, Default::Required { .. } | Default::Depends { .. });
+        let required = matches!(key.default, Fallback::Required { .. } | Fallback::Depends { .. });
         let comment = if required && !comment_out { "" } else { "# " };
         let _ =
             write!(text, "\n# {}\n# {}; {default}\n{comment}{} = {value}\n", key.doc, key.allowed, key.name);

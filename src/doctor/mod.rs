@@ -6,6 +6,7 @@
 mod cgroup;
 mod checks;
 mod cpus;
+mod finding;
 mod host;
 mod interrupts;
 mod report;
@@ -15,6 +16,7 @@ mod tree;
 
 pub use self::cgroup::Cgroup;
 pub use self::cpus::Cpus;
+pub use self::finding::{Finding, Severity};
 pub use self::host::Host;
 pub use self::interrupts::Interrupt;
 pub use self::report::{script, text};
@@ -25,43 +27,6 @@ pub use self::tree::Tree;
 use self::checks::{cores, limits, memory, network, rings, storage};
 use crate::config::Config;
 use crate::memory_sum::MemorySum;
-
-/// How bad a finding is; the worst first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// The receiver cannot start, breaks its promise, or fails before a configured bound is reached.
-    Fails,
-    /// It costs throughput, or fails in a burst.
-    Limits,
-    /// It could be better, or may be meant.
-    Hint,
-    /// A fact to know; nothing is wrong.
-    Note,
-}
-
-/// What a check found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// How bad it is.
-    pub severity: Severity,
-    /// What was read or measured.
-    pub value: String,
-    /// Why it matters.
-    pub why: String,
-    /// Lines of a shell script that cure it; those that begin with `#` are for the reader.
-    pub cure: Vec<String>,
-}
-
-impl Finding {
-    fn new(severity: Severity, value: impl Into<String>, why: impl Into<String>) -> Self {
-        Self { severity, value: value.into(), why: why.into(), cure: Vec::new() }
-    }
-
-    fn cure(mut self, line: impl Into<String>) -> Self {
-        self.cure.push(line.into());
-        self
-    }
-}
 
 /// One look at the machine.
 type Check = fn(&Host, &Config) -> Option<Finding>;

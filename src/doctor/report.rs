@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Finding, Severity};
+use super::finding::{Finding, Severity};
 
 impl Severity {
     const fn word(self) -> &'static str {

@@ -3,12 +3,13 @@
 //! An envelope is a plain value: the session fills it, the sink reads it, and its memory goes back to the shard with the
 //! receipt, so that in steady state a transaction allocates nothing. All text lies in one arena.
 
-use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::caseless::folded;
 use super::envelope_budget::{Charge, EnvelopeBudget};
+pub use super::mailbox::Mailbox;
+pub use super::parameters::{BodyType, Notify, RecipientParameters, Ret};
 use super::repeated::Repeated;
 use crate::limits::ENVELOPE_BYTES_FREE;
 
@@ -34,9 +35,9 @@ pub struct Envelope {
     pub requiretls: bool,
     /// RET= of MAIL (RFC 3461 §4.3).
     pub ret: Option<Ret>,
-    /// ENVID= of MAIL (RFC 3461 §4.4); empty when it was not given, for it cannot be empty.
+    /// ENVID= of MAIL (RFC 3461 §4.4); empty when it was not given, because a value cannot be empty.
     envid: Span,
-    /// SIZE= of MAIL in octets (RFC 1870), saturated; none when it was not given.
+    /// SIZE= of MAIL in octets (RFC 1870), saturated. `None` when it was not given.
     pub size_declared: Option<u64>,
     /// The mail data holds a CR or an LF that is not part of a CRLF, so its line ends cannot be converted and back.
     pub bare_line_ends: bool,
@@ -68,103 +69,6 @@ struct Recipient {
     notify: Option<Notify>,
     /// Empty when it was not given.
     orcpt: Span,
-}
-
-/// RET= of MAIL (RFC 3461 §4.3): what a delivery status notification returns of the message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ret {
-    /// `FULL`
-    Full,
-    /// `HDRS`
-    Headers,
-}
-
-/// NOTIFY= of RCPT (RFC 3461 §4.1): bits of `SUCCESS`, `FAILURE`, `DELAY`; none of them is `NEVER`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Notify(u8);
-
-impl Notify {
-    /// `NEVER`
-    pub const NEVER: Self = Self(0);
-    /// `SUCCESS`
-    pub const SUCCESS: Self = Self(1);
-    /// `FAILURE`
-    pub const FAILURE: Self = Self(2);
-    /// `DELAY`
-    pub const DELAY: Self = Self(4);
-
-    /// Both.
-    #[must_use]
-    pub const fn and(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// The bits, as they are stored.
-    pub const fn bits(self) -> u8 {
-        self.0
-    }
-
-    /// From stored bits; none when there are others.
-    pub const fn from_bits(bits: u8) -> Option<Self> {
-        if bits < 8 { Some(Self(bits)) } else { None }
-    }
-}
-
-impl fmt::Display for Notify {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const WORDS: [(Notify, &str); 3] =
-            [(Notify::SUCCESS, "SUCCESS"), (Notify::FAILURE, "FAILURE"), (Notify::DELAY, "DELAY")];
-        if *self == Self::NEVER {
-            return f.write_str("NEVER");
-        }
-        let mut separator = "";
-        for (bit, word) in WORDS {
-            if self.0 & bit.0 != 0 {
-                write!(f, "{separator}{word}")?;
-                separator = ",";
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The parameters of one accepted RCPT.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct RecipientParameters<'a> {
-    /// NOTIFY=, if it was given.
-    pub notify: Option<Notify>,
-    /// ORCPT= as sent, `type;xtext` (RFC 3461 §4.2); empty when it was not given.
-    pub orcpt: &'a [u8],
-}
-
-/// BODY= of MAIL.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub enum BodyType {
-    /// `7BIT`, or nothing said (RFC 6152).
-    #[default]
-    SevenBit,
-    /// `8BITMIME` (RFC 6152).
-    EightBitMime,
-    /// `BINARYMIME` (RFC 3030).
-    BinaryMime,
-}
-
-/// One accepted recipient: a mailbox, seen in its two parts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mailbox<'a> {
-    /// The part before the last `@`.
-    pub local_part: &'a [u8],
-    /// The part behind it: a domain or an address literal with its brackets.
-    pub domain: &'a [u8],
-    /// Both, with the `@`.
-    pub whole: &'a [u8],
-}
-
-impl Mailbox<'_> {
-    /// Whether it is that of a postmaster (RFC 5321 §4.5.1: in any case).
-    pub fn is_postmaster(&self) -> bool {
-        self.local_part.eq_ignore_ascii_case(b"postmaster")
-    }
 }
 
 impl Envelope {
@@ -276,6 +180,19 @@ impl Envelope {
         let at = self.text.len() - start;
         self.text.push(b'@');
         domain(&mut self.text);
+        self.enter_recipient(start, at);
+    }
+
+    /// Adds a recipient that was written down whole ([`Mailbox::whole`]).
+    pub fn push_whole_recipient(&mut self, whole: &[u8]) {
+        let at = whole.iter().rposition(|octet| *octet == b'@').unwrap_or(whole.len());
+        let start = self.text.len();
+        self.text.extend_from_slice(whole);
+        self.enter_recipient(start, at);
+    }
+
+    /// The text from `start` on is a recipient, whose `@` is `at` octets after that.
+    fn enter_recipient(&mut self, start: usize, at: usize) {
         let mailbox = Self::span(start, self.text.len());
         let whole = self.text.get(start..).unwrap_or_default();
         let folded = match folded(whole) {
@@ -290,10 +207,23 @@ impl Envelope {
     /// Sets the parameters of the recipient added last.
     pub fn set_recipient_parameters(&mut self, parameters: RecipientParameters<'_>) {
         let RecipientParameters { notify, orcpt } = parameters;
+        self.set_notify(notify);
+        self.set_orcpt(orcpt);
+    }
+
+    /// Sets NOTIFY= of the recipient added last. False when there is no recipient.
+    pub fn set_notify(&mut self, notify: Option<Notify>) -> bool {
+        let Some(recipient) = self.recipients.last_mut() else { return false };
+        recipient.notify = notify;
+        true
+    }
+
+    /// Sets ORCPT= of the recipient added last. False when there is no recipient.
+    pub fn set_orcpt(&mut self, orcpt: &[u8]) -> bool {
         let orcpt = self.push_text(orcpt);
-        if let Some(recipient) = self.recipients.last_mut() {
-            (recipient.notify, recipient.orcpt) = (notify, orcpt);
-        }
+        let Some(recipient) = self.recipients.last_mut() else { return false };
+        recipient.orcpt = orcpt;
+        true
     }
 
     /// Takes the recipient added last back.
@@ -335,7 +265,7 @@ impl Envelope {
         found
     }
 
-    /// Gives the recipients that have none their hash.
+    /// Gives a hash to the recipients that have no hash yet.
     fn hash_recipients(&mut self, case_sensitive: bool) {
         if self.hashed_by_case != case_sensitive {
             self.hashed_by_case = case_sensitive;
@@ -355,7 +285,7 @@ impl Envelope {
         self.hashed = self.recipients.len();
     }
 
-    /// The comparable spelling of a recipient but for the case of ASCII.
+    /// The comparable spelling of a recipient, save for the case of ASCII.
     fn comparable(&self, recipient: Recipient) -> &[u8] {
         let folded = self.text.get(recipient.folded.range()).unwrap_or_default();
         if folded.is_empty() { self.mailbox(recipient).whole } else { folded }
@@ -376,6 +306,10 @@ impl Envelope {
         })
     }
 
+    fn written_recipients(&self) -> impl Iterator<Item = (&[u8], RecipientParameters<'_>)> {
+        self.recipients_with_parameters().map(|(mailbox, parameters)| (mailbox.whole, parameters))
+    }
+
     fn mailbox(&self, recipient: Recipient) -> Mailbox<'_> {
         let whole = self.text.get(recipient.mailbox.range()).unwrap_or_default();
         let (local_part, rest) = whole.split_at_checked(recipient.at as usize).unwrap_or_default();
@@ -388,6 +322,21 @@ impl Envelope {
         Span { start: narrow(start), end: narrow(end) }
     }
 }
+
+/// By what they say; where their texts lie is no part of that.
+impl PartialEq for Envelope {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { body, smtputf8, requiretls, ret, size_declared, bare_line_ends, .. } = other;
+        self.reverse_path() == other.reverse_path()
+            && self.written_recipients().eq(other.written_recipients())
+            && self.envid() == other.envid()
+            && (self.body, self.smtputf8, self.requiretls) == (*body, *smtputf8, *requiretls)
+            && (self.ret, self.size_declared) == (*ret, *size_declared)
+            && self.bare_line_ends == *bare_line_ends
+    }
+}
+
+impl Eq for Envelope {}
 
 #[cfg(test)]
 mod tests {
@@ -494,6 +443,25 @@ mod tests {
             (envelope.envid(), notify.map(|notify| notify.to_string())),
             (&b"id"[..], Some("SUCCESS,DELAY".into()))
         );
+    }
+
+    #[test]
+    fn a_recipient_that_was_written_down_whole_is_seen_in_its_two_parts() {
+        let (mut envelope, mut other) = (Envelope::default(), Envelope::default());
+        other.set_envid(b"elsewhere in the arena");
+        other.set_envid(b"");
+        for mailbox in [&b"\"b@c\"@y.test"[..], b"anna@y.test"] {
+            envelope.push_whole_recipient(mailbox);
+        }
+        other.push_recipient(b"\"b@c\"", b"y.test");
+        other.push_recipient(b"anna", b"y.test");
+        assert_eq!(envelope, other);
+        assert!(envelope.set_orcpt(b"rfc822;x") && envelope.set_notify(Some(Notify::NEVER)));
+        assert_ne!(envelope, other);
+        envelope.push_whole_recipient(b"no at");
+        let last = envelope.last_recipient().expect("one");
+        assert_eq!((last.local_part, last.domain, last.whole), (&b"no at"[..], &b""[..], &b"no at"[..]));
+        assert!(!Envelope::default().set_orcpt(b"x") && !Envelope::default().set_notify(None));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 
-use super::kernel::SetupError;
+use super::setup_error::SetupError;
 use crate::buffer::{Arena, BufferId};
 
 /// The ring, and a share of the arena that its buffers lie in.

@@ -19,6 +19,7 @@ use rustix::net::addr::SocketAddrArg;
 
 use super::buffer_ring::BufferRing;
 use super::locked_memory::COMPLETIONS_PER_ENTRY;
+use super::setup_error::{BATCH_WAIT, SetupError};
 use super::{Event, Outgoing, Received, Ring, SendId, Socket, Token};
 use crate::buffer::{Arena, BufferId};
 
@@ -66,31 +67,11 @@ const BUFFER_GROUP: u16 = 0;
 /// A turn with a least time ends early with so many events: more would save little, and the first of them waits for them all.
 const GATHERED_MAX: usize = 64;
 
-/// The step that fails where a turn cannot have a least time.
-pub(super) const BATCH_WAIT: &str = "batch_wait";
-
 /// What [`Ring::wake`] writes.
 static ONE: u64 = 1;
 
 /// Where the octet goes that [`Ring::peek`] looks at, of every ring. Nobody reads it.
 static PEEKED: AtomicU8 = AtomicU8::new(0);
-
-/// Why a ring could not be made or driven.
-#[derive(Debug)]
-pub struct SetupError {
-    /// The step that failed.
-    pub step: &'static str,
-    /// What the kernel said.
-    pub error: io::Error,
-}
-
-impl std::fmt::Display for SetupError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.step, self.error)
-    }
-}
-
-impl std::error::Error for SetupError {}
 
 /// Io_uring of one thread. Made on the thread that uses it (`SINGLE_ISSUER`).
 pub struct KernelRing {

@@ -9,6 +9,7 @@ mod buffer_ring;
 pub mod kernel;
 pub mod locked_memory;
 pub mod probe;
+mod setup_error;
 pub mod simulated;
 
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::io::Errno;
 
+pub use self::setup_error::SetupError;
 use crate::buffer::BufferId;
 
 /// A socket that its ring closes: made by an accept or by [`Socket::adopt`], ended by [`Ring::close`]. Never closed by drop,

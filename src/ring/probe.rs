@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use io_uring::{Probe, opcode};
 
-use super::kernel::{BATCH_WAIT, KernelRing, SetupError, build};
+use super::kernel::{KernelRing, build};
+use super::setup_error::{BATCH_WAIT, SetupError};
 use super::{Event, Received, Ring, Socket, Token};
 use crate::buffer::Pool;
 use crate::config::Shard;
@@ -61,11 +62,6 @@ pub fn probe_rings(shards: &[Shard]) -> Result<(), Unusable> {
     rings.map(drop).map_err(|error| explain(&error))
 }
 
-/// Explains an error number of a step of making a ring.
-pub fn explain_os_error(step: &'static str, errno: i32) -> Unusable {
-    explain(&SetupError { step, error: std::io::Error::from_raw_os_error(errno) })
-}
-
 /// Explains why a ring could not be made.
 pub fn explain(failed: &SetupError) -> Unusable {
     let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
@@ -100,6 +96,12 @@ pub fn explain(failed: &SetupError) -> Unusable {
         }
     };
     Unusable { what: failed.to_string(), cure }
+}
+
+/// Explains an error number of a step of making a ring.
+#[cfg(test)]
+pub(crate) fn explain_os_error(step: &'static str, errno: i32) -> Unusable {
+    explain(&SetupError { step, error: std::io::Error::from_raw_os_error(errno) })
 }
 
 fn check_operations() -> Result<(), Unusable> {

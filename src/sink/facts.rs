@@ -9,13 +9,13 @@ use data_encoding::BASE64;
 
 use super::spool::cursor::Cursor;
 use crate::escape::{Json, Word};
-use crate::mail::envelope::{BodyType, RecipientParameters, Ret};
+use crate::mail::envelope::{BodyType, Envelope, Ret};
 use crate::mail::queue_id::QueueId;
 use crate::smtp::trace;
 use crate::timestamp::{Asctime, Rfc3339};
 
 /// A message without its content.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Facts<'a> {
     /// Where it is in a spool, if it is in one.
     pub(super) cursor: Option<Cursor>,
@@ -25,15 +25,7 @@ pub(super) struct Facts<'a> {
     pub(super) ehlo: &'a [u8],
     pub(super) protocol: &'a [u8],
     pub(super) tls: Option<TlsText<'a>>,
-    pub(super) reverse_path: &'a [u8],
-    pub(super) recipients: Vec<(&'a [u8], RecipientParameters<'a>)>,
-    pub(super) body: BodyType,
-    pub(super) smtputf8: bool,
-    pub(super) requiretls: bool,
-    pub(super) bare_line_ends: bool,
-    pub(super) ret: Option<Ret>,
-    pub(super) envid: &'a [u8],
-    pub(super) size_declared: Option<u64>,
+    pub(super) envelope: &'a Envelope,
     /// Without `Received:`.
     pub(super) mail_data_bytes: u64,
 }
@@ -86,27 +78,28 @@ impl Facts<'_> {
         text("client", self.client.to_string().as_bytes());
         text("ehlo", self.ehlo);
         text("protocol", self.protocol);
-        text("reverse_path", self.reverse_path);
+        text("reverse_path", self.envelope.reverse_path());
         self.tls(line);
         line.push_str(",\"recipients\":[");
-        for (index, (recipient, _)) in self.recipients.iter().enumerate() {
+        for (index, recipient) in self.envelope.recipients().enumerate() {
             if index > 0 {
                 line.push(',');
             }
-            let _ = write!(line, "{}", Json(recipient));
+            let _ = write!(line, "{}", Json(recipient.whole));
         }
         line.push(']');
         self.dsn(line);
-        let body = match self.body {
+        let Envelope { body, smtputf8, requiretls, bare_line_ends, size_declared, .. } = self.envelope;
+        let body = match body {
             BodyType::SevenBit => "7BIT",
             BodyType::EightBitMime => "8BITMIME",
             BodyType::BinaryMime => "BINARYMIME",
         };
-        let declared = self.size_declared.map_or("null".to_owned(), |size| size.to_string());
+        let declared = size_declared.map_or("null".to_owned(), |size| size.to_string());
         let _ = write!(
             line,
-            ",\"body\":\"{body}\",\"smtputf8\":{},\"requiretls\":{},\"bare_line_ends\":{},\"size_declared\":{declared},\"size\":{}",
-            self.smtputf8, self.requiretls, self.bare_line_ends, self.mail_data_bytes
+            ",\"body\":\"{body}\",\"smtputf8\":{smtputf8},\"requiretls\":{requiretls},\"bare_line_ends\":{bare_line_ends},\"size_declared\":{declared},\"size\":{}",
+            self.mail_data_bytes
         );
     }
 
@@ -131,16 +124,16 @@ impl Facts<'_> {
     /// The DSN parameters (RFC 3461) as members of the object: `ret`, `envid`, and `recipient_parameters` in the order of the
     /// recipients; null where one was not given.
     fn dsn(&self, line: &mut String) {
-        let ret = self.ret.map(|ret| match ret {
+        let ret = self.envelope.ret.map(|ret| match ret {
             Ret::Full => &b"FULL"[..],
             Ret::Headers => b"HDRS",
         });
         line.push(',');
         member("ret", ret, line);
         line.push(',');
-        member("envid", Some(self.envid).filter(|envid| !envid.is_empty()), line);
+        member("envid", Some(self.envelope.envid()).filter(|envid| !envid.is_empty()), line);
         line.push_str(",\"recipient_parameters\":[");
-        for (index, (_, parameters)) in self.recipients.iter().enumerate() {
+        for (index, (_, parameters)) in self.envelope.recipients_with_parameters().enumerate() {
             line.push_str(if index == 0 { "{" } else { ",{" });
             let notify = parameters.notify.map(|notify| notify.to_string());
             member("notify", notify.as_deref().map(str::as_bytes), line);
@@ -151,19 +144,19 @@ impl Facts<'_> {
         line.push(']');
     }
 
-    /// The fields that final delivery puts on top: Return-Path, and a Delivered-To for each recipient, so that none is lost.
+    /// The fields that final delivery puts on top: Return-Path, and a Delivered-To for each recipient, so that no recipient is lost.
     pub(super) fn delivery_fields(&self, line_end: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        let recipients = self.recipients.iter().map(|(recipient, _)| *recipient);
-        trace::delivery_fields(&mut out, self.reverse_path, recipients, line_end);
+        let recipients = self.envelope.recipients().map(|recipient| recipient.whole);
+        trace::delivery_fields(&mut out, self.envelope.reverse_path(), recipients, line_end);
         out
     }
 
-    /// Appends one mbox entry: `From ` line, Return-Path, a Delivered-To for each recipient, and the content octet for octet, but
-    /// that lines of `>*From ` get one more `>` (mboxrd). A missing line end at the end is added: mbox cannot tell. The fields in
-    /// front of the content end in `line_end`.
+    /// Appends one mbox entry: `From ` line, Return-Path, a Delivered-To for each recipient, and the content octet for octet, save
+    /// that lines of `>*From ` get one more `>` (mboxrd). A missing line end at the end is added: mbox cannot tell. The fields
+    /// before the content end in `line_end`.
     pub(super) fn mbox(&self, content: &[u8], line_end: &[u8], out: &mut Vec<u8>) {
-        let sender = match self.reverse_path {
+        let sender = match self.envelope.reverse_path() {
             b"" => "MAILER-DAEMON".to_owned(),
             path => Word(path).to_string(),
         };

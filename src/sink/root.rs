@@ -11,7 +11,8 @@ use rustix::fs::{Access, CWD, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
 use super::file_system::Named;
-use super::{Examined, OpenError, file_system, optional};
+use super::opening::{Examined, OpenError};
+use super::{file_system, optional};
 use crate::config::file::user;
 
 /// The file whose lock says that a store is in use; it holds the number of the process and the kind of the
@@ -32,7 +33,7 @@ impl Root {
     pub(super) fn open(path: &Path, kind: &str) -> Result<Self, OpenError> {
         make_durable(path).map_err(|error| OpenError {
             what: "make the store",
-            path: path.to_owned(),
+            site: path.display().to_string(),
             why: error.to_string(),
             cure: if error.kind() == io::ErrorKind::Unsupported {
                 "put it where directories can be synced, such as a local ext4 or XFS"
@@ -42,7 +43,7 @@ impl Root {
         })?;
         let refused = |error: io::Error| OpenError {
             what: "open the store",
-            path: path.to_owned(),
+            site: path.display().to_string(),
             why: error.to_string(),
             cure: "the user that runs ringmx must be able to read and write it",
         };
@@ -201,7 +202,7 @@ fn in_use(path: &Path, lock: &mut fs::File) -> OpenError {
     };
     OpenError {
         what: "lock the store",
-        path: path.to_owned(),
+        site: path.display().to_string(),
         why: format!("another ringmx{who} uses it"),
         cure: "stop that one, or give this one a `path` of its own",
     }
@@ -211,7 +212,7 @@ fn in_use(path: &Path, lock: &mut fs::File) -> OpenError {
 fn without_locks(path: &Path, directory: &OwnedFd, error: Errno) -> OpenError {
     OpenError {
         what: "lock the store",
-        path: path.to_owned(),
+        site: path.display().to_string(),
         why: format!("{} cannot lock files ({})", file_system::name_of(directory), io::Error::from(error)),
         cure: "mount it with locks (NFS: without `nolock`; Lustre: with `flock`), let no seccomp filter forbid flock(2), or put \
                the store elsewhere",

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::{Report, file_limit};
+use super::file_limit;
+use super::report::Report;
 
 /// How old the number may be.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -218,12 +219,13 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::sink::report::Site;
 
     #[derive(Default)]
     struct Notes(Mutex<Vec<String>>);
 
     impl Report for Notes {
-        fn machine_error(&self, _: &str, _: &Path, _: &io::Error) {}
+        fn machine_error(&self, _: &str, _: Site<'_>, _: &io::Error) {}
 
         fn note(&self, text: &str) {
             self.0.lock().expect("no panic").push(text.to_owned());

@@ -1,11 +1,10 @@
 //! The stdout sink: one JSON object a line, or one mbox entry, a message. Promises nothing.
 //!
-//! A reader that closed or does not read is 451, never 250. Where a message was written in part its rest goes out before
-//! anything else, so that no octet of another message can pass for a part of it.
+//! When its reader has closed or does not read, mail is answered 451, never 250. When a message was written in part, its rest goes out
+//! before anything else, so that no octet of another message can pass for a part of it.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,10 +12,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::contract::{Durability, Sink};
 use super::facts::{Facts, TlsText};
+use super::kind::Kind;
+use super::opening::{OpenError, Opened, Surroundings};
+use super::report::{Report, Site, outcome_of};
 use super::spill::SpillTo;
-use super::{Durability, OpenError, Opened, Report, Sink, Surroundings, outcome_of};
-use crate::config::StdoutFormat;
+use crate::config::{self, StdoutFormat};
 use crate::handoff::message::Message;
 use crate::mail::outcome::Outcome;
 
@@ -26,29 +28,32 @@ const STALL_MAX: Duration = Duration::from_secs(10);
 /// What a pipe or terminal that says it is writable takes without blocking (`PIPE_BUF`).
 const SAFE_WRITE_BYTES: usize = 4096;
 
-/// Opens the sink on standard output.
-pub(super) fn open(format: StdoutFormat, surroundings: &Surroundings) -> Result<Opened, OpenError> {
-    let output = io::stdout().as_fd().try_clone_to_owned().map_err(|error| OpenError {
-        what: "use the standard output of",
-        path: "ringmx".into(),
-        why: error.to_string(),
-        cure: "start it with standard output open",
-    })?;
-    let report = Arc::clone(&surroundings.report);
-    let name = match format {
-        StdoutFormat::Json => "stdout json",
-        StdoutFormat::Mbox => "stdout mbox",
-    };
-    Ok(Opened {
-        description: name.to_owned(),
-        durability: Durability::None,
-        notes: vec!["stdout promises nothing: what its reader loses is lost".to_owned()],
-        // One worker: lines of two would mix.
-        workers: vec![Box::new(move || Ok(Box::new(Stdout::new(output, format, STALL_MAX, report))))],
-        inline: None,
-        spill: SpillTo::Directory(std::env::temp_dir()),
-        mailboxes: None,
-    })
+impl Kind for config::Stdout {
+    /// Opens the sink on standard output.
+    fn open(&self, _workers: usize, surroundings: &Surroundings) -> Result<Opened, OpenError> {
+        let output = io::stdout().as_fd().try_clone_to_owned().map_err(|error| OpenError {
+            what: "use the standard output of",
+            site: "ringmx".to_owned(),
+            why: error.to_string(),
+            cure: "start it with standard output open",
+        })?;
+        let report = Arc::clone(&surroundings.report);
+        let format = self.format;
+        let name = match format {
+            StdoutFormat::Json => "stdout json",
+            StdoutFormat::Mbox => "stdout mbox",
+        };
+        Ok(Opened {
+            description: name.to_owned(),
+            durability: Durability::None,
+            notes: vec!["stdout promises nothing: what its reader loses is lost".to_owned()],
+            // One worker: lines of two would mix.
+            workers: vec![Box::new(move || Ok(Box::new(Stdout::new(output, format, STALL_MAX, report))))],
+            inline: None,
+            spill: SpillTo::Directory(std::env::temp_dir()),
+            mailboxes: None,
+        })
+    }
 }
 
 /// Writes messages to a file descriptor.
@@ -99,14 +104,15 @@ impl Stdout {
     fn store_one(&mut self, message: &Message) -> io::Result<()> {
         // The rest of a message that was cut short.
         self.flush()?;
+        let data = message.data.whole().map_err(io::Error::other)?;
         match self.format {
             StdoutFormat::Json => {
-                let content = std::iter::once(message.received.as_slice()).chain(message.data.pieces());
+                let content = std::iter::once(message.received.as_slice()).chain(data.pieces());
                 self.text.extend_from_slice(facts(message).json(content).as_bytes());
             }
             StdoutFormat::Mbox => {
                 let mut content = message.received.clone();
-                message.data.pieces().for_each(|piece| content.extend_from_slice(piece));
+                data.pieces().for_each(|piece| content.extend_from_slice(piece));
                 facts(message).mbox(&content, b"\r\n", &mut self.text);
             }
         }
@@ -127,11 +133,11 @@ impl Sink for Stdout {
     fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>) {
         let mut stalled = None;
         for message in batch {
-            // One wait a batch is enough: whoever stalled for the first message does not get the time of all of them.
+            // One wait a batch is enough: a reader that stalled for the first message does not get the time of all of them.
             let outcome = stalled.unwrap_or_else(|| match self.store_one(message) {
                 Ok(()) => Outcome::Stored,
                 Err(error) => {
-                    self.report.machine_error("write to", Path::new("standard output"), &error);
+                    self.report.machine_error("write to", Site::Named("standard output"), &error);
                     *stalled.insert(outcome_of(&error))
                 }
             });
@@ -190,18 +196,7 @@ fn facts(message: &Message) -> Facts<'_> {
             client_certificate: tls.client_certificate,
             server_name: tls.server_name.as_deref().unwrap_or_default().as_bytes(),
         }),
-        reverse_path: envelope.reverse_path(),
-        recipients: envelope
-            .recipients_with_parameters()
-            .map(|(recipient, parameters)| (recipient.whole, parameters))
-            .collect(),
-        body: envelope.body,
-        smtputf8: envelope.smtputf8,
-        requiretls: envelope.requiretls,
-        bare_line_ends: envelope.bare_line_ends,
-        ret: envelope.ret,
-        envid: envelope.envid(),
-        size_declared: envelope.size_declared,
+        envelope,
         mail_data_bytes: data.bytes(),
     }
 }

@@ -9,9 +9,9 @@ use std::io;
 use std::path::Path;
 use std::rc::Rc;
 
-use super::OpenError;
 use super::executor::Executor;
 use super::file_system;
+use super::opening::OpenError;
 use super::plan::{Action, Owners, Place, Plan};
 use super::root::Root;
 
@@ -54,7 +54,7 @@ pub(super) fn run(root: &Root, needs: Needs, executor: &mut dyn Executor) -> Res
 fn refused(path: &Path, action: &Action<'_>, error: &io::Error, kind: &str) -> OpenError {
     OpenError {
         what: "use the store",
-        path: path.to_owned(),
+        site: path.display().to_string(),
         why: format!("{kind} cannot {} a file or directory there ({error})", action.verb()),
         cure: "put it where the user that runs ringmx may write and where files and directories can be renamed, linked and \
                synced, such as a local ext4 or XFS; a seccomp filter must not forbid that either",

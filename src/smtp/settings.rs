@@ -3,6 +3,7 @@
 //! The configuration makes these; nothing here knows where they come from.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::extension::ExtensionSet;
@@ -29,10 +30,30 @@ pub struct Settings {
     pub local_part_case_sensitive: bool,
     /// Whether and when TLS is spoken.
     pub tls: TlsPolicy,
-    /// What is offered behind EHLO.
+    /// What is offered after EHLO.
     pub extensions: ExtensionSet,
-    /// Whom we take mail for.
-    pub policy: Box<dyn Policy + Send + Sync>,
+    /// Whom we take mail for. One table of recipients serves all listeners and shards, so nothing counts its holders while mail
+    /// comes: sessions share these settings and ask through them.
+    pub policy: Arc<dyn Policy + Send + Sync>,
+}
+
+impl Settings {
+    /// Those of a listener that is told nothing of its own: the defaults of its keys, without TLS.
+    pub fn of(hostname: String, limits: Limits, policy: Arc<dyn Policy + Send + Sync>) -> Self {
+        Self {
+            hostname,
+            limits,
+            gate: Gate::default(),
+            bare_lf: BareLineEnd::default(),
+            bare_cr: BareLineEnd::default(),
+            bdat_bare_lf: ChunkLineEnd::default(),
+            nul: NulPolicy::default(),
+            local_part_case_sensitive: false,
+            tls: TlsPolicy::default(),
+            extensions: ExtensionSet::usual(),
+            policy,
+        }
+    }
 }
 
 /// Who may speak on a listener, for whom, and when.
@@ -56,6 +77,11 @@ impl Gate {
     /// Whether this TCP client has to say in a PROXY header whom it speaks for.
     pub fn expects_proxy_header(&self, client: IpAddr) -> bool {
         self.proxy_from.iter().any(|network| network.contains(client))
+    }
+
+    /// Whether a TCP client is a front. A front that connects for many clients is none of them.
+    pub fn is_front(&self, client: IpAddr) -> bool {
+        self.expects_proxy_header(client) || self.trusts_xclient(client)
     }
 
     /// Whether this client may use XCLIENT: the TCP client, or whom a PROXY header names.
@@ -86,10 +112,10 @@ pub enum EarlyTalkers {
 /// Input that was pending at a reply that the client has to wait for (RFC 2920 §3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Pipelining {
-    /// `554 5.5.0` and close behind DATA and the session's first EHLO or HELO; tolerated behind later ones, NOOP and their like.
+    /// `554 5.5.0` and close after DATA and the session's first EHLO or HELO; tolerated after later ones, NOOP and their like.
     #[default]
     RejectData,
-    /// `554 5.5.0` and close behind all of them.
+    /// `554 5.5.0` and close after all of them.
     Reject,
     /// It is read as if it came later. Behind a refused DATA the connection closes all the same.
     Tolerate,

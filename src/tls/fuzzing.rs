@@ -5,56 +5,15 @@ use std::io::{Read, Write};
 use std::sync::{Arc, LazyLock};
 
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, ServerConfig, SignatureScheme,
-    SupportedProtocolVersion, version,
-};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, ServerConfig, SupportedProtocolVersion, version};
 
+use super::connection::{PARTIAL_BYTES_MAX, State, Tls};
 use super::context::{Context, provider};
-use super::{Cause, PARTIAL_BYTES_MAX, State, Tls};
+use super::failure::Cause;
+use super::trusting::Trusting;
 use crate::config::{self, Config};
 use crate::smtp::settings::TlsPolicy;
-
-/// Trusts everybody: what is tested is the server.
-#[derive(Debug)]
-pub(super) struct Trusting(pub(super) Vec<SignatureScheme>);
-
-impl ServerCertVerifier for Trusting {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.clone()
-    }
-}
 
 /// More than all that a server says by itself: its flight with one certificate, alerts, and answers to key updates.
 const SAID_BYTES_MAX: usize = 16 * 1024;
@@ -189,7 +148,7 @@ impl Exchange {
         assert!(sent.starts_with(&exchange.received), "what is decrypted is what was sent");
         if !is_changed {
             assert_eq!(exchange.failure, None, "a client that keeps the rules is served");
-            assert!(!exchange.server.has_partial(), "all is whole");
+            assert_eq!(exchange.server.held_bytes(), 0, "all is whole");
         }
         exchange.outcome()
     }

@@ -142,6 +142,26 @@ fn the_tables_of_recipients_take_no_more_than_the_sum_says() {
     assert!(taken <= part, "{taken} octets, more than {part}");
 }
 
+/// They ask one table, however many they are.
+#[test]
+fn more_listeners_take_no_more_memory_for_recipients() {
+    let lines: Vec<String> = (0..100_000).map(|number| format!("u{number}@a.org\n")).collect();
+    let lines = lines.concat();
+    let taken = |listeners: usize| {
+        let config = format!(
+            "hostname = \"mx.example.org\"\ndomains = [\"a.org\"]\nrecipients = \"recipients.txt\"\n{}[[sink]]\nkind = \"discard\"\n\
+             [shards]\ncpus = [{}]\n",
+            "[[listener]]\naddress = \"127.0.0.1:0\"\n".repeat(listeners),
+            core()
+        );
+        Server::start_with_files(&config, &[("recipients.txt", &lines)]).resident_bytes_max()
+    };
+    let (one, eight) = (taken(1), taken(8));
+    println!("{} MiB with one listener, {} MiB with eight", one / MIB, eight / MIB);
+    // A table of these takes 5 MiB.
+    assert!(eight <= one + 6 * MIB, "{one} octets, with more listeners {eight}");
+}
+
 /// Little memory and few connections, so that a test can use all of it up.
 fn small(sink: &str) -> String {
     format!(

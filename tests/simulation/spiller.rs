@@ -1,19 +1,15 @@
 //! The spill thread of a simulation: slow, out of order, and now and then it fails or hangs. Its files are real ones.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use crossbeam_channel::Receiver;
 use ringmx::buffer::SpillBudget;
-use ringmx::handoff::doorbell::Doorbell;
-use ringmx::handoff::errand::{Waiting, done, errands};
-use ringmx::handoff::spill::{Errand, Errands, Part, ToOrigin, Written};
-use ringmx::limits::SPILLS_AWAY_MAX;
+use ringmx::handoff::channel::{Consumer, Receiver, Sender, Waiting};
+use ringmx::handoff::part::{Errand, Part, Written};
 use ringmx::mail::outcome::TryAgain;
 use ringmx::ring::simulated::World;
-use ringmx::shard::spill::Route as SpillRoute;
-use ringmx::sink::Report;
+use ringmx::shard::parts::Overflow;
 use ringmx::sink::spill::Spiller;
+use ringmx::sink::{Report, Site};
 
 /// See the module.
 pub struct SlowSpiller {
@@ -22,24 +18,21 @@ pub struct SlowSpiller {
     /// Calls that it does nothing in.
     hangs: u64,
     may_hang: bool,
-    from: Errands,
-    to: ToOrigin,
+    from: Receiver<Errand>,
+    to: Sender<Written>,
     under_way: Vec<Box<Part>>,
 }
 
 impl SlowSpiller {
-    /// With the shard's end, and the bell that it shares with the receipts.
-    pub fn new() -> (Self, SpillRoute, Arc<Doorbell>) {
-        let bell = Arc::new(Doorbell::new().expect("eventfd"));
-        let (to_spiller, from) = errands(4).expect("a channel");
-        let (to, home): (_, Receiver<Written>) = done(SPILLS_AWAY_MAX, Arc::clone(&bell));
+    /// With the shard's end; parts go home to its inbox.
+    pub fn new(to: Sender<Written>) -> (Self, Overflow) {
+        let (to_spiller, from) = Consumer::new().expect("eventfd").channel(4);
         // Few files, so that the budget is used up now and then.
         let budget = SpillBudget::new(64 << 20, 6);
         let spiller = Spiller::new(std::env::temp_dir(), Arc::clone(&budget), Arc::new(Silent));
         (
             Self { spiller, budget, from, to, under_way: Vec::new(), hangs: 0, may_hang: true },
-            SpillRoute::Files(to_spiller, home),
-            bell,
+            Overflow::Files(to_spiller),
         )
     }
 
@@ -60,8 +53,8 @@ impl SlowSpiller {
         }
         loop {
             match self.from.take() {
-                Waiting::Errand(Errand::Close(file)) => self.spiller.close(file),
-                Waiting::Errand(Errand::Write(part)) => self.under_way.push(part),
+                Waiting::Item(Errand::Close(file)) => self.spiller.close(file),
+                Waiting::Item(Errand::Write(part)) => self.under_way.push(part),
                 Waiting::Nothing | Waiting::Ended => break,
             }
         }
@@ -73,7 +66,8 @@ impl SlowSpiller {
             } else {
                 self.spiller.write(part)
             };
-            self.to.send(written);
+            self.to.answer(written);
+            self.to.ring_if_parked();
         }
     }
 }
@@ -81,7 +75,7 @@ impl SlowSpiller {
 struct Silent;
 
 impl Report for Silent {
-    fn machine_error(&self, what: &str, path: &Path, error: &std::io::Error) {
-        panic!("{what} {}: {error}", path.display());
+    fn machine_error(&self, what: &str, site: Site<'_>, error: &std::io::Error) {
+        panic!("{what} {site}: {error}");
     }
 }

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ringmx::config::{self, LineEndings, SinkKind, StdoutFormat};
 use ringmx::mail::outcome::{Outcome, Refused, TryAgain};
+use ringmx::sink::spool::reader;
 use ringmx::sink::stdout::Stdout;
-use ringmx::sink::{self, Durability, Report};
+use ringmx::sink::{self, Durability, Report, Sink as _};
 
 use support::sink::contract::{self, batches, files, maildir_kind, open, spool_kind, start, usual_sync};
 use support::sink::{Reports, Sent, replace, store, surroundings};
@@ -184,6 +185,46 @@ fn a_closed_reader_is_451() {
     for _ in 0..2 {
         assert_eq!(store(&mut sink, &[Sent::new(1, "x")]), [Outcome::TryAgain(TryAgain::Local)]);
     }
+}
+
+/// The beginning of the second message was dropped. What is left of it in memory must not pass for all of it.
+#[test]
+fn mail_data_without_its_beginning_is_stored_by_no_sink() {
+    let store_at = tempfile::tempdir().expect("a temporary directory");
+    let (maildir, spool) = (store_at.path().join("maildir"), store_at.path().join("spool"));
+    let sent = [1, 2, 3].map(|number| Sent::new(number, "Subject: x\r\n\r\nbody\r\n"));
+    let messages = || {
+        let mut messages: Vec<_> = sent.iter().map(Sent::message).collect();
+        messages[1] = sent[1].clone().spilled(12, store_at.path()).message();
+        messages[1].data.let_go();
+        messages
+    };
+    let reports: Arc<Reports> = Arc::default();
+    for kind in [maildir_kind(&maildir, "", LineEndings::Crlf), spool_kind(&spool)] {
+        let (mut messages, mut outcomes) = (messages(), Vec::new());
+        start(open(kind, &reports)).store(&mut messages, &mut outcomes);
+        assert_eq!(outcomes, [Outcome::Stored, Outcome::TryAgain(TryAgain::Local), Outcome::Stored]);
+        let told = reports.take();
+        assert!(
+            told.len() == 1 && told[0].ends_with("the beginning of the mail data was dropped"),
+            "{told:?}"
+        );
+    }
+    let stored = [0, 2].map(|index| sent[index].file(0, false));
+    assert_eq!(files(&maildir).remove("new"), Some(stored.to_vec()));
+    let is_in_spool =
+        |sent: &Sent| reader::show(&spool, sent.id, reader::View::Content, &mut Vec::new()).expect("a spool");
+    assert_eq!(sent.iter().map(is_in_spool).collect::<Vec<_>>(), [true, false, true]);
+
+    let (mut output, writer) = pipe();
+    let mut sink = stdout(writer, StdoutFormat::Json, Duration::from_secs(10), &reports);
+    let mut outcomes = Vec::new();
+    sink.store(&mut messages()[1..2], &mut outcomes);
+    assert_eq!(outcomes, [Outcome::TryAgain(TryAgain::Local)]);
+    drop(sink);
+    let mut written = Vec::new();
+    output.read_to_end(&mut written).expect("a pipe");
+    assert!(written.is_empty());
 }
 
 #[test]

@@ -20,7 +20,11 @@ use support::sink::{Reports, Sent, store, surroundings};
 const SEGMENT_BYTES: u64 = 32 * 1024;
 
 fn open(path: &Path) -> Box<dyn Sink> {
-    let kind = SinkKind::Spool { path: path.to_owned(), segment_bytes: SEGMENT_BYTES, direct_writes: true };
+    let kind = SinkKind::Spool(config::Spool {
+        path: path.to_owned(),
+        segment_bytes: SEGMENT_BYTES,
+        direct_writes: true,
+    });
     let sink = config::Sink { kind, workers: 1, space_reserve: None, dsn: false, requiretls: false };
     let opened = sink::open(&sink, &surroundings(&Arc::default())).unwrap_or_else(|error| panic!("{error}"));
     opened.workers.into_iter().next().expect("a worker")().expect("a sink")
@@ -43,7 +47,7 @@ fn message_files(path: &Path) -> Vec<PathBuf> {
 fn assert_shown(path: &Path, sent: &[Sent]) {
     for sent in sent {
         let mut shown = Vec::new();
-        assert!(reader::show(path, sent.id, reader::Part::Content, &mut shown).expect("a spool"));
+        assert!(reader::show(path, sent.id, reader::View::Content, &mut shown).expect("a spool"));
         assert!(shown == sent.content(), "{} is altered", sent.id);
     }
     let found = verify::verify(path).expect("a spool");

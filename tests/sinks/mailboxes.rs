@@ -195,10 +195,10 @@ fn load(world: &World, folder: &Path) -> Config {
 }
 
 /// The sink, as `serve` opens it, with the policy of the sessions.
-fn open(config: &Config, reports: &Arc<Reports>) -> (Opened, Recipients) {
+fn open(config: &Config, reports: &Arc<Reports>) -> (Opened, Arc<Recipients>) {
     let entries = config.recipients.as_ref().map(|path| recipients::load(path).expect("recipients"));
-    let table = Recipients::new(&config.recipient_rules(), entries.as_deref());
-    let named = table.clone();
+    let table = Arc::new(Recipients::new(&config.recipient_rules(), entries.as_deref()));
+    let named = Arc::clone(&table);
     let surroundings = Surroundings {
         hostname: config.hostname.clone(),
         local_part_case_sensitive: config.local_part_case_sensitive,
@@ -220,9 +220,9 @@ fn keeper(opened: &mut Opened) -> Store {
 }
 
 /// A session that sends MAIL, a RCPT for each, DATA and a body, and what it stored.
-fn send(world: &World, config: &Config, policy: Recipients, store: Store) -> Exchange {
+fn send(world: &World, config: &Config, policy: Arc<Recipients>, store: Store) -> Exchange {
     let settings = Settings {
-        policy: Box::new(policy),
+        policy,
         hostname: config.hostname.clone(),
         limits: config.limits.clone(),
         local_part_case_sensitive: config.local_part_case_sensitive,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ringmx::config::LineEndings;
 use ringmx::mail::outcome::{Outcome, TryAgain};
 use ringmx::sink::executor::simulated::{Fault, Image, Simulated};
-use ringmx::sink::maildir::{Commit, Maildir, Settings};
+use ringmx::sink::maildir::{Commit, Maildir, MaildirSettings};
 use ringmx::sink::plan::Action;
 use ringmx::sink::spool::format::RecordHeader;
 use ringmx::sink::spool::{Spool, envelope, scan};
@@ -52,9 +52,15 @@ const MAILDIR_TWICE: Kind = Kind {
     ..MAILDIR
 };
 
-fn maildir_settings(reports: &Arc<Reports>) -> Settings {
-    Settings::new(Path::new("/store"), "{domain}/{local}", false, LineEndings::Lf, surroundings(reports))
-        .expect("a template")
+fn maildir_settings(reports: &Arc<Reports>) -> MaildirSettings {
+    MaildirSettings::new(
+        Path::new("/store"),
+        "{domain}/{local}",
+        false,
+        LineEndings::Lf,
+        surroundings(reports),
+    )
+    .expect("a template")
 }
 
 fn find_in_maildirs(image: &Image, sent: &[Sent]) -> Result<Copies, String> {

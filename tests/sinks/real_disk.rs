@@ -9,7 +9,7 @@ use ringmx::config::{self, LineEndings, SinkKind};
 use ringmx::mail::outcome::{Outcome, TryAgain};
 use ringmx::sink::executor::blocking::Blocking;
 use ringmx::sink::file_system::{FileSystem, has_ext4_journal};
-use ringmx::sink::maildir::{Commit, Maildir, Settings};
+use ringmx::sink::maildir::{Commit, Maildir, MaildirSettings};
 use ringmx::sink::spool::reader;
 use ringmx::sink::{self, Sink};
 
@@ -64,17 +64,21 @@ fn an_ext4_without_a_journal_is_told_from_one_with() {
 fn inner() {
     let place = std::env::var_os(PLACE).expect("started by the test above");
     let place = Path::new(&place);
-    let maildir = |path: &Path| SinkKind::Maildir {
-        path: path.to_owned(),
-        template: "{local}".to_owned(),
-        create: true,
-        line_endings: LineEndings::Crlf,
-        sync: None,
+    let maildir = |path: &Path| {
+        SinkKind::Maildir(config::Maildir {
+            path: path.to_owned(),
+            template: "{local}".to_owned(),
+            create: true,
+            line_endings: LineEndings::Crlf,
+            sync: None,
+        })
     };
-    let spool = |path: &Path| SinkKind::Spool {
-        path: path.to_owned(),
-        segment_bytes: 1024 * 1024,
-        direct_writes: true,
+    let spool = |path: &Path| {
+        SinkKind::Spool(config::Spool {
+            path: path.to_owned(),
+            segment_bytes: 1024 * 1024,
+            direct_writes: true,
+        })
     };
     check(&place.join("maildir"), maildir, place);
     check(&place.join("spool"), spool, place);
@@ -87,7 +91,7 @@ fn check_mount_point(root: &Path) {
     let mounted = Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(root.join("bob")).status();
     assert!(mounted.expect("mount").success());
     let reports: Arc<Reports> = Arc::default();
-    let settings = Settings::new(root, "{local}", true, LineEndings::Lf, surroundings(&reports));
+    let settings = MaildirSettings::new(root, "{local}", true, LineEndings::Lf, surroundings(&reports));
     let executor = Blocking::on_one_file_system(fs::File::open(root).expect("the root").into());
     let mut sink = Maildir::new(settings.expect("a template").commit_by(Commit::Batch), executor);
     let batch = [Sent::new(1, "x\r\n"), Sent::new(2, "x\r\n").to(&["bob"])];

@@ -131,7 +131,11 @@ fn mail_data_that_looks_like_records_is_not_taken_for_some() {
 }
 
 fn open(path: &Path) -> Opened {
-    let kind = SinkKind::Spool { path: path.to_owned(), segment_bytes: SEGMENT_BYTES, direct_writes: true };
+    let kind = SinkKind::Spool(config::Spool {
+        path: path.to_owned(),
+        segment_bytes: SEGMENT_BYTES,
+        direct_writes: true,
+    });
     sink::open(
         &config::Sink { kind, workers: 1, space_reserve: None, dsn: false, requiretls: false },
         &surroundings(&Arc::default()),
@@ -187,7 +191,7 @@ fn a_message_larger_than_a_segment_has_its_own() {
     assert_eq!(store(&mut *sink, &sent), [Outcome::Stored; 3]);
     for sent in &sent {
         let mut shown = Vec::new();
-        assert!(reader::show(directory.path(), sent.id, reader::Part::Content, &mut shown).expect("a spool"));
+        assert!(reader::show(directory.path(), sent.id, reader::View::Content, &mut shown).expect("a spool"));
         assert!(shown == sent.content());
     }
 }
@@ -218,7 +222,7 @@ proptest! {
                 let start = usize::try_from(record.envelope_start()).expect("small");
                 let end = usize::try_from(record.content_start()).expect("small");
                 let stored = envelope::decode(&octets[start..end]).expect("readable");
-                found.push((stored.id, stored.recipients.len(), content(octets, record).to_vec()));
+                found.push((stored.id, stored.envelope.recipients().len(), content(octets, record).to_vec()));
             }
         }
         let expected: Vec<_> = sent.iter().map(|sent| (sent.id, sent.recipients.len(), sent.content())).collect();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ringmx::config::{self, SinkKind, StdoutFormat};
 use ringmx::mail::client::TlsFacts;
 use ringmx::mail::outcome::Outcome;
-use ringmx::sink::spool::reader::{self, Part};
+use ringmx::sink::spool::reader::{self, View};
 use ringmx::sink::stdout::Stdout;
 use ringmx::sink::{self, Report, Sink};
 use serde_json::{Value, json};
@@ -65,16 +65,19 @@ fn stdout_tells_it() {
 fn a_spool_keeps_it() {
     let (sent, expected) = messages();
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let kind =
-        SinkKind::Spool { path: folder.path().to_owned(), segment_bytes: 1024 * 1024, direct_writes: false };
+    let kind = SinkKind::Spool(config::Spool {
+        path: folder.path().to_owned(),
+        segment_bytes: 1024 * 1024,
+        direct_writes: false,
+    });
     let mut sink = opened(kind);
     assert_eq!(store(&mut *sink, &sent), [Outcome::Stored; 3]);
     for (sent, expected) in sent.iter().zip(expected) {
-        let envelope = parse(&shown(folder.path(), sent, Part::Envelope));
+        let envelope = parse(&shown(folder.path(), sent, View::Envelope));
         assert_eq!(envelope["tls"], expected);
         assert_eq!(envelope["id"].as_str().map(str::to_owned), Some(sent.id.to_string()));
         assert!(envelope["data_base64"].is_null(), "the content is not in it");
-        assert_eq!(shown(folder.path(), sent, Part::Content).as_bytes(), sent.content());
+        assert_eq!(shown(folder.path(), sent, View::Content).as_bytes(), sent.content());
     }
     let mut list = Vec::new();
     reader::list(folder.path(), None, &mut list).expect("a spool");
@@ -90,8 +93,8 @@ fn opened(kind: SinkKind) -> Box<dyn Sink> {
     opened.workers.remove(0)().expect("it starts")
 }
 
-fn shown(directory: &Path, sent: &Sent, part: Part) -> String {
+fn shown(directory: &Path, sent: &Sent, view: View) -> String {
     let mut shown = Vec::new();
-    assert!(reader::show(directory, sent.id, part, &mut shown).expect("a spool"));
+    assert!(reader::show(directory, sent.id, view, &mut shown).expect("a spool"));
     String::from_utf8(shown).expect("UTF-8")
 }

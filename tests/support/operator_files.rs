@@ -2,6 +2,7 @@
 //! its line. Shared by the property tests and `tests/fuzz`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use ringmx::config::recipients;
 use ringmx::config::{Config, Finding, Problem, Warning, parse, reference};
@@ -183,7 +184,7 @@ fn check_entry(entry: &RecipientEntry) {
         let whole = format!("{local_part}@{domain}");
         let verdict = table.recipient(mailbox(&whole));
         assert_eq!(verdict, Verdict::Accept, "{entry:?}");
-        let mut exchange = Exchange::new(Settings { policy: Box::new(table), ..settings() });
+        let mut exchange = Exchange::new(Settings { policy: Arc::new(table), ..settings() });
         exchange.receive(b"EHLO x.test\r\n");
         exchange.receive(format!("MAIL FROM:<> SMTPUTF8\r\nRCPT TO:<{whole}>\r\n").as_bytes());
         let replies = String::from_utf8(exchange.seen.replies).expect("ASCII");

@@ -13,7 +13,7 @@ use ringmx::sink::spool::envelope::{self, StoredEnvelope, message_file_name};
 use ringmx::sink::spool::export::{Target, export};
 use ringmx::sink::spool::follow::Follower;
 use ringmx::sink::spool::format::{RecordHeader, SegmentHeader, segment_name};
-use ringmx::sink::spool::reader::{self, Part};
+use ringmx::sink::spool::reader::{self, View};
 use ringmx::sink::spool::scan::{GapKind, Scan, scan};
 use ringmx::sink::spool::verify::verify;
 
@@ -341,7 +341,7 @@ fn check_scan(octets: &[u8]) {
 /// A record that can be handed on.
 struct Good {
     cursor: Cursor,
-    envelope: StoredEnvelope,
+    stored: StoredEnvelope,
     /// With that of its file; none when the file is not what the record says.
     content: Option<Vec<u8>>,
 }
@@ -409,12 +409,12 @@ impl Expected {
                 self.unsettled = Some(self.good.len());
             }
             at = offset + number(octets, usize::try_from(offset).expect("small") + 32);
-            let Ok(envelope) = envelope::decode(&envelope) else {
+            let Ok(stored) = envelope::decode(&envelope) else {
                 self.problems += 1;
                 self.followed.get_or_insert(self.good.len());
                 continue;
             };
-            let is_whole = envelope.file.is_none_or(|facts| {
+            let is_whole = stored.file.is_none_or(|facts| {
                 let file = files.0.get(&message_file_name(sequence, offset));
                 content.extend(file.into_iter().flatten());
                 file.is_some_and(|file| file.len() as u64 == facts.bytes && crc32c(0, file) == facts.crc32c)
@@ -424,7 +424,7 @@ impl Expected {
                 self.followed.get_or_insert(self.good.len());
             }
             let content = is_whole.then_some(content);
-            self.good.push(Good { cursor: Cursor { sequence, offset }, envelope, content });
+            self.good.push(Good { cursor: Cursor { sequence, offset }, stored, content });
         }
     }
 
@@ -510,9 +510,12 @@ fn check_export(path: &Path, expected: &Expected) {
         let shown = |path: &[u8]| -> Vec<u8> {
             path.iter().map(|octet| if octet.is_ascii_control() { b'?' } else { *octet }).collect()
         };
-        let recipients =
-            good.envelope.recipients.iter().map(|to| [b"Delivered-To: ", &shown(to)[..], b"\r\n"].concat());
-        let fields = [b"Return-Path: <", &shown(&good.envelope.reverse_path)[..], b">\r\n"].concat();
+        let recipients = good
+            .stored
+            .envelope
+            .recipients()
+            .map(|to| [b"Delivered-To: ", &shown(to.whole)[..], b"\r\n"].concat());
+        let fields = [b"Return-Path: <", &shown(good.stored.envelope.reverse_path())[..], b">\r\n"].concat();
         assert_eq!(octets, [fields, recipients.collect::<Vec<_>>().concat(), content.clone()].concat());
     }
 }
@@ -521,21 +524,21 @@ fn check_export(path: &Path, expected: &Expected) {
 fn first_of_each(expected: &Expected) -> BTreeMap<String, &Good> {
     let mut first = BTreeMap::new();
     for good in expected.good.iter().filter(|good| good.content.is_some()) {
-        first.entry(good.envelope.id.to_string()).or_insert(good);
+        first.entry(good.stored.id.to_string()).or_insert(good);
     }
     first
 }
 
 fn check_show(path: &Path, expected: &Expected) {
     let mut shown_ids = Vec::new();
-    for Good { envelope, content, .. } in &expected.good {
+    for Good { stored, content, .. } in &expected.good {
         // Of two with one id the first one is shown.
-        if shown_ids.contains(&envelope.id) {
+        if shown_ids.contains(&stored.id) {
             continue;
         }
-        shown_ids.push(envelope.id);
+        shown_ids.push(stored.id);
         let mut out = Vec::new();
-        let shown = reader::show(path, envelope.id, Part::Content, &mut out);
+        let shown = reader::show(path, stored.id, View::Content, &mut out);
         match content {
             Some(content) => assert_eq!((shown.expect("whole"), &out), (true, content)),
             None => assert!(shown.is_err(), "damage is told"),
@@ -543,6 +546,6 @@ fn check_show(path: &Path, expected: &Expected) {
     }
     let absent = QueueId(0x0123_4567_89ab_cdef);
     if !shown_ids.contains(&absent) {
-        assert!(!reader::show(path, absent, Part::Content, &mut Vec::new()).expect("a spool"));
+        assert!(!reader::show(path, absent, View::Content, &mut Vec::new()).expect("a spool"));
     }
 }

@@ -35,7 +35,7 @@ impl Process {
     fn start(folder: &Path, more: &str, set: impl FnOnce(&mut Command)) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         // Other processes of this test have other ids; 127.0.0.0/8 is all ours.
-        let number = std::process::id() * 64 + NEXT.fetch_add(1, Ordering::Relaxed);
+        let number = std::process::id() * 128 + NEXT.fetch_add(1, Ordering::Relaxed);
         let [_, a, b, c] = number.to_be_bytes();
         let address = SocketAddr::from(([127, a | 1, b, c], 2525));
         let file = folder.join("ringmx.toml");
@@ -277,6 +277,39 @@ fn a_second_signal_before_it_listens_ends_it_at_once() {
         std::thread::sleep(Duration::from_millis(1));
     }
     assert!(process.wait().success());
+}
+
+/// Whatever step of the start it meets: the signals are taken from before anything is opened, locked or listened on. The same store is
+/// started again each time, and serves at last.
+#[test]
+fn a_sigterm_at_any_moment_of_a_start_ends_it_and_leaves_nothing_half_done() {
+    for kind in ["maildir", "spool"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let sink = format!("[[sink]]\nkind = \"{kind}\"\npath = \"mail\"\n# recipients");
+        fs::write(folder.path().join("recipients"), "b@example.org\n".repeat(2000)).expect("written");
+        let log = folder.path().join("log");
+        for delay in (0..20).map(|step| Duration::from_millis(step * step / 3)) {
+            let errors = File::create(&log).expect("a file");
+            let mut process = Process::start(folder.path(), &sink, |command| {
+                command.stderr(errors);
+            });
+            std::thread::sleep(delay);
+            process.signal(Signal::TERM);
+            let status = process.wait();
+            let text = fs::read_to_string(&log).expect("the log");
+            if status.signal() == Some(Signal::TERM.as_raw()) {
+                assert_eq!(text, "", "it was still being loaded, and had begun nothing");
+                continue;
+            }
+            assert!(status.success(), "{kind}, {delay:?}: {status}: {text}");
+            let is_told = text.contains(" stopped ") && !text.contains(" error ");
+            assert!(is_told, "{kind}, {delay:?}: {text}");
+        }
+        let mut process = Process::start(folder.path(), &sink, |_| {});
+        assert!(delivered(&mut process.client()).starts_with("250"), "{kind}");
+        process.signal(Signal::TERM);
+        assert!(process.wait().success(), "{kind}");
+    }
 }
 
 /// From the first `listen` on somebody may be in the queue: who is greeted is also told that it ends.

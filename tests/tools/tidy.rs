@@ -47,7 +47,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("memory_sum", &["log", "ring::locked_memory", "smtp::settings"]),
-    ("shutdown", &["handoff::doorbell", "log"]),
+    ("shutdown", &["handoff::doorbell", "log", "signals"]),
     ("shard", &["handoff", "log", "metrics", "ring", "sink", "smtp", "tls"]),
     ("sink", &["handoff", "smtp::trace"]),
     ("handoff", &[]),

@@ -2,8 +2,10 @@
 
 use super::unit_line;
 use crate::config::Config;
+use crate::doctor::finding::{Finding, Severity};
+use crate::doctor::host::Host;
+use crate::doctor::interrupts::Interrupt;
 use crate::doctor::tree::cpu_list_text;
-use crate::doctor::{Finding, Host, Interrupt, Severity};
 
 /// Fewer interrupts a second on a core are no load: one costs a few microseconds.
 const RATE_MIN: f64 = 100.0;

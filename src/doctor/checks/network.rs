@@ -2,7 +2,8 @@
 
 use super::sysctl_line;
 use crate::config::Config;
-use crate::doctor::{Finding, Host, Severity};
+use crate::doctor::finding::{Finding, Severity};
+use crate::doctor::host::Host;
 use crate::limits::LISTEN_BACKLOG;
 
 const BACKLOG: u64 = LISTEN_BACKLOG.unsigned_abs() as u64;

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use super::mib;
 use crate::config::Config;
+use crate::doctor::finding::{Finding, Severity};
+use crate::doctor::host::Host;
 use crate::doctor::report::quoted;
-use crate::doctor::{Finding, Host, Mount, Severity, Store};
+use crate::doctor::store::{Mount, Store};
 use crate::sink::space;
 
 /// File systems in memory: nothing on them survives a stop of the machine.

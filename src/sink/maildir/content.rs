@@ -2,23 +2,25 @@
 
 use memchr::memchr2;
 
+use crate::buffer::{NotWhole, Whole};
 use crate::handoff::message::Message;
 use crate::mail::envelope::{BodyType, Envelope, Mailbox};
 use crate::smtp::trace;
 
 /// The octets of all files of one message that are the same for every recipient.
 pub(super) enum Common<'a> {
-    /// As received: `Received:` and the pieces of mail data.
-    AsReceived(&'a Message),
+    /// As received: `Received:` and the mail data.
+    AsReceived(&'a [u8], Whole<'a>),
     /// With LF for CRLF.
     Converted(Vec<u8>),
 }
 
 impl<'a> Common<'a> {
     /// The octets to store; `to_lf` asks for LF where that can be converted back.
-    pub(super) fn new(message: &'a Message, to_lf: bool) -> Self {
-        let lf = if to_lf && is_convertible(&message.envelope) { convert(message) } else { None };
-        lf.map_or(Self::AsReceived(message), Self::Converted)
+    pub(super) fn new(message: &'a Message, to_lf: bool) -> Result<Self, NotWhole> {
+        let (received, data) = (message.received.as_slice(), message.data.whole()?);
+        let lf = if to_lf && is_convertible(&message.envelope) { convert(received, data) } else { None };
+        Ok(lf.map_or(Self::AsReceived(received, data), Self::Converted))
     }
 
     /// Whether line ends are LF.
@@ -29,7 +31,7 @@ impl<'a> Common<'a> {
     /// Number of octets.
     pub(super) fn bytes(&self) -> u64 {
         match self {
-            Self::AsReceived(message) => message.received.len() as u64 + message.data.bytes(),
+            Self::AsReceived(received, data) => received.len() as u64 + data.bytes(),
             Self::Converted(octets) => octets.len() as u64,
         }
     }
@@ -37,9 +39,9 @@ impl<'a> Common<'a> {
     /// Appends the octets as slices.
     pub(super) fn push_slices<'s>(&'s self, slices: &mut Vec<&'s [u8]>) {
         match self {
-            Self::AsReceived(message) => {
-                slices.push(&message.received);
-                slices.extend(message.data.pieces());
+            Self::AsReceived(received, data) => {
+                slices.push(received);
+                slices.extend(data.pieces());
             }
             Self::Converted(octets) => slices.push(octets),
         }
@@ -66,11 +68,11 @@ fn is_convertible(envelope: &Envelope) -> bool {
 
 /// Received: and the mail data with LF for CRLF. None when there is a CR or an LF that is no part of a CRLF after all: what
 /// cannot be converted back is not converted, whatever the envelope says.
-fn convert(message: &Message) -> Option<Vec<u8>> {
-    let bytes = message.data.bytes().try_into().unwrap_or(0_usize);
-    let mut out = Vec::with_capacity(message.received.len().saturating_add(bytes));
+fn convert(received: &[u8], data: Whole<'_>) -> Option<Vec<u8>> {
+    let bytes = data.bytes().try_into().unwrap_or(0_usize);
+    let mut out = Vec::with_capacity(received.len().saturating_add(bytes));
     let mut after_cr = false;
-    for mut rest in std::iter::once(message.received.as_slice()).chain(message.data.pieces()) {
+    for mut rest in std::iter::once(received).chain(data.pieces()) {
         if after_cr {
             let Some((first, others)) = rest.split_first() else { continue };
             if *first != b'\n' {

@@ -4,8 +4,8 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use crate::config::MaildirSync;
-use crate::sink::OpenError;
 use crate::sink::file_system::{FileSystem, has_ext4_journal};
+use crate::sink::opening::OpenError;
 use crate::sink::optional::has_syncfs;
 
 /// How files become durable.
@@ -36,7 +36,7 @@ pub(super) fn choose(
 ) -> Result<Commit, OpenError> {
     let refused = |why: String| OpenError {
         what: "store with sync = \"batch\" in",
-        path: path.to_owned(),
+        site: path.display().to_string(),
         why,
         cure: "write sync = \"each\", or nothing",
     };

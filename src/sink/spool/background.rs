@@ -13,17 +13,17 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::Options;
 use super::cursor::{self, Cursor};
 use super::fill;
 use super::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::options::Options;
 use super::reader;
 use super::supply::{Maker, SPARES_MIN, Supply, used_before};
 use crate::mail::outcome::Outcome;
-use crate::sink::Report;
 use crate::sink::executor::Executor;
 use crate::sink::executor::blocking::Blocking;
 use crate::sink::file_system::sync_directory;
+use crate::sink::report::{Report, Site};
 
 /// How often `consumed` is looked at, and a segment that could not be made is tried again.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -236,7 +236,7 @@ impl Preparer {
         if !std::mem::replace(&mut self.trouble, true) {
             self.report.machine_error(
                 "go by what was consumed, so nothing is recycled:",
-                &self.root.join(cursor::CONSUMED),
+                Site::Path(&self.root.join(cursor::CONSUMED)),
                 &error,
             );
         }
@@ -259,7 +259,7 @@ impl Preparer {
         match seen {
             Seen::Believed if !is_later(self.recycle_after) => {
                 let is_done = self.recycle_before(consumed.sequence).unwrap_or_else(|error| {
-                    self.report.machine_error("look at what was consumed of", &self.root, &error);
+                    self.report.machine_error("look at what was consumed of", Site::Path(&self.root), &error);
                     false
                 });
                 self.recycle_after = (!is_done).then(|| Instant::now() + RETRY_AFTER);
@@ -331,5 +331,5 @@ fn is_later(time: Option<Instant>) -> bool {
 struct Silent;
 
 impl Report for Silent {
-    fn machine_error(&self, _: &str, _: &Path, _: &io::Error) {}
+    fn machine_error(&self, _: &str, _: Site<'_>, _: &io::Error) {}
 }

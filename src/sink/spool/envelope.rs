@@ -6,18 +6,19 @@ use std::time::SystemTime;
 
 use super::cursor::Cursor;
 use super::large;
+pub use super::message_file::{MessageFile, message_file_name};
 pub use super::tls_fields::StoredTls;
 use crate::handoff::message::Message;
-use crate::mail::envelope::{BodyType, Notify, RecipientParameters, Ret};
+use crate::mail::envelope::{BodyType, Envelope, Notify, Ret};
 use crate::mail::network::canonical;
 use crate::mail::queue_id::QueueId;
 use crate::sink::facts::Facts;
 use crate::timestamp;
 
-/// A field with this bit in its tag must be understood by whoever hands the message on.
-const CRITICAL: u16 = 0x8000;
-
 mod tag {
+    /// A field with this bit in its tag must be understood by whoever hands the message on.
+    pub(super) const CRITICAL: u16 = 0x8000;
+
     pub(super) const QUEUE_ID: u16 = 1;
     pub(super) const TIME: u16 = 2;
     pub(super) const CLIENT: u16 = 3;
@@ -35,9 +36,9 @@ mod tag {
     pub(super) const NOTIFY: u16 = 15;
     pub(super) const ORCPT: u16 = 16;
     // 19 to 23: TLS.
-    pub(super) const REQUIRETLS: u16 = super::CRITICAL | 0x11;
+    pub(super) const REQUIRETLS: u16 = CRITICAL | 0x11;
     /// Critical: whoever does not know it would take the beginning for the whole message.
-    pub(super) const FILE: u16 = super::CRITICAL | 0x12;
+    pub(super) const FILE: u16 = CRITICAL | 0x12;
 }
 
 /// What the spool keeps of a message besides its content.
@@ -53,38 +54,19 @@ pub struct StoredEnvelope {
     pub ehlo: Vec<u8>,
     /// The `with` of trace information.
     pub protocol: Vec<u8>,
-    /// What TLS it came under; none in plaintext.
+    /// What TLS it came under. `None` in plaintext.
     pub tls: Option<StoredTls>,
-    /// The reverse-path without angle brackets; empty for `<>`.
-    pub reverse_path: Vec<u8>,
-    /// The mailboxes.
-    pub recipients: Vec<Vec<u8>>,
-    /// The parameters of each recipient, in the same order.
-    pub recipient_parameters: Vec<StoredParameters>,
-    /// BODY= of MAIL.
-    pub body: BodyType,
-    /// SMTPUTF8 was given at MAIL.
-    pub smtputf8: bool,
-    /// REQUIRETLS was given at MAIL: whoever hands the message on has to keep it (RFC 8689).
-    pub requiretls: bool,
-    /// RET= of MAIL (RFC 3461).
-    pub ret: Option<Ret>,
-    /// ENVID= of MAIL as sent, in xtext (RFC 3461); empty when it was not given.
-    pub envid: Vec<u8>,
-    /// SIZE= of MAIL.
-    pub size_declared: Option<u64>,
+    /// Reverse-path, recipients, and what their parameters said.
+    pub envelope: Envelope,
     /// How many octets of the content are our trace information; the rest is mail data.
     pub trace_bytes: u64,
-    /// The mail data holds a CR or an LF that is not part of a CRLF.
-    pub bare_line_ends: bool,
-    /// The file that holds the mail data; none when all of it is in the record.
+    /// The file that holds the mail data. `None` when all of it is in the record.
     pub file: Option<MessageFile>,
 }
 
 impl StoredEnvelope {
     /// What is known of the message, for text. `content_bytes` are those of the whole content.
     pub(super) fn facts(&self, cursor: Cursor, content_bytes: u64) -> Facts<'_> {
-        let parameters = self.recipient_parameters.iter();
         Facts {
             cursor: Some(cursor),
             id: self.id,
@@ -93,48 +75,10 @@ impl StoredEnvelope {
             ehlo: &self.ehlo,
             protocol: &self.protocol,
             tls: self.tls.as_ref().map(StoredTls::text),
-            reverse_path: &self.reverse_path,
-            recipients: self
-                .recipients
-                .iter()
-                .zip(parameters)
-                .map(|(whole, StoredParameters { notify, orcpt })| {
-                    (whole.as_slice(), RecipientParameters { notify: *notify, orcpt })
-                })
-                .collect(),
-            body: self.body,
-            smtputf8: self.smtputf8,
-            requiretls: self.requiretls,
-            bare_line_ends: self.bare_line_ends,
-            ret: self.ret,
-            envid: &self.envid,
-            size_declared: self.size_declared,
+            envelope: &self.envelope,
             mail_data_bytes: content_bytes.saturating_sub(self.trace_bytes),
         }
     }
-}
-
-/// A file beside the segments that goes on where the content in the record ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MessageFile {
-    /// Octets of the file.
-    pub bytes: u64,
-    /// CRC-32C of all of them.
-    pub crc32c: u32,
-}
-
-/// The name of the file that belongs to the record at this place.
-pub fn message_file_name(sequence: u64, offset: u64) -> String {
-    format!("{sequence:016x}-{offset:016x}.message")
-}
-
-/// The DSN parameters of one recipient (RFC 3461).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct StoredParameters {
-    /// NOTIFY=, if it was given.
-    pub notify: Option<Notify>,
-    /// ORCPT= as sent; empty when it was not given.
-    pub orcpt: Vec<u8>,
 }
 
 /// An envelope that this program cannot read although its checksum is right: a newer one wrote it.
@@ -217,19 +161,11 @@ pub fn decode(mut octets: &[u8]) -> Result<StoredEnvelope, Unreadable> {
         ehlo: Vec::new(),
         protocol: Vec::new(),
         tls: None,
-        reverse_path: Vec::new(),
-        recipients: Vec::new(),
-        recipient_parameters: Vec::new(),
-        body: BodyType::default(),
-        smtputf8: false,
-        requiretls: false,
-        ret: None,
-        envid: Vec::new(),
-        size_declared: None,
+        envelope: Envelope::default(),
         trace_bytes: 0,
-        bare_line_ends: false,
         file: None,
     };
+    let envelope = &mut stored.envelope;
     while !octets.is_empty() {
         let (tag, value, rest) = split_field(octets).ok_or(Unreadable)?;
         octets = rest;
@@ -239,42 +175,42 @@ pub fn decode(mut octets: &[u8]) -> Result<StoredEnvelope, Unreadable> {
             tag::CLIENT => stored.client = client(value)?,
             tag::EHLO => stored.ehlo = value.to_vec(),
             tag::PROTOCOL => stored.protocol = value.to_vec(),
-            tag::REVERSE_PATH => stored.reverse_path = value.to_vec(),
-            tag::RECIPIENT => {
-                stored.recipients.push(value.to_vec());
-                stored.recipient_parameters.push(StoredParameters::default());
-            }
+            tag::REVERSE_PATH => envelope.write_reverse_path(|text| text.extend_from_slice(value)),
+            tag::RECIPIENT => envelope.push_whole_recipient(value),
             // Both belong to the recipient before them.
             tag::NOTIFY => {
                 let [bits] = fixed(value)?;
-                let parameters = stored.recipient_parameters.last_mut().ok_or(Unreadable)?;
-                parameters.notify = Some(Notify::from_bits(bits).ok_or(Unreadable)?);
+                let notify = Notify::from_bits(bits).ok_or(Unreadable)?;
+                if !envelope.set_notify(Some(notify)) {
+                    return Err(Unreadable);
+                }
             }
             tag::ORCPT => {
-                let parameters = stored.recipient_parameters.last_mut().ok_or(Unreadable)?;
-                parameters.orcpt = value.to_vec();
+                if !envelope.set_orcpt(value) {
+                    return Err(Unreadable);
+                }
             }
             tag::RET => {
-                stored.ret = match value {
+                envelope.ret = match value {
                     [0] => Some(Ret::Full),
                     [1] => Some(Ret::Headers),
                     _ => return Err(Unreadable),
                 }
             }
-            tag::ENVID => stored.envid = value.to_vec(),
-            tag::REQUIRETLS => stored.requiretls = true,
+            tag::ENVID => envelope.set_envid(value),
+            tag::REQUIRETLS => envelope.requiretls = true,
             tag::BODY => {
-                stored.body = match value {
+                envelope.body = match value {
                     [0] => BodyType::SevenBit,
                     [1] => BodyType::EightBitMime,
                     [2] => BodyType::BinaryMime,
                     _ => return Err(Unreadable),
                 }
             }
-            tag::SMTPUTF8 => stored.smtputf8 = true,
-            tag::SIZE_DECLARED => stored.size_declared = Some(u64::from_le_bytes(fixed(value)?)),
+            tag::SMTPUTF8 => envelope.smtputf8 = true,
+            tag::SIZE_DECLARED => envelope.size_declared = Some(u64::from_le_bytes(fixed(value)?)),
             tag::TRACE_BYTES => stored.trace_bytes = u64::from_le_bytes(fixed(value)?),
-            tag::BARE_LINE_ENDS => stored.bare_line_ends = true,
+            tag::BARE_LINE_ENDS => envelope.bare_line_ends = true,
             tag::FILE => {
                 let (bytes, crc32c) = value.split_first_chunk().ok_or(Unreadable)?;
                 stored.file = Some(MessageFile {
@@ -282,7 +218,7 @@ pub fn decode(mut octets: &[u8]) -> Result<StoredEnvelope, Unreadable> {
                     crc32c: u32::from_le_bytes(fixed(crc32c)?),
                 });
             }
-            unknown if unknown & CRITICAL != 0 => return Err(Unreadable),
+            unknown if unknown & tag::CRITICAL != 0 => return Err(Unreadable),
             other => StoredTls::take(&mut stored.tls, other, value),
         }
     }
@@ -322,7 +258,7 @@ mod tests {
     use crate::buffer::{Arena, MailData};
     use crate::handoff::message::Origin;
     use crate::mail::client::{ClientFacts, TlsFacts};
-    use crate::mail::envelope::Envelope;
+    use crate::mail::envelope::RecipientParameters;
 
     proptest! {
         #[test]
@@ -395,20 +331,8 @@ mod tests {
                     client_certificate,
                     server_name: name.unwrap_or_default().into_bytes(),
                 }),
-                reverse_path: message.envelope.reverse_path().to_vec(),
-                recipients: message.envelope.recipients().map(|mailbox| mailbox.whole.to_vec()).collect(),
-                recipient_parameters: recipients
-                    .iter()
-                    .map(|(_, _, bits, orcpt)| StoredParameters { notify: notify(*bits), orcpt: orcpt.clone() })
-                    .collect(),
-                body: BodyType::BinaryMime,
-                smtputf8: flags.0,
-                requiretls: flags.2,
-                ret: message.envelope.ret,
-                envid,
-                size_declared,
+                envelope: (*message.envelope).clone(),
                 trace_bytes: message.received.len() as u64,
-                bare_line_ends: flags.1,
                 file: None,
             };
             prop_assert_eq!(&stored, &expected);
@@ -425,5 +349,89 @@ mod tests {
         fn any_octets_are_read_or_refused(octets: Vec<u8>) {
             let _ = decode(&octets);
         }
+    }
+
+    /// A message that says everything that an envelope can say.
+    fn full_message() -> Message {
+        let mut envelope = Envelope::default();
+        envelope.set_reverse_path(b"a", b"x.test");
+        (envelope.body, envelope.smtputf8, envelope.requiretls) = (BodyType::EightBitMime, true, true);
+        (envelope.bare_line_ends, envelope.size_declared) = (true, Some(7));
+        envelope.ret = Some(Ret::Headers);
+        envelope.set_envid(b"QQ+2B");
+        envelope.push_recipient("jos\u{e9}".as_bytes(), b"y.test");
+        let notify = Some(Notify::SUCCESS.and(Notify::DELAY));
+        envelope.set_recipient_parameters(RecipientParameters { notify, orcpt: b"rfc822;b" });
+        envelope.push_recipient(b"\"c@d\"", b"y.test");
+        Message {
+            id: QueueId(0x0123_4567_89ab_cdef),
+            origin: Origin { shard: 0, connection: 0 },
+            envelope: Box::new(envelope),
+            client: ClientFacts {
+                address: SocketAddr::from(([192, 0, 2, 1], 25)),
+                ehlo: b"client.test".to_vec(),
+                protocol: "ESMTPS",
+                tls: Some(TlsFacts {
+                    version: "TLSv1.3",
+                    cipher: "TLS_AES_128_GCM_SHA256",
+                    resumed: true,
+                    client_certificate: true,
+                    server_name: Some(Arc::from("mx.test")),
+                }),
+            },
+            received_at: timestamp::from_micros(1_000_000),
+            received: b"Received: x\r\n".to_vec(),
+            data: MailData::new(Arc::new(Arena::new(1, 4096).expect("memory"))),
+            place: String::new(),
+        }
+    }
+
+    /// What consumers of the spool read, octet for octet.
+    #[test]
+    fn the_octets_and_the_json_of_an_envelope_are_those_of_the_version_before() {
+        let mut octets = Vec::new();
+        encode(&full_message(), &mut octets);
+        assert_eq!(
+            data_encoding::HEXLOWER.encode(&octets),
+            [
+                "010010000000efcdab89674523010000000000000000",
+                "02000800000040420f0000000000",
+                "030006000000c00002011900",
+                "04000b000000636c69656e742e74657374",
+                "05000600000045534d545053",
+                "130007000000544c5376312e33",
+                "140016000000544c535f4145535f3132385f47434d5f534841323536",
+                "150000000000",
+                "160000000000",
+                "1700070000006d782e74657374",
+                "0600080000006140782e74657374",
+                "07000c0000006a6f73c3a940792e74657374",
+                "0f000100000005",
+                "1000080000007266633832323b62",
+                "07000c000000226340642240792e74657374",
+                "08000100000001",
+                "090000000000",
+                "0a00080000000700000000000000",
+                "0b00080000000d00000000000000",
+                "0c0000000000",
+                "0d000100000001",
+                "0e000500000051512b3242",
+                "118000000000",
+            ]
+            .concat()
+        );
+        let stored = decode(&octets).expect("readable");
+        let json = stored.facts(Cursor { sequence: 1, offset: 4096 }, 20).envelope_json();
+        assert_eq!(json, [
+            r#"{"cursor":"0000000000000001:4096","id":"0000000000000028t5cy4tqkff","#,
+            r#""time":"1970-01-01T00:00:01.000000Z","client":"192.0.2.1:25","ehlo":"client.test","#,
+            r#""protocol":"ESMTPS","reverse_path":"a@x.test","#,
+            r#""tls":{"version":"TLSv1.3","cipher":"TLS_AES_128_GCM_SHA256","resumed":true,"#,
+            r#""client_certificate":"unverified","server_name":"mx.test"},"#,
+            r#""recipients":["josé@y.test","\"c@d\"@y.test"],"ret":"HDRS","envid":"QQ+2B","#,
+            r#""recipient_parameters":[{"notify":"SUCCESS,DELAY","orcpt":"rfc822;b"},{"notify":null,"orcpt":null}],"#,
+            r#""body":"8BITMIME","smtputf8":true,"requiretls":true,"bare_line_ends":true,"size_declared":7,"size":7}"#,
+            "\n",
+        ].concat());
     }
 }

@@ -220,10 +220,11 @@ impl Folder {
 
 /// The content with LF for CRLF where that is asked for and can be converted back, and the line end that it has now.
 fn converted<'c>(
-    envelope: &StoredEnvelope,
+    stored: &StoredEnvelope,
     content: &'c [u8],
     line_endings: LineEndings,
 ) -> (std::borrow::Cow<'c, [u8]>, &'static [u8]) {
+    let envelope = &stored.envelope;
     let is_lines = !envelope.bare_line_ends && envelope.body != BodyType::BinaryMime;
     let lf = match line_endings {
         LineEndings::Lf if is_lines => to_lf(content),

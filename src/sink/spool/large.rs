@@ -15,31 +15,80 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use super::envelope::{MessageFile, message_file_name};
 use super::format::PREPARED_SUFFIX;
+use super::message_file::{MessageFile, message_file_name};
 use super::supply::place;
+use crate::buffer::{NotWhole, Spilled, Whole};
 use crate::handoff::message::Message;
 use crate::sink::executor::Executor;
 use crate::sink::plan::{Action, Directory, Owners, Plan};
 use crate::sink::spill;
 
+/// The mail data of a message, by where it goes.
+#[derive(Clone, Copy)]
+enum Data<'a> {
+    /// Into the record.
+    Record(Whole<'a>),
+    /// Into a file of its own, which is its spill file.
+    File(Spilled<'a>),
+}
+
+/// The content of a message: what we put in front, and its mail data.
+#[derive(Clone, Copy)]
+pub(super) struct Content<'a> {
+    received: &'a [u8],
+    data: Data<'a>,
+}
+
+impl<'a> Content<'a> {
+    /// Of this message. An error where its mail data cannot be read from its beginning on.
+    pub(super) fn of(message: &'a Message) -> Result<Self, NotWhole> {
+        let data = match message.data.spilled() {
+            Some(spilled) => Data::File(spilled),
+            None => Data::Record(message.data.whole()?),
+        };
+        Ok(Self { received: &message.received, data })
+    }
+
+    /// What goes into the record.
+    pub(super) fn inline(self) -> impl Iterator<Item = &'a [u8]> {
+        let data = match self.data {
+            Data::Record(whole) => Some(whole.pieces()),
+            Data::File(_) => None,
+        };
+        std::iter::once(self.received).chain(data.into_iter().flatten())
+    }
+
+    /// How many octets go into the record.
+    pub(super) fn inline_bytes(self) -> u64 {
+        let data = match self.data {
+            Data::Record(whole) => whole.bytes(),
+            Data::File(_) => 0,
+        };
+        self.received.len() as u64 + data
+    }
+
+    /// How many octets go into a file of its own.
+    pub(super) fn file_bytes(self) -> u64 {
+        match self.data {
+            Data::Record(_) => 0,
+            Data::File(spilled) => spilled.bytes(),
+        }
+    }
+
+    fn spilled(self) -> Option<Spilled<'a>> {
+        match self.data {
+            Data::Record(_) => None,
+            Data::File(spilled) => Some(spilled),
+        }
+    }
+}
+
 /// What a record tells of the file of its message; none when all of the message goes into the record.
 pub(super) fn facts(message: &Message) -> Option<MessageFile> {
-    let file = message.data.spill_file()?;
-    let crc32c = message.data.pieces_behind_file().fold(file.crc32c(), crc32c::crc32c_append);
-    Some(MessageFile { bytes: message.data.bytes(), crc32c })
-}
-
-/// The content that goes into the record.
-pub(super) fn inline(message: &Message) -> impl Iterator<Item = &[u8]> {
-    let data = message.data.spill_file().is_none().then(|| message.data.pieces());
-    std::iter::once(message.received.as_slice()).chain(data.into_iter().flatten())
-}
-
-/// Octets of the content that goes into the record.
-pub(super) fn inline_bytes(message: &Message) -> u64 {
-    let data = if message.data.spill_file().is_some() { 0 } else { message.data.bytes() };
-    message.received.len() as u64 + data
+    let spilled = message.data.spilled()?;
+    let crc32c = spilled.rest().fold(spilled.file().crc32c(), crc32c::crc32c_append);
+    Some(MessageFile { bytes: spilled.bytes(), crc32c })
 }
 
 /// Makes the files of these messages durable, with their names: those of records in this segment at these offsets. A failure
@@ -48,17 +97,17 @@ pub(super) fn plan_files<'a>(
     plan: &mut Plan<'a>,
     owners: &Owners,
     sequence: u64,
-    messages: impl Iterator<Item = (&'a Message, u64)>,
+    contents: impl Iterator<Item = (Content<'a>, u64)>,
 ) {
     let mut directory: Option<Directory> = None;
-    for (message, offset) in messages {
-        let Some(spilled) = message.data.spill_file() else { continue };
+    for (content, offset) in contents {
+        let Some(spilled) = content.spilled() else { continue };
         let file = place(message_file_name(sequence, offset));
         let mut push = |action| plan.push(owners.clone(), action);
-        push(Action::Link(spilled.file(), Rc::clone(&file)));
-        let rest: Vec<&[u8]> = message.data.pieces_behind_file().collect();
+        push(Action::Link(spilled.file().file(), Rc::clone(&file)));
+        let rest: Vec<&[u8]> = spilled.rest().collect();
         if !rest.is_empty() {
-            push(Action::Write(Rc::clone(&file), spilled.bytes(), rest));
+            push(Action::Write(Rc::clone(&file), spilled.file().bytes(), rest));
         }
         push(Action::SyncFile(Rc::clone(&file)));
         push(Action::Close(Rc::clone(&file)));

@@ -1,6 +1,5 @@
 //! Reads a spool, also beside a receiver that writes it: takes no lock, changes nothing.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -16,9 +15,6 @@ use crate::mail::queue_id::QueueId;
 use crate::sink::file_system::{Named, open_own_at};
 use crate::sink::root::{LOCK_NAME, kind_of};
 use crate::timestamp::Rfc3339;
-
-/// Segments that are read at start. Older ones were read by the starts before.
-const RECOVER_SEGMENTS_MAX: usize = 8;
 
 /// A segment that is written while it is read is read again until two readings agree, at most so often.
 const READINGS_MAX: usize = 4;
@@ -214,14 +210,14 @@ impl Segment {
 
     /// From where on nothing was ever written to it; none where that is not certain. Only octets that were zeros when this
     /// use began, and still are, can tell. A file that was cut tells nothing of what was cut off.
-    fn unused_from(&self) -> Option<u64> {
+    pub(super) fn unused_from(&self) -> Option<u64> {
         let Scan { segment, records, gaps } = &self.scan;
         let is_whole = self.file.metadata().is_ok_and(|facts| facts.len() >= segment.bytes);
         let end = records.last().map_or(SEGMENT_HEADER_BYTES, |last| last.offset + last.frame_bytes);
         (segment.is_zeroed && gaps.is_empty() && is_whole).then_some(end)
     }
 
-    fn notes(&self) -> impl Iterator<Item = String> + '_ {
+    pub(super) fn notes(&self) -> impl Iterator<Item = String> + '_ {
         self.scan.gaps.iter().map(|Gap { from, to, kind }| {
             let path = self.path.display();
             match kind {
@@ -398,15 +394,15 @@ pub fn list(directory: &Path, after: Option<Cursor>, out: &mut impl Write) -> io
     Ok(notes.lines)
 }
 
-fn line(envelope: &StoredEnvelope, bytes: u64) -> String {
-    let time = Rfc3339(envelope.received_at);
-    let mut line = format!("{} {time} {bytes} <{}>", envelope.id, Word(&envelope.reverse_path));
-    for (index, recipient) in envelope.recipients.iter().enumerate() {
+fn line(stored: &StoredEnvelope, bytes: u64) -> String {
+    let time = Rfc3339(stored.received_at);
+    let mut line = format!("{} {time} {bytes} <{}>", stored.id, Word(stored.envelope.reverse_path()));
+    for (index, recipient) in stored.envelope.recipients().enumerate() {
         let before = if index == 0 { ' ' } else { ',' };
         // Writing to a String does not fail.
-        let _ = write!(line, "{before}<{}>", Word(recipient));
+        let _ = write!(line, "{before}<{}>", Word(recipient.whole));
     }
-    match &envelope.tls {
+    match &stored.tls {
         Some(tls) => _ = write!(line, " {}", Word(&tls.version)),
         None => line.push_str(" -"),
     }
@@ -415,15 +411,15 @@ fn line(envelope: &StoredEnvelope, bytes: u64) -> String {
 
 /// What of a message is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum View {
     /// Trace information and mail data, octet for octet.
     Content,
     /// What is known besides, as one line of JSON.
     Envelope,
 }
 
-/// Writes a part of a stored message; false when the spool does not hold it.
-pub fn show(directory: &Path, id: QueueId, part: Part, out: &mut impl Write) -> io::Result<bool> {
+/// Writes what is to be shown of a stored message; false when the spool does not hold it.
+pub fn show(directory: &Path, id: QueueId, view: View, out: &mut impl Write) -> io::Result<bool> {
     let mut shown = false;
     for_each_segment(directory, 0, &mut Notes::default(), |segment| {
         for record in &segment.scan.records {
@@ -431,9 +427,9 @@ pub fn show(directory: &Path, id: QueueId, part: Part, out: &mut impl Write) -> 
             if let Ok(envelope) = segment.envelope(record)
                 && envelope.id == id
             {
-                match part {
-                    Part::Content => segment.copy_content(record, &envelope, out)?,
-                    Part::Envelope => {
+                match view {
+                    View::Content => segment.copy_content(record, &envelope, out)?,
+                    View::Envelope => {
                         let bytes = content_bytes(record, &envelope);
                         let line = envelope.facts(segment.cursor(record), bytes).envelope_json();
                         out.write_all(line.as_bytes())?;
@@ -446,69 +442,4 @@ pub fn show(directory: &Path, id: QueueId, part: Part, out: &mut impl Write) -> 
         Ok(true)
     })?;
     Ok(shown)
-}
-
-/// What was found at start.
-pub(super) struct Recovered {
-    /// The number of the segment to begin with: whatever was written last, it is not appended to.
-    pub(super) next_sequence: u64,
-    /// From where on nothing was ever written to a segment, by its number; only of segments for which that is certain.
-    pub(super) unused_from: BTreeMap<u64, u64>,
-    /// For the operator.
-    pub(super) notes: Vec<String>,
-}
-
-/// Reads the newest segments and removes the ones that never came into use. Called with the lock held.
-pub(super) fn recover(directory: &Path) -> io::Result<Recovered> {
-    let mut notes = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_name().to_str().is_some_and(|name| name.ends_with(format::PREPARED_SUFFIX)) {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    let segments = segments(directory)?;
-    let older = segments.len().saturating_sub(RECOVER_SEGMENTS_MAX);
-    let mut records = 0;
-    let mut unused_from = BTreeMap::new();
-    for (sequence, path) in &segments[older..] {
-        match Segment::open(path)? {
-            Ok(segment) => {
-                records += segment.scan.records.len();
-                unused_from.extend(segment.unused_from().map(|unused| (*sequence, unused)));
-                notes.extend(segment.notes());
-            }
-            Err(note) => notes.push(note),
-        }
-    }
-    if !segments.is_empty() {
-        let read = segments.len() - older;
-        notes.insert(0, format!("{records} messages in the newest {read} of {} segments", segments.len()));
-    }
-    Ok(Recovered { next_sequence: next_sequence(directory, &segments)?, unused_from, notes })
-}
-
-/// Behind everything that was ever written: a number below the cursor of the last consumed record would be taken for consumed.
-fn next_sequence(directory: &Path, segments: &[(u64, PathBuf)]) -> io::Result<u64> {
-    /// Nobody writes so many segments: a number beyond is a slip, and must not use the numbers up.
-    const SEQUENCE_MAX: u64 = u64::MAX >> 1;
-    let newest = segments.last().map(|(sequence, _)| *sequence);
-    let consumed = match cursor::read_consumed(directory) {
-        // The segment that a cursor of a record names is never removed, so the newest one is not before it.
-        Ok(Some(cursor)) if newest.is_some() && cursor.sequence >= SEQUENCE_MAX => None,
-        Ok(consumed) => consumed.map(|cursor| cursor.sequence),
-        Err(_) if newest.is_some() => None,
-        Err(error) => return Err(error),
-    };
-    match newest.max(consumed) {
-        None => Ok(1),
-        Some(last) if last < SEQUENCE_MAX => Ok(last + 1),
-        Some(last) => Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!(
-                "{last:016x}, in `{}` or in the name of a segment, is no number that ringmx gives",
-                directory.join(cursor::CONSUMED).display()
-            ),
-        )),
-    }
 }

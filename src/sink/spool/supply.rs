@@ -26,7 +26,7 @@ use crate::limits::ZEROS_BYTES;
 use crate::mail::outcome::Outcome;
 use crate::sink::executor::Executor;
 use crate::sink::plan::{self, Action, Owners, Place, Plan};
-use crate::sink::{Report, outcome_of, report_failures};
+use crate::sink::report::{Report, Site, outcome_of, report_failures};
 
 /// Consumed segments whose files wait for their next use, where nobody asks for more. The others are removed, so that the disk gets its
 /// space back.
@@ -134,14 +134,14 @@ impl Maker {
         report: &dyn Report,
     ) -> Result<SegmentHeader, Outcome> {
         let salt = draw_salt().map_err(|error| {
-            report.machine_error("draw a salt for a segment in", &self.root, &error);
+            report.machine_error("draw a salt for a segment in", Site::Path(&self.root), &error);
             outcome_of(&error)
         })?;
         let bytes = self.segment_bytes.max(SEGMENT_HEADER_BYTES.saturating_add(needed));
         let spare = if bytes == self.segment_bytes { self.spares.pop() } else { None };
         if spare.is_none() && self.zeros.is_none() {
             let zeros = HugePages::new(ZEROS_BYTES).map_err(|error| {
-                report.machine_error("have memory for a segment in", &self.root, &error);
+                report.machine_error("have memory for a segment in", Site::Path(&self.root), &error);
                 outcome_of(&error)
             })?;
             self.zeros = Some(zeros);

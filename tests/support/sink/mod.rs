@@ -14,7 +14,7 @@ use ringmx::mail::client::{ClientFacts, TlsFacts};
 use ringmx::mail::envelope::{BodyType, Envelope, Notify, RecipientParameters, Ret};
 use ringmx::mail::outcome::Outcome;
 use ringmx::mail::queue_id::QueueId;
-use ringmx::sink::{Report, Sink, Surroundings};
+use ringmx::sink::{Report, Sink, Site, Surroundings};
 use rustix::fs::{Mode, OFlags};
 
 /// What a test sends.
@@ -190,8 +190,8 @@ pub struct Reports {
 }
 
 impl Report for Reports {
-    fn machine_error(&self, what: &str, path: &Path, error: &io::Error) {
-        self.errors.lock().expect("no panic").push(format!("{what} {}: {error}", path.display()));
+    fn machine_error(&self, what: &str, site: Site<'_>, error: &io::Error) {
+        self.errors.lock().expect("no panic").push(format!("{what} {site}: {error}"));
     }
 
     fn note(&self, text: &str) {

@@ -1,0 +1,169 @@
+//! What the command line asks for.
+
+use std::path::{Path, PathBuf};
+
+use clap::error::{ContextKind, ContextValue, ErrorKind as UsageError};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use super::cert::CertCommand;
+use super::spool::SpoolCommand;
+use super::version;
+
+/// A high-throughput inbound SMTP receiver (front-line MX) for Linux on io_uring.
+#[derive(Debug, Parser)]
+#[command(name = "ringmx", version = version::short(), long_version = version::long(), about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Receive mail; this is what happens without a subcommand. Without a file on 127.0.0.1:2525, into a
+    /// maildir at ./ringmx-data.
+    Serve {
+        /// With what to serve.
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Name every problem of a configuration file, of the files that it names, and of the store. Changes
+    /// nothing.
+    #[command(arg_required_else_help = true)]
+    Check {
+        /// What to check.
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Print the reference of every configuration key; it is itself a configuration.
+    Config,
+    /// Say what limits this machine as a receiver, worst first, and what cures it. Changes nothing; measures the sink's disk
+    /// for about a second with a temporary file. Without a file it looks at what `serve` does without one.
+    Doctor {
+        /// What the machine is for.
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Print the cures only, as a commented shell script.
+        #[arg(long)]
+        script: bool,
+    },
+    /// Read a spool, beside a running receiver or without.
+    #[command(subcommand)]
+    Spool(SpoolCommand),
+    /// Make a certificate.
+    #[command(subcommand)]
+    Cert(CertCommand),
+}
+
+/// The configuration file of a subcommand, in either place.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct ConfigFile {
+    /// The configuration file.
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    file: Option<PathBuf>,
+    /// The same.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    /// The file, wherever it was named; none if it was not.
+    pub fn path(&self) -> Option<&Path> {
+        self.file.as_deref().or(self.config.as_deref())
+    }
+}
+
+/// What the command line of this process asks for. Ends the process with a usage text if it makes no sense.
+pub fn parse() -> Command {
+    match Arguments::try_parse() {
+        Ok(arguments) => arguments.command.unwrap_or(Command::Serve { config: ConfigFile::default() }),
+        Err(error) => with_hint(error, std::env::args_os().nth(1)).exit(),
+    }
+}
+
+/// `ringmx FILE` and `ringmx --config FILE` are told what they lack; any other error is as it was.
+fn with_hint(error: clap::Error, first: Option<std::ffi::OsString>) -> clap::Error {
+    let Some(first) = first.as_ref().and_then(|first| first.to_str()) else { return error };
+    let kind = match error.kind() {
+        UsageError::InvalidSubcommand if first.contains(['.', '/']) => UsageError::InvalidSubcommand,
+        UsageError::UnknownArgument if first == "-c" || first.starts_with("--config") => {
+            UsageError::UnknownArgument
+        }
+        _ => return error,
+    };
+    let mut hinted = clap::Error::new(kind).with_cmd(&Arguments::command());
+    let (context, shown) = match kind {
+        UsageError::InvalidSubcommand => (ContextKind::InvalidSubcommand, first),
+        _ => (ContextKind::InvalidArg, first),
+    };
+    hinted.insert(context, ContextValue::String(shown.to_owned()));
+    let hint = "a configuration file follows a subcommand: `ringmx serve FILE`, `ringmx check FILE` or `ringmx doctor FILE`";
+    hinted.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint.into()]));
+    hinted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(arguments: &[&str]) -> Result<Option<Command>, clap::Error> {
+        Arguments::try_parse_from(["ringmx"].iter().chain(arguments)).map(|arguments| arguments.command)
+    }
+
+    #[test]
+    fn every_subcommand_is_reached() {
+        assert_eq!(parsed(&[]).expect("good"), None);
+        assert_eq!(parsed(&["config"]).expect("good"), Some(Command::Config));
+        let list = SpoolCommand::List { dir: "d".into(), after: None };
+        assert_eq!(parsed(&["spool", "list", "d"]).expect("good"), Some(Command::Spool(list)));
+        let show = SpoolCommand::Show { dir: "d".into(), id: "i".to_owned(), envelope: false };
+        assert_eq!(parsed(&["spool", "show", "d", "i"]).expect("good"), Some(Command::Spool(show)));
+        for wrong in [&["check"][..], &["spool"], &["spool", "show", "d"], &["serve", "x", "y"], &["send"]] {
+            assert!(parsed(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_configuration_file_is_named_in_either_way_by_every_subcommand_that_takes_one() {
+        for name in ["serve", "check", "doctor"] {
+            let path = |arguments: &[&str]| match parsed(arguments).expect("good").expect("a subcommand") {
+                Command::Serve { config } | Command::Check { config } | Command::Doctor { config, .. } => {
+                    config.path().map(Path::to_owned)
+                }
+                Command::Config | Command::Spool(_) | Command::Cert(_) => None,
+            };
+            for arguments in
+                [&[name, "f"][..], &[name, "-c", "f"], &[name, "--config", "f"], &[name, "--config=f"]]
+            {
+                assert_eq!(path(arguments), Some(PathBuf::from("f")), "{arguments:?}");
+            }
+            for both in
+                [&[name, "f", "-c", "g"][..], &[name, "--config", "f", "g"], &[name, "-c", "f", "-c", "g"]]
+            {
+                assert!(parsed(both).is_err(), "{both:?}");
+            }
+        }
+        assert_eq!(parsed(&["serve"]).expect("good"), Some(Command::Serve { config: ConfigFile::default() }));
+        let script = parsed(&["doctor", "f", "--script"]).expect("good");
+        assert!(matches!(script, Some(Command::Doctor { script: true, .. })));
+    }
+
+    #[test]
+    fn a_file_without_a_subcommand_is_told_what_it_lacks() {
+        let told = |arguments: &[&str]| {
+            let error = parsed(arguments).expect_err("no subcommand");
+            with_hint(error, Some(arguments[0].into())).to_string()
+        };
+        for wrong in [
+            &["mx.toml"][..],
+            &["/etc/mx"],
+            &["-c", "mx.toml"],
+            &["--config", "mx.toml"],
+            &["--config=mx.toml"],
+        ] {
+            let text = told(wrong);
+            assert!(text.contains(wrong[0]) && text.contains("`ringmx serve FILE`"), "{text}");
+        }
+        assert!(!told(&["sever"]).contains("`ringmx serve FILE`"));
+    }
+}

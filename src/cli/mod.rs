@@ -1,0 +1,60 @@
+//! The command line: what was asked for, and the subcommands that need no server.
+//!
+//! Results go to standard output, problems and warnings to standard error.
+
+mod arguments;
+mod cert;
+mod doctor;
+mod output;
+mod spool;
+mod summary;
+mod version;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+pub use self::arguments::{Command, ConfigFile, parse};
+pub use self::cert::{CertCommand, cert};
+pub use self::doctor::doctor;
+pub use self::spool::{SpoolCommand, spool};
+pub use self::version::commit;
+
+use self::output::{print, print_each};
+use self::summary::summary;
+use crate::limits::LAST_WORDS_MAX;
+use crate::shutdown::Shutdown;
+use crate::{check, config, log, server};
+
+/// `ringmx check FILE`.
+pub fn check(file: Option<&Path>) -> ExitCode {
+    let checked = check::check(file);
+    print_each("warning: ", &checked.warnings);
+    print_each("", &checked.problems);
+    let Some(config) = checked.config else { return ExitCode::FAILURE };
+    let file = file.map_or("the configuration without a file".into(), |file| file.display().to_string());
+    print(&format!("{file} is good: {}\n{}", summary(&config), crate::doctor::memory_sum(&config)))
+}
+
+/// `ringmx config`.
+pub fn reference() -> ExitCode {
+    print(&config::reference())
+}
+
+/// `ringmx serve`.
+pub fn serve(file: Option<&Path>) -> ExitCode {
+    // First of all, so that no step of the start is cut short by a signal.
+    let shutdown = match Shutdown::on_signals() {
+        Ok(shutdown) => shutdown,
+        Err(error) => {
+            // Not by the standard library: it would wait for a reader that stands still.
+            log::write_within(format!("ringmx: signals cannot be listened for: {error}\n"), LAST_WORDS_MAX);
+            return ExitCode::FAILURE;
+        }
+    };
+    let checked = check::check(file);
+    let served = match &checked.config {
+        Some(config) => server::serve(config, checked.recipients, &checked.warnings, &shutdown),
+        None => server::refuse(checked.log_format, &checked.problems, &checked.warnings),
+    };
+    if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,100 @@
+//! The receiver as a whole, on the control thread: everything that is not per message.
+//!
+//! ```text
+//!   serve ──► start ──► addresses, sink, sockets, workers, shards ──► Control ──► the end
+//!              (each thing once, in this order)               (signals, reload, order of stop)
+//! ```
+//!
+//! At the end it waits for nobody longer than a bound.
+
+mod addresses;
+mod control;
+mod error;
+mod event;
+mod log_report;
+mod report;
+mod shard_start;
+mod start;
+mod workers;
+
+pub use self::error::ServeError;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Config, LogFormat, Problem, Warning};
+use crate::limits::{LAST_WORDS_MAX, LOG_END_MAX};
+use crate::log::{self, Log};
+use crate::ring::probe;
+use crate::shutdown::Shutdown;
+use crate::smtp::policy::RecipientEntry;
+use crate::{huge_pages, resource_limits};
+
+/// A panic is waited for so long until it is told.
+const PANIC_WORDS_MAX: Duration = Duration::from_millis(100);
+
+/// Runs the receiver until SIGTERM or SIGINT; returns when every message under way was stored and answered. `recipients` are the
+/// entries of the file that the configuration names, and `warnings` on both are told first. An error was told when this returns, with what was left when the time for that was over: in
+/// the log, in the configured format, or plainly on standard error where there is no log yet.
+pub fn serve(
+    config: &Config,
+    recipients: Option<Vec<(usize, RecipientEntry)>>,
+    warnings: &[Warning],
+    shutdown: &Arc<Shutdown>,
+) -> Result<(), ServeError> {
+    shutdown.speak(config.log.format);
+    tell_panics(config.log.format);
+    // A huge page for the few KiB that a shard's heap or pool touches costs up to 2 MiB each: 10,000 idle connections took
+    // 17 MiB instead of 6, and messages came no faster.
+    huge_pages::on_request_only();
+    resource_limits::raise();
+    let (mut log, writer) = start_log(config.log.format)?;
+    report::warnings(warnings, &mut log);
+    let probed = probe::probe().map_err(|unusable| ServeError::new(unusable.to_string()));
+    let started = probed.and_then(|()| start::start(config, recipients, shutdown, &mut log));
+    let served = started.and_then(|started| {
+        if let Some(control) = started {
+            return control.run(&mut log);
+        }
+        report::never_listened(&mut log);
+        Ok(())
+    });
+    if let Err(error) = &served {
+        report::error(&error.to_string(), &mut log);
+    }
+    drop(log);
+    // Who does not read standard error loses these lines; nobody else is left to tell.
+    let _ = writer.finish(LOG_END_MAX);
+    served
+}
+
+/// Tells why there is nothing to serve with, as [`serve`] tells its own errors.
+pub fn refuse(format: LogFormat, problems: &[Problem], warnings: &[Warning]) -> Result<(), ServeError> {
+    let (mut log, writer) = start_log(format)?;
+    report::warnings(warnings, &mut log);
+    for problem in problems {
+        report::error(&problem.to_string(), &mut log);
+    }
+    drop(log);
+    let _ = writer.finish(LOG_END_MAX);
+    Err(ServeError::new("the configuration cannot be used"))
+}
+
+fn start_log(format: LogFormat) -> Result<(Log, log::Writer), ServeError> {
+    log::start(format).map_err(|error| {
+        let error = ServeError::of_machine("starting the log thread", &error);
+        // Not by the standard library: it would wait for a reader that stands still.
+        log::write_within(format!("ringmx: {error}\n"), LAST_WORDS_MAX);
+        error
+    })
+}
+
+/// The standard library writes of a panic on standard error and waits for its reader: a panic that is caught (`tls`) would stop a
+/// shard, one that is not would stop the end of the process.
+fn tell_panics(format: LogFormat) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let thread = std::thread::current();
+        let text = format!("thread {}: {panic}", thread.name().unwrap_or("without a name"));
+        log::last_words(format, "panic", &text, PANIC_WORDS_MAX);
+    }));
+}

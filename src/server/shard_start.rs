@@ -1,0 +1,109 @@
+//! What a shard's thread gets, and what it makes of it there.
+
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
+
+use super::event::ThreadEvent;
+use crate::buffer::Pool;
+use crate::config;
+use crate::log::Log;
+use crate::mail::queue_id::IdKey;
+use crate::metrics::ShardMetrics;
+use crate::ring::kernel::KernelRing;
+use crate::ring::probe;
+use crate::shard::clients::Clients;
+use crate::shard::context::{Context, Turn};
+use crate::shard::delivery::{Delivery, ToSink};
+use crate::shard::inbox::Inbox;
+use crate::shard::listener::Listener;
+use crate::shard::mailboxes::{Lookup, Mailboxes};
+use crate::shard::parts::{Overflow, Parts};
+use crate::shard::session_lines::SessionLines;
+use crate::shard::{Shard, affinity};
+use crate::sink::space::Space;
+use crate::smtp::settings::Settings;
+use crate::tls;
+
+/// Makes a shard's way to the sink on its thread: a sink belongs to the thread that it runs on.
+pub(super) type MakeToSink = Box<dyn FnOnce() -> ToSink + Send>;
+
+/// A shard's own ends of what leads to and from it.
+pub(super) struct Ends {
+    /// One a listener.
+    pub(super) sockets: Vec<OwnedFd>,
+    pub(super) inbox: Inbox,
+    pub(super) to_sink: MakeToSink,
+    pub(super) overflow: Overflow,
+    pub(super) lookup: Lookup,
+}
+
+/// What a shard's thread needs to make its shard.
+pub(super) struct ShardStart {
+    pub(super) number: usize,
+    pub(super) shard: config::Shard,
+    pub(super) ends: Ends,
+    /// One a listener. The shard's own, so that shards share no count.
+    pub(super) settings: Vec<Settings>,
+    /// One a listener; none where TLS is off. The shard's own, for the same reason.
+    pub(super) tls: Vec<Option<Arc<tls::ServerConfig>>>,
+    pub(super) id_key: IdKey,
+    /// What is left on the sink's disk.
+    pub(super) space: Option<Arc<Space>>,
+    pub(super) log: Log,
+    pub(super) logs: config::Log,
+    pub(super) hostname: String,
+    pub(super) clients: Arc<Clients>,
+    pub(super) metrics: Arc<ShardMetrics>,
+}
+
+impl ShardStart {
+    /// Makes the shard and runs it until it has stopped: what the shard's thread does.
+    pub(super) fn run(self, tell: &Sender<ThreadEvent>) {
+        let number = self.number;
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let shard = self.make()?;
+            let _ = tell.send(ThreadEvent::Ready);
+            shard.run().map_err(|error| format!("io_uring_enter: {error}"))
+        }));
+        let result = result.unwrap_or_else(|_| Err("a shard panicked; this is a bug of ringmx".into()));
+        let _ = tell.send(ThreadEvent::Ended(result.map_err(|text| format!("shard {number}: {text}"))));
+    }
+
+    /// On the shard's own thread: a ring belongs to the thread that made it, and memory to the core that touches it.
+    fn make(self) -> Result<Shard<KernelRing>, String> {
+        let (config, ends) = (&self.shard, self.ends);
+        affinity::pin_to(config.cpu).map_err(|error| format!("cannot run on CPU {}: {error}", config.cpu))?;
+        let pool =
+            Pool::new(config.buffers, config.buffer_bytes, config.block_bytes_max).map_err(|error| {
+                format!("cannot map {} buffers of {} octets: {error}", config.buffers, config.buffer_bytes)
+            })?;
+        let ring = KernelRing::new(config.ring_entries, Arc::clone(pool.arena()))
+            .and_then(|ring| ring.with_batch_wait(config.batch_wait))
+            .map_err(|error| probe::explain(&error).to_string())?;
+        let number = u16::try_from(self.number).map_err(|_| "more than 65,535 shards".to_string())?;
+        let listeners = ends.sockets.into_iter().zip(self.settings).zip(self.tls).enumerate();
+        let listeners = listeners.map(|(number, ((socket, settings), tls))| {
+            Listener::new(number as u64, socket, Arc::new(settings), tls)
+        });
+        let turn = Turn::first(&ring);
+        let context = Context {
+            ring,
+            pool,
+            inbox: ends.inbox,
+            delivery: Delivery::new(number, self.id_key, (ends.to_sink)()).with_space(self.space),
+            parts: Parts::new(ends.overflow),
+            mailboxes: Mailboxes::new(number, ends.lookup),
+            log: self.log,
+            session_lines: self.logs.sessions.then(|| SessionLines::new(self.logs.session_lines_max)),
+            log_messages: self.logs.messages,
+            metrics: self.metrics,
+            hostname: self.hostname,
+            clients: self.clients,
+            turn,
+        };
+        Ok(Shard::new(context, config.connections_max, listeners.collect()))
+    }
+}

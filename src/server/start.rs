@@ -1,0 +1,200 @@
+//! What is built once, in this order: what can be wrong is found before anybody can connect, and nobody is greeted whose mail could
+//! not be stored.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Sender, unbounded};
+
+use super::control::Control;
+use super::error::ServeError;
+use super::event::ThreadEvent;
+use super::log_report::LogReport;
+use super::shard_start::{Ends, MakeToSink, ShardStart};
+use super::workers::Workers;
+use super::{addresses, report};
+use crate::config::{self, Config};
+use crate::handoff::channel::Sender as ToWorker;
+use crate::handoff::message::Message;
+use crate::log::{self, Log};
+use crate::mail::queue_id::{IdKey, KEY_BYTES};
+use crate::metrics::ShardMetrics;
+use crate::shard::clients::Clients;
+use crate::shard::delivery::ToSink;
+use crate::shard::inbox::{Inbox, Letterbox, inbox};
+use crate::shutdown::Shutdown;
+use crate::sink::space::Space;
+use crate::sink::{self, Report, Sink, Surroundings, file_limit};
+use crate::smtp::policy::{RecipientEntry, Recipients};
+use crate::smtp::settings::Settings;
+use crate::threads::Threads;
+use crate::tls;
+use crate::tls::context::Context as Certificates;
+
+/// Builds and starts everything. None when it was asked to stop before it listened. It looks between its steps; who stands in one is
+/// ended by `Shutdown`.
+pub(super) fn start(
+    config: &Config,
+    recipients: Option<Vec<(usize, RecipientEntry)>>,
+    shutdown: &Arc<Shutdown>,
+    log: &mut Log,
+) -> Result<Option<Control>, ServeError> {
+    addresses::check(config)?;
+    let table = Arc::new(table_of(config, recipients));
+    // Its notes are among the warnings on the configuration.
+    let (certificates, _) = Certificates::open(&config.tls, &config.hostname).map_err(ServeError::new)?;
+    let log_report = Arc::new(LogReport::new(log.clone()));
+    let surroundings = Surroundings {
+        hostname: config.hostname.clone(),
+        local_part_case_sensitive: config.local_part_case_sensitive,
+        report: Arc::clone(&log_report) as Arc<dyn Report>,
+        is_named: {
+            let table = Arc::clone(&table);
+            Arc::new(move |mailbox| table.is_named(mailbox))
+        },
+    };
+    if shutdown.has_begun() {
+        return Ok(None);
+    }
+    let mut opened =
+        sink::open(&config.sink, &surroundings).map_err(|error| ServeError::new(error.to_string()))?;
+    let space = sink::watch_space(&config.sink, &surroundings)
+        .map_err(|error| ServeError::of_machine("watching the sink's disk", &error))?;
+    if !shutdown.may_listen() {
+        return Ok(None);
+    }
+    let (sockets, addresses) = addresses::listen_everywhere(config)?;
+    report::banner(config, &addresses, &opened, log);
+    report::notes(file_limit::log_note(file_limit::bytes_max(), log::is_a_file()).as_slice(), log);
+    let (tell, events) = unbounded();
+    let (letterboxes, inboxes) = inboxes(config.shards.len(), shutdown)?;
+    let report = surroundings.report;
+    let mut workers = Workers { threads: Threads::new(), letterboxes, report, tell: tell.clone() };
+    let overflow = workers.start_spiller(config, opened.spill.clone(), space.clone())?;
+    let lookup = workers.start_keeper(opened.mailboxes.take())?;
+    let to_workers = workers.start_sink(opened.workers)?;
+    let ends = inboxes.into_iter().zip(sockets).enumerate().map(|(number, (inbox, sockets))| {
+        let to_sink = make_to_sink(number, &to_workers, opened.inline)?;
+        Ok(Ends { sockets, inbox, to_sink, overflow: overflow.clone(), lookup: lookup.clone() })
+    });
+    let ends = ends.collect::<Result<Vec<_>, ServeError>>()?;
+    let common = Common {
+        config,
+        table: &table,
+        certificates: &certificates,
+        id_key: random_id_key()?,
+        clients: Clients::new(config.limits.connections_per_client_max),
+        space,
+        log,
+    };
+    let (shards, metrics) = common.start_shards(ends, &tell)?;
+    let (workers, shutdown) = (workers.threads, Arc::clone(shutdown));
+    Ok(Some(Control { certificates, report: log_report, shutdown, metrics, shards, workers, events }))
+}
+
+/// The table of recipients: one for all shards and listeners and for the sink, whoever has a million of them.
+fn table_of(config: &Config, entries: Option<Vec<(usize, RecipientEntry)>>) -> Recipients {
+    let entries: Option<Vec<RecipientEntry>> =
+        entries.map(|entries| entries.into_iter().map(|(_, entry)| entry).collect());
+    Recipients::new(&config.recipient_rules(), entries.as_deref())
+}
+
+/// The inbox of each shard. A stop is ordered there.
+fn inboxes(shards: usize, shutdown: &Shutdown) -> Result<(Vec<Letterbox>, Vec<Inbox>), ServeError> {
+    let made = (0..shards).map(|_| inbox()).collect::<Result<Vec<_>, _>>();
+    let made = made.map_err(|error| ServeError::of_machine("making an eventfd", &error))?;
+    for (letterbox, _) in &made {
+        shutdown.order_at_stop(letterbox.orders.clone());
+    }
+    Ok(made.into_iter().unzip())
+}
+
+/// A shard's way to its worker of the sink, or to the sink itself where that has no worker. Shards are dealt to workers in turn.
+fn make_to_sink(
+    shard: usize,
+    workers: &[ToWorker<Box<Message>>],
+    inline: Option<fn() -> Box<dyn Sink>>,
+) -> Result<MakeToSink, ServeError> {
+    let worker = workers.iter().cycle().nth(shard).cloned();
+    match (worker, inline) {
+        (Some(to_sink), _) => Ok(Box::new(|| ToSink::Worker(to_sink))),
+        (None, Some(make)) => Ok(Box::new(move || ToSink::Inline(make()))),
+        (None, None) => Err(ServeError::new("the sink has neither workers nor runs inline")),
+    }
+}
+
+/// The key of the ids of this start.
+fn random_id_key() -> Result<IdKey, ServeError> {
+    let mut octets = [0; KEY_BYTES];
+    // So few octets come whole (getrandom(2)).
+    rustix::rand::getrandom(&mut octets, rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| ServeError::of_machine("asking the kernel for random numbers", &error.into()))?;
+    Ok(IdKey::from_octets(octets))
+}
+
+/// What all shards are started with.
+struct Common<'a> {
+    config: &'a Config,
+    table: &'a Arc<Recipients>,
+    certificates: &'a Certificates,
+    id_key: IdKey,
+    clients: Arc<Clients>,
+    space: Option<Arc<Space>>,
+    log: &'a Log,
+}
+
+impl Common<'_> {
+    /// Starts a shard for each of these ends. Besides, what each of them counts.
+    fn start_shards(
+        &self,
+        ends: Vec<Ends>,
+        tell: &Sender<ThreadEvent>,
+    ) -> Result<(Threads, Vec<Arc<ShardMetrics>>), ServeError> {
+        let (mut threads, mut metrics) = (Threads::new(), Vec::new());
+        for (number, (shard, ends)) in self.config.shards.iter().zip(ends).enumerate() {
+            let counted = Arc::new(ShardMetrics::default());
+            metrics.push(Arc::clone(&counted));
+            let start = self.shard_start(number, shard, ends, counted)?;
+            let tell = tell.clone();
+            threads
+                .start(format!("shard-{number}"), move || start.run(&tell))
+                .map_err(|error| ServeError::of_machine("starting a thread", &error))?;
+        }
+        Ok((threads, metrics))
+    }
+
+    fn shard_start(
+        &self,
+        number: usize,
+        shard: &config::Shard,
+        ends: Ends,
+        metrics: Arc<ShardMetrics>,
+    ) -> Result<ShardStart, ServeError> {
+        let config = self.config;
+        Ok(ShardStart {
+            number,
+            shard: shard.clone(),
+            ends,
+            settings: self.session_settings(),
+            tls: self.tls_configs()?,
+            id_key: self.id_key.clone(),
+            space: self.space.clone(),
+            log: self.log.clone(),
+            logs: config.log.clone(),
+            hostname: config.hostname.clone(),
+            clients: Arc::clone(&self.clients),
+            metrics,
+        })
+    }
+
+    /// What the sessions of each listener are told.
+    fn session_settings(&self) -> Vec<Settings> {
+        let settings = |listener| self.config.session_settings(listener, Arc::clone(self.table) as _);
+        self.config.listeners.iter().map(settings).collect()
+    }
+
+    /// What the connections of each listener begin TLS with.
+    fn tls_configs(&self) -> Result<Vec<Option<Arc<tls::ServerConfig>>>, ServeError> {
+        let of_listener = |listener| self.certificates.server_config(listener);
+        self.config.listeners.iter().map(of_listener).collect::<Result<_, _>>().map_err(ServeError::new)
+    }
+}

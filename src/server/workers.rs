@@ -1,0 +1,121 @@
+//! The threads that work for shards because a shard never waits: the sink's workers, the spiller, the keeper of mailboxes.
+//!
+//! Each is started with the ways to and from the shards, and each tells the control thread that it serves and that it ended.
+
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
+
+use super::error::ServeError;
+use super::event::ThreadEvent;
+use crate::buffer::SpillBudget;
+use crate::config::Config;
+use crate::handoff::channel::{Consumer, Receiver, Sender as ToWorker};
+use crate::handoff::message::Message;
+use crate::limits::{HANDOFF_MESSAGES_MAX, INQUIRIES_AWAY_MAX, SPILLS_AWAY_MAX};
+use crate::shard::inbox::Letterbox;
+use crate::shard::mailboxes::Lookup;
+use crate::shard::parts::Overflow;
+use crate::sink::space::Space;
+use crate::sink::spill::{SpillTo, Spiller};
+use crate::sink::{self, Report};
+use crate::threads::Threads;
+
+/// Starts the threads that work for shards.
+pub(super) struct Workers {
+    pub(super) threads: Threads,
+    /// One a shard.
+    pub(super) letterboxes: Vec<Letterbox>,
+    pub(super) report: Arc<dyn Report>,
+    pub(super) tell: Sender<ThreadEvent>,
+}
+
+impl Workers {
+    /// Starts the sink's workers and gives the way to each.
+    pub(super) fn start_sink(
+        &mut self,
+        workers: Vec<sink::Worker>,
+    ) -> Result<Vec<ToWorker<Box<Message>>>, ServeError> {
+        let mut ends = Vec::new();
+        // A shard keeps to one worker, so that its messages stay in order; more workers than shards would have nothing to do.
+        for (number, make) in workers.into_iter().take(self.letterboxes.len()).enumerate() {
+            let (consumer, to_sink, from_shards) = channel(HANDOFF_MESSAGES_MAX)?;
+            let receipts: Vec<_> = self.letterboxes.iter().map(|shard| shard.receipts.clone()).collect();
+            let report = Arc::clone(&self.report);
+            self.start(format!("sink-{number}"), move |ready| {
+                let sink = make().map_err(|error| format!("the sink cannot start: {error}"))?;
+                ready();
+                sink::worker::run(sink, &consumer, &from_shards, &receipts, &*report);
+                Ok(())
+            })?;
+            ends.push(to_sink);
+        }
+        Ok(ends)
+    }
+
+    /// Starts the spiller, if the sink needs one, and gives the shards' way to it.
+    pub(super) fn start_spiller(
+        &mut self,
+        config: &Config,
+        spill_to: SpillTo,
+        space: Option<Arc<Space>>,
+    ) -> Result<Overflow, ServeError> {
+        let directory = match spill_to {
+            SpillTo::Nowhere => return Ok(Overflow::Nowhere),
+            SpillTo::Directory(directory) => directory,
+        };
+        let limits = &config.limits;
+        let budget = SpillBudget::new(limits.spill_bytes_max, limits.spill_files_max);
+        let spiller = Spiller::new(directory, budget, Arc::clone(&self.report)).with_space(space);
+        let (consumer, to_spiller, errands) = channel(SPILLS_AWAY_MAX)?;
+        let written: Vec<_> = self.letterboxes.iter().map(|shard| shard.written.clone()).collect();
+        self.start("spill".to_owned(), move |ready| {
+            ready();
+            spiller.run(&consumer, &errands, &written);
+            Ok(())
+        })?;
+        Ok(Overflow::Files(to_spiller))
+    }
+
+    /// Starts the thread that looks into mailboxes, if the sink has some, and gives the shards' way to it.
+    pub(super) fn start_keeper(
+        &mut self,
+        mailboxes: Option<sink::mailbox::Mailboxes>,
+    ) -> Result<Lookup, ServeError> {
+        let Some(sink::mailbox::Mailboxes { naming, make_keeper }) = mailboxes else {
+            return Ok(Lookup::Everybody);
+        };
+        let (consumer, to_keeper, inquiries) = channel(INQUIRIES_AWAY_MAX)?;
+        let found: Vec<_> = self.letterboxes.iter().map(|shard| shard.found.clone()).collect();
+        self.start("mailboxes".to_owned(), move |ready| {
+            let keeper =
+                make_keeper().map_err(|error| format!("the sink cannot look into its mailboxes: {error}"))?;
+            ready();
+            sink::mailbox::run(keeper, &consumer, &inquiries, &found);
+            Ok(())
+        })?;
+        Ok(Lookup::Keeper(naming, to_keeper))
+    }
+
+    /// Starts a thread that calls its argument when it serves.
+    fn start(
+        &mut self,
+        name: String,
+        run: impl FnOnce(&dyn Fn()) -> Result<(), String> + Send + 'static,
+    ) -> Result<(), ServeError> {
+        let tell = self.tell.clone();
+        let run = move || {
+            // The control thread listens as long as threads run.
+            let result = run(&|| drop(tell.send(ThreadEvent::Ready)));
+            let _ = tell.send(ThreadEvent::Ended(result));
+        };
+        self.threads.start(name, run).map_err(|error| ServeError::of_machine("starting a thread", &error))
+    }
+}
+
+/// A consumer with one channel.
+fn channel<T>(capacity: usize) -> Result<(Consumer, ToWorker<T>, Receiver<T>), ServeError> {
+    let consumer = Consumer::new().map_err(|error| ServeError::of_machine("making an eventfd", &error))?;
+    let (sender, receiver) = consumer.channel(capacity);
+    Ok((consumer, sender, receiver))
+}

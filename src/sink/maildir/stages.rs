@@ -1,0 +1,182 @@
+//! The plan by which the files of a batch become durable: stages, with a barrier between them.
+//!
+//! ```text
+//!   file    make directories that may be new ║ sync their parents, and for every file create, write, sync, close ║ rename ║ sync `new`
+//!   batch   make directories that may be new ║ for every file create, write, begin to write back ║ await that, close ║ rename ║ sync the file system
+//!   twice   make directories that may be new ║ for every file create, write, close ║ sync the file system ║ rename ║ sync `new`
+//! ```
+//!
+//! (`║` is a barrier; see [`Commit`].) After each of these comes a last stage that probes the journal ([`Action::ProbeJournal`]). All
+//! temporary files of all recipients of a message are durable, or written back where that is as good, before the first one is renamed.
+//! So no name in `new` shows a part of one even after a power cut. A rename never replaces.
+
+use std::collections::{BTreeMap, HashSet};
+use std::rc::Rc;
+
+use super::content::Common;
+use super::file_system::Commit;
+use super::folders::lineage;
+use crate::sink::plan::{Action, Directory, Owners, Place, Plan};
+
+/// Directories that [`Commit::Twice`] syncs one by one; where it renamed into more, it syncs the file system once more. A few syncs
+/// of directories write nothing of others.
+const DIRECTORY_SYNCS_MAX: usize = 4;
+
+/// Files of a batch that are open at a time, and under way to the disk.
+const OPEN_FILES_MAX: usize = 128;
+
+/// One file to be delivered.
+pub(super) struct Delivery {
+    /// Index in the batch.
+    pub(super) message: usize,
+    /// Index of what all files of the message have in common.
+    pub(super) common: usize,
+    /// Return-Path and Delivered-To.
+    pub(super) head: Vec<u8>,
+    /// The maildir it goes to.
+    pub(super) maildir: Directory,
+    /// Whether the maildir may be made.
+    pub(super) may_make: bool,
+    /// Where it is written.
+    pub(super) temporary: Rc<Place>,
+    /// Where it is renamed to.
+    pub(super) delivered: Rc<Place>,
+}
+
+/// What decides which stages there are.
+#[derive(Clone, Copy)]
+pub(super) struct Stages<'s> {
+    /// How files become durable.
+    pub(super) commit: Commit,
+    /// Maildirs whose directories and their entries are durable.
+    pub(super) known: &'s HashSet<Directory>,
+}
+
+impl Stages<'_> {
+    /// The plan for a batch of so many messages, whose files have these octets in common.
+    pub(super) fn plan<'a>(
+        self,
+        messages: usize,
+        deliveries: &'a [Delivery],
+        commons: &'a [Common<'_>],
+    ) -> Plan<'a> {
+        let mut plan = Plan::new(messages);
+        if deliveries.is_empty() {
+            return plan;
+        }
+        self.directories(&mut plan, deliveries);
+        self.files(&mut plan, deliveries, commons);
+        let all = || Owners::Many(planned(deliveries));
+        if self.commit == Commit::Twice {
+            plan.push(all(), Action::SyncFilesystem);
+            plan.barrier();
+        }
+        let mut entered: BTreeMap<&Directory, Vec<usize>> = BTreeMap::new();
+        for delivery in deliveries {
+            let (from, to) = (Rc::clone(&delivery.temporary), Rc::clone(&delivery.delivered));
+            plan.push(Owners::One(delivery.message), Action::Rename(from, to));
+            entered.entry(&delivery.delivered.directory).or_default().push(delivery.message);
+        }
+        plan.barrier();
+        let by_directory = match self.commit {
+            Commit::File => true,
+            Commit::Batch => false,
+            Commit::Twice => entered.len() <= DIRECTORY_SYNCS_MAX,
+        };
+        if by_directory {
+            for (directory, owners) in &entered {
+                plan.push(Owners::Many(owners.clone()), Action::SyncDirectory(Rc::clone(directory)));
+            }
+        } else {
+            plan.push(all(), Action::SyncFilesystem);
+            if self.commit == Commit::Twice {
+                // Without a journal ext4 flushes the disk's cache before the names have been written; a sync of any directory flushes it again.
+                plan.barrier();
+                plan.push(all(), Action::SyncDirectory(Rc::from("")));
+            }
+        }
+        plan.barrier();
+        if self.commit == Commit::File {
+            // Each may be on a file system of its own.
+            for (directory, owners) in entered {
+                plan.push(Owners::Many(owners), Action::ProbeJournal(Rc::clone(directory)));
+            }
+        } else {
+            plan.push(all(), Action::ProbeJournal(Rc::from("")));
+        }
+        plan
+    }
+
+    /// The temporary files: written, and by [`Commit::File`] durable.
+    fn files<'a>(self, plan: &mut Plan<'a>, deliveries: &'a [Delivery], commons: &'a [Common<'_>]) {
+        for some in deliveries.chunks(OPEN_FILES_MAX) {
+            for delivery in some {
+                let common = &commons[delivery.common];
+                let mut slices = vec![delivery.head.as_slice()];
+                common.push_slices(&mut slices);
+                let file = || Rc::clone(&delivery.temporary);
+                let owner = || Owners::One(delivery.message);
+                plan.push(owner(), Action::Create(file()));
+                plan.push(owner(), Action::Write(file(), 0, slices));
+                match self.commit {
+                    Commit::File => plan.push(owner(), Action::SyncFile(file())),
+                    Commit::Batch => {
+                        plan.push(owner(), Action::StartWriteback(file()));
+                        continue;
+                    }
+                    Commit::Twice => {}
+                }
+                plan.push(owner(), Action::Close(file()));
+            }
+            if self.commit == Commit::Batch {
+                plan.barrier();
+                for delivery in some {
+                    let file = || Rc::clone(&delivery.temporary);
+                    plan.push(Owners::One(delivery.message), Action::AwaitWriteback(file()));
+                    plan.push(Owners::One(delivery.message), Action::Close(file()));
+                }
+                plan.barrier();
+            }
+        }
+        plan.barrier();
+    }
+
+    /// Directories of maildirs that are not known to be durable: made where they are missing, and their entries synced even
+    /// where they are there, for whoever made them may have been cut short before the sync. The sync of a batch covers them.
+    fn directories(self, plan: &mut Plan<'_>, deliveries: &[Delivery]) {
+        let mut levels: Vec<BTreeMap<Directory, Vec<usize>>> = Vec::new();
+        let mut parents: BTreeMap<Directory, Vec<usize>> = BTreeMap::new();
+        for delivery in deliveries {
+            if self.known.contains(&delivery.maildir) || !delivery.may_make {
+                continue;
+            }
+            for (depth, parent, directory) in lineage(&delivery.maildir) {
+                if levels.len() <= depth {
+                    levels.resize_with(depth + 1, BTreeMap::new);
+                }
+                levels[depth].entry(directory).or_default().push(delivery.message);
+                parents.entry(parent).or_default().push(delivery.message);
+            }
+        }
+        for level in levels {
+            for (directory, owners) in level {
+                plan.push(Owners::Many(owners), Action::MakeDirectory(directory));
+            }
+            plan.barrier();
+        }
+        if self.commit != Commit::File {
+            return;
+        }
+        for (directory, owners) in parents {
+            plan.push(Owners::Many(owners), Action::SyncDirectory(directory));
+        }
+    }
+}
+
+/// The messages that have a file, each once.
+fn planned(deliveries: &[Delivery]) -> Vec<usize> {
+    let mut messages: Vec<usize> = deliveries.iter().map(|delivery| delivery.message).collect();
+    // Those of one message lie side by side.
+    messages.dedup();
+    messages
+}
