@@ -1,8 +1,8 @@
 //! The sum: the most memory that the process and its kernel buffers can use, by part.
 //!
 //! Each part is a bound of `limits` or of the configuration, times what it bounds. Where a bound counts things and not octets, what
-//! one of them takes was measured, rounded up, and is measured again by `tests/memory_sum.rs`. A change that adds something that
-//! can grow adds a part here. Reads nothing of the machine but the length of the file of recipients; what the kernel allows is given.
+//! one of them takes was measured, rounded up, and is measured again by `tests/costs/memory_sum.rs`. Whoever adds something that can grow
+//! adds a part here. Reads nothing of the machine but the length of the file of recipients; what the kernel allows is given.
 
 use std::fmt::{self, Display};
 
