@@ -63,13 +63,13 @@ fn mailbox_counts() -> Vec<usize> {
 }
 
 fn open(path: &Path, sync: MaildirSync) -> Result<Box<dyn Sink>, String> {
-    let kind = SinkKind::Maildir {
+    let kind = SinkKind::Maildir(config::Maildir {
         path: path.to_owned(),
         template: "{local}".to_owned(),
         create: true,
         line_endings: LineEndings::Lf,
         sync: Some(sync),
-    };
+    });
     let config = config::Sink { kind, workers: 1, space_reserve: None, dsn: false, requiretls: false };
     let opened =
         sink::open(&config, &surroundings(&Arc::<Reports>::default())).map_err(|error| error.to_string())?;

@@ -32,16 +32,20 @@ const SINKS: [(&str, Make); 5] = [
     ("stdout json to /dev/null", |_| stdout(StdoutFormat::Json)),
     ("stdout mbox to /dev/null", |_| stdout(StdoutFormat::Mbox)),
     ("spool", |path| {
-        opened(SinkKind::Spool { path: path.to_owned(), segment_bytes: SEGMENT_BYTES, direct_writes: true })
+        opened(SinkKind::Spool(config::Spool {
+            path: path.to_owned(),
+            segment_bytes: SEGMENT_BYTES,
+            direct_writes: true,
+        }))
     }),
     ("maildir", |path| {
-        opened(SinkKind::Maildir {
+        opened(SinkKind::Maildir(config::Maildir {
             path: path.to_owned(),
             template: String::new(),
             create: true,
             line_endings: LineEndings::Lf,
             sync: None,
-        })
+        }))
     }),
 ];
 

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use crate::config::{self, Config, LogFormat, Places, Problem, SinkKind, Warning, recipients};
+use crate::config::{self, Config, LogFormat, Places, Problem, Warning, recipients};
 use crate::sink::file_limit;
 use crate::smtp::policy::RecipientEntry;
 use crate::tls::certificate::Part;
@@ -89,11 +89,8 @@ fn check_certificates(
 }
 
 fn check_store(config: &Config, places: &Places, problems: &mut Vec<Problem>, warnings: &mut Vec<Warning>) {
-    let has_path = match &config.sink.kind {
-        // Where it is missing, that is a problem already.
-        SinkKind::Maildir { path, .. } | SinkKind::Spool { path, .. } => !path.as_os_str().is_empty(),
-        SinkKind::Stdout { .. } | SinkKind::Discard => false,
-    };
+    // Where the path is missing, that is a problem already.
+    let has_path = config.sink.facts().directory().is_some_and(|path| !path.as_os_str().is_empty());
     if has_path {
         let found = sink::examine(&config.sink);
         let finding = |text| places.finding("sink.path", text);

@@ -6,11 +6,11 @@
 
 use std::fmt::{self, Display};
 
-use crate::config::{Config, LineEndings, Listener, Shard, SinkKind};
+use crate::config::{Config, Listener, Shard};
 use crate::limits::{
-    BATCH_BYTES_MAX, BATCH_FILES_MAX, BATCH_LOADED_BYTES_MAX, ENVELOPE_BYTES_FREE, ENVELOPES_BYTES_MAX,
-    HANDOFF_MESSAGES_MAX, HANDSHAKE_BYTES_FREE, HELD_BYTES_MAX, INQUIRIES_AWAY_MAX, LISTEN_BACKLOG,
-    MAILBOXES_READY_MAX, MAILDIRS_DOUBTED_MAX, MAILDIRS_KNOWN_MAX, MAILDIRS_TROUBLED_MAX, PROXY_V2_BYTES_MAX,
+    BATCH_FILES_MAX, BATCH_LOADED_BYTES_MAX, ENVELOPE_BYTES_FREE, ENVELOPES_BYTES_MAX, HANDOFF_MESSAGES_MAX,
+    HANDSHAKE_BYTES_FREE, HELD_BYTES_MAX, INQUIRIES_AWAY_MAX, LISTEN_BACKLOG, MAILBOXES_READY_MAX,
+    MAILDIRS_DOUBTED_MAX, MAILDIRS_KNOWN_MAX, MAILDIRS_TROUBLED_MAX, PROXY_V2_BYTES_MAX,
     REFUSED_CONNECTIONS_MAX, REPLY_BYTES_MAX, SEND_BUFFER_BYTES, SPARE_REPLIES_MAX, SPILLS_AWAY_MAX,
     STAGING_BYTES, TLS_SESSION_BYTES_MAX, TLS_SESSIONS_MAX, ZEROS_BYTES,
 };
@@ -187,18 +187,20 @@ impl MemorySum {
             // written out for each.
             let loaded = BATCH_LOADED_BYTES_MAX.saturating_add(config.limits.message_size_max);
             let files = octets(BATCH_FILES_MAX.max(config.limits.recipients_max)) * PLANNED_FILE_BYTES;
-            let each = loaded.saturating_add(converted_bytes(config)).saturating_add(files);
+            let each = loaded
+                .saturating_add(config.sink.facts().converted_bytes(config.limits.message_size_max))
+                .saturating_add(files);
             let all = counts.workers.saturating_mul(each).saturating_add(envelopes);
             add("batches of sink workers", all, "message_size_max and recipients_max, each worker");
         }
-        if let SinkKind::Spool { direct_writes: true, .. } = config.sink.kind {
+        if config.sink.facts().writes_directly() {
             add(
                 "direct writes of the spool",
                 2 * octets(STAGING_BYTES) + octets(ZEROS_BYTES),
                 "direct_writes",
             );
         }
-        if config.sink.has_mailboxes() {
+        if config.sink.facts().has_mailboxes() {
             let of_worker = MAILDIRS_KNOWN_MAX + MAILDIRS_DOUBTED_MAX + MAILDIRS_TROUBLED_MAX;
             let names = counts.workers * octets(of_worker)
                 + counts.shards * octets(MAILBOXES_READY_MAX)
@@ -313,30 +315,13 @@ impl Counts {
     fn of(config: &Config) -> Self {
         let shards = octets(config.shards.len());
         let of_shard = |shard: &Shard| octets(shard.connections_max + REFUSED_CONNECTIONS_MAX);
-        let workers = match config.sink.kind {
-            SinkKind::Maildir { .. } => octets(config.sink.workers).min(shards),
-            SinkKind::Spool { .. } | SinkKind::Stdout { .. } => 1,
-            SinkKind::Discard => 0,
-        };
+        let workers = octets(config.sink.facts().workers(config.sink.workers)).min(shards);
         Self {
             shards,
             connections: config.shards.iter().map(of_shard).sum(),
             workers,
             threads: shards + workers + OTHER_THREADS,
         }
-    }
-}
-
-/// What a sink worker makes of the mail data of one batch.
-fn converted_bytes(config: &Config) -> u64 {
-    let largest = config.limits.message_size_max;
-    match config.sink.kind {
-        SinkKind::Maildir { line_endings: LineEndings::Lf, .. } => BATCH_BYTES_MAX.saturating_add(largest),
-        // One message at a time: in base 64, or with its lines looked at, and as it goes out, both of which have grown by doubling.
-        SinkKind::Stdout { .. } => largest.saturating_mul(4),
-        SinkKind::Maildir { line_endings: LineEndings::Crlf, .. }
-        | SinkKind::Spool { .. }
-        | SinkKind::Discard => 0,
     }
 }
 

@@ -1,7 +1,7 @@
 //! A configuration in one line.
 
 use super::output::counted;
-use crate::config::{Config, SinkKind};
+use crate::config::Config;
 use crate::memory_sum::{MemorySum, Purpose, SocketMemory};
 
 /// What a configuration comes down to, in one line.
@@ -13,12 +13,7 @@ pub fn summary(config: &Config) -> String {
         1 => "1 domain".to_owned(),
         count => format!("{count} domains"),
     };
-    let sink = match &config.sink.kind {
-        SinkKind::Maildir { path, .. } => format!("maildir at {}", path.display()),
-        SinkKind::Spool { path, .. } => format!("spool at {}", path.display()),
-        SinkKind::Stdout { .. } => "stdout (not durable)".to_owned(),
-        SinkKind::Discard => "discard (not durable)".to_owned(),
-    };
+    let sink = config.sink.facts().summary();
     // What the kernel allows its sockets makes no difference to these.
     let sum = MemorySum::of(config, SocketMemory::default());
     let memory = |purpose| sum.bytes_for(purpose).div_ceil(1 << 20);

@@ -30,12 +30,12 @@ pub(super) struct DescribedKey {
     pub(super) doc: &'static str,
     /// What may be written, with range and unit.
     pub(super) allowed: String,
-    pub(super) default: Default,
+    pub(super) default: Fallback,
 }
 
 /// What holds without the key.
 #[derive(Debug)]
-pub(super) enum Default {
+pub(super) enum Fallback {
     /// A value, as it would be written.
     Value(String),
     /// Something found out at start; with an example.
@@ -48,14 +48,18 @@ pub(super) enum Default {
     Inherited { table: &'static str, example: String },
 }
 
+/// What to say about a key that its table does not have: the table's name, the key, and the keys that it has.
+pub(super) type ExplainUnknown = fn(table: &str, key: &str, known: &[&'static str]) -> String;
+
 /// The file, and what has been found so far.
 pub(super) struct Document<'a> {
     file: &'a str,
     text: &'a str,
     /// What relative paths are relative to.
     pub(super) base_dir: &'a Path,
-    /// The top of the file; none when there is no file and the walk is done to describe.
+    /// The top of the file. `None` when there is no file and the walk is done to describe.
     pub(super) root: Option<&'a DeTable<'a>>,
+    pub(super) explain_unknown: ExplainUnknown,
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Warning>>,
     tables: RefCell<Vec<DescribedTable>>,
@@ -69,12 +73,14 @@ impl<'a> Document<'a> {
         text: &'a str,
         base_dir: &'a Path,
         root: Option<&'a DeTable<'a>>,
+        explain_unknown: ExplainUnknown,
     ) -> Self {
         Self {
             file,
             text,
             base_dir,
             root,
+            explain_unknown,
             problems: RefCell::default(),
             warnings: RefCell::default(),
             tables: RefCell::default(),

@@ -14,7 +14,7 @@ pub(super) fn hostname() -> String {
     name.unwrap_or_else(|| "localhost".to_owned())
 }
 
-/// The CPU cores that this process may run on, in rising order; never none.
+/// The CPU cores that this process may run on, in rising order; at least one.
 pub(super) fn allowed_cpus() -> Vec<usize> {
     let allowed = sched_getaffinity(None).map(|set| (0..=CPU_MAX).filter(|cpu| set.is_set(*cpu)).collect());
     // A kernel that was built for more cores than the set holds refuses to tell; then core 0 is a start.

@@ -4,7 +4,7 @@
 use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory};
 use icu_properties::{CodePointMapData, CodePointSetData};
 
-/// The first character that cannot be seen, and how many characters stand in front of it. ASCII spaces are seen.
+/// The first character that cannot be seen, and how many characters stand before it. ASCII spaces are seen.
 pub(super) fn find(text: &str) -> Option<(usize, char)> {
     if text.bytes().all(|octet| matches!(octet, b' '..=b'~')) {
         return None;

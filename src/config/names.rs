@@ -207,7 +207,8 @@ fn component_check(component: &str) -> Result<(), String> {
     }
 }
 
-/// Whether a character between two placeholders tells where the first one ends: none that stands in for an octet of them.
+/// Whether a character between two placeholders tells where the first one ends. A character that can stand in for an octet of their text
+/// does not.
 fn divides(character: char) -> bool {
     !character.is_ascii_alphanumeric() && !"-_+=.%".contains(character)
 }

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use super::document::{Default, DescribedTable, Document};
-use super::read;
+use super::configuration;
+use super::document::{DescribedTable, Document, Fallback};
 
 const HEAD: &str = "\
 # Every key of ringmx's configuration. A key that is commented out shows its default, or an example where its
@@ -94,7 +94,7 @@ pub(super) fn unknown_key(table: &str, key: &str, known: &[&'static str]) -> Str
     }
 }
 
-/// How the header of a table is written, with one pair of brackets or two; none for a table that is unknown.
+/// How the header of a table is written, with one pair of brackets or two. `None` for a table that is unknown.
 pub(super) fn header_of(name: &str) -> Option<&'static str> {
     let found = tables().iter().find(|table| !table.name.is_empty() && table.name == name);
     found.map(|table| table.header.as_str())
@@ -110,8 +110,8 @@ fn describes(home: &DescribedTable, table: &str, name: &str) -> bool {
 fn tables() -> &'static [DescribedTable] {
     static TABLES: OnceLock<Vec<DescribedTable>> = OnceLock::new();
     TABLES.get_or_init(|| {
-        let document = Document::new("", "", Path::new(""), None);
-        read::config(&document);
+        let document = Document::new("", "", Path::new(""), None, unknown_key);
+        configuration::read(&document);
         document.into_tables()
     })
 }
@@ -126,13 +126,13 @@ fn print_table(text: &mut String, table: &DescribedTable) {
     }
     for key in &table.keys {
         let (value, default) = match &key.default {
-            Default::Value(value) => (value.as_str(), format!("default {value}")),
-            Default::Computed { example, default } => (*example, format!("default: {default}")),
-            Default::Required { example } => (*example, "required".to_owned()),
-            Default::Depends { example, required } => (*example, format!("required {required}")),
-            Default::Inherited { table, example } => (example.as_str(), format!("default: that of {table}")),
+            Fallback::Value(value) => (value.as_str(), format!("default {value}")),
+            Fallback::Computed { example, default } => (*example, format!("default: {default}")),
+            Fallback::Required { example } => (*example, "required".to_owned()),
+            Fallback::Depends { example, required } => (*example, format!("required {required}")),
+            Fallback::Inherited { table, example } => (example.as_str(), format!("default: that of {table}")),
         };
-        let required = matches!(key.default, Default::Required { .. } | Default::Depends { .. });
+        let required = matches!(key.default, Fallback::Required { .. } | Fallback::Depends { .. });
         let comment = if required && !comment_out { "" } else { "# " };
         let _ =
             write!(text, "\n# {}\n# {}; {default}\n{comment}{} = {value}\n", key.doc, key.allowed, key.name);

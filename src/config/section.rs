@@ -11,8 +11,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::document::{Default, DescribedKey, Document};
-use super::reference;
+use super::document::{DescribedKey, Document, Fallback};
 use super::units::{self, SIZE_UNITS, TIME_UNITS};
 use crate::mail::network::Network;
 
@@ -26,9 +25,9 @@ pub(super) struct Section<'a> {
     document: &'a Document<'a>,
     /// What stands before the dot in a problem; empty for the top of the file.
     name: &'static str,
-    /// None when the file has no such table.
+    /// `None` when the file has no such table.
     table: Option<&'a DeTable<'a>>,
-    /// The line of its header; none for the top of the file.
+    /// The line of its header. `None` for the top of the file.
     line: Option<usize>,
     /// The table that defaults come from.
     inherits: Option<&'static str>,
@@ -106,7 +105,7 @@ impl<'a> Section<'a> {
         let range = octets(*range.start())..=octets(*range.end());
         let span = span_text(&range, units::size_text);
         let default_text = format!("\"{}\"", units::size_text(octets(default)));
-        self.describe(key, doc, format!("size ({SIZE_UNITS}), {span}"), Default::Value(default_text));
+        self.describe(key, doc, format!("size ({SIZE_UNITS}), {span}"), Fallback::Value(default_text));
         self.size_in(key, &range).and_then(|octets| T::try_from(octets).ok()).unwrap_or(default)
     }
 
@@ -115,7 +114,7 @@ impl<'a> Section<'a> {
         &mut self,
         key: &'static str,
         range: RangeInclusive<u64>,
-        default: Default,
+        default: Fallback,
         doc: &'static str,
     ) -> Option<u64> {
         let allowed = format!("size ({SIZE_UNITS}), {}", span_text(&range, units::size_text));
@@ -144,7 +143,7 @@ impl<'a> Section<'a> {
     ) -> Duration {
         let span = span_text(&range, units::duration_text);
         let default_text = format!("\"{}\"", units::duration_text(default));
-        self.describe(key, doc, format!("time ({TIME_UNITS}), {span}"), Default::Value(default_text));
+        self.describe(key, doc, format!("time ({TIME_UNITS}), {span}"), Fallback::Value(default_text));
         let read = |value: &DeValue<'_>| match value {
             DeValue::String(text) => units::duration(text),
             DeValue::Integer(integer) => Err(units::without_unit(&integer.to_string())),
@@ -166,7 +165,7 @@ impl<'a> Section<'a> {
     ) -> T {
         let range = octets(*range.start())..=octets(*range.end());
         let allowed = format!("integer, {}", span_text(&range, |number| number.to_string()));
-        self.describe(key, doc, allowed, Default::Value(octets(default).to_string()));
+        self.describe(key, doc, allowed, Fallback::Value(octets(default).to_string()));
         self.whole_in(key, &range).and_then(|number| T::try_from(number).ok()).unwrap_or(default)
     }
 
@@ -180,7 +179,12 @@ impl<'a> Section<'a> {
     ) -> T {
         let range = octets(*range.start())..=octets(*range.end());
         let span = span_text(&range, |number| number.to_string());
-        self.describe(key, doc, format!("power of two, {span}"), Default::Value(octets(default).to_string()));
+        self.describe(
+            key,
+            doc,
+            format!("power of two, {span}"),
+            Fallback::Value(octets(default).to_string()),
+        );
         let Some(number) = self.whole_in(key, &range) else { return default };
         if !number.is_power_of_two() {
             let above = number.next_power_of_two();
@@ -198,7 +202,7 @@ impl<'a> Section<'a> {
         &mut self,
         key: &'static str,
         range: RangeInclusive<T>,
-        default: Default,
+        default: Fallback,
         doc: &'static str,
     ) -> Option<T> {
         let range = octets(*range.start())..=octets(*range.end());
@@ -218,7 +222,7 @@ impl<'a> Section<'a> {
 
     /// `true` or `false`.
     pub(super) fn boolean(&mut self, key: &'static str, default: bool, doc: &'static str) -> bool {
-        self.describe(key, doc, "true or false".to_owned(), Default::Value(default.to_string()));
+        self.describe(key, doc, "true or false".to_owned(), Fallback::Value(default.to_string()));
         let read = |value: &DeValue<'_>| value.as_bool().ok_or_else(|| wrong_type("true or false", value));
         self.read(key, read).unwrap_or(default)
     }
@@ -230,7 +234,7 @@ impl<'a> Section<'a> {
         words: &[(&'static str, T)],
         doc: &'static str,
     ) -> T {
-        let default = Default::Value(format!("\"{}\"", words[0].0));
+        let default = Fallback::Value(format!("\"{}\"", words[0].0));
         self.choice_or(key, words, default, doc).unwrap_or(words[0].1)
     }
 
@@ -239,7 +243,7 @@ impl<'a> Section<'a> {
         &mut self,
         key: &'static str,
         words: &[(&'static str, T)],
-        default: Default,
+        default: Fallback,
         doc: &'static str,
     ) -> Option<T> {
         let quoted: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
@@ -258,7 +262,7 @@ impl<'a> Section<'a> {
         &mut self,
         key: &'static str,
         allowed: &'static str,
-        default: Default,
+        default: Fallback,
         doc: &'static str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<T> {
@@ -268,12 +272,12 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// Texts that `parse` makes values of, with the line of each. None when it is not given.
+    /// Texts that `parse` makes values of, with the line of each. `None` when it is not given.
     pub(super) fn texts<T>(
         &mut self,
         key: &'static str,
         allowed: &'static str,
-        default: Default,
+        default: Fallback,
         doc: &'static str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<Vec<(usize, T)>> {
@@ -299,7 +303,7 @@ impl<'a> Section<'a> {
         Some(values)
     }
 
-    /// Networks; none when it is not given.
+    /// Networks; no network when it is not given.
     pub(super) fn networks(
         &mut self,
         key: &'static str,
@@ -307,13 +311,18 @@ impl<'a> Section<'a> {
         doc: &'static str,
     ) -> Vec<Network> {
         const ALLOWED: &str = "networks such as \"10.0.0.0/8\" or \"2001:db8::/32\"";
-        let default = Default::Computed { example, default: "[], nobody" };
+        let default = Fallback::Computed { example, default: "[], nobody" };
         let networks = self.texts(key, ALLOWED, default, doc, Network::parse).unwrap_or_default();
         networks.into_iter().map(|(_, network)| network).collect()
     }
 
     /// A path; a relative one starts at the directory of the file.
-    pub(super) fn path(&mut self, key: &'static str, default: Default, doc: &'static str) -> Option<PathBuf> {
+    pub(super) fn path(
+        &mut self,
+        key: &'static str,
+        default: Fallback,
+        doc: &'static str,
+    ) -> Option<PathBuf> {
         let base_dir = self.document.base_dir;
         self.text(key, "path, relative to the directory of this file", default, doc, |text| match text {
             "" => Err("the path is empty".to_owned()),
@@ -322,14 +331,14 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// `"all"`, which is none, or a list of numbers with the line of each.
+    /// `"all"`, which is `None`, or a list of numbers with the line of each.
     pub(super) fn all_or_list(
         &mut self,
         key: &'static str,
         doc: &'static str,
     ) -> Option<Vec<(usize, usize)>> {
         const WANTED: &str = "\"all\" or a list of numbers such as [0, 1]";
-        self.describe(key, doc, WANTED.to_owned(), Default::Value("\"all\"".to_owned()));
+        self.describe(key, doc, WANTED.to_owned(), Fallback::Value("\"all\"".to_owned()));
         let value = self.ask(key)?;
         if value.get_ref().as_str() == Some("all") {
             return None;
@@ -393,20 +402,20 @@ impl<'a> Section<'a> {
         for key in table.keys() {
             let name = key.get_ref().as_ref();
             if !self.asked.contains(&name) {
-                let text = reference::unknown_key(self.name, name, &self.asked);
+                let text = (self.document.explain_unknown)(self.name, name, &self.asked);
                 self.document.problem(Some(self.document.line_of(key.span().start)), self.dotted(name), text);
             }
         }
     }
 
-    fn describe(&mut self, key: &'static str, doc: &'static str, allowed: String, default: Default) {
-        if let (Some(table), Default::Required { example }) = (self.table, &default)
+    fn describe(&mut self, key: &'static str, doc: &'static str, allowed: String, default: Fallback) {
+        if let (Some(table), Fallback::Required { example }) = (self.table, &default)
             && !table.contains_key(key)
         {
             self.problem(key, format!("missing; write for example {key} = {example}"));
         }
         let default = match (self.inherits, default) {
-            (Some(table), Default::Value(example)) => Default::Inherited { table, example },
+            (Some(table), Fallback::Value(example)) => Fallback::Inherited { table, example },
             (_, default) => default,
         };
         self.document.describe_key(self.name, DescribedKey { name: key, doc, allowed, default });

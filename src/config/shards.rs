@@ -1,10 +1,11 @@
 //! The tables `[shards]` and `[[shard]]`: one shard for each CPU core in use, and what differs on some.
 
-use super::document::Default;
+use std::time::Duration;
+
+use super::document::Fallback;
+use super::host;
 use super::section::Section;
 use super::units::{GIB, KIB, MIB, size_text};
-use super::{Shard, host};
-use std::time::Duration;
 
 use crate::limits::{BLOCK_BYTES, BUFFERS_MAX, HELD_BUFFERS_MAX};
 
@@ -20,6 +21,25 @@ const CONNECTIONS_MAX: usize = 1_000_000;
 /// Block memory beyond one message of the largest size: one that waited in as many receive buffers as it may hold is
 /// copied while another one comes in.
 const BLOCK_BYTES_SPARE: usize = HELD_BUFFERS_MAX * BLOCK_BYTES;
+
+/// One core's settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shard {
+    /// The CPU core it is pinned to.
+    pub cpu: usize,
+    /// Entries of the submission queue.
+    pub ring_entries: u32,
+    /// How long it lets events gather before it looks at them.
+    pub batch_wait: Duration,
+    /// Receive buffers.
+    pub buffers: usize,
+    /// Octets of one receive buffer.
+    pub buffer_bytes: usize,
+    /// Octets of mail data that may be copied out of receive buffers at a time.
+    pub block_bytes_max: usize,
+    /// Connections at a time.
+    pub connections_max: usize,
+}
 
 /// The shards in the order of their cores.
 pub(super) fn read(root: &mut Section<'_>, message_size_max: u64) -> Vec<Shard> {
@@ -41,7 +61,7 @@ pub(super) fn read(root: &mut Section<'_>, message_size_max: u64) -> Vec<Shard> 
         let cpu = own_section.optional_integer(
             "cpu",
             0..=host::CPU_MAX,
-            Default::Required { example: "0" },
+            Fallback::Required { example: "0" },
             "The core; one of those that `cpus` names.",
         );
         let own = settings(&mut own_section, &defaults);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::document::Default as KeyDefault;
+use super::document::Fallback;
 use super::section::Section;
 use crate::smtp::settings::TlsPolicy;
 
@@ -76,17 +76,17 @@ pub(super) fn read(root: &mut Section<'_>) -> (Tls, Vec<CertificateLines>) {
 fn certificate(mut section: Section<'_>) -> Option<(CertificateFiles, CertificateLines)> {
     let chain = section.path(
         "chain",
-        KeyDefault::Required { example: "\"mx1.pem\"" },
+        Fallback::Required { example: "\"mx1.pem\"" },
         "PEM file: the certificate, then what leads to its root.",
     );
     let key =
-        section.path("key", KeyDefault::Required { example: "\"mx1.key\"" }, "PEM file: its private key.");
+        section.path("key", Fallback::Required { example: "\"mx1.key\"" }, "PEM file: its private key.");
     let lines = ["chain", "key"].map(|key| section.line_of(key));
     section.finish();
     Some((CertificateFiles { chain: chain?, key: key? }, lines))
 }
 
-/// What a listener does. None: TLS is offered if there is a certificate.
+/// What a listener does. `None`: TLS is offered if there is a certificate.
 pub(super) fn policy(section: &mut Section<'_>) -> Option<TlsPolicy> {
     section.choice_or(
         "tls",
@@ -96,7 +96,7 @@ pub(super) fn policy(section: &mut Section<'_>) -> Option<TlsPolicy> {
             ("required", TlsPolicy::Required),
             ("implicit", TlsPolicy::Implicit),
         ],
-        KeyDefault::Computed { example: "\"offered\"", default: "offered where there is a certificate, else off" },
+        Fallback::Computed { example: "\"offered\"", default: "offered where there is a certificate, else off" },
         "Offered and required: with STARTTLS; implicit: from the first octet (a port of its own, such as 465).",
     )
 }

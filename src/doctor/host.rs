@@ -3,7 +3,7 @@
 use super::cgroup::Cgroup;
 use super::cpus::Cpus;
 use super::interrupts::{self, Interrupt};
-use super::store::{Store, directory_of};
+use super::store::Store;
 use super::sync_time;
 use super::tree::Tree;
 use crate::config::Config;
@@ -90,7 +90,7 @@ impl Host {
             huge_pages: tree
                 .text("sys/kernel/mm/transparent_hugepage/enabled")
                 .and_then(|text| Some(text.split_once('[')?.1.split_once(']')?.0.to_owned())),
-            store: directory_of(config).map(|path| Store::read(tree, path)),
+            store: config.sink.facts().directory().map(|path| Store::read(tree, path)),
         }
     }
 

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use super::sync_time::SyncTimes;
 use super::tree::Tree;
-use crate::config::{Config, SinkKind};
 use crate::sink::volatile;
 
 /// The place of a disk sink.
@@ -39,14 +38,6 @@ pub struct Mount {
     pub kind: String,
     /// Options of the mount and of the file system.
     pub options: Vec<String>,
-}
-
-/// The directory of a disk sink; none for sinks that promise nothing.
-pub(super) fn directory_of(config: &Config) -> Option<&Path> {
-    match &config.sink.kind {
-        SinkKind::Maildir { path, .. } | SinkKind::Spool { path, .. } => Some(path),
-        SinkKind::Stdout { .. } | SinkKind::Discard => None,
-    }
 }
 
 impl Store {

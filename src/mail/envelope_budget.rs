@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What the envelopes of one shard may take together: a thousand recipients of 20,000 connections would be gigabytes.
+/// What the envelopes of one shard may take together: a thousand recipients each of 20,000 connections would be gigabytes.
 #[derive(Debug)]
 pub struct EnvelopeBudget {
     bytes: AtomicUsize,
@@ -11,7 +11,7 @@ pub struct EnvelopeBudget {
 }
 
 impl EnvelopeBudget {
-    /// So many octets beyond those that each envelope has for nothing.
+    /// So many octets beyond those that each envelope has for free.
     pub fn new(bytes_max: usize) -> Arc<Self> {
         Arc::new(Self { bytes: AtomicUsize::new(0), bytes_max })
     }

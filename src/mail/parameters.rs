@@ -11,7 +11,7 @@ pub enum Ret {
     Headers,
 }
 
-/// NOTIFY= of RCPT (RFC 3461 §4.1): bits of `SUCCESS`, `FAILURE`, `DELAY`; none of them is `NEVER`.
+/// NOTIFY= of RCPT (RFC 3461 §4.1): bits of `SUCCESS`, `FAILURE`, `DELAY`. Without any bit it is `NEVER`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Notify(u8);
 
@@ -36,7 +36,7 @@ impl Notify {
         self.0
     }
 
-    /// From stored bits; none when there are others.
+    /// From stored bits. `None` when there are others.
     pub const fn from_bits(bits: u8) -> Option<Self> {
         if bits < 8 { Some(Self(bits)) } else { None }
     }

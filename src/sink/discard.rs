@@ -1,7 +1,8 @@
 //! The sink that stores nothing, for measuring what receiving costs. Never blocks.
 
 use super::contract::{Durability, Sink};
-use super::opening::Opened;
+use super::kind::Kind;
+use super::opening::{OpenError, Opened, Surroundings};
 use super::spill::SpillTo;
 use crate::handoff::message::Message;
 use crate::mail::outcome::Outcome;
@@ -10,16 +11,18 @@ use crate::mail::outcome::Outcome;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Discard;
 
-/// Opens the sink: there is nothing to open. It runs on the shards.
-pub(super) fn open() -> Opened {
-    Opened {
-        description: "discard".to_owned(),
-        durability: Durability::None,
-        notes: vec!["discard stores nothing: every accepted message is lost".to_owned()],
-        workers: Vec::new(),
-        inline: Some(|| Box::new(Discard)),
-        spill: SpillTo::Nowhere,
-        mailboxes: None,
+impl Kind for Discard {
+    /// There is nothing to open. It runs on the shards.
+    fn open(&self, _workers: usize, _surroundings: &Surroundings) -> Result<Opened, OpenError> {
+        Ok(Opened {
+            description: "discard".to_owned(),
+            durability: Durability::None,
+            notes: vec!["discard stores nothing: every accepted message is lost".to_owned()],
+            workers: Vec::new(),
+            inline: Some(|| Box::new(Self)),
+            spill: SpillTo::Nowhere,
+            mailboxes: None,
+        })
     }
 }
 

@@ -144,7 +144,7 @@ impl Facts<'_> {
         line.push(']');
     }
 
-    /// The fields that final delivery puts on top: Return-Path, and a Delivered-To for each recipient, so that none is lost.
+    /// The fields that final delivery puts on top: Return-Path, and a Delivered-To for each recipient, so that no recipient is lost.
     pub(super) fn delivery_fields(&self, line_end: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         let recipients = self.envelope.recipients().map(|recipient| recipient.whole);
@@ -152,9 +152,9 @@ impl Facts<'_> {
         out
     }
 
-    /// Appends one mbox entry: `From ` line, Return-Path, a Delivered-To for each recipient, and the content octet for octet, but
-    /// that lines of `>*From ` get one more `>` (mboxrd). A missing line end at the end is added: mbox cannot tell. The fields in
-    /// front of the content end in `line_end`.
+    /// Appends one mbox entry: `From ` line, Return-Path, a Delivered-To for each recipient, and the content octet for octet, save
+    /// that lines of `>*From ` get one more `>` (mboxrd). A missing line end at the end is added: mbox cannot tell. The fields
+    /// before the content end in `line_end`.
     pub(super) fn mbox(&self, content: &[u8], line_end: &[u8], out: &mut Vec<u8>) {
         let sender = match self.envelope.reverse_path() {
             b"" => "MAILER-DAEMON".to_owned(),

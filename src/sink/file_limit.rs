@@ -1,30 +1,27 @@
 //! The largest file that this process may write (RLIMIT_FSIZE), and what of the configuration does not fit
 //! it.
 //!
-//! A write beyond it fails with EFBIG. That is a slip of the operator, so the message is answered 452 and
+//! A write beyond the limit fails with EFBIG. That is a slip of the operator, so the message is answered 452 and
 //! never 5yz: a retry succeeds once the limit is raised.
 
 use rustix::process::{Resource, getrlimit};
 
-use crate::config::{Config, SinkKind};
+use crate::config::Config;
 
 /// What raises the limit, for messages to the operator.
 pub const CURE: &str =
     "raise RLIMIT_FSIZE (in a systemd unit `LimitFSIZE=infinity`, in a shell `ulimit -f unlimited`)";
 
-/// The largest file in octets; none without a limit.
+/// The largest file in octets. `None` without a limit.
 pub fn bytes_max() -> Option<u64> {
     getrlimit(Resource::Fsize).current
 }
 
-/// What of the mail that a configuration accepts cannot be stored under a limit on files, and what to do. A segment that does not fit
-/// is not told here: it stops the start.
+/// Which mail is accepted by a configuration and cannot be stored under a limit on files, and what to do. A segment that does not fit is
+/// not told here: it stops the start.
 pub fn message_note(config: &Config, limit: Option<u64>) -> Option<String> {
     let message_max = config.limits.message_size_max;
-    let stores = match config.sink.kind {
-        SinkKind::Maildir { .. } | SinkKind::Spool { .. } | SinkKind::Stdout { .. } => true,
-        SinkKind::Discard => false,
-    };
+    let stores = config.sink.facts().reads_mail_data();
     let limit = limit.filter(|limit| stores && *limit < message_max)?;
     Some(format!(
         "message_size_max is {message_max} octets and no file may be larger than {limit} (RLIMIT_FSIZE): a message that \
@@ -41,7 +38,7 @@ pub fn log_note(limit: Option<u64>, logs_to_file: bool) -> Option<String> {
     ))
 }
 
-/// Why a spool cannot have segments of this size; none when it can.
+/// Why a spool cannot have segments of this size. `None` when it can.
 pub(super) fn refuses_segments(segment_bytes: u64, limit: Option<u64>) -> Option<String> {
     let limit = limit.filter(|limit| *limit < segment_bytes)?;
     Some(format!(

@@ -14,7 +14,7 @@ use crate::mail::envelope::Mailbox;
 
 /// Names the places of recipients. Quick and in memory.
 pub trait Naming: Send + Sync {
-    /// The place of a recipient; none when it cannot have one.
+    /// The place of a recipient. `None` when it cannot have one.
     fn place(&self, recipient: Mailbox<'_>) -> Option<Place>;
 }
 

@@ -40,7 +40,7 @@ pub struct Opened {
     pub inline: Option<fn() -> Box<dyn Sink>>,
     /// Where mail data goes that is too much to stay in memory.
     pub spill: SpillTo,
-    /// Who is asked about recipients before the 250 to RCPT; none where all of them have one place.
+    /// Who is asked about recipients before the 250 to RCPT. `None` where all of them have one place.
     pub mailboxes: Option<Mailboxes>,
 }
 

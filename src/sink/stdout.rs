@@ -1,7 +1,7 @@
 //! The stdout sink: one JSON object a line, or one mbox entry, a message. Promises nothing.
 //!
-//! A reader that closed or does not read is 451, never 250. Where a message was written in part its rest goes out before
-//! anything else, so that no octet of another message can pass for a part of it.
+//! When its reader has closed or does not read, mail is answered 451, never 250. When a message was written in part, its rest goes out
+//! before anything else, so that no octet of another message can pass for a part of it.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,10 +14,11 @@ use rustix::io::Errno;
 
 use super::contract::{Durability, Sink};
 use super::facts::{Facts, TlsText};
+use super::kind::Kind;
 use super::opening::{OpenError, Opened, Surroundings};
 use super::report::{Report, Site, outcome_of};
 use super::spill::SpillTo;
-use crate::config::StdoutFormat;
+use crate::config::{self, StdoutFormat};
 use crate::handoff::message::Message;
 use crate::mail::outcome::Outcome;
 
@@ -27,29 +28,32 @@ const STALL_MAX: Duration = Duration::from_secs(10);
 /// What a pipe or terminal that says it is writable takes without blocking (`PIPE_BUF`).
 const SAFE_WRITE_BYTES: usize = 4096;
 
-/// Opens the sink on standard output.
-pub(super) fn open(format: StdoutFormat, surroundings: &Surroundings) -> Result<Opened, OpenError> {
-    let output = io::stdout().as_fd().try_clone_to_owned().map_err(|error| OpenError {
-        what: "use the standard output of",
-        site: "ringmx".to_owned(),
-        why: error.to_string(),
-        cure: "start it with standard output open",
-    })?;
-    let report = Arc::clone(&surroundings.report);
-    let name = match format {
-        StdoutFormat::Json => "stdout json",
-        StdoutFormat::Mbox => "stdout mbox",
-    };
-    Ok(Opened {
-        description: name.to_owned(),
-        durability: Durability::None,
-        notes: vec!["stdout promises nothing: what its reader loses is lost".to_owned()],
-        // One worker: lines of two would mix.
-        workers: vec![Box::new(move || Ok(Box::new(Stdout::new(output, format, STALL_MAX, report))))],
-        inline: None,
-        spill: SpillTo::Directory(std::env::temp_dir()),
-        mailboxes: None,
-    })
+impl Kind for config::Stdout {
+    /// Opens the sink on standard output.
+    fn open(&self, _workers: usize, surroundings: &Surroundings) -> Result<Opened, OpenError> {
+        let output = io::stdout().as_fd().try_clone_to_owned().map_err(|error| OpenError {
+            what: "use the standard output of",
+            site: "ringmx".to_owned(),
+            why: error.to_string(),
+            cure: "start it with standard output open",
+        })?;
+        let report = Arc::clone(&surroundings.report);
+        let format = self.format;
+        let name = match format {
+            StdoutFormat::Json => "stdout json",
+            StdoutFormat::Mbox => "stdout mbox",
+        };
+        Ok(Opened {
+            description: name.to_owned(),
+            durability: Durability::None,
+            notes: vec!["stdout promises nothing: what its reader loses is lost".to_owned()],
+            // One worker: lines of two would mix.
+            workers: vec![Box::new(move || Ok(Box::new(Stdout::new(output, format, STALL_MAX, report))))],
+            inline: None,
+            spill: SpillTo::Directory(std::env::temp_dir()),
+            mailboxes: None,
+        })
+    }
 }
 
 /// Writes messages to a file descriptor.
@@ -129,7 +133,7 @@ impl Sink for Stdout {
     fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>) {
         let mut stalled = None;
         for message in batch {
-            // One wait a batch is enough: whoever stalled for the first message does not get the time of all of them.
+            // One wait a batch is enough: a reader that stalled for the first message does not get the time of all of them.
             let outcome = stalled.unwrap_or_else(|| match self.store_one(message) {
                 Ok(()) => Outcome::Stored,
                 Err(error) => {

@@ -1,13 +1,13 @@
 //! Whether what a store keeps is gone when the machine stops: file systems in memory, and what lies on one.
 //!
-//! It is told where it can be told; a store that nothing is known against may still be in memory, below a
-//! virtual machine for instance.
+//! This cannot always be found out: a store of which nothing is known may still be in memory, below a virtual
+//! machine for instance.
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use crate::config::{self, SinkKind};
+use crate::config;
 
 use super::file_system::mountinfo_of;
 
@@ -21,17 +21,14 @@ const LAYERS_MAX: usize = 8;
 /// The major number of RAM disks (`/dev/ram0`).
 const RAM_DISK_MAJOR: u32 = 1;
 
-/// What keeps the files of an open directory in memory; none when nothing is known of it.
+/// What keeps the files of an open directory in memory. `None` when nothing is known of it.
 pub fn why(directory: impl AsFd) -> Option<String> {
     why_below(directory, LAYERS_MAX)
 }
 
 /// What the operator should know of a disk sink's store, by the directory that is there already.
 pub fn warning(config: &config::Sink) -> Option<String> {
-    let path = match &config.kind {
-        SinkKind::Maildir { path, .. } | SinkKind::Spool { path, .. } => path,
-        SinkKind::Stdout { .. } | SinkKind::Discard => return None,
-    };
+    let path = config.facts().directory()?;
     let absolute = std::path::absolute(path).ok()?;
     let directory = absolute.ancestors().find_map(|above| File::open(above).ok())?;
     why(directory).map(|why| note(path, &why))
@@ -107,12 +104,17 @@ impl Mount {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::SinkKind;
 
     #[test]
     fn a_tmpfs_is_in_memory_and_the_sources_are_not() {
         assert_eq!(why(File::open("/dev/shm").expect("a tmpfs")).as_deref(), Some("tmpfs"));
         let mut config = config::Config::embedded_default().sink;
-        config.kind = SinkKind::Spool { path: "/dev/shm/a/b".into(), segment_bytes: 1, direct_writes: true };
+        config.kind = SinkKind::Spool(config::Spool {
+            path: "/dev/shm/a/b".into(),
+            segment_bytes: 1,
+            direct_writes: true,
+        });
         let told = warning(&config).expect("a warning");
         assert!(told.contains("/dev/shm/a/b is in memory (tmpfs)"), "{told}");
         config.kind = SinkKind::Discard;

@@ -37,6 +37,25 @@ pub struct Settings {
     pub policy: Arc<dyn Policy + Send + Sync>,
 }
 
+impl Settings {
+    /// Those of a listener that is told nothing of its own: the defaults of its keys, without TLS.
+    pub fn of(hostname: String, limits: Limits, policy: Arc<dyn Policy + Send + Sync>) -> Self {
+        Self {
+            hostname,
+            limits,
+            gate: Gate::default(),
+            bare_lf: BareLineEnd::default(),
+            bare_cr: BareLineEnd::default(),
+            bdat_bare_lf: ChunkLineEnd::default(),
+            nul: NulPolicy::default(),
+            local_part_case_sensitive: false,
+            tls: TlsPolicy::default(),
+            extensions: ExtensionSet::usual(),
+            policy,
+        }
+    }
+}
+
 /// Who may speak on a listener, for whom, and when.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Gate {

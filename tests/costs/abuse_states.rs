@@ -182,20 +182,7 @@ fn config_of(listener: &str) -> String {
 }
 
 fn settings(config: &Config) -> Settings {
-    let listener = &config.listeners[0];
-    Settings {
-        hostname: config.hostname.clone(),
-        limits: config.limits.clone(),
-        gate: listener.gate.clone(),
-        bare_lf: listener.bare_lf,
-        bare_cr: listener.bare_cr,
-        bdat_bare_lf: listener.bdat_bare_lf,
-        nul: listener.nul,
-        local_part_case_sensitive: config.local_part_case_sensitive,
-        tls: listener.tls,
-        extensions: listener.extensions,
-        policy: Arc::new(Recipients::new(&config.recipient_rules(), None)),
-    }
+    config.session_settings(&config.listeners[0], Arc::new(Recipients::new(&config.recipient_rules(), None)))
 }
 
 /// Where a session stands after this row, in memory.

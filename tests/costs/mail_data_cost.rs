@@ -11,12 +11,11 @@ use std::time::{Duration, Instant};
 
 use ringmx::config::Config;
 use ringmx::mail::queue_id::QueueId;
-use ringmx::smtp::extension::ExtensionSet;
 use ringmx::smtp::policy::Recipients;
 use ringmx::smtp::question::{Delivered, Delivery, Question};
 use ringmx::smtp::reply::ReplyBuffer;
 use ringmx::smtp::session::{Input, Session, Step};
-use ringmx::smtp::settings::{BareLineEnd, ChunkLineEnd, NulPolicy, Settings, TlsPolicy};
+use ringmx::smtp::settings::{BareLineEnd, ChunkLineEnd, NulPolicy, Settings};
 use ringmx::smtp::supplies::Supplies;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -68,6 +67,7 @@ impl Mode {
 
     fn settings(self) -> Settings {
         let config = Config::embedded_default();
+        let policy = Arc::new(Recipients::new(&config.recipient_rules(), None));
         let bare = if self == Self::Normalize { BareLineEnd::Normalize } else { BareLineEnd::Reject };
         let bdat_bare_lf = match self {
             Self::ChunksNormalize => ChunkLineEnd::Normalize,
@@ -75,17 +75,11 @@ impl Mode {
             Self::Reject | Self::Normalize | Self::RejectNul | Self::ChunksKeep => ChunkLineEnd::Keep,
         };
         Settings {
-            hostname: "mx.test".into(),
-            limits: config.limits.clone(),
-            gate: config.listeners[0].gate.clone(),
             bare_lf: bare,
             bare_cr: bare,
             bdat_bare_lf,
             nul: if self == Self::RejectNul { NulPolicy::Reject } else { NulPolicy::Keep },
-            local_part_case_sensitive: false,
-            tls: TlsPolicy::Off,
-            extensions: ExtensionSet::usual(),
-            policy: Arc::new(Recipients::new(&config.recipient_rules(), None)),
+            ..Settings::of("mx.test".into(), config.limits.clone(), policy)
         }
     }
 }

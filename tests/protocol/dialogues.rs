@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use ringmx::config::SinkKind;
+use ringmx::config::{self, SinkKind};
 use ringmx::mail::client::ClientFacts;
 use ringmx::mail::domain::DomainPattern;
 use ringmx::mail::network::Network;
@@ -400,7 +400,7 @@ fn policy(dialogue: &Dialogue) -> Recipients {
             None => panic!("no recipient: {entry:?}"),
         })
         .collect();
-    if let SinkKind::Maildir { template, .. } = &mut config.sink.kind
+    if let SinkKind::Maildir(config::Maildir { template, .. }) = &mut config.sink.kind
         && dialogue.config("mailboxes").is_some()
     {
         *template = "{domain}/{local}".into();

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use ringmx::buffer::Pool;
-use ringmx::config::{Config, SinkKind};
+use ringmx::config::{self, Config, SinkKind};
 use ringmx::handoff::channel::{Consumer, Sender};
 use ringmx::mail::outcome::Outcome;
 use ringmx::ring::simulated::{Faults, World};
@@ -66,7 +66,7 @@ impl Simulation {
         // Half of the stores are asked about recipients.
         let (desk, lookup) = Desk::new(letterbox.found);
         let (desk, lookup) = match (&mut config.sink.kind, world.random(2)) {
-            (SinkKind::Maildir { template, .. }, 0) => {
+            (SinkKind::Maildir(config::Maildir { template, .. }), 0) => {
                 "{domain}/{local}".clone_into(template);
                 (Some(desk), lookup)
             }

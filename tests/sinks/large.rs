@@ -20,7 +20,11 @@ use support::sink::{Reports, Sent, store, surroundings};
 const SEGMENT_BYTES: u64 = 32 * 1024;
 
 fn open(path: &Path) -> Box<dyn Sink> {
-    let kind = SinkKind::Spool { path: path.to_owned(), segment_bytes: SEGMENT_BYTES, direct_writes: true };
+    let kind = SinkKind::Spool(config::Spool {
+        path: path.to_owned(),
+        segment_bytes: SEGMENT_BYTES,
+        direct_writes: true,
+    });
     let sink = config::Sink { kind, workers: 1, space_reserve: None, dsn: false, requiretls: false };
     let opened = sink::open(&sink, &surroundings(&Arc::default())).unwrap_or_else(|error| panic!("{error}"));
     opened.workers.into_iter().next().expect("a worker")().expect("a sink")

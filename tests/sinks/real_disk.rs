@@ -64,17 +64,21 @@ fn an_ext4_without_a_journal_is_told_from_one_with() {
 fn inner() {
     let place = std::env::var_os(PLACE).expect("started by the test above");
     let place = Path::new(&place);
-    let maildir = |path: &Path| SinkKind::Maildir {
-        path: path.to_owned(),
-        template: "{local}".to_owned(),
-        create: true,
-        line_endings: LineEndings::Crlf,
-        sync: None,
+    let maildir = |path: &Path| {
+        SinkKind::Maildir(config::Maildir {
+            path: path.to_owned(),
+            template: "{local}".to_owned(),
+            create: true,
+            line_endings: LineEndings::Crlf,
+            sync: None,
+        })
     };
-    let spool = |path: &Path| SinkKind::Spool {
-        path: path.to_owned(),
-        segment_bytes: 1024 * 1024,
-        direct_writes: true,
+    let spool = |path: &Path| {
+        SinkKind::Spool(config::Spool {
+            path: path.to_owned(),
+            segment_bytes: 1024 * 1024,
+            direct_writes: true,
+        })
     };
     check(&place.join("maildir"), maildir, place);
     check(&place.join("spool"), spool, place);

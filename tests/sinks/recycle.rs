@@ -339,7 +339,11 @@ fn as_many_spares_are_kept_as_the_load_needs() {
 }
 
 fn open(path: &Path, reports: &Arc<Reports>) -> Result<Box<dyn Sink>, OpenError> {
-    let kind = SinkKind::Spool { path: path.to_owned(), segment_bytes: SEGMENT_BYTES, direct_writes: true };
+    let kind = SinkKind::Spool(config::Spool {
+        path: path.to_owned(),
+        segment_bytes: SEGMENT_BYTES,
+        direct_writes: true,
+    });
     let config = config::Sink { kind, workers: 1, space_reserve: None, dsn: false, requiretls: false };
     let opened = sink::open(&config, &surroundings(reports))?;
     Ok(opened.workers.into_iter().next().expect("a worker")().expect("a sink"))

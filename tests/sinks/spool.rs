@@ -131,7 +131,11 @@ fn mail_data_that_looks_like_records_is_not_taken_for_some() {
 }
 
 fn open(path: &Path) -> Opened {
-    let kind = SinkKind::Spool { path: path.to_owned(), segment_bytes: SEGMENT_BYTES, direct_writes: true };
+    let kind = SinkKind::Spool(config::Spool {
+        path: path.to_owned(),
+        segment_bytes: SEGMENT_BYTES,
+        direct_writes: true,
+    });
     sink::open(
         &config::Sink { kind, workers: 1, space_reserve: None, dsn: false, requiretls: false },
         &surroundings(&Arc::default()),

@@ -65,8 +65,11 @@ fn stdout_tells_it() {
 fn a_spool_keeps_it() {
     let (sent, expected) = messages();
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let kind =
-        SinkKind::Spool { path: folder.path().to_owned(), segment_bytes: 1024 * 1024, direct_writes: false };
+    let kind = SinkKind::Spool(config::Spool {
+        path: folder.path().to_owned(),
+        segment_bytes: 1024 * 1024,
+        direct_writes: false,
+    });
     let mut sink = opened(kind);
     assert_eq!(store(&mut *sink, &sent), [Outcome::Stored; 3]);
     for (sent, expected) in sent.iter().zip(expected) {

@@ -10,12 +10,11 @@ use ringmx::mail::client::{ClientFacts, TlsFacts};
 use ringmx::mail::envelope::{BodyType, Envelope, Mailbox};
 use ringmx::mail::outcome::{Refused, TryAgain};
 use ringmx::mail::queue_id::QueueId;
-use ringmx::smtp::extension::ExtensionSet;
 use ringmx::smtp::policy::{Recipients, Verdict};
 use ringmx::smtp::question::{Answerable, Asked, Delivered, Delivery, Question};
 use ringmx::smtp::reply::ReplyBuffer;
 use ringmx::smtp::session::{Input, Session, Step};
-use ringmx::smtp::settings::{BareLineEnd, ChunkLineEnd, Gate, NulPolicy, Settings, TlsPolicy};
+use ringmx::smtp::settings::Settings;
 use ringmx::smtp::supplies::Supplies;
 
 /// What became of an exchange so far.
@@ -138,19 +137,8 @@ pub fn config() -> Config {
 /// What sessions are told with the defaults of the configuration.
 pub fn settings() -> Settings {
     let config = config();
-    Settings {
-        policy: Arc::new(Recipients::new(&config.recipient_rules(), None)),
-        hostname: config.hostname,
-        limits: config.limits,
-        gate: Gate::default(),
-        bare_lf: BareLineEnd::Reject,
-        bare_cr: BareLineEnd::Reject,
-        local_part_case_sensitive: config.local_part_case_sensitive,
-        bdat_bare_lf: ChunkLineEnd::Keep,
-        nul: NulPolicy::Keep,
-        tls: TlsPolicy::Off,
-        extensions: ExtensionSet::usual(),
-    }
+    let policy = Arc::new(Recipients::new(&config.recipient_rules(), None));
+    Settings::of(config.hostname, config.limits, policy)
 }
 
 /// What a handshake might negotiate.

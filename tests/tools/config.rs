@@ -53,7 +53,8 @@ fn the_embedded_default_takes_anyones_mail_on_loopback() {
     assert_eq!(config.listeners[0].address, SocketAddr::from(([127, 0, 0, 1], 2525)));
     assert_eq!(config.postmaster, format!("postmaster@{}", config.hostname));
     assert_eq!(config.sink.workers, 2);
-    let SinkKind::Maildir { path, template, create, line_endings, sync } = config.sink.kind else {
+    let SinkKind::Maildir(config::Maildir { path, template, create, line_endings, sync }) = config.sink.kind
+    else {
         panic!("a maildir")
     };
     assert_eq!((path, template.as_str(), create), (PathBuf::from("ringmx-data"), "", false));
@@ -107,7 +108,7 @@ format = "json"
     assert_eq!(config.recipients.as_deref(), Some(Path::new("/etc/ringmx/recipients.txt")));
     assert_eq!(config.listeners[0].bare_lf, BareLineEnd::Normalize);
     assert_eq!(config.listeners[0].bare_cr, BareLineEnd::Reject);
-    let spool = matches!(&config.sink.kind, SinkKind::Spool { path, segment_bytes: 67_108_864, direct_writes: true }
+    let spool = matches!(&config.sink.kind, SinkKind::Spool(config::Spool { path, segment_bytes: 67_108_864, direct_writes: true })
         if path == Path::new("/var/spool/ringmx"));
     assert!(spool, "{:?}", config.sink);
     assert_eq!((config.shards[0].cpu, config.shards[0].connections_max), (cpu, 5000));
@@ -136,7 +137,10 @@ fn values_have_their_units_and_defaults() {
     let config = good(&format!("domains = [\"*.a.example\", \"B.example\"]\n{REST}"));
     assert_eq!(config.postmaster, "postmaster@b.example");
     let stdout = REST.replace("\"discard\"", "\"stdout\"\nformat = \"mbox\"");
-    assert!(matches!(good(&stdout).sink.kind, SinkKind::Stdout { format: StdoutFormat::Mbox }));
+    assert!(matches!(
+        good(&stdout).sink.kind,
+        SinkKind::Stdout(config::Stdout { format: StdoutFormat::Mbox })
+    ));
 }
 
 #[test]

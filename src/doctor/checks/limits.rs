@@ -1,10 +1,10 @@
 //! Open files and the size of files against what the configuration may need.
 
 use super::{sysctl_line, unit_line};
-use crate::config::{Config, SinkKind};
+use crate::config::Config;
 use crate::doctor::finding::{Finding, Severity};
 use crate::doctor::host::Host;
-use crate::limits::{BATCH_MESSAGES_MAX, REFUSED_CONNECTIONS_MAX};
+use crate::limits::REFUSED_CONNECTIONS_MAX;
 use crate::sink::file_limit;
 
 /// What a process has open besides, and some to spare: standard streams, rings, doorbells, the store's files, certificates.
@@ -35,13 +35,13 @@ pub(in crate::doctor) fn check_open_files(host: &Host, config: &Config) -> Optio
 /// A segment, a message, or the log may be larger than a file may be.
 pub(in crate::doctor) fn check_file_size(host: &Host, config: &Config) -> Option<Finding> {
     let limit = host.file_bytes_max?;
-    let finding = match &config.sink.kind {
-        SinkKind::Spool { segment_bytes, .. } if *segment_bytes > limit => Finding::new(
+    let finding = match config.sink.facts().file_bytes() {
+        Some(segment_bytes) if segment_bytes > limit => Finding::new(
             Severity::Fails,
             format!("{limit} octets allowed, segment_size is {segment_bytes}"),
             "No segment can be written: the receiver does not start. Or lower segment_size in [[sink]].",
         ),
-        _ => Finding::new(
+        Some(_) | None => Finding::new(
             Severity::Limits,
             file_limit::message_note(config, Some(limit))?,
             "The message is answered 452 each time that it comes, until its sender gives up.",
@@ -57,23 +57,15 @@ pub(in crate::doctor) fn check_file_size(host: &Host, config: &Config) -> Option
 fn wanted(config: &Config) -> u64 {
     let of_shard = |connections: usize| connections + REFUSED_CONNECTIONS_MAX + config.listeners.len() + 4;
     let shards: usize = config.shards.iter().map(|shard| of_shard(shard.connections_max)).sum();
-    // A maildir has the files of a batch open at a time.
-    let sink = match config.sink.kind {
-        SinkKind::Maildir { .. } => config.sink.workers * BATCH_MESSAGES_MAX,
-        SinkKind::Spool { .. } | SinkKind::Stdout { .. } | SinkKind::Discard => 0,
-    };
-    let spills = match config.sink.kind {
-        SinkKind::Discard => 0,
-        SinkKind::Maildir { .. } | SinkKind::Spool { .. } | SinkKind::Stdout { .. } => {
-            config.limits.spill_files_max
-        }
-    };
+    let sink = config.sink.facts().open_files(config.sink.workers);
+    let spills = if config.sink.facts().reads_mail_data() { config.limits.spill_files_max } else { 0 };
     (shards + sink) as u64 + spills + OTHERS
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{self, SinkKind};
 
     #[test]
     fn open_files_have_to_cover_connections_and_spill_files() {
@@ -98,8 +90,11 @@ mod tests {
         let severity =
             |config: &Config| check_file_size(&host(Some(1 << 20)), config).map(|found| found.severity);
         assert_eq!(severity(&config), Some(Severity::Limits));
-        config.sink.kind =
-            SinkKind::Spool { path: "spool".into(), segment_bytes: 64 << 20, direct_writes: true };
+        config.sink.kind = SinkKind::Spool(config::Spool {
+            path: "spool".into(),
+            segment_bytes: 64 << 20,
+            direct_writes: true,
+        });
         assert_eq!(severity(&config), Some(Severity::Fails));
     }
 

@@ -1,7 +1,7 @@
 //! Memory: the sum of all bounds against what there is.
 
 use super::{mib, sysctl_line};
-use crate::config::{Config, SinkKind};
+use crate::config::Config;
 use crate::doctor::finding::{Finding, Severity};
 use crate::doctor::host::Host;
 use crate::memory_sum::MemorySum;
@@ -58,7 +58,7 @@ pub(in crate::doctor) fn check_overcommit(host: &Host, config: &Config) -> Optio
 /// ringmx has decided for itself where it wants them, but can only have what there is.
 pub(in crate::doctor) fn check_huge_pages(host: &Host, config: &Config) -> Option<Finding> {
     const SLOWER: &str = "A spool on ext4 or XFS takes messages of 1 MiB a quarter slower than with the few that it would ask for.";
-    let writes_directly = matches!(config.sink.kind, SinkKind::Spool { direct_writes: true, .. });
+    let writes_directly = config.sink.facts().writes_directly();
     // Before, a process has all that the kernel gives it or none.
     let can_choose = host.kernel.is_none_or(|kernel| kernel >= (6, 18));
     let cure = "echo madvise >/sys/kernel/mm/transparent_hugepage/enabled";
@@ -86,6 +86,7 @@ pub(in crate::doctor) fn check_huge_pages(host: &Host, config: &Config) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{self, SinkKind};
     use crate::doctor::Cgroup;
 
     const GIB: u64 = 1 << 30;
@@ -127,8 +128,11 @@ mod tests {
         assert_eq!(finding.map(|finding| finding.severity), Some(Severity::Note));
         assert_eq!(check_huge_pages(&host("madvise"), &config), None);
         assert_eq!(check_huge_pages(&host("never"), &config), None, "a maildir writes by the page cache");
-        config.sink.kind =
-            SinkKind::Spool { path: "/spool".into(), segment_bytes: 1 << 26, direct_writes: true };
+        config.sink.kind = SinkKind::Spool(config::Spool {
+            path: "/spool".into(),
+            segment_bytes: 1 << 26,
+            direct_writes: true,
+        });
         let is_cured =
             |host| check_huge_pages(&host, &config).expect("a finding").cure != Vec::<String>::new();
         assert_eq!([host("never"), host("always"), old()].map(is_cured), [true, false, true]);

@@ -1,7 +1,7 @@
 //! io_uring: whether it can be used, by this user and by others.
 
 use super::{sysctl_line, unit_line};
-use crate::config::{Config, SinkKind};
+use crate::config::Config;
 use crate::doctor::finding::{Finding, Severity};
 use crate::doctor::host::Host;
 use crate::ring::locked_memory;
@@ -38,11 +38,7 @@ pub(in crate::doctor) fn check_io_uring(host: &Host, _: &Config) -> Option<Findi
 pub(in crate::doctor) fn check_memlock(host: &Host, config: &Config) -> Option<Finding> {
     let is_charged = |version| !((5, 12)..(6, 14)).contains(&version);
     let limit = host.memlock_bytes_max.filter(|_| host.kernel.is_some_and(is_charged))?;
-    let of_workers = match config.sink.kind {
-        // Those of `sync = "each"` have a ring.
-        SinkKind::Maildir { .. } => config.sink.workers as u64 * locked_memory::of_worker(),
-        SinkKind::Spool { .. } | SinkKind::Stdout { .. } | SinkKind::Discard => 0,
-    };
+    let of_workers = config.sink.facts().rings(config.sink.workers) as u64 * locked_memory::of_worker();
     let wanted = of_workers + config.shards.iter().map(locked_memory::of_shard).sum::<u64>();
     let (severity, why) = match &host.io_uring {
         Some(Ok(())) => (
@@ -63,6 +59,7 @@ pub(in crate::doctor) fn check_memlock(host: &Host, config: &Config) -> Option<F
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::SinkKind;
     use crate::ring::probe::explain_os_error;
 
     #[test]

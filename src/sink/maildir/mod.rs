@@ -32,28 +32,38 @@ use super::contract::{Cost, Durability, Sink};
 use super::executor::Executor;
 use super::executor::blocking::Blocking;
 use super::executor::uring::Uring;
+use super::kind::{Kind, Unnameable};
 use super::mailbox::{Mailboxes, MakeKeeper};
-use super::opening::{OpenError, Opened, Surroundings, Worker};
-use super::root::Root;
+use super::opening::{Examined, OpenError, Opened, Surroundings, Worker};
+use super::root::{self, Root};
 use super::spill::SpillTo;
 use super::trial::{self, Needs};
-use crate::config::{LineEndings, MaildirSync};
+use crate::config::{self, MaildirSync};
 use crate::handoff::mailbox::Place;
 use crate::handoff::message::Message;
 use crate::mail::envelope::Mailbox;
 use crate::mail::outcome::Outcome;
 
+impl Kind for config::Maildir {
+    fn open(&self, workers: usize, surroundings: &Surroundings) -> Result<Opened, OpenError> {
+        open(self, workers, surroundings)
+    }
+
+    fn examine(&self, examined: &mut Examined) {
+        if let Some(directory) = root::examine(&self.path, examined) {
+            examined.errors.extend(cannot_commit(&self.path, &directory, self.sync));
+        }
+    }
+
+    fn unnameable(&self, case_sensitive: bool) -> Option<Unnameable> {
+        unnameable(&self.template, case_sensitive)
+    }
+}
+
 /// Opens the sink: locks the root and removes what deliveries that were cut short left in `tmp`.
-pub(super) fn open(
-    path: &Path,
-    template: &str,
-    create: bool,
-    line_endings: LineEndings,
-    sync: Option<MaildirSync>,
-    workers: usize,
-    surroundings: &Surroundings,
-) -> Result<Opened, OpenError> {
-    let settings = MaildirSettings::new(path, template, create, line_endings, surroundings.clone())?;
+fn open(config: &config::Maildir, workers: usize, surroundings: &Surroundings) -> Result<Opened, OpenError> {
+    let config::Maildir { path, template, create, line_endings, sync } = config;
+    let settings = MaildirSettings::new(path, template, *create, *line_endings, surroundings.clone())?;
     let root = Arc::new(Root::open(path, "maildir")?);
     let cannot_open = |error: io::Error| OpenError {
         what: "open the store",
@@ -61,7 +71,7 @@ pub(super) fn open(
         why: error.to_string(),
         cure: "allow more open files",
     };
-    let commit = file_system::choose(sync, path, root.directory().map_err(cannot_open)?)?;
+    let commit = file_system::choose(*sync, path, root.directory().map_err(cannot_open)?)?;
     let settings = settings.commit_by(commit);
     let needs = Needs { reserves: false, name_bytes_max: name::file_bytes_max(&settings.host) };
     let mut executor = Blocking::new(root.directory().map_err(cannot_open)?);
@@ -93,7 +103,7 @@ pub(super) fn open(
         durability,
         workers: workers.collect(),
         inline: None,
-        spill: SpillTo::Directory(path.to_owned()),
+        spill: SpillTo::Directory(path.clone()),
         mailboxes,
         notes,
     })
@@ -125,23 +135,20 @@ fn watch_mailboxes(settings: &MaildirSettings, root: &Arc<Root>) -> Result<Optio
 
 /// Why files cannot become durable as configured where this directory is, the root or the one that it would
 /// be made in. None where they can.
-pub(super) fn examine(path: &Path, directory: &Path, sync: Option<MaildirSync>) -> Option<String> {
+fn cannot_commit(path: &Path, directory: &Path, sync: Option<MaildirSync>) -> Option<String> {
     let directory = std::fs::File::open(directory).ok()?;
     file_system::choose(sync, path, directory).err().map(|error| error.to_string())
 }
 
 /// Tells of recipients, by local-part and domain, why they cannot have a maildir: what the name of its directory would be. None where the
 /// template is none.
-pub(super) fn unnameable(
-    template: &str,
-    case_sensitive: bool,
-) -> Option<impl Fn(&str, &str) -> Option<String>> {
+fn unnameable(template: &str, case_sensitive: bool) -> Option<Unnameable> {
     let template = Template::parse(template, case_sensitive).ok()?;
-    Some(move |local_part: &str, domain: &str| {
+    Some(Box::new(move |local_part, domain| {
         let (local_part, domain) = (local_part.as_bytes(), domain.as_bytes());
         let recipient = Mailbox { local_part, domain, whole: b"" };
         template.directory(recipient).err().map(|why| why.to_string())
-    })
+    }))
 }
 
 /// The sink of one worker with its share of the lock.

@@ -54,13 +54,13 @@ pub struct StoredEnvelope {
     pub ehlo: Vec<u8>,
     /// The `with` of trace information.
     pub protocol: Vec<u8>,
-    /// What TLS it came under; none in plaintext.
+    /// What TLS it came under. `None` in plaintext.
     pub tls: Option<StoredTls>,
     /// Reverse-path, recipients, and what their parameters said.
     pub envelope: Envelope,
     /// How many octets of the content are our trace information; the rest is mail data.
     pub trace_bytes: u64,
-    /// The file that holds the mail data; none when all of it is in the record.
+    /// The file that holds the mail data. `None` when all of it is in the record.
     pub file: Option<MessageFile>,
 }
 

@@ -36,17 +36,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use self::background::Background;
-pub(super) use self::options::Options;
+use self::options::Options;
 use self::supply::Maker;
 pub use self::writer::Spool;
 use super::contract::{Durability, Sink};
 use super::executor::Executor;
 use super::executor::blocking::Blocking;
 use super::file_limit;
-use super::opening::{OpenError, Opened, Surroundings};
-use super::root::Root;
+use super::kind::Kind;
+use super::opening::{Examined, OpenError, Opened, Surroundings};
+use super::root::{self, Root};
 use super::spill::SpillTo;
 use super::trial::{self, Needs};
+use crate::config;
 use crate::handoff::message::Message;
 use crate::limits::SPOOL_INLINE_BYTES_MAX;
 use crate::mail::outcome::Outcome;
@@ -58,8 +60,20 @@ const KIND: &str = "spool";
 const SEGMENT_CURE: &str = "raise that limit (in a systemd unit `LimitFSIZE=infinity`, in a shell `ulimit -f unlimited`), or \
                             lower segment_size in [[sink]]";
 
+impl Kind for config::Spool {
+    fn open(&self, workers: usize, surroundings: &Surroundings) -> Result<Opened, OpenError> {
+        let options = Options { segment_bytes: self.segment_bytes, direct_writes: self.direct_writes };
+        open(&self.path, options, workers, surroundings)
+    }
+
+    fn examine(&self, examined: &mut Examined) {
+        root::examine(&self.path, examined);
+        examined.errors.extend(file_limit::refuses_segments(self.segment_bytes, file_limit::bytes_max()));
+    }
+}
+
 /// Opens the sink: locks the root, removes segments that never came into use, reads the newest ones for torn tails and damage.
-pub(super) fn open(
+fn open(
     path: &Path,
     options: Options,
     workers: usize,

@@ -78,18 +78,18 @@ pub fn start(opened: Opened) -> Box<dyn Sink> {
 
 /// A maildir that syncs each message for itself.
 pub fn maildir_kind(path: &Path, template: &str, line_endings: LineEndings) -> SinkKind {
-    SinkKind::Maildir {
+    SinkKind::Maildir(config::Maildir {
         path: path.to_owned(),
         template: template.to_owned(),
         create: false,
         line_endings,
         sync: Some(MaildirSync::Each),
-    }
+    })
 }
 
 /// With the sync that is usual on the file system of the temporary directory: `batch` where that can be.
 pub fn usual_sync(mut kind: SinkKind) -> SinkKind {
-    if let SinkKind::Maildir { sync, .. } = &mut kind {
+    if let SinkKind::Maildir(config::Maildir { sync, .. }) = &mut kind {
         *sync = None;
     }
     kind
@@ -97,7 +97,11 @@ pub fn usual_sync(mut kind: SinkKind) -> SinkKind {
 
 /// A spool with small segments.
 pub fn spool_kind(path: &Path) -> SinkKind {
-    SinkKind::Spool { path: path.to_owned(), segment_bytes: SEGMENT_BYTES, direct_writes: true }
+    SinkKind::Spool(config::Spool {
+        path: path.to_owned(),
+        segment_bytes: SEGMENT_BYTES,
+        direct_writes: true,
+    })
 }
 
 /// The files below a directory by the directory they are in, sorted.
@@ -136,7 +140,9 @@ fn directory_of(recipient: &(Vec<u8>, &[u8]), template: &str) -> String {
 
 /// Stores batches in a maildir and finds them; gives its description, or why it cannot be opened.
 pub fn maildir(root: &Path, kind: SinkKind, batches: &[Vec<Sent>]) -> Result<String, OpenError> {
-    let SinkKind::Maildir { template, line_endings, .. } = &kind else { panic!("no maildir") };
+    let SinkKind::Maildir(config::Maildir { template, line_endings, .. }) = &kind else {
+        panic!("no maildir")
+    };
     let (template, line_endings) = (template.clone(), *line_endings);
     let reports = Arc::default();
     let opened = try_open(kind, &reports)?;

@@ -1,0 +1,138 @@
+//! Everything that `ringmx serve` is told, put together from the tables of the file, with the rules between tables.
+//!
+//! Every function gives a usable value whatever the file says; whether there were problems is the document's to tell.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::document::Document;
+use super::identity::{self, Identity};
+use super::listener::{self, Listener};
+use super::log::{self, Log};
+use super::section::Section;
+use super::session_limits;
+use super::shards::{self, Shard};
+use super::sink::{self, Sink};
+use super::tls::{self, CertificateLines, Tls};
+use crate::mail::domain::DomainPattern;
+use crate::smtp::extension::Extension;
+use crate::smtp::policy::{Policy, RecipientRules};
+use crate::smtp::settings::{Limits, Settings};
+
+/// Everything that `ringmx serve` is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The name in the greeting, in EHLO replies and after `by` in Received:.
+    pub hostname: String,
+    /// Recipient domains that are accepted; empty means any, which is allowed on loopback listeners only.
+    pub domains: Vec<DomainPattern>,
+    /// The file of recipients; without it every local-part of an accepted domain is taken.
+    pub recipients: Option<PathBuf>,
+    /// Where mail for the bare `<postmaster>` goes, as `local-part@domain`.
+    pub postmaster: String,
+    /// Whether local-parts of recipients are compared octet for octet.
+    pub local_part_case_sensitive: bool,
+    /// Octets that a recipient's local-part may not hold, all of them ASCII punctuation.
+    pub local_part_deny: String,
+    /// Whether a recipient's local-part may begin with a dot.
+    pub local_part_leading_dot: bool,
+    /// Where to listen; at least one.
+    pub listeners: Vec<Listener>,
+    /// Where mail goes.
+    pub sink: Sink,
+    /// One per CPU core, in the order of the cores; at least one.
+    pub shards: Vec<Shard>,
+    /// Bounds of sessions and transactions.
+    pub limits: Limits,
+    /// Versions and certificates.
+    pub tls: Tls,
+    /// What is logged and how.
+    pub log: Log,
+}
+
+impl Config {
+    /// What the sessions of a listener are told.
+    pub fn session_settings(&self, listener: &Listener, policy: Arc<dyn Policy + Send + Sync>) -> Settings {
+        listener.session_settings(Settings {
+            local_part_case_sensitive: self.local_part_case_sensitive,
+            ..Settings::of(self.hostname.clone(), self.limits.clone(), policy)
+        })
+    }
+
+    /// By what the table of recipients is made.
+    pub fn recipient_rules(&self) -> RecipientRules<'_> {
+        RecipientRules {
+            domains: &self.domains,
+            hostname: &self.hostname,
+            postmaster: &self.postmaster,
+            local_part_case_sensitive: self.local_part_case_sensitive,
+            local_part_deny: &self.local_part_deny,
+            local_part_leading_dot: self.local_part_leading_dot,
+            asks_store: self.sink.facts().has_mailboxes(),
+        }
+    }
+}
+
+/// Reads the whole file, and gives the lines of its certificates as well. The result is good only if the document has no problems
+/// afterwards.
+pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
+    let mut root = Section::root(document);
+    let identity = identity::read(&mut root);
+    let (tls, certificate_lines) = tls::read(&mut root);
+    let mut listeners = listener::read(&mut root, &identity, tls.is_possible());
+    let sink = sink::read(&mut root, &identity);
+    for Listener { extensions, .. } in &mut listeners {
+        // A promise is made only where the consumer of the store keeps it.
+        for (extension, kept) in [
+            (Extension::Dsn, sink.dsn),
+            (Extension::RequireTls, sink.requiretls),
+            (Extension::BinaryMime, sink.facts().keeps_octets()),
+        ] {
+            *extensions = if kept { *extensions } else { extensions.without(extension) };
+        }
+    }
+    identity::postmaster_rule(&root, &identity);
+    recipients_rule(&root, &identity, &listeners, &sink);
+    let limits = session_limits::read(root.table("limits", "Bounds of sessions and transactions."));
+    let shards = shards::read(&mut root, limits.message_size_max);
+    let log = log::read(root.table("log", "What is logged, to standard error, and how."));
+    root.finish();
+    let config = Config {
+        hostname: identity.hostname,
+        domains: identity.domains,
+        recipients: identity.recipients,
+        postmaster: identity.postmaster,
+        local_part_case_sensitive: identity.local_part_case_sensitive,
+        local_part_deny: identity.local_part_deny,
+        local_part_leading_dot: identity.local_part_leading_dot,
+        listeners,
+        sink,
+        shards,
+        limits,
+        tls,
+        log,
+    };
+    (config, certificate_lines)
+}
+
+/// Without a file of recipients every local-part is taken. On a public listener the operator should know that.
+fn recipients_rule(root: &Section<'_>, identity: &Identity, listeners: &[Listener], sink: &Sink) {
+    let takes_from_others = |listener: &Listener| {
+        let has_fronts = !listener.gate.proxy_from.is_empty() || !listener.gate.xclient_from.is_empty();
+        listener.gate.refuse.is_none() && (has_fronts || !listener.address.ip().to_canonical().is_loopback())
+    };
+    // Without `create` such a maildir is a table itself, and has a warning of its own.
+    let is_table = sink.facts().has_mailboxes() && !sink.facts().creates_mailboxes();
+    if !root.given("recipients")
+        && !identity.domains.is_empty()
+        && !is_table
+        && listeners.iter().any(takes_from_others)
+    {
+        root.warn(
+            "recipients",
+            "there is no file of recipients, so every local-part of `domains` is taken; name one to have others refused \
+             (550 5.1.1)"
+                .to_owned(),
+        );
+    }
+}

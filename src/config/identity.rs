@@ -1,0 +1,149 @@
+//! The keys at the top of the file: who we are, and whose mail is accepted.
+
+use std::path::PathBuf;
+
+use super::document::Fallback;
+use super::section::Section;
+use super::{host, names};
+use crate::mail::domain::DomainPattern;
+
+/// Whose mail is accepted: the keys at the top of the file.
+pub(super) struct Identity {
+    pub(super) hostname: String,
+    /// Whether the host name was found, not given.
+    pub(super) hostname_given: bool,
+    /// Whether what was given as a host name is not one.
+    pub(super) hostname_faulty: bool,
+    pub(super) domains: Vec<DomainPattern>,
+    /// `domains` is not given, as opposed to given and bad.
+    pub(super) any_domain: bool,
+    pub(super) recipients: Option<PathBuf>,
+    pub(super) postmaster: String,
+    pub(super) local_part_case_sensitive: bool,
+    pub(super) local_part_deny: String,
+    pub(super) local_part_leading_dot: bool,
+}
+
+/// Reads these keys.
+pub(super) fn read(root: &mut Section<'_>) -> Identity {
+    let hostname = root.text(
+        "hostname",
+        "fully-qualified domain name",
+        Fallback::Computed {
+            example: "\"mx1.example.org\"",
+            default: "the system's host name, or \"localhost\"",
+        },
+        "The name in the greeting, in EHLO replies and behind `by` in Received: (RFC 5321 §2.3.5).",
+        names::domain,
+    );
+    let domains = domains(root);
+    let any_domain = domains.is_empty() && !root.faulty("domains");
+    let recipients = root.path(
+        "recipients",
+        Fallback::Computed {
+            example: "\"recipients.txt\"",
+            default: "every local-part of an accepted domain is taken",
+        },
+        "File of recipients: one address, or @domain for a catch-all, a line; comments have lines of their own, which begin with #.",
+    );
+    let postmaster = root.text(
+        "postmaster",
+        "address",
+        Fallback::Computed {
+            example: "\"postmaster@example.org\"",
+            default: "postmaster at the first of `domains` without `*`, or at `hostname`",
+        },
+        "Where mail for the bare <postmaster> goes (RFC 5321 §4.5.1).",
+        |text| names::mailbox(text).map(|(local, domain)| format!("{local}@{domain}")),
+    );
+    let hostname_given = hostname.is_some();
+    let hostname = hostname.unwrap_or_else(host::hostname);
+    let first = domains.iter().find_map(|domain| match domain {
+        DomainPattern::Exact(domain) => Some(domain),
+        DomainPattern::Below(_) => None,
+    });
+    let postmaster = postmaster.unwrap_or_else(|| format!("postmaster@{}", first.unwrap_or(&hostname)));
+    Identity {
+        postmaster,
+        hostname,
+        hostname_given,
+        hostname_faulty: root.faulty("hostname"),
+        domains,
+        any_domain,
+        recipients,
+        local_part_case_sensitive: root.boolean(
+            "local_part_case_sensitive",
+            false,
+            "Whether local-parts of recipients are compared octet for octet. The sink sees them as sent in any case.",
+        ),
+        local_part_deny: local_part_deny(root),
+        local_part_leading_dot: root.boolean(
+            "local_part_leading_dot",
+            false,
+            "Whether a recipient's local-part may begin with a dot.",
+        ),
+    }
+}
+
+/// Mail for the bare `<postmaster>` is always taken (RFC 5321 §4.5.1): it should be for a mailbox of
+/// ours.
+pub(super) fn postmaster_rule(root: &Section<'_>, identity: &Identity) {
+    let Some((_, domain)) = identity.postmaster.rsplit_once('@') else { return };
+    if identity.domains.is_empty() || identity.domains.iter().any(|accepted| accepted.matches(domain)) {
+        return;
+    }
+    let stored = format!("mail for the bare <postmaster> is stored for {}", identity.postmaster);
+    if root.given("postmaster") {
+        let text =
+            format!("{stored}, and `domains` does not accept {domain:?}: name a mailbox in one of `domains`");
+        root.warn("postmaster", text);
+    } else if !root.faulty("domains") {
+        let text =
+            format!("{stored}, which they do not accept: set `postmaster` to a mailbox in one of them");
+        root.warn("domains", text);
+    }
+}
+
+fn domains(root: &mut Section<'_>) -> Vec<DomainPattern> {
+    let found = root.texts(
+        "domains",
+        "domains such as \"example.org\", or \"*.example.org\" for every domain below it",
+        Fallback::Computed {
+            example: "[\"example.org\"]",
+            default: "any domain, on loopback listeners only",
+        },
+        "Recipient domains that are accepted, as A-labels (xn--…) or in Unicode.",
+        names::pattern,
+    );
+    let mut domains = Vec::new();
+    for (_, domain) in found.unwrap_or_default() {
+        if domains.contains(&domain) {
+            root.warn("domains", format!("{} is listed twice", domain_text(&domain)));
+        } else {
+            domains.push(domain);
+        }
+    }
+    domains
+}
+
+fn domain_text(domain: &DomainPattern) -> String {
+    match domain {
+        DomainPattern::Exact(domain) => format!("\"{domain}\""),
+        DomainPattern::Below(above) => format!("\"*.{above}\""),
+    }
+}
+
+fn local_part_deny(root: &mut Section<'_>) -> String {
+    const DEFAULT: &str = "%!@/|";
+    let deny = root.text(
+        "local_part_deny",
+        "string of ASCII punctuation, may be empty",
+        Fallback::Value(format!("\"{DEFAULT}\"")),
+        "Octets that a recipient's local-part may not hold: something behind ringmx may route them.",
+        |text| match text.chars().find(|c| !c.is_ascii_punctuation()) {
+            Some(odd) => Err(format!("{odd:?} is not ASCII punctuation")),
+            None => Ok(text.to_owned()),
+        },
+    );
+    deny.unwrap_or_else(|| DEFAULT.to_owned())
+}

@@ -1,0 +1,48 @@
+//! `[log]`: what is logged and how.
+
+use super::section::Section;
+use crate::limits::LOG_SESSION_LINES_DEFAULT;
+
+/// What is logged and how.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// Text or JSON.
+    pub format: LogFormat,
+    /// One line a session.
+    pub sessions: bool,
+    /// Lines a second and shard of sessions without an accepted message.
+    pub session_lines_max: u32,
+    /// One line a message.
+    pub messages: bool,
+}
+
+/// Form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// `key=value` lines.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Reads the table.
+pub(super) fn read(mut section: Section<'_>) -> Log {
+    let log = Log {
+        format: section.choice(
+            "format",
+            &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+            "key=value lines, or one JSON object a line.",
+        ),
+        sessions: section.boolean("sessions", true, "One line a session, but for those without a command, which are counted."),
+        session_lines_max: section.integer(
+            "session_lines_max",
+            LOG_SESSION_LINES_DEFAULT,
+            1..=1_000_000,
+            "Lines a second and shard of sessions without an accepted message, a client an eighth; others are counted.",
+        ),
+        messages: section.boolean("messages", true, "One line a message."),
+    };
+    section.finish();
+    log
+}

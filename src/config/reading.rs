@@ -1,0 +1,119 @@
+//! A configuration file is read: what it says, and everything that is wrong with it, not only the first.
+
+use std::path::Path;
+
+use toml::de::DeTable;
+
+use super::configuration::{self, Config};
+use super::document::Document;
+use super::problem::{Finding, Places, Problem, Warning, line_of};
+use super::{file, recipients, reference, syntax};
+use crate::smtp::policy::RecipientEntry;
+
+/// A longer file is no configuration.
+const FILE_BYTES_MAX: usize = 16 << 20;
+
+/// A configuration file that was read: what it says, and what is wrong with it.
+#[derive(Debug)]
+pub struct Reading {
+    /// What it says, with defaults in place of what is wrong. `None` when it is not TOML.
+    pub config: Option<Config>,
+    /// Why it cannot be used.
+    pub problems: Vec<Problem>,
+    /// What is allowed and probably not meant.
+    pub warnings: Vec<Warning>,
+    /// Where its keys stand.
+    pub places: Places,
+    /// The entries of the file of recipients that it names, each with its line. `None` where it names no file, or not a good one.
+    pub recipients: Option<Vec<(usize, RecipientEntry)>>,
+}
+
+impl Reading {
+    /// The configuration, unless there are problems.
+    pub fn result(self) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
+        match self.config {
+            Some(config) if self.problems.is_empty() => Ok((config, self.warnings)),
+            Some(_) | None => Err(self.problems),
+        }
+    }
+
+    fn no_toml(file: &str, problems: Vec<Problem>) -> Self {
+        let places = Places::new(file.to_owned(), Vec::new(), Vec::new());
+        Self { config: None, problems, warnings: Vec::new(), places, recipients: None }
+    }
+}
+
+/// Reads a configuration file, and the file of recipients that it names.
+pub fn read(path: &Path) -> Reading {
+    let file = path.display().to_string();
+    let unusable = |line, text| {
+        let finding = Finding { file: file.clone(), line, key: String::new(), text };
+        Reading::no_toml(&file, vec![Problem(finding)])
+    };
+    let octets = match file::read(path, FILE_BYTES_MAX) {
+        Ok(octets) => octets,
+        Err(error) => return unusable(None, file::unreadable(&error)),
+    };
+    if octets.starts_with(b"\xff\xfe") || octets.starts_with(b"\xfe\xff") {
+        return unusable(Some(1), "this file is UTF-16; save it as UTF-8".to_owned());
+    }
+    let text = match std::str::from_utf8(&octets) {
+        Ok(text) => text,
+        Err(error) => {
+            let before = String::from_utf8_lossy(&octets[..error.valid_up_to()]);
+            let line = line_of(&before, before.len());
+            return unusable(Some(line), "this is not TOML: it is not UTF-8".to_owned());
+        }
+    };
+    let mut reading = read_text(text, &file, path.parent().unwrap_or(Path::new("")));
+    if let Some(config) = &reading.config
+        && let Some(recipients) = &config.recipients
+    {
+        match recipients::read(recipients).map(|octets| recipients::parse(recipients, &octets)) {
+            Ok(Ok(entries)) => {
+                let (rules, creates) = (config.recipient_rules(), config.sink.facts().creates_mailboxes());
+                reading.warnings.extend(recipients::examine(recipients, &entries, &rules, creates));
+                reading.recipients = Some(entries);
+            }
+            Ok(Err(problems)) => reading.problems.extend(problems),
+            Err(error) => {
+                let text = format!("{} {}", recipients.display(), file::unreadable(&error));
+                reading.problems.push(Problem(reading.places.finding("recipients", text)));
+            }
+        }
+    }
+    reading
+}
+
+/// Reads a configuration file, and the file of recipients that it names: the configuration with its warnings,
+/// or its problems.
+pub fn load(path: &Path) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
+    read(path).result()
+}
+
+/// Reads a configuration. `file` is its name in problems; relative paths in it start at `base_dir`. Opens no other file.
+pub fn parse(text: &str, file: &str, base_dir: &Path) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
+    read_text(text, file, base_dir).result()
+}
+
+fn read_text(text: &str, file: &str, base_dir: &Path) -> Reading {
+    let (root, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        return Reading::no_toml(file, syntax::problems(file, text, &errors));
+    }
+    let document = Document::new(file, text, base_dir, Some(root.get_ref()), reference::unknown_key);
+    let (config, certificates) = configuration::read(&document);
+    let (problems, warnings, found) = document.into_findings();
+    let places = Places::new(file.to_owned(), found, certificates);
+    Reading { config: Some(config), problems, warnings, places, recipients: None }
+}
+
+impl Config {
+    /// What `ringmx` does without a configuration file: it takes mail for anyone on loopback, into one maildir below the
+    /// working directory.
+    pub fn embedded_default() -> Self {
+        let parsed = parse(include_str!("default.toml"), "default.toml", Path::new(""));
+        // The text is part of the program and is tested; nothing of the machine can make it bad.
+        parsed.expect("the embedded configuration is good").0
+    }
+}

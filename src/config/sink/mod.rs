@@ -1,0 +1,225 @@
+//! `[[sink]]`: where mail goes. What is particular to a kind of sink stands in its own file below; the tables here have one row a kind.
+
+mod discard;
+mod facts;
+mod maildir;
+mod spool;
+mod stdout;
+
+use self::discard::Discard;
+pub use self::facts::SinkFacts;
+pub use self::maildir::{LineEndings, Maildir, MaildirSync};
+pub use self::spool::Spool;
+pub use self::stdout::{Stdout, StdoutFormat};
+use super::document::Fallback;
+use super::identity::Identity;
+use super::section::Section;
+use super::units::GIB;
+
+/// Threads of one sink, at most.
+const WORKERS_MAX: usize = 256;
+
+/// The sink and its settings.
+#[derive(Debug, Clone)]
+pub struct Sink {
+    /// What it is.
+    pub kind: SinkKind,
+    /// Threads that store; shards are dealt to them in turn.
+    pub workers: usize,
+    /// Octets that a disk sink leaves free on its file system. `None` for the rule of the key's line in the reference.
+    pub space_reserve: Option<u64>,
+    /// Whether whoever consumes the store keeps the promises of DSN (RFC 3461).
+    pub dsn: bool,
+    /// Whether whoever consumes the store keeps the promise of REQUIRETLS (RFC 8689).
+    pub requiretls: bool,
+}
+
+/// The kinds of sink.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SinkKind {
+    /// One file a message in maildirs.
+    Maildir(Maildir),
+    /// Append-only segments.
+    Spool(Spool),
+    /// One line or mbox entry a message on standard output.
+    Stdout(Stdout),
+    /// Counts messages and drops them.
+    Discard,
+}
+
+impl Sink {
+    /// What is to be known of its kind.
+    pub fn facts(&self) -> &dyn SinkFacts {
+        match &self.kind {
+            SinkKind::Maildir(maildir) => maildir,
+            SinkKind::Spool(spool) => spool,
+            SinkKind::Stdout(stdout) => stdout,
+            SinkKind::Discard => &Discard,
+        }
+    }
+}
+
+/// What the table says, by any kind.
+struct Found {
+    maildir: Maildir,
+    spool: Spool,
+    stdout: Stdout,
+}
+
+/// A kind as the file knows it.
+struct Row {
+    word: &'static str,
+    /// The keys that no other kind has.
+    keys: &'static [&'static str],
+    /// Whether it stores into a directory, so that it has `path` and `space_reserve`.
+    is_on_disk: bool,
+    /// Without `workers`. Where it is 1 there cannot be more.
+    workers_default: usize,
+    /// Whether a program that reads the store may send the notifications that DSN promises.
+    may_notify: bool,
+    kind: fn(Found) -> SinkKind,
+}
+
+/// The table of kinds, one row each.
+static ROWS: [Row; 4] = [
+    Row {
+        word: "maildir",
+        keys: maildir::KEYS,
+        is_on_disk: true,
+        workers_default: 2,
+        may_notify: false,
+        kind: |found| SinkKind::Maildir(found.maildir),
+    },
+    Row {
+        word: "spool",
+        keys: spool::KEYS,
+        is_on_disk: true,
+        workers_default: 1,
+        may_notify: true,
+        kind: |found| SinkKind::Spool(found.spool),
+    },
+    Row {
+        word: "stdout",
+        keys: stdout::KEYS,
+        is_on_disk: false,
+        workers_default: 1,
+        may_notify: false,
+        kind: |found| SinkKind::Stdout(found.stdout),
+    },
+    Row {
+        word: "discard",
+        keys: &[],
+        is_on_disk: false,
+        workers_default: 1,
+        may_notify: false,
+        kind: |_| SinkKind::Discard,
+    },
+];
+
+/// Reads the table.
+pub(super) fn read(root: &mut Section<'_>, identity: &Identity) -> Sink {
+    let mut sections = root.tables("sink", "Where mail goes; exactly one for now.").into_iter();
+    let first = sections.next();
+    for more in sections {
+        more.refuse("this version of ringmx has exactly one sink; take out all [[sink]] but one".to_owned());
+    }
+    if let Some(section) = first {
+        return one(section, identity);
+    }
+    if !root.faulty("sink") {
+        let example =
+            "write for example\n    | [[sink]]\n    | kind = \"maildir\"\n    | path = \"ringmx-data\"";
+        root.problem("sink", format!("nowhere to store mail; {example}"));
+    }
+    Sink { kind: SinkKind::Discard, workers: 1, space_reserve: None, dsn: false, requiretls: false }
+}
+
+/// The keys of all kinds are read whatever the kind, so that a misplaced key is told from an unknown one.
+fn one(mut section: Section<'_>, identity: &Identity) -> Sink {
+    let row = section.choice_or(
+        "kind",
+        &ROWS.each_ref().map(|row| (row.word, row)),
+        Fallback::Required { example: "\"maildir\"" },
+        "What it is. Only maildir and spool are durable; stdout and discard promise nothing.",
+    );
+    let path = section.path(
+        "path",
+        Fallback::Depends { example: "\"ringmx-data\"", required: "for maildir and spool" },
+        "The directory of a maildir or spool sink.",
+    );
+    let path = path.unwrap_or_default();
+    let workers = section.optional_integer(
+        "workers",
+        1..=WORKERS_MAX,
+        Fallback::Computed { example: "2", default: "2 for maildir, 1 otherwise" },
+        "Threads that store; shards are dealt to them in turn, so no more are started than there are shards.",
+    );
+    let workers = workers.or(row.map(|row| row.workers_default)).unwrap_or(1);
+    let maildir = maildir::read(&mut section, path.clone());
+    let spool = spool::read(&mut section, path);
+    let space_reserve = space_reserve(&mut section);
+    let stdout = stdout::read(&mut section);
+    let dsn = section.boolean(
+        "dsn",
+        false,
+        "Spool: whether whoever consumes it sends the notifications that DSN promises (RFC 3461); then it is offered.",
+    );
+    let requiretls = section.boolean(
+        "requiretls",
+        false,
+        "Whether whoever consumes the store hands mail on as REQUIRETLS asks (RFC 8689); then it is offered under TLS.",
+    );
+    let kind = row.map_or(SinkKind::Discard, |row| (row.kind)(Found { maildir, spool, stdout }));
+    let sink = Sink { kind, workers, space_reserve, dsn, requiretls };
+    if let Some(row) = row {
+        rules(&mut section, row, &sink);
+    }
+    if let SinkKind::Maildir(maildir) = &sink.kind {
+        maildir::template_rules(&section, maildir, identity);
+    }
+    section.finish();
+    sink
+}
+
+fn space_reserve(section: &mut Section<'_>) -> Option<u64> {
+    section.optional_size(
+        "space_reserve",
+        0..=1024 * 1024 * GIB,
+        Fallback::Computed { example: "\"512MiB\"", default: "the lesser of 1GiB and 5 % of the file system" },
+        "Maildir and spool: octets left free on the file system, by temporary files too. With less, or less than SIZE beyond it, MAIL is answered 452.",
+    )
+}
+
+/// What a kind says of the keys. One that means nothing to it is a slip, and is not ignored.
+fn rules(section: &mut Section<'_>, row: &Row, sink: &Sink) {
+    let mut foreign = |keys: &[&'static str], has: &dyn Fn(&Row) -> bool| {
+        let homes: Vec<String> =
+            ROWS.iter().filter(|row| has(row)).map(|row| format!("\"{}\"", row.word)).collect();
+        for key in keys {
+            if section.given(key) && !has(row) {
+                section.problem(key, format!("this key is for a sink of kind {}", homes.join(" or ")));
+            }
+        }
+    };
+    foreign(&["path"], &|row| row.is_on_disk);
+    for owner in &ROWS {
+        foreign(owner.keys, &|row| row.word == owner.word);
+    }
+    foreign(&["space_reserve"], &|row| row.is_on_disk);
+    if row.workers_default == 1 && sink.workers > 1 {
+        section.problem("workers", "only a maildir can have more than 1 worker".to_owned());
+    }
+    if row.is_on_disk && !section.given("path") {
+        section.problem(
+            "path",
+            "missing; this sink stores into a directory, write for example path = \"ringmx-data\"".to_owned(),
+        );
+    }
+    if sink.dsn && !row.may_notify {
+        section.problem(
+            "dsn",
+            "nobody behind this kind of sink sends the notifications that DSN promises; only a spool may have it"
+                .to_owned(),
+        );
+    }
+}

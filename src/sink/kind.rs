@@ -1,0 +1,20 @@
+//! What a kind of sink does with its settings. Each kind does it in its own file, beside the sink itself.
+
+use super::opening::{Examined, OpenError, Opened, Surroundings};
+
+/// Tells of a recipient, by local-part and domain, what stands in the way of a place in the store with its name.
+pub type Unnameable = Box<dyn Fn(&str, &str) -> Option<String>>;
+
+/// The settings of one kind.
+pub(super) trait Kind {
+    /// Opens the sink, for so many workers: locks its store, makes its directories, recovers.
+    fn open(&self, workers: usize, surroundings: &Surroundings) -> Result<Opened, OpenError>;
+
+    /// Looks whether it can be opened, and changes nothing.
+    fn examine(&self, _examined: &mut Examined) {}
+
+    /// `None` where recipients have no places of their own.
+    fn unnameable(&self, _case_sensitive: bool) -> Option<Unnameable> {
+        None
+    }
+}
