@@ -6,14 +6,12 @@
 #![allow(missing_docs, reason = "a program")]
 
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ringmx::handoff::channel::{ToSink, Waiting, messages, receipts};
-use ringmx::handoff::doorbell::Doorbell;
+use ringmx::handoff::channel::{Consumer, Sender, Waiting};
 use ringmx::handoff::message::Message;
 use ringmx::limits::HANDOFF_MESSAGES_MAX;
 use ringmx::shard::affinity::{allowed_cpus, pin_to};
@@ -42,7 +40,7 @@ fn pin(place: usize) {
 
 /// Sends as a shard does, but that the write to the worker's doorbell rides in no ring.
 #[allow(unsafe_code)]
-fn send(to_sink: &ToSink, message: Box<Message>) {
+fn send(to_sink: &Sender<Box<Message>>, message: Box<Message>) {
     let must_ring = to_sink.try_send(message).expect("no more messages are out than the channel holds");
     if let Some(descriptor) = must_ring {
         // SAFETY: it is the worker's eventfd, which `to_sink` keeps open.
@@ -53,15 +51,16 @@ fn send(to_sink: &ToSink, message: Box<Message>) {
 
 fn one_way(criterion: &mut Criterion) {
     pin(0);
-    let (to_sink, from_shards) = messages(HANDOFF_MESSAGES_MAX).expect("a channel");
+    let worker = Consumer::new().expect("an eventfd");
+    let (to_sink, from_shards) = worker.channel(HANDOFF_MESSAGES_MAX);
     let (give_back, home) = mpsc::channel();
     let consumer = thread::spawn(move || {
         pin(1);
         let mut taken = Vec::with_capacity(HANDOFF_MESSAGES_MAX);
         loop {
             match from_shards.take() {
-                Waiting::Message(message) => taken.push(message),
-                Waiting::Nothing => from_shards.sleep(None),
+                Waiting::Item(message) => taken.push(message),
+                Waiting::Nothing => worker.sleep(None, || from_shards.is_empty()),
                 Waiting::Ended => break,
             }
             if taken.len() == HANDOFF_MESSAGES_MAX {
@@ -95,12 +94,12 @@ fn one_way(criterion: &mut Criterion) {
 
 fn round_trip(criterion: &mut Criterion) {
     pin(0);
-    let bell = Arc::new(Doorbell::new().expect("an eventfd"));
-    let (to_sink, from_shards) = messages(HANDOFF_MESSAGES_MAX).expect("a channel");
-    let (to_shard, from_sinks) = receipts(HANDOFF_MESSAGES_MAX, bell);
+    let [consumer, shard] = [(); 2].map(|()| Consumer::new().expect("an eventfd"));
+    let (to_sink, from_shards) = consumer.channel(HANDOFF_MESSAGES_MAX);
+    let (to_shard, from_sinks) = shard.channel(HANDOFF_MESSAGES_MAX);
     let worker = thread::spawn(move || {
         pin(1);
-        worker::run(Box::new(Discard), &from_shards, &[to_shard], &Reports::default());
+        worker::run(Box::new(Discard), &consumer, &from_shards, &[to_shard], &Reports::default());
     });
     let mut group = criterion.benchmark_group("handoff, round trip");
     for out in [1, 8, 64, 256] {
@@ -112,10 +111,9 @@ fn round_trip(criterion: &mut Criterion) {
                     send(&to_sink, message);
                 }
                 while waiting.len() < out {
-                    match from_sinks.take() {
+                    match from_sinks.next() {
                         Some(receipt) => waiting.push(receipt.message),
-                        None if from_sinks.park() => from_sinks.bell().sleep(None),
-                        None => {}
+                        None => shard.sleep(None, || from_sinks.is_empty()),
                     }
                 }
             });

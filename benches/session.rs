@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ringmx::config::Config;
-use ringmx::mail::envelope::Envelope;
 use ringmx::mail::queue_id::QueueId;
 use ringmx::smtp::policy::Recipients;
+use ringmx::smtp::question::{Delivered, Delivery, Question};
 use ringmx::smtp::reply::ReplyBuffer;
-use ringmx::smtp::run::Run;
-use ringmx::smtp::session::{Answer, Input, Session, Step};
+use ringmx::smtp::session::{Input, Session, Step};
 use ringmx::smtp::settings::Settings;
+use ringmx::smtp::supplies::Supplies;
 
 fn settings() -> Settings {
     let config = Config::embedded_default();
@@ -23,13 +23,12 @@ fn settings() -> Settings {
 /// Feeds octets; gives the number of mail data octets seen. The envelope goes round, as on a shard.
 fn feed(
     session: &mut Session,
-    spare: &mut Vec<Box<Envelope>>,
+    supplies: &mut Supplies,
     octets: &[u8],
     replies: &mut ReplyBuffer,
     now: Instant,
 ) -> usize {
-    let mut run = Run::new();
-    let mut input = Input::new(octets, &mut run);
+    let mut input = Input::new(octets, supplies);
     let mut seen = 0;
     loop {
         match session.advance(&mut input, replies, now) {
@@ -38,13 +37,14 @@ fn feed(
                 return seen;
             }
             Step::Data(range) => seen += range.len(),
-            Step::Ask(_) => {
-                session.resolve(Answer::Begin(spare.pop().unwrap_or_default()), replies, now);
+            Step::Ask(Question::Beginning { asked, .. }) => {
+                session.resolve(asked, Ok(()), replies, now).expect("it is awaited");
             }
-            Step::Deliver(mut envelope) => {
-                envelope.clear();
-                spare.push(envelope);
-                session.resolve(Answer::Accepted(QueueId::default()), replies, now);
+            Step::Deliver(envelope) => {
+                input.supplies.keep_envelope(envelope);
+                let asked = session.asked::<Delivery>().expect("it is awaited");
+                let answer = Delivered::Accepted(QueueId::default());
+                session.resolve(asked, answer, replies, now).expect("it is awaited");
             }
             Step::Flush => replies.clear(),
             other => panic!("unexpected {other:?}"),
@@ -64,13 +64,13 @@ fn session(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(1));
         group.bench_function(format!("{bytes} octets of mail data"), |bench| {
             let mut session = Session::new(Arc::new(settings()), client, now);
-            let (mut replies, mut spare) = (ReplyBuffer::new(), Vec::new());
+            let (mut replies, mut supplies) = (ReplyBuffer::new(), Supplies::default());
             session.greet(&mut replies, now);
             session.handle_sent();
-            feed(&mut session, &mut spare, b"EHLO client.example\r\n", &mut replies, now);
+            feed(&mut session, &mut supplies, b"EHLO client.example\r\n", &mut replies, now);
             bench.iter(|| {
-                feed(&mut session, &mut spare, black_box(commands), &mut replies, now);
-                let seen = feed(&mut session, &mut spare, black_box(&data), &mut replies, now);
+                feed(&mut session, &mut supplies, black_box(commands), &mut replies, now);
+                let seen = feed(&mut session, &mut supplies, black_box(&data), &mut replies, now);
                 replies.clear();
                 seen
             });

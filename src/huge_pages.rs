@@ -1,7 +1,7 @@
 //! Huge pages: for memory that is written to the disk again and again, and for no other.
 //!
 //! A write past the page cache takes hold of each page of its memory, and whoever carries it on, the loop device's thread or a
-//! driver, goes through them again: 512 small pages cost more than one of 2 MiB (docs/performance.md). A heap or pool of which little
+//! driver, goes through them again: 512 small pages cost more than one of 2 MiB (docs/experiments.md). A heap or pool of which little
 //! is touched only grows by them.
 
 #![allow(unsafe_code)]

@@ -196,7 +196,7 @@ pub const WORK_PER_TURN_MAX: usize = 64 * 1024;
 pub const HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Steps of TLS handshakes in one turn of a shard: a full one takes a tenth of a millisecond, with RSA 2048 a third
-/// (`docs/performance.md`), which all other sessions wait.
+/// (`docs/experiments.md`), which all other sessions wait.
 pub const HANDSHAKES_PER_TURN_MAX: usize = 1;
 
 /// Octets of a handshake that wait for a turn with time for it; past an eighth of them no more is received. Who has sent them all by
@@ -225,6 +225,9 @@ pub const UNREAD_BUFFERS_MAX: usize = 2;
 
 /// Receive buffers in one pool: buffer ids are 16 bits, and the kernel's buffer rings end at this.
 pub const BUFFERS_MAX: usize = 32 * 1024;
+
+/// Orders on their way to one shard.
+pub const ORDERS_MAX: usize = 16;
 
 /// Messages on their way between one shard and its sink worker.
 pub const HANDOFF_MESSAGES_MAX: usize = 4096;

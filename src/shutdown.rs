@@ -19,9 +19,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::LogFormat;
-use crate::handoff::doorbell::Doorbell;
+use crate::handoff::channel::Sender as ToShard;
 use crate::limits::{LAST_WORDS_MAX, PROCESS_END_MAX, START_END_MAX};
 use crate::log::last_words;
+use crate::shard::order::Order;
 use crate::signals::Held;
 
 /// What a signal asks the control thread for.
@@ -38,16 +39,14 @@ pub enum Asked {
 struct Progress {
     listens: bool,
     stops: bool,
-    /// Of the shards that are to learn of the stop.
-    bells: Vec<Arc<Doorbell>>,
+    /// To the shards that are to learn of the stop.
+    shards: Vec<ToShard<Order>>,
 }
 
 /// Shared by all who begin the end or have to learn of it.
 #[derive(Debug)]
 pub struct Shutdown {
     progress: Mutex<Progress>,
-    /// What shards read; the same as `stops`.
-    flag: Arc<AtomicBool>,
     asked: Receiver<Asked>,
     /// Whether last words are JSON; it is known only when the configuration has been read.
     is_json: AtomicBool,
@@ -57,12 +56,7 @@ impl Shutdown {
     /// From now on signals are taken. SIGPIPE is ignored by the standard library.
     pub fn on_signals() -> std::io::Result<Arc<Self>> {
         let (ask, asked) = unbounded();
-        let shutdown = Arc::new(Self {
-            progress: Mutex::default(),
-            flag: Arc::new(AtomicBool::new(false)),
-            asked,
-            is_json: AtomicBool::new(false),
-        });
+        let shutdown = Arc::new(Self { progress: Mutex::default(), asked, is_json: AtomicBool::new(false) });
         let (tell, told) = unbounded();
         let ours = Arc::clone(&shutdown);
         let run = move || {
@@ -98,11 +92,6 @@ impl Shutdown {
         &self.asked
     }
 
-    /// What shards look at after their bell was rung.
-    pub fn flag(&self) -> &Arc<AtomicBool> {
-        &self.flag
-    }
-
     /// Whether the stop has begun.
     pub fn has_begun(&self) -> bool {
         self.progress().stops
@@ -115,21 +104,21 @@ impl Shutdown {
         progress.listens
     }
 
-    /// One more bell to ring when the stop begins. It is rung now if it has.
-    pub fn ring_at_stop(&self, bell: Arc<Doorbell>) {
+    /// One more shard to be told when the stop begins. It is told now if it has.
+    pub fn order_at_stop(&self, shard: ToShard<Order>) {
         let mut progress = self.progress();
         if progress.stops {
-            bell.ring();
+            order_stop(&shard);
         }
-        progress.bells.push(bell);
+        progress.shards.push(shard);
     }
 
     /// Begins the stop: shards take no new connection and end their sessions.
     pub fn begin(&self) {
         let mut progress = self.progress();
-        progress.stops = true;
-        self.flag.store(true, Ordering::Release);
-        progress.bells.iter().for_each(|bell| bell.ring());
+        if !std::mem::replace(&mut progress.stops, true) {
+            progress.shards.iter().for_each(order_stop);
+        }
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -186,6 +175,12 @@ impl Shutdown {
         last_words(format, "stopped", &format!("{why}; {left}"), LAST_WORDS_MAX);
         exit_now(code);
     }
+}
+
+/// There is always room for it, because it is sent once and [`Order::send`] leaves a place for it.
+fn order_stop(shard: &ToShard<Order>) {
+    // A shard that has gone has stopped.
+    let _ = shard.send_and_ring(Order::Stop);
 }
 
 /// A time that does not come.

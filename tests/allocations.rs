@@ -7,14 +7,14 @@ use std::time::Instant;
 
 use ringmx::config::Config;
 use ringmx::mail::client::ClientFacts;
-use ringmx::mail::envelope::Envelope;
 use ringmx::mail::queue_id::QueueId;
 use ringmx::smtp::extension::ExtensionSet;
 use ringmx::smtp::policy::Recipients;
+use ringmx::smtp::question::{Delivered, Delivery, Question};
 use ringmx::smtp::reply::ReplyBuffer;
-use ringmx::smtp::run::Run;
-use ringmx::smtp::session::{Answer, Input, Session, Step};
+use ringmx::smtp::session::{Input, Session, Step};
 use ringmx::smtp::settings::Settings;
+use ringmx::smtp::supplies::Supplies;
 use ringmx::smtp::trace;
 
 /// Counts allocations of the thread that runs the only test.
@@ -43,7 +43,7 @@ static ALLOCATOR: Counting = Counting;
 struct Driver {
     session: Session,
     replies: ReplyBuffer,
-    spare: Vec<Box<Envelope>>,
+    supplies: Supplies,
     facts: ClientFacts,
     received: Vec<u8>,
     now: Instant,
@@ -57,26 +57,26 @@ impl Driver {
     }
 
     fn feed(&mut self, octets: &[u8]) {
-        let mut run = Run::new();
-        let mut input = Input::new(octets, &mut run);
+        let mut input = Input::new(octets, &mut self.supplies);
         loop {
             match self.session.advance(&mut input, &mut self.replies, self.now) {
                 Step::NeedInput => return self.send(),
                 Step::Data(_) | Step::Insert | Step::Discard => {}
                 Step::Flush => self.replies.clear(),
-                Step::Ask(_) => {
-                    let envelope = self.spare.pop().unwrap_or_default();
-                    self.session.resolve(Answer::Begin(envelope), &mut self.replies, self.now);
+                Step::Ask(Question::Beginning { asked, .. }) => {
+                    self.session.resolve(asked, Ok(()), &mut self.replies, self.now).expect("it is awaited");
                 }
-                Step::Deliver(mut envelope) => {
+                Step::Ask(other) => panic!("unexpected {other:?}"),
+                Step::Deliver(envelope) => {
                     self.session.tell(&mut self.facts);
                     self.received.clear();
                     let wall_clock = std::time::SystemTime::UNIX_EPOCH;
                     let id = QueueId::default();
                     trace::received(&mut self.received, "mx.test", &self.facts, &envelope, id, wall_clock);
-                    envelope.clear();
-                    self.spare.push(envelope);
-                    self.session.resolve(Answer::Accepted(id), &mut self.replies, self.now);
+                    input.supplies.keep_envelope(envelope);
+                    let asked = self.session.asked::<Delivery>().expect("it is awaited");
+                    let answer = Delivered::Accepted(id);
+                    self.session.resolve(asked, answer, &mut self.replies, self.now).expect("it is awaited");
                 }
                 Step::Close => panic!("the session ended"),
             }
@@ -99,7 +99,7 @@ fn a_transaction_of_the_protocol_core_allocates_nothing() {
     let mut driver = Driver {
         session: Session::new(Arc::new(settings), client, now),
         replies: ReplyBuffer::new(),
-        spare: Vec::with_capacity(2),
+        supplies: Supplies::default(),
         facts: ClientFacts::unknown(),
         received: Vec::new(),
         now,

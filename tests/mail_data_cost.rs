@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 use ringmx::config::Config;
 use ringmx::mail::queue_id::QueueId;
 use ringmx::smtp::policy::Recipients;
+use ringmx::smtp::question::{Delivered, Delivery, Question};
 use ringmx::smtp::reply::ReplyBuffer;
-use ringmx::smtp::run::Run;
-use ringmx::smtp::session::{Answer, Input, Session, Step};
+use ringmx::smtp::session::{Input, Session, Step};
 use ringmx::smtp::settings::{BareLineEnd, ChunkLineEnd, NulPolicy, Settings};
+use ringmx::smtp::supplies::Supplies;
 use rustix::time::{ClockId, clock_gettime};
 
 /// Octets of mail data of a measurement.
@@ -137,21 +138,23 @@ impl Receiver {
     }
 
     fn feed(&mut self, octets: &[u8]) {
-        let mut run = Run::new();
-        let mut input = Input::new(octets, &mut run);
+        let mut supplies = Supplies::default();
+        let mut input = Input::new(octets, &mut supplies);
         loop {
             match self.session.advance(&mut input, &mut self.replies, self.now) {
                 Step::NeedInput => return self.session.handle_sending(),
                 Step::Data(range) => self.keep(range.len()),
-                Step::Insert => self.keep(input.run.octets().len()),
+                Step::Insert => self.keep(input.supplies.run.octets().len()),
                 Step::Discard => {}
                 Step::Flush => self.replies.clear(),
-                Step::Ask(_) => {
-                    self.session.resolve(Answer::Begin(Box::default()), &mut self.replies, self.now);
+                Step::Ask(Question::Beginning { asked, .. }) => {
+                    self.session.resolve(asked, Ok(()), &mut self.replies, self.now).expect("it is awaited");
                 }
+                Step::Ask(other) => panic!("unexpected {other:?}"),
                 Step::Deliver(_) => {
-                    let answer = Answer::Accepted(QueueId::default());
-                    self.session.resolve(answer, &mut self.replies, self.now);
+                    let asked = self.session.asked::<Delivery>().expect("it is awaited");
+                    let answer = Delivered::Accepted(QueueId::default());
+                    self.session.resolve(asked, answer, &mut self.replies, self.now).expect("it is awaited");
                 }
                 Step::Close => panic!("the session ended"),
             }

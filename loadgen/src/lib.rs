@@ -30,8 +30,9 @@
 //!   plain values and words: latency, network, output, paragraph, provenance, rate, reply, size, stop, units
 //! ```
 //!
-//! Of the receiver loadgen has the ring, the buffers, the pinning of threads and the choice of cryptography, and **never** the
-//! protocol, the sinks or the configuration: a mistake of the receiver must not hide in its judge.
+//! Of the receiver loadgen has the ring, the buffers, the pinning of threads, the choice of cryptography, the form of a timestamp
+//! and the commit, and **never** the protocol, the sinks or the configuration: a mistake of the receiver must not hide in its
+//! judge.
 
 pub mod program;
 

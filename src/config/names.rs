@@ -7,6 +7,7 @@ use crate::config::invisible;
 use crate::limits::{DOMAIN_BYTES_MAX, PATH_BYTES_MAX};
 use crate::mail::a_label::to_a_labels;
 use crate::mail::domain::DomainPattern;
+use crate::mail::local_part;
 
 /// Octets of one label of a domain (RFC 1035 §2.3.4).
 const LABEL_BYTES_MAX: usize = 63;
@@ -111,41 +112,39 @@ pub(super) fn mailbox(text: &str) -> Result<(String, String), String> {
 /// Atext and dots as they are, also those that RFC 5321 §4.1.2 puts between atoms only; or a quoted string.
 fn local_part(text: &str) -> Result<String, String> {
     let Some(quoted) = text.strip_prefix('"') else {
-        return match text.chars().find(|c| !is_atext(*c) && *c != '.') {
+        return match text.chars().find(|c| !is_bare(*c)) {
             Some(odd) => Err(format!("its local-part holds {odd:?}")),
             None if text.is_empty() => Err("its local-part is empty".to_owned()),
             None => Ok(text.to_owned()),
         };
     };
-    let content = unquoted(quoted)?;
-    if !content.is_empty() && content.chars().all(|c| is_atext(c) || c == '.') {
-        return Ok(content);
-    }
-    Ok(format!("\"{}\"", content.replace('\\', "\\\\").replace('"', "\\\"")))
+    check_quoted(quoted)?;
+    let mut spelled = Vec::new();
+    local_part::push_spelled(text.as_bytes(), &mut spelled);
+    String::from_utf8(spelled).map_err(|_| "its local-part is not UTF-8".to_owned())
 }
 
-/// What a quoted string says, given without its first quote.
-fn unquoted(quoted: &str) -> Result<String, String> {
-    let mut content = String::new();
+/// What is wrong with a quoted string, given without its first quote.
+fn check_quoted(quoted: &str) -> Result<(), String> {
     let mut rest = quoted.chars();
     loop {
         match rest.next() {
-            Some('"') if rest.as_str().is_empty() => return Ok(content),
+            Some('"') if rest.as_str().is_empty() => return Ok(()),
             Some('"') => return Err("there is text behind its closing quote".to_owned()),
             Some('\\') => match rest.next() {
-                Some(c) if !c.is_control() => content.push(c),
+                Some(c) if !c.is_control() => {}
                 _ => return Err("its local-part has a backslash before nothing printable".to_owned()),
             },
             Some(c) if c.is_control() => return Err(format!("its local-part holds {c:?}")),
-            Some(c) => content.push(c),
+            Some(_) => {}
             None => return Err("its closing quote is missing".to_owned()),
         }
     }
 }
 
-/// RFC 5322 §3.2.3, and RFC 6531 §3.3 for what is not ASCII.
-fn is_atext(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c) || (!c.is_ascii() && !c.is_control())
+/// Whether a character may stand in a local-part without quotes.
+fn is_bare(c: char) -> bool {
+    !c.is_control() && u8::try_from(c).map_or(true, local_part::is_bare)
 }
 
 /// A path template below a root: components of text, `{domain}` and `{local}`.

@@ -19,21 +19,27 @@ const HEAD: &str = "\
 const DOCUMENT_HEAD: &str = "\
 # Configuration
 
-`ringmx serve FILE` reads one TOML file; without one it listens on 127.0.0.1:2525 and stores into one maildir,
-`ringmx-data`. `ringmx check FILE` names every problem with its line and changes nothing: those of the file, of the
-files that it names, of the store. `serve` tells the same when it starts. A key that ringmx does not know stops the
-start. There are no settings from the environment. `--config FILE` and `-c FILE` name the file as well.
+For operators. `ringmx serve FILE` reads one TOML file; without one it listens on 127.0.0.1:2525 and stores
+into one maildir, `ringmx-data`. `--config FILE` and `-c FILE` name the file as well. `ringmx check FILE`
+names every problem with its line and changes nothing: those of the file, of the files that it names, of the
+store. `serve` tells the same when it starts. A key that ringmx does not know stops the start. There are no
+settings from the environment.
 
 - A listener on an address beyond loopback needs `domains`: ringmx is never an open sink by accident.
 - Port 0 lets the system choose a free port. It is meant for tests.
 - International domains are written as A-labels (`xn--…`) or in Unicode.
-- `recipients` names a text file with one address, or `@domain` for every local-part of it, a line. Blank lines and
-  lines that begin with `#` are skipped. Addresses are written as in SMTP, so `\"a b\"@example.org` has its quotes.
-- Memory is bounded, and `ringmx check` prints the sum, by part and with the key that bounds each. Memory for *mail* is
-  `buffers` × `buffer_size` + `block_memory` + 32 MiB for envelopes a shard, and a batch for each sink worker. Memory for
-  *connections* is 24 KiB for each of `connections_max` at its worst (38 KiB where TLS is offered), and 80 MiB a shard.
-  The kernel keeps up to twice `receive_buffer` and 64 KiB a connection besides, as far as `net.ipv4.tcp_mem` allows.
-  Large and slow messages go on in temporary files of the sink's file system.
+- `recipients` names a text file with one address, or `@domain` for every local-part of it, a line. Blank
+  lines and lines that begin with `#` are skipped. Addresses are written as in SMTP, so `\"a b\"@example.org`
+  has its quotes.
+- Memory is bounded, and `ringmx check` prints the sum, by part and with the key that bounds each:
+
+| memory | bound |
+| --- | --- |
+| for *mail* | `buffers` × `buffer_size` + `block_memory` + 32 MiB for envelopes, a shard; and a batch for each sink worker |
+| for *connections* | 24 KiB for each of `connections_max` at its worst (38 KiB where TLS is offered), and 80 MiB a shard |
+| of the kernel | twice `receive_buffer` and 64 KiB a connection, as far as `net.ipv4.tcp_mem` allows |
+
+Large and slow messages go on in temporary files of the sink's file system.
 
 The rest of this page is what `ringmx config` prints.
 

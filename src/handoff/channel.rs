@@ -1,159 +1,207 @@
-//! The two channels between a shard and a sink worker: messages out, receipts back. Bounded, lock-free, never blocked on.
+//! Channels between threads: bounded, lock-free, and nobody blocks inside one. The protocol of going to sleep stands here alone.
+//!
+//! A [`Consumer`] has one bell and any number of channels. It takes what is there, sets its *parked* flag, looks into each
+//! channel once more, and sleeps outside of them. A producer sends, then looks at the flag, and rings only a parked consumer:
+//! by a system call, or by a write that rides in the next turn of its ring.
+//!
+//! ```text
+//!   consumer                          producer
+//!   parked = true                     send
+//!   ───────────── full fence ─────────────────
+//!   is there anything? no: sleep      parked? true: parked = false, ring
+//! ```
+//!
+//! Both write first and read second, so at least one of them sees the other. `tests/loom.rs` compiles this file against loom and
+//! tries every interleaving.
 
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::io;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
-
+use super::atomic::{AtomicBool, Ordering, fence};
 use super::doorbell::Doorbell;
-use super::message::{Message, Receipt};
+use super::queue::{self, TryRecvError, TrySendError};
 
 /// Whether a producer has to ring somebody: the descriptor to write to.
 pub type MustRing = Option<RawFd>;
 
-/// A shard's end towards its sink worker.
+/// Who takes from one or more channels, and sleeps while all of them are empty.
 #[derive(Debug)]
-pub struct ToSink {
-    messages: Option<Sender<Box<Message>>>,
-    bell: Arc<Doorbell>,
+pub struct Consumer {
+    sleeper: Arc<Sleeper>,
 }
 
-/// A sink worker's end towards its shards.
+/// What a consumer and its producers share.
 #[derive(Debug)]
-pub struct FromShards {
-    messages: Receiver<Box<Message>>,
-    bell: Arc<Doorbell>,
+struct Sleeper {
+    /// The consumer is about to sleep, or sleeps, and nobody has rung.
+    parked: AtomicBool,
+    bell: Doorbell,
 }
 
-/// What a sink worker found waiting.
+/// A producer's end of a channel.
 #[derive(Debug)]
-pub enum Waiting {
-    /// A message.
-    Message(Box<Message>),
+pub struct Sender<T> {
+    /// Taken by drop only.
+    queue: Option<queue::Sender<T>>,
+    sleeper: Arc<Sleeper>,
+}
+
+/// The consumer's end of a channel.
+#[derive(Debug)]
+pub struct Receiver<T> {
+    queue: queue::Receiver<T>,
+}
+
+/// What a consumer found in a channel.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Waiting<T> {
+    /// This.
+    Item(T),
     /// Nothing now.
     Nothing,
-    /// Nothing, and no shard is left that could send.
+    /// Nothing, and no producer is left that could send.
     Ended,
 }
 
-/// A sink worker's end towards one shard.
-#[derive(Debug, Clone)]
-pub struct ToShard {
-    receipts: Sender<Receipt>,
-    bell: Arc<Doorbell>,
-}
+impl Consumer {
+    /// One that is awake and has no channel yet.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { sleeper: Arc::new(Sleeper { parked: AtomicBool::new(false), bell: Doorbell::new()? }) })
+    }
 
-/// A shard's end for receipts of all its sinks.
-#[derive(Debug)]
-pub struct FromSinks {
-    receipts: Receiver<Receipt>,
-    bell: Arc<Doorbell>,
-}
+    /// A channel to this consumer that holds at most `capacity` items.
+    pub fn channel<T>(&self, capacity: usize) -> (Sender<T>, Receiver<T>) {
+        let (sender, receiver) = queue::bounded(capacity);
+        (Sender { queue: Some(sender), sleeper: Arc::clone(&self.sleeper) }, Receiver { queue: receiver })
+    }
 
-/// A channel for messages to one sink worker; the shards' end is cloned for each of them.
-pub fn messages(capacity: usize) -> std::io::Result<(ToSink, FromShards)> {
-    let bell = Arc::new(Doorbell::new()?);
-    let (sender, receiver) = bounded(capacity);
-    Ok((ToSink { messages: Some(sender), bell: Arc::clone(&bell) }, FromShards { messages: receiver, bell }))
-}
+    /// From here on it is rung; call [`Consumer::unpark`] when it is awake again. False when it must not sleep: `is_empty`, which
+    /// looks into all of its channels, says that something is there.
+    pub fn park(&self, is_empty: impl FnOnce() -> bool) -> bool {
+        self.sleeper.parked.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let may_sleep = is_empty();
+        if !may_sleep {
+            self.unpark();
+        }
+        may_sleep
+    }
 
-/// A channel for receipts to one shard, which is woken by `bell`. The shard never has more than `capacity` messages out.
-pub fn receipts(capacity: usize, bell: Arc<Doorbell>) -> (ToShard, FromSinks) {
-    let (sender, receiver) = bounded(capacity);
-    (ToShard { receipts: sender, bell: Arc::clone(&bell) }, FromSinks { receipts: receiver, bell })
-}
+    /// It is awake, and needs no ringing.
+    pub fn unpark(&self) {
+        self.sleeper.parked.store(false, Ordering::Relaxed);
+    }
 
-impl ToSink {
-    /// Hands a message over, or gives it back when the channel is full.
-    pub fn try_send(&self, message: Box<Message>) -> Result<MustRing, Box<Message>> {
-        match self.messages.as_ref().map(|messages| messages.try_send(message)) {
-            Some(Ok(())) => Ok(self.bell.must_ring().then(|| self.bell.as_fd().as_raw_fd())),
-            // A worker ends only after its shards; should it die, the process aborts.
-            Some(Err(TrySendError::Full(message) | TrySendError::Disconnected(message))) => Err(message),
-            None => unreachable!("the sender is taken by drop only"),
+    /// Sleeps until something may be there, or until the time has passed. For a thread without a ring.
+    pub fn sleep(&self, wait: Option<Duration>, is_empty: impl FnOnce() -> bool) {
+        if self.park(is_empty) {
+            self.sleeper.bell.sleep(wait);
+            self.unpark();
         }
     }
+
+    /// What is rung, for a consumer that sleeps in its ring.
+    pub fn bell(&self) -> &Doorbell {
+        &self.sleeper.bell
+    }
 }
 
-impl Clone for ToSink {
+impl<T> Sender<T> {
+    /// Sends an item, or gives it back when the channel is full or nobody takes from it any more.
+    pub fn try_send(&self, item: T) -> Result<MustRing, T> {
+        match self.queue.as_ref().map(|queue| queue.try_send(item)) {
+            Some(Ok(())) => Ok(self.sleeper.must_ring().then(|| self.sleeper.bell.descriptor())),
+            Some(Err(TrySendError::Full(item) | TrySendError::Disconnected(item))) => Err(item),
+            None => unreachable!("the queue is taken by drop only"),
+        }
+    }
+
+    /// Answers a consumer that has asked for fewer items than the channel holds. It is not woken: call [`Sender::ring_if_parked`]
+    /// after the last of several. Where the consumer has gone, so has whoever waited there.
+    pub fn answer(&self, item: T) {
+        match self.queue.as_ref().map(|queue| queue.try_send(item)) {
+            Some(Ok(()) | Err(TrySendError::Disconnected(_))) => {}
+            Some(Err(TrySendError::Full(_))) => {
+                unreachable!("whoever asks has fewer questions out than its channel holds")
+            }
+            None => unreachable!("the queue is taken by drop only"),
+        }
+    }
+
+    /// Wakes the consumer if it sleeps, by a system call.
+    pub fn ring_if_parked(&self) {
+        if self.sleeper.must_ring() {
+            self.sleeper.bell.ring();
+        }
+    }
+
+    /// Sends an item and wakes the consumer by a system call; gives the item back as [`Sender::try_send`] does. Not for shards.
+    pub fn send_and_ring(&self, item: T) -> Result<(), T> {
+        if self.try_send(item)?.is_some() {
+            self.sleeper.bell.ring();
+        }
+        Ok(())
+    }
+
+    /// Wakes the consumer by a system call, if `must_ring` says so.
+    pub fn ring(&self, must_ring: MustRing) {
+        if must_ring.is_some() {
+            self.sleeper.bell.ring();
+        }
+    }
+
+    /// Items on their way.
+    pub fn len(&self) -> usize {
+        self.queue.as_ref().map_or(0, queue::Sender::len)
+    }
+
+    /// Whether nothing is on its way.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        Self { messages: self.messages.clone(), bell: Arc::clone(&self.bell) }
+        Self { queue: self.queue.clone(), sleeper: Arc::clone(&self.sleeper) }
     }
 }
 
-impl Drop for ToSink {
+impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        // The worker learns that the last shard has gone only by looking.
-        drop(self.messages.take());
-        self.bell.ring();
+        // The consumer learns that the last producer has gone only by looking.
+        drop(self.queue.take());
+        self.sleeper.bell.ring();
     }
 }
 
-impl FromShards {
+impl<T> Receiver<T> {
     /// Takes what waits, without blocking.
-    pub fn take(&self) -> Waiting {
-        match self.messages.try_recv() {
-            Ok(message) => Waiting::Message(message),
+    pub fn take(&self) -> Waiting<T> {
+        match self.queue.try_recv() {
+            Ok(item) => Waiting::Item(item),
             Err(TryRecvError::Empty) => Waiting::Nothing,
             Err(TryRecvError::Disconnected) => Waiting::Ended,
         }
     }
 
-    /// Sleeps until a message may be waiting.
-    pub fn sleep(&self, wait: Option<Duration>) {
-        self.bell.park();
-        if self.messages.is_empty() {
-            self.bell.sleep(wait);
-        }
-        self.bell.unpark();
+    /// The next item, for a consumer that does not care whether anybody is left.
+    pub fn next(&self) -> Option<T> {
+        self.queue.try_recv().ok()
+    }
+
+    /// Whether nothing is there. Producers that have gone are no reason to stay awake.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
     }
 }
 
-impl ToShard {
-    /// Sends a receipt. The channel has room for every message that its shard has out.
-    pub fn send(&self, receipt: Receipt) {
-        match self.receipts.try_send(receipt) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => {
-                unreachable!("a shard has fewer messages out than its channel holds")
-            }
-            // The shard has gone; with it went the client that waits. The message is as durable as its outcome said.
-            Err(TrySendError::Disconnected(receipt)) => drop(receipt),
-        }
-    }
-
-    /// After one or more receipts: wakes the shard if it sleeps.
-    pub fn ring_if_parked(&self) {
-        if self.bell.must_ring() {
-            self.bell.ring();
-        }
-    }
-}
-
-impl FromSinks {
-    /// Takes the next receipt, if one is there.
-    pub fn take(&self) -> Option<Receipt> {
-        self.receipts.try_recv().ok()
-    }
-
-    /// The shard is going to sleep in its turn; false when a receipt is there already and it must not.
-    pub fn park(&self) -> bool {
-        self.bell.park();
-        let empty = self.receipts.is_empty();
-        if !empty {
-            self.bell.unpark();
-        }
-        empty
-    }
-
-    /// The shard is awake.
-    pub fn unpark(&self) {
-        self.bell.unpark();
-    }
-
-    /// The bell that the shard's ring watches.
-    pub fn bell(&self) -> &Arc<Doorbell> {
-        &self.bell
+impl Sleeper {
+    /// After something was sent: whether this producer has to ring. At most one is told so each time the consumer parks.
+    fn must_ring(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.parked.load(Ordering::Relaxed) && self.parked.swap(false, Ordering::Relaxed)
     }
 }

@@ -1,17 +1,7 @@
 //! What crosses between a shard and the thread that looks whether a recipient's mailbox can take mail: a question before the 250
 //! to RCPT, and its answer.
 
-use super::errand;
 use super::message::Origin;
-
-/// A shard's end towards the thread.
-pub type ToKeeper = errand::ToThread<Inquiry>;
-
-/// The thread's end towards the shards.
-pub type Inquiries = errand::Errands<Inquiry>;
-
-/// The thread's end towards one shard.
-pub type ToAsker = errand::ToOrigin<Found>;
 
 /// Where a sink would store what a recipient gets.
 #[derive(Debug, Clone, PartialEq, Eq)]

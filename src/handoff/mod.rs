@@ -1,18 +1,19 @@
-//! Message out, receipt back: the values that cross between a shard and a sink worker, the channels they cross in, and
-//! the wake-ups.
+//! What crosses between threads, and how: messages out and receipts back, parts of messages, questions about recipients.
 //!
-//! Nobody blocks inside a channel. A consumer drains with `try_recv`, then parks its [`doorbell::Doorbell`], looks once
-//! more and waits outside; a producer rings only a parked consumer.
+//! Nobody blocks inside a channel: see [`channel`].
 
 pub mod channel;
 pub mod doorbell;
-pub mod errand;
 pub mod mailbox;
 pub mod message;
-mod park;
-pub mod spill;
+pub mod part;
 
-/// The atomics that `park` is made of; its loom test brings others.
+/// The atomics that `channel` is made of; its loom test brings others.
 mod atomic {
     pub(super) use std::sync::atomic::{AtomicBool, Ordering, fence};
+}
+
+/// The queues that `channel` is made of; its loom test brings others.
+mod queue {
+    pub(super) use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 }

@@ -1,4 +1,6 @@
-//! Which domains an operator means.
+//! Which domains an operator means, and the one rule how a domain is one of them.
+
+use std::collections::HashSet;
 
 /// An accepted recipient domain, as a lower-case A-label.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +21,57 @@ impl DomainPattern {
     }
 }
 
+/// Many patterns, of which any may match: as [`DomainPattern::matches`], but exact ones are looked up.
+#[derive(Debug, Default)]
+pub struct DomainPatterns {
+    exact: HashSet<Box<[u8]>>,
+    /// Domains below these match.
+    below: Vec<Box<[u8]>>,
+}
+
+impl DomainPatterns {
+    /// All of these.
+    pub fn new(patterns: &[DomainPattern]) -> Self {
+        let mut all = Self::default();
+        for pattern in patterns {
+            match pattern {
+                DomainPattern::Exact(exact) => _ = all.exact.insert(exact.as_bytes().into()),
+                DomainPattern::Below(above) => all.below.push(above.as_bytes().into()),
+            }
+        }
+        all
+    }
+
+    /// Whether there is none of them.
+    pub fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.below.is_empty()
+    }
+
+    /// Whether one of them accepts a domain, which is given in lower case as A-labels.
+    pub fn match_any(&self, domain: &[u8]) -> bool {
+        self.exact.contains(domain) || self.below.iter().any(|above| is_below(domain, above))
+    }
+}
+
 /// Whether a domain is below another one, and not that itself. Both in lower case as A-labels.
-pub fn is_below(domain: &[u8], above: &[u8]) -> bool {
+fn is_below(domain: &[u8], above: &[u8]) -> bool {
     domain.strip_suffix(above).is_some_and(|rest| rest.len() > 1 && rest.ends_with(b"."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_patterns_match_as_each_of_them_does() {
+        let patterns = [DomainPattern::Exact("x.test".into()), DomainPattern::Below("y.test".into())];
+        let all = DomainPatterns::new(&patterns);
+        for domain in
+            ["x.test", "a.x.test", "y.test", "a.y.test", "a.b.y.test", "evily.test", ".y.test", "y", ""]
+        {
+            let one = patterns.iter().any(|pattern| pattern.matches(domain));
+            assert_eq!(all.match_any(domain.as_bytes()), one, "{domain:?}");
+        }
+        assert!(!all.is_empty() && DomainPatterns::new(&[]).is_empty());
+    }
 }

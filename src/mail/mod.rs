@@ -7,6 +7,7 @@ pub mod client;
 pub mod domain;
 pub mod envelope;
 pub mod envelope_budget;
+pub mod local_part;
 mod mailbox;
 pub mod network;
 pub mod outcome;

@@ -3,40 +3,41 @@
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use crossbeam_channel::Sender;
 
 use super::event::ThreadEvent;
 use crate::buffer::Pool;
 use crate::config;
-use crate::handoff::channel::FromSinks;
 use crate::log::Log;
 use crate::mail::queue_id::IdKey;
 use crate::metrics::ShardMetrics;
 use crate::ring::kernel::KernelRing;
 use crate::ring::probe;
 use crate::shard::clients::Clients;
-use crate::shard::delivery::{Delivery, Route};
+use crate::shard::context::{Context, Turn};
+use crate::shard::delivery::{Delivery, ToSink};
+use crate::shard::inbox::Inbox;
 use crate::shard::listener::Listener;
-use crate::shard::mailboxes::{self, Mailboxes};
-use crate::shard::spill::{self, Spill};
-use crate::shard::{Parts, Shard, affinity};
+use crate::shard::mailboxes::{Lookup, Mailboxes};
+use crate::shard::parts::{Overflow, Parts};
+use crate::shard::session_lines::SessionLines;
+use crate::shard::{Shard, affinity};
 use crate::sink::space::Space;
 use crate::smtp::settings::Settings;
 use crate::tls;
 
-/// Makes a shard's route on its thread: a sink belongs to the thread that it runs on.
-pub(super) type MakeRoute = Box<dyn FnOnce() -> Route + Send>;
+/// Makes a shard's way to the sink on its thread: a sink belongs to the thread that it runs on.
+pub(super) type MakeToSink = Box<dyn FnOnce() -> ToSink + Send>;
 
 /// A shard's own ends of what leads to and from it.
 pub(super) struct Ends {
     /// One a listener.
     pub(super) sockets: Vec<OwnedFd>,
-    pub(super) route: MakeRoute,
-    pub(super) from_sinks: FromSinks,
-    pub(super) spill: spill::Route,
-    pub(super) mailboxes: mailboxes::Route,
+    pub(super) inbox: Inbox,
+    pub(super) to_sink: MakeToSink,
+    pub(super) overflow: Overflow,
+    pub(super) lookup: Lookup,
 }
 
 /// What a shard's thread needs to make its shard.
@@ -56,7 +57,6 @@ pub(super) struct ShardStart {
     pub(super) hostname: String,
     pub(super) clients: Arc<Clients>,
     pub(super) metrics: Arc<ShardMetrics>,
-    pub(super) stop: Arc<AtomicBool>,
 }
 
 impl ShardStart {
@@ -88,22 +88,22 @@ impl ShardStart {
         let listeners = listeners.map(|(number, ((socket, settings), tls))| {
             Listener::new(number as u64, socket, Arc::new(settings), tls)
         });
-        let parts = Parts {
+        let turn = Turn::first(&ring);
+        let context = Context {
             ring,
             pool,
-            delivery: Delivery::new(number, self.id_key, (ends.route)(), ends.from_sinks)
-                .with_space(self.space),
-            spill: Spill::new(ends.spill),
-            mailboxes: Mailboxes::new(number, ends.mailboxes),
+            inbox: ends.inbox,
+            delivery: Delivery::new(number, self.id_key, (ends.to_sink)()).with_space(self.space),
+            parts: Parts::new(ends.overflow),
+            mailboxes: Mailboxes::new(number, ends.lookup),
             log: self.log,
-            log_sessions: self.logs.sessions,
+            session_lines: self.logs.sessions.then(|| SessionLines::new(self.logs.session_lines_max)),
             log_messages: self.logs.messages,
             metrics: self.metrics,
             hostname: self.hostname,
-            connections_max: config.connections_max,
             clients: self.clients,
-            stop: self.stop,
+            turn,
         };
-        Ok(Shard::new(parts, listeners.collect()).with_session_lines(self.logs.session_lines_max))
+        Ok(Shard::new(context, config.connections_max, listeners.collect()))
     }
 }

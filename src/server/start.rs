@@ -2,7 +2,6 @@
 //! not be stored.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use crossbeam_channel::{Sender, unbounded};
 
@@ -10,18 +9,18 @@ use super::control::Control;
 use super::error::ServeError;
 use super::event::ThreadEvent;
 use super::log_report::LogReport;
-use super::shard_start::{Ends, MakeRoute, ShardStart};
+use super::shard_start::{Ends, MakeToSink, ShardStart};
 use super::workers::Workers;
 use super::{addresses, report};
 use crate::config::{self, Config};
-use crate::handoff::channel::{FromSinks, ToShard, ToSink, receipts};
-use crate::handoff::doorbell::Doorbell;
-use crate::limits::HANDOFF_MESSAGES_MAX;
+use crate::handoff::channel::Sender as ToWorker;
+use crate::handoff::message::Message;
 use crate::log::{self, Log};
 use crate::mail::queue_id::{IdKey, KEY_BYTES};
 use crate::metrics::ShardMetrics;
 use crate::shard::clients::Clients;
-use crate::shard::delivery::Route;
+use crate::shard::delivery::ToSink;
+use crate::shard::inbox::{Inbox, Letterbox, inbox};
 use crate::shutdown::Shutdown;
 use crate::sink::space::Space;
 use crate::sink::{self, Report, Sink, Surroundings, file_limit};
@@ -67,17 +66,15 @@ pub(super) fn start(
     report::banner(config, &addresses, &opened, log);
     report::notes(file_limit::log_note(file_limit::bytes_max(), log::is_a_file()).as_slice(), log);
     let (tell, events) = unbounded();
-    let (bells, to_shards, from_sinks) = receipt_channels(config.shards.len(), shutdown)?;
-    let (report, bells) = (surroundings.report, &bells[..]);
-    let mut workers = Workers { threads: Threads::new(), bells, report, tell: tell.clone() };
-    let spills = workers.start_spiller(config, opened.spill.clone(), space.clone())?;
-    let mailboxes = workers.start_keeper(opened.mailboxes.take())?;
-    let to_workers = workers.start_sink(opened.workers, &to_shards)?;
-    drop(to_shards);
-    let ways = from_sinks.into_iter().zip(spills).zip(mailboxes).zip(sockets).enumerate();
-    let ends = ways.map(|(number, (((from_sinks, spill), mailboxes), sockets))| {
-        let route = make_route(number, &to_workers, opened.inline)?;
-        Ok(Ends { sockets, route, from_sinks, spill, mailboxes })
+    let (letterboxes, inboxes) = inboxes(config.shards.len(), shutdown)?;
+    let report = surroundings.report;
+    let mut workers = Workers { threads: Threads::new(), letterboxes, report, tell: tell.clone() };
+    let overflow = workers.start_spiller(config, opened.spill.clone(), space.clone())?;
+    let lookup = workers.start_keeper(opened.mailboxes.take())?;
+    let to_workers = workers.start_sink(opened.workers)?;
+    let ends = inboxes.into_iter().zip(sockets).enumerate().map(|(number, (inbox, sockets))| {
+        let to_sink = make_to_sink(number, &to_workers, opened.inline)?;
+        Ok(Ends { sockets, inbox, to_sink, overflow: overflow.clone(), lookup: lookup.clone() })
     });
     let ends = ends.collect::<Result<Vec<_>, ServeError>>()?;
     let common = Common {
@@ -87,7 +84,6 @@ pub(super) fn start(
         id_key: random_id_key()?,
         clients: Clients::new(config.limits.connections_per_client_max),
         space,
-        stop: shutdown.flag(),
         log,
     };
     let (shards, metrics) = common.start_shards(ends, &tell)?;
@@ -102,34 +98,26 @@ fn table_of(config: &Config, entries: Option<Vec<(usize, RecipientEntry)>>) -> R
     Recipients::new(&config.recipient_rules(), entries.as_deref())
 }
 
-/// The bell of each shard, which a stop rings, and its channel for receipts.
-fn receipt_channels(
-    shards: usize,
-    shutdown: &Shutdown,
-) -> Result<(Vec<Arc<Doorbell>>, Vec<ToShard>, Vec<FromSinks>), ServeError> {
-    let (mut bells, mut to_shards, mut from_sinks) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..shards {
-        let bell = Doorbell::new().map_err(|error| ServeError::of_machine("making an eventfd", &error))?;
-        let bell = Arc::new(bell);
-        let (to_shard, from_sink) = receipts(HANDOFF_MESSAGES_MAX, Arc::clone(&bell));
-        shutdown.ring_at_stop(Arc::clone(&bell));
-        bells.push(bell);
-        to_shards.push(to_shard);
-        from_sinks.push(from_sink);
+/// The inbox of each shard. A stop is ordered there.
+fn inboxes(shards: usize, shutdown: &Shutdown) -> Result<(Vec<Letterbox>, Vec<Inbox>), ServeError> {
+    let made = (0..shards).map(|_| inbox()).collect::<Result<Vec<_>, _>>();
+    let made = made.map_err(|error| ServeError::of_machine("making an eventfd", &error))?;
+    for (letterbox, _) in &made {
+        shutdown.order_at_stop(letterbox.orders.clone());
     }
-    Ok((bells, to_shards, from_sinks))
+    Ok(made.into_iter().unzip())
 }
 
 /// A shard's way to its worker of the sink, or to the sink itself where that has no worker. Shards are dealt to workers in turn.
-fn make_route(
+fn make_to_sink(
     shard: usize,
-    workers: &[ToSink],
+    workers: &[ToWorker<Box<Message>>],
     inline: Option<fn() -> Box<dyn Sink>>,
-) -> Result<MakeRoute, ServeError> {
+) -> Result<MakeToSink, ServeError> {
     let worker = workers.iter().cycle().nth(shard).cloned();
     match (worker, inline) {
-        (Some(to_sink), _) => Ok(Box::new(|| Route::Worker(to_sink))),
-        (None, Some(make)) => Ok(Box::new(move || Route::Inline(make()))),
+        (Some(to_sink), _) => Ok(Box::new(|| ToSink::Worker(to_sink))),
+        (None, Some(make)) => Ok(Box::new(move || ToSink::Inline(make()))),
         (None, None) => Err(ServeError::new("the sink has neither workers nor runs inline")),
     }
 }
@@ -151,7 +139,6 @@ struct Common<'a> {
     id_key: IdKey,
     clients: Arc<Clients>,
     space: Option<Arc<Space>>,
-    stop: &'a Arc<AtomicBool>,
     log: &'a Log,
 }
 
@@ -196,7 +183,6 @@ impl Common<'_> {
             hostname: config.hostname.clone(),
             clients: Arc::clone(&self.clients),
             metrics,
-            stop: Arc::clone(self.stop),
         })
     }
 

@@ -10,11 +10,12 @@ use super::error::ServeError;
 use super::event::ThreadEvent;
 use crate::buffer::SpillBudget;
 use crate::config::Config;
-use crate::handoff::channel::{ToShard, ToSink, messages};
-use crate::handoff::doorbell::Doorbell;
-use crate::handoff::errand::{done, errands};
+use crate::handoff::channel::{Consumer, Receiver, Sender as ToWorker};
+use crate::handoff::message::Message;
 use crate::limits::{HANDOFF_MESSAGES_MAX, INQUIRIES_AWAY_MAX, SPILLS_AWAY_MAX};
-use crate::shard::{mailboxes, spill};
+use crate::shard::inbox::Letterbox;
+use crate::shard::mailboxes::Lookup;
+use crate::shard::parts::Overflow;
 use crate::sink::space::Space;
 use crate::sink::spill_file::SpillTo;
 use crate::sink::spiller::Spiller;
@@ -22,30 +23,30 @@ use crate::sink::{self, Report};
 use crate::threads::Threads;
 
 /// Starts the threads that work for shards.
-pub(super) struct Workers<'a> {
+pub(super) struct Workers {
     pub(super) threads: Threads,
     /// One a shard.
-    pub(super) bells: &'a [Arc<Doorbell>],
+    pub(super) letterboxes: Vec<Letterbox>,
     pub(super) report: Arc<dyn Report>,
     pub(super) tell: Sender<ThreadEvent>,
 }
 
-impl Workers<'_> {
+impl Workers {
     /// Starts the sink's workers and gives the way to each.
     pub(super) fn start_sink(
         &mut self,
         workers: Vec<sink::Worker>,
-        to_shards: &[ToShard],
-    ) -> Result<Vec<ToSink>, ServeError> {
+    ) -> Result<Vec<ToWorker<Box<Message>>>, ServeError> {
         let mut ends = Vec::new();
         // A shard keeps to one worker, so that its messages stay in order; more workers than shards would have nothing to do.
-        for (number, make) in workers.into_iter().take(to_shards.len()).enumerate() {
-            let (to_sink, from_shards) = messages(HANDOFF_MESSAGES_MAX).map_err(|error| channel(&error))?;
-            let (to_shards, report) = (to_shards.to_vec(), Arc::clone(&self.report));
+        for (number, make) in workers.into_iter().take(self.letterboxes.len()).enumerate() {
+            let (consumer, to_sink, from_shards) = channel(HANDOFF_MESSAGES_MAX)?;
+            let receipts: Vec<_> = self.letterboxes.iter().map(|shard| shard.receipts.clone()).collect();
+            let report = Arc::clone(&self.report);
             self.start(format!("sink-{number}"), move |ready| {
                 let sink = make().map_err(|error| format!("the sink cannot start: {error}"))?;
                 ready();
-                sink::worker::run(sink, &from_shards, &to_shards, &*report);
+                sink::worker::run(sink, &consumer, &from_shards, &receipts, &*report);
                 Ok(())
             })?;
             ends.push(to_sink);
@@ -53,62 +54,48 @@ impl Workers<'_> {
         Ok(ends)
     }
 
-    /// Starts the spiller, if the sink needs one, and gives each shard its way to it.
+    /// Starts the spiller, if the sink needs one, and gives the shards' way to it.
     pub(super) fn start_spiller(
         &mut self,
         config: &Config,
         spill_to: SpillTo,
         space: Option<Arc<Space>>,
-    ) -> Result<Vec<spill::Route>, ServeError> {
+    ) -> Result<Overflow, ServeError> {
         let directory = match spill_to {
-            SpillTo::Nowhere => return Ok(self.bells.iter().map(|_| spill::Route::Nowhere).collect()),
+            SpillTo::Nowhere => return Ok(Overflow::Nowhere),
             SpillTo::Directory(directory) => directory,
         };
         let limits = &config.limits;
         let budget = SpillBudget::new(limits.spill_bytes_max, limits.spill_files_max);
         let spiller = Spiller::new(directory, budget, Arc::clone(&self.report)).with_space(space);
-        let (to_spiller, from_shards) = errands(SPILLS_AWAY_MAX).map_err(|error| channel(&error))?;
-        let (to_origins, routes) = self
-            .bells
-            .iter()
-            .map(|bell| {
-                let (to_origin, written) = done(SPILLS_AWAY_MAX, Arc::clone(bell));
-                (to_origin, spill::Route::Files(to_spiller.clone(), written))
-            })
-            .unzip::<_, _, Vec<_>, Vec<_>>();
+        let (consumer, to_spiller, errands) = channel(SPILLS_AWAY_MAX)?;
+        let written: Vec<_> = self.letterboxes.iter().map(|shard| shard.written.clone()).collect();
         self.start("spill".to_owned(), move |ready| {
             ready();
-            spiller.run(&from_shards, &to_origins);
+            spiller.run(&consumer, &errands, &written);
             Ok(())
         })?;
-        Ok(routes)
+        Ok(Overflow::Files(to_spiller))
     }
 
-    /// Starts the thread that looks into mailboxes, if the sink has some, and gives each shard its way to it.
+    /// Starts the thread that looks into mailboxes, if the sink has some, and gives the shards' way to it.
     pub(super) fn start_keeper(
         &mut self,
         mailboxes: Option<sink::mailbox::Mailboxes>,
-    ) -> Result<Vec<mailboxes::Route>, ServeError> {
+    ) -> Result<Lookup, ServeError> {
         let Some(sink::mailbox::Mailboxes { naming, make_keeper }) = mailboxes else {
-            return Ok(self.bells.iter().map(|_| mailboxes::Route::Everybody).collect());
+            return Ok(Lookup::Everybody);
         };
-        let (to_keeper, inquiries) = errands(INQUIRIES_AWAY_MAX).map_err(|error| channel(&error))?;
-        let (to_askers, routes) = self
-            .bells
-            .iter()
-            .map(|bell| {
-                let (to_asker, found) = done(INQUIRIES_AWAY_MAX, Arc::clone(bell));
-                (to_asker, mailboxes::Route::Keeper(Arc::clone(&naming), to_keeper.clone(), found))
-            })
-            .unzip::<_, _, Vec<_>, Vec<_>>();
+        let (consumer, to_keeper, inquiries) = channel(INQUIRIES_AWAY_MAX)?;
+        let found: Vec<_> = self.letterboxes.iter().map(|shard| shard.found.clone()).collect();
         self.start("mailboxes".to_owned(), move |ready| {
             let keeper =
                 make_keeper().map_err(|error| format!("the sink cannot look into its mailboxes: {error}"))?;
             ready();
-            sink::mailbox::run(keeper, &inquiries, &to_askers);
+            sink::mailbox::run(keeper, &consumer, &inquiries, &found);
             Ok(())
         })?;
-        Ok(routes)
+        Ok(Lookup::Keeper(naming, to_keeper))
     }
 
     /// Starts a thread that calls its argument when it serves.
@@ -127,6 +114,9 @@ impl Workers<'_> {
     }
 }
 
-fn channel(error: &std::io::Error) -> ServeError {
-    ServeError::of_machine("making a channel", error)
+/// A consumer with one channel.
+fn channel<T>(capacity: usize) -> Result<(Consumer, ToWorker<T>, Receiver<T>), ServeError> {
+    let consumer = Consumer::new().map_err(|error| ServeError::of_machine("making an eventfd", &error))?;
+    let (sender, receiver) = consumer.channel(capacity);
+    Ok((consumer, sender, receiver))
 }

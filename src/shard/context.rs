@@ -1,84 +1,106 @@
 //! What all connections of a shard share while one of them is worked on.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::clients::Clients;
 use super::delivery::Delivery;
 use super::fronts::FrontNotes;
+use super::handshakes::Handshakes;
+use super::held::Held;
+use super::inbox::Inbox;
 use super::mailboxes::Mailboxes;
+use super::parts::Parts;
 use super::session_lines::{EndedBy, Seen, SessionLines};
-use super::spill::Spill;
-use super::table::Key;
 use super::work::Work;
 use crate::buffer::Pool;
 use crate::handoff::channel::MustRing;
 use crate::handoff::message::Receipt;
-use crate::limits::{REPLY_BYTES_MAX, SPARE_REPLIES_MAX};
+use crate::limits::{ENVELOPES_BYTES_MAX, REPLY_BYTES_MAX, SPARE_REPLIES_MAX};
 use crate::log::{Log, Record};
 use crate::mail::client::TlsFacts;
+use crate::mail::envelope_budget::EnvelopeBudget;
 use crate::mail::outcome::{Outcome, TryAgain};
 use crate::metrics::ShardMetrics;
 use crate::ring::Ring;
-use crate::smtp::run::Run;
 use crate::smtp::session::Session;
+use crate::smtp::supplies::Supplies;
 use crate::tls::Cause;
 
-/// The shard without its connections.
-pub(super) struct Context<R> {
-    /// Its ring.
-    pub(super) ring: R,
+/// The shard without its listeners and connections. Made on its thread, because its ring belongs to that.
+pub struct Context<R> {
+    /// Its ring, receiving into the pool's arena.
+    pub ring: R,
     /// Its buffers.
-    pub(super) pool: Pool,
+    pub pool: Pool,
+    /// What others have for it.
+    pub inbox: Inbox,
     /// Its way to the sink.
-    pub(super) delivery: Delivery,
+    pub delivery: Delivery,
     /// Its way to move mail data out of memory.
-    pub(super) spill: Spill,
+    pub parts: Parts,
     /// Its way to ask the store about recipients.
-    pub(super) mailboxes: Mailboxes,
+    pub mailboxes: Mailboxes,
     /// Its way to log.
-    pub(super) log: Log,
-    /// One log line a session.
-    pub(super) log_sessions: bool,
+    pub log: Log,
+    /// One log line a session, or as many as these are granted.
+    pub session_lines: Option<SessionLines>,
     /// One log line a message.
-    pub(super) log_messages: bool,
+    pub log_messages: bool,
     /// Its counters.
-    pub(super) metrics: Arc<ShardMetrics>,
-    /// Memory of replies that were sent, to be used again.
-    pub(super) spare_replies: Vec<Vec<u8>>,
-    /// Steps of TLS handshakes that this turn has taken.
-    pub(super) handshake_steps: usize,
-    /// Connections whose handshake waits for a turn with time for it, the longest waiting first.
-    pub(super) handshakes_waiting: VecDeque<Key>,
-    /// Work of this turn, and connections that wait for more of it.
-    pub(super) work: Work,
-    /// Octets that connections hold outside of receive buffers and messages. `<= HELD_BYTES_MAX`
-    pub(super) held: usize,
-    /// What a session puts together out of its input, from one step to what is done with it.
-    pub(super) run: Run,
+    pub metrics: Arc<ShardMetrics>,
     /// Our name, for trace information.
-    pub(super) hostname: String,
+    pub hostname: String,
     /// The connections of each client over all shards.
-    pub(super) clients: Arc<Clients>,
-    /// What is still to be said of fronts that sent no PROXY header.
-    pub(super) front_notes: FrontNotes,
-    /// Which sessions have a line in the log.
-    pub(super) session_lines: SessionLines,
+    pub clients: Arc<Clients>,
+    /// Its turn.
+    pub turn: Turn,
+}
+
+/// The time of a turn, and what its connections leave to each other.
+pub struct Turn {
     /// The time of this turn.
     pub(super) now: Instant,
     /// The wall-clock time of this turn.
     pub(super) wall_clock: SystemTime,
+    /// Steps of TLS handshakes, and connections that wait for more of them.
+    pub(super) handshakes: Handshakes,
+    /// Work, and connections that wait for more of it.
+    pub(super) work: Work,
+    /// What connections hold outside of receive buffers and messages.
+    pub(super) held: Held,
+    /// What the session that is worked on uses.
+    pub(super) supplies: Supplies,
+    /// Memory of replies that were sent, to be used again.
+    spare_replies: Vec<Vec<u8>>,
+    /// What is still to be said of fronts that sent no PROXY header.
+    front_notes: FrontNotes,
 }
 
-impl<R: Ring> Context<R> {
-    /// Whether a new transaction has to be refused: the sink does not keep up, memory for mail data is nearly used up, or the
-    /// disk has no room for a message of this declared size.
-    pub(super) fn refusal(&self, size: Option<u64>) -> Option<TryAgain> {
-        self.delivery
-            .overload(self.now)
-            .or(self.pool.is_nearly_exhausted().then_some(TryAgain::Overload))
-            .or_else(|| (!self.delivery.has_room(size)).then_some(TryAgain::NoSpace))
+impl Turn {
+    /// The first turn of a shard on this ring.
+    pub fn first<R: Ring>(ring: &R) -> Self {
+        Self {
+            now: ring.now(),
+            wall_clock: ring.wall_clock(),
+            handshakes: Handshakes::default(),
+            work: Work::default(),
+            held: Held::default(),
+            supplies: Supplies::within(&EnvelopeBudget::new(ENVELOPES_BYTES_MAX)),
+            spare_replies: Vec::new(),
+            front_notes: FrontNotes::default(),
+        }
+    }
+
+    /// A turn begins.
+    pub(super) fn begin(&mut self) {
+        self.work.begin_turn();
+        self.handshakes.begin_turn();
+    }
+
+    /// Memory for replies.
+    pub(super) fn spare(&mut self) -> Vec<u8> {
+        self.spare_replies.pop().unwrap_or_default()
     }
 
     /// Keeps the memory of replies that were said; not that of a handshake, which is larger.
@@ -87,6 +109,17 @@ impl<R: Ring> Context<R> {
         if self.spare_replies.len() < SPARE_REPLIES_MAX && said.capacity() <= 2 * REPLY_BYTES_MAX {
             self.spare_replies.push(said);
         }
+    }
+}
+
+impl<R: Ring> Context<R> {
+    /// Whether a new transaction has to be refused: the sink does not keep up, memory for mail data is nearly used up, or the
+    /// disk has no room for a message of this declared size.
+    pub(super) fn refusal(&self, size: Option<u64>) -> Option<TryAgain> {
+        self.delivery
+            .overload(self.turn.now)
+            .or(self.pool.is_nearly_exhausted().then_some(TryAgain::Overload))
+            .or_else(|| (!self.delivery.has_room(size)).then_some(TryAgain::NoSpace))
     }
 
     /// Rings a sleeping consumer with the next turn.
@@ -113,11 +146,11 @@ impl<R: Ring> Context<R> {
             self.mailboxes.doubt();
         }
         if self.log_messages {
-            let took = self.wall_clock.duration_since(message.received_at).unwrap_or_default();
+            let took = self.turn.wall_clock.duration_since(message.received_at).unwrap_or_default();
             let envelope = &message.envelope;
             let record = self
                 .log
-                .record("message", self.wall_clock)
+                .record("message", self.turn.wall_clock)
                 .plain("id", message.id)
                 .plain("client", message.client.address)
                 .text("ehlo", &message.client.ehlo)
@@ -140,7 +173,8 @@ impl<R: Ring> Context<R> {
         if let Some(how) = session.no_proxy_header() {
             self.metrics.proxy_headers_missing.add(1);
             let front = session.client().ip();
-            self.front_notes.note(front, how, &mut self.log, self.now, self.wall_clock);
+            let Turn { front_notes, now, wall_clock, .. } = &mut self.turn;
+            front_notes.note(front, how, &mut self.log, *now, *wall_clock);
         }
     }
 
@@ -152,9 +186,7 @@ impl<R: Ring> Context<R> {
         ended_by: EndedBy,
         tls_failure: Option<Cause>,
     ) {
-        if !self.log_sessions {
-            return;
-        }
+        let Some(lines) = &mut self.session_lines else { return };
         let summary = session.summary();
         let seen = Seen {
             client: session.client().ip(),
@@ -165,11 +197,12 @@ impl<R: Ring> Context<R> {
                 && tls_failure.is_none()
                 && session.no_proxy_header().is_none(),
         };
-        if !self.session_lines.grant(seen, self.now) {
+        if !lines.grant(seen, self.turn.now) {
             return;
         }
-        let took = self.wall_clock.duration_since(accepted_at).unwrap_or_default();
-        let record = self.log.session_record("session", self.wall_clock).plain("client", session.client());
+        let took = self.turn.wall_clock.duration_since(accepted_at).unwrap_or_default();
+        let record =
+            self.log.session_record("session", self.turn.wall_clock).plain("client", session.client());
         let record = match session.front() {
             Some(front) => record.plain("front", front),
             None => record,

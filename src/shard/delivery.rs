@@ -9,27 +9,27 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::buffer::{Arena, MailData, Pool};
-use crate::handoff::channel::{FromSinks, MustRing, ToSink};
+use crate::handoff::channel::{MustRing, Sender};
 use crate::handoff::message::{Message, Origin, Receipt};
-use crate::limits::{ENVELOPES_BYTES_MAX, HANDOFF_MESSAGES_MAX, HANDOFF_WAIT_MAX};
+use crate::limits::{HANDOFF_MESSAGES_MAX, HANDOFF_WAIT_MAX};
 use crate::mail::client::ClientFacts;
 use crate::mail::envelope::Envelope;
-use crate::mail::envelope_budget::EnvelopeBudget;
 use crate::mail::outcome::{Outcome, TryAgain};
 use crate::mail::queue_id::{IdKey, QueueId, QueueIds};
 use crate::sink::Sink;
 use crate::sink::space::Space;
+use crate::smtp::supplies::Supplies;
 
 /// While the first waiting message has waited this long, new transactions are refused.
 const ADMISSION_WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// Shells and envelopes kept for the next messages; what connections and channel hold comes on top.
+/// Shells kept for the next messages; what connections and channel hold comes on top.
 const SPARES_MAX: usize = HANDOFF_MESSAGES_MAX;
 
 /// Where a shard's messages go.
-pub enum Route {
+pub enum ToSink {
     /// To a sink worker.
-    Worker(ToSink),
+    Worker(Sender<Box<Message>>),
     /// A sink that never blocks runs on the shard.
     Inline(Box<dyn Sink>),
 }
@@ -47,8 +47,7 @@ pub enum Handed {
 
 /// One shard's deliveries.
 pub struct Delivery {
-    route: Route,
-    receipts: FromSinks,
+    to_sink: ToSink,
     shard: u16,
     ids: QueueIds,
     /// Messages handed over whose receipt has not come. `<= HANDOFF_MESSAGES_MAX`, the room of the receipts' channel.
@@ -58,8 +57,6 @@ pub struct Delivery {
     /// A connection has waited in vain for a receipt, and none has come since.
     sink_hangs: bool,
     spare_messages: Vec<Box<Message>>,
-    spare_envelopes: Vec<Box<Envelope>>,
-    envelope_budget: Arc<EnvelopeBudget>,
     inline_batch: Vec<Box<Message>>,
     inline_outcomes: Vec<Outcome>,
     /// What is left on the sink's file system; none for a sink without one.
@@ -68,18 +65,15 @@ pub struct Delivery {
 
 impl Delivery {
     /// Deliveries of this shard.
-    pub fn new(shard: u16, key: IdKey, route: Route, receipts: FromSinks) -> Self {
+    pub fn new(shard: u16, key: IdKey, to_sink: ToSink) -> Self {
         Self {
-            route,
-            receipts,
+            to_sink,
             shard,
             ids: QueueIds::new(key, shard),
             outstanding: 0,
             waiting: VecDeque::new(),
             sink_hangs: false,
             spare_messages: Vec::new(),
-            spare_envelopes: Vec::new(),
-            envelope_budget: EnvelopeBudget::new(ENVELOPES_BYTES_MAX),
             inline_batch: Vec::with_capacity(1),
             inline_outcomes: Vec::with_capacity(1),
             space: None,
@@ -105,34 +99,25 @@ impl Delivery {
     }
 
     /// An empty message with a new id for the transaction of a connection.
-    pub fn begin(&mut self, connection: u64, arena: &Arc<Arena>, wall_clock: SystemTime) -> Box<Message> {
+    pub fn begin(
+        &mut self,
+        connection: u64,
+        arena: &Arc<Arena>,
+        supplies: &mut Supplies,
+        wall_clock: SystemTime,
+    ) -> Box<Message> {
         let seconds = wall_clock.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let budget = &self.envelope_budget;
-        let make = || Message::empty(Arc::clone(arena), Box::new(Envelope::within(budget)));
-        let mut message = self.spare_messages.pop().unwrap_or_else(|| Box::new(make()));
+        let make = || Box::new(Message::empty(Arc::clone(arena), supplies.take_envelope()));
+        let mut message = self.spare_messages.pop().unwrap_or_else(make);
         message.id = self.ids.next(seconds);
         message.origin = Origin { shard: self.shard, connection };
         message
     }
 
-    /// An empty envelope for a transaction.
-    pub fn envelope(&mut self) -> Box<Envelope> {
-        let budget = &self.envelope_budget;
-        self.spare_envelopes.pop().unwrap_or_else(|| Box::new(Envelope::within(budget)))
-    }
-
-    /// Puts the envelope into the message and keeps the spare one that was in it.
-    pub fn enclose(&mut self, message: &mut Message, envelope: Box<Envelope>) {
-        let spare = std::mem::replace(&mut message.envelope, envelope);
-        if self.spare_envelopes.len() < SPARES_MAX {
-            self.spare_envelopes.push(spare);
-        }
-    }
-
     /// Hands a completed message over.
     pub fn hand_over(&mut self, message: Box<Message>, now: Instant) -> Handed {
-        match &mut self.route {
-            Route::Inline(sink) => {
+        match &mut self.to_sink {
+            ToSink::Inline(sink) => {
                 self.inline_batch.push(message);
                 sink.store(&mut self.inline_batch, &mut self.inline_outcomes);
                 match (self.inline_batch.pop(), self.inline_outcomes.pop()) {
@@ -140,8 +125,8 @@ impl Delivery {
                     _ => unreachable!("a sink gives one outcome a message and leaves the batch"),
                 }
             }
-            Route::Worker(_) if !self.waiting.is_empty() => self.wait(message, now),
-            Route::Worker(_) => match self.try_send(message) {
+            ToSink::Worker(_) if !self.waiting.is_empty() => self.wait(message, now),
+            ToSink::Worker(_) => match self.try_send(message) {
                 Ok(ring) => Handed::Away(ring),
                 Err(message) => self.wait(message, now),
             },
@@ -163,25 +148,21 @@ impl Delivery {
         must_ring
     }
 
-    /// Takes the next receipt: from a sink, or for a message that waited too long for a place.
-    pub fn next_receipt(&mut self, now: Instant) -> Option<Receipt> {
-        if let Some(receipt) = self.receipts.take() {
-            assert!(self.outstanding > 0, "one receipt a message");
-            self.outstanding -= 1;
-            self.sink_hangs = false;
-            return Some(receipt);
-        }
+    /// A receipt came home.
+    pub fn handle_receipt(&mut self) {
+        assert!(self.outstanding > 0, "one receipt a message");
+        self.outstanding -= 1;
+        self.sink_hangs = false;
+    }
+
+    /// The receipt of the next message that has waited too long for a place.
+    pub fn next_overdue(&mut self, now: Instant) -> Option<Receipt> {
         let (since, _) = self.waiting.front()?;
         if now.saturating_duration_since(*since) < HANDOFF_WAIT_MAX {
             return None;
         }
         let (_, message) = self.waiting.pop_front()?;
         Some(Receipt { message, outcome: Outcome::TryAgain(TryAgain::Overload) })
-    }
-
-    /// The receipts' channel, to park before a turn.
-    pub fn receipts(&self) -> &FromSinks {
-        &self.receipts
     }
 
     /// A connection waited in vain for its receipt.
@@ -214,7 +195,7 @@ impl Delivery {
     }
 
     fn try_send(&mut self, message: Box<Message>) -> Result<MustRing, Box<Message>> {
-        let Route::Worker(to_sink) = &self.route else { return Err(message) };
+        let ToSink::Worker(to_sink) = &self.to_sink else { return Err(message) };
         if self.outstanding == HANDOFF_MESSAGES_MAX {
             return Err(message);
         }

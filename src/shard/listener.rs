@@ -56,6 +56,11 @@ impl Listener {
         &self.settings
     }
 
+    /// Sessions that begin from now on are told this.
+    pub fn tell(&mut self, settings: Arc<Settings>) {
+        self.settings = settings;
+    }
+
     /// What TLS begins with here.
     pub fn tls(&self) -> Option<Arc<ServerConfig>> {
         self.tls.clone()

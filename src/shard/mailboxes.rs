@@ -7,87 +7,85 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
-
-use super::connection::Connection;
-use super::context::Context;
 use super::table::Key;
-use crate::handoff::channel::MustRing;
-use crate::handoff::mailbox::{Found, Inquiry, Standing, ToKeeper};
+use crate::handoff::channel::{MustRing, Sender};
+use crate::handoff::mailbox::{Found, Inquiry, Standing};
 use crate::handoff::message::Origin;
 use crate::limits::{INQUIRIES_AWAY_MAX, MAILBOXES_READY_MAX};
 use crate::mail::envelope::Mailbox;
-use crate::ring::Ring;
 use crate::sink::mailbox::Naming;
 use crate::smtp::policy::Verdict;
-use crate::smtp::session::Answer;
 
 /// A mailbox is asked about again after this time, so that one that was removed is noticed.
 const READY_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// Who knows whether the store has a place for a recipient.
-pub enum Route {
+#[derive(Clone)]
+pub enum Lookup {
     /// Nobody needs to be asked: all recipients have one place.
     Everybody,
     /// A thread, about the places that the sink names.
-    Keeper(Arc<dyn Naming>, ToKeeper, Receiver<Found>),
+    Keeper(Arc<dyn Naming>, Sender<Inquiry>),
 }
 
 /// One shard's questions.
 pub struct Mailboxes {
-    route: Route,
+    lookup: Lookup,
     shard: u16,
     /// Places found ready, and when. `ready.len() <= MAILBOXES_READY_MAX`
     ready: HashMap<Box<str>, Instant>,
     /// Questions that were not answered yet. `<= INQUIRIES_AWAY_MAX`
     away: usize,
-    /// Number of the last question; never 0 after the first.
-    number: u32,
 }
 
 /// What becomes of a question.
 #[derive(Debug)]
-pub(super) enum Asked {
+pub(super) enum Answered {
     /// It is answered already.
-    Answered(Verdict),
-    /// Its answer will come, under this number; somebody may have to be rung.
-    Away(u32, MustRing),
+    Now(Verdict),
+    /// Its answer will come; somebody may have to be rung.
+    Later(MustRing),
 }
 
 impl Mailboxes {
-    /// Those of this shard, on this route.
-    pub fn new(shard: u16, route: Route) -> Self {
-        Self { route, shard, ready: HashMap::new(), away: 0, number: 0 }
+    /// Those of this shard, looked up so.
+    pub fn new(shard: u16, lookup: Lookup) -> Self {
+        Self { lookup, shard, ready: HashMap::new(), away: 0 }
     }
 
-    fn ask(&mut self, connection: u64, recipient: Mailbox<'_>, now: Instant) -> Asked {
-        let Route::Keeper(naming, to_keeper, _) = &self.route else {
-            return Asked::Answered(Verdict::Accept);
+    /// Asks whether the store has a place for this recipient. `number`: which of the connection's questions it is.
+    pub(super) fn ask(
+        &mut self,
+        connection: u64,
+        number: u32,
+        recipient: Mailbox<'_>,
+        now: Instant,
+    ) -> Answered {
+        let Lookup::Keeper(naming, to_keeper) = &self.lookup else {
+            return Answered::Now(Verdict::Accept);
         };
-        let Some(place) = naming.place(recipient) else { return Asked::Answered(Verdict::Unstorable) };
+        let Some(place) = naming.place(recipient) else { return Answered::Now(Verdict::Unstorable) };
         let is_fresh = |since: &Instant| now.saturating_duration_since(*since) <= READY_AGE_MAX;
         if self.ready.get(&place.name).is_some_and(is_fresh) {
-            return Asked::Answered(Verdict::Accept);
+            return Answered::Now(Verdict::Accept);
         }
-        self.number = self.number.checked_add(1).unwrap_or(1);
         let origin = Origin { shard: self.shard, connection };
-        let inquiry = Inquiry { origin, number: self.number, place };
+        let inquiry = Inquiry { origin, number, place };
         if self.away == INQUIRIES_AWAY_MAX {
-            return Asked::Answered(Verdict::TryAgain);
+            return Answered::Now(Verdict::TryAgain);
         }
         match to_keeper.try_send(inquiry) {
             Ok(must_ring) => {
                 self.away += 1;
-                Asked::Away(self.number, must_ring)
+                Answered::Later(must_ring)
             }
-            Err(_) => Asked::Answered(Verdict::TryAgain),
+            Err(_) => Answered::Now(Verdict::TryAgain),
         }
     }
 
-    /// The next answer that came.
-    pub(super) fn next_found(&mut self, now: Instant) -> Option<(Key, u32, Verdict)> {
-        let Route::Keeper(_, _, found) = &self.route else { return None };
-        let Found { inquiry, standing } = found.try_recv().ok()?;
+    /// An answer came: to which connection, to which of its questions, and what the recipient is told.
+    pub(super) fn handle_found(&mut self, found: Found, now: Instant) -> (Key, u32, Verdict) {
+        let Found { inquiry, standing } = found;
         assert!(self.away > 0, "one answer a question");
         self.away -= 1;
         if standing == Standing::Ready {
@@ -96,17 +94,12 @@ impl Mailboxes {
             }
             self.ready.insert(inquiry.place.name, now);
         }
-        Some((Key::from_word(inquiry.origin.connection), inquiry.number, verdict_of(standing)))
+        (Key::from_word(inquiry.origin.connection), inquiry.number, verdict_of(standing))
     }
 
     /// Mail could not be stored: what was found ready before is believed no more.
     pub(super) fn doubt(&mut self) {
         self.ready.clear();
-    }
-
-    /// Whether an answer is there already, so that the shard must not sleep. Looked at behind the parked bell.
-    pub(super) fn is_home(&self) -> bool {
-        matches!(&self.route, Route::Keeper(_, _, found) if !found.is_empty())
     }
 }
 
@@ -117,30 +110,5 @@ pub fn verdict_of(standing: Standing) -> Verdict {
         Standing::Unknown => Verdict::UnknownRecipient,
         Standing::Full => Verdict::MailboxFull,
         Standing::Trouble => Verdict::TryAgain,
-    }
-}
-
-impl Connection {
-    /// Asks whether the store has a place for the recipient that the session proposes.
-    pub(super) fn ask_about_recipient<R: Ring>(&mut self, context: &mut Context<R>) {
-        let asked = match self.session.proposed_recipient() {
-            Some(recipient) => context.mailboxes.ask(self.key.word(), recipient, context.now),
-            None => Asked::Answered(Verdict::TryAgain),
-        };
-        match asked {
-            Asked::Answered(verdict) => self.resolve(Answer::Recipient(verdict), context),
-            Asked::Away(number, must_ring) => {
-                self.inquiry = number;
-                context.ring_if(must_ring);
-            }
-        }
-    }
-
-    /// The store's answer came. It tells nothing when it is to a question that timed out.
-    pub(super) fn handle_found<R: Ring>(&mut self, number: u32, verdict: Verdict, context: &mut Context<R>) {
-        if self.inquiry == number && self.session.proposed_recipient().is_some() {
-            self.resolve(Answer::Recipient(verdict), context);
-            self.advance(context);
-        }
     }
 }

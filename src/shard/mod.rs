@@ -8,105 +8,63 @@
 pub mod affinity;
 pub mod clients;
 mod connection;
-mod context;
+mod connections;
+pub mod context;
 pub mod delivery;
+mod draft;
 mod fronts;
+mod handshakes;
 mod held;
+pub mod inbox;
+mod inflow;
 pub mod listener;
 pub mod mailboxes;
+pub mod order;
+pub mod parts;
+mod phase;
 mod pressure;
 mod provision;
-mod session_lines;
-pub mod spill;
+mod relief;
+mod serving;
+pub mod session_lines;
 mod table;
 mod timers;
 mod transport;
+mod unread;
+mod wire;
 mod work;
 
-use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use self::clients::{Clients, TooMany};
-use self::connection::{Connection, Fate};
+use self::clients::TooMany;
+use self::connection::Connection;
+use self::connections::Connections;
 use self::context::Context;
-use self::delivery::Delivery;
-use self::fronts::FrontNotes;
 use self::listener::Listener;
-use self::mailboxes::Mailboxes;
+use self::order::Order;
 use self::provision::Provision;
-use self::session_lines::SessionLines;
-use self::spill::Spill;
-use self::table::{Key, Table};
-use self::timers::Timers;
-use self::work::Work;
-use crate::buffer::Pool;
-use crate::limits::{
-    HANDSHAKES_PER_TURN_MAX, LOG_SESSION_LINES_DEFAULT, REFUSED_CONNECTIONS_MAX, SHUTDOWN_WAIT_MAX,
-};
-use crate::log::Log;
-use crate::metrics::ShardMetrics;
+use self::relief::{Relief, relieve_held, relieve_spilling};
+use self::serving::Serving;
+use self::table::Key;
+use crate::limits::SHUTDOWN_WAIT_MAX;
 use crate::ring::{Event, Received, Ring, Socket};
-use crate::smtp::run::Run;
-use crate::smtp::session::{self, Session};
+use crate::smtp::session::Session;
 
 /// After the server was told to stop, handshakes that were under way are given this long to get into the accept queue and
 /// be answered.
 const ACCEPT_QUEUE_WAIT: Duration = Duration::from_millis(100);
 
-/// What a shard is made of, apart from its listeners.
-pub struct Parts<R> {
-    /// Its ring, made on its thread, receiving into the pool's arena.
-    pub ring: R,
-    /// Its buffers.
-    pub pool: Pool,
-    /// Its way to the sink.
-    pub delivery: Delivery,
-    /// Its way to move mail data out of memory; what comes home rings the bell of the receipts.
-    pub spill: Spill,
-    /// Its way to ask the store about recipients; answers ring the bell of the receipts.
-    pub mailboxes: Mailboxes,
-    /// Its way to log.
-    pub log: Log,
-    /// One log line a session.
-    pub log_sessions: bool,
-    /// One log line a message.
-    pub log_messages: bool,
-    /// Its counters.
-    pub metrics: Arc<ShardMetrics>,
-    /// Our name, for trace information.
-    pub hostname: String,
-    /// Connections at a time.
-    pub connections_max: usize,
-    /// The connections of each client over all shards.
-    pub clients: Arc<Clients>,
-    /// Set when the server stops; the receipts' bell is rung after that.
-    pub stop: Arc<AtomicBool>,
-}
-
 /// One shard.
 pub struct Shard<R> {
     context: Context<R>,
     listeners: Vec<Listener>,
-    connections: Table<Connection>,
-    connections_max: usize,
-    timers: Timers,
+    connections: Connections,
+    relief: Relief,
     provision: Provision,
     events: Vec<Event>,
-    /// Connections that something happened to in this turn.
-    dirty: Vec<Key>,
-    /// Connections whose receive found no buffer, the longest waiting first.
-    stalled: VecDeque<Key>,
-    /// When connections were last looked at for who has to give way.
-    pressure_looked_at: Instant,
-    /// Whether somebody had to give way then, so that it is looked at again though nothing happens.
-    pressure_is_felt: bool,
-    stop: Arc<AtomicBool>,
     stopping: Option<Stopping>,
 }
 
@@ -128,70 +86,19 @@ impl Stopping {
 }
 
 impl<R: Ring> Shard<R> {
-    /// A shard that begins to accept with its first turn.
-    pub fn new(parts: Parts<R>, listeners: Vec<Listener>) -> Self {
-        let Parts {
-            mut ring,
-            pool,
-            delivery,
-            spill,
-            mailboxes,
-            log,
-            log_sessions,
-            log_messages,
-            metrics,
-            hostname,
-            connections_max,
-            clients,
-            stop,
-        } = parts;
-        ring.watch(delivery.receipts().bell().as_fd());
-        let (now, wall_clock) = (ring.now(), ring.wall_clock());
-        let spare_replies = Vec::new();
+    /// A shard that begins to accept with its first turn; so many clients may be connected at a time.
+    pub fn new(mut context: Context<R>, connections_max: usize, listeners: Vec<Listener>) -> Self {
+        context.ring.watch(context.inbox.bell());
+        let now = context.turn.now;
         Self {
-            context: Context {
-                ring,
-                pool,
-                delivery,
-                spill,
-                mailboxes,
-                log,
-                log_sessions,
-                log_messages,
-                metrics,
-                spare_replies,
-                handshake_steps: 0,
-                handshakes_waiting: VecDeque::new(),
-                work: Work::default(),
-                held: 0,
-                run: Run::new(),
-                hostname,
-                clients,
-                front_notes: FrontNotes::default(),
-                session_lines: SessionLines::new(LOG_SESSION_LINES_DEFAULT),
-                now,
-                wall_clock,
-            },
+            context,
             listeners,
-            connections: Table::new(connections_max + REFUSED_CONNECTIONS_MAX),
-            connections_max,
-            timers: Timers::new(now),
+            connections: Connections::new(connections_max, now),
+            relief: Relief::new(now),
             provision: Provision::new(),
             events: Vec::new(),
-            dirty: Vec::new(),
-            stalled: VecDeque::new(),
-            pressure_looked_at: now,
-            pressure_is_felt: false,
-            stop,
             stopping: None,
         }
-    }
-
-    /// From now on sessions without an accepted message have so many lines a second in the log.
-    #[must_use]
-    pub fn with_session_lines(mut self, lines_max: u32) -> Self {
-        self.context.session_lines = SessionLines::new(lines_max);
-        self
     }
 
     /// Runs turns until the server was stopped and everything under way has ended.
@@ -199,81 +106,91 @@ impl<R: Ring> Shard<R> {
         while !self.is_finished() {
             self.turn()?;
         }
-        let Context { log, session_lines, now, wall_clock, .. } = &mut self.context;
-        session_lines.tell(log, *now, *wall_clock);
+        let Context { log, session_lines, turn, .. } = &mut self.context;
+        if let Some(lines) = session_lines {
+            lines.tell(log, turn.now, turn.wall_clock);
+        }
         self.context.log.flush();
         Ok(())
     }
 
     /// One turn.
     pub fn turn(&mut self) -> io::Result<()> {
-        for listener in &mut self.listeners {
-            listener.settle(&mut self.context.ring, self.context.now);
-        }
-        let is_behind = self.context.work.is_behind();
-        self.provision.provide(&mut self.context.ring, &mut self.context.pool, is_behind);
-        self.resume_stalled();
+        self.prepare();
         self.wait()?;
-        self.context.work.begin_turn();
+        self.context.turn.begin();
+        self.take_orders();
         self.resume_handshakes();
         let mut events = std::mem::take(&mut self.events);
         for event in events.drain(..) {
             self.handle(event);
         }
         self.events = events;
-        self.handle_written();
-        self.handle_found();
-        self.handle_receipts();
-        self.expire();
-        self.handle_stop();
-        self.relieve_pressure();
-        self.settle();
+        self.take_letters();
+        self.connections.expire(&mut self.context);
+        self.go_on_stopping();
+        self.relief.relieve_pressure(&mut self.connections, &mut self.context);
+        self.connections.settle(&mut self.context);
         self.resume_work();
         self.end_if_done();
-        self.relieve();
-        let Context { log, session_lines, now, wall_clock, .. } = &mut self.context;
-        session_lines.tell_if_due(log, *now, *wall_clock);
-        let must_ring = log.flush_if_due(*now);
-        self.context.ring_if(must_ring);
-        let must_ring = self.context.spill.close_abandoned(&mut self.context.pool);
-        self.context.ring_if(must_ring);
-        self.update_gauges();
+        relieve_held(&mut self.connections, &mut self.context);
+        self.tell();
         Ok(())
+    }
+
+    /// Has the ring accept, and gives it buffers to receive into.
+    fn prepare(&mut self) {
+        let Context { ring, pool, turn, .. } = &mut self.context;
+        for listener in &mut self.listeners {
+            listener.settle(ring, turn.now);
+        }
+        self.provision.provide(ring, pool, turn.work.is_behind());
+        // As many receives as buffers are published now.
+        let published = ring.provided();
+        self.connections.resume_stalled(published, &mut self.context);
     }
 
     /// Submits what the last turn queued and sleeps until something happens.
     fn wait(&mut self) -> io::Result<()> {
-        let pressure = self.pressure_is_felt.then_some(pressure::LOOK_EVERY);
-        let context = &mut self.context;
-        let now = context.ring.now();
-        // The clock was read when the events of the turn came, and is read now for the deadlines: the turn costs no reading more.
-        let turn = now.saturating_duration_since(context.now);
-        context.metrics.turn_us_max.raise(u64::try_from(turn.as_micros()).unwrap_or(u64::MAX));
-        let pauses = self.listeners.iter().filter_map(Listener::paused_until);
-        let waiting = context.delivery.has_waiting().then_some(Duration::from_secs(1));
-        let timers = [self.timers.idle_for(now), context.log.due_in(now), context.session_lines.due_in(now)];
-        let wait = timers
-            .into_iter()
-            .chain([waiting, pressure])
-            .flatten()
-            .chain(pauses.map(|until| until.saturating_duration_since(now)))
-            .chain(self.stopping.map(|stopping| stopping.next(now).saturating_duration_since(now)))
-            .min();
-        let may_sleep = context.delivery.receipts().park()
-            && !context.spill.is_home()
-            && !context.mailboxes.is_home()
-            && context.handshakes_waiting.is_empty()
-            && !context.work.is_behind()
+        let wait = self.may_sleep_for();
+        let Context { ring, inbox, turn, .. } = &mut self.context;
+        let may_sleep = inbox.park()
+            && !turn.handshakes.is_behind()
+            && !turn.work.is_behind()
             // Whoever had to give way after the last settling has a reply to be sent.
-            && self.dirty.is_empty();
-        let turned = context.ring.turn(if may_sleep { wait } else { Some(Duration::ZERO) }, &mut self.events);
-        context.delivery.receipts().unpark();
-        context.now = context.ring.now();
-        context.wall_clock = context.ring.wall_clock();
+            && self.connections.are_settled();
+        let turned = ring.turn(if may_sleep { wait } else { Some(Duration::ZERO) }, &mut self.events);
+        inbox.unpark();
+        turn.now = ring.now();
+        turn.wall_clock = ring.wall_clock();
         turned
     }
 
+    /// How long nothing is due; none when nothing will be.
+    fn may_sleep_for(&self) -> Option<Duration> {
+        let context = &self.context;
+        let now = context.ring.now();
+        // The clock was read when the events of the turn came, and is read now for the deadlines: the turn costs no reading more.
+        let took = now.saturating_duration_since(context.turn.now);
+        context.metrics.turn_us_max.raise(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        let until = |at: Instant| at.saturating_duration_since(now);
+        let lines = context.session_lines.as_ref().and_then(|lines| lines.due_in(now));
+        let waiting = context.delivery.has_waiting().then_some(Duration::from_secs(1));
+        let stopping = self.stopping.map(|stopping| until(stopping.next(now)));
+        let due = [
+            self.connections.idle_for(now),
+            context.log.due_in(now),
+            lines,
+            waiting,
+            self.relief.due_in(),
+            stopping,
+        ];
+        let pauses = self.listeners.iter().filter_map(Listener::paused_until).map(until);
+        due.into_iter().flatten().chain(pauses).min()
+    }
+
     fn handle(&mut self, event: Event) {
+        let Self { context, connections, .. } = self;
         match event {
             Event::Accepted { token, result, more } => {
                 let number = usize::try_from(token.value()).unwrap_or(usize::MAX);
@@ -281,34 +198,30 @@ impl<R: Ring> Shard<R> {
             }
             Event::Received { token, received, more } => {
                 let key = Key::from_word(token.value());
-                if let Some(connection) = self.connections.find(key) {
-                    let stalled = connection.handle_received(received, more, &mut self.context);
-                    self.mark(key);
-                    if stalled {
+                let buffer =
+                    if let Received::Octets { buffer, .. } = &received { Some(*buffer) } else { None };
+                match connections.touch(key, |one| one.handle_received(received, more, context)) {
+                    Some(false) => {}
+                    Some(true) => {
                         self.provision.handle_stall();
-                        self.stalled.push_back(key);
+                        connections.stall(key);
                     }
-                } else if let Received::Octets { buffer, .. } = received {
                     // Nobody reads these octets any more, but the buffer is ours.
-                    self.context.pool.received(buffer);
-                    self.context.pool.unpin(buffer);
+                    None => {
+                        if let Some(buffer) = buffer {
+                            context.pool.received(buffer);
+                            context.pool.unpin(buffer);
+                        }
+                    }
                 }
             }
             Event::Sent { token, head, result } => {
-                let key = Key::from_word(token.value());
                 let complete = result.is_ok_and(|count| count == head.len());
-                self.context.keep_spare(head);
-                if let Some(connection) = self.connections.find(key) {
-                    connection.handle_sent(complete, &mut self.context);
-                    self.mark(key);
-                }
+                context.turn.keep_spare(head);
+                connections.touch(Key::from_word(token.value()), |one| one.handle_sent(complete, context));
             }
             Event::Peeked { token, waiting } => {
-                let key = Key::from_word(token.value());
-                if let Some(connection) = self.connections.find(key) {
-                    connection.handle_peeked(waiting, &mut self.context);
-                    self.mark(key);
-                }
+                connections.touch(Key::from_word(token.value()), |one| one.handle_peeked(waiting, context));
             }
             Event::Connected { .. } | Event::Woken => {}
         }
@@ -316,43 +229,43 @@ impl<R: Ring> Shard<R> {
 
     fn handle_accepted(&mut self, number: usize, result: Result<Socket, Errno>, more: bool) {
         let Some(listener) = self.listeners.get_mut(number) else { return };
-        listener.handle_accept(result.err(), more, self.context.now);
+        let context = &mut self.context;
+        listener.handle_accept(result.err(), more, context.turn.now);
         let socket = match result {
             Ok(socket) => socket,
             Err(error) => return self.log_accept_failure(error),
         };
         // It fails when the client is gone already.
-        let Ok(client) = self.context.ring.peer_address(socket) else {
-            return self.context.ring.close(socket);
+        let Ok(client) = context.ring.peer_address(socket) else {
+            return context.ring.close(socket);
         };
-        let full = self.connections.len() >= self.connections_max || self.stopping.is_some();
-        let context = &mut self.context;
+        let full = self.connections.are_full() || self.stopping.is_some();
         let (settings, tls) = (listener.settings(), listener.tls());
         // A front that connects for many clients is not counted: those it speaks for are.
-        let seat = if full || session::is_front(settings, client.ip()) {
+        let seat = if full || settings.gate.is_front(client.ip()) {
             Ok(None)
         } else {
             context.clients.enter(client.ip())
         };
-        let turned_away = full || seat.is_err();
+        context.metrics.connections.add(1);
+        if full || seat.is_err() {
+            context.metrics.connections_refused.add(1);
+        }
         let inserted = self.connections.insert(|key| {
-            let session = Session::new(Arc::clone(settings), client, context.now);
-            let mut connection = Connection::new(key, socket, session, tls, context.wall_clock);
+            let session = Session::new(settings.clone(), client, context.turn.now);
+            let mut connection = Connection::new(key, socket, session, tls, context.turn.wall_clock);
             match seat {
-                Ok(seat) if !full => connection.greet(seat, context.now),
-                Ok(_) => connection.cut_off_at_once(context.now),
-                Err(TooMany) => connection.turn_away(context.now),
+                Ok(seat) if !full => {
+                    connection.serve(context, |serving, context| serving.greet(seat, context.turn.now));
+                }
+                Ok(_) => connection.serve(context, |serving, _| serving.cut_off()),
+                Err(TooMany) => connection.serve(context, |serving, _| serving.turn_away()),
             }
             connection
         });
-        context.metrics.connections.add(1);
-        if turned_away {
-            context.metrics.connections_refused.add(1);
-        }
-        match inserted {
-            Some(key) => self.mark(key),
-            // Even those who are turned away have filled their places: there is no memory to be polite with.
-            None => context.ring.close(socket),
+        if !inserted {
+            // There is no memory to be polite with.
+            context.ring.close(socket);
         }
     }
 
@@ -360,142 +273,148 @@ impl<R: Ring> Shard<R> {
     fn log_accept_failure(&mut self, error: Errno) {
         if self.stopping.is_none() && error != Errno::CONNABORTED {
             self.context.metrics.accept_failures.add(1);
-            let record = self.context.log.record("error", self.context.wall_clock);
+            let record = self.context.log.record("error", self.context.turn.wall_clock);
             record.text("tried", b"accept").text("error", error.to_string().as_bytes()).end();
         }
     }
 
-    /// Parts of messages that the spill thread is done with go on to their connections.
-    fn handle_written(&mut self) {
+    /// Carries out what the control thread ordered.
+    fn take_orders(&mut self) {
+        while let Some(order) = self.context.inbox.orders.next() {
+            match order {
+                Order::Settings(settings) => {
+                    for (listener, settings) in self.listeners.iter_mut().zip(settings) {
+                        listener.tell(settings);
+                    }
+                }
+                Order::Stop => self.begin_to_stop(),
+            }
+        }
+    }
+
+    /// What other threads have done for connections goes on to them.
+    fn take_letters(&mut self) {
+        self.take_written();
+        self.take_found();
+        self.take_receipts();
+    }
+
+    /// Parts of messages that the spiller is done with.
+    fn take_written(&mut self) {
+        let Self { context, connections, .. } = self;
         let mut is_scarce = false;
-        while let Some(mut written) = self.context.spill.next_written() {
+        while let Some(mut written) = context.inbox.written.next() {
+            context.parts.handle_home();
             is_scarce |= written.is_scarce;
             let key = Key::from_word(written.part.origin.connection);
-            if let Some(connection) = self.connections.find(key) {
-                connection.handle_written(written, &mut self.context);
-                self.mark(key);
+            if connections.find(key).is_some() {
+                connections.touch(key, |connection| {
+                    connection.serve(context, |serving, context| serving.handle_written(written, context));
+                    connection.advance(context);
+                });
             } else {
-                written.part.data.release(&mut self.context.pool);
+                written.part.data.release(&mut context.pool);
             }
         }
         if is_scarce {
-            self.relieve_spilling();
+            relieve_spilling(connections, context);
         }
     }
 
-    /// What the store says of recipients goes to the connections that wait for it.
-    fn handle_found(&mut self) {
-        while let Some((key, number, verdict)) = self.context.mailboxes.next_found(self.context.now) {
-            if let Some(connection) = self.connections.find(key) {
-                connection.handle_found(number, verdict, &mut self.context);
-                self.mark(key);
-            }
+    /// What the store says of recipients.
+    fn take_found(&mut self) {
+        let Self { context, connections, .. } = self;
+        while let Some(found) = context.inbox.found.next() {
+            let (key, number, verdict) = context.mailboxes.handle_found(found, context.turn.now);
+            connections.touch(key, |connection| {
+                connection.serve(context, |serving, context| serving.handle_found(number, verdict, context));
+                connection.advance(context);
+            });
         }
     }
 
-    fn handle_receipts(&mut self) {
-        while let Some(receipt) = self.context.delivery.next_receipt(self.context.now) {
+    /// What became of messages: the sink's receipts, then those of messages that the sink had no room for in time.
+    fn take_receipts(&mut self) {
+        let Self { context, connections, .. } = self;
+        loop {
+            let receipt = match context.inbox.receipts.next() {
+                Some(receipt) => {
+                    context.delivery.handle_receipt();
+                    receipt
+                }
+                None => match context.delivery.next_overdue(context.turn.now) {
+                    Some(receipt) => receipt,
+                    None => break,
+                },
+            };
             let key = Key::from_word(receipt.message.origin.connection);
-            let connection = self.connections.find(key);
-            let told =
-                connection.is_some_and(|connection| connection.handle_receipt(&receipt, &mut self.context));
-            if told {
-                self.mark(key);
-            }
-            self.context.finish(receipt, told);
-        }
-        let must_ring = self.context.delivery.hand_over_waiting();
-        self.context.ring_if(must_ring);
-    }
-
-    fn expire(&mut self) {
-        while let Some(index) = self.timers.next_expired(self.context.now) {
-            let Some(key) = self.connections.key_at(index) else { continue };
-            if let Some(connection) = self.connections.find(key) {
-                connection.expire(&mut self.context);
-                self.mark(key);
+            if Connection::handle_receipt(connections.find(key), receipt, context) {
+                connections.mark(key);
             }
         }
-    }
-
-    /// Arms the receives again that found no buffer, as many as buffers are published now.
-    fn resume_stalled(&mut self) {
-        for _ in 0..self.context.ring.provided() {
-            let Some(key) = self.stalled.pop_front() else { break };
-            if let Some(connection) = self.connections.find(key) {
-                connection.resume(&mut self.context);
-            }
-        }
+        let must_ring = context.delivery.hand_over_waiting();
+        context.ring_if(must_ring);
     }
 
     /// Goes on with handshakes that earlier turns had no time for.
     fn resume_handshakes(&mut self) {
-        self.context.handshake_steps = 0;
-        while self.context.handshake_steps < HANDSHAKES_PER_TURN_MAX
-            && let Some(key) = self.context.handshakes_waiting.pop_front()
-        {
-            if let Some(connection) = self.connections.find(key) {
-                connection.resume_handshake(&mut self.context);
-                self.mark(key);
-            }
+        let Self { context, connections, .. } = self;
+        while let Some(key) = context.turn.handshakes.next() {
+            connections.touch(key, |connection| connection.resume_handshake(context));
         }
     }
 
     /// Goes on with connections that have used up their slice, while the turn has work left, and with one at least. Replies to the others
     /// leave before.
     fn resume_work(&mut self) {
-        if !self.context.work.begin_queue() {
+        let Self { context, connections, .. } = self;
+        if !context.turn.work.begin_queue() {
             return;
         }
-        self.context.ring.submit();
-        while let Some(key) = self.context.work.next() {
-            if let Some(connection) = self.connections.find(key) {
-                connection.resume_work(&mut self.context);
-                self.mark(key);
-            }
+        context.ring.submit();
+        while let Some(key) = context.turn.work.next() {
+            connections.touch(key, |connection| connection.resume_work(context));
         }
-        self.settle();
+        connections.settle(context);
     }
 
-    /// Settles every connection that something happened to.
-    fn settle(&mut self) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for key in dirty.drain(..) {
-            let Some(connection) = self.connections.find(key) else { continue };
-            match connection.settle(&mut self.context) {
-                Fate::Open => self.timers.set(key.index(), connection.deadline()),
-                Fate::Gone => {
-                    connection.log(&mut self.context);
-                    self.timers.remove(key.index());
-                    self.connections.remove(key);
-                }
-            }
+    /// Says what is due in the log, and what is left for others to be done.
+    fn tell(&mut self) {
+        let Context { log, session_lines, turn, .. } = &mut self.context;
+        if let Some(lines) = session_lines {
+            lines.tell_if_due(log, turn.now, turn.wall_clock);
         }
-        self.dirty = dirty;
+        let must_ring = log.flush_if_due(turn.now);
+        self.context.ring_if(must_ring);
+        let must_ring = self.context.parts.close_abandoned(&mut self.context.pool);
+        self.context.ring_if(must_ring);
+        self.update_gauges();
     }
 
-    fn mark(&mut self, key: Key) {
-        if self.connections.find(key).is_some_and(Connection::mark_dirty) {
-            self.dirty.push(key);
+    /// The server stops.
+    fn begin_to_stop(&mut self) {
+        if self.stopping.is_some() {
+            return;
         }
+        let now = self.context.turn.now;
+        self.stopping = Some(Stopping {
+            not_before: now + ACCEPT_QUEUE_WAIT,
+            deadline: now + SHUTDOWN_WAIT_MAX,
+            cut_off: false,
+        });
+        self.listeners.iter().for_each(Listener::refuse_new);
+        self.connections.serve_each(Serving::shut_down, &mut self.context);
     }
 
-    /// Begins the shutdown when it was asked for, and ends it when its time is over.
-    fn handle_stop(&mut self) {
-        match self.stopping {
-            None if self.stop.load(Ordering::Relaxed) => {
-                let not_before = self.context.now + ACCEPT_QUEUE_WAIT;
-                let deadline = self.context.now + SHUTDOWN_WAIT_MAX;
-                self.stopping = Some(Stopping { not_before, deadline, cut_off: false });
-                self.listeners.iter().for_each(Listener::refuse_new);
-                self.for_each_connection(Connection::shut_down);
+    /// Transactions under way have had their time.
+    fn go_on_stopping(&mut self) {
+        match &mut self.stopping {
+            Some(stopping) if !stopping.cut_off && stopping.deadline <= self.context.turn.now => {
+                stopping.deadline += SHUTDOWN_WAIT_MAX;
+                stopping.cut_off = true;
+                self.connections.serve_each(Serving::cut_off, &mut self.context);
             }
-            Some(Stopping { not_before, deadline, cut_off: false }) if deadline <= self.context.now => {
-                let deadline = deadline + SHUTDOWN_WAIT_MAX;
-                self.stopping = Some(Stopping { not_before, deadline, cut_off: true });
-                self.for_each_connection(Connection::cut_off);
-            }
-            None | Some(_) => {}
+            Some(_) | None => {}
         }
     }
 
@@ -508,26 +427,18 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    fn for_each_connection(&mut self, act: fn(&mut Connection, &mut Context<R>)) {
-        for key in self.connections.keys() {
-            if let Some(connection) = self.connections.find(key) {
-                act(connection, &mut self.context);
-                self.mark(key);
-            }
-        }
-    }
-
     /// Stopped, and nothing is left that a client or the sink still waits for; or the last deadline has passed.
     fn is_finished(&self) -> bool {
-        let over =
-            self.stopping.is_some_and(|stopping| stopping.cut_off && stopping.deadline <= self.context.now);
+        let over = self
+            .stopping
+            .is_some_and(|stopping| stopping.cut_off && stopping.deadline <= self.context.turn.now);
         over || self.is_done() && !self.listeners.iter().any(Listener::is_armed)
     }
 
     /// Stopped, and nobody waits for anything.
     fn is_done(&self) -> bool {
         let idle = self.connections.is_empty() && self.context.delivery.is_idle();
-        idle && self.stopping.is_some_and(|stopping| stopping.not_before <= self.context.now)
+        idle && self.stopping.is_some_and(|stopping| stopping.not_before <= self.context.turn.now)
     }
 
     fn update_gauges(&self) {

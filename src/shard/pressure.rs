@@ -8,15 +8,7 @@
 //!
 //! It is looked at once a second, and only above a quarter.
 
-use std::time::{Duration, Instant};
-
-use super::Shard;
-use super::connection::{Connection, Phase};
-use super::spill::Waits;
-use crate::ring::Ring;
-
-/// How often connections are looked at while something is scarce.
-pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
+use std::time::Duration;
 
 /// Below this share of memory or places in use, in per cent, nobody gives way.
 const BEGINS_AT: usize = 25;
@@ -43,7 +35,7 @@ impl Pressure {
     }
 
     /// How much of a time-out is taken away from a client that receives mail data, or from one that does not.
-    fn taken(self, timeout: Duration, in_data: bool) -> Duration {
+    pub(super) fn taken(self, timeout: Duration, in_data: bool) -> Duration {
         let share = if in_data { self.memory.max(self.places) } else { self.places };
         timeout.saturating_sub(allowed(timeout, share))
     }
@@ -55,60 +47,6 @@ fn allowed(timeout: Duration, share: usize) -> Duration {
     let steps = u32::try_from(share.clamp(BEGINS_AT, ENDS_AT) - BEGINS_AT).unwrap_or(u32::MAX);
     let all = u32::try_from(ENDS_AT - BEGINS_AT).unwrap_or(u32::MAX);
     timeout.saturating_sub(timeout.saturating_sub(least) / all * steps)
-}
-
-impl Connection {
-    /// Ends the session if its client has been silent for longer than is allowed now, and no mail of it would be lost.
-    fn give_way<R: Ring>(
-        &mut self,
-        pressure: Pressure,
-        now: Instant,
-        context: &mut super::Context<R>,
-    ) -> bool {
-        // Who waits for us is not silent.
-        let waits = self.session.awaits_answer() || self.waits_for_work || self.spilling.waits != Waits::No;
-        if self.phase != Phase::Serving || waits {
-            return false;
-        }
-        let (until, timeout, in_data) = self.session.silence();
-        // Who has sent mail is a good client, and may think.
-        let may_stay = !in_data && self.session.summary().accepted > 0;
-        if may_stay || until > now + pressure.taken(timeout, in_data) {
-            return false;
-        }
-        self.end_silent(context);
-        true
-    }
-}
-
-impl<R: Ring> Shard<R> {
-    /// How scarce things are now.
-    pub(super) fn pressure(&self) -> Pressure {
-        Pressure {
-            memory: self.context.pool.used_percent(),
-            places: self.connections.len() * 100 / self.connections_max.max(1),
-        }
-    }
-
-    /// Lets those give way who have been silent for too long for what is left.
-    pub(super) fn relieve_pressure(&mut self) {
-        let now = self.context.now;
-        if now < self.pressure_looked_at + LOOK_EVERY {
-            return;
-        }
-        self.pressure_looked_at = now;
-        let pressure = self.pressure();
-        self.pressure_is_felt = pressure.is_felt();
-        if !self.pressure_is_felt {
-            return;
-        }
-        for key in self.connections.keys() {
-            let Some(connection) = self.connections.find(key) else { continue };
-            if connection.give_way(pressure, now, &mut self.context) {
-                self.mark(key);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

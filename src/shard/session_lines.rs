@@ -62,7 +62,7 @@ pub(super) struct Seen {
 
 /// The lines of a shard's sessions.
 #[derive(Debug)]
-pub(super) struct SessionLines {
+pub struct SessionLines {
     /// Lines of a window.
     lines_max: u32,
     /// When the window began.
@@ -89,7 +89,7 @@ struct Untold {
 
 impl SessionLines {
     /// So many lines a second.
-    pub(super) fn new(lines_max: u32) -> Self {
+    pub fn new(lines_max: u32) -> Self {
         Self {
             lines_max,
             begun: None,

@@ -6,11 +6,8 @@
 
 use std::collections::VecDeque;
 
-use super::connection::Connection;
-use super::context::Context;
 use super::table::Key;
 use crate::limits::{WORK_PER_TURN_MAX, WORK_SLICE};
-use crate::ring::Ring;
 
 /// What a step of the session costs besides its octets, in units.
 const STEP: usize = 64;
@@ -22,7 +19,7 @@ const COMMAND: usize = 256;
 pub(super) const LITTLE_BYTES: usize = 8 * 1024;
 
 /// Octets that the session only looks at cost a unit together: less than they take, because large messages of honest clients are
-/// such octets, and short turns cost them more than they give to others (`docs/performance.md`).
+/// such octets, and short turns cost them more than they give to others (`docs/experiments.md`).
 const OCTETS_A_UNIT: usize = 128;
 
 /// The work of a turn, and who waits for more of it.
@@ -43,6 +40,21 @@ impl Work {
     /// Whether somebody waits, so that the shard must not sleep and takes in no more than before.
     pub(super) fn is_behind(&self) -> bool {
         !self.waiting.is_empty()
+    }
+
+    /// Whether the turn's work is done: who has more than [`LITTLE_BYTES`] to be parsed has to wait in the queue.
+    pub(super) fn is_used_up(&self) -> bool {
+        self.left == 0
+    }
+
+    /// A slice was worked on.
+    pub(super) fn end_slice(&mut self, slice: Slice) {
+        self.left = self.left.saturating_sub(slice.used());
+    }
+
+    /// This connection has used up its slice and waits for the next one.
+    pub(super) fn wait(&mut self, key: Key) {
+        self.waiting.push_back(key);
     }
 
     /// The turn comes to those who wait: false when nobody does. One of them has a slice however much work the turn had.
@@ -81,29 +93,5 @@ impl Slice {
 
     fn used(self) -> usize {
         WORK_SLICE - self.0
-    }
-}
-
-impl<R> Context<R> {
-    /// Whether the turn's work is done: who has more than [`LITTLE_BYTES`] to be parsed has to wait in the queue.
-    pub(super) fn is_turn_used_up(&self) -> bool {
-        self.work.left == 0
-    }
-}
-
-impl Connection {
-    /// A slice was worked on. Who has used it up and has more to be parsed waits for the next one.
-    pub(super) fn end_slice<R>(&mut self, slice: Slice, waits: bool, context: &mut Context<R>) {
-        context.work.left = context.work.left.saturating_sub(slice.used());
-        self.waits_for_work = waits;
-        if waits {
-            context.work.waiting.push_back(self.key);
-        }
-    }
-
-    /// A turn has work for it.
-    pub(super) fn resume_work<R: Ring>(&mut self, context: &mut Context<R>) {
-        self.waits_for_work = false;
-        self.advance(context);
     }
 }

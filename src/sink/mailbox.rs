@@ -8,8 +8,8 @@ use std::io;
 use std::sync::Arc;
 
 use super::worker::AbortOnPanic;
-use crate::handoff::errand::Waiting;
-use crate::handoff::mailbox::{Found, Inquiries, Place, Standing, ToAsker};
+use crate::handoff::channel::{Consumer, Receiver, Sender, Waiting};
+use crate::handoff::mailbox::{Found, Inquiry, Place, Standing};
 use crate::mail::envelope::Mailbox;
 
 /// Names the places of recipients. Quick and in memory.
@@ -36,15 +36,22 @@ pub struct Mailboxes {
 }
 
 /// Runs until every shard has dropped its end. Each shard's own end for answers is at its number.
-pub fn run(mut keeper: Box<dyn Keeper>, inquiries: &Inquiries, shards: &[ToAsker]) {
+pub fn run(
+    mut keeper: Box<dyn Keeper>,
+    consumer: &Consumer,
+    inquiries: &Receiver<Inquiry>,
+    shards: &[Sender<Found>],
+) {
     let _guard = AbortOnPanic;
     loop {
         match inquiries.take() {
-            Waiting::Errand(inquiry) => {
+            Waiting::Item(inquiry) => {
                 let standing = keeper.look(&inquiry.place);
-                shards[usize::from(inquiry.origin.shard)].send(Found { inquiry, standing });
+                let shard = &shards[usize::from(inquiry.origin.shard)];
+                shard.answer(Found { inquiry, standing });
+                shard.ring_if_parked();
             }
-            Waiting::Nothing => inquiries.sleep(),
+            Waiting::Nothing => consumer.sleep(None, || inquiries.is_empty()),
             Waiting::Ended => break,
         }
     }

@@ -12,8 +12,8 @@ use super::space::Space;
 use super::spill_file;
 use super::worker::AbortOnPanic;
 use crate::buffer::{SpillBudget, SpillError, SpillFile};
-use crate::handoff::errand::Waiting;
-use crate::handoff::spill::{Errand, Errands, Part, ToOrigin, Written};
+use crate::handoff::channel::{Consumer, Receiver, Sender, Waiting};
+use crate::handoff::part::{Errand, Part, Written};
 use crate::mail::outcome::{Outcome, TryAgain};
 
 /// Writes spill files in one directory.
@@ -38,17 +38,18 @@ impl Spiller {
     }
 
     /// Runs until every shard has dropped its end. Each shard's own end for what is written is at its number.
-    pub fn run(&self, errands: &Errands, shards: &[ToOrigin]) {
+    pub fn run(&self, consumer: &Consumer, errands: &Receiver<Errand>, shards: &[Sender<Written>]) {
         // Without this thread messages would only time out, and their memory would never come home.
         let _guard = AbortOnPanic;
         loop {
             match errands.take() {
-                Waiting::Errand(Errand::Close(file)) => self.close(file),
-                Waiting::Errand(Errand::Write(part)) => {
+                Waiting::Item(Errand::Close(file)) => self.close(file),
+                Waiting::Item(Errand::Write(part)) => {
                     let shard = &shards[usize::from(part.origin.shard)];
-                    shard.send(self.write(part));
+                    shard.answer(self.write(part));
+                    shard.ring_if_parked();
                 }
-                Waiting::Nothing => errands.sleep(),
+                Waiting::Nothing => consumer.sleep(None, || errands.is_empty()),
                 Waiting::Ended => break,
             }
         }

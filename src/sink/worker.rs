@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use crate::handoff::channel::{FromShards, ToShard, Waiting};
+use crate::handoff::channel::{Consumer, Receiver, Sender, Waiting};
 use crate::handoff::message::{Message, Receipt};
 use crate::limits::{
     BATCH_BYTES_MAX, BATCH_FILES_MAX, BATCH_LOADED_BYTES_MAX, BATCH_MESSAGES_MAX, COSTLY_MESSAGES_MAX,
@@ -20,7 +20,13 @@ use super::report::{Report, Site, outcome_of};
 ///
 /// A panic in a sink would leave messages without outcome and durability in doubt, so it ends the process: no 250 was
 /// sent for them.
-pub fn run(mut sink: Box<dyn Sink>, from: &FromShards, shards: &[ToShard], report: &dyn Report) {
+pub fn run(
+    mut sink: Box<dyn Sink>,
+    consumer: &Consumer,
+    from: &Receiver<Box<Message>>,
+    shards: &[Sender<Receipt>],
+    report: &dyn Report,
+) {
     let _guard = AbortOnPanic;
     let inline_bytes_max = sink.inline_bytes_max().unwrap_or(u64::MAX);
     let mut gatherer = Gatherer { from, shards, report, inline_bytes_max, costly: VecDeque::new() };
@@ -42,7 +48,7 @@ pub fn run(mut sink: Box<dyn Sink>, from: &FromShards, shards: &[ToShard], repor
         }
         match (was_idle, has_ended) {
             (true, true) => break,
-            (true, false) => from.sleep(None),
+            (true, false) => consumer.sleep(None, || from.is_empty()),
             (false, _) => {}
         }
     }
@@ -50,8 +56,8 @@ pub fn run(mut sink: Box<dyn Sink>, from: &FromShards, shards: &[ToShard], repor
 
 /// Makes batches of what the shards hand over.
 struct Gatherer<'a> {
-    from: &'a FromShards,
-    shards: &'a [ToShard],
+    from: &'a Receiver<Box<Message>>,
+    shards: &'a [Sender<Receipt>],
     report: &'a dyn Report,
     inline_bytes_max: u64,
     /// Messages that are stored alone, the longest waiting first. `len <= COSTLY_MESSAGES_MAX`
@@ -69,7 +75,7 @@ impl Gatherer<'_> {
             && self.costly.len() < COSTLY_MESSAGES_MAX
         {
             match self.from.take() {
-                Waiting::Message(message) => {
+                Waiting::Item(message) => {
                     let cost = sink.cost(&message);
                     if cost.bytes > BATCH_BYTES_MAX || cost.files > BATCH_FILES_MAX {
                         self.costly.push_back(message);
@@ -101,14 +107,14 @@ impl Gatherer<'_> {
             Err(error) => {
                 self.report.machine_error("read mail data back into", Site::Named("memory"), &error);
                 send(message, outcome_of(&error), self.shards);
-                self.shards.iter().for_each(ToShard::ring_if_parked);
+                self.shards.iter().for_each(Sender::ring_if_parked);
                 None
             }
         }
     }
 }
 
-fn send_receipts(batch: &mut Vec<Box<Message>>, outcomes: &mut Vec<Outcome>, shards: &[ToShard]) {
+fn send_receipts(batch: &mut Vec<Box<Message>>, outcomes: &mut Vec<Outcome>, shards: &[Sender<Receipt>]) {
     assert_eq!(batch.len(), outcomes.len(), "a sink gives one outcome a message");
     for (message, outcome) in batch.drain(..).zip(outcomes.drain(..)) {
         send(message, outcome, shards);
@@ -118,10 +124,10 @@ fn send_receipts(batch: &mut Vec<Box<Message>>, outcomes: &mut Vec<Outcome>, sha
     }
 }
 
-fn send(mut message: Box<Message>, outcome: Outcome, shards: &[ToShard]) {
+fn send(mut message: Box<Message>, outcome: Outcome, shards: &[Sender<Receipt>]) {
     message.data.let_go();
     let shard = usize::from(message.origin.shard);
-    shards[shard].send(Receipt { message, outcome });
+    shards[shard].answer(Receipt { message, outcome });
 }
 
 pub(super) struct AbortOnPanic;
@@ -141,8 +147,6 @@ mod tests {
 
     use super::*;
     use crate::buffer::{MailData, Pool};
-    use crate::handoff::channel::{messages, receipts};
-    use crate::handoff::doorbell::Doorbell;
     use crate::handoff::message::Origin;
     use crate::mail::client::ClientFacts;
     use crate::mail::envelope::Envelope;
@@ -176,8 +180,9 @@ mod tests {
 
     /// Hands these over before the worker begins, and gives its batches.
     fn batches(names: &[u128]) -> Vec<Vec<u128>> {
-        let (to_sink, from) = messages(1024).expect("a channel");
-        let (to_shard, home) = receipts(1024, Arc::new(Doorbell::new().expect("an eventfd")));
+        let (worker, shard) = [(); 2].map(|()| Consumer::new().expect("an eventfd")).into();
+        let (to_sink, from) = worker.channel(1024);
+        let (to_shard, home) = shard.channel(1024);
         let pool = Pool::new(1, 4096, 0).expect("memory");
         for name in names {
             let message = Message {
@@ -194,8 +199,8 @@ mod tests {
         }
         drop(to_sink);
         let seen = Arc::default();
-        run(Box::new(Batches(Arc::clone(&seen))), &from, &[to_shard], &Silent);
-        assert_eq!(std::iter::from_fn(|| home.take()).count(), names.len(), "each has its receipt");
+        run(Box::new(Batches(Arc::clone(&seen))), &worker, &from, &[to_shard], &Silent);
+        assert_eq!(std::iter::from_fn(|| home.next()).count(), names.len(), "each has its receipt");
         seen.lock().expect("no panic").clone()
     }
 

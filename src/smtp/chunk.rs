@@ -105,10 +105,10 @@ impl ChunkedData {
     pub(super) fn advance(&mut self, input: &mut Input<'_>, left: &mut u64) -> Option<Found> {
         let rest = input.rest();
         let rest = rest.get(..usize::try_from(*left).unwrap_or(usize::MAX)).unwrap_or(rest);
-        if let Some(taken) = self.condense(rest, input.run) {
+        if let Some(taken) = self.condense(rest, &mut input.supplies.run) {
             input.consume(taken);
             *left -= taken as u64;
-            self.bytes += input.run.octets().len() as u64;
+            self.bytes += input.supplies.run.octets().len() as u64;
             return Some(Found::Insert);
         }
         let count = self.regular_prefix(rest);
@@ -120,7 +120,7 @@ impl ChunkedData {
             self.bytes += count as u64;
             return Some(Found::Data(input.consume(count)));
         }
-        if rest.is_empty() { None } else { Some(self.bare(input.run)) }
+        if rest.is_empty() { None } else { Some(self.bare(&mut input.supplies.run)) }
     }
 
     /// The last chunk is consumed. None: nothing more to say.
@@ -197,6 +197,7 @@ impl ChunkedData {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::smtp::supplies::Supplies;
 
     #[test]
     fn sizes_are_digits_and_nothing_else() {
@@ -215,20 +216,20 @@ mod tests {
     /// What is stored of chunks: None when it is rejected; and whether it has bare line ends.
     fn receive(chunks: &[&[u8]], policy: ChunkLineEnd) -> Option<(Vec<u8>, bool)> {
         let mut data = ChunkedData::new(policy, DataWatch::new(u32::MAX, 0));
-        let (mut stored, mut run) = (Vec::new(), Run::new());
+        let (mut stored, mut supplies) = (Vec::new(), Supplies::default());
         for chunk in chunks {
-            let (mut input, mut left) = (Input::new(chunk, &mut run), chunk.len() as u64);
+            let (mut input, mut left) = (Input::new(chunk, &mut supplies), chunk.len() as u64);
             while let Some(found) = data.advance(&mut input, &mut left) {
                 match found {
                     Found::Data(range) => stored.extend_from_slice(&chunk[range]),
-                    Found::Insert => stored.extend_from_slice(input.run.octets()),
+                    Found::Insert => stored.extend_from_slice(input.supplies.run.octets()),
                     Found::Bare => return None,
                 }
             }
             assert_eq!((left, input.rest().len()), (0, 0));
         }
-        match data.finish(&mut run) {
-            Some(Found::Insert) => stored.extend_from_slice(run.octets()),
+        match data.finish(&mut supplies.run) {
+            Some(Found::Insert) => stored.extend_from_slice(supplies.run.octets()),
             Some(_) => return None,
             None => {}
         }

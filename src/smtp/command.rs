@@ -1,42 +1,24 @@
 //! The table of commands, and command lines read into commands (RFC 5321 §4.1.1).
 
-/// A verb.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verb {
-    Ehlo,
-    Helo,
-    Mail,
-    Rcpt,
-    Data,
-    Bdat,
-    Rset,
-    Noop,
-    Quit,
-    Vrfy,
-    Help,
-    StartTls,
-    /// A trusted front says whom it speaks for.
-    Xclient,
-    /// Known, and not implemented here: `502`.
-    NotImplemented,
-}
-
-impl Verb {
-    /// Whether a client has to wait for the reply before it sends anything else (RFC 2920 §3.1). DATA is looked at by its
-    /// handler, nothing behind QUIT is ever read, and a chunk follows its BDAT.
-    pub(super) fn ends_command_group(self) -> bool {
-        match self {
-            Self::Ehlo
-            | Self::Helo
-            | Self::Data
-            | Self::Noop
-            | Self::Vrfy
-            | Self::StartTls
-            | Self::Xclient
-            | Self::NotImplemented => true,
-            Self::Mail | Self::Rcpt | Self::Bdat | Self::Rset | Self::Help | Self::Quit => false,
-        }
-    }
+/// What is true of a command, whoever asks. All that a session does with every command it reads here.
+#[derive(Debug)]
+pub(super) struct Row {
+    /// The command.
+    verb: Verb,
+    /// Its word, in upper case.
+    word: &'static str,
+    argument: Argument,
+    text: Text,
+    /// Whether a client has to wait for its reply.
+    pub(super) group: Group,
+    /// What bounds how often it may come.
+    pub(super) budget: Budget,
+    /// Whether it may come in plaintext where TLS is required (RFC 3207 §4).
+    pub(super) before_tls: bool,
+    /// Whether it may come before EHLO or HELO. What needs a transaction is refused for the lack of that.
+    pub(super) before_hello: bool,
+    /// What the client sends after it.
+    pub(super) next: Next,
 }
 
 /// Whether a command takes an argument.
@@ -48,26 +30,172 @@ enum Argument {
     Free,
 }
 
-/// One row a command.
-const COMMANDS: [(&[u8], Verb, Argument); 17] = [
-    (b"MAIL", Verb::Mail, Argument::Free),
-    (b"RCPT", Verb::Rcpt, Argument::Free),
-    (b"DATA", Verb::Data, Argument::None),
-    (b"BDAT", Verb::Bdat, Argument::Free),
-    (b"EHLO", Verb::Ehlo, Argument::Free),
-    (b"HELO", Verb::Helo, Argument::Free),
-    (b"QUIT", Verb::Quit, Argument::None),
-    (b"RSET", Verb::Rset, Argument::None),
-    (b"NOOP", Verb::Noop, Argument::Free),
-    (b"VRFY", Verb::Vrfy, Argument::Free),
-    (b"HELP", Verb::Help, Argument::Free),
-    (b"XCLIENT", Verb::Xclient, Argument::Free),
-    (b"EXPN", Verb::NotImplemented, Argument::Free),
-    (b"ETRN", Verb::NotImplemented, Argument::Free),
-    (b"TURN", Verb::NotImplemented, Argument::Free),
-    (b"AUTH", Verb::NotImplemented, Argument::Free),
-    (b"STARTTLS", Verb::StartTls, Argument::None),
-];
+/// Which octets an argument may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Text {
+    /// ASCII only.
+    Ascii,
+    /// Any over 127, too, because it is an address; its reader says what is wrong with them.
+    Address,
+}
+
+/// Whether a client has to wait for the reply before it sends anything else (RFC 2920 §3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Group {
+    /// It has to.
+    Ends,
+    /// It need not.
+    Stays,
+}
+
+/// What bounds how often a command may come in a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Budget {
+    /// It brings nothing forward, and counts as idle each time.
+    Idle,
+    /// It brings mail forward or ends the session. One that does not is a 5yz, or its handler counts it as idle.
+    Progress,
+}
+
+/// What a client sends after a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Another command.
+    Command,
+    /// Mail data, after the reply. A client that does not wait for the reply sends it to whoever answers.
+    MailData,
+    /// A chunk, at once: octets that are no commands, whatever comes of the line.
+    Chunk,
+}
+
+/// Makes the verbs and the table of them, so that each verb has one row and no other.
+macro_rules! commands {
+    ($($(#[doc = $doc:literal])+ $verb:ident { $($field:ident: $value:expr,)+ })+) => {
+        /// A verb.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Verb {
+            $($(#[doc = $doc])+ $verb,)+
+        }
+
+        /// One row a command, in the order of the verbs.
+        const COMMANDS: &[Row] = &[$(Row { verb: Verb::$verb, $($field: $value,)+ },)+];
+    };
+}
+
+#[rustfmt::skip]
+commands! {
+    /// MAIL (RFC 5321 §4.1.1.2).
+    Mail {
+        word: "MAIL", argument: Argument::Free, text: Text::Address, group: Group::Stays, budget: Budget::Progress,
+        before_tls: false, before_hello: false, next: Next::Command,
+    }
+    /// RCPT (§4.1.1.3).
+    Rcpt {
+        word: "RCPT", argument: Argument::Free, text: Text::Address, group: Group::Stays, budget: Budget::Progress,
+        before_tls: false, before_hello: true, next: Next::Command,
+    }
+    /// DATA (§4.1.1.4).
+    Data {
+        word: "DATA", argument: Argument::None, text: Text::Ascii, group: Group::Ends, budget: Budget::Progress,
+        before_tls: false, before_hello: true, next: Next::MailData,
+    }
+    /// BDAT (RFC 3030 §2). Its handler knows where a chunk ends that must not come, so it sees all of them.
+    Bdat {
+        word: "BDAT", argument: Argument::Free, text: Text::Ascii, group: Group::Stays, budget: Budget::Progress,
+        before_tls: true, before_hello: true, next: Next::Chunk,
+    }
+    /// EHLO (§4.1.1.1).
+    Ehlo {
+        word: "EHLO", argument: Argument::Free, text: Text::Ascii, group: Group::Ends, budget: Budget::Idle,
+        before_tls: true, before_hello: true, next: Next::Command,
+    }
+    /// HELO (§4.1.1.1).
+    Helo {
+        word: "HELO", argument: Argument::Free, text: Text::Ascii, group: Group::Ends, budget: Budget::Idle,
+        before_tls: false, before_hello: true, next: Next::Command,
+    }
+    /// QUIT (§4.1.1.10). Nothing after it is ever read.
+    Quit {
+        word: "QUIT", argument: Argument::None, text: Text::Ascii, group: Group::Stays, budget: Budget::Progress,
+        before_tls: true, before_hello: true, next: Next::Command,
+    }
+    /// RSET (§4.1.1.5).
+    Rset {
+        word: "RSET", argument: Argument::None, text: Text::Ascii, group: Group::Stays, budget: Budget::Idle,
+        before_tls: false, before_hello: true, next: Next::Command,
+    }
+    /// NOOP (§4.1.1.9).
+    Noop {
+        word: "NOOP", argument: Argument::Free, text: Text::Ascii, group: Group::Ends, budget: Budget::Idle,
+        before_tls: true, before_hello: true, next: Next::Command,
+    }
+    /// VRFY (§4.1.1.6).
+    Vrfy {
+        word: "VRFY", argument: Argument::Free, text: Text::Address, group: Group::Ends, budget: Budget::Idle,
+        before_tls: false, before_hello: true, next: Next::Command,
+    }
+    /// HELP (§4.1.1.8).
+    Help {
+        word: "HELP", argument: Argument::Free, text: Text::Ascii, group: Group::Stays, budget: Budget::Idle,
+        before_tls: false, before_hello: true, next: Next::Command,
+    }
+    /// A trusted front says whom it speaks for.
+    Xclient {
+        word: "XCLIENT", argument: Argument::Free, text: Text::Ascii, group: Group::Ends, budget: Budget::Idle,
+        before_tls: false, before_hello: true, next: Next::Command,
+    }
+    /// STARTTLS (RFC 3207).
+    StartTls {
+        word: "STARTTLS", argument: Argument::None, text: Text::Ascii, group: Group::Ends, budget: Budget::Progress,
+        before_tls: true, before_hello: true, next: Next::Command,
+    }
+    /// Known, and not implemented here.
+    Expn {
+        word: "EXPN", argument: Argument::Free, text: Text::Ascii, group: Group::Ends, budget: Budget::Progress,
+        before_tls: false, before_hello: true, next: Next::Command,
+    }
+    /// Known, and not implemented here.
+    Etrn {
+        word: "ETRN", argument: Argument::Free, text: Text::Ascii, group: Group::Ends, budget: Budget::Progress,
+        before_tls: false, before_hello: true, next: Next::Command,
+    }
+    /// Known, and not implemented here.
+    Turn {
+        word: "TURN", argument: Argument::Free, text: Text::Ascii, group: Group::Ends, budget: Budget::Progress,
+        before_tls: false, before_hello: true, next: Next::Command,
+    }
+    /// Known, and not implemented here.
+    Auth {
+        word: "AUTH", argument: Argument::Free, text: Text::Ascii, group: Group::Ends, budget: Budget::Progress,
+        before_tls: false, before_hello: true, next: Next::Command,
+    }
+}
+
+const _: () = {
+    let mut row = 0;
+    while row < COMMANDS.len() {
+        assert!(COMMANDS[row].verb as usize == row, "each verb has its one row");
+        let word = COMMANDS[row].word.as_bytes();
+        let mut octet = 0;
+        while octet < word.len() {
+            assert!(word[octet].is_ascii_uppercase(), "`can_begin` knows how words begin");
+            octet += 1;
+        }
+        let mut other = 0;
+        while other < row {
+            assert!(!word.eq_ignore_ascii_case(COMMANDS[other].word.as_bytes()), "a word is one command");
+            other += 1;
+        }
+        row += 1;
+    }
+};
+
+impl Verb {
+    /// What is true of it.
+    pub(super) fn row(self) -> &'static Row {
+        &COMMANDS[self as usize]
+    }
+}
 
 /// A command line, read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,26 +231,41 @@ pub(super) fn parse(line: &[u8]) -> Result<Command<'_>, LineError> {
         }
     }
     let line = trim_end(line);
-    let verb_end = line.iter().position(|octet| is_space(*octet)).unwrap_or(line.len());
-    let (verb, argument) = line.split_at(verb_end);
-    let argument = trim_start(argument);
-    let row = COMMANDS.iter().find(|(name, _, _)| name.eq_ignore_ascii_case(verb));
-    let Some((_, verb, takes)) = row else {
+    let (word, argument) = split_word(line);
+    let Some(row) = find(word) else {
         return Err(if foreign { LineError::Octet } else { LineError::Unrecognized });
     };
-    // Only an address may hold foreign octets; its reader says what is wrong with them.
-    if foreign && !matches!(verb, Verb::Mail | Verb::Rcpt | Verb::Vrfy) {
+    if foreign && row.text == Text::Ascii {
         return Err(LineError::Octet);
     }
-    if *takes == Argument::None && !argument.is_empty() {
+    let argument = trim_start(argument);
+    if row.argument == Argument::None && !argument.is_empty() {
         return Err(LineError::Argument);
     }
-    Ok(Command { verb: *verb, argument })
+    Ok(Command { verb: row.verb, argument })
 }
 
-/// Whether a line that cannot be read is a BDAT.
-pub(super) fn is_bdat(line: &[u8]) -> bool {
-    line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT"))
+/// The command that a line is meant as, also where it is refused for its argument or for an octet in it.
+pub(super) fn meant(line: &[u8]) -> Option<&'static Row> {
+    find(split_word(line).0)
+}
+
+/// Whether a line that cannot be read, or only its beginning, seems to announce a chunk: octets follow that are no commands, and how many
+/// is not known.
+pub(super) fn announces_chunk(line: impl Iterator<Item = u8> + Clone) -> bool {
+    COMMANDS.iter().filter(|row| row.next == Next::Chunk).any(|row| {
+        let mut octets = line.clone();
+        row.word.bytes().all(|letter| octets.next().is_some_and(|octet| octet.eq_ignore_ascii_case(&letter)))
+    })
+}
+
+fn find(word: &[u8]) -> Option<&'static Row> {
+    COMMANDS.iter().find(|row| row.word.as_bytes().eq_ignore_ascii_case(word))
+}
+
+/// The word that a line begins with, and the rest.
+fn split_word(line: &[u8]) -> (&[u8], &[u8]) {
+    line.split_at(line.iter().position(|octet| is_space(*octet)).unwrap_or(line.len()))
 }
 
 /// Whether a line begins with an octet that no command begins with, or may be an empty one. Requests of other protocols begin with
@@ -166,7 +309,7 @@ fn is_protocol_version(word: &[u8]) -> bool {
     is_name && version.get(1).is_some_and(u8::is_ascii_digit) && version.iter().skip(1).all(is_digit_or_dot)
 }
 
-/// What follows `FROM:` or `TO:` in the argument of MAIL or RCPT; a space may stand behind the colon.
+/// What follows `FROM:` or `TO:` in the argument of MAIL or RCPT; a space may stand after the colon.
 pub(super) fn after_keyword<'a>(argument: &'a [u8], keyword: &[u8]) -> Option<&'a [u8]> {
     let (start, rest) = argument.split_at_checked(keyword.len())?;
     start.eq_ignore_ascii_case(keyword).then(|| trim_start(rest))

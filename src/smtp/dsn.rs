@@ -4,6 +4,7 @@
 //! them gets a line end.
 
 use crate::mail::envelope::{Notify, Ret};
+use crate::mail::local_part::is_atext;
 
 /// RFC 3461 §4.4.
 const ENVID_BYTES_MAX: usize = 100;
@@ -52,11 +53,6 @@ pub(super) fn orcpt(value: &[u8]) -> Option<&[u8]> {
     };
     let fits = kind_fits && address_fits && !address.is_empty() && value.len() <= ORCPT_BYTES_MAX;
     fits.then_some(value)
-}
-
-/// `atext` of RFC 5322 §3.2.3.
-fn is_atext(octet: u8) -> bool {
-    octet.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&octet)
 }
 
 /// Whether every `+` of the value begins the two hexadecimal digits of a printable octet (RFC 3461 §4). Lower-case digits

@@ -13,7 +13,7 @@ use super::line::{Line, LineReader};
 use super::mail_data::{Found, MailData};
 use super::parameter;
 use super::path::{self, Path, PathError};
-use super::run::Run;
+use super::supplies::Supplies;
 use crate::limits::{DOMAIN_BYTES_MAX, LINE_SWALLOW_BYTES_MAX, PATH_BYTES_MAX};
 use crate::smtp::settings::BareLineEnd;
 
@@ -47,10 +47,10 @@ pub fn check_command(line: &[u8]) {
         let again = [&verb, between, argument, after].concat();
         assert_eq!(command::parse(&again), Ok(read), "{}", again.escape_ascii());
     }
-    match read.verb {
-        Verb::Mail => command::after_keyword(argument, b"FROM:").into_iter().for_each(check_path),
-        Verb::Rcpt => command::after_keyword(argument, b"TO:").into_iter().for_each(check_path),
-        _ => {}
+    for (verb, keyword) in [(Verb::Mail, &b"FROM:"[..]), (Verb::Rcpt, b"TO:")] {
+        if read.verb == verb {
+            command::after_keyword(argument, keyword).into_iter().for_each(check_path);
+        }
     }
 }
 
@@ -207,9 +207,9 @@ pub fn check_lines(octets: &[u8], sizes: &[usize], line_bytes_max: usize) {
     for sizes in [&[usize::MAX], &[1], sizes] {
         let mut reader = LineReader::default();
         let mut said = Vec::new();
-        let mut run = Run::new();
+        let mut supplies = Supplies::default();
         'pieces: for piece in pieces(octets, sizes) {
-            let mut input = Input::new(piece, &mut run);
+            let mut input = Input::new(piece, &mut supplies);
             loop {
                 let one = match reader.next(&mut input, line_bytes_max) {
                     Line::Incomplete => {
@@ -272,9 +272,9 @@ type Ended = Option<(Option<Vec<u8>>, usize)>;
 
 fn receive(octets: &[u8], sizes: &[usize], bare_lf: BareLineEnd, bare_cr: BareLineEnd) -> Ended {
     let mut data = MailData::new(bare_lf, bare_cr);
-    let (mut stored, mut bare, mut consumed, mut run) = (Vec::new(), false, 0, Run::new());
+    let (mut stored, mut bare, mut consumed, mut supplies) = (Vec::new(), false, 0, Supplies::default());
     for piece in pieces(octets, sizes) {
-        let mut input = Input::new(piece, &mut run);
+        let mut input = Input::new(piece, &mut supplies);
         loop {
             let before = input.position;
             match data.advance(&mut input) {
@@ -282,7 +282,7 @@ fn receive(octets: &[u8], sizes: &[usize], bare_lf: BareLineEnd, bare_cr: BareLi
                     assert!(!range.is_empty() && range.end <= input.position && before <= range.start);
                     stored.extend_from_slice(piece.get(range).expect("inside the piece"));
                 }
-                Found::Insert => stored.extend_from_slice(input.run.octets()),
+                Found::Insert => stored.extend_from_slice(input.supplies.run.octets()),
                 Found::Bare => bare = true,
                 Found::NeedInput => break,
                 Found::End => {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::run::Run;
+use super::supplies::Supplies;
 
 /// Octets that were received, and how far they are consumed.
 #[derive(Debug)]
@@ -15,14 +15,14 @@ pub struct Input<'a> {
     pub more: bool,
     /// What the octets consumed cost beyond the search in them, in steps of about a nanosecond, for whoever deals out work.
     pub steps: usize,
-    /// Where the session puts mail data that does not stand in the input as it is to be stored ([`Step::Insert`](super::session::Step)).
-    pub run: &'a mut Run,
+    /// What the session may use.
+    pub supplies: &'a mut Supplies,
 }
 
 impl<'a> Input<'a> {
     /// Nothing consumed yet, nothing further received.
-    pub fn new(bytes: &'a [u8], run: &'a mut Run) -> Self {
-        Self { bytes, position: 0, more: false, steps: 0, run }
+    pub fn new(bytes: &'a [u8], supplies: &'a mut Supplies) -> Self {
+        Self { bytes, position: 0, more: false, steps: 0, supplies }
     }
 
     /// What is not consumed.

@@ -1,5 +1,6 @@
 //! Command lines: octets up to CRLF, across the edges of buffers, bounded in length (RFC 5321 §2.3.8, §4.5.3.1.4).
 
+use super::command;
 use super::input::Input;
 use crate::limits::LINE_SWALLOW_BYTES_MAX;
 
@@ -12,8 +13,8 @@ pub(super) struct LineReader {
     swallowed: Option<usize>,
     /// The last octet swallowed was a CR.
     swallowed_cr: bool,
-    /// The line that was swallowed last began with BDAT.
-    swallowed_bdat: bool,
+    /// The line that was swallowed last seemed to announce a chunk.
+    swallowed_chunk: bool,
 }
 
 /// What the input holds next.
@@ -41,9 +42,6 @@ pub(super) enum Line<'a> {
 impl LineReader {
     /// The next line of at most `line_bytes_max` octets with its CRLF.
     pub(super) fn next<'a>(&mut self, input: &mut Input<'a>, line_bytes_max: usize) -> Line<'a> {
-        if let Some(line) = self.take_back() {
-            return Line::Carried(line);
-        }
         let rest = input.rest();
         if self.swallowed.is_some() {
             return self.swallow(rest, input);
@@ -78,22 +76,6 @@ impl LineReader {
         self.carry.is_empty() && self.swallowed.is_none()
     }
 
-    /// Puts back a carried line to be read once more.
-    pub(super) fn put_back(&mut self, mut line: Vec<u8>) {
-        line.extend_from_slice(b"\r\n");
-        self.carry = line;
-    }
-
-    /// A line that was put back: only that is carried with its end.
-    fn take_back(&mut self) -> Option<Vec<u8>> {
-        if !self.carry.ends_with(b"\r\n") {
-            return None;
-        }
-        let mut line = std::mem::take(&mut self.carry);
-        line.truncate(line.len() - b"\r\n".len());
-        Some(line)
-    }
-
     fn carry<'a>(&mut self, rest: &[u8], input: &mut Input<'a>, line_bytes_max: usize) -> Line<'a> {
         // The CRLF is still to come.
         if self.carry.len() + rest.len() + 1 > line_bytes_max {
@@ -105,15 +87,14 @@ impl LineReader {
         Line::Incomplete
     }
 
-    /// Whether the line that was too long is a BDAT: then octets follow that are no commands, and how many is not known.
-    pub(super) fn too_long_was_bdat(&self) -> bool {
-        self.swallowed_bdat
+    /// Whether a chunk seems to follow the line that was too long: octets that are no commands, and how many is not known.
+    pub(super) fn too_long_announced_chunk(&self) -> bool {
+        self.swallowed_chunk
     }
 
     fn begin_swallowing(&mut self, rest: &[u8]) {
         let carry = std::mem::take(&mut self.carry);
-        let mut verb = carry.iter().chain(rest).map(u8::to_ascii_uppercase);
-        self.swallowed_bdat = b"BDAT".iter().all(|octet| verb.next() == Some(*octet));
+        self.swallowed_chunk = command::announces_chunk(carry.iter().chain(rest).copied());
         self.swallowed = Some(carry.len());
         self.swallowed_cr = carry.last() == Some(&b'\r');
     }
@@ -144,7 +125,7 @@ impl LineReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::smtp::run::Run;
+    use crate::smtp::supplies::Supplies;
 
     const MAX: usize = 20;
 
@@ -152,9 +133,9 @@ mod tests {
     fn lines(octets: &[u8], piece: usize) -> Vec<String> {
         let mut reader = LineReader::default();
         let mut seen = Vec::new();
-        let mut run = Run::new();
+        let mut supplies = Supplies::default();
         for part in octets.chunks(piece) {
-            let mut input = Input::new(part, &mut run);
+            let mut input = Input::new(part, &mut supplies);
             loop {
                 match reader.next(&mut input, MAX) {
                     Line::InPlace { text, count } => {

@@ -116,7 +116,7 @@ impl MailData {
                 }
                 State::DotCr => {
                     self.state = State::In(Before::Cr);
-                    input.run.hold(b'\r');
+                    input.supplies.run.hold(b'\r');
                     return Found::Insert;
                 }
                 State::BareLf => {
@@ -151,7 +151,7 @@ impl MailData {
             dots: true,
         };
         let rest = input.rest();
-        let (taken, irregular) = Table::of(rules).condense(&mut place, rest, input.run);
+        let (taken, irregular) = Table::of(rules).condense(&mut place, rest, &mut input.supplies.run);
         input.consume(taken);
         self.state = match place {
             Place::LineStart => State::In(Before::LineStart),
@@ -162,10 +162,10 @@ impl MailData {
         };
         // A few octets at the end of a piece tell nothing. The table gives a NUL like any other octet, but at the start of a line the
         // scan stops at it, so what has one is not plain either.
-        if !irregular && taken >= LONG_BYTES && memchr::memchr(0, input.run.octets()).is_none() {
+        if !irregular && taken >= LONG_BYTES && memchr::memchr(0, input.supplies.run.octets()).is_none() {
             self.short_ranges = 0;
         }
-        !input.run.octets().is_empty()
+        !input.supplies.run.octets().is_empty()
     }
 
     /// The next octet is not plain: a dot or a NUL that begins a line, an LF without CR, or something other than LF behind a CR.
@@ -188,7 +188,7 @@ impl MailData {
                 Some(match self.bare_cr {
                     BareLineEnd::Reject => Found::Bare,
                     BareLineEnd::Normalize => {
-                        input.run.hold(b'\n');
+                        input.supplies.run.hold(b'\n');
                         Found::Insert
                     }
                 })
@@ -198,7 +198,7 @@ impl MailData {
                 Some(match self.bare_lf {
                     BareLineEnd::Reject => Found::Bare,
                     BareLineEnd::Normalize => {
-                        input.run.hold(b'\r');
+                        input.supplies.run.hold(b'\r');
                         Found::Insert
                     }
                 })
@@ -210,20 +210,20 @@ impl MailData {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::smtp::run::Run;
+    use crate::smtp::supplies::Supplies;
 
     /// What is stored of the octets before the end, whether a bare line end was rejected, and what is left behind the end.
     fn receive(octets: &[u8], policy: BareLineEnd, split: usize) -> (Vec<u8>, bool, Option<Vec<u8>>) {
         let mut data = MailData::new(policy, policy);
-        let (mut stored, mut bare, mut run) = (Vec::new(), false, Run::new());
+        let (mut stored, mut bare, mut supplies) = (Vec::new(), false, Supplies::default());
         let (first, second) = octets.split_at(split.min(octets.len()));
         let mut parts = [first, second].into_iter();
         while let Some(part) = parts.next() {
-            let mut input = Input::new(part, &mut run);
+            let mut input = Input::new(part, &mut supplies);
             loop {
                 match data.advance(&mut input) {
                     Found::Data(range) => stored.extend_from_slice(&part[range]),
-                    Found::Insert => stored.extend_from_slice(input.run.octets()),
+                    Found::Insert => stored.extend_from_slice(input.supplies.run.octets()),
                     Found::Bare => bare = true,
                     Found::NeedInput => break,
                     Found::End => {

@@ -4,7 +4,7 @@ use super::command::{self, Verb};
 use super::extension::ExtensionSet;
 use super::input::Input;
 use super::mail_data::{Found, MailData};
-use super::run::Run;
+use super::supplies::Supplies;
 use super::{chunk, parameter, path};
 use crate::smtp::settings::BareLineEnd;
 
@@ -14,22 +14,13 @@ pub fn read_command(line: &[u8], offered: ExtensionSet) -> bool {
     let path = |keyword: &'static [u8]| {
         path::parse(command::after_keyword(command.argument, keyword)?, true).ok().map(|(_, rest)| rest)
     };
-    match command.verb {
-        Verb::Mail => path(b"FROM:").is_some_and(|rest| parameter::parse_mail(rest, offered).is_ok()),
-        Verb::Rcpt => path(b"TO:").is_some_and(|rest| parameter::parse_rcpt(rest, offered, true).is_ok()),
-        Verb::Bdat => chunk::parse(command.argument).is_ok(),
-        Verb::Ehlo
-        | Verb::Helo
-        | Verb::Data
-        | Verb::Rset
-        | Verb::Noop
-        | Verb::Quit
-        | Verb::Vrfy
-        | Verb::Help
-        | Verb::StartTls
-        | Verb::Xclient
-        | Verb::NotImplemented => true,
+    if command.verb == Verb::Mail {
+        return path(b"FROM:").is_some_and(|rest| parameter::parse_mail(rest, offered).is_ok());
     }
+    if command.verb == Verb::Rcpt {
+        return path(b"TO:").is_some_and(|rest| parameter::parse_rcpt(rest, offered, true).is_ok());
+    }
+    command.verb != Verb::Bdat || chunk::parse(command.argument).is_ok()
 }
 
 /// Receives mail data that comes in these pieces; gives the number of its ranges and of the octets in them, at its end. Behind a
@@ -40,9 +31,9 @@ pub fn receive_mail_data<'a>(
 ) -> Option<(usize, usize)> {
     let mut data = MailData::new(bare, bare);
     let (mut ranges, mut octets) = (0, 0);
-    let mut run = Run::new();
+    let mut supplies = Supplies::default();
     for piece in pieces {
-        let mut input = Input::new(piece, &mut run);
+        let mut input = Input::new(piece, &mut supplies);
         loop {
             match data.advance(&mut input) {
                 Found::Data(range) => {
@@ -51,7 +42,7 @@ pub fn receive_mail_data<'a>(
                 }
                 Found::Insert => {
                     ranges += 1;
-                    octets += input.run.octets().len();
+                    octets += input.supplies.run.octets().len();
                 }
                 Found::Bare => data.refuse(),
                 Found::End => return Some((ranges, octets)),

@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::limits::{DOMAIN_BYTES_MAX, PATH_BYTES_MAX};
 use crate::mail::a_label::to_a_labels;
+use crate::mail::local_part::{is_bare, push_spelled};
 
 /// The argument of MAIL or RCPT between its angle brackets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,16 +121,7 @@ fn quoted_end(text: &[u8], utf8: bool) -> Result<usize, PathError> {
 fn dotted_end(text: &[u8]) -> Result<usize, PathError> {
     let end = memchr::memchr(b'@', text).filter(|end| *end > 0).ok_or(PathError::Syntax)?;
     let local_part = text.get(..end).unwrap_or_default();
-    if local_part.iter().all(|octet| is_atext(*octet) || *octet == b'.' || !octet.is_ascii()) {
-        Ok(end)
-    } else {
-        Err(PathError::Syntax)
-    }
-}
-
-/// `atext` of RFC 5322 §3.2.3.
-fn is_atext(octet: u8) -> bool {
-    octet.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&octet)
+    if local_part.iter().all(|octet| is_bare(*octet)) { Ok(end) } else { Err(PathError::Syntax) }
 }
 
 /// A domain or an address literal; gives it without a trailing dot, U-labels as A-labels.
@@ -175,52 +167,15 @@ pub(super) fn check_literal(text: &[u8]) -> Option<&[u8]> {
     good.then_some(text)
 }
 
-/// Whether a local-part needs no quotes: a dot-string, with the dots wherever they are.
-fn is_dotted(text: impl Iterator<Item = u8> + Clone) -> bool {
-    let fits = |octet: u8| is_atext(octet) || octet == b'.' || !octet.is_ascii();
-    text.clone().next().is_some() && text.clone().all(fits)
-}
-
 impl PathMailbox<'_> {
-    /// Appends the local-part in its one spelling: without quotes where they were not needed, else with the fewest escapes
-    /// (RFC 5321 §4.1.2: `"x"` and `x` are the same).
+    /// Appends the local-part in its one spelling.
     pub(super) fn push_local_part(&self, out: &mut Vec<u8>) {
-        let Some(quoted) = self.local_part.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""))
-        else {
-            return out.extend_from_slice(self.local_part);
-        };
-        let unescaped = Unescaped(quoted.iter());
-        if is_dotted(unescaped.clone()) {
-            return out.extend(unescaped);
-        }
-        out.push(b'"');
-        for octet in unescaped {
-            if matches!(octet, b'"' | b'\\') {
-                out.push(b'\\');
-            }
-            out.push(octet);
-        }
-        out.push(b'"');
+        push_spelled(self.local_part, out);
     }
 
     /// Appends the domain in lower case.
     pub(super) fn push_domain(&self, out: &mut Vec<u8>) {
         out.extend(self.domain.iter().map(u8::to_ascii_lowercase));
-    }
-}
-
-/// The octets of a quoted string without its backslashes.
-#[derive(Clone)]
-struct Unescaped<'a>(std::slice::Iter<'a, u8>);
-
-impl Iterator for Unescaped<'_> {
-    type Item = u8;
-
-    fn next(&mut self) -> Option<u8> {
-        match self.0.next()? {
-            b'\\' => self.0.next().copied(),
-            octet => Some(*octet),
-        }
     }
 }
 

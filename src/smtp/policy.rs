@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::mail::caseless::{comparable, folded};
-use crate::mail::domain::{DomainPattern, is_below};
+use crate::mail::domain::{DomainPattern, DomainPatterns};
 use crate::mail::envelope::Mailbox;
 
 /// What a policy says of a recipient.
@@ -25,15 +25,39 @@ pub enum Verdict {
     TryAgain,
 }
 
-/// Says what to do with a mailbox. In memory and quick: it is asked on the shard.
+/// What a policy says of a recipient at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    /// This is the last word on it.
+    Known(Verdict),
+    /// Somebody else has the last word, and may take time:
+    /// [`Question::Recipient`](super::question::Question::Recipient) is asked.
+    Asks,
+}
+
+/// Says what to do with a mailbox. In memory and quick: it is asked on the shard. What takes time is asked of somebody else.
 pub trait Policy {
-    /// Judges a recipient by its final mailbox, after a source route was stripped.
+    /// What is known of a recipient by its final mailbox, after a source route was stripped.
     fn recipient(&self, mailbox: Mailbox<'_>) -> Verdict;
+
+    /// Judges a recipient: whether what is known of it is the last word.
+    fn judge(&self, mailbox: Mailbox<'_>) -> Judgement {
+        match self.recipient(mailbox) {
+            Verdict::Accept => self.judge_accepted(),
+            refused => Judgement::Known(refused),
+        }
+    }
+
+    /// Judges a recipient that by what is known is accepted.
+    fn judge_accepted(&self) -> Judgement {
+        if self.asks_store() { Judgement::Asks } else { Judgement::Known(Verdict::Accept) }
+    }
 
     /// Where mail for the bare `<postmaster>` goes (RFC 5321 §4.5.1): local-part and domain.
     fn postmaster(&self) -> (&[u8], &[u8]);
 
-    /// Whether the store has the last word on a recipient that the policy accepts: it may have no place for it.
+    /// Whether the store keeps a copy for each recipient, and has the last word on one that the policy accepts: it may have no place
+    /// for it.
     fn asks_store(&self) -> bool {
         false
     }
@@ -75,11 +99,8 @@ pub struct RecipientRules<'a> {
 /// The table of accepted domains and recipients. There is one in the process, whatever listens: a million recipients take 65 MiB.
 #[derive(Debug)]
 pub struct Recipients {
-    /// Accepted domains, lower case; empty means any.
-    exact: HashSet<Box<[u8]>>,
-    /// Domains below these are accepted.
-    below: Vec<Box<[u8]>>,
-    any_domain: bool,
+    /// Accepted domains; none means any.
+    domains: DomainPatterns,
     /// Whole mailboxes in comparable form; `None` when every local-part is taken.
     mailboxes: Option<HashSet<Box<[u8]>>>,
     /// Domains whose every local-part is taken.
@@ -96,21 +117,12 @@ impl Recipients {
     /// The table that follows these rules. `entries`: none when every local-part of an accepted domain is taken.
     pub fn new(rules: &RecipientRules<'_>, entries: Option<&[RecipientEntry]>) -> Self {
         let boxed = |text: &str| text.as_bytes().into();
-        let (mut exact, mut below) = (HashSet::new(), Vec::new());
-        for domain in rules.domains {
-            match domain {
-                DomainPattern::Exact(domain) => _ = exact.insert(boxed(domain)),
-                DomainPattern::Below(domain) => below.push(boxed(domain)),
-            }
-        }
         let denied =
             rules.local_part_deny.bytes().filter(u8::is_ascii).fold(0, |set, octet| set | 1_u128 << octet);
         let (local_part, domain) =
             rules.postmaster.rsplit_once('@').unwrap_or((rules.postmaster, rules.hostname));
         let mut table = Self {
-            exact,
-            below,
-            any_domain: rules.domains.is_empty(),
+            domains: DomainPatterns::new(rules.domains),
             mailboxes: entries.map(|_| HashSet::new()),
             catch_alls: HashSet::new(),
             postmaster: (boxed(local_part), domain.to_ascii_lowercase().into_bytes().into()),
@@ -152,9 +164,7 @@ impl Recipients {
     }
 
     fn takes_domain(&self, domain: &[u8]) -> bool {
-        self.any_domain
-            || self.exact.contains(domain)
-            || self.below.iter().any(|above| is_below(domain, above))
+        self.domains.is_empty() || self.domains.match_any(domain)
     }
 
     fn denies(&self, local_part: &[u8]) -> bool {

@@ -3,6 +3,7 @@
 //! <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>. Octets go in one by one or in any pieces; nothing behind
 //! the header is looked at. Whether the front may be believed is not judged here.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::input::Input;
@@ -16,6 +17,27 @@ const FIXED_BYTES: usize = 16;
 
 /// What a version 1 header begins with (§2.1).
 const V1_START: &[u8] = b"PROXY ";
+
+/// How a front that has to send a PROXY header came to send none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoProxyHeader {
+    /// What it sent is no header, or a bad one.
+    OtherOctets,
+    /// Its time was over.
+    TimedOut,
+    /// It closed, or the connection broke.
+    Ended,
+}
+
+impl fmt::Display for NoProxyHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OtherOctets => "other-octets",
+            Self::TimedOut => "timed-out",
+            Self::Ended => "ended",
+        })
+    }
+}
 
 /// A header under way.
 #[derive(Debug, Default)]
@@ -166,7 +188,7 @@ fn check_tlvs(mut rest: &[u8]) -> Result<(), Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::smtp::run::Run;
+    use crate::smtp::supplies::Supplies;
 
     /// What is read of the octets however they arrive, and how many of them are consumed when a header was found.
     fn read(octets: &[u8]) -> (Header, usize) {
@@ -174,9 +196,9 @@ mod tests {
         for piece in 1..=octets.len().max(1) {
             let mut reader = ProxyReader::default();
             let (mut header, mut consumed) = (Header::Incomplete, 0);
-            let mut run = Run::new();
+            let mut supplies = Supplies::default();
             for part in octets.chunks(piece) {
-                let mut input = Input::new(part, &mut run);
+                let mut input = Input::new(part, &mut supplies);
                 header = reader.advance(&mut input);
                 consumed += input.position;
                 if header != Header::Incomplete {

@@ -1,50 +1,53 @@
 //! One SMTP session, sans-IO: commands and mail data in; replies and steps out (RFC 5321).
 //!
 //! ```text
-//!                MAIL: Ask                 DATA: 354
-//!   Command ──────────────► Asked    Command ────────► Data ──end of mail data──► Delivering
-//!      ▲                      │         ▲                │ refused: one 4yz or 5yz    │
-//!      └────────resolve───────┘         └────────────────┴──────────resolve───────────┘
+//!          MAIL, RCPT, …: Ask              DATA: 354
+//!   Command ──────────────► Waiting  Command ────────► Data ──end of mail data──► Waiting
+//!      ▲                      │         ▲                │ refused: one 4yz or 5yz  │
+//!      └────────resolve───────┘         └────────────────┴──────────resolve─────────┘
 //! ```
 //!
-//! RCPT is in two halves where the store has the last word: the recipient is *proposed* in the envelope, the store is asked
-//! (`Asking`), and the answer *concludes*: the recipient stays, or is taken back.
+//! MAIL and RCPT are in two halves. The first *proposes*: it writes its argument into the envelope and asks. The answer *concludes*:
+//! what was proposed stays, or is taken back.
 //!
 //! Splitting the input anywhere changes nothing: neither replies nor envelope nor mail data. Something unexpected from a
 //! client is a reply or a 421, never an assert.
 
+mod answers;
+mod budgets;
 mod chunking;
+mod commands;
 mod data;
 mod deadlines;
+mod envelope;
+mod handled;
+mod hello;
+#[cfg(test)]
+mod late_answers;
 mod opening;
 mod pipelining;
 mod standing;
 mod starttls;
-mod transaction;
+mod state;
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use self::data::{DataState, SizeLimit};
-pub use self::opening::{NoProxyHeader, is_front};
 pub use self::standing::Standing;
-use super::chunk::ChunkedData;
-use super::command::{self, Command, LineError, Verb};
-use super::extension::push_ehlo_reply;
+use self::state::{AwaitedReply, Hello, State, Wait};
 pub use super::input::Input;
-use super::line::{Line, LineReader};
-use super::policy::Verdict;
-use super::proxy::ProxyReader;
-use super::reply::{self, Reply, ReplyBuffer};
-use crate::limits::{EHLO_NAME_BYTES_MAX, EXCESS_RECIPIENTS_FREE, INQUIRY_WAIT_MAX};
+use super::line::LineReader;
+pub use super::proxy::NoProxyHeader;
+use super::question::{Awaited, Delivery, Question};
+use super::reply::{self, ReplyBuffer};
+use super::settings::Settings;
+use super::transaction::Transaction;
 use crate::mail::client::{ClientFacts, TlsFacts};
 use crate::mail::envelope::{Envelope, Mailbox};
 use crate::mail::network::canonical;
-use crate::mail::outcome::{Refused, TryAgain};
-use crate::mail::queue_id::QueueId;
-use crate::smtp::settings::{Pipelining, Refusal, Settings};
+use crate::mail::outcome::TryAgain;
 
 /// What the session needs from outside before it can go on.
 #[derive(Debug)]
@@ -53,61 +56,20 @@ pub enum Step {
     NeedInput,
     /// This range of the input is mail data.
     Data(Range<usize>),
-    /// What [`Input::run`] holds is mail data: normalised line ends, a CR that turned out to be mail data, and what came in ranges too
+    /// What the [`Supplies`] of the input hold as a run is mail data: normalised line ends, a CR that turned out to be mail data, and what came in ranges too
     /// short to be handed on one by one.
     Insert,
     /// The mail data so far can be dropped: it will be refused. The session reads on to its true end.
     Discard,
-    /// [`Session::resolve`] has to be called with an answer.
+    /// [`Session::resolve`] has to be called with the answer.
     Ask(Question),
-    /// The end of the mail data: the message is complete. [`Session::resolve`] has to be called with what became of it.
+    /// The end of the mail data: the message is complete. [`Session::resolve`] has to be called with what became of it, as the answer
+    /// to [`Delivery`] ([`Session::asked`]).
     Deliver(Box<Envelope>),
     /// The replies are so many that they have to be sent before it can go on.
     Flush,
     /// Send the replies and close.
     Close,
-}
-
-/// A question of the session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Question {
-    /// May a transaction begin? At a good MAIL whose SIZE is within the limit.
-    Transaction {
-        /// SIZE=, if it was given.
-        size: Option<u64>,
-    },
-    /// May a client have one more connection? Behind a front's PROXY header or XCLIENT.
-    Admission {
-        /// The client that the front speaks for.
-        client: IpAddr,
-        /// The TCP client. When both are the same, the front speaks for itself.
-        front: IpAddr,
-    },
-    /// Has the store a place for [`Session::proposed_recipient`]? At a good RCPT. The answer may come later.
-    Recipient,
-    /// Can TLS begin? After STARTTLS.
-    Tls,
-}
-
-/// An answer to [`Step::Ask`] or [`Step::Deliver`].
-#[derive(Debug)]
-pub enum Answer {
-    /// To `Ask`: it may, with this empty envelope.
-    Begin(Box<Envelope>),
-    /// To the question for admission: it may or may not.
-    Admission(bool),
-    /// To the question for a recipient.
-    Recipient(Verdict),
-    /// To the question for TLS: it can or cannot.
-    Tls(bool),
-    /// To both: 4yz.
-    TryAgain(TryAgain),
-    /// To `Deliver`: the message is as safe as the sink promises.
-    Accepted(QueueId),
-    /// To `Deliver`: 5yz.
-    Refused(Refused),
-    /// To `Deliver`: the outcome is not known in time. 421 and close.
-    Unknown,
 }
 
 /// What a session did, for the log.
@@ -139,20 +101,16 @@ pub struct Session {
     line: LineReader,
     state: State,
     hello: Hello,
-    /// The transaction, from an accepted MAIL to its end.
-    envelope: Option<Box<Envelope>>,
-    /// What came of the mail data in chunks, from the first one accepted to the end of the transaction.
-    chunked: Option<ChunkedData>,
+    /// The transaction, from the MAIL that proposes it until it is delivered, or abandoned.
+    transaction: Option<Transaction>,
     /// The outside holds mail data that nothing will become of, and is still to be told.
     must_discard: bool,
-    /// The transaction was begun with SMTPUTF8; also while it is delivered.
+    /// The transaction that began last has SMTPUTF8. It outlives the transaction, because the session's name for the protocol does.
     smtputf8: bool,
     /// What was negotiated, once the connection is under TLS.
     tls: Option<TlsFacts>,
-    /// The answer to `Ask`, until MAIL is read once more.
-    grant: Option<Result<Box<Envelope>, TryAgain>>,
-    /// Accepted RCPT commands of the transaction, repeated recipients included.
-    recipients: usize,
+    /// The number of the last question.
+    questions: u32,
     /// 5yz replies since the last accepted message. `<= errors_max`.
     errors: u32,
     /// Commands that brought nothing forward, since the last accepted message. `<= idle_commands_max`.
@@ -163,10 +121,6 @@ pub struct Session {
     deadline: Instant,
     /// Then a session that waits for a command ends, unless a message was accepted or is under way.
     session_end: Instant,
-    /// Then the message under way is given up, from DATA or the first BDAT to the end of the transaction.
-    message_end: Option<Instant>,
-    /// Octets of mail data since these were put off last.
-    unearned: u64,
     /// A reply that the client has to wait for has not been handed over to be sent: what comes until then was not sent in answer to
     /// it.
     reply_waits: Option<AwaitedReply>,
@@ -175,85 +129,6 @@ pub struct Session {
     /// The server stops: the session ends with the transaction.
     stopping: bool,
     summary: Summary,
-}
-
-/// Which greeting the client gave, and under which name.
-#[derive(Debug)]
-enum Hello {
-    None,
-    Helo(Box<[u8]>),
-    Ehlo(Box<[u8]>),
-}
-
-#[derive(Debug)]
-enum State {
-    /// The header of a trusted front is awaited.
-    Proxy(ProxyReader),
-    /// It was asked whether the client may have this connection.
-    Admitting(Behind),
-    /// The greeting waits for early talkers.
-    Delayed,
-    /// The greeting is said and not sent.
-    Greeted,
-    Command,
-    Asked,
-    /// It was asked whether the store has a place for the recipient that was proposed last.
-    Asking,
-    /// It was asked whether TLS can begin.
-    AskedTls,
-    /// A handshake is awaited: nothing is read until [`Session::handle_tls`].
-    Securing,
-    Data(DataState),
-    Chunk(ChunkState),
-    Delivering,
-    Closed,
-}
-
-/// A reply that a client has to wait for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum AwaitedReply {
-    /// To DATA.
-    Data,
-    /// To the session's first EHLO or HELO.
-    Hello,
-}
-
-/// What a question for admission stands behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Behind {
-    ProxyHeader,
-    Xclient,
-}
-
-/// A chunk while it is received, or passed over.
-#[derive(Debug)]
-struct ChunkState {
-    /// Octets of it that have not come.
-    left: u64,
-    /// The mail data ends with it.
-    last: bool,
-    /// How many octets the chunks of the transaction may have together.
-    limit: SizeLimit,
-    /// Set when it is refused: what is left of it is passed over, then this is said.
-    refusal: Option<Reply>,
-}
-
-/// How the handling of a command line ends.
-enum Handled {
-    /// This is the reply.
-    Reply(Reply),
-    /// It has replied by itself.
-    Replied,
-    /// The reply, and nothing more is read.
-    Close(Reply),
-    /// MAIL has to ask; it is read once more after the answer.
-    Ask(Question),
-    /// RCPT has to ask about the recipient that it proposed.
-    Recipient,
-    /// XCLIENT has to ask; the greeting follows.
-    Admission,
-    /// STARTTLS has to ask.
-    Tls,
 }
 
 impl Session {
@@ -272,20 +147,16 @@ impl Session {
             line: LineReader::default(),
             state: State::Command,
             hello: Hello::None,
-            envelope: None,
-            chunked: None,
+            transaction: None,
             must_discard: false,
             smtputf8: false,
             tls: None,
-            grant: None,
-            recipients: 0,
+            questions: 0,
             errors: 0,
             idle_commands: 0,
             excess_recipients: 0,
             deadline,
             session_end,
-            message_end: None,
-            unearned: 0,
             reply_waits: None,
             said_hello: false,
             stopping: false,
@@ -299,14 +170,15 @@ impl Session {
             return self.close_for_pipelining(reply, replies);
         }
         loop {
-            let step = match &mut self.state {
+            if self.must_discard && !matches!(self.state, State::Closed) {
+                self.must_discard = false;
+                return Step::Discard;
+            }
+            let step = match &self.state {
                 State::Closed => return Step::Close,
-                _ if std::mem::take(&mut self.must_discard) => return Step::Discard,
-                State::Asked | State::Asking | State::AskedTls | State::Admitting(_) | State::Delivering => {
-                    return Step::NeedInput;
-                }
+                State::Waiting(_) => return Step::NeedInput,
                 State::Securing => return self.refuse_plaintext(input),
-                State::Proxy(_) => self.advance_proxy(input),
+                State::Proxy(_) => self.advance_proxy(input, now),
                 State::Delayed | State::Greeted if input.rest().is_empty() => return Step::NeedInput,
                 State::Delayed | State::Greeted => self.handle_early_input(replies, now),
                 State::Data(_) => self.advance_data(input, replies, now),
@@ -320,46 +192,6 @@ impl Session {
         }
     }
 
-    /// Takes an answer. The step is `NeedInput`, after which [`Session::advance`] goes on, or `Close`.
-    pub fn resolve(&mut self, answer: Answer, replies: &mut ReplyBuffer, now: Instant) -> Step {
-        let asked = matches!(self.state, State::Asked);
-        if matches!(self.state, State::Closed) {
-            return Step::Close;
-        }
-        let behind = if let State::Admitting(behind) = self.state { Some(behind) } else { None };
-        self.state = State::Command;
-        let reply = match answer {
-            Answer::Admission(admitted) => {
-                return self.handle_admission(admitted, behind.unwrap_or(Behind::Xclient), replies, now);
-            }
-            Answer::Tls(possible) => return self.handle_tls_answer(possible, replies, now),
-            Answer::Recipient(verdict) => return self.handle_recipient_answer(verdict, replies, now),
-            Answer::Begin(envelope) => {
-                self.grant = Some(Ok(envelope));
-                return Step::NeedInput;
-            }
-            Answer::TryAgain(why) if asked => {
-                self.grant = Some(Err(why));
-                return Step::NeedInput;
-            }
-            Answer::Accepted(id) => {
-                let id = id.text();
-                let id = std::str::from_utf8(&id).unwrap_or_default();
-                replies.push_parts(250, true, &["2.0.0 Ok: queued as ", id]);
-                self.summary.accepted += 1;
-                self.errors = 0;
-                self.idle_commands = 0;
-                self.excess_recipients = 0;
-                self.session_end = now + self.settings.limits.session_without_mail_max;
-                return self.end_transaction(replies, now);
-            }
-            Answer::TryAgain(why) => why.into(),
-            Answer::Refused(why) => why.into(),
-            Answer::Unknown => return self.close_with(reply::OUTCOME_UNKNOWN, replies),
-        };
-        if self.reply(reply, replies) { self.end_transaction(replies, now) } else { Step::Close }
-    }
-
     /// The mail data under way cannot be kept: it is read on to its end and answered so there. Between two chunks the outside
     /// has to remember it until the message is delivered.
     pub fn handle_lost_data(&mut self, why: TryAgain) {
@@ -370,15 +202,11 @@ impl Session {
             }
             State::Chunk(_) => self.refuse_chunk(why.into()),
             State::Proxy(_)
-            | State::Admitting(_)
             | State::Delayed
             | State::Greeted
             | State::Command
-            | State::Asked
-            | State::Asking
-            | State::AskedTls
+            | State::Waiting(_)
             | State::Securing
-            | State::Delivering
             | State::Closed => {}
         }
     }
@@ -388,8 +216,7 @@ impl Session {
         if matches!(self.state, State::Proxy(_)) {
             self.no_proxy_header = Some(NoProxyHeader::Ended);
         }
-        self.state = State::Closed;
-        self.envelope = None;
+        self.close();
     }
 
     /// The server stops. True when the session ended at once; else it ends with the transaction under way.
@@ -412,28 +239,16 @@ impl Session {
         replies.push(reply::BUG);
     }
 
-    /// Whether [`Session::resolve`] has to be called before [`Session::advance`].
-    pub fn awaits_answer(&self) -> bool {
-        matches!(
-            self.state,
-            State::Asked | State::Asking | State::AskedTls | State::Admitting(_) | State::Delivering
-        )
-    }
-
-    /// Whether the answer that is awaited is what became of a message.
-    pub fn awaits_outcome(&self) -> bool {
-        matches!(self.state, State::Delivering)
-    }
-
     /// The recipient that [`Question::Recipient`] asks about; none when no such answer is awaited.
     pub fn proposed_recipient(&self) -> Option<Mailbox<'_>> {
-        self.envelope.as_ref().filter(|_| matches!(self.state, State::Asking))?.last_recipient()
+        let transaction = self.transaction.as_ref().filter(|_| self.awaits() == Some(Awaited::Recipient))?;
+        transaction.envelope.last_recipient()
     }
 
     /// Whether a transaction is under way: from MAIL to the answer to its mail data, or to a chunk that is passed over.
     pub fn in_transaction(&self) -> bool {
         let chunk = matches!(self.state, State::Chunk(_));
-        self.envelope.is_some() || self.grant.is_some() || self.awaits_answer() || chunk
+        self.transaction.is_some() || self.awaits().is_some() || chunk
     }
 
     /// The client's address.
@@ -443,21 +258,12 @@ impl Session {
 
     /// What the client called itself; empty when it did not.
     pub fn ehlo_name(&self) -> &[u8] {
-        match &self.hello {
-            Hello::None => b"",
-            Hello::Helo(name) | Hello::Ehlo(name) => name,
-        }
+        self.hello.name()
     }
 
     /// The `with` of trace information (RFC 3848; RFC 6531 §4.3).
     pub fn protocol(&self) -> &'static str {
-        match (&self.hello, self.smtputf8, self.tls.is_some()) {
-            (_, true, false) => "UTF8SMTP",
-            (_, true, true) => "UTF8SMTPS",
-            (Hello::None | Hello::Helo(_), false, _) => "SMTP",
-            (Hello::Ehlo(_), false, false) => "ESMTP",
-            (Hello::Ehlo(_), false, true) => "ESMTPS",
-        }
+        self.hello.protocol(self.smtputf8, self.tls.is_some())
     }
 
     /// Writes down what is known of the client.
@@ -474,242 +280,27 @@ impl Session {
         self.summary
     }
 
-    // Commands.
-
-    /// Reads and handles one command line, if there is one.
-    fn advance_command(
-        &mut self,
-        input: &mut Input<'_>,
-        replies: &mut ReplyBuffer,
-        now: Instant,
-    ) -> Option<Step> {
-        if !self.said_hello
-            && self.line.is_at_start()
-            && input.rest().first().is_some_and(|octet| !command::can_begin(*octet))
-        {
-            self.summary.commands += 1;
-            self.count(reply::NOT_SMTP);
-            return Some(self.close_with(reply::NOT_SMTP, replies));
-        }
-        let handled = match self.line.next(input, self.settings.limits.line_bytes_max) {
-            Line::Incomplete => return Some(Step::NeedInput),
-            Line::InPlace { text, count } => {
-                let pending = input.more || input.rest().len() > count;
-                let handled = self.handle_line_with(text, pending, replies, now);
-                if !matches!(handled, Handled::Ask(_)) {
-                    input.consume(count);
-                }
-                handled
-            }
-            Line::Carried(text) => {
-                let pending = input.more || !input.rest().is_empty();
-                let handled = self.handle_line_with(&text, pending, replies, now);
-                if matches!(handled, Handled::Ask(_)) {
-                    self.line.put_back(text);
-                }
-                handled
-            }
-            Line::BareLf => Handled::Close(reply::BARE_LINE_END),
-            Line::TooLong if self.line.too_long_was_bdat() => Handled::Close(reply::LINE_TOO_LONG),
-            Line::TooLong => Handled::Reply(reply::LINE_TOO_LONG),
-            Line::Endless => Handled::Close(reply::ENDLESS),
-        };
-        let open = match handled {
-            Handled::Ask(question) => {
-                self.state = State::Asked;
-                return Some(Step::Ask(question));
-            }
-            Handled::Recipient => {
-                self.summary.commands += 1;
-                self.state = State::Asking;
-                self.deadline = now + INQUIRY_WAIT_MAX;
-                return Some(Step::Ask(Question::Recipient));
-            }
-            Handled::Admission => {
-                self.summary.commands += 1;
-                return Some(Step::Ask(self.admission()));
-            }
-            Handled::Tls => {
-                self.summary.commands += 1;
-                return Some(Step::Ask(Question::Tls));
-            }
-            Handled::Replied => true,
-            Handled::Reply(reply) => self.reply(reply, replies),
-            Handled::Close(reply) => {
-                self.summary.commands += 1;
-                self.count(reply);
-                return Some(self.close_with(reply, replies));
-            }
-        };
-        self.summary.commands += 1;
-        if matches!(self.state, State::Command) {
-            self.wait_for_command(now);
-        }
-        if !open || matches!(self.state, State::Closed) {
-            return Some(Step::Close);
-        }
-        (self.stopping && !self.in_transaction()).then(|| self.close_with(reply::SHUTTING_DOWN, replies))
-    }
-
-    /// Handles a command line; [`Session::handle_line_with`] looks after what stands behind DATA.
-    fn handle_line(
-        &mut self,
-        line: &[u8],
-        pending: bool,
-        replies: &mut ReplyBuffer,
-        now: Instant,
-    ) -> Handled {
-        if !self.said_hello && command::is_foreign_protocol(line) {
-            return Handled::Close(reply::NOT_SMTP);
-        }
-        let Command { verb, argument } = match command::parse(line) {
-            Ok(command) => command,
-            Err(LineError::BareCr) => return Handled::Close(reply::BARE_LINE_END),
-            // Nobody knows how many octets of a chunk follow.
-            Err(LineError::Octet) if command::is_bdat(line) => return Handled::Close(reply::BAD_OCTET),
-            Err(LineError::Octet) => return Handled::Reply(reply::BAD_OCTET),
-            Err(LineError::Argument) => return Handled::Reply(reply::NO_ARGUMENT),
-            Err(LineError::Unrecognized) if line.is_empty() => return Handled::Reply(reply::EMPTY_LINE),
-            Err(LineError::Unrecognized) => return Handled::Reply(reply::UNRECOGNIZED),
-        };
-        if pending && self.settings.gate.pipelining == Pipelining::Reject && verb.ends_command_group() {
-            return Handled::Close(reply::PIPELINED_INPUT);
-        }
-        if self.settings.gate.refuse == Some(Refusal::NotNow) && verb != Verb::Quit {
-            return Handled::Reply(reply::REFUSING);
-        }
-        if self.lacks_tls(verb) {
-            return Handled::Reply(reply::TLS_FIRST);
-        }
-        let idle = matches!(
-            verb,
-            Verb::Noop | Verb::Rset | Verb::Vrfy | Verb::Help | Verb::Ehlo | Verb::Helo | Verb::Xclient
-        );
-        if idle && !self.may_be_idle() {
-            return Handled::Close(reply::TOO_MANY_IDLE_COMMANDS);
-        }
-        match verb {
-            Verb::Ehlo | Verb::Helo => self.handle_hello(verb, argument, pending, replies),
-            Verb::Mail | Verb::Rcpt => {
-                let handled =
-                    if verb == Verb::Mail { self.handle_mail(argument) } else { self.handle_rcpt(argument) };
-                match handled {
-                    Handled::Reply(reply) if !self.may_put_off(reply) => {
-                        Handled::Close(reply::TOO_MANY_IDLE_COMMANDS)
-                    }
-                    handled => handled,
-                }
-            }
-            Verb::Data => Handled::Reply(self.handle_data(now)),
-            Verb::Bdat => self.handle_bdat(argument, now),
-            Verb::Xclient => self.handle_xclient(argument),
-            Verb::StartTls => self.handle_starttls(pending),
-            Verb::Rset => {
-                self.abandon_transaction();
-                Handled::Reply(reply::OK)
-            }
-            Verb::Noop => Handled::Reply(reply::OK),
-            Verb::Vrfy => Handled::Reply(self.handle_vrfy(argument)),
-            Verb::Help => Handled::Reply(reply::HELP),
-            Verb::Quit => Handled::Close(reply::BYE),
-            Verb::NotImplemented => Handled::Reply(reply::NOT_IMPLEMENTED),
-        }
-    }
-
-    /// EHLO and HELO (RFC 5321 §4.1.1.1): a new beginning; the name is never judged (§4.1.4).
-    fn handle_hello(
-        &mut self,
-        verb: Verb,
-        argument: &[u8],
-        pending: bool,
-        replies: &mut ReplyBuffer,
-    ) -> Handled {
-        if argument.is_empty() {
-            return Handled::Reply(reply::EHLO_NAME_MISSING);
-        }
-        if let Some(refusal) = self.begin_first_hello(pending) {
-            return refusal;
-        }
-        self.abandon_transaction();
-        let name = argument.get(..EHLO_NAME_BYTES_MAX).unwrap_or(argument).into();
-        let hostname = &self.settings.hostname;
-        if verb == Verb::Helo {
-            replies.push_parts(250, true, &[hostname]);
-            self.hello = Hello::Helo(name);
-            return Handled::Replied;
-        }
-        let xclient = self.offers_xclient().then_some(super::xclient::KEYWORD);
-        push_ehlo_reply(replies, hostname, self.offered(), &self.settings.limits, xclient);
-        self.hello = Hello::Ehlo(name);
-        Handled::Replied
-    }
-
-    // Ends.
-
+    /// The transaction comes to nothing; there need not be one.
     fn abandon_transaction(&mut self) {
-        self.envelope = None;
-        self.must_discard |= self.chunked.take().is_some();
-        self.recipients = 0;
-        // What is left of a refused chunk still has to come.
-        if !matches!(self.state, State::Chunk(_)) {
-            self.message_end = None;
-        }
+        let chunked = self.transaction.take().and_then(|transaction| transaction.chunked);
+        self.must_discard |= chunked.is_some();
     }
 
+    /// Goes on after the transaction, unless the server stops.
     fn end_transaction(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Step {
         self.abandon_transaction();
         self.wait_for_command(now);
-        if self.stopping {
-            return self.close_with(reply::SHUTTING_DOWN, replies);
-        }
-        Step::NeedInput
+        self.close_if_stopping(replies).unwrap_or(Step::NeedInput)
     }
 
-    /// Appends a reply within the budget for errors; past it a 421 takes its place. False when the session is over.
-    fn reply(&mut self, reply: Reply, replies: &mut ReplyBuffer) -> bool {
-        self.count(reply);
-        if reply.code >= 500 {
-            if self.errors == self.settings.limits.errors_max {
-                self.close_with(reply::TOO_MANY_ERRORS, replies);
-                return false;
-            }
-            self.errors += 1;
-        }
-        replies.push(reply);
-        true
+    /// The message is complete: what becomes of it is awaited.
+    fn deliver(&mut self, envelope: Box<Envelope>, now: Instant) -> Step {
+        self.ask::<Delivery>(Wait::Delivery, now);
+        Step::Deliver(envelope)
     }
 
-    /// Counts a command that brings nothing forward. False when it is one too many.
-    fn may_be_idle(&mut self) -> bool {
-        let is_within = self.idle_commands < self.settings.limits.idle_commands_max;
-        self.idle_commands += u32::from(is_within);
-        is_within
-    }
-
-    /// Counts a 4yz to MAIL or RCPT, which brings nothing forward. False when it is one too many.
-    fn may_put_off(&mut self, reply: Reply) -> bool {
-        if !(400..500).contains(&reply.code) {
-            return true;
-        }
-        if reply == reply::TOO_MANY_RECIPIENTS && self.excess_recipients < EXCESS_RECIPIENTS_FREE {
-            self.excess_recipients += 1;
-            return true;
-        }
-        self.may_be_idle()
-    }
-
-    fn count(&mut self, reply: Reply) {
-        match reply.code {
-            400..=499 => self.summary.refused_4yz += 1,
-            500..=599 => self.summary.refused_5yz += 1,
-            _ => {}
-        }
-    }
-
-    fn close_with(&mut self, reply: Reply, replies: &mut ReplyBuffer) -> Step {
-        replies.push(reply);
-        self.state = State::Closed;
-        self.envelope = None;
-        Step::Close
+    /// Ends a session that outlived the end of the server for its transaction only.
+    fn close_if_stopping(&mut self, replies: &mut ReplyBuffer) -> Option<Step> {
+        (self.stopping && !self.in_transaction()).then(|| self.close_with(reply::SHUTTING_DOWN, replies))
     }
 }

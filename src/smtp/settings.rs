@@ -79,6 +79,11 @@ impl Gate {
         self.proxy_from.iter().any(|network| network.contains(client))
     }
 
+    /// Whether a TCP client is a front. A front that connects for many clients is none of them.
+    pub fn is_front(&self, client: IpAddr) -> bool {
+        self.expects_proxy_header(client) || self.trusts_xclient(client)
+    }
+
     /// Whether this client may use XCLIENT: the TCP client, or whom a PROXY header names.
     pub fn trusts_xclient(&self, client: IpAddr) -> bool {
         self.xclient_from.iter().any(|network| network.contains(client))

@@ -13,11 +13,13 @@ use std::time::{Duration, Instant};
 use ringmx::config::{self, Config};
 use ringmx::limits::{BLOCK_BYTES, ENVELOPE_BYTES_FREE, FIRST_BLOCK_BYTES, HELD_BYTES_MAX, REPLY_BYTES_MAX};
 use ringmx::mail::client::TlsFacts;
+use ringmx::mail::queue_id::QueueId;
 use ringmx::smtp::policy::{Recipients, Verdict};
+use ringmx::smtp::question::{Delivered, Delivery, Question};
 use ringmx::smtp::reply::ReplyBuffer;
-use ringmx::smtp::run::Run;
-use ringmx::smtp::session::{Answer, Input, Question, Session, Standing, Step};
+use ringmx::smtp::session::{Input, Session, Standing, Step};
 use ringmx::smtp::settings::Settings;
+use ringmx::smtp::supplies::Supplies;
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use support::client::{Client, open_files};
 use support::secure;
@@ -198,23 +200,30 @@ fn play(row: &Row) -> Standing {
         if session.standing() == Standing::Securing {
             break;
         }
-        let mut run = Run::new();
-        let mut input = Input::new(octets, &mut run);
+        let mut supplies = Supplies::default();
+        let mut input = Input::new(octets, &mut supplies);
         loop {
-            let answer = match session.advance(&mut input, &mut replies, now) {
+            let step = session.advance(&mut input, &mut replies, now);
+            let replies = &mut replies;
+            let resolved = match step {
                 Step::NeedInput | Step::Close => break,
                 Step::Data(_) | Step::Insert | Step::Discard => continue,
                 Step::Flush => {
                     replies.clear();
                     continue;
                 }
-                Step::Ask(Question::Transaction { .. }) => Answer::Begin(Box::default()),
-                Step::Ask(Question::Admission { .. }) => Answer::Admission(true),
-                Step::Ask(Question::Recipient) => Answer::Recipient(Verdict::Accept),
-                Step::Ask(Question::Tls) => Answer::Tls(true),
-                Step::Deliver(_) => Answer::Accepted(ringmx::mail::queue_id::QueueId::default()),
+                Step::Ask(Question::Beginning { asked, .. }) => session.resolve(asked, Ok(()), replies, now),
+                Step::Ask(Question::Admission { asked, .. }) => session.resolve(asked, true, replies, now),
+                Step::Ask(Question::Recipient { asked }) => {
+                    session.resolve(asked, Verdict::Accept, replies, now)
+                }
+                Step::Ask(Question::Encryption { asked }) => session.resolve(asked, true, replies, now),
+                Step::Deliver(_) => {
+                    let asked = session.asked::<Delivery>().expect("it is awaited");
+                    session.resolve(asked, Delivered::Accepted(QueueId::default()), replies, now)
+                }
             };
-            session.resolve(answer, &mut replies, now);
+            resolved.expect("it is awaited");
         }
         replies.clear();
         session.handle_sending();

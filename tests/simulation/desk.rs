@@ -3,13 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringmx::handoff::doorbell::Doorbell;
-use ringmx::handoff::errand::{Waiting, done, errands};
-use ringmx::handoff::mailbox::{Found, Inquiries, Inquiry, Place, Standing, ToAsker};
-use ringmx::limits::INQUIRIES_AWAY_MAX;
+use ringmx::handoff::channel::{Consumer, Receiver, Sender, Waiting};
+use ringmx::handoff::mailbox::{Found, Inquiry, Place, Standing};
 use ringmx::mail::envelope::Mailbox;
 use ringmx::ring::simulated::World;
-use ringmx::shard::mailboxes::Route;
+use ringmx::shard::mailboxes::Lookup;
 use ringmx::sink::mailbox::Naming;
 
 /// The only mailbox that always is ready, if it is asked about in time.
@@ -17,8 +15,8 @@ const READY: &str = "b@y.test";
 
 /// See the module.
 pub struct Desk {
-    from: Inquiries,
-    to: ToAsker,
+    from: Receiver<Inquiry>,
+    to: Sender<Found>,
     /// Questions and when they are answered.
     waiting: Vec<(Duration, Inquiry)>,
     is_well: bool,
@@ -33,13 +31,12 @@ impl Naming for Names {
 }
 
 impl Desk {
-    /// With the shard's end, and the bell that it shares with the receipts.
-    pub fn new(bell: &Arc<Doorbell>) -> (Self, Route) {
+    /// With the shard's end; answers go to its inbox.
+    pub fn new(to: Sender<Found>) -> (Self, Lookup) {
         // Few places, so that a question finds none now and then.
-        let (to_keeper, from) = errands(2).expect("a channel");
-        let (to, found) = done(INQUIRIES_AWAY_MAX, Arc::clone(bell));
+        let (to_keeper, from) = Consumer::new().expect("eventfd").channel(2);
         let desk = Self { from, to, waiting: Vec::new(), is_well: false };
-        (desk, Route::Keeper(Arc::new(Names), to_keeper, found))
+        (desk, Lookup::Keeper(Arc::new(Names), to_keeper))
     }
 
     /// From now on it answers at once.
@@ -49,7 +46,7 @@ impl Desk {
 
     /// Answers some of what waits, or nothing.
     pub fn work(&mut self, world: &World) {
-        while let Waiting::Errand(inquiry) = self.from.take() {
+        while let Waiting::Item(inquiry) = self.from.take() {
             let delay = match world.random(if self.is_well { 2 } else { 20 }) {
                 0..=9 => Duration::ZERO,
                 10..=15 => Duration::from_micros(world.random(20_000)),
@@ -67,7 +64,8 @@ impl Desk {
                 _ => [Standing::Ready, Standing::Unknown, Standing::Full, Standing::Trouble]
                     [usize::try_from(world.random(4)).expect("small")],
             };
-            self.to.send(Found { inquiry, standing });
+            self.to.answer(Found { inquiry, standing });
+            self.to.ring_if_parked();
         }
     }
 }

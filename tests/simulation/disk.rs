@@ -11,19 +11,17 @@
 //! and may take another course. `SIMULATION_SEEDS=100000` runs more of them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ringmx::buffer::Pool;
 use ringmx::config::{self, Config, SinkKind};
-use ringmx::handoff::channel::{messages, receipts};
-use ringmx::handoff::doorbell::Doorbell;
-use ringmx::limits::HANDOFF_MESSAGES_MAX;
+use ringmx::handoff::channel::{Consumer, Sender};
 use ringmx::mail::outcome::Outcome;
 use ringmx::ring::simulated::{Faults, World};
-use ringmx::shard::delivery::Route;
-use ringmx::shard::mailboxes;
+use ringmx::shard::delivery::ToSink;
+use ringmx::shard::inbox::inbox;
+use ringmx::shard::mailboxes::Lookup;
+use ringmx::shard::order::Order;
 
 use crate::client::{Client, Manner};
 use crate::desk::Desk;
@@ -42,6 +40,7 @@ const CALM_TURNS_MAX: u64 = 50_000;
 struct Simulation {
     world: World,
     running: Running,
+    orders: Sender<Order>,
     storage: Storage,
     desk: Option<Desk>,
     /// The bounds of the pool.
@@ -61,25 +60,24 @@ impl Simulation {
         let buffers = 16 << world.random(4);
         let block_bytes = (256 * 1024) << world.random(7);
         let pool = Pool::new(buffers, 4096, block_bytes).expect("memory");
-        let bell = Arc::new(Doorbell::new().expect("eventfd"));
-        let (to_sink, from) =
-            messages(1 + usize::try_from(world.random(8)).expect("small")).expect("a channel");
-        let (to, from_sinks) = receipts(HANDOFF_MESSAGES_MAX, Arc::clone(&bell));
+        let (letterbox, inbox) = inbox().expect("eventfd");
+        let worker = Consumer::new().expect("eventfd");
+        let (to_sink, from) = worker.channel(1 + usize::try_from(world.random(8)).expect("small"));
         // Half of the stores are asked about recipients.
-        let (desk, route) = Desk::new(&bell);
-        let (desk, route) = match (&mut config.sink.kind, world.random(2)) {
+        let (desk, lookup) = Desk::new(letterbox.found);
+        let (desk, lookup) = match (&mut config.sink.kind, world.random(2)) {
             (SinkKind::Maildir(config::Maildir { template, .. }), 0) => {
                 "{domain}/{local}".clone_into(template);
-                (Some(desk), route)
+                (Some(desk), lookup)
             }
-            _ => (None, mailboxes::Route::Everybody),
+            _ => (None, Lookup::Everybody),
         };
-        let running = Builder::new(pool, settings(&config, "mx.test"), Route::Worker(to_sink), from_sinks)
-            .asking(route)
+        let running = Builder::new(pool, settings(&config, "mx.test"), ToSink::Worker(to_sink), inbox)
+            .asking(lookup)
             .start(&world);
-        let storage = Storage::new(&world, from, to, lies);
+        let storage = Storage::new(&world, from, letterbox.receipts, lies);
         let (buffers, blocks) = (buffers as u64, block_bytes as u64);
-        Self { world, running, storage, desk, buffers, blocks }
+        Self { world, running, orders: letterbox.orders, storage, desk, buffers, blocks }
     }
 
     /// A turn of everybody.
@@ -136,7 +134,7 @@ impl Simulation {
         let first = clients.len();
         clients.push(Client::probe(&self.world));
         self.run_to_end(&mut clients[first..]);
-        self.running.stop.store(true, Ordering::Relaxed);
+        assert!(self.orders.try_send(Order::Stop).is_ok());
         for _ in 0..50 {
             self.turn(&mut clients);
             self.world.pass(Duration::from_millis(1));

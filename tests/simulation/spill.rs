@@ -10,20 +10,20 @@
 //! `SIMULATION_SEED=7` runs one seed again, `SIMULATION_SEEDS=100000` runs more of them; `SIMULATION_LOG=1` logs (see `disk.rs`).
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::shard::{self, Builder, Running};
 use crate::spiller::SlowSpiller;
 use ringmx::buffer::Pool;
 use ringmx::config::Config;
-use ringmx::handoff::channel::{FromShards, ToShard, Waiting, messages, receipts};
+use ringmx::handoff::channel::{Consumer, Receiver, Sender, Waiting};
 use ringmx::handoff::message::{Message, Receipt};
-use ringmx::limits::HANDOFF_MESSAGES_MAX;
 use ringmx::mail::outcome::{Outcome, TryAgain};
 use ringmx::ring::Socket;
 use ringmx::ring::simulated::{Faults, World};
-use ringmx::shard::delivery::Route;
+use ringmx::shard::delivery::ToSink;
+use ringmx::shard::inbox::inbox;
+use ringmx::shard::order::Order;
 use ringmx::smtp::settings::{Gate, Pipelining, Settings};
 
 /// How a client behaves.
@@ -51,8 +51,8 @@ struct Client {
 
 /// The sink of the simulation: slow, and now and then it fails.
 struct SlowSink {
-    from: FromShards,
-    to: ToShard,
+    from: Receiver<Box<Message>>,
+    to: Sender<Receipt>,
     under_way: Vec<Box<Message>>,
     /// By the unique first line of the mail data.
     stored: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -60,7 +60,7 @@ struct SlowSink {
 
 impl SlowSink {
     fn work(&mut self, world: &World) {
-        while let Waiting::Message(message) = self.from.take() {
+        while let Waiting::Item(message) = self.from.take() {
             self.under_way.push(message);
         }
         while !self.under_way.is_empty() && world.random(3) > 0 {
@@ -74,7 +74,7 @@ impl SlowSink {
                 let twice = self.stored.insert(first_line(&data), data);
                 assert_eq!(twice, None, "a message is stored once");
             }
-            self.to.send(Receipt { message, outcome });
+            self.to.answer(Receipt { message, outcome });
             self.to.ring_if_parked();
         }
     }
@@ -87,6 +87,7 @@ fn first_line(data: &[u8]) -> Vec<u8> {
 struct Simulation {
     world: World,
     running: Running,
+    orders: Sender<Order>,
     sink: SlowSink,
     spiller: SlowSpiller,
 }
@@ -101,20 +102,19 @@ impl Simulation {
             // A buffer or two is much then.
             pool.spill_beyond(8 << 10);
         }
-        let (spiller, spill_route, bell) = SlowSpiller::new();
-        let (to_sink, from) =
-            messages(1 + usize::try_from(world.random(8)).expect("small")).expect("a channel");
-        let (to, from_sinks) = receipts(HANDOFF_MESSAGES_MAX, bell);
+        let (letterbox, inbox) = inbox().expect("eventfd");
+        let (spiller, overflow) = SlowSpiller::new(letterbox.written);
+        let worker = Consumer::new().expect("eventfd");
+        let (to_sink, from) = worker.channel(1 + usize::try_from(world.random(8)).expect("small"));
         let settings = Settings {
             // These clients do not wait for the answer to EHLO.
             gate: Gate { pipelining: Pipelining::Tolerate, ..config.listeners[0].gate.clone() },
             ..shard::settings(&config, "mx.test")
         };
-        let running = Builder::new(pool, settings, Route::Worker(to_sink), from_sinks)
-            .spilling(spill_route)
-            .start(&world);
-        let sink = SlowSink { from, to, under_way: Vec::new(), stored: BTreeMap::new() };
-        Self { world, running, sink, spiller }
+        let running =
+            Builder::new(pool, settings, ToSink::Worker(to_sink), inbox).spilling(overflow).start(&world);
+        let sink = SlowSink { from, to: letterbox.receipts, under_way: Vec::new(), stored: BTreeMap::new() };
+        Self { world, running, orders: letterbox.orders, sink, spiller }
     }
 
     fn client(&self, number: usize) -> Client {
@@ -193,7 +193,7 @@ impl Simulation {
                 self.world.finish(client.socket);
             }
             if clients.iter().all(|client| self.world.is_closed(client.socket)) {
-                self.running.stop.store(true, Ordering::Relaxed);
+                assert!(self.orders.try_send(Order::Stop).is_ok());
                 self.spiller.recover();
                 for _ in 0..1000 {
                     self.running.shard.turn().expect("a turn");

@@ -2,15 +2,12 @@
 
 use std::sync::Arc;
 
-use crossbeam_channel::Receiver;
 use ringmx::buffer::SpillBudget;
-use ringmx::handoff::doorbell::Doorbell;
-use ringmx::handoff::errand::{Waiting, done, errands};
-use ringmx::handoff::spill::{Errand, Errands, Part, ToOrigin, Written};
-use ringmx::limits::SPILLS_AWAY_MAX;
+use ringmx::handoff::channel::{Consumer, Receiver, Sender, Waiting};
+use ringmx::handoff::part::{Errand, Part, Written};
 use ringmx::mail::outcome::TryAgain;
 use ringmx::ring::simulated::World;
-use ringmx::shard::spill::Route as SpillRoute;
+use ringmx::shard::parts::Overflow;
 use ringmx::sink::spiller::Spiller;
 use ringmx::sink::{Report, Site};
 
@@ -21,24 +18,21 @@ pub struct SlowSpiller {
     /// Calls that it does nothing in.
     hangs: u64,
     may_hang: bool,
-    from: Errands,
-    to: ToOrigin,
+    from: Receiver<Errand>,
+    to: Sender<Written>,
     under_way: Vec<Box<Part>>,
 }
 
 impl SlowSpiller {
-    /// With the shard's end, and the bell that it shares with the receipts.
-    pub fn new() -> (Self, SpillRoute, Arc<Doorbell>) {
-        let bell = Arc::new(Doorbell::new().expect("eventfd"));
-        let (to_spiller, from) = errands(4).expect("a channel");
-        let (to, home): (_, Receiver<Written>) = done(SPILLS_AWAY_MAX, Arc::clone(&bell));
+    /// With the shard's end; parts go home to its inbox.
+    pub fn new(to: Sender<Written>) -> (Self, Overflow) {
+        let (to_spiller, from) = Consumer::new().expect("eventfd").channel(4);
         // Few files, so that the budget is used up now and then.
         let budget = SpillBudget::new(64 << 20, 6);
         let spiller = Spiller::new(std::env::temp_dir(), Arc::clone(&budget), Arc::new(Silent));
         (
             Self { spiller, budget, from, to, under_way: Vec::new(), hangs: 0, may_hang: true },
-            SpillRoute::Files(to_spiller, home),
-            bell,
+            Overflow::Files(to_spiller),
         )
     }
 
@@ -59,8 +53,8 @@ impl SlowSpiller {
         }
         loop {
             match self.from.take() {
-                Waiting::Errand(Errand::Close(file)) => self.spiller.close(file),
-                Waiting::Errand(Errand::Write(part)) => self.under_way.push(part),
+                Waiting::Item(Errand::Close(file)) => self.spiller.close(file),
+                Waiting::Item(Errand::Write(part)) => self.under_way.push(part),
                 Waiting::Nothing | Waiting::Ended => break,
             }
         }
@@ -72,7 +66,8 @@ impl SlowSpiller {
             } else {
                 self.spiller.write(part)
             };
-            self.to.send(written);
+            self.to.answer(written);
+            self.to.ring_if_parked();
         }
     }
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringmx::config::LineEndings;
-use ringmx::handoff::channel::{FromShards, ToShard, Waiting};
-use ringmx::handoff::message::Receipt;
+use ringmx::handoff::channel::{Receiver, Sender, Waiting};
+use ringmx::handoff::message::{Message, Receipt};
 use ringmx::limits::BATCH_MESSAGES_MAX;
 use ringmx::mail::outcome::Outcome;
 use ringmx::ring::simulated::World;
@@ -58,9 +58,9 @@ pub struct Storage {
     pub kind: Kind,
     disk: Simulated,
     sink: Box<dyn Sink>,
-    from: FromShards,
-    to: ToShard,
-    batch: Vec<Box<ringmx::handoff::message::Message>>,
+    from: Receiver<Box<Message>>,
+    to: Sender<Receipt>,
+    batch: Vec<Box<Message>>,
     outcomes: Vec<Outcome>,
     /// When the batch is answered.
     ready_at: Duration,
@@ -72,7 +72,7 @@ pub struct Storage {
 
 impl Storage {
     /// With `lies` its disk does not sync, which no sink can bear.
-    pub fn new(world: &World, from: FromShards, to: ToShard, lies: bool) -> Self {
+    pub fn new(world: &World, from: Receiver<Box<Message>>, to: Sender<Receipt>, lies: bool) -> Self {
         let kind = [Kind::MaildirEach, Kind::MaildirBatch, Kind::MaildirTwice, Kind::Spool][below(world, 4)];
         let errors = [libc::EIO, libc::ENOSPC, libc::EROFS, libc::EDQUOT];
         let error = errors[below(world, 4)];
@@ -116,7 +116,7 @@ impl Storage {
         if self.batch.is_empty() {
             let most = 1 + below(world, BATCH_MESSAGES_MAX);
             while self.batch.len() < most
-                && let Waiting::Message(message) = self.from.take()
+                && let Waiting::Item(message) = self.from.take()
             {
                 self.batch.push(message);
             }
@@ -134,7 +134,7 @@ impl Storage {
         }
         if world.elapsed() >= self.ready_at {
             for (message, outcome) in self.batch.drain(..).zip(self.outcomes.drain(..)) {
-                self.to.send(Receipt { message, outcome });
+                self.to.answer(Receipt { message, outcome });
             }
             self.to.ring_if_parked();
         }

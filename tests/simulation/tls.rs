@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use ringmx::buffer::Pool;
 use ringmx::config::Config;
-use ringmx::handoff::channel::{FromShards, messages, receipts};
-use ringmx::handoff::doorbell::Doorbell;
+use ringmx::handoff::channel::{Consumer, Receiver};
 use ringmx::handoff::message::Message;
-use ringmx::limits::HANDOFF_MESSAGES_MAX;
 use ringmx::mail::outcome::Outcome;
 use ringmx::ring::Socket;
 use ringmx::ring::simulated::{Faults, World};
-use ringmx::shard::delivery::Route;
+use ringmx::shard::delivery::ToSink;
+use ringmx::shard::inbox::inbox;
 use ringmx::sink::Sink;
 use ringmx::smtp::settings::{Settings, TlsPolicy};
 use ringmx::tls::context::Context;
@@ -46,7 +45,7 @@ struct Simulation {
     running: Running,
     stored: Stored,
     /// The way to a sink that never answers.
-    _hanging: Option<FromShards>,
+    _hanging: Option<Receiver<Box<Message>>>,
 }
 
 impl Simulation {
@@ -58,17 +57,16 @@ impl Simulation {
         let tls = tls.server_config(&listener).expect("good");
         let world = World::new(seed, faults);
         let pool = Pool::new(64, 4096, 4 << 20).expect("memory");
-        let bell = Arc::new(Doorbell::new().expect("eventfd"));
-        let (_to, from_sinks) = receipts(HANDOFF_MESSAGES_MAX, bell);
+        let (_, inbox) = inbox().expect("eventfd");
         let stored = Stored::default();
         let (route, hanging) = if hangs {
-            let (to_sink, from) = messages(8).expect("a channel");
-            (Route::Worker(to_sink), Some(from))
+            let (to_sink, from) = Consumer::new().expect("eventfd").channel(8);
+            (ToSink::Worker(to_sink), Some(from))
         } else {
-            (Route::Inline(Box::new(Keeping(Arc::clone(&stored)))), None)
+            (ToSink::Inline(Box::new(Keeping(Arc::clone(&stored)))), None)
         };
         let settings = Settings { tls: policy, ..shard::settings(&config, "mx.example") };
-        let running = Builder::new(pool, settings, route, from_sinks).with_tls(tls).start(&world);
+        let running = Builder::new(pool, settings, route, inbox).with_tls(tls).start(&world);
         Self { world, running, stored, _hanging: hanging }
     }
 

@@ -11,10 +11,11 @@ use ringmx::mail::envelope::{BodyType, Envelope, Mailbox};
 use ringmx::mail::outcome::{Refused, TryAgain};
 use ringmx::mail::queue_id::QueueId;
 use ringmx::smtp::policy::{Recipients, Verdict};
+use ringmx::smtp::question::{Answerable, Asked, Delivered, Delivery, Question};
 use ringmx::smtp::reply::ReplyBuffer;
-use ringmx::smtp::run::Run;
-use ringmx::smtp::session::{Answer, Input, Question, Session, Step};
+use ringmx::smtp::session::{Input, Session, Step};
 use ringmx::smtp::settings::Settings;
+use ringmx::smtp::supplies::Supplies;
 
 /// What became of an exchange so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -212,8 +213,8 @@ impl Exchange {
     }
 
     fn receive_piece(&mut self, octets: &[u8], more: bool) {
-        let mut run = Run::new();
-        let mut input = Input { more, ..Input::new(octets, &mut run) };
+        let mut supplies = Supplies::default();
+        let mut input = Input { more, ..Input::new(octets, &mut supplies) };
         while !self.seen.closed {
             let before = input.position;
             let step = self.session.advance(&mut input, &mut self.replies, self.now);
@@ -225,46 +226,25 @@ impl Exchange {
                     break;
                 }
                 Step::Data(range) => self.keep(&octets[range]),
-                Step::Insert => self.keep(input.run.octets()),
+                Step::Insert => self.keep(input.supplies.run.octets()),
                 Step::Discard => {
                     self.discarded = true;
                     self.data.clear();
                 }
-                Step::Ask(Question::Admission { .. }) => {
-                    let too_many = std::mem::take(&mut self.too_many);
-                    self.resolve(Answer::Admission(!too_many));
-                }
-                Step::Ask(Question::Recipient) => {
-                    let recipient = self.session.proposed_recipient().expect("it is asked about somebody");
-                    let verdict = (self.store)(recipient);
-                    self.resolve(Answer::Recipient(verdict));
-                }
-                Step::Ask(Question::Tls) => {
-                    let possible = self.trouble.take().is_none();
-                    self.resolve(Answer::Tls(possible));
-                }
-                Step::Ask(Question::Transaction { .. }) => {
-                    let answer = match self.trouble.take() {
-                        Some(Trouble::TryAgain(why)) => Answer::TryAgain(why),
-                        other => {
-                            self.trouble = other;
-                            Answer::Begin(Box::default())
-                        }
-                    };
-                    self.data.clear();
-                    self.discarded = false;
-                    self.resolve(answer);
-                }
+                Step::Ask(question) => self.answer(question),
                 Step::Deliver(envelope) => {
                     assert!(!self.discarded, "what is refused is not delivered");
                     let answer = match self.trouble.take() {
-                        None => Answer::Accepted(QueueId(1 + self.seen.stored.len() as u128)),
-                        Some(Trouble::TryAgain(why)) => Answer::TryAgain(why),
-                        Some(Trouble::Refused) => Answer::Refused(Refused::Recipient),
-                        Some(Trouble::Unknown) => Answer::Unknown,
+                        None => Delivered::Accepted(QueueId(1 + self.seen.stored.len() as u128)),
+                        Some(Trouble::TryAgain(why)) => Delivered::TryAgain(why),
+                        Some(Trouble::Refused) => Delivered::Refused(Refused::Recipient),
+                        Some(Trouble::Unknown) => {
+                            self.expire();
+                            continue;
+                        }
                     };
                     let data = std::mem::take(&mut self.data);
-                    if let Answer::Accepted(_) = answer {
+                    if let Delivered::Accepted(_) = answer {
                         let mut client = ClientFacts::unknown();
                         self.session.tell(&mut client);
                         self.seen.stored.push(Stored {
@@ -277,7 +257,8 @@ impl Exchange {
                             client,
                         });
                     }
-                    self.resolve(answer);
+                    let asked = self.session.asked::<Delivery>().expect("it is awaited");
+                    self.resolve(asked, answer);
                 }
                 Step::Flush => {
                     assert!(!self.replies.is_empty(), "there is something to flush");
@@ -286,6 +267,43 @@ impl Exchange {
                 Step::Close => self.close(),
             }
         }
+    }
+
+    fn answer(&mut self, question: Question) {
+        match question {
+            Question::Admission { asked, .. } => {
+                let too_many = std::mem::take(&mut self.too_many);
+                self.resolve(asked, !too_many);
+            }
+            Question::Recipient { asked } => {
+                let recipient = self.session.proposed_recipient().expect("it is asked about somebody");
+                let verdict = (self.store)(recipient);
+                self.resolve(asked, verdict);
+            }
+            Question::Encryption { asked } => {
+                let possible = self.trouble.take().is_none();
+                self.resolve(asked, possible);
+            }
+            Question::Beginning { asked, .. } => {
+                let begins = match self.trouble.take() {
+                    Some(Trouble::TryAgain(why)) => Err(why),
+                    other => {
+                        self.trouble = other;
+                        Ok(())
+                    }
+                };
+                self.data.clear();
+                self.discarded = false;
+                self.resolve(asked, begins);
+            }
+        }
+    }
+
+    /// What is awaited does not come.
+    fn expire(&mut self) {
+        self.now = self.session.deadline();
+        let step = self.session.expire(&mut self.replies, self.now);
+        if matches!(step, Step::Close) { self.close() } else { self.send() }
     }
 
     /// Time passes, and the deadline with it.
@@ -323,9 +341,9 @@ impl Exchange {
         }
     }
 
-    fn resolve(&mut self, answer: Answer) {
-        assert!(self.session.awaits_answer());
-        match self.session.resolve(answer, &mut self.replies, self.now) {
+    fn resolve<Q: Answerable>(&mut self, asked: Asked<Q>, answer: Q::Answer) {
+        assert!(self.session.in_transaction() && self.session.awaits() == Some(Q::AWAITED));
+        match self.session.resolve(asked, answer, &mut self.replies, self.now).expect("it is awaited") {
             Step::Close => self.close(),
             step => assert!(matches!(step, Step::NeedInput)),
         }

@@ -151,11 +151,6 @@ impl Corpus {
         self.variants.iter().map(|variant| variant.size).sum::<u64>() / self.variants.len() as u64
     }
 
-    /// How many texts there are.
-    pub fn variants(&self) -> usize {
-        self.variants.len()
-    }
-
     /// Whether a text has octets above 127, which want 8BITMIME (RFC 6152).
     pub fn is_8bit(&self) -> bool {
         self.variants.iter().any(|variant| !variant.octets.is_ascii())

@@ -1,12 +1,12 @@
 //! How a connection is closed, and what its place does next.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringmx::ring::Ring;
 
-use super::connection::State;
-use super::{LoadThread, token_of};
+use super::connection::{Connection, State};
 use crate::client::SessionEnd;
+use crate::tally::Tally;
 
 /// Pause before a connection that failed is made again.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -14,69 +14,66 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// After so many failures in a row without a message accepted a connection is given up.
 const BARREN_MAX: u32 = 5;
 
-impl<R: Ring> LoadThread<'_, R> {
+/// What comes after a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Another session, now.
+    Connect,
+    /// Another session, at this time.
+    Pause(Instant),
+    /// Nothing: the connection is given up.
+    Finish,
+}
+
+impl Connection {
     /// Cancels what is under way; [`Self::finish_close`] closes after the last of it.
-    pub(super) fn begin_close(&mut self, index: usize) {
-        let connection = &mut self.connections[index];
-        let Some(socket) = connection.socket else { return };
-        if connection.receiving {
-            self.ring.cancel_receive(token_of(index));
+    pub fn begin_close(&mut self, ring: &mut impl Ring, now: Instant) {
+        let Some(socket) = self.socket else { return };
+        if self.receiving {
+            ring.cancel_receive(self.token);
         }
-        if connection.sending && connection.state == State::Connecting {
+        if self.sending && self.state == State::Connecting {
             // Ends the connect with an error.
-            self.ring.shut_down(socket);
-        } else if connection.sending {
-            if let Some(send) = connection.last_send {
-                self.ring.cancel_send(token_of(index), send);
-            }
+            ring.shut_down(socket);
+        } else if self.sending {
+            self.cancel_send(ring);
         } else {
-            self.say_farewell(index);
+            self.say_farewell(ring, now);
         }
-        self.connections[index].state = State::Closing;
+        self.state = State::Closing;
     }
 
-    pub(super) fn finish_close(&mut self, index: usize) {
-        let connection = &mut self.connections[index];
-        if connection.state != State::Closing || !connection.is_idle() {
-            return;
+    /// Closes the socket, if that was begun and nothing is under way any more. Tells then whether the session ended as it should.
+    pub fn finish_close(&mut self, ring: &mut impl Ring, tally: &mut Tally) -> Option<bool> {
+        if self.state != State::Closing || !self.is_idle() {
+            return None;
         }
-        if let Some(socket) = connection.socket.take() {
-            self.ring.close(socket);
+        if let Some(socket) = self.socket.take() {
+            ring.close(socket);
         }
-        connection.channel = None;
+        self.channel = None;
         // Whatever was under way on it has ended, so it is known how much was sent.
-        connection.client.abandon(connection.sent_whole, &mut self.tally);
-        let quit = matches!(connection.client.ending(), Some(SessionEnd::Quit | SessionEnd::Done));
-        self.after_close(index, quit);
+        self.client.abandon(self.sent_whole, tally);
+        Some(matches!(self.client.ending(), Some(SessionEnd::Quit | SessionEnd::Done)))
     }
 
-    /// A session is over, by QUIT or by a failure. The next begins, now or after a pause, as long as work is left.
-    pub(super) fn after_close(&mut self, index: usize, quit: bool) {
-        let connection = &mut self.connections[index];
-        if let Some(message) = connection.client.take_claimed() {
-            self.work.give_back(message);
-        }
-        let scenario = connection.scenario;
-        let fruitful = connection.client.done() > 0 || (quit && self.work.is_open_loop());
-        connection.barren = if fruitful { 0 } else { connection.barren + 1 };
-        if connection.barren >= BARREN_MAX {
-            self.finish(index);
-        } else if !scenario.row.act.sends() {
+    /// A session of a run that began at `started` is over, by QUIT or by a failure: what comes next, as long as work is left.
+    pub fn next(&mut self, quit: bool, is_open_loop: bool, started: Instant, now: Instant) -> Next {
+        let row = self.scenario.row;
+        let fruitful = self.client.done() > 0 || (quit && is_open_loop);
+        self.barren = if fruitful { 0 } else { self.barren + 1 };
+        if self.barren >= BARREN_MAX {
+            Next::Finish
+        } else if !row.act.sends() {
             // The server ended it; it would do so again.
-            connection.state = State::Pausing(self.now + PAUSE);
-        } else if let (Some(period), true) = (scenario.row.period, quit) {
-            let periods = (self.now - self.started).as_nanos() / period.as_nanos() + 1;
-            let next = self.started + period * u32::try_from(periods).unwrap_or(u32::MAX);
-            connection.state = State::Pausing(next);
+            Next::Pause(now + PAUSE)
+        } else if let (Some(period), true) = (row.period, quit) {
+            let periods = (now - started).as_nanos() / period.as_nanos() + 1;
+            Next::Pause(started + period * u32::try_from(periods).unwrap_or(u32::MAX))
         } else if quit && fruitful {
-            self.connect(index);
+            Next::Connect
         } else {
-            connection.state = State::Pausing(self.now + PAUSE);
+            Next::Pause(now + PAUSE)
         }
-    }
-
-    pub(super) fn finish(&mut self, index: usize) {
-        self.connections[index].state = State::Finished;
-        self.unfinished -= 1;
     }
 }

@@ -2,12 +2,10 @@
 
 use std::time::Instant;
 
-use ringmx::ring::{SendId, Socket};
+use ringmx::ring::{Outgoing, Ring, SendId, Socket, Token};
 
 use crate::client::Client;
-use crate::latency::Phase;
 use crate::scenario::Scenario;
-use crate::tally::Tally;
 use crate::tls::channel::Channel;
 
 /// What a connection is doing.
@@ -33,10 +31,11 @@ pub enum State {
     Finished,
 }
 
-/// One connection. Its place in the thread's table is its token: a socket is closed only after its last operation, so no event
-/// can reach the next one.
+/// One connection. A socket is closed only after its last operation, so no event of one socket can reach the next one.
 #[derive(Debug)]
 pub struct Connection {
+    /// Its place in the table of its thread.
+    pub token: Token,
     /// What it is doing.
     pub state: State,
     /// Its socket while there is one: from Connecting to Closing.
@@ -69,8 +68,9 @@ pub struct Connection {
 
 impl Connection {
     /// One that connects at once.
-    pub fn new(scenario: &'static Scenario, now: Instant) -> Self {
+    pub fn new(token: Token, scenario: &'static Scenario, now: Instant) -> Self {
         Self {
+            token,
             state: State::Pausing(now),
             socket: None,
             scenario,
@@ -92,24 +92,32 @@ impl Connection {
     pub fn is_idle(&self) -> bool {
         !self.receiving && !self.sending
     }
-    /// Takes ciphertext while the connection is open; tells whether the server said that it sends nothing more.
-    pub fn receive_secure(
-        &mut self,
-        mut octets: &[u8],
-        now: Instant,
-        tally: &mut Tally,
-    ) -> Result<bool, rustls::Error> {
-        let Self { channel: Some(channel), client, .. } = self else { return Ok(false) };
-        while !octets.is_empty() && !channel.is_ended() {
-            let received = channel.receive(&mut octets);
-            if let Some((negotiated, resumed)) = channel.take_established() {
-                tally.handshakes.add(negotiated, resumed);
-                tally.latencies.record(Phase::Tls, now - channel.begun_at());
-                client.handle_secured(now);
-            }
-            channel.take_plaintext(|plaintext| client.handle_octets(plaintext, now, tally));
-            received?;
+
+    /// Hands what stands in `head`, and then `body`, to the kernel.
+    pub fn send(&mut self, ring: &mut impl Ring, body: &'static [u8], now: Instant) {
+        let Some(socket) = self.socket else { return };
+        self.sending = true;
+        self.send_bytes = self.head.len() + body.len();
+        self.since = now;
+        let outgoing = Outgoing { head: std::mem::take(&mut self.head), body };
+        self.last_send = Some(ring.send(socket, outgoing, self.token));
+    }
+
+    /// Arms a receive again that ended because there was no buffer, or because completions overflowed.
+    pub fn keep_receiving(&mut self, ring: &mut impl Ring) {
+        if !self.client.reads() {
+            return;
         }
-        Ok(channel.is_ended())
+        if let (State::Open, false, Some(socket)) = (self.state, self.receiving, self.socket) {
+            self.receiving = true;
+            ring.receive(socket, self.token);
+        }
+    }
+
+    /// Ends the send under way, if there is one.
+    pub fn cancel_send(&mut self, ring: &mut impl Ring) {
+        if let (true, Some(send)) = (self.sending, self.last_send) {
+            ring.cancel_send(self.token, send);
+        }
     }
 }

@@ -7,18 +7,15 @@ mod closing;
 mod connection;
 pub mod counters;
 mod secure;
+mod socket;
 
 use std::collections::VecDeque;
 use std::fmt::Display;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringmx::buffer::{BufferId, Pool};
-use ringmx::ring::{Event, Outgoing, Received, Ring, Socket, Token};
+use ringmx::ring::{Event, Received, Ring, Token};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
-use rustls::ClientConfig;
 
 use crate::client::{Client, SessionEnd};
 use crate::latency::Phase;
@@ -29,10 +26,12 @@ use crate::rate::Schedule;
 use crate::scenario::act::Act;
 use crate::stop::Stop;
 use crate::tally::Tally;
-use crate::tls::Tls;
 use crate::work::Work;
+use closing::Next;
 use connection::{Connection, State};
 use counters::Counters;
+use secure::Secure;
+use socket::new_socket;
 
 /// The longest turn, so that the flag and deadlines are looked at.
 const TURN_MAX: Duration = Duration::from_millis(100);
@@ -54,9 +53,7 @@ pub struct LoadThread<'a, R> {
     unfinished: usize,
     work: Work,
     /// What connections begin TLS with, if they do.
-    tls: Option<Arc<ClientConfig>>,
-    /// What a session says under TLS, before it is encrypted; empty between its uses.
-    plaintext: Vec<u8>,
+    secure: Option<Secure<'a>>,
     /// Connections that wait for a message to be due, the one that waits longest first.
     idle: VecDeque<usize>,
     /// Number of the next connection that this thread makes, among those of all threads, and the step to the one after it.
@@ -78,7 +75,8 @@ impl<'a, R: Ring> LoadThread<'a, R> {
         let now = ring.now();
         let threads = plan.threads.len();
         // Connections of the run are dealt to the threads in turn, so that each has its part of every scenario.
-        let connection = |index| Connection::new(plan.scenario_of(index * threads + share.index), now);
+        let connection =
+            |index| Connection::new(token_of(index), plan.scenario_of(index * threads + share.index), now);
         let mut work = Work::new(share.first, share.messages);
         if let Some(rate) = plan.rate {
             let (thread, threads) = (share.index as u64, threads as u64);
@@ -91,8 +89,7 @@ impl<'a, R: Ring> LoadThread<'a, R> {
             connections: (0..share.connections).map(connection).collect(),
             unfinished: share.connections,
             work,
-            tls: plan.tls.as_ref().map(Tls::config_of_thread),
-            plaintext: Vec::new(),
+            secure: plan.tls.as_ref().map(Secure::new),
             idle: VecDeque::new(),
             serial: share.index as u64,
             serial_step: threads as u64,
@@ -205,7 +202,7 @@ impl<'a, R: Ring> LoadThread<'a, R> {
             Received::Failed(error) => self.handle_loss(index, format_args!("the connection broke: {error}")),
             Received::NoBuffers | Received::Cancelled => {}
         }
-        self.keep_receiving(index);
+        self.connections[index].keep_receiving(&mut self.ring);
         self.finish_close(index);
     }
 
@@ -246,21 +243,7 @@ impl<'a, R: Ring> LoadThread<'a, R> {
         } else if connection.client.ending().is_none() {
             self.tally.failures.add(|| format!("{}: {how}", connection.client.waits_for()));
         }
-        self.begin_close(index);
-    }
-
-    /// A receive that ended because there was no buffer, or because completions overflowed, is armed again.
-    fn keep_receiving(&mut self, index: usize) {
-        let connection = &mut self.connections[index];
-        if !connection.client.reads() {
-            return;
-        }
-        if let (State::Open, false, Some(socket)) =
-            (connection.state, connection.receiving, connection.socket)
-        {
-            connection.receiving = true;
-            self.ring.receive(socket, token_of(index));
-        }
+        self.connections[index].begin_close(&mut self.ring, self.now);
     }
 
     fn handle_sent(&mut self, index: usize, mut head: Vec<u8>, result: Result<usize, Errno>) {
@@ -270,8 +253,10 @@ impl<'a, R: Ring> LoadThread<'a, R> {
         connection.sending = false;
         let whole = result == Ok(connection.send_bytes);
         if connection.channel.is_some() {
-            if self.go_on_sending(index, whole) {
-                return;
+            match connection.prepare_rest(whole, self.now, &mut self.tally) {
+                Ok(true) => return connection.send(&mut self.ring, b"", self.now),
+                Ok(false) => {}
+                Err(error) => self.fail_secure(index, &error),
             }
         } else {
             connection.sent_whole = whole;
@@ -301,14 +286,14 @@ impl<'a, R: Ring> LoadThread<'a, R> {
                 connection.state = State::Open;
                 connection.since = self.now;
                 connection.client.handle_connected(self.now);
-                self.keep_receiving(index);
+                self.connections[index].keep_receiving(&mut self.ring);
                 // A PROXY header and an early talker's EHLO do not wait for the greeting.
                 self.advance(index);
             }
             (State::Connecting, Err(error)) => {
                 let address = self.plan.address;
                 self.tally.failures.add(|| format!("connect to {address}: {error}"));
-                self.begin_close(index);
+                self.connections[index].begin_close(&mut self.ring, self.now);
             }
             (State::Pausing(_) | State::Waiting | State::Open | State::Closing | State::Finished, _) => {}
         }
@@ -319,30 +304,40 @@ impl<'a, R: Ring> LoadThread<'a, R> {
     fn advance(&mut self, index: usize) {
         let connection = &mut self.connections[index];
         match connection.client.ending() {
-            Some(SessionEnd::Broken | SessionEnd::Done) => return self.begin_close(index),
-            Some(SessionEnd::Quit) => return self.say_farewell(index),
+            Some(SessionEnd::Broken | SessionEnd::Done) => {
+                return self.connections[index].begin_close(&mut self.ring, self.now);
+            }
+            Some(SessionEnd::Quit) => return connection.say_farewell(&mut self.ring, self.now),
             None => {}
         }
-        let Some(socket) = connection.socket.filter(|_| !connection.sending) else { return };
-        if self.tls.is_some() && self.advance_secure(index, socket) {
+        if connection.socket.is_none() || connection.sending {
             return;
         }
-        let connection = &mut self.connections[index];
+        if let (Some(secure), true) = (&mut self.secure, connection.is_secure()) {
+            return match connection.prepare_secure(secure, &mut self.work, self.now, &mut self.tally) {
+                Ok(()) if connection.head.is_empty() => self.rest(index),
+                Ok(()) => connection.send(&mut self.ring, b"", self.now),
+                Err(error) => self.fail_secure(index, &error),
+            };
+        }
         let head = &mut connection.head;
         let Some(body) = connection.client.next_send(head, &mut self.work, self.now, &mut self.tally) else {
             return self.rest(index);
         };
         if !connection.client.reads() && connection.receiving {
-            self.ring.cancel_receive(token_of(index));
+            self.ring.cancel_receive(connection.token);
         }
-        let connection = &mut self.connections[index];
-        let head = &mut connection.head;
-        connection.sending = true;
         connection.sent_whole = false;
-        connection.send_bytes = head.len() + body.len();
-        connection.since = self.now;
-        let outgoing = Outgoing { head: std::mem::take(head), body };
-        connection.last_send = Some(self.ring.send(socket, outgoing, token_of(index)));
+        connection.send(&mut self.ring, body, self.now);
+    }
+
+    /// TLS cannot go on: a failure of the run, whatever the scenario allows the server.
+    fn fail_secure(&mut self, index: usize, error: &rustls::Error) {
+        let connection = &mut self.connections[index];
+        if connection.client.ending().is_none() {
+            self.tally.failures.add(|| connection.failure_of_tls(error));
+        }
+        connection.begin_close(&mut self.ring, self.now);
     }
 
     /// The session has nothing to say for now.
@@ -364,10 +359,10 @@ impl<'a, R: Ring> LoadThread<'a, R> {
                 State::Pausing(until) if self.now >= until || over => self.connect(index),
                 State::Connecting if waited > self.plan.timeout => {
                     self.tally.failures.add(|| format!("connect: no answer within {:?}", self.plan.timeout));
-                    self.begin_close(index);
+                    self.connections[index].begin_close(&mut self.ring, self.now);
                 }
                 State::Open if connection.client.ending().is_some() && waited > CLOSE_WAIT_MAX => {
-                    self.begin_close(index);
+                    self.connections[index].begin_close(&mut self.ring, self.now);
                 }
                 State::Open if connection.client.is_quiet() => {
                     if over {
@@ -382,15 +377,13 @@ impl<'a, R: Ring> LoadThread<'a, R> {
                     self.tally
                         .failures
                         .add(|| format!("{}: no reply within {timeout:?}", client.waits_for()));
-                    self.begin_close(index);
+                    self.connections[index].begin_close(&mut self.ring, self.now);
                 }
                 // The server does not take our farewell.
                 State::Closing
                     if connection.channel.is_some() && connection.sending && waited > CLOSE_WAIT_MAX =>
                 {
-                    if let Some(send) = connection.last_send {
-                        self.ring.cancel_send(token_of(index), send);
-                    }
+                    connection.cancel_send(&mut self.ring);
                     connection.since = self.now;
                 }
                 State::Pausing(_)
@@ -430,7 +423,7 @@ impl<'a, R: Ring> LoadThread<'a, R> {
                 connection.socket = Some(socket);
                 // A connect completes as a send does: once.
                 connection.sending = true;
-                self.ring.connect(socket, self.plan.address, token_of(index));
+                self.ring.connect(socket, self.plan.address, connection.token);
             }
             Err(error) => {
                 self.tally.failures.add(|| match source {
@@ -441,6 +434,32 @@ impl<'a, R: Ring> LoadThread<'a, R> {
             }
         }
     }
+
+    /// Closes the connection, if that was begun and nothing is under way on it any more.
+    fn finish_close(&mut self, index: usize) {
+        let closed = self.connections[index].finish_close(&mut self.ring, &mut self.tally);
+        if let Some(quit) = closed {
+            self.after_close(index, quit);
+        }
+    }
+
+    /// A session is over. The next one begins, now or after a pause, as long as work is left.
+    fn after_close(&mut self, index: usize, quit: bool) {
+        let connection = &mut self.connections[index];
+        if let Some(message) = connection.client.take_claimed() {
+            self.work.give_back(message);
+        }
+        match connection.next(quit, self.work.is_open_loop(), self.started, self.now) {
+            Next::Connect => self.connect(index),
+            Next::Pause(until) => connection.state = State::Pausing(until),
+            Next::Finish => self.finish(index),
+        }
+    }
+
+    fn finish(&mut self, index: usize) {
+        self.connections[index].state = State::Finished;
+        self.unfinished -= 1;
+    }
 }
 
 fn token_of(index: usize) -> Token {
@@ -449,20 +468,4 @@ fn token_of(index: usize) -> Token {
 
 fn index_of(token: Token) -> usize {
     usize::try_from(token.value()).expect("made of an index")
-}
-
-/// `is_small`: with little room for what is received and not read.
-fn new_socket(address: SocketAddr, source: Option<IpAddr>, is_small: bool) -> rustix::io::Result<Socket> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    // The last part of large mail data must not wait for the acknowledgement of the part before it.
-    sockopt::set_tcp_nodelay(&socket, true)?;
-    if is_small {
-        // The kernel makes it as small as it can.
-        sockopt::set_socket_recv_buffer_size(&socket, 1)?;
-    }
-    if let Some(source) = source {
-        rustix::net::bind(&socket, &SocketAddr::new(source, 0))?;
-    }
-    Ok(Socket::adopt(socket))
 }

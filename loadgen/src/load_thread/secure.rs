@@ -1,128 +1,139 @@
-//! TLS between a session and its socket: what is said passes the channel. What is received does so in `connection.rs`.
+//! TLS between the session of a connection and its socket: all octets that pass between them pass the channel.
 
-use ringmx::ring::{Outgoing, Ring, Socket};
+use std::sync::Arc;
+use std::time::Instant;
+
+use ringmx::ring::Ring;
+use rustls::ClientConfig;
 
 use super::connection::{Connection, State};
-use super::{LoadThread, token_of};
+use crate::latency::Phase;
+use crate::tally::Tally;
+use crate::tls::Tls;
 use crate::tls::channel::Channel;
 use crate::tls::mode::Mode;
+use crate::work::Work;
 
 /// Octets of a send buffer that a connection keeps for the next send: those of a short message. Larger ones are freed, so that idle
 /// connections hold little.
 const KEPT_BYTES_MAX: usize = 16 * 1024;
 
-impl<R: Ring> LoadThread<'_, R> {
-    /// Sends what TLS and the session have to say on a connection that is under TLS or is to be; tells whether it is one.
-    pub(super) fn advance_secure(&mut self, index: usize, socket: Socket) -> bool {
-        let connection = &mut self.connections[index];
-        if connection.channel.is_none() && !connection.client.awaits_handshake() {
-            return false;
-        }
-        if let Err(error) = self.prepare(index) {
-            self.fail_secure(index, &error);
-        } else if self.connections[index].head.is_empty() {
-            self.rest(index);
-        } else {
-            self.send_head(index, socket);
-        }
-        true
+/// What the connections of a thread begin TLS with.
+pub struct Secure<'a> {
+    tls: &'a Tls,
+    config: Arc<ClientConfig>,
+    /// What a session says, before it is encrypted; empty between its uses.
+    plaintext: Vec<u8>,
+}
+
+impl<'a> Secure<'a> {
+    /// With sessions to resume that are the thread's own.
+    pub fn new(tls: &'a Tls) -> Self {
+        Self { tls, config: tls.config_of_thread(), plaintext: Vec::new() }
+    }
+}
+
+impl Connection {
+    /// Whether it is under TLS, or is to be.
+    pub fn is_secure(&self) -> bool {
+        self.channel.is_some() || self.client.awaits_handshake()
     }
 
-    /// Puts into the connection's head what is to be sent.
-    fn prepare(&mut self, index: usize) -> Result<(), rustls::Error> {
-        let connection = &mut self.connections[index];
-        let Connection { channel, client, head, .. } = connection;
-        let channel = match (channel, &self.plan.tls, &self.tls) {
-            (Some(channel), ..) => channel,
-            (none, Some(tls), Some(config)) => {
-                client.begin_handshake(head);
-                none.insert(Box::new(Channel::new(config, &tls.name, self.now)?))
+    /// Takes ciphertext while the connection is open; tells whether the server said that it sends nothing more.
+    pub fn receive_secure(
+        &mut self,
+        mut octets: &[u8],
+        now: Instant,
+        tally: &mut Tally,
+    ) -> Result<bool, rustls::Error> {
+        let Self { channel: Some(channel), client, .. } = self else { return Ok(false) };
+        while !octets.is_empty() && !channel.is_ended() {
+            let received = channel.receive(&mut octets);
+            if let Some((negotiated, resumed)) = channel.take_established() {
+                tally.handshakes.add(negotiated, resumed);
+                tally.latencies.record(Phase::Tls, now - channel.begun_at());
+                client.handle_secured(now);
             }
-            (None, ..) => return Ok(()),
+            channel.take_plaintext(|plaintext| client.handle_octets(plaintext, now, tally));
+            received?;
+        }
+        Ok(channel.is_ended())
+    }
+
+    /// Puts into `head` what TLS and the session have to say.
+    pub fn prepare_secure(
+        &mut self,
+        secure: &mut Secure<'_>,
+        work: &mut Work,
+        now: Instant,
+        tally: &mut Tally,
+    ) -> Result<(), rustls::Error> {
+        let Self { channel, client, head, .. } = self;
+        let channel = match channel {
+            Some(channel) => channel,
+            none @ None => {
+                client.begin_handshake(head);
+                none.insert(Box::new(Channel::new(&secure.config, &secure.tls.name, now)?))
+            }
         };
         channel.take_pending(head);
         if !channel.is_established() {
             return Ok(());
         }
-        let said = client.next_send(&mut self.plaintext, &mut self.work, self.now, &mut self.tally);
+        let said = client.next_send(&mut secure.plaintext, work, now, tally);
         let encrypted = said.map_or(Ok(()), |body| {
-            connection.sent_whole = false;
-            channel.say(&self.plaintext, body, head)
+            self.sent_whole = false;
+            channel.say(&secure.plaintext, body, head)
         });
-        self.plaintext.clear();
+        secure.plaintext.clear();
         encrypted
     }
 
-    /// A send ended; sends the next portion of a message that goes in several, and tells whether there is one.
-    pub(super) fn go_on_sending(&mut self, index: usize, whole: bool) -> bool {
-        let connection = &mut self.connections[index];
-        if connection.head.capacity() > KEPT_BYTES_MAX {
-            connection.head = Vec::new();
+    /// A send ended, and the kernel took the `whole` of it or not. Puts into `head` the next portion of a message that goes in
+    /// several, and tells whether there is one.
+    pub fn prepare_rest(
+        &mut self,
+        whole: bool,
+        now: Instant,
+        tally: &mut Tally,
+    ) -> Result<bool, rustls::Error> {
+        if self.head.capacity() > KEPT_BYTES_MAX {
+            self.head = Vec::new();
         }
-        let (Some(channel), Some(socket)) = (&mut connection.channel, connection.socket) else {
-            return false;
-        };
+        let (Some(channel), Some(_)) = (&mut self.channel, self.socket) else { return Ok(false) };
         if !channel.take_carries() || !whole {
-            return false;
+            return Ok(false);
         }
         if !channel.has_rest() {
-            connection.sent_whole = true;
-            connection.client.handle_sent(self.now, &mut self.tally);
-            return false;
+            self.sent_whole = true;
+            self.client.handle_sent(now, tally);
+            return Ok(false);
         }
-        if connection.state != State::Open {
-            return false;
+        if self.state != State::Open {
+            return Ok(false);
         }
-        if let Err(error) = channel.say_rest(&mut connection.head) {
-            self.fail_secure(index, &error);
-            return false;
-        }
-        self.send_head(index, socket);
-        true
+        channel.say_rest(&mut self.head).map(|()| true)
     }
 
     /// Sends close_notify, if the connection is under TLS and it was not sent yet.
-    pub(super) fn say_farewell(&mut self, index: usize) {
-        let connection = &mut self.connections[index];
-        let Connection { channel: Some(channel), head, socket: Some(socket), sending: false, .. } =
-            connection
-        else {
-            return;
-        };
-        let socket = *socket;
+    pub fn say_farewell(&mut self, ring: &mut impl Ring, now: Instant) {
+        let Self { channel: Some(channel), head, socket: Some(_), sending: false, .. } = self else { return };
         channel.close(head);
         if !head.is_empty() {
-            self.send_head(index, socket);
+            self.send(ring, b"", now);
         }
     }
 
-    /// TLS cannot go on: a failure of the run, whatever the scenario lets the server do.
-    pub(super) fn fail_secure(&mut self, index: usize, error: &rustls::Error) {
-        let connection = &self.connections[index];
-        let handshaking = connection.channel.as_ref().is_none_or(|channel| !channel.is_established());
-        if connection.client.ending().is_none() {
-            self.tally.failures.add(|| {
-                let stage = connection.client.waits_for();
-                match (handshaking, error, connection.scenario.tls) {
-                    (true, rustls::Error::InvalidMessage(_), Some(Mode::Implicit)) => {
-                        format!(
-                            "{stage}: {error} (with --tls implicit the server must not begin in plaintext)"
-                        )
-                    }
-                    (true, ..) => format!("{stage}: {error}"),
-                    (false, ..) => format!("{stage}: TLS: {error}"),
-                }
-            });
+    /// Why TLS cannot go on, in words.
+    pub fn failure_of_tls(&self, error: &rustls::Error) -> String {
+        let handshaking = self.channel.as_ref().is_none_or(|channel| !channel.is_established());
+        let stage = self.client.waits_for();
+        match (handshaking, error, self.scenario.tls) {
+            (true, rustls::Error::InvalidMessage(_), Some(Mode::Implicit)) => {
+                format!("{stage}: {error} (with --tls implicit the server must not begin in plaintext)")
+            }
+            (true, ..) => format!("{stage}: {error}"),
+            (false, ..) => format!("{stage}: TLS: {error}"),
         }
-        self.begin_close(index);
-    }
-
-    fn send_head(&mut self, index: usize, socket: Socket) {
-        let connection = &mut self.connections[index];
-        connection.sending = true;
-        connection.send_bytes = connection.head.len();
-        connection.since = self.now;
-        let outgoing = Outgoing { head: std::mem::take(&mut connection.head), body: b"" };
-        connection.last_send = Some(self.ring.send(socket, outgoing, token_of(index)));
     }
 }

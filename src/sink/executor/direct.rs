@@ -1,7 +1,7 @@
 //! Open files, and writes past the page cache (`O_DIRECT`) where what is written is whole blocks.
 //!
 //! A direct write that makes itself durable (`RWF_DSYNC`) takes the place of a write into the page cache and its `fdatasync`: it
-//! costs less CPU time and ends sooner (docs/performance.md). It needs aligned memory, so what lies elsewhere is copied
+//! costs less CPU time and ends sooner (docs/experiments.md). It needs aligned memory, so what lies elsewhere is copied
 //! once; the page cache would have copied it, too.
 
 use std::io::{self, IoSlice};

@@ -7,7 +7,7 @@ use super::pieces;
 use crate::limits::{EHLO_NAME_BYTES_MAX, PROXY_V1_BYTES_MAX, PROXY_V2_BYTES_MAX};
 use crate::smtp::input::Input;
 use crate::smtp::proxy::{Header, ProxyReader};
-use crate::smtp::run::Run;
+use crate::smtp::supplies::Supplies;
 use crate::smtp::xclient::{self, Attributes};
 
 /// What a connection from a front begins with: the header is that of the reference, its octets are consumed and no other,
@@ -18,9 +18,9 @@ pub fn check_proxy_header(octets: &[u8], sizes: &[usize]) {
     for sizes in [&[], &[1][..], sizes] {
         let mut reader = ProxyReader::default();
         let (mut header, mut consumed) = (Header::Incomplete, 0);
-        let mut run = Run::new();
+        let mut supplies = Supplies::default();
         for piece in pieces(octets, sizes) {
-            let mut input = Input::new(piece, &mut run);
+            let mut input = Input::new(piece, &mut supplies);
             header = reader.advance(&mut input);
             consumed += input.position;
             if header != Header::Incomplete {

@@ -4,16 +4,20 @@
 
 use std::time::Instant;
 
-use super::super::chunk::{self, Announced, AnnouncedError, ChunkedData, Found};
-use super::super::data_watch::DataWatch;
-use super::super::extension::Extension;
-use super::super::input::Input;
-use super::super::reply::{self, Reply, ReplyBuffer};
-use super::data::SizeLimit;
-use super::{ChunkState, Handled, Session, State, Step};
+use super::handled::Handled;
+use super::state::{ChunkState, State};
+use super::{Session, Step};
 use crate::limits::{CHUNK_BYTES_LITTLE, OVERSIZE_FACTOR};
 use crate::mail::envelope::BodyType;
+use crate::smtp::chunk::{self, Announced, AnnouncedError, ChunkedData, Found};
+use crate::smtp::data_watch::DataWatch;
+use crate::smtp::extension::Extension;
+use crate::smtp::input::Input;
+use crate::smtp::message_clock::MessageClock;
+use crate::smtp::reply::{self, Reply, ReplyBuffer};
 use crate::smtp::settings::{ChunkLineEnd, NulPolicy};
+use crate::smtp::size_limit::SizeLimit;
+use crate::smtp::transaction::Transaction;
 
 impl Session {
     /// BDAT. Whatever is said of it, its octets are no commands: where it cannot be known how many there are, or there are
@@ -26,7 +30,7 @@ impl Session {
             }
             Err(AnnouncedError::Size) => return Handled::Close(reply::BAD_CHUNK_SIZE),
         };
-        let before = self.chunked.as_ref().map_or(0, ChunkedData::bytes);
+        let before = self.chunked().map_or(0, |data| data.bytes());
         let total = before.saturating_add(octets);
         if total > self.settings.limits.message_size_max.saturating_mul(OVERSIZE_FACTOR) {
             return Handled::Close(reply::TOO_LARGE);
@@ -34,20 +38,28 @@ impl Session {
         if octets < CHUNK_BYTES_LITTLE && !last && !self.may_be_idle() {
             return Handled::Close(reply::TOO_MANY_IDLE_COMMANDS);
         }
-        let limits = &self.settings.limits;
-        let limit = SizeLimit::of(&self.settings, self.envelope.as_deref());
+        let limit = SizeLimit::of(
+            &self.settings,
+            self.transaction.as_ref().map(|transaction| &*transaction.envelope),
+        );
         let too_large = (total > limit.most).then_some(limit.reply);
         refusal = self.out_of_sequence().or(refusal).or(too_large);
-        if refusal.is_none() && self.chunked.is_none() {
-            let binary = self.envelope.as_ref().is_some_and(|envelope| envelope.body == BodyType::BinaryMime);
-            // What looks like a line end in BINARYMIME is none (RFC 3030 §3).
-            let policy = if binary { ChunkLineEnd::Keep } else { self.settings.bdat_bare_lf };
-            let line_bytes_max = if binary { 0 } else { limits.data_line_bytes_max };
-            let watch = DataWatch::new(limits.received_max, line_bytes_max);
-            self.chunked = Some(ChunkedData::new(policy, watch));
+        let mut clock = None;
+        if let Some(transaction) = &mut self.transaction {
+            clock = transaction.clock.take();
+            if refusal.is_none() && transaction.chunked.is_none() {
+                let is_binary = transaction.envelope.body == BodyType::BinaryMime;
+                // What looks like a line end in BINARYMIME is none (RFC 3030 §3).
+                let policy = if is_binary { ChunkLineEnd::Keep } else { self.settings.bdat_bare_lf };
+                let limits = &self.settings.limits;
+                let line_bytes_max = if is_binary { 0 } else { limits.data_line_bytes_max };
+                let watch = DataWatch::new(limits.received_max, line_bytes_max);
+                transaction.chunked = Some(ChunkedData::new(policy, watch));
+            }
         }
-        self.state = State::Chunk(ChunkState { left: octets, last, limit, refusal: None });
-        self.begin_mail_data(now);
+        let clock = clock.unwrap_or_else(|| MessageClock::new(now));
+        self.state = State::Chunk(ChunkState { left: octets, last, limit, clock, refusal: None });
+        self.wait_for_mail_data(now);
         if let Some(refusal) = refusal {
             self.refuse_chunk(refusal);
         }
@@ -59,10 +71,13 @@ impl Session {
         if !self.offered().offers(Extension::Chunking) {
             return Some(reply::NOT_IMPLEMENTED);
         }
-        if self.envelope.is_none() {
-            return Some(reply::MAIL_FIRST);
-        }
-        (self.recipients == 0).then_some(reply::NO_RECIPIENTS)
+        let Some(transaction) = &self.transaction else { return Some(reply::MAIL_FIRST) };
+        (!transaction.has_recipients()).then_some(reply::NO_RECIPIENTS)
+    }
+
+    /// The mail data in chunks of the transaction, once the first one was accepted.
+    fn chunked(&mut self) -> Option<&mut ChunkedData> {
+        self.transaction.as_mut()?.chunked.as_mut()
     }
 
     /// The chunk under way is refused, and with it the transaction. The first reason stands.
@@ -82,9 +97,12 @@ impl Session {
     ) -> Option<Step> {
         let State::Chunk(state) = &mut self.state else { return None };
         let start = input.position;
-        let found = if let Some(data) = self.chunked.as_mut().filter(|_| state.refusal.is_none()) {
+        let data = self.transaction.as_mut().and_then(|transaction| transaction.chunked.as_mut());
+        let found = if let Some(data) = data.filter(|_| state.refusal.is_none()) {
             let found = data.advance(input, &mut state.left);
-            found.or_else(|| if state.left == 0 && state.last { data.finish(input.run) } else { None })
+            found.or_else(|| {
+                if state.left == 0 && state.last { data.finish(&mut input.supplies.run) } else { None }
+            })
         } else {
             state.pass_over(input);
             None
@@ -92,16 +110,16 @@ impl Session {
         let (all, limit) = (state.left == 0, state.limit);
         let sent = input.bytes.get(start..input.position).unwrap_or_default();
         let nul = self.settings.nul == NulPolicy::Reject && memchr::memchr(0, sent).is_some();
-        self.unearned += sent.len() as u64;
+        state.clock.take(sent.len() as u64);
         // Inserted octets count, too, so the announced size alone does not tell.
-        let bytes = self.chunked.as_ref().map_or(0, ChunkedData::bytes);
+        let bytes = self.chunked().map_or(0, |data| data.bytes());
         let octets = match &found {
             Some(Found::Data(range)) => input.bytes.get(range.clone()).unwrap_or_default(),
-            Some(Found::Insert) => input.run.octets(),
+            Some(Found::Insert) => input.supplies.run.octets(),
             Some(Found::Bare) | None => b"",
         };
         let mut steps = 0;
-        let too_much = self.chunked.as_mut().and_then(|data| data.watch.take(octets, &mut steps));
+        let too_much = self.chunked().and_then(|data| data.watch.take(octets, &mut steps));
         input.steps += steps;
         if let Some(too_much) = too_much {
             self.refuse_chunk(too_much.reply());
@@ -140,24 +158,15 @@ impl Session {
         if !state.last {
             // Received, and no more: only the reply to the last chunk promises anything (RFC 3030 §2).
             self.reply(reply::CHUNK_OK, replies);
+            if let Some(transaction) = &mut self.transaction {
+                transaction.clock = Some(state.clock);
+            }
             self.wait_for_command(now);
             return None;
         }
-        let bare = self.chunked.take().is_some_and(|data| data.has_bare_line_ends());
         // A last chunk that is not refused has a transaction.
-        let mut envelope = self.envelope.take()?;
-        envelope.bare_line_ends = bare;
-        self.state = State::Delivering;
-        self.deadline = now + self.settings.limits.sink_answer_timeout;
-        Some(Step::Deliver(envelope))
-    }
-}
-
-impl ChunkState {
-    /// Consumes octets of a chunk that is refused.
-    fn pass_over(&mut self, input: &mut Input<'_>) {
-        let count = input.rest().len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        input.consume(count);
-        self.left -= count as u64;
+        let Transaction { mut envelope, chunked, .. } = self.transaction.take()?;
+        envelope.bare_line_ends = chunked.is_some_and(|data| data.has_bare_line_ends());
+        Some(self.deliver(envelope, now))
     }
 }

@@ -4,32 +4,46 @@
 
 use std::time::Instant;
 
-use super::{Session, State, Step};
-use crate::limits::{COPIES_BYTES_MAX, COPIES_OVERRUN, OVERSIZE_FACTOR};
-use crate::mail::envelope::Envelope;
+use super::state::{DataState, State};
+use super::{Session, Step};
+use crate::limits::OVERSIZE_FACTOR;
+use crate::mail::envelope::BodyType;
 use crate::smtp::data_watch::{DataWatch, TooMuch};
 use crate::smtp::input::Input;
 use crate::smtp::mail_data::{Found, MailData};
+use crate::smtp::message_clock::MessageClock;
 use crate::smtp::nul_watch::NulWatch;
 use crate::smtp::reply::{self, Reply, ReplyBuffer};
-use crate::smtp::settings::Settings;
-
-/// Mail data while it is received.
-#[derive(Debug)]
-pub(super) struct DataState {
-    pub(super) data: MailData,
-    pub(super) watch: DataWatch,
-    /// Looks at the octets as they were sent.
-    pub(super) nul: NulWatch,
-    /// Octets of mail data so far (RFC 1870: after transparency).
-    pub(super) bytes: u64,
-    /// How many there may be.
-    pub(super) limit: SizeLimit,
-    /// Set when the message is to be refused at its end.
-    pub(super) refusal: Option<Reply>,
-}
+use crate::smtp::size_limit::SizeLimit;
 
 impl Session {
+    /// DATA (RFC 5321 §4.1.1.4): one good recipient is enough.
+    pub(super) fn handle_data(&mut self, now: Instant) -> Reply {
+        let Some(transaction) = &self.transaction else { return reply::MAIL_FIRST };
+        if transaction.chunked.is_some() {
+            return reply::CHUNKS_BEGUN;
+        }
+        // RFC 3030 §3: octets that are no lines cannot be told from the end of mail data.
+        if transaction.envelope.body == BodyType::BinaryMime {
+            return reply::DATA_FOR_BINARY;
+        }
+        if !transaction.has_recipients() {
+            return reply::NO_RECIPIENTS;
+        }
+        let limits = &self.settings.limits;
+        self.state = State::Data(DataState {
+            data: MailData::new(self.settings.bare_lf, self.settings.bare_cr),
+            watch: DataWatch::new(limits.received_max, limits.data_line_bytes_max),
+            nul: NulWatch::new(self.settings.nul),
+            bytes: 0,
+            limit: SizeLimit::of(&self.settings, Some(&transaction.envelope)),
+            clock: MessageClock::new(now),
+            refusal: None,
+        });
+        self.wait_for_mail_data(now);
+        reply::START_MAIL_DATA
+    }
+
     /// Hands on the next piece of the mail data, or what else becomes of it.
     pub(super) fn advance_data(
         &mut self,
@@ -42,7 +56,7 @@ impl Session {
         let found = state.data.advance(input);
         let added = match &found {
             Found::Data(range) => range.len(),
-            Found::Insert => input.run.octets().len(),
+            Found::Insert => input.supplies.run.octets().len(),
             Found::Bare | Found::End | Found::NeedInput => 0,
         };
         let consumed = (input.position - start) as u64;
@@ -52,7 +66,7 @@ impl Session {
         if !refused_before {
             let octets = match &found {
                 Found::Data(range) => input.bytes.get(range.clone()).unwrap_or_default(),
-                Found::Insert => input.run.octets(),
+                Found::Insert => input.supplies.run.octets(),
                 Found::Bare | Found::End | Found::NeedInput => b"",
             };
             let mut steps = 0;
@@ -74,7 +88,7 @@ impl Session {
             state.data.refuse();
         }
         let is_endless = state.bytes > self.settings.limits.message_size_max.saturating_mul(OVERSIZE_FACTOR);
-        self.unearned += consumed;
+        state.clock.take(consumed);
         if is_endless {
             return Some(self.close_with(reply::ENDLESS, replies));
         }
@@ -98,39 +112,13 @@ impl Session {
         let State::Data(state) = std::mem::replace(&mut self.state, State::Command) else {
             return None;
         };
-        match (state.refusal, self.envelope.take()) {
-            (None, Some(envelope)) => {
-                self.state = State::Delivering;
-                self.deadline = now + self.settings.limits.sink_answer_timeout;
-                Some(Step::Deliver(envelope))
-            }
+        match (state.refusal, self.transaction.take()) {
+            (None, Some(transaction)) => Some(self.deliver(transaction.envelope, now)),
             (refusal, _) => {
                 let open = self.reply(refusal.unwrap_or(reply::LOCAL_TROUBLE), replies);
                 let step = if open { self.end_transaction(replies, now) } else { Step::Close };
                 matches!(step, Step::Close).then_some(step)
             }
-        }
-    }
-}
-
-/// The most octets that the mail data of a transaction may have.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct SizeLimit {
-    pub(super) most: u64,
-    /// What is said to more.
-    pub(super) reply: Reply,
-}
-
-impl SizeLimit {
-    /// That of this transaction. RCPT bounds copies by SIZE; this bounds them where that was not given, or was too small.
-    pub(super) fn of(settings: &Settings, envelope: Option<&Envelope>) -> Self {
-        let most = settings.limits.message_size_max;
-        let copies = envelope.map_or(1, |envelope| envelope.recipients().len()) as u64;
-        let of_copies = COPIES_BYTES_MAX * COPIES_OVERRUN / copies.max(1);
-        if settings.policy.asks_store() && copies > 1 && of_copies < most {
-            Self { most: of_copies, reply: reply::COPIES_TOO_LARGE }
-        } else {
-            Self { most, reply: reply::TOO_LARGE }
         }
     }
 }

@@ -6,8 +6,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Session, State, Step};
-use crate::limits::{DATA_RATE_MIN, MESSAGE_RATE_MIN, MESSAGE_TIME_MIN};
+use super::state::State;
+use super::{Session, Step};
+use crate::smtp::message_clock::MessageClock;
+use crate::smtp::proxy::NoProxyHeader;
 use crate::smtp::reply::{self, Reply, ReplyBuffer};
 
 impl Session {
@@ -24,19 +26,15 @@ impl Session {
             State::Securing => (limits.tls_handshake_timeout.min(limits.command_timeout), false),
             // It is we who are silent.
             State::Delayed | State::Closed => (Duration::ZERO, false),
-            State::Proxy(_)
-            | State::Admitting(_)
-            | State::Greeted
-            | State::Command
-            | State::Asked
-            | State::Asking
-            | State::AskedTls
-            | State::Delivering => (limits.command_timeout, false),
+            State::Proxy(_) | State::Greeted | State::Command | State::Waiting(_) => {
+                (limits.command_timeout, false)
+            }
         };
         (self.deadline, time, in_data)
     }
 
-    /// The deadline has passed. The step is `Close`, or `NeedInput` when it was that of the greeting.
+    /// The deadline has passed. The step is `Close`; or `NeedInput`, after which [`Session::advance`] goes on, when it was that of the
+    /// greeting or of the answer about a recipient.
     pub fn expire(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Step {
         if now < self.deadline() {
             return Step::NeedInput;
@@ -47,79 +45,88 @@ impl Session {
         match self.state {
             State::Delayed => self.handle_delay_over(replies, now),
             // No greeting without a header, and no reply before a greeting or in a handshake.
-            State::Proxy(_) => self.end_without_header(super::NoProxyHeader::TimedOut),
-            State::Securing => {
-                self.state = State::Closed;
-                Step::Close
-            }
+            State::Proxy(_) => self.end_without_header(NoProxyHeader::TimedOut),
+            State::Securing => self.close(),
             State::Data(_) | State::Chunk(_) => self.close_with(reply::TOO_SLOW, replies),
-            State::Admitting(_)
-            | State::Greeted
-            | State::Command
-            | State::Asked
-            | State::Asking
-            | State::AskedTls
-            | State::Delivering
-            | State::Closed => self.close_with(reply::TIMED_OUT, replies),
+            State::Waiting(wait) => self.expire_question(wait, replies, now),
+            State::Greeted | State::Command | State::Closed => self.close_with(reply::TIMED_OUT, replies),
         }
     }
 
     /// The end that nothing puts off but mail, with what is said then: that of the message under way, or that of the session.
     fn end(&self) -> Option<(Instant, Reply)> {
         match self.state {
-            State::Data(_) | State::Chunk(_) => self.message_end.map(|end| (end, reply::MESSAGE_TOO_SLOW)),
-            State::Greeted | State::Command => Some(match self.message_end {
-                Some(end) => (end, reply::MESSAGE_TOO_SLOW),
+            State::Data(_) | State::Chunk(_) | State::Greeted | State::Command => Some(match self.clock() {
+                Some(clock) => (clock.end(), reply::MESSAGE_TOO_SLOW),
                 None => (self.session_end, reply::NO_MAIL_FOR_LONG),
             }),
             // The client does not decide how long these take.
+            State::Proxy(_) | State::Delayed | State::Waiting(_) | State::Securing | State::Closed => None,
+        }
+    }
+
+    /// The time of the message under way, once its mail data began.
+    fn clock(&self) -> Option<&MessageClock> {
+        match &self.state {
+            State::Data(data) => Some(&data.clock),
+            State::Chunk(chunk) => Some(&chunk.clock),
             State::Proxy(_)
-            | State::Admitting(_)
             | State::Delayed
-            | State::Asked
-            | State::Asking
-            | State::AskedTls
+            | State::Greeted
+            | State::Command
+            | State::Waiting(_)
             | State::Securing
-            | State::Delivering
-            | State::Closed => None,
+            | State::Closed => self.transaction.as_ref()?.clock.as_ref(),
+        }
+    }
+
+    fn clock_mut(&mut self) -> Option<&mut MessageClock> {
+        match &mut self.state {
+            State::Data(data) => Some(&mut data.clock),
+            State::Chunk(chunk) => Some(&mut chunk.clock),
+            State::Proxy(_)
+            | State::Delayed
+            | State::Greeted
+            | State::Command
+            | State::Waiting(_)
+            | State::Securing
+            | State::Closed => self.transaction.as_mut()?.clock.as_mut(),
         }
     }
 
     /// The client is kept waiting by us: its time ends then, however little it sends, and that of its message stands still.
     pub fn wait_until(&mut self, deadline: Instant, now: Instant) {
         self.deadline = deadline;
-        self.message_end = self.message_end.map(|end| end + deadline.saturating_duration_since(now));
+        if let Some(clock) = self.clock_mut() {
+            clock.stand_still(deadline.saturating_duration_since(now));
+        }
     }
 
     /// The client is not kept waiting any more: it has all the time between two reads of mail data again.
     pub fn wait_for_data(&mut self, now: Instant) {
         let unused = self.deadline.saturating_duration_since(now);
-        self.message_end = self.message_end.and_then(|end| end.checked_sub(unused));
-        self.deadline = now + self.settings.limits.data_timeout;
+        if let Some(clock) = self.clock_mut() {
+            clock.go_on_early(unused);
+        }
+        self.wait_for_mail_data(now);
     }
 
     pub(super) fn wait_for_command(&mut self, now: Instant) {
         self.deadline = now + self.settings.limits.command_timeout;
     }
 
-    /// Mail data begins, or its next chunk.
-    pub(super) fn begin_mail_data(&mut self, now: Instant) {
-        self.unearned = 0;
+    /// Mail data is awaited, or its next chunk.
+    pub(super) fn wait_for_mail_data(&mut self, now: Instant) {
         self.deadline = now + self.settings.limits.data_timeout;
-        self.message_end.get_or_insert(now + MESSAGE_TIME_MIN);
     }
 
-    /// All octets of mail data that came are consumed, those of refused mail data, too.
+    /// All octets of mail data that came are consumed, those of refused mail data, too. The deadline is never more than a time-out
+    /// ahead, so that it also bounds the time between two reads.
     pub(super) fn earn_time(&mut self, now: Instant) {
-        let octets = std::mem::take(&mut self.unearned);
-        self.deadline =
-            later(self.deadline, octets, DATA_RATE_MIN).min(now + self.settings.limits.data_timeout);
-        self.message_end = self.message_end.map(|end| later(end, octets, MESSAGE_RATE_MIN));
+        let most = now + self.settings.limits.data_timeout;
+        let deadline = self.deadline;
+        if let Some(clock) = self.clock_mut() {
+            self.deadline = clock.earn(deadline).min(most);
+        }
     }
-}
-
-/// A credit that `rate` octets raise by a second. For the deadline it is never more than a time-out ahead, so that it also bounds the
-/// time between two reads.
-fn later(end: Instant, octets: u64, rate: u64) -> Instant {
-    end + Duration::from_micros(octets.saturating_mul(1_000_000) / rate)
 }

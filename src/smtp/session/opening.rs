@@ -1,42 +1,23 @@
 //! How a session begins: a trusted front's PROXY header, admission, the greeting; and once more behind XCLIENT.
 //!
 //! ```text
-//!   Proxy ──header──► Admitting ──► (Delayed) ──220──► Greeted ──sent──► Command
+//!   Proxy ──header──► Waiting ──► (Delayed) ──220──► Greeted ──sent──► Command
 //!     │ none or bad: close without a word      │ input: 554 5.5.0 and close
 //! ```
 
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::{Behind, Handled, Hello, Question, Session, State, Step};
+use super::handled::Handled;
+use super::state::{Admitting, Hello, State, Wait};
+use super::{Session, Step};
 use crate::mail::network::canonical;
 use crate::smtp::input::Input;
-use crate::smtp::proxy::{Header, ProxyReader};
+use crate::smtp::proxy::{Header, NoProxyHeader, ProxyReader};
+use crate::smtp::question::Question;
 use crate::smtp::reply::{self, ReplyBuffer};
-use crate::smtp::settings::{EarlyTalkers, Refusal, Settings, TlsPolicy};
+use crate::smtp::settings::{EarlyTalkers, Refusal, TlsPolicy};
 use crate::smtp::xclient;
-
-/// How a front that has to send a PROXY header came to send none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoProxyHeader {
-    /// What it sent is no header, or a bad one.
-    OtherOctets,
-    /// Its time was over.
-    TimedOut,
-    /// It closed, or the connection broke.
-    Ended,
-}
-
-impl fmt::Display for NoProxyHeader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::OtherOctets => "other-octets",
-            Self::TimedOut => "timed-out",
-            Self::Ended => "ended",
-        })
-    }
-}
 
 impl Session {
     /// Begins the session: says the greeting, unless a PROXY header or the delay of greetings comes before it. The step is
@@ -74,7 +55,7 @@ impl Session {
     }
 
     /// Reads the header of a trusted front. Its octets are no early talk; what follows them before the greeting is.
-    pub(super) fn advance_proxy(&mut self, input: &mut Input<'_>) -> Option<Step> {
+    pub(super) fn advance_proxy(&mut self, input: &mut Input<'_>, now: Instant) -> Option<Step> {
         let State::Proxy(reader) = &mut self.state else { return None };
         match reader.advance(input) {
             Header::Incomplete => return Some(Step::NeedInput),
@@ -87,11 +68,7 @@ impl Session {
             }
             Header::Client(None) => {}
         }
-        self.state = State::Admitting(Behind::ProxyHeader);
-        let client = self.client.ip();
-        // Another front that comes through this one: those it will speak for are counted, and not itself.
-        let front = self.xclient_front.unwrap_or(self.front.ip());
-        Some(Step::Ask(Question::Admission { client, front }))
+        Some(Step::Ask(self.admission(Admitting::ProxyHeader, now)))
     }
 
     /// Whether, and how, the session ended because the front sent no PROXY header.
@@ -101,28 +78,21 @@ impl Session {
 
     pub(super) fn end_without_header(&mut self, how: NoProxyHeader) -> Step {
         self.no_proxy_header = Some(how);
-        self.state = State::Closed;
-        Step::Close
+        self.close()
     }
 
     /// The answer to a question for admission.
     pub(super) fn handle_admission(
         &mut self,
         admitted: bool,
-        behind: Behind,
+        after_xclient: bool,
         replies: &mut ReplyBuffer,
         now: Instant,
     ) -> Step {
         if !admitted {
             return self.turn_away(replies);
         }
-        match behind {
-            Behind::ProxyHeader => self.open(replies, now),
-            Behind::Xclient => {
-                self.state = State::Command;
-                self.say_greeting(replies, now)
-            }
-        }
+        if after_xclient { self.say_greeting(replies, now) } else { self.open(replies, now) }
     }
 
     /// The greeting's delay is over.
@@ -179,8 +149,7 @@ impl Session {
             Some(Refusal::NotNow) => replies.push_parts(554, true, &[hostname, " takes no mail now"]),
             Some(Refusal::Never) => {
                 replies.push_parts(521, true, &[hostname, " does not accept mail"]);
-                self.state = State::Closed;
-                return Step::Close;
+                return self.close();
             }
         }
         self.wait_for_command(now);
@@ -194,14 +163,14 @@ impl Session {
     }
 
     /// XCLIENT: whom the front speaks for. The session begins anew with a greeting.
-    pub(super) fn handle_xclient(&mut self, argument: &[u8]) -> Handled {
+    pub(super) fn handle_xclient(&mut self, argument: &[u8], now: Instant) -> Handled {
         if self.settings.gate.xclient_from.is_empty() {
             return Handled::Reply(reply::UNRECOGNIZED);
         }
         if !self.offers_xclient() {
             return Handled::Reply(reply::NOT_TRUSTED);
         }
-        if self.envelope.is_some() {
+        if self.transaction.is_some() {
             return Handled::Reply(reply::MAIL_TWICE);
         }
         let Ok(attributes) = xclient::parse(argument) else {
@@ -219,19 +188,14 @@ impl Session {
             Some(name) => Hello::Helo(name),
         };
         self.abandon_transaction();
-        self.state = State::Admitting(Behind::Xclient);
-        Handled::Admission
+        Handled::Ask(self.admission(Admitting::Xclient, now))
     }
 
-    /// The question that goes with [`State::Admitting`].
-    pub(super) fn admission(&self) -> Question {
-        // Another front behind one with a PROXY header is still none of the clients that it speaks for.
+    /// Asks whether the client that a front speaks for may have this connection.
+    fn admission(&mut self, named_by: Admitting, now: Instant) -> Question {
+        let asked = self.ask(Wait::Admission(named_by), now);
+        // Another front that comes through this one: those it will speak for are counted, and not itself.
         let front = self.xclient_front.unwrap_or(self.front.ip());
-        Question::Admission { client: self.client.ip(), front }
+        Question::Admission { asked, client: self.client.ip(), front }
     }
-}
-
-/// A front that connects for many clients is none of them.
-pub fn is_front(settings: &Settings, client: IpAddr) -> bool {
-    settings.gate.expects_proxy_header(client) || settings.gate.trusts_xclient(client)
 }

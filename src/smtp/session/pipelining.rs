@@ -8,10 +8,13 @@
 
 use std::time::Instant;
 
-use super::{AwaitedReply, Handled, Session, State, Step};
-use crate::smtp::command;
+use super::handled::Handled;
+use super::state::{AwaitedReply, State};
+use super::{Session, Step};
+use crate::smtp::command::{self, Next};
 use crate::smtp::reply::{self, ReplyBuffer};
 use crate::smtp::settings::Pipelining;
+use crate::smtp::supplies::Supplies;
 
 impl Session {
     /// Handles a command line, behind which input is `pending` or not.
@@ -19,12 +22,13 @@ impl Session {
         &mut self,
         line: &[u8],
         pending: bool,
+        supplies: &mut Supplies,
         replies: &mut ReplyBuffer,
         now: Instant,
     ) -> Handled {
-        let handled = self.handle_line(line, pending, replies, now);
+        let handled = self.handle_line(line, pending, supplies, replies, now);
         let Handled::Reply(reply) = handled else { return handled };
-        if !is_data(line) {
+        if command::meant(line).is_none_or(|row| row.next != Next::MailData) {
             return handled;
         }
         let started = matches!(self.state, State::Data(_));
@@ -58,14 +62,6 @@ impl Session {
             self.count(reply::PIPELINED_INPUT);
             return self.close_with(reply::PIPELINED_INPUT, replies);
         }
-        self.state = State::Closed;
-        self.envelope = None;
-        Step::Close
+        self.close()
     }
-}
-
-/// Whether a line is meant as DATA, also where it is refused for its argument or for an octet in it.
-fn is_data(line: &[u8]) -> bool {
-    let (verb, rest) = line.split_at_checked(4).unwrap_or_default();
-    verb.eq_ignore_ascii_case(b"DATA") && rest.first().is_none_or(|octet| command::is_space(*octet))
 }

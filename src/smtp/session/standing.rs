@@ -1,7 +1,8 @@
 //! What a session waits for, by name: for whoever must have something for each, such as the test of what a client that stops there
 //! costs. A state that is added has to be named here, and then there.
 
-use super::{Session, State};
+use super::Session;
+use super::state::{State, Wait};
 
 macro_rules! standings {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
@@ -52,17 +53,17 @@ impl Session {
     pub fn standing(&self) -> Standing {
         match self.state {
             State::Proxy(_) => Standing::Proxy,
-            State::Admitting(_) => Standing::Admitting,
             State::Delayed => Standing::Delayed,
             State::Greeted => Standing::Greeted,
             State::Command => Standing::Command,
-            State::Asked => Standing::Asked,
-            State::Asking => Standing::Asking,
-            State::AskedTls => Standing::AskedTls,
+            State::Waiting(Wait::Admission(_)) => Standing::Admitting,
+            State::Waiting(Wait::Beginning) => Standing::Asked,
+            State::Waiting(Wait::Recipient) => Standing::Asking,
+            State::Waiting(Wait::Encryption) => Standing::AskedTls,
+            State::Waiting(Wait::Delivery) => Standing::Delivering,
             State::Securing => Standing::Securing,
             State::Data(_) => Standing::Data,
             State::Chunk(_) => Standing::Chunk,
-            State::Delivering => Standing::Delivering,
             State::Closed => Standing::Closed,
         }
     }

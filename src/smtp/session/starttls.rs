@@ -1,8 +1,8 @@
 //! TLS in a session: STARTTLS (RFC 3207), TLS from the first octet, and what is refused without it.
 //!
 //! ```text
-//!   Command ──STARTTLS──► AskedTls ──220──► Securing ──handshake──► Command, nothing remembered
-//!   (implicit)   Proxy ──header──► Admitting ──► Securing ──handshake──► greeting
+//!   Command ──STARTTLS──► Waiting ──220──► Securing ──handshake──► Command, nothing remembered
+//!   (implicit)   Proxy ──header──► Waiting ──► Securing ──handshake──► greeting
 //! ```
 //!
 //! Nothing that came in plaintext behind STARTTLS is ever read: what is pending with it closes the connection, and later octets
@@ -10,11 +10,13 @@
 
 use std::time::Instant;
 
-use super::{Handled, Hello, Session, State, Step};
+use super::handled::Handled;
+use super::state::{Hello, State, Wait};
+use super::{Session, Step};
 use crate::mail::client::TlsFacts;
-use crate::smtp::command::Verb;
 use crate::smtp::extension::{Extension, ExtensionSet};
 use crate::smtp::input::Input;
+use crate::smtp::question::Question;
 use crate::smtp::reply::{self, ReplyBuffer};
 use crate::smtp::settings::TlsPolicy;
 
@@ -61,14 +63,13 @@ impl Session {
         }
     }
 
-    /// Whether a command has to wait for TLS (RFC 3207 §4). BDAT is refused by its own handler, which knows where it ends.
-    pub(super) fn lacks_tls(&self, verb: Verb) -> bool {
-        let is_free = matches!(verb, Verb::Noop | Verb::Ehlo | Verb::StartTls | Verb::Quit | Verb::Bdat);
-        self.settings.tls == TlsPolicy::Required && self.tls.is_none() && !is_free
+    /// Whether commands have to wait for TLS (RFC 3207 §4).
+    pub(super) fn lacks_tls(&self) -> bool {
+        self.settings.tls == TlsPolicy::Required && self.tls.is_none()
     }
 
     /// STARTTLS, behind which input is `pending` or not (RFC 3207 §4; the class of CVE-2011-0411).
-    pub(super) fn handle_starttls(&mut self, pending: bool) -> Handled {
+    pub(super) fn handle_starttls(&mut self, pending: bool, now: Instant) -> Handled {
         if self.tls.is_some() {
             return Handled::Reply(reply::TLS_TWICE);
         }
@@ -78,8 +79,7 @@ impl Session {
         if pending {
             return Handled::Close(reply::PIPELINED_INPUT);
         }
-        self.state = State::AskedTls;
-        Handled::Tls
+        Handled::Ask(Question::Encryption { asked: self.ask(Wait::Encryption, now) })
     }
 
     /// Whether TLS can begin.
@@ -110,7 +110,6 @@ impl Session {
         if input.rest().is_empty() {
             return Step::NeedInput;
         }
-        self.state = State::Closed;
-        Step::Close
+        self.close()
     }
 }

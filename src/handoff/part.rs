@@ -1,21 +1,11 @@
-//! What crosses between a shard and the thread that writes spill files: parts of messages out, the same parts home when they
+//! What crosses between a shard and the spiller, the thread that writes spill files: parts of messages out, the same parts home when they
 //! are written.
 
-use super::errand;
 use super::message::Origin;
 use crate::buffer::{MailData, SpillFile};
 use crate::mail::client::Client;
 use crate::mail::outcome::TryAgain;
 use crate::mail::queue_id::QueueId;
-
-/// A shard's end towards the spill thread.
-pub type ToSpiller = errand::ToThread<Errand>;
-
-/// The spill thread's end towards the shards.
-pub type Errands = errand::Errands<Errand>;
-
-/// The spill thread's end towards one shard.
-pub type ToOrigin = errand::ToOrigin<Written>;
 
 /// A part of a message that is to be written out.
 #[derive(Debug)]
@@ -30,7 +20,7 @@ pub struct Part {
     pub data: MailData,
 }
 
-/// What a shard asks of the spill thread.
+/// What a shard asks of the spiller.
 #[derive(Debug)]
 pub enum Errand {
     /// Write this out and send it home.

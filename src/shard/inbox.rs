@@ -1,0 +1,75 @@
+//! What other threads have for a shard: receipts, parts that were written, answers about recipients, orders.
+//!
+//! All of them wake the shard by one bell, and the shard looks into all of them before it sleeps. A new kind of letter is one
+//! field here and one in [`Letterbox`].
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::order::Order;
+use crate::handoff::channel::{Consumer, Receiver, Sender};
+use crate::handoff::mailbox::Found;
+use crate::handoff::message::Receipt;
+use crate::handoff::part::Written;
+use crate::limits::{HANDOFF_MESSAGES_MAX, INQUIRIES_AWAY_MAX, ORDERS_MAX, SPILLS_AWAY_MAX};
+
+/// A shard's end.
+#[derive(Debug)]
+pub struct Inbox {
+    consumer: Consumer,
+    /// From sinks, for messages that were handed over.
+    pub(super) receipts: Receiver<Receipt>,
+    /// From the spiller, for parts that were sent away.
+    pub(super) written: Receiver<Written>,
+    /// From the thread that looks into mailboxes, for inquiries.
+    pub(super) found: Receiver<Found>,
+    /// From the control thread.
+    pub(super) orders: Receiver<Order>,
+}
+
+/// The end of everybody else, to be cloned for each of them.
+#[derive(Debug, Clone)]
+pub struct Letterbox {
+    /// For a sink worker.
+    pub receipts: Sender<Receipt>,
+    /// For the spiller.
+    pub written: Sender<Written>,
+    /// For the thread that looks into mailboxes.
+    pub found: Sender<Found>,
+    /// For the control thread.
+    pub orders: Sender<Order>,
+}
+
+/// One shard's inbox, and the way into it.
+pub fn inbox() -> io::Result<(Letterbox, Inbox)> {
+    let consumer = Consumer::new()?;
+    let (to_receipts, receipts) = consumer.channel(HANDOFF_MESSAGES_MAX);
+    let (to_written, written) = consumer.channel(SPILLS_AWAY_MAX);
+    let (to_found, found) = consumer.channel(INQUIRIES_AWAY_MAX);
+    let (to_orders, orders) = consumer.channel(ORDERS_MAX);
+    let letterbox =
+        Letterbox { receipts: to_receipts, written: to_written, found: to_found, orders: to_orders };
+    Ok((letterbox, Inbox { consumer, receipts, written, found, orders }))
+}
+
+impl Inbox {
+    /// The shard is going to sleep in its ring; false when a letter is there already and it must not.
+    pub(super) fn park(&self) -> bool {
+        self.consumer.park(|| {
+            self.receipts.is_empty()
+                && self.written.is_empty()
+                && self.found.is_empty()
+                && self.orders.is_empty()
+        })
+    }
+
+    /// The shard is awake.
+    pub(super) fn unpark(&self) {
+        self.consumer.unpark();
+    }
+
+    /// The bell that the shard's ring watches.
+    pub(super) fn bell(&self) -> BorrowedFd<'_> {
+        self.consumer.bell().as_fd()
+    }
+}

@@ -1,0 +1,381 @@
+//! The SMTP side of a connection: its session, what that has said, and the message under way. It carries out the session's steps, and
+//! takes the answers to its questions. It sees no socket and no TLS.
+
+use std::net::IpAddr;
+use std::ops::Range;
+use std::time::Instant;
+
+use super::clients::Seat;
+use super::context::{Context, Turn};
+use super::delivery::Handed;
+use super::draft::{Complete, Draft, Moved, Waits};
+use super::mailboxes::Answered;
+use super::pressure::Pressure;
+use super::table::Key;
+use super::unread::Octets;
+use crate::buffer::{NoMemory, Pool};
+use crate::handoff::message::{Message, Receipt};
+use crate::handoff::part::Written;
+use crate::limits::SPILL_WAIT_MAX;
+use crate::mail::envelope::Envelope;
+use crate::mail::outcome::{Outcome, TryAgain};
+use crate::ring::Ring;
+use crate::smtp::policy::Verdict;
+use crate::smtp::question::{Admission, Answerable, Asked, Awaited, Delivered, Delivery, Recipient};
+use crate::smtp::reply::ReplyBuffer;
+use crate::smtp::run::Run;
+use crate::smtp::session::{Session, Step};
+use crate::smtp::trace;
+
+/// A client that is served.
+pub(super) struct Serving {
+    key: Key,
+    pub(super) session: Session,
+    pub(super) replies: ReplyBuffer,
+    /// The message under way.
+    draft: Draft,
+    /// Its place among the connections of its client.
+    seat: Option<Seat>,
+    /// The session has ended: its replies are sent, and the connection is closed.
+    has_ended: bool,
+}
+
+// What happens to a session.
+impl Serving {
+    /// A session that has said nothing yet.
+    pub(super) fn new(key: Key, session: Session) -> Self {
+        Self {
+            key,
+            session,
+            replies: ReplyBuffer::new(),
+            draft: Draft::default(),
+            seat: None,
+            has_ended: false,
+        }
+    }
+
+    /// Begins the session of a client that may have this connection.
+    pub(super) fn greet(&mut self, seat: Option<Seat>, now: Instant) {
+        self.seat = seat;
+        let step = self.session.greet(&mut self.replies, now);
+        self.follow(&step);
+    }
+
+    /// Turns a client away that has too many connections.
+    pub(super) fn turn_away(&mut self) {
+        self.session.turn_away(&mut self.replies);
+        self.has_ended = true;
+    }
+
+    /// Ends the session whatever it does: the server stops, or has no room for it.
+    pub(super) fn cut_off(&mut self) {
+        if !self.has_ended {
+            self.session.cut_off(&mut self.replies);
+            self.has_ended = true;
+        }
+    }
+
+    /// The server stops: ends the session now, or after the transaction under way.
+    pub(super) fn shut_down(&mut self) {
+        self.has_ended = self.has_ended || self.session.shut_down(&mut self.replies);
+    }
+
+    /// The session has ended, for a reason outside of it.
+    pub(super) fn end(&mut self) {
+        self.has_ended = true;
+    }
+
+    /// Takes what the session has said.
+    pub(super) fn take_said(&mut self, turn: &mut Turn) -> Vec<u8> {
+        if self.replies.is_empty() { Vec::new() } else { self.replies.replace(turn.spare()) }
+    }
+
+    /// A bug of ours ended the session, which is not looked at again.
+    pub(super) fn give_up(&mut self) {
+        self.replies.clear();
+        Session::say_local_trouble(&mut self.replies);
+        self.has_ended = true;
+    }
+
+    /// Whether the session has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    /// What a step of the session means for it.
+    pub(super) fn follow(&mut self, step: &Step) {
+        self.has_ended |= matches!(step, Step::Close);
+    }
+
+    /// Whether the session can go on with what the client sent.
+    pub(super) fn can_parse(&self) -> bool {
+        !self.has_ended && self.session.awaits().is_none() && self.draft.waits() == Waits::No
+    }
+
+    /// Its deadline has passed.
+    pub(super) fn expire<R: Ring>(&mut self, context: &mut Context<R>) {
+        if self.draft.waits() != Waits::No {
+            // The disk has kept it waiting too long: the message is given up.
+            self.lose_data(TryAgain::Overload, context);
+            let waited = self.draft.give_up_waiting();
+            self.stop_waiting(waited, context);
+        } else {
+            if self.session.awaits() == Some(Awaited::Delivery) {
+                context.delivery.note_hang();
+            }
+            let step = self.session.expire(&mut self.replies, context.turn.now);
+            self.follow(&step);
+        }
+    }
+
+    /// Ends the session if its client has been silent for longer than is allowed now, and no mail of it would be lost.
+    pub(super) fn give_way<R: Ring>(&mut self, pressure: Pressure, context: &mut Context<R>) {
+        // Who waits for us is not silent.
+        if !self.can_parse() {
+            return;
+        }
+        let (until, timeout, in_data) = self.session.silence();
+        // Who has sent mail is a good client, and may think.
+        let may_stay = !in_data && self.session.summary().accepted > 0;
+        let now = context.turn.now;
+        if may_stay || until > now + pressure.taken(timeout, in_data) {
+            return;
+        }
+        context.metrics.gave_way.add(1);
+        self.session.wait_until(now, now);
+        let step = self.session.expire(&mut self.replies, now);
+        self.follow(&step);
+    }
+
+    /// Octets a second of its message, if that holds a spill file and is hardly being sent.
+    pub(super) fn slow_rate(&self, now: Instant) -> Option<u64> {
+        self.draft.slow_rate(now)
+    }
+
+    /// The message comes to nothing, if there is one.
+    pub(super) fn recycle_draft<R>(&mut self, context: &mut Context<R>) {
+        self.draft.recycle(&mut context.delivery, &mut context.pool);
+    }
+
+    /// The message under way.
+    pub(super) fn draft(&self) -> &Draft {
+        &self.draft
+    }
+
+    /// The mail data so far is given up.
+    pub(super) fn discard(&mut self, pool: &mut Pool) {
+        self.draft.release(pool);
+    }
+}
+
+// Answers from other threads.
+impl Serving {
+    /// The end of every message that was handed over: its receipt came home. The client is told, if it is still served and waits;
+    /// then the message is counted, logged and taken apart. True when the session goes on with it.
+    pub(super) fn conclude<R: Ring>(
+        serving: Option<&mut Self>,
+        receipt: Receipt,
+        context: &mut Context<R>,
+    ) -> bool {
+        let told =
+            serving.is_some_and(|one| !one.has_ended && one.resolve_delivery(delivered(&receipt), context));
+        context.finish(receipt, told);
+        told
+    }
+
+    /// A part of its message is written out, or could not be.
+    pub(super) fn handle_written<R: Ring>(&mut self, written: Written, context: &mut Context<R>) {
+        let Some((waited, result)) = self.draft.handle_written(written, &mut context.pool) else {
+            // The transaction is over.
+            return;
+        };
+        if let Err(why) = result {
+            self.lose_data(why, context);
+        }
+        self.stop_waiting(waited, context);
+    }
+
+    /// The store's answer about a recipient came. It tells nothing when it is to a question that timed out.
+    pub(super) fn handle_found<R: Ring>(&mut self, number: u32, verdict: Verdict, context: &mut Context<R>) {
+        let asked = self.session.asked::<Recipient>().filter(|asked| asked.number() == number);
+        if let Some(asked) = asked {
+            self.resolve(asked, verdict, context);
+        }
+    }
+
+    /// What waited for a part that was away goes on.
+    fn stop_waiting<R: Ring>(&mut self, waited: Waits, context: &mut Context<R>) {
+        match waited {
+            Waits::No => {}
+            Waits::Parsing => {
+                self.session.wait_for_data(context.turn.now);
+                self.move_if_due(context);
+            }
+            Waits::HandOver => self.hand_over(context),
+        }
+    }
+}
+
+// What the session asks for.
+impl Serving {
+    /// A range of `front` is mail data.
+    pub(super) fn keep_range<R: Ring>(
+        &mut self,
+        front: &Octets,
+        range: Range<usize>,
+        context: &mut Context<R>,
+    ) {
+        self.keep(context, |message, pool, _| match front {
+            Octets::Buffer { id, filled, .. } => message.data.append(pool, *id, range.clone(), *filled),
+            Octets::Copied { octets, .. } => {
+                message.data.append_copied(pool, octets.get(range).unwrap_or_default())
+            }
+        });
+    }
+
+    /// What the session put together is mail data.
+    pub(super) fn keep_run<R: Ring>(&mut self, context: &mut Context<R>) {
+        self.keep(context, |message, pool, run| message.data.append_copied(pool, run.octets()));
+    }
+
+    /// Keeps mail data; when there is no memory for it, the message loses what it had and is read on to its end.
+    fn keep<R: Ring>(
+        &mut self,
+        context: &mut Context<R>,
+        append: impl FnOnce(&mut Message, &mut Pool, &Run) -> Result<(), NoMemory>,
+    ) {
+        let run = &context.turn.supplies.run;
+        match self.draft.keep(&mut context.pool, |message, pool| append(message, pool, run)) {
+            Ok(()) => self.move_if_due(context),
+            Err(NoMemory) => self.lose_data(TryAgain::Overload, context),
+        }
+    }
+
+    /// Moves mail data out of memory, if it is much for what is free.
+    fn move_if_due<R: Ring>(&mut self, context: &mut Context<R>) {
+        let client = || self.seat.as_ref().map(Seat::client);
+        match self.draft.move_if_due(client, &mut context.parts, &mut context.pool, context.turn.now) {
+            Moved::No => {}
+            Moved::Away(must_ring) => {
+                context.metrics.spills.add(1);
+                context.ring_if(must_ring);
+            }
+            // The client is not to blame for this wait.
+            Moved::MustWait => self.session.wait_until(context.turn.now + SPILL_WAIT_MAX, context.turn.now),
+        }
+    }
+
+    /// The message loses what it had, is read on to its true end and answered so.
+    fn lose_data<R: Ring>(&mut self, why: TryAgain, context: &mut Context<R>) {
+        self.draft.lose(why, &mut context.pool);
+        self.session.handle_lost_data(why);
+        context.metrics.memory_refusals.add(1);
+    }
+
+    /// A front said whom it speaks for: from now on that client has this connection.
+    pub(super) fn admit<R: Ring>(
+        &mut self,
+        asked: Asked<Admission>,
+        client: IpAddr,
+        front: IpAddr,
+        context: &mut Context<R>,
+    ) {
+        self.seat = None;
+        // A front that speaks for itself, such as a health check, is not counted, as at the accept.
+        let admitted = if client == front { Ok(None) } else { context.clients.enter(client) };
+        if admitted.is_err() {
+            context.metrics.connections_refused.add(1);
+        }
+        self.resolve(asked, admitted.is_ok(), context);
+        self.seat = admitted.unwrap_or(None);
+    }
+
+    /// Whether a transaction may begin; if so, its message begins.
+    pub(super) fn begin_transaction<R: Ring>(
+        &mut self,
+        size: Option<u64>,
+        context: &mut Context<R>,
+    ) -> Result<(), TryAgain> {
+        if let Some(why) = context.refusal(size) {
+            return Err(why);
+        }
+        self.recycle_draft(context);
+        let (arena, turn) = (context.pool.arena(), &mut context.turn);
+        let connection = self.key.word();
+        self.draft.begin(context.delivery.begin(connection, arena, &mut turn.supplies, turn.wall_clock));
+        Ok(())
+    }
+
+    /// Asks whether the store has a place for the recipient that the session proposes.
+    pub(super) fn ask_about_recipient<R: Ring>(&mut self, asked: Asked<Recipient>, context: &mut Context<R>) {
+        let (connection, number, now) = (self.key.word(), asked.number(), context.turn.now);
+        let answered = match self.session.proposed_recipient() {
+            Some(recipient) => context.mailboxes.ask(connection, number, recipient, now),
+            None => Answered::Now(Verdict::TryAgain),
+        };
+        match answered {
+            Answered::Now(verdict) => self.resolve(asked, verdict, context),
+            Answered::Later(must_ring) => context.ring_if(must_ring),
+        }
+    }
+
+    /// The message is complete.
+    pub(super) fn deliver<R: Ring>(&mut self, envelope: Box<Envelope>, context: &mut Context<R>) {
+        if let (Some(beginning), Some(message)) = (self.draft.beginning(), self.draft.message_mut()) {
+            context.turn.supplies.keep_envelope(std::mem::replace(&mut message.envelope, envelope));
+            message.received_at = context.turn.wall_clock;
+            self.session.tell(&mut message.client);
+            let Message { received, client, envelope, id, .. } = message;
+            trace::received(received, &context.hostname, client, envelope, *id, context.turn.wall_clock);
+            received.extend_from_slice(beginning.lead_in());
+        }
+        self.hand_over(context);
+    }
+
+    /// Hands the complete message over, or waits with that for the part that is away.
+    fn hand_over<R: Ring>(&mut self, context: &mut Context<R>) {
+        match self.draft.complete() {
+            Complete::Waits => {}
+            Complete::Lost(why) => {
+                self.recycle_draft(context);
+                self.resolve_delivery(Delivered::TryAgain(why), context);
+            }
+            Complete::Whole(message) => match context.delivery.hand_over(message, context.turn.now) {
+                Handed::Away(must_ring) => context.ring_if(must_ring),
+                Handed::Waiting => {}
+                Handed::Answered(receipt) => {
+                    Self::conclude(Some(self), receipt, context);
+                }
+            },
+        }
+    }
+
+    /// Gives the session an answer. One that it does not wait for any more changes nothing.
+    pub(super) fn resolve<R, Q: Answerable>(
+        &mut self,
+        asked: Asked<Q>,
+        answer: Q::Answer,
+        context: &Context<R>,
+    ) {
+        if let Ok(step) = self.session.resolve(asked, answer, &mut self.replies, context.turn.now) {
+            self.follow(&step);
+        }
+    }
+
+    /// Tells the session what became of the message that it delivered. False when it does not wait for that any more.
+    fn resolve_delivery<R>(&mut self, delivered: Delivered, context: &Context<R>) -> bool {
+        let asked = self.session.asked::<Delivery>();
+        if let Some(asked) = asked {
+            self.resolve(asked, delivered, context);
+        }
+        asked.is_some()
+    }
+}
+
+fn delivered(receipt: &Receipt) -> Delivered {
+    match receipt.outcome {
+        Outcome::Stored => Delivered::Accepted(receipt.message.id),
+        Outcome::TryAgain(why) => Delivered::TryAgain(why),
+        Outcome::Refused(why) => Delivered::Refused(why),
+    }
+}

@@ -1,0 +1,158 @@
+//! Questions of a session and their answers: each is asked, awaited for a bounded time, and answered once.
+//!
+//! | awaited | at most | the end of that time means |
+//! | --- | --- | --- |
+//! | `Beginning` | `INQUIRY_WAIT_MAX` | `421`, and close |
+//! | `Admission` | `INQUIRY_WAIT_MAX` | `421`, and close |
+//! | `Recipient` | `INQUIRY_WAIT_MAX` | `451` to this RCPT; the session goes on |
+//! | `Encryption` | `INQUIRY_WAIT_MAX` | `421`, and close |
+//! | `Delivery` | `sink_answer_timeout` | `421`, and close: nobody knows what became of the message |
+//!
+//! It never means yes. What the client sends meanwhile waits after the question, and all replies leave together.
+
+use std::time::Instant;
+
+use super::state::{Admitting, State, Wait};
+use super::{Session, Step};
+use crate::limits::INQUIRY_WAIT_MAX;
+use crate::mail::queue_id::QueueId;
+use crate::smtp::policy::Verdict;
+use crate::smtp::question::{Answer, Answerable, Asked, Awaited, Delivered, NotAwaited};
+use crate::smtp::reply::{self, Reply, ReplyBuffer};
+
+/// What the end of the time for an answer means.
+enum Overdue {
+    /// The recipient that is proposed gets this verdict.
+    Verdict(Verdict),
+    /// This is said, and the session ends.
+    Close(Reply),
+}
+
+impl Wait {
+    /// What it means that the time for the answer is over.
+    fn overdue(self) -> Overdue {
+        match self {
+            Self::Beginning | Self::Admission(_) | Self::Encryption => Overdue::Close(reply::TIMED_OUT),
+            Self::Recipient => Overdue::Verdict(Verdict::TryAgain),
+            Self::Delivery => Overdue::Close(reply::OUTCOME_UNKNOWN),
+        }
+    }
+}
+
+impl Session {
+    /// What is awaited from the outside before [`Session::advance`] goes on; none when nothing is.
+    pub fn awaits(&self) -> Option<Awaited> {
+        match self.state {
+            State::Waiting(wait) => Some(wait.awaited()),
+            State::Proxy(_)
+            | State::Delayed
+            | State::Greeted
+            | State::Command
+            | State::Securing
+            | State::Data(_)
+            | State::Chunk(_)
+            | State::Closed => None,
+        }
+    }
+
+    /// The question of this kind that is awaited now; none when another one is, or none at all.
+    pub fn asked<Q: Answerable>(&self) -> Option<Asked<Q>> {
+        (self.awaits() == Some(Q::AWAITED)).then(|| Asked::new(self.questions))
+    }
+
+    /// Takes an answer. The step is `NeedInput`, after which [`Session::advance`] goes on, or `Close`.
+    ///
+    /// # Errors
+    ///
+    /// The session does not wait for the answer to this question, or no longer. Nothing is changed.
+    pub fn resolve<Q: Answerable>(
+        &mut self,
+        asked: Asked<Q>,
+        answer: Q::Answer,
+        replies: &mut ReplyBuffer,
+        now: Instant,
+    ) -> Result<Step, NotAwaited> {
+        let State::Waiting(wait) = self.state else { return Err(NotAwaited) };
+        if wait.awaited() != Q::AWAITED || asked.number() != self.questions {
+            return Err(NotAwaited);
+        }
+        self.state = State::Command;
+        Ok(match Q::wrap(answer) {
+            Answer::Beginning(begins) => {
+                let reply = self.conclude_mail(begins);
+                self.end_command(reply, replies, now)
+            }
+            Answer::Recipient(verdict) => {
+                let reply = self.conclude_recipient(verdict);
+                self.end_command(reply, replies, now)
+            }
+            Answer::Admission(admitted) => {
+                let after_xclient = matches!(wait, Wait::Admission(Admitting::Xclient));
+                self.handle_admission(admitted, after_xclient, replies, now)
+            }
+            Answer::Encryption(possible) => self.handle_tls_answer(possible, replies, now),
+            Answer::Delivery(delivered) => self.handle_delivered(delivered, replies, now),
+        })
+    }
+
+    /// Begins to wait for the answer to a question.
+    pub(super) fn ask<Q: Answerable>(&mut self, wait: Wait, now: Instant) -> Asked<Q> {
+        assert_eq!(wait.awaited(), Q::AWAITED, "what is asked is awaited");
+        self.questions = self.questions.wrapping_add(1);
+        self.deadline = now
+            + match wait {
+                Wait::Beginning | Wait::Admission(_) | Wait::Recipient | Wait::Encryption => INQUIRY_WAIT_MAX,
+                Wait::Delivery => self.settings.limits.sink_answer_timeout,
+            };
+        self.state = State::Waiting(wait);
+        Asked::new(self.questions)
+    }
+
+    /// The time for the answer is over.
+    pub(super) fn expire_question(&mut self, wait: Wait, replies: &mut ReplyBuffer, now: Instant) -> Step {
+        match wait.overdue() {
+            Overdue::Close(why) => self.close_with(why, replies),
+            Overdue::Verdict(verdict) => {
+                self.state = State::Command;
+                let reply = self.conclude_recipient(verdict);
+                self.end_command(reply, replies, now)
+            }
+        }
+    }
+
+    /// Replies to the MAIL or RCPT that asked.
+    fn end_command(&mut self, reply: Reply, replies: &mut ReplyBuffer, now: Instant) -> Step {
+        if !self.may_put_off(reply) {
+            self.count(reply::TOO_MANY_IDLE_COMMANDS);
+            return self.close_with(reply::TOO_MANY_IDLE_COMMANDS, replies);
+        }
+        if !self.reply(reply, replies) {
+            return Step::Close;
+        }
+        self.wait_for_command(now);
+        self.close_if_stopping(replies).unwrap_or(Step::NeedInput)
+    }
+
+    /// Says what became of the message.
+    fn handle_delivered(&mut self, delivered: Delivered, replies: &mut ReplyBuffer, now: Instant) -> Step {
+        let refusal = match delivered {
+            Delivered::Accepted(id) => {
+                self.accept(id, replies, now);
+                return self.end_transaction(replies, now);
+            }
+            Delivered::TryAgain(why) => why.into(),
+            Delivered::Refused(why) => why.into(),
+        };
+        if self.reply(refusal, replies) { self.end_transaction(replies, now) } else { Step::Close }
+    }
+
+    /// 250 to a message: from now on it is ours to keep.
+    fn accept(&mut self, id: QueueId, replies: &mut ReplyBuffer, now: Instant) {
+        let id = id.text();
+        let id = std::str::from_utf8(&id).unwrap_or_default();
+        replies.push_parts(250, true, &["2.0.0 Ok: queued as ", id]);
+        self.summary.accepted += 1;
+        self.restore_budgets();
+        self.session_end = now + self.settings.limits.session_without_mail_max;
+    }
+}

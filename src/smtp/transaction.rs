@@ -1,0 +1,154 @@
+//! A mail transaction, from the MAIL that proposes it to the end of its mail data (RFC 5321 §3.3).
+//!
+//! It is there or it is not: all that is true only in a transaction is in here, so that nothing of it outlives it.
+
+use super::chunk::ChunkedData;
+use super::message_clock::MessageClock;
+use super::parameter::{MailParameters, RcptParameters};
+use super::path::{Path, PathMailbox};
+use super::policy::{Judgement, Verdict};
+use super::reply::{self, Reply};
+use super::settings::Settings;
+use super::size_limit::copies_exceed;
+use crate::mail::envelope::{BodyType, Envelope, RecipientParameters};
+
+/// A mail transaction.
+#[derive(Debug)]
+pub(super) struct Transaction {
+    /// What MAIL and RCPT said.
+    pub(super) envelope: Box<Envelope>,
+    /// Accepted RCPT commands, repeated recipients included.
+    recipients: usize,
+    /// What came of the mail data in chunks, from the first one accepted on.
+    pub(super) chunked: Option<ChunkedData>,
+    /// The time of the message, between two of its chunks.
+    pub(super) clock: Option<MessageClock>,
+}
+
+/// What becomes of a recipient that RCPT proposes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proposed {
+    /// It is accepted, and the last one in the envelope.
+    Accepted,
+    /// It is the last one in the envelope, and has to be asked about.
+    Unjudged,
+    /// It was in the envelope before, and is there once.
+    Repeated,
+}
+
+impl Transaction {
+    /// The transaction that MAIL proposes, in an empty envelope. `mailbox`: none for the null reverse-path.
+    pub(super) fn new(
+        mut envelope: Box<Envelope>,
+        mailbox: Option<&PathMailbox<'_>>,
+        parameters: &MailParameters<'_>,
+    ) -> Self {
+        envelope.write_reverse_path(|text| {
+            if let Some(mailbox) = mailbox {
+                mailbox.push_local_part(text);
+                text.push(b'@');
+                mailbox.push_domain(text);
+            }
+        });
+        envelope.body = parameters.body.unwrap_or(BodyType::SevenBit);
+        envelope.size_declared = parameters.size;
+        envelope.smtputf8 = parameters.smtputf8;
+        envelope.requiretls = parameters.requiretls;
+        envelope.ret = parameters.ret;
+        envelope.set_envid(parameters.envid.unwrap_or_default());
+        Self { envelope, recipients: 0, chunked: None, clock: None }
+    }
+
+    /// Whether a recipient was accepted, so that mail data may come.
+    pub(super) fn has_recipients(&self) -> bool {
+        self.recipients > 0
+    }
+
+    /// Proposes a recipient: it is the last one in the envelope until [`Transaction::conclude`] keeps it or takes it back. On an
+    /// error, or when it is repeated, it is not there.
+    pub(super) fn propose(
+        &mut self,
+        path: Path<'_>,
+        parameters: RcptParameters<'_>,
+        settings: &Settings,
+    ) -> Result<Proposed, Reply> {
+        let envelope = &mut *self.envelope;
+        let judgement = match path {
+            Path::Null => return Err(reply::BAD_FORWARD_PATH),
+            Path::Postmaster => {
+                let (local_part, domain) = settings.policy.postmaster();
+                envelope.push_recipient(local_part, domain);
+                settings.policy.judge_accepted()
+            }
+            Path::Mailbox(mailbox) => {
+                envelope.propose_recipient(
+                    |text| mailbox.push_local_part(text),
+                    |text| mailbox.push_domain(text),
+                );
+                let unknown = Judgement::Known(Verdict::TryAgain);
+                envelope.last_recipient().map_or(unknown, |mailbox| settings.policy.judge(mailbox))
+            }
+        };
+        let refusal = match judgement {
+            Judgement::Known(verdict) => refusal(verdict),
+            Judgement::Asks => None,
+        };
+        // The rest stands, and whoever sends tries the others again (RFC 5321 §4.5.3.1.10).
+        let too_many = || {
+            let is_one_too_many = self.recipients >= settings.limits.recipients_max
+                || settings.policy.asks_store() && copies_exceed(envelope);
+            is_one_too_many.then_some(reply::TOO_MANY_RECIPIENTS)
+        };
+        if let Some(refusal) = refusal.or_else(too_many) {
+            envelope.retract_recipient();
+            return Err(refusal);
+        }
+        let is_repeated = envelope.last_recipient_is_repeated(settings.local_part_case_sensitive);
+        // Only now, because that may take memory, too.
+        if !envelope.count() {
+            envelope.retract_recipient();
+            return Err(reply::TOO_MANY_RECIPIENTS);
+        }
+        if is_repeated {
+            // The parameters of the first one stand.
+            envelope.retract_recipient();
+            self.recipients += 1;
+            return Ok(Proposed::Repeated);
+        }
+        envelope.set_recipient_parameters(RecipientParameters {
+            notify: parameters.notify,
+            orcpt: parameters.orcpt.unwrap_or_default(),
+        });
+        Ok(match judgement {
+            Judgement::Known(_) => Proposed::Accepted,
+            Judgement::Asks => Proposed::Unjudged,
+        })
+    }
+
+    /// Keeps the recipient that was proposed last, or takes it back; gives the reply.
+    pub(super) fn conclude(&mut self, verdict: Verdict) -> Reply {
+        match refusal(verdict) {
+            None => {
+                self.recipients += 1;
+                reply::RECIPIENT_OK
+            }
+            Some(refusal) => {
+                self.envelope.retract_recipient();
+                refusal
+            }
+        }
+    }
+}
+
+/// How a recipient is refused; none when it is accepted.
+fn refusal(verdict: Verdict) -> Option<Reply> {
+    match verdict {
+        Verdict::Accept => None,
+        Verdict::ForeignDomain => Some(reply::NO_SUCH_DOMAIN),
+        Verdict::UnknownRecipient => Some(reply::NO_SUCH_RECIPIENT),
+        Verdict::DeniedLocalPart => Some(reply::LOCAL_PART_DENIED),
+        Verdict::Unstorable => Some(reply::CANNOT_STORE_RECIPIENT),
+        Verdict::MailboxFull => Some(reply::MAILBOX_FULL),
+        Verdict::TryAgain => Some(reply::POLICY_TROUBLE),
+    }
+}
