@@ -13,7 +13,7 @@
 //!
 //! ```text
 //!   mail_data ──► prefix ───────────────────► spill_file ──► spill_budget
-//!       └───────► pieces ──► pool ──► arena, blocks, spill_file
+//!       └───────► pieces ──► pool ──► arena, blocks, pressure, spill_file
 //! ```
 
 mod arena;
@@ -22,6 +22,7 @@ mod mail_data;
 mod pieces;
 mod pool;
 mod prefix;
+mod pressure;
 mod spill_budget;
 mod spill_error;
 mod spill_file;
@@ -31,6 +32,7 @@ pub use self::blocks::NoMemory;
 pub use self::mail_data::{MailData, Spilled, Whole};
 pub use self::pool::Pool;
 pub use self::prefix::NotWhole;
+pub use self::pressure::Pressure;
 pub use self::spill_budget::SpillBudget;
 pub use self::spill_error::SpillError;
 pub use self::spill_file::SpillFile;

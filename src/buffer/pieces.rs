@@ -99,7 +99,10 @@ impl Pieces {
         if self.buffers.last() == Some(&id) {
             return self.extend_buffer(pool, id, range);
         }
-        if pool.arena().is_little(filled) || self.buffers.len() >= HELD_BUFFERS_MAX || pool.is_low() {
+        if pool.arena().is_little(filled)
+            || self.buffers.len() >= HELD_BUFFERS_MAX
+            || pool.pressure().lacks_buffers()
+        {
             return self.append_from_buffer(pool, id, range);
         }
         pool.pin(id);

@@ -6,11 +6,9 @@ use std::sync::Arc;
 
 use super::arena::{Arena, BufferId};
 use super::blocks::{Block, Blocks};
+use super::pressure::Pressure;
 use super::spill_file::SpillFile;
-use crate::limits::{SPILL_BYTES_MAX, SPILL_BYTES_MIN};
-
-/// A share of all memory is counted in so many units.
-const SHARE_UNITS: usize = 1024;
+use crate::limits::SPILL_BYTES_MAX;
 
 /// Which of the shard's receive buffers are free, published or pinned, and by how many.
 #[derive(Debug)]
@@ -156,51 +154,21 @@ impl Pool {
         self.blocks.give_back(block);
     }
 
-    /// Whether little is left of the budget for copied octets, so that no new message should begin.
-    pub fn is_nearly_exhausted(&self) -> bool {
-        self.blocks.bytes_free() < self.blocks.bytes_max() / 8
+    /// How scarce memory is.
+    pub fn pressure(&self) -> Pressure {
+        Pressure {
+            blocks_max: self.blocks.bytes_max(),
+            blocks_free: self.blocks.bytes_free(),
+            buffers: self.arena.buffers(),
+            buffers_unpinned: self.arena.buffers() - self.pinned,
+            buffers_kept: self.low_water,
+            buffer_bytes: self.arena.buffer_bytes(),
+        }
     }
 
-    /// How much of the budget for copied octets is used, in per cent of what [`Self::is_nearly_exhausted`] leaves. Pinned buffers do
-    /// not count: where they are many, octets are copied.
-    pub fn used_percent(&self) -> usize {
-        let most = self.blocks.bytes_max() - self.blocks.bytes_max() / 8;
-        (self.blocks.bytes_used().saturating_mul(100) / most.max(1)).min(100)
-    }
-
-    /// Whether so many buffers are pinned that one more would leave too few for the sockets.
-    pub fn is_low(&self) -> bool {
-        self.arena.buffers() - self.pinned < self.low_water
-    }
-
-    /// How much memory the mail data of one message may take before it is written out. The less is free, the less.
-    ///
-    /// The cube keeps messages of ordinary size in memory while there is plenty, and lets hundreds of slow ones settle well below
-    /// the point where new ones are refused: 500 of them at 110 KiB each with the default budgets.
+    /// How much memory the mail data of one message may take now before it is written out.
     pub(super) fn spill_threshold(&self) -> usize {
-        /// No message takes more than this part of all memory.
-        const SHARE: usize = 16;
-        let most = (self.memory() / SHARE).min(self.spill_bytes_max);
-        let share = self.free_share();
-        (most / SHARE_UNITS * share / SHARE_UNITS * share / SHARE_UNITS * share)
-            .clamp(SPILL_BYTES_MIN, SPILL_BYTES_MAX)
-    }
-
-    /// Whether so much memory is taken that messages under way should get little at a time.
-    pub fn is_scarce(&self) -> bool {
-        self.free_share() < SHARE_UNITS * 5 / 8
-    }
-
-    /// All memory for mail data, in octets.
-    fn memory(&self) -> usize {
-        self.blocks.bytes_max() + (self.arena.buffers() - self.low_water) * self.arena.buffer_bytes()
-    }
-
-    /// The part of it that is free, out of [`SHARE_UNITS`].
-    fn free_share(&self) -> usize {
-        let buffers = (self.arena.buffers() - self.pinned).saturating_sub(self.low_water);
-        let free = self.blocks.bytes_free() + buffers * self.arena.buffer_bytes();
-        free / (self.memory() / SHARE_UNITS).max(1)
+        self.pressure().spill_threshold(self.spill_bytes_max)
     }
 
     /// Lets mail data move out of memory beyond so many octets even while memory is plentiful: for tests.

@@ -15,9 +15,9 @@ use super::context::Context;
 use super::draft::Waits;
 use super::inflow::{Inflow, Progress, Refusal};
 use super::phase::{Course, Phase};
-use super::pressure::Pressure;
 use super::serving::Serving;
 use super::session_lines::EndedBy;
+use super::silence::Scarcity;
 use super::table::Key;
 use super::transport::{Fault, count_failure};
 use super::wire::{Intake, Wire};
@@ -193,11 +193,11 @@ impl Connection {
 // Who has to give way, and the end of the server.
 impl Connection {
     /// Ends the session if its client has been silent for longer than is allowed now. False when it goes on.
-    pub(super) fn give_way<R: Ring>(&mut self, pressure: Pressure, context: &mut Context<R>) -> bool {
+    pub(super) fn give_way<R: Ring>(&mut self, scarcity: Scarcity, context: &mut Context<R>) -> bool {
         if !self.course.is_serving() || self.waits_for_work {
             return false;
         }
-        self.serve(context, |serving, context| serving.give_way(pressure, context));
+        self.serve(context, |serving, context| serving.give_way(scarcity, context));
         !self.course.is_serving()
     }
 
@@ -304,10 +304,13 @@ impl Connection {
         let behind = !self.inflow.unread.is_empty() && (is_unread || self.waits_for_work);
         // Where much waits in the socket, a multishot receive takes up to 32 buffers of it in one turn. Of many large messages
         // that wait for a slow disk this would be more memory than all else.
-        let large = draft.has_spilled() || draft.has_data() && context.pool.is_scarce();
+        let large = draft.has_spilled() || draft.has_data() && context.pool.pressure().is_scarce();
         let intake = Intake {
             may_begin: self.course.may_receive() && !full && self.inflow.unread.is_empty(),
-            one_at_a_time: large || context.pool.is_low() || is_unread || context.turn.work.is_behind(),
+            one_at_a_time: large
+                || context.pool.pressure().lacks_buffers()
+                || is_unread
+                || context.turn.work.is_behind(),
             // After close_notify the socket goes on, and what comes from it is nothing.
             must_end: full || large || behind || self.course.has_input_ended(),
         };

@@ -118,7 +118,7 @@ impl<R: Ring> Context<R> {
     pub(super) fn refusal(&self, size: Option<u64>) -> Option<TryAgain> {
         self.delivery
             .overload(self.turn.now)
-            .or(self.pool.is_nearly_exhausted().then_some(TryAgain::Overload))
+            .or(self.pool.pressure().refuses_new().then_some(TryAgain::Overload))
             .or_else(|| (!self.delivery.has_room(size)).then_some(TryAgain::NoSpace))
     }
 

@@ -67,7 +67,7 @@ impl Inflow {
     /// Octets that could not be parsed at once are copied out of a buffer that they fill little of, or that others need. False when
     /// there is no room for that.
     pub(super) fn copy_out_last(&mut self, count: usize, pool: &mut Pool, held: &mut Held) -> bool {
-        if self.unread.is_empty() || !pool.arena().is_little(count) && !pool.is_low() {
+        if self.unread.is_empty() || !pool.arena().is_little(count) && !pool.pressure().lacks_buffers() {
             return true;
         }
         let has_room = held.has_room(count);

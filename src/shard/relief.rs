@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::connection::Connection;
 use super::connections::Connections;
 use super::context::Context;
-use super::pressure::Pressure;
+use super::silence::Scarcity;
 use super::table::Key;
 use crate::ring::Ring;
 
@@ -32,7 +32,7 @@ impl Relief {
     }
 
     /// Lets those give way who have been silent for too long for what is left of memory and places.
-    pub(super) fn relieve_pressure<R: Ring>(
+    pub(super) fn relieve_silent<R: Ring>(
         &mut self,
         connections: &mut Connections,
         context: &mut Context<R>,
@@ -41,13 +41,14 @@ impl Relief {
             return;
         }
         self.looked_at = context.turn.now;
-        let pressure = Pressure { memory: context.pool.used_percent(), places: connections.used_percent() };
-        self.is_felt = pressure.is_felt();
+        let scarcity =
+            Scarcity { memory: context.pool.pressure().used_percent(), places: connections.used_percent() };
+        self.is_felt = scarcity.is_felt();
         if !self.is_felt {
             return;
         }
         for key in connections.keys() {
-            let gives_way = |connection: &mut Connection| connection.give_way(pressure, context);
+            let gives_way = |connection: &mut Connection| connection.give_way(scarcity, context);
             if connections.find(key).is_some_and(gives_way) {
                 connections.mark(key);
             }

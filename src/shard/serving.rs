@@ -10,7 +10,7 @@ use super::context::{Context, Turn};
 use super::delivery::Handed;
 use super::draft::{Complete, Draft, Moved, Waits};
 use super::mailboxes::Answered;
-use super::pressure::Pressure;
+use super::silence::Scarcity;
 use super::table::Key;
 use super::unread::Octets;
 use crate::buffer::{NoMemory, Pool};
@@ -128,7 +128,7 @@ impl Serving {
     }
 
     /// Ends the session if its client has been silent for longer than is allowed now, and no mail of it would be lost.
-    pub(super) fn give_way<R: Ring>(&mut self, pressure: Pressure, context: &mut Context<R>) {
+    pub(super) fn give_way<R: Ring>(&mut self, scarcity: Scarcity, context: &mut Context<R>) {
         // Who waits for us is not silent.
         if !self.can_parse() {
             return;
@@ -137,7 +137,7 @@ impl Serving {
         // Who has sent mail is a good client, and may think.
         let may_stay = !in_data && self.session.summary().accepted > 0;
         let now = context.turn.now;
-        if may_stay || until > now + pressure.taken(timeout, in_data) {
+        if may_stay || until > now + scarcity.taken(timeout, in_data) {
             return;
         }
         context.metrics.gave_way.add(1);

@@ -21,14 +21,14 @@ const SILENCE_MIN: Duration = Duration::from_secs(10);
 
 /// How scarce what connections share is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Pressure {
+pub(super) struct Scarcity {
     /// Of memory for mail data, in per cent.
     pub(super) memory: usize,
     /// Of places for connections, in per cent.
     pub(super) places: usize,
 }
 
-impl Pressure {
+impl Scarcity {
     /// Whether anybody has to give way.
     pub(super) fn is_felt(self) -> bool {
         self.memory.max(self.places) > BEGINS_AT
@@ -70,11 +70,11 @@ mod tests {
     #[test]
     fn scarce_memory_concerns_mail_data_and_scarce_places_everybody() {
         let timeout = Duration::from_mins(5);
-        let memory = Pressure { memory: 100, places: 0 };
+        let memory = Scarcity { memory: 100, places: 0 };
         assert!(memory.taken(timeout, true) > Duration::from_secs(280));
         assert_eq!(memory.taken(timeout, false), Duration::ZERO);
-        let places = Pressure { memory: 0, places: 100 };
+        let places = Scarcity { memory: 0, places: 100 };
         assert!(places.taken(timeout, false) > Duration::from_secs(280) && places.is_felt());
-        assert!(!Pressure { memory: 20, places: 25 }.is_felt());
+        assert!(!Scarcity { memory: 20, places: 25 }.is_felt());
     }
 }
