@@ -1,6 +1,6 @@
 //! ringmx: a front-line inbound MX for Linux on io_uring.
 //!
-//! Each room uses those below it and none above it; `tests/tidy.rs` reads every import and fails on another arrow.
+//! Each room uses those below it and none above it; `tests/tools/tidy.rs` reads every import and fails on another arrow.
 //!
 //! ```text
 //!   main ─► cli ─► server ─► shard ─► sink  tls ─► smtp  handoff  ring ─► buffer  scan ─► mail

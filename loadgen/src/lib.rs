@@ -6,7 +6,7 @@
 //! [`report`] says it in words. What was sent and how it was answered goes into a [`ledger`], and [`verify`] compares the
 //! ledger with what is stored.
 //!
-//! A room uses rooms that stand below it, and no other (`tests/tidy.rs` has every arrow):
+//! A room uses rooms that stand below it, and no other (`tests/tools/tidy/loadgen.rs` has every arrow):
 //!
 //! ```text
 //!   main                                  reads the arguments

@@ -7,7 +7,6 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 mod abuse;
 mod abuse_states;
-mod mail_data_cost;
 mod memory_sum;
 mod system_calls;
 

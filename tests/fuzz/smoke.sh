@@ -29,9 +29,11 @@ cargo +nightly build --release --locked --target "$host"
 [ $# -gt 0 ] || set -- $(sed -n 's/^path = "fuzz_targets\/\(.*\)\.rs"$/\1/p' Cargo.toml)
 found="$(mktemp -d)"
 trap 'rm -rf "$found"' EXIT
-for target in "$@"; do
+
+# Runs one target and says what came of it.
+run() {
+  local target="$1" log="$found/$1.log"
   mkdir -p "$found/$target" "corpus/$target" "artifacts/$target"
-  log="$found/$target.log"
   # A list of octets that no memory can hold is a failure of the allocator, which the program survives. What a message leaks outside its
   # shard is by design.
   if ASAN_OPTIONS=allocator_may_return_null=1:detect_odr_violation=0 \
@@ -41,6 +43,10 @@ for target in "$@"; do
   else
     cat "$log"
     printf 'the fuzz target %s failed: the input is in tests/fuzz/artifacts/%s\n' "$target" "$target"
-    exit 1
+    return 1
   fi
-done
+}
+export -f run
+export found host seconds
+# One a core.
+printf '%s\n' "$@" | xargs -P "$(nproc)" -I '{}' bash -c 'run {}'
