@@ -1,11 +1,19 @@
 //! What a session asks of the outside, and what answers it: paired by type, so that no answer can meet another question.
 //!
 //! ```compile_fail,E0308
-//! # use ringmx::smtp::{policy::Verdict, question::{Asked, Beginning, NotAwaited}, reply::ReplyBuffer, session::{Session, Step}};
+//! # use ringmx::smtp::policy::Verdict;
+//! # use ringmx::smtp::question::{Asked, Beginning, NotAwaited};
+//! # use ringmx::smtp::reply::ReplyBuffer;
+//! # use ringmx::smtp::session::{Session, Step};
 //! # use std::time::Instant;
-//! fn accept(session: &mut Session, mail: Asked<Beginning>, replies: &mut ReplyBuffer) -> Result<Step, NotAwaited> {
-//!     session.resolve(mail, Verdict::Accept, replies, Instant::now()) // that is said of a recipient
-//! }
+//! # fn accept(
+//! #     session: &mut Session,
+//! #     mail: Asked<Beginning>,
+//! #     replies: &mut ReplyBuffer,
+//! #     now: Instant,
+//! # ) -> Result<Step, NotAwaited> {
+//! session.resolve(mail, Verdict::Accept, replies, now) // A verdict is for a recipient, and MAIL waits.
+//! # }
 //! ```
 //!
 //! A session waits for one answer at a time. Whoever answers later keeps the number of the question. An answer that comes after its

@@ -21,7 +21,8 @@ pub(super) struct Transaction {
     recipients: usize,
     /// What came of the mail data in chunks, from the first one accepted on.
     pub(super) chunked: Option<ChunkedData>,
-    /// The time of the message, between two of its chunks.
+    /// The time of the message, from DATA or its first chunk on. A chunk has it while it is received, because it may outlive the
+    /// transaction.
     pub(super) clock: Option<MessageClock>,
 }
 

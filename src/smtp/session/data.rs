@@ -19,7 +19,7 @@ use crate::smtp::size_limit::SizeLimit;
 impl Session {
     /// DATA (RFC 5321 §4.1.1.4): one good recipient is enough.
     pub(super) fn handle_data(&mut self, now: Instant) -> Reply {
-        let Some(transaction) = &self.transaction else { return reply::MAIL_FIRST };
+        let Some(transaction) = &mut self.transaction else { return reply::MAIL_FIRST };
         if transaction.chunked.is_some() {
             return reply::CHUNKS_BEGUN;
         }
@@ -37,9 +37,9 @@ impl Session {
             nul: NulWatch::new(self.settings.nul),
             bytes: 0,
             limit: SizeLimit::of(&self.settings, Some(&transaction.envelope)),
-            clock: MessageClock::new(now),
             refusal: None,
         });
+        transaction.clock = Some(MessageClock::new(now));
         self.wait_for_mail_data(now);
         reply::START_MAIL_DATA
     }
@@ -88,7 +88,9 @@ impl Session {
             state.data.refuse();
         }
         let is_endless = state.bytes > self.settings.limits.message_size_max.saturating_mul(OVERSIZE_FACTOR);
-        state.clock.take(consumed);
+        if let Some(clock) = self.transaction.as_mut().and_then(|transaction| transaction.clock.as_mut()) {
+            clock.take(consumed);
+        }
         if is_endless {
             return Some(self.close_with(reply::ENDLESS, replies));
         }

@@ -68,7 +68,6 @@ impl Session {
     /// The time of the message under way, once its mail data began.
     fn clock(&self) -> Option<&MessageClock> {
         match &self.state {
-            State::Data(data) => Some(&data.clock),
             State::Chunk(chunk) => Some(&chunk.clock),
             State::Proxy(_)
             | State::Delayed
@@ -76,13 +75,13 @@ impl Session {
             | State::Command
             | State::Waiting(_)
             | State::Securing
+            | State::Data(_)
             | State::Closed => self.transaction.as_ref()?.clock.as_ref(),
         }
     }
 
     fn clock_mut(&mut self) -> Option<&mut MessageClock> {
         match &mut self.state {
-            State::Data(data) => Some(&mut data.clock),
             State::Chunk(chunk) => Some(&mut chunk.clock),
             State::Proxy(_)
             | State::Delayed
@@ -90,6 +89,7 @@ impl Session {
             | State::Command
             | State::Waiting(_)
             | State::Securing
+            | State::Data(_)
             | State::Closed => self.transaction.as_mut()?.clock.as_mut(),
         }
     }

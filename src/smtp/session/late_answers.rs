@@ -10,13 +10,12 @@ use super::{Input, Session, Step};
 use crate::limits::INQUIRY_WAIT_MAX;
 use crate::mail::envelope::Mailbox;
 use crate::mail::queue_id::QueueId;
-use crate::smtp::extension::ExtensionSet;
 use crate::smtp::policy::{Judgement, Policy, Verdict};
 use crate::smtp::question::{
-    Asked, Awaited, Beginning, Delivered, Delivery, NotAwaited, Question, Recipient,
+    Answerable, Asked, Awaited, Beginning, Delivered, Delivery, NotAwaited, Question, Recipient,
 };
 use crate::smtp::reply::ReplyBuffer;
-use crate::smtp::settings::{BareLineEnd, ChunkLineEnd, Gate, Limits, NulPolicy, Settings, TlsPolicy};
+use crate::smtp::settings::{Limits, Settings};
 use crate::smtp::supplies::Supplies;
 
 /// What becomes of a recipient, by its local-part.
@@ -72,35 +71,24 @@ impl Policy for Late {
 }
 
 fn settings() -> Settings {
-    Settings {
-        hostname: "mx.test".into(),
-        limits: Limits {
-            message_size_max: 1 << 20,
-            recipients_max: 100,
-            connections_per_client_max: 50,
-            line_bytes_max: 2048,
-            errors_max: 1000,
-            idle_commands_max: 1000,
-            session_without_mail_max: Duration::from_hours(24),
-            command_timeout: Duration::from_mins(5),
-            tls_handshake_timeout: Duration::from_mins(1),
-            data_timeout: Duration::from_mins(5),
-            sink_answer_timeout: Duration::from_mins(5),
-            received_max: 100,
-            data_line_bytes_max: 0,
-            spill_bytes_max: 0,
-            spill_files_max: 0,
-        },
-        gate: Gate::default(),
-        bare_lf: BareLineEnd::Reject,
-        bare_cr: BareLineEnd::Reject,
-        bdat_bare_lf: ChunkLineEnd::Keep,
-        nul: NulPolicy::Keep,
-        local_part_case_sensitive: false,
-        tls: TlsPolicy::Off,
-        extensions: ExtensionSet::usual(),
-        policy: Arc::new(Late),
-    }
+    let limits = Limits {
+        message_size_max: 1 << 20,
+        recipients_max: 100,
+        connections_per_client_max: 50,
+        line_bytes_max: 2048,
+        errors_max: 1000,
+        idle_commands_max: 1000,
+        session_without_mail_max: Duration::from_hours(24),
+        command_timeout: Duration::from_mins(5),
+        tls_handshake_timeout: Duration::from_mins(1),
+        data_timeout: Duration::from_mins(5),
+        sink_answer_timeout: Duration::from_mins(5),
+        received_max: 100,
+        data_line_bytes_max: 0,
+        spill_bytes_max: 0,
+        spill_files_max: 0,
+    };
+    Settings::of("mx.test".into(), limits, Arc::new(Late))
 }
 
 /// A connection: what of its input waits, what was sent, and the question that is away.
@@ -174,7 +162,7 @@ impl Connection {
         self.send();
     }
 
-    fn resolve<Q: crate::smtp::question::Answerable>(&mut self, asked: Asked<Q>, answer: Q::Answer) {
+    fn resolve<Q: Answerable>(&mut self, asked: Asked<Q>, answer: Q::Answer) {
         let step = self.session.resolve(asked, answer, &mut self.replies, self.now);
         assert!(matches!(step, Ok(Step::NeedInput)));
     }

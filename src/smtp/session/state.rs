@@ -79,8 +79,6 @@ pub(super) struct DataState {
     pub(super) bytes: u64,
     /// How many there may be.
     pub(super) limit: SizeLimit,
-    /// The time of the message.
-    pub(super) clock: MessageClock,
     /// Set when the message is to be refused at its end.
     pub(super) refusal: Option<Reply>,
 }
