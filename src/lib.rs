@@ -3,12 +3,11 @@
 //! Each room uses those below it and none above it; `tests/tools/tidy.rs` reads every import and fails on another arrow.
 //!
 //! ```text
-//!   main ─► cli ─► server ─► shard ─► sink  tls ─► smtp  handoff  ring ─► buffer  scan ─► mail
-//!            │        │
-//!            │        └─► log  metrics  shutdown ─► signals  threads
+//!   main ─► cli ─► server ─► shutdown ─► shard ─► sink  tls  log  metrics ─► smtp  handoff  ring ─► buffer  scan ─► mail
+//!            │        └─► threads  └─► signals
 //!            └─► check  doctor ─► memory_sum
 //!
-//!   config: what the file says, as values for whoever is started with them
+//!   config: what the file says, as values for the rooms that are started with them
 //! ```
 //!
 //! A received octet comes in through `ring`, into a buffer of `buffer`. `shard` shows it to `tls` and to the session of `smtp`, which
@@ -32,13 +31,28 @@ pub mod memory_sum;
 #[cfg(feature = "server")]
 pub mod server;
 
+// The process: its threads, what it may have, and its end.
+
+#[cfg(feature = "server")]
+pub mod resource_limits;
+#[cfg(feature = "server")]
+pub mod shutdown;
+#[cfg(feature = "server")]
+pub mod signals;
+#[cfg(feature = "server")]
+pub mod threads;
+
 // One thread a core, and all that it owns.
 
 #[cfg(feature = "server")]
 pub mod shard;
 
-// What a shard gives its messages and its octets to.
+// What a shard gives its messages, its octets and its news to.
 
+#[cfg(feature = "server")]
+pub mod log;
+#[cfg(feature = "server")]
+pub mod metrics;
 #[cfg(feature = "server")]
 pub mod sink;
 #[cfg(feature = "server")]
@@ -57,21 +71,6 @@ pub mod smtp;
 #[cfg(feature = "server")]
 pub mod buffer;
 pub mod scan;
-
-// The process: its log, its counters, its threads and its end.
-
-#[cfg(feature = "server")]
-pub mod log;
-#[cfg(feature = "server")]
-pub mod metrics;
-#[cfg(feature = "server")]
-pub mod resource_limits;
-#[cfg(feature = "server")]
-pub mod shutdown;
-#[cfg(feature = "server")]
-pub mod signals;
-#[cfg(feature = "server")]
-pub mod threads;
 
 // What is configured.
 
