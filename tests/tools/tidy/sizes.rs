@@ -18,7 +18,6 @@ const LARGE_FILES: &[(&str, usize)] = &[
     ("tests/sinks/power_cut.rs", 620),
     ("tests/sinks/recycle.rs", 710),
     ("tests/support/faulty.rs", 600),
-    ("tests/support/spool_octets.rs", 560),
     ("tests/tools/config.rs", 900),
     ("tests/tools/spool_commands.rs", 600),
 ];
