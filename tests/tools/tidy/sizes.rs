@@ -15,12 +15,8 @@ const FUNCTION_LINES_MAX: usize = 90;
 
 const LARGE_FILES: &[(&str, usize)] = &[
     ("src/shard/connection.rs", 660),
-    ("tests/sinks/power_cut.rs", 620),
-    ("tests/sinks/recycle.rs", 710),
     ("tests/support/faulty.rs", 600),
     ("tests/support/spool_octets.rs", 560),
-    ("tests/tools/config.rs", 900),
-    ("tests/tools/spool_commands.rs", 600),
 ];
 
 const LONG_FUNCTIONS: &[(&str, usize)] = &[("tests/support/reference.rs walk", 91)];
