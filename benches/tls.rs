@@ -13,7 +13,7 @@ use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterio
 use ringmx::config::{self, CertificateFiles, Config};
 use ringmx::smtp::settings::TlsPolicy;
 use ringmx::tls::Tls;
-use ringmx::tls::context::{Context, provider};
+use ringmx::tls::context::{TlsContext, provider};
 use rustix::time::{ClockId, clock_gettime};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
@@ -179,7 +179,7 @@ fn server_config(folder: &Path, key: &'static rcgen::SignatureAlgorithm, tickets
     std::fs::write(&files.chain, made.pem()).expect("written");
     std::fs::write(&files.key, key.serialize_pem()).expect("written");
     let tls = config::Tls { certificates: vec![files], ..config::Tls::default() };
-    let (context, _) = Context::open(&tls, "mx.example").expect("a good certificate");
+    let (context, _) = TlsContext::open(&tls, "mx.example").expect("a good certificate");
     let mut listener = Config::embedded_default().listeners.remove(0);
     (listener.tls, listener.tls_tickets) = (TlsPolicy::Offered, tickets);
     context.server_config(&listener).expect("good").expect("TLS")

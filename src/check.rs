@@ -2,14 +2,14 @@
 //! store, the memory.
 //!
 //! `ringmx check` prints it and `ringmx serve` starts by it: both ask here, so that neither knows more than
-//! the other. Changes nothing on the disk: no directory is made, no file is left behind, no lock is taken.
+//! the other. Changes nothing on the disk: no directory is made, no file is left, no lock is taken.
 
 use std::path::Path;
 
 use crate::config::{self, Config, LogFormat, Places, Problem, Warning, recipients};
 use crate::sink::file_limit;
 use crate::smtp::policy::RecipientEntry;
-use crate::tls::certificate::Part;
+use crate::tls::certificate::CertificateFile;
 use crate::tls::context as certificates;
 use crate::{doctor, sink};
 
@@ -60,7 +60,8 @@ pub fn check(file: Option<&Path>) -> Checked {
     Checked { config, recipients, log_format, problems, warnings }
 }
 
-/// Nothing needs root but a port below 1024. Who listens on loopback only, in a container say, has no strangers for clients.
+/// Nothing needs root but a port below 1024. A server that listens on loopback only, for instance in a container, has no strangers as
+/// clients.
 fn root_note(config: &Config, is_root: bool) -> Option<String> {
     let is_public = |listener: &config::Listener| !listener.address.ip().to_canonical().is_loopback();
     let text = "ringmx runs as root: whoever finds a hole in it has the whole machine; `serve` needs a user of its own, and for ports \
@@ -75,9 +76,9 @@ fn check_certificates(
     warnings: &mut Vec<Warning>,
 ) {
     for found in certificates::examine(&config.tls, &config.hostname) {
-        let key = match found.part {
-            Part::Chain => "chain",
-            Part::Key => "key",
+        let key = match found.file {
+            CertificateFile::Chain => "chain",
+            CertificateFile::Key => "key",
         };
         let finding = places.certificate_finding(found.certificate, key, found.text);
         if found.is_error {

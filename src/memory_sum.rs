@@ -35,7 +35,7 @@ pub const MESSAGE_BYTES: u64 = 2 * 1024 + 2 * ENVELOPE_BYTES_FREE as u64;
 /// Replies of a connection: those that are on their way and those that come after.
 pub const REPLIES_BYTES: u64 = 2 * REPLY_BYTES_MAX as u64;
 
-// Who is in a handshake has no transaction.
+// A connection in a handshake has no transaction.
 const _: () = assert!(TLS_HANDSHAKE_BYTES <= TLS_BYTES + MESSAGE_BYTES);
 
 /// The program, its libraries and what it reads at the start. Measured: 7 MiB, 15 MiB as the tests build it

@@ -1,4 +1,4 @@
-//! The end of the process: the signals that ask for it, the bell that begins it, the bounds after which it comes all the same.
+//! The end of the process: the signals that ask for it, the bell that begins it, the bounds after which it comes in any case.
 //!
 //! ```text
 //!   starting ──► listening ──► stopping ──► the end
@@ -6,8 +6,8 @@
 //!       └── a signal: nobody was greeted ─────┘
 //! ```
 //!
-//! A thread of its own takes the signals, from before anything else is done until the process is gone. So a start or an end that
-//! stands still somewhere, on a disk or on standard error, is ended from here. Ending a process at any moment costs no mail that
+//! A thread of its own takes the signals, from before anything else is done until the process is gone. So it also ends a start or a
+//! stop that stands still somewhere, on a disk or on standard error. Ending a process at any moment costs no mail that
 //! was answered 250: that is what the sinks are built for.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,7 +43,7 @@ struct Progress {
     shards: Vec<ToShard<Order>>,
 }
 
-/// Shared by all who begin the end or have to learn of it.
+/// Shared by every thread that begins the end or has to learn of it.
 #[derive(Debug)]
 pub struct Shutdown {
     progress: Mutex<Progress>,
@@ -163,7 +163,7 @@ impl Shutdown {
         }
     }
 
-    /// Ends the process. Who was greeted may have been cut off, and the exit code says so.
+    /// Ends the process. Clients that were greeted may have been cut off, and the exit code says so.
     fn end(&self, why: &str) {
         let (code, left) = if self.progress().listens {
             (1, "messages that were not answered 250 may be stored or not")

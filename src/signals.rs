@@ -19,8 +19,8 @@ pub fn ignore_file_size_signal() {
 
 /// SIGTERM, SIGINT and SIGHUP held back: until this is dropped they reach neither this thread nor those that it starts.
 ///
-/// Whoever installs handlers holds signals back meanwhile. Libraries install the handler first and tell it afterwards what it is
-/// for; a signal between the two would be taken and lost, and the process would not end.
+/// For the time in which handlers are installed. The library installs a handler first and tells it afterwards what it is for; a
+/// signal between the two would be taken and lost, and the process would not end.
 pub struct Held {
     before: libc::sigset_t,
 }

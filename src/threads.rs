@@ -1,6 +1,6 @@
 //! Threads of one kind, which end together and are waited for together, for a bounded time.
 //!
-//! The standard library waits for a thread without an end; a thread that stands in a call on a disk that does not answer would
+//! The standard library waits for a thread without a bound. A thread that waits in a system call for a disk that does not answer would
 //! keep the whole process.
 
 use std::convert::Infallible;
@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 #[derive(Debug)]
 pub struct Threads {
     handles: Vec<JoinHandle<()>>,
-    /// Each thread holds one of these as long as it runs; nothing is ever sent.
+    /// Each thread holds one of these while it runs; nothing is ever sent.
     alive: Sender<Infallible>,
     ended: Receiver<Infallible>,
 }
@@ -50,7 +50,7 @@ impl Threads {
         let (done, left): (Vec<_>, Vec<_>) =
             handles.into_iter().partition(|thread| all_ended || thread.is_finished());
         for thread in done {
-            // What it had to tell it told by itself; a panic, too.
+            // It told by itself what it had to tell, and a panic is told by the hook.
             let _ = thread.join();
         }
         left.iter().map(|thread| thread.thread().name().unwrap_or("a thread").to_owned()).collect()

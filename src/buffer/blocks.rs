@@ -30,7 +30,7 @@ impl Block {
         self.size - self.octets.len()
     }
 
-    /// Copies octets behind those that are there. They must fit: a block never grows.
+    /// Copies octets after those that are there. They must fit: a block never grows.
     pub(super) fn append(&mut self, bytes: &[u8]) {
         assert!(bytes.len() <= self.room(), "room() was asked before");
         self.octets.extend_from_slice(bytes);

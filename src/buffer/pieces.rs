@@ -72,7 +72,7 @@ impl Pieces {
                 .and_then(|block| block.octets().get(start as usize..end as usize))
                 .unwrap_or_default(),
             // SAFETY: the buffer was pinned by us when the piece was made (`append`) and is unpinned only in `release`,
-            // which takes `&mut self`; so the kernel does not write to it, and the pool writes only behind the last piece
+            // which takes `&mut self`; so the kernel does not write to it, and the pool writes only after the last piece
             // (`compact`, on the shard, while this message is still being received there). The piece lies in the buffer:
             // `append` was given it as a range of `Pool::bytes`.
             Piece::Buffer { id, start, end } => unsafe {

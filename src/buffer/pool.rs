@@ -57,7 +57,8 @@ impl Pool {
     }
 
     /// Free buffers.
-    pub fn free(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn free(&self) -> usize {
         self.free.len()
     }
 
@@ -74,12 +75,6 @@ impl Pool {
     /// Takes a free buffer to publish it.
     pub fn take(&mut self) -> Option<BufferId> {
         self.free.pop()
-    }
-
-    /// Gives back a buffer that was taken and not filled.
-    pub fn give_back(&mut self, id: BufferId) {
-        assert_eq!(self.pins_of(id), 0, "a pinned buffer cannot be unpublished");
-        self.free.push(id);
     }
 
     /// The kernel filled a published buffer: it is the connection's now, with one pin.

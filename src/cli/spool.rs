@@ -26,7 +26,7 @@ pub enum SpoolCommand {
     List {
         /// The spool's directory.
         dir: PathBuf,
-        /// Only what is behind this record.
+        /// Only what comes after this record.
         #[arg(long, value_name = "CURSOR")]
         after: Option<Cursor>,
     },
@@ -57,7 +57,7 @@ pub enum SpoolCommand {
         /// Line ends in maildir and mbox; lf only where that can be converted back.
         #[arg(long, value_enum, default_value = "lf", conflicts_with = "eml")]
         line_endings: LineEndingsChoice,
-        /// Only what is behind this record.
+        /// Only what comes after this record.
         #[arg(long, value_name = "CURSOR")]
         after: Option<Cursor>,
     },
@@ -65,7 +65,7 @@ pub enum SpoolCommand {
     Follow {
         /// The spool's directory.
         dir: PathBuf,
-        /// Begin behind this record; without it behind what `prune` marked, else with the oldest.
+        /// Begin after this record; without it after what `prune` marked, else with the oldest.
         #[arg(long, value_name = "CURSOR")]
         after: Option<Cursor>,
         /// End where nothing more is.

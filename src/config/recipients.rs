@@ -9,7 +9,7 @@ use super::{file, invisible, names};
 use crate::mail::caseless::comparable;
 use crate::smtp::policy::{RecipientEntry, RecipientRules};
 
-/// A longer file is none of recipients: this one has several million.
+/// A longer file is no file of recipients: one of this length has several million.
 const FILE_BYTES_MAX: usize = 256 << 20;
 
 /// Problems, or warnings, that are named one by one; of the rest the count is told.
@@ -114,7 +114,7 @@ fn cure(text: &str) -> Option<String> {
     let (local_part, domain) = text.rsplit_once('@').unwrap_or(("", text));
     let is_quoted = text.starts_with('"') && !text.ends_with('"');
     let space = |c: char| c.is_whitespace();
-    // In a quoted local-part everything may stand, behind it nothing but the domain.
+    // In a quoted local-part everything may stand, after it nothing but the domain.
     let outside = if is_quoted { domain } else { text };
     if outside.starts_with([';', '!']) || outside.starts_with("//") {
         return Some("a comment begins with `#`".to_owned());

@@ -11,7 +11,7 @@ use crate::memory_sum::SocketMemory;
 use crate::resource_limits;
 use crate::ring::probe::{self, Unusable};
 
-/// Facts of the host. None is what the machine does not show, and no check complains of it.
+/// Facts of the host. What the machine does not show is none, and no check complains of that.
 #[derive(Debug, Default)]
 pub struct Host {
     /// Whether io_uring does what shards need, tried out; none when it was not.

@@ -57,7 +57,7 @@ struct Temporary {
 
 impl Temporary {
     fn create(directory: &Path) -> io::Result<Self> {
-        // It has a name, for Btrfs writes no file back that has none.
+        // It has a name, because Btrfs writes no file back that has none.
         let path = directory.join(format!(".ringmx-doctor-{}", std::process::id()));
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         Ok(Self { path, file })

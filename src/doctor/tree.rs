@@ -39,7 +39,7 @@ impl Tree {
         self.root.join(path).exists()
     }
 
-    /// The value behind `key` in lines of `key: value`, without its unit.
+    /// The value after `key` in lines of `key: value`, without its unit.
     pub(super) fn field(&self, path: &str, key: &str) -> Option<String> {
         let text = self.text(path)?;
         let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
@@ -79,7 +79,7 @@ pub(super) mod fake {
 
     use super::Tree;
 
-    /// A tree that lives as long as the directory beside it.
+    /// A tree, and the directory that it lives in.
     pub(in crate::doctor) fn tree(files: &[(&str, &str)]) -> (Tree, tempfile::TempDir) {
         let directory = tempfile::tempdir().expect("a temporary directory");
         for (path, text) in files {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// A network. IPv4 addresses are compared as IPv4 also where they come as `::ffff:0:0/96`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
-    /// Its first address, with no bit set behind the prefix.
+    /// Its first address, with no bit set after the prefix.
     first: IpAddr,
     /// `<= 32` for IPv4, `<= 128` for IPv6.
     prefix_bits: u32,
@@ -83,7 +83,7 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// The address without the bits behind the prefix.
+/// The address without the bits after the prefix.
 fn masked(address: IpAddr, prefix_bits: u32) -> IpAddr {
     match address {
         IpAddr::V4(address) => {

@@ -7,7 +7,7 @@ pub enum Outcome {
     Stored,
     /// Not stored for a reason that passes: 4yz.
     TryAgain(TryAgain),
-    /// Never to be stored, for a property of the message or the address itself: 5yz.
+    /// Never to be stored, because of the message or the address itself: 5yz.
     Refused(Refused),
 }
 

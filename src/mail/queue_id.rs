@@ -2,7 +2,7 @@
 //!
 //! What makes an id unique is a nonce of the start, the shard and a counter. A client that saw these in its replies could tell how many
 //! shards there are, how much mail others send, and when the server started. So they go through a permutation that a key of the start
-//! chooses: two of them are never the same before it, so they are never the same behind it.
+//! chooses: two of them are never the same before it, so they are never the same after it.
 
 use std::fmt;
 
@@ -104,7 +104,7 @@ impl IdKey {
     }
 }
 
-/// SipHash-1-3 of one word: the standard library has none with a key of one's own.
+/// SipHash-1-3 of one word: the one of the standard library takes no key.
 fn siphash([low, high]: [u64; 2], word: u64) -> u64 {
     const LENGTH: u64 = 8 << 56;
     let mut state = [

@@ -12,7 +12,7 @@ const SCANNED_MAX: usize = 64;
 #[derive(Debug, Default, Clone)]
 pub(super) struct Repeated {
     key: RandomState,
-    /// Numbers of recipients plus one, where their hash says or behind; 0: nobody. A power of two, at most half full; empty for few
+    /// Numbers of recipients plus one, where their hash says or after that place; 0: nobody. A power of two, at most half full; empty for few
     /// recipients.
     slots: Vec<u32>,
     /// The first so many recipients are in `slots`.

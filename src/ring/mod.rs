@@ -171,7 +171,7 @@ pub trait Ring {
     /// Cancels this send of this token; nothing happens when it has ended.
     fn cancel_send(&mut self, token: Token, id: SendId);
 
-    /// Ends our half of the connection behind what was sent.
+    /// Ends our half of the connection after what was sent.
     fn shut_down(&mut self, socket: Socket);
 
     /// Closes the socket. No receive and no send may be under way on it.

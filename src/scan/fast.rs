@@ -4,9 +4,9 @@
 //! Bit n of a mask stands for octet n of the block, so `cr << 1` marks what follows a CR. Only the masks differ between
 //! machines: AVX-512, AVX2 or SSE2 on x86-64, plain code elsewhere.
 //!
-//! A line may begin neither with a dot nor with NUL. To look for both in every block would cost a fourth comparison, so one comparison
-//! looks for octets whose bits are all among those of the dot: dot, NUL and fourteen others, such as the space. Only where a line begins with
-//! one of these it is asked which.
+//! A line may begin neither with a dot nor with NUL. To look for both in every block would cost a fourth
+//! comparison, so one comparison looks for octets whose bits are all among those of the dot: dot, NUL and
+//! fourteen others, such as the space. Only where a line begins with one of these it is asked which.
 // Inlined always: what calls for AVX must be compiled for it, down to the masks.
 #![allow(unsafe_code, clippy::inline_always)]
 
@@ -35,13 +35,13 @@ struct Edge {
 }
 
 /// Length of the longest prefix of `octets` that can be taken as it stands. What follows it, if anything, is a dot that
-/// or a NUL that begins a line, an LF without CR before it, or an octet other than LF behind a CR. A CR as the last octet is plain.
+/// or a NUL that begins a line, an LF without CR before it, or an octet other than LF after a CR. A CR as the last octet is plain.
 pub fn plain_prefix(octets: &[u8], before: Before) -> usize {
     prefix::<true>(octets, before)
 }
 
 /// The same where a dot is text: what follows the prefix, if anything, is an LF without CR before it, or an octet other than LF
-/// behind a CR.
+/// after a CR.
 pub fn paired_prefix(octets: &[u8], before: Before) -> usize {
     prefix::<false>(octets, before)
 }
@@ -164,7 +164,7 @@ fn prefix_with<const DOTS: bool>(
         }
         irregular_in::<DOTS>(look, &block, 0, edge)
     };
-    // What lies behind the end is not there: a CR as the last octet may still get its LF.
+    // What comes after the end is not there: a CR as the last octet may still get its LF.
     let irregular = irregular & u64::MAX >> missing;
     let plain = if irregular == 0 { rest.len() } else { irregular.trailing_zeros() as usize };
     octets.len() - rest.len() + plain

@@ -1,7 +1,8 @@
 //! Byte search over mail data: how far it is plain, that is, can be taken as it stands; and where it ends.
 //!
-//! Plain mail data has no line that begins with a dot (transparency, RFC 5321 §4.5.2, or the end of mail data) or with NUL (which a
-//! server behind us may drop, and then find a dot), and no CR or LF that is not part of a CRLF (§2.3.8). [`naive`] says it a byte at a time; `fast` says the same at memory speed.
+//! Plain mail data has no line that begins with a dot (transparency, RFC 5321 §4.5.2, or the end of mail
+//! data) or with NUL (which a server behind us may drop, and then find a dot), and no CR or LF that is not
+//! part of a CRLF (§2.3.8). [`naive`] says it a byte at a time; `fast` says the same at memory speed.
 
 mod fast;
 pub mod naive;
@@ -20,7 +21,7 @@ pub enum Before {
 }
 
 impl Before {
-    /// What stands behind a plain prefix: its last octet tells, and where it is empty nothing has changed.
+    /// What comes after a plain prefix: its last octet tells, and where it is empty nothing has changed.
     #[must_use]
     pub fn after(self, plain: &[u8]) -> Self {
         match plain.last() {
@@ -40,7 +41,7 @@ const TAIL_OCTETS: usize = 4;
 pub struct Tail([u8; TAIL_OCTETS]);
 
 impl Tail {
-    /// With these octets behind it.
+    /// With these octets after it.
     #[must_use]
     pub fn after(self, octets: &[u8]) -> Self {
         match octets.last_chunk() {

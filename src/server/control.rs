@@ -15,14 +15,14 @@ use crate::log::Log;
 use crate::metrics::ShardMetrics;
 use crate::shutdown::{Asked, Shutdown};
 use crate::threads::Threads;
-use crate::tls::context::Context as Certificates;
+use crate::tls::context::TlsContext;
 
 /// How often the files of certificates are looked at, and what errors were counted.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Everything that was started.
 pub(super) struct Control {
-    pub(super) certificates: Certificates,
+    pub(super) certificates: TlsContext,
     pub(super) report: Arc<LogReport>,
     pub(super) shutdown: Arc<Shutdown>,
     /// One a shard.

@@ -121,7 +121,7 @@ struct Repeats {
 }
 
 struct Count {
-    /// The last path and text, for whoever reads the count.
+    /// The last path and text. The line that tells the count names them.
     path: PathBuf,
     text: String,
     /// Those that came since a line told of it.

@@ -5,7 +5,7 @@
 //!              (each thing once, in this order)               (signals, reload, order of stop)
 //! ```
 //!
-//! At the end it waits for nobody longer than a bound.
+//! At the end each wait has a bound.
 
 mod addresses;
 mod control;
@@ -34,8 +34,9 @@ use crate::{huge_pages, resource_limits};
 const PANIC_WORDS_MAX: Duration = Duration::from_millis(100);
 
 /// Runs the receiver until SIGTERM or SIGINT; returns when every message under way was stored and answered. `recipients` are the
-/// entries of the file that the configuration names, and `warnings` on both are told first. An error was told when this returns, with what was left when the time for that was over: in
-/// the log, in the configured format, or plainly on standard error where there is no log yet.
+/// entries of the file that the configuration names; `warnings` on both are told first. When this returns, an error was told, with
+/// what was left when the time for that was over: in the log, in the configured format, or plainly on standard error where there is
+/// no log yet.
 pub fn serve(
     config: &Config,
     recipients: Option<Vec<(usize, RecipientEntry)>>,
@@ -63,7 +64,7 @@ pub fn serve(
         report::error(&error.to_string(), &mut log);
     }
     drop(log);
-    // Who does not read standard error loses these lines; nobody else is left to tell.
+    // A reader who does not read standard error loses these lines; nobody else is left to tell.
     let _ = writer.finish(LOG_END_MAX);
     served
 }

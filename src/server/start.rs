@@ -1,5 +1,4 @@
-//! What is built once, in this order: what can be wrong is found before anybody can connect, and nobody is greeted whose mail could
-//! not be stored.
+//! What is built once, in this order: what an operator can have got wrong is found before anybody can connect.
 
 use std::sync::Arc;
 
@@ -28,10 +27,10 @@ use crate::smtp::policy::{RecipientEntry, Recipients};
 use crate::smtp::settings::Settings;
 use crate::threads::Threads;
 use crate::tls;
-use crate::tls::context::Context as Certificates;
+use crate::tls::context::TlsContext;
 
-/// Builds and starts everything. None when it was asked to stop before it listened. It looks between its steps; who stands in one is
-/// ended by `Shutdown`.
+/// Builds and starts everything. None when it was asked to stop before it listened. It looks between its steps; a step that
+/// stands still is ended by `Shutdown`.
 pub(super) fn start(
     config: &Config,
     recipients: Option<Vec<(usize, RecipientEntry)>>,
@@ -41,7 +40,7 @@ pub(super) fn start(
     addresses::check(config)?;
     let table = Arc::new(table_of(config, recipients));
     // Its notes are among the warnings on the configuration.
-    let (certificates, _) = Certificates::open(&config.tls, &config.hostname).map_err(ServeError::new)?;
+    let (certificates, _) = TlsContext::open(&config.tls, &config.hostname).map_err(ServeError::new)?;
     let log_report = Arc::new(LogReport::new(log.clone()));
     let surroundings = Surroundings {
         hostname: config.hostname.clone(),
@@ -91,7 +90,7 @@ pub(super) fn start(
     Ok(Some(Control { certificates, report: log_report, shutdown, metrics, shards, workers, events }))
 }
 
-/// The table of recipients: one for all shards and listeners and for the sink, whoever has a million of them.
+/// The table of recipients. All listeners of all shards and the sink ask the same one: with a million recipients it takes 65 MiB.
 fn table_of(config: &Config, entries: Option<Vec<(usize, RecipientEntry)>>) -> Recipients {
     let entries: Option<Vec<RecipientEntry>> =
         entries.map(|entries| entries.into_iter().map(|(_, entry)| entry).collect());
@@ -135,7 +134,7 @@ fn random_id_key() -> Result<IdKey, ServeError> {
 struct Common<'a> {
     config: &'a Config,
     table: &'a Arc<Recipients>,
-    certificates: &'a Certificates,
+    certificates: &'a TlsContext,
     id_key: IdKey,
     clients: Arc<Clients>,
     space: Option<Arc<Space>>,
@@ -176,7 +175,7 @@ impl Common<'_> {
             ends,
             settings: self.session_settings(),
             tls: self.tls_configs()?,
-            id_key: self.id_key.clone(),
+            id_key: self.id_key,
             space: self.space.clone(),
             log: self.log.clone(),
             logs: config.log.clone(),

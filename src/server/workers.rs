@@ -17,7 +17,8 @@ use crate::shard::inbox::Letterbox;
 use crate::shard::mailboxes::Lookup;
 use crate::shard::parts::Overflow;
 use crate::sink::space::Space;
-use crate::sink::spill::{SpillTo, Spiller};
+use crate::sink::spill_file::SpillTo;
+use crate::sink::spiller::Spiller;
 use crate::sink::{self, Report};
 use crate::threads::Threads;
 
@@ -105,7 +106,7 @@ impl Workers {
     ) -> Result<(), ServeError> {
         let tell = self.tell.clone();
         let run = move || {
-            // The control thread listens as long as threads run.
+            // This cannot fail: the control thread listens while threads run.
             let result = run(&|| drop(tell.send(ThreadEvent::Ready)));
             let _ = tell.send(ThreadEvent::Ended(result));
         };

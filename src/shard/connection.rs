@@ -1,29 +1,20 @@
 //! One connection: the pump between its wire and its session. It owns the three parts, moves octets and replies between them, and goes
-//! through its phases.
+//! through its phases (`phase`).
 //!
 //! ```text
 //!   wire ──received──► inflow (transport, unread) ──octets──► serving (session, draft) ──► sink
 //!     ▲                     │ encrypts                             │
 //!     └──────one send───────┴◄──────────────replies────────────────┘
 //! ```
-//!
-//! ```text
-//!   Serving ──Close or end of input──► Flushing ──all sent──► Draining ──end, bound or deadline──► Closing ──► gone
-//!      └──────────────── connection lost, from any phase ─────────────────────────────────────────────┘
-//! ```
-//!
-//! Draining: our half is shut down and what the client still sends is dropped for a bounded time, because closing a socket with
-//! unread octets makes the kernel send a reset that eats the reply just sent. A connection is gone only after its last
-//! completion.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::clients::Seat;
 use super::context::Context;
 use super::draft::Waits;
 use super::inflow::{Inflow, Progress, Refusal};
+use super::phase::{Course, Phase};
 use super::pressure::Pressure;
 use super::serving::Serving;
 use super::session_lines::EndedBy;
@@ -33,10 +24,7 @@ use super::wire::{Intake, Wire};
 use super::work::{LITTLE_BYTES, Slice};
 use crate::buffer::BufferId;
 use crate::handoff::message::Receipt;
-use crate::handoff::part::Written;
-use crate::limits::{CANCEL_WAIT_MAX, DRAIN_WAIT_MAX, UNREAD_BUFFERS_MAX};
 use crate::ring::{Received, Ring, Socket};
-use crate::smtp::policy::Verdict;
 use crate::smtp::question::{Asked, Encryption, Question};
 use crate::smtp::session::{Input, Session, Step};
 use crate::tls::{Cause, ServerConfig, Tls};
@@ -47,27 +35,13 @@ pub(super) struct Connection {
     wire: Wire,
     inflow: Inflow,
     serving: Serving,
-    phase: Phase,
-    /// What TLS begins with here; none where the listener has none.
-    tls_config: Option<Arc<ServerConfig>>,
-    /// The client closed its half, or said under TLS that it sends nothing more.
-    input_ended: bool,
+    course: Course,
     /// In the list of connections to be settled this turn.
     dirty: bool,
     /// It has used up its slice of work and is in the queue for another.
     waits_for_work: bool,
-    /// When a client that takes too long to go has had its time.
-    drain_deadline: Option<Instant>,
     accepted_at: SystemTime,
     ended_by: EndedBy,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Serving,
-    Flushing,
-    Draining,
-    Closing,
 }
 
 /// Whether a connection goes on.
@@ -92,28 +66,23 @@ impl Connection {
         Self {
             key,
             wire: Wire::new(socket, key.token()),
-            inflow: Inflow::new(key),
+            inflow: Inflow::new(key, tls_config),
             serving: Serving::new(key, session),
-            phase: Phase::Serving,
-            tls_config,
-            input_ended: false,
+            course: Course::new(),
             dirty: false,
             waits_for_work: false,
-            drain_deadline: None,
             accepted_at,
             ended_by: EndedBy::Server,
         }
     }
 
-    /// Begins the session of a client that may have this connection.
-    pub(super) fn greet<R>(&mut self, seat: Option<Seat>, context: &mut Context<R>) {
-        self.serving.greet(seat, context.turn.now);
-        self.end_with_session(context);
-    }
-
-    /// Turns a client away that has too many connections.
-    pub(super) fn turn_away<R>(&mut self, context: &mut Context<R>) {
-        self.serving.turn_away();
+    /// Something happens to its session, which may end by it.
+    pub(super) fn serve<R>(
+        &mut self,
+        context: &mut Context<R>,
+        act: impl FnOnce(&mut Serving, &mut Context<R>),
+    ) {
+        act(&mut self.serving, context);
         self.end_with_session(context);
     }
 
@@ -131,7 +100,7 @@ impl Connection {
                 self.handle_octets(buffer, count, context);
             }
             Received::End => {
-                self.input_ended = true;
+                self.course.end_input();
                 self.advance(context);
             }
             Received::NoBuffers => {
@@ -153,7 +122,7 @@ impl Connection {
     /// Whether octets waited when the greeting was about to be sent.
     pub(super) fn handle_peeked<R>(&mut self, waiting: bool, context: &mut Context<R>) {
         let Serving { session, replies, .. } = &mut self.serving;
-        if waiting && self.phase == Phase::Serving && session.watches_for_early_input() {
+        if waiting && self.course.is_serving() && session.watches_for_early_input() {
             let step = session.handle_waiting_input(replies);
             self.serving.follow(&step);
             self.end_with_session(context);
@@ -186,18 +155,6 @@ impl Connection {
         told
     }
 
-    /// A part of its message is written out, or could not be.
-    pub(super) fn handle_written<R: Ring>(&mut self, written: Written, context: &mut Context<R>) {
-        self.serving.handle_written(written, context);
-        self.advance(context);
-    }
-
-    /// The store's answer about a recipient came.
-    pub(super) fn handle_found<R: Ring>(&mut self, number: u32, verdict: Verdict, context: &mut Context<R>) {
-        self.serving.handle_found(number, verdict, context);
-        self.advance(context);
-    }
-
     /// A turn has work for it.
     pub(super) fn resume_work<R: Ring>(&mut self, context: &mut Context<R>) {
         self.waits_for_work = false;
@@ -206,7 +163,7 @@ impl Connection {
 
     /// A turn may have time for its handshake. One that was given up meanwhile costs nothing and is not finished.
     pub(super) fn resume_handshake<R: Ring>(&mut self, context: &mut Context<R>) {
-        if self.phase == Phase::Serving && self.inflow.transport.handshake_waits() {
+        if self.course.is_serving() && self.inflow.transport.handshake_waits() {
             context.turn.handshakes.take_step();
             let resumed = self.inflow.resume_handshake();
             self.handle_progress(resumed.map_err(Refusal::Fault), context);
@@ -216,28 +173,18 @@ impl Connection {
 
     /// When [`Connection::expire`] wants to be called.
     pub(super) fn deadline(&self) -> Instant {
-        match self.drain_deadline {
-            Some(deadline) => deadline,
-            None => self.serving.session.deadline(),
-        }
+        self.course.deadline().unwrap_or_else(|| self.serving.session.deadline())
     }
 
     /// Its deadline may have passed.
     pub(super) fn expire<R: Ring>(&mut self, context: &mut Context<R>) {
-        let now = context.turn.now;
-        match self.phase {
-            Phase::Serving if self.serving.session.deadline() > now => {}
+        match self.course.phase() {
+            Phase::Serving if self.serving.session.deadline() > context.turn.now => {}
             Phase::Serving => {
                 self.serving.expire(context);
                 self.advance(context);
             }
-            // A client that does not even read its last replies has had its time.
-            Phase::Flushing | Phase::Draining
-                if self.drain_deadline.is_none_or(|deadline| deadline <= now) =>
-            {
-                self.phase = Phase::Closing;
-            }
-            Phase::Flushing | Phase::Draining => {}
+            Phase::Flushing | Phase::Draining => self.course.expire(context.turn.now),
             Phase::Closing => self.wire.forget_cancels(),
         }
     }
@@ -247,12 +194,11 @@ impl Connection {
 impl Connection {
     /// Ends the session if its client has been silent for longer than is allowed now. False when it goes on.
     pub(super) fn give_way<R: Ring>(&mut self, pressure: Pressure, context: &mut Context<R>) -> bool {
-        if self.phase != Phase::Serving || self.waits_for_work {
+        if !self.course.is_serving() || self.waits_for_work {
             return false;
         }
-        self.serving.give_way(pressure, context);
-        self.end_with_session(context);
-        self.phase != Phase::Serving
+        self.serve(context, |serving, context| serving.give_way(pressure, context));
+        !self.course.is_serving()
     }
 
     /// Octets a second of its message, if that holds a spill file and is hardly being sent.
@@ -268,29 +214,13 @@ impl Connection {
 
     /// What it holds outside of receive buffers and messages, if it could give that up.
     pub(super) fn could_give_up(&self) -> usize {
-        if self.phase == Phase::Serving { self.inflow.held() } else { 0 }
+        if self.course.is_serving() { self.inflow.held() } else { 0 }
     }
 
     /// Ends the session for others, who need what it holds.
     pub(super) fn give_up_held<R>(&mut self, context: &mut Context<R>) {
-        self.cut_off(context);
+        self.serve(context, |serving, _| serving.cut_off());
         self.inflow.count(&mut context.turn.held);
-    }
-
-    /// The server stops: ends the session now, or after the transaction under way.
-    pub(super) fn shut_down<R>(&mut self, context: &mut Context<R>) {
-        if self.phase == Phase::Serving {
-            self.serving.shut_down();
-            self.end_with_session(context);
-        }
-    }
-
-    /// Ends the session whatever it does: the server stops, or has no room for it.
-    pub(super) fn cut_off<R>(&mut self, context: &mut Context<R>) {
-        if self.phase == Phase::Serving {
-            self.serving.cut_off();
-            self.end_with_session(context);
-        }
     }
 }
 
@@ -307,23 +237,24 @@ impl Connection {
         // A send that has not ended by now waits for the client to read.
         let is_unread = self.wire.is_sending();
         if !is_unread
-            && self.phase != Phase::Closing
+            && self.course.phase() != Phase::Closing
             && let Some(head) = self.take_outgoing(context)
         {
             let is_plain = self.inflow.transport.is_plain();
-            if is_plain && self.phase == Phase::Serving && self.serving.session.watches_for_early_input() {
+            if is_plain && self.course.is_serving() && self.serving.session.watches_for_early_input() {
                 self.wire.peek(&mut context.ring);
             }
             self.serving.session.handle_sending();
             self.wire.send(head, &mut context.ring);
         }
-        if self.phase == Phase::Flushing && !self.wire.is_sending() {
-            self.drain_or_close(context);
+        if self.course.phase() == Phase::Flushing
+            && !self.wire.is_sending()
+            && self.course.drain(context.turn.now)
+        {
+            self.wire.shut_down(&mut context.ring);
         }
-        if self.phase == Phase::Draining && self.input_ended {
-            self.phase = Phase::Closing;
-        }
-        if self.phase == Phase::Closing {
+        self.course.settle();
+        if self.course.phase() == Phase::Closing {
             return self.close(context);
         }
         self.settle_receive(is_unread, context);
@@ -344,20 +275,16 @@ impl Connection {
 
     /// What is to be sent now, of replies that the session has said; none when that is nothing.
     fn take_outgoing<R: Ring>(&mut self, context: &mut Context<R>) -> Option<Vec<u8>> {
-        if self.inflow.transport.is_plain() {
-            if self.serving.session.speaks_tls_only() {
-                // A client of this port cannot read plaintext.
-                self.serving.replies.clear();
-            }
-            let is_empty = self.serving.replies.is_empty();
-            return (!is_empty).then(|| self.serving.replies.replace(context.turn.spare()));
+        let is_plain = self.inflow.transport.is_plain();
+        if is_plain && self.serving.session.speaks_tls_only() {
+            // A client of this port cannot read plaintext.
+            self.serving.replies.clear();
         }
-        let said = if self.serving.replies.is_empty() {
-            Vec::new()
-        } else {
-            self.serving.replies.replace(context.turn.spare())
-        };
-        let (outgoing, failed) = self.inflow.transport.encrypt(&said, self.phase == Phase::Flushing);
+        let said = self.serving.take_said(&mut context.turn);
+        if is_plain {
+            return (!said.is_empty()).then_some(said);
+        }
+        let (outgoing, failed) = self.inflow.transport.encrypt(&said, self.course.phase() == Phase::Flushing);
         if !said.is_empty() {
             context.turn.keep_spare(said);
         }
@@ -369,12 +296,9 @@ impl Connection {
 
     /// Arms or cancels the receive. `is_unread`: the client has not read what it was told.
     fn settle_receive<R: Ring>(&mut self, is_unread: bool, context: &mut Context<R>) {
-        let open = matches!(self.phase, Phase::Serving | Phase::Draining) && !self.input_ended;
         let draft = self.serving.draft();
         let paused = draft.waits() == Waits::Parsing;
-        let full = self.inflow.unread.runs() > UNREAD_BUFFERS_MAX
-            || self.inflow.transport.is_handshake_full()
-            || paused;
+        let full = self.inflow.is_full() || paused;
         // A client that does not read its replies, or sends far more than one connection may have parsed in a turn, gets nothing more
         // of its input taken in than waits here already.
         let behind = !self.inflow.unread.is_empty() && (is_unread || self.waits_for_work);
@@ -382,10 +306,10 @@ impl Connection {
         // that wait for a slow disk this would be more memory than all else.
         let large = draft.has_spilled() || draft.has_data() && context.pool.is_scarce();
         let intake = Intake {
-            may_begin: open && !full && self.inflow.unread.is_empty(),
+            may_begin: self.course.may_receive() && !full && self.inflow.unread.is_empty(),
             one_at_a_time: large || context.pool.is_low() || is_unread || context.turn.work.is_behind(),
             // After close_notify the socket goes on, and what comes from it is nothing.
-            must_end: full || large || behind || self.input_ended,
+            must_end: full || large || behind || self.course.has_input_ended(),
         };
         self.wire.settle_receive(intake, &mut context.ring);
         // An idle connection owns nothing but its place.
@@ -394,22 +318,11 @@ impl Connection {
         }
     }
 
-    /// All replies are sent: shut our half and wait for the client's end, if that has not come yet.
-    fn drain_or_close<R: Ring>(&mut self, context: &mut Context<R>) {
-        if self.input_ended {
-            self.phase = Phase::Closing;
-        } else {
-            self.wire.shut_down(&mut context.ring);
-            self.phase = Phase::Draining;
-            self.drain_deadline = Some(context.turn.now + DRAIN_WAIT_MAX);
-        }
-    }
-
     /// Closes as soon as no operation is under way.
     fn close<R: Ring>(&mut self, context: &mut Context<R>) -> Fate {
         self.release_all(context);
         if !self.wire.close(&mut context.ring) {
-            self.drain_deadline = Some(context.turn.now + CANCEL_WAIT_MAX);
+            self.course.wait_for_completions(context.turn.now);
             return Fate::Open;
         }
         self.inflow.end(&mut context.turn.held);
@@ -421,10 +334,10 @@ impl Connection {
 impl Connection {
     fn handle_octets<R: Ring>(&mut self, id: BufferId, count: usize, context: &mut Context<R>) {
         let Context { pool, turn, .. } = context;
-        if self.phase != Phase::Serving {
+        if !self.course.is_serving() {
             pool.unpin(id);
             if !self.wire.drain(count) {
-                self.phase = Phase::Closing;
+                self.course.close();
             }
             return;
         }
@@ -438,7 +351,7 @@ impl Connection {
         let Context { pool, turn, .. } = context;
         if !self.inflow.copy_out_last(count, pool, &mut turn.held) {
             context.metrics.held_refusals.add(1);
-            self.cut_off(context);
+            self.serve(context, |serving, _| serving.cut_off());
         }
     }
 
@@ -504,7 +417,7 @@ impl Connection {
 
     /// Whether the session can go on with what is unread.
     fn can_parse(&self) -> bool {
-        self.phase == Phase::Serving && self.serving.can_parse()
+        self.course.is_serving() && self.serving.can_parse()
     }
 
     /// A slice was worked on. Who has used it up and has more to be parsed waits for the next one.
@@ -521,7 +434,7 @@ impl Connection {
         let Inflow { unread, transport, .. } = &self.inflow;
         let session = &mut self.serving.session;
         let waits = !unread.is_empty() || session.awaits().is_some() || transport.handshake_waits();
-        if self.input_ended && !waits && self.phase == Phase::Serving {
+        if self.course.has_input_ended() && !waits && self.course.is_serving() {
             session.handle_end_of_input();
             self.ended_by = EndedBy::Client;
             self.flush(context);
@@ -533,7 +446,7 @@ impl Connection {
 impl Connection {
     /// The session asks whether TLS can begin. If it can, the replies so far are the last in plaintext.
     fn answer_tls<R: Ring>(&mut self, asked: Asked<Encryption>, context: &mut Context<R>) {
-        let tls = self.tls_config.as_ref().and_then(|config| Tls::new(config).ok());
+        let tls = self.inflow.make_tls();
         self.serving.resolve(asked, tls.is_some(), context);
         if let Some(tls) = tls {
             self.secure(tls, context);
@@ -542,9 +455,9 @@ impl Connection {
 
     /// Implicit TLS begins.
     fn begin_tls<R: Ring>(&mut self, context: &mut Context<R>) {
-        match self.tls_config.as_ref().map(Tls::new) {
-            Some(Ok(tls)) => self.secure(tls, context),
-            Some(Err(_)) | None => self.break_off(Cause::Other.into(), context),
+        match self.inflow.make_tls() {
+            Some(tls) => self.secure(tls, context),
+            None => self.break_off(Cause::Other.into(), context),
         }
     }
 
@@ -561,7 +474,7 @@ impl Connection {
             Err(Refusal::Fault(fault)) => return self.break_off(fault, context),
             Err(Refusal::NoRoom) => {
                 context.metrics.held_refusals.add(1);
-                return self.cut_off(context);
+                return self.serve(context, |serving, _| serving.cut_off());
             }
         };
         if let Some(facts) = negotiated {
@@ -573,7 +486,9 @@ impl Connection {
             self.end_with_session(context);
         }
         // The client sends nothing more; what it asked for is answered.
-        self.input_ended |= ended;
+        if ended {
+            self.course.end_input();
+        }
     }
 
     /// TLS failed. Nothing that was begun is finished.
@@ -597,27 +512,29 @@ impl Connection {
 impl Connection {
     /// Goes on to the end when the session has ended.
     fn end_with_session<R>(&mut self, context: &mut Context<R>) {
-        if self.phase == Phase::Serving && self.serving.has_ended() {
+        if self.course.is_serving() && self.serving.has_ended() {
             self.flush(context);
         }
     }
 
     /// Nothing more is read; what was said is sent.
     fn flush<R>(&mut self, context: &mut Context<R>) {
-        self.give_up_handshake(if self.input_ended { Cause::Gone } else { Cause::TimedOut }, context);
-        self.phase = Phase::Flushing;
-        self.drain_deadline = Some(context.turn.now + DRAIN_WAIT_MAX);
+        let has_gone = self.course.has_input_ended();
+        self.give_up_handshake(if has_gone { Cause::Gone } else { Cause::TimedOut }, context);
+        self.course.flush(context.turn.now);
+        self.serving.end();
         self.inflow.transport.drop_input();
         self.release_all(context);
     }
 
     fn lose<R>(&mut self, context: &mut Context<R>) {
         self.give_up_handshake(Cause::Gone, context);
-        if self.phase == Phase::Serving {
+        if self.course.is_serving() {
             self.ended_by = EndedBy::Lost;
             self.serving.session.handle_end_of_input();
         }
-        self.phase = Phase::Closing;
+        self.serving.end();
+        self.course.close();
     }
 
     fn handle_panic<R>(&mut self, context: &mut Context<R>) {

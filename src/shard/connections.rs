@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Fate};
 use super::context::Context;
+use super::serving::Serving;
 use super::table::{Key, Table};
 use super::timers::Timers;
 use crate::limits::REFUSED_CONNECTIONS_MAX;
@@ -63,14 +64,10 @@ impl Connections {
         self.touch(key, |_| ());
     }
 
-    /// Something happens to all of them.
-    pub(super) fn for_each<R>(
-        &mut self,
-        act: fn(&mut Connection, &mut Context<R>),
-        context: &mut Context<R>,
-    ) {
+    /// Something happens to the sessions of all of them.
+    pub(super) fn serve_each<R>(&mut self, act: fn(&mut Serving), context: &mut Context<R>) {
         for key in self.keys() {
-            self.touch(key, |connection| act(connection, context));
+            self.touch(key, |connection| connection.serve(context, |serving, _| act(serving)));
         }
     }
 

@@ -1,14 +1,17 @@
 //! What a client sent, on its way from the wire to the session: through the transport, then unread until it is parsed. All of it that
 //! lies outside of receive buffers is counted.
 
+use std::sync::Arc;
+
 use super::handshakes::Handshakes;
 use super::held::Held;
 use super::table::Key;
 use super::transport::{Decrypted, Fault, Transport};
 use super::unread::Unread;
 use crate::buffer::{BufferId, Pool};
+use crate::limits::UNREAD_BUFFERS_MAX;
 use crate::mail::client::TlsFacts;
-use crate::tls::{Cause, Tls};
+use crate::tls::{Cause, ServerConfig, Tls};
 
 /// One connection's.
 #[derive(Debug)]
@@ -16,6 +19,8 @@ pub(super) struct Inflow {
     key: Key,
     pub(super) transport: Transport,
     pub(super) unread: Unread,
+    /// What TLS begins with here; none where the listener has none.
+    tls_config: Option<Arc<ServerConfig>>,
     /// Octets that it held when that was counted last.
     held: usize,
 }
@@ -40,8 +45,18 @@ pub(super) enum Refusal {
 
 impl Inflow {
     /// Of a connection in plaintext, of which nothing came yet.
-    pub(super) fn new(key: Key) -> Self {
-        Self { key, transport: Transport::Plain, unread: Unread::default(), held: 0 }
+    pub(super) fn new(key: Key, tls_config: Option<Arc<ServerConfig>>) -> Self {
+        Self { key, transport: Transport::Plain, unread: Unread::default(), tls_config, held: 0 }
+    }
+
+    /// Whether so much waits that nothing more is received.
+    pub(super) fn is_full(&self) -> bool {
+        self.unread.runs() > UNREAD_BUFFERS_MAX || self.transport.is_handshake_full()
+    }
+
+    /// TLS that can begin; none where the listener has none, or it cannot.
+    pub(super) fn make_tls(&self) -> Option<Tls> {
+        Tls::new(self.tls_config.as_ref()?).ok()
     }
 
     /// What it held when that was counted last.

@@ -21,6 +21,7 @@ pub mod listener;
 pub mod mailboxes;
 pub mod order;
 pub mod parts;
+mod phase;
 mod pressure;
 mod provision;
 mod relief;
@@ -46,6 +47,7 @@ use self::listener::Listener;
 use self::order::Order;
 use self::provision::Provision;
 use self::relief::{Relief, relieve_held, relieve_spilling};
+use self::serving::Serving;
 use self::table::Key;
 use crate::limits::SHUTDOWN_WAIT_MAX;
 use crate::ring::{Event, Received, Ring, Socket};
@@ -253,9 +255,11 @@ impl<R: Ring> Shard<R> {
             let session = Session::new(settings.clone(), client, context.turn.now);
             let mut connection = Connection::new(key, socket, session, tls, context.turn.wall_clock);
             match seat {
-                Ok(seat) if !full => connection.greet(seat, context),
-                Ok(_) => connection.cut_off(context),
-                Err(TooMany) => connection.turn_away(context),
+                Ok(seat) if !full => {
+                    connection.serve(context, |serving, context| serving.greet(seat, context.turn.now));
+                }
+                Ok(_) => connection.serve(context, |serving, _| serving.cut_off()),
+                Err(TooMany) => connection.serve(context, |serving, _| serving.turn_away()),
             }
             connection
         });
@@ -304,7 +308,10 @@ impl<R: Ring> Shard<R> {
             is_scarce |= written.is_scarce;
             let key = Key::from_word(written.part.origin.connection);
             if connections.find(key).is_some() {
-                connections.touch(key, |connection| connection.handle_written(written, context));
+                connections.touch(key, |connection| {
+                    connection.serve(context, |serving, context| serving.handle_written(written, context));
+                    connection.advance(context);
+                });
             } else {
                 written.part.data.release(&mut context.pool);
             }
@@ -319,7 +326,10 @@ impl<R: Ring> Shard<R> {
         let Self { context, connections, .. } = self;
         while let Some(found) = context.inbox.found.next() {
             let (key, number, verdict) = context.mailboxes.handle_found(found, context.turn.now);
-            connections.touch(key, |connection| connection.handle_found(number, verdict, context));
+            connections.touch(key, |connection| {
+                connection.serve(context, |serving, context| serving.handle_found(number, verdict, context));
+                connection.advance(context);
+            });
         }
     }
 
@@ -393,7 +403,7 @@ impl<R: Ring> Shard<R> {
             cut_off: false,
         });
         self.listeners.iter().for_each(Listener::refuse_new);
-        self.connections.for_each(Connection::shut_down, &mut self.context);
+        self.connections.serve_each(Serving::shut_down, &mut self.context);
     }
 
     /// Transactions under way have had their time.
@@ -402,7 +412,7 @@ impl<R: Ring> Shard<R> {
             Some(stopping) if !stopping.cut_off && stopping.deadline <= self.context.turn.now => {
                 stopping.deadline += SHUTDOWN_WAIT_MAX;
                 stopping.cut_off = true;
-                self.connections.for_each(Connection::cut_off, &mut self.context);
+                self.connections.serve_each(Serving::cut_off, &mut self.context);
             }
             Some(_) | None => {}
         }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use super::clients::Seat;
-use super::context::Context;
+use super::context::{Context, Turn};
 use super::delivery::Handed;
 use super::draft::{Complete, Draft, Moved, Waits};
 use super::mailboxes::Answered;
@@ -67,15 +67,27 @@ impl Serving {
         self.has_ended = true;
     }
 
-    /// Ends the session whatever it does: the server stops, or has no room.
+    /// Ends the session whatever it does: the server stops, or has no room for it.
     pub(super) fn cut_off(&mut self) {
-        self.session.cut_off(&mut self.replies);
-        self.has_ended = true;
+        if !self.has_ended {
+            self.session.cut_off(&mut self.replies);
+            self.has_ended = true;
+        }
     }
 
     /// The server stops: ends the session now, or after the transaction under way.
     pub(super) fn shut_down(&mut self) {
-        self.has_ended |= self.session.shut_down(&mut self.replies);
+        self.has_ended = self.has_ended || self.session.shut_down(&mut self.replies);
+    }
+
+    /// The session has ended, for a reason outside of it.
+    pub(super) fn end(&mut self) {
+        self.has_ended = true;
+    }
+
+    /// Takes what the session has said.
+    pub(super) fn take_said(&mut self, turn: &mut Turn) -> Vec<u8> {
+        if self.replies.is_empty() { Vec::new() } else { self.replies.replace(turn.spare()) }
     }
 
     /// A bug of ours ended the session, which is not looked at again.
@@ -106,14 +118,13 @@ impl Serving {
             // The disk has kept it waiting too long: the message is given up.
             self.lose_data(TryAgain::Overload, context);
             let waited = self.draft.give_up_waiting();
-            self.stop_waiting(waited, context);
-        } else {
-            if self.session.awaits() == Some(Awaited::Delivery) {
-                context.delivery.note_hang();
-            }
-            let step = self.session.expire(&mut self.replies, context.turn.now);
-            self.follow(&step);
+            return self.stop_waiting(waited, context);
         }
+        if self.session.awaits() == Some(Awaited::Delivery) {
+            context.delivery.note_hang();
+        }
+        let step = self.session.expire(&mut self.replies, context.turn.now);
+        self.follow(&step);
     }
 
     /// Ends the session if its client has been silent for longer than is allowed now, and no mail of it would be lost.

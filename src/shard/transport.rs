@@ -213,12 +213,12 @@ pub(super) fn count_failure(metrics: &ShardMetrics, cause: Cause) {
 mod tests {
     use super::*;
     use crate::config::{self, Config};
-    use crate::tls::context::Context;
+    use crate::tls::context::TlsContext;
 
     fn secured() -> Secured {
         let config = Config::embedded_default();
         let tls = config::Tls { self_signed: true, ..config::Tls::default() };
-        let (context, _) = Context::open(&tls, "mx.test").expect("a certificate");
+        let (context, _) = TlsContext::open(&tls, "mx.test").expect("a certificate");
         let server = context.server_config(&config.listeners[0]).expect("good").expect("TLS");
         let tls = Tls::new(&server).expect("a server");
         Secured { tls, outgoing: Vec::new(), waiting: Vec::new(), closed: false }

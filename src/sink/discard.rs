@@ -3,7 +3,7 @@
 use super::contract::{Durability, Sink};
 use super::kind::Kind;
 use super::opening::{OpenError, Opened, Surroundings};
-use super::spill::SpillTo;
+use super::spill_file::SpillTo;
 use crate::handoff::message::Message;
 use crate::mail::outcome::Outcome;
 
@@ -27,10 +27,6 @@ impl Kind for Discard {
 }
 
 impl Sink for Discard {
-    fn durability(&self) -> Durability {
-        Durability::None
-    }
-
     fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>) {
         for message in batch {
             message.place.clear();

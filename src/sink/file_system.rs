@@ -1,4 +1,4 @@
-//! Which file system a store is on, for what is known to be safe on some and not on others.
+//! Which file system a store is on, because some things are known to be safe on some and not on others.
 
 use std::fs::{self, File};
 use std::io;
@@ -56,7 +56,7 @@ pub fn has_ext4_journal(file: impl AsFd) -> bool {
 }
 
 /// Fails where the file system of a directory gave up its journal, which its syncs need not tell. ext4 finds nothing to wait for when
-/// the commit has failed already, be it one that another sync began, and XFS finds nothing to write once it has let go of the changes
+/// the commit has failed already, even one that another sync began, and XFS finds nothing to write once it has let go of the changes
 /// that it could not write; both say that all is well. A journal that still takes changes has committed all that syncs said it had.
 ///
 /// The change is a file without a name, which is gone with its descriptor. Where there are no such files nobody can be asked. Any
@@ -94,7 +94,7 @@ pub(super) fn open_own_at(path: &Path) -> io::Result<File> {
     open_own(open_directory(directory).named(path)?, name).named(path)
 }
 
-/// A handle of the directory at an operator's path, for what is done below it whatever becomes of the path.
+/// A handle of the directory at an operator's path, so that what is done below it stays there, whatever becomes of the path.
 pub(super) fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, flags, Mode::empty())?)

@@ -1,8 +1,8 @@
 //! Sinks: where completed messages go.
 //!
-//! A sink takes a batch and gives one outcome a message: all or nothing for a message. What it promises is part of its
-//! type and logged at start. A disk sink makes a [`plan`] and an [`executor`] carries it out, so the code that keeps the
-//! promise is the code that the power-cut tests run.
+//! A sink takes a batch and gives one outcome a message: all or nothing for a message. What it promises is
+//! known when it is opened ([`Opened::durability`]), and logged then. A disk sink makes a [`plan`] and an
+//! [`executor`] carries it out, so the code that keeps the promise is the code that the power-cut tests run.
 //!
 //! A new sink is one file (or folder) here with its [`Kind`] and one row in the table below; its settings are one file and one row in
 //! `config/sink`.
@@ -22,7 +22,8 @@ pub mod plan;
 mod report;
 mod root;
 pub mod space;
-pub mod spill;
+pub mod spill_file;
+pub mod spiller;
 pub mod spool;
 pub mod stdout;
 mod trial;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::contract::{Durability, Sink};
 use super::mailbox::Mailboxes;
 use super::report::Report;
-use super::spill::SpillTo;
+use super::spill_file::SpillTo;
 use crate::mail::envelope::Mailbox;
 
 /// What a sink knows of the world besides its own settings.

@@ -126,7 +126,7 @@ pub fn lock_directory(directory: impl AsFd, waits: bool) -> io::Result<bool> {
     }
 }
 
-/// Whether there is a syncfs(2): asked of a descriptor that it cannot take, for the sync itself may take
+/// Whether there is a syncfs(2): asked of a descriptor that it cannot take, because the sync itself may take
 /// long.
 pub fn has_syncfs(directory: impl AsFd) -> bool {
     let flags = OFlags::PATH | OFlags::CLOEXEC;

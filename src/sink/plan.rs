@@ -31,6 +31,13 @@ pub struct Place {
     pub name: String,
 }
 
+impl Place {
+    /// A file in the root itself.
+    pub fn in_root(name: String) -> Rc<Self> {
+        Rc::new(Self { directory: Rc::from(""), name })
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.directory.is_empty() {
@@ -60,7 +67,7 @@ pub enum Action<'a> {
     Link(&'a File, Rc<Place>),
     /// Takes space for a file of this many octets; does nothing where the file system cannot.
     Reserve(Rc<Place>, u64),
-    /// Writes the slices one behind the other from this offset. A short write is a failed write.
+    /// Writes the slices one after the other from this offset. A short write is a failed write.
     Write(Rc<Place>, u64, Vec<&'a [u8]>),
     /// Begins to write back to the disk what the file holds, and does not wait.
     StartWriteback(Rc<Place>),
@@ -84,7 +91,7 @@ pub enum Action<'a> {
     /// Makes durable everything on the file system of the root: every file and every name that is there when it begins.
     SyncFilesystem,
     /// Fails where the file system of a directory gave up its journal, or takes no new file for another reason. A sync need not
-    /// tell (see [`probe_journal`](super::file_system::probe_journal)), so it stands behind the last one that makes new files and
+    /// tell (see [`probe_journal`](super::file_system::probe_journal)), so it comes after the last one that makes new files and
     /// names durable, in a stage of its own.
     ProbeJournal(Directory),
 }
@@ -215,11 +222,6 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// The number of messages it is for.
-    pub fn messages(&self) -> usize {
-        self.messages
-    }
-
     /// All operations in order.
     pub fn operations(&self) -> &[Operation<'a>] {
         &self.operations
@@ -241,7 +243,7 @@ impl<'a> Plan<'a> {
                 Some(last) if file.is_some() && file == self.operations[last.start].action.chain() => {
                     last.end = index + 1;
                 }
-                _ => chains.push(index..index + 1),
+                Some(_) | None => chains.push(index..index + 1),
             }
         }
         chains
@@ -323,10 +325,11 @@ impl Results {
     }
 }
 
-/// Removes the files that a plan made for messages that failed. Best effort: it needs no sync, for a message that was not
+/// Removes the files that a plan made for messages that failed. Best effort: it needs no sync, because a message that was not
 /// answered 250 may be there or not.
 ///
-/// A file is removed when all its owners failed, and only where it is certain to be ours: not where `Create`, `Link` or `Rename` met one that was there before.
+/// A file is removed when all its owners failed, and only where it is certain to be ours: not where `Create`,
+/// `Link` or `Rename` met one that was there before.
 pub fn undo(plan: &Plan<'_>, results: &Results) -> Plan<'static> {
     let mut files = Vec::new();
     for (operation, done) in plan.operations.iter().zip(&results.operations) {

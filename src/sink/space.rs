@@ -1,6 +1,6 @@
 //! The space that is left on a disk sink's file system beyond the reserve, so that MAIL can be refused before the disk is full.
 //!
-//! Shards only read a number. A thread of its own asks the file system, for a hung disk answers that question late or never.
+//! Shards only read a number. A thread of its own asks the file system, because a hung disk answers that question late or never.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -17,7 +17,7 @@ use super::facts::{Facts, TlsText};
 use super::kind::Kind;
 use super::opening::{OpenError, Opened, Surroundings};
 use super::report::{Report, Site, outcome_of};
-use super::spill::SpillTo;
+use super::spill_file::SpillTo;
 use crate::config::{self, StdoutFormat};
 use crate::handoff::message::Message;
 use crate::mail::outcome::Outcome;
@@ -126,10 +126,6 @@ impl Stdout {
 }
 
 impl Sink for Stdout {
-    fn durability(&self) -> Durability {
-        Durability::None
-    }
-
     fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>) {
         let mut stalled = None;
         for message in batch {

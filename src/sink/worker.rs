@@ -151,16 +151,11 @@ mod tests {
     use crate::mail::client::ClientFacts;
     use crate::mail::envelope::Envelope;
     use crate::mail::queue_id::QueueId;
-    use crate::sink::contract::Durability;
 
     /// Remembers who was stored together. What a message costs stands in its name.
     struct Batches(Arc<Mutex<Vec<Vec<u128>>>>);
 
     impl Sink for Batches {
-        fn durability(&self) -> Durability {
-            Durability::None
-        }
-
         fn cost(&self, message: &Message) -> Cost {
             match message.id.0 / 1000 {
                 0 => Cost { bytes: 1, files: 1 },

@@ -24,9 +24,9 @@ pub(super) struct Announced {
 /// What is wrong with the argument of BDAT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AnnouncedError {
-    /// No size, or none that can be read: nobody knows where the next command begins.
+    /// No size that can be read: nobody knows where the next command begins.
     Size,
-    /// So many octets follow, and behind the size stands something other than LAST.
+    /// So many octets follow. After the size comes something other than LAST.
     Keyword(u64),
 }
 
@@ -154,7 +154,7 @@ impl ChunkedData {
         count
     }
 
-    /// Takes octets one by one as far as a run goes; none when ranges are long, or nothing is to be normalised.
+    /// Takes octets one by one as far as a run goes. None: ranges are long, or nothing is to be normalised.
     fn condense(&mut self, octets: &[u8], run: &mut Run) -> Option<usize> {
         if self.short_ranges < SHORT_RANGES_MAX || self.cr_inserted || self.policy != ChunkLineEnd::Normalize
         {
@@ -174,7 +174,7 @@ impl ChunkedData {
         (taken > 0).then_some(taken)
     }
 
-    /// At an octet that shows that the CR before it is bare, or at a bare LF, or at the end behind a CR.
+    /// At an octet that shows that the CR before it is bare, or at a bare LF, or at the end after a CR.
     fn bare(&mut self, run: &mut Run) -> Found {
         self.short_ranges = (self.short_ranges + 1).min(SHORT_RANGES_MAX);
         let inserted = match (self.policy, self.before) {

@@ -215,7 +215,7 @@ pub(super) enum LineError {
     BareCr,
     /// No command of ours.
     Unrecognized,
-    /// An argument where none may be.
+    /// An argument where there may not be one.
     Argument,
 }
 

@@ -43,7 +43,7 @@ impl TooMuch {
 enum Header {
     /// At the start of a line.
     LineStart,
-    /// Behind a CR at the start of a line.
+    /// After a CR at the start of a line.
     EmptyLine,
     /// In a field name. `matched` of its octets are the beginning of `received`; none: it is another name.
     Name { matched: Option<usize>, mailbox_line: MailboxLine },
@@ -60,7 +60,7 @@ enum Header {
 /// What one step of reading a header section costs.
 const STEP: usize = 5;
 
-/// In a field name that is none of those that are looked for.
+/// In a field name that is not looked for.
 const OTHER_NAME: Header = Header::Name { matched: None, mailbox_line: MailboxLine::Other };
 
 impl DataWatch {

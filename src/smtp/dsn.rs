@@ -1,7 +1,7 @@
 //! The values of the parameters of DSN: RET, ENVID, NOTIFY, ORCPT (RFC 3461 §4, RFC 6533 §3).
 //!
-//! They are kept as sent. What they say once decoded holds no control characters, so that nobody behind us who decodes
-//! them gets a line end.
+//! They are kept as sent. What they say once decoded holds no control characters, so that nobody who decodes
+//! them later gets a line end.
 
 use crate::mail::envelope::{Notify, Ret};
 use crate::mail::local_part::is_atext;

@@ -26,7 +26,7 @@ pub enum Extension {
     RequireTls,
     /// LIMITS (RFC 9422).
     Limits,
-    /// HELP: listed, for it is served and not required of all servers (RFC 5321 §4.1.1.1, §4.5.1).
+    /// HELP: listed, because it is served and not required of all servers (RFC 5321 §4.1.1.1, §4.5.1).
     Help,
 }
 

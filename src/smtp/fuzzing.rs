@@ -54,7 +54,7 @@ pub fn check_command(line: &[u8]) {
     }
 }
 
-/// The argument of MAIL or RCPT behind `FROM:` or `TO:`: the path is what the reference reads, its form of the mailbox is
+/// The argument of MAIL or RCPT after `FROM:` or `TO:`: the path is what the reference reads, its form of the mailbox is
 /// read as itself, and the parameters do no harm.
 pub fn check_path(text: &[u8]) {
     let shown = || text.escape_ascii().to_string();
@@ -179,7 +179,7 @@ fn naive_domain(text: &[u8]) -> Option<Vec<u8>> {
         return Some(text.into_bytes());
     }
     let domain = text.strip_suffix('.').unwrap_or(&text);
-    // Behind a dot, and at the beginning, a label has to follow.
+    // After a dot, and at the beginning, a label has to follow.
     let mut after_dot = true;
     for octet in domain.bytes() {
         match octet {

@@ -11,7 +11,7 @@ pub struct Input<'a> {
     pub bytes: &'a [u8],
     /// How many are consumed. `position <= bytes.len()`.
     pub position: usize,
-    /// Whether further octets were already received behind these.
+    /// Whether further octets were already received after these.
     pub more: bool,
     /// What the octets consumed cost beyond the search in them, in steps of about a nanosecond, for whoever deals out work.
     pub steps: usize,

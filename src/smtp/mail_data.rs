@@ -29,9 +29,9 @@ pub(super) const SHORT_RANGES_MAX: u8 = 4;
 enum State {
     /// In mail data, told what stands before.
     In(Before),
-    /// Behind a dot that began a line.
+    /// After a dot that began a line.
     Dot,
-    /// Behind a dot that began a line and a CR.
+    /// After a dot that began a line and a CR.
     DotCr,
     /// At an LF without CR, in front of which a CR was just inserted.
     BareLf,
@@ -168,7 +168,7 @@ impl MailData {
         !input.supplies.run.octets().is_empty()
     }
 
-    /// The next octet is not plain: a dot or a NUL that begins a line, an LF without CR, or something other than LF behind a CR.
+    /// The next octet is not plain: a dot or a NUL that begins a line, an LF without CR, or something other than LF after a CR.
     fn irregular(&mut self, before: Before, octet: u8, input: &mut Input<'_>) -> Option<Found> {
         self.short_ranges = (self.short_ranges + 1).min(SHORT_RANGES_MAX);
         match (before, octet) {
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
     use crate::smtp::supplies::Supplies;
 
-    /// What is stored of the octets before the end, whether a bare line end was rejected, and what is left behind the end.
+    /// What is stored of the octets before the end, whether a bare line end was rejected, and what is left after the end.
     fn receive(octets: &[u8], policy: BareLineEnd, split: usize) -> (Vec<u8>, bool, Option<Vec<u8>>) {
         let mut data = MailData::new(policy, policy);
         let (mut stored, mut bare, mut supplies) = (Vec::new(), false, Supplies::default());

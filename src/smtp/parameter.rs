@@ -68,7 +68,7 @@ const RCPT: [Row<SetRcpt>; 2] = [
     (b"ORCPT", &[Extension::Dsn], |parameters, value| set_once(&mut parameters.orcpt, dsn::orcpt(value?)?)),
 ];
 
-/// Reads the parameters behind the path of MAIL.
+/// Reads the parameters after the path of MAIL.
 pub(super) fn parse_mail(text: &[u8], offered: ExtensionSet) -> Result<MailParameters<'_>, ParameterError> {
     let mut parameters = MailParameters::default();
     for parameter in split(text)? {
@@ -79,7 +79,7 @@ pub(super) fn parse_mail(text: &[u8], offered: ExtensionSet) -> Result<MailParam
     Ok(parameters)
 }
 
-/// Reads the parameters behind the path of RCPT. With SMTPUTF8 a value may be UTF-8 (RFC 6533 §3).
+/// Reads the parameters after the path of RCPT. With SMTPUTF8 a value may be UTF-8 (RFC 6533 §3).
 pub(super) fn parse_rcpt(
     text: &[u8],
     offered: ExtensionSet,

@@ -100,7 +100,7 @@ fn parse_mailbox(text: &[u8], utf8: bool) -> Result<PathMailbox<'_>, PathError> 
     Ok(PathMailbox { local_part, domain: check_domain(domain, utf8)? })
 }
 
-/// Where a quoted local-part ends: behind its closing quote.
+/// Where a quoted local-part ends: after its closing quote.
 fn quoted_end(text: &[u8], utf8: bool) -> Result<usize, PathError> {
     let mut escaped = false;
     for (index, &octet) in text.iter().enumerate().skip(1) {

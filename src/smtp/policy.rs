@@ -15,7 +15,7 @@ pub enum Verdict {
     ForeignDomain,
     /// Nobody of that name: `550 5.1.1`.
     UnknownRecipient,
-    /// A local-part that something behind us may route elsewhere: `550 5.1.3`.
+    /// A local-part that whoever gets the mail from us may route elsewhere: `550 5.1.3`.
     DeniedLocalPart,
     /// The store cannot name a place for it: `550 5.1.3`.
     Unstorable,

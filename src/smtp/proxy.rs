@@ -1,6 +1,6 @@
 //! The PROXY protocol, versions 1 and 2: the header with which a trusted front tells whom it speaks for.
 //!
-//! <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>. Octets go in one by one or in any pieces; nothing behind
+//! <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>. Octets go in one by one or in any pieces; nothing after
 //! the header is looked at. Whether the front may be believed is not judged here.
 
 use std::fmt;
@@ -18,7 +18,7 @@ const FIXED_BYTES: usize = 16;
 /// What a version 1 header begins with (§2.1).
 const V1_START: &[u8] = b"PROXY ";
 
-/// How a front that has to send a PROXY header came to send none.
+/// Why a front that has to send a PROXY header did not send one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoProxyHeader {
     /// What it sent is no header, or a bad one.
@@ -83,7 +83,7 @@ impl ProxyReader {
                 return Err(Malformed);
             }
             let whole = carry.ends_with(b"\r\n");
-            // Only its CRLF ends it, so what lies behind can be found one octet at a time only.
+            // Only its CRLF ends it, so what comes after it can only be found one octet at a time.
             return if whole { Ok(0) } else { Ok(1) };
         }
         if !begins_alike(carry, SIGNATURE) {

@@ -8,7 +8,7 @@
 /// Places for octets of a run: as many as an index of one octet reaches.
 const SLOTS: usize = 256;
 
-/// The most octets that one octet of input gives: a CR that was held back, the LF put behind it, and the octet itself.
+/// The most octets that one octet of input gives: a CR that was held back, the LF put after it, and the octet itself.
 const GIVEN_MAX: u8 = 3;
 
 /// With more octets than these a run has no room for what one more octet may give.

@@ -56,15 +56,15 @@ pub enum Step {
     NeedInput,
     /// This range of the input is mail data.
     Data(Range<usize>),
-    /// What the [`Supplies`] of the input hold as a run is mail data: normalised line ends, a CR that turned out to be mail data, and what came in ranges too
-    /// short to be handed on one by one.
+    /// The run in the [`Supplies`](super::supplies::Supplies) of the input is mail data. It holds normalised line ends, a CR that
+    /// turned out to be mail data, and what came in ranges too short to be handed on one by one.
     Insert,
     /// The mail data so far can be dropped: it will be refused. The session reads on to its true end.
     Discard,
-    /// [`Session::resolve`] has to be called with the answer.
+    /// The outside has to answer, now or later: [`Session::resolve`].
     Ask(Question),
-    /// The end of the mail data: the message is complete. [`Session::resolve`] has to be called with what became of it, as the answer
-    /// to [`Delivery`] ([`Session::asked`]).
+    /// The end of the mail data: the message is complete. The outside has to answer what became of it, as the answer to [`Delivery`]
+    /// ([`Session::asked`]).
     Deliver(Box<Envelope>),
     /// The replies are so many that they have to be sent before it can go on.
     Flush,
@@ -90,7 +90,7 @@ pub struct Session {
     settings: Arc<Settings>,
     /// The TCP client: whether a PROXY header is believed is judged by its address only. Never an IPv4-mapped address.
     front: SocketAddr,
-    /// Whose XCLIENT is believed; none: nobody's. That is the TCP client, or whom its PROXY header names, because whoever comes
+    /// Whose XCLIENT is believed; without one, nobody's. That is the TCP client, or whom its PROXY header names, because whoever comes
     /// through a front is no front. What XCLIENT names is never trusted and does not end the trust.
     xclient_front: Option<IpAddr>,
     /// The SMTP client: the TCP client, or whom a trusted front speaks for. Never an IPv4-mapped address, so that one client has one

@@ -117,7 +117,7 @@ pub enum Pipelining {
     RejectData,
     /// `554 5.5.0` and close after all of them.
     Reject,
-    /// It is read as if it came later. Behind a refused DATA the connection closes all the same.
+    /// It is read as if it came later. After a refused DATA the connection closes all the same.
     Tolerate,
 }
 

@@ -10,7 +10,7 @@ use crate::limits::EHLO_NAME_BYTES_MAX;
 /// The EHLO keyword with the attributes that may be sent.
 pub(super) const KEYWORD: &str = "XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT";
 
-/// What the front said; none of a part: nothing, so it stays as it was.
+/// What the front said. A part of which it said nothing stays as it was.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Attributes {
     /// ADDR; the unspecified address where the front does not know it.

@@ -34,7 +34,7 @@ pub struct Certificate {
 
 /// One of the two files of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum CertificateFile {
     /// The certificate and what leads to its root.
     Chain,
     /// The private key.
@@ -45,7 +45,7 @@ pub enum Part {
 #[derive(Debug)]
 pub struct CertificateError {
     /// Which file is to blame.
-    pub part: Part,
+    pub file: CertificateFile,
     path: PathBuf,
     why: String,
 }
@@ -61,31 +61,31 @@ impl std::error::Error for CertificateError {}
 impl Certificate {
     /// Reads and checks a certificate and its key. Where both files are bad, there are two errors.
     pub fn read(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Self, Vec<CertificateError>> {
-        let failed = |part, why: String| CertificateError {
-            part,
-            path: match part {
-                Part::Chain => files.chain.clone(),
-                Part::Key => files.key.clone(),
+        let failed = |file, why: String| CertificateError {
+            file,
+            path: match file {
+                CertificateFile::Chain => files.chain.clone(),
+                CertificateFile::Key => files.key.clone(),
             },
             why,
         };
-        let chain = pem::certificates(&files.chain).map_err(|why| failed(Part::Chain, why));
-        let key = pem::private_key(&files.key).map_err(|why| failed(Part::Key, why));
+        let chain = pem::certificates(&files.chain).map_err(|why| failed(CertificateFile::Chain, why));
+        let key = pem::private_key(&files.key).map_err(|why| failed(CertificateFile::Key, why));
         let (chain, key) = match (chain, key) {
             (Ok(chain), Ok(key)) => (chain, key),
             (chain, key) => return Err(chain.err().into_iter().chain(key.err()).collect()),
         };
         Self::new(chain, key, provider).map_err(|error| {
             vec![match error {
-                CheckError::Chain(why) => failed(Part::Chain, why),
-                CheckError::Key(why) => failed(Part::Key, why),
+                CheckError::Chain(why) => failed(CertificateFile::Chain, why),
+                CheckError::Key(why) => failed(CertificateFile::Key, why),
                 CheckError::Mismatch(None) => {
                     let chain = files.chain.display();
                     let why = format!("the key is not that of {chain}: name the two that were made together");
-                    failed(Part::Key, why)
+                    failed(CertificateFile::Key, why)
                 }
                 CheckError::Mismatch(Some(number)) => failed(
-                    Part::Chain,
+                    CertificateFile::Chain,
                     format!("the key is that of certificate {number} in this file: put that first, then what signed it"),
                 ),
             }]
@@ -125,7 +125,7 @@ impl Certificate {
         Ok(Self { certified: Arc::new(certified), names, not_before, not_after, out_of_order })
     }
 
-    /// What the operator should know of it. It is served all the same.
+    /// What the operator should know of it. It is served in any case.
     pub fn notes(&self, now: SystemTime) -> Vec<String> {
         let mut notes = Vec::new();
         if self.not_after < now {
@@ -175,8 +175,9 @@ pub enum CheckError {
 }
 
 /// What the certificate that the server shows says of itself.
-struct Leaf {
-    names: Vec<String>,
+pub(super) struct Leaf {
+    /// The DNS names it is good for, lower case.
+    pub(super) names: Vec<String>,
     not_before: SystemTime,
     not_after: SystemTime,
 }
@@ -198,7 +199,7 @@ fn out_of_order(chain: &[CertificateDer<'_>]) -> Result<Option<usize>, String> {
     Ok(pairs.position(|(one, next)| one.issuer() != next.subject()).map(|index| index + 1))
 }
 
-fn read_leaf(leaf: &CertificateDer<'_>) -> Result<Leaf, String> {
+pub(super) fn read_leaf(leaf: &CertificateDer<'_>) -> Result<Leaf, String> {
     let leaf = parsed(1, leaf)?;
     let mut names: Vec<String> = leaf
         .subject_alternative_name()
@@ -261,9 +262,9 @@ pub(super) fn take_asked_name() -> Option<Arc<str>> {
 }
 
 impl ResolvesServerCert for Certificates {
-    /// The first certificate for the name that the client can check; without a name, or with one that is nobody's, the first of
-    /// all that it can check: DANE and old senders ask for whatever, and rustls would end the handshake. Who can check none gets the
-    /// default, for which rustls then tells what is not in common; of no certificate it says `access_denied`.
+    /// The first certificate for the name that the client can check. Without a name, or with one that no certificate has, the first
+    /// of all that the client can check: DANE and old senders ask for any name, and rustls would end the handshake. A client that can
+    /// check none of them gets the default. Then rustls tells what is not in common; without a certificate it says `access_denied`.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let certificates = self.current();
         let usable = || {
@@ -278,10 +279,4 @@ impl ResolvesServerCert for Certificates {
             .or_else(|| certificates.first())
             .map(|one| Arc::clone(&one.certified))
     }
-}
-
-/// The names in a certificate, for tests.
-#[cfg(test)]
-pub(super) fn tests_names(leaf: &CertificateDer<'_>) -> Vec<String> {
-    read_leaf(leaf).expect("a certificate").names
 }

@@ -15,8 +15,9 @@ use x509_parser::public_key::PublicKey;
 
 use crate::limits::CLIENT_CERTIFICATES_MAX;
 
-/// Takes every certificate, but no more than [`CLIENT_CERTIFICATES_MAX`] of them. Where we can check that the client holds its key we do, because TLS asks for that (RFC 8446 §4.4.3).
-/// Nobody is told more than that a certificate was shown, so one that cannot be checked changes nothing.
+/// Takes every certificate, but no more than [`CLIENT_CERTIFICATES_MAX`] of them. Where we can check that the client holds its key, we
+/// do, because TLS asks for that (RFC 8446 §4.4.3). All that is told of a certificate is that it was shown, so one that cannot be
+/// checked changes nothing.
 #[derive(Debug)]
 pub(super) struct TakeAny(pub(super) Arc<CryptoProvider>);
 

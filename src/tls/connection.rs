@@ -125,7 +125,7 @@ impl Tls {
                 self.whole = whole.saturating_sub(used);
                 break;
             }
-            // Only what completes the record is copied; whole records behind it are decrypted where they lie.
+            // Only what completes the record is copied; whole records after it are decrypted where they lie.
             let missing = missing_octets(self.begun()).min(octets.len());
             let (now, rest) = octets.split_at_mut(missing);
             self.partial.extend_from_slice(now);
@@ -162,7 +162,7 @@ impl Tls {
 
     /// Says that we send nothing more (RFC 8446 §6.1); a connection that is still in its handshake says nothing.
     pub fn close(&mut self, out: &mut Vec<u8>) {
-        // Who cannot be told is cut off without it.
+        // A client that cannot be told is cut off without it.
         let _ = self.write(out, |traffic, space| match traffic.queue_close_notify(space) {
             Err(EncryptError::InsufficientSize(error)) => Err(Short::Space(error.required_size)),
             Err(EncryptError::EncryptExhausted) => Err(Short::Failed(rustls::Error::EncryptError)),
@@ -253,7 +253,7 @@ enum Short {
     Failed(rustls::Error),
 }
 
-/// Lets `write` fill the space behind what `out` holds, as much as it needs.
+/// Lets `write` fill the space after what `out` holds, as much as it needs.
 fn fill(out: &mut Vec<u8>, mut write: impl FnMut(&mut [u8]) -> Result<usize, Short>) -> Result<(), Failure> {
     let start = out.len();
     let mut needed = 0;
@@ -335,8 +335,8 @@ fn process(
 }
 
 /// After a failure: the alert that rustls has for the client, if it has one, and what it had to say before that. It is asked with
-/// the `rest` of the octets, for it panics when it is not shown what it has looked at; and it is not asked behind the alert, for
-/// then it would look at the bad record again.
+/// the `rest` of the octets, because it panics when it is not shown what it has looked at. After the alert it is not asked again,
+/// because then it would look at the bad record again.
 fn take_alert(connection: &mut UnbufferedServerConnection, rest: &mut [u8], out: &mut Vec<u8>) {
     /// Types of records in front of an alert in a handshake that fails half-way (RFC 8446 §5.1): an alert has its own, or, when it is
     /// encrypted, that of data.
@@ -344,7 +344,7 @@ fn take_alert(connection: &mut UnbufferedServerConnection, rest: &mut [u8], out:
     const HANDSHAKE: u8 = 22;
     while let Ok(ConnectionState::EncodeTlsData(mut data)) = connection.process_tls_records(rest).state {
         let start = out.len();
-        // Who cannot be told is cut off without it.
+        // A client that cannot be told is cut off without it.
         let encoded = encode(&mut data, out);
         let goes_on = matches!(out.get(start), Some(&(CHANGE_CIPHER_SPEC | HANDSHAKE)));
         if encoded.is_err() || !goes_on {

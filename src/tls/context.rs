@@ -11,7 +11,7 @@ use rustls::crypto::aws_lc_rs::{self, Ticketer};
 use rustls::server::{ProducesTickets, ServerSessionMemoryCache, StoresServerSessions};
 use rustls::{ServerConfig, SupportedProtocolVersion, version};
 
-use super::certificate::{Certificate, Certificates, Part};
+use super::certificate::{Certificate, CertificateFile, Certificates};
 use super::client_certificate::TakeAny;
 use super::exposure;
 use super::self_signed;
@@ -25,13 +25,13 @@ const TICKETS: usize = 2;
 /// The cryptography that is used: aws-lc-rs, X25519MLKEM768 preferred.
 pub fn provider() -> Arc<CryptoProvider> {
     let mut provider = aws_lc_rs::default_provider();
-    // Stable: the groups behind it keep rustls' order.
+    // Stable: the groups after it keep rustls' order.
     provider.kx_groups.sort_by_key(|group| group.name() != rustls::NamedGroup::X25519MLKEM768);
     Arc::new(provider)
 }
 
 /// What all listeners share.
-pub struct Context {
+pub struct TlsContext {
     provider: Arc<CryptoProvider>,
     minimum: TlsVersion,
     sessions: Arc<Sessions>,
@@ -49,7 +49,7 @@ pub struct Context {
 /// By what a changed file is told from one that is the same.
 type Stamp = (u64, u64, i64, i64);
 
-impl Context {
+impl TlsContext {
     /// Reads the certificates, or makes one. Besides, what the operator should know. The error names file and cure.
     pub fn open(tls: &config::Tls, hostname: &str) -> Result<(Self, Vec<String>), String> {
         let provider = provider();
@@ -98,7 +98,7 @@ impl Context {
             config.ticketer = Arc::clone(&self.tickets);
         }
         if listener.tls == TlsPolicy::Implicit {
-            // Then a client that offers protocols (ALPN) must offer this one. Behind STARTTLS the protocol is known.
+            // Then a client that offers protocols (ALPN) must offer this one. After STARTTLS the protocol is known.
             config.alpn_protocols = vec![b"smtp".to_vec()];
         }
         Ok(Some(Arc::new(config)))
@@ -151,7 +151,7 @@ pub struct Found {
     /// The place of the certificate in the configuration, counted from 0.
     pub certificate: usize,
     /// Which of its files it is about.
-    pub part: Part,
+    pub file: CertificateFile,
     /// File, what it is, and what to do.
     pub text: String,
     /// Whether the certificate cannot be used.
@@ -175,20 +175,20 @@ fn read_all(
     for (number, files) in files.iter().enumerate() {
         let note = |text: String| {
             let text = format!("{}: {text}", files.chain.display());
-            Found { certificate: number, part: Part::Chain, text, is_error: false }
+            Found { certificate: number, file: CertificateFile::Chain, text, is_error: false }
         };
         match Certificate::read(files, provider) {
             Ok(certificate) => {
                 found.extend(certificate.notes(now).into_iter().map(note));
                 found.extend(exposure::of(&files.key).map(|text| {
                     let text = format!("{}: {text}", files.key.display());
-                    Found { certificate: number, part: Part::Key, text, is_error: false }
+                    Found { certificate: number, file: CertificateFile::Key, text, is_error: false }
                 }));
                 certificates.push(certificate);
             }
             Err(errors) => found.extend(errors.into_iter().map(|error| {
-                let (part, text) = (error.part, error.to_string());
-                Found { certificate: number, part, text, is_error: true }
+                let (file, text) = (error.file, error.to_string());
+                Found { certificate: number, file, text, is_error: true }
             })),
         }
     }
@@ -202,7 +202,7 @@ fn read_all(
             "{path}: the certificate is for {names}, and none is for `hostname`, {hostname}: servers that check the name send nothing \
              here; add one for it, or set `hostname` to the name in the MX record"
         );
-        found.push(Found { certificate: 0, part: Part::Chain, text, is_error: false });
+        found.push(Found { certificate: 0, file: CertificateFile::Chain, text, is_error: false });
     }
     (certificates, found)
 }

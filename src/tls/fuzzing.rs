@@ -9,7 +9,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, ServerConfig, SupportedProtocolVersion, version};
 
 use super::connection::{PARTIAL_BYTES_MAX, State, Tls};
-use super::context::{Context, provider};
+use super::context::{TlsContext, provider};
 use super::failure::Cause;
 use super::trusting::Trusting;
 use crate::config::{self, Config};
@@ -69,7 +69,7 @@ impl Exchange {
     fn new(bits: u8, size: usize) -> Self {
         static SERVERS: LazyLock<[Arc<ServerConfig>; 2]> = LazyLock::new(|| {
             let tls = config::Tls { self_signed: true, ..config::Tls::default() };
-            let (context, _) = Context::open(&tls, "mx.test").expect("a certificate");
+            let (context, _) = TlsContext::open(&tls, "mx.test").expect("a certificate");
             [TlsPolicy::Offered, TlsPolicy::Implicit].map(|policy| {
                 let mut listener = Config::embedded_default().listeners.remove(0);
                 (listener.tls, listener.tls_tickets) = (policy, false);
@@ -137,7 +137,7 @@ impl Exchange {
                 b'g' => exchange.carry(&mut client, &mut wire, is_changed, usize::MAX),
                 b'u' => drop(client.refresh_traffic_keys()),
                 b'e' => {
-                    // Whoever closes in a handshake does not keep the rules.
+                    // A client that closes in a handshake does not keep the rules.
                     is_changed |= client.is_handshaking();
                     client.send_close_notify();
                 }

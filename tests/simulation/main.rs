@@ -5,6 +5,7 @@
 mod client;
 mod desk;
 mod disk;
+mod orders;
 mod shard;
 mod spill;
 mod spiller;

@@ -8,7 +8,7 @@ use ringmx::handoff::part::{Errand, Part, Written};
 use ringmx::mail::outcome::TryAgain;
 use ringmx::ring::simulated::World;
 use ringmx::shard::parts::Overflow;
-use ringmx::sink::spill::Spiller;
+use ringmx::sink::spiller::Spiller;
 use ringmx::sink::{Report, Site};
 
 /// See the module.

@@ -16,9 +16,9 @@ use ringmx::ring::Socket;
 use ringmx::ring::simulated::{Faults, World};
 use ringmx::shard::delivery::ToSink;
 use ringmx::shard::inbox::inbox;
-use ringmx::sink::{Durability, Sink};
+use ringmx::sink::Sink;
 use ringmx::smtp::settings::{Settings, TlsPolicy};
-use ringmx::tls::context::Context;
+use ringmx::tls::context::TlsContext;
 use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
 use support::secure::Offer;
@@ -31,10 +31,6 @@ type Stored = Arc<Mutex<Vec<Vec<u8>>>>;
 struct Keeping(Stored);
 
 impl Sink for Keeping {
-    fn durability(&self) -> Durability {
-        Durability::None
-    }
-
     fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>) {
         let mut stored = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for message in batch {
@@ -55,7 +51,7 @@ struct Simulation {
 impl Simulation {
     fn new(seed: u64, faults: Faults, policy: TlsPolicy, hangs: bool) -> Self {
         let config = Config::embedded_default();
-        let (tls, _) = Context::open(&config.tls, "mx.example").expect("a certificate");
+        let (tls, _) = TlsContext::open(&config.tls, "mx.example").expect("a certificate");
         let mut listener = Config::embedded_default().listeners.remove(0);
         listener.tls = policy;
         let tls = tls.server_config(&listener).expect("good");

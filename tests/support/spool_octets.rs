@@ -510,12 +510,10 @@ fn check_export(path: &Path, expected: &Expected) {
         let shown = |path: &[u8]| -> Vec<u8> {
             path.iter().map(|octet| if octet.is_ascii_control() { b'?' } else { *octet }).collect()
         };
-        let recipients = good
-            .stored
-            .envelope
-            .recipients()
-            .map(|to| [b"Delivered-To: ", &shown(to.whole)[..], b"\r\n"].concat());
-        let fields = [b"Return-Path: <", &shown(good.stored.envelope.reverse_path())[..], b">\r\n"].concat();
+        let envelope = &good.stored.envelope;
+        let recipients = envelope.recipients().map(|to| shown(to.whole));
+        let recipients = recipients.map(|to| [b"Delivered-To: ", &to[..], b"\r\n"].concat());
+        let fields = [b"Return-Path: <", &shown(envelope.reverse_path())[..], b">\r\n"].concat();
         assert_eq!(octets, [fields, recipients.collect::<Vec<_>>().concat(), content.clone()].concat());
     }
 }

@@ -55,11 +55,11 @@ pub(in crate::doctor) fn check_overcommit(host: &Host, config: &Config) -> Optio
     })
 }
 
-/// ringmx has decided for itself where it wants them, but can only have what there is.
+/// ringmx asks for huge pages where they help it, and only there. It can do so where the machine lets programs ask.
 pub(in crate::doctor) fn check_huge_pages(host: &Host, config: &Config) -> Option<Finding> {
     const SLOWER: &str = "A spool on ext4 or XFS takes messages of 1 MiB a quarter slower than with the few that it would ask for.";
     let writes_directly = config.sink.facts().writes_directly();
-    // Before, a process has all that the kernel gives it or none.
+    // Before 6.18 a process has all the huge pages that the kernel gives it, or none of them.
     let can_choose = host.kernel.is_none_or(|kernel| kernel >= (6, 18));
     let cure = "echo madvise >/sys/kernel/mm/transparent_hugepage/enabled";
     match host.huge_pages.as_deref() {

@@ -34,11 +34,11 @@ fn a_turn_gathers_events_for_its_least_time_and_no_longer() {
         ring.turn(wait, &mut events).expect("turn");
         (start.elapsed(), events.len())
     };
-    // What is there already is told behind the least time.
+    // What is there already is told after the least time.
     ring_bell();
     let (time, events) = turn(Some(Duration::from_mins(1)));
     assert!(time >= LEAST && events == 1, "{time:?}, {events}");
-    // What comes behind the least time is told at once.
+    // What comes after the least time is told at once.
     std::thread::scope(|scope| {
         scope.spawn(|| {
             std::thread::sleep(LEAST * 2);

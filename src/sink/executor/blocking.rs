@@ -47,7 +47,7 @@ impl Blocking {
         self.direct
     }
 
-    /// For a store all of which is on the file system of its root: nothing behind a mount point below it is used.
+    /// For a store all of which is on the file system of its root: nothing beyond a mount point below it is used.
     pub fn on_one_file_system(root: OwnedFd) -> Self {
         let mut executor = Self::new(root);
         executor.directories.stay_on_file_system();

@@ -24,7 +24,7 @@ const BLOCK_BYTES: usize = 4096;
 pub(super) struct OpenFile {
     descriptor: OwnedFd,
     way: Way,
-    /// Something may not be durable, be it from before it was opened. Only writes that make themselves durable leave this as it is.
+    /// Something may not be durable, perhaps from before it was opened. Only writes that make themselves durable leave this as it is.
     unsynced: bool,
 }
 
@@ -66,7 +66,7 @@ impl OpenFile {
         Self { descriptor, way: Way::Undecided, unsynced: true }
     }
 
-    /// Writes the slices one behind the other. `is_synced_next` tells that [`Self::sync`] follows.
+    /// Writes the slices one after the other. `is_synced_next` tells that [`Self::sync`] follows.
     pub(super) fn write(
         &mut self,
         offset: u64,

@@ -1,7 +1,7 @@
 //! Open directories below the root of a store, and the operations on names that are plain system calls.
 //!
-//! A path is opened beneath the root and through no symbolic link (`optional::open_beneath`), so nobody who can write below the root can lead
-//! us out of it. Handles are kept, bounded in number and age.
+//! A path is opened beneath the root and through no symbolic link (`optional::open_beneath`), so nobody who
+//! can write below the root can lead us out of it. Handles are kept, bounded in number and age.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -21,7 +21,7 @@ const HANDLES_MAX: usize = 512;
 /// Handles are opened anew after this time, so that a directory that was moved away is noticed.
 const HANDLE_AGE_MAX: Duration = Duration::from_secs(10);
 
-/// What the log says of a maildir behind a mount point.
+/// What the log says of a maildir beyond a mount point.
 const MOUNT_POINT: &str =
     "a mount point below `path` is not covered by sync = \"batch\"; take sync = \"each\"";
 
@@ -51,7 +51,7 @@ impl Directories {
         }
     }
 
-    /// Refuses directories behind a mount point from now on, so that [`Self::sync_file_system`] covers all that is used.
+    /// Refuses directories beyond a mount point from now on, so that [`Self::sync_file_system`] covers all that is used.
     pub(in crate::sink) fn stay_on_file_system(&mut self) {
         self.resolve |= ResolveFlags::NO_XDEV;
     }
@@ -147,7 +147,7 @@ impl Directories {
         optional::rename(&*source, &from.name, &*target, &to.name)
     }
 
-    /// Removes a file; one that is gone is fine, be it with its directory.
+    /// Removes a file; one that is gone is fine, also with its directory.
     pub(super) fn remove(&mut self, file: &Place) -> io::Result<()> {
         let directory = match self.open(&file.directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

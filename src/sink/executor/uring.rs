@@ -167,7 +167,7 @@ mod borrowed {
     // kernel reads through it only until the write completes, and `run` does not return before that: `block_on` drives
     // every chain to its end, no chain drops a write it began (nothing in this file selects, times out or cancels), and
     // should something panic on the way, `AbortOnUnwind` ends the process before the plan's memory is given back. The
-    // memory does not move, for it is borrowed.
+    // memory does not move, because it is borrowed.
     unsafe impl IoBuf for Lent {
         fn stable_ptr(&self) -> *const u8 {
             self.start

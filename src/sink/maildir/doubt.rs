@@ -1,11 +1,12 @@
 //! Directories whose sync failed, and how the doubt about their names ends.
 //!
-//! The kernel tells a failed sync once and forgets it: the next sync of the same directory may find nothing to do and succeed,
-//! though a name made before never becomes durable. So no mail is stored below a name in doubt. What settles it is a *new* change in
-//! the directory, a marker file of our own, a sync of that, and one more change: a journaled file system commits changes in their
-//! order, so a commit that succeeds carries or follows all earlier ones, and one that could not write its journal gives it up, which
-//! takes no change any more (syncs may still say that all is well). On network file systems the server answers each change of a name for itself. A file system without a journal proves
-//! nothing here, as little as after a start.
+//! The kernel tells a failed sync once and forgets it: the next sync of the same directory may find nothing
+//! to do and succeed, though a name made before never becomes durable. So no mail is stored below a name in
+//! doubt. What settles it is a *new* change in the directory, a marker file of our own, a sync of that, and
+//! one more change: a journaled file system commits changes in their order, so a commit that succeeds carries
+//! or follows all earlier ones, and one that could not write its journal gives it up, which takes no change
+//! any more (syncs may still say that all is well). On network file systems the server answers each change of
+//! a name for itself. A file system without a journal proves nothing here, and nothing after a start either.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
@@ -120,7 +121,7 @@ impl Doubts {
             plan.push(Owners::One(index), Action::SyncDirectory(Rc::clone(&marker.directory)));
         }
         plan.barrier();
-        // The change behind the sync.
+        // The change after the sync.
         for (index, marker) in markers.iter().enumerate() {
             plan.push(Owners::One(index), Action::Remove(Rc::clone(marker)));
         }

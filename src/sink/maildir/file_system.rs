@@ -13,10 +13,11 @@ use crate::sink::optional::has_syncfs;
 pub enum Commit {
     /// By a sync of each file, and one of each directory that it was renamed into.
     File,
-    /// By one sync of the file system (`syncfs`), last, for all files and names of a batch. What the files hold was written back
-    /// before they were renamed. That is no part of the promise, which is the last sync's alone: it is why no power cut before it
-    /// leaves a name in `new` without its mail. XFS and ext4 with a journal end the writing back of a file only when their journal knows where its
-    /// octets lie, and their journal keeps its order.
+    /// By one sync of the file system (`syncfs`), last, for all files and names of a batch. What the files
+    /// hold was written back before they were renamed. That is no part of the promise, which is the last
+    /// sync's alone: it is why no power cut before it leaves a name in `new` without its mail. XFS and ext4
+    /// with a journal end the writing back of a file only when their journal knows where its octets lie, and
+    /// their journal keeps its order.
     Batch,
     /// By two: one for the files, then one for the names. Without a journal names have no order, and Btrfs commits them before it knows
     /// the octets that were written back.

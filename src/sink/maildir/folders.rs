@@ -21,7 +21,7 @@ pub(super) fn lineage(maildir: &Directory) -> Vec<(usize, Directory, Directory)>
     lineage
 }
 
-/// Whether a path is a directory or below it. Nothing is within the root, for all is.
+/// Whether a path is a directory or below it. Nothing counts as within the root, because everything is.
 pub(super) fn is_within(path: &str, directory: &str) -> bool {
     !directory.is_empty()
         && path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

@@ -1,8 +1,10 @@
 //! Whether a recipient's maildir can take mail, asked before the 250 to RCPT.
 //!
-//! It looks as a delivery would: beneath the root, through no symbolic link and, where one sync covers the file system of the root,
-//! across no mount point. What a look cannot see (a quota, a limit of the file system on entries) shows when a delivery fails; such a
-//! maildir is in [`Troubles`](super::troubles::Troubles) for a while, so that it is refused at RCPT and mail to others of the same transaction is stored.
+//! It looks as a delivery would: beneath the root, through no symbolic link and, where one sync covers the
+//! file system of the root, across no mount point. What a look cannot see (a quota, a limit of the file
+//! system on entries) shows when a delivery fails; such a maildir is in
+//! [`Troubles`](super::troubles::Troubles) for a while, so that it is refused at RCPT and mail to others of
+//! the same transaction is stored.
 
 use std::collections::HashMap;
 use std::io;
@@ -43,7 +45,7 @@ pub(super) struct MaildirKeeper {
 }
 
 impl MaildirKeeper {
-    /// For this root. With `one_file_system` nothing behind a mount point below it is used.
+    /// For this root. With `one_file_system` nothing beyond a mount point below it is used.
     pub(super) fn new(root: OwnedFd, settings: MaildirSettings, one_file_system: bool) -> Self {
         let mut directories = Directories::new(root);
         if one_file_system {

@@ -36,7 +36,7 @@ use super::kind::{Kind, Unnameable};
 use super::mailbox::{Mailboxes, MakeKeeper};
 use super::opening::{Examined, OpenError, Opened, Surroundings, Worker};
 use super::root::{self, Root};
-use super::spill::SpillTo;
+use super::spill_file::SpillTo;
 use super::trial::{self, Needs};
 use crate::config::{self, MaildirSync};
 use crate::handoff::mailbox::Place;
@@ -92,7 +92,7 @@ fn open(config: &config::Maildir, workers: usize, surroundings: &Surroundings) -
                 Commit::Batch | Commit::Twice => Box::new(Blocking::on_one_file_system(directory)),
                 Commit::File => Box::new(Uring::new(directory)?),
             };
-            Ok(Box::new(Locked { _root: root, durability, sink: Maildir::new(settings, executor) }))
+            Ok(Box::new(Locked { _root: root, sink: Maildir::new(settings, executor) }))
         })
     });
     Ok(Opened {
@@ -154,15 +154,10 @@ fn unnameable(template: &str, case_sensitive: bool) -> Option<Unnameable> {
 /// The sink of one worker with its share of the lock.
 struct Locked<E> {
     sink: Maildir<E>,
-    durability: Durability,
     _root: Arc<Root>,
 }
 
 impl<E: Executor> Sink for Locked<E> {
-    fn durability(&self) -> Durability {
-        self.durability
-    }
-
     fn cost(&self, message: &Message) -> Cost {
         self.sink.cost(message)
     }

@@ -17,7 +17,7 @@ const PATH_BYTES_MAX: usize = 4096 - "/tmp".len() - 1;
 /// Every file of ours in a store begins so. No maildir does.
 const OWN_FILES: &str = ".ringmx";
 
-/// Octets of the encoded host that go into names of files; what is before and behind them takes at most 80.
+/// Octets of the encoded host that go into names of files; what is before and after them takes at most 80.
 const HOST_BYTES_MAX: usize = 150;
 
 /// Where maildirs are below the root: path components with `{domain}` and `{local}` in them.
@@ -28,7 +28,7 @@ pub(super) struct Template {
     case_sensitive: bool,
 }
 
-/// The name of one directory: a text, and fields with the text behind each.
+/// The name of one directory: a text, and fields with the text after each.
 #[derive(Debug, Clone)]
 struct Component {
     before: String,

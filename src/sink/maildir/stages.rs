@@ -1,9 +1,12 @@
 //! The plan by which the files of a batch become durable: stages, with a barrier between them.
 //!
 //! ```text
-//!   file    make directories that may be new ║ sync their parents, and for every file create, write, sync, close ║ rename ║ sync `new`
-//!   batch   make directories that may be new ║ for every file create, write, begin to write back ║ await that, close ║ rename ║ sync the file system
-//!   twice   make directories that may be new ║ for every file create, write, close ║ sync the file system ║ rename ║ sync `new`
+//!   file    make directories that may be new ║ sync their parents; create, write, sync and close every file
+//!           ║ rename ║ sync `new`
+//!   batch   make directories that may be new ║ create and write every file, begin to write it back
+//!           ║ await that, close ║ rename ║ sync the file system
+//!   twice   make directories that may be new ║ create, write and close every file ║ sync the file system
+//!           ║ rename ║ sync `new`
 //! ```
 //!
 //! (`║` is a barrier; see [`Commit`].) After each of these comes a last stage that probes the journal ([`Action::ProbeJournal`]). All
@@ -90,7 +93,8 @@ impl Stages<'_> {
         } else {
             plan.push(all(), Action::SyncFilesystem);
             if self.commit == Commit::Twice {
-                // Without a journal ext4 flushes the disk's cache before the names have been written; a sync of any directory flushes it again.
+                // Without a journal ext4 flushes the disk's cache before the names have been written; a sync
+                // of any directory flushes it again.
                 plan.barrier();
                 plan.push(all(), Action::SyncDirectory(Rc::from("")));
             }
@@ -142,7 +146,7 @@ impl Stages<'_> {
     }
 
     /// Directories of maildirs that are not known to be durable: made where they are missing, and their entries synced even
-    /// where they are there, for whoever made them may have been cut short before the sync. The sync of a batch covers them.
+    /// where they are there, because whoever made them may have been cut short before the sync. The sync of a batch covers them.
     fn directories(self, plan: &mut Plan<'_>, deliveries: &[Delivery]) {
         let mut levels: Vec<BTreeMap<Directory, Vec<usize>>> = Vec::new();
         let mut parents: BTreeMap<Directory, Vec<usize>> = BTreeMap::new();

@@ -18,7 +18,7 @@ use crate::handoff::message::Message;
 use crate::limits::MAILDIRS_KNOWN_MAX;
 use crate::mail::envelope::Mailbox;
 use crate::mail::outcome::{Outcome, Refused, TryAgain};
-use crate::sink::contract::{Cost, Durability, Sink};
+use crate::sink::contract::{Cost, Sink};
 use crate::sink::executor::Executor;
 use crate::sink::plan::{self, Action, Directory, Place, Plan, Results};
 use crate::sink::report::{Site, outcome_of, report_failures};
@@ -34,10 +34,6 @@ pub struct Maildir<E> {
 }
 
 impl<E: Executor> Sink for Maildir<E> {
-    fn durability(&self) -> Durability {
-        Durability::Disk
-    }
-
     /// As if no two recipients shared a maildir, unless all do.
     fn cost(&self, message: &Message) -> Cost {
         let files = if self.settings.template.depth() == 0 { 1 } else { message.envelope.recipients().len() };

@@ -1,7 +1,7 @@
 //! The thread that has the next segment ready before the writer needs it, and recycles what was consumed.
 //!
 //! It owns the names of the spool's root: it alone makes, renames and removes segments. It never touches the one that is written,
-//! nor any behind the cursor in `consumed`.
+//! nor any after the cursor in `consumed`.
 
 use std::collections::VecDeque;
 use std::io;
@@ -173,7 +173,7 @@ impl Preparer {
                 told_at = Instant::now();
             }
         }
-        // Or each restart would leave a segment of zeros behind, and space in use while nothing runs.
+        // Otherwise each restart would leave a segment of zeros, and space in use while nothing runs.
         if let Some(ready) = self.ready.take() {
             self.maker.discard(&ready, &mut self.executor);
         }
@@ -253,7 +253,7 @@ impl Preparer {
         };
         let seen = match self.seen {
             Some((cursor, seen)) if cursor == consumed => seen,
-            _ => self.judge(consumed)?,
+            Some(_) | None => self.judge(consumed)?,
         };
         self.seen = Some((consumed, seen));
         match seen {

@@ -32,7 +32,7 @@ struct PlacedRecord<'a> {
     /// Header and envelope.
     head: Vec<u8>,
     content: Content<'a>,
-    /// Zeros behind it.
+    /// How many zeros follow it.
     padding: usize,
 }
 

@@ -74,8 +74,9 @@ pub fn read_consumed(spool: &Path) -> io::Result<Option<Cursor>> {
     text.trim_end().parse().map(Some).map_err(invalid)
 }
 
-/// Puts the file aside where it holds the cursor of no record, so that it says nothing any more, also when a record comes to be there and by the
-/// next start. Durable when it returns. False when a consumer writes to the file just now: look again.
+/// Puts the file aside where it holds the cursor of no record, so that it says nothing any more, also when a
+/// record comes to be there and by the next start. Durable when it returns. False when a consumer writes to
+/// the file just now: look again.
 pub(super) fn refuse_consumed(spool: &Path, cursor: Cursor) -> io::Result<bool> {
     let lock = File::open(spool)?;
     if !optional::lock_directory(&lock, false)? {

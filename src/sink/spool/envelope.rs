@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::SystemTime;
 
 use super::cursor::Cursor;
-use super::large;
 pub use super::message_file::{MessageFile, message_file_name};
 pub use super::tls_fields::StoredTls;
 use crate::handoff::message::Message;
@@ -85,8 +84,8 @@ impl StoredEnvelope {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unreadable;
 
-/// Appends the envelope of a message.
-pub fn encode(message: &Message, out: &mut Vec<u8>) {
+/// Appends the envelope of a message. `file` is the one that holds its mail data; `None` when all of it goes into the record.
+pub fn encode(message: &Message, file: Option<MessageFile>, out: &mut Vec<u8>) {
     let Message { id, envelope, client, received_at, received, .. } = message;
     field(out, tag::QUEUE_ID, &id.0.to_le_bytes());
     field(out, tag::TIME, &timestamp::micros(*received_at).to_le_bytes());
@@ -139,7 +138,7 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
     if envelope.requiretls {
         field(out, tag::REQUIRETLS, &[]);
     }
-    if let Some(MessageFile { bytes, crc32c }) = large::facts(message) {
+    if let Some(MessageFile { bytes, crc32c }) = file {
         field(out, tag::FILE, &[&bytes.to_le_bytes()[..], &crc32c.to_le_bytes()].concat());
     }
 }
@@ -316,7 +315,7 @@ mod tests {
                 place: String::new(),
             };
             let mut octets = Vec::new();
-            encode(&message, &mut octets);
+            encode(&message, None, &mut octets);
             let stored = decode(&octets).expect("readable");
             let expected = StoredEnvelope {
                 id: message.id,
@@ -390,7 +389,7 @@ mod tests {
     #[test]
     fn the_octets_and_the_json_of_an_envelope_are_those_of_the_version_before() {
         let mut octets = Vec::new();
-        encode(&full_message(), &mut octets);
+        encode(&full_message(), None, &mut octets);
         assert_eq!(
             data_encoding::HEXLOWER.encode(&octets),
             [

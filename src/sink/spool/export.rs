@@ -44,7 +44,7 @@ pub struct Exported {
     pub notes: Notes,
 }
 
-/// Exports every message behind a cursor, or every one. What it counts is durable.
+/// Exports every message after a cursor, or every one. What it counts is durable.
 pub fn export(directory: &Path, after: Option<Cursor>, target: &Target) -> io::Result<Exported> {
     let mut exporter = Exporter::open(target)?;
     let mut exported = Exported::default();

@@ -16,7 +16,7 @@ use crate::sink::file_system::Named;
 /// Records that are made durable and handed on together.
 const RECORDS_MAX: usize = 256;
 
-/// How often the rest of a segment is searched for what lies behind a damaged place.
+/// How often the rest of a segment is searched for what comes after a damaged place.
 const SEARCH_EVERY: Duration = Duration::from_secs(2);
 
 /// Where a follower is in a spool.
@@ -36,7 +36,7 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Begins behind a record, or with the oldest one there is. A note tells that the record's segment is gone.
+    /// Begins after a record, or with the oldest one there is. A note tells that the record's segment is gone.
     pub fn new(
         directory: &Path,
         after: Option<Cursor>,
@@ -70,7 +70,7 @@ impl Follower {
         Ok(follower)
     }
 
-    /// Begins behind the last consumed record. Where nothing was consumed that is the oldest one there is, and so it is, with a note, where
+    /// Begins after the last consumed record. Where nothing was consumed that is the oldest one there is, and so it is, with a note, where
     /// `consumed` names no record: to believe that would pass over mail that nobody has seen.
     pub fn behind_consumed(directory: &Path, once: bool, note: &mut dyn FnMut(String)) -> io::Result<Self> {
         let said = cursor::read_consumed(directory)?;
@@ -86,7 +86,7 @@ impl Follower {
     /// Hands on what there is now; false when that was nothing.
     ///
     /// `take` gets a record's cursor, and its line. An error ends the following: what cannot be synced, and a record that is there but
-    /// cannot be handed on, for passing over it in silence would lose it.
+    /// cannot be handed on, because passing over it in silence would lose it.
     pub fn advance(
         &mut self,
         note: &mut dyn FnMut(String),
@@ -118,7 +118,7 @@ impl Follower {
         let Some(segment) = &self.current else { return Ok(false) };
         let synced = segment.sync();
         for record in records {
-            // Read again behind the sync: what the receiver cut off after a failed write is not there any more.
+            // Read again after the sync: what the receiver cut off after a failed write is not there any more.
             let read = segment.envelope(record).and_then(|envelope| {
                 segment.sync_message_file(record, &envelope)?;
                 let content = segment.content(record, &envelope)?;
@@ -156,7 +156,7 @@ impl Follower {
         Ok(true)
     }
 
-    /// Looks behind the place where no record is.
+    /// Looks at what comes after the place where no record is.
     fn search(&mut self, note: &mut dyn FnMut(String)) -> io::Result<Found> {
         let Some(segment) = &self.current else { return Ok(Found::Nothing) };
         let header = segment.scan().segment;
@@ -229,7 +229,7 @@ impl Follower {
             if Some(sequence) <= self.passed {
                 continue;
             }
-            // A segment whose header is not its own is being recycled, or damaged: one behind it that was begun decides.
+            // A segment whose header is not its own is being recycled, or damaged: one after it that was begun decides.
             if let Some(segment) = absent_is_none(Segment::open_unscanned(&path, sequence))?.flatten() {
                 self.current = Some(segment);
                 self.at = SEGMENT_HEADER_BYTES;
@@ -251,7 +251,7 @@ impl Follower {
     }
 }
 
-/// What lies behind a place where no record is.
+/// What comes after a place where no record is.
 enum Found {
     Records(Vec<RecordHeader>),
     NextSegment,

@@ -14,7 +14,10 @@ pub const FRAME_BYTES: u64 = 512;
 /// or sector in which a record lies that 250 was sent for.
 pub const BATCH_BYTES: u64 = 4096;
 
-/// Octets of a segment's header; the first batch lies behind it.
+/// What the lock of a spool says that it is.
+pub(super) const STORE_KIND: &str = "spool";
+
+/// Octets of a segment's header; the first batch follows it.
 pub const SEGMENT_HEADER_BYTES: u64 = BATCH_BYTES;
 
 /// Octets of a record's header.
@@ -42,7 +45,7 @@ pub struct SegmentHeader {
     pub sequence: u64,
     /// Octets of the file.
     pub bytes: u64,
-    /// Whether all behind the header was zero when this use began, so that anything else behind the last record is torn.
+    /// Whether all after the header was zero when this use began, so that anything else after the last record is torn.
     pub is_zeroed: bool,
 }
 
@@ -92,7 +95,7 @@ pub struct RecordHeader {
     pub offset: u64,
     /// Where its batch begins; a multiple of [`BATCH_BYTES`]. A batch begins only when the one before is durable.
     pub batch: u64,
-    /// Octets of the frame: header, envelope, content and padding. The next record, if any, is behind it.
+    /// Octets of the frame: header, envelope, content and padding. The next record, if any, follows it.
     pub frame_bytes: u64,
     /// Octets of the envelope.
     pub envelope_bytes: u32,

@@ -10,19 +10,18 @@
 //!
 //! Each line waits for the one before, so the file and its name are durable before a record that names it can be. A power cut in
 //! between leaves a file that no record names; the next start removes it where that is certain, or else recycling does. The file
-//! is synced behind the link, not before: Btrfs does not write back files that have no name.
+//! is synced after the link, not before: Btrfs does not write back files that have no name.
 
 use std::path::Path;
 use std::rc::Rc;
 
 use super::format::PREPARED_SUFFIX;
 use super::message_file::{MessageFile, message_file_name};
-use super::supply::place;
 use crate::buffer::{NotWhole, Spilled, Whole};
 use crate::handoff::message::Message;
 use crate::sink::executor::Executor;
-use crate::sink::plan::{Action, Directory, Owners, Plan};
-use crate::sink::spill;
+use crate::sink::plan::{Action, Directory, Owners, Place, Plan};
+use crate::sink::spill_file;
 
 /// The mail data of a message, by where it goes.
 #[derive(Clone, Copy)]
@@ -92,7 +91,7 @@ pub(super) fn facts(message: &Message) -> Option<MessageFile> {
 }
 
 /// Makes the files of these messages durable, with their names: those of records in this segment at these offsets. A failure
-/// fails the whole batch, for nothing of it is written then.
+/// fails the whole batch, because nothing of it is written then.
 pub(super) fn plan_files<'a>(
     plan: &mut Plan<'a>,
     owners: &Owners,
@@ -102,7 +101,7 @@ pub(super) fn plan_files<'a>(
     let mut directory: Option<Directory> = None;
     for (content, offset) in contents {
         let Some(spilled) = content.spilled() else { continue };
-        let file = place(message_file_name(sequence, offset));
+        let file = Place::in_root(message_file_name(sequence, offset));
         let mut push = |action| plan.push(owners.clone(), action);
         push(Action::Link(spilled.file().file(), Rc::clone(&file)));
         let rest: Vec<&[u8]> = spilled.rest().collect();
@@ -122,11 +121,11 @@ pub(super) fn plan_files<'a>(
     }
 }
 
-/// Whether spill files in this directory can get a name there: tried out, for it depends on the file system, the kernel and `/proc`.
+/// Whether spill files in this directory can get a name there: tried out, because it depends on the file system, the kernel and `/proc`.
 pub(super) fn can_link(directory: &Path, executor: &mut dyn Executor) -> bool {
-    let Ok(file) = spill::open(directory) else { return false };
+    let Ok(file) = spill_file::open(directory) else { return false };
     // A name that every start removes, should this one end here.
-    let name = place(format!("{:016x}{PREPARED_SUFFIX}", u64::MAX));
+    let name = Place::in_root(format!("{:016x}{PREPARED_SUFFIX}", u64::MAX));
     let mut plan = Plan::new(1);
     plan.push(Owners::One(0), Action::Link(&file, Rc::clone(&name)));
     plan.push(Owners::One(0), Action::Remove(name));

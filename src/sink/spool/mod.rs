@@ -6,7 +6,7 @@
 //!   record    │ header │ envelope │ Received: │ mail data │ padding │      each record begins at a multiple of 512
 //! ```
 //!
-//! A batch is one write and one sync; only then the next one begins, behind it. After a failed or short write or sync the segment
+//! A batch is one write and one sync; only then the next one begins, after it. After a failed or short write or sync the segment
 //! is abandoned: nothing more is appended to it. A large message has a file of its own
 //! beside the segments (`large.rs`). See `docs/spool.md` for the format.
 
@@ -46,15 +46,12 @@ use super::file_limit;
 use super::kind::Kind;
 use super::opening::{Examined, OpenError, Opened, Surroundings};
 use super::root::{self, Root};
-use super::spill::SpillTo;
+use super::spill_file::SpillTo;
 use super::trial::{self, Needs};
 use crate::config;
 use crate::handoff::message::Message;
 use crate::limits::SPOOL_INLINE_BYTES_MAX;
 use crate::mail::outcome::Outcome;
-
-/// What the lock of a spool says that it is.
-const KIND: &str = "spool";
 
 /// For a segment over RLIMIT_FSIZE.
 const SEGMENT_CURE: &str = "raise that limit (in a systemd unit `LimitFSIZE=infinity`, in a shell `ulimit -f unlimited`), or \
@@ -84,7 +81,7 @@ fn open(
         let (what, site) = ("write segments in", path.display().to_string());
         return Err(OpenError { what, site, why, cure: SEGMENT_CURE });
     }
-    let root = Root::open(path, KIND)?;
+    let root = Root::open(path, format::STORE_KIND)?;
     let refused = |error: io::Error| OpenError {
         what: "read the spool",
         site: path.display().to_string(),
@@ -127,7 +124,7 @@ fn open(
         if links {
             sink.keep_files_beyond(SPOOL_INLINE_BYTES_MAX.min(segment_bytes / 2));
         }
-        Ok(Box::new(Locked { sink, durability, _root: root }))
+        Ok(Box::new(Locked { sink, _root: root }))
     };
     Ok(Opened {
         description,
@@ -143,15 +140,10 @@ fn open(
 /// The sink with the lock on its store.
 struct Locked<E> {
     sink: Spool<E>,
-    durability: Durability,
     _root: Root,
 }
 
 impl<E: Executor> Sink for Locked<E> {
-    fn durability(&self) -> Durability {
-        self.durability
-    }
-
     fn inline_bytes_max(&self) -> Option<u64> {
         self.sink.inline_bytes_max()
     }

@@ -264,7 +264,7 @@ pub fn require_spool(directory: &Path) -> io::Result<()> {
         holds_directories |= name != "lost+found" && entry.file_type().is_ok_and(|kind| kind.is_dir());
     }
     let why = match kind_of(directory) {
-        Some(kind) if kind == super::KIND => return Ok(()),
+        Some(kind) if kind == format::STORE_KIND => return Ok(()),
         Some(kind) => format!("it is a {kind}"),
         None if !was_used => "no receiver has stored there".to_owned(),
         None if holds_directories => "it holds directories, as a maildir does".to_owned(),
@@ -290,8 +290,8 @@ pub fn segments(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     Ok(segments)
 }
 
-/// Whether a whole record begins at this place. An error of kind `InvalidData` when nobody can tell: the segment is there, and its header cannot be
-/// read.
+/// Whether a whole record begins at this place. An error of kind `InvalidData` when nobody can tell: the
+/// segment is there, and its header cannot be read.
 pub(super) fn holds_record(directory: &Path, cursor: Cursor) -> io::Result<bool> {
     let path = directory.join(cursor.segment_name());
     match Segment::open_unscanned(&path, cursor.sequence) {
@@ -308,8 +308,9 @@ pub(super) fn holds_record(directory: &Path, cursor: Cursor) -> io::Result<bool>
     }
 }
 
-/// The last consumed record. None when nothing was consumed yet, and when there is no record where `consumed` says: that is a slip, which the
-/// receiver puts aside. An error when the file cannot be read or holds something else.
+/// The last consumed record. None when nothing was consumed yet, and when there is no record where `consumed`
+/// says: that is a slip, which the receiver puts aside. An error when the file cannot be read or holds
+/// something else.
 pub fn last_consumed(directory: &Path) -> io::Result<Option<Cursor>> {
     let mut said = cursor::read_consumed(directory)?;
     while let Some(cursor) = said {
@@ -319,7 +320,7 @@ pub fn last_consumed(directory: &Path) -> io::Result<Option<Cursor>> {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => break,
             Err(error) => return Err(error),
             Ok(false) => {
-                // Or it was recycled since, for the consumer has gone on.
+                // Or it was recycled since, because the consumer has gone on.
                 let again = cursor::read_consumed(directory)?;
                 said = again.filter(|_| again != said);
             }
@@ -328,7 +329,8 @@ pub fn last_consumed(directory: &Path) -> io::Result<Option<Cursor>> {
     Ok(said)
 }
 
-/// Opens one segment after the other from this number on, oldest first, and tells what is wrong with them. `visit` ends the walk with false.
+/// Opens one segment after the other from this number on, oldest first, and tells what is wrong with them.
+/// `visit` ends the walk with false.
 pub fn for_each_segment(
     directory: &Path,
     from: u64,
@@ -354,7 +356,7 @@ pub fn for_each_segment(
     Ok(())
 }
 
-/// Hands on every record behind a cursor, or every one, with its envelope; what cannot be read becomes a note.
+/// Hands on every record after a cursor, or every one, with its envelope; what cannot be read becomes a note.
 pub fn for_each_record(
     directory: &Path,
     after: Option<Cursor>,
@@ -380,8 +382,9 @@ pub fn for_each_record(
     Ok(())
 }
 
-/// Writes one line a message: id, time, octets of content, reverse-path, recipients, version of TLS or `-`, state, cursor; separated by spaces,
-/// everything that a client sent escaped. Returns notes on what could not be read.
+/// Writes one line a message: id, time, octets of content, reverse-path, recipients, version of TLS or `-`,
+/// state, cursor; separated by spaces, everything that a client sent escaped. Returns notes on what could not
+/// be read.
 pub fn list(directory: &Path, after: Option<Cursor>, out: &mut impl Write) -> io::Result<Vec<String>> {
     let mut notes = Notes::default();
     let consumed = last_consumed(directory)?;

@@ -2,7 +2,7 @@
 //!
 //! Records follow one another. Where one should begin and none does, the next is looked for at every multiple of
 //! [`FRAME_BYTES`]; what lies between is a gap. A batch begins only when the one before is durable, so a gap before the last batch
-//! is *damage*: something that was durable is not what it was. A gap in or behind the last batch is *torn*: a write that did
+//! is *damage*: something that was durable is not what it was. A gap in or after the last batch is *torn*: a write that did
 //! not end, for which no 250 was sent (or damage there, which cannot be told from it).
 
 use std::fs::File;
@@ -45,7 +45,7 @@ pub struct Scan {
     pub segment: SegmentHeader,
     /// Its records in order, each whole.
     pub records: Vec<RecordHeader>,
-    /// What lies between and behind them and is not as it was written.
+    /// What lies between and after them and is not as it was written.
     pub gaps: Vec<Gap>,
 }
 
@@ -147,7 +147,7 @@ fn frame_header(octets: &[u8], segment: &SegmentHeader, at: u64) -> Option<Recor
     })
 }
 
-/// What lies behind a place where no record begins.
+/// What comes after a place where no record begins.
 struct Gone {
     /// Where the next whole record begins.
     next: Option<u64>,

@@ -34,7 +34,7 @@ pub(super) const SPARES_MIN: usize = 2;
 
 /// Gives the writer its segments.
 pub trait Supply {
-    /// A segment with room for so many octets behind its header, with a number above all numbers before. It is durable, and nothing
+    /// A segment with room for so many octets after its header, with a number above all numbers before. It is durable, and nothing
     /// was written to it. The executor is the writer's, for a supply that has none of its own.
     fn next(&mut self, needed: u64, executor: &mut dyn Executor) -> Result<SegmentHeader, Outcome>;
 }
@@ -190,7 +190,7 @@ impl Maker {
         }
         push(Action::Close(Rc::clone(prepared)));
         plan.barrier();
-        let file = place(format::segment_name(header.sequence));
+        let file = Place::in_root(format::segment_name(header.sequence));
         let directory = Rc::clone(&file.directory);
         plan.push(Owners::One(0), Action::Rename(Rc::clone(prepared), file));
         plan.barrier();
@@ -209,7 +209,7 @@ impl Maker {
     /// Removes a segment that was made and that nobody wrote to.
     pub(super) fn discard(&mut self, header: &SegmentHeader, executor: &mut dyn Executor) {
         let report = Arc::clone(&self.report);
-        self.remove(place(format::segment_name(header.sequence)), executor, &*report);
+        self.remove(Place::in_root(format::segment_name(header.sequence)), executor, &*report);
     }
 
     /// Keeps the files of segments for their next use, or removes them where there are enough. The caller knows that all their records
@@ -218,13 +218,13 @@ impl Maker {
         let mut plan = Plan::new(all.len());
         for (index, used) in all.iter().enumerate() {
             for message in &used.messages {
-                plan.push(Owners::One(index), Action::Remove(place(message.clone())));
+                plan.push(Owners::One(index), Action::Remove(Place::in_root(message.clone())));
             }
         }
         plan.barrier();
         let mut kept = Vec::new();
         for (index, used) in all.iter().enumerate() {
-            let file = place(format::segment_name(used.sequence));
+            let file = Place::in_root(format::segment_name(used.sequence));
             // What a failed write cut short, and what was made for one large message, is of no use.
             if self.spares.len() + kept.len() < self.spares_max && used.bytes == self.segment_bytes {
                 kept.push(index);
@@ -298,8 +298,8 @@ pub(super) fn used_before(directory: &Path, sequence: u64) -> io::Result<Vec<Use
     Ok(used)
 }
 
-/// Removes the files of large messages that no record names: their segment is gone, for a stop came between the two removals; or
-/// it never had their record, for a stop came before that was written. Called at start.
+/// Removes the files of large messages that no record names: their segment is gone, because a stop came between the two removals;
+/// or it never had their record, because a stop came before that was written. Called at start.
 ///
 /// `unused_from` tells for some segments from where on nothing was ever written to them. In a gap a record may have been lost
 /// to damage, and what an earlier use left may hide one, too: a file that belongs there stays until its segment is recycled.
@@ -316,9 +316,9 @@ pub(super) fn remove_orphans(directory: &Path, unused_from: &BTreeMap<u64, u64>)
     Ok(())
 }
 
-/// Removes the newest segments while nothing was ever written to them: a kill leaves the one that was ready, 64 MiB each time. Only
-/// where every octet behind the header is there and still zero, which nothing that was accepted can be. Called at start, when the number to go on
-/// with is known.
+/// Removes the newest segments while nothing was ever written to them: a kill leaves the one that was ready,
+/// 64 MiB each time. Only where every octet after the header is there and still zero, which nothing that was
+/// accepted can be. Called at start, when the number to go on with is known.
 pub(super) fn remove_unused(directory: &Path) -> io::Result<()> {
     for (_, path) in reader::segments(directory)?.iter().rev() {
         let file = fs::File::open(path)?;
@@ -335,19 +335,14 @@ pub(super) fn remove_unused(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A file in the root.
-pub(super) fn place(name: String) -> Rc<Place> {
-    Rc::new(Place { directory: Rc::from(""), name })
-}
-
 fn prepared(sequence: u64) -> Rc<Place> {
-    place(format!("{sequence:016x}{}", format::PREPARED_SUFFIX))
+    Place::in_root(format!("{sequence:016x}{}", format::PREPARED_SUFFIX))
 }
 
 #[allow(clippy::cast_possible_truncation)]
 const HEADER_PAGE_BYTES: usize = SEGMENT_HEADER_BYTES as usize;
 
-/// A segment's header with the zeros behind it, where it lies good for a direct write as it is.
+/// A segment's header with the zeros after it, aligned so that it can be written directly as it is.
 #[repr(C, align(4096))]
 struct HeaderPage([u8; HEADER_PAGE_BYTES]);
 

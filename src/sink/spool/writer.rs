@@ -8,13 +8,14 @@ use std::sync::Arc;
 use super::batch::{Batch, measure};
 use super::envelope;
 use super::format::{self, BATCH_BYTES, SEGMENT_HEADER_BYTES};
+use super::large;
 use super::open_segment::OpenSegment;
-use super::supply::{Immediate, Maker, Supply, place};
+use super::supply::{Immediate, Maker, Supply};
 use crate::handoff::message::Message;
 use crate::mail::outcome::Outcome;
-use crate::sink::contract::{Durability, Sink};
+use crate::sink::contract::Sink;
 use crate::sink::executor::Executor;
-use crate::sink::plan::{self, Action, Done, Owners, Plan, Results};
+use crate::sink::plan::{self, Action, Done, Owners, Place, Plan, Results};
 use crate::sink::report::{Report, Site, outcome_of, report_failures};
 
 /// Appends messages to segments.
@@ -32,10 +33,6 @@ pub struct Spool<E> {
 }
 
 impl<E: Executor> Sink for Spool<E> {
-    fn durability(&self) -> Durability {
-        Durability::Disk
-    }
-
     fn inline_bytes_max(&self) -> Option<u64> {
         self.inline_bytes_max
     }
@@ -50,7 +47,7 @@ impl<E: Executor> Sink for Spool<E> {
                 first += 1;
                 continue;
             }
-            // Whoever comes behind a failure waits for the next batch: one broken disk is not tried 256 times.
+            // Whoever comes after a failure waits for the next batch: one broken disk is not tried 256 times.
             let (count, failure) = match self.append(batch, &envelopes, first) {
                 Ok(count) => (count, None),
                 Err(outcome) => (batch.len() - first, Some(outcome)),
@@ -108,7 +105,7 @@ impl<E: Executor> Spool<E> {
         let mut is_first = true;
         loop {
             let header = self.supply.next(needed, &mut self.executor)?;
-            let file = place(format::segment_name(header.sequence));
+            let file = Place::in_root(format::segment_name(header.sequence));
             let mut plan = Plan::new(1);
             plan.push(Owners::One(0), Action::Open(Rc::clone(&file)));
             let results = self.executor.run(&plan);
@@ -203,6 +200,6 @@ fn has_written(plan: &Plan<'_>, results: &Results, segment: &OpenSegment) -> boo
 
 fn envelope_of(message: &Message) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
-    envelope::encode(message, &mut out);
+    envelope::encode(message, large::facts(message), &mut out);
     out
 }

@@ -49,7 +49,7 @@ impl Session {
             clock = transaction.clock.take();
             if refusal.is_none() && transaction.chunked.is_none() {
                 let is_binary = transaction.envelope.body == BodyType::BinaryMime;
-                // What looks like a line end in BINARYMIME is none (RFC 3030 §3).
+                // What looks like a line end in BINARYMIME is not one (RFC 3030 §3).
                 let policy = if is_binary { ChunkLineEnd::Keep } else { self.settings.bdat_bare_lf };
                 let limits = &self.settings.limits;
                 let line_bytes_max = if is_binary { 0 } else { limits.data_line_bytes_max };
@@ -147,7 +147,7 @@ impl Session {
         }
     }
 
-    /// All octets of the chunk have come. None: go on with what the client sent behind it.
+    /// All octets of the chunk have come. None: go on with what the client sent after it.
     fn end_chunk(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Option<Step> {
         let State::Chunk(state) = std::mem::replace(&mut self.state, State::Command) else { return None };
         if let Some(refusal) = state.refusal {

@@ -107,7 +107,7 @@ impl Session {
         }
     }
 
-    /// The end of the mail data. None: go on with what the client sent behind it.
+    /// The end of the mail data. None: go on with what the client sent after it.
     fn end_data(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Option<Step> {
         let State::Data(state) = std::mem::replace(&mut self.state, State::Command) else {
             return None;

@@ -1,4 +1,4 @@
-//! How a session begins: a trusted front's PROXY header, admission, the greeting; and once more behind XCLIENT.
+//! How a session begins: a trusted front's PROXY header, admission, the greeting; and once more after XCLIENT.
 //!
 //! ```text
 //!   Proxy ──header──► Waiting ──► (Delayed) ──220──► Greeted ──sent──► Command
@@ -177,7 +177,7 @@ impl Session {
             return Handled::Reply(reply::BAD_ATTRIBUTE);
         };
         let address = attributes.address.unwrap_or(self.client.ip());
-        // A port belongs to its address: a new address without one has none.
+        // A port belongs to its address: a new address without one has no port.
         let port =
             attributes.port.unwrap_or(if attributes.address.is_some() { 0 } else { self.client.port() });
         self.client = canonical(SocketAddr::new(address, port));

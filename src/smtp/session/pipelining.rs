@@ -17,7 +17,7 @@ use crate::smtp::settings::Pipelining;
 use crate::smtp::supplies::Supplies;
 
 impl Session {
-    /// Handles a command line, behind which input is `pending` or not.
+    /// Handles a command line, after which input is `pending` or not.
     pub(super) fn handle_line_with(
         &mut self,
         line: &[u8],
@@ -42,7 +42,7 @@ impl Session {
         handled
     }
 
-    /// The first EHLO or HELO that can be accepted, behind which input is `pending` or not: how it ends when it may not be.
+    /// The first EHLO or HELO that can be accepted, after which input is `pending` or not. Gives how it ends when it may not be accepted.
     pub(super) fn begin_first_hello(&mut self, pending: bool) -> Option<Handled> {
         if self.said_hello || self.settings.gate.pipelining == Pipelining::Tolerate {
             self.said_hello = true;

@@ -5,7 +5,7 @@
 //!   (implicit)   Proxy ──header──► Waiting ──► Securing ──handshake──► greeting
 //! ```
 //!
-//! Nothing that came in plaintext behind STARTTLS is ever read: what is pending with it closes the connection, and later octets
+//! Nothing that came in plaintext after STARTTLS is ever read: what is pending with it closes the connection, and later octets
 //! belong to the handshake.
 
 use std::time::Instant;
@@ -68,7 +68,7 @@ impl Session {
         self.settings.tls == TlsPolicy::Required && self.tls.is_none()
     }
 
-    /// STARTTLS, behind which input is `pending` or not (RFC 3207 §4; the class of CVE-2011-0411).
+    /// STARTTLS, after which input is `pending` or not (RFC 3207 §4; the class of CVE-2011-0411).
     pub(super) fn handle_starttls(&mut self, pending: bool, now: Instant) -> Handled {
         if self.tls.is_some() {
             return Handled::Reply(reply::TLS_TWICE);

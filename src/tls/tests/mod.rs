@@ -11,7 +11,7 @@ use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig, ClientConnection, SignatureScheme, version};
 
 use super::certificate::{Certificate, CheckError};
-use super::context::{Context, provider};
+use super::context::{TlsContext, provider};
 use super::trusting::Trusting;
 use super::{Cause, State, Tls, self_signed};
 use crate::config::{self, CertificateFiles, Config, TlsVersion};
@@ -53,12 +53,12 @@ fn write_certificate(chain: &Path, key: &Path, name: &str) {
 fn server(options: Options) -> Arc<rustls::ServerConfig> {
     let (_folder, mut tls) = folder(&["mx.test", "*.other.test"]);
     tls.minimum = options.minimum;
-    let (context, notes) = Context::open(&tls, "mx.test").expect("good certificates");
+    let (context, notes) = TlsContext::open(&tls, "mx.test").expect("good certificates");
     assert!(notes.is_empty(), "{notes:?}");
     listener_config(&context, options)
 }
 
-fn listener_config(context: &Context, options: Options) -> Arc<rustls::ServerConfig> {
+fn listener_config(context: &TlsContext, options: Options) -> Arc<rustls::ServerConfig> {
     let mut listener = Config::embedded_default().listeners.remove(0);
     (listener.tls, listener.tls_tickets) = (options.policy, options.tickets);
     context.server_config(&listener).expect("good").expect("TLS")
@@ -190,13 +190,13 @@ fn shown(server: &Arc<rustls::ServerConfig>, name: &'static str) -> Vec<String> 
     let mut pair = Pair::new(server, client(client_config(&[&version::TLS13]), name));
     pair.run(usize::MAX).expect("a handshake");
     let chain = pair.client.peer_certificates().expect("one").to_vec();
-    super::certificate::tests_names(&chain[0])
+    super::certificate::read_leaf(&chain[0]).expect("a certificate").names
 }
 
 #[test]
 fn changed_files_are_served_and_bad_ones_are_not() {
     let (folder, tls) = folder(&["old.test"]);
-    let (context, _) = Context::open(&tls, "mx.test").expect("good certificates");
+    let (context, _) = TlsContext::open(&tls, "mx.test").expect("good certificates");
     let server = listener_config(&context, OPTIONS);
     assert_eq!((context.has_changed(), shown(&server, "mx.test")), (false, vec!["old.test".to_owned()]));
     let [chain, key] = ["0.pem", "0.key"].map(|name| folder.path().join(name));
@@ -221,9 +221,11 @@ fn changed_files_are_served_and_bad_ones_are_not() {
 fn files_that_cannot_be_used_are_named() {
     let (folder, tls) = folder(&["mx.test"]);
     std::fs::remove_file(folder.path().join("0.key")).expect("removed");
-    let why = Context::open(&tls, "mx.test").err().expect("no key");
+    let why = TlsContext::open(&tls, "mx.test").err().expect("no key");
     assert!(why.contains("0.key: cannot be read: No such file or directory (os error 2); correct"), "{why}");
-    assert!(Context::open(&config::Tls { self_signed: true, ..config::Tls::default() }, "mx.test").is_ok());
+    assert!(
+        TlsContext::open(&config::Tls { self_signed: true, ..config::Tls::default() }, "mx.test").is_ok()
+    );
 }
 
 #[test]
@@ -271,7 +273,7 @@ fn failures_have_causes_and_alerts() {
     assert_eq!(failure.expect_err("plaintext").cause(), Cause::NotTls);
 }
 
-/// The alert stands behind the ServerHello then, and is encrypted.
+/// The alert comes after the ServerHello then, and is encrypted.
 #[test]
 fn a_client_that_offers_no_smtp_is_told_why() {
     let implicit = server(Options { policy: TlsPolicy::Implicit, ..OPTIONS });

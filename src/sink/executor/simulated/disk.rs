@@ -62,7 +62,7 @@ impl Disk {
         }
     }
 
-    /// What a failing operation may leave behind.
+    /// What a failing operation may leave.
     fn apply_in_part(&mut self, action: &Action<'_>) {
         match action {
             Action::Write(file, offset, slices) => {

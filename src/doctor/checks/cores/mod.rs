@@ -173,7 +173,7 @@ fn busy_lines<'a>(
     let count = |interrupt: &Interrupt| shards.iter().map(|cpu| interrupt.count_on(*cpu)).sum::<u64>();
     let mut busy: Vec<_> = interrupts.iter().map(|interrupt| (interrupt, count(interrupt))).collect();
     busy.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    // Many slow lines may make one busy core: then the first few are named all the same.
+    // Many slow lines may make one busy core: the first few are named even then.
     let named = busy.iter().filter(|(_, count)| *count as f64 >= count_min).count();
     busy.truncate(named.clamp(1, LINES_MAX));
     busy

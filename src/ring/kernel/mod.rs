@@ -121,7 +121,7 @@ impl KernelRing {
     }
 
     /// From now on a turn that may wait for this long does so, unless 64 events came: a sleep and a wake-up cost more than most
-    /// events. An event behind that time ends the turn at once. An error of kind `Unsupported` before Linux 6.12.
+    /// events. An event after that time ends the turn at once. An error of kind `Unsupported` before Linux 6.12.
     pub fn with_batch_wait(mut self, time: Duration) -> Result<Self, SetupError> {
         check_batch_wait(&self.ring, time)?;
         self.batch_wait = time;
@@ -133,7 +133,7 @@ impl KernelRing {
         /// A wait without an end of its own would end with the least time.
         const LONG: Duration = Duration::from_hours(1);
         let submitter = self.ring.submitter();
-        // Completions are run by an enter that waits for one, be it for no time (DEFER_TASKRUN).
+        // Completions are run by an enter that waits for one, even for no time (DEFER_TASKRUN).
         let least = wait.map_or(self.batch_wait, |wait| self.batch_wait.min(wait));
         if !least.is_zero() {
             let timeout = Timespec::from(wait.unwrap_or(LONG));

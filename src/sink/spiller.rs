@@ -1,33 +1,20 @@
-//! The thread that writes spill files: mail data of large and slow messages, on the sink's file system.
+//! The spiller, the thread that writes spill files: mail data of large and slow messages, on the sink's file system.
 //!
 //! It writes to the page cache and syncs nothing: the sink makes the message durable in its own way when it is complete. The spool
 //! gives a large file a name; for the others the worker reads it back. Until then the files have no name, so nobody sees them and
 //! nothing is left of them.
 
-use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode, OFlags};
-
-use super::file_system::has_no_unnamed_files;
 use super::report::{Report, Site, outcome_of};
 use super::space::Space;
+use super::spill_file;
 use super::worker::AbortOnPanic;
 use crate::buffer::{SpillBudget, SpillError, SpillFile};
 use crate::handoff::channel::{Consumer, Receiver, Sender, Waiting};
 use crate::handoff::part::{Errand, Part, Written};
 use crate::mail::outcome::{Outcome, TryAgain};
-
-/// Where mail data goes that is not to stay in memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SpillTo {
-    /// To temporary files in this directory.
-    Directory(PathBuf),
-    /// Nowhere: the sink reads no mail data, so it need not be kept.
-    Nowhere,
-}
 
 /// Writes spill files in one directory.
 pub struct Spiller {
@@ -70,9 +57,9 @@ impl Spiller {
 
     /// Writes one part out. A file that failed is given up, never tried again.
     pub fn write(&self, mut part: Box<Part>) -> Written {
-        let result = self
-            .take_space(&part)
-            .and_then(|()| part.data.write_out(&self.budget, part.client, || open(&self.directory)));
+        let result = self.take_space(&part).and_then(|()| {
+            part.data.write_out(&self.budget, part.client, || spill_file::open(&self.directory))
+        });
         let is_scarce = matches!(result, Err(SpillError::Budget | SpillError::Space));
         let result = result.map_err(|error| {
             // A file that was not touched goes now, because others wait for its space.
@@ -118,21 +105,4 @@ impl Spiller {
             }
         }
     }
-}
-
-/// A file of mode 0600 without a name. It can get one where the file system has such files from the start.
-pub(super) fn open(directory: &Path) -> io::Result<File> {
-    let mode = Mode::RUSR | Mode::WUSR;
-    let flags = OFlags::RDWR | OFlags::CLOEXEC;
-    match rustix::fs::open(directory, flags | OFlags::TMPFILE, mode) {
-        // The file system has no files without a name: one is taken and removed at once.
-        Err(error) if has_no_unnamed_files(error) => {}
-        other => return Ok(other?.into()),
-    }
-    let mut random = [0; 8];
-    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-    let path = directory.join(format!(".ringmx-spill-{:016x}", u64::from_ne_bytes(random)));
-    let file = rustix::fs::open(&path, flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW, mode)?;
-    rustix::fs::unlinkat(rustix::fs::CWD, &path, AtFlags::empty())?;
-    Ok(file.into())
 }
