@@ -35,9 +35,9 @@ pub struct Envelope {
     pub requiretls: bool,
     /// RET= of MAIL (RFC 3461 §4.3).
     pub ret: Option<Ret>,
-    /// ENVID= of MAIL (RFC 3461 §4.4); empty when it was not given, because it cannot be empty.
+    /// ENVID= of MAIL (RFC 3461 §4.4); empty when it was not given, because a value cannot be empty.
     envid: Span,
-    /// SIZE= of MAIL in octets (RFC 1870), saturated; none when it was not given.
+    /// SIZE= of MAIL in octets (RFC 1870), saturated. `None` when it was not given.
     pub size_declared: Option<u64>,
     /// The mail data holds a CR or an LF that is not part of a CRLF, so its line ends cannot be converted and back.
     pub bare_line_ends: bool,
@@ -285,7 +285,7 @@ impl Envelope {
         self.hashed = self.recipients.len();
     }
 
-    /// The comparable spelling of a recipient but for the case of ASCII.
+    /// The comparable spelling of a recipient, save for the case of ASCII.
     fn comparable(&self, recipient: Recipient) -> &[u8] {
         let folded = self.text.get(recipient.folded.range()).unwrap_or_default();
         if folded.is_empty() { self.mailbox(recipient).whole } else { folded }
