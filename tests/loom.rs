@@ -8,6 +8,7 @@ mod atomic {
     pub(super) use loom::sync::atomic::{AtomicBool, Ordering, fence};
 }
 
+#[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "as the doorbell of the product is called")]
 mod doorbell {
     use std::os::fd::RawFd;
     use std::time::Duration;

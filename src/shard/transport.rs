@@ -174,7 +174,7 @@ impl Secured {
             self.tls.receive(octets, &mut self.outgoing, |record| plaintext.extend_from_slice(record));
         match received {
             Err(failure) => Err(Fault { cause: failure.cause(), alert: std::mem::take(&mut self.outgoing) }),
-            Ok(_) => Ok(Decrypted {
+            Ok(()) => Ok(Decrypted {
                 plaintext,
                 negotiated: if was == State::Handshaking { self.tls.facts() } else { None },
                 ended: self.tls.state() == State::PeerClosed,

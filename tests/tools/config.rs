@@ -1,14 +1,16 @@
 //! The configuration: what is accepted, and every problem with its line and text.
 
-use std::net::{IpAddr, SocketAddr};
+mod listeners;
+mod mistakes;
+
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ringmx::config::{self, Config, LineEndings, LogFormat, SinkKind, StdoutFormat};
 use ringmx::mail::domain::DomainPattern;
-use ringmx::mail::network::Network;
 use ringmx::smtp::extension::{Extension, ExtensionSet};
-use ringmx::smtp::settings::{BareLineEnd, ChunkLineEnd, EarlyTalkers, Gate, Pipelining, Refusal, TlsPolicy};
+use ringmx::smtp::settings::{BareLineEnd, ChunkLineEnd, TlsPolicy};
 
 /// A listener and a sink: enough to be good. What stands in front of it is the top of the file.
 const REST: &str = "[[listener]]\naddress = \"127.0.0.1:2525\"\n[[sink]]\nkind = \"discard\"\n";
@@ -140,53 +142,6 @@ fn values_have_their_units_and_defaults() {
 }
 
 #[test]
-fn an_empty_file_has_nothing_to_listen_on_and_nowhere_to_store() {
-    assert_problems(
-        "",
-        &[
-            ": listener: nothing to listen on; write for example\n    | [[listener]]\n    | address = \"127.0.0.1:2525\"",
-            ": sink: nowhere to store mail; write for example\n    | [[sink]]\n    | kind = \"maildir\"\n    \
-             | path = \"ringmx-data\"",
-        ],
-    );
-}
-
-#[test]
-fn what_is_not_toml_is_quoted_with_line_and_column() {
-    assert_problems(
-        "hostname = \"a\"\nbä = = 3\n",
-        &[":2: column 6: this is not TOML: extra `=`, expected nothing\n    | bä = = 3"],
-    );
-    assert_problems("a = 1\na = 2\n", &[":2: column 1: this is not TOML: duplicate key\n    | a = 2"]);
-}
-
-#[test]
-fn an_unknown_key_names_its_place_or_its_neighbour() {
-    assert_problems(
-        &format!(
-            "message_size_max = 1\nhostnme = \"a.example\"\ncolour = 1\nbuffers = 4\n{REST}[limit]\nx = 1\n"
-        ),
-        &[
-            ":1: message_size_max: `message_size_max` belongs into [limits]",
-            ":2: hostnme: this key is unknown; did you mean `hostname`?",
-            ":3: colour: this key is unknown; known here: hostname, domains, recipients, postmaster, \
-             local_part_case_sensitive, local_part_deny, local_part_leading_dot, tls, listener, sink, limits, shards, shard, log",
-            ":4: buffers: `buffers` belongs into [shards] or [[shard]]",
-            ":9: limit: this key is unknown; did you mean `limits`?",
-        ],
-    );
-    assert_problems(
-        &format!("{REST}hostname = \"a.example\"\nworker = 2\n\"a\\nb\" = 1\n"),
-        &[
-            ":5: sink.hostname: `hostname` belongs into the top of the file",
-            ":6: sink.worker: this key is unknown; did you mean `workers`?",
-            ":7: sink.a\\nb: this key is unknown; known here: kind, path, workers, template, create, line_endings, sync, \
-             segment_size, direct_writes, space_reserve, format, dsn, requiretls",
-        ],
-    );
-}
-
-#[test]
 fn an_address_is_no_name() {
     for (text, why) in [
         ("192.0.2.1", "is an IP address; a name is needed here, such as \"mx1.example.org\""),
@@ -270,102 +225,6 @@ fn that_every_local_part_is_taken_is_told_where_others_can_send() {
 }
 
 #[test]
-fn a_table_that_is_written_twice_says_how_it_is_written() {
-    let twice = |header: &str, first: &str, second: &str| {
-        format!("hostname = \"mx.example\"\n{header}\n{first}\n{header}\n{second}\nx = 1\n")
-    };
-    for (name, keys) in [
-        ("listener", "address = \"127.0.0.1:25\""),
-        ("sink", "kind = \"discard\"\npath = \"p\""),
-        ("shard", "cpu = 0"),
-        ("tls.certificate", "chain = \"c\"\nkey = \"k\""),
-    ] {
-        let line = 3 + keys.lines().count();
-        assert_problems(
-            &twice(&format!("[{name}]"), keys, keys),
-            &[&format!(
-                ":{line}: {name}: there may be several of these tables; write [[{name}]] here and in line 2"
-            )],
-        );
-        assert_problems(
-            &twice(
-                "",
-                &format!("[[{name}]]\n{keys}"),
-                &format!("[ \"{}\" ]\n{keys}", name.replace('.', "\".\"")),
-            ),
-            &[&format!(":{}: {name}: there may be several of these tables; write [[{name}]]", line + 2)],
-        );
-        assert_problems(
-            &twice("", &format!("[{name}]\n{keys}"), &format!("[[{name}]]\n{keys}")),
-            &[&format!(
-                ":{}: {name}: line 3 says [{name}]; there may be several of these tables: write [[{name}]] there, too",
-                line + 2
-            )],
-        );
-    }
-    assert_problems(
-        &twice("[limits]", "errors_max = 1", "errors_max = 2\nerrors_max = 3"),
-        &[":4: limits: line 2 begins this table already; write [limits] once, with all its keys"],
-    );
-    // What comes after is told all the same.
-    assert_problems(
-        "[log]\nsessions = true\n[log]\nsessions = true\n[shards]\nbuffers = = 1\n",
-        &[
-            ":3: log: line 1 begins this table already; write [log] once, with all its keys",
-            ":6: column 11: this is not TOML: extra `=`, expected nothing\n    | buffers = = 1",
-        ],
-    );
-    assert_problems(
-        &format!("{REST}[[certificate]]\nchain = \"c\"\n"),
-        &[":5: certificate: this key is unknown; write [[tls.certificate]]"],
-    );
-    assert_problems(
-        &format!("{REST}[certificate]\nchain = \"c\"\n"),
-        &[":5: certificate: this key is unknown; write [[tls.certificate]]"],
-    );
-}
-
-#[test]
-fn one_table_is_not_several() {
-    assert_problems(
-        "limits = 4\n[listener]\naddress = \"x\"\n[sink]\n[[log]]\n",
-        &[
-            ":1: limits: this is one table; write [limits]",
-            ":2: listener: there may be several of these tables; write [[listener]]",
-            ":4: sink: there may be several of these tables; write [[sink]]",
-            ":5: log: this is one table; write [log]",
-        ],
-    );
-}
-
-#[test]
-fn a_bad_value_is_told_what_is_allowed() {
-    assert_problems(
-        &format!(
-            "local_part_case_sensitive = \"no\"\nhostname = 1\n{REST}[limits]\nmessage_size_max = \"4MB\"\n\
-             recipients_max = 99\nconnections_per_client_max = 0\nline_length_max = true\nerrors_max = -1\n\
-             idle_commands_max = \"9\"\ncommand_timeout = 300\ndata_timeout = \"2h\"\n[log]\nformat = \"xml\"\n"
-        ),
-        &[
-            ":1: local_part_case_sensitive: expected true or false; this is a string",
-            ":2: hostname: expected a string: fully-qualified domain name; this is an integer",
-            ":8: limits.message_size_max: \"4MB\": the unit \"MB\" is unknown, write KiB, MiB, GiB or plain octets; \
-             allowed is 64KiB to 2GiB",
-            ":9: limits.recipients_max: 99 is too little; allowed is 100 to 100000",
-            ":10: limits.connections_per_client_max: 0 is too little; allowed is 1 to 1000000",
-            ":11: limits.line_length_max: expected a size such as \"50MiB\" or plain octets; this is a boolean; \
-             allowed is 512 to 16KiB",
-            ":12: limits.errors_max: -1 is too little; allowed is 1 to 1000000",
-            ":13: limits.idle_commands_max: expected an integer; this is a string; allowed is 1 to 1000000",
-            ":14: limits.command_timeout: 300 has no unit; write ms, s, min or h behind it, for instance \"300s\"; \
-             allowed is 1s to 1h",
-            ":15: limits.data_timeout: 2h is too much; allowed is 1s to 1h",
-            ":17: log.format: \"xml\" is none of \"text\" or \"json\"",
-        ],
-    );
-}
-
-#[test]
 fn sizes_end_at_the_bounds_of_the_rfc() {
     let with = |size: &str| format!("{REST}[limits]\nmessage_size_max = {size}\n");
     assert_eq!(good(&with("\"64KiB\"")).limits.message_size_max, 65_536);
@@ -380,86 +239,6 @@ fn sizes_end_at_the_bounds_of_the_rfc() {
     assert_problems(
         &with("99999999999999999999"),
         &[":6: limits.message_size_max: 99999999999999999999 is too much; allowed is 64KiB to 2GiB"],
-    );
-}
-
-#[test]
-fn bad_names_are_found_one_by_one() {
-    assert_problems(
-        &format!(
-            "domains = [\"*\", \"\u{378}.example\",\n 3,\n\"a..b\", \"-a.b\", \"a.*\"]\nlocal_part_deny = \"a\"\n\
-             postmaster = \"x\"\nrecipients = \"\"\nhostname = \"a b\"\n{REST}"
-        ),
-        &[
-            ":1: domains: \"*\" is no domain; leave `domains` out to accept any, on loopback listeners only",
-            ":1: domains: \"\\u{378}.example\" is not a domain: a label is not one in Unicode (RFC 5890)",
-            ":2: domains: expected a string in this list; this is an integer",
-            ":3: domains: \"a..b\" is not a domain: a label is empty",
-            ":3: domains: \"-a.b\" is not a domain: the label \"-a\" begins or ends with a hyphen",
-            ":3: domains: \"a.*\": a `*` stands alone in front, as in \"*.example.org\"",
-            ":4: local_part_deny: 'a' is not ASCII punctuation",
-            ":5: postmaster: \"x\" is not an address: it has no `@domain`",
-            ":6: recipients: the path is empty",
-            ":7: hostname: \"a b\" is not a domain: ' ' is not a letter, digit, hyphen or underscore",
-        ],
-    );
-    assert_problems(
-        &format!("domains = \"example.org\"\n{REST}"),
-        &[
-            ":1: domains: expected a list of strings: domains such as \"example.org\", or \"*.example.org\" for every \
-           domain below it; this is a string",
-        ],
-    );
-}
-
-#[test]
-fn a_public_listener_needs_domains() {
-    let with = |top: &str, address: &str| {
-        format!("hostname = \"mx.example\"\n{top}\n{REST}").replace("127.0.0.1:2525", address)
-    };
-    for address in ["127.0.0.1:25", "127.8.8.8:25", "[::1]:25", "[::ffff:127.0.0.1]:25", "127.0.0.1:0"] {
-        good(&with("", address));
-    }
-    for address in ["[::]:25", "0.0.0.0:25", "192.0.2.1:25"] {
-        let every = ": recipients: there is no file of recipients, so every local-part of `domains` is taken; name one to have others \
-                     refused (550 5.1.1)";
-        assert_warnings(&with("domains = [\"example.org\"]", address), &[every]);
-        for top in ["", "domains = []"] {
-            let problem = format!(
-                ":4: listener.address: {address} can be reached from other machines, and without `domains` every \
-                 recipient would be taken; set `domains`, or listen on loopback, for instance on \"127.0.0.1:2525\""
-            );
-            assert_problems(&with(top, address), &[&problem]);
-        }
-    }
-    // Bad domains are not no domains: one slip, one problem.
-    assert_problems(
-        &with("domains = [\"a b\"]", "[::]:25"),
-        &[":2: domains: \"a b\" is not a domain: ' ' is not a letter, digit, hyphen or underscore"],
-    );
-}
-
-#[test]
-fn listener_addresses_are_good_and_differ() {
-    let more = |address: &str| format!("{REST}[[listener]]\naddress = \"{address}\"\n");
-    good(&more("127.0.0.1:2526"));
-    good(&more("127.0.0.1:0").replace("127.0.0.1:2525", "127.0.0.1:0"));
-    assert_problems(
-        &more("127.0.0.1:2525"),
-        &[":6: listener.address: 127.0.0.1:2525 is already the address of another listener"],
-    );
-    assert_problems(
-        &more("[::ffff:127.0.0.1]:2525"),
-        &[":6: listener.address: 127.0.0.1:2525 is already the address of another listener"],
-    );
-    assert_problems(
-        &more("localhost:25"),
-        &[":6: listener.address: \"localhost:25\" is not an IP address and a port, such as \"[::]:25\" or \
-           \"192.0.2.1:25\""],
-    );
-    assert_problems(
-        &format!("{REST}[[listener]]\n"),
-        &[":5: listener.address: missing; write for example address = \"127.0.0.1:2525\""],
     );
 }
 
@@ -574,109 +353,6 @@ fn block_memory_holds_the_largest_message() {
 }
 
 #[test]
-fn fronts_are_networks_and_make_a_loopback_listener_public() {
-    let with = |keys: &str| REST.replace("[[sink]]", &format!("{keys}\n[[sink]]"));
-    let fronts = "proxy_from = [\"127.0.0.0/8\", \"::1\"]\nxclient_from = [\"10.0.0.0/8\"]";
-    let top = "hostname = \"mx.example\"\ndomains = [\"a.example\"]\nrecipients = \"r\"\n";
-    let config = good(&format!("{top}{}", with(fronts)));
-    let gate = &config.listeners[0].gate;
-    let address = |text: &str| text.parse::<IpAddr>().expect("an address");
-    assert!(
-        gate.expects_proxy_header(address("::ffff:127.0.0.1")) && gate.expects_proxy_header(address("::1"))
-    );
-    assert!(!gate.expects_proxy_header(address("10.0.0.1")) && gate.trusts_xclient(address("10.0.0.1")));
-    let why = "127.0.0.1:2525 can be reached through its fronts, and without `domains` every recipient would be taken; \
-               set `domains`, or take out `proxy_from` and `xclient_from`";
-    assert_problems(
-        &format!("hostname = \"mx.example\"\n{}", with(fronts)),
-        &[&format!(":3: listener.address: {why}")],
-    );
-    assert_problems(
-        &with("proxy_from = [\"10.0.0.1/8\"]\nxclient_from = \"10.0.0.1\""),
-        &[
-            ":3: listener.proxy_from: \"10.0.0.1/8\" has bits set behind its prefix; the network is 10.0.0.0/8",
-            ":4: listener.xclient_from: expected a list of strings: networks such as \"10.0.0.0/8\" or \
-             \"2001:db8::/32\"; this is a string",
-        ],
-    );
-}
-
-#[test]
-fn a_front_is_trusted_in_one_way_and_strangers_are_none() {
-    let with = |keys: &str| REST.replace("[[sink]]", &format!("{keys}\n[[sink]]"));
-    let top = "hostname = \"mx.example\"\ndomains = [\"a.example\"]\nrecipients = \"r\"\n";
-    for (proxy, xclient) in [
-        ("10.0.0.0/8", "10.0.0.0/8"),
-        ("10.0.0.0/8", "10.1.2.3"),
-        ("10.1.2.3", "10.0.0.0/8"),
-        ("2001:db8::/32", "2001:db8:5::/48"),
-        ("::ffff:10.0.0.0/104", "10.9.0.0/16"),
-    ] {
-        let text =
-            format!("{top}{}", with(&format!("proxy_from = [\"{proxy}\"]\nxclient_from = [\"{xclient}\"]")));
-        let (proxy, xclient) = (network(proxy), network(xclient));
-        let why =
-            "have addresses in common, and a front speaks in one way only: take these out of one of them";
-        assert_problems(
-            &text,
-            &[&format!(":7: listener.xclient_from: {xclient} and {proxy} of `proxy_from` {why}")],
-        );
-    }
-    for key in ["proxy_from", "xclient_from"] {
-        for wide in ["0.0.0.0/0", "::/0", "0.0.0.0/1", "2000::/3"] {
-            let text = format!("{top}{}", with(&format!("{key} = [\"{wide}\"]")));
-            let (_, warnings) = parsed(&text).expect("a good configuration");
-            let start = format!(":6: listener.{key}: {wide} holds strangers");
-            assert!(warnings.iter().any(|warning| warning.contains(&start)), "{warnings:?}");
-        }
-        let text = format!("{top}{}", with(&format!("{key} = [\"10.0.0.0/8\", \"fc00::/7\"]")));
-        good(&text);
-    }
-}
-
-fn network(text: &str) -> Network {
-    Network::parse(text).expect("a network")
-}
-
-#[test]
-fn what_clients_may_do_has_safe_defaults() {
-    let gate = &good(REST).listeners[0].gate;
-    assert_eq!(*gate, Gate::default());
-    assert_eq!((gate.early_talkers, gate.pipelining), (EarlyTalkers::Reject, Pipelining::RejectData));
-    assert_eq!((gate.refuse, gate.greeting_delay), (None, Duration::ZERO));
-    let limits = good(REST).limits;
-    assert_eq!((limits.received_max, limits.data_line_bytes_max), (100, 0));
-    let keys = "refuse = \"554\"\ngreeting_delay = \"2s\"\nearly_talkers = \"tolerate\"\n\
-                unauthorized_pipelining = \"reject\"\n[[sink]]";
-    let gate = &good(&REST.replace("[[sink]]", keys)).listeners[0].gate;
-    assert_eq!((gate.refuse, gate.greeting_delay), (Some(Refusal::NotNow), Duration::from_secs(2)));
-    assert_eq!((gate.early_talkers, gate.pipelining), (EarlyTalkers::Tolerate, Pipelining::Reject));
-    assert_warnings(
-        &format!("{REST}[limits]\ndata_line_length_max = 998\n"),
-        &[":6: limits.data_line_length_max: RFC 5321 section 4.5.3.1.6 asks for at least 1000"],
-    );
-}
-
-#[test]
-fn tls_needs_a_certificate() {
-    let with_listener = |listener: &str| REST.replace("[[sink]]", &format!("{listener}\n[[sink]]"));
-    let why = "there is no certificate; write for example\n    | [[tls.certificate]]\n    | chain = \"mx1.pem\"\n    | key = \"mx1.key\"";
-    assert_problems(&with_listener("tls = \"offered\""), &[&format!(":3: listener.tls: {why}")]);
-    assert_problems(
-        &format!("{REST}[[tls.certificate]]\nkey = \"k\"\n"),
-        &[":5: tls.certificate.chain: missing; write for example chain = \"mx1.pem\""],
-    );
-    let policy = |text: &str| good(text).listeners[0].tls;
-    assert_eq!(policy(REST), TlsPolicy::Off);
-    let certificate = "[tls]\nminimum = \"1.3\"\n[[tls.certificate]]\nchain = \"c\"\nkey = \"k\"\n";
-    assert_eq!(policy(&format!("{REST}{certificate}")), TlsPolicy::Offered);
-    assert_eq!(policy(&format!("{}{certificate}", with_listener("tls = \"off\""))), TlsPolicy::Off);
-    assert_eq!(policy(&format!("{REST}[tls]\nself_signed = true\n")), TlsPolicy::Offered);
-    let both = format!("{REST}{certificate}").replace("[tls]", "[tls]\nself_signed = true");
-    assert_problems(&both, &[":6: tls.self_signed: there are certificates; take out one or the other"]);
-}
-
-#[test]
 fn what_is_allowed_and_unwise_is_a_warning() {
     assert_warnings(
         &format!(
@@ -742,27 +418,6 @@ fn the_configuration_may_begin_with_a_byte_order_mark_and_holds_no_other() {
             ":3: postmaster: \"a\\u{2060}@b\" is not an address: it holds U+2060, which cannot be seen; take it out",
         ],
     );
-}
-
-#[test]
-fn files_that_cannot_be_read_are_problems() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let file = dir.path().join("mx.toml");
-    std::fs::write(&file, format!("domains = [\"example.org\"]\nrecipients = \"recipients.txt\"\n{REST}"))
-        .expect("written");
-    let problems = config::load(&file).expect_err("problems");
-    assert_eq!(problems.len(), 1);
-    let name = dir.path().join("recipients.txt").display().to_string();
-    assert!(problems[0].0.text.starts_with(&format!("{name} cannot be read: No such file")));
-    assert_eq!((problems[0].0.line, problems[0].0.key.as_str()), (Some(2), "recipients"));
-    std::fs::write(&file, b"a = 1\n# \xff\n").expect("written");
-    let problems = config::load(&file).expect_err("problems");
-    assert_eq!(problems[0].0.line, Some(2));
-    assert_eq!(problems[0].0.text, "this is not TOML: it is not UTF-8");
-    std::fs::write(&file, b"\xff\xfea\0").expect("written");
-    let problems = config::load(&file).expect_err("problems");
-    assert_eq!(problems[0].0.text, "this file is UTF-16; save it as UTF-8");
-    assert!(config::load(dir.path()).expect_err("problems")[0].0.text.starts_with("cannot be read: "));
 }
 
 #[test]

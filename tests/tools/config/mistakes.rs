@@ -1,0 +1,198 @@
+//! What is no configuration: each mistake is told with its line, and with what is right.
+
+use ringmx::config;
+
+use super::{REST, assert_problems};
+
+#[test]
+fn an_empty_file_has_nothing_to_listen_on_and_nowhere_to_store() {
+    assert_problems(
+        "",
+        &[
+            ": listener: nothing to listen on; write for example\n    | [[listener]]\n    | address = \"127.0.0.1:2525\"",
+            ": sink: nowhere to store mail; write for example\n    | [[sink]]\n    | kind = \"maildir\"\n    \
+             | path = \"ringmx-data\"",
+        ],
+    );
+}
+
+#[test]
+fn what_is_not_toml_is_quoted_with_line_and_column() {
+    assert_problems(
+        "hostname = \"a\"\nbä = = 3\n",
+        &[":2: column 6: this is not TOML: extra `=`, expected nothing\n    | bä = = 3"],
+    );
+    assert_problems("a = 1\na = 2\n", &[":2: column 1: this is not TOML: duplicate key\n    | a = 2"]);
+}
+
+#[test]
+fn an_unknown_key_names_its_place_or_its_neighbour() {
+    assert_problems(
+        &format!(
+            "message_size_max = 1\nhostnme = \"a.example\"\ncolour = 1\nbuffers = 4\n{REST}[limit]\nx = 1\n"
+        ),
+        &[
+            ":1: message_size_max: `message_size_max` belongs into [limits]",
+            ":2: hostnme: this key is unknown; did you mean `hostname`?",
+            ":3: colour: this key is unknown; known here: hostname, domains, recipients, postmaster, \
+             local_part_case_sensitive, local_part_deny, local_part_leading_dot, tls, listener, sink, limits, shards, shard, log",
+            ":4: buffers: `buffers` belongs into [shards] or [[shard]]",
+            ":9: limit: this key is unknown; did you mean `limits`?",
+        ],
+    );
+    assert_problems(
+        &format!("{REST}hostname = \"a.example\"\nworker = 2\n\"a\\nb\" = 1\n"),
+        &[
+            ":5: sink.hostname: `hostname` belongs into the top of the file",
+            ":6: sink.worker: this key is unknown; did you mean `workers`?",
+            ":7: sink.a\\nb: this key is unknown; known here: kind, path, workers, template, create, line_endings, sync, \
+             segment_size, direct_writes, space_reserve, format, dsn, requiretls",
+        ],
+    );
+}
+
+#[test]
+fn a_table_that_is_written_twice_says_how_it_is_written() {
+    let twice = |header: &str, first: &str, second: &str| {
+        format!("hostname = \"mx.example\"\n{header}\n{first}\n{header}\n{second}\nx = 1\n")
+    };
+    for (name, keys) in [
+        ("listener", "address = \"127.0.0.1:25\""),
+        ("sink", "kind = \"discard\"\npath = \"p\""),
+        ("shard", "cpu = 0"),
+        ("tls.certificate", "chain = \"c\"\nkey = \"k\""),
+    ] {
+        let line = 3 + keys.lines().count();
+        assert_problems(
+            &twice(&format!("[{name}]"), keys, keys),
+            &[&format!(
+                ":{line}: {name}: there may be several of these tables; write [[{name}]] here and in line 2"
+            )],
+        );
+        assert_problems(
+            &twice(
+                "",
+                &format!("[[{name}]]\n{keys}"),
+                &format!("[ \"{}\" ]\n{keys}", name.replace('.', "\".\"")),
+            ),
+            &[&format!(":{}: {name}: there may be several of these tables; write [[{name}]]", line + 2)],
+        );
+        assert_problems(
+            &twice("", &format!("[{name}]\n{keys}"), &format!("[[{name}]]\n{keys}")),
+            &[&format!(
+                ":{}: {name}: line 3 says [{name}]; there may be several of these tables: write [[{name}]] there, too",
+                line + 2
+            )],
+        );
+    }
+    assert_problems(
+        &twice("[limits]", "errors_max = 1", "errors_max = 2\nerrors_max = 3"),
+        &[":4: limits: line 2 begins this table already; write [limits] once, with all its keys"],
+    );
+    // What comes after is told all the same.
+    assert_problems(
+        "[log]\nsessions = true\n[log]\nsessions = true\n[shards]\nbuffers = = 1\n",
+        &[
+            ":3: log: line 1 begins this table already; write [log] once, with all its keys",
+            ":6: column 11: this is not TOML: extra `=`, expected nothing\n    | buffers = = 1",
+        ],
+    );
+    assert_problems(
+        &format!("{REST}[[certificate]]\nchain = \"c\"\n"),
+        &[":5: certificate: this key is unknown; write [[tls.certificate]]"],
+    );
+    assert_problems(
+        &format!("{REST}[certificate]\nchain = \"c\"\n"),
+        &[":5: certificate: this key is unknown; write [[tls.certificate]]"],
+    );
+}
+
+#[test]
+fn one_table_is_not_several() {
+    assert_problems(
+        "limits = 4\n[listener]\naddress = \"x\"\n[sink]\n[[log]]\n",
+        &[
+            ":1: limits: this is one table; write [limits]",
+            ":2: listener: there may be several of these tables; write [[listener]]",
+            ":4: sink: there may be several of these tables; write [[sink]]",
+            ":5: log: this is one table; write [log]",
+        ],
+    );
+}
+
+#[test]
+fn a_bad_value_is_told_what_is_allowed() {
+    assert_problems(
+        &format!(
+            "local_part_case_sensitive = \"no\"\nhostname = 1\n{REST}[limits]\nmessage_size_max = \"4MB\"\n\
+             recipients_max = 99\nconnections_per_client_max = 0\nline_length_max = true\nerrors_max = -1\n\
+             idle_commands_max = \"9\"\ncommand_timeout = 300\ndata_timeout = \"2h\"\n[log]\nformat = \"xml\"\n"
+        ),
+        &[
+            ":1: local_part_case_sensitive: expected true or false; this is a string",
+            ":2: hostname: expected a string: fully-qualified domain name; this is an integer",
+            ":8: limits.message_size_max: \"4MB\": the unit \"MB\" is unknown, write KiB, MiB, GiB or plain octets; \
+             allowed is 64KiB to 2GiB",
+            ":9: limits.recipients_max: 99 is too little; allowed is 100 to 100000",
+            ":10: limits.connections_per_client_max: 0 is too little; allowed is 1 to 1000000",
+            ":11: limits.line_length_max: expected a size such as \"50MiB\" or plain octets; this is a boolean; \
+             allowed is 512 to 16KiB",
+            ":12: limits.errors_max: -1 is too little; allowed is 1 to 1000000",
+            ":13: limits.idle_commands_max: expected an integer; this is a string; allowed is 1 to 1000000",
+            ":14: limits.command_timeout: 300 has no unit; write ms, s, min or h behind it, for instance \"300s\"; \
+             allowed is 1s to 1h",
+            ":15: limits.data_timeout: 2h is too much; allowed is 1s to 1h",
+            ":17: log.format: \"xml\" is none of \"text\" or \"json\"",
+        ],
+    );
+}
+
+#[test]
+fn bad_names_are_found_one_by_one() {
+    assert_problems(
+        &format!(
+            "domains = [\"*\", \"\u{378}.example\",\n 3,\n\"a..b\", \"-a.b\", \"a.*\"]\nlocal_part_deny = \"a\"\n\
+             postmaster = \"x\"\nrecipients = \"\"\nhostname = \"a b\"\n{REST}"
+        ),
+        &[
+            ":1: domains: \"*\" is no domain; leave `domains` out to accept any, on loopback listeners only",
+            ":1: domains: \"\\u{378}.example\" is not a domain: a label is not one in Unicode (RFC 5890)",
+            ":2: domains: expected a string in this list; this is an integer",
+            ":3: domains: \"a..b\" is not a domain: a label is empty",
+            ":3: domains: \"-a.b\" is not a domain: the label \"-a\" begins or ends with a hyphen",
+            ":3: domains: \"a.*\": a `*` stands alone in front, as in \"*.example.org\"",
+            ":4: local_part_deny: 'a' is not ASCII punctuation",
+            ":5: postmaster: \"x\" is not an address: it has no `@domain`",
+            ":6: recipients: the path is empty",
+            ":7: hostname: \"a b\" is not a domain: ' ' is not a letter, digit, hyphen or underscore",
+        ],
+    );
+    assert_problems(
+        &format!("domains = \"example.org\"\n{REST}"),
+        &[
+            ":1: domains: expected a list of strings: domains such as \"example.org\", or \"*.example.org\" for every \
+           domain below it; this is a string",
+        ],
+    );
+}
+
+#[test]
+fn files_that_cannot_be_read_are_problems() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("mx.toml");
+    std::fs::write(&file, format!("domains = [\"example.org\"]\nrecipients = \"recipients.txt\"\n{REST}"))
+        .expect("written");
+    let problems = config::load(&file).expect_err("problems");
+    assert_eq!(problems.len(), 1);
+    let name = dir.path().join("recipients.txt").display().to_string();
+    assert!(problems[0].0.text.starts_with(&format!("{name} cannot be read: No such file")));
+    assert_eq!((problems[0].0.line, problems[0].0.key.as_str()), (Some(2), "recipients"));
+    std::fs::write(&file, b"a = 1\n# \xff\n").expect("written");
+    let problems = config::load(&file).expect_err("problems");
+    assert_eq!(problems[0].0.line, Some(2));
+    assert_eq!(problems[0].0.text, "this is not TOML: it is not UTF-8");
+    std::fs::write(&file, b"\xff\xfea\0").expect("written");
+    let problems = config::load(&file).expect_err("problems");
+    assert_eq!(problems[0].0.text, "this file is UTF-16; save it as UTF-8");
+    assert!(config::load(dir.path()).expect_err("problems")[0].0.text.starts_with("cannot be read: "));
+}
