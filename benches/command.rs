@@ -1,4 +1,5 @@
-//! What it costs to read a command line, each verb for itself, with its path and parameters. No session, no reply.
+//! What it costs to read a command line, each verb for itself, with its path and parameters. No session, no
+//! reply.
 
 use std::hint::black_box;
 

@@ -1,8 +1,9 @@
-//! A message to another thread, and its receipt back: the real channels, doorbells and worker loop, with a sink that does nothing.
+//! A message to another thread, and its receipt back: the real channels, doorbells and worker loop, with a
+//! sink that does nothing.
 //!
-//! *One way*: how long until the other thread has taken a run of messages, a message. *Round trip*: with so many messages out
-//! at a time, how long until each has its receipt, a message; the sending thread sleeps in between as a shard does, but by
-//! poll(2) where a shard waits in its ring.
+//! *One way*: how long until the other thread has taken a run of messages, a message. *Round trip*: with so
+//! many messages out at a time, how long until each has its receipt, a message; the sending thread sleeps in
+//! between as a shard does, but by poll(2) where a shard waits in its ring.
 #![allow(missing_docs, reason = "a program")]
 
 use std::os::fd::BorrowedFd;

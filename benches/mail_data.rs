@@ -1,4 +1,5 @@
-//! Mail data of DATA to its end, as ranges: plain text, dots, short lines, bare line ends, and the same text in small pieces.
+//! Mail data of DATA to its end, as ranges: plain text, dots, short lines, bare line ends, and the same text
+//! in small pieces.
 
 use std::hint::black_box;
 

@@ -1,7 +1,9 @@
-//! The maildir sink on a real file system: messages a second for both kinds of sync, one mailbox against fifty.
+//! The maildir sink on a real file system: messages a second for both kinds of sync, one mailbox against
+//! fifty.
 //!
-//! `RINGMX_BENCH_DIR=/mnt/image cargo bench --bench maildir` measures there; without it, in the temporary directory. The
-//! figures mean something only on a journaled file system whose disk is not cached (loop device with direct I/O).
+//! `RINGMX_BENCH_DIR=/mnt/image cargo bench --bench maildir` measures there; without it, in the temporary
+//! directory. The figures mean something only on a journaled file system whose disk is not cached (loop
+//! device with direct I/O).
 #![allow(missing_docs, reason = "a program")]
 
 use std::path::{Path, PathBuf};

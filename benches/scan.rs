@@ -1,5 +1,5 @@
-//! Throughput of the search over mail data: the fast one, its naive twin, and memchr and memmem alone; the same text in
-//! pieces, and split in two at every octet.
+//! Throughput of the search over mail data: the fast one, its naive twin, and memchr and memmem alone; the
+//! same text in pieces, and split in two at every octet.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -53,8 +53,8 @@ fn pieces(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Prints the slowest and the median of all splits in two, each by the best of its runs: what an interrupt costs is no
-/// property of a split.
+/// Prints the slowest and the median of all splits in two, each by the best of its runs: what an interrupt
+/// costs is no property of a split.
 fn every_split(_: &mut Criterion) {
     const RUNS: usize = 7;
     const REPEATS: u32 = 32;

@@ -1,7 +1,9 @@
-//! How a batch is best made durable in a segment that was pre-written: what the spool does, against its rivals.
+//! How a batch is best made durable in a segment that was pre-written: what the spool does, against its
+//! rivals.
 //!
-//! Needs a directory on the file system in question: `RINGMX_BENCH_DIR=/mnt/x cargo bench --bench segment`. Prints the rate and the
-//! CPU time of the whole machine (`/proc/stat`), for the kernel's threads that write back work for the buffered way, too.
+//! Needs a directory on the file system in question: `RINGMX_BENCH_DIR=/mnt/x cargo bench --bench segment`.
+//! Prints the rate and the CPU time of the whole machine (`/proc/stat`), for the kernel's threads that write
+//! back work for the buffered way, too.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};

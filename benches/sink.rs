@@ -1,7 +1,8 @@
 //! Every sink through the trait `Sink`, in batches of 1, 8, 64 and 256 messages of 4 KiB.
 //!
-//! `RINGMX_BENCH_DIR=/mnt/image cargo bench --bench sink` puts the stores there; without it, into the temporary directory.
-//! `discard` is what the measure itself costs. Nothing here waits in a channel: a batch is there at once.
+//! `RINGMX_BENCH_DIR=/mnt/image cargo bench --bench sink` puts the stores there; without it, into the
+//! temporary directory. `discard` is what the measure itself costs. Nothing here waits in a channel: a batch
+//! is there at once.
 #![allow(missing_docs, reason = "a program")]
 
 use std::fs::OpenOptions;

@@ -1,8 +1,9 @@
-//! What TLS costs the server: handshakes, mail data, replies. Through our `Tls` (rustls' unbuffered interface) and, beside it, through
-//! rustls' buffered `ServerConnection`, which is also the limit that rustls itself sets.
+//! What TLS costs the server: handshakes, mail data, replies. Through our `Tls` (rustls' unbuffered
+//! interface) and, beside it, through rustls' buffered `ServerConnection`, which is also the limit that
+//! rustls itself sets.
 //!
-//! Client and server are in one thread and only CPU time within calls of the server counts: the client is rustls too, and its work
-//! would be half of every figure; and others may be at work on the machine.
+//! Client and server are in one thread and only CPU time within calls of the server counts: the client is
+//! rustls too, and its work would be half of every figure; and others may be at work on the machine.
 
 use std::io::{BufRead, Write};
 use std::path::Path;

@@ -18,7 +18,8 @@ use crate::{doctor, sink};
 pub struct Checked {
     /// What to serve with; none when there are problems.
     pub config: Option<Config>,
-    /// The entries of the file of recipients that it names, each with its line; none where every local-part is taken.
+    /// The entries of the file of recipients that it names, each with its line; none where every local-part
+    /// is taken.
     pub recipients: Option<Vec<(usize, RecipientEntry)>>,
     /// How findings are told in the log: as configured, also where something else is wrong.
     pub log_format: LogFormat,
@@ -60,8 +61,8 @@ pub fn check(file: Option<&Path>) -> Checked {
     Checked { config, recipients, log_format, problems, warnings }
 }
 
-/// Nothing needs root but a port below 1024. A server that listens on loopback only, for instance in a container, has no strangers as
-/// clients.
+/// Nothing needs root but a port below 1024. A server that listens on loopback only, for instance in a
+/// container, has no strangers as clients.
 fn root_note(config: &Config, is_root: bool) -> Option<String> {
     let is_public = |listener: &config::Listener| !listener.address.ip().to_canonical().is_loopback();
     let text = "ringmx runs as root: whoever finds a hole in it has the whole machine; `serve` needs a user of its own, and for ports \

@@ -2,7 +2,8 @@
 
 use std::fmt::{self, Display, Formatter, Write};
 
-/// Shows text between double quotes. Graphic ASCII and spaces stay; everything else becomes `\r`, `\n`, `\t`, `\\`, `\"` or `\xNN`.
+/// Shows text between double quotes. Graphic ASCII and spaces stay; everything else becomes `\r`, `\n`, `\t`,
+/// `\\`, `\"` or `\xNN`.
 #[derive(Debug, Clone, Copy)]
 pub struct Quoted<'a>(pub &'a [u8]);
 
@@ -24,8 +25,8 @@ impl Display for Quoted<'_> {
     }
 }
 
-/// Shows text as one word: graphic ASCII and letters and digits of any script stay, all else (white space, controls, `\`, marks that turn
-/// text around, octets that are no UTF-8) becomes `\xNN` octet for octet.
+/// Shows text as one word: graphic ASCII and letters and digits of any script stay, all else (white space,
+/// controls, `\`, marks that turn text around, octets that are no UTF-8) becomes `\xNN` octet for octet.
 #[derive(Debug, Clone, Copy)]
 pub struct Word<'a>(pub &'a [u8]);
 
@@ -54,8 +55,8 @@ impl Display for Word<'_> {
     }
 }
 
-/// Shows text as a JSON string with its quotes (RFC 8259 §7). Controls of ASCII and Latin 1 are escaped; an octet that is no UTF-8 becomes
-/// U+FFFD.
+/// Shows text as a JSON string with its quotes (RFC 8259 §7). Controls of ASCII and Latin 1 are escaped; an
+/// octet that is no UTF-8 becomes U+FFFD.
 #[derive(Debug, Clone, Copy)]
 pub struct Json<'a>(pub &'a [u8]);
 

@@ -1,8 +1,8 @@
 //! Huge pages: for memory that is written to the disk again and again, and for no other.
 //!
-//! A write past the page cache takes hold of each page of its memory, and whoever carries it on, the loop device's thread or a
-//! driver, goes through them again: 512 small pages cost more than one of 2 MiB (docs/experiments.md). A heap or pool of which little
-//! is touched only grows by them.
+//! A write past the page cache takes hold of each page of its memory, and whoever carries it on, the loop
+//! device's thread or a driver, goes through them again: 512 small pages cost more than one of 2 MiB
+//! (docs/experiments.md). A heap or pool of which little is touched only grows by them.
 
 #![allow(unsafe_code)]
 
@@ -16,8 +16,8 @@ use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 /// Octets of a huge page on x86-64, and where they are in use on most others.
 const HUGE_PAGE_BYTES: usize = 2 * 1024 * 1024;
 
-/// Has the kernel give huge pages to memory that asks for them and to no other of this process. A kernel before 6.18 that is set to
-/// give them to all memory can only be told to give none at all.
+/// Has the kernel give huge pages to memory that asks for them and to no other of this process. A kernel
+/// before 6.18 that is set to give them to all memory can only be told to give none at all.
 pub fn on_request_only() {
     /// `PR_THP_DISABLE_EXCEPT_ADVISED`, since Linux 6.18.
     const EXCEPT_ADVISED: libc::c_ulong = 1 << 1;
@@ -35,7 +35,8 @@ fn is_for_all_memory() -> bool {
     modes.map_or(true, |modes| modes.contains("[always]"))
 }
 
-/// Octets at the start of a huge page, zeros at first. Where the kernel has no huge page free they lie on small ones.
+/// Octets at the start of a huge page, zeros at first. Where the kernel has no huge page free they lie on
+/// small ones.
 #[derive(Debug)]
 pub struct HugePages {
     mapped: NonNull<u8>,
@@ -58,7 +59,8 @@ impl HugePages {
         let mapped: NonNull<u8> = NonNull::new(mapped.cast()).expect("mmap does not return null");
         // SAFETY: the next huge page begins less than one behind the start, and one more was mapped.
         let start = unsafe { mapped.add(mapped.align_offset(HUGE_PAGE_BYTES)) };
-        // SAFETY: all of it lies in the mapping, and advice changes no octet. Without huge pages in the kernel it is refused.
+        // SAFETY: all of it lies in the mapping, and advice changes no octet. Without huge pages in the
+        // kernel it is refused.
         let _ = unsafe {
             madvise(start.as_ptr().cast(), bytes.next_multiple_of(HUGE_PAGE_BYTES), Advice::LinuxHugepage)
         };
@@ -70,7 +72,8 @@ impl Deref for HugePages {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: `bytes` from `start` are mapped, zeros or what was written since, until `drop`; `&self` keeps writers out.
+        // SAFETY: `bytes` from `start` are mapped, zeros or what was written since, until `drop`; `&self`
+        // keeps writers out.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.bytes) }
     }
 }

@@ -1,20 +1,23 @@
 //! ringmx: a front-line inbound MX for Linux on io_uring.
 //!
-//! Each room uses those below it and none above it; `tests/tools/tidy.rs` reads every import and fails on another arrow.
+//! Each room uses those below it and none above it; `tests/tools/tidy.rs` reads every import and fails on
+//! another arrow.
 //!
 //! ```text
-//!   main ─► cli ─► server ─► shutdown ─► shard ─► sink  tls  log  metrics ─► smtp  handoff  ring ─► buffer  scan ─► mail
+//!   main ─► cli ─► server ─► shutdown ─► shard ─► sink  tls ─► smtp  handoff  ring ─► buffer  scan ─► mail
 //!            │        └─► threads  └─► signals
-//!            └─► check  doctor ─► memory_sum
+//!            └─► check  doctor ─► memory_sum         log  metrics: for shards, and who surrounds them
 //!
 //!   config: what the file says, as values for the rooms that are started with them
 //! ```
 //!
-//! A received octet comes in through `ring`, into a buffer of `buffer`. `shard` shows it to `tls` and to the session of `smtp`, which
-//! says what is mail data. A whole message goes through `handoff` to a worker of `sink`, which stores it; its receipt comes back the
-//! same way, and only then does the client get its 250. `docs/architecture.md` goes on from here.
+//! A received octet comes in through `ring`, into a buffer of `buffer`. `shard` shows it to `tls` and to the
+//! session of `smtp`, which says what is mail data. A whole message goes through `handoff` to a worker of
+//! `sink`, which stores it; its receipt comes back the same way, and only then does the client get its 250.
+//! `docs/architecture.md` goes on from here.
 //!
-//! The rooms without the feature `server` see no socket, file, thread, log or clock. They build and pass their tests alone.
+//! The rooms without the feature `server` see no socket, file, thread, log or clock. They build and pass
+//! their tests alone.
 
 // From the command line to the whole receiver.
 

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 /// Octets of a command line with its CRLF when nothing else is configured. RFC 5321 §4.5.3.1.4 asks for 512;
-/// the extensions offered add to it (SIZE 26, 8BITMIME 17, SMTPUTF8 10 and a longer path, DSN 100 and 500), and real
-/// senders go beyond.
+/// the extensions offered add to it (SIZE 26, 8BITMIME 17, SMTPUTF8 10 and a longer path, DSN 100 and 500),
+/// and real senders go beyond.
 pub const LINE_BYTES_DEFAULT: usize = 2048;
 
 /// The least that may be configured as the length of a command line (RFC 5321 §4.5.3.1.4).
@@ -16,7 +16,8 @@ pub const LINE_BYTES_MIN: usize = 512;
 /// The most that may be configured as the length of a command line: it bounds the carry of a session.
 pub const LINE_BYTES_MAX: usize = 16 * 1024;
 
-/// A command line over its length is consumed up to this many octets to find its end; past it the session is closed.
+/// A command line over its length is consumed up to this many octets to find its end; past it the session is
+/// closed.
 pub const LINE_SWALLOW_BYTES_MAX: usize = 64 * 1024;
 
 /// Octets of a path with its angle brackets (RFC 5321 §4.5.3.1.3).
@@ -34,8 +35,8 @@ pub const REPLY_BYTES_MAX: usize = 4096;
 /// The most that one command appends to the replies: a full EHLO reply.
 pub const REPLY_BYTES_PER_COMMAND_MAX: usize = 2048;
 
-/// Octets of mail data that are looked at to see whether it begins with a header: one line of an mbox file and the name of a field, each
-/// within the limit of a line (RFC 5322 §2.1.1).
+/// Octets of mail data that are looked at to see whether it begins with a header: one line of an mbox file
+/// and the name of a field, each within the limit of a line (RFC 5322 §2.1.1).
 pub const BEGINNING_BYTES_MAX: usize = 2 * 998;
 
 /// Octets of the EHLO name that go into trace information and the log.
@@ -50,15 +51,16 @@ pub const PROXY_V2_BYTES_MAX: usize = 4096;
 /// The fewest recipients a transaction may be limited to (RFC 5321 §4.5.3.1.8).
 pub const RECIPIENTS_MIN: usize = 100;
 
-/// Octets that all copies of one message may have, where each recipient has a maildir: SIZE times recipients. Past it further
-/// recipients get `452 4.5.3`, and the sender tries those with another copy of the message. A disk writes as much in about a second.
+/// Octets that all copies of one message may have, where each recipient has a maildir: SIZE times recipients.
+/// Past it further recipients get `452 4.5.3`, and the sender tries those with another copy of the message. A
+/// disk writes as much in about a second.
 pub const COPIES_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// The size of a message without SIZE, for that budget: more than most have.
 pub const SIZE_NOMINAL: u64 = 100 * 1024;
 
-/// A message that turns out larger than its SIZE may come to this multiple of the budget for its copies; then `552 5.3.4`. SIZE is
-/// an estimate (RFC 1870 §6.1).
+/// A message that turns out larger than its SIZE may come to this multiple of the budget for its copies; then
+/// `552 5.3.4`. SIZE is an estimate (RFC 1870 §6.1).
 pub const COPIES_OVERRUN: u64 = 2;
 
 /// Too much mail data is read on to its end up to this multiple of the limit, then 421.
@@ -67,23 +69,27 @@ pub const OVERSIZE_FACTOR: u64 = 2;
 /// Mail data must keep up this many octets a second once the grace is used up.
 pub const DATA_RATE_MIN: u64 = 500;
 
-/// A message may take this long from DATA, or its first BDAT, to its end; each [`MESSAGE_RATE_MIN`] octets raise that by a second. A client
-/// that keeps up [`DATA_RATE_MIN`] only may hold memory, a file and a place for this time and not for days.
+/// A message may take this long from DATA, or its first BDAT, to its end; each [`MESSAGE_RATE_MIN`] octets
+/// raise that by a second. A client that keeps up [`DATA_RATE_MIN`] only may hold memory, a file and a place
+/// for this time and not for days.
 pub const MESSAGE_TIME_MIN: Duration = Duration::from_mins(30);
 
-/// Octets a second that a message must keep up once [`MESSAGE_TIME_MIN`] is over: 50 MiB have 3.4 hours, over the slowest lines that
-/// carry such messages.
+/// Octets a second that a message must keep up once [`MESSAGE_TIME_MIN`] is over: 50 MiB have 3.4 hours, over
+/// the slowest lines that carry such messages.
 pub const MESSAGE_RATE_MIN: u64 = 5000;
 
-/// A chunk under so many octets that is not the last brings a transaction no further than an idle command does.
+/// A chunk under so many octets that is not the last brings a transaction no further than an idle command
+/// does.
 pub const CHUNK_BYTES_LITTLE: u64 = 512;
 
-/// RCPT past the limit of recipients counts as a command without progress only after so many since the last accepted message. A client
-/// that does not know the limit sends all its recipients at once and the rest again in the next transaction (RFC 5321 §4.5.3.1.10);
-/// Postfix allows as many (smtpd_recipient_overshoot_limit).
+/// RCPT past the limit of recipients counts as a command without progress only after so many since the last
+/// accepted message. A client that does not know the limit sends all its recipients at once and the rest
+/// again in the next transaction (RFC 5321 §4.5.3.1.10); Postfix allows as many
+/// (smtpd_recipient_overshoot_limit).
 pub const EXCESS_RECIPIENTS_FREE: u32 = 1000;
 
-/// The most that may be configured as the time to the answer to the end of mail data, and the default; the client waits 10 minutes (RFC 5321 §4.5.3.2.6).
+/// The most that may be configured as the time to the answer to the end of mail data, and the default; the
+/// client waits 10 minutes (RFC 5321 §4.5.3.2.6).
 pub const SINK_ANSWER_MAX: Duration = Duration::from_secs(230);
 
 /// A message waits this long for a place in a full channel to its sink, then `451 4.3.2`.
@@ -101,65 +107,76 @@ pub const DRAIN_BYTES_MAX: u64 = 256 * 1024;
 /// Sessions under way at shutdown have this long for their transaction.
 pub const SHUTDOWN_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// At shutdown shards have this long: transactions under way have theirs, then as long again what was handed to the sink.
+/// At shutdown shards have this long: transactions under way have theirs, then as long again what was handed
+/// to the sink.
 pub const SHARDS_END_MAX: Duration = Duration::from_secs(2 * SHUTDOWN_WAIT_MAX.as_secs() + 1);
 
-/// After the shards, sink workers and the spill thread have this long; a disk that does not answer has had the time of the shards
-/// before that.
+/// After the shards, sink workers and the spill thread have this long; a disk that does not answer has had
+/// the time of the shards before that.
 pub const WORKERS_END_MAX: Duration = Duration::from_secs(5);
 
 /// At the end standard error has this long to take what was logged.
 pub const LOG_END_MAX: Duration = Duration::from_secs(2);
 
-/// Lines a second in the log that one shard writes of sessions without an accepted message, when nothing else is configured.
+/// Lines a second in the log that one shard writes of sessions without an accepted message, when nothing else
+/// is configured.
 pub const LOG_SESSION_LINES_DEFAULT: u32 = 100;
 
 /// The last that a process says is waited for so long.
 pub const LAST_WORDS_MAX: Duration = Duration::from_millis(500);
 
-/// A start that was asked to stop has this long to find out, between two of its steps; nobody was greeted yet.
+/// A start that was asked to stop has this long to find out, between two of its steps; nobody was greeted
+/// yet.
 pub const START_END_MAX: Duration = Duration::from_secs(3);
 
-/// The process ends this long after it was asked to, wherever it stands. The unit's `TimeoutStopSec` is longer.
+/// The process ends this long after it was asked to, wherever it stands. The unit's `TimeoutStopSec` is
+/// longer.
 pub const PROCESS_END_MAX: Duration = Duration::from_secs(29);
 
-/// Connections over the cap of a shard that are being told so at a time; further ones are closed without a word.
+/// Connections over the cap of a shard that are being told so at a time; further ones are closed without a
+/// word.
 pub const REFUSED_CONNECTIONS_MAX: usize = 256;
 
-/// Connections that wait in the kernel to be accepted, for each listening socket; the kernel cuts it to net.core.somaxconn.
+/// Connections that wait in the kernel to be accepted, for each listening socket; the kernel cuts it to
+/// net.core.somaxconn.
 pub const LISTEN_BACKLOG: i32 = 4096;
 
-/// Memory of sent replies that a shard keeps for the next ones; each is at most twice `REPLY_BYTES_MAX` octets.
+/// Memory of sent replies that a shard keeps for the next ones; each is at most twice `REPLY_BYTES_MAX`
+/// octets.
 pub const SPARE_REPLIES_MAX: usize = 1024;
 
 /// Octets of one owned block: mail data copied out of receive buffers.
 pub const BLOCK_BYTES: usize = 16 * 1024;
 
-/// Octets of the first owned block of a message: whoever sends a few octets of mail data and stops takes no more.
+/// Octets of the first owned block of a message: whoever sends a few octets of mail data and stops takes no
+/// more.
 pub const FIRST_BLOCK_BYTES: usize = 512;
 
-/// Pieces of one message in one receive buffer; beyond that the buffer is compacted in place, so that a body of
-/// nothing but dots costs no more memory than its octets.
+/// Pieces of one message in one receive buffer; beyond that the buffer is compacted in place, so that a body
+/// of nothing but dots costs no more memory than its octets.
 pub const PIECES_PER_BUFFER_MAX: usize = 16;
 
-/// Receive buffers that the mail data of one connection may hold before its octets are copied into owned blocks.
+/// Receive buffers that the mail data of one connection may hold before its octets are copied into owned
+/// blocks.
 pub const HELD_BUFFERS_MAX: usize = 32;
 
-/// The most memory that the mail data of one message may take before it is written to a spill file. Messages of ordinary
-/// size never get there while memory is plentiful.
+/// The most memory that the mail data of one message may take before it is written to a spill file. Messages
+/// of ordinary size never get there while memory is plentiful.
 pub const SPILL_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Less mail data than this is not worth a write.
 pub const SPILL_BYTES_MIN: usize = 4 * 1024;
 
-/// Parts of messages of one shard that may be on their way to spill files at a time; beyond that they stay in memory.
+/// Parts of messages of one shard that may be on their way to spill files at a time; beyond that they stay in
+/// memory.
 pub const SPILLS_AWAY_MAX: usize = 4096;
 
-/// One client may hold one part in so many of all spill files and of their octets (`spill_files_max`, and the lesser of
-/// `spill_size_max` and what the disk can take).
+/// One client may hold one part in so many of all spill files and of their octets (`spill_files_max`, and the
+/// lesser of `spill_size_max` and what the disk can take).
 pub const SPILL_CLIENT_PARTS: u64 = 4;
 
-/// When spill files are scarce, who has not sent enough for a further part in this time may be made to give way.
+/// When spill files are scarce, who has not sent enough for a further part in this time may be made to give
+/// way.
 pub const SPILL_IDLE_MAX: Duration = Duration::from_secs(10);
 
 /// Who sends faster than so many octets a second never gives way: a large message is over in minutes then.
@@ -177,47 +194,53 @@ pub const INQUIRIES_AWAY_MAX: usize = 4096;
 /// RCPT waits this long for the store to say whether it has a place for the recipient, then `451`.
 pub const INQUIRY_WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// Octets that the envelopes of one shard may take beyond [`ENVELOPE_BYTES_FREE`] each; past it further recipients get
-/// `452 4.5.3`.
+/// Octets that the envelopes of one shard may take beyond [`ENVELOPE_BYTES_FREE`] each; past it further
+/// recipients get `452 4.5.3`.
 pub const ENVELOPES_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Octets of an envelope that are not counted, and that it keeps for the next transaction: those of usual ones.
+/// Octets of an envelope that are not counted, and that it keeps for the next transaction: those of usual
+/// ones.
 pub const ENVELOPE_BYTES_FREE: usize = 4 * 1024;
 
-/// Work on one connection before the others of its shard have their turn, in units of about a nanosecond (`shard/work.rs`): 4 MiB
-/// of plain mail data, or some 10 KiB of the kind that costs most.
+/// Work on one connection before the others of its shard have their turn, in units of about a nanosecond
+/// (`shard/work.rs`): 4 MiB of plain mail data, or some 10 KiB of the kind that costs most.
 pub const WORK_SLICE: usize = 32 * 1024;
 
-/// Work of one turn of a shard, in the same units, after which connections with more than a little to be parsed wait for the next one. So
-/// little, because a good client beside a flood waits for a turn at each of its four round trips.
+/// Work of one turn of a shard, in the same units, after which connections with more than a little to be
+/// parsed wait for the next one. So little, because a good client beside a flood waits for a turn at each of
+/// its four round trips.
 pub const WORK_PER_TURN_MAX: usize = 64 * 1024;
 
-/// Received octets that the connections of one shard may hold outside of receive buffers and messages; past it `421`.
+/// Received octets that the connections of one shard may hold outside of receive buffers and messages; past
+/// it `421`.
 pub const HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Steps of TLS handshakes in one turn of a shard: a full one takes a tenth of a millisecond, with RSA 2048 a third
-/// (`docs/experiments.md`), which all other sessions wait.
+/// Steps of TLS handshakes in one turn of a shard: a full one takes a tenth of a millisecond, with RSA 2048 a
+/// third (`docs/experiments.md`), which all other sessions wait.
 pub const HANDSHAKES_PER_TURN_MAX: usize = 1;
 
-/// Octets of a handshake that wait for a turn with time for it; past an eighth of them no more is received. Who has sent them all by
-/// then is cut off.
+/// Octets of a handshake that wait for a turn with time for it; past an eighth of them no more is received.
+/// Who has sent them all by then is cut off.
 pub const HANDSHAKE_BYTES_WAITING_MAX: usize = 128 * 1024;
 
-/// Octets of a client's handshake, and of the certificates it shows, that are not counted in [`HELD_BYTES_MAX`]: those of usual ones.
+/// Octets of a client's handshake, and of the certificates it shows, that are not counted in
+/// [`HELD_BYTES_MAX`]: those of usual ones.
 pub const HANDSHAKE_BYTES_FREE: usize = 4 * 1024;
 
-/// Certificates that a client may show. Chains have three or four; the library keeps each in memory of its own, so thousands of one
-/// octet would take many times what they are sent in.
+/// Certificates that a client may show. Chains have three or four; the library keeps each in memory of its
+/// own, so thousands of one octet would take many times what they are sent in.
 pub const CLIENT_CERTIFICATES_MAX: usize = 32;
 
 /// TLS 1.2 sessions that can be resumed without a ticket, over all shards.
 pub const TLS_SESSIONS_MAX: usize = 32 * 1024;
 
-/// Octets of such a session. One with more, because the client showed certificates, is not kept: its next handshake is a full one.
+/// Octets of such a session. One with more, because the client showed certificates, is not kept: its next
+/// handshake is a full one.
 pub const TLS_SESSION_BYTES_MAX: usize = 1024;
 
-/// Octets that wait in the kernel to be sent to a client, for each connection; the kernel takes twice the memory for them. A client
-/// that does not read keeps no more; with the kernel's own tuning it would be up to 4 MiB.
+/// Octets that wait in the kernel to be sent to a client, for each connection; the kernel takes twice the
+/// memory for them. A client that does not read keeps no more; with the kernel's own tuning it would be up to
+/// 4 MiB.
 pub const SEND_BUFFER_BYTES: usize = 32 * 1024;
 
 /// Received buffers that wait, unparsed, on one connection before its receive is cancelled.
@@ -235,21 +258,23 @@ pub const HANDOFF_MESSAGES_MAX: usize = 4096;
 /// Messages a sink worker takes in one batch.
 pub const BATCH_MESSAGES_MAX: usize = 256;
 
-/// Octets that a batch has a sink write before the worker stops adding messages: mail data, times its copies. A message that has
-/// more is stored alone.
+/// Octets that a batch has a sink write before the worker stops adding messages: mail data, times its copies.
+/// A message that has more is stored alone.
 pub const BATCH_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// Files that a batch has a sink make before the worker stops adding messages. A message that has more is stored alone.
+/// Files that a batch has a sink make before the worker stops adding messages. A message that has more is
+/// stored alone.
 pub const BATCH_FILES_MAX: usize = 1024;
 
-/// Messages to be stored alone that a worker holds while it lets others go first; at that many it takes no more of any kind.
+/// Messages to be stored alone that a worker holds while it lets others go first; at that many it takes no
+/// more of any kind.
 pub const COSTLY_MESSAGES_MAX: usize = 256;
 
 /// Octets read back from spill files that a sink worker takes in one batch before it stops adding messages.
 pub const BATCH_LOADED_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
-/// A message that moved to a spill file stays there, and the spool keeps the file, when it has more octets than this and than half
-/// a segment. Below, one write with others costs less than a file and its two syncs.
+/// A message that moved to a spill file stays there, and the spool keeps the file, when it has more octets
+/// than this and than half a segment. Below, one write with others costs less than a file and its two syncs.
 pub const SPOOL_INLINE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Maildirs that a worker remembers as durable; beyond that it forgets all and syncs them again.
@@ -261,8 +286,8 @@ pub const MAILDIRS_DOUBTED_MAX: usize = 16 * 1024;
 /// Maildirs that are remembered as in trouble, or as those whose trouble was told.
 pub const MAILDIRS_TROUBLED_MAX: usize = 4096;
 
-/// Segments of a spool are written with zeros in pieces of this: the sync of a batch that comes in between waits behind one piece in the
-/// disk's queue, not behind a whole segment.
+/// Segments of a spool are written with zeros in pieces of this: the sync of a batch that comes in between
+/// waits behind one piece in the disk's queue, not behind a whole segment.
 pub const ZEROS_BYTES: usize = 1024 * 1024;
 
 /// Mailboxes that a shard remembers as ready.
@@ -286,7 +311,8 @@ const _: () = assert!(
 const _: () = assert!(OVERSIZE_FACTOR >= 2);
 const _: () = assert!(FIRST_BLOCK_BYTES < BLOCK_BYTES);
 const _: () = assert!(SEND_BUFFER_BYTES >= 2 * REPLY_BYTES_MAX);
-// The recipients that RFC 5321 §4.5.3.1.8 asks for can each have a message of ordinary size, and the default number one without SIZE.
+// The recipients that RFC 5321 §4.5.3.1.8 asks for can each have a message of ordinary size, and the default
+// number one without SIZE.
 const _: () = assert!(COPIES_BYTES_MAX / RECIPIENTS_MIN as u64 > 2 * 1024 * 1024);
 const _: () = assert!(COPIES_BYTES_MAX / 1000 > SIZE_NOMINAL && COPIES_OVERRUN >= 2);
 const _: () = assert!(MESSAGE_RATE_MIN > DATA_RATE_MIN);

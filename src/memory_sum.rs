@@ -1,8 +1,9 @@
 //! The sum: the most memory that the process and its kernel buffers can use, by part.
 //!
-//! Each part is a bound of `limits` or of the configuration, times what it bounds. Where a bound counts things and not octets, what
-//! one of them takes was measured, rounded up, and is measured again by `tests/costs/memory_sum.rs`. Whoever adds something that can grow
-//! adds a part here. Reads nothing of the machine but the length of the file of recipients; what the kernel allows is given.
+//! Each part is a bound of `limits` or of the configuration, times what it bounds. Where a bound counts
+//! things and not octets, what one of them takes was measured, rounded up, and is measured again by
+//! `tests/costs/memory_sum.rs`. Whoever adds something that can grow adds a part here. Reads nothing of the
+//! machine but the length of the file of recipients; what the kernel allows is given.
 
 use std::fmt::{self, Display};
 
@@ -21,15 +22,15 @@ use crate::smtp::settings::TlsPolicy;
 /// A connection with its slot, its session, its EHLO name and its place in every table. Measured: 1.2 KiB.
 pub const CONNECTION_BYTES: u64 = 2 * 1024;
 
-/// A connection under TLS besides: the library's state and keys, and certificates that are not counted. Measured: 6.5 KiB with TLS
-/// 1.3, 8 KiB with TLS 1.2.
+/// A connection under TLS besides: the library's state and keys, and certificates that are not counted.
+/// Measured: 6.5 KiB with TLS 1.3, 8 KiB with TLS 1.2.
 pub const TLS_BYTES: u64 = 10 * 1024 + HANDSHAKE_BYTES_FREE as u64;
 
 /// A connection in a handshake besides: its state, and what of it is not counted. Measured: 13.5 KiB.
 pub const TLS_HANDSHAKE_BYTES: u64 = 16 * 1024 + HANDSHAKE_BYTES_FREE as u64;
 
-/// A message without its mail data: itself, `Received:`, two envelopes with what each may have for nothing. One envelope is the
-/// session's, the other that of the message before.
+/// A message without its mail data: itself, `Received:`, two envelopes with what each may have for nothing.
+/// One envelope is the session's, the other that of the message before.
 pub const MESSAGE_BYTES: u64 = 2 * 1024 + 2 * ENVELOPE_BYTES_FREE as u64;
 
 /// Replies of a connection: those that are on their way and those that come after.
@@ -45,7 +46,8 @@ pub const PROGRAM_BYTES: u64 = 20 * 1024 * 1024;
 /// What a thread touches of its stack, and what the allocator keeps for it.
 pub const THREAD_BYTES: u64 = 512 * 1024;
 
-/// Threads besides shards and sink workers: control, log, signals, spill, mailboxes, space, and the one that makes segments.
+/// Threads besides shards and sink workers: control, log, signals, spill, mailboxes, space, and the one that
+/// makes segments.
 const OTHER_THREADS: u64 = 7;
 
 /// A message, an errand or a question on its way between threads: its place in a channel.
@@ -57,14 +59,15 @@ const NAME_BYTES: u64 = 512;
 /// What a plan holds for each file that it makes: names and operations.
 const PLANNED_FILE_BYTES: u64 = 4 * 1024;
 
-/// Reading the file of recipients and making the table takes at most so many times its length. Measured: 21 where a line has
-/// 8 octets, 10 where it has 14, 5 where it has 33.
+/// Reading the file of recipients and making the table takes at most so many times its length. Measured: 21
+/// where a line has 8 octets, 10 where it has 14, 5 where it has 33.
 const RECIPIENTS_FACTOR: u64 = 24;
 
 /// What a session that can be resumed takes besides its own octets.
 const TLS_SESSION_PLACE_BYTES: u64 = 256;
 
-/// The kernel's structures of one socket, and of its descriptor. Measured by /proc/slabinfo, on Linux 6.18: 4.2 KiB.
+/// The kernel's structures of one socket, and of its descriptor. Measured by /proc/slabinfo, on Linux 6.18:
+/// 4.2 KiB.
 pub const SOCKET_BYTES: u64 = 6 * 1024;
 
 /// The kernel's stack of a thread, with its other structures.
@@ -85,7 +88,8 @@ pub enum Purpose {
     Connections,
     /// The program itself.
     Program,
-    /// What the kernel keeps for it. Control groups count it, the resident memory of the process does not hold it.
+    /// What the kernel keeps for it. Control groups count it, the resident memory of the process does not
+    /// hold it.
     Kernel,
 }
 
@@ -119,9 +123,11 @@ pub struct Part {
 /// What the machine allows the kernel to keep for sockets. None where it does not show it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SocketMemory {
-    /// The most for all TCP sockets of the machine, in octets: the last number of the sysctl net.ipv4.tcp_mem, in pages there.
+    /// The most for all TCP sockets of the machine, in octets: the last number of the sysctl
+    /// net.ipv4.tcp_mem, in pages there.
     pub all_bytes_max: Option<u64>,
-    /// The most for what one socket has received, in octets: the last number of net.ipv4.tcp_rmem. It holds where no size is set.
+    /// The most for what one socket has received, in octets: the last number of net.ipv4.tcp_rmem. It holds
+    /// where no size is set.
     pub receive_bytes_max: Option<u64>,
 }
 
@@ -183,8 +189,8 @@ impl MemorySum {
         let envelopes = counts.shards * octets(ENVELOPES_BYTES_MAX);
         add("envelopes", envelopes, "32 MiB each shard");
         if counts.workers > 0 {
-            // What was read back from spill files, and what is made of the messages of one batch: other line ends, base 64, one envelope
-            // written out for each.
+            // What was read back from spill files, and what is made of the messages of one batch: other line
+            // ends, base 64, one envelope written out for each.
             let loaded = BATCH_LOADED_BYTES_MAX.saturating_add(config.limits.message_size_max);
             let files = octets(BATCH_FILES_MAX.max(config.limits.recipients_max)) * PLANNED_FILE_BYTES;
             let each = loaded

@@ -1,6 +1,7 @@
 //! Limits of the process that it may raise by itself: what holds, up to the most that it is allowed.
 //!
-//! A shell begins a process with 1,024 open files so that old programs with `select` do no harm; ringmx has none.
+//! A shell begins a process with 1,024 open files so that old programs with `select` do no harm; ringmx has
+//! none.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 

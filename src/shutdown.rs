@@ -1,4 +1,5 @@
-//! The end of the process: the signals that ask for it, the bell that begins it, the bounds after which it comes in any case.
+//! The end of the process: the signals that ask for it, the bell that begins it, the bounds after which it
+//! comes in any case.
 //!
 //! ```text
 //!   starting ──► listening ──► stopping ──► the end
@@ -6,9 +7,9 @@
 //!       └── a signal: nobody was greeted ─────┘
 //! ```
 //!
-//! A thread of its own takes the signals, from before anything else is done until the process is gone. So it also ends a start or a
-//! stop that stands still somewhere, on a disk or on standard error. Ending a process at any moment costs no mail that
-//! was answered 250: that is what the sinks are built for.
+//! A thread of its own takes the signals, from before anything else is done until the process is gone. So it
+//! also ends a start or a stop that stands still somewhere, on a disk or on standard error. Ending a process
+//! at any moment costs no mail that was answered 250: that is what the sinks are built for.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -154,7 +155,8 @@ impl Shutdown {
         }
     }
 
-    /// A bound has passed. The first is that of a start, which should have found by then that it is not to go on.
+    /// A bound has passed. The first is that of a start, which should have found by then that it is not to go
+    /// on.
     fn give_up_waiting(&self, start_was_looked_at: bool) {
         if start_was_looked_at {
             self.end("the stop took too long and is not waited for");
@@ -205,7 +207,8 @@ impl Signals {
     }
 }
 
-/// Ends the process with this code and nothing else: what runs at a usual exit could wait for a thread that stands still.
+/// Ends the process with this code and nothing else: what runs at a usual exit could wait for a thread that
+/// stands still.
 #[allow(unsafe_code)]
 fn exit_now(code: i32) -> ! {
     // SAFETY: `_exit` takes any number, returns never and touches no memory of ours.

@@ -17,10 +17,11 @@ pub fn ignore_file_size_signal() {
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
-/// SIGTERM, SIGINT and SIGHUP held back: until this is dropped they reach neither this thread nor those that it starts.
+/// SIGTERM, SIGINT and SIGHUP held back: until this is dropped they reach neither this thread nor those that
+/// it starts.
 ///
-/// For the time in which handlers are installed. The library installs a handler first and tells it afterwards what it is for; a
-/// signal between the two would be taken and lost, and the process would not end.
+/// For the time in which handlers are installed. The library installs a handler first and tells it afterwards
+/// what it is for; a signal between the two would be taken and lost, and the process would not end.
 pub struct Held {
     before: libc::sigset_t,
 }
@@ -51,7 +52,8 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        // SAFETY: the set is one that the kernel gave. The call fails only for a first argument that there is not.
+        // SAFETY: the set is one that the kernel gave. The call fails only for a first argument that there is
+        // not.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, ptr::null_mut()) };
     }
 }

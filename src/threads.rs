@@ -1,7 +1,7 @@
 //! Threads of one kind, which end together and are waited for together, for a bounded time.
 //!
-//! The standard library waits for a thread without a bound. A thread that waits in a system call for a disk that does not answer would
-//! keep the whole process.
+//! The standard library waits for a thread without a bound. A thread that waits in a system call for a disk
+//! that does not answer would keep the whole process.
 
 use std::convert::Infallible;
 use std::io;
@@ -42,7 +42,8 @@ impl Threads {
         Ok(())
     }
 
-    /// Waits until all have ended, but not longer than `within`. Gives the names of those that go on; they are left alone.
+    /// Waits until all have ended, but not longer than `within`. Gives the names of those that go on; they
+    /// are left alone.
     pub fn join(self, within: Duration) -> Vec<String> {
         let Self { handles, alive, ended } = self;
         drop(alive);

@@ -1,8 +1,10 @@
-//! Tries every interleaving of a consumer that goes to sleep and of producers that send (`src/handoff/channel.rs` itself, compiled here
-//! against loom): nobody sleeps while something is there for it, and no more bells are rung than needed.
+//! Tries every interleaving of a consumer that goes to sleep and of producers that send
+//! (`src/handoff/channel.rs` itself, compiled here against loom): nobody sleeps while something is there for
+//! it, and no more bells are rung than needed.
 //!
-//! The queue below promises less than the product's: looking into it synchronises nothing, so that only the channel's own fences
-//! can make a producer and a consumer see each other. A consumer that sleeps through an item would sleep for ever, and loom says so.
+//! The queue below promises less than the product's: looking into it synchronises nothing, so that only the
+//! channel's own fences can make a producer and a consumer see each other. A consumer that sleeps through an
+//! item would sleep for ever, and loom says so.
 
 mod atomic {
     pub(super) use loom::sync::atomic::{AtomicBool, Ordering, fence};
@@ -191,8 +193,8 @@ fn of_two_producers_one_rings() {
     nobody_sleeps_through_an_item(2);
 }
 
-/// A worker's loop takes from its channel until the producer, which sends and goes, has gone. Were it to sleep too long, loom would tell of a
-/// deadlock.
+/// A worker's loop takes from its channel until the producer, which sends and goes, has gone. Were it to
+/// sleep too long, loom would tell of a deadlock.
 #[test]
 fn a_worker_takes_everything_and_ends() {
     model(|| {
@@ -212,8 +214,8 @@ fn a_worker_takes_everything_and_ends() {
     });
 }
 
-/// A shard's inbox: two channels of one consumer, each with a producer of its own. It parks once; of the producers at most one has to ring,
-/// and one does if the consumer went to sleep over an item.
+/// A shard's inbox: two channels of one consumer, each with a producer of its own. It parks once; of the
+/// producers at most one has to ring, and one does if the consumer went to sleep over an item.
 #[test]
 fn of_two_channels_one_rings() {
     model(|| {

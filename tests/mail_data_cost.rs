@@ -1,11 +1,14 @@
-//! What a session makes of mail data costs little whatever the mail data is: CPU time an octet, and how many ranges are handed on.
+//! What a session makes of mail data costs little whatever the mail data is: CPU time an octet, and how many
+//! ranges are handed on.
 //!
-//! A client chooses its mail data, and 50 of them together choose how long a turn of a shard lasts. Plain text is looked at 64 octets at a
-//! time, so no other mail data can be as cheap; the control is what a simple receiver does, a look at each octet alone. Bare
-//! line ends once cost 29 times as much as that, normalised ones 90 times, lines of dots 13 times. CPU time is that of this thread,
-//! and the least of several rounds counts, so that other work of the machine does not matter.
+//! A client chooses its mail data, and 50 of them together choose how long a turn of a shard lasts. Plain
+//! text is looked at 64 octets at a time, so no other mail data can be as cheap; the control is what a simple
+//! receiver does, a look at each octet alone. Bare line ends once cost 29 times as much as that, normalised
+//! ones 90 times, lines of dots 13 times. CPU time is that of this thread, and the least of several rounds
+//! counts, so that other work of the machine does not matter.
 //!
-//! A program of its own: it compares nanoseconds, so nothing else may run in its process or stand between its instructions.
+//! A program of its own: it compares nanoseconds, so nothing else may run in its process or stand between its
+//! instructions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,7 +42,8 @@ const HEADER_RATIO_MAX: f64 = 40.0;
 const HEADERS: [&str; 3] =
     ["a field name without end", "fields of an octet", "spaces where a field name would be"];
 
-/// Octets that a range holds at least, on the average of a message: to hand one on costs as much as to look at hundreds of octets.
+/// Octets that a range holds at least, on the average of a message: to hand one on costs as much as to look
+/// at hundreds of octets.
 const RANGE_BYTES_MIN: usize = 48;
 
 /// How mail data comes, and what its listener makes of bare line ends and NUL.
@@ -172,7 +176,8 @@ impl Receiver {
     }
 }
 
-/// A message of this line in pieces of this size: the time of its mail data, its ranges and the octets in them, and the last reply.
+/// A message of this line in pieces of this size: the time of its mail data, its ranges and the octets in
+/// them, and the last reply.
 fn measure(mode: Mode, line: &[u8], piece: usize) -> (Duration, usize, usize, String) {
     let body = line.repeat(BYTES / line.len());
     let mut receiver = Receiver::new(mode);

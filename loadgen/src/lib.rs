@@ -1,10 +1,10 @@
 //! loadgen: a load generator that measures any SMTP receiver.
 //!
-//! [`arguments`] become a [`plan`]; [`run`] gives each [`load_thread`] its share of connections and work. A load thread moves
-//! octets for one [`client`] after another. A client says what its [`scenario`] has it say, and sends the [`corpus`], under
-//! [`tls`] if that was asked for. What a thread counts lies in its [`tally`]; the sum of all is the [`outcome`], and
-//! [`report`] says it in words. What was sent and how it was answered goes into a [`ledger`], and [`verify`] compares the
-//! ledger with what is stored.
+//! [`arguments`] become a [`plan`]; [`run`] gives each [`load_thread`] its share of connections and work. A
+//! load thread moves octets for one [`client`] after another. A client says what its [`scenario`] has it say,
+//! and sends the [`corpus`], under [`tls`] if that was asked for. What a thread counts lies in its [`tally`];
+//! the sum of all is the [`outcome`], and [`report`] says it in words. What was sent and how it was answered
+//! goes into a [`ledger`], and [`verify`] compares the ledger with what is stored.
 //!
 //! A room uses rooms that stand below it, and no other (`tests/tools/tidy/loadgen.rs` has every arrow):
 //!
@@ -30,9 +30,9 @@
 //!   plain values and words: latency, network, output, paragraph, provenance, rate, reply, size, stop, units
 //! ```
 //!
-//! Of the receiver loadgen has the ring, the buffers, the pinning of threads, the choice of cryptography, the form of a timestamp
-//! and the commit, and **never** the protocol, the sinks or the configuration: a mistake of the receiver must not hide in its
-//! judge.
+//! Of the receiver loadgen has the ring, the buffers, the pinning of threads, the choice of cryptography, the
+//! form of a timestamp and the commit, and **never** the protocol, the sinks or the configuration: a mistake
+//! of the receiver must not hide in its judge.
 
 pub mod program;
 

@@ -24,8 +24,8 @@ impl FromStr for Network {
 }
 
 impl Network {
-    /// The address of this number, modulo those that there are. The first and the last of an IPv4 network are left out
-    /// where there are others.
+    /// The address of this number, modulo those that there are. The first and the last of an IPv4 network are
+    /// left out where there are others.
     pub fn address(&self, number: u64) -> IpAddr {
         let bits = if self.first.is_ipv4() { 32 } else { 128 } - self.prefix;
         // More than 2^48 addresses count as 2^48.

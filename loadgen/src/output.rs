@@ -17,7 +17,8 @@ pub fn print(text: &str) -> Result<(), String> {
     }
 }
 
-/// Writes a line to standard error, headed by the program's name. When that fails, there is nowhere to say so.
+/// Writes a line to standard error, headed by the program's name. When that fails, there is nowhere to say
+/// so.
 pub fn complain(words: impl Display) {
     show(&format!("loadgen: {words}\n"));
 }

@@ -1,5 +1,5 @@
-//! The open loop's rate, and the intended time of every message. A message's time depends on its index alone, never on how
-//! the receiver does: so a stall stays visible.
+//! The open loop's rate, and the intended time of every message. A message's time depends on its index alone,
+//! never on how the receiver does: so a stall stays visible.
 
 use std::fmt;
 use std::str::FromStr;
@@ -70,7 +70,8 @@ impl Schedule {
         let ramp = self.ramp.as_secs_f64();
         let in_ramp = f64::midpoint(first, last) * ramp;
         let seconds = if number <= in_ramp {
-            // The count by time t is first·t + slope·t²/2; this form of its inverse holds for a slope of 0, too.
+            // The count by time t is first·t + slope·t²/2; this form of its inverse holds for a slope of 0,
+            // too.
             let slope = (last - first) / ramp;
             2.0 * number / (first + (first * first + 2.0 * slope * number).max(0.0).sqrt())
         } else {

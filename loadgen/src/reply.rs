@@ -1,4 +1,5 @@
-//! Reads SMTP replies (RFC 5321 §4.2) out of octets that arrive in any portions. Knows nothing of what was asked.
+//! Reads SMTP replies (RFC 5321 §4.2) out of octets that arrive in any portions. Knows nothing of what was
+//! asked.
 
 use std::fmt;
 
@@ -37,7 +38,8 @@ impl fmt::Display for Malformed {
 /// Replies of one session. Takes octets in, gives whole lines out.
 #[derive(Debug, Default)]
 pub struct ReplyReader {
-    /// The start of a line whose end has not come, or the line given out last. `carry.len() <= LINE_BYTES_MAX`.
+    /// The start of a line whose end has not come, or the line given out last.
+    /// `carry.len() <= LINE_BYTES_MAX`.
     carry: Vec<u8>,
     /// Whether `carry` was given out and may be cleared.
     given: bool,

@@ -1,5 +1,6 @@
-//! Sizes of messages: one for all, or a distribution. A distribution is not drawn from but divided: of `count` variants each
-//! stands for an equal part of all mail, so that every run has the same mail, tail and all.
+//! Sizes of messages: one for all, or a distribution. A distribution is not drawn from but divided: of
+//! `count` variants each stands for an equal part of all mail, so that every run has the same mail, tail and
+//! all.
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,9 +26,9 @@ pub enum Size {
     Profile,
 }
 
-/// Of mail from the Internet: which part of the messages has at most so many octets. Between points the logarithm is
-/// interpolated. The median lies between 50 and 75 KiB (HTML with a few small images), and the tail is long: one message in a
-/// hundred has more than 5 MiB. Small mail is notifications in plain text.
+/// Of mail from the Internet: which part of the messages has at most so many octets. Between points the
+/// logarithm is interpolated. The median lies between 50 and 75 KiB (HTML with a few small images), and the
+/// tail is long: one message in a hundred has more than 5 MiB. Small mail is notifications in plain text.
 const PROFILE: [(f64, f64); 9] = [
     (0.0, 1_500.0),
     (0.05, 4_000.0),
@@ -71,8 +72,8 @@ fn profile_quantile(part: f64) -> f64 {
     low * f64::powf(high / low, (part - from) / (to - from))
 }
 
-/// Value below which this part of a standard normal distribution lies; `0 < part < 1`. Found by bisection of the
-/// distribution function, whose integral is a sum: only a few hundred values are needed, once.
+/// Value below which this part of a standard normal distribution lies; `0 < part < 1`. Found by bisection of
+/// the distribution function, whose integral is a sum: only a few hundred values are needed, once.
 fn normal_quantile(part: f64) -> f64 {
     /// Values beyond have no weight that matters.
     const FAR: f64 = 8.0;

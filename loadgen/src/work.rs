@@ -1,5 +1,5 @@
-//! The messages that a thread has still to send; its clients share them. In the open loop a message is given out once its
-//! time has come, in order.
+//! The messages that a thread has still to send; its clients share them. In the open loop a message is given
+//! out once its time has come, in order.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! The memory of a shard's receive buffers: one mapping behind an `Arc`, reached by raw pointer. Nobody ever holds a reference to
-//! all of it.
+//! The memory of a shard's receive buffers: one mapping behind an `Arc`, reached by raw pointer. Nobody ever
+//! holds a reference to all of it.
 #![allow(unsafe_code)]
 
 use std::ptr::NonNull;
@@ -21,8 +21,9 @@ pub struct Arena {
     leaked: AtomicUsize,
 }
 
-// SAFETY: the arena is raw memory. Which thread may read or write a buffer follows from where the buffer is (see the
-// drawing in `mod.rs`); `Arena` hands out raw pointers only, and the unsafe code that reads through them argues its case.
+// SAFETY: the arena is raw memory. Which thread may read or write a buffer follows from where the buffer is
+// (see the drawing in `mod.rs`); `Arena` hands out raw pointers only, and the unsafe code that reads through
+// them argues its case.
 unsafe impl Send for Arena {}
 // SAFETY: as above.
 unsafe impl Sync for Arena {}
@@ -52,7 +53,8 @@ impl Arena {
         self.buffer_bytes
     }
 
-    /// Whether a receive filled so little of its buffer that its octets are better copied than the buffer held.
+    /// Whether a receive filled so little of its buffer that its octets are better copied than the buffer
+    /// held.
     pub fn is_little(&self, filled: usize) -> bool {
         const PART: usize = 16;
         filled < self.buffer_bytes / PART
@@ -84,8 +86,8 @@ impl Arena {
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        // SAFETY: the mapping was made in `new` with this length, and the last `Arc` to it is gone: no ring publishes
-        // it and no piece points into it.
+        // SAFETY: the mapping was made in `new` with this length, and the last `Arc` to it is gone: no ring
+        // publishes it and no piece points into it.
         let unmapped =
             unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.buffers * self.buffer_bytes) };
         debug_assert!(unmapped.is_ok());

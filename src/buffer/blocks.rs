@@ -1,4 +1,5 @@
-//! Owned blocks: memory for mail data that was copied out of receive buffers, within one budget for each shard.
+//! Owned blocks: memory for mail data that was copied out of receive buffers, within one budget for each
+//! shard.
 
 use crate::limits::{BLOCK_BYTES, FIRST_BLOCK_BYTES};
 

@@ -1,7 +1,7 @@
 //! The mail data of one transaction, in memory and out of it.
 //!
-//! Its octets are read through [`Whole`] or [`Spilled`] only. There is neither of them for mail data whose beginning is away or gone, so
-//! nobody can store the rest as if it were all.
+//! Its octets are read through [`Whole`] or [`Spilled`] only. There is neither of them for mail data whose
+//! beginning is away or gone, so nobody can store the rest as if it were all.
 
 use std::fs::File;
 use std::io;
@@ -48,10 +48,12 @@ impl MailData {
         self.pieces.bytes()
     }
 
-    /// Appends a range of a receive buffer that the caller holds, of which the receive filled `filled` octets.
+    /// Appends a range of a receive buffer that the caller holds, of which the receive filled `filled`
+    /// octets.
     ///
-    /// The range is borrowed where that is cheap for everybody: not when the receive filled little of its buffer, not beyond
-    /// [`HELD_BUFFERS_MAX`](crate::limits::HELD_BUFFERS_MAX), and not when the pool runs low. Then its octets are copied.
+    /// The range is borrowed where that is cheap for everybody: not when the receive filled little of its
+    /// buffer, not beyond [`HELD_BUFFERS_MAX`](crate::limits::HELD_BUFFERS_MAX), and not when the pool runs
+    /// low. Then its octets are copied.
     pub fn append(
         &mut self,
         pool: &mut Pool,
@@ -67,7 +69,8 @@ impl MailData {
         self.pieces.append_copied(pool, bytes)
     }
 
-    /// All of it, to be read in memory. Refused where its beginning is not there: what was written out must have been loaded.
+    /// All of it, to be read in memory. Refused where its beginning is not there: what was written out must
+    /// have been loaded.
     pub fn whole(&self) -> Result<Whole<'_>, NotWhole> {
         Ok(Whole { beginning: self.prefix.in_memory()?, pieces: &self.pieces })
     }
@@ -119,8 +122,9 @@ impl MailData {
         *self = away;
     }
 
-    /// Appends the pieces to its spill file, on the thread that may wait for disks. `open` makes the file for the first part; it is
-    /// counted in the share of `client`. After a failure the file is gone, and with it the message.
+    /// Appends the pieces to its spill file, on the thread that may wait for disks. `open` makes the file for
+    /// the first part; it is counted in the share of `client`. After a failure the file is gone, and with it
+    /// the message.
     pub fn write_out(
         &mut self,
         budget: &Arc<SpillBudget>,
@@ -139,8 +143,8 @@ impl MailData {
         Ok(())
     }
 
-    /// The part that was away is written out: its memory goes back to the pool, and its file comes before what was
-    /// received since.
+    /// The part that was away is written out: its memory goes back to the pool, and its file comes before
+    /// what was received since.
     pub fn take_home(&mut self, mut written: Self, pool: &mut Pool) {
         assert!(self.is_away() && matches!(written.prefix, Prefix::File(_)));
         self.prefix = std::mem::take(&mut written.prefix);

@@ -1,5 +1,5 @@
-//! Memory for mail data: receive buffers, owned blocks, the pieces in them, and the spill files for what is too much. No io_uring in
-//! here.
+//! Memory for mail data: receive buffers, owned blocks, the pieces in them, and the spill files for what is
+//! too much. No io_uring in here.
 //!
 //! One [`Pool`] for each shard owns which buffer is where. A buffer is in exactly one place at a time:
 //!
@@ -7,9 +7,10 @@
 //!   free ──take──► published (the kernel may write) ──received──► pinned (count ≥ 1) ──last unpin──► free
 //! ```
 //!
-//! [`MailData`] is what a transaction keeps: pieces that borrow pinned buffers or lie in owned blocks. It is read-only
-//! outside its shard and not `Clone`. Where it is dropped outside its shard, it leaks its buffers (they stay pinned and are counted).
-//! It never frees them there, because only the shard may touch the counts.
+//! [`MailData`] is what a transaction keeps: pieces that borrow pinned buffers or lie in owned blocks. It is
+//! read-only outside its shard and not `Clone`. Where it is dropped outside its shard, it leaks its buffers
+//! (they stay pinned and are counted). It never frees them there, because only the shard may touch the
+//! counts.
 //!
 //! ```text
 //!   mail_data ──► prefix ───────────────────► spill_file ──► spill_budget

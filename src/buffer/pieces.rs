@@ -71,10 +71,10 @@ impl Pieces {
                 .get(block as usize)
                 .and_then(|block| block.octets().get(start as usize..end as usize))
                 .unwrap_or_default(),
-            // SAFETY: the buffer was pinned by us when the piece was made (`append`) and is unpinned only in `release`,
-            // which takes `&mut self`; so the kernel does not write to it, and the pool writes only after the last piece
-            // (`compact`, on the shard, while this message is still being received there). The piece lies in the buffer:
-            // `append` was given it as a range of `Pool::bytes`.
+            // SAFETY: the buffer was pinned by us when the piece was made (`append`) and is unpinned only in
+            // `release`, which takes `&mut self`; so the kernel does not write to it, and the pool writes
+            // only after the last piece (`compact`, on the shard, while this message is still being received
+            // there). The piece lies in the buffer: `append` was given it as a range of `Pool::bytes`.
             Piece::Buffer { id, start, end } => unsafe {
                 let at = self.arena.start(id).add(start as usize);
                 std::slice::from_raw_parts(at.as_ptr(), (end - start) as usize)
@@ -82,10 +82,11 @@ impl Pieces {
         })
     }
 
-    /// Appends a range of a receive buffer that the caller holds, of which the receive filled `filled` octets.
+    /// Appends a range of a receive buffer that the caller holds, of which the receive filled `filled`
+    /// octets.
     ///
-    /// The range is borrowed where that is cheap for everybody: not when the receive filled little of its buffer, not
-    /// beyond [`HELD_BUFFERS_MAX`], and not when the pool runs low. Then its octets are copied.
+    /// The range is borrowed where that is cheap for everybody: not when the receive filled little of its
+    /// buffer, not beyond [`HELD_BUFFERS_MAX`], and not when the pool runs low. Then its octets are copied.
     pub(super) fn append(
         &mut self,
         pool: &mut Pool,
@@ -137,7 +138,8 @@ impl Pieces {
         self.pieces_in_last = 0;
     }
 
-    /// The buffer held last is this one: extend its last piece, add a piece, or, with pieces enough, move octets.
+    /// The buffer held last is this one: extend its last piece, add a piece, or, with pieces enough, move
+    /// octets.
     fn extend_buffer(&mut self, pool: &mut Pool, id: BufferId, range: Range<usize>) -> Result<(), NoMemory> {
         let full = self.pieces_in_last >= PIECES_PER_BUFFER_MAX;
         match self.pieces.last_mut() {
@@ -204,7 +206,8 @@ impl Drop for Pieces {
     }
 }
 
-/// Offsets in a buffer or block, and numbers of blocks, fit 32 bits: `Arena::new` asserts the one, budgets give the other.
+/// Offsets in a buffer or block, and numbers of blocks, fit 32 bits: `Arena::new` asserts the one, budgets
+/// give the other.
 fn narrow(value: usize) -> u32 {
     u32::try_from(value).expect("offsets in buffers are 32 bits")
 }

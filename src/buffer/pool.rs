@@ -16,13 +16,15 @@ pub struct Pool {
     arena: Arc<Arena>,
     /// Last in, first out: the buffer used last is still in cache.
     free: Vec<BufferId>,
-    /// Holders of each buffer: the connection that parses it, and each message with a piece in it. 0 = free or published.
+    /// Holders of each buffer: the connection that parses it, and each message with a piece in it. 0 = free
+    /// or published.
     pins: Vec<u16>,
     /// Buffers with at least one pin.
     pinned: usize,
     /// Memory for mail data that is copied out of buffers.
     blocks: Blocks,
-    /// While fewer buffers than this are left unpinned, octets are copied out of buffers instead of pinning them.
+    /// While fewer buffers than this are left unpinned, octets are copied out of buffers instead of pinning
+    /// them.
     low_water: usize,
     /// The most memory that the mail data of one message may take before it is written out.
     spill_bytes_max: usize,
@@ -112,32 +114,35 @@ impl Pool {
     /// The octets of a received range. The buffer must be pinned by the caller.
     pub fn bytes(&self, id: BufferId, range: Range<usize>) -> &[u8] {
         assert!(self.pins_of(id) > 0 && range.start <= range.end && range.end <= self.arena.buffer_bytes());
-        // SAFETY: the buffer is pinned, so it is not published and the kernel does not write to it; writes by us need
-        // `&mut self` (`compact`). The range lies inside the buffer by the assert above.
+        // SAFETY: the buffer is pinned, so it is not published and the kernel does not write to it; writes by
+        // us need `&mut self` (`compact`). The range lies inside the buffer by the assert above.
         unsafe {
             let start = self.arena.start(id).add(range.start);
             std::slice::from_raw_parts(start.as_ptr(), range.len())
         }
     }
 
-    /// The octets of a received range, to be decrypted in place. The caller must be the only holder of the buffer.
+    /// The octets of a received range, to be decrypted in place. The caller must be the only holder of the
+    /// buffer.
     pub fn bytes_mut(&mut self, id: BufferId, range: Range<usize>) -> &mut [u8] {
         assert!(self.pins_of(id) == 1 && range.start <= range.end && range.end <= self.arena.buffer_bytes());
-        // SAFETY: pinned, so the kernel does not write to it; pinned once, by the caller, so no piece of a message lies in it;
-        // `&mut self` excludes `bytes`. The range lies inside the buffer by the assert above.
+        // SAFETY: pinned, so the kernel does not write to it; pinned once, by the caller, so no piece of a
+        // message lies in it; `&mut self` excludes `bytes`. The range lies inside the buffer by the assert
+        // above.
         unsafe {
             let start = self.arena.start(id).add(range.start);
             std::slice::from_raw_parts_mut(start.as_ptr(), range.len())
         }
     }
 
-    /// Moves `range` down to `to` inside one buffer that the caller holds; the octets between were parsed and are dead.
+    /// Moves `range` down to `to` inside one buffer that the caller holds; the octets between were parsed and
+    /// are dead.
     pub(super) fn compact(&mut self, id: BufferId, range: Range<usize>, to: usize) {
         assert!(self.pins_of(id) > 0 && to <= range.start && range.start <= range.end);
         assert!(range.end <= self.arena.buffer_bytes());
-        // SAFETY: pinned, so the kernel does not write; both ranges lie inside the buffer; `&mut self` excludes `bytes`.
-        // Other threads read only pieces of messages that were handed off, which end before `to`: octets from `to` on
-        // belong to the message being received.
+        // SAFETY: pinned, so the kernel does not write; both ranges lie inside the buffer; `&mut self`
+        // excludes `bytes`. Other threads read only pieces of messages that were handed off, which end before
+        // `to`: octets from `to` on belong to the message being received.
         unsafe {
             let start = self.arena.start(id);
             std::ptr::copy(start.add(range.start).as_ptr(), start.add(to).as_ptr(), range.len());

@@ -1,13 +1,13 @@
-//! Where the beginning of mail data is that was moved out of memory, so that large and slow messages do not add up to more memory
-//! than there is.
+//! Where the beginning of mail data is that was moved out of memory, so that large and slow messages do not
+//! add up to more memory than there is.
 //!
 //! ```text
 //!   None ──send_away──► Away ──take_home──► File ──load──► Loaded ──let_go──► Gone
 //!     └────forget (a sink that reads nothing)─────────────────────────────────►┘
 //! ```
 //!
-//! The file belongs to exactly one place at a time: to the part that is being written out, to the message, or to the list of files
-//! to be closed.
+//! The file belongs to exactly one place at a time: to the part that is being written out, to the message, or
+//! to the list of files to be closed.
 
 use std::fmt;
 
@@ -39,8 +39,8 @@ impl Prefix {
         }
     }
 
-    /// What stands in memory before the pieces, if anything does. Refused where something should stand there and does not: whoever
-    /// read on would take the rest for all.
+    /// What stands in memory before the pieces, if anything does. Refused where something should stand there
+    /// and does not: whoever read on would take the rest for all.
     pub(super) fn in_memory(&self) -> Result<Option<&[u8]>, NotWhole> {
         match self {
             Self::None => Ok(None),

@@ -1,14 +1,16 @@
-//! How scarce a shard's memory for mail data is, and what that means: all questions, from the mildest answer to the hardest.
+//! How scarce a shard's memory for mail data is, and what that means: all questions, from the mildest answer
+//! to the hardest.
 //!
 //! ```text
 //!   taken of          0 %         25 %        37 %       50 %              87 %  100 %
-//!   blocks            ├────────────┼─ clients may be silent for less ────────┼─────┤  from there: no new transaction
+//!   blocks            ├────────────┼─ clients may be silent for less ────────┼─────┤ then: no new one
 //!   blocks, buffers   ├── a message moves out of memory the earlier, the less is free (by the cube) ──┤
 //!                     ├────────────────────────┼─ large messages get one buffer at a time ────────────┤
 //!   buffers           ├───────────────────────────────────┼─ mail data is copied, never borrowed ─────┤
 //! ```
 //!
-//! The three rows are different memory, so one of them can be used up while another is free; that is why there is no single answer.
+//! The three rows are different memory, so one of them can be used up while another is free; that is why
+//! there is no single answer.
 
 use crate::limits::{SPILL_BYTES_MAX, SPILL_BYTES_MIN};
 
@@ -29,19 +31,20 @@ pub struct Pressure {
 }
 
 impl Pressure {
-    /// How much of the budget for blocks is used, in per cent of what [`Self::refuses_new`] leaves. Pinned buffers do not count: where
-    /// they are many, octets are copied.
+    /// How much of the budget for blocks is used, in per cent of what [`Self::refuses_new`] leaves. Pinned
+    /// buffers do not count: where they are many, octets are copied.
     pub fn used_percent(self) -> usize {
         let most = self.blocks_max - self.blocks_max / 8;
         let used = self.blocks_max - self.blocks_free;
         (used.saturating_mul(100) / most.max(1)).min(100)
     }
 
-    /// How much memory the mail data of one message may take before it is written out, and never more than `bytes_max`. The less is
-    /// free, the less.
+    /// How much memory the mail data of one message may take before it is written out, and never more than
+    /// `bytes_max`. The less is free, the less.
     ///
-    /// The cube keeps messages of ordinary size in memory while there is plenty, and lets hundreds of slow ones settle well below
-    /// the point where new ones are refused: 500 of them at 110 KiB each with the default budgets.
+    /// The cube keeps messages of ordinary size in memory while there is plenty, and lets hundreds of slow
+    /// ones settle well below the point where new ones are refused: 500 of them at 110 KiB each with the
+    /// default budgets.
     pub(super) fn spill_threshold(self, bytes_max: usize) -> usize {
         /// No message takes more than this part of all memory.
         const SHARE: usize = 16;
@@ -56,7 +59,8 @@ impl Pressure {
         self.free_share() < SHARE_UNITS * 5 / 8
     }
 
-    /// Whether so many buffers are pinned that one more would leave too few for the sockets: octets are copied.
+    /// Whether so many buffers are pinned that one more would leave too few for the sockets: octets are
+    /// copied.
     pub fn lacks_buffers(self) -> bool {
         self.buffers_unpinned < self.buffers_kept
     }

@@ -1,6 +1,7 @@
 //! How much the spill files of a server may hold, all together and those of one client.
 //!
-//! The spiller takes, and whoever closes a file gives back: a sink worker or the spiller. A shard only reads counts.
+//! The spiller takes, and whoever closes a file gives back: a sink worker or the spiller. A shard only reads
+//! counts.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -53,7 +54,8 @@ impl SpillBudget {
         self.files.load(Ordering::Relaxed)
     }
 
-    /// The file system can take so many octets more. On a small disk that is what there is to share, not `spill_size_max`.
+    /// The file system can take so many octets more. On a small disk that is what there is to share, not
+    /// `spill_size_max`.
     pub fn see_room(&self, bytes: u64) {
         self.room.store(bytes, Ordering::Relaxed);
     }
@@ -74,7 +76,8 @@ impl SpillBudget {
         Err(SpillError::Share)
     }
 
-    /// So many octets more. A client's only file may grow beyond the share, so that a message of any size can be taken.
+    /// So many octets more. A client's only file may grow beyond the share, so that a message of any size can
+    /// be taken.
     pub(super) fn take_bytes(&self, client: Option<Client>, count: u64) -> Result<(), SpillError> {
         take(&self.bytes, count, self.bytes_max)?;
         let room = self.room.load(Ordering::Relaxed);

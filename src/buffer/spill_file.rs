@@ -25,7 +25,8 @@ pub struct SpillFile {
 }
 
 impl SpillFile {
-    /// Makes one with this function, counted in the share of this client. None: a client that is exempt from shares.
+    /// Makes one with this function, counted in the share of this client. None: a client that is exempt from
+    /// shares.
     pub(super) fn create(
         budget: &Arc<SpillBudget>,
         client: Option<Client>,
@@ -81,8 +82,9 @@ impl SpillFile {
         Ok(())
     }
 
-    /// All octets in it. An error, too, where they are not what was written. The kernel writes the file to the disk when it likes. Where
-    /// that fails, it tells whoever syncs the file, and nobody does. After its pages are gone, a read gives what was on the disk before.
+    /// All octets in it. An error, too, where they are not what was written. The kernel writes the file to
+    /// the disk when it likes. Where that fails, it tells whoever syncs the file, and nobody does. After its
+    /// pages are gone, a read gives what was on the disk before.
     pub(super) fn read(&self) -> io::Result<Vec<u8>> {
         let bytes = usize::try_from(self.bytes).map_err(io::Error::other)?;
         let mut octets = Vec::new();

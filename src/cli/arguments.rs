@@ -37,8 +37,9 @@ pub enum Command {
     },
     /// Print the reference of every configuration key; it is itself a configuration.
     Config,
-    /// Say what limits this machine as a receiver, worst first, and what cures it. Changes nothing; measures the sink's disk
-    /// for about a second with a temporary file. Without a file it looks at what `serve` does without one.
+    /// Say what limits this machine as a receiver, worst first, and what cures it. Changes nothing; measures
+    /// the sink's disk for about a second with a temporary file. Without a file it looks at what `serve` does
+    /// without one.
     Doctor {
         /// What the machine is for.
         #[command(flatten)]

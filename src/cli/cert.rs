@@ -14,7 +14,8 @@ use crate::tls::self_signed;
 /// What is done with certificates.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum CertCommand {
-    /// Write a self-signed certificate and its key, for trying out and for senders that check none. Existing files stay.
+    /// Write a self-signed certificate and its key, for trying out and for senders that check none. Existing
+    /// files stay.
     SelfSigned {
         /// The host name that it is for, and others if there are any.
         #[arg(required = true, value_name = "NAME")]

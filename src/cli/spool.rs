@@ -1,4 +1,5 @@
-//! `ringmx spool …`: reads a spool beside a running receiver; no lock, and nothing is changed but the file `consumed`.
+//! `ringmx spool …`: reads a spool beside a running receiver; no lock, and nothing is changed but the file
+//! `consumed`.
 
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -22,7 +23,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// What to do with a spool.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum SpoolCommand {
-    /// One line a message: id, time, octets, reverse-path, recipients, version of TLS or `-`, `stored` or `consumed`, cursor.
+    /// One line a message: id, time, octets, reverse-path, recipients, version of TLS or `-`, `stored` or
+    /// `consumed`, cursor.
     List {
         /// The spool's directory.
         dir: PathBuf,
@@ -36,7 +38,8 @@ pub enum SpoolCommand {
         dir: PathBuf,
         /// The queue id that the reply to the mail data gave.
         id: String,
-        /// Instead of that the envelope: client, TLS, paths and their parameters, as a JSON line like those of `follow`.
+        /// Instead of that the envelope: client, TLS, paths and their parameters, as a JSON line like those
+        /// of `follow`.
         #[arg(long)]
         envelope: bool,
     },

@@ -1,6 +1,8 @@
-//! Everything that `ringmx serve` is told, put together from the tables of the file, with the rules between tables.
+//! Everything that `ringmx serve` is told, put together from the tables of the file, with the rules between
+//! tables.
 //!
-//! Every function gives a usable value whatever the file says; whether there were problems is the document's to tell.
+//! Every function gives a usable value whatever the file says; whether there were problems is the document's
+//! to tell.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -73,8 +75,8 @@ impl Config {
     }
 }
 
-/// Reads the whole file, and gives the lines of its certificates as well. The result is good only if the document has no problems
-/// afterwards.
+/// Reads the whole file, and gives the lines of its certificates as well. The result is good only if the
+/// document has no problems afterwards.
 pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     let mut root = Section::root(document);
     let identity = identity::read(&mut root);
@@ -115,7 +117,8 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     (config, certificate_lines)
 }
 
-/// Without a file of recipients every local-part is taken. On a public listener the operator should know that.
+/// Without a file of recipients every local-part is taken. On a public listener the operator should know
+/// that.
 fn recipients_rule(root: &Section<'_>, identity: &Identity, listeners: &[Listener], sink: &Sink) {
     let takes_from_others = |listener: &Listener| {
         let has_fronts = !listener.gate.proxy_from.is_empty() || !listener.gate.xclient_from.is_empty();

@@ -1,7 +1,8 @@
-//! One configuration file on its way from TOML to types: what was found wrong in it, and which keys it may have.
+//! One configuration file on its way from TOML to types: what was found wrong in it, and which keys it may
+//! have.
 //!
-//! Reading and describing are the same walk: the reader asks a [`Section`] for key after key, and each asked key is
-//! noted with its doc. To describe, the walk is done over a file in which nothing is given.
+//! Reading and describing are the same walk: the reader asks a [`Section`] for key after key, and each asked
+//! key is noted with its doc. To describe, the walk is done over a file in which nothing is given.
 //!
 //! [`Section`]: super::section::Section
 

@@ -1,5 +1,5 @@
-//! Characters that nobody sees, and that make an address in a file of the operator another one than it looks like: they come from word
-//! processors, web pages and files that were joined.
+//! Characters that nobody sees, and that make an address in a file of the operator another one than it looks
+//! like: they come from word processors, web pages and files that were joined.
 
 use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory};
 use icu_properties::{CodePointMapData, CodePointSetData};

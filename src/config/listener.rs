@@ -18,13 +18,15 @@ const RECEIVE_BUFFER_BYTES_MIN: usize = 16 * 1024;
 /// More than any connection of a real network needs.
 const RECEIVE_BUFFER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// What suits 100 Mbit/s with a round trip of 100 ms: with frames of usual size the kernel makes a window of 1.0 to 1.3 MiB of it.
+/// What suits 100 Mbit/s with a round trip of 100 ms: with frames of usual size the kernel makes a window of
+/// 1.0 to 1.3 MiB of it.
 const RECEIVE_BUFFER_BYTES_DEFAULT: usize = 1024 * 1024;
 
 /// One address to listen on.
 #[derive(Debug, Clone)]
 pub struct Listener {
-    /// Octets that wait in the kernel for each connection, at most; it may take twice the memory for them. 0: its own choice.
+    /// Octets that wait in the kernel for each connection, at most; it may take twice the memory for them. 0:
+    /// its own choice.
     pub receive_buffer_bytes: usize,
     /// Address and port.
     pub address: SocketAddr,

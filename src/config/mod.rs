@@ -1,7 +1,8 @@
 //! The configuration: TOML → these types, once. They cannot hold a bad value.
 //!
-//! [`read`] reads a file, [`parse`] a text; both find every problem, not only the first. The types of this module are all that the rest
-//! of the program sees. Each table of the file has a file here that reads its keys.
+//! [`read`] reads a file, [`parse`] a text; both find every problem, not only the first. The types of this
+//! module are all that the rest of the program sees. Each table of the file has a file here that reads its
+//! keys.
 
 mod configuration;
 mod document;

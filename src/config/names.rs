@@ -1,5 +1,5 @@
-//! Domains, mailboxes and path templates as they are written in the operator's files. Pure functions; every error is the
-//! text that the operator reads.
+//! Domains, mailboxes and path templates as they are written in the operator's files. Pure functions; every
+//! error is the text that the operator reads.
 
 use std::net::IpAddr;
 
@@ -20,7 +20,8 @@ const NAME_BYTES_MAX: usize = 255;
 
 /// A domain in lower case as A-labels, one trailing dot dropped.
 pub(super) fn domain(text: &str) -> Result<String, String> {
-    // Some of them vanish in what IDNA maps a domain to (UTS 46), so the domain would be another one than it looks like.
+    // Some of them vanish in what IDNA maps a domain to (UTS 46), so the domain would be another one than it
+    // looks like.
     if let Some((_, odd)) = invisible::find(text) {
         return Err(format!("{text:?} is not a domain: it holds {}", invisible::fault(odd)));
     }
@@ -85,15 +86,16 @@ pub(super) fn pattern(text: &str) -> Result<DomainPattern, String> {
     }
 }
 
-/// Whether a local-part as it is written is meant to name many: a wildcard, a regular expression, a placeholder. What
-/// stands in quotes is meant as it is.
+/// Whether a local-part as it is written is meant to name many: a wildcard, a regular expression, a
+/// placeholder. What stands in quotes is meant as it is.
 pub(super) fn is_pattern(local_part: &str) -> bool {
     let has_letters = local_part.chars().any(char::is_alphanumeric);
     let is_like = local_part.starts_with(['%', '/', '^', '$']) || local_part.ends_with(['%', '$']);
     !local_part.starts_with('"') && (!has_letters || is_like || local_part.contains(['*', '[', '(', '{']))
 }
 
-/// `local-part@domain` in its two parts: needless quotes removed, the others in one spelling, the domain in lower case.
+/// `local-part@domain` in its two parts: needless quotes removed, the others in one spelling, the domain in
+/// lower case.
 pub(super) fn mailbox(text: &str) -> Result<(String, String), String> {
     // The path that names it on the wire has two angle brackets more (RFC 5321 §4.5.3.1.3).
     if text.len() + 2 > PATH_BYTES_MAX {
@@ -207,8 +209,8 @@ fn component_check(component: &str) -> Result<(), String> {
     }
 }
 
-/// Whether a character between two placeholders tells where the first one ends. A character that can stand in for an octet of their text
-/// does not.
+/// Whether a character between two placeholders tells where the first one ends. A character that can stand in
+/// for an octet of their text does not.
 fn divides(character: char) -> bool {
     !character.is_ascii_alphanumeric() && !"-_+=.%".contains(character)
 }

@@ -24,7 +24,8 @@ pub struct Reading {
     pub warnings: Vec<Warning>,
     /// Where its keys stand.
     pub places: Places,
-    /// The entries of the file of recipients that it names, each with its line. `None` where it names no file, or not a good one.
+    /// The entries of the file of recipients that it names, each with its line. `None` where it names no
+    /// file, or not a good one.
     pub recipients: Option<Vec<(usize, RecipientEntry)>>,
 }
 
@@ -91,7 +92,8 @@ pub fn load(path: &Path) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
     read(path).result()
 }
 
-/// Reads a configuration. `file` is its name in problems; relative paths in it start at `base_dir`. Opens no other file.
+/// Reads a configuration. `file` is its name in problems; relative paths in it start at `base_dir`. Opens no
+/// other file.
 pub fn parse(text: &str, file: &str, base_dir: &Path) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
     read_text(text, file, base_dir).result()
 }
@@ -109,8 +111,8 @@ fn read_text(text: &str, file: &str, base_dir: &Path) -> Reading {
 }
 
 impl Config {
-    /// What `ringmx` does without a configuration file: it takes mail for anyone on loopback, into one maildir below the
-    /// working directory.
+    /// What `ringmx` does without a configuration file: it takes mail for anyone on loopback, into one
+    /// maildir below the working directory.
     pub fn embedded_default() -> Self {
         let parsed = parse(include_str!("default.toml"), "default.toml", Path::new(""));
         // The text is part of the program and is tested; nothing of the machine can make it bad.

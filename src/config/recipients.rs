@@ -29,8 +29,8 @@ pub fn warnings(path: &Path, odd: Vec<(usize, String)>) -> Vec<Warning> {
     shortened(path, odd, "more entries like these").into_iter().map(Warning).collect()
 }
 
-/// Tells of the entries of a file which of them can never be reached by these rules. `creates`: the store makes mailboxes for
-/// recipients whom nobody names.
+/// Tells of the entries of a file which of them can never be reached by these rules. `creates`: the store
+/// makes mailboxes for recipients whom nobody names.
 pub(super) fn examine(
     path: &Path,
     entries: &[(usize, RecipientEntry)],
@@ -55,8 +55,8 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     file::read(path, FILE_BYTES_MAX)
 }
 
-/// The entries of a file with these octets, each with its line, counted from 1; or every line that is none. `path` is its name in
-/// problems.
+/// The entries of a file with these octets, each with its line, counted from 1; or every line that is none.
+/// `path` is its name in problems.
 pub fn parse(path: &Path, octets: &[u8]) -> Result<Vec<(usize, RecipientEntry)>, Vec<Problem>> {
     if octets.starts_with(b"\xff\xfe") || octets.starts_with(b"\xfe\xff") {
         let text = "this file is UTF-16; save it as UTF-8".to_owned();

@@ -1,5 +1,5 @@
-//! The reference of every key, printed by `ringmx config` and kept in docs/configuration.md; and what it knows about a
-//! key that is unknown where it stands.
+//! The reference of every key, printed by `ringmx config` and kept in docs/configuration.md; and what it
+//! knows about a key that is unknown where it stands.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -94,13 +94,15 @@ pub(super) fn unknown_key(table: &str, key: &str, known: &[&'static str]) -> Str
     }
 }
 
-/// How the header of a table is written, with one pair of brackets or two. `None` for a table that is unknown.
+/// How the header of a table is written, with one pair of brackets or two. `None` for a table that is
+/// unknown.
 pub(super) fn header_of(name: &str) -> Option<&'static str> {
     let found = tables().iter().find(|table| !table.name.is_empty() && table.name == name);
     found.map(|table| table.header.as_str())
 }
 
-/// Whether a name is that of a table at the top of the file, or of a key of `table`: not one that is only refused.
+/// Whether a name is that of a table at the top of the file, or of a key of `table`: not one that is only
+/// refused.
 fn describes(home: &DescribedTable, table: &str, name: &str) -> bool {
     (table.is_empty() && home.name == name)
         || (home.name == table && home.keys.iter().any(|key| key.name == name))

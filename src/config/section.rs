@@ -1,8 +1,8 @@
 //! One table of the configuration file, read key by key.
 //!
-//! Each accessor takes the key, its default, its range and one line of doc. It gives a good value whatever the file
-//! says: what is wrong becomes a problem of the document and the default goes on, so that one run finds everything.
-//! [`Section::finish`] reports the keys that nobody asked for.
+//! Each accessor takes the key, its default, its range and one line of doc. It gives a good value whatever
+//! the file says: what is wrong becomes a problem of the document and the default goes on, so that one run
+//! finds everything. [`Section::finish`] reports the keys that nobody asked for.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -63,7 +63,8 @@ impl<'a> Section<'a> {
         Section::new(self.document, name, None, Some(line))
     }
 
-    /// `[[name]]`: as many as are given. To describe, one. A table below another has both names: `tls.certificate`.
+    /// `[[name]]`: as many as are given. To describe, one. A table below another has both names:
+    /// `tls.certificate`.
     pub(super) fn tables(&mut self, name: &'static str, doc: &'static str) -> Vec<Section<'a>> {
         self.document.describe_table(name, format!("[[{name}]]"), doc);
         if self.document.root.is_none() {

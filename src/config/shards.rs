@@ -18,8 +18,8 @@ const RING_ENTRIES_MAX: u32 = 32 * 1024;
 /// Connections of one shard, at most.
 const CONNECTIONS_MAX: usize = 1_000_000;
 
-/// Block memory beyond one message of the largest size: one that waited in as many receive buffers as it may hold is
-/// copied while another one comes in.
+/// Block memory beyond one message of the largest size: one that waited in as many receive buffers as it may
+/// hold is copied while another one comes in.
 const BLOCK_BYTES_SPARE: usize = HELD_BUFFERS_MAX * BLOCK_BYTES;
 
 /// One core's settings.
@@ -199,7 +199,8 @@ fn octets(
     usize::try_from(section.size(key, default_octets, least..=most, doc)).unwrap_or(default)
 }
 
-/// One message of the largest size must fit, or it could never be received: a half-received message waits for no memory.
+/// One message of the largest size must fit, or it could never be received: a half-received message waits for
+/// no memory.
 fn block_rule(section: &mut Section<'_>, shard: &Shard, message_size_max: u64) {
     let needed = message_size_max.saturating_add(u64::try_from(BLOCK_BYTES_SPARE).unwrap_or(u64::MAX));
     let given = u64::try_from(shard.block_bytes_max).unwrap_or(u64::MAX);

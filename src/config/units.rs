@@ -46,7 +46,8 @@ pub(super) fn size_text(octets: u64) -> String {
         .map_or_else(|| octets.to_string(), |(unit, factor)| format!("{}{unit}", octets / factor))
 }
 
-/// Hours, seconds or milliseconds, whatever gives a whole number. Not minutes: RFC 5321's times are compared in seconds.
+/// Hours, seconds or milliseconds, whatever gives a whole number. Not minutes: RFC 5321's times are compared
+/// in seconds.
 pub(super) fn duration_text(time: Duration) -> String {
     let milliseconds = time.as_millis();
     match milliseconds {

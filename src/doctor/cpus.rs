@@ -15,7 +15,8 @@ pub struct Cpus {
     pub allowed: Vec<usize>,
     /// Those that the scheduler leaves alone (`isolcpus=`, isolated cpuset partitions).
     pub isolated: Vec<usize>,
-    /// What decides on the clock of a core; nothing where the machine does not show it, as most virtual ones do not.
+    /// What decides on the clock of a core; nothing where the machine does not show it, as most virtual ones
+    /// do not.
     pub governors: BTreeMap<usize, String>,
 }
 

@@ -61,7 +61,8 @@ pub struct Host {
 }
 
 impl Host {
-    /// Reads a tree of /proc and /sys, and the file system of the sink's directory. Tries and measures nothing.
+    /// Reads a tree of /proc and /sys, and the file system of the sink's directory. Tries and measures
+    /// nothing.
     pub fn read(tree: &Tree, config: &Config) -> Self {
         let sysctl = |name: &str| tree.number(&format!("proc/sys/{}", name.replace('.', "/")));
         let limit = |name: &str, which| limit(&tree.text("proc/self/limits")?, name, which);
@@ -101,8 +102,8 @@ impl Host {
         Self { cgroup: Cgroup::read(tree), memory_total_bytes, socket_memory, ..Self::default() }
     }
 
-    /// Tries what cannot be read: io_uring as the shards use it, and the sync of the sink's disk, which takes about a second
-    /// and writes a temporary file into the sink's directory.
+    /// Tries what cannot be read: io_uring as the shards use it, and the sync of the sink's disk, which takes
+    /// about a second and writes a temporary file into the sink's directory.
     #[must_use]
     pub fn tried_out(mut self, config: &Config) -> Self {
         // As `serve` does.
@@ -115,7 +116,8 @@ impl Host {
     }
 }
 
-/// The most for all TCP sockets, in pages, and for what one has received, in octets: the last of three numbers each.
+/// The most for all TCP sockets, in pages, and for what one has received, in octets: the last of three
+/// numbers each.
 pub(super) fn socket_memory(tree: &Tree) -> SocketMemory {
     let last = |name: &str| -> Option<u64> {
         tree.text(&format!("proc/sys/net/ipv4/{name}"))?.split_whitespace().nth(2)?.parse().ok()
@@ -141,7 +143,8 @@ enum Which {
     Most,
 }
 
-/// A line of /proc/self/limits: the name, the limit that holds, the most it may be raised to, a unit. None for no limit.
+/// A line of /proc/self/limits: the name, the limit that holds, the most it may be raised to, a unit. None
+/// for no limit.
 fn limit(limits: &str, name: &str, which: Which) -> Option<u64> {
     let mut numbers = limits.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace();
     let (holds, most) = (numbers.next()?, numbers.next()?);

@@ -40,7 +40,8 @@ fn interrupt(line: &str, cpus: &[usize]) -> Option<Interrupt> {
     let mut words = rest.split_whitespace();
     let counts = cpus.iter().map(|cpu| Some((*cpu, words.next()?.parse().ok()?)));
     let counts = counts.collect::<Option<Vec<_>>>()?;
-    // After them come the controller, its own number and the way of triggering, which may be any number of words.
+    // After them come the controller, its own number and the way of triggering, which may be any number of
+    // words.
     let device = words.last().unwrap_or("a device without a name").to_owned();
     Some(Interrupt { number, device, counts })
 }

@@ -1,7 +1,9 @@
-//! What limits this machine as a receiver: facts of the host and the configuration in, findings out, worst first.
+//! What limits this machine as a receiver: facts of the host and the configuration in, findings out, worst
+//! first.
 //!
-//! [`Host`] holds what was read from /proc and /sys and measured on the sink's disk. A check is a small pure function over it
-//! and the configuration, and a row in the table `CHECKS`. Nothing here changes anything; the cures are texts.
+//! [`Host`] holds what was read from /proc and /sys and measured on the sink's disk. A check is a small pure
+//! function over it and the configuration, and a row in the table `CHECKS`. Nothing here changes anything;
+//! the cures are texts.
 
 mod cgroup;
 mod checks;

@@ -102,7 +102,8 @@ fn unescaped(text: &str) -> String {
         .fold(text.to_owned(), |text, (code, octet)| text.replace(code, octet))
 }
 
-/// jbd2 has a directory for each journal: the disk, a hyphen and the number of the inode, which is 8 (ext4(5)).
+/// jbd2 has a directory for each journal: the disk, a hyphen and the number of the inode, which is 8
+/// (ext4(5)).
 fn has_journal(tree: &Tree, mount: &Mount) -> Option<bool> {
     let elsewhere = mount.options.iter().any(|option| option.starts_with("journal_"));
     if mount.kind != "ext4" || elsewhere || !tree.exists("proc/fs/jbd2") {

@@ -1,8 +1,9 @@
-//! Channels between threads: bounded, lock-free, and nobody blocks inside one. The protocol of going to sleep stands here alone.
+//! Channels between threads: bounded, lock-free, and nobody blocks inside one. The protocol of going to sleep
+//! stands here alone.
 //!
-//! A [`Consumer`] has one bell and any number of channels. It takes what is there, sets its *parked* flag, looks into each
-//! channel once more, and sleeps outside of them. A producer sends, then looks at the flag, and rings only a parked consumer:
-//! by a system call, or by a write that rides in the next turn of its ring.
+//! A [`Consumer`] has one bell and any number of channels. It takes what is there, sets its *parked* flag,
+//! looks into each channel once more, and sleeps outside of them. A producer sends, then looks at the flag,
+//! and rings only a parked consumer: by a system call, or by a write that rides in the next turn of its ring.
 //!
 //! ```text
 //!   consumer                          producer
@@ -11,8 +12,8 @@
 //!   is there anything? no: sleep      parked? true: parked = false, ring
 //! ```
 //!
-//! Both write first and read second, so at least one of them sees the other. `tests/loom.rs` compiles this file against loom and
-//! tries every interleaving.
+//! Both write first and read second, so at least one of them sees the other. `tests/loom.rs` compiles this
+//! file against loom and tries every interleaving.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -77,8 +78,8 @@ impl Consumer {
         (Sender { queue: Some(sender), sleeper: Arc::clone(&self.sleeper) }, Receiver { queue: receiver })
     }
 
-    /// From here on it is rung; call [`Consumer::unpark`] when it is awake again. False when it must not sleep: `is_empty`, which
-    /// looks into all of its channels, says that something is there.
+    /// From here on it is rung; call [`Consumer::unpark`] when it is awake again. False when it must not
+    /// sleep: `is_empty`, which looks into all of its channels, says that something is there.
     pub fn park(&self, is_empty: impl FnOnce() -> bool) -> bool {
         self.sleeper.parked.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
@@ -118,8 +119,9 @@ impl<T> Sender<T> {
         }
     }
 
-    /// Answers a consumer that has asked for fewer items than the channel holds. It is not woken: call [`Sender::ring_if_parked`]
-    /// after the last of several. Where the consumer has gone, so has whoever waited there.
+    /// Answers a consumer that has asked for fewer items than the channel holds. It is not woken: call
+    /// [`Sender::ring_if_parked`] after the last of several. Where the consumer has gone, so has whoever
+    /// waited there.
     pub fn answer(&self, item: T) {
         match self.queue.as_ref().map(|queue| queue.try_send(item)) {
             Some(Ok(()) | Err(TrySendError::Disconnected(_))) => {}
@@ -137,7 +139,8 @@ impl<T> Sender<T> {
         }
     }
 
-    /// Sends an item and wakes the consumer by a system call; gives the item back as [`Sender::try_send`] does. Not for shards.
+    /// Sends an item and wakes the consumer by a system call; gives the item back as [`Sender::try_send`]
+    /// does. Not for shards.
     pub fn send_and_ring(&self, item: T) -> Result<(), T> {
         if self.try_send(item)?.is_some() {
             self.sleeper.bell.ring();
@@ -199,7 +202,8 @@ impl<T> Receiver<T> {
 }
 
 impl Sleeper {
-    /// After something was sent: whether this producer has to ring. At most one is told so each time the consumer parks.
+    /// After something was sent: whether this producer has to ring. At most one is told so each time the
+    /// consumer parks.
     fn must_ring(&self) -> bool {
         fence(Ordering::SeqCst);
         self.parked.load(Ordering::Relaxed) && self.parked.swap(false, Ordering::Relaxed)

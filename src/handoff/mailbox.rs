@@ -1,5 +1,5 @@
-//! What crosses between a shard and the thread that looks whether a recipient's mailbox can take mail: a question before the 250
-//! to RCPT, and its answer.
+//! What crosses between a shard and the thread that looks whether a recipient's mailbox can take mail: a
+//! question before the 250 to RCPT, and its answer.
 
 use super::message::Origin;
 
@@ -17,7 +17,8 @@ pub struct Place {
 pub struct Inquiry {
     /// The shard and connection that ask.
     pub origin: Origin,
-    /// Which of the connection's questions it is: the answer to one that it no longer waits for tells it nothing.
+    /// Which of the connection's questions it is: the answer to one that it no longer waits for tells it
+    /// nothing.
     pub number: u32,
     /// What is asked about.
     pub place: Place,

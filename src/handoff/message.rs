@@ -8,7 +8,8 @@ use crate::mail::envelope::Envelope;
 use crate::mail::outcome::Outcome;
 use crate::mail::queue_id::QueueId;
 
-/// One completed message: envelope, trace information and mail data. Made and taken apart by its shard, read by a sink.
+/// One completed message: envelope, trace information and mail data. Made and taken apart by its shard, read
+/// by a sink.
 ///
 /// Not `Clone`: exactly one place is answerable for it.
 #[derive(Debug)]
@@ -23,8 +24,9 @@ pub struct Message {
     pub client: ClientFacts,
     /// When the mail data ended.
     pub received_at: SystemTime,
-    /// Our `Received:` field with its CRLF, and what has to stand between it and the mail data: an empty line where that begins with
-    /// text, the name of a field and no line end where it begins with a mailbox line. A sink puts it directly in front of the mail data.
+    /// Our `Received:` field with its CRLF, and what has to stand between it and the mail data: an empty line
+    /// where that begins with text, the name of a field and no line end where it begins with a mailbox line.
+    /// A sink puts it directly in front of the mail data.
     pub received: Vec<u8>,
     /// The mail data after transparency, octet for octet as sent.
     pub data: MailData,

@@ -1,4 +1,5 @@
-//! What crosses between threads, and how: messages out and receipts back, parts of messages, questions about recipients.
+//! What crosses between threads, and how: messages out and receipts back, parts of messages, questions about
+//! recipients.
 //!
 //! Nobody blocks inside a channel: see [`channel`].
 

@@ -1,5 +1,5 @@
-//! What crosses between a shard and the spiller, the thread that writes spill files: parts of messages out, the same parts home when they
-//! are written.
+//! What crosses between a shard and the spiller, the thread that writes spill files: parts of messages out,
+//! the same parts home when they are written.
 
 use super::message::Origin;
 use crate::buffer::{MailData, SpillFile};
@@ -36,6 +36,7 @@ pub struct Written {
     pub part: Box<Part>,
     /// Whether its file holds it; the file is gone if not.
     pub result: Result<(), TryAgain>,
-    /// It could not be written because there is no room for anybody: those who hold some and hardly send should give way.
+    /// It could not be written because there is no room for anybody: those who hold some and hardly send
+    /// should give way.
     pub is_scarce: bool,
 }

@@ -24,8 +24,8 @@ pub fn last_words(format: LogFormat, event: &str, text: &str, within: Duration) 
     write_within(line, within);
 }
 
-/// Writes on standard error by a thread that is left alone when it takes too long. It takes no lock: another thread may stand
-/// in a write, and hold the one of the standard library for ever.
+/// Writes on standard error by a thread that is left alone when it takes too long. It takes no lock: another
+/// thread may stand in a write, and hold the one of the standard library for ever.
 pub fn write_within(text: String, within: Duration) {
     let (alive, ended) = bounded::<()>(0);
     let write = move || {

@@ -1,14 +1,15 @@
 //! The log: one record a line on standard error, as text or as JSON, written by a thread of its own.
 //!
-//! Whoever logs writes lines into a chunk and hands full or old chunks over through a bounded channel, never waiting:
-//! when standard error stalls, lines are dropped and counted, and the count is the first thing said afterwards. Chunks
-//! come back to be used again, so that logging allocates nothing in steady state.
+//! Whoever logs writes lines into a chunk and hands full or old chunks over through a bounded channel, never
+//! waiting: when standard error stalls, lines are dropped and counted, and the count is the first thing said
+//! afterwards. Chunks come back to be used again, so that logging allocates nothing in steady state.
 //!
-//! There are two lanes. Any client can make as many sessions as it likes, so their lines have a lane of their own: when standard
-//! error is slower than they are, they are lost, and what is said of mail, of errors and of the program goes first and is not.
+//! There are two lanes. Any client can make as many sessions as it likes, so their lines have a lane of their
+//! own: when standard error is slower than they are, they are lost, and what is said of mail, of errors and
+//! of the program goes first and is not.
 //!
-//! Nobody waits for standard error without an end, not even who ends the process: [`Writer::finish`] and [`last_words`] take
-//! the time that they may.
+//! Nobody waits for standard error without an end, not even who ends the process: [`Writer::finish`] and
+//! [`last_words`] take the time that they may.
 
 mod lane;
 mod last_words;
@@ -36,8 +37,8 @@ pub const CHUNK_AGE_MAX: Duration = Duration::from_millis(20);
 /// Chunks of one lane on their way; beyond them its lines are dropped.
 const CHUNKS_MAX: usize = 64;
 
-/// Octets that lines take on their way to standard error, at most, where so many threads log. A chunk that has grown by doubling has
-/// twice the room that it needs.
+/// Octets that lines take on their way to standard error, at most, where so many threads log. A chunk that
+/// has grown by doubling has twice the room that it needs.
 pub const fn bytes_max(threads: usize) -> usize {
     const LANES: usize = 2;
     // On their way, come back, and one in the writer's hand; each thread has two of its own.
@@ -45,8 +46,8 @@ pub const fn bytes_max(threads: usize) -> usize {
     chunks * 2 * (CHUNK_BYTES + record::LINE_BYTES_MAX)
 }
 
-/// With more chunks on their way the writer stands still, and only full ones follow: else those of a second, with a line in each, would
-/// leave no place for others.
+/// With more chunks on their way the writer stands still, and only full ones follow: else those of a second,
+/// with a line in each, would leave no place for others.
 const CHUNKS_OF_ANY_SIZE_MAX: usize = CHUNKS_MAX / 2;
 
 /// One thread's way to log.
@@ -116,13 +117,15 @@ impl Log {
         Record::begin(self.format, &mut self.main.chunk, event, at)
     }
 
-    /// Begins a record of a kind that clients can make without an end. When standard error is too slow it is lost before any other.
+    /// Begins a record of a kind that clients can make without an end. When standard error is too slow it is
+    /// lost before any other.
     pub fn session_record(&mut self, event: &'static str, at: SystemTime) -> Record<'_> {
         self.make_room();
         Record::begin(self.format, &mut self.sessions.chunk, event, at)
     }
 
-    /// Hands the chunks over if one is full or old. Call it once a turn; gives what must be rung, if anything.
+    /// Hands the chunks over if one is full or old. Call it once a turn; gives what must be rung, if
+    /// anything.
     pub fn flush_if_due(&mut self, now: Instant) -> MustRing {
         if self.is_empty() && self.unrung.is_none() {
             return None;
@@ -155,7 +158,8 @@ impl Log {
         self.flush();
     }
 
-    /// Before a line: thousands of messages may come home in one turn, and a chunk holds no more than one line beyond its length.
+    /// Before a line: thousands of messages may come home in one turn, and a chunk holds no more than one
+    /// line beyond its length.
     fn make_room(&mut self) {
         if self.is_full() {
             self.hand_over(self.bytes_worth_a_place());
@@ -175,8 +179,8 @@ impl Log {
         if self.main.on_their_way() >= CHUNKS_OF_ANY_SIZE_MAX { CHUNK_BYTES } else { 0 }
     }
 
-    /// Hands over chunks of so many octets or more: both together, unless the writer stands still, so that a session is not told before
-    /// its messages.
+    /// Hands over chunks of so many octets or more: both together, unless the writer stands still, so that a
+    /// session is not told before its messages.
     fn hand_over(&mut self, bytes_min: usize) {
         self.begun = None;
         for lane in [&mut self.main, &mut self.sessions] {
@@ -342,7 +346,8 @@ mod tests {
         assert!(log.due_in(now).is_none());
     }
 
-    /// Ten minutes in which standard error stands still, a message each second, and sessions that fill chunk after chunk.
+    /// Ten minutes in which standard error stands still, a message each second, and sessions that fill chunk
+    /// after chunk.
     #[test]
     fn a_writer_that_stands_still_loses_no_line_while_there_is_room_for_it() {
         let (mut log, writer) = stalled();

@@ -11,7 +11,8 @@ use super::record::Record;
 use crate::config::LogFormat;
 use crate::handoff::channel::{Consumer, Receiver, Sender, Waiting};
 
-/// The writing thread. It ends when every [`Log`](super::Log) has gone, or when it is told to by [`Writer::finish`].
+/// The writing thread. It ends when every [`Log`](super::Log) has gone, or when it is told to by
+/// [`Writer::finish`].
 #[derive(Debug)]
 pub struct Writer {
     thread: JoinHandle<()>,
@@ -21,8 +22,9 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Waits until everything that was handed over is written, but not longer than `within`. False when standard error did not
-    /// take all of it. Others may still hold a [`Log`](super::Log); what they say from now on is lost.
+    /// Waits until everything that was handed over is written, but not longer than `within`. False when
+    /// standard error did not take all of it. Others may still hold a [`Log`](super::Log); what they say from
+    /// now on is lost.
     pub fn finish(self, within: Duration) -> bool {
         // Where it cannot be sent, the thread has ended or was told before.
         let _ = self.finish.send_and_ring(());
@@ -89,7 +91,8 @@ impl WriterLoop {
         let mut out = std::io::stderr();
         self.tell_dropped(&mut out);
         if out.write_all(&chunk).is_err() {
-            // Said when it can be written again: the log is a file on a disk that was full, or larger than a file may be.
+            // Said when it can be written again: the log is a file on a disk that was full, or larger than a
+            // file may be.
             dropped.count(&chunk);
         }
         chunk.clear();

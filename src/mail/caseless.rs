@@ -1,8 +1,10 @@
-//! Mailboxes in their one comparable spelling, where local-parts are compared without case: case-folded and composed.
+//! Mailboxes in their one comparable spelling, where local-parts are compared without case: case-folded and
+//! composed.
 //!
-//! ASCII is its lower case. All else is folded as Unicode's canonical caseless matching has it (D145 in §3.13 of the standard: NFD, then
-//! full case folding), and composed (NFC), as RFC 6532 §3.1 asks of what is stored. So `JOSÉ` is `josé`, and an accent is the same
-//! whether it is part of its letter or comes after it; RFC 6531 §3.3 leaves to the receiver which local-parts are the same.
+//! ASCII is its lower case. All else is folded as Unicode's canonical caseless matching has it (D145 in §3.13
+//! of the standard: NFD, then full case folding), and composed (NFC), as RFC 6532 §3.1 asks of what is
+//! stored. So `JOSÉ` is `josé`, and an accent is the same whether it is part of its letter or comes after it;
+//! RFC 6531 §3.3 leaves to the receiver which local-parts are the same.
 
 use std::borrow::Cow;
 
@@ -15,8 +17,8 @@ const DECOMPOSE: DecomposingNormalizerBorrowed<'static> = DecomposingNormalizer:
 const FOLD: CaseMapperBorrowed<'static> = CaseMapper::new();
 const COMPOSE: ComposingNormalizerBorrowed<'static> = ComposingNormalizer::new_nfc();
 
-/// The comparable spelling of a text that is not ASCII. None for ASCII, which is compared without case as it is, and for what is not
-/// UTF-8, which no address holds. The length may be another one.
+/// The comparable spelling of a text that is not ASCII. None for ASCII, which is compared without case as it
+/// is, and for what is not UTF-8, which no address holds. The length may be another one.
 pub fn folded(text: &[u8]) -> Option<String> {
     if text.is_ascii() {
         return None;

@@ -1,7 +1,8 @@
 //! What a transaction collected: reverse-path, forward-paths and their parameters (RFC 5321 §2.3.1).
 //!
-//! An envelope is a plain value: the session fills it, the sink reads it, and its memory goes back to the shard with the
-//! receipt, so that in steady state a transaction allocates nothing. All text lies in one arena.
+//! An envelope is a plain value: the session fills it, the sink reads it, and its memory goes back to the
+//! shard with the receipt, so that in steady state a transaction allocates nothing. All text lies in one
+//! arena.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,8 +16,8 @@ use crate::limits::ENVELOPE_BYTES_FREE;
 
 /// The envelope of one transaction.
 ///
-/// Paths are stored without angle brackets and source route, in the spelling that is used from here on: domains in
-/// lower case as A-labels, local-parts unquoted where quotes were not needed, their case kept.
+/// Paths are stored without angle brackets and source route, in the spelling that is used from here on:
+/// domains in lower case as A-labels, local-parts unquoted where quotes were not needed, their case kept.
 #[derive(Debug, Default, Clone)]
 pub struct Envelope {
     text: Vec<u8>,
@@ -24,7 +25,8 @@ pub struct Envelope {
     recipients: Vec<Recipient>,
     /// Finds a recipient again.
     repeated: Repeated,
-    /// The first so many recipients have their hash, for comparison as `hashed_by_case` says. `<= recipients.len()`
+    /// The first so many recipients have their hash, for comparison as `hashed_by_case` says.
+    /// `<= recipients.len()`
     hashed: usize,
     hashed_by_case: bool,
     /// BODY= of MAIL (RFC 6152, RFC 3030).
@@ -39,7 +41,8 @@ pub struct Envelope {
     envid: Span,
     /// SIZE= of MAIL in octets (RFC 1870), saturated. `None` when it was not given.
     pub size_declared: Option<u64>,
-    /// The mail data holds a CR or an LF that is not part of a CRLF, so its line ends cannot be converted and back.
+    /// The mail data holds a CR or an LF that is not part of a CRLF, so its line ends cannot be converted and
+    /// back.
     pub bare_line_ends: bool,
     charge: Charge,
 }
@@ -62,7 +65,8 @@ struct Recipient {
     mailbox: Span,
     /// Where in the mailbox the `@` stands.
     at: u32,
-    /// The mailbox in its comparable spelling, which is worked out once; empty where it is ASCII, which is compared as it is.
+    /// The mailbox in its comparable spelling, which is worked out once; empty where it is ASCII, which is
+    /// compared as it is.
     folded: Span,
     /// So that a repeated one is found without comparing text with text: see `Envelope::hashed`.
     hash: u32,
@@ -240,8 +244,8 @@ impl Envelope {
         self.recipients.last().map(|recipient| self.mailbox(*recipient))
     }
 
-    /// Whether the recipient added last was there before. Local-parts compare octet for octet or without case; postmaster's always
-    /// without (RFC 5321 §4.5.1).
+    /// Whether the recipient added last was there before. Local-parts compare octet for octet or without
+    /// case; postmaster's always without (RFC 5321 §4.5.1).
     pub fn last_recipient_is_repeated(&mut self, case_sensitive: bool) -> bool {
         self.hash_recipients(case_sensitive);
         // Taken out for the time, because the recipients are looked at meanwhile.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What the envelopes of one shard may take together: a thousand recipients each of 20,000 connections would be gigabytes.
+/// What the envelopes of one shard may take together: a thousand recipients each of 20,000 connections would
+/// be gigabytes.
 #[derive(Debug)]
 pub struct EnvelopeBudget {
     bytes: AtomicUsize,

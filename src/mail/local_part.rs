@@ -1,18 +1,19 @@
-//! Local-parts: what may stand in one without quotes, and their one spelling (RFC 5321 §4.1.2, RFC 6531 §3.3).
+//! Local-parts: what may stand in one without quotes, and their one spelling (RFC 5321 §4.1.2, RFC 6531
+//! §3.3).
 
 /// Whether an octet is `atext` (RFC 5322 §3.2.3).
 pub fn is_atext(octet: u8) -> bool {
     octet.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&octet)
 }
 
-/// Whether an octet may stand in a local-part without quotes: atext, part of a character that is not ASCII, or a dot, which senders put
-/// anywhere.
+/// Whether an octet may stand in a local-part without quotes: atext, part of a character that is not ASCII,
+/// or a dot, which senders put anywhere.
 pub fn is_bare(octet: u8) -> bool {
     is_atext(octet) || octet == b'.' || !octet.is_ascii()
 }
 
-/// Appends a local-part, which is a good one, in its one spelling: without quotes where they are not needed, else with the fewest
-/// escapes (`"x"` and `x` are the same).
+/// Appends a local-part, which is a good one, in its one spelling: without quotes where they are not needed,
+/// else with the fewest escapes (`"x"` and `x` are the same).
 pub fn push_spelled(local_part: &[u8], out: &mut Vec<u8>) {
     let Some(quoted) = local_part.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")) else {
         return out.extend_from_slice(local_part);

@@ -1,5 +1,5 @@
-//! The words that all rooms share, as plain values: they see no socket, file, thread, log or clock, and import nothing but each other and
-//! the bounds of `limits`.
+//! The words that all rooms share, as plain values: they see no socket, file, thread, log or clock, and
+//! import nothing but each other and the bounds of `limits`.
 
 pub mod a_label;
 pub mod caseless;

@@ -55,8 +55,8 @@ impl Network {
         self.contains(other.first) || other.contains(self.first)
     }
 
-    /// Whether it is so wide that strangers are in it: no organisation has an IPv4 network wider than /8, and no IPv6 network wider
-    /// than /16 but the one for private use, fc00::/7 (RFC 4193).
+    /// Whether it is so wide that strangers are in it: no organisation has an IPv4 network wider than /8, and
+    /// no IPv6 network wider than /16 but the one for private use, fc00::/7 (RFC 4193).
     pub fn holds_strangers(&self) -> bool {
         match self.first {
             IpAddr::V4(_) => self.prefix_bits < 8,
@@ -74,8 +74,8 @@ impl fmt::Display for Network {
     }
 }
 
-/// An address in its one spelling: an IPv4 address is one also where it is written as IPv6, `::ffff:192.0.2.1`. So come clients over
-/// IPv4 to an IPv6 socket, and so some fronts name them.
+/// An address in its one spelling: an IPv4 address is one also where it is written as IPv6,
+/// `::ffff:192.0.2.1`. So come clients over IPv4 to an IPv6 socket, and so some fronts name them.
 pub fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         IpAddr::V4(v4) => SocketAddr::from((v4, address.port())),

@@ -1,15 +1,16 @@
 //! Names of messages, which tell the time and nothing else.
 //!
-//! What makes an id unique is a nonce of the start, the shard and a counter. A client that saw these in its replies could tell how many
-//! shards there are, how much mail others send, and when the server started. So they go through a permutation that a key of the start
-//! chooses: two of them are never the same before it, so they are never the same after it.
+//! What makes an id unique is a nonce of the start, the shard and a counter. A client that saw these in its
+//! replies could tell how many shards there are, how much mail others send, and when the server started. So
+//! they go through a permutation that a key of the start chooses: two of them are never the same before it,
+//! so they are never the same after it.
 
 use std::fmt;
 
 /// Name of a message, unique over all shards and starts of this host.
 ///
-/// From the top: 40 bits of seconds since 1970, 88 bits that are unique and say nothing ([`QueueIds`]). Shown as 26 characters of
-/// Crockford's base 32 in lower case, which sort by time.
+/// From the top: 40 bits of seconds since 1970, 88 bits that are unique and say nothing ([`QueueIds`]). Shown
+/// as 26 characters of Crockford's base 32 in lower case, which sort by time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct QueueId(pub u128);
 
@@ -66,7 +67,8 @@ const HALF_BITS: u32 = QueueId::OPAQUE_BITS / 2;
 
 const HALF_MASK: u64 = (1 << HALF_BITS) - 1;
 
-/// Rounds of the permutation: four are enough even against whoever chooses what goes in (Luby and Rackoff), and nobody does here.
+/// Rounds of the permutation: four are enough even against whoever chooses what goes in (Luby and Rackoff),
+/// and nobody does here.
 const ROUNDS: u64 = 4;
 
 /// Octets of random numbers that a key is made of.

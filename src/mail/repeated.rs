@@ -1,7 +1,8 @@
 //! Finds the recipients of an envelope again, however many there are and whatever a client makes of them.
 //!
-//! A few are looked at one after the other; more have a table of their places. Hashes have a random key, so that no client can choose
-//! recipients that share a hash: with a known one it can make as many as it likes, and each would be compared with all others.
+//! A few are looked at one after the other; more have a table of their places. Hashes have a random key, so
+//! that no client can choose recipients that share a hash: with a known one it can make as many as it likes,
+//! and each would be compared with all others.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -12,8 +13,8 @@ const SCANNED_MAX: usize = 64;
 #[derive(Debug, Default, Clone)]
 pub(super) struct Repeated {
     key: RandomState,
-    /// Numbers of recipients plus one, where their hash says or after that place; 0: nobody. A power of two, at most half full; empty for few
-    /// recipients.
+    /// Numbers of recipients plus one, where their hash says or after that place; 0: nobody. A power of two,
+    /// at most half full; empty for few recipients.
     slots: Vec<u32>,
     /// The first so many recipients are in `slots`.
     entered: usize,
@@ -36,8 +37,8 @@ impl Repeated {
         u32::try_from(hasher.finish() >> 32).unwrap_or_default()
     }
 
-    /// Whether one of the first `count` recipients, whose hashes are told by `hash_of`, is the one with this hash: `is_same` tells of
-    /// those that have it.
+    /// Whether one of the first `count` recipients, whose hashes are told by `hash_of`, is the one with this
+    /// hash: `is_same` tells of those that have it.
     pub(super) fn holds(
         &mut self,
         count: usize,
@@ -115,8 +116,8 @@ mod tests {
         text.iter().fold(state, |hash, octet| (hash ^ u32::from(*octet)).wrapping_mul(0x0100_0193))
     }
 
-    /// Local-parts that share their hash without a key: two blocks that lead from one state to the same next one, fifteen times over,
-    /// give 2^15 of them.
+    /// Local-parts that share their hash without a key: two blocks that lead from one state to the same next
+    /// one, fifteen times over, give 2^15 of them.
     fn crafted() -> Vec<Vec<u8>> {
         let mut state = 0x811c_9dc5;
         let mut pairs = Vec::new();
@@ -144,7 +145,8 @@ mod tests {
         texts
     }
 
-    /// Recipients looked at for each RCPT, on average over the last thousand, and comparisons of texts in all.
+    /// Recipients looked at for each RCPT, on average over the last thousand, and comparisons of texts in
+    /// all.
     fn cost(texts: &[Vec<u8>]) -> (usize, usize) {
         let mut repeated = Repeated::default();
         let hashes: Vec<u32> = texts.iter().map(|text| repeated.hash(text, false)).collect();

@@ -1,5 +1,5 @@
-//! The ring of published buffers that is shared with the kernel (`IORING_REGISTER_PBUF_RING`, Linux 5.19): a receive takes the
-//! first buffer in it when it has octets to put there.
+//! The ring of published buffers that is shared with the kernel (`IORING_REGISTER_PBUF_RING`, Linux 5.19): a
+//! receive takes the first buffer in it when it has octets to put there.
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
@@ -36,8 +36,8 @@ impl BufferRing {
         let mapped =
             mapped.map_err(|error| SetupError { step: "mapping the buffer ring", error: error.into() })?;
         let this = Self { arena, entries: mapped.cast(), count, tail: 0, published: 0 };
-        // SAFETY: the mapping is page-aligned, `count` entries long, and outlives the registration: it is unmapped in
-        // `drop`, after `KernelRing::drop` has cancelled everything.
+        // SAFETY: the mapping is page-aligned, `count` entries long, and outlives the registration: it is
+        // unmapped in `drop`, after `KernelRing::drop` has cancelled everything.
         let registered =
             unsafe { ring.submitter().register_buf_ring_with_flags(mapped as u64, count, group, 0) };
         registered.map_err(|error| SetupError { step: "registering the buffer ring", error })?;
@@ -59,8 +59,8 @@ impl BufferRing {
 
     /// Shows the kernel the entries written since the last time.
     pub(super) fn publish(&mut self) {
-        // SAFETY: the tail lies inside the first entry (`BufRingEntry::tail`), is written by us alone and read by the kernel
-        // with acquire; it is aligned for `u16`.
+        // SAFETY: the tail lies inside the first entry (`BufRingEntry::tail`), is written by us alone and
+        // read by the kernel with acquire; it is aligned for `u16`.
         let tail = unsafe { AtomicU16::from_ptr(BufRingEntry::tail(self.entries).cast_mut()) };
         tail.store(self.tail, Ordering::Release);
     }
@@ -86,8 +86,8 @@ impl Drop for BufferRing {
     fn drop(&mut self) {
         if !self.entries.is_null() {
             let bytes = usize::from(self.count) * size_of::<BufRingEntry>();
-            // SAFETY: mapped in `new` with this length. `KernelRing` drops its `ring` field first, which ends the
-            // registration.
+            // SAFETY: mapped in `new` with this length. `KernelRing` drops its `ring` field first, which ends
+            // the registration.
             let unmapped = unsafe { rustix::mm::munmap(self.entries.cast(), bytes) };
             debug_assert!(unmapped.is_ok());
         }

@@ -1,16 +1,18 @@
-//! What the kernel charges to RLIMIT_MEMLOCK for a ring, as a sum: so that it can be told before a ring is made, and by who is not charged.
+//! What the kernel charges to RLIMIT_MEMLOCK for a ring, as a sum: so that it can be told before a ring is
+//! made, and by who is not charged.
 
 use crate::config::Shard;
 
-/// Completions a turn may bring before the kernel has to keep them aside, per submission entry: multishot operations post many an
-/// entry.
+/// Completions a turn may bring before the kernel has to keep them aside, per submission entry: multishot
+/// operations post many an entry.
 pub(super) const COMPLETIONS_PER_ENTRY: u32 = 4;
 
-/// The most completion entries that a ring is made with; the kernel cuts what is asked for to that (`IORING_MAX_CQ_ENTRIES`).
+/// The most completion entries that a ring is made with; the kernel cuts what is asked for to that
+/// (`IORING_MAX_CQ_ENTRIES`).
 const COMPLETIONS_MAX: u64 = 64 * 1024;
 
-/// Octets of a submission entry, a completion entry, a place in the array of submissions (which newer kernels leave out), and an entry
-/// of the ring of published buffers.
+/// Octets of a submission entry, a completion entry, a place in the array of submissions (which newer kernels
+/// leave out), and an entry of the ring of published buffers.
 const SUBMISSION_BYTES: u64 = 64;
 const COMPLETION_BYTES: u64 = 16;
 const ARRAY_BYTES: u64 = 4;

@@ -1,9 +1,10 @@
-//! The only code that speaks io_uring for the shards. Its face is operations and events: accept, receive, send, cancel,
-//! close, wake; never submission and completion entries.
+//! The only code that speaks io_uring for the shards. Its face is operations and events: accept, receive,
+//! send, cancel, close, wake; never submission and completion entries.
 //!
-//! Two implement [`Ring`]: [`kernel::KernelRing`], and a simulated one in memory for tests on virtual time. Memory that
-//! the kernel reads or writes belongs to the ring while an operation is under way: octets to send move in and come back
-//! with their [`Event::Sent`], receive buffers are provided by number and come back by number.
+//! Two implement [`Ring`]: [`kernel::KernelRing`], and a simulated one in memory for tests on virtual time.
+//! Memory that the kernel reads or writes belongs to the ring while an operation is under way: octets to send
+//! move in and come back with their [`Event::Sent`], receive buffers are provided by number and come back by
+//! number.
 
 mod buffer_ring;
 pub mod kernel;
@@ -21,8 +22,8 @@ use rustix::io::Errno;
 pub use self::setup_error::SetupError;
 use crate::buffer::BufferId;
 
-/// A socket that its ring closes: made by an accept or by [`Socket::adopt`], ended by [`Ring::close`]. Never closed by drop,
-/// for operations may be under way on it.
+/// A socket that its ring closes: made by an accept or by [`Socket::adopt`], ended by [`Ring::close`]. Never
+/// closed by drop, for operations may be under way on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Socket(pub(crate) RawFd);
 
@@ -134,7 +135,8 @@ pub enum Received {
     Failed(Errno),
 }
 
-/// Operations of one thread on sockets. All are queued and leave together at the next [`Ring::turn`], or [`Ring::submit`].
+/// Operations of one thread on sockets. All are queued and leave together at the next [`Ring::turn`], or
+/// [`Ring::submit`].
 pub trait Ring {
     /// Arms a multishot accept on a listening socket.
     fn accept(&mut self, listener: Socket, token: Token);
@@ -142,7 +144,8 @@ pub trait Ring {
     /// Cancels the accept of this token; its last event says `Err(CANCELED)`.
     fn cancel_accept(&mut self, token: Token);
 
-    /// Lets what is queued leave now, before the caller does something long. Costs a system call if anything is queued.
+    /// Lets what is queued leave now, before the caller does something long. Costs a system call if anything
+    /// is queued.
     fn submit(&mut self) {}
 
     /// Connects a new socket.
@@ -151,8 +154,8 @@ pub trait Ring {
     /// Arms a multishot receive. At most one per token.
     fn receive(&mut self, socket: Socket, token: Token);
 
-    /// Arms a receive of one buffer, for a connection that must not get more at a time. A multishot receive takes many in one
-    /// turn where many wait.
+    /// Arms a receive of one buffer, for a connection that must not get more at a time. A multishot receive
+    /// takes many in one turn where many wait.
     fn receive_once(&mut self, socket: Socket, token: Token) {
         // Any receive may end early.
         self.receive(socket, token);
@@ -161,11 +164,12 @@ pub trait Ring {
     /// Cancels the receive of this token. It may still deliver before its last event says `Cancelled`.
     fn cancel_receive(&mut self, token: Token);
 
-    /// Asks whether octets wait to be received, at a moment before all operations that are queued later begin. It takes no
-    /// system call of its own and waits for nothing.
+    /// Asks whether octets wait to be received, at a moment before all operations that are queued later
+    /// begin. It takes no system call of its own and waits for nothing.
     fn peek(&mut self, socket: Socket, token: Token);
 
-    /// Sends all octets. At most one per token at a time. What it gives names the send for [`Ring::cancel_send`].
+    /// Sends all octets. At most one per token at a time. What it gives names the send for
+    /// [`Ring::cancel_send`].
     fn send(&mut self, socket: Socket, outgoing: Outgoing, token: Token) -> SendId;
 
     /// Cancels this send of this token; nothing happens when it has ended.
@@ -189,8 +193,8 @@ pub trait Ring {
     /// Buffers published and not yet filled.
     fn provided(&self) -> usize;
 
-    /// Submits what was queued, waits until something happened or `wait` has passed (none: for ever), and appends the events. A ring may
-    /// let events gather for a time of its own, but no longer than `wait`.
+    /// Submits what was queued, waits until something happened or `wait` has passed (none: for ever), and
+    /// appends the events. A ring may let events gather for a time of its own, but no longer than `wait`.
     fn turn(&mut self, wait: Option<Duration>, events: &mut Vec<Event>) -> std::io::Result<()>;
 
     /// The client's address.

@@ -1,4 +1,5 @@
-//! Whether this machine lets us use io_uring as the shards need it: tried out, never guessed from the version.
+//! Whether this machine lets us use io_uring as the shards need it: tried out, never guessed from the
+//! version.
 
 use std::fmt;
 use std::io::Write;
@@ -50,8 +51,8 @@ pub fn probe() -> Result<(), Unusable> {
     check_multishot_receive()
 }
 
-/// Makes the rings of these shards as the shards will, with room for their buffers, all at a time, and drops them: whether they can
-/// be had by this user, within its limits.
+/// Makes the rings of these shards as the shards will, with room for their buffers, all at a time, and drops
+/// them: whether they can be had by this user, within its limits.
 pub fn probe_rings(shards: &[Shard]) -> Result<(), Unusable> {
     let make = |shard: &Shard| {
         let pool = Pool::new(shard.buffers, shard.buffer_bytes, 0)

@@ -1,8 +1,8 @@
 //! [`Ring`] in memory, on virtual time, with faults from a seed: the same seed gives the same run.
 //!
-//! A [`World`] holds the clients' ends; a test connects, writes and closes there, and lets the shard take turns. What the
-//! seed decides: where received octets are split, in which order completions come, when a multishot operation ends early,
-//! how much of a send is taken at a time.
+//! A [`World`] holds the clients' ends; a test connects, writes and closes there, and lets the shard take
+//! turns. What the seed decides: where received octets are split, in which order completions come, when a
+//! multishot operation ends early, how much of a send is taken at a time.
 #![allow(unsafe_code)]
 
 use std::cell::RefCell;

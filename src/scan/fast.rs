@@ -1,8 +1,8 @@
-//! The same at memory speed: 64 octets at a time become bit masks (CR, LF, what no line may begin with), and shifts of these find
-//! in a few operations what the reference looks for.
+//! The same at memory speed: 64 octets at a time become bit masks (CR, LF, what no line may begin with), and
+//! shifts of these find in a few operations what the reference looks for.
 //!
-//! Bit n of a mask stands for octet n of the block, so `cr << 1` marks what follows a CR. Only the masks differ between
-//! machines: AVX-512, AVX2 or SSE2 on x86-64, plain code elsewhere.
+//! Bit n of a mask stands for octet n of the block, so `cr << 1` marks what follows a CR. Only the masks
+//! differ between machines: AVX-512, AVX2 or SSE2 on x86-64, plain code elsewhere.
 //!
 //! A line may begin neither with a dot nor with NUL. To look for both in every block would cost a fourth
 //! comparison, so one comparison looks for octets whose bits are all among those of the dot: dot, NUL and
@@ -34,20 +34,21 @@ struct Edge {
     line_start: u64,
 }
 
-/// Length of the longest prefix of `octets` that can be taken as it stands. What follows it, if anything, is a dot that
-/// or a NUL that begins a line, an LF without CR before it, or an octet other than LF after a CR. A CR as the last octet is plain.
+/// Length of the longest prefix of `octets` that can be taken as it stands. What follows it, if anything, is
+/// a dot that or a NUL that begins a line, an LF without CR before it, or an octet other than LF after a CR.
+/// A CR as the last octet is plain.
 pub fn plain_prefix(octets: &[u8], before: Before) -> usize {
     prefix::<true>(octets, before)
 }
 
-/// The same where a dot is text: what follows the prefix, if anything, is an LF without CR before it, or an octet other than LF
-/// after a CR.
+/// The same where a dot is text: what follows the prefix, if anything, is an LF without CR before it, or an
+/// octet other than LF after a CR.
 pub fn paired_prefix(octets: &[u8], before: Before) -> usize {
     prefix::<false>(octets, before)
 }
 
-/// Where the mail data ends (RFC 5321 §4.1.1.4): how many octets there are up to and with the LF of the first CRLF "." CRLF,
-/// which may begin in the `tail`. It costs the same whatever the octets are.
+/// Where the mail data ends (RFC 5321 §4.1.1.4): how many octets there are up to and with the LF of the first
+/// CRLF "." CRLF, which may begin in the `tail`. It costs the same whatever the octets are.
 pub fn end_of_mail_data(octets: &[u8], tail: Tail) -> Option<usize> {
     #[cfg(target_arch = "x86_64")]
     {
@@ -97,7 +98,8 @@ fn prefix<const DOTS: bool>(octets: &[u8], before: Before) -> usize {
     )
 }
 
-/// The search for the end, for any way of looking: a mark for each octet of CRLF "." CRLF, shifted to the last one.
+/// The search for the end, for any way of looking: a mark for each octet of CRLF "." CRLF, shifted to the
+/// last one.
 #[inline(always)]
 fn end_with(octets: &[u8], tail: Tail, equal: impl Fn(&[u8; BLOCK], u8) -> u64) -> Option<usize> {
     const TAIL_AT: usize = BLOCK - TAIL_OCTETS;
@@ -155,7 +157,8 @@ fn prefix_with<const DOTS: bool>(
     }
     let missing = BLOCK - rest.len();
     let (irregular, _) = if let Some(last) = octets.last_chunk::<BLOCK>() {
-        // It ends where the rest does; what it repeats of the block before is shifted out. Cheaper than a copy.
+        // It ends where the rest does; what it repeats of the block before is shifted out. Cheaper than a
+        // copy.
         irregular_in::<DOTS>(look, last, missing, edge)
     } else {
         let mut block = [0; BLOCK];
@@ -170,8 +173,8 @@ fn prefix_with<const DOTS: bool>(
     octets.len() - rest.len() + plain
 }
 
-/// Marks what is not plain in a block without its first `skipped` octets, and what stands before the next block. Behind the first mark
-/// the others may be wrong, because an LF without CR begins no line.
+/// Marks what is not plain in a block without its first `skipped` octets, and what stands before the next
+/// block. Behind the first mark the others may be wrong, because an LF without CR begins no line.
 #[inline(always)]
 fn irregular_in<const DOTS: bool>(
     look: Look<impl Fn(&[u8; BLOCK], u8) -> u64, impl Fn(&[u8; BLOCK], u8) -> u64>,

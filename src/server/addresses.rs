@@ -1,4 +1,5 @@
-//! Where the server listens: addresses that are looked at before anything else is begun, and sockets for each shard.
+//! Where the server listens: addresses that are looked at before anything else is begun, and sockets for each
+//! shard.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,7 +15,8 @@ use crate::shard::listener::{bound_address, check_free, listen};
 const TRIES: usize = 20;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The sockets of each shard, one a listener, and the addresses of the listeners. Where port 0 was asked for, they say which it is.
+/// The sockets of each shard, one a listener, and the addresses of the listeners. Where port 0 was asked for,
+/// they say which it is.
 pub(super) type Listening = (Vec<Vec<OwnedFd>>, Vec<SocketAddr>);
 
 /// Refuses to start where somebody else listens. Nothing listens after it.
@@ -41,8 +43,8 @@ fn cure(kind: io::ErrorKind) -> &'static str {
     }
 }
 
-/// A process that was killed on this address may still be on the way out: the kernel ends a dead process's accepts in the
-/// background. A moment is enough.
+/// A process that was killed on this address may still be on the way out: the kernel ends a dead process's
+/// accepts in the background. A moment is enough.
 fn wait_until_free(address: SocketAddr) -> io::Result<()> {
     for _ in 0..TRIES {
         match check_free(address) {

@@ -1,5 +1,5 @@
-//! What the control thread does while the others work: it waits for signals and for threads that end, reads certificates again,
-//! and stops everything in order.
+//! What the control thread does while the others work: it waits for signals and for threads that end, reads
+//! certificates again, and stops everything in order.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +39,8 @@ impl Control {
         let result = self.wait(log);
         report::stopping(result.is_ok(), log);
         self.shutdown.begin();
-        // Shards first: the workers end when the last shard has dropped its way to them, and have stored all by then.
+        // Shards first: the workers end when the last shard has dropped its way to them, and have stored all
+        // by then.
         let mut left = self.shards.join(SHARDS_END_MAX);
         left.extend(self.workers.join(WORKERS_END_MAX));
         self.report.finish();

@@ -33,10 +33,10 @@ use crate::{huge_pages, resource_limits};
 /// A panic is waited for so long until it is told.
 const PANIC_WORDS_MAX: Duration = Duration::from_millis(100);
 
-/// Runs the receiver until SIGTERM or SIGINT; returns when every message under way was stored and answered. `recipients` are the
-/// entries of the file that the configuration names; `warnings` on both are told first. When this returns, an error was told, with
-/// what was left when the time for that was over: in the log, in the configured format, or plainly on standard error where there is
-/// no log yet.
+/// Runs the receiver until SIGTERM or SIGINT; returns when every message under way was stored and answered.
+/// `recipients` are the entries of the file that the configuration names; `warnings` on both are told first.
+/// When this returns, an error was told, with what was left when the time for that was over: in the log, in
+/// the configured format, or plainly on standard error where there is no log yet.
 pub fn serve(
     config: &Config,
     recipients: Option<Vec<(usize, RecipientEntry)>>,
@@ -45,8 +45,8 @@ pub fn serve(
 ) -> Result<(), ServeError> {
     shutdown.speak(config.log.format);
     tell_panics(config.log.format);
-    // A huge page for the few KiB that a shard's heap or pool touches costs up to 2 MiB each: 10,000 idle connections took
-    // 17 MiB instead of 6, and messages came no faster.
+    // A huge page for the few KiB that a shard's heap or pool touches costs up to 2 MiB each: 10,000 idle
+    // connections took 17 MiB instead of 6, and messages came no faster.
     huge_pages::on_request_only();
     resource_limits::raise();
     let (mut log, writer) = start_log(config.log.format)?;
@@ -90,8 +90,8 @@ fn start_log(format: LogFormat) -> Result<(Log, log::Writer), ServeError> {
     })
 }
 
-/// The standard library writes of a panic on standard error and waits for its reader: a panic that is caught (`tls`) would stop a
-/// shard, one that is not would stop the end of the process.
+/// The standard library writes of a panic on standard error and waits for its reader: a panic that is caught
+/// (`tls`) would stop a shard, one that is not would stop the end of the process.
 fn tell_panics(format: LogFormat) {
     std::panic::set_hook(Box::new(move |panic| {
         let thread = std::thread::current();

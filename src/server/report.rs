@@ -1,4 +1,5 @@
-//! What the server says of itself in the log: the banner of a start, what an operator should know, the closing report.
+//! What the server says of itself in the log: the banner of a start, what an operator should know, the
+//! closing report.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -72,7 +72,8 @@ impl ShardStart {
         let _ = tell.send(ThreadEvent::Ended(result.map_err(|text| format!("shard {number}: {text}"))));
     }
 
-    /// On the shard's own thread: a ring belongs to the thread that made it, and memory to the core that touches it.
+    /// On the shard's own thread: a ring belongs to the thread that made it, and memory to the core that
+    /// touches it.
     fn make(self) -> Result<Shard<KernelRing>, String> {
         let (config, ends) = (&self.shard, self.ends);
         affinity::pin_to(config.cpu).map_err(|error| format!("cannot run on CPU {}: {error}", config.cpu))?;

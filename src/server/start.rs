@@ -1,4 +1,5 @@
-//! What is built once, in this order: what an operator can have got wrong is found before anybody can connect.
+//! What is built once, in this order: what an operator can have got wrong is found before anybody can
+//! connect.
 
 use std::sync::Arc;
 
@@ -29,8 +30,8 @@ use crate::threads::Threads;
 use crate::tls;
 use crate::tls::context::TlsContext;
 
-/// Builds and starts everything. None when it was asked to stop before it listened. It looks between its steps; a step that
-/// stands still is ended by `Shutdown`.
+/// Builds and starts everything. None when it was asked to stop before it listened. It looks between its
+/// steps; a step that stands still is ended by `Shutdown`.
 pub(super) fn start(
     config: &Config,
     recipients: Option<Vec<(usize, RecipientEntry)>>,
@@ -90,7 +91,8 @@ pub(super) fn start(
     Ok(Some(Control { certificates, report: log_report, shutdown, metrics, shards, workers, events }))
 }
 
-/// The table of recipients. All listeners of all shards and the sink ask the same one: with a million recipients it takes 65 MiB.
+/// The table of recipients. All listeners of all shards and the sink ask the same one: with a million
+/// recipients it takes 65 MiB.
 fn table_of(config: &Config, entries: Option<Vec<(usize, RecipientEntry)>>) -> Recipients {
     let entries: Option<Vec<RecipientEntry>> =
         entries.map(|entries| entries.into_iter().map(|(_, entry)| entry).collect());
@@ -107,7 +109,8 @@ fn inboxes(shards: usize, shutdown: &Shutdown) -> Result<(Vec<Letterbox>, Vec<In
     Ok(made.into_iter().unzip())
 }
 
-/// A shard's way to its worker of the sink, or to the sink itself where that has no worker. Shards are dealt to workers in turn.
+/// A shard's way to its worker of the sink, or to the sink itself where that has no worker. Shards are dealt
+/// to workers in turn.
 fn make_to_sink(
     shard: usize,
     workers: &[ToWorker<Box<Message>>],

@@ -1,6 +1,8 @@
-//! The threads that work for shards because a shard never waits: the sink's workers, the spiller, the keeper of mailboxes.
+//! The threads that work for shards because a shard never waits: the sink's workers, the spiller, the keeper
+//! of mailboxes.
 //!
-//! Each is started with the ways to and from the shards, and each tells the control thread that it serves and that it ended.
+//! Each is started with the ways to and from the shards, and each tells the control thread that it serves and
+//! that it ended.
 
 use std::sync::Arc;
 
@@ -38,7 +40,8 @@ impl Workers {
         workers: Vec<sink::Worker>,
     ) -> Result<Vec<ToWorker<Box<Message>>>, ServeError> {
         let mut ends = Vec::new();
-        // A shard keeps to one worker, so that its messages stay in order; more workers than shards would have nothing to do.
+        // A shard keeps to one worker, so that its messages stay in order; more workers than shards would
+        // have nothing to do.
         for (number, make) in workers.into_iter().take(self.letterboxes.len()).enumerate() {
             let (consumer, to_sink, from_shards) = channel(HANDOFF_MESSAGES_MAX)?;
             let receipts: Vec<_> = self.letterboxes.iter().map(|shard| shard.receipts.clone()).collect();

@@ -1,7 +1,7 @@
 //! How many connections each client address has, over all shards.
 //!
-//! Looked at when a connection begins and when it ends, and behind a front's word for whom it speaks; never on the path of a
-//! message. Many small locks, so that shards seldom meet at one.
+//! Looked at when a connection begins and when it ends, and behind a front's word for whom it speaks; never
+//! on the path of a message. Many small locks, so that shards seldom meet at one.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -36,7 +36,8 @@ impl Clients {
         Arc::new(Self { connections_max, hasher: RandomState::new(), counts })
     }
 
-    /// Counts one more connection. `Ok(None)` for a loopback client, which is exempt; an error when there are too many.
+    /// Counts one more connection. `Ok(None)` for a loopback client, which is exempt; an error when there are
+    /// too many.
     pub fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Option<Seat>, TooMany> {
         let Some(client) = Client::of(address) else { return Ok(None) };
         let mut counts = self.counts_of(client).lock().unwrap_or_else(PoisonError::into_inner);

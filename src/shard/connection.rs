@@ -1,5 +1,5 @@
-//! One connection: the pump between its wire and its session. It owns the three parts, moves octets and replies between them, and goes
-//! through its phases (`phase`).
+//! One connection: the pump between its wire and its session. It owns the three parts, moves octets and
+//! replies between them, and goes through its phases (`phase`).
 //!
 //! ```text
 //!   wire ──received──► inflow (transport, unread) ──octets──► serving (session, draft) ──► sink
@@ -161,7 +161,8 @@ impl Connection {
         self.advance(context);
     }
 
-    /// A turn may have time for its handshake. One that was given up meanwhile costs nothing and is not finished.
+    /// A turn may have time for its handshake. One that was given up meanwhile costs nothing and is not
+    /// finished.
     pub(super) fn resume_handshake<R: Ring>(&mut self, context: &mut Context<R>) {
         if self.course.is_serving() && self.inflow.transport.handshake_waits() {
             context.turn.handshakes.take_step();
@@ -206,12 +207,6 @@ impl Connection {
         self.serving.slow_rate(now)
     }
 
-    /// Its time is over now.
-    pub(super) fn expire_at_once<R: Ring>(&mut self, context: &mut Context<R>) {
-        self.serving.session.wait_until(context.turn.now, context.turn.now);
-        self.expire(context);
-    }
-
     /// What it holds outside of receive buffers and messages, if it could give that up.
     pub(super) fn could_give_up(&self) -> usize {
         if self.course.is_serving() { self.inflow.held() } else { 0 }
@@ -231,7 +226,8 @@ impl Connection {
         !std::mem::replace(&mut self.dirty, true)
     }
 
-    /// Does what the events of a turn left to do: send, arm or cancel the receive, go on with closing. Once a turn.
+    /// Does what the events of a turn left to do: send, arm or cancel the receive, go on with closing. Once a
+    /// turn.
     pub(super) fn settle<R: Ring>(&mut self, context: &mut Context<R>) -> Fate {
         self.dirty = false;
         // A send that has not ended by now waits for the client to read.
@@ -299,11 +295,11 @@ impl Connection {
         let draft = self.serving.draft();
         let paused = draft.waits() == Waits::Parsing;
         let full = self.inflow.is_full() || paused;
-        // A client that does not read its replies, or sends far more than one connection may have parsed in a turn, gets nothing more
-        // of its input taken in than waits here already.
+        // A client that does not read its replies, or sends far more than one connection may have parsed in a
+        // turn, gets nothing more of its input taken in than waits here already.
         let behind = !self.inflow.unread.is_empty() && (is_unread || self.waits_for_work);
-        // Where much waits in the socket, a multishot receive takes up to 32 buffers of it in one turn. Of many large messages
-        // that wait for a slow disk this would be more memory than all else.
+        // Where much waits in the socket, a multishot receive takes up to 32 buffers of it in one turn. Of
+        // many large messages that wait for a slow disk this would be more memory than all else.
         let large = draft.has_spilled() || draft.has_data() && context.pool.pressure().is_scarce();
         let intake = Intake {
             may_begin: self.course.may_receive() && !full && self.inflow.unread.is_empty(),

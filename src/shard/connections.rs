@@ -35,7 +35,8 @@ impl Connections {
         }
     }
 
-    /// Adds one, to be settled in this turn. False when even those who are turned away have filled their places.
+    /// Adds one, to be settled in this turn. False when even those who are turned away have filled their
+    /// places.
     pub(super) fn insert(&mut self, make: impl FnOnce(Key) -> Connection) -> bool {
         let key = self.table.insert(make);
         if let Some(key) = key {

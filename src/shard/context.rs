@@ -113,8 +113,8 @@ impl Turn {
 }
 
 impl<R: Ring> Context<R> {
-    /// Whether a new transaction has to be refused: the sink does not keep up, memory for mail data is nearly used up, or the
-    /// disk has no room for a message of this declared size.
+    /// Whether a new transaction has to be refused: the sink does not keep up, memory for mail data is nearly
+    /// used up, or the disk has no room for a message of this declared size.
     pub(super) fn refusal(&self, size: Option<u64>) -> Option<TryAgain> {
         self.delivery
             .overload(self.turn.now)

@@ -1,8 +1,8 @@
-//! A shard's way to its sink: mints queue ids, hands messages over, takes receipts, and keeps the memory of messages that
-//! came home for the next ones.
+//! A shard's way to its sink: mints queue ids, hands messages over, takes receipts, and keeps the memory of
+//! messages that came home for the next ones.
 //!
-//! It never blocks. A full channel keeps messages waiting here, each for a bounded time; while they wait too long, or the
-//! sink has missed an answer, new transactions are refused at MAIL.
+//! It never blocks. A full channel keeps messages waiting here, each for a bounded time; while they wait too
+//! long, or the sink has missed an answer, new transactions are refused at MAIL.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -50,7 +50,8 @@ pub struct Delivery {
     to_sink: ToSink,
     shard: u16,
     ids: QueueIds,
-    /// Messages handed over whose receipt has not come. `<= HANDOFF_MESSAGES_MAX`, the room of the receipts' channel.
+    /// Messages handed over whose receipt has not come. `<= HANDOFF_MESSAGES_MAX`, the room of the receipts'
+    /// channel.
     outstanding: usize,
     /// Messages that found the channel full, the longest waiting first. At most one a connection.
     waiting: VecDeque<(Instant, Box<Message>)>,

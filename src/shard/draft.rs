@@ -1,8 +1,9 @@
-//! The message under way of a connection, from MAIL to its hand-over, and how its mail data is moved out of memory.
+//! The message under way of a connection, from MAIL to its hand-over, and how its mail data is moved out of
+//! memory.
 //!
-//! At most one part of it is away at the spiller. Meanwhile the connection goes on receiving; when that, too, is more than it may
-//! have in memory, it parses no more until the part is home, so its client is slowed down by TCP. It waits for the disk then,
-//! never for memory that another message holds.
+//! At most one part of it is away at the spiller. Meanwhile the connection goes on receiving; when that, too,
+//! is more than it may have in memory, it parses no more until the part is home, so its client is slowed down
+//! by TCP. It waits for the disk then, never for memory that another message holds.
 //!
 //! ```text
 //!            much in memory                 much again                 end of mail data
@@ -165,8 +166,8 @@ impl Draft {
         }
     }
 
-    /// A part came home. Gives what has waited for it, and why the message is lost now, if it is; none when the part was of a
-    /// transaction that is over.
+    /// A part came home. Gives what has waited for it, and why the message is lost now, if it is; none when
+    /// the part was of a transaction that is over.
     pub(super) fn handle_written(
         &mut self,
         written: Written,
@@ -229,8 +230,8 @@ impl Draft {
         }
     }
 
-    /// Octets a second of a message that holds a spill file and has been slow since its last part left memory. None where
-    /// it holds none, waits for us, or is fast enough.
+    /// Octets a second of a message that holds a spill file and has been slow since its last part left
+    /// memory. None where it holds none, waits for us, or is fast enough.
     pub(super) fn slow_rate(&self, now: Instant) -> Option<u64> {
         let data = &self.message.as_ref()?.data;
         data.spill_file().filter(|_| self.waits == Waits::No)?;

@@ -1,5 +1,6 @@
-//! What is said in the log of fronts that send no PROXY header: a balancer that was told of only one end of it makes every client hang,
-//! and nothing else would say why. At most one line a minute, for it may be every connection.
+//! What is said in the log of fronts that send no PROXY header: a balancer that was told of only one end of
+//! it makes every client hang, and nothing else would say why. At most one line a minute, for it may be every
+//! connection.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};

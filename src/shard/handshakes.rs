@@ -1,5 +1,5 @@
-//! Steps of TLS handshakes in a turn: the dearest thing that a client can ask for, so a turn takes few, and the other
-//! connections wait for the next turn.
+//! Steps of TLS handshakes in a turn: the dearest thing that a client can ask for, so a turn takes few, and
+//! the other connections wait for the next turn.
 
 use std::collections::VecDeque;
 

@@ -1,9 +1,10 @@
-//! Octets that connections hold outside of receive buffers and of messages: what was received and cannot be parsed yet, ciphertext of a
-//! record or a handshake that is not whole. All connections of a shard have one budget for them.
+//! Octets that connections hold outside of receive buffers and of messages: what was received and cannot be
+//! parsed yet, ciphertext of a record or a handshake that is not whole. All connections of a shard have one
+//! budget for them.
 //!
-//! When it is nearly used up, whoever holds most is told 421; a connection that finds it used up is told so at once. So clients that
-//! send and never read, or that stop in the middle of something large, cost a bounded amount of memory, and those that hold little
-//! are not concerned.
+//! When it is nearly used up, whoever holds most is told 421; a connection that finds it used up is told so
+//! at once. So clients that send and never read, or that stop in the middle of something large, cost a
+//! bounded amount of memory, and those that hold little are not concerned.
 
 use crate::limits::HELD_BYTES_MAX;
 

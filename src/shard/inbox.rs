@@ -1,7 +1,7 @@
 //! What other threads have for a shard: receipts, parts that were written, answers about recipients, orders.
 //!
-//! All of them wake the shard by one bell, and the shard looks into all of them before it sleeps. A new kind of letter is one
-//! field here and one in [`Letterbox`].
+//! All of them wake the shard by one bell, and the shard looks into all of them before it sleeps. A new kind
+//! of letter is one field here and one in [`Letterbox`].
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};

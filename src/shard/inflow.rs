@@ -1,5 +1,5 @@
-//! What a client sent, on its way from the wire to the session: through the transport, then unread until it is parsed. All of it that
-//! lies outside of receive buffers is counted.
+//! What a client sent, on its way from the wire to the session: through the transport, then unread until it
+//! is parsed. All of it that lies outside of receive buffers is counted.
 
 use std::sync::Arc;
 
@@ -64,8 +64,8 @@ impl Inflow {
         self.held
     }
 
-    /// Octets that could not be parsed at once are copied out of a buffer that they fill little of, or that others need. False when
-    /// there is no room for that.
+    /// Octets that could not be parsed at once are copied out of a buffer that they fill little of, or that
+    /// others need. False when there is no room for that.
     pub(super) fn copy_out_last(&mut self, count: usize, pool: &mut Pool, held: &mut Held) -> bool {
         if self.unread.is_empty() || !pool.arena().is_little(count) && !pool.pressure().lacks_buffers() {
             return true;
@@ -95,8 +95,8 @@ impl Inflow {
         }
     }
 
-    /// From here on all is ciphertext, what was received already included; `said` is the last in plaintext. With implicit TLS what was
-    /// received is the dear first flight, which waits for its turn like any other.
+    /// From here on all is ciphertext, what was received already included; `said` is the last in plaintext.
+    /// With implicit TLS what was received is the dear first flight, which waits for its turn like any other.
     pub(super) fn secure(
         &mut self,
         tls: Tls,

@@ -78,7 +78,8 @@ impl Listener {
     /// An accept ended or failed.
     pub fn handle_accept(&mut self, failed: Option<Errno>, more: bool, now: Instant) {
         self.armed = more;
-        // A client that went away while it waited is no failure of ours; anything else would fail again at once.
+        // A client that went away while it waited is no failure of ours; anything else would fail again at
+        // once.
         if failed.is_some_and(|error| !matches!(error, Errno::CONNABORTED | Errno::CANCELED | Errno::INTR)) {
             self.paused_until = Some(now + ACCEPT_PAUSE);
         }
@@ -89,11 +90,12 @@ impl Listener {
         self.paused_until
     }
 
-    /// Lets no new connection begin, while those in the accept queue are still taken: each gets its 421, none a reset.
+    /// Lets no new connection begin, while those in the accept queue are still taken: each gets its 421, none
+    /// a reset.
     pub fn refuse_new(&self) {
-        // A filter on a listening socket sees the TCP header of what arrives. It drops a SYN without ACK; its sender
-        // tries again later and finds the socket closed. If the kernel does not take the filter, the queue of the last
-        // instant gets a reset, as with any other server.
+        // A filter on a listening socket sees the TCP header of what arrives. It drops a SYN without ACK; its
+        // sender tries again later and finds the socket closed. If the kernel does not take the filter, the
+        // queue of the last instant gets a reset, as with any other server.
         let _ = drop_new_connections(&self.descriptor);
     }
 
@@ -111,15 +113,17 @@ impl Listener {
     }
 }
 
-/// Refuses an address on which somebody else listens already: SO_REUSEPORT would let two receivers share it unseen.
+/// Refuses an address on which somebody else listens already: SO_REUSEPORT would let two receivers share it
+/// unseen.
 pub fn check_free(address: SocketAddr) -> io::Result<()> {
     let socket = tcp_socket(address)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     Ok(rustix::net::bind(&socket, &address)?)
 }
 
-/// A listening socket that shares its address with those of the other shards. What it accepts inherits TCP_NODELAY and the sizes of
-/// the buffers: that of the receive buffer in octets, 0 for the kernel's own choice.
+/// A listening socket that shares its address with those of the other shards. What it accepts inherits
+/// TCP_NODELAY and the sizes of the buffers: that of the receive buffer in octets, 0 for the kernel's own
+/// choice.
 pub fn listen(address: SocketAddr, backlog: i32, receive_buffer: usize) -> io::Result<OwnedFd> {
     let socket = tcp_socket(address)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
@@ -146,8 +150,9 @@ fn tcp_socket(address: SocketAddr) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     if address.is_ipv6() {
-        // `[::]` is every address of the machine, IPv4 included, whatever `net.ipv6.bindv6only` says. Where another listener has an
-        // IPv4 address of the same port, the kernel gives IPv4 connections to that one, as it is the closer match.
+        // `[::]` is every address of the machine, IPv4 included, whatever `net.ipv6.bindv6only` says. Where
+        // another listener has an IPv4 address of the same port, the kernel gives IPv4 connections to that
+        // one, as it is the closer match.
         sockopt::set_ipv6_v6only(&socket, false)?;
     }
     Ok(socket)
@@ -202,7 +207,8 @@ mod tests {
         (client, accepted)
     }
 
-    /// Octets that the kernel keeps for us when the client sends for as long as it can, after we have read for a while.
+    /// Octets that the kernel keeps for us when the client sends for as long as it can, after we have read
+    /// for a while.
     fn unread(receive_buffer: usize) -> u64 {
         const READ_FIRST: usize = 64 << 20;
         let (mut client, mut accepted) = connection(receive_buffer);

@@ -1,7 +1,7 @@
 //! A shard's way to ask the store about a recipient before the 250 to RCPT.
 //!
-//! A thread of its own looks, because a disk may be slow or hang. Mailboxes that were found ready lately are not asked about
-//! again, so the usual RCPT is answered in its turn.
+//! A thread of its own looks, because a disk may be slow or hang. Mailboxes that were found ready lately are
+//! not asked about again, so the usual RCPT is answered in its turn.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -53,7 +53,8 @@ impl Mailboxes {
         Self { lookup, shard, ready: HashMap::new(), away: 0 }
     }
 
-    /// Asks whether the store has a place for this recipient. `number`: which of the connection's questions it is.
+    /// Asks whether the store has a place for this recipient. `number`: which of the connection's questions
+    /// it is.
     pub(super) fn ask(
         &mut self,
         connection: u64,

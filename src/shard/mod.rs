@@ -1,9 +1,9 @@
-//! One shard per CPU core: a thread, its ring, its listeners, its buffers, its connections. Shards share nothing on the
-//! path of a message.
+//! One shard per CPU core: a thread, its ring, its listeners, its buffers, its connections. Shards share
+//! nothing on the path of a message.
 //!
-//! A shard runs in turns: wait for events, handle them all, take the receipts that came, look at the deadlines, then
-//! settle each connection that something happened to (one send a connection, receives armed or cancelled). All that a
-//! turn queued leaves with the one `io_uring_enter` of the next.
+//! A shard runs in turns: wait for events, handle them all, take the receipts that came, look at the
+//! deadlines, then settle each connection that something happened to (one send a connection, receives armed
+//! or cancelled). All that a turn queued leaves with the one `io_uring_enter` of the next.
 
 pub mod affinity;
 pub mod clients;
@@ -53,8 +53,8 @@ use crate::limits::SHUTDOWN_WAIT_MAX;
 use crate::ring::{Event, Received, Ring, Socket};
 use crate::smtp::session::Session;
 
-/// After the server was told to stop, handshakes that were under way are given this long to get into the accept queue and
-/// be answered.
+/// After the server was told to stop, handshakes that were under way are given this long to get into the
+/// accept queue and be answered.
 const ACCEPT_QUEUE_WAIT: Duration = Duration::from_millis(100);
 
 /// One shard.
@@ -170,7 +170,8 @@ impl<R: Ring> Shard<R> {
     fn may_sleep_for(&self) -> Option<Duration> {
         let context = &self.context;
         let now = context.ring.now();
-        // The clock was read when the events of the turn came, and is read now for the deadlines: the turn costs no reading more.
+        // The clock was read when the events of the turn came, and is read now for the deadlines: the turn
+        // costs no reading more.
         let took = now.saturating_duration_since(context.turn.now);
         context.metrics.turn_us_max.raise(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         let until = |at: Instant| at.saturating_duration_since(now);
@@ -333,7 +334,8 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    /// What became of messages: the sink's receipts, then those of messages that the sink had no room for in time.
+    /// What became of messages: the sink's receipts, then those of messages that the sink had no room for in
+    /// time.
     fn take_receipts(&mut self) {
         let Self { context, connections, .. } = self;
         loop {
@@ -364,8 +366,8 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    /// Goes on with connections that have used up their slice, while the turn has work left, and with one at least. Replies to the others
-    /// leave before.
+    /// Goes on with connections that have used up their slice, while the turn has work left, and with one at
+    /// least. Replies to the others leave before.
     fn resume_work(&mut self) {
         let Self { context, connections, .. } = self;
         if !context.turn.work.begin_queue() {
@@ -418,16 +420,18 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    /// Stops accepting once nobody waits for anything. After the connections were settled: when the last one went with this turn, nothing
-    /// else might bring another one before the deadline.
+    /// Stops accepting once nobody waits for anything. After the connections were settled: when the last one
+    /// went with this turn, nothing else might bring another one before the deadline.
     fn end_if_done(&mut self) {
         if self.is_done() {
-            // Whoever starts next on this address must find it free, so the sockets are closed before this process ends.
+            // Whoever starts next on this address must find it free, so the sockets are closed before this
+            // process ends.
             self.listeners.iter_mut().for_each(|listener| listener.end(&mut self.context.ring));
         }
     }
 
-    /// Stopped, and nothing is left that a client or the sink still waits for; or the last deadline has passed.
+    /// Stopped, and nothing is left that a client or the sink still waits for; or the last deadline has
+    /// passed.
     fn is_finished(&self) -> bool {
         let over = self
             .stopping

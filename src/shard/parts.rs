@@ -61,7 +61,8 @@ impl Parts {
         self.away -= 1;
     }
 
-    /// Has the files of messages closed that came to nothing. What does not fit the channel waits for the next turn.
+    /// Has the files of messages closed that came to nothing. What does not fit the channel waits for the
+    /// next turn.
     pub(super) fn close_abandoned(&self, pool: &mut Pool) -> MustRing {
         let mut must_ring = None;
         while let Some(file) = pool.next_abandoned() {
@@ -76,7 +77,8 @@ impl Parts {
         must_ring
     }
 
-    /// Whether somebody may be made to give way for others now: once in a while, because all connections are looked at for it.
+    /// Whether somebody may be made to give way for others now: once in a while, because all connections are
+    /// looked at for it.
     pub(super) fn may_relieve(&mut self, now: Instant) -> bool {
         let is_soon = |last: Instant| now.saturating_duration_since(last) < SPILL_RELIEF_WAIT;
         let may = !self.relieved_at.is_some_and(is_soon);

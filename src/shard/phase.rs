@@ -1,13 +1,13 @@
 //! How far a connection is: its client is served, or it is on its way to be gone.
 //!
 //! ```text
-//!   Serving ──the session or the input ends──► Flushing ──all is sent──► Draining ──end, bound or deadline──► Closing
-//!      └────────────────── the connection is lost, from any phase ──────────────────────────────────────────────┘
+//!   Serving ──session or input ends──► Flushing ──all is sent──► Draining ──end, bound, deadline──► Closing
+//!      └─────────────── the connection is lost, from any phase ───────────────────────────────────────┘
 //! ```
 //!
-//! Draining: our half is shut down and what the client still sends is dropped for a bounded time, because closing a socket with
-//! unread octets makes the kernel send a reset that eats the reply just sent. A connection is gone only after its last
-//! completion.
+//! Draining: our half is shut down and what the client still sends is dropped for a bounded time, because
+//! closing a socket with unread octets makes the kernel send a reset that eats the reply just sent. A
+//! connection is gone only after its last completion.
 
 use std::time::Instant;
 
@@ -69,8 +69,8 @@ impl Course {
         self.deadline = Some(now + DRAIN_WAIT_MAX);
     }
 
-    /// Everything was said and sent. True when our half is to be shut down, so that the client's end is waited for; false when that
-    /// has come.
+    /// Everything was said and sent. True when our half is to be shut down, so that the client's end is
+    /// waited for; false when that has come.
     pub(super) fn drain(&mut self, now: Instant) -> bool {
         if self.input_ended {
             self.phase = Phase::Closing;

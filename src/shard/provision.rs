@@ -1,5 +1,5 @@
-//! How many receive buffers are published at a time: few, so that the memory in use stays in cache, and more when turns
-//! run out of them.
+//! How many receive buffers are published at a time: few, so that the memory in use stays in cache, and more
+//! when turns run out of them.
 
 use crate::buffer::Pool;
 use crate::ring::Ring;
@@ -27,10 +27,12 @@ impl Provision {
         Self { target: PUBLISHED_MIN, used_max: 0, turns: 0, stalls: 0 }
     }
 
-    /// Publishes free buffers up to the target, the ones used last first. Once a turn, before it. More than before are published only
-    /// while what was received is parsed in its turn: a shard that is behind takes in no more at a time.
+    /// Publishes free buffers up to the target, the ones used last first. Once a turn, before it. More than
+    /// before are published only while what was received is parsed in its turn: a shard that is behind takes
+    /// in no more at a time.
     pub(super) fn provide<R: Ring>(&mut self, ring: &mut R, pool: &mut Pool, is_behind: bool) {
-        // A few fast senders empty any number of buffers; only when many connections find none are there too few.
+        // A few fast senders empty any number of buffers; only when many connections find none are there too
+        // few.
         if std::mem::take(&mut self.stalls) > self.target / 4 && !is_behind {
             self.target = (self.target * 2).min(pool.arena().buffers());
         }

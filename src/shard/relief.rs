@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::connection::Connection;
 use super::connections::Connections;
 use super::context::Context;
+use super::serving::Serving;
 use super::silence::Scarcity;
 use super::table::Key;
 use crate::ring::Ring;
@@ -56,8 +57,8 @@ impl Relief {
     }
 }
 
-/// There is no room for spill files: of this shard's messages that hold one and are hardly being sent, the slowest gives
-/// way (`421 4.4.2`). What it held is free for the next message that grows.
+/// There is no room for spill files: of this shard's messages that hold one and are hardly being sent, the
+/// slowest gives way (`421 4.4.2`). What it held is free for the next message that grows.
 pub(super) fn relieve_spilling<R: Ring>(connections: &mut Connections, context: &mut Context<R>) {
     let now = context.turn.now;
     if !context.parts.may_relieve(now) {
@@ -67,11 +68,12 @@ pub(super) fn relieve_spilling<R: Ring>(connections: &mut Connections, context: 
     let rates = keys.filter_map(|key| Some((connections.find(key)?.slow_rate(now)?, key)));
     let slowest = rates.min_by_key(|(rate, _)| *rate);
     if let Some((_, key)) = slowest {
-        connections.touch(key, |connection| connection.expire_at_once(context));
+        connections.touch(key, |connection| connection.serve(context, Serving::time_out));
     }
 }
 
-/// Makes room when the budget for what connections hold is nearly used up: at least half as much as anybody holds is too much then.
+/// Makes room when the budget for what connections hold is nearly used up: at least half as much as anybody
+/// holds is too much then.
 pub(super) fn relieve_held<R>(connections: &mut Connections, context: &mut Context<R>) {
     while context.turn.held.is_nearly_used_up() {
         let keys = connections.keys();

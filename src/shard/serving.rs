@@ -1,5 +1,5 @@
-//! The SMTP side of a connection: its session, what that has said, and the message under way. It carries out the session's steps, and
-//! takes the answers to its questions. It sees no socket and no TLS.
+//! The SMTP side of a connection: its session, what that has said, and the message under way. It carries out
+//! the session's steps, and takes the answers to its questions. It sees no socket and no TLS.
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -127,7 +127,14 @@ impl Serving {
         self.follow(&step);
     }
 
-    /// Ends the session if its client has been silent for longer than is allowed now, and no mail of it would be lost.
+    /// Its time is over now.
+    pub(super) fn time_out<R: Ring>(&mut self, context: &mut Context<R>) {
+        self.session.wait_until(context.turn.now, context.turn.now);
+        self.expire(context);
+    }
+
+    /// Ends the session if its client has been silent for longer than is allowed now, and no mail of it would
+    /// be lost.
     pub(super) fn give_way<R: Ring>(&mut self, scarcity: Scarcity, context: &mut Context<R>) {
         // Who waits for us is not silent.
         if !self.can_parse() {
@@ -169,8 +176,9 @@ impl Serving {
 
 // Answers from other threads.
 impl Serving {
-    /// The end of every message that was handed over: its receipt came home. The client is told, if it is still served and waits;
-    /// then the message is counted, logged and taken apart. True when the session goes on with it.
+    /// The end of every message that was handed over: its receipt came home. The client is told, if it is
+    /// still served and waits; then the message is counted, logged and taken apart. True when the session
+    /// goes on with it.
     pub(super) fn conclude<R: Ring>(
         serving: Option<&mut Self>,
         receipt: Receipt,
@@ -237,7 +245,8 @@ impl Serving {
         self.keep(context, |message, pool, run| message.data.append_copied(pool, run.octets()));
     }
 
-    /// Keeps mail data; when there is no memory for it, the message loses what it had and is read on to its end.
+    /// Keeps mail data; when there is no memory for it, the message loses what it had and is read on to its
+    /// end.
     fn keep<R: Ring>(
         &mut self,
         context: &mut Context<R>,
@@ -361,7 +370,8 @@ impl Serving {
         }
     }
 
-    /// Tells the session what became of the message that it delivered. False when it does not wait for that any more.
+    /// Tells the session what became of the message that it delivered. False when it does not wait for that
+    /// any more.
     fn resolve_delivery<R>(&mut self, delivered: Delivered, context: &Context<R>) -> bool {
         let asked = self.session.asked::<Delivery>();
         if let Some(asked) = asked {

@@ -1,8 +1,10 @@
-//! Which sessions get a line of their own in the log: any client can begin as many as it likes, so what it can write on our disk has a bound.
+//! Which sessions get a line of their own in the log: any client can begin as many as it likes, so what it
+//! can write on our disk has a bound.
 //!
-//! A session that brought mail always has one. One that said nothing at all has none, and is counted by how it ended; when we ended it,
-//! because of a cap or a time-out, its client has one line a second that says so. The others have so many a second, a client at most an
-//! eighth of them, and are counted beyond that. Each [`PAUSE`] the counts are told, if there are any.
+//! A session that brought mail always has one. One that said nothing at all has none, and is counted by how
+//! it ended; when we ended it, because of a cap or a time-out, its client has one line a second that says so.
+//! The others have so many a second, a client at most an eighth of them, and are counted beyond that. Each
+//! [`PAUSE`] the counts are told, if there are any.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -20,7 +22,8 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// A client has this share of a window's lines.
 const CLIENT_SHARE: u32 = 8;
 
-/// Places to count clients in; those that share one by chance share its lines until the window is over. A power of two.
+/// Places to count clients in; those that share one by chance share its lines until the window is over. A
+/// power of two.
 const PLACES: usize = 256;
 
 /// Why a session ended, for the log.

@@ -1,5 +1,5 @@
-//! Time-outs shrink as memory and places get scarce: whoever has been silent longest, in the middle of mail data or without having sent
-//! any mail, gives way before anybody new is refused.
+//! Time-outs shrink as memory and places get scarce: whoever has been silent longest, in the middle of mail
+//! data or without having sent any mail, gives way before anybody new is refused.
 //!
 //! ```text
 //!   in use       0 % ─────── 25 % ────────────────────────────────────── 90 % ── 100 %

@@ -1,5 +1,6 @@
-//! The connections of one shard by number. A number is used again only after its connection was removed, and then under
-//! another generation, so that whatever still names the old connection (a receipt, a late completion) finds nothing.
+//! The connections of one shard by number. A number is used again only after its connection was removed, and
+//! then under another generation, so that whatever still names the old connection (a receipt, a late
+//! completion) finds nothing.
 
 use crate::ring::Token;
 

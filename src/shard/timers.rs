@@ -1,7 +1,9 @@
-//! Deadlines of connections on a timer wheel: setting, moving and removing one costs the same however many there are.
+//! Deadlines of connections on a timer wheel: setting, moving and removing one costs the same however many
+//! there are.
 //!
-//! One wheel of [`SLOTS`] slots of [`TICK`]; a deadline beyond its horizon waits in the last slot and is put in again from
-//! there. Each slot is a doubly linked list through one node a connection, so the wheel never allocates after it has grown.
+//! One wheel of [`SLOTS`] slots of [`TICK`]; a deadline beyond its horizon waits in the last slot and is put
+//! in again from there. Each slot is a doubly linked list through one node a connection, so the wheel never
+//! allocates after it has grown.
 
 use std::time::{Duration, Instant};
 

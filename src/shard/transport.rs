@@ -1,11 +1,12 @@
-//! What lies between a connection's wire and its session: nothing, or TLS. Octets in, octets out; it sees no socket and no session.
+//! What lies between a connection's wire and its session: nothing, or TLS. Octets in, octets out; it sees no
+//! socket and no session.
 //!
 //! ```text
 //!   Plain ──the session wants TLS──► Tls ──failure──► Broken
 //! ```
 //!
-//! There is no way back to plaintext: whatever is received under TLS is decrypted or is nothing, and what cannot be encrypted is
-//! not said.
+//! There is no way back to plaintext: whatever is received under TLS is decrypted or is nothing, and what
+//! cannot be encrypted is not said.
 
 use crate::limits::HANDSHAKE_BYTES_WAITING_MAX;
 use crate::mail::client::TlsFacts;
@@ -69,7 +70,8 @@ impl Transport {
         matches!(self, Self::Plain)
     }
 
-    /// From here on all is ciphertext: `waiting`, what was received and not parsed, already. `said` is the last in plaintext.
+    /// From here on all is ciphertext: `waiting`, what was received and not parsed, already. `said` is the
+    /// last in plaintext.
     pub(super) fn secure(&mut self, tls: Tls, said: Vec<u8>, waiting: Vec<u8>) {
         *self = Self::Tls(Box::new(Secured { tls, outgoing: said, waiting, closed: false }));
     }
@@ -106,7 +108,8 @@ impl Transport {
         matches!(self, Self::Tls(secured) if !secured.waiting.is_empty())
     }
 
-    /// Whether so much of that waits that no more is received. A client has nothing to say before it is answered.
+    /// Whether so much of that waits that no more is received. A client has nothing to say before it is
+    /// answered.
     pub(super) fn is_handshake_full(&self) -> bool {
         matches!(self, Self::Tls(secured) if secured.waiting.len() > HANDSHAKE_BYTES_WAITING_MAX / 8)
     }
@@ -130,8 +133,8 @@ impl Transport {
         if let Self::Tls(secured) = self { Some(secured.decrypt(octets)) } else { None }
     }
 
-    /// What is to be sent now: what was made ready before, then these replies, then, if they are the last, that nothing follows.
-    /// With the failure, if the replies could not be encrypted: then they are not said.
+    /// What is to be sent now: what was made ready before, then these replies, then, if they are the last,
+    /// that nothing follows. With the failure, if the replies could not be encrypted: then they are not said.
     pub(super) fn encrypt(&mut self, replies: &[u8], are_last: bool) -> (Vec<u8>, Option<Cause>) {
         match self {
             Self::Plain => (replies.to_vec(), None),
@@ -182,8 +185,9 @@ impl Secured {
         }
     }
 
-    /// Encrypts replies, to be sent after what is to be sent already. In a handshake nobody can be told anything, and they are lost.
-    /// Later that is a failure: each reply after one that is lost would answer something else.
+    /// Encrypts replies, to be sent after what is to be sent already. In a handshake nobody can be told
+    /// anything, and they are lost. Later that is a failure: each reply after one that is lost would answer
+    /// something else.
     fn encrypt(&mut self, replies: &[u8]) -> Result<(), Cause> {
         match self.tls.send(replies, &mut self.outgoing) {
             Err(failure) if self.tls.state() != State::Handshaking => Err(failure.cause()),

@@ -145,7 +145,8 @@ impl Wire {
         is_idle
     }
 
-    /// A cancel may have met its operation in a moment when the kernel could not find it: the next [`Wire::close`] tries again.
+    /// A cancel may have met its operation in a moment when the kernel could not find it: the next
+    /// [`Wire::close`] tries again.
     pub(super) fn forget_cancels(&mut self) {
         self.send_cancelled = false;
         if self.receiving == Receiving::Cancelling {

@@ -1,8 +1,9 @@
 //! How much of a turn one connection may take: a slice, then the others have theirs.
 //!
-//! Work is counted, not timed, so that a simulated shard does the same again: a unit is about a nanosecond. A connection that has used
-//! up its slice waits in a queue; the queue is worked on in the same turn while the turn has work left, and in the next ones. Whoever does
-//! not wait there is served at once, so a few octets of a good client never stand behind megabytes of others.
+//! Work is counted, not timed, so that a simulated shard does the same again: a unit is about a nanosecond. A
+//! connection that has used up its slice waits in a queue; the queue is worked on in the same turn while the
+//! turn has work left, and in the next ones. Whoever does not wait there is served at once, so a few octets
+//! of a good client never stand behind megabytes of others.
 
 use std::collections::VecDeque;
 
@@ -18,8 +19,9 @@ const COMMAND: usize = 256;
 /// So few octets are parsed at once, however much work a turn had: commands, and a message of usual size.
 pub(super) const LITTLE_BYTES: usize = 8 * 1024;
 
-/// Octets that the session only looks at cost a unit together: less than they take, because large messages of honest clients are
-/// such octets, and short turns cost them more than they give to others (`docs/experiments.md`).
+/// Octets that the session only looks at cost a unit together: less than they take, because large messages of
+/// honest clients are such octets, and short turns cost them more than they give to others
+/// (`docs/experiments.md`).
 const OCTETS_A_UNIT: usize = 128;
 
 /// The work of a turn, and who waits for more of it.
@@ -42,7 +44,8 @@ impl Work {
         !self.waiting.is_empty()
     }
 
-    /// Whether the turn's work is done: who has more than [`LITTLE_BYTES`] to be parsed has to wait in the queue.
+    /// Whether the turn's work is done: who has more than [`LITTLE_BYTES`] to be parsed has to wait in the
+    /// queue.
     pub(super) fn is_used_up(&self) -> bool {
         self.left == 0
     }
@@ -57,7 +60,8 @@ impl Work {
         self.waiting.push_back(key);
     }
 
-    /// The turn comes to those who wait: false when nobody does. One of them has a slice however much work the turn had.
+    /// The turn comes to those who wait: false when nobody does. One of them has a slice however much work
+    /// the turn had.
     pub(super) fn begin_queue(&mut self) -> bool {
         self.left = self.left.max(1);
         self.is_behind()
@@ -84,8 +88,8 @@ impl Slice {
         self.0 == 0
     }
 
-    /// A step of the session looked at so many octets, gave so many that it put together itself, took so many steps more, and handled so
-    /// many commands.
+    /// A step of the session looked at so many octets, gave so many that it put together itself, took so many
+    /// steps more, and handled so many commands.
     pub(super) fn take(&mut self, looked_at: usize, made: usize, steps: usize, commands: usize) {
         let units = STEP + looked_at / OCTETS_A_UNIT + 2 * made + steps + commands * COMMAND;
         self.0 = self.0.saturating_sub(units);

@@ -35,8 +35,9 @@ pub struct Cost {
 
 /// A place where messages go. Lives on one worker thread, or on the shard when it never blocks.
 pub trait Sink {
-    /// A message that is larger than so many octets and whose mail data begins in a spill file comes to [`Self::store`] with
-    /// that file ([`spill_file`](crate::buffer::MailData::spill_file)). `None`: all mail data is wanted in memory.
+    /// A message that is larger than so many octets and whose mail data begins in a spill file comes to
+    /// [`Self::store`] with that file ([`spill_file`](crate::buffer::MailData::spill_file)). `None`: all mail
+    /// data is wanted in memory.
     fn inline_bytes_max(&self) -> Option<u64> {
         None
     }
@@ -48,7 +49,7 @@ pub trait Sink {
 
     /// Stores a batch and appends exactly one outcome a message, in the order of the batch. May block.
     ///
-    /// Writes where each message went to its `place`. An error of the machine becomes `TryAgain`, logged once with errno and
-    /// path; of a message whose outcome is not `Stored` nothing visible stays.
+    /// Writes where each message went to its `place`. An error of the machine becomes `TryAgain`, logged once
+    /// with errno and path; of a message whose outcome is not `Stored` nothing visible stays.
     fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>);
 }

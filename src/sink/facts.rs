@@ -1,5 +1,5 @@
-//! What is known of a message, as text for another program: a JSON line, an mbox entry, fields of final delivery. The stdout
-//! sink writes it, and so do the readers of the spool.
+//! What is known of a message, as text for another program: a JSON line, an mbox entry, fields of final
+//! delivery. The stdout sink writes it, and so do the readers of the spool.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -121,8 +121,8 @@ impl Facts<'_> {
         line.push('}');
     }
 
-    /// The DSN parameters (RFC 3461) as members of the object: `ret`, `envid`, and `recipient_parameters` in the order of the
-    /// recipients; null where one was not given.
+    /// The DSN parameters (RFC 3461) as members of the object: `ret`, `envid`, and `recipient_parameters` in
+    /// the order of the recipients; null where one was not given.
     fn dsn(&self, line: &mut String) {
         let ret = self.envelope.ret.map(|ret| match ret {
             Ret::Full => &b"FULL"[..],
@@ -144,7 +144,8 @@ impl Facts<'_> {
         line.push(']');
     }
 
-    /// The fields that final delivery puts on top: Return-Path, and a Delivered-To for each recipient, so that no recipient is lost.
+    /// The fields that final delivery puts on top: Return-Path, and a Delivered-To for each recipient, so
+    /// that no recipient is lost.
     pub(super) fn delivery_fields(&self, line_end: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         let recipients = self.envelope.recipients().map(|recipient| recipient.whole);
@@ -152,9 +153,9 @@ impl Facts<'_> {
         out
     }
 
-    /// Appends one mbox entry: `From ` line, Return-Path, a Delivered-To for each recipient, and the content octet for octet, save
-    /// that lines of `>*From ` get one more `>` (mboxrd). A missing line end at the end is added: mbox cannot tell. The fields
-    /// before the content end in `line_end`.
+    /// Appends one mbox entry: `From ` line, Return-Path, a Delivered-To for each recipient, and the content
+    /// octet for octet, save that lines of `>*From ` get one more `>` (mboxrd). A missing line end at the end
+    /// is added: mbox cannot tell. The fields before the content end in `line_end`.
     pub(super) fn mbox(&self, content: &[u8], line_end: &[u8], out: &mut Vec<u8>) {
         let sender = match self.envelope.reverse_path() {
             b"" => "MAILER-DAEMON".to_owned(),

@@ -1,8 +1,8 @@
 //! The largest file that this process may write (RLIMIT_FSIZE), and what of the configuration does not fit
 //! it.
 //!
-//! A write beyond the limit fails with EFBIG. That is a slip of the operator, so the message is answered 452 and
-//! never 5yz: a retry succeeds once the limit is raised.
+//! A write beyond the limit fails with EFBIG. That is a slip of the operator, so the message is answered 452
+//! and never 5yz: a retry succeeds once the limit is raised.
 
 use rustix::process::{Resource, getrlimit};
 
@@ -17,8 +17,8 @@ pub fn bytes_max() -> Option<u64> {
     getrlimit(Resource::Fsize).current
 }
 
-/// Which mail is accepted by a configuration and cannot be stored under a limit on files, and what to do. A segment that does not fit is
-/// not told here: it stops the start.
+/// Which mail is accepted by a configuration and cannot be stored under a limit on files, and what to do. A
+/// segment that does not fit is not told here: it stops the start.
 pub fn message_note(config: &Config, limit: Option<u64>) -> Option<String> {
     let message_max = config.limits.message_size_max;
     let stores = config.sink.facts().reads_mail_data();

@@ -43,8 +43,8 @@ impl<T, E: Into<io::Error>> Named<T> for Result<T, E> {
     }
 }
 
-/// Whether a file is on an ext4 file system that keeps a journal: ext4 can do without, and its elders have none. False where the kernel
-/// does not tell (`/sys/fs/ext4/<disk>/journal_task`).
+/// Whether a file is on an ext4 file system that keeps a journal: ext4 can do without, and its elders have
+/// none. False where the kernel does not tell (`/sys/fs/ext4/<disk>/journal_task`).
 pub fn has_ext4_journal(file: impl AsFd) -> bool {
     let Ok(facts) = rustix::fs::fstat(file) else { return false };
     let (major, minor) = (rustix::fs::major(facts.st_dev), rustix::fs::minor(facts.st_dev));
@@ -55,12 +55,13 @@ pub fn has_ext4_journal(file: impl AsFd) -> bool {
     task.is_ok_and(|task| task.trim().parse::<u32>().is_ok())
 }
 
-/// Fails where the file system of a directory gave up its journal, which its syncs need not tell. ext4 finds nothing to wait for when
-/// the commit has failed already, even one that another sync began, and XFS finds nothing to write once it has let go of the changes
-/// that it could not write; both say that all is well. A journal that still takes changes has committed all that syncs said it had.
+/// Fails where the file system of a directory gave up its journal, which its syncs need not tell. ext4 finds
+/// nothing to wait for when the commit has failed already, even one that another sync began, and XFS finds
+/// nothing to write once it has let go of the changes that it could not write; both say that all is well. A
+/// journal that still takes changes has committed all that syncs said it had.
 ///
-/// The change is a file without a name, which is gone with its descriptor. Where there are no such files nobody can be asked. Any
-/// other failure is one of the probe: no descriptor, no inode.
+/// The change is a file without a name, which is gone with its descriptor. Where there are no such files
+/// nobody can be asked. Any other failure is one of the probe: no descriptor, no inode.
 pub fn probe_journal(directory: impl AsFd) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
     match rustix::fs::openat(directory, ".", flags, Mode::RUSR | Mode::WUSR) {
@@ -75,8 +76,8 @@ pub(super) fn has_no_unnamed_files(error: Errno) -> bool {
     error == Errno::ISDIR || is_missing(error)
 }
 
-/// Opens a file of a store to read it. Whoever owns the store may have put anything under its name, and root reads it too: so
-/// no link is followed, and what is no file (a FIFO would be waited for) is an error.
+/// Opens a file of a store to read it. Whoever owns the store may have put anything under its name, and root
+/// reads it too: so no link is followed, and what is no file (a FIFO would be waited for) is an error.
 pub(super) fn open_own(directory: impl AsFd, name: &str) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
@@ -94,7 +95,8 @@ pub(super) fn open_own_at(path: &Path) -> io::Result<File> {
     open_own(open_directory(directory).named(path)?, name).named(path)
 }
 
-/// A handle of the directory at an operator's path, so that what is done below it stays there, whatever becomes of the path.
+/// A handle of the directory at an operator's path, so that what is done below it stays there, whatever
+/// becomes of the path.
 pub(super) fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, flags, Mode::empty())?)

@@ -2,7 +2,8 @@
 
 use super::opening::{Examined, OpenError, Opened, Surroundings};
 
-/// Tells of a recipient, by local-part and domain, what stands in the way of a place in the store with its name.
+/// Tells of a recipient, by local-part and domain, what stands in the way of a place in the store with its
+/// name.
 pub type Unnameable = Box<dyn Fn(&str, &str) -> Option<String>>;
 
 /// The settings of one kind.

@@ -1,8 +1,8 @@
 //! Whether a sink has a place for a recipient, asked before the 250 to RCPT: what RCPT takes can be stored.
 //!
-//! A sink whose recipients have mailboxes of their own has a [`Naming`], which the shards ask, and a [`Keeper`], which looks into
-//! the store on a thread of its own. It makes nothing: a mailbox that may be made is made when mail is stored, so that recipients
-//! that were only asked about cost no directories.
+//! A sink whose recipients have mailboxes of their own has a [`Naming`], which the shards ask, and a
+//! [`Keeper`], which looks into the store on a thread of its own. It makes nothing: a mailbox that may be
+//! made is made when mail is stored, so that recipients that were only asked about cost no directories.
 
 use std::io;
 use std::sync::Arc;

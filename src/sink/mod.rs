@@ -4,8 +4,8 @@
 //! known when it is opened ([`Opened::durability`]), and logged then. A disk sink makes a [`plan`] and an
 //! [`executor`] carries it out, so the code that keeps the promise is the code that the power-cut tests run.
 //!
-//! A new sink is one file (or folder) here with its [`Kind`] and one row in the table below; its settings are one file and one row in
-//! `config/sink`.
+//! A new sink is one file (or folder) here with its [`Kind`] and one row in the table below; its settings are
+//! one file and one row in `config/sink`.
 
 mod contract;
 pub mod discard;
@@ -51,7 +51,8 @@ fn kind_of(config: &config::Sink) -> &dyn Kind {
     }
 }
 
-/// Looks whether the configured sink can be opened. Changes nothing; says what, of which path, and what to do.
+/// Looks whether the configured sink can be opened. Changes nothing; says what, of which path, and what to
+/// do.
 pub fn examine(config: &config::Sink) -> Examined {
     let mut examined = Examined::default();
     kind_of(config).examine(&mut examined);
@@ -59,8 +60,8 @@ pub fn examine(config: &config::Sink) -> Examined {
     examined
 }
 
-/// Tells of recipients what stands in the way of a place in the store with their name: such a recipient is refused at RCPT (`550
-/// 5.1.3`). None where recipients have no places of their own.
+/// Tells of recipients what stands in the way of a place in the store with their name: such a recipient is
+/// refused at RCPT (`550 5.1.3`). None where recipients have no places of their own.
 pub fn unnameable(config: &config::Sink, case_sensitive: bool) -> Option<Unnameable> {
     kind_of(config).unnameable(case_sensitive)
 }

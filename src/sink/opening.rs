@@ -19,7 +19,8 @@ pub struct Surroundings {
     pub local_part_case_sensitive: bool,
     /// Where errors of the machine go.
     pub report: Arc<dyn Report>,
-    /// Whether a mailbox is known by its name and not only by a catch-all, so that a directory may be made for it.
+    /// Whether a mailbox is known by its name and not only by a catch-all, so that a directory may be made
+    /// for it.
     pub is_named: Arc<dyn Fn(Mailbox<'_>) -> bool + Send + Sync>,
 }
 

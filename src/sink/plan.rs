@@ -1,7 +1,9 @@
-//! What a disk sink is about to do, as plain data: operations in stages, each owned by the messages that depend on it.
+//! What a disk sink is about to do, as plain data: operations in stages, each owned by the messages that
+//! depend on it.
 //!
-//! A sink makes a plan, an executor carries it out, and the sink reads from the results which messages are safe. So the same
-//! code is driven by the kernel, by power-cut tests and by the simulation. A plan touches no file.
+//! A sink makes a plan, an executor carries it out, and the sink reads from the results which messages are
+//! safe. So the same code is driven by the kernel, by power-cut tests and by the simulation. A plan touches
+//! no file.
 //!
 //! ```text
 //!   stage 0          barrier   stage 1                        barrier   stage 2 …
@@ -9,9 +11,10 @@
 //!   sync directory      │      create b, write b, sync b         │      rename b
 //! ```
 //!
-//! Within a stage, operations that follow one another on the same file are a *chain* and run in this order; all else runs in any
-//! order or at once. A stage begins when the one before has ended. An operation that fails fails the messages that own it, and
-//! no others; an operation whose owners have all failed is skipped, but a file whose `Close` is skipped is closed all the same.
+//! Within a stage, operations that follow one another on the same file are a *chain* and run in this order;
+//! all else runs in any order or at once. A stage begins when the one before has ended. An operation that
+//! fails fails the messages that own it, and no others; an operation whose owners have all failed is skipped,
+//! but a file whose `Close` is skipped is closed all the same.
 
 use std::fmt;
 use std::fs::File;
@@ -62,8 +65,8 @@ pub enum Action<'a> {
     Create(Rc<Place>),
     /// Opens a file that exists, to write, and keeps it open until `Close` or a failure.
     Open(Rc<Place>),
-    /// Gives a file without a name this one, which must be free, and keeps it open until `Close` or a failure. What the file
-    /// holds is as durable as before: not at all until it is synced.
+    /// Gives a file without a name this one, which must be free, and keeps it open until `Close` or a
+    /// failure. What the file holds is as durable as before: not at all until it is synced.
     Link(&'a File, Rc<Place>),
     /// Takes space for a file of this many octets; does nothing where the file system cannot.
     Reserve(Rc<Place>, u64),
@@ -71,12 +74,12 @@ pub enum Action<'a> {
     Write(Rc<Place>, u64, Vec<&'a [u8]>),
     /// Begins to write back to the disk what the file holds, and does not wait.
     StartWriteback(Rc<Place>),
-    /// Waits until all that the file holds was written back. It may still be in the disk's own cache, and how to find it may be
-    /// nowhere: durable it is after [`Self::SyncFilesystem`]. But on XFS and on ext4 with a journal a name that is made later is
-    /// never durable without it.
+    /// Waits until all that the file holds was written back. It may still be in the disk's own cache, and how
+    /// to find it may be nowhere: durable it is after [`Self::SyncFilesystem`]. But on XFS and on ext4 with a
+    /// journal a name that is made later is never durable without it.
     AwaitWriteback(Rc<Place>),
-    /// Makes durable what the file holds and what is needed to read it back. Fails for a file, kept open over plans, that has
-    /// no name any more: whatever it holds goes with its last close.
+    /// Makes durable what the file holds and what is needed to read it back. Fails for a file, kept open over
+    /// plans, that has no name any more: whatever it holds goes with its last close.
     SyncFile(Rc<Place>),
     /// Cuts a file; it need not be open.
     Truncate(Rc<Place>, u64),
@@ -88,11 +91,12 @@ pub enum Action<'a> {
     SyncDirectory(Directory),
     /// Removes a file; one that is gone is fine.
     Remove(Rc<Place>),
-    /// Makes durable everything on the file system of the root: every file and every name that is there when it begins.
+    /// Makes durable everything on the file system of the root: every file and every name that is there when
+    /// it begins.
     SyncFilesystem,
-    /// Fails where the file system of a directory gave up its journal, or takes no new file for another reason. A sync need not
-    /// tell (see [`probe_journal`](super::file_system::probe_journal)), so it comes after the last one that makes new files and
-    /// names durable, in a stage of its own.
+    /// Fails where the file system of a directory gave up its journal, or takes no new file for another
+    /// reason. A sync need not tell (see [`probe_journal`](super::file_system::probe_journal)), so it comes
+    /// after the last one that makes new files and names durable, in a stage of its own.
     ProbeJournal(Directory),
 }
 
@@ -234,7 +238,8 @@ impl<'a> Plan<'a> {
         starts.zip(ends).map(|(start, end)| start..end).filter(|stage| !stage.is_empty())
     }
 
-    /// The chains of a stage, as ranges of operations; an operation that belongs to no file's chain is one by itself.
+    /// The chains of a stage, as ranges of operations; an operation that belongs to no file's chain is one by
+    /// itself.
     pub fn chains(&self, stage: Range<usize>) -> Vec<Range<usize>> {
         let mut chains: Vec<Range<usize>> = Vec::new();
         for index in stage {
@@ -325,8 +330,8 @@ impl Results {
     }
 }
 
-/// Removes the files that a plan made for messages that failed. Best effort: it needs no sync, because a message that was not
-/// answered 250 may be there or not.
+/// Removes the files that a plan made for messages that failed. Best effort: it needs no sync, because a
+/// message that was not answered 250 may be there or not.
 ///
 /// A file is removed when all its owners failed, and only where it is certain to be ours: not where `Create`,
 /// `Link` or `Rename` met one that was there before.

@@ -34,10 +34,12 @@ pub trait Report: Send + Sync {
     fn note(&self, _text: &str) {}
 }
 
-/// The outcome for an error of the machine. Never `Refused`: the message is not to blame (EACCES, EROFS and their like pass).
+/// The outcome for an error of the machine. Never `Refused`: the message is not to blame (EACCES, EROFS and
+/// their like pass).
 pub(crate) fn outcome_of(error: &io::Error) -> Outcome {
     match error.kind() {
-        // A file that is too large (EFBIG) is one over RLIMIT_FSIZE: there is room for it once that is raised.
+        // A file that is too large (EFBIG) is one over RLIMIT_FSIZE: there is room for it once that is
+        // raised.
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
             Outcome::TryAgain(TryAgain::NoSpace)
         }

@@ -77,8 +77,8 @@ impl Root {
     }
 }
 
-/// Opens the lock of a store. Whoever owns the directory may have put anything there: no link is followed, and nothing that is no
-/// file is waited for.
+/// Opens the lock of a store. Whoever owns the directory may have put anything there: no link is followed,
+/// and nothing that is no file is waited for.
 fn open_lock(directory: &OwnedFd, how: OFlags) -> io::Result<fs::File> {
     let flags = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let opened = rustix::fs::openat(directory, LOCK_NAME, flags, Mode::RUSR | Mode::WUSR);
@@ -89,8 +89,8 @@ fn open_lock(directory: &OwnedFd, how: OFlags) -> io::Result<fs::File> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{LOCK_NAME} in it is no file: remove it")))
 }
 
-/// Writes who holds the lock and what the store is. Only where the name still leads to the locked file, and that has no other name:
-/// it might be the name of a file elsewhere.
+/// Writes who holds the lock and what the store is. Only where the name still leads to the locked file, and
+/// that has no other name: it might be the name of a file elsewhere.
 fn sign_lock(directory: &OwnedFd, locked: &fs::File, kind: &str) -> io::Result<()> {
     let mut file = open_lock(directory, OFlags::WRONLY)?;
     let (ours, now) = (locked.metadata()?, file.metadata()?);
@@ -219,8 +219,8 @@ fn without_locks(path: &Path, directory: &OwnedFd, error: Errno) -> OpenError {
     }
 }
 
-/// Makes a directory and what is missing above it, each entry synced in its parent: a store that a power cut could take away
-/// whole keeps no promise.
+/// Makes a directory and what is missing above it, each entry synced in its parent: a store that a power cut
+/// could take away whole keeps no promise.
 fn make_durable(path: &Path) -> io::Result<()> {
     let parent = match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
@@ -234,7 +234,8 @@ fn make_durable(path: &Path) -> io::Result<()> {
             Ok(()) | Err(_) => {}
         }
     }
-    // The entry may have been made by a start that was cut short before its sync. A parent that we may not read was not made by us.
+    // The entry may have been made by a start that was cut short before its sync. A parent that we may not
+    // read was not made by us.
     match fs::File::open(parent) {
         Ok(directory) => directory.sync_all().map_err(|error| without_sync(parent, &directory, error)),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),

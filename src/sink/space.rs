@@ -1,6 +1,8 @@
-//! The space that is left on a disk sink's file system beyond the reserve, so that MAIL can be refused before the disk is full.
+//! The space that is left on a disk sink's file system beyond the reserve, so that MAIL can be refused before
+//! the disk is full.
 //!
-//! Shards only read a number. A thread of its own asks the file system, because a hung disk answers that question late or never.
+//! Shards only read a number. A thread of its own asks the file system, because a hung disk answers that
+//! question late or never.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -37,7 +39,8 @@ impl Space {
         Self { beyond: AtomicU64::new(beyond), file_bytes_max: AtomicU64::new(u64::MAX) }
     }
 
-    /// Watches the file system of a sink's root until the value is dropped. Without a reserve, the rule of `space_reserve` gives it.
+    /// Watches the file system of a sink's root until the value is dropped. Without a reserve, the rule of
+    /// `space_reserve` gives it.
     pub fn watch(root: &Path, reserve: Option<u64>, report: Arc<dyn Report>) -> io::Result<Arc<Self>> {
         let space = Arc::new(Self::fixed(u64::MAX));
         let mut watch = Watch::new(root, reserve, report, Arc::downgrade(&space));
@@ -53,7 +56,8 @@ impl Space {
         Ok(space)
     }
 
-    /// Whether a message of this declared size may begin; one of unknown size needs only that something is left.
+    /// Whether a message of this declared size may begin; one of unknown size needs only that something is
+    /// left.
     pub fn has_room(&self, size: Option<u64>) -> bool {
         let beyond = self.beyond_reserve();
         let most = beyond.min(self.file_bytes_max.load(Ordering::Relaxed));
@@ -65,8 +69,8 @@ impl Space {
         self.beyond.load(Ordering::Relaxed)
     }
 
-    /// Takes so many octets of them, which are about to be written. False, and nothing taken, when there are fewer. Without
-    /// this a fast disk could be filled between two looks.
+    /// Takes so many octets of them, which are about to be written. False, and nothing taken, when there are
+    /// fewer. Without this a fast disk could be filled between two looks.
     pub fn take(&self, bytes: u64) -> bool {
         let take = |now: u64| match now {
             // A file system without a size.
@@ -125,8 +129,8 @@ impl Watch {
         }
     }
 
-    /// The sink keeps its root open, so it goes on in a directory that was moved away or mounted over, where nobody looks for
-    /// mail. That is told, once each time.
+    /// The sink keeps its root open, so it goes on in a directory that was moved away or mounted over, where
+    /// nobody looks for mail. That is told, once each time.
     fn look_at_root(&mut self) {
         let Some(was) = self.root_was else { return };
         let now = match identity(&self.root) {
@@ -166,8 +170,8 @@ impl Watch {
 
     /// No message may take more than `file_bytes_max`, however much is free.
     fn update(&mut self, total: u64, free: u64, file_bytes_max: u64, space: &Space) {
-        // A file system without a size (FUSE and network ones may have none) tells nothing of its space: no limit, and the sink
-        // itself will find out.
+        // A file system without a size (FUSE and network ones may have none) tells nothing of its space: no
+        // limit, and the sink itself will find out.
         if total == 0 {
             space.see(u64::MAX, file_bytes_max);
             self.is_full = false;
@@ -202,13 +206,14 @@ fn identity(path: &Path) -> Result<(u64, u64), Errno> {
     rustix::fs::stat(path).map(|facts| (facts.st_dev, facts.st_ino))
 }
 
-/// The reserve on a file system of so many octets. Unless configured, the lesser of 1 GiB and a twentieth of the file system:
-/// small disks work, and large ones keep no more than others need.
+/// The reserve on a file system of so many octets. Unless configured, the lesser of 1 GiB and a twentieth of
+/// the file system: small disks work, and large ones keep no more than others need.
 pub fn reserve_of(configured: Option<u64>, total: u64) -> u64 {
     configured.unwrap_or((total / 20).min(RESERVE_BYTES_DEFAULT))
 }
 
-/// What is left beyond the reserve. Once nothing was, it takes a little more than the reserve, or admission would flap.
+/// What is left beyond the reserve. Once nothing was, it takes a little more than the reserve, or admission
+/// would flap.
 fn beyond(free: u64, reserve: u64, was_full: bool) -> u64 {
     let beyond = free.saturating_sub(reserve);
     if was_full && beyond <= reserve / 16 { 0 } else { beyond }

@@ -1,8 +1,9 @@
-//! The spiller, the thread that writes spill files: mail data of large and slow messages, on the sink's file system.
+//! The spiller, the thread that writes spill files: mail data of large and slow messages, on the sink's file
+//! system.
 //!
-//! It writes to the page cache and syncs nothing: the sink makes the message durable in its own way when it is complete. The spool
-//! gives a large file a name; for the others the worker reads it back. Until then the files have no name, so nobody sees them and
-//! nothing is left of them.
+//! It writes to the page cache and syncs nothing: the sink makes the message durable in its own way when it
+//! is complete. The spool gives a large file a name; for the others the worker reads it back. Until then the
+//! files have no name, so nobody sees them and nothing is left of them.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -85,7 +86,8 @@ impl Spiller {
         self.give_back(bytes);
     }
 
-    /// At once, not with the next look at the disk: until then all other messages that grow would be lost, too.
+    /// At once, not with the next look at the disk: until then all other messages that grow would be lost,
+    /// too.
     fn give_back(&self, bytes: u64) {
         if let Some(space) = &self.space {
             space.give_back(bytes);

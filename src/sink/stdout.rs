@@ -1,7 +1,8 @@
 //! The stdout sink: one JSON object a line, or one mbox entry, a message. Promises nothing.
 //!
-//! When its reader has closed or does not read, mail is answered 451, never 250. When a message was written in part, its rest goes out
-//! before anything else, so that no octet of another message can pass for a part of it.
+//! When its reader has closed or does not read, mail is answered 451, never 250. When a message was written
+//! in part, its rest goes out before anything else, so that no octet of another message can pass for a part
+//! of it.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -129,7 +130,8 @@ impl Sink for Stdout {
     fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>) {
         let mut stalled = None;
         for message in batch {
-            // One wait a batch is enough: a reader that stalled for the first message does not get the time of all of them.
+            // One wait a batch is enough: a reader that stalled for the first message does not get the time
+            // of all of them.
             let outcome = stalled.unwrap_or_else(|| match self.store_one(message) {
                 Ok(()) => Outcome::Stored,
                 Err(error) => {
@@ -144,8 +146,8 @@ impl Sink for Stdout {
     }
 }
 
-/// A pipe is opened anew so that it does not block us: to set that on the descriptor we were given would set it for everybody
-/// who shares it, the shell included.
+/// A pipe is opened anew so that it does not block us: to set that on the descriptor we were given would set
+/// it for everybody who shares it, the shell included.
 fn without_blocking(output: OwnedFd) -> (OwnedFd, bool) {
     let kind = rustix::fs::fstat(&output).map(|facts| FileType::from_raw_mode(facts.st_mode));
     if kind != Ok(FileType::Fifo) {

@@ -1,8 +1,9 @@
-//! The thread between the shards and a sink: takes what waits as one batch, has it stored, sends the receipts.
+//! The thread between the shards and a sink: takes what waits as one batch, has it stored, sends the
+//! receipts.
 //!
-//! No timer: a lone message waits for nothing, and a batch is what arrived while the last one was on its way. A message that costs
-//! the disk more than a whole batch may is stored alone, and others go first: between two such messages there is always a batch of
-//! whatever else waits, so nobody waits for more than one.
+//! No timer: a lone message waits for nothing, and a batch is what arrived while the last one was on its way.
+//! A message that costs the disk more than a whole batch may is stored alone, and others go first: between
+//! two such messages there is always a batch of whatever else waits, so nobody waits for more than one.
 
 use std::collections::VecDeque;
 
@@ -18,8 +19,8 @@ use super::report::{Report, Site, outcome_of};
 
 /// Runs until every shard has dropped its end and everything was stored and answered.
 ///
-/// A panic in a sink would leave messages without outcome and durability in doubt, so it ends the process: no 250 was
-/// sent for them.
+/// A panic in a sink would leave messages without outcome and durability in doubt, so it ends the process: no
+/// 250 was sent for them.
 pub fn run(
     mut sink: Box<dyn Sink>,
     consumer: &Consumer,
@@ -92,7 +93,8 @@ impl Gatherer<'_> {
         false
     }
 
-    /// Puts a message into the batch; gives the octets that were read back for it. None when that failed: it was answered.
+    /// Puts a message into the batch; gives the octets that were read back for it. None when that failed: it
+    /// was answered.
     fn load(&self, mut message: Box<Message>, batch: &mut Vec<Box<Message>>) -> Option<u64> {
         if message.data.bytes() > self.inline_bytes_max {
             batch.push(message);

@@ -1,7 +1,8 @@
 //! Chunks: the argument of BDAT, and the mail data of its chunks with bare CR and LF told (RFC 3030 §2).
 //!
-//! A chunk is framed by its length, so nothing in it can end it and there is no transparency: no octet is moved and a dot
-//! is text. Line ends are looked at over all chunks of a transaction; CR and LF in different chunks are a line end.
+//! A chunk is framed by its length, so nothing in it can end it and there is no transparency: no octet is
+//! moved and a dot is text. Line ends are looked at over all chunks of a transaction; CR and LF in different
+//! chunks are a line end.
 
 use std::ops::Range;
 
@@ -101,7 +102,8 @@ impl ChunkedData {
         self.bare_kept
     }
 
-    /// Consumes input, at most the `left` octets of the chunk, up to the next thing to say. None: nothing to consume.
+    /// Consumes input, at most the `left` octets of the chunk, up to the next thing to say. None: nothing to
+    /// consume.
     pub(super) fn advance(&mut self, input: &mut Input<'_>, left: &mut u64) -> Option<Found> {
         let rest = input.rest();
         let rest = rest.get(..usize::try_from(*left).unwrap_or(usize::MAX)).unwrap_or(rest);

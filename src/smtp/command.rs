@@ -53,7 +53,8 @@ pub(super) enum Group {
 pub(super) enum Budget {
     /// It brings nothing forward, and counts as idle each time.
     Idle,
-    /// It brings mail forward or ends the session. One that does not is a 5yz, or its handler counts it as idle.
+    /// It brings mail forward or ends the session. One that does not is a 5yz, or its handler counts it as
+    /// idle.
     Progress,
 }
 
@@ -250,8 +251,8 @@ pub(super) fn meant(line: &[u8]) -> Option<&'static Row> {
     find(split_word(line).0)
 }
 
-/// Whether a line that cannot be read, or only its beginning, seems to announce a chunk: octets follow that are no commands, and how many
-/// is not known.
+/// Whether a line that cannot be read, or only its beginning, seems to announce a chunk: octets follow that
+/// are no commands, and how many is not known.
 pub(super) fn announces_chunk(line: impl Iterator<Item = u8> + Clone) -> bool {
     COMMANDS.iter().filter(|row| row.next == Next::Chunk).any(|row| {
         let mut octets = line.clone();
@@ -268,14 +269,15 @@ fn split_word(line: &[u8]) -> (&[u8], &[u8]) {
     line.split_at(line.iter().position(|octet| is_space(*octet)).unwrap_or(line.len()))
 }
 
-/// Whether a line begins with an octet that no command begins with, or may be an empty one. Requests of other protocols begin with
-/// digits, punctuation, controls or octets over 127 (Redis, JSON, TLS), and so do folded header fields, with white space.
+/// Whether a line begins with an octet that no command begins with, or may be an empty one. Requests of other
+/// protocols begin with digits, punctuation, controls or octets over 127 (Redis, JSON, TLS), and so do folded
+/// header fields, with white space.
 pub(super) fn can_begin(octet: u8) -> bool {
     octet.is_ascii_alphabetic() || matches!(octet, b'\r' | b'\n')
 }
 
-/// Whether a line before the first EHLO or HELO shows that this is no SMTP client: a request or an answer of another protocol, or a
-/// header field (a browser or a proxy that was talked into sending here).
+/// Whether a line before the first EHLO or HELO shows that this is no SMTP client: a request or an answer of
+/// another protocol, or a header field (a browser or a proxy that was talked into sending here).
 pub(super) fn is_foreign_protocol(line: &[u8]) -> bool {
     const STARTS: [&[u8]; 4] = [b"GET ", b"POST ", b"CONNECT ", b"SSH-"];
     let start =
@@ -290,8 +292,8 @@ fn is_field(line: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(u8::is_ascii_graphic)
 }
 
-/// `PUT /x HTTP/1.1`, whatever its first word: a request line ends with the version of its protocol (HTTP, SIP, RTSP, ICAP); a status
-/// line begins with it.
+/// `PUT /x HTTP/1.1`, whatever its first word: a request line ends with the version of its protocol (HTTP,
+/// SIP, RTSP, ICAP); a status line begins with it.
 fn names_protocol(line: &[u8]) -> bool {
     let mut words = line.split(|octet| is_space(*octet)).filter(|word| !word.is_empty());
     let (first, second) = (words.next(), words.next());

@@ -1,7 +1,8 @@
-//! What is counted in mail data while it passes: `Received:` fields of the header section, and the length of lines.
+//! What is counted in mail data while it passes: `Received:` fields of the header section, and the length of
+//! lines.
 //!
-//! Mail data comes in any pieces and is never copied. Once the header section is over, and without a limit on lines, a piece
-//! costs two comparisons.
+//! Mail data comes in any pieces and is never copied. Once the header section is over, and without a limit on
+//! lines, a piece costs two comparisons.
 
 use super::reply::{self, Reply};
 use super::trace::{MailboxLine, name_bytes};
@@ -47,13 +48,13 @@ enum Header {
     EmptyLine,
     /// In a field name. `matched` of its octets are the beginning of `received`; none: it is another name.
     Name { matched: Option<usize>, mailbox_line: MailboxLine },
-    /// In white space between the name and its colon (obsolete, RFC 5322 §4.5), or in the line that divides the messages of an
-    /// mbox file.
+    /// In white space between the name and its colon (obsolete, RFC 5322 §4.5), or in the line that divides
+    /// the messages of an mbox file.
     Space { is_received: bool, is_mailbox_line: bool },
     /// In the rest of a line.
     Line,
-    /// It is over: after an empty line, or at a line that is neither a field nor of an mbox file. Every hop of a loop may put such
-    /// a `From ` line above the fields, so the count goes on after it.
+    /// It is over: after an empty line, or at a line that is neither a field nor of an mbox file. Every hop
+    /// of a loop may put such a `From ` line above the fields, so the count goes on after it.
     Over,
 }
 

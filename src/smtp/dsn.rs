@@ -55,8 +55,8 @@ pub(super) fn orcpt(value: &[u8]) -> Option<&[u8]> {
     fits.then_some(value)
 }
 
-/// Whether every `+` of the value begins the two hexadecimal digits of a printable octet (RFC 3461 §4). Lower-case digits
-/// are taken, too.
+/// Whether every `+` of the value begins the two hexadecimal digits of a printable octet (RFC 3461 §4).
+/// Lower-case digits are taken, too.
 fn is_xtext(value: &[u8]) -> bool {
     value.split(|octet| *octet == b'+').skip(1).all(|behind| {
         let code = behind.get(..2).and_then(hexadecimal);
@@ -64,8 +64,8 @@ fn is_xtext(value: &[u8]) -> bool {
     })
 }
 
-/// `utf-8-addr-xtext` or `utf-8-addr-unitext` (RFC 6533 §3): code points may be written `\x{HEX}`, and no other backslash
-/// stands there. xtext is taken, too.
+/// `utf-8-addr-xtext` or `utf-8-addr-unitext` (RFC 6533 §3): code points may be written `\x{HEX}`, and no
+/// other backslash stands there. xtext is taken, too.
 fn is_utf8_address(address: &[u8]) -> bool {
     let mut parts = address.split(|octet| *octet == b'\\');
     let plain = parts.next().is_some_and(is_xtext);

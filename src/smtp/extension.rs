@@ -75,7 +75,8 @@ impl ExtensionSet {
         Self(KEYWORDS.iter().fold(0, |set, (extension, _)| set | Self::bit(*extension)))
     }
 
-    /// What is offered where nothing else is configured: no promises that whoever consumes the store has to keep.
+    /// What is offered where nothing else is configured: no promises that whoever consumes the store has to
+    /// keep.
     pub fn usual() -> Self {
         Self::all().without(Extension::Dsn).without(Extension::RequireTls)
     }

@@ -1,5 +1,6 @@
-//! What holds for every input of the private modules: claims that fuzz targets (`tests/fuzz`) and the property tests below
-//! share. Each compares with a naive reference that reads a byte at a time, and panics where they differ.
+//! What holds for every input of the private modules: claims that fuzz targets (`tests/fuzz`) and the
+//! property tests below share. Each compares with a naive reference that reads a byte at a time, and panics
+//! where they differ.
 
 mod front;
 
@@ -17,7 +18,8 @@ use super::supplies::Supplies;
 use crate::limits::{DOMAIN_BYTES_MAX, LINE_SWALLOW_BYTES_MAX, PATH_BYTES_MAX};
 use crate::smtp::settings::BareLineEnd;
 
-/// A command line without its CRLF: what is read of it does not depend on case and white space that mean nothing.
+/// A command line without its CRLF: what is read of it does not depend on case and white space that mean
+/// nothing.
 pub fn check_command(line: &[u8]) {
     let _ = command::is_foreign_protocol(line);
     let read = command::parse(line);
@@ -54,8 +56,8 @@ pub fn check_command(line: &[u8]) {
     }
 }
 
-/// The argument of MAIL or RCPT after `FROM:` or `TO:`: the path is what the reference reads, its form of the mailbox is
-/// read as itself, and the parameters do no harm.
+/// The argument of MAIL or RCPT after `FROM:` or `TO:`: the path is what the reference reads, its form of the
+/// mailbox is read as itself, and the parameters do no harm.
 pub fn check_path(text: &[u8]) {
     let shown = || text.escape_ascii().to_string();
     let read = match path::parse(text, false) {
@@ -87,7 +89,8 @@ pub fn check_path(text: &[u8]) {
     }
 }
 
-/// Local-part and domain of a mailbox, as they go into the envelope. None for `<>`; `<postmaster>` has no domain.
+/// Local-part and domain of a mailbox, as they go into the envelope. None for `<>`; `<postmaster>` has no
+/// domain.
 type Spelled = Option<(Vec<u8>, Vec<u8>)>;
 
 fn spelled(path: &Path<'_>) -> Spelled {
@@ -258,7 +261,8 @@ fn naive_lines(octets: &[u8], line_bytes_max: usize) -> Vec<Said> {
     said
 }
 
-/// The mail data of DATA: its end, what is stored and what is refused are what the reference says, wherever it is split.
+/// The mail data of DATA: its end, what is stored and what is refused are what the reference says, wherever
+/// it is split.
 pub fn check_mail_data(octets: &[u8], sizes: &[usize], bare_lf: BareLineEnd, bare_cr: BareLineEnd) {
     let expected = naive_mail_data(octets, bare_lf, bare_cr);
     for sizes in [&[usize::MAX], &[1], sizes] {

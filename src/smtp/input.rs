@@ -13,7 +13,8 @@ pub struct Input<'a> {
     pub position: usize,
     /// Whether further octets were already received after these.
     pub more: bool,
-    /// What the octets consumed cost beyond the search in them, in steps of about a nanosecond, for whoever deals out work.
+    /// What the octets consumed cost beyond the search in them, in steps of about a nanosecond, for whoever
+    /// deals out work.
     pub steps: usize,
     /// What the session may use.
     pub supplies: &'a mut Supplies,

@@ -1,4 +1,5 @@
-//! Command lines: octets up to CRLF, across the edges of buffers, bounded in length (RFC 5321 §2.3.8, §4.5.3.1.4).
+//! Command lines: octets up to CRLF, across the edges of buffers, bounded in length (RFC 5321 §2.3.8,
+//! §4.5.3.1.4).
 
 use super::command;
 use super::input::Input;
@@ -20,7 +21,8 @@ pub(super) struct LineReader {
 /// What the input holds next.
 #[derive(Debug)]
 pub(super) enum Line<'a> {
-    /// A whole line in the input, without its CRLF. It is not consumed: `count` octets are its length with CRLF.
+    /// A whole line in the input, without its CRLF. It is not consumed: `count` octets are its length with
+    /// CRLF.
     InPlace {
         /// The line.
         text: &'a [u8],
@@ -87,7 +89,8 @@ impl LineReader {
         Line::Incomplete
     }
 
-    /// Whether a chunk seems to follow the line that was too long: octets that are no commands, and how many is not known.
+    /// Whether a chunk seems to follow the line that was too long: octets that are no commands, and how many
+    /// is not known.
     pub(super) fn too_long_announced_chunk(&self) -> bool {
         self.swallowed_chunk
     }

@@ -7,9 +7,10 @@
 //!       └─ CRLF ── plain mail data ◄──────────┘
 //! ```
 //!
-//! It ends at CRLF.CRLF, or at `.CRLF` as its first line, and nowhere else: a server that took a bare LF for a line end
-//! would let a sender hide a second message inside the first. No octet is moved. A dot that begins a line is never mail
-//! data, whether it ends it or was put there for transparency (§4.5.2), so it is simply not part of any range.
+//! It ends at CRLF.CRLF, or at `.CRLF` as its first line, and nowhere else: a server that took a bare LF for
+//! a line end would let a sender hide a second message inside the first. No octet is moved. A dot that begins
+//! a line is never mail data, whether it ends it or was put there for transparency (§4.5.2), so it is simply
+//! not part of any range.
 
 use std::ops::Range;
 
@@ -135,7 +136,8 @@ impl MailData {
         }
     }
 
-    /// Takes octets one by one as far as a run goes; false when the next one is not for a run, or gave nothing.
+    /// Takes octets one by one as far as a run goes; false when the next one is not for a run, or gave
+    /// nothing.
     fn condense(&mut self, input: &mut Input<'_>) -> bool {
         let mut place = match self.state {
             State::In(Before::LineStart) => Place::LineStart,
@@ -160,15 +162,16 @@ impl MailData {
             Place::Dot => State::Dot,
             Place::DotCr => State::DotCr,
         };
-        // A few octets at the end of a piece tell nothing. The table gives a NUL like any other octet, but at the start of a line the
-        // scan stops at it, so what has one is not plain either.
+        // A few octets at the end of a piece tell nothing. The table gives a NUL like any other octet, but at
+        // the start of a line the scan stops at it, so what has one is not plain either.
         if !irregular && taken >= LONG_BYTES && memchr::memchr(0, input.supplies.run.octets()).is_none() {
             self.short_ranges = 0;
         }
         !input.supplies.run.octets().is_empty()
     }
 
-    /// The next octet is not plain: a dot or a NUL that begins a line, an LF without CR, or something other than LF after a CR.
+    /// The next octet is not plain: a dot or a NUL that begins a line, an LF without CR, or something other
+    /// than LF after a CR.
     fn irregular(&mut self, before: Before, octet: u8, input: &mut Input<'_>) -> Option<Found> {
         self.short_ranges = (self.short_ranges + 1).min(SHORT_RANGES_MAX);
         match (before, octet) {
@@ -212,7 +215,8 @@ mod tests {
     use super::*;
     use crate::smtp::supplies::Supplies;
 
-    /// What is stored of the octets before the end, whether a bare line end was rejected, and what is left after the end.
+    /// What is stored of the octets before the end, whether a bare line end was rejected, and what is left
+    /// after the end.
     fn receive(octets: &[u8], policy: BareLineEnd, split: usize) -> (Vec<u8>, bool, Option<Vec<u8>>) {
         let mut data = MailData::new(policy, policy);
         let (mut stored, mut bare, mut supplies) = (Vec::new(), false, Supplies::default());

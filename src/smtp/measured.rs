@@ -23,8 +23,8 @@ pub fn read_command(line: &[u8], offered: ExtensionSet) -> bool {
     command.verb != Verb::Bdat || chunk::parse(command.argument).is_ok()
 }
 
-/// Receives mail data that comes in these pieces; gives the number of its ranges and of the octets in them, at its end. After a
-/// bare CR or LF that is rejected only the end is looked for, as a session does.
+/// Receives mail data that comes in these pieces; gives the number of its ranges and of the octets in them,
+/// at its end. After a bare CR or LF that is rejected only the end is looked for, as a session does.
 pub fn receive_mail_data<'a>(
     pieces: impl Iterator<Item = &'a [u8]>,
     bare: BareLineEnd,

@@ -29,7 +29,8 @@ impl MessageClock {
         self.unearned += octets;
     }
 
-    /// Puts the end off by what the octets that came earn. Gives the deadline of the next read, which they put off, too.
+    /// Puts the end off by what the octets that came earn. Gives the deadline of the next read, which they
+    /// put off, too.
     pub(super) fn earn(&mut self, deadline: Instant) -> Instant {
         let octets = std::mem::take(&mut self.unearned);
         self.end = later(self.end, octets, MESSAGE_RATE_MIN);

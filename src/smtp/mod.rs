@@ -3,8 +3,8 @@
 //! Nothing in here sees a socket, file, thread, log or clock; time is an argument. It runs under Miri.
 //!
 //! [`session::Session`] consumes [`input::Input`], appends to a [`reply::ReplyBuffer`] and stops at a
-//! [`session::Step`] that needs the outside. A new command is a row in `command`, a handler in `session` and a dialogue in
-//! `tests/dialogues`.
+//! [`session::Step`] that needs the outside. A new command is a row in `command`, a handler in `session` and
+//! a dialogue in `tests/dialogues`.
 
 mod chunk;
 mod command;

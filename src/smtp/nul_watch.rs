@@ -1,11 +1,12 @@
 //! NUL in the mail data of DATA, as the client sent it.
 //!
-//! Some servers drop each NUL that they receive. A line that is a lone dot but for its NULs is text here; whoever sends the message on
-//! sends the line as it is (only a dot at its start is doubled), and such a server would take it for the end of the mail data and what
-//! follows for commands. So that line is refused, whatever else is kept.
+//! Some servers drop each NUL that they receive. A line that is a lone dot but for its NULs is text here;
+//! whoever sends the message on sends the line as it is (only a dot at its start is doubled), and such a
+//! server would take it for the end of the mail data and what follows for commands. So that line is refused,
+//! whatever else is kept.
 //!
-//! Mail data that the scan found plain costs nothing: no line in it begins with NUL or a dot. What is left is searched for NUL, and with
-//! one the rest of the piece is walked octet by octet, by a table.
+//! Mail data that the scan found plain costs nothing: no line in it begins with NUL or a dot. What is left is
+//! searched for NUL, and with one the rest of the piece is walked octet by octet, by a table.
 
 use crate::smtp::settings::NulPolicy;
 
@@ -16,8 +17,8 @@ pub(super) struct NulWatch {
     line: Line,
 }
 
-/// The line under way, without its NULs. A bare CR or LF ends a line, too, because it may be normalised to one that does. The value is
-/// where a row of the table has the entry of the state.
+/// The line under way, without its NULs. A bare CR or LF ends a line, too, because it may be normalised to
+/// one that does. The value is where a row of the table has the entry of the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 enum Line {
@@ -52,7 +53,8 @@ static CLASSES: [u8; 256] = {
 const FOUND: u32 = 1 << 5;
 const NEXT: u32 = FOUND - 1;
 
-/// Rows by class of octet, of entries by state: no branch depends on the octets, so none of them costs more than another.
+/// Rows by class of octet, of entries by state: no branch depends on the octets, so none of them costs more
+/// than another.
 static ROWS: [u32; 4] = {
     let mut rows = [0; 4];
     let mut at = 0;
@@ -108,8 +110,9 @@ impl NulWatch {
         Self { policy, line: Line::Empty }
     }
 
-    /// Takes the next octets as they were sent; `is_plain`: the scan found no line in them that begins with NUL or a dot, but perhaps
-    /// where they begin. `steps` grows by the octets that are walked. True when the mail data has to be refused.
+    /// Takes the next octets as they were sent; `is_plain`: the scan found no line in them that begins with
+    /// NUL or a dot, but perhaps where they begin. `steps` grows by the octets that are walked. True when the
+    /// mail data has to be refused.
     pub(super) fn take(&mut self, octets: &[u8], is_plain: bool, steps: &mut usize) -> bool {
         if is_plain && self.policy == NulPolicy::Keep {
             return self.take_plain(octets, steps);
@@ -129,7 +132,8 @@ impl NulWatch {
         self.walk(rest)
     }
 
-    /// Takes octets that the scan found plain: only the line that they begin in may be a dot but for its NULs.
+    /// Takes octets that the scan found plain: only the line that they begin in may be a dot but for its
+    /// NULs.
     fn take_plain(&mut self, octets: &[u8], steps: &mut usize) -> bool {
         let mut rest = octets;
         while self.line != Line::Other && !rest.is_empty() {

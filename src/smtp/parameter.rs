@@ -41,7 +41,8 @@ pub(super) enum ParameterError {
     Value,
 }
 
-/// One row a parameter: its keyword, the extensions any of which brings it, and what it does. None: a bad value.
+/// One row a parameter: its keyword, the extensions any of which brings it, and what it does. None: a bad
+/// value.
 type Row<P> = (&'static [u8], &'static [Extension], P);
 type SetMail = for<'a> fn(&mut MailParameters<'a>, Option<&'a [u8]>, ExtensionSet) -> Option<()>;
 type SetRcpt = for<'a> fn(&mut RcptParameters<'a>, Option<&'a [u8]>) -> Option<()>;

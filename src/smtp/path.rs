@@ -1,7 +1,8 @@
 //! Reverse-path, forward-path, mailbox, address literal (RFC 5321 §4.1.2, §4.1.3).
 //!
-//! Lenient where senders are sloppy (underscores, doubled dots, long local-parts, source routes), strict where a path could
-//! be read in two ways. Nothing is copied but a domain with U-labels, which becomes A-labels: a path borrows the command line.
+//! Lenient where senders are sloppy (underscores, doubled dots, long local-parts, source routes), strict
+//! where a path could be read in two ways. Nothing is copied but a domain with U-labels, which becomes
+//! A-labels: a path borrows the command line.
 
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -39,8 +40,8 @@ pub(super) enum PathError {
     NotAscii,
 }
 
-/// Reads a path from the start of `text`; gives it and what follows the closing bracket. With `utf8` it may have UTF-8 in its
-/// mailbox (RFC 6531 §3.3).
+/// Reads a path from the start of `text`; gives it and what follows the closing bracket. With `utf8` it may
+/// have UTF-8 in its mailbox (RFC 6531 §3.3).
 pub(super) fn parse(text: &[u8], utf8: bool) -> Result<(Path<'_>, &[u8]), PathError> {
     let inside = text.strip_prefix(b"<").ok_or(PathError::Syntax)?;
     let end = closing_bracket(inside).ok_or(PathError::Syntax)?;

@@ -1,4 +1,5 @@
-//! Whom we take mail for: a trait the session asks, and the table of domains and recipients that implements it.
+//! Whom we take mail for: a trait the session asks, and the table of domains and recipients that implements
+//! it.
 
 use std::collections::HashSet;
 
@@ -35,7 +36,8 @@ pub enum Judgement {
     Asks,
 }
 
-/// Says what to do with a mailbox. In memory and quick: it is asked on the shard. What takes time is asked of somebody else.
+/// Says what to do with a mailbox. In memory and quick: it is asked on the shard. What takes time is asked of
+/// somebody else.
 pub trait Policy {
     /// What is known of a recipient by its final mailbox, after a source route was stripped.
     fn recipient(&self, mailbox: Mailbox<'_>) -> Verdict;
@@ -56,8 +58,8 @@ pub trait Policy {
     /// Where mail for the bare `<postmaster>` goes (RFC 5321 §4.5.1): local-part and domain.
     fn postmaster(&self) -> (&[u8], &[u8]);
 
-    /// Whether the store keeps a copy for each recipient, and has the last word on one that the policy accepts: it may have no place
-    /// for it.
+    /// Whether the store keeps a copy for each recipient, and has the last word on one that the policy
+    /// accepts: it may have no place for it.
     fn asks_store(&self) -> bool {
         false
     }
@@ -96,7 +98,8 @@ pub struct RecipientRules<'a> {
     pub asks_store: bool,
 }
 
-/// The table of accepted domains and recipients. There is one in the process, whatever listens: a million recipients take 65 MiB.
+/// The table of accepted domains and recipients. There is one in the process, whatever listens: a million
+/// recipients take 65 MiB.
 #[derive(Debug)]
 pub struct Recipients {
     /// Accepted domains; none means any.
@@ -114,7 +117,8 @@ pub struct Recipients {
 }
 
 impl Recipients {
-    /// The table that follows these rules. `entries`: none when every local-part of an accepted domain is taken.
+    /// The table that follows these rules. `entries`: none when every local-part of an accepted domain is
+    /// taken.
     pub fn new(rules: &RecipientRules<'_>, entries: Option<&[RecipientEntry]>) -> Self {
         let boxed = |text: &str| text.as_bytes().into();
         let denied =
@@ -150,8 +154,9 @@ impl Recipients {
         }
     }
 
-    /// Whether a mailbox is known by its name, so that a place in the store may be made for it: a file of recipients names it, or it is
-    /// a postmaster, who is always reachable (RFC 5321 §4.5.1). One that only a catch-all takes is not.
+    /// Whether a mailbox is known by its name, so that a place in the store may be made for it: a file of
+    /// recipients names it, or it is a postmaster, who is always reachable (RFC 5321 §4.5.1). One that only a
+    /// catch-all takes is not.
     pub fn is_named(&self, mailbox: Mailbox<'_>) -> bool {
         let (local_part, domain) = self.postmaster();
         let is_local_part = || {

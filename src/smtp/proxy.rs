@@ -1,7 +1,7 @@
 //! The PROXY protocol, versions 1 and 2: the header with which a trusted front tells whom it speaks for.
 //!
-//! <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>. Octets go in one by one or in any pieces; nothing after
-//! the header is looked at. Whether the front may be believed is not judged here.
+//! <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>. Octets go in one by one or in any pieces;
+//! nothing after the header is looked at. Whether the front may be believed is not judged here.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -169,7 +169,8 @@ fn version_2(header: &[u8]) -> Result<Option<SocketAddr>, Malformed> {
             let address = octets(0, 16)?.first_chunk::<16>().ok_or(Malformed)?;
             (Some(SocketAddr::from((*address, port(32)?))), 36)
         }
-        // Unspecified: the receiver must take it and use the real addresses; the same goes for a front's Unix socket.
+        // Unspecified: the receiver must take it and use the real addresses; the same goes for a front's Unix
+        // socket.
         0x00 => return Ok(None),
         0x31 => (None, 216),
         _ => return Err(Malformed),
@@ -190,7 +191,8 @@ mod tests {
     use super::*;
     use crate::smtp::supplies::Supplies;
 
-    /// What is read of the octets however they arrive, and how many of them are consumed when a header was found.
+    /// What is read of the octets however they arrive, and how many of them are consumed when a header was
+    /// found.
     fn read(octets: &[u8]) -> (Header, usize) {
         let mut results = Vec::new();
         for piece in 1..=octets.len().max(1) {

@@ -1,4 +1,5 @@
-//! What a session asks of the outside, and what answers it: paired by type, so that no answer can meet another question.
+//! What a session asks of the outside, and what answers it: paired by type, so that no answer can meet
+//! another question.
 //!
 //! ```compile_fail,E0308
 //! # use ringmx::smtp::policy::Verdict;
@@ -16,8 +17,8 @@
 //! # }
 //! ```
 //!
-//! A session waits for one answer at a time. Whoever answers later keeps the number of the question. An answer that comes after its
-//! time is told so, and changes nothing.
+//! A session waits for one answer at a time. Whoever answers later keeps the number of the question. An
+//! answer that comes after its time is told so, and changes nothing.
 
 use std::marker::PhantomData;
 use std::net::IpAddr;
@@ -56,7 +57,8 @@ impl<Q> Asked<Q> {
     }
 }
 
-/// A question to be answered now or later. That for the outcome of a message is [`Step::Deliver`](super::session::Step::Deliver).
+/// A question to be answered now or later. That for the outcome of a message is
+/// [`Step::Deliver`](super::session::Step::Deliver).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
     /// May a transaction begin? At a good MAIL whose SIZE is within the limit.
@@ -129,7 +131,8 @@ pub enum Answer {
     Delivery(Delivered),
 }
 
-/// The session does not wait for this answer: it never asked, or the time for the answer is over. Nothing was changed.
+/// The session does not wait for this answer: it never asked, or the time for the answer is over. Nothing was
+/// changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotAwaited;
 

@@ -1,7 +1,7 @@
 //! Replies: codes, enhanced codes (RFC 3463, RFC 2034) and every text, in one place.
 //!
-//! A reply never holds octets of the client. Each line has at most 512 octets (RFC 5321 §4.5.3.1.5); the greeting, EHLO
-//! and 354 carry no enhanced code.
+//! A reply never holds octets of the client. Each line has at most 512 octets (RFC 5321 §4.5.3.1.5); the
+//! greeting, EHLO and 354 carry no enhanced code.
 
 use crate::limits::{REPLY_BYTES_MAX, REPLY_BYTES_PER_COMMAND_MAX, REPLY_LINE_BYTES_MAX};
 use crate::mail::outcome::{Refused, TryAgain};
@@ -193,7 +193,8 @@ impl ReplyBuffer {
 }
 
 impl ReplyBuffer {
-    /// Makes room for so many octets in all: twice what there was, as long as that is no more than replies may take.
+    /// Makes room for so many octets in all: twice what there was, as long as that is no more than replies
+    /// may take.
     #[cold]
     fn grow(&mut self, needed: usize) {
         let room = (2 * self.octets.capacity()).min(REPLY_BYTES_MAX).max(needed);

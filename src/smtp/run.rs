@@ -1,14 +1,15 @@
 //! Mail data whose ranges are short, condensed into runs of octets as they are to be stored.
 //!
-//! To hand on a range costs as much as a hundred octets, so mail data in which every few octets begin another one (lines of dots,
-//! bare line ends to be normalised) would cost fifty times what plain text costs. A run takes it octet by octet at the same cost
-//! whatever the octets are: no branch depends on them. What each octet does in each state stands in a table whose rows are words, so
-//! that the next state is one shift away.
+//! To hand on a range costs as much as a hundred octets, so mail data in which every few octets begin another
+//! one (lines of dots, bare line ends to be normalised) would cost fifty times what plain text costs. A run
+//! takes it octet by octet at the same cost whatever the octets are: no branch depends on them. What each
+//! octet does in each state stands in a table whose rows are words, so that the next state is one shift away.
 
 /// Places for octets of a run: as many as an index of one octet reaches.
 const SLOTS: usize = 256;
 
-/// The most octets that one octet of input gives: a CR that was held back, the LF put after it, and the octet itself.
+/// The most octets that one octet of input gives: a CR that was held back, the LF put after it, and the octet
+/// itself.
 const GIVEN_MAX: u8 = 3;
 
 /// With more octets than these a run has no room for what one more octet may give.
@@ -87,8 +88,8 @@ enum Given {
     CrLf,
 }
 
-/// Bits of an entry above its next state (6 bits): how many octets are given in front of the octet, how many are given with it, whether
-/// the first of those in front is LF, and whether the run ends before it.
+/// Bits of an entry above its next state (6 bits): how many octets are given in front of the octet, how many
+/// are given with it, whether the first of those in front is LF, and whether the run ends before it.
 const BEFORE_AT: u64 = 6;
 const GIVEN_AT: u64 = 8;
 const LF_AT: u64 = 10;
@@ -113,8 +114,8 @@ static CLASSES: [u8; 256] = {
     classes
 };
 
-/// What is done with bare CR and LF, and whether a dot that begins a line is special. A run ends before a bare one that is not
-/// normalised, and before the end of the mail data.
+/// What is done with bare CR and LF, and whether a dot that begins a line is special. A run ends before a
+/// bare one that is not normalised, and before the end of the mail data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rules {
     pub(super) normalize_lf: bool,
@@ -163,8 +164,9 @@ impl Table {
         Self { rows, inserts: rules.normalize_lf || rules.normalize_cr }
     }
 
-    /// Takes octets from `place` on until the run is full, the input ends, or something comes that is not for a run. The run holds what
-    /// they give then. Gives how many were taken, and whether any of them was not simply given.
+    /// Takes octets from `place` on until the run is full, the input ends, or something comes that is not for
+    /// a run. The run holds what they give then. Gives how many were taken, and whether any of them was not
+    /// simply given.
     pub(super) fn condense(&self, place: &mut Place, input: &[u8], run: &mut Run) -> (usize, bool) {
         if self.inserts {
             self.condense_with::<true>(place, input, run)
@@ -185,7 +187,8 @@ impl Table {
         let (mut count, mut taken, mut state) = (0_u8, 0, *place as u64);
         let mut irregular = 0;
         for &octet in input {
-            // An index of one octet is always within the slots, so nothing is checked here but that there is room.
+            // An index of one octet is always within the slots, so nothing is checked here but that there is
+            // room.
             if count > ROOM_UP_TO {
                 break;
             }

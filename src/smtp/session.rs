@@ -7,11 +7,11 @@
 //!      └────────resolve───────┘         └────────────────┴──────────resolve─────────┘
 //! ```
 //!
-//! MAIL and RCPT are in two halves. The first *proposes*: it writes its argument into the envelope and asks. The answer *concludes*:
-//! what was proposed stays, or is taken back.
+//! MAIL and RCPT are in two halves. The first *proposes*: it writes its argument into the envelope and asks.
+//! The answer *concludes*: what was proposed stays, or is taken back.
 //!
-//! Splitting the input anywhere changes nothing: neither replies nor envelope nor mail data. Something unexpected from a
-//! client is a reply or a 421, never an assert.
+//! Splitting the input anywhere changes nothing: neither replies nor envelope nor mail data. Something
+//! unexpected from a client is a reply or a 421, never an assert.
 
 mod answers;
 mod budgets;
@@ -56,15 +56,16 @@ pub enum Step {
     NeedInput,
     /// This range of the input is mail data.
     Data(Range<usize>),
-    /// The run in the [`Supplies`](super::supplies::Supplies) of the input is mail data. It holds normalised line ends, a CR that
-    /// turned out to be mail data, and what came in ranges too short to be handed on one by one.
+    /// The run in the [`Supplies`](super::supplies::Supplies) of the input is mail data. It holds normalised
+    /// line ends, a CR that turned out to be mail data, and what came in ranges too short to be handed on one
+    /// by one.
     Insert,
     /// The mail data so far can be dropped: it will be refused. The session reads on to its true end.
     Discard,
     /// The outside has to answer, now or later: [`Session::resolve`].
     Ask(Question),
-    /// The end of the mail data: the message is complete. The outside has to answer what became of it, as the answer to [`Delivery`]
-    /// ([`Session::asked`]).
+    /// The end of the mail data: the message is complete. The outside has to answer what became of it, as the
+    /// answer to [`Delivery`] ([`Session::asked`]).
     Deliver(Box<Envelope>),
     /// The replies are so many that they have to be sent before it can go on.
     Flush,
@@ -88,13 +89,15 @@ pub struct Summary {
 /// One session.
 pub struct Session {
     settings: Arc<Settings>,
-    /// The TCP client: whether a PROXY header is believed is judged by its address only. Never an IPv4-mapped address.
+    /// The TCP client: whether a PROXY header is believed is judged by its address only. Never an IPv4-mapped
+    /// address.
     front: SocketAddr,
-    /// Whose XCLIENT is believed; without one, nobody's. That is the TCP client, or whom its PROXY header names, because whoever comes
-    /// through a front is no front. What XCLIENT names is never trusted and does not end the trust.
+    /// Whose XCLIENT is believed; without one, nobody's. That is the TCP client, or whom its PROXY header
+    /// names, because whoever comes through a front is no front. What XCLIENT names is never trusted and does
+    /// not end the trust.
     xclient_front: Option<IpAddr>,
-    /// The SMTP client: the TCP client, or whom a trusted front speaks for. Never an IPv4-mapped address, so that one client has one
-    /// spelling wherever it is told.
+    /// The SMTP client: the TCP client, or whom a trusted front speaks for. Never an IPv4-mapped address, so
+    /// that one client has one spelling wherever it is told.
     client: SocketAddr,
     /// The session ended because the front sent no header.
     no_proxy_header: Option<NoProxyHeader>,
@@ -105,7 +108,8 @@ pub struct Session {
     transaction: Option<Transaction>,
     /// The outside holds mail data that nothing will become of, and is still to be told.
     must_discard: bool,
-    /// The transaction that began last has SMTPUTF8. It outlives the transaction, because the session's name for the protocol does.
+    /// The transaction that began last has SMTPUTF8. It outlives the transaction, because the session's name
+    /// for the protocol does.
     smtputf8: bool,
     /// What was negotiated, once the connection is under TLS.
     tls: Option<TlsFacts>,
@@ -115,16 +119,18 @@ pub struct Session {
     errors: u32,
     /// Commands that brought nothing forward, since the last accepted message. `<= idle_commands_max`.
     idle_commands: u32,
-    /// RCPT commands past the limit that were not counted as idle, since the last accepted message. `<= EXCESS_RECIPIENTS_FREE`
+    /// RCPT commands past the limit that were not counted as idle, since the last accepted message.
+    /// `<= EXCESS_RECIPIENTS_FREE`
     excess_recipients: u32,
     /// What is awaited now has to come by then, and what else bounds it: see [`Session::deadline`].
     deadline: Instant,
     /// Then a session that waits for a command ends, unless a message was accepted or is under way.
     session_end: Instant,
-    /// A reply that the client has to wait for has not been handed over to be sent: what comes until then was not sent in answer to
-    /// it.
+    /// A reply that the client has to wait for has not been handed over to be sent: what comes until then was
+    /// not sent in answer to it.
     reply_waits: Option<AwaitedReply>,
-    /// EHLO or HELO was accepted, whatever made the session forget it since. Until then it may be that no SMTP client speaks.
+    /// EHLO or HELO was accepted, whatever made the session forget it since. Until then it may be that no
+    /// SMTP client speaks.
     said_hello: bool,
     /// The server stops: the session ends with the transaction.
     stopping: bool,
@@ -192,8 +198,8 @@ impl Session {
         }
     }
 
-    /// The mail data under way cannot be kept: it is read on to its end and answered so there. Between two chunks the outside
-    /// has to remember it until the message is delivered.
+    /// The mail data under way cannot be kept: it is read on to its end and answered so there. Between two
+    /// chunks the outside has to remember it until the message is delivered.
     pub fn handle_lost_data(&mut self, why: TryAgain) {
         match &mut self.state {
             State::Data(data) => {
@@ -245,7 +251,8 @@ impl Session {
         transaction.envelope.last_recipient()
     }
 
-    /// Whether a transaction is under way: from MAIL to the answer to its mail data, or to a chunk that is passed over.
+    /// Whether a transaction is under way: from MAIL to the answer to its mail data, or to a chunk that is
+    /// passed over.
     pub fn in_transaction(&self) -> bool {
         let chunk = matches!(self.state, State::Chunk(_));
         self.transaction.is_some() || self.awaits().is_some() || chunk

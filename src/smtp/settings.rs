@@ -1,4 +1,5 @@
-//! What the sessions of a listener are told: who may speak, for whom, what is offered, and the bounds of all that.
+//! What the sessions of a listener are told: who may speak, for whom, what is offered, and the bounds of all
+//! that.
 //!
 //! The configuration makes these; nothing here knows where they come from.
 
@@ -32,8 +33,8 @@ pub struct Settings {
     pub tls: TlsPolicy,
     /// What is offered after EHLO.
     pub extensions: ExtensionSet,
-    /// Whom we take mail for. One table of recipients serves all listeners and shards, so nothing counts its holders while mail
-    /// comes: sessions share these settings and ask through them.
+    /// Whom we take mail for. One table of recipients serves all listeners and shards, so nothing counts its
+    /// holders while mail comes: sessions share these settings and ask through them.
     pub policy: Arc<dyn Policy + Send + Sync>,
 }
 
@@ -112,7 +113,8 @@ pub enum EarlyTalkers {
 /// Input that was pending at a reply that the client has to wait for (RFC 2920 §3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Pipelining {
-    /// `554 5.5.0` and close after DATA and the session's first EHLO or HELO; tolerated after later ones, NOOP and their like.
+    /// `554 5.5.0` and close after DATA and the session's first EHLO or HELO; tolerated after later ones,
+    /// NOOP and their like.
     #[default]
     RejectData,
     /// `554 5.5.0` and close after all of them.

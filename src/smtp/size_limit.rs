@@ -14,7 +14,8 @@ pub(super) struct SizeLimit {
 }
 
 impl SizeLimit {
-    /// That of this transaction. RCPT bounds copies by SIZE; this bounds them where that was not given, or was too small.
+    /// That of this transaction. RCPT bounds copies by SIZE; this bounds them where that was not given, or
+    /// was too small.
     pub(super) fn of(settings: &Settings, envelope: Option<&Envelope>) -> Self {
         let most = settings.limits.message_size_max;
         let copies = envelope.map_or(1, |envelope| envelope.recipients().len()) as u64;
@@ -27,7 +28,8 @@ impl SizeLimit {
     }
 }
 
-/// Whether the copies of a message are too much, by what is known of its size. One copy of any size may be made.
+/// Whether the copies of a message are too much, by what is known of its size. One copy of any size may be
+/// made.
 pub(super) fn copies_exceed(envelope: &Envelope) -> bool {
     let size = envelope.size_declared.unwrap_or(SIZE_NOMINAL);
     let copies = envelope.recipients().len();

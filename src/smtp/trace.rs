@@ -1,6 +1,7 @@
 //! Trace information (RFC 5321 §4.4): `Received:`, `Return-Path:`, and `Delivered-To:`.
 //!
-//! Nothing that a client sent can begin a line or a field here: octets outside the few that may stand are replaced.
+//! Nothing that a client sent can begin a line or a field here: octets outside the few that may stand are
+//! replaced.
 
 use std::fmt::Write as _;
 use std::iter::Peekable;
@@ -50,7 +51,8 @@ pub fn received(
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends what a final delivery puts on top (RFC 5321 §4.4): `Return-Path:`, and `Delivered-To:` for each of these recipients.
+/// Appends what a final delivery puts on top (RFC 5321 §4.4): `Return-Path:`, and `Delivered-To:` for each of
+/// these recipients.
 pub fn delivery_fields<'a>(
     out: &mut Vec<u8>,
     reverse_path: &[u8],
@@ -73,16 +75,16 @@ pub fn delivery_fields<'a>(
 pub enum Beginning {
     /// With a header field or an empty line: it follows our fields as it is.
     Header,
-    /// With the line that divides the messages of an mbox file, `From root@host Thu ...`, also quoted (`>From `). Scripts and
-    /// old local mailers leave it in front of the header fields.
+    /// With the line that divides the messages of an mbox file, `From root@host Thu ...`, also quoted
+    /// (`>From `). Scripts and old local mailers leave it in front of the header fields.
     MailboxLine,
     /// With anything else: text without a header.
     Text,
 }
 
 impl Beginning {
-    /// What mail data in these pieces begins with. Of a mailbox line it is told only where a field follows: else it is the first line of a
-    /// text, which nobody may miss there.
+    /// What mail data in these pieces begins with. Of a mailbox line it is told only where a field follows:
+    /// else it is the first line of a text, which nobody may miss there.
     pub fn of<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut pieces = pieces.peekable();
         // Nearly all mail begins so.
@@ -111,9 +113,9 @@ impl Beginning {
         }
     }
 
-    /// What follows our `Received:` field directly in front of the mail data, so that its fields stay fields and no octet of it is
-    /// changed. A mailbox line becomes the value of a field of ours, under the name that Postfix gives it; text must not continue
-    /// our field.
+    /// What follows our `Received:` field directly in front of the mail data, so that its fields stay fields
+    /// and no octet of it is changed. A mailbox line becomes the value of a field of ours, under the name
+    /// that Postfix gives it; text must not continue our field.
     pub const fn lead_in(self) -> &'static [u8] {
         match self {
             Self::Header => b"",
@@ -154,7 +156,8 @@ impl Line {
                 b'\r' if !named => return Self::Empty,
                 b':' if named => return Self::Field,
                 b' ' | b'\t' if !named => return Self::Folded,
-                // Obsolete syntax allows white space before the colon (RFC 5322 §4.5), so `From :` is a field.
+                // Obsolete syntax allows white space before the colon (RFC 5322 §4.5), so `From :` is a
+                // field.
                 b' ' | b'\t' => {
                     is_mailbox_line |= !spaced && mailbox_line.is_before(octet);
                     spaced = true;

@@ -1,6 +1,7 @@
 //! A mail transaction, from the MAIL that proposes it to the end of its mail data (RFC 5321 §3.3).
 //!
-//! It is there or it is not: all that is true only in a transaction is in here, so that nothing of it outlives it.
+//! It is there or it is not: all that is true only in a transaction is in here, so that nothing of it
+//! outlives it.
 
 use super::chunk::ChunkedData;
 use super::message_clock::MessageClock;
@@ -21,8 +22,8 @@ pub(super) struct Transaction {
     recipients: usize,
     /// What came of the mail data in chunks, from the first one accepted on.
     pub(super) chunked: Option<ChunkedData>,
-    /// The time of the message, from DATA or its first chunk on. A chunk has it while it is received, because it may outlive the
-    /// transaction.
+    /// The time of the message, from DATA or its first chunk on. A chunk has it while it is received, because
+    /// it may outlive the transaction.
     pub(super) clock: Option<MessageClock>,
 }
 
@@ -65,8 +66,8 @@ impl Transaction {
         self.recipients > 0
     }
 
-    /// Proposes a recipient: it is the last one in the envelope until [`Transaction::conclude`] keeps it or takes it back. On an
-    /// error, or when it is repeated, it is not there.
+    /// Proposes a recipient: it is the last one in the envelope until [`Transaction::conclude`] keeps it or
+    /// takes it back. On an error, or when it is repeated, it is not there.
     pub(super) fn propose(
         &mut self,
         path: Path<'_>,

@@ -90,7 +90,8 @@ fn port(value: &[u8]) -> Result<u16, BadAttribute> {
     text.parse().ok().filter(|_| digits).ok_or(BadAttribute)
 }
 
-/// RFC 3461 §4: `+` and two upper-case hexadecimal digits stand for an octet. Postfix takes lower-case ones, too.
+/// RFC 3461 §4: `+` and two upper-case hexadecimal digits stand for an octet. Postfix takes lower-case ones,
+/// too.
 fn decode_xtext(text: &[u8]) -> Option<Vec<u8>> {
     let mut octets = Vec::with_capacity(text.len());
     let mut rest = text.iter().copied();

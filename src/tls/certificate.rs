@@ -251,8 +251,8 @@ impl Certificates {
 }
 
 thread_local! {
-    /// rustls shows the name to the resolver and to nobody else, where its unbuffered interface is used. It does so on the thread, and
-    /// within the call, that takes the ClientHello.
+    /// rustls shows the name to the resolver and to nobody else, where its unbuffered interface is used. It
+    /// does so on the thread, and within the call, that takes the ClientHello.
     static ASKED: Cell<Option<Arc<str>>> = const { Cell::new(None) };
 }
 
@@ -262,9 +262,10 @@ pub(super) fn take_asked_name() -> Option<Arc<str>> {
 }
 
 impl ResolvesServerCert for Certificates {
-    /// The first certificate for the name that the client can check. Without a name, or with one that no certificate has, the first
-    /// of all that the client can check: DANE and old senders ask for any name, and rustls would end the handshake. A client that can
-    /// check none of them gets the default. Then rustls tells what is not in common; without a certificate it says `access_denied`.
+    /// The first certificate for the name that the client can check. Without a name, or with one that no
+    /// certificate has, the first of all that the client can check: DANE and old senders ask for any name,
+    /// and rustls would end the handshake. A client that can check none of them gets the default. Then rustls
+    /// tells what is not in common; without a certificate it says `access_denied`.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let certificates = self.current();
         let usable = || {

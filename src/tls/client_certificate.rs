@@ -1,5 +1,5 @@
-//! Client certificates are asked for and never decide anything: MX senders show self-signed and expired ones, of keys of any size,
-//! and what is no certificate at all.
+//! Client certificates are asked for and never decide anything: MX senders show self-signed and expired ones,
+//! of keys of any size, and what is no certificate at all.
 
 use std::sync::Arc;
 
@@ -15,9 +15,9 @@ use x509_parser::public_key::PublicKey;
 
 use crate::limits::CLIENT_CERTIFICATES_MAX;
 
-/// Takes every certificate, but no more than [`CLIENT_CERTIFICATES_MAX`] of them. Where we can check that the client holds its key, we
-/// do, because TLS asks for that (RFC 8446 §4.4.3). All that is told of a certificate is that it was shown, so one that cannot be
-/// checked changes nothing.
+/// Takes every certificate, but no more than [`CLIENT_CERTIFICATES_MAX`] of them. Where we can check that the
+/// client holds its key, we do, because TLS asks for that (RFC 8446 §4.4.3). All that is told of a
+/// certificate is that it was shown, so one that cannot be checked changes nothing.
 #[derive(Debug)]
 pub(super) struct TakeAny(pub(super) Arc<CryptoProvider>);
 
@@ -81,9 +81,10 @@ impl ClientCertVerifier for TakeAny {
     }
 }
 
-/// What cannot be checked must not fail the handshake; a signature that was checked and is wrong does. Cannot be checked: a
-/// certificate that webpki cannot read (no DER, version 1, odd extensions), a kind of key or signature that is not supported, and a
-/// key that the library does not take. Of the last it only says that the signature is bad.
+/// What cannot be checked must not fail the handshake; a signature that was checked and is wrong does. Cannot
+/// be checked: a certificate that webpki cannot read (no DER, version 1, odd extensions), a kind of key or
+/// signature that is not supported, and a key that the library does not take. Of the last it only says that
+/// the signature is bad.
 fn tolerate(
     verified: Result<HandshakeSignatureValid, Error>,
     certificate: &CertificateDer<'_>,
@@ -99,7 +100,8 @@ fn tolerate(
     }
 }
 
-/// Whether the key is one that signatures can be checked with: RSA within bounds, an elliptic curve's in the usual form, all others.
+/// Whether the key is one that signatures can be checked with: RSA within bounds, an elliptic curve's in the
+/// usual form, all others.
 fn is_usable(certificate: &CertificateDer<'_>) -> bool {
     /// Bits of the moduli that rustls' algorithms take.
     const MODULUS_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;

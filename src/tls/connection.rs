@@ -14,8 +14,8 @@ use super::record::{missing_octets, whole_records};
 use crate::limits::HANDSHAKE_BYTES_FREE;
 use crate::mail::client::TlsFacts;
 
-/// Octets of an incomplete record or handshake message that are kept: a handshake message has at most 64 KiB, and records of
-/// 16 KiB have a little more with what encryption adds.
+/// Octets of an incomplete record or handshake message that are kept: a handshake message has at most 64 KiB,
+/// and records of 16 KiB have a little more with what encryption adds.
 pub(super) const PARTIAL_BYTES_MAX: usize = 96 * 1024;
 
 /// What the library has for each certificate besides its octets.
@@ -26,14 +26,14 @@ pub struct Tls {
     connection: Box<UnbufferedServerConnection>,
     /// What came and is no whole record or handshake message yet.
     partial: Vec<u8>,
-    /// Octets of `partial` that are whole records of an incomplete handshake message. rustls moves what is in them: their headers
-    /// are not looked at again. `whole <= partial.len()`
+    /// Octets of `partial` that are whole records of an incomplete handshake message. rustls moves what is in
+    /// them: their headers are not looked at again. `whole <= partial.len()`
     whole: usize,
     state: State,
     /// The name that the client asked for.
     server_name: Option<Arc<str>>,
-    /// What the library keeps of what the client chose, beyond [`HANDSHAKE_BYTES_FREE`]: in the handshake no more than was received,
-    /// then the certificates that it showed.
+    /// What the library keeps of what the client chose, beyond [`HANDSHAKE_BYTES_FREE`]: in the handshake no
+    /// more than was received, then the certificates that it showed.
     kept_bytes: usize,
     /// Octets of its handshake so far.
     received_bytes: usize,
@@ -70,7 +70,8 @@ impl Tls {
         self.state
     }
 
-    /// Octets kept of a record that is not whole, and of a handshake or certificates that are larger than usual.
+    /// Octets kept of a record that is not whole, and of a handshake or certificates that are larger than
+    /// usual.
     pub fn held_bytes(&self) -> usize {
         self.partial.capacity() + self.kept_bytes
     }
@@ -80,8 +81,9 @@ impl Tls {
         self.partial = Vec::new();
     }
 
-    /// Takes received octets and changes them. Calls `plaintext` for each record that is whole, and appends to `out` what is to
-    /// be sent. After a failure `out` holds the alert; the connection is to be closed and this not called again.
+    /// Takes received octets and changes them. Calls `plaintext` for each record that is whole, and appends
+    /// to `out` what is to be sent. After a failure `out` holds the alert; the connection is to be closed and
+    /// this not called again.
     pub fn receive(
         &mut self,
         octets: &mut [u8],
@@ -160,7 +162,8 @@ impl Tls {
         })
     }
 
-    /// Says that we send nothing more (RFC 8446 §6.1); a connection that is still in its handshake says nothing.
+    /// Says that we send nothing more (RFC 8446 §6.1); a connection that is still in its handshake says
+    /// nothing.
     pub fn close(&mut self, out: &mut Vec<u8>) {
         // A client that cannot be told is cut off without it.
         let _ = self.write(out, |traffic, space| match traffic.queue_close_notify(space) {
@@ -214,8 +217,8 @@ impl Tls {
         ) -> Result<usize, Short>,
     ) -> Result<(), Failure> {
         loop {
-            // rustls remembers how far it has looked at what is incomplete, and panics when that is not shown again. It finds
-            // nothing new in it, so it discards nothing.
+            // rustls remembers how far it has looked at what is incomplete, and panics when that is not shown
+            // again. It finds nothing new in it, so it discards nothing.
             let UnbufferedStatus { state, .. } = self.connection.process_tls_records(&mut self.partial);
             match state.map_err(Failure)? {
                 ConnectionState::WriteTraffic(mut traffic) => {
@@ -334,12 +337,12 @@ fn process(
     }
 }
 
-/// After a failure: the alert that rustls has for the client, if it has one, and what it had to say before that. It is asked with
-/// the `rest` of the octets, because it panics when it is not shown what it has looked at. After the alert it is not asked again,
-/// because then it would look at the bad record again.
+/// After a failure: the alert that rustls has for the client, if it has one, and what it had to say before
+/// that. It is asked with the `rest` of the octets, because it panics when it is not shown what it has looked
+/// at. After the alert it is not asked again, because then it would look at the bad record again.
 fn take_alert(connection: &mut UnbufferedServerConnection, rest: &mut [u8], out: &mut Vec<u8>) {
-    /// Types of records in front of an alert in a handshake that fails half-way (RFC 8446 §5.1): an alert has its own, or, when it is
-    /// encrypted, that of data.
+    /// Types of records in front of an alert in a handshake that fails half-way (RFC 8446 §5.1): an alert has
+    /// its own, or, when it is encrypted, that of data.
     const CHANGE_CIPHER_SPEC: u8 = 20;
     const HANDSHAKE: u8 = 22;
     while let Ok(ConnectionState::EncodeTlsData(mut data)) = connection.process_tls_records(rest).state {

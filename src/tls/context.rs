@@ -35,8 +35,9 @@ pub struct TlsContext {
     provider: Arc<CryptoProvider>,
     minimum: TlsVersion,
     sessions: Arc<Sessions>,
-    /// Encrypts tickets, with keys that it changes every six hours. So nothing is kept of a session that has a ticket: to take one out
-    /// of rustls' memory of sessions, as TLS 1.3 asks for, costs a search through all of them, and every shard waits for it.
+    /// Encrypts tickets, with keys that it changes every six hours. So nothing is kept of a session that has
+    /// a ticket: to take one out of rustls' memory of sessions, as TLS 1.3 asks for, costs a search through
+    /// all of them, and every shard waits for it.
     tickets: Arc<dyn ProducesTickets>,
     certificates: Arc<Certificates>,
     files: Vec<CertificateFiles>,
@@ -50,7 +51,8 @@ pub struct TlsContext {
 type Stamp = (u64, u64, i64, i64);
 
 impl TlsContext {
-    /// Reads the certificates, or makes one. Besides, what the operator should know. The error names file and cure.
+    /// Reads the certificates, or makes one. Besides, what the operator should know. The error names file and
+    /// cure.
     pub fn open(tls: &config::Tls, hostname: &str) -> Result<(Self, Vec<String>), String> {
         let provider = provider();
         let seen = Mutex::new(stamps(&tls.certificates));
@@ -98,7 +100,8 @@ impl TlsContext {
             config.ticketer = Arc::clone(&self.tickets);
         }
         if listener.tls == TlsPolicy::Implicit {
-            // Then a client that offers protocols (ALPN) must offer this one. After STARTTLS the protocol is known.
+            // Then a client that offers protocols (ALPN) must offer this one. After STARTTLS the protocol is
+            // known.
             config.alpn_protocols = vec![b"smtp".to_vec()];
         }
         Ok(Some(Arc::new(config)))
@@ -122,8 +125,8 @@ impl TlsContext {
     }
 }
 
-/// Sessions that can be resumed. rustls bounds their number only, and a session holds the certificates that its client showed: 64 KiB
-/// of them, if it likes.
+/// Sessions that can be resumed. rustls bounds their number only, and a session holds the certificates that
+/// its client showed: 64 KiB of them, if it likes.
 #[derive(Debug)]
 struct Sessions(Arc<ServerSessionMemoryCache>);
 

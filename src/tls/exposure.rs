@@ -9,8 +9,9 @@ const OTHERS_READ: u32 = 0o004;
 const OTHERS_WRITE: u32 = 0o002;
 const OTHERS_PASS: u32 = 0o001;
 
-/// What to tell of a key that everybody on this machine can read or change; none when nobody can, or when it cannot be known. What its
-/// group may do is the operator's to decide: a group for the readers of keys is a usual arrangement.
+/// What to tell of a key that everybody on this machine can read or change; none when nobody can, or when it
+/// cannot be known. What its group may do is the operator's to decide: a group for the readers of keys is a
+/// usual arrangement.
 pub(super) fn of(key: &Path) -> Option<String> {
     // The file itself and the directories that lead to it, whatever links there are.
     let key = fs::canonicalize(key).ok()?;

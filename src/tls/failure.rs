@@ -19,8 +19,9 @@ pub enum Cause {
     Protocol,
     /// The client sent a fatal alert: for instance, it does not trust the certificate.
     ClientAlert,
-    /// The client asked for a server name (SNI) that is no host name. rustls ends the handshake, and nothing can be done before it
-    /// does: both sides hash the octets that the client sent (RFC 6066 §3, RFC 8446 §4.4.1).
+    /// The client asked for a server name (SNI) that is no host name. rustls ends the handshake, and nothing
+    /// can be done before it does: both sides hash the octets that the client sent (RFC 6066 §3, RFC 8446
+    /// §4.4.1).
     ServerName,
     /// The client broke the rules of TLS.
     Misbehaved,

@@ -1,5 +1,6 @@
-//! What holds for whatever a TLS client sends: claims that the fuzz target `tls` (`tests/fuzz`) and the property tests share. A
-//! client in memory makes real handshakes; what it sends is changed, cut anywhere, and followed by anything.
+//! What holds for whatever a TLS client sends: claims that the fuzz target `tls` (`tests/fuzz`) and the
+//! property tests share. A client in memory makes real handshakes; what it sends is changed, cut anywhere,
+//! and followed by anything.
 
 use std::io::{Read, Write};
 use std::sync::{Arc, LazyLock};
@@ -15,18 +16,20 @@ use super::trusting::Trusting;
 use crate::config::{self, Config};
 use crate::smtp::settings::TlsPolicy;
 
-/// More than all that a server says by itself: its flight with one certificate, alerts, and answers to key updates.
+/// More than all that a server says by itself: its flight with one certificate, alerts, and answers to key
+/// updates.
 const SAID_BYTES_MAX: usize = 16 * 1024;
 
 /// A reply, in our words.
 const REPLY: &[u8] = b"250 2.0.0 Ok\r\n";
 
-/// All that is claimed. Octet 0: bit 0 TLS 1.2, bit 1 implicit TLS, bit 2 small records, bit 3 a reply after each piece, bit 4 octets
-/// without a client, as they are, or, with bit 5, with a client's first flight in front, in which each of the first octets is xored into
-/// the one that the next two number. Octet 1: the size of the pieces. Then, with a client, its operations, a letter and what it
-/// needs: `t` n text of 8·n octets, `c` n an octet that is xored into the one n from the end of what is on its way, `r` n so many
-/// octets as they are, `h` what is on its way arrives and is answered, `g` that until nothing moves, `u` new keys, `e` close_notify.
-/// Anything else is an octet of text.
+/// All that is claimed. Octet 0: bit 0 TLS 1.2, bit 1 implicit TLS, bit 2 small records, bit 3 a reply after
+/// each piece, bit 4 octets without a client, as they are, or, with bit 5, with a client's first flight in
+/// front, in which each of the first octets is xored into the one that the next two number. Octet 1: the size
+/// of the pieces. Then, with a client, its operations, a letter and what it needs: `t` n text of 8·n octets,
+/// `c` n an octet that is xored into the one n from the end of what is on its way, `r` n so many octets as
+/// they are, `h` what is on its way arrives and is answered, `g` that until nothing moves, `u` new keys, `e`
+/// close_notify. Anything else is an octet of text.
 pub fn check(input: &[u8]) {
     let [bits, size, rest @ ..] = input else { return };
     let sizes = [usize::MAX, 1, usize::from(*size).max(1)];
@@ -116,7 +119,8 @@ impl Exchange {
                     let text = vec![b'x'; 8 * number()];
                     say(&mut client, &text, &mut sent);
                 }
-                // Clients order what is in their first flight by chance, so changes of it are another thing each time.
+                // Clients order what is in their first flight by chance, so changes of it are another thing
+                // each time.
                 b'c' | b'r' if exchange.said_bytes == 0 => {}
                 b'c' => {
                     take(&mut client, &mut wire);
@@ -215,7 +219,8 @@ impl Exchange {
     }
 }
 
-/// What a client sends first, with changes: three octets each, for one in eight of its octets at most. What is left follows it.
+/// What a client sends first, with changes: three octets each, for one in eight of its octets at most. What
+/// is left follows it.
 fn changed_flight(bits: u8, changes: &[u8]) -> Vec<u8> {
     let mut octets = Vec::new();
     take(&mut client(bits), &mut octets);

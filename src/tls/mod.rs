@@ -7,9 +7,9 @@
 //!   replies ──────────────► Tls::send ─────► ciphertext to send
 //! ```
 //!
-//! [`Tls`] has no way to read plaintext from the socket: code that holds one can only decrypt (the class of CVE-2011-0411).
-//! rustls' unbuffered interface decrypts in the receive buffer; a record that is not whole is assembled in a buffer of
-//! its own, which is given up as soon as nothing incomplete is left.
+//! [`Tls`] has no way to read plaintext from the socket: code that holds one can only decrypt (the class of
+//! CVE-2011-0411). rustls' unbuffered interface decrypts in the receive buffer; a record that is not whole is
+//! assembled in a buffer of its own, which is given up as soon as nothing incomplete is left.
 
 pub mod certificate;
 mod client_certificate;

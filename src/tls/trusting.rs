@@ -1,4 +1,5 @@
-//! A client's verifier that trusts every server, for tests and fuzzing: what is tested is the server. No part of the product.
+//! A client's verifier that trusts every server, for tests and fuzzing: what is tested is the server. No part
+//! of the product.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};

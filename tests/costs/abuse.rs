@@ -1,5 +1,5 @@
-//! One client must not stop a shard: what hostile clients do, and what a good one beside them gets. Bounds are those of `limits.rs` and
-//! of the configuration, with room for a noisy machine.
+//! One client must not stop a shard: what hostile clients do, and what a good one beside them gets. Bounds
+//! are those of `limits.rs` and of the configuration, with room for a noisy machine.
 
 #![allow(clippy::format_push_string)] // Commands are put together from lines.
 
@@ -132,7 +132,8 @@ fn mail_data_that_stops_keeps_nobody_out() {
     println!("{} stopped in mail data; new mail after {:?}", stopped.len(), start.elapsed());
 }
 
-/// Good mail beside clients that send the dearest mail data there is, as fast as they can: all of it is taken.
+/// Good mail beside clients that send the dearest mail data there is, as fast as they can: all of it is
+/// taken.
 #[test]
 fn good_mail_is_taken_beside_mail_data_that_costs_most() {
     let _machine = crate::alone();
@@ -166,8 +167,9 @@ fn good_mail_is_taken_beside_mail_data_that_costs_most() {
     });
 }
 
-/// The longest turn of a shard, in microseconds, beside 50 clients that send this line without end as fast as they can. As the counter
-/// in the log tells it, of the calmest of several servers: whatever else the machine does makes turns longer and never shorter.
+/// The longest turn of a shard, in microseconds, beside 50 clients that send this line without end as fast as
+/// they can. As the counter in the log tells it, of the calmest of several servers: whatever else the machine
+/// does makes turns longer and never shorter.
 fn longest_turn(line: &[u8], listener: &str) -> u64 {
     const HOSTILE: usize = 50;
     const SERVERS: usize = 2;
@@ -196,7 +198,8 @@ fn longest_turn(line: &[u8], listener: &str) -> u64 {
                 push(client.stream(), &body, sent)
             });
         }
-        // What the kernel still has of them goes with them, so that the server need not work it off before it ends.
+        // What the kernel still has of them goes with them, so that the server need not work it off before it
+        // ends.
         for (client, _) in &clients {
             set_socket_linger(client.stream(), Some(Duration::ZERO)).expect("no lingering");
         }
@@ -216,7 +219,8 @@ fn a_turn_is_about_as_long_whatever_the_mail_data() {
     let normalize = "bare_lf = \"normalize\"\nbare_cr = \"normalize\"";
     let plain = longest_turn(b"0123456789 123456789 123456789 123456789 123456789 12345678\r\n", "");
     println!("{plain:7} us: plain text, the control");
-    // Work is counted in units that are about a nanosecond in a build with optimisation; without, some kinds cost more a unit.
+    // Work is counted in units that are about a nanosecond in a build with optimisation; without, some kinds
+    // cost more a unit.
     let bound = 4 * plain + 10_000;
     let mut too_long = Vec::new();
     let kinds: [(&str, &[u8], &str); 6] = [

@@ -1,8 +1,8 @@
-//! What a connection costs whose client stops: resident memory a connection in every state of a session, beside that of a client that
-//! said EHLO and nothing more.
+//! What a connection costs whose client stops: resident memory a connection in every state of a session,
+//! beside that of a client that said EHLO and nothing more.
 //!
-//! The states are those that the session names ([`Standing`]): one that is added without rows here does not compile. Each row is played
-//! to a session in memory first, so that it is known to end where it says.
+//! The states are those that the session names ([`Standing`]): one that is added without rows here does not
+//! compile. Each row is played to a session in memory first, so that it is known to end where it says.
 
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Read, Write};
@@ -357,7 +357,8 @@ fn what_clients_held_comes_back() {
         let clients: Vec<Stopped> = (0..CONNECTIONS).map(|_| stop_at(&row, &server)).collect();
         let held = server.resident_bytes();
         drop(clients);
-        // Accepted only when places are free again is no sign; a session that ends properly comes after all others.
+        // Accepted only when places are free again is no sign; a session that ends properly comes after all
+        // others.
         let mut last = Client::greeted(server.address());
         last.command("QUIT", "221");
         let _ = last.stream().read(&mut [0; 16]);

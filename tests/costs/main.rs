@@ -1,7 +1,9 @@
-//! What things cost: memory, CPU time, system calls, and how long others wait. A program of its own, because it needs the machine, and
-//! because its tests raise the limit on open files, which belongs to the whole program.
+//! What things cost: memory, CPU time, system calls, and how long others wait. A program of its own, because
+//! it needs the machine, and because its tests raise the limit on open files, which belongs to the whole
+//! program.
 //!
-//! Who measures time takes the machine [`alone`]; who measures memory or counts shares it with others that do ([`beside_others`]).
+//! Who measures time takes the machine [`alone`]; who measures memory or counts shares it with others that do
+//! ([`beside_others`]).
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

@@ -1,5 +1,5 @@
-//! What `ringmx check` says of memory holds: what a connection takes in each state that a client can stop in, and the sum of all
-//! parts when clients drive all of them to their bounds at once.
+//! What `ringmx check` says of memory holds: what a connection takes in each state that a client can stop in,
+//! and the sum of all parts when clients drive all of them to their bounds at once.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -268,8 +268,8 @@ struct Seen {
     held: u64,
 }
 
-/// Drives every part to its bound at once: large envelopes, TLS sessions and handshakes, half messages, whole ones, clients that
-/// never read, and more connections than there are places.
+/// Drives every part to its bound at once: large envelopes, TLS sessions and handshakes, half messages, whole
+/// ones, clients that never read, and more connections than there are places.
 fn attack(server: &Server) -> Seen {
     let address = server.address();
     let body = b"text of a line of mail data that goes on and on\r\n".repeat(40_000);
@@ -376,7 +376,8 @@ fn stays_below_its_sum(config: &str) {
     let shown = [start, envelopes, others, held, most].map(|bytes| bytes / MIB);
     println!("{shown:?} MiB of {} MiB, {} MiB with the kernel's", process / MIB, all / MIB);
     assert!(most <= process, "{most} octets, more than {process}");
-    // What can be driven to its bound was. What was freed meanwhile is used again, so the parts cannot be told apart to the octet.
+    // What can be driven to its bound was. What was freed meanwhile is used again, so the parts cannot be
+    // told apart to the octet.
     let bounded = (ENVELOPES_BYTES_MAX / 3 * 2) as u64;
     assert!(envelopes - start >= bounded, "envelopes: {}", envelopes - start);
     let bounded = bounded + (HELD_BYTES_MAX / 2) as u64;

@@ -1,5 +1,5 @@
-//! What the shard's thread asks of the kernel while mail flows: `io_uring_enter` and nothing else, accepting and closing
-//! connections aside.
+//! What the shard's thread asks of the kernel while mail flows: `io_uring_enter` and nothing else, accepting
+//! and closing connections aside.
 
 use std::collections::BTreeSet;
 use std::fs;

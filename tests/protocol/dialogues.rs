@@ -1,5 +1,6 @@
-//! Runs every dialogue of `tests/dialogues` against a session in memory: whole, byte by byte, split at every offset, and
-//! with all that the client sends at once. Replies, closing and stored messages are the same each time.
+//! Runs every dialogue of `tests/dialogues` against a session in memory: whole, byte by byte, split at every
+//! offset, and with all that the client sends at once. Replies, closing and stored messages are the same each
+//! time.
 
 use std::collections::HashMap;
 use std::fs;
@@ -106,7 +107,8 @@ fn run(dialogue: &Dialogue, arrival: Arrival) -> Result<(), String> {
     checked.all(&exchange.seen)
 }
 
-/// Runs a dialogue with all that the client sends between two events from outside in one piece, and compares at the end.
+/// Runs a dialogue with all that the client sends between two events from outside in one piece, and compares
+/// at the end.
 fn run_at_once(dialogue: &Dialogue) -> Result<(), String> {
     let mut exchange = begin(dialogue)?;
     let mut pending = Vec::new();
@@ -160,8 +162,8 @@ fn store(text: &str) -> Result<exchange::Store, String> {
     Ok(Box::new(move |mailbox| told.get(mailbox.whole).copied().unwrap_or(Verdict::Accept)))
 }
 
-/// Whether a client has to wait for the answer before it sends more: behind DATA, STARTTLS, EHLO and HELO, and where a
-/// greeting follows.
+/// Whether a client has to wait for the answer before it sends more: behind DATA, STARTTLS, EHLO and HELO,
+/// and where a greeting follows.
 fn must_wait(pending: &[u8]) -> bool {
     let line = pending.strip_suffix(b"\r\n").unwrap_or(pending);
     let line = line.rsplit(|octet| *octet == b'\n').next().unwrap_or_default().to_ascii_uppercase();

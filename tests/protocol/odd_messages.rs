@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use support::exchange::{Exchange, settings};
 
-/// Mail data and what is odd about it. Each is empty or ends with CRLF, and has no CR or LF but in CRLF: DATA can carry
-/// nothing else (RFC 5321 §4.1.1.4).
+/// Mail data and what is odd about it. Each is empty or ends with CRLF, and has no CR or LF but in CRLF: DATA
+/// can carry nothing else (RFC 5321 §4.1.1.4).
 type Odd = (String, Vec<u8>);
 
 const HEADER: &str =

@@ -1,5 +1,6 @@
-//! Requests of other protocols that carry a whole SMTP transaction: a browser, a proxy or a service that was led here sends octets
-//! that somebody else chose (RFC 5321 §7.8). Nothing of them is mail, in however many pieces they arrive.
+//! Requests of other protocols that carry a whole SMTP transaction: a browser, a proxy or a service that was
+//! led here sends octets that somebody else chose (RFC 5321 §7.8). Nothing of them is mail, in however many
+//! pieces they arrive.
 
 use support::exchange::{Exchange, Seen, settings};
 

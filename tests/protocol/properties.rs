@@ -1,5 +1,6 @@
-//! Random sessions. What holds for all of them: splitting the input changes nothing, mail data is what the naive reference
-//! says, every command has one reply in its order, and every reply line is well formed. A failure prints its seed.
+//! Random sessions. What holds for all of them: splitting the input changes nothing, mail data is what the
+//! naive reference says, every command has one reply in its order, and every reply line is well formed. A
+//! failure prints its seed.
 
 use std::time::Duration;
 
@@ -245,7 +246,8 @@ proptest! {
     ) {
         let mut octets = HELLO.to_vec();
         for (commands, data, kind) in parts {
-            // Whatever the octets before were, EHLO begins a line: a refused DATA would close, or not, with what is pending.
+            // Whatever the octets before were, EHLO begins a line: a refused DATA would close, or not, with
+            // what is pending.
             octets.extend_from_slice(b"\r\n");
             for command in commands {
                 octets.extend([&command, &b"\r\n"[..]].concat());

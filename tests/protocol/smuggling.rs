@@ -1,7 +1,8 @@
 //! Nothing but the true CRLF.CRLF ends mail data (the class of CVE-2023-51764, 51765 and 51766).
 //!
-//! Between two messages stands every sequence of line-end variants, dots, NULs, blanks and text up to a length; the octets
-//! arrive in every way. What is stored is what a naive server says, which reads a byte at a time and knows nothing of ours.
+//! Between two messages stands every sequence of line-end variants, dots, NULs, blanks and text up to a
+//! length; the octets arrive in every way. What is stored is what a naive server says, which reads a byte at
+//! a time and knows nothing of ours.
 
 use ringmx::smtp::settings::{BareLineEnd, Pipelining, Settings};
 
@@ -49,7 +50,8 @@ impl Naive {
     fn take(&mut self, octet: u8, (bare_lf, bare_cr): (BareLineEnd, BareLineEnd)) {
         self.text.push(octet);
         if self.in_data {
-            // The DATA line's CRLF is the first two octets of `text`: the mail data begins at a line start (§4.1.1.4).
+            // The DATA line's CRLF is the first two octets of `text`: the mail data begins at a line start
+            // (§4.1.1.4).
             if self.text.ends_with(b"\r\n.\r\n") {
                 let text = std::mem::take(&mut self.text);
                 let data = mail_data(&text[..text.len() - 3], bare_lf, bare_cr);
@@ -90,8 +92,8 @@ impl Naive {
     }
 }
 
-/// The stored form of the lines, which begin with the CRLF of the DATA line; `None` when a bare CR or LF, or a line that
-/// is a dot but for its NULs, refuses them.
+/// The stored form of the lines, which begin with the CRLF of the DATA line; `None` when a bare CR or LF, or
+/// a line that is a dot but for its NULs, refuses them.
 fn mail_data(lines: &[u8], bare_lf: BareLineEnd, bare_cr: BareLineEnd) -> Option<Vec<u8>> {
     // Whoever drops NUL would find the end in such a line.
     let is_dot_but_for_nul =
@@ -135,7 +137,8 @@ fn expected(octets: &[u8], policy: (BareLineEnd, BareLineEnd)) -> Vec<Message> {
 /// What ours stores of the pieces.
 fn stored<'a>(pieces: impl Iterator<Item = &'a [u8]>, policy: (BareLineEnd, BareLineEnd)) -> Vec<Message> {
     let mut settings = Settings { bare_lf: policy.0, bare_cr: policy.1, ..settings() };
-    // An attacker who does not wait for 354 is turned away by default; here nothing but the end of mail data protects us.
+    // An attacker who does not wait for 354 is turned away by default; here nothing but the end of mail data
+    // protects us.
     settings.gate.pipelining = Pipelining::Tolerate;
     let mut exchange = Exchange::new(settings);
     pieces.filter(|piece| !piece.is_empty()).for_each(|piece| exchange.receive(piece));
@@ -246,7 +249,8 @@ fn the_published_sequences_hide_nothing() {
             let (octets, _) = attack(text, sequence);
             let bytewise: Vec<_> = (1..octets.len()).collect();
             for policy in POLICIES {
-                // `CRLF` of the text and a sequence that begins with a dot would make a true end; none begins so.
+                // `CRLF` of the text and a sequence that begins with a dot would make a true end; none begins
+                // so.
                 let expected = expected(&octets, policy);
                 assert!(expected.len() <= 1 && expected.iter().all(|(from, _)| from == "good@client.test"));
                 check(&octets, &[], policy, &expected);

@@ -1,4 +1,5 @@
-//! A client of the simulation: sends commands in groups, waits where it has to, and knows which replies it may get.
+//! A client of the simulation: sends commands in groups, waits where it has to, and knows which replies it
+//! may get.
 
 use std::collections::VecDeque;
 
@@ -216,7 +217,8 @@ impl Client {
         let goes_ahead = self.codes.last().is_some_and(|code| code == "354");
         match self.steps.front() {
             None => return false,
-            // Behind greeting, DATA and the end of mail data a client waits (RFC 2920 §3.1); so does this one behind EHLO.
+            // Behind greeting, DATA and the end of mail data a client waits (RFC 2920 §3.1); so does this one
+            // behind EHLO.
             Some(Step::Say(..))
                 if !all_answered
                     && matches!(
@@ -255,8 +257,8 @@ impl Client {
         true
     }
 
-    /// The answer to the end of a message's mail data, when one came. Panics unless every reply fits what was asked, in
-    /// order, one a command; 421 may come at any time and ends it.
+    /// The answer to the end of a message's mail data, when one came. Panics unless every reply fits what was
+    /// asked, in order, one a command; 421 may come at any time and ends it.
     pub fn check_replies(&self) -> Vec<Option<String>> {
         let codes = &self.codes;
         let mut answers = vec![None; self.mails.len()];

@@ -1,4 +1,5 @@
-//! The thread that looks into mailboxes, in a simulation: its answers come late, in any order, or never while the faults last.
+//! The thread that looks into mailboxes, in a simulation: its answers come late, in any order, or never while
+//! the faults last.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,14 +1,16 @@
-//! A shard, its hand-over and a disk sink in one thread on virtual time, over a simulated ring and a simulated disk: one seed
-//! decides how octets arrive, which receives end early or find no buffer, in which order completions come, how small queues
-//! and pools are, what clients break off, how slow the storage is, when it hangs, fails, is full and recovers, and how late and in
-//! which order the store says whether it has a place for a recipient.
+//! A shard, its hand-over and a disk sink in one thread on virtual time, over a simulated ring and a
+//! simulated disk: one seed decides how octets arrive, which receives end early or find no buffer, in which
+//! order completions come, how small queues and pools are, what clients break off, how slow the storage is,
+//! when it hangs, fails, is full and recovers, and how late and in which order the store says whether it has
+//! a place for a recipient.
 //!
-//! After each run: every 250 stands for a message that a power cut leaves whole and unaltered, at the end or once before;
-//! what was never handed over is nowhere; all else is absent or whole. One reply a command, in order; pools within their
-//! bounds in every turn and empty at the end. When the faults are over everything ends, and a message is stored.
+//! After each run: every 250 stands for a message that a power cut leaves whole and unaltered, at the end or
+//! once before; what was never handed over is nowhere; all else is absent or whole. One reply a command, in
+//! order; pools within their bounds in every turn and empty at the end. When the faults are over everything
+//! ends, and a message is stored.
 //!
-//! `SIMULATION_SEED=7` runs one seed again, exactly; with `SIMULATION_LOG=1` too it logs, which has timers and a thread of its own
-//! and may take another course. `SIMULATION_SEEDS=100000` runs more of them.
+//! `SIMULATION_SEED=7` runs one seed again, exactly; with `SIMULATION_LOG=1` too it logs, which has timers
+//! and a thread of its own and may take another course. `SIMULATION_SEEDS=100000` runs more of them.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -34,7 +36,8 @@ const SEEDS: u64 = 2000;
 /// A busy machine tries fewer of them, and says how many.
 const TIME_MAX: Duration = Duration::from_secs(50);
 
-/// Turns in which everything ends once the faults are over: seconds of virtual time, for time-outs have to pass.
+/// Turns in which everything ends once the faults are over: seconds of virtual time, for time-outs have to
+/// pass.
 const CALM_TURNS_MAX: u64 = 50_000;
 
 struct Simulation {

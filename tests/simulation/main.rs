@@ -1,4 +1,5 @@
-//! A whole shard in one thread on virtual time, over a simulated ring: under faults of every kind, with a seed that decides everything.
+//! A whole shard in one thread on virtual time, over a simulated ring: under faults of every kind, with a
+//! seed that decides everything.
 //!
 //! `shard` makes the shard, `client`, `storage`, `desk` and `spiller` surround it; the others are the tests.
 

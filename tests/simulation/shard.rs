@@ -41,7 +41,8 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A shard whose mail data stays in memory, with a listener without TLS and a store that takes every recipient.
+    /// A shard whose mail data stays in memory, with a listener without TLS and a store that takes every
+    /// recipient.
     pub fn new(pool: Pool, settings: Settings, to_sink: ToSink, inbox: Inbox) -> Self {
         Self {
             pool,

@@ -1,13 +1,15 @@
-//! A whole shard in one thread on virtual time, over a simulated ring: one seed decides how octets arrive, which receives end
-//! early, in which order completions come, how slow the sink is and what it says.
+//! A whole shard in one thread on virtual time, over a simulated ring: one seed decides how octets arrive,
+//! which receives end early, in which order completions come, how slow the sink is and what it says.
 //!
-//! Here the sink is simple and mail data moves out of memory, to a spill thread that is slow, fails and hangs; `disk.rs` has
-//! disk sinks.
+//! Here the sink is simple and mail data moves out of memory, to a spill thread that is slow, fails and
+//! hangs; `disk.rs` has disk sinks.
 //!
-//! After each run: every 250 stands for exactly one stored message, whole and unaltered; nothing else is stored that a client
-//! was told is not; one reply a command, in order; all buffers and blocks came back; every connection ended.
+//! After each run: every 250 stands for exactly one stored message, whole and unaltered; nothing else is
+//! stored that a client was told is not; one reply a command, in order; all buffers and blocks came back;
+//! every connection ended.
 //!
-//! `SIMULATION_SEED=7` runs one seed again, `SIMULATION_SEEDS=100000` runs more of them; `SIMULATION_LOG=1` logs (see `disk.rs`).
+//! `SIMULATION_SEED=7` runs one seed again, `SIMULATION_SEEDS=100000` runs more of them; `SIMULATION_LOG=1`
+//! logs (see `disk.rs`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -41,7 +43,8 @@ struct Client {
     /// What it still has to send.
     script: Vec<u8>,
     sent: usize,
-    /// Where in the script it waits until it was greeted or told 354: behind so many such replies it may send up to there.
+    /// Where in the script it waits until it was greeted or told 354: behind so many such replies it may send
+    /// up to there.
     waits: Vec<usize>,
     manner: Manner,
     /// The mail data of its messages, in order.

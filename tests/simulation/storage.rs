@@ -1,4 +1,5 @@
-//! A sink worker of the simulation: a planned sink over a simulated disk that is slow, hangs and fails while it is told to.
+//! A sink worker of the simulation: a planned sink over a simulated disk that is slow, hangs and fails while
+//! it is told to.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -172,7 +173,8 @@ impl Storage {
         !self.batch.is_empty()
     }
 
-    /// What the sink said of a message; none when it never came here. The mail data must be what the client sent.
+    /// What the sink said of a message; none when it never came here. The mail data must be what the client
+    /// sent.
     pub fn outcome(&self, body: &[u8]) -> Option<Outcome> {
         let handed = self.handed.get(key(body).expect("a body").1)?;
         assert!(handed.data == body, "altered on the way to the sink");
@@ -184,8 +186,8 @@ impl Storage {
         self.disk.now()
     }
 
-    /// Cuts the power at the end and once before, with all that was not synced lost, and with some of it; and looks at the
-    /// disk without a cut.
+    /// Cuts the power at the end and once before, with all that was not synced lost, and with some of it; and
+    /// looks at the disk without a cut.
     pub fn check(&self, world: &World) {
         let (end, before) = (self.disk.now(), below(world, self.disk.now() + 1));
         self.check_image(&self.disk.seen(), end);

@@ -1,7 +1,8 @@
-//! A shard under TLS on virtual time, over a simulated ring: clients that trickle, that flood, that end well or in the middle, with
-//! octets in pieces, receives that end, and no buffers. One seed decides everything.
+//! A shard under TLS on virtual time, over a simulated ring: clients that trickle, that flood, that end well
+//! or in the middle, with octets in pieces, receives that end, and no buffers. One seed decides everything.
 //!
-//! What was sent to its end is stored once and whole, what was not is never stored, and nothing is left of those who went away.
+//! What was sent to its end is stored once and whole, what was not is never stored, and nothing is left of
+//! those who went away.
 
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -247,7 +248,8 @@ enum End {
     Resets,
 }
 
-/// A client's whole part, command groups with the reply that each waits for; the last one of an end in the middle has none.
+/// A client's whole part, command groups with the reply that each waits for; the last one of an end in the
+/// middle has none.
 fn part(world: &World, number: usize, end: End, expected: &mut Vec<Vec<u8>>) -> Vec<(Vec<u8>, &'static str)> {
     let mut steps = vec![(b"EHLO client.example\r\n".to_vec(), "250 HELP")];
     let body = |message: usize, bytes: u64| {

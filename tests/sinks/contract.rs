@@ -1,4 +1,5 @@
-//! Every sink keeps the same contract: order, one outcome each, all or nothing, and the exact octets of what was received.
+//! Every sink keeps the same contract: order, one outcome each, all or nothing, and the exact octets of what
+//! was received.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};

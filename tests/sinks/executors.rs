@@ -1,5 +1,5 @@
-//! The three executors do the same with the same plan: the one with borrowed memory in the ring, its safe twin of plain
-//! system calls, and the simulated disk.
+//! The three executors do the same with the same plan: the one with borrowed memory in the ring, its safe
+//! twin of plain system calls, and the simulated disk.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,6 @@
-//! Large messages of the spool: each has a file beside the segments, made from its spill file. What was accepted is found octet for
-//! octet, a failure leaves nothing visible, and a start never removes a file that a record may name.
+//! Large messages of the spool: each has a file beside the segments, made from its spill file. What was
+//! accepted is found octet for octet, a failure leaves nothing visible, and a start never removes a file that
+//! a record may name.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,8 @@ fn open(path: &Path) -> Box<dyn Sink> {
     opened.workers.into_iter().next().expect("a worker")().expect("a sink")
 }
 
-/// A small one between two large ones; of one of them all but a little is in the file, of the other everything.
+/// A small one between two large ones; of one of them all but a little is in the file, of the other
+/// everything.
 fn mixed(path: &Path) -> Vec<Sent> {
     vec![
         Sent::new(1, b"one\r\n".repeat(50_000)).spilled(249_000, path),
@@ -178,7 +180,8 @@ fn a_start_keeps_every_file_that_a_damaged_record_may_name() {
     }
 }
 
-/// A message that no file can hold (RLIMIT_FSIZE) comes again and again: it must not take the others of its batch with it.
+/// A message that no file can hold (RLIMIT_FSIZE) comes again and again: it must not take the others of its
+/// batch with it.
 #[test]
 fn a_message_that_fits_no_file_fails_alone() {
     let directory = tempfile::tempdir().expect("a temporary directory");

@@ -1,5 +1,6 @@
-//! What RCPT takes can be stored: the policy and the store decide together, before the 250 to RCPT. Random configurations over
-//! stores in every state, with the session in memory and a real maildir below a temporary directory; then a real server.
+//! What RCPT takes can be stored: the policy and the store decide together, before the 250 to RCPT. Random
+//! configurations over stores in every state, with the session in memory and a real maildir below a temporary
+//! directory; then a real server.
 
 use std::fmt::Write;
 use std::fs;
@@ -288,7 +289,8 @@ proptest! {
     }
 }
 
-/// What a look cannot see shows when a delivery fails: then that mailbox is refused at RCPT, and others have their mail.
+/// What a look cannot see shows when a delivery fails: then that mailbox is refused at RCPT, and others have
+/// their mail.
 #[test]
 fn a_mailbox_that_a_delivery_failed_in_is_refused_for_a_while_and_others_are_not() {
     let folder = tempfile::tempdir().expect("a temporary directory");

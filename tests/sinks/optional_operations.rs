@@ -200,8 +200,8 @@ fn takes_small_and_large(server: &Server, what: &str) {
     }
 }
 
-/// All that a 250 to RCPT rests on, where nothing that is optional is there, neither in the file system nor in
-/// the sandbox, but the link that a rename is made of.
+/// All that a 250 to RCPT rests on, where nothing that is optional is there, neither in the file system nor
+/// in the sandbox, but the link that a rename is made of.
 #[test]
 fn recipients_have_maildirs_of_their_own_where_all_that_is_optional_is_missing() {
     if image::unavailable(&["mount"]).is_some() {

@@ -1,5 +1,5 @@
-//! Cuts the power at every step of a plan and looks at what the disk may hold then; fails every operation; takes away every
-//! sync. The simulated disk keeps or loses each effect that was not synced for itself.
+//! Cuts the power at every step of a plan and looks at what the disk may hold then; fails every operation;
+//! takes away every sync. The simulated disk keeps or loses each effect that was not synced for itself.
 
 mod doubt;
 
@@ -117,7 +117,8 @@ fn find_in_spool(image: &Image, sent: &[Sent]) -> Result<Copies, String> {
     Ok(found)
 }
 
-/// The content of a record with that of its file. None where the file is not what the record says: the message is not there.
+/// The content of a record with that of its file. None where the file is not what the record says: the
+/// message is not there.
 fn whole_content(image: &Image, segment: &[u8], sequence: u64, record: &RecordHeader) -> Option<Vec<u8>> {
     let at = |offset| usize::try_from(offset).expect("small");
     let (start, end) = (at(record.content_start()), at(record.content_start() + record.content_bytes));
@@ -190,8 +191,8 @@ impl Run {
     }
 }
 
-/// Which of so many effects a power cut keeps: all subsets of a few; none, all, each one alone, all but each one and some at
-/// random of many.
+/// Which of so many effects a power cut keeps: all subsets of a few; none, all, each one alone, all but each
+/// one and some at random of many.
 fn subsets(count: usize) -> Vec<Vec<bool>> {
     if count <= 7 {
         return (0..1_usize << count)
@@ -288,8 +289,8 @@ fn a_maildir_keeps_a_bounded_number_of_files_open_however_many_recipients_there_
 /// The kind of a sync, or of a wait for what is written back; none for any other action.
 fn sync_kind(action: &Action<'_>) -> Option<&'static str> {
     match action {
-        // The sync of a fresh segment saves the first batch its size and its zeros; that batch's own sync would make
-        // them durable too.
+        // The sync of a fresh segment saves the first batch its size and its zeros; that batch's own sync
+        // would make them durable too.
         Action::SyncFile(file) => (!file.name.contains(".new")).then_some("file"),
         Action::AwaitWriteback(_) => Some("written-back file"),
         Action::SyncDirectory(_) => Some("directory"),
@@ -344,7 +345,8 @@ fn without_any_one_of_its_syncs_a_plan_would_lose_messages() {
         for (sync, path, cuts) in &found {
             match cuts {
                 Err(what) => println!("without the sync of the {sync} {path:?}, as it has to be: {what}"),
-                // Behind a sync of the file system it flushes a disk whose ext4 has no journal, which the simulated one is not.
+                // Behind a sync of the file system it flushes a disk whose ext4 has no journal, which the
+                // simulated one is not.
                 Ok(()) if kind.name == MAILDIR_TWICE.name && path.is_empty() => {}
                 Ok(()) => panic!("{}: the sync of the {sync} {path:?} could be left out", kind.name),
             }

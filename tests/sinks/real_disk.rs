@@ -1,4 +1,5 @@
-//! The disk sinks on a real file system that is full, and then read-only: a tmpfs in a mount namespace of its own.
+//! The disk sinks on a real file system that is full, and then read-only: a tmpfs in a mount namespace of its
+//! own.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Segments that are made ahead and recycled: no record that was not consumed is lost, none of an earlier use comes back, whenever
-//! the power is cut; numbers only rise; nothing is recycled on a guess.
+//! Segments that are made ahead and recycled: no record that was not consumed is lost, none of an earlier use
+//! comes back, whenever the power is cut; numbers only rise; nothing is recycled on a guess.
 
 mod consumed;
 
@@ -144,7 +144,8 @@ impl Run {
         run
     }
 
-    /// Cuts the power everywhere: all that was not synced is kept, or lost; or, when it is to be thorough, all but each one thing.
+    /// Cuts the power everywhere: all that was not synced is kept, or lost; or, when it is to be thorough,
+    /// all but each one thing.
     fn check_cuts(&self, thorough: bool) -> Result<(), String> {
         for cut in 0..=self.disk.now() {
             let pending = self.disk.pending(cut);
@@ -215,7 +216,8 @@ fn a_power_cut_while_segments_are_recycled_loses_nothing_and_brings_nothing_back
 
 #[test]
 fn a_journal_given_up_while_segments_are_recycled_alters_none_where_it_is_probed() {
-    /// Gives the journal up before each sync in turn; whether probes of files that are kept for another use are left out.
+    /// Gives the journal up before each sync in turn; whether probes of files that are kept for another use
+    /// are left out.
     fn check(pace: Pace, blind: bool) -> Vec<Result<(), String>> {
         let run_to = |step| {
             let (is_sync, is_kept) = (Rc::new(Cell::new(false)), Cell::new(false));

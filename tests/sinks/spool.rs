@@ -1,5 +1,5 @@
-//! The spool after torn writes, flipped bits, stale octets and restarts: what was accepted is found octet for octet, what is
-//! wrong is told, and nothing else passes for a record.
+//! The spool after torn writes, flipped bits, stale octets and restarts: what was accepted is found octet for
+//! octet, what is wrong is told, and nothing else passes for a record.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -120,7 +120,8 @@ fn stale_octets_of_an_earlier_use_never_pass_as_records() {
 
 #[test]
 fn mail_data_that_looks_like_records_is_not_taken_for_some() {
-    // The worst a sender could do: whole frames at every place, even with the right offsets, but without the salt.
+    // The worst a sender could do: whole frames at every place, even with the right offsets, but without the
+    // salt.
     let forged = segment(&[vec![Sent::new(1, "forged")], vec![Sent::new(2, "forged")]]);
     let hostile = Sent { received: vec![b'x'; 512 - 64 - 200], ..Sent::new(3, &forged[4096..12 * 1024]) };
     let mut octets = segment(&[vec![hostile.clone()], vec![Sent::new(4, "good")]]);

@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 
 use support::sink::{Reports, Sent, store, surroundings};
 
-/// One message with all there is to tell, one with little, one that came in plaintext; and what is told of them.
+/// One message with all there is to tell, one with little, one that came in plaintext; and what is told of
+/// them.
 fn messages() -> ([Sent; 3], [Value; 3]) {
     let facts = TlsFacts {
         version: "TLSv1.2",

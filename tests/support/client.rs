@@ -78,7 +78,8 @@ impl Client {
     }
 }
 
-/// Mail data with CRLF line ends made ready for DATA: transparency (RFC 5321 §4.5.2) and the end of mail data.
+/// Mail data with CRLF line ends made ready for DATA: transparency (RFC 5321 §4.5.2) and the end of mail
+/// data.
 pub fn stuffed(data: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(data.len() + 64);
     let mut line_start = true;

@@ -55,7 +55,8 @@ impl Drop for ControlGroup {
     }
 }
 
-/// Where groups with a limit on memory may be made: that of this process in either version, and those above it.
+/// Where groups with a limit on memory may be made: that of this process in either version, and those above
+/// it.
 fn own_groups() -> Vec<PathBuf> {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let mut found = Vec::new();

@@ -114,7 +114,8 @@ impl Dialogue {
         self.config.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
-    /// Whether what the client sends between two replies arrives before anything is answered, in however many pieces.
+    /// Whether what the client sends between two replies arrives before anything is answered, in however many
+    /// pieces.
     pub fn arrives_together(&self) -> bool {
         self.config("arrival") == Some("together")
     }

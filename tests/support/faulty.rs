@@ -1,4 +1,5 @@
-//! A file system that fails on command: FUSE in front of a folder. Only what the receiver's stores use is there.
+//! A file system that fails on command: FUSE in front of a folder. Only what the receiver's stores use is
+//! there.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -34,7 +35,8 @@ pub enum Fault {
     Lacks(Operation, i32),
 }
 
-/// What a file system need not have. A file without a name (`O_TMPFILE`) is never there: fuser does not know the request.
+/// What a file system need not have. A file without a name (`O_TMPFILE`) is never there: fuser does not know
+/// the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     /// To rename without replacing (RENAME_NOREPLACE).
@@ -75,7 +77,8 @@ impl State {
 }
 
 impl Faulty {
-    /// Mounts what is in `folder` at `at`. Where it does not tell its size, it answers with zeros, as such file systems do.
+    /// Mounts what is in `folder` at `at`. Where it does not tell its size, it answers with zeros, as such
+    /// file systems do.
     pub fn mount(folder: &Path, at: &Path, tells_size: bool) -> io::Result<Self> {
         Self::mount_with(folder, at, tells_size, Fault::None)
     }

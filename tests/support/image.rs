@@ -48,7 +48,8 @@ pub struct Mounted {
 }
 
 impl Mounted {
-    /// Mounts an image. `direct`: what the kernel has sent to the disk is in the image file, past the page cache.
+    /// Mounts an image. `direct`: what the kernel has sent to the disk is in the image file, past the page
+    /// cache.
     pub fn new(kind: &str, image: &Path, at: &Path, direct: bool) -> Self {
         let direct = if direct { "on" } else { "off" };
         let mut attach = Command::new("losetup");

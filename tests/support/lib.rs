@@ -1,6 +1,8 @@
-//! What the programs of tests and benches share: sessions in memory, real servers and their clients, disks that fail, naive references.
+//! What the programs of tests and benches share: sessions in memory, real servers and their clients, disks
+//! that fail, naive references.
 //!
-//! A crate, so that every program takes what it needs of it and nothing is compiled twice. Only tests depend on it.
+//! A crate, so that every program takes what it needs of it and nothing is compiled twice. Only tests depend
+//! on it.
 #![cfg(feature = "server")]
 
 pub mod client;

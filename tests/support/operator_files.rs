@@ -1,5 +1,5 @@
-//! What holds for any file of the operator, the configuration and the file of recipients: it is read, or what is wrong is told with
-//! its line. Shared by the property tests and `tests/fuzz`.
+//! What holds for any file of the operator, the configuration and the file of recipients: it is read, or what
+//! is wrong is told with its line. Shared by the property tests and `tests/fuzz`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,8 +26,8 @@ fn read(text: &str) -> Reading {
     parse(text, "mx.toml", Path::new("/etc/ringmx"))
 }
 
-/// A text for a configuration. It is a configuration or has problems, each on a line of the text; what means nothing changes
-/// nothing.
+/// A text for a configuration. It is a configuration or has problems, each on a line of the text; what means
+/// nothing changes nothing.
 pub fn check_configuration(text: &str) {
     let reading = read(text);
     let lines = text.split('\n').count();
@@ -38,7 +38,8 @@ pub fn check_configuration(text: &str) {
         let is_shown = |c: char| !c.is_control() || c == '\n';
         assert!(said.chars().all(is_shown), "what is told is printable: {said:?} of {text:?}");
     }
-    // A line more in front moves all of them, and is all that it does. Nothing may stand before a byte order mark.
+    // A line more in front moves all of them, and is all that it does. Nothing may stand before a byte order
+    // mark.
     if !text.starts_with('\u{feff}') {
         for before in ["\n", "# \u{e9}\r\n"] {
             let moved = read(&format!("{before}{text}"));
@@ -56,8 +57,8 @@ pub fn check_configuration(text: &str) {
     assert_eq!(placed(&ended, 0), placed(&reading, 0), "{text:?}");
 }
 
-/// The reference that `ringmx config` prints, changed: for each three octets a line (two of them) loses its `#`, is left out, comes
-/// twice, or has another line's value.
+/// The reference that `ringmx config` prints, changed: for each three octets a line (two of them) loses its
+/// `#`, is left out, comes twice, or has another line's value.
 pub fn changed_reference(octets: &[u8]) -> String {
     let text = reference();
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -110,8 +111,8 @@ fn placed(reading: &Reading, later: usize) -> (Option<String>, Vec<Placed>) {
     (config, findings(reading).into_iter().map(finding).collect())
 }
 
-/// Octets of a file of recipients: each line is an entry, or nothing, or told, whatever the other lines are; and an entry takes mail
-/// for whom it names.
+/// Octets of a file of recipients: each line is an entry, or nothing, or told, whatever the other lines are;
+/// and an entry takes mail for whom it names.
 pub fn check_recipients(octets: &[u8]) {
     let path = Path::new("recipients.txt");
     let shown = || octets.escape_ascii().to_string();

@@ -1,5 +1,6 @@
-//! What a session has to do, said naively: replies read line by line, mail data in three passes, and a walk through a whole
-//! session that tells from the replies alone what the client's octets were. Shared by the property tests and `tests/fuzz`.
+//! What a session has to do, said naively: replies read line by line, mail data in three passes, and a walk
+//! through a whole session that tells from the replies alone what the client's octets were. Shared by the
+//! property tests and `tests/fuzz`.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -77,8 +78,8 @@ pub fn naive(octets: &[u8], bare_lf: BareLineEnd, bare_cr: BareLineEnd) -> Optio
     Some(Naive { stored, has_bare, consumed })
 }
 
-/// Where lines end that may be DATA, EHLO or HELO, perhaps after octets of a chunk: a client waits for the answer there (RFC 2920
-/// §3.1), and what it sends without waiting is a matter of the dialogues.
+/// Where lines end that may be DATA, EHLO or HELO, perhaps after octets of a chunk: a client waits for the
+/// answer there (RFC 2920 §3.1), and what it sends without waiting is a matter of the dialogues.
 pub fn waiting_lines(octets: &[u8]) -> Vec<usize> {
     const VERBS: [&[u8]; 3] = [b"DATA", b"EHLO", b"HELO"];
     let mut end = 0;
@@ -112,7 +113,8 @@ enum Operation {
     TooMany,
 }
 
-/// Octets as a list of operations: ESC and a letter are one (see `tests/fuzz/README.md`), everything else is sent.
+/// Octets as a list of operations: ESC and a letter are one (see `tests/fuzz/README.md`), everything else is
+/// sent.
 fn operations(octets: &[u8]) -> Vec<Operation> {
     const ESCAPE: u8 = 0x1b;
     let mut operations = Vec::new();
@@ -240,8 +242,8 @@ pub fn check_session(input: &[u8]) {
     walk(&chosen(bits), &sent(&operations), &seen);
 }
 
-/// Goes through what the client sent with the replies at hand: one reply a command in order, mail data where a 354 was, a
-/// stored message where a 250 followed, nothing else, and nothing behind the reply that closes.
+/// Goes through what the client sent with the replies at hand: one reply a command in order, mail data where
+/// a 354 was, a stored message where a 250 followed, nothing else, and nothing behind the reply that closes.
 fn walk(settings: &Settings, sent: &[u8], seen: &Seen) {
     let replies = replies(seen);
     let mut replies = replies.iter().map(|lines| lines.last().map_or("", String::as_str)).peekable();
@@ -409,8 +411,8 @@ pub fn bdat(chunks: &[Vec<u8>]) -> Vec<u8> {
     octets
 }
 
-/// All that is claimed of chunks. Octet 0 chooses the policy and whether the message is BINARYMIME, octet 1 the size of the
-/// pieces that arrive; then each chunk, an octet for its length before it.
+/// All that is claimed of chunks. Octet 0 chooses the policy and whether the message is BINARYMIME, octet 1
+/// the size of the pieces that arrive; then each chunk, an octet for its length before it.
 pub fn check_chunks(input: &[u8]) {
     let [bits, piece, rest @ ..] = input else { return };
     let policy = [ChunkLineEnd::Keep, ChunkLineEnd::Normalize, ChunkLineEnd::Reject][usize::from(bits % 3)];
@@ -426,7 +428,8 @@ pub fn check_chunks(input: &[u8]) {
     }
 }
 
-/// These chunks, arriving in pieces of these sizes, are stored as the naive reader says, or refused once and for all.
+/// These chunks, arriving in pieces of these sizes, are stored as the naive reader says, or refused once and
+/// for all.
 pub fn check_chunks_with(chunks: &[Vec<u8>], policy: ChunkLineEnd, binary: bool, sizes: &[usize]) {
     let mut exchange = Exchange::new(Settings { bdat_bare_lf: policy, ..settings() });
     let policy = if binary { ChunkLineEnd::Keep } else { policy };

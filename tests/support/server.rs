@@ -232,7 +232,8 @@ impl Drop for Server {
     }
 }
 
-/// Without our trace fields, which stand above the message: Return-Path, Delivered-To and Received with its folds.
+/// Without our trace fields, which stand above the message: Return-Path, Delivered-To and Received with its
+/// folds.
 pub fn without_trace(message: &[u8]) -> &[u8] {
     let mut rest = message;
     for name in [&b"Return-Path:"[..], b"Delivered-To:", b"Received:"] {

@@ -1,6 +1,6 @@
-//! What holds for any octets in a spool, also such that somebody made to look right: only records whose checksums are right are
-//! told, in their order; and `list`, `verify`, `follow`, `export` and `show` say the same. The reference is `docs/spool.md`, read
-//! naively. Shared by the property test and `tests/fuzz`.
+//! What holds for any octets in a spool, also such that somebody made to look right: only records whose
+//! checksums are right are told, in their order; and `list`, `verify`, `follow`, `export` and `show` say the
+//! same. The reference is `docs/spool.md`, read naively. Shared by the property test and `tests/fuzz`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,8 +26,9 @@ const SEGMENT_BYTES: usize = 24 * 1024;
 #[derive(Debug, Clone, Default)]
 pub struct Files(BTreeMap<String, Vec<u8>>);
 
-/// Makes the files that an input describes. Octet 0: bit 0, the segments say that they were zeroed; bit 1, the files of segments end
-/// with their last record; bit 2, the numbers of segments are the highest that there are. Then operations, a letter and what it needs:
+/// Makes the files that an input describes. Octet 0: bit 0, the segments say that they were zeroed; bit 1,
+/// the files of segments end with their last record; bit 2, the numbers of segments are the highest that
+/// there are. Then operations, a letter and what it needs:
 ///
 /// | operation | meaning |
 /// | --- | --- |
@@ -150,7 +151,8 @@ impl Maker {
             content_bytes: content.len() as u64,
             body_crc: crc32c(crc32c(0, &SALT.to_le_bytes()), &body),
         };
-        // A number that is larger by one place in base 256, or smaller: lengths and places that almost fit, and huge ones.
+        // A number that is larger by one place in base 256, or smaller: lengths and places that almost fit,
+        // and huge ones.
         if let Some((what, by)) = self.lie.take() {
             let change = |number: &mut u64| {
                 *number = number.wrapping_add((by as u64).wrapping_sub(128) << (what & 0x38));
@@ -238,7 +240,8 @@ struct Naive {
     content: Vec<u8>,
 }
 
-/// The whole records of a segment, and its gaps: from where, whether a record follows, and whether that is damage.
+/// The whole records of a segment, and its gaps: from where, whether a record follows, and whether that is
+/// damage.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Found {
     records: Vec<Naive>,
@@ -382,7 +385,8 @@ struct Expected {
     torn: u64,
     /// Gaps that are damage, segments that are none, envelopes and files that cannot be read.
     problems: u64,
-    /// How far a follower comes before it ends: to a record that cannot be handed on, or a write that did not end.
+    /// How far a follower comes before it ends: to a record that cannot be handed on, or a write that did not
+    /// end.
     followed: Option<usize>,
     /// The place where a follower waits in the segment that was begun last.
     unsettled: Option<usize>,
@@ -433,7 +437,8 @@ impl Expected {
     }
 }
 
-/// Whatever `consumed` holds: `list` tells every record, and calls those consumed up to the one that it names.
+/// Whatever `consumed` holds: `list` tells every record, and calls those consumed up to the one that it
+/// names.
 fn check_consumed(path: &Path, expected: &Expected) {
     let mut out = Vec::new();
     let listed = reader::list(path, None, &mut out);
@@ -454,7 +459,8 @@ fn check_consumed(path: &Path, expected: &Expected) {
 
 fn check_verify(path: &Path, expected: &Expected) {
     let found = verify(path).expect("a directory that can be read");
-    // What was consumed and recycled meanwhile is no damage: past a segment that `consumed` is behind, nothing is counted.
+    // What was consumed and recycled meanwhile is no damage: past a segment that `consumed` is behind,
+    // nothing is counted.
     if reader::last_consumed(path).is_ok_and(|consumed| consumed.is_none()) {
         let told = (found.records, found.torn, found.notes.problems);
         assert_eq!(told, (expected.records, expected.torn, expected.problems), "{:?}", found.notes);

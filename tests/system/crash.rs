@@ -1,5 +1,6 @@
-//! Under load the receiver is killed (`kill -9`) at random moments and started again on the same store, several times; then
-//! the ledger of what was sent is compared with the store: nothing accepted is lost or altered, nothing else is visible.
+//! Under load the receiver is killed (`kill -9`) at random moments and started again on the same store,
+//! several times; then the ledger of what was sent is compared with the store: nothing accepted is lost or
+//! altered, nothing else is visible.
 //!
 //! `CRASH_SEED` repeats the choices of a run, `CRASH_ROUNDS` sets the number of kills.
 

@@ -1,5 +1,6 @@
-//! Runs every dialogue of `tests/dialogues` against a real server on loopback: one server a dialogue, told what the dialogue's
-//! settings say, storing to standard output. What needs events that only a simulation has is skipped, and printed with why.
+//! Runs every dialogue of `tests/dialogues` against a real server on loopback: one server a dialogue, told
+//! what the dialogue's settings say, storing to standard output. What needs events that only a simulation has
+//! is skipped, and printed with why.
 
 #![allow(clippy::format_push_string)] // A configuration is put together from lines.
 

@@ -1,7 +1,9 @@
-//! The whole program while its disk fails: full, failing writes and syncs, a sync that hangs, a folder that is gone. What is
-//! accepted stays, what cannot be stored is put off (4yz), and all resumes by itself when the fault ends.
+//! The whole program while its disk fails: full, failing writes and syncs, a sync that hangs, a folder that
+//! is gone. What is accepted stays, what cannot be stored is put off (4yz), and all resumes by itself when
+//! the fault ends.
 //!
-//! `FAULT_ROUNDS` sets the lives of each file system whose device fails under it, `FAULT_SEED` repeats their choices.
+//! `FAULT_ROUNDS` sets the lives of each file system whose device fails under it, `FAULT_SEED` repeats their
+//! choices.
 
 use std::fs;
 use std::path::Path;
@@ -38,7 +40,8 @@ fn a_failed_write_or_sync_is_451_or_452_and_passes() {
             (Fault::Write(libc::EIO), "451 4.3.0"),
             (Fault::Write(libc::EROFS), "451 4.3.0"),
             (Fault::Sync(libc::EIO), "451 4.3.0"),
-            // A file handle of NFS that its server knows no more, and a quota, which NFS tells when it is synced.
+            // A file handle of NFS that its server knows no more, and a quota, which NFS tells when it is
+            // synced.
             (Fault::Write(libc::ESTALE), "451 4.3.0"),
             (Fault::Sync(libc::ESTALE), "451 4.3.0"),
             (Fault::Write(libc::EDQUOT), "452 4.3.1"),
@@ -68,7 +71,8 @@ fn a_failed_write_or_sync_is_451_or_452_and_passes() {
     }
 }
 
-/// Each message has another file, and each file the same error: one line a message would fill the disk that is full.
+/// Each message has another file, and each file the same error: one line a message would fill the disk that
+/// is full.
 #[test]
 fn equal_errors_of_a_full_disk_are_told_once_and_counted() {
     if image::unavailable(&["mount"]).is_some() {
@@ -99,8 +103,8 @@ fn equal_errors_of_a_full_disk_are_told_once_and_counted() {
     }
 }
 
-/// A device that fails writes or flushes for moments: the file system on it tells an error once and goes on, or gives up and takes
-/// nothing more. Then it is mounted anew, and its journal recovers.
+/// A device that fails writes or flushes for moments: the file system on it tells an error once and goes on,
+/// or gives up and takes nothing more. Then it is mounted anew, and its journal recovers.
 #[test]
 fn a_device_that_fails_for_moments_costs_no_accepted_mail() {
     if image::unavailable(&["mkfs.ext4", "mkfs.xfs", "mkfs.btrfs", "losetup"]).is_some() {
@@ -178,8 +182,9 @@ impl Life<'_> {
     }
 }
 
-/// A file system that gave up ends syncs of directories without error: ext4 when the commit that they would wait for has failed
-/// already, XFS when it has let go of the changes that it could not write. Here another descriptor's sync is the one that fails.
+/// A file system that gave up ends syncs of directories without error: ext4 when the commit that they would
+/// wait for has failed already, XFS when it has let go of the changes that it could not write. Here another
+/// descriptor's sync is the one that fails.
 #[test]
 fn a_journal_that_was_given_up_is_found_by_its_probe() {
     if image::unavailable(&["mkfs.ext4", "mkfs.xfs", "mkfs.btrfs", "losetup"]).is_some() {

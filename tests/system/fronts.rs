@@ -1,4 +1,5 @@
-//! Who is at the other end: clients over IPv4 at an IPv6 socket, and fronts that say in whose name they speak, or forget to.
+//! Who is at the other end: clients over IPv4 at an IPv6 socket, and fronts that say in whose name they
+//! speak, or forget to.
 
 use std::net::{Ipv6Addr, Shutdown, SocketAddr};
 use std::process::Command;
@@ -203,7 +204,8 @@ fn inner() {
     let server = server("", "kind = \"discard\"");
     Client::greeted(over_ipv4(server.address())).command("QUIT", "221");
     Client::greeted(SocketAddr::from((Ipv6Addr::LOCALHOST, server.address().port()))).command("QUIT", "221");
-    // Whoever has the port for IPv4 only is in the way: to serve IPv6 alone would be silence towards IPv4 clients.
+    // Whoever has the port for IPv4 only is in the way: to serve IPv6 alone would be silence towards IPv4
+    // clients.
     let taken = std::net::TcpListener::bind("0.0.0.0:0").expect("a port");
     let port = taken.local_addr().expect("its address").port();
     let error = check_free(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).expect_err("taken");

@@ -1,4 +1,5 @@
-//! Real clients deliver: Python's smtplib, swaks, Postfix's smtp-source. Every message of a corpus arrives to the octet.
+//! Real clients deliver: Python's smtplib, swaks, Postfix's smtp-source. Every message of a corpus arrives to
+//! the octet.
 
 use std::fs;
 use std::path::PathBuf;
@@ -69,8 +70,8 @@ fn with_crlf(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// What stands in a maildir for a message: the name of a field first if it begins with the line of an mbox file, an empty line if it
-/// would continue our Received.
+/// What stands in a maildir for a message: the name of a field first if it begins with the line of an mbox
+/// file, an empty line if it would continue our Received.
 fn stored_form(message: &[u8]) -> Vec<u8> {
     let line = message.split(|octet| *octet == b'\n').next().unwrap_or_default();
     let name = line.split(|octet| *octet == b':').next().unwrap_or_default();

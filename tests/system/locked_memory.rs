@@ -1,4 +1,5 @@
-//! Locked memory: an ordinary user is charged for rings, so what `doctor` says of a limit has to be what `serve` then does.
+//! Locked memory: an ordinary user is charged for rings, so what `doctor` says of a limit has to be what
+//! `serve` then does.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -85,14 +86,16 @@ fn what_doctor_says_of_locked_memory_is_what_serve_does() {
     let folder = folder_for_all();
     let wanted = by_the_rule();
     let limits = [
-        // Far too little, too little, and what the rule wants: as it holds, and as the most that it may be raised to.
+        // Far too little, too little, and what the rule wants: as it holds, and as the most that it may be
+        // raised to.
         (false, limit(64 << 10, 64 << 10)),
         (false, limit(wanted / 2, wanted / 2)),
         (true, limit(wanted, wanted)),
         (true, limit(64 << 10, wanted)),
     ];
     for (number, (is_enough, limit)) in (0..).zip(limits) {
-        // The kernel gives back what a process was charged for some time after its end: each has a user of its own.
+        // The kernel gives back what a process was charged for some time after its end: each has a user of
+        // its own.
         let user = |part: u32| (1_000_000 + std::process::id() * 16 + number * 2 + part).to_string();
         let (is_ready, log) = serve(folder.path(), &user(0), &limit);
         let doctor = command(folder.path(), &user(1), &limit, "doctor").output().expect("it runs");

@@ -1,4 +1,5 @@
-//! What a flood of sessions does to the log of a real server: no line of a message is lost, and what has no line is counted.
+//! What a flood of sessions does to the log of a real server: no line of a message is lost, and what has no
+//! line is counted.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -94,7 +95,8 @@ fn a_flood_of_sessions_loses_no_line_of_a_message() {
     let address: SocketAddr = address.expect("an address").parse().expect("an address");
     std::iter::repeat_with(&mut next).find(|line| line.ends_with(" ready"));
 
-    // From here on nobody reads. A session's line takes an EHLO name of 255 octets, so 1,000 of these fill what may wait.
+    // From here on nobody reads. A session's line takes an EHLO name of 255 octets, so 1,000 of these fill
+    // what may wait.
     let name = "x".repeat(255);
     let flood = |count: usize| {
         for _ in 0..count {

@@ -1,5 +1,5 @@
-//! Mail data that begins with the `From ` line of an mbox file: no octet of it is changed, and its fields stay fields of the stored
-//! message, whatever the sink, the line ends and the size.
+//! Mail data that begins with the `From ` line of an mbox file: no octet of it is changed, and its fields
+//! stay fields of the stored message, whatever the sink, the line ends and the size.
 
 use std::fs;
 use std::process::Command;
@@ -36,7 +36,8 @@ fn deliver(client: &mut Client, data: &[u8], chunked: bool) {
     }
 }
 
-/// The stored octets are fields of ours, the name of a field, and the mail data; no line of the header section is none.
+/// The stored octets are fields of ours, the name of a field, and the mail data; no line of the header
+/// section is none.
 fn check(stored: &[u8], data: &[u8], line_end: &str) {
     let shown = stored.escape_ascii().to_string();
     let ours = stored.strip_suffix(data).unwrap_or_else(|| panic!("the mail data is altered: {shown}"));

@@ -1,11 +1,13 @@
-//! The power is cut under load: the whole program on a disk of its own, whose image is cloned (FICLONE) at random moments. A
-//! clone is the disk at that moment: what the kernel had not yet sent to it is not there. It is mounted (the journal recovers),
-//! the receiver starts on it and repairs, and the ledger up to the moment before the cut is compared with the store.
+//! The power is cut under load: the whole program on a disk of its own, whose image is cloned (FICLONE) at
+//! random moments. A clone is the disk at that moment: what the kernel had not yet sent to it is not there.
+//! It is mounted (the journal recovers), the receiver starts on it and repairs, and the ledger up to the
+//! moment before the cut is compared with the store.
 //!
-//! Then the same without each kind of sync (strace answers the system call in the kernel's place): mail must be lost, or the
-//! suite could not tell.
+//! Then the same without each kind of sync (strace answers the system call in the kernel's place): mail must
+//! be lost, or the suite could not tell.
 //!
-//! The disk keeps what it was sent: a volatile cache in the disk itself is what the simulated disk of `sink_power_cut.rs` has.
+//! The disk keeps what it was sent: a volatile cache in the disk itself is what the simulated disk of
+//! `sink_power_cut.rs` has.
 //!
 //! `POWER_CUT_SEED` repeats the choices of a run, `POWER_CUT_ROUNDS` sets the number of lives of each disk.
 
@@ -96,10 +98,12 @@ fn a_spool_of_large_messages_on_btrfs_keeps_its_promise_when_the_power_is_cut() 
 #[test]
 fn a_spool_without_any_one_kind_of_sync_loses_mail() {
     const KINDS: &[(&str, &str, &[&str])] = &[
-        // Of what is written into a segment, and of a new segment. A direct write makes itself durable, and an image has no cache
-        // of a disk that could lose it: what it goes without is shown by sink_power_cut.rs alone.
+        // Of what is written into a segment, and of a new segment. A direct write makes itself durable, and
+        // an image has no cache of a disk that could lose it: what it goes without is shown by
+        // sink_power_cut.rs alone.
         ("files", "fdatasync", &["ext4", "xfs"]),
-        // Of the name of a new segment. It is made ahead of its use, and what is synced in between commits the journal with it.
+        // Of the name of a new segment. It is made ahead of its use, and what is synced in between commits
+        // the journal with it.
         ("directories", "fsync", &[]),
     ];
     loses_mail(&CACHED, KINDS);
@@ -110,7 +114,8 @@ fn a_maildir_without_any_one_kind_of_sync_loses_mail() {
     const KINDS: &[(&str, &str, &[&str])] = &[
         // Of all files and names of a batch.
         ("files and names", "syncfs", &["ext4", "xfs"]),
-        // What a file holds, before it is renamed: without it `new` may show parts of mail that nobody accepted, but nothing is lost.
+        // What a file holds, before it is renamed: without it `new` may show parts of mail that nobody
+        // accepted, but nothing is lost.
         ("files to be renamed", "sync_file_range", &[]),
     ];
     loses_mail(&MAILDIR, KINDS);
@@ -185,7 +190,8 @@ fn keeps_its_promise(file_system: &str, store: &Store) {
     assert!(accepted > 0, "the cuts came under load");
 }
 
-/// Kinds of sync: what they make durable, the system call, and the file systems on which their lack can be seen.
+/// Kinds of sync: what they make durable, the system call, and the file systems on which their lack can be
+/// seen.
 fn loses_mail(store: &Store, kinds: &[(&str, &str, &[&str])]) {
     if image::unavailable(&["losetup", "mkfs.xfs", "mkfs.ext4", "strace"]).is_some() {
         return;

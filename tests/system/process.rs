@@ -1,5 +1,5 @@
-//! The program as a process: signals at every moment, standard streams that nobody reads or that are closed, an end that comes
-//! whatever stands still.
+//! The program as a process: signals at every moment, standard streams that nobody reads or that are closed,
+//! an end that comes whatever stands still.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -25,7 +25,8 @@ const END_MAX: Duration = Duration::from_secs(30);
 
 const MAIL: &[u8] = b"Subject: x\r\n\r\ntext\r\n";
 
-/// A `ringmx serve` whose standard streams are the test's choice, so nobody can read where it listens: it has an address for itself.
+/// A `ringmx serve` whose standard streams are the test's choice, so nobody can read where it listens: it has
+/// an address for itself.
 struct Process {
     child: Child,
     address: SocketAddr,
@@ -103,7 +104,8 @@ impl Process {
         }
     }
 
-    /// Waits until its first thread has ended. The process itself lasts as long as a thread stands in the kernel and cannot be killed.
+    /// Waits until its first thread has ended. The process itself lasts as long as a thread stands in the
+    /// kernel and cannot be killed.
     fn wait_until_dead(&self) {
         let stat = format!("/proc/{}/stat", self.child.id());
         let start = Instant::now();
@@ -259,7 +261,8 @@ fn a_signal_before_it_listens_ends_it_in_order() {
             assert!(status.success(), "{signal:?}: {status}");
             let mut text = String::new();
             log.read_to_string(&mut text).expect("the log");
-            // The step may end before the signal is looked at: then it listened, and stopped in the usual way.
+            // The step may end before the signal is looked at: then it listened, and stopped in the usual
+            // way.
             let listened = text.contains(" listening ");
             assert!(goes_on && listened || text.contains("did not listen") && !listened, "{text}");
         }
@@ -279,8 +282,8 @@ fn a_second_signal_before_it_listens_ends_it_at_once() {
     assert!(process.wait().success());
 }
 
-/// Whatever step of the start it meets: the signals are taken from before anything is opened, locked or listened on. The same store is
-/// started again each time, and serves at last.
+/// Whatever step of the start it meets: the signals are taken from before anything is opened, locked or
+/// listened on. The same store is started again each time, and serves at last.
 #[test]
 fn a_sigterm_at_any_moment_of_a_start_ends_it_and_leaves_nothing_half_done() {
     for kind in ["maildir", "spool"] {
@@ -388,7 +391,8 @@ fn a_stdout_reader_that_stands_still_holds_no_end_up() {
     client.send(b".\r\n");
     let begun = Instant::now();
     process.signal(Signal::TERM);
-    // The reader has its time (`STALL_MAX`), and so has the transaction; whichever ends first, it is not accepted.
+    // The reader has its time (`STALL_MAX`), and so has the transaction; whichever ends first, it is not
+    // accepted.
     let reply = client.reply();
     assert!(reply.starts_with("451") || reply.starts_with("421"), "{reply}");
     drop(client);
@@ -447,7 +451,8 @@ fn a_disk_that_does_not_answer_holds_no_end_up() {
     }
 }
 
-/// The thread that looks into mailboxes before the 250 to RCPT stands in the kernel as long as the disk likes.
+/// The thread that looks into mailboxes before the 250 to RCPT stands in the kernel as long as the disk
+/// likes.
 #[test]
 fn a_disk_that_does_not_answer_a_recipient_holds_no_end_up() {
     if image::unavailable(&["mount"]).is_some() {

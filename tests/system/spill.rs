@@ -1,4 +1,5 @@
-//! Large and slow messages: they move to temporary files, so memory stays bounded and every one of them arrives to the octet.
+//! Large and slow messages: they move to temporary files, so memory stays bounded and every one of them
+//! arrives to the octet.
 
 use std::fs;
 use std::io::Write;
@@ -84,7 +85,8 @@ fn what_a_disk_lost_of_a_temporary_file_is_never_stored() {
             std::thread::sleep(Duration::from_millis(2));
         }
         std::thread::sleep(Duration::from_millis(300));
-        // As the page cache is once a page could not be written and was given up: without an error for who reads.
+        // As the page cache is once a page could not be written and was given up: without an error for who
+        // reads.
         let open = fs::read_dir(format!("/proc/{}/fd", server.id())).expect("its open files");
         let mut damaged = 0;
         for path in open.map(|entry| entry.expect("entry").path()) {

@@ -15,7 +15,8 @@ const LISTENERS: &str = "[tls]\nself_signed = true\n[[listener]]\naddress = \"12
      address = \"127.0.0.1:0\"\ntls = \"implicit\"\n\
      [[sink]]\nkind = \"maildir\"\npath = \"mail\"\nline_endings = \"crlf\"\n";
 
-/// The same, and handshakes have little time: for tests that wait until it is over, and have none that should succeed.
+/// The same, and handshakes have little time: for tests that wait until it is over, and have none that should
+/// succeed.
 fn impatient() -> Server {
     Server::start_whole(&format!("{LISTENERS}[limits]\ntls_handshake_timeout = \"2s\"\n"))
 }

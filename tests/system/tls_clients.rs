@@ -1,5 +1,5 @@
-//! TLS with clients of all sorts: which certificate they are shown, what is told of them, what is refused; and clients of others:
-//! Python, swaks, openssl, GnuTLS, sslscan.
+//! TLS with clients of all sorts: which certificate they are shown, what is told of them, what is refused;
+//! and clients of others: Python, swaks, openssl, GnuTLS, sslscan.
 
 use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
@@ -29,7 +29,8 @@ fn certificate(name: &str, kind: &'static rcgen::SignatureAlgorithm) -> (String,
     (made.pem(), key.serialize_pem(), shown)
 }
 
-/// A server with an ECDSA and an RSA certificate for `mx.example` and an ECDSA one for `other.example`, and the three of them.
+/// A server with an ECDSA and an RSA certificate for `mx.example` and an ECDSA one for `other.example`, and
+/// the three of them.
 fn server_with_certificates(sink: &str) -> (Server, [CertificateDer<'static>; 3]) {
     let made = [
         ("ecdsa", "mx.example", &rcgen::PKCS_ECDSA_P256_SHA256),
@@ -361,7 +362,8 @@ fn a_server_name_that_is_none_is_named_in_the_log() {
     assert_eq!(failures(), refused.len());
 }
 
-/// A ClientHello with a list of server names that rustls would not make. The octets replace those of one host name of ten.
+/// A ClientHello with a list of server names that rustls would not make. The octets replace those of one host
+/// name of ten.
 fn alert_for_names(server: &Server, list: [u8; 13]) -> Vec<u8> {
     let mut hello = Vec::new();
     let name = "mx.example".try_into().expect("a name");
@@ -402,8 +404,8 @@ fn a_list_of_server_names_that_is_none_is_named_in_the_log() {
     ends(b"\0\0\x20mx.example", DECODE_ERROR, "misbehaved");
 }
 
-/// Runs a program of others with this input, which stays open until the program ends. None when it is not there; under CI it has
-/// to be.
+/// Runs a program of others with this input, which stays open until the program ends. None when it is not
+/// there; under CI it has to be.
 fn run(program: &str, arguments: &[&str], input: &str) -> Option<Output> {
     /// `timeout` found no program.
     const NOT_FOUND: i32 = 127;

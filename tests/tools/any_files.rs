@@ -1,5 +1,6 @@
-//! Any files: what the operator writes, the configuration and the file of recipients, and what is in a spool. Each is read, or what
-//! is wrong with it is told; nothing good is lost because of something bad. A failure prints its seed.
+//! Any files: what the operator writes, the configuration and the file of recipients, and what is in a spool.
+//! Each is read, or what is wrong with it is told; nothing good is lost because of something bad. A failure
+//! prints its seed.
 
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;

@@ -381,8 +381,8 @@ fn what_is_allowed_and_unwise_is_a_warning() {
 }
 
 proptest::proptest! {
-    /// Every key gets every type of value, in every table: a problem each, or good, but never a panic, and every
-    /// problem has a text.
+    /// Every key gets every type of value, in every table: a problem each, or good, but never a panic, and
+    /// every problem has a text.
     #[test]
     fn no_text_is_worse_than_a_problem(picks in proptest::collection::vec((0usize..64, 0usize..16), 1..40)) {
         let reference = config::reference();

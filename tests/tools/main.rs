@@ -1,4 +1,5 @@
-//! What an operator and a developer use beside the server: the configuration, the commands, the documents, the sources.
+//! What an operator and a developer use beside the server: the configuration, the commands, the documents,
+//! the sources.
 
 mod any_files;
 mod check;

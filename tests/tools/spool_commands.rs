@@ -1,4 +1,5 @@
-//! `ringmx spool …` as an operator runs it, beside a real receiver: nothing is lost, handed on twice or changed.
+//! `ringmx spool …` as an operator runs it, beside a real receiver: nothing is lost, handed on twice or
+//! changed.
 
 mod mistakes;
 

@@ -1,7 +1,8 @@
-//! The sources: imports run one way (`docs/architecture.md`), without circles, and sizes, widths and words are ours.
+//! The sources: imports run one way (`docs/architecture.md`), without circles, and sizes, widths and words
+//! are ours.
 //!
-//! Each path into the crate is read; another arrow than those below fails. What does not hold everywhere yet is in a list that only gets
-//! shorter.
+//! Each path into the crate is read; another arrow than those below fails. What does not hold everywhere yet
+//! is in a list that only gets shorter.
 
 mod circles;
 mod loadgen;
@@ -134,7 +135,8 @@ fn the_protocol_core_is_sans_io() {
     }
 }
 
-/// Circles of files that there still are, below `src`: each circle that is found has to be inside one of these.
+/// Circles of files that there still are, below `src`: each circle that is found has to be inside one of
+/// these.
 const CIRCLES: &[&[&str]] = &[];
 
 #[test]
@@ -183,7 +185,8 @@ fn module_of(file: &Path, root: &Path) -> String {
 fn targets(text: &str, root: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (start, _) in text.match_indices(root) {
-        // `$crate::` and names that end in `crate` are not paths into this crate; comments may say what they like.
+        // `$crate::` and names that end in `crate` are not paths into this crate; comments may say what they
+        // like.
         let line = text[..start].rsplit('\n').next().unwrap_or_default();
         if line.trim_start().starts_with("//")
             || text[..start].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$')

@@ -16,7 +16,8 @@ fn every_profile_is_a_good_configuration() {
         let output =
             Command::new(env!("CARGO_BIN_EXE_ringmx")).arg("check").arg(&path).output().expect("it runs");
         let told = String::from_utf8_lossy(&output.stderr);
-        // Recipients are the operator's to add, this machine need not have the memory, and who tests may be root.
+        // Recipients are the operator's to add, this machine need not have the memory, and who tests may be
+        // root.
         let is_expected = |line: &str| {
             [": recipients: there is no file", ": shards: ringmx may use ", ": ringmx runs as root"]
                 .iter()
@@ -28,7 +29,8 @@ fn every_profile_is_a_good_configuration() {
     assert!(count >= 2, "profiles were found");
 }
 
-/// A unit that allows less than the profiles need would not start, and one that waits less than the process would kill it.
+/// A unit that allows less than the profiles need would not start, and one that waits less than the process
+/// would kill it.
 #[test]
 fn the_unit_allows_what_the_process_needs() {
     let unit = fs::read_to_string(tuning("ringmx.service")).expect("the unit");

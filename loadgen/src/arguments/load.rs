@@ -38,16 +38,19 @@ pub struct LoadArguments {
     #[arg(long, value_name = "N", help_heading = "Load")]
     pub per_connection: Option<NonZeroU64>,
 
-    /// Open loop: messages have intended times, at this rate (20000/s, or a ramp over --duration: 1000/s..20000/s)
+    /// Open loop: messages have intended times, at this rate (20000/s, or a ramp over --duration:
+    /// 1000/s..20000/s)
     #[arg(short, long, value_name = "RATE", help_heading = "Load")]
     pub rate: Option<Rate>,
 
-    /// What sessions do: a scenario, or several with weights that divide the connections (steady:8,churn:1,abort:1)
+    /// What sessions do: a scenario, or several with weights that divide the connections
+    /// (steady:8,churn:1,abort:1)
     #[arg(long, value_name = "NAME[:N],...", default_value = "steady", help_heading = "Load")]
     pub scenario: Mix,
 
-    /// Send MAIL, RCPT and DATA in one write, where the server offers PIPELINING (RFC 2920); above 1, begin so many
-    /// transactions before the first is answered (with DATA two at most: the next envelope rides behind the mail data)
+    /// Send MAIL, RCPT and DATA in one write, where the server offers PIPELINING (RFC 2920); above 1, begin
+    /// so many transactions before the first is answered (with DATA two at most: the next envelope rides
+    /// behind the mail data)
     #[arg(short, long, value_name = "DEPTH", num_args = 0..=1, require_equals = true, default_missing_value = "1",
           value_parser = clap::value_parser!(u16).range(1..=1000), help_heading = "Load")]
     pub pipelining: Option<u16>,
@@ -56,7 +59,8 @@ pub struct LoadArguments {
     #[arg(long, value_name = "CHUNK", num_args = 0..=1, require_equals = true, default_missing_value = "1GiB", help_heading = "Load")]
     pub bdat: Option<ByteSize>,
 
-    /// Octets of a message (header and text, without what transparency adds): a size, lognormal:MEDIAN or lognormal:MEDIAN:SIGMA, or profile (mail as an MX sees it)
+    /// Octets of a message (header and text, without what transparency adds): a size, lognormal:MEDIAN or
+    /// lognormal:MEDIAN:SIGMA, or profile (mail as an MX sees it)
     #[arg(short, long, value_name = "SIZE", default_value = "4KiB", help_heading = "Message")]
     pub size: Size,
 
@@ -104,7 +108,8 @@ pub struct LoadArguments {
     #[arg(long, value_name = "NAME", requires = "tls", help_heading = "TLS")]
     pub tls_name: Option<String>,
 
-    /// Verify the server's certificate against the roots in this file (PEM); without it nothing of it is checked
+    /// Verify the server's certificate against the roots in this file (PEM); without it nothing of it is
+    /// checked
     #[arg(long, value_name = "FILE", requires = "tls", help_heading = "TLS")]
     pub tls_verify: Option<PathBuf>,
 

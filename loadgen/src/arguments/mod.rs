@@ -1,4 +1,5 @@
-//! The command line. Each subcommand has its arguments in a file; what it does with them stands in a room of its own.
+//! The command line. Each subcommand has its arguments in a file; what it does with them stands in a room of
+//! its own.
 
 pub mod compare;
 pub mod load;
@@ -12,11 +13,12 @@ use compare::CompareArguments;
 use load::LoadArguments;
 use verify::VerifyArguments;
 
-/// Sends mail to an SMTP receiver and measures it: as fast as its replies allow, or with --rate at intended times.
+/// Sends mail to an SMTP receiver and measures it: as fast as its replies allow, or with --rate at intended
+/// times.
 ///
-/// Without --rate every connection is a closed loop: it sends the next message when the last one was answered. With --rate
-/// each message has an intended time, and its latency counts from then. Each thread drives its share of the connections over
-/// its own io_uring.
+/// Without --rate every connection is a closed loop: it sends the next message when the last one was
+/// answered. With --rate each message has an intended time, and its latency counts from then. Each thread
+/// drives its share of the connections over its own io_uring.
 #[derive(Debug, Parser)]
 #[command(name = "loadgen", version = version(), after_help = EXAMPLES, after_long_help = AFTER)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]

@@ -1,5 +1,5 @@
-//! Where TLS comes into a session: before the greeting, or after the reply to STARTTLS (RFC 3207). The handshake itself is
-//! done by the load thread, which moves the octets.
+//! Where TLS comes into a session: before the greeting, or after the reply to STARTTLS (RFC 3207). The
+//! handshake itself is done by the load thread, which moves the octets.
 
 use std::time::Instant;
 

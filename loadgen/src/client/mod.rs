@@ -1,5 +1,5 @@
-//! The client's side of SMTP sessions (RFC 5321, RFC 2920), sans-IO: octets of replies go in, what to send next comes out. No
-//! socket, file, thread or clock; time is an argument.
+//! The client's side of SMTP sessions (RFC 5321, RFC 2920), sans-IO: octets of replies go in, what to send
+//! next comes out. No socket, file, thread or clock; time is an argument.
 //!
 //! ```text
 //!   Greeting → Ehlo → Ready ─┬→ Mail → Recipient… → Data → MailData → Ready …
@@ -8,10 +8,11 @@
 //!   Ehlo → StartTls → Handshake → Ehlo           (RFC 3207; with implicit TLS: Handshake → Greeting)
 //! ```
 //!
-//! A stage names what is to be said, and, once it is said, what the next reply answers. In a command group the stages from
-//! Mail to Data are said at once and their replies go through them one by one; transactions that were begun before the
-//! one under way ended wait in `ahead`. With BDAT (RFC 3030) there is no Data, and each chunk has a reply. A reply that the
-//! scenario does not expect is a failure of the run: it is counted, and the session goes on as a client should.
+//! A stage names what is to be said, and, once it is said, what the next reply answers. In a command group
+//! the stages from Mail to Data are said at once and their replies go through them one by one; transactions
+//! that were begun before the one under way ended wait in `ahead`. With BDAT (RFC 3030) there is no Data, and
+//! each chunk has a reply. A reply that the scenario does not expect is a failure of the run: it is counted,
+//! and the session goes on as a client should.
 
 mod handshake;
 mod offered;
@@ -71,7 +72,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// A session on a connection that is made `now`. `claimed` is the message that the session is made for, if any.
+    /// A session on a connection that is made `now`. `claimed` is the message that the session is made for,
+    /// if any.
     pub fn new(scenario: &'static Scenario, claimed: Option<Message>, serial: u64, now: Instant) -> Self {
         let implicit = scenario.tls == Some(Mode::Implicit);
         Self {
@@ -160,7 +162,8 @@ impl Client {
 
     /// Whether the scenario allows the server to end the session at any time.
     pub fn may_be_ended(&self) -> bool {
-        // TLS was asked for: a server that does not get that far is no success. And what is said after STARTTLS is not early.
+        // TLS was asked for: a server that does not get that far is no success. And what is said after
+        // STARTTLS is not early.
         if matches!(self.stage, Stage::StartTls | Stage::Handshake) {
             return false;
         }
@@ -300,7 +303,8 @@ impl Client {
         }
     }
 
-    /// Whether what this stage says was said before: by an early talker, or with MAIL as the rest of a command group.
+    /// Whether what this stage says was said before: by an early talker, or with MAIL as the rest of a
+    /// command group.
     fn was_said(&self, stage: Stage) -> bool {
         match stage {
             Stage::Ehlo => self.scenario.row.act == Act::EarlyTalker,
@@ -336,10 +340,12 @@ impl Client {
         }
     }
 
-    /// The connection is over. `sent` says whether all that was last given out to be sent was sent, or may have been.
+    /// The connection is over. `sent` says whether all that was last given out to be sent was sent, or may
+    /// have been.
     pub fn abandon(&mut self, sent: bool, tally: &mut Tally) {
         let last = self.ahead.pop_back();
-        // Of several transactions only the last may have been cut short: each is given out once the one before was sent.
+        // Of several transactions only the last may have been cut short: each is given out once the one
+        // before was sent.
         let not_last = usize::from(last.is_some()) * (1 + self.ahead.len());
         let all: Vec<Transaction> =
             [self.transaction].into_iter().chain(self.ahead.drain(..)).chain(last).collect();
@@ -347,7 +353,8 @@ impl Client {
             self.transaction = transaction;
             match self.transaction.open {
                 Open::Nothing => {}
-                // A group that follows mail data leaves with it, so that mail data may be the send that was cut short.
+                // A group that follows mail data leaves with it, so that mail data may be the send that was
+                // cut short.
                 Open::MailData if sent || (index < not_last && self.scenario.bdat.is_some()) => {
                     self.transaction.note(Ending::Unknown, tally);
                 }

@@ -16,7 +16,8 @@ pub(super) struct Offered {
 }
 
 impl Offered {
-    /// Takes a line of the reply to EHLO (RFC 5321 §4.1.1.1). The first line names the server, and no keyword is a domain.
+    /// Takes a line of the reply to EHLO (RFC 5321 §4.1.1.1). The first line names the server, and no keyword
+    /// is a domain.
     pub(super) fn note(&mut self, line: &ReplyLine<'_>) {
         if line.code != 250 {
             return;

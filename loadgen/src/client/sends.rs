@@ -33,8 +33,8 @@ const BARE_LF: &[u8] = &{
 const DRIP_PERIOD: Duration = Duration::from_secs(1);
 
 impl Client {
-    /// What to send now, if anything: octets put into `head` (empty when handed in), and after them those returned. Asked for
-    /// only when the last send has ended.
+    /// What to send now, if anything: octets put into `head` (empty when handed in), and after them those
+    /// returned. Asked for only when the last send has ended.
     pub fn next_send(
         &mut self,
         head: &mut Vec<u8>,

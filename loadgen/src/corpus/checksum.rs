@@ -1,12 +1,13 @@
-//! How the ledger names the text of a message: its octets, and a checksum that is cheap to compute for many similar messages.
+//! How the ledger names the text of a message: its octets, and a checksum that is cheap to compute for many
+//! similar messages.
 //!
 //! ```text
 //!   checksum(text) = CRC( CRC(rest) as 8 octets, little-endian ‖ head )
 //!   head: the first two lines of the text, with their ends; rest: what follows them
 //! ```
 //!
-//! CRC is CRC-64/XZ. Of a run's messages only the head differs for each, so the long part is summed once for each
-//! variant of the corpus.
+//! CRC is CRC-64/XZ. Of a run's messages only the head differs for each, so the long part is summed once for
+//! each variant of the corpus.
 
 use crc::{CRC_64_XZ, Crc, Table};
 
@@ -31,7 +32,8 @@ impl Fingerprint {
     }
 }
 
-/// What a message is known by in the store: its text from the id header on, in both forms a receiver may keep.
+/// What a message is known by in the store: its text from the id header on, in both forms a receiver may
+/// keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Text {
     /// As it was sent, lines ending in CRLF.

@@ -31,8 +31,8 @@ impl Fingerprints {
     }
 }
 
-/// What follows the head, as it is stored: without the line that ends the mail data and without the dots of transparency;
-/// with CRLF and with LF.
+/// What follows the head, as it is stored: without the line that ends the mail data and without the dots of
+/// transparency; with CRLF and with LF.
 fn rests(sent: &[u8], chunked: bool) -> [Rest; 2] {
     let mut stored: Vec<u8> = if chunked {
         sent.to_vec()

@@ -33,7 +33,8 @@ pub fn digits(text: &str) -> Option<u64> {
     if plain { u64::from_str_radix(text, 16).ok() } else { None }
 }
 
-/// The message that stored octets name, and where its text begins: at the first line that is a whole id header.
+/// The message that stored octets name, and where its text begins: at the first line that is a whole id
+/// header.
 pub fn find_id(stored: &[u8]) -> Option<(Id, usize)> {
     let mut at = 0;
     for line in stored.split_inclusive(|octet| *octet == b'\n') {

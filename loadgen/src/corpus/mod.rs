@@ -1,6 +1,6 @@
-//! Mail data to send (RFC 5322 text, RFC 5321 §4.5.2 transparency), made once: a few dozen variants of the text, and a small
-//! head for each message that identifies it. The number of a message decides which variant it has, so that a text under
-//! the head of another message is noticed.
+//! Mail data to send (RFC 5322 text, RFC 5321 §4.5.2 transparency), made once: a few dozen variants of the
+//! text, and a small head for each message that identifies it. The number of a message decides which variant
+//! it has, so that a text under the head of another message is noticed.
 
 pub mod checksum;
 pub mod fingerprints;
@@ -14,7 +14,8 @@ use crate::size::Size;
 use id::{HEAD_END, ID_NAME, MESSAGE_ID, NUMBER_BYTES, hexadecimal};
 use text::append_text;
 
-/// Variants of the text. The number is prime, so that neighbours differ at every stride of a thread or a connection.
+/// Variants of the text. The number is prime, so that neighbours differ at every stride of a thread or a
+/// connection.
 const VARIANTS_MAX: u64 = 31;
 
 /// Octets that variants may take together. If they took more, there are fewer of them, but at least two.
@@ -47,7 +48,8 @@ pub struct Recipe<'a> {
     pub samples: Option<&'a [Vec<u8>]>,
     /// Whether large messages are sent, too.
     pub huge: bool,
-    /// Whether it goes into chunks (RFC 3030): as it is, instead of with transparency and the dot that ends it.
+    /// Whether it goes into chunks (RFC 3030): as it is, instead of with transparency and the dot that ends
+    /// it.
     pub chunked: bool,
     /// Commands that follow the end of the mail data, to be sent together with it.
     pub next_group: &'a [u8],
@@ -156,8 +158,8 @@ impl Corpus {
         self.variants.iter().any(|variant| !variant.octets.is_ascii())
     }
 
-    /// Appends the head of message `number`, and gives what follows it; with `next_group` the commands of the next
-    /// transaction, too.
+    /// Appends the head of message `number`, and gives what follows it; with `next_group` the commands of the
+    /// next transaction, too.
     pub fn write_head(&self, number: u64, next_group: bool, head: &mut Vec<u8>) -> &'static [u8] {
         let digits = hexadecimal(number);
         head.extend_from_slice(self.head.as_bytes());

@@ -1,5 +1,5 @@
-//! Messages that somebody else wrote: a folder of `.eml` files or an mbox, read once and put into the form that SMTP carries
-//! (lines that end in CRLF, no other CR or LF).
+//! Messages that somebody else wrote: a folder of `.eml` files or an mbox, read once and put into the form
+//! that SMTP carries (lines that end in CRLF, no other CR or LF).
 
 use std::path::Path;
 use std::{fs, io};
@@ -33,7 +33,8 @@ fn read_folder(path: &Path) -> io::Result<Vec<Vec<u8>>> {
     paths.iter().map(fs::read).collect()
 }
 
-/// Messages begin at a line "From " at the start or after an empty line; `>From ` in them loses its `>` (mboxrd).
+/// Messages begin at a line "From " at the start or after an empty line; `>From ` in them loses its `>`
+/// (mboxrd).
 fn split_mbox(octets: &[u8]) -> Vec<Vec<u8>> {
     let mut messages: Vec<Vec<u8>> = Vec::new();
     let mut behind_empty = true;
@@ -50,7 +51,8 @@ fn split_mbox(octets: &[u8]) -> Vec<Vec<u8>> {
     messages
 }
 
-/// Line ends become CRLF, bare CR and NUL go. So does Message-ID, because each message that is sent gets its own.
+/// Line ends become CRLF, bare CR and NUL go. So does Message-ID, because each message that is sent gets its
+/// own.
 fn normalize(message: &[u8]) -> Vec<u8> {
     const MESSAGE_ID: &[u8] = b"message-id:";
     let mut text = Vec::with_capacity(message.len() + message.len() / 32);

@@ -38,7 +38,8 @@ pub enum Ending {
     },
     /// The end of mail data was never sent.
     Unfinished,
-    /// The end of mail data was sent, or may have been, and there was no answer, or one that says neither yes nor no.
+    /// The end of mail data was sent, or may have been, and there was no answer, or one that says neither yes
+    /// nor no.
     Unknown,
 }
 

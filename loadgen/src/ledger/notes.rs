@@ -1,12 +1,14 @@
-//! How entries come from the load threads to the main thread. A load thread never waits: it keeps its entries, and once a
-//! turn puts them where the main thread takes them from, unless the main thread is there just then.
+//! How entries come from the load threads to the main thread. A load thread never waits: it keeps its
+//! entries, and once a turn puts them where the main thread takes them from, unless the main thread is there
+//! just then.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::entry::Entry;
 
-/// Entries of one thread that may wait to be written, and again as many that wait to be handed over. Only a file that takes
-/// nothing for seconds lets it come to that; further entries are dropped, counted, and the run has no result.
+/// Entries of one thread that may wait to be written, and again as many that wait to be handed over. Only a
+/// file that takes nothing for seconds lets it come to that; further entries are dropped, counted, and the
+/// run has no result.
 const WAITING_MAX: usize = 1 << 20;
 
 /// Where one load thread puts its entries for the main thread.

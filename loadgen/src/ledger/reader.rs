@@ -54,7 +54,8 @@ impl fmt::Display for BadLine {
 }
 
 impl Ledger {
-    /// Reads all lines. A line may be cut off where a run was killed: at the end, or before the next run's line.
+    /// Reads all lines. A line may be cut off where a run was killed: at the end, or before the next run's
+    /// line.
     pub fn read(mut lines: impl BufRead) -> io::Result<Result<Self, BadLine>> {
         let (mut ledger, mut line) = (Self::default(), Vec::new());
         let mut number = 0;

@@ -11,7 +11,8 @@ use crate::corpus::Corpus;
 use crate::corpus::fingerprints::Fingerprints;
 use crate::corpus::id::Id;
 
-/// How often the main thread takes entries and writes them: what a killed loadgen may at most have left unwritten.
+/// How often the main thread takes entries and writes them: what a killed loadgen may at most have left
+/// unwritten.
 pub const WRITE_PERIOD: Duration = Duration::from_millis(20);
 
 /// The main thread's side: the file.

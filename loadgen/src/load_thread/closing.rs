@@ -43,7 +43,8 @@ impl Connection {
         self.state = State::Closing;
     }
 
-    /// Closes the socket, if that was begun and nothing is under way any more. Tells then whether the session ended as it should.
+    /// Closes the socket, if that was begun and nothing is under way any more. Tells then whether the session
+    /// ended as it should.
     pub fn finish_close(&mut self, ring: &mut impl Ring, tally: &mut Tally) -> Option<bool> {
         if self.state != State::Closing || !self.is_idle() {
             return None;
@@ -57,7 +58,8 @@ impl Connection {
         Some(matches!(self.client.ending(), Some(SessionEnd::Quit | SessionEnd::Done)))
     }
 
-    /// A session of a run that began at `started` is over, by QUIT or by a failure: what comes next, as long as work is left.
+    /// A session of a run that began at `started` is over, by QUIT or by a failure: what comes next, as long
+    /// as work is left.
     pub fn next(&mut self, quit: bool, is_open_loop: bool, started: Instant, now: Instant) -> Next {
         let row = self.scenario.row;
         let fruitful = self.client.done() > 0 || (quit && is_open_loop);

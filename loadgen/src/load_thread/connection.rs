@@ -1,4 +1,5 @@
-//! The TCP side of one session after another: which operations are under way on a socket, and since when it waits.
+//! The TCP side of one session after another: which operations are under way on a socket, and since when it
+//! waits.
 
 use std::time::Instant;
 
@@ -31,7 +32,8 @@ pub enum State {
     Finished,
 }
 
-/// One connection. A socket is closed only after its last operation, so no event of one socket can reach the next one.
+/// One connection. A socket is closed only after its last operation, so no event of one socket can reach the
+/// next one.
 #[derive(Debug)]
 pub struct Connection {
     /// Its place in the table of its thread.
@@ -46,7 +48,8 @@ pub struct Connection {
     pub queued: bool,
     /// Its session.
     pub client: Client,
-    /// TLS between it and the socket: `Client` sees plaintext only. `None` before TLS begins, and while there is no socket.
+    /// TLS between it and the socket: `Client` sees plaintext only. `None` before TLS begins, and while there
+    /// is no socket.
     pub channel: Option<Box<Channel>>,
     /// Octets of the last send, to be used again; empty while a send is under way, because the ring has them.
     pub head: Vec<u8>,

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::tally::Tally;
 
-/// Counts of one load thread, written by it alone. A pair of cache lines of its own, because processors fetch two.
+/// Counts of one load thread, written by it alone. A pair of cache lines of its own, because processors fetch
+/// two.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Counters {

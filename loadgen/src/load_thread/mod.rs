@@ -1,4 +1,5 @@
-//! One load thread: its ring, its connections, and the turn that moves octets between them and their sessions.
+//! One load thread: its ring, its connections, and the turn that moves octets between them and their
+//! sessions.
 //!
 //! It owns everything it touches while it runs. Of what others see it reads one flag, [`Stop`], and
 //! writes its own [`Counters`]; what it notes for the ledger it hands over once a turn.
@@ -36,7 +37,8 @@ use socket::new_socket;
 /// The longest turn, so that the flag and deadlines are looked at.
 const TURN_MAX: Duration = Duration::from_millis(100);
 
-/// After QUIT was answered the server has this long to close; then we do. It has as long to take our last octets.
+/// After QUIT was answered the server has this long to close; then we do. It has as long to take our last
+/// octets.
 const CLOSE_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// After Ctrl-C sessions have this long to end their transaction.
@@ -56,12 +58,13 @@ pub struct LoadThread<'a, R> {
     secure: Option<Secure<'a>>,
     /// Connections that wait for a message to be due, the one that waits longest first.
     idle: VecDeque<usize>,
-    /// Number of the next connection that this thread makes, among those of all threads, and the step to the one after it.
+    /// Number of the next connection that this thread makes, among those of all threads, and the step to the
+    /// one after it.
     serial: u64,
     serial_step: u64,
     tally: Tally,
-    /// When the last turn ended. A latency begins before its octets leave and ends after they came, so it is never reported
-    /// shorter than it was.
+    /// When the last turn ended. A latency begins before its octets leave and ends after they came, so it is
+    /// never reported shorter than it was.
     now: Instant,
     started: Instant,
 }
@@ -74,7 +77,8 @@ impl<'a, R: Ring> LoadThread<'a, R> {
         }
         let now = ring.now();
         let threads = plan.threads.len();
-        // Connections of the run are dealt to the threads in turn, so that each has its part of every scenario.
+        // Connections of the run are dealt to the threads in turn, so that each has its part of every
+        // scenario.
         let connection =
             |index| Connection::new(token_of(index), plan.scenario_of(index * threads + share.index), now);
         let mut work = Work::new(share.first, share.messages);
@@ -145,8 +149,8 @@ impl<'a, R: Ring> LoadThread<'a, R> {
         due.map_or(TURN_MAX, |due| due.saturating_duration_since(self.now).min(TURN_MAX))
     }
 
-    /// Messages that are due go to connections that wait for one. When no more will be due, all of them go on, to their
-    /// end.
+    /// Messages that are due go to connections that wait for one. When no more will be due, all of them go
+    /// on, to their end.
     fn give_due(&mut self) {
         while self.work.is_ready(self.now) || self.work.is_over() {
             let Some(index) = self.idle.pop_front() else { return };
@@ -269,7 +273,8 @@ impl<'a, R: Ring> LoadThread<'a, R> {
             self.handle_loss(index, "the server closed the connection");
             return self.finish_close(index);
         }
-        // After an error the receive reports the end of the connection, after what the server said last (a 421, a 552).
+        // After an error the receive reports the end of the connection, after what the server said last (a
+        // 421, a 552).
         if connection.state == State::Open && result.is_ok() {
             self.advance(index);
         }
@@ -400,7 +405,8 @@ impl<'a, R: Ring> LoadThread<'a, R> {
     fn connect(&mut self, index: usize) {
         let connection = &mut self.connections[index];
         let sends = connection.scenario.row.act.sends();
-        // In the open loop a session of few messages is made for one that is due: then its latency has the connect in it.
+        // In the open loop a session of few messages is made for one that is due: then its latency has the
+        // connect in it.
         let claims =
             sends && (!self.work.is_open_loop() || connection.scenario.messages_per_session.is_some());
         let claimed = if claims { self.work.take(self.now) } else { None };

@@ -1,4 +1,5 @@
-//! TLS between the session of a connection and its socket: all octets that pass between them pass the channel.
+//! TLS between the session of a connection and its socket: all octets that pass between them pass the
+//! channel.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,8 +15,8 @@ use crate::tls::channel::Channel;
 use crate::tls::mode::Mode;
 use crate::work::Work;
 
-/// Octets of a send buffer that a connection keeps for the next send: those of a short message. Larger ones are freed, so that idle
-/// connections hold little.
+/// Octets of a send buffer that a connection keeps for the next send: those of a short message. Larger ones
+/// are freed, so that idle connections hold little.
 const KEPT_BYTES_MAX: usize = 16 * 1024;
 
 /// What the connections of a thread begin TLS with.
@@ -39,7 +40,8 @@ impl Connection {
         self.channel.is_some() || self.client.awaits_handshake()
     }
 
-    /// Takes ciphertext while the connection is open; tells whether the server said that it sends nothing more.
+    /// Takes ciphertext while the connection is open; tells whether the server said that it sends nothing
+    /// more.
     pub fn receive_secure(
         &mut self,
         mut octets: &[u8],
@@ -89,8 +91,8 @@ impl Connection {
         encrypted
     }
 
-    /// A send ended, and the kernel took the `whole` of it or not. Puts into `head` the next portion of a message that goes in
-    /// several, and tells whether there is one.
+    /// A send ended, and the kernel took the `whole` of it or not. Puts into `head` the next portion of a
+    /// message that goes in several, and tells whether there is one.
     pub fn prepare_rest(
         &mut self,
         whole: bool,

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use ringmx::ring::Socket;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
-/// A socket to connect to `address` with, from `source` if that is given. `is_small`: with little room for what is received and
-/// not read.
+/// A socket to connect to `address` with, from `source` if that is given. `is_small`: with little room for
+/// what is received and not read.
 pub fn new_socket(address: SocketAddr, source: Option<IpAddr>, is_small: bool) -> rustix::io::Result<Socket> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;

@@ -152,7 +152,8 @@ impl Plan {
     }
 }
 
-/// An address to connect from is of the family of the target, and a loopback address unless `--i-own-this-host` is given.
+/// An address to connect from is of the family of the target, and a loopback address unless
+/// `--i-own-this-host` is given.
 fn check_source(arguments: &LoadArguments, address: SocketAddr) -> Result<(), UsageError> {
     if let Some(source) = arguments.source {
         if source.is_ipv4() != address.is_ipv4() {

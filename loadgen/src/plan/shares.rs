@@ -20,8 +20,8 @@ pub struct Share {
     pub messages: Option<u64>,
 }
 
-/// The cores of the threads: those that were named, or the last ones, from the end, so that a receiver on the first ones is
-/// left alone.
+/// The cores of the threads: those that were named, or the last ones, from the end, so that a receiver on the
+/// first ones is left alone.
 pub fn cpus(arguments: &LoadArguments) -> Result<Vec<usize>, UsageError> {
     let allowed = allowed_cpus().map_err(|error| UsageError(format!("which cores may be used: {error}")))?;
     if let Some(cpu) = arguments.cpus.iter().find(|cpu| !allowed.contains(cpu)) {

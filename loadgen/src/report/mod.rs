@@ -1,5 +1,5 @@
-//! What a run came to: its numbers and their words. `text` and `html` put them together for people, `json` and `hgrm` for
-//! programs; [`judgement`] holds them against the thresholds, and [`files`] writes them.
+//! What a run came to: its numbers and their words. `text` and `html` put them together for people, `json`
+//! and `hgrm` for programs; [`judgement`] holds them against the thresholds, and [`files`] writes them.
 
 pub mod files;
 mod hgrm;
@@ -37,8 +37,8 @@ impl Report<'_> {
         if self.plan.target == address { address } else { format!("{} ({address})", self.plan.target) }
     }
 
-    /// Whether the run measured anything: no reply was unexpected, and every message begun ended as its scenario expects. A
-    /// receiver that refuses is fast, so a rate of a run with failures would say nothing.
+    /// Whether the run measured anything: no reply was unexpected, and every message begun ended as its
+    /// scenario expects. A receiver that refuses is fast, so a rate of a run with failures would say nothing.
     pub fn has_result(&self) -> bool {
         let Outcome { tally, interrupted, .. } = self.outcome;
         // Ctrl-C may have cut off transactions under way.

@@ -18,7 +18,8 @@ pub struct Progress {
     messages: Option<u64>,
     duration: Duration,
     told_pipelining: bool,
-    /// Of the last second, the oldest first. What is shown is the mean of that time. `recent.len() <= RECENT_MAX`
+    /// Of the last second, the oldest first. What is shown is the mean of that time.
+    /// `recent.len() <= RECENT_MAX`
     recent: VecDeque<Sample>,
 }
 

@@ -28,8 +28,8 @@ pub struct Commands {
 impl Commands {
     /// DATA.
     pub const DATA: &'static [u8] = b"DATA\r\n";
-    /// Mail data that is nothing but its end. RFC 2920 §3.1 has a client send it when DATA was accepted although no
-    /// recipient was.
+    /// Mail data that is nothing but its end. RFC 2920 §3.1 has a client send it when DATA was accepted
+    /// although no recipient was.
     pub const EMPTY_MAIL_DATA: &'static [u8] = b".\r\n";
     /// STARTTLS.
     pub const STARTTLS: &'static [u8] = b"STARTTLS\r\n";
@@ -38,8 +38,8 @@ impl Commands {
     /// QUIT.
     pub const QUIT: &'static [u8] = b"QUIT\r\n";
 
-    /// Commands of a transaction from one reverse-path to as many forward-paths; `parameters` are those of MAIL, each after
-    /// a space.
+    /// Commands of a transaction from one reverse-path to as many forward-paths; `parameters` are those of
+    /// MAIL, each after a space.
     pub fn new(reverse_path: &str, parameters: &str, forward_paths: &[String]) -> Self {
         assert!(!forward_paths.is_empty(), "a transaction has a recipient");
         let mail = format!("MAIL FROM:<{reverse_path}>{parameters}\r\n").into_bytes();

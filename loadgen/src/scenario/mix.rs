@@ -38,8 +38,8 @@ impl fmt::Display for Mix {
 }
 
 impl Mix {
-    /// Which scenario each of so many connections has, spread evenly: at every step the one that is most behind its share.
-    /// Each has one connection at least, if there are enough.
+    /// Which scenario each of so many connections has, spread evenly: at every step the one that is most
+    /// behind its share. Each has one connection at least, if there are enough.
     pub fn divide(&self, connections: usize) -> Vec<usize> {
         let mut counts = vec![0_u64; self.0.len()];
         let next = |_| {

@@ -19,8 +19,8 @@ pub struct Scenario {
     pub row: &'static Row,
     /// Messages of a session, then QUIT. `None`: as many as there are.
     pub messages_per_session: Option<NonZeroU64>,
-    /// Transactions under way at a time, if MAIL, RCPT and DATA leave as one command group (RFC 2920) where the server
-    /// offers it. `depth >= 1`
+    /// Transactions under way at a time, if MAIL, RCPT and DATA leave as one command group (RFC 2920) where
+    /// the server offers it. `depth >= 1`
     pub pipelining: Option<u16>,
     /// Octets of a chunk, if mail data is sent with BDAT (RFC 3030).
     pub bdat: Option<usize>,

@@ -1,5 +1,5 @@
-//! What went wrong in a run: unexpected replies, lost connections, waits that took too long. Each kind is there once,
-//! with its count.
+//! What went wrong in a run: unexpected replies, lost connections, waits that took too long. Each kind is
+//! there once, with its count.
 
 /// Kinds of failures that are kept; a server may say something else each time. Others are only counted.
 const KINDS_MAX: usize = 32;

@@ -12,7 +12,8 @@ use crate::latency::Percentiles;
 /// How long an interval is at first.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// `Intervals::list` stays shorter than this. The number is even, so that intervals that become one begin together.
+/// `Intervals::list` stays shorter than this. The number is even, so that intervals that become one begin
+/// together.
 const INTERVALS_MAX: usize = 120;
 
 /// Longer latencies count as this, in microseconds.
@@ -51,7 +52,8 @@ impl Recorder {
         self.octets += octets;
     }
 
-    /// Messages that are recorded from now on came so long after the start of the run. Gives when to call this again.
+    /// Messages that are recorded from now on came so long after the start of the run. Gives when to call
+    /// this again.
     pub fn advance(&mut self, since_start: Duration) -> Duration {
         while since_start >= self.done.end() {
             self.close();

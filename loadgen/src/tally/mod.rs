@@ -1,4 +1,5 @@
-//! What one thread counted: messages, replies by code, latencies and what went wrong. Added up at the end of the run.
+//! What one thread counted: messages, replies by code, latencies and what went wrong. Added up at the end of
+//! the run.
 
 pub mod failures;
 pub mod interval;

@@ -1,7 +1,7 @@
 //! TLS as a client: its configuration, one for each load thread.
 //!
-//! [`Channel`](channel::Channel) is one connection's end; [`Handshakes`](handshakes::Handshakes) are what a thread counts;
-//! [`mode`] is what the command line asks for.
+//! [`Channel`](channel::Channel) is one connection's end; [`Handshakes`](handshakes::Handshakes) are what a
+//! thread counts; [`mode`] is what the command line asks for.
 
 pub mod channel;
 pub mod handshakes;

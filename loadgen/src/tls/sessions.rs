@@ -1,5 +1,6 @@
-//! Sessions that one thread can resume. There is one server, so names are not distinguished. rustls' own store keeps 8 tickets of
-//! TLS 1.3 for a server, and each serves once: most of many connections that begin together would find no ticket.
+//! Sessions that one thread can resume. There is one server, so names are not distinguished. rustls' own
+//! store keeps 8 tickets of TLS 1.3 for a server, and each serves once: most of many connections that begin
+//! together would find no ticket.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};

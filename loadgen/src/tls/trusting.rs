@@ -1,5 +1,5 @@
-//! A verifier that checks nothing. The server is what is measured. Besides, opportunistic TLS between MXs trusts everybody
-//! (RFC 7435).
+//! A verifier that checks nothing. The server is what is measured. Besides, opportunistic TLS between MXs
+//! trusts everybody (RFC 7435).
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};

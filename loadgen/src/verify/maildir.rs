@@ -1,4 +1,5 @@
-//! Reads maildirs at any depth below a folder: what lies in `new` and `cur` is mail, what lies in `tmp` is not yet.
+//! Reads maildirs at any depth below a folder: what lies in `new` and `cur` is mail, what lies in `tmp` is
+//! not yet.
 
 use std::fs::{self, DirEntry};
 use std::path::Path;
@@ -52,8 +53,8 @@ fn size_in_name(name: &str) -> Option<Result<u64, ()>> {
     Some(rest[..end].parse().map_err(|_| ()))
 }
 
-/// The values of the first `Delivered-To:` in the header and of those directly below it: recipients who share a maildir share
-/// a copy. Further down they are the sender's. Without any, one recipient who is not known.
+/// The values of the first `Delivered-To:` in the header and of those directly below it: recipients who share
+/// a maildir share a copy. Further down they are the sender's. Without any, one recipient who is not known.
 fn recipients_of(content: &[u8]) -> Vec<Option<Vec<u8>>> {
     let lines = content.split(|octet| *octet == b'\n').map(<[u8]>::trim_ascii_end);
     let header = lines.take_while(|line| !line.is_empty());

@@ -1,4 +1,5 @@
-//! The program as a user has it: against small servers of ours, receivers that others wrote, and ringmx itself.
+//! The program as a user has it: against small servers of ours, receivers that others wrote, and ringmx
+//! itself.
 
 mod ledger;
 mod receivers;

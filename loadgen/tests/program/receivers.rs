@@ -40,7 +40,8 @@ fn without_ehlo_helo_is_said() {
     assert!(text.contains("the server refuses EHLO") || text.contains("does not offer PIPELINING"), "{text}");
 }
 
-/// A Python that has aiosmtpd: Debian's package is only for Debian's interpreter, which need not be the first on the path.
+/// A Python that has aiosmtpd: Debian's package is only for Debian's interpreter, which need not be the first
+/// on the path.
 fn python() -> &'static str {
     let has_it = |python: &&str| {
         let mut command = Command::new(python);
@@ -85,8 +86,8 @@ fn a_second_in_which_the_receiver_stands_still_shows_in_the_open_loop_and_not_in
         let latency = &report["result"]["latency_microseconds"]["transaction"];
         (latency["p50"].as_u64().expect("p50"), latency["p99.9"].as_u64().expect("p99.9"), text)
     };
-    // 400 of 1600 messages are due while it stands still: the longest wait is the second, and many wait half of it. On a
-    // machine that is busy with something else all are slower, so the bounds are wide.
+    // 400 of 1600 messages are due while it stands still: the longest wait is the second, and many wait half
+    // of it. On a machine that is busy with something else all are slower, so the bounds are wide.
     let (p50, open, text) = stalled("--rate 400/s --duration 4s --connections 4");
     assert!(open > 800_000 && p50 < open / 2, "{text}");
     assert!(text.contains("late by more than 1 ms"), "{text}");

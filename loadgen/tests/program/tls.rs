@@ -18,7 +18,8 @@ fn loadgen(target: impl std::fmt::Display, arguments: &str) -> (Option<i32>, Str
     (code, text)
 }
 
-/// ringmx in this process, on ports that were free. It runs until the process ends; that its folder goes before stands in its log.
+/// ringmx in this process, on ports that were free. It runs until the process ends; that its folder goes
+/// before stands in its log.
 struct Ringmx {
     starttls: u16,
     implicit: u16,

@@ -1,4 +1,5 @@
-//! `[[sink]]`: where mail goes. What is particular to a kind of sink stands in its own file below; the tables here have one row a kind.
+//! `[[sink]]`: where mail goes. What is particular to a kind of sink stands in its own file below; the tables
+//! here have one row a kind.
 
 mod discard;
 mod facts;
@@ -26,7 +27,8 @@ pub struct Sink {
     pub kind: SinkKind,
     /// Threads that store; shards are dealt to them in turn.
     pub workers: usize,
-    /// Octets that a disk sink leaves free on its file system. `None` for the rule of the key's line in the reference.
+    /// Octets that a disk sink leaves free on its file system. `None` for the rule of the key's line in the
+    /// reference.
     pub space_reserve: Option<u64>,
     /// Whether whoever consumes the store keeps the promises of DSN (RFC 3461).
     pub dsn: bool,

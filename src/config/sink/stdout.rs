@@ -43,7 +43,8 @@ impl SinkFacts for Stdout {
         1
     }
 
-    /// mboxrd quotes lines and adds a line end, which mail data that is no lines does not survive (RFC 3030 §3).
+    /// mboxrd quotes lines and adds a line end, which mail data that is no lines does not survive (RFC 3030
+    /// §3).
     fn keeps_octets(&self) -> bool {
         match self.format {
             StdoutFormat::Json => true,
@@ -51,7 +52,8 @@ impl SinkFacts for Stdout {
         }
     }
 
-    /// One message at a time: in base 64, or with its lines looked at, and as it goes out, both of which have grown by doubling.
+    /// One message at a time: in base 64, or with its lines looked at, and as it goes out, both of which have
+    /// grown by doubling.
     fn converted_bytes(&self, message_bytes_max: u64) -> u64 {
         message_bytes_max.saturating_mul(4)
     }

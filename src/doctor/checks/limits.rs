@@ -7,7 +7,8 @@ use crate::doctor::host::Host;
 use crate::limits::REFUSED_CONNECTIONS_MAX;
 use crate::sink::file_limit;
 
-/// What a process has open besides, and some to spare: standard streams, rings, doorbells, the store's files, certificates.
+/// What a process has open besides, and some to spare: standard streams, rings, doorbells, the store's files,
+/// certificates.
 const OTHERS: u64 = 128;
 
 /// Each connection and each spill file is an open file.

@@ -55,7 +55,8 @@ pub(in crate::doctor) fn check_overcommit(host: &Host, config: &Config) -> Optio
     })
 }
 
-/// ringmx asks for huge pages where they help it, and only there. It can do so where the machine lets programs ask.
+/// ringmx asks for huge pages where they help it, and only there. It can do so where the machine lets
+/// programs ask.
 pub(in crate::doctor) fn check_huge_pages(host: &Host, config: &Config) -> Option<Finding> {
     const SLOWER: &str = "A spool on ext4 or XFS takes messages of 1 MiB a quarter slower than with the few that it would ask for.";
     let writes_directly = config.sink.facts().writes_directly();

@@ -31,7 +31,8 @@ pub(in crate::doctor) fn check_receive_buffer(host: &Host, config: &Config) -> O
     Some(finding.cure(sysctl_line("net.core.rmem_max", wanted)))
 }
 
-/// Counts only where the kernel sends no SYN cookies: with them the accept queue's bound holds for handshakes, too.
+/// Counts only where the kernel sends no SYN cookies: with them the accept queue's bound holds for
+/// handshakes, too.
 pub(in crate::doctor) fn check_syn_backlog(host: &Host, _: &Config) -> Option<Finding> {
     let allowed = host.syn_backlog.filter(|allowed| *allowed < BACKLOG)?;
     if host.syncookies != Some(0) {

@@ -32,9 +32,10 @@ pub(in crate::doctor) fn check_io_uring(host: &Host, _: &Config) -> Option<Findi
     }
 }
 
-/// Kernels before 5.12 charged rings to RLIMIT_MEMLOCK, and newer ones do so again (seen on 6.18; from 6.14 on, as far as is known).
-/// Between them only registered buffers were charged, and we have none. A process with CAP_IPC_LOCK is not charged. If the rings
-/// could be made although the limit is too low, this kernel may also be one that does not charge them.
+/// Kernels before 5.12 charged rings to RLIMIT_MEMLOCK, and newer ones do so again (seen on 6.18; from 6.14
+/// on, as far as is known). Between them only registered buffers were charged, and we have none. A process
+/// with CAP_IPC_LOCK is not charged. If the rings could be made although the limit is too low, this kernel
+/// may also be one that does not charge them.
 pub(in crate::doctor) fn check_memlock(host: &Host, config: &Config) -> Option<Finding> {
     let is_charged = |version| !((5, 12)..(6, 14)).contains(&version);
     let limit = host.memlock_bytes_max.filter(|_| host.kernel.is_some_and(is_charged))?;

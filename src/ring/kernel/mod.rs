@@ -1,7 +1,7 @@
 //! [`Ring`] on the kernel's io_uring. One `io_uring_enter` per turn.
 //!
-//! It owns everything the kernel may read or write while operations are under way: octets being sent, the ring of
-//! published buffers, and a share of the arena they lie in.
+//! It owns everything the kernel may read or write while operations are under way: octets being sent, the
+//! ring of published buffers, and a share of the arena they lie in.
 #![allow(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -64,7 +64,8 @@ impl Kind {
 /// The buffer group of the only buffer ring.
 const BUFFER_GROUP: u16 = 0;
 
-/// A turn with a least time ends early with so many events: more would save little, and the first of them waits for them all.
+/// A turn with a least time ends early with so many events: more would save little, and the first of them
+/// waits for them all.
 const GATHERED_MAX: usize = 64;
 
 /// What [`Ring::wake`] writes.
@@ -120,8 +121,9 @@ impl KernelRing {
         })
     }
 
-    /// From now on a turn that may wait for this long does so, unless 64 events came: a sleep and a wake-up cost more than most
-    /// events. An event after that time ends the turn at once. An error of kind `Unsupported` before Linux 6.12.
+    /// From now on a turn that may wait for this long does so, unless 64 events came: a sleep and a wake-up
+    /// cost more than most events. An event after that time ends the turn at once. An error of kind
+    /// `Unsupported` before Linux 6.12.
     pub fn with_batch_wait(mut self, time: Duration) -> Result<Self, SetupError> {
         check_batch_wait(&self.ring, time)?;
         self.batch_wait = time;
@@ -149,11 +151,12 @@ impl KernelRing {
 
     /// Queues an entry; when the queue is full, submits what is in it first.
     fn push(&mut self, entry: &squeue::Entry) {
-        // SAFETY: every entry built in this file points only to memory that lives until its completion: the arena and
-        // the buffer ring (owned by `buffers`), send slots (kept until `Kind::Send` completes), statics.
+        // SAFETY: every entry built in this file points only to memory that lives until its completion: the
+        // arena and the buffer ring (owned by `buffers`), send slots (kept until `Kind::Send` completes),
+        // statics.
         while unsafe { self.ring.submission().push(entry) }.is_err() {
-            // The kernel may be short of memory for a moment (EAGAIN), or want completions reaped first (EBUSY):
-            // then entries stay queued, and this is tried again when there is room for completions.
+            // The kernel may be short of memory for a moment (EAGAIN), or want completions reaped first
+            // (EBUSY): then entries stay queued, and this is tried again when there is room for completions.
             if let Err(error) = self.ring.submit() {
                 let passing =
                     [libc::EAGAIN, libc::EBUSY, libc::EINTR].contains(&error.raw_os_error().unwrap_or(0));
@@ -335,9 +338,9 @@ impl Ring for KernelRing {
     }
 
     fn shut_down(&mut self, socket: Socket) {
-        // A system call, for IORING_OP_SHUTDOWN always goes to a kernel thread. It fails only when the connection is
-        // gone already.
-        // SAFETY: shutdown touches no memory; a wrong descriptor would be an error, not unsoundness.
+        // A system call, for IORING_OP_SHUTDOWN always goes to a kernel thread. It fails only when the
+        // connection is gone already. SAFETY: shutdown touches no memory; a wrong descriptor would be an
+        // error, not unsoundness.
         unsafe { libc::shutdown(socket.0, libc::SHUT_WR) };
     }
 
@@ -371,7 +374,8 @@ impl Ring for KernelRing {
         match self.enter(wait) {
             Ok(_) => {}
             Err(error) => match error.raw_os_error() {
-                // The time is up; a signal came; completions must be reaped first; memory is short for a moment.
+                // The time is up; a signal came; completions must be reaped first; memory is short for a
+                // moment.
                 Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => {}
                 _ => return Err(error),
             },
@@ -403,8 +407,8 @@ impl Ring for KernelRing {
 
 impl Drop for KernelRing {
     fn drop(&mut self) {
-        // The kernel may go on using buffers after the ring's descriptor is closed, so everything is cancelled first and
-        // waited for; memory that could still be in use is leaked rather than freed.
+        // The kernel may go on using buffers after the ring's descriptor is closed, so everything is
+        // cancelled first and waited for; memory that could still be in use is leaked rather than freed.
         let cancelled =
             self.ring.submitter().register_sync_cancel(Some(Timespec::new().sec(2)), CancelBuilder::any());
         let idle =

@@ -35,8 +35,9 @@ impl Blocking {
         }
     }
 
-    /// Writes whole blocks past the page cache where that is known to be as safe: on ext4 and XFS, whose `RWF_DSYNC` is an
-    /// `fdatasync` of the range. Other file systems may not know it (a FUSE server), or gain nothing by it.
+    /// Writes whole blocks past the page cache where that is known to be as safe: on ext4 and XFS, whose
+    /// `RWF_DSYNC` is an `fdatasync` of the range. Other file systems may not know it (a FUSE server), or
+    /// gain nothing by it.
     pub fn with_direct_writes(root: OwnedFd) -> Self {
         let direct = matches!(FileSystem::of(&root), Ok(FileSystem::Ext4 | FileSystem::Xfs));
         Self { direct, ..Self::new(root) }
@@ -47,7 +48,8 @@ impl Blocking {
         self.direct
     }
 
-    /// For a store all of which is on the file system of its root: nothing beyond a mount point below it is used.
+    /// For a store all of which is on the file system of its root: nothing beyond a mount point below it is
+    /// used.
     pub fn on_one_file_system(root: OwnedFd) -> Self {
         let mut executor = Self::new(root);
         executor.directories.stay_on_file_system();

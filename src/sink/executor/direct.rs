@@ -1,8 +1,8 @@
 //! Open files, and writes past the page cache (`O_DIRECT`) where what is written is whole blocks.
 //!
-//! A direct write that makes itself durable (`RWF_DSYNC`) takes the place of a write into the page cache and its `fdatasync`: it
-//! costs less CPU time and ends sooner (docs/experiments.md). It needs aligned memory, so what lies elsewhere is copied
-//! once; the page cache would have copied it, too.
+//! A direct write that makes itself durable (`RWF_DSYNC`) takes the place of a write into the page cache and
+//! its `fdatasync`: it costs less CPU time and ends sooner (docs/experiments.md). It needs aligned memory, so
+//! what lies elsewhere is copied once; the page cache would have copied it, too.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -24,7 +24,8 @@ const BLOCK_BYTES: usize = 4096;
 pub(super) struct OpenFile {
     descriptor: OwnedFd,
     way: Way,
-    /// Something may not be durable, perhaps from before it was opened. Only writes that make themselves durable leave this as it is.
+    /// Something may not be durable, perhaps from before it was opened. Only writes that make themselves
+    /// durable leave this as it is.
     unsynced: bool,
 }
 
@@ -61,7 +62,8 @@ impl OpenFile {
         Self { descriptor, way: Way::Cached, unsynced: true }
     }
 
-    /// A file that is written directly if its first write is of whole blocks. Its open description must be its own.
+    /// A file that is written directly if its first write is of whole blocks. Its open description must be
+    /// its own.
     pub(super) fn direct_if_whole(descriptor: OwnedFd) -> Self {
         Self { descriptor, way: Way::Undecided, unsynced: true }
     }
@@ -199,7 +201,8 @@ fn write_cached(file: &OwnedFd, mut offset: u64, slices: &[&[u8]]) -> io::Result
     Ok(())
 }
 
-/// Why a write was short: one octet more is tried at its end, in a file that is given up anyway. A full disk says so then.
+/// Why a write was short: one octet more is tried at its end, in a file that is given up anyway. A full disk
+/// says so then.
 pub(super) fn reason(file: &OwnedFd, offset: u64) -> io::Error {
     match rustix::io::pwrite(file, &[0], offset) {
         Ok(_) => short_write(),
@@ -214,7 +217,8 @@ mod tests {
     use crate::sink::report::outcome_of;
     use std::fs::{self, File};
 
-    /// Whole blocks and others, in slices of odd sizes, more than is staged at once: what is read back is what was written.
+    /// Whole blocks and others, in slices of odd sizes, more than is staged at once: what is read back is
+    /// what was written.
     #[test]
     fn a_write_that_was_short_for_a_moment_is_one_without_space() {
         let file: OwnedFd = tempfile::tempfile().expect("a file").into();

@@ -34,8 +34,9 @@ pub(in crate::sink) struct Directories {
     opened_at: Instant,
     /// How directories are opened besides beneath the root and through no link.
     resolve: ResolveFlags,
-    /// The root once more. The kernel tells an error of writing back once per open description (Linux 5.8 and later), so
-    /// this one is our own, open from the start and used for every `syncfs`; none when it could not be opened.
+    /// The root once more. The kernel tells an error of writing back once per open description (Linux 5.8 and
+    /// later), so this one is our own, open from the start and used for every `syncfs`; none when it could
+    /// not be opened.
     for_sync: Option<OwnedFd>,
 }
 
@@ -51,7 +52,8 @@ impl Directories {
         }
     }
 
-    /// Refuses directories beyond a mount point from now on, so that [`Self::sync_file_system`] covers all that is used.
+    /// Refuses directories beyond a mount point from now on, so that [`Self::sync_file_system`] covers all
+    /// that is used.
     pub(in crate::sink) fn stay_on_file_system(&mut self) {
         self.resolve |= ResolveFlags::NO_XDEV;
     }
@@ -168,7 +170,8 @@ pub(super) fn still_linked(file: impl std::os::fd::AsFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Octets in one system call; more is split, so that a count below what was asked for is always a short write.
+/// Octets in one system call; more is split, so that a count below what was asked for is always a short
+/// write.
 pub(super) const WRITE_BYTES_MAX: usize = 1 << 30;
 
 /// Slices in one system call (`IOV_MAX`).
@@ -192,8 +195,8 @@ pub(super) fn runs<'s, 'a>(slices: &'s [&'a [u8]]) -> impl Iterator<Item = (&'s 
     })
 }
 
-/// The error of a write that took fewer octets than it was given and gives no reason of its own: the disk was full and is not any
-/// more, as where another worker has just removed what did not fit.
+/// The error of a write that took fewer octets than it was given and gives no reason of its own: the disk was
+/// full and is not any more, as where another worker has just removed what did not fit.
 pub(super) fn short_write() -> io::Error {
     io::Error::new(io::ErrorKind::StorageFull, "short write: there was no space for the rest")
 }

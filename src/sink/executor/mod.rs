@@ -1,7 +1,8 @@
 //! Executors carry out plans: the kernel's two and the simulated one.
 //!
-//! An executor knows files and directories below one root, and nothing of messages but who owns what. It never runs an operation
-//! twice, so a failed write or sync is never tried again on the same file. A failure closes its file.
+//! An executor knows files and directories below one root, and nothing of messages but who owns what. It
+//! never runs an operation twice, so a failed write or sync is never tried again on the same file. A failure
+//! closes its file.
 
 pub mod blocking;
 mod direct;

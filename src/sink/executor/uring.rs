@@ -1,8 +1,9 @@
-//! The executor for a sink with many files in flight: writes and syncs of up to `CHAINS_IN_FLIGHT_MAX` files ride in one ring.
+//! The executor for a sink with many files in flight: writes and syncs of up to `CHAINS_IN_FLIGHT_MAX` files
+//! ride in one ring.
 //!
-//! Syncs are what takes time, and syncs that are under way at once share a commit of the file system's journal. Names are
-//! made, renamed and removed by plain system calls through directory handles: io_uring would hand those to a kernel thread
-//! each anyway, and its wrapper takes paths only.
+//! Syncs are what takes time, and syncs that are under way at once share a commit of the file system's
+//! journal. Names are made, renamed and removed by plain system calls through directory handles: io_uring
+//! would hand those to a kernel thread each anyway, and its wrapper takes paths only.
 
 use std::cell::RefCell;
 use std::io;
@@ -79,7 +80,8 @@ impl Uring {
             Action::Write(_, offset, slices) => {
                 write(file.as_ref().ok_or_else(not_open)?, *offset, slices).await
             }
-            // They are for files that stay open from one stage to the next; here a file is open in its chain only.
+            // They are for files that stay open from one stage to the next; here a file is open in its chain
+            // only.
             Action::StartWriteback(_) | Action::AwaitWriteback(_) => Err(io::ErrorKind::Unsupported.into()),
             Action::SyncFile(_) => file.as_ref().ok_or_else(not_open)?.sync_data().await,
             Action::Truncate(place, bytes) => {
@@ -120,8 +122,8 @@ impl Executor for Uring {
     }
 }
 
-/// Unwinding would drop futures whose writes the kernel still reads for: the process ends instead. Nothing is lost, for
-/// no 250 was sent for what this plan stores.
+/// Unwinding would drop futures whose writes the kernel still reads for: the process ends instead. Nothing is
+/// lost, for no 250 was sent for what this plan stores.
 struct AbortOnUnwind;
 
 impl Drop for AbortOnUnwind {
@@ -142,7 +144,8 @@ async fn write(file: &File, mut offset: u64, slices: &[&[u8]]) -> io::Result<()>
     Ok(())
 }
 
-/// Why a write was short: one octet more is tried at its end, in a file that is given up anyway. A full disk says so then.
+/// Why a write was short: one octet more is tried at its end, in a file that is given up anyway. A full disk
+/// says so then.
 async fn reason(file: &File, offset: u64) -> io::Error {
     file.write_at(vec![0_u8], offset).submit().await.0.err().unwrap_or_else(short_write)
 }
@@ -163,11 +166,11 @@ mod borrowed {
         slices.iter().map(|slice| Lent { start: slice.as_ptr(), bytes: slice.len() }).collect()
     }
 
-    // SAFETY: the pointer and length come from a slice of the plan that `Uring::run` borrows for its whole call. The
-    // kernel reads through it only until the write completes, and `run` does not return before that: `block_on` drives
-    // every chain to its end, no chain drops a write it began (nothing in this file selects, times out or cancels), and
-    // should something panic on the way, `AbortOnUnwind` ends the process before the plan's memory is given back. The
-    // memory does not move, because it is borrowed.
+    // SAFETY: the pointer and length come from a slice of the plan that `Uring::run` borrows for its whole
+    // call. The kernel reads through it only until the write completes, and `run` does not return before
+    // that: `block_on` drives every chain to its end, no chain drops a write it began (nothing in this file
+    // selects, times out or cancels), and should something panic on the way, `AbortOnUnwind` ends the process
+    // before the plan's memory is given back. The memory does not move, because it is borrowed.
     unsafe impl IoBuf for Lent {
         fn stable_ptr(&self) -> *const u8 {
             self.start

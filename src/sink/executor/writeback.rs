@@ -1,9 +1,11 @@
 //! Writing back what the page cache holds of one file (sync_file_range(2)).
 //!
-//! It makes nothing durable: neither is the disk's own cache flushed nor the metadata written that finds the file's octets. A sync of
-//! the file system does that for a batch of files, with most of its work done already.
+//! It makes nothing durable: neither is the disk's own cache flushed nor the metadata written that finds the
+//! file's octets. A sync of the file system does that for a batch of files, with most of its work done
+//! already.
 //!
-//! Where the system call is forbidden a sync of the file takes its place, which makes more certain and takes longer.
+//! Where the system call is forbidden a sync of the file takes its place, which makes more certain and takes
+//! longer.
 
 #![allow(unsafe_code)]
 

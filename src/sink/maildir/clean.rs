@@ -1,4 +1,5 @@
-//! Removes temporary files that deliveries cut short left behind. Follows no link and looks at nothing but `tmp`.
+//! Removes temporary files that deliveries cut short left behind. Follows no link and looks at nothing but
+//! `tmp`.
 
 use std::ffi::CStr;
 use std::io;

@@ -47,8 +47,8 @@ impl<'a> Common<'a> {
         }
     }
 
-    /// The fields above them in the file of these recipients, in the same line ends: all of them, or who got a blind copy could
-    /// not be told any more.
+    /// The fields above them in the file of these recipients, in the same line ends: all of them, or who got
+    /// a blind copy could not be told any more.
     pub(super) fn head(&self, envelope: &Envelope, recipients: &[Mailbox<'_>]) -> Vec<u8> {
         let end: &[u8] = if self.is_lf() { b"\n" } else { b"\r\n" };
         let mut head = Vec::new();
@@ -66,8 +66,8 @@ fn is_convertible(envelope: &Envelope) -> bool {
     }
 }
 
-/// Received: and the mail data with LF for CRLF. None when there is a CR or an LF that is no part of a CRLF after all: what
-/// cannot be converted back is not converted, whatever the envelope says.
+/// Received: and the mail data with LF for CRLF. None when there is a CR or an LF that is no part of a CRLF
+/// after all: what cannot be converted back is not converted, whatever the envelope says.
 fn convert(received: &[u8], data: Whole<'_>) -> Option<Vec<u8>> {
     let bytes = data.bytes().try_into().unwrap_or(0_usize);
     let mut out = Vec::with_capacity(received.len().saturating_add(bytes));

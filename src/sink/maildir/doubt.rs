@@ -21,11 +21,13 @@ use crate::sink::report::{Report, outcome_of, report_failures};
 
 /// Directories in doubt. Names made in them before may never become durable.
 pub(super) struct Doubts {
-    /// Those in doubt; where all are, those that were settled since. `directories.len() <= MAILDIRS_DOUBTED_MAX`
+    /// Those in doubt; where all are, those that were settled since.
+    /// `directories.len() <= MAILDIRS_DOUBTED_MAX`
     directories: HashSet<Directory>,
     /// All are, but those.
     all: bool,
-    /// The name of our own marker file. One that a stop left behind is removed when the next doubt is settled there.
+    /// The name of our own marker file. One that a stop left behind is removed when the next doubt is settled
+    /// there.
     marker: String,
 }
 
@@ -46,9 +48,10 @@ impl Doubts {
         }
     }
 
-    /// The sync of the file system failed. That puts more directories in doubt than the batch's own: one that a message made before
-    /// it failed for another reason waits for whichever sync comes next. It holds until the next start: each directory is settled when it
-    /// is needed, and nobody can tell when the last one was.
+    /// The sync of the file system failed. That puts more directories in doubt than the batch's own: one that
+    /// a message made before it failed for another reason waits for whichever sync comes next. It holds until
+    /// the next start: each directory is settled when it is needed, and nobody can tell when the last one
+    /// was.
     pub(super) fn add_all(&mut self) {
         self.all = true;
         self.directories.clear();
@@ -75,7 +78,8 @@ impl Doubts {
         self.all != self.directories.contains(directory)
     }
 
-    /// Makes a change in each directory and syncs it. Gives what mail gets below those where that failed: they stay in doubt.
+    /// Makes a change in each directory and syncs it. Gives what mail gets below those where that failed:
+    /// they stay in doubt.
     pub(super) fn settle(
         &mut self,
         directories: &BTreeSet<Directory>,

@@ -19,14 +19,15 @@ pub enum Commit {
     /// with a journal end the writing back of a file only when their journal knows where its octets lie, and
     /// their journal keeps its order.
     Batch,
-    /// By two: one for the files, then one for the names. Without a journal names have no order, and Btrfs commits them before it knows
-    /// the octets that were written back.
+    /// By two: one for the files, then one for the names. Without a journal names have no order, and Btrfs
+    /// commits them before it knows the octets that were written back.
     Twice,
 }
 
-/// The file systems whose `syncfs` is known to write all data and names through to the disk and to report errors, ext4 together
-/// with a probe of its journal. Of others it is not known (FUSE before 5.16 and some servers since: nothing at all; overlayfs: not
-/// the errors; NFS: not what the server still holds; a tmpfs has no disk).
+/// The file systems whose `syncfs` is known to write all data and names through to the disk and to report
+/// errors, ext4 together with a probe of its journal. Of others it is not known (FUSE before 5.16 and some
+/// servers since: nothing at all; overlayfs: not the errors; NFS: not what the server still holds; a tmpfs
+/// has no disk).
 const BATCH: [&str; 3] = ["ext4", "XFS", "Btrfs"];
 
 /// How files become durable below this root: as configured, else the best that is known to be safe.

@@ -79,7 +79,8 @@ impl MaildirKeeper {
         Ok(Standing::Ready)
     }
 
-    /// Whether a maildir that is not there can be made: the nearest directory above it that is there can be written.
+    /// Whether a maildir that is not there can be made: the nearest directory above it that is there can be
+    /// written.
     fn find_maker(&mut self, maildir: &Directory) -> Result<Standing, (Directory, io::Error)> {
         let mut above: &str = maildir;
         while !above.is_empty() {

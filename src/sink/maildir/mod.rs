@@ -1,11 +1,13 @@
 //! The maildir sink: one file a maildir, written in `tmp`, made durable, renamed into `new`.
 //!
-//! Recipients who share a maildir share the file, which names each of them in a `Delivered-To:`. Files in different maildirs name
-//! different recipients, so they never have the same content, and are no links to one file.
+//! Recipients who share a maildir share the file, which names each of them in a `Delivered-To:`. Files in
+//! different maildirs name different recipients, so they never have the same content, and are no links to one
+//! file.
 //!
-//! By which stages the files of a batch become durable, `stages.rs` tells. `sync = "batch"` is one sync for all files of all messages,
-//! and when it fails, it fails the whole batch. It is not for directories beyond a mount point below the root: a sync of the root's file
-//! system does not reach them, and they are refused. 250 waits for the last stage.
+//! By which stages the files of a batch become durable, `stages.rs` tells. `sync = "batch"` is one sync for
+//! all files of all messages, and when it fails, it fails the whole batch. It is not for directories beyond a
+//! mount point below the root: a sync of the root's file system does not reach them, and they are refused.
+//! 250 waits for the last stage.
 
 mod clean;
 mod content;
@@ -109,7 +111,8 @@ fn open(config: &config::Maildir, workers: usize, surroundings: &Surroundings) -
     })
 }
 
-/// Who is asked about recipients, where they have maildirs of their own. The one at the root is looked at now.
+/// Who is asked about recipients, where they have maildirs of their own. The one at the root is looked at
+/// now.
 fn watch_mailboxes(settings: &MaildirSettings, root: &Arc<Root>) -> Result<Option<Mailboxes>, OpenError> {
     let one_file_system = settings.commit != Commit::File;
     if settings.template.depth() > 0 {
@@ -140,8 +143,8 @@ fn cannot_commit(path: &Path, directory: &Path, sync: Option<MaildirSync>) -> Op
     file_system::choose(sync, path, directory).err().map(|error| error.to_string())
 }
 
-/// Tells of recipients, by local-part and domain, why they cannot have a maildir: what the name of its directory would be. None where the
-/// template is none.
+/// Tells of recipients, by local-part and domain, why they cannot have a maildir: what the name of its
+/// directory would be. None where the template is none.
 fn unnameable(template: &str, case_sensitive: bool) -> Option<Unnameable> {
     let template = Template::parse(template, case_sensitive).ok()?;
     Some(Box::new(move |local_part, domain| {

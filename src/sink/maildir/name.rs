@@ -1,5 +1,5 @@
-//! Names in a maildir store: where a recipient's maildir is, and what a file in it is called. No octet of a client becomes part
-//! of a path without passing through [`encode`].
+//! Names in a maildir store: where a recipient's maildir is, and what a file in it is called. No octet of a
+//! client becomes part of a path without passing through [`encode`].
 
 use std::fmt;
 use std::time::SystemTime;
@@ -11,7 +11,8 @@ use crate::timestamp;
 /// The longest name of a directory entry (`NAME_MAX`).
 const NAME_BYTES_MAX: usize = 255;
 
-/// The longest path of a maildir below the root: with a folder's name it is opened in one call (`PATH_MAX`, with its NUL).
+/// The longest path of a maildir below the root: with a folder's name it is opened in one call (`PATH_MAX`,
+/// with its NUL).
 const PATH_BYTES_MAX: usize = 4096 - "/tmp".len() - 1;
 
 /// Every file of ours in a store begins so. No maildir does.
@@ -63,8 +64,9 @@ impl fmt::Display for NoName {
 }
 
 impl Template {
-    /// Reads a template; the error says what is wrong with it. Unless local-parts are compared octet for octet, `Anna` and
-    /// `anna` are one recipient and have one maildir, named by their comparable spelling (`config::caseless`).
+    /// Reads a template; the error says what is wrong with it. Unless local-parts are compared octet for
+    /// octet, `Anna` and `anna` are one recipient and have one maildir, named by their comparable spelling
+    /// (`config::caseless`).
     pub(super) fn parse(template: &str, case_sensitive: bool) -> Result<Self, String> {
         if template.is_empty() {
             return Ok(Self { components: Vec::new(), case_sensitive });
@@ -81,8 +83,9 @@ impl Template {
         self.components.len()
     }
 
-    /// The maildir of a recipient, below the root. Different recipients of one template never share it unless the template
-    /// leaves out what they differ in. Postmaster is one recipient in any case (RFC 5321 §4.5.1).
+    /// The maildir of a recipient, below the root. Different recipients of one template never share it unless
+    /// the template leaves out what they differ in. Postmaster is one recipient in any case (RFC 5321
+    /// §4.5.1).
     pub(super) fn directory(&self, recipient: Mailbox<'_>) -> Result<String, NoName> {
         let mut path = String::new();
         for component in &self.components {
@@ -150,7 +153,8 @@ impl Component {
     }
 }
 
-/// Whether a text between two fields tells where the first one ends: it holds an octet that [`encode`] never writes.
+/// Whether a text between two fields tells where the first one ends: it holds an octet that [`encode`] never
+/// writes.
 fn divides(text: &str) -> bool {
     text.bytes().any(|octet| {
         let mut encoded = String::new();
@@ -159,8 +163,8 @@ fn divides(text: &str) -> bool {
     })
 }
 
-/// Appends text as part of a file name: injective, without separator, without a leading dot. Letters, digits, `-`, `_`, `+`, `=`
-/// and dots that do not lead stay, every other octet becomes `%XX`.
+/// Appends text as part of a file name: injective, without separator, without a leading dot. Letters, digits,
+/// `-`, `_`, `+`, `=` and dots that do not lead stay, every other octet becomes `%XX`.
 fn encode(text: &[u8], out: &mut String) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     for (index, octet) in text.iter().copied().enumerate() {
@@ -178,8 +182,8 @@ fn encode(text: &[u8], out: &mut String) {
     }
 }
 
-/// The host's part of file names: `/` and `:` as the maildir specification writes them, cut where the whole would be too long.
-/// The cut costs nothing: on one host the parts before it are unique.
+/// The host's part of file names: `/` and `:` as the maildir specification writes them, cut where the whole
+/// would be too long. The cut costs nothing: on one host the parts before it are unique.
 pub(super) fn host(hostname: &str) -> String {
     let mut host = hostname.replace('/', "\\057").replace(':', "\\072");
     let cut = (0..=HOST_BYTES_MAX.min(host.len())).rev().find(|at| host.is_char_boundary(*at));

@@ -60,12 +60,14 @@ impl MaildirSettings {
         })
     }
 
-    /// Whether a maildir may be made. One at the root belongs to the operator's own `path`: nobody needs to name it.
+    /// Whether a maildir may be made. One at the root belongs to the operator's own `path`: nobody needs to
+    /// name it.
     pub(super) fn may_make(&self, maildir: &str, recipient: Mailbox<'_>) -> bool {
         self.create || maildir.is_empty() || (self.surroundings.is_named)(recipient)
     }
 
-    /// How files become durable. Unless each is synced for itself, the executor must sync the file system that all of them are on.
+    /// How files become durable. Unless each is synced for itself, the executor must sync the file system
+    /// that all of them are on.
     #[must_use]
     pub fn commit_by(self, commit: Commit) -> Self {
         Self { commit, ..self }

@@ -9,9 +9,10 @@
 //!           ║ rename ║ sync `new`
 //! ```
 //!
-//! (`║` is a barrier; see [`Commit`].) After each of these comes a last stage that probes the journal ([`Action::ProbeJournal`]). All
-//! temporary files of all recipients of a message are durable, or written back where that is as good, before the first one is renamed.
-//! So no name in `new` shows a part of one even after a power cut. A rename never replaces.
+//! (`║` is a barrier; see [`Commit`].) After each of these comes a last stage that probes the journal
+//! ([`Action::ProbeJournal`]). All temporary files of all recipients of a message are durable, or written
+//! back where that is as good, before the first one is renamed. So no name in `new` shows a part of one even
+//! after a power cut. A rename never replaces.
 
 use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
@@ -21,8 +22,8 @@ use super::file_system::Commit;
 use super::folders::lineage;
 use crate::sink::plan::{Action, Directory, Owners, Place, Plan};
 
-/// Directories that [`Commit::Twice`] syncs one by one; where it renamed into more, it syncs the file system once more. A few syncs
-/// of directories write nothing of others.
+/// Directories that [`Commit::Twice`] syncs one by one; where it renamed into more, it syncs the file system
+/// once more. A few syncs of directories write nothing of others.
 const DIRECTORY_SYNCS_MAX: usize = 4;
 
 /// Files of a batch that are open at a time, and under way to the disk.
@@ -145,8 +146,9 @@ impl Stages<'_> {
         plan.barrier();
     }
 
-    /// Directories of maildirs that are not known to be durable: made where they are missing, and their entries synced even
-    /// where they are there, because whoever made them may have been cut short before the sync. The sync of a batch covers them.
+    /// Directories of maildirs that are not known to be durable: made where they are missing, and their
+    /// entries synced even where they are there, because whoever made them may have been cut short before the
+    /// sync. The sync of a batch covers them.
     fn directories(self, plan: &mut Plan<'_>, deliveries: &[Delivery]) {
         let mut levels: Vec<BTreeMap<Directory, Vec<usize>>> = Vec::new();
         let mut parents: BTreeMap<Directory, Vec<usize>> = BTreeMap::new();

@@ -29,7 +29,8 @@ pub struct Maildir<E> {
     settings: MaildirSettings,
     /// Maildirs whose directories and their entries are durable. `known.len() <= MAILDIRS_KNOWN_MAX`
     known: HashSet<Directory>,
-    /// Directories whose sync failed: only maildirs that are known to be durable are used below them until that is settled.
+    /// Directories whose sync failed: only maildirs that are known to be durable are used below them until
+    /// that is settled.
     doubts: Doubts,
 }
 
@@ -80,7 +81,8 @@ impl<E: Executor> Maildir<E> {
         Self { executor, settings, known: HashSet::new(), doubts }
     }
 
-    /// Settles the doubts about directories that this batch needs: for those where that failed, what mail gets below them.
+    /// Settles the doubts about directories that this batch needs: for those where that failed, what mail
+    /// gets below them.
     fn settle_doubts(&mut self, batch: &[Box<Message>]) -> HashMap<Directory, Outcome> {
         let mut needed = BTreeSet::new();
         if self.doubts.is_empty() {
@@ -148,8 +150,8 @@ impl<E: Executor> Maildir<E> {
         if deliveries.is_empty() { Err(Outcome::TryAgain(TryAgain::Local)) } else { Ok(deliveries) }
     }
 
-    /// The recipients of a message by maildir, in the order in which each was first named. A template may leave out what
-    /// recipients differ in, and without one all share the maildir at the root.
+    /// The recipients of a message by maildir, in the order in which each was first named. A template may
+    /// leave out what recipients differ in, and without one all share the maildir at the root.
     fn by_maildir<'m>(&self, message: &'m Message) -> Result<Vec<(Directory, Vec<Mailbox<'m>>)>, Outcome> {
         let mut groups: Vec<(Directory, Vec<Mailbox<'_>>)> = Vec::new();
         let mut indices: HashMap<Directory, usize> = HashMap::new();
@@ -257,8 +259,8 @@ impl<E: Executor> Maildir<E> {
     }
 }
 
-/// Whether a maildir, or a directory of it, may be gone or another one: what was known of it holds no more. A write or sync that
-/// failed says nothing of that kind.
+/// Whether a maildir, or a directory of it, may be gone or another one: what was known of it holds no more. A
+/// write or sync that failed says nothing of that kind.
 fn is_gone(error: &io::Error) -> bool {
     let kinds = [
         io::ErrorKind::NotFound,
@@ -269,7 +271,8 @@ fn is_gone(error: &io::Error) -> bool {
     kinds.contains(&error.kind()) || error.raw_os_error() == Some(libc::ELOOP)
 }
 
-/// Whether a directory could not even be opened to be synced: then nothing was tried, and nothing is in doubt.
+/// Whether a directory could not even be opened to be synced: then nothing was tried, and nothing is in
+/// doubt.
 fn is_from_opening(error: &io::Error) -> bool {
     let never_synced = [
         libc::EMFILE,

@@ -1,4 +1,5 @@
-//! Maildirs that deliveries failed in: refused at RCPT for a while, so that mail to others of the same transaction is stored.
+//! Maildirs that deliveries failed in: refused at RCPT for a while, so that mail to others of the same
+//! transaction is stored.
 
 use std::collections::HashMap;
 use std::io;

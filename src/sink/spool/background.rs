@@ -1,7 +1,7 @@
 //! The thread that has the next segment ready before the writer needs it, and recycles what was consumed.
 //!
-//! It owns the names of the spool's root: it alone makes, renames and removes segments. It never touches the one that is written,
-//! nor any after the cursor in `consumed`.
+//! It owns the names of the spool's root: it alone makes, renames and removes segments. It never touches the
+//! one that is written, nor any after the cursor in `consumed`.
 
 use std::collections::VecDeque;
 use std::io;
@@ -28,11 +28,12 @@ use crate::sink::report::{Report, Site};
 /// How often `consumed` is looked at, and a segment that could not be made is tried again.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Recycling that failed is tried again after this time, so that a disk that fails for good does not fill the log.
+/// Recycling that failed is tried again after this time, so that a disk that fails for good does not fill the
+/// log.
 const RETRY_AFTER: Duration = Duration::from_mins(1);
 
-/// Files of consumed segments are kept for as many as the writer took in this time: a consumer that looks once a second keeps up with
-/// any load, and nothing is written with zeros then.
+/// Files of consumed segments are kept for as many as the writer took in this time: a consumer that looks
+/// once a second keeps up with any load, and nothing is written with zeros then.
 const SPARES_FOR: Duration = Duration::from_secs(4);
 
 /// But not more than this: 2 GiB of segments of the usual size.
@@ -50,7 +51,8 @@ pub(super) struct Background {
 }
 
 impl Background {
-    /// Starts the thread and waits until it has tried to make the first segment: no message shall wait for that.
+    /// Starts the thread and waits until it has tried to make the first segment: no message shall wait for
+    /// that.
     pub(super) fn start(
         maker: Maker,
         options: Options,
@@ -116,7 +118,8 @@ struct Preparer {
     report: Arc<dyn Report>,
     /// The next segment, of the usual size.
     ready: Option<SegmentHeader>,
-    /// The last try to make one failed: that was told once, and what fails while nobody waits is not told again.
+    /// The last try to make one failed: that was told once, and what fails while nobody waits is not told
+    /// again.
     failing: bool,
     /// When the writer took the last ones. `taken_at.len() <= SPARES_MAX`
     taken_at: VecDeque<Instant>,
@@ -281,7 +284,8 @@ impl Preparer {
         Ok(())
     }
 
-    /// What is to become of a cursor. One of nothing is a slip: to believe it would give segments away that nobody has seen.
+    /// What is to become of a cursor. One of nothing is a slip: to believe it would give segments away that
+    /// nobody has seen.
     fn judge(&mut self, consumed: Cursor) -> io::Result<Seen> {
         if reader::holds_record(&self.root, consumed)? {
             return Ok(Seen::Believed);
@@ -302,10 +306,12 @@ impl Preparer {
         Ok(Seen::Refused)
     }
 
-    /// Recycles the segments before this number. False when that failed, which was told, and has to be tried again.
+    /// Recycles the segments before this number. False when that failed, which was told, and has to be tried
+    /// again.
     fn recycle_before(&mut self, sequence: u64) -> io::Result<bool> {
         let used = used_before(&self.root, sequence)?;
-        // The cursor is durable before what it frees is destroyed: it may have been renamed into place just now.
+        // The cursor is durable before what it frees is destroyed: it may have been renamed into place just
+        // now.
         Ok(used.is_empty()
             || self.maker.sync_names(&mut self.executor) && self.maker.recycle(&used, &mut self.executor))
     }
@@ -318,7 +324,8 @@ enum Seen {
     Believed,
     /// Nothing is left to do for it.
     Recycled,
-    /// It is that of no record and is to be put aside. It stays one of nothing when a record comes to be there meanwhile.
+    /// It is that of no record and is to be put aside. It stays one of nothing when a record comes to be
+    /// there meanwhile.
     Refused,
 }
 

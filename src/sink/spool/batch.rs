@@ -37,7 +37,8 @@ struct PlacedRecord<'a> {
 }
 
 impl<'a> Batch<'a> {
-    /// Places as many messages as the room in the segment takes, from the first one on; at least one, for which the caller made room.
+    /// Places as many messages as the room in the segment takes, from the first one on; at least one, for
+    /// which the caller made room.
     pub(super) fn lay_out(
         segment: &OpenSegment,
         messages: &'a [Box<Message>],
@@ -118,8 +119,9 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// The content of a message, and how many octets its record is without padding. What no file could hold is nothing that a client was
-/// promised: an error where the record cannot be written down, and where a file of the message alone would be larger than one may be.
+/// The content of a message, and how many octets its record is without padding. What no file could hold is
+/// nothing that a client was promised: an error where the record cannot be written down, and where a file of
+/// the message alone would be larger than one may be.
 pub(super) fn measure<'a>(
     envelope: &[u8],
     message: &'a Message,

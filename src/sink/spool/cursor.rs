@@ -63,7 +63,8 @@ impl FromStr for Cursor {
     }
 }
 
-/// The last consumed record. None when nothing was consumed yet; an error when the file cannot be read or holds something else.
+/// The last consumed record. None when nothing was consumed yet; an error when the file cannot be read or
+/// holds something else.
 pub fn read_consumed(spool: &Path) -> io::Result<Option<Cursor>> {
     let path = spool.join(CONSUMED);
     let text = match open_own_at(&path).and_then(read_text) {
@@ -103,9 +104,9 @@ fn read_text(file: File) -> io::Result<String> {
     file.take(80).read_to_string(&mut text).map(|_| text)
 }
 
-/// Tells the receiver that every record up to this one was consumed. Durable when it returns. Written by root, the file is the
-/// spool's owner's. All is done in the directory that was opened at first, and nothing through a link: root shall write to no
-/// file, and give none away, that the owner led here.
+/// Tells the receiver that every record up to this one was consumed. Durable when it returns. Written by
+/// root, the file is the spool's owner's. All is done in the directory that was opened at first, and nothing
+/// through a link: root shall write to no file, and give none away, that the owner led here.
 pub fn write_consumed(spool: &Path, cursor: Cursor) -> io::Result<()> {
     let directory = open_directory(spool).named(spool)?;
     let new_name = format!("{CONSUMED}.new");

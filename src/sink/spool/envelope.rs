@@ -1,5 +1,5 @@
-//! The envelope of a record: fields with a tag and a length, so that later versions can add some and older readers pass over
-//! them. See `docs/spool.md`.
+//! The envelope of a record: fields with a tag and a length, so that later versions can add some and older
+//! readers pass over them. See `docs/spool.md`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::SystemTime;
@@ -84,7 +84,8 @@ impl StoredEnvelope {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unreadable;
 
-/// Appends the envelope of a message. `file` is the one that holds its mail data; `None` when all of it goes into the record.
+/// Appends the envelope of a message. `file` is the one that holds its mail data; `None` when all of it goes
+/// into the record.
 pub fn encode(message: &Message, file: Option<MessageFile>, out: &mut Vec<u8>) {
     let Message { id, envelope, client, received_at, received, .. } = message;
     field(out, tag::QUEUE_ID, &id.0.to_le_bytes());

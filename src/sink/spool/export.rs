@@ -1,7 +1,7 @@
 //! Copies messages out of a spool: files of a maildir, one file a message, or one mbox.
 //!
-//! A file gets its name only when it is durable, and never replaces one. Names come from the queue id, never from a client, so
-//! an export that is run again finds what it made and makes nothing twice.
+//! A file gets its name only when it is durable, and never replaces one. Names come from the queue id, never
+//! from a client, so an export that is run again finds what it made and makes nothing twice.
 
 use std::collections::HashSet;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -189,7 +189,8 @@ impl Folder {
         let path = self.path.join(name);
         match rustix::fs::mkdirat(&self.directory, name, Mode::RWXU) {
             Ok(()) => sync_opened(&self.directory).named(&self.path)?,
-            // It may have been made by an export that was cut short before the sync, unless we may make nothing here.
+            // It may have been made by an export that was cut short before the sync, unless we may make
+            // nothing here.
             Err(Errno::EXIST) => match sync_opened(&self.directory) {
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
                 synced => synced.named(&self.path)?,
@@ -218,7 +219,8 @@ impl Folder {
     }
 }
 
-/// The content with LF for CRLF where that is asked for and can be converted back, and the line end that it has now.
+/// The content with LF for CRLF where that is asked for and can be converted back, and the line end that it
+/// has now.
 fn converted<'c>(
     stored: &StoredEnvelope,
     content: &'c [u8],
@@ -293,7 +295,8 @@ fn rename(from: &Path, to: &Path) -> io::Result<bool> {
 fn make_directory(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => sync_directory(parent(path)),
-        // It may have been made by an export that was cut short before its sync. A parent that we may not read was not made into by us.
+        // It may have been made by an export that was cut short before its sync. A parent that we may not
+        // read was not made into by us.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match sync_directory(parent(path)) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
             synced => synced,

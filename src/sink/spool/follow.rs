@@ -1,7 +1,7 @@
 //! Hands records on in order, each once and only when it is durable, while a receiver goes on writing.
 //!
-//! Reads the place where the next record will begin. Where none is and one of a later batch or segment is found, the place is
-//! damaged and is passed over; until then it may be a batch that is being written.
+//! Reads the place where the next record will begin. Where none is and one of a later batch or segment is
+//! found, the place is damaged and is passed over; until then it may be a batch that is being written.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,8 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Begins after a record, or with the oldest one there is. A note tells that the record's segment is gone.
+    /// Begins after a record, or with the oldest one there is. A note tells that the record's segment is
+    /// gone.
     pub fn new(
         directory: &Path,
         after: Option<Cursor>,
@@ -70,8 +71,9 @@ impl Follower {
         Ok(follower)
     }
 
-    /// Begins after the last consumed record. Where nothing was consumed that is the oldest one there is, and so it is, with a note, where
-    /// `consumed` names no record: to believe that would pass over mail that nobody has seen.
+    /// Begins after the last consumed record. Where nothing was consumed that is the oldest one there is, and
+    /// so it is, with a note, where `consumed` names no record: to believe that would pass over mail that
+    /// nobody has seen.
     pub fn behind_consumed(directory: &Path, once: bool, note: &mut dyn FnMut(String)) -> io::Result<Self> {
         let said = cursor::read_consumed(directory)?;
         let consumed = reader::last_consumed(directory)?;
@@ -85,8 +87,8 @@ impl Follower {
 
     /// Hands on what there is now; false when that was nothing.
     ///
-    /// `take` gets a record's cursor, and its line. An error ends the following: what cannot be synced, and a record that is there but
-    /// cannot be handed on, because passing over it in silence would lose it.
+    /// `take` gets a record's cursor, and its line. An error ends the following: what cannot be synced, and a
+    /// record that is there but cannot be handed on, because passing over it in silence would lose it.
     pub fn advance(
         &mut self,
         note: &mut dyn FnMut(String),
@@ -118,7 +120,8 @@ impl Follower {
         let Some(segment) = &self.current else { return Ok(false) };
         let synced = segment.sync();
         for record in records {
-            // Read again after the sync: what the receiver cut off after a failed write is not there any more.
+            // Read again after the sync: what the receiver cut off after a failed write is not there any
+            // more.
             let read = segment.envelope(record).and_then(|envelope| {
                 segment.sync_message_file(record, &envelope)?;
                 let content = segment.content(record, &envelope)?;
@@ -164,8 +167,8 @@ impl Follower {
         let changed = facts.named(&segment.path)?;
         let is_due = self.once
             || self.searched.is_none_or(|(when, known)| known != changed && when.elapsed() >= SEARCH_EVERY);
-        // A later segment is begun only when the write before has ended, so nothing more comes in this one. It may be prepared
-        // long before: only a record in it proves that it was begun.
+        // A later segment is begun only when the write before has ended, so nothing more comes in this one.
+        // It may be prepared long before: only a record in it proves that it was begun.
         let is_left = !segment.is_current()? || self.is_later_begun(header.sequence, is_due)?;
         if !is_left && !is_due {
             return Ok(Found::Nothing);
@@ -229,7 +232,8 @@ impl Follower {
             if Some(sequence) <= self.passed {
                 continue;
             }
-            // A segment whose header is not its own is being recycled, or damaged: one after it that was begun decides.
+            // A segment whose header is not its own is being recycled, or damaged: one after it that was
+            // begun decides.
             if let Some(segment) = absent_is_none(Segment::open_unscanned(&path, sequence))?.flatten() {
                 self.current = Some(segment);
                 self.at = SEGMENT_HEADER_BYTES;

@@ -1,17 +1,18 @@
-//! The octets of a segment: its header, the headers of records, their checksums and where they may lie. `docs/spool.md` is this
-//! file in prose; change both or neither, and never without a new [`VERSION`].
+//! The octets of a segment: its header, the headers of records, their checksums and where they may lie.
+//! `docs/spool.md` is this file in prose; change both or neither, and never without a new [`VERSION`].
 //!
 //! All numbers are little-endian.
 
 /// The version of the format that this program writes and reads.
 pub const VERSION: u32 = 1;
 
-/// Records begin at multiples of this: recovery looks for them there and nowhere else. Small, so that a batch of little messages
-/// is packed tightly; a disk sector, so that a torn write tears between frames where it can.
+/// Records begin at multiples of this: recovery looks for them there and nowhere else. Small, so that a batch
+/// of little messages is packed tightly; a disk sector, so that a torn write tears between frames where it
+/// can.
 pub const FRAME_BYTES: u64 = 512;
 
-/// Batches begin at multiples of this, the page of the kernel and the physical sector of disks: no later write touches a page
-/// or sector in which a record lies that 250 was sent for.
+/// Batches begin at multiples of this, the page of the kernel and the physical sector of disks: no later
+/// write touches a page or sector in which a record lies that 250 was sent for.
 pub const BATCH_BYTES: u64 = 4096;
 
 /// What the lock of a spool says that it is.
@@ -23,8 +24,8 @@ pub const SEGMENT_HEADER_BYTES: u64 = BATCH_BYTES;
 /// Octets of a record's header.
 pub const RECORD_HEADER_BYTES: usize = 64;
 
-/// The most an envelope may take: recipients and path lengths are bounded far below. A reader refuses more before it
-/// takes memory for it.
+/// The most an envelope may take: recipients and path lengths are bounded far below. A reader refuses more
+/// before it takes memory for it.
 pub const ENVELOPE_BYTES_MAX: u32 = 64 * 1024 * 1024;
 
 const SEGMENT_MAGIC: &[u8; 8] = b"RINGMXSP";
@@ -38,14 +39,15 @@ const _: () = assert!(RECORD_HEADER_BYTES as u64 <= FRAME_BYTES);
 /// The header of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentHeader {
-    /// Drawn at random for each use of the segment and mixed into every checksum in it, so that neither what an earlier use left
-    /// nor what a sender chose can pass for a record.
+    /// Drawn at random for each use of the segment and mixed into every checksum in it, so that neither what
+    /// an earlier use left nor what a sender chose can pass for a record.
     pub salt: u64,
     /// Counts uses of segments: later segments have higher numbers. Also in the file's name.
     pub sequence: u64,
     /// Octets of the file.
     pub bytes: u64,
-    /// Whether all after the header was zero when this use began, so that anything else after the last record is torn.
+    /// Whether all after the header was zero when this use began, so that anything else after the last record
+    /// is torn.
     pub is_zeroed: bool,
 }
 
@@ -93,7 +95,8 @@ impl SegmentHeader {
 pub struct RecordHeader {
     /// Where in the segment the record begins; a multiple of [`FRAME_BYTES`].
     pub offset: u64,
-    /// Where its batch begins; a multiple of [`BATCH_BYTES`]. A batch begins only when the one before is durable.
+    /// Where its batch begins; a multiple of [`BATCH_BYTES`]. A batch begins only when the one before is
+    /// durable.
     pub batch: u64,
     /// Octets of the frame: header, envelope, content and padding. The next record, if any, follows it.
     pub frame_bytes: u64,
@@ -121,8 +124,8 @@ impl RecordHeader {
         out
     }
 
-    /// Reads the header of a frame that begins at `offset` of a segment; none when no frame of this use of the segment begins
-    /// there. The lengths in it are consistent and end within the segment.
+    /// Reads the header of a frame that begins at `offset` of a segment; none when no frame of this use of
+    /// the segment begins there. The lengths in it are consistent and end within the segment.
     pub fn decode(octets: &[u8], segment: &SegmentHeader, offset: u64) -> Option<Self> {
         let octets: &[u8; RECORD_HEADER_BYTES] = octets.first_chunk()?;
         let is_ours = octets.starts_with(RECORD_MAGIC)
@@ -165,7 +168,8 @@ pub fn record_bytes(envelope_bytes: u32, content_bytes: u64) -> Option<u64> {
     (RECORD_HEADER_BYTES as u64 + u64::from(envelope_bytes)).checked_add(content_bytes)
 }
 
-/// The checksum with the salt mixed in, before any octet: CRC-32C of the salt's eight octets. Go on with `crc32c_append`.
+/// The checksum with the salt mixed in, before any octet: CRC-32C of the salt's eight octets. Go on with
+/// `crc32c_append`.
 pub fn body_checksum(salt: u64) -> u32 {
     crc32c::crc32c(&salt.to_le_bytes())
 }

@@ -1,5 +1,5 @@
-//! Large messages: the spill file of one gets a name beside the segments and holds all its mail data; the record names it and
-//! holds only what we put in front.
+//! Large messages: the spill file of one gets a name beside the segments and holds all its mail data; the
+//! record names it and holds only what we put in front.
 //!
 //! ```text
 //!   link s-o.message │ write what was still in memory │ sync it     (each file of the batch)
@@ -8,9 +8,10 @@
 //!   write the batch, sync the segment
 //! ```
 //!
-//! Each line waits for the one before, so the file and its name are durable before a record that names it can be. A power cut in
-//! between leaves a file that no record names; the next start removes it where that is certain, or else recycling does. The file
-//! is synced after the link, not before: Btrfs does not write back files that have no name.
+//! Each line waits for the one before, so the file and its name are durable before a record that names it can
+//! be. A power cut in between leaves a file that no record names; the next start removes it where that is
+//! certain, or else recycling does. The file is synced after the link, not before: Btrfs does not write back
+//! files that have no name.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -90,8 +91,8 @@ pub(super) fn facts(message: &Message) -> Option<MessageFile> {
     Some(MessageFile { bytes: spilled.bytes(), crc32c })
 }
 
-/// Makes the files of these messages durable, with their names: those of records in this segment at these offsets. A failure
-/// fails the whole batch, because nothing of it is written then.
+/// Makes the files of these messages durable, with their names: those of records in this segment at these
+/// offsets. A failure fails the whole batch, because nothing of it is written then.
 pub(super) fn plan_files<'a>(
     plan: &mut Plan<'a>,
     owners: &Owners,
@@ -121,7 +122,8 @@ pub(super) fn plan_files<'a>(
     }
 }
 
-/// Whether spill files in this directory can get a name there: tried out, because it depends on the file system, the kernel and `/proc`.
+/// Whether spill files in this directory can get a name there: tried out, because it depends on the file
+/// system, the kernel and `/proc`.
 pub(super) fn can_link(directory: &Path, executor: &mut dyn Executor) -> bool {
     let Ok(file) = spill_file::open(directory) else { return false };
     // A name that every start removes, should this one end here.

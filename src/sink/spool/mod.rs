@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!   segment   │ header │ batch                          │ batch          │ zeros …
-//!   batch     │ record │ record │ record + padding      │                each batch begins at a multiple of 4096
-//!   record    │ header │ envelope │ Received: │ mail data │ padding │      each record begins at a multiple of 512
+//!   batch     │ record │ record │ record + padding      │  each batch begins at a multiple of 4096
+//!   record    │ header │ envelope │ Received: │ mail data │ padding │  each record begins at a multiple of 512
 //! ```
 //!
-//! A batch is one write and one sync; only then the next one begins, after it. After a failed or short write or sync the segment
-//! is abandoned: nothing more is appended to it. A large message has a file of its own
+//! A batch is one write and one sync; only then the next one begins, after it. After a failed or short write
+//! or sync the segment is abandoned: nothing more is appended to it. A large message has a file of its own
 //! beside the segments (`large.rs`). See `docs/spool.md` for the format.
 
 mod background;
@@ -69,7 +69,8 @@ impl Kind for config::Spool {
     }
 }
 
-/// Opens the sink: locks the root, removes segments that never came into use, reads the newest ones for torn tails and damage.
+/// Opens the sink: locks the root, removes segments that never came into use, reads the newest ones for torn
+/// tails and damage.
 fn open(
     path: &Path,
     options: Options,

@@ -11,7 +11,8 @@ pub(super) struct OpenSegment {
     pub(super) file: Rc<Place>,
     /// Its header, which is durable.
     pub(super) header: SegmentHeader,
-    /// Where the next batch begins, a multiple of [`BATCH_BYTES`]: all before it is durable. `end <= header.bytes`
+    /// Where the next batch begins, a multiple of [`BATCH_BYTES`]: all before it is durable.
+    /// `end <= header.bytes`
     pub(super) end: u64,
 }
 

@@ -18,11 +18,12 @@ pub struct Pruned {
     pub segments: u64,
 }
 
-/// Marks every record up to this one as consumed. Durable when it returns. An error of kind `InvalidInput` when the cursor is that
-/// of no record, or before what was consumed already.
+/// Marks every record up to this one as consumed. Durable when it returns. An error of kind `InvalidInput`
+/// when the cursor is that of no record, or before what was consumed already.
 pub fn prune(directory: &Path, through: Cursor) -> io::Result<Pruned> {
     let refused = |why: String| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-    // Of two prunes at once the second one waits, and finds what the first one wrote. The lock leaves no file behind.
+    // Of two prunes at once the second one waits, and finds what the first one wrote. The lock leaves no file
+    // behind.
     let lock = File::open(directory).named(directory)?;
     optional::lock_directory(&lock, true).named(directory)?;
     let consumed = reader::last_consumed(directory)?;

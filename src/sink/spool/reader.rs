@@ -24,7 +24,8 @@ const READINGS_MAX: usize = 4;
 pub struct Notes {
     /// One sentence each.
     pub lines: Vec<String>,
-    /// How many of them tell that a message may be missing: damage, and what cannot be read. A torn write is none.
+    /// How many of them tell that a message may be missing: damage, and what cannot be read. A torn write is
+    /// none.
     pub problems: u64,
 }
 
@@ -62,7 +63,8 @@ impl Segment {
             }
         }
         let named = path.file_name().and_then(|name| name.to_str()).and_then(format::segment_sequence);
-        // Another number than the name's: recycled while it was read, and then its name is another now, or damaged.
+        // Another number than the name's: recycled while it was read, and then its name is another now, or
+        // damaged.
         if let Ok(scan) = &last
             && (named != Some(scan.segment.sequence) || header(&file).named(path)? != Some(scan.segment))
         {
@@ -83,7 +85,8 @@ impl Segment {
         })
     }
 
-    /// Opens a segment and reads its header only. None when it is not (or not yet) the segment that its name says.
+    /// Opens a segment and reads its header only. None when it is not (or not yet) the segment that its name
+    /// says.
     pub(super) fn open_unscanned(path: &Path, sequence: u64) -> io::Result<Option<Self>> {
         let file = open_own_at(path)?;
         let header = header(&file).named(path)?.filter(|header| header.sequence == sequence);
@@ -98,7 +101,8 @@ impl Segment {
         &self.scan
     }
 
-    /// The envelope of one of its records. An error when it changed since the scan, or a newer ringmx wrote it.
+    /// The envelope of one of its records. An error when it changed since the scan, or a newer ringmx wrote
+    /// it.
     pub fn envelope(&self, record: &RecordHeader) -> io::Result<StoredEnvelope> {
         // The scan verified this length with the record's checksums.
         let mut octets = vec![0; usize::try_from(record.envelope_bytes).map_err(io::Error::other)?];
@@ -111,8 +115,8 @@ impl Segment {
         Cursor { sequence: self.scan.segment.sequence, offset: record.offset }
     }
 
-    /// Writes the whole content of one of its records: our trace information and the mail data, octet for octet. An error when
-    /// a checksum is wrong, but what was written is written.
+    /// Writes the whole content of one of its records: our trace information and the mail data, octet for
+    /// octet. An error when a checksum is wrong, but what was written is written.
     pub fn copy_content(
         &self,
         record: &RecordHeader,
@@ -208,8 +212,9 @@ impl Segment {
         io::Error::new(io::ErrorKind::InvalidData, text)
     }
 
-    /// From where on nothing was ever written to it; none where that is not certain. Only octets that were zeros when this
-    /// use began, and still are, can tell. A file that was cut tells nothing of what was cut off.
+    /// From where on nothing was ever written to it; none where that is not certain. Only octets that were
+    /// zeros when this use began, and still are, can tell. A file that was cut tells nothing of what was cut
+    /// off.
     pub(super) fn unused_from(&self) -> Option<u64> {
         let Scan { segment, records, gaps } = &self.scan;
         let is_whole = self.file.metadata().is_ok_and(|facts| facts.len() >= segment.bytes);

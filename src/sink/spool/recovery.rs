@@ -16,7 +16,8 @@ const RECOVER_SEGMENTS_MAX: usize = 8;
 pub(super) struct Recovered {
     /// The number of the segment to begin with: whatever was written last, it is not appended to.
     pub(super) next_sequence: u64,
-    /// From where on nothing was ever written to a segment, by its number; only of segments for which that is certain.
+    /// From where on nothing was ever written to a segment, by its number; only of segments for which that is
+    /// certain.
     pub(super) unused_from: BTreeMap<u64, u64>,
     /// For the operator.
     pub(super) notes: Vec<String>,
@@ -52,7 +53,8 @@ pub(super) fn recover(directory: &Path) -> io::Result<Recovered> {
     Ok(Recovered { next_sequence: next_sequence(directory, &segments)?, unused_from, notes })
 }
 
-/// Behind everything that was ever written: a number below the cursor of the last consumed record would be taken for consumed.
+/// Behind everything that was ever written: a number below the cursor of the last consumed record would be
+/// taken for consumed.
 fn next_sequence(directory: &Path, segments: &[(u64, PathBuf)]) -> io::Result<u64> {
     /// Nobody writes so many segments: a number beyond is a slip, and must not use the numbers up.
     const SEQUENCE_MAX: u64 = u64::MAX >> 1;

@@ -1,9 +1,11 @@
-//! Finds the records of a segment, and what is wrong with it. Reads only; believes nothing that a checksum does not cover.
+//! Finds the records of a segment, and what is wrong with it. Reads only; believes nothing that a checksum
+//! does not cover.
 //!
-//! Records follow one another. Where one should begin and none does, the next is looked for at every multiple of
-//! [`FRAME_BYTES`]; what lies between is a gap. A batch begins only when the one before is durable, so a gap before the last batch
-//! is *damage*: something that was durable is not what it was. A gap in or after the last batch is *torn*: a write that did
-//! not end, for which no 250 was sent (or damage there, which cannot be told from it).
+//! Records follow one another. Where one should begin and none does, the next is looked for at every multiple
+//! of [`FRAME_BYTES`]; what lies between is a gap. A batch begins only when the one before is durable, so a
+//! gap before the last batch is *damage*: something that was durable is not what it was. A gap in or after
+//! the last batch is *torn*: a write that did not end, for which no 250 was sent (or damage there, which
+//! cannot be told from it).
 
 use std::fs::File;
 use std::io;
@@ -22,7 +24,8 @@ pub trait ReadAt {
 
 impl ReadAt for File {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        // No file reaches beyond, and the kernel refuses to look there. Cursors that others wrote may name such a place.
+        // No file reaches beyond, and the kernel refuses to look there. Cursors that others wrote may name
+        // such a place.
         let room = i64::MAX.unsigned_abs().saturating_sub(offset);
         let count = usize::try_from(room).unwrap_or(usize::MAX).min(buffer.len());
         if count == 0 { Ok(0) } else { FileExt::read_at(self, &mut buffer[..count], offset) }
@@ -88,7 +91,8 @@ pub fn scan<R: ReadAt + ?Sized>(source: &R) -> io::Result<Result<Scan, NoSegment
     scan_from(source, segment, SEGMENT_HEADER_BYTES).map(Ok)
 }
 
-/// Scans what lies from a place on where a record begins or may begin later. `segment` is what [`scan`] found in the same file.
+/// Scans what lies from a place on where a record begins or may begin later. `segment` is what [`scan`] found
+/// in the same file.
 pub fn scan_from<R: ReadAt + ?Sized>(source: &R, segment: SegmentHeader, from: u64) -> io::Result<Scan> {
     let mut window = Window::new(source);
     let mut found = Scan { segment, records: Vec::new(), gaps: Vec::new() };
@@ -117,7 +121,8 @@ pub fn scan_from<R: ReadAt + ?Sized>(source: &R, segment: SegmentHeader, from: u
     Ok(found)
 }
 
-/// The whole records that follow one another from a place on, at most `count_max`. Costs one small read where none is.
+/// The whole records that follow one another from a place on, at most `count_max`. Costs one small read where
+/// none is.
 pub fn records_at<R: ReadAt + ?Sized>(
     source: &R,
     segment: &SegmentHeader,

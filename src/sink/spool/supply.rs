@@ -1,15 +1,17 @@
-//! Where the writer's segments come from: made of zeros or of a consumed segment's file, and durable with their size, their salt
-//! and their name before the writer sees them.
+//! Where the writer's segments come from: made of zeros or of a consumed segment's file, and durable with
+//! their size, their salt and their name before the writer sees them.
 //!
 //! ```text
 //!   new        create n.new, write zeros and header, sync │ rename to n │ sync directory │ probe the journal
-//!   recycled   remove the messages of s │ rename s to s.new │ sync directory │ probe the journal   (spares, several at once)
-//!              write a header with a new salt to s.new, sync │ rename to n │ sync directory │ probe the journal
+//!   recycled   remove the messages of s │ rename s to s.new │ sync directory │ probe the journal
+//!              (these are the spares, several at once)
+//!              write a header with a new salt to s.new, sync │ rename to n │ sync directory
+//!              │ probe the journal
 //! ```
 //!
-//! Each step waits for the one before. A power cut leaves a segment whole under its number, or under a name that no reader looks
-//! at and that the next start removes. No record of the old use can be read as one of the new: the new salt is durable before the
-//! new name is.
+//! Each step waits for the one before. A power cut leaves a segment whole under its number, or under a name
+//! that no reader looks at and that the next start removes. No record of the old use can be read as one of
+//! the new: the new salt is durable before the new name is.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,14 +30,15 @@ use crate::sink::executor::Executor;
 use crate::sink::plan::{self, Action, Owners, Place, Plan};
 use crate::sink::report::{Report, Site, outcome_of, report_failures};
 
-/// Consumed segments whose files wait for their next use, where nobody asks for more. The others are removed, so that the disk gets its
-/// space back.
+/// Consumed segments whose files wait for their next use, where nobody asks for more. The others are removed,
+/// so that the disk gets its space back.
 pub(super) const SPARES_MIN: usize = 2;
 
 /// Gives the writer its segments.
 pub trait Supply {
-    /// A segment with room for so many octets after its header, with a number above all numbers before. It is durable, and nothing
-    /// was written to it. The executor is the writer's, for a supply that has none of its own.
+    /// A segment with room for so many octets after its header, with a number above all numbers before. It is
+    /// durable, and nothing was written to it. The executor is the writer's, for a supply that has none of
+    /// its own.
     fn next(&mut self, needed: u64, executor: &mut dyn Executor) -> Result<SegmentHeader, Outcome>;
 }
 
@@ -105,7 +108,8 @@ impl Maker {
         self.spares.is_empty()
     }
 
-    /// Keeps this many spares from now on, and removes those that are more. False when that has to be tried again.
+    /// Keeps this many spares from now on, and removes those that are more. False when that has to be tried
+    /// again.
     pub fn keep_spares(&mut self, count: usize, executor: &mut dyn Executor) -> bool {
         self.spares_max = count;
         while self.spares.len() > count
@@ -120,7 +124,8 @@ impl Maker {
         true
     }
 
-    /// Makes a segment with room for `needed` octets. A failure is reported, and nothing is left of the segment.
+    /// Makes a segment with room for `needed` octets. A failure is reported, and nothing is left of the
+    /// segment.
     pub fn make(&mut self, needed: u64, executor: &mut dyn Executor) -> Result<SegmentHeader, Outcome> {
         let report = Arc::clone(&self.report);
         self.make_telling(needed, executor, &*report)
@@ -164,7 +169,8 @@ impl Maker {
         Err(outcome)
     }
 
-    /// A segment in its prepared file, which is new where the header tells that it is zeroed and a spare else, and its name.
+    /// A segment in its prepared file, which is new where the header tells that it is zeroed and a spare
+    /// else, and its name.
     fn plan<'p>(&'p self, header: &SegmentHeader, page: &'p HeaderPage, prepared: &Rc<Place>) -> Plan<'p> {
         let mut plan = Plan::new(1);
         let mut push = |action| plan.push(Owners::One(0), action);
@@ -196,7 +202,8 @@ impl Maker {
         plan.barrier();
         plan.push(Owners::One(0), Action::SyncDirectory(Rc::clone(&directory)));
         plan.barrier();
-        // Batches change nothing that goes through the journal: this is the only time that a segment without it is found out.
+        // Batches change nothing that goes through the journal: this is the only time that a segment without
+        // it is found out.
         plan.push(Owners::One(0), Action::ProbeJournal(directory));
         plan
     }
@@ -212,8 +219,9 @@ impl Maker {
         self.remove(Place::in_root(format::segment_name(header.sequence)), executor, &*report);
     }
 
-    /// Keeps the files of segments for their next use, or removes them where there are enough. The caller knows that all their records
-    /// were consumed, and that nobody writes to them. False when some have to be tried again.
+    /// Keeps the files of segments for their next use, or removes them where there are enough. The caller
+    /// knows that all their records were consumed, and that nobody writes to them. False when some have to be
+    /// tried again.
     pub fn recycle(&mut self, all: &[Used], executor: &mut dyn Executor) -> bool {
         let mut plan = Plan::new(all.len());
         for (index, used) in all.iter().enumerate() {
@@ -235,7 +243,8 @@ impl Maker {
         }
         plan.barrier();
         if !kept.is_empty() {
-            // Before the new headers are written, in place and by no journal: no file must come back under its old number with one.
+            // Before the new headers are written, in place and by no journal: no file must come back under
+            // its old number with one.
             plan.push(Owners::Many(kept.clone()), Action::SyncDirectory(Rc::from("")));
             plan.barrier();
             plan.push(Owners::Many(kept.clone()), Action::ProbeJournal(Rc::from("")));
@@ -254,8 +263,8 @@ impl Maker {
         !results.any_failed()
     }
 
-    /// Makes the names in the root durable. False when that fails. The journal is not probed: who calls this goes on to rename or to
-    /// remove something, which is a change of its own.
+    /// Makes the names in the root durable. False when that fails. The journal is not probed: who calls this
+    /// goes on to rename or to remove something, which is a change of its own.
     pub(super) fn sync_names(&mut self, executor: &mut dyn Executor) -> bool {
         let mut plan = Plan::new(1);
         plan.push(Owners::One(0), Action::SyncDirectory(Rc::from("")));
@@ -298,11 +307,13 @@ pub(super) fn used_before(directory: &Path, sequence: u64) -> io::Result<Vec<Use
     Ok(used)
 }
 
-/// Removes the files of large messages that no record names: their segment is gone, because a stop came between the two removals;
-/// or it never had their record, because a stop came before that was written. Called at start.
+/// Removes the files of large messages that no record names: their segment is gone, because a stop came
+/// between the two removals; or it never had their record, because a stop came before that was written.
+/// Called at start.
 ///
-/// `unused_from` tells for some segments from where on nothing was ever written to them. In a gap a record may have been lost
-/// to damage, and what an earlier use left may hide one, too: a file that belongs there stays until its segment is recycled.
+/// `unused_from` tells for some segments from where on nothing was ever written to them. In a gap a record
+/// may have been lost to damage, and what an earlier use left may hide one, too: a file that belongs there
+/// stays until its segment is recycled.
 pub(super) fn remove_orphans(directory: &Path, unused_from: &BTreeMap<u64, u64>) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;

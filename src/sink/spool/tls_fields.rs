@@ -1,5 +1,5 @@
-//! The fields of a record's envelope that tell what TLS the message came under. None of them is critical: a reader that does not
-//! know them loses nothing that it needs to hand the message on.
+//! The fields of a record's envelope that tell what TLS the message came under. None of them is critical: a
+//! reader that does not know them loses nothing that it needs to hand the message on.
 
 use crate::mail::client::TlsFacts;
 use crate::sink::facts::TlsText;

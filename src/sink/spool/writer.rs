@@ -28,7 +28,8 @@ pub struct Spool<E> {
     current: Option<OpenSegment>,
     /// Larger messages keep their spill files; none where these cannot be linked.
     inline_bytes_max: Option<u64>,
-    /// The largest file that can be written: a message that needs a larger one fails alone, not with its batch.
+    /// The largest file that can be written: a message that needs a larger one fails alone, not with its
+    /// batch.
     file_bytes_max: u64,
 }
 
@@ -59,7 +60,8 @@ impl<E: Executor> Sink for Spool<E> {
 }
 
 impl<E: Executor> Spool<E> {
-    /// A writer whose segments are made when it needs them, from this number on, in the root that the executor works in.
+    /// A writer whose segments are made when it needs them, from this number on, in the root that the
+    /// executor works in.
     pub fn new(
         root: &Path,
         segment_bytes: u64,
@@ -84,7 +86,8 @@ impl<E: Executor> Spool<E> {
         }
     }
 
-    /// Keeps the spill files of messages that are larger than this, which the root's file system must be able to link.
+    /// Keeps the spill files of messages that are larger than this, which the root's file system must be able
+    /// to link.
     pub fn keep_files_beyond(&mut self, bytes: u64) {
         self.inline_bytes_max = Some(bytes);
     }
@@ -94,13 +97,15 @@ impl<E: Executor> Spool<E> {
         self.file_bytes_max = bytes;
     }
 
-    /// Takes the first segment before the first message waits for it. A failure is reported and tried again then.
+    /// Takes the first segment before the first message waits for it. A failure is reported and tried again
+    /// then.
     pub fn prepare(&mut self) {
         self.current = self.next_segment(0).ok();
     }
 
-    /// Opens the next segment of the supply. One that was made ahead may have been removed since, and the next one is made now:
-    /// that is no reason to put mail off. Any other failure is (a full disk, no descriptors).
+    /// Opens the next segment of the supply. One that was made ahead may have been removed since, and the
+    /// next one is made now: that is no reason to put mail off. Any other failure is (a full disk, no
+    /// descriptors).
     fn next_segment(&mut self, needed: u64) -> Result<OpenSegment, Outcome> {
         let mut is_first = true;
         loop {
@@ -126,7 +131,8 @@ impl<E: Executor> Spool<E> {
         })
     }
 
-    /// Appends as many messages from `first` on as one write takes, and tells how many; or why none of the rest is stored.
+    /// Appends as many messages from `first` on as one write takes, and tells how many; or why none of the
+    /// rest is stored.
     fn append(
         &mut self,
         batch: &mut [Box<Message>],
@@ -167,8 +173,9 @@ impl<E: Executor> Spool<E> {
         Ok(offsets.len())
     }
 
-    /// Nothing more is written to the segment. What the failed write left is cut off, so that whoever reads along does not take
-    /// messages that were answered 451. False when even that fails: they may be there, whole, and a retry is a duplicate.
+    /// Nothing more is written to the segment. What the failed write left is cut off, so that whoever reads
+    /// along does not take messages that were answered 451. False when even that fails: they may be there,
+    /// whole, and a retry is a duplicate.
     fn abandon(&mut self, segment: &OpenSegment) -> bool {
         let mut plan = Plan::new(1);
         plan.push(Owners::One(0), Action::Close(Rc::clone(&segment.file)));

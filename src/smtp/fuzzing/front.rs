@@ -1,5 +1,5 @@
-//! What trusted fronts say, for any input: the PROXY header against a reader that has all of it at once, the attributes of XCLIENT
-//! against one that takes them apart by hand.
+//! What trusted fronts say, for any input: the PROXY header against a reader that has all of it at once, the
+//! attributes of XCLIENT against one that takes them apart by hand.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -10,8 +10,8 @@ use crate::smtp::proxy::{Header, ProxyReader};
 use crate::smtp::supplies::Supplies;
 use crate::smtp::xclient::{self, Attributes};
 
-/// What a connection from a front begins with: the header is that of the reference, its octets are consumed and no other,
-/// however they arrive.
+/// What a connection from a front begins with: the header is that of the reference, its octets are consumed
+/// and no other, however they arrive.
 pub fn check_proxy_header(octets: &[u8], sizes: &[usize]) {
     let shown = || octets.escape_ascii().to_string();
     let expected = naive_header(octets);

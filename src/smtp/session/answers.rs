@@ -8,7 +8,8 @@
 //! | `Encryption` | `INQUIRY_WAIT_MAX` | `421`, and close |
 //! | `Delivery` | `sink_answer_timeout` | `421`, and close: nobody knows what became of the message |
 //!
-//! It never means yes. What the client sends meanwhile waits after the question, and all replies leave together.
+//! It never means yes. What the client sends meanwhile waits after the question, and all replies leave
+//! together.
 
 use std::time::Instant;
 

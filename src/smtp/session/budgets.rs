@@ -6,7 +6,8 @@ use crate::limits::EXCESS_RECIPIENTS_FREE;
 use crate::smtp::reply::{self, Reply, ReplyBuffer};
 
 impl Session {
-    /// Appends a reply within the budget for errors; past it a 421 takes its place. False when the session is over.
+    /// Appends a reply within the budget for errors; past it a 421 takes its place. False when the session is
+    /// over.
     pub(super) fn reply(&mut self, reply: Reply, replies: &mut ReplyBuffer) -> bool {
         self.count(reply);
         if reply.code >= 500 {

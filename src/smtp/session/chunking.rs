@@ -1,6 +1,7 @@
 //! BDAT in a session (RFC 3030 §2): a chunk is received, or passed over and refused; the last one delivers.
 //!
-//! A refused chunk ends the transaction: whatever belongs to one is `503` from there on, until MAIL begins another.
+//! A refused chunk ends the transaction: whatever belongs to one is `503` from there on, until MAIL begins
+//! another.
 
 use std::time::Instant;
 
@@ -20,8 +21,8 @@ use crate::smtp::size_limit::SizeLimit;
 use crate::smtp::transaction::Transaction;
 
 impl Session {
-    /// BDAT. Whatever is said of it, its octets are no commands: where it cannot be known how many there are, or there are
-    /// far too many to be passed over, the session is closed.
+    /// BDAT. Whatever is said of it, its octets are no commands: where it cannot be known how many there are,
+    /// or there are far too many to be passed over, the session is closed.
     pub(super) fn handle_bdat(&mut self, argument: &[u8], now: Instant) -> Handled {
         let (Announced { octets, last }, mut refusal) = match chunk::parse(argument) {
             Ok(announced) => (announced, None),

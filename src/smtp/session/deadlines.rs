@@ -1,8 +1,9 @@
-//! When a session ends by itself: what is awaited does not come, a message trickles, or no message is ever accepted.
+//! When a session ends by itself: what is awaited does not come, a message trickles, or no message is ever
+//! accepted.
 //!
-//! Three bounds, and the first that passes counts. The *deadline* is that of what is awaited now: a command, the next octets of mail
-//! data, an answer. The *end of the message* bounds mail data however evenly it trickles. The *end of the session* bounds a client that
-//! does everything but bring mail.
+//! Three bounds, and the first that passes counts. The *deadline* is that of what is awaited now: a command,
+//! the next octets of mail data, an answer. The *end of the message* bounds mail data however evenly it
+//! trickles. The *end of the session* bounds a client that does everything but bring mail.
 
 use std::time::{Duration, Instant};
 
@@ -33,8 +34,8 @@ impl Session {
         (self.deadline, time, in_data)
     }
 
-    /// The deadline has passed. The step is `Close`; or `NeedInput`, after which [`Session::advance`] goes on, when it was that of the
-    /// greeting or of the answer about a recipient.
+    /// The deadline has passed. The step is `Close`; or `NeedInput`, after which [`Session::advance`] goes
+    /// on, when it was that of the greeting or of the answer about a recipient.
     pub fn expire(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Step {
         if now < self.deadline() {
             return Step::NeedInput;
@@ -53,7 +54,8 @@ impl Session {
         }
     }
 
-    /// The end that nothing puts off but mail, with what is said then: that of the message under way, or that of the session.
+    /// The end that nothing puts off but mail, with what is said then: that of the message under way, or that
+    /// of the session.
     fn end(&self) -> Option<(Instant, Reply)> {
         match self.state {
             State::Data(_) | State::Chunk(_) | State::Greeted | State::Command => Some(match self.clock() {
@@ -94,7 +96,8 @@ impl Session {
         }
     }
 
-    /// The client is kept waiting by us: its time ends then, however little it sends, and that of its message stands still.
+    /// The client is kept waiting by us: its time ends then, however little it sends, and that of its message
+    /// stands still.
     pub fn wait_until(&mut self, deadline: Instant, now: Instant) {
         self.deadline = deadline;
         if let Some(clock) = self.clock_mut() {
@@ -120,8 +123,8 @@ impl Session {
         self.deadline = now + self.settings.limits.data_timeout;
     }
 
-    /// All octets of mail data that came are consumed, those of refused mail data, too. The deadline is never more than a time-out
-    /// ahead, so that it also bounds the time between two reads.
+    /// All octets of mail data that came are consumed, those of refused mail data, too. The deadline is never
+    /// more than a time-out ahead, so that it also bounds the time between two reads.
     pub(super) fn earn_time(&mut self, now: Instant) {
         let most = now + self.settings.limits.data_timeout;
         let deadline = self.deadline;

@@ -1,6 +1,7 @@
 //! MAIL, RCPT and VRFY in a session: the commands that take an address.
 //!
-//! MAIL and RCPT are in two halves: they propose what is asked about, and the answer concludes it, at once or later.
+//! MAIL and RCPT are in two halves: they propose what is asked about, and the answer concludes it, at once or
+//! later.
 
 use std::time::Instant;
 
@@ -75,7 +76,8 @@ impl Session {
         }
     }
 
-    /// RCPT (RFC 5321 §4.1.1.3): proposes the recipient, and concludes at once unless somebody has to be asked.
+    /// RCPT (RFC 5321 §4.1.1.3): proposes the recipient, and concludes at once unless somebody has to be
+    /// asked.
     pub(super) fn handle_rcpt(&mut self, argument: &[u8], now: Instant) -> Handled {
         match self.propose_recipient(argument) {
             Err(reply) => Handled::Reply(reply),
@@ -111,7 +113,8 @@ impl Session {
         self.transaction.as_mut().map_or(reply::MAIL_FIRST, |transaction| transaction.conclude(verdict))
     }
 
-    /// VRFY (RFC 5321 §3.5.3): nobody is told who exists. SMTPUTF8 may stand after the address (RFC 6531 §3.1).
+    /// VRFY (RFC 5321 §3.5.3): nobody is told who exists. SMTPUTF8 may stand after the address (RFC 6531
+    /// §3.1).
     pub(super) fn handle_vrfy(&self, argument: &[u8]) -> Reply {
         let utf8 = self.offered().offers(Extension::SmtpUtf8)
             && parameter::ends_with_smtputf8(argument)

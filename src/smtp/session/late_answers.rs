@@ -269,7 +269,8 @@ fn a_client_that_leaves_meanwhile_gets_no_answer() {
     assert!(!connection.session.in_transaction());
 }
 
-/// What one client does: transactions of recipients by their place in the table, and the size of the pieces that they arrive in.
+/// What one client does: transactions of recipients by their place in the table, and the size of the pieces
+/// that they arrive in.
 fn client() -> impl Strategy<Value = (Vec<Vec<usize>>, usize)> {
     let recipients = prop::collection::vec(0..KINDS.len(), 0..6);
     (prop::collection::vec(recipients, 1..4), 1..200_usize)
@@ -283,8 +284,8 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// Whatever the order in which answers come to whichever connection, and however little the clients wait: each reply is that of
-    /// its command, in order, and a message goes to those who were accepted.
+    /// Whatever the order in which answers come to whichever connection, and however little the clients wait:
+    /// each reply is that of its command, in order, and a message goes to those who were accepted.
     #[test]
     fn late_answers_come_in_any_order(
         clients in prop::collection::vec(client(), 1..4),

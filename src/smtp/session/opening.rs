@@ -1,4 +1,5 @@
-//! How a session begins: a trusted front's PROXY header, admission, the greeting; and once more after XCLIENT.
+//! How a session begins: a trusted front's PROXY header, admission, the greeting; and once more after
+//! XCLIENT.
 //!
 //! ```text
 //!   Proxy ──header──► Waiting ──► (Delayed) ──220──► Greeted ──sent──► Command
@@ -20,8 +21,8 @@ use crate::smtp::settings::{EarlyTalkers, Refusal, TlsPolicy};
 use crate::smtp::xclient;
 
 impl Session {
-    /// Begins the session: says the greeting, unless a PROXY header or the delay of greetings comes before it. The step is
-    /// `NeedInput`, or `Close` on a listener that takes no mail.
+    /// Begins the session: says the greeting, unless a PROXY header or the delay of greetings comes before
+    /// it. The step is `NeedInput`, or `Close` on a listener that takes no mail.
     pub fn greet(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Step {
         if self.settings.gate.expects_proxy_header(self.front.ip()) {
             self.state = State::Proxy(ProxyReader::default());
@@ -54,7 +55,8 @@ impl Session {
         (self.front != self.client).then_some(self.front)
     }
 
-    /// Reads the header of a trusted front. Its octets are no early talk; what follows them before the greeting is.
+    /// Reads the header of a trusted front. Its octets are no early talk; what follows them before the
+    /// greeting is.
     pub(super) fn advance_proxy(&mut self, input: &mut Input<'_>, now: Instant) -> Option<Step> {
         let State::Proxy(reader) = &mut self.state else { return None };
         match reader.advance(input) {

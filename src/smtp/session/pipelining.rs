@@ -1,10 +1,10 @@
 //! Input that is pending where the client has to wait for a reply (RFC 2920 §3.1).
 //!
-//! What counts is DATA: a client that does not wait for the answer sends the message to whoever answers. If DATA is
-//! refused, that message would be read as commands, so nothing that is pending then is ever read.
+//! What counts is DATA: a client that does not wait for the answer sends the message to whoever answers. If
+//! DATA is refused, that message would be read as commands, so nothing that is pending then is ever read.
 //!
-//! And the first EHLO or HELO: only after its reply does a client know what it may pipeline. Whatever carries a whole transaction
-//! inside the request of another protocol cannot wait for that reply.
+//! And the first EHLO or HELO: only after its reply does a client know what it may pipeline. Whatever carries
+//! a whole transaction inside the request of another protocol cannot wait for that reply.
 
 use std::time::Instant;
 
@@ -42,7 +42,8 @@ impl Session {
         handled
     }
 
-    /// The first EHLO or HELO that can be accepted, after which input is `pending` or not. Gives how it ends when it may not be accepted.
+    /// The first EHLO or HELO that can be accepted, after which input is `pending` or not. Gives how it ends
+    /// when it may not be accepted.
     pub(super) fn begin_first_hello(&mut self, pending: bool) -> Option<Handled> {
         if self.said_hello || self.settings.gate.pipelining == Pipelining::Tolerate {
             self.said_hello = true;
@@ -56,7 +57,8 @@ impl Session {
         None
     }
 
-    /// Input came before a reply that the client has to wait for was handed over. That reply waits to be sent already.
+    /// Input came before a reply that the client has to wait for was handed over. That reply waits to be sent
+    /// already.
     pub(super) fn close_for_pipelining(&mut self, to: AwaitedReply, replies: &mut ReplyBuffer) -> Step {
         if to == AwaitedReply::Hello || matches!(self.state, State::Data(_)) {
             self.count(reply::PIPELINED_INPUT);

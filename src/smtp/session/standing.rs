@@ -1,5 +1,5 @@
-//! What a session waits for, by name: for whoever must have something for each, such as the test of what a client that stops there
-//! costs. A state that is added has to be named here, and then there.
+//! What a session waits for, by name: for whoever must have something for each, such as the test of what a
+//! client that stops there costs. A state that is added has to be named here, and then there.
 
 use super::Session;
 use super::state::{State, Wait};

@@ -5,8 +5,8 @@
 //!   (implicit)   Proxy ──header──► Waiting ──► Securing ──handshake──► greeting
 //! ```
 //!
-//! Nothing that came in plaintext after STARTTLS is ever read: what is pending with it closes the connection, and later octets
-//! belong to the handshake.
+//! Nothing that came in plaintext after STARTTLS is ever read: what is pending with it closes the connection,
+//! and later octets belong to the handshake.
 
 use std::time::Instant;
 
@@ -36,8 +36,8 @@ impl Session {
         self.settings.tls == TlsPolicy::Implicit && self.tls.is_none()
     }
 
-    /// The handshake is done. All that was said before is forgotten (RFC 3207 §4.2); with implicit TLS the greeting is said. The step
-    /// is `NeedInput`, or `Close` on a listener that takes no mail.
+    /// The handshake is done. All that was said before is forgotten (RFC 3207 §4.2); with implicit TLS the
+    /// greeting is said. The step is `NeedInput`, or `Close` on a listener that takes no mail.
     pub fn handle_tls(&mut self, facts: TlsFacts, replies: &mut ReplyBuffer, now: Instant) -> Step {
         self.tls = Some(facts);
         self.hello = Hello::None;
@@ -50,7 +50,8 @@ impl Session {
         Step::NeedInput
     }
 
-    /// What is offered now: STARTTLS only in plaintext (RFC 3207 §4.2), REQUIRETLS only under TLS (RFC 8689 §2).
+    /// What is offered now: STARTTLS only in plaintext (RFC 3207 §4.2), REQUIRETLS only under TLS (RFC 8689
+    /// §2).
     pub(super) fn offered(&self) -> ExtensionSet {
         let offered = self.settings.extensions;
         if self.tls.is_some() {

@@ -28,7 +28,8 @@ proptest! {
         prop_assert_eq!(pair.server.held_bytes(), 0);
     }
 
-    /// Real records in which one octet is another one, in fragments of any size, with an attempt to speak after each part.
+    /// Real records in which one octet is another one, in fragments of any size, with an attempt to speak
+    /// after each part.
     #[test]
     fn speaking_and_closing_are_possible_at_any_moment(
         cut in 1_usize..600, fragment in 32_usize..400, at in 0_usize..2000, change: u8, tls12: bool,

@@ -321,7 +321,8 @@ fn nothing_is_kept_of_whole_records() {
     assert_eq!(pair.server.held_bytes(), 0);
 }
 
-/// A whole record with the beginning of a handshake message: rustls remembers how much of the buffer it has looked at.
+/// A whole record with the beginning of a handshake message: rustls remembers how much of the buffer it has
+/// looked at.
 const BEGUN: &[u8] = b"\x16\x03\x01\x00\x05\x01\x00\x02\x00\x03";
 
 #[test]

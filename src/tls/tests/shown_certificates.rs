@@ -1,4 +1,5 @@
-//! What a client's certificates may cost: their number, the octets that a connection keeps of them, sessions that hold them.
+//! What a client's certificates may cost: their number, the octets that a connection keeps of them, sessions
+//! that hold them.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Segments, message files and cursors of a spool: only whole records are told, and all that reads a spool says the same.
+//! Segments, message files and cursors of a spool: only whole records are told, and all that reads a spool
+//! says the same.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -12,7 +12,8 @@ use support::sink::{Sent, store};
 
 use super::{KINDS, Kind, MAILDIR, MAILDIR_BATCH, MAILDIR_TWICE, Run, batches, honest};
 
-/// Counts stages with probes: a maildir whose files are synced each for itself probes every directory that it used.
+/// Counts stages with probes: a maildir whose files are synced each for itself probes every directory that it
+/// used.
 #[derive(Default)]
 struct ProbeStages {
     begun: usize,
@@ -29,8 +30,8 @@ impl ProbeStages {
     }
 }
 
-/// Runs in which the journal is given up just before each sync in turn, which then says that all is well. The probes of the stage of
-/// that number, if one is given, find nothing. What the power cuts found in each run.
+/// Runs in which the journal is given up just before each sync in turn, which then says that all is well. The
+/// probes of the stage of that number, if one is given, find nothing. What the power cuts found in each run.
 fn with_a_journal_given_up(kind: &Kind, blind: Option<usize>) -> Vec<Result<(), String>> {
     let steps = Run::new(kind, &batches(kind), honest).disk.performed();
     let run_to = |step| {
@@ -95,8 +96,8 @@ fn a_maildir_whose_files_are_synced_each_probes_every_directory_for_it_may_be_a_
     }
 }
 
-/// Stores to mailboxes of one domain, one after the other, while the first sync that their names depend on fails and, when told so,
-/// markers are not made. Gives the run and the markers that were asked for.
+/// Stores to mailboxes of one domain, one after the other, while the first sync that their names depend on
+/// fails and, when told so, markers are not made. Gives the run and the markers that were asked for.
 fn with_names_in_doubt(kind: &Kind, makes_markers: bool) -> (Run, usize) {
     let to = |number, recipient| Sent::new(number, "Subject: x\r\n").to(&[recipient]);
     let batches = [vec![to(1, "alice")], vec![to(2, "alice")], vec![to(3, "alice")]];

@@ -1,4 +1,5 @@
-//! What was consumed decides what is recycled, and is not believed when it cannot be: a cursor of nothing, a segment that is not read.
+//! What was consumed decides what is recycled, and is not believed when it cannot be: a cursor of nothing, a
+//! segment that is not read.
 
 use std::fs;
 use std::path::Path;
@@ -53,7 +54,8 @@ fn nothing_is_recycled_when_it_cannot_be_read_what_was_consumed() {
     assert_eq!((reports.take().len(), reports.take_notes().len()), (1, 0));
     assert_eq!(said(path).as_deref(), Some("nonsense"));
     drop(sink);
-    // Without any segment nothing tells how far the numbers went; nor can they go on behind one that ringmx never gives.
+    // Without any segment nothing tells how far the numbers went; nor can they go on behind one that ringmx
+    // never gives.
     for (_, segment) in reader::segments(path).expect("a spool") {
         fs::remove_file(segment).expect("removed");
     }
@@ -113,7 +115,8 @@ fn a_cursor_of_nothing_that_could_not_be_put_aside_is_when_it_can_be() {
     let wrong = format!("{:016x}:4096", numbers(path).last().expect("a segment"));
     say(path, &wrong);
     let_it_look();
-    // What a consumer says meanwhile is looked at all the same, and what it said before means nothing any more.
+    // What a consumer says meanwhile is looked at all the same, and what it said before means nothing any
+    // more.
     say(path, "0000000000000002:4096");
     wait_until("what was consumed is recycled", || !numbers(path).contains(&1));
     fs::remove_dir(path.join("consumed.refused")).expect("removed");

@@ -1,4 +1,5 @@
-//! Commands for a spool that meet what is none: each error names what it happened to, and no link leads anywhere.
+//! Commands for a spool that meet what is none: each error names what it happened to, and no link leads
+//! anywhere.
 
 use std::fs;
 use std::path::Path;
@@ -173,8 +174,8 @@ fn an_error_of_a_command_names_what_it_happened_to() {
     }
 }
 
-/// Root reads the spool of another user and exports into directories of another user: whatever links these hold, nothing outside is
-/// written, replaced or given away, and nothing is waited for.
+/// Root reads the spool of another user and exports into directories of another user: whatever links these
+/// hold, nothing outside is written, replaced or given away, and nothing is waited for.
 #[test]
 fn links_of_the_owner_lead_root_nowhere() {
     let server = server();

@@ -1,7 +1,9 @@
-//! Circles of files: files that need one another, so that none of them can be read, tested or taken away alone.
+//! Circles of files: files that need one another, so that none of them can be read, tested or taken away
+//! alone.
 //!
-//! A file needs another one when it names an item that is defined there. What only hands names on (`pub use` of a child, `mod`) needs
-//! nothing; a name that was handed on is followed to where it is defined. Tests inside the sources do not count.
+//! A file needs another one when it names an item that is defined there. What only hands names on (`pub use`
+//! of a child, `mod`) needs nothing; a name that was handed on is followed to where it is defined. Tests
+//! inside the sources do not count.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -41,7 +43,8 @@ pub(super) fn circles(root: &Path, name: &str) -> Vec<Vec<String>> {
     groups.into_iter().map(names).collect()
 }
 
-/// No circles but those that are allowed, whole or in part; an allowed one that is no more has to be taken away.
+/// No circles but those that are allowed, whole or in part; an allowed one that is no more has to be taken
+/// away.
 pub(super) fn hold(root: &Path, name: &str, allowed: &[&[&str]]) {
     let found = circles(root, name);
     let is_inside = |circle: &[String], of: &[&str]| circle.iter().all(|file| of.contains(&file.as_str()));

@@ -59,8 +59,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("units", &[]),
 ];
 
-/// What loadgen uses of the receiver: the ring and its surroundings, never the protocol, a sink or the configuration. A mistake of the
-/// receiver must not hide in its judge.
+/// What loadgen uses of the receiver: the ring and its surroundings, never the protocol, a sink or the
+/// configuration. A mistake of the receiver must not hide in its judge.
 const OF_RINGMX: &[&str] =
     &["buffer", "cli::commit", "ring", "shard::affinity", "timestamp", "tls::context", "tls::self_signed"];
 

@@ -1,11 +1,12 @@
-//! Rules that do not hold everywhere yet: each exception has a bound that only falls, and goes when the rule holds there.
+//! Rules that do not hold everywhere yet: each exception has a bound that only falls, and goes when the rule
+//! holds there.
 
 use std::collections::BTreeMap;
 
 /// Compares what was found with the rule and its exceptions; each is a place and a number.
 ///
-/// A place over the rule needs an exception that allows as much. An exception that allows more than there is has to be lowered, so that
-/// nothing grows back.
+/// A place over the rule needs an exception that allows as much. An exception that allows more than there is
+/// has to be lowered, so that nothing grows back.
 pub(super) fn hold(rule: &str, most: usize, exceptions: &[(&str, usize)], found: &BTreeMap<String, usize>) {
     let mut wrong = Vec::new();
     for (place, number) in found.iter().filter(|(_, number)| **number > most) {

@@ -1,4 +1,5 @@
-//! One word for each thing: names that have a word of ours are not called otherwise. What other crates define keeps its name.
+//! One word for each thing: names that have a word of ours are not called otherwise. What other crates define
+//! keeps its name.
 
 use std::collections::BTreeSet;
 

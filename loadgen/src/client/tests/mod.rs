@@ -41,8 +41,8 @@ fn scenario_of(
     }))
 }
 
-/// A session against a server that says these replies, each once the client waits: what the client sent (mail data as
-/// one word), and what was counted.
+/// A session against a server that says these replies, each once the client waits: what the client sent (mail
+/// data as one word), and what was counted.
 struct Played {
     sent: Vec<String>,
     tally: Tally,
@@ -223,8 +223,8 @@ fn a_421_and_a_reply_that_nothing_asked_for_end_the_session() {
     }
 }
 
-/// What the ledger gets to know of the first message when the session hears these replies, and its connection is then lost after
-/// all was sent, or not.
+/// What the ledger gets to know of the first message when the session hears these replies, and its connection
+/// is then lost after all was sent, or not.
 fn ending_after(pipelining: bool, recipients: usize, replies: &[&str], sent: bool) -> (Ending, u16) {
     use crate::ledger::notes::{Basket, Notes};
     let basket = Basket::default();

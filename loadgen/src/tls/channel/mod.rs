@@ -1,6 +1,8 @@
-//! The client's end of one TLS connection: octets of the socket in, octets for the socket out. No socket and no clock.
+//! The client's end of one TLS connection: octets of the socket in, octets for the socket out. No socket and
+//! no clock.
 //!
-//! Mail data is encrypted a portion at a time, each once the last was sent: a message of any size takes little memory.
+//! Mail data is encrypted a portion at a time, each once the last was sent: a message of any size takes
+//! little memory.
 
 use std::fmt;
 use std::io::{BufRead, IoSlice, Write};
@@ -12,7 +14,8 @@ use rustls::{ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion};
 
 use super::handshakes::Negotiated;
 
-/// Octets of mail data that are encrypted at a time: whole records, and enough for a send to be worth its cost.
+/// Octets of mail data that are encrypted at a time: whole records, and enough for a send to be worth its
+/// cost.
 const PORTION_BYTES: usize = 128 * 1024;
 
 /// See the file's head.
@@ -63,9 +66,9 @@ impl Channel {
         self.established
     }
 
-    /// Takes some octets off the front of those received: at least one, or it fails. What they brought is to be asked for
-    /// before the next ones: [`Self::take_established`], [`Self::take_plaintext`], [`Self::is_ended`]; also after a failure, which
-    /// closes the channel.
+    /// Takes some octets off the front of those received: at least one, or it fails. What they brought is to
+    /// be asked for before the next ones: [`Self::take_established`], [`Self::take_plaintext`],
+    /// [`Self::is_ended`]; also after a failure, which closes the channel.
     pub fn receive(&mut self, octets: &mut &[u8]) -> Result<(), rustls::Error> {
         let count = self.connection.read_tls(octets).map_err(|error| failure(&error))?;
         match self.connection.process_new_packets() {
@@ -109,7 +112,8 @@ impl Channel {
         self.ended
     }
 
-    /// Encrypts what the session says, and appends it to `out`: `head`, and of `body` as much as goes at a time.
+    /// Encrypts what the session says, and appends it to `out`: `head`, and of `body` as much as goes at a
+    /// time.
     pub fn say(&mut self, head: &[u8], body: &'static [u8], out: &mut Vec<u8>) -> Result<(), rustls::Error> {
         let (now, rest) = body.split_at(body.len().min(PORTION_BYTES));
         self.rest = rest;
@@ -155,8 +159,8 @@ impl Channel {
         while self.connection.wants_write() && self.connection.write_tls(out).is_ok_and(|count| count > 0) {}
     }
 
-    /// Appends the last octets: close_notify (RFC 8446 §6.1), or the alert that tells why we go; nothing when it is called again, or in
-    /// a handshake.
+    /// Appends the last octets: close_notify (RFC 8446 §6.1), or the alert that tells why we go; nothing when
+    /// it is called again, or in a handshake.
     pub fn close(&mut self, out: &mut Vec<u8>) {
         if self.established && !self.closed {
             self.connection.send_close_notify();

@@ -1,5 +1,5 @@
-//! Reads a spool of ringmx. Written from `docs/spool.md` alone and sharing no code with the receiver, so that writer and
-//! checker do not share a mistake: if the two disagree, one of them or the document is wrong.
+//! Reads a spool of ringmx. Written from `docs/spool.md` alone and sharing no code with the receiver, so that
+//! writer and checker do not share a mistake: if the two disagree, one of them or the document is wrong.
 
 mod encoding;
 mod envelope;
@@ -156,7 +156,8 @@ mod tests {
         }
     }
 
-    /// A segment made by hand from the document: three batches of one frame of 4096 octets each, then nothing.
+    /// A segment made by hand from the document: three batches of one frame of 4096 octets each, then
+    /// nothing.
     fn segment_by_hand() -> Vec<u8> {
         let salt = [7; 8];
         let sum = |octets: &[u8]| CRC_32C.checksum(&[&salt[..], octets].concat());

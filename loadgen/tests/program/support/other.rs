@@ -12,15 +12,16 @@ pub(crate) struct Other {
 }
 
 impl Other {
-    /// Starts it; the arguments have `PORT` where the port belongs. None, with a word why, when it is not installed; with
-    /// `CI=true` it must be.
+    /// Starts it; the arguments have `PORT` where the port belongs. None, with a word why, when it is not
+    /// installed; with `CI=true` it must be.
     pub(crate) fn start(program: &str, arguments: &[&str]) -> Option<Self> {
         let missing = |why: &str| {
             assert!(std::env::var("CI").as_deref() != Ok("true"), "{program}: {why}");
             eprintln!("skipped: {program}: {why}");
             None
         };
-        // A port that was free may be somebody else's a moment later: then it ends by itself, and another port is tried.
+        // A port that was free may be somebody else's a moment later: then it ends by itself, and another
+        // port is tried.
         for _ in 0..5 {
             let free = TcpListener::bind("127.0.0.1:0")
                 .and_then(|listener| listener.local_addr())
@@ -53,7 +54,8 @@ impl Drop for Other {
     }
 }
 
-/// Whether a server greets there. That somebody accepts is not enough: a connection to a free port may meet itself.
+/// Whether a server greets there. That somebody accepts is not enough: a connection to a free port may meet
+/// itself.
 fn greets(address: SocketAddr) -> bool {
     let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) else { return false };
     let mut greeting = [0; 3];

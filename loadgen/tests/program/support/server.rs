@@ -26,7 +26,8 @@ pub(crate) enum Oddity {
     GoesAway,
     /// Does not answer mail data.
     Silent,
-    /// Answers 552 to every third message of a connection, and 451 to every fifth, and keeps them all the same.
+    /// Answers 552 to every third message of a connection, and 451 to every fifth, and keeps them all the
+    /// same.
     RefusesAndKeeps,
     /// Closes when a little of the mail data has come.
     ClosesWithinData,

@@ -36,7 +36,8 @@ pub(in crate::doctor) fn check_shard_cores(host: &Host, config: &Config) -> Opti
     })
 }
 
-/// A group that used up its share stands still until the next period: all its threads, in the middle of anything.
+/// A group that used up its share stands still until the next period: all its threads, in the middle of
+/// anything.
 pub(in crate::doctor) fn check_quota(host: &Host, config: &Config) -> Option<Finding> {
     let quota = host.cgroup.cores_max.filter(|quota| *quota < config.shards.len() as f64)?;
     let finding = Finding::new(

@@ -14,7 +14,8 @@ use crate::sink::space;
 /// File systems in memory: nothing on them survives a stop of the machine.
 const VOLATILE: &[&str] = &["tmpfs", "ramfs", "devtmpfs"];
 
-/// File systems whose data is elsewhere: a sync takes as long as a network and a server take, and means what the server makes of it.
+/// File systems whose data is elsewhere: a sync takes as long as a network and a server take, and means what
+/// the server makes of it.
 const NETWORK: &[&str] =
     &["nfs", "nfs4", "cifs", "smb3", "ceph", "9p", "virtiofs", "glusterfs", "ocfs2", "gfs2"];
 

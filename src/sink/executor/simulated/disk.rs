@@ -35,7 +35,8 @@ pub(super) struct Disk {
     pub(super) random: u64,
 }
 
-/// How far a file was written, and how far that is synced: writes below that change data and nothing that goes through the journal.
+/// How far a file was written, and how far that is synced: writes below that change data and nothing that
+/// goes through the journal.
 #[derive(Clone, Copy, Default)]
 struct Extent {
     written: usize,

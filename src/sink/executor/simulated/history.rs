@@ -54,7 +54,8 @@ enum Synced {
     No,
     /// They are pinned unless a failed sync comes first.
     Yes,
-    /// A change of the same directory was pinned, and what came before it in the journal with it, failed syncs or not.
+    /// A change of the same directory was pinned, and what came before it in the journal with it, failed
+    /// syncs or not.
     WithChange,
 }
 
@@ -111,7 +112,8 @@ impl History {
         self.pinned(now).iter().filter(|pinned| **pinned == Some(false)).count()
     }
 
-    /// What the disk holds after the power was cut at `now`: `keep` is asked for each effect that no sync pinned.
+    /// What the disk holds after the power was cut at `now`: `keep` is asked for each effect that no sync
+    /// pinned.
     pub(super) fn image(&self, now: usize, mut keep: impl FnMut() -> bool) -> Image {
         let mut files: Vec<Vec<u8>> = vec![Vec::new(); self.files];
         let mut names: BTreeMap<(&str, &str), Node> = BTreeMap::new();

@@ -1,12 +1,14 @@
-//! An executor in memory that remembers what the disk was told and what was synced, for tests that cut the power.
+//! An executor in memory that remembers what the disk was told and what was synced, for tests that cut the
+//! power.
 //!
-//! Every effect (a sector written, a name entered or removed) is an event. A later sync of the same file or directory pins it;
-//! until then a power cut may keep it or lose it, each effect for itself and in any order, which is more than real file
-//! systems do. After a failed sync the effects before it are not pinned by the next one: the kernel may have dropped them, and says
-//! so once. What was written into a file never is; names are by a sync of a newer change in the same directory, because a journal
-//! commits in order. By the same order a name made after its file was written back is never kept without what was written back, though
-//! nothing was synced. A journal may be given up: then syncs say that all is well, pin nothing but data in files that need no
-//! journal to be found, and new changes fail.
+//! Every effect (a sector written, a name entered or removed) is an event. A later sync of the same file or
+//! directory pins it; until then a power cut may keep it or lose it, each effect for itself and in any order,
+//! which is more than real file systems do. After a failed sync the effects before it are not pinned by the
+//! next one: the kernel may have dropped them, and says so once. What was written into a file never is; names
+//! are by a sync of a newer change in the same directory, because a journal commits in order. By the same
+//! order a name made after its file was written back is never kept without what was written back, though
+//! nothing was synced. A journal may be given up: then syncs say that all is well, pin nothing but data in
+//! files that need no journal to be found, and new changes fail.
 
 mod disk;
 mod fault;
@@ -65,7 +67,8 @@ impl Simulated {
         self.disk.borrow().history.pending(now)
     }
 
-    /// What the disk holds after the power was cut at `now`: `keep` is asked for each effect that no sync pinned.
+    /// What the disk holds after the power was cut at `now`: `keep` is asked for each effect that no sync
+    /// pinned.
     pub fn image(&self, now: usize, keep: impl FnMut() -> bool) -> Image {
         self.disk.borrow().history.image(now, keep)
     }
