@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   segment   │ header │ batch                          │ batch          │ zeros …
-//!   batch     │ record │ record │ record + padding      │  each batch begins at a multiple of 4096
-//!   record    │ header │ envelope │ Received: │ mail data │ padding │  each record begins at a multiple of 512
+//!   batch     │ record │ record │ record + padding      │  each begins at a multiple of 4096
+//!   record    │ header │ envelope │ Received: │ mail data │ padding │  each begins at a multiple of 512
 //! ```
 //!
 //! A batch is one write and one sync; only then the next one begins, after it. After a failed or short write

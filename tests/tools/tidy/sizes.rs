@@ -13,7 +13,8 @@ const MEDIAN_LINES_MAX: usize = 160;
 
 const FUNCTION_LINES_MAX: usize = 90;
 
-const LARGE_FILES: &[(&str, usize)] = &[("tests/support/faulty.rs", 600)];
+const LARGE_FILES: &[(&str, usize)] =
+    &[("tests/support/faulty.rs", 600), ("tests/support/spool_octets.rs", 560)];
 
 const LONG_FUNCTIONS: &[(&str, usize)] = &[("tests/support/reference.rs walk", 91)];
 
