@@ -167,8 +167,9 @@ fn nobody_sleeps_through_an_item(producers: usize) {
             .map(|number| {
                 let sender = sender.clone();
                 loom::thread::spawn(move || {
-                    let must_ring = sender.try_send(number).expect("there is room");
-                    sender.ring(must_ring);
+                    if sender.try_send(number).expect("there is room").is_some() {
+                        sender.ring();
+                    }
                     // It is kept, because its end would ring.
                     sender
                 })
@@ -224,8 +225,9 @@ fn of_two_channels_one_rings() {
         let (second, received_too) = consumer.channel(1);
         let producers = [first, second].map(|sender| {
             loom::thread::spawn(move || {
-                let must_ring = sender.try_send(()).expect("there is room");
-                sender.ring(must_ring);
+                if sender.try_send(()).expect("there is room").is_some() {
+                    sender.ring();
+                }
                 // It is kept, because its end would ring.
                 sender
             })

@@ -24,7 +24,8 @@ use super::atomic::{AtomicBool, Ordering, fence};
 use super::doorbell::Doorbell;
 use super::queue::{self, TryRecvError, TrySendError};
 
-/// Whether a producer has to ring somebody: the descriptor to write to.
+/// Whether a producer has to ring somebody: the descriptor to write to. It is open as long as the sender that
+/// gave it.
 pub type MustRing = Option<RawFd>;
 
 /// Who takes from one or more channels, and sleeps while all of them are empty.
@@ -148,11 +149,9 @@ impl<T> Sender<T> {
         Ok(())
     }
 
-    /// Wakes the consumer by a system call, if `must_ring` says so.
-    pub fn ring(&self, must_ring: MustRing) {
-        if must_ring.is_some() {
-            self.sleeper.bell.ring();
-        }
+    /// Wakes the consumer by a system call.
+    pub fn ring(&self) {
+        self.sleeper.bell.ring();
     }
 
     /// Items on their way.

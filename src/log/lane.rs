@@ -56,8 +56,8 @@ impl Lane {
     }
 
     /// Wakes the writer, with a system call.
-    pub(super) fn ring(&self, must_ring: MustRing) {
-        self.full.ring(must_ring);
+    pub(super) fn ring(&self) {
+        self.full.ring();
     }
 }
 

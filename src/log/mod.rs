@@ -148,8 +148,9 @@ impl Log {
     /// Hands over what is there and wakes the writer, with a system call. Not for shards.
     pub fn flush(&mut self) {
         self.hand_over(0);
-        let must_ring = self.unrung.take();
-        self.main.ring(must_ring);
+        if self.unrung.take().is_some() {
+            self.main.ring();
+        }
     }
 
     /// Says something about the program itself, at once. Not for shards.

@@ -19,7 +19,7 @@ use super::serving::Serving;
 use super::session_lines::EndedBy;
 use super::silence::Scarcity;
 use super::table::Key;
-use super::transport::{Fault, count_failure};
+use super::transport::{Fault, Outgoing, count_failure};
 use super::wire::{Intake, Wire};
 use super::work::{LITTLE_BYTES, Slice};
 use crate::buffer::BufferId;
@@ -150,6 +150,7 @@ impl Connection {
         let serving = connection.as_mut().map(|connection| &mut connection.serving);
         let told = Serving::conclude(serving, receipt, context);
         if let Some(connection) = connection.filter(|_| told) {
+            connection.end_with_session(context);
             connection.advance(context);
         }
         told
@@ -182,7 +183,7 @@ impl Connection {
         match self.course.phase() {
             Phase::Serving if self.serving.session.deadline() > context.turn.now => {}
             Phase::Serving => {
-                self.serving.expire(context);
+                self.serve(context, Serving::expire);
                 self.advance(context);
             }
             Phase::Flushing | Phase::Draining => self.course.expire(context.turn.now),
@@ -230,6 +231,7 @@ impl Connection {
     /// turn.
     pub(super) fn settle<R: Ring>(&mut self, context: &mut Context<R>) -> Fate {
         self.dirty = false;
+        debug_assert!(!(self.course.is_serving() && self.serving.has_ended()), "the end was not followed");
         // A send that has not ended by now waits for the client to read.
         let is_unread = self.wire.is_sending();
         if !is_unread
@@ -243,11 +245,11 @@ impl Connection {
             self.serving.session.handle_sending();
             self.wire.send(head, &mut context.ring);
         }
-        if self.course.phase() == Phase::Flushing
-            && !self.wire.is_sending()
-            && self.course.drain(context.turn.now)
-        {
-            self.wire.shut_down(&mut context.ring);
+        if self.course.phase() == Phase::Flushing && !self.wire.is_sending() {
+            self.course.drain(context.turn.now);
+            if self.course.phase() == Phase::Draining {
+                self.wire.shut_down(&mut context.ring);
+            }
         }
         self.course.settle();
         if self.course.phase() == Phase::Closing {
@@ -255,6 +257,10 @@ impl Connection {
         }
         self.settle_receive(is_unread, context);
         self.inflow.count(&mut context.turn.held);
+        // An idle connection owns nothing but its place.
+        if self.serving.draft().is_begun() && !self.serving.session.in_transaction() {
+            self.serving.recycle_draft(context);
+        }
         Fate::Open
     }
 
@@ -271,23 +277,20 @@ impl Connection {
 
     /// What is to be sent now, of replies that the session has said; none when that is nothing.
     fn take_outgoing<R: Ring>(&mut self, context: &mut Context<R>) -> Option<Vec<u8>> {
-        let is_plain = self.inflow.transport.is_plain();
-        if is_plain && self.serving.session.speaks_tls_only() {
+        if self.inflow.transport.is_plain() && self.serving.session.speaks_tls_only() {
             // A client of this port cannot read plaintext.
             self.serving.replies.clear();
         }
         let said = self.serving.take_said(&mut context.turn);
-        if is_plain {
-            return (!said.is_empty()).then_some(said);
-        }
-        let (outgoing, failed) = self.inflow.transport.encrypt(&said, self.course.phase() == Phase::Flushing);
-        if !said.is_empty() {
-            context.turn.keep_spare(said);
+        let are_last = self.course.phase() == Phase::Flushing;
+        let Outgoing { octets, used, failed } = self.inflow.transport.encrypt(said, are_last);
+        if !used.is_empty() {
+            context.turn.keep_spare(used);
         }
         if let Some(cause) = failed {
             self.break_off(cause.into(), context);
         }
-        (!outgoing.is_empty()).then_some(outgoing)
+        (!octets.is_empty()).then_some(octets)
     }
 
     /// Arms or cancels the receive. `is_unread`: the client has not read what it was told.
@@ -311,10 +314,6 @@ impl Connection {
             must_end: full || large || behind || self.course.has_input_ended(),
         };
         self.wire.settle_receive(intake, &mut context.ring);
-        // An idle connection owns nothing but its place.
-        if self.serving.draft().is_begun() && !self.serving.session.in_transaction() {
-            self.serving.recycle_draft(context);
-        }
     }
 
     /// Closes as soon as no operation is under way.
@@ -376,7 +375,7 @@ impl Connection {
             let session = &mut self.serving.session;
             let replies = &mut self.serving.replies;
             let now = context.turn.now;
-            // The session is not looked at again after a panic, and its replies are cut to what was whole.
+            // The session does nothing more after a panic, and what it said in this turn is not sent.
             let Ok(step) = catch_unwind(AssertUnwindSafe(|| session.advance(&mut input, replies, now)))
             else {
                 return self.handle_panic(context);
@@ -446,8 +445,8 @@ impl Connection {
     /// The session asks whether TLS can begin. If it can, the replies so far are the last in plaintext.
     fn answer_tls<R: Ring>(&mut self, asked: Asked<Encryption>, context: &mut Context<R>) {
         let tls = self.inflow.make_tls();
-        self.serving.resolve(asked, tls.is_some(), context);
-        if let Some(tls) = tls {
+        let is_awaited = self.serving.resolve(asked, tls.is_some(), context);
+        if let Some(tls) = tls.filter(|_| is_awaited) {
             self.secure(tls, context);
         }
     }
@@ -534,6 +533,7 @@ impl Connection {
         }
         self.serving.end();
         self.course.close();
+        self.release_all(context);
     }
 
     fn handle_panic<R>(&mut self, context: &mut Context<R>) {

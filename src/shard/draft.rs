@@ -53,7 +53,7 @@ pub(super) enum Waits {
 /// What became of mail data that may be much for what is free.
 #[derive(Debug)]
 pub(super) enum Moved {
-    /// It is where it was.
+    /// Nothing waits for it: it is where it was, or nobody wants it.
     No,
     /// A part left memory; the spiller may have to be rung.
     Away(MustRing),
@@ -75,6 +75,7 @@ pub(super) enum Complete {
 impl Draft {
     /// A transaction began. The one before was recycled.
     pub(super) fn begin(&mut self, message: Box<Message>) {
+        debug_assert!(self.message.is_none(), "its buffers would stay pinned");
         *self = Self { message: Some(message), ..Self::default() };
     }
 
@@ -112,7 +113,7 @@ impl Draft {
         }))
     }
 
-    /// Keeps mail data. False when there was nothing to do, because it is lost already.
+    /// Keeps mail data, unless the message has lost what it had.
     pub(super) fn keep(
         &mut self,
         pool: &mut Pool,

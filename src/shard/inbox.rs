@@ -1,7 +1,7 @@
 //! What other threads have for a shard: receipts, parts that were written, answers about recipients, orders.
 //!
 //! All of them wake the shard by one bell, and the shard looks into all of them before it sleeps. A new kind
-//! of letter is one field here and one in [`Letterbox`].
+//! of letter is one field here and one in [`Letterbox`]; the compiler then asks for its look in `park`.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -55,12 +55,9 @@ pub fn inbox() -> io::Result<(Letterbox, Inbox)> {
 impl Inbox {
     /// The shard is going to sleep in its ring; false when a letter is there already and it must not.
     pub(super) fn park(&self) -> bool {
-        self.consumer.park(|| {
-            self.receipts.is_empty()
-                && self.written.is_empty()
-                && self.found.is_empty()
-                && self.orders.is_empty()
-        })
+        // Every channel is looked into, or the shard would sleep over its letters.
+        let Self { consumer, receipts, written, found, orders } = self;
+        consumer.park(|| receipts.is_empty() && written.is_empty() && found.is_empty() && orders.is_empty())
     }
 
     /// The shard is awake.

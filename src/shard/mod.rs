@@ -1,9 +1,10 @@
 //! One shard per CPU core: a thread, its ring, its listeners, its buffers, its connections. Shards share
 //! nothing on the path of a message.
 //!
-//! A shard runs in turns: wait for events, handle them all, take the receipts that came, look at the
-//! deadlines, then settle each connection that something happened to (one send a connection, receives armed
-//! or cancelled). All that a turn queued leaves with the one `io_uring_enter` of the next.
+//! A shard runs in turns: wait for events, take the orders that came, go on with handshakes that waited, handle
+//! the events, take the letters, look at the deadlines, then settle each connection that something happened to
+//! (one send a connection, receives armed or cancelled). All that a turn queued leaves with the one
+//! `io_uring_enter` of the next.
 
 pub mod affinity;
 pub mod clients;
@@ -135,6 +136,8 @@ impl<R: Ring> Shard<R> {
         self.end_if_done();
         relieve_held(&mut self.connections, &mut self.context);
         self.tell();
+        self.close_abandoned();
+        self.update_gauges();
         Ok(())
     }
 
@@ -152,7 +155,12 @@ impl<R: Ring> Shard<R> {
 
     /// Submits what the last turn queued and sleeps until something happens.
     fn wait(&mut self) -> io::Result<()> {
-        let wait = self.may_sleep_for();
+        // The clock was read when the events of the turn came, and is read now for the deadlines: to know how long
+        // the turn took costs no reading more.
+        let now = self.context.ring.now();
+        let took = now.saturating_duration_since(self.context.turn.now);
+        self.context.metrics.turn_us_max.raise(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        let wait = self.may_sleep_for(now);
         let Context { ring, inbox, turn, .. } = &mut self.context;
         let may_sleep = inbox.park()
             && !turn.handshakes.is_behind()
@@ -167,13 +175,8 @@ impl<R: Ring> Shard<R> {
     }
 
     /// How long nothing is due; none when nothing will be.
-    fn may_sleep_for(&self) -> Option<Duration> {
+    fn may_sleep_for(&self, now: Instant) -> Option<Duration> {
         let context = &self.context;
-        let now = context.ring.now();
-        // The clock was read when the events of the turn came, and is read now for the deadlines: the turn
-        // costs no reading more.
-        let took = now.saturating_duration_since(context.turn.now);
-        context.metrics.turn_us_max.raise(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         let until = |at: Instant| at.saturating_duration_since(now);
         let lines = context.session_lines.as_ref().and_then(|lines| lines.due_in(now));
         let waiting = context.delivery.has_waiting().then_some(Duration::from_secs(1));
@@ -380,7 +383,7 @@ impl<R: Ring> Shard<R> {
         connections.settle(context);
     }
 
-    /// Says what is due in the log, and what is left for others to be done.
+    /// Says what is due in the log.
     fn tell(&mut self) {
         let Context { log, session_lines, turn, .. } = &mut self.context;
         if let Some(lines) = session_lines {
@@ -388,9 +391,12 @@ impl<R: Ring> Shard<R> {
         }
         let must_ring = log.flush_if_due(turn.now);
         self.context.ring_if(must_ring);
+    }
+
+    /// Has spill files closed that nobody needs any more.
+    fn close_abandoned(&mut self) {
         let must_ring = self.context.parts.close_abandoned(&mut self.context.pool);
         self.context.ring_if(must_ring);
-        self.update_gauges();
     }
 
     /// The server stops.

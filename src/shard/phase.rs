@@ -5,6 +5,8 @@
 //!      └─────────────── the connection is lost, from any phase ───────────────────────────────────────┘
 //! ```
 //!
+//! Flushing goes on to Closing at once where the client's end has come before, or when its time is over.
+//!
 //! Draining: our half is shut down and what the client still sends is dropped for a bounded time, because
 //! closing a socket with unread octets makes the kernel send a reset that eats the reply just sent. A
 //! connection is gone only after its last completion.
@@ -69,16 +71,15 @@ impl Course {
         self.deadline = Some(now + DRAIN_WAIT_MAX);
     }
 
-    /// Everything was said and sent. True when our half is to be shut down, so that the client's end is
-    /// waited for; false when that has come.
-    pub(super) fn drain(&mut self, now: Instant) -> bool {
+    /// Everything was said and sent. Where the client's end has not come, it is waited for: our half is to be
+    /// shut down then.
+    pub(super) fn drain(&mut self, now: Instant) {
         if self.input_ended {
             self.phase = Phase::Closing;
         } else {
             self.phase = Phase::Draining;
             self.deadline = Some(now + DRAIN_WAIT_MAX);
         }
-        !self.input_ended
     }
 
     /// Nothing is waited for but completions.

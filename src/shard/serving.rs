@@ -140,7 +140,7 @@ impl Serving {
         if !self.can_parse() {
             return;
         }
-        let (until, timeout, in_data) = self.session.silence();
+        let Some((until, timeout, in_data)) = self.session.silence() else { return };
         // Who has sent mail is a good client, and may think.
         let may_stay = !in_data && self.session.summary().accepted > 0;
         let now = context.turn.now;
@@ -322,7 +322,9 @@ impl Serving {
             None => Answered::Now(Verdict::TryAgain),
         };
         match answered {
-            Answered::Now(verdict) => self.resolve(asked, verdict, context),
+            Answered::Now(verdict) => {
+                self.resolve(asked, verdict, context);
+            }
             Answered::Later(must_ring) => context.ring_if(must_ring),
         }
     }
@@ -358,16 +360,18 @@ impl Serving {
         }
     }
 
-    /// Gives the session an answer. One that it does not wait for any more changes nothing.
+    /// Gives the session an answer. False when it does not wait for that any more: then nothing changed.
     pub(super) fn resolve<R, Q: Answerable>(
         &mut self,
         asked: Asked<Q>,
         answer: Q::Answer,
         context: &Context<R>,
-    ) {
-        if let Ok(step) = self.session.resolve(asked, answer, &mut self.replies, context.turn.now) {
-            self.follow(&step);
+    ) -> bool {
+        let resolved = self.session.resolve(asked, answer, &mut self.replies, context.turn.now);
+        if let Ok(step) = &resolved {
+            self.follow(step);
         }
+        resolved.is_ok()
     }
 
     /// Tells the session what became of the message that it delivered. False when it does not wait for that

@@ -4,7 +4,7 @@
 //! A session that brought mail always has one. One that said nothing at all has none, and is counted by how
 //! it ended; when we ended it, because of a cap or a time-out, its client has one line a second that says so.
 //! The others have so many a second, a client at most an eighth of them, and are counted beyond that. Each
-//! [`PAUSE`] the counts are told, if there are any.
+//! `PAUSE` the counts are told, if there are any.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;

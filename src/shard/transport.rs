@@ -50,6 +50,17 @@ pub(super) struct Decrypted {
     pub(super) ended: bool,
 }
 
+/// What replies came to.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    /// What is to be sent.
+    pub(super) octets: Vec<u8>,
+    /// Replies whose memory can be used again.
+    pub(super) used: Vec<u8>,
+    /// They could not be encrypted, and are not said.
+    pub(super) failed: Option<Cause>,
+}
+
 /// Why TLS failed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fault {
@@ -133,19 +144,22 @@ impl Transport {
         if let Self::Tls(secured) = self { Some(secured.decrypt(octets)) } else { None }
     }
 
-    /// What is to be sent now: what was made ready before, then these replies, then, if they are the last,
-    /// that nothing follows. With the failure, if the replies could not be encrypted: then they are not said.
-    pub(super) fn encrypt(&mut self, replies: &[u8], are_last: bool) -> (Vec<u8>, Option<Cause>) {
+    /// What is to be sent now: what was made ready before, then these replies, then, if they are the last, that
+    /// nothing follows.
+    pub(super) fn encrypt(&mut self, replies: Vec<u8>, are_last: bool) -> Outgoing {
         match self {
-            Self::Plain => (replies.to_vec(), None),
+            Self::Plain => Outgoing { octets: replies, used: Vec::new(), failed: None },
             Self::Tls(secured) => {
-                let encrypted = if replies.is_empty() { Ok(()) } else { secured.encrypt(replies) };
+                let encrypted = if replies.is_empty() { Ok(()) } else { secured.encrypt(&replies) };
                 if encrypted.is_ok() && are_last && !std::mem::replace(&mut secured.closed, true) {
                     secured.tls.close(&mut secured.outgoing);
                 }
-                (std::mem::take(&mut secured.outgoing), encrypted.err())
+                let octets = std::mem::take(&mut secured.outgoing);
+                Outgoing { octets, used: replies, failed: encrypted.err() }
             }
-            Self::Broken { alert, .. } => (std::mem::take(alert), None),
+            Self::Broken { alert, .. } => {
+                Outgoing { octets: std::mem::take(alert), used: replies, failed: None }
+            }
         }
     }
 

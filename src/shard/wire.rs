@@ -103,6 +103,7 @@ impl Wire {
 
     /// Sends. Not while a send is under way.
     pub(super) fn send<R: Ring>(&mut self, head: Vec<u8>, ring: &mut R) {
+        debug_assert!(self.sending.is_none(), "one send at a time");
         self.sending = Some(ring.send(self.socket, Outgoing { head, body: &[] }, self.token));
     }
 

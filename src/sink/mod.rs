@@ -4,7 +4,7 @@
 //! known when it is opened ([`Opened::durability`]), and logged then. A disk sink makes a [`plan`] and an
 //! [`executor`] carries it out, so the code that keeps the promise is the code that the power-cut tests run.
 //!
-//! A new sink is one file (or folder) here with its [`Kind`] and one row in the table below; its settings are
+//! A new sink is one file (or folder) here with its `Kind` and one row in the table below; its settings are
 //! one file and one row in `config/sink`.
 
 mod contract;

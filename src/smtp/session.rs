@@ -124,7 +124,8 @@ pub struct Session {
     excess_recipients: u32,
     /// What is awaited now has to come by then, and what else bounds it: see [`Session::deadline`].
     deadline: Instant,
-    /// Then a session that waits for a command ends, unless a message was accepted or is under way.
+    /// Then a session that waits for a command ends, unless a message is under way. An accepted message puts
+    /// it off.
     session_end: Instant,
     /// A reply that the client has to wait for has not been handed over to be sent: what comes until then was
     /// not sent in answer to it.

@@ -1,6 +1,11 @@
-//! Budgets of a session that are too large for a dialogue.
+//! Budgets of a session that are too large for a dialogue, and what is said when its time is over.
+
+use std::sync::Arc;
+use std::time::Instant;
 
 use ringmx::limits::EXCESS_RECIPIENTS_FREE;
+use ringmx::smtp::reply::ReplyBuffer;
+use ringmx::smtp::session::{Session, Step};
 use support::exchange::{Exchange, settings};
 
 const IDLE_MAX: u32 = 3;
@@ -60,4 +65,20 @@ fn recipients_past_the_limit_are_counted_over_transactions() {
     exchange.receive(&b"RCPT TO:<c@example.org>\r\n".repeat(600));
     exchange.receive(b"RSET\r\n");
     assert_eq!(put_off(&mut exchange), EXCESS_RECIPIENTS_FREE - 600 + IDLE_MAX - 2);
+}
+
+/// A connection that waits for work may hear of its deadline more than once.
+#[test]
+fn a_session_whose_time_is_over_says_so_once() {
+    let (mut now, mut replies) = (Instant::now(), ReplyBuffer::new());
+    let client = "192.0.2.1:25".parse().expect("an address");
+    let mut session = Session::new(Arc::new(settings()), client, now);
+    session.greet(&mut replies, now);
+    replies.replace(Vec::new());
+    session.handle_sent();
+    now = session.deadline();
+    assert!(matches!(session.expire(&mut replies, now), Step::Close));
+    assert!(replies.replace(Vec::new()).starts_with(b"421 4.4.2 "));
+    assert!(matches!(session.expire(&mut replies, now), Step::Close));
+    assert!(replies.is_empty(), "it has said its last");
 }

@@ -19,19 +19,17 @@ impl Session {
         self.end().map_or(self.deadline, |(end, _)| end.min(self.deadline))
     }
 
-    /// Until when the client may be silent, how long it might be in all, and whether mail data is awaited.
-    pub fn silence(&self) -> (Instant, Duration, bool) {
+    /// Until when the client may be silent, how long it might be in all, and whether mail data is awaited. `None`
+    /// where it is we who are silent.
+    pub fn silence(&self) -> Option<(Instant, Duration, bool)> {
         let limits = &self.settings.limits;
         let (time, in_data) = match self.state {
             State::Data(_) | State::Chunk(_) => (limits.data_timeout, true),
             State::Securing => (limits.tls_handshake_timeout.min(limits.command_timeout), false),
-            // It is we who are silent.
-            State::Delayed | State::Closed => (Duration::ZERO, false),
-            State::Proxy(_) | State::Greeted | State::Command | State::Waiting(_) => {
-                (limits.command_timeout, false)
-            }
+            State::Delayed | State::Waiting(_) | State::Closed => return None,
+            State::Proxy(_) | State::Greeted | State::Command => (limits.command_timeout, false),
         };
-        (self.deadline, time, in_data)
+        Some((self.deadline, time, in_data))
     }
 
     /// The deadline has passed. The step is `Close`; or `NeedInput`, after which [`Session::advance`] goes
@@ -50,7 +48,9 @@ impl Session {
             State::Securing => self.close(),
             State::Data(_) | State::Chunk(_) => self.close_with(reply::TOO_SLOW, replies),
             State::Waiting(wait) => self.expire_question(wait, replies, now),
-            State::Greeted | State::Command | State::Closed => self.close_with(reply::TIMED_OUT, replies),
+            State::Greeted | State::Command => self.close_with(reply::TIMED_OUT, replies),
+            // It has said its last.
+            State::Closed => Step::Close,
         }
     }
 
