@@ -191,8 +191,8 @@ pub const SPILL_WAIT_MAX: Duration = Duration::from_mins(2);
 /// Recipients of one shard that the store is asked about at a time; past it RCPT is answered `451`.
 pub const INQUIRIES_AWAY_MAX: usize = 4096;
 
-/// A session waits this long for an answer that is not its client's. For the store's, whether it has a place for
-/// a recipient, RCPT is answered `451` then; any other ends the session with 421.
+/// A session waits this long for an answer that is not its client's. For the store's, whether it has a place
+/// for a recipient, RCPT is answered `451` then; any other ends the session with 421.
 pub const INQUIRY_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Octets that the envelopes of one shard may take beyond [`ENVELOPE_BYTES_FREE`] each; past it further

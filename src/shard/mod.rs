@@ -1,10 +1,10 @@
 //! One shard per CPU core: a thread, its ring, its listeners, its buffers, its connections. Shards share
 //! nothing on the path of a message.
 //!
-//! A shard runs in turns: wait for events, take the orders that came, go on with handshakes that waited, handle
-//! the events, take the letters, look at the deadlines, then settle each connection that something happened to
-//! (one send a connection, receives armed or cancelled). All that a turn queued leaves with the one
-//! `io_uring_enter` of the next.
+//! A shard runs in turns: wait for events, take the orders that came, go on with handshakes that waited,
+//! handle the events, take the letters, look at the deadlines, then settle each connection that something
+//! happened to (one send a connection, receives armed or cancelled). All that a turn queued leaves with the
+//! one `io_uring_enter` of the next.
 
 pub mod affinity;
 pub mod clients;
@@ -155,8 +155,8 @@ impl<R: Ring> Shard<R> {
 
     /// Submits what the last turn queued and sleeps until something happens.
     fn wait(&mut self) -> io::Result<()> {
-        // The clock was read when the events of the turn came, and is read now for the deadlines: to know how long
-        // the turn took costs no reading more.
+        // The clock was read when the events of the turn came, and is read now for the deadlines: to know how
+        // long the turn took costs no reading more.
         let now = self.context.ring.now();
         let took = now.saturating_duration_since(self.context.turn.now);
         self.context.metrics.turn_us_max.raise(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));

@@ -144,8 +144,8 @@ impl Transport {
         if let Self::Tls(secured) = self { Some(secured.decrypt(octets)) } else { None }
     }
 
-    /// What is to be sent now: what was made ready before, then these replies, then, if they are the last, that
-    /// nothing follows.
+    /// What is to be sent now: what was made ready before, then these replies, then, if they are the last,
+    /// that nothing follows.
     pub(super) fn encrypt(&mut self, replies: Vec<u8>, are_last: bool) -> Outgoing {
         match self {
             Self::Plain => Outgoing { octets: replies, used: Vec::new(), failed: None },

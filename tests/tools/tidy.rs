@@ -145,6 +145,32 @@ fn files_do_not_need_one_another() {
     circles::hold(&root, "ringmx", CIRCLES);
 }
 
+/// A page that names a file which is not there misleads whoever reads it first. Names in capitals stand for
+/// any.
+#[test]
+fn files_that_documents_name_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut missing = Vec::new();
+    let mut named = 0;
+    for page in widths::documents() {
+        let text = fs::read_to_string(&page).expect("a document");
+        for path in text.split('`').skip(1).step_by(2) {
+            let is_ours =
+                ["src/", "tests/", "loadgen/", "benches/"].iter().any(|room| path.starts_with(room));
+            let is_path = path.chars().all(|c| c.is_ascii_alphanumeric() || "/_.-".contains(c));
+            if !is_ours || !is_path || path.contains("KIND") || path.contains("NAME") {
+                continue;
+            }
+            named += 1;
+            if !root.join(path).exists() {
+                missing.push(format!("{}: {path}", below_root(&page)));
+            }
+        }
+    }
+    assert!(named > 50, "the names were found");
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
 /// Every source of the project with its name below the root; those of the fuzz targets are a few lines each.
 fn named_sources() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -19,8 +19,8 @@ impl Session {
         self.end().map_or(self.deadline, |(end, _)| end.min(self.deadline))
     }
 
-    /// Until when the client may be silent, how long it might be in all, and whether mail data is awaited. `None`
-    /// where it is we who are silent.
+    /// Until when the client may be silent, how long it might be in all, and whether mail data is awaited.
+    /// `None` where it is we who are silent.
     pub fn silence(&self) -> Option<(Instant, Duration, bool)> {
         let limits = &self.settings.limits;
         let (time, in_data) = match self.state {
