@@ -125,12 +125,13 @@ impl History {
                 Event::Write { file, offset, bytes } => {
                     let end = offset + bytes.len();
                     let file = &mut files[*file];
-                    if file.len() < end {
-                        file.resize(end, 0);
-                    }
+                    grow(file, end);
                     file[*offset..end].copy_from_slice(bytes);
                 }
-                Event::Truncate { file, bytes } => files[*file].resize(*bytes, 0),
+                Event::Truncate { file, bytes } => {
+                    files[*file].truncate(*bytes);
+                    grow(&mut files[*file], *bytes);
+                }
                 Event::Enter { directory, name, node } => {
                     names.insert((directory, name), *node);
                 }
@@ -203,6 +204,13 @@ impl History {
                 | Event::Sync { .. } => {}
             }
         }
+    }
+}
+
+/// Zeros up to this length. At once: in a build without optimisation `resize` takes a third of the tests' time.
+fn grow(file: &mut Vec<u8>, bytes: usize) {
+    if file.len() < bytes {
+        file.extend_from_slice(&vec![0; bytes - file.len()]);
     }
 }
 
