@@ -118,6 +118,6 @@ mod tests {
             (0..=8).map(|eighths| pressure(0, (1 << 20) / 8 * eighths).spill_threshold(usize::MAX)).collect();
         assert!(thresholds.is_sorted_by(|earlier, later| earlier >= later), "{thresholds:?}");
         assert_eq!((thresholds[0], thresholds[8]), ((1 << 20) / 16 + (32 * 4096) / 16, SPILL_BYTES_MIN));
-        assert_eq!(pressure(0, 0).spill_threshold(5000), 5000);
+        assert_eq!(pressure(0, 0).spill_threshold(8192), 8192);
     }
 }
