@@ -1,9 +1,11 @@
 //! The table of commands, and command lines read into commands (RFC 5321 §4.1.1).
 
+use super::reply::{self, Reply};
+
 /// What is true of a command, whoever asks. All that a session does with every command it reads here.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Row {
-    /// The command.
+    /// How it is served.
     verb: Verb,
     /// Its word, in upper case.
     word: &'static str,
@@ -69,113 +71,122 @@ pub(super) enum Next {
     Chunk,
 }
 
-/// Makes the verbs and the table of them, so that each verb has one row and no other.
+/// Makes the verbs, and the table of all commands: those that the session handles, so that each verb has one
+/// row and no other, and those that do nothing and have one reply, which stands in place of a verb.
 macro_rules! commands {
-    ($($(#[doc = $doc:literal])+ $verb:ident { $($field:ident: $value:expr,)+ })+) => {
-        /// A verb.
+    (
+        handled { $($(#[doc = $doc:literal])+ $verb:ident { $($field:ident: $value:expr,)+ })+ }
+        said { $($reply:ident { $($said_field:ident: $said_value:expr,)+ })+ }
+    ) => {
+        /// A verb that the session handles, or what is said instead.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(super) enum Verb {
             $($(#[doc = $doc])+ $verb,)+
+            /// There is nothing to do, and this is the reply.
+            Says(Reply),
         }
 
-        /// One row a command, in the order of the verbs.
-        const COMMANDS: &[Row] = &[$(Row { verb: Verb::$verb, $($field: $value,)+ },)+];
+        /// One row a command.
+        const COMMANDS: &[Row] = &[
+            $(Row { verb: Verb::$verb, $($field: $value,)+ },)+
+            $(Row { verb: Verb::Says(reply::$reply), $($said_field: $said_value,)+ },)+
+        ];
     };
 }
 
 #[rustfmt::skip]
 commands! {
-    /// MAIL (RFC 5321 §4.1.1.2).
-    Mail {
-        word: "MAIL", argument: Argument::Free, text: Text::Address, group: Group::Stays, budget: Budget::Progress,
-        before_tls: false, before_hello: false, next: Next::Command,
+    handled {
+        /// MAIL (RFC 5321 §4.1.1.2).
+        Mail {
+            word: "MAIL", argument: Argument::Free, text: Text::Address, group: Group::Stays, budget: Budget::Progress,
+            before_tls: false, before_hello: false, next: Next::Command,
+        }
+        /// RCPT (§4.1.1.3).
+        Rcpt {
+            word: "RCPT", argument: Argument::Free, text: Text::Address, group: Group::Stays, budget: Budget::Progress,
+            before_tls: false, before_hello: true, next: Next::Command,
+        }
+        /// DATA (§4.1.1.4).
+        Data {
+            word: "DATA", argument: Argument::None, text: Text::Ascii, group: Group::Ends, budget: Budget::Progress,
+            before_tls: false, before_hello: true, next: Next::MailData,
+        }
+        /// BDAT (RFC 3030 §2). Its handler knows where a chunk ends that must not come, and sees all.
+        Bdat {
+            word: "BDAT", argument: Argument::Free, text: Text::Ascii, group: Group::Stays, budget: Budget::Progress,
+            before_tls: true, before_hello: true, next: Next::Chunk,
+        }
+        /// EHLO (§4.1.1.1).
+        Ehlo {
+            word: "EHLO", argument: Argument::Free, text: Text::Ascii, group: Group::Ends, budget: Budget::Idle,
+            before_tls: true, before_hello: true, next: Next::Command,
+        }
+        /// HELO (§4.1.1.1).
+        Helo {
+            word: "HELO", argument: Argument::Free, text: Text::Ascii, group: Group::Ends, budget: Budget::Idle,
+            before_tls: false, before_hello: true, next: Next::Command,
+        }
+        /// QUIT (§4.1.1.10). Nothing after it is ever read.
+        Quit {
+            word: "QUIT", argument: Argument::None, text: Text::Ascii, group: Group::Stays, budget: Budget::Progress,
+            before_tls: true, before_hello: true, next: Next::Command,
+        }
+        /// RSET (§4.1.1.5).
+        Rset {
+            word: "RSET", argument: Argument::None, text: Text::Ascii, group: Group::Stays, budget: Budget::Idle,
+            before_tls: false, before_hello: true, next: Next::Command,
+        }
+        /// VRFY (§4.1.1.6).
+        Vrfy {
+            word: "VRFY", argument: Argument::Free, text: Text::Address, group: Group::Ends, budget: Budget::Idle,
+            before_tls: false, before_hello: true, next: Next::Command,
+        }
+        /// A trusted front says whom it speaks for.
+        Xclient {
+            word: "XCLIENT", argument: Argument::Free, text: Text::Ascii, group: Group::Ends, budget: Budget::Idle,
+            before_tls: false, before_hello: true, next: Next::Command,
+        }
+        /// STARTTLS (RFC 3207).
+        StartTls {
+            word: "STARTTLS", argument: Argument::None, text: Text::Ascii, group: Group::Ends, budget: Budget::Progress,
+            before_tls: true, before_hello: true, next: Next::Command,
+        }
     }
-    /// RCPT (§4.1.1.3).
-    Rcpt {
-        word: "RCPT", argument: Argument::Free, text: Text::Address, group: Group::Stays, budget: Budget::Progress,
-        before_tls: false, before_hello: true, next: Next::Command,
-    }
-    /// DATA (§4.1.1.4).
-    Data {
-        word: "DATA", argument: Argument::None, text: Text::Ascii, group: Group::Ends, budget: Budget::Progress,
-        before_tls: false, before_hello: true, next: Next::MailData,
-    }
-    /// BDAT (RFC 3030 §2). Its handler knows where a chunk ends that must not come, so it sees all of them.
-    Bdat {
-        word: "BDAT", argument: Argument::Free, text: Text::Ascii, group: Group::Stays, budget: Budget::Progress,
-        before_tls: true, before_hello: true, next: Next::Chunk,
-    }
-    /// EHLO (§4.1.1.1).
-    Ehlo {
-        word: "EHLO", argument: Argument::Free, text: Text::Ascii, group: Group::Ends, budget: Budget::Idle,
-        before_tls: true, before_hello: true, next: Next::Command,
-    }
-    /// HELO (§4.1.1.1).
-    Helo {
-        word: "HELO", argument: Argument::Free, text: Text::Ascii, group: Group::Ends, budget: Budget::Idle,
-        before_tls: false, before_hello: true, next: Next::Command,
-    }
-    /// QUIT (§4.1.1.10). Nothing after it is ever read.
-    Quit {
-        word: "QUIT", argument: Argument::None, text: Text::Ascii, group: Group::Stays, budget: Budget::Progress,
-        before_tls: true, before_hello: true, next: Next::Command,
-    }
-    /// RSET (§4.1.1.5).
-    Rset {
-        word: "RSET", argument: Argument::None, text: Text::Ascii, group: Group::Stays, budget: Budget::Idle,
-        before_tls: false, before_hello: true, next: Next::Command,
-    }
-    /// NOOP (§4.1.1.9).
-    Noop {
-        word: "NOOP", argument: Argument::Free, text: Text::Ascii, group: Group::Ends, budget: Budget::Idle,
-        before_tls: true, before_hello: true, next: Next::Command,
-    }
-    /// VRFY (§4.1.1.6).
-    Vrfy {
-        word: "VRFY", argument: Argument::Free, text: Text::Address, group: Group::Ends, budget: Budget::Idle,
-        before_tls: false, before_hello: true, next: Next::Command,
-    }
-    /// HELP (§4.1.1.8).
-    Help {
-        word: "HELP", argument: Argument::Free, text: Text::Ascii, group: Group::Stays, budget: Budget::Idle,
-        before_tls: false, before_hello: true, next: Next::Command,
-    }
-    /// A trusted front says whom it speaks for.
-    Xclient {
-        word: "XCLIENT", argument: Argument::Free, text: Text::Ascii, group: Group::Ends, budget: Budget::Idle,
-        before_tls: false, before_hello: true, next: Next::Command,
-    }
-    /// STARTTLS (RFC 3207).
-    StartTls {
-        word: "STARTTLS", argument: Argument::None, text: Text::Ascii, group: Group::Ends, budget: Budget::Progress,
-        before_tls: true, before_hello: true, next: Next::Command,
-    }
-    /// Known, and not implemented here.
-    Expn {
-        word: "EXPN", argument: Argument::Free, text: Text::Ascii, group: Group::Ends, budget: Budget::Progress,
-        before_tls: false, before_hello: true, next: Next::Command,
-    }
-    /// Known, and not implemented here.
-    Etrn {
-        word: "ETRN", argument: Argument::Free, text: Text::Ascii, group: Group::Ends, budget: Budget::Progress,
-        before_tls: false, before_hello: true, next: Next::Command,
-    }
-    /// Known, and not implemented here.
-    Turn {
-        word: "TURN", argument: Argument::Free, text: Text::Ascii, group: Group::Ends, budget: Budget::Progress,
-        before_tls: false, before_hello: true, next: Next::Command,
-    }
-    /// Known, and not implemented here.
-    Auth {
-        word: "AUTH", argument: Argument::Free, text: Text::Ascii, group: Group::Ends, budget: Budget::Progress,
-        before_tls: false, before_hello: true, next: Next::Command,
+    said {
+        // NOOP (§4.1.1.9).
+        OK {
+            word: "NOOP", argument: Argument::Free, text: Text::Ascii, group: Group::Ends, budget: Budget::Idle,
+            before_tls: true, before_hello: true, next: Next::Command,
+        }
+        // HELP (§4.1.1.8).
+        HELP {
+            word: "HELP", argument: Argument::Free, text: Text::Ascii, group: Group::Stays, budget: Budget::Idle,
+            before_tls: false, before_hello: true, next: Next::Command,
+        }
+        // Known, and not implemented here.
+        NOT_IMPLEMENTED {
+            word: "EXPN", argument: Argument::Free, text: Text::Ascii, group: Group::Ends, budget: Budget::Progress,
+            before_tls: false, before_hello: true, next: Next::Command,
+        }
+        NOT_IMPLEMENTED {
+            word: "ETRN", argument: Argument::Free, text: Text::Ascii, group: Group::Ends, budget: Budget::Progress,
+            before_tls: false, before_hello: true, next: Next::Command,
+        }
+        NOT_IMPLEMENTED {
+            word: "TURN", argument: Argument::Free, text: Text::Ascii, group: Group::Ends, budget: Budget::Progress,
+            before_tls: false, before_hello: true, next: Next::Command,
+        }
+        NOT_IMPLEMENTED {
+            word: "AUTH", argument: Argument::Free, text: Text::Ascii, group: Group::Ends, budget: Budget::Progress,
+            before_tls: false, before_hello: true, next: Next::Command,
+        }
     }
 }
 
 const _: () = {
     let mut row = 0;
     while row < COMMANDS.len() {
-        assert!(COMMANDS[row].verb as usize == row, "each verb has its one row");
         let word = COMMANDS[row].word.as_bytes();
         let mut octet = 0;
         while octet < word.len() {
@@ -191,18 +202,13 @@ const _: () = {
     }
 };
 
-impl Verb {
-    /// What is true of it.
-    pub(super) fn row(self) -> &'static Row {
-        &COMMANDS[self as usize]
-    }
-}
-
 /// A command line, read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Command<'a> {
     /// What it is.
     pub(super) verb: Verb,
+    /// What is true of it.
+    pub(super) row: &'static Row,
     /// What follows the verb, without white space around it.
     pub(super) argument: &'a [u8],
 }
@@ -243,7 +249,7 @@ pub(super) fn parse(line: &[u8]) -> Result<Command<'_>, LineError> {
     if row.argument == Argument::None && !argument.is_empty() {
         return Err(LineError::Argument);
     }
-    Ok(Command { verb: row.verb, argument })
+    Ok(Command { verb: row.verb, row, argument })
 }
 
 /// The command that a line is meant as, also where it is refused for its argument or for an octet in it.

@@ -5,18 +5,16 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use ringmx::config::{self, SinkKind};
+use ringmx::config::{self, Listener, SinkKind};
 use ringmx::mail::client::ClientFacts;
 use ringmx::mail::domain::DomainPattern;
-use ringmx::mail::network::Network;
 use ringmx::mail::outcome::TryAgain;
-use ringmx::smtp::extension::{Extension, ExtensionSet};
+use ringmx::smtp::extension::ExtensionSet;
 use ringmx::smtp::policy::{RecipientEntry, Recipients, Verdict};
-use ringmx::smtp::settings::{
-    BareLineEnd, ChunkLineEnd, EarlyTalkers, NulPolicy, Pipelining, Refusal, Settings, TlsPolicy,
-};
+use ringmx::smtp::settings::{Settings, TlsPolicy};
 
 use support::dialogue::{Dialogue, Event, Message, Outside, match_reply, milliseconds};
 use support::exchange::{self, Exchange, Seen, Trouble};
@@ -62,6 +60,7 @@ fn every_dialogue_is_kept_to_however_it_arrives() {
 
 /// Runs a dialogue in every way.
 fn run_all(dialogue: &Dialogue) -> Result<(), String> {
+    let (listener, _) = dialogue.listener()?;
     let sent: usize = dialogue
         .events
         .iter()
@@ -71,20 +70,20 @@ fn run_all(dialogue: &Dialogue) -> Result<(), String> {
     if dialogue.arrives_together() {
         let splits = (1..sent).step_by(step).map(Arrival::Split);
         for arrival in [Arrival::Whole, Arrival::Bytewise].into_iter().chain(splits) {
-            run(dialogue, arrival).map_err(|why| format!("together, {arrival:?}: {why}"))?;
+            run(dialogue, &listener, arrival).map_err(|why| format!("together, {arrival:?}: {why}"))?;
         }
         return Ok(());
     }
     let splits = (1..sent).step_by(step).map(Arrival::Split);
     for arrival in [Arrival::Whole, Arrival::Bytewise].into_iter().chain(splits) {
-        run(dialogue, arrival).map_err(|why| format!("{arrival:?}: {why}"))?;
+        run(dialogue, &listener, arrival).map_err(|why| format!("{arrival:?}: {why}"))?;
     }
-    run_at_once(dialogue).map_err(|why| format!("{:?}: {why}", Arrival::AtOnce))
+    run_at_once(dialogue, &listener).map_err(|why| format!("{:?}: {why}", Arrival::AtOnce))
 }
 
 /// Runs a dialogue event by event and compares behind each.
-fn run(dialogue: &Dialogue, arrival: Arrival) -> Result<(), String> {
-    let mut exchange = begin(dialogue)?;
+fn run(dialogue: &Dialogue, listener: &Listener, arrival: Arrival) -> Result<(), String> {
+    let mut exchange = begin(dialogue, listener)?;
     let (mut sent, mut checked) = (0, Checked::default());
     for event in &dialogue.events {
         match event {
@@ -109,8 +108,8 @@ fn run(dialogue: &Dialogue, arrival: Arrival) -> Result<(), String> {
 
 /// Runs a dialogue with all that the client sends between two events from outside in one piece, and compares
 /// at the end.
-fn run_at_once(dialogue: &Dialogue) -> Result<(), String> {
-    let mut exchange = begin(dialogue)?;
+fn run_at_once(dialogue: &Dialogue, listener: &Listener) -> Result<(), String> {
+    let mut exchange = begin(dialogue, listener)?;
     let mut pending = Vec::new();
     for event in &dialogue.events {
         match event {
@@ -135,8 +134,8 @@ fn run_at_once(dialogue: &Dialogue) -> Result<(), String> {
 }
 
 /// A client that speaks first does so before the greeting is sent.
-fn begin(dialogue: &Dialogue) -> Result<Exchange, String> {
-    let settings = settings(dialogue)?;
+fn begin(dialogue: &Dialogue, listener: &Listener) -> Result<Exchange, String> {
+    let settings = settings(dialogue, listener)?;
     let mut exchange =
         if dialogue.begins_early() { Exchange::connected(settings) } else { Exchange::new(settings) };
     if let Some(text) = dialogue.config("mailboxes") {
@@ -287,10 +286,10 @@ impl Checked {
     }
 }
 
-/// The settings that a dialogue asks for.
-fn settings(dialogue: &Dialogue) -> Result<Settings, String> {
-    let mut settings = exchange::settings();
-    let Settings { limits, gate, bare_lf, bare_cr, bdat_bare_lf, nul, extensions, tls, .. } = &mut settings;
+/// The settings that a dialogue asks for, those of its listener besides.
+fn settings(dialogue: &Dialogue, listener: &Listener) -> Result<Settings, String> {
+    let mut settings = exchange::config().session_settings(listener, Arc::new(policy(dialogue)));
+    let Settings { limits, extensions, tls, .. } = &mut settings;
     for (key, value) in &dialogue.config {
         let number = || value.parse::<u64>().map_err(|_| format!("no number: {value:?}"));
         let time = || milliseconds(value).map(Duration::from_millis);
@@ -307,36 +306,7 @@ fn settings(dialogue: &Dialogue) -> Result<Settings, String> {
             "data_line_length_max" => {
                 limits.data_line_bytes_max = usize::try_from(number()?).expect("small");
             }
-            "proxy_from" => gate.proxy_from = vec![Network::parse(value)?],
-            "xclient_from" => gate.xclient_from = vec![Network::parse(value)?],
-            "greeting_delay" => gate.greeting_delay = time()?,
-            "refuse" => {
-                gate.refuse = Some(word(value, &[("521", Refusal::Never), ("554", Refusal::NotNow)])?);
-            }
-            "early_talkers" => {
-                gate.early_talkers =
-                    word(value, &[("reject", EarlyTalkers::Reject), ("tolerate", EarlyTalkers::Tolerate)])?;
-            }
-            "unauthorized_pipelining" => {
-                let words = [
-                    ("reject-data", Pipelining::RejectData),
-                    ("reject", Pipelining::Reject),
-                    ("tolerate", Pipelining::Tolerate),
-                ];
-                gate.pipelining = word(value, &words)?;
-            }
             "arrival" => word(value, &[("together", ())])?,
-            "bare_lf" => *bare_lf = bare_line_end(value)?,
-            "bare_cr" => *bare_cr = bare_line_end(value)?,
-            "nul" => *nul = word(value, &[("keep", NulPolicy::Keep), ("reject", NulPolicy::Reject)])?,
-            "bdat_bare_lf" => *bdat_bare_lf = chunk_line_end(value)?,
-            "extensions_off" => {
-                for keyword in value.split_whitespace() {
-                    let extension = Extension::from_keyword(keyword);
-                    let extension = extension.ok_or_else(|| format!("no extension: {keyword:?}"))?;
-                    *extensions = extensions.without(extension);
-                }
-            }
             "promises" if value == "kept" => *extensions = ExtensionSet::all(),
             "tls" => {
                 let words = [
@@ -348,16 +318,10 @@ fn settings(dialogue: &Dialogue) -> Result<Settings, String> {
                 *tls = word(value, &words)?;
             }
             "tls_handshake_timeout" => limits.tls_handshake_timeout = time()?,
-            "domains"
-            | "recipients"
-            | "mailboxes"
-            | "postmaster"
-            | "local_part_deny"
-            | "local_part_case_sensitive" => {}
-            _ => return Err(format!("unknown setting {key:?}")),
+            // Those of the policy, and keys of the listener.
+            _ => {}
         }
     }
-    settings.policy = std::sync::Arc::new(policy(dialogue));
     settings.local_part_case_sensitive = is_case_sensitive(dialogue);
     Ok(settings)
 }
@@ -365,23 +329,6 @@ fn settings(dialogue: &Dialogue) -> Result<Settings, String> {
 fn word<T: Copy>(value: &str, words: &[(&str, T)]) -> Result<T, String> {
     let found = words.iter().find(|(word, _)| *word == value);
     found.map(|(_, meaning)| *meaning).ok_or_else(|| format!("unknown word {value:?}"))
-}
-
-fn bare_line_end(value: &str) -> Result<BareLineEnd, String> {
-    match value {
-        "reject" => Ok(BareLineEnd::Reject),
-        "normalize" => Ok(BareLineEnd::Normalize),
-        _ => Err(format!("reject or normalize, not {value:?}")),
-    }
-}
-
-fn chunk_line_end(value: &str) -> Result<ChunkLineEnd, String> {
-    match value {
-        "keep" => Ok(ChunkLineEnd::Keep),
-        "normalize" => Ok(ChunkLineEnd::Normalize),
-        "reject" => Ok(ChunkLineEnd::Reject),
-        _ => Err(format!("keep, normalize or reject, not {value:?}")),
-    }
 }
 
 fn policy(dialogue: &Dialogue) -> Recipients {

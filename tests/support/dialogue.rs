@@ -1,6 +1,33 @@
 //! The format of `tests/dialogues/*.smtp`, read. `tests/dialogues/README.md` describes it.
 
 use std::fmt;
+use std::path::Path;
+
+use ringmx::config::{self, Listener};
+
+/// Settings that are no keys of the listener: bounds, what is true of all listeners, what only a test has.
+const NOT_OF_THE_LISTENER: &[&str] = &[
+    "arrival",
+    "command_timeout",
+    "data_line_length_max",
+    "data_timeout",
+    "domains",
+    "errors_max",
+    "idle_commands_max",
+    "line_bytes_max",
+    "local_part_case_sensitive",
+    "local_part_deny",
+    "mailboxes",
+    "message_size_max",
+    "postmaster",
+    "promises",
+    "received_max",
+    "recipients",
+    "recipients_max",
+    "session_without_mail_max",
+    "tls",
+    "tls_handshake_timeout",
+];
 
 /// One dialogue.
 #[derive(Debug, Clone, Default)]
@@ -92,6 +119,17 @@ impl fmt::Display for BadDialogue {
     }
 }
 
+/// The listener that these keys make.
+fn read_listener(keys: &str) -> Result<Listener, String> {
+    // With fronts there have to be domains.
+    let text = format!(
+        "hostname = \"mx.test\"\ndomains = [\"example.org\"]\n[[listener]]\naddress = \"127.0.0.1:0\"\n{keys}\n\
+         [[sink]]\nkind = \"stdout\"\n"
+    );
+    let (config, _) = config::parse(&text, "", Path::new("")).map_err(|problems| problems[0].to_string())?;
+    config.listeners.into_iter().next().ok_or_else(|| "no listener".to_owned())
+}
+
 impl Dialogue {
     /// Reads a dialogue.
     pub fn parse(text: &str) -> Result<Self, BadDialogue> {
@@ -112,6 +150,27 @@ impl Dialogue {
     /// The value of a `config:` line; the last one counts.
     pub fn config(&self, key: &str) -> Option<&str> {
         self.config.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+
+    /// Its listener, and the keys of that as the configuration has them: all settings that are nothing else.
+    /// Each value is written in the form that its key takes: text, a number or a truth, a list of words.
+    pub fn listener(&self) -> Result<(Listener, String), String> {
+        let mut keys = String::new();
+        let mut listener = read_listener("")?;
+        for (key, value) in &self.config {
+            if NOT_OF_THE_LISTENER.contains(&key.as_str()) {
+                continue;
+            }
+            let words: Vec<String> = value.split_whitespace().map(|word| format!("{word:?}")).collect();
+            let forms = [format!("{value:?}"), value.clone(), format!("[{}]", words.join(", "))];
+            let mut read = forms.iter().map(|form| {
+                let keys = format!("{keys}{key} = {form}\n");
+                read_listener(&keys).map(|listener| (listener, keys))
+            });
+            (listener, keys) =
+                read.find_map(Result::ok).ok_or_else(|| format!("unknown setting {key} = {value}"))?;
+        }
+        Ok((listener, keys))
     }
 
     /// Whether what the client sends between two replies arrives before anything is answered, in however many

@@ -117,7 +117,8 @@ impl Plan {
                 can_happen(*outside)?;
             }
         }
-        let (mut root, mut listener, mut limits) = (Vec::new(), Vec::new(), Vec::new());
+        let (_, listener) = dialogue.listener()?;
+        let (mut root, mut limits) = (Vec::new(), Vec::new());
         let mut recipients = None;
         let given = |key: &str| dialogue.config(key).is_some();
         for (key, value) in &dialogue.config {
@@ -131,21 +132,8 @@ impl Plan {
                 | "received_max"
                 | "data_line_length_max" => limits.push(format!("{key} = {value}")),
                 "line_bytes_max" => limits.push(format!("line_length_max = {value}")),
-                "command_timeout" | "data_timeout" | "session_without_mail_max" => {
+                "command_timeout" | "data_timeout" | "session_without_mail_max" | "tls_handshake_timeout" => {
                     limits.push(format!("{key} = {value:?}"));
-                }
-                "bare_lf"
-                | "bare_cr"
-                | "bdat_bare_lf"
-                | "nul"
-                | "refuse"
-                | "greeting_delay"
-                | "early_talkers"
-                | "unauthorized_pipelining" => {
-                    listener.push(format!("{key} = {value:?}"));
-                }
-                "proxy_from" | "xclient_from" | "extensions_off" => {
-                    listener.push(format!("{key} = [{}]", quoted()));
                 }
                 "domains" => root.push(format!("domains = [{}]", quoted())),
                 "postmaster" | "local_part_deny" => root.push(format!("{key} = {value:?}")),
@@ -155,7 +143,8 @@ impl Plan {
                 "promises" => return Err("standard output keeps no promise".into()),
                 "mailboxes" => return Err("standard output has no mailboxes".into()),
                 "tls" => return Err("TLS only in a simulation".into()),
-                _ => return Err(format!("the setting {key:?} is not known here")),
+                // Keys of the listener.
+                _ => {}
             }
         }
         let has_fronts = given("proxy_from") || given("xclient_from");
@@ -176,7 +165,7 @@ impl Plan {
             "hostname = \"mx.test\"\n{}\n[[listener]]\naddress = \"127.0.0.1:0\"\n{}\n[[sink]]\nkind = \"stdout\"\n\
              [shards]\ncpus = [{cpu}]\n[limits]\n{}\n",
             root.join("\n"),
-            listener.join("\n"),
+            listener,
             limits.join("\n"),
         );
         if let Err(problems) = config::parse(&config, "", Path::new("")) {

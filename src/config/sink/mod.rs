@@ -118,6 +118,11 @@ static ROWS: [Row; 4] = [
     },
 ];
 
+/// The word of each kind, in the order of the table.
+pub fn kinds() -> impl Iterator<Item = &'static str> {
+    ROWS.iter().map(|row| row.word)
+}
+
 /// Reads the table.
 pub(super) fn read(root: &mut Section<'_>, identity: &Identity) -> Sink {
     let mut sections = root.tables("sink", "Where mail goes; exactly one for now.").into_iter();

@@ -79,7 +79,7 @@ impl Session {
         if !self.said_hello && command::is_foreign_protocol(line) {
             return Handled::Close(reply::NOT_SMTP);
         }
-        let Command { verb, argument } = match command::parse(line) {
+        let Command { verb, row, argument } = match command::parse(line) {
             Ok(command) => command,
             Err(LineError::BareCr) => return Handled::Close(reply::BARE_LINE_END),
             // Nobody knows how many octets of a chunk follow.
@@ -91,7 +91,6 @@ impl Session {
             Err(LineError::Unrecognized) if line.is_empty() => return Handled::Reply(reply::EMPTY_LINE),
             Err(LineError::Unrecognized) => return Handled::Reply(reply::UNRECOGNIZED),
         };
-        let row = verb.row();
         if pending && self.settings.gate.pipelining == Pipelining::Reject && row.group == Group::Ends {
             return Handled::Close(reply::PIPELINED_INPUT);
         }
@@ -130,11 +129,9 @@ impl Session {
                 self.abandon_transaction();
                 Handled::Reply(reply::OK)
             }
-            Verb::Noop => Handled::Reply(reply::OK),
             Verb::Vrfy => Handled::Reply(self.handle_vrfy(argument)),
-            Verb::Help => Handled::Reply(reply::HELP),
             Verb::Quit => Handled::Close(reply::BYE),
-            Verb::Expn | Verb::Etrn | Verb::Turn | Verb::Auth => Handled::Reply(reply::NOT_IMPLEMENTED),
+            Verb::Says(reply) => Handled::Reply(reply),
         }
     }
 }
