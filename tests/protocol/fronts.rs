@@ -19,4 +19,11 @@ fn trust_is_not_passed_on() {
     let replies = String::from_utf8_lossy(&exchange.seen.replies);
     assert!(replies.starts_with("220 mx.test"), "{replies}");
     assert!(!replies.contains("XCLIENT") && replies.ends_with("\r\n550 5.7.0 Not for you\r\n"), "{replies}");
+    // The session goes on, for the client that the header named.
+    exchange.receive(b"MAIL FROM:<a@client.test>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n");
+    exchange.receive(b"text\r\n.\r\n");
+    let [stored] = &exchange.seen.stored[..] else { panic!("it has one message") };
+    assert_eq!((stored.data.as_slice(), stored.recipients.len()), (&b"text\r\n"[..], 1));
+    assert_eq!(stored.client.address.to_string(), "192.0.2.7:4321");
+    assert_eq!((stored.client.protocol, stored.client.ehlo.as_slice()), ("ESMTP", &b"client.test"[..]));
 }
