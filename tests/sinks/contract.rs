@@ -94,7 +94,7 @@ fn configured(kind: &str, path: &Path) -> config::Sink {
         let text = format!("{listener}\n[[sink]]\nkind = {kind:?}\n{keys}");
         config::parse(&text, "sink.toml", Path::new("/")).map(|(config, _)| config.sink)
     };
-    parsed(format!("path = {path:?}"))
+    parsed(format!("path = \"{}\"", path.display()))
         .or_else(|_| parsed(String::new()))
         .expect("nothing but a path is needed")
 }

@@ -139,11 +139,10 @@ impl Plan {
                 "postmaster" | "local_part_deny" => root.push(format!("{key} = {value:?}")),
                 "local_part_case_sensitive" => root.push(format!("{key} = {value}")),
                 "recipients" => recipients = Some(value.split_whitespace().collect::<Vec<_>>().join("\n")),
-                "arrival" => {}
                 "promises" => return Err("standard output keeps no promise".into()),
                 "mailboxes" => return Err("standard output has no mailboxes".into()),
                 "tls" => return Err("TLS only in a simulation".into()),
-                // Keys of the listener.
+                // How it arrives is the runner's; all else is a key of the listener.
                 _ => {}
             }
         }
