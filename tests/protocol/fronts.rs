@@ -6,7 +6,7 @@ use ringmx::smtp::settings::Gate;
 
 use support::exchange::{Exchange, settings};
 
-/// Postfix XCLIENT_README: a client that comes through a front is no front, whatever the address of the front.
+/// Postfix XCLIENT_README: a client that comes through a front is no front, whatever the front's address.
 #[test]
 fn trust_is_not_passed_on() {
     let fronts = vec![Network::parse("127.0.0.0/8").expect("a network")];

@@ -207,7 +207,7 @@ impl History {
     }
 }
 
-/// Zeros up to this length. At once: in a build without optimisation `resize` takes a third of the tests' time.
+/// Zeros up to this length. At once: without optimisation `resize` takes a third of the tests' time.
 fn grow(file: &mut Vec<u8>, bytes: usize) {
     if file.len() < bytes {
         file.extend_from_slice(&vec![0; bytes - file.len()]);
