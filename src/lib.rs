@@ -1,7 +1,7 @@
 //! ringmx: a front-line inbound MX for Linux on io_uring.
 //!
-//! Each room uses those below it and none above it; `tests/tools/tidy.rs` reads every import and fails on
-//! another arrow.
+//! A *room* is a top-level module: a folder or a file of `src/`. A room imports only rooms to the right of it
+//! in this drawing; `tests/tools/tidy.rs` reads every import and fails on any that its list does not allow.
 //!
 //! ```text
 //!   main ─► cli ─► server ─► shutdown ─► shard ─► sink  tls ─► smtp  handoff  ring ─► buffer  scan ─► mail

@@ -275,7 +275,8 @@ pub const COSTLY_MESSAGES_MAX: usize = 256;
 pub const BATCH_LOADED_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// A message that moved to a spill file stays there, and the spool keeps the file, when it has more octets
-/// than this and than half a segment. Below, one write with others costs less than a file and its two syncs.
+/// than this or than half a segment, whichever is less. Below, one write with others costs less than a file
+/// and its two syncs.
 pub const SPOOL_INLINE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Maildirs that a worker remembers as durable; beyond that it forgets all and syncs them again.
