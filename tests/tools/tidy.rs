@@ -158,7 +158,8 @@ fn files_that_documents_name_are_there() {
             let is_ours =
                 ["src/", "tests/", "loadgen/", "benches/"].iter().any(|room| path.starts_with(room));
             let is_path = path.chars().all(|c| c.is_ascii_alphanumeric() || "/_.-".contains(c));
-            let is_source = path.ends_with(".rs") && path.contains('/');
+            let has_extension = Path::new(path).extension().is_some_and(|extension| extension == "rs");
+            let is_source = has_extension && path.contains('/');
             if !(is_ours || is_source) || !is_path || path.contains("KIND") || path.contains("NAME") {
                 continue;
             }
