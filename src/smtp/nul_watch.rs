@@ -148,6 +148,10 @@ impl NulWatch {
                 return true;
             }
             rest = behind;
+            if octet == b"\n" {
+                // No later line of them begins with a dot or NUL.
+                break;
+            }
         }
         self.skip(rest);
         false
