@@ -16,13 +16,13 @@ use ringmx::smtp::settings::TlsPolicy;
 use ringmx::tls::Tls;
 use ringmx::tls::context::{TlsContext, provider};
 use rustix::time::{ClockId, clock_gettime};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::ServerName;
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, NamedGroup, ServerConfig,
-    ServerConnection, SignatureScheme, SupportedProtocolVersion, version,
+    ClientConfig, ClientConnection, HandshakeKind, NamedGroup, ServerConfig, ServerConnection,
+    SupportedProtocolVersion, version,
 };
+use support::secure::Trusting;
 
 /// Octets of mail data.
 const DATA_BYTES: usize = 1024 * 1024;
@@ -104,45 +104,6 @@ impl Server for ServerConnection {
     }
 }
 
-/// Trusts everybody.
-#[derive(Debug)]
-struct Trusting(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Trusting {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
 /// A client that offers one version and one group. Its sessions are remembered, or none is.
 fn client_config(
     version: &'static SupportedProtocolVersion,
@@ -151,12 +112,12 @@ fn client_config(
 ) -> Arc<ClientConfig> {
     let mut provider = CryptoProvider::clone(&provider());
     provider.kx_groups.retain(|one| one.name() == group);
-    let provider = Arc::new(provider);
-    let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+    let schemes = provider.signature_verification_algorithms.supported_schemes();
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[version])
         .expect("good")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Trusting(provider)))
+        .with_custom_certificate_verifier(Arc::new(Trusting(schemes)))
         .with_no_client_auth();
     if !resumes {
         config.resumption = rustls::client::Resumption::disabled();

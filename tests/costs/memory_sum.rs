@@ -145,6 +145,7 @@ fn the_tables_of_recipients_take_no_more_than_the_sum_says() {
 /// They ask one table, however many they are.
 #[test]
 fn more_listeners_take_no_more_memory_for_recipients() {
+    let _machine = crate::beside_others();
     let lines: Vec<String> = (0..100_000).map(|number| format!("u{number}@a.org\n")).collect();
     let lines = lines.concat();
     let taken = |listeners: usize| {

@@ -29,7 +29,7 @@ enum Arrival {
     Whole,
     /// Each octet by itself.
     Bytewise,
-    /// In one piece but for a split behind this octet of all.
+    /// In one piece but for a split after this octet of all.
     Split(usize),
     /// Everything up to the next event from outside at once, without waiting for replies.
     AtOnce,
@@ -81,7 +81,7 @@ fn run_all(dialogue: &Dialogue) -> Result<(), String> {
     run_at_once(dialogue, &listener).map_err(|why| format!("{:?}: {why}", Arrival::AtOnce))
 }
 
-/// Runs a dialogue event by event and compares behind each.
+/// Runs a dialogue event by event and compares after each.
 fn run(dialogue: &Dialogue, listener: &Listener, arrival: Arrival) -> Result<(), String> {
     let mut exchange = begin(dialogue, listener)?;
     let (mut sent, mut checked) = (0, Checked::default());
@@ -161,7 +161,7 @@ fn store(text: &str) -> Result<exchange::Store, String> {
     Ok(Box::new(move |mailbox| told.get(mailbox.whole).copied().unwrap_or(Verdict::Accept)))
 }
 
-/// Whether a client has to wait for the answer before it sends more: behind DATA, STARTTLS, EHLO and HELO,
+/// Whether a client has to wait for the answer before it sends more: after DATA, STARTTLS, EHLO and HELO,
 /// and where a greeting follows.
 fn must_wait(pending: &[u8]) -> bool {
     let line = pending.strip_suffix(b"\r\n").unwrap_or(pending);
@@ -307,7 +307,10 @@ fn settings(dialogue: &Dialogue, listener: &Listener) -> Result<Settings, String
                 limits.data_line_bytes_max = usize::try_from(number()?).expect("small");
             }
             "arrival" => word(value, &[("together", ())])?,
-            "promises" if value == "kept" => *extensions = ExtensionSet::all(),
+            "promises" => {
+                word(value, &[("kept", ())])?;
+                *extensions = ExtensionSet::all();
+            }
             "tls" => {
                 let words = [
                     ("true", TlsPolicy::Offered),

@@ -101,7 +101,7 @@ fn command() -> impl Strategy<Value = Vec<u8>> {
         "BDAT 0",
         "BDAT 0 LAST",
         "BDAT 0 FIRST",
-        // With the CRLF behind it.
+        // With the CRLF after it.
         "BDAT 2\r\n",
         "BDAT 6\r\ntext",
         "BDAT 6 last\r\nQUIT",

@@ -108,7 +108,7 @@ fn mail_data(lines: &[u8], bare_lf: BareLineEnd, bare_cr: BareLineEnd) -> Option
         let after_crlf = lines[..at].ends_with(b"\r\n");
         at += 1;
         match octet {
-            // Transparency (§4.5.2): only behind a true line end.
+            // Transparency (§4.5.2): only after a true line end.
             b'.' if after_crlf => {}
             b'\r' if lines.get(at) == Some(&b'\n') => {
                 at += 1;
@@ -208,7 +208,7 @@ fn no_segmentation_makes_an_end() {
             let (octets, start) = attack(text, &sequence);
             for policy in &POLICIES[..2] {
                 let expected = expected(&octets, *policy);
-                // Each bit of the mask is a cut behind an octet of the sequence.
+                // Each bit of the mask is a cut after an octet of the sequence.
                 for mask in 0_u32..1 << (sequence.len() + 1) {
                     let cuts: Vec<_> = (0..=sequence.len())
                         .filter(|bit| mask >> bit & 1 == 1)
@@ -221,7 +221,7 @@ fn no_segmentation_makes_an_end() {
     }
 }
 
-/// The sequences of the reports, spelled out, behind text and as its first line.
+/// The sequences of the reports, spelled out, after text and as its first line.
 #[test]
 fn the_published_sequences_hide_nothing() {
     const PUBLISHED: [&[u8]; 18] = [

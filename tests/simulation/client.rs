@@ -217,7 +217,7 @@ impl Client {
         let goes_ahead = self.codes.last().is_some_and(|code| code == "354");
         match self.steps.front() {
             None => return false,
-            // Behind greeting, DATA and the end of mail data a client waits (RFC 2920 §3.1); so does this one
+            // After greeting, DATA and the end of mail data a client waits (RFC 2920 §3.1); so does this one
             // behind EHLO.
             Some(Step::Say(..))
                 if !all_answered

@@ -1,7 +1,7 @@
 //! A whole shard in one thread on virtual time, over a simulated ring: one seed decides how octets arrive,
 //! which receives end early, in which order completions come, how slow the sink is and what it says.
 //!
-//! Here the sink is simple and mail data moves out of memory, to a spill thread that is slow, fails and
+//! Here the sink is simple and mail data moves out of memory, to a spiller that is slow, fails and
 //! hangs; `disk.rs` has disk sinks.
 //!
 //! After each run: every 250 stands for exactly one stored message, whole and unaltered; nothing else is

@@ -1,4 +1,4 @@
-//! The spill thread of a simulation: slow, out of order, and now and then it fails or hangs. Its files are
+//! The spiller of a simulation: slow, out of order, and now and then it fails or hangs. Its files are
 //! real ones.
 
 use std::sync::Arc;

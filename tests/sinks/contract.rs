@@ -74,6 +74,7 @@ fn every_kind_keeps_the_contract_and_is_what_its_facts_say() {
         assert_eq!(opened.workers.is_empty(), opened.inline.is_some(), "{kind} runs somewhere, once");
         assert_eq!(opened.mailboxes.is_some(), facts.has_mailboxes(), "mailboxes of {kind}");
         let promises = opened.durability != Durability::None;
+        assert_eq!(promises, facts.directory().is_some(), "{kind} promises what it can keep");
         assert!(promises || !opened.notes.is_empty(), "{kind} promises nothing and does not say so");
         // What it prints is this program's own output; it is read from a pipe below.
         if kind == "stdout" {

@@ -345,7 +345,7 @@ fn without_any_one_of_its_syncs_a_plan_would_lose_messages() {
         for (sync, path, cuts) in &found {
             match cuts {
                 Err(what) => println!("without the sync of the {sync} {path:?}, as it has to be: {what}"),
-                // Behind a sync of the file system it flushes a disk whose ext4 has no journal, which the
+                // After a sync of the file system it flushes a disk whose ext4 has no journal, which the
                 // simulated one is not.
                 Ok(()) if kind.name == MAILDIR_TWICE.name && path.is_empty() => {}
                 Ok(()) => panic!("{}: the sync of the {sync} {path:?} could be left out", kind.name),

@@ -97,12 +97,12 @@ pub fn stuffed(data: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Lets this process, and servers that it starts, have so many open files.
+/// Lets this process, and servers that it starts, have so many open files: as many as it may have at all,
+/// because others of this program need theirs at the same time.
 pub fn open_files(wanted: u64) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_some_and(|current| current < wanted) {
-        let current = maximum.map_or(wanted, |maximum| maximum.min(wanted));
-        setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum }).expect("more open files");
+        setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("more open files");
     }
 }

@@ -123,7 +123,7 @@ pub fn check_recipients(octets: &[u8]) {
     }
     let (mut entries, mut bad) = (Vec::new(), Vec::new());
     for (index, line) in octets.split(|octet| *octet == b'\n').enumerate() {
-        // Behind a comment nothing is the first line, where a byte order mark may stand.
+        // After a comment nothing is the first line, where a byte order mark may stand.
         let alone = if index == 0 { line.to_vec() } else { [b"#\n", line].concat() };
         match recipients::parse(path, &alone) {
             Ok(alone) => entries.extend(alone.into_iter().map(|(_, entry)| (index + 1, entry))),

@@ -18,7 +18,7 @@ use super::server::Server;
 
 /// Trusts every certificate whose signatures it says to check. That includes signatures that are wrong.
 #[derive(Debug)]
-struct Trusting(Vec<SignatureScheme>);
+pub struct Trusting(pub Vec<SignatureScheme>);
 
 impl ServerCertVerifier for Trusting {
     fn verify_server_cert(

@@ -7,7 +7,7 @@
 //! be lost, or the suite could not tell.
 //!
 //! The disk keeps what it was sent: a volatile cache in the disk itself is what the simulated disk of
-//! `sink_power_cut.rs` has.
+//! `sinks/power_cut.rs` has.
 //!
 //! `POWER_CUT_SEED` repeats the choices of a run, `POWER_CUT_ROUNDS` sets the number of lives of each disk.
 
@@ -100,7 +100,7 @@ fn a_spool_without_any_one_kind_of_sync_loses_mail() {
     const KINDS: &[(&str, &str, &[&str])] = &[
         // Of what is written into a segment, and of a new segment. A direct write makes itself durable, and
         // an image has no cache of a disk that could lose it: what it goes without is shown by
-        // sink_power_cut.rs alone.
+        // tests/sinks/power_cut.rs alone.
         ("files", "fdatasync", &["ext4", "xfs"]),
         // Of the name of a new segment. It is made ahead of its use, and what is synced in between commits
         // the journal with it.
