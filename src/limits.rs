@@ -1,4 +1,5 @@
-//! Every bound in the program that is not a configuration key, with its RFC section or its reason.
+//! The bounds of the program that are no configuration keys, with their RFC section or their reason. One that
+//! only a single file knows of stands there.
 //!
 //! A bound that an operator may want to move is a configuration key (`config`), whose range ends at
 //! constants of this file. Const asserts at the end relate bounds that depend on each other.
@@ -111,7 +112,7 @@ pub const SHUTDOWN_WAIT_MAX: Duration = Duration::from_secs(10);
 /// to the sink.
 pub const SHARDS_END_MAX: Duration = Duration::from_secs(2 * SHUTDOWN_WAIT_MAX.as_secs() + 1);
 
-/// After the shards, sink workers and the spill thread have this long; a disk that does not answer has had
+/// After the shards, sink workers and the spiller have this long; a disk that does not answer has had
 /// the time of the shards before that.
 pub const WORKERS_END_MAX: Duration = Duration::from_secs(5);
 

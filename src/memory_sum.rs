@@ -11,7 +11,7 @@ use crate::config::{Config, Listener, Shard};
 use crate::limits::{
     BATCH_FILES_MAX, BATCH_LOADED_BYTES_MAX, ENVELOPE_BYTES_FREE, ENVELOPES_BYTES_MAX, HANDOFF_MESSAGES_MAX,
     HANDSHAKE_BYTES_FREE, HELD_BYTES_MAX, INQUIRIES_AWAY_MAX, LISTEN_BACKLOG, MAILBOXES_READY_MAX,
-    MAILDIRS_DOUBTED_MAX, MAILDIRS_KNOWN_MAX, MAILDIRS_TROUBLED_MAX, PROXY_V2_BYTES_MAX,
+    MAILDIRS_DOUBTED_MAX, MAILDIRS_KNOWN_MAX, MAILDIRS_TROUBLED_MAX, ORDERS_MAX, PROXY_V2_BYTES_MAX,
     REFUSED_CONNECTIONS_MAX, REPLY_BYTES_MAX, SEND_BUFFER_BYTES, SPARE_REPLIES_MAX, SPILLS_AWAY_MAX,
     STAGING_BYTES, TLS_SESSION_BYTES_MAX, TLS_SESSIONS_MAX, ZEROS_BYTES,
 };
@@ -248,7 +248,7 @@ impl MemorySum {
         add("threads", counts.threads * THREAD_BYTES, "cpus, workers");
         let threads = usize::try_from(counts.threads).unwrap_or(usize::MAX / 2);
         add("lines of the log", octets(log::bytes_max(threads)), "64 chunks each kind");
-        let places = 2 * (HANDOFF_MESSAGES_MAX + SPILLS_AWAY_MAX + INQUIRIES_AWAY_MAX);
+        let places = 2 * (HANDOFF_MESSAGES_MAX + SPILLS_AWAY_MAX + INQUIRIES_AWAY_MAX) + ORDERS_MAX;
         add("channels between threads", counts.shards * octets(places) * PLACE_BYTES, "cpus");
         add("recipients", recipients_bytes(config), "recipients, 24 times the length of the file");
         add("what the allocator keeps", heap / ALLOCATOR_SHARE, "an eighth of what it gave");

@@ -1,4 +1,4 @@
-//! The end of the process: the signals that ask for it, the bell that begins it, the bounds after which it
+//! The end of the process: the signals that ask for it, the order that begins it, the bounds after which it
 //! comes in any case.
 //!
 //! ```text
@@ -24,7 +24,7 @@ use crate::handoff::channel::Sender as ToShard;
 use crate::limits::{LAST_WORDS_MAX, PROCESS_END_MAX, START_END_MAX};
 use crate::log::last_words;
 use crate::shard::order::Order;
-use crate::signals::Held;
+use crate::signals::{hold_back, let_in};
 
 /// What a signal asks the control thread for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Shutdown {
                 Err(error) => return drop(tell.send(Err(error))),
             };
             runtime.block_on(async {
-                match Signals::listen() {
+                match Signals::listen().and_then(|signals| let_in().map(|()| signals)) {
                     Ok(signals) => {
                         let _ = tell.send(Ok(()));
                         ours.take_signals(signals, &ask).await;
@@ -75,11 +75,10 @@ impl Shutdown {
                 }
             });
         };
-        // One that comes while handlers are installed waits until they are.
-        let held = Held::begin()?;
+        // Every other thread holds them back for good: it may stand in a wait for a disk that nothing ends.
+        hold_back()?;
         std::thread::Builder::new().name("signals".to_owned()).spawn(run)?;
         told.recv().map_err(std::io::Error::other)??;
-        drop(held);
         Ok(shutdown)
     }
 

@@ -17,44 +17,36 @@ pub fn ignore_file_size_signal() {
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
-/// SIGTERM, SIGINT and SIGHUP held back: until this is dropped they reach neither this thread nor those that
-/// it starts.
+/// From now on SIGTERM, SIGINT and SIGHUP reach neither this thread nor those that it starts: they wait for a
+/// thread that called [`let_in`].
 ///
-/// For the time in which handlers are installed. The library installs a handler first and tells it afterwards
-/// what it is for; a signal between the two would be taken and lost, and the process would not end.
-pub struct Held {
-    before: libc::sigset_t,
+/// So they are taken by the one thread that is never busy with a disk, and none is lost while handlers are
+/// installed. The library installs a handler first and tells it afterwards what it is for; a signal between
+/// the two would be taken by nobody, and the process would not end.
+pub fn hold_back() -> io::Result<()> {
+    change_mask(libc::SIG_BLOCK)
 }
 
-impl Held {
-    /// From now on.
-    pub fn begin() -> io::Result<Self> {
-        let mut held = MaybeUninit::uninit();
-        // SAFETY: `sigemptyset` initialises the set that it is given, and fails for no valid pointer.
-        let mut held = unsafe {
-            libc::sigemptyset(held.as_mut_ptr());
-            held.assume_init()
-        };
-        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
-            // SAFETY: the set was initialised above, and these signals exist.
-            unsafe { libc::sigaddset(&raw mut held, signal) };
-        }
-        let mut before = MaybeUninit::uninit();
-        // SAFETY: both point to sets; the second one is written before the call succeeds.
-        let code = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const held, before.as_mut_ptr()) };
-        if code != 0 {
-            return Err(io::Error::from_raw_os_error(code));
-        }
-        // SAFETY: the call succeeded, so it has written what was held back before.
-        Ok(Self { before: unsafe { before.assume_init() } })
+/// From now on these signals reach this thread, first those that waited.
+pub fn let_in() -> io::Result<()> {
+    change_mask(libc::SIG_UNBLOCK)
+}
+
+fn change_mask(how: libc::c_int) -> io::Result<()> {
+    let mut signals = MaybeUninit::uninit();
+    // SAFETY: `sigemptyset` initialises the set that it is given, and fails for no valid pointer.
+    let mut signals = unsafe {
+        libc::sigemptyset(signals.as_mut_ptr());
+        signals.assume_init()
+    };
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        // SAFETY: the set was initialised above, and these signals exist.
+        unsafe { libc::sigaddset(&raw mut signals, signal) };
     }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        // SAFETY: the set is one that the kernel gave. The call fails only for a first argument that there is
-        // not.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, ptr::null_mut()) };
+    // SAFETY: the set is initialised, and nobody asks what the mask was before.
+    match unsafe { libc::pthread_sigmask(how, &raw const signals, ptr::null_mut()) } {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code)),
     }
 }
 
@@ -67,11 +59,11 @@ mod tests {
     fn a_signal_that_comes_before_its_handler_is_taken_by_it() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let held = Held::begin().expect("held back");
+            hold_back().expect("held back");
             // SAFETY: `raise` takes any number. Without what is tested it ends this process.
             assert_eq!(unsafe { libc::raise(libc::SIGHUP) }, 0);
             let mut hangup = signal(SignalKind::hangup()).expect("a handler");
-            drop(held);
+            let_in().expect("let in");
             assert_eq!(hangup.recv().await, Some(()));
         });
     }

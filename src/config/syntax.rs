@@ -4,8 +4,7 @@ use super::problem::{Finding, Problem, line_of};
 use super::reference;
 
 /// Problems of a text that is not TOML: line and column, and the line quoted. One a line, because a slip is
-/// often
-/// reported again by what comes after it.
+/// often reported again by what comes after it.
 pub(super) fn problems(file: &str, text: &str, errors: &[toml::de::Error]) -> Vec<Problem> {
     let lines: Vec<&str> = text.lines().collect();
     let mut problems: Vec<Problem> = Vec::new();

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Both write first and read second, so at least one of them sees the other. `tests/loom.rs` compiles this
-//! file against loom and tries every interleaving.
+//! file against loom and tries the interleavings.
 
 use std::io;
 use std::os::fd::RawFd;

@@ -153,12 +153,6 @@ impl Log {
         }
     }
 
-    /// Says something about the program itself, at once. Not for shards.
-    pub fn say(&mut self, text: &str) {
-        self.record("note", SystemTime::now()).text("text", text.as_bytes()).end();
-        self.flush();
-    }
-
     /// Before a line: thousands of messages may come home in one turn, and a chunk holds no more than one
     /// line beyond its length.
     fn make_room(&mut self) {

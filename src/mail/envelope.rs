@@ -187,7 +187,8 @@ impl Envelope {
         self.enter_recipient(start, at);
     }
 
-    /// Adds a recipient that was written down whole ([`Mailbox::whole`]).
+    /// Adds a recipient that was written down whole ([`Mailbox::whole`]). It is folded as any other, though
+    /// readers of a store never compare recipients.
     pub fn push_whole_recipient(&mut self, whole: &[u8]) {
         let at = whole.iter().rposition(|octet| *octet == b'@').unwrap_or(whole.len());
         let start = self.text.len();
@@ -330,7 +331,23 @@ impl Envelope {
 /// By what they say; where their texts lie is no part of that.
 impl PartialEq for Envelope {
     fn eq(&self, other: &Self) -> bool {
-        let Self { body, smtputf8, requiretls, ret, size_declared, bare_line_ends, .. } = other;
+        // Named one by one, so that a new field is compared or left out on purpose.
+        let Self {
+            text: _,
+            reverse_path: _,
+            recipients: _,
+            repeated: _,
+            hashed: _,
+            hashed_by_case: _,
+            body,
+            smtputf8,
+            requiretls,
+            ret,
+            envid: _,
+            size_declared,
+            bare_line_ends,
+            charge: _,
+        } = other;
         self.reverse_path() == other.reverse_path()
             && self.written_recipients().eq(other.written_recipients())
             && self.envid() == other.envid()

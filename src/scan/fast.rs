@@ -35,7 +35,7 @@ struct Edge {
 }
 
 /// Length of the longest prefix of `octets` that can be taken as it stands. What follows it, if anything, is
-/// a dot that or a NUL that begins a line, an LF without CR before it, or an octet other than LF after a CR.
+/// a dot or a NUL that begins a line, an LF without CR before it, or an octet other than LF after a CR.
 /// A CR as the last octet is plain.
 pub fn plain_prefix(octets: &[u8], before: Before) -> usize {
     prefix::<true>(octets, before)
@@ -174,7 +174,7 @@ fn prefix_with<const DOTS: bool>(
 }
 
 /// Marks what is not plain in a block without its first `skipped` octets, and what stands before the next
-/// block. Behind the first mark the others may be wrong, because an LF without CR begins no line.
+/// block. After the first mark the others may be wrong, because an LF without CR begins no line.
 #[inline(always)]
 fn irregular_in<const DOTS: bool>(
     look: Look<impl Fn(&[u8; BLOCK], u8) -> u64, impl Fn(&[u8; BLOCK], u8) -> u64>,

@@ -21,7 +21,8 @@ pub enum Before {
 }
 
 impl Before {
-    /// What comes after a plain prefix: its last octet tells, and where it is empty nothing has changed.
+    /// What stands before the octet that follows a plain prefix: the last octet of that tells, and where it
+    /// is empty nothing has changed.
     #[must_use]
     pub fn after(self, plain: &[u8]) -> Self {
         match plain.last() {

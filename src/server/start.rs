@@ -39,7 +39,7 @@ pub(super) fn start(
     log: &mut Log,
 ) -> Result<Option<Control>, ServeError> {
     addresses::check(config)?;
-    let table = Arc::new(table_of(config, recipients));
+    let table = Arc::new(table_of(config, recipients)?);
     // Its notes are among the warnings on the configuration.
     let (certificates, _) = TlsContext::open(&config.tls, &config.hostname).map_err(ServeError::new)?;
     let log_report = Arc::new(LogReport::new(log.clone()));
@@ -91,12 +91,18 @@ pub(super) fn start(
     Ok(Some(Control { certificates, report: log_report, shutdown, metrics, shards, workers, events }))
 }
 
-/// The table of recipients. All listeners of all shards and the sink ask the same one: with a million
-/// recipients it takes 65 MiB.
-fn table_of(config: &Config, entries: Option<Vec<(usize, RecipientEntry)>>) -> Recipients {
+/// The table of recipients, which all listeners of all shards and the sink ask.
+fn table_of(
+    config: &Config,
+    entries: Option<Vec<(usize, RecipientEntry)>>,
+) -> Result<Recipients, ServeError> {
+    // Without entries every local-part is taken.
+    if let (Some(file), None) = (&config.recipients, &entries) {
+        return Err(ServeError::new(format!("{} was not read; this is a bug of ringmx", file.display())));
+    }
     let entries: Option<Vec<RecipientEntry>> =
         entries.map(|entries| entries.into_iter().map(|(_, entry)| entry).collect());
-    Recipients::new(&config.recipient_rules(), entries.as_deref())
+    Ok(Recipients::new(&config.recipient_rules(), entries.as_deref()))
 }
 
 /// The inbox of each shard. A stop is ordered there.

@@ -119,7 +119,7 @@ impl Workers {
 
 /// A consumer with one channel.
 fn channel<T>(capacity: usize) -> Result<(Consumer, ToWorker<T>, Receiver<T>), ServeError> {
-    let consumer = Consumer::new().map_err(|error| ServeError::of_machine("making an eventfd", &error))?;
+    let consumer = Consumer::new().map_err(|error| ServeError::of_machine("making a channel", &error))?;
     let (sender, receiver) = consumer.channel(capacity);
     Ok((consumer, sender, receiver))
 }

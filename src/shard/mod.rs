@@ -66,6 +66,8 @@ pub struct Shard<R> {
     relief: Relief,
     provision: Provision,
     events: Vec<Event>,
+    /// The stop was ordered. It begins when the events of the turn have been handled.
+    must_stop: bool,
     stopping: Option<Stopping>,
 }
 
@@ -98,6 +100,7 @@ impl<R: Ring> Shard<R> {
             relief: Relief::new(now),
             provision: Provision::new(),
             events: Vec::new(),
+            must_stop: false,
             stopping: None,
         }
     }
@@ -291,7 +294,7 @@ impl<R: Ring> Shard<R> {
                         listener.tell(settings);
                     }
                 }
-                Order::Stop => self.begin_to_stop(),
+                Order::Stop => self.must_stop = true,
             }
         }
     }
@@ -401,9 +404,6 @@ impl<R: Ring> Shard<R> {
 
     /// The server stops.
     fn begin_to_stop(&mut self) {
-        if self.stopping.is_some() {
-            return;
-        }
         let now = self.context.turn.now;
         self.stopping = Some(Stopping {
             not_before: now + ACCEPT_QUEUE_WAIT,
@@ -414,9 +414,10 @@ impl<R: Ring> Shard<R> {
         self.connections.serve_each(Serving::shut_down, &mut self.context);
     }
 
-    /// Transactions under way have had their time.
+    /// Begins the stop that was ordered; later transactions under way have had their time.
     fn go_on_stopping(&mut self) {
         match &mut self.stopping {
+            None if self.must_stop => self.begin_to_stop(),
             Some(stopping) if !stopping.cut_off && stopping.deadline <= self.context.turn.now => {
                 stopping.deadline += SHUTDOWN_WAIT_MAX;
                 stopping.cut_off = true;

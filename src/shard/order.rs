@@ -6,13 +6,13 @@ use crate::handoff::channel::Sender;
 use crate::limits::ORDERS_MAX;
 use crate::smtp::settings::Settings;
 
-/// An order. It is carried out at the start of a turn.
+/// An order. It is taken at the start of a turn.
 pub enum Order {
     /// Sessions that begin from now on are told these settings, one for each listener; those that have begun
     /// keep theirs. Who sends the order keeps a count of each, because what is dropped here last is dropped
     /// in a turn.
     Settings(Vec<Arc<Settings>>),
-    /// No new connection is taken, and sessions end.
+    /// No new connection is taken, and sessions end, after the events of that turn.
     Stop,
 }
 

@@ -90,7 +90,7 @@ impl Serving {
         if self.replies.is_empty() { Vec::new() } else { self.replies.replace(turn.spare()) }
     }
 
-    /// A bug of ours ended the session, which is not looked at again.
+    /// A bug of ours ended the session: what it said is not sent, and it does nothing more.
     pub(super) fn give_up(&mut self) {
         self.replies.clear();
         Session::say_local_trouble(&mut self.replies);
@@ -148,9 +148,7 @@ impl Serving {
             return;
         }
         context.metrics.gave_way.add(1);
-        self.session.wait_until(now, now);
-        let step = self.session.expire(&mut self.replies, now);
-        self.follow(&step);
+        self.time_out(context);
     }
 
     /// Octets a second of its message, if that holds a spill file and is hardly being sent.

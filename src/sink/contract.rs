@@ -36,7 +36,7 @@ pub struct Cost {
 /// A place where messages go. Lives on one worker thread, or on the shard when it never blocks.
 pub trait Sink {
     /// A message that is larger than so many octets and whose mail data begins in a spill file comes to
-    /// [`Self::store`] with that file ([`spill_file`](crate::buffer::MailData::spill_file)). `None`: all mail
+    /// [`Self::store`] with that file ([`spilled`](crate::buffer::MailData::spilled)). `None`: all mail
     /// data is wanted in memory.
     fn inline_bytes_max(&self) -> Option<u64> {
         None

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{Access, CWD, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
@@ -18,6 +19,10 @@ use crate::config::file::user;
 /// The file whose lock says that a store is in use; it holds the number of the process and the kind of the
 /// store. Its name is no domain and no address, so no template makes a directory of it.
 pub(super) const LOCK_NAME: &str = ".ringmx.lock";
+
+/// How often a lock that somebody else has is asked for again, and after how long each time.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// A locked store. The lock goes with the value, and with the process.
 #[derive(Debug)]
@@ -50,11 +55,11 @@ impl Root {
         let directory: OwnedFd = fs::File::open(path).map_err(refused)?.into();
         // Open to read only, so that the store's file system can be made read-only while we run.
         let mut locked = open_lock(&directory, OFlags::RDONLY | OFlags::CREATE).map_err(refused)?;
-        let mut taken = flock(&locked, FlockOperation::NonBlockingLockExclusive);
+        let mut taken = lock(&locked);
         if taken == Err(Errno::BADF) {
             // NFS makes a lock of a range of it, for which the file must be open to write.
             locked = open_lock(&directory, OFlags::RDWR).map_err(refused)?;
-            taken = flock(&locked, FlockOperation::NonBlockingLockExclusive);
+            taken = lock(&locked);
         }
         match taken {
             Ok(()) => {}
@@ -188,6 +193,18 @@ fn nearest_existing(path: &Path) -> Result<(PathBuf, Vec<&Path>), (&Path, String
         }
     }
     Ok((PathBuf::from("."), missing))
+}
+
+/// Takes the lock, and waits a moment for it: a process that was killed may still be on its way out, and one
+/// that was just forked has a copy of the descriptor until it runs its own program.
+fn lock(file: &fs::File) -> Result<(), Errno> {
+    for _ in 0..LOCK_TRIES {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => std::thread::sleep(LOCK_PAUSE),
+            result => return result,
+        }
+    }
+    flock(file, FlockOperation::NonBlockingLockExclusive)
 }
 
 fn in_use(path: &Path, lock: &mut fs::File) -> OpenError {

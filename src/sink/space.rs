@@ -24,7 +24,7 @@ const RESERVE_BYTES_DEFAULT: u64 = 1 << 30;
 /// Percentages of a file system in use at which the operator is told.
 const LEVELS: [u64; 2] = [75, 90];
 
-/// Octets that messages may still take. Shared by all shards and the spill thread.
+/// Octets that messages may still take. Shared by all shards and the spiller.
 #[derive(Debug)]
 pub struct Space {
     /// Beyond the reserve, as of the last look; less what spill files have taken since then.

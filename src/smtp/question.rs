@@ -1,6 +1,23 @@
 //! What a session asks of the outside, and what answers it: paired by type, so that no answer can meet
 //! another question.
 //!
+//! ```no_run
+//! # use ringmx::smtp::question::{Asked, Beginning, NotAwaited};
+//! # use ringmx::smtp::reply::ReplyBuffer;
+//! # use ringmx::smtp::session::{Session, Step};
+//! # use std::time::Instant;
+//! # fn accept(
+//! #     session: &mut Session,
+//! #     mail: Asked<Beginning>,
+//! #     replies: &mut ReplyBuffer,
+//! #     now: Instant,
+//! # ) -> Result<Step, NotAwaited> {
+//! session.resolve(mail, Ok(()), replies, now)
+//! # }
+//! ```
+//!
+//! A verdict is for a recipient, and here MAIL waits:
+//!
 //! ```compile_fail,E0308
 //! # use ringmx::smtp::policy::Verdict;
 //! # use ringmx::smtp::question::{Asked, Beginning, NotAwaited};
@@ -13,7 +30,7 @@
 //! #     replies: &mut ReplyBuffer,
 //! #     now: Instant,
 //! # ) -> Result<Step, NotAwaited> {
-//! session.resolve(mail, Verdict::Accept, replies, now) // A verdict is for a recipient, and MAIL waits.
+//! session.resolve(mail, Verdict::Accept, replies, now)
 //! # }
 //! ```
 //!

@@ -338,9 +338,9 @@ impl Ring for KernelRing {
     }
 
     fn shut_down(&mut self, socket: Socket) {
-        // A system call, for IORING_OP_SHUTDOWN always goes to a kernel thread. It fails only when the
-        // connection is gone already. SAFETY: shutdown touches no memory; a wrong descriptor would be an
-        // error, not unsoundness.
+        // A system call, because IORING_OP_SHUTDOWN always goes to a kernel thread. It fails only when the
+        // connection is gone already.
+        // SAFETY: shutdown touches no memory; a wrong descriptor would be an error, not unsoundness.
         unsafe { libc::shutdown(socket.0, libc::SHUT_WR) };
     }
 

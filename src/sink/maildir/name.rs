@@ -66,7 +66,7 @@ impl fmt::Display for NoName {
 impl Template {
     /// Reads a template; the error says what is wrong with it. Unless local-parts are compared octet for
     /// octet, `Anna` and `anna` are one recipient and have one maildir, named by their comparable spelling
-    /// (`config::caseless`).
+    /// (`mail::caseless`).
     pub(super) fn parse(template: &str, case_sensitive: bool) -> Result<Self, String> {
         if template.is_empty() {
             return Ok(Self { components: Vec::new(), case_sensitive });

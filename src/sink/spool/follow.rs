@@ -64,7 +64,7 @@ impl Follower {
         {
             let header = segment.scan().segment;
             let record = records_at(&segment.file, &header, after.offset, 1).named(&segment.path)?;
-            // Behind a damaged record the search finds the next one.
+            // After a damaged record the search finds the next one.
             let bytes = record.first().map_or(FRAME_BYTES, |record| record.frame_bytes);
             follower.at = after.offset.saturating_add(bytes).max(SEGMENT_HEADER_BYTES);
         }

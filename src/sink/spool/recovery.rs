@@ -53,7 +53,7 @@ pub(super) fn recover(directory: &Path) -> io::Result<Recovered> {
     Ok(Recovered { next_sequence: next_sequence(directory, &segments)?, unused_from, notes })
 }
 
-/// Behind everything that was ever written: a number below the cursor of the last consumed record would be
+/// After everything that was ever written: a number below the cursor of the last consumed record would be
 /// taken for consumed.
 fn next_sequence(directory: &Path, segments: &[(u64, PathBuf)]) -> io::Result<u64> {
     /// Nobody writes so many segments: a number beyond is a slip, and must not use the numbers up.

@@ -21,25 +21,6 @@ use crate::smtp::policy::Verdict;
 use crate::smtp::question::{Answer, Answerable, Asked, Awaited, Delivered, NotAwaited};
 use crate::smtp::reply::{self, Reply, ReplyBuffer};
 
-/// What the end of the time for an answer means.
-enum Overdue {
-    /// The recipient that is proposed gets this verdict.
-    Verdict(Verdict),
-    /// This is said, and the session ends.
-    Close(Reply),
-}
-
-impl Wait {
-    /// What it means that the time for the answer is over.
-    fn overdue(self) -> Overdue {
-        match self {
-            Self::Beginning | Self::Admission(_) | Self::Encryption => Overdue::Close(reply::TIMED_OUT),
-            Self::Recipient => Overdue::Verdict(Verdict::TryAgain),
-            Self::Delivery => Overdue::Close(reply::OUTCOME_UNKNOWN),
-        }
-    }
-}
-
 impl Session {
     /// What is awaited from the outside before [`Session::advance`] goes on; none when nothing is.
     pub fn awaits(&self) -> Option<Awaited> {
@@ -111,11 +92,14 @@ impl Session {
 
     /// The time for the answer is over.
     pub(super) fn expire_question(&mut self, wait: Wait, replies: &mut ReplyBuffer, now: Instant) -> Step {
-        match wait.overdue() {
-            Overdue::Close(why) => self.close_with(why, replies),
-            Overdue::Verdict(verdict) => {
+        match wait {
+            Wait::Beginning | Wait::Admission(_) | Wait::Encryption => {
+                self.close_with(reply::TIMED_OUT, replies)
+            }
+            Wait::Delivery => self.close_with(reply::OUTCOME_UNKNOWN, replies),
+            Wait::Recipient => {
                 self.state = State::Command;
-                let reply = self.conclude_recipient(verdict);
+                let reply = self.conclude_recipient(Verdict::TryAgain);
                 self.end_command(reply, replies, now)
             }
         }

@@ -1,4 +1,5 @@
-//! Replies within the budgets of a session: for errors, and for commands that bring nothing forward.
+//! Replies within the budgets of a session, for errors and for commands that bring nothing forward, and its
+//! end with a reply.
 
 use super::state::State;
 use super::{Session, Step};

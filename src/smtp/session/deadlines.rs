@@ -67,33 +67,20 @@ impl Session {
         }
     }
 
-    /// The time of the message under way, once its mail data began.
+    /// The time of the message under way, once its mail data began. A chunk that is passed over has one of
+    /// its own, because its transaction may be gone.
     fn clock(&self) -> Option<&MessageClock> {
-        match &self.state {
-            State::Chunk(chunk) => Some(&chunk.clock),
-            State::Proxy(_)
-            | State::Delayed
-            | State::Greeted
-            | State::Command
-            | State::Waiting(_)
-            | State::Securing
-            | State::Data(_)
-            | State::Closed => self.transaction.as_ref()?.clock.as_ref(),
+        if let State::Chunk(chunk) = &self.state {
+            return Some(&chunk.clock);
         }
+        self.transaction.as_ref()?.clock.as_ref()
     }
 
     fn clock_mut(&mut self) -> Option<&mut MessageClock> {
-        match &mut self.state {
-            State::Chunk(chunk) => Some(&mut chunk.clock),
-            State::Proxy(_)
-            | State::Delayed
-            | State::Greeted
-            | State::Command
-            | State::Waiting(_)
-            | State::Securing
-            | State::Data(_)
-            | State::Closed => self.transaction.as_mut()?.clock.as_mut(),
+        if let State::Chunk(chunk) = &mut self.state {
+            return Some(&mut chunk.clock);
         }
+        self.transaction.as_mut()?.clock.as_mut()
     }
 
     /// The client is kept waiting by us: its time ends then, however little it sends, and that of its message
