@@ -236,9 +236,10 @@ impl Session {
         true
     }
 
-    /// Ends the session with `421 4.3.2` whatever is under way.
+    /// Ends the session with `421 4.3.2` whatever is under way: the server stops, or has no room for it.
     pub fn cut_off(&mut self, replies: &mut ReplyBuffer) {
-        self.close_with(reply::SHUTTING_DOWN, replies);
+        let reply = if self.stopping { reply::SHUTTING_DOWN } else { reply::CUT_OFF };
+        self.close_with(reply, replies);
     }
 
     /// What is said when a bug of ours ended a session.
