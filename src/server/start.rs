@@ -64,7 +64,8 @@ pub(super) fn start(
     }
     let (sockets, addresses) = addresses::listen_everywhere(config)?;
     report::banner(config, &addresses, &opened, log);
-    report::notes(file_limit::log_note(file_limit::bytes_max(), log::is_a_file()).as_slice(), log);
+    let logs_to_file = config.log.file.is_some() || log::is_a_file();
+    report::notes(file_limit::log_note(file_limit::bytes_max(), logs_to_file).as_slice(), log);
     let (tell, events) = unbounded();
     let (letterboxes, inboxes) = inboxes(config.shards.len(), shutdown)?;
     let report = surroundings.report;

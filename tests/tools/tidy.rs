@@ -57,7 +57,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ring", &[]),
     ("signals", &[]),
     ("scan", &[]),
-    ("log", &["handoff::channel", "handoff::doorbell"]),
+    ("log", &["handoff::channel", "handoff::doorbell", "smtp::ended_by", "smtp::reason"]),
     ("metrics", &[]),
     ("resource_limits", &[]),
     ("threads", &[]),
