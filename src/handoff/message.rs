@@ -1,12 +1,13 @@
 //! A completed message on its way to a sink, and the receipt that carries it home.
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use crate::buffer::MailData;
 use crate::mail::client::ClientFacts;
 use crate::mail::envelope::Envelope;
 use crate::mail::outcome::Outcome;
 use crate::mail::queue_id::QueueId;
+use crate::mail::session_id::SessionId;
 
 /// One completed message: envelope, trace information and mail data. Made and taken apart by its shard, read
 /// by a sink.
@@ -18,6 +19,13 @@ pub struct Message {
     pub id: QueueId,
     /// The shard and connection that wait for the receipt.
     pub origin: Origin,
+    /// The session that it came in.
+    pub session: SessionId,
+    /// `Message-ID:` of the mail data, where its beginning has left memory; else it is looked for when it is
+    /// told of.
+    pub message_id: Option<Box<[u8]>>,
+    /// When its phases began; none before it is complete.
+    pub times: Option<Times>,
     /// Whom it came from and to whom it goes.
     pub envelope: Box<Envelope>,
     /// What was known of the SMTP client at the end of the mail data.
@@ -32,6 +40,17 @@ pub struct Message {
     pub data: MailData,
     /// Where the sink stored it, for the log; written by the sink.
     pub place: String,
+}
+
+/// When the phases of a message began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// MAIL was accepted.
+    pub begun: Instant,
+    /// DATA or the first BDAT was accepted.
+    pub data: Instant,
+    /// The mail data ended.
+    pub complete: Instant,
 }
 
 /// Which connection waits for a receipt. Only its shard can read it.

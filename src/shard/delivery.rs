@@ -16,6 +16,7 @@ use crate::mail::client::ClientFacts;
 use crate::mail::envelope::Envelope;
 use crate::mail::outcome::{Outcome, TryAgain};
 use crate::mail::queue_id::{IdKey, QueueId, QueueIds};
+use crate::mail::session_id::SessionId;
 use crate::sink::Sink;
 use crate::sink::space::Space;
 use crate::smtp::supplies::Supplies;
@@ -79,6 +80,11 @@ impl Delivery {
             inline_outcomes: Vec::with_capacity(1),
             space: None,
         }
+    }
+
+    /// The number of this shard.
+    pub(super) fn shard(&self) -> u16 {
+        self.shard
     }
 
     /// With this space to heed at MAIL.
@@ -213,6 +219,9 @@ impl Message {
             origin: Origin { shard: 0, connection: 0 },
             envelope,
             client: ClientFacts::unknown(),
+            session: SessionId::default(),
+            message_id: None,
+            times: None,
             received_at: SystemTime::UNIX_EPOCH,
             received: Vec::new(),
             data: MailData::new(arena),
@@ -223,6 +232,7 @@ impl Message {
     fn clear(&mut self) {
         self.envelope.clear();
         self.received.clear();
+        self.message_id = None;
         self.place.clear();
     }
 }

@@ -153,6 +153,7 @@ mod tests {
     use crate::mail::client::ClientFacts;
     use crate::mail::envelope::Envelope;
     use crate::mail::queue_id::QueueId;
+    use crate::mail::session_id::SessionId;
 
     /// Remembers who was stored together. What a message costs stands in its name.
     struct Batches(Arc<Mutex<Vec<Vec<u128>>>>);
@@ -191,6 +192,9 @@ mod tests {
                 id: QueueId(*name),
                 origin: Origin { shard: 0, connection: 0 },
                 envelope: Box::new(Envelope::default()),
+                session: SessionId::default(),
+                message_id: None,
+                times: None,
                 client: ClientFacts::unknown(),
                 received_at: std::time::UNIX_EPOCH,
                 received: Vec::new(),
