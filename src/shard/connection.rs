@@ -272,10 +272,9 @@ impl Connection {
         self.serving.log_refusals(None, context);
         let Serving { session, name, .. } = &self.serving;
         context.note_front(session);
-        let tls_failure = self.inflow.transport.failure();
-        let of_tls = tls_failure.map(|_| EndedBy::Tls).filter(|_| self.ended_by != Some(EndedBy::Bug));
-        let ended_by = of_tls.or(self.ended_by).or(session.ended_by()).unwrap_or(EndedBy::Lost);
-        context.log_session(session, *name, self.accepted_at, ended_by, tls_failure);
+        let (name, failed) = (*name, self.inflow.transport.failure());
+        let ended_by = self.ended_by.or(session.ended_by()).unwrap_or(EndedBy::Lost);
+        context.log_session(session, name, self.accepted_at, ended_by, failed);
     }
 
     /// What is to be sent now, of replies that the session has said; none when that is nothing.

@@ -157,16 +157,16 @@ impl<R: Ring> Context<R> {
     }
 
     fn log_message(&mut self, message: &Message, outcome: Outcome, told: bool) {
-        let Message { client, envelope, times, .. } = message;
+        let Message { client, envelope, log: facts, .. } = message;
         let now = self.turn.now;
         let whole = message.data.whole().ok();
         let found = whole.and_then(|data| message_id::find(data.pieces()));
         let record = self
             .log
             .record(&events::MESSAGE, self.turn.wall_clock)
-            .plain("session", message.session)
+            .plain("session", facts.session)
             .plain("id", message.id);
-        let record = match (&message.message_id, &found) {
+        let record = match (&facts.message_id, &found) {
             (Some(id), _) => record.text("message_id", id),
             (None, Some(id)) => record.text("message_id", id.as_slice()),
             (None, None) => record,
@@ -180,7 +180,7 @@ impl<R: Ring> Context<R> {
             .plain("outcome", OutcomeName(outcome))
             .boolean("told", told)
             .text("place", message.place.as_bytes());
-        let Some(Times { begun, data, complete }) = *times else { return record.end() };
+        let Some(Times { begun, data, complete }) = facts.times else { return record.end() };
         record
             .number("envelope_ms", millis(begun, data))
             .number("data_ms", millis(data, complete))
@@ -253,6 +253,8 @@ impl<R: Ring> Context<R> {
         tls_failure: Option<Cause>,
     ) {
         let summary = session.summary();
+        let is_of_tls = tls_failure.is_some() && ended_by != EndedBy::Bug;
+        let ended_by = if is_of_tls { EndedBy::Tls } else { ended_by };
         self.log_more_refusals(session, name);
         let Some(lines) = &mut self.lines.sessions else { return };
         let refused = summary.refused_4yz + summary.refused_5yz;
@@ -301,9 +303,12 @@ impl<R: Ring> Context<R> {
 
     /// Tells how many refusals of a session that is over were too many to have lines.
     fn log_more_refusals(&mut self, session: &Session, name: SessionId) {
+        let Some(lines) = &mut self.lines.refusals else { return };
+        if let Some((reason, more)) = session.summary().refusals_more_ours {
+            lines.count_ours(reason, more, self.turn.now);
+        }
         let more = u64::from(session.summary().refusals_more);
-        let Some(lines) = self.lines.refusals.as_mut().filter(|_| more > 0) else { return };
-        if lines.grant(session.client().ip(), Reason::TooManyErrors, self.turn.now) {
+        if more > 0 && lines.grant(session.client().ip(), Reason::TooManyErrors, self.turn.now) {
             let record = self.log.session_record(&events::REFUSED_MORE, self.turn.wall_clock);
             let record = tell_client(record.plain("session", name), session);
             record.text("ehlo", session.ehlo_name()).number("more", more).end();
