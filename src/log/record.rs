@@ -107,7 +107,7 @@ impl<'a> Record<'a> {
     /// Numbers: a list in JSON, else with commas between them.
     pub fn numbers(self, name: &'static str, values: impl Iterator<Item = u64> + Clone) -> Self {
         self.field(name, Kind::Numbers, |format, octets| {
-            list(format, octets, values.clone(), |octets, value| push(octets, value));
+            list(format, octets, values.clone(), push);
         })
     }
 
