@@ -110,6 +110,8 @@ counters! {
     tls_failures_other,
     /// Sessions that ended in a panic of ours.
     session_panics,
+    /// Turns that were begun.
+    turns,
     /// The longest turn in microseconds: from the moment that its events are there to the next call of the
     /// kernel. Of all shards the longest one.
     turn_us_max,

@@ -15,6 +15,7 @@ use crate::limits::{
 use crate::mail::outcome::Outcome;
 
 use super::contract::{Cost, Sink};
+use super::pulse::Pulse;
 use super::report::{Report, Site, outcome_of};
 
 /// Runs until every shard has dropped its end and everything was stored and answered.
@@ -27,6 +28,7 @@ pub fn run(
     from: &Receiver<Box<Message>>,
     shards: &[Sender<Receipt>],
     report: &dyn Report,
+    pulse: &Pulse,
 ) {
     let _guard = AbortOnPanic;
     let inline_bytes_max = sink.inline_bytes_max().unwrap_or(u64::MAX);
@@ -34,19 +36,23 @@ pub fn run(
     let mut batch = Vec::with_capacity(BATCH_MESSAGES_MAX);
     let mut outcomes = Vec::with_capacity(BATCH_MESSAGES_MAX);
     loop {
+        pulse.begin();
         let has_ended = gatherer.fill(&mut batch, &*sink);
         let mut was_idle = batch.is_empty();
         if !batch.is_empty() {
             sink.store(&mut batch, &mut outcomes);
+            pulse.see(&outcomes);
             send_receipts(&mut batch, &mut outcomes, shards);
         }
         if let Some(message) = gatherer.costly.pop_front() {
             was_idle = false;
             if gatherer.load(message, &mut batch).is_some() {
                 sink.store(&mut batch, &mut outcomes);
+                pulse.see(&outcomes);
                 send_receipts(&mut batch, &mut outcomes, shards);
             }
         }
+        pulse.end();
         match (was_idle, has_ended) {
             (true, true) => break,
             (true, false) => consumer.sleep(None, || from.is_empty()),
@@ -201,7 +207,7 @@ mod tests {
         }
         drop(to_sink);
         let seen = Arc::default();
-        run(Box::new(Batches(Arc::clone(&seen))), &worker, &from, &[to_shard], &Silent);
+        run(Box::new(Batches(Arc::clone(&seen))), &worker, &from, &[to_shard], &Silent, &Pulse::default());
         assert_eq!(std::iter::from_fn(|| home.next()).count(), names.len(), "each has its receipt");
         seen.lock().expect("no panic").clone()
     }
