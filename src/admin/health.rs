@@ -12,9 +12,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::metrics::ShardMetrics;
+use crate::metrics::Registry;
 use crate::shutdown::Shutdown;
-use crate::sink::pulse::Pulse;
 use crate::sink::space::{Fault, Space};
 
 /// How often is looked.
@@ -30,18 +29,14 @@ const FAILED_BATCHES_MAX: u64 = 3;
 /// shows that the store takes mail again.
 const FAILURE_LOOKS_MAX: u32 = 20;
 
-/// A shard as it is watched.
-pub struct WatchedShard {
-    /// Its turns.
-    pub metrics: Arc<ShardMetrics>,
-    /// Wakes it where it sleeps.
-    pub ring: Box<dyn Fn() + Send + Sync>,
-}
+/// Rings one shard.
+type Bell = Box<dyn Fn() + Send + Sync>;
 
 /// What is watched, and what the last looks saw.
 pub struct Health {
-    shards: Vec<WatchedShard>,
-    workers: Vec<Arc<Pulse>>,
+    registry: Arc<Registry>,
+    /// One a shard: wakes it where it sleeps.
+    bells: Vec<Bell>,
     space: Option<Arc<Space>>,
     shutdown: Arc<Shutdown>,
     /// All threads serve.
@@ -126,20 +121,20 @@ impl Verdict {
 }
 
 impl Health {
-    /// Of these, which do not serve yet.
+    /// Of what is counted here; none of it serves yet. There is a bell a shard.
     pub fn new(
-        shards: Vec<WatchedShard>,
-        workers: Vec<Arc<Pulse>>,
+        registry: Arc<Registry>,
+        bells: Vec<Bell>,
         space: Option<Arc<Space>>,
         shutdown: Arc<Shutdown>,
     ) -> Self {
         let seen = Seen {
-            shards: vec![Stand::default(); shards.len()],
-            workers: vec![Stand::default(); workers.len()],
-            failures: vec![Stand::default(); workers.len()],
+            shards: vec![Stand::default(); registry.shards().len()],
+            workers: vec![Stand::default(); registry.sinks().len()],
+            failures: vec![Stand::default(); registry.sinks().len()],
             space: Stand::default(),
         };
-        Self { shards, workers, space, shutdown, serves: AtomicBool::new(false), seen: Mutex::new(seen) }
+        Self { registry, bells, space, shutdown, serves: AtomicBool::new(false), seen: Mutex::new(seen) }
     }
 
     /// From now on all threads serve.
@@ -150,24 +145,27 @@ impl Health {
     /// Looks. Only one thread does, every [`LOOK_EVERY`].
     pub fn look(&self) {
         let mut seen = self.seen();
-        for (shard, stand) in self.shards.iter().zip(&mut seen.shards) {
-            if !stand.see(shard.metrics.turns.value()) {
-                (shard.ring)();
+        let Seen { shards, workers, failures, space } = &mut *seen;
+        for ((shard, ring), stand) in self.registry.shards().iter().zip(&self.bells).zip(shards) {
+            if !stand.see(shard.turns.value()) {
+                ring();
             }
         }
-        for (worker, stand) in self.workers.iter().zip(&mut seen.workers) {
-            let steps = worker.steps();
+        for (worker, stand) in self.registry.sinks().iter().zip(workers) {
+            let steps = worker.pulse.steps();
             stand.see(steps);
             if steps.is_multiple_of(2) {
                 stand.looks = 0;
             }
         }
-        for (worker, stand) in self.workers.iter().zip(&mut seen.failures) {
-            stand.see(worker.failed_in_a_row());
+        for (worker, stand) in self.registry.sinks().iter().zip(failures) {
+            stand.see(worker.pulse.failed_in_a_row());
         }
         if let Some(looks) = self.space.as_ref().and_then(|space| space.looks()) {
-            seen.space.see(looks);
+            space.see(looks);
         }
+        drop(seen);
+        self.registry.set_ready(self.readyz().is_good());
     }
 
     /// Whether each shard and each worker goes on.

@@ -25,6 +25,7 @@ use self::health::{Health, LOOK_EVERY};
 use self::routes::Routes;
 use self::socket::{Acceptor, Listening};
 use crate::config;
+use crate::metrics::Registry;
 use crate::service_manager::ServiceManager;
 use crate::sink::{Report, Site};
 use crate::threads::Threads;
@@ -52,6 +53,8 @@ const END_MAX: Duration = Duration::from_secs(1);
 pub struct AdminStart {
     /// Where it listens, and the configuration that says so; none where it is off.
     pub listening: Option<(Listening, config::Admin)>,
+    /// What is counted.
+    pub registry: Arc<Registry>,
     /// What is watched.
     pub health: Arc<Health>,
     /// Whom the watchdog tells.
@@ -96,11 +99,11 @@ pub fn start(start: AdminStart) -> io::Result<Option<Admin>> {
 }
 
 async fn run(start: AdminStart, mut stopped: oneshot::Receiver<()>) -> io::Result<()> {
-    let AdminStart { listening, health, service_manager, report } = start;
+    let AdminStart { listening, registry, health, service_manager, report } = start;
     let mut door = match listening {
         Some((listening, config)) => Some(Door {
             acceptor: listening.accept_in_runtime()?,
-            routes: Arc::new(Routes { access: Access::new(&config), health: Arc::clone(&health) }),
+            routes: Arc::new(Routes { access: Access::new(&config), registry, health: Arc::clone(&health) }),
             report,
             connections: Connections::default(),
             pace: Pace::new(),

@@ -7,6 +7,7 @@ use hyper::StatusCode;
 
 use super::access::Access;
 use super::health::{Health, Verdict};
+use crate::metrics::Registry;
 
 /// What a document that is no page may do in a browser: nothing.
 const NOTHING: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -42,6 +43,7 @@ impl Answer {
 /// What answers are made of.
 pub(super) struct Routes {
     pub(super) access: Access,
+    pub(super) registry: Arc<Registry>,
     pub(super) health: Arc<Health>,
 }
 

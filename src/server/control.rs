@@ -14,7 +14,7 @@ use crate::admin::Admin;
 use crate::admin::health::Health;
 use crate::limits::{SHARDS_END_MAX, WORKERS_END_MAX};
 use crate::log::Log;
-use crate::metrics::ShardMetrics;
+use crate::metrics::Registry;
 use crate::service_manager::ServiceManager;
 use crate::shutdown::{Asked, Shutdown};
 use crate::threads::Threads;
@@ -28,8 +28,8 @@ pub(super) struct Control {
     pub(super) certificates: TlsContext,
     pub(super) report: Arc<LogReport>,
     pub(super) shutdown: Arc<Shutdown>,
-    /// One a shard.
-    pub(super) metrics: Vec<Arc<ShardMetrics>>,
+    /// All that is counted.
+    pub(super) registry: Arc<Registry>,
     pub(super) shards: Threads,
     pub(super) workers: Threads,
     /// From every thread of `shards` and `workers`.
@@ -54,7 +54,7 @@ impl Control {
         left.extend(self.workers.join(WORKERS_END_MAX));
         self.report.finish();
         drop(self.admin.take());
-        report::stopped(&self.metrics, log);
+        report::stopped(&self.registry, log);
         let ended = all_have_ended(&left);
         if let (Err(_), Err(left)) = (&result, &ended) {
             report::error(&left.to_string(), log);

@@ -12,16 +12,15 @@ use super::log_report::LogReport;
 use super::shard_start::{Ends, MakeToSink, ShardStart};
 use super::workers::Workers;
 use super::{addresses, report};
-use crate::admin::health::{Health, WatchedShard};
+use crate::admin::health::Health;
 use crate::admin::socket::Listening;
 use crate::admin::{self, AdminStart};
 use crate::config::{self, Config};
-use crate::handoff::channel::Sender as ToWorker;
-use crate::handoff::channel::Sender as ToShard;
+use crate::handoff::channel::{Sender as ToShard, Sender as ToWorker};
 use crate::handoff::message::Message;
 use crate::log::{self, Log};
 use crate::mail::queue_id::{IdKey, KEY_BYTES};
-use crate::metrics::ShardMetrics;
+use crate::metrics::{Registry, ShardMetrics};
 use crate::service_manager::ServiceManager;
 use crate::shard::clients::Clients;
 use crate::shard::delivery::ToSink;
@@ -74,14 +73,22 @@ pub(super) fn start(
     report::banner(config, &addresses, &opened, log);
     report::admin(admin.as_ref().map(Listening::address), log);
     report::notes(file_limit::log_note(file_limit::bytes_max(), log::is_a_file()).as_slice(), log);
+    let sink_workers = config.sink.workers.min(config.shards.len());
+    let registry = Arc::new(Registry::new(config.shards.len(), config.sink.kind.word(), sink_workers));
     let (tell, events) = unbounded();
     let (letterboxes, inboxes) = inboxes(config.shards.len(), shutdown)?;
     let report = surroundings.report;
-    let bells: Vec<_> = letterboxes.iter().map(|shard| shard.orders.clone()).collect();
-    let mut workers = Workers { threads: Threads::new(), letterboxes, report, tell: tell.clone() };
+    let bells = letterboxes.iter().map(|shard| shard.orders.clone()).collect();
+    let mut workers = Workers {
+        threads: Threads::new(),
+        letterboxes,
+        report,
+        tell: tell.clone(),
+        registry: Arc::clone(&registry),
+    };
     let overflow = workers.start_spiller(config, opened.spill.clone(), space.clone())?;
     let lookup = workers.start_keeper(opened.mailboxes.take())?;
-    let (to_workers, pulses) = workers.start_sink(opened.workers)?;
+    let to_workers = workers.start_sink(opened.workers)?;
     let ends = inboxes.into_iter().zip(sockets).enumerate().map(|(number, (inbox, sockets))| {
         let to_sink = make_to_sink(number, &to_workers, opened.inline)?;
         Ok(Ends { sockets, inbox, to_sink, overflow: overflow.clone(), lookup: lookup.clone() })
@@ -95,14 +102,15 @@ pub(super) fn start(
         clients: Clients::new(config.limits.connections_per_client_max),
         space: space.clone(),
         log,
+        registry: &registry,
     };
-    let (shards, metrics) = common.start_shards(ends, &tell)?;
+    let shards = common.start_shards(ends, &tell)?;
     let (workers, shutdown) = (workers.threads, Arc::clone(shutdown));
-    let watched = watched(&metrics, bells);
-    let health = Arc::new(Health::new(watched, pulses, space, Arc::clone(&shutdown)));
+    let health = Arc::new(health(&registry, bells, space, &shutdown));
     let admin = admin::start(AdminStart {
         listening: admin.zip(config.admin.clone()),
         health: Arc::clone(&health),
+        registry: Arc::clone(&registry),
         service_manager: Arc::clone(&service_manager),
         report: Arc::clone(&log_report) as _,
     })
@@ -111,7 +119,7 @@ pub(super) fn start(
         certificates,
         report: log_report,
         shutdown,
-        metrics,
+        registry,
         shards,
         workers,
         events,
@@ -121,13 +129,15 @@ pub(super) fn start(
     }))
 }
 
-/// The shards as health watches them.
-fn watched(metrics: &[Arc<ShardMetrics>], bells: Vec<ToShard<Order>>) -> Vec<WatchedShard> {
-    let watched = metrics.iter().zip(bells).map(|(metrics, bell)| WatchedShard {
-        metrics: Arc::clone(metrics),
-        ring: Box::new(move || bell.ring_if_parked()),
-    });
-    watched.collect()
+/// What is watched of all that was started.
+fn health(
+    registry: &Arc<Registry>,
+    bells: Vec<ToShard<Order>>,
+    space: Option<Arc<Space>>,
+    shutdown: &Arc<Shutdown>,
+) -> Health {
+    let bells = bells.into_iter().map(|bell| Box::new(move || bell.ring_if_parked()) as _);
+    Health::new(Arc::clone(registry), bells.collect(), space, Arc::clone(shutdown))
 }
 
 /// The table of recipients, which all listeners of all shards and the sink ask.
@@ -187,26 +197,22 @@ struct Common<'a> {
     clients: Arc<Clients>,
     space: Option<Arc<Space>>,
     log: &'a Log,
+    registry: &'a Registry,
 }
 
 impl Common<'_> {
-    /// Starts a shard for each of these ends. Besides, what each of them counts.
-    fn start_shards(
-        &self,
-        ends: Vec<Ends>,
-        tell: &Sender<ThreadEvent>,
-    ) -> Result<(Threads, Vec<Arc<ShardMetrics>>), ServeError> {
-        let (mut threads, mut metrics) = (Threads::new(), Vec::new());
-        for (number, (shard, ends)) in self.config.shards.iter().zip(ends).enumerate() {
-            let counted = Arc::new(ShardMetrics::default());
-            metrics.push(Arc::clone(&counted));
-            let start = self.shard_start(number, shard, ends, counted)?;
+    /// Starts a shard for each of these ends.
+    fn start_shards(&self, ends: Vec<Ends>, tell: &Sender<ThreadEvent>) -> Result<Threads, ServeError> {
+        let mut threads = Threads::new();
+        let shards = self.config.shards.iter().zip(ends).zip(self.registry.shards());
+        for (number, ((shard, ends), metrics)) in shards.enumerate() {
+            let start = self.shard_start(number, shard, ends, Arc::clone(metrics))?;
             let tell = tell.clone();
             threads
                 .start(format!("shard-{number}"), move || start.run(&tell))
                 .map_err(|error| ServeError::of_machine("starting a thread", &error))?;
         }
-        Ok((threads, metrics))
+        Ok(threads)
     }
 
     fn shard_start(

@@ -19,7 +19,6 @@ pub mod maildir;
 mod opening;
 pub mod optional;
 pub mod plan;
-pub mod pulse;
 mod report;
 mod root;
 pub mod space;
