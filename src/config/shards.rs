@@ -46,6 +46,7 @@ pub(super) fn read(root: &mut Section<'_>, message_size_max: u64) -> Vec<Shard> 
     let allowed = host::allowed_cpus();
     let mut section =
         root.table("shards", "The shards: one thread, one ring and one pool of buffers for each CPU core.");
+    section.needs_restart_but(&["connections_max"]);
     let listed =
         section.all_or_list("cpus", "The CPU cores to use; \"all\" are those that this process may run on.");
     let cpus = listed.map_or_else(|| allowed.clone(), |listed| cpus(&mut section, listed, &allowed));
@@ -58,12 +59,15 @@ pub(super) fn read(root: &mut Section<'_>, message_size_max: u64) -> Vec<Shard> 
         root.tables("shard", "What differs on one core; as many of these tables as wanted.")
     {
         own_section.inherits("[shards]");
+        // The core says which shard is meant, and changes nothing by itself.
+        own_section.needs_restart_but(&["cpu", "connections_max"]);
         let cpu = own_section.optional_integer(
             "cpu",
             0..=host::CPU_MAX,
             Fallback::Required { example: "0" },
             "The core; one of those that `cpus` names.",
         );
+        own_section.is_for(cpu.map_or_else(|| "no core".to_owned(), |cpu| format!("core {cpu}")));
         let own = settings(&mut own_section, &defaults);
         if own_section.given("block_memory") {
             block_rule(&mut own_section, &own, message_size_max);
