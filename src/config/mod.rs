@@ -28,11 +28,11 @@ mod tls;
 mod units;
 
 pub use configuration::Config;
+pub use document::TakenBy;
 pub use listener::Listener;
 pub use log::{Log, LogFormat};
-pub use document::TakenBy;
 pub use problem::{Finding, Places, Problem, Warning};
-pub use reading::{Reading, load, parse, read};
+pub use reading::{Entries, Reading, load, parse, read, read_recipients};
 pub use reference::{keys, markdown, reference};
 pub use shards::Shard;
 pub use sink::{LineEndings, Maildir, MaildirSync, Sink, SinkKind, Spool, Stdout, StdoutFormat};

@@ -76,7 +76,17 @@ impl<'a> Section<'a> {
         table: Option<&'a DeTable<'a>>,
         line: Option<usize>,
     ) -> Self {
-        Self { document, name, table, line, inherits: None, changes: Changes::Unsaid, place: None, asked: Vec::new(), faulty: Vec::new() }
+        Self {
+            document,
+            name,
+            table,
+            line,
+            inherits: None,
+            changes: Changes::Unsaid,
+            place: None,
+            asked: Vec::new(),
+            faulty: Vec::new(),
+        }
     }
 
     /// `[name]`: there is one, given or not.

@@ -206,19 +206,22 @@ fn octets(
 /// One message of the largest size must fit, or it could never be received: a half-received message waits for
 /// no memory.
 fn block_rule(section: &mut Section<'_>, shard: &Shard, message_size_max: u64) {
+    if let Some(text) = too_little_block_memory(shard, message_size_max)
+        && !section.faulty("block_memory")
+    {
+        section.problem("block_memory", text);
+    }
+}
+
+/// That the block memory of a shard cannot hold such a message, if so.
+pub(super) fn too_little_block_memory(shard: &Shard, message_size_max: u64) -> Option<String> {
     let needed = message_size_max.saturating_add(u64::try_from(BLOCK_BYTES_SPARE).unwrap_or(u64::MAX));
     let given = u64::try_from(shard.block_bytes_max).unwrap_or(u64::MAX);
-    if given < needed && !section.faulty("block_memory") {
+    (given < needed).then(|| {
         let needed = size_text(needed.div_ceil(MIB) * MIB);
-        section.problem(
-            "block_memory",
-            format!(
-                "{} cannot hold one message of limits.message_size_max = {}; at least {needed}",
-                size_text(given),
-                size_text(message_size_max)
-            ),
-        );
-    }
+        let (given, message) = (size_text(given), size_text(message_size_max));
+        format!("{given} cannot hold one message of limits.message_size_max = {message}; at least {needed}")
+    })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use super::configuration::Config;
-use super::shards::Shard;
+use super::shards::{Shard, too_little_block_memory};
 
 /// A value that only a restart changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +77,18 @@ impl Config {
             ..self
         };
         (taken, needs)
+    }
+
+    /// Whether the shards can hold a message of the largest size. After [`Config::taken_over`] their memory is
+    /// what it was.
+    pub fn check_memory_of_messages(&self) -> Result<(), String> {
+        let size = self.limits.message_size_max;
+        match self.shards.iter().find_map(|shard| too_little_block_memory(shard, size)) {
+            None => Ok(()),
+            Some(text) => Err(format!(
+                "the shards run with a block_memory that needs a restart, and {text}: restart, or leave this key as it was"
+            )),
+        }
     }
 
     fn needs_restart(&self, running: &Self) -> Vec<NeedsRestart> {
