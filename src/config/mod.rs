@@ -6,6 +6,7 @@
 
 mod admin;
 mod configuration;
+mod control;
 mod document;
 pub mod file;
 mod gate;
@@ -30,6 +31,7 @@ mod units;
 
 pub use admin::{Admin, AdminAddress};
 pub use configuration::Config;
+pub use control::CONTROL_SOCKET_DEFAULT;
 pub use document::TakenBy;
 pub use listener::Listener;
 pub use log::{Log, LogFormat};

@@ -12,11 +12,12 @@ use super::error::ServeError;
 use super::event::ThreadEvent;
 use super::generation::{Generation, Generations, Tables, table_of};
 use super::log_report::LogReport;
-use super::reloader::{Reloader, Shared};
+use super::reloader::{Audience, Reloader, Shared};
 use super::shard_start::{Ends, MakeToSink, ShardStart};
 use super::watch::Watch;
 use super::workers::Workers;
 use super::{addresses, report};
+use crate::admin::control_socket::ControlStart;
 use crate::admin::health::Health;
 use crate::admin::socket::Listening;
 use crate::admin::{self, AdminStart};
@@ -75,6 +76,7 @@ pub(super) fn start(
     }
     let bound = addresses::bind_all(config)?;
     let admin = addresses::listen_for_admin(config.admin.as_ref())?;
+    let control = addresses::listen_for_control(config.control.as_deref())?;
     bound.listen().map_err(ServeError::new)?;
     let places = bound.places;
     report::banner(config, places.iter().map(|place| place.bound), &opened, log);
@@ -121,19 +123,25 @@ pub(super) fn start(
     let orders: Vec<_> = workers.letterboxes.iter().map(|letterbox| letterbox.orders.clone()).collect();
     let health = Arc::new(health(&registry, &orders, space, shutdown));
     let generations = Generations::new(first, tables);
-    let reloader = Reloader::new(file.map(Path::to_owned), generations, certificates, shared, watch, orders);
+    let audience =
+        Audience { registry: Arc::clone(&registry), service_manager: Arc::clone(&service_manager) };
+    let file = file.map(Path::to_owned);
+    let reloader = Reloader::new(file, generations, certificates, shared, audience, watch, orders);
+    let (ask, requests) = unbounded();
     let admin = admin::start(AdminStart {
         listening: admin.zip(config.admin.clone()),
         health: Arc::clone(&health),
         registry: Arc::clone(&registry),
         service_manager: Arc::clone(&service_manager),
         report: Arc::clone(&log_report) as _,
+        control: control.map(|socket| ControlStart { socket, ask, status: None }),
     })
     .map_err(|error| ServeError::of_machine("starting the administration", &error))?;
     let (workers, shutdown) = (workers.threads, Arc::clone(shutdown));
     Ok(Some(Control {
         reloader,
         changed,
+        requests,
         report: log_report,
         shutdown,
         registry,
