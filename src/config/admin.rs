@@ -49,6 +49,8 @@ pub(super) fn read(root: &mut Section<'_>) -> Option<Admin> {
         "admin",
         "Metrics, health and status page over HTTP, read only; off when this table is absent.",
     );
+    section.needs_restart_but(&[]);
+    section.fix_presence();
     let base_dir = section.base_dir();
     let address = section.text(
         "address",
