@@ -11,6 +11,7 @@ use super::control::Control;
 use super::error::ServeError;
 use super::event::ThreadEvent;
 use super::generation::{Generation, Generations, Tables, table_of};
+use super::lent::Lent;
 use super::log_report::LogReport;
 use super::reloader::{Reloader, Shared};
 use super::shard_start::{Ends, MakeToSink, ShardStart};
@@ -48,7 +49,8 @@ pub(super) fn start(
     log: &mut Log,
 ) -> Result<Option<Control>, ServeError> {
     let read_at = SystemTime::now();
-    addresses::check(config)?;
+    let mut lent = Lent::from_environment()?;
+    addresses::check(config, &lent)?;
     let table = Arc::new(table_of(config, recipients)?);
     let tables = Tables::default();
     // Its notes are among the warnings on the configuration.
@@ -73,8 +75,9 @@ pub(super) fn start(
     if !shutdown.may_listen() {
         return Ok(None);
     }
-    let bound = addresses::bind_all(config)?;
-    let admin = addresses::listen_for_admin(config.admin.as_ref())?;
+    let bound = addresses::bind_all(config, &mut lent)?;
+    let admin = addresses::listen_for_admin(config.admin.as_ref(), &mut lent)?;
+    lent.are_all_taken()?;
     bound.listen().map_err(ServeError::new)?;
     let places = bound.places;
     report::banner(config, places.iter().map(|place| place.bound), &opened, log);

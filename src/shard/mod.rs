@@ -314,11 +314,11 @@ impl<R: Ring> Shard<R> {
                 None => listener.drain(now),
             }
         }
-        for NewSocket { number, socket } in sockets {
+        for NewSocket { number, socket, is_lent } in sockets {
             if let Some(told) = service.listeners.iter().find(|told| told.number == number) {
-                let listener = Listener::new(socket, told.clone());
+                let mut listener = Listener::new(socket, told.clone()).lent(is_lent);
                 if self.stopping.is_some() {
-                    listener.refuse_new();
+                    listener.stop(&mut self.context.ring);
                 }
                 self.listeners.push(listener);
             }
@@ -444,7 +444,7 @@ impl<R: Ring> Shard<R> {
             deadline: now + SHUTDOWN_WAIT_MAX,
             cut_off: false,
         });
-        self.listeners.iter().for_each(Listener::refuse_new);
+        self.listeners.iter_mut().for_each(|listener| listener.stop(&mut self.context.ring));
         self.connections.serve_each(Serving::shut_down, &mut self.context);
     }
 
