@@ -5,7 +5,7 @@
 //! finds everything. [`Section::finish`] reports the keys that nobody asked for.
 
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::Spanned;
@@ -362,6 +362,11 @@ impl<'a> Section<'a> {
             }
         }
         Some(numbers)
+    }
+
+    /// What relative paths start at.
+    pub(super) fn base_dir(&self) -> &'a Path {
+        self.document.base_dir
     }
 
     /// Whether the file gives this key.

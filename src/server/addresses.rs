@@ -7,7 +7,8 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::error::ServeError;
-use crate::config::Config;
+use crate::admin::socket::Listening;
+use crate::config::{Admin, AdminAddress, Config};
 use crate::limits::LISTEN_BACKLOG;
 use crate::shard::listener::{bound_address, check_free, listen};
 
@@ -17,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// The sockets of each shard, one a listener, and the addresses of the listeners. Where port 0 was asked for,
 /// they say which it is.
-pub(super) type Listening = (Vec<Vec<OwnedFd>>, Vec<SocketAddr>);
+pub(super) type Everywhere = (Vec<Vec<OwnedFd>>, Vec<SocketAddr>);
 
 /// Refuses to start where somebody else listens. Nothing listens after it.
 pub(super) fn check(config: &Config) -> Result<(), ServeError> {
@@ -56,7 +57,7 @@ fn wait_until_free(address: SocketAddr) -> io::Result<()> {
 }
 
 /// One socket for each listener of each shard, all on the same addresses.
-pub(super) fn listen_everywhere(config: &Config) -> Result<Listening, ServeError> {
+pub(super) fn listen_everywhere(config: &Config) -> Result<Everywhere, ServeError> {
     let mut addresses: Vec<SocketAddr> = config.listeners.iter().map(|listener| listener.address).collect();
     let mut sockets = Vec::new();
     for _ in &config.shards {
@@ -72,4 +73,30 @@ pub(super) fn listen_everywhere(config: &Config) -> Result<Listening, ServeError
         sockets.push(of_shard);
     }
     Ok((sockets, addresses))
+}
+
+/// The socket of the administration, if it is on.
+pub(super) fn listen_for_admin(config: Option<&Admin>) -> Result<Option<Listening>, ServeError> {
+    let Some(Admin { address, .. }) = config else { return Ok(None) };
+    let failed = |error: io::Error| {
+        let cure = match (error.kind(), address) {
+            (io::ErrorKind::AddrInUse, AdminAddress::Unix(_)) => "stop it, or change `address` in [admin]",
+            (io::ErrorKind::AddrInUse, AdminAddress::Tcp(_)) => {
+                "another program listens there, perhaps another ringmx (`ss -ltnp` shows which): stop it, or change `address` in \
+                 [admin]"
+            }
+            (io::ErrorKind::NotFound, AdminAddress::Unix(_)) => {
+                "make its directory (systemd: RuntimeDirectory=ringmx)"
+            }
+            (io::ErrorKind::PermissionDenied, AdminAddress::Unix(_)) => {
+                "ringmx's user must be able to write into its directory"
+            }
+            (io::ErrorKind::AddrNotAvailable, _) => {
+                "no interface of this machine has that address: see `ip address`"
+            }
+            _ => "change `address` in [admin]",
+        };
+        ServeError::new(format!("cannot listen on {address} for [admin]: {error}; {cure}"))
+    };
+    Listening::bind(address).map(Some).map_err(failed)
 }

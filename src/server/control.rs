@@ -10,9 +10,12 @@ use super::error::ServeError;
 use super::event::ThreadEvent;
 use super::log_report::LogReport;
 use super::report;
+use crate::admin::Admin;
+use crate::admin::health::Health;
 use crate::limits::{SHARDS_END_MAX, WORKERS_END_MAX};
 use crate::log::Log;
 use crate::metrics::Registry;
+use crate::service_manager::ServiceManager;
 use crate::shutdown::{Asked, Shutdown};
 use crate::threads::Threads;
 use crate::tls::context::TlsContext;
@@ -31,6 +34,11 @@ pub(super) struct Control {
     pub(super) workers: Threads,
     /// From every thread of `shards` and `workers`.
     pub(super) events: Receiver<ThreadEvent>,
+    /// Learns when all threads serve.
+    pub(super) health: Arc<Health>,
+    pub(super) service_manager: Arc<ServiceManager>,
+    /// Goes on until everything else has ended.
+    pub(super) admin: Option<Admin>,
 }
 
 impl Control {
@@ -38,12 +46,14 @@ impl Control {
     pub(super) fn run(mut self, log: &mut Log) -> Result<(), ServeError> {
         let result = self.wait(log);
         report::stopping(result.is_ok(), log);
+        self.service_manager.stopping("ending the sessions under way");
         self.shutdown.begin();
         // Shards first: the workers end when the last shard has dropped its way to them, and have stored all
         // by then.
         let mut left = self.shards.join(SHARDS_END_MAX);
         left.extend(self.workers.join(WORKERS_END_MAX));
         self.report.finish();
+        drop(self.admin.take());
         report::stopped(&self.registry, log);
         let ended = all_have_ended(&left);
         if let (Err(_), Err(left)) = (&result, &ended) {
@@ -67,7 +77,9 @@ impl Control {
                     Ok(ThreadEvent::Ready) => {
                         starting -= 1;
                         if starting == 0 {
+                            self.health.serves();
                             report::ready(log);
+                            self.service_manager.ready("accepting mail");
                         }
                     }
                     Ok(ThreadEvent::Ended(Err(text))) => return Err(ServeError::new(text)),

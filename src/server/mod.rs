@@ -26,6 +26,7 @@ use crate::config::{Config, LogFormat, Problem, Warning};
 use crate::limits::{LAST_WORDS_MAX, LOG_END_MAX};
 use crate::log::{self, Log};
 use crate::ring::probe;
+use crate::service_manager::ServiceManager;
 use crate::shutdown::Shutdown;
 use crate::smtp::policy::RecipientEntry;
 use crate::{huge_pages, resource_limits};
@@ -51,8 +52,12 @@ pub fn serve(
     resource_limits::raise();
     let (mut log, writer) = start_log(config.log.format)?;
     report::warnings(warnings, &mut log);
+    let service_manager = Arc::new(ServiceManager::from_environment().unwrap_or_else(|why| {
+        report::notes(&[why], &mut log);
+        ServiceManager::default()
+    }));
     let probed = probe::probe().map_err(|unusable| ServeError::new(unusable.to_string()));
-    let started = probed.and_then(|()| start::start(config, recipients, shutdown, &mut log));
+    let started = probed.and_then(|()| start::start(config, recipients, shutdown, service_manager, &mut log));
     let served = started.and_then(|started| {
         if let Some(control) = started {
             return control.run(&mut log);

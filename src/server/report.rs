@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use crate::config::{Config, Warning};
+use crate::config::{AdminAddress, Config, Warning};
 use crate::log::Log;
 use crate::metrics::Registry;
 use crate::sink::{Durability, Opened};
@@ -52,6 +52,14 @@ pub(super) fn banner(config: &Config, addresses: &[SocketAddr], opened: &Opened,
         if config.domains.is_empty() { "any domain (loopback only)" } else { "the configured domains" };
     log.record("accepting", at).text("for", domains.as_bytes()).end();
     notes(&opened.notes, log);
+}
+
+/// Where the administration listens.
+pub(super) fn admin(address: Option<&AdminAddress>, log: &mut Log) {
+    if let Some(address) = address {
+        log.record("admin", SystemTime::now()).plain("address", address).end();
+        log.flush();
+    }
 }
 
 /// All threads serve.

@@ -12,15 +12,21 @@ use super::log_report::LogReport;
 use super::shard_start::{Ends, MakeToSink, ShardStart};
 use super::workers::Workers;
 use super::{addresses, report};
+use crate::admin::health::{Health, WatchedShard};
+use crate::admin::socket::Listening;
+use crate::admin::{self, AdminStart};
 use crate::config::{self, Config};
 use crate::handoff::channel::Sender as ToWorker;
+use crate::handoff::channel::Sender as ToShard;
 use crate::handoff::message::Message;
 use crate::log::{self, Log};
 use crate::mail::queue_id::{IdKey, KEY_BYTES};
 use crate::metrics::{Registry, ShardMetrics};
+use crate::service_manager::ServiceManager;
 use crate::shard::clients::Clients;
 use crate::shard::delivery::ToSink;
 use crate::shard::inbox::{Inbox, Letterbox, inbox};
+use crate::shard::order::Order;
 use crate::shutdown::Shutdown;
 use crate::sink::space::Space;
 use crate::sink::{self, Report, Sink, Surroundings, file_limit};
@@ -36,6 +42,7 @@ pub(super) fn start(
     config: &Config,
     recipients: Option<Vec<(usize, RecipientEntry)>>,
     shutdown: &Arc<Shutdown>,
+    service_manager: Arc<ServiceManager>,
     log: &mut Log,
 ) -> Result<Option<Control>, ServeError> {
     addresses::check(config)?;
@@ -63,13 +70,16 @@ pub(super) fn start(
         return Ok(None);
     }
     let (sockets, addresses) = addresses::listen_everywhere(config)?;
+    let admin = addresses::listen_for_admin(config.admin.as_ref())?;
     report::banner(config, &addresses, &opened, log);
+    report::admin(admin.as_ref().map(Listening::address), log);
     report::notes(file_limit::log_note(file_limit::bytes_max(), log::is_a_file()).as_slice(), log);
     let sink_workers = config.sink.workers.min(config.shards.len());
     let registry = Arc::new(Registry::new(config.shards.len(), config.sink.kind.word(), sink_workers));
     let (tell, events) = unbounded();
     let (letterboxes, inboxes) = inboxes(config.shards.len(), shutdown)?;
     let report = surroundings.report;
+    let bells: Vec<_> = letterboxes.iter().map(|shard| shard.orders.clone()).collect();
     let mut workers = Workers {
         threads: Threads::new(),
         letterboxes,
@@ -79,7 +89,7 @@ pub(super) fn start(
     };
     let overflow = workers.start_spiller(config, opened.spill.clone(), space.clone())?;
     let lookup = workers.start_keeper(opened.mailboxes.take())?;
-    let to_workers = workers.start_sink(opened.workers)?;
+    let (to_workers, pulses) = workers.start_sink(opened.workers)?;
     let ends = inboxes.into_iter().zip(sockets).enumerate().map(|(number, (inbox, sockets))| {
         let to_sink = make_to_sink(number, &to_workers, opened.inline)?;
         Ok(Ends { sockets, inbox, to_sink, overflow: overflow.clone(), lookup: lookup.clone() })
@@ -91,13 +101,43 @@ pub(super) fn start(
         certificates: &certificates,
         id_key: random_id_key()?,
         clients: Clients::new(config.limits.connections_per_client_max),
-        space,
+        space: space.clone(),
         log,
         registry: &registry,
     };
     let shards = common.start_shards(ends, &tell)?;
     let (workers, shutdown) = (workers.threads, Arc::clone(shutdown));
-    Ok(Some(Control { certificates, report: log_report, shutdown, registry, shards, workers, events }))
+    let watched = watched(registry.shards(), bells);
+    let health = Arc::new(Health::new(watched, pulses, space, Arc::clone(&shutdown)));
+    let admin = admin::start(AdminStart {
+        listening: admin.zip(config.admin.clone()),
+        health: Arc::clone(&health),
+        registry: Arc::clone(&registry),
+        service_manager: Arc::clone(&service_manager),
+        report: Arc::clone(&log_report) as _,
+    })
+    .map_err(|error| ServeError::of_machine("starting the administration", &error))?;
+    Ok(Some(Control {
+        certificates,
+        report: log_report,
+        shutdown,
+        registry,
+        shards,
+        workers,
+        events,
+        health,
+        service_manager,
+        admin,
+    }))
+}
+
+/// The shards as health watches them.
+fn watched(metrics: &[Arc<ShardMetrics>], bells: Vec<ToShard<Order>>) -> Vec<WatchedShard> {
+    let watched = metrics.iter().zip(bells).map(|(metrics, bell)| WatchedShard {
+        metrics: Arc::clone(metrics),
+        ring: Box::new(move || bell.ring_if_parked()),
+    });
+    watched.collect()
 }
 
 /// The table of recipients, which all listeners of all shards and the sink ask.

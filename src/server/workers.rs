@@ -19,6 +19,7 @@ use crate::metrics::Registry;
 use crate::shard::inbox::Letterbox;
 use crate::shard::mailboxes::Lookup;
 use crate::shard::parts::Overflow;
+use crate::sink::pulse::Pulse;
 use crate::sink::space::Space;
 use crate::sink::spill_file::SpillTo;
 use crate::sink::spiller::Spiller;
@@ -36,28 +37,30 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    /// Starts the sink's workers and gives the way to each.
+    /// Starts the sink's workers and gives the way to each, and how each is seen to go on.
     pub(super) fn start_sink(
         &mut self,
         workers: Vec<sink::Worker>,
-    ) -> Result<Vec<ToWorker<Box<Message>>>, ServeError> {
-        let mut ends = Vec::new();
+    ) -> Result<(Vec<ToWorker<Box<Message>>>, Vec<Arc<Pulse>>), ServeError> {
+        let (mut ends, mut pulses) = (Vec::new(), Vec::new());
         // A shard keeps to one worker, so that its messages stay in order; more workers than shards would
         // have nothing to do.
         for (number, make) in workers.into_iter().take(self.letterboxes.len()).enumerate() {
             let (consumer, to_sink, from_shards) = channel(HANDOFF_MESSAGES_MAX)?;
             let receipts: Vec<_> = self.letterboxes.iter().map(|shard| shard.receipts.clone()).collect();
             let report = Arc::clone(&self.report);
+            let pulse = Arc::<Pulse>::default();
+            pulses.push(Arc::clone(&pulse));
             let metrics = self.registry.sinks().get(number).map(Arc::clone).unwrap_or_default();
             self.start(format!("sink-{number}"), move |ready| {
                 let sink = make().map_err(|error| format!("the sink cannot start: {error}"))?;
                 ready();
-                sink::worker::run(sink, &consumer, &from_shards, &receipts, &*report, &metrics);
+                sink::worker::run(sink, &consumer, &from_shards, &receipts, &*report, &pulse, &metrics);
                 Ok(())
             })?;
             ends.push(to_sink);
         }
-        Ok(ends)
+        Ok((ends, pulses))
     }
 
     /// Starts the spiller, if the sink needs one, and gives the shards' way to it.

@@ -164,7 +164,7 @@ impl<R: Ring> Shard<R> {
         let took = now.saturating_duration_since(self.context.turn.now);
         self.context.metrics.turn_us_max.raise(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         let wait = self.may_sleep_for(now);
-        let Context { ring, inbox, turn, .. } = &mut self.context;
+        let Context { ring, inbox, turn, metrics, .. } = &mut self.context;
         let may_sleep = inbox.park()
             && !turn.handshakes.is_behind()
             && !turn.work.is_behind()
@@ -174,6 +174,7 @@ impl<R: Ring> Shard<R> {
         inbox.unpark();
         turn.now = ring.now();
         turn.wall_clock = ring.wall_clock();
+        metrics.turns.add(1);
         turned
     }
 

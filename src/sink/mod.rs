@@ -19,6 +19,7 @@ pub mod maildir;
 mod opening;
 pub mod optional;
 pub mod plan;
+pub mod pulse;
 mod report;
 mod root;
 pub mod space;

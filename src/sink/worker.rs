@@ -17,6 +17,7 @@ use crate::mail::outcome::Outcome;
 use crate::metrics::SinkMetrics;
 
 use super::contract::{Cost, Sink};
+use super::pulse::Pulse;
 use super::report::{Report, Site, outcome_of};
 
 /// Runs until every shard has dropped its end and everything was stored and answered.
@@ -29,6 +30,7 @@ pub fn run(
     from: &Receiver<Box<Message>>,
     shards: &[Sender<Receipt>],
     report: &dyn Report,
+    pulse: &Pulse,
     metrics: &SinkMetrics,
 ) {
     let _guard = AbortOnPanic;
@@ -37,19 +39,23 @@ pub fn run(
     let mut batch = Vec::with_capacity(BATCH_MESSAGES_MAX);
     let mut outcomes = Vec::with_capacity(BATCH_MESSAGES_MAX);
     loop {
+        pulse.begin();
         let has_ended = gatherer.fill(&mut batch, &*sink);
         let mut was_idle = batch.is_empty();
         if !batch.is_empty() {
             store(&mut *sink, &mut batch, &mut outcomes, metrics);
+            pulse.see(&outcomes);
             send_receipts(&mut batch, &mut outcomes, shards);
         }
         if let Some(message) = gatherer.costly.pop_front() {
             was_idle = false;
             if gatherer.load(message, &mut batch).is_some() {
                 store(&mut *sink, &mut batch, &mut outcomes, metrics);
+                pulse.see(&outcomes);
                 send_receipts(&mut batch, &mut outcomes, shards);
             }
         }
+        pulse.end();
         match (was_idle, has_ended) {
             (true, true) => break,
             (true, false) => consumer.sleep(None, || from.is_empty()),
@@ -226,6 +232,7 @@ mod tests {
             &from,
             &[to_shard],
             &Silent,
+            &Pulse::default(),
             &SinkMetrics::default(),
         );
         assert_eq!(std::iter::from_fn(|| home.next()).count(), names.len(), "each has its receipt");
