@@ -102,7 +102,10 @@ impl Control {
     /// Reads the certificates again. Connections keep what they have; a bad file changes nothing.
     fn reload_certificates(&self, log: &mut Log) {
         match self.certificates.reload() {
-            Ok(notes) => report::certificates(&notes, log),
+            Ok(notes) => {
+                self.registry.set_certificates(self.certificates.ends());
+                report::certificates(&notes, log);
+            }
             Err(why) => report::error(&format!("{why}; the certificates stay as they were"), log),
         }
     }

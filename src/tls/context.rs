@@ -107,6 +107,14 @@ impl TlsContext {
         Ok(Some(Arc::new(config)))
     }
 
+    /// When each certificate ends that is shown now: by the file of its chain as configured, or by the host
+    /// name where it was made at the start.
+    pub fn ends(&self) -> Vec<(String, SystemTime)> {
+        let names = self.files.iter().map(|files| files.chain.display().to_string());
+        let names = names.chain(self.files.is_empty().then(|| self.hostname.clone()));
+        names.zip(self.certificates.current().iter()).map(|(name, one)| (name, one.not_after())).collect()
+    }
+
     /// Whether a file of a certificate is another one than when it was read last.
     pub fn has_changed(&self) -> bool {
         let now = stamps(&self.files);
