@@ -6,6 +6,7 @@
 //! takes nothing from mail.
 
 mod access;
+pub mod exposition;
 pub mod health;
 mod http;
 mod routes;

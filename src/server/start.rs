@@ -85,6 +85,7 @@ pub(super) fn start(
     report::notes(file_limit::log_note(file_limit::bytes_max(), log::is_a_file()).as_slice(), log);
     let sink_workers = config.sink.workers.min(config.shards.len());
     let registry = Arc::new(Registry::new(config.shards.len(), config.sink.kind.word(), sink_workers));
+    registry.set_certificates(certificates.ends(&config.tls.certificates));
     let (tell, events) = unbounded();
     let (letterboxes, inboxes) = inboxes(config.shards.len(), shutdown)?;
     let report = surroundings.report;
