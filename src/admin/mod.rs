@@ -7,6 +7,7 @@
 
 mod access;
 pub mod control_socket;
+pub mod exposition;
 pub mod health;
 mod http;
 mod routes;

@@ -107,8 +107,10 @@ impl Registry {
         }
     }
 
-    /// The certificates that are shown from now on.
-    pub fn set_certificates(&self, certificates: Vec<Certificate>) {
+    /// The certificates that are shown from now on: by the name in the configuration, when each ends.
+    pub fn set_certificates(&self, ends: Vec<(String, SystemTime)>) {
+        let named = ends.into_iter().map(|(name, not_after)| Certificate { name, not_after });
+        let certificates = named.collect();
         *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = certificates;
     }
 

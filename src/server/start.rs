@@ -11,6 +11,7 @@ use super::control::Control;
 use super::error::ServeError;
 use super::event::ThreadEvent;
 use super::generation::{Generation, Generations, Tables, table_of};
+use super::lent::Lent;
 use super::log_report::LogReport;
 use super::reloader::{Audience, Reloader, Shared};
 use super::shard_start::{Ends, MakeToSink, ShardStart};
@@ -49,7 +50,8 @@ pub(super) fn start(
     log: &mut Log,
 ) -> Result<Option<Control>, ServeError> {
     let read_at = SystemTime::now();
-    addresses::check(config)?;
+    let mut lent = Lent::from_environment()?;
+    addresses::check(config, &lent)?;
     let table = Arc::new(table_of(config, recipients)?);
     let tables = Tables::default();
     // Its notes are among the warnings on the configuration.
@@ -74,8 +76,9 @@ pub(super) fn start(
     if !shutdown.may_listen() {
         return Ok(None);
     }
-    let bound = addresses::bind_all(config)?;
-    let admin = addresses::listen_for_admin(config.admin.as_ref())?;
+    let bound = addresses::bind_all(config, &mut lent)?;
+    let admin = addresses::listen_for_admin(config.admin.as_ref(), &mut lent)?;
+    lent.are_all_taken()?;
     let control = addresses::listen_for_control(config.control.as_deref())?;
     bound.listen().map_err(ServeError::new)?;
     let places = bound.places;
@@ -85,6 +88,7 @@ pub(super) fn start(
     report::notes(file_limit::log_note(file_limit::bytes_max(), logs_to_file).as_slice(), log);
     let sink_workers = config.sink.workers.min(config.shards.len());
     let registry = Arc::new(Registry::new(config.shards.len(), config.sink.kind.word(), sink_workers));
+    registry.set_certificates(certificates.ends(&config.tls.certificates));
     let (tell, events) = unbounded();
     let (letterboxes, inboxes) = inboxes(config.shards.len(), shutdown)?;
     let report = surroundings.report;

@@ -56,6 +56,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "metrics",
             "service_manager",
             "shutdown",
+            "smtp::ended_by",
             "sink::Report",
             "sink::Site",
             "sink::space",
