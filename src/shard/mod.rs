@@ -52,6 +52,7 @@ use self::relief::{Relief, relieve_held, relieve_spilling};
 use self::serving::Serving;
 use self::table::Key;
 use crate::limits::SHUTDOWN_WAIT_MAX;
+use crate::log::events;
 use crate::metrics::micros;
 use crate::ring::{Event, Received, Ring, Socket};
 use crate::smtp::session::Session;
@@ -300,7 +301,7 @@ impl<R: Ring> Shard<R> {
     fn log_accept_failure(&mut self, error: Errno) {
         if self.stopping.is_none() && error != Errno::CONNABORTED {
             self.context.metrics.accept_failures.add(1);
-            let record = self.context.log.record("error", self.context.turn.wall_clock);
+            let record = self.context.log.record(&events::ERROR, self.context.turn.wall_clock);
             record.text("tried", b"accept").text("error", error.to_string().as_bytes()).end();
         }
     }
@@ -475,6 +476,7 @@ impl<R: Ring> Shard<R> {
     fn update_gauges(&self) {
         let metrics = &self.context.metrics;
         metrics.connections_open.set(self.connections.len() as u64);
+        metrics.messages_at_sink.set(self.context.delivery.under_way() as u64);
         metrics.buffers.set(self.context.pool.buffers() as u64);
         metrics.buffers_pinned.set(self.context.pool.pinned() as u64);
         metrics.block_bytes_used.set(self.context.pool.block_bytes_used() as u64);
