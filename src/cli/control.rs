@@ -20,7 +20,7 @@ pub(super) fn socket_of(file: Option<&Path>) -> Result<PathBuf, String> {
     let usual = PathBuf::from(config::CONTROL_SOCKET_DEFAULT);
     let Some(file) = file else { return Ok(usual) };
     // What is wrong in it is for the server to tell.
-    match config::read(file).config {
+    match config::read_alone(file).config {
         None => Ok(usual),
         Some(config) => config.control.ok_or_else(|| {
             format!(

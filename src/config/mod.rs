@@ -36,7 +36,7 @@ pub use document::TakenBy;
 pub use listener::Listener;
 pub use log::{Log, LogFormat};
 pub use problem::{Finding, Places, Problem, Warning};
-pub use reading::{Entries, Reading, load, parse, read, read_recipients};
+pub use reading::{Entries, Reading, load, parse, read, read_alone, read_recipients};
 pub use reference::{keys, markdown, reference};
 pub use shards::Shard;
 pub use sink::{LineEndings, Maildir, MaildirSync, Sink, SinkKind, Spool, Stdout, StdoutFormat};

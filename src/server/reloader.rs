@@ -303,6 +303,8 @@ impl Reloader {
             What::Only(_) => {}
         }
         self.certificates = certificates.show();
+        let ends = self.certificates.ends(&generation.config.tls.certificates);
+        self.audience.registry.set_certificates(ends);
         self.shared.limit(&generation.config);
         self.audience.registry.note_reload(true);
         self.next_listener = next_after(&generation, self.next_listener);

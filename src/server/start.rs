@@ -57,10 +57,14 @@ pub(super) fn start(
     // Its notes are among the warnings on the configuration.
     let (certificates, _) = TlsContext::open(&config.tls, &config.hostname).map_err(ServeError::new)?;
     let log_report = Arc::new(LogReport::new(log.clone()));
+    let sink_workers = config.sink.workers.min(config.shards.len());
+    let registry = Arc::new(Registry::new(config.shards.len(), config.sink.kind.word(), sink_workers));
+    registry.ask_log(log.lines_dropped());
     let surroundings = Surroundings {
         hostname: config.hostname.clone(),
         local_part_case_sensitive: config.local_part_case_sensitive,
         report: Arc::clone(&log_report) as Arc<dyn Report>,
+        spool: Arc::clone(registry.spool()),
         is_named: {
             let tables = tables.clone();
             Arc::new(move |mailbox| tables.name(mailbox))
@@ -86,8 +90,6 @@ pub(super) fn start(
     report::admin(admin.as_ref().map(Listening::address), log);
     let logs_to_file = config.log.file.is_some() || log::is_a_file();
     report::notes(file_limit::log_note(file_limit::bytes_max(), logs_to_file).as_slice(), log);
-    let sink_workers = config.sink.workers.min(config.shards.len());
-    let registry = Arc::new(Registry::new(config.shards.len(), config.sink.kind.word(), sink_workers));
     registry.set_certificates(certificates.ends(&config.tls.certificates));
     let (tell, events) = unbounded();
     let (letterboxes, inboxes) = inboxes(config.shards.len(), shutdown)?;
