@@ -143,7 +143,7 @@ events! {
     /// The cores on which shards run.
     SHARDS = "shards" Notice ["cpus"];
     /// Where mail goes, and what a 250 promises.
-    SINK = "sink" Notice ["to", "promise"];
+    SINK = "sink" Notice ["into", "promise"];
     /// For whom mail is taken.
     ACCEPTING = "accepting" Notice ["for"];
     /// All threads serve.
@@ -274,6 +274,8 @@ fields! {
     "address" Text;
     /// Numbers of cores
     "cpus" Numbers;
+    /// The kind of the sink and its place
+    "into" Text;
     /// What a 250 promises
     "promise" Text;
     /// Whose mail

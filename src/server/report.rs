@@ -54,7 +54,7 @@ pub(super) fn banner(
         Durability::None => "nothing: a message answered 250 may be lost",
     };
     log.record(&events::SINK, at)
-        .texts("to", std::iter::once(opened.description.as_bytes()))
+        .text("into", opened.description.as_bytes())
         .text("promise", promise.as_bytes())
         .end();
     let domains =
@@ -110,11 +110,11 @@ pub(super) fn reload_answer(prepared: &Prepared) -> String {
         let _ = writeln!(text, "needs a restart: {needed}");
     }
     let recipients =
-        generation.table.count().map_or_else(String::new, |count| format!(", {count} recipients"));
+        generation.table.count().map_or_else(String::new, |count| format!(", recipients: {count}"));
     let (number, listeners, took) = (generation.number, generation.places.len(), millis(*begun));
     let _ = writeln!(
         text,
-        "reloaded: new sessions begin in generation {number} ({listeners} listeners{recipients}; {took} ms)"
+        "reloaded: new sessions begin in generation {number} (listeners: {listeners}{recipients}; {took} ms)"
     );
     text
 }

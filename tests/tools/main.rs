@@ -6,6 +6,7 @@ mod check;
 mod config;
 mod doctor;
 mod recipients;
+mod reload_keys;
 mod requirements;
 mod spool_commands;
 mod tidy;
