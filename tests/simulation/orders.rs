@@ -135,9 +135,10 @@ fn who_connected_before_a_listener_was_removed_is_served() {
     assert_eq!(simulation.reply(too_late, ""), "", "the kernel refuses it");
     for client in [early, late] {
         assert!(
-            simulation.reply(client, "QUIT\r\n").starts_with("221 2.0.0 second.test"),
-            "its session goes on"
+            simulation.reply(client, "HELO client.test\r\n").starts_with("250 second.test"),
+            "it goes on"
         );
+        assert!(simulation.reply(client, "QUIT\r\n").starts_with("221 "));
     }
     (0..100).for_each(|_| simulation.turn());
     assert_eq!(Arc::strong_count(&kept.listeners[1].settings), 1, "nothing of the listener is left");
@@ -148,7 +149,7 @@ fn who_connected_before_a_listener_was_removed_is_served() {
 #[test]
 fn listeners_come_and_go_under_faults_and_everybody_is_served() {
     let seeds = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-    for seed in seeds.map_or(0..200_u64, |seed: u64| seed..seed + 1) {
+    for seed in seeds.map_or(0..60_u64, |seed: u64| seed..seed + 1) {
         come_and_go(seed);
     }
 }
