@@ -30,7 +30,8 @@ use self::socket::{Acceptor, Listening};
 use crate::config;
 use crate::metrics::Registry;
 use crate::service_manager::ServiceManager;
-use crate::sink::{Report, Site};
+use crate::sink::Report;
+use crate::sink::Site;
 use crate::threads::Threads;
 
 /// Connections at a time. One more ends the oldest: who only holds connections keeps nobody out.
