@@ -30,7 +30,8 @@ use self::socket::{Acceptor, Listening};
 use crate::config;
 use crate::metrics::Registry;
 use crate::service_manager::ServiceManager;
-use crate::sink::{Report, Site};
+use crate::sink::Report;
+use crate::sink::Site;
 use crate::threads::Threads;
 
 /// Connections at a time. One more ends the oldest: who only holds connections keeps nobody out.
@@ -39,6 +40,9 @@ const CONNECTIONS_MAX: usize = 32;
 /// One connection each 3 ms, or so many at once.
 const ACCEPT_EVERY: Duration = Duration::from_millis(3);
 const ACCEPT_BURST: u32 = 64;
+
+/// One that is closed at once costs less: strangers keep nobody else waiting.
+const CLOSE_EVERY: Duration = Duration::from_micros(100);
 
 /// After an accept failed, as a rule for want of descriptors, nothing is accepted for this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
@@ -51,6 +55,16 @@ const NICE: i32 = 10;
 
 /// How long its end is waited for.
 const END_MAX: Duration = Duration::from_secs(1);
+
+/// Octets of the longest answer: `/metrics?shards=1`, with all histograms of a shard.
+const ANSWER_BYTES: u64 = 128 * 1024;
+const ANSWER_BYTES_A_SHARD: u64 = 64 * 1024;
+
+/// Octets that its connections take at most where there are so many shards: questions and answers.
+pub const fn bytes_max(shards: u64) -> u64 {
+    let answer = ANSWER_BYTES + shards * ANSWER_BYTES_A_SHARD;
+    CONNECTIONS_MAX as u64 * (answer + 4 * http::HEAD_BYTES_MAX as u64)
+}
 
 /// What it is started with.
 pub struct AdminStart {
@@ -167,12 +181,13 @@ impl Door {
         sleep_until(self.pace.not_before()).await;
         match self.acceptor.accept().await {
             Ok((stream, from)) => {
-                self.pace.count();
                 if self.routes.access().lets_in(from) {
+                    self.pace.count(ACCEPT_EVERY);
                     self.connections.add(http::serve(stream, Arc::clone(&self.routes)));
-                } else if let Some(others) = self.strangers.count()
-                    && let Some(from) = from
-                {
+                    return;
+                }
+                self.pace.count(CLOSE_EVERY);
+                if let (Some(others), Some(from)) = (self.strangers.count(), from) {
                     let others = if others > 0 { format!(", and {others} before it") } else { String::new() };
                     self.report.note(&format!(
                         "{from} connected to the administration and is of no network of `admin.allow`: closed{others}"
@@ -223,8 +238,8 @@ impl Pace {
         self.even - ACCEPT_EVERY * (ACCEPT_BURST - 1)
     }
 
-    fn count(&mut self) {
-        self.even = self.even.max(Instant::now()) + ACCEPT_EVERY;
+    fn count(&mut self, takes: Duration) {
+        self.even = self.even.max(Instant::now()) + takes;
     }
 
     fn pause(&mut self) {
