@@ -39,6 +39,8 @@ pub mod server;
 #[cfg(feature = "server")]
 pub mod resource_limits;
 #[cfg(feature = "server")]
+pub mod sandbox;
+#[cfg(feature = "server")]
 pub mod shutdown;
 #[cfg(feature = "server")]
 pub mod signals;

@@ -11,6 +11,7 @@ use super::document::Document;
 use super::identity::{self, Identity};
 use super::listener::{self, Listener};
 use super::log::{self, Log};
+use super::run_as::{self, RunAs};
 use super::section::Section;
 use super::session_limits;
 use super::shards::{self, Shard};
@@ -50,6 +51,10 @@ pub struct Config {
     pub tls: Tls,
     /// What is logged and how.
     pub log: Log,
+    /// As whom, and with what given up.
+    pub run_as: RunAs,
+    /// The configuration file. None where it was no file.
+    pub file: Option<PathBuf>,
 }
 
 impl Config {
@@ -98,6 +103,8 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     let limits = session_limits::read(root.table("limits", "Bounds of sessions and transactions."));
     let shards = shards::read(&mut root, limits.message_size_max);
     let log = log::read(root.table("log", "What is logged, to standard error, and how."));
+    let run_as =
+        run_as::read(root.table("run_as", "As whom ringmx serves, and what it gives up before that."));
     root.finish();
     let config = Config {
         hostname: identity.hostname,
@@ -113,6 +120,8 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
         limits,
         tls,
         log,
+        run_as,
+        file: None,
     };
     (config, certificate_lines)
 }

@@ -67,6 +67,9 @@ pub fn read(path: &Path) -> Reading {
         }
     };
     let mut reading = read_text(text, &file, path.parent().unwrap_or(Path::new("")));
+    if let Some(config) = &mut reading.config {
+        config.file = Some(path.to_owned());
+    }
     if let Some(config) = &reading.config
         && let Some(recipients) = &config.recipients
     {

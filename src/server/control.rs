@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, select_biased, tick};
 
+use super::confinement::Confinement;
 use super::error::ServeError;
 use super::event::ThreadEvent;
 use super::log_report::LogReport;
@@ -31,6 +32,8 @@ pub(super) struct Control {
     pub(super) workers: Threads,
     /// From every thread of `shards` and `workers`.
     pub(super) events: Receiver<ThreadEvent>,
+    /// What is given up once all serve.
+    pub(super) confinement: Confinement,
 }
 
 impl Control {
@@ -67,6 +70,7 @@ impl Control {
                     Ok(ThreadEvent::Ready) => {
                         starting -= 1;
                         if starting == 0 {
+                            self.confinement.close(log);
                             report::ready(log);
                         }
                     }

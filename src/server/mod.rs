@@ -8,6 +8,7 @@
 //! At the end each wait has a bound.
 
 mod addresses;
+mod confinement;
 mod control;
 mod error;
 mod event;
@@ -25,7 +26,6 @@ use std::time::Duration;
 use crate::config::{Config, LogFormat, Problem, Warning};
 use crate::limits::{LAST_WORDS_MAX, LOG_END_MAX};
 use crate::log::{self, Log};
-use crate::ring::probe;
 use crate::shutdown::Shutdown;
 use crate::smtp::policy::RecipientEntry;
 use crate::{huge_pages, resource_limits};
@@ -51,8 +51,7 @@ pub fn serve(
     resource_limits::raise();
     let (mut log, writer) = start_log(config.log.format)?;
     report::warnings(warnings, &mut log);
-    let probed = probe::probe().map_err(|unusable| ServeError::new(unusable.to_string()));
-    let started = probed.and_then(|()| start::start(config, recipients, shutdown, &mut log));
+    let started = start::start(config, recipients, shutdown, &mut log);
     let served = started.and_then(|started| {
         if let Some(control) = started {
             return control.run(&mut log);

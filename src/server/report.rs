@@ -18,6 +18,14 @@ pub(super) fn warnings(warnings: &[Warning], log: &mut Log) {
     log.flush();
 }
 
+/// What this machine lacks of what was asked for.
+pub(super) fn lacks(lacks: &[String], log: &mut Log) {
+    for text in lacks {
+        log.record("warning", SystemTime::now()).text("text", text.as_bytes()).end();
+    }
+    log.flush();
+}
+
 /// Why something was not done.
 pub(super) fn error(text: &str, log: &mut Log) {
     log.record("error", SystemTime::now()).text("text", text.as_bytes()).end();

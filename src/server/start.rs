@@ -11,13 +11,14 @@ use super::event::ThreadEvent;
 use super::log_report::LogReport;
 use super::shard_start::{Ends, MakeToSink, ShardStart};
 use super::workers::Workers;
-use super::{addresses, report};
+use super::{addresses, confinement, report};
 use crate::config::{self, Config};
 use crate::handoff::channel::Sender as ToWorker;
 use crate::handoff::message::Message;
 use crate::log::{self, Log};
 use crate::mail::queue_id::{IdKey, KEY_BYTES};
 use crate::metrics::ShardMetrics;
+use crate::ring::probe;
 use crate::shard::clients::Clients;
 use crate::shard::delivery::ToSink;
 use crate::shard::inbox::{Inbox, Letterbox, inbox};
@@ -55,6 +56,8 @@ pub(super) fn start(
     if shutdown.has_begun() {
         return Ok(None);
     }
+    let confinement = confinement::enter(config, log)?;
+    probe::probe().map_err(|unusable| ServeError::new(unusable.to_string()))?;
     let mut opened =
         sink::open(&config.sink, &surroundings).map_err(|error| ServeError::new(error.to_string()))?;
     let space = sink::watch_space(&config.sink, &surroundings)
@@ -88,7 +91,16 @@ pub(super) fn start(
     };
     let (shards, metrics) = common.start_shards(ends, &tell)?;
     let (workers, shutdown) = (workers.threads, Arc::clone(shutdown));
-    Ok(Some(Control { certificates, report: log_report, shutdown, metrics, shards, workers, events }))
+    Ok(Some(Control {
+        certificates,
+        report: log_report,
+        shutdown,
+        metrics,
+        shards,
+        workers,
+        events,
+        confinement,
+    }))
 }
 
 /// The table of recipients, which all listeners of all shards and the sink ask.

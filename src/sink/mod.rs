@@ -38,6 +38,7 @@ use self::kind::Kind;
 pub use self::kind::Unnameable;
 pub use self::opening::{Examined, OpenError, Opened, Surroundings, Worker};
 pub use self::report::{Report, Site};
+pub use self::root::Owner;
 use self::space::Space;
 use crate::config::{self, SinkKind};
 
@@ -64,6 +65,11 @@ pub fn examine(config: &config::Sink) -> Examined {
 /// refused at RCPT (`550 5.1.3`). None where recipients have no places of their own.
 pub fn unnameable(config: &config::Sink, case_sensitive: bool) -> Option<Unnameable> {
     kind_of(config).unnameable(case_sensitive)
+}
+
+/// Makes the directory of a disk sink where it is missing, for the user that will open it.
+pub fn make_store(config: &config::Sink, owner: Option<Owner>) -> Result<(), OpenError> {
+    config.facts().directory().map_or(Ok(()), |path| root::make(path, owner))
 }
 
 /// Opens the configured sink: locks its store, makes its directories, recovers.

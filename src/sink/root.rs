@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{Access, CWD, FlockOperation, Mode, OFlags, flock};
+use rustix::fs::{Access, AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, Uid, flock};
 use rustix::io::Errno;
 
 use super::file_system::Named;
@@ -36,21 +36,12 @@ impl Root {
     /// Makes the directory where it is missing, and takes the lock. `kind` is one word for whoever reads the
     /// store.
     pub(super) fn open(path: &Path, kind: &str) -> Result<Self, OpenError> {
-        make_durable(path).map_err(|error| OpenError {
-            what: "make the store",
-            site: path.display().to_string(),
-            why: error.to_string(),
-            cure: if error.kind() == io::ErrorKind::Unsupported {
-                "put it where directories can be synced, such as a local ext4 or XFS"
-            } else {
-                "make the directory yourself and give it to the user that runs ringmx"
-            },
-        })?;
+        make(path, None)?;
         let refused = |error: io::Error| OpenError {
             what: "open the store",
             site: path.display().to_string(),
             why: error.to_string(),
-            cure: "the user that runs ringmx must be able to read and write it",
+            cure: "the user that runs ringmx must be able to read and write it, and what is in it (`chown -R`)",
         };
         let directory: OwnedFd = fs::File::open(path).map_err(refused)?.into();
         // Open to read only, so that the store's file system can be made read-only while we run.
@@ -236,19 +227,40 @@ fn without_locks(path: &Path, directory: &OwnedFd, error: Errno) -> OpenError {
     }
 }
 
+/// Who a store is made for, where that is not who makes it.
+pub type Owner = (Uid, Gid);
+
+/// Makes the directory of a store where it is missing.
+pub(super) fn make(path: &Path, owner: Option<Owner>) -> Result<(), OpenError> {
+    make_durable(path, owner).map_err(|error| OpenError {
+        what: "make the store",
+        site: path.display().to_string(),
+        why: error.to_string(),
+        cure: if error.kind() == io::ErrorKind::Unsupported {
+            "put it where directories can be synced, such as a local ext4 or XFS"
+        } else {
+            "make the directory yourself and give it to the user that runs ringmx"
+        },
+    })
+}
+
 /// Makes a directory and what is missing above it, each entry synced in its parent: a store that a power cut
 /// could take away whole keeps no promise.
-fn make_durable(path: &Path) -> io::Result<()> {
+fn make_durable(path: &Path, owner: Option<Owner>) -> io::Result<()> {
     let parent = match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
         None => return Ok(()),
     };
     if !path.is_dir() {
-        make_durable(parent)?;
-        match fs::DirBuilder::new().mode(0o700).create(path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            Ok(()) | Err(_) => {}
+        make_durable(parent, owner)?;
+        match (fs::DirBuilder::new().mode(0o700).create(path), owner) {
+            (Err(error), _) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            // By the name that was just made, and not by where a link would lead.
+            (Ok(()), Some((user, group))) => {
+                rustix::fs::chownat(CWD, path, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)?;
+            }
+            (Ok(()), None) | (Err(_), _) => {}
         }
     }
     // The entry may have been made by a start that was cut short before its sync. A parent that we may not

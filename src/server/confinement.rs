@@ -1,0 +1,92 @@
+//! What the server gives up before mail comes, as the configuration has it (`[run_as]`), and what is told of it.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::SystemTime;
+
+use rustix::fs::{Access, AtFlags, CWD};
+
+use super::error::ServeError;
+use super::report;
+use crate::config::Config;
+use crate::log::Log;
+use crate::sandbox::{self, Account, Places, Plan};
+use crate::sink;
+
+/// Ports below this one need a capability, where the machine does not say otherwise.
+const LOW_PORTS_END: u16 = 1024;
+
+/// How far the process has given things up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Confinement {
+    is_wanted: bool,
+    /// The version of Landlock that holds; 0 for none.
+    landlock: u32,
+}
+
+/// Becomes the configured user and stays with the files that are needed. What only root can read has been
+/// read; the store, threads and rings come afterwards, so that they are the user's.
+pub(super) fn enter(config: &Config, log: &mut Log) -> Result<Confinement, ServeError> {
+    let account = Account::to_become(&config.run_as).map_err(|error| ServeError::new(error.to_string()))?;
+    let owner = account.as_ref().map(|account| (account.user, account.group));
+    // Rules are on what is there.
+    sink::make_store(&config.sink, owner).map_err(|error| ServeError::new(error.to_string()))?;
+    let places = config.run_as.sandbox.then(|| places(config));
+    let plan = Plan { account, binds_low_ports: binds_low_ports(config), places };
+    let entered = sandbox::enter(&plan).map_err(|error| {
+        ServeError::new(format!(
+            "{error}; this is [run_as] of the configuration, which only root can carry out"
+        ))
+    })?;
+    report::lacks(entered.lacks.as_slice(), log);
+    if let (Some(account), Some(store)) = (&plan.account, config.sink.facts().directory()) {
+        check_store(account, store)?;
+    }
+    Ok(Confinement { is_wanted: config.run_as.sandbox, landlock: entered.landlock })
+}
+
+impl Confinement {
+    /// Gives up the system calls that are not needed any more: every thread serves.
+    pub(super) fn close(self, log: &mut Log) {
+        let closed = self.is_wanted.then(sandbox::close);
+        if let Some(Err(why)) = &closed {
+            report::lacks(std::slice::from_ref(why), log);
+        }
+        log.record("sandbox", SystemTime::now())
+            .number("user", u64::from(rustix::process::geteuid().as_raw()))
+            .number("landlock", u64::from(self.landlock))
+            .boolean("seccomp", closed.is_some_and(|closed| closed.is_ok()))
+            .end();
+    }
+}
+
+/// What is opened from now on.
+fn places(config: &Config) -> Places {
+    let mut places =
+        Places { store: config.sink.facts().directory().map(Path::to_owned), ..Places::default() };
+    let certificates = config.tls.certificates.iter().flat_map(|files| [&files.chain, &files.key]);
+    for file in config.file.iter().chain(&config.recipients).chain(certificates) {
+        places.read_again(file);
+    }
+    places
+}
+
+fn binds_low_ports(config: &Config) -> bool {
+    let end = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    let end = end.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(LOW_PORTS_END);
+    let is_low = |address: SocketAddr| (1..end).contains(&address.port());
+    config.listeners.iter().any(|listener| is_low(listener.address))
+}
+
+/// A store that was there before belongs to somebody.
+fn check_store(account: &Account, store: &Path) -> Result<(), ServeError> {
+    let all = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    // For the user that this process has become.
+    rustix::fs::accessat(CWD, store, all, AtFlags::EACCESS).map_err(|error| {
+        let (error, store) = (std::io::Error::from(error), store.display());
+        ServeError::new(format!(
+            "user {account} of [run_as] may not read and write the store {store}: {error}; give it to that user: \
+             `chown -R {account} {store}`, and see that the directories above it can be entered"
+        ))
+    })
+}
