@@ -1,7 +1,7 @@
 //! What the server gives up before mail comes, as the configuration has it (`[run_as]`), and what is told of it.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rustix::fs::{Access, AtFlags, CWD};
@@ -26,12 +26,16 @@ pub(super) struct Confinement {
 
 /// Becomes the configured user and stays with the files that are needed. What only root can read has been
 /// read; the store, threads and rings come afterwards, so that they are the user's.
-pub(super) fn enter(config: &Config, log: &mut Log) -> Result<Confinement, ServeError> {
+pub(super) fn enter(
+    config: &Config,
+    file: Option<&Path>,
+    log: &mut Log,
+) -> Result<Confinement, ServeError> {
     let account = Account::to_become(&config.run_as).map_err(|error| ServeError::new(error.to_string()))?;
     let owner = account.as_ref().map(|account| (account.user, account.group));
     // Rules are on what is there.
     sink::make_store(&config.sink, owner).map_err(|error| ServeError::new(error.to_string()))?;
-    let places = config.run_as.sandbox.then(|| places(config));
+    let places = config.run_as.sandbox.then(|| places(config, file));
     let plan = Plan { account, binds_low_ports: binds_low_ports(config), places };
     let entered = sandbox::enter(&plan).map_err(|error| {
         ServeError::new(format!(
@@ -61,11 +65,12 @@ impl Confinement {
 }
 
 /// What is opened from now on.
-fn places(config: &Config) -> Places {
+fn places(config: &Config, file: Option<&Path>) -> Places {
     let mut places =
         Places { store: config.sink.facts().directory().map(Path::to_owned), ..Places::default() };
     let certificates = config.tls.certificates.iter().flat_map(|files| [&files.chain, &files.key]);
-    for file in config.file.iter().chain(&config.recipients).chain(certificates) {
+    let tables = config.recipients.iter().chain(certificates).map(PathBuf::as_path);
+    for file in file.into_iter().chain(tables) {
         places.read_again(file);
     }
     places
