@@ -144,6 +144,13 @@ impl<'a> Section<'a> {
         self.changes = Changes::ByRestart { but: keys };
     }
 
+    /// Notes whether the file has this table: one that is there with defaults only means something, too.
+    pub(super) fn fix_presence(&self) {
+        let value = if self.table.is_some() { "given" } else { "not given" };
+        let key = format!("[{}]", self.name);
+        self.document.fix(Fixed { key, place: None, line: self.line, value: value.to_owned() });
+    }
+
     /// Says what tells this table from others of its name, such as `core 1`.
     pub(super) fn is_for(&mut self, place: String) {
         self.place = Some(place);

@@ -77,6 +77,7 @@ impl Control {
             select_biased! {
                 recv(self.shutdown.asked()) -> asked => match asked {
                     Ok(Asked::Reload) => self.reloader.ask(Asker::Signal, log),
+                    Ok(Asked::ReopenLog) => log.reopen(),
                     Ok(Asked::Stop) => return Ok(()),
                     Err(_) => return Err(ServeError::new("the thread of the signals ended; this is a bug of ringmx")),
                 },

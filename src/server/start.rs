@@ -82,7 +82,8 @@ pub(super) fn start(
     let places = bound.places;
     report::banner(config, places.iter().map(|place| place.bound), &opened, log);
     report::admin(admin.as_ref().map(Listening::address), log);
-    report::notes(file_limit::log_note(file_limit::bytes_max(), log::is_a_file()).as_slice(), log);
+    let logs_to_file = config.log.file.is_some() || log::is_a_file();
+    report::notes(file_limit::log_note(file_limit::bytes_max(), logs_to_file).as_slice(), log);
     let sink_workers = config.sink.workers.min(config.shards.len());
     let registry = Arc::new(Registry::new(config.shards.len(), config.sink.kind.word(), sink_workers));
     let (tell, events) = unbounded();

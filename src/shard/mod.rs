@@ -52,6 +52,7 @@ use self::serving::Serving;
 use self::session_lines::SessionLines;
 use self::table::Key;
 use crate::limits::SHUTDOWN_WAIT_MAX;
+use crate::log::events;
 use crate::ring::{Event, Received, Ring, Socket};
 use crate::smtp::session::Session;
 
@@ -289,7 +290,7 @@ impl<R: Ring> Shard<R> {
     fn log_accept_failure(&mut self, error: Errno) {
         if self.stopping.is_none() && error != Errno::CONNABORTED {
             self.context.metrics.accept_failures.add(1);
-            let record = self.context.log.record("error", self.context.turn.wall_clock);
+            let record = self.context.log.record(&events::ERROR, self.context.turn.wall_clock);
             record.text("tried", b"accept").text("error", error.to_string().as_bytes()).end();
         }
     }

@@ -75,7 +75,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sandbox", &[]),
     ("signals", &[]),
     ("scan", &[]),
-    ("log", &["handoff::channel", "handoff::doorbell"]),
+    ("log", &["handoff::channel", "handoff::doorbell", "smtp::ended_by", "smtp::reason"]),
     ("counter", &[]),
     ("metrics", &["smtp"]),
     ("resource_limits", &[]),
