@@ -23,6 +23,7 @@ impl Default for RunAs {
 
 /// Reads the table.
 pub(super) fn read(mut section: Section<'_>) -> RunAs {
+    section.needs_restart_but(&[]);
     let user = section.text(
         "user",
         "name or number of a user",

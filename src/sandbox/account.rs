@@ -5,6 +5,7 @@
 use std::ffi::{CStr, CString};
 use std::fmt;
 use std::mem::MaybeUninit;
+use std::path::Path;
 use std::ptr;
 
 use rustix::process::{Gid, Uid, geteuid, getgid, getgroups, getuid};
@@ -144,6 +145,15 @@ impl Account {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
+}
+
+/// That a store is not the user's, and the command that cures it.
+pub fn not_its_own(store: &Path, account: &Account, error: &std::io::Error) -> String {
+    let store = store.display();
+    format!(
+        "user {account} of [run_as] may not read and write the store {store}: {error}; give it to that user: `chown -R {account} \
+         {store}`, and see that the directories above it can be entered"
+    )
 }
 
 /// What the user database says of a user.

@@ -194,13 +194,8 @@ fn allowed() -> BTreeMap<i64, Vec<SeccompRule>> {
     let kind = number(0xf);
     let socket =
         |family, type_| rule(&[(0, Wanted::Is(number(family))), (1, Wanted::Bits(kind, number(type_)))]);
-    // Listeners that a reload adds, and what is told to the service manager.
-    let sockets = vec![
-        socket(libc::AF_INET, libc::SOCK_STREAM),
-        socket(libc::AF_INET6, libc::SOCK_STREAM),
-        socket(libc::AF_UNIX, libc::SOCK_STREAM),
-        socket(libc::AF_UNIX, libc::SOCK_DGRAM),
-    ];
+    // Listeners that a reload adds.
+    let sockets = vec![socket(libc::AF_INET, libc::SOCK_STREAM), socket(libc::AF_INET6, libc::SOCK_STREAM)];
     rules.insert(libc::SYS_socket, sockets);
     // MSG_FASTOPEN connects.
     let fast_open = number(libc::MSG_FASTOPEN);

@@ -33,6 +33,8 @@ pub struct Places {
     pub read: Vec<PathBuf>,
     /// Where sockets of ours are, which are removed at the end.
     pub sockets: Vec<PathBuf>,
+    /// Where the log's file is, which is opened again after it was moved away.
+    pub log: Option<PathBuf>,
 }
 
 impl Places {
@@ -50,7 +52,7 @@ impl Places {
 }
 
 /// The directory that a file is in.
-pub(super) fn directory_of(file: &Path) -> PathBuf {
+pub fn directory_of(file: &Path) -> PathBuf {
     match file.parent() {
         Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
         Some(parent) => parent.to_owned(),
@@ -91,7 +93,8 @@ fn ruleset(places: &Places) -> Result<Option<OwnedFd>, RulesetError> {
         | AccessFs::RemoveDir
         // A spill file is linked out of its directory, and a message is renamed from one to another.
         | AccessFs::Refer;
-    let sockets = AccessFs::MakeSock | AccessFs::RemoveFile;
+    let sockets = read | AccessFs::MakeSock | AccessFs::RemoveFile;
+    let log = AccessFs::WriteFile | AccessFs::MakeReg;
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(KNOWN))?
@@ -103,7 +106,8 @@ fn ruleset(places: &Places) -> Result<Option<OwnedFd>, RulesetError> {
     let read = places.read.iter().map(|path| (path.as_path(), read));
     let sockets = places.sockets.iter().map(|path| (path.as_path(), sockets));
     let store = places.store.iter().map(|path| (path.as_path(), store));
-    for (path, access) in of_kernel.chain(read).chain(sockets).chain(store) {
+    let log = places.log.iter().map(|path| (path.as_path(), log));
+    for (path, access) in of_kernel.chain(read).chain(sockets).chain(store).chain(log) {
         ruleset = allow(ruleset, path, access)?;
     }
     Ok(ruleset.into())

@@ -17,8 +17,8 @@ mod files;
 use std::fmt;
 use std::io;
 
-pub use self::account::{Account, AccountError};
-pub use self::files::{Places, version as landlock_version};
+pub use self::account::{Account, AccountError, not_its_own};
+pub use self::files::{Places, directory_of, version as landlock_version};
 
 /// What to give up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

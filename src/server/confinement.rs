@@ -8,9 +8,9 @@ use rustix::fs::{Access, AtFlags, CWD};
 
 use super::error::ServeError;
 use super::report;
-use crate::config::Config;
-use crate::log::Log;
-use crate::sandbox::{self, Account, Places, Plan};
+use crate::config::{Admin, AdminAddress, Config};
+use crate::log::{Log, events};
+use crate::sandbox::{self, Account, Places, Plan, directory_of};
 use crate::sink;
 
 /// Ports below this one need a capability, where the machine does not say otherwise.
@@ -26,15 +26,14 @@ pub(super) struct Confinement {
 
 /// Becomes the configured user and stays with the files that are needed. What only root can read has been
 /// read; the store, threads and rings come afterwards, so that they are the user's.
-pub(super) fn enter(
-    config: &Config,
-    file: Option<&Path>,
-    log: &mut Log,
-) -> Result<Confinement, ServeError> {
+pub(super) fn enter(config: &Config, file: Option<&Path>, log: &mut Log) -> Result<Confinement, ServeError> {
     let account = Account::to_become(&config.run_as).map_err(|error| ServeError::new(error.to_string()))?;
     let owner = account.as_ref().map(|account| (account.user, account.group));
     // Rules are on what is there.
     sink::make_store(&config.sink, owner).map_err(|error| ServeError::new(error.to_string()))?;
+    if let Some(owner) = owner {
+        hand_over(config, owner).map_err(ServeError::new)?;
+    }
     let places = config.run_as.sandbox.then(|| places(config, file));
     let plan = Plan { account, binds_low_ports: binds_low_ports(config), places };
     let entered = sandbox::enter(&plan).map_err(|error| {
@@ -56,7 +55,7 @@ impl Confinement {
         if let Some(Err(why)) = &closed {
             report::lacks(std::slice::from_ref(why), log);
         }
-        log.record("sandbox", SystemTime::now())
+        log.record(&events::SANDBOX, SystemTime::now())
             .number("user", u64::from(rustix::process::geteuid().as_raw()))
             .number("landlock", u64::from(self.landlock))
             .boolean("seccomp", closed.is_some_and(|closed| closed.is_ok()))
@@ -69,11 +68,44 @@ fn places(config: &Config, file: Option<&Path>) -> Places {
     let mut places =
         Places { store: config.sink.facts().directory().map(Path::to_owned), ..Places::default() };
     let certificates = config.tls.certificates.iter().flat_map(|files| [&files.chain, &files.key]);
+    places.sockets.extend(config.admin.as_ref().and_then(socket_directory));
+    places.log = config.log.file.as_deref().map(directory_of);
     let tables = config.recipients.iter().chain(certificates).map(PathBuf::as_path);
     for file in file.into_iter().chain(tables) {
         places.read_again(file);
     }
     places
+}
+
+/// What root has made for the user, or makes for it: the log's file, and the directory of sockets, which is gone
+/// after each start of the machine.
+fn hand_over(config: &Config, (user, group): sink::Owner) -> Result<(), String> {
+    let give = |path: &Path| {
+        let given = rustix::fs::chownat(CWD, path, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW);
+        given.map_err(|error| {
+            format!(
+                "{} cannot be given to user {}: {}",
+                path.display(),
+                user.as_raw(),
+                std::io::Error::from(error)
+            )
+        })
+    };
+    // It is open, so it is there.
+    config.log.file.as_deref().map_or(Ok(()), give)?;
+    let directory = config.admin.as_ref().and_then(socket_directory);
+    match directory.filter(|directory| std::fs::create_dir(directory).is_ok()) {
+        Some(made) => give(&made),
+        // It is there, or cannot be made; then the socket says so.
+        None => Ok(()),
+    }
+}
+
+fn socket_directory(admin: &Admin) -> Option<PathBuf> {
+    match &admin.address {
+        AdminAddress::Unix(path) => Some(directory_of(path)),
+        AdminAddress::Tcp(_) => None,
+    }
 }
 
 fn binds_low_ports(config: &Config) -> bool {
@@ -87,11 +119,6 @@ fn binds_low_ports(config: &Config) -> bool {
 fn check_store(account: &Account, store: &Path) -> Result<(), ServeError> {
     let all = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
     // For the user that this process has become.
-    rustix::fs::accessat(CWD, store, all, AtFlags::EACCESS).map_err(|error| {
-        let (error, store) = (std::io::Error::from(error), store.display());
-        ServeError::new(format!(
-            "user {account} of [run_as] may not read and write the store {store}: {error}; give it to that user: \
-             `chown -R {account} {store}`, and see that the directories above it can be entered"
-        ))
-    })
+    rustix::fs::accessat(CWD, store, all, AtFlags::EACCESS)
+        .map_err(|error| ServeError::new(sandbox::not_its_own(store, account, &error.into())))
 }

@@ -2,7 +2,7 @@
 //! what was changed read again, and stops everything in order.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, select_biased, tick};
 
@@ -24,6 +24,9 @@ use crate::threads::Threads;
 
 /// How often is looked at what errors were counted, and which generations have ended.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// How often is told what the stop waits for.
+const TELL_EVERY: Duration = Duration::from_secs(3);
 
 /// Everything that was started.
 pub(super) struct Control {
@@ -52,13 +55,15 @@ impl Control {
     pub(super) fn run(mut self, log: &mut Log) -> Result<(), ServeError> {
         let result = self.wait(log);
         self.reloader.stop();
-        report::stopping(result.is_ok(), log);
+        report::stopping(result.is_ok(), &self.registry, log);
         self.service_manager.stopping("ending the sessions under way");
         self.shutdown.begin();
         // Shards first: the workers end when the last shard has dropped its way to them, and have stored all
         // by then.
-        let mut left = self.shards.join(SHARDS_END_MAX);
-        left.extend(self.workers.join(WORKERS_END_MAX));
+        let begun = Instant::now();
+        let mut tell = |what| report::waiting(what, &self.registry, begun.elapsed(), log);
+        let mut left = self.shards.join_and_tell(SHARDS_END_MAX, TELL_EVERY, || tell("sessions"));
+        left.extend(self.workers.join_and_tell(WORKERS_END_MAX, TELL_EVERY, || tell("the sink")));
         self.report.finish();
         drop(self.admin.take());
         report::stopped(&self.registry, log);
