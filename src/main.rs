@@ -16,6 +16,8 @@ fn main() -> ExitCode {
         Command::Doctor { config, script } => cli::doctor(config.path(), script),
         Command::Serve { config } => cli::serve(config.path()),
         Command::Cert(command) => cli::cert(&command),
+        Command::Completion { shell } => cli::completion(shell),
+        Command::Man { dir } => cli::man(&dir),
         Command::Spool(command) => cli::spool(&command),
     }
 }

@@ -4,7 +4,9 @@
 
 mod arguments;
 mod cert;
+mod completion;
 mod doctor;
+mod man;
 mod output;
 mod spool;
 mod summary;
@@ -15,7 +17,9 @@ use std::process::ExitCode;
 
 pub use self::arguments::{Command, ConfigFile, parse};
 pub use self::cert::{CertCommand, cert};
+pub use self::completion::completion;
 pub use self::doctor::doctor;
+pub use self::man::man;
 pub use self::spool::{SpoolCommand, spool};
 pub use self::version::commit;
 

@@ -49,6 +49,19 @@ pub(super) enum Fallback {
     Inherited { table: &'static str, example: String },
 }
 
+impl Fallback {
+    /// A value as it would be written, and what the reference says of the default.
+    pub(super) fn shown(&self) -> (&str, String) {
+        match self {
+            Self::Value(value) => (value.as_str(), format!("default {value}")),
+            Self::Computed { example, default } => (example, format!("default: {default}")),
+            Self::Required { example } => (example, "required".to_owned()),
+            Self::Depends { example, required } => (example, format!("required {required}")),
+            Self::Inherited { table, example } => (example.as_str(), format!("default: that of {table}")),
+        }
+    }
+}
+
 /// What to say about a key that its table does not have: the table's name, the key, and the keys that it has.
 pub(super) type ExplainUnknown = fn(table: &str, key: &str, known: &[&'static str]) -> String;
 

@@ -31,7 +31,7 @@ pub use listener::Listener;
 pub use log::{Log, LogFormat};
 pub use problem::{Finding, Places, Problem, Warning};
 pub use reading::{Reading, load, parse, read};
-pub use reference::{markdown, reference};
+pub use reference::{ReferenceKey, ReferenceTable, markdown, reference, reference_tables};
 pub use shards::Shard;
 pub use sink::{LineEndings, Maildir, MaildirSync, Sink, SinkKind, Spool, Stdout, StdoutFormat};
 pub use tls::{CertificateFiles, Tls, TlsVersion};
