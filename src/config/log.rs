@@ -28,6 +28,7 @@ pub enum LogFormat {
 
 /// Reads the table.
 pub(super) fn read(mut section: Section<'_>) -> Log {
+    section.reloads_but(&["format"]);
     let log = Log {
         format: section.choice(
             "format",

@@ -6,14 +6,15 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use super::configuration;
-use super::document::{DescribedKey, DescribedTable, Document, Fallback};
+use super::document::{DescribedKey, DescribedTable, Document, Fallback, TakenBy};
 
 const HEAD: &str = "\
 # Every key of ringmx's configuration. A key that is commented out shows its default, or an example where its
 # default is something else. This text is itself a configuration: `ringmx config > ringmx.toml` is a start.
 #
 # Sizes take KiB, MiB, GiB or plain octets; times take ms, s, min, h. Relative paths start at the directory of
-# this file.
+# this file. The last word says how a running server takes a change of the key: by a reload (SIGHUP or
+# `ringmx reload`), or by a restart only.
 ";
 
 const DOCUMENT_HEAD: &str = "\
@@ -77,7 +78,7 @@ pub struct ReferenceKey {
     pub name: &'static str,
     /// What it is.
     pub doc: &'static str,
-    /// What may be written, with range, unit and default.
+    /// What may be written, with range, unit and default, and how a running server takes a change.
     pub allowed: String,
     /// A value, as it would be written.
     pub example: &'static str,
@@ -87,7 +88,9 @@ pub struct ReferenceKey {
 pub fn reference_tables() -> Vec<ReferenceTable> {
     let key = |key: &'static DescribedKey| {
         let (example, default) = key.default.shown();
-        ReferenceKey { name: key.name, doc: key.doc, allowed: format!("{}; {default}", key.allowed), example }
+        let taken_by = key.taken_by.map_or("?", TakenBy::word);
+        let allowed = format!("{}; {default}; {taken_by}", key.allowed);
+        ReferenceKey { name: key.name, doc: key.doc, allowed, example }
     };
     let table = |table: &'static DescribedTable| ReferenceTable {
         header: &table.header,
@@ -95,6 +98,17 @@ pub fn reference_tables() -> Vec<ReferenceTable> {
         keys: table.keys.iter().map(key).collect(),
     };
     tables().iter().map(table).collect()
+}
+
+/// Every key as it is written with its table (`limits.errors_max`), and how a running server takes a change of
+/// it; `None` where nobody has said.
+pub fn keys() -> impl Iterator<Item = (String, Option<TakenBy>)> {
+    tables().iter().flat_map(|table| {
+        let dotted = |key: &str| {
+            if table.name.is_empty() { key.to_owned() } else { format!("{}.{key}", table.name) }
+        };
+        table.keys.iter().map(move |key| (dotted(key.name), key.taken_by))
+    })
 }
 
 /// What to say about a key that its table does not have.
@@ -168,7 +182,12 @@ fn print_table(text: &mut String, table: &DescribedTable) {
         let (value, default) = key.default.shown();
         let required = matches!(key.default, Fallback::Required { .. } | Fallback::Depends { .. });
         let comment = if required && !comment_out { "" } else { "# " };
-        let _ =
-            write!(text, "\n# {}\n# {}; {default}\n{comment}{} = {value}\n", key.doc, key.allowed, key.name);
+        // A test holds that every key has one.
+        let taken_by = key.taken_by.map_or("?", TakenBy::word);
+        let _ = write!(
+            text,
+            "\n# {}\n# {}; {default}; {taken_by}\n{comment}{} = {value}\n",
+            key.doc, key.allowed, key.name
+        );
     }
 }

@@ -1,10 +1,13 @@
 //! What the server says of itself in the log: the banner of a start, what an operator should know, the
 //! closing report.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::reload::{Prepared, What};
+use super::watch::Watched;
 use crate::config::{Config, Warning};
 use crate::log::Log;
 use crate::metrics::{self, ShardMetrics};
@@ -33,7 +36,12 @@ pub(super) fn notes(notes: &[String], log: &mut Log) {
 }
 
 /// The banner: where it listens, on which cores it works, where mail goes and what a 250 promises.
-pub(super) fn banner(config: &Config, addresses: &[SocketAddr], opened: &Opened, log: &mut Log) {
+pub(super) fn banner(
+    config: &Config,
+    addresses: impl Iterator<Item = SocketAddr>,
+    opened: &Opened,
+    log: &mut Log,
+) {
     let at = SystemTime::now();
     for address in addresses {
         log.record("listening", at).plain("address", address).end();
@@ -61,10 +69,80 @@ pub(super) fn ready(log: &mut Log) {
     log.flush();
 }
 
-/// The certificates were read again, and what is to be known of them.
-pub(super) fn certificates(found: &[String], log: &mut Log) {
-    log.record("certificates", SystemTime::now()).text("text", b"read again").end();
-    notes(found, log);
+/// A reload begins a generation.
+pub(super) fn reloaded(prepared: &Prepared, by: &'static str, log: &mut Log) {
+    let Prepared { generation, warnings: found, notes: said, needs_restart, begun, .. } = prepared;
+    warnings(found, log);
+    notes(said, log);
+    for needed in needs_restart {
+        log.record("needs_restart", SystemTime::now()).text("text", needed.to_string().as_bytes()).end();
+    }
+    let mut record = log
+        .record("reloaded", SystemTime::now())
+        .number("generation", generation.number)
+        .plain("by", by)
+        .number("listeners", generation.places.len() as u64);
+    if let Some(count) = generation.table.count() {
+        record = record.number("recipients", count as u64);
+    }
+    record.number("took_ms", millis(*begun)).end();
+    log.flush();
+}
+
+/// What whoever asked for a reload is told.
+pub(super) fn reload_answer(prepared: &Prepared) -> String {
+    let Prepared { generation, warnings, needs_restart, begun, .. } = prepared;
+    let mut text = String::new();
+    for warning in warnings {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    for needed in needs_restart {
+        let _ = writeln!(text, "needs a restart: {needed}");
+    }
+    let recipients =
+        generation.table.count().map_or_else(String::new, |count| format!(", {count} recipients"));
+    let (number, listeners, took) = (generation.number, generation.places.len(), millis(*begun));
+    let _ = writeln!(
+        text,
+        "reloaded: new sessions begin in generation {number} ({listeners} listeners{recipients}; {took} ms)"
+    );
+    text
+}
+
+/// A reload changes nothing.
+pub(super) fn not_reloaded(problems: &[String], what: What, generation: u64, log: &mut Log) {
+    for problem in problems {
+        error(problem, log);
+    }
+    log.record("not_reloaded", SystemTime::now())
+        .number("generation", generation)
+        .text("text", stays(what).as_bytes())
+        .end();
+    log.flush();
+}
+
+/// What whoever asked for a reload is told that changes nothing.
+pub(super) fn refusal_answer(problems: &[String], what: What, generation: u64) -> String {
+    let mut text = problems.join("\n");
+    let _ = writeln!(
+        text,
+        "\nnot reloaded: {}; new sessions begin in generation {generation} as before",
+        stays(what)
+    );
+    text
+}
+
+const fn stays(what: What) -> &'static str {
+    match what {
+        What::Everything => "nothing was changed",
+        What::Only(Watched::Recipients) => "the recipients stay as they were",
+        What::Only(Watched::Certificates) => "the certificates stay as they were",
+    }
+}
+
+fn millis(since: SystemTime) -> u64 {
+    let took = since.elapsed().unwrap_or_default();
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The stop begins, as asked for or because something failed.

@@ -49,8 +49,6 @@ pub struct Context<R> {
     pub log_messages: bool,
     /// Its counters.
     pub metrics: Arc<ShardMetrics>,
-    /// Our name, for trace information.
-    pub hostname: String,
     /// The connections of each client over all shards.
     pub clients: Arc<Clients>,
     /// Its turn.

@@ -91,6 +91,11 @@ struct Untold {
 }
 
 impl SessionLines {
+    /// From now on so many lines a second.
+    pub(super) fn limit(&mut self, lines_max: u32) {
+        self.lines_max = lines_max;
+    }
+
     /// So many lines a second.
     pub fn new(lines_max: u32) -> Self {
         Self {

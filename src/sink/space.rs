@@ -31,18 +31,28 @@ pub struct Space {
     beyond: AtomicU64,
     /// The most that one file may have.
     file_bytes_max: AtomicU64,
+    /// What is kept in reserve; [`BY_RULE`] for the rule of `space_reserve`.
+    reserve: AtomicU64,
 }
+
+/// No reserve that anybody asks for is as large.
+const BY_RULE: u64 = u64::MAX;
 
 impl Space {
     /// With so many octets beyond the reserve, for ever.
     pub fn fixed(beyond: u64) -> Self {
-        Self { beyond: AtomicU64::new(beyond), file_bytes_max: AtomicU64::new(u64::MAX) }
+        Self {
+            beyond: AtomicU64::new(beyond),
+            file_bytes_max: AtomicU64::new(u64::MAX),
+            reserve: AtomicU64::new(BY_RULE),
+        }
     }
 
     /// Watches the file system of a sink's root until the value is dropped. Without a reserve, the rule of
     /// `space_reserve` gives it.
     pub fn watch(root: &Path, reserve: Option<u64>, report: Arc<dyn Report>) -> io::Result<Arc<Self>> {
         let space = Arc::new(Self::fixed(u64::MAX));
+        space.keep_in_reserve(reserve);
         let mut watch = Watch::new(root, reserve, report, Arc::downgrade(&space));
         watch.look(&space);
         let run = move || {
@@ -54,6 +64,15 @@ impl Space {
         };
         std::thread::Builder::new().name("ringmx-space".to_owned()).spawn(run)?;
         Ok(space)
+    }
+
+    /// From the next look on so many octets are kept in reserve; none for the rule of `space_reserve`.
+    pub fn keep_in_reserve(&self, reserve: Option<u64>) {
+        self.reserve.store(reserve.unwrap_or(BY_RULE), Ordering::Relaxed);
+    }
+
+    fn reserve(&self) -> Option<u64> {
+        Some(self.reserve.load(Ordering::Relaxed)).filter(|reserve| *reserve != BY_RULE)
     }
 
     /// Whether a message of this declared size may begin; one of unknown size needs only that something is
@@ -159,6 +178,7 @@ impl Watch {
 
     /// Asks the file system. When it does not answer, what was known stays: the sink itself will find out.
     fn look(&mut self, space: &Space) {
+        self.reserve = space.reserve();
         self.look_at_root();
         let Ok(disk) = rustix::fs::statvfs(&self.root) else { return };
         let total = disk.f_blocks.saturating_mul(disk.f_frsize);
