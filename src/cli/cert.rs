@@ -27,8 +27,8 @@ pub enum CertCommand {
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
     },
-    /// Print the TLSA record (RFC 7672) that pins the key of a certificate. It stays the same while the key does;
-    /// certbot keeps it with `--reuse-key`.
+    /// Print the TLSA record (RFC 7672) that pins the key of a certificate. It stays the same while the key
+    /// does; certbot keeps it with `--reuse-key`.
     Tlsa {
         /// The certificate: PEM, the server's own first.
         #[arg(value_name = "FILE")]

@@ -24,7 +24,7 @@ const MANUAL: &str = "ringmx manual";
 const PROGRAMS: &str = "8";
 
 /// What `mandoc -Tlint` allows a line of text.
-const LINE_BYTES_MAX: usize = 80;
+const LINE_WIDTH_MAX: usize = 80;
 
 const SOURCE: &str = concat!("ringmx ", env!("CARGO_PKG_VERSION"));
 
@@ -217,8 +217,8 @@ fn list<const N: usize>(heading: &str, entries: [(&str, &str); N]) -> Roff {
     text
 }
 
-/// What the generators leave and `mandoc -Tlint` finds fault with: blank lines, spaces at line ends, a preamble
-/// for each part, one break after another, lines of more than 80 octets.
+/// What the generators leave and `mandoc -Tlint` finds fault with: blank lines, spaces at line ends, a
+/// preamble for each part, one break after another, lines of more than 80 octets.
 fn tidy(text: &str) -> String {
     let mut lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty());
     // The preamble, which says what an apostrophe is.
@@ -242,7 +242,7 @@ fn tidy(text: &str) -> String {
 fn wrap(line: &str, page: &mut Vec<String>) {
     let mut current = String::new();
     for word in line.split(' ') {
-        let is_full = current.len() + 1 + word.len() > LINE_BYTES_MAX;
+        let is_full = width(&current) + 1 + width(word) > LINE_WIDTH_MAX;
         if !current.is_empty() && is_full && !word.starts_with(['.', '\'']) {
             page.push(std::mem::take(&mut current));
         }
@@ -252,6 +252,11 @@ fn wrap(line: &str, page: &mut Vec<String>) {
         current.push_str(word);
     }
     page.push(current);
+}
+
+/// As mandoc counts it, to whom a letter beyond ASCII is an escape such as `\[u00A7]`.
+fn width(text: &str) -> usize {
+    text.chars().map(|letter| if letter.is_ascii() { 1 } else { 8 }).sum()
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! TLSA records (RFC 6698, RFC 7672): what DNS says of the key of our certificate.
 //!
 //! One kind is made, `3 1 1`: the digest (SHA-256) of the server's own public key. RFC 7672 §3.1.1 recommends
-//! it for SMTP: whoever signed the certificate, its names and its dates do not matter, so a renewal that keeps
-//! the key keeps the record.
+//! it for SMTP: whoever signed the certificate, its names and its dates do not matter, so a renewal that
+//! keeps the key keeps the record.
 
 use std::fmt::Write as _;
 use std::path::Path;
