@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::admin::{self, Admin};
 use super::document::Document;
 use super::identity::{self, Identity};
 use super::listener::{self, Listener};
@@ -51,6 +52,8 @@ pub struct Config {
     pub tls: Tls,
     /// What is logged and how.
     pub log: Log,
+    /// Where it tells how it does; none where it is not asked.
+    pub admin: Option<Admin>,
     /// The values of all keys that need a restart.
     pub(super) fixed: Vec<Fixed>,
 }
@@ -104,6 +107,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     let limits = session_limits::read(root.table("limits", "Bounds of sessions and transactions."));
     let shards = shards::read(&mut root, limits.message_size_max);
     let log = log::read(root.table("log", "What is logged, to standard error, and how."));
+    let admin = admin::read(&mut root);
     root.finish();
     let config = Config {
         hostname: identity.hostname,
@@ -119,6 +123,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
         limits,
         tls,
         log,
+        admin,
         fixed: document.take_fixed(),
     };
     (config, certificate_lines)

@@ -4,6 +4,7 @@
 //! module are all that the rest of the program sees. Each table of the file has a file here that reads its
 //! keys.
 
+mod admin;
 mod configuration;
 mod document;
 pub mod file;
@@ -27,6 +28,7 @@ mod syntax;
 mod tls;
 mod units;
 
+pub use admin::{Admin, AdminAddress};
 pub use configuration::Config;
 pub use document::TakenBy;
 pub use listener::Listener;

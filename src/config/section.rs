@@ -5,7 +5,7 @@
 //! finds everything. [`Section::finish`] reports the keys that nobody asked for.
 
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::Spanned;
@@ -142,6 +142,13 @@ impl<'a> Section<'a> {
     /// Only a restart takes changes of the keys of this table, but for these, which a reload takes.
     pub(super) fn needs_restart_but(&mut self, keys: &'static [&'static str]) {
         self.changes = Changes::ByRestart { but: keys };
+    }
+
+    /// Notes whether the file has this table: one that is there with defaults only means something, too.
+    pub(super) fn fix_presence(&self) {
+        let value = if self.table.is_some() { "given" } else { "not given" };
+        let key = format!("[{}]", self.name);
+        self.document.fix(Fixed { key, place: None, line: self.line, value: value.to_owned() });
     }
 
     /// Says what tells this table from others of its name, such as `core 1`.
@@ -449,6 +456,11 @@ impl<'a> Section<'a> {
             }
         }
         Some(numbers)
+    }
+
+    /// What relative paths start at.
+    pub(super) fn base_dir(&self) -> &'a Path {
+        self.document.base_dir
     }
 
     /// What the file gives for this key, as one would write it.

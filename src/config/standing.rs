@@ -68,11 +68,13 @@ impl Config {
         let shards = running.shards.iter().map(|shard| taken_by_shard(shard, &self.shards)).collect();
         let mut log = self.log.clone();
         log.format = running.log.format;
+        log.file.clone_from(&running.log.file);
         let taken = Self {
             sink,
             shards,
             log,
             local_part_case_sensitive: running.local_part_case_sensitive,
+            admin: running.admin.clone(),
             fixed: running.fixed.clone(),
             ..self
         };

@@ -12,9 +12,12 @@ use super::log_report::LogReport;
 use super::reloader::{Asker, Reloader};
 use super::report;
 use super::watch::Watched;
+use crate::admin::Admin;
+use crate::admin::health::Health;
 use crate::limits::{SHARDS_END_MAX, WORKERS_END_MAX};
 use crate::log::Log;
-use crate::metrics::ShardMetrics;
+use crate::metrics::Registry;
+use crate::service_manager::ServiceManager;
 use crate::shutdown::{Asked, Shutdown};
 use crate::threads::Threads;
 
@@ -28,12 +31,17 @@ pub(super) struct Control {
     pub(super) changed: Receiver<Watched>,
     pub(super) report: Arc<LogReport>,
     pub(super) shutdown: Arc<Shutdown>,
-    /// One a shard.
-    pub(super) metrics: Vec<Arc<ShardMetrics>>,
+    /// All that is counted.
+    pub(super) registry: Arc<Registry>,
     pub(super) shards: Threads,
     pub(super) workers: Threads,
     /// From every thread of `shards` and `workers`.
     pub(super) events: Receiver<ThreadEvent>,
+    /// Learns when all threads serve.
+    pub(super) health: Arc<Health>,
+    pub(super) service_manager: Arc<ServiceManager>,
+    /// Goes on until everything else has ended.
+    pub(super) admin: Option<Admin>,
 }
 
 impl Control {
@@ -42,13 +50,15 @@ impl Control {
         let result = self.wait(log);
         self.reloader.stop();
         report::stopping(result.is_ok(), log);
+        self.service_manager.stopping("ending the sessions under way");
         self.shutdown.begin();
         // Shards first: the workers end when the last shard has dropped its way to them, and have stored all
         // by then.
         let mut left = self.shards.join(SHARDS_END_MAX);
         left.extend(self.workers.join(WORKERS_END_MAX));
         self.report.finish();
-        report::stopped(&self.metrics, log);
+        drop(self.admin.take());
+        report::stopped(&self.registry, log);
         let ended = all_have_ended(&left);
         if let (Err(_), Err(left)) = (&result, &ended) {
             report::error(&left.to_string(), log);
@@ -64,6 +74,7 @@ impl Control {
             select_biased! {
                 recv(self.shutdown.asked()) -> asked => match asked {
                     Ok(Asked::Reload) => self.reloader.ask(Asker::Signal, log),
+                    Ok(Asked::ReopenLog) => log.reopen(),
                     Ok(Asked::Stop) => return Ok(()),
                     Err(_) => return Err(ServeError::new("the thread of the signals ended; this is a bug of ringmx")),
                 },
@@ -71,7 +82,9 @@ impl Control {
                     Ok(ThreadEvent::Ready) => {
                         starting -= 1;
                         if starting == 0 {
+                            self.health.serves();
                             report::ready(log);
+                            self.service_manager.ready("accepting mail");
                         }
                     }
                     Ok(ThreadEvent::Ended(Err(text))) => return Err(ServeError::new(text)),

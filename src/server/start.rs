@@ -11,21 +11,27 @@ use super::control::Control;
 use super::error::ServeError;
 use super::event::ThreadEvent;
 use super::generation::{Generation, Generations, Tables, table_of};
+use super::lent::Lent;
 use super::log_report::LogReport;
 use super::reloader::{Reloader, Shared};
 use super::shard_start::{Ends, MakeToSink, ShardStart};
 use super::watch::Watch;
 use super::workers::Workers;
 use super::{addresses, report};
+use crate::admin::health::Health;
+use crate::admin::socket::Listening;
+use crate::admin::{self, AdminStart};
 use crate::config::{Config, Entries};
-use crate::handoff::channel::Sender as ToWorker;
+use crate::handoff::channel::{Sender as ToShard, Sender as ToWorker};
 use crate::handoff::message::Message;
 use crate::log::{self, Log};
 use crate::mail::queue_id::{IdKey, KEY_BYTES};
-use crate::metrics::ShardMetrics;
+use crate::metrics::Registry;
+use crate::service_manager::ServiceManager;
 use crate::shard::clients::Clients;
 use crate::shard::delivery::ToSink;
 use crate::shard::inbox::{Inbox, Letterbox, inbox};
+use crate::shard::order::Order;
 use crate::shutdown::Shutdown;
 use crate::sink::space::Space;
 use crate::sink::{self, Report, Sink, Surroundings, file_limit};
@@ -39,10 +45,12 @@ pub(super) fn start(
     file: Option<&Path>,
     recipients: Entries,
     shutdown: &Arc<Shutdown>,
+    service_manager: Arc<ServiceManager>,
     log: &mut Log,
 ) -> Result<Option<Control>, ServeError> {
     let read_at = SystemTime::now();
-    addresses::check(config)?;
+    let mut lent = Lent::from_environment()?;
+    addresses::check(config, &lent)?;
     let table = Arc::new(table_of(config, recipients)?);
     let tables = Tables::default();
     // Its notes are among the warnings on the configuration.
@@ -67,15 +75,28 @@ pub(super) fn start(
     if !shutdown.may_listen() {
         return Ok(None);
     }
-    let bound = addresses::bind_all(config)?;
+    let bound = addresses::bind_all(config, &mut lent)?;
+    let admin = addresses::listen_for_admin(config.admin.as_ref(), &mut lent)?;
+    lent.are_all_taken()?;
     bound.listen().map_err(ServeError::new)?;
     let places = bound.places;
     report::banner(config, places.iter().map(|place| place.bound), &opened, log);
-    report::notes(file_limit::log_note(file_limit::bytes_max(), log::is_a_file()).as_slice(), log);
+    report::admin(admin.as_ref().map(Listening::address), log);
+    let logs_to_file = config.log.file.is_some() || log::is_a_file();
+    report::notes(file_limit::log_note(file_limit::bytes_max(), logs_to_file).as_slice(), log);
+    let sink_workers = config.sink.workers.min(config.shards.len());
+    let registry = Arc::new(Registry::new(config.shards.len(), config.sink.kind.word(), sink_workers));
+    registry.set_certificates(certificates.ends(&config.tls.certificates));
     let (tell, events) = unbounded();
     let (letterboxes, inboxes) = inboxes(config.shards.len(), shutdown)?;
     let report = surroundings.report;
-    let mut workers = Workers { threads: Threads::new(), letterboxes, report, tell: tell.clone() };
+    let mut workers = Workers {
+        threads: Threads::new(),
+        letterboxes,
+        report,
+        tell: tell.clone(),
+        registry: Arc::clone(&registry),
+    };
     let (overflow, spill) = workers.start_spiller(config, opened.spill.clone(), space.clone())?;
     let lookup = workers.start_keeper(opened.mailboxes.take())?;
     let to_workers = workers.start_sink(opened.workers)?;
@@ -92,13 +113,52 @@ pub(super) fn start(
     watch.see_all(config, read_at);
     let clients = Clients::new(config.limits.connections_per_client_max);
     let shared = Shared { clients: Arc::clone(&clients), space: space.clone(), spill };
-    let common = Common { generation: &first, id_key: random_id_key()?, clients, space, log };
-    let (shards, metrics) = common.start_shards(ends, &tell)?;
-    let orders = workers.letterboxes.iter().map(|letterbox| letterbox.orders.clone()).collect();
+    let common = Common {
+        generation: &first,
+        id_key: random_id_key()?,
+        clients,
+        space: space.clone(),
+        log,
+        registry: &registry,
+    };
+    let shards = common.start_shards(ends, &tell)?;
+    let orders: Vec<_> = workers.letterboxes.iter().map(|letterbox| letterbox.orders.clone()).collect();
+    let health = Arc::new(health(&registry, &orders, space, shutdown));
     let generations = Generations::new(first, tables);
     let reloader = Reloader::new(file.map(Path::to_owned), generations, certificates, shared, watch, orders);
+    let admin = admin::start(AdminStart {
+        listening: admin.zip(config.admin.clone()),
+        health: Arc::clone(&health),
+        registry: Arc::clone(&registry),
+        service_manager: Arc::clone(&service_manager),
+        report: Arc::clone(&log_report) as _,
+    })
+    .map_err(|error| ServeError::of_machine("starting the administration", &error))?;
     let (workers, shutdown) = (workers.threads, Arc::clone(shutdown));
-    Ok(Some(Control { reloader, changed, report: log_report, shutdown, metrics, shards, workers, events }))
+    Ok(Some(Control {
+        reloader,
+        changed,
+        report: log_report,
+        shutdown,
+        registry,
+        shards,
+        workers,
+        events,
+        health,
+        service_manager,
+        admin,
+    }))
+}
+
+/// What is watched of all that was started.
+fn health(
+    registry: &Arc<Registry>,
+    orders: &[ToShard<Order>],
+    space: Option<Arc<Space>>,
+    shutdown: &Arc<Shutdown>,
+) -> Health {
+    let bells = orders.iter().cloned().map(|bell| Box::new(move || bell.ring_if_parked()) as _);
+    Health::new(Arc::clone(registry), bells.collect(), space, Arc::clone(shutdown))
 }
 
 /// The inbox of each shard. A stop is ordered there.
@@ -142,20 +202,16 @@ struct Common<'a> {
     clients: Arc<Clients>,
     space: Option<Arc<Space>>,
     log: &'a Log,
+    registry: &'a Registry,
 }
 
 impl Common<'_> {
-    /// Starts a shard for each of these ends. Besides, what each of them counts.
-    fn start_shards(
-        &self,
-        ends: Vec<Ends>,
-        tell: &Sender<ThreadEvent>,
-    ) -> Result<(Threads, Vec<Arc<ShardMetrics>>), ServeError> {
-        let (mut threads, mut metrics) = (Threads::new(), Vec::new());
+    /// Starts a shard for each of these ends.
+    fn start_shards(&self, ends: Vec<Ends>, tell: &Sender<ThreadEvent>) -> Result<Threads, ServeError> {
+        let mut threads = Threads::new();
         let Generation { config, services, .. } = self.generation;
-        for (number, ((shard, service), ends)) in config.shards.iter().zip(services).zip(ends).enumerate() {
-            let counted = Arc::new(ShardMetrics::default());
-            metrics.push(Arc::clone(&counted));
+        let shards = config.shards.iter().zip(services).zip(ends).zip(self.registry.shards());
+        for (number, (((shard, service), ends), metrics)) in shards.enumerate() {
             let start = ShardStart {
                 number,
                 shard: shard.clone(),
@@ -165,13 +221,13 @@ impl Common<'_> {
                 space: self.space.clone(),
                 log: self.log.clone(),
                 clients: Arc::clone(&self.clients),
-                metrics: counted,
+                metrics: Arc::clone(metrics),
             };
             let tell = tell.clone();
             threads
                 .start(format!("shard-{number}"), move || start.run(&tell))
                 .map_err(|error| ServeError::of_machine("starting a thread", &error))?;
         }
-        Ok((threads, metrics))
+        Ok(threads)
     }
 }

@@ -17,11 +17,11 @@ use crate::buffer::Pool;
 use crate::handoff::channel::MustRing;
 use crate::handoff::message::Receipt;
 use crate::limits::{ENVELOPES_BYTES_MAX, REPLY_BYTES_MAX, SPARE_REPLIES_MAX};
-use crate::log::{Log, Record};
+use crate::log::{Log, Record, events};
 use crate::mail::client::TlsFacts;
 use crate::mail::envelope_budget::EnvelopeBudget;
 use crate::mail::outcome::{Outcome, TryAgain};
-use crate::metrics::ShardMetrics;
+use crate::metrics::{Phase, ShardMetrics};
 use crate::ring::Ring;
 use crate::smtp::session::Session;
 use crate::smtp::supplies::Supplies;
@@ -131,11 +131,18 @@ impl<R: Ring> Context<R> {
     pub(super) fn finish(&mut self, receipt: Receipt, told: bool) {
         let Receipt { message, outcome } = receipt;
         let metrics = &self.metrics;
+        let phases = [Phase::Envelope, Phase::Data, Phase::HandoffWait, Phase::Store];
+        for (phase, took) in phases.into_iter().zip(message.timeline.phases()) {
+            if let Some(took) = took {
+                metrics.phase(phase).add_duration(took);
+            }
+        }
         match outcome {
             _ if !told => metrics.messages_unknown.add(1),
             Outcome::Stored => {
                 metrics.messages.add(1);
                 metrics.message_bytes.add(message.data.bytes());
+                metrics.message_size.add(message.data.bytes());
             }
             Outcome::TryAgain(_) => metrics.messages_try_again.add(1),
             Outcome::Refused(_) => metrics.messages_refused.add(1),
@@ -148,7 +155,7 @@ impl<R: Ring> Context<R> {
             let envelope = &message.envelope;
             let record = self
                 .log
-                .record("message", self.turn.wall_clock)
+                .record(&events::MESSAGE, self.turn.wall_clock)
                 .plain("id", message.id)
                 .plain("client", message.client.address)
                 .text("ehlo", &message.client.ehlo)
@@ -200,7 +207,7 @@ impl<R: Ring> Context<R> {
         }
         let took = self.turn.wall_clock.duration_since(accepted_at).unwrap_or_default();
         let record =
-            self.log.session_record("session", self.turn.wall_clock).plain("client", session.client());
+            self.log.session_record(&events::SESSION, self.turn.wall_clock).plain("client", session.client());
         let record = match session.front() {
             Some(front) => record.plain("front", front),
             None => record,

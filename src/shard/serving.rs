@@ -38,6 +38,8 @@ pub(super) struct Serving {
     seat: Option<Seat>,
     /// The session has ended: its replies are sent, and the connection is closed.
     has_ended: bool,
+    /// When the outcome of a message came that the client is told with the next send.
+    outcome_came: Option<Instant>,
 }
 
 // What happens to a session.
@@ -51,6 +53,7 @@ impl Serving {
             draft: Draft::default(),
             seat: None,
             has_ended: false,
+            outcome_came: None,
         }
     }
 
@@ -83,6 +86,12 @@ impl Serving {
     /// The session has ended, for a reason outside of it.
     pub(super) fn end(&mut self) {
         self.has_ended = true;
+    }
+
+    /// When the outcome of a message came that is told with the send that begins now; none where it tells
+    /// none. Of several it is the first.
+    pub(super) fn take_outcome(&mut self) -> Option<Instant> {
+        self.outcome_came.take()
     }
 
     /// Takes what the session has said.
@@ -179,9 +188,10 @@ impl Serving {
     /// goes on with it.
     pub(super) fn conclude<R: Ring>(
         serving: Option<&mut Self>,
-        receipt: Receipt,
+        mut receipt: Receipt,
         context: &mut Context<R>,
     ) -> bool {
+        receipt.message.timeline.home = Some(context.turn.now);
         let told =
             serving.is_some_and(|one| !one.has_ended && one.resolve_delivery(delivered(&receipt), context));
         context.finish(receipt, told);
@@ -290,7 +300,7 @@ impl Serving {
         // A front that speaks for itself, such as a health check, is not counted, as at the accept.
         let admitted = if client == front { Ok(None) } else { context.clients.enter(client) };
         if admitted.is_err() {
-            context.metrics.connections_refused.add(1);
+            context.metrics.connections_refused_client.add(1);
         }
         self.resolve(asked, admitted.is_ok(), context);
         self.seat = admitted.unwrap_or(None);
@@ -308,7 +318,9 @@ impl Serving {
         self.recycle_draft(context);
         let (arena, turn) = (context.pool.arena(), &mut context.turn);
         let connection = self.key.word();
-        self.draft.begin(context.delivery.begin(connection, arena, &mut turn.supplies, turn.wall_clock));
+        let mut message = context.delivery.begin(connection, arena, &mut turn.supplies, turn.wall_clock);
+        message.timeline.begun = Some(turn.now);
+        self.draft.begin(message);
         Ok(())
     }
 
@@ -335,6 +347,8 @@ impl Serving {
         if let (Some(beginning), Some(message)) = (self.draft.beginning(), self.draft.message_mut()) {
             context.turn.supplies.keep_envelope(std::mem::replace(&mut message.envelope, envelope));
             message.received_at = context.turn.wall_clock;
+            message.timeline.data = Some(self.session.data_began());
+            message.timeline.complete = Some(context.turn.now);
             self.session.tell(&mut message.client);
             let Message { received, client, envelope, id, .. } = message;
             let hostname = &self.session.settings().hostname;
@@ -381,6 +395,7 @@ impl Serving {
     fn resolve_delivery<R>(&mut self, delivered: Delivered, context: &Context<R>) -> bool {
         let asked = self.session.asked::<Delivery>();
         if let Some(asked) = asked {
+            self.outcome_came.get_or_insert(context.turn.now);
             self.resolve(asked, delivered, context);
         }
         asked.is_some()

@@ -48,6 +48,11 @@ impl Server {
         Self::launch(wrapper, config, files, |_| {}).unwrap_or_else(|why| panic!("{why}"))
     }
 
+    /// The same, or what it said when it ended instead.
+    pub fn try_start_under(wrapper: &[&str], config: &str) -> Result<Self, String> {
+        Self::launch(wrapper, config, &[], |_| {})
+    }
+
     /// A server whose process is prepared by this; or what it said when it ended instead.
     pub fn try_start(config: &str, prepare: impl FnOnce(&mut Command)) -> Result<Self, String> {
         Self::launch(&[], config, &[], prepare)
@@ -116,6 +121,16 @@ impl Server {
     /// Where its listeners listen, in the order of the configuration.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Where its administration listens.
+    pub fn admin_address(&self) -> SocketAddr {
+        let log = self.log();
+        let behind = log.iter().find_map(|line| {
+            line.split_once(" admin address=").or(line.split_once("\"admin\",\"address\":\""))
+        });
+        let (_, address) = behind.expect("[admin] with a TCP address");
+        address.trim_end_matches("\"}").parse().expect("an address")
     }
 
     /// Its folder.

@@ -34,11 +34,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "server",
         &[
+            "admin",
             "handoff",
             "log",
             "metrics",
             "resource_limits",
             "ring",
+            "service_manager",
             "shard",
             "shutdown",
             "sink",
@@ -47,19 +49,35 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tls",
         ],
     ),
+    (
+        "admin",
+        &[
+            "log",
+            "metrics",
+            "service_manager",
+            "shutdown",
+            "smtp::ended_by",
+            "sink::Report",
+            "sink::Site",
+            "sink::space",
+            "threads",
+        ],
+    ),
     ("memory_sum", &["log", "ring::locked_memory", "smtp::settings"]),
     ("shutdown", &["handoff::channel", "handoff::doorbell", "log", "shard::order", "signals"]),
     ("shard", &["handoff", "log", "metrics", "ring", "sink", "smtp", "tls"]),
-    ("sink", &["handoff", "smtp::trace"]),
+    ("sink", &["handoff", "metrics", "smtp::trace"]),
     ("handoff", &[]),
     ("tls", &["smtp::settings"]),
-    ("smtp", &["limits", "mail", "scan", "timestamp"]),
+    ("smtp", &["counter", "limits", "mail", "scan", "timestamp"]),
     ("ring", &[]),
     ("signals", &[]),
     ("scan", &[]),
-    ("log", &["handoff::channel", "handoff::doorbell"]),
-    ("metrics", &[]),
+    ("log", &["handoff::channel", "handoff::doorbell", "smtp::ended_by", "smtp::reason"]),
+    ("counter", &[]),
+    ("metrics", &["smtp"]),
     ("resource_limits", &[]),
+    ("service_manager", &[]),
     ("threads", &[]),
     ("buffer", &[]),
     ("huge_pages", &[]),
@@ -71,7 +89,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Plain values that everybody may use.
-const PLAIN: &[&str] = &["limits", "config", "mail", "buffer", "huge_pages", "escape", "timestamp"];
+const PLAIN: &[&str] =
+    &["counter", "limits", "config", "mail", "buffer", "huge_pages", "escape", "timestamp"];
 
 /// Rooms that see no socket, file, thread or clock, and use nothing but what their rows name.
 const SANS_IO: &[&str] = &["mail", "scan", "smtp"];
