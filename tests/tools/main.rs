@@ -5,6 +5,7 @@ mod any_files;
 mod check;
 mod config;
 mod doctor;
+mod permission;
 mod recipients;
 mod requirements;
 mod spool_commands;
