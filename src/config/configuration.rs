@@ -17,6 +17,7 @@ use super::session_limits;
 use super::shards::{self, Shard};
 use super::sink::{self, Sink};
 use super::tls::{self, CertificateLines, Tls};
+use crate::limits::REFUSAL_LINES_MAX;
 use crate::mail::domain::DomainPattern;
 use crate::smtp::extension::Extension;
 use crate::smtp::policy::{Policy, RecipientRules};
@@ -60,6 +61,7 @@ impl Config {
     pub fn session_settings(&self, listener: &Listener, policy: Arc<dyn Policy + Send + Sync>) -> Settings {
         listener.session_settings(Settings {
             local_part_case_sensitive: self.local_part_case_sensitive,
+            refusals_noted_max: if self.log.refusals { REFUSAL_LINES_MAX } else { 0 },
             ..Settings::of(self.hostname.clone(), self.limits.clone(), policy)
         })
     }

@@ -18,10 +18,10 @@ use crate::shard::clients::Clients;
 use crate::shard::context::{Context, Turn};
 use crate::shard::delivery::{Delivery, ToSink};
 use crate::shard::inbox::Inbox;
+use crate::shard::lines::Lines;
 use crate::shard::listener::Listener;
 use crate::shard::mailboxes::{Lookup, Mailboxes};
 use crate::shard::parts::{Overflow, Parts};
-use crate::shard::session_lines::SessionLines;
 use crate::shard::{Shard, affinity};
 use crate::sink::space::Space;
 use crate::smtp::settings::Settings;
@@ -98,8 +98,7 @@ impl ShardStart {
             parts: Parts::new(ends.overflow),
             mailboxes: Mailboxes::new(number, ends.lookup),
             log: self.log,
-            session_lines: self.logs.sessions.then(|| SessionLines::new(self.logs.session_lines_max)),
-            log_messages: self.logs.messages,
+            lines: Lines::new(&self.logs),
             metrics: self.metrics,
             hostname: self.hostname,
             clients: self.clients,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ringmx::buffer::Pool;
-use ringmx::config::Config;
+use ringmx::config::{self, Config};
 use ringmx::log;
 use ringmx::mail::queue_id::IdKey;
 use ringmx::metrics::ShardMetrics;
@@ -13,10 +13,10 @@ use ringmx::shard::clients::Clients;
 use ringmx::shard::context::{Context, Turn};
 use ringmx::shard::delivery::{Delivery, ToSink};
 use ringmx::shard::inbox::Inbox;
+use ringmx::shard::lines::Lines;
 use ringmx::shard::listener::{Listener, listen};
 use ringmx::shard::mailboxes::{Lookup, Mailboxes};
 use ringmx::shard::parts::{Overflow, Parts};
-use ringmx::shard::session_lines::SessionLines;
 use ringmx::smtp::policy::Recipients;
 use ringmx::smtp::settings::Settings;
 use rustls::ServerConfig;
@@ -76,6 +76,8 @@ impl Builder {
         let (log, _writer) = log::start(Config::embedded_default().log.format).expect("the log");
         let metrics = Arc::new(ShardMetrics::default());
         let logs = std::env::var_os("SIMULATION_LOG").is_some();
+        let logged =
+            config::Log { sessions: logs, messages: logs, refusals: logs, ..Config::embedded_default().log };
         // The descriptor is never used.
         let descriptor = listen("127.0.0.1:0".parse().expect("an address"), 1, 0).expect("a socket");
         let ring = world.ring(Arc::clone(pool.arena()));
@@ -88,8 +90,7 @@ impl Builder {
             parts: Parts::new(overflow),
             mailboxes: Mailboxes::new(0, lookup),
             log,
-            session_lines: logs.then(|| SessionLines::new(100)),
-            log_messages: logs,
+            lines: Lines::new(&logged),
             metrics: Arc::clone(&metrics),
             hostname: settings.hostname.clone(),
             clients: Clients::new(CONNECTIONS_MAX),
