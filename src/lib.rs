@@ -34,10 +34,16 @@ pub mod memory_sum;
 #[cfg(feature = "server")]
 pub mod server;
 
-// The process: its threads, what it may have, and its end.
+// The process: its threads, what it tells of itself, what it may have, and its end.
 
 #[cfg(feature = "server")]
+pub mod admin;
+#[cfg(feature = "server")]
 pub mod resource_limits;
+#[cfg(feature = "server")]
+pub mod sandbox;
+#[cfg(feature = "server")]
+pub mod service_manager;
 #[cfg(feature = "server")]
 pub mod shutdown;
 #[cfg(feature = "server")]
@@ -82,6 +88,7 @@ pub mod config;
 
 // The words that all rooms share, plain values.
 
+pub mod counter;
 pub mod escape;
 #[cfg(feature = "server")]
 pub mod huge_pages;

@@ -57,6 +57,7 @@ pub(super) fn format_asked_for(text: &str) -> LogFormat {
 
 /// Reads the table.
 pub(super) fn read(mut section: Section<'_>) -> Log {
+    section.reloads_but(&["file", "format"]);
     let log = Log {
         file: section.path(
             "file",

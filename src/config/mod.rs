@@ -4,7 +4,9 @@
 //! module are all that the rest of the program sees. Each table of the file has a file here that reads its
 //! keys.
 
+mod admin;
 mod configuration;
+mod control;
 mod document;
 pub mod file;
 mod gate;
@@ -18,20 +20,27 @@ mod problem;
 mod reading;
 pub mod recipients;
 mod reference;
+mod run_as;
 mod section;
 mod session_limits;
 mod shards;
 pub mod sink;
+mod standing;
 mod syntax;
 mod tls;
 mod units;
 
+pub use admin::{Admin, AdminAddress};
 pub use configuration::Config;
+pub use control::CONTROL_SOCKET_DEFAULT;
+pub use document::TakenBy;
 pub use listener::Listener;
 pub use log::{Log, LogFormat};
 pub use problem::{Finding, Places, Problem, Warning};
-pub use reading::{Reading, load, parse, read};
-pub use reference::{markdown, reference};
+pub use reading::{Entries, Reading, load, parse, read, read_alone, read_recipients};
+pub use reference::{ReferenceKey, ReferenceTable, keys, markdown, reference, reference_tables};
+pub use run_as::RunAs;
 pub use shards::Shard;
 pub use sink::{LineEndings, Maildir, MaildirSync, Sink, SinkKind, Spool, Stdout, StdoutFormat};
+pub use standing::NeedsRestart;
 pub use tls::{CertificateFiles, Tls, TlsVersion};

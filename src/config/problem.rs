@@ -5,7 +5,7 @@ use std::fmt;
 /// A place in a file and what is to be said about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// The file as the operator named it.
+    /// The file as the operator named it; empty where a configuration is in use whose file was not read again.
     pub file: String,
     /// Counted from 1. `None` when something is missing altogether.
     pub line: Option<usize>,
@@ -22,7 +22,8 @@ impl fmt::Display for Finding {
             write!(f, ":{line}")?;
         }
         if !self.key.is_empty() {
-            write!(f, ": {}", self.key)?;
+            let between = if self.file.is_empty() { "" } else { ": " };
+            write!(f, "{between}{}", self.key)?;
         }
         write!(f, ": {}", self.text)
     }
@@ -92,6 +93,12 @@ impl Places {
         let lines = self.certificates.get(index);
         let line = lines.and_then(|[chain, own]| if key == "chain" { *chain } else { *own });
         Finding { file: self.file.clone(), line, key: format!("tls.certificate.{key}"), text }
+    }
+
+    /// A finding about a key of one of several tables of a name, by its place among them.
+    pub fn finding_in(&self, key: &str, index: usize, text: String) -> Finding {
+        let mut lines = self.keys.iter().filter(|(known, _)| known == key).map(|(_, line)| *line);
+        Finding { file: self.file.clone(), line: lines.nth(index), key: key.to_owned(), text }
     }
 
     fn line_of(&self, key: &str) -> Option<usize> {

@@ -33,11 +33,13 @@ pub struct Message {
     pub data: MailData,
     /// Where the sink stored it, for the log; written by the sink.
     pub place: String,
+    /// When a worker of the sink could take it; none before.
+    pub handed_over: Option<Instant>,
     /// What the log tells of it besides.
     pub log: LogFacts,
 }
 
-/// What the log tells of a message, and nobody else.
+/// What the log tells of a message, and what is counted of its phases. No sink stores any of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogFacts {
     /// The session that it came in.

@@ -8,13 +8,19 @@
 //! At the end each wait has a bound.
 
 mod addresses;
+mod confinement;
 mod control;
 mod error;
 mod event;
+mod generation;
+mod lent;
 mod log_report;
+mod reload;
+mod reloader;
 mod report;
 mod shard_start;
 mod start;
+mod watch;
 mod workers;
 
 pub use self::error::ServeError;
@@ -23,24 +29,24 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Config, LogFormat, Problem, Warning};
+use crate::config::{Config, Entries, LogFormat, Problem, Warning};
 use crate::limits::{LAST_WORDS_MAX, LOG_END_MAX};
 use crate::log::{self, Log};
-use crate::ring::probe;
+use crate::service_manager::ServiceManager;
 use crate::shutdown::Shutdown;
-use crate::smtp::policy::RecipientEntry;
 use crate::{huge_pages, resource_limits};
 
 /// A panic is waited for so long until it is told.
 const PANIC_WORDS_MAX: Duration = Duration::from_millis(100);
 
 /// Runs the receiver until SIGTERM or SIGINT; returns when every message under way was stored and answered.
-/// `recipients` are the entries of the file that the configuration names; `warnings` on both are told first.
+/// `file` is what a reload reads, `recipients` are the entries of the file that the configuration names; `warnings` on both are told first.
 /// When this returns, an error was told, with what was left when the time for that was over: in the log, in
 /// the configured format, on standard error where there is no log.
 pub fn serve(
     config: &Config,
-    recipients: Option<Vec<(usize, RecipientEntry)>>,
+    file: Option<&Path>,
+    recipients: Entries,
     warnings: &[Warning],
     shutdown: &Arc<Shutdown>,
 ) -> Result<(), ServeError> {
@@ -52,8 +58,11 @@ pub fn serve(
     resource_limits::raise();
     let (mut log, writer) = start_log(config.log.format, config.log.file.as_deref())?;
     report::warnings(warnings, &mut log);
-    let probed = probe::probe().map_err(|unusable| ServeError::new(unusable.to_string()));
-    let started = probed.and_then(|()| start::start(config, recipients, shutdown, &mut log));
+    let service_manager = Arc::new(ServiceManager::from_environment().unwrap_or_else(|why| {
+        report::notes(&[why], &mut log);
+        ServiceManager::default()
+    }));
+    let started = start::start(config, file, recipients, shutdown, service_manager, &mut log);
     let served = started.and_then(|started| {
         if let Some(control) = started {
             return control.run(&mut log);

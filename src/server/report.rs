@@ -1,20 +1,31 @@
 //! What the server says of itself in the log: the banner of a start, what an operator should know, the
 //! closing report.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use crate::config::{Config, Warning};
+use super::reload::{Prepared, What};
+use super::watch::Watched;
+use crate::config::{AdminAddress, Config, Warning};
+use crate::limits::{SHARDS_END_MAX, WORKERS_END_MAX};
 use crate::log::Log;
 use crate::log::events;
-use crate::metrics::{self, ShardMetrics};
+use crate::metrics::Registry;
 use crate::sink::{Durability, Opened};
 
 /// Warnings on the configuration.
 pub(super) fn warnings(warnings: &[Warning], log: &mut Log) {
     for warning in warnings {
         log.record(&events::WARNING, SystemTime::now()).text("text", warning.to_string().as_bytes()).end();
+    }
+    log.flush();
+}
+
+/// What this machine lacks of what was asked for.
+pub(super) fn lacks(lacks: &[String], log: &mut Log) {
+    for text in lacks {
+        log.record(&events::WARNING, SystemTime::now()).text("text", text.as_bytes()).end();
     }
     log.flush();
 }
@@ -34,7 +45,12 @@ pub(super) fn notes(notes: &[String], log: &mut Log) {
 }
 
 /// The banner: where it listens, on which cores it works, where mail goes and what a 250 promises.
-pub(super) fn banner(config: &Config, addresses: &[SocketAddr], opened: &Opened, log: &mut Log) {
+pub(super) fn banner(
+    config: &Config,
+    addresses: impl Iterator<Item = SocketAddr>,
+    opened: &Opened,
+    log: &mut Log,
+) {
     let at = SystemTime::now();
     for address in addresses {
         log.record(&events::LISTENING, at).plain("address", address).end();
@@ -47,7 +63,7 @@ pub(super) fn banner(config: &Config, addresses: &[SocketAddr], opened: &Opened,
         Durability::None => "nothing: a message answered 250 may be lost",
     };
     log.record(&events::SINK, at)
-        .text("store", opened.description.as_bytes())
+        .text("into", opened.description.as_bytes())
         .text("promise", promise.as_bytes())
         .end();
     let domains =
@@ -56,28 +72,134 @@ pub(super) fn banner(config: &Config, addresses: &[SocketAddr], opened: &Opened,
     notes(&opened.notes, log);
 }
 
+/// Where the administration listens.
+pub(super) fn admin(address: Option<&AdminAddress>, log: &mut Log) {
+    if let Some(address) = address {
+        log.record(&events::ADMIN, SystemTime::now()).plain("address", address).end();
+        log.flush();
+    }
+}
+
 /// All threads serve.
 pub(super) fn ready(log: &mut Log) {
     log.record(&events::READY, SystemTime::now()).end();
     log.flush();
 }
 
-/// The certificates were read again, and what is to be known of them.
-pub(super) fn certificates(found: &[String], log: &mut Log) {
-    log.record(&events::CERTIFICATES, SystemTime::now()).text("text", b"read again").end();
-    notes(found, log);
-}
-
-/// The stop begins, as asked for or because something failed.
-pub(super) fn stopping(is_asked_for: bool, log: &mut Log) {
-    log.record(if is_asked_for { &events::STOPPING } else { &events::FAILING }, SystemTime::now()).end();
+/// A reload begins a generation.
+pub(super) fn reloaded(prepared: &Prepared, by: &'static str, log: &mut Log) {
+    let Prepared { generation, warnings: found, notes: said, needs_restart, begun, .. } = prepared;
+    warnings(found, log);
+    notes(said, log);
+    for needed in needs_restart {
+        log.record(&events::NEEDS_RESTART, SystemTime::now())
+            .text("text", needed.to_string().as_bytes())
+            .end();
+    }
+    let mut record = log
+        .record(&events::RELOADED, SystemTime::now())
+        .number("generation", generation.number)
+        .plain("by", by)
+        .number("listeners", generation.places.len() as u64);
+    if let Some(count) = generation.table.count() {
+        record = record.number("listed", count as u64);
+    }
+    record.number("took_ms", millis(*begun)).end();
     log.flush();
 }
 
+/// What whoever asked for a reload is told.
+pub(super) fn reload_answer(prepared: &Prepared) -> String {
+    let Prepared { generation, warnings, needs_restart, begun, .. } = prepared;
+    let mut text = String::new();
+    for warning in warnings {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    for needed in needs_restart {
+        let _ = writeln!(text, "needs a restart: {needed}");
+    }
+    let recipients =
+        generation.table.count().map_or_else(String::new, |count| format!(", recipients: {count}"));
+    let (number, listeners, took) = (generation.number, generation.places.len(), millis(*begun));
+    let _ = writeln!(
+        text,
+        "reloaded: new sessions begin in generation {number} (listeners: {listeners}{recipients}; {took} ms)"
+    );
+    text
+}
+
+/// A reload changes nothing.
+pub(super) fn not_reloaded(problems: &[String], what: What, generation: u64, log: &mut Log) {
+    for problem in problems {
+        error(problem, log);
+    }
+    log.record(&events::NOT_RELOADED, SystemTime::now())
+        .number("generation", generation)
+        .text("text", stays(what).as_bytes())
+        .end();
+    log.flush();
+}
+
+/// What whoever asked for a reload is told that changes nothing.
+pub(super) fn refusal_answer(problems: &[String], what: What, generation: u64) -> String {
+    let mut text = problems.join("\n");
+    let _ = writeln!(
+        text,
+        "\nnot reloaded: {}; new sessions begin in generation {generation} as before",
+        stays(what)
+    );
+    text
+}
+
+const fn stays(what: What) -> &'static str {
+    match what {
+        What::Everything => "nothing was changed",
+        What::Only(Watched::Recipients) => "the recipients stay as they were",
+        What::Only(Watched::Certificates) => "the certificates stay as they were",
+    }
+}
+
+fn millis(since: SystemTime) -> u64 {
+    let took = since.elapsed().unwrap_or_default();
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The stop begins, as asked for or because something failed: what it waits for, and how long at most.
+pub(super) fn stopping(is_asked_for: bool, registry: &Registry, log: &mut Log) {
+    let (connections, away) = under_way(registry);
+    let event = if is_asked_for { &events::STOPPING } else { &events::FAILING };
+    log.record(event, SystemTime::now())
+        .number("connections", connections)
+        .number("away", away)
+        .number("seconds", (SHARDS_END_MAX + WORKERS_END_MAX).as_secs())
+        .end();
+    log.flush();
+}
+
+/// What the stop waits for, after so long.
+pub(super) fn waiting(what: &str, registry: &Registry, since: Duration, log: &mut Log) {
+    let (connections, away) = under_way(registry);
+    log.record(&events::WAITING, SystemTime::now())
+        .number("connections", connections)
+        .number("away", away)
+        .number("seconds", since.as_secs())
+        .text("for", what.as_bytes())
+        .end();
+    log.flush();
+}
+
+/// Connections that are open, and messages that are at the sink.
+fn under_way(registry: &Registry) -> (u64, u64) {
+    let shards = registry.shards().iter();
+    shards.fold((0, 0), |(connections, away), shard| {
+        (connections + shard.connections_open.value(), away + shard.messages_at_sink.value())
+    })
+}
+
 /// The closing report: what was counted since the start and is not 0.
-pub(super) fn stopped(shards: &[Arc<ShardMetrics>], log: &mut Log) {
+pub(super) fn stopped(registry: &Registry, log: &mut Log) {
     let mut record = log.record(&events::STOPPED, SystemTime::now());
-    for (name, value) in metrics::sum(shards.iter().map(|shard| &**shard)) {
+    for (name, value) in registry.snapshot().total().values() {
         record = record.number_if_any(name, value);
     }
     record.end();

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::handoff::channel::{Consumer, Receiver, Sender as ToWorker};
 use crate::handoff::message::Message;
 use crate::limits::{HANDOFF_MESSAGES_MAX, INQUIRIES_AWAY_MAX, SPILLS_AWAY_MAX};
+use crate::metrics::{Registry, SpillValues};
 use crate::shard::inbox::Letterbox;
 use crate::shard::mailboxes::Lookup;
 use crate::shard::parts::Overflow;
@@ -31,6 +32,7 @@ pub(super) struct Workers {
     pub(super) letterboxes: Vec<Letterbox>,
     pub(super) report: Arc<dyn Report>,
     pub(super) tell: Sender<ThreadEvent>,
+    pub(super) registry: Arc<Registry>,
 }
 
 impl Workers {
@@ -46,10 +48,11 @@ impl Workers {
             let (consumer, to_sink, from_shards) = channel(HANDOFF_MESSAGES_MAX)?;
             let receipts: Vec<_> = self.letterboxes.iter().map(|shard| shard.receipts.clone()).collect();
             let report = Arc::clone(&self.report);
+            let metrics = self.registry.sinks().get(number).map(Arc::clone).unwrap_or_default();
             self.start(format!("sink-{number}"), move |ready| {
                 let sink = make().map_err(|error| format!("the sink cannot start: {error}"))?;
                 ready();
-                sink::worker::run(sink, &consumer, &from_shards, &receipts, &*report);
+                sink::worker::run(sink, &consumer, &from_shards, &receipts, &*report, &metrics);
                 Ok(())
             })?;
             ends.push(to_sink);
@@ -57,20 +60,23 @@ impl Workers {
         Ok(ends)
     }
 
-    /// Starts the spiller, if the sink needs one, and gives the shards' way to it.
+    /// Starts the spiller, if the sink needs one, and gives the shards' way to it, and its budget.
     pub(super) fn start_spiller(
         &mut self,
         config: &Config,
         spill_to: SpillTo,
         space: Option<Arc<Space>>,
-    ) -> Result<Overflow, ServeError> {
+    ) -> Result<(Overflow, Option<Arc<SpillBudget>>), ServeError> {
         let directory = match spill_to {
-            SpillTo::Nowhere => return Ok(Overflow::Nowhere),
+            SpillTo::Nowhere => return Ok((Overflow::Nowhere, None)),
             SpillTo::Directory(directory) => directory,
         };
         let limits = &config.limits;
         let budget = SpillBudget::new(limits.spill_bytes_max, limits.spill_files_max);
-        let spiller = Spiller::new(directory, budget, Arc::clone(&self.report)).with_space(space);
+        let counted = Arc::clone(&budget);
+        self.registry.ask_spill(move || SpillValues { files: counted.files(), bytes: counted.bytes() });
+        let spiller =
+            Spiller::new(directory, Arc::clone(&budget), Arc::clone(&self.report)).with_space(space);
         let (consumer, to_spiller, errands) = channel(SPILLS_AWAY_MAX)?;
         let written: Vec<_> = self.letterboxes.iter().map(|shard| shard.written.clone()).collect();
         self.start("spill".to_owned(), move |ready| {
@@ -78,7 +84,7 @@ impl Workers {
             spiller.run(&consumer, &errands, &written);
             Ok(())
         })?;
-        Ok(Overflow::Files(to_spiller))
+        Ok((Overflow::Files(to_spiller), Some(budget)))
     }
 
     /// Starts the thread that looks into mailboxes, if the sink has some, and gives the shards' way to it.

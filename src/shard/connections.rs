@@ -35,6 +35,14 @@ impl Connections {
         }
     }
 
+    /// From now on so many clients may have a place. Those that are there stay.
+    pub(super) fn limit(&mut self, places: usize) {
+        if places != self.places {
+            self.places = places;
+            self.table.limit(places + REFUSED_CONNECTIONS_MAX);
+        }
+    }
+
     /// Adds one, to be settled in this turn. False when even those who are turned away have filled their
     /// places.
     pub(super) fn insert(&mut self, make: impl FnOnce(Key) -> Connection) -> bool {
@@ -75,6 +83,11 @@ impl Connections {
     /// The receive of this one found no buffer.
     pub(super) fn stall(&mut self, key: Key) {
         self.stalled.push_back(key);
+    }
+
+    /// Whether the receive of some found no buffer and waits for one.
+    pub(super) fn has_stalled(&self) -> bool {
+        !self.stalled.is_empty()
     }
 
     /// Arms so many receives again that found no buffer.

@@ -23,7 +23,7 @@ use crate::mail::envelope_budget::EnvelopeBudget;
 use crate::mail::outcome::{Outcome, TryAgain};
 use crate::mail::queue_id::QueueId;
 use crate::mail::session_id::{SessionId, SessionIds};
-use crate::metrics::ShardMetrics;
+use crate::metrics::{Phase, ShardMetrics};
 use crate::ring::Ring;
 use crate::smtp::ended_by::EndedBy;
 use crate::smtp::message_id;
@@ -54,8 +54,6 @@ pub struct Context<R> {
     pub lines: Lines,
     /// Its counters.
     pub metrics: Arc<ShardMetrics>,
-    /// Our name, for trace information.
-    pub hostname: String,
     /// The connections of each client over all shards.
     pub clients: Arc<Clients>,
     /// Its turn.
@@ -138,11 +136,20 @@ impl<R: Ring> Context<R> {
     pub(super) fn finish(&mut self, receipt: Receipt, told: bool) {
         let Receipt { message, outcome } = receipt;
         let metrics = &self.metrics;
+        let phases = [Phase::Envelope, Phase::Data, Phase::HandoffWait, Phase::Store];
+        let mut from = message.log.times.map(|times| times.begun);
+        let ends = message.log.times.map(|times| [times.data, times.complete]);
+        let ends = ends.into_iter().flatten().chain(message.handed_over).chain([self.turn.now]);
+        for (phase, to) in phases.into_iter().zip(ends) {
+            let began = from.replace(to).unwrap_or(to);
+            metrics.phase(phase).add_duration(to.saturating_duration_since(began));
+        }
         match outcome {
             _ if !told => metrics.messages_unknown.add(1),
             Outcome::Stored => {
                 metrics.messages.add(1);
                 metrics.message_bytes.add(message.data.bytes());
+                metrics.message_size.add(message.data.bytes());
             }
             Outcome::TryAgain(_) => metrics.messages_try_again.add(1),
             Outcome::Refused(_) => metrics.messages_refused.add(1),
@@ -253,8 +260,6 @@ impl<R: Ring> Context<R> {
         tls_failure: Option<Cause>,
     ) {
         let summary = session.summary();
-        let is_of_tls = tls_failure.is_some() && ended_by != EndedBy::Bug;
-        let ended_by = if is_of_tls { EndedBy::Tls } else { ended_by };
         self.log_more_refusals(session, name);
         let Some(lines) = &mut self.lines.sessions else { return };
         let refused = summary.refused_4yz + summary.refused_5yz;

@@ -121,7 +121,8 @@ impl Delivery {
     }
 
     /// Hands a completed message over.
-    pub fn hand_over(&mut self, message: Box<Message>, now: Instant) -> Handed {
+    pub fn hand_over(&mut self, mut message: Box<Message>, now: Instant) -> Handed {
+        message.handed_over = Some(now);
         match &mut self.to_sink {
             ToSink::Inline(sink) => {
                 self.inline_batch.push(message);
@@ -140,9 +141,10 @@ impl Delivery {
     }
 
     /// Moves waiting messages into the channel while it has room.
-    pub fn hand_over_waiting(&mut self) -> MustRing {
+    pub fn hand_over_waiting(&mut self, now: Instant) -> MustRing {
         let mut must_ring = None;
-        while let Some((since, message)) = self.waiting.pop_front() {
+        while let Some((since, mut message)) = self.waiting.pop_front() {
+            message.handed_over = Some(now);
             match self.try_send(message) {
                 Ok(ring) => must_ring = must_ring.or(ring),
                 Err(message) => {
@@ -167,7 +169,8 @@ impl Delivery {
         if now.saturating_duration_since(*since) < HANDOFF_WAIT_MAX {
             return None;
         }
-        let (_, message) = self.waiting.pop_front()?;
+        let (_, mut message) = self.waiting.pop_front()?;
+        message.handed_over = None;
         Some(Receipt { message, outcome: Outcome::TryAgain(TryAgain::Overload) })
     }
 
@@ -179,6 +182,11 @@ impl Delivery {
     /// Whether nothing is on its way.
     pub fn is_idle(&self) -> bool {
         self.outstanding == 0 && self.waiting.is_empty()
+    }
+
+    /// Messages that wait for a place in the channel or for their receipt.
+    pub fn under_way(&self) -> usize {
+        self.outstanding + self.waiting.len()
     }
 
     /// Whether messages wait for a place in the channel, so that somebody has to look at the time.
@@ -223,6 +231,7 @@ impl Message {
             data: MailData::new(arena),
             place: String::new(),
             log: LogFacts::default(),
+            handed_over: None,
         }
     }
 
@@ -231,5 +240,6 @@ impl Message {
         self.received.clear();
         self.log = LogFacts::default();
         self.place.clear();
+        self.handed_over = None;
     }
 }

@@ -37,6 +37,11 @@ impl LineRate {
         Self { lines_max, begun: None, left: 0, had: Box::new([0; PLACES]), hasher: RandomState::new() }
     }
 
+    /// From the next window on so many lines a second.
+    pub(super) fn limit(&mut self, lines_max: u32) {
+        self.lines_max = lines_max;
+    }
+
     /// Lines that one client may have in a window.
     pub(super) fn of_a_client(&self) -> u32 {
         self.lines_max.div_ceil(CLIENT_SHARE)

@@ -46,6 +46,22 @@ impl Lines {
         }
     }
 
+    /// From now on as configured here. What was counted goes on, where there are lines still.
+    pub(super) fn go_by(&mut self, log: &config::Log) {
+        let new = Self::new(log);
+        match (&mut self.sessions, new.sessions) {
+            (Some(lines), Some(_)) => lines.limit(log.session_lines_max),
+            (lines, new) => *lines = new,
+        }
+        match (&mut self.refusals, new.refusals) {
+            (Some(lines), Some(_)) => lines.limit(log.session_lines_max),
+            (lines, new) => *lines = new,
+        }
+        if self.messages.is_some() != new.messages.is_some() {
+            self.messages = new.messages;
+        }
+    }
+
     /// Whether a message with this outcome has a line. One that could not be stored may be counted instead.
     pub(super) fn grant_message(&mut self, outcome: Outcome, now: Instant) -> bool {
         let Some(lines) = &mut self.messages else { return false };

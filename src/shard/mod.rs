@@ -32,6 +32,7 @@ mod repeated_lines;
 mod serving;
 mod session_lines;
 mod silence;
+mod stopwatch;
 mod table;
 mod timers;
 mod transport;
@@ -49,12 +50,13 @@ use self::connection::Connection;
 use self::connections::Connections;
 use self::context::Context;
 use self::listener::Listener;
-use self::order::Order;
+use self::order::{NewSocket, Order, Service};
 use self::provision::Provision;
 use self::relief::{Relief, relieve_held, relieve_spilling};
 use self::serving::Serving;
 use self::table::Key;
 use crate::limits::SHUTDOWN_WAIT_MAX;
+use crate::metrics::micros;
 use crate::ring::{Event, Received, Ring, Socket};
 use crate::smtp::session::Session;
 
@@ -93,20 +95,22 @@ impl Stopping {
 }
 
 impl<R: Ring> Shard<R> {
-    /// A shard that begins to accept with its first turn; so many clients may be connected at a time.
-    pub fn new(mut context: Context<R>, connections_max: usize, listeners: Vec<Listener>) -> Self {
+    /// A shard that begins to serve with this with its first turn.
+    pub fn new(mut context: Context<R>, service: &Service, sockets: Vec<NewSocket>) -> Self {
         context.ring.watch(context.inbox.bell());
         let now = context.turn.now;
-        Self {
+        let mut shard = Self {
             context,
-            listeners,
-            connections: Connections::new(connections_max, now),
+            listeners: Vec::new(),
+            connections: Connections::new(service.connections_max, now),
             relief: Relief::new(now),
             provision: Provision::new(),
             events: Vec::new(),
             must_stop: false,
             stopping: None,
-        }
+        };
+        shard.take_over(service, sockets);
+        shard
     }
 
     /// Runs turns until the server was stopped and everything under way has ended.
@@ -152,6 +156,7 @@ impl<R: Ring> Shard<R> {
         for listener in &mut self.listeners {
             listener.settle(ring, turn.now);
         }
+        self.listeners.retain(|listener| !listener.is_gone());
         self.provision.provide(ring, pool, turn.work.is_behind());
         // As many receives as buffers are published now.
         let published = ring.provided();
@@ -165,8 +170,10 @@ impl<R: Ring> Shard<R> {
         let now = self.context.ring.now();
         let took = now.saturating_duration_since(self.context.turn.now);
         self.context.metrics.turn_us_max.raise(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        self.context.metrics.turn_duration.add_duration(took);
         let wait = self.may_sleep_for(now);
-        let Context { ring, inbox, turn, .. } = &mut self.context;
+        let holds_back = self.holds_clients_back();
+        let Context { ring, inbox, turn, metrics, .. } = &mut self.context;
         let may_sleep = inbox.park()
             && !turn.handshakes.is_behind()
             && !turn.work.is_behind()
@@ -174,9 +181,20 @@ impl<R: Ring> Shard<R> {
             && self.connections.are_settled();
         let turned = ring.turn(if may_sleep { wait } else { Some(Duration::ZERO) }, &mut self.events);
         inbox.unpark();
-        turn.now = ring.now();
+        let began = std::mem::replace(&mut turn.now, ring.now());
         turn.wall_clock = ring.wall_clock();
+        metrics.turns.add(1);
+        metrics.ring_overflows.set(ring.overflows());
+        if holds_back {
+            metrics.back_pressure_us.add(micros(turn.now.saturating_duration_since(began)));
+        }
         turned
+    }
+
+    /// Whether some client has to wait because memory, receive buffers or the sink have no room.
+    fn holds_clients_back(&self) -> bool {
+        let Context { delivery, pool, .. } = &self.context;
+        self.connections.has_stalled() || delivery.has_waiting() || pool.pressure().refuses_new()
     }
 
     /// How long nothing is due; none when nothing will be.
@@ -194,16 +212,15 @@ impl<R: Ring> Shard<R> {
             self.relief.due_in(),
             stopping,
         ];
-        let pauses = self.listeners.iter().filter_map(Listener::paused_until).map(until);
-        due.into_iter().flatten().chain(pauses).min()
+        let listeners = self.listeners.iter().filter_map(Listener::wakes_at).map(until);
+        due.into_iter().flatten().chain(listeners).min()
     }
 
     fn handle(&mut self, event: Event) {
         let Self { context, connections, .. } = self;
         match event {
             Event::Accepted { token, result, more } => {
-                let number = usize::try_from(token.value()).unwrap_or(usize::MAX);
-                self.handle_accepted(number, result, more);
+                self.handle_accepted(token.value(), result, more);
             }
             Event::Received { token, received, more } => {
                 let key = Key::from_word(token.value());
@@ -236,8 +253,9 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    fn handle_accepted(&mut self, number: usize, result: Result<Socket, Errno>, more: bool) {
-        let Some(listener) = self.listeners.get_mut(number) else { return };
+    fn handle_accepted(&mut self, number: u64, result: Result<Socket, Errno>, more: bool) {
+        // It is there as long as its accept is: what is removed goes after its last event.
+        let Some(listener) = self.listeners.iter_mut().find(|one| one.number() == number) else { return };
         let context = &mut self.context;
         listener.handle_accept(result.err(), more, context.turn.now);
         let socket = match result {
@@ -258,13 +276,17 @@ impl<R: Ring> Shard<R> {
             context.clients.enter(client.ip())
         };
         context.metrics.connections.add(1);
-        if full || seat.is_err() {
-            context.metrics.connections_refused.add(1);
+        match seat {
+            _ if self.stopping.is_some() => context.metrics.connections_refused_stopping.add(1),
+            _ if full => context.metrics.connections_refused_full.add(1),
+            Err(TooMany) => context.metrics.connections_refused_client.add(1),
+            Ok(_) => {}
         }
         let inserted = self.connections.insert(|key| {
-            let session = Session::new(settings.clone(), client, context.turn.now);
-            let name = context.name_session();
-            let mut connection = Connection::new(key, socket, session, tls, (name, context.turn.wall_clock));
+            let session =
+                Session::new(settings.clone(), client, context.turn.now).counted_in(&context.metrics.tally);
+            let named = (context.name_session(), context.turn.wall_clock);
+            let mut connection = Connection::new(key, socket, session, tls, named, context.turn.now);
             match seat {
                 Ok(seat) if !full => {
                     connection.serve(context, |serving, context| serving.greet(seat, context.turn.now));
@@ -281,8 +303,9 @@ impl<R: Ring> Shard<R> {
         }
     }
 
+    /// A listener that was removed is cancelled.
     fn note_accept_failure(&mut self, error: Errno) {
-        if self.stopping.is_none() && error != Errno::CONNABORTED {
+        if self.stopping.is_none() && !matches!(error, Errno::CONNABORTED | Errno::CANCELED) {
             let Context { lines, log, turn, metrics, .. } = &mut self.context;
             metrics.accept_failures.add(1);
             lines.note_accept_failure(error, log, turn.now, turn.wall_clock);
@@ -293,14 +316,34 @@ impl<R: Ring> Shard<R> {
     fn take_orders(&mut self) {
         while let Some(order) = self.context.inbox.orders.next() {
             match order {
-                Order::Settings(settings) => {
-                    for (listener, settings) in self.listeners.iter_mut().zip(settings) {
-                        listener.tell(settings);
-                    }
-                }
+                Order::Serve(service, sockets) => self.take_over(&service, sockets),
                 Order::Stop => self.must_stop = true,
             }
         }
+    }
+
+    /// From now on the shard serves with this. Nothing large is dropped: whoever ordered it keeps a count of
+    /// what was before.
+    fn take_over(&mut self, service: &Service, sockets: Vec<NewSocket>) {
+        let now = self.context.turn.now;
+        for listener in &mut self.listeners {
+            match service.listeners.iter().find(|told| told.number == listener.number()) {
+                Some(told) => listener.tell(told.clone()),
+                None => listener.drain(now),
+            }
+        }
+        for NewSocket { number, socket, is_lent } in sockets {
+            if let Some(told) = service.listeners.iter().find(|told| told.number == number) {
+                let mut listener = Listener::new(socket, told.clone()).lent(is_lent);
+                if self.stopping.is_some() {
+                    listener.stop(&mut self.context.ring);
+                }
+                self.listeners.push(listener);
+            }
+        }
+        self.connections.limit(service.connections_max);
+        self.context.lines.go_by(&service.logged);
+        service.take();
     }
 
     /// What other threads have done for connections goes on to them.
@@ -364,7 +407,7 @@ impl<R: Ring> Shard<R> {
                 connections.mark(key);
             }
         }
-        let must_ring = context.delivery.hand_over_waiting();
+        let must_ring = context.delivery.hand_over_waiting(context.turn.now);
         context.ring_if(must_ring);
     }
 
@@ -412,7 +455,7 @@ impl<R: Ring> Shard<R> {
             deadline: now + SHUTDOWN_WAIT_MAX,
             cut_off: false,
         });
-        self.listeners.iter().for_each(Listener::refuse_new);
+        self.listeners.iter_mut().for_each(|listener| listener.stop(&mut self.context.ring));
         self.connections.serve_each(Serving::shut_down, &mut self.context);
     }
 
@@ -457,6 +500,8 @@ impl<R: Ring> Shard<R> {
     fn update_gauges(&self) {
         let metrics = &self.context.metrics;
         metrics.connections_open.set(self.connections.len() as u64);
+        metrics.messages_at_sink.set(self.context.delivery.under_way() as u64);
+        metrics.buffers.set(self.context.pool.buffers() as u64);
         metrics.buffers_pinned.set(self.context.pool.pinned() as u64);
         metrics.block_bytes_used.set(self.context.pool.block_bytes_used() as u64);
     }

@@ -36,6 +36,11 @@ impl RefusalLines {
         }
     }
 
+    /// From now on so many lines a second.
+    pub(super) fn limit(&mut self, lines_max: u32) {
+        self.rate.limit(lines_max);
+    }
+
     /// Whether a refusal for this reason has a line; one that has none is counted.
     pub(super) fn grant(&mut self, client: IpAddr, reason: Reason, now: Instant) -> bool {
         if reason.is_ours() {

@@ -41,6 +41,8 @@ pub(super) struct Serving {
     seat: Option<Seat>,
     /// The session has ended: its replies are sent, and the connection is closed.
     has_ended: bool,
+    /// When the outcome of a message came that the client is told with the next send.
+    outcome_came: Option<Instant>,
 }
 
 // What happens to a session.
@@ -55,6 +57,7 @@ impl Serving {
             draft: Draft::default(),
             seat: None,
             has_ended: false,
+            outcome_came: None,
         }
     }
 
@@ -87,6 +90,12 @@ impl Serving {
     /// The session has ended, for a reason outside of it.
     pub(super) fn end(&mut self) {
         self.has_ended = true;
+    }
+
+    /// When the outcome of a message came that is told with the send that begins now; none where it tells
+    /// none. Of several it is the first.
+    pub(super) fn take_outcome(&mut self) -> Option<Instant> {
+        self.outcome_came.take()
     }
 
     /// Takes what the session has said.
@@ -309,7 +318,7 @@ impl Serving {
         // A front that speaks for itself, such as a health check, is not counted, as at the accept.
         let admitted = if client == front { Ok(None) } else { context.clients.enter(client) };
         if admitted.is_err() {
-            context.metrics.connections_refused.add(1);
+            context.metrics.connections_refused_client.add(1);
         }
         self.resolve(asked, admitted.is_ok(), context);
         self.seat = admitted.unwrap_or(None);
@@ -327,7 +336,8 @@ impl Serving {
         self.recycle_draft(context);
         let (arena, turn) = (context.pool.arena(), &mut context.turn);
         let connection = self.key.word();
-        self.draft.begin(context.delivery.begin(connection, arena, &mut turn.supplies, turn.wall_clock));
+        let message = context.delivery.begin(connection, arena, &mut turn.supplies, turn.wall_clock);
+        self.draft.begin(message);
         Ok(())
     }
 
@@ -335,7 +345,10 @@ impl Serving {
     pub(super) fn ask_about_recipient<R: Ring>(&mut self, asked: Asked<Recipient>, context: &mut Context<R>) {
         let (connection, number, now) = (self.key.word(), asked.number(), context.turn.now);
         let answered = match self.session.proposed_recipient() {
-            Some(recipient) => context.mailboxes.ask(connection, number, recipient, now),
+            Some(recipient) => {
+                let policy = &*self.session.settings().policy;
+                context.mailboxes.ask(connection, number, recipient, policy, now)
+            }
             None => Answered::Now(Verdict::TryAgain),
         };
         match answered {
@@ -356,7 +369,8 @@ impl Serving {
             message.log.times = Some(Times { begun, data, complete: context.turn.now });
             self.session.tell(&mut message.client);
             let Message { received, client, envelope, id, .. } = message;
-            trace::received(received, &context.hostname, client, envelope, *id, context.turn.wall_clock);
+            let hostname = &self.session.settings().hostname;
+            trace::received(received, hostname, client, envelope, *id, context.turn.wall_clock);
             received.extend_from_slice(beginning.lead_in());
         }
         self.hand_over(context);
@@ -402,6 +416,7 @@ impl Serving {
     fn resolve_delivery<R>(&mut self, delivered: Delivered, context: &Context<R>) -> bool {
         let asked = self.session.asked::<Delivery>();
         if let Some(asked) = asked {
+            self.outcome_came.get_or_insert(context.turn.now);
             self.resolve(asked, delivered, context);
         }
         asked.is_some()

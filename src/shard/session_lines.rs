@@ -60,6 +60,11 @@ struct Untold {
 }
 
 impl SessionLines {
+    /// From now on so many lines a second.
+    pub(super) fn limit(&mut self, lines_max: u32) {
+        self.rate.limit(lines_max);
+    }
+
     /// So many lines a second.
     pub fn new(lines_max: u32) -> Self {
         Self { rate: LineRate::new(lines_max), put_off_told: None, untold: Untold::default(), since: None }

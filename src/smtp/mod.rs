@@ -36,6 +36,7 @@ pub mod session;
 pub mod settings;
 mod size_limit;
 pub mod supplies;
+pub mod tally;
 pub mod trace;
 mod transaction;
 mod words;

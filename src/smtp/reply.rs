@@ -24,15 +24,30 @@ macro_rules! replies {
             #[doc = concat!("`", $code, " ", $enhanced, " ", $text, "`")]
             $(#[doc = $doc])*
             pub(super) const $name: Reply =
-                Reply { code: $code, enhanced: $enhanced, text: $text, reason: reason!($($reason)?) };
+                Reply { code: $code, enhanced: $enhanced, text: $text, reason: reason!($($reason)?), row: Row::$name as u8 };
         )+
 
-        #[cfg(test)]
-        const ALL: &[Reply] = &[$($name),+];
+        /// The rows of the table, so that a reply knows its own.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
+        enum Row { $($name),+ }
+
+        /// All replies, each at the number of its row.
+        pub(super) const ALL: &[Reply] = &[$($name),+];
+
+        /// How many there are.
+        pub(super) const COUNT: usize = ALL.len();
     };
 }
 
 replies! {
+    // These three hold more than is written here: they are said by their session, part by part.
+    GREETING = 220 "" "";
+    HELLO = 250 "" "";
+    MESSAGE_OK = 250 "2.0.0" "Ok: queued as";
+    NO_MAIL_NOW = 554 "" "takes no mail now" => TakesNoMail;
+    NO_MAIL_EVER = 521 "" "does not accept mail" => TakesNoMail;
+
     OK = 250 "2.0.0" "Ok";
     SENDER_OK = 250 "2.1.0" "Sender ok";
     RECIPIENT_OK = 250 "2.1.5" "Recipient ok";

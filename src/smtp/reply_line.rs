@@ -16,9 +16,21 @@ pub struct Reply {
     pub(super) text: &'static str,
     /// Why something is refused; none where nothing is.
     pub(super) reason: Option<Reason>,
+    /// Its number among all replies.
+    pub(super) row: u8,
 }
 
 impl Reply {
+    /// Its number among all replies, for counting.
+    pub(super) const fn index(self) -> usize {
+        self.row as usize
+    }
+
+    /// The reply code and the enhanced code, which is empty where there is none.
+    pub(super) const fn codes(self) -> (u16, &'static str) {
+        (self.code, self.enhanced)
+    }
+
     /// Why something is refused; none where nothing is.
     pub const fn reason(self) -> Option<Reason> {
         self.reason

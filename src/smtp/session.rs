@@ -45,6 +45,7 @@ use super::question::{Awaited, Delivery, Question};
 use super::reason::Reason;
 use super::reply::{self, ReplyBuffer};
 use super::settings::Settings;
+use super::tally::Tally;
 use super::transaction::Transaction;
 use crate::mail::client::{ClientFacts, TlsFacts};
 use crate::mail::envelope::{Envelope, Mailbox};
@@ -156,6 +157,8 @@ pub struct Session {
     /// When the mail data began that began last.
     data_at: Instant,
     summary: Summary,
+    /// Where it is counted together with others; none where nobody counts.
+    tally: Option<Arc<Tally>>,
 }
 
 impl Session {
@@ -194,7 +197,19 @@ impl Session {
             mail_at: now,
             data_at: now,
             summary: Summary::default(),
+            tally: None,
         }
+    }
+
+    /// Counted together with other sessions of this thread.
+    #[must_use]
+    pub fn counted_in(self, tally: &Arc<Tally>) -> Self {
+        Self { tally: Some(Arc::clone(tally)), ..self }
+    }
+
+    /// What it was told.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Consumes input until the outside is needed. Must not be called while an answer is awaited.

@@ -1,5 +1,6 @@
 //! The whole program: a real server on loopback, its process, its disk, and clients of all sorts.
 
+mod admin;
 mod crash;
 mod dialogues_live;
 mod disk_shares;
@@ -13,7 +14,9 @@ mod log_lines;
 mod mailbox_lines;
 mod power_cut;
 mod process;
+mod reload;
 mod server;
+mod service_manager;
 mod spill;
 mod tls;
 mod tls_clients;

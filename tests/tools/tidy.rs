@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["cli", "signals"]),
     ("cli", &["check", "doctor", "log", "memory_sum", "server", "shutdown", "sink::spool", "smtp", "tls"]),
-    ("check", &["config", "doctor", "sink", "smtp::policy", "tls"]),
+    ("check", &["config", "doctor", "sandbox", "sink", "smtp::policy", "tls"]),
     (
         "doctor",
         &[
@@ -26,6 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "resource_limits",
             "ring::locked_memory",
             "ring::probe",
+            "sandbox",
             "sink::file_limit",
             "sink::space",
             "sink::volatile",
@@ -34,11 +35,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "server",
         &[
+            "admin",
             "handoff",
             "log",
             "metrics",
             "resource_limits",
             "ring",
+            "sandbox",
+            "service_manager",
             "shard",
             "shutdown",
             "sink",
@@ -47,19 +51,36 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tls",
         ],
     ),
-    ("memory_sum", &["log", "ring::locked_memory", "smtp::settings"]),
+    (
+        "admin",
+        &[
+            "log",
+            "metrics",
+            "service_manager",
+            "shutdown",
+            "smtp::ended_by",
+            "sink::Report",
+            "sink::Site",
+            "sink::space",
+            "threads",
+        ],
+    ),
+    ("memory_sum", &["admin", "log", "ring::locked_memory", "smtp::settings"]),
     ("shutdown", &["handoff::channel", "handoff::doorbell", "log", "shard::order", "signals"]),
     ("shard", &["handoff", "log", "metrics", "ring", "sink", "smtp", "tls"]),
-    ("sink", &["handoff", "smtp::trace"]),
+    ("sink", &["handoff", "metrics", "smtp::trace"]),
     ("handoff", &[]),
     ("tls", &["smtp::settings"]),
-    ("smtp", &["limits", "mail", "scan", "timestamp"]),
+    ("smtp", &["counter", "limits", "mail", "scan", "timestamp"]),
     ("ring", &[]),
+    ("sandbox", &[]),
     ("signals", &[]),
     ("scan", &[]),
     ("log", &["handoff::channel", "handoff::doorbell", "smtp::ended_by", "smtp::reason"]),
-    ("metrics", &[]),
+    ("counter", &[]),
+    ("metrics", &["smtp"]),
     ("resource_limits", &[]),
+    ("service_manager", &[]),
     ("threads", &[]),
     ("buffer", &[]),
     ("huge_pages", &[]),
@@ -71,7 +92,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Plain values that everybody may use.
-const PLAIN: &[&str] = &["limits", "config", "mail", "buffer", "huge_pages", "escape", "timestamp"];
+const PLAIN: &[&str] =
+    &["counter", "limits", "config", "mail", "buffer", "huge_pages", "escape", "timestamp"];
 
 /// Rooms that see no socket, file, thread or clock, and use nothing but what their rows name.
 const SANS_IO: &[&str] = &["mail", "scan", "smtp"];

@@ -49,6 +49,18 @@ pub enum SinkKind {
     Discard,
 }
 
+impl SinkKind {
+    /// The word for it, as in the file.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Maildir(_) => "maildir",
+            Self::Spool(_) => "spool",
+            Self::Stdout(_) => "stdout",
+            Self::Discard => "discard",
+        }
+    }
+}
+
 impl Sink {
     /// What is to be known of its kind.
     pub fn facts(&self) -> &dyn SinkFacts {
@@ -143,6 +155,7 @@ pub(super) fn read(root: &mut Section<'_>, identity: &Identity) -> Sink {
 
 /// The keys of all kinds are read whatever the kind, so that a misplaced key is told from an unknown one.
 fn one(mut section: Section<'_>, identity: &Identity) -> Sink {
+    section.needs_restart_but(&["space_reserve", "dsn", "requiretls"]);
     let row = section.choice_or(
         "kind",
         &ROWS.each_ref().map(|row| (row.word, row)),
@@ -183,6 +196,7 @@ fn one(mut section: Section<'_>, identity: &Identity) -> Sink {
     }
     if let SinkKind::Maildir(maildir) = &sink.kind {
         maildir::template_rules(&section, maildir, identity);
+        maildir::mode_rules(&section, maildir);
     }
     section.finish();
     sink

@@ -315,6 +315,7 @@ mod tests {
                 data: MailData::new(Arc::new(Arena::new(1, 4096).expect("memory"))),
                 place: String::new(),
                 log: LogFacts::default(),
+                handed_over: None,
             };
             let mut octets = Vec::new();
             encode(&message, None, &mut octets);
@@ -385,6 +386,7 @@ mod tests {
             data: MailData::new(Arc::new(Arena::new(1, 4096).expect("memory"))),
             place: String::new(),
             log: LogFacts::default(),
+            handed_over: None,
         }
     }
 

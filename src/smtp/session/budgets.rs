@@ -27,7 +27,7 @@ impl Session {
             }
             self.errors += 1;
         }
-        replies.push(reply);
+        self.say(reply, replies);
         true
     }
 
@@ -92,6 +92,33 @@ impl Session {
         }
     }
 
+    /// Appends a reply.
+    pub(super) fn say(&self, reply: Reply, replies: &mut ReplyBuffer) {
+        replies.push(reply);
+        self.note_said(reply);
+    }
+
+    /// Counts a reply that was appended, together with those of other sessions.
+    pub(super) fn note_said(&self, reply: Reply) {
+        if let Some(tally) = &self.tally {
+            tally.reply(reply);
+        }
+    }
+
+    /// Counts a line as the command of this number; as none where it is no command.
+    pub(super) fn note_command(&self, number: Option<usize>) {
+        if let Some(tally) = &self.tally {
+            tally.command(number);
+        }
+    }
+
+    /// Counts a recipient that was refused by this reply.
+    pub(super) fn note_recipient_refused(&self, reply: Reply) {
+        if let Some(tally) = self.tally.as_ref().filter(|_| reply.code >= 400) {
+            tally.recipient_refused(reply);
+        }
+    }
+
     /// Refuses something and ends the session.
     pub(super) fn refuse_and_close(&mut self, reply: Reply, replies: &mut ReplyBuffer) -> Step {
         self.count(reply);
@@ -118,7 +145,7 @@ impl Session {
     /// Appends a last reply and ends the session.
     pub(super) fn say_last(&mut self, reply: Reply, replies: &mut ReplyBuffer) -> Step {
         self.ended_by.get_or_insert(reply.reason().map_or(EndedBy::Quit, EndedBy::from));
-        replies.push(reply);
+        self.say(reply, replies);
         self.close()
     }
 

@@ -26,6 +26,7 @@ impl Session {
             && input.rest().first().is_some_and(|octet| !command::can_begin(*octet))
         {
             self.summary.commands += 1;
+            self.note_command(None);
             self.summary.commands_of_use += 1;
             return Some(self.refuse_and_close(reply::NOT_SMTP, replies));
         }
@@ -91,6 +92,7 @@ impl Session {
 
     /// Notes what a line was refused with that is no command line.
     fn refuse_line(&mut self, handled: Handled, replies: &mut ReplyBuffer) -> Handled {
+        self.note_command(None);
         self.step = "COMMAND";
         self.summary.commands_of_use += 1;
         self.note_handled(&handled, b"", replies);
@@ -108,10 +110,13 @@ impl Session {
     ) -> Handled {
         self.step = "COMMAND";
         if !self.said_hello && command::is_foreign_protocol(line) {
+            self.note_command(None);
             self.summary.commands_of_use += 1;
             return Handled::Close(reply::NOT_SMTP);
         }
-        let Command { verb, row, argument } = match command::parse(line) {
+        let parsed = command::parse(line);
+        self.note_command(parsed.as_ref().ok().map(|command| command.number));
+        let Command { verb, row, argument, .. } = match parsed {
             Ok(command) => command,
             Err(error) => {
                 self.summary.commands_of_use += 1;

@@ -30,6 +30,7 @@ const OURS: &[(&str, &str)] = &[
 
 /// Names of other crates, and of other things that have this name everywhere.
 const THEIRS: &[&str] = &[
+    "CapabilitySet",
     "PeerClosed",
     "PeerIncompatible",
     "PeerMisbehaved",
@@ -37,6 +38,14 @@ const THEIRS: &[&str] = &[
     // The other end of a socket, whoever it is.
     "peer_address",
     "peer_has_closed",
+    // HTTP's.
+    "BAD_REQUEST",
+    "MISDIRECTED_REQUEST",
+    "Request",
+    "Response",
+    // systemd's.
+    "ServiceManager",
+    "service_manager",
     // As the kernel has it: huge pages on request only.
     "on_request_only",
 ];
