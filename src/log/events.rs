@@ -146,13 +146,13 @@ events! {
     SINK = "sink" Notice ["into", "promise"];
     /// For whom mail is taken.
     ACCEPTING = "accepting" Notice ["for"];
-    /// What the process has given up from now on: the number of the user that it is, the version of Landlock that
-    /// holds (0 for none), and whether system calls are restricted.
+    /// What the process has given up from now on: the number of the user that it is, the version of Landlock
+    /// that holds (0 for none), and whether system calls are restricted.
     SANDBOX = "sandbox" Notice ["user", "landlock", "seccomp"];
     /// All threads serve.
     READY = "ready" Notice [];
-    /// New sessions begin with what was read again: by SIGHUP (`signal`), by `ringmx reload` (`command`), because
-    /// a file has changed (`files`).
+    /// New sessions begin with what was read again: by SIGHUP (`signal`), by `ringmx reload` (`command`),
+    /// because a file has changed (`files`).
     RELOADED = "reloaded" Notice ["generation", "by", "listeners", "listed", "took_ms"];
     /// What was read again cannot be used; the lines before it say why. New sessions begin as before.
     NOT_RELOADED = "not-reloaded" Error ["generation", "text"];

@@ -72,7 +72,8 @@ impl Session {
         }
     }
 
-    /// Whether a reply ends a session that came to nothing only because this machine has put it off each time.
+    /// Whether a reply ends a session that came to nothing only because this machine has put it off each
+    /// time.
     fn ends_what_was_put_off(&self, reply: Reply) -> bool {
         let Summary { refused_4yz, refused_5yz, refused_ours, .. } = self.summary;
         reply == reply::TOO_MANY_IDLE_COMMANDS
