@@ -287,7 +287,7 @@ impl Reloader {
     fn admit(&mut self, prepared: Prepared) -> Result<Prepared, Refused> {
         self.generations.retire();
         if prepared.has_new_table {
-            self.generations.may_have_table().map_err(|why| vec![why])?;
+            self.generations.may_have_table(&prepared.generation.table).map_err(|why| vec![why])?;
         }
         prepared.bound.listen().map_err(|why| vec![why])?;
         Ok(prepared)
