@@ -143,14 +143,14 @@ async fn run(start: AdminStart, mut stopped: oneshot::Receiver<()>) -> io::Resul
                 health.look();
                 watchdog.tell_if_due(&health);
             }
-            () = take_next_request(control.as_mut()) => {}
+            () = take_next_question(control.as_mut()) => {}
             () = take_next(door.as_mut()) => {}
         }
     }
 }
 
 /// Takes the next request to the control socket, if there is one.
-async fn take_next_request(control: Option<&mut ControlSocket>) {
+async fn take_next_question(control: Option<&mut ControlSocket>) {
     match control {
         Some(control) => control.take_next().await,
         None => std::future::pending().await,

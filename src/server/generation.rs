@@ -1,5 +1,5 @@
-//! What a reload changes, as one value: a generation. Each shard has a [`Service`] of its own of it, and all of
-//! them one table of recipients.
+//! What a reload changes, as one value: a generation. Each shard has a [`Service`] of its own of it, and all
+//! of them one table of recipients.
 //!
 //! Sessions keep what they began with, so old generations live on. What is large is never dropped by a shard:
 //! the control thread keeps each generation until nobody else holds anything of it.
@@ -75,7 +75,8 @@ impl Generation {
     }
 }
 
-/// The table of recipients by these rules. `entries`: each with its line; none when every local-part is taken.
+/// The table of recipients by these rules. `entries`: each with its line; none when every local-part is
+/// taken.
 pub(super) fn table_of(
     config: &Config,
     entries: Option<Vec<(usize, RecipientEntry)>>,

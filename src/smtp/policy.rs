@@ -152,7 +152,8 @@ impl Recipients {
         table
     }
 
-    /// Mailboxes and domains that a file of recipients lists, each once. `None` when every local-part is taken.
+    /// Mailboxes and domains that a file of recipients lists, each once. `None` when every local-part is
+    /// taken.
     pub fn count(&self) -> Option<usize> {
         self.mailboxes.as_ref().map(|mailboxes| mailboxes.len() + self.catch_alls.len())
     }
