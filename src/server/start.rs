@@ -127,7 +127,7 @@ pub(super) fn start(
     };
     let shards = common.start_shards(ends, &tell)?;
     let orders: Vec<_> = workers.letterboxes.iter().map(|letterbox| letterbox.orders.clone()).collect();
-    let health = Arc::new(health(&registry, &orders, space, shutdown));
+    let health = Arc::new(health(&registry, to_workers.len(), &orders, space, shutdown));
     let generations = Generations::new(first, tables);
     let audience =
         Audience { registry: Arc::clone(&registry), service_manager: Arc::clone(&service_manager) };
@@ -163,13 +163,14 @@ pub(super) fn start(
 /// What is watched of all that was started.
 fn health(
     registry: &Arc<Registry>,
+    workers: usize,
     orders: &[ToShard<Order>],
     space: Option<Arc<Space>>,
     shutdown: &Arc<Shutdown>,
 ) -> Health {
     let bells = orders.iter().cloned().map(|bell| Box::new(move || bell.ring_if_parked()) as _);
     let shutdown = Arc::clone(shutdown);
-    Health::new(Arc::clone(registry), bells.collect(), space, Box::new(move || shutdown.has_begun()))
+    Health::new(Arc::clone(registry), workers, bells.collect(), space, Box::new(move || shutdown.has_begun()))
 }
 
 /// The inbox of each shard. A stop is ordered there.

@@ -448,6 +448,28 @@ fn strangers_are_not_let_in() {
     assert_eq!(ask(server.admin_address(), question).status, 200);
 }
 
+/// Without descriptors each accept fails again, some times a second.
+#[test]
+fn accepts_that_fail_are_told_once_and_pass() {
+    let config = format!(
+        "hostname = \"mx.example.org\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n[[sink]]\nkind = \"maildir\"\npath = \
+         \"mail\"\n{ADMIN}\n"
+    );
+    let server = Server::start_under(&["prlimit", "--nofile=80"], &config, &[]);
+    let address = server.admin_address();
+    wait_until("it is ready", || get(address, "/readyz").status == 200);
+    let mut clients: Vec<TcpStream> = (0..80).map(|_| connect(server.address())).collect();
+    wait_until("no descriptor is left", || descriptors(server.id()) >= 80);
+    let waiting = connect(address);
+    let is_told = |line: &str| line.contains("administration") && line.contains("accept");
+    server.wait_for_log(is_told);
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(server.log().iter().filter(|line| is_told(line)).count(), 1);
+    clients.clear();
+    drop(waiting);
+    wait_until("it answers again", || get(address, "/healthz").status == 200);
+}
+
 /// Waits until this path fails with a check of this name, and gives what it told.
 fn failing(address: SocketAddr, path: &str, name: &str) -> String {
     let mut found = String::new();
