@@ -32,6 +32,8 @@ pub mod doctor;
 pub mod memory_sum;
 
 #[cfg(feature = "server")]
+pub mod admin;
+#[cfg(feature = "server")]
 pub mod server;
 
 // The process: its threads, what it may have, and its end.

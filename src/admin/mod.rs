@@ -1,0 +1,4 @@
+//! What an operator asks a running server.
+
+pub mod page;
+pub mod status;
