@@ -84,6 +84,7 @@ pub mod config;
 
 // The words that all rooms share, plain values.
 
+pub mod counter;
 pub mod escape;
 #[cfg(feature = "server")]
 pub mod huge_pages;

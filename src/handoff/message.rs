@@ -1,6 +1,6 @@
 //! A completed message on its way to a sink, and the receipt that carries it home.
 
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::buffer::MailData;
 use crate::mail::client::ClientFacts;
@@ -32,6 +32,33 @@ pub struct Message {
     pub data: MailData,
     /// Where the sink stored it, for the log; written by the sink.
     pub place: String,
+    /// When it reached each stage.
+    pub timeline: Timeline,
+}
+
+/// When a message reached each stage, by the clock of its shard's turns; none where it did not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timeline {
+    /// MAIL was accepted.
+    pub begun: Option<Instant>,
+    /// DATA was accepted, or the first BDAT came.
+    pub data: Option<Instant>,
+    /// The mail data ended.
+    pub complete: Option<Instant>,
+    /// A worker of the sink can take it.
+    pub handed_over: Option<Instant>,
+    /// The receipt came home.
+    pub home: Option<Instant>,
+}
+
+impl Timeline {
+    /// How long the envelope took, the mail data, the wait for the sink, and the sink; none where there is
+    /// not both ends.
+    pub fn phases(&self) -> [Option<Duration>; 4] {
+        let Self { begun, data, complete, handed_over, home } = *self;
+        [(begun, data), (data, complete), (complete, handed_over), (handed_over, home)]
+            .map(|(from, to)| Some(to?.saturating_duration_since(from?)))
+    }
 }
 
 /// Which connection waits for a receipt. Only its shard can read it.

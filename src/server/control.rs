@@ -12,7 +12,7 @@ use super::log_report::LogReport;
 use super::report;
 use crate::limits::{SHARDS_END_MAX, WORKERS_END_MAX};
 use crate::log::Log;
-use crate::metrics::ShardMetrics;
+use crate::metrics::Registry;
 use crate::shutdown::{Asked, Shutdown};
 use crate::threads::Threads;
 use crate::tls::context::TlsContext;
@@ -25,8 +25,8 @@ pub(super) struct Control {
     pub(super) certificates: TlsContext,
     pub(super) report: Arc<LogReport>,
     pub(super) shutdown: Arc<Shutdown>,
-    /// One a shard.
-    pub(super) metrics: Vec<Arc<ShardMetrics>>,
+    /// All that is counted.
+    pub(super) registry: Arc<Registry>,
     pub(super) shards: Threads,
     pub(super) workers: Threads,
     /// From every thread of `shards` and `workers`.
@@ -44,7 +44,7 @@ impl Control {
         let mut left = self.shards.join(SHARDS_END_MAX);
         left.extend(self.workers.join(WORKERS_END_MAX));
         self.report.finish();
-        report::stopped(&self.metrics, log);
+        report::stopped(&self.registry, log);
         let ended = all_have_ended(&left);
         if let (Err(_), Err(left)) = (&result, &ended) {
             report::error(&left.to_string(), log);

@@ -2,12 +2,11 @@
 //! closing report.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::config::{Config, Warning};
 use crate::log::Log;
-use crate::metrics::{self, ShardMetrics};
+use crate::metrics::Registry;
 use crate::sink::{Durability, Opened};
 
 /// Warnings on the configuration.
@@ -74,9 +73,9 @@ pub(super) fn stopping(is_asked_for: bool, log: &mut Log) {
 }
 
 /// The closing report: what was counted since the start.
-pub(super) fn stopped(shards: &[Arc<ShardMetrics>], log: &mut Log) {
+pub(super) fn stopped(registry: &Registry, log: &mut Log) {
     let mut record = log.record("stopped", SystemTime::now());
-    for (name, value) in metrics::sum(shards.iter().map(|shard| &**shard)) {
+    for (name, value) in registry.snapshot().total().values() {
         record = record.number(name, value);
     }
     record.end();

@@ -17,7 +17,7 @@ use crate::handoff::channel::Sender as ToWorker;
 use crate::handoff::message::Message;
 use crate::log::{self, Log};
 use crate::mail::queue_id::{IdKey, KEY_BYTES};
-use crate::metrics::ShardMetrics;
+use crate::metrics::{Registry, ShardMetrics};
 use crate::shard::clients::Clients;
 use crate::shard::delivery::ToSink;
 use crate::shard::inbox::{Inbox, Letterbox, inbox};
@@ -65,10 +65,18 @@ pub(super) fn start(
     let (sockets, addresses) = addresses::listen_everywhere(config)?;
     report::banner(config, &addresses, &opened, log);
     report::notes(file_limit::log_note(file_limit::bytes_max(), log::is_a_file()).as_slice(), log);
+    let sink_workers = config.sink.workers.min(config.shards.len());
+    let registry = Arc::new(Registry::new(config.shards.len(), config.sink.kind.word(), sink_workers));
     let (tell, events) = unbounded();
     let (letterboxes, inboxes) = inboxes(config.shards.len(), shutdown)?;
     let report = surroundings.report;
-    let mut workers = Workers { threads: Threads::new(), letterboxes, report, tell: tell.clone() };
+    let mut workers = Workers {
+        threads: Threads::new(),
+        letterboxes,
+        report,
+        tell: tell.clone(),
+        registry: Arc::clone(&registry),
+    };
     let overflow = workers.start_spiller(config, opened.spill.clone(), space.clone())?;
     let lookup = workers.start_keeper(opened.mailboxes.take())?;
     let to_workers = workers.start_sink(opened.workers)?;
@@ -85,10 +93,11 @@ pub(super) fn start(
         clients: Clients::new(config.limits.connections_per_client_max),
         space,
         log,
+        registry: &registry,
     };
-    let (shards, metrics) = common.start_shards(ends, &tell)?;
+    let shards = common.start_shards(ends, &tell)?;
     let (workers, shutdown) = (workers.threads, Arc::clone(shutdown));
-    Ok(Some(Control { certificates, report: log_report, shutdown, metrics, shards, workers, events }))
+    Ok(Some(Control { certificates, report: log_report, shutdown, registry, shards, workers, events }))
 }
 
 /// The table of recipients, which all listeners of all shards and the sink ask.
@@ -148,26 +157,22 @@ struct Common<'a> {
     clients: Arc<Clients>,
     space: Option<Arc<Space>>,
     log: &'a Log,
+    registry: &'a Registry,
 }
 
 impl Common<'_> {
-    /// Starts a shard for each of these ends. Besides, what each of them counts.
-    fn start_shards(
-        &self,
-        ends: Vec<Ends>,
-        tell: &Sender<ThreadEvent>,
-    ) -> Result<(Threads, Vec<Arc<ShardMetrics>>), ServeError> {
-        let (mut threads, mut metrics) = (Threads::new(), Vec::new());
-        for (number, (shard, ends)) in self.config.shards.iter().zip(ends).enumerate() {
-            let counted = Arc::new(ShardMetrics::default());
-            metrics.push(Arc::clone(&counted));
-            let start = self.shard_start(number, shard, ends, counted)?;
+    /// Starts a shard for each of these ends.
+    fn start_shards(&self, ends: Vec<Ends>, tell: &Sender<ThreadEvent>) -> Result<Threads, ServeError> {
+        let mut threads = Threads::new();
+        let shards = self.config.shards.iter().zip(ends).zip(self.registry.shards());
+        for (number, ((shard, ends), metrics)) in shards.enumerate() {
+            let start = self.shard_start(number, shard, ends, Arc::clone(metrics))?;
             let tell = tell.clone();
             threads
                 .start(format!("shard-{number}"), move || start.run(&tell))
                 .map_err(|error| ServeError::of_machine("starting a thread", &error))?;
         }
-        Ok((threads, metrics))
+        Ok(threads)
     }
 
     fn shard_start(

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::handoff::channel::{Consumer, Receiver, Sender as ToWorker};
 use crate::handoff::message::Message;
 use crate::limits::{HANDOFF_MESSAGES_MAX, INQUIRIES_AWAY_MAX, SPILLS_AWAY_MAX};
+use crate::metrics::Registry;
 use crate::shard::inbox::Letterbox;
 use crate::shard::mailboxes::Lookup;
 use crate::shard::parts::Overflow;
@@ -31,6 +32,7 @@ pub(super) struct Workers {
     pub(super) letterboxes: Vec<Letterbox>,
     pub(super) report: Arc<dyn Report>,
     pub(super) tell: Sender<ThreadEvent>,
+    pub(super) registry: Arc<Registry>,
 }
 
 impl Workers {
@@ -46,10 +48,11 @@ impl Workers {
             let (consumer, to_sink, from_shards) = channel(HANDOFF_MESSAGES_MAX)?;
             let receipts: Vec<_> = self.letterboxes.iter().map(|shard| shard.receipts.clone()).collect();
             let report = Arc::clone(&self.report);
+            let metrics = self.registry.sinks().get(number).map(Arc::clone).unwrap_or_default();
             self.start(format!("sink-{number}"), move |ready| {
                 let sink = make().map_err(|error| format!("the sink cannot start: {error}"))?;
                 ready();
-                sink::worker::run(sink, &consumer, &from_shards, &receipts, &*report);
+                sink::worker::run(sink, &consumer, &from_shards, &receipts, &*report, &metrics);
                 Ok(())
             })?;
             ends.push(to_sink);

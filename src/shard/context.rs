@@ -21,7 +21,7 @@ use crate::log::{Log, Record};
 use crate::mail::client::TlsFacts;
 use crate::mail::envelope_budget::EnvelopeBudget;
 use crate::mail::outcome::{Outcome, TryAgain};
-use crate::metrics::ShardMetrics;
+use crate::metrics::{Phase, ShardMetrics};
 use crate::ring::Ring;
 use crate::smtp::session::Session;
 use crate::smtp::supplies::Supplies;
@@ -133,11 +133,18 @@ impl<R: Ring> Context<R> {
     pub(super) fn finish(&mut self, receipt: Receipt, told: bool) {
         let Receipt { message, outcome } = receipt;
         let metrics = &self.metrics;
+        let phases = [Phase::Envelope, Phase::Data, Phase::HandoffWait, Phase::Store];
+        for (phase, took) in phases.into_iter().zip(message.timeline.phases()) {
+            if let Some(took) = took {
+                metrics.phase(phase).add_duration(took);
+            }
+        }
         match outcome {
             _ if !told => metrics.messages_unknown.add(1),
             Outcome::Stored => {
                 metrics.messages.add(1);
                 metrics.message_bytes.add(message.data.bytes());
+                metrics.message_size.add(message.data.bytes());
             }
             Outcome::TryAgain(_) => metrics.messages_try_again.add(1),
             Outcome::Refused(_) => metrics.messages_refused.add(1),

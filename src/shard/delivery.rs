@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::buffer::{Arena, MailData, Pool};
 use crate::handoff::channel::{MustRing, Sender};
-use crate::handoff::message::{Message, Origin, Receipt};
+use crate::handoff::message::{Message, Origin, Receipt, Timeline};
 use crate::limits::{HANDOFF_MESSAGES_MAX, HANDOFF_WAIT_MAX};
 use crate::mail::client::ClientFacts;
 use crate::mail::envelope::Envelope;
@@ -116,7 +116,8 @@ impl Delivery {
     }
 
     /// Hands a completed message over.
-    pub fn hand_over(&mut self, message: Box<Message>, now: Instant) -> Handed {
+    pub fn hand_over(&mut self, mut message: Box<Message>, now: Instant) -> Handed {
+        message.timeline.handed_over = Some(now);
         match &mut self.to_sink {
             ToSink::Inline(sink) => {
                 self.inline_batch.push(message);
@@ -135,9 +136,10 @@ impl Delivery {
     }
 
     /// Moves waiting messages into the channel while it has room.
-    pub fn hand_over_waiting(&mut self) -> MustRing {
+    pub fn hand_over_waiting(&mut self, now: Instant) -> MustRing {
         let mut must_ring = None;
-        while let Some((since, message)) = self.waiting.pop_front() {
+        while let Some((since, mut message)) = self.waiting.pop_front() {
+            message.timeline.handed_over = Some(now);
             match self.try_send(message) {
                 Ok(ring) => must_ring = must_ring.or(ring),
                 Err(message) => {
@@ -162,7 +164,8 @@ impl Delivery {
         if now.saturating_duration_since(*since) < HANDOFF_WAIT_MAX {
             return None;
         }
-        let (_, message) = self.waiting.pop_front()?;
+        let (_, mut message) = self.waiting.pop_front()?;
+        message.timeline.handed_over = None;
         Some(Receipt { message, outcome: Outcome::TryAgain(TryAgain::Overload) })
     }
 
@@ -217,6 +220,7 @@ impl Message {
             received: Vec::new(),
             data: MailData::new(arena),
             place: String::new(),
+            timeline: Timeline::default(),
         }
     }
 
@@ -224,5 +228,6 @@ impl Message {
         self.envelope.clear();
         self.received.clear();
         self.place.clear();
+        self.timeline = Timeline::default();
     }
 }

@@ -255,11 +255,15 @@ impl<R: Ring> Shard<R> {
             context.clients.enter(client.ip())
         };
         context.metrics.connections.add(1);
-        if full || seat.is_err() {
-            context.metrics.connections_refused.add(1);
+        match seat {
+            _ if self.stopping.is_some() => context.metrics.connections_refused_stopping.add(1),
+            _ if full => context.metrics.connections_refused_full.add(1),
+            Err(TooMany) => context.metrics.connections_refused_client.add(1),
+            Ok(_) => {}
         }
         let inserted = self.connections.insert(|key| {
-            let session = Session::new(settings.clone(), client, context.turn.now);
+            let session =
+                Session::new(settings.clone(), client, context.turn.now).counted_in(&context.metrics.tally);
             let mut connection = Connection::new(key, socket, session, tls, context.turn.wall_clock);
             match seat {
                 Ok(seat) if !full => {
@@ -360,7 +364,7 @@ impl<R: Ring> Shard<R> {
                 connections.mark(key);
             }
         }
-        let must_ring = context.delivery.hand_over_waiting();
+        let must_ring = context.delivery.hand_over_waiting(context.turn.now);
         context.ring_if(must_ring);
     }
 

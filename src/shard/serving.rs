@@ -179,9 +179,10 @@ impl Serving {
     /// goes on with it.
     pub(super) fn conclude<R: Ring>(
         serving: Option<&mut Self>,
-        receipt: Receipt,
+        mut receipt: Receipt,
         context: &mut Context<R>,
     ) -> bool {
+        receipt.message.timeline.home = Some(context.turn.now);
         let told =
             serving.is_some_and(|one| !one.has_ended && one.resolve_delivery(delivered(&receipt), context));
         context.finish(receipt, told);
@@ -290,7 +291,7 @@ impl Serving {
         // A front that speaks for itself, such as a health check, is not counted, as at the accept.
         let admitted = if client == front { Ok(None) } else { context.clients.enter(client) };
         if admitted.is_err() {
-            context.metrics.connections_refused.add(1);
+            context.metrics.connections_refused_client.add(1);
         }
         self.resolve(asked, admitted.is_ok(), context);
         self.seat = admitted.unwrap_or(None);
@@ -308,7 +309,9 @@ impl Serving {
         self.recycle_draft(context);
         let (arena, turn) = (context.pool.arena(), &mut context.turn);
         let connection = self.key.word();
-        self.draft.begin(context.delivery.begin(connection, arena, &mut turn.supplies, turn.wall_clock));
+        let mut message = context.delivery.begin(connection, arena, &mut turn.supplies, turn.wall_clock);
+        message.timeline.begun = Some(turn.now);
+        self.draft.begin(message);
         Ok(())
     }
 
@@ -332,6 +335,8 @@ impl Serving {
         if let (Some(beginning), Some(message)) = (self.draft.beginning(), self.draft.message_mut()) {
             context.turn.supplies.keep_envelope(std::mem::replace(&mut message.envelope, envelope));
             message.received_at = context.turn.wall_clock;
+            message.timeline.data = Some(self.session.data_began());
+            message.timeline.complete = Some(context.turn.now);
             self.session.tell(&mut message.client);
             let Message { received, client, envelope, id, .. } = message;
             trace::received(received, &context.hostname, client, envelope, *id, context.turn.wall_clock);

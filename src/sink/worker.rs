@@ -6,6 +6,7 @@
 //! two such messages there is always a batch of whatever else waits, so nobody waits for more than one.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use crate::handoff::channel::{Consumer, Receiver, Sender, Waiting};
 use crate::handoff::message::{Message, Receipt};
@@ -13,6 +14,7 @@ use crate::limits::{
     BATCH_BYTES_MAX, BATCH_FILES_MAX, BATCH_LOADED_BYTES_MAX, BATCH_MESSAGES_MAX, COSTLY_MESSAGES_MAX,
 };
 use crate::mail::outcome::Outcome;
+use crate::metrics::SinkMetrics;
 
 use super::contract::{Cost, Sink};
 use super::report::{Report, Site, outcome_of};
@@ -27,6 +29,7 @@ pub fn run(
     from: &Receiver<Box<Message>>,
     shards: &[Sender<Receipt>],
     report: &dyn Report,
+    metrics: &SinkMetrics,
 ) {
     let _guard = AbortOnPanic;
     let inline_bytes_max = sink.inline_bytes_max().unwrap_or(u64::MAX);
@@ -37,13 +40,13 @@ pub fn run(
         let has_ended = gatherer.fill(&mut batch, &*sink);
         let mut was_idle = batch.is_empty();
         if !batch.is_empty() {
-            sink.store(&mut batch, &mut outcomes);
+            store(&mut *sink, &mut batch, &mut outcomes, metrics);
             send_receipts(&mut batch, &mut outcomes, shards);
         }
         if let Some(message) = gatherer.costly.pop_front() {
             was_idle = false;
             if gatherer.load(message, &mut batch).is_some() {
-                sink.store(&mut batch, &mut outcomes);
+                store(&mut *sink, &mut batch, &mut outcomes, metrics);
                 send_receipts(&mut batch, &mut outcomes, shards);
             }
         }
@@ -116,6 +119,21 @@ impl Gatherer<'_> {
     }
 }
 
+/// Has a batch stored, and counts it.
+fn store(
+    sink: &mut dyn Sink,
+    batch: &mut Vec<Box<Message>>,
+    outcomes: &mut Vec<Outcome>,
+    metrics: &SinkMetrics,
+) {
+    let began = Instant::now();
+    let oldest = batch.iter().filter_map(|message| message.timeline.complete).min();
+    metrics.begin_batch(batch.len(), oldest.unwrap_or(began), began);
+    sink.store(batch, outcomes);
+    let failures = outcomes.iter().filter(|outcome| **outcome != Outcome::Stored).count();
+    metrics.end_batch(batch.len(), failures, began.elapsed());
+}
+
 fn send_receipts(batch: &mut Vec<Box<Message>>, outcomes: &mut Vec<Outcome>, shards: &[Sender<Receipt>]) {
     assert_eq!(batch.len(), outcomes.len(), "a sink gives one outcome a message");
     for (message, outcome) in batch.drain(..).zip(outcomes.drain(..)) {
@@ -149,7 +167,7 @@ mod tests {
 
     use super::*;
     use crate::buffer::{MailData, Pool};
-    use crate::handoff::message::Origin;
+    use crate::handoff::message::{Origin, Timeline};
     use crate::mail::client::ClientFacts;
     use crate::mail::envelope::Envelope;
     use crate::mail::queue_id::QueueId;
@@ -196,12 +214,20 @@ mod tests {
                 received: Vec::new(),
                 data: MailData::new(Arc::clone(pool.arena())),
                 place: String::new(),
+                timeline: Timeline::default(),
             };
             assert!(to_sink.try_send(Box::new(message)).is_ok());
         }
         drop(to_sink);
         let seen = Arc::default();
-        run(Box::new(Batches(Arc::clone(&seen))), &worker, &from, &[to_shard], &Silent);
+        run(
+            Box::new(Batches(Arc::clone(&seen))),
+            &worker,
+            &from,
+            &[to_shard],
+            &Silent,
+            &SinkMetrics::default(),
+        );
         assert_eq!(std::iter::from_fn(|| home.next()).count(), names.len(), "each has its receipt");
         seen.lock().expect("no panic").clone()
     }

@@ -184,6 +184,14 @@ commands! {
     }
 }
 
+/// How many commands there are.
+pub(super) const COUNT: usize = COMMANDS.len();
+
+/// The words of all commands, in the order of their numbers.
+pub(super) fn words() -> impl Iterator<Item = &'static str> {
+    COMMANDS.iter().map(|row| row.word)
+}
+
 const _: () = {
     let mut row = 0;
     while row < COMMANDS.len() {
@@ -209,6 +217,8 @@ pub(super) struct Command<'a> {
     pub(super) verb: Verb,
     /// What is true of it.
     pub(super) row: &'static Row,
+    /// The number of its row, for counting.
+    pub(super) number: usize,
     /// What follows the verb, without white space around it.
     pub(super) argument: &'a [u8],
 }
@@ -239,7 +249,7 @@ pub(super) fn parse(line: &[u8]) -> Result<Command<'_>, LineError> {
     }
     let line = trim_end(line);
     let (word, argument) = split_word(line);
-    let Some(row) = find(word) else {
+    let Some((number, row)) = find(word) else {
         return Err(if foreign { LineError::Octet } else { LineError::Unrecognized });
     };
     if foreign && row.text == Text::Ascii {
@@ -249,12 +259,12 @@ pub(super) fn parse(line: &[u8]) -> Result<Command<'_>, LineError> {
     if row.argument == Argument::None && !argument.is_empty() {
         return Err(LineError::Argument);
     }
-    Ok(Command { verb: row.verb, row, argument })
+    Ok(Command { verb: row.verb, row, number, argument })
 }
 
 /// The command that a line is meant as, also where it is refused for its argument or for an octet in it.
 pub(super) fn meant(line: &[u8]) -> Option<&'static Row> {
-    find(split_word(line).0)
+    find(split_word(line).0).map(|(_, row)| row)
 }
 
 /// Whether a line that cannot be read, or only its beginning, seems to announce a chunk: octets follow that
@@ -266,8 +276,8 @@ pub(super) fn announces_chunk(line: impl Iterator<Item = u8> + Clone) -> bool {
     })
 }
 
-fn find(word: &[u8]) -> Option<&'static Row> {
-    COMMANDS.iter().find(|row| row.word.as_bytes().eq_ignore_ascii_case(word))
+fn find(word: &[u8]) -> Option<(usize, &'static Row)> {
+    COMMANDS.iter().enumerate().find(|(_, row)| row.word.as_bytes().eq_ignore_ascii_case(word))
 }
 
 /// The word that a line begins with, and the rest.

@@ -3,6 +3,9 @@
 //! A reply never holds octets of the client. Each line has at most 512 octets (RFC 5321 §4.5.3.1.5); the
 //! greeting, EHLO and 354 carry no enhanced code.
 
+use std::fmt::{self, Display, Formatter};
+
+use super::reason::Reason;
 use crate::limits::{REPLY_BYTES_MAX, REPLY_BYTES_PER_COMMAND_MAX, REPLY_LINE_BYTES_MAX};
 use crate::mail::outcome::{Refused, TryAgain};
 
@@ -14,22 +17,51 @@ pub struct Reply {
     /// The enhanced code; empty for none.
     enhanced: &'static str,
     text: &'static str,
+    /// Why something is refused; none where nothing is.
+    reason: Option<Reason>,
+    /// Its row, for counting.
+    row: Row,
+}
+
+macro_rules! reason {
+    () => {
+        None
+    };
+    ($reason:ident) => {
+        Some(Reason::$reason)
+    };
 }
 
 macro_rules! replies {
-    ($($(#[doc = $doc:literal])* $name:ident = $code:literal $enhanced:literal $text:literal;)+) => {
+    ($($(#[doc = $doc:literal])* $name:ident = $code:literal $enhanced:literal $text:literal $(=> $reason:ident)?;)+) => {
         $(
             #[doc = concat!("`", $code, " ", $enhanced, " ", $text, "`")]
             $(#[doc = $doc])*
-            pub(super) const $name: Reply = Reply { code: $code, enhanced: $enhanced, text: $text };
+            pub(super) const $name: Reply =
+                Reply { code: $code, enhanced: $enhanced, text: $text, reason: reason!($($reason)?), row: Row::$name };
         )+
 
-        #[cfg(test)]
-        const ALL: &[Reply] = &[$($name),+];
+        /// The rows of the table, so that a reply knows its own.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
+        enum Row { $($name),+ }
+
+        /// All replies, each at the number of its row.
+        pub(super) const ALL: &[Reply] = &[$($name),+];
+
+        /// How many there are.
+        pub(super) const COUNT: usize = ALL.len();
     };
 }
 
 replies! {
+    // These three hold more than is written here: they are said by their session, part by part.
+    GREETING = 220 "" "";
+    HELLO = 250 "" "";
+    MESSAGE_OK = 250 "2.0.0" "Ok: queued as";
+    NO_MAIL_NOW = 554 "" "takes no mail now" => TakesNoMail;
+    NO_MAIL_EVER = 521 "" "does not accept mail" => TakesNoMail;
+
     OK = 250 "2.0.0" "Ok";
     SENDER_OK = 250 "2.1.0" "Sender ok";
     RECIPIENT_OK = 250 "2.1.5" "Recipient ok";
@@ -40,69 +72,95 @@ replies! {
     READY_FOR_TLS = 220 "2.0.0" "Ready to start TLS";
     CANNOT_VRFY = 252 "2.0.0" "Cannot verify, send mail and see";
 
-    BAD_OCTET = 500 "5.5.2" "Line has an octet that may not be there";
-    BARE_LINE_END = 500 "5.5.2" "Lines end with CRLF and hold no other CR or LF";
-    LINE_TOO_LONG = 500 "5.5.2" "Line too long";
-    UNRECOGNIZED = 500 "5.5.1" "Command not recognized";
-    EMPTY_LINE = 500 "5.5.2" "Empty line";
-    NO_ARGUMENT = 501 "5.5.4" "No argument allowed";
-    EHLO_NAME_MISSING = 501 "" "Give your name";
-    MAIL_SYNTAX = 501 "5.5.4" "Syntax: MAIL FROM:<address>";
-    RCPT_SYNTAX = 501 "5.5.4" "Syntax: RCPT TO:<address>";
-    BAD_REVERSE_PATH = 501 "5.1.7" "Bad sender address";
-    BAD_FORWARD_PATH = 501 "5.1.3" "Bad recipient address";
-    BAD_PARAMETER = 501 "5.5.4" "Bad parameter";
-    BAD_CHUNK_SIZE = 501 "5.5.4" "No chunk size that can be read, so no command can follow";
-    BAD_CHUNK_KEYWORD = 501 "5.5.4" "Syntax: BDAT size [LAST]";
-    NO_TLS_NOW = 454 "4.7.0" "TLS is not possible now";
-    TLS_FIRST = 530 "5.7.0" "Send STARTTLS first";
-    NOT_IMPLEMENTED = 502 "5.5.1" "Command not implemented";
-    HELLO_FIRST = 503 "5.5.1" "Send EHLO first";
-    MAIL_TWICE = 503 "5.5.1" "A transaction is under way";
-    MAIL_FIRST = 503 "5.5.1" "Send MAIL first";
-    TLS_TWICE = 503 "5.5.1" "The connection is under TLS already";
-    CHUNKS_BEGUN = 503 "5.5.1" "Mail data has begun in chunks";
-    DATA_FOR_BINARY = 503 "5.5.1" "BINARYMIME is sent with BDAT";
-    NO_RECIPIENTS = 554 "5.5.1" "No valid recipients";
-    UNKNOWN_PARAMETER = 555 "5.5.4" "Parameter not supported";
-    NOT_ASCII = 553 "5.6.7" "Address is not ASCII, or not UTF-8";
+    BAD_OCTET = 500 "5.5.2" "Line has an octet that may not be there" => Syntax;
+    BARE_LINE_END = 500 "5.5.2" "Lines end with CRLF and hold no other CR or LF" => BareLineEnd;
+    LINE_TOO_LONG = 500 "5.5.2" "Line too long" => Syntax;
+    UNRECOGNIZED = 500 "5.5.1" "Command not recognized" => UnknownCommand;
+    EMPTY_LINE = 500 "5.5.2" "Empty line" => Syntax;
+    NO_ARGUMENT = 501 "5.5.4" "No argument allowed" => Syntax;
+    EHLO_NAME_MISSING = 501 "" "Give your name" => Syntax;
+    MAIL_SYNTAX = 501 "5.5.4" "Syntax: MAIL FROM:<address>" => Syntax;
+    RCPT_SYNTAX = 501 "5.5.4" "Syntax: RCPT TO:<address>" => Syntax;
+    BAD_REVERSE_PATH = 501 "5.1.7" "Bad sender address" => BadAddress;
+    BAD_FORWARD_PATH = 501 "5.1.3" "Bad recipient address" => BadAddress;
+    BAD_PARAMETER = 501 "5.5.4" "Bad parameter" => Syntax;
+    BAD_CHUNK_SIZE = 501 "5.5.4" "No chunk size that can be read, so no command can follow" => Syntax;
+    BAD_CHUNK_KEYWORD = 501 "5.5.4" "Syntax: BDAT size [LAST]" => Syntax;
+    NO_TLS_NOW = 454 "4.7.0" "TLS is not possible now" => TlsUnavailable;
+    TLS_FIRST = 530 "5.7.0" "Send STARTTLS first" => TlsRequired;
+    NOT_IMPLEMENTED = 502 "5.5.1" "Command not implemented" => UnknownCommand;
+    HELLO_FIRST = 503 "5.5.1" "Send EHLO first" => OutOfSequence;
+    MAIL_TWICE = 503 "5.5.1" "A transaction is under way" => OutOfSequence;
+    MAIL_FIRST = 503 "5.5.1" "Send MAIL first" => OutOfSequence;
+    TLS_TWICE = 503 "5.5.1" "The connection is under TLS already" => OutOfSequence;
+    CHUNKS_BEGUN = 503 "5.5.1" "Mail data has begun in chunks" => OutOfSequence;
+    DATA_FOR_BINARY = 503 "5.5.1" "BINARYMIME is sent with BDAT" => OutOfSequence;
+    NO_RECIPIENTS = 554 "5.5.1" "No valid recipients" => NoRecipients;
+    UNKNOWN_PARAMETER = 555 "5.5.4" "Parameter not supported" => Syntax;
+    NOT_ASCII = 553 "5.6.7" "Address is not ASCII, or not UTF-8" => BadAddress;
 
-    NO_SUCH_DOMAIN = 550 "5.7.1" "We do not take mail for this domain";
-    NO_SUCH_RECIPIENT = 550 "5.1.1" "No such recipient here";
-    LOCAL_PART_DENIED = 550 "5.1.3" "This form of address is not accepted here";
-    TOO_MANY_RECIPIENTS = 452 "4.5.3" "Too many recipients in this transaction";
-    MAILBOX_FULL = 452 "4.2.2" "Mailbox full, try again later";
-    POLICY_TROUBLE = 451 "4.3.0" "Cannot look that up now";
+    NO_SUCH_DOMAIN = 550 "5.7.1" "We do not take mail for this domain" => ForeignDomain;
+    NO_SUCH_RECIPIENT = 550 "5.1.1" "No such recipient here" => UnknownRecipient;
+    LOCAL_PART_DENIED = 550 "5.1.3" "This form of address is not accepted here" => LocalPartDenied;
+    TOO_MANY_RECIPIENTS = 452 "4.5.3" "Too many recipients in this transaction" => TooManyRecipients;
+    MAILBOX_FULL = 452 "4.2.2" "Mailbox full, try again later" => MailboxFull;
+    POLICY_TROUBLE = 451 "4.3.0" "Cannot look that up now" => LookupFailed;
 
-    TOO_LARGE = 552 "5.3.4" "Message too large";
-    COPIES_TOO_LARGE = 552 "5.3.4" "Message too large for so many recipients";
-    BARE_LINE_END_IN_DATA = 550 "5.5.2" "Mail data has a CR or LF that is not part of a CRLF";
-    NUL_IN_DATA = 550 "5.5.2" "Mail data has a NUL that cannot be kept";
-    OVERLOAD = 451 "4.3.2" "Busy, try again later";
-    LOCAL_TROUBLE = 451 "4.3.0" "Local trouble, try again later";
-    NO_SPACE = 452 "4.3.1" "No space, try again later";
-    CANNOT_STORE_RECIPIENT = 550 "5.1.3" "This address cannot be stored";
+    TOO_LARGE = 552 "5.3.4" "Message too large" => TooLarge;
+    COPIES_TOO_LARGE = 552 "5.3.4" "Message too large for so many recipients" => TooLarge;
+    BARE_LINE_END_IN_DATA = 550 "5.5.2" "Mail data has a CR or LF that is not part of a CRLF" => BareLineEnd;
+    NUL_IN_DATA = 550 "5.5.2" "Mail data has a NUL that cannot be kept" => Nul;
+    OVERLOAD = 451 "4.3.2" "Busy, try again later" => Overload;
+    LOCAL_TROUBLE = 451 "4.3.0" "Local trouble, try again later" => LocalTrouble;
+    NO_SPACE = 452 "4.3.1" "No space, try again later" => NoSpace;
+    CANNOT_STORE_RECIPIENT = 550 "5.1.3" "This address cannot be stored" => Unstorable;
 
-    EARLY_INPUT = 554 "5.5.0" "Input before the greeting";
-    PIPELINED_INPUT = 554 "5.5.0" "Input before the reply";
-    REFUSING = 503 "5.5.1" "No mail is taken here now";
-    NOT_TRUSTED = 550 "5.7.0" "Not for you";
-    BAD_ATTRIBUTE = 501 "5.5.4" "Bad attribute";
-    MAIL_LOOP = 554 "5.4.6" "Too many Received fields, the message goes in circles";
-    DATA_LINE_TOO_LONG = 554 "5.6.0" "Mail data has a line that is too long";
+    EARLY_INPUT = 554 "5.5.0" "Input before the greeting" => EarlyTalker;
+    PIPELINED_INPUT = 554 "5.5.0" "Input before the reply" => Pipelining;
+    REFUSING = 503 "5.5.1" "No mail is taken here now" => TakesNoMail;
+    NOT_TRUSTED = 550 "5.7.0" "Not for you" => NotTrusted;
+    BAD_ATTRIBUTE = 501 "5.5.4" "Bad attribute" => Syntax;
+    MAIL_LOOP = 554 "5.4.6" "Too many Received fields, the message goes in circles" => MailLoop;
+    DATA_LINE_TOO_LONG = 554 "5.6.0" "Mail data has a line that is too long" => LineTooLong;
 
-    TOO_MANY_CONNECTIONS = 421 "4.3.2" "Too many connections, try again later";
-    TIMED_OUT = 421 "4.4.2" "Timed out";
-    NO_MAIL_FOR_LONG = 421 "4.4.2" "No message for too long";
-    TOO_SLOW = 421 "4.4.2" "Mail data comes too slowly";
-    MESSAGE_TOO_SLOW = 421 "4.4.2" "The message takes too long";
-    SHUTTING_DOWN = 421 "4.3.2" "Shutting down or overloaded, try again later";
-    TOO_MANY_ERRORS = 421 "4.7.0" "Too many errors";
-    TOO_MANY_IDLE_COMMANDS = 421 "4.7.0" "Too many commands without mail";
-    NOT_SMTP = 421 "4.7.0" "This is an SMTP server";
-    ENDLESS = 421 "4.7.0" "More octets than anybody needs";
-    OUTCOME_UNKNOWN = 421 "4.3.0" "Cannot tell yet whether the message is stored";
-    BUG = 421 "4.3.0" "Local trouble, try again later";
+    TOO_MANY_CONNECTIONS = 421 "4.3.2" "Too many connections, try again later" => TooManyConnections;
+    TIMED_OUT = 421 "4.4.2" "Timed out" => Idle;
+    NO_MAIL_FOR_LONG = 421 "4.4.2" "No message for too long" => Idle;
+    TOO_SLOW = 421 "4.4.2" "Mail data comes too slowly" => TooSlow;
+    MESSAGE_TOO_SLOW = 421 "4.4.2" "The message takes too long" => TooSlow;
+    CUT_OFF = 421 "4.3.2" "Shutting down or overloaded, try again later" => Overload;
+    SHUTTING_DOWN = 421 "4.3.2" "Shutting down or overloaded, try again later" => Shutdown;
+    TOO_MANY_ERRORS = 421 "4.7.0" "Too many errors" => TooManyErrors;
+    TOO_MANY_IDLE_COMMANDS = 421 "4.7.0" "Too many commands without mail" => TooManyIdleCommands;
+    NOT_SMTP = 421 "4.7.0" "This is an SMTP server" => NotSmtp;
+    ENDLESS = 421 "4.7.0" "More octets than anybody needs" => Endless;
+    OUTCOME_UNKNOWN = 421 "4.3.0" "Cannot tell yet whether the message is stored" => OutcomeUnknown;
+    BUG = 421 "4.3.0" "Local trouble, try again later" => Bug;
+}
+
+impl Reply {
+    /// Its number among all replies, for counting.
+    pub(super) const fn index(self) -> usize {
+        self.row as usize
+    }
+
+    /// The reply code and the enhanced code, which is empty where there is none.
+    pub(super) const fn codes(self) -> (u16, &'static str) {
+        (self.code, self.enhanced)
+    }
+
+    /// Why something is refused; none where nothing is.
+    pub const fn reason(self) -> Option<Reason> {
+        self.reason
+    }
+}
+
+impl Display for Reply {
+    /// The reply as it is sent, without its CRLF.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let space = if self.enhanced.is_empty() { "" } else { " " };
+        write!(f, "{} {}{space}{}", self.code, self.enhanced, self.text)
+    }
 }
 
 impl From<TryAgain> for Reply {
@@ -229,6 +287,8 @@ mod tests {
                 assert_eq!(text.chars().next(), Some(class), "{text}");
                 assert_eq!(reply.enhanced.split('.').count(), 3);
             }
+            assert_eq!(text.trim_end(), reply.to_string().trim_end());
+            assert_eq!(reply.reason.is_some(), reply.code >= 400, "{text}: a refusal has a reason");
             assert!(reply.text.chars().all(|character| matches!(character, ' '..='~')), "{text}");
         }
     }

@@ -43,6 +43,7 @@ pub use super::proxy::NoProxyHeader;
 use super::question::{Awaited, Delivery, Question};
 use super::reply::{self, ReplyBuffer};
 use super::settings::Settings;
+use super::tally::Tally;
 use super::transaction::Transaction;
 use crate::mail::client::{ClientFacts, TlsFacts};
 use crate::mail::envelope::{Envelope, Mailbox};
@@ -136,6 +137,10 @@ pub struct Session {
     /// The server stops: the session ends with the transaction.
     stopping: bool,
     summary: Summary,
+    /// When DATA or the first BDAT of the last message came.
+    data_began: Instant,
+    /// Where it is counted together with others; none where nobody counts.
+    tally: Option<Arc<Tally>>,
 }
 
 impl Session {
@@ -168,7 +173,15 @@ impl Session {
             said_hello: false,
             stopping: false,
             summary: Summary::default(),
+            data_began: now,
+            tally: None,
         }
+    }
+
+    /// Counted together with other sessions of this thread.
+    #[must_use]
+    pub fn counted_in(self, tally: &Arc<Tally>) -> Self {
+        Self { tally: Some(Arc::clone(tally)), ..self }
     }
 
     /// Consumes input until the outside is needed. Must not be called while an answer is awaited.
@@ -236,9 +249,10 @@ impl Session {
         true
     }
 
-    /// Ends the session with `421 4.3.2` whatever is under way.
+    /// Ends the session with `421 4.3.2` whatever is under way: the server stops, or has no room for it.
     pub fn cut_off(&mut self, replies: &mut ReplyBuffer) {
-        self.close_with(reply::SHUTTING_DOWN, replies);
+        let reply = if self.stopping { reply::SHUTTING_DOWN } else { reply::CUT_OFF };
+        self.close_with(reply, replies);
     }
 
     /// What is said when a bug of ours ended a session.
@@ -257,6 +271,11 @@ impl Session {
     pub fn in_transaction(&self) -> bool {
         let chunk = matches!(self.state, State::Chunk(_));
         self.transaction.is_some() || self.awaits().is_some() || chunk
+    }
+
+    /// When DATA or the first BDAT of the last message came; the beginning of the session before that.
+    pub fn data_began(&self) -> Instant {
+        self.data_began
     }
 
     /// The client's address.

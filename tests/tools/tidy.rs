@@ -50,15 +50,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("memory_sum", &["log", "ring::locked_memory", "smtp::settings"]),
     ("shutdown", &["handoff::channel", "handoff::doorbell", "log", "shard::order", "signals"]),
     ("shard", &["handoff", "log", "metrics", "ring", "sink", "smtp", "tls"]),
-    ("sink", &["handoff", "smtp::trace"]),
+    ("sink", &["handoff", "metrics", "smtp::trace"]),
     ("handoff", &[]),
     ("tls", &["smtp::settings"]),
-    ("smtp", &["limits", "mail", "scan", "timestamp"]),
+    ("smtp", &["counter", "limits", "mail", "scan", "timestamp"]),
     ("ring", &[]),
     ("signals", &[]),
     ("scan", &[]),
     ("log", &["handoff::channel", "handoff::doorbell"]),
-    ("metrics", &[]),
+    ("counter", &[]),
+    ("metrics", &["smtp"]),
     ("resource_limits", &[]),
     ("threads", &[]),
     ("buffer", &[]),
@@ -71,7 +72,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Plain values that everybody may use.
-const PLAIN: &[&str] = &["limits", "config", "mail", "buffer", "huge_pages", "escape", "timestamp"];
+const PLAIN: &[&str] =
+    &["counter", "limits", "config", "mail", "buffer", "huge_pages", "escape", "timestamp"];
 
 /// Rooms that see no socket, file, thread or clock, and use nothing but what their rows name.
 const SANS_IO: &[&str] = &["mail", "scan", "smtp"];

@@ -49,6 +49,18 @@ pub enum SinkKind {
     Discard,
 }
 
+impl SinkKind {
+    /// The word for it, as in the file.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Maildir(_) => "maildir",
+            Self::Spool(_) => "spool",
+            Self::Stdout(_) => "stdout",
+            Self::Discard => "discard",
+        }
+    }
+}
+
 impl Sink {
     /// What is to be known of its kind.
     pub fn facts(&self) -> &dyn SinkFacts {

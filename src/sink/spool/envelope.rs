@@ -256,7 +256,7 @@ mod tests {
 
     use super::*;
     use crate::buffer::{Arena, MailData};
-    use crate::handoff::message::Origin;
+    use crate::handoff::message::{Origin, Timeline};
     use crate::mail::client::{ClientFacts, TlsFacts};
     use crate::mail::envelope::RecipientParameters;
 
@@ -314,6 +314,7 @@ mod tests {
                 received,
                 data: MailData::new(Arc::new(Arena::new(1, 4096).expect("memory"))),
                 place: String::new(),
+                timeline: Timeline::default(),
             };
             let mut octets = Vec::new();
             encode(&message, None, &mut octets);
@@ -383,6 +384,7 @@ mod tests {
             received: b"Received: x\r\n".to_vec(),
             data: MailData::new(Arc::new(Arena::new(1, 4096).expect("memory"))),
             place: String::new(),
+            timeline: Timeline::default(),
         }
     }
 

@@ -136,6 +136,7 @@ impl Session {
         let id = id.text();
         let id = std::str::from_utf8(&id).unwrap_or_default();
         replies.push_parts(250, true, &["2.0.0 Ok: queued as ", id]);
+        self.note_said(reply::MESSAGE_OK);
         self.summary.accepted += 1;
         self.restore_budgets();
         self.session_end = now + self.settings.limits.session_without_mail_max;

@@ -18,7 +18,7 @@ impl Session {
             }
             self.errors += 1;
         }
-        replies.push(reply);
+        self.say(reply, replies);
         true
     }
 
@@ -57,9 +57,36 @@ impl Session {
         }
     }
 
+    /// Appends a reply.
+    pub(super) fn say(&self, reply: Reply, replies: &mut ReplyBuffer) {
+        replies.push(reply);
+        self.note_said(reply);
+    }
+
+    /// Counts a reply that was appended, together with those of other sessions.
+    pub(super) fn note_said(&self, reply: Reply) {
+        if let Some(tally) = &self.tally {
+            tally.reply(reply);
+        }
+    }
+
+    /// Counts a line as the command of this number; as none where it is no command.
+    pub(super) fn note_command(&self, number: Option<usize>) {
+        if let Some(tally) = &self.tally {
+            tally.command(number);
+        }
+    }
+
+    /// Counts a recipient that was refused by this reply.
+    pub(super) fn note_recipient_refused(&self, reply: Reply) {
+        if let Some(tally) = self.tally.as_ref().filter(|_| reply.code >= 400) {
+            tally.recipient_refused(reply);
+        }
+    }
+
     /// Appends a last reply and ends the session.
     pub(super) fn close_with(&mut self, reply: Reply, replies: &mut ReplyBuffer) -> Step {
-        replies.push(reply);
+        self.say(reply, replies);
         self.close()
     }
 

@@ -55,6 +55,7 @@ impl Session {
                 let limits = &self.settings.limits;
                 let line_bytes_max = if is_binary { 0 } else { limits.data_line_bytes_max };
                 let watch = DataWatch::new(limits.received_max, line_bytes_max);
+                self.data_began = now;
                 transaction.chunked = Some(ChunkedData::new(policy, watch));
             }
         }

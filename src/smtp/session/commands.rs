@@ -25,6 +25,7 @@ impl Session {
             && input.rest().first().is_some_and(|octet| !command::can_begin(*octet))
         {
             self.summary.commands += 1;
+            self.note_command(None);
             self.count(reply::NOT_SMTP);
             return Some(self.close_with(reply::NOT_SMTP, replies));
         }
@@ -39,10 +40,12 @@ impl Session {
                 let pending = input.more || !input.rest().is_empty();
                 self.handle_line_with(&text, pending, input.supplies, replies, now)
             }
-            Line::BareLf => Handled::Close(reply::BARE_LINE_END),
-            Line::TooLong if self.line.too_long_announced_chunk() => Handled::Close(reply::LINE_TOO_LONG),
-            Line::TooLong => Handled::Reply(reply::LINE_TOO_LONG),
-            Line::Endless => Handled::Close(reply::ENDLESS),
+            Line::BareLf => self.no_command(Handled::Close(reply::BARE_LINE_END)),
+            Line::TooLong if self.line.too_long_announced_chunk() => {
+                self.no_command(Handled::Close(reply::LINE_TOO_LONG))
+            }
+            Line::TooLong => self.no_command(Handled::Reply(reply::LINE_TOO_LONG)),
+            Line::Endless => self.no_command(Handled::Close(reply::ENDLESS)),
         };
         let open = match handled {
             Handled::Ask(question) => {
@@ -67,6 +70,12 @@ impl Session {
         self.close_if_stopping(replies)
     }
 
+    /// Counts a line that is no command.
+    fn no_command(&self, handled: Handled) -> Handled {
+        self.note_command(None);
+        handled
+    }
+
     /// Handles a command line; [`Session::handle_line_with`] looks after what comes after DATA.
     pub(super) fn handle_line(
         &mut self,
@@ -77,9 +86,11 @@ impl Session {
         now: Instant,
     ) -> Handled {
         if !self.said_hello && command::is_foreign_protocol(line) {
-            return Handled::Close(reply::NOT_SMTP);
+            return self.no_command(Handled::Close(reply::NOT_SMTP));
         }
-        let Command { verb, row, argument } = match command::parse(line) {
+        let parsed = command::parse(line);
+        self.note_command(parsed.as_ref().ok().map(|command| command.number));
+        let Command { verb, row, argument, .. } = match parsed {
             Ok(command) => command,
             Err(LineError::BareCr) => return Handled::Close(reply::BARE_LINE_END),
             // Nobody knows how many octets of a chunk follow.

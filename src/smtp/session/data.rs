@@ -40,6 +40,7 @@ impl Session {
             refusal: None,
         });
         transaction.clock = Some(MessageClock::new(now));
+        self.data_began = now;
         self.wait_for_mail_data(now);
         reply::START_MAIL_DATA
     }

@@ -80,7 +80,10 @@ impl Session {
     /// asked.
     pub(super) fn handle_rcpt(&mut self, argument: &[u8], now: Instant) -> Handled {
         match self.propose_recipient(argument) {
-            Err(reply) => Handled::Reply(reply),
+            Err(reply) => {
+                self.note_recipient_refused(reply);
+                Handled::Reply(reply)
+            }
             Ok(Proposed::Repeated) => Handled::Reply(reply::RECIPIENT_OK),
             Ok(Proposed::Accepted) => Handled::Reply(self.conclude_recipient(Verdict::Accept)),
             Ok(Proposed::Unjudged) => {
@@ -110,7 +113,10 @@ impl Session {
     /// The recipient that RCPT proposed stays, or is taken back; gives the reply.
     pub(super) fn conclude_recipient(&mut self, verdict: Verdict) -> Reply {
         // Nothing else can end the transaction while the answer is awaited.
-        self.transaction.as_mut().map_or(reply::MAIL_FIRST, |transaction| transaction.conclude(verdict))
+        let conclude = |transaction: &mut Transaction| transaction.conclude(verdict);
+        let reply = self.transaction.as_mut().map_or(reply::MAIL_FIRST, conclude);
+        self.note_recipient_refused(reply);
+        reply
     }
 
     /// VRFY (RFC 5321 §3.5.3): nobody is told who exists. SMTPUTF8 may stand after the address (RFC 6531

@@ -30,11 +30,13 @@ impl Session {
         let hostname = &self.settings.hostname;
         if verb == Verb::Helo {
             replies.push_parts(250, true, &[hostname]);
+            self.note_said(reply::HELLO);
             self.hello = Hello::Helo(name);
             return Handled::Replied;
         }
         let xclient = self.offers_xclient().then_some(xclient::KEYWORD);
         push_ehlo_reply(replies, hostname, self.offered(), &self.settings.limits, xclient);
+        self.note_said(reply::HELLO);
         self.hello = Hello::Ehlo(name);
         Handled::Replied
     }

@@ -147,10 +147,17 @@ impl Session {
     fn say_greeting(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Step {
         let hostname = &self.settings.hostname;
         match self.settings.gate.refuse {
-            None => replies.push_parts(220, true, &[hostname, " ESMTP ringmx"]),
-            Some(Refusal::NotNow) => replies.push_parts(554, true, &[hostname, " takes no mail now"]),
+            None => {
+                replies.push_parts(220, true, &[hostname, " ESMTP ringmx"]);
+                self.note_said(reply::GREETING);
+            }
+            Some(Refusal::NotNow) => {
+                replies.push_parts(554, true, &[hostname, " takes no mail now"]);
+                self.note_said(reply::NO_MAIL_NOW);
+            }
             Some(Refusal::Never) => {
                 replies.push_parts(521, true, &[hostname, " does not accept mail"]);
+                self.note_said(reply::NO_MAIL_EVER);
                 return self.close();
             }
         }

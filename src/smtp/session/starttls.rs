@@ -95,7 +95,7 @@ impl Session {
             self.wait_for_command(now);
             return if open { Step::NeedInput } else { Step::Close };
         }
-        replies.push(reply::READY_FOR_TLS);
+        self.say(reply::READY_FOR_TLS, replies);
         self.state = State::Securing;
         self.wait_for_handshake(now);
         Step::NeedInput

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
 use ringmx::buffer::{MailData, Pool, SpillBudget};
-use ringmx::handoff::message::{Message, Origin};
+use ringmx::handoff::message::{Message, Origin, Timeline};
 use ringmx::mail::client::{ClientFacts, TlsFacts};
 use ringmx::mail::envelope::{BodyType, Envelope, Notify, RecipientParameters, Ret};
 use ringmx::mail::outcome::Outcome;
@@ -121,6 +121,7 @@ impl Sent {
             received: self.received.clone(),
             data,
             place: String::new(),
+            timeline: Timeline::default(),
         })
     }
 

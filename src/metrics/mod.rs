@@ -1,0 +1,24 @@
+//! What is counted, for whoever watches the server: `/metrics`, the status page, the closing report.
+//!
+//! Whatever counts owns its counters and is their only writer, so to count is a plain add and costs a shard
+//! nothing that others could see: no locked instruction, no allocation, no reading of a clock. The
+//! [`Registry`] holds all of them and reads them when it is asked ([`Registry::snapshot`]); nobody is stopped
+//! for that. A counter with a name is a row of the table in `shard`, or a field in `sink` or `spool`; how it
+//! is shown is a row in `admin::exposition`.
+//!
+//! Never a label that a client chooses: no address, no domain, no recipient.
+
+mod histogram;
+mod registry;
+mod shard;
+mod sink;
+mod snapshot;
+mod spool;
+
+pub use self::histogram::{Histogram, Spread, micros};
+pub use self::registry::Registry;
+pub use self::shard::{Phase, ShardMetrics, ShardValues, sum};
+pub use self::sink::{SinkMetrics, SinkValues};
+pub use self::snapshot::{Certificate, Config, Snapshot, SpillValues};
+pub use self::spool::{SpoolMetrics, SpoolValues};
+pub use crate::counter::Counter;

@@ -1,0 +1,139 @@
+//! All that counts, in one place, to be read by whoever asks.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use super::shard::ShardMetrics;
+use super::sink::SinkMetrics;
+use super::snapshot::{Certificate, Config, Snapshot, SpillValues};
+use super::spool::SpoolMetrics;
+
+/// How many messages wait in the channel to a worker.
+type Waiting = Box<dyn Fn() -> usize + Send + Sync>;
+
+/// Everything that is counted. Made once; the locks in it are taken by the control thread and by scrapes, and
+/// by nothing that mail waits for.
+pub struct Registry {
+    version: &'static str,
+    revision: &'static str,
+    started_at: SystemTime,
+    sink_kind: &'static str,
+    shards: Vec<Arc<ShardMetrics>>,
+    /// One for each worker that there may be; some stay unused.
+    sinks: Vec<Arc<SinkMetrics>>,
+    waiting: OnceLock<Vec<Waiting>>,
+    spool: Arc<SpoolMetrics>,
+    spill: OnceLock<Box<dyn Fn() -> SpillValues + Send + Sync>>,
+    log_lines_dropped: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
+    is_ready: AtomicBool,
+    config: Mutex<Config>,
+    certificates: Mutex<Vec<Certificate>>,
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").field("shards", &self.shards.len()).finish_non_exhaustive()
+    }
+}
+
+impl Registry {
+    /// For so many shards, and a sink of this kind with at most so many workers.
+    pub fn new(shards: usize, sink_kind: &'static str, workers: usize) -> Self {
+        let started_at = SystemTime::now();
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            revision: env!("RINGMX_COMMIT"),
+            started_at,
+            sink_kind,
+            shards: (0..shards).map(|_| Arc::default()).collect(),
+            sinks: (0..workers).map(|_| Arc::default()).collect(),
+            waiting: OnceLock::new(),
+            spool: Arc::default(),
+            spill: OnceLock::new(),
+            log_lines_dropped: OnceLock::new(),
+            is_ready: AtomicBool::new(false),
+            config: Mutex::new(Config {
+                generation: 1,
+                last_reload_success: true,
+                last_reload_at: started_at,
+            }),
+            certificates: Mutex::default(),
+        }
+    }
+
+    /// What each shard counts with.
+    pub fn shards(&self) -> &[Arc<ShardMetrics>] {
+        &self.shards
+    }
+
+    /// What each worker of the sink counts with.
+    pub fn sinks(&self) -> &[Arc<SinkMetrics>] {
+        &self.sinks
+    }
+
+    /// What the thread of the spool tells.
+    pub fn spool(&self) -> &Arc<SpoolMetrics> {
+        &self.spool
+    }
+
+    /// How many messages wait in the channel to each worker is asked here from now on. Once.
+    pub fn ask_queues(&self, waiting: Vec<Box<dyn Fn() -> usize + Send + Sync>>) {
+        let _ = self.waiting.set(waiting);
+    }
+
+    /// How much is in spill files is asked here from now on. Once.
+    pub fn ask_spill(&self, spill: impl Fn() -> SpillValues + Send + Sync + 'static) {
+        let _ = self.spill.set(Box::new(spill));
+    }
+
+    /// How many log lines were lost is asked here from now on. Once.
+    pub fn ask_log(&self, dropped: impl Fn() -> u64 + Send + Sync + 'static) {
+        let _ = self.log_lines_dropped.set(Box::new(dropped));
+    }
+
+    /// Whether mail is taken.
+    pub fn set_ready(&self, is_ready: bool) {
+        self.is_ready.store(is_ready, Ordering::Relaxed);
+    }
+
+    /// A reload was tried. One that was taken makes the next generation.
+    pub fn note_reload(&self, is_taken: bool) {
+        let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        config.last_reload_success = is_taken;
+        if is_taken {
+            config.generation += 1;
+            config.last_reload_at = SystemTime::now();
+        }
+    }
+
+    /// The certificates that are shown from now on.
+    pub fn set_certificates(&self, certificates: Vec<Certificate>) {
+        *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = certificates;
+    }
+
+    /// Reads everything. Asks no disk and stops nobody.
+    pub fn snapshot(&self) -> Snapshot {
+        let now = Instant::now();
+        let waiting = self.waiting.get();
+        let in_channel = |number: usize| Some(waiting?.get(number)?());
+        let mut sink = super::sink::SinkValues::default();
+        for (number, worker) in self.sinks.iter().enumerate() {
+            sink.merge(&worker.read(in_channel(number).unwrap_or_default(), now));
+        }
+        Snapshot {
+            version: self.version,
+            revision: self.revision,
+            started_at: self.started_at,
+            config: *self.config.lock().unwrap_or_else(PoisonError::into_inner),
+            is_ready: self.is_ready.load(Ordering::Relaxed),
+            log_lines_dropped: self.log_lines_dropped.get().map_or(0, |ask| ask()),
+            shards: self.shards.iter().map(|shard| shard.read()).collect(),
+            sink_kind: self.sink_kind,
+            sink,
+            spill: self.spill.get().map_or_else(SpillValues::default, |ask| ask()),
+            spool: self.spool.read(),
+            certificates: self.certificates.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+}

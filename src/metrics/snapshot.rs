@@ -1,0 +1,74 @@
+//! What a scrape shows: plain values, read at one moment.
+
+use std::time::SystemTime;
+
+use super::shard::ShardValues;
+use super::sink::SinkValues;
+use super::spool::SpoolValues;
+
+/// Everything that is counted, as plain values.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The version of the program.
+    pub version: &'static str,
+    /// The commit that it was built from.
+    pub revision: &'static str,
+    /// When the process started.
+    pub started_at: SystemTime,
+    /// The configuration in use.
+    pub config: Config,
+    /// Whether mail is taken now, as `/readyz` tells.
+    pub is_ready: bool,
+    /// Log lines that were lost because standard error did not take them.
+    pub log_lines_dropped: u64,
+    /// One a shard, in the order of their numbers.
+    pub shards: Vec<ShardValues>,
+    /// The kind of the sink, as in the configuration.
+    pub sink_kind: &'static str,
+    /// Of all workers of the sink together; zeros for one that runs on the shards.
+    pub sink: SinkValues,
+    /// Spill files now.
+    pub spill: SpillValues,
+    /// None where the sink is no spool.
+    pub spool: Option<SpoolValues>,
+    /// By the name in the configuration.
+    pub certificates: Vec<Certificate>,
+}
+
+impl Snapshot {
+    /// What all shards counted together.
+    pub fn total(&self) -> ShardValues {
+        let mut total = ShardValues::default();
+        self.shards.iter().for_each(|shard| total.merge(shard));
+        total
+    }
+}
+
+/// The configuration in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// 1 since the start, one more with each reload that changed something.
+    pub generation: u64,
+    /// Whether the last reload was taken; true before the first.
+    pub last_reload_success: bool,
+    /// When the configuration in use was taken.
+    pub last_reload_at: SystemTime,
+}
+
+/// Spill files now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SpillValues {
+    /// How many.
+    pub files: u64,
+    /// Octets in them.
+    pub bytes: u64,
+}
+
+/// A certificate that is shown to clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// The file of its chain as configured, or the host name where it was made at the start.
+    pub name: String,
+    /// When it ends.
+    pub not_after: SystemTime,
+}
