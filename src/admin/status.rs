@@ -7,7 +7,9 @@
 use serde::{Deserialize, Serialize};
 
 pub mod figures;
+pub mod history;
 pub mod judgement;
+mod refusals;
 
 /// The number of the shape below.
 pub const SHAPE: u32 = 1;
@@ -49,6 +51,8 @@ pub struct Status {
     pub sinks: Vec<Sink>,
     /// Memory of all shards, and spill files.
     pub memory: Memory,
+    /// The room for mail on the store's file system; none where the sink has no disk, or it does not say.
+    pub room: Option<Room>,
     /// The spool, if mail goes into one.
     pub spool: Option<Spool>,
     /// Certificates that are shown to clients, the one that ends first is first.
@@ -146,7 +150,7 @@ pub struct Latency {
     /// How many were measured.
     pub count: u64,
     /// Half took at most so long; none if nothing was measured. All of them are the upper edge of a bucket of
-    /// the histogram, at most 19 % more than was measured.
+    /// the histogram, at most a quarter more than was measured.
     pub p50_us: Option<u64>,
     /// Nine of ten took at most so long.
     pub p90_us: Option<u64>,
@@ -229,28 +233,33 @@ pub struct Memory {
     pub back_pressure_seconds: f64,
 }
 
-/// The spool and its disk.
+/// The room for mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Room {
+    /// What mail may still take: free on the file system, less the reserve.
+    pub free_bytes: u64,
+    /// When that is used up if it goes on as in the last 15 minutes; none if it does not shrink, or nobody has
+    /// looked for a minute yet.
+    pub full_in_seconds: Option<u64>,
+}
+
+/// The spool.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Spool {
-    /// Segments that exist.
+    /// Segments that hold records or can take some.
     pub segments: u64,
-    /// What they take.
+    /// What its files take.
     pub bytes: u64,
-    /// What no consumer has read.
+    /// What its consumer has not read.
     pub unconsumed_bytes: u64,
-    /// How long the slowest consumer is behind; none without a consumer.
-    pub consumer_lag_seconds: Option<f64>,
-    /// What mail may still take: free on the file system, less the reserve. None where the file system does
-    /// not say.
-    pub free_bytes: Option<u64>,
-    /// When that is used up if it goes on as in the last 15 minutes; none if it does not shrink.
-    pub full_in_seconds: Option<u64>,
+    /// For how long there has been something that the consumer did not consume, without its cursor moving.
+    pub consumer_lag_seconds: f64,
 }
 
 /// A certificate that is shown to clients.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Certificate {
-    /// The first name in it.
+    /// The file of its chain as configured, or the host name where it was made at the start.
     pub name: String,
     /// When it ends: seconds since 1970.
     pub expires_unix: i64,
@@ -276,9 +285,11 @@ pub struct Destination {
 pub struct Event {
     /// When: milliseconds since 1970.
     pub at_unix_ms: u64,
-    /// `error`, `warning`, `notice` or `info`.
+    /// `error`, `warning` or `notice`.
     pub level: String,
-    /// The line of the log without time and level. It may hold what a file or a client said.
+    /// Its word in the log.
+    pub event: String,
+    /// Its fields, as in a log in text. They may hold what a file or a client said.
     pub text: String,
 }
 

@@ -167,7 +167,7 @@ pub(super) fn phase_name(phase: &str) -> String {
     }
 }
 
-/// The sinks, and the spool with its disk.
+/// The sinks, the room on their disk, and the spool.
 pub(super) fn store(status: &Status, out: &mut String) {
     for sink in &status.sinks {
         table_head(out, &format!("sink {}", sink.sink), "");
@@ -179,17 +179,21 @@ pub(super) fn store(status: &Status, out: &mut String) {
         row(out, "Failures since the start", &count(sink.failures_total));
         out.push_str("</tbody></table>");
     }
+    if let Some(room) = &status.room {
+        table_head(out, "disk", "");
+        row(out, "Room for mail", &bytes(room.free_bytes));
+        row(out, "Full in", &room.full_in_seconds.map_or_else(|| "not foreseen".to_owned(), seconds));
+        out.push_str("</tbody></table>");
+    }
     if let Some(spool) = &status.spool {
         table_head(out, "spool", "");
         row(out, "Segments", &count(spool.segments));
         row(out, "Takes on the disk", &bytes(spool.bytes));
         row(out, "Not yet consumed", &bytes(spool.unconsumed_bytes));
-        row(out, "Slowest consumer behind", &or_dash(spool.consumer_lag_seconds.map(wait)));
-        row(out, "Room for mail", &or_dash(spool.free_bytes.map(bytes)));
-        row(out, "Full in", &spool.full_in_seconds.map_or_else(|| "not foreseen".to_owned(), seconds));
+        row(out, "Consumer stands still for", &wait(spool.consumer_lag_seconds));
         out.push_str("</tbody></table>");
     }
-    if status.sinks.is_empty() && status.spool.is_none() {
+    if status.sinks.is_empty() {
         out.push_str("<p class=\"none\">This sink keeps nothing and waits for nothing.</p>");
     }
 }
@@ -247,7 +251,7 @@ pub(super) fn refusals(status: &Status, out: &mut String) {
         let _ = write!(
             out,
             "<tr><th scope=\"row\">{} <small>{}</small></th><td class=\"meter\">",
-            Text(&refusal.reason.replace('_', " ")),
+            Text(&refusal.reason.replace('-', " ")),
             Text(&refusal.what)
         );
         chart::bar(refusal.minute as f64 / most.max(1) as f64, out);
@@ -316,9 +320,10 @@ pub(super) fn events(status: &Status, out: &mut String) {
         };
         let _ = write!(
             out,
-            "<li>{}<span class=\"word{tone}\">{}</span><code><bdi>{}</bdi></code></li>",
+            "<li>{}<span class=\"word{tone}\">{}</span><code>{} <bdi>{}</bdi></code></li>",
             time(event.at_unix_ms),
             Text(&event.level),
+            Text(&event.event),
             Text(&event.text)
         );
     }

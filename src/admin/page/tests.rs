@@ -2,7 +2,7 @@
 //! outside is markup. What a browser shows is tried by `tests/page/run`.
 
 use super::super::status::{
-    Bucket, Certificate, Check, Destination, Event, Latency, Memory, Problem, Rates, Refusal, SHAPE,
+    Bucket, Certificate, Check, Destination, Event, Latency, Memory, Problem, Rates, Refusal, Room, SHAPE,
     Severity, Shard, Sink, Spool, State, Throughput,
 };
 use super::*;
@@ -61,7 +61,7 @@ pub(crate) fn full() -> Status {
         }],
         refusals: vec![Refusal {
             what: "recipient".to_owned(),
-            reason: "unknown_recipient".to_owned(),
+            reason: "unknown-recipient".to_owned(),
             minute: 241,
             total: 251,
         }],
@@ -82,13 +82,12 @@ pub(crate) fn full() -> Status {
             spill_bytes: 361 << 10,
             back_pressure_seconds: 0.371,
         },
+        room: Some(Room { free_bytes: 421 << 30, full_in_seconds: Some(431 * 86_400 / 2) }),
         spool: Some(Spool {
             segments: 381,
             bytes: 391 << 20,
             unconsumed_bytes: 401 << 20,
-            consumer_lag_seconds: Some(0.411),
-            free_bytes: Some(421 << 30),
-            full_in_seconds: Some(431 * 86_400 / 2),
+            consumer_lag_seconds: 0.411,
         }),
         certificates: vec![Certificate {
             name: "mx.example".to_owned(),
@@ -104,6 +103,7 @@ pub(crate) fn full() -> Status {
         events: vec![Event {
             at_unix_ms: 1_796_083_100_000,
             level: "error".to_owned(),
+            event: "store_full".to_owned(),
             text: "an event".to_owned(),
         }],
     }
@@ -188,6 +188,7 @@ fn the_page_without_a_script_holds_each_figure() {
         "451",
         "461 ms",
         "error",
+        "store_full",
         "an event",
     ] {
         assert!(text.contains(figure), "{figure:?} is not in the page");
@@ -227,6 +228,7 @@ fn nothing_from_outside_is_markup() {
     status.certificates[0].name = hostile();
     status.destinations[0].destination = hostile();
     status.events[0].level = hostile();
+    status.events[0].event = hostile();
     status.events[0].text = hostile();
     let (tame, wild) = (page(&full()), page(&status));
     for tag in ["<script", "<img", "</main", "</code", "<!--"] {

@@ -10,9 +10,9 @@ use super::{Check, Problem, Severity, State, Status};
 const WAIT_SLOW_SECONDS: f64 = 2.0;
 /// The same, and clients notice.
 const WAIT_HANGING_SECONDS: f64 = 10.0;
-/// A spool that is full so soon needs a hand today.
+/// A disk that is full so soon needs a hand today.
 const FULL_SOON_SECONDS: u64 = 24 * 3_600;
-/// A spool that is full so soon needs a hand now.
+/// A disk that is full so soon needs a hand now.
 const FULL_NOW_SECONDS: u64 = 3_600;
 /// A consumer that is so far behind has stopped, as a rule.
 const LAG_LONG_SECONDS: f64 = 15.0 * 60.0;
@@ -40,7 +40,7 @@ pub fn problems(status: &Status) -> Vec<Problem> {
         checks(status, &mut found);
     }
     sinks(status, &mut found);
-    spool(status, &mut found);
+    store(status, &mut found);
     certificates(status, &mut found);
     memory(status, &mut found);
     destinations(status, &mut found);
@@ -57,7 +57,8 @@ fn checks(status: &Status, found: &mut Vec<Problem>) {
         let cure = "See the newest events and `dmesg`; if it stays so, start the service again.";
         add(found, Severity::Error, format!("Not healthy: {reason}"), cure);
     }
-    for reason in &status.ready.reasons {
+    // That something hangs was said above.
+    for reason in status.ready.reasons.iter().filter(|reason| !reason.starts_with("health: ")) {
         let cure = "Senders are told to try again. See the newest events for why; `ringmx check` names what the file has wrong.";
         add(found, Severity::Error, format!("No mail is taken: {reason}"), cure);
     }
@@ -77,25 +78,26 @@ fn sinks(status: &Status, found: &mut Vec<Problem>) {
     }
 }
 
-fn spool(status: &Status, found: &mut Vec<Problem>) {
-    let Some(spool) = &status.spool else { return };
-    let cure = "Make room, or see why the consumer of the spool does not take its mail.";
-    match (spool.free_bytes, spool.full_in_seconds) {
-        (Some(0), _) => {
-            let what = "The spool's disk has no room beyond the reserve: MAIL is answered 452".to_owned();
+fn store(status: &Status, found: &mut Vec<Problem>) {
+    let cure = "Make room, or see why nobody takes the mail that is stored.";
+    match status.room.map(|room| (room.free_bytes, room.full_in_seconds)) {
+        Some((0, _)) => {
+            let what = "The store's disk has no room beyond the reserve: MAIL is answered 452".to_owned();
             add(found, Severity::Error, what, cure);
         }
-        (_, Some(left)) if left < FULL_SOON_SECONDS => {
+        Some((_, Some(left))) if left < FULL_SOON_SECONDS => {
             let severity = if left < FULL_NOW_SECONDS { Severity::Error } else { Severity::Warning };
             let left = figures::seconds(left);
-            add(found, severity, format!("The spool's disk is full in {left} if it goes on like this"), cure);
+            add(found, severity, format!("The store's disk is full in {left} if it goes on like this"), cure);
         }
-        _ => {}
+        Some(_) | None => {}
     }
-    if let Some(lag) = spool.consumer_lag_seconds.filter(|lag| *lag >= LAG_LONG_SECONDS) {
-        let what = format!("The spool's slowest consumer is {} behind", figures::wait(lag));
-        let cure = "Is it running? `ringmx spool list` shows what it has not read.";
-        add(found, Severity::Warning, what, cure);
+    if let Some(lag) = status.spool.as_ref().map(|spool| spool.consumer_lag_seconds)
+        && lag >= LAG_LONG_SECONDS
+    {
+        let lag = figures::wait(lag);
+        let what = format!("The consumer of the spool has taken nothing for {lag}, though there is mail");
+        add(found, Severity::Warning, what, "Is it running? `ringmx spool list` shows what it has not read.");
     }
 }
 
@@ -104,10 +106,10 @@ fn certificates(status: &Status, found: &mut Vec<Problem>) {
         let (name, days) = (&certificate.name, certificate.days_left);
         let cure = "Renew it (`certbot renew`); ringmx reads the new files by itself.";
         if days < 0 {
-            let what = format!("The certificate of {name} has ended: senders that check it do not deliver");
+            let what = format!("The certificate {name} has ended: senders that check it do not deliver");
             add(found, Severity::Error, what, cure);
         } else if days < DAYS_LEFT_FEW {
-            let what = format!("The certificate of {name} ends in {}", day_count(days));
+            let what = format!("The certificate {name} ends in {}", day_count(days));
             add(found, Severity::Warning, what, cure);
         }
     }
@@ -147,7 +149,7 @@ fn destinations(status: &Status, found: &mut Vec<Problem>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Certificate, Destination, Memory, Sink, Spool};
+    use super::super::{Certificate, Destination, Memory, Room, Sink, Spool};
     use super::*;
 
     fn well() -> Status {
@@ -163,9 +165,9 @@ mod tests {
     fn nothing_is_wrong_with_a_server_that_waits() {
         assert_eq!(problems(&well()), []);
         let full = Memory { buffers: 100, buffers_pinned: 89, ..Memory::default() };
-        let spool = Spool { free_bytes: Some(1), full_in_seconds: Some(90_000), ..Spool::default() };
+        let room = Some(Room { free_bytes: 1, full_in_seconds: Some(90_000) });
         let sinks = vec![Sink { oldest_wait_seconds: 1.9, ..Sink::default() }];
-        assert_eq!(problems(&Status { memory: full, spool: Some(spool), sinks, ..well() }), []);
+        assert_eq!(problems(&Status { memory: full, room, sinks, ..well() }), []);
     }
 
     #[test]
@@ -182,14 +184,18 @@ mod tests {
         let certificate =
             |days_left| Certificate { name: "mx.example".into(), days_left, ..Certificate::default() };
         let status = Status {
-            ready: Check { ok: false, reasons: vec!["no room".into()] },
+            ready: Check {
+                ok: false,
+                reasons: vec!["no room".into(), "health: shard-1: see /healthz".into()],
+            },
             healthy: Check { ok: false, reasons: vec!["shard 1 does not answer".into()] },
             state: State::NotReady,
             sinks: vec![
                 Sink { sink: "spool".into(), oldest_wait_seconds: 2.0, ..Sink::default() },
                 Sink { sink: "maildir".into(), oldest_wait_seconds: 12.0, ..Sink::default() },
             ],
-            spool: Some(Spool { free_bytes: Some(0), consumer_lag_seconds: Some(900.0), ..Spool::default() }),
+            room: Some(Room { free_bytes: 0, full_in_seconds: None }),
+            spool: Some(Spool { consumer_lag_seconds: 900.0, ..Spool::default() }),
             certificates: vec![certificate(-1), certificate(1), certificate(14)],
             memory: Memory { buffers: 100, buffers_pinned: 90, ..Memory::default() },
             destinations: vec![Destination { destination: "inner".into(), ..Destination::default() }],
@@ -208,10 +214,10 @@ mod tests {
     }
 
     #[test]
-    fn a_spool_that_fills_is_told_in_time() {
+    fn a_disk_that_fills_is_told_in_time() {
         let filling = |seconds| {
-            let spool = Spool { free_bytes: Some(1 << 30), full_in_seconds: seconds, ..Spool::default() };
-            severities(&Status { spool: Some(spool), ..well() })
+            let room = Some(Room { free_bytes: 1 << 30, full_in_seconds: seconds });
+            severities(&Status { room, ..well() })
         };
         assert_eq!(filling(None), []);
         assert_eq!(filling(Some(FULL_SOON_SECONDS)), []);
