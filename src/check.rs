@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use crate::config::{self, Config, LogFormat, Places, Problem, Warning, recipients};
+use crate::config::{self, Config, Entries, LogFormat, Places, Problem, Warning, recipients};
 use crate::sink::file_limit;
 use crate::smtp::policy::RecipientEntry;
 use crate::tls::certificate::CertificateFile;
@@ -20,7 +20,9 @@ pub struct Checked {
     pub config: Option<Config>,
     /// The entries of the file of recipients that it names, each with its line; none where every local-part
     /// is taken.
-    pub recipients: Option<Vec<(usize, RecipientEntry)>>,
+    pub recipients: Entries,
+    /// Where the keys of the file stand.
+    pub places: Places,
     /// How findings are told in the log: as configured, also where something else is wrong.
     pub log_format: LogFormat,
     /// Why nothing can be served with it, in the order of the file.
@@ -58,7 +60,16 @@ pub fn check(file: Option<&Path>) -> Checked {
     warnings.sort_by_key(|Warning(finding)| (is_elsewhere(finding), finding.line));
     let log_format = config.as_ref().map_or(LogFormat::default(), |config| config.log.format);
     let config = config.filter(|_| problems.is_empty());
-    Checked { config, recipients, log_format, problems, warnings }
+    Checked { config, recipients, places, log_format, problems, warnings }
+}
+
+/// Checks the file of recipients of a configuration that is in use: its entries, and what is probably not
+/// meant.
+pub fn recipients(config: &Config) -> Result<(Entries, Vec<Warning>), Vec<Problem>> {
+    let places = Places::default();
+    let (entries, mut warnings) = config::read_recipients(config, &places)?;
+    check_names(config, &places, entries.as_deref(), &mut warnings);
+    Ok((entries, warnings))
 }
 
 /// Nothing needs root but a port below 1024. A server that listens on loopback only, for instance in a

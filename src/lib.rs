@@ -36,10 +36,14 @@ pub mod admin;
 #[cfg(feature = "server")]
 pub mod server;
 
-// The process: its threads, what it may have, and its end.
+// The process: its threads, what it tells of itself, what it may have, and its end.
 
 #[cfg(feature = "server")]
+pub mod admin;
+#[cfg(feature = "server")]
 pub mod resource_limits;
+#[cfg(feature = "server")]
+pub mod service_manager;
 #[cfg(feature = "server")]
 pub mod shutdown;
 #[cfg(feature = "server")]

@@ -254,6 +254,16 @@ pub const BUFFERS_MAX: usize = 32 * 1024;
 /// Orders on their way to one shard.
 pub const ORDERS_MAX: usize = 16;
 
+/// Tables of recipients that sessions still use after reloads brought others. With as many, a reload that
+/// needs one more is refused: each may have some hundred MiB.
+pub const OLD_TABLES_MAX: usize = 2;
+
+/// Orders that wait for a shard that stands still; with as many a reload is refused.
+pub const ORDERS_WAITING_MAX: usize = 64;
+
+/// After a reload its answer waits this long for shards to take it over; those that have not are named.
+pub const RELOAD_TAKE_WAIT: Duration = Duration::from_secs(1);
+
 /// Messages on their way between one shard and its sink worker.
 pub const HANDOFF_MESSAGES_MAX: usize = 4096;
 

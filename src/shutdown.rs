@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::config::LogFormat;
 use crate::handoff::channel::Sender as ToShard;
 use crate::limits::{LAST_WORDS_MAX, PROCESS_END_MAX, START_END_MAX};
-use crate::log::last_words;
+use crate::log::{events, last_words};
 use crate::shard::order::Order;
 use crate::signals::{hold_back, let_in};
 
@@ -33,6 +33,8 @@ pub enum Asked {
     Stop,
     /// SIGHUP: the certificates are to be read again.
     Reload,
+    /// SIGUSR1: the log's file is to be opened again.
+    ReopenLog,
 }
 
 /// How far the process is. What was begun is never taken back.
@@ -132,24 +134,25 @@ impl Shutdown {
             let bound = if start_was_looked_at { PROCESS_END_MAX } else { START_END_MAX };
             // Without a signal nothing is waited for.
             let deadline = first.map_or_else(far_away, |first| first + bound);
-            let is_stop = tokio::select! {
-                _ = signals.terminate.recv() => true,
-                _ = signals.interrupt.recv() => true,
-                _ = signals.hangup.recv() => false,
+            let asked = tokio::select! {
+                _ = signals.terminate.recv() => Asked::Stop,
+                _ = signals.interrupt.recv() => Asked::Stop,
+                _ = signals.hangup.recv() => Asked::Reload,
+                _ = signals.user1.recv() => Asked::ReopenLog,
                 () = sleep_until(deadline), if first.is_some() => {
                     self.give_up_waiting(start_was_looked_at);
                     start_was_looked_at = true;
                     continue;
                 }
             };
-            match (is_stop, first) {
-                (false, _) => drop(ask.send(Asked::Reload)),
-                (true, None) => {
+            match (asked, first) {
+                (Asked::Reload | Asked::ReopenLog, _) => drop(ask.send(asked)),
+                (Asked::Stop, None) => {
                     first = Some(Instant::now());
                     self.begin();
                     let _ = ask.send(Asked::Stop);
                 }
-                (true, Some(_)) => self.end("a second signal, so nothing was waited for"),
+                (Asked::Stop, Some(_)) => self.end("a second signal, so nothing was waited for"),
             }
         }
     }
@@ -173,7 +176,7 @@ impl Shutdown {
         };
         let is_json = self.is_json.load(Ordering::Relaxed);
         let format = if is_json { LogFormat::Json } else { LogFormat::Text };
-        last_words(format, "stopped", &format!("{why}; {left}"), LAST_WORDS_MAX);
+        last_words(format, &events::STOPPED, &format!("{why}; {left}"), LAST_WORDS_MAX);
         exit_now(code);
     }
 }
@@ -194,6 +197,7 @@ struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
     hangup: tokio::signal::unix::Signal,
+    user1: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -202,6 +206,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            user1: signal(SignalKind::user_defined1())?,
         })
     }
 }

@@ -17,7 +17,7 @@ pub fn ignore_file_size_signal() {
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
-/// From now on SIGTERM, SIGINT and SIGHUP reach neither this thread nor those that it starts: they wait for a
+/// From now on SIGTERM, SIGINT, SIGHUP and SIGUSR1 reach neither this thread nor those that it starts: they wait for a
 /// thread that called [`let_in`].
 ///
 /// So they are taken by the one thread that is never busy with a disk, and none is lost while handlers are
@@ -39,7 +39,7 @@ fn change_mask(how: libc::c_int) -> io::Result<()> {
         libc::sigemptyset(signals.as_mut_ptr());
         signals.assume_init()
     };
-    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1] {
         // SAFETY: the set was initialised above, and these signals exist.
         unsafe { libc::sigaddset(&raw mut signals, signal) };
     }

@@ -1,4 +1,263 @@
-//! What an operator asks a running server.
+//! The administration of a running receiver: metrics, health and status page over HTTP, and the service
+//! manager's watchdog. A thread of its own, with one runtime.
+//!
+//! It reads what others count and asks nobody: no shard ever waits for it. It is less urgent to the kernel
+//! than they are, and takes no more connections a second than it can answer, so that whoever asks too much
+//! takes nothing from mail.
 
+mod access;
+pub mod health;
+mod http;
+mod routes;
 pub mod page;
+pub mod socket;
 pub mod status;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use self::access::Access;
+use self::health::{Health, LOOK_EVERY};
+use self::routes::Routes;
+use self::socket::{Acceptor, Listening};
+use crate::config;
+use crate::metrics::Registry;
+use crate::service_manager::ServiceManager;
+use crate::sink::{Report, Site};
+use crate::threads::Threads;
+
+/// Connections at a time. One more ends the oldest: who only holds connections keeps nobody out.
+const CONNECTIONS_MAX: usize = 32;
+
+/// One connection each 3 ms, or so many at once.
+const ACCEPT_EVERY: Duration = Duration::from_millis(3);
+const ACCEPT_BURST: u32 = 64;
+
+/// After an accept failed, as a rule for want of descriptors, nothing is accepted for this long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
+
+/// How often it is told that somebody was not let in, at most.
+const STRANGERS_TOLD_EVERY: Duration = Duration::from_mins(1);
+
+/// How much less urgent the thread is than the others (nice(2)).
+const NICE: i32 = 10;
+
+/// How long its end is waited for.
+const END_MAX: Duration = Duration::from_secs(1);
+
+/// What it is started with.
+pub struct AdminStart {
+    /// Where it listens, and the configuration that says so; none where it is off.
+    pub listening: Option<(Listening, config::Admin)>,
+    /// What is counted.
+    pub registry: Arc<Registry>,
+    /// What is watched.
+    pub health: Arc<Health>,
+    /// Whom the watchdog tells.
+    pub service_manager: Arc<ServiceManager>,
+    /// Takes its errors to the log.
+    pub report: Arc<dyn Report>,
+}
+
+/// The running thread; ended by drop.
+pub struct Admin {
+    /// Dropped to end it.
+    stop: Option<oneshot::Sender<()>>,
+    threads: Option<Threads>,
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(threads) = self.threads.take() {
+            let _ = threads.join(END_MAX);
+        }
+    }
+}
+
+/// Starts the thread, if there is something for it to do.
+pub fn start(start: AdminStart) -> io::Result<Option<Admin>> {
+    if start.listening.is_none() && start.service_manager.watchdog().is_none() {
+        return Ok(None);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (stop, stopped) = oneshot::channel();
+    let mut threads = Threads::new();
+    threads.start("admin".to_owned(), move || {
+        // Without the right to it is as urgent as the others, which only a flood of questions would show.
+        let _ = rustix::process::setpriority_process(None, NICE);
+        let report = Arc::clone(&start.report);
+        if let Err(error) = runtime.block_on(run(start, stopped)) {
+            report.machine_error("listen for", Site::Named("the administration"), &error);
+        }
+    })?;
+    Ok(Some(Admin { stop: Some(stop), threads: Some(threads) }))
+}
+
+async fn run(start: AdminStart, mut stopped: oneshot::Receiver<()>) -> io::Result<()> {
+    let AdminStart { listening, registry, health, service_manager, report } = start;
+    let mut door = match listening {
+        Some((listening, config)) => Some(Door {
+            acceptor: listening.accept_in_runtime()?,
+            routes: Arc::new(Routes { access: Access::new(&config), registry, health: Arc::clone(&health) }),
+            report,
+            connections: Connections::default(),
+            pace: Pace::new(),
+            strangers: Strangers::default(),
+        }),
+        None => None,
+    };
+    let mut look = interval(LOOK_EVERY);
+    // After a pause of the whole process one look is enough, or shards would seem to have missed many.
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut watchdog = Watchdog::new(&service_manager);
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut stopped => return Ok(()),
+            _ = look.tick() => {
+                health.look();
+                watchdog.tell_if_due(&health);
+            }
+            () = take_next(door.as_mut()) => {}
+        }
+    }
+}
+
+/// Takes the next connection, if any are taken.
+async fn take_next(door: Option<&mut Door>) {
+    match door {
+        Some(door) => door.take_next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Where connections come in.
+struct Door {
+    acceptor: Acceptor,
+    routes: Arc<Routes>,
+    report: Arc<dyn Report>,
+    connections: Connections,
+    pace: Pace,
+    strangers: Strangers,
+}
+
+impl Door {
+    /// May be given up at any of its waits.
+    async fn take_next(&mut self) {
+        sleep_until(self.pace.not_before()).await;
+        match self.acceptor.accept().await {
+            Ok((stream, from)) => {
+                self.pace.count();
+                if self.routes.access().lets_in(from) {
+                    self.connections.add(http::serve(stream, Arc::clone(&self.routes)));
+                } else if let Some(others) = self.strangers.count()
+                    && let Some(from) = from
+                {
+                    let others = if others > 0 { format!(", and {others} before it") } else { String::new() };
+                    self.report.note(&format!(
+                        "{from} connected to the administration and is of no network of `admin.allow`: closed{others}"
+                    ));
+                }
+            }
+            Err(error) => {
+                self.pace.pause();
+                self.report.machine_error("accept on", Site::Named("the administration's socket"), &error);
+            }
+        }
+    }
+}
+
+/// The connections that are open.
+#[derive(Default)]
+struct Connections {
+    tasks: JoinSet<()>,
+    /// The oldest first. `len <= CONNECTIONS_MAX`
+    open: VecDeque<AbortHandle>,
+}
+
+impl Connections {
+    fn add(&mut self, serve: impl Future<Output = ()> + Send + 'static) {
+        while self.tasks.try_join_next().is_some() {}
+        self.open.retain(|task| !task.is_finished());
+        if self.open.len() >= CONNECTIONS_MAX
+            && let Some(oldest) = self.open.pop_front()
+        {
+            oldest.abort();
+        }
+        self.open.push_back(self.tasks.spawn(serve));
+    }
+}
+
+/// How fast connections are taken.
+struct Pace {
+    /// When the next one would be taken, if all came evenly.
+    even: Instant,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { even: Instant::now() }
+    }
+
+    fn not_before(&self) -> Instant {
+        self.even - ACCEPT_EVERY * (ACCEPT_BURST - 1)
+    }
+
+    fn count(&mut self) {
+        self.even = self.even.max(Instant::now()) + ACCEPT_EVERY;
+    }
+
+    fn pause(&mut self) {
+        self.even = Instant::now() + ACCEPT_EVERY * ACCEPT_BURST + ACCEPT_PAUSE;
+    }
+}
+
+/// Those who were not let in.
+#[derive(Default)]
+struct Strangers {
+    told_at: Option<Instant>,
+    untold: u64,
+}
+
+impl Strangers {
+    /// One more: how many came before it that nobody was told of, where it is to be told.
+    fn count(&mut self) -> Option<u64> {
+        if self.told_at.is_some_and(|at| at.elapsed() < STRANGERS_TOLD_EVERY) {
+            self.untold += 1;
+            return None;
+        }
+        self.told_at = Some(Instant::now());
+        Some(std::mem::take(&mut self.untold))
+    }
+}
+
+/// Tells the service manager that all is well, while it is.
+struct Watchdog<'a> {
+    service_manager: &'a ServiceManager,
+    every: Option<Duration>,
+    told_at: Option<Instant>,
+}
+
+impl<'a> Watchdog<'a> {
+    fn new(service_manager: &'a ServiceManager) -> Self {
+        // Twice as often as it is wanted (sd_watchdog_enabled(3)), or with the next look after it was due.
+        let every = service_manager.watchdog().map(|wanted| wanted / 2);
+        Self { service_manager, every, told_at: None }
+    }
+
+    fn tell_if_due(&mut self, health: &Health) {
+        let Some(every) = self.every else { return };
+        let is_due = self.told_at.is_none_or(|at| at.elapsed() + LOOK_EVERY > every);
+        if is_due && health.healthz().is_good() {
+            self.service_manager.alive();
+            self.told_at = Some(Instant::now());
+        }
+    }
+}

@@ -14,8 +14,8 @@ use crate::mail::client::Client;
 /// The budget of all spill files of a server.
 #[derive(Debug)]
 pub struct SpillBudget {
-    bytes_max: u64,
-    files_max: u64,
+    bytes_max: AtomicU64,
+    files_max: AtomicU64,
     bytes: AtomicU64,
     files: AtomicU64,
     /// Octets that the file system can still take. `u64::MAX` where nobody knows.
@@ -35,13 +35,19 @@ impl SpillBudget {
     /// So many octets in so many files. One client may hold one part in [`SPILL_CLIENT_PARTS`] of each.
     pub fn new(bytes_max: u64, files_max: u64) -> Arc<Self> {
         Arc::new(Self {
-            bytes_max,
-            files_max,
+            bytes_max: AtomicU64::new(bytes_max),
+            files_max: AtomicU64::new(files_max),
             bytes: AtomicU64::new(0),
             files: AtomicU64::new(0),
             room: AtomicU64::new(u64::MAX),
             clients: Mutex::default(),
         })
+    }
+
+    /// From now on so many octets in so many files. What is there stays.
+    pub fn limit(&self, bytes_max: u64, files_max: u64) {
+        self.bytes_max.store(bytes_max, Ordering::Relaxed);
+        self.files_max.store(files_max, Ordering::Relaxed);
     }
 
     /// Octets in spill files now.
@@ -62,8 +68,9 @@ impl SpillBudget {
 
     /// One more file. A client may always have one.
     pub(super) fn take_file(&self, client: Option<Client>) -> Result<(), SpillError> {
-        take(&self.files, 1, self.files_max)?;
-        let share = (self.files_max / SPILL_CLIENT_PARTS).max(1);
+        let files_max = self.files_max.load(Ordering::Relaxed);
+        take(&self.files, 1, files_max)?;
+        let share = (files_max / SPILL_CLIENT_PARTS).max(1);
         let taken = self.change(client, |held| {
             let fits = held.files < share;
             held.files += u64::from(fits);
@@ -79,9 +86,10 @@ impl SpillBudget {
     /// So many octets more. A client's only file may grow beyond the share, so that a message of any size can
     /// be taken.
     pub(super) fn take_bytes(&self, client: Option<Client>, count: u64) -> Result<(), SpillError> {
-        take(&self.bytes, count, self.bytes_max)?;
+        let bytes_max = self.bytes_max.load(Ordering::Relaxed);
+        take(&self.bytes, count, bytes_max)?;
         let room = self.room.load(Ordering::Relaxed);
-        let share = self.bytes().saturating_add(room).min(self.bytes_max) / SPILL_CLIENT_PARTS;
+        let share = self.bytes().saturating_add(room).min(bytes_max) / SPILL_CLIENT_PARTS;
         let taken = self.change(client, |held| {
             let after = held.bytes.saturating_add(count);
             let fits = held.files <= 1 || after <= share;

@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::admin::{self, Admin};
 use super::document::Document;
 use super::identity::{self, Identity};
 use super::listener::{self, Listener};
@@ -15,9 +16,10 @@ use super::section::Section;
 use super::session_limits;
 use super::shards::{self, Shard};
 use super::sink::{self, Sink};
+use super::standing::Fixed;
 use super::tls::{self, CertificateLines, Tls};
 use crate::mail::domain::DomainPattern;
-use crate::smtp::extension::Extension;
+use crate::smtp::extension::{Extension, ExtensionSet};
 use crate::smtp::policy::{Policy, RecipientRules};
 use crate::smtp::settings::{Limits, Settings};
 
@@ -50,15 +52,30 @@ pub struct Config {
     pub tls: Tls,
     /// What is logged and how.
     pub log: Log,
+    /// Where it tells how it does; none where it is not asked.
+    pub admin: Option<Admin>,
+    /// The values of all keys that need a restart.
+    pub(super) fixed: Vec<Fixed>,
 }
 
 impl Config {
     /// What the sessions of a listener are told.
     pub fn session_settings(&self, listener: &Listener, policy: Arc<dyn Policy + Send + Sync>) -> Settings {
         listener.session_settings(Settings {
+            extensions: self.extensions_of(listener),
             local_part_case_sensitive: self.local_part_case_sensitive,
             ..Settings::of(self.hostname.clone(), self.limits.clone(), policy)
         })
+    }
+
+    /// What a listener offers. A promise is made only where the consumer of the store keeps it.
+    pub fn extensions_of(&self, listener: &Listener) -> ExtensionSet {
+        let kept = [
+            (Extension::Dsn, self.sink.dsn),
+            (Extension::RequireTls, self.sink.requiretls),
+            (Extension::BinaryMime, self.sink.facts().keeps_octets()),
+        ];
+        kept.into_iter().filter(|(_, kept)| !kept).fold(listener.extensions, |all, (one, _)| all.without(one))
     }
 
     /// By what the table of recipients is made.
@@ -79,25 +96,18 @@ impl Config {
 /// document has no problems afterwards.
 pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     let mut root = Section::root(document);
+    // The sink goes by it, and has done so.
+    root.reloads_but(&["local_part_case_sensitive"]);
     let identity = identity::read(&mut root);
     let (tls, certificate_lines) = tls::read(&mut root);
-    let mut listeners = listener::read(&mut root, &identity, tls.is_possible());
+    let listeners = listener::read(&mut root, &identity, tls.is_possible());
     let sink = sink::read(&mut root, &identity);
-    for Listener { extensions, .. } in &mut listeners {
-        // A promise is made only where the consumer of the store keeps it.
-        for (extension, kept) in [
-            (Extension::Dsn, sink.dsn),
-            (Extension::RequireTls, sink.requiretls),
-            (Extension::BinaryMime, sink.facts().keeps_octets()),
-        ] {
-            *extensions = if kept { *extensions } else { extensions.without(extension) };
-        }
-    }
     identity::postmaster_rule(&root, &identity);
     recipients_rule(&root, &identity, &listeners, &sink);
     let limits = session_limits::read(root.table("limits", "Bounds of sessions and transactions."));
     let shards = shards::read(&mut root, limits.message_size_max);
     let log = log::read(root.table("log", "What is logged, to standard error, and how."));
+    let admin = admin::read(&mut root);
     root.finish();
     let config = Config {
         hostname: identity.hostname,
@@ -113,6 +123,8 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
         limits,
         tls,
         log,
+        admin,
+        fixed: document.take_fixed(),
     };
     (config, certificate_lines)
 }

@@ -12,6 +12,7 @@ use std::path::Path;
 use toml::de::DeTable;
 
 use super::problem::{Finding, Problem, Warning, line_of};
+use super::standing::Fixed;
 
 /// A table of the configuration as the reference shows it.
 #[derive(Debug)]
@@ -32,6 +33,27 @@ pub(super) struct DescribedKey {
     /// What may be written, with range and unit.
     pub(super) allowed: String,
     pub(super) default: Fallback,
+    /// How a running server takes a change of it. `None` is a slip of whoever wrote the table.
+    pub(super) taken_by: Option<TakenBy>,
+}
+
+/// How a running server takes the change of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TakenBy {
+    /// A reload: for sessions that begin from then on.
+    Reload,
+    /// A restart.
+    Restart,
+}
+
+impl TakenBy {
+    /// As the reference says it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Reload => "reload",
+            Self::Restart => "restart",
+        }
+    }
 }
 
 /// What holds without the key.
@@ -47,6 +69,17 @@ pub(super) enum Fallback {
     Depends { example: &'static str, required: &'static str },
     /// What another table says.
     Inherited { table: &'static str, example: String },
+}
+
+impl Fallback {
+    /// What holds without the key, in the words of an answer to the operator.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Value(value) => value.clone(),
+            Self::Computed { default, .. } => (*default).to_owned(),
+            Self::Required { .. } | Self::Depends { .. } | Self::Inherited { .. } => "not given".to_owned(),
+        }
+    }
 }
 
 /// What to say about a key that its table does not have: the table's name, the key, and the keys that it has.
@@ -66,6 +99,8 @@ pub(super) struct Document<'a> {
     tables: RefCell<Vec<DescribedTable>>,
     /// The dotted keys that were found, with their lines.
     found: RefCell<Vec<(String, usize)>>,
+    /// What only a restart changes.
+    fixed: RefCell<Vec<Fixed>>,
 }
 
 impl<'a> Document<'a> {
@@ -86,6 +121,7 @@ impl<'a> Document<'a> {
             warnings: RefCell::default(),
             tables: RefCell::default(),
             found: RefCell::default(),
+            fixed: RefCell::default(),
         }
     }
 
@@ -104,6 +140,16 @@ impl<'a> Document<'a> {
     /// Notes where a key stands.
     pub(super) fn found(&self, key: String, line: usize) {
         self.found.borrow_mut().push((key, line));
+    }
+
+    /// Notes the value of a key that only a restart changes.
+    pub(super) fn fix(&self, fixed: Fixed) {
+        self.fixed.borrow_mut().push(fixed);
+    }
+
+    /// The values of all keys that only a restart changes.
+    pub(super) fn take_fixed(&self) -> Vec<Fixed> {
+        self.fixed.take()
     }
 
     fn finding(&self, line: Option<usize>, key: String, text: String) -> Finding {

@@ -2,17 +2,55 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// A pipe must have come to its end after this time.
+const PIPE_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// A pipe that has nothing now is looked at again after this time.
+const PIPE_PAUSE: Duration = Duration::from_millis(5);
 
 /// Reads a whole file of at most so many octets. A device or a pipe without an end is an error, not all
-/// memory.
+/// memory, and not all time: a pipe may be given, as `<(...)` of a shell is one.
 pub fn read(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+    // A pipe is opened though nobody writes to it yet; for a file the flag means nothing.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     let mut octets = Vec::new();
-    File::open(path)?.take(bytes_max as u64 + 1).read_to_end(&mut octets)?;
+    if file.metadata()?.file_type().is_file() {
+        file.take(bytes_max as u64 + 1).read_to_end(&mut octets)?;
+    } else {
+        read_in_time(&file, bytes_max + 1, &mut octets)?;
+    }
     if octets.len() > bytes_max {
         return Err(io::Error::new(ErrorKind::FileTooLarge, format!("it has more than {bytes_max} octets")));
     }
     Ok(octets)
+}
+
+/// Reads at most so many octets of what may let its reader wait.
+fn read_in_time(file: &File, bytes_max: usize, octets: &mut Vec<u8>) -> io::Result<()> {
+    let begun = Instant::now();
+    let mut file = file.take(bytes_max as u64);
+    loop {
+        match file.read_to_end(octets) {
+            // A pipe that nobody has written to is at its end, too.
+            Ok(_) if !octets.is_empty() || !is_pipe(file.get_ref()) => return Ok(()),
+            Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
+        if begun.elapsed() >= PIPE_WAIT_MAX {
+            let text =
+                format!("it is a pipe that has not come to its end within {} s", PIPE_WAIT_MAX.as_secs());
+            return Err(io::Error::new(ErrorKind::TimedOut, text));
+        }
+        std::thread::sleep(PIPE_PAUSE);
+    }
+}
+
+fn is_pipe(file: &File) -> bool {
+    file.metadata().is_ok_and(|facts| facts.file_type().is_fifo())
 }
 
 /// That a file cannot be read, why, and what to do.
@@ -28,6 +66,7 @@ fn cure(kind: ErrorKind) -> String {
         }
         ErrorKind::IsADirectory => "name a file, not a directory".to_owned(),
         ErrorKind::NotADirectory => "correct the path: something in it is no directory".to_owned(),
+        ErrorKind::TimedOut => "name a file, or end the program that writes to it".to_owned(),
         ErrorKind::FileTooLarge => "name another file".to_owned(),
         _ => "see whether its disk is well".to_owned(),
     }
@@ -47,6 +86,25 @@ mod tests {
         let error = read(Path::new("/dev/zero"), 4096).expect_err("no end");
         assert_eq!(unreadable(&error), "cannot be read: it has more than 4096 octets; name another file");
         assert_eq!(read(Path::new("/dev/null"), 0).expect("empty"), b"");
+    }
+
+    #[test]
+    fn a_pipe_is_read_to_its_end_however_late_that_comes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+            .expect("a pipe");
+        let reader = std::thread::spawn({
+            let path = path.clone();
+            move || read(&path, 10)
+        });
+        let mut writer = File::options().write(true).open(&path).expect("a reader");
+        for part in [b"ab", b"cd"] {
+            std::io::Write::write_all(&mut writer, part).expect("written");
+            std::thread::sleep(4 * PIPE_PAUSE);
+        }
+        drop(writer);
+        assert_eq!(reader.join().expect("no panic").expect("an end"), b"abcd");
     }
 
     #[test]

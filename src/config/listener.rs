@@ -38,7 +38,8 @@ pub struct Listener {
     pub bdat_bare_lf: ChunkLineEnd,
     /// What happens to mail data with NUL.
     pub nul: NulPolicy,
-    /// What is offered after EHLO.
+    /// What is offered after EHLO, as far as the sink keeps what it promises
+    /// ([`Config::extensions_of`](super::Config::extensions_of)).
     pub extensions: ExtensionSet,
     /// Who may speak here, for whom, and when.
     pub gate: Gate,
@@ -58,7 +59,6 @@ impl Listener {
             bdat_bare_lf: self.bdat_bare_lf,
             nul: self.nul,
             tls: self.tls,
-            extensions: self.extensions,
             ..shared
         }
     }
@@ -84,6 +84,7 @@ fn listener(
     taken: &mut HashSet<SocketAddr>,
     certificates: bool,
 ) -> Listener {
+    section.reloads_but(&[]);
     let address = section.text(
         "address",
         "IP address and port",

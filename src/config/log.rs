@@ -1,11 +1,16 @@
 //! `[log]`: what is logged and how.
 
+use std::path::PathBuf;
+
+use super::document::Fallback;
 use super::section::Section;
 use crate::limits::LOG_SESSION_LINES_DEFAULT;
 
 /// What is logged and how.
 #[derive(Debug, Clone)]
 pub struct Log {
+    /// Where lines go; none for standard error.
+    pub file: Option<PathBuf>,
     /// Text or JSON.
     pub format: LogFormat,
     /// One line a session.
@@ -14,6 +19,8 @@ pub struct Log {
     pub session_lines_max: u32,
     /// One line a message.
     pub messages: bool,
+    /// One line a refusal.
+    pub refusals: bool,
 }
 
 /// Form of the log.
@@ -28,7 +35,13 @@ pub enum LogFormat {
 
 /// Reads the table.
 pub(super) fn read(mut section: Section<'_>) -> Log {
+    section.reloads_but(&["file", "format"]);
     let log = Log {
+        file: section.path(
+            "file",
+            Fallback::Computed { example: "\"/var/log/ringmx.log\"", default: "standard error" },
+            "Where lines go. Opened again at SIGUSR1, after it was moved away.",
+        ),
         format: section.choice(
             "format",
             &[("text", LogFormat::Text), ("json", LogFormat::Json)],
@@ -42,6 +55,7 @@ pub(super) fn read(mut section: Section<'_>) -> Log {
             "Lines a second and shard of sessions without an accepted message, a client an eighth; others are counted.",
         ),
         messages: section.boolean("messages", true, "One line a message."),
+        refusals: section.boolean("refusals", true, "One line a refusal, at most 20 a session and within session_lines_max; others are counted."),
     };
     section.finish();
     log

@@ -4,6 +4,7 @@
 //! module are all that the rest of the program sees. Each table of the file has a file here that reads its
 //! keys.
 
+mod admin;
 mod configuration;
 mod document;
 pub mod file;
@@ -22,16 +23,20 @@ mod section;
 mod session_limits;
 mod shards;
 pub mod sink;
+mod standing;
 mod syntax;
 mod tls;
 mod units;
 
+pub use admin::{Admin, AdminAddress};
 pub use configuration::Config;
+pub use document::TakenBy;
 pub use listener::Listener;
 pub use log::{Log, LogFormat};
 pub use problem::{Finding, Places, Problem, Warning};
-pub use reading::{Reading, load, parse, read};
-pub use reference::{markdown, reference};
+pub use reading::{Entries, Reading, load, parse, read, read_recipients};
+pub use reference::{keys, markdown, reference};
 pub use shards::Shard;
 pub use sink::{LineEndings, Maildir, MaildirSync, Sink, SinkKind, Spool, Stdout, StdoutFormat};
+pub use standing::NeedsRestart;
 pub use tls::{CertificateFiles, Tls, TlsVersion};

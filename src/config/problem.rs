@@ -94,6 +94,12 @@ impl Places {
         Finding { file: self.file.clone(), line, key: format!("tls.certificate.{key}"), text }
     }
 
+    /// A finding about a key of one of several tables of a name, by its place among them.
+    pub fn finding_in(&self, key: &str, index: usize, text: String) -> Finding {
+        let mut lines = self.keys.iter().filter(|(known, _)| known == key).map(|(_, line)| *line);
+        Finding { file: self.file.clone(), line: lines.nth(index), key: key.to_owned(), text }
+    }
+
     fn line_of(&self, key: &str) -> Option<usize> {
         self.keys.iter().find(|(known, _)| known == key).map(|(_, line)| *line)
     }

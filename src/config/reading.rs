@@ -26,7 +26,7 @@ pub struct Reading {
     pub places: Places,
     /// The entries of the file of recipients that it names, each with its line. `None` where it names no
     /// file, or not a good one.
-    pub recipients: Option<Vec<(usize, RecipientEntry)>>,
+    pub recipients: Entries,
 }
 
 impl Reading {
@@ -67,24 +67,34 @@ pub fn read(path: &Path) -> Reading {
         }
     };
     let mut reading = read_text(text, &file, path.parent().unwrap_or(Path::new("")));
-    if let Some(config) = &reading.config
-        && let Some(recipients) = &config.recipients
-    {
-        match recipients::read(recipients).map(|octets| recipients::parse(recipients, &octets)) {
-            Ok(Ok(entries)) => {
-                let (rules, creates) = (config.recipient_rules(), config.sink.facts().creates_mailboxes());
-                reading.warnings.extend(recipients::examine(recipients, &entries, &rules, creates));
-                reading.recipients = Some(entries);
+    if let Some(config) = &reading.config {
+        match read_recipients(config, &reading.places) {
+            Ok((recipients, warnings)) => {
+                reading.recipients = recipients;
+                reading.warnings.extend(warnings);
             }
-            Ok(Err(problems)) => reading.problems.extend(problems),
-            Err(error) => {
-                let text = format!("{} {}", recipients.display(), file::unreadable(&error));
-                reading.problems.push(Problem(reading.places.finding("recipients", text)));
-            }
+            Err(problems) => reading.problems.extend(problems),
         }
     }
     reading
 }
+
+/// The entries of the file of recipients that a configuration names, each with its line, and what is probably
+/// not meant. No entries where it names none.
+pub fn read_recipients(config: &Config, places: &Places) -> Result<(Entries, Vec<Warning>), Vec<Problem>> {
+    let Some(file) = &config.recipients else { return Ok((None, Vec::new())) };
+    let octets = recipients::read(file).map_err(|error| {
+        let text = format!("{} {}", file.display(), file::unreadable(&error));
+        vec![Problem(places.finding("recipients", text))]
+    })?;
+    let entries = recipients::parse(file, &octets)?;
+    let (rules, creates) = (config.recipient_rules(), config.sink.facts().creates_mailboxes());
+    let warnings = recipients::examine(file, &entries, &rules, creates);
+    Ok((Some(entries), warnings))
+}
+
+/// The entries of a file of recipients, each with its line. `None` where none is named.
+pub type Entries = Option<Vec<(usize, RecipientEntry)>>;
 
 /// Reads a configuration file, and the file of recipients that it names: the configuration with its warnings,
 /// or its problems.

@@ -6,14 +6,15 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use super::configuration;
-use super::document::{DescribedTable, Document, Fallback};
+use super::document::{DescribedTable, Document, Fallback, TakenBy};
 
 const HEAD: &str = "\
 # Every key of ringmx's configuration. A key that is commented out shows its default, or an example where its
 # default is something else. This text is itself a configuration: `ringmx config > ringmx.toml` is a start.
 #
 # Sizes take KiB, MiB, GiB or plain octets; times take ms, s, min, h. Relative paths start at the directory of
-# this file.
+# this file. The last word says how a running server takes a change of the key: by a reload (SIGHUP or
+# `ringmx reload`), or by a restart only.
 ";
 
 const DOCUMENT_HEAD: &str = "\
@@ -57,6 +58,17 @@ pub fn reference() -> String {
 /// The contents of docs/configuration.md.
 pub fn markdown() -> String {
     format!("{DOCUMENT_HEAD}```toml\n{}```\n", reference())
+}
+
+/// Every key as it is written with its table (`limits.errors_max`), and how a running server takes a change of
+/// it; `None` where nobody has said.
+pub fn keys() -> impl Iterator<Item = (String, Option<TakenBy>)> {
+    tables().iter().flat_map(|table| {
+        let dotted = |key: &str| {
+            if table.name.is_empty() { key.to_owned() } else { format!("{}.{key}", table.name) }
+        };
+        table.keys.iter().map(move |key| (dotted(key.name), key.taken_by))
+    })
 }
 
 /// What to say about a key that its table does not have.
@@ -136,7 +148,12 @@ fn print_table(text: &mut String, table: &DescribedTable) {
         };
         let required = matches!(key.default, Fallback::Required { .. } | Fallback::Depends { .. });
         let comment = if required && !comment_out { "" } else { "# " };
-        let _ =
-            write!(text, "\n# {}\n# {}; {default}\n{comment}{} = {value}\n", key.doc, key.allowed, key.name);
+        // A test holds that every key has one.
+        let taken_by = key.taken_by.map_or("?", TakenBy::word);
+        let _ = write!(
+            text,
+            "\n# {}\n# {}; {default}; {taken_by}\n{comment}{} = {value}\n",
+            key.doc, key.allowed, key.name
+        );
     }
 }

@@ -5,13 +5,14 @@
 //! finds everything. [`Section::finish`] reports the keys that nobody asked for.
 
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::document::{DescribedKey, Document, Fallback};
+use super::document::{DescribedKey, Document, Fallback, TakenBy};
+use super::standing::Fixed;
 use super::units::{self, SIZE_UNITS, TIME_UNITS};
 use crate::mail::network::Network;
 
@@ -31,8 +32,35 @@ pub(super) struct Section<'a> {
     line: Option<usize>,
     /// The table that defaults come from.
     inherits: Option<&'static str>,
+    /// How changes are taken.
+    changes: Changes,
+    /// What tells this table from others of its name.
+    place: Option<String>,
     asked: Vec<&'static str>,
     faulty: Vec<&'static str>,
+}
+
+/// How a running server takes changes of a table's keys.
+#[derive(Debug, Clone, Copy)]
+enum Changes {
+    /// Nobody has said.
+    Unsaid,
+    /// By a reload, but for these keys.
+    ByReload { but: &'static [&'static str] },
+    /// By a restart, but for these keys.
+    ByRestart { but: &'static [&'static str] },
+}
+
+impl Changes {
+    fn of(self, key: &str) -> Option<TakenBy> {
+        match self {
+            Self::Unsaid => None,
+            Self::ByReload { but } if but.contains(&key) => Some(TakenBy::Restart),
+            Self::ByRestart { but } if but.contains(&key) => Some(TakenBy::Reload),
+            Self::ByReload { .. } => Some(TakenBy::Reload),
+            Self::ByRestart { .. } => Some(TakenBy::Restart),
+        }
+    }
 }
 
 impl<'a> Section<'a> {
@@ -48,7 +76,17 @@ impl<'a> Section<'a> {
         table: Option<&'a DeTable<'a>>,
         line: Option<usize>,
     ) -> Self {
-        Self { document, name, table, line, inherits: None, asked: Vec::new(), faulty: Vec::new() }
+        Self {
+            document,
+            name,
+            table,
+            line,
+            inherits: None,
+            changes: Changes::Unsaid,
+            place: None,
+            asked: Vec::new(),
+            faulty: Vec::new(),
+        }
     }
 
     /// `[name]`: there is one, given or not.
@@ -95,6 +133,39 @@ impl<'a> Section<'a> {
         self.inherits = Some(table);
     }
 
+    /// A reload takes changes of the keys of this table, but for these. To be said before they are asked for;
+    /// this or [`Section::needs_restart`] is said of every table.
+    pub(super) fn reloads_but(&mut self, keys: &'static [&'static str]) {
+        self.changes = Changes::ByReload { but: keys };
+    }
+
+    /// Only a restart takes changes of the keys of this table, but for these, which a reload takes.
+    pub(super) fn needs_restart_but(&mut self, keys: &'static [&'static str]) {
+        self.changes = Changes::ByRestart { but: keys };
+    }
+
+    /// Notes whether the file has this table: one that is there with defaults only means something, too.
+    pub(super) fn fix_presence(&self) {
+        let value = if self.table.is_some() { "given" } else { "not given" };
+        let key = format!("[{}]", self.name);
+        self.document.fix(Fixed { key, place: None, line: self.line, value: value.to_owned() });
+    }
+
+    /// Says what tells this table from others of its name, such as `core 1`.
+    pub(super) fn is_for(&mut self, place: String) {
+        self.place = Some(place);
+    }
+
+    /// Notes the value that a key has, if only a restart changes it: what is used, or what was given.
+    fn fix(&self, key: &'static str, value: impl FnOnce() -> String) {
+        // A default that another table gives is noted there.
+        let is_own = self.inherits.is_none() || self.given(key);
+        if self.changes.of(key) == Some(TakenBy::Restart) && is_own {
+            let (line, place) = (self.line_of(key).or(self.line), self.place.clone());
+            self.document.fix(Fixed { key: self.dotted(key), place, line, value: value() });
+        }
+    }
+
     /// Octets.
     pub(super) fn size<T: Number>(
         &mut self,
@@ -107,7 +178,9 @@ impl<'a> Section<'a> {
         let span = span_text(&range, units::size_text);
         let default_text = format!("\"{}\"", units::size_text(octets(default)));
         self.describe(key, doc, format!("size ({SIZE_UNITS}), {span}"), Fallback::Value(default_text));
-        self.size_in(key, &range).and_then(|octets| T::try_from(octets).ok()).unwrap_or(default)
+        let value = self.size_in(key, &range).and_then(|octets| T::try_from(octets).ok()).unwrap_or(default);
+        self.fix(key, || units::size_text(octets(value)));
+        value
     }
 
     /// A number of octets that may be left out.
@@ -120,7 +193,9 @@ impl<'a> Section<'a> {
     ) -> Option<u64> {
         let allowed = format!("size ({SIZE_UNITS}), {}", span_text(&range, units::size_text));
         self.describe(key, doc, allowed, default);
-        self.size_in(key, &range)
+        let value = self.size_in(key, &range);
+        self.fix(key, || value.map_or_else(not_given, units::size_text));
+        value
     }
 
     fn size_in(&mut self, key: &'static str, range: &RangeInclusive<u64>) -> Option<u64> {
@@ -151,9 +226,12 @@ impl<'a> Section<'a> {
             other => Err(wrong_type("a time such as \"300s\"", other)),
         };
         let read = |value: &DeValue<'_>| read(value).map_err(|why| format!("{why}; allowed is {span}"));
-        self.read(key, read)
+        let value = self
+            .read(key, read)
             .filter(|time| self.in_range(key, *time, &range, units::duration_text))
-            .unwrap_or(default)
+            .unwrap_or(default);
+        self.fix(key, || units::duration_text(value));
+        value
     }
 
     /// A count.
@@ -167,7 +245,9 @@ impl<'a> Section<'a> {
         let range = octets(*range.start())..=octets(*range.end());
         let allowed = format!("integer, {}", span_text(&range, |number| number.to_string()));
         self.describe(key, doc, allowed, Fallback::Value(octets(default).to_string()));
-        self.whole_in(key, &range).and_then(|number| T::try_from(number).ok()).unwrap_or(default)
+        let value = self.whole_in(key, &range).and_then(|number| T::try_from(number).ok()).unwrap_or(default);
+        self.fix(key, || octets(value).to_string());
+        value
     }
 
     /// A count that is a power of two.
@@ -186,7 +266,7 @@ impl<'a> Section<'a> {
             format!("power of two, {span}"),
             Fallback::Value(octets(default).to_string()),
         );
-        let Some(number) = self.whole_in(key, &range) else { return default };
+        let number = self.whole_in(key, &range).unwrap_or(octets(default));
         if !number.is_power_of_two() {
             let above = number.next_power_of_two();
             self.problem(
@@ -195,6 +275,7 @@ impl<'a> Section<'a> {
             );
             return default;
         }
+        self.fix(key, || number.to_string());
         T::try_from(number).unwrap_or(default)
     }
 
@@ -209,7 +290,9 @@ impl<'a> Section<'a> {
         let range = octets(*range.start())..=octets(*range.end());
         let allowed = format!("integer, {}", span_text(&range, |number| number.to_string()));
         self.describe(key, doc, allowed, default);
-        self.whole_in(key, &range).and_then(|number| T::try_from(number).ok())
+        let value: Option<T> = self.whole_in(key, &range).and_then(|number| T::try_from(number).ok());
+        self.fix(key, || value.map_or_else(not_given, |number| octets(number).to_string()));
+        value
     }
 
     fn whole_in(&mut self, key: &'static str, range: &RangeInclusive<u64>) -> Option<u64> {
@@ -225,7 +308,9 @@ impl<'a> Section<'a> {
     pub(super) fn boolean(&mut self, key: &'static str, default: bool, doc: &'static str) -> bool {
         self.describe(key, doc, "true or false".to_owned(), Fallback::Value(default.to_string()));
         let read = |value: &DeValue<'_>| value.as_bool().ok_or_else(|| wrong_type("true or false", value));
-        self.read(key, read).unwrap_or(default)
+        let value = self.read(key, read).unwrap_or(default);
+        self.fix(key, || value.to_string());
+        value
     }
 
     /// One of some words; the first is the default.
@@ -249,13 +334,16 @@ impl<'a> Section<'a> {
     ) -> Option<T> {
         let quoted: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
         let allowed = quoted.join(" or ");
+        let default_text = default.text();
         self.describe(key, doc, allowed.clone(), default);
         let read = |value: &DeValue<'_>| {
             let text = value.as_str().ok_or_else(|| wrong_type(&allowed, value))?;
             let found = words.iter().find(|(word, _)| *word == text);
             found.map(|(_, choice)| *choice).ok_or_else(|| format!("{text:?} is none of {allowed}"))
         };
-        self.read(key, read)
+        let value = self.read(key, read);
+        self.fix(key, || self.given_text(key).unwrap_or(default_text));
+        value
     }
 
     /// A text that `parse` makes a value of.
@@ -267,10 +355,13 @@ impl<'a> Section<'a> {
         doc: &'static str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<T> {
+        let default_text = default.text();
         self.describe(key, doc, allowed.to_owned(), default);
-        self.read(key, |value| {
+        let value = self.read(key, |value| {
             parse(value.as_str().ok_or_else(|| wrong_type(&format!("a string: {allowed}"), value))?)
-        })
+        });
+        self.fix(key, || self.given_text(key).unwrap_or(default_text));
+        value
     }
 
     /// Texts that `parse` makes values of, with the line of each. `None` when it is not given.
@@ -283,7 +374,9 @@ impl<'a> Section<'a> {
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<Vec<(usize, T)>> {
         let wanted = format!("a list of strings: {allowed}");
+        let default_text = default.text();
         self.describe(key, doc, format!("list of {allowed}"), default);
+        self.fix(key, || self.given_text(key).unwrap_or(default_text));
         let value = self.ask(key)?;
         let Some(array) = value.get_ref().as_array() else {
             self.problem(key, wrong_type(&wanted, value.get_ref()));
@@ -340,6 +433,7 @@ impl<'a> Section<'a> {
     ) -> Option<Vec<(usize, usize)>> {
         const WANTED: &str = "\"all\" or a list of numbers such as [0, 1]";
         self.describe(key, doc, WANTED.to_owned(), Fallback::Value("\"all\"".to_owned()));
+        self.fix(key, || self.given_text(key).unwrap_or_else(|| "\"all\"".to_owned()));
         let value = self.ask(key)?;
         if value.get_ref().as_str() == Some("all") {
             return None;
@@ -362,6 +456,16 @@ impl<'a> Section<'a> {
             }
         }
         Some(numbers)
+    }
+
+    /// What relative paths start at.
+    pub(super) fn base_dir(&self) -> &'a Path {
+        self.document.base_dir
+    }
+
+    /// What the file gives for this key, as one would write it.
+    fn given_text(&self, key: &str) -> Option<String> {
+        Some(value_text(self.table?.get(key)?.get_ref()))
     }
 
     /// Whether the file gives this key.
@@ -419,7 +523,8 @@ impl<'a> Section<'a> {
             (Some(table), Fallback::Value(example)) => Fallback::Inherited { table, example },
             (_, default) => default,
         };
-        self.document.describe_key(self.name, DescribedKey { name: key, doc, allowed, default });
+        let taken_by = self.changes.of(key);
+        self.document.describe_key(self.name, DescribedKey { name: key, doc, allowed, default, taken_by });
     }
 
     fn ask(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
@@ -470,6 +575,24 @@ impl<'a> Section<'a> {
     fn dotted(&self, key: &str) -> String {
         let key = key.escape_debug();
         if self.name.is_empty() { key.to_string() } else { format!("{}.{key}", self.name) }
+    }
+}
+
+fn not_given() -> String {
+    "not given".to_owned()
+}
+
+/// A value as it would be written; of what no key takes, its type.
+fn value_text(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => format!("{text:?}"),
+        DeValue::Integer(integer) => integer.to_string(),
+        DeValue::Boolean(boolean) => boolean.to_string(),
+        DeValue::Array(array) => {
+            let elements: Vec<String> = array.iter().map(|element| value_text(element.get_ref())).collect();
+            format!("[{}]", elements.join(", "))
+        }
+        other => other.type_str().to_owned(),
     }
 }
 

@@ -35,6 +35,7 @@ const COMMAND_TIMEOUT_RFC: Duration = Duration::from_mins(5);
 const DATA_TIMEOUT_RFC: Duration = Duration::from_mins(3);
 
 pub(super) fn read(mut section: Section<'_>) -> Limits {
+    section.reloads_but(&[]);
     let limits = Limits {
         message_size_max: section.size(
             "message_size_max",

@@ -46,6 +46,7 @@ pub(super) fn read(root: &mut Section<'_>, message_size_max: u64) -> Vec<Shard> 
     let allowed = host::allowed_cpus();
     let mut section =
         root.table("shards", "The shards: one thread, one ring and one pool of buffers for each CPU core.");
+    section.needs_restart_but(&["connections_max"]);
     let listed =
         section.all_or_list("cpus", "The CPU cores to use; \"all\" are those that this process may run on.");
     let cpus = listed.map_or_else(|| allowed.clone(), |listed| cpus(&mut section, listed, &allowed));
@@ -58,12 +59,15 @@ pub(super) fn read(root: &mut Section<'_>, message_size_max: u64) -> Vec<Shard> 
         root.tables("shard", "What differs on one core; as many of these tables as wanted.")
     {
         own_section.inherits("[shards]");
+        // The core says which shard is meant, and changes nothing by itself.
+        own_section.needs_restart_but(&["cpu", "connections_max"]);
         let cpu = own_section.optional_integer(
             "cpu",
             0..=host::CPU_MAX,
             Fallback::Required { example: "0" },
             "The core; one of those that `cpus` names.",
         );
+        own_section.is_for(cpu.map_or_else(|| "no core".to_owned(), |cpu| format!("core {cpu}")));
         let own = settings(&mut own_section, &defaults);
         if own_section.given("block_memory") {
             block_rule(&mut own_section, &own, message_size_max);
@@ -202,19 +206,22 @@ fn octets(
 /// One message of the largest size must fit, or it could never be received: a half-received message waits for
 /// no memory.
 fn block_rule(section: &mut Section<'_>, shard: &Shard, message_size_max: u64) {
+    if let Some(text) = too_little_block_memory(shard, message_size_max)
+        && !section.faulty("block_memory")
+    {
+        section.problem("block_memory", text);
+    }
+}
+
+/// That the block memory of a shard cannot hold such a message, if so.
+pub(super) fn too_little_block_memory(shard: &Shard, message_size_max: u64) -> Option<String> {
     let needed = message_size_max.saturating_add(u64::try_from(BLOCK_BYTES_SPARE).unwrap_or(u64::MAX));
     let given = u64::try_from(shard.block_bytes_max).unwrap_or(u64::MAX);
-    if given < needed && !section.faulty("block_memory") {
+    (given < needed).then(|| {
         let needed = size_text(needed.div_ceil(MIB) * MIB);
-        section.problem(
-            "block_memory",
-            format!(
-                "{} cannot hold one message of limits.message_size_max = {}; at least {needed}",
-                size_text(given),
-                size_text(message_size_max)
-            ),
-        );
-    }
+        let (given, message) = (size_text(given), size_text(message_size_max));
+        format!("{given} cannot hold one message of limits.message_size_max = {message}; at least {needed}")
+    })
 }
 
 #[cfg(test)]

@@ -48,6 +48,7 @@ pub(super) type CertificateLines = [Option<usize>; 2];
 
 pub(super) fn read(root: &mut Section<'_>) -> (Tls, Vec<CertificateLines>) {
     let mut section = root.table("tls", "TLS: what all listeners share.");
+    section.reloads_but(&[]);
     let minimum = section.choice(
         "minimum",
         &[("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)],
@@ -74,6 +75,7 @@ pub(super) fn read(root: &mut Section<'_>) -> (Tls, Vec<CertificateLines>) {
 }
 
 fn certificate(mut section: Section<'_>) -> Option<(CertificateFiles, CertificateLines)> {
+    section.reloads_but(&[]);
     let chain = section.path(
         "chain",
         Fallback::Required { example: "\"mx1.pem\"" },

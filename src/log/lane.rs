@@ -5,13 +5,48 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::Receiver;
 
+use super::recent::RecentEvent;
 use crate::handoff::channel::{MustRing, Sender};
+
+/// Of more notable records in one chunk only the lines are kept.
+pub(super) const NOTABLE_MAX: usize = 16;
+
+/// Lines on their way.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Chunk {
+    pub(super) octets: Vec<u8>,
+    /// Those of the lines that are notable. `<= NOTABLE_MAX`
+    pub(super) notable: Vec<RecentEvent>,
+}
+
+impl Chunk {
+    /// Whether one more notable record is kept.
+    pub(super) fn has_room_for_notable(&self) -> bool {
+        self.notable.len() < NOTABLE_MAX
+    }
+
+    /// Octets of lines.
+    pub(super) fn len(&self) -> usize {
+        self.octets.len()
+    }
+
+    /// Whether there is no line.
+    pub(super) fn is_empty(&self) -> bool {
+        self.octets.is_empty()
+    }
+
+    /// Forgets the lines and keeps their memory.
+    pub(super) fn clear(&mut self) {
+        self.octets.clear();
+        self.notable.clear();
+    }
+}
 
 /// One thread's end of a lane.
 #[derive(Debug)]
 pub(super) struct Lane {
-    pub(super) chunk: Vec<u8>,
-    full: Sender<Vec<u8>>,
+    pub(super) chunk: Chunk,
+    full: Sender<Chunk>,
     dropped: Dropped,
 }
 
@@ -21,13 +56,13 @@ pub(super) struct Dropped(Arc<AtomicU64>);
 
 impl Lane {
     /// With an empty chunk, to whoever takes full ones from this channel.
-    pub(super) fn new(full: Sender<Vec<u8>>) -> Self {
-        Self { chunk: Vec::new(), full, dropped: Dropped::default() }
+    pub(super) fn new(full: Sender<Chunk>) -> Self {
+        Self { chunk: Chunk::default(), full, dropped: Dropped::default() }
     }
 
     /// The same lane with a chunk of its own.
     pub(super) fn another(&self) -> Self {
-        Self { chunk: Vec::new(), full: self.full.clone(), dropped: self.dropped.clone() }
+        Self { chunk: Chunk::default(), full: self.full.clone(), dropped: self.dropped.clone() }
     }
 
     /// Chunks on their way.
@@ -41,7 +76,7 @@ impl Lane {
     }
 
     /// Hands the chunk over and goes on with an empty one. Its lines are lost where the lane is full.
-    pub(super) fn hand_over(&mut self, empty: &Receiver<Vec<u8>>) -> MustRing {
+    pub(super) fn hand_over(&mut self, empty: &Receiver<Chunk>) -> MustRing {
         if self.chunk.is_empty() {
             return None;
         }
@@ -63,8 +98,8 @@ impl Lane {
 
 impl Dropped {
     /// The lines of this chunk are lost.
-    pub(super) fn count(&self, chunk: &[u8]) {
-        self.put_back(lines_of(chunk));
+    pub(super) fn count(&self, chunk: &Chunk) {
+        self.put_back(lines_of(&chunk.octets));
     }
 
     /// So many are still to be told of.
@@ -78,7 +113,7 @@ impl Dropped {
     }
 }
 
-/// Lines in a chunk.
-pub(super) fn lines_of(chunk: &[u8]) -> u64 {
-    memchr::memchr_iter(b'\n', chunk).count() as u64
+/// Lines in these octets.
+pub(super) fn lines_of(octets: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', octets).count() as u64
 }

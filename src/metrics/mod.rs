@@ -9,6 +9,7 @@
 //! Never a label that a client chooses: no address, no domain, no recipient.
 
 mod histogram;
+mod pulse;
 mod registry;
 mod shard;
 mod sink;
@@ -16,6 +17,7 @@ mod snapshot;
 mod spool;
 
 pub use self::histogram::{Histogram, Spread, micros};
+pub use self::pulse::Pulse;
 pub use self::registry::Registry;
 pub use self::shard::{Phase, ShardMetrics, ShardValues, sum};
 pub use self::sink::{SinkMetrics, SinkValues};

@@ -3,12 +3,15 @@
 use std::time::{Duration, Instant};
 
 use super::histogram::{Histogram, Spread, micros};
+use super::pulse::Pulse;
 use crate::counter::Counter;
 
 /// The counters of one worker, on cache lines of their own.
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct SinkMetrics {
+    /// How it is seen to go on.
+    pub pulse: Pulse,
     /// Batches that were stored, well or not.
     pub batches: Counter,
     /// Messages in them.
@@ -30,6 +33,7 @@ pub struct SinkMetrics {
 impl Default for SinkMetrics {
     fn default() -> Self {
         Self {
+            pulse: Pulse::default(),
             batches: Counter::new(),
             batch_messages: Histogram::default(),
             sync_duration: Histogram::default(),

@@ -1,5 +1,5 @@
-//! What the control thread does while the others work: it waits for signals and for threads that end, reads
-//! certificates again, and stops everything in order.
+//! What the control thread does while the others work: it waits for signals and for threads that end, has
+//! what was changed read again, and stops everything in order.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,20 +9,26 @@ use crossbeam_channel::{Receiver, select_biased, tick};
 use super::error::ServeError;
 use super::event::ThreadEvent;
 use super::log_report::LogReport;
+use super::reloader::{Asker, Reloader};
 use super::report;
+use super::watch::Watched;
+use crate::admin::Admin;
+use crate::admin::health::Health;
 use crate::limits::{SHARDS_END_MAX, WORKERS_END_MAX};
 use crate::log::Log;
 use crate::metrics::Registry;
+use crate::service_manager::ServiceManager;
 use crate::shutdown::{Asked, Shutdown};
 use crate::threads::Threads;
-use crate::tls::context::TlsContext;
 
-/// How often the files of certificates are looked at, and what errors were counted.
+/// How often is looked at what errors were counted, and which generations have ended.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Everything that was started.
 pub(super) struct Control {
-    pub(super) certificates: TlsContext,
+    pub(super) reloader: Reloader,
+    /// From the thread that looks at files.
+    pub(super) changed: Receiver<Watched>,
     pub(super) report: Arc<LogReport>,
     pub(super) shutdown: Arc<Shutdown>,
     /// All that is counted.
@@ -31,19 +37,27 @@ pub(super) struct Control {
     pub(super) workers: Threads,
     /// From every thread of `shards` and `workers`.
     pub(super) events: Receiver<ThreadEvent>,
+    /// Learns when all threads serve.
+    pub(super) health: Arc<Health>,
+    pub(super) service_manager: Arc<ServiceManager>,
+    /// Goes on until everything else has ended.
+    pub(super) admin: Option<Admin>,
 }
 
 impl Control {
     /// Waits for a signal or for a thread that could not go on, then stops everything in order.
     pub(super) fn run(mut self, log: &mut Log) -> Result<(), ServeError> {
         let result = self.wait(log);
+        self.reloader.stop();
         report::stopping(result.is_ok(), log);
+        self.service_manager.stopping("ending the sessions under way");
         self.shutdown.begin();
         // Shards first: the workers end when the last shard has dropped its way to them, and have stored all
         // by then.
         let mut left = self.shards.join(SHARDS_END_MAX);
         left.extend(self.workers.join(WORKERS_END_MAX));
         self.report.finish();
+        drop(self.admin.take());
         report::stopped(&self.registry, log);
         let ended = all_have_ended(&left);
         if let (Err(_), Err(left)) = (&result, &ended) {
@@ -59,7 +73,8 @@ impl Control {
         loop {
             select_biased! {
                 recv(self.shutdown.asked()) -> asked => match asked {
-                    Ok(Asked::Reload) => self.reload_certificates(log),
+                    Ok(Asked::Reload) => self.reloader.ask(Asker::Signal, log),
+                    Ok(Asked::ReopenLog) => log.reopen(),
                     Ok(Asked::Stop) => return Ok(()),
                     Err(_) => return Err(ServeError::new("the thread of the signals ended; this is a bug of ringmx")),
                 },
@@ -67,7 +82,9 @@ impl Control {
                     Ok(ThreadEvent::Ready) => {
                         starting -= 1;
                         if starting == 0 {
+                            self.health.serves();
                             report::ready(log);
+                            self.service_manager.ready("accepting mail");
                         }
                     }
                     Ok(ThreadEvent::Ended(Err(text))) => return Err(ServeError::new(text)),
@@ -77,21 +94,19 @@ impl Control {
                         return Err(ServeError::new("a thread ended before it was told to; this is a bug of ringmx"));
                     }
                 },
-                recv(look) -> _ => {
-                    self.report.look();
-                    if self.certificates.has_changed() {
-                        self.reload_certificates(log);
+                recv(self.reloader.done()) -> done => self.reloader.handle_done(done.ok(), log),
+                recv(self.reloader.due()) -> _ => self.reloader.look(log),
+                recv(self.changed) -> changed => {
+                    // Its thread lives as long as the reloader.
+                    if let Ok(watched) = changed {
+                        self.reloader.handle_changed(watched, log);
                     }
                 }
+                recv(look) -> _ => {
+                    self.report.look();
+                    self.reloader.look(log);
+                }
             }
-        }
-    }
-
-    /// Reads the certificates again. Connections keep what they have; a bad file changes nothing.
-    fn reload_certificates(&self, log: &mut Log) {
-        match self.certificates.reload() {
-            Ok(notes) => report::certificates(&notes, log),
-            Err(why) => report::error(&format!("{why}; the certificates stay as they were"), log),
         }
     }
 }

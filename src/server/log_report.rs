@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::log::Log;
+use crate::log::events::{self, Event};
 use crate::sink::{Report, Site};
 use crate::timestamp::Rfc3339;
 
@@ -67,7 +68,7 @@ impl Report for LogReport {
     fn note(&self, text: &str) {
         let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let log = &mut guard.0;
-        log.record("note", SystemTime::now()).text("text", text.as_bytes()).end();
+        log.record(&events::NOTE, SystemTime::now()).text("text", text.as_bytes()).end();
         log.flush();
     }
 }
@@ -134,9 +135,9 @@ struct Count {
 }
 
 /// What goes into the log.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct Line {
-    event: &'static str,
+    event: &'static Event,
     tried: String,
     path: PathBuf,
     error: String,
@@ -148,7 +149,7 @@ struct Line {
 }
 
 impl Line {
-    fn of(kind: &Kind, count: &Count, event: &'static str) -> Self {
+    fn of(kind: &Kind, count: &Count, event: &'static Event) -> Self {
         Self {
             event,
             tried: kind.what.clone(),
@@ -206,7 +207,7 @@ impl Repeats {
         (count.last, count.last_at) = (now, at);
         count.all += 1;
         if is_first {
-            return Some(Line::of(&kind, count, "error"));
+            return Some(Line::of(&kind, count, &events::ERROR));
         }
         count.untold += 1;
         let is_due = now.saturating_duration_since(count.told) >= TELL_EVERY;
@@ -242,13 +243,13 @@ impl Repeats {
 fn tell_on(kind: &Kind, count: &mut Count, now: Instant) -> Line {
     count.told = now;
     let more = Some((std::mem::take(&mut count.untold), count.began));
-    Line { more, ..Line::of(kind, count, "error") }
+    Line { more, ..Line::of(kind, count, &events::ERROR) }
 }
 
 /// No more came. Of one that came once, its own line tells when.
 fn end_of(kind: &Kind, count: &Count) -> Option<Line> {
     let ended = Some((count.all, count.last_at));
-    (count.all > 1).then(|| Line { ended, ..Line::of(kind, count, "error-ended") })
+    (count.all > 1).then(|| Line { ended, ..Line::of(kind, count, &events::ERROR_ENDED) })
 }
 
 #[cfg(test)]
@@ -287,7 +288,7 @@ mod tests {
         assert!(rest.len() == 1 && rest[0].more.is_some_and(|(count, _)| count == 599), "{rest:?}");
         let ended = repeats.look(clock.at(209).0);
         assert_eq!(ended.len(), 1);
-        assert_eq!((ended[0].event, ended[0].ended), ("error-ended", Some((3000, clock.at(149).1))));
+        assert_eq!((ended[0].event.name, ended[0].ended), ("error-ended", Some((3000, clock.at(149).1))));
         assert!(repeats.look(clock.at(1000).0).is_empty());
         assert!(repeats.add("write", Path::new("/store/a"), &error(libc::ENOSPC), clock.at(1001)).is_some());
     }

@@ -11,35 +11,41 @@ mod addresses;
 mod control;
 mod error;
 mod event;
+mod generation;
 mod log_report;
+mod reload;
+mod reloader;
 mod report;
 mod shard_start;
 mod start;
+mod watch;
 mod workers;
 
 pub use self::error::ServeError;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Config, LogFormat, Problem, Warning};
+use crate::config::{Config, Entries, LogFormat, Problem, Warning};
 use crate::limits::{LAST_WORDS_MAX, LOG_END_MAX};
 use crate::log::{self, Log};
 use crate::ring::probe;
+use crate::service_manager::ServiceManager;
 use crate::shutdown::Shutdown;
-use crate::smtp::policy::RecipientEntry;
 use crate::{huge_pages, resource_limits};
 
 /// A panic is waited for so long until it is told.
 const PANIC_WORDS_MAX: Duration = Duration::from_millis(100);
 
 /// Runs the receiver until SIGTERM or SIGINT; returns when every message under way was stored and answered.
-/// `recipients` are the entries of the file that the configuration names; `warnings` on both are told first.
+/// `file` is what a reload reads, `recipients` are the entries of the file that the configuration names; `warnings` on both are told first.
 /// When this returns, an error was told, with what was left when the time for that was over: in the log, in
-/// the configured format, or plainly on standard error where there is no log yet.
+/// the configured format, on standard error where there is no log.
 pub fn serve(
     config: &Config,
-    recipients: Option<Vec<(usize, RecipientEntry)>>,
+    file: Option<&Path>,
+    recipients: Entries,
     warnings: &[Warning],
     shutdown: &Arc<Shutdown>,
 ) -> Result<(), ServeError> {
@@ -49,10 +55,15 @@ pub fn serve(
     // connections took 17 MiB instead of 6, and messages came no faster.
     huge_pages::on_request_only();
     resource_limits::raise();
-    let (mut log, writer) = start_log(config.log.format)?;
+    let (mut log, writer) = start_log(config.log.format, config.log.file.as_deref())?;
     report::warnings(warnings, &mut log);
+    let service_manager = Arc::new(ServiceManager::from_environment().unwrap_or_else(|why| {
+        report::notes(&[why], &mut log);
+        ServiceManager::default()
+    }));
     let probed = probe::probe().map_err(|unusable| ServeError::new(unusable.to_string()));
-    let started = probed.and_then(|()| start::start(config, recipients, shutdown, &mut log));
+    let started =
+        probed.and_then(|()| start::start(config, file, recipients, shutdown, service_manager, &mut log));
     let served = started.and_then(|started| {
         if let Some(control) = started {
             return control.run(&mut log);
@@ -71,7 +82,7 @@ pub fn serve(
 
 /// Tells why there is nothing to serve with, as [`serve`] tells its own errors.
 pub fn refuse(format: LogFormat, problems: &[Problem], warnings: &[Warning]) -> Result<(), ServeError> {
-    let (mut log, writer) = start_log(format)?;
+    let (mut log, writer) = start_log(format, None)?;
     report::warnings(warnings, &mut log);
     for problem in problems {
         report::error(&problem.to_string(), &mut log);
@@ -81,12 +92,25 @@ pub fn refuse(format: LogFormat, problems: &[Problem], warnings: &[Warning]) -> 
     Err(ServeError::new("the configuration cannot be used"))
 }
 
-fn start_log(format: LogFormat) -> Result<(Log, log::Writer), ServeError> {
-    log::start(format).map_err(|error| {
-        let error = ServeError::of_machine("starting the log thread", &error);
+/// Starts the log, in this file or on standard error.
+fn start_log(format: LogFormat, file: Option<&Path>) -> Result<(Log, log::Writer), ServeError> {
+    let output = match file {
+        None => Ok(log::Output::Stderr),
+        Some(path) => log::Output::open(path).map_err(|error| {
+            let text = format!(
+                "log.file {} cannot be opened: {error}; is its directory there and ours?",
+                path.display()
+            );
+            ServeError::new(text)
+        }),
+    };
+    let started = output.and_then(|output| {
+        log::start_on(format, output)
+            .map_err(|error| ServeError::of_machine("starting the log thread", &error))
+    });
+    started.inspect_err(|error| {
         // Not by the standard library: it would wait for a reader that stands still.
-        log::write_within(format!("ringmx: {error}\n"), LAST_WORDS_MAX);
-        error
+        log::last_words(format, &log::events::ERROR, &error.to_string(), LAST_WORDS_MAX);
     })
 }
 
@@ -96,6 +120,6 @@ fn tell_panics(format: LogFormat) {
     std::panic::set_hook(Box::new(move |panic| {
         let thread = std::thread::current();
         let text = format!("thread {}: {panic}", thread.name().unwrap_or("without a name"));
-        log::last_words(format, "panic", &text, PANIC_WORDS_MAX);
+        log::last_words(format, &log::events::PANIC, &text, PANIC_WORDS_MAX);
     }));
 }

@@ -1,87 +1,176 @@
 //! What the server says of itself in the log: the banner of a start, what an operator should know, the
 //! closing report.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use crate::config::{Config, Warning};
+use super::reload::{Prepared, What};
+use super::watch::Watched;
+use crate::config::{AdminAddress, Config, Warning};
 use crate::log::Log;
+use crate::log::events;
 use crate::metrics::Registry;
 use crate::sink::{Durability, Opened};
 
 /// Warnings on the configuration.
 pub(super) fn warnings(warnings: &[Warning], log: &mut Log) {
     for warning in warnings {
-        log.record("warning", SystemTime::now()).text("text", warning.to_string().as_bytes()).end();
+        log.record(&events::WARNING, SystemTime::now()).text("text", warning.to_string().as_bytes()).end();
     }
     log.flush();
 }
 
 /// Why something was not done.
 pub(super) fn error(text: &str, log: &mut Log) {
-    log.record("error", SystemTime::now()).text("text", text.as_bytes()).end();
+    log.record(&events::ERROR, SystemTime::now()).text("text", text.as_bytes()).end();
     log.flush();
 }
 
 /// What an operator should know and need not cure.
 pub(super) fn notes(notes: &[String], log: &mut Log) {
     for note in notes {
-        log.record("note", SystemTime::now()).text("text", note.as_bytes()).end();
+        log.record(&events::NOTE, SystemTime::now()).text("text", note.as_bytes()).end();
     }
     log.flush();
 }
 
 /// The banner: where it listens, on which cores it works, where mail goes and what a 250 promises.
-pub(super) fn banner(config: &Config, addresses: &[SocketAddr], opened: &Opened, log: &mut Log) {
+pub(super) fn banner(
+    config: &Config,
+    addresses: impl Iterator<Item = SocketAddr>,
+    opened: &Opened,
+    log: &mut Log,
+) {
     let at = SystemTime::now();
     for address in addresses {
-        log.record("listening", at).plain("address", address).end();
+        log.record(&events::LISTENING, at).plain("address", address).end();
     }
     let cpus = config.shards.iter().map(|shard| shard.cpu as u64);
-    log.record("shards", at).numbers("cpus", cpus).end();
+    log.record(&events::SHARDS, at).numbers("cpus", cpus).end();
     let promise = match opened.durability {
         Durability::Disk => "250 means: on disk",
         Durability::Memory => "250 means: in memory, gone when the machine stops",
         Durability::None => "nothing: a message answered 250 may be lost",
     };
-    log.record("sink", at)
+    log.record(&events::SINK, at)
         .text("to", opened.description.as_bytes())
         .text("promise", promise.as_bytes())
         .end();
     let domains =
         if config.domains.is_empty() { "any domain (loopback only)" } else { "the configured domains" };
-    log.record("accepting", at).text("for", domains.as_bytes()).end();
+    log.record(&events::ACCEPTING, at).text("for", domains.as_bytes()).end();
     notes(&opened.notes, log);
+}
+
+/// Where the administration listens.
+pub(super) fn admin(address: Option<&AdminAddress>, log: &mut Log) {
+    if let Some(address) = address {
+        log.record(&events::ADMIN, SystemTime::now()).plain("address", address).end();
+        log.flush();
+    }
 }
 
 /// All threads serve.
 pub(super) fn ready(log: &mut Log) {
-    log.record("ready", SystemTime::now()).end();
+    log.record(&events::READY, SystemTime::now()).end();
     log.flush();
 }
 
-/// The certificates were read again, and what is to be known of them.
-pub(super) fn certificates(found: &[String], log: &mut Log) {
-    log.record("certificates", SystemTime::now()).text("text", b"read again").end();
-    notes(found, log);
+/// A reload begins a generation.
+pub(super) fn reloaded(prepared: &Prepared, by: &'static str, log: &mut Log) {
+    let Prepared { generation, warnings: found, notes: said, needs_restart, begun, .. } = prepared;
+    warnings(found, log);
+    notes(said, log);
+    for needed in needs_restart {
+        log.record(&events::NEEDS_RESTART, SystemTime::now())
+            .text("text", needed.to_string().as_bytes())
+            .end();
+    }
+    let mut record = log
+        .record(&events::RELOADED, SystemTime::now())
+        .number("generation", generation.number)
+        .plain("by", by)
+        .number("listeners", generation.places.len() as u64);
+    if let Some(count) = generation.table.count() {
+        record = record.number("listed", count as u64);
+    }
+    record.number("took_ms", millis(*begun)).end();
+    log.flush();
+}
+
+/// What whoever asked for a reload is told.
+pub(super) fn reload_answer(prepared: &Prepared) -> String {
+    let Prepared { generation, warnings, needs_restart, begun, .. } = prepared;
+    let mut text = String::new();
+    for warning in warnings {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    for needed in needs_restart {
+        let _ = writeln!(text, "needs a restart: {needed}");
+    }
+    let recipients =
+        generation.table.count().map_or_else(String::new, |count| format!(", {count} recipients"));
+    let (number, listeners, took) = (generation.number, generation.places.len(), millis(*begun));
+    let _ = writeln!(
+        text,
+        "reloaded: new sessions begin in generation {number} ({listeners} listeners{recipients}; {took} ms)"
+    );
+    text
+}
+
+/// A reload changes nothing.
+pub(super) fn not_reloaded(problems: &[String], what: What, generation: u64, log: &mut Log) {
+    for problem in problems {
+        error(problem, log);
+    }
+    log.record(&events::NOT_RELOADED, SystemTime::now())
+        .number("generation", generation)
+        .text("text", stays(what).as_bytes())
+        .end();
+    log.flush();
+}
+
+/// What whoever asked for a reload is told that changes nothing.
+pub(super) fn refusal_answer(problems: &[String], what: What, generation: u64) -> String {
+    let mut text = problems.join("\n");
+    let _ = writeln!(
+        text,
+        "\nnot reloaded: {}; new sessions begin in generation {generation} as before",
+        stays(what)
+    );
+    text
+}
+
+const fn stays(what: What) -> &'static str {
+    match what {
+        What::Everything => "nothing was changed",
+        What::Only(Watched::Recipients) => "the recipients stay as they were",
+        What::Only(Watched::Certificates) => "the certificates stay as they were",
+    }
+}
+
+fn millis(since: SystemTime) -> u64 {
+    let took = since.elapsed().unwrap_or_default();
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The stop begins, as asked for or because something failed.
 pub(super) fn stopping(is_asked_for: bool, log: &mut Log) {
-    log.record(if is_asked_for { "stopping" } else { "failing" }, SystemTime::now()).end();
+    log.record(if is_asked_for { &events::STOPPING } else { &events::FAILING }, SystemTime::now()).end();
     log.flush();
 }
 
-/// The closing report: what was counted since the start.
+/// The closing report: what was counted since the start and is not 0.
 pub(super) fn stopped(registry: &Registry, log: &mut Log) {
-    let mut record = log.record("stopped", SystemTime::now());
+    let mut record = log.record(&events::STOPPED, SystemTime::now());
     for (name, value) in registry.snapshot().total().values() {
-        record = record.number(name, value);
+        record = record.number_if_any(name, value);
     }
     record.end();
 }
 
 /// The closing report of a start that was asked to stop.
 pub(super) fn never_listened(log: &mut Log) {
-    log.record("stopped", SystemTime::now()).text("text", b"it did not listen yet").end();
+    log.record(&events::STOPPED, SystemTime::now()).text("text", b"it did not listen yet").end();
 }

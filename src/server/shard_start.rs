@@ -1,6 +1,5 @@
 //! What a shard's thread gets, and what it makes of it there.
 
-use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -18,14 +17,11 @@ use crate::shard::clients::Clients;
 use crate::shard::context::{Context, Turn};
 use crate::shard::delivery::{Delivery, ToSink};
 use crate::shard::inbox::Inbox;
-use crate::shard::listener::Listener;
 use crate::shard::mailboxes::{Lookup, Mailboxes};
+use crate::shard::order::{NewSocket, Service};
 use crate::shard::parts::{Overflow, Parts};
-use crate::shard::session_lines::SessionLines;
 use crate::shard::{Shard, affinity};
 use crate::sink::space::Space;
-use crate::smtp::settings::Settings;
-use crate::tls;
 
 /// Makes a shard's way to the sink on its thread: a sink belongs to the thread that it runs on.
 pub(super) type MakeToSink = Box<dyn FnOnce() -> ToSink + Send>;
@@ -33,7 +29,7 @@ pub(super) type MakeToSink = Box<dyn FnOnce() -> ToSink + Send>;
 /// A shard's own ends of what leads to and from it.
 pub(super) struct Ends {
     /// One a listener.
-    pub(super) sockets: Vec<OwnedFd>,
+    pub(super) sockets: Vec<NewSocket>,
     pub(super) inbox: Inbox,
     pub(super) to_sink: MakeToSink,
     pub(super) overflow: Overflow,
@@ -45,16 +41,11 @@ pub(super) struct ShardStart {
     pub(super) number: usize,
     pub(super) shard: config::Shard,
     pub(super) ends: Ends,
-    /// One a listener. The shard's own, so that shards share no count.
-    pub(super) settings: Vec<Settings>,
-    /// One a listener; none where TLS is off. The shard's own, for the same reason.
-    pub(super) tls: Vec<Option<Arc<tls::ServerConfig>>>,
+    pub(super) service: Arc<Service>,
     pub(super) id_key: IdKey,
     /// What is left on the sink's disk.
     pub(super) space: Option<Arc<Space>>,
     pub(super) log: Log,
-    pub(super) logs: config::Log,
-    pub(super) hostname: String,
     pub(super) clients: Arc<Clients>,
     pub(super) metrics: Arc<ShardMetrics>,
 }
@@ -85,10 +76,6 @@ impl ShardStart {
             .and_then(|ring| ring.with_batch_wait(config.batch_wait))
             .map_err(|error| probe::explain(&error).to_string())?;
         let number = u16::try_from(self.number).map_err(|_| "more than 65,535 shards".to_string())?;
-        let listeners = ends.sockets.into_iter().zip(self.settings).zip(self.tls).enumerate();
-        let listeners = listeners.map(|(number, ((socket, settings), tls))| {
-            Listener::new(number as u64, socket, Arc::new(settings), tls)
-        });
         let turn = Turn::first(&ring);
         let context = Context {
             ring,
@@ -98,13 +85,12 @@ impl ShardStart {
             parts: Parts::new(ends.overflow),
             mailboxes: Mailboxes::new(number, ends.lookup),
             log: self.log,
-            session_lines: self.logs.sessions.then(|| SessionLines::new(self.logs.session_lines_max)),
-            log_messages: self.logs.messages,
+            session_lines: None,
+            log_messages: false,
             metrics: self.metrics,
-            hostname: self.hostname,
             clients: self.clients,
             turn,
         };
-        Ok(Shard::new(context, config.connections_max, listeners.collect()))
+        Ok(Shard::new(context, &self.service, ends.sockets))
     }
 }

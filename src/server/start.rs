@@ -1,45 +1,56 @@
 //! What is built once, in this order: what an operator can have got wrong is found before anybody can
 //! connect.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crossbeam_channel::{Sender, unbounded};
 
 use super::control::Control;
 use super::error::ServeError;
 use super::event::ThreadEvent;
+use super::generation::{Generation, Generations, Tables, table_of};
 use super::log_report::LogReport;
+use super::reloader::{Reloader, Shared};
 use super::shard_start::{Ends, MakeToSink, ShardStart};
+use super::watch::Watch;
 use super::workers::Workers;
 use super::{addresses, report};
-use crate::config::{self, Config};
-use crate::handoff::channel::Sender as ToWorker;
+use crate::admin::health::Health;
+use crate::admin::socket::Listening;
+use crate::admin::{self, AdminStart};
+use crate::config::{Config, Entries};
+use crate::handoff::channel::{Sender as ToShard, Sender as ToWorker};
 use crate::handoff::message::Message;
 use crate::log::{self, Log};
 use crate::mail::queue_id::{IdKey, KEY_BYTES};
-use crate::metrics::{Registry, ShardMetrics};
+use crate::metrics::Registry;
+use crate::service_manager::ServiceManager;
 use crate::shard::clients::Clients;
 use crate::shard::delivery::ToSink;
 use crate::shard::inbox::{Inbox, Letterbox, inbox};
+use crate::shard::order::Order;
 use crate::shutdown::Shutdown;
 use crate::sink::space::Space;
 use crate::sink::{self, Report, Sink, Surroundings, file_limit};
-use crate::smtp::policy::{RecipientEntry, Recipients};
-use crate::smtp::settings::Settings;
 use crate::threads::Threads;
-use crate::tls;
 use crate::tls::context::TlsContext;
 
 /// Builds and starts everything. None when it was asked to stop before it listened. It looks between its
 /// steps; a step that stands still is ended by `Shutdown`.
 pub(super) fn start(
     config: &Config,
-    recipients: Option<Vec<(usize, RecipientEntry)>>,
+    file: Option<&Path>,
+    recipients: Entries,
     shutdown: &Arc<Shutdown>,
+    service_manager: Arc<ServiceManager>,
     log: &mut Log,
 ) -> Result<Option<Control>, ServeError> {
+    let read_at = SystemTime::now();
     addresses::check(config)?;
     let table = Arc::new(table_of(config, recipients)?);
+    let tables = Tables::default();
     // Its notes are among the warnings on the configuration.
     let (certificates, _) = TlsContext::open(&config.tls, &config.hostname).map_err(ServeError::new)?;
     let log_report = Arc::new(LogReport::new(log.clone()));
@@ -48,8 +59,8 @@ pub(super) fn start(
         local_part_case_sensitive: config.local_part_case_sensitive,
         report: Arc::clone(&log_report) as Arc<dyn Report>,
         is_named: {
-            let table = Arc::clone(&table);
-            Arc::new(move |mailbox| table.is_named(mailbox))
+            let tables = tables.clone();
+            Arc::new(move |mailbox| tables.name(mailbox))
         },
     };
     if shutdown.has_begun() {
@@ -62,9 +73,14 @@ pub(super) fn start(
     if !shutdown.may_listen() {
         return Ok(None);
     }
-    let (sockets, addresses) = addresses::listen_everywhere(config)?;
-    report::banner(config, &addresses, &opened, log);
-    report::notes(file_limit::log_note(file_limit::bytes_max(), log::is_a_file()).as_slice(), log);
+    let bound = addresses::bind_all(config)?;
+    let admin = addresses::listen_for_admin(config.admin.as_ref())?;
+    bound.listen().map_err(ServeError::new)?;
+    let places = bound.places;
+    report::banner(config, places.iter().map(|place| place.bound), &opened, log);
+    report::admin(admin.as_ref().map(Listening::address), log);
+    let logs_to_file = config.log.file.is_some() || log::is_a_file();
+    report::notes(file_limit::log_note(file_limit::bytes_max(), logs_to_file).as_slice(), log);
     let sink_workers = config.sink.workers.min(config.shards.len());
     let registry = Arc::new(Registry::new(config.shards.len(), config.sink.kind.word(), sink_workers));
     let (tell, events) = unbounded();
@@ -77,41 +93,68 @@ pub(super) fn start(
         tell: tell.clone(),
         registry: Arc::clone(&registry),
     };
-    let overflow = workers.start_spiller(config, opened.spill.clone(), space.clone())?;
+    let (overflow, spill) = workers.start_spiller(config, opened.spill.clone(), space.clone())?;
     let lookup = workers.start_keeper(opened.mailboxes.take())?;
     let to_workers = workers.start_sink(opened.workers)?;
-    let ends = inboxes.into_iter().zip(sockets).enumerate().map(|(number, (inbox, sockets))| {
+    let ends = inboxes.into_iter().zip(bound.sockets).enumerate().map(|(number, (inbox, sockets))| {
         let to_sink = make_to_sink(number, &to_workers, opened.inline)?;
         Ok(Ends { sockets, inbox, to_sink, overflow: overflow.clone(), lookup: lookup.clone() })
     });
     let ends = ends.collect::<Result<Vec<_>, ServeError>>()?;
+    let tls_of = |listener: &_| certificates.server_config(listener);
+    let first = Generation::new(1, config.clone(), table, places, &tls_of).map_err(ServeError::new)?;
+    let (tell_changed, changed) = unbounded();
+    let watch = Watch::start(tell_changed)
+        .map_err(|error| ServeError::of_machine("watching files of recipients and certificates", &error))?;
+    watch.see_all(config, read_at);
+    let clients = Clients::new(config.limits.connections_per_client_max);
+    let shared = Shared { clients: Arc::clone(&clients), space: space.clone(), spill };
     let common = Common {
-        config,
-        table: &table,
-        certificates: &certificates,
+        generation: &first,
         id_key: random_id_key()?,
-        clients: Clients::new(config.limits.connections_per_client_max),
-        space,
+        clients,
+        space: space.clone(),
         log,
         registry: &registry,
     };
     let shards = common.start_shards(ends, &tell)?;
+    let orders: Vec<_> = workers.letterboxes.iter().map(|letterbox| letterbox.orders.clone()).collect();
+    let health = Arc::new(health(&registry, &orders, space, shutdown));
+    let generations = Generations::new(first, tables);
+    let reloader = Reloader::new(file.map(Path::to_owned), generations, certificates, shared, watch, orders);
+    let admin = admin::start(AdminStart {
+        listening: admin.zip(config.admin.clone()),
+        health: Arc::clone(&health),
+        registry: Arc::clone(&registry),
+        service_manager: Arc::clone(&service_manager),
+        report: Arc::clone(&log_report) as _,
+    })
+    .map_err(|error| ServeError::of_machine("starting the administration", &error))?;
     let (workers, shutdown) = (workers.threads, Arc::clone(shutdown));
-    Ok(Some(Control { certificates, report: log_report, shutdown, registry, shards, workers, events }))
+    Ok(Some(Control {
+        reloader,
+        changed,
+        report: log_report,
+        shutdown,
+        registry,
+        shards,
+        workers,
+        events,
+        health,
+        service_manager,
+        admin,
+    }))
 }
 
-/// The table of recipients, which all listeners of all shards and the sink ask.
-fn table_of(
-    config: &Config,
-    entries: Option<Vec<(usize, RecipientEntry)>>,
-) -> Result<Recipients, ServeError> {
-    // Without entries every local-part is taken.
-    if let (Some(file), None) = (&config.recipients, &entries) {
-        return Err(ServeError::new(format!("{} was not read; this is a bug of ringmx", file.display())));
-    }
-    let entries: Option<Vec<RecipientEntry>> =
-        entries.map(|entries| entries.into_iter().map(|(_, entry)| entry).collect());
-    Ok(Recipients::new(&config.recipient_rules(), entries.as_deref()))
+/// What is watched of all that was started.
+fn health(
+    registry: &Arc<Registry>,
+    orders: &[ToShard<Order>],
+    space: Option<Arc<Space>>,
+    shutdown: &Arc<Shutdown>,
+) -> Health {
+    let bells = orders.iter().cloned().map(|bell| Box::new(move || bell.ring_if_parked()) as _);
+    Health::new(Arc::clone(registry), bells.collect(), space, Arc::clone(shutdown))
 }
 
 /// The inbox of each shard. A stop is ordered there.
@@ -150,9 +193,7 @@ fn random_id_key() -> Result<IdKey, ServeError> {
 
 /// What all shards are started with.
 struct Common<'a> {
-    config: &'a Config,
-    table: &'a Arc<Recipients>,
-    certificates: &'a TlsContext,
+    generation: &'a Generation,
     id_key: IdKey,
     clients: Arc<Clients>,
     space: Option<Arc<Space>>,
@@ -164,50 +205,25 @@ impl Common<'_> {
     /// Starts a shard for each of these ends.
     fn start_shards(&self, ends: Vec<Ends>, tell: &Sender<ThreadEvent>) -> Result<Threads, ServeError> {
         let mut threads = Threads::new();
-        let shards = self.config.shards.iter().zip(ends).zip(self.registry.shards());
-        for (number, ((shard, ends), metrics)) in shards.enumerate() {
-            let start = self.shard_start(number, shard, ends, Arc::clone(metrics))?;
+        let Generation { config, services, .. } = self.generation;
+        let shards = config.shards.iter().zip(services).zip(ends).zip(self.registry.shards());
+        for (number, (((shard, service), ends), metrics)) in shards.enumerate() {
+            let start = ShardStart {
+                number,
+                shard: shard.clone(),
+                ends,
+                service: Arc::clone(service),
+                id_key: self.id_key,
+                space: self.space.clone(),
+                log: self.log.clone(),
+                clients: Arc::clone(&self.clients),
+                metrics: Arc::clone(metrics),
+            };
             let tell = tell.clone();
             threads
                 .start(format!("shard-{number}"), move || start.run(&tell))
                 .map_err(|error| ServeError::of_machine("starting a thread", &error))?;
         }
         Ok(threads)
-    }
-
-    fn shard_start(
-        &self,
-        number: usize,
-        shard: &config::Shard,
-        ends: Ends,
-        metrics: Arc<ShardMetrics>,
-    ) -> Result<ShardStart, ServeError> {
-        let config = self.config;
-        Ok(ShardStart {
-            number,
-            shard: shard.clone(),
-            ends,
-            settings: self.session_settings(),
-            tls: self.tls_configs()?,
-            id_key: self.id_key,
-            space: self.space.clone(),
-            log: self.log.clone(),
-            logs: config.log.clone(),
-            hostname: config.hostname.clone(),
-            clients: Arc::clone(&self.clients),
-            metrics,
-        })
-    }
-
-    /// What the sessions of each listener are told.
-    fn session_settings(&self) -> Vec<Settings> {
-        let settings = |listener| self.config.session_settings(listener, Arc::clone(self.table) as _);
-        self.config.listeners.iter().map(settings).collect()
-    }
-
-    /// What the connections of each listener begin TLS with.
-    fn tls_configs(&self) -> Result<Vec<Option<Arc<tls::ServerConfig>>>, ServeError> {
-        let of_listener = |listener| self.certificates.server_config(listener);
-        self.config.listeners.iter().map(of_listener).collect::<Result<_, _>>().map_err(ServeError::new)
     }
 }

@@ -60,20 +60,21 @@ impl Workers {
         Ok(ends)
     }
 
-    /// Starts the spiller, if the sink needs one, and gives the shards' way to it.
+    /// Starts the spiller, if the sink needs one, and gives the shards' way to it, and its budget.
     pub(super) fn start_spiller(
         &mut self,
         config: &Config,
         spill_to: SpillTo,
         space: Option<Arc<Space>>,
-    ) -> Result<Overflow, ServeError> {
+    ) -> Result<(Overflow, Option<Arc<SpillBudget>>), ServeError> {
         let directory = match spill_to {
-            SpillTo::Nowhere => return Ok(Overflow::Nowhere),
+            SpillTo::Nowhere => return Ok((Overflow::Nowhere, None)),
             SpillTo::Directory(directory) => directory,
         };
         let limits = &config.limits;
         let budget = SpillBudget::new(limits.spill_bytes_max, limits.spill_files_max);
-        let spiller = Spiller::new(directory, budget, Arc::clone(&self.report)).with_space(space);
+        let spiller =
+            Spiller::new(directory, Arc::clone(&budget), Arc::clone(&self.report)).with_space(space);
         let (consumer, to_spiller, errands) = channel(SPILLS_AWAY_MAX)?;
         let written: Vec<_> = self.letterboxes.iter().map(|shard| shard.written.clone()).collect();
         self.start("spill".to_owned(), move |ready| {
@@ -81,7 +82,7 @@ impl Workers {
             spiller.run(&consumer, &errands, &written);
             Ok(())
         })?;
-        Ok(Overflow::Files(to_spiller))
+        Ok((Overflow::Files(to_spiller), Some(budget)))
     }
 
     /// Starts the thread that looks into mailboxes, if the sink has some, and gives the shards' way to it.

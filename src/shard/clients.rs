@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::mail::client::Client;
@@ -17,7 +18,8 @@ const LOCKS: usize = 256;
 /// The counts. Its size is bounded by the connections of all shards.
 #[derive(Debug)]
 pub struct Clients {
-    connections_max: usize,
+    /// Looked at when a connection begins.
+    connections_max: AtomicUsize,
     hasher: RandomState,
     counts: Box<[Mutex<HashMap<Client, usize>>]>,
 }
@@ -33,7 +35,13 @@ impl Clients {
     /// Each client may have so many connections.
     pub fn new(connections_max: usize) -> Arc<Self> {
         let counts = (0..LOCKS).map(|_| Mutex::default()).collect();
+        let connections_max = AtomicUsize::new(connections_max);
         Arc::new(Self { connections_max, hasher: RandomState::new(), counts })
+    }
+
+    /// From now on each client may have so many. Those that it has stay.
+    pub fn limit(&self, connections_max: usize) {
+        self.connections_max.store(connections_max, Ordering::Relaxed);
     }
 
     /// Counts one more connection. `Ok(None)` for a loopback client, which is exempt; an error when there are
@@ -42,7 +50,7 @@ impl Clients {
         let Some(client) = Client::of(address) else { return Ok(None) };
         let mut counts = self.counts_of(client).lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(client).or_default();
-        if *count >= self.connections_max {
+        if *count >= self.connections_max.load(Ordering::Relaxed) {
             return Err(TooMany);
         }
         *count += 1;

@@ -35,6 +35,14 @@ impl Connections {
         }
     }
 
+    /// From now on so many clients may have a place. Those that are there stay.
+    pub(super) fn limit(&mut self, places: usize) {
+        if places != self.places {
+            self.places = places;
+            self.table.limit(places + REFUSED_CONNECTIONS_MAX);
+        }
+    }
+
     /// Adds one, to be settled in this turn. False when even those who are turned away have filled their
     /// places.
     pub(super) fn insert(&mut self, make: impl FnOnce(Key) -> Connection) -> bool {

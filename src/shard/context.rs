@@ -17,7 +17,7 @@ use crate::buffer::Pool;
 use crate::handoff::channel::MustRing;
 use crate::handoff::message::Receipt;
 use crate::limits::{ENVELOPES_BYTES_MAX, REPLY_BYTES_MAX, SPARE_REPLIES_MAX};
-use crate::log::{Log, Record};
+use crate::log::{Log, Record, events};
 use crate::mail::client::TlsFacts;
 use crate::mail::envelope_budget::EnvelopeBudget;
 use crate::mail::outcome::{Outcome, TryAgain};
@@ -49,8 +49,6 @@ pub struct Context<R> {
     pub log_messages: bool,
     /// Its counters.
     pub metrics: Arc<ShardMetrics>,
-    /// Our name, for trace information.
-    pub hostname: String,
     /// The connections of each client over all shards.
     pub clients: Arc<Clients>,
     /// Its turn.
@@ -157,7 +155,7 @@ impl<R: Ring> Context<R> {
             let envelope = &message.envelope;
             let record = self
                 .log
-                .record("message", self.turn.wall_clock)
+                .record(&events::MESSAGE, self.turn.wall_clock)
                 .plain("id", message.id)
                 .plain("client", message.client.address)
                 .text("ehlo", &message.client.ehlo)
@@ -209,7 +207,7 @@ impl<R: Ring> Context<R> {
         }
         let took = self.turn.wall_clock.duration_since(accepted_at).unwrap_or_default();
         let record =
-            self.log.session_record("session", self.turn.wall_clock).plain("client", session.client());
+            self.log.session_record(&events::SESSION, self.turn.wall_clock).plain("client", session.client());
         let record = match session.front() {
             Some(front) => record.plain("front", front),
             None => record,

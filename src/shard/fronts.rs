@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::log::Log;
+use crate::log::{Log, events};
 use crate::smtp::session::NoProxyHeader;
 
 /// Between two lines.
@@ -40,7 +40,7 @@ impl FrontNotes {
             NoProxyHeader::Ended => ("it closed first", CHECK_WITH_IT),
         };
         let text = format!("no PROXY header from {front}, which proxy_from requires: {what}; {cure}");
-        log.record("note", at).text("text", text.as_bytes()).number("times", self.count).end();
+        log.record(&events::WARNING, at).text("text", text.as_bytes()).number("times", self.count).end();
         *self = Self { paused_until: Some(now + PAUSE), count: 0 };
     }
 }

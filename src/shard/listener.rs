@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
+use super::order::Listening;
 use crate::limits::SEND_BUFFER_BYTES;
 use crate::ring::{Ring, Socket, Token};
 use crate::smtp::settings::Settings;
@@ -17,61 +18,83 @@ use crate::tls::ServerConfig;
 /// After an accept failed, as a rule for want of descriptors or memory, nothing is accepted for this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 
+/// A listener that is removed goes on for so long: a handshake that is under way may have a long round trip,
+/// and whoever the kernel has let in is served.
+pub const DRAIN_WAIT: Duration = Duration::from_secs(3);
+
 /// A listening socket as the shard sees it.
 pub struct Listener {
     descriptor: OwnedFd,
-    /// What sessions from here are told; this shard's own, so that shards share no count.
-    settings: Arc<Settings>,
-    /// What TLS begins with; none where there is none.
-    tls: Option<Arc<ServerConfig>>,
-    token: Token,
+    /// What its connections begin with; this shard's own, so that shards share no count.
+    told: Listening,
     armed: bool,
     /// Nothing is accepted any more.
     ended: bool,
     /// Not before then is it armed again.
     paused_until: Option<Instant>,
+    /// It is removed: it ends then.
+    drained_at: Option<Instant>,
 }
 
 impl Listener {
-    /// A listener, known to the ring by its number within the shard.
-    pub fn new(
-        number: u64,
-        descriptor: OwnedFd,
-        settings: Arc<Settings>,
-        tls: Option<Arc<ServerConfig>>,
-    ) -> Self {
-        Self {
-            descriptor,
-            settings,
-            tls,
-            token: Token::new(number),
-            armed: false,
-            ended: false,
-            paused_until: None,
-        }
+    /// A listener whose connections begin with this.
+    pub fn new(descriptor: OwnedFd, told: Listening) -> Self {
+        Self { descriptor, told, armed: false, ended: false, paused_until: None, drained_at: None }
+    }
+
+    /// Names it.
+    pub fn number(&self) -> u64 {
+        self.told.number
     }
 
     /// What sessions from here are told.
     pub fn settings(&self) -> &Arc<Settings> {
-        &self.settings
-    }
-
-    /// Sessions that begin from now on are told this.
-    pub fn tell(&mut self, settings: Arc<Settings>) {
-        self.settings = settings;
+        &self.told.settings
     }
 
     /// What TLS begins with here.
     pub fn tls(&self) -> Option<Arc<ServerConfig>> {
-        self.tls.clone()
+        self.told.tls.clone()
+    }
+
+    /// Connections that begin from now on begin with this.
+    pub fn tell(&mut self, told: Listening) {
+        if told.receive_buffer_bytes != self.told.receive_buffer_bytes {
+            // The kernel takes any size, as far as it allows any.
+            let _ = set_receive_buffer(&self.descriptor, told.receive_buffer_bytes);
+        }
+        self.told = told;
+    }
+
+    /// It is removed: no new connection begins, and those that the kernel has let in are served.
+    pub fn drain(&mut self, now: Instant) {
+        if self.drained_at.is_none() {
+            self.refuse_new();
+            self.drained_at = Some(now + DRAIN_WAIT);
+        }
+    }
+
+    /// Whether it was removed and nothing of it is left but the socket.
+    pub fn is_gone(&self) -> bool {
+        self.drained_at.is_some() && self.ended && !self.armed
+    }
+
+    /// When it has something to do, if nothing happens.
+    pub fn wakes_at(&self) -> Option<Instant> {
+        let drained_at = self.drained_at.filter(|_| !self.ended);
+        self.paused_until.into_iter().chain(drained_at).min()
     }
 
     /// Arms the accept when it can run.
     pub fn settle<R: Ring>(&mut self, ring: &mut R, now: Instant) {
         if !self.armed && !self.ended && self.paused_until.is_none_or(|until| until <= now) {
             self.paused_until = None;
-            ring.accept(Socket(self.descriptor.as_raw_fd()), self.token);
+            ring.accept(Socket(self.descriptor.as_raw_fd()), self.token());
             self.armed = true;
+        }
+        // While it pauses somebody may wait in its queue.
+        if self.paused_until.is_none() && self.drained_at.is_some_and(|at| at <= now) {
+            self.end(ring);
         }
     }
 
@@ -83,11 +106,6 @@ impl Listener {
         if failed.is_some_and(|error| !matches!(error, Errno::CONNABORTED | Errno::CANCELED | Errno::INTR)) {
             self.paused_until = Some(now + ACCEPT_PAUSE);
         }
-    }
-
-    /// Until when nothing is accepted.
-    pub fn paused_until(&self) -> Option<Instant> {
-        self.paused_until
     }
 
     /// Lets no new connection begin, while those in the accept queue are still taken: each gets its 421, none
@@ -102,7 +120,7 @@ impl Listener {
     /// Ends accepting for good. The accept keeps the socket open until its last event.
     pub fn end<R: Ring>(&mut self, ring: &mut R) {
         if self.armed && !self.ended {
-            ring.cancel_accept(self.token);
+            ring.cancel_accept(self.token());
         }
         self.ended = true;
     }
@@ -110,6 +128,10 @@ impl Listener {
     /// Whether an accept is under way.
     pub fn is_armed(&self) -> bool {
         self.armed
+    }
+
+    fn token(&self) -> Token {
+        Token::new(self.told.number)
     }
 }
 
@@ -125,6 +147,18 @@ pub fn check_free(address: SocketAddr) -> io::Result<()> {
 /// TCP_NODELAY and the sizes of the buffers: that of the receive buffer in octets, 0 for the kernel's own
 /// choice.
 pub fn listen(address: SocketAddr, backlog: i32, receive_buffer: usize) -> io::Result<OwnedFd> {
+    let socket = bind(address, receive_buffer)?;
+    begin_to_listen(&socket, backlog)?;
+    Ok(socket)
+}
+
+/// Lets clients connect to a socket that [`bind`] made.
+pub fn begin_to_listen(socket: &OwnedFd, backlog: i32) -> io::Result<()> {
+    Ok(rustix::net::listen(socket, backlog)?)
+}
+
+/// What [`listen`] makes, but nobody can connect yet.
+pub fn bind(address: SocketAddr, receive_buffer: usize) -> io::Result<OwnedFd> {
     let socket = tcp_socket(address)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     sockopt::set_socket_reuseport(&socket, true)?;
@@ -136,8 +170,34 @@ pub fn listen(address: SocketAddr, backlog: i32, receive_buffer: usize) -> io::R
         sockopt::set_socket_recv_buffer_size(&socket, receive_buffer)?;
     }
     rustix::net::bind(&socket, &address)?;
-    rustix::net::listen(&socket, backlog)?;
     Ok(socket)
+}
+
+/// Sets what [`listen`] was told on a socket that listens: connections that begin from now on have it. The
+/// kernel's own choice is what it chooses for a new socket, from which it goes on by itself.
+#[allow(unsafe_code)]
+fn set_receive_buffer(socket: &OwnedFd, bytes: usize) -> io::Result<()> {
+    /// linux/socket.h: which sizes were set and are not tuned; none of them is 0.
+    const SO_BUF_LOCK: libc::c_int = 72;
+    const SEND_BUFFER: libc::c_int = 1;
+    if bytes > 0 {
+        return Ok(sockopt::set_socket_recv_buffer_size(socket, bytes)?);
+    }
+    let new = tcp_socket(bound_address(socket)?)?;
+    // The kernel doubles what it is told.
+    sockopt::set_socket_recv_buffer_size(socket, sockopt::socket_recv_buffer_size(&new)? / 2)?;
+    let locked = SEND_BUFFER;
+    // SAFETY: the value is an int that lives as long as the call, and its length is told.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_BUF_LOCK,
+            (&raw const locked).cast(),
+            libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or_default(),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The address a listening socket is bound to.

@@ -14,7 +14,7 @@ use crate::handoff::message::Origin;
 use crate::limits::{INQUIRIES_AWAY_MAX, MAILBOXES_READY_MAX};
 use crate::mail::envelope::Mailbox;
 use crate::sink::mailbox::Naming;
-use crate::smtp::policy::Verdict;
+use crate::smtp::policy::{Policy, Verdict};
 
 /// A mailbox is asked about again after this time, so that one that was removed is noticed.
 const READY_AGE_MAX: Duration = Duration::from_secs(10);
@@ -54,18 +54,21 @@ impl Mailboxes {
     }
 
     /// Asks whether the store has a place for this recipient. `number`: which of the connection's questions
-    /// it is.
+    /// it is; `policy`: that of its session.
     pub(super) fn ask(
         &mut self,
         connection: u64,
         number: u32,
         recipient: Mailbox<'_>,
+        policy: &dyn Policy,
         now: Instant,
     ) -> Answered {
         let Lookup::Keeper(naming, to_keeper) = &self.lookup else {
             return Answered::Now(Verdict::Accept);
         };
-        let Some(place) = naming.place(recipient) else { return Answered::Now(Verdict::Unstorable) };
+        let Some(place) = naming.place(recipient, &|mailbox| policy.is_named(mailbox)) else {
+            return Answered::Now(Verdict::Unstorable);
+        };
         let is_fresh = |since: &Instant| now.saturating_duration_since(*since) <= READY_AGE_MAX;
         if self.ready.get(&place.name).is_some_and(is_fresh) {
             return Answered::Now(Verdict::Accept);

@@ -45,12 +45,14 @@ use self::connection::Connection;
 use self::connections::Connections;
 use self::context::Context;
 use self::listener::Listener;
-use self::order::Order;
+use self::order::{NewSocket, Order, Service};
 use self::provision::Provision;
 use self::relief::{Relief, relieve_held, relieve_spilling};
 use self::serving::Serving;
+use self::session_lines::SessionLines;
 use self::table::Key;
 use crate::limits::SHUTDOWN_WAIT_MAX;
+use crate::log::events;
 use crate::ring::{Event, Received, Ring, Socket};
 use crate::smtp::session::Session;
 
@@ -89,20 +91,22 @@ impl Stopping {
 }
 
 impl<R: Ring> Shard<R> {
-    /// A shard that begins to accept with its first turn; so many clients may be connected at a time.
-    pub fn new(mut context: Context<R>, connections_max: usize, listeners: Vec<Listener>) -> Self {
+    /// A shard that begins to serve with this with its first turn.
+    pub fn new(mut context: Context<R>, service: &Service, sockets: Vec<NewSocket>) -> Self {
         context.ring.watch(context.inbox.bell());
         let now = context.turn.now;
-        Self {
+        let mut shard = Self {
             context,
-            listeners,
-            connections: Connections::new(connections_max, now),
+            listeners: Vec::new(),
+            connections: Connections::new(service.connections_max, now),
             relief: Relief::new(now),
             provision: Provision::new(),
             events: Vec::new(),
             must_stop: false,
             stopping: None,
-        }
+        };
+        shard.take_over(service, sockets);
+        shard
     }
 
     /// Runs turns until the server was stopped and everything under way has ended.
@@ -150,6 +154,7 @@ impl<R: Ring> Shard<R> {
         for listener in &mut self.listeners {
             listener.settle(ring, turn.now);
         }
+        self.listeners.retain(|listener| !listener.is_gone());
         self.provision.provide(ring, pool, turn.work.is_behind());
         // As many receives as buffers are published now.
         let published = ring.provided();
@@ -164,7 +169,7 @@ impl<R: Ring> Shard<R> {
         let took = now.saturating_duration_since(self.context.turn.now);
         self.context.metrics.turn_us_max.raise(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         let wait = self.may_sleep_for(now);
-        let Context { ring, inbox, turn, .. } = &mut self.context;
+        let Context { ring, inbox, turn, metrics, .. } = &mut self.context;
         let may_sleep = inbox.park()
             && !turn.handshakes.is_behind()
             && !turn.work.is_behind()
@@ -174,6 +179,7 @@ impl<R: Ring> Shard<R> {
         inbox.unpark();
         turn.now = ring.now();
         turn.wall_clock = ring.wall_clock();
+        metrics.turns.add(1);
         turned
     }
 
@@ -192,16 +198,15 @@ impl<R: Ring> Shard<R> {
             self.relief.due_in(),
             stopping,
         ];
-        let pauses = self.listeners.iter().filter_map(Listener::paused_until).map(until);
-        due.into_iter().flatten().chain(pauses).min()
+        let listeners = self.listeners.iter().filter_map(Listener::wakes_at).map(until);
+        due.into_iter().flatten().chain(listeners).min()
     }
 
     fn handle(&mut self, event: Event) {
         let Self { context, connections, .. } = self;
         match event {
             Event::Accepted { token, result, more } => {
-                let number = usize::try_from(token.value()).unwrap_or(usize::MAX);
-                self.handle_accepted(number, result, more);
+                self.handle_accepted(token.value(), result, more);
             }
             Event::Received { token, received, more } => {
                 let key = Key::from_word(token.value());
@@ -234,8 +239,9 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    fn handle_accepted(&mut self, number: usize, result: Result<Socket, Errno>, more: bool) {
-        let Some(listener) = self.listeners.get_mut(number) else { return };
+    fn handle_accepted(&mut self, number: u64, result: Result<Socket, Errno>, more: bool) {
+        // It is there as long as its accept is: what is removed goes after its last event.
+        let Some(listener) = self.listeners.iter_mut().find(|one| one.number() == number) else { return };
         let context = &mut self.context;
         listener.handle_accept(result.err(), more, context.turn.now);
         let socket = match result {
@@ -284,7 +290,7 @@ impl<R: Ring> Shard<R> {
     fn log_accept_failure(&mut self, error: Errno) {
         if self.stopping.is_none() && error != Errno::CONNABORTED {
             self.context.metrics.accept_failures.add(1);
-            let record = self.context.log.record("error", self.context.turn.wall_clock);
+            let record = self.context.log.record(&events::ERROR, self.context.turn.wall_clock);
             record.text("tried", b"accept").text("error", error.to_string().as_bytes()).end();
         }
     }
@@ -293,14 +299,39 @@ impl<R: Ring> Shard<R> {
     fn take_orders(&mut self) {
         while let Some(order) = self.context.inbox.orders.next() {
             match order {
-                Order::Settings(settings) => {
-                    for (listener, settings) in self.listeners.iter_mut().zip(settings) {
-                        listener.tell(settings);
-                    }
-                }
+                Order::Serve(service, sockets) => self.take_over(&service, sockets),
                 Order::Stop => self.must_stop = true,
             }
         }
+    }
+
+    /// From now on the shard serves with this. Nothing large is dropped: whoever ordered it keeps a count of
+    /// what was before.
+    fn take_over(&mut self, service: &Service, sockets: Vec<NewSocket>) {
+        let now = self.context.turn.now;
+        for listener in &mut self.listeners {
+            match service.listeners.iter().find(|told| told.number == listener.number()) {
+                Some(told) => listener.tell(told.clone()),
+                None => listener.drain(now),
+            }
+        }
+        for NewSocket { number, socket } in sockets {
+            if let Some(told) = service.listeners.iter().find(|told| told.number == number) {
+                let listener = Listener::new(socket, told.clone());
+                if self.stopping.is_some() {
+                    listener.refuse_new();
+                }
+                self.listeners.push(listener);
+            }
+        }
+        self.connections.limit(service.connections_max);
+        let lines = &mut self.context.session_lines;
+        match (service.session_lines_max, &mut *lines) {
+            (Some(lines_max), Some(lines)) => lines.limit(lines_max),
+            (lines_max, _) => *lines = lines_max.map(SessionLines::new),
+        }
+        self.context.log_messages = service.log_messages;
+        service.take();
     }
 
     /// What other threads have done for connections goes on to them.

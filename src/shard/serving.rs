@@ -319,7 +319,10 @@ impl Serving {
     pub(super) fn ask_about_recipient<R: Ring>(&mut self, asked: Asked<Recipient>, context: &mut Context<R>) {
         let (connection, number, now) = (self.key.word(), asked.number(), context.turn.now);
         let answered = match self.session.proposed_recipient() {
-            Some(recipient) => context.mailboxes.ask(connection, number, recipient, now),
+            Some(recipient) => {
+                let policy = &*self.session.settings().policy;
+                context.mailboxes.ask(connection, number, recipient, policy, now)
+            }
             None => Answered::Now(Verdict::TryAgain),
         };
         match answered {
@@ -339,7 +342,8 @@ impl Serving {
             message.timeline.complete = Some(context.turn.now);
             self.session.tell(&mut message.client);
             let Message { received, client, envelope, id, .. } = message;
-            trace::received(received, &context.hostname, client, envelope, *id, context.turn.wall_clock);
+            let hostname = &self.session.settings().hostname;
+            trace::received(received, hostname, client, envelope, *id, context.turn.wall_clock);
             received.extend_from_slice(beginning.lead_in());
         }
         self.hand_over(context);

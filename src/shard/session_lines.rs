@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::log::Log;
+use crate::log::{Log, events};
 use crate::mail::client::Client;
 
 /// Between two lines that tell the counts.
@@ -91,6 +91,11 @@ struct Untold {
 }
 
 impl SessionLines {
+    /// From now on so many lines a second.
+    pub(super) fn limit(&mut self, lines_max: u32) {
+        self.lines_max = lines_max;
+    }
+
     /// So many lines a second.
     pub fn new(lines_max: u32) -> Self {
         Self {
@@ -165,7 +170,7 @@ impl SessionLines {
         let Some(since) = self.since.take() else { return };
         let Untold { silent_server, silent_client, silent_lost, over_rate } =
             std::mem::take(&mut self.untold);
-        log.record("sessions", at)
+        log.record(&events::SESSIONS, at)
             .number("seconds", now.saturating_duration_since(since).as_secs())
             .number("silent_server", silent_server)
             .number("silent_client", silent_client)

@@ -33,7 +33,7 @@ pub fn message_note(config: &Config, limit: Option<u64>) -> Option<String> {
 pub fn log_note(limit: Option<u64>, logs_to_file: bool) -> Option<String> {
     let limit = limit.filter(|_| logs_to_file)?;
     Some(format!(
-        "standard error is a file, and no file may be larger than {limit} octets (RLIMIT_FSIZE): what is logged beyond \
+        "the log is a file, and no file may be larger than {limit} octets (RLIMIT_FSIZE): what is logged beyond \
          is lost; {CURE}, or let a program such as journald take the log"
     ))
 }

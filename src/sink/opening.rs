@@ -20,7 +20,7 @@ pub struct Surroundings {
     /// Where errors of the machine go.
     pub report: Arc<dyn Report>,
     /// Whether a mailbox is known by its name and not only by a catch-all, so that a directory may be made
-    /// for it.
+    /// for it. For workers: it may wait for a lock, which no shard does.
     pub is_named: Arc<dyn Fn(Mailbox<'_>) -> bool + Send + Sync>,
 }
 

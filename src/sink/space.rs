@@ -6,10 +6,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use rustix::fs::StatVfsMountFlags;
 use rustix::io::Errno;
 
 use super::file_limit;
@@ -31,18 +32,46 @@ pub struct Space {
     beyond: AtomicU64,
     /// The most that one file may have.
     file_bytes_max: AtomicU64,
+    /// What is kept in reserve; [`BY_RULE`] for the rule of `space_reserve`.
+    reserve: AtomicU64,
+    /// Looks that the file system answered.
+    looks: AtomicU64,
+    /// [`Fault`] as of the last look.
+    fault: AtomicU8,
 }
+
+/// Why nothing can be written into a store, as far as its file system tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Fault {
+    /// It is mounted read-only, as ext4 does by itself after an error of the disk.
+    ReadOnly = 1,
+    /// Its directory is not there any more.
+    Gone,
+    /// There is another directory in its place.
+    Another,
+}
+
+/// No reserve that anybody asks for is as large.
+const BY_RULE: u64 = u64::MAX;
 
 impl Space {
     /// With so many octets beyond the reserve, for ever.
     pub fn fixed(beyond: u64) -> Self {
-        Self { beyond: AtomicU64::new(beyond), file_bytes_max: AtomicU64::new(u64::MAX) }
+        Self {
+            beyond: AtomicU64::new(beyond),
+            file_bytes_max: AtomicU64::new(u64::MAX),
+            looks: AtomicU64::new(0),
+            fault: AtomicU8::new(0),
+            reserve: AtomicU64::new(BY_RULE),
+        }
     }
 
     /// Watches the file system of a sink's root until the value is dropped. Without a reserve, the rule of
     /// `space_reserve` gives it.
     pub fn watch(root: &Path, reserve: Option<u64>, report: Arc<dyn Report>) -> io::Result<Arc<Self>> {
         let space = Arc::new(Self::fixed(u64::MAX));
+        space.keep_in_reserve(reserve);
         let mut watch = Watch::new(root, reserve, report, Arc::downgrade(&space));
         watch.look(&space);
         let run = move || {
@@ -54,6 +83,15 @@ impl Space {
         };
         std::thread::Builder::new().name("ringmx-space".to_owned()).spawn(run)?;
         Ok(space)
+    }
+
+    /// From the next look on so many octets are kept in reserve; none for the rule of `space_reserve`.
+    pub fn keep_in_reserve(&self, reserve: Option<u64>) {
+        self.reserve.store(reserve.unwrap_or(BY_RULE), Ordering::Relaxed);
+    }
+
+    fn reserve(&self) -> Option<u64> {
+        Some(self.reserve.load(Ordering::Relaxed)).filter(|reserve| *reserve != BY_RULE)
     }
 
     /// Whether a message of this declared size may begin; one of unknown size needs only that something is
@@ -84,6 +122,24 @@ impl Space {
     pub fn give_back(&self, bytes: u64) {
         let add = |now: u64| Some(now.saturating_add(bytes));
         let _ = self.beyond.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+    }
+
+    /// How many looks the file system has answered: while the number stands still, it does not answer. None
+    /// where nobody looks.
+    pub fn looks(&self) -> Option<u64> {
+        Some(self.looks.load(Ordering::Relaxed)).filter(|looks| *looks > 0)
+    }
+
+    /// What stands in the way of writing.
+    pub fn fault(&self) -> Option<Fault> {
+        [Fault::ReadOnly, Fault::Gone, Fault::Another]
+            .into_iter()
+            .find(|fault| *fault as u8 == self.fault.load(Ordering::Relaxed))
+    }
+
+    fn answered(&self, fault: Option<Fault>) {
+        self.fault.store(fault.map_or(0, |fault| fault as u8), Ordering::Relaxed);
+        self.looks.fetch_add(1, Ordering::Relaxed);
     }
 
     fn see(&self, beyond: u64, file_bytes_max: u64) {
@@ -159,8 +215,19 @@ impl Watch {
 
     /// Asks the file system. When it does not answer, what was known stays: the sink itself will find out.
     fn look(&mut self, space: &Space) {
+        self.reserve = space.reserve();
         self.look_at_root();
-        let Ok(disk) = rustix::fs::statvfs(&self.root) else { return };
+        let disk = match rustix::fs::statvfs(&self.root) {
+            Ok(disk) => disk,
+            Err(Errno::NOENT | Errno::NOTDIR) => return space.answered(Some(Fault::Gone)),
+            Err(_) => return,
+        };
+        space.answered(match self.root_is {
+            RootIs::Gone => Some(Fault::Gone),
+            RootIs::Another => Some(Fault::Another),
+            RootIs::TheSame if disk.f_flag.contains(StatVfsMountFlags::RDONLY) => Some(Fault::ReadOnly),
+            RootIs::TheSame => None,
+        });
         let total = disk.f_blocks.saturating_mul(disk.f_frsize);
         // Without the blocks that only root may take.
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);

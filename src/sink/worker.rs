@@ -37,6 +37,7 @@ pub fn run(
     let mut batch = Vec::with_capacity(BATCH_MESSAGES_MAX);
     let mut outcomes = Vec::with_capacity(BATCH_MESSAGES_MAX);
     loop {
+        metrics.pulse.begin();
         let has_ended = gatherer.fill(&mut batch, &*sink);
         let mut was_idle = batch.is_empty();
         if !batch.is_empty() {
@@ -50,6 +51,7 @@ pub fn run(
                 send_receipts(&mut batch, &mut outcomes, shards);
             }
         }
+        metrics.pulse.end();
         match (was_idle, has_ended) {
             (true, true) => break,
             (true, false) => consumer.sleep(None, || from.is_empty()),
@@ -132,6 +134,7 @@ fn store(
     sink.store(batch, outcomes);
     let failures = outcomes.iter().filter(|outcome| **outcome != Outcome::Stored).count();
     metrics.end_batch(batch.len(), failures, began.elapsed());
+    metrics.pulse.see(outcomes);
 }
 
 fn send_receipts(batch: &mut Vec<Box<Message>>, outcomes: &mut Vec<Outcome>, shards: &[Sender<Receipt>]) {

@@ -58,6 +58,13 @@ pub trait Policy {
     /// Where mail for the bare `<postmaster>` goes (RFC 5321 §4.5.1): local-part and domain.
     fn postmaster(&self) -> (&[u8], &[u8]);
 
+    /// Whether a mailbox is known by its name, so that a place in the store may be made for it: a file of
+    /// recipients names it, or it is a postmaster, who is always reachable (RFC 5321 §4.5.1). One that only a
+    /// catch-all takes is not.
+    fn is_named(&self, _mailbox: Mailbox<'_>) -> bool {
+        false
+    }
+
     /// Whether the store keeps a copy for each recipient, and has the last word on one that the policy
     /// accepts: it may have no place for it.
     fn asks_store(&self) -> bool {
@@ -99,8 +106,8 @@ pub struct RecipientRules<'a> {
 }
 
 /// The table of accepted domains and recipients. There is one in the process, whatever listens: a million
-/// recipients take 65 MiB.
-#[derive(Debug)]
+/// recipients take 65 MiB. Two are equal that say the same of every mailbox.
+#[derive(Debug, PartialEq, Eq)]
 pub struct Recipients {
     /// Accepted domains; none means any.
     domains: DomainPatterns,
@@ -141,6 +148,11 @@ impl Recipients {
         table
     }
 
+    /// Mailboxes and domains that a file of recipients lists, each once. `None` when every local-part is taken.
+    pub fn count(&self) -> Option<usize> {
+        self.mailboxes.as_ref().map(|mailboxes| mailboxes.len() + self.catch_alls.len())
+    }
+
     fn insert(&mut self, entry: &RecipientEntry) {
         match entry {
             RecipientEntry::CatchAll(domain) => _ = self.catch_alls.insert(domain.as_bytes().into()),
@@ -152,20 +164,6 @@ impl Recipients {
                 }
             }
         }
-    }
-
-    /// Whether a mailbox is known by its name, so that a place in the store may be made for it: a file of
-    /// recipients names it, or it is a postmaster, who is always reachable (RFC 5321 §4.5.1). One that only a
-    /// catch-all takes is not.
-    pub fn is_named(&self, mailbox: Mailbox<'_>) -> bool {
-        let (local_part, domain) = self.postmaster();
-        let is_local_part = || {
-            mailbox.local_part == local_part
-                || (!self.case_sensitive && comparable(mailbox.local_part) == comparable(local_part))
-        };
-        mailbox.is_postmaster()
-            || (mailbox.domain == domain && is_local_part())
-            || self.mailboxes.as_ref().is_some_and(|mailboxes| self.holds(mailboxes, mailbox))
     }
 
     fn takes_domain(&self, domain: &[u8]) -> bool {
@@ -213,6 +211,17 @@ impl Policy for Recipients {
             return Verdict::DeniedLocalPart;
         }
         if self.is_listed(mailbox) { Verdict::Accept } else { Verdict::UnknownRecipient }
+    }
+
+    fn is_named(&self, mailbox: Mailbox<'_>) -> bool {
+        let (local_part, domain) = self.postmaster();
+        let is_local_part = || {
+            mailbox.local_part == local_part
+                || (!self.case_sensitive && comparable(mailbox.local_part) == comparable(local_part))
+        };
+        mailbox.is_postmaster()
+            || (mailbox.domain == domain && is_local_part())
+            || self.mailboxes.as_ref().is_some_and(|mailboxes| self.holds(mailboxes, mailbox))
     }
 
     fn postmaster(&self) -> (&[u8], &[u8]) {

@@ -184,6 +184,11 @@ impl Session {
         Self { tally: Some(Arc::clone(tally)), ..self }
     }
 
+    /// What it was told.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// Consumes input until the outside is needed. Must not be called while an answer is awaited.
     pub fn advance(&mut self, input: &mut Input<'_>, replies: &mut ReplyBuffer, now: Instant) -> Step {
         if let Some(reply) = self.reply_waits.filter(|_| !input.rest().is_empty()) {

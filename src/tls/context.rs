@@ -1,9 +1,6 @@
 //! What all connections share: cryptography, certificates and their files, versions, resumption.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls::crypto::CryptoProvider;
@@ -40,44 +37,87 @@ pub struct TlsContext {
     /// all of them, and every shard waits for it.
     tickets: Arc<dyn ProducesTickets>,
     certificates: Arc<Certificates>,
-    files: Vec<CertificateFiles>,
-    /// The name that a certificate should be for.
-    hostname: String,
-    /// How the files looked when they were read last, well or not.
-    seen: Mutex<Vec<Option<Stamp>>>,
+    /// For whom a certificate was made in memory, if it was.
+    made_for: Option<String>,
 }
 
-/// By what a changed file is told from one that is the same.
-type Stamp = (u64, u64, i64, i64);
+/// What connections are to share from now on: certificates that were read, and are not shown yet.
+pub struct Renewed {
+    context: TlsContext,
+    /// `None` when those that are shown stay.
+    certificates: Option<Vec<Certificate>>,
+    /// What the operator should know of them.
+    pub notes: Vec<String>,
+}
+
+impl Renewed {
+    /// From here on handshakes show them; connections that exist keep what they have. Configurations that are
+    /// made of the context go by it.
+    pub fn show(self) -> TlsContext {
+        if let Some(certificates) = self.certificates {
+            self.context.certificates.replace(certificates);
+        }
+        self.context
+    }
+
+    /// As [`TlsContext::server_config`] of the context that it becomes.
+    pub fn server_config(&self, listener: &config::Listener) -> Result<Option<Arc<ServerConfig>>, String> {
+        self.context.server_config(listener)
+    }
+}
 
 impl TlsContext {
     /// Reads the certificates, or makes one. Besides, what the operator should know. The error names file and
     /// cure.
     pub fn open(tls: &config::Tls, hostname: &str) -> Result<(Self, Vec<String>), String> {
         let provider = provider();
-        let seen = Mutex::new(stamps(&tls.certificates));
-        let (certificates, notes) = if tls.self_signed {
-            let certificate = self_signed::make(&[hostname.to_owned()])
-                .and_then(|made| made.der())
-                .and_then(|(chain, key)| {
-                    Certificate::new(chain, key, &provider).map_err(|error| format!("{error:?}"))
-                })
-                .map_err(|why| format!("no certificate can be made for {hostname:?}: {why}"))?;
-            (vec![certificate], Vec::new())
-        } else {
-            usable(read_all(&tls.certificates, hostname, &provider))?
-        };
+        let (certificates, notes) = certificates_of(tls, hostname, &provider)?;
         let context = Self {
             provider,
             minimum: tls.minimum,
             sessions: Arc::new(Sessions(ServerSessionMemoryCache::new(TLS_SESSIONS_MAX))),
             tickets: Ticketer::new().map_err(|error| format!("no keys for TLS tickets: {error}"))?,
             certificates: Arc::new(Certificates::new(certificates)),
-            files: tls.certificates.clone(),
-            hostname: hostname.to_owned(),
-            seen,
+            made_for: tls.self_signed.then(|| hostname.to_owned()),
         };
         Ok((context, notes))
+    }
+
+    /// The same for another thread.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        self.with(self.minimum, self.made_for.clone())
+    }
+
+    /// As it is.
+    pub fn kept(&self) -> Renewed {
+        Renewed { context: self.share(), certificates: None, notes: Vec::new() }
+    }
+
+    /// The same cryptography, certificates and sessions.
+    fn with(&self, minimum: TlsVersion, made_for: Option<String>) -> Self {
+        Self {
+            provider: Arc::clone(&self.provider),
+            minimum,
+            sessions: Arc::clone(&self.sessions),
+            tickets: Arc::clone(&self.tickets),
+            certificates: Arc::clone(&self.certificates),
+            made_for,
+        }
+    }
+
+    /// Reads the certificates again, perhaps others than before; sessions can be resumed as before. Nothing
+    /// changes until [`Renewed::show`]. The error names file and cure.
+    pub fn renewed(&self, tls: &config::Tls, hostname: &str) -> Result<Renewed, String> {
+        let made_for = tls.self_signed.then(|| hostname.to_owned());
+        let (certificates, notes) = if made_for.is_some() && made_for == self.made_for {
+            (None, Vec::new())
+        } else {
+            let (certificates, notes) = certificates_of(tls, hostname, &self.provider)?;
+            (Some(certificates), notes)
+        };
+        let context = self.with(tls.minimum, made_for);
+        Ok(Renewed { context, certificates, notes })
     }
 
     /// What the connections of a listener are made with; none where TLS is off.
@@ -105,23 +145,6 @@ impl TlsContext {
             config.alpn_protocols = vec![b"smtp".to_vec()];
         }
         Ok(Some(Arc::new(config)))
-    }
-
-    /// Whether a file of a certificate is another one than when it was read last.
-    pub fn has_changed(&self) -> bool {
-        let now = stamps(&self.files);
-        now != *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Reads the files again: from now on handshakes show what they hold. On an error all stays as it is.
-    pub fn reload(&self) -> Result<Vec<String>, String> {
-        if self.files.is_empty() {
-            return Ok(Vec::new());
-        }
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = stamps(&self.files);
-        let (certificates, notes) = usable(read_all(&self.files, &self.hostname, &self.provider))?;
-        self.certificates.replace(certificates);
-        Ok(notes)
     }
 }
 
@@ -165,6 +188,24 @@ pub struct Found {
 /// nothing.
 pub fn examine(tls: &config::Tls, hostname: &str) -> Vec<Found> {
     read_all(&tls.certificates, hostname, &provider()).1
+}
+
+/// The certificates of a configuration, read or made; besides, what the operator should know.
+fn certificates_of(
+    tls: &config::Tls,
+    hostname: &str,
+    provider: &CryptoProvider,
+) -> Result<(Vec<Certificate>, Vec<String>), String> {
+    if !tls.self_signed {
+        return usable(read_all(&tls.certificates, hostname, provider));
+    }
+    let made = self_signed::make(&[hostname.to_owned()]).and_then(|made| made.der());
+    let certificate = made.and_then(|(chain, key)| {
+        Certificate::new(chain, key, provider).map_err(|error| format!("{error:?}"))
+    });
+    let certificate =
+        certificate.map_err(|why| format!("no certificate can be made for {hostname:?}: {why}"))?;
+    Ok((vec![certificate], Vec::new()))
 }
 
 fn read_all(
@@ -220,13 +261,4 @@ fn usable(
         return Ok((certificates, notes.into_iter().map(text).collect()));
     }
     Err(errors.into_iter().map(text).collect::<Vec<_>>().join("; "))
-}
-
-fn stamps(files: &[CertificateFiles]) -> Vec<Option<Stamp>> {
-    let stamp = |path: &Path| {
-        // What cannot be looked at is told when it is read.
-        let metadata = fs::metadata(path).ok()?;
-        Some((metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
-    };
-    files.iter().flat_map(|files| [stamp(&files.chain), stamp(&files.key)]).collect()
 }

@@ -118,6 +118,16 @@ impl Server {
         &self.addresses
     }
 
+    /// Where its administration listens.
+    pub fn admin_address(&self) -> SocketAddr {
+        let log = self.log();
+        let behind = log.iter().find_map(|line| {
+            line.split_once(" admin address=").or(line.split_once("\"admin\",\"address\":\""))
+        });
+        let (_, address) = behind.expect("[admin] with a TCP address");
+        address.trim_end_matches("\"}").parse().expect("an address")
+    }
+
     /// Its folder.
     pub fn folder(&self) -> &Path {
         self.folder.path()

@@ -155,6 +155,7 @@ pub(super) fn read(root: &mut Section<'_>, identity: &Identity) -> Sink {
 
 /// The keys of all kinds are read whatever the kind, so that a misplaced key is told from an unknown one.
 fn one(mut section: Section<'_>, identity: &Identity) -> Sink {
+    section.needs_restart_but(&["space_reserve", "dsn", "requiretls"]);
     let row = section.choice_or(
         "kind",
         &ROWS.each_ref().map(|row| (row.word, row)),

@@ -29,9 +29,9 @@ use crate::sink::report::Site;
 const TOLD_AGE_MAX: Duration = Duration::from_hours(1);
 
 impl Naming for MaildirSettings {
-    fn place(&self, recipient: Mailbox<'_>) -> Option<Place> {
+    fn place(&self, recipient: Mailbox<'_>, is_named: &dyn Fn(Mailbox<'_>) -> bool) -> Option<Place> {
         let name = self.template.directory(recipient).ok()?;
-        let may_make = self.may_make(&name, recipient);
+        let may_make = self.may_make_if(&name, recipient, is_named);
         Some(Place { name: name.into(), may_make })
     }
 }

@@ -63,7 +63,17 @@ impl MaildirSettings {
     /// Whether a maildir may be made. One at the root belongs to the operator's own `path`: nobody needs to
     /// name it.
     pub(super) fn may_make(&self, maildir: &str, recipient: Mailbox<'_>) -> bool {
-        self.create || maildir.is_empty() || (self.surroundings.is_named)(recipient)
+        self.may_make_if(maildir, recipient, &*self.surroundings.is_named)
+    }
+
+    /// The same for a session, which has its own word for whom it knows by name.
+    pub(super) fn may_make_if(
+        &self,
+        maildir: &str,
+        recipient: Mailbox<'_>,
+        is_named: &dyn Fn(Mailbox<'_>) -> bool,
+    ) -> bool {
+        self.create || maildir.is_empty() || is_named(recipient)
     }
 
     /// How files become durable. Unless each is synced for itself, the executor must sync the file system

@@ -37,6 +37,12 @@ const THEIRS: &[&str] = &[
     // The other end of a socket, whoever it is.
     "peer_address",
     "peer_has_closed",
+    // HTTP's.
+    "Request",
+    "Response",
+    // systemd's.
+    "ServiceManager",
+    "service_manager",
     // As the kernel has it: huge pages on request only.
     "on_request_only",
 ];

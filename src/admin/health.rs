@@ -1,0 +1,248 @@
+//! Whether the process goes on (`/healthz`, and the service manager's watchdog) and whether it can take mail
+//! (`/readyz`).
+//!
+//! The admin thread looks twice a second. It rings each shard that has made no turn since the last look: an
+//! idle shard then makes one, and one that hangs does not. So is a worker seen whose batch does not end. What
+//! is counted is looks, not time: a process that was stopped and goes on, or a machine that is too busy for
+//! this thread, too, is no shard that hangs.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::metrics::Registry;
+use crate::shutdown::Shutdown;
+use crate::sink::space::{Fault, Space};
+
+/// How often is looked.
+pub const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// What has stood still for so many looks hangs: 4 s, so that it is told within 5 s.
+const LOOKS_MAX: u32 = 8;
+
+/// So many batches of a worker that failed whole, one after another, say that the store takes nothing.
+const FAILED_BATCHES_MAX: u64 = 3;
+
+/// Without another failed batch for so many looks (10 s) it may be tried again: else nobody would send what
+/// shows that the store takes mail again.
+const FAILURE_LOOKS_MAX: u32 = 20;
+
+/// Rings one shard.
+type Bell = Box<dyn Fn() + Send + Sync>;
+
+/// What is watched, and what the last looks saw.
+pub struct Health {
+    registry: Arc<Registry>,
+    /// One a shard: wakes it where it sleeps.
+    bells: Vec<Bell>,
+    space: Option<Arc<Space>>,
+    shutdown: Arc<Shutdown>,
+    /// All threads serve.
+    serves: AtomicBool,
+    seen: Mutex<Seen>,
+}
+
+/// A number, and for how many looks it has been the same.
+#[derive(Debug, Default, Clone, Copy)]
+struct Stand {
+    value: u64,
+    looks: u32,
+}
+
+impl Stand {
+    /// True when it moved.
+    fn see(&mut self, value: u64) -> bool {
+        let moved = self.value != value;
+        self.looks = if moved { 0 } else { self.looks.saturating_add(1) };
+        self.value = value;
+        moved
+    }
+
+    fn hangs(self) -> bool {
+        self.looks >= LOOKS_MAX
+    }
+
+    /// How long it has stood, in words.
+    fn time(self) -> String {
+        format!("{} s", u128::from(self.looks) * LOOK_EVERY.as_millis() / 1000)
+    }
+}
+
+struct Seen {
+    /// Turns of each shard.
+    shards: Vec<Stand>,
+    /// Steps of each worker; no looks while it has no batch.
+    workers: Vec<Stand>,
+    /// Failed batches of each worker.
+    failures: Vec<Stand>,
+    /// Looks of the store's file system that were answered.
+    space: Stand,
+}
+
+/// The answer to one question, in the shape in which it is told.
+#[derive(Debug, Serialize)]
+pub struct Verdict {
+    ok: bool,
+    checks: Vec<Check>,
+}
+
+/// One of the things that the answer depends on.
+#[derive(Debug, Serialize)]
+struct Check {
+    name: String,
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl Check {
+    fn new(name: impl Into<String>, reason: Option<String>) -> Self {
+        Self { name: name.into(), ok: reason.is_none(), reason }
+    }
+}
+
+impl Verdict {
+    fn new(checks: Vec<Check>) -> Self {
+        Self { ok: checks.iter().all(|check| check.ok), checks }
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_good(&self) -> bool {
+        self.ok
+    }
+
+    /// What is wrong.
+    pub fn reasons(&self) -> impl Iterator<Item = String> {
+        let of = |check: &Check| check.reason.as_ref().map(|reason| format!("{}: {reason}", check.name));
+        self.checks.iter().filter_map(of)
+    }
+}
+
+impl Health {
+    /// Of what is counted here; none of it serves yet. There is a bell a shard.
+    pub fn new(
+        registry: Arc<Registry>,
+        bells: Vec<Bell>,
+        space: Option<Arc<Space>>,
+        shutdown: Arc<Shutdown>,
+    ) -> Self {
+        let seen = Seen {
+            shards: vec![Stand::default(); registry.shards().len()],
+            workers: vec![Stand::default(); registry.sinks().len()],
+            failures: vec![Stand::default(); registry.sinks().len()],
+            space: Stand::default(),
+        };
+        Self { registry, bells, space, shutdown, serves: AtomicBool::new(false), seen: Mutex::new(seen) }
+    }
+
+    /// From now on all threads serve.
+    pub fn serves(&self) {
+        self.serves.store(true, Ordering::Relaxed);
+    }
+
+    /// Looks. Only one thread does, every [`LOOK_EVERY`].
+    pub fn look(&self) {
+        let mut seen = self.seen();
+        let Seen { shards, workers, failures, space } = &mut *seen;
+        for ((shard, ring), stand) in self.registry.shards().iter().zip(&self.bells).zip(shards) {
+            if !stand.see(shard.turns.value()) {
+                ring();
+            }
+        }
+        for (worker, stand) in self.registry.sinks().iter().zip(workers) {
+            let steps = worker.pulse.steps();
+            stand.see(steps);
+            if steps.is_multiple_of(2) {
+                stand.looks = 0;
+            }
+        }
+        for (worker, stand) in self.registry.sinks().iter().zip(failures) {
+            stand.see(worker.pulse.failed_in_a_row());
+        }
+        if let Some(looks) = self.space.as_ref().and_then(|space| space.looks()) {
+            space.see(looks);
+        }
+        drop(seen);
+        self.registry.set_ready(self.readyz().is_good());
+    }
+
+    /// Whether each shard and each worker goes on.
+    pub fn healthz(&self) -> Verdict {
+        Verdict::new(self.progress().collect())
+    }
+
+    /// Whether mail is taken and can be stored.
+    pub fn readyz(&self) -> Verdict {
+        let (serves, stops) = (self.serves.load(Ordering::Relaxed), self.shutdown.has_begun());
+        let hanging: Vec<String> =
+            self.progress().filter(|check| !check.ok).map(|check| check.name).collect();
+        Verdict::new(vec![
+            Check::new("accepting", (!serves).then(|| "not all threads serve yet".to_owned())),
+            Check::new(
+                "draining",
+                stops.then(|| "the stop has begun; new clients are answered 421".to_owned()),
+            ),
+            Check::new("store", self.store_fault()),
+            Check::new("room", self.room_fault()),
+            Check::new(
+                "health",
+                (!hanging.is_empty()).then(|| format!("{}: see /healthz", hanging.join(", "))),
+            ),
+        ])
+    }
+
+    fn progress(&self) -> impl Iterator<Item = Check> {
+        let seen = self.seen();
+        // A shard that has not begun makes no turns, nor does one that has ended; a start and a stop have
+        // bounds of their own.
+        let is_judged = self.serves.load(Ordering::Relaxed) && !self.shutdown.has_begun();
+        let check = |name: String, stand: &Stand, what: &str| {
+            let hangs = is_judged && stand.hangs();
+            Check::new(name, hangs.then(|| format!("{what} for {}", stand.time())))
+        };
+        let shards = seen.shards.iter().enumerate();
+        let shards = shards.map(|(number, stand)| {
+            check(format!("shard-{number}"), stand, "it was rung and has made no turn")
+        });
+        let workers = seen.workers.iter().enumerate();
+        let workers = workers.map(|(number, stand)| {
+            check(format!("sink-{number}"), stand, "its batch is on its way (does the disk answer?)")
+        });
+        shards.chain(workers).collect::<Vec<_>>().into_iter()
+    }
+
+    /// Why nothing can be stored now.
+    fn store_fault(&self) -> Option<String> {
+        let seen = self.seen();
+        let fails = |stand: &&Stand| stand.value >= FAILED_BATCHES_MAX && stand.looks < FAILURE_LOOKS_MAX;
+        if let Some(stand) = seen.failures.iter().find(fails) {
+            return Some(format!(
+                "the last {} batches of a worker could not be stored: see the log",
+                stand.value
+            ));
+        }
+        let space = self.space.as_ref()?;
+        match space.fault() {
+            Some(Fault::ReadOnly) => Some("its file system is mounted read-only".to_owned()),
+            Some(Fault::Gone) => Some("its directory is gone".to_owned()),
+            Some(Fault::Another) => Some("another directory is in its place".to_owned()),
+            None if seen.space.hangs() && space.looks().is_some() => {
+                Some(format!("its file system has not answered for {}", seen.space.time()))
+            }
+            None => None,
+        }
+    }
+
+    fn room_fault(&self) -> Option<String> {
+        let is_full = self.space.as_ref().is_some_and(|space| !space.has_room(None));
+        is_full.then(|| {
+            "what is free on the store's file system is within space_reserve; MAIL is answered 452".to_owned()
+        })
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,64 @@
+//! What is answered under which path.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::StatusCode;
+
+use super::access::Access;
+use super::health::{Health, Verdict};
+use crate::metrics::Registry;
+
+/// What a document that is no page may do in a browser: nothing.
+const NOTHING: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
+/// An answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) content_type: &'static str,
+    /// Its Content-Security-Policy.
+    pub(super) policy: &'static str,
+    pub(super) body: Bytes,
+}
+
+impl Answer {
+    /// A few words.
+    pub(super) fn text(status: StatusCode, words: &'static str) -> Self {
+        Self { status, content_type: TEXT, policy: NOTHING, body: Bytes::from_static(words.as_bytes()) }
+    }
+
+    fn of_health(verdict: &Verdict) -> Self {
+        let status = if verdict.is_good() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        match serde_json::to_vec(verdict) {
+            Ok(body) => Self { status, content_type: JSON, policy: NOTHING, body: body.into() },
+            Err(_) => Self::text(StatusCode::INTERNAL_SERVER_ERROR, "this is a bug of ringmx\n"),
+        }
+    }
+}
+
+/// What answers are made of.
+pub(super) struct Routes {
+    pub(super) access: Access,
+    pub(super) registry: Arc<Registry>,
+    pub(super) health: Arc<Health>,
+}
+
+impl Routes {
+    /// Who may ask, under which name.
+    pub(super) fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// The answer to this path.
+    pub(super) fn answer(&self, path: &str, _query: Option<&str>) -> Answer {
+        match path {
+            "/healthz" => Answer::of_health(&self.health.healthz()),
+            "/readyz" => Answer::of_health(&self.health.readyz()),
+            _ => Answer::text(StatusCode::NOT_FOUND, "there are /healthz and /readyz\n"),
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Every event of the log and every field, in one table: what is not in it cannot be written, and the
+//! reference is made from it (`reference`).
+//!
+//! A new event is a row of `events!`; a new field is a row of `fields!` and a name in the rows of its events.
+//! A record that writes another field, or one of another kind, fails in every build with debug assertions,
+//! so in every test.
+
+use super::level::Level;
+
+/// A kind of record.
+#[derive(Debug)]
+pub struct Event {
+    /// Its word.
+    pub name: &'static str,
+    /// How much an operator has to know of it.
+    pub level: Level,
+    /// What it says.
+    pub meaning: &'static str,
+    /// What its records may have, in their order.
+    pub fields: &'static [&'static str],
+}
+
+/// What a field is in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A string.
+    Text,
+    /// A number.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+    /// A list of strings.
+    Texts,
+    /// A list of numbers.
+    Numbers,
+}
+
+/// A field of records.
+#[derive(Debug)]
+pub struct Field {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is in JSON.
+    pub kind: Kind,
+    /// What it says.
+    pub meaning: &'static str,
+}
+
+/// In the row of an event: its records have any counter that is not 0, by its name and as a number.
+pub const COUNTERS: &str = "(counters)";
+
+impl Event {
+    /// Whether its records may have this field.
+    pub fn has(&self, name: &str, kind: Kind) -> bool {
+        let is_counter = kind == Kind::Number && self.fields.contains(&COUNTERS);
+        let is_of_all = name == CUT.name && kind == CUT.kind;
+        let is_declared = || FIELDS.iter().any(|field| field.name == name && field.kind == kind);
+        is_counter || is_of_all || self.fields.contains(&name) && is_declared()
+    }
+}
+
+/// A field that any record may have.
+pub const CUT: Field = Field {
+    name: "cut",
+    kind: Kind::Boolean,
+    meaning: "The record was too long; texts, entries of a list or fields at its end are missing",
+};
+
+macro_rules! events {
+    ($($(#[doc = $doc:literal])+ $constant:ident = $name:literal $level:ident $fields:expr;)+) => {
+        $(
+            $(#[doc = $doc])+
+            pub static $constant: Event = Event {
+                name: $name,
+                level: Level::$level,
+                meaning: concat!($($doc),+).trim_ascii(),
+                fields: &$fields,
+            };
+        )+
+
+        /// All of them.
+        pub static ALL: &[&Event] = &[$(&$constant),+];
+    };
+}
+
+macro_rules! fields {
+    ($($(#[doc = $doc:literal])+ $name:literal $kind:ident;)+) => {
+        /// All fields.
+        pub static FIELDS: &[Field] = &[
+            $(Field { name: $name, kind: Kind::$kind, meaning: concat!($($doc),+).trim_ascii() },)+
+        ];
+    };
+}
+
+events! {
+    /// A message was stored, or could not be. Of messages that could not be stored, for a reason of this
+    /// machine, each shard writes one a minute for each outcome, and counts the others (`messages`).
+    MESSAGE = "message" Info [
+        "session", "id", "message_id", "client", "ehlo", "with", "tls", "cipher", "resumed",
+        "client_certificate", "server_name", "from", "to", "bytes", "outcome", "told", "place", "envelope_ms",
+        "data_ms", "stored_ms",
+    ];
+    /// So many messages more had this outcome, and no line.
+    MESSAGES = "messages" Info ["outcome", "more", "seconds"];
+    /// A client was refused something: a reply of 4yz or 5yz to a command or to mail data, or to the
+    /// connection. A session has at most 20 of these lines. All clients together have so many a second and
+    /// shard as `log.session_lines_max` says, one client an eighth of them. Where this machine is the reason,
+    /// each shard writes one a minute for each reason. All others are counted (`refused-more`, `refusals`,
+    /// `sessions`).
+    REFUSED = "refused" Info [
+        "session", "id", "client", "front", "ehlo", "from", "to", "recipients", "step", "reply", "reason",
+    ];
+    /// A session had so many refusals more than it may have lines. Comes with its end.
+    REFUSED_MORE = "refused-more" Info ["session", "client", "front", "ehlo", "more"];
+    /// So many refusals more had this reason, which is one of this machine, and no line.
+    REFUSALS = "refusals" Info ["reason", "more", "seconds"];
+    /// A session is over. One that brought mail always has its line; one that did nothing has none, and others
+    /// have so many a second (`log.session_lines_max`); `sessions` counts the rest.
+    SESSION = "session" Info [
+        "session", "client", "front", "ehlo", "with", "tls", "cipher", "resumed", "client_certificate",
+        "server_name", "tls_failed", "no_proxy_header", "commands", "accepted", "refused_4yz", "refused_5yz",
+        "ended_by", "took_ms",
+    ];
+    /// What had no line of its own in the last 10 seconds or more, if anything.
+    SESSIONS = "sessions" Info [
+        "seconds", "silent_server", "silent_client", "silent_lost", "health_checks", "put_off", "over_rate",
+        "refusals_over_rate",
+    ];
+    /// Lines were lost because whoever reads the log was too slow, or its file could not be written.
+    DROPPED = "dropped" Warning ["lines", "session_lines"];
+    /// Something failed on this machine. Equal errors are counted and told once a minute.
+    ERROR = "error" Error ["text", "tried", "path", "error", "more", "since"];
+    /// No equal error came for a minute, or the program stops.
+    ERROR_ENDED = "error-ended" Notice ["tried", "path", "error", "count", "last"];
+    /// Something is allowed and probably not meant, or will hurt.
+    WARNING = "warning" Warning ["text", "times"];
+    /// What an operator should know and need not cure.
+    NOTE = "note" Notice ["text", "times"];
+    /// A listener accepts connections.
+    LISTENING = "listening" Notice ["address"];
+    /// The cores on which shards run.
+    SHARDS = "shards" Notice ["cpus"];
+    /// Where mail goes, and what a 250 promises.
+    SINK = "sink" Notice ["to", "promise"];
+    /// Where the administration listens.
+    ADMIN = "admin" Notice ["address"];
+    /// For whom mail is taken.
+    ACCEPTING = "accepting" Notice ["for"];
+    /// All threads serve.
+    READY = "ready" Notice [];
+    /// New sessions begin with what was read again: by SIGHUP (`signal`), by `ringmx reload` (`command`), because
+    /// a file has changed (`files`).
+    RELOADED = "reloaded" Notice ["generation", "by", "listeners", "listed", "took_ms"];
+    /// What was read again cannot be used; the lines before it say why. New sessions begin as before.
+    NOT_RELOADED = "not-reloaded" Error ["generation", "text"];
+    /// A key has another value, which a reload does not take.
+    NEEDS_RESTART = "needs-restart" Warning ["text"];
+    /// The stop begins, as asked for.
+    STOPPING = "stopping" Notice ["text"];
+    /// The stop begins because something failed.
+    FAILING = "failing" Error ["text"];
+    /// The end, with what was counted since the start and is not 0.
+    STOPPED = "stopped" Notice ["text", COUNTERS];
+    /// A bug of ringmx.
+    PANIC = "panic" Error ["text"];
+}
+
+fields! {
+    /// The session, the same in all its lines; sorts by time
+    "session" Text;
+    /// The message: the id that is in the reply, in `Received:` and in the store
+    "id" Text;
+    /// `Message-ID:` as the sender wrote it, from the first 16 KiB of the header section; cut at 250 octets
+    "message_id" Text;
+    /// The SMTP client, address and port
+    "client" Text;
+    /// The trusted front that spoke for the client
+    "front" Text;
+    /// What the client called itself
+    "ehlo" Text;
+    /// The protocol, as in `Received:`
+    "with" Text;
+    /// The version of TLS
+    "tls" Text;
+    /// The cipher suite
+    "cipher" Text;
+    /// A session of TLS was resumed
+    "resumed" Boolean;
+    /// `unverified`: the client showed a certificate, which nobody verifies
+    "client_certificate" Text;
+    /// The name that the client asked for (SNI)
+    "server_name" Text;
+    /// Why TLS failed
+    "tls_failed" Text;
+    /// How the front failed to send a PROXY header
+    "no_proxy_header" Text;
+    /// The reverse-path; what the client sent where that is none
+    "from" Text;
+    /// The recipients; where one was refused, that one, as the client sent it if it is no address
+    "to" Texts;
+    /// How many recipients the transaction had, where not all are shown
+    "recipients" Number;
+    /// Octets of mail data
+    "bytes" Number;
+    /// What became of the message: `stored`, `try-again-overload`, `try-again-local`, `try-again-no-space`, `refused`
+    "outcome" Text;
+    /// The client got the answer; if not, it will send the message again
+    "told" Boolean;
+    /// Where the sink stored it
+    "place" Text;
+    /// Milliseconds from MAIL to DATA or the first BDAT
+    "envelope_ms" Number;
+    /// Milliseconds from DATA or the first BDAT to the end of the mail data
+    "data_ms" Number;
+    /// Milliseconds from the end of the mail data to the sink's answer
+    "stored_ms" Number;
+    /// What was refused: `CONNECT`, the verb of a command, `COMMAND` where it has none, `MAIL-DATA`
+    "step" Text;
+    /// The reply that was sent
+    "reply" Text;
+    /// Why, in a word of the list below
+    "reason" Text;
+    /// So many more without a line
+    "more" Number;
+    /// In so many seconds
+    "seconds" Number;
+    /// Command lines
+    "commands" Number;
+    /// Messages answered 250
+    "accepted" Number;
+    /// Replies of 4yz
+    "refused_4yz" Number;
+    /// Replies of 5yz
+    "refused_5yz" Number;
+    /// Why the session ended, in a word of the list below
+    "ended_by" Text;
+    /// Milliseconds from the accept to the end of the connection; of a reload, those that reading took
+    "took_ms" Number;
+    /// Sessions without a command that we ended
+    "silent_server" Number;
+    /// Sessions without a command that the client ended
+    "silent_client" Number;
+    /// Sessions without a command whose connection broke
+    "silent_lost" Number;
+    /// Sessions of a trusted front or network with nothing but EHLO, NOOP and QUIT, or with nothing at all
+    "health_checks" Number;
+    /// Sessions that were refused for a reason of this machine, and for no other
+    "put_off" Number;
+    /// Sessions beyond the rate
+    "over_rate" Number;
+    /// Refusals beyond the rate
+    "refusals_over_rate" Number;
+    /// Lines of mail, of errors and of the program
+    "lines" Number;
+    /// Lines of sessions and refusals
+    "session_lines" Number;
+    /// What is to be known
+    "text" Text;
+    /// How often it happened since the last such line
+    "times" Number;
+    /// What was tried
+    "tried" Text;
+    /// The file or directory
+    "path" Text;
+    /// The error of the system
+    "error" Text;
+    /// When the first of them came
+    "since" Text;
+    /// How many there were
+    "count" Number;
+    /// When the last of them came
+    "last" Text;
+    /// Address and port
+    "address" Text;
+    /// Numbers of cores
+    "cpus" Numbers;
+    /// What a 250 promises
+    "promise" Text;
+    /// Whose mail
+    "for" Text;
+    /// Counts what a reload made of the configuration; the first is 1
+    "generation" Number;
+    /// Who asked: `signal`, `command`, `files`
+    "by" Text;
+    /// How many listeners there are
+    "listeners" Number;
+    /// How many entries the file of recipients has, each counted once
+    "listed" Number;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_of_an_event_is_declared_once_and_every_declared_field_is_used() {
+        for event in ALL {
+            for name in event.fields.iter().filter(|name| **name != COUNTERS) {
+                let count = FIELDS.iter().filter(|field| field.name == *name).count();
+                assert_eq!(count, 1, "{name} of {}", event.name);
+            }
+            assert_eq!(ALL.iter().filter(|other| other.name == event.name).count(), 1, "{}", event.name);
+        }
+        for field in FIELDS {
+            assert!(ALL.iter().any(|event| event.fields.contains(&field.name)), "{}", field.name);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! How a worker of the sink is seen to go on by whoever watches over the process.
+//!
+//! The worker alone writes, without a clock: the watcher has one, and knows how long the same value has stood.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::mail::outcome::{Outcome, TryAgain};
+
+/// What a worker tells of its batches.
+#[derive(Debug, Default)]
+pub struct Pulse {
+    /// How often the worker began and how often it ended, in one count: odd while a batch is on its way.
+    steps: AtomicU64,
+    /// The last batches in which every message failed for an error of the machine; 0 after any other.
+    failed_in_a_row: AtomicU64,
+}
+
+impl Pulse {
+    /// The worker begins to gather a batch.
+    pub fn begin(&self) {
+        self.step();
+    }
+
+    /// The sink gave these outcomes.
+    pub fn see(&self, outcomes: &[Outcome]) {
+        let is_failure = |outcome: &Outcome| matches!(outcome, Outcome::TryAgain(TryAgain::Local));
+        let in_a_row = if outcomes.iter().all(is_failure) { self.failed_in_a_row() + 1 } else { 0 };
+        self.failed_in_a_row.store(in_a_row, Ordering::Relaxed);
+    }
+
+    /// The batch is stored and answered, or there was none.
+    pub fn end(&self) {
+        self.step();
+    }
+
+    /// How often the worker began and ended: odd while a batch is on its way.
+    pub fn steps(&self) -> u64 {
+        self.steps.load(Ordering::Relaxed)
+    }
+
+    /// How many batches in a row have failed whole.
+    pub fn failed_in_a_row(&self) -> u64 {
+        self.failed_in_a_row.load(Ordering::Relaxed)
+    }
+
+    fn step(&self) {
+        // One writer: no locked instruction.
+        self.steps.store(self.steps().wrapping_add(1), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_on_its_way_is_odd_and_only_whole_failures_count() {
+        let failed = Outcome::TryAgain(TryAgain::Local);
+        let pulse = Pulse::default();
+        for (outcomes, in_a_row) in [
+            (&[failed, failed][..], 1),
+            (&[failed], 2),
+            (&[failed, Outcome::Stored], 0),
+            (&[failed], 1),
+            (&[Outcome::TryAgain(TryAgain::NoSpace)], 0),
+        ] {
+            pulse.begin();
+            assert_eq!(pulse.steps() % 2, 1);
+            pulse.see(outcomes);
+            pulse.end();
+            assert_eq!((pulse.steps() % 2, pulse.failed_in_a_row()), (0, in_a_row), "{outcomes:?}");
+        }
+    }
+}

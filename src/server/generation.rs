@@ -1,0 +1,197 @@
+//! What a reload changes, as one value: a generation. Each shard has a [`Service`] of its own of it, and all of
+//! them one table of recipients.
+//!
+//! Sessions keep what they began with, so old generations live on. What is large is never dropped by a shard:
+//! the control thread keeps each generation until nobody else holds anything of it.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::addresses::Place;
+use super::error::ServeError;
+use crate::config::{Config, Listener};
+use crate::mail::envelope::Mailbox;
+use crate::shard::order::{Listening, Service};
+use crate::smtp::policy::{Policy, RecipientEntry, Recipients};
+use crate::tls;
+
+/// Generations that sessions still use, besides the one that new sessions begin in.
+const OLD_MAX: usize = 1024;
+
+/// Tables of recipients that sessions still use, besides the one of new sessions: each may have some hundred
+/// MiB (`memory_sum`).
+pub(super) const OLD_TABLES_MAX: usize = crate::limits::OLD_TABLES_MAX;
+
+/// What the server serves with.
+pub(super) struct Generation {
+    /// Counted from 1.
+    pub(super) number: u64,
+    /// What holds: of the file what a reload takes, and otherwise what the server was started with.
+    pub(super) config: Config,
+    pub(super) table: Arc<Recipients>,
+    /// One a listener, in the order of the configuration.
+    pub(super) places: Vec<Place>,
+    /// One a shard.
+    pub(super) services: Vec<Arc<Service>>,
+}
+
+/// What the connections of a listener begin TLS with; the text says why it cannot be made.
+pub(super) type TlsOf<'a> = &'a dyn Fn(&Listener) -> Result<Option<Arc<tls::ServerConfig>>, String>;
+
+impl Generation {
+    /// With a service for each shard.
+    pub(super) fn new(
+        number: u64,
+        config: Config,
+        table: Arc<Recipients>,
+        places: Vec<Place>,
+        tls_of: TlsOf<'_>,
+    ) -> Result<Self, String> {
+        let service = |shard: &crate::config::Shard| {
+            let listening = |(listener, place): (&Listener, &Place)| {
+                let settings = config.session_settings(listener, Arc::clone(&table) as _);
+                Ok(Listening {
+                    number: place.number,
+                    settings: Arc::new(settings),
+                    tls: tls_of(listener)?,
+                    receive_buffer_bytes: listener.receive_buffer_bytes,
+                })
+            };
+            let listeners = config.listeners.iter().zip(&places).map(listening);
+            let mut service = Service::new(listeners.collect::<Result<_, String>>()?, shard.connections_max);
+            service.session_lines_max = config.log.sessions.then_some(config.log.session_lines_max);
+            service.log_messages = config.log.messages;
+            Ok(Arc::new(service))
+        };
+        let services = config.shards.iter().map(service).collect::<Result<_, String>>()?;
+        Ok(Self { number, config, table, places, services })
+    }
+
+    /// Whether nobody else holds anything of it but the table. Nobody can come to it again then.
+    fn is_left(&mut self) -> bool {
+        self.services.iter_mut().all(|service| {
+            Arc::get_mut(service).is_some_and(|service| {
+                service.listeners.iter_mut().all(|listening| {
+                    Arc::get_mut(&mut listening.settings).is_some()
+                        && listening.tls.as_mut().is_none_or(|tls| Arc::get_mut(tls).is_some())
+                })
+            })
+        })
+    }
+}
+
+/// The table of recipients by these rules. `entries`: each with its line; none when every local-part is taken.
+pub(super) fn table_of(
+    config: &Config,
+    entries: Option<Vec<(usize, RecipientEntry)>>,
+) -> Result<Recipients, ServeError> {
+    if let (Some(file), None) = (&config.recipients, &entries) {
+        return Err(ServeError::new(format!("{} was not read; this is a bug of ringmx", file.display())));
+    }
+    let entries: Option<Vec<RecipientEntry>> =
+        entries.map(|entries| entries.into_iter().map(|(_, entry)| entry).collect());
+    Ok(Recipients::new(&config.recipient_rules(), entries.as_deref()))
+}
+
+/// The tables of all generations that live, for the sink's workers: a message of an old session is for
+/// recipients of its generation. Shards never look here; they ask the policy of their session.
+#[derive(Clone, Default)]
+pub(super) struct Tables(Arc<RwLock<Vec<Arc<Recipients>>>>);
+
+impl Tables {
+    /// Whether one of them knows a mailbox by its name.
+    pub(super) fn name(&self, mailbox: Mailbox<'_>) -> bool {
+        let tables = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        tables.iter().any(|table| table.is_named(mailbox))
+    }
+
+    fn replace(&self, tables: Vec<Arc<Recipients>>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = tables;
+    }
+}
+
+/// All generations that live.
+pub(super) struct Generations {
+    current: Arc<Generation>,
+    /// Those that sessions still use, the oldest first. `len <= OLD_MAX`
+    old: Vec<Arc<Generation>>,
+    tables: Tables,
+}
+
+impl Generations {
+    /// The first one. `tables` are told of each.
+    pub(super) fn new(first: Generation, tables: Tables) -> Self {
+        let generations = Self { current: Arc::new(first), old: Vec::new(), tables };
+        generations.tell_tables();
+        generations
+    }
+
+    /// What new sessions begin in.
+    pub(super) fn current(&self) -> &Arc<Generation> {
+        &self.current
+    }
+
+    /// Generations that only sessions use that began before.
+    pub(super) fn draining(&self) -> usize {
+        self.old.len()
+    }
+
+    /// Whether there may be one more. The text says why not and what to do.
+    pub(super) fn may_grow(&self) -> Result<(), String> {
+        if self.old.len() < OLD_MAX {
+            return Ok(());
+        }
+        Err(format!(
+            "sessions of {OLD_MAX} earlier generations are still open: reload again when some of them have ended, or restart"
+        ))
+    }
+
+    /// Whether there may be one more table.
+    pub(super) fn may_have_table(&self) -> Result<(), String> {
+        let mut seen: Vec<*const Recipients> = vec![Arc::as_ptr(&self.current.table)];
+        for generation in &self.old {
+            let table = Arc::as_ptr(&generation.table);
+            if !seen.contains(&table) {
+                seen.push(table);
+            }
+        }
+        if seen.len() <= OLD_TABLES_MAX {
+            return Ok(());
+        }
+        let longest = self.current.config.limits.session_without_mail_max.as_secs();
+        Err(format!(
+            "sessions still use {OLD_TABLES_MAX} earlier tables of recipients, and memory is bounded: reload again when they have \
+             ended; a session without mail ends within {longest} s (limits.session_without_mail_max)"
+        ))
+    }
+
+    /// New sessions begin in this one from now on.
+    pub(super) fn begin(&mut self, generation: Generation) {
+        let before = std::mem::replace(&mut self.current, Arc::new(generation));
+        self.old.push(before);
+        self.tell_tables();
+        self.retire();
+    }
+
+    /// Drops what nobody uses any more, on a thread of its own: a table may have millions of entries.
+    pub(super) fn retire(&mut self) {
+        let is_left = |one: &mut Arc<Generation>| Arc::get_mut(one).is_some_and(Generation::is_left);
+        let left: Vec<Arc<Generation>> = self.old.extract_if(.., is_left).collect();
+        if left.is_empty() {
+            return;
+        }
+        self.tell_tables();
+        // If there is no thread, it is dropped here.
+        let _ = std::thread::Builder::new().name("ringmx-drop".to_owned()).spawn(move || drop(left));
+    }
+
+    fn tell_tables(&self) {
+        let all = self.old.iter().chain([&self.current]);
+        let mut tables: Vec<Arc<Recipients>> = Vec::new();
+        for generation in all {
+            if !tables.iter().any(|known| Arc::ptr_eq(known, &generation.table)) {
+                tables.push(Arc::clone(&generation.table));
+            }
+        }
+        self.tables.replace(tables);
+    }
+}

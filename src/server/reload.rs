@@ -1,0 +1,151 @@
+//! What a reload reads and checks, on a thread of its own, before anything is changed.
+//!
+//! Nothing here touches what runs: a reload that fails leaves no trace but its answer.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::addresses::{Bound, Unbound, bind_more};
+use super::generation::{Generation, table_of};
+use super::watch::{Watch, Watched};
+use crate::check;
+use crate::config::{Config, NeedsRestart, Problem, Warning};
+use crate::smtp::policy::Recipients;
+use crate::tls::context::{Renewed, TlsContext};
+
+/// What is read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    /// The configuration file and all that it names.
+    Everything,
+    /// One kind of file that the configuration names, which stays.
+    Only(Watched),
+}
+
+/// What a reload goes by.
+pub(super) struct Plan {
+    pub(super) what: What,
+    /// The configuration file, if there is one.
+    pub(super) file: Option<PathBuf>,
+    pub(super) running: Arc<Generation>,
+    /// The number of the next new listener.
+    pub(super) next_listener: u64,
+    pub(super) certificates: TlsContext,
+    pub(super) watch: Arc<Watch>,
+}
+
+/// A generation that can begin.
+pub(super) struct Prepared {
+    pub(super) generation: Generation,
+    /// Sockets of new listeners, bound.
+    pub(super) bound: Bound,
+    pub(super) certificates: Renewed,
+    /// Whether the table of recipients is another one.
+    pub(super) has_new_table: bool,
+    pub(super) warnings: Vec<Warning>,
+    /// What an operator should know and need not cure.
+    pub(super) notes: Vec<String>,
+    pub(super) needs_restart: Vec<NeedsRestart>,
+    /// When reading began.
+    pub(super) begun: SystemTime,
+}
+
+/// Why nothing can be changed: problems, each with its place and cure.
+pub(super) type Refused = Vec<String>;
+
+impl Plan {
+    /// Reads, checks and binds.
+    pub(super) fn prepare(self) -> Result<Prepared, Refused> {
+        let begun = SystemTime::now();
+        match self.what {
+            What::Everything => self.prepare_everything(begun),
+            What::Only(watched) => {
+                // Also what turns out to be bad is not read again before it changes.
+                self.watch.see(watched);
+                self.prepare_only(watched, begun)
+            }
+        }
+    }
+
+    fn prepare_everything(&self, begun: SystemTime) -> Result<Prepared, Refused> {
+        let checked = check::check(self.file.as_deref());
+        let places = checked.places;
+        let told = |problem: Problem| problem.to_string();
+        let Some(config) = checked.config else {
+            return Err(checked.problems.into_iter().map(told).collect());
+        };
+        let (config, needs_restart) = config.taken_over(&self.running.config);
+        if let Err(text) = config.check_memory_of_messages() {
+            return Err(vec![told(Problem(places.finding("limits.message_size_max", text)))]);
+        }
+        let renewed = self.certificates.renewed(&config.tls, &config.hostname);
+        let certificates = renewed.map_err(|text| vec![told(Problem(places.finding("tls", text)))])?;
+        let bound = bind_more(&config, &self.running.places, self.next_listener);
+        let bound = bound.map_err(|Unbound { index, text }| {
+            vec![told(Problem(places.finding_in("listener.address", index, text)))]
+        })?;
+        let table = table_of(&config, checked.recipients).map_err(|error| vec![error.to_string()])?;
+        // What a certificate lets an operator know is among the warnings on the configuration.
+        let read = Read { warnings: checked.warnings, notes: Vec::new(), needs_restart, begun };
+        self.prepared(config, Some(table), bound, certificates, read)
+    }
+
+    fn prepare_only(&self, watched: Watched, begun: SystemTime) -> Result<Prepared, Refused> {
+        let config = self.running.config.clone();
+        let mut read = Read::begun(begun);
+        let (table, certificates) = match watched {
+            Watched::Recipients => {
+                let told =
+                    |problems: Vec<Problem>| problems.iter().map(Problem::to_string).collect::<Vec<_>>();
+                let (entries, warnings) = check::recipients(&config).map_err(told)?;
+                read.warnings = warnings;
+                let table = table_of(&config, entries).map_err(|error| vec![error.to_string()])?;
+                (Some(table), self.certificates.kept())
+            }
+            Watched::Certificates => {
+                let renewed = self.certificates.renewed(&config.tls, &config.hostname);
+                let mut certificates = renewed.map_err(|text| vec![text])?;
+                read.notes = std::mem::take(&mut certificates.notes);
+                (None, certificates)
+            }
+        };
+        let bound = bind_more(&config, &self.running.places, self.next_listener);
+        let bound = bound.map_err(|unbound| vec![unbound.text])?;
+        self.prepared(config, table, bound, certificates, read)
+    }
+
+    /// One table serves as long as it says the same: memory for another one is not for nothing.
+    fn prepared(
+        &self,
+        config: Config,
+        table: Option<Recipients>,
+        bound: Bound,
+        certificates: Renewed,
+        read: Read,
+    ) -> Result<Prepared, Refused> {
+        let table = table.filter(|table| *table != *self.running.table).map(Arc::new);
+        let has_new_table = table.is_some();
+        let table = table.unwrap_or_else(|| Arc::clone(&self.running.table));
+        let (number, places) = (self.running.number + 1, bound.places.clone());
+        let tls_of = |listener: &_| certificates.server_config(listener);
+        let generation =
+            Generation::new(number, config, table, places, &tls_of).map_err(|text| vec![text])?;
+        let Read { warnings, notes, needs_restart, begun } = read;
+        Ok(Prepared { generation, bound, certificates, has_new_table, warnings, notes, needs_restart, begun })
+    }
+}
+
+/// What was found on the way.
+struct Read {
+    warnings: Vec<Warning>,
+    notes: Vec<String>,
+    needs_restart: Vec<NeedsRestart>,
+    begun: SystemTime,
+}
+
+impl Read {
+    fn begun(begun: SystemTime) -> Self {
+        Self { warnings: Vec::new(), notes: Vec::new(), needs_restart: Vec::new(), begun }
+    }
+}

@@ -1,0 +1,348 @@
+//! Reloads as the control thread sees them: one at a time, others wait and become one, each asker has an
+//! answer.
+//!
+//! ```text
+//!            asked               prepared: orders to the shards          all took it, or time is over
+//!   idle ──────────► reading ─────────────────────────────────► taking ─────────────────────────────► idle
+//!                       │ refused: all stays as it was                                                 ▲
+//!                       └──────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Reading has a thread of its own, so that a disk that hangs holds up neither the stop nor anything else. No
+//! shard is waited for without an end either: its channel is bounded, and orders that it has no room for wait
+//! here.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded, never};
+
+use super::generation::{Generation, Generations};
+use super::reload::{Plan, Prepared, Refused, What};
+use super::report;
+use super::watch::{Watch, Watched};
+use crate::buffer::SpillBudget;
+use crate::config::Config;
+use crate::handoff::channel::Sender as ToShard;
+use crate::limits::{ORDERS_WAITING_MAX, RELOAD_TAKE_WAIT};
+use crate::log::Log;
+use crate::shard::clients::Clients;
+use crate::shard::order::{Order, Service};
+use crate::sink::space::Space;
+use crate::tls::context::TlsContext;
+
+/// How often shards are asked whether they took a generation over.
+const TAKE_PAUSE: Duration = Duration::from_millis(2);
+
+/// What became of a reload, for whoever asked for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// New sessions begin with what was read.
+    pub is_good: bool,
+    /// Lines for the operator.
+    pub text: String,
+}
+
+/// Who asked, and where the answer goes.
+pub(super) enum Asker {
+    /// SIGHUP: the log has the answer.
+    Signal,
+    /// A file has changed: likewise.
+    Files,
+    /// Somebody who waits.
+    Waiting(Box<dyn FnOnce(Answer) + Send>),
+}
+
+impl Asker {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Signal => "signal",
+            Self::Files => "files",
+            Self::Waiting(_) => "command",
+        }
+    }
+
+    fn tell(self, answer: &Answer) {
+        match self {
+            Self::Signal | Self::Files => {}
+            Self::Waiting(tell) => tell(answer.clone()),
+        }
+    }
+}
+
+/// What is changed besides what shards are ordered: shared, and read where it is needed.
+pub(super) struct Shared {
+    pub(super) clients: Arc<Clients>,
+    pub(super) space: Option<Arc<Space>>,
+    pub(super) spill: Option<Arc<SpillBudget>>,
+}
+
+impl Shared {
+    fn limit(&self, config: &Config) {
+        let limits = &config.limits;
+        self.clients.limit(limits.connections_per_client_max);
+        if let Some(space) = &self.space {
+            space.keep_in_reserve(config.sink.space_reserve);
+        }
+        if let Some(spill) = &self.spill {
+            spill.limit(limits.spill_bytes_max, limits.spill_files_max);
+        }
+    }
+}
+
+/// One shard's orders.
+struct Orders {
+    shard: ToShard<Order>,
+    /// Those that its channel had no room for. `len <= ORDERS_WAITING_MAX`
+    waiting: VecDeque<Order>,
+}
+
+impl Orders {
+    fn send(&mut self, order: Order) {
+        self.waiting.push_back(order);
+        self.go_on();
+    }
+
+    fn go_on(&mut self) {
+        while let Some(order) = self.waiting.pop_front() {
+            if let Err(order) = order.send(&self.shard) {
+                self.waiting.push_front(order);
+                break;
+            }
+        }
+    }
+}
+
+/// How far the reload under way is.
+enum State {
+    Idle,
+    Reading { askers: Vec<Asker>, what: What, done: Receiver<Result<Prepared, Refused>> },
+    Taking { askers: Vec<Asker>, text: String, services: Vec<Arc<Service>>, until: Instant },
+}
+
+/// Carries reloads out.
+pub(super) struct Reloader {
+    file: Option<PathBuf>,
+    generations: Generations,
+    certificates: TlsContext,
+    shared: Shared,
+    watch: Arc<Watch>,
+    orders: Vec<Orders>,
+    next_listener: u64,
+    state: State,
+    /// Who waits for a reload of everything after the one under way.
+    next: Vec<Asker>,
+    /// What has changed since it was read.
+    changed: Vec<Watched>,
+}
+
+impl Reloader {
+    /// Nothing is under way. `shards`: the way to each.
+    pub(super) fn new(
+        file: Option<PathBuf>,
+        generations: Generations,
+        certificates: TlsContext,
+        shared: Shared,
+        watch: Arc<Watch>,
+        shards: Vec<ToShard<Order>>,
+    ) -> Self {
+        let orders = shards.into_iter().map(|shard| Orders { shard, waiting: VecDeque::new() });
+        let next_listener = next_after(generations.current(), 0);
+        Self {
+            file,
+            generations,
+            certificates,
+            shared,
+            watch,
+            orders: orders.collect(),
+            next_listener,
+            state: State::Idle,
+            next: Vec::new(),
+            changed: Vec::new(),
+        }
+    }
+
+    /// Asks for a reload of everything. One that is under way may have read already, so another one follows.
+    pub(super) fn ask(&mut self, asker: Asker, log: &mut Log) {
+        self.next.push(asker);
+        self.begin_next(log);
+    }
+
+    /// Files have changed.
+    pub(super) fn handle_changed(&mut self, watched: Watched, log: &mut Log) {
+        if !self.changed.contains(&watched) {
+            self.changed.push(watched);
+        }
+        self.begin_next(log);
+    }
+
+    /// Where the reading that is under way tells what it found.
+    pub(super) fn done(&self) -> Receiver<Result<Prepared, Refused>> {
+        match &self.state {
+            State::Reading { done, .. } => done.clone(),
+            State::Idle | State::Taking { .. } => never(),
+        }
+    }
+
+    /// When [`Reloader::look`] is to be called, if nothing happens.
+    pub(super) fn due(&self) -> Receiver<Instant> {
+        match &self.state {
+            State::Taking { .. } => crossbeam_channel::after(TAKE_PAUSE),
+            State::Idle | State::Reading { .. } => never(),
+        }
+    }
+
+    /// Looks whether shards took over what they were ordered, and whether an old generation has ended.
+    pub(super) fn look(&mut self, log: &mut Log) {
+        self.orders.iter_mut().for_each(Orders::go_on);
+        if let State::Taking { services, until, .. } = &self.state {
+            let all = services.iter().all(|service| service.is_taken());
+            if !all && Instant::now() < *until {
+                return;
+            }
+            self.end_taking(log);
+        }
+        self.generations.retire();
+        self.begin_next(log);
+    }
+
+    /// The reading has ended; none when its thread has gone without a word.
+    pub(super) fn handle_done(&mut self, result: Option<Result<Prepared, Refused>>, log: &mut Log) {
+        let State::Reading { askers, what, .. } = std::mem::replace(&mut self.state, State::Idle) else {
+            return;
+        };
+        let bug = || Err(vec!["the thread that reads has panicked; this is a bug of ringmx".to_owned()]);
+        match result.unwrap_or_else(bug).and_then(|prepared| self.admit(prepared)) {
+            Ok(prepared) => self.begin_generation(prepared, askers, what, log),
+            Err(problems) => self.refuse(&problems, askers, what, log),
+        }
+        self.begin_next(log);
+    }
+
+    /// The server stops: whoever waits is told so.
+    pub(super) fn stop(&mut self) {
+        let under_way = match std::mem::replace(&mut self.state, State::Idle) {
+            State::Idle => Vec::new(),
+            State::Reading { askers, .. } | State::Taking { askers, .. } => askers,
+        };
+        let text = "the server is stopping, and reads nothing again\n".to_owned();
+        let answer = Answer { is_good: false, text };
+        under_way.into_iter().chain(self.next.drain(..)).for_each(|asker| asker.tell(&answer));
+    }
+
+    fn begin_next(&mut self, log: &mut Log) {
+        if !matches!(self.state, State::Idle) {
+            return;
+        }
+        let (what, askers) = if !self.next.is_empty() {
+            (What::Everything, std::mem::take(&mut self.next))
+        } else if let Some(watched) = self.changed.pop() {
+            (What::Only(watched), vec![Asker::Files])
+        } else {
+            return;
+        };
+        if let Err(why) = self.may_begin() {
+            return self.refuse(&[why], askers, what, log);
+        }
+        let plan = Plan {
+            what,
+            file: self.file.clone(),
+            running: Arc::clone(self.generations.current()),
+            next_listener: self.next_listener,
+            certificates: self.certificates.share(),
+            watch: Arc::clone(&self.watch),
+        };
+        let (tell, done) = bounded(1);
+        let run = move || tell_when_done(plan, &tell);
+        if let Err(error) = std::thread::Builder::new().name("ringmx-reload".to_owned()).spawn(run) {
+            let why = format!("no thread can be started to read it: {error}; is there a limit on threads?");
+            return self.refuse(&[why], askers, what, log);
+        }
+        self.state = State::Reading { askers, what, done };
+    }
+
+    fn may_begin(&self) -> Result<(), String> {
+        let stands_still = self.orders.iter().position(|shard| shard.waiting.len() >= ORDERS_WAITING_MAX);
+        match stands_still {
+            Some(number) => Err(format!(
+                "shard {number} stands still, and {ORDERS_WAITING_MAX} reloads wait for it already: restart the server"
+            )),
+            None => self.generations.may_grow(),
+        }
+    }
+
+    /// The last step that can fail.
+    fn admit(&mut self, prepared: Prepared) -> Result<Prepared, Refused> {
+        self.generations.retire();
+        if prepared.has_new_table {
+            self.generations.may_have_table().map_err(|why| vec![why])?;
+        }
+        prepared.bound.listen().map_err(|why| vec![why])?;
+        Ok(prepared)
+    }
+
+    /// From here on nothing fails: each shard is ordered its own service.
+    fn begin_generation(&mut self, prepared: Prepared, askers: Vec<Asker>, what: What, log: &mut Log) {
+        let by = askers.first().map_or("signal", Asker::name);
+        report::reloaded(&prepared, by, log);
+        let text = report::reload_answer(&prepared);
+        let Prepared { generation, bound, certificates, begun, .. } = prepared;
+        match what {
+            What::Everything => {
+                self.watch.see_all(&generation.config, begun);
+                self.changed.clear();
+            }
+            What::Only(_) => {}
+        }
+        self.certificates = certificates.show();
+        self.shared.limit(&generation.config);
+        self.next_listener = next_after(&generation, self.next_listener);
+        let services = generation.services.clone();
+        for ((orders, service), sockets) in self.orders.iter_mut().zip(&services).zip(bound.sockets) {
+            orders.send(Order::Serve(Arc::clone(service), sockets));
+        }
+        self.generations.begin(generation);
+        let until = Instant::now() + RELOAD_TAKE_WAIT;
+        self.state = State::Taking { askers, text, services, until };
+    }
+
+    fn end_taking(&mut self, log: &mut Log) {
+        let State::Taking { askers, mut text, services, .. } =
+            std::mem::replace(&mut self.state, State::Idle)
+        else {
+            return;
+        };
+        for (number, _) in services.iter().enumerate().filter(|(_, service)| !service.is_taken()) {
+            let line =
+                format!("shard {number} stands still and has not taken it over yet; it does when it goes on");
+            report::notes(std::slice::from_ref(&line), log);
+            text.push_str(&line);
+            text.push('\n');
+        }
+        // Held no longer than asked for.
+        drop(services);
+        let answer = Answer { is_good: true, text };
+        askers.into_iter().for_each(|asker| asker.tell(&answer));
+    }
+
+    fn refuse(&mut self, problems: &[String], askers: Vec<Asker>, what: What, log: &mut Log) {
+        let number = self.generations.current().number;
+        report::not_reloaded(problems, what, number, log);
+        let answer = Answer { is_good: false, text: report::refusal_answer(problems, what, number) };
+        askers.into_iter().for_each(|asker| asker.tell(&answer));
+    }
+}
+
+/// The control thread may have gone on without it: it stops.
+fn tell_when_done(plan: Plan, tell: &Sender<Result<Prepared, Refused>>) {
+    let _ = tell.send(plan.prepare());
+}
+
+/// The number of the next new listener: none is ever used again, because one that was removed goes on for a
+/// while.
+fn next_after(generation: &Generation, next: u64) -> u64 {
+    let numbers = generation.places.iter().map(|place| place.number + 1);
+    numbers.chain([next]).max().unwrap_or(next)
+}

@@ -1,0 +1,89 @@
+//! What the service manager that started the process (systemd) is told, and what it asks for: `sd_notify(3)`.
+//!
+//! Nothing is told where it does not ask, by `NOTIFY_SOCKET`. The socket is connected once, before the process
+//! gives up what it may do, and nobody ever waits for it: a service manager that stands still stops no mail.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// The way to the service manager.
+#[derive(Debug, Default)]
+pub struct ServiceManager {
+    socket: Option<UnixDatagram>,
+    watchdog: Option<Duration>,
+}
+
+impl ServiceManager {
+    /// As the environment of the process says. The error is for the operator; the process can go on without.
+    pub fn from_environment() -> Result<Self, String> {
+        let socket = std::env::var_os("NOTIFY_SOCKET").map(|name| {
+            connect(&name).map_err(|error| {
+                format!("the service manager cannot be told anything: NOTIFY_SOCKET={name:?}: {error}")
+            })
+        });
+        let variable = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+        // It may have been meant for the process that started this one.
+        let is_ours = variable("WATCHDOG_PID").is_none_or(|id| id == u64::from(std::process::id()));
+        let watchdog =
+            variable("WATCHDOG_USEC").filter(|micros| is_ours && *micros > 0).map(Duration::from_micros);
+        Ok(Self { socket: socket.transpose()?, watchdog })
+    }
+
+    /// How long it waits for [`ServiceManager::alive`] before it ends the process; none where it does not.
+    pub fn watchdog(&self) -> Option<Duration> {
+        self.watchdog.filter(|_| self.socket.is_some())
+    }
+
+    /// The start, or a reload, is complete.
+    pub fn ready(&self, status: impl fmt::Display) {
+        self.tell(&format!("READY=1\nSTATUS={status}\n"));
+    }
+
+    /// What `systemctl status` shows.
+    pub fn status(&self, status: impl fmt::Display) {
+        self.tell(&format!("STATUS={status}\n"));
+    }
+
+    /// A reload begins; [`ServiceManager::ready`] ends it, whatever came of it (`Type=notify-reload`).
+    pub fn reloading(&self) {
+        let now = clock_gettime(ClockId::Monotonic);
+        let micros = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1_000;
+        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=reading the configuration again\n"));
+    }
+
+    /// The stop begins.
+    pub fn stopping(&self, status: impl fmt::Display) {
+        self.tell(&format!("STOPPING=1\nSTATUS={status}\n"));
+    }
+
+    /// All is well: the watchdog begins anew.
+    pub fn alive(&self) {
+        self.tell("WATCHDOG=1\n");
+    }
+
+    fn tell(&self, state: &str) {
+        if let Some(socket) = &self.socket {
+            // Where it is full or nobody listens any more there is nobody to tell that to.
+            let _ = socket.send(state.as_bytes());
+        }
+    }
+}
+
+/// A path, or an abstract name behind an `@`.
+fn connect(name: &OsStr) -> io::Result<UnixDatagram> {
+    let address = match name.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(name)?,
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.connect_addr(&address)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
