@@ -32,8 +32,6 @@ pub mod doctor;
 pub mod memory_sum;
 
 #[cfg(feature = "server")]
-pub mod admin;
-#[cfg(feature = "server")]
 pub mod server;
 
 // The process: its threads, what it tells of itself, what it may have, and its end.
