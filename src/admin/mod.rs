@@ -8,8 +8,8 @@
 mod access;
 pub mod health;
 mod http;
-mod routes;
 pub mod page;
+mod routes;
 pub mod socket;
 pub mod status;
 
@@ -26,6 +26,8 @@ use self::access::Access;
 use self::health::{Health, LOOK_EVERY};
 use self::routes::Routes;
 use self::socket::{Acceptor, Listening};
+use self::status::history::SAMPLE_EVERY;
+use self::status::source::Source;
 use crate::config;
 use crate::metrics::Registry;
 use crate::service_manager::ServiceManager;
@@ -59,6 +61,8 @@ pub struct AdminStart {
     pub registry: Arc<Registry>,
     /// What is watched.
     pub health: Arc<Health>,
+    /// What is shown.
+    pub status: Arc<Source>,
     /// Whom the watchdog tells.
     pub service_manager: Arc<ServiceManager>,
     /// Takes its errors to the log.
@@ -101,11 +105,16 @@ pub fn start(start: AdminStart) -> io::Result<Option<Admin>> {
 }
 
 async fn run(start: AdminStart, mut stopped: oneshot::Receiver<()>) -> io::Result<()> {
-    let AdminStart { listening, registry, health, service_manager, report } = start;
+    let AdminStart { listening, registry, health, status, service_manager, report } = start;
     let mut door = match listening {
         Some((listening, config)) => Some(Door {
             acceptor: listening.accept_in_runtime()?,
-            routes: Arc::new(Routes { access: Access::new(&config), registry, health: Arc::clone(&health) }),
+            routes: Arc::new(Routes {
+                access: Access::new(&config),
+                registry,
+                health: Arc::clone(&health),
+                status: Arc::clone(&status),
+            }),
             report,
             connections: Connections::default(),
             pace: Pace::new(),
@@ -116,6 +125,8 @@ async fn run(start: AdminStart, mut stopped: oneshot::Receiver<()>) -> io::Resul
     let mut look = interval(LOOK_EVERY);
     // After a pause of the whole process one look is enough, or shards would seem to have missed many.
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut sample = interval(SAMPLE_EVERY);
+    sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut watchdog = Watchdog::new(&service_manager);
     loop {
         tokio::select! {
@@ -125,6 +136,7 @@ async fn run(start: AdminStart, mut stopped: oneshot::Receiver<()>) -> io::Resul
                 health.look();
                 watchdog.tell_if_due(&health);
             }
+            _ = sample.tick() => status.sample(),
             () = take_next(door.as_mut()) => {}
         }
     }

@@ -7,11 +7,14 @@ use hyper::StatusCode;
 
 use super::access::Access;
 use super::health::{Health, Verdict};
+use super::page;
+use super::status::source::Source;
 use crate::metrics::Registry;
 
 /// What a document that is no page may do in a browser: nothing.
 const NOTHING: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+const HTML: &str = "text/html; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
@@ -44,6 +47,7 @@ impl Answer {
 pub(super) struct Routes {
     pub(super) access: Access,
     pub(super) registry: Arc<Registry>,
+    pub(super) status: Arc<Source>,
     pub(super) health: Arc<Health>,
 }
 
@@ -53,12 +57,26 @@ impl Routes {
         &self.access
     }
 
+    /// The status page.
+    fn page(&self) -> Answer {
+        let body = page::page(&self.status.status()).into();
+        Answer { status: StatusCode::OK, content_type: HTML, policy: page::content_security_policy(), body }
+    }
+
+    /// What the page shows, for programs.
+    fn status(&self) -> Answer {
+        let body = self.status.status().to_json().into();
+        Answer { status: StatusCode::OK, content_type: JSON, policy: NOTHING, body }
+    }
+
     /// The answer to this path.
     pub(super) fn answer(&self, path: &str, _query: Option<&str>) -> Answer {
         match path {
+            "/" => self.page(),
+            "/status.json" => self.status(),
             "/healthz" => Answer::of_health(&self.health.healthz()),
             "/readyz" => Answer::of_health(&self.health.readyz()),
-            _ => Answer::text(StatusCode::NOT_FOUND, "there are /healthz and /readyz\n"),
+            _ => Answer::text(StatusCode::NOT_FOUND, "there are /, /status.json, /healthz and /readyz\n"),
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod figures;
 pub mod history;
 pub mod judgement;
 mod refusals;
+pub mod source;
 
 /// The number of the shape below.
 pub const SHAPE: u32 = 1;

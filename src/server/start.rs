@@ -19,6 +19,7 @@ use super::workers::Workers;
 use super::{addresses, report};
 use crate::admin::health::Health;
 use crate::admin::socket::Listening;
+use crate::admin::status::source::Source;
 use crate::admin::{self, AdminStart};
 use crate::config::{Config, Entries};
 use crate::handoff::channel::{Sender as ToShard, Sender as ToWorker};
@@ -125,6 +126,12 @@ pub(super) fn start(
     let admin = admin::start(AdminStart {
         listening: admin.zip(config.admin.clone()),
         health: Arc::clone(&health),
+        status: Arc::new(Source::new(
+            config.hostname.clone(),
+            Arc::clone(&registry),
+            Arc::clone(&health),
+            log.recent(),
+        )),
         registry: Arc::clone(&registry),
         service_manager: Arc::clone(&service_manager),
         report: Arc::clone(&log_report) as _,

@@ -42,8 +42,6 @@ pub struct Facts {
     pub healthy: Check,
     /// Whether the stop has begun.
     pub is_draining: bool,
-    /// Octets that mail may still take; none where nobody knows.
-    pub room_bytes: Option<u64>,
     /// The last notable events, newest first.
     pub events: Vec<Event>,
 }
