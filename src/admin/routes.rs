@@ -6,6 +6,7 @@ use bytes::Bytes;
 use hyper::StatusCode;
 
 use super::access::Access;
+use super::exposition::{self, MEDIA_TYPE};
 use super::health::{Health, Verdict};
 use super::page;
 use super::status::source::Source;
@@ -69,14 +70,25 @@ impl Routes {
         Answer { status: StatusCode::OK, content_type: JSON, policy: NOTHING, body }
     }
 
+    fn metrics(&self, per_shard_histograms: bool) -> Answer {
+        // What is most often enough.
+        let mut text = String::with_capacity(64 * 1024);
+        exposition::write(&self.registry.snapshot(), &mut text, per_shard_histograms);
+        Answer { status: StatusCode::OK, content_type: MEDIA_TYPE, policy: NOTHING, body: text.into() }
+    }
+
     /// The answer to this path.
-    pub(super) fn answer(&self, path: &str, _query: Option<&str>) -> Answer {
+    pub(super) fn answer(&self, path: &str, query: Option<&str>) -> Answer {
         match path {
             "/" => self.page(),
             "/status.json" => self.status(),
+            "/metrics" => self.metrics(query == Some("shards=1")),
             "/healthz" => Answer::of_health(&self.health.healthz()),
             "/readyz" => Answer::of_health(&self.health.readyz()),
-            _ => Answer::text(StatusCode::NOT_FOUND, "there are /, /status.json, /healthz and /readyz\n"),
+            _ => Answer::text(
+                StatusCode::NOT_FOUND,
+                "there are /, /status.json, /metrics, /healthz and /readyz\n",
+            ),
         }
     }
 }

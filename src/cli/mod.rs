@@ -4,8 +4,10 @@
 
 mod arguments;
 mod cert;
+mod control;
 mod doctor;
 mod output;
+mod reload;
 mod spool;
 mod summary;
 mod version;
@@ -16,6 +18,7 @@ use std::process::ExitCode;
 pub use self::arguments::{Command, ConfigFile, parse};
 pub use self::cert::{CertCommand, cert};
 pub use self::doctor::doctor;
+pub use self::reload::reload;
 pub use self::spool::{SpoolCommand, spool};
 pub use self::version::commit;
 

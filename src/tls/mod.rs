@@ -29,5 +29,5 @@ mod trusting;
 
 pub use rustls::ServerConfig;
 
-pub use self::connection::{State, Tls};
+pub use self::connection::{State, TLS12, Tls};
 pub use self::failure::{Cause, Failure};

@@ -141,7 +141,7 @@ impl History {
             latency: self.latency(),
             shards: self.shards(snapshot),
             refusals: self.refusals(total),
-            sinks: vec![self.sink(snapshot)],
+            sinks: vec![self.sink(snapshot, total)],
             memory: memory(snapshot, total),
             room: self.room(),
             spool: snapshot.spool.as_ref().map(spool),
@@ -245,7 +245,7 @@ impl History {
         found
     }
 
-    fn sink(&self, snapshot: &Snapshot) -> Sink {
+    fn sink(&self, snapshot: &Snapshot, total: &ShardValues) -> Sink {
         let ends = self.details.front().zip(self.details.back());
         let sync = ends.map(|(old, new)| new.sync.since(&old.sync)).unwrap_or_default();
         let batch_messages = ends.and_then(|(old, new)| {
@@ -254,7 +254,7 @@ impl History {
         });
         Sink {
             sink: snapshot.sink_kind.to_owned(),
-            queue_messages: snapshot.sink.queue,
+            queue_messages: total.messages_at_sink,
             oldest_wait_seconds: snapshot.sink.oldest_wait.as_secs_f64(),
             batch_messages,
             sync_p50_us: sync.quantile(0.5),
