@@ -269,9 +269,9 @@ pub const BUFFERS_MAX: usize = 32 * 1024;
 /// Orders on their way to one shard.
 pub const ORDERS_MAX: usize = 16;
 
-/// Tables of recipients that sessions still use after reloads brought others. With as many, a reload that
-/// needs one more is refused: each may have some hundred MiB.
-pub const OLD_TABLES_MAX: usize = 2;
+/// Octets that tables of recipients may have that only sessions of before a reload use, or twice those of the
+/// new table, whichever is more: past it a reload is refused.
+pub const OLD_TABLES_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Orders that wait for a shard that stands still; with as many a reload is refused.
 pub const ORDERS_WAITING_MAX: usize = 64;

@@ -11,9 +11,9 @@ use crate::config::{Config, Listener, Shard};
 use crate::limits::{
     BATCH_FILES_MAX, BATCH_LOADED_BYTES_MAX, ENVELOPE_BYTES_FREE, ENVELOPES_BYTES_MAX, HANDOFF_MESSAGES_MAX,
     HANDSHAKE_BYTES_FREE, HELD_BYTES_MAX, INQUIRIES_AWAY_MAX, LISTEN_BACKLOG, MAILBOXES_READY_MAX,
-    MAILDIRS_DOUBTED_MAX, MAILDIRS_KNOWN_MAX, MAILDIRS_TROUBLED_MAX, ORDERS_MAX, PROXY_V2_BYTES_MAX,
-    REFUSED_CONNECTIONS_MAX, REPLY_BYTES_MAX, SEND_BUFFER_BYTES, SPARE_REPLIES_MAX, SPILLS_AWAY_MAX,
-    STAGING_BYTES, TLS_SESSION_BYTES_MAX, TLS_SESSIONS_MAX, ZEROS_BYTES,
+    MAILDIRS_DOUBTED_MAX, MAILDIRS_KNOWN_MAX, MAILDIRS_TROUBLED_MAX, OLD_TABLES_BYTES_MAX, ORDERS_MAX,
+    PROXY_V2_BYTES_MAX, REFUSED_CONNECTIONS_MAX, REPLY_BYTES_MAX, SEND_BUFFER_BYTES, SPARE_REPLIES_MAX,
+    SPILLS_AWAY_MAX, STAGING_BYTES, TLS_SESSION_BYTES_MAX, TLS_SESSIONS_MAX, ZEROS_BYTES,
 };
 use crate::ring::locked_memory;
 use crate::smtp::settings::TlsPolicy;
@@ -254,6 +254,10 @@ impl MemorySum {
         let places = 2 * (HANDOFF_MESSAGES_MAX + SPILLS_AWAY_MAX + INQUIRIES_AWAY_MAX) + ORDERS_MAX;
         add("channels between threads", counts.shards * octets(places) * PLACE_BYTES, "cpus");
         add("recipients", recipients_bytes(config), "recipients, 24 times the length of the file");
+        if config.recipients.is_some() {
+            let before = recipients_bytes(config) + octets(OLD_TABLES_BYTES_MAX);
+            add("recipients of before a reload", before, "as much again, and 16 MiB, for open sessions");
+        }
         add("what the allocator keeps", heap / ALLOCATOR_SHARE, "an eighth of what it gave");
     }
 

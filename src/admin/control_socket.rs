@@ -10,8 +10,8 @@
 //!                                   ringmx/1 error LENGTH\n   likewise: why not, and what to do
 //! ```
 //!
-//! `docs/reload.md` has the commands. Only root and the user of the server are answered (SO_PEERCRED), whatever
-//! the mode of the file says.
+//! `docs/reload.md` has the commands. Only root and the user of the server are answered (SO_PEERCRED),
+//! whatever the mode of the file says.
 
 use std::io;
 use std::os::unix::net::UnixListener as StdListener;
@@ -38,7 +38,7 @@ const MODE: u32 = 0o600;
 const REQUESTS_MAX: usize = 16;
 
 /// Octets of a request with its line end.
-const REQUEST_BYTES_MAX: usize = 256;
+const QUESTION_BYTES_MAX: usize = 256;
 
 /// A request has come, and an answer is taken, within this time.
 const TALK_MAX: Duration = Duration::from_secs(5);
@@ -135,16 +135,16 @@ impl ControlSocket {
 
 async fn serve(mut stream: UnixStream, desk: &Desk) {
     let answer = match stream.peer_cred() {
-        Ok(peer) if peer.uid() == 0 || peer.uid() == our_uid() => {
-            match timeout(TALK_MAX, read_request(&mut stream)).await {
-                Ok(Ok(request)) => desk.answer(&request).await,
+        Ok(asker) if asker.uid() == 0 || asker.uid() == our_uid() => {
+            match timeout(TALK_MAX, read_question(&mut stream)).await {
+                Ok(Ok(question)) => desk.answer(&question).await,
                 Ok(Err(error)) => Answer::error(format!("the request cannot be read: {error}\n")),
                 Err(_) => Answer::error(format!("no request came within {} s\n", TALK_MAX.as_secs())),
             }
         }
-        Ok(peer) => Answer::error(format!(
+        Ok(asker) => Answer::error(format!(
             "user {} may not control this server: only root and user {}, who runs it, may\n",
-            peer.uid(),
+            asker.uid(),
             our_uid()
         )),
         Err(error) => Answer::error(format!("the kernel does not say who asks: {error}\n")),
@@ -160,9 +160,9 @@ fn our_uid() -> u32 {
 }
 
 /// A line without its end.
-async fn read_request(stream: &mut UnixStream) -> io::Result<String> {
+async fn read_question(stream: &mut UnixStream) -> io::Result<String> {
     let mut octets = Vec::new();
-    let mut part = [0; REQUEST_BYTES_MAX];
+    let mut part = [0; QUESTION_BYTES_MAX];
     loop {
         let count = stream.read(&mut part).await?;
         let (taken, _) = part.split_at(count);
@@ -175,15 +175,15 @@ async fn read_request(stream: &mut UnixStream) -> io::Result<String> {
         if count == 0 {
             return Err(io::Error::other("it ends without a line end"));
         }
-        if octets.len() >= REQUEST_BYTES_MAX {
-            return Err(io::Error::other(format!("its line is over {REQUEST_BYTES_MAX} octets")));
+        if octets.len() >= QUESTION_BYTES_MAX {
+            return Err(io::Error::other(format!("its line is over {QUESTION_BYTES_MAX} octets")));
         }
     }
 }
 
 impl Desk {
-    async fn answer(&self, request: &str) -> Answer {
-        let Some(command) = request.strip_prefix(PROTOCOL).and_then(|rest| rest.strip_prefix(' ')) else {
+    async fn answer(&self, question: &str) -> Answer {
+        let Some(command) = question.strip_prefix(PROTOCOL).and_then(|rest| rest.strip_prefix(' ')) else {
             let text = format!("a request begins with `{PROTOCOL} `: is this program of another version?\n");
             return Answer::error(text);
         };

@@ -38,8 +38,8 @@ pub enum Command {
     },
     /// Print the reference of every configuration key; it is itself a configuration.
     Config,
-    /// Have the running server read its configuration again, with the files that it names, and say what came of
-    /// it. What is wrong changes nothing, and the exit code is 1. Without a file the server of
+    /// Have the running server read its configuration again, with the files that it names, and say what came
+    /// of it. What is wrong changes nothing, and the exit code is 1. Without a file the server of
     /// /run/ringmx/control.sock is asked.
     Reload {
         /// With what the server runs: it is read for the place of the control socket only.

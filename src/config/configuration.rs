@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::admin::{self, Admin};
 use super::control;
 use super::document::Document;
+use super::fixed::FixedKeys;
 use super::identity::{self, Identity};
 use super::listener::{self, Listener};
 use super::log::{self, Log};
@@ -18,7 +19,6 @@ use super::section::Section;
 use super::session_limits;
 use super::shards::{self, Shard};
 use super::sink::{self, Sink};
-use super::standing::Fixed;
 use super::tls::{self, CertificateLines, Tls};
 use crate::limits::REFUSAL_LINES_MAX;
 use crate::mail::domain::DomainPattern;
@@ -62,7 +62,7 @@ pub struct Config {
     /// The path of the control socket, if there is one.
     pub control: Option<PathBuf>,
     /// The values of all keys that need a restart.
-    pub(super) fixed: Vec<Fixed>,
+    pub(super) fixed: FixedKeys,
 }
 
 impl Config {
@@ -137,7 +137,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
         run_as,
         admin,
         control,
-        fixed: document.take_fixed(),
+        fixed: FixedKeys(document.take_fixed()),
     };
     (config, certificate_lines)
 }

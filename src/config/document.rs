@@ -11,8 +11,8 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
+use super::fixed::Fixed;
 use super::problem::{Finding, Problem, Warning, line_of};
-use super::standing::Fixed;
 
 /// A table of the configuration as the reference shows it.
 #[derive(Debug)]

@@ -80,6 +80,7 @@ pub fn user() -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     #[test]
     fn a_file_without_an_end_is_not_read_for_ever() {
@@ -100,7 +101,7 @@ mod tests {
         });
         let mut writer = File::options().write(true).open(&path).expect("a reader");
         for part in [b"ab", b"cd"] {
-            std::io::Write::write_all(&mut writer, part).expect("written");
+            writer.write_all(part).expect("written");
             std::thread::sleep(4 * PIPE_PAUSE);
         }
         drop(writer);

@@ -5,10 +5,12 @@
 //! keys.
 
 mod admin;
+mod changes;
 mod configuration;
 mod control;
 mod document;
 pub mod file;
+mod fixed;
 mod gate;
 mod host;
 mod identity;
@@ -29,6 +31,7 @@ mod standing;
 mod syntax;
 mod tls;
 mod units;
+mod values;
 
 pub use admin::{Admin, AdminAddress};
 pub use configuration::Config;

@@ -5,7 +5,8 @@ use std::fmt;
 /// A place in a file and what is to be said about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// The file as the operator named it; empty where a configuration is in use whose file was not read again.
+    /// The file as the operator named it; empty where a configuration is in use whose file was not read
+    /// again.
     pub file: String,
     /// Counted from 1. `None` when something is missing altogether.
     pub line: Option<usize>,

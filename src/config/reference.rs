@@ -100,8 +100,8 @@ pub fn reference_tables() -> Vec<ReferenceTable> {
     tables().iter().map(table).collect()
 }
 
-/// Every key as it is written with its table (`limits.errors_max`), and how a running server takes a change of
-/// it; `None` where nobody has said.
+/// Every key as it is written with its table (`limits.errors_max`), and how a running server takes a change
+/// of it; `None` where nobody has said.
 pub fn keys() -> impl Iterator<Item = (String, Option<TakenBy>)> {
     tables().iter().flat_map(|table| {
         let dotted = |key: &str| {

@@ -11,9 +11,11 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::changes::Changes;
 use super::document::{DescribedKey, Document, Fallback, TakenBy};
-use super::standing::Fixed;
+use super::fixed::Fixed;
 use super::units::{self, SIZE_UNITS, TIME_UNITS};
+use super::values::{not_given, span_text, value_text, whole, wrong_type};
 use crate::mail::network::Network;
 
 /// A number of the configuration: it comes from TOML as `u64` and is used in its own width.
@@ -38,29 +40,6 @@ pub(super) struct Section<'a> {
     place: Option<String>,
     asked: Vec<&'static str>,
     faulty: Vec<&'static str>,
-}
-
-/// How a running server takes changes of a table's keys.
-#[derive(Debug, Clone, Copy)]
-enum Changes {
-    /// Nobody has said.
-    Unsaid,
-    /// By a reload, but for these keys.
-    ByReload { but: &'static [&'static str] },
-    /// By a restart, but for these keys.
-    ByRestart { but: &'static [&'static str] },
-}
-
-impl Changes {
-    fn of(self, key: &str) -> Option<TakenBy> {
-        match self {
-            Self::Unsaid => None,
-            Self::ByReload { but } if but.contains(&key) => Some(TakenBy::Restart),
-            Self::ByRestart { but } if but.contains(&key) => Some(TakenBy::Reload),
-            Self::ByReload { .. } => Some(TakenBy::Reload),
-            Self::ByRestart { .. } => Some(TakenBy::Restart),
-        }
-    }
 }
 
 impl<'a> Section<'a> {
@@ -578,39 +557,6 @@ impl<'a> Section<'a> {
     }
 }
 
-fn not_given() -> String {
-    "not given".to_owned()
-}
-
-/// A value as it would be written; of what no key takes, its type.
-fn value_text(value: &DeValue<'_>) -> String {
-    match value {
-        DeValue::String(text) => format!("{text:?}"),
-        DeValue::Integer(integer) => integer.to_string(),
-        DeValue::Boolean(boolean) => boolean.to_string(),
-        DeValue::Array(array) => {
-            let elements: Vec<String> = array.iter().map(|element| value_text(element.get_ref())).collect();
-            format!("[{}]", elements.join(", "))
-        }
-        other => other.type_str().to_owned(),
-    }
-}
-
 fn octets<T: Number>(number: T) -> u64 {
     number.try_into().unwrap_or(u64::MAX)
-}
-
-fn whole(integer: &toml::de::DeInteger<'_>) -> Result<u64, String> {
-    let side = if integer.as_str().starts_with('-') { "little" } else { "much" };
-    let number = u64::from_str_radix(integer.as_str(), integer.radix());
-    number.map_err(|_| format!("{integer} is too {side}"))
-}
-
-fn wrong_type(wanted: &str, found: &DeValue<'_>) -> String {
-    let article = if matches!(found.type_str(), "integer" | "array") { "an" } else { "a" };
-    format!("expected {wanted}; this is {article} {}", found.type_str())
-}
-
-fn span_text<T: Copy>(range: &RangeInclusive<T>, text: impl Fn(T) -> String) -> String {
-    format!("{} to {}", text(*range.start()), text(*range.end()))
 }

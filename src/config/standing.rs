@@ -7,20 +7,8 @@
 use std::fmt;
 
 use super::configuration::Config;
+use super::fixed::Fixed;
 use super::shards::{Shard, too_little_block_memory};
-
-/// A value that only a restart changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fixed {
-    /// The dotted key.
-    pub(super) key: String,
-    /// What tells its table from others of its name.
-    pub(super) place: Option<String>,
-    /// Where the file gives it, or its table.
-    pub(super) line: Option<usize>,
-    /// As it would be written, or the default.
-    pub(super) value: String,
-}
 
 /// A key whose new value needs a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,8 +71,8 @@ impl Config {
         (taken, needs)
     }
 
-    /// Whether the shards can hold a message of the largest size. After [`Config::taken_over`] their memory is
-    /// what it was.
+    /// Whether the shards can hold a message of the largest size. After [`Config::taken_over`] their memory
+    /// is what it was.
     pub fn check_memory_of_messages(&self) -> Result<(), String> {
         let size = self.limits.message_size_max;
         match self.shards.iter().find_map(|shard| too_little_block_memory(shard, size)) {
@@ -100,11 +88,11 @@ impl Config {
         let find = |all: &[Fixed], one: &Fixed| {
             all.iter().find(|other| other.key == one.key && other.place == one.place).cloned()
         };
-        let changed = self.fixed.iter().filter_map(|new| {
-            let old = find(&running.fixed, new).map_or_else(|| NOT_GIVEN.to_owned(), |old| old.value);
+        let changed = self.fixed.0.iter().filter_map(|new| {
+            let old = find(&running.fixed.0, new).map_or_else(|| NOT_GIVEN.to_owned(), |old| old.value);
             (old != new.value).then(|| (new.clone(), old))
         });
-        let gone = running.fixed.iter().filter(|old| find(&self.fixed, old).is_none()).map(|old| {
+        let gone = running.fixed.0.iter().filter(|old| find(&self.fixed.0, old).is_none()).map(|old| {
             let new = Fixed { line: None, value: NOT_GIVEN.to_owned(), ..old.clone() };
             (new, old.value.clone())
         });

@@ -62,7 +62,7 @@ pub(super) fn read(root: &mut Section<'_>) -> (Tls, Vec<CertificateLines>) {
     let (certificates, lines): (Vec<_>, Vec<_>) = section
         .tables(
             "tls.certificate",
-            "A certificate, chosen by the name that the client asks for; the first one is the default. They are read again on SIGHUP and when the files change.",
+            "A certificate, chosen by the name that the client asks for; the first one is the default. They are read again by a reload and when the files change.",
         )
         .into_iter()
         .filter_map(certificate)

@@ -151,7 +151,7 @@ events! {
     SANDBOX = "sandbox" Notice ["user", "landlock", "seccomp"];
     /// All threads serve.
     READY = "ready" Notice [];
-    /// New sessions begin with what was read again: by SIGHUP (`signal`), by `ringmx reload` (`command`),
+    /// New sessions begin with what was read again: by SIGHUP (`signal`), by `ringmx reload` (`command`), or
     /// because a file has changed (`files`).
     RELOADED = "reloaded" Notice ["generation", "by", "listeners", "listed", "took_ms"];
     /// What was read again cannot be used; the lines before it say why. New sessions begin as before.

@@ -110,7 +110,7 @@ impl Control {
                 },
                 recv(self.reloader.done()) -> done => self.reloader.handle_done(done.ok(), log),
                 recv(self.reloader.due()) -> _ => self.reloader.look(log),
-                recv(self.requests) -> request => match request {
+                recv(self.requests) -> asked => match asked {
                     Ok(Request::Reload(tell)) => self.reloader.ask(Asker::Waiting(tell), log),
                     // Nobody can ask any more.
                     Err(_) => self.requests = never(),

@@ -1,5 +1,5 @@
-//! What a reload changes, as one value: a generation. Each shard has a [`Service`] of its own of it, and all of
-//! them one table of recipients.
+//! What a reload changes, as one value: a generation. Each shard has a [`Service`] of its own of it, and all
+//! of them one table of recipients.
 //!
 //! Sessions keep what they began with, so old generations live on. What is large is never dropped by a shard:
 //! the control thread keeps each generation until nobody else holds anything of it.
@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::addresses::Place;
 use super::error::ServeError;
 use crate::config::{Config, Listener};
+use crate::limits::OLD_TABLES_BYTES_MAX;
 use crate::mail::envelope::Mailbox;
 use crate::shard::order::{Listening, Service};
 use crate::smtp::policy::{Policy, RecipientEntry, Recipients};
@@ -16,10 +17,6 @@ use crate::tls;
 
 /// Generations that sessions still use, besides the one that new sessions begin in.
 const OLD_MAX: usize = 1024;
-
-/// Tables of recipients that sessions still use, besides the one of new sessions: each may have some hundred
-/// MiB (`memory_sum`).
-pub(super) const OLD_TABLES_MAX: usize = crate::limits::OLD_TABLES_MAX;
 
 /// What the server serves with.
 pub(super) struct Generation {
@@ -78,7 +75,8 @@ impl Generation {
     }
 }
 
-/// The table of recipients by these rules. `entries`: each with its line; none when every local-part is taken.
+/// The table of recipients by these rules. `entries`: each with its line; none when every local-part is
+/// taken.
 pub(super) fn table_of(
     config: &Config,
     entries: Option<Vec<(usize, RecipientEntry)>>,
@@ -139,22 +137,18 @@ impl Generations {
         ))
     }
 
-    /// Whether there may be one more table.
-    pub(super) fn may_have_table(&self) -> Result<(), String> {
-        let mut seen: Vec<*const Recipients> = vec![Arc::as_ptr(&self.current.table)];
-        for generation in &self.old {
-            let table = Arc::as_ptr(&generation.table);
-            if !seen.contains(&table) {
-                seen.push(table);
-            }
-        }
-        if seen.len() <= OLD_TABLES_MAX {
+    /// Whether there may be this table besides. The text says why not and what to do.
+    pub(super) fn may_have_table(&self, new: &Recipients) -> Result<(), String> {
+        let bytes: usize = self.tables().iter().map(|table| table.bytes()).sum();
+        let bytes_max = OLD_TABLES_BYTES_MAX.max(2 * new.bytes());
+        if bytes <= bytes_max {
             return Ok(());
         }
         let longest = self.current.config.limits.session_without_mail_max.as_secs();
         Err(format!(
-            "sessions still use {OLD_TABLES_MAX} earlier tables of recipients, and memory is bounded: reload again when they have \
-             ended; a session without mail ends within {longest} s (limits.session_without_mail_max)"
+            "open sessions use earlier recipients, {} MiB of them, and memory is bounded: reload again when they have ended; a session \
+             without mail ends within {longest} s (limits.session_without_mail_max)",
+            bytes >> 20
         ))
     }
 
@@ -179,13 +173,17 @@ impl Generations {
     }
 
     fn tell_tables(&self) {
-        let all = self.old.iter().chain([&self.current]);
+        self.tables.replace(self.tables());
+    }
+
+    /// The table of each generation that lives, once.
+    fn tables(&self) -> Vec<Arc<Recipients>> {
         let mut tables: Vec<Arc<Recipients>> = Vec::new();
-        for generation in all {
+        for generation in self.old.iter().chain([&self.current]) {
             if !tables.iter().any(|known| Arc::ptr_eq(known, &generation.table)) {
                 tables.push(Arc::clone(&generation.table));
             }
         }
-        self.tables.replace(tables);
+        tables
     }
 }

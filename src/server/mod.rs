@@ -40,9 +40,9 @@ use crate::{huge_pages, resource_limits};
 const PANIC_WORDS_MAX: Duration = Duration::from_millis(100);
 
 /// Runs the receiver until SIGTERM or SIGINT; returns when every message under way was stored and answered.
-/// `file` is what a reload reads, `recipients` are the entries of the file that the configuration names; `warnings` on both are told first.
-/// When this returns, an error was told, with what was left when the time for that was over: in the log, in
-/// the configured format, on standard error where there is no log.
+/// `file` is what a reload reads, `recipients` are the entries of the file that the configuration names;
+/// `warnings` on both are told first. When this returns, an error was told, with what was left when the time
+/// for that was over: in the log, in the configured format, on standard error where there is no log.
 pub fn serve(
     config: &Config,
     file: Option<&Path>,

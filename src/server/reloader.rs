@@ -171,7 +171,11 @@ impl Reloader {
 
     /// Asks for a reload of everything. One that is under way may have read already, so another one follows.
     pub(super) fn ask(&mut self, asker: Asker, log: &mut Log) {
-        self.next.push(asker);
+        // Signals are as many as anybody likes, and one answer in the log is enough.
+        let is_signal = |asker: &Asker| matches!(asker, Asker::Signal);
+        if !(is_signal(&asker) && self.next.iter().any(is_signal)) {
+            self.next.push(asker);
+        }
         self.begin_next(log);
     }
 
@@ -287,7 +291,7 @@ impl Reloader {
     fn admit(&mut self, prepared: Prepared) -> Result<Prepared, Refused> {
         self.generations.retire();
         if prepared.has_new_table {
-            self.generations.may_have_table().map_err(|why| vec![why])?;
+            self.generations.may_have_table(&prepared.generation.table).map_err(|why| vec![why])?;
         }
         prepared.bound.listen().map_err(|why| vec![why])?;
         Ok(prepared)

@@ -46,8 +46,8 @@ const EXTENT: usize = 4096;
 pub(super) struct Table<T> {
     /// The slots of the capacity that the table began with. They never move.
     slots: Vec<Slot<T>>,
-    /// The slots after them, each with [`EXTENT`] of them: to move them all when the table may hold more would
-    /// take a turn too long.
+    /// The slots after them, each with [`EXTENT`] of them: to move them all when the table may hold more
+    /// would take a turn too long.
     extents: Vec<Vec<Slot<T>>>,
     free: Vec<u32>,
     capacity: usize,

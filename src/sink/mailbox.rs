@@ -14,8 +14,8 @@ use crate::mail::envelope::Mailbox;
 
 /// Names the places of recipients. Quick and in memory.
 pub trait Naming: Send + Sync {
-    /// The place of a recipient. `None` when it cannot have one. `is_named`: whether a mailbox is known by its
-    /// name to the session that asks.
+    /// The place of a recipient. `None` when it cannot have one. `is_named`: whether a mailbox is known by
+    /// its name to the session that asks.
     fn place(&self, recipient: Mailbox<'_>, is_named: &dyn Fn(Mailbox<'_>) -> bool) -> Option<Place>;
 }
 

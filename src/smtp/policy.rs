@@ -121,6 +121,8 @@ pub struct Recipients {
     denied: u128,
     leading_dot: bool,
     asks_store: bool,
+    /// Octets of all entries, about.
+    bytes: usize,
 }
 
 impl Recipients {
@@ -141,16 +143,31 @@ impl Recipients {
             denied,
             leading_dot: rules.local_part_leading_dot,
             asks_store: rules.asks_store,
+            bytes: 0,
         };
         for entry in entries.unwrap_or_default() {
             table.insert(entry);
         }
+        table.bytes = table.entry_bytes();
         table
     }
 
-    /// Mailboxes and domains that a file of recipients lists, each once. `None` when every local-part is taken.
+    /// Mailboxes and domains that a file of recipients lists, each once. `None` when every local-part is
+    /// taken.
     pub fn count(&self) -> Option<usize> {
         self.mailboxes.as_ref().map(|mailboxes| mailboxes.len() + self.catch_alls.len())
+    }
+
+    /// Octets that its entries take, about.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Each entry has its place in the table, and one in memory.
+    fn entry_bytes(&self) -> usize {
+        const PLACE_BYTES: usize = 40;
+        let all = self.mailboxes.iter().flatten().chain(&self.catch_alls);
+        all.map(|entry| entry.len().next_multiple_of(16) + PLACE_BYTES).sum()
     }
 
     fn insert(&mut self, entry: &RecipientEntry) {

@@ -475,6 +475,10 @@ fn reload_under_load(reloads: u32, recipients: u32, rate: u32, pause: Duration) 
         reload_well(&server);
         std::thread::sleep(pause);
     }
+    if reloads == 0 {
+        // The control: as much mail without reloads.
+        std::thread::sleep(Duration::from_mins(1));
+    }
     let id = rustix::process::Pid::from_raw(load.id().cast_signed()).expect("a process id");
     rustix::process::kill_process(id, Signal::INT).expect("the signal is sent");
     load.wait().expect("its end");

@@ -138,8 +138,11 @@ fn config(key: &str, kind: &str, value: &str) -> Config {
         put("[[shard]]", "shard", &[given("cpu", &cpu().to_string())]);
     }
     put("[log]", "log", &[]);
-    for other in ["admin", "control", "run_as"] {
+    for other in ["admin", "control"] {
         put(&format!("[{other}]"), other, &[]);
+    }
+    if table == "run_as" {
+        put("[run_as]", "run_as", &[given("user", "\"nobody\"")]);
     }
     match config::parse(&text, "mx.toml", Path::new("/etc/ringmx")) {
         Ok((config, _)) => config,

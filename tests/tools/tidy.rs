@@ -17,7 +17,21 @@ use std::path::{Path, PathBuf};
 /// Which modules a module may use, besides itself and [`PLAIN`].
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["cli", "signals"]),
-    ("cli", &["check", "doctor", "log", "memory_sum", "server", "shutdown", "sink::spool", "smtp", "tls"]),
+    (
+        "cli",
+        &[
+            "admin::control_socket",
+            "check",
+            "doctor",
+            "log",
+            "memory_sum",
+            "server",
+            "shutdown",
+            "sink::spool",
+            "smtp",
+            "tls",
+        ],
+    ),
     ("check", &["config", "doctor", "sandbox", "sink", "smtp::policy", "tls"]),
     (
         "doctor",
@@ -36,6 +50,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "server",
         &[
             "admin",
+            "check",
             "handoff",
             "log",
             "metrics",

@@ -37,6 +37,7 @@ const THEIRS: &[&str] = &[
     "peer_certificates",
     // The other end of a socket, whoever it is.
     "peer_address",
+    "peer_cred",
     "peer_has_closed",
     // HTTP's.
     "BAD_REQUEST",
