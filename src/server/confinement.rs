@@ -65,8 +65,7 @@ impl Confinement {
 
 /// What is opened from now on.
 fn places(config: &Config, file: Option<&Path>) -> Places {
-    let mut places =
-        Places { store: config.sink.facts().directory().map(Path::to_owned), ..Places::default() };
+    let mut places = Places { store: sink::writes_in(&config.sink), ..Places::default() };
     let certificates = config.tls.certificates.iter().flat_map(|files| [&files.chain, &files.key]);
     places.sockets.extend(socket_directories(config));
     places.log = config.log.file.as_deref().map(directory_of);
