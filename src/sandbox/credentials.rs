@@ -63,7 +63,8 @@ fn empty_bounding_set(_: i32) -> i32 {
         // SAFETY: numbers only.
         if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
             return match errno() {
-                // This kernel has no more; or root may not do it, as in some containers, and has few others, too.
+                // This kernel has no more; or root may not do it, as in some containers, and has few others,
+                // too.
                 libc::EINVAL | libc::EPERM => 0,
                 other => other,
             };
