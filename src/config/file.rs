@@ -62,7 +62,11 @@ fn cure(kind: ErrorKind) -> String {
     match kind {
         ErrorKind::NotFound => "correct the path, or make the file".to_owned(),
         ErrorKind::PermissionDenied => {
-            format!("user {} must be able to read it: ringmx reads it as its own user", user())
+            format!(
+                "user {} must be able to read it: ringmx reads it as its own user; a server that runs sees only the \
+                 directories that were named when it started",
+                user()
+            )
         }
         ErrorKind::IsADirectory => "name a file, not a directory".to_owned(),
         ErrorKind::NotADirectory => "correct the path: something in it is no directory".to_owned(),

@@ -3,7 +3,8 @@
 //! A refused call fails with EPERM and is no reason to end the process: a call that was forgotten here costs
 //! one message or one reload, with an error that says so, and not every session. Calls that are newer than
 //! this list, and `clone3`, look missing (ENOSYS), so that the C library does it in the way that it did
-//! before. The kernel writes what is refused into its audit log, where that is on.
+//! before. The kernel writes what is refused into its audit log, where that is on; what looks missing it does
+//! not, because each new thread would have a line.
 //!
 //! For calls whose arguments do not matter the kernel keeps the answer in a bitmap (Linux 5.11), so neither
 //! `io_uring_enter` nor `read` runs the filter.
@@ -173,9 +174,12 @@ enum Wanted {
 
 /// Closes every thread, and those that they make, to all other calls. Nothing opens them again.
 pub(super) fn close() -> io::Result<()> {
-    // The first one would refuse the second one to be installed.
-    install(&compiled(missing(), SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS.cast_unsigned()))?)?;
-    install(&compiled(allowed(), SeccompAction::Errno(libc::EPERM.cast_unsigned()), SeccompAction::Allow)?)
+    let errno = |number: libc::c_int| SeccompAction::Errno(number.cast_unsigned());
+    // The other one would refuse this one to be installed.
+    let missing = compiled(missing(), SeccompAction::Allow, errno(libc::ENOSYS))?;
+    install(&missing, 0)?;
+    let allowed = compiled(allowed(), errno(libc::EPERM), SeccompAction::Allow)?;
+    install(&allowed, libc::SECCOMP_FILTER_FLAG_LOG)
 }
 
 /// Calls that look missing: the C library can do without.
@@ -255,13 +259,13 @@ fn compiled(
     filter.try_into().map_err(io::Error::other)
 }
 
-/// Installs a program in every thread.
-fn install(program: &BpfProgram) -> io::Result<()> {
+/// Installs a program in every thread, with these flags besides.
+fn install(program: &BpfProgram, flags: libc::c_ulong) -> io::Result<()> {
     let program = libc::sock_fprog {
         len: u16::try_from(program.len()).map_err(io::Error::other)?,
         filter: program.as_ptr().cast_mut().cast(),
     };
-    let flags = libc::SECCOMP_FILTER_FLAG_TSYNC | libc::SECCOMP_FILTER_FLAG_LOG;
+    let flags = flags | libc::SECCOMP_FILTER_FLAG_TSYNC;
     // SAFETY: the program lives until the call has copied it, and its length is the one that is told. The
     // instructions of the library are laid out as those of the kernel.
     let result =

@@ -63,10 +63,9 @@ fn empty_bounding_set(_: i32) -> i32 {
         // SAFETY: numbers only.
         if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
             return match errno() {
-                // This kernel has no more.
-                libc::EINVAL => 0,
-                // Root without the capability to do it, as in some containers, has few others, too.
-                libc::EPERM => 0,
+                // This kernel has no more; or root may not do it, as in some containers, and has few others,
+                // too.
+                libc::EINVAL | libc::EPERM => 0,
                 other => other,
             };
         }

@@ -1,8 +1,8 @@
 //! What the process gives up before mail comes, so that whoever takes it over by a fault of ours gets little.
 //!
 //! ```text
-//!   files that only root may read ──► enter ──► store, threads, rings ──► close ──► ready
-//!                                     user, capabilities, Landlock        system calls
+//!   what only root may read ──► enter ──► store, threads, rings ──► close ──► ready
+//!                        user, capabilities, Landlock            system calls
 //! ```
 //!
 //! A shard's ring is restricted where it is made (`ring/kernel/restrictions.rs`): nothing here binds what is

@@ -1,4 +1,5 @@
-//! What the server gives up before mail comes, as the configuration has it (`[run_as]`), and what is told of it.
+//! What the server gives up before mail comes, as the configuration has it (`[run_as]`), and what is told of
+//! it.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -65,8 +66,7 @@ impl Confinement {
 
 /// What is opened from now on.
 fn places(config: &Config, file: Option<&Path>) -> Places {
-    let mut places =
-        Places { store: config.sink.facts().directory().map(Path::to_owned), ..Places::default() };
+    let mut places = Places { store: sink::writes_in(&config.sink), ..Places::default() };
     let certificates = config.tls.certificates.iter().flat_map(|files| [&files.chain, &files.key]);
     places.sockets.extend(socket_directories(config));
     places.log = config.log.file.as_deref().map(directory_of);
@@ -77,8 +77,8 @@ fn places(config: &Config, file: Option<&Path>) -> Places {
     places
 }
 
-/// What root has made for the user, or makes for it: the log's file, and the directory of sockets, which is gone
-/// after each start of the machine.
+/// What root has made for the user, or makes for it: the log's file, and the directory of sockets, which is
+/// gone after each start of the machine.
 fn hand_over(config: &Config, (user, group): sink::Owner) -> Result<(), String> {
     let give = |path: &Path| {
         let given = rustix::fs::chownat(CWD, path, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW);

@@ -1,5 +1,7 @@
 //! What a kind of sink does with its settings. Each kind does it in its own file, beside the sink itself.
 
+use std::path::PathBuf;
+
 use super::opening::{Examined, OpenError, Opened, Surroundings};
 use super::root::Owner;
 
@@ -15,6 +17,11 @@ pub(super) trait Kind {
     /// Makes the directory of its store where that is missing, for who will open it.
     fn make_store(&self, _owner: Option<Owner>) -> Result<(), OpenError> {
         Ok(())
+    }
+
+    /// Where it makes files: its store, or, for one without a store, where spill files are made.
+    fn writes_in(&self) -> Option<PathBuf> {
+        None
     }
 
     /// Looks whether it can be opened, and changes nothing.

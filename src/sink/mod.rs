@@ -32,6 +32,7 @@ pub mod volatile;
 pub mod worker;
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use self::contract::{Cost, Durability, Sink};
@@ -73,6 +74,11 @@ pub fn unnameable(config: &config::Sink, case_sensitive: bool) -> Option<Unnamea
 /// Makes the directory of a disk sink where it is missing, for the user that will open it.
 pub fn make_store(config: &config::Sink, owner: Option<Owner>) -> Result<(), OpenError> {
     kind_of(config).make_store(owner)
+}
+
+/// Where the configured sink makes files. None for one that makes no files.
+pub fn writes_in(config: &config::Sink) -> Option<PathBuf> {
+    kind_of(config).writes_in()
 }
 
 /// Opens the configured sink: locks its store, makes its directories, recovers.

@@ -259,8 +259,8 @@ pub(super) fn make(
 }
 
 /// Makes a directory and what is missing above it, each entry synced in its parent: a store that a power cut
-/// could take away whole keeps no promise. What is made gets the owner and the permission; what is there keeps
-/// its own.
+/// could take away whole keeps no promise. What is made gets the owner and the permission; what is there
+/// keeps its own.
 fn make_durable(path: &Path, permission: Option<Permission>, owner: Option<Owner>) -> io::Result<()> {
     let parent = match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),

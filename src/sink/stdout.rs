@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,10 @@ const STALL_MAX: Duration = Duration::from_secs(10);
 const SAFE_WRITE_BYTES: usize = 4096;
 
 impl Kind for config::Stdout {
+    fn writes_in(&self) -> Option<PathBuf> {
+        Some(std::env::temp_dir())
+    }
+
     /// Opens the sink on standard output.
     fn open(&self, _workers: usize, surroundings: &Surroundings) -> Result<Opened, OpenError> {
         let output = io::stdout().as_fd().try_clone_to_owned().map_err(|error| OpenError {

@@ -235,6 +235,43 @@ fn inside() {
     println!("inside: {} things are refused", REFUSED.len());
 }
 
+/// What a system call costs more inside, for those that the filter lets through: nothing that a message would
+/// notice. `cargo test --test sandbox cost -- --nocapture` prints it.
+#[test]
+fn cost() {
+    if std::env::var_os(FOLDER).is_none() {
+        let mut child = Command::new(std::env::current_exe().expect("this program"));
+        child.args(["--exact", "inside::cost", "--nocapture"]).env(FOLDER, "/");
+        let output = child.output().expect("it runs");
+        println!("{}", String::from_utf8_lossy(&output.stdout));
+        return assert!(output.status.success());
+    }
+    let bell = rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK).expect("an eventfd");
+    // The least of many: other programs only add.
+    let measure = |number: libc::c_long| {
+        let once = || {
+            const CALLS: u32 = 20_000;
+            let begun = std::time::Instant::now();
+            for _ in 0..CALLS {
+                let mut octets = [0_u8; 8];
+                // SAFETY: `read` has room for as many octets; the other call takes numbers only and fails.
+                unsafe { libc::syscall(number, bell.as_raw_fd(), octets.as_mut_ptr(), 8, 0, 0, 0) };
+            }
+            begun.elapsed() / CALLS
+        };
+        (0..100).map(|_| once()).min().expect("measured")
+    };
+    let calls = [("read", libc::SYS_read), ("io_uring_enter", libc::SYS_io_uring_enter)];
+    let before = calls.map(|(_, number)| measure(number));
+    let nothing = Plan { places: Some(Places::default()), ..Plan::default() };
+    sandbox::enter(&nothing).expect("it goes in");
+    sandbox::close().expect("closed");
+    let after = calls.map(|(_, number)| measure(number));
+    for (((name, _), before), after) in calls.iter().zip(before).zip(after) {
+        println!("{name}: {before:?} outside, {after:?} inside");
+    }
+}
+
 #[test]
 fn each_refused_thing_fails_and_what_serving_needs_works() {
     if !geteuid().is_root() {

@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use ringmx::tls::self_signed;
 use rustix::process::{Signal, geteuid};
@@ -224,23 +223,4 @@ fn check_says_what_a_reload_will_not_be_able_to_read() {
     fs::set_permissions(folder.path().join("k.pem"), fs::Permissions::from_mode(0o640)).expect("set");
     let text = String::from_utf8_lossy(&check().stderr).into_owned();
     assert!(!text.contains("may not read"), "{text}");
-}
-
-/// The stop says what it waits for, again and again.
-#[test]
-fn a_stop_says_for_what_it_waits() {
-    let mut server = Server::start("[[sink]]\nkind = \"discard\"");
-    // In the middle of its mail data; it has some time to end it.
-    let mut client = Client::greeted(server.address());
-    client.send(b"EHLO x.test\r\nMAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\nDATA\r\n");
-    while !client.reply().starts_with("354") {}
-    client.send(b"Subject: x\r\n");
-    let begun = Instant::now();
-    server.signal(Signal::TERM);
-    let line = server.wait_for_log(|line| line.contains(" stopping "));
-    assert!(line.contains("connections=1"), "{line}");
-    let line = server.wait_for_log(|line| line.contains(" waiting "));
-    assert!(line.contains("connections=1") && begun.elapsed() < Duration::from_secs(20), "{line}");
-    drop(client);
-    server.wait();
 }

@@ -224,8 +224,9 @@ impl Server {
     }
 }
 
-/// With `RINGMX_TRACE` set to a directory, every server is watched by strace, which leaves a file for each there:
-/// the calls that failed. `refused_calls.sh` tells what the sandbox has refused of a whole run of the tests.
+/// With `RINGMX_TRACE` set to a directory, every server is watched by strace, which leaves a file for each
+/// there: the calls that failed. `refused_calls.sh` tells what the sandbox has refused of a whole run of the
+/// tests.
 fn tracer() -> Vec<String> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let Some(directory) = std::env::var_os("RINGMX_TRACE") else { return Vec::new() };

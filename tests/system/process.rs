@@ -515,3 +515,22 @@ fn a_server_that_stops_ends_with_its_last_session() {
     assert!(server.wait().success());
     assert!(start.elapsed() < ringmx::limits::SHUTDOWN_WAIT_MAX / 2, "it took {:?}", start.elapsed());
 }
+
+/// The stop says what it waits for, again and again.
+#[test]
+fn a_stop_says_for_what_it_waits() {
+    let mut server = Server::start("[[sink]]\nkind = \"discard\"");
+    // In the middle of its mail data; it has some time to end it.
+    let mut client = Client::greeted(server.address());
+    client.send(b"EHLO x.test\r\nMAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\nDATA\r\n");
+    while !client.reply().starts_with("354") {}
+    client.send(b"Subject: x\r\n");
+    let begun = Instant::now();
+    server.signal(Signal::TERM);
+    let line = server.wait_for_log(|line| line.contains(" stopping "));
+    assert!(line.contains("connections=1"), "{line}");
+    let line = server.wait_for_log(|line| line.contains(" waiting "));
+    assert!(line.contains("connections=1") && begun.elapsed() < Duration::from_secs(20), "{line}");
+    drop(client);
+    server.wait();
+}

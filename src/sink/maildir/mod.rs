@@ -22,7 +22,7 @@ mod store;
 mod troubles;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use self::file_system::Commit;
@@ -54,6 +54,10 @@ impl Kind for config::Maildir {
 
     fn make_store(&self, owner: Option<Owner>) -> Result<(), OpenError> {
         root::make(&self.path, permission_of(self)?, owner)
+    }
+
+    fn writes_in(&self) -> Option<PathBuf> {
+        Some(self.path.clone())
     }
 
     fn examine(&self, examined: &mut Examined) {

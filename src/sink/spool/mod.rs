@@ -33,7 +33,7 @@ mod watch;
 mod writer;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::background::Background;
@@ -66,6 +66,10 @@ impl Kind for config::Spool {
 
     fn make_store(&self, owner: Option<Owner>) -> Result<(), OpenError> {
         root::make(&self.path, None, owner)
+    }
+
+    fn writes_in(&self) -> Option<PathBuf> {
+        Some(self.path.clone())
     }
 
     fn examine(&self, examined: &mut Examined) {

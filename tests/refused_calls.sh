@@ -1,0 +1,18 @@
+#!/bin/sh
+# Whether the sandbox refuses a system call that ringmx makes: runs tests with strace beside every server that
+# they start, and prints the calls that a filter has answered. Needs root, strace and a build of the tests.
+#
+#     tests/refused_calls.sh cargo test --test system
+set -eu
+traces=$(mktemp -d)
+trap 'rm -rf "$traces"' EXIT
+status=0
+RINGMX_TRACE=$traces "$@" || status=$?
+echo "servers: $(find "$traces" -type f | wc -l), the tests ended with $status"
+# EPERM and ENOSYS are what the filters answer. clone3 is meant to look missing; before the filter comes,
+# programs ask for what a kernel may lack.
+if grep -rhE '= -1 (EPERM|ENOSYS)' "$traces" | sed -E 's/^[0-9]+ +//; s/\(.*= -1/ = -1/' | grep -v '^clone3 ' | sort | uniq -c | sort -rn
+then echo "these calls were refused: is one of them needed?"
+else echo "no call was refused"
+fi
+exit $status
