@@ -18,5 +18,6 @@ fn main() -> ExitCode {
         Command::Serve { config } => cli::serve(config.path()),
         Command::Cert(command) => cli::cert(&command),
         Command::Spool(command) => cli::spool(&command),
+        Command::Status { config, json } => cli::status(config.path(), json),
     }
 }

@@ -9,6 +9,7 @@ mod doctor;
 mod output;
 mod reload;
 mod spool;
+mod status;
 mod summary;
 mod version;
 
@@ -20,6 +21,7 @@ pub use self::cert::{CertCommand, cert};
 pub use self::doctor::doctor;
 pub use self::reload::reload;
 pub use self::spool::{SpoolCommand, spool};
+pub use self::status::status;
 pub use self::version::commit;
 
 use self::output::{print, print_each};
