@@ -17,7 +17,22 @@ use std::path::{Path, PathBuf};
 /// Which modules a module may use, besides itself and [`PLAIN`].
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["cli", "signals"]),
-    ("cli", &["check", "doctor", "log", "memory_sum", "server", "shutdown", "sink::spool", "smtp", "tls"]),
+    (
+        "cli",
+        &[
+            "admin::control_socket",
+            "admin::status",
+            "check",
+            "doctor",
+            "log",
+            "memory_sum",
+            "server",
+            "shutdown",
+            "sink::spool",
+            "smtp",
+            "tls",
+        ],
+    ),
     ("check", &["config", "doctor", "sandbox", "sink", "smtp::policy", "tls"]),
     (
         "doctor",

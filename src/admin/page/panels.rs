@@ -141,7 +141,7 @@ pub(super) fn latency(status: &Status, out: &mut String) {
         let name = phase_name(&phase.phase);
         let _ = write!(
             out,
-            "<tr><th scope=\"row\">{} <small>{} measured</small></th><td class=\"curve\">",
+            "<tr><th scope=\"row\">{} <small>{} times</small></th><td class=\"curve\">",
             Text(&name),
             count(phase.count)
         );

@@ -205,7 +205,7 @@ fn latency(status: &Status, width: usize) -> Vec<Line> {
         table_row(&shown(&phase_name(&phase.phase)), &figures, width)
     });
     let heading = ["half", "90 %", "99 %"].map(str::to_owned);
-    titled(table_row("Latency, last min", &heading, width), rows.collect())
+    titled(table_row("Latency", &heading, width), rows.collect())
 }
 
 fn store(status: &Status, width: usize) -> Vec<Line> {
@@ -392,7 +392,7 @@ fn column(character: char) -> usize {
 }
 
 /// A point in time in UTC, to the second.
-fn clock(unix_ms: u64) -> String {
+pub(super) fn clock(unix_ms: u64) -> String {
     let at = UNIX_EPOCH.checked_add(Duration::from_millis(unix_ms)).unwrap_or(UNIX_EPOCH);
     let text = Rfc3339(at).to_string();
     let second = text.split('.').next().unwrap_or_default();

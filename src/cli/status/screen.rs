@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use super::lines::{Line, Tone, fit, lines};
+use super::lines::{Line, Tone, clock, fit, lines};
 use super::place::{Place, Told};
 use crate::admin::status::Status;
 
@@ -121,7 +121,8 @@ fn screen(shown: &Shown, columns: usize, rows: usize) -> Vec<Line> {
     let mut all = Vec::new();
     if let Some(why) = &shown.stale {
         let why = why.lines().next().unwrap_or_default();
-        all.push(Line::new(Tone::Bad, fit(&format!("STALE: the server does not answer: {why}"), columns)));
+        let since = clock(shown.status.at_unix_ms);
+        all.push(Line::new(Tone::Bad, fit(&format!("STALE since {since}: no answer: {why}"), columns)));
     }
     all.extend(lines(&shown.status, columns));
     let room = rows.saturating_sub(1);
