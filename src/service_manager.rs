@@ -1,8 +1,9 @@
-//! What the service manager that started the process (systemd) is told, what it asks for, and the sockets that it
-//! has opened for it: `sd_notify(3)`, `sd_listen_fds(3)`.
+//! What the service manager that started the process (systemd) is told, what it asks for, and the sockets
+//! that it has opened for it: `sd_notify(3)`, `sd_listen_fds(3)`.
 //!
-//! Nothing is told where it does not ask, by `NOTIFY_SOCKET`. The socket is connected once, before the process
-//! gives up what it may do, and nobody ever waits for it: a service manager that stands still stops no mail.
+//! Nothing is told where it does not ask, by `NOTIFY_SOCKET`. The socket is connected once, before the
+//! process gives up what it may do, and nobody ever waits for it: a service manager that stands still stops
+//! no mail.
 
 #![allow(unsafe_code)]
 

@@ -1,6 +1,7 @@
 //! How a worker of the sink is seen to go on by whoever watches over the process.
 //!
-//! The worker alone writes, without a clock: the watcher has one, and knows how long the same value has stood.
+//! The worker alone writes, without a clock: the watcher has one, and knows how long the same value has
+//! stood.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

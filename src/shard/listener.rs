@@ -272,8 +272,8 @@ fn tcp_socket(address: SocketAddr) -> io::Result<OwnedFd> {
 #[allow(unsafe_code)]
 fn take_new_connections(socket: &OwnedFd) {
     let none: libc::c_int = 0;
-    // SAFETY: the value is an int that lives as long as the call, and its length is told. It fails where there
-    // is no filter.
+    // SAFETY: the value is an int that lives as long as the call, and its length is told. It fails where
+    // there is no filter.
     unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
