@@ -29,7 +29,7 @@ pub fn day_count(days: i64) -> String {
         return format!("{} years", figures::count(days.unsigned_abs() / 365));
     }
     let sign = if days < 0 { "\u{2212}" } else { "" };
-    let noun = if days.abs() == 1 { "day" } else { "days" };
+    let noun = if days.unsigned_abs() == 1 { "day" } else { "days" };
     format!("{sign}{} {noun}", figures::count(days.unsigned_abs()))
 }
 

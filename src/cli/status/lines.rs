@@ -74,12 +74,18 @@ impl Line {
 
 /// The status in lines of at most so many columns.
 pub(super) fn lines(status: &Status, width: usize) -> Vec<Line> {
+    let mut all = figures(status, width);
+    all.push(Line::empty());
+    all.extend(events(status, width));
+    all
+}
+
+/// All but the events.
+pub(super) fn figures(status: &Status, width: usize) -> Vec<Line> {
     let mut all = head(status, width);
     let beside = ((width + GAP) / (BLOCK_COLUMNS_MIN + GAP)).clamp(1, 4);
     let block = ((width + GAP) / beside).saturating_sub(GAP).min(BLOCK_COLUMNS_MAX);
     all.extend(beside_each_other(blocks(status, block), beside, block));
-    all.push(Line::empty());
-    all.extend(events(status, width));
     all
 }
 
@@ -118,11 +124,13 @@ fn head(status: &Status, width: usize) -> Vec<Line> {
     all
 }
 
-/// Two texts at the ends of a line, or in two lines where they do not fit one.
+/// Two texts at the ends of a line, or below each other where they do not fit one.
 fn apart(tone: Tone, left: &str, right: &str, width: usize) -> Vec<Line> {
     let room = width.saturating_sub(columns(left) + columns(right));
     if room < 2 {
-        return vec![Line::new(tone, fit(left, width)), Line::new(Tone::Soft, fit(right, width))];
+        let mut all = vec![Line::new(tone, fit(left, width))];
+        all.extend(wrapped(Tone::Soft, right, width, 0));
+        return all;
     }
     vec![Line(vec![(tone, left.to_owned()), (Tone::Soft, " ".repeat(room) + right)])]
 }
@@ -219,7 +227,7 @@ fn store(status: &Status, width: usize) -> Vec<Line> {
         rows.push(row("oldest wait", &wait(sink.oldest_wait_seconds), width));
         rows.push(row("messages a batch", &or_dash(sink.batch_messages.map(rate)), width));
         let sync = [sink.sync_p50_us, sink.sync_p99_us].map(|figure| or_dash(figure.map(micros)));
-        rows.push(row("time per sync, half / 99 %", &sync.join(" / "), width));
+        rows.push(row("sync, half / 99 %", &sync.join(" / "), width));
         rows.push(row("failures since the start", &count(sink.failures_total), width));
     }
     if let Some(room) = &status.room {
@@ -255,7 +263,8 @@ fn memory(status: &Status, width: usize) -> Vec<Line> {
     titled(fit("Memory", width), rows)
 }
 
-fn events(status: &Status, width: usize) -> Vec<Line> {
+/// The events with their heading, newest first.
+pub(super) fn events(status: &Status, width: usize) -> Vec<Line> {
     let mut all = vec![Line::new(Tone::Heading, fit("Events, newest first", width))];
     for event in &status.events {
         let tone = match event.level.as_str() {

@@ -12,12 +12,15 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use super::lines::{Line, Tone, clock, fit, lines};
+use super::lines::{Line, Tone, clock, events, figures, fit};
 use super::place::{Place, Told};
 use crate::admin::status::Status;
 
 /// How often the server is asked.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// The heading of the events, and the newest of them.
+const EVENTS_MIN: usize = 4;
 
 /// What a terminal has that does not say it.
 const SIZE: (usize, usize) = (80, 24);
@@ -124,14 +127,18 @@ fn screen(shown: &Shown, columns: usize, rows: usize) -> Vec<Line> {
         let since = clock(shown.status.at_unix_ms);
         all.push(Line::new(Tone::Bad, fit(&format!("STALE since {since}: no answer: {why}"), columns)));
     }
-    all.extend(lines(&shown.status, columns));
+    all.extend(figures(&shown.status, columns));
+    let mut news = events(&shown.status, columns);
     let room = rows.saturating_sub(1);
-    let hint = if all.len() > room {
-        all.truncate(room);
-        "q quits; a taller terminal shows more"
-    } else {
-        "q quits"
-    };
+    let is_cut = all.len() + news.len() > room;
+    if is_cut {
+        // The newest events are always seen, but for a terminal of a few lines.
+        let kept = news.len().min(EVENTS_MIN).min(room / 3);
+        all.truncate(room - kept);
+        news.truncate(room - all.len());
+    }
+    all.extend(news);
+    let hint = if is_cut { "q quits; a taller terminal shows more" } else { "q quits" };
     all.push(Line::new(Tone::Soft, fit(hint, columns)));
     all.truncate(rows);
     all
@@ -217,6 +224,9 @@ impl Keys {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::status::sample::full;
+    use crate::admin::status::{Latency, Shard};
+    use crate::metrics::Phase;
 
     #[test]
     fn a_screen_has_at_most_its_rows_and_says_how_it_is_left() {
@@ -233,5 +243,20 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_terminal_of_80_by_24_shows_the_state_each_shard_and_the_newest_events() {
+        let mut status = full();
+        let shard = |shard| Shard { shard, ..Shard::default() };
+        status.shards = vec![shard(0), shard(1)];
+        let phase = |phase: Phase| Latency { phase: phase.name().to_owned(), ..Latency::default() };
+        status.latency = Phase::ALL.map(phase).to_vec();
+        let all = screen(&Shown { status, stale: None }, 80, 24);
+        let text: String = all.iter().map(Line::plain).collect();
+        for word in ["Receiving: 1 problem", "something slow", "whole session", "Shard", "store_full"] {
+            assert!(text.contains(word), "{word:?}:\n{text}");
+        }
+        assert_eq!(all.len(), 24);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::admin::status::sample::full;
-use crate::admin::status::{Event, Problem, Shard};
+use crate::admin::status::{Event, Problem};
 
 fn text(status: &Status, width: usize) -> String {
     lines(status, width).iter().map(Line::plain).collect()
@@ -51,20 +51,6 @@ fn each_width_holds_the_figures_and_no_line_is_wider() {
             assert!(line.columns() <= width, "{} columns at {width}: {line:?}", line.columns());
         }
     }
-}
-
-#[test]
-fn two_shards_and_a_problem_fit_a_terminal_of_80_by_24() {
-    let mut status = full();
-    status.destinations.clear();
-    let shard = |shard| Shard { shard, ..Shard::default() };
-    status.shards = vec![shard(0), shard(1)];
-    status.latency = crate::metrics::Phase::ALL
-        .map(|phase| crate::admin::status::Latency { phase: phase.name().to_owned(), ..Default::default() })
-        .to_vec();
-    let text = text(&status, 80);
-    let events = text.lines().position(|line| line.starts_with("Events")).expect("the events");
-    assert!(events <= 24, "{events} lines stand before the events:\n{text}");
 }
 
 #[test]
