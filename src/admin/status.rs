@@ -242,8 +242,8 @@ pub struct Memory {
 pub struct Room {
     /// What mail may still take: free on the file system, less the reserve.
     pub free_bytes: u64,
-    /// When that is used up if it goes on as in the last 15 minutes; none if it does not shrink, or nobody has
-    /// looked for a minute yet.
+    /// When that is used up if it goes on as in the last 15 minutes; none if it does not shrink, or nobody
+    /// has looked for a minute yet.
     pub full_in_seconds: Option<u64>,
 }
 

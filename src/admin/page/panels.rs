@@ -4,8 +4,8 @@
 use std::fmt::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::Text;
 use super::chart;
+use super::markup::Text;
 use crate::admin::status::figures::{self, bytes, count, micros, rate, seconds, share, wait};
 use crate::admin::status::words::{day_count, phase_name, state_word};
 use crate::admin::status::{Rates, Severity, State, Status};

@@ -1,8 +1,8 @@
 //! The figures of the last 15 minutes, sampled once a second from what is counted anyway, and the status that
 //! they make.
 //!
-//! Nobody counts anything for it: a sample is a reading of the registry. Two rings are kept: of each second of
-//! 15 minutes a few sums, of each second of the last minute the histograms.
+//! Nobody counts anything for it: a sample is a reading of the registry. Two rings are kept: of each second
+//! of 15 minutes a few sums, of each second of the last minute the histograms.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};

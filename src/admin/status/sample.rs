@@ -7,12 +7,6 @@ use super::{
 
 /// A status in which each figure is another one.
 pub(crate) fn full() -> Status {
-    let rates = |first: f64| Rates {
-        messages_per_second: first,
-        bytes_per_second: (first + 1.0) * 1024.0,
-        connections_per_second: first + 2.0,
-        refusals_per_second: first + 3.0,
-    };
     Status {
         shape: SHAPE,
         version: "0.1.0-a".to_owned(),
@@ -29,16 +23,7 @@ pub(crate) fn full() -> Status {
             what: "something slow".to_owned(),
             cure: "See it.".to_owned(),
         }],
-        throughput: Throughput {
-            now: rates(101.0),
-            minute: rates(111.0),
-            quarter_hour: rates(121.0),
-            connections_open: 131,
-            messages_total: 5_000_141,
-            message_bytes_total: 151 << 20,
-            messages_by_second: (0..900).map(|second| second % 77).collect(),
-            refusals_by_second: (0..900).map(|second| second % 3).collect(),
-        },
+        throughput: throughput(),
         latency: vec![Latency {
             phase: "tls_handshake".to_owned(),
             count: 161,
@@ -101,5 +86,24 @@ pub(crate) fn full() -> Status {
             event: "store_full".to_owned(),
             text: "an event".to_owned(),
         }],
+    }
+}
+
+fn throughput() -> Throughput {
+    let rates = |first: f64| Rates {
+        messages_per_second: first,
+        bytes_per_second: (first + 1.0) * 1024.0,
+        connections_per_second: first + 2.0,
+        refusals_per_second: first + 3.0,
+    };
+    Throughput {
+        now: rates(101.0),
+        minute: rates(111.0),
+        quarter_hour: rates(121.0),
+        connections_open: 131,
+        messages_total: 5_000_141,
+        message_bytes_total: 151 << 20,
+        messages_by_second: (0..900).map(|second| second % 77).collect(),
+        refusals_by_second: (0..900).map(|second| second % 3).collect(),
     }
 }

@@ -91,12 +91,13 @@ pub(super) fn figures(status: &Status, width: usize) -> Vec<Line> {
 
 fn head(status: &Status, width: usize) -> Vec<Line> {
     let name = format!("ringmx {}", shown(&status.hostname));
-    let about = format!(
-        "version {}, generation {}, up {}",
-        shown(&status.version),
-        count(status.generation),
-        seconds(status.uptime_seconds)
-    );
+    let about = [
+        format!("version {}", shown(&status.version)),
+        format!("generation {}", count(status.generation)),
+        format!("up {}", seconds(status.uptime_seconds)),
+    ];
+    // A line ends between them, never within one.
+    let about = about.map(|part| part.replace(' ', "\u{a0}")).join(", ");
     let errors = status.problems.iter().any(|problem| problem.severity == Severity::Error);
     let tone = match status.state {
         State::NotReady => Tone::Bad,

@@ -5,7 +5,7 @@ use crate::admin::status::sample::full;
 use crate::admin::status::{Event, Problem};
 
 fn text(status: &Status, width: usize) -> String {
-    lines(status, width).iter().map(Line::plain).collect()
+    lines(status, width).iter().map(Line::plain).collect::<String>().replace('\u{a0}', " ")
 }
 
 /// The figures that a narrow terminal shows, too.
@@ -22,7 +22,7 @@ const FIGURES: [&str; 26] = [
     "102 KiB",
     "124",
     "131",
-    "5\u{a0}000\u{a0}141",
+    "5 000 141",
     "171 µs",
     "19.1 ms",
     "22 %",
