@@ -1,11 +1,12 @@
 //! What is built once, in this order: what an operator can have got wrong is found before anybody can
 //! connect.
 
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crossbeam_channel::{Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::control::Control;
 use super::error::ServeError;
@@ -15,14 +16,14 @@ use super::lent::Lent;
 use super::log_report::LogReport;
 use super::reloader::{Audience, Reloader, Shared};
 use super::shard_start::{Ends, MakeToSink, ShardStart};
-use super::watch::Watch;
+use super::watch::{Watch, Watched};
 use super::workers::Workers;
 use super::{addresses, confinement, report};
 use crate::admin::control_socket::ControlStart;
 use crate::admin::health::Health;
-use crate::admin::socket::Listening;
+use crate::admin::socket::{Listening, SocketFile};
 use crate::admin::status::source::Source;
-use crate::admin::{self, AdminStart};
+use crate::admin::{self, Admin, AdminStart};
 use crate::config::{Config, Entries};
 use crate::handoff::channel::{Sender as ToShard, Sender as ToWorker};
 use crate::handoff::message::Message;
@@ -34,10 +35,12 @@ use crate::service_manager::ServiceManager;
 use crate::shard::clients::Clients;
 use crate::shard::delivery::ToSink;
 use crate::shard::inbox::{Inbox, Letterbox, inbox};
-use crate::shard::order::Order;
+use crate::shard::mailboxes::Lookup;
+use crate::shard::order::{NewSocket, Order};
+use crate::shard::parts::Overflow;
 use crate::shutdown::Shutdown;
 use crate::sink::space::Space;
-use crate::sink::{self, Report, Sink, Surroundings, file_limit};
+use crate::sink::{self, Opened, Report, Sink, Surroundings, file_limit};
 use crate::threads::Threads;
 use crate::tls::context::TlsContext;
 
@@ -52,7 +55,7 @@ pub(super) fn start(
     log: &mut Log,
 ) -> Result<Option<Control>, ServeError> {
     let read_at = SystemTime::now();
-    let mut lent = Lent::from_environment()?;
+    let lent = Lent::from_environment()?;
     addresses::check(config, &lent)?;
     let table = Arc::new(table_of(config, recipients)?);
     let tables = Tables::default();
@@ -62,33 +65,17 @@ pub(super) fn start(
     let sink_workers = config.sink.workers.min(config.shards.len());
     let registry = Arc::new(Registry::new(config.shards.len(), config.sink.kind.word(), sink_workers));
     registry.ask_log(log.lines_dropped());
-    let surroundings = Surroundings {
-        hostname: config.hostname.clone(),
-        local_part_case_sensitive: config.local_part_case_sensitive,
-        report: Arc::clone(&log_report) as Arc<dyn Report>,
-        spool: Arc::clone(registry.spool()),
-        is_named: {
-            let tables = tables.clone();
-            Arc::new(move |mailbox| tables.name(mailbox))
-        },
-    };
+    let surroundings = surroundings(config, &log_report, &registry, &tables);
     if shutdown.has_begun() {
         return Ok(None);
     }
     let confinement = confinement::enter(config, file, log)?;
     probe::probe().map_err(|unusable| ServeError::new(unusable.to_string()))?;
-    let mut opened =
-        sink::open(&config.sink, &surroundings).map_err(|error| ServeError::new(error.to_string()))?;
-    let space = sink::watch_space(&config.sink, &surroundings)
-        .map_err(|error| ServeError::of_machine("watching the sink's disk", &error))?;
+    let (mut opened, space) = open_sink(config, &surroundings)?;
     if !shutdown.may_listen() {
         return Ok(None);
     }
-    let bound = addresses::bind_all(config, &mut lent)?;
-    let admin = addresses::listen_for_admin(config.admin.as_ref(), &mut lent)?;
-    lent.are_all_taken()?;
-    let control = addresses::listen_for_control(config.control.as_deref())?;
-    bound.listen().map_err(ServeError::new)?;
+    let Open { bound, admin, control } = listen(config, lent)?;
     let places = bound.places;
     report::banner(config, places.iter().map(|place| place.bound), &opened, log);
     report::admin(admin.as_ref().map(Listening::address), log);
@@ -97,28 +84,15 @@ pub(super) fn start(
     registry.set_certificates(certificates.ends(&config.tls.certificates));
     let (tell, events) = unbounded();
     let (letterboxes, inboxes) = inboxes(config.shards.len(), shutdown)?;
-    let report = surroundings.report;
-    let mut workers = Workers {
-        threads: Threads::new(),
-        letterboxes,
-        report,
-        tell: tell.clone(),
-        registry: Arc::clone(&registry),
-    };
+    let mut workers = Workers::new(letterboxes, surroundings.report, tell.clone(), &registry);
     let (overflow, spill) = workers.start_spiller(config, opened.spill.clone(), space.clone())?;
     let lookup = workers.start_keeper(opened.mailboxes.take())?;
     let to_workers = workers.start_sink(opened.workers)?;
-    let ends = inboxes.into_iter().zip(bound.sockets).enumerate().map(|(number, (inbox, sockets))| {
-        let to_sink = make_to_sink(number, &to_workers, opened.inline)?;
-        Ok(Ends { sockets, inbox, to_sink, overflow: overflow.clone(), lookup: lookup.clone() })
-    });
-    let ends = ends.collect::<Result<Vec<_>, ServeError>>()?;
+    let ways = Ways { to_workers: &to_workers, inline: opened.inline, overflow, lookup };
+    let ends = ways.ends(inboxes, bound.sockets)?;
     let tls_of = |listener: &_| certificates.server_config(listener);
     let first = Generation::new(1, config.clone(), table, places, &tls_of).map_err(ServeError::new)?;
-    let (tell_changed, changed) = unbounded();
-    let watch = Watch::start(tell_changed)
-        .map_err(|error| ServeError::of_machine("watching files of recipients and certificates", &error))?;
-    watch.see_all(config, read_at);
+    let (watch, changed) = watch_files(config, read_at)?;
     let clients = Clients::new(config.limits.connections_per_client_max);
     let shared = Shared { clients: Arc::clone(&clients), space: space.clone(), spill };
     let common = Common {
@@ -138,22 +112,13 @@ pub(super) fn start(
     let file = file.map(Path::to_owned);
     let reloader = Reloader::new(file, generations, certificates, shared, audience, watch, orders);
     let (ask, requests) = unbounded();
-    let (counted, watched) = (Arc::clone(&registry), Arc::clone(&health));
-    let status = Arc::new(Source::new(config.hostname.clone(), counted, watched, log.recent()));
-    let admin = admin::start(AdminStart {
-        listening: admin.zip(config.admin.clone()),
-        health: Arc::clone(&health),
-        status: Arc::clone(&status),
-        registry: Arc::clone(&registry),
-        service_manager: Arc::clone(&service_manager),
-        report: Arc::clone(&log_report) as _,
-        control: control.map(|socket| ControlStart {
-            socket,
-            ask,
-            status: Some(Arc::new(move || status.status().to_json())),
-        }),
-    })
-    .map_err(|error| ServeError::of_machine("starting the administration", &error))?;
+    let control = control.map(|socket| ControlStart { socket, ask, status: None });
+    let admin = Administration { config, log, registry: &registry, health: &health }.start(
+        admin,
+        control,
+        &service_manager,
+        &log_report,
+    )?;
     let (workers, shutdown) = (workers.threads, Arc::clone(shutdown));
     Ok(Some(Control {
         reloader,
@@ -170,6 +135,99 @@ pub(super) fn start(
         admin,
         confinement,
     }))
+}
+
+/// What the sink is opened with.
+fn surroundings(
+    config: &Config,
+    log_report: &Arc<LogReport>,
+    registry: &Arc<Registry>,
+    tables: &Tables,
+) -> Surroundings {
+    let tables = tables.clone();
+    Surroundings {
+        hostname: config.hostname.clone(),
+        local_part_case_sensitive: config.local_part_case_sensitive,
+        report: Arc::clone(log_report) as Arc<dyn Report>,
+        spool: Arc::clone(registry.spool()),
+        is_named: Arc::new(move |mailbox| tables.name(mailbox)),
+    }
+}
+
+/// Opens the sink, and watches the space of its file system, if it has one.
+fn open_sink(
+    config: &Config,
+    surroundings: &Surroundings,
+) -> Result<(Opened, Option<Arc<Space>>), ServeError> {
+    let opened =
+        sink::open(&config.sink, surroundings).map_err(|error| ServeError::new(error.to_string()))?;
+    let space = sink::watch_space(&config.sink, surroundings)
+        .map_err(|error| ServeError::of_machine("watching the sink's disk", &error))?;
+    Ok((opened, space))
+}
+
+/// Where clients and operators can connect.
+struct Open {
+    bound: addresses::Bound,
+    admin: Option<Listening>,
+    control: Option<(UnixListener, SocketFile)>,
+}
+
+/// Makes every socket, and lets clients connect when all of them could be made.
+fn listen(config: &Config, mut lent: Lent) -> Result<Open, ServeError> {
+    let bound = addresses::bind_all(config, &mut lent)?;
+    let admin = addresses::listen_for_admin(config.admin.as_ref(), &mut lent)?;
+    lent.are_all_taken()?;
+    let control = addresses::listen_for_control(config.control.as_deref())?;
+    bound.listen().map_err(ServeError::new)?;
+    Ok(Open { bound, admin, control })
+}
+
+/// Watches the files that are taken over when they change. They were read at this time.
+fn watch_files(config: &Config, read_at: SystemTime) -> Result<(Arc<Watch>, Receiver<Watched>), ServeError> {
+    let (tell, changed) = unbounded();
+    let watch = Watch::start(tell)
+        .map_err(|error| ServeError::of_machine("watching files of recipients and certificates", &error))?;
+    watch.see_all(config, read_at);
+    Ok((watch, changed))
+}
+
+/// What the administration tells of.
+struct Administration<'a> {
+    config: &'a Config,
+    log: &'a Log,
+    registry: &'a Arc<Registry>,
+    health: &'a Arc<Health>,
+}
+
+impl Administration<'_> {
+    /// Starts its thread, if anybody is to be told.
+    fn start(
+        self,
+        listening: Option<Listening>,
+        control: Option<ControlStart>,
+        service_manager: &Arc<ServiceManager>,
+        log_report: &Arc<LogReport>,
+    ) -> Result<Option<Admin>, ServeError> {
+        let Self { config, log, registry, health } = self;
+        let (counted, watched) = (Arc::clone(registry), Arc::clone(health));
+        let status = Arc::new(Source::new(config.hostname.clone(), counted, watched, log.recent()));
+        let told = Arc::clone(&status);
+        let control = control.map(|control| ControlStart {
+            status: Some(Arc::new(move || told.status().to_json())),
+            ..control
+        });
+        let start = AdminStart {
+            listening: listening.zip(config.admin.clone()),
+            health: Arc::clone(health),
+            status,
+            registry: Arc::clone(registry),
+            service_manager: Arc::clone(service_manager),
+            report: Arc::clone(log_report) as _,
+            control,
+        };
+        admin::start(start).map_err(|error| ServeError::of_machine("starting the administration", &error))
+    }
 }
 
 /// What is watched of all that was started.
@@ -195,18 +253,33 @@ fn inboxes(shards: usize, shutdown: &Shutdown) -> Result<(Vec<Letterbox>, Vec<In
     Ok(made.into_iter().unzip())
 }
 
-/// A shard's way to its worker of the sink, or to the sink itself where that has no worker. Shards are dealt
-/// to workers in turn.
-fn make_to_sink(
-    shard: usize,
-    workers: &[ToWorker<Box<Message>>],
+/// Where what shards have for others goes.
+struct Ways<'a> {
+    to_workers: &'a [ToWorker<Box<Message>>],
     inline: Option<fn() -> Box<dyn Sink>>,
-) -> Result<MakeToSink, ServeError> {
-    let worker = workers.iter().cycle().nth(shard).cloned();
-    match (worker, inline) {
-        (Some(to_sink), _) => Ok(Box::new(|| ToSink::Worker(to_sink))),
-        (None, Some(make)) => Ok(Box::new(move || ToSink::Inline(make()))),
-        (None, None) => Err(ServeError::new("the sink has neither workers nor runs inline")),
+    overflow: Overflow,
+    lookup: Lookup,
+}
+
+impl Ways<'_> {
+    /// The ends of each shard.
+    fn ends(&self, inboxes: Vec<Inbox>, sockets: Vec<Vec<NewSocket>>) -> Result<Vec<Ends>, ServeError> {
+        let ends = inboxes.into_iter().zip(sockets).enumerate().map(|(number, (inbox, sockets))| {
+            let (overflow, lookup) = (self.overflow.clone(), self.lookup.clone());
+            Ok(Ends { sockets, inbox, to_sink: self.to_sink(number)?, overflow, lookup })
+        });
+        ends.collect()
+    }
+
+    /// A shard's way to its worker of the sink, or to the sink itself where that has no worker. Shards are
+    /// dealt to workers in turn.
+    fn to_sink(&self, shard: usize) -> Result<MakeToSink, ServeError> {
+        let worker = self.to_workers.iter().cycle().nth(shard).cloned();
+        match (worker, self.inline) {
+            (Some(to_sink), _) => Ok(Box::new(|| ToSink::Worker(to_sink))),
+            (None, Some(make)) => Ok(Box::new(move || ToSink::Inline(make()))),
+            (None, None) => Err(ServeError::new("the sink has neither workers nor runs inline")),
+        }
     }
 }
 

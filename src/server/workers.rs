@@ -36,6 +36,16 @@ pub(super) struct Workers {
 }
 
 impl Workers {
+    /// None yet.
+    pub(super) fn new(
+        letterboxes: Vec<Letterbox>,
+        report: Arc<dyn Report>,
+        tell: Sender<ThreadEvent>,
+        registry: &Arc<Registry>,
+    ) -> Self {
+        Self { threads: Threads::new(), letterboxes, report, tell, registry: Arc::clone(registry) }
+    }
+
     /// Starts the sink's workers and gives the way to each.
     pub(super) fn start_sink(
         &mut self,
