@@ -10,7 +10,10 @@ pub mod figures;
 pub mod history;
 pub mod judgement;
 mod refusals;
+#[cfg(test)]
+pub(crate) mod sample;
 pub mod source;
+pub mod words;
 
 /// The number of the shape below.
 pub const SHAPE: u32 = 1;
@@ -239,8 +242,8 @@ pub struct Memory {
 pub struct Room {
     /// What mail may still take: free on the file system, less the reserve.
     pub free_bytes: u64,
-    /// When that is used up if it goes on as in the last 15 minutes; none if it does not shrink, or nobody has
-    /// looked for a minute yet.
+    /// When that is used up if it goes on as in the last 15 minutes; none if it does not shrink, or nobody
+    /// has looked for a minute yet.
     pub full_in_seconds: Option<u64>,
 }
 

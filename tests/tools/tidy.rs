@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "admin::control_socket",
+            "admin::status",
             "check",
             "doctor",
             "log",

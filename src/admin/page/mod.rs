@@ -12,7 +12,6 @@ mod markup;
 mod panels;
 mod policy;
 
-use self::markup::Text;
 use super::status::Status;
 
 pub use self::policy::content_security_policy;
