@@ -11,8 +11,10 @@ RINGMX_TRACE=$traces "$@" || status=$?
 echo "servers: $(find "$traces" -type f | wc -l), the tests ended with $status"
 # EPERM and ENOSYS are what the filters answer. clone3 is meant to look missing; before the filter comes,
 # programs ask for what a kernel may lack.
-if grep -rhE '= -1 (EPERM|ENOSYS)' "$traces" | sed -E 's/^[0-9]+ +//; s/\(.*= -1/ = -1/' | grep -v '^clone3 ' | sort | uniq -c | sort -rn
-then echo "these calls were refused: is one of them needed?"
+refused=$(grep -rhE '= -1 (EPERM|ENOSYS)' "$traces" | sed -E 's/^[0-9]+ +//; s/\(.*= -1/ = -1/' |
+    grep -v '^clone3 ' | sort | uniq -c | sort -rn || true)
+if [ -n "$refused" ]
+then printf 'these calls were refused; is one of them needed?\n%s\n' "$refused"
 else echo "no call was refused"
 fi
 exit $status
