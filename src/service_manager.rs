@@ -32,7 +32,8 @@ impl ServiceManager {
     pub fn from_environment() -> Result<Self, String> {
         let socket = std::env::var_os("NOTIFY_SOCKET").map(|name| {
             connect(&name).map_err(|error| {
-                format!("the service manager cannot be told anything: NOTIFY_SOCKET={name:?}: {error}")
+                let name = name.display();
+                format!("the service manager cannot be told anything: NOTIFY_SOCKET={name}: {error}")
             })
         });
         let variable = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());

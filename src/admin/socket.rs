@@ -26,7 +26,7 @@ const BACKLOG: i32 = 64;
 pub struct Listening {
     socket: Socket,
     address: AdminAddress,
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
 }
 
 #[derive(Debug)]
@@ -42,11 +42,11 @@ impl Listening {
             AdminAddress::Tcp(address) => {
                 let socket = TcpListener::bind(address)?;
                 let address = AdminAddress::Tcp(socket.local_addr()?);
-                Ok(Self { socket: Socket::Tcp(socket), address, _file: None })
+                Ok(Self { socket: Socket::Tcp(socket), address, file: None })
             }
             AdminAddress::Unix(path) => {
                 let (socket, file) = bind_unix(path, MODE)?;
-                Ok(Self { socket: Socket::Unix(socket), address: address.clone(), _file: Some(file) })
+                Ok(Self { socket: Socket::Unix(socket), address: address.clone(), file: Some(file) })
             }
         }
     }
@@ -72,7 +72,7 @@ impl Listening {
             AdminAddress::Tcp(_) => Socket::Tcp(socket.into()),
             AdminAddress::Unix(_) => Socket::Unix(socket.into()),
         };
-        Ok(Self { socket, address: address.clone(), _file: None })
+        Ok(Self { socket, address: address.clone(), file: None })
     }
 
     /// Where it listens.
@@ -92,7 +92,7 @@ impl Listening {
                 AsyncSocket::Unix(tokio::net::UnixListener::from_std(socket)?)
             }
         };
-        Ok(Acceptor { socket, _file: self._file })
+        Ok(Acceptor { socket, _file: self.file })
     }
 }
 
