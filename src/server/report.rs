@@ -46,7 +46,7 @@ pub(super) fn banner(config: &Config, addresses: &[SocketAddr], opened: &Opened,
         Durability::None => "nothing: a message answered 250 may be lost",
     };
     log.record(&events::SINK, at)
-        .text("to", opened.description.as_bytes())
+        .text("text", opened.description.as_bytes())
         .text("promise", promise.as_bytes())
         .end();
     let domains =
@@ -84,7 +84,9 @@ pub(super) fn stopping(is_asked_for: bool, log: &mut Log) {
 /// The closing report: what was counted since the start and is not 0.
 pub(super) fn stopped(registry: &Registry, log: &mut Log) {
     let mut record = log.record(&events::STOPPED, SystemTime::now());
-    for (name, value) in registry.snapshot().total().values() {
+    // What is as it is configured was not counted.
+    let counted = |(name, _): &(&str, u64)| *name != "buffers";
+    for (name, value) in registry.snapshot().total().values().filter(counted) {
         record = record.number_if_any(name, value);
     }
     record.end();

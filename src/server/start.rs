@@ -50,10 +50,7 @@ pub(super) fn start(
     // Its notes are among the warnings on the configuration.
     let (certificates, _) = TlsContext::open(&config.tls, &config.hostname).map_err(ServeError::new)?;
     let log_report = Arc::new(LogReport::new(log.clone()));
-    let sink_workers = config.sink.workers.min(config.shards.len());
-    let registry = Arc::new(Registry::new(config.shards.len(), config.sink.kind.word(), sink_workers));
-    registry.set_certificates(certificates.ends());
-    registry.ask_log(log.lines_dropped());
+    let registry = registry_for(config, &certificates, log);
     let surroundings = Surroundings {
         hostname: config.hostname.clone(),
         local_part_case_sensitive: config.local_part_case_sensitive,
@@ -142,6 +139,15 @@ fn watched(metrics: &[Arc<ShardMetrics>], bells: Vec<ToShard<Order>>) -> Vec<Wat
         ring: Box::new(move || bell.ring_if_parked()),
     });
     watched.collect()
+}
+
+/// What all threads will count in.
+fn registry_for(config: &Config, certificates: &TlsContext, log: &Log) -> Arc<Registry> {
+    let shards = config.shards.len();
+    let registry = Registry::new(shards, config.sink.kind.word(), config.sink.workers.min(shards));
+    registry.set_certificates(certificates.ends());
+    registry.ask_log(log.lines_dropped());
+    Arc::new(registry)
 }
 
 /// The table of recipients, which all listeners of all shards and the sink ask.
