@@ -97,7 +97,7 @@ fn a_transaction_of_the_protocol_core_allocates_nothing() {
     let now = Instant::now();
     let client = "192.0.2.1:25".parse().expect("an address");
     let mut driver = Driver {
-        session: Session::new(Arc::new(settings), client, now),
+        session: Session::new(Arc::new(settings), client, now).counted_in(&Arc::default()),
         replies: ReplyBuffer::new(),
         supplies: Supplies::default(),
         facts: ClientFacts::unknown(),

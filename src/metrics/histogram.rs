@@ -103,8 +103,8 @@ impl Spread {
         self.buckets.iter().take(buckets).sum()
     }
 
-    /// A value that this share of all values do not exceed (0.99: all but one of a hundred), at most a quarter
-    /// too large. None while there are no values.
+    /// A value that this share of all values do not exceed (0.99: all but one of a hundred). It is at most a
+    /// quarter too large. None while there are no values.
     pub fn quantile(&self, share: f64) -> Option<u64> {
         let count = self.count();
         #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn a_begun_microsecond_counts_whole() {
         let histogram = Histogram::default();
-        histogram.add_duration(Duration::from_nanos(64_000));
+        histogram.add_duration(Duration::from_micros(64));
         histogram.add_duration(Duration::from_nanos(64_001));
         assert_eq!((histogram.spread().count_to(6), histogram.spread().sum), (1, 129));
         assert_eq!(micros(Duration::MAX), u64::MAX);

@@ -262,11 +262,13 @@ mod tests {
 
     #[test]
     fn sums_go_over_all_shards() {
-        let shards = [ShardMetrics::default(), ShardMetrics::default()];
+        let shards: Vec<ShardMetrics> = (0..2).map(|_| ShardMetrics::default()).collect();
         shards[0].messages.add(3);
         shards[1].messages.add(4);
         shards[1].connections_open.set(2);
-        shards.iter().for_each(|shard| shard.phase(Phase::Data).add(7));
+        for shard in &shards {
+            shard.phase(Phase::Data).add(7);
+        }
         let sum = sum(shards.iter());
         assert_eq!((sum.messages, sum.connections_open), (7, 2));
         assert_eq!((sum.phase(Phase::Data).count(), sum.phase(Phase::Store).count()), (2, 0));
@@ -275,7 +277,7 @@ mod tests {
 
     #[test]
     fn of_what_is_a_largest_value_the_largest_of_all_shards_counts() {
-        let shards = [ShardMetrics::default(), ShardMetrics::default(), ShardMetrics::default()];
+        let shards: Vec<ShardMetrics> = (0..3).map(|_| ShardMetrics::default()).collect();
         for (shard, turns) in shards.iter().zip([[5, 3], [2, 9], [0, 1]]) {
             for turn in turns {
                 shard.turn_us_max.raise(turn);

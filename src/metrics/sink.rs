@@ -20,8 +20,8 @@ pub struct SinkMetrics {
     pub sync_duration: Histogram,
     /// Messages that could not be stored.
     pub failures: Counter,
-    /// When the oldest message of the batch under way was completed, in microseconds since `epoch` and one more; 0 while
-    /// there is none (gauge).
+    /// When the oldest message of the batch under way was completed, in microseconds since `epoch` and one
+    /// more; 0 while there is none (gauge).
     oldest: Counter,
     /// When the batch under way began, in the same way (gauge).
     began: Counter,

@@ -199,7 +199,9 @@ fn under_way(registry: &Registry) -> (u64, u64) {
 /// The closing report: what was counted since the start and is not 0.
 pub(super) fn stopped(registry: &Registry, log: &mut Log) {
     let mut record = log.record(&events::STOPPED, SystemTime::now());
-    for (name, value) in registry.snapshot().total().values() {
+    // What is as it is configured was not counted.
+    let counted = |(name, _): &(&str, u64)| *name != "buffers";
+    for (name, value) in registry.snapshot().total().values().filter(counted) {
         record = record.number_if_any(name, value);
     }
     record.end();

@@ -11,7 +11,7 @@
 use crate::limits::HANDSHAKE_BYTES_WAITING_MAX;
 use crate::mail::client::TlsFacts;
 use crate::metrics::ShardMetrics;
-use crate::tls::{Cause, State, Tls};
+use crate::tls::{Cause, State, TLS12, Tls};
 
 /// Octets to and from the wire.
 #[derive(Debug)]
@@ -211,6 +211,17 @@ impl Secured {
 }
 
 /// Counts a failure of TLS.
+/// Counts a handshake that is done.
+pub(super) fn count_handshake(metrics: &ShardMetrics, facts: &TlsFacts) {
+    let resumed = u64::from(facts.resumed);
+    metrics.tls_handshakes.add(1);
+    metrics.tls_resumptions.add(resumed);
+    if facts.version == TLS12 {
+        metrics.tls12_handshakes.add(1);
+        metrics.tls12_resumptions.add(resumed);
+    }
+}
+
 pub(super) fn count_failure(metrics: &ShardMetrics, cause: Cause) {
     let counter = match cause {
         Cause::NotTls => &metrics.tls_failures_not_tls,

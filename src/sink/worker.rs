@@ -124,7 +124,7 @@ impl Gatherer<'_> {
 /// Has a batch stored, and counts it.
 fn store(
     sink: &mut dyn Sink,
-    batch: &mut Vec<Box<Message>>,
+    batch: &mut [Box<Message>],
     outcomes: &mut Vec<Outcome>,
     metrics: &SinkMetrics,
 ) {

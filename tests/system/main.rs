@@ -12,6 +12,7 @@ mod locked_memory;
 mod log;
 mod log_lines;
 mod mailbox_lines;
+mod metrics;
 mod power_cut;
 mod process;
 mod reload;

@@ -7,6 +7,7 @@ mod config;
 mod doctor;
 mod log;
 mod manual;
+mod metrics;
 mod permission;
 mod recipients;
 mod reload_keys;

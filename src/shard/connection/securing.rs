@@ -1,13 +1,13 @@
-//! TLS of a connection: its beginning, what octets under it come to, its failure.
+//! TLS of a connection: it begins, goes on with what came, is done, or fails.
 
 use super::Connection;
 use crate::ring::Ring;
 use crate::shard::context::Context;
 use crate::shard::inflow::{Progress, Refusal};
 use crate::shard::serving::Serving;
-use crate::shard::transport::{Fault, count_failure};
+use crate::shard::transport::{Fault, count_failure, count_handshake};
 use crate::smtp::question::{Asked, Encryption};
-use crate::tls::{Cause, TLS12, Tls};
+use crate::tls::{Cause, Tls};
 
 impl Connection {
     /// The session asks whether TLS can begin. If it can, the replies so far are the last in plaintext.
@@ -49,12 +49,7 @@ impl Connection {
             }
         };
         if let Some(facts) = negotiated {
-            context.metrics.tls_handshakes.add(1);
-            context.metrics.tls_resumptions.add(u64::from(facts.resumed));
-            if facts.version == TLS12 {
-                context.metrics.tls12_handshakes.add(1);
-                context.metrics.tls12_resumptions.add(u64::from(facts.resumed));
-            }
+            count_handshake(&context.metrics, &facts);
             self.stopwatch.end_handshake(context.turn.now, &context.metrics);
             let Serving { session, replies, .. } = &mut self.serving;
             let step = session.handle_tls(facts, replies, context.turn.now);
