@@ -21,7 +21,7 @@ use super::serving::Serving;
 use super::silence::Scarcity;
 use super::stopwatch::Stopwatch;
 use super::table::Key;
-use super::transport::Outgoing;
+use super::transport::Encrypted;
 use super::wire::{Intake, Wire};
 use super::work::{LITTLE_BYTES, Slice};
 use crate::buffer::BufferId;
@@ -297,7 +297,7 @@ impl Connection {
         }
         let said = self.serving.take_said(&mut context.turn);
         let are_last = self.course.phase() == Phase::Flushing;
-        let Outgoing { octets, used, failed } = self.inflow.transport.encrypt(said, are_last);
+        let Encrypted { octets, used, failed } = self.inflow.transport.encrypt(said, are_last);
         if !used.is_empty() {
             context.turn.keep_spare(used);
         }
