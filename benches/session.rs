@@ -8,7 +8,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ringmx::config::Config;
 use ringmx::mail::queue_id::QueueId;
 use ringmx::smtp::policy::Recipients;
-use ringmx::smtp::question::{Delivered, Storing, Question};
+use ringmx::smtp::question::{Delivered, Question, Storing};
 use ringmx::smtp::reply::ReplyBuffer;
 use ringmx::smtp::session::{Input, Session, Step};
 use ringmx::smtp::settings::Settings;

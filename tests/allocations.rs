@@ -10,7 +10,7 @@ use ringmx::mail::client::ClientFacts;
 use ringmx::mail::queue_id::QueueId;
 use ringmx::smtp::extension::ExtensionSet;
 use ringmx::smtp::policy::Recipients;
-use ringmx::smtp::question::{Delivered, Storing, Question};
+use ringmx::smtp::question::{Delivered, Question, Storing};
 use ringmx::smtp::reply::ReplyBuffer;
 use ringmx::smtp::session::{Input, Session, Step};
 use ringmx::smtp::settings::Settings;

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use ringmx::config::Config;
 use ringmx::mail::queue_id::QueueId;
 use ringmx::smtp::policy::Recipients;
-use ringmx::smtp::question::{Delivered, Storing, Question};
+use ringmx::smtp::question::{Delivered, Question, Storing};
 use ringmx::smtp::reply::ReplyBuffer;
 use ringmx::smtp::session::{Input, Session, Step};
 use ringmx::smtp::settings::{BareLineEnd, ChunkLineEnd, NulPolicy, Settings};

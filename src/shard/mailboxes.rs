@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::table::Key;
 use crate::handoff::channel::{MustRing, Sender};
-use crate::handoff::mailbox::{MailboxAnswer, Inquiry, Standing};
+use crate::handoff::mailbox::{Inquiry, MailboxAnswer, Standing};
 use crate::handoff::message::Origin;
 use crate::limits::{INQUIRIES_AWAY_MAX, MAILBOXES_READY_MAX};
 use crate::mail::envelope::Mailbox;

@@ -22,7 +22,7 @@ use crate::mail::outcome::{Outcome, TryAgain};
 use crate::mail::session_id::SessionId;
 use crate::ring::Ring;
 use crate::smtp::policy::Verdict;
-use crate::smtp::question::{Admission, Answerable, OpenQuestion, Awaited, Delivered, Storing, Recipient};
+use crate::smtp::question::{Admission, Answerable, Awaited, Delivered, OpenQuestion, Recipient, Storing};
 use crate::smtp::reply::ReplyBuffer;
 use crate::smtp::run::Run;
 use crate::smtp::session::{Session, Step};
@@ -342,7 +342,11 @@ impl Serving {
     }
 
     /// Asks whether the store has a place for the recipient that the session proposes.
-    pub(super) fn ask_about_recipient<R: Ring>(&mut self, asked: OpenQuestion<Recipient>, context: &mut Context<R>) {
+    pub(super) fn ask_about_recipient<R: Ring>(
+        &mut self,
+        asked: OpenQuestion<Recipient>,
+        context: &mut Context<R>,
+    ) {
         let (connection, number, now) = (self.key.word(), asked.number(), context.turn.now);
         let answered = match self.session.proposed_recipient() {
             Some(recipient) => {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::worker::AbortOnPanic;
 use crate::handoff::channel::{Consumer, Receiver, Sender, Waiting};
-use crate::handoff::mailbox::{MailboxAnswer, Inquiry, MailboxPath, Standing};
+use crate::handoff::mailbox::{Inquiry, MailboxAnswer, MailboxPath, Standing};
 use crate::mail::envelope::Mailbox;
 
 /// Names the places of recipients. Quick and in memory.

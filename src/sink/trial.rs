@@ -13,7 +13,7 @@ use super::executor::Executor;
 use super::file_system;
 use super::opening::OpenError;
 use super::permission::Permission;
-use super::plan::{Action, Owners, FilePath, Plan};
+use super::plan::{Action, FilePath, Owners, Plan};
 use super::root::Root;
 
 /// Names of our own, which one start leaves and the next one removes should it be cut short.

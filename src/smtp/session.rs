@@ -41,7 +41,7 @@ use super::ended_by::EndedBy;
 pub use super::input::Input;
 use super::line::LineReader;
 pub use super::proxy::NoProxyHeader;
-use super::question::{Awaited, Storing, Question};
+use super::question::{Awaited, Question, Storing};
 use super::reason::Reason;
 use super::reply::{self, ReplyBuffer};
 use super::settings::Settings;

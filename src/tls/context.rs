@@ -233,7 +233,12 @@ fn read_all(
                 found.extend(certificate.notes(now).into_iter().map(note));
                 found.extend(exposure::of(&files.key).map(|text| {
                     let text = format!("{}: {text}", files.key.display());
-                    CertificateFinding { certificate: number, file: CertificateFile::Key, text, is_error: false }
+                    CertificateFinding {
+                        certificate: number,
+                        file: CertificateFile::Key,
+                        text,
+                        is_error: false,
+                    }
                 }));
                 certificates.push(certificate);
             }
@@ -253,7 +258,12 @@ fn read_all(
             "{path}: the certificate is for {names}, and none is for `hostname`, {hostname}: servers that check the name send nothing \
              here; add one for it, or set `hostname` to the name in the MX record"
         );
-        found.push(CertificateFinding { certificate: 0, file: CertificateFile::Chain, text, is_error: false });
+        found.push(CertificateFinding {
+            certificate: 0,
+            file: CertificateFile::Chain,
+            text,
+            is_error: false,
+        });
     }
     (certificates, found)
 }
@@ -262,7 +272,8 @@ fn read_all(
 fn usable(
     (certificates, found): (Vec<Certificate>, Vec<CertificateFinding>),
 ) -> Result<(Vec<Certificate>, Vec<String>), String> {
-    let (errors, notes): (Vec<CertificateFinding>, Vec<CertificateFinding>) = found.into_iter().partition(|found| found.is_error);
+    let (errors, notes): (Vec<CertificateFinding>, Vec<CertificateFinding>) =
+        found.into_iter().partition(|found| found.is_error);
     let text = |found: CertificateFinding| found.text;
     if errors.is_empty() {
         return Ok((certificates, notes.into_iter().map(text).collect()));

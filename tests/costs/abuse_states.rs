@@ -15,7 +15,7 @@ use ringmx::limits::{BLOCK_BYTES, ENVELOPE_BYTES_FREE, FIRST_BLOCK_BYTES, HELD_B
 use ringmx::mail::client::TlsFacts;
 use ringmx::mail::queue_id::QueueId;
 use ringmx::smtp::policy::{Recipients, Verdict};
-use ringmx::smtp::question::{Delivered, Storing, Question};
+use ringmx::smtp::question::{Delivered, Question, Storing};
 use ringmx::smtp::reply::ReplyBuffer;
 use ringmx::smtp::session::{Input, Session, Standing, Step};
 use ringmx::smtp::settings::Settings;

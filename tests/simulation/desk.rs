@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringmx::handoff::channel::{Consumer, Receiver, Sender, Waiting};
-use ringmx::handoff::mailbox::{MailboxAnswer, Inquiry, MailboxPath, Standing};
+use ringmx::handoff::mailbox::{Inquiry, MailboxAnswer, MailboxPath, Standing};
 use ringmx::mail::envelope::Mailbox;
 use ringmx::ring::simulated::World;
 use ringmx::shard::mailboxes::Lookup;

@@ -13,7 +13,7 @@ use ringmx::config::LineEndings;
 use ringmx::mail::queue_id::QueueId;
 use ringmx::sink::executor::Executor;
 use ringmx::sink::executor::blocking::Blocking;
-use ringmx::sink::plan::{Action, Owners, FilePath, Plan};
+use ringmx::sink::plan::{Action, FilePath, Owners, Plan};
 use ringmx::sink::spool::cursor::{Cursor, read_consumed};
 use ringmx::sink::spool::export::{Target, export};
 use ringmx::sink::spool::prune::prune;

@@ -14,7 +14,7 @@ use ringmx::config::{self, SinkKind};
 use ringmx::mail::outcome::Outcome;
 use ringmx::sink::executor::Executor;
 use ringmx::sink::executor::simulated::{Fault, Image, Simulated};
-use ringmx::sink::plan::{Action, Owners, FilePath, Plan};
+use ringmx::sink::plan::{Action, FilePath, Owners, Plan};
 use ringmx::sink::spool::cursor::{Cursor, write_consumed};
 use ringmx::sink::spool::format::{
     PREPARED_SUFFIX, SegmentHeader, message_place, segment_name, segment_sequence,

@@ -11,7 +11,7 @@ use ringmx::mail::envelope::{BodyType, Envelope, Mailbox};
 use ringmx::mail::outcome::{Refused, TryAgain};
 use ringmx::mail::queue_id::QueueId;
 use ringmx::smtp::policy::{Recipients, Verdict};
-use ringmx::smtp::question::{Answerable, OpenQuestion, Delivered, Storing, Question};
+use ringmx::smtp::question::{Answerable, Delivered, OpenQuestion, Question, Storing};
 use ringmx::smtp::reply::ReplyBuffer;
 use ringmx::smtp::session::{Input, Session, Step};
 use ringmx::smtp::settings::Settings;

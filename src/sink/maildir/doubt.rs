@@ -16,7 +16,7 @@ use std::rc::Rc;
 use crate::limits::MAILDIRS_DOUBTED_MAX;
 use crate::mail::outcome::Outcome;
 use crate::sink::executor::Executor;
-use crate::sink::plan::{self, Action, Directory, Owners, FilePath, Plan};
+use crate::sink::plan::{self, Action, Directory, FilePath, Owners, Plan};
 use crate::sink::report::{Report, outcome_of, report_failures};
 
 /// Directories in doubt. Names made in them before may never become durable.

@@ -25,7 +25,7 @@ use super::content::Common;
 use super::file_system::Commit;
 use super::folders::lineage;
 use crate::sink::permission::Permission;
-use crate::sink::plan::{Action, Directory, Owners, FilePath, Plan};
+use crate::sink::plan::{Action, Directory, FilePath, Owners, Plan};
 
 /// Directories that [`Commit::Twice`] syncs one by one; where it renamed into more, it syncs the file system
 /// once more. A few syncs of directories write nothing of others.

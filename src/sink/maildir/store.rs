@@ -225,7 +225,8 @@ impl<E: Executor> Maildir<E> {
         if !results.any_failed() {
             return;
         }
-        let may_be_new = |delivery: &&MaildirDelivery| delivery.may_make && !self.known.contains(&delivery.maildir);
+        let may_be_new =
+            |delivery: &&MaildirDelivery| delivery.may_make && !self.known.contains(&delivery.maildir);
         let parents: BTreeSet<Directory> = deliveries
             .iter()
             .filter(may_be_new)

@@ -21,7 +21,7 @@ use super::message_file::{MessageFile, message_file_name};
 use crate::buffer::{NotWhole, Spilled, Whole};
 use crate::handoff::message::Message;
 use crate::sink::executor::Executor;
-use crate::sink::plan::{Action, Directory, Owners, FilePath, Plan};
+use crate::sink::plan::{Action, Directory, FilePath, Owners, Plan};
 use crate::sink::spill_file;
 
 /// The mail data of a message, by where it goes.

@@ -27,7 +27,7 @@ use crate::huge_pages::HugePages;
 use crate::limits::ZEROS_BYTES;
 use crate::mail::outcome::Outcome;
 use crate::sink::executor::Executor;
-use crate::sink::plan::{self, Action, Owners, FilePath, Plan};
+use crate::sink::plan::{self, Action, FilePath, Owners, Plan};
 use crate::sink::report::{Report, Site, outcome_of, report_failures};
 
 /// Consumed segments whose files wait for their next use, where nobody asks for more. The others are removed,

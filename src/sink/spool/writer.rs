@@ -16,7 +16,7 @@ use crate::mail::outcome::Outcome;
 use crate::metrics::SpoolMetrics;
 use crate::sink::contract::Sink;
 use crate::sink::executor::Executor;
-use crate::sink::plan::{self, Action, Done, Owners, FilePath, Plan, Results};
+use crate::sink::plan::{self, Action, Done, FilePath, Owners, Plan, Results};
 use crate::sink::report::{Report, Site, outcome_of, report_failures};
 
 /// Appends messages to segments.

@@ -18,7 +18,7 @@ use super::{Session, Step};
 use crate::limits::INQUIRY_WAIT_MAX;
 use crate::mail::queue_id::QueueId;
 use crate::smtp::policy::Verdict;
-use crate::smtp::question::{Answer, Answerable, OpenQuestion, Awaited, Delivered, NotAwaited};
+use crate::smtp::question::{Answer, Answerable, Awaited, Delivered, NotAwaited, OpenQuestion};
 use crate::smtp::reason::Reason;
 use crate::smtp::refusals::Address;
 use crate::smtp::reply::{self, Reply, ReplyBuffer};

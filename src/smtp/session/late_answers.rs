@@ -12,7 +12,7 @@ use crate::mail::envelope::Mailbox;
 use crate::mail::queue_id::QueueId;
 use crate::smtp::policy::{Judgement, Policy, Verdict};
 use crate::smtp::question::{
-    Answerable, OpenQuestion, Awaited, Beginning, Delivered, Storing, NotAwaited, Question, Recipient,
+    Answerable, Awaited, Beginning, Delivered, NotAwaited, OpenQuestion, Question, Recipient, Storing,
 };
 use crate::smtp::reply::ReplyBuffer;
 use crate::smtp::settings::{Limits, Settings};
