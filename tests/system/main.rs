@@ -3,6 +3,7 @@
 mod crash;
 mod dialogues_live;
 mod disk_shares;
+mod dovecot;
 mod faults;
 mod file_limits;
 mod fronts;
