@@ -8,7 +8,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ringmx::config::Config;
 use ringmx::mail::queue_id::QueueId;
 use ringmx::smtp::policy::Recipients;
-use ringmx::smtp::question::{Delivered, Delivery, Question};
+use ringmx::smtp::question::{Delivered, Question, Storing};
 use ringmx::smtp::reply::ReplyBuffer;
 use ringmx::smtp::session::{Input, Session, Step};
 use ringmx::smtp::settings::Settings;
@@ -42,7 +42,7 @@ fn feed(
             }
             Step::Deliver(envelope) => {
                 input.supplies.keep_envelope(envelope);
-                let asked = session.asked::<Delivery>().expect("it is awaited");
+                let asked = session.asked::<Storing>().expect("it is awaited");
                 let answer = Delivered::Accepted(QueueId::default());
                 session.resolve(asked, answer, replies, now).expect("it is awaited");
             }

@@ -10,7 +10,7 @@ use ringmx::mail::client::ClientFacts;
 use ringmx::mail::queue_id::QueueId;
 use ringmx::smtp::extension::ExtensionSet;
 use ringmx::smtp::policy::Recipients;
-use ringmx::smtp::question::{Delivered, Delivery, Question};
+use ringmx::smtp::question::{Delivered, Question, Storing};
 use ringmx::smtp::reply::ReplyBuffer;
 use ringmx::smtp::session::{Input, Session, Step};
 use ringmx::smtp::settings::Settings;
@@ -74,7 +74,7 @@ impl Driver {
                     let id = QueueId::default();
                     trace::received(&mut self.received, "mx.test", &self.facts, &envelope, id, wall_clock);
                     input.supplies.keep_envelope(envelope);
-                    let asked = self.session.asked::<Delivery>().expect("it is awaited");
+                    let asked = self.session.asked::<Storing>().expect("it is awaited");
                     let answer = Delivered::Accepted(id);
                     self.session.resolve(asked, answer, &mut self.replies, self.now).expect("it is awaited");
                 }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use ringmx::config::Config;
 use ringmx::mail::queue_id::QueueId;
 use ringmx::smtp::policy::Recipients;
-use ringmx::smtp::question::{Delivered, Delivery, Question};
+use ringmx::smtp::question::{Delivered, Question, Storing};
 use ringmx::smtp::reply::ReplyBuffer;
 use ringmx::smtp::session::{Input, Session, Step};
 use ringmx::smtp::settings::{BareLineEnd, ChunkLineEnd, NulPolicy, Settings};
@@ -156,7 +156,7 @@ impl Receiver {
                 }
                 Step::Ask(other) => panic!("unexpected {other:?}"),
                 Step::Deliver(_) => {
-                    let asked = self.session.asked::<Delivery>().expect("it is awaited");
+                    let asked = self.session.asked::<Storing>().expect("it is awaited");
                     let answer = Delivered::Accepted(QueueId::default());
                     self.session.resolve(asked, answer, &mut self.replies, self.now).expect("it is awaited");
                 }

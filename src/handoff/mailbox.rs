@@ -5,7 +5,7 @@ use super::message::Origin;
 
 /// Where a sink would store what a recipient gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct MailboxPath {
     /// Its name in the store, the sink's own.
     pub name: Box<str>,
     /// Whether it may be made where it is not there.
@@ -21,12 +21,12 @@ pub struct Inquiry {
     /// nothing.
     pub number: u32,
     /// What is asked about.
-    pub place: Place,
+    pub place: MailboxPath,
 }
 
 /// The answer.
 #[derive(Debug)]
-pub struct Found {
+pub struct MailboxAnswer {
     /// The question.
     pub inquiry: Inquiry,
     /// What was found.

@@ -19,13 +19,13 @@ use super::serving::Serving;
 use super::session_lines::EndedBy;
 use super::silence::Scarcity;
 use super::table::Key;
-use super::transport::{Fault, Outgoing, count_failure};
+use super::transport::{Encrypted, Fault, count_failure};
 use super::wire::{Intake, Wire};
 use super::work::{LITTLE_BYTES, Slice};
 use crate::buffer::BufferId;
 use crate::handoff::message::Receipt;
 use crate::ring::{Received, Ring, Socket};
-use crate::smtp::question::{Asked, Encryption, Question};
+use crate::smtp::question::{Encryption, OpenQuestion, Question};
 use crate::smtp::session::{Input, Session, Step};
 use crate::tls::{Cause, ServerConfig, Tls};
 
@@ -283,7 +283,7 @@ impl Connection {
         }
         let said = self.serving.take_said(&mut context.turn);
         let are_last = self.course.phase() == Phase::Flushing;
-        let Outgoing { octets, used, failed } = self.inflow.transport.encrypt(said, are_last);
+        let Encrypted { octets, used, failed } = self.inflow.transport.encrypt(said, are_last);
         if !used.is_empty() {
             context.turn.keep_spare(used);
         }
@@ -443,7 +443,7 @@ impl Connection {
 // TLS.
 impl Connection {
     /// The session asks whether TLS can begin. If it can, the replies so far are the last in plaintext.
-    fn answer_tls<R: Ring>(&mut self, asked: Asked<Encryption>, context: &mut Context<R>) {
+    fn answer_tls<R: Ring>(&mut self, asked: OpenQuestion<Encryption>, context: &mut Context<R>) {
         let tls = self.inflow.make_tls();
         let is_awaited = self.serving.resolve(asked, tls.is_some(), context);
         if let Some(tls) = tls.filter(|_| is_awaited) {

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use super::order::Order;
 use crate::handoff::channel::{Consumer, Receiver, Sender};
-use crate::handoff::mailbox::Found;
+use crate::handoff::mailbox::MailboxAnswer;
 use crate::handoff::message::Receipt;
 use crate::handoff::part::Written;
 use crate::limits::{HANDOFF_MESSAGES_MAX, INQUIRIES_AWAY_MAX, ORDERS_MAX, SPILLS_AWAY_MAX};
@@ -22,7 +22,7 @@ pub struct Inbox {
     /// From the spiller, for parts that were sent away.
     pub(super) written: Receiver<Written>,
     /// From the thread that looks into mailboxes, for inquiries.
-    pub(super) found: Receiver<Found>,
+    pub(super) found: Receiver<MailboxAnswer>,
     /// From the control thread.
     pub(super) orders: Receiver<Order>,
 }
@@ -35,7 +35,7 @@ pub struct Letterbox {
     /// For the spiller.
     pub written: Sender<Written>,
     /// For the thread that looks into mailboxes.
-    pub found: Sender<Found>,
+    pub found: Sender<MailboxAnswer>,
     /// For the control thread.
     pub orders: Sender<Order>,
 }

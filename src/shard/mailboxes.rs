@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::table::Key;
 use crate::handoff::channel::{MustRing, Sender};
-use crate::handoff::mailbox::{Found, Inquiry, Standing};
+use crate::handoff::mailbox::{Inquiry, MailboxAnswer, Standing};
 use crate::handoff::message::Origin;
 use crate::limits::{INQUIRIES_AWAY_MAX, MAILBOXES_READY_MAX};
 use crate::mail::envelope::Mailbox;
@@ -85,8 +85,8 @@ impl Mailboxes {
     }
 
     /// An answer came: to which connection, to which of its questions, and what the recipient is told.
-    pub(super) fn handle_found(&mut self, found: Found, now: Instant) -> (Key, u32, Verdict) {
-        let Found { inquiry, standing } = found;
+    pub(super) fn handle_found(&mut self, found: MailboxAnswer, now: Instant) -> (Key, u32, Verdict) {
+        let MailboxAnswer { inquiry, standing } = found;
         assert!(self.away > 0, "one answer a question");
         self.away -= 1;
         if standing == Standing::Ready {

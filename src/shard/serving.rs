@@ -21,7 +21,7 @@ use crate::mail::envelope::Envelope;
 use crate::mail::outcome::{Outcome, TryAgain};
 use crate::ring::Ring;
 use crate::smtp::policy::Verdict;
-use crate::smtp::question::{Admission, Answerable, Asked, Awaited, Delivered, Delivery, Recipient};
+use crate::smtp::question::{Admission, Answerable, Awaited, Delivered, OpenQuestion, Recipient, Storing};
 use crate::smtp::reply::ReplyBuffer;
 use crate::smtp::run::Run;
 use crate::smtp::session::{Session, Step};
@@ -120,7 +120,7 @@ impl Serving {
             let waited = self.draft.give_up_waiting();
             return self.stop_waiting(waited, context);
         }
-        if self.session.awaits() == Some(Awaited::Delivery) {
+        if self.session.awaits() == Some(Awaited::Storing) {
             context.delivery.note_hang();
         }
         let step = self.session.expire(&mut self.replies, context.turn.now);
@@ -281,7 +281,7 @@ impl Serving {
     /// A front said whom it speaks for: from now on that client has this connection.
     pub(super) fn admit<R: Ring>(
         &mut self,
-        asked: Asked<Admission>,
+        asked: OpenQuestion<Admission>,
         client: IpAddr,
         front: IpAddr,
         context: &mut Context<R>,
@@ -313,7 +313,11 @@ impl Serving {
     }
 
     /// Asks whether the store has a place for the recipient that the session proposes.
-    pub(super) fn ask_about_recipient<R: Ring>(&mut self, asked: Asked<Recipient>, context: &mut Context<R>) {
+    pub(super) fn ask_about_recipient<R: Ring>(
+        &mut self,
+        asked: OpenQuestion<Recipient>,
+        context: &mut Context<R>,
+    ) {
         let (connection, number, now) = (self.key.word(), asked.number(), context.turn.now);
         let answered = match self.session.proposed_recipient() {
             Some(recipient) => context.mailboxes.ask(connection, number, recipient, now),
@@ -361,7 +365,7 @@ impl Serving {
     /// Gives the session an answer. False when it does not wait for that any more: then nothing changed.
     pub(super) fn resolve<R, Q: Answerable>(
         &mut self,
-        asked: Asked<Q>,
+        asked: OpenQuestion<Q>,
         answer: Q::Answer,
         context: &Context<R>,
     ) -> bool {
@@ -375,7 +379,7 @@ impl Serving {
     /// Tells the session what became of the message that it delivered. False when it does not wait for that
     /// any more.
     fn resolve_delivery<R>(&mut self, delivered: Delivered, context: &Context<R>) -> bool {
-        let asked = self.session.asked::<Delivery>();
+        let asked = self.session.asked::<Storing>();
         if let Some(asked) = asked {
             self.resolve(asked, delivered, context);
         }

@@ -52,7 +52,7 @@ pub(super) struct Decrypted {
 
 /// What replies came to.
 #[derive(Debug)]
-pub(super) struct Outgoing {
+pub(super) struct Encrypted {
     /// What is to be sent.
     pub(super) octets: Vec<u8>,
     /// Replies whose memory can be used again.
@@ -146,19 +146,19 @@ impl Transport {
 
     /// What is to be sent now: what was made ready before, then these replies, then, if they are the last,
     /// that nothing follows.
-    pub(super) fn encrypt(&mut self, replies: Vec<u8>, are_last: bool) -> Outgoing {
+    pub(super) fn encrypt(&mut self, replies: Vec<u8>, are_last: bool) -> Encrypted {
         match self {
-            Self::Plain => Outgoing { octets: replies, used: Vec::new(), failed: None },
+            Self::Plain => Encrypted { octets: replies, used: Vec::new(), failed: None },
             Self::Tls(secured) => {
                 let encrypted = if replies.is_empty() { Ok(()) } else { secured.encrypt(&replies) };
                 if encrypted.is_ok() && are_last && !std::mem::replace(&mut secured.closed, true) {
                     secured.tls.close(&mut secured.outgoing);
                 }
                 let octets = std::mem::take(&mut secured.outgoing);
-                Outgoing { octets, used: replies, failed: encrypted.err() }
+                Encrypted { octets, used: replies, failed: encrypted.err() }
             }
             Self::Broken { alert, .. } => {
-                Outgoing { octets: std::mem::take(alert), used: replies, failed: None }
+                Encrypted { octets: std::mem::take(alert), used: replies, failed: None }
             }
         }
     }

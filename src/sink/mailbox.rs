@@ -9,19 +9,19 @@ use std::sync::Arc;
 
 use super::worker::AbortOnPanic;
 use crate::handoff::channel::{Consumer, Receiver, Sender, Waiting};
-use crate::handoff::mailbox::{Found, Inquiry, Place, Standing};
+use crate::handoff::mailbox::{Inquiry, MailboxAnswer, MailboxPath, Standing};
 use crate::mail::envelope::Mailbox;
 
 /// Names the places of recipients. Quick and in memory.
 pub trait Naming: Send + Sync {
     /// The place of a recipient. `None` when it cannot have one.
-    fn place(&self, recipient: Mailbox<'_>) -> Option<Place>;
+    fn place(&self, recipient: Mailbox<'_>) -> Option<MailboxPath>;
 }
 
 /// Looks whether mail for a place can be stored.
 pub trait Keeper {
     /// Looks into the store. May block. What is wrong with a place is reported once in a while.
-    fn look(&mut self, place: &Place) -> Standing;
+    fn look(&mut self, place: &MailboxPath) -> Standing;
 }
 
 /// Makes a keeper on the thread that it runs on.
@@ -40,7 +40,7 @@ pub fn run(
     mut keeper: Box<dyn Keeper>,
     consumer: &Consumer,
     inquiries: &Receiver<Inquiry>,
-    shards: &[Sender<Found>],
+    shards: &[Sender<MailboxAnswer>],
 ) {
     let _guard = AbortOnPanic;
     loop {
@@ -48,7 +48,7 @@ pub fn run(
             Waiting::Item(inquiry) => {
                 let standing = keeper.look(&inquiry.place);
                 let shard = &shards[usize::from(inquiry.origin.shard)];
-                shard.answer(Found { inquiry, standing });
+                shard.answer(MailboxAnswer { inquiry, standing });
                 shard.ring_if_parked();
             }
             Waiting::Nothing => consumer.sleep(None, || inquiries.is_empty()),

@@ -29,21 +29,21 @@ pub type Directory = Rc<str>;
 
 /// The name of a file in a directory.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Place {
+pub struct FilePath {
     /// Where.
     pub directory: Directory,
     /// The name in there.
     pub name: String,
 }
 
-impl Place {
+impl FilePath {
     /// A file in the root itself.
     pub fn in_root(name: String) -> Rc<Self> {
         Rc::new(Self { directory: Rc::from(""), name })
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FilePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.directory.is_empty() {
             return f.write_str(&self.name);
@@ -52,7 +52,7 @@ impl fmt::Display for Place {
     }
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for FilePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
@@ -64,43 +64,43 @@ pub enum Action<'a> {
     /// Makes a directory of mode 0700; one that is there already is fine.
     MakeDirectory(Directory),
     /// Creates a file of mode 0600, which must not exist, and keeps it open until `Close` or a failure.
-    Create(Rc<Place>),
+    Create(Rc<FilePath>),
     /// Gives an open file this mode and group. The file was made for its owner alone, so nobody else can
     /// have opened it before. Durable with [`Self::SyncFileWhole`] or [`Self::SyncFilesystem`].
-    Permit(Rc<Place>, Permission),
+    Permit(Rc<FilePath>, Permission),
     /// Gives a directory this mode and group; one that belongs to another user stays as it is. Durable with a
     /// sync of this directory.
     PermitDirectory(Directory, Permission),
     /// Opens a file that exists, to write, and keeps it open until `Close` or a failure.
-    Open(Rc<Place>),
+    Open(Rc<FilePath>),
     /// Gives a file without a name this one, which must be free, and keeps it open until `Close` or a
     /// failure. What the file holds is as durable as before: not at all until it is synced.
-    Link(&'a File, Rc<Place>),
+    Link(&'a File, Rc<FilePath>),
     /// Takes space for a file of this many octets; does nothing where the file system cannot.
-    Reserve(Rc<Place>, u64),
+    Reserve(Rc<FilePath>, u64),
     /// Writes the slices one after the other from this offset. A short write is a failed write.
-    Write(Rc<Place>, u64, Vec<&'a [u8]>),
+    Write(Rc<FilePath>, u64, Vec<&'a [u8]>),
     /// Begins to write back to the disk what the file holds, and does not wait.
-    StartWriteback(Rc<Place>),
+    StartWriteback(Rc<FilePath>),
     /// Waits until all that the file holds was written back. It may still be in the disk's own cache, and how
     /// to find it may be nowhere: durable it is after [`Self::SyncFilesystem`]. But on XFS and on ext4 with a
     /// journal a name that is made later is never durable without it.
-    AwaitWriteback(Rc<Place>),
+    AwaitWriteback(Rc<FilePath>),
     /// Makes durable what the file holds and what is needed to read it back. Fails for a file, kept open over
     /// plans, that has no name any more: whatever it holds goes with its last close.
-    SyncFile(Rc<Place>),
+    SyncFile(Rc<FilePath>),
     /// As [`Self::SyncFile`], and makes durable with it what the file's mode and group are.
-    SyncFileWhole(Rc<Place>),
+    SyncFileWhole(Rc<FilePath>),
     /// Cuts a file; it need not be open.
-    Truncate(Rc<Place>, u64),
+    Truncate(Rc<FilePath>, u64),
     /// Closes a file.
-    Close(Rc<Place>),
+    Close(Rc<FilePath>),
     /// Renames and never replaces.
-    Rename(Rc<Place>, Rc<Place>),
+    Rename(Rc<FilePath>, Rc<FilePath>),
     /// Makes durable which names a directory holds.
     SyncDirectory(Directory),
     /// Removes a file; one that is gone is fine.
-    Remove(Rc<Place>),
+    Remove(Rc<FilePath>),
     /// Makes durable everything on the file system of the root: every file and every name that is there when
     /// it begins.
     SyncFilesystem,
@@ -161,7 +161,7 @@ impl Action<'_> {
     }
 
     /// The file whose chain it belongs to; none when it belongs to no chain.
-    fn chain(&self) -> Option<&Rc<Place>> {
+    fn chain(&self) -> Option<&Rc<FilePath>> {
         match self {
             Self::Create(file)
             | Self::Permit(file, _)
@@ -406,8 +406,8 @@ pub fn undo(plan: &Plan<'_>, results: &Results) -> Plan<'static> {
 mod tests {
     use super::*;
 
-    fn place(name: &str) -> Rc<Place> {
-        Rc::new(Place { directory: Rc::from("d"), name: name.to_owned() })
+    fn place(name: &str) -> Rc<FilePath> {
+        Rc::new(FilePath { directory: Rc::from("d"), name: name.to_owned() })
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::executor::Executor;
 use super::file_system;
 use super::opening::OpenError;
 use super::permission::Permission;
-use super::plan::{Action, Owners, Place, Plan};
+use super::plan::{Action, FilePath, Owners, Plan};
 use super::root::Root;
 
 /// Names of our own, which one start leaves and the next one removes should it be cut short.
@@ -34,7 +34,7 @@ pub(super) struct Needs {
 pub(super) fn run(root: &Root, needs: Needs, executor: &mut dyn Executor) -> Result<Vec<String>, OpenError> {
     let [first, second] = NAMES.map(|name| {
         let name = format!("{name:x<width$}", width = needs.name_bytes_max);
-        Rc::new(Place { directory: Rc::from(""), name })
+        Rc::new(FilePath { directory: Rc::from(""), name })
     });
     remove(&[&first, &second], executor);
     let plan = plan(&first, &second, needs);
@@ -65,7 +65,7 @@ fn refused(path: &Path, action: &Action<'_>, error: &io::Error, kind: &str) -> O
 }
 
 /// A file is made, made durable, gets its name, and that is made durable.
-fn plan<'a>(first: &Rc<Place>, second: &Rc<Place>, needs: Needs) -> Plan<'a> {
+fn plan<'a>(first: &Rc<FilePath>, second: &Rc<FilePath>, needs: Needs) -> Plan<'a> {
     let root = || Rc::clone(&first.directory);
     let mut plan = Plan::new(1);
     let mut push = |action| plan.push(Owners::One(0), action);
@@ -90,7 +90,7 @@ fn plan<'a>(first: &Rc<Place>, second: &Rc<Place>, needs: Needs) -> Plan<'a> {
     plan
 }
 
-fn remove(files: &[&Rc<Place>], executor: &mut dyn Executor) {
+fn remove(files: &[&Rc<FilePath>], executor: &mut dyn Executor) {
     let mut plan = Plan::new(files.len());
     for (index, file) in files.iter().enumerate() {
         plan.push(Owners::One(index), Action::Remove(Rc::clone(file)));

@@ -69,7 +69,7 @@ pub(super) struct ChunkedData {
 
 /// What comes next in a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum InChunk {
     /// This range of the input is mail data.
     Data(Range<usize>),
     /// What the run holds is mail data.
@@ -104,14 +104,14 @@ impl ChunkedData {
 
     /// Consumes input, at most the `left` octets of the chunk, up to the next thing to say. None: nothing to
     /// consume.
-    pub(super) fn advance(&mut self, input: &mut Input<'_>, left: &mut u64) -> Option<Found> {
+    pub(super) fn advance(&mut self, input: &mut Input<'_>, left: &mut u64) -> Option<InChunk> {
         let rest = input.rest();
         let rest = rest.get(..usize::try_from(*left).unwrap_or(usize::MAX)).unwrap_or(rest);
         if let Some(taken) = self.condense(rest, &mut input.supplies.run) {
             input.consume(taken);
             *left -= taken as u64;
             self.bytes += input.supplies.run.octets().len() as u64;
-            return Some(Found::Insert);
+            return Some(InChunk::Insert);
         }
         let count = self.regular_prefix(rest);
         if count > 0 {
@@ -120,13 +120,13 @@ impl ChunkedData {
             }
             *left -= count as u64;
             self.bytes += count as u64;
-            return Some(Found::Data(input.consume(count)));
+            return Some(InChunk::Data(input.consume(count)));
         }
         if rest.is_empty() { None } else { Some(self.bare(&mut input.supplies.run)) }
     }
 
     /// The last chunk is consumed. None: nothing more to say.
-    pub(super) fn finish(&mut self, run: &mut Run) -> Option<Found> {
+    pub(super) fn finish(&mut self, run: &mut Run) -> Option<InChunk> {
         match (self.before, self.policy) {
             (Before::LineStart | Before::Middle, _) => None,
             (Before::Cr, ChunkLineEnd::Keep) => {
@@ -177,10 +177,10 @@ impl ChunkedData {
     }
 
     /// At an octet that shows that the CR before it is bare, or at a bare LF, or at the end after a CR.
-    fn bare(&mut self, run: &mut Run) -> Found {
+    fn bare(&mut self, run: &mut Run) -> InChunk {
         self.short_ranges = (self.short_ranges + 1).min(SHORT_RANGES_MAX);
         let inserted = match (self.policy, self.before) {
-            (ChunkLineEnd::Keep | ChunkLineEnd::Reject, _) => return Found::Bare,
+            (ChunkLineEnd::Keep | ChunkLineEnd::Reject, _) => return InChunk::Bare,
             (ChunkLineEnd::Normalize, Before::Cr) => {
                 self.before = Before::LineStart;
                 b'\n'
@@ -192,7 +192,7 @@ impl ChunkedData {
         };
         self.bytes += 1;
         run.hold(inserted);
-        Found::Insert
+        InChunk::Insert
     }
 }
 
@@ -223,15 +223,15 @@ mod tests {
             let (mut input, mut left) = (Input::new(chunk, &mut supplies), chunk.len() as u64);
             while let Some(found) = data.advance(&mut input, &mut left) {
                 match found {
-                    Found::Data(range) => stored.extend_from_slice(&chunk[range]),
-                    Found::Insert => stored.extend_from_slice(input.supplies.run.octets()),
-                    Found::Bare => return None,
+                    InChunk::Data(range) => stored.extend_from_slice(&chunk[range]),
+                    InChunk::Insert => stored.extend_from_slice(input.supplies.run.octets()),
+                    InChunk::Bare => return None,
                 }
             }
             assert_eq!((left, input.rest().len()), (0, 0));
         }
         match data.finish(&mut supplies.run) {
-            Some(Found::Insert) => stored.extend_from_slice(supplies.run.octets()),
+            Some(InChunk::Insert) => stored.extend_from_slice(supplies.run.octets()),
             Some(_) => return None,
             None => {}
         }

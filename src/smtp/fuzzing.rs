@@ -11,7 +11,7 @@ use super::command::{self, LineError, Verb};
 use super::extension::ExtensionSet;
 use super::input::Input;
 use super::line::{Line, LineReader};
-use super::mail_data::{Found, MailData};
+use super::mail_data::{InMailData, MailData};
 use super::parameter;
 use super::path::{self, Path, PathError};
 use super::supplies::Supplies;
@@ -282,14 +282,14 @@ fn receive(octets: &[u8], sizes: &[usize], bare_lf: BareLineEnd, bare_cr: BareLi
         loop {
             let before = input.position;
             match data.advance(&mut input) {
-                Found::Data(range) => {
+                InMailData::Data(range) => {
                     assert!(!range.is_empty() && range.end <= input.position && before <= range.start);
                     stored.extend_from_slice(piece.get(range).expect("inside the piece"));
                 }
-                Found::Insert => stored.extend_from_slice(input.supplies.run.octets()),
-                Found::Bare => bare = true,
-                Found::NeedInput => break,
-                Found::End => {
+                InMailData::Insert => stored.extend_from_slice(input.supplies.run.octets()),
+                InMailData::Bare => bare = true,
+                InMailData::NeedInput => break,
+                InMailData::End => {
                     return Some(((!bare).then_some(stored), consumed + input.position));
                 }
             }

@@ -52,7 +52,7 @@ pub(super) struct MailData {
 
 /// What comes next in the mail data.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum InMailData {
     /// This range of the input is mail data.
     Data(Range<usize>),
     /// What the run of the input holds is mail data.
@@ -85,13 +85,13 @@ impl MailData {
     }
 
     /// Consumes input up to the next thing to say.
-    pub(super) fn advance(&mut self, input: &mut Input<'_>) -> Found {
+    pub(super) fn advance(&mut self, input: &mut Input<'_>) -> InMailData {
         loop {
             if self.short_ranges == SHORT_RANGES_MAX && self.condense(input) {
-                return Found::Insert;
+                return InMailData::Insert;
             }
             let rest = input.rest();
-            let Some(&octet) = rest.first() else { return Found::NeedInput };
+            let Some(&octet) = rest.first() else { return InMailData::NeedInput };
             match self.state {
                 State::In(before) => {
                     let plain = plain_prefix(rest, before);
@@ -100,7 +100,7 @@ impl MailData {
                             self.short_ranges = 0;
                         }
                         self.state = State::In(before.after(rest.get(..plain).unwrap_or_default()));
-                        return Found::Data(input.consume(plain));
+                        return InMailData::Data(input.consume(plain));
                     }
                     if let Some(found) = self.irregular(before, octet, input) {
                         return found;
@@ -113,22 +113,22 @@ impl MailData {
                 State::Dot => self.state = State::In(Before::Middle),
                 State::DotCr if octet == b'\n' => {
                     input.consume(1);
-                    return Found::End;
+                    return InMailData::End;
                 }
                 State::DotCr => {
                     self.state = State::In(Before::Cr);
                     input.supplies.run.hold(b'\r');
-                    return Found::Insert;
+                    return InMailData::Insert;
                 }
                 State::BareLf => {
                     self.state = State::In(Before::Middle);
-                    return Found::Data(input.consume(1));
+                    return InMailData::Data(input.consume(1));
                 }
                 State::Refused(tail) => {
                     let end = end_of_mail_data(rest, tail);
                     input.consume(end.unwrap_or(rest.len()));
                     if end.is_some() {
-                        return Found::End;
+                        return InMailData::End;
                     }
                     self.state = State::Refused(tail.after(rest));
                 }
@@ -172,7 +172,7 @@ impl MailData {
 
     /// The next octet is not plain: a dot or a NUL that begins a line, an LF without CR, or something other
     /// than LF after a CR.
-    fn irregular(&mut self, before: Before, octet: u8, input: &mut Input<'_>) -> Option<Found> {
+    fn irregular(&mut self, before: Before, octet: u8, input: &mut Input<'_>) -> Option<InMailData> {
         self.short_ranges = (self.short_ranges + 1).min(SHORT_RANGES_MAX);
         match (before, octet) {
             (Before::LineStart, b'.') => {
@@ -183,26 +183,26 @@ impl MailData {
             // Text to us; the watch of the session looks at such lines.
             (Before::LineStart, 0) => {
                 self.state = State::In(Before::Middle);
-                Some(Found::Data(input.consume(1)))
+                Some(InMailData::Data(input.consume(1)))
             }
             (Before::Cr, _) => {
                 // What follows a bare CR begins no line, so a dot there is text.
                 self.state = State::In(Before::Middle);
                 Some(match self.bare_cr {
-                    BareLineEnd::Reject => Found::Bare,
+                    BareLineEnd::Reject => InMailData::Bare,
                     BareLineEnd::Normalize => {
                         input.supplies.run.hold(b'\n');
-                        Found::Insert
+                        InMailData::Insert
                     }
                 })
             }
             (Before::LineStart | Before::Middle, _) => {
                 self.state = State::BareLf;
                 Some(match self.bare_lf {
-                    BareLineEnd::Reject => Found::Bare,
+                    BareLineEnd::Reject => InMailData::Bare,
                     BareLineEnd::Normalize => {
                         input.supplies.run.hold(b'\r');
-                        Found::Insert
+                        InMailData::Insert
                     }
                 })
             }
@@ -226,11 +226,11 @@ mod tests {
             let mut input = Input::new(part, &mut supplies);
             loop {
                 match data.advance(&mut input) {
-                    Found::Data(range) => stored.extend_from_slice(&part[range]),
-                    Found::Insert => stored.extend_from_slice(input.supplies.run.octets()),
-                    Found::Bare => bare = true,
-                    Found::NeedInput => break,
-                    Found::End => {
+                    InMailData::Data(range) => stored.extend_from_slice(&part[range]),
+                    InMailData::Insert => stored.extend_from_slice(input.supplies.run.octets()),
+                    InMailData::Bare => bare = true,
+                    InMailData::NeedInput => break,
+                    InMailData::End => {
                         let behind = [input.rest(), parts.next().unwrap_or_default()].concat();
                         return (stored, bare, Some(behind));
                     }

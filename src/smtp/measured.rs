@@ -3,7 +3,7 @@
 use super::command::{self, Verb};
 use super::extension::ExtensionSet;
 use super::input::Input;
-use super::mail_data::{Found, MailData};
+use super::mail_data::{InMailData, MailData};
 use super::supplies::Supplies;
 use super::{chunk, parameter, path};
 use crate::smtp::settings::BareLineEnd;
@@ -36,17 +36,17 @@ pub fn receive_mail_data<'a>(
         let mut input = Input::new(piece, &mut supplies);
         loop {
             match data.advance(&mut input) {
-                Found::Data(range) => {
+                InMailData::Data(range) => {
                     ranges += 1;
                     octets += range.len();
                 }
-                Found::Insert => {
+                InMailData::Insert => {
                     ranges += 1;
                     octets += input.supplies.run.octets().len();
                 }
-                Found::Bare => data.refuse(),
-                Found::End => return Some((ranges, octets)),
-                Found::NeedInput => break,
+                InMailData::Bare => data.refuse(),
+                InMailData::End => return Some((ranges, octets)),
+                InMailData::NeedInput => break,
             }
         }
     }

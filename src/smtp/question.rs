@@ -2,13 +2,13 @@
 //! another question.
 //!
 //! ```no_run
-//! # use ringmx::smtp::question::{Asked, Beginning, NotAwaited};
+//! # use ringmx::smtp::question::{OpenQuestion, Beginning, NotAwaited};
 //! # use ringmx::smtp::reply::ReplyBuffer;
 //! # use ringmx::smtp::session::{Session, Step};
 //! # use std::time::Instant;
 //! # fn accept(
 //! #     session: &mut Session,
-//! #     mail: Asked<Beginning>,
+//! #     mail: OpenQuestion<Beginning>,
 //! #     replies: &mut ReplyBuffer,
 //! #     now: Instant,
 //! # ) -> Result<Step, NotAwaited> {
@@ -20,13 +20,13 @@
 //!
 //! ```compile_fail,E0308
 //! # use ringmx::smtp::policy::Verdict;
-//! # use ringmx::smtp::question::{Asked, Beginning, NotAwaited};
+//! # use ringmx::smtp::question::{OpenQuestion, Beginning, NotAwaited};
 //! # use ringmx::smtp::reply::ReplyBuffer;
 //! # use ringmx::smtp::session::{Session, Step};
 //! # use std::time::Instant;
 //! # fn accept(
 //! #     session: &mut Session,
-//! #     mail: Asked<Beginning>,
+//! #     mail: OpenQuestion<Beginning>,
 //! #     replies: &mut ReplyBuffer,
 //! #     now: Instant,
 //! # ) -> Result<Step, NotAwaited> {
@@ -58,12 +58,12 @@ pub trait Answerable: sealed::Sealed {
 
 /// A question of a session that was asked. Only a session makes one, and takes its answer once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Asked<Q> {
+pub struct OpenQuestion<Q> {
     number: u32,
     kind: PhantomData<Q>,
 }
 
-impl<Q> Asked<Q> {
+impl<Q> OpenQuestion<Q> {
     pub(super) fn new(number: u32) -> Self {
         Self { number, kind: PhantomData }
     }
@@ -81,14 +81,14 @@ pub enum Question {
     /// May a transaction begin? At a good MAIL whose SIZE is within the limit.
     Beginning {
         /// Which one.
-        asked: Asked<Beginning>,
+        asked: OpenQuestion<Beginning>,
         /// SIZE=, if it was given.
         size: Option<u64>,
     },
     /// May a client have one more connection? After a front's PROXY header or XCLIENT.
     Admission {
         /// Which one.
-        asked: Asked<Admission>,
+        asked: OpenQuestion<Admission>,
         /// The client that the front speaks for.
         client: IpAddr,
         /// The TCP client. When both are the same, the front speaks for itself.
@@ -98,12 +98,12 @@ pub enum Question {
     /// ([`Session::proposed_recipient`](super::session::Session::proposed_recipient)) accepted?
     Recipient {
         /// Which one.
-        asked: Asked<Recipient>,
+        asked: OpenQuestion<Recipient>,
     },
     /// Can TLS begin? After STARTTLS.
     Encryption {
         /// Which one.
-        asked: Asked<Encryption>,
+        asked: OpenQuestion<Encryption>,
     },
 }
 
@@ -119,7 +119,7 @@ pub enum Awaited {
     /// Whether TLS can begin.
     Encryption,
     /// What became of a message. Only this is for the sink to answer.
-    Delivery,
+    Storing,
 }
 
 /// What became of a message that a session delivered.
@@ -144,8 +144,8 @@ pub enum Answer {
     Recipient(Verdict),
     /// To [`Encryption`].
     Encryption(bool),
-    /// To [`Delivery`].
-    Delivery(Delivered),
+    /// To [`Storing`].
+    Storing(Delivered),
 }
 
 /// The session does not wait for this answer: it never asked, or the time for the answer is over. Nothing was
@@ -187,5 +187,5 @@ kinds! {
     /// Whether TLS can begin. Answered with yes or no.
     Encryption => bool;
     /// What became of a message.
-    Delivery => Delivered;
+    Storing => Delivered;
 }

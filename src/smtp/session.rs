@@ -40,7 +40,7 @@ use self::state::{AwaitedReply, Hello, State, Wait};
 pub use super::input::Input;
 use super::line::LineReader;
 pub use super::proxy::NoProxyHeader;
-use super::question::{Awaited, Delivery, Question};
+use super::question::{Awaited, Question, Storing};
 use super::reply::{self, ReplyBuffer};
 use super::settings::Settings;
 use super::transaction::Transaction;
@@ -65,7 +65,7 @@ pub enum Step {
     /// The outside has to answer, now or later: [`Session::resolve`].
     Ask(Question),
     /// The end of the mail data: the message is complete. The outside has to answer what became of it, as the
-    /// answer to [`Delivery`] ([`Session::asked`]).
+    /// answer to [`Storing`] ([`Session::asked`]).
     Deliver(Box<Envelope>),
     /// The replies are so many that they have to be sent before it can go on.
     Flush,
@@ -303,7 +303,7 @@ impl Session {
 
     /// The message is complete: what becomes of it is awaited.
     fn deliver(&mut self, envelope: Box<Envelope>, now: Instant) -> Step {
-        self.ask::<Delivery>(Wait::Delivery, now);
+        self.ask::<Storing>(Wait::Storing, now);
         Step::Deliver(envelope)
     }
 

@@ -150,7 +150,7 @@ impl StoresServerSessions for Sessions {
 
 /// What was found out about the files of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct CertificateFinding {
     /// The place of the certificate in the configuration, counted from 0.
     pub certificate: usize,
     /// Which of its files it is about.
@@ -163,7 +163,7 @@ pub struct Found {
 
 /// Everything that the files of all certificates let an operator know; empty where all is well. Changes
 /// nothing.
-pub fn examine(tls: &config::Tls, hostname: &str) -> Vec<Found> {
+pub fn examine(tls: &config::Tls, hostname: &str) -> Vec<CertificateFinding> {
     read_all(&tls.certificates, hostname, &provider()).1
 }
 
@@ -171,27 +171,32 @@ fn read_all(
     files: &[CertificateFiles],
     hostname: &str,
     provider: &CryptoProvider,
-) -> (Vec<Certificate>, Vec<Found>) {
+) -> (Vec<Certificate>, Vec<CertificateFinding>) {
     let now = SystemTime::now();
     let mut certificates = Vec::new();
     let mut found = Vec::new();
     for (number, files) in files.iter().enumerate() {
         let note = |text: String| {
             let text = format!("{}: {text}", files.chain.display());
-            Found { certificate: number, file: CertificateFile::Chain, text, is_error: false }
+            CertificateFinding { certificate: number, file: CertificateFile::Chain, text, is_error: false }
         };
         match Certificate::read(files, provider) {
             Ok(certificate) => {
                 found.extend(certificate.notes(now).into_iter().map(note));
                 found.extend(exposure::of(&files.key).map(|text| {
                     let text = format!("{}: {text}", files.key.display());
-                    Found { certificate: number, file: CertificateFile::Key, text, is_error: false }
+                    CertificateFinding {
+                        certificate: number,
+                        file: CertificateFile::Key,
+                        text,
+                        is_error: false,
+                    }
                 }));
                 certificates.push(certificate);
             }
             Err(errors) => found.extend(errors.into_iter().map(|error| {
                 let (file, text) = (error.file, error.to_string());
-                Found { certificate: number, file, text, is_error: true }
+                CertificateFinding { certificate: number, file, text, is_error: true }
             })),
         }
     }
@@ -205,17 +210,23 @@ fn read_all(
             "{path}: the certificate is for {names}, and none is for `hostname`, {hostname}: servers that check the name send nothing \
              here; add one for it, or set `hostname` to the name in the MX record"
         );
-        found.push(Found { certificate: 0, file: CertificateFile::Chain, text, is_error: false });
+        found.push(CertificateFinding {
+            certificate: 0,
+            file: CertificateFile::Chain,
+            text,
+            is_error: false,
+        });
     }
     (certificates, found)
 }
 
 /// The certificates with notes on them, or why one cannot be used.
 fn usable(
-    (certificates, found): (Vec<Certificate>, Vec<Found>),
+    (certificates, found): (Vec<Certificate>, Vec<CertificateFinding>),
 ) -> Result<(Vec<Certificate>, Vec<String>), String> {
-    let (errors, notes): (Vec<Found>, Vec<Found>) = found.into_iter().partition(|found| found.is_error);
-    let text = |found: Found| found.text;
+    let (errors, notes): (Vec<CertificateFinding>, Vec<CertificateFinding>) =
+        found.into_iter().partition(|found| found.is_error);
+    let text = |found: CertificateFinding| found.text;
     if errors.is_empty() {
         return Ok((certificates, notes.into_iter().map(text).collect()));
     }

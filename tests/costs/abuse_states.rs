@@ -15,7 +15,7 @@ use ringmx::limits::{BLOCK_BYTES, ENVELOPE_BYTES_FREE, FIRST_BLOCK_BYTES, HELD_B
 use ringmx::mail::client::TlsFacts;
 use ringmx::mail::queue_id::QueueId;
 use ringmx::smtp::policy::{Recipients, Verdict};
-use ringmx::smtp::question::{Delivered, Delivery, Question};
+use ringmx::smtp::question::{Delivered, Question, Storing};
 use ringmx::smtp::reply::ReplyBuffer;
 use ringmx::smtp::session::{Input, Session, Standing, Step};
 use ringmx::smtp::settings::Settings;
@@ -163,7 +163,7 @@ fn rows(standing: Standing) -> Result<Vec<Row>, &'static str> {
         // For two seconds (`DRAIN_WAIT_MAX`), and then not at all.
         Standing::Closed => vec![Row::new("after QUIT", &[EHLO, "QUIT\r\n"], 512)],
         Standing::Greeted => return Err("the kernel takes a greeting at once, whoever reads it"),
-        Standing::Admitting | Standing::Asked | Standing::AskedTls => {
+        Standing::Admitting | Standing::OpenQuestion | Standing::AskedTls => {
             return Err("the shard answers at once");
         }
         Standing::Asking => return Err("the store answers, or its time is over"),
@@ -219,7 +219,7 @@ fn play(row: &Row) -> Standing {
                 }
                 Step::Ask(Question::Encryption { asked }) => session.resolve(asked, true, replies, now),
                 Step::Deliver(_) => {
-                    let asked = session.asked::<Delivery>().expect("it is awaited");
+                    let asked = session.asked::<Storing>().expect("it is awaited");
                     session.resolve(asked, Delivered::Accepted(QueueId::default()), replies, now)
                 }
             };

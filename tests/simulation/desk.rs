@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringmx::handoff::channel::{Consumer, Receiver, Sender, Waiting};
-use ringmx::handoff::mailbox::{Found, Inquiry, Place, Standing};
+use ringmx::handoff::mailbox::{Inquiry, MailboxAnswer, MailboxPath, Standing};
 use ringmx::mail::envelope::Mailbox;
 use ringmx::ring::simulated::World;
 use ringmx::shard::mailboxes::Lookup;
@@ -17,7 +17,7 @@ const READY: &str = "b@y.test";
 /// See the module.
 pub struct Desk {
     from: Receiver<Inquiry>,
-    to: Sender<Found>,
+    to: Sender<MailboxAnswer>,
     /// Questions and when they are answered.
     waiting: Vec<(Duration, Inquiry)>,
     is_well: bool,
@@ -26,14 +26,14 @@ pub struct Desk {
 struct Names;
 
 impl Naming for Names {
-    fn place(&self, recipient: Mailbox<'_>) -> Option<Place> {
-        Some(Place { name: String::from_utf8_lossy(recipient.whole).into(), may_make: false })
+    fn place(&self, recipient: Mailbox<'_>) -> Option<MailboxPath> {
+        Some(MailboxPath { name: String::from_utf8_lossy(recipient.whole).into(), may_make: false })
     }
 }
 
 impl Desk {
     /// With the shard's end; answers go to its inbox.
-    pub fn new(to: Sender<Found>) -> (Self, Lookup) {
+    pub fn new(to: Sender<MailboxAnswer>) -> (Self, Lookup) {
         // Few places, so that a question finds none now and then.
         let (to_keeper, from) = Consumer::new().expect("eventfd").channel(2);
         let desk = Self { from, to, waiting: Vec::new(), is_well: false };
@@ -65,7 +65,7 @@ impl Desk {
                 _ => [Standing::Ready, Standing::Unknown, Standing::Full, Standing::Trouble]
                     [usize::try_from(world.random(4)).expect("small")],
             };
-            self.to.answer(Found { inquiry, standing });
+            self.to.answer(MailboxAnswer { inquiry, standing });
             self.to.ring_if_parked();
         }
     }

@@ -14,10 +14,10 @@ use ringmx::sink::executor::blocking::Blocking;
 use ringmx::sink::executor::simulated::{Image, Simulated};
 use ringmx::sink::executor::uring::Uring;
 use ringmx::sink::permission::Permission;
-use ringmx::sink::plan::{Action, Done, Owners, Place, Plan, Results, undo};
+use ringmx::sink::plan::{Action, Done, FilePath, Owners, Plan, Results, undo};
 
-fn place(directory: usize, name: usize) -> Rc<Place> {
-    Rc::new(Place { directory: directories()[directory].into(), name: format!("file{name}") })
+fn place(directory: usize, name: usize) -> Rc<FilePath> {
+    Rc::new(FilePath { directory: directories()[directory].into(), name: format!("file{name}") })
 }
 
 fn directories() -> [&'static str; 4] {

@@ -13,7 +13,7 @@ use ringmx::config::LineEndings;
 use ringmx::mail::queue_id::QueueId;
 use ringmx::sink::executor::Executor;
 use ringmx::sink::executor::blocking::Blocking;
-use ringmx::sink::plan::{Action, Owners, Place, Plan};
+use ringmx::sink::plan::{Action, FilePath, Owners, Plan};
 use ringmx::sink::spool::cursor::{Cursor, read_consumed};
 use ringmx::sink::spool::export::{Target, export};
 use ringmx::sink::spool::prune::prune;
@@ -103,7 +103,7 @@ fn a_rename_that_is_a_link_never_replaces_and_leaves_one_name() {
         let mut executor = Blocking::new(root);
         fs::write(path.join("a"), "a").expect("a file");
         fs::write(path.join("b"), "b").expect("a file");
-        let place = |name: &str| Rc::new(Place { directory: Rc::from(""), name: name.to_owned() });
+        let place = |name: &str| Rc::new(FilePath { directory: Rc::from(""), name: name.to_owned() });
         let mut rename = |from, to| {
             let mut plan = Plan::new(1);
             plan.push(Owners::One(0), Action::Rename(place(from), place(to)));

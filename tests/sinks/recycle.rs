@@ -14,7 +14,7 @@ use ringmx::config::{self, SinkKind};
 use ringmx::mail::outcome::Outcome;
 use ringmx::sink::executor::Executor;
 use ringmx::sink::executor::simulated::{Fault, Image, Simulated};
-use ringmx::sink::plan::{Action, Owners, Place, Plan};
+use ringmx::sink::plan::{Action, FilePath, Owners, Plan};
 use ringmx::sink::spool::cursor::{Cursor, write_consumed};
 use ringmx::sink::spool::format::{
     PREPARED_SUFFIX, SegmentHeader, message_place, segment_name, segment_sequence,
@@ -83,7 +83,7 @@ fn add_large(disk: &mut Simulated, sequence: u64) -> Vec<String> {
     let names = [1, 2].map(|offset| format!("{sequence:016x}-{offset:016x}.message"));
     let mut plan = Plan::new(1);
     for name in &names {
-        let file = Rc::new(Place { directory: Rc::from(""), name: name.clone() });
+        let file = Rc::new(FilePath { directory: Rc::from(""), name: name.clone() });
         for action in
             [Action::Create(Rc::clone(&file)), Action::SyncFile(Rc::clone(&file)), Action::Close(file)]
         {

@@ -11,7 +11,7 @@ use ringmx::mail::envelope::{BodyType, Envelope, Mailbox};
 use ringmx::mail::outcome::{Refused, TryAgain};
 use ringmx::mail::queue_id::QueueId;
 use ringmx::smtp::policy::{Recipients, Verdict};
-use ringmx::smtp::question::{Answerable, Asked, Delivered, Delivery, Question};
+use ringmx::smtp::question::{Answerable, Delivered, OpenQuestion, Question, Storing};
 use ringmx::smtp::reply::ReplyBuffer;
 use ringmx::smtp::session::{Input, Session, Step};
 use ringmx::smtp::settings::Settings;
@@ -257,7 +257,7 @@ impl Exchange {
                             client,
                         });
                     }
-                    let asked = self.session.asked::<Delivery>().expect("it is awaited");
+                    let asked = self.session.asked::<Storing>().expect("it is awaited");
                     self.resolve(asked, answer);
                 }
                 Step::Flush => {
@@ -341,7 +341,7 @@ impl Exchange {
         }
     }
 
-    fn resolve<Q: Answerable>(&mut self, asked: Asked<Q>, answer: Q::Answer) {
+    fn resolve<Q: Answerable>(&mut self, asked: OpenQuestion<Q>, answer: Q::Answer) {
         assert!(self.session.in_transaction() && self.session.awaits() == Some(Q::AWAITED));
         match self.session.resolve(asked, answer, &mut self.replies, self.now).expect("it is awaited") {
             Step::Close => self.close(),

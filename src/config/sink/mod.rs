@@ -62,7 +62,7 @@ impl Sink {
 }
 
 /// What the table says, by any kind.
-struct Found {
+struct ByKind {
     maildir: Maildir,
     spool: Spool,
     stdout: Stdout,
@@ -79,7 +79,7 @@ struct Row {
     workers_default: usize,
     /// Whether a program that reads the store may send the notifications that DSN promises.
     may_notify: bool,
-    kind: fn(Found) -> SinkKind,
+    kind: fn(ByKind) -> SinkKind,
 }
 
 /// The table of kinds, one row each.
@@ -176,7 +176,7 @@ fn one(mut section: Section<'_>, identity: &Identity) -> Sink {
         false,
         "Whether whoever consumes the store hands mail on as REQUIRETLS asks (RFC 8689); then it is offered under TLS.",
     );
-    let kind = row.map_or(SinkKind::Discard, |row| (row.kind)(Found { maildir, spool, stdout }));
+    let kind = row.map_or(SinkKind::Discard, |row| (row.kind)(ByKind { maildir, spool, stdout }));
     let sink = Sink { kind, workers, space_reserve, dsn, requiretls };
     if let Some(row) = row {
         rules(&mut section, row, &sink);

@@ -11,14 +11,14 @@ use super::directories::Directories;
 use super::writeback;
 use crate::sink::file_system::FileSystem;
 use crate::sink::optional;
-use crate::sink::plan::{Action, Place, Plan, Results};
+use crate::sink::plan::{Action, FilePath, Plan, Results};
 
 /// Runs plans by plain system calls below a root.
 #[derive(Debug)]
 pub struct Blocking {
     directories: Directories,
     /// Files between `Create` and `Close`.
-    files: HashMap<Rc<Place>, OpenFile>,
+    files: HashMap<Rc<FilePath>, OpenFile>,
     /// Whole blocks go past the page cache.
     direct: bool,
     staging: Staging,
@@ -115,7 +115,7 @@ impl Blocking {
         }
     }
 
-    fn insert(&mut self, file: &Rc<Place>, opened: OwnedFd) {
+    fn insert(&mut self, file: &Rc<FilePath>, opened: OwnedFd) {
         let open = if self.direct { OpenFile::direct_if_whole(opened) } else { OpenFile::cached(opened) };
         self.files.insert(Rc::clone(file), open);
     }
@@ -145,7 +145,7 @@ impl Executor for Blocking {
     }
 }
 
-fn close_after_failure(files: &mut HashMap<Rc<Place>, OpenFile>, action: &Action<'_>) {
+fn close_after_failure(files: &mut HashMap<Rc<FilePath>, OpenFile>, action: &Action<'_>) {
     match action {
         Action::Create(file)
         | Action::Permit(file, _)

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
 
 use crate::sink::permission::Permission;
-use crate::sink::plan::{Directory, Place};
+use crate::sink::plan::{Directory, FilePath};
 use crate::sink::{file_system, optional};
 
 /// Handles kept at a time.
@@ -131,21 +131,21 @@ impl Directories {
     }
 
     /// Creates a file that must not exist.
-    pub(super) fn create(&mut self, file: &Place) -> io::Result<OwnedFd> {
+    pub(super) fn create(&mut self, file: &FilePath) -> io::Result<OwnedFd> {
         let directory = self.open(&file.directory)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(&*directory, &*file.name, flags, Mode::RUSR | Mode::WUSR)?)
     }
 
     /// Opens a file that exists, to write.
-    pub(super) fn open_file(&mut self, file: &Place) -> io::Result<OwnedFd> {
+    pub(super) fn open_file(&mut self, file: &FilePath) -> io::Result<OwnedFd> {
         let directory = self.open(&file.directory)?;
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(&*directory, &*file.name, flags, Mode::empty())?)
     }
 
     /// Gives a file without a name this one, and never replaces.
-    pub(super) fn link(&mut self, source: &File, file: &Place) -> io::Result<()> {
+    pub(super) fn link(&mut self, source: &File, file: &FilePath) -> io::Result<()> {
         let directory = self.open(&file.directory)?;
         // By descriptor alone (`AT_EMPTY_PATH`) most kernels let only root do it.
         let path = format!("/proc/self/fd/{}", source.as_raw_fd());
@@ -153,14 +153,14 @@ impl Directories {
     }
 
     /// Renames and never replaces.
-    pub(super) fn rename(&mut self, from: &Place, to: &Place) -> io::Result<()> {
+    pub(super) fn rename(&mut self, from: &FilePath, to: &FilePath) -> io::Result<()> {
         let source = self.open(&from.directory)?;
         let target = self.open(&to.directory)?;
         optional::rename(&*source, &from.name, &*target, &to.name)
     }
 
     /// Removes a file; one that is gone is fine, also with its directory.
-    pub(super) fn remove(&mut self, file: &Place) -> io::Result<()> {
+    pub(super) fn remove(&mut self, file: &FilePath) -> io::Result<()> {
         let directory = match self.open(&file.directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other?,

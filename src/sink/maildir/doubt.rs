@@ -16,7 +16,7 @@ use std::rc::Rc;
 use crate::limits::MAILDIRS_DOUBTED_MAX;
 use crate::mail::outcome::Outcome;
 use crate::sink::executor::Executor;
-use crate::sink::plan::{self, Action, Directory, Owners, Place, Plan};
+use crate::sink::plan::{self, Action, Directory, FilePath, Owners, Plan};
 use crate::sink::report::{Report, outcome_of, report_failures};
 
 /// Directories in doubt. Names made in them before may never become durable.
@@ -107,9 +107,9 @@ impl Doubts {
     }
 
     fn plan(&self, directories: &BTreeSet<Directory>) -> Plan<'static> {
-        let markers: Vec<Rc<Place>> = directories
+        let markers: Vec<Rc<FilePath>> = directories
             .iter()
-            .map(|directory| Rc::new(Place { directory: Rc::clone(directory), name: self.marker.clone() }))
+            .map(|directory| Rc::new(FilePath { directory: Rc::clone(directory), name: self.marker.clone() }))
             .collect();
         let mut plan = Plan::new(markers.len());
         for (index, marker) in markers.iter().enumerate() {

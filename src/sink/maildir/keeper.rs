@@ -16,7 +16,7 @@ use rustix::fs::Access;
 
 use super::folders::below;
 use super::settings::MaildirSettings;
-use crate::handoff::mailbox::{Place, Standing};
+use crate::handoff::mailbox::{MailboxPath, Standing};
 use crate::limits::MAILDIRS_TROUBLED_MAX;
 use crate::mail::envelope::Mailbox;
 use crate::sink::executor::directories::Directories;
@@ -29,10 +29,10 @@ use crate::sink::report::Site;
 const TOLD_AGE_MAX: Duration = Duration::from_hours(1);
 
 impl Naming for MaildirSettings {
-    fn place(&self, recipient: Mailbox<'_>) -> Option<Place> {
+    fn place(&self, recipient: Mailbox<'_>) -> Option<MailboxPath> {
         let name = self.template.directory(recipient).ok()?;
         let may_make = self.may_make(&name, recipient);
-        Some(Place { name: name.into(), may_make })
+        Some(MailboxPath { name: name.into(), may_make })
     }
 }
 
@@ -55,7 +55,7 @@ impl MaildirKeeper {
     }
 
     /// Looks, or tells which directory stands in the way, and why.
-    pub(super) fn find(&mut self, place: &Place) -> Result<Standing, (Directory, io::Error)> {
+    pub(super) fn find(&mut self, place: &MailboxPath) -> Result<Standing, (Directory, io::Error)> {
         // What was opened before may have been moved away since.
         self.directories.forget();
         let maildir: Directory = Rc::from(&*place.name);
@@ -116,7 +116,7 @@ impl MaildirKeeper {
 }
 
 impl Keeper for MaildirKeeper {
-    fn look(&mut self, place: &Place) -> Standing {
+    fn look(&mut self, place: &MailboxPath) -> Standing {
         if let Some(standing) = self.settings.troubles.of(&place.name) {
             return standing;
         }

@@ -42,7 +42,7 @@ use super::root::{self, Root};
 use super::spill_file::SpillTo;
 use super::trial::{self, Needs};
 use crate::config::{self, MaildirSync};
-use crate::handoff::mailbox::Place;
+use crate::handoff::mailbox::MailboxPath;
 use crate::handoff::message::Message;
 use crate::mail::envelope::Mailbox;
 use crate::mail::outcome::Outcome;
@@ -157,7 +157,7 @@ fn watch_mailboxes(settings: &MaildirSettings, root: &Arc<Root>) -> Result<Optio
         cure: "the user that runs ringmx must be able to write it",
     };
     let directory = root.directory().map_err(|error| refused(&settings.root, &error))?;
-    let at_root = Place { name: Box::from(""), may_make: true };
+    let at_root = MailboxPath { name: Box::from(""), may_make: true };
     match MaildirKeeper::new(directory, settings.clone(), one_file_system).find(&at_root) {
         Ok(_) => Ok(None),
         Err((directory, error)) => Err(refused(&settings.root.join(&*directory), &error)),

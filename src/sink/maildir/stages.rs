@@ -25,7 +25,7 @@ use super::content::Common;
 use super::file_system::Commit;
 use super::folders::lineage;
 use crate::sink::permission::Permission;
-use crate::sink::plan::{Action, Directory, Owners, Place, Plan};
+use crate::sink::plan::{Action, Directory, FilePath, Owners, Plan};
 
 /// Directories that [`Commit::Twice`] syncs one by one; where it renamed into more, it syncs the file system
 /// once more. A few syncs of directories write nothing of others.
@@ -35,7 +35,7 @@ const DIRECTORY_SYNCS_MAX: usize = 4;
 const OPEN_FILES_MAX: usize = 128;
 
 /// One file to be delivered.
-pub(super) struct Delivery {
+pub(super) struct MaildirDelivery {
     /// Index in the batch.
     pub(super) message: usize,
     /// Index of what all files of the message have in common.
@@ -47,9 +47,9 @@ pub(super) struct Delivery {
     /// Whether the maildir may be made.
     pub(super) may_make: bool,
     /// Where it is written.
-    pub(super) temporary: Rc<Place>,
+    pub(super) temporary: Rc<FilePath>,
     /// Where it is renamed to.
-    pub(super) delivered: Rc<Place>,
+    pub(super) delivered: Rc<FilePath>,
 }
 
 /// What decides which stages there are.
@@ -68,7 +68,7 @@ impl Stages<'_> {
     pub(super) fn plan<'a>(
         self,
         messages: usize,
-        deliveries: &'a [Delivery],
+        deliveries: &'a [MaildirDelivery],
         commons: &'a [Common<'_>],
     ) -> Plan<'a> {
         let mut plan = Plan::new(messages);
@@ -120,7 +120,7 @@ impl Stages<'_> {
     }
 
     /// The temporary files: written, and by [`Commit::File`] durable.
-    fn files<'a>(self, plan: &mut Plan<'a>, deliveries: &'a [Delivery], commons: &'a [Common<'_>]) {
+    fn files<'a>(self, plan: &mut Plan<'a>, deliveries: &'a [MaildirDelivery], commons: &'a [Common<'_>]) {
         for some in deliveries.chunks(OPEN_FILES_MAX) {
             for delivery in some {
                 let common = &commons[delivery.common];
@@ -162,7 +162,7 @@ impl Stages<'_> {
     /// Directories of maildirs that are not known to be durable: made where they are missing, and their
     /// entries synced even where they are there, because whoever made them may have been cut short before the
     /// sync. The sync of a batch covers them.
-    fn directories(self, plan: &mut Plan<'_>, deliveries: &[Delivery]) {
+    fn directories(self, plan: &mut Plan<'_>, deliveries: &[MaildirDelivery]) {
         let mut levels: Vec<BTreeMap<Directory, Vec<usize>>> = Vec::new();
         let mut parents: BTreeMap<Directory, Vec<usize>> = BTreeMap::new();
         for delivery in deliveries {
@@ -204,7 +204,7 @@ impl Stages<'_> {
 }
 
 /// The messages that have a file, each once.
-fn planned(deliveries: &[Delivery]) -> Vec<usize> {
+fn planned(deliveries: &[MaildirDelivery]) -> Vec<usize> {
     let mut messages: Vec<usize> = deliveries.iter().map(|delivery| delivery.message).collect();
     // Those of one message lie side by side.
     messages.dedup();

@@ -10,7 +10,7 @@ use super::doubt::Doubts;
 use super::folders::{below, is_within, lineage};
 use super::name::{FileName, Size};
 use super::settings::MaildirSettings;
-use super::stages::{Delivery, Stages};
+use super::stages::{MaildirDelivery, Stages};
 use super::troubles::is_of_maildir;
 use crate::buffer::NotWhole;
 use crate::config::LineEndings;
@@ -20,7 +20,7 @@ use crate::mail::envelope::Mailbox;
 use crate::mail::outcome::{Outcome, Refused, TryAgain};
 use crate::sink::contract::{Cost, Sink};
 use crate::sink::executor::Executor;
-use crate::sink::plan::{self, Action, Directory, Place, Plan, Results};
+use crate::sink::plan::{self, Action, Directory, FilePath, Plan, Results};
 use crate::sink::report::{Site, outcome_of, report_failures};
 
 /// Stores each message in the maildirs of its recipients.
@@ -124,7 +124,7 @@ impl<E: Executor> Maildir<E> {
         message: &Message,
         common: &Common<'_>,
         unsettled: &HashMap<Directory, Outcome>,
-    ) -> Result<Vec<Delivery>, Outcome> {
+    ) -> Result<Vec<MaildirDelivery>, Outcome> {
         let mut deliveries = Vec::with_capacity(message.envelope.recipients().len());
         for (maildir, recipients) in self.by_maildir(message)? {
             let may_make = recipients.iter().any(|recipient| self.settings.may_make(&maildir, *recipient));
@@ -136,8 +136,8 @@ impl<E: Executor> Maildir<E> {
             }
             let head = common.head(&message.envelope, &recipients);
             let name = self.name(message, common.size(&head));
-            let place = |folder, name| Rc::new(Place { directory: below(&maildir, folder), name });
-            deliveries.push(Delivery {
+            let place = |folder, name| Rc::new(FilePath { directory: below(&maildir, folder), name });
+            deliveries.push(MaildirDelivery {
                 message: index,
                 common: common_index,
                 head,
@@ -183,7 +183,7 @@ impl<E: Executor> Maildir<E> {
     }
 
     /// Reports what failed, removes what was written for nothing, and learns which maildirs are durable.
-    fn conclude(&mut self, plan: &Plan<'_>, results: &Results, deliveries: &[Delivery]) {
+    fn conclude(&mut self, plan: &Plan<'_>, results: &Results, deliveries: &[MaildirDelivery]) {
         let settings = &self.settings;
         if results.any_failed() {
             report_failures(&*settings.surroundings.report, &settings.root, plan, results);
@@ -208,7 +208,7 @@ impl<E: Executor> Maildir<E> {
     }
 
     /// Notes the maildirs that stand in the way of their own mail.
-    fn note_troubles(&self, plan: &Plan<'_>, results: &Results, deliveries: &[Delivery]) {
+    fn note_troubles(&self, plan: &Plan<'_>, results: &Results, deliveries: &[MaildirDelivery]) {
         let failures = results.failures(plan).filter(|(_, error)| is_of_maildir(error));
         for (action, error) in failures {
             let place = action.path();
@@ -221,11 +221,12 @@ impl<E: Executor> Maildir<E> {
     }
 
     /// Notes which directories may hold names of new maildirs that no later sync makes durable.
-    fn doubt(&mut self, plan: &Plan<'_>, results: &Results, deliveries: &[Delivery]) {
+    fn doubt(&mut self, plan: &Plan<'_>, results: &Results, deliveries: &[MaildirDelivery]) {
         if !results.any_failed() {
             return;
         }
-        let may_be_new = |delivery: &&Delivery| delivery.may_make && !self.known.contains(&delivery.maildir);
+        let may_be_new =
+            |delivery: &&MaildirDelivery| delivery.may_make && !self.known.contains(&delivery.maildir);
         let parents: BTreeSet<Directory> = deliveries
             .iter()
             .filter(may_be_new)

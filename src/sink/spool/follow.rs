@@ -102,9 +102,9 @@ impl Follower {
         let mut records = records.named(&segment.path)?;
         if records.is_empty() {
             match self.search(note)? {
-                Found::Records(found) => records = found,
-                Found::NextSegment => return Ok(true),
-                Found::Nothing => return Ok(false),
+                Beyond::Records(found) => records = found,
+                Beyond::NextSegment => return Ok(true),
+                Beyond::Nothing => return Ok(false),
             }
         }
         records.truncate(RECORDS_MAX);
@@ -160,8 +160,8 @@ impl Follower {
     }
 
     /// Looks at what comes after the place where no record is.
-    fn search(&mut self, note: &mut dyn FnMut(String)) -> io::Result<Found> {
-        let Some(segment) = &self.current else { return Ok(Found::Nothing) };
+    fn search(&mut self, note: &mut dyn FnMut(String)) -> io::Result<Beyond> {
+        let Some(segment) = &self.current else { return Ok(Beyond::Nothing) };
         let header = segment.scan().segment;
         let facts = segment.file.metadata().and_then(|facts| facts.modified());
         let changed = facts.named(&segment.path)?;
@@ -171,16 +171,16 @@ impl Follower {
         // It may be prepared long before: only a record in it proves that it was begun.
         let is_left = !segment.is_current()? || self.is_later_begun(header.sequence, is_due)?;
         if !is_left && !is_due {
-            return Ok(Found::Nothing);
+            return Ok(Beyond::Nothing);
         }
         self.searched = Some((Instant::now(), changed));
         let rest = scan_from(&segment.file, header, self.at).named(&segment.path)?;
         let Some(first) = rest.records.first() else {
             if is_left {
                 self.leave();
-                return Ok(Found::NextSegment);
+                return Ok(Beyond::NextSegment);
             }
-            return Ok(Found::Nothing);
+            return Ok(Beyond::Nothing);
         };
         // In the batch of the missing record it may be that the write has not come so far.
         let is_settled = first.offset == self.at || first.batch > self.at || is_left;
@@ -192,7 +192,7 @@ impl Follower {
                     self.at
                 ));
             }
-            return Ok(Found::Nothing);
+            return Ok(Beyond::Nothing);
         }
         if first.offset > self.at {
             let path = segment.path.display();
@@ -206,7 +206,7 @@ impl Follower {
             expected = record.offset + record.frame_bytes;
             is_next
         };
-        Ok(Found::Records(rest.records.iter().take_while(follows).copied().collect()))
+        Ok(Beyond::Records(rest.records.iter().take_while(follows).copied().collect()))
     }
 
     fn is_later_begun(&self, sequence: u64, thoroughly: bool) -> io::Result<bool> {
@@ -256,7 +256,7 @@ impl Follower {
 }
 
 /// What comes after a place where no record is.
-enum Found {
+enum Beyond {
     Records(Vec<RecordHeader>),
     NextSegment,
     Nothing,

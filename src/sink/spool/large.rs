@@ -21,7 +21,7 @@ use super::message_file::{MessageFile, message_file_name};
 use crate::buffer::{NotWhole, Spilled, Whole};
 use crate::handoff::message::Message;
 use crate::sink::executor::Executor;
-use crate::sink::plan::{Action, Directory, Owners, Place, Plan};
+use crate::sink::plan::{Action, Directory, FilePath, Owners, Plan};
 use crate::sink::spill_file;
 
 /// The mail data of a message, by where it goes.
@@ -102,7 +102,7 @@ pub(super) fn plan_files<'a>(
     let mut directory: Option<Directory> = None;
     for (content, offset) in contents {
         let Some(spilled) = content.spilled() else { continue };
-        let file = Place::in_root(message_file_name(sequence, offset));
+        let file = FilePath::in_root(message_file_name(sequence, offset));
         let mut push = |action| plan.push(owners.clone(), action);
         push(Action::Link(spilled.file().file(), Rc::clone(&file)));
         let rest: Vec<&[u8]> = spilled.rest().collect();
@@ -127,7 +127,7 @@ pub(super) fn plan_files<'a>(
 pub(super) fn can_link(directory: &Path, executor: &mut dyn Executor) -> bool {
     let Ok(file) = spill_file::open(directory) else { return false };
     // A name that every start removes, should this one end here.
-    let name = Place::in_root(format!("{:016x}{PREPARED_SUFFIX}", u64::MAX));
+    let name = FilePath::in_root(format!("{:016x}{PREPARED_SUFFIX}", u64::MAX));
     let mut plan = Plan::new(1);
     plan.push(Owners::One(0), Action::Link(&file, Rc::clone(&name)));
     plan.push(Owners::One(0), Action::Remove(name));

@@ -27,7 +27,7 @@ use crate::huge_pages::HugePages;
 use crate::limits::ZEROS_BYTES;
 use crate::mail::outcome::Outcome;
 use crate::sink::executor::Executor;
-use crate::sink::plan::{self, Action, Owners, Place, Plan};
+use crate::sink::plan::{self, Action, FilePath, Owners, Plan};
 use crate::sink::report::{Report, Site, outcome_of, report_failures};
 
 /// Consumed segments whose files wait for their next use, where nobody asks for more. The others are removed,
@@ -171,7 +171,7 @@ impl Maker {
 
     /// A segment in its prepared file, which is new where the header tells that it is zeroed and a spare
     /// else, and its name.
-    fn plan<'p>(&'p self, header: &SegmentHeader, page: &'p HeaderPage, prepared: &Rc<Place>) -> Plan<'p> {
+    fn plan<'p>(&'p self, header: &SegmentHeader, page: &'p HeaderPage, prepared: &Rc<FilePath>) -> Plan<'p> {
         let mut plan = Plan::new(1);
         let mut push = |action| plan.push(Owners::One(0), action);
         if header.is_zeroed {
@@ -196,7 +196,7 @@ impl Maker {
         }
         push(Action::Close(Rc::clone(prepared)));
         plan.barrier();
-        let file = Place::in_root(format::segment_name(header.sequence));
+        let file = FilePath::in_root(format::segment_name(header.sequence));
         let directory = Rc::clone(&file.directory);
         plan.push(Owners::One(0), Action::Rename(Rc::clone(prepared), file));
         plan.barrier();
@@ -216,7 +216,7 @@ impl Maker {
     /// Removes a segment that was made and that nobody wrote to.
     pub(super) fn discard(&mut self, header: &SegmentHeader, executor: &mut dyn Executor) {
         let report = Arc::clone(&self.report);
-        self.remove(Place::in_root(format::segment_name(header.sequence)), executor, &*report);
+        self.remove(FilePath::in_root(format::segment_name(header.sequence)), executor, &*report);
     }
 
     /// Keeps the files of segments for their next use, or removes them where there are enough. The caller
@@ -226,13 +226,13 @@ impl Maker {
         let mut plan = Plan::new(all.len());
         for (index, used) in all.iter().enumerate() {
             for message in &used.messages {
-                plan.push(Owners::One(index), Action::Remove(Place::in_root(message.clone())));
+                plan.push(Owners::One(index), Action::Remove(FilePath::in_root(message.clone())));
             }
         }
         plan.barrier();
         let mut kept = Vec::new();
         for (index, used) in all.iter().enumerate() {
-            let file = Place::in_root(format::segment_name(used.sequence));
+            let file = FilePath::in_root(format::segment_name(used.sequence));
             // What a failed write cut short, and what was made for one large message, is of no use.
             if self.spares.len() + kept.len() < self.spares_max && used.bytes == self.segment_bytes {
                 kept.push(index);
@@ -274,7 +274,7 @@ impl Maker {
     }
 
     /// False when that fails.
-    fn remove(&self, file: Rc<Place>, executor: &mut dyn Executor, report: &dyn Report) -> bool {
+    fn remove(&self, file: Rc<FilePath>, executor: &mut dyn Executor, report: &dyn Report) -> bool {
         let mut plan = Plan::new(1);
         plan.push(Owners::One(0), Action::Remove(file));
         let results = executor.run(&plan);
@@ -346,8 +346,8 @@ pub(super) fn remove_unused(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn prepared(sequence: u64) -> Rc<Place> {
-    Place::in_root(format!("{sequence:016x}{}", format::PREPARED_SUFFIX))
+fn prepared(sequence: u64) -> Rc<FilePath> {
+    FilePath::in_root(format!("{sequence:016x}{}", format::PREPARED_SUFFIX))
 }
 
 #[allow(clippy::cast_possible_truncation)]

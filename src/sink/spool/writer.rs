@@ -15,7 +15,7 @@ use crate::handoff::message::Message;
 use crate::mail::outcome::Outcome;
 use crate::sink::contract::Sink;
 use crate::sink::executor::Executor;
-use crate::sink::plan::{self, Action, Done, Owners, Place, Plan, Results};
+use crate::sink::plan::{self, Action, Done, FilePath, Owners, Plan, Results};
 use crate::sink::report::{Report, Site, outcome_of, report_failures};
 
 /// Appends messages to segments.
@@ -110,7 +110,7 @@ impl<E: Executor> Spool<E> {
         let mut is_first = true;
         loop {
             let header = self.supply.next(needed, &mut self.executor)?;
-            let file = Place::in_root(format::segment_name(header.sequence));
+            let file = FilePath::in_root(format::segment_name(header.sequence));
             let mut plan = Plan::new(1);
             plan.push(Owners::One(0), Action::Open(Rc::clone(&file)));
             let results = self.executor.run(&plan);

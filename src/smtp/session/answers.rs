@@ -6,7 +6,7 @@
 //! | `Admission` | `INQUIRY_WAIT_MAX` | `421`, and close |
 //! | `Recipient` | `INQUIRY_WAIT_MAX` | `451` to this RCPT; the session goes on |
 //! | `Encryption` | `INQUIRY_WAIT_MAX` | `421`, and close |
-//! | `Delivery` | `sink_answer_timeout` | `421`, and close: nobody knows what became of the message |
+//! | `Storing` | `sink_answer_timeout` | `421`, and close: nobody knows what became of the message |
 //!
 //! It never means yes. What the client sends meanwhile waits after the question, and all replies leave
 //! together.
@@ -18,7 +18,7 @@ use super::{Session, Step};
 use crate::limits::INQUIRY_WAIT_MAX;
 use crate::mail::queue_id::QueueId;
 use crate::smtp::policy::Verdict;
-use crate::smtp::question::{Answer, Answerable, Asked, Awaited, Delivered, NotAwaited};
+use crate::smtp::question::{Answer, Answerable, Awaited, Delivered, NotAwaited, OpenQuestion};
 use crate::smtp::reply::{self, Reply, ReplyBuffer};
 
 impl Session {
@@ -38,8 +38,8 @@ impl Session {
     }
 
     /// The question of this kind that is awaited now; none when another one is, or none at all.
-    pub fn asked<Q: Answerable>(&self) -> Option<Asked<Q>> {
-        (self.awaits() == Some(Q::AWAITED)).then(|| Asked::new(self.questions))
+    pub fn asked<Q: Answerable>(&self) -> Option<OpenQuestion<Q>> {
+        (self.awaits() == Some(Q::AWAITED)).then(|| OpenQuestion::new(self.questions))
     }
 
     /// Takes an answer. The step is `NeedInput`, after which [`Session::advance`] goes on, or `Close`.
@@ -49,7 +49,7 @@ impl Session {
     /// The session does not wait for the answer to this question, or no longer. Nothing is changed.
     pub fn resolve<Q: Answerable>(
         &mut self,
-        asked: Asked<Q>,
+        asked: OpenQuestion<Q>,
         answer: Q::Answer,
         replies: &mut ReplyBuffer,
         now: Instant,
@@ -73,21 +73,21 @@ impl Session {
                 self.handle_admission(admitted, after_xclient, replies, now)
             }
             Answer::Encryption(possible) => self.handle_tls_answer(possible, replies, now),
-            Answer::Delivery(delivered) => self.handle_delivered(delivered, replies, now),
+            Answer::Storing(delivered) => self.handle_delivered(delivered, replies, now),
         })
     }
 
     /// Begins to wait for the answer to a question.
-    pub(super) fn ask<Q: Answerable>(&mut self, wait: Wait, now: Instant) -> Asked<Q> {
+    pub(super) fn ask<Q: Answerable>(&mut self, wait: Wait, now: Instant) -> OpenQuestion<Q> {
         assert_eq!(wait.awaited(), Q::AWAITED, "what is asked is awaited");
         self.questions = self.questions.wrapping_add(1);
         self.deadline = now
             + match wait {
                 Wait::Beginning | Wait::Admission(_) | Wait::Recipient | Wait::Encryption => INQUIRY_WAIT_MAX,
-                Wait::Delivery => self.settings.limits.sink_answer_timeout,
+                Wait::Storing => self.settings.limits.sink_answer_timeout,
             };
         self.state = State::Waiting(wait);
-        Asked::new(self.questions)
+        OpenQuestion::new(self.questions)
     }
 
     /// The time for the answer is over.
@@ -96,7 +96,7 @@ impl Session {
             Wait::Beginning | Wait::Admission(_) | Wait::Encryption => {
                 self.close_with(reply::TIMED_OUT, replies)
             }
-            Wait::Delivery => self.close_with(reply::OUTCOME_UNKNOWN, replies),
+            Wait::Storing => self.close_with(reply::OUTCOME_UNKNOWN, replies),
             Wait::Recipient => {
                 self.state = State::Command;
                 let reply = self.conclude_recipient(Verdict::TryAgain);

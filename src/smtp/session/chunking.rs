@@ -10,7 +10,7 @@ use super::state::{ChunkState, State};
 use super::{Session, Step};
 use crate::limits::{CHUNK_BYTES_LITTLE, OVERSIZE_FACTOR};
 use crate::mail::envelope::BodyType;
-use crate::smtp::chunk::{self, Announced, AnnouncedError, ChunkedData, Found};
+use crate::smtp::chunk::{self, Announced, AnnouncedError, ChunkedData, InChunk};
 use crate::smtp::data_watch::DataWatch;
 use crate::smtp::extension::Extension;
 use crate::smtp::input::Input;
@@ -115,9 +115,9 @@ impl Session {
         // Inserted octets count, too, so the announced size alone does not tell.
         let bytes = self.chunked().map_or(0, |data| data.bytes());
         let octets = match &found {
-            Some(Found::Data(range)) => input.bytes.get(range.clone()).unwrap_or_default(),
-            Some(Found::Insert) => input.supplies.run.octets(),
-            Some(Found::Bare) | None => b"",
+            Some(InChunk::Data(range)) => input.bytes.get(range.clone()).unwrap_or_default(),
+            Some(InChunk::Insert) => input.supplies.run.octets(),
+            Some(InChunk::Bare) | None => b"",
         };
         let mut steps = 0;
         let too_much = self.chunked().and_then(|data| data.watch.take(octets, &mut steps));
@@ -131,16 +131,16 @@ impl Session {
             return None;
         }
         match found {
-            Some(Found::Bare) => {
+            Some(InChunk::Bare) => {
                 self.refuse_chunk(reply::BARE_LINE_END_IN_DATA);
                 None
             }
-            Some(Found::Data(_) | Found::Insert) if bytes > limit.most => {
+            Some(InChunk::Data(_) | InChunk::Insert) if bytes > limit.most => {
                 self.refuse_chunk(limit.reply);
                 None
             }
-            Some(Found::Data(range)) => Some(Step::Data(range)),
-            Some(Found::Insert) => Some(Step::Insert),
+            Some(InChunk::Data(range)) => Some(Step::Data(range)),
+            Some(InChunk::Insert) => Some(Step::Insert),
             None => {
                 self.earn_time(now);
                 if all { self.end_chunk(replies, now) } else { Some(Step::NeedInput) }

@@ -10,7 +10,7 @@ use crate::limits::OVERSIZE_FACTOR;
 use crate::mail::envelope::BodyType;
 use crate::smtp::data_watch::{DataWatch, TooMuch};
 use crate::smtp::input::Input;
-use crate::smtp::mail_data::{Found, MailData};
+use crate::smtp::mail_data::{InMailData, MailData};
 use crate::smtp::message_clock::MessageClock;
 use crate::smtp::nul_watch::NulWatch;
 use crate::smtp::reply::{self, Reply, ReplyBuffer};
@@ -55,9 +55,9 @@ impl Session {
         let start = input.position;
         let found = state.data.advance(input);
         let added = match &found {
-            Found::Data(range) => range.len(),
-            Found::Insert => input.supplies.run.octets().len(),
-            Found::Bare | Found::End | Found::NeedInput => 0,
+            InMailData::Data(range) => range.len(),
+            InMailData::Insert => input.supplies.run.octets().len(),
+            InMailData::Bare | InMailData::End | InMailData::NeedInput => 0,
         };
         let consumed = (input.position - start) as u64;
         let refused_before = state.refusal.is_some();
@@ -65,14 +65,14 @@ impl Session {
         state.bytes += if refused_before { consumed } else { added as u64 };
         if !refused_before {
             let octets = match &found {
-                Found::Data(range) => input.bytes.get(range.clone()).unwrap_or_default(),
-                Found::Insert => input.supplies.run.octets(),
-                Found::Bare | Found::End | Found::NeedInput => b"",
+                InMailData::Data(range) => input.bytes.get(range.clone()).unwrap_or_default(),
+                InMailData::Insert => input.supplies.run.octets(),
+                InMailData::Bare | InMailData::End | InMailData::NeedInput => b"",
             };
             let mut steps = 0;
             state.refusal = state.watch.take(octets, &mut steps).map(TooMuch::reply);
             let sent = input.bytes.get(start..input.position).unwrap_or_default();
-            let is_refused = state.nul.take(sent, matches!(found, Found::Data(_)), &mut steps);
+            let is_refused = state.nul.take(sent, matches!(found, InMailData::Data(_)), &mut steps);
             input.steps += steps;
             if is_refused {
                 state.refusal.get_or_insert(reply::NUL_IN_DATA);
@@ -81,7 +81,7 @@ impl Session {
         if state.bytes > state.limit.most {
             state.refusal.get_or_insert(state.limit.reply);
         }
-        if found == Found::Bare {
+        if found == InMailData::Bare {
             state.refusal.get_or_insert(reply::BARE_LINE_END_IN_DATA);
         }
         if state.refusal.is_some() {
@@ -95,17 +95,17 @@ impl Session {
             return Some(self.close_with(reply::ENDLESS, replies));
         }
         match found {
-            Found::End => self.end_data(replies, now),
-            Found::NeedInput => {
+            InMailData::End => self.end_data(replies, now),
+            InMailData::NeedInput => {
                 self.earn_time(now);
                 Some(Step::NeedInput)
             }
-            Found::Bare => (!refused_before).then_some(Step::Discard),
-            Found::Data(_) | Found::Insert if state.refusal.is_some() => {
+            InMailData::Bare => (!refused_before).then_some(Step::Discard),
+            InMailData::Data(_) | InMailData::Insert if state.refusal.is_some() => {
                 (!refused_before).then_some(Step::Discard)
             }
-            Found::Data(range) => Some(Step::Data(range)),
-            Found::Insert => Some(Step::Insert),
+            InMailData::Data(range) => Some(Step::Data(range)),
+            InMailData::Insert => Some(Step::Insert),
         }
     }
 

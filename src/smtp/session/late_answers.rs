@@ -12,7 +12,7 @@ use crate::mail::envelope::Mailbox;
 use crate::mail::queue_id::QueueId;
 use crate::smtp::policy::{Judgement, Policy, Verdict};
 use crate::smtp::question::{
-    Answerable, Asked, Awaited, Beginning, Delivered, Delivery, NotAwaited, Question, Recipient,
+    Answerable, Awaited, Beginning, Delivered, NotAwaited, OpenQuestion, Question, Recipient, Storing,
 };
 use crate::smtp::reply::ReplyBuffer;
 use crate::smtp::settings::{Limits, Settings};
@@ -26,7 +26,7 @@ enum Kind {
     /// Known at once.
     Refused,
     /// The answer comes later.
-    Asked(Verdict),
+    OpenQuestion(Verdict),
     /// No answer comes.
     Never,
 }
@@ -34,10 +34,10 @@ enum Kind {
 const KINDS: [(&str, Kind, u16); 7] = [
     ("known", Kind::Accepted, 250),
     ("nobody", Kind::Refused, 550),
-    ("late", Kind::Asked(Verdict::Accept), 250),
-    ("late-nobody", Kind::Asked(Verdict::UnknownRecipient), 550),
-    ("late-full", Kind::Asked(Verdict::MailboxFull), 452),
-    ("late-trouble", Kind::Asked(Verdict::TryAgain), 451),
+    ("late", Kind::OpenQuestion(Verdict::Accept), 250),
+    ("late-nobody", Kind::OpenQuestion(Verdict::UnknownRecipient), 550),
+    ("late-full", Kind::OpenQuestion(Verdict::MailboxFull), 452),
+    ("late-trouble", Kind::OpenQuestion(Verdict::TryAgain), 451),
     ("never", Kind::Never, 451),
 ];
 
@@ -54,14 +54,14 @@ impl Policy for Late {
     fn recipient(&self, mailbox: Mailbox<'_>) -> Verdict {
         match kind(mailbox.local_part) {
             Kind::Refused => Verdict::UnknownRecipient,
-            Kind::Accepted | Kind::Asked(_) | Kind::Never => Verdict::Accept,
+            Kind::Accepted | Kind::OpenQuestion(_) | Kind::Never => Verdict::Accept,
         }
     }
 
     fn judge(&self, mailbox: Mailbox<'_>) -> Judgement {
         match kind(mailbox.local_part) {
             Kind::Accepted | Kind::Refused => Judgement::Known(self.recipient(mailbox)),
-            Kind::Asked(_) | Kind::Never => Judgement::Asks,
+            Kind::OpenQuestion(_) | Kind::Never => Judgement::Asks,
         }
     }
 
@@ -99,7 +99,7 @@ struct Connection {
     unread: Vec<u8>,
     /// What was sent together, the greeting and the reply to EHLO left out.
     sent: Vec<String>,
-    away: Option<(Asked<Recipient>, Kind)>,
+    away: Option<(OpenQuestion<Recipient>, Kind)>,
     /// The recipients of each message.
     stored: Vec<Vec<String>>,
 }
@@ -149,7 +149,7 @@ impl Connection {
                 Step::Deliver(envelope) => {
                     let text = |mailbox: Mailbox<'_>| String::from_utf8_lossy(mailbox.whole).into_owned();
                     self.stored.push(envelope.recipients().map(text).collect());
-                    let asked = self.session.asked::<Delivery>().expect("it is awaited");
+                    let asked = self.session.asked::<Storing>().expect("it is awaited");
                     self.resolve(asked, Delivered::Accepted(QueueId::default()));
                 }
                 Step::Close => panic!(
@@ -162,7 +162,7 @@ impl Connection {
         self.send();
     }
 
-    fn resolve<Q: Answerable>(&mut self, asked: Asked<Q>, answer: Q::Answer) {
+    fn resolve<Q: Answerable>(&mut self, asked: OpenQuestion<Q>, answer: Q::Answer) {
         let step = self.session.resolve(asked, answer, &mut self.replies, self.now);
         assert!(matches!(step, Ok(Step::NeedInput)));
     }
@@ -170,7 +170,7 @@ impl Connection {
     /// The answer comes, or the time for it is over.
     fn conclude(&mut self) {
         let Some((asked, kind)) = self.away.take() else { return };
-        if let Kind::Asked(verdict) = kind {
+        if let Kind::OpenQuestion(verdict) = kind {
             self.resolve(asked, verdict);
         } else {
             self.now = self.session.deadline();
@@ -244,10 +244,10 @@ fn an_answer_meets_only_a_question_of_its_kind() {
     connection.receive([MAIL, &rcpt("late")].concat().as_bytes());
     assert!(connection.session.asked::<Recipient>().is_some());
     assert!(connection.session.asked::<Beginning>().is_none());
-    assert!(connection.session.asked::<Delivery>().is_none());
+    assert!(connection.session.asked::<Storing>().is_none());
     // Of the right number, but of another kind.
     let (late, _) = connection.away.expect("it is asked");
-    let delivery = Asked::<Delivery>::new(late.number());
+    let delivery = OpenQuestion::<Storing>::new(late.number());
     let delivered = Delivered::Accepted(QueueId::default());
     let step = connection.session.resolve(delivery, delivered, &mut connection.replies, connection.now);
     assert!(matches!(step, Err(NotAwaited)) && connection.replies.is_empty());

@@ -31,7 +31,7 @@ standings! {
     /// A command.
     Command,
     /// Whether a transaction may begin.
-    Asked,
+    OpenQuestion,
     /// Whether the store has a place for a recipient.
     Asking,
     /// Whether TLS can begin.
@@ -57,10 +57,10 @@ impl Session {
             State::Greeted => Standing::Greeted,
             State::Command => Standing::Command,
             State::Waiting(Wait::Admission(_)) => Standing::Admitting,
-            State::Waiting(Wait::Beginning) => Standing::Asked,
+            State::Waiting(Wait::Beginning) => Standing::OpenQuestion,
             State::Waiting(Wait::Recipient) => Standing::Asking,
             State::Waiting(Wait::Encryption) => Standing::AskedTls,
-            State::Waiting(Wait::Delivery) => Standing::Delivering,
+            State::Waiting(Wait::Storing) => Standing::Delivering,
             State::Securing => Standing::Securing,
             State::Data(_) => Standing::Data,
             State::Chunk(_) => Standing::Chunk,

@@ -45,7 +45,7 @@ pub(super) enum Wait {
     /// Whether TLS can begin.
     Encryption,
     /// What became of the message.
-    Delivery,
+    Storing,
 }
 
 impl Wait {
@@ -56,7 +56,7 @@ impl Wait {
             Self::Admission(_) => Awaited::Admission,
             Self::Recipient => Awaited::Recipient,
             Self::Encryption => Awaited::Encryption,
-            Self::Delivery => Awaited::Delivery,
+            Self::Storing => Awaited::Storing,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::fault::{Fault, Faults};
 use super::history::{Event, History, Node, Object};
-use crate::sink::plan::{Action, Place};
+use crate::sink::plan::{Action, FilePath};
 
 /// Octets that reach the disk, or not, as one.
 const SECTOR_BYTES: usize = 512;
@@ -20,7 +20,7 @@ pub(super) struct Disk {
     /// What a running process sees: names in each directory but the root's own, which is always there.
     names: BTreeMap<(String, String), Node>,
     /// Files that are open, and their numbers.
-    pub(super) open: HashMap<Rc<Place>, usize>,
+    pub(super) open: HashMap<Rc<FilePath>, usize>,
     /// The most files that were open at a time.
     pub(super) most_open: usize,
     /// By number.
@@ -240,7 +240,7 @@ impl Disk {
     }
 
     /// What the file holds was written by somebody else and synced by nobody.
-    fn link(&mut self, source: &File, file: &Rc<Place>) -> io::Result<()> {
+    fn link(&mut self, source: &File, file: &Rc<FilePath>) -> io::Result<()> {
         self.check_directory(&file.directory)?;
         self.check_free(file)?;
         let mut octets = vec![0; to_usize(source.metadata()?.len())];
@@ -252,7 +252,7 @@ impl Disk {
         Ok(())
     }
 
-    fn truncate(&mut self, file: &Place, bytes: usize) -> io::Result<()> {
+    fn truncate(&mut self, file: &FilePath, bytes: usize) -> io::Result<()> {
         let Some(Node::File(file)) = self.node(&file.directory, &file.name) else {
             return Err(io::ErrorKind::NotFound.into());
         };
@@ -263,7 +263,7 @@ impl Disk {
         Ok(())
     }
 
-    fn rename(&mut self, from: &Rc<Place>, to: &Rc<Place>) -> io::Result<()> {
+    fn rename(&mut self, from: &Rc<FilePath>, to: &Rc<FilePath>) -> io::Result<()> {
         self.check_directory(&to.directory)?;
         self.check_free(to)?;
         let node = self.node(&from.directory, &from.name).ok_or(io::ErrorKind::NotFound)?;
@@ -280,7 +280,7 @@ impl Disk {
         self.history.new_file()
     }
 
-    fn keep_open(&mut self, file: &Rc<Place>, number: usize) {
+    fn keep_open(&mut self, file: &Rc<FilePath>, number: usize) {
         self.open.insert(Rc::clone(file), number);
         self.most_open = self.most_open.max(self.open.len());
     }
@@ -302,7 +302,7 @@ impl Disk {
         self.history.push(Event::Enter { directory: directory.to_owned(), name: name.to_owned(), node });
     }
 
-    fn leave(&mut self, file: &Place) {
+    fn leave(&mut self, file: &FilePath) {
         self.names.remove(&(file.directory.to_string(), file.name.clone()));
         self.history.push(Event::Leave { directory: file.directory.to_string(), name: file.name.clone() });
     }
@@ -311,7 +311,7 @@ impl Disk {
         self.names.get(&(directory.to_owned(), name.to_owned())).copied()
     }
 
-    fn opened(&self, file: &Rc<Place>) -> io::Result<usize> {
+    fn opened(&self, file: &Rc<FilePath>) -> io::Result<usize> {
         self.open.get(file).copied().ok_or_else(|| io::Error::other("the file is not open"))
     }
 
@@ -327,7 +327,7 @@ impl Disk {
         }
     }
 
-    fn check_free(&self, file: &Place) -> io::Result<()> {
+    fn check_free(&self, file: &FilePath) -> io::Result<()> {
         match self.node(&file.directory, &file.name) {
             Some(_) => Err(io::ErrorKind::AlreadyExists.into()),
             None => Ok(()),
