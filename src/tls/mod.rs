@@ -24,8 +24,6 @@ mod record;
 pub mod self_signed;
 #[cfg(test)]
 pub(crate) mod tests;
-#[cfg(any(test, fuzzing))]
-mod trusting;
 
 pub use rustls::ServerConfig;
 
