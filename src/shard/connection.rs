@@ -123,8 +123,7 @@ impl Connection {
     pub(super) fn handle_peeked<R>(&mut self, waiting: bool, context: &mut Context<R>) {
         let Serving { session, replies, .. } = &mut self.serving;
         if waiting && self.course.is_serving() && session.watches_for_early_input() {
-            let step = session.handle_waiting_input(replies);
-            self.serving.follow(&step);
+            session.handle_waiting_input(replies);
             self.end_with_session(context);
         }
     }
@@ -231,7 +230,10 @@ impl Connection {
     /// turn.
     pub(super) fn settle<R: Ring>(&mut self, context: &mut Context<R>) -> Fate {
         self.dirty = false;
-        debug_assert!(!(self.course.is_serving() && self.serving.has_ended()), "the end was not followed");
+        debug_assert!(
+            !(self.course.is_serving() && self.serving.session.has_ended()),
+            "the end was not followed"
+        );
         // A send that has not ended by now waits for the client to read.
         let is_unread = self.wire.is_sending();
         if !is_unread
@@ -404,7 +406,8 @@ impl Connection {
                 }
                 Step::Ask(Question::Recipient { asked }) => self.serving.ask_about_recipient(asked, context),
                 Step::Deliver(envelope) => self.serving.deliver(envelope, context),
-                Step::Close => self.serving.follow(&step),
+                // The loop ends with the session.
+                Step::Close => {}
             }
         }
         let waits = slice.is_over() && self.can_parse() && !self.inflow.unread.is_empty();
@@ -479,8 +482,7 @@ impl Connection {
             context.metrics.tls_handshakes.add(1);
             context.metrics.tls_resumptions.add(u64::from(facts.resumed));
             let Serving { session, replies, .. } = &mut self.serving;
-            let step = session.handle_tls(facts, replies, context.turn.now);
-            self.serving.follow(&step);
+            session.handle_tls(facts, replies, context.turn.now);
             self.end_with_session(context);
         }
         // The client sends nothing more; what it asked for is answered.
@@ -510,7 +512,7 @@ impl Connection {
 impl Connection {
     /// Goes on to the end when the session has ended.
     fn end_with_session<R>(&mut self, context: &mut Context<R>) {
-        if self.course.is_serving() && self.serving.has_ended() {
+        if self.course.is_serving() && self.serving.session.has_ended() {
             self.flush(context);
         }
     }
@@ -520,7 +522,7 @@ impl Connection {
         let has_gone = self.course.has_input_ended();
         self.give_up_handshake(if has_gone { Cause::Gone } else { Cause::TimedOut }, context);
         self.course.flush(context.turn.now);
-        self.serving.end();
+        self.serving.session.break_off();
         self.inflow.transport.drop_input();
         self.release_all(context);
     }
@@ -531,7 +533,7 @@ impl Connection {
             self.ended_by = EndedBy::Lost;
             self.serving.session.handle_end_of_input();
         }
-        self.serving.end();
+        self.serving.session.break_off();
         self.course.close();
         self.release_all(context);
     }
