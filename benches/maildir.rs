@@ -71,6 +71,8 @@ fn open(path: &Path, sync: MaildirSync) -> Result<Box<dyn Sink>, String> {
         create: true,
         line_endings: LineEndings::Lf,
         sync: Some(sync),
+        mode: None,
+        group: None,
     });
     let config = config::Sink { kind, workers: 1, space_reserve: None, dsn: false, requiretls: false };
     let opened =

@@ -46,6 +46,8 @@ const SINKS: [(&str, Make); 5] = [
             create: true,
             line_endings: LineEndings::Lf,
             sync: None,
+            mode: None,
+            group: None,
         }))
     }),
 ];

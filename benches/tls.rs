@@ -22,7 +22,7 @@ use rustls::{
     ClientConfig, ClientConnection, HandshakeKind, NamedGroup, ServerConfig, ServerConnection,
     SupportedProtocolVersion, version,
 };
-use support::secure::Trusting;
+use trusting::Trusting;
 
 /// Octets of mail data.
 const DATA_BYTES: usize = 1024 * 1024;

@@ -131,8 +131,7 @@ impl Connection {
     pub(super) fn handle_peeked<R>(&mut self, waiting: bool, context: &mut Context<R>) {
         let Serving { session, replies, .. } = &mut self.serving;
         if waiting && self.course.is_serving() && session.watches_for_early_input() {
-            let step = session.handle_waiting_input(replies);
-            self.serving.follow(&step);
+            session.handle_waiting_input(replies);
             self.end_with_session(context);
         }
     }
@@ -241,7 +240,10 @@ impl Connection {
     pub(super) fn settle<R: Ring>(&mut self, context: &mut Context<R>) -> Fate {
         self.dirty = false;
         self.serving.log_refusals(None, context);
-        debug_assert!(!(self.course.is_serving() && self.serving.has_ended()), "the end was not followed");
+        debug_assert!(
+            !(self.course.is_serving() && self.serving.session.has_ended()),
+            "the end was not followed"
+        );
         // A send that has not ended by now waits for the client to read.
         let is_unread = self.wire.is_sending();
         if !is_unread
@@ -418,7 +420,8 @@ impl Connection {
                 }
                 Step::Ask(Question::Recipient { asked }) => self.serving.ask_about_recipient(asked, context),
                 Step::Deliver(envelope) => self.serving.deliver(envelope, context),
-                Step::Close => self.serving.follow(&step),
+                // The loop ends with the session.
+                Step::Close => {}
             }
         }
         let waits = slice.is_over() && self.can_parse() && !self.inflow.unread.is_empty();
@@ -457,7 +460,7 @@ impl Connection {
 impl Connection {
     /// Goes on to the end when the session has ended.
     fn end_with_session<R>(&mut self, context: &mut Context<R>) {
-        if self.course.is_serving() && self.serving.has_ended() {
+        if self.course.is_serving() && self.serving.session.has_ended() {
             self.flush(context);
         }
     }
@@ -467,7 +470,7 @@ impl Connection {
         let has_gone = self.course.has_input_ended();
         self.give_up_handshake(if has_gone { Cause::Gone } else { Cause::TimedOut }, context);
         self.course.flush(context.turn.now);
-        self.serving.end();
+        self.serving.session.break_off();
         self.inflow.transport.drop_input();
         self.release_all(context);
     }
@@ -478,7 +481,7 @@ impl Connection {
             self.ended_by = Some(EndedBy::Lost);
             self.serving.session.handle_end_of_input();
         }
-        self.serving.end();
+        self.serving.session.break_off();
         self.course.close();
         self.release_all(context);
     }

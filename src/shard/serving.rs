@@ -25,7 +25,7 @@ use crate::smtp::policy::Verdict;
 use crate::smtp::question::{Admission, Answerable, Awaited, Delivered, OpenQuestion, Recipient, Storing};
 use crate::smtp::reply::ReplyBuffer;
 use crate::smtp::run::Run;
-use crate::smtp::session::{Session, Step};
+use crate::smtp::session::Session;
 use crate::smtp::trace;
 
 /// A client that is served.
@@ -39,8 +39,6 @@ pub(super) struct Serving {
     draft: Draft,
     /// Its place among the connections of its client.
     seat: Option<Seat>,
-    /// The session has ended: its replies are sent, and the connection is closed.
-    has_ended: bool,
     /// When the outcome of a message came that the client is told with the next send.
     outcome_came: Option<Instant>,
 }
@@ -56,7 +54,6 @@ impl Serving {
             replies: ReplyBuffer::new(),
             draft: Draft::default(),
             seat: None,
-            has_ended: false,
             outcome_came: None,
         }
     }
@@ -64,32 +61,26 @@ impl Serving {
     /// Begins the session of a client that may have this connection.
     pub(super) fn greet(&mut self, seat: Option<Seat>, now: Instant) {
         self.seat = seat;
-        let step = self.session.greet(&mut self.replies, now);
-        self.follow(&step);
+        self.session.greet(&mut self.replies, now);
     }
 
     /// Turns a client away that has too many connections.
     pub(super) fn turn_away(&mut self) {
         self.session.turn_away(&mut self.replies);
-        self.has_ended = true;
     }
 
     /// Ends the session whatever it does: the server stops, or has no room for it.
     pub(super) fn cut_off(&mut self) {
-        if !self.has_ended {
+        if !self.session.has_ended() {
             self.session.cut_off(&mut self.replies);
-            self.has_ended = true;
         }
     }
 
     /// The server stops: ends the session now, or after the transaction under way.
     pub(super) fn shut_down(&mut self) {
-        self.has_ended = self.has_ended || self.session.shut_down(&mut self.replies);
-    }
-
-    /// The session has ended, for a reason outside of it.
-    pub(super) fn end(&mut self) {
-        self.has_ended = true;
+        if !self.session.has_ended() {
+            self.session.shut_down(&mut self.replies);
+        }
     }
 
     /// When the outcome of a message came that is told with the send that begins now; none where it tells
@@ -107,12 +98,7 @@ impl Serving {
     pub(super) fn give_up(&mut self) {
         self.replies.clear();
         Session::say_local_trouble(&mut self.replies);
-        self.has_ended = true;
-    }
-
-    /// Whether the session has ended.
-    pub(super) fn has_ended(&self) -> bool {
-        self.has_ended
+        self.session.break_off();
     }
 
     /// Logs what the session refused since this was called last. `message`: what was delivered, and refused
@@ -125,14 +111,9 @@ impl Serving {
         context.log_refusals(&self.session, self.name, &refusals, message.map(|message| message.id));
     }
 
-    /// What a step of the session means for it.
-    pub(super) fn follow(&mut self, step: &Step) {
-        self.has_ended |= matches!(step, Step::Close);
-    }
-
     /// Whether the session can go on with what the client sent.
     pub(super) fn can_parse(&self) -> bool {
-        !self.has_ended && self.session.awaits().is_none() && self.draft.waits() == Waits::No
+        !self.session.has_ended() && self.session.awaits().is_none() && self.draft.waits() == Waits::No
     }
 
     /// Its deadline has passed.
@@ -146,8 +127,7 @@ impl Serving {
         if self.session.awaits() == Some(Awaited::Storing) {
             context.delivery.note_hang();
         }
-        let step = self.session.expire(&mut self.replies, context.turn.now);
-        self.follow(&step);
+        self.session.expire(&mut self.replies, context.turn.now);
     }
 
     /// Its time is over now.
@@ -206,7 +186,7 @@ impl Serving {
         context: &mut Context<R>,
     ) -> bool {
         let told = serving.is_some_and(|one| {
-            let told = !one.has_ended && one.resolve_delivery(delivered(&receipt), context);
+            let told = one.resolve_delivery(delivered(&receipt), context);
             if told && receipt.outcome != Outcome::Stored {
                 one.log_refusals(Some(&receipt.message), context);
             }
@@ -408,11 +388,7 @@ impl Serving {
         answer: Q::Answer,
         context: &Context<R>,
     ) -> bool {
-        let resolved = self.session.resolve(asked, answer, &mut self.replies, context.turn.now);
-        if let Ok(step) = &resolved {
-            self.follow(step);
-        }
-        resolved.is_ok()
+        self.session.resolve(asked, answer, &mut self.replies, context.turn.now).is_ok()
     }
 
     /// Tells the session what became of the message that it delivered. False when it does not wait for that

@@ -286,6 +286,17 @@ impl Session {
         self.close_with(reply, replies);
     }
 
+    /// Ends the session without a word, for a reason outside of it: the connection goes. What is unfinished is
+    /// never delivered.
+    pub fn break_off(&mut self) {
+        self.close();
+    }
+
+    /// Whether the session has ended: its replies are to be sent, and the connection is to be closed.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
     /// What is said when a bug of ours ended a session.
     pub fn say_local_trouble(replies: &mut ReplyBuffer) {
         replies.push(reply::BUG);

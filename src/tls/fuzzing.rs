@@ -6,13 +6,15 @@ use std::io::{Read, Write};
 use std::sync::{Arc, LazyLock};
 
 use rustls::client::Resumption;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, ServerConfig, SupportedProtocolVersion, version};
+use rustls::{
+    ClientConfig, ClientConnection, ServerConfig, SignatureScheme, SupportedProtocolVersion, version,
+};
 
 use super::connection::{PARTIAL_BYTES_MAX, State, Tls};
 use super::context::{TlsContext, provider};
 use super::failure::Cause;
-use super::trusting::Trusting;
 use crate::config::{self, Config};
 use crate::smtp::settings::TlsPolicy;
 
@@ -23,6 +25,10 @@ const SAID_BYTES_MAX: usize = 16 * 1024;
 /// A reply, in our words.
 const REPLY: &[u8] = b"250 2.0.0 Ok\r\n";
 
+/// Makes the verifier of the client, which takes these signatures. It comes from outside, because none that
+/// trusts everybody has a place in this crate.
+pub type MakeVerifier = fn(Vec<SignatureScheme>) -> Arc<dyn ServerCertVerifier>;
+
 /// All that is claimed. Octet 0: bit 0 TLS 1.2, bit 1 implicit TLS, bit 2 small records, bit 3 a reply after
 /// each piece, bit 4 octets without a client, as they are, or, with bit 5, with a client's first flight in
 /// front, in which each of the first octets is xored into the one that the next two number. Octet 1: the size
@@ -30,13 +36,14 @@ const REPLY: &[u8] = b"250 2.0.0 Ok\r\n";
 /// `c` n an octet that is xored into the one n from the end of what is on its way, `r` n so many octets as
 /// they are, `h` what is on its way arrives and is answered, `g` that until nothing moves, `u` new keys, `e`
 /// close_notify. Anything else is an octet of text.
-pub fn check(input: &[u8]) {
+pub fn check(input: &[u8], verifier: MakeVerifier) {
     let [bits, size, rest @ ..] = input else { return };
     let sizes = [usize::MAX, 1, usize::from(*size).max(1)];
     let outcomes = if bits & 16 == 0 {
-        sizes.map(|size| Exchange::run(*bits, rest, size))
+        sizes.map(|size| Exchange::run(*bits, client(*bits, verifier), rest, size))
     } else {
-        let octets = if bits & 32 == 0 { rest.to_vec() } else { changed_flight(*bits, rest) };
+        let octets =
+            if bits & 32 == 0 { rest.to_vec() } else { changed_flight(client(*bits, verifier), rest) };
         sizes.map(|size| Exchange::run_octets(*bits, &octets, size))
     };
     for outcome in &outcomes {
@@ -105,9 +112,8 @@ impl Exchange {
         exchange.outcome()
     }
 
-    fn run(bits: u8, operations: &[u8], size: usize) -> Outcome {
+    fn run(bits: u8, mut client: ClientConnection, operations: &[u8], size: usize) -> Outcome {
         let mut exchange = Self::new(bits, size);
-        let mut client = client(bits);
         let mut wire = Vec::new();
         let mut sent = Vec::new();
         let mut is_changed = false;
@@ -221,9 +227,9 @@ impl Exchange {
 
 /// What a client sends first, with changes: three octets each, for one in eight of its octets at most. What
 /// is left follows it.
-fn changed_flight(bits: u8, changes: &[u8]) -> Vec<u8> {
+fn changed_flight(mut client: ClientConnection, changes: &[u8]) -> Vec<u8> {
     let mut octets = Vec::new();
-    take(&mut client(bits), &mut octets);
+    take(&mut client, &mut octets);
     let (changes, behind) = changes.split_at(changes.len().min(3 * (octets.len() / 8)) / 3 * 3);
     for change in changes.chunks_exact(3) {
         let at = usize::from(change[1]) * 256 + usize::from(change[2]);
@@ -248,7 +254,7 @@ fn take(client: &mut ClientConnection, wire: &mut Vec<u8>) {
     }
 }
 
-fn client(bits: u8) -> ClientConnection {
+fn client(bits: u8, verifier: MakeVerifier) -> ClientConnection {
     let version: &'static SupportedProtocolVersion =
         if bits & 1 == 0 { &version::TLS13 } else { &version::TLS12 };
     let provider = provider();
@@ -257,7 +263,7 @@ fn client(bits: u8) -> ClientConnection {
         .with_protocol_versions(&[version])
         .expect("good")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Trusting(schemes)))
+        .with_custom_certificate_verifier(verifier(schemes))
         .with_no_client_auth();
     config.resumption = Resumption::disabled();
     config.max_fragment_size = (bits & 4 != 0).then_some(64);
@@ -272,6 +278,7 @@ fn client(bits: u8) -> ClientConnection {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use trusting::Trusting;
 
     /// Operations that make sense, and anything else.
     fn operation() -> impl Strategy<Value = Vec<u8>> {
@@ -298,7 +305,7 @@ mod tests {
             size: u8,
             operations in prop::collection::vec(operation(), 0..12),
         ) {
-            check(&[&[bits, size][..], &operations.concat()].concat());
+            check(&[&[bits, size][..], &operations.concat()].concat(), |schemes| Arc::new(Trusting(schemes)));
         }
     }
 }

@@ -25,8 +25,6 @@ pub mod self_signed;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod tlsa;
-#[cfg(any(test, fuzzing))]
-mod trusting;
 
 pub use rustls::ServerConfig;
 

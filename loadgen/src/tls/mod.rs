@@ -7,7 +7,6 @@ pub mod channel;
 pub mod handshakes;
 pub mod mode;
 mod sessions;
-mod trusting;
 
 use std::sync::Arc;
 
@@ -87,5 +86,5 @@ impl Tls {
 }
 
 fn trusting(provider: &CryptoProvider) -> Arc<Trusting> {
-    Arc::new(Trusting::new(provider.signature_verification_algorithms.supported_schemes()))
+    Arc::new(Trusting(provider.signature_verification_algorithms.supported_schemes()))
 }

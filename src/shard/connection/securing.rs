@@ -6,12 +6,12 @@ use crate::shard::context::Context;
 use crate::shard::inflow::{Progress, Refusal};
 use crate::shard::serving::Serving;
 use crate::shard::transport::{Fault, count_failure, count_handshake};
-use crate::smtp::question::{Asked, Encryption};
+use crate::smtp::question::{Encryption, OpenQuestion};
 use crate::tls::{Cause, Tls};
 
 impl Connection {
     /// The session asks whether TLS can begin. If it can, the replies so far are the last in plaintext.
-    pub(super) fn answer_tls<R: Ring>(&mut self, asked: Asked<Encryption>, context: &mut Context<R>) {
+    pub(super) fn answer_tls<R: Ring>(&mut self, asked: OpenQuestion<Encryption>, context: &mut Context<R>) {
         let tls = self.inflow.make_tls();
         let is_awaited = self.serving.resolve(asked, tls.is_some(), context);
         if let Some(tls) = tls.filter(|_| is_awaited) {
@@ -52,8 +52,7 @@ impl Connection {
             count_handshake(&context.metrics, &facts);
             self.stopwatch.end_handshake(context.turn.now, &context.metrics);
             let Serving { session, replies, .. } = &mut self.serving;
-            let step = session.handle_tls(facts, replies, context.turn.now);
-            self.serving.follow(&step);
+            session.handle_tls(facts, replies, context.turn.now);
             self.end_with_session(context);
         }
         // The client sends nothing more; what it asked for is answered.

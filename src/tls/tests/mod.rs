@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig, ClientConnection, SignatureScheme, version};
+use trusting::Trusting;
 
 use super::certificate::{Certificate, CheckError};
 use super::context::{TlsContext, provider};
-use super::trusting::Trusting;
 use super::{Cause, State, Tls, self_signed};
 use crate::config::{self, CertificateFiles, Config, TlsVersion};
 use crate::smtp::settings::TlsPolicy;

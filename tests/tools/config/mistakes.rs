@@ -183,7 +183,7 @@ fn a_mode_and_a_group_are_what_files_can_have() {
         assert_problems(&maildir(keys), &[expected]);
     }
     assert_problems(
-        &format!("{}mode = \"0660\"\n", REST),
+        &format!("{REST}mode = \"0660\"\n"),
         &[":5: sink.mode: this key is for a sink of kind \"maildir\""],
     );
     assert_warnings(

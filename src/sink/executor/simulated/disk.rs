@@ -72,15 +72,16 @@ impl Disk {
                     self.write(file, *offset, &bytes[..bytes.len() / 2]);
                 }
             }
-            Action::StartWriteback(file) | Action::AwaitWriteback(file) => drop(self.open.remove(file)),
+            // A mode and a group fail between their two system calls.
+            Action::StartWriteback(file) | Action::AwaitWriteback(file) | Action::Permit(file, _) => {
+                self.open.remove(file);
+            }
             Action::SyncFile(file) | Action::SyncFileWhole(file) => {
                 if let Some(file) = self.open.remove(file) {
                     self.history.push(Event::Sync { object: Object::File(file), failed: true });
                     self.history.push(Event::Sync { object: Object::Inode(file), failed: true });
                 }
             }
-            // It failed between its two system calls, and the file was given up.
-            Action::Permit(file, _) => drop(self.open.remove(file)),
             Action::SyncDirectory(directory) => {
                 self.history
                     .push(Event::Sync { object: Object::Directory(directory.to_string()), failed: true });

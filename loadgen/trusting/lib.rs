@@ -1,22 +1,15 @@
-//! A verifier that checks nothing. The server is what is measured. Besides, opportunistic TLS between MXs
-//! trusts everybody (RFC 7435).
+//! A client's verifier that trusts every server: of loadgen and of tests, for which the server is what is
+//! measured or tested. Besides, opportunistic TLS between MXs trusts everybody (RFC 7435).
+//!
+//! It is a crate of its own so that there is one, and none of it in the receiver.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
 
-/// See the file's head.
+/// Trusts everybody who signs in one of these ways, whether the signatures are right or not.
 #[derive(Debug)]
-pub(super) struct Trusting {
-    schemes: Vec<SignatureScheme>,
-}
-
-impl Trusting {
-    /// One that offers these signature schemes.
-    pub(super) fn new(schemes: Vec<SignatureScheme>) -> Self {
-        Self { schemes }
-    }
-}
+pub struct Trusting(pub Vec<SignatureScheme>);
 
 impl ServerCertVerifier for Trusting {
     fn verify_server_cert(
@@ -49,6 +42,6 @@ impl ServerCertVerifier for Trusting {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.schemes.clone()
+        self.0.clone()
     }
 }
