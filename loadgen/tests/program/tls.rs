@@ -44,11 +44,11 @@ impl Ringmx {
              address = \"127.0.0.1:{implicit}\"\ntls = \"implicit\"\n[[listener]]\naddress = \"127.0.0.1:{tickets}\"\n\
              tls = \"implicit\"\ntls_tickets = true\n[[sink]]\nkind = \"maildir\"\npath = \"mail\"\n\
              [limits]\nconnections_per_client_max = 1000\n\
-             [shards]\ncpus = [{cpu}]\n[log]\nsessions = false\nmessages = false\n"
+             [shards]\ncpus = [{cpu}]\n[log]\nsessions = false\nmessages = false\n[run_as]\nsandbox = false\n"
         );
         let (config, _) = ringmx::config::parse(&text, "test.toml", folder.path()).expect("a configuration");
         let shutdown = ringmx::shutdown::Shutdown::on_signals().expect("signals");
-        std::thread::spawn(move || ringmx::server::serve(&config, None, &[], &shutdown).expect("it serves"));
+        std::thread::spawn(move || ringmx::server::serve(&config, None, None, &[], &shutdown).expect("it serves"));
         let deadline = Instant::now() + Duration::from_secs(30);
         for port in [starttls, implicit, tickets] {
             while TcpStream::connect(("127.0.0.1", port)).is_err() {
