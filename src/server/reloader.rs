@@ -242,7 +242,9 @@ impl Reloader {
         };
         let text = "the server is stopping, and reads nothing again\n".to_owned();
         let answer = Answer { is_good: false, text };
-        under_way.into_iter().chain(self.next.drain(..)).for_each(|asker| asker.tell(&answer));
+        for asker in under_way.into_iter().chain(self.next.drain(..)) {
+            asker.tell(&answer);
+        }
     }
 
     fn begin_next(&mut self, log: &mut Log) {
@@ -340,7 +342,9 @@ impl Reloader {
         }
         self.audience.service_manager.ready("accepting mail");
         let answer = Answer { is_good: true, text };
-        askers.into_iter().for_each(|asker| asker.tell(&answer));
+        for asker in askers {
+            asker.tell(&answer);
+        }
     }
 
     fn refuse(&mut self, problems: &[String], askers: Vec<Asker>, what: What, log: &mut Log) {
@@ -349,7 +353,9 @@ impl Reloader {
         self.audience.service_manager.ready("accepting mail; the last reload was refused, see the log");
         report::not_reloaded(problems, what, number, log);
         let answer = Answer { is_good: false, text: report::refusal_answer(problems, what, number) };
-        askers.into_iter().for_each(|asker| asker.tell(&answer));
+        for asker in askers {
+            asker.tell(&answer);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reloads of a real server: by SIGHUP, by `ringmx reload`, by files that change; what is taken over, what
 //! keeps all as it was, and that nobody who sends mail notices.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -199,8 +200,7 @@ fn certificate(folder: &Path, chain: &str, key: &str) {
 #[test]
 fn a_broken_file_of_any_kind_keeps_what_was_and_says_line_key_and_cure() {
     let server = server();
-    let mut generation = 1;
-    for (what, break_it, told) in FAULTS {
+    for (generation, (what, break_it, told)) in (1..).zip(FAULTS) {
         break_it(server.folder());
         // Where the configuration says nothing of the control socket, that of the packages is asked.
         let (is_good, said) = ask(&server.folder().join("control.sock"), "ringmx/1 reload\n");
@@ -221,7 +221,6 @@ fn a_broken_file_of_any_kind_keeps_what_was_and_says_line_key_and_cure() {
         write(&server, "recipients", "anna@x.example\n");
         write(&server, "ringmx.toml", CONFIG);
         reload_well(&server);
-        generation += 1;
         let log = server.log();
         assert!(
             log.iter().any(|line| line.contains(" error text=") && line.contains(&told.replace('"', "\\\""))),
@@ -443,7 +442,7 @@ fn reload_under_load(reloads: u32, recipients: u32, rate: u32, pause: Duration) 
     let list = |first: &str| {
         let mut text = format!("{first}@x.example\nrecipient@example.test\n");
         for number in 0..recipients {
-            text.push_str(&format!("user{number}@x.example\n"));
+            let _ = writeln!(text, "user{number}@x.example");
         }
         text
     };

@@ -1,6 +1,7 @@
 //! Which keys a reload takes: each key of the reference is changed, and what `ringmx config` claims of it is
 //! compared with what a running server takes over.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use ringmx::config::{self, Config, TakenBy};
@@ -108,13 +109,13 @@ fn config(key: &str, kind: &str, value: &str) -> Config {
     let mut put = |header: &str, of: &str, lines: &[(&str, String)]| {
         if header.is_empty() || of == table || !lines.is_empty() {
             if !header.is_empty() {
-                text.push_str(&format!("{header}\n"));
+                let _ = writeln!(text, "{header}");
             }
             for (one, default) in lines.iter().filter(|(one, _)| of != table || *one != name) {
-                text.push_str(&format!("{one} = {default}\n"));
+                let _ = writeln!(text, "{one} = {default}");
             }
             if of == table && value != "-" {
-                text.push_str(&format!("{name} = {value}\n"));
+                let _ = writeln!(text, "{name} = {value}");
             }
         }
     };
