@@ -24,6 +24,7 @@ pub struct Registry {
     log_lines_dropped: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
     is_ready: AtomicBool,
     config: Mutex<Config>,
+    hostname: Mutex<String>,
     certificates: Mutex<Vec<Certificate>>,
 }
 
@@ -53,6 +54,7 @@ impl Registry {
                 last_reload_success: true,
                 last_reload_at: started_at,
             }),
+            hostname: Mutex::default(),
             certificates: Mutex::default(),
         }
     }
@@ -85,6 +87,16 @@ impl Registry {
     /// Whether mail is taken.
     pub fn set_ready(&self, is_ready: bool) {
         self.is_ready.store(is_ready, Ordering::Relaxed);
+    }
+
+    /// The name that new sessions are greeted with from now on.
+    pub fn set_hostname(&self, hostname: &str) {
+        hostname.clone_into(&mut self.hostname.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// That name.
+    pub fn hostname(&self) -> String {
+        self.hostname.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A reload was tried. One that was taken makes the next generation.

@@ -316,6 +316,7 @@ impl Reloader {
         let ends = self.certificates.ends(&generation.config.tls.certificates);
         self.audience.registry.set_certificates(ends);
         self.shared.limit(&generation.config);
+        self.audience.registry.set_hostname(&generation.config.hostname);
         self.audience.registry.note_reload(true);
         self.next_listener = next_after(&generation, self.next_listener);
         let services = generation.services.clone();

@@ -211,7 +211,8 @@ impl Administration<'_> {
     ) -> Result<Option<Admin>, ServeError> {
         let Self { config, log, registry, health } = self;
         let (counted, watched) = (Arc::clone(registry), Arc::clone(health));
-        let status = Arc::new(Source::new(config.hostname.clone(), counted, watched, log.recent()));
+        registry.set_hostname(&config.hostname);
+        let status = Arc::new(Source::new(counted, watched, log.recent()));
         let told = Arc::clone(&status);
         let control = control.map(|control| ControlStart {
             status: Some(Arc::new(move || told.status().to_json())),

@@ -26,7 +26,7 @@ const SAMPLES_MAX: usize = 901;
 const SPREADS_MAX: usize = 61;
 
 /// A trend over less says nothing of when a disk will be full.
-const TREND_MIN: Duration = Duration::from_secs(60);
+const TREND_MIN: Duration = Duration::from_mins(1);
 
 /// Nobody plans for a disk that is full in more than ten years.
 const FULL_IN_MAX: f64 = 10.0 * 365.0 * 86_400.0;

@@ -13,7 +13,6 @@ use crate::timestamp::micros;
 /// Gives the status. The admin thread samples and answers; the lock is there for whoever else asks, and no
 /// shard does.
 pub struct Source {
-    hostname: String,
     registry: Arc<Registry>,
     health: Arc<Health>,
     recent: Recent,
@@ -22,8 +21,8 @@ pub struct Source {
 
 impl Source {
     /// Of these. Nothing is sampled until [`Source::sample`] is called.
-    pub fn new(hostname: String, registry: Arc<Registry>, health: Arc<Health>, recent: Recent) -> Self {
-        Self { hostname, registry, health, recent, history: Mutex::default() }
+    pub fn new(registry: Arc<Registry>, health: Arc<Health>, recent: Recent) -> Self {
+        Self { registry, health, recent, history: Mutex::default() }
     }
 
     /// Takes a sample. Once each [`SAMPLE_EVERY`](super::history::SAMPLE_EVERY).
@@ -35,7 +34,7 @@ impl Source {
     /// The status as of the last sample.
     pub fn status(&self) -> Status {
         let facts = Facts {
-            hostname: self.hostname.clone(),
+            hostname: self.registry.hostname(),
             ready: check(&self.health.readyz()),
             healthy: check(&self.health.healthz()),
             is_draining: self.health.is_draining(),

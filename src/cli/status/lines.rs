@@ -3,6 +3,7 @@
 //! Blocks of figures stand beside each other where there is room, each as wide as the others. The order says
 //! what matters: whether mail is received, what is wrong, then the figures, then the events.
 
+use std::fmt::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::admin::status::figures::{bytes, count, micros, rate, seconds, share, wait, whole};
@@ -100,11 +101,9 @@ fn head(status: &Status, width: usize) -> Vec<Line> {
     let about = about.map(|part| part.replace(' ', "\u{a0}")).join(", ");
     let errors = status.problems.iter().any(|problem| problem.severity == Severity::Error);
     let tone = match status.state {
-        State::NotReady => Tone::Bad,
-        _ if errors => Tone::Bad,
-        State::Draining => Tone::Warning,
         State::Idle | State::Receiving if status.problems.is_empty() => Tone::Good,
-        State::Idle | State::Receiving => Tone::Warning,
+        State::Idle | State::Receiving | State::Draining if !errors => Tone::Warning,
+        State::Idle | State::Receiving | State::Draining | State::NotReady => Tone::Bad,
     };
     let state = match status.problems.len() {
         0 => format!("{}: nothing is wrong", state_word(status.state)),
@@ -198,12 +197,12 @@ fn sparkline(by_second: &[u64], width: usize) -> String {
     let columns = by_second.rchunks(step).rev();
     let highest = columns.map(|seconds| seconds.iter().copied().max().unwrap_or_default());
     highest
-        .map(|value| match value {
-            0 => ' ',
-            _ => {
-                let place = (u128::from(value) * 8).div_ceil(u128::from(most)).saturating_sub(1);
-                usize::try_from(place).ok().and_then(|place| STEPS.get(place)).copied().unwrap_or('█')
+        .map(|value| {
+            if value == 0 {
+                return ' ';
             }
+            let place = (u128::from(value) * 8).div_ceil(u128::from(most)).saturating_sub(1);
+            usize::try_from(place).ok().and_then(|place| STEPS.get(place)).copied().unwrap_or('█')
         })
         .collect()
 }
@@ -383,7 +382,10 @@ fn shown(text: &str) -> String {
         match character {
             ' '..='~' | '\u{a0}' => out.push(character),
             _ if !character.is_ascii() && is_seen(character) => out.push(character),
-            _ => out += &format!("\\u{{{:x}}}", u32::from(character)),
+            _ => {
+                // A string takes all.
+                let _ = write!(out, "\\u{{{:x}}}", u32::from(character));
+            }
         }
     }
     out

@@ -178,8 +178,8 @@ fn body(octets: &[u8]) -> Result<String, String> {
         return Err(format!("it answers {code}: {why}; does ringmx listen there, of this version?"));
     }
     let length = lines.filter_map(|line| line.split_once(':'));
-    let length = length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-    let length: Option<usize> = length.filter_map(|(_, value)| value.trim().parse().ok()).next();
+    let mut length = length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let length: Option<usize> = length.find_map(|(_, value)| value.trim().parse().ok());
     if length.is_some_and(|length| length != body.len()) {
         return Err("the answer was cut".to_owned());
     }
