@@ -141,9 +141,9 @@ pub(super) fn latency(status: &Status, out: &mut String) {
         let name = phase_name(&phase.phase);
         let _ = write!(
             out,
-            "<tr><th scope=\"row\">{} <small>{} times</small></th><td class=\"curve\">",
+            "<tr><th scope=\"row\">{} <small>{}</small></th><td class=\"curve\">",
             Text(&name),
-            count(phase.count)
+            if phase.count == 1 { "once".to_owned() } else { format!("{} times", count(phase.count)) }
         );
         chart::latency(&name, &phase.curve, out);
         out.push_str("</td>");

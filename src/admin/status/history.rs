@@ -447,7 +447,7 @@ mod tests {
     #[test]
     fn days_of_a_certificate_are_whole_and_negative_once_it_has_ended() {
         let mut clocked = Clocked::new();
-        let day = Duration::from_secs(86_400);
+        let day = Duration::from_hours(24);
         clocked.at = SystemTime::UNIX_EPOCH + day * 20_000;
         let at = clocked.at;
         let ends = [("later", at + day * 44), ("ended", at - day), ("today", at + day / 2)];

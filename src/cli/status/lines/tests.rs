@@ -82,7 +82,9 @@ fn colours_only_repeat_what_the_words_say() {
     let all = lines(&full(), 80);
     let written = |has_colour| {
         let mut out = String::new();
-        all.iter().for_each(|line| line.write(has_colour, &mut out));
+        for line in &all {
+            line.write(has_colour, &mut out);
+        }
         out
     };
     assert!(written(true).contains("\x1b[1;33mReceiving: 1 problem\x1b[0m"));
