@@ -18,7 +18,6 @@ use ringmx::limits::HANDOFF_MESSAGES_MAX;
 use ringmx::metrics::SinkMetrics;
 use ringmx::shard::affinity::{allowed_cpus, pin_to};
 use ringmx::sink::discard::Discard;
-use ringmx::sink::pulse::Pulse;
 use ringmx::sink::worker;
 
 use support::sink::{Reports, Sent};
@@ -102,9 +101,9 @@ fn round_trip(criterion: &mut Criterion) {
     let (to_shard, from_sinks) = shard.channel(HANDOFF_MESSAGES_MAX);
     let worker = thread::spawn(move || {
         pin(1);
-        let (pulse, metrics) = (Pulse::default(), SinkMetrics::default());
+        let metrics = SinkMetrics::default();
         let reports = Reports::default();
-        worker::run(Box::new(Discard), &consumer, &from_shards, &[to_shard], &reports, &pulse, &metrics);
+        worker::run(Box::new(Discard), &consumer, &from_shards, &[to_shard], &reports, &metrics);
     });
     let mut group = criterion.benchmark_group("handoff, round trip");
     for out in [1, 8, 64, 256] {

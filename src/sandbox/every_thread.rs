@@ -144,7 +144,7 @@ mod tests {
         let (hold, held) = channel::<()>();
         let held = Mutex::new(held);
         std::thread::scope(|scope| {
-            scope.spawn(|| held.lock().map(|held| held.recv().is_err()));
+            scope.spawn(|| held.lock().is_ok_and(|held| held.recv().is_err()));
             scope.spawn(|| std::thread::sleep(Duration::from_millis(50)));
             run(
                 |by| {
