@@ -4,9 +4,13 @@
 //! `ringmx check` prints it and `ringmx serve` starts by it: both ask here, so that neither knows more than
 //! the other. Changes nothing on the disk: no directory is made, no file is left, no lock is taken.
 
+mod checked;
 mod service_user;
 
 use std::path::Path;
+
+pub use self::checked::Checked;
+use self::checked::sort;
 
 use crate::config::{self, Config, Entries, LogFormat, Places, Problem, Warning, recipients};
 use crate::sink::{Remark, file_limit};
@@ -14,24 +18,6 @@ use crate::smtp::policy::RecipientEntry;
 use crate::tls::certificate::CertificateFile;
 use crate::tls::context as certificates;
 use crate::{doctor, sink};
-
-/// A configuration with all that was found out about it.
-#[derive(Debug)]
-pub struct Checked {
-    /// What to serve with; none when there are problems.
-    pub config: Option<Config>,
-    /// The entries of the file of recipients that it names, each with its line; none where every local-part
-    /// is taken.
-    pub recipients: Entries,
-    /// Where the keys of the file stand.
-    pub places: Places,
-    /// How findings are told in the log: as configured, also where something else is wrong.
-    pub log_format: LogFormat,
-    /// Why nothing can be served with it, in the order of the file.
-    pub problems: Vec<Problem>,
-    /// What is allowed and probably not meant, in the order of the file.
-    pub warnings: Vec<Warning>,
-}
 
 /// Checks a configuration file, or without one what is served without one.
 pub fn check(file: Option<&Path>) -> Checked {
@@ -53,7 +39,7 @@ pub fn check(file: Option<&Path>) -> Checked {
             warnings.push(Warning(places.finding("shards", text)));
         }
     }
-    service_user::sort(&places, &mut problems, &mut warnings);
+    sort(&places, &mut problems, &mut warnings);
     let config = config.filter(|_| problems.is_empty());
     Checked { config, recipients, places, log_format, problems, warnings }
 }

@@ -278,7 +278,7 @@ mod tests {
         fn new() -> Self {
             let (registry, rung) = (Arc::new(Registry::new(1, "maildir", 1)), Arc::<AtomicUsize>::default());
             let (ringer, stops) = (Arc::clone(&rung), Arc::<AtomicBool>::default());
-            let bell: Bell = Box::new(move || drop(ringer.fetch_add(1, Ordering::Relaxed)));
+            let bell: Bell = Box::new(move || _ = ringer.fetch_add(1, Ordering::Relaxed));
             let asked = Arc::clone(&stops);
             let stops_now: Stops = Box::new(move || asked.load(Ordering::Relaxed));
             let space = Some(Arc::new(Space::fixed(1)));

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustix::fs::{Access, AtFlags, CWD};
 
-use super::Checked;
+use super::checked::{Checked, sort};
 use crate::config::{Config, Places, Problem, Warning};
 use crate::sandbox::{self, Account};
 
@@ -62,13 +62,6 @@ impl Checked {
         }
         sort(&self.places, &mut self.problems, &mut self.warnings);
     }
-}
-
-/// In the order of the file: what has no line first, and what is in other files last.
-pub(super) fn sort(places: &Places, problems: &mut [Problem], warnings: &mut [Warning]) {
-    let is_elsewhere = |finding: &crate::config::Finding| !places.is_file(&finding.file);
-    problems.sort_by_key(|Problem(finding)| (is_elsewhere(finding), finding.line));
-    warnings.sort_by_key(|Warning(finding)| (is_elsewhere(finding), finding.line));
 }
 
 /// What the user that this thread is may not do.

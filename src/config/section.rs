@@ -4,6 +4,8 @@
 //! the file says: what is wrong becomes a problem of the document and the default goes on, so that one run
 //! finds everything. [`Section::finish`] reports the keys that nobody asked for.
 
+mod lists;
+
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,7 +18,6 @@ use super::document::{DescribedKey, Document, Fallback, TakenBy};
 use super::fixed::Fixed;
 use super::units::{self, SIZE_UNITS, TIME_UNITS};
 use super::values::{not_given, span_text, value_text, whole, wrong_type};
-use crate::mail::network::Network;
 
 /// A number of the configuration: it comes from TOML as `u64` and is used in its own width.
 pub(super) trait Number: Copy + PartialOrd + TryFrom<u64> + TryInto<u64> {}
@@ -343,52 +344,6 @@ impl<'a> Section<'a> {
         value
     }
 
-    /// Texts that `parse` makes values of, with the line of each. `None` when it is not given.
-    pub(super) fn texts<T>(
-        &mut self,
-        key: &'static str,
-        allowed: &'static str,
-        default: Fallback,
-        doc: &'static str,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Option<Vec<(usize, T)>> {
-        let wanted = format!("a list of strings: {allowed}");
-        let default_text = default.text();
-        self.describe(key, doc, format!("list of {allowed}"), default);
-        self.fix(key, || self.given_text(key).unwrap_or(default_text));
-        let value = self.ask(key)?;
-        let Some(array) = value.get_ref().as_array() else {
-            self.problem(key, wrong_type(&wanted, value.get_ref()));
-            return None;
-        };
-        let mut values = Vec::new();
-        for element in array {
-            let line = self.document.line_of(element.span().start);
-            let text = element
-                .get_ref()
-                .as_str()
-                .ok_or_else(|| wrong_type("a string in this list", element.get_ref()));
-            match text.and_then(&parse) {
-                Ok(value) => values.push((line, value)),
-                Err(why) => self.problem_at(line, key, why),
-            }
-        }
-        Some(values)
-    }
-
-    /// Networks; no network when it is not given.
-    pub(super) fn networks(
-        &mut self,
-        key: &'static str,
-        example: &'static str,
-        doc: &'static str,
-    ) -> Vec<Network> {
-        const ALLOWED: &str = "networks such as \"10.0.0.0/8\" or \"2001:db8::/32\"";
-        let default = Fallback::Computed { example, default: "[], nobody" };
-        let networks = self.texts(key, ALLOWED, default, doc, Network::parse).unwrap_or_default();
-        networks.into_iter().map(|(_, network)| network).collect()
-    }
-
     /// A path; a relative one starts at the directory of the file.
     pub(super) fn path(
         &mut self,
@@ -402,39 +357,6 @@ impl<'a> Section<'a> {
             _ if text.contains('\0') => Err("the path holds a NUL".to_owned()),
             _ => Ok(base_dir.join(text)),
         })
-    }
-
-    /// `"all"`, which is `None`, or a list of numbers with the line of each.
-    pub(super) fn all_or_list(
-        &mut self,
-        key: &'static str,
-        doc: &'static str,
-    ) -> Option<Vec<(usize, usize)>> {
-        const WANTED: &str = "\"all\" or a list of numbers such as [0, 1]";
-        self.describe(key, doc, WANTED.to_owned(), Fallback::Value("\"all\"".to_owned()));
-        self.fix(key, || self.given_text(key).unwrap_or_else(|| "\"all\"".to_owned()));
-        let value = self.ask(key)?;
-        if value.get_ref().as_str() == Some("all") {
-            return None;
-        }
-        let Some(array) = value.get_ref().as_array() else {
-            self.problem(key, wrong_type(WANTED, value.get_ref()));
-            return None;
-        };
-        let mut numbers = Vec::new();
-        for element in array {
-            let line = self.document.line_of(element.span().start);
-            let number = match element.get_ref() {
-                DeValue::Integer(integer) => whole(integer),
-                other => Err(wrong_type("a number in this list", other)),
-            };
-            match number.map(usize::try_from) {
-                Ok(Ok(number)) => numbers.push((line, number)),
-                Ok(Err(_)) => self.problem_at(line, key, "this number is too large".to_owned()),
-                Err(why) => self.problem_at(line, key, why),
-            }
-        }
-        Some(numbers)
     }
 
     /// What relative paths start at.

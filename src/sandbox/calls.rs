@@ -220,7 +220,7 @@ fn allowed() -> BTreeMap<i64, Vec<SeccompRule>> {
     let named = |operation| rule(&[(0, Wanted::Is(number(operation)))]);
     rules
         .insert(libc::SYS_prctl, vec![named(libc::PR_SET_NAME), named(libc::PR_GET_NAME), named(PR_SET_VMA)]);
-    let control = |request: u64| rule(&[(1, Wanted::Is(request))]);
+    let control = |number: u64| rule(&[(1, Wanted::Is(number))]);
     rules.insert(
         libc::SYS_ioctl,
         [FICLONE, FS_IOC_GETFLAGS, libc::FIONREAD, libc::FIONBIO, libc::TCGETS, libc::TIOCGWINSZ]

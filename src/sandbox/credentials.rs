@@ -59,9 +59,9 @@ pub(super) fn is_for_good(account: &Account) -> bool {
 }
 
 fn empty_bounding_set(_: i32) -> i32 {
-    for capability in 0..64 {
+    for number in 0..64 {
         // SAFETY: numbers only.
-        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
+        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0) } != 0 {
             return match errno() {
                 // This kernel has no more; or root may not do it, as in some containers, and has few others,
                 // too.

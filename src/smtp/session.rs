@@ -286,8 +286,8 @@ impl Session {
         self.close_with(reply, replies);
     }
 
-    /// Ends the session without a word, for a reason outside of it: the connection goes. What is unfinished is
-    /// never delivered.
+    /// Ends the session without a word, for a reason outside of it: the connection goes. What is unfinished
+    /// is never delivered.
     pub fn break_off(&mut self) {
         self.close();
     }
