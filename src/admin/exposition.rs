@@ -287,8 +287,8 @@ metrics! {
         |s, to| to.histogram(&[("kind", &s.snapshot.sink_kind)], &PHASES, &s.snapshot.sink.sync_duration);
     "sink_failures_total" Counter ["kind"] "Messages that a worker could not store.",
         |s, to| to.add(&[("kind", &s.snapshot.sink_kind)], s.snapshot.sink.failures);
-    "sink_queue_messages" Gauge ["kind"] "Messages handed over that wait for a worker, or for the end of its batch.",
-        |s, to| to.add(&[("kind", &s.snapshot.sink_kind)], s.snapshot.sink.queue);
+    "sink_queue_messages" Gauge ["kind"] "Messages handed over that wait for a place with the sink, a worker, or the end of its batch.",
+        |s, to| to.add(&[("kind", &s.snapshot.sink_kind)], s.total.messages_at_sink);
     "sink_oldest_wait_seconds" Gauge ["kind"] "How long the oldest message of the batch under way has waited since its end came; 0 without a batch.",
         |s, to| to.add(&[("kind", &s.snapshot.sink_kind)], seconds(s.snapshot.sink.oldest_wait));
 

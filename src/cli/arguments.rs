@@ -38,6 +38,14 @@ pub enum Command {
     },
     /// Print the reference of every configuration key; it is itself a configuration.
     Config,
+    /// Have the running server read its configuration again, with the files that it names, and say what came of
+    /// it. What is wrong changes nothing, and the exit code is 1. Without a file the server of
+    /// /run/ringmx/control.sock is asked.
+    Reload {
+        /// With what the server runs: it is read for the place of the control socket only.
+        #[command(flatten)]
+        config: ConfigFile,
+    },
     /// Say what limits this machine as a receiver, worst first, and what cures it. Changes nothing; measures
     /// the sink's disk for about a second with a temporary file. Without a file it looks at what `serve` does
     /// without one.
@@ -142,11 +150,12 @@ mod tests {
 
     #[test]
     fn the_configuration_file_is_named_in_either_way_by_every_subcommand_that_takes_one() {
-        for name in ["serve", "check", "doctor"] {
+        for name in ["serve", "check", "doctor", "reload"] {
             let path = |arguments: &[&str]| match parsed(arguments).expect("good").expect("a subcommand") {
-                Command::Serve { config } | Command::Check { config } | Command::Doctor { config, .. } => {
-                    config.path().map(Path::to_owned)
-                }
+                Command::Serve { config }
+                | Command::Check { config }
+                | Command::Reload { config }
+                | Command::Doctor { config, .. } => config.path().map(Path::to_owned),
                 Command::Config
                 | Command::Spool(_)
                 | Command::Cert(_)

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::admin::{self, Admin};
+use super::control;
 use super::document::Document;
 use super::identity::{self, Identity};
 use super::listener::{self, Listener};
@@ -54,6 +55,8 @@ pub struct Config {
     pub log: Log,
     /// Where it tells how it does; none where it is not asked.
     pub admin: Option<Admin>,
+    /// The path of the control socket, if there is one.
+    pub control: Option<PathBuf>,
     /// The values of all keys that need a restart.
     pub(super) fixed: Vec<Fixed>,
 }
@@ -108,6 +111,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     let shards = shards::read(&mut root, limits.message_size_max);
     let log = log::read(root.table("log", "What is logged, to standard error, and how."));
     let admin = admin::read(&mut root);
+    let control = control::read(&mut root);
     root.finish();
     let config = Config {
         hostname: identity.hostname,
@@ -124,6 +128,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
         tls,
         log,
         admin,
+        control,
         fixed: document.take_fixed(),
     };
     (config, certificate_lines)

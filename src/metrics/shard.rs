@@ -162,6 +162,8 @@ counters! {
     gave_way,
     /// Parts of messages that were moved from memory to spill files.
     spills,
+    /// Messages that wait for their outcome: for a place with the sink, or for its receipt (gauge).
+    messages_at_sink,
     /// Receive buffers held by connections and messages (gauge).
     buffers_pinned,
     /// Receive buffers that there are (gauge).

@@ -3,11 +3,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::time::Duration;
 
 use super::error::ServeError;
 use super::lent::Lent;
-use crate::admin::socket::Listening;
+use crate::admin::control_socket;
+use crate::admin::socket::{Listening, SocketFile};
 use crate::config::{Admin, AdminAddress, Config};
 use crate::limits::LISTEN_BACKLOG;
 use crate::shard::listener::{DRAIN_WAIT, begin_to_listen, bind, bound_address, check_free};
@@ -168,6 +171,23 @@ fn wait_until_free(address: SocketAddr, wait: Duration) -> io::Result<()> {
             result => return result,
         }
     }
+}
+
+/// The control socket, if there is to be one.
+pub(super) fn listen_for_control(
+    path: Option<&Path>,
+) -> Result<Option<(UnixListener, SocketFile)>, ServeError> {
+    let Some(path) = path else { return Ok(None) };
+    let failed = |error: io::Error| {
+        let cure = match error.kind() {
+            io::ErrorKind::AddrInUse => "another ringmx has it: stop that, or change `socket` in [control]",
+            io::ErrorKind::NotFound => "make its directory (systemd: RuntimeDirectory=ringmx)",
+            io::ErrorKind::PermissionDenied => "ringmx's user must be able to write into its directory",
+            _ => "change `socket` in [control]",
+        };
+        ServeError::new(format!("cannot make the control socket {}: {error}; {cure}", path.display()))
+    };
+    control_socket::bind(path).map(Some).map_err(failed)
 }
 
 #[cfg(test)]

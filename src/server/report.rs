@@ -54,7 +54,7 @@ pub(super) fn banner(
         Durability::None => "nothing: a message answered 250 may be lost",
     };
     log.record(&events::SINK, at)
-        .text("to", opened.description.as_bytes())
+        .texts("to", std::iter::once(opened.description.as_bytes()))
         .text("promise", promise.as_bytes())
         .end();
     let domains =

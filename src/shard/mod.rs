@@ -505,6 +505,7 @@ impl<R: Ring> Shard<R> {
     fn update_gauges(&self) {
         let metrics = &self.context.metrics;
         metrics.connections_open.set(self.connections.len() as u64);
+        metrics.messages_at_sink.set(self.context.delivery.under_way() as u64);
         metrics.buffers.set(self.context.pool.buffers() as u64);
         metrics.buffers_pinned.set(self.context.pool.pinned() as u64);
         metrics.block_bytes_used.set(self.context.pool.block_bytes_used() as u64);

@@ -9,6 +9,7 @@ use super::mailbox::Mailboxes;
 use super::report::Report;
 use super::spill_file::SpillTo;
 use crate::mail::envelope::Mailbox;
+use crate::metrics::SpoolMetrics;
 
 /// What a sink knows of the world besides its own settings.
 #[derive(Clone)]
@@ -19,6 +20,8 @@ pub struct Surroundings {
     pub local_part_case_sensitive: bool,
     /// Where errors of the machine go.
     pub report: Arc<dyn Report>,
+    /// Where a spool tells how full it is.
+    pub spool: Arc<SpoolMetrics>,
     /// Whether a mailbox is known by its name and not only by a catch-all, so that a directory may be made
     /// for it. For workers: it may wait for a lock, which no shard does.
     pub is_named: Arc<dyn Fn(Mailbox<'_>) -> bool + Send + Sync>,

@@ -29,6 +29,7 @@ pub mod scan;
 pub mod supply;
 mod tls_fields;
 pub mod verify;
+mod watch;
 mod writer;
 
 use std::io;
@@ -104,6 +105,7 @@ fn open(
         notes.push("a spool has one writer: `workers` is taken as 1".to_owned());
     }
     let report = Arc::clone(&surroundings.report);
+    let metrics = Arc::clone(&surroundings.spool);
     let description = format!("spool {}", path.display());
     supply::remove_unused(path).map_err(refused)?;
     supply::remove_orphans(path, &recovered.unused_from).map_err(refused)?;
@@ -119,8 +121,16 @@ fn open(
     let worker = move || -> io::Result<Box<dyn Sink>> {
         let executor = options.executor(root.directory()?);
         let maker = Maker::new(root.path(), segment_bytes, recovered.next_sequence, Arc::clone(&report));
-        let supply = Background::start(maker, options, root.directory()?, root.path(), Arc::clone(&report))?;
+        let supply = Background::start(
+            maker,
+            options,
+            root.directory()?,
+            root.path(),
+            Arc::clone(&report),
+            Arc::clone(&metrics),
+        )?;
         let mut sink = Spool::with_supply(root.path(), Box::new(supply), executor, report);
+        sink.tell_written(metrics);
         sink.write_no_file_beyond(file_bytes_max.unwrap_or(u64::MAX));
         if links {
             sink.keep_files_beyond(SPOOL_INLINE_BYTES_MAX.min(segment_bytes / 2));
