@@ -18,6 +18,7 @@ pub mod mailbox;
 pub mod maildir;
 mod opening;
 pub mod optional;
+pub mod permission;
 pub mod plan;
 mod report;
 mod root;
@@ -36,7 +37,7 @@ use std::sync::Arc;
 pub use self::contract::{Cost, Durability, Sink};
 use self::kind::Kind;
 pub use self::kind::Unnameable;
-pub use self::opening::{Examined, OpenError, Opened, Surroundings, Worker};
+pub use self::opening::{Examined, OpenError, Opened, Remark, Surroundings, Worker};
 pub use self::report::{Report, Site};
 use self::space::Space;
 use crate::config::{self, SinkKind};
@@ -56,7 +57,9 @@ fn kind_of(config: &config::Sink) -> &dyn Kind {
 pub fn examine(config: &config::Sink) -> Examined {
     let mut examined = Examined::default();
     kind_of(config).examine(&mut examined);
-    examined.warnings.extend(volatile::warning(config));
+    if let Some(text) = volatile::warning(config) {
+        examined.warn("path", text);
+    }
     examined
 }
 

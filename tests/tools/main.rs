@@ -6,6 +6,7 @@ mod check;
 mod config;
 mod doctor;
 mod manual;
+mod permission;
 mod recipients;
 mod requirements;
 mod spool_commands;

@@ -66,7 +66,9 @@ impl Kind for config::Spool {
 
     fn examine(&self, examined: &mut Examined) {
         root::examine(&self.path, examined);
-        examined.errors.extend(file_limit::refuses_segments(self.segment_bytes, file_limit::bytes_max()));
+        if let Some(why) = file_limit::refuses_segments(self.segment_bytes, file_limit::bytes_max()) {
+            examined.error("path", why);
+        }
     }
 }
 
@@ -95,7 +97,7 @@ fn open(
         },
     };
     let longest_name = envelope::message_file_name(u64::MAX, u64::MAX);
-    let needs = Needs { reserves: true, name_bytes_max: longest_name.len() };
+    let needs = Needs { reserves: true, name_bytes_max: longest_name.len(), permission: None };
     let mut executor = Blocking::new(root.directory().map_err(refused)?);
     let tried = trial::run(&root, needs, &mut executor)?;
     let recovered = recovery::recover(path).map_err(refused)?;
