@@ -52,6 +52,16 @@ const NICE: i32 = 10;
 /// How long its end is waited for.
 const END_MAX: Duration = Duration::from_secs(1);
 
+/// Octets of the longest answer: `/metrics?shards=1`, with all histograms of a shard.
+const ANSWER_BYTES: u64 = 128 * 1024;
+const ANSWER_BYTES_A_SHARD: u64 = 64 * 1024;
+
+/// Octets that its connections take at most where there are so many shards: questions and answers.
+pub const fn bytes_max(shards: u64) -> u64 {
+    let answer = ANSWER_BYTES + shards * ANSWER_BYTES_A_SHARD;
+    CONNECTIONS_MAX as u64 * (answer + 4 * http::HEAD_BYTES_MAX as u64)
+}
+
 /// What it is started with.
 pub struct AdminStart {
     /// Where it listens, and the configuration that says so; none where it is off.

@@ -110,7 +110,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     let limits = session_limits::read(root.table("limits", "Bounds of sessions and transactions."));
     let shards = shards::read(&mut root, limits.message_size_max);
     let log = log::read(root.table("log", "What is logged, to standard error, and how."));
-    let admin = admin::read(&mut root);
+    let admin = admin::read(&mut root, &listeners);
     let control = control::read(&mut root);
     root.finish();
     let config = Config {

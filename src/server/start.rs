@@ -168,7 +168,8 @@ fn health(
     shutdown: &Arc<Shutdown>,
 ) -> Health {
     let bells = orders.iter().cloned().map(|bell| Box::new(move || bell.ring_if_parked()) as _);
-    Health::new(Arc::clone(registry), bells.collect(), space, Arc::clone(shutdown))
+    let shutdown = Arc::clone(shutdown);
+    Health::new(Arc::clone(registry), bells.collect(), space, Box::new(move || shutdown.has_begun()))
 }
 
 /// The inbox of each shard. A stop is ordered there.

@@ -209,16 +209,16 @@ fn with_a_socket_a_shard_each_has_its_own_and_one_too_many_is_refused() {
     let address = rustix::net::getsockname(&first).expect("its address");
     let address = SocketAddr::try_from(address).expect("an IP address");
     let second = shared(address);
-    let cores = |cores: &str| config(&address.to_string(), &format!("[shards]\ncores = {cores}\n"));
-    let cpus = ringmx::config::Config::embedded_default().shards;
-    if let [one, other, ..] = &cpus[..] {
-        let both = cores(&format!("[{}, {}]", one.cpu, other.cpu));
+    let cpus = |cpus: &str| config(&address.to_string(), &format!("[shards]\ncpus = {cpus}\n"));
+    let shards = ringmx::config::Config::embedded_default().shards;
+    if let [one, other, ..] = &shards[..] {
+        let both = cpus(&format!("[{}, {}]", one.cpu, other.cpu));
         let server = start_with(&[&first, &second], &both).expect("it starts");
         for _ in 0..50 {
             delivers(&server);
         }
     }
-    let one = cores(&format!("[{}]", cpus[0].cpu));
+    let one = cpus(&format!("[{}]", shards[0].cpu));
     let told = start_with(&[&first, &second], &one).err().expect("refused");
     assert!(told.contains("opened 2 sockets") && told.contains("there are 1 shards"), "{told}");
 }

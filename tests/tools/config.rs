@@ -1,5 +1,6 @@
 //! The configuration: what is accepted, and every problem with its line and text.
 
+mod admin;
 mod listeners;
 mod mistakes;
 

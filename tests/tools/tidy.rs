@@ -63,7 +63,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "threads",
         ],
     ),
-    ("memory_sum", &["log", "ring::locked_memory", "smtp::settings"]),
+    ("memory_sum", &["admin", "log", "ring::locked_memory", "smtp::settings"]),
     ("shutdown", &["handoff::channel", "handoff::doorbell", "log", "shard::order", "signals"]),
     ("shard", &["handoff", "log", "metrics", "ring", "sink", "smtp", "tls"]),
     ("sink", &["handoff", "metrics", "smtp::trace"]),
