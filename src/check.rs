@@ -9,7 +9,7 @@ mod service_user;
 use std::path::Path;
 
 use crate::config::{self, Config, Entries, LogFormat, Places, Problem, Warning, recipients};
-use crate::sink::file_limit;
+use crate::sink::{Remark, file_limit};
 use crate::smtp::policy::RecipientEntry;
 use crate::tls::certificate::CertificateFile;
 use crate::tls::context as certificates;
@@ -107,9 +107,9 @@ fn check_store(config: &Config, places: &Places, problems: &mut Vec<Problem>, wa
     let has_path = config.sink.facts().directory().is_some_and(|path| !path.as_os_str().is_empty());
     if has_path {
         let found = sink::examine(&config.sink);
-        let finding = |text| places.finding("sink.path", text);
-        problems.extend(found.errors.into_iter().map(|text| Problem(finding(text))));
-        warnings.extend(found.warnings.into_iter().map(|text| Warning(finding(text))));
+        let finding = |Remark { key, text }: Remark| places.finding(&format!("sink.{key}"), text);
+        problems.extend(found.errors.into_iter().map(|remark| Problem(finding(remark))));
+        warnings.extend(found.warnings.into_iter().map(|remark| Warning(finding(remark))));
     }
 }
 

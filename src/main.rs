@@ -14,8 +14,11 @@ fn main() -> ExitCode {
         Command::Check { config } => cli::check(config.path()),
         Command::Config => cli::reference(),
         Command::Doctor { config, script } => cli::doctor(config.path(), script),
+        Command::Reload { config } => cli::reload(config.path()),
         Command::Serve { config } => cli::serve(config.path()),
         Command::Cert(command) => cli::cert(&command),
+        Command::Completion { shell } => cli::completion(shell),
+        Command::Man { dir } => cli::man(&dir),
         Command::Spool(command) => cli::spool(&command),
     }
 }

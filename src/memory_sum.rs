@@ -15,9 +15,9 @@ use crate::limits::{
     REFUSED_CONNECTIONS_MAX, REPLY_BYTES_MAX, SEND_BUFFER_BYTES, SPARE_REPLIES_MAX, SPILLS_AWAY_MAX,
     STAGING_BYTES, TLS_SESSION_BYTES_MAX, TLS_SESSIONS_MAX, ZEROS_BYTES,
 };
-use crate::log;
 use crate::ring::locked_memory;
 use crate::smtp::settings::TlsPolicy;
+use crate::{admin, log};
 
 /// A connection with its slot, its session, its EHLO name and its place in every table. Measured: 1.2 KiB.
 pub const CONNECTION_BYTES: u64 = 2 * 1024;
@@ -46,9 +46,9 @@ pub const PROGRAM_BYTES: u64 = 20 * 1024 * 1024;
 /// What a thread touches of its stack, and what the allocator keeps for it.
 pub const THREAD_BYTES: u64 = 512 * 1024;
 
-/// Threads besides shards and sink workers: control, log, signals, spill, mailboxes, space, and the one that
-/// makes segments.
-const OTHER_THREADS: u64 = 7;
+/// Threads besides shards and sink workers: control, log, signals, admin, spill, mailboxes, space, and the one
+/// that makes segments.
+const OTHER_THREADS: u64 = 8;
 
 /// A message, an errand or a question on its way between threads: its place in a channel.
 const PLACE_BYTES: u64 = 128;
@@ -248,6 +248,9 @@ impl MemorySum {
         add("threads", counts.threads * THREAD_BYTES, "cpus, workers");
         let threads = usize::try_from(counts.threads).unwrap_or(usize::MAX / 2);
         add("lines of the log", octets(log::bytes_max(threads)), "64 chunks each kind");
+        if config.admin.is_some() {
+            add("administration", admin::bytes_max(counts.shards), "32 connections");
+        }
         let places = 2 * (HANDOFF_MESSAGES_MAX + SPILLS_AWAY_MAX + INQUIRIES_AWAY_MAX) + ORDERS_MAX;
         add("channels between threads", counts.shards * octets(places) * PLACE_BYTES, "cpus");
         add("recipients", recipients_bytes(config), "recipients, 24 times the length of the file");

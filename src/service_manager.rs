@@ -1,16 +1,22 @@
-//! What the service manager that started the process (systemd) is told, and what it asks for: `sd_notify(3)`.
+//! What the service manager that started the process (systemd) is told, what it asks for, and the sockets that it
+//! has opened for it: `sd_notify(3)`, `sd_listen_fds(3)`.
 //!
 //! Nothing is told where it does not ask, by `NOTIFY_SOCKET`. The socket is connected once, before the process
 //! gives up what it may do, and nobody ever waits for it: a service manager that stands still stops no mail.
 
+#![allow(unsafe_code)]
+
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustix::io::FdFlags;
 use rustix::time::{ClockId, clock_gettime};
 
 /// The way to the service manager.
@@ -86,4 +92,45 @@ fn connect(name: &OsStr) -> io::Result<UnixDatagram> {
     socket.connect_addr(&address)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
+}
+
+/// The first descriptor that a service manager passes on (SD_LISTEN_FDS_START).
+const FIRST: RawFd = 3;
+
+/// More than any unit has.
+const SOCKETS_MAX: RawFd = 4096;
+
+/// A socket that the service manager has opened for this process.
+#[derive(Debug)]
+pub struct PassedSocket {
+    /// `FileDescriptorName=` of its unit.
+    pub name: String,
+    /// The socket. The service manager keeps one of its own, so it goes on when the process has ended.
+    pub socket: OwnedFd,
+}
+
+/// The sockets that the service manager has opened for this process, as the environment says. They are given
+/// once.
+pub fn passed_sockets() -> io::Result<Vec<PassedSocket>> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    // They may have been meant for the process that started this one.
+    if variable("LISTEN_PID") != std::process::id().to_string() || TAKEN.swap(true, Ordering::Relaxed) {
+        return Ok(Vec::new());
+    }
+    let count = variable("LISTEN_FDS");
+    let count = count.parse::<RawFd>().ok().filter(|count| (0..=SOCKETS_MAX).contains(count));
+    let count = count
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "LISTEN_FDS is no count of sockets"))?;
+    let names = variable("LISTEN_FDNAMES");
+    let names = names.split(':').chain(std::iter::repeat("unknown"));
+    let passed = (FIRST..FIRST + count).zip(names).map(|(descriptor, name)| {
+        // SAFETY: nobody closes what this number means, if it means anything, while the call runs: it is
+        // owned below for the first time. A number that is not open is an error.
+        rustix::io::fcntl_setfd(unsafe { BorrowedFd::borrow_raw(descriptor) }, FdFlags::CLOEXEC)?;
+        // SAFETY: it is open, by the call above; whoever started the process says that it is ours, and this
+        // function gives it once.
+        Ok(PassedSocket { name: name.to_owned(), socket: unsafe { OwnedFd::from_raw_fd(descriptor) } })
+    });
+    passed.collect()
 }

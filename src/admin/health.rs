@@ -13,7 +13,6 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::metrics::Registry;
-use crate::shutdown::Shutdown;
 use crate::sink::space::{Fault, Space};
 
 /// How often is looked.
@@ -32,13 +31,16 @@ const FAILURE_LOOKS_MAX: u32 = 20;
 /// Rings one shard.
 type Bell = Box<dyn Fn() + Send + Sync>;
 
+/// Whether the stop has begun.
+type Stops = Box<dyn Fn() -> bool + Send + Sync>;
+
 /// What is watched, and what the last looks saw.
 pub struct Health {
     registry: Arc<Registry>,
     /// One a shard: wakes it where it sleeps.
     bells: Vec<Bell>,
     space: Option<Arc<Space>>,
-    shutdown: Arc<Shutdown>,
+    stops: Stops,
     /// All threads serve.
     serves: AtomicBool,
     seen: Mutex<Seen>,
@@ -122,19 +124,14 @@ impl Verdict {
 
 impl Health {
     /// Of what is counted here; none of it serves yet. There is a bell a shard.
-    pub fn new(
-        registry: Arc<Registry>,
-        bells: Vec<Bell>,
-        space: Option<Arc<Space>>,
-        shutdown: Arc<Shutdown>,
-    ) -> Self {
+    pub fn new(registry: Arc<Registry>, bells: Vec<Bell>, space: Option<Arc<Space>>, stops: Stops) -> Self {
         let seen = Seen {
             shards: vec![Stand::default(); registry.shards().len()],
             workers: vec![Stand::default(); registry.sinks().len()],
             failures: vec![Stand::default(); registry.sinks().len()],
             space: Stand::default(),
         };
-        Self { registry, bells, space, shutdown, serves: AtomicBool::new(false), seen: Mutex::new(seen) }
+        Self { registry, bells, space, stops, serves: AtomicBool::new(false), seen: Mutex::new(seen) }
     }
 
     /// From now on all threads serve.
@@ -175,7 +172,7 @@ impl Health {
 
     /// Whether mail is taken and can be stored.
     pub fn readyz(&self) -> Verdict {
-        let (serves, stops) = (self.serves.load(Ordering::Relaxed), self.shutdown.has_begun());
+        let (serves, stops) = (self.serves.load(Ordering::Relaxed), (self.stops)());
         let hanging: Vec<String> =
             self.progress().filter(|check| !check.ok).map(|check| check.name).collect();
         Verdict::new(vec![
@@ -197,7 +194,7 @@ impl Health {
         let seen = self.seen();
         // A shard that has not begun makes no turns, nor does one that has ended; a start and a stop have
         // bounds of their own.
-        let is_judged = self.serves.load(Ordering::Relaxed) && !self.shutdown.has_begun();
+        let is_judged = self.serves.load(Ordering::Relaxed) && !(self.stops)();
         let check = |name: String, stand: &Stand, what: &str| {
             let hangs = is_judged && stand.hangs();
             Check::new(name, hangs.then(|| format!("{what} for {}", stand.time())))
@@ -244,5 +241,136 @@ impl Health {
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::mail::outcome::{Outcome, TryAgain};
+
+    struct Watched {
+        health: Health,
+        registry: Arc<Registry>,
+        rung: Arc<AtomicUsize>,
+        stops: Arc<AtomicBool>,
+    }
+
+    impl Watched {
+        fn new() -> Self {
+            let (registry, rung) = (Arc::new(Registry::new(1, "maildir", 1)), Arc::<AtomicUsize>::default());
+            let (ringer, stops) = (Arc::clone(&rung), Arc::<AtomicBool>::default());
+            let bell: Bell = Box::new(move || drop(ringer.fetch_add(1, Ordering::Relaxed)));
+            let asked = Arc::clone(&stops);
+            let stops_now: Stops = Box::new(move || asked.load(Ordering::Relaxed));
+            let space = Some(Arc::new(Space::fixed(1)));
+            let health = Health::new(Arc::clone(&registry), vec![bell], space, stops_now);
+            Self { health, registry, rung, stops }
+        }
+
+        fn look(&self, times: u32) {
+            (0..times).for_each(|_| self.health.look());
+        }
+
+        fn turn(&self) {
+            self.registry.shards()[0].turns.add(1);
+        }
+
+        fn hangs(&self) -> Vec<String> {
+            self.health
+                .healthz()
+                .checks
+                .into_iter()
+                .filter(|check| !check.ok)
+                .map(|check| check.name)
+                .collect()
+        }
+
+        fn not_ready(&self) -> Vec<String> {
+            self.health
+                .readyz()
+                .checks
+                .into_iter()
+                .filter(|check| !check.ok)
+                .map(|check| check.name)
+                .collect()
+        }
+    }
+
+    #[test]
+    fn a_shard_is_rung_while_it_makes_no_turn_and_hangs_when_that_does_not_help() {
+        let watched = Watched::new();
+        watched.look(2 * LOOKS_MAX);
+        assert_eq!(watched.hangs(), [""; 0], "it does not serve yet");
+        assert_eq!(watched.not_ready(), ["accepting"]);
+        watched.health.serves();
+        assert_eq!(watched.hangs(), ["shard-0"]);
+        assert_eq!(watched.not_ready(), ["health"]);
+        assert!(watched.health.healthz().reasons().all(|reason| reason.starts_with("shard-0: it was rung")));
+        watched.turn();
+        let rung = watched.rung.load(Ordering::Relaxed);
+        watched.look(1);
+        assert_eq!((watched.hangs(), watched.rung.load(Ordering::Relaxed)), (Vec::<String>::new(), rung));
+        watched.look(LOOKS_MAX - 1);
+        assert_eq!(watched.hangs(), [""; 0]);
+        watched.look(1);
+        assert_eq!(watched.hangs(), ["shard-0"]);
+        watched.stops.store(true, Ordering::Relaxed);
+        assert_eq!(watched.hangs(), [""; 0], "a shard that has ended makes no turns");
+        assert_eq!(watched.not_ready(), ["draining"]);
+    }
+
+    #[test]
+    fn a_worker_hangs_when_one_batch_does_not_end_and_not_while_it_has_none() {
+        let watched = Watched::new();
+        watched.health.serves();
+        let pulse = &watched.registry.sinks()[0].pulse;
+        let look = |times| {
+            for _ in 0..times {
+                watched.turn();
+                watched.look(1);
+            }
+        };
+        look(2 * LOOKS_MAX);
+        assert_eq!(watched.hangs(), [""; 0], "it has no batch");
+        pulse.begin();
+        look(LOOKS_MAX);
+        assert_eq!(watched.hangs(), [""; 0]);
+        look(1);
+        assert_eq!(watched.hangs(), ["sink-0"]);
+        pulse.end();
+        pulse.begin();
+        look(LOOKS_MAX);
+        assert_eq!(watched.hangs(), [""; 0], "another batch");
+    }
+
+    #[test]
+    fn batches_that_fail_whole_make_it_not_ready_for_a_while() {
+        let watched = Watched::new();
+        watched.health.serves();
+        let pulse = &watched.registry.sinks()[0].pulse;
+        let look = |times| {
+            for _ in 0..times {
+                watched.turn();
+                watched.look(1);
+            }
+        };
+        let fail = |times| (0..times).for_each(|_| pulse.see(&[Outcome::TryAgain(TryAgain::Local)]));
+        fail(FAILED_BATCHES_MAX - 1);
+        look(1);
+        assert_eq!(watched.not_ready(), [""; 0]);
+        fail(1);
+        look(1);
+        assert_eq!(watched.not_ready(), ["store"]);
+        pulse.see(&[Outcome::Stored]);
+        look(1);
+        assert_eq!(watched.not_ready(), [""; 0], "one was stored");
+        fail(FAILED_BATCHES_MAX);
+        look(FAILURE_LOOKS_MAX);
+        assert_eq!(watched.not_ready(), ["store"]);
+        look(1);
+        assert_eq!(watched.not_ready(), [""; 0], "it may be tried again");
     }
 }

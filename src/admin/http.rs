@@ -24,7 +24,7 @@ use super::socket::Stream;
 const CONNECTION_MAX: Duration = Duration::from_secs(5);
 
 /// Octets of the line and the header of a question.
-const HEAD_BYTES_MAX: usize = 8 * 1024;
+pub(super) const HEAD_BYTES_MAX: usize = 8 * 1024;
 
 /// Fields of the header.
 const FIELDS_MAX: usize = 64;

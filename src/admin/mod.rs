@@ -6,6 +6,8 @@
 //! takes nothing from mail.
 
 mod access;
+pub mod control_socket;
+pub mod exposition;
 pub mod health;
 mod http;
 mod routes;
@@ -21,6 +23,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use self::access::Access;
+use self::control_socket::{ControlSocket, ControlStart};
 use self::health::{Health, LOOK_EVERY};
 use self::routes::Routes;
 use self::socket::{Acceptor, Listening};
@@ -49,6 +52,16 @@ const NICE: i32 = 10;
 /// How long its end is waited for.
 const END_MAX: Duration = Duration::from_secs(1);
 
+/// Octets of the longest answer: `/metrics?shards=1`, with all histograms of a shard.
+const ANSWER_BYTES: u64 = 128 * 1024;
+const ANSWER_BYTES_A_SHARD: u64 = 64 * 1024;
+
+/// Octets that its connections take at most where there are so many shards: questions and answers.
+pub const fn bytes_max(shards: u64) -> u64 {
+    let answer = ANSWER_BYTES + shards * ANSWER_BYTES_A_SHARD;
+    CONNECTIONS_MAX as u64 * (answer + 4 * http::HEAD_BYTES_MAX as u64)
+}
+
 /// What it is started with.
 pub struct AdminStart {
     /// Where it listens, and the configuration that says so; none where it is off.
@@ -61,6 +74,8 @@ pub struct AdminStart {
     pub service_manager: Arc<ServiceManager>,
     /// Takes its errors to the log.
     pub report: Arc<dyn Report>,
+    /// The control socket, if there is one.
+    pub control: Option<ControlStart>,
 }
 
 /// The running thread; ended by drop.
@@ -81,7 +96,7 @@ impl Drop for Admin {
 
 /// Starts the thread, if there is something for it to do.
 pub fn start(start: AdminStart) -> io::Result<Option<Admin>> {
-    if start.listening.is_none() && start.service_manager.watchdog().is_none() {
+    if start.listening.is_none() && start.control.is_none() && start.service_manager.watchdog().is_none() {
         return Ok(None);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -99,7 +114,8 @@ pub fn start(start: AdminStart) -> io::Result<Option<Admin>> {
 }
 
 async fn run(start: AdminStart, mut stopped: oneshot::Receiver<()>) -> io::Result<()> {
-    let AdminStart { listening, registry, health, service_manager, report } = start;
+    let AdminStart { listening, registry, health, service_manager, report, control } = start;
+    let mut control = control.map(ControlSocket::in_runtime).transpose()?;
     let mut door = match listening {
         Some((listening, config)) => Some(Door {
             acceptor: listening.accept_in_runtime()?,
@@ -123,8 +139,17 @@ async fn run(start: AdminStart, mut stopped: oneshot::Receiver<()>) -> io::Resul
                 health.look();
                 watchdog.tell_if_due(&health);
             }
+            () = take_next_request(control.as_mut()) => {}
             () = take_next(door.as_mut()) => {}
         }
+    }
+}
+
+/// Takes the next request to the control socket, if there is one.
+async fn take_next_request(control: Option<&mut ControlSocket>) {
+    match control {
+        Some(control) => control.take_next().await,
+        None => std::future::pending().await,
     }
 }
 

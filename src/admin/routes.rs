@@ -6,6 +6,7 @@ use bytes::Bytes;
 use hyper::StatusCode;
 
 use super::access::Access;
+use super::exposition::{self, MEDIA_TYPE};
 use super::health::{Health, Verdict};
 use crate::metrics::Registry;
 
@@ -53,12 +54,20 @@ impl Routes {
         &self.access
     }
 
+    fn metrics(&self, per_shard_histograms: bool) -> Answer {
+        // What is most often enough.
+        let mut text = String::with_capacity(64 * 1024);
+        exposition::write(&self.registry.snapshot(), &mut text, per_shard_histograms);
+        Answer { status: StatusCode::OK, content_type: MEDIA_TYPE, policy: NOTHING, body: text.into() }
+    }
+
     /// The answer to this path.
-    pub(super) fn answer(&self, path: &str, _query: Option<&str>) -> Answer {
+    pub(super) fn answer(&self, path: &str, query: Option<&str>) -> Answer {
         match path {
+            "/metrics" => self.metrics(query == Some("shards=1")),
             "/healthz" => Answer::of_health(&self.health.healthz()),
             "/readyz" => Answer::of_health(&self.health.readyz()),
-            _ => Answer::text(StatusCode::NOT_FOUND, "there are /healthz and /readyz\n"),
+            _ => Answer::text(StatusCode::NOT_FOUND, "there are /healthz, /metrics and /readyz\n"),
         }
     }
 }

@@ -16,6 +16,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::config::AdminAddress;
+use crate::mail::network::canonical;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 64;
@@ -48,6 +49,30 @@ impl Listening {
                 Ok(Self { socket: Socket::Unix(socket), address: address.clone(), _file: Some(file) })
             }
         }
+    }
+
+    /// Whether a socket that somebody else opened is that of this address.
+    pub fn is_of(socket: &OwnedFd, address: &AdminAddress) -> bool {
+        let Ok(bound) = rustix::net::getsockname(socket) else { return false };
+        match address {
+            AdminAddress::Tcp(address) => {
+                SocketAddr::try_from(bound).is_ok_and(|bound| canonical(bound) == *address)
+            }
+            AdminAddress::Unix(path) => SocketAddrUnix::try_from(bound)
+                .is_ok_and(|bound| bound.path_bytes() == Some(path.as_os_str().as_bytes())),
+        }
+    }
+
+    /// A socket that somebody else opened on this address and keeps.
+    pub fn lent(socket: OwnedFd, address: &AdminAddress) -> io::Result<Self> {
+        if rustix::net::sockopt::socket_type(&socket)? != SocketType::STREAM {
+            return Err(rustix::io::Errno::PROTOTYPE.into());
+        }
+        let socket = match address {
+            AdminAddress::Tcp(_) => Socket::Tcp(socket.into()),
+            AdminAddress::Unix(_) => Socket::Unix(socket.into()),
+        };
+        Ok(Self { socket, address: address.clone(), _file: None })
     }
 
     /// Where it listens.

@@ -67,6 +67,11 @@ impl Pool {
         self.blocks.bytes_used()
     }
 
+    /// Buffers that there are.
+    pub fn buffers(&self) -> usize {
+        self.arena.buffers()
+    }
+
     /// Buffers held by connections or messages.
     pub fn pinned(&self) -> usize {
         self.pinned

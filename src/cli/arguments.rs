@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind as UsageError};
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
 use super::cert::CertCommand;
 use super::spool::SpoolCommand;
@@ -37,6 +38,14 @@ pub enum Command {
     },
     /// Print the reference of every configuration key; it is itself a configuration.
     Config,
+    /// Have the running server read its configuration again, with the files that it names, and say what came of
+    /// it. What is wrong changes nothing, and the exit code is 1. Without a file the server of
+    /// /run/ringmx/control.sock is asked.
+    Reload {
+        /// With what the server runs: it is read for the place of the control socket only.
+        #[command(flatten)]
+        config: ConfigFile,
+    },
     /// Say what limits this machine as a receiver, worst first, and what cures it. Changes nothing; measures
     /// the sink's disk for about a second with a temporary file. Without a file it looks at what `serve` does
     /// without one.
@@ -51,9 +60,19 @@ pub enum Command {
     /// Read a spool, beside a running receiver or without.
     #[command(subcommand)]
     Spool(SpoolCommand),
-    /// Make a certificate.
+    /// Make a certificate, or say what DNS should hold of one.
     #[command(subcommand)]
     Cert(CertCommand),
+    /// Write the manual pages into a directory.
+    Man {
+        /// The directory; it is made if there is none.
+        dir: PathBuf,
+    },
+    /// Print what a shell sources to complete our command line.
+    Completion {
+        /// The shell.
+        shell: Shell,
+    },
 }
 
 /// The configuration file of a subcommand, in either place.
@@ -80,6 +99,11 @@ pub fn parse() -> Command {
         Ok(arguments) => arguments.command.unwrap_or(Command::Serve { config: ConfigFile::default() }),
         Err(error) => with_hint(error, std::env::args_os().nth(1)).exit(),
     }
+}
+
+/// The whole command line, for those who describe it.
+pub(super) fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// `ringmx FILE` and `ringmx --config FILE` are told what they lack; any other error is as it was.
@@ -126,12 +150,17 @@ mod tests {
 
     #[test]
     fn the_configuration_file_is_named_in_either_way_by_every_subcommand_that_takes_one() {
-        for name in ["serve", "check", "doctor"] {
+        for name in ["serve", "check", "doctor", "reload"] {
             let path = |arguments: &[&str]| match parsed(arguments).expect("good").expect("a subcommand") {
-                Command::Serve { config } | Command::Check { config } | Command::Doctor { config, .. } => {
-                    config.path().map(Path::to_owned)
-                }
-                Command::Config | Command::Spool(_) | Command::Cert(_) => None,
+                Command::Serve { config }
+                | Command::Check { config }
+                | Command::Reload { config }
+                | Command::Doctor { config, .. } => config.path().map(Path::to_owned),
+                Command::Config
+                | Command::Spool(_)
+                | Command::Cert(_)
+                | Command::Man { .. }
+                | Command::Completion { .. } => None,
             };
             for arguments in
                 [&[name, "f"][..], &[name, "-c", "f"], &[name, "--config", "f"], &[name, "--config=f"]]

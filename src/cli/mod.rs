@@ -4,8 +4,12 @@
 
 mod arguments;
 mod cert;
+mod completion;
+mod control;
 mod doctor;
+mod man;
 mod output;
+mod reload;
 mod spool;
 mod summary;
 mod version;
@@ -15,7 +19,10 @@ use std::process::ExitCode;
 
 pub use self::arguments::{Command, ConfigFile, parse};
 pub use self::cert::{CertCommand, cert};
+pub use self::completion::completion;
 pub use self::doctor::doctor;
+pub use self::man::man;
+pub use self::reload::reload;
 pub use self::spool::{SpoolCommand, spool};
 pub use self::version::commit;
 

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::document::Fallback;
+use super::listener::Listener;
 use super::section::Section;
 use crate::mail::network::{Network, canonical};
 
@@ -43,7 +44,7 @@ impl fmt::Display for AdminAddress {
 }
 
 /// Reads the table. None when the file does not have it.
-pub(super) fn read(root: &mut Section<'_>) -> Option<Admin> {
+pub(super) fn read(root: &mut Section<'_>, listeners: &[Listener]) -> Option<Admin> {
     let is_given = root.given("admin");
     let mut section = root.table(
         "admin",
@@ -65,7 +66,13 @@ pub(super) fn read(root: &mut Section<'_>) -> Option<Admin> {
         "[\"10.0.3.0/24\"]",
         "Who may connect besides this machine; required for an address beyond loopback.",
     );
-    rules(&mut section, &address, &allow);
+    if is_given {
+        rules(&mut section, &address, &allow);
+        let is_taken = |listener: &Listener| AdminAddress::Tcp(listener.address) == address;
+        if listeners.iter().any(|listener| listener.address.port() != 0 && is_taken(listener)) {
+            section.problem("address", format!("{address} is already the address of a listener"));
+        }
+    }
     section.finish();
     is_given.then_some(Admin { address, allow })
 }

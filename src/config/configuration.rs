@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::admin::{self, Admin};
+use super::control;
 use super::document::Document;
 use super::identity::{self, Identity};
 use super::listener::{self, Listener};
@@ -57,6 +58,8 @@ pub struct Config {
     pub run_as: RunAs,
     /// Where it tells how it does; none where it is not asked.
     pub admin: Option<Admin>,
+    /// The path of the control socket, if there is one.
+    pub control: Option<PathBuf>,
     /// The values of all keys that need a restart.
     pub(super) fixed: Vec<Fixed>,
 }
@@ -112,7 +115,8 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     let log = log::read(root.table("log", "What is logged, to standard error, and how."));
     let run_as =
         run_as::read(root.table("run_as", "As whom ringmx serves, and what it gives up before that."));
-    let admin = admin::read(&mut root);
+    let admin = admin::read(&mut root, &listeners);
+    let control = control::read(&mut root);
     root.finish();
     let config = Config {
         hostname: identity.hostname,
@@ -130,6 +134,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
         log,
         run_as,
         admin,
+        control,
         fixed: document.take_fixed(),
     };
     (config, certificate_lines)

@@ -6,6 +6,7 @@
 
 mod admin;
 mod configuration;
+mod control;
 mod document;
 pub mod file;
 mod gate;
@@ -31,12 +32,13 @@ mod units;
 
 pub use admin::{Admin, AdminAddress};
 pub use configuration::Config;
+pub use control::CONTROL_SOCKET_DEFAULT;
 pub use document::TakenBy;
 pub use listener::Listener;
 pub use log::{Log, LogFormat};
 pub use problem::{Finding, Places, Problem, Warning};
-pub use reading::{Entries, Reading, load, parse, read, read_recipients};
-pub use reference::{keys, markdown, reference};
+pub use reading::{Entries, Reading, load, parse, read, read_alone, read_recipients};
+pub use reference::{ReferenceKey, ReferenceTable, keys, markdown, reference, reference_tables};
 pub use run_as::RunAs;
 pub use shards::Shard;
 pub use sink::{LineEndings, Maildir, MaildirSync, Sink, SinkKind, Spool, Stdout, StdoutFormat};

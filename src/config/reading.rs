@@ -46,6 +46,21 @@ impl Reading {
 
 /// Reads a configuration file, and the file of recipients that it names.
 pub fn read(path: &Path) -> Reading {
+    let mut reading = read_alone(path);
+    if let Some(config) = &reading.config {
+        match read_recipients(config, &reading.places) {
+            Ok((recipients, warnings)) => {
+                reading.recipients = recipients;
+                reading.warnings.extend(warnings);
+            }
+            Err(problems) => reading.problems.extend(problems),
+        }
+    }
+    reading
+}
+
+/// Reads a configuration file and no other one.
+pub fn read_alone(path: &Path) -> Reading {
     let file = path.display().to_string();
     let unusable = |line, text| {
         let finding = Finding { file: file.clone(), line, key: String::new(), text };
@@ -66,17 +81,7 @@ pub fn read(path: &Path) -> Reading {
             return unusable(Some(line), "this is not TOML: it is not UTF-8".to_owned());
         }
     };
-    let mut reading = read_text(text, &file, path.parent().unwrap_or(Path::new("")));
-    if let Some(config) = &reading.config {
-        match read_recipients(config, &reading.places) {
-            Ok((recipients, warnings)) => {
-                reading.recipients = recipients;
-                reading.warnings.extend(warnings);
-            }
-            Err(problems) => reading.problems.extend(problems),
-        }
-    }
-    reading
+    read_text(text, &file, path.parent().unwrap_or(Path::new("")))
 }
 
 /// The entries of the file of recipients that a configuration names, each with its line, and what is probably

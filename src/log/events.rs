@@ -138,12 +138,12 @@ events! {
     NOTE = "note" Notice ["text", "times"];
     /// A listener accepts connections.
     LISTENING = "listening" Notice ["address"];
+    /// The administration answers at this address: metrics, health, status page.
+    ADMIN = "admin" Notice ["address"];
     /// The cores on which shards run.
     SHARDS = "shards" Notice ["cpus"];
     /// Where mail goes, and what a 250 promises.
     SINK = "sink" Notice ["to", "promise"];
-    /// Where the administration listens.
-    ADMIN = "admin" Notice ["address"];
     /// For whom mail is taken.
     ACCEPTING = "accepting" Notice ["for"];
     /// What the process has given up from now on: the number of the user that it is, the version of Landlock that

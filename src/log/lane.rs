@@ -50,9 +50,17 @@ pub(super) struct Lane {
     dropped: Dropped,
 }
 
-/// Lines of a lane that were lost and not yet told of.
+/// Lines of a lane that were lost.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Dropped(Arc<AtomicU64>);
+pub(super) struct Dropped(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// Those that are still to be told of.
+    untold: AtomicU64,
+    /// All since the start.
+    all: AtomicU64,
+}
 
 impl Lane {
     /// With an empty chunk, to whoever takes full ones from this channel.
@@ -99,17 +107,28 @@ impl Lane {
 impl Dropped {
     /// The lines of this chunk are lost.
     pub(super) fn count(&self, chunk: &Chunk) {
-        self.put_back(lines_of(&chunk.octets));
+        self.lose(lines_of(&chunk.octets));
+    }
+
+    /// So many lines are lost.
+    pub(super) fn lose(&self, lines: u64) {
+        self.0.all.fetch_add(lines, Ordering::Relaxed);
+        self.put_back(lines);
+    }
+
+    /// What was lost since the start.
+    pub(super) fn all(&self) -> u64 {
+        self.0.all.load(Ordering::Relaxed)
     }
 
     /// So many are still to be told of.
     pub(super) fn put_back(&self, lines: u64) {
-        self.0.fetch_add(lines, Ordering::Relaxed);
+        self.0.untold.fetch_add(lines, Ordering::Relaxed);
     }
 
     /// What was lost since this was asked last.
     pub(super) fn take(&self) -> u64 {
-        self.0.swap(0, Ordering::Relaxed)
+        self.0.untold.swap(0, Ordering::Relaxed)
     }
 }
 

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, bounded};
 
 use self::events::Event;
-use self::lane::{Chunk, Lane};
+use self::lane::{Chunk, Dropped, Lane};
 pub use self::last_words::{last_words, write_within};
 pub use self::level::{Form, Level};
 pub use self::output::{Output, is_a_file};
@@ -189,6 +189,12 @@ impl Log {
         if self.unrung.take().is_some() {
             self.main.ring();
         }
+    }
+
+    /// Asks how many lines were lost since the start.
+    pub fn lines_dropped(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
+        let lanes = [self.main.dropped().clone(), self.sessions.dropped().clone()];
+        move || lanes.iter().map(Dropped::all).sum()
     }
 
     /// The last notable events.

@@ -114,7 +114,7 @@ impl WriterLoop {
         // Nobody is left to tell that standard error is broken; mail goes on. What failed is said when it can
         // be written again: the log is a file on a disk that was full, or larger than a file may be.
         if let Err(written) = self.write_whole_lines(&chunk.octets) {
-            dropped.put_back(lines_of(chunk.octets.get(written..).unwrap_or_default()));
+            dropped.lose(lines_of(chunk.octets.get(written..).unwrap_or_default()));
         }
         chunk.clear();
         let _ = self.give_back.try_send(chunk);

@@ -9,9 +9,6 @@ use super::sink::SinkMetrics;
 use super::snapshot::{Certificate, Config, Snapshot, SpillValues};
 use super::spool::SpoolMetrics;
 
-/// How many messages wait in the channel to a worker.
-type Waiting = Box<dyn Fn() -> usize + Send + Sync>;
-
 /// Everything that is counted. Made once; the locks in it are taken by the control thread and by scrapes, and
 /// by nothing that mail waits for.
 pub struct Registry {
@@ -22,7 +19,6 @@ pub struct Registry {
     shards: Vec<Arc<ShardMetrics>>,
     /// One for each worker that there may be; some stay unused.
     sinks: Vec<Arc<SinkMetrics>>,
-    waiting: OnceLock<Vec<Waiting>>,
     spool: Arc<SpoolMetrics>,
     spill: OnceLock<Box<dyn Fn() -> SpillValues + Send + Sync>>,
     log_lines_dropped: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
@@ -48,7 +44,6 @@ impl Registry {
             sink_kind,
             shards: (0..shards).map(|_| Arc::default()).collect(),
             sinks: (0..workers).map(|_| Arc::default()).collect(),
-            waiting: OnceLock::new(),
             spool: Arc::default(),
             spill: OnceLock::new(),
             log_lines_dropped: OnceLock::new(),
@@ -77,11 +72,6 @@ impl Registry {
         &self.spool
     }
 
-    /// How many messages wait in the channel to each worker is asked here from now on. Once.
-    pub fn ask_queues(&self, waiting: Vec<Box<dyn Fn() -> usize + Send + Sync>>) {
-        let _ = self.waiting.set(waiting);
-    }
-
     /// How much is in spill files is asked here from now on. Once.
     pub fn ask_spill(&self, spill: impl Fn() -> SpillValues + Send + Sync + 'static) {
         let _ = self.spill.set(Box::new(spill));
@@ -107,20 +97,18 @@ impl Registry {
         }
     }
 
-    /// The certificates that are shown from now on.
-    pub fn set_certificates(&self, certificates: Vec<Certificate>) {
+    /// The certificates that are shown from now on: by the name in the configuration, when each ends.
+    pub fn set_certificates(&self, ends: Vec<(String, SystemTime)>) {
+        let named = ends.into_iter().map(|(name, not_after)| Certificate { name, not_after });
+        let certificates = named.collect();
         *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = certificates;
     }
 
     /// Reads everything. Asks no disk and stops nobody.
     pub fn snapshot(&self) -> Snapshot {
         let now = Instant::now();
-        let waiting = self.waiting.get();
-        let in_channel = |number: usize| Some(waiting?.get(number)?());
         let mut sink = super::sink::SinkValues::default();
-        for (number, worker) in self.sinks.iter().enumerate() {
-            sink.merge(&worker.read(in_channel(number).unwrap_or_default(), now));
-        }
+        self.sinks.iter().for_each(|worker| sink.merge(&worker.read(now)));
         Snapshot {
             version: self.version,
             revision: self.revision,

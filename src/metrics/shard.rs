@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::histogram::{Histogram, Spread};
 use crate::counter::Counter;
+use crate::smtp::ended_by::EndedBy;
 use crate::smtp::tally::{Tally, TallyValues};
 
 /// A part of the time of a session or a message.
@@ -66,6 +67,8 @@ macro_rules! counters {
             pub tally: Arc<Tally>,
             /// How long each phase took, in the order of [`Phase::ALL`]; see [`ShardMetrics::phase`].
             phases: [Histogram; Phase::ALL.len()],
+            /// Sessions that ended, by why, in the order of [`EndedBy::ALL`].
+            ended_by: [Counter; EndedBy::ALL.len()],
             /// Octets of the messages that were answered 250.
             pub message_size: Histogram,
             /// How long turns took: from the moment that their events are there to the next call of the
@@ -80,6 +83,7 @@ macro_rules! counters {
             /// What its sessions said and heard.
             pub tally: TallyValues,
             phases: [Spread; Phase::ALL.len()],
+            ended_by: [u64; EndedBy::ALL.len()],
             /// Octets of the messages that were answered 250.
             pub message_size: Spread,
             /// How long turns took.
@@ -93,6 +97,7 @@ macro_rules! counters {
                     $($name: self.$name.value(),)+
                     tally: self.tally.read(),
                     phases: std::array::from_fn(|index| self.phases[index].spread()),
+                    ended_by: std::array::from_fn(|index| self.ended_by[index].value()),
                     message_size: self.message_size.spread(),
                     turn_duration: self.turn_duration.spread(),
                 }
@@ -111,6 +116,9 @@ macro_rules! counters {
                 self.tally.merge(&other.tally);
                 for (phase, more) in self.phases.iter_mut().zip(&other.phases) {
                     phase.merge(more);
+                }
+                for (count, more) in self.ended_by.iter_mut().zip(&other.ended_by) {
+                    *count += more;
                 }
                 self.message_size.merge(&other.message_size);
                 self.turn_duration.merge(&other.turn_duration);
@@ -154,6 +162,8 @@ counters! {
     gave_way,
     /// Parts of messages that were moved from memory to spill files.
     spills,
+    /// Messages that wait for their outcome: for a place with the sink, or for its receipt (gauge).
+    messages_at_sink,
     /// Receive buffers held by connections and messages (gauge).
     buffers_pinned,
     /// Receive buffers that there are (gauge).
@@ -188,6 +198,8 @@ counters! {
     tls_failures_gone,
     /// TLS that failed for another reason.
     tls_failures_other,
+    /// Sessions of clients that sent no command and were not stopped by us.
+    sessions_silent,
     /// Sessions that ended in a panic of ours.
     session_panics,
     /// Microseconds in which some client was held back: no receive buffer was left, memory for mail data was
@@ -203,6 +215,11 @@ counters! {
 }
 
 impl ShardMetrics {
+    /// Counts a session that ended.
+    pub fn count_end(&self, why: EndedBy) {
+        self.ended_by[why.index()].add(1);
+    }
+
     /// How long this phase took.
     pub fn phase(&self, phase: Phase) -> &Histogram {
         &self.phases[phase as usize]
@@ -210,6 +227,11 @@ impl ShardMetrics {
 }
 
 impl ShardValues {
+    /// Sessions that ended for this.
+    pub fn ended_by(&self, why: EndedBy) -> u64 {
+        self.ended_by[why.index()]
+    }
+
     /// How long this phase took.
     pub fn phase(&self, phase: Phase) -> &Spread {
         &self.phases[phase as usize]

@@ -20,9 +20,7 @@ pub struct SinkMetrics {
     pub sync_duration: Histogram,
     /// Messages that could not be stored.
     pub failures: Counter,
-    /// Messages that were taken from the channel and have no outcome yet (gauge).
-    taken: Counter,
-    /// When the longest waiting of them was completed, in microseconds since `epoch` and one more; 0 while
+    /// When the oldest message of the batch under way was completed, in microseconds since `epoch` and one more; 0 while
     /// there is none (gauge).
     oldest: Counter,
     /// When the batch under way began, in the same way (gauge).
@@ -38,7 +36,6 @@ impl Default for SinkMetrics {
             batch_messages: Histogram::default(),
             sync_duration: Histogram::default(),
             failures: Counter::new(),
-            taken: Counter::new(),
             oldest: Counter::new(),
             began: Counter::new(),
             epoch: Instant::now(),
@@ -57,18 +54,15 @@ pub struct SinkValues {
     pub sync_duration: Spread,
     /// Messages that could not be stored.
     pub failures: u64,
-    /// Messages that wait for the worker or for the end of its batch.
-    pub queue: u64,
-    /// How long the longest waiting of them has waited; zero where there is none.
+    /// How long the oldest message of the batch under way has waited; zero where there is none.
     pub oldest_wait: Duration,
     /// How long the batch under way has taken so far; zero where there is none.
     pub batch_age: Duration,
 }
 
 impl SinkMetrics {
-    /// A batch begins: so many messages, of which the oldest was completed then.
-    pub fn begin_batch(&self, messages: usize, oldest: Instant, now: Instant) {
-        self.taken.set(messages as u64);
+    /// A batch begins whose oldest message was completed then.
+    pub fn begin_batch(&self, oldest: Instant, now: Instant) {
         self.oldest.set(self.mark(oldest));
         self.began.set(self.mark(now));
     }
@@ -79,19 +73,18 @@ impl SinkMetrics {
         self.batch_messages.add(messages as u64);
         self.sync_duration.add_duration(took);
         self.failures.add(failures as u64);
-        for gauge in [&self.taken, &self.oldest, &self.began] {
+        for gauge in [&self.oldest, &self.began] {
             gauge.set(0);
         }
     }
 
-    /// What was counted so far, with so many messages in the channel.
-    pub fn read(&self, in_channel: usize, now: Instant) -> SinkValues {
+    /// What was counted so far.
+    pub fn read(&self, now: Instant) -> SinkValues {
         SinkValues {
             batches: self.batches.value(),
             batch_messages: self.batch_messages.spread(),
             sync_duration: self.sync_duration.spread(),
             failures: self.failures.value(),
-            queue: self.taken.value() + in_channel as u64,
             oldest_wait: self.since(self.oldest.value(), now),
             batch_age: self.since(self.began.value(), now),
         }
@@ -114,7 +107,6 @@ impl SinkValues {
         self.batch_messages.merge(&other.batch_messages);
         self.sync_duration.merge(&other.sync_duration);
         self.failures += other.failures;
-        self.queue += other.queue;
         self.oldest_wait = self.oldest_wait.max(other.oldest_wait);
         self.batch_age = self.batch_age.max(other.batch_age);
     }
@@ -128,14 +120,13 @@ mod tests {
     fn a_batch_that_hangs_is_seen_while_it_hangs() {
         let sink = SinkMetrics::default();
         let start = Instant::now();
-        assert_eq!((sink.read(0, start).queue, sink.read(0, start).oldest_wait), (0, Duration::ZERO));
-        sink.begin_batch(3, start, start + Duration::from_secs(1));
-        let seen = sink.read(4, start + Duration::from_secs(11));
-        assert_eq!(seen.queue, 7);
+        assert_eq!(sink.read(start).oldest_wait, Duration::ZERO);
+        sink.begin_batch(start, start + Duration::from_secs(1));
+        let seen = sink.read(start + Duration::from_secs(11));
         assert_eq!((seen.oldest_wait.as_secs(), seen.batch_age.as_secs()), (11, 10));
         sink.end_batch(3, 1, Duration::from_secs(10));
-        let seen = sink.read(0, start + Duration::from_secs(12));
-        assert_eq!((seen.queue, seen.oldest_wait, seen.failures, seen.batches), (0, Duration::ZERO, 1, 1));
+        let seen = sink.read(start + Duration::from_secs(12));
+        assert_eq!((seen.oldest_wait, seen.failures, seen.batches), (Duration::ZERO, 1, 1));
         assert_eq!((seen.batch_messages.sum, seen.sync_duration.sum), (3, 10_000_000));
     }
 }

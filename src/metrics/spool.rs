@@ -15,6 +15,9 @@ pub struct SpoolMetrics {
     unconsumed_bytes: Counter,
     free_bytes: Counter,
     consumer_lag_us: Counter,
+    /// The record that was written last, by the sink's worker: the number of its segment, 0 before the first,
+    /// and the octet at which it begins.
+    written: [Counter; 2],
 }
 
 /// How full a spool is.
@@ -42,6 +45,20 @@ impl SpoolMetrics {
         self.free_bytes.set(free_bytes);
         self.consumer_lag_us.set(super::histogram::micros(consumer_lag));
         self.is_seen.store(true, Ordering::Release);
+    }
+
+    /// The record that was written last begins there.
+    pub fn note_written(&self, sequence: u64, offset: u64) {
+        let [at_sequence, at_offset] = &self.written;
+        at_sequence.set(sequence);
+        at_offset.set(offset);
+    }
+
+    /// The number of the segment with the record that was written last since the start, and where that
+    /// begins. Read while a segment follows another, the two may not belong together; the next look is right.
+    pub fn written(&self) -> Option<(u64, u64)> {
+        let [sequence, offset] = &self.written;
+        Some((sequence.value(), offset.value())).filter(|(sequence, _)| *sequence > 0)
     }
 
     /// What the last look found; none where there was none, because the sink is no spool.

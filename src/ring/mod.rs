@@ -197,6 +197,11 @@ pub trait Ring {
     /// appends the events. A ring may let events gather for a time of its own, but no longer than `wait`.
     fn turn(&mut self, wait: Option<Duration>, events: &mut Vec<Event>) -> std::io::Result<()>;
 
+    /// Turns after which the kernel held completions aside, because the ring had no room for them.
+    fn overflows(&self) -> u64 {
+        0
+    }
+
     /// The client's address.
     fn peer_address(&self, socket: Socket) -> std::io::Result<SocketAddr>;
 

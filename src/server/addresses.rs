@@ -3,10 +3,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::time::Duration;
 
 use super::error::ServeError;
-use crate::admin::socket::Listening;
+use super::lent::Lent;
+use crate::admin::control_socket;
+use crate::admin::socket::{Listening, SocketFile};
 use crate::config::{Admin, AdminAddress, Config};
 use crate::limits::LISTEN_BACKLOG;
 use crate::shard::listener::{DRAIN_WAIT, begin_to_listen, bind, bound_address, check_free};
@@ -47,7 +51,7 @@ pub(super) struct Unbound {
 impl Bound {
     /// Lets clients connect.
     pub(super) fn listen(&self) -> Result<(), String> {
-        for NewSocket { number, socket } in self.sockets.iter().flatten() {
+        for NewSocket { number, socket, .. } in self.sockets.iter().flatten() {
             begin_to_listen(socket, LISTEN_BACKLOG).map_err(|error| {
                 let place = self.places.iter().find(|place| place.number == *number);
                 let address = place.map_or_else(String::new, |place| format!(" on {}", place.bound));
@@ -59,24 +63,25 @@ impl Bound {
 }
 
 /// Refuses to start where somebody else listens. Nothing listens after it.
-pub(super) fn check(config: &Config) -> Result<(), ServeError> {
-    for listener in &config.listeners {
+pub(super) fn check(config: &Config, lent: &Lent) -> Result<(), ServeError> {
+    for listener in config.listeners.iter().filter(|listener| !lent.has(listener.address)) {
         wait_until_free(listener.address, WAIT)
             .map_err(|error| ServeError::new(unusable(listener.address, &error)))?;
     }
     Ok(())
 }
 
-/// One socket for each listener of each shard, all on the same addresses, which were checked.
-pub(super) fn bind_all(config: &Config) -> Result<Bound, ServeError> {
-    let bound = bind_new(config, &[], 0, |_| Ok(()));
+/// One socket for each listener of each shard, all on the same addresses, which were checked; for some the
+/// service manager has opened them.
+pub(super) fn bind_all(config: &Config, lent: &mut Lent) -> Result<Bound, ServeError> {
+    let bound = bind_new(config, &[], 0, Some(lent), |_| Ok(()));
     bound.map_err(|Unbound { text, .. }| ServeError::new(text))
 }
 
 /// The same for a server that listens at these places: only listeners that are not among them have sockets.
 /// The first new one has this number.
 pub(super) fn bind_more(config: &Config, running: &[Place], number: u64) -> Result<Bound, Unbound> {
-    bind_new(config, running, number, |address| {
+    bind_new(config, running, number, None, |address| {
         // Where another listener of ours overlaps, only the kernel can tell us from others, and it lets
         // sockets of one user share an address.
         if running.iter().any(|place| overlap(place.bound, address)) {
@@ -91,6 +96,7 @@ fn bind_new(
     config: &Config,
     running: &[Place],
     mut number: u64,
+    mut lent: Option<&mut Lent>,
     check: impl Fn(SocketAddr) -> io::Result<()>,
 ) -> Result<Bound, Unbound> {
     let mut places: Vec<Place> = Vec::new();
@@ -102,6 +108,17 @@ fn bind_new(
             places.push(place);
             continue;
         }
+        let dealt = lent
+            .as_mut()
+            .map_or(Ok(None), |lent| lent.deal(asked, config.shards.len(), listener.receive_buffer_bytes));
+        if let Some(dealt) = dealt.map_err(|text| Unbound { index, text })? {
+            for (of_shard, socket) in sockets.iter_mut().zip(dealt) {
+                of_shard.push(NewSocket { number, socket, is_lent: true });
+            }
+            places.push(Place { number, asked, bound: asked });
+            number += 1;
+            continue;
+        }
         let failed = |error: io::Error| Unbound { index, text: unusable(asked, &error) };
         check(asked).map_err(failed)?;
         let mut bound = asked;
@@ -109,7 +126,7 @@ fn bind_new(
             let socket = bind(bound, listener.receive_buffer_bytes).map_err(failed)?;
             // Port 0 is whatever the first shard got.
             bound = bound_address(&socket).map_err(failed)?;
-            of_shard.push(NewSocket { number, socket });
+            of_shard.push(NewSocket { number, socket, is_lent: false });
         }
         places.push(Place { number, asked, bound });
         number += 1;
@@ -156,6 +173,23 @@ fn wait_until_free(address: SocketAddr, wait: Duration) -> io::Result<()> {
     }
 }
 
+/// The control socket, if there is to be one.
+pub(super) fn listen_for_control(
+    path: Option<&Path>,
+) -> Result<Option<(UnixListener, SocketFile)>, ServeError> {
+    let Some(path) = path else { return Ok(None) };
+    let failed = |error: io::Error| {
+        let cure = match error.kind() {
+            io::ErrorKind::AddrInUse => "another ringmx has it: stop that, or change `socket` in [control]",
+            io::ErrorKind::NotFound => "make its directory (systemd: RuntimeDirectory=ringmx)",
+            io::ErrorKind::PermissionDenied => "ringmx's user must be able to write into its directory",
+            _ => "change `socket` in [control]",
+        };
+        ServeError::new(format!("cannot make the control socket {}: {error}; {cure}", path.display()))
+    };
+    control_socket::bind(path).map(Some).map_err(failed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,7 +207,7 @@ mod tests {
             addresses.iter().map(of).collect::<Vec<_>>()
         };
         config.listeners = listeners(&config, &["127.0.0.1:0", "127.0.0.1:0"]);
-        let first = bind_all(&config).expect("bound");
+        let first = bind_all(&config, &mut Lent::none()).expect("bound");
         assert_eq!((first.places.len(), first.sockets[0].len()), (2, 2));
         assert_ne!(first.places[0].bound, first.places[1].bound);
         // One of the two is left, and one comes in front of it.
@@ -197,7 +231,10 @@ mod tests {
 }
 
 /// The socket of the administration, if it is on.
-pub(super) fn listen_for_admin(config: Option<&Admin>) -> Result<Option<Listening>, ServeError> {
+pub(super) fn listen_for_admin(
+    config: Option<&Admin>,
+    lent: &mut Lent,
+) -> Result<Option<Listening>, ServeError> {
     let Some(Admin { address, .. }) = config else { return Ok(None) };
     let failed = |error: io::Error| {
         let cure = match (error.kind(), address) {
@@ -219,5 +256,6 @@ pub(super) fn listen_for_admin(config: Option<&Admin>) -> Result<Option<Listenin
         };
         ServeError::new(format!("cannot listen on {address} for [admin]: {error}; {cure}"))
     };
-    Listening::bind(address).map(Some).map_err(failed)
+    let listening = lent.for_admin(address).unwrap_or_else(|| Listening::bind(address));
+    listening.map(Some).map_err(failed)
 }

@@ -8,7 +8,7 @@ use rustix::fs::{Access, AtFlags, CWD};
 
 use super::error::ServeError;
 use super::report;
-use crate::config::{Admin, AdminAddress, Config};
+use crate::config::{AdminAddress, Config};
 use crate::log::{Log, events};
 use crate::sandbox::{self, Account, Places, Plan, directory_of};
 use crate::sink;
@@ -68,7 +68,7 @@ fn places(config: &Config, file: Option<&Path>) -> Places {
     let mut places =
         Places { store: config.sink.facts().directory().map(Path::to_owned), ..Places::default() };
     let certificates = config.tls.certificates.iter().flat_map(|files| [&files.chain, &files.key]);
-    places.sockets.extend(config.admin.as_ref().and_then(socket_directory));
+    places.sockets.extend(socket_directories(config));
     places.log = config.log.file.as_deref().map(directory_of);
     let tables = config.recipients.iter().chain(certificates).map(PathBuf::as_path);
     for file in file.into_iter().chain(tables) {
@@ -93,19 +93,22 @@ fn hand_over(config: &Config, (user, group): sink::Owner) -> Result<(), String> 
     };
     // It is open, so it is there.
     config.log.file.as_deref().map_or(Ok(()), give)?;
-    let directory = config.admin.as_ref().and_then(socket_directory);
-    match directory.filter(|directory| std::fs::create_dir(directory).is_ok()) {
-        Some(made) => give(&made),
-        // It is there, or cannot be made; then the socket says so.
-        None => Ok(()),
+    for directory in socket_directories(config) {
+        // Where it is there, or cannot be made, the socket says what becomes of that.
+        if std::fs::create_dir(&directory).is_ok() {
+            give(&directory)?;
+        }
     }
+    Ok(())
 }
 
-fn socket_directory(admin: &Admin) -> Option<PathBuf> {
-    match &admin.address {
-        AdminAddress::Unix(path) => Some(directory_of(path)),
+/// Where there are sockets that are files.
+fn socket_directories(config: &Config) -> impl Iterator<Item = PathBuf> {
+    let admin = config.admin.as_ref().and_then(|admin| match &admin.address {
+        AdminAddress::Unix(path) => Some(path.as_path()),
         AdminAddress::Tcp(_) => None,
-    }
+    });
+    config.control.as_deref().into_iter().chain(admin).map(directory_of)
 }
 
 fn binds_low_ports(config: &Config) -> bool {

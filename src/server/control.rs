@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, select_biased, tick};
+use crossbeam_channel::{Receiver, never, select_biased, tick};
 
 use super::confinement::Confinement;
 use super::error::ServeError;
@@ -14,6 +14,7 @@ use super::reloader::{Asker, Reloader};
 use super::report;
 use super::watch::Watched;
 use crate::admin::Admin;
+use crate::admin::control_socket::Request;
 use crate::admin::health::Health;
 use crate::limits::{SHARDS_END_MAX, WORKERS_END_MAX};
 use crate::log::Log;
@@ -33,6 +34,8 @@ pub(super) struct Control {
     pub(super) reloader: Reloader,
     /// From the thread that looks at files.
     pub(super) changed: Receiver<Watched>,
+    /// From the control socket.
+    pub(super) requests: Receiver<Request>,
     pub(super) report: Arc<LogReport>,
     pub(super) shutdown: Arc<Shutdown>,
     /// All that is counted.
@@ -55,6 +58,8 @@ impl Control {
     pub(super) fn run(mut self, log: &mut Log) -> Result<(), ServeError> {
         let result = self.wait(log);
         self.reloader.stop();
+        // Whoever asks from now on is told of the stop.
+        self.requests = never();
         report::stopping(result.is_ok(), &self.registry, log);
         self.service_manager.stopping("ending the sessions under way");
         self.shutdown.begin();
@@ -105,6 +110,11 @@ impl Control {
                 },
                 recv(self.reloader.done()) -> done => self.reloader.handle_done(done.ok(), log),
                 recv(self.reloader.due()) -> _ => self.reloader.look(log),
+                recv(self.requests) -> request => match request {
+                    Ok(Request::Reload(tell)) => self.reloader.ask(Asker::Waiting(tell), log),
+                    // Nobody can ask any more.
+                    Err(_) => self.requests = never(),
+                },
                 recv(self.changed) -> changed => {
                     // Its thread lives as long as the reloader.
                     if let Ok(watched) = changed {

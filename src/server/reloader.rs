@@ -18,16 +18,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, never};
+use tokio::sync::oneshot;
 
 use super::generation::{Generation, Generations};
 use super::reload::{Plan, Prepared, Refused, What};
 use super::report;
 use super::watch::{Watch, Watched};
+use crate::admin::control_socket::Answer;
 use crate::buffer::SpillBudget;
 use crate::config::Config;
 use crate::handoff::channel::Sender as ToShard;
 use crate::limits::{ORDERS_WAITING_MAX, RELOAD_TAKE_WAIT};
 use crate::log::Log;
+use crate::metrics::Registry;
+use crate::service_manager::ServiceManager;
 use crate::shard::clients::Clients;
 use crate::shard::order::{Order, Service};
 use crate::sink::space::Space;
@@ -36,15 +40,6 @@ use crate::tls::context::TlsContext;
 /// How often shards are asked whether they took a generation over.
 const TAKE_PAUSE: Duration = Duration::from_millis(2);
 
-/// What became of a reload, for whoever asked for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// New sessions begin with what was read.
-    pub is_good: bool,
-    /// Lines for the operator.
-    pub text: String,
-}
-
 /// Who asked, and where the answer goes.
 pub(super) enum Asker {
     /// SIGHUP: the log has the answer.
@@ -52,7 +47,7 @@ pub(super) enum Asker {
     /// A file has changed: likewise.
     Files,
     /// Somebody who waits.
-    Waiting(Box<dyn FnOnce(Answer) + Send>),
+    Waiting(oneshot::Sender<Answer>),
 }
 
 impl Asker {
@@ -67,9 +62,16 @@ impl Asker {
     fn tell(self, answer: &Answer) {
         match self {
             Self::Signal | Self::Files => {}
-            Self::Waiting(tell) => tell(answer.clone()),
+            // Who has gone needs no answer.
+            Self::Waiting(tell) => drop(tell.send(answer.clone())),
         }
     }
+}
+
+/// Whom reloads are told of.
+pub(super) struct Audience {
+    pub(super) registry: Arc<Registry>,
+    pub(super) service_manager: Arc<ServiceManager>,
 }
 
 /// What is changed besides what shards are ordered: shared, and read where it is needed.
@@ -128,6 +130,7 @@ pub(super) struct Reloader {
     generations: Generations,
     certificates: TlsContext,
     shared: Shared,
+    audience: Audience,
     watch: Arc<Watch>,
     orders: Vec<Orders>,
     next_listener: u64,
@@ -145,6 +148,7 @@ impl Reloader {
         generations: Generations,
         certificates: TlsContext,
         shared: Shared,
+        audience: Audience,
         watch: Arc<Watch>,
         shards: Vec<ToShard<Order>>,
     ) -> Self {
@@ -155,6 +159,7 @@ impl Reloader {
             generations,
             certificates,
             shared,
+            audience,
             watch,
             orders: orders.collect(),
             next_listener,
@@ -243,6 +248,7 @@ impl Reloader {
         } else {
             return;
         };
+        self.audience.service_manager.reloading();
         if let Err(why) = self.may_begin() {
             return self.refuse(&[why], askers, what, log);
         }
@@ -297,7 +303,10 @@ impl Reloader {
             What::Only(_) => {}
         }
         self.certificates = certificates.show();
+        let ends = self.certificates.ends(&generation.config.tls.certificates);
+        self.audience.registry.set_certificates(ends);
         self.shared.limit(&generation.config);
+        self.audience.registry.note_reload(true);
         self.next_listener = next_after(&generation, self.next_listener);
         let services = generation.services.clone();
         for ((orders, service), sockets) in self.orders.iter_mut().zip(&services).zip(bound.sockets) {
@@ -321,14 +330,15 @@ impl Reloader {
             text.push_str(&line);
             text.push('\n');
         }
-        // Held no longer than asked for.
-        drop(services);
+        self.audience.service_manager.ready("accepting mail");
         let answer = Answer { is_good: true, text };
         askers.into_iter().for_each(|asker| asker.tell(&answer));
     }
 
     fn refuse(&mut self, problems: &[String], askers: Vec<Asker>, what: What, log: &mut Log) {
         let number = self.generations.current().number;
+        self.audience.registry.note_reload(false);
+        self.audience.service_manager.ready("accepting mail; the last reload was refused, see the log");
         report::not_reloaded(problems, what, number, log);
         let answer = Answer { is_good: false, text: report::refusal_answer(problems, what, number) };
         askers.into_iter().for_each(|asker| asker.tell(&answer));

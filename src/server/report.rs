@@ -63,7 +63,7 @@ pub(super) fn banner(
         Durability::None => "nothing: a message answered 250 may be lost",
     };
     log.record(&events::SINK, at)
-        .text("to", opened.description.as_bytes())
+        .texts("to", std::iter::once(opened.description.as_bytes()))
         .text("promise", promise.as_bytes())
         .end();
     let domains =
@@ -190,8 +190,10 @@ pub(super) fn waiting(what: &str, registry: &Registry, since: Duration, log: &mu
 
 /// Connections that are open, and messages that are at the sink.
 fn under_way(registry: &Registry) -> (u64, u64) {
-    let connections = registry.shards().iter().map(|shard| shard.connections_open.value()).sum();
-    (connections, registry.snapshot().sink.queue)
+    let shards = registry.shards().iter();
+    shards.fold((0, 0), |(connections, away), shard| {
+        (connections + shard.connections_open.value(), away + shard.messages_at_sink.value())
+    })
 }
 
 /// The closing report: what was counted since the start and is not 0.

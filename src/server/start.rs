@@ -11,12 +11,14 @@ use super::control::Control;
 use super::error::ServeError;
 use super::event::ThreadEvent;
 use super::generation::{Generation, Generations, Tables, table_of};
+use super::lent::Lent;
 use super::log_report::LogReport;
-use super::reloader::{Reloader, Shared};
+use super::reloader::{Audience, Reloader, Shared};
 use super::shard_start::{Ends, MakeToSink, ShardStart};
 use super::watch::Watch;
 use super::workers::Workers;
 use super::{addresses, confinement, report};
+use crate::admin::control_socket::ControlStart;
 use crate::admin::health::Health;
 use crate::admin::socket::Listening;
 use crate::admin::{self, AdminStart};
@@ -49,16 +51,21 @@ pub(super) fn start(
     log: &mut Log,
 ) -> Result<Option<Control>, ServeError> {
     let read_at = SystemTime::now();
-    addresses::check(config)?;
+    let mut lent = Lent::from_environment()?;
+    addresses::check(config, &lent)?;
     let table = Arc::new(table_of(config, recipients)?);
     let tables = Tables::default();
     // Its notes are among the warnings on the configuration.
     let (certificates, _) = TlsContext::open(&config.tls, &config.hostname).map_err(ServeError::new)?;
     let log_report = Arc::new(LogReport::new(log.clone()));
+    let sink_workers = config.sink.workers.min(config.shards.len());
+    let registry = Arc::new(Registry::new(config.shards.len(), config.sink.kind.word(), sink_workers));
+    registry.ask_log(log.lines_dropped());
     let surroundings = Surroundings {
         hostname: config.hostname.clone(),
         local_part_case_sensitive: config.local_part_case_sensitive,
         report: Arc::clone(&log_report) as Arc<dyn Report>,
+        spool: Arc::clone(registry.spool()),
         is_named: {
             let tables = tables.clone();
             Arc::new(move |mailbox| tables.name(mailbox))
@@ -76,16 +83,17 @@ pub(super) fn start(
     if !shutdown.may_listen() {
         return Ok(None);
     }
-    let bound = addresses::bind_all(config)?;
-    let admin = addresses::listen_for_admin(config.admin.as_ref())?;
+    let bound = addresses::bind_all(config, &mut lent)?;
+    let admin = addresses::listen_for_admin(config.admin.as_ref(), &mut lent)?;
+    lent.are_all_taken()?;
+    let control = addresses::listen_for_control(config.control.as_deref())?;
     bound.listen().map_err(ServeError::new)?;
     let places = bound.places;
     report::banner(config, places.iter().map(|place| place.bound), &opened, log);
     report::admin(admin.as_ref().map(Listening::address), log);
     let logs_to_file = config.log.file.is_some() || log::is_a_file();
     report::notes(file_limit::log_note(file_limit::bytes_max(), logs_to_file).as_slice(), log);
-    let sink_workers = config.sink.workers.min(config.shards.len());
-    let registry = Arc::new(Registry::new(config.shards.len(), config.sink.kind.word(), sink_workers));
+    registry.set_certificates(certificates.ends(&config.tls.certificates));
     let (tell, events) = unbounded();
     let (letterboxes, inboxes) = inboxes(config.shards.len(), shutdown)?;
     let report = surroundings.report;
@@ -124,19 +132,25 @@ pub(super) fn start(
     let orders: Vec<_> = workers.letterboxes.iter().map(|letterbox| letterbox.orders.clone()).collect();
     let health = Arc::new(health(&registry, &orders, space, shutdown));
     let generations = Generations::new(first, tables);
-    let reloader = Reloader::new(file.map(Path::to_owned), generations, certificates, shared, watch, orders);
+    let audience =
+        Audience { registry: Arc::clone(&registry), service_manager: Arc::clone(&service_manager) };
+    let file = file.map(Path::to_owned);
+    let reloader = Reloader::new(file, generations, certificates, shared, audience, watch, orders);
+    let (ask, requests) = unbounded();
     let admin = admin::start(AdminStart {
         listening: admin.zip(config.admin.clone()),
         health: Arc::clone(&health),
         registry: Arc::clone(&registry),
         service_manager: Arc::clone(&service_manager),
         report: Arc::clone(&log_report) as _,
+        control: control.map(|socket| ControlStart { socket, ask, status: None }),
     })
     .map_err(|error| ServeError::of_machine("starting the administration", &error))?;
     let (workers, shutdown) = (workers.threads, Arc::clone(shutdown));
     Ok(Some(Control {
         reloader,
         changed,
+        requests,
         report: log_report,
         shutdown,
         registry,
@@ -158,7 +172,8 @@ fn health(
     shutdown: &Arc<Shutdown>,
 ) -> Health {
     let bells = orders.iter().cloned().map(|bell| Box::new(move || bell.ring_if_parked()) as _);
-    Health::new(Arc::clone(registry), bells.collect(), space, Arc::clone(shutdown))
+    let shutdown = Arc::clone(shutdown);
+    Health::new(Arc::clone(registry), bells.collect(), space, Box::new(move || shutdown.has_begun()))
 }
 
 /// The inbox of each shard. A stop is ordered there.

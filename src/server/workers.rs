@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::handoff::channel::{Consumer, Receiver, Sender as ToWorker};
 use crate::handoff::message::Message;
 use crate::limits::{HANDOFF_MESSAGES_MAX, INQUIRIES_AWAY_MAX, SPILLS_AWAY_MAX};
-use crate::metrics::Registry;
+use crate::metrics::{Registry, SpillValues};
 use crate::shard::inbox::Letterbox;
 use crate::shard::mailboxes::Lookup;
 use crate::shard::parts::Overflow;
@@ -73,6 +73,8 @@ impl Workers {
         };
         let limits = &config.limits;
         let budget = SpillBudget::new(limits.spill_bytes_max, limits.spill_files_max);
+        let counted = Arc::clone(&budget);
+        self.registry.ask_spill(move || SpillValues { files: counted.files(), bytes: counted.bytes() });
         let spiller =
             Spiller::new(directory, Arc::clone(&budget), Arc::clone(&self.report)).with_space(space);
         let (consumer, to_spiller, errands) = channel(SPILLS_AWAY_MAX)?;

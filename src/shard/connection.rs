@@ -18,6 +18,7 @@ use super::phase::{Course, Phase};
 use super::serving::Serving;
 use super::session_lines::EndedBy;
 use super::silence::Scarcity;
+use super::stopwatch::Stopwatch;
 use super::table::Key;
 use super::transport::{Fault, Outgoing, count_failure};
 use super::wire::{Intake, Wire};
@@ -26,8 +27,8 @@ use crate::buffer::BufferId;
 use crate::handoff::message::Receipt;
 use crate::ring::{Received, Ring, Socket};
 use crate::smtp::question::{Asked, Encryption, Question};
-use crate::smtp::session::{Input, Session, Step};
-use crate::tls::{Cause, ServerConfig, Tls};
+use crate::smtp::session::{Input, Session, Standing, Step};
+use crate::tls::{Cause, ServerConfig, TLS12, Tls};
 
 /// A connection of a shard.
 pub(super) struct Connection {
@@ -42,6 +43,7 @@ pub(super) struct Connection {
     waits_for_work: bool,
     accepted_at: SystemTime,
     ended_by: EndedBy,
+    stopwatch: Stopwatch,
 }
 
 /// Whether a connection goes on.
@@ -62,6 +64,7 @@ impl Connection {
         session: Session,
         tls_config: Option<Arc<ServerConfig>>,
         accepted_at: SystemTime,
+        now: Instant,
     ) -> Self {
         Self {
             key,
@@ -73,6 +76,7 @@ impl Connection {
             waits_for_work: false,
             accepted_at,
             ended_by: EndedBy::Server,
+            stopwatch: Stopwatch::new(now),
         }
     }
 
@@ -133,6 +137,7 @@ impl Connection {
     pub(super) fn handle_sent<R: Ring>(&mut self, complete: bool, context: &mut Context<R>) {
         self.wire.handle_sent();
         if complete {
+            self.stopwatch.end_send(context.turn.now, &context.metrics);
             self.serving.session.handle_sent();
             // The session may have stopped because its replies were too many.
             self.advance(context);
@@ -242,6 +247,8 @@ impl Connection {
             if is_plain && self.course.is_serving() && self.serving.session.watches_for_early_input() {
                 self.wire.peek(&mut context.ring);
             }
+            let greets = self.serving.session.standing() == Standing::Greeted;
+            self.stopwatch.begin_send(greets, self.serving.take_outcome());
             self.serving.session.handle_sending();
             self.wire.send(head, &mut context.ring);
         }
@@ -266,6 +273,7 @@ impl Connection {
 
     /// Says in the log how the session was, once it is gone.
     pub(super) fn log<R: Ring>(&self, context: &mut Context<R>) {
+        self.stopwatch.end(context.turn.now, &context.metrics);
         context.note_front(&self.serving.session);
         context.log_session(
             &self.serving.session,
@@ -460,6 +468,7 @@ impl Connection {
     }
 
     fn secure<R: Ring>(&mut self, tls: Tls, context: &mut Context<R>) {
+        self.stopwatch.begin_handshake(context.turn.now);
         let said = self.serving.replies.replace(Vec::new());
         let secured = self.inflow.secure(tls, said, &mut context.pool, &mut context.turn.handshakes);
         self.handle_progress(secured.map_err(Refusal::Fault), context);
@@ -478,6 +487,11 @@ impl Connection {
         if let Some(facts) = negotiated {
             context.metrics.tls_handshakes.add(1);
             context.metrics.tls_resumptions.add(u64::from(facts.resumed));
+            if facts.version == TLS12 {
+                context.metrics.tls12_handshakes.add(1);
+                context.metrics.tls12_resumptions.add(u64::from(facts.resumed));
+            }
+            self.stopwatch.end_handshake(context.turn.now, &context.metrics);
             let Serving { session, replies, .. } = &mut self.serving;
             let step = session.handle_tls(facts, replies, context.turn.now);
             self.serving.follow(&step);

@@ -85,6 +85,11 @@ impl Connections {
         self.stalled.push_back(key);
     }
 
+    /// Whether the receive of some found no buffer and waits for one.
+    pub(super) fn has_stalled(&self) -> bool {
+        !self.stalled.is_empty()
+    }
+
     /// Arms so many receives again that found no buffer.
     pub(super) fn resume_stalled<R: Ring>(&mut self, count: usize, context: &mut Context<R>) {
         for _ in 0..count {

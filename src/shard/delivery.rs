@@ -179,6 +179,11 @@ impl Delivery {
         self.outstanding == 0 && self.waiting.is_empty()
     }
 
+    /// Messages that wait for a place in the channel or for their receipt.
+    pub fn under_way(&self) -> usize {
+        self.outstanding + self.waiting.len()
+    }
+
     /// Whether messages wait for a place in the channel, so that somebody has to look at the time.
     pub fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
@@ -34,12 +35,28 @@ pub struct Listener {
     paused_until: Option<Instant>,
     /// It is removed: it ends then.
     drained_at: Option<Instant>,
+    /// The service manager's, who keeps it.
+    is_lent: bool,
 }
 
 impl Listener {
     /// A listener whose connections begin with this.
     pub fn new(descriptor: OwnedFd, told: Listening) -> Self {
-        Self { descriptor, told, armed: false, ended: false, paused_until: None, drained_at: None }
+        Self {
+            descriptor,
+            told,
+            armed: false,
+            ended: false,
+            paused_until: None,
+            drained_at: None,
+            is_lent: false,
+        }
+    }
+
+    /// Whether the service manager opened its socket, and keeps it.
+    #[must_use]
+    pub fn lent(self, is_lent: bool) -> Self {
+        Self { is_lent, ..self }
     }
 
     /// Names it.
@@ -117,6 +134,12 @@ impl Listener {
         let _ = drop_new_connections(&self.descriptor);
     }
 
+    /// The server stops. Of its own sockets those in the accept queue are taken until [`Listener::end`]. A
+    /// socket of the service manager's is left as it is: whoever comes now waits for the next process.
+    pub fn stop<R: Ring>(&mut self, ring: &mut R) {
+        if self.is_lent { self.end(ring) } else { self.refuse_new() }
+    }
+
     /// Ends accepting for good. The accept keeps the socket open until its last event.
     pub fn end<R: Ring>(&mut self, ring: &mut R) {
         if self.armed && !self.ended {
@@ -173,6 +196,22 @@ pub fn bind(address: SocketAddr, receive_buffer: usize) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Makes a socket that somebody else opened what [`listen`] makes; it may share its address or not.
+pub fn adopt(socket: &OwnedFd, receive_buffer: usize) -> io::Result<()> {
+    if sockopt::socket_type(socket)? != SocketType::STREAM {
+        return Err(Errno::PROTOTYPE.into());
+    }
+    sockopt::set_tcp_nodelay(socket, true)?;
+    sockopt::set_socket_send_buffer_size(socket, SEND_BUFFER_BYTES)?;
+    set_receive_buffer(socket, receive_buffer)?;
+    // With it an accept would end where it has to wait.
+    let flags = rustix::fs::fcntl_getfl(socket)?;
+    rustix::fs::fcntl_setfl(socket, flags - OFlags::NONBLOCK)?;
+    // That of a process before this one, which removed this listener.
+    take_new_connections(socket);
+    Ok(())
+}
+
 /// Sets what [`listen`] was told on a socket that listens: connections that begin from now on have it. The
 /// kernel's own choice is what it chooses for a new socket, from which it goes on by itself.
 #[allow(unsafe_code)]
@@ -216,6 +255,23 @@ fn tcp_socket(address: SocketAddr) -> io::Result<OwnedFd> {
         sockopt::set_ipv6_v6only(&socket, false)?;
     }
     Ok(socket)
+}
+
+/// Undoes [`drop_new_connections`], where that was done.
+#[allow(unsafe_code)]
+fn take_new_connections(socket: &OwnedFd) {
+    let none: libc::c_int = 0;
+    // SAFETY: the value is an int that lives as long as the call, and its length is told. It fails where there
+    // is no filter.
+    unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_DETACH_FILTER,
+            (&raw const none).cast(),
+            libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or_default(),
+        );
+    }
 }
 
 #[allow(unsafe_code)]

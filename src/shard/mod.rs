@@ -28,6 +28,7 @@ mod relief;
 mod serving;
 pub mod session_lines;
 mod silence;
+mod stopwatch;
 mod table;
 mod timers;
 mod transport;
@@ -53,6 +54,7 @@ use self::session_lines::SessionLines;
 use self::table::Key;
 use crate::limits::SHUTDOWN_WAIT_MAX;
 use crate::log::events;
+use crate::metrics::micros;
 use crate::ring::{Event, Received, Ring, Socket};
 use crate::smtp::session::Session;
 
@@ -168,7 +170,9 @@ impl<R: Ring> Shard<R> {
         let now = self.context.ring.now();
         let took = now.saturating_duration_since(self.context.turn.now);
         self.context.metrics.turn_us_max.raise(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        self.context.metrics.turn_duration.add_duration(took);
         let wait = self.may_sleep_for(now);
+        let holds_back = self.holds_clients_back();
         let Context { ring, inbox, turn, metrics, .. } = &mut self.context;
         let may_sleep = inbox.park()
             && !turn.handshakes.is_behind()
@@ -177,10 +181,20 @@ impl<R: Ring> Shard<R> {
             && self.connections.are_settled();
         let turned = ring.turn(if may_sleep { wait } else { Some(Duration::ZERO) }, &mut self.events);
         inbox.unpark();
-        turn.now = ring.now();
+        let began = std::mem::replace(&mut turn.now, ring.now());
         turn.wall_clock = ring.wall_clock();
         metrics.turns.add(1);
+        metrics.ring_overflows.set(ring.overflows());
+        if holds_back {
+            metrics.back_pressure_us.add(micros(turn.now.saturating_duration_since(began)));
+        }
         turned
+    }
+
+    /// Whether some client has to wait because memory, receive buffers or the sink have no room.
+    fn holds_clients_back(&self) -> bool {
+        let Context { delivery, pool, .. } = &self.context;
+        self.connections.has_stalled() || delivery.has_waiting() || pool.pressure().refuses_new()
     }
 
     /// How long nothing is due; none when nothing will be.
@@ -270,7 +284,8 @@ impl<R: Ring> Shard<R> {
         let inserted = self.connections.insert(|key| {
             let session =
                 Session::new(settings.clone(), client, context.turn.now).counted_in(&context.metrics.tally);
-            let mut connection = Connection::new(key, socket, session, tls, context.turn.wall_clock);
+            let mut connection =
+                Connection::new(key, socket, session, tls, context.turn.wall_clock, context.turn.now);
             match seat {
                 Ok(seat) if !full => {
                     connection.serve(context, |serving, context| serving.greet(seat, context.turn.now));
@@ -315,11 +330,11 @@ impl<R: Ring> Shard<R> {
                 None => listener.drain(now),
             }
         }
-        for NewSocket { number, socket } in sockets {
+        for NewSocket { number, socket, is_lent } in sockets {
             if let Some(told) = service.listeners.iter().find(|told| told.number == number) {
-                let listener = Listener::new(socket, told.clone());
+                let mut listener = Listener::new(socket, told.clone()).lent(is_lent);
                 if self.stopping.is_some() {
-                    listener.refuse_new();
+                    listener.stop(&mut self.context.ring);
                 }
                 self.listeners.push(listener);
             }
@@ -445,7 +460,7 @@ impl<R: Ring> Shard<R> {
             deadline: now + SHUTDOWN_WAIT_MAX,
             cut_off: false,
         });
-        self.listeners.iter().for_each(Listener::refuse_new);
+        self.listeners.iter_mut().for_each(|listener| listener.stop(&mut self.context.ring));
         self.connections.serve_each(Serving::shut_down, &mut self.context);
     }
 
@@ -490,6 +505,8 @@ impl<R: Ring> Shard<R> {
     fn update_gauges(&self) {
         let metrics = &self.context.metrics;
         metrics.connections_open.set(self.connections.len() as u64);
+        metrics.messages_at_sink.set(self.context.delivery.under_way() as u64);
+        metrics.buffers.set(self.context.pool.buffers() as u64);
         metrics.buffers_pinned.set(self.context.pool.pinned() as u64);
         metrics.block_bytes_used.set(self.context.pool.block_bytes_used() as u64);
     }

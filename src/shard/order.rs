@@ -57,6 +57,8 @@ pub struct NewSocket {
     pub number: u64,
     /// The shard's own.
     pub socket: OwnedFd,
+    /// The service manager's, who keeps it: what waits there when this process ends is the next one's.
+    pub is_lent: bool,
 }
 
 impl Service {

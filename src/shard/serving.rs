@@ -38,6 +38,8 @@ pub(super) struct Serving {
     seat: Option<Seat>,
     /// The session has ended: its replies are sent, and the connection is closed.
     has_ended: bool,
+    /// When the outcome of a message came that the client is told with the next send.
+    outcome_came: Option<Instant>,
 }
 
 // What happens to a session.
@@ -51,6 +53,7 @@ impl Serving {
             draft: Draft::default(),
             seat: None,
             has_ended: false,
+            outcome_came: None,
         }
     }
 
@@ -83,6 +86,12 @@ impl Serving {
     /// The session has ended, for a reason outside of it.
     pub(super) fn end(&mut self) {
         self.has_ended = true;
+    }
+
+    /// When the outcome of a message came that is told with the send that begins now; none where it tells
+    /// none. Of several it is the first.
+    pub(super) fn take_outcome(&mut self) -> Option<Instant> {
+        self.outcome_came.take()
     }
 
     /// Takes what the session has said.
@@ -386,6 +395,7 @@ impl Serving {
     fn resolve_delivery<R>(&mut self, delivered: Delivered, context: &Context<R>) -> bool {
         let asked = self.session.asked::<Delivery>();
         if let Some(asked) = asked {
+            self.outcome_came.get_or_insert(context.turn.now);
             self.resolve(asked, delivered, context);
         }
         asked.is_some()

@@ -18,6 +18,7 @@ pub mod mailbox;
 pub mod maildir;
 mod opening;
 pub mod optional;
+pub mod permission;
 pub mod plan;
 mod report;
 mod root;
@@ -36,7 +37,7 @@ use std::sync::Arc;
 pub use self::contract::{Cost, Durability, Sink};
 use self::kind::Kind;
 pub use self::kind::Unnameable;
-pub use self::opening::{Examined, OpenError, Opened, Surroundings, Worker};
+pub use self::opening::{Examined, OpenError, Opened, Remark, Surroundings, Worker};
 pub use self::report::{Report, Site};
 pub use self::root::Owner;
 use self::space::Space;
@@ -57,7 +58,9 @@ fn kind_of(config: &config::Sink) -> &dyn Kind {
 pub fn examine(config: &config::Sink) -> Examined {
     let mut examined = Examined::default();
     kind_of(config).examine(&mut examined);
-    examined.warnings.extend(volatile::warning(config));
+    if let Some(text) = volatile::warning(config) {
+        examined.warn("path", text);
+    }
     examined
 }
 
@@ -69,7 +72,7 @@ pub fn unnameable(config: &config::Sink, case_sensitive: bool) -> Option<Unnamea
 
 /// Makes the directory of a disk sink where it is missing, for the user that will open it.
 pub fn make_store(config: &config::Sink, owner: Option<Owner>) -> Result<(), OpenError> {
-    config.facts().directory().map_or(Ok(()), |path| root::make(path, owner))
+    kind_of(config).make_store(owner)
 }
 
 /// Opens the configured sink: locks its store, makes its directories, recovers.

@@ -9,6 +9,7 @@ use super::mailbox::Mailboxes;
 use super::report::Report;
 use super::spill_file::SpillTo;
 use crate::mail::envelope::Mailbox;
+use crate::metrics::SpoolMetrics;
 
 /// What a sink knows of the world besides its own settings.
 #[derive(Clone)]
@@ -19,6 +20,8 @@ pub struct Surroundings {
     pub local_part_case_sensitive: bool,
     /// Where errors of the machine go.
     pub report: Arc<dyn Report>,
+    /// Where a spool tells how full it is.
+    pub spool: Arc<SpoolMetrics>,
     /// Whether a mailbox is known by its name and not only by a catch-all, so that a directory may be made
     /// for it. For workers: it may wait for a lock, which no shard does.
     pub is_named: Arc<dyn Fn(Mailbox<'_>) -> bool + Send + Sync>,
@@ -71,7 +74,28 @@ impl std::error::Error for OpenError {}
 #[derive(Debug, Default)]
 pub struct Examined {
     /// Why it cannot be opened.
-    pub errors: Vec<String>,
+    pub errors: Vec<Remark>,
     /// What is probably not meant.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Remark>,
+}
+
+/// What was found out about a key.
+#[derive(Debug)]
+pub struct Remark {
+    /// The key of `[[sink]]`.
+    pub key: &'static str,
+    /// What is to be said of it.
+    pub text: String,
+}
+
+impl Examined {
+    /// Why the sink cannot be opened.
+    pub(super) fn error(&mut self, key: &'static str, text: String) {
+        self.errors.push(Remark { key, text });
+    }
+
+    /// What is probably not meant.
+    pub(super) fn warn(&mut self, key: &'static str, text: String) {
+        self.warnings.push(Remark { key, text });
+    }
 }

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use super::file_system::Named;
 use super::opening::{Examined, OpenError};
+use super::permission::Permission;
 use super::{file_system, optional};
 use crate::config::file::user;
 
@@ -36,7 +37,16 @@ impl Root {
     /// Makes the directory where it is missing, and takes the lock. `kind` is one word for whoever reads the
     /// store.
     pub(super) fn open(path: &Path, kind: &str) -> Result<Self, OpenError> {
-        make(path, None)?;
+        Self::open_shared(path, kind, None)
+    }
+
+    /// As [`Self::open`]; directories that are made get this permission.
+    pub(super) fn open_shared(
+        path: &Path,
+        kind: &str,
+        permission: Option<Permission>,
+    ) -> Result<Self, OpenError> {
+        make(path, permission, None)?;
         let refused = |error: io::Error| OpenError {
             what: "open the store",
             site: path.display().to_string(),
@@ -112,7 +122,7 @@ pub(super) fn examine(path: &Path, examined: &mut Examined) -> Option<PathBuf> {
     let (existing, missing) = match nearest_existing(path) {
         Ok(found) => found,
         Err((at, why)) => {
-            examined.errors.push(format!("{shown}: {} {why}", at.display()));
+            examined.error("path", format!("{shown}: {} {why}", at.display()));
             return None;
         }
     };
@@ -121,7 +131,7 @@ pub(super) fn examine(path: &Path, examined: &mut Examined) -> Option<PathBuf> {
     if let Err(error) = optional::may_use(CWD, &existing, needed) {
         let error = io::Error::from(error);
         let place = existing.display();
-        examined.errors.push(match error.kind() {
+        examined.error("path", match error.kind() {
             io::ErrorKind::PermissionDenied if missing.is_empty() => format!(
                 "{shown}: user {} may not read and write this directory: {error}; give it to the user that ringmx runs as, and run \
                  ringmx as that user",
@@ -145,7 +155,7 @@ pub(super) fn examine(path: &Path, examined: &mut Examined) -> Option<PathBuf> {
             let _ = write!(text, " {}", directory.display());
         }
         text.push_str("; `serve` makes them all, unless the path is wrong, or a file system is not mounted");
-        examined.warnings.push(text);
+        examined.warn("path", text);
     }
     Some(existing)
 }
@@ -231,8 +241,12 @@ fn without_locks(path: &Path, directory: &OwnedFd, error: Errno) -> OpenError {
 pub type Owner = (Uid, Gid);
 
 /// Makes the directory of a store where it is missing.
-pub(super) fn make(path: &Path, owner: Option<Owner>) -> Result<(), OpenError> {
-    make_durable(path, owner).map_err(|error| OpenError {
+pub(super) fn make(
+    path: &Path,
+    permission: Option<Permission>,
+    owner: Option<Owner>,
+) -> Result<(), OpenError> {
+    make_durable(path, permission, owner).map_err(|error| OpenError {
         what: "make the store",
         site: path.display().to_string(),
         why: error.to_string(),
@@ -245,22 +259,26 @@ pub(super) fn make(path: &Path, owner: Option<Owner>) -> Result<(), OpenError> {
 }
 
 /// Makes a directory and what is missing above it, each entry synced in its parent: a store that a power cut
-/// could take away whole keeps no promise.
-fn make_durable(path: &Path, owner: Option<Owner>) -> io::Result<()> {
+/// could take away whole keeps no promise. What is made gets the owner and the permission; what is there keeps
+/// its own.
+fn make_durable(path: &Path, permission: Option<Permission>, owner: Option<Owner>) -> io::Result<()> {
     let parent = match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
         None => return Ok(()),
     };
     if !path.is_dir() {
-        make_durable(parent, owner)?;
-        match (fs::DirBuilder::new().mode(0o700).create(path), owner) {
-            (Err(error), _) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            // By the name that was just made, and not by where a link would lead.
-            (Ok(()), Some((user, group))) => {
-                rustix::fs::chownat(CWD, path, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)?;
+        make_durable(parent, permission, owner)?;
+        match fs::DirBuilder::new().mode(0o700).create(path) {
+            Ok(()) => {
+                if let Some((user, group)) = owner {
+                    // By the name that was just made, and not by where a link would lead.
+                    rustix::fs::chownat(CWD, path, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)?;
+                }
+                share(path, permission)?;
             }
-            (Ok(()), None) | (Err(_), _) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
         }
     }
     // The entry may have been made by a start that was cut short before its sync. A parent that we may not
@@ -270,6 +288,14 @@ fn make_durable(path: &Path, owner: Option<Owner>) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Gives a directory that was just made its permission, and makes that durable.
+fn share(path: &Path, permission: Option<Permission>) -> io::Result<()> {
+    let Some(permission) = permission else { return Ok(()) };
+    let directory = fs::File::open(path)?;
+    permission.of_directories().give(&directory)?;
+    directory.sync_all().map_err(|error| without_sync(path, &directory, error))
 }
 
 /// An error of the kind `Unsupported` where directories cannot be synced at all.
@@ -284,6 +310,7 @@ fn without_sync(path: &Path, directory: &fs::File, error: io::Error) -> io::Erro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::opening::Remark;
 
     #[test]
     fn a_store_in_use_is_refused_with_its_path_and_a_cure() {
@@ -337,7 +364,8 @@ mod tests {
     fn examined(path: &Path) -> (Vec<String>, Vec<String>) {
         let mut examined = Examined::default();
         examine(path, &mut examined);
-        (examined.errors, examined.warnings)
+        let texts = |remarks: Vec<Remark>| remarks.into_iter().map(|remark| remark.text).collect();
+        (texts(examined.errors), texts(examined.warnings))
     }
 
     #[test]

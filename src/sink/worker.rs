@@ -130,7 +130,7 @@ fn store(
 ) {
     let began = Instant::now();
     let oldest = batch.iter().filter_map(|message| message.timeline.complete).min();
-    metrics.begin_batch(batch.len(), oldest.unwrap_or(began), began);
+    metrics.begin_batch(oldest.unwrap_or(began), began);
     sink.store(batch, outcomes);
     let failures = outcomes.iter().filter(|outcome| **outcome != Outcome::Stored).count();
     metrics.end_batch(batch.len(), failures, began.elapsed());

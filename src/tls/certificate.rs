@@ -125,6 +125,11 @@ impl Certificate {
         Ok(Self { certified: Arc::new(certified), names, not_before, not_after, out_of_order })
     }
 
+    /// When it ends.
+    pub fn not_after(&self) -> SystemTime {
+        self.not_after
+    }
+
     /// What the operator should know of it. It is served in any case.
     pub fn notes(&self, now: SystemTime) -> Vec<String> {
         let mut notes = Vec::new();

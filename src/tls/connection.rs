@@ -18,6 +18,9 @@ use crate::mail::client::TlsFacts;
 /// and records of 16 KiB have a little more with what encryption adds.
 pub(super) const PARTIAL_BYTES_MAX: usize = 96 * 1024;
 
+/// TLS 1.2, as it is told.
+pub const TLS12: &str = "TLSv1.2";
+
 /// What the library has for each certificate besides its octets.
 const CERTIFICATE_PLACE_BYTES: usize = 64;
 
@@ -184,7 +187,7 @@ impl Tls {
         };
         let version = match self.connection.protocol_version()? {
             ProtocolVersion::TLSv1_3 => "TLSv1.3",
-            ProtocolVersion::TLSv1_2 => "TLSv1.2",
+            ProtocolVersion::TLSv1_2 => TLS12,
             _ => return None,
         };
         (self.state != State::Handshaking).then(|| TlsFacts {

@@ -146,6 +146,13 @@ impl TlsContext {
         }
         Ok(Some(Arc::new(config)))
     }
+
+    /// When each certificate ends that is shown now: by the file of its chain as configured, or by the host
+    /// name where it was made at the start. These are the files that they were read from.
+    pub fn ends(&self, files: &[CertificateFiles]) -> Vec<(String, SystemTime)> {
+        let names = files.iter().map(|files| files.chain.display().to_string()).chain(self.made_for.clone());
+        names.zip(self.certificates.current().iter()).map(|(name, one)| (name, one.not_after())).collect()
+    }
 }
 
 /// Sessions that can be resumed. rustls bounds their number only, and a session holds the certificates that

@@ -24,10 +24,11 @@ mod record;
 pub mod self_signed;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod tlsa;
 #[cfg(any(test, fuzzing))]
 mod trusting;
 
 pub use rustls::ServerConfig;
 
-pub use self::connection::{State, Tls};
+pub use self::connection::{State, TLS12, Tls};
 pub use self::failure::{Cause, Failure};

@@ -204,6 +204,7 @@ fn open(config: &Config, reports: &Arc<Reports>) -> (Opened, Arc<Recipients>) {
         hostname: config.hostname.clone(),
         local_part_case_sensitive: config.local_part_case_sensitive,
         report: Arc::clone(reports) as Arc<dyn Report>,
+        spool: Arc::default(),
         is_named: Arc::new(move |mailbox| named.is_named(mailbox)),
     };
     (sink::open(&config.sink, &surroundings).unwrap_or_else(|error| panic!("{error}")), table)

@@ -49,6 +49,11 @@ impl Server {
         Self::launch(wrapper, config, files, |_| {}).unwrap_or_else(|why| panic!("{why}"))
     }
 
+    /// The same, or what it said when it ended instead.
+    pub fn try_start_under(wrapper: &[&str], config: &str) -> Result<Self, String> {
+        Self::launch(wrapper, config, &[], |_| {})
+    }
+
     /// A server whose process is prepared by this; or what it said when it ended instead.
     pub fn try_start(config: &str, prepare: impl FnOnce(&mut Command)) -> Result<Self, String> {
         Self::launch(&[], config, &[], prepare)

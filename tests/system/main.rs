@@ -1,5 +1,6 @@
 //! The whole program: a real server on loopback, its process, its disk, and clients of all sorts.
 
+mod admin;
 mod crash;
 mod dialogues_live;
 mod disk_shares;
@@ -13,6 +14,7 @@ mod mailbox_lines;
 mod power_cut;
 mod process;
 mod server;
+mod service_manager;
 mod spill;
 mod tls;
 mod tls_clients;

@@ -84,6 +84,8 @@ pub struct KernelRing {
     free_sends: Vec<u32>,
     /// Completions that were taken before their turn, in their order.
     reaped: VecDeque<cqueue::Entry>,
+    /// Turns after which completions had no room in the ring.
+    overflows: u64,
     /// How long a turn that waits does so at least.
     batch_wait: Duration,
 }
@@ -126,6 +128,7 @@ impl KernelRing {
             sends: Vec::new(),
             free_sends: Vec::new(),
             reaped: VecDeque::new(),
+            overflows: 0,
             batch_wait: Duration::ZERO,
         })
     }
@@ -389,6 +392,7 @@ impl Ring for KernelRing {
                 _ => return Err(error),
             },
         }
+        self.overflows += u64::from(self.ring.submission().cq_overflow());
         while let Some(entry) = self.reaped.pop_front() {
             events.extend(self.event(&entry));
         }
@@ -396,6 +400,10 @@ impl Ring for KernelRing {
             events.extend(self.event(&entry));
         }
         Ok(())
+    }
+
+    fn overflows(&self) -> u64 {
+        self.overflows
     }
 
     fn peer_address(&self, socket: Socket) -> io::Result<SocketAddr> {

@@ -19,7 +19,9 @@ use super::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::options::Options;
 use super::reader;
 use super::supply::{Maker, SPARES_MIN, Supply, used_before};
+use super::watch::Watch;
 use crate::mail::outcome::Outcome;
+use crate::metrics::SpoolMetrics;
 use crate::sink::executor::Executor;
 use crate::sink::executor::blocking::Blocking;
 use crate::sink::file_system::sync_directory;
@@ -59,6 +61,7 @@ impl Background {
         directory: OwnedFd,
         root: &Path,
         report: Arc<dyn Report>,
+        metrics: Arc<SpoolMetrics>,
     ) -> io::Result<Self> {
         let (requests, wanted) = bounded(1);
         let (give, replies) = bounded(1);
@@ -81,6 +84,7 @@ impl Background {
                 trouble: false,
                 unsynced: false,
                 refused: None,
+                watch: Watch::new(metrics),
             }
             .run(&wanted, &give, &begun);
         };
@@ -135,6 +139,7 @@ struct Preparer {
     unsynced: bool,
     /// The last cursor of nothing, which was told.
     refused: Option<Cursor>,
+    watch: Watch,
 }
 
 impl Preparer {
@@ -148,6 +153,7 @@ impl Preparer {
         let mut told_at = Instant::now();
         self.look();
         self.prepare();
+        self.watch.measure_if_due(&self.root, looked_at);
         // Whoever started the thread waits for this.
         let _ = begun.send(());
         loop {
@@ -168,6 +174,7 @@ impl Preparer {
                 self.keep_spares();
                 self.look();
                 looked_at = Instant::now();
+                self.watch.measure_if_due(&self.root, looked_at);
             }
             if told_at.elapsed() >= TELL_EVERY {
                 if let Ok(Some(text)) = fill::describe(&self.root) {

@@ -4,23 +4,63 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::cursor;
+use super::cursor::{self, Cursor};
 use super::format::PREPARED_SUFFIX;
-use super::supply::used_before;
+use super::supply::{Used, used_before};
+
+/// What a spool holds.
+pub(super) struct Fill {
+    /// Oldest first.
+    pub(super) segments: Vec<Used>,
+    /// Octets of large messages, by the number of the segment that they belong to.
+    large: Vec<(u64, u64)>,
+    /// Octets of segments and large messages.
+    pub(super) bytes: u64,
+    /// Octets of files that wait for their next use as a segment.
+    pub(super) prepared_bytes: u64,
+    /// Octets that are free on its file system.
+    pub(super) free_bytes: u64,
+}
+
+impl Fill {
+    /// Octets from the segment of this cursor on; of all, where there is none.
+    pub(super) fn bytes_from(&self, cursor: Option<Cursor>) -> u64 {
+        let first = cursor.map_or(0, |cursor| cursor.sequence);
+        let segments = self.segments.iter().map(|segment| (segment.sequence, segment.bytes));
+        let all = segments.chain(self.large.iter().copied());
+        all.filter(|(sequence, _)| *sequence >= first).map(|(_, bytes)| bytes).sum()
+    }
+}
+
+/// Measures a spool.
+pub(super) fn measure(directory: &Path) -> io::Result<Fill> {
+    let segments = used_before(directory, u64::MAX)?;
+    let mut large = Vec::new();
+    for segment in &segments {
+        // One that was recycled meanwhile takes no space any more.
+        let files = segment.messages.iter().filter_map(|name| fs::metadata(directory.join(name)).ok());
+        large.push((segment.sequence, files.map(|facts| facts.len()).sum()));
+    }
+    let disk = rustix::fs::statvfs(directory)?;
+    Ok(Fill {
+        bytes: segments
+            .iter()
+            .map(|segment| segment.bytes)
+            .chain(large.iter().map(|(_, bytes)| *bytes))
+            .sum(),
+        prepared_bytes: prepared_bytes(directory)?,
+        free_bytes: disk.f_bavail.saturating_mul(disk.f_frsize),
+        segments,
+        large,
+    })
+}
 
 /// A line on a spool that holds segments. None when it holds none.
 pub(super) fn describe(directory: &Path) -> io::Result<Option<String>> {
-    let segments = used_before(directory, u64::MAX)?;
+    let Fill { segments, bytes, prepared_bytes: prepared, free_bytes: free, .. } = measure(directory)?;
     if segments.is_empty() {
         return Ok(None);
     }
-    let names = segments.iter().flat_map(|segment| &segment.messages);
-    // One that was recycled meanwhile takes no space any more.
-    let large = names.filter_map(|name| fs::metadata(directory.join(name)).ok()).map(|facts| facts.len());
-    let bytes = segments.iter().map(|segment| segment.bytes).chain(large).sum::<u64>();
-    let prepared = prepared_bytes(directory)?;
-    let disk = rustix::fs::statvfs(directory)?;
-    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     let consumed = match cursor::read_consumed(directory) {
         Ok(Some(cursor)) => {
             let waiting = segments.iter().filter(|segment| segment.sequence >= cursor.sequence).count();

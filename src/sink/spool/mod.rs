@@ -29,6 +29,7 @@ pub mod scan;
 pub mod supply;
 mod tls_fields;
 pub mod verify;
+mod watch;
 mod writer;
 
 use std::io;
@@ -45,7 +46,7 @@ use super::executor::blocking::Blocking;
 use super::file_limit;
 use super::kind::Kind;
 use super::opening::{Examined, OpenError, Opened, Surroundings};
-use super::root::{self, Root};
+use super::root::{self, Owner, Root};
 use super::spill_file::SpillTo;
 use super::trial::{self, Needs};
 use crate::config;
@@ -63,9 +64,15 @@ impl Kind for config::Spool {
         open(&self.path, options, workers, surroundings)
     }
 
+    fn make_store(&self, owner: Option<Owner>) -> Result<(), OpenError> {
+        root::make(&self.path, None, owner)
+    }
+
     fn examine(&self, examined: &mut Examined) {
         root::examine(&self.path, examined);
-        examined.errors.extend(file_limit::refuses_segments(self.segment_bytes, file_limit::bytes_max()));
+        if let Some(why) = file_limit::refuses_segments(self.segment_bytes, file_limit::bytes_max()) {
+            examined.error("path", why);
+        }
     }
 }
 
@@ -94,7 +101,7 @@ fn open(
         },
     };
     let longest_name = envelope::message_file_name(u64::MAX, u64::MAX);
-    let needs = Needs { reserves: true, name_bytes_max: longest_name.len() };
+    let needs = Needs { reserves: true, name_bytes_max: longest_name.len(), permission: None };
     let mut executor = Blocking::new(root.directory().map_err(refused)?);
     let tried = trial::run(&root, needs, &mut executor)?;
     let recovered = recovery::recover(path).map_err(refused)?;
@@ -104,6 +111,7 @@ fn open(
         notes.push("a spool has one writer: `workers` is taken as 1".to_owned());
     }
     let report = Arc::clone(&surroundings.report);
+    let metrics = Arc::clone(&surroundings.spool);
     let description = format!("spool {}", path.display());
     supply::remove_unused(path).map_err(refused)?;
     supply::remove_orphans(path, &recovered.unused_from).map_err(refused)?;
@@ -119,8 +127,16 @@ fn open(
     let worker = move || -> io::Result<Box<dyn Sink>> {
         let executor = options.executor(root.directory()?);
         let maker = Maker::new(root.path(), segment_bytes, recovered.next_sequence, Arc::clone(&report));
-        let supply = Background::start(maker, options, root.directory()?, root.path(), Arc::clone(&report))?;
+        let supply = Background::start(
+            maker,
+            options,
+            root.directory()?,
+            root.path(),
+            Arc::clone(&report),
+            Arc::clone(&metrics),
+        )?;
         let mut sink = Spool::with_supply(root.path(), Box::new(supply), executor, report);
+        sink.tell_written(metrics);
         sink.write_no_file_beyond(file_bytes_max.unwrap_or(u64::MAX));
         if links {
             sink.keep_files_beyond(SPOOL_INLINE_BYTES_MAX.min(segment_bytes / 2));

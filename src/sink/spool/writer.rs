@@ -13,6 +13,7 @@ use super::open_segment::OpenSegment;
 use super::supply::{Immediate, Maker, Supply};
 use crate::handoff::message::Message;
 use crate::mail::outcome::Outcome;
+use crate::metrics::SpoolMetrics;
 use crate::sink::contract::Sink;
 use crate::sink::executor::Executor;
 use crate::sink::plan::{self, Action, Done, Owners, Place, Plan, Results};
@@ -31,6 +32,8 @@ pub struct Spool<E> {
     /// The largest file that can be written: a message that needs a larger one fails alone, not with its
     /// batch.
     file_bytes_max: u64,
+    /// Learns what was written; nobody where there is none.
+    metrics: Option<Arc<SpoolMetrics>>,
 }
 
 impl<E: Executor> Sink for Spool<E> {
@@ -83,6 +86,7 @@ impl<E: Executor> Spool<E> {
             current: None,
             inline_bytes_max: None,
             file_bytes_max: u64::MAX,
+            metrics: None,
         }
     }
 
@@ -90,6 +94,11 @@ impl<E: Executor> Spool<E> {
     /// to link.
     pub fn keep_files_beyond(&mut self, bytes: u64) {
         self.inline_bytes_max = Some(bytes);
+    }
+
+    /// Tells which record was written last.
+    pub fn tell_written(&mut self, metrics: Arc<SpoolMetrics>) {
+        self.metrics = Some(metrics);
     }
 
     /// Stores no message for which a larger file would be needed.
@@ -168,6 +177,9 @@ impl<E: Executor> Spool<E> {
         let (end, offsets) = (segment.end + laid_out.bytes(), laid_out.offsets());
         for (message, offset) in batch[first..].iter_mut().zip(&offsets) {
             message.place = format!("{:016x}:{offset}", segment.header.sequence);
+        }
+        if let (Some(metrics), Some(offset)) = (&self.metrics, offsets.last()) {
+            metrics.note_written(segment.header.sequence, *offset);
         }
         self.current = Some(OpenSegment { end, ..segment });
         Ok(offsets.len())

@@ -218,6 +218,7 @@ pub fn surroundings(reports: &Arc<Reports>) -> Surroundings {
         local_part_case_sensitive: true,
         hostname: "mx.test".to_owned(),
         report: Arc::clone(reports) as Arc<dyn Report>,
+        spool: Arc::default(),
         is_named: Arc::new(|_| true),
     }
 }

@@ -1,0 +1,381 @@
+//! The metrics as text for Prometheus (text format 0.0.4): what each is called, what it means, its values.
+//!
+//! A metric is a row of `METRICS`, which `docs/metrics.md` is made from. Shards have a label where it helps to
+//! see that one is busier than the others; all else is summed.
+
+use std::fmt::{self, Write};
+use std::time::{Duration, SystemTime};
+
+use crate::metrics::{Phase, ShardValues, Snapshot, Spread};
+use crate::smtp::ended_by::EndedBy;
+
+/// The media type of the text.
+pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Appends everything. With `per_shard_histograms` each shard has its own besides their sum.
+pub fn write(snapshot: &Snapshot, text: &mut String, per_shard_histograms: bool) {
+    let scrape = Scrape { snapshot, total: &snapshot.total(), per_shard_histograms };
+    for metric in METRICS {
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "# HELP {} {}", metric.name, metric.help);
+        let _ = writeln!(text, "# TYPE {} {}", metric.name, metric.kind.word());
+        (metric.samples)(&scrape, &mut Samples { name: metric.name, text });
+    }
+}
+
+/// The table of all metrics, as it stands in `docs/metrics.md`.
+pub fn reference() -> String {
+    let mut text = "| metric | kind | labels | what it says |\n| --- | --- | --- | --- |\n".to_owned();
+    for Metric { name, kind, labels, help, .. } in METRICS {
+        let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
+        let _ = writeln!(text, "| `{name}` | {} | {} | {help} |", kind.word(), labels.join(" "));
+    }
+    text
+}
+
+/// What is shown.
+struct Scrape<'a> {
+    snapshot: &'a Snapshot,
+    /// Of all shards.
+    total: &'a ShardValues,
+    per_shard_histograms: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+impl Kind {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// A row of the table.
+struct Metric {
+    name: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+    help: &'static str,
+    samples: fn(&Scrape<'_>, &mut Samples<'_>),
+}
+
+/// Where the values of one metric go.
+struct Samples<'a> {
+    name: &'static str,
+    text: &'a mut String,
+}
+
+impl Samples<'_> {
+    /// A value with its labels, which are no text of a client.
+    fn add(&mut self, labels: &[(&str, &dyn fmt::Display)], value: impl fmt::Display) {
+        self.line("", labels, value);
+    }
+
+    fn line(&mut self, suffix: &str, labels: &[(&str, &dyn fmt::Display)], value: impl fmt::Display) {
+        // Writing to a String does not fail.
+        let _ = write!(self.text, "{}{suffix}", self.name);
+        for (number, (label, content)) in labels.iter().enumerate() {
+            let _ = write!(self.text, "{}{label}=\"", if number == 0 { '{' } else { ',' });
+            let _ = write!(Quoted(self.text), "{content}");
+            self.text.push('"');
+        }
+        let _ = writeln!(self.text, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    }
+
+    /// A value a shard.
+    fn each_shard(&mut self, scrape: &Scrape<'_>, value: fn(&ShardValues) -> u64) {
+        for (shard, values) in scrape.snapshot.shards.iter().enumerate() {
+            self.add(&[("shard", &shard)], value(values));
+        }
+    }
+
+    /// A histogram of all shards; besides one of each shard, where that is asked for.
+    fn spread(
+        &mut self,
+        scrape: &Scrape<'_>,
+        label: Option<(&str, &dyn fmt::Display)>,
+        edges: &Edges,
+        of: impl Fn(&ShardValues) -> &Spread,
+    ) {
+        self.histogram(label.as_slice(), edges, of(scrape.total));
+        if scrape.per_shard_histograms {
+            for (shard, values) in scrape.snapshot.shards.iter().enumerate() {
+                let shard: (&str, &dyn fmt::Display) = ("shard", &shard);
+                let labels: Vec<_> = label.into_iter().chain([shard]).collect();
+                self.histogram(&labels, edges, of(values));
+            }
+        }
+    }
+
+    fn histogram(&mut self, labels: &[(&str, &dyn fmt::Display)], edges: &Edges, spread: &Spread) {
+        let with = |edge: &dyn fmt::Display, samples: &mut Self, count| {
+            let labels: Vec<_> = labels.iter().copied().chain([("le", edge)]).collect();
+            samples.line("_bucket", &labels, count);
+        };
+        for exponent in edges.exponents.clone() {
+            with(&edges.unit.of(1 << exponent), self, spread.count_to(exponent));
+        }
+        let count = spread.count();
+        with(&"+Inf", self, count);
+        self.line("_sum", labels, edges.unit.of(spread.sum));
+        self.line("_count", labels, count);
+    }
+}
+
+/// Escapes what stands in a label.
+struct Quoted<'a>(&'a mut String);
+
+impl Write for Quoted<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for character in text.chars() {
+            match character {
+                '\\' => self.0.push_str("\\\\"),
+                '"' => self.0.push_str("\\\""),
+                '\n' => self.0.push_str("\\n"),
+                other => self.0.push(other),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Which edges of a histogram are shown: powers of two of its unit.
+struct Edges {
+    exponents: std::ops::Range<u32>,
+    unit: Unit,
+}
+
+/// What a number of a histogram is.
+#[derive(Debug, Clone, Copy)]
+enum Unit {
+    /// A microsecond, shown in seconds.
+    Microsecond,
+    /// One, shown as it is.
+    One,
+}
+
+impl Unit {
+    fn of(self, value: u64) -> Shown {
+        match self {
+            Self::Microsecond => Shown { whole: value / 1_000_000, millionths: value % 1_000_000 },
+            Self::One => Shown { whole: value, millionths: 0 },
+        }
+    }
+}
+
+/// A number with at most six places, exactly and without zeros at its end.
+struct Shown {
+    whole: u64,
+    millionths: u64,
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.millionths == 0 {
+            return self.whole.fmt(f);
+        }
+        let places = format!("{:06}", self.millionths);
+        write!(f, "{}.{}", self.whole, places.trim_end_matches('0'))
+    }
+}
+
+/// From 64 µs to 134 s.
+const PHASES: Edges = Edges { exponents: 6..28, unit: Unit::Microsecond };
+/// From 8 µs to 17 s.
+const TURNS: Edges = Edges { exponents: 3..25, unit: Unit::Microsecond };
+/// From 256 octets to 512 MiB.
+const SIZES: Edges = Edges { exponents: 8..30, unit: Unit::One };
+/// From 1 to 1,024.
+const BATCHES: Edges = Edges { exponents: 0..11, unit: Unit::One };
+
+fn seconds(duration: Duration) -> Shown {
+    Unit::Microsecond.of(crate::metrics::micros(duration))
+}
+
+fn seconds_since_1970(at: SystemTime) -> Shown {
+    seconds(at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+}
+
+macro_rules! metrics {
+    ($($name:literal $kind:ident [$($label:literal)*] $help:literal, |$scrape:pat_param, $samples:ident| $body:expr;)+) => {
+        const METRICS: &[Metric] = &[
+            $(Metric {
+                name: concat!("ringmx_", $name),
+                kind: Kind::$kind,
+                labels: &[$($label),*],
+                help: $help,
+                samples: |$scrape, $samples| { $body; },
+            },)+
+        ];
+    };
+}
+
+#[rustfmt::skip]
+metrics! {
+    // What an operator asks first.
+    "ready" Gauge [] "1 while mail is taken, as /readyz tells.",
+        |s, to| to.add(&[], u8::from(s.snapshot.is_ready));
+    "messages_total" Counter ["outcome"] "Messages whose mail data ended and that were handed to the sink, by outcome: stored (answered 250), try_again (4yz), refused (5yz), unknown (the client had gone, or was answered before the sink was).",
+        |s, to| for (outcome, count) in [
+            ("stored", s.total.messages),
+            ("try_again", s.total.messages_try_again),
+            ("refused", s.total.messages_refused),
+            ("unknown", s.total.messages_unknown),
+        ] {
+            to.add(&[("outcome", &outcome)], count);
+        };
+    "message_bytes_total" Counter [] "Octets of mail data in messages answered 250.",
+        |s, to| to.add(&[], s.total.message_bytes);
+    "message_size_bytes" Histogram [] "Octets of mail data of each message answered 250.",
+        |s, to| to.spread(s, None, &SIZES, |shard| &shard.message_size);
+    "phase_duration_seconds" Histogram ["phase"] "How long each phase took: banner (accept to greeting sent), tls_handshake, envelope (MAIL to DATA), data (to its end), handoff_wait (to a place with the sink), store (to the receipt), reply (to the reply sent), session (accept to close). Phases of a message are counted once it was handed to the sink.",
+        |s, to| for phase in Phase::ALL {
+            to.spread(s, Some(("phase", &phase.name())), &PHASES, |shard| shard.phase(phase));
+        };
+    "recipients_refused_total" Counter ["reason"] "Recipients refused at RCPT, by reason; the log has the same words.",
+        |s, to| for (reason, count) in s.total.tally.recipients_refused() {
+            to.add(&[("reason", &reason.name())], count);
+        };
+
+    // Clients.
+    "connections_accepted_total" Counter ["shard"] "Connections accepted, those that were turned away among them.",
+        |s, to| to.each_shard(s, |shard| shard.connections);
+    "connections_open" Gauge ["shard"] "Connections now.",
+        |s, to| to.each_shard(s, |shard| shard.connections_open);
+    "connections_refused_total" Counter ["shard" "reason"] "Connections turned away: full (connections_max), client (connections_per_client_max), stopping (the server was).",
+        |s, to| for (shard, values) in s.snapshot.shards.iter().enumerate() {
+            for (reason, count) in [
+                ("full", values.connections_refused_full),
+                ("client", values.connections_refused_client),
+                ("stopping", values.connections_refused_stopping),
+            ] {
+                to.add(&[("shard", &shard), ("reason", &reason)], count);
+            }
+        };
+    "accept_failures_total" Counter ["shard"] "Accepts that failed, as a rule for want of descriptors.",
+        |s, to| to.each_shard(s, |shard| shard.accept_failures);
+    "sessions_ended_total" Counter ["outcome"] "Sessions that ended, by why; the log has the same words (ended_by). A session in which no command came is silent, unless something of these stopped it.",
+        |s, to| {
+            for outcome in EndedBy::ALL {
+                to.add(&[("outcome", &outcome.name())], s.total.ended_by(*outcome));
+            }
+            to.add(&[("outcome", &"silent")], s.total.sessions_silent);
+        };
+    "commands_total" Counter ["verb"] "Command lines, by verb; other is what is no command.",
+        |s, to| for (verb, count) in s.total.tally.commands() {
+            to.add(&[("verb", &verb)], count);
+        };
+    "replies_total" Counter ["code" "enhanced"] "Replies said, by code and enhanced status code.",
+        |s, to| for ((code, enhanced), count) in s.total.tally.replies() {
+            to.add(&[("code", &code), ("enhanced", &enhanced)], count);
+        };
+
+    // The sink.
+    "sink_batches_total" Counter ["kind"] "Batches that the workers of the sink stored, well or not. A sink that runs on the shards has none.",
+        |s, to| to.add(&[("kind", &s.snapshot.sink_kind)], s.snapshot.sink.batches);
+    "sink_batch_messages" Histogram ["kind"] "Messages in each batch.",
+        |s, to| to.histogram(&[("kind", &s.snapshot.sink_kind)], &BATCHES, &s.snapshot.sink.batch_messages);
+    "sink_sync_duration_seconds" Histogram ["kind"] "How long each batch took until it was stored: its writes and syncs.",
+        |s, to| to.histogram(&[("kind", &s.snapshot.sink_kind)], &PHASES, &s.snapshot.sink.sync_duration);
+    "sink_failures_total" Counter ["kind"] "Messages that a worker could not store.",
+        |s, to| to.add(&[("kind", &s.snapshot.sink_kind)], s.snapshot.sink.failures);
+    "sink_queue_messages" Gauge ["kind"] "Messages handed over that wait for a place with the sink, a worker, or the end of its batch.",
+        |s, to| to.add(&[("kind", &s.snapshot.sink_kind)], s.total.messages_at_sink);
+    "sink_oldest_wait_seconds" Gauge ["kind"] "How long the oldest message of the batch under way has waited since its end came; 0 without a batch.",
+        |s, to| to.add(&[("kind", &s.snapshot.sink_kind)], seconds(s.snapshot.sink.oldest_wait));
+
+    // The spool, where the sink is one.
+    "spool_bytes" Gauge [] "Octets of the spool's files, those kept for later use among them. Looked at each second by the spool's own thread, as are the next four.",
+        |s, to| if let Some(spool) = s.snapshot.spool { to.add(&[], spool.bytes) };
+    "spool_segments" Gauge [] "Segments.",
+        |s, to| if let Some(spool) = s.snapshot.spool { to.add(&[], spool.segments) };
+    "spool_unconsumed_bytes" Gauge [] "Octets from the consumer's cursor on, in whole segments.",
+        |s, to| if let Some(spool) = s.snapshot.spool { to.add(&[], spool.unconsumed_bytes) };
+    "spool_free_bytes" Gauge [] "Octets that are free on the spool's file system.",
+        |s, to| if let Some(spool) = s.snapshot.spool { to.add(&[], spool.free_bytes) };
+    "spool_consumer_lag_seconds" Gauge [] "For how long the consumer has left more than the newest segment unconsumed without moving its cursor; 0 while it keeps up.",
+        |s, to| if let Some(spool) = s.snapshot.spool { to.add(&[], seconds(spool.consumer_lag)) };
+
+    // Memory.
+    "buffers_pinned" Gauge ["shard"] "Receive buffers held by connections and messages.",
+        |s, to| to.each_shard(s, |shard| shard.buffers_pinned);
+    "buffers" Gauge ["shard"] "Receive buffers that there are.",
+        |s, to| to.each_shard(s, |shard| shard.buffers);
+    "blocks_used_bytes" Gauge ["shard"] "Octets of memory blocks that hold mail data.",
+        |s, to| to.each_shard(s, |shard| shard.block_bytes_used);
+    "back_pressure_seconds_total" Counter ["shard"] "Seconds in which clients were held back: no receive buffer was left, memory for mail data was nearly used up, or messages waited for a place with the sink.",
+        |s, to| for (shard, values) in s.snapshot.shards.iter().enumerate() {
+            to.add(&[("shard", &shard)], Unit::Microsecond.of(values.back_pressure_us));
+        };
+    "spill_files" Gauge [] "Spill files of messages that are too large or too slow for memory.",
+        |s, to| to.add(&[], s.snapshot.spill.files);
+    "spill_bytes" Gauge [] "Octets in spill files.",
+        |s, to| to.add(&[], s.snapshot.spill.bytes);
+    "messages_lost_memory_total" Counter [] "Messages under way that lost their memory to others and are answered 451.",
+        |s, to| to.add(&[], s.total.memory_refusals);
+
+    // TLS.
+    "tls_handshakes_total" Counter ["version" "resumed"] "TLS handshakes that were completed.",
+        |s, to| {
+            let t = s.total;
+            let (full, resumed) = (t.tls12_handshakes.saturating_sub(t.tls12_resumptions), t.tls12_resumptions);
+            let rest = (t.tls_handshakes.saturating_sub(t.tls12_handshakes), t.tls_resumptions.saturating_sub(t.tls12_resumptions));
+            for (version, is_resumed, count) in [
+                ("TLSv1.2", false, full),
+                ("TLSv1.2", true, resumed),
+                ("TLSv1.3", false, rest.0.saturating_sub(rest.1)),
+                ("TLSv1.3", true, rest.1),
+            ] {
+                to.add(&[("version", &version), ("resumed", &is_resumed)], count);
+            }
+        };
+    "tls_failures_total" Counter ["cause"] "TLS that failed, by cause; the log has the same words (tls_failed).",
+        |s, to| for (cause, count) in [
+            ("not-tls", s.total.tls_failures_not_tls),
+            ("nothing-in-common", s.total.tls_failures_nothing_in_common),
+            ("protocol", s.total.tls_failures_protocol),
+            ("client-alert", s.total.tls_failures_client_alert),
+            ("server-name", s.total.tls_failures_server_name),
+            ("misbehaved", s.total.tls_failures_misbehaved),
+            ("decrypt", s.total.tls_failures_decrypt),
+            ("timed-out", s.total.tls_failures_timed_out),
+            ("gone", s.total.tls_failures_gone),
+            ("other", s.total.tls_failures_other),
+        ] {
+            to.add(&[("cause", &cause)], count);
+        };
+    "tls_certificate_expiry_timestamp_seconds" Gauge ["name"] "When each certificate ends, by its file in the configuration.",
+        |s, to| for certificate in &s.snapshot.certificates {
+            to.add(&[("name", &certificate.name)], seconds_since_1970(certificate.not_after));
+        };
+
+    // The machine room.
+    "turns_total" Counter ["shard"] "Turns of the shard's loop.",
+        |s, to| to.each_shard(s, |shard| shard.turns);
+    "turn_duration_seconds" Histogram [] "How long turns took, from their events to the next call of the kernel.",
+        |s, to| to.spread(s, None, &TURNS, |shard| &shard.turn_duration);
+    "ring_overflows_total" Counter ["shard"] "Turns after which the kernel held completions aside, because the ring had no room for them.",
+        |s, to| to.each_shard(s, |shard| shard.ring_overflows);
+    "session_panics_total" Counter [] "Sessions that ended in a bug of ringmx. Report it.",
+        |s, to| to.add(&[], s.total.session_panics);
+    "log_lines_dropped_total" Counter [] "Log lines that standard error did not take in time.",
+        |s, to| to.add(&[], s.snapshot.log_lines_dropped);
+    "generation" Gauge [] "Which configuration is in use: 1 since the start, one more with each reload that was taken.",
+        |s, to| to.add(&[], s.snapshot.config.generation);
+    "config_last_reload_success" Gauge [] "1 if the last reload was taken, or there was none.",
+        |s, to| to.add(&[], u8::from(s.snapshot.config.last_reload_success));
+    "config_last_reload_timestamp_seconds" Gauge [] "When the configuration in use was taken.",
+        |s, to| to.add(&[], seconds_since_1970(s.snapshot.config.last_reload_at));
+    "process_start_time_seconds" Gauge [] "When the process started.",
+        |s, to| to.add(&[], seconds_since_1970(s.snapshot.started_at));
+    "build_info" Gauge ["version" "revision"] "Always 1; the labels say what runs.",
+        |s, to| to.add(&[("version", &s.snapshot.version), ("revision", &s.snapshot.revision)], 1);
+}
