@@ -57,9 +57,9 @@ fn the_embedded_default_takes_anyones_mail_on_loopback() {
     assert_eq!(config.postmaster, format!("postmaster@{}", config.hostname));
     assert_eq!(config.sink.workers, 2);
     let SinkKind::Maildir(maildir) = config.sink.kind else { panic!("a maildir") };
-    let config::Maildir { path, template, create, line_endings, sync } = maildir;
+    let config::Maildir { path, template, create, line_endings, sync, mode, group } = maildir;
     assert_eq!((path, template.as_str(), create), (PathBuf::from("ringmx-data"), "", false));
-    assert_eq!((line_endings, sync), (LineEndings::Lf, None));
+    assert_eq!((line_endings, sync, mode, group), (LineEndings::Lf, None, None, None));
     assert!(config.shards.windows(2).all(|pair| pair[0].cpu < pair[1].cpu));
 }
 
