@@ -17,7 +17,7 @@ use super::reloader::{Audience, Reloader, Shared};
 use super::shard_start::{Ends, MakeToSink, ShardStart};
 use super::watch::Watch;
 use super::workers::Workers;
-use super::{addresses, report};
+use super::{addresses, confinement, report};
 use crate::admin::control_socket::ControlStart;
 use crate::admin::health::Health;
 use crate::admin::socket::Listening;
@@ -28,6 +28,7 @@ use crate::handoff::message::Message;
 use crate::log::{self, Log};
 use crate::mail::queue_id::{IdKey, KEY_BYTES};
 use crate::metrics::Registry;
+use crate::ring::probe;
 use crate::service_manager::ServiceManager;
 use crate::shard::clients::Clients;
 use crate::shard::delivery::ToSink;
@@ -73,6 +74,8 @@ pub(super) fn start(
     if shutdown.has_begun() {
         return Ok(None);
     }
+    let confinement = confinement::enter(config, file, log)?;
+    probe::probe().map_err(|unusable| ServeError::new(unusable.to_string()))?;
     let mut opened =
         sink::open(&config.sink, &surroundings).map_err(|error| ServeError::new(error.to_string()))?;
     let space = sink::watch_space(&config.sink, &surroundings)
@@ -157,6 +160,7 @@ pub(super) fn start(
         health,
         service_manager,
         admin,
+        confinement,
     }))
 }
 

@@ -30,6 +30,7 @@ const OURS: &[(&str, &str)] = &[
 
 /// Names of other crates, and of other things that have this name everywhere.
 const THEIRS: &[&str] = &[
+    "CapabilitySet",
     "PeerClosed",
     "PeerIncompatible",
     "PeerMisbehaved",
