@@ -196,6 +196,16 @@ impl Health {
         ])
     }
 
+    /// Whether the stop has begun.
+    pub fn is_draining(&self) -> bool {
+        (self.stops)()
+    }
+
+    /// Octets that mail may still take on the store's file system; none where it has none, or does not say.
+    pub fn room_bytes(&self) -> Option<u64> {
+        self.space.as_ref().map(|space| space.beyond_reserve()).filter(|room| *room != u64::MAX)
+    }
+
     fn progress(&self) -> impl Iterator<Item = Check> {
         let seen = self.seen();
         // A shard that has not begun makes no turns, nor does one that has ended; a start and a stop have
