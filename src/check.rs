@@ -4,6 +4,8 @@
 //! `ringmx check` prints it and `ringmx serve` starts by it: both ask here, so that neither knows more than
 //! the other. Changes nothing on the disk: no directory is made, no file is left, no lock is taken.
 
+mod service_user;
+
 use std::path::Path;
 
 use crate::config::{self, Config, Entries, LogFormat, Places, Problem, Warning, recipients};
@@ -54,10 +56,7 @@ pub fn check(file: Option<&Path>) -> Checked {
             warnings.push(Warning(places.finding("shards", text)));
         }
     }
-    // What has no line first, and what is in other files last.
-    let is_elsewhere = |finding: &config::Finding| !places.is_file(&finding.file);
-    problems.sort_by_key(|Problem(finding)| (is_elsewhere(finding), finding.line));
-    warnings.sort_by_key(|Warning(finding)| (is_elsewhere(finding), finding.line));
+    service_user::sort(&places, &mut problems, &mut warnings);
     let log_format = config.as_ref().map_or(LogFormat::default(), |config| config.log.format);
     let config = config.filter(|_| problems.is_empty());
     Checked { config, recipients, places, log_format, problems, warnings }
@@ -76,9 +75,11 @@ pub fn recipients(config: &Config) -> Result<(Entries, Vec<Warning>), Vec<Proble
 /// container, has no strangers as clients.
 fn root_note(config: &Config, is_root: bool) -> Option<String> {
     let is_public = |listener: &config::Listener| !listener.address.ip().to_canonical().is_loopback();
-    let text = "ringmx runs as root: whoever finds a hole in it has the whole machine; `serve` needs a user of its own, and for ports \
-                below 1024 CAP_NET_BIND_SERVICE (systemd: User=ringmx, AmbientCapabilities=CAP_NET_BIND_SERVICE)";
-    (is_root && config.listeners.iter().any(is_public)).then(|| text.to_owned())
+    let text = "ringmx runs as root: whoever finds a hole in it has the whole machine; name a user for it to become (`user` in \
+                [run_as]), or start it as one (systemd: User=ringmx, AmbientCapabilities=CAP_NET_BIND_SERVICE for ports below \
+                1024)";
+    let stays = config.run_as.user.is_none();
+    (is_root && stays && config.listeners.iter().any(is_public)).then(|| text.to_owned())
 }
 
 fn check_certificates(
@@ -157,6 +158,9 @@ mod tests {
             assert!(root_note(&config, true).is_some_and(|text| text.contains("User=")), "{address}");
             assert_eq!(root_note(&config, false), None, "{address}");
         }
+        config.run_as.user = Some("ringmx".to_owned());
+        assert_eq!(root_note(&config, true), None, "it will not stay root");
+        config.run_as.user = None;
         config.listeners[0].address = "[::ffff:127.0.0.1]:25".parse().expect("an address");
         assert_eq!(root_note(&config, true), None, "mapped loopback");
     }

@@ -10,8 +10,10 @@ pub mod control_socket;
 pub mod exposition;
 pub mod health;
 mod http;
+pub mod page;
 mod routes;
 pub mod socket;
+pub mod status;
 
 use std::collections::VecDeque;
 use std::io;
@@ -27,10 +29,13 @@ use self::control_socket::{ControlSocket, ControlStart};
 use self::health::{Health, LOOK_EVERY};
 use self::routes::Routes;
 use self::socket::{Acceptor, Listening};
+use self::status::history::SAMPLE_EVERY;
+use self::status::source::Source;
 use crate::config;
 use crate::metrics::Registry;
 use crate::service_manager::ServiceManager;
-use crate::sink::{Report, Site};
+use crate::sink::Report;
+use crate::sink::Site;
 use crate::threads::Threads;
 
 /// Connections at a time. One more ends the oldest: who only holds connections keeps nobody out.
@@ -39,6 +44,9 @@ const CONNECTIONS_MAX: usize = 32;
 /// One connection each 3 ms, or so many at once.
 const ACCEPT_EVERY: Duration = Duration::from_millis(3);
 const ACCEPT_BURST: u32 = 64;
+
+/// One that is closed at once costs less: strangers keep nobody else waiting.
+const CLOSE_EVERY: Duration = Duration::from_micros(100);
 
 /// After an accept failed, as a rule for want of descriptors, nothing is accepted for this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
@@ -70,6 +78,8 @@ pub struct AdminStart {
     pub registry: Arc<Registry>,
     /// What is watched.
     pub health: Arc<Health>,
+    /// What is shown.
+    pub status: Arc<Source>,
     /// Whom the watchdog tells.
     pub service_manager: Arc<ServiceManager>,
     /// Takes its errors to the log.
@@ -114,12 +124,17 @@ pub fn start(start: AdminStart) -> io::Result<Option<Admin>> {
 }
 
 async fn run(start: AdminStart, mut stopped: oneshot::Receiver<()>) -> io::Result<()> {
-    let AdminStart { listening, registry, health, service_manager, report, control } = start;
+    let AdminStart { listening, registry, health, status, service_manager, report, control } = start;
     let mut control = control.map(ControlSocket::in_runtime).transpose()?;
     let mut door = match listening {
         Some((listening, config)) => Some(Door {
             acceptor: listening.accept_in_runtime()?,
-            routes: Arc::new(Routes { access: Access::new(&config), registry, health: Arc::clone(&health) }),
+            routes: Arc::new(Routes {
+                access: Access::new(&config),
+                registry,
+                health: Arc::clone(&health),
+                status: Arc::clone(&status),
+            }),
             report,
             connections: Connections::default(),
             pace: Pace::new(),
@@ -130,6 +145,8 @@ async fn run(start: AdminStart, mut stopped: oneshot::Receiver<()>) -> io::Resul
     let mut look = interval(LOOK_EVERY);
     // After a pause of the whole process one look is enough, or shards would seem to have missed many.
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut sample = interval(SAMPLE_EVERY);
+    sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut watchdog = Watchdog::new(&service_manager);
     loop {
         tokio::select! {
@@ -139,6 +156,7 @@ async fn run(start: AdminStart, mut stopped: oneshot::Receiver<()>) -> io::Resul
                 health.look();
                 watchdog.tell_if_due(&health);
             }
+            _ = sample.tick() => status.sample(),
             () = take_next_request(control.as_mut()) => {}
             () = take_next(door.as_mut()) => {}
         }
@@ -177,12 +195,13 @@ impl Door {
         sleep_until(self.pace.not_before()).await;
         match self.acceptor.accept().await {
             Ok((stream, from)) => {
-                self.pace.count();
                 if self.routes.access().lets_in(from) {
+                    self.pace.count(ACCEPT_EVERY);
                     self.connections.add(http::serve(stream, Arc::clone(&self.routes)));
-                } else if let Some(others) = self.strangers.count()
-                    && let Some(from) = from
-                {
+                    return;
+                }
+                self.pace.count(CLOSE_EVERY);
+                if let (Some(others), Some(from)) = (self.strangers.count(), from) {
                     let others = if others > 0 { format!(", and {others} before it") } else { String::new() };
                     self.report.note(&format!(
                         "{from} connected to the administration and is of no network of `admin.allow`: closed{others}"
@@ -233,8 +252,8 @@ impl Pace {
         self.even - ACCEPT_EVERY * (ACCEPT_BURST - 1)
     }
 
-    fn count(&mut self) {
-        self.even = self.even.max(Instant::now()) + ACCEPT_EVERY;
+    fn count(&mut self, takes: Duration) {
+        self.even = self.even.max(Instant::now()) + takes;
     }
 
     fn pause(&mut self) {

@@ -143,9 +143,12 @@ events! {
     /// The cores on which shards run.
     SHARDS = "shards" Notice ["cpus"];
     /// Where mail goes, and what a 250 promises.
-    SINK = "sink" Notice ["to", "promise"];
+    SINK = "sink" Notice ["into", "promise"];
     /// For whom mail is taken.
     ACCEPTING = "accepting" Notice ["for"];
+    /// What the process has given up from now on: the number of the user that it is, the version of Landlock that
+    /// holds (0 for none), and whether system calls are restricted.
+    SANDBOX = "sandbox" Notice ["user", "landlock", "seccomp"];
     /// All threads serve.
     READY = "ready" Notice [];
     /// New sessions begin with what was read again: by SIGHUP (`signal`), by `ringmx reload` (`command`), because
@@ -156,9 +159,11 @@ events! {
     /// A key has another value, which a reload does not take.
     NEEDS_RESTART = "needs-restart" Warning ["text"];
     /// The stop begins, as asked for.
-    STOPPING = "stopping" Notice ["text"];
+    STOPPING = "stopping" Notice ["text", "connections", "away", "seconds"];
     /// The stop begins because something failed.
-    FAILING = "failing" Error ["text"];
+    FAILING = "failing" Error ["text", "connections", "away", "seconds"];
+    /// What the stop still waits for. Told every few seconds until it ends.
+    WAITING = "waiting" Notice ["connections", "away", "seconds", "for"];
     /// The end, with what was counted since the start and is not 0.
     STOPPED = "stopped" Notice ["text", COUNTERS];
     /// A bug of ringmx.
@@ -222,7 +227,7 @@ fields! {
     "reason" Text;
     /// So many more without a line
     "more" Number;
-    /// In so many seconds
+    /// In, or for, so many seconds
     "seconds" Number;
     /// Command lines
     "commands" Number;
@@ -274,9 +279,11 @@ fields! {
     "address" Text;
     /// Numbers of cores
     "cpus" Numbers;
+    /// The kind of the sink and its place
+    "into" Text;
     /// What a 250 promises
     "promise" Text;
-    /// Whose mail
+    /// Whose mail; what is waited for
     "for" Text;
     /// Counts what a reload made of the configuration; the first is 1
     "generation" Number;
@@ -286,6 +293,16 @@ fields! {
     "listeners" Number;
     /// How many entries the file of recipients has, each counted once
     "listed" Number;
+    /// The number of the user
+    "user" Number;
+    /// The version of Landlock
+    "landlock" Number;
+    /// System calls are restricted
+    "seccomp" Boolean;
+    /// Connections that are open
+    "connections" Number;
+    /// Messages that the sink has and that are not answered
+    "away" Number;
 }
 
 #[cfg(test)]

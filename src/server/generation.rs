@@ -130,11 +130,6 @@ impl Generations {
         &self.current
     }
 
-    /// Generations that only sessions use that began before.
-    pub(super) fn draining(&self) -> usize {
-        self.old.len()
-    }
-
     /// Whether there may be one more. The text says why not and what to do.
     pub(super) fn may_grow(&self) -> Result<(), String> {
         if self.old.len() < OLD_MAX {

@@ -17,10 +17,11 @@ use super::reloader::{Audience, Reloader, Shared};
 use super::shard_start::{Ends, MakeToSink, ShardStart};
 use super::watch::Watch;
 use super::workers::Workers;
-use super::{addresses, report};
+use super::{addresses, confinement, report};
 use crate::admin::control_socket::ControlStart;
 use crate::admin::health::Health;
 use crate::admin::socket::Listening;
+use crate::admin::status::source::Source;
 use crate::admin::{self, AdminStart};
 use crate::config::{Config, Entries};
 use crate::handoff::channel::{Sender as ToShard, Sender as ToWorker};
@@ -28,6 +29,7 @@ use crate::handoff::message::Message;
 use crate::log::{self, Log};
 use crate::mail::queue_id::{IdKey, KEY_BYTES};
 use crate::metrics::Registry;
+use crate::ring::probe;
 use crate::service_manager::ServiceManager;
 use crate::shard::clients::Clients;
 use crate::shard::delivery::ToSink;
@@ -73,6 +75,8 @@ pub(super) fn start(
     if shutdown.has_begun() {
         return Ok(None);
     }
+    let confinement = confinement::enter(config, file, log)?;
+    probe::probe().map_err(|unusable| ServeError::new(unusable.to_string()))?;
     let mut opened =
         sink::open(&config.sink, &surroundings).map_err(|error| ServeError::new(error.to_string()))?;
     let space = sink::watch_space(&config.sink, &surroundings)
@@ -127,20 +131,27 @@ pub(super) fn start(
     };
     let shards = common.start_shards(ends, &tell)?;
     let orders: Vec<_> = workers.letterboxes.iter().map(|letterbox| letterbox.orders.clone()).collect();
-    let health = Arc::new(health(&registry, &orders, space, shutdown));
+    let health = Arc::new(health(&registry, to_workers.len(), &orders, space, shutdown));
     let generations = Generations::new(first, tables);
     let audience =
         Audience { registry: Arc::clone(&registry), service_manager: Arc::clone(&service_manager) };
     let file = file.map(Path::to_owned);
     let reloader = Reloader::new(file, generations, certificates, shared, audience, watch, orders);
     let (ask, requests) = unbounded();
+    let (counted, watched) = (Arc::clone(&registry), Arc::clone(&health));
+    let status = Arc::new(Source::new(config.hostname.clone(), counted, watched, log.recent()));
     let admin = admin::start(AdminStart {
         listening: admin.zip(config.admin.clone()),
         health: Arc::clone(&health),
+        status: Arc::clone(&status),
         registry: Arc::clone(&registry),
         service_manager: Arc::clone(&service_manager),
         report: Arc::clone(&log_report) as _,
-        control: control.map(|socket| ControlStart { socket, ask, status: None }),
+        control: control.map(|socket| ControlStart {
+            socket,
+            ask,
+            status: Some(Arc::new(move || status.status().to_json())),
+        }),
     })
     .map_err(|error| ServeError::of_machine("starting the administration", &error))?;
     let (workers, shutdown) = (workers.threads, Arc::clone(shutdown));
@@ -157,19 +168,21 @@ pub(super) fn start(
         health,
         service_manager,
         admin,
+        confinement,
     }))
 }
 
 /// What is watched of all that was started.
 fn health(
     registry: &Arc<Registry>,
+    workers: usize,
     orders: &[ToShard<Order>],
     space: Option<Arc<Space>>,
     shutdown: &Arc<Shutdown>,
 ) -> Health {
     let bells = orders.iter().cloned().map(|bell| Box::new(move || bell.ring_if_parked()) as _);
     let shutdown = Arc::clone(shutdown);
-    Health::new(Arc::clone(registry), bells.collect(), space, Box::new(move || shutdown.has_begun()))
+    Health::new(Arc::clone(registry), workers, bells.collect(), space, Box::new(move || shutdown.has_begun()))
 }
 
 /// The inbox of each shard. A stop is ordered there.

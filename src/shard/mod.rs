@@ -303,7 +303,9 @@ impl<R: Ring> Shard<R> {
 
     /// Accepting pauses then, so this is a few lines a second at most.
     fn log_accept_failure(&mut self, error: Errno) {
-        if self.stopping.is_none() && error != Errno::CONNABORTED {
+        // A listener that was removed is cancelled.
+        let is_usual = matches!(error, Errno::CONNABORTED | Errno::CANCELED);
+        if self.stopping.is_none() && !is_usual {
             self.context.metrics.accept_failures.add(1);
             let record = self.context.log.record(&events::ERROR, self.context.turn.wall_clock);
             record.text("tried", b"accept").text("error", error.to_string().as_bytes()).end();

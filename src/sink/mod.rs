@@ -39,6 +39,7 @@ use self::kind::Kind;
 pub use self::kind::Unnameable;
 pub use self::opening::{Examined, OpenError, Opened, Remark, Surroundings, Worker};
 pub use self::report::{Report, Site};
+pub use self::root::Owner;
 use self::space::Space;
 use crate::config::{self, SinkKind};
 
@@ -67,6 +68,11 @@ pub fn examine(config: &config::Sink) -> Examined {
 /// refused at RCPT (`550 5.1.3`). None where recipients have no places of their own.
 pub fn unnameable(config: &config::Sink, case_sensitive: bool) -> Option<Unnameable> {
     kind_of(config).unnameable(case_sensitive)
+}
+
+/// Makes the directory of a disk sink where it is missing, for the user that will open it.
+pub fn make_store(config: &config::Sink, owner: Option<Owner>) -> Result<(), OpenError> {
+    kind_of(config).make_store(owner)
 }
 
 /// Opens the configured sink: locks its store, makes its directories, recovers.

@@ -1,10 +1,12 @@
 //! Who may use what is stored, besides the user that runs ringmx: the mode and the group of files and
 //! directories.
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Display, Path};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{Gid, Mode, fchmod, fchown, fstat};
 use rustix::process::{getegid, geteuid, getgroups};
@@ -138,10 +140,19 @@ fn may_give_to(group: u32) -> bool {
             .is_ok_and(|capabilities| capabilities.effective.contains(CapabilitySet::CHOWN))
 }
 
-/// The number of a group: by its name, else what is written is the number.
+/// The number of a group: by its name, else what is written is the number. A group that was found is not
+/// looked up again, because the process may have given up the files of the database since.
 fn group_number(name: &str) -> Result<u32, String> {
+    static FOUND: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
+    let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(number) = found.get(name) {
+        return Ok(*number);
+    }
     match by_name(name) {
-        Ok(Some(number)) => Ok(number),
+        Ok(Some(number)) => {
+            found.insert(name.to_owned(), number);
+            Ok(number)
+        }
         Ok(None) => name.parse().map_err(|_| {
             format!(
                 "there is no group {name:?} on this machine: `groupadd --system {name}`, or correct the name"

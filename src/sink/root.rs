@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{Access, CWD, FlockOperation, Mode, OFlags, flock};
+use rustix::fs::{Access, AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, Uid, flock};
 use rustix::io::Errno;
 
 use super::file_system::Named;
@@ -46,21 +46,12 @@ impl Root {
         kind: &str,
         permission: Option<Permission>,
     ) -> Result<Self, OpenError> {
-        make_durable(path, permission).map_err(|error| OpenError {
-            what: "make the store",
-            site: path.display().to_string(),
-            why: error.to_string(),
-            cure: if error.kind() == io::ErrorKind::Unsupported {
-                "put it where directories can be synced, such as a local ext4 or XFS"
-            } else {
-                "make the directory yourself and give it to the user that runs ringmx"
-            },
-        })?;
+        make(path, permission, None)?;
         let refused = |error: io::Error| OpenError {
             what: "open the store",
             site: path.display().to_string(),
             why: error.to_string(),
-            cure: "the user that runs ringmx must be able to read and write it",
+            cure: "the user that runs ringmx must be able to read and write it, and what is in it (`chown -R`)",
         };
         let directory: OwnedFd = fs::File::open(path).map_err(refused)?.into();
         // Open to read only, so that the store's file system can be made read-only while we run.
@@ -246,18 +237,46 @@ fn without_locks(path: &Path, directory: &OwnedFd, error: Errno) -> OpenError {
     }
 }
 
+/// Who a store is made for, where that is not who makes it.
+pub type Owner = (Uid, Gid);
+
+/// Makes the directory of a store where it is missing.
+pub(super) fn make(
+    path: &Path,
+    permission: Option<Permission>,
+    owner: Option<Owner>,
+) -> Result<(), OpenError> {
+    make_durable(path, permission, owner).map_err(|error| OpenError {
+        what: "make the store",
+        site: path.display().to_string(),
+        why: error.to_string(),
+        cure: if error.kind() == io::ErrorKind::Unsupported {
+            "put it where directories can be synced, such as a local ext4 or XFS"
+        } else {
+            "make the directory yourself and give it to the user that runs ringmx"
+        },
+    })
+}
+
 /// Makes a directory and what is missing above it, each entry synced in its parent: a store that a power cut
-/// could take away whole keeps no promise. What is made gets the permission; what is there keeps its own.
-fn make_durable(path: &Path, permission: Option<Permission>) -> io::Result<()> {
+/// could take away whole keeps no promise. What is made gets the owner and the permission; what is there keeps
+/// its own.
+fn make_durable(path: &Path, permission: Option<Permission>, owner: Option<Owner>) -> io::Result<()> {
     let parent = match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
         None => return Ok(()),
     };
     if !path.is_dir() {
-        make_durable(parent, permission)?;
+        make_durable(parent, permission, owner)?;
         match fs::DirBuilder::new().mode(0o700).create(path) {
-            Ok(()) => share(path, permission)?,
+            Ok(()) => {
+                if let Some((user, group)) = owner {
+                    // By the name that was just made, and not by where a link would lead.
+                    rustix::fs::chownat(CWD, path, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)?;
+                }
+                share(path, permission)?;
+            }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }

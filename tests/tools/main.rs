@@ -8,6 +8,7 @@ mod doctor;
 mod manual;
 mod permission;
 mod recipients;
+mod reload_keys;
 mod requirements;
 mod spool_commands;
 mod tidy;

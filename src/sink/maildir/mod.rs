@@ -38,7 +38,7 @@ use super::kind::{Kind, Unnameable};
 use super::mailbox::{Mailboxes, MakeKeeper};
 use super::opening::{Examined, OpenError, Opened, Surroundings, Worker};
 use super::permission::{self, Permission};
-use super::root::{self, Root};
+use super::root::{self, Owner, Root};
 use super::spill_file::SpillTo;
 use super::trial::{self, Needs};
 use crate::config::{self, MaildirSync};
@@ -50,6 +50,10 @@ use crate::mail::outcome::Outcome;
 impl Kind for config::Maildir {
     fn open(&self, workers: usize, surroundings: &Surroundings) -> Result<Opened, OpenError> {
         open(self, workers, surroundings)
+    }
+
+    fn make_store(&self, owner: Option<Owner>) -> Result<(), OpenError> {
+        root::make(&self.path, permission_of(self)?, owner)
     }
 
     fn examine(&self, examined: &mut Examined) {
@@ -81,15 +85,20 @@ impl Kind for config::Maildir {
     }
 }
 
-/// Opens the sink: locks the root and removes what deliveries that were cut short left in `tmp`.
-fn open(config: &config::Maildir, workers: usize, surroundings: &Surroundings) -> Result<Opened, OpenError> {
-    let config::Maildir { path, template, create, line_endings, sync, mode, group } = config;
-    let permission = Permission::configured(*mode, group.as_deref()).map_err(|why| OpenError {
+fn permission_of(config: &config::Maildir) -> Result<Option<Permission>, OpenError> {
+    let config::Maildir { path, mode, group, .. } = config;
+    Permission::configured(*mode, group.as_deref()).map_err(|why| OpenError {
         what: "store mail for others in",
         site: path.display().to_string(),
         why,
         cure: "or take `group` out",
-    })?;
+    })
+}
+
+/// Opens the sink: locks the root and removes what deliveries that were cut short left in `tmp`.
+fn open(config: &config::Maildir, workers: usize, surroundings: &Surroundings) -> Result<Opened, OpenError> {
+    let config::Maildir { path, template, create, line_endings, sync, mode, group } = config;
+    let permission = permission_of(config)?;
     let settings = MaildirSettings::new(path, template, *create, *line_endings, surroundings.clone())?;
     let settings = settings.share_by(permission);
     let root = Arc::new(Root::open_shared(path, "maildir", permission)?);

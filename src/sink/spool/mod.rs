@@ -46,7 +46,7 @@ use super::executor::blocking::Blocking;
 use super::file_limit;
 use super::kind::Kind;
 use super::opening::{Examined, OpenError, Opened, Surroundings};
-use super::root::{self, Root};
+use super::root::{self, Owner, Root};
 use super::spill_file::SpillTo;
 use super::trial::{self, Needs};
 use crate::config;
@@ -62,6 +62,10 @@ impl Kind for config::Spool {
     fn open(&self, workers: usize, surroundings: &Surroundings) -> Result<Opened, OpenError> {
         let options = Options { segment_bytes: self.segment_bytes, direct_writes: self.direct_writes };
         open(&self.path, options, workers, surroundings)
+    }
+
+    fn make_store(&self, owner: Option<Owner>) -> Result<(), OpenError> {
+        root::make(&self.path, None, owner)
     }
 
     fn examine(&self, examined: &mut Examined) {

@@ -39,6 +39,8 @@ const THEIRS: &[&str] = &[
     "peer_address",
     "peer_has_closed",
     // HTTP's.
+    "BAD_REQUEST",
+    "MISDIRECTED_REQUEST",
     "Request",
     "Response",
     // systemd's.
