@@ -124,7 +124,13 @@ impl Verdict {
 
 impl Health {
     /// Of what is counted here; none of it serves yet. There is a bell a shard; the sink has so many workers.
-    pub fn new(registry: Arc<Registry>, bells: Vec<Bell>, space: Option<Arc<Space>>, stops: Stops) -> Self {
+    pub fn new(
+        registry: Arc<Registry>,
+        workers: usize,
+        bells: Vec<Bell>,
+        space: Option<Arc<Space>>,
+        stops: Stops,
+    ) -> Self {
         let seen = Seen {
             shards: vec![Stand::default(); registry.shards().len()],
             workers: vec![Stand::default(); workers],
@@ -188,6 +194,16 @@ impl Health {
                 (!hanging.is_empty()).then(|| format!("{}: see /healthz", hanging.join(", "))),
             ),
         ])
+    }
+
+    /// Whether the stop has begun.
+    pub fn is_draining(&self) -> bool {
+        (self.stops)()
+    }
+
+    /// Octets that mail may still take on the store's file system; none where it has none, or does not say.
+    pub fn room_bytes(&self) -> Option<u64> {
+        self.space.as_ref().map(|space| space.beyond_reserve()).filter(|room| *room != u64::MAX)
     }
 
     fn progress(&self) -> impl Iterator<Item = Check> {
