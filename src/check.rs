@@ -35,12 +35,9 @@ pub struct Checked {
 
 /// Checks a configuration file, or without one what is served without one.
 pub fn check(file: Option<&Path>) -> Checked {
-    let (config, mut problems, mut warnings, places, recipients) = match file {
-        Some(file) => {
-            let config::Reading { config, problems, warnings, places, recipients } = config::read(file);
-            (config, problems, warnings, places, recipients)
-        }
-        None => (Some(Config::embedded_default()), Vec::new(), Vec::new(), Places::embedded_default(), None),
+    let config::Reading { config, log_format, mut problems, mut warnings, places, recipients } = match file {
+        Some(file) => config::read(file),
+        None => config::Reading::of_embedded_default(),
     };
     if let Some(config) = &config {
         check_certificates(config, &places, &mut problems, &mut warnings);
@@ -57,7 +54,6 @@ pub fn check(file: Option<&Path>) -> Checked {
         }
     }
     service_user::sort(&places, &mut problems, &mut warnings);
-    let log_format = config.as_ref().map_or(LogFormat::default(), |config| config.log.format);
     let config = config.filter(|_| problems.is_empty());
     Checked { config, recipients, places, log_format, problems, warnings }
 }

@@ -20,6 +20,7 @@ use super::shards::{self, Shard};
 use super::sink::{self, Sink};
 use super::standing::Fixed;
 use super::tls::{self, CertificateLines, Tls};
+use crate::limits::REFUSAL_LINES_MAX;
 use crate::mail::domain::DomainPattern;
 use crate::smtp::extension::{Extension, ExtensionSet};
 use crate::smtp::policy::{Policy, RecipientRules};
@@ -70,6 +71,7 @@ impl Config {
         listener.session_settings(Settings {
             extensions: self.extensions_of(listener),
             local_part_case_sensitive: self.local_part_case_sensitive,
+            refusals_noted_max: if self.log.refusals { REFUSAL_LINES_MAX } else { 0 },
             ..Settings::of(self.hostname.clone(), self.limits.clone(), policy)
         })
     }

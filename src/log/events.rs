@@ -105,15 +105,15 @@ events! {
     /// A client was refused something: a reply of 4yz or 5yz to a command or to mail data, or to the
     /// connection. A session has at most 20 of these lines. All clients together have so many a second and
     /// shard as `log.session_lines_max` says, one client an eighth of them. Where this machine is the reason,
-    /// each shard writes one a minute for each reason. All others are counted (`refused-more`, `refusals`,
-    /// `sessions`).
+    /// each shard writes one a minute for each reason. All others are counted (`refused-more`, `refusals`).
     REFUSED = "refused" Info [
         "session", "id", "client", "front", "ehlo", "from", "to", "recipients", "step", "reply", "reason",
     ];
     /// A session had so many refusals more than it may have lines. Comes with its end.
     REFUSED_MORE = "refused-more" Info ["session", "client", "front", "ehlo", "more"];
-    /// So many refusals more had this reason, which is one of this machine, and no line.
-    REFUSALS = "refusals" Info ["reason", "more", "seconds"];
+    /// So many refusals more had this reason, which is one of this machine, and no line; or so many were over
+    /// the rate.
+    REFUSALS = "refusals" Info ["reason", "more", "over_rate", "seconds"];
     /// A session is over. One that brought mail always has its line; one that did nothing has none, and others
     /// have so many a second (`log.session_lines_max`); `sessions` counts the rest.
     SESSION = "session" Info [
@@ -121,15 +121,14 @@ events! {
         "server_name", "tls_failed", "no_proxy_header", "commands", "accepted", "refused_4yz", "refused_5yz",
         "ended_by", "took_ms",
     ];
-    /// What had no line of its own in the last 10 seconds or more, if anything.
+    /// Sessions that had no line of their own in the last 10 seconds or more, if there were any.
     SESSIONS = "sessions" Info [
         "seconds", "silent_server", "silent_client", "silent_lost", "health_checks", "put_off", "over_rate",
-        "refusals_over_rate",
     ];
     /// Lines were lost because whoever reads the log was too slow, or its file could not be written.
     DROPPED = "dropped" Warning ["lines", "session_lines"];
     /// Something failed on this machine. Equal errors are counted and told once a minute.
-    ERROR = "error" Error ["text", "tried", "path", "error", "more", "since"];
+    ERROR = "error" Error ["text", "tried", "path", "error", "more", "since", "seconds"];
     /// No equal error came for a minute, or the program stops.
     ERROR_ENDED = "error-ended" Notice ["tried", "path", "error", "count", "last"];
     /// Something is allowed and probably not meant, or will hurt.
@@ -251,10 +250,8 @@ fields! {
     "health_checks" Number;
     /// Sessions that were refused for a reason of this machine, and for no other
     "put_off" Number;
-    /// Sessions beyond the rate
+    /// Sessions or refusals beyond the rate
     "over_rate" Number;
-    /// Refusals beyond the rate
-    "refusals_over_rate" Number;
     /// Lines of mail, of errors and of the program
     "lines" Number;
     /// Lines of sessions and refusals

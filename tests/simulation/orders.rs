@@ -64,7 +64,7 @@ impl Simulation {
 
     /// Orders this. What is given back is held until the shard has none of it left.
     fn order(&self, listeners: Vec<Listening>, sockets: Vec<NewSocket>) -> Arc<Service> {
-        let service = Arc::new(Service::new(listeners, CONNECTIONS_MAX));
+        let service = Arc::new(Service::new(listeners, CONNECTIONS_MAX, self.config.log.clone()));
         let order = Order::Serve(Arc::clone(&service), sockets);
         order.send(&self.letterbox.orders).expect("a place");
         service
@@ -224,7 +224,7 @@ fn come_and_go(seed: u64) {
 #[test]
 fn there_is_always_a_place_for_the_order_to_stop() {
     let simulation = Simulation::new();
-    let service = Arc::new(Service::new(Vec::new(), CONNECTIONS_MAX));
+    let service = Arc::new(Service::new(Vec::new(), CONNECTIONS_MAX, simulation.config.log.clone()));
     let mut sent = 0;
     while Order::Serve(Arc::clone(&service), Vec::new()).send(&simulation.letterbox.orders).is_ok() {
         sent += 1;

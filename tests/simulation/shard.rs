@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ringmx::buffer::Pool;
-use ringmx::config::Config;
+use ringmx::config::{self, Config};
 use ringmx::log;
 use ringmx::mail::queue_id::IdKey;
 use ringmx::metrics::ShardMetrics;
@@ -13,6 +13,7 @@ use ringmx::shard::clients::Clients;
 use ringmx::shard::context::{Context, Turn};
 use ringmx::shard::delivery::{Delivery, ToSink};
 use ringmx::shard::inbox::Inbox;
+use ringmx::shard::lines::Lines;
 use ringmx::shard::listener::listen;
 use ringmx::shard::mailboxes::{Lookup, Mailboxes};
 use ringmx::shard::order::{Listening, NewSocket, Service};
@@ -76,6 +77,8 @@ impl Builder {
         let (log, _writer) = log::start(Config::embedded_default().log.format).expect("the log");
         let metrics = Arc::new(ShardMetrics::default());
         let logs = std::env::var_os("SIMULATION_LOG").is_some();
+        let logged =
+            config::Log { sessions: logs, messages: logs, refusals: logs, ..Config::embedded_default().log };
         // The descriptor is never used.
         let descriptor = listen("127.0.0.1:0".parse().expect("an address"), 1, 0).expect("a socket");
         let ring = world.ring(Arc::clone(pool.arena()));
@@ -88,16 +91,13 @@ impl Builder {
             parts: Parts::new(overflow),
             mailboxes: Mailboxes::new(0, lookup),
             log,
-            session_lines: None,
-            log_messages: false,
+            lines: Lines::new(&logged),
             metrics: Arc::clone(&metrics),
             clients: Clients::new(CONNECTIONS_MAX),
             turn,
         };
         let socket = NewSocket { number: 0, socket: descriptor, is_lent: false };
-        let mut service = Service::new(vec![listening(0, settings, tls)], CONNECTIONS_MAX);
-        service.session_lines_max = logs.then_some(100);
-        service.log_messages = logs;
+        let service = Service::new(vec![listening(0, settings, tls)], CONNECTIONS_MAX, logged);
         Running { shard: Shard::new(context, &service, vec![socket]), metrics }
     }
 }
