@@ -10,8 +10,10 @@ pub mod control_socket;
 pub mod exposition;
 pub mod health;
 mod http;
+pub mod page;
 mod routes;
 pub mod socket;
+pub mod status;
 
 use std::collections::VecDeque;
 use std::io;
@@ -27,6 +29,8 @@ use self::control_socket::{ControlSocket, ControlStart};
 use self::health::{Health, LOOK_EVERY};
 use self::routes::Routes;
 use self::socket::{Acceptor, Listening};
+use self::status::history::SAMPLE_EVERY;
+use self::status::source::Source;
 use crate::config;
 use crate::metrics::Registry;
 use crate::service_manager::ServiceManager;
@@ -74,6 +78,8 @@ pub struct AdminStart {
     pub registry: Arc<Registry>,
     /// What is watched.
     pub health: Arc<Health>,
+    /// What is shown.
+    pub status: Arc<Source>,
     /// Whom the watchdog tells.
     pub service_manager: Arc<ServiceManager>,
     /// Takes its errors to the log.
@@ -118,12 +124,17 @@ pub fn start(start: AdminStart) -> io::Result<Option<Admin>> {
 }
 
 async fn run(start: AdminStart, mut stopped: oneshot::Receiver<()>) -> io::Result<()> {
-    let AdminStart { listening, registry, health, service_manager, report, control } = start;
+    let AdminStart { listening, registry, health, status, service_manager, report, control } = start;
     let mut control = control.map(ControlSocket::in_runtime).transpose()?;
     let mut door = match listening {
         Some((listening, config)) => Some(Door {
             acceptor: listening.accept_in_runtime()?,
-            routes: Arc::new(Routes { access: Access::new(&config), registry, health: Arc::clone(&health) }),
+            routes: Arc::new(Routes {
+                access: Access::new(&config),
+                registry,
+                health: Arc::clone(&health),
+                status: Arc::clone(&status),
+            }),
             report,
             connections: Connections::default(),
             pace: Pace::new(),
@@ -134,6 +145,8 @@ async fn run(start: AdminStart, mut stopped: oneshot::Receiver<()>) -> io::Resul
     let mut look = interval(LOOK_EVERY);
     // After a pause of the whole process one look is enough, or shards would seem to have missed many.
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut sample = interval(SAMPLE_EVERY);
+    sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut watchdog = Watchdog::new(&service_manager);
     loop {
         tokio::select! {
@@ -143,6 +156,7 @@ async fn run(start: AdminStart, mut stopped: oneshot::Receiver<()>) -> io::Resul
                 health.look();
                 watchdog.tell_if_due(&health);
             }
+            _ = sample.tick() => status.sample(),
             () = take_next_request(control.as_mut()) => {}
             () = take_next(door.as_mut()) => {}
         }

@@ -8,11 +8,14 @@ use hyper::StatusCode;
 use super::access::Access;
 use super::exposition::{self, MEDIA_TYPE};
 use super::health::{Health, Verdict};
+use super::page;
+use super::status::source::Source;
 use crate::metrics::Registry;
 
 /// What a document that is no page may do in a browser: nothing.
 const NOTHING: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+const HTML: &str = "text/html; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
@@ -45,6 +48,7 @@ impl Answer {
 pub(super) struct Routes {
     pub(super) access: Access,
     pub(super) registry: Arc<Registry>,
+    pub(super) status: Arc<Source>,
     pub(super) health: Arc<Health>,
 }
 
@@ -52,6 +56,18 @@ impl Routes {
     /// Who may ask, under which name.
     pub(super) fn access(&self) -> &Access {
         &self.access
+    }
+
+    /// The status page.
+    fn page(&self) -> Answer {
+        let body = page::page(&self.status.status()).into();
+        Answer { status: StatusCode::OK, content_type: HTML, policy: page::content_security_policy(), body }
+    }
+
+    /// What the page shows, for programs.
+    fn status(&self) -> Answer {
+        let body = self.status.status().to_json().into();
+        Answer { status: StatusCode::OK, content_type: JSON, policy: NOTHING, body }
     }
 
     fn metrics(&self, per_shard_histograms: bool) -> Answer {
@@ -64,10 +80,15 @@ impl Routes {
     /// The answer to this path.
     pub(super) fn answer(&self, path: &str, query: Option<&str>) -> Answer {
         match path {
+            "/" => self.page(),
+            "/status.json" => self.status(),
             "/metrics" => self.metrics(query == Some("shards=1")),
             "/healthz" => Answer::of_health(&self.health.healthz()),
             "/readyz" => Answer::of_health(&self.health.readyz()),
-            _ => Answer::text(StatusCode::NOT_FOUND, "there are /healthz, /metrics and /readyz\n"),
+            _ => Answer::text(
+                StatusCode::NOT_FOUND,
+                "there are /, /status.json, /metrics, /healthz and /readyz\n",
+            ),
         }
     }
 }

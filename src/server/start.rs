@@ -21,6 +21,7 @@ use super::{addresses, confinement, report};
 use crate::admin::control_socket::ControlStart;
 use crate::admin::health::Health;
 use crate::admin::socket::Listening;
+use crate::admin::status::source::Source;
 use crate::admin::{self, AdminStart};
 use crate::config::{Config, Entries};
 use crate::handoff::channel::{Sender as ToShard, Sender as ToWorker};
@@ -137,13 +138,20 @@ pub(super) fn start(
     let file = file.map(Path::to_owned);
     let reloader = Reloader::new(file, generations, certificates, shared, audience, watch, orders);
     let (ask, requests) = unbounded();
+    let (counted, watched) = (Arc::clone(&registry), Arc::clone(&health));
+    let status = Arc::new(Source::new(config.hostname.clone(), counted, watched, log.recent()));
     let admin = admin::start(AdminStart {
         listening: admin.zip(config.admin.clone()),
         health: Arc::clone(&health),
+        status: Arc::clone(&status),
         registry: Arc::clone(&registry),
         service_manager: Arc::clone(&service_manager),
         report: Arc::clone(&log_report) as _,
-        control: control.map(|socket| ControlStart { socket, ask, status: None }),
+        control: control.map(|socket| ControlStart {
+            socket,
+            ask,
+            status: Some(Arc::new(move || status.status().to_json())),
+        }),
     })
     .map_err(|error| ServeError::of_machine("starting the administration", &error))?;
     let (workers, shutdown) = (workers.threads, Arc::clone(shutdown));

@@ -1,0 +1,349 @@
+//! The panels of the page, each written into its place. What a panel says is also its table: a curve or a bar
+//! only shows a figure that stands beside it.
+
+use std::fmt::Write;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::Text;
+use super::chart;
+use crate::admin::status::figures::{self, bytes, count, micros, rate, seconds, share, wait};
+use crate::admin::status::judgement::day_count;
+use crate::admin::status::{Rates, Severity, State, Status};
+use crate::timestamp::Rfc3339;
+
+pub(super) fn title(status: &Status, out: &mut String) {
+    let _ = write!(out, "{} \u{b7} {} \u{b7} ringmx", state_word(status.state), Text(&status.hostname));
+}
+
+pub(super) fn name(status: &Status, out: &mut String) {
+    let _ = write!(out, "ringmx <small>{}</small>", Text(&status.hostname));
+}
+
+pub(super) fn about(status: &Status, out: &mut String) {
+    let _ = write!(
+        out,
+        "version {} \u{b7} process {} \u{b7} generation {} \u{b7} up {}",
+        Text(&status.version),
+        status.pid,
+        count(status.generation),
+        seconds(status.uptime_seconds)
+    );
+}
+
+/// What stands there until the script says "Live".
+pub(super) fn pulse(status: &Status, out: &mut String) {
+    let _ = write!(out, "As of {}", time(status.at_unix_ms));
+}
+
+/// The first thing that is read: is it receiving, is anything wrong, what to do.
+pub(super) fn verdict(status: &Status, out: &mut String) {
+    let errors = status.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+    let (tone, icon) = match (status.state, errors, status.problems.len()) {
+        (State::NotReady, _, _) | (_, 1.., _) => ("bad", "<path d=\"M5 5l14 14M19 5L5 19\"/>"),
+        (State::Draining, _, _) | (_, 0, 1..) => ("warn", "<path d=\"M12 3L22 20H2ZM12 9v6M12 17v1\"/>"),
+        (_, 0, 0) => ("good", "<circle cx=\"12\" cy=\"12\" r=\"10\"/><path d=\"M7 12l4 4 7-8\"/>"),
+    };
+    let _ = write!(
+        out,
+        "<div class=\"panel verdict {tone}\"><h2 class=\"say\" id=\"verdict-title\"><svg viewBox=\"0 0 24 24\" fill=\"none\" \
+         stroke=\"currentColor\" stroke-width=\"2.4\" stroke-linecap=\"round\" stroke-linejoin=\"round\" aria-hidden=\"true\">{icon}</svg>\
+         <strong role=\"status\">{}</strong></h2><p class=\"also\">{} {}</p>",
+        verdict_words(status.state, status.problems.len()),
+        state_sentence(status.state),
+        if status.problems.is_empty() { "Nothing is wrong." } else { "What is wrong, worst first:" }
+    );
+    if !status.problems.is_empty() {
+        out.push_str("<ul class=\"problems\">");
+        for problem in &status.problems {
+            let (tone, word) = match problem.severity {
+                Severity::Error => ("bad", "Error"),
+                Severity::Warning => ("warn", "Warning"),
+            };
+            let _ = write!(
+                out,
+                "<li class=\"{tone}\"><strong>{word}.</strong> {}. <span class=\"cure\">{}</span></li>",
+                Text(&problem.what),
+                Text(&problem.cure)
+            );
+        }
+        out.push_str("</ul>");
+    }
+    out.push_str("</div>");
+}
+
+/// The state in a word or two.
+pub(super) fn state_word(state: State) -> &'static str {
+    match state {
+        State::Receiving => "Receiving",
+        State::Idle => "Ready",
+        State::NotReady => "Not receiving",
+        State::Draining => "Stopping",
+    }
+}
+
+fn verdict_words(state: State, problems: usize) -> String {
+    let word = state_word(state);
+    match problems {
+        0 => word.to_owned(),
+        1 => format!("{word}, 1 problem"),
+        _ => format!("{word}, {problems} problems"),
+    }
+}
+
+fn state_sentence(state: State) -> &'static str {
+    match state {
+        State::Receiving => "Mail is taken, and came in the last minute.",
+        State::Idle => "Mail would be taken; none came in the last minute.",
+        State::NotReady => "New mail is not taken; senders are told to try again.",
+        State::Draining => "No new connections are taken; what is under way is finished.",
+    }
+}
+
+pub(super) fn big(status: &Status, out: &mut String) {
+    let now = rate(status.throughput.now.messages_per_second);
+    let _ = write!(out, "<b>{now}</b> <span>messages a second, now</span>");
+}
+
+pub(super) fn throughput(status: &Status, out: &mut String) {
+    let of = &status.throughput;
+    type Figure = fn(&Rates) -> String;
+    let rows: [(&str, Figure); 4] = [
+        ("Messages", |rates| rate(rates.messages_per_second)),
+        ("Mail data", |rates| bytes(figures::whole(rates.bytes_per_second))),
+        ("Connections", |rates| rate(rates.connections_per_second)),
+        ("Refused", |rates| rate(rates.refusals_per_second)),
+    ];
+    for (name, figure) in rows {
+        let _ = write!(
+            out,
+            "<tr><th scope=\"row\">{name}</th><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
+            figure(&of.now),
+            figure(&of.minute),
+            figure(&of.quarter_hour)
+        );
+    }
+    let total = [
+        ("Connections open", count(of.connections_open)),
+        ("Messages since the start", count(of.messages_total)),
+        ("Mail data since the start", bytes(of.message_bytes_total)),
+    ];
+    for (name, figure) in total {
+        let _ = write!(
+            out,
+            "<tr><th scope=\"row\" colspan=\"2\">{name}</th><td class=\"n\" colspan=\"2\">{figure}</td></tr>"
+        );
+    }
+}
+
+pub(super) fn latency(status: &Status, out: &mut String) {
+    for phase in &status.latency {
+        let name = phase_name(&phase.phase);
+        let _ = write!(
+            out,
+            "<tr><th scope=\"row\">{} <small>{} measured</small></th><td class=\"curve\">",
+            Text(&name),
+            count(phase.count)
+        );
+        chart::latency(&name, &phase.curve, out);
+        out.push_str("</td>");
+        for figure in [phase.p50_us, phase.p90_us, phase.p99_us] {
+            let _ = write!(out, "<td class=\"n\">{}</td>", or_dash(figure.map(micros)));
+        }
+        out.push_str("</tr>");
+    }
+    if status.latency.is_empty() {
+        out.push_str("<tr><td colspan=\"5\">Nothing was measured.</td></tr>");
+    }
+}
+
+/// `tls_handshake` as people write it.
+pub(super) fn phase_name(phase: &str) -> String {
+    match phase {
+        "tls_handshake" => "TLS handshake".to_owned(),
+        "handoff_wait" => "wait for the sink".to_owned(),
+        "store" => "store and sync".to_owned(),
+        "session" => "whole session".to_owned(),
+        _ => phase.replace('_', " "),
+    }
+}
+
+/// The sinks, the room on their disk, and the spool.
+pub(super) fn store(status: &Status, out: &mut String) {
+    for sink in &status.sinks {
+        table_head(out, &format!("sink {}", sink.sink), "");
+        row(out, "Messages that wait", &count(sink.queue_messages));
+        row(out, "Oldest wait", &wait(sink.oldest_wait_seconds));
+        row(out, "Messages a batch, last minute", &or_dash(sink.batch_messages.map(rate)));
+        row(out, "Time per sync, half", &or_dash(sink.sync_p50_us.map(micros)));
+        row(out, "Time per sync, 99 %", &or_dash(sink.sync_p99_us.map(micros)));
+        row(out, "Failures since the start", &count(sink.failures_total));
+        out.push_str("</tbody></table>");
+    }
+    if let Some(room) = &status.room {
+        table_head(out, "disk", "");
+        row(out, "Room for mail", &bytes(room.free_bytes));
+        row(out, "Full in", &room.full_in_seconds.map_or_else(|| "not foreseen".to_owned(), seconds));
+        out.push_str("</tbody></table>");
+    }
+    if let Some(spool) = &status.spool {
+        table_head(out, "spool", "");
+        row(out, "Segments", &count(spool.segments));
+        row(out, "Takes on the disk", &bytes(spool.bytes));
+        row(out, "Not yet consumed", &bytes(spool.unconsumed_bytes));
+        row(out, "Consumer stands still for", &wait(spool.consumer_lag_seconds));
+        out.push_str("</tbody></table>");
+    }
+    if status.sinks.is_empty() {
+        out.push_str("<p class=\"none\">This sink keeps nothing and waits for nothing.</p>");
+    }
+}
+
+fn table_head(out: &mut String, name: &str, figure: &str) {
+    let _ = write!(
+        out,
+        "<table><thead><tr><th scope=\"col\">{}</th><td class=\"n\">{figure}</td></tr></thead><tbody>",
+        Text(name)
+    );
+}
+
+fn row(out: &mut String, name: &str, figure: &str) {
+    let _ = write!(out, "<tr><th scope=\"row\">{name}</th><td class=\"n\">{figure}</td></tr>");
+}
+
+pub(super) fn shards(status: &Status, out: &mut String) {
+    for shard in &status.shards {
+        let _ = write!(out, "<tr><th scope=\"row\">{}</th><td class=\"meter\">", shard.shard);
+        if let Some(busy) = shard.busy {
+            chart::bar(busy, out);
+        }
+        let _ = write!(
+            out,
+            "</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
+            or_dash(shard.busy.map(share)),
+            rate(shard.messages_per_second),
+            count(shard.connections_open),
+            micros(shard.turn_max_us)
+        );
+    }
+}
+
+pub(super) fn memory(status: &Status, out: &mut String) {
+    let memory = &status.memory;
+    let pinned = format!("{} of {}", count(memory.buffers_pinned), count(memory.buffers));
+    row(out, "Receive buffers", &pinned);
+    row(out, "Blocks of mail data", &bytes(memory.blocks_used_bytes));
+    row(out, "Spill files", &count(memory.spill_files));
+    row(out, "In spill files", &bytes(memory.spill_bytes));
+    row(out, "No buffer free, since the start", &wait(memory.back_pressure_seconds));
+}
+
+pub(super) fn refusals(status: &Status, out: &mut String) {
+    if status.refusals.is_empty() {
+        out.push_str("<p class=\"none\">Nothing was refused since the start.</p>");
+        return;
+    }
+    out.push_str(
+        "<table><thead><tr><th scope=\"col\">Reason</th><th scope=\"col\" class=\"meter\">last minute</th>\
+         <th scope=\"col\" class=\"n\"><small>count</small></th><th scope=\"col\" class=\"n\">since the start</th></tr></thead><tbody>",
+    );
+    let most = status.refusals.iter().map(|refusal| refusal.minute).max().unwrap_or_default();
+    for refusal in &status.refusals {
+        let _ = write!(
+            out,
+            "<tr><th scope=\"row\">{} <small>{}</small></th><td class=\"meter\">",
+            Text(&refusal.reason.replace('-', " ")),
+            Text(&refusal.what)
+        );
+        chart::bar(refusal.minute as f64 / most.max(1) as f64, out);
+        let (minute, total) = (count(refusal.minute), count(refusal.total));
+        let _ = write!(out, "</td><td class=\"n\">{minute}</td><td class=\"n\">{total}</td></tr>");
+    }
+    out.push_str("</tbody></table>");
+}
+
+pub(super) fn certificates(status: &Status, out: &mut String) {
+    if status.certificates.is_empty() {
+        out.push_str("<p class=\"none\">There is no certificate: clients are not offered TLS.</p>");
+        return;
+    }
+    out.push_str(
+        "<table><thead><tr><th scope=\"col\">Name</th><th scope=\"col\" class=\"n\">ends</th><th scope=\"col\" class=\"n\">left</th></tr></thead><tbody>",
+    );
+    for certificate in &status.certificates {
+        let end = u64::try_from(certificate.expires_unix).unwrap_or_default().saturating_mul(1000);
+        let date = rfc3339(end);
+        let _ = write!(
+            out,
+            "<tr><th scope=\"row\">{}</th><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
+            Text(&certificate.name),
+            date.split('T').next().unwrap_or_default(),
+            day_count(certificate.days_left)
+        );
+    }
+    out.push_str("</tbody></table>");
+}
+
+/// Nothing at all without a forwarder.
+pub(super) fn destinations(status: &Status, out: &mut String) {
+    if status.destinations.is_empty() {
+        return;
+    }
+    out.push_str(
+        "<section class=\"panel\" aria-labelledby=\"destinations-title\"><h2 id=\"destinations-title\">Destinations</h2><table><thead><tr>\
+         <th scope=\"col\">Name</th><th scope=\"col\">state</th><th scope=\"col\" class=\"n\">messages that wait</th>\
+         <th scope=\"col\" class=\"n\">oldest</th></tr></thead><tbody>",
+    );
+    for destination in &status.destinations {
+        let _ = write!(
+            out,
+            "<tr><th scope=\"row\">{}</th><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
+            Text(&destination.destination),
+            if destination.up { "up" } else { "<strong>down</strong>" },
+            count(destination.queue_messages),
+            wait(destination.oldest_seconds)
+        );
+    }
+    out.push_str("</tbody></table></section>");
+}
+
+pub(super) fn events(status: &Status, out: &mut String) {
+    if status.events.is_empty() {
+        out.push_str("<p class=\"none\">Nothing notable happened.</p>");
+        return;
+    }
+    out.push_str("<ol class=\"events\">");
+    for event in &status.events {
+        let tone = match event.level.as_str() {
+            "error" => " bad",
+            "warning" => " warn",
+            _ => "",
+        };
+        let _ = write!(
+            out,
+            "<li>{}<span class=\"word{tone}\">{}</span><code>{} <bdi>{}</bdi></code></li>",
+            time(event.at_unix_ms),
+            Text(&event.level),
+            Text(&event.event),
+            Text(&event.text)
+        );
+    }
+    out.push_str("</ol>");
+}
+
+/// A point in time, in UTC to the second.
+fn time(unix_ms: u64) -> String {
+    let full = rfc3339(unix_ms);
+    let (date, clock) = full.split_once('T').unwrap_or_default();
+    let clock = clock.split('.').next().unwrap_or_default();
+    format!("<time datetime=\"{full}\">{date} {clock}</time>")
+}
+
+fn rfc3339(unix_ms: u64) -> String {
+    // Times that no clock shows are shown as 1970.
+    let at = UNIX_EPOCH.checked_add(Duration::from_millis(unix_ms)).unwrap_or(UNIX_EPOCH);
+    Rfc3339(SystemTime::min(at, UNIX_EPOCH + Duration::from_secs(253_402_300_799))).to_string()
+}
+
+fn or_dash(figure: Option<String>) -> String {
+    figure.unwrap_or_else(|| "\u{2013}".to_owned())
+}

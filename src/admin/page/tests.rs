@@ -1,0 +1,306 @@
+//! The page without a browser: every figure stands in it, it is well-formed, and nothing that came from
+//! outside is markup. What a browser shows is tried by `tests/page/run`.
+
+use super::super::status::{
+    Bucket, Certificate, Check, Destination, Event, Latency, Memory, Problem, Rates, Refusal, Room, SHAPE,
+    Severity, Shard, Sink, Spool, State, Throughput,
+};
+use super::*;
+
+/// What a client or a path may hold at worst.
+const HOSTILE: &str = "</code></main><script>alert('x')</script><img src=x onerror=\"alert(1)\"> &amp; \u{202e}\u{1b}[2J<!--{events}-->";
+
+/// A status in which each figure is another one.
+pub(crate) fn full() -> Status {
+    let rates = |first: f64| Rates {
+        messages_per_second: first,
+        bytes_per_second: (first + 1.0) * 1024.0,
+        connections_per_second: first + 2.0,
+        refusals_per_second: first + 3.0,
+    };
+    Status {
+        shape: SHAPE,
+        version: "0.1.0-a".to_owned(),
+        hostname: "mx1.example.org".to_owned(),
+        pid: 4_711,
+        at_unix_ms: 1_796_083_200_000,
+        uptime_seconds: 275_000,
+        generation: 17,
+        state: State::Receiving,
+        ready: Check { ok: true, reasons: vec![] },
+        healthy: Check { ok: true, reasons: vec![] },
+        problems: vec![Problem {
+            severity: Severity::Warning,
+            what: "something slow".to_owned(),
+            cure: "See it.".to_owned(),
+        }],
+        throughput: Throughput {
+            now: rates(101.0),
+            minute: rates(111.0),
+            quarter_hour: rates(121.0),
+            connections_open: 131,
+            messages_total: 5_000_141,
+            message_bytes_total: 151 << 20,
+            messages_by_second: (0..900).map(|second| second % 77).collect(),
+            refusals_by_second: (0..900).map(|second| second % 3).collect(),
+        },
+        latency: vec![Latency {
+            phase: "tls_handshake".to_owned(),
+            count: 161,
+            p50_us: Some(171),
+            p90_us: Some(1_810),
+            p99_us: Some(19_100),
+            curve: vec![Bucket { up_to_us: 171, count: 100 }, Bucket { up_to_us: 19_100, count: 61 }],
+        }],
+        shards: vec![Shard {
+            shard: 3,
+            connections_open: 201,
+            messages_per_second: 211.0,
+            busy: Some(0.22),
+            turn_max_us: 231,
+        }],
+        refusals: vec![Refusal {
+            what: "recipient".to_owned(),
+            reason: "unknown-recipient".to_owned(),
+            minute: 241,
+            total: 251,
+        }],
+        sinks: vec![Sink {
+            sink: "spool".to_owned(),
+            queue_messages: 261,
+            oldest_wait_seconds: 0.271,
+            batch_messages: Some(281.0),
+            sync_p50_us: Some(291),
+            sync_p99_us: Some(3_010),
+            failures_total: 311,
+        }],
+        memory: Memory {
+            buffers_pinned: 321,
+            buffers: 331,
+            blocks_used_bytes: 341 << 10,
+            spill_files: 351,
+            spill_bytes: 361 << 10,
+            back_pressure_seconds: 0.371,
+        },
+        room: Some(Room { free_bytes: 421 << 30, full_in_seconds: Some(431 * 86_400 / 2) }),
+        spool: Some(Spool {
+            segments: 381,
+            bytes: 391 << 20,
+            unconsumed_bytes: 401 << 20,
+            consumer_lag_seconds: 0.411,
+        }),
+        certificates: vec![Certificate {
+            name: "mx.example".to_owned(),
+            expires_unix: 1_798_000_000,
+            days_left: 44,
+        }],
+        destinations: vec![Destination {
+            destination: "inner".to_owned(),
+            up: false,
+            queue_messages: 451,
+            oldest_seconds: 0.461,
+        }],
+        events: vec![Event {
+            at_unix_ms: 1_796_083_100_000,
+            level: "error".to_owned(),
+            event: "store_full".to_owned(),
+            text: "an event".to_owned(),
+        }],
+    }
+}
+
+/// The text of a page without its tags, script and style.
+fn text_of(page: &str) -> String {
+    let body = page.split_once("<body>").expect("a body").1.split_once("<script>").expect("a script").0;
+    let mut text = String::new();
+    let mut rest = body;
+    while let Some((before, after)) = rest.split_once('<') {
+        text.push_str(before);
+        text.push(' ');
+        rest = after.split_once('>').map_or("", |(_, behind)| behind);
+    }
+    text + rest
+}
+
+#[test]
+fn the_page_without_a_script_holds_each_figure() {
+    let text = text_of(&page(&full()));
+    for figure in [
+        "mx1.example.org",
+        "0.1.0-a",
+        "4711",
+        "17",
+        "3 d 4 h",
+        "2026-12-01 00:00:00",
+        "Receiving, 1 problem",
+        "something slow",
+        "See it.",
+        "101",
+        "102 KiB",
+        "103",
+        "104",
+        "111",
+        "112 KiB",
+        "113",
+        "114",
+        "121",
+        "122 KiB",
+        "123",
+        "124",
+        "131",
+        "5\u{a0}000\u{a0}141",
+        "151 MiB",
+        "TLS handshake",
+        "161",
+        "171 µs",
+        "1.81 ms",
+        "19.1 ms",
+        "201",
+        "211",
+        "22 %",
+        "231 µs",
+        "unknown recipient",
+        "241",
+        "251",
+        "sink spool",
+        "261",
+        "271 ms",
+        "281",
+        "291 µs",
+        "3.01 ms",
+        "311",
+        "321 of 331",
+        "341 KiB",
+        "351",
+        "361 KiB",
+        "371 ms",
+        "381",
+        "391 MiB",
+        "401 MiB",
+        "411 ms",
+        "421 GiB",
+        "215 d 12 h",
+        "mx.example",
+        "2026-12-23",
+        "44 days",
+        "inner",
+        "down",
+        "451",
+        "461 ms",
+        "error",
+        "store_full",
+        "an event",
+    ] {
+        assert!(text.contains(figure), "{figure:?} is not in the page");
+    }
+}
+
+#[test]
+fn every_place_of_the_page_is_filled_and_each_once() {
+    let status = full();
+    let places: Vec<&str> =
+        PAGE.split("<!--{").skip(1).map(|after| after.split_once("}-->").expect("an end").0).collect();
+    for place in &places {
+        assert!(fill(place, &status, &mut String::new()), "{place}");
+        assert_eq!(places.iter().filter(|other| *other == place).count(), 1, "{place}");
+        // What the script brings up to date has an element of that name.
+        let is_live = !["title", "pulse"].contains(place);
+        assert!(!is_live || PAGE.contains(&format!("id=\"{place}\"")), "{place}");
+        let parts =
+            PAGE.split_once("const parts = [").expect("the list").1.split_once(']').expect("its end").0;
+        assert_eq!(parts.contains(&format!("\"{place}\"")), is_live, "{place}");
+    }
+    assert!(!fill("moon", &status, &mut String::new()));
+}
+
+#[test]
+fn nothing_from_outside_is_markup() {
+    let hostile = || HOSTILE.to_owned();
+    let mut status = full();
+    status.hostname = hostile();
+    status.version = hostile();
+    status.problems[0].what = hostile();
+    status.problems[0].cure = hostile();
+    status.latency[0].phase = hostile();
+    status.refusals[0].reason = hostile();
+    status.refusals[0].what = hostile();
+    status.sinks[0].sink = hostile();
+    status.certificates[0].name = hostile();
+    status.destinations[0].destination = hostile();
+    status.events[0].level = hostile();
+    status.events[0].event = hostile();
+    status.events[0].text = hostile();
+    let (tame, wild) = (page(&full()), page(&status));
+    for tag in ["<script", "<img", "</main", "</code", "<!--"] {
+        assert_eq!(wild.matches(tag).count(), tame.matches(tag).count(), "{tag}");
+    }
+    assert!(!wild.contains(['\u{202e}', '\u{1b}']));
+    assert_eq!(well_formed(&wild), Ok(()));
+}
+
+/// That every element is closed in order and every attribute quoted: what our own pages keep to, and browsers
+/// do not ask for.
+fn well_formed(page: &str) -> Result<(), String> {
+    const VOID: [&str; 2] = ["meta", "link"];
+    let mut open: Vec<&str> = Vec::new();
+    let mut rest = page.strip_prefix("<!doctype html>").ok_or("no doctype")?;
+    while let Some((text, after)) = rest.split_once('<') {
+        if text.contains('>') && !matches!(open.last(), Some(&"script" | &"style")) {
+            return Err(format!("a loose > in {text:?}"));
+        }
+        if let Some(raw) = open.last().filter(|name| ["script", "style"].contains(name)) {
+            let (_, behind) = rest.split_once(&format!("</{raw}>")).ok_or("a script without an end")?;
+            open.pop();
+            rest = behind;
+            continue;
+        }
+        let (tag, behind) = after.split_once('>').ok_or("a tag without an end")?;
+        rest = behind;
+        if tag.matches('"').count() % 2 != 0 || tag.contains('\'') && !tag.starts_with("link") {
+            return Err(format!("odd quotes in <{tag}>"));
+        }
+        let name = tag.trim_start_matches('/').split([' ', '/']).next().unwrap_or_default();
+        if let Some(closed) = tag.strip_prefix('/') {
+            let last = open.pop();
+            if last != Some(closed) {
+                return Err(format!("</{closed}> closes {last:?}"));
+            }
+        } else if !tag.ends_with('/') && !VOID.contains(&name) {
+            open.push(name);
+        }
+    }
+    if open.is_empty() { Ok(()) } else { Err(format!("{open:?} are never closed")) }
+}
+
+#[test]
+fn the_page_is_well_formed_full_and_empty() {
+    for status in [full(), Status::default()] {
+        assert_eq!(well_formed(&page(&status)), Ok(()));
+    }
+    assert!(well_formed("<!doctype html><p><b></p></b>").is_err());
+}
+
+#[test]
+fn what_needs_a_look_is_said_in_words() {
+    let mut status = full();
+    assert!(page(&status).contains("Warning.</strong> something slow"));
+    status.problems[0].severity = Severity::Error;
+    assert!(page(&status).contains("Error.</strong> something slow"));
+    for (state, word) in
+        [(State::Idle, "Ready"), (State::NotReady, "Not receiving"), (State::Draining, "Stopping")]
+    {
+        status.state = state;
+        status.problems.clear();
+        let page = page(&status);
+        assert!(page.contains(&format!("role=\"status\">{word}<")), "{word}");
+        assert!(page.contains(&format!("<title>{word} ")), "{word}");
+    }
+}
+
+#[test]
+fn tmp_write() {
+    if let Ok(path) = std::env::var("PAGE_OUT") {
+        std::fs::write(path, page(&full())).expect("written");
+        std::fs::write("/tmp/p-csp", content_security_policy()).expect("written");
+    }
+}

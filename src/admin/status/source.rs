@@ -1,0 +1,68 @@
+//! Where the status comes from: what is counted, watched and told, read together.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use super::history::{Facts, History};
+use super::{Check, Event, Status};
+use crate::admin::health::{Health, Verdict};
+use crate::log::{Recent, RecentEvent};
+use crate::metrics::Registry;
+use crate::timestamp::micros;
+
+/// Gives the status. The admin thread samples and answers; the lock is there for whoever else asks, and no
+/// shard does.
+pub struct Source {
+    hostname: String,
+    registry: Arc<Registry>,
+    health: Arc<Health>,
+    recent: Recent,
+    history: Mutex<History>,
+}
+
+impl Source {
+    /// Of these. Nothing is sampled until [`Source::sample`] is called.
+    pub fn new(hostname: String, registry: Arc<Registry>, health: Arc<Health>, recent: Recent) -> Self {
+        Self { hostname, registry, health, recent, history: Mutex::default() }
+    }
+
+    /// Takes a sample. Once each [`SAMPLE_EVERY`](super::history::SAMPLE_EVERY).
+    pub fn sample(&self) {
+        let room = self.health.room_bytes();
+        self.history().take(self.registry.snapshot(), room, Instant::now(), SystemTime::now());
+    }
+
+    /// The status as of the last sample.
+    pub fn status(&self) -> Status {
+        let facts = Facts {
+            hostname: self.hostname.clone(),
+            ready: check(&self.health.readyz()),
+            healthy: check(&self.health.healthz()),
+            is_draining: self.health.is_draining(),
+            events: self.recent.events().iter().rev().map(event).collect(),
+        };
+        let status = self.history().status(&facts);
+        // Whoever asks before the first sample is its first asker, too.
+        status.unwrap_or_else(|| {
+            self.sample();
+            self.history().status(&facts).unwrap_or_default()
+        })
+    }
+
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn check(verdict: &Verdict) -> Check {
+    Check { ok: verdict.is_good(), reasons: verdict.reasons().collect() }
+}
+
+fn event(event: &RecentEvent) -> Event {
+    Event {
+        at_unix_ms: micros(event.at) / 1000,
+        level: event.level.name().to_owned(),
+        event: event.event.to_owned(),
+        text: event.text.clone(),
+    }
+}
