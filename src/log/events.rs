@@ -142,7 +142,7 @@ events! {
     /// The cores on which shards run.
     SHARDS = "shards" Notice ["cpus"];
     /// Where mail goes, and what a 250 promises.
-    SINK = "sink" Notice ["to", "promise"];
+    SINK = "sink" Notice ["text", "promise"];
     /// For whom mail is taken.
     ACCEPTING = "accepting" Notice ["for"];
     /// All threads serve.

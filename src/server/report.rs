@@ -46,7 +46,7 @@ pub(super) fn banner(config: &Config, addresses: &[SocketAddr], opened: &Opened,
         Durability::None => "nothing: a message answered 250 may be lost",
     };
     log.record(&events::SINK, at)
-        .text("to", opened.description.as_bytes())
+        .text("text", opened.description.as_bytes())
         .text("promise", promise.as_bytes())
         .end();
     let domains =

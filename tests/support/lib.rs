@@ -12,6 +12,7 @@ pub mod exchange;
 #[cfg(feature = "fuse")]
 pub mod faulty;
 pub mod forbidden;
+pub mod http;
 pub mod image;
 pub mod load;
 pub mod operator_files;

@@ -5,6 +5,7 @@ mod any_files;
 mod check;
 mod config;
 mod doctor;
+mod metrics;
 mod recipients;
 mod requirements;
 mod spool_commands;
