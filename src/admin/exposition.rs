@@ -293,7 +293,7 @@ metrics! {
         |s, to| to.add(&[("kind", &s.snapshot.sink_kind)], seconds(s.snapshot.sink.oldest_wait));
 
     // The spool, where the sink is one.
-    "spool_bytes" Gauge [] "Octets of the spool's files, those kept for later use among them. Looked at each second by the spool's own thread, as are the next four.",
+    "spool_bytes" Gauge [] "Octets of the spool's files, those kept for later use among them. Looked at every five seconds by the spool's own thread, as are the next four.",
         |s, to| if let Some(spool) = s.snapshot.spool { to.add(&[], spool.bytes) };
     "spool_segments" Gauge [] "Segments.",
         |s, to| if let Some(spool) = s.snapshot.spool { to.add(&[], spool.segments) };
@@ -301,7 +301,7 @@ metrics! {
         |s, to| if let Some(spool) = s.snapshot.spool { to.add(&[], spool.unconsumed_bytes) };
     "spool_free_bytes" Gauge [] "Octets that are free on the spool's file system.",
         |s, to| if let Some(spool) = s.snapshot.spool { to.add(&[], spool.free_bytes) };
-    "spool_consumer_lag_seconds" Gauge [] "For how long the consumer has left more than the newest segment unconsumed without moving its cursor; 0 while it keeps up.",
+    "spool_consumer_lag_seconds" Gauge [] "For how long the consumer's cursor has stood still before something written since the start; 0 while it keeps up.",
         |s, to| if let Some(spool) = s.snapshot.spool { to.add(&[], seconds(spool.consumer_lag)) };
 
     // Memory.

@@ -71,6 +71,7 @@ impl Routes {
     }
 
     fn metrics(&self, per_shard_histograms: bool) -> Answer {
+        self.registry.set_ready(self.health.readyz().is_good());
         // What is most often enough.
         let mut text = String::with_capacity(64 * 1024);
         exposition::write(&self.registry.snapshot(), &mut text, per_shard_histograms);

@@ -11,6 +11,7 @@ mod interop;
 mod locked_memory;
 mod log;
 mod mailbox_lines;
+mod metrics;
 mod power_cut;
 mod process;
 mod reload;

@@ -6,6 +6,7 @@ mod check;
 mod config;
 mod doctor;
 mod manual;
+mod metrics;
 mod permission;
 mod recipients;
 mod reload_keys;
