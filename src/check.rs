@@ -4,10 +4,12 @@
 //! `ringmx check` prints it and `ringmx serve` starts by it: both ask here, so that neither knows more than
 //! the other. Changes nothing on the disk: no directory is made, no file is left, no lock is taken.
 
+mod service_user;
+
 use std::path::Path;
 
 use crate::config::{self, Config, Entries, LogFormat, Places, Problem, Warning, recipients};
-use crate::sink::file_limit;
+use crate::sink::{Remark, file_limit};
 use crate::smtp::policy::RecipientEntry;
 use crate::tls::certificate::CertificateFile;
 use crate::tls::context as certificates;
@@ -33,12 +35,9 @@ pub struct Checked {
 
 /// Checks a configuration file, or without one what is served without one.
 pub fn check(file: Option<&Path>) -> Checked {
-    let (config, mut problems, mut warnings, places, recipients) = match file {
-        Some(file) => {
-            let config::Reading { config, problems, warnings, places, recipients } = config::read(file);
-            (config, problems, warnings, places, recipients)
-        }
-        None => (Some(Config::embedded_default()), Vec::new(), Vec::new(), Places::embedded_default(), None),
+    let config::Reading { config, log_format, mut problems, mut warnings, places, recipients } = match file {
+        Some(file) => config::read(file),
+        None => config::Reading::of_embedded_default(),
     };
     if let Some(config) = &config {
         check_certificates(config, &places, &mut problems, &mut warnings);
@@ -54,11 +53,7 @@ pub fn check(file: Option<&Path>) -> Checked {
             warnings.push(Warning(places.finding("shards", text)));
         }
     }
-    // What has no line first, and what is in other files last.
-    let is_elsewhere = |finding: &config::Finding| !places.is_file(&finding.file);
-    problems.sort_by_key(|Problem(finding)| (is_elsewhere(finding), finding.line));
-    warnings.sort_by_key(|Warning(finding)| (is_elsewhere(finding), finding.line));
-    let log_format = config.as_ref().map_or(LogFormat::default(), |config| config.log.format);
+    service_user::sort(&places, &mut problems, &mut warnings);
     let config = config.filter(|_| problems.is_empty());
     Checked { config, recipients, places, log_format, problems, warnings }
 }
@@ -76,9 +71,11 @@ pub fn recipients(config: &Config) -> Result<(Entries, Vec<Warning>), Vec<Proble
 /// container, has no strangers as clients.
 fn root_note(config: &Config, is_root: bool) -> Option<String> {
     let is_public = |listener: &config::Listener| !listener.address.ip().to_canonical().is_loopback();
-    let text = "ringmx runs as root: whoever finds a hole in it has the whole machine; `serve` needs a user of its own, and for ports \
-                below 1024 CAP_NET_BIND_SERVICE (systemd: User=ringmx, AmbientCapabilities=CAP_NET_BIND_SERVICE)";
-    (is_root && config.listeners.iter().any(is_public)).then(|| text.to_owned())
+    let text = "ringmx runs as root: whoever finds a hole in it has the whole machine; name a user for it to become (`user` in \
+                [run_as]), or start it as one (systemd: User=ringmx, AmbientCapabilities=CAP_NET_BIND_SERVICE for ports below \
+                1024)";
+    let stays = config.run_as.user.is_none();
+    (is_root && stays && config.listeners.iter().any(is_public)).then(|| text.to_owned())
 }
 
 fn check_certificates(
@@ -106,9 +103,9 @@ fn check_store(config: &Config, places: &Places, problems: &mut Vec<Problem>, wa
     let has_path = config.sink.facts().directory().is_some_and(|path| !path.as_os_str().is_empty());
     if has_path {
         let found = sink::examine(&config.sink);
-        let finding = |text| places.finding("sink.path", text);
-        problems.extend(found.errors.into_iter().map(|text| Problem(finding(text))));
-        warnings.extend(found.warnings.into_iter().map(|text| Warning(finding(text))));
+        let finding = |Remark { key, text }: Remark| places.finding(&format!("sink.{key}"), text);
+        problems.extend(found.errors.into_iter().map(|remark| Problem(finding(remark))));
+        warnings.extend(found.warnings.into_iter().map(|remark| Warning(finding(remark))));
     }
 }
 
@@ -157,6 +154,9 @@ mod tests {
             assert!(root_note(&config, true).is_some_and(|text| text.contains("User=")), "{address}");
             assert_eq!(root_note(&config, false), None, "{address}");
         }
+        config.run_as.user = Some("ringmx".to_owned());
+        assert_eq!(root_note(&config, true), None, "it will not stay root");
+        config.run_as.user = None;
         config.listeners[0].address = "[::ffff:127.0.0.1]:25".parse().expect("an address");
         assert_eq!(root_note(&config, true), None, "mapped loopback");
     }

@@ -41,6 +41,8 @@ pub mod admin;
 #[cfg(feature = "server")]
 pub mod resource_limits;
 #[cfg(feature = "server")]
+pub mod sandbox;
+#[cfg(feature = "server")]
 pub mod service_manager;
 #[cfg(feature = "server")]
 pub mod shutdown;

@@ -123,6 +123,21 @@ pub const LOG_END_MAX: Duration = Duration::from_secs(2);
 /// is configured.
 pub const LOG_SESSION_LINES_DEFAULT: u32 = 100;
 
+/// Octets of a `Message-ID:` in the log.
+pub const MESSAGE_ID_BYTES_MAX: usize = 250;
+
+/// So far into the mail data a `Message-ID:` is looked for.
+pub const MESSAGE_ID_WITHIN: usize = 16 * 1024;
+
+/// Refusals of a session that have a line each in the log.
+pub const REFUSAL_LINES_MAX: u8 = 20;
+
+/// Octets of an address in such a line: those of a path (RFC 5321 §4.5.3.1.3).
+pub const REFUSAL_ADDRESS_BYTES_MAX: usize = 256;
+
+/// Recipients of a refused message in such a line.
+pub const REFUSAL_RECIPIENTS_MAX: usize = 4;
+
 /// The last that a process says is waited for so long.
 pub const LAST_WORDS_MAX: Duration = Duration::from_millis(500);
 

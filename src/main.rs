@@ -17,6 +17,8 @@ fn main() -> ExitCode {
         Command::Reload { config } => cli::reload(config.path()),
         Command::Serve { config } => cli::serve(config.path()),
         Command::Cert(command) => cli::cert(&command),
+        Command::Completion { shell } => cli::completion(shell),
+        Command::Man { dir } => cli::man(&dir),
         Command::Spool(command) => cli::spool(&command),
         Command::Status { config, json } => cli::status(config.path(), json),
     }

@@ -45,9 +45,26 @@ impl Threads {
     /// Waits until all have ended, but not longer than `within`. Gives the names of those that go on; they
     /// are left alone.
     pub fn join(self, within: Duration) -> Vec<String> {
+        self.join_and_tell(within, Duration::MAX, || {})
+    }
+
+    /// The same; each time that so much time has passed, this is called.
+    pub fn join_and_tell(self, within: Duration, every: Duration, mut tell: impl FnMut()) -> Vec<String> {
         let Self { handles, alive, ended } = self;
         drop(alive);
-        let all_ended = ended.recv_timeout(within) == Err(RecvTimeoutError::Disconnected);
+        let mut left = within;
+        let all_ended = loop {
+            let wait = left.min(every);
+            match ended.recv_timeout(wait) {
+                Err(RecvTimeoutError::Disconnected) => break true,
+                // Nothing is ever sent.
+                Err(RecvTimeoutError::Timeout) | Ok(_) => left -= wait,
+            }
+            if left.is_zero() {
+                break false;
+            }
+            tell();
+        };
         let (done, left): (Vec<_>, Vec<_>) =
             handles.into_iter().partition(|thread| all_ended || thread.is_finished());
         for thread in done {
@@ -76,7 +93,9 @@ mod tests {
         threads.start("long".to_owned(), move || assert!(held.recv().is_err())).expect("a thread");
         assert_eq!(threads.count(), 2);
         // The short one has all the time it needs: only the long one can be missing at the end of it.
-        assert_eq!(threads.join(Duration::from_millis(500)), ["long"]);
+        let (mut told, each) = (0, Duration::from_millis(100));
+        assert_eq!(threads.join_and_tell(5 * each, each, || told += 1), ["long"]);
+        assert_eq!(told, 4, "and then it is over");
         drop(hold);
     }
 

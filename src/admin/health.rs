@@ -123,12 +123,18 @@ impl Verdict {
 }
 
 impl Health {
-    /// Of what is counted here; none of it serves yet. There is a bell a shard.
-    pub fn new(registry: Arc<Registry>, bells: Vec<Bell>, space: Option<Arc<Space>>, stops: Stops) -> Self {
+    /// Of what is counted here; none of it serves yet. There is a bell a shard; the sink has so many workers.
+    pub fn new(
+        registry: Arc<Registry>,
+        workers: usize,
+        bells: Vec<Bell>,
+        space: Option<Arc<Space>>,
+        stops: Stops,
+    ) -> Self {
         let seen = Seen {
             shards: vec![Stand::default(); registry.shards().len()],
-            workers: vec![Stand::default(); registry.sinks().len()],
-            failures: vec![Stand::default(); registry.sinks().len()],
+            workers: vec![Stand::default(); workers],
+            failures: vec![Stand::default(); workers],
             space: Stand::default(),
         };
         Self { registry, bells, space, stops, serves: AtomicBool::new(false), seen: Mutex::new(seen) }
@@ -276,7 +282,7 @@ mod tests {
             let asked = Arc::clone(&stops);
             let stops_now: Stops = Box::new(move || asked.load(Ordering::Relaxed));
             let space = Some(Arc::new(Space::fixed(1)));
-            let health = Health::new(Arc::clone(&registry), vec![bell], space, stops_now);
+            let health = Health::new(Arc::clone(&registry), 1, vec![bell], space, stops_now);
             Self { health, registry, rung, stops }
         }
 

@@ -1,7 +1,7 @@
 //! HTTP/1.1 for the administration: one question a connection, one answer, and bounds for both.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,11 +40,8 @@ const LINGER_BYTES_MAX: usize = 64 * 1024;
 pub(super) async fn serve(stream: Stream, routes: Arc<Routes>) {
     // Whoever takes longer is cut off: there is nobody to tell.
     let _ = timeout(CONNECTION_MAX, async {
-        let service = service_fn(|asked| {
-            let answer = answer(&asked, &routes);
-            async { Ok::<_, Infallible>(answer) }
-        });
-        let connection = http1::Builder::new()
+        let service = service_fn(|asked| ready(Ok::<_, Infallible>(answer(&asked, &routes))));
+        let mut connection = http1::Builder::new()
             .keep_alive(false)
             .half_close(true)
             .max_buf_size(HEAD_BYTES_MAX)
@@ -53,10 +50,9 @@ pub(super) async fn serve(stream: Stream, routes: Arc<Routes>) {
             .timer(TokioTimer::new())
             .header_read_timeout(CONNECTION_MAX)
             .serve_connection(TokioIo::new(stream), service);
-        // An error is one of the other end.
-        if let Ok(parts) = connection.without_shutdown().await {
-            linger(parts.io.into_inner()).await;
-        }
+        // An error is one of the other end, which was told what it did wrong.
+        let _ = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
+        linger(connection.into_parts().io.into_inner()).await;
     })
     .await;
 }

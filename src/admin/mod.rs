@@ -34,7 +34,8 @@ use self::status::source::Source;
 use crate::config;
 use crate::metrics::Registry;
 use crate::service_manager::ServiceManager;
-use crate::sink::{Report, Site};
+use crate::sink::Report;
+use crate::sink::Site;
 use crate::threads::Threads;
 
 /// Connections at a time. One more ends the oldest: who only holds connections keeps nobody out.
@@ -43,6 +44,9 @@ const CONNECTIONS_MAX: usize = 32;
 /// One connection each 3 ms, or so many at once.
 const ACCEPT_EVERY: Duration = Duration::from_millis(3);
 const ACCEPT_BURST: u32 = 64;
+
+/// One that is closed at once costs less: strangers keep nobody else waiting.
+const CLOSE_EVERY: Duration = Duration::from_micros(100);
 
 /// After an accept failed, as a rule for want of descriptors, nothing is accepted for this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
@@ -191,12 +195,13 @@ impl Door {
         sleep_until(self.pace.not_before()).await;
         match self.acceptor.accept().await {
             Ok((stream, from)) => {
-                self.pace.count();
                 if self.routes.access().lets_in(from) {
+                    self.pace.count(ACCEPT_EVERY);
                     self.connections.add(http::serve(stream, Arc::clone(&self.routes)));
-                } else if let Some(others) = self.strangers.count()
-                    && let Some(from) = from
-                {
+                    return;
+                }
+                self.pace.count(CLOSE_EVERY);
+                if let (Some(others), Some(from)) = (self.strangers.count(), from) {
                     let others = if others > 0 { format!(", and {others} before it") } else { String::new() };
                     self.report.note(&format!(
                         "{from} connected to the administration and is of no network of `admin.allow`: closed{others}"
@@ -247,8 +252,8 @@ impl Pace {
         self.even - ACCEPT_EVERY * (ACCEPT_BURST - 1)
     }
 
-    fn count(&mut self) {
-        self.even = self.even.max(Instant::now()) + ACCEPT_EVERY;
+    fn count(&mut self, takes: Duration) {
+        self.even = self.even.max(Instant::now()) + takes;
     }
 
     fn pause(&mut self) {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind as UsageError};
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
 use super::cert::CertCommand;
 use super::spool::SpoolCommand;
@@ -68,9 +69,19 @@ pub enum Command {
     /// Read a spool, beside a running receiver or without.
     #[command(subcommand)]
     Spool(SpoolCommand),
-    /// Make a certificate.
+    /// Make a certificate, or say what DNS should hold of one.
     #[command(subcommand)]
     Cert(CertCommand),
+    /// Write the manual pages into a directory.
+    Man {
+        /// The directory; it is made if there is none.
+        dir: PathBuf,
+    },
+    /// Print what a shell sources to complete our command line.
+    Completion {
+        /// The shell.
+        shell: Shell,
+    },
 }
 
 /// The configuration file of a subcommand, in either place.
@@ -97,6 +108,11 @@ pub fn parse() -> Command {
         Ok(arguments) => arguments.command.unwrap_or(Command::Serve { config: ConfigFile::default() }),
         Err(error) => with_hint(error, std::env::args_os().nth(1)).exit(),
     }
+}
+
+/// The whole command line, for those who describe it.
+pub(super) fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// `ringmx FILE` and `ringmx --config FILE` are told what they lack; any other error is as it was.
@@ -150,7 +166,11 @@ mod tests {
                 | Command::Reload { config }
                 | Command::Status { config, .. }
                 | Command::Doctor { config, .. } => config.path().map(Path::to_owned),
-                Command::Config | Command::Spool(_) | Command::Cert(_) => None,
+                Command::Config
+                | Command::Spool(_)
+                | Command::Cert(_)
+                | Command::Man { .. }
+                | Command::Completion { .. } => None,
             };
             for arguments in
                 [&[name, "f"][..], &[name, "-c", "f"], &[name, "--config", "f"], &[name, "--config=f"]]

@@ -1,4 +1,4 @@
-//! `ringmx cert`: a certificate for trying out.
+//! `ringmx cert`: a certificate for trying out; what DNS says of one.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::output::print;
-use crate::tls::self_signed;
+use crate::tls::{self_signed, tlsa};
 
 /// What is done with certificates.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
@@ -27,14 +27,36 @@ pub enum CertCommand {
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
     },
+    /// Print the TLSA record (RFC 7672) that pins the key of a certificate. It stays the same while the key
+    /// does; certbot keeps it with `--reuse-key`.
+    Tlsa {
+        /// The certificate: PEM, the server's own first.
+        #[arg(value_name = "FILE")]
+        chain: PathBuf,
+        /// The host name that MX records name [default: each name of the certificate].
+        #[arg(long, value_name = "NAME")]
+        host: Option<String>,
+        /// The port.
+        #[arg(long, default_value_t = 25)]
+        port: u16,
+    },
 }
 
 /// `ringmx cert …`.
 pub fn cert(command: &CertCommand) -> ExitCode {
-    let CertCommand::SelfSigned { names, chain, key } = command;
+    match command {
+        CertCommand::SelfSigned { names, chain, key } => make(names, chain.as_deref(), key.as_deref()),
+        CertCommand::Tlsa { chain, host, port } => match tlsa::records(chain, host.as_deref(), *port) {
+            Ok(records) => print(&records),
+            Err(why) => refuse(&format!("{}: {why}", chain.display())),
+        },
+    }
+}
+
+fn make(names: &[String], chain: Option<&Path>, key: Option<&Path>) -> ExitCode {
     let Some(name) = names.first() else { return ExitCode::FAILURE };
-    let chain = chain.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.pem")));
-    let key = key.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.key")));
+    let chain = chain.map_or_else(|| PathBuf::from(format!("{name}.pem")), Path::to_owned);
+    let key = key.map_or_else(|| PathBuf::from(format!("{name}.key")), Path::to_owned);
     if chain == key {
         return refuse(&format!("{}: certificate and key need a file each; name another", chain.display()));
     }

@@ -4,8 +4,10 @@
 
 mod arguments;
 mod cert;
+mod completion;
 mod control;
 mod doctor;
+mod man;
 mod output;
 mod reload;
 mod spool;
@@ -18,7 +20,9 @@ use std::process::ExitCode;
 
 pub use self::arguments::{Command, ConfigFile, parse};
 pub use self::cert::{CertCommand, cert};
+pub use self::completion::completion;
 pub use self::doctor::doctor;
+pub use self::man::man;
 pub use self::reload::reload;
 pub use self::spool::{SpoolCommand, spool};
 pub use self::status::status;
@@ -32,7 +36,7 @@ use crate::{check, config, log, server};
 
 /// `ringmx check FILE`.
 pub fn check(file: Option<&Path>) -> ExitCode {
-    let checked = check::check(file);
+    let checked = check::check(file).with_service_user(file);
     print_each("warning: ", &checked.warnings);
     print_each("", &checked.problems);
     let Some(config) = checked.config else { return ExitCode::FAILURE };
@@ -56,7 +60,7 @@ pub fn serve(file: Option<&Path>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let checked = check::check(file);
+    let checked = check::check(file).with_service_user(file);
     let served = match &checked.config {
         Some(config) => server::serve(config, file, checked.recipients, &checked.warnings, &shutdown),
         None => server::refuse(checked.log_format, &checked.problems, &checked.warnings),

@@ -13,12 +13,14 @@ use super::document::Document;
 use super::identity::{self, Identity};
 use super::listener::{self, Listener};
 use super::log::{self, Log};
+use super::run_as::{self, RunAs};
 use super::section::Section;
 use super::session_limits;
 use super::shards::{self, Shard};
 use super::sink::{self, Sink};
 use super::standing::Fixed;
 use super::tls::{self, CertificateLines, Tls};
+use crate::limits::REFUSAL_LINES_MAX;
 use crate::mail::domain::DomainPattern;
 use crate::smtp::extension::{Extension, ExtensionSet};
 use crate::smtp::policy::{Policy, RecipientRules};
@@ -53,6 +55,8 @@ pub struct Config {
     pub tls: Tls,
     /// What is logged and how.
     pub log: Log,
+    /// As whom, and with what given up.
+    pub run_as: RunAs,
     /// Where it tells how it does; none where it is not asked.
     pub admin: Option<Admin>,
     /// The path of the control socket, if there is one.
@@ -67,6 +71,7 @@ impl Config {
         listener.session_settings(Settings {
             extensions: self.extensions_of(listener),
             local_part_case_sensitive: self.local_part_case_sensitive,
+            refusals_noted_max: if self.log.refusals { REFUSAL_LINES_MAX } else { 0 },
             ..Settings::of(self.hostname.clone(), self.limits.clone(), policy)
         })
     }
@@ -110,6 +115,8 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     let limits = session_limits::read(root.table("limits", "Bounds of sessions and transactions."));
     let shards = shards::read(&mut root, limits.message_size_max);
     let log = log::read(root.table("log", "What is logged, to standard error, and how."));
+    let run_as =
+        run_as::read(root.table("run_as", "As whom ringmx serves, and what it gives up before that."));
     let admin = admin::read(&mut root, &listeners);
     let control = control::read(&mut root);
     root.finish();
@@ -127,6 +134,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
         limits,
         tls,
         log,
+        run_as,
         admin,
         control,
         fixed: document.take_fixed(),

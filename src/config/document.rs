@@ -72,6 +72,17 @@ pub(super) enum Fallback {
 }
 
 impl Fallback {
+    /// A value as it would be written, and what the reference says of the default.
+    pub(super) fn shown(&self) -> (&str, String) {
+        match self {
+            Self::Value(value) => (value.as_str(), format!("default {value}")),
+            Self::Computed { example, default } => (example, format!("default: {default}")),
+            Self::Required { example } => (example, "required".to_owned()),
+            Self::Depends { example, required } => (example, format!("required {required}")),
+            Self::Inherited { table, example } => (example.as_str(), format!("default: that of {table}")),
+        }
+    }
+
     /// What holds without the key, in the words of an answer to the operator.
     pub(super) fn text(&self) -> String {
         match self {

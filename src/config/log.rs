@@ -33,6 +33,28 @@ pub enum LogFormat {
     Json,
 }
 
+/// The form that a text asks for which is not TOML, as far as that can be told: whoever reads the log as JSON
+/// has to read why there is no server.
+pub(super) fn format_asked_for(text: &str) -> LogFormat {
+    let mut is_in_table = false;
+    let mut format = LogFormat::default();
+    for line in text.lines().map(str::trim) {
+        if line.starts_with('[') {
+            is_in_table = line.split('#').next().is_some_and(|line| line.trim() == "[log]");
+        }
+        let Some((key, value)) = line.split_once('=') else { continue };
+        let is_asked = match key.trim() {
+            "format" => is_in_table,
+            "log.format" => true,
+            _ => false,
+        };
+        if is_asked && value.trim().trim_matches(['"', '\'']).starts_with("json") {
+            format = LogFormat::Json;
+        }
+    }
+    format
+}
+
 /// Reads the table.
 pub(super) fn read(mut section: Section<'_>) -> Log {
     section.reloads_but(&["file", "format"]);
@@ -59,4 +81,23 @@ pub(super) fn read(mut section: Section<'_>) -> Log {
     };
     section.finish();
     log
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_is_known_where_the_rest_is_not_toml() {
+        for text in [
+            "[log]\nformat = \"json\"\n[oops",
+            "x = \n[ log\n[log] # here\n  format='json' # x",
+            "log.format=\"json",
+        ] {
+            assert_eq!(format_asked_for(text), LogFormat::Json, "{text}");
+        }
+        for text in ["", "[log]\nformat = \"text\"", "[other]\nformat = \"json\"", "# format = \"json\""] {
+            assert_eq!(format_asked_for(text), LogFormat::Text, "{text}");
+        }
+    }
 }

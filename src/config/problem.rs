@@ -5,7 +5,7 @@ use std::fmt;
 /// A place in a file and what is to be said about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// The file as the operator named it.
+    /// The file as the operator named it; empty where a configuration is in use whose file was not read again.
     pub file: String,
     /// Counted from 1. `None` when something is missing altogether.
     pub line: Option<usize>,
@@ -22,7 +22,8 @@ impl fmt::Display for Finding {
             write!(f, ":{line}")?;
         }
         if !self.key.is_empty() {
-            write!(f, ": {}", self.key)?;
+            let between = if self.file.is_empty() { "" } else { ": " };
+            write!(f, "{between}{}", self.key)?;
         }
         write!(f, ": {}", self.text)
     }

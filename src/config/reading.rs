@@ -6,6 +6,7 @@ use toml::de::DeTable;
 
 use super::configuration::{self, Config};
 use super::document::Document;
+use super::log::{self, LogFormat};
 use super::problem::{Finding, Places, Problem, Warning, line_of};
 use super::{file, recipients, reference, syntax};
 use crate::smtp::policy::RecipientEntry;
@@ -18,6 +19,8 @@ const FILE_BYTES_MAX: usize = 16 << 20;
 pub struct Reading {
     /// What it says, with defaults in place of what is wrong. `None` when it is not TOML.
     pub config: Option<Config>,
+    /// The form of the log that it asks for, also where it is not TOML but for that.
+    pub log_format: LogFormat,
     /// Why it cannot be used.
     pub problems: Vec<Problem>,
     /// What is allowed and probably not meant.
@@ -30,6 +33,19 @@ pub struct Reading {
 }
 
 impl Reading {
+    /// What is served without a file.
+    pub fn of_embedded_default() -> Self {
+        let config = Config::embedded_default();
+        Self {
+            log_format: config.log.format,
+            config: Some(config),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+            places: Places::embedded_default(),
+            recipients: None,
+        }
+    }
+
     /// The configuration, unless there are problems.
     pub fn result(self) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
         match self.config {
@@ -38,9 +54,9 @@ impl Reading {
         }
     }
 
-    fn no_toml(file: &str, problems: Vec<Problem>) -> Self {
+    fn no_toml(file: &str, problems: Vec<Problem>, log_format: LogFormat) -> Self {
         let places = Places::new(file.to_owned(), Vec::new(), Vec::new());
-        Self { config: None, problems, warnings: Vec::new(), places, recipients: None }
+        Self { config: None, log_format, problems, warnings: Vec::new(), places, recipients: None }
     }
 }
 
@@ -64,7 +80,7 @@ pub fn read_alone(path: &Path) -> Reading {
     let file = path.display().to_string();
     let unusable = |line, text| {
         let finding = Finding { file: file.clone(), line, key: String::new(), text };
-        Reading::no_toml(&file, vec![Problem(finding)])
+        Reading::no_toml(&file, vec![Problem(finding)], LogFormat::default())
     };
     let octets = match file::read(path, FILE_BYTES_MAX) {
         Ok(octets) => octets,
@@ -116,13 +132,15 @@ pub fn parse(text: &str, file: &str, base_dir: &Path) -> Result<(Config, Vec<War
 fn read_text(text: &str, file: &str, base_dir: &Path) -> Reading {
     let (root, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        return Reading::no_toml(file, syntax::problems(file, text, &errors));
+        let log_format = log::format_asked_for(text);
+        return Reading::no_toml(file, syntax::problems(file, text, &errors), log_format);
     }
     let document = Document::new(file, text, base_dir, Some(root.get_ref()), reference::unknown_key);
     let (config, certificates) = configuration::read(&document);
     let (problems, warnings, found) = document.into_findings();
     let places = Places::new(file.to_owned(), found, certificates);
-    Reading { config: Some(config), problems, warnings, places, recipients: None }
+    let log_format = config.log.format;
+    Reading { config: Some(config), log_format, problems, warnings, places, recipients: None }
 }
 
 impl Config {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use super::configuration;
-use super::document::{DescribedTable, Document, Fallback, TakenBy};
+use super::document::{DescribedKey, DescribedTable, Document, Fallback, TakenBy};
 
 const HEAD: &str = "\
 # Every key of ringmx's configuration. A key that is commented out shows its default, or an example where its
@@ -58,6 +58,46 @@ pub fn reference() -> String {
 /// The contents of docs/configuration.md.
 pub fn markdown() -> String {
     format!("{DOCUMENT_HEAD}```toml\n{}```\n", reference())
+}
+
+/// A table of the configuration, for those who show the reference in another form.
+#[derive(Debug)]
+pub struct ReferenceTable {
+    /// How its header is written; empty for the top of the file.
+    pub header: &'static str,
+    /// What it is.
+    pub doc: &'static str,
+    /// Its keys.
+    pub keys: Vec<ReferenceKey>,
+}
+
+/// A key of it.
+#[derive(Debug)]
+pub struct ReferenceKey {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is.
+    pub doc: &'static str,
+    /// What may be written, with range, unit and default, and how a running server takes a change.
+    pub allowed: String,
+    /// A value, as it would be written.
+    pub example: &'static str,
+}
+
+/// Every table with its keys.
+pub fn reference_tables() -> Vec<ReferenceTable> {
+    let key = |key: &'static DescribedKey| {
+        let (example, default) = key.default.shown();
+        let taken_by = key.taken_by.map_or("?", TakenBy::word);
+        let allowed = format!("{}; {default}; {taken_by}", key.allowed);
+        ReferenceKey { name: key.name, doc: key.doc, allowed, example }
+    };
+    let table = |table: &'static DescribedTable| ReferenceTable {
+        header: &table.header,
+        doc: table.doc,
+        keys: table.keys.iter().map(key).collect(),
+    };
+    tables().iter().map(table).collect()
 }
 
 /// Every key as it is written with its table (`limits.errors_max`), and how a running server takes a change of
@@ -139,13 +179,7 @@ fn print_table(text: &mut String, table: &DescribedTable) {
         let _ = write!(text, "\n# {}\n{comment}{}\n", table.doc, table.header);
     }
     for key in &table.keys {
-        let (value, default) = match &key.default {
-            Fallback::Value(value) => (value.as_str(), format!("default {value}")),
-            Fallback::Computed { example, default } => (*example, format!("default: {default}")),
-            Fallback::Required { example } => (*example, "required".to_owned()),
-            Fallback::Depends { example, required } => (*example, format!("required {required}")),
-            Fallback::Inherited { table, example } => (example.as_str(), format!("default: that of {table}")),
-        };
+        let (value, default) = key.default.shown();
         let required = matches!(key.default, Fallback::Required { .. } | Fallback::Depends { .. });
         let comment = if required && !comment_out { "" } else { "# " };
         // A test holds that every key has one.

@@ -75,6 +75,7 @@ impl Config {
             log,
             local_part_case_sensitive: running.local_part_case_sensitive,
             admin: running.admin.clone(),
+            run_as: running.run_as.clone(),
             control: running.control.clone(),
             fixed: running.fixed.clone(),
             ..self

@@ -10,12 +10,19 @@ use crate::config::Config;
 use crate::memory_sum::SocketMemory;
 use crate::resource_limits;
 use crate::ring::probe::{self, Unusable};
+use crate::sandbox::{self, Account};
 
 /// Facts of the host. What the machine does not show is none, and no check complains of that.
 #[derive(Debug, Default)]
 pub struct Host {
     /// Whether io_uring does what shards need, tried out; none when it was not.
     pub io_uring: Option<Result<(), Unusable>>,
+    /// The user of `[run_as]`, as whom that was tried; none where it was this one.
+    pub service_user: Option<String>,
+    /// The version of Landlock, or the error number of the kernel; none when it was not tried.
+    pub landlock: Option<Result<u32, i32>>,
+    /// Whether the kernel was built with filters for system calls.
+    pub seccomp: Option<bool>,
     /// The sysctl kernel.io_uring_disabled.
     pub io_uring_disabled: Option<u64>,
     /// Major and minor version of the kernel.
@@ -69,6 +76,9 @@ impl Host {
         let memory = |key: &str| memory(tree, key);
         Self {
             io_uring: None,
+            service_user: None,
+            landlock: None,
+            seccomp: None,
             io_uring_disabled: sysctl("kernel.io_uring_disabled"),
             kernel: tree.text("proc/sys/kernel/osrelease").and_then(|text| version(&text)),
             open_files_max: limit("Max open files", Which::Most),
@@ -108,7 +118,15 @@ impl Host {
     pub fn tried_out(mut self, config: &Config) -> Self {
         // As `serve` does.
         resource_limits::raise();
-        self.io_uring = Some(probe::probe().and_then(|()| probe::probe_rings(&config.shards)));
+        let tried = || probe::probe().and_then(|()| probe::probe_rings(&config.shards));
+        // Root is charged for nothing.
+        let account = Account::to_become(&config.run_as).ok().flatten();
+        let as_user = account.as_ref().and_then(|account| account.act(tried).ok());
+        self.service_user = account.filter(|_| as_user.is_some()).map(|account| account.to_string());
+        self.io_uring = Some(as_user.unwrap_or_else(tried));
+        let version = sandbox::landlock_version();
+        self.landlock = Some(version.map_err(|error| error.raw_os_error().unwrap_or_default()));
+        self.seccomp = Some(std::path::Path::new("/proc/sys/kernel/seccomp/actions_avail").exists());
         if let Some(store) = &mut self.store {
             store.sync = Some(sync_time::measure(&store.directory));
         }

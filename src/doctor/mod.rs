@@ -26,7 +26,7 @@ pub use self::store::{Mount, Store};
 pub use self::sync_time::SyncTimes;
 pub use self::tree::Tree;
 
-use self::checks::{cores, limits, memory, network, rings, storage};
+use self::checks::{confinement, cores, limits, memory, network, rings, storage};
 use crate::config::Config;
 use crate::memory_sum::MemorySum;
 
@@ -37,6 +37,9 @@ type Check = fn(&Host, &Config) -> Option<Finding>;
 const CHECKS: &[(&str, Check)] = &[
     ("io_uring", rings::check_io_uring),
     ("locked memory", rings::check_memlock),
+    ("user", confinement::check_user),
+    ("Landlock", confinement::check_landlock),
+    ("seccomp", confinement::check_seccomp),
     ("file system", storage::check_file_system),
     ("mount options", storage::check_mount_options),
     ("journal", storage::check_journal),

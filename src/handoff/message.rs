@@ -1,12 +1,13 @@
 //! A completed message on its way to a sink, and the receipt that carries it home.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use crate::buffer::MailData;
 use crate::mail::client::ClientFacts;
 use crate::mail::envelope::Envelope;
 use crate::mail::outcome::Outcome;
 use crate::mail::queue_id::QueueId;
+use crate::mail::session_id::SessionId;
 
 /// One completed message: envelope, trace information and mail data. Made and taken apart by its shard, read
 /// by a sink.
@@ -18,6 +19,13 @@ pub struct Message {
     pub id: QueueId,
     /// The shard and connection that wait for the receipt.
     pub origin: Origin,
+    /// The session that it came in.
+    pub session: SessionId,
+    /// `Message-ID:` of the mail data, where its beginning has left memory; else it is looked for when it is
+    /// told of.
+    pub message_id: Option<Box<[u8]>>,
+    /// When its phases began; none before it is complete.
+    pub times: Option<Times>,
     /// Whom it came from and to whom it goes.
     pub envelope: Box<Envelope>,
     /// What was known of the SMTP client at the end of the mail data.
@@ -32,33 +40,19 @@ pub struct Message {
     pub data: MailData,
     /// Where the sink stored it, for the log; written by the sink.
     pub place: String,
-    /// When it reached each stage.
-    pub timeline: Timeline,
-}
-
-/// When a message reached each stage, by the clock of its shard's turns; none where it did not.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Timeline {
-    /// MAIL was accepted.
-    pub begun: Option<Instant>,
-    /// DATA was accepted, or the first BDAT came.
-    pub data: Option<Instant>,
-    /// The mail data ended.
-    pub complete: Option<Instant>,
-    /// A worker of the sink can take it.
+    /// When a worker of the sink could take it; none before.
     pub handed_over: Option<Instant>,
-    /// The receipt came home.
-    pub home: Option<Instant>,
 }
 
-impl Timeline {
-    /// How long the envelope took, the mail data, the wait for the sink, and the sink; none where there is
-    /// not both ends.
-    pub fn phases(&self) -> [Option<Duration>; 4] {
-        let Self { begun, data, complete, handed_over, home } = *self;
-        [(begun, data), (data, complete), (complete, handed_over), (handed_over, home)]
-            .map(|(from, to)| Some(to?.saturating_duration_since(from?)))
-    }
+/// When the phases of a message began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// MAIL was accepted.
+    pub begun: Instant,
+    /// DATA or the first BDAT was accepted.
+    pub data: Instant,
+    /// The mail data ended.
+    pub complete: Instant,
 }
 
 /// Which connection waits for a receipt. Only its shard can read it.

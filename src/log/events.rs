@@ -105,15 +105,15 @@ events! {
     /// A client was refused something: a reply of 4yz or 5yz to a command or to mail data, or to the
     /// connection. A session has at most 20 of these lines. All clients together have so many a second and
     /// shard as `log.session_lines_max` says, one client an eighth of them. Where this machine is the reason,
-    /// each shard writes one a minute for each reason. All others are counted (`refused-more`, `refusals`,
-    /// `sessions`).
+    /// each shard writes one a minute for each reason. All others are counted (`refused-more`, `refusals`).
     REFUSED = "refused" Info [
         "session", "id", "client", "front", "ehlo", "from", "to", "recipients", "step", "reply", "reason",
     ];
     /// A session had so many refusals more than it may have lines. Comes with its end.
     REFUSED_MORE = "refused-more" Info ["session", "client", "front", "ehlo", "more"];
-    /// So many refusals more had this reason, which is one of this machine, and no line.
-    REFUSALS = "refusals" Info ["reason", "more", "seconds"];
+    /// So many refusals more had this reason, which is one of this machine, and no line; or so many were over
+    /// the rate.
+    REFUSALS = "refusals" Info ["reason", "more", "over_rate", "seconds"];
     /// A session is over. One that brought mail always has its line; one that did nothing has none, and others
     /// have so many a second (`log.session_lines_max`); `sessions` counts the rest.
     SESSION = "session" Info [
@@ -121,15 +121,14 @@ events! {
         "server_name", "tls_failed", "no_proxy_header", "commands", "accepted", "refused_4yz", "refused_5yz",
         "ended_by", "took_ms",
     ];
-    /// What had no line of its own in the last 10 seconds or more, if anything.
+    /// Sessions that had no line of their own in the last 10 seconds or more, if there were any.
     SESSIONS = "sessions" Info [
         "seconds", "silent_server", "silent_client", "silent_lost", "health_checks", "put_off", "over_rate",
-        "refusals_over_rate",
     ];
     /// Lines were lost because whoever reads the log was too slow, or its file could not be written.
     DROPPED = "dropped" Warning ["lines", "session_lines"];
     /// Something failed on this machine. Equal errors are counted and told once a minute.
-    ERROR = "error" Error ["text", "tried", "path", "error", "more", "since"];
+    ERROR = "error" Error ["text", "tried", "path", "error", "more", "since", "seconds"];
     /// No equal error came for a minute, or the program stops.
     ERROR_ENDED = "error-ended" Notice ["tried", "path", "error", "count", "last"];
     /// Something is allowed and probably not meant, or will hurt.
@@ -143,9 +142,12 @@ events! {
     /// The cores on which shards run.
     SHARDS = "shards" Notice ["cpus"];
     /// Where mail goes, and what a 250 promises.
-    SINK = "sink" Notice ["to", "promise"];
+    SINK = "sink" Notice ["into", "promise"];
     /// For whom mail is taken.
     ACCEPTING = "accepting" Notice ["for"];
+    /// What the process has given up from now on: the number of the user that it is, the version of Landlock that
+    /// holds (0 for none), and whether system calls are restricted.
+    SANDBOX = "sandbox" Notice ["user", "landlock", "seccomp"];
     /// All threads serve.
     READY = "ready" Notice [];
     /// New sessions begin with what was read again: by SIGHUP (`signal`), by `ringmx reload` (`command`), because
@@ -156,9 +158,11 @@ events! {
     /// A key has another value, which a reload does not take.
     NEEDS_RESTART = "needs-restart" Warning ["text"];
     /// The stop begins, as asked for.
-    STOPPING = "stopping" Notice ["text"];
+    STOPPING = "stopping" Notice ["text", "connections", "away", "seconds"];
     /// The stop begins because something failed.
-    FAILING = "failing" Error ["text"];
+    FAILING = "failing" Error ["text", "connections", "away", "seconds"];
+    /// What the stop still waits for. Told every few seconds until it ends.
+    WAITING = "waiting" Notice ["connections", "away", "seconds", "for"];
     /// The end, with what was counted since the start and is not 0.
     STOPPED = "stopped" Notice ["text", COUNTERS];
     /// A bug of ringmx.
@@ -222,7 +226,7 @@ fields! {
     "reason" Text;
     /// So many more without a line
     "more" Number;
-    /// In so many seconds
+    /// In, or for, so many seconds
     "seconds" Number;
     /// Command lines
     "commands" Number;
@@ -246,10 +250,8 @@ fields! {
     "health_checks" Number;
     /// Sessions that were refused for a reason of this machine, and for no other
     "put_off" Number;
-    /// Sessions beyond the rate
+    /// Sessions or refusals beyond the rate
     "over_rate" Number;
-    /// Refusals beyond the rate
-    "refusals_over_rate" Number;
     /// Lines of mail, of errors and of the program
     "lines" Number;
     /// Lines of sessions and refusals
@@ -274,9 +276,11 @@ fields! {
     "address" Text;
     /// Numbers of cores
     "cpus" Numbers;
+    /// The kind of the sink and its place
+    "into" Text;
     /// What a 250 promises
     "promise" Text;
-    /// Whose mail
+    /// Whose mail; what is waited for
     "for" Text;
     /// Counts what a reload made of the configuration; the first is 1
     "generation" Number;
@@ -286,6 +290,16 @@ fields! {
     "listeners" Number;
     /// How many entries the file of recipients has, each counted once
     "listed" Number;
+    /// The number of the user
+    "user" Number;
+    /// The version of Landlock
+    "landlock" Number;
+    /// System calls are restricted
+    "seccomp" Boolean;
+    /// Connections that are open
+    "connections" Number;
+    /// Messages that the sink has and that are not answered
+    "away" Number;
 }
 
 #[cfg(test)]

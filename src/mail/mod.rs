@@ -14,3 +14,4 @@ pub mod outcome;
 mod parameters;
 pub mod queue_id;
 mod repeated;
+pub mod session_id;

@@ -215,9 +215,13 @@ counters! {
 }
 
 impl ShardMetrics {
-    /// Counts a session that ended.
-    pub fn count_end(&self, why: EndedBy) {
-        self.ended_by[why.index()].add(1);
+    /// Counts a session that ended, in which no command came or some did.
+    pub fn count_end(&self, why: EndedBy, is_silent: bool) {
+        if is_silent && matches!(why, EndedBy::Client | EndedBy::Lost) {
+            self.sessions_silent.add(1);
+        } else {
+            self.ended_by[why.index()].add(1);
+        }
     }
 
     /// How long this phase took.

@@ -59,8 +59,18 @@ pub fn probe_rings(shards: &[Shard]) -> Result<(), Unusable> {
             .map_err(|error| SetupError { step: "mapping memory", error })?;
         KernelRing::new(shard.ring_entries, Arc::clone(pool.arena()))?.with_batch_wait(shard.batch_wait)
     };
-    let rings: Result<Vec<_>, _> = shards.iter().map(make).collect();
-    rings.map(drop).map_err(|error| explain(&error))
+    let mut rings = Vec::new();
+    for shard in shards {
+        match make(shard) {
+            Ok(ring) => rings.push(ring),
+            Err(error) => {
+                let Unusable { what, cure } = explain(&error);
+                let what = format!("{} of {} rings can be had: {what}", rings.len(), shards.len());
+                return Err(Unusable { what, cure });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Explains why a ring could not be made.

@@ -60,10 +60,10 @@ struct State {
     elapsed: Duration,
     sockets: BTreeMap<RawFd, End>,
     next_socket: RawFd,
-    /// Connected and not yet accepted.
-    backlog: VecDeque<Socket>,
-    accept: Option<Token>,
-    cancelled_accept: Option<Token>,
+    /// Connected and not yet accepted; to which listener, if not to any.
+    backlog: VecDeque<(Option<RawFd>, Socket)>,
+    accepts: Vec<(Socket, Token)>,
+    cancelled_accepts: Vec<Token>,
     woken: bool,
     /// Some socket was not looked at in this turn, so that its completions come late.
     postponed: bool,
@@ -99,8 +99,8 @@ impl World {
             sockets: BTreeMap::new(),
             next_socket: 1,
             backlog: VecDeque::new(),
-            accept: None,
-            cancelled_accept: None,
+            accepts: Vec::new(),
+            cancelled_accepts: Vec::new(),
             woken: false,
             postponed: false,
         })))
@@ -111,13 +111,18 @@ impl World {
         SimulatedRing { world: self.clone(), arena, provided: VecDeque::new(), wakes: Vec::new() }
     }
 
-    /// A client connects.
+    /// A client connects, to any listener.
     pub fn connect(&self) -> Socket {
+        self.connect_to(None)
+    }
+
+    /// A client connects to the listener of this descriptor, if not to any.
+    pub fn connect_to(&self, listener: Option<RawFd>) -> Socket {
         let mut state = self.0.borrow_mut();
         let socket = Socket(state.next_socket);
         state.next_socket += 1;
         state.sockets.insert(socket.0, End::default());
-        state.backlog.push_back(socket);
+        state.backlog.push_back((listener, socket));
         socket
     }
 
@@ -282,14 +287,21 @@ impl SimulatedRing {
 
     fn accepted(&mut self, events: &mut Vec<Event>) {
         let mut state = self.world.0.borrow_mut();
-        if let Some(token) = state.cancelled_accept.take() {
+        for token in std::mem::take(&mut state.cancelled_accepts) {
             events.push(Event::Accepted { token, result: Err(Errno::CANCELED), more: false });
         }
-        while let (Some(token), Some(socket)) = (state.accept, state.backlog.front().copied()) {
-            state.backlog.pop_front();
+        let mut next = 0;
+        while let Some((listener, socket)) = state.backlog.get(next).copied() {
+            let is_its = |(armed, _): &(Socket, Token)| listener.is_none_or(|listener| listener == armed.0);
+            let Some(place) = state.accepts.iter().position(is_its) else {
+                next += 1;
+                continue;
+            };
+            state.backlog.remove(next);
+            let (_, token) = state.accepts[place];
             let more = !(state.faults.ended_multishots && state.one_in(5));
             if !more {
-                state.accept = None;
+                state.accepts.remove(place);
             }
             events.push(Event::Accepted { token, result: Ok(socket), more });
         }
@@ -297,13 +309,17 @@ impl SimulatedRing {
 }
 
 impl Ring for SimulatedRing {
-    fn accept(&mut self, _listener: Socket, token: Token) {
-        self.world.0.borrow_mut().accept = Some(token);
+    fn accept(&mut self, listener: Socket, token: Token) {
+        self.world.0.borrow_mut().accepts.push((listener, token));
     }
 
     fn cancel_accept(&mut self, token: Token) {
         let mut state = self.world.0.borrow_mut();
-        state.cancelled_accept = state.accept.take().filter(|armed| *armed == token);
+        let armed = state.accepts.len();
+        state.accepts.retain(|(_, of)| *of != token);
+        if state.accepts.len() < armed {
+            state.cancelled_accepts.push(token);
+        }
     }
 
     fn connect(&mut self, _socket: Socket, _address: SocketAddr, _token: Token) {

@@ -2,10 +2,11 @@
 //! what was changed read again, and stops everything in order.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, never, select_biased, tick};
 
+use super::confinement::Confinement;
 use super::error::ServeError;
 use super::event::ThreadEvent;
 use super::log_report::LogReport;
@@ -25,6 +26,9 @@ use crate::threads::Threads;
 /// How often is looked at what errors were counted, and which generations have ended.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
+/// How often is told what the stop waits for.
+const TELL_EVERY: Duration = Duration::from_secs(3);
+
 /// Everything that was started.
 pub(super) struct Control {
     pub(super) reloader: Reloader,
@@ -40,6 +44,8 @@ pub(super) struct Control {
     pub(super) workers: Threads,
     /// From every thread of `shards` and `workers`.
     pub(super) events: Receiver<ThreadEvent>,
+    /// What is given up once all serve.
+    pub(super) confinement: Confinement,
     /// Learns when all threads serve.
     pub(super) health: Arc<Health>,
     pub(super) service_manager: Arc<ServiceManager>,
@@ -54,13 +60,15 @@ impl Control {
         self.reloader.stop();
         // Whoever asks from now on is told of the stop.
         self.requests = never();
-        report::stopping(result.is_ok(), log);
+        report::stopping(result.is_ok(), &self.registry, log);
         self.service_manager.stopping("ending the sessions under way");
         self.shutdown.begin();
         // Shards first: the workers end when the last shard has dropped its way to them, and have stored all
         // by then.
-        let mut left = self.shards.join(SHARDS_END_MAX);
-        left.extend(self.workers.join(WORKERS_END_MAX));
+        let begun = Instant::now();
+        let mut tell = |what| report::waiting(what, &self.registry, begun.elapsed(), log);
+        let mut left = self.shards.join_and_tell(SHARDS_END_MAX, TELL_EVERY, || tell("sessions"));
+        left.extend(self.workers.join_and_tell(WORKERS_END_MAX, TELL_EVERY, || tell("the sink")));
         self.report.finish();
         drop(self.admin.take());
         report::stopped(&self.registry, log);
@@ -87,6 +95,7 @@ impl Control {
                     Ok(ThreadEvent::Ready) => {
                         starting -= 1;
                         if starting == 0 {
+                            self.confinement.close(log);
                             self.health.serves();
                             report::ready(log);
                             self.service_manager.ready("accepting mail");

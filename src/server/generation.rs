@@ -57,9 +57,8 @@ impl Generation {
                 })
             };
             let listeners = config.listeners.iter().zip(&places).map(listening);
-            let mut service = Service::new(listeners.collect::<Result<_, String>>()?, shard.connections_max);
-            service.session_lines_max = config.log.sessions.then_some(config.log.session_lines_max);
-            service.log_messages = config.log.messages;
+            let listeners = listeners.collect::<Result<_, String>>()?;
+            let service = Service::new(listeners, shard.connections_max, config.log.clone());
             Ok(Arc::new(service))
         };
         let services = config.shards.iter().map(service).collect::<Result<_, String>>()?;
@@ -128,11 +127,6 @@ impl Generations {
     /// What new sessions begin in.
     pub(super) fn current(&self) -> &Arc<Generation> {
         &self.current
-    }
-
-    /// Generations that only sessions use that began before.
-    pub(super) fn draining(&self) -> usize {
-        self.old.len()
     }
 
     /// Whether there may be one more. The text says why not and what to do.

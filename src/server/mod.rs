@@ -8,6 +8,7 @@
 //! At the end each wait has a bound.
 
 mod addresses;
+mod confinement;
 mod control;
 mod error;
 mod event;
@@ -31,7 +32,6 @@ use std::time::Duration;
 use crate::config::{Config, Entries, LogFormat, Problem, Warning};
 use crate::limits::{LAST_WORDS_MAX, LOG_END_MAX};
 use crate::log::{self, Log};
-use crate::ring::probe;
 use crate::service_manager::ServiceManager;
 use crate::shutdown::Shutdown;
 use crate::{huge_pages, resource_limits};
@@ -62,9 +62,7 @@ pub fn serve(
         report::notes(&[why], &mut log);
         ServiceManager::default()
     }));
-    let probed = probe::probe().map_err(|unusable| ServeError::new(unusable.to_string()));
-    let started =
-        probed.and_then(|()| start::start(config, file, recipients, shutdown, service_manager, &mut log));
+    let started = start::start(config, file, recipients, shutdown, service_manager, &mut log);
     let served = started.and_then(|started| {
         if let Some(control) = started {
             return control.run(&mut log);

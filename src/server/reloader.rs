@@ -220,6 +220,10 @@ impl Reloader {
         };
         let bug = || Err(vec!["the thread that reads has panicked; this is a bug of ringmx".to_owned()]);
         match result.unwrap_or_else(bug).and_then(|prepared| self.admit(prepared)) {
+            // It was touched, or what was broken is as it was before.
+            Ok(prepared) if what == What::Only(Watched::Recipients) && !prepared.has_new_table => {
+                self.audience.service_manager.ready("accepting mail");
+            }
             Ok(prepared) => self.begin_generation(prepared, askers, what, log),
             Err(problems) => self.refuse(&problems, askers, what, log),
         }

@@ -3,11 +3,12 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::reload::{Prepared, What};
 use super::watch::Watched;
 use crate::config::{AdminAddress, Config, Warning};
+use crate::limits::{SHARDS_END_MAX, WORKERS_END_MAX};
 use crate::log::Log;
 use crate::log::events;
 use crate::metrics::Registry;
@@ -17,6 +18,14 @@ use crate::sink::{Durability, Opened};
 pub(super) fn warnings(warnings: &[Warning], log: &mut Log) {
     for warning in warnings {
         log.record(&events::WARNING, SystemTime::now()).text("text", warning.to_string().as_bytes()).end();
+    }
+    log.flush();
+}
+
+/// What this machine lacks of what was asked for.
+pub(super) fn lacks(lacks: &[String], log: &mut Log) {
+    for text in lacks {
+        log.record(&events::WARNING, SystemTime::now()).text("text", text.as_bytes()).end();
     }
     log.flush();
 }
@@ -54,7 +63,7 @@ pub(super) fn banner(
         Durability::None => "nothing: a message answered 250 may be lost",
     };
     log.record(&events::SINK, at)
-        .texts("to", std::iter::once(opened.description.as_bytes()))
+        .text("into", opened.description.as_bytes())
         .text("promise", promise.as_bytes())
         .end();
     let domains =
@@ -110,11 +119,11 @@ pub(super) fn reload_answer(prepared: &Prepared) -> String {
         let _ = writeln!(text, "needs a restart: {needed}");
     }
     let recipients =
-        generation.table.count().map_or_else(String::new, |count| format!(", {count} recipients"));
+        generation.table.count().map_or_else(String::new, |count| format!(", recipients: {count}"));
     let (number, listeners, took) = (generation.number, generation.places.len(), millis(*begun));
     let _ = writeln!(
         text,
-        "reloaded: new sessions begin in generation {number} ({listeners} listeners{recipients}; {took} ms)"
+        "reloaded: new sessions begin in generation {number} (listeners: {listeners}{recipients}; {took} ms)"
     );
     text
 }
@@ -155,10 +164,36 @@ fn millis(since: SystemTime) -> u64 {
     u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The stop begins, as asked for or because something failed.
-pub(super) fn stopping(is_asked_for: bool, log: &mut Log) {
-    log.record(if is_asked_for { &events::STOPPING } else { &events::FAILING }, SystemTime::now()).end();
+/// The stop begins, as asked for or because something failed: what it waits for, and how long at most.
+pub(super) fn stopping(is_asked_for: bool, registry: &Registry, log: &mut Log) {
+    let (connections, away) = under_way(registry);
+    let event = if is_asked_for { &events::STOPPING } else { &events::FAILING };
+    log.record(event, SystemTime::now())
+        .number("connections", connections)
+        .number("away", away)
+        .number("seconds", (SHARDS_END_MAX + WORKERS_END_MAX).as_secs())
+        .end();
     log.flush();
+}
+
+/// What the stop waits for, after so long.
+pub(super) fn waiting(what: &str, registry: &Registry, since: Duration, log: &mut Log) {
+    let (connections, away) = under_way(registry);
+    log.record(&events::WAITING, SystemTime::now())
+        .number("connections", connections)
+        .number("away", away)
+        .number("seconds", since.as_secs())
+        .text("for", what.as_bytes())
+        .end();
+    log.flush();
+}
+
+/// Connections that are open, and messages that are at the sink.
+fn under_way(registry: &Registry) -> (u64, u64) {
+    let shards = registry.shards().iter();
+    shards.fold((0, 0), |(connections, away), shard| {
+        (connections + shard.connections_open.value(), away + shard.messages_at_sink.value())
+    })
 }
 
 /// The closing report: what was counted since the start and is not 0.

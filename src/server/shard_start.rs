@@ -17,6 +17,7 @@ use crate::shard::clients::Clients;
 use crate::shard::context::{Context, Turn};
 use crate::shard::delivery::{Delivery, ToSink};
 use crate::shard::inbox::Inbox;
+use crate::shard::lines::Lines;
 use crate::shard::mailboxes::{Lookup, Mailboxes};
 use crate::shard::order::{NewSocket, Service};
 use crate::shard::parts::{Overflow, Parts};
@@ -85,8 +86,7 @@ impl ShardStart {
             parts: Parts::new(ends.overflow),
             mailboxes: Mailboxes::new(number, ends.lookup),
             log: self.log,
-            session_lines: None,
-            log_messages: false,
+            lines: Lines::new(&self.service.logged),
             metrics: self.metrics,
             clients: self.clients,
             turn,

@@ -17,7 +17,7 @@ use super::reloader::{Audience, Reloader, Shared};
 use super::shard_start::{Ends, MakeToSink, ShardStart};
 use super::watch::Watch;
 use super::workers::Workers;
-use super::{addresses, report};
+use super::{addresses, confinement, report};
 use crate::admin::control_socket::ControlStart;
 use crate::admin::health::Health;
 use crate::admin::socket::Listening;
@@ -29,6 +29,7 @@ use crate::handoff::message::Message;
 use crate::log::{self, Log};
 use crate::mail::queue_id::{IdKey, KEY_BYTES};
 use crate::metrics::Registry;
+use crate::ring::probe;
 use crate::service_manager::ServiceManager;
 use crate::shard::clients::Clients;
 use crate::shard::delivery::ToSink;
@@ -74,6 +75,8 @@ pub(super) fn start(
     if shutdown.has_begun() {
         return Ok(None);
     }
+    let confinement = confinement::enter(config, file, log)?;
+    probe::probe().map_err(|unusable| ServeError::new(unusable.to_string()))?;
     let mut opened =
         sink::open(&config.sink, &surroundings).map_err(|error| ServeError::new(error.to_string()))?;
     let space = sink::watch_space(&config.sink, &surroundings)
@@ -128,7 +131,7 @@ pub(super) fn start(
     };
     let shards = common.start_shards(ends, &tell)?;
     let orders: Vec<_> = workers.letterboxes.iter().map(|letterbox| letterbox.orders.clone()).collect();
-    let health = Arc::new(health(&registry, &orders, space, shutdown));
+    let health = Arc::new(health(&registry, to_workers.len(), &orders, space, shutdown));
     let generations = Generations::new(first, tables);
     let audience =
         Audience { registry: Arc::clone(&registry), service_manager: Arc::clone(&service_manager) };
@@ -165,19 +168,21 @@ pub(super) fn start(
         health,
         service_manager,
         admin,
+        confinement,
     }))
 }
 
 /// What is watched of all that was started.
 fn health(
     registry: &Arc<Registry>,
+    workers: usize,
     orders: &[ToShard<Order>],
     space: Option<Arc<Space>>,
     shutdown: &Arc<Shutdown>,
 ) -> Health {
     let bells = orders.iter().cloned().map(|bell| Box::new(move || bell.ring_if_parked()) as _);
     let shutdown = Arc::clone(shutdown);
-    Health::new(Arc::clone(registry), bells.collect(), space, Box::new(move || shutdown.has_begun()))
+    Health::new(Arc::clone(registry), workers, bells.collect(), space, Box::new(move || shutdown.has_begun()))
 }
 
 /// The inbox of each shard. A stop is ordered there.

@@ -16,7 +16,6 @@ use super::draft::Waits;
 use super::inflow::{Inflow, Progress, Refusal};
 use super::phase::{Course, Phase};
 use super::serving::Serving;
-use super::session_lines::EndedBy;
 use super::silence::Scarcity;
 use super::stopwatch::Stopwatch;
 use super::table::Key;
@@ -25,7 +24,9 @@ use super::wire::{Intake, Wire};
 use super::work::{LITTLE_BYTES, Slice};
 use crate::buffer::BufferId;
 use crate::handoff::message::Receipt;
+use crate::mail::session_id::SessionId;
 use crate::ring::{Received, Ring, Socket};
+use crate::smtp::ended_by::EndedBy;
 use crate::smtp::question::{Asked, Encryption, Question};
 use crate::smtp::session::{Input, Session, Standing, Step};
 use crate::tls::{Cause, ServerConfig, TLS12, Tls};
@@ -42,7 +43,8 @@ pub(super) struct Connection {
     /// It has used up its slice of work and is in the queue for another.
     waits_for_work: bool,
     accepted_at: SystemTime,
-    ended_by: EndedBy,
+    /// Why it ended, where its session does not know.
+    ended_by: Option<EndedBy>,
     stopwatch: Stopwatch,
 }
 
@@ -63,19 +65,19 @@ impl Connection {
         socket: Socket,
         session: Session,
         tls_config: Option<Arc<ServerConfig>>,
-        accepted_at: SystemTime,
+        (name, accepted_at): (SessionId, SystemTime),
         now: Instant,
     ) -> Self {
         Self {
             key,
             wire: Wire::new(socket, key.token()),
             inflow: Inflow::new(key, tls_config),
-            serving: Serving::new(key, session),
+            serving: Serving::new(key, name, session),
             course: Course::new(),
             dirty: false,
             waits_for_work: false,
             accepted_at,
-            ended_by: EndedBy::Server,
+            ended_by: None,
             stopwatch: Stopwatch::new(now),
         }
     }
@@ -236,6 +238,7 @@ impl Connection {
     /// turn.
     pub(super) fn settle<R: Ring>(&mut self, context: &mut Context<R>) -> Fate {
         self.dirty = false;
+        self.serving.log_refusals(None, context);
         debug_assert!(!(self.course.is_serving() && self.serving.has_ended()), "the end was not followed");
         // A send that has not ended by now waits for the client to read.
         let is_unread = self.wire.is_sending();
@@ -272,15 +275,16 @@ impl Connection {
     }
 
     /// Says in the log how the session was, once it is gone.
-    pub(super) fn log<R: Ring>(&self, context: &mut Context<R>) {
+    pub(super) fn log<R: Ring>(&mut self, context: &mut Context<R>) {
         self.stopwatch.end(context.turn.now, &context.metrics);
-        context.note_front(&self.serving.session);
-        context.log_session(
-            &self.serving.session,
-            self.accepted_at,
-            self.ended_by,
-            self.inflow.transport.failure(),
-        );
+        self.serving.log_refusals(None, context);
+        let Serving { session, name, .. } = &self.serving;
+        context.note_front(session);
+        let tls_failure = self.inflow.transport.failure();
+        let of_tls = tls_failure.map(|_| EndedBy::Tls).filter(|_| self.ended_by != Some(EndedBy::Bug));
+        let ended_by = of_tls.or(self.ended_by).or(session.ended_by()).unwrap_or(EndedBy::Lost);
+        context.metrics.count_end(ended_by, session.summary().commands == 0);
+        context.log_session(session, *name, self.accepted_at, ended_by, tls_failure);
     }
 
     /// What is to be sent now, of replies that the session has said; none when that is nothing.
@@ -442,7 +446,6 @@ impl Connection {
         let waits = !unread.is_empty() || session.awaits().is_some() || transport.handshake_waits();
         if self.course.has_input_ended() && !waits && self.course.is_serving() {
             session.handle_end_of_input();
-            self.ended_by = EndedBy::Client;
             self.flush(context);
         }
     }
@@ -542,7 +545,7 @@ impl Connection {
     fn lose<R>(&mut self, context: &mut Context<R>) {
         self.give_up_handshake(Cause::Gone, context);
         if self.course.is_serving() {
-            self.ended_by = EndedBy::Lost;
+            self.ended_by = Some(EndedBy::Lost);
             self.serving.session.handle_end_of_input();
         }
         self.serving.end();
@@ -552,7 +555,7 @@ impl Connection {
 
     fn handle_panic<R>(&mut self, context: &mut Context<R>) {
         context.metrics.session_panics.add(1);
-        self.ended_by = EndedBy::Panic;
+        self.ended_by = Some(EndedBy::Bug);
         self.serving.give_up();
         self.flush(context);
     }

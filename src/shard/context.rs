@@ -5,26 +5,33 @@ use std::time::{Instant, SystemTime};
 
 use super::clients::Clients;
 use super::delivery::Delivery;
-use super::fronts::FrontNotes;
 use super::handshakes::Handshakes;
 use super::held::Held;
 use super::inbox::Inbox;
+use super::lines::{Lines, OutcomeName};
 use super::mailboxes::Mailboxes;
 use super::parts::Parts;
-use super::session_lines::{EndedBy, Seen, SessionLines};
+use super::session_lines::Seen;
 use super::work::Work;
 use crate::buffer::Pool;
 use crate::handoff::channel::MustRing;
-use crate::handoff::message::Receipt;
+use crate::handoff::message::{Message, Receipt, Times};
 use crate::limits::{ENVELOPES_BYTES_MAX, REPLY_BYTES_MAX, SPARE_REPLIES_MAX};
 use crate::log::{Log, Record, events};
 use crate::mail::client::TlsFacts;
 use crate::mail::envelope_budget::EnvelopeBudget;
 use crate::mail::outcome::{Outcome, TryAgain};
+use crate::mail::queue_id::QueueId;
+use crate::mail::session_id::{SessionId, SessionIds};
 use crate::metrics::{Phase, ShardMetrics};
 use crate::ring::Ring;
-use crate::smtp::session::Session;
+use crate::smtp::ended_by::EndedBy;
+use crate::smtp::message_id;
+use crate::smtp::reason::Reason;
+use crate::smtp::refusals::{Refusal, Refusals};
+use crate::smtp::session::{NoProxyHeader, Session};
 use crate::smtp::supplies::Supplies;
+use crate::timestamp;
 use crate::tls::Cause;
 
 /// The shard without its listeners and connections. Made on its thread, because its ring belongs to that.
@@ -43,10 +50,8 @@ pub struct Context<R> {
     pub mailboxes: Mailboxes,
     /// Its way to log.
     pub log: Log,
-    /// One log line a session, or as many as these are granted.
-    pub session_lines: Option<SessionLines>,
-    /// One log line a message.
-    pub log_messages: bool,
+    /// What has a line there.
+    pub lines: Lines,
     /// Its counters.
     pub metrics: Arc<ShardMetrics>,
     /// The connections of each client over all shards.
@@ -71,8 +76,8 @@ pub struct Turn {
     pub(super) supplies: Supplies,
     /// Memory of replies that were sent, to be used again.
     spare_replies: Vec<Vec<u8>>,
-    /// What is still to be said of fronts that sent no PROXY header.
-    front_notes: FrontNotes,
+    /// The names of its sessions.
+    pub(super) session_ids: SessionIds,
 }
 
 impl Turn {
@@ -86,7 +91,7 @@ impl Turn {
             held: Held::default(),
             supplies: Supplies::within(&EnvelopeBudget::new(ENVELOPES_BYTES_MAX)),
             spare_replies: Vec::new(),
-            front_notes: FrontNotes::default(),
+            session_ids: SessionIds::default(),
         }
     }
 
@@ -132,10 +137,12 @@ impl<R: Ring> Context<R> {
         let Receipt { message, outcome } = receipt;
         let metrics = &self.metrics;
         let phases = [Phase::Envelope, Phase::Data, Phase::HandoffWait, Phase::Store];
-        for (phase, took) in phases.into_iter().zip(message.timeline.phases()) {
-            if let Some(took) = took {
-                metrics.phase(phase).add_duration(took);
-            }
+        let mut from = message.times.map(|times| times.begun);
+        let ends = message.times.map(|times| [times.data, times.complete]);
+        let ends = ends.into_iter().flatten().chain(message.handed_over).chain([self.turn.now]);
+        for (phase, to) in phases.into_iter().zip(ends) {
+            let began = from.replace(to).unwrap_or(to);
+            metrics.phase(phase).add_duration(to.saturating_duration_since(began));
         }
         match outcome {
             _ if !told => metrics.messages_unknown.add(1),
@@ -150,27 +157,87 @@ impl<R: Ring> Context<R> {
         if outcome != Outcome::Stored {
             self.mailboxes.doubt();
         }
-        if self.log_messages {
-            let took = self.turn.wall_clock.duration_since(message.received_at).unwrap_or_default();
-            let envelope = &message.envelope;
-            let record = self
-                .log
-                .record(&events::MESSAGE, self.turn.wall_clock)
-                .plain("id", message.id)
-                .plain("client", message.client.address)
-                .text("ehlo", &message.client.ehlo)
-                .plain("with", message.client.protocol);
-            tell_tls(record, message.client.tls.as_ref())
-                .text("from", envelope.reverse_path())
-                .texts("to", envelope.recipients().map(|recipient| recipient.whole))
-                .number("bytes", message.data.bytes())
-                .plain("outcome", OutcomeName(outcome))
-                .boolean("told", told)
-                .text("place", message.place.as_bytes())
-                .number("stored_ms", u64::try_from(took.as_millis()).unwrap_or(u64::MAX))
-                .end();
+        if self.lines.grant_message(outcome, self.turn.now) {
+            self.log_message(&message, outcome, told);
         }
         self.delivery.recycle(message, &mut self.pool);
+    }
+
+    fn log_message(&mut self, message: &Message, outcome: Outcome, told: bool) {
+        let Message { client, envelope, times, .. } = message;
+        let now = self.turn.now;
+        let whole = message.data.whole().ok();
+        let found = whole.and_then(|data| message_id::find(data.pieces()));
+        let record = self
+            .log
+            .record(&events::MESSAGE, self.turn.wall_clock)
+            .plain("session", message.session)
+            .plain("id", message.id);
+        let record = match (&message.message_id, &found) {
+            (Some(id), _) => record.text("message_id", id),
+            (None, Some(id)) => record.text("message_id", id.as_slice()),
+            (None, None) => record,
+        };
+        let record =
+            record.plain("client", client.address).text("ehlo", &client.ehlo).plain("with", client.protocol);
+        let record = tell_tls(record, client.tls.as_ref())
+            .text("from", envelope.reverse_path())
+            .texts("to", envelope.recipients().map(|recipient| recipient.whole))
+            .number("bytes", message.data.bytes())
+            .plain("outcome", OutcomeName(outcome))
+            .boolean("told", told)
+            .text("place", message.place.as_bytes());
+        let Some(Times { begun, data, complete }) = *times else { return record.end() };
+        record
+            .number("envelope_ms", millis(begun, data))
+            .number("data_ms", millis(data, complete))
+            .number("stored_ms", millis(complete, now))
+            .end();
+    }
+
+    /// The name of a session that begins.
+    pub(super) fn name_session(&mut self) -> SessionId {
+        let micros = timestamp::micros(self.turn.wall_clock);
+        self.turn.session_ids.next(self.delivery.shard(), micros)
+    }
+
+    /// Logs what a session refused. `delivered`: the id of the message that was refused with the last of
+    /// them, if it was one.
+    pub(super) fn log_refusals(
+        &mut self,
+        session: &Session,
+        name: SessionId,
+        refusals: &Refusals,
+        delivered: Option<QueueId>,
+    ) {
+        let Some(lines) = &mut self.lines.refusals else { return };
+        let mut refusals = refusals.iter().peekable();
+        while let Some(refusal) = refusals.next() {
+            let Some(reason) = refusal.reply.reason() else { continue };
+            if !lines.grant(session.client().ip(), reason, self.turn.now) {
+                continue;
+            }
+            let Refusal { reply, step, from, recipients, .. } = refusal;
+            let record = self.log.session_record(&events::REFUSED, self.turn.wall_clock);
+            let record = record.plain("session", name);
+            let record = match delivered.filter(|_| refusals.peek().is_none()) {
+                Some(id) => record.plain("id", id),
+                None => record,
+            };
+            let record = tell_client(record, session).text("ehlo", session.ehlo_name());
+            let record = match from {
+                Some(from) => record.text("from", from),
+                None => record,
+            };
+            let record = if recipients > 0 { record.texts("to", refusal.to()) } else { record };
+            let record =
+                record.number_if_any("recipients", if recipients > 1 { recipients as u64 } else { 0 });
+            record
+                .plain("step", step)
+                .text("reply", reply.to_string().as_bytes())
+                .plain("reason", reason.name())
+                .end();
+        }
     }
 
     /// Counts a session that is over because its front sent no PROXY header, and says so now and then.
@@ -178,8 +245,8 @@ impl<R: Ring> Context<R> {
         if let Some(how) = session.no_proxy_header() {
             self.metrics.proxy_headers_missing.add(1);
             let front = session.client().ip();
-            let Turn { front_notes, now, wall_clock, .. } = &mut self.turn;
-            front_notes.note(front, how, &mut self.log, *now, *wall_clock);
+            let Turn { now, wall_clock, .. } = self.turn;
+            self.lines.fronts.note(front, how, &mut self.log, now, wall_clock);
         }
     }
 
@@ -187,12 +254,16 @@ impl<R: Ring> Context<R> {
     pub(super) fn log_session(
         &mut self,
         session: &Session,
+        name: SessionId,
         accepted_at: SystemTime,
         ended_by: EndedBy,
         tls_failure: Option<Cause>,
     ) {
-        let Some(lines) = &mut self.session_lines else { return };
         let summary = session.summary();
+        self.log_more_refusals(session, name);
+        let Some(lines) = &mut self.lines.sessions else { return };
+        let refused = summary.refused_4yz + summary.refused_5yz;
+        let is_silent = matches!(session.no_proxy_header(), None | Some(NoProxyHeader::Silent));
         let seen = Seen {
             client: session.client().ip(),
             ended_by,
@@ -201,17 +272,20 @@ impl<R: Ring> Context<R> {
             said_nothing: summary.commands == 0
                 && tls_failure.is_none()
                 && session.no_proxy_header().is_none(),
+            is_health_check: session.comes_from_a_front()
+                && session.front().is_none()
+                && summary.commands_of_use == 0
+                && refused == 0
+                && tls_failure.is_none()
+                && is_silent,
+            is_put_off: refused > 0 && refused == summary.refused_ours,
         };
         if !lines.grant(seen, self.turn.now) {
             return;
         }
         let took = self.turn.wall_clock.duration_since(accepted_at).unwrap_or_default();
-        let record =
-            self.log.session_record(&events::SESSION, self.turn.wall_clock).plain("client", session.client());
-        let record = match session.front() {
-            Some(front) => record.plain("front", front),
-            None => record,
-        };
+        let record = self.log.session_record(&events::SESSION, self.turn.wall_clock).plain("session", name);
+        let record = tell_client(record, session);
         let record = record.text("ehlo", session.ehlo_name()).plain("with", session.protocol());
         let record = tell_tls(record, session.tls());
         let record = match tls_failure {
@@ -231,6 +305,30 @@ impl<R: Ring> Context<R> {
             .number("took_ms", u64::try_from(took.as_millis()).unwrap_or(u64::MAX))
             .end();
     }
+
+    /// Tells how many refusals of a session that is over were too many to have lines.
+    fn log_more_refusals(&mut self, session: &Session, name: SessionId) {
+        let more = u64::from(session.summary().refusals_more);
+        let Some(lines) = self.lines.refusals.as_mut().filter(|_| more > 0) else { return };
+        if lines.grant(session.client().ip(), Reason::TooManyErrors, self.turn.now) {
+            let record = self.log.session_record(&events::REFUSED_MORE, self.turn.wall_clock);
+            let record = tell_client(record.plain("session", name), session);
+            record.text("ehlo", session.ehlo_name()).number("more", more).end();
+        }
+    }
+}
+
+/// Who the client is, and who speaks for it.
+fn tell_client<'a>(record: Record<'a>, session: &Session) -> Record<'a> {
+    let record = record.plain("client", session.client());
+    match session.front() {
+        Some(front) => record.plain("front", front),
+        None => record,
+    }
+}
+
+fn millis(from: Instant, to: Instant) -> u64 {
+    u64::try_from(to.saturating_duration_since(from).as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What TLS a session or message is under; nothing in plaintext.
@@ -243,20 +341,5 @@ fn tell_tls<'a>(record: Record<'a>, tls: Option<&TlsFacts>) -> Record<'a> {
     match server_name {
         Some(name) => record.text("server_name", name.as_bytes()),
         None => record,
-    }
-}
-
-/// An outcome in one word.
-struct OutcomeName(Outcome);
-
-impl std::fmt::Display for OutcomeName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self.0 {
-            Outcome::Stored => "stored",
-            Outcome::TryAgain(TryAgain::Overload) => "try-again-overload",
-            Outcome::TryAgain(TryAgain::Local) => "try-again-local",
-            Outcome::TryAgain(TryAgain::NoSpace) => "try-again-no-space",
-            Outcome::Refused(_) => "refused",
-        })
     }
 }

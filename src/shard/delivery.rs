@@ -10,12 +10,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::buffer::{Arena, MailData, Pool};
 use crate::handoff::channel::{MustRing, Sender};
-use crate::handoff::message::{Message, Origin, Receipt, Timeline};
+use crate::handoff::message::{Message, Origin, Receipt};
 use crate::limits::{HANDOFF_MESSAGES_MAX, HANDOFF_WAIT_MAX};
 use crate::mail::client::ClientFacts;
 use crate::mail::envelope::Envelope;
 use crate::mail::outcome::{Outcome, TryAgain};
 use crate::mail::queue_id::{IdKey, QueueId, QueueIds};
+use crate::mail::session_id::SessionId;
 use crate::sink::Sink;
 use crate::sink::space::Space;
 use crate::smtp::supplies::Supplies;
@@ -81,6 +82,11 @@ impl Delivery {
         }
     }
 
+    /// The number of this shard.
+    pub(super) fn shard(&self) -> u16 {
+        self.shard
+    }
+
     /// With this space to heed at MAIL.
     #[must_use]
     pub fn with_space(self, space: Option<Arc<Space>>) -> Self {
@@ -117,7 +123,7 @@ impl Delivery {
 
     /// Hands a completed message over.
     pub fn hand_over(&mut self, mut message: Box<Message>, now: Instant) -> Handed {
-        message.timeline.handed_over = Some(now);
+        message.handed_over = Some(now);
         match &mut self.to_sink {
             ToSink::Inline(sink) => {
                 self.inline_batch.push(message);
@@ -139,7 +145,7 @@ impl Delivery {
     pub fn hand_over_waiting(&mut self, now: Instant) -> MustRing {
         let mut must_ring = None;
         while let Some((since, mut message)) = self.waiting.pop_front() {
-            message.timeline.handed_over = Some(now);
+            message.handed_over = Some(now);
             match self.try_send(message) {
                 Ok(ring) => must_ring = must_ring.or(ring),
                 Err(message) => {
@@ -165,7 +171,7 @@ impl Delivery {
             return None;
         }
         let (_, mut message) = self.waiting.pop_front()?;
-        message.timeline.handed_over = None;
+        message.handed_over = None;
         Some(Receipt { message, outcome: Outcome::TryAgain(TryAgain::Overload) })
     }
 
@@ -221,18 +227,22 @@ impl Message {
             origin: Origin { shard: 0, connection: 0 },
             envelope,
             client: ClientFacts::unknown(),
+            session: SessionId::default(),
+            message_id: None,
+            times: None,
             received_at: SystemTime::UNIX_EPOCH,
             received: Vec::new(),
             data: MailData::new(arena),
             place: String::new(),
-            timeline: Timeline::default(),
+            handed_over: None,
         }
     }
 
     fn clear(&mut self) {
         self.envelope.clear();
         self.received.clear();
+        self.message_id = None;
         self.place.clear();
-        self.timeline = Timeline::default();
+        self.handed_over = None;
     }
 }

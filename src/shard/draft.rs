@@ -23,6 +23,7 @@ use crate::handoff::part::{Part, Written};
 use crate::limits::{SPILL_IDLE_MAX, SPILL_RATE_FAIR};
 use crate::mail::client::Client;
 use crate::mail::outcome::TryAgain;
+use crate::smtp::message_id;
 use crate::smtp::trace::Beginning;
 
 /// The message under way, if there is one.
@@ -147,6 +148,7 @@ impl Draft {
         if self.beginning.is_none() {
             let whole = message.data.whole().expect("no part of it has left memory");
             self.beginning = Some(Beginning::of(whole.pieces()));
+            message.message_id = message_id::find(whole.pieces()).map(|id| id.as_slice().into());
         }
         if matches!(parts.overflow(), Overflow::Nowhere) {
             message.data.forget(pool);
@@ -222,6 +224,11 @@ impl Draft {
                 Complete::Lost(lost.unwrap_or(TryAgain::Local))
             }
         }
+    }
+
+    /// The message that was lost, to be taken apart.
+    pub(super) fn take_lost(&mut self) -> Option<Box<Message>> {
+        std::mem::take(self).message
     }
 
     /// It comes to nothing: its memory is used again.

@@ -37,7 +37,7 @@ impl FrontNotes {
         let (what, cure) = match how {
             NoProxyHeader::OtherOctets => ("it sent something else", SEND_IT),
             NoProxyHeader::TimedOut => ("none came in time", SEND_IT),
-            NoProxyHeader::Ended => ("it closed first", CHECK_WITH_IT),
+            NoProxyHeader::Ended | NoProxyHeader::Silent => ("it closed first", CHECK_WITH_IT),
         };
         let text = format!("no PROXY header from {front}, which proxy_from requires: {what}; {cure}");
         log.record(&events::WARNING, at).text("text", text.as_bytes()).number("times", self.count).end();

@@ -83,9 +83,15 @@ impl Listener {
         self.told = told;
     }
 
-    /// It is removed: no new connection begins, and those that the kernel has let in are served.
+    /// It is removed: no new connection begins, and those that the kernel has let in are served. A socket of
+    /// the service manager's is left as it is, as at the stop.
     pub fn drain(&mut self, now: Instant) {
-        if self.drained_at.is_none() {
+        if self.drained_at.is_some() {
+            return;
+        }
+        if self.is_lent {
+            self.drained_at = Some(now);
+        } else {
             self.refuse_new();
             self.drained_at = Some(now + DRAIN_WAIT);
         }
@@ -98,7 +104,7 @@ impl Listener {
 
     /// When it has something to do, if nothing happens.
     pub fn wakes_at(&self) -> Option<Instant> {
-        let drained_at = self.drained_at.filter(|_| !self.ended);
+        let drained_at = self.drained_at.filter(|_| !self.is_gone());
         self.paused_until.into_iter().chain(drained_at).min()
     }
 
@@ -111,7 +117,12 @@ impl Listener {
         }
         // While it pauses somebody may wait in its queue.
         if self.paused_until.is_none() && self.drained_at.is_some_and(|at| at <= now) {
-            self.end(ring);
+            self.ended = true;
+            if self.armed {
+                // It may miss an accept that the kernel is arming again, so it is repeated.
+                ring.cancel_accept(self.token());
+                self.drained_at = Some(now + DRAIN_WAIT);
+            }
         }
     }
 

@@ -18,15 +18,19 @@ mod handshakes;
 mod held;
 pub mod inbox;
 mod inflow;
+mod line_rate;
+pub mod lines;
 pub mod listener;
 pub mod mailboxes;
 pub mod order;
 pub mod parts;
 mod phase;
 mod provision;
+mod refusal_lines;
 mod relief;
+mod repeated_lines;
 mod serving;
-pub mod session_lines;
+mod session_lines;
 mod silence;
 mod stopwatch;
 mod table;
@@ -50,10 +54,8 @@ use self::order::{NewSocket, Order, Service};
 use self::provision::Provision;
 use self::relief::{Relief, relieve_held, relieve_spilling};
 use self::serving::Serving;
-use self::session_lines::SessionLines;
 use self::table::Key;
 use crate::limits::SHUTDOWN_WAIT_MAX;
-use crate::log::events;
 use crate::metrics::micros;
 use crate::ring::{Event, Received, Ring, Socket};
 use crate::smtp::session::Session;
@@ -116,10 +118,8 @@ impl<R: Ring> Shard<R> {
         while !self.is_finished() {
             self.turn()?;
         }
-        let Context { log, session_lines, turn, .. } = &mut self.context;
-        if let Some(lines) = session_lines {
-            lines.tell(log, turn.now, turn.wall_clock);
-        }
+        let Context { log, lines, turn, .. } = &mut self.context;
+        lines.tell(true, log, turn.now, turn.wall_clock);
         self.context.log.flush();
         Ok(())
     }
@@ -201,7 +201,7 @@ impl<R: Ring> Shard<R> {
     fn may_sleep_for(&self, now: Instant) -> Option<Duration> {
         let context = &self.context;
         let until = |at: Instant| at.saturating_duration_since(now);
-        let lines = context.session_lines.as_ref().and_then(|lines| lines.due_in(now));
+        let lines = context.lines.due_in(now);
         let waiting = context.delivery.has_waiting().then_some(Duration::from_secs(1));
         let stopping = self.stopping.map(|stopping| until(stopping.next(now)));
         let due = [
@@ -260,13 +260,14 @@ impl<R: Ring> Shard<R> {
         listener.handle_accept(result.err(), more, context.turn.now);
         let socket = match result {
             Ok(socket) => socket,
-            Err(error) => return self.log_accept_failure(error),
+            Err(error) => return self.note_accept_failure(error),
         };
         // It fails when the client is gone already.
         let Ok(client) = context.ring.peer_address(socket) else {
             return context.ring.close(socket);
         };
-        let full = self.connections.are_full() || self.stopping.is_some();
+        let is_stopping = self.stopping.is_some();
+        let full = self.connections.are_full() || is_stopping;
         let (settings, tls) = (listener.settings(), listener.tls());
         // A front that connects for many clients is not counted: those it speaks for are.
         let seat = if full || settings.gate.is_front(client.ip()) {
@@ -284,12 +285,13 @@ impl<R: Ring> Shard<R> {
         let inserted = self.connections.insert(|key| {
             let session =
                 Session::new(settings.clone(), client, context.turn.now).counted_in(&context.metrics.tally);
-            let mut connection =
-                Connection::new(key, socket, session, tls, context.turn.wall_clock, context.turn.now);
+            let named = (context.name_session(), context.turn.wall_clock);
+            let mut connection = Connection::new(key, socket, session, tls, named, context.turn.now);
             match seat {
                 Ok(seat) if !full => {
                     connection.serve(context, |serving, context| serving.greet(seat, context.turn.now));
                 }
+                Ok(_) if is_stopping => connection.serve(context, |serving, _| serving.shut_down()),
                 Ok(_) => connection.serve(context, |serving, _| serving.cut_off()),
                 Err(TooMany) => connection.serve(context, |serving, _| serving.turn_away()),
             }
@@ -301,12 +303,12 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    /// Accepting pauses then, so this is a few lines a second at most.
-    fn log_accept_failure(&mut self, error: Errno) {
-        if self.stopping.is_none() && error != Errno::CONNABORTED {
-            self.context.metrics.accept_failures.add(1);
-            let record = self.context.log.record(&events::ERROR, self.context.turn.wall_clock);
-            record.text("tried", b"accept").text("error", error.to_string().as_bytes()).end();
+    /// A listener that was removed is cancelled.
+    fn note_accept_failure(&mut self, error: Errno) {
+        if self.stopping.is_none() && !matches!(error, Errno::CONNABORTED | Errno::CANCELED) {
+            let Context { lines, log, turn, metrics, .. } = &mut self.context;
+            metrics.accept_failures.add(1);
+            lines.note_accept_failure(error, log, turn.now, turn.wall_clock);
         }
     }
 
@@ -340,12 +342,7 @@ impl<R: Ring> Shard<R> {
             }
         }
         self.connections.limit(service.connections_max);
-        let lines = &mut self.context.session_lines;
-        match (service.session_lines_max, &mut *lines) {
-            (Some(lines_max), Some(lines)) => lines.limit(lines_max),
-            (lines_max, _) => *lines = lines_max.map(SessionLines::new),
-        }
-        self.context.log_messages = service.log_messages;
+        self.context.lines.go_by(&service.logged);
         service.take();
     }
 
@@ -438,10 +435,8 @@ impl<R: Ring> Shard<R> {
 
     /// Says what is due in the log.
     fn tell(&mut self) {
-        let Context { log, session_lines, turn, .. } = &mut self.context;
-        if let Some(lines) = session_lines {
-            lines.tell_if_due(log, turn.now, turn.wall_clock);
-        }
+        let Context { log, lines, turn, .. } = &mut self.context;
+        lines.tell(false, log, turn.now, turn.wall_clock);
         let must_ring = log.flush_if_due(turn.now);
         self.context.ring_if(must_ring);
     }

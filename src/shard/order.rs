@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::config;
 use crate::handoff::channel::Sender;
 use crate::limits::ORDERS_MAX;
 use crate::smtp::settings::Settings;
@@ -29,10 +30,8 @@ pub struct Service {
     pub listeners: Vec<Listening>,
     /// Clients that may be connected at a time.
     pub connections_max: usize,
-    /// Lines in the log of sessions without an accepted message, a second. `None` for no line a session.
-    pub session_lines_max: Option<u32>,
-    /// One log line a message.
-    pub log_messages: bool,
+    /// What has lines in the log.
+    pub logged: config::Log,
     /// The shard has taken it over.
     taken: AtomicBool,
 }
@@ -63,14 +62,8 @@ pub struct NewSocket {
 
 impl Service {
     /// Of these listeners; nobody has taken it over.
-    pub fn new(listeners: Vec<Listening>, connections_max: usize) -> Self {
-        Self {
-            listeners,
-            connections_max,
-            session_lines_max: None,
-            log_messages: false,
-            taken: AtomicBool::new(false),
-        }
+    pub fn new(listeners: Vec<Listening>, connections_max: usize, logged: config::Log) -> Self {
+        Self { listeners, connections_max, logged, taken: AtomicBool::new(false) }
     }
 
     /// Whether the shard has taken it over.

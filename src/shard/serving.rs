@@ -14,11 +14,12 @@ use super::silence::Scarcity;
 use super::table::Key;
 use super::unread::Octets;
 use crate::buffer::{NoMemory, Pool};
-use crate::handoff::message::{Message, Receipt};
+use crate::handoff::message::{Message, Receipt, Times};
 use crate::handoff::part::Written;
 use crate::limits::SPILL_WAIT_MAX;
 use crate::mail::envelope::Envelope;
 use crate::mail::outcome::{Outcome, TryAgain};
+use crate::mail::session_id::SessionId;
 use crate::ring::Ring;
 use crate::smtp::policy::Verdict;
 use crate::smtp::question::{Admission, Answerable, Asked, Awaited, Delivered, Delivery, Recipient};
@@ -30,6 +31,8 @@ use crate::smtp::trace;
 /// A client that is served.
 pub(super) struct Serving {
     key: Key,
+    /// In the log.
+    pub(super) name: SessionId,
     pub(super) session: Session,
     pub(super) replies: ReplyBuffer,
     /// The message under way.
@@ -45,9 +48,10 @@ pub(super) struct Serving {
 // What happens to a session.
 impl Serving {
     /// A session that has said nothing yet.
-    pub(super) fn new(key: Key, session: Session) -> Self {
+    pub(super) fn new(key: Key, name: SessionId, session: Session) -> Self {
         Self {
             key,
+            name,
             session,
             replies: ReplyBuffer::new(),
             draft: Draft::default(),
@@ -109,6 +113,16 @@ impl Serving {
     /// Whether the session has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.has_ended
+    }
+
+    /// Logs what the session refused since this was called last. `message`: what was delivered, and refused
+    /// with the last of these.
+    pub(super) fn log_refusals<R: Ring>(&mut self, message: Option<&Message>, context: &mut Context<R>) {
+        let Some(mut refusals) = self.replies.take_refusals() else { return };
+        if let Some(message) = message {
+            refusals.complete(&message.envelope);
+        }
+        context.log_refusals(&self.session, self.name, &refusals, message.map(|message| message.id));
     }
 
     /// What a step of the session means for it.
@@ -188,12 +202,16 @@ impl Serving {
     /// goes on with it.
     pub(super) fn conclude<R: Ring>(
         serving: Option<&mut Self>,
-        mut receipt: Receipt,
+        receipt: Receipt,
         context: &mut Context<R>,
     ) -> bool {
-        receipt.message.timeline.home = Some(context.turn.now);
-        let told =
-            serving.is_some_and(|one| !one.has_ended && one.resolve_delivery(delivered(&receipt), context));
+        let told = serving.is_some_and(|one| {
+            let told = !one.has_ended && one.resolve_delivery(delivered(&receipt), context);
+            if told && receipt.outcome != Outcome::Stored {
+                one.log_refusals(Some(&receipt.message), context);
+            }
+            told
+        });
         context.finish(receipt, told);
         told
     }
@@ -318,8 +336,7 @@ impl Serving {
         self.recycle_draft(context);
         let (arena, turn) = (context.pool.arena(), &mut context.turn);
         let connection = self.key.word();
-        let mut message = context.delivery.begin(connection, arena, &mut turn.supplies, turn.wall_clock);
-        message.timeline.begun = Some(turn.now);
+        let message = context.delivery.begin(connection, arena, &mut turn.supplies, turn.wall_clock);
         self.draft.begin(message);
         Ok(())
     }
@@ -347,8 +364,9 @@ impl Serving {
         if let (Some(beginning), Some(message)) = (self.draft.beginning(), self.draft.message_mut()) {
             context.turn.supplies.keep_envelope(std::mem::replace(&mut message.envelope, envelope));
             message.received_at = context.turn.wall_clock;
-            message.timeline.data = Some(self.session.data_began());
-            message.timeline.complete = Some(context.turn.now);
+            message.session = self.name;
+            let (begun, data) = self.session.phases();
+            message.times = Some(Times { begun, data, complete: context.turn.now });
             self.session.tell(&mut message.client);
             let Message { received, client, envelope, id, .. } = message;
             let hostname = &self.session.settings().hostname;
@@ -363,8 +381,11 @@ impl Serving {
         match self.draft.complete() {
             Complete::Waits => {}
             Complete::Lost(why) => {
-                self.recycle_draft(context);
                 self.resolve_delivery(Delivered::TryAgain(why), context);
+                if let Some(message) = self.draft.take_lost() {
+                    self.log_refusals(Some(&message), context);
+                    context.delivery.recycle(message, &mut context.pool);
+                }
             }
             Complete::Whole(message) => match context.delivery.hand_over(message, context.turn.now) {
                 Handed::Away(must_ring) => context.ring_if(must_ring),

@@ -1,6 +1,7 @@
 //! What a kind of sink does with its settings. Each kind does it in its own file, beside the sink itself.
 
 use super::opening::{Examined, OpenError, Opened, Surroundings};
+use super::root::Owner;
 
 /// Tells of a recipient, by local-part and domain, what stands in the way of a place in the store with its
 /// name.
@@ -10,6 +11,11 @@ pub type Unnameable = Box<dyn Fn(&str, &str) -> Option<String>>;
 pub(super) trait Kind {
     /// Opens the sink, for so many workers: locks its store, makes its directories, recovers.
     fn open(&self, workers: usize, surroundings: &Surroundings) -> Result<Opened, OpenError>;
+
+    /// Makes the directory of its store where that is missing, for who will open it.
+    fn make_store(&self, _owner: Option<Owner>) -> Result<(), OpenError> {
+        Ok(())
+    }
 
     /// Looks whether it can be opened, and changes nothing.
     fn examine(&self, _examined: &mut Examined) {}

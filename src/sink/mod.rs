@@ -18,6 +18,7 @@ pub mod mailbox;
 pub mod maildir;
 mod opening;
 pub mod optional;
+pub mod permission;
 pub mod plan;
 mod report;
 mod root;
@@ -36,8 +37,9 @@ use std::sync::Arc;
 pub use self::contract::{Cost, Durability, Sink};
 use self::kind::Kind;
 pub use self::kind::Unnameable;
-pub use self::opening::{Examined, OpenError, Opened, Surroundings, Worker};
+pub use self::opening::{Examined, OpenError, Opened, Remark, Surroundings, Worker};
 pub use self::report::{Report, Site};
+pub use self::root::Owner;
 use self::space::Space;
 use crate::config::{self, SinkKind};
 
@@ -56,7 +58,9 @@ fn kind_of(config: &config::Sink) -> &dyn Kind {
 pub fn examine(config: &config::Sink) -> Examined {
     let mut examined = Examined::default();
     kind_of(config).examine(&mut examined);
-    examined.warnings.extend(volatile::warning(config));
+    if let Some(text) = volatile::warning(config) {
+        examined.warn("path", text);
+    }
     examined
 }
 
@@ -64,6 +68,11 @@ pub fn examine(config: &config::Sink) -> Examined {
 /// refused at RCPT (`550 5.1.3`). None where recipients have no places of their own.
 pub fn unnameable(config: &config::Sink, case_sensitive: bool) -> Option<Unnameable> {
     kind_of(config).unnameable(case_sensitive)
+}
+
+/// Makes the directory of a disk sink where it is missing, for the user that will open it.
+pub fn make_store(config: &config::Sink, owner: Option<Owner>) -> Result<(), OpenError> {
+    kind_of(config).make_store(owner)
 }
 
 /// Opens the configured sink: locks its store, makes its directories, recovers.

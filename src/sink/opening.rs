@@ -74,7 +74,28 @@ impl std::error::Error for OpenError {}
 #[derive(Debug, Default)]
 pub struct Examined {
     /// Why it cannot be opened.
-    pub errors: Vec<String>,
+    pub errors: Vec<Remark>,
     /// What is probably not meant.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Remark>,
+}
+
+/// What was found out about a key.
+#[derive(Debug)]
+pub struct Remark {
+    /// The key of `[[sink]]`.
+    pub key: &'static str,
+    /// What is to be said of it.
+    pub text: String,
+}
+
+impl Examined {
+    /// Why the sink cannot be opened.
+    pub(super) fn error(&mut self, key: &'static str, text: String) {
+        self.errors.push(Remark { key, text });
+    }
+
+    /// What is probably not meant.
+    pub(super) fn warn(&mut self, key: &'static str, text: String) {
+        self.warnings.push(Remark { key, text });
+    }
 }

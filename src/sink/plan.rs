@@ -22,6 +22,8 @@ use std::io;
 use std::ops::Range;
 use std::rc::Rc;
 
+use super::permission::Permission;
+
 /// A directory by its path below the root of the store; empty for the root itself.
 pub type Directory = Rc<str>;
 
@@ -63,6 +65,12 @@ pub enum Action<'a> {
     MakeDirectory(Directory),
     /// Creates a file of mode 0600, which must not exist, and keeps it open until `Close` or a failure.
     Create(Rc<Place>),
+    /// Gives an open file this mode and group. The file was made for its owner alone, so nobody else can
+    /// have opened it before. Durable with [`Self::SyncFileWhole`] or [`Self::SyncFilesystem`].
+    Permit(Rc<Place>, Permission),
+    /// Gives a directory this mode and group; one that belongs to another user stays as it is. Durable with a
+    /// sync of this directory.
+    PermitDirectory(Directory, Permission),
     /// Opens a file that exists, to write, and keeps it open until `Close` or a failure.
     Open(Rc<Place>),
     /// Gives a file without a name this one, which must be free, and keeps it open until `Close` or a
@@ -81,6 +89,8 @@ pub enum Action<'a> {
     /// Makes durable what the file holds and what is needed to read it back. Fails for a file, kept open over
     /// plans, that has no name any more: whatever it holds goes with its last close.
     SyncFile(Rc<Place>),
+    /// As [`Self::SyncFile`], and makes durable with it what the file's mode and group are.
+    SyncFileWhole(Rc<Place>),
     /// Cuts a file; it need not be open.
     Truncate(Rc<Place>, u64),
     /// Closes a file.
@@ -106,12 +116,13 @@ impl Action<'_> {
         match self {
             Self::MakeDirectory(_) => "make directory",
             Self::Create(_) => "create",
+            Self::Permit(..) | Self::PermitDirectory(..) => "give its mode and group to",
             Self::Open(_) => "open",
             Self::Link(..) => "give a spill file the name",
             Self::Reserve(..) => "reserve space for",
             Self::Write(..) => "write",
             Self::StartWriteback(_) | Self::AwaitWriteback(_) => "write back",
-            Self::SyncFile(_) => "sync",
+            Self::SyncFile(_) | Self::SyncFileWhole(_) => "sync",
             Self::Truncate(..) => "truncate",
             Self::Close(_) => "close",
             Self::Rename(..) => "rename to",
@@ -128,9 +139,11 @@ impl Action<'_> {
     pub fn path(&self) -> String {
         match self {
             Self::MakeDirectory(directory)
+            | Self::PermitDirectory(directory, _)
             | Self::SyncDirectory(directory)
             | Self::ProbeJournal(directory) => directory.to_string(),
             Self::Create(file)
+            | Self::Permit(file, _)
             | Self::Open(file)
             | Self::Link(_, file)
             | Self::Reserve(file, _)
@@ -138,6 +151,7 @@ impl Action<'_> {
             | Self::StartWriteback(file)
             | Self::AwaitWriteback(file)
             | Self::SyncFile(file)
+            | Self::SyncFileWhole(file)
             | Self::Truncate(file, _)
             | Self::Close(file)
             | Self::Rename(_, file)
@@ -150,6 +164,7 @@ impl Action<'_> {
     fn chain(&self) -> Option<&Rc<Place>> {
         match self {
             Self::Create(file)
+            | Self::Permit(file, _)
             | Self::Open(file)
             | Self::Link(_, file)
             | Self::Reserve(file, _)
@@ -157,9 +172,11 @@ impl Action<'_> {
             | Self::StartWriteback(file)
             | Self::AwaitWriteback(file)
             | Self::SyncFile(file)
+            | Self::SyncFileWhole(file)
             | Self::Truncate(file, _)
             | Self::Close(file) => Some(file),
             Self::MakeDirectory(_)
+            | Self::PermitDirectory(..)
             | Self::Rename(..)
             | Self::SyncDirectory(_)
             | Self::Remove(_)
@@ -358,12 +375,15 @@ pub fn undo(plan: &Plan<'_>, results: &Results) -> Plan<'static> {
             // They make no file.
             | (
                 Action::MakeDirectory(_)
+                | Action::Permit(..)
+                | Action::PermitDirectory(..)
                 | Action::Open(_)
                 | Action::Reserve(..)
                 | Action::Write(..)
                 | Action::StartWriteback(_)
                 | Action::AwaitWriteback(_)
                 | Action::SyncFile(_)
+                | Action::SyncFileWhole(_)
                 | Action::Truncate(..)
                 | Action::Close(_)
                 | Action::SyncDirectory(_)

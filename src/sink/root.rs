@@ -8,11 +8,12 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{Access, CWD, FlockOperation, Mode, OFlags, flock};
+use rustix::fs::{Access, AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, Uid, flock};
 use rustix::io::Errno;
 
 use super::file_system::Named;
 use super::opening::{Examined, OpenError};
+use super::permission::Permission;
 use super::{file_system, optional};
 use crate::config::file::user;
 
@@ -36,21 +37,21 @@ impl Root {
     /// Makes the directory where it is missing, and takes the lock. `kind` is one word for whoever reads the
     /// store.
     pub(super) fn open(path: &Path, kind: &str) -> Result<Self, OpenError> {
-        make_durable(path).map_err(|error| OpenError {
-            what: "make the store",
-            site: path.display().to_string(),
-            why: error.to_string(),
-            cure: if error.kind() == io::ErrorKind::Unsupported {
-                "put it where directories can be synced, such as a local ext4 or XFS"
-            } else {
-                "make the directory yourself and give it to the user that runs ringmx"
-            },
-        })?;
+        Self::open_shared(path, kind, None)
+    }
+
+    /// As [`Self::open`]; directories that are made get this permission.
+    pub(super) fn open_shared(
+        path: &Path,
+        kind: &str,
+        permission: Option<Permission>,
+    ) -> Result<Self, OpenError> {
+        make(path, permission, None)?;
         let refused = |error: io::Error| OpenError {
             what: "open the store",
             site: path.display().to_string(),
             why: error.to_string(),
-            cure: "the user that runs ringmx must be able to read and write it",
+            cure: "the user that runs ringmx must be able to read and write it, and what is in it (`chown -R`)",
         };
         let directory: OwnedFd = fs::File::open(path).map_err(refused)?.into();
         // Open to read only, so that the store's file system can be made read-only while we run.
@@ -121,7 +122,7 @@ pub(super) fn examine(path: &Path, examined: &mut Examined) -> Option<PathBuf> {
     let (existing, missing) = match nearest_existing(path) {
         Ok(found) => found,
         Err((at, why)) => {
-            examined.errors.push(format!("{shown}: {} {why}", at.display()));
+            examined.error("path", format!("{shown}: {} {why}", at.display()));
             return None;
         }
     };
@@ -130,7 +131,7 @@ pub(super) fn examine(path: &Path, examined: &mut Examined) -> Option<PathBuf> {
     if let Err(error) = optional::may_use(CWD, &existing, needed) {
         let error = io::Error::from(error);
         let place = existing.display();
-        examined.errors.push(match error.kind() {
+        examined.error("path", match error.kind() {
             io::ErrorKind::PermissionDenied if missing.is_empty() => format!(
                 "{shown}: user {} may not read and write this directory: {error}; give it to the user that ringmx runs as, and run \
                  ringmx as that user",
@@ -154,7 +155,7 @@ pub(super) fn examine(path: &Path, examined: &mut Examined) -> Option<PathBuf> {
             let _ = write!(text, " {}", directory.display());
         }
         text.push_str("; `serve` makes them all, unless the path is wrong, or a file system is not mounted");
-        examined.warnings.push(text);
+        examined.warn("path", text);
     }
     Some(existing)
 }
@@ -236,19 +237,48 @@ fn without_locks(path: &Path, directory: &OwnedFd, error: Errno) -> OpenError {
     }
 }
 
+/// Who a store is made for, where that is not who makes it.
+pub type Owner = (Uid, Gid);
+
+/// Makes the directory of a store where it is missing.
+pub(super) fn make(
+    path: &Path,
+    permission: Option<Permission>,
+    owner: Option<Owner>,
+) -> Result<(), OpenError> {
+    make_durable(path, permission, owner).map_err(|error| OpenError {
+        what: "make the store",
+        site: path.display().to_string(),
+        why: error.to_string(),
+        cure: if error.kind() == io::ErrorKind::Unsupported {
+            "put it where directories can be synced, such as a local ext4 or XFS"
+        } else {
+            "make the directory yourself and give it to the user that runs ringmx"
+        },
+    })
+}
+
 /// Makes a directory and what is missing above it, each entry synced in its parent: a store that a power cut
-/// could take away whole keeps no promise.
-fn make_durable(path: &Path) -> io::Result<()> {
+/// could take away whole keeps no promise. What is made gets the owner and the permission; what is there keeps
+/// its own.
+fn make_durable(path: &Path, permission: Option<Permission>, owner: Option<Owner>) -> io::Result<()> {
     let parent = match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
         None => return Ok(()),
     };
     if !path.is_dir() {
-        make_durable(parent)?;
+        make_durable(parent, permission, owner)?;
         match fs::DirBuilder::new().mode(0o700).create(path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            Ok(()) | Err(_) => {}
+            Ok(()) => {
+                if let Some((user, group)) = owner {
+                    // By the name that was just made, and not by where a link would lead.
+                    rustix::fs::chownat(CWD, path, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)?;
+                }
+                share(path, permission)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
         }
     }
     // The entry may have been made by a start that was cut short before its sync. A parent that we may not
@@ -258,6 +288,14 @@ fn make_durable(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Gives a directory that was just made its permission, and makes that durable.
+fn share(path: &Path, permission: Option<Permission>) -> io::Result<()> {
+    let Some(permission) = permission else { return Ok(()) };
+    let directory = fs::File::open(path)?;
+    permission.of_directories().give(&directory)?;
+    directory.sync_all().map_err(|error| without_sync(path, &directory, error))
 }
 
 /// An error of the kind `Unsupported` where directories cannot be synced at all.
@@ -272,6 +310,7 @@ fn without_sync(path: &Path, directory: &fs::File, error: io::Error) -> io::Erro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::opening::Remark;
 
     #[test]
     fn a_store_in_use_is_refused_with_its_path_and_a_cure() {
@@ -325,7 +364,8 @@ mod tests {
     fn examined(path: &Path) -> (Vec<String>, Vec<String>) {
         let mut examined = Examined::default();
         examine(path, &mut examined);
-        (examined.errors, examined.warnings)
+        let texts = |remarks: Vec<Remark>| remarks.into_iter().map(|remark| remark.text).collect();
+        (texts(examined.errors), texts(examined.warnings))
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use super::executor::Executor;
 use super::file_system;
 use super::opening::OpenError;
+use super::permission::Permission;
 use super::plan::{Action, Owners, Place, Plan};
 use super::root::Root;
 
@@ -25,6 +26,8 @@ pub(super) struct Needs {
     pub(super) reserves: bool,
     /// Octets of the longest name of a file.
     pub(super) name_bytes_max: usize,
+    /// What files get, if it is configured.
+    pub(super) permission: Option<Permission>,
 }
 
 /// Tries out; gives what the operator should know.
@@ -67,6 +70,9 @@ fn plan<'a>(first: &Rc<Place>, second: &Rc<Place>, needs: Needs) -> Plan<'a> {
     let mut plan = Plan::new(1);
     let mut push = |action| plan.push(Owners::One(0), action);
     push(Action::Create(Rc::clone(first)));
+    if let Some(permission) = needs.permission {
+        push(Action::Permit(Rc::clone(first), permission));
+    }
     if needs.reserves {
         push(Action::Reserve(Rc::clone(first), 4096));
     }
@@ -124,7 +130,7 @@ mod tests {
         let root = Root::open(folder.path(), "spool").expect("a store");
         let mut disk = Simulated::new(1);
         disk.set_faults(move |_, action| fails(action).then_some(Fault::Error(number)));
-        let needs = Needs { reserves: true, name_bytes_max: 100 };
+        let needs = Needs { reserves: true, name_bytes_max: 100, permission: None };
         let result = run(&root, needs, &mut disk).map_err(|error| error.to_string());
         disk.set_faults(|_, _| None);
         run(&root, needs, &mut disk).expect("what an earlier one left is in nobody's way");

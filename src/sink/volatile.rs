@@ -3,9 +3,11 @@
 //! This cannot always be found out: a store of which nothing is known may still be in memory, below a virtual
 //! machine for instance.
 
-use std::fs::{self, File};
-use std::os::fd::AsFd;
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
 
 use crate::config;
 
@@ -30,7 +32,7 @@ pub fn why(directory: impl AsFd) -> Option<String> {
 pub fn warning(config: &config::Sink) -> Option<String> {
     let path = config.facts().directory()?;
     let absolute = std::path::absolute(path).ok()?;
-    let directory = absolute.ancestors().find_map(|above| File::open(above).ok())?;
+    let directory = absolute.ancestors().find_map(looked_at)?;
     why(directory).map(|why| note(path, &why))
 }
 
@@ -40,6 +42,11 @@ pub(super) fn note(path: &Path, why: &str) -> String {
         "the store {} is in memory ({why}): mail answered 250 is gone when the machine stops; put `path` on a disk",
         path.display()
     )
+}
+
+/// A file that is only asked what it lies on. That needs no right to read it, and no rule of the sandbox.
+fn looked_at(path: &Path) -> Option<OwnedFd> {
+    rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
 fn why_below(file: impl AsFd, layers: usize) -> Option<String> {
@@ -59,7 +66,7 @@ fn why_below(file: impl AsFd, layers: usize) -> Option<String> {
         }
         // Of a container's overlay the path is another one outside: then there is nothing at it.
         let upper = mount.options.iter().find_map(|option| option.strip_prefix("upperdir="))?;
-        return why_below(File::open(upper).ok()?, layers).map(|why| format!("an overlay on {why}"));
+        return why_below(looked_at(Path::new(upper))?, layers).map(|why| format!("an overlay on {why}"));
     }
     why_of_disk(&mount, layers)
 }
@@ -79,7 +86,7 @@ fn why_of_disk(mount: &Mount, layers: usize) -> Option<String> {
         return Some("a zram disk".to_owned());
     }
     let image = fs::read_to_string(disk.join("loop/backing_file")).ok()?;
-    why_below(File::open(image.trim_end()).ok()?, layers).map(|why| format!("an image on {why}"))
+    why_below(looked_at(Path::new(image.trim_end()))?, layers).map(|why| format!("an image on {why}"))
 }
 
 /// What a line of /proc/self/mountinfo (proc_pid_mountinfo(5)) tells of a file system.
@@ -105,6 +112,7 @@ impl Mount {
 mod tests {
     use super::*;
     use crate::config::SinkKind;
+    use std::fs::File;
 
     #[test]
     fn a_tmpfs_is_in_memory_and_the_sources_are_not() {

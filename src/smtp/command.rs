@@ -8,7 +8,7 @@ pub(super) struct Row {
     /// How it is served.
     verb: Verb,
     /// Its word, in upper case.
-    word: &'static str,
+    pub(super) word: &'static str,
     argument: Argument,
     text: Text,
     /// Whether a client has to wait for its reply.
@@ -21,6 +21,13 @@ pub(super) struct Row {
     pub(super) before_hello: bool,
     /// What the client sends after it.
     pub(super) next: Next,
+}
+
+impl Row {
+    /// Whether it is all that a program says which looks whether this server is alive.
+    pub(super) fn is_of_a_health_check(&self) -> bool {
+        matches!(self.verb, Verb::Ehlo | Verb::Helo | Verb::Quit | Verb::Says(reply::OK))
+    }
 }
 
 /// Whether a command takes an argument.

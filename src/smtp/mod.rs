@@ -20,6 +20,7 @@ mod mail_data;
 #[doc(hidden)]
 pub mod measured;
 mod message_clock;
+pub mod message_id;
 mod nul_watch;
 mod parameter;
 mod path;
@@ -27,6 +28,7 @@ pub mod policy;
 mod proxy;
 pub mod question;
 pub mod reason;
+pub mod refusals;
 pub mod reply;
 pub mod run;
 pub mod session;

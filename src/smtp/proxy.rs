@@ -27,6 +27,8 @@ pub enum NoProxyHeader {
     TimedOut,
     /// It closed, or the connection broke.
     Ended,
+    /// The same, and it had sent nothing: it only looked whether somebody listens here.
+    Silent,
 }
 
 impl fmt::Display for NoProxyHeader {
@@ -35,6 +37,7 @@ impl fmt::Display for NoProxyHeader {
             Self::OtherOctets => "other-octets",
             Self::TimedOut => "timed-out",
             Self::Ended => "ended",
+            Self::Silent => "silent",
         })
     }
 }
@@ -58,6 +61,11 @@ pub(super) enum Header {
 }
 
 impl ProxyReader {
+    /// Whether nothing came.
+    pub(super) fn is_empty(&self) -> bool {
+        self.carry.is_empty()
+    }
+
     /// Reads on.
     pub(super) fn advance(&mut self, input: &mut Input<'_>) -> Header {
         loop {

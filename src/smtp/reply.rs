@@ -6,6 +6,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::reason::Reason;
+use super::refusals::Refusals;
 use crate::limits::{REPLY_BYTES_MAX, REPLY_BYTES_PER_COMMAND_MAX, REPLY_LINE_BYTES_MAX};
 use crate::mail::outcome::{Refused, TryAgain};
 
@@ -185,12 +186,14 @@ impl From<Refused> for Reply {
 #[derive(Debug, Default)]
 pub struct ReplyBuffer {
     octets: Vec<u8>,
+    /// Which of them refuse something, for the log.
+    refusals: Option<Box<Refusals>>,
 }
 
 impl ReplyBuffer {
     /// Nothing to send, no memory.
     pub const fn new() -> Self {
-        Self { octets: Vec::new() }
+        Self { octets: Vec::new(), refusals: None }
     }
 
     /// Whether nothing waits.
@@ -217,6 +220,21 @@ impl ReplyBuffer {
     pub fn replace(&mut self, empty: Vec<u8>) -> Vec<u8> {
         debug_assert!(empty.is_empty());
         std::mem::replace(&mut self.octets, empty)
+    }
+
+    /// The refusals that were noted since they were taken last; the log has to tell of them.
+    pub fn take_refusals(&mut self) -> Option<Box<Refusals>> {
+        self.refusals.take()
+    }
+
+    /// The refusals that were noted and not taken.
+    pub fn noted(&mut self) -> Option<&mut Refusals> {
+        self.refusals.as_deref_mut()
+    }
+
+    /// Where refusals are noted.
+    pub(super) fn refusals(&mut self) -> &mut Refusals {
+        self.refusals.get_or_insert_default()
     }
 
     /// Whether the next command's replies might not fit the bound.

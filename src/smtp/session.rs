@@ -37,6 +37,7 @@ use std::time::Instant;
 
 pub use self::standing::Standing;
 use self::state::{AwaitedReply, Hello, State, Wait};
+use super::ended_by::EndedBy;
 pub use super::input::Input;
 use super::line::LineReader;
 pub use super::proxy::NoProxyHeader;
@@ -85,6 +86,12 @@ pub struct Summary {
     pub refused_4yz: u32,
     /// Replies of 5yz.
     pub refused_5yz: u32,
+    /// Of both, those whose reason is this machine.
+    pub refused_ours: u32,
+    /// Command lines other than EHLO, HELO, NOOP and QUIT.
+    pub commands_of_use: u32,
+    /// Refusals that were not noted, because there were too many.
+    pub refusals_more: u32,
 }
 
 /// One session.
@@ -136,9 +143,17 @@ pub struct Session {
     said_hello: bool,
     /// The server stops: the session ends with the transaction.
     stopping: bool,
+    /// What a refusal now is about: the verb of a command, or another word.
+    step: &'static str,
+    /// Refusals that may still be noted.
+    refusals_left: u8,
+    /// Why it ended, once it has.
+    ended_by: Option<EndedBy>,
+    /// When the transaction was proposed that was proposed last.
+    mail_at: Instant,
+    /// When the mail data began that began last.
+    data_at: Instant,
     summary: Summary,
-    /// When DATA or the first BDAT of the last message came.
-    data_began: Instant,
     /// Where it is counted together with others; none where nobody counts.
     tally: Option<Arc<Tally>>,
 }
@@ -150,6 +165,7 @@ impl Session {
         let session_end = now + settings.limits.session_without_mail_max;
         let client = canonical(client);
         let xclient_front = Some(client.ip()).filter(|client| settings.gate.trusts_xclient(*client));
+        let refusals_left = settings.refusals_noted_max;
         Self {
             settings,
             xclient_front,
@@ -172,8 +188,12 @@ impl Session {
             reply_waits: None,
             said_hello: false,
             stopping: false,
+            step: "CONNECT",
+            refusals_left,
+            ended_by: None,
+            mail_at: now,
+            data_at: now,
             summary: Summary::default(),
-            data_began: now,
             tally: None,
         }
     }
@@ -238,9 +258,12 @@ impl Session {
 
     /// The client closed its half, and all its input is consumed. What is unfinished is never delivered.
     pub fn handle_end_of_input(&mut self) {
-        if matches!(self.state, State::Proxy(_)) {
-            self.no_proxy_header = Some(NoProxyHeader::Ended);
+        if let State::Proxy(reader) = &self.state {
+            let how = if reader.is_empty() { NoProxyHeader::Silent } else { NoProxyHeader::Ended };
+            self.no_proxy_header = Some(how);
+            self.ended_by.get_or_insert(EndedBy::ProxyHeader);
         }
+        self.ended_by.get_or_insert(EndedBy::Client);
         self.close();
     }
 
@@ -278,11 +301,6 @@ impl Session {
         self.transaction.is_some() || self.awaits().is_some() || chunk
     }
 
-    /// When DATA or the first BDAT of the last message came; the beginning of the session before that.
-    pub fn data_began(&self) -> Instant {
-        self.data_began
-    }
-
     /// The client's address.
     pub fn client(&self) -> SocketAddr {
         self.client
@@ -305,6 +323,22 @@ impl Session {
         facts.tls.clone_from(&self.tls);
         facts.ehlo.clear();
         facts.ehlo.extend_from_slice(self.ehlo_name());
+    }
+
+    /// Why the session ended; none while it goes on.
+    pub fn ended_by(&self) -> Option<EndedBy> {
+        self.ended_by
+    }
+
+    /// When MAIL proposed the transaction, and when its mail data began. They are of the message that is
+    /// delivered, or of the last one.
+    pub fn phases(&self) -> (Instant, Instant) {
+        (self.mail_at, self.data_at)
+    }
+
+    /// Whether the TCP client is a front: a balancer, or what looks whether this server is alive.
+    pub fn comes_from_a_front(&self) -> bool {
+        self.settings.gate.is_front(self.front.ip())
     }
 
     /// What the session did so far.

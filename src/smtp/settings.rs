@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::extension::ExtensionSet;
 use super::policy::Policy;
+use crate::limits::REFUSAL_LINES_MAX;
 use crate::mail::network::Network;
 
 /// What the sessions of a listener are told.
@@ -33,6 +34,8 @@ pub struct Settings {
     pub tls: TlsPolicy,
     /// What is offered after EHLO.
     pub extensions: ExtensionSet,
+    /// So many refusals of a session are noted for the log; the others are counted.
+    pub refusals_noted_max: u8,
     /// Whom we take mail for. One table of recipients serves all listeners and shards, so nothing counts its
     /// holders while mail comes: sessions share these settings and ask through them.
     pub policy: Arc<dyn Policy + Send + Sync>,
@@ -52,6 +55,7 @@ impl Settings {
             local_part_case_sensitive: false,
             tls: TlsPolicy::default(),
             extensions: ExtensionSet::usual(),
+            refusals_noted_max: REFUSAL_LINES_MAX,
             policy,
         }
     }

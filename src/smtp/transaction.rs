@@ -143,7 +143,7 @@ impl Transaction {
 }
 
 /// How a recipient is refused; none when it is accepted.
-fn refusal(verdict: Verdict) -> Option<Reply> {
+pub(super) fn refusal(verdict: Verdict) -> Option<Reply> {
     match verdict {
         Verdict::Accept => None,
         Verdict::ForeignDomain => Some(reply::NO_SUCH_DOMAIN),

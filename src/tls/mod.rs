@@ -24,6 +24,7 @@ mod record;
 pub mod self_signed;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod tlsa;
 #[cfg(any(test, fuzzing))]
 mod trusting;
 

@@ -26,7 +26,7 @@ pub struct Desk {
 struct Names;
 
 impl Naming for Names {
-    fn place(&self, recipient: Mailbox<'_>) -> Option<Place> {
+    fn place(&self, recipient: Mailbox<'_>, _: &dyn Fn(Mailbox<'_>) -> bool) -> Option<Place> {
         Some(Place { name: String::from_utf8_lossy(recipient.whole).into(), may_make: false })
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ringmx::buffer::Pool;
-use ringmx::config::Config;
+use ringmx::config::{self, Config};
 use ringmx::log;
 use ringmx::mail::queue_id::IdKey;
 use ringmx::metrics::ShardMetrics;
@@ -13,15 +13,16 @@ use ringmx::shard::clients::Clients;
 use ringmx::shard::context::{Context, Turn};
 use ringmx::shard::delivery::{Delivery, ToSink};
 use ringmx::shard::inbox::Inbox;
-use ringmx::shard::listener::{Listener, listen};
+use ringmx::shard::lines::Lines;
+use ringmx::shard::listener::listen;
 use ringmx::shard::mailboxes::{Lookup, Mailboxes};
+use ringmx::shard::order::{Listening, NewSocket, Service};
 use ringmx::shard::parts::{Overflow, Parts};
-use ringmx::shard::session_lines::SessionLines;
 use ringmx::smtp::policy::Recipients;
 use ringmx::smtp::settings::Settings;
 use rustls::ServerConfig;
 
-const CONNECTIONS_MAX: usize = 100;
+pub const CONNECTIONS_MAX: usize = 100;
 
 /// A shard that runs, and what it counts.
 pub struct Running {
@@ -76,6 +77,8 @@ impl Builder {
         let (log, _writer) = log::start(Config::embedded_default().log.format).expect("the log");
         let metrics = Arc::new(ShardMetrics::default());
         let logs = std::env::var_os("SIMULATION_LOG").is_some();
+        let logged =
+            config::Log { sessions: logs, messages: logs, refusals: logs, ..Config::embedded_default().log };
         // The descriptor is never used.
         let descriptor = listen("127.0.0.1:0".parse().expect("an address"), 1, 0).expect("a socket");
         let ring = world.ring(Arc::clone(pool.arena()));
@@ -88,16 +91,20 @@ impl Builder {
             parts: Parts::new(overflow),
             mailboxes: Mailboxes::new(0, lookup),
             log,
-            session_lines: logs.then(|| SessionLines::new(100)),
-            log_messages: logs,
+            lines: Lines::new(&logged),
             metrics: Arc::clone(&metrics),
-            hostname: settings.hostname.clone(),
             clients: Clients::new(CONNECTIONS_MAX),
             turn,
         };
-        let listener = Listener::new(0, descriptor, Arc::new(settings), tls);
-        Running { shard: Shard::new(context, CONNECTIONS_MAX, vec![listener]), metrics }
+        let socket = NewSocket { number: 0, socket: descriptor, is_lent: false };
+        let service = Service::new(vec![listening(0, settings, tls)], CONNECTIONS_MAX, logged);
+        Running { shard: Shard::new(context, &service, vec![socket]), metrics }
     }
+}
+
+/// What the connections of a listener begin with.
+pub fn listening(number: u64, settings: Settings, tls: Option<Arc<ServerConfig>>) -> Listening {
+    Listening { number, settings: Arc::new(settings), tls, receive_buffer_bytes: 0 }
 }
 
 /// What sessions are told with this configuration, under this name.

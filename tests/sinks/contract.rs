@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -52,7 +52,80 @@ fn maildir_names_and_modes_are_as_documented() {
     assert_eq!(entry.metadata().expect("a file").permissions().mode() & 0o7777, 0o600);
     let name = entry.file_name().into_string().expect("ASCII");
     let (process, size) = (std::process::id(), sent.file(0, true).len());
-    assert_eq!(name, format!("1700000000.M42P{process}Q0_3.mx.test,S={size}"));
+    let as_crlf = sent.file(0, false).len();
+    assert_eq!(name, format!("1700000000.M42P{process}Q0_3.mx.test,S={size},W={as_crlf}"));
+}
+
+/// Everything below a store but its lock: path, mode and group.
+fn permissions(root: &Path) -> Vec<(String, u32, u32)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            let facts = fs::symlink_metadata(&path).expect("its facts");
+            if path.file_name().is_some_and(|name| name == ".ringmx.lock") {
+                continue;
+            }
+            found.push((path.display().to_string(), facts.mode() & 0o7777, facts.gid()));
+            if facts.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+    found
+}
+
+/// A group that files can be given to: any one by root, else our own.
+fn some_group() -> u32 {
+    if rustix::process::geteuid().is_root() { 54_321 } else { rustix::process::getegid().as_raw() }
+}
+
+#[test]
+fn a_maildir_for_others_keeps_the_contract_with_its_mode_and_group() {
+    let group = some_group();
+    for (template, is_usual, mode, of_directories) in [
+        ("", true, 0o660, 0o2770),
+        ("", false, 0o640, 0o2750),
+        ("{domain}/{local}", true, 0o660, 0o2770),
+        ("{domain}/{local}", false, 0o600, 0o2700),
+    ] {
+        let store_at = tempfile::tempdir().expect("a temporary directory");
+        let root = store_at.path().join("made/here");
+        let kind = contract::shared(maildir_kind(&root, template, LineEndings::Lf), mode, group);
+        let opened = contract::maildir(&root, if is_usual { usual_sync(kind) } else { kind }, &batches());
+        let opened = opened.expect("it opens");
+        assert!(opened.ends_with(&format!(", mode = \"{mode:04o}\", group = \"{group}\"")), "{opened}");
+        let found = permissions(store_at.path());
+        assert!(found.len() > 250, "{} files and directories", found.len());
+        for (path, has, of) in found {
+            let expected = if Path::new(&path).is_dir() { of_directories } else { mode };
+            assert_eq!((has, of), (expected, group), "{path}: mode {has:o}");
+        }
+    }
+}
+
+#[test]
+fn a_directory_of_somebody_else_stays_as_it_is_and_one_of_ours_becomes_shared() {
+    let store_at = tempfile::tempdir().expect("a temporary directory");
+    let of = |name: &str| store_at.path().join("x.test").join(name);
+    for name in ["alice", "bob"] {
+        for folder in ["tmp", "new", "cur"] {
+            fs::create_dir_all(of(name).join(folder)).expect("made");
+        }
+    }
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root {
+        std::os::unix::fs::chown(of("bob"), Some(12_345), None).expect("given away");
+    }
+    let kind = maildir_kind(store_at.path(), "{domain}/{local}", LineEndings::Lf);
+    let mut sink = start(open(contract::shared(kind, 0o660, some_group()), &Arc::default()));
+    let sent = Sent::new(1, "x\r\n").to(&["alice", "bob"]);
+    assert_eq!(store(&mut *sink, &[sent]), [Outcome::Stored]);
+    let mode = |path: &Path| fs::metadata(path).expect("a directory").mode() & 0o7777;
+    assert_eq!((mode(&of("alice")), mode(&of("alice/cur"))), (0o2770, 0o2770));
+    assert_eq!(mode(&of("bob/cur")), 0o2770);
+    assert_eq!(mode(&of("bob")), if is_root { 0o755 } else { 0o2770 });
 }
 
 #[test]

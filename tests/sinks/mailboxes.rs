@@ -17,7 +17,7 @@ use ringmx::mail::outcome::{Outcome, TryAgain};
 use ringmx::shard::mailboxes::verdict_of;
 use ringmx::sink::mailbox::Mailboxes;
 use ringmx::sink::{self, Opened, Report, Surroundings};
-use ringmx::smtp::policy::{Recipients, Verdict};
+use ringmx::smtp::policy::{Policy, Recipients, Verdict};
 use ringmx::smtp::settings::Settings;
 use rustix::fs::IFlags;
 
@@ -211,13 +211,14 @@ fn open(config: &Config, reports: &Arc<Reports>) -> (Opened, Arc<Recipients>) {
 }
 
 /// What a shard is told of recipients.
-fn keeper(opened: &mut Opened) -> Store {
+fn keeper(opened: &mut Opened, policy: Arc<Recipients>) -> Store {
     let Some(Mailboxes { naming, make_keeper }) = opened.mailboxes.take() else {
         return Box::new(|_| Verdict::Accept);
     };
     let mut keeper = make_keeper().expect("a keeper");
     Box::new(move |recipient| {
-        naming.place(recipient).map_or(Verdict::Unstorable, |place| verdict_of(keeper.look(&place)))
+        let place = naming.place(recipient, &|mailbox| policy.is_named(mailbox));
+        place.map_or(Verdict::Unstorable, |place| verdict_of(keeper.look(&place)))
     })
 }
 
@@ -265,7 +266,7 @@ proptest! {
         let config = load(&world, folder.path());
         let reports = Arc::default();
         let (mut opened, policy) = open(&config, &reports);
-        let says = keeper(&mut opened);
+        let says = keeper(&mut opened, Arc::clone(&policy));
         let exchange = send(&world, &config, policy, says);
         let mut sink = (opened.workers.remove(0))().expect("a sink");
         for stored in &exchange.seen.stored {
@@ -307,8 +308,8 @@ fn a_mailbox_that_a_delivery_failed_in_is_refused_for_a_while_and_others_are_not
     };
     let config = load(&world, folder.path());
     let reports: Arc<Reports> = Arc::default();
-    let (mut opened, _) = open(&config, &reports);
-    let mut says = keeper(&mut opened);
+    let (mut opened, policy) = open(&config, &reports);
+    let mut says = keeper(&mut opened, policy);
     let mut sink = (opened.workers.remove(0))().expect("a sink");
     let mailbox = |local_part: &'static str| Mailbox {
         local_part: local_part.as_bytes(),

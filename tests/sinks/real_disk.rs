@@ -72,6 +72,8 @@ fn inner() {
             create: true,
             line_endings: LineEndings::Crlf,
             sync: None,
+            mode: None,
+            group: None,
         })
     };
     let spool = |path: &Path| {

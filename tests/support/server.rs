@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -72,7 +73,9 @@ impl Server {
         fs::write(&file, config).expect("the configuration");
         let program = program();
         let program = program.to_str().expect("a path of UTF-8");
-        let mut words = wrapper.iter().copied().chain([program, "serve", "--config"]);
+        let tracer = tracer();
+        let tracer = tracer.iter().map(String::as_str);
+        let mut words = tracer.chain(wrapper.iter().copied()).chain([program, "serve", "--config"]);
         let mut command = Command::new(words.next().expect("a program"));
         command
             .args(words)
@@ -219,6 +222,19 @@ impl Server {
         names.sort();
         names.iter().map(|name| fs::read(name).expect("a message")).collect()
     }
+}
+
+/// With `RINGMX_TRACE` set to a directory, every server is watched by strace, which leaves a file for each there:
+/// the calls that failed. `refused_calls.sh` tells what the sandbox has refused of a whole run of the tests.
+fn tracer() -> Vec<String> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let Some(directory) = std::env::var_os("RINGMX_TRACE") else { return Vec::new() };
+    let name = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let file = PathBuf::from(directory).join(name);
+    // The server stays a child of ours (-D), and does not stop where nothing is watched (--seccomp-bpf would
+    // need it to be the first).
+    let words = ["strace", "-D", "-f", "-qq", "-Z", "-o"].map(str::to_owned);
+    words.into_iter().chain([file.to_string_lossy().into_owned()]).collect()
 }
 
 /// The program `ringmx` of this build: in the folder above that of the test programs.

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -138,6 +139,28 @@ fn whoever_sends_too_much_gets_a_whole_answer() {
     let mut octets = Vec::new();
     let _ = stream.read_to_end(&mut octets);
     assert!(octets.is_empty() || parse(&octets).status >= 400, "{octets:?}");
+}
+
+/// Scrapes cost little: in octets, and in time of the one thread that makes them.
+#[test]
+fn a_scrape_is_small_and_is_text_for_prometheus() {
+    const SCRAPES: u64 = 50;
+    let server = Server::with_maildir(ADMIN);
+    let address = server.admin_address();
+    let worked = || {
+        let ran = |folder: &Path| fs::read_to_string(folder.join("schedstat")).ok();
+        let ran = ran(&thread_folder(server.id(), "admin")?)?;
+        ran.split(' ').next()?.parse::<u64>().ok()
+    };
+    let before = worked();
+    for _ in 0..SCRAPES {
+        let Answer { status, head, body } = get(address, "/metrics");
+        assert!(status == 200 && head.contains("content-type: text/plain; version=0.0.4"), "{head}");
+        assert!(body.len() <= 64 * 1024, "{} octets", body.len());
+    }
+    if let Some((before, after)) = before.zip(worked()) {
+        println!("a scrape took {} us of the thread", (after - before) / SCRAPES / 1000);
+    }
 }
 
 /// Who holds connections and says nothing, or little, keeps nobody out, neither here nor from mail.
@@ -408,7 +431,7 @@ fn strangers_are_not_let_in() {
     };
     let start =
         |allow: &str| Server::with_maildir(&format!("[admin]\naddress = \"{own}:0\"\nallow = [\"{allow}\"]"));
-    let server = start("192.0.2.0/24");
+    let server = start("198.51.100.0/24");
     for _ in 0..100 {
         let mut stream = connect(server.admin_address());
         let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
@@ -423,6 +446,28 @@ fn strangers_are_not_let_in() {
     // Names of other machines are not known here.
     let question = b"GET /healthz HTTP/1.1\r\nHost: mx1.example.org:9725\r\n\r\n";
     assert_eq!(ask(server.admin_address(), question).status, 200);
+}
+
+/// Without descriptors each accept fails again, some times a second.
+#[test]
+fn accepts_that_fail_are_told_once_and_pass() {
+    let config = format!(
+        "hostname = \"mx.example.org\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n[[sink]]\nkind = \"maildir\"\npath = \
+         \"mail\"\n{ADMIN}\n"
+    );
+    let server = Server::start_under(&["prlimit", "--nofile=80"], &config, &[]);
+    let address = server.admin_address();
+    wait_until("it is ready", || get(address, "/readyz").status == 200);
+    let mut clients: Vec<TcpStream> = (0..80).map(|_| connect(server.address())).collect();
+    wait_until("no descriptor is left", || descriptors(server.id()) >= 80);
+    let waiting = connect(address);
+    let is_told = |line: &str| line.contains("administration") && line.contains("accept");
+    server.wait_for_log(is_told);
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(server.log().iter().filter(|line| is_told(line)).count(), 1);
+    clients.clear();
+    drop(waiting);
+    wait_until("it answers again", || get(address, "/healthz").status == 200);
 }
 
 /// Waits until this path fails with a check of this name, and gives what it told.
@@ -463,6 +508,14 @@ fn ended(stream: &mut TcpStream) -> bool {
 /// Descriptors that a process has open.
 fn descriptors(process: u32) -> usize {
     fs::read_dir(format!("/proc/{process}/fd")).expect("its descriptors").count()
+}
+
+fn thread_folder(process: u32, name: &str) -> Option<PathBuf> {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).ok()?;
+    let is_named = |folder: &PathBuf| {
+        fs::read_to_string(folder.join("comm")).is_ok_and(|found| found.trim_end() == name)
+    };
+    threads.filter_map(|entry| entry.ok().map(|entry| entry.path())).find(is_named)
 }
 
 /// An address of this machine that is not loopback.

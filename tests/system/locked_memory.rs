@@ -116,6 +116,33 @@ fn what_doctor_says_of_locked_memory_is_what_serve_does() {
     }
 }
 
+/// Root is charged for nothing, so it asks as the user that it will become.
+#[test]
+fn doctor_tries_rings_as_the_user_of_run_as_and_says_how_many_it_gets() {
+    if image::unavailable(&["prlimit"]).is_some() {
+        return;
+    }
+    let folder = folder_for_all();
+    let user = 1_000_000 + std::process::id() * 16 + 15;
+    let more = format!("{CONFIG}[run_as]\nuser = \"{user}\"\ngroup = \"{user}\"\n")
+        .replace("[shards]\n", "[shards]\ncpus = [0]\n");
+    fs::write(folder.path().join("ringmx.toml"), more).expect("written");
+    let doctor = |limit: &str| {
+        let mut command = Command::new("prlimit");
+        command.args([limit, "./ringmx", "doctor", "ringmx.toml"]).current_dir(folder.path());
+        String::from_utf8_lossy(&command.output().expect("it runs").stdout).into_owned()
+    };
+    let report = doctor(&limit(128 << 10, 128 << 10));
+    if report.contains("FAILS   io_uring:") {
+        assert!(report.contains(&format!("user {user}: 0 of 1 rings can be had")), "{report}");
+        assert!(report.contains("LimitMEMLOCK=infinity"), "{report}");
+    } else {
+        println!("this kernel charges no rings");
+    }
+    let report = doctor(&limit(64 << 20, 64 << 20));
+    assert!(!report.contains("FAILS   io_uring:"), "{report}");
+}
+
 #[test]
 fn the_limit_of_open_files_is_raised_to_what_is_allowed() {
     let server = Server::start_under(&["prlimit", "--nofile=100:4000"], CONFIG, &[]);

@@ -13,6 +13,7 @@ mod log;
 mod mailbox_lines;
 mod power_cut;
 mod process;
+mod reload;
 mod server;
 mod service_manager;
 mod spill;

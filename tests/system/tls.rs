@@ -327,13 +327,13 @@ fn certificates_are_read_again_and_a_bad_one_is_not_taken() {
     let write = |name: &str, text: &str| std::fs::write(server.folder().join(name), text).expect("written");
     write("mx.pem", "nonsense");
     server.signal(rustix::process::Signal::HUP);
-    server.wait_for_log(|line| line.contains("the certificates stay as they were"));
+    server.wait_for_log(|line| line.contains("not-reloaded"));
     assert!(shown() == first);
     let new = make("new.example");
     write("mx.key", &new.key);
     write("mx.pem", &new.chain);
     server.signal(rustix::process::Signal::HUP);
-    server.wait_for_log(|line| line.contains("read again"));
+    server.wait_for_log(|line| line.contains(" reloaded generation=2"));
     assert!(shown() != first);
     command(&mut session, b"NOOP\r\n", "250");
 }

@@ -57,9 +57,9 @@ fn the_embedded_default_takes_anyones_mail_on_loopback() {
     assert_eq!(config.postmaster, format!("postmaster@{}", config.hostname));
     assert_eq!(config.sink.workers, 2);
     let SinkKind::Maildir(maildir) = config.sink.kind else { panic!("a maildir") };
-    let config::Maildir { path, template, create, line_endings, sync } = maildir;
+    let config::Maildir { path, template, create, line_endings, sync, mode, group } = maildir;
     assert_eq!((path, template.as_str(), create), (PathBuf::from("ringmx-data"), "", false));
-    assert_eq!((line_endings, sync), (LineEndings::Lf, None));
+    assert_eq!((line_endings, sync, mode, group), (LineEndings::Lf, None, None, None));
     assert!(config.shards.windows(2).all(|pair| pair[0].cpu < pair[1].cpu));
 }
 
@@ -485,11 +485,12 @@ fn domains_may_be_written_in_unicode() {
 #[test]
 fn extensions_can_be_switched_off_where_the_rfcs_let_them() {
     let with = |keys: &str| REST.replace("[[sink]]", &format!("{keys}[[sink]]"));
-    let usual = good(REST).listeners[0].extensions;
+    let offered = |config: &Config| config.extensions_of(&config.listeners[0]);
+    let usual = offered(&good(REST));
     assert_eq!(usual, ExtensionSet::usual());
     let config = good(&with("extensions_off = [\"CHUNKING\", \"binarymime\"]\nbdat_bare_lf = \"reject\"\n"));
     let expected = usual.without(Extension::Chunking).without(Extension::BinaryMime);
-    assert_eq!(config.listeners[0].extensions, expected);
+    assert_eq!(offered(&config), expected);
     assert_eq!(config.listeners[0].bdat_bare_lf, ChunkLineEnd::Reject);
     assert_problems(
         &with("extensions_off = [\"CHUNKING\"]\n"),
@@ -516,12 +517,15 @@ fn extensions_can_be_switched_off_where_the_rfcs_let_them() {
 fn promises_are_offered_only_where_they_are_kept() {
     let listener = "[[listener]]\naddress = \"127.0.0.1:2525\"\n";
     let spool = format!("{listener}[[sink]]\nkind = \"spool\"\npath = \"p\"\n");
-    let extensions = |keys: &str| good(&format!("{spool}{keys}")).listeners[0].extensions;
+    let extensions = |keys: &str| {
+        let config = good(&format!("{spool}{keys}"));
+        config.extensions_of(&config.listeners[0])
+    };
     assert_eq!(extensions("dsn = true\nrequiretls = true\n"), ExtensionSet::all());
     assert_eq!(extensions("dsn = false\n"), ExtensionSet::usual());
     assert_eq!(extensions("dsn = true\n"), ExtensionSet::all().without(Extension::RequireTls));
     let mbox = good(&format!("{listener}[[sink]]\nkind = \"stdout\"\nformat = \"mbox\"\n"));
-    assert_eq!(mbox.listeners[0].extensions, ExtensionSet::usual().without(Extension::BinaryMime));
+    assert_eq!(mbox.extensions_of(&mbox.listeners[0]), ExtensionSet::usual().without(Extension::BinaryMime));
     for kind in ["maildir\"\npath = \"p", "stdout", "discard"] {
         let text = format!("{listener}[[sink]]\ndsn = true\nkind = \"{kind}\"\n");
         assert_problems(

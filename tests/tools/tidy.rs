@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["cli", "signals"]),
     ("cli", &["check", "doctor", "log", "memory_sum", "server", "shutdown", "sink::spool", "smtp", "tls"]),
-    ("check", &["config", "doctor", "sink", "smtp::policy", "tls"]),
+    ("check", &["config", "doctor", "sandbox", "sink", "smtp::policy", "tls"]),
     (
         "doctor",
         &[
@@ -26,6 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "resource_limits",
             "ring::locked_memory",
             "ring::probe",
+            "sandbox",
             "sink::file_limit",
             "sink::space",
             "sink::volatile",
@@ -40,6 +41,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "metrics",
             "resource_limits",
             "ring",
+            "sandbox",
             "service_manager",
             "shard",
             "shutdown",
@@ -71,6 +73,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tls", &["smtp::settings"]),
     ("smtp", &["counter", "limits", "mail", "scan", "timestamp"]),
     ("ring", &[]),
+    ("sandbox", &[]),
     ("signals", &[]),
     ("scan", &[]),
     ("log", &["handoff::channel", "handoff::doorbell", "smtp::ended_by", "smtp::reason"]),

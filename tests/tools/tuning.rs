@@ -29,19 +29,6 @@ fn every_profile_is_a_good_configuration() {
     assert!(count >= 2, "profiles were found");
 }
 
-/// A unit that allows less than the profiles need would not start, and one that waits less than the process
-/// would kill it.
-#[test]
-fn the_unit_allows_what_the_process_needs() {
-    let unit = fs::read_to_string(tuning("ringmx.service")).expect("the unit");
-    let setting = |name: &str| {
-        unit.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).expect("a setting")
-    };
-    assert_eq!(setting("LimitMEMLOCK"), "infinity");
-    let wait: u64 = setting("TimeoutStopSec").parse().expect("seconds");
-    assert!(wait > ringmx::limits::PROCESS_END_MAX.as_secs());
-}
-
 #[test]
 fn every_knob_is_listed() {
     let list = fs::read_to_string(tuning("README.md")).expect("the list");

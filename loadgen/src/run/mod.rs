@@ -154,7 +154,7 @@ fn load(
         Pool::new(buffers, bytes, 0).map_err(|error| MachineError(format!("mapping buffers: {error}")))?;
     // A connection has a send and a receive to submit in one turn.
     let entries = (2 * share.connections).next_power_of_two().clamp(ENTRIES_MIN, ENTRIES_MAX);
-    let ring = KernelRing::new(u32::try_from(entries).unwrap_or(u32::MAX), Arc::clone(pool.arena()))
+    let ring = KernelRing::for_client(u32::try_from(entries).unwrap_or(u32::MAX), Arc::clone(pool.arena()))
         .map_err(|failed| MachineError(probe::explain(&failed).to_string()))?;
     let thread = LoadThread::new(plan, share, ring, pool, Notes::new(basket));
     let before = cpu_time();

@@ -23,6 +23,10 @@ pub struct Maildir {
     pub line_endings: LineEndings,
     /// How files become durable. `None` for what suits the file system.
     pub sync: Option<MaildirSync>,
+    /// The permission bits of files; directories get the bits to enter them with those to read.
+    pub mode: Option<u32>,
+    /// The group of files and directories: a name, or a number.
+    pub group: Option<String>,
 }
 
 /// Line ends in the files of a maildir.
@@ -45,7 +49,7 @@ pub enum MaildirSync {
 }
 
 /// The keys that no other kind has.
-pub(super) const KEYS: &[&str] = &["template", "create", "line_endings", "sync"];
+pub(super) const KEYS: &[&str] = &["template", "create", "line_endings", "sync", "mode", "group"];
 
 /// Reads them.
 pub(super) fn read(section: &mut Section<'_>, path: PathBuf) -> Maildir {
@@ -78,6 +82,67 @@ pub(super) fn read(section: &mut Section<'_>, path: PathBuf) -> Maildir {
             },
             "Maildir: one sync of the whole file system for a batch of messages, or one for each file.",
         ),
+        mode: section.text(
+            "mode",
+            "octal digits in quotes",
+            Fallback::Computed { example: "\"0660\"", default: "\"0600\", or \"0660\" where `group` is given" },
+            "Maildir: the mode of files; where one may be read, its directories may be entered, too.",
+            mode,
+        ),
+        group: section.text(
+            "group",
+            "name or number of a group",
+            Fallback::Computed { example: "\"vmail\"", default: "the one that the file system chooses" },
+            "Maildir: the group of files and directories, of which the user that runs ringmx must be a member.",
+            group,
+        ),
+    }
+}
+
+/// Reads the mode of a file as chmod(1) does.
+fn mode(text: &str) -> Result<u32, String> {
+    let is_octal = matches!(text.len(), 3 | 4) && text.bytes().all(|octet| matches!(octet, b'0'..=b'7'));
+    let Some(mode) = u32::from_str_radix(text, 8).ok().filter(|_| is_octal) else {
+        return Err(format!("{text:?} is no mode; write three or four octal digits, such as \"0660\""));
+    };
+    if mode & !0o666 != 0 {
+        return Err(format!(
+            "{text:?} holds more than reading and writing; directories get what they need besides by themselves"
+        ));
+    }
+    if mode & 0o600 != 0o600 {
+        return Err(format!("{text:?} keeps ringmx itself out; the first digit that counts must be 6"));
+    }
+    // Who may write a file and not read it cannot keep it in step with anything.
+    if (mode & 0o222) << 1 & !mode != 0 {
+        return Err(format!("{text:?} lets somebody write who may not read"));
+    }
+    Ok(mode)
+}
+
+/// A name of a group, or its number.
+fn group(text: &str) -> Result<String, String> {
+    let is_odd = |c: char| c.is_control() || c.is_whitespace() || matches!(c, ':' | ',' | '/');
+    if text.is_empty() || text.contains(is_odd) {
+        return Err(format!(
+            "{text:?} is no name of a group; write for example \"vmail\", or its number in quotes"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// Warns of mail that all users of the machine may read.
+pub(super) fn mode_rules(section: &Section<'_>, maildir: &Maildir) {
+    if maildir.mode.is_some_and(|mode| mode & 0o006 != 0) {
+        section.warn(
+            "mode",
+            "every user of this machine may read this mail; give it to a `group` instead, and write mode = \"0660\""
+                .to_owned(),
+        );
+    }
+    if maildir.group.is_some() && maildir.mode.is_some_and(|mode| mode & 0o060 == 0) {
+        section
+            .warn("mode", "the `group` may not even read with this mode; write mode = \"0660\"".to_owned());
     }
 }
 

@@ -196,6 +196,7 @@ fn one(mut section: Section<'_>, identity: &Identity) -> Sink {
     }
     if let SinkKind::Maildir(maildir) = &sink.kind {
         maildir::template_rules(&section, maildir, identity);
+        maildir::mode_rules(&section, maildir);
     }
     section.finish();
     sink

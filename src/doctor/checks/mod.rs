@@ -1,5 +1,6 @@
 //! The checks, by what they look at.
 
+pub(super) mod confinement;
 pub(super) mod cores;
 pub(super) mod limits;
 pub(super) mod memory;

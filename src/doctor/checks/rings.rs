@@ -14,7 +14,10 @@ pub(in crate::doctor) fn check_io_uring(host: &Host, _: &Config) -> Option<Findi
         (Some(Err(unusable)), _) => {
             let finding = Finding::new(
                 Severity::Fails,
-                unusable.what(),
+                match &host.service_user {
+                    Some(user) => format!("user {user}: {}", unusable.what()),
+                    None => unusable.what().to_owned(),
+                },
                 "The shards receive with io_uring; without it ringmx does not start.",
             );
             let finding = finding.cure(format!("# {}", unusable.cure()));
@@ -42,6 +45,10 @@ pub(in crate::doctor) fn check_memlock(host: &Host, config: &Config) -> Option<F
     let of_workers = config.sink.facts().rings(config.sink.workers) as u64 * locked_memory::of_worker();
     let wanted = of_workers + config.shards.iter().map(locked_memory::of_shard).sum::<u64>();
     let (severity, why) = match &host.io_uring {
+        Some(Ok(())) if host.service_user.is_some() => (
+            Severity::Limits,
+            "The user of [run_as] got the shards' rings all the same, but it may have other processes: all of a user are charged together.",
+        ),
         Some(Ok(())) => (
             Severity::Limits,
             "This user got its rings all the same: root is not charged for them, another user may be.",

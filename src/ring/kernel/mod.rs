@@ -17,6 +17,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 use rustix::io::Errno;
 use rustix::net::addr::SocketAddrArg;
 
+use self::restrictions::restrict_and_enable;
 use super::buffer_ring::BufferRing;
 use super::locked_memory::COMPLETIONS_PER_ENTRY;
 use super::setup_error::{BATCH_WAIT, SetupError};
@@ -106,13 +107,21 @@ struct MessageHeader {
 }
 
 impl KernelRing {
-    /// Makes a ring with `entries` submission entries that receives into buffers of this arena.
+    /// Makes a ring with `entries` submission entries that receives into buffers of this arena. The kernel
+    /// refuses every operation on it that a receiver does not need, [`Ring::connect`] too.
     pub fn new(entries: u32, arena: Arc<Arena>) -> Result<Self, SetupError> {
+        Self::restricted(entries, arena, false)
+    }
+
+    /// The same for a client: it may connect.
+    pub fn for_client(entries: u32, arena: Arc<Arena>) -> Result<Self, SetupError> {
+        Self::restricted(entries, arena, true)
+    }
+
+    fn restricted(entries: u32, arena: Arc<Arena>, connects: bool) -> Result<Self, SetupError> {
         let ring = build(entries)?;
-        // Saves the look-up of the ring's descriptor at each enter; newer kernels only.
-        let mut submitter = ring.submitter();
-        let _ = submitter.register_ring_fd();
         let buffers = BufferRing::new(&ring, BUFFER_GROUP, arena)?;
+        restrict_and_enable(&ring, connects)?;
         Ok(Self {
             ring,
             buffers,
@@ -438,7 +447,8 @@ impl MessageHeader {
     }
 }
 
-/// Makes the ring itself, with what newer kernels add where they have it.
+/// Makes the ring itself, with what newer kernels add where they have it. It does nothing until it is
+/// enabled.
 pub(super) fn build(entries: u32) -> Result<IoUring, SetupError> {
     let mut builder = IoUring::builder();
     builder
@@ -447,7 +457,8 @@ pub(super) fn build(entries: u32) -> Result<IoUring, SetupError> {
         .setup_submit_all()
         .setup_single_issuer()
         .setup_defer_taskrun()
-        .setup_coop_taskrun();
+        .setup_coop_taskrun()
+        .setup_r_disabled();
     builder.setup_cqsize(entries.saturating_mul(COMPLETIONS_PER_ENTRY));
     let newest = builder.clone().setup_no_sqarray().build(entries);
     newest.or_else(|_| builder.build(entries)).map_err(|error| SetupError { step: "io_uring_setup", error })
@@ -467,5 +478,6 @@ fn check(result: i32) -> Result<u32, Errno> {
     u32::try_from(result).map_err(|_| Errno::from_raw_os_error(-result))
 }
 
+mod restrictions;
 #[cfg(test)]
 mod tests;

@@ -235,3 +235,49 @@ fn another_thread_wakes_a_turn() {
     ring.wake(bell.as_raw_fd());
     wait_for(&mut ring, |event| matches!(event, Event::Woken).then_some(()));
 }
+
+/// What is pushed onto the ring past the shard's own operations ends with this.
+fn refused(ring: &mut KernelRing, entry: squeue::Entry) -> Option<i32> {
+    ring.push(&entry.user_data(7));
+    ring.ring.submit_and_wait(1).expect("entered");
+    ring.ring.completion().next().map(|entry| entry.result())
+}
+
+#[test]
+fn the_kernel_refuses_operations_and_registers_that_no_shard_uses() {
+    let (mut ring, _pool) = ring(2);
+    let here = Fd(libc::AT_FDCWD);
+    let path = c"/proc/self/status";
+    let socket = libc::SOCK_STREAM;
+    let opened = opcode::OpenAt::new(here, path.as_ptr()).build();
+    assert_eq!(refused(&mut ring, opened), Some(-libc::EACCES), "a file");
+    let made = opcode::Socket::new(libc::AF_INET, socket, 0).build();
+    assert_eq!(refused(&mut ring, made), Some(-libc::EACCES), "a socket");
+    let address = SocketAddr::from(([127, 0, 0, 1], 25)).as_any();
+    let connected = opcode::Connect::new(Fd(0), address.as_ptr().cast(), address.addr_len()).build();
+    assert_eq!(refused(&mut ring, connected), Some(-libc::EACCES), "a connection");
+    let removed = opcode::UnlinkAt::new(here, c"/none".as_ptr()).build();
+    assert_eq!(refused(&mut ring, removed), Some(-libc::EACCES), "removing a file");
+    // An operation of ours with a flag that is not.
+    let later = opcode::Close::new(Fd(-1)).build().flags(squeue::Flags::ASYNC);
+    assert_eq!(refused(&mut ring, later), Some(-libc::EACCES), "a kernel thread");
+    let close = opcode::Close::new(Fd(-1)).build();
+    assert_eq!(refused(&mut ring, close), Some(-libc::EBADF), "what is ours is carried out");
+    let registered = ring.ring.submitter().register_files(&[0]).expect_err("refused");
+    assert_eq!(registered.raw_os_error(), Some(libc::EACCES));
+    let again = ring.ring.submitter().register_restrictions(&mut []).expect_err("refused");
+    assert!(again.raw_os_error().is_some(), "for good");
+}
+
+#[test]
+fn a_client_may_connect() {
+    let pool = Pool::new(2, 4096, 0).expect("memory");
+    let mut ring = KernelRing::for_client(64, Arc::clone(pool.arena())).expect("io_uring");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let address = listener.local_addr().expect("bound");
+    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None);
+    ring.connect(Socket::adopt(socket.expect("a socket")), address, Token::new(3));
+    let mut events = Vec::new();
+    ring.turn(Some(Duration::from_secs(10)), &mut events).expect("turn");
+    assert!(matches!(events[..], [Event::Connected { result: Ok(()), .. }]), "{events:?}");
+}

@@ -65,6 +65,8 @@ impl Blocking {
                 self.insert(file, opened);
                 Ok(())
             }
+            Action::Permit(file, permission) => permission.give(self.files.get(file).ok_or_else(not_open)?),
+            Action::PermitDirectory(directory, permission) => self.directories.permit(directory, *permission),
             Action::Open(file) => {
                 let opened = self.directories.open_file(file)?;
                 self.insert(file, opened);
@@ -88,6 +90,7 @@ impl Blocking {
                 writeback::finish(&self.files.get(file).ok_or_else(not_open)?.as_fd())
             }
             Action::SyncFile(file) => self.files.get_mut(file).ok_or_else(not_open)?.sync(),
+            Action::SyncFileWhole(file) => self.files.get_mut(file).ok_or_else(not_open)?.sync_whole(),
             Action::Truncate(file, bytes) => {
                 Ok(rustix::fs::ftruncate(self.directories.open_file(file)?, *bytes)?)
             }
@@ -145,6 +148,7 @@ impl Executor for Blocking {
 fn close_after_failure(files: &mut HashMap<Rc<Place>, OpenFile>, action: &Action<'_>) {
     match action {
         Action::Create(file)
+        | Action::Permit(file, _)
         | Action::Open(file)
         | Action::Link(_, file)
         | Action::Reserve(file, _)
@@ -152,6 +156,7 @@ fn close_after_failure(files: &mut HashMap<Rc<Place>, OpenFile>, action: &Action
         | Action::StartWriteback(file)
         | Action::AwaitWriteback(file)
         | Action::SyncFile(file)
+        | Action::SyncFileWhole(file)
         | Action::Truncate(file, _)
         | Action::Close(file)
         | Action::Rename(file, _)
@@ -159,6 +164,7 @@ fn close_after_failure(files: &mut HashMap<Rc<Place>, OpenFile>, action: &Action
             files.remove(file);
         }
         Action::MakeDirectory(_)
+        | Action::PermitDirectory(..)
         | Action::SyncDirectory(_)
         | Action::SyncFilesystem
         | Action::ProbeJournal(_) => {}

@@ -105,6 +105,13 @@ impl OpenFile {
         still_linked(&self.descriptor)
     }
 
+    /// As [`Self::sync`], with the file's mode and group.
+    pub(super) fn sync_whole(&mut self) -> io::Result<()> {
+        rustix::fs::fsync(&self.descriptor)?;
+        self.unsynced = false;
+        still_linked(&self.descriptor)
+    }
+
     fn choose(&mut self, is_whole: bool) {
         self.way = match self.way {
             Way::Undecided if is_whole && self.set_direct(true) => Way::Direct,

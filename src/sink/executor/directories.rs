@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
 
+use crate::sink::permission::Permission;
 use crate::sink::plan::{Directory, Place};
 use crate::sink::{file_system, optional};
 
@@ -117,6 +118,15 @@ impl Directories {
         match rustix::fs::mkdirat(&*parent, name, Mode::RWXU) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Gives a directory of our own a mode and a group. One that we may not even look into is not ours.
+    pub(super) fn permit(&mut self, directory: &Directory, permission: Permission) -> io::Result<()> {
+        match self.open(directory) {
+            Ok(opened) => permission.give_to_own(&*opened),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            Err(error) => Err(error),
         }
     }
 

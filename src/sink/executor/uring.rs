@@ -61,6 +61,10 @@ impl Uring {
                 *file = Some(File::from_std(created.into()));
                 Ok(())
             }
+            Action::Permit(_, permission) => {
+                permission.give(borrowed::descriptor(file.as_ref().ok_or_else(not_open)?))
+            }
+            Action::PermitDirectory(directory, permission) => directories().permit(directory, *permission),
             Action::Open(place) => {
                 let opened = directories().open_file(place)?;
                 *file = Some(File::from_std(opened.into()));
@@ -84,6 +88,7 @@ impl Uring {
             // only.
             Action::StartWriteback(_) | Action::AwaitWriteback(_) => Err(io::ErrorKind::Unsupported.into()),
             Action::SyncFile(_) => file.as_ref().ok_or_else(not_open)?.sync_data().await,
+            Action::SyncFileWhole(_) => file.as_ref().ok_or_else(not_open)?.sync_all().await,
             Action::Truncate(place, bytes) => {
                 let opened = directories().open_file(place)?;
                 Ok(rustix::fs::ftruncate(opened, *bytes)?)
@@ -153,7 +158,16 @@ async fn reason(file: &File, offset: u64) -> io::Error {
 /// Borrowed memory for a crate that wants to own what it writes.
 #[allow(unsafe_code)]
 mod borrowed {
+    use std::os::fd::{AsRawFd, BorrowedFd};
+
     use tokio_uring::buf::IoBuf;
+    use tokio_uring::fs::File;
+
+    /// The descriptor of an open file, for a system call of our own.
+    pub(super) fn descriptor(file: &File) -> BorrowedFd<'_> {
+        // SAFETY: the file owns the descriptor, and it is borrowed for as long as the descriptor is.
+        unsafe { BorrowedFd::borrow_raw(file.as_raw_fd()) }
+    }
 
     /// A slice whose borrow ended at the type, not in fact. Made and used in this file only.
     pub(super) struct Lent {

@@ -37,7 +37,8 @@ use super::executor::uring::Uring;
 use super::kind::{Kind, Unnameable};
 use super::mailbox::{Mailboxes, MakeKeeper};
 use super::opening::{Examined, OpenError, Opened, Surroundings, Worker};
-use super::root::{self, Root};
+use super::permission::{self, Permission};
+use super::root::{self, Owner, Root};
 use super::spill_file::SpillTo;
 use super::trial::{self, Needs};
 use crate::config::{self, MaildirSync};
@@ -51,9 +52,31 @@ impl Kind for config::Maildir {
         open(self, workers, surroundings)
     }
 
+    fn make_store(&self, owner: Option<Owner>) -> Result<(), OpenError> {
+        root::make(&self.path, permission_of(self)?, owner)
+    }
+
     fn examine(&self, examined: &mut Examined) {
+        let permission = Permission::configured(self.mode, self.group.as_deref());
         if let Some(directory) = root::examine(&self.path, examined) {
-            examined.errors.extend(cannot_commit(&self.path, &directory, self.sync));
+            if let Some(why) = cannot_commit(&self.path, &directory, self.sync) {
+                examined.error("path", why);
+            }
+            let kept_out = |permission: Permission| {
+                if directory == self.path {
+                    permission.keeps_out(&directory)
+                } else {
+                    permission.keeps_out_above(&directory)
+                }
+            };
+            if let Ok(Some(permission)) = permission
+                && let Some(why) = kept_out(permission)
+            {
+                examined.warn("group", why);
+            }
+        }
+        if let Err(why) = permission {
+            examined.error("group", why);
         }
     }
 
@@ -62,11 +85,23 @@ impl Kind for config::Maildir {
     }
 }
 
+fn permission_of(config: &config::Maildir) -> Result<Option<Permission>, OpenError> {
+    let config::Maildir { path, mode, group, .. } = config;
+    Permission::configured(*mode, group.as_deref()).map_err(|why| OpenError {
+        what: "store mail for others in",
+        site: path.display().to_string(),
+        why,
+        cure: "or take `group` out",
+    })
+}
+
 /// Opens the sink: locks the root and removes what deliveries that were cut short left in `tmp`.
 fn open(config: &config::Maildir, workers: usize, surroundings: &Surroundings) -> Result<Opened, OpenError> {
-    let config::Maildir { path, template, create, line_endings, sync } = config;
+    let config::Maildir { path, template, create, line_endings, sync, mode, group } = config;
+    let permission = permission_of(config)?;
     let settings = MaildirSettings::new(path, template, *create, *line_endings, surroundings.clone())?;
-    let root = Arc::new(Root::open(path, "maildir")?);
+    let settings = settings.share_by(permission);
+    let root = Arc::new(Root::open_shared(path, "maildir", permission)?);
     let cannot_open = |error: io::Error| OpenError {
         what: "open the store",
         site: path.display().to_string(),
@@ -75,7 +110,8 @@ fn open(config: &config::Maildir, workers: usize, surroundings: &Surroundings) -
     };
     let commit = file_system::choose(*sync, path, root.directory().map_err(cannot_open)?)?;
     let settings = settings.commit_by(commit);
-    let needs = Needs { reserves: false, name_bytes_max: name::file_bytes_max(&settings.host) };
+    let name_bytes_max = name::file_bytes_max(&settings.host);
+    let needs = Needs { reserves: false, name_bytes_max, permission };
     let mut executor = Blocking::new(root.directory().map_err(cannot_open)?);
     let mut notes = trial::run(&root, needs, &mut executor)?;
     match root.directory().and_then(|directory| clean::remove_old(directory, settings.template.depth())) {
@@ -86,6 +122,7 @@ fn open(config: &config::Maildir, workers: usize, surroundings: &Surroundings) -
     }
     let mailboxes = watch_mailboxes(&settings, &root)?;
     let durability = Durability::of_store(root.directory().map_err(cannot_open)?);
+    let shared = permission::described(*mode, group.as_deref());
     let workers = (0..workers.max(1)).map(|_| -> Worker {
         let (settings, root) = (settings.clone(), Arc::clone(&root));
         Box::new(move || {
@@ -99,8 +136,8 @@ fn open(config: &config::Maildir, workers: usize, surroundings: &Surroundings) -
     });
     Ok(Opened {
         description: match settings.commit {
-            Commit::Batch | Commit::Twice => format!("maildir {}, sync = \"batch\"", path.display()),
-            Commit::File => format!("maildir {}, sync = \"each\"", path.display()),
+            Commit::Batch | Commit::Twice => format!("maildir {}, sync = \"batch\"{shared}", path.display()),
+            Commit::File => format!("maildir {}, sync = \"each\"{shared}", path.display()),
         },
         durability,
         workers: workers.collect(),

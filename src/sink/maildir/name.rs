@@ -18,8 +18,9 @@ const PATH_BYTES_MAX: usize = 4096 - "/tmp".len() - 1;
 /// Every file of ours in a store begins so. No maildir does.
 const OWN_FILES: &str = ".ringmx";
 
-/// Octets of the encoded host that go into names of files; what is before and after them takes at most 80.
-const HOST_BYTES_MAX: usize = 150;
+/// Octets of the encoded host that go into names of files; what is before and after them takes at most 104,
+/// which leaves 24 for the flags that a reader of mail appends (`:2,` and a letter each).
+const HOST_BYTES_MAX: usize = 127;
 
 /// Where maildirs are below the root: path components with `{domain}` and `{local}` in them.
 #[derive(Debug, Clone)]
@@ -195,7 +196,17 @@ pub(super) fn host(hostname: &str) -> String {
 pub(super) fn file_bytes_max(host: &str) -> usize {
     // The year 2286 brings one digit more.
     let time = timestamp::from_micros(9_999_999_999_999_999);
-    FileName { time, sequence: u64::MAX, shard: u16::MAX, host, bytes: u64::MAX }.text().len()
+    let size = Size { bytes: u64::MAX, bytes_as_crlf: u64::MAX };
+    FileName { time, sequence: u64::MAX, shard: u16::MAX, host, size }.text().len()
+}
+
+/// The size of a file, as readers of mail want to know it without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Size {
+    /// Octets of the file (`S=`).
+    pub(super) bytes: u64,
+    /// What they would be if each line ended in CRLF (`W=`): the size that IMAP tells (RFC822.SIZE).
+    pub(super) bytes_as_crlf: u64,
 }
 
 /// What makes the name of a file unique on this host, and its size.
@@ -209,18 +220,17 @@ pub(super) struct FileName<'a> {
     pub(super) shard: u16,
     /// From [`host`].
     pub(super) host: &'a str,
-    /// Octets of the file.
-    pub(super) bytes: u64,
+    pub(super) size: Size,
 }
 
 impl FileName<'_> {
-    /// `time.MusecPpidQseq_shard.host,S=size`
+    /// `time.MusecPpidQseq_shard.host,S=size,W=size`
     pub(super) fn text(&self) -> String {
         let micros = timestamp::micros(self.time);
         let (seconds, micros) = (micros / 1_000_000, micros % 1_000_000);
-        let Self { sequence, shard, host, bytes, .. } = self;
+        let Self { sequence, shard, host, size: Size { bytes, bytes_as_crlf }, .. } = self;
         let process = std::process::id();
-        format!("{seconds}.M{micros}P{process}Q{sequence}_{shard}.{host},S={bytes}")
+        format!("{seconds}.M{micros}P{process}Q{sequence}_{shard}.{host},S={bytes},W={bytes_as_crlf}")
     }
 }
 
@@ -291,12 +301,13 @@ mod tests {
             sequence: 7,
             shard: 3,
             host: "mx",
-            bytes: 99,
+            size: Size { bytes: 99, bytes_as_crlf: 103 },
         };
-        assert_eq!(name.text(), format!("1700000000.M42P{}Q7_3.mx,S=99", std::process::id()));
+        assert_eq!(name.text(), format!("1700000000.M42P{}Q7_3.mx,S=99,W=103", std::process::id()));
         let host = host(&"ä".repeat(200));
-        let long = FileName { sequence: u64::MAX, shard: u16::MAX, bytes: u64::MAX, host: &host, ..name };
-        assert!(long.text().len() <= NAME_BYTES_MAX);
+        let size = Size { bytes: u64::MAX, bytes_as_crlf: u64::MAX };
+        let long = FileName { sequence: u64::MAX, shard: u16::MAX, size, host: &host, ..name };
+        assert!(long.text().len() + ":2,DFPRSTabcdefghijklmno".len() <= NAME_BYTES_MAX);
         assert!((long.text().len()..=NAME_BYTES_MAX).contains(&file_bytes_max(&host)));
     }
 

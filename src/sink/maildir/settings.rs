@@ -10,6 +10,7 @@ use super::troubles::Troubles;
 use crate::config::LineEndings;
 use crate::mail::envelope::Mailbox;
 use crate::sink::opening::{OpenError, Surroundings};
+use crate::sink::permission::Permission;
 
 /// What all workers of one maildir sink share.
 #[derive(Clone)]
@@ -20,6 +21,8 @@ pub struct MaildirSettings {
     pub(super) create: bool,
     pub(super) line_endings: LineEndings,
     pub(super) commit: Commit,
+    /// What files and directories get. `None` to leave them to their owner.
+    pub(super) permission: Option<Permission>,
     pub(super) host: String,
     pub(super) surroundings: Surroundings,
     /// Makes names of files unique in this process.
@@ -52,6 +55,7 @@ impl MaildirSettings {
             create,
             line_endings,
             commit: Commit::File,
+            permission: None,
             host: name::host(&surroundings.hostname),
             surroundings,
             sequence: Arc::default(),
@@ -81,5 +85,11 @@ impl MaildirSettings {
     #[must_use]
     pub fn commit_by(self, commit: Commit) -> Self {
         Self { commit, ..self }
+    }
+
+    /// Who may use files, and their directories, besides the user that runs ringmx.
+    #[must_use]
+    pub fn share_by(self, permission: Option<Permission>) -> Self {
+        Self { permission, ..self }
     }
 }

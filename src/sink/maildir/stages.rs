@@ -13,6 +13,10 @@
 //! ([`Action::ProbeJournal`]). All temporary files of all recipients of a message are durable, or written
 //! back where that is as good, before the first one is renamed. So no name in `new` shows a part of one even
 //! after a power cut. A rename never replaces.
+//!
+//! Where a mode and a group are configured, directories that may be new get theirs in a stage of their own
+//! after all are made, and a file gets them right after it was created: before it has a name in `new`, and
+//! before the sync that makes it durable.
 
 use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
@@ -20,6 +24,7 @@ use std::rc::Rc;
 use super::content::Common;
 use super::file_system::Commit;
 use super::folders::lineage;
+use crate::sink::permission::Permission;
 use crate::sink::plan::{Action, Directory, Owners, Place, Plan};
 
 /// Directories that [`Commit::Twice`] syncs one by one; where it renamed into more, it syncs the file system
@@ -52,6 +57,8 @@ pub(super) struct Delivery {
 pub(super) struct Stages<'s> {
     /// How files become durable.
     pub(super) commit: Commit,
+    /// What files get, if it is configured.
+    pub(super) permission: Option<Permission>,
     /// Maildirs whose directories and their entries are durable.
     pub(super) known: &'s HashSet<Directory>,
 }
@@ -122,8 +129,14 @@ impl Stages<'_> {
                 let file = || Rc::clone(&delivery.temporary);
                 let owner = || Owners::One(delivery.message);
                 plan.push(owner(), Action::Create(file()));
+                if let Some(permission) = self.permission {
+                    plan.push(owner(), Action::Permit(file(), permission));
+                }
                 plan.push(owner(), Action::Write(file(), 0, slices));
                 match self.commit {
+                    Commit::File if self.permission.is_some() => {
+                        plan.push(owner(), Action::SyncFileWhole(file()));
+                    }
                     Commit::File => plan.push(owner(), Action::SyncFile(file())),
                     Commit::Batch => {
                         plan.push(owner(), Action::StartWriteback(file()));
@@ -164,9 +177,20 @@ impl Stages<'_> {
                 parents.entry(parent).or_default().push(delivery.message);
             }
         }
-        for level in levels {
+        for level in &levels {
             for (directory, owners) in level {
-                plan.push(Owners::Many(owners), Action::MakeDirectory(directory));
+                plan.push(Owners::Many(owners.clone()), Action::MakeDirectory(Rc::clone(directory)));
+            }
+            plan.barrier();
+        }
+        if let Some(permission) = self.permission.map(Permission::of_directories) {
+            for (directory, owners) in levels.into_iter().flatten() {
+                let action = Action::PermitDirectory(Rc::clone(&directory), permission);
+                plan.push(Owners::Many(owners.clone()), action);
+                // `new` is synced after the renames.
+                if directory.rsplit('/').next() != Some("new") {
+                    parents.entry(directory).or_insert(owners);
+                }
             }
             plan.barrier();
         }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use super::content::Common;
 use super::doubt::Doubts;
 use super::folders::{below, is_within, lineage};
-use super::name::FileName;
+use super::name::{FileName, Size};
 use super::settings::MaildirSettings;
 use super::stages::{Delivery, Stages};
 use super::troubles::is_of_maildir;
@@ -58,7 +58,8 @@ impl<E: Executor> Sink for Maildir<E> {
                 Err(outcome) => unplanned[index] = Some(outcome),
             }
         }
-        let stages = Stages { commit: self.settings.commit, known: &self.known };
+        let MaildirSettings { commit, permission, .. } = self.settings;
+        let stages = Stages { commit, permission, known: &self.known };
         let plan = stages.plan(batch.len(), &deliveries, &commons);
         let results = self.executor.run(&plan);
         self.conclude(&plan, &results, &deliveries);
@@ -134,7 +135,7 @@ impl<E: Executor> Maildir<E> {
                 return Err(*why);
             }
             let head = common.head(&message.envelope, &recipients);
-            let name = self.name(message, head.len() as u64 + common.bytes());
+            let name = self.name(message, common.size(&head));
             let place = |folder, name| Rc::new(Place { directory: below(&maildir, folder), name });
             deliveries.push(Delivery {
                 message: index,
@@ -167,8 +168,8 @@ impl<E: Executor> Maildir<E> {
         Ok(groups)
     }
 
-    /// A name for a file of so many octets, never given before.
-    fn name(&self, message: &Message, bytes: u64) -> String {
+    /// A name for a file of this size, never given before.
+    fn name(&self, message: &Message, size: Size) -> String {
         let settings = &self.settings;
         let name = FileName {
             time: message.received_at,
@@ -176,7 +177,7 @@ impl<E: Executor> Maildir<E> {
             sequence: settings.sequence.fetch_add(1, Ordering::Relaxed),
             shard: message.origin.shard,
             host: &settings.host,
-            bytes,
+            size,
         };
         name.text()
     }
@@ -241,7 +242,9 @@ impl<E: Executor> Maildir<E> {
                 // None of them says anything about names that were made before.
                 Action::SyncDirectory(_)
                 | Action::MakeDirectory(_)
+                | Action::PermitDirectory(..)
                 | Action::Create(_)
+                | Action::Permit(..)
                 | Action::Open(_)
                 | Action::Link(..)
                 | Action::Reserve(..)
@@ -249,6 +252,7 @@ impl<E: Executor> Maildir<E> {
                 | Action::StartWriteback(_)
                 | Action::AwaitWriteback(_)
                 | Action::SyncFile(_)
+                | Action::SyncFileWhole(_)
                 | Action::Truncate(..)
                 | Action::Close(_)
                 | Action::Rename(..)

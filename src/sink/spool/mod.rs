@@ -46,7 +46,7 @@ use super::executor::blocking::Blocking;
 use super::file_limit;
 use super::kind::Kind;
 use super::opening::{Examined, OpenError, Opened, Surroundings};
-use super::root::{self, Root};
+use super::root::{self, Owner, Root};
 use super::spill_file::SpillTo;
 use super::trial::{self, Needs};
 use crate::config;
@@ -64,9 +64,15 @@ impl Kind for config::Spool {
         open(&self.path, options, workers, surroundings)
     }
 
+    fn make_store(&self, owner: Option<Owner>) -> Result<(), OpenError> {
+        root::make(&self.path, None, owner)
+    }
+
     fn examine(&self, examined: &mut Examined) {
         root::examine(&self.path, examined);
-        examined.errors.extend(file_limit::refuses_segments(self.segment_bytes, file_limit::bytes_max()));
+        if let Some(why) = file_limit::refuses_segments(self.segment_bytes, file_limit::bytes_max()) {
+            examined.error("path", why);
+        }
     }
 }
 
@@ -95,7 +101,7 @@ fn open(
         },
     };
     let longest_name = envelope::message_file_name(u64::MAX, u64::MAX);
-    let needs = Needs { reserves: true, name_bytes_max: longest_name.len() };
+    let needs = Needs { reserves: true, name_bytes_max: longest_name.len(), permission: None };
     let mut executor = Blocking::new(root.directory().map_err(refused)?);
     let tried = trial::run(&root, needs, &mut executor)?;
     let recovered = recovery::recover(path).map_err(refused)?;

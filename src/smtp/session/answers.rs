@@ -19,7 +19,9 @@ use crate::limits::INQUIRY_WAIT_MAX;
 use crate::mail::queue_id::QueueId;
 use crate::smtp::policy::Verdict;
 use crate::smtp::question::{Answer, Answerable, Asked, Awaited, Delivered, NotAwaited};
+use crate::smtp::refusals::Address;
 use crate::smtp::reply::{self, Reply, ReplyBuffer};
+use crate::smtp::transaction;
 
 impl Session {
     /// What is awaited from the outside before [`Session::advance`] goes on; none when nothing is.
@@ -61,11 +63,14 @@ impl Session {
         self.state = State::Command;
         Ok(match Q::wrap(answer) {
             Answer::Beginning(begins) => {
+                if let Err(why) = begins {
+                    self.note(why.into(), Address::Transaction, replies);
+                }
                 let reply = self.conclude_mail(begins);
                 self.end_command(reply, replies, now)
             }
             Answer::Recipient(verdict) => {
-                let reply = self.conclude_recipient(verdict);
+                let reply = self.conclude_noted_recipient(verdict, replies);
                 self.end_command(reply, replies, now)
             }
             Answer::Admission(admitted) => {
@@ -99,7 +104,7 @@ impl Session {
             Wait::Delivery => self.close_with(reply::OUTCOME_UNKNOWN, replies),
             Wait::Recipient => {
                 self.state = State::Command;
-                let reply = self.conclude_recipient(Verdict::TryAgain);
+                let reply = self.conclude_noted_recipient(Verdict::TryAgain, replies);
                 self.end_command(reply, replies, now)
             }
         }
@@ -109,13 +114,21 @@ impl Session {
     fn end_command(&mut self, reply: Reply, replies: &mut ReplyBuffer, now: Instant) -> Step {
         if !self.may_put_off(reply) {
             self.count(reply::TOO_MANY_IDLE_COMMANDS);
-            return self.close_with(reply::TOO_MANY_IDLE_COMMANDS, replies);
+            return self.say_last_instead(reply::TOO_MANY_IDLE_COMMANDS, replies);
         }
-        if !self.reply(reply, replies) {
+        if !self.reply_noted(reply, replies) {
             return Step::Close;
         }
         self.wait_for_command(now);
         self.close_if_stopping(replies).unwrap_or(Step::NeedInput)
+    }
+
+    /// Concludes the recipient that was asked about; a refusal is noted while it is in the envelope.
+    fn conclude_noted_recipient(&mut self, verdict: Verdict, replies: &mut ReplyBuffer) -> Reply {
+        if let Some(refusal) = transaction::refusal(verdict) {
+            self.note(refusal, Address::LastRecipient, replies);
+        }
+        self.conclude_recipient(verdict)
     }
 
     /// Says what became of the message.

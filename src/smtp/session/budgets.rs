@@ -4,16 +4,25 @@
 use super::state::State;
 use super::{Session, Step};
 use crate::limits::EXCESS_RECIPIENTS_FREE;
+use crate::smtp::ended_by::EndedBy;
+use crate::smtp::reason::Reason;
+use crate::smtp::refusals::Address;
 use crate::smtp::reply::{self, Reply, ReplyBuffer};
 
 impl Session {
-    /// Appends a reply within the budget for errors; past it a 421 takes its place. False when the session is
-    /// over.
+    /// Appends a reply within the budget for errors; past it a 421 takes its place. A refusal is noted as one
+    /// of the transaction. False when the session is over.
     pub(super) fn reply(&mut self, reply: Reply, replies: &mut ReplyBuffer) -> bool {
+        self.note(reply, Address::Transaction, replies);
+        self.reply_noted(reply, replies)
+    }
+
+    /// The same, where a refusal was noted before.
+    pub(super) fn reply_noted(&mut self, reply: Reply, replies: &mut ReplyBuffer) -> bool {
         self.count(reply);
         if reply.code >= 500 {
             if self.errors == self.settings.limits.errors_max {
-                self.close_with(reply::TOO_MANY_ERRORS, replies);
+                self.say_last_instead(reply::TOO_MANY_ERRORS, replies);
                 return false;
             }
             self.errors += 1;
@@ -48,8 +57,25 @@ impl Session {
         self.excess_recipients = 0;
     }
 
+    /// Notes a reply for the log, if it refuses anything, and if not too many were noted before.
+    pub(super) fn note(&mut self, reply: Reply, address: Address<'_>, replies: &mut ReplyBuffer) {
+        if reply.reason().is_none() {
+            return;
+        }
+        let envelope = self.transaction.as_ref().map(|transaction| &*transaction.envelope);
+        if self.refusals_left > 0 {
+            self.refusals_left -= 1;
+            replies.refusals().push(reply, self.step, address, envelope);
+        } else {
+            self.summary.refusals_more = self.summary.refusals_more.saturating_add(1);
+        }
+    }
+
     /// Counts a reply for the log.
     pub(super) fn count(&mut self, reply: Reply) {
+        if reply.reason().is_some_and(Reason::is_ours) {
+            self.summary.refused_ours += 1;
+        }
         match reply.code {
             400..=499 => self.summary.refused_4yz += 1,
             500..=599 => self.summary.refused_5yz += 1,
@@ -84,9 +110,39 @@ impl Session {
         }
     }
 
-    /// Appends a last reply and ends the session.
+    /// Refuses something and ends the session.
+    pub(super) fn refuse_and_close(&mut self, reply: Reply, replies: &mut ReplyBuffer) -> Step {
+        self.count(reply);
+        self.note(reply, Address::Transaction, replies);
+        self.say_last(reply, replies)
+    }
+
+    /// Appends a last reply and ends the session. It is noted as a refusal where a transaction is under way.
     pub(super) fn close_with(&mut self, reply: Reply, replies: &mut ReplyBuffer) -> Step {
+        if self.transaction.is_some() {
+            self.note(reply, Address::Transaction, replies);
+        }
+        self.say_last(reply, replies)
+    }
+
+    /// Appends a last reply in place of the one that was noted, and ends the session.
+    pub(super) fn say_last_instead(&mut self, reply: Reply, replies: &mut ReplyBuffer) -> Step {
+        if self.summary.refusals_more == 0 {
+            replies.refusals().amend(reply);
+        }
+        self.say_last(reply, replies)
+    }
+
+    /// Appends a last reply and ends the session.
+    pub(super) fn say_last(&mut self, reply: Reply, replies: &mut ReplyBuffer) -> Step {
+        self.ended_by.get_or_insert(reply.reason().map_or(EndedBy::Quit, EndedBy::from));
         self.say(reply, replies);
+        self.close()
+    }
+
+    /// Ends the session without a word.
+    pub(super) fn close_by(&mut self, why: EndedBy) -> Step {
+        self.ended_by.get_or_insert(why);
         self.close()
     }
 

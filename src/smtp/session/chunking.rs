@@ -15,6 +15,7 @@ use crate::smtp::data_watch::DataWatch;
 use crate::smtp::extension::Extension;
 use crate::smtp::input::Input;
 use crate::smtp::message_clock::MessageClock;
+use crate::smtp::refusals::Address;
 use crate::smtp::reply::{self, Reply, ReplyBuffer};
 use crate::smtp::settings::{ChunkLineEnd, NulPolicy};
 use crate::smtp::size_limit::SizeLimit;
@@ -55,12 +56,15 @@ impl Session {
                 let limits = &self.settings.limits;
                 let line_bytes_max = if is_binary { 0 } else { limits.data_line_bytes_max };
                 let watch = DataWatch::new(limits.received_max, line_bytes_max);
-                self.data_began = now;
                 transaction.chunked = Some(ChunkedData::new(policy, watch));
             }
         }
-        let clock = clock.unwrap_or_else(|| MessageClock::new(now));
-        self.state = State::Chunk(ChunkState { left: octets, last, limit, clock, refusal: None });
+        let clock = clock.unwrap_or_else(|| {
+            self.data_at = now;
+            MessageClock::new(now)
+        });
+        let left = octets;
+        self.state = State::Chunk(ChunkState { left, last, limit, clock, refusal: None, refused: None });
         self.wait_for_mail_data(now);
         if let Some(refusal) = refusal {
             self.refuse_chunk(refusal);
@@ -86,7 +90,10 @@ impl Session {
     pub(super) fn refuse_chunk(&mut self, why: Reply) {
         if let State::Chunk(chunk) = &mut self.state {
             chunk.refusal.get_or_insert(why);
-            self.abandon_transaction();
+            if let Some(transaction) = self.transaction.take() {
+                self.must_discard |= transaction.chunked.is_some();
+                chunk.refused = Some(transaction.envelope);
+            }
         }
     }
 
@@ -153,7 +160,11 @@ impl Session {
     fn end_chunk(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Option<Step> {
         let State::Chunk(state) = std::mem::replace(&mut self.state, State::Command) else { return None };
         if let Some(refusal) = state.refusal {
-            let open = self.reply(refusal, replies);
+            self.note(refusal, Address::Transaction, replies);
+            if let (Some(envelope), Some(noted)) = (&state.refused, replies.noted()) {
+                noted.complete(envelope);
+            }
+            let open = self.reply_noted(refusal, replies);
             let step = if open { self.end_transaction(replies, now) } else { Step::Close };
             return matches!(step, Step::Close).then_some(step);
         }

@@ -8,6 +8,7 @@ use super::{Session, Step};
 use crate::smtp::command::{self, Budget, Command, Group, LineError, Verb};
 use crate::smtp::input::Input;
 use crate::smtp::line::Line;
+use crate::smtp::refusals::Address;
 use crate::smtp::reply::{self, ReplyBuffer};
 use crate::smtp::settings::{Pipelining, Refusal};
 use crate::smtp::supplies::Supplies;
@@ -26,26 +27,30 @@ impl Session {
         {
             self.summary.commands += 1;
             self.note_command(None);
-            self.count(reply::NOT_SMTP);
-            return Some(self.close_with(reply::NOT_SMTP, replies));
+            self.summary.commands_of_use += 1;
+            return Some(self.refuse_and_close(reply::NOT_SMTP, replies));
         }
         let handled = match self.line.next(input, self.settings.limits.line_bytes_max) {
             Line::Incomplete => return Some(Step::NeedInput),
             Line::InPlace { text, count } => {
                 let pending = input.more || input.rest().len() > count;
                 input.consume(count);
-                self.handle_line_with(text, pending, input.supplies, replies, now)
+                let handled = self.handle_line_with(text, pending, input.supplies, replies, now);
+                self.note_handled(&handled, text, replies);
+                handled
             }
             Line::Carried(text) => {
                 let pending = input.more || !input.rest().is_empty();
-                self.handle_line_with(&text, pending, input.supplies, replies, now)
+                let handled = self.handle_line_with(&text, pending, input.supplies, replies, now);
+                self.note_handled(&handled, &text, replies);
+                handled
             }
-            Line::BareLf => self.no_command(Handled::Close(reply::BARE_LINE_END)),
+            Line::BareLf => self.refuse_line(Handled::Close(reply::BARE_LINE_END), replies),
             Line::TooLong if self.line.too_long_announced_chunk() => {
-                self.no_command(Handled::Close(reply::LINE_TOO_LONG))
+                self.refuse_line(Handled::Close(reply::LINE_TOO_LONG), replies)
             }
-            Line::TooLong => self.no_command(Handled::Reply(reply::LINE_TOO_LONG)),
-            Line::Endless => self.no_command(Handled::Close(reply::ENDLESS)),
+            Line::TooLong => self.refuse_line(Handled::Reply(reply::LINE_TOO_LONG), replies),
+            Line::Endless => self.refuse_line(Handled::Close(reply::ENDLESS), replies),
         };
         let open = match handled {
             Handled::Ask(question) => {
@@ -53,11 +58,11 @@ impl Session {
                 return Some(Step::Ask(question));
             }
             Handled::Replied => true,
-            Handled::Reply(reply) => self.reply(reply, replies),
+            Handled::Reply(reply) => self.reply_noted(reply, replies),
             Handled::Close(reply) => {
                 self.summary.commands += 1;
                 self.count(reply);
-                return Some(self.close_with(reply, replies));
+                return Some(self.say_last(reply, replies));
             }
         };
         self.summary.commands += 1;
@@ -70,9 +75,27 @@ impl Session {
         self.close_if_stopping(replies)
     }
 
-    /// Counts a line that is no command.
-    fn no_command(&self, handled: Handled) -> Handled {
+    /// Notes what a command line was refused with.
+    fn note_handled(&mut self, handled: &Handled, line: &[u8], replies: &mut ReplyBuffer) {
+        let (Handled::Reply(reply) | Handled::Close(reply)) = *handled else { return };
+        if reply.reason().is_none() {
+            return;
+        }
+        let argument = line.get(self.step.len()..).unwrap_or_default();
+        let address = match self.step {
+            "MAIL" => Address::ReversePath(argument.trim_ascii()),
+            "RCPT" => Address::ForwardPath(argument.trim_ascii()),
+            _ => Address::Transaction,
+        };
+        self.note(reply, address, replies);
+    }
+
+    /// Notes what a line was refused with that is no command line.
+    fn refuse_line(&mut self, handled: Handled, replies: &mut ReplyBuffer) -> Handled {
         self.note_command(None);
+        self.step = "COMMAND";
+        self.summary.commands_of_use += 1;
+        self.note_handled(&handled, b"", replies);
         handled
     }
 
@@ -85,23 +108,34 @@ impl Session {
         replies: &mut ReplyBuffer,
         now: Instant,
     ) -> Handled {
+        self.step = "COMMAND";
         if !self.said_hello && command::is_foreign_protocol(line) {
-            return self.no_command(Handled::Close(reply::NOT_SMTP));
+            self.note_command(None);
+            self.summary.commands_of_use += 1;
+            return Handled::Close(reply::NOT_SMTP);
         }
         let parsed = command::parse(line);
         self.note_command(parsed.as_ref().ok().map(|command| command.number));
         let Command { verb, row, argument, .. } = match parsed {
             Ok(command) => command,
-            Err(LineError::BareCr) => return Handled::Close(reply::BARE_LINE_END),
-            // Nobody knows how many octets of a chunk follow.
-            Err(LineError::Octet) if command::announces_chunk(line.iter().copied()) => {
-                return Handled::Close(reply::BAD_OCTET);
+            Err(error) => {
+                self.summary.commands_of_use += 1;
+                self.step = command::meant(line).map_or("COMMAND", |row| row.word);
+                return match error {
+                    LineError::BareCr => Handled::Close(reply::BARE_LINE_END),
+                    // Nobody knows how many octets of a chunk follow.
+                    LineError::Octet if command::announces_chunk(line.iter().copied()) => {
+                        Handled::Close(reply::BAD_OCTET)
+                    }
+                    LineError::Octet => Handled::Reply(reply::BAD_OCTET),
+                    LineError::Argument => Handled::Reply(reply::NO_ARGUMENT),
+                    LineError::Unrecognized if line.is_empty() => Handled::Reply(reply::EMPTY_LINE),
+                    LineError::Unrecognized => Handled::Reply(reply::UNRECOGNIZED),
+                };
             }
-            Err(LineError::Octet) => return Handled::Reply(reply::BAD_OCTET),
-            Err(LineError::Argument) => return Handled::Reply(reply::NO_ARGUMENT),
-            Err(LineError::Unrecognized) if line.is_empty() => return Handled::Reply(reply::EMPTY_LINE),
-            Err(LineError::Unrecognized) => return Handled::Reply(reply::UNRECOGNIZED),
         };
+        self.step = row.word;
+        self.summary.commands_of_use += u32::from(!row.is_of_a_health_check());
         if pending && self.settings.gate.pipelining == Pipelining::Reject && row.group == Group::Ends {
             return Handled::Close(reply::PIPELINED_INPUT);
         }

@@ -40,7 +40,7 @@ impl Session {
             refusal: None,
         });
         transaction.clock = Some(MessageClock::new(now));
-        self.data_began = now;
+        self.data_at = now;
         self.wait_for_mail_data(now);
         reply::START_MAIL_DATA
     }
@@ -115,9 +115,12 @@ impl Session {
         let State::Data(state) = std::mem::replace(&mut self.state, State::Command) else {
             return None;
         };
+        self.step = "MAIL-DATA";
         match (state.refusal, self.transaction.take()) {
             (None, Some(transaction)) => Some(self.deliver(transaction.envelope, now)),
-            (refusal, _) => {
+            (refusal, transaction) => {
+                // It is refused as one of this transaction.
+                self.transaction = transaction;
                 let open = self.reply(refusal.unwrap_or(reply::LOCAL_TROUBLE), replies);
                 let step = if open { self.end_transaction(replies, now) } else { Step::Close };
                 matches!(step, Step::Close).then_some(step)

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::state::State;
 use super::{Session, Step};
+use crate::smtp::ended_by::EndedBy;
 use crate::smtp::message_clock::MessageClock;
 use crate::smtp::proxy::NoProxyHeader;
 use crate::smtp::reply::{self, Reply, ReplyBuffer};
@@ -45,7 +46,7 @@ impl Session {
             State::Delayed => self.handle_delay_over(replies, now),
             // No greeting without a header, and no reply before a greeting or in a handshake.
             State::Proxy(_) => self.end_without_header(NoProxyHeader::TimedOut),
-            State::Securing => self.close(),
+            State::Securing => self.close_by(EndedBy::Tls),
             State::Data(_) | State::Chunk(_) => self.close_with(reply::TOO_SLOW, replies),
             State::Waiting(wait) => self.expire_question(wait, replies, now),
             State::Greeted | State::Command => self.close_with(reply::TIMED_OUT, replies),

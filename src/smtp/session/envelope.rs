@@ -27,6 +27,7 @@ impl Session {
             Ok(transaction) => {
                 let size = transaction.envelope.size_declared;
                 self.transaction = Some(transaction);
+                self.mail_at = now;
                 Handled::Ask(Question::Beginning { asked: self.ask(Wait::Beginning, now), size })
             }
         }

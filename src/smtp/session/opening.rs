@@ -13,6 +13,7 @@ use super::handled::Handled;
 use super::state::{Admitting, Hello, State, Wait};
 use super::{Session, Step};
 use crate::mail::network::canonical;
+use crate::smtp::ended_by::EndedBy;
 use crate::smtp::input::Input;
 use crate::smtp::proxy::{Header, NoProxyHeader, ProxyReader};
 use crate::smtp::question::Question;
@@ -34,8 +35,7 @@ impl Session {
 
     /// The client has too many connections.
     pub fn turn_away(&mut self, replies: &mut ReplyBuffer) -> Step {
-        self.count(reply::TOO_MANY_CONNECTIONS);
-        self.close_with(reply::TOO_MANY_CONNECTIONS, replies)
+        self.refuse_and_close(reply::TOO_MANY_CONNECTIONS, replies)
     }
 
     /// All replies so far were handed over to be sent: what comes from now on may be an answer to them.
@@ -80,7 +80,7 @@ impl Session {
 
     pub(super) fn end_without_header(&mut self, how: NoProxyHeader) -> Step {
         self.no_proxy_header = Some(how);
-        self.close()
+        self.close_by(EndedBy::ProxyHeader)
     }
 
     /// The answer to a question for admission.
@@ -110,8 +110,7 @@ impl Session {
 
     /// Input, which is still to be received, waited before the greeting was sent.
     pub fn handle_waiting_input(&mut self, replies: &mut ReplyBuffer) -> Step {
-        self.count(reply::EARLY_INPUT);
-        self.close_with(reply::EARLY_INPUT, replies)
+        self.refuse_and_close(reply::EARLY_INPUT, replies)
     }
 
     /// Input before the greeting was sent. None: it is read as if it came later.
@@ -158,7 +157,7 @@ impl Session {
             Some(Refusal::Never) => {
                 replies.push_parts(521, true, &[hostname, " does not accept mail"]);
                 self.note_said(reply::NO_MAIL_EVER);
-                return self.close();
+                return self.close_by(EndedBy::TakesNoMail);
             }
         }
         self.wait_for_command(now);

@@ -12,6 +12,7 @@ use super::handled::Handled;
 use super::state::{AwaitedReply, State};
 use super::{Session, Step};
 use crate::smtp::command::{self, Next};
+use crate::smtp::ended_by::EndedBy;
 use crate::smtp::reply::{self, ReplyBuffer};
 use crate::smtp::settings::Pipelining;
 use crate::smtp::supplies::Supplies;
@@ -61,9 +62,8 @@ impl Session {
     /// already.
     pub(super) fn close_for_pipelining(&mut self, to: AwaitedReply, replies: &mut ReplyBuffer) -> Step {
         if to == AwaitedReply::Hello || matches!(self.state, State::Data(_)) {
-            self.count(reply::PIPELINED_INPUT);
-            return self.close_with(reply::PIPELINED_INPUT, replies);
+            return self.refuse_and_close(reply::PIPELINED_INPUT, replies);
         }
-        self.close()
+        self.close_by(EndedBy::Pipelining)
     }
 }

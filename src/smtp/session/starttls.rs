@@ -14,6 +14,7 @@ use super::handled::Handled;
 use super::state::{Hello, State, Wait};
 use super::{Session, Step};
 use crate::mail::client::TlsFacts;
+use crate::smtp::ended_by::EndedBy;
 use crate::smtp::extension::{Extension, ExtensionSet};
 use crate::smtp::input::Input;
 use crate::smtp::question::Question;
@@ -111,6 +112,6 @@ impl Session {
         if input.rest().is_empty() {
             return Step::NeedInput;
         }
-        self.close()
+        self.close_by(EndedBy::Tls)
     }
 }

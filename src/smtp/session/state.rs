@@ -1,5 +1,6 @@
 //! What a session does now, each state with what is true in it and nowhere else.
 
+use crate::mail::envelope::Envelope;
 use crate::smtp::data_watch::DataWatch;
 use crate::smtp::input::Input;
 use crate::smtp::mail_data::MailData;
@@ -96,6 +97,8 @@ pub(super) struct ChunkState {
     pub(super) clock: MessageClock,
     /// Set when it is refused: what is left of it is passed over, then this is said.
     pub(super) refusal: Option<Reply>,
+    /// The envelope of the transaction that was refused with it, for the log.
+    pub(super) refused: Option<Box<Envelope>>,
 }
 
 impl ChunkState {

@@ -198,23 +198,40 @@ fn changed_files_are_served_and_bad_ones_are_not() {
     let (folder, tls) = folder(&["old.test"]);
     let (context, _) = TlsContext::open(&tls, "mx.test").expect("good certificates");
     let server = listener_config(&context, OPTIONS);
-    assert_eq!((context.has_changed(), shown(&server, "mx.test")), (false, vec!["old.test".to_owned()]));
+    assert_eq!(shown(&server, "mx.test"), ["old.test"]);
     let [chain, key] = ["0.pem", "0.key"].map(|name| folder.path().join(name));
     std::fs::write(&chain, "nonsense").expect("written");
-    assert!(context.has_changed());
-    let why = context.reload().expect_err("nonsense");
+    let why = context.renewed(&tls, "mx.test").err().expect("nonsense");
     assert!(
         why.ends_with("0.pem: the file holds no `-----BEGIN CERTIFICATE-----`; a PEM file is needed"),
         "{why}"
     );
-    assert_eq!((context.has_changed(), shown(&server, "mx.test")), (false, vec!["old.test".to_owned()]));
     write_certificate(&chain, &key, "new.test");
-    assert!(context.has_changed());
-    context.reload().expect("good again");
+    let renewed = context.renewed(&tls, "mx.test").expect("good again");
+    assert_eq!(shown(&server, "mx.test"), ["old.test"], "nothing has changed yet");
+    let context = renewed.show();
     assert_eq!(shown(&server, "mx.test"), ["new.test"]);
+    assert_eq!(shown(&listener_config(&context, OPTIONS), "mx.test"), ["new.test"]);
     std::fs::write(&key, self_signed::make(&["new.test".to_owned()]).expect("made").key).expect("written");
-    let why = context.reload().expect_err("another key");
+    let why = context.renewed(&tls, "mx.test").err().expect("another key");
     assert!(why.contains("0.key: the key is not that of"), "{why}");
+}
+
+#[test]
+fn a_certificate_that_was_made_stays_unless_the_name_changes() {
+    let tls = config::Tls { self_signed: true, ..config::Tls::default() };
+    let (context, _) = TlsContext::open(&tls, "old.test").expect("made");
+    let server = listener_config(&context, OPTIONS);
+    let certificate = || {
+        let mut pair = Pair::new(&server, client(client_config(&[&version::TLS13]), "old.test"));
+        pair.run(usize::MAX).expect("a handshake");
+        pair.client.peer_certificates().expect("one")[0].to_vec()
+    };
+    let first = certificate();
+    let context = context.renewed(&tls, "old.test").expect("kept").show();
+    assert!(certificate() == first, "whoever pinned it would be turned away");
+    context.renewed(&tls, "new.test").expect("made").show();
+    assert!(certificate() != first);
 }
 
 #[test]

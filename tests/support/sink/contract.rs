@@ -84,7 +84,18 @@ pub fn maildir_kind(path: &Path, template: &str, line_endings: LineEndings) -> S
         create: false,
         line_endings,
         sync: Some(MaildirSync::Each),
+        mode: None,
+        group: None,
     })
+}
+
+/// A maildir for others, too: its files have this mode, and its files and directories this group.
+pub fn shared(mut kind: SinkKind, file_mode: u32, group_number: u32) -> SinkKind {
+    if let SinkKind::Maildir(config::Maildir { mode, group, .. }) = &mut kind {
+        *mode = Some(file_mode);
+        *group = Some(group_number.to_string());
+    }
+    kind
 }
 
 /// With the sync that is usual on the file system of the temporary directory: `batch` where that can be.
@@ -104,6 +115,16 @@ pub fn spool_kind(path: &Path) -> SinkKind {
     })
 }
 
+/// What the name of a file in a maildir says of its size is true: in octets (`S=`), and in octets if each
+/// line ended in CRLF (`W=`), which is what IMAP servers tell their clients.
+fn assert_sizes(path: &Path, octets: &[u8]) {
+    let name = path.file_name().expect("a name").to_string_lossy();
+    let Some((_, sizes)) = name.split_once(",S=") else { return };
+    let before = std::iter::once(&b'\0').chain(octets);
+    let bare_lf = before.zip(octets).filter(|(before, octet)| **octet == b'\n' && **before != b'\r').count();
+    assert_eq!(sizes, format!("{},W={}", octets.len(), octets.len() + bare_lf), "{}", path.display());
+}
+
 /// The files below a directory by the directory they are in, sorted.
 pub fn files(directory: &Path) -> BTreeMap<String, Vec<Vec<u8>>> {
     fn walk(root: &Path, directory: &Path, files: &mut BTreeMap<String, Vec<Vec<u8>>>) {
@@ -113,7 +134,9 @@ pub fn files(directory: &Path) -> BTreeMap<String, Vec<Vec<u8>>> {
                 walk(root, &path, files);
             } else if path.file_name().is_some_and(|name| name != ".ringmx.lock") {
                 let of = directory.strip_prefix(root).expect("below").display().to_string();
-                files.entry(of).or_default().push(fs::read(&path).expect("a file"));
+                let octets = fs::read(&path).expect("a file");
+                assert_sizes(&path, &octets);
+                files.entry(of).or_default().push(octets);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use ringmx::config;
 
-use super::{REST, assert_problems};
+use super::{REST, assert_problems, assert_warnings};
 
 #[test]
 fn an_empty_file_has_nothing_to_listen_on_and_nowhere_to_store() {
@@ -35,7 +35,7 @@ fn an_unknown_key_names_its_place_or_its_neighbour() {
             ":1: message_size_max: `message_size_max` belongs into [limits]",
             ":2: hostnme: this key is unknown; did you mean `hostname`?",
             ":3: colour: this key is unknown; known here: hostname, domains, recipients, postmaster, \
-             local_part_case_sensitive, local_part_deny, local_part_leading_dot, tls, listener, sink, limits, shards, shard, log, admin",
+             local_part_case_sensitive, local_part_deny, local_part_leading_dot, tls, listener, sink, limits, shards, shard, log, admin, control",
             ":4: buffers: `buffers` belongs into [shards] or [[shard]]",
             ":9: limit: this key is unknown; did you mean `limits`?",
         ],
@@ -46,7 +46,7 @@ fn an_unknown_key_names_its_place_or_its_neighbour() {
             ":5: sink.hostname: `hostname` belongs into the top of the file",
             ":6: sink.worker: this key is unknown; did you mean `workers`?",
             ":7: sink.a\\nb: this key is unknown; known here: kind, path, workers, template, create, line_endings, sync, \
-             segment_size, direct_writes, space_reserve, format, dsn, requiretls",
+             mode, group, segment_size, direct_writes, space_reserve, format, dsn, requiretls",
         ],
     );
 }
@@ -145,6 +145,58 @@ fn a_bad_value_is_told_what_is_allowed() {
             ":17: log.format: \"xml\" is none of \"text\" or \"json\"",
         ],
     );
+}
+
+#[test]
+fn a_mode_and_a_group_are_what_files_can_have() {
+    let maildir =
+        |keys: &str| format!("{}path = \"x\"\n{keys}\n", REST.replace("\"discard\"", "\"maildir\""));
+    for (keys, expected) in [
+        ("mode = 660", ":6: sink.mode: expected a string: octal digits in quotes; this is an integer"),
+        (
+            "mode = \"rw-rw----\"",
+            ":6: sink.mode: \"rw-rw----\" is no mode; write three or four octal digits, such as \"0660\"",
+        ),
+        (
+            "mode = \"0o660\"",
+            ":6: sink.mode: \"0o660\" is no mode; write three or four octal digits, such as \"0660\"",
+        ),
+        (
+            "mode = \"0680\"",
+            ":6: sink.mode: \"0680\" is no mode; write three or four octal digits, such as \"0660\"",
+        ),
+        (
+            "mode = \"2770\"",
+            ":6: sink.mode: \"2770\" holds more than reading and writing; directories get what they need besides by themselves",
+        ),
+        (
+            "mode = \"0060\"",
+            ":6: sink.mode: \"0060\" keeps ringmx itself out; the first digit that counts must be 6",
+        ),
+        ("mode = \"0620\"", ":6: sink.mode: \"0620\" lets somebody write who may not read"),
+        (
+            "group = \"\"",
+            ":6: sink.group: \"\" is no name of a group; write for example \"vmail\", or its number in quotes",
+        ),
+        ("group = 5000", ":6: sink.group: expected a string: name or number of a group; this is an integer"),
+    ] {
+        assert_problems(&maildir(keys), &[expected]);
+    }
+    assert_problems(
+        &format!("{}mode = \"0660\"\n", REST),
+        &[":5: sink.mode: this key is for a sink of kind \"maildir\""],
+    );
+    assert_warnings(
+        &maildir("mode = \"0644\""),
+        &[
+            ":6: sink.mode: every user of this machine may read this mail; give it to a `group` instead, and write mode = \"0660\"",
+        ],
+    );
+    assert_warnings(
+        &maildir("mode = \"600\"\ngroup = \"vmail\""),
+        &[":6: sink.mode: the `group` may not even read with this mode; write mode = \"0660\""],
+    );
+    assert_warnings(&maildir("mode = \"0660\"\ngroup = \"5000\""), &[]);
 }
 
 #[test]

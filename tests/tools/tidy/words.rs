@@ -30,6 +30,7 @@ const OURS: &[(&str, &str)] = &[
 
 /// Names of other crates, and of other things that have this name everywhere.
 const THEIRS: &[&str] = &[
+    "CapabilitySet",
     "PeerClosed",
     "PeerIncompatible",
     "PeerMisbehaved",
@@ -38,6 +39,8 @@ const THEIRS: &[&str] = &[
     "peer_address",
     "peer_has_closed",
     // HTTP's.
+    "BAD_REQUEST",
+    "MISDIRECTED_REQUEST",
     "Request",
     "Response",
     // systemd's.

@@ -73,11 +73,14 @@ impl Disk {
                 }
             }
             Action::StartWriteback(file) | Action::AwaitWriteback(file) => drop(self.open.remove(file)),
-            Action::SyncFile(file) => {
+            Action::SyncFile(file) | Action::SyncFileWhole(file) => {
                 if let Some(file) = self.open.remove(file) {
                     self.history.push(Event::Sync { object: Object::File(file), failed: true });
+                    self.history.push(Event::Sync { object: Object::Inode(file), failed: true });
                 }
             }
+            // It failed between its two system calls, and the file was given up.
+            Action::Permit(file, _) => drop(self.open.remove(file)),
             Action::SyncDirectory(directory) => {
                 self.history
                     .push(Event::Sync { object: Object::Directory(directory.to_string()), failed: true });
@@ -105,6 +108,7 @@ impl Disk {
             // Whatever it says, the file is closed.
             Action::Close(_) => drop(self.apply(action)),
             Action::MakeDirectory(_)
+            | Action::PermitDirectory(..)
             | Action::Create(_)
             | Action::Open(_)
             | Action::Link(..)
@@ -126,7 +130,7 @@ impl Disk {
                 }
                 self.apply(action)
             }
-            Action::SyncFile(file) => {
+            Action::SyncFile(file) | Action::SyncFileWhole(file) => {
                 let file = self.opened(file)?;
                 if self.files[file].written == self.files[file].synced {
                     self.history.push(Event::Sync { object: Object::File(file), failed: false });
@@ -142,7 +146,9 @@ impl Disk {
                 Err(io::Error::from_raw_os_error(libc::EIO))
             }
             Action::MakeDirectory(_)
+            | Action::PermitDirectory(..)
             | Action::Create(_)
+            | Action::Permit(..)
             | Action::Link(..)
             | Action::Reserve(..)
             | Action::Truncate(..)
@@ -168,6 +174,15 @@ impl Disk {
                 self.enter(&file.directory, &file.name, Node::File(number));
                 self.keep_open(file, number);
             }
+            Action::Permit(file, permission) => {
+                let file = self.opened(file)?;
+                self.history.push(Event::Permit { file, permission: *permission });
+            }
+            Action::PermitDirectory(directory, permission) => {
+                self.check_directory(directory)?;
+                let directory = directory.to_string();
+                self.history.push(Event::PermitDirectory { directory, permission: *permission });
+            }
             Action::Open(file) => {
                 let Some(Node::File(number)) = self.node(&file.directory, &file.name) else {
                     return Err(io::ErrorKind::NotFound.into());
@@ -192,6 +207,12 @@ impl Disk {
                 let file = self.opened(file)?;
                 self.files[file].synced = self.files[file].written;
                 self.history.push(Event::Sync { object: Object::File(file), failed: false });
+            }
+            Action::SyncFileWhole(file) => {
+                let file = self.opened(file)?;
+                self.files[file].synced = self.files[file].written;
+                self.history.push(Event::Sync { object: Object::File(file), failed: false });
+                self.history.push(Event::Sync { object: Object::Inode(file), failed: false });
             }
             Action::Truncate(file, bytes) => self.truncate(file, to_usize(*bytes))?,
             Action::Close(file) => drop(self.open.remove(file)),

@@ -2,8 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::sink::permission::Permission;
+
 /// What the disk holds: files by path.
 pub type Image = BTreeMap<String, Vec<u8>>;
+
+/// What was given to files and directories by path; nothing of those that were given nothing.
+pub type Permissions = BTreeMap<String, Permission>;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Node {
@@ -20,6 +25,14 @@ pub(super) enum Event {
     Truncate {
         file: usize,
         bytes: usize,
+    },
+    Permit {
+        file: usize,
+        permission: Permission,
+    },
+    PermitDirectory {
+        directory: String,
+        permission: Permission,
     },
     Enter {
         directory: String,
@@ -42,7 +55,11 @@ pub(super) enum Event {
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) enum Object {
+    /// What a file holds.
     File(usize),
+    /// A file's mode and group.
+    Inode(usize),
+    /// The names in a directory, its mode and its group.
     Directory(String),
     /// Every file and directory.
     FileSystem,
@@ -74,9 +91,10 @@ impl Event {
     fn object(&self) -> Option<Object> {
         match self {
             Self::Write { file, .. } | Self::Truncate { file, .. } => Some(Object::File(*file)),
-            Self::Enter { directory, .. } | Self::Leave { directory, .. } => {
-                Some(Object::Directory(directory.clone()))
-            }
+            Self::Permit { file, .. } => Some(Object::Inode(*file)),
+            Self::Enter { directory, .. }
+            | Self::Leave { directory, .. }
+            | Self::PermitDirectory { directory, .. } => Some(Object::Directory(directory.clone())),
             Self::WrittenBack { .. } | Self::Sync { .. } => None,
         }
     }
@@ -112,9 +130,11 @@ impl History {
         self.pinned(now).iter().filter(|pinned| **pinned == Some(false)).count()
     }
 
-    /// What the disk holds after the power was cut at `now`: `keep` is asked for each effect that no sync
-    /// pinned.
-    pub(super) fn image(&self, now: usize, mut keep: impl FnMut() -> bool) -> Image {
+    /// What the disk holds after the power was cut at `now`, with the permissions of what is there: `keep` is
+    /// asked for each effect that no sync pinned.
+    pub(super) fn cut(&self, now: usize, mut keep: impl FnMut() -> bool) -> (Image, Permissions) {
+        let mut of_files: HashMap<usize, Permission> = HashMap::new();
+        let mut permissions = Permissions::new();
         let mut files: Vec<Vec<u8>> = vec![Vec::new(); self.files];
         let mut names: BTreeMap<(&str, &str), Node> = BTreeMap::new();
         let mut kept: Vec<bool> =
@@ -132,6 +152,12 @@ impl History {
                     files[*file].truncate(*bytes);
                     grow(&mut files[*file], *bytes);
                 }
+                Event::Permit { file, permission } => {
+                    of_files.insert(*file, *permission);
+                }
+                Event::PermitDirectory { directory, permission } => {
+                    permissions.insert(directory.clone(), *permission);
+                }
                 Event::Enter { directory, name, node } => {
                     names.insert((directory, name), *node);
                 }
@@ -141,9 +167,16 @@ impl History {
                 Event::WrittenBack { .. } | Event::Sync { .. } => {}
             }
         }
+        let mut found = Vec::new();
+        collect("", &names, &mut found);
         let mut image = Image::new();
-        collect("", &names, &files, &mut image);
-        image
+        for (path, file) in found {
+            if let Some(permission) = of_files.get(&file) {
+                permissions.insert(path.clone(), *permission);
+            }
+            image.insert(path, files[file].clone());
+        }
+        (image, permissions)
     }
 
     /// For each event before `now` whether a sync pinned it; none for a sync itself.
@@ -168,6 +201,8 @@ impl History {
                     }
                     Event::Write { .. }
                     | Event::Truncate { .. }
+                    | Event::Permit { .. }
+                    | Event::PermitDirectory { .. }
                     | Event::Enter { .. }
                     | Event::Leave { .. }
                     | Event::WrittenBack { .. } => {}
@@ -199,6 +234,8 @@ impl History {
                 }
                 Event::Write { .. }
                 | Event::Truncate { .. }
+                | Event::Permit { .. }
+                | Event::PermitDirectory { .. }
                 | Event::Enter { .. }
                 | Event::Leave { .. }
                 | Event::Sync { .. } => {}
@@ -214,18 +251,16 @@ fn grow(file: &mut Vec<u8>, bytes: usize) {
     }
 }
 
-/// Collects the files that can be reached from a directory.
-fn collect(directory: &str, names: &BTreeMap<(&str, &str), Node>, files: &[Vec<u8>], image: &mut Image) {
+/// Collects the files that can be reached from a directory, with the path of each.
+fn collect(directory: &str, names: &BTreeMap<(&str, &str), Node>, found: &mut Vec<(String, usize)>) {
     for ((parent, name), node) in names {
         if *parent != directory {
             continue;
         }
         let path = if directory.is_empty() { (*name).to_owned() } else { format!("{directory}/{name}") };
         match node {
-            Node::Directory => collect(&path, names, files, image),
-            Node::File(file) => {
-                image.insert(path, files[*file].clone());
-            }
+            Node::Directory => collect(&path, names, found),
+            Node::File(file) => found.push((path, *file)),
         }
     }
 }

@@ -8,7 +8,8 @@
 //! are by a sync of a newer change in the same directory, because a journal commits in order. By the same
 //! order a name made after its file was written back is never kept without what was written back, though
 //! nothing was synced. A journal may be given up: then syncs say that all is well, pin nothing but data in
-//! files that need no journal to be found, and new changes fail.
+//! files that need no journal to be found, and new changes fail. The mode and the group of a file are an
+//! effect of their own, which a sync of its data alone does not pin.
 
 mod disk;
 mod fault;
@@ -19,7 +20,7 @@ use std::rc::Rc;
 
 use self::disk::{Disk, to_usize};
 pub use self::fault::Fault;
-pub use self::history::Image;
+pub use self::history::{Image, Permissions};
 use super::Executor;
 use crate::sink::plan::{Action, Plan, Results};
 
@@ -70,7 +71,12 @@ impl Simulated {
     /// What the disk holds after the power was cut at `now`: `keep` is asked for each effect that no sync
     /// pinned.
     pub fn image(&self, now: usize, keep: impl FnMut() -> bool) -> Image {
-        self.disk.borrow().history.image(now, keep)
+        self.cut(now, keep).0
+    }
+
+    /// As [`Self::image`], with the permissions of what is there.
+    pub fn cut(&self, now: usize, keep: impl FnMut() -> bool) -> (Image, Permissions) {
+        self.disk.borrow().history.cut(now, keep)
     }
 }
 

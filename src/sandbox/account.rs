@@ -1,0 +1,287 @@
+//! The user that ringmx serves as: looked up by name, and tried out.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString};
+use std::fmt;
+use std::mem::MaybeUninit;
+use std::path::Path;
+use std::ptr;
+
+use rustix::process::{Gid, Uid, geteuid, getgid, getgroups, getuid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+use crate::config::RunAs;
+
+/// Octets of an entry of the user database, at most. A group of thousands of members has a long one.
+const ENTRY_BYTES_MAX: usize = 16 << 20;
+
+/// A user with its groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its number.
+    pub user: Uid,
+    /// The number of its group.
+    pub group: Gid,
+    /// Every group that it is in.
+    pub groups: Vec<Gid>,
+    /// As the configuration names it.
+    name: String,
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// Why ringmx cannot serve as this user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountError {
+    /// The key that says so.
+    pub key: &'static str,
+    /// Why, and what to do.
+    pub text: String,
+}
+
+impl fmt::Display for AccountError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.text)
+    }
+}
+
+impl std::error::Error for AccountError {}
+
+impl Account {
+    /// The user that this process, which is root, has to become. None where it stays who it is: no user is
+    /// named, or it is that one already.
+    pub fn to_become(run_as: &RunAs) -> Result<Option<Self>, AccountError> {
+        let Some(name) = &run_as.user else { return Ok(None) };
+        let account = Self::find(name, run_as.group.as_deref())?;
+        if geteuid().is_root() {
+            return Ok((!account.user.is_root()).then_some(account));
+        }
+        if account.user != geteuid() || getuid() != geteuid() {
+            return Err(AccountError {
+                key: "run_as.user",
+                text: format!(
+                    "this process runs as user {}, which cannot become {account} (user {}): start it as root or as {account} \
+                     (systemd: User=), or leave this key out",
+                    geteuid().as_raw(),
+                    account.user.as_raw()
+                ),
+            });
+        }
+        let is_ours =
+            getgid() == account.group || getgroups().is_ok_and(|ours| ours.contains(&account.group));
+        if run_as.group.is_some() && !is_ours {
+            return Err(AccountError {
+                key: "run_as.group",
+                text: format!(
+                    "this process is not in group {}: start it as root, or with that group (systemd: Group=), or leave this key out",
+                    account.group.as_raw()
+                ),
+            });
+        }
+        Ok(None)
+    }
+
+    /// Looks a user up, by name or number. A number needs no entry in the user database, if a group is named.
+    fn find(user: &str, group: Option<&str>) -> Result<Self, AccountError> {
+        let none = |key, text: String| AccountError { key, text };
+        let group = match group {
+            Some(name) => Some(group_of(name).ok_or_else(|| {
+                none(
+                    "run_as.group",
+                    format!(
+                        "there is no group {name:?}: make it (`groupadd --system {name}`), or name another"
+                    ),
+                )
+            })?),
+            None => None,
+        };
+        let entry = match user.parse::<u32>() {
+            Ok(number) => user_by_number(number).or(Some(Entry { user: number, group: None, name: None })),
+            Err(_) => user_by_name(user),
+        };
+        let entry = entry.ok_or_else(|| {
+            none(
+                "run_as.user",
+                format!(
+                    "there is no user {user:?}: make it (`useradd --system --no-create-home {user}`), or name another"
+                ),
+            )
+        })?;
+        // The kernel takes this number for "leave it as it is".
+        if entry.user == u32::MAX {
+            return Err(none("run_as.user", format!("{user} is the number of no user")));
+        }
+        let group = group.or(entry.group).ok_or_else(|| {
+            none(
+                "run_as.group",
+                format!("user {user} is not in the user database, so its group has to be named, too"),
+            )
+        })?;
+        let groups = entry.name.map_or_else(|| vec![group], |name| groups_of(&name, group));
+        Ok(Self {
+            user: Uid::from_raw(entry.user),
+            group: Gid::from_raw(group),
+            groups: groups.into_iter().map(Gid::from_raw).collect(),
+            name: user.to_owned(),
+        })
+    }
+
+    /// Does something as this user, on a thread of its own, which alone becomes it: to see what the user will
+    /// be allowed. Only root can.
+    pub fn act<T: Send>(&self, what: impl FnOnce() -> T + Send) -> std::io::Result<T> {
+        let run = || {
+            set_thread_groups(&self.groups)?;
+            set_thread_res_gid(self.group, self.group, self.group)?;
+            set_thread_res_uid(self.user, self.user, self.user)?;
+            Ok(what())
+        };
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("as user".to_owned()).spawn_scoped(scope, run)?;
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+}
+
+/// That a store is not the user's, and the command that cures it.
+pub fn not_its_own(store: &Path, account: &Account, error: &std::io::Error) -> String {
+    let store = store.display();
+    format!(
+        "user {account} of [run_as] may not read and write the store {store}: {error}; give it to that user: `chown -R {account} \
+         {store}`, and see that the directories above it can be entered"
+    )
+}
+
+/// What the user database says of a user.
+struct Entry {
+    user: u32,
+    /// None: it has no entry.
+    group: Option<u32>,
+    name: Option<CString>,
+}
+
+fn user_by_name(name: &str) -> Option<Entry> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: the name ends with a NUL, and `ask` gives the other pointers as getpwnam_r wants them.
+    ask(
+        |entry, buffer, length, found| unsafe {
+            libc::getpwnam_r(name.as_ptr(), entry, buffer, length, found)
+        },
+        of_user,
+    )
+}
+
+fn user_by_number(number: u32) -> Option<Entry> {
+    // SAFETY: as above; a number can be any.
+    ask(
+        |entry, buffer, length, found| unsafe { libc::getpwuid_r(number, entry, buffer, length, found) },
+        of_user,
+    )
+}
+
+fn of_user(entry: &libc::passwd) -> Entry {
+    // SAFETY: an entry that was found has a name that ends with a NUL.
+    let name = unsafe { CStr::from_ptr(entry.pw_name) };
+    Entry { user: entry.pw_uid, group: Some(entry.pw_gid), name: Some(name.to_owned()) }
+}
+
+/// A group by name or number; a number needs no entry.
+fn group_of(name: &str) -> Option<u32> {
+    if let Ok(number) = name.parse::<u32>() {
+        return (number != u32::MAX).then_some(number);
+    }
+    let name = CString::new(name).ok()?;
+    ask(
+        // SAFETY: as above.
+        |entry, buffer, length, found| unsafe {
+            libc::getgrnam_r(name.as_ptr(), entry, buffer, length, found)
+        },
+        |entry: &libc::group| entry.gr_gid,
+    )
+}
+
+/// Asks a database with a buffer that grows until the answer fits.
+fn ask<E, T>(
+    call: impl Fn(*mut E, *mut libc::c_char, usize, *mut *mut E) -> libc::c_int,
+    read: impl FnOnce(&E) -> T,
+) -> Option<T> {
+    let mut entry = MaybeUninit::<E>::uninit();
+    let mut buffer = vec![0_u8; 4096];
+    loop {
+        let mut found = ptr::null_mut();
+        match call(entry.as_mut_ptr(), buffer.as_mut_ptr().cast(), buffer.len(), &raw mut found) {
+            libc::ERANGE if buffer.len() < ENTRY_BYTES_MAX => buffer.resize(buffer.len() * 4, 0),
+            libc::EINTR => {}
+            // SAFETY: not null, it points to `entry`, which was filled then, and whose strings are in
+            // `buffer`; both live until after `read`.
+            0 if !found.is_null() => return Some(read(unsafe { &*found })),
+            _ => return None,
+        }
+    }
+}
+
+/// Every group that a user is in, with this one.
+fn groups_of(name: &CStr, group: u32) -> Vec<u32> {
+    let mut groups = vec![0; 64];
+    loop {
+        let mut count = libc::c_int::try_from(groups.len()).unwrap_or(libc::c_int::MAX);
+        // SAFETY: the name ends with a NUL, and there is room for as many groups as `count` says.
+        let result = unsafe { libc::getgrouplist(name.as_ptr(), group, groups.as_mut_ptr(), &raw mut count) };
+        let wanted = usize::try_from(count).unwrap_or_default();
+        if result >= 0 {
+            groups.truncate(wanted);
+            return groups;
+        }
+        // Linux has no user in more groups than this (NGROUPS_MAX).
+        if groups.len() >= 65536 {
+            return vec![group];
+        }
+        groups.resize(wanted.max(groups.len() * 2), 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(user: &str, group: Option<&str>) -> Result<Account, AccountError> {
+        Account::find(user, group)
+    }
+
+    #[test]
+    fn users_and_groups_are_found_by_name_and_number() {
+        let root = found("root", None).expect("there is root");
+        assert!(root.user.is_root() && root.group.is_root() && root.groups.contains(&Gid::ROOT));
+        assert_eq!(found("0", None).map(|account| account.groups), Ok(root.groups));
+        let stranger = found("4000001", Some("4000002")).expect("numbers need no entry");
+        assert_eq!((stranger.user.as_raw(), stranger.group.as_raw()), (4_000_001, 4_000_002));
+        assert_eq!(stranger.groups, [Gid::from_raw(4_000_002)]);
+    }
+
+    #[test]
+    fn who_is_not_there_is_told_with_a_cure() {
+        let key = |user, group| found(user, group).map_err(|error| (error.key, error.text));
+        let (name, text) = key("no-such-user", None).expect_err("nobody");
+        assert!(name == "run_as.user" && text.contains("useradd --system"), "{text}");
+        let (name, text) = key("root", Some("no-such-group")).expect_err("nobody");
+        assert!(name == "run_as.group" && text.contains("groupadd --system"), "{text}");
+        let (name, text) = key("4000001", None).expect_err("no group");
+        assert!(name == "run_as.group" && text.contains("has to be named"), "{text}");
+        assert!(key("4294967295", Some("1")).is_err() && key("root", Some("4294967295")).is_err());
+    }
+
+    #[test]
+    fn one_thread_acts_as_a_user_and_the_others_do_not() {
+        if !geteuid().is_root() {
+            return println!("skipped: needs root");
+        }
+        let account = found("4000001", Some("4000002")).expect("numbers");
+        let acted = account.act(|| (geteuid().as_raw(), std::fs::read("/etc/shadow").is_ok()));
+        assert_eq!(acted.expect("it acts"), (4_000_001, false));
+        assert!(geteuid().is_root());
+    }
+}

@@ -1,0 +1,223 @@
+//! Which keys a reload takes: each key of the reference is changed, and what `ringmx config` claims of it is
+//! compared with what a running server takes over.
+
+use std::path::Path;
+
+use ringmx::config::{self, Config, TakenBy};
+
+/// A key, the kind of sink that it is tried with, and two values. `-` is for a key that is not given.
+const ROWS: &[(&str, &str, &str, &str)] = &[
+    ("hostname", "discard", "\"mx.test\"", "\"other.test\""),
+    ("domains", "discard", "[\"x.test\"]", "[\"x.test\", \"y.test\"]"),
+    ("recipients", "discard", "\"a\"", "\"b\""),
+    ("postmaster", "discard", "-", "\"p@x.test\""),
+    ("local_part_case_sensitive", "discard", "false", "true"),
+    ("local_part_deny", "discard", "\"%\"", "\"!\""),
+    ("local_part_leading_dot", "discard", "false", "true"),
+    ("tls.minimum", "discard", "\"1.2\"", "\"1.3\""),
+    ("tls.self_signed", "discard", "false", "true"),
+    ("tls.certificate.chain", "discard", "\"a.pem\"", "\"b.pem\""),
+    ("tls.certificate.key", "discard", "\"a.key\"", "\"b.key\""),
+    ("listener.address", "discard", "\"127.0.0.1:2525\"", "\"127.0.0.1:2526\""),
+    ("listener.receive_buffer", "discard", "\"1MiB\"", "\"2MiB\""),
+    ("listener.bare_lf", "discard", "\"reject\"", "\"normalize\""),
+    ("listener.bare_cr", "discard", "\"reject\"", "\"normalize\""),
+    ("listener.bdat_bare_lf", "discard", "\"keep\"", "\"reject\""),
+    ("listener.nul", "discard", "\"keep\"", "\"reject\""),
+    ("listener.extensions_off", "discard", "[]", "[\"CHUNKING\", \"BINARYMIME\"]"),
+    ("listener.proxy_from", "discard", "[]", "[\"10.0.1.0/24\"]"),
+    ("listener.xclient_from", "discard", "[]", "[\"10.0.2.0/24\"]"),
+    ("listener.refuse", "discard", "-", "\"521\""),
+    ("listener.greeting_delay", "discard", "\"0s\"", "\"5s\""),
+    ("listener.early_talkers", "discard", "\"reject\"", "\"tolerate\""),
+    ("listener.unauthorized_pipelining", "discard", "\"reject\"", "\"tolerate\""),
+    ("listener.tls", "discard", "\"off\"", "\"offered\""),
+    ("listener.tls_tickets", "discard", "false", "true"),
+    ("sink.kind", "discard", "\"discard\"", "\"stdout\""),
+    ("sink.path", "maildir", "\"a\"", "\"b\""),
+    ("sink.workers", "maildir", "-", "4"),
+    ("sink.template", "maildir", "\"{domain}/{local}\"", "\"{domain}\""),
+    ("sink.create", "maildir", "false", "true"),
+    ("sink.line_endings", "maildir", "\"lf\"", "\"crlf\""),
+    ("sink.sync", "maildir", "-", "\"each\""),
+    ("sink.mode", "maildir", "-", "\"0640\""),
+    ("sink.group", "maildir", "-", "\"0\""),
+    ("sink.segment_size", "spool", "\"64MiB\"", "\"32MiB\""),
+    ("sink.direct_writes", "spool", "true", "false"),
+    ("sink.space_reserve", "maildir", "-", "\"1MiB\""),
+    ("sink.format", "stdout", "\"json\"", "\"mbox\""),
+    ("sink.dsn", "spool", "false", "true"),
+    ("sink.requiretls", "spool", "false", "true"),
+    ("limits.message_size_max", "discard", "\"1MiB\"", "\"2MiB\""),
+    ("limits.recipients_max", "discard", "100", "200"),
+    ("limits.connections_per_client_max", "discard", "10", "20"),
+    ("limits.line_length_max", "discard", "1024", "2048"),
+    ("limits.errors_max", "discard", "10", "20"),
+    ("limits.idle_commands_max", "discard", "10", "20"),
+    ("limits.session_without_mail_max", "discard", "\"1h\"", "\"2h\""),
+    ("limits.command_timeout", "discard", "\"300s\"", "\"400s\""),
+    ("limits.tls_handshake_timeout", "discard", "\"30s\"", "\"40s\""),
+    ("limits.data_timeout", "discard", "\"300s\"", "\"400s\""),
+    ("limits.sink_answer_timeout", "discard", "\"30s\"", "\"40s\""),
+    ("limits.received_max", "discard", "100", "200"),
+    ("limits.data_line_length_max", "discard", "0", "2000"),
+    ("limits.spill_size_max", "discard", "\"1GiB\"", "\"2GiB\""),
+    ("limits.spill_files_max", "discard", "10", "20"),
+    ("shards.cpus", "discard", "\"all\"", "[CPU]"),
+    ("shards.ring_entries", "discard", "4096", "2048"),
+    ("shards.batch_wait", "discard", "\"0s\"", "\"1ms\""),
+    ("shards.buffers", "discard", "1024", "512"),
+    ("shards.buffer_size", "discard", "\"32KiB\"", "\"16KiB\""),
+    ("shards.block_memory", "discard", "\"64MiB\"", "\"128MiB\""),
+    ("shards.connections_max", "discard", "1000", "2000"),
+    ("shard.cpu", "discard", "CPU", "CPU"),
+    ("shard.ring_entries", "discard", "-", "2048"),
+    ("shard.batch_wait", "discard", "-", "\"1ms\""),
+    ("shard.buffers", "discard", "512", "-"),
+    ("shard.buffer_size", "discard", "\"16KiB\"", "\"64KiB\""),
+    ("shard.block_memory", "discard", "\"64MiB\"", "\"128MiB\""),
+    ("shard.connections_max", "discard", "-", "2000"),
+    ("log.file", "discard", "-", "\"ringmx.log\""),
+    ("log.format", "discard", "\"text\"", "\"json\""),
+    ("log.sessions", "discard", "true", "false"),
+    ("log.session_lines_max", "discard", "100", "200"),
+    ("log.messages", "discard", "true", "false"),
+    ("log.refusals", "discard", "true", "false"),
+    ("log.level", "discard", "-", "\"warning\""),
+    ("admin.address", "discard", "\"127.0.0.1:9725\"", "\"127.0.0.1:9726\""),
+    ("admin.allow", "discard", "[]", "[\"10.0.3.0/24\"]"),
+    ("control.socket", "discard", "\"a.sock\"", "\"b.sock\""),
+    ("run_as.user", "discard", "\"nobody\"", "\"root\""),
+    ("run_as.group", "discard", "\"nogroup\"", "\"root\""),
+    ("run_as.sandbox", "discard", "true", "false"),
+];
+
+/// Keys that name a table and change nothing by themselves.
+const NAMES: &[&str] = &["shard.cpu"];
+
+/// A core that this process may use.
+fn cpu() -> usize {
+    Config::embedded_default().shards[0].cpu
+}
+
+/// A configuration with this value of one key.
+fn config(key: &str, kind: &str, value: &str) -> Config {
+    let value = value.replace("CPU", &cpu().to_string());
+    let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
+    let mut text = String::new();
+    let mut put = |header: &str, of: &str, lines: &[(&str, String)]| {
+        if header.is_empty() || of == table || !lines.is_empty() {
+            if !header.is_empty() {
+                text.push_str(&format!("{header}\n"));
+            }
+            for (one, default) in lines.iter().filter(|(one, _)| of != table || *one != name) {
+                text.push_str(&format!("{one} = {default}\n"));
+            }
+            if of == table && value != "-" {
+                text.push_str(&format!("{name} = {value}\n"));
+            }
+        }
+    };
+    let given = |name: &'static str, value: &str| (name, value.to_owned());
+    put("", "", &[given("hostname", "\"mx.test\""), given("domains", "[\"x.test\"]")]);
+    put("[tls]", "tls", &[]);
+    let is_self_signed = key == "tls.self_signed";
+    if !is_self_signed {
+        let files = [given("chain", "\"mx.pem\""), given("key", "\"mx.key\"")];
+        put("[[tls.certificate]]", "tls.certificate", &files);
+    }
+    put("[[listener]]", "listener", &[given("address", "\"127.0.0.1:2525\"")]);
+    let mut sink = vec![given("kind", &format!("\"{kind}\""))];
+    if matches!(kind, "maildir" | "spool") {
+        sink.push(given("path", "\"store\""));
+    }
+    put("[[sink]]", "sink", &sink);
+    put("[limits]", "limits", &[given("message_size_max", "\"1MiB\"")]);
+    put("[shards]", "shards", &[]);
+    if table == "shard" {
+        put("[[shard]]", "shard", &[given("cpu", &cpu().to_string())]);
+    }
+    put("[log]", "log", &[]);
+    for other in ["admin", "control", "run_as"] {
+        put(&format!("[{other}]"), other, &[]);
+    }
+    match config::parse(&text, "mx.toml", Path::new("/etc/ringmx")) {
+        Ok((config, _)) => config,
+        Err(problems) => panic!("{key} = {value}: {problems:?}\n{text}"),
+    }
+}
+
+#[test]
+fn every_key_is_taken_as_the_reference_claims() {
+    let mut wrong = Vec::new();
+    for (key, claim) in config::keys() {
+        let Some((_, kind, old, new)) = ROWS.iter().find(|row| row.0 == key) else {
+            wrong.push(format!("{key}: there is no row for it in this test"));
+            continue;
+        };
+        let Some(claim) = claim else {
+            wrong.push(format!("{key}: its table does not say who takes a change (`reloads_but`)"));
+            continue;
+        };
+        if NAMES.contains(&key.as_str())
+            || (key == "shards.cpus" && config(&key, kind, old).shards.len() == 1)
+        {
+            continue;
+        }
+        let (running, new) = (config(&key, kind, old), config(&key, kind, new));
+        let (taken, needs_restart) = new.taken_over(&running);
+        let is_taken = format!("{taken:?}") != format!("{running:?}");
+        let is_named = needs_restart.iter().any(|needed| needed.key == key);
+        let others: Vec<_> = needs_restart.iter().filter(|needed| needed.key != key).collect();
+        let is_true = match claim {
+            TakenBy::Reload => is_taken && !is_named,
+            TakenBy::Restart => !is_taken && is_named,
+        };
+        if !is_true || !others.is_empty() {
+            wrong.push(format!(
+                "{key}: the reference says {}; it is taken over: {is_taken}; it is named as one that needs a restart: {is_named}; \
+                 others are named: {others:?}",
+                claim.word()
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_needs_a_restart_is_named_with_both_values_and_its_place() {
+    let needs = |key: &str, old: &str, new: &str| {
+        let (_, needs) = config(key, "discard", new).taken_over(&config(key, "discard", old));
+        needs.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        needs("shards.buffers", "1024", "512"),
+        ["shards.buffers (line 13) = 512 needs a restart; until then it is 1024"]
+    );
+    // How it is written makes no difference.
+    assert_eq!(needs("shards.block_memory", "\"64MiB\"", "67108864"), [""; 0]);
+    assert_eq!(needs("shards.buffers", "-", "1024"), [""; 0], "the default");
+    let gone = needs("shard.buffers", "512", "-");
+    assert_eq!(
+        gone,
+        [format!("shard.buffers of core {} = not given needs a restart; until then it is 512", cpu())]
+    );
+}
+
+#[test]
+fn messages_that_the_running_memory_cannot_hold_are_refused() {
+    let running = config("shards.block_memory", "discard", "\"16MiB\"");
+    let larger = config("limits.message_size_max", "discard", "\"50MiB\"");
+    let (taken, _) = larger.taken_over(&running);
+    let why = taken.check_memory_of_messages().expect_err("too large");
+    assert!(why.contains("block_memory") && why.ends_with("restart, or leave this key as it was"), "{why}");
+}
+
+#[test]
+fn a_sink_of_another_kind_changes_nothing_of_what_is_promised() {
+    let running = config("sink.format", "stdout", "\"mbox\"");
+    let (taken, needs) = config("sink.dsn", "spool", "true").taken_over(&running);
+    assert!(!needs.is_empty() && !taken.sink.dsn);
+    let offered = taken.extensions_of(&taken.listeners[0]);
+    assert_eq!(offered, running.extensions_of(&running.listeners[0]), "mboxrd keeps no BINARYMIME");
+}
