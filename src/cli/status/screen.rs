@@ -3,12 +3,12 @@
 //! A frame is one write over the frame before it, so nothing flickers. The terminal is put back as it was
 //! however this ends, but for SIGKILL.
 
-use std::io::{self, IsTerminal, Stdin, Write, stdin, stdout};
+use std::io::{self, IsTerminal, Write, stdin, stdout};
 use std::time::Duration;
 
 use rustix::termios::{self, LocalModes, OptionalActions, SpecialCodeIndex, Termios};
-use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
@@ -38,7 +38,7 @@ async fn live(place: Place, first: Status) -> io::Result<()> {
         .collect::<io::Result<Vec<_>>>()?;
     let mut resized = signal(SignalKind::window_change())?;
     let terminal = Terminal::enter()?;
-    let keys = terminal.keys()?;
+    let mut keys = terminal.keys();
     let mut shown = Shown { status: first, stale: None };
     let mut answer: Option<JoinHandle<Result<Told, String>>> = None;
     let mut next = Instant::now() + ASK_EVERY;
@@ -46,7 +46,7 @@ async fn live(place: Place, first: Status) -> io::Result<()> {
         draw(&shown)?;
         tokio::select! {
             key = keys.next() => {
-                if matches!(key?, b'q' | b'Q' | 0x03 | 0x04) {
+                if matches!(key, b'q' | b'Q' | 0x03 | 0x04) {
                     return Ok(());
                 }
             }
@@ -169,8 +169,8 @@ impl Terminal {
     }
 
     /// The keys, if there is a keyboard.
-    fn keys(&self) -> io::Result<Keys> {
-        Ok(Keys(if self.was.is_some() { Some(AsyncFd::register(stdin())?) } else { None }))
+    fn keys(&self) -> Keys {
+        if self.was.is_some() { Keys::read() } else { Keys(None) }
     }
 }
 
@@ -184,19 +184,32 @@ impl Drop for Terminal {
     }
 }
 
-/// The keyboard.
-struct Keys(Option<AsyncFd<Stdin>>);
+/// The keys of a keyboard.
+struct Keys(Option<mpsc::Receiver<u8>>);
 
 impl Keys {
-    /// The next octet. The end of the input is as good as `q`.
-    async fn next(&self) -> io::Result<u8> {
-        let Some(keyboard) = &self.0 else { return std::future::pending().await };
-        let mut ready = keyboard.readable().await?;
-        let mut octet = [b'q'];
-        let count = rustix::io::read(keyboard.get_ref(), &mut octet)?;
-        ready.clear_ready();
-        let [octet] = octet;
-        Ok(if count == 0 { b'q' } else { octet })
+    /// Read by a thread of its own, which ends with the process: a read of a terminal cannot be given up.
+    fn read() -> Self {
+        let (tell, keys) = mpsc::channel(16);
+        std::thread::spawn(move || {
+            let mut octet = [0];
+            // The end of the input is as good as `q`.
+            while let Ok(1) = rustix::io::read(stdin(), &mut octet) {
+                let [key] = octet;
+                if tell.blocking_send(key).is_err() {
+                    break;
+                }
+            }
+        });
+        Self(Some(keys))
+    }
+
+    /// The next one; `q` once there are no more.
+    async fn next(&mut self) -> u8 {
+        match &mut self.0 {
+            Some(keys) => keys.recv().await.unwrap_or(b'q'),
+            None => std::future::pending().await,
+        }
     }
 }
 
