@@ -44,7 +44,7 @@ fn push_octets(octets: &[u8], out: &mut Formatter<'_>) -> fmt::Result {
 
 /// Whether a character that is not ASCII has a shape of its own and is only what it looks like: no control,
 /// no mark that turns text around or joins it, no white space, none that Unicode has not assigned.
-fn is_seen(character: char) -> bool {
+pub fn is_seen(character: char) -> bool {
     // The standard library knows which characters can be shown. It would also escape an accent that stands
     // alone, but for its place after the first character.
     let mut text = [0; 5];

@@ -20,5 +20,6 @@ fn main() -> ExitCode {
         Command::Completion { shell } => cli::completion(shell),
         Command::Man { dir } => cli::man(&dir),
         Command::Spool(command) => cli::spool(&command),
+        Command::Status { config, json } => cli::status(config.path(), json),
     }
 }

@@ -10,7 +10,10 @@ pub mod figures;
 pub mod history;
 pub mod judgement;
 mod refusals;
+#[cfg(test)]
+pub(crate) mod sample;
 pub mod source;
+pub mod words;
 
 /// The number of the shape below.
 pub const SHAPE: u32 = 1;

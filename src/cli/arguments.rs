@@ -46,6 +46,15 @@ pub enum Command {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Say how a running server does: live on a terminal (q quits), once elsewhere. Fails when none answers.
+    Status {
+        /// With what the server runs: it is read for the places where it can be asked only.
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Print what the server says, as JSON (docs/status.md), once.
+        #[arg(long)]
+        json: bool,
+    },
     /// Say what limits this machine as a receiver, worst first, and what cures it. Changes nothing; measures
     /// the sink's disk for about a second with a temporary file. Without a file it looks at what `serve` does
     /// without one.
@@ -150,11 +159,12 @@ mod tests {
 
     #[test]
     fn the_configuration_file_is_named_in_either_way_by_every_subcommand_that_takes_one() {
-        for name in ["serve", "check", "doctor", "reload"] {
+        for name in ["serve", "check", "doctor", "reload", "status"] {
             let path = |arguments: &[&str]| match parsed(arguments).expect("good").expect("a subcommand") {
                 Command::Serve { config }
                 | Command::Check { config }
                 | Command::Reload { config }
+                | Command::Status { config, .. }
                 | Command::Doctor { config, .. } => config.path().map(Path::to_owned),
                 Command::Config
                 | Command::Spool(_)

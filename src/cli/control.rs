@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::admin::control_socket::{Answer, PROTOCOL, RELOAD_WAIT_MAX};
 use crate::config;
 
-/// The server answers in any case, and a little time is for the way.
-const WAIT_MAX: Duration = RELOAD_WAIT_MAX.saturating_add(Duration::from_secs(30));
+/// How long a reload is waited for: the server answers in any case, and a little time is for the way.
+pub(super) const RELOADED_MAX: Duration = RELOAD_WAIT_MAX.saturating_add(Duration::from_secs(30));
 
 /// More is no answer.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
@@ -31,11 +31,11 @@ pub(super) fn socket_of(file: Option<&Path>) -> Result<PathBuf, String> {
     }
 }
 
-/// Asks the server at this socket.
-pub(super) fn ask(socket: &Path, command: &str) -> Result<Answer, String> {
+/// Asks the server at this socket, and waits so long for each part of its answer.
+pub(super) fn ask(socket: &Path, command: &str, wait: Duration) -> Result<Answer, String> {
     let why = |error: io::Error| format!("{}: {error}; {}", socket.display(), cure(error.kind()));
     let mut stream = UnixStream::connect(socket).map_err(why)?;
-    stream.set_read_timeout(Some(WAIT_MAX)).map_err(why)?;
+    stream.set_read_timeout(Some(wait)).map_err(why)?;
     // A server that will not listen to us says why, and perhaps before it has read anything.
     let sent = writeln!(stream, "{PROTOCOL} {command}");
     let mut octets = Vec::new();

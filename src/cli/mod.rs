@@ -11,6 +11,7 @@ mod man;
 mod output;
 mod reload;
 mod spool;
+mod status;
 mod summary;
 mod version;
 
@@ -24,6 +25,7 @@ pub use self::doctor::doctor;
 pub use self::man::man;
 pub use self::reload::reload;
 pub use self::spool::{SpoolCommand, spool};
+pub use self::status::status;
 pub use self::version::commit;
 
 use self::output::{print, print_each};

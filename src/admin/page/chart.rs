@@ -21,11 +21,11 @@ pub(super) fn throughput(throughput: &Throughput, out: &mut String) {
     let top = round_up(largest);
     let _ = write!(
         out,
-        "<p class=\"scale\"><span class=\"key\"></span>messages<span class=\"key dashed\"></span>refused \u{b7} top is {}/s</p>\
+        "<p class=\"scale\">up to {}/s<span class=\"key\"></span>messages<span class=\"key dashed\"></span>refused</p>\
          <svg class=\"chart\" viewBox=\"0 0 {POINTS} {HEIGHT}\" preserveAspectRatio=\"none\" role=\"img\" \
          aria-label=\"Messages a second in the last 15 minutes: at most {}, now {}\">\
          <path class=\"rule\" d=\"M0 0H{POINTS}M0 50H{POINTS}M0 100H{POINTS}\"/>",
-        figures::rate(top),
+        figures::count(figures::whole(top)),
         figures::rate(messages.iter().copied().fold(0.0, f64::max)),
         figures::rate(throughput.now.messages_per_second),
     );

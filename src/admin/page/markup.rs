@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display, Formatter, Write};
 
+use crate::escape::is_seen;
+
 /// Shows text so that it is only text, between tags and between double quotes: what is markup is written as a
 /// reference, and what is not seen or turns text around (controls, direction marks) as `\u{…}`.
 #[derive(Debug, Clone, Copy)]
@@ -16,30 +18,14 @@ impl Display for Text<'_> {
                 '>' => out.write_str("&gt;")?,
                 '"' => out.write_str("&quot;")?,
                 '\'' => out.write_str("&#39;")?,
-                _ if character.is_control() || is_unseen(character) => {
-                    write!(out, "\\u{{{:x}}}", u32::from(character))?;
-                }
-                _ => out.write_char(character)?,
+                // The no-break space is our own: it stands in figures.
+                ' '..='~' | '\u{a0}' => out.write_char(character)?,
+                _ if !character.is_ascii() && is_seen(character) => out.write_char(character)?,
+                _ => write!(out, "\\u{{{:x}}}", u32::from(character))?,
             }
         }
         Ok(())
     }
-}
-
-/// Marks of direction and other characters of no width, and what HTML does not allow.
-fn is_unseen(character: char) -> bool {
-    matches!(
-        character,
-        '\u{ad}'
-            | '\u{61c}'
-            | '\u{180e}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e0fff}'
-    ) || u32::from(character) & 0xfffe == 0xfffe
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::Text;
 use super::chart;
 use crate::admin::status::figures::{self, bytes, count, micros, rate, seconds, share, wait};
-use crate::admin::status::judgement::day_count;
+use crate::admin::status::words::{day_count, phase_name, state_word};
 use crate::admin::status::{Rates, Severity, State, Status};
 use crate::timestamp::Rfc3339;
 
@@ -63,7 +63,7 @@ pub(super) fn verdict(status: &Status, out: &mut String) {
                 out,
                 "<li class=\"{tone}\"><strong>{word}.</strong> {}. <span class=\"cure\">{}</span></li>",
                 Text(&problem.what),
-                Text(&problem.cure)
+                with_code(&problem.cure)
             );
         }
         out.push_str("</ul>");
@@ -71,14 +71,15 @@ pub(super) fn verdict(status: &Status, out: &mut String) {
     out.push_str("</div>");
 }
 
-/// The state in a word or two.
-pub(super) fn state_word(state: State) -> &'static str {
-    match state {
-        State::Receiving => "Receiving",
-        State::Idle => "Ready",
-        State::NotReady => "Not receiving",
-        State::Draining => "Stopping",
-    }
+/// A cure, whose commands stand between backticks.
+fn with_code(cure: &str) -> String {
+    let parts = cure.split('`').enumerate();
+    parts
+        .map(|(place, part)| match place % 2 {
+            1 => format!("<code>{}</code>", Text(part)),
+            _ => Text(part).to_string(),
+        })
+        .collect()
 }
 
 fn verdict_words(state: State, problems: usize) -> String {
@@ -153,17 +154,6 @@ pub(super) fn latency(status: &Status, out: &mut String) {
     }
     if status.latency.is_empty() {
         out.push_str("<tr><td colspan=\"5\">Nothing was measured.</td></tr>");
-    }
-}
-
-/// `tls_handshake` as people write it.
-pub(super) fn phase_name(phase: &str) -> String {
-    match phase {
-        "tls_handshake" => "TLS handshake".to_owned(),
-        "handoff_wait" => "wait for the sink".to_owned(),
-        "store" => "store and sync".to_owned(),
-        "session" => "whole session".to_owned(),
-        _ => phase.replace('_', " "),
     }
 }
 

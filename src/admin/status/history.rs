@@ -447,13 +447,11 @@ mod tests {
     #[test]
     fn days_of_a_certificate_are_whole_and_negative_once_it_has_ended() {
         let mut clocked = Clocked::new();
-        let certificate =
-            |name: &str, not_after| crate::metrics::Certificate { name: name.to_owned(), not_after };
         let day = Duration::from_secs(86_400);
         clocked.at = SystemTime::UNIX_EPOCH + day * 20_000;
         let at = clocked.at;
         let ends = [("later", at + day * 44), ("ended", at - day), ("today", at + day / 2)];
-        clocked.registry.set_certificates(ends.map(|(name, end)| certificate(name, end)).to_vec());
+        clocked.registry.set_certificates(ends.map(|(name, end)| (name.to_owned(), end)).to_vec());
         clocked.second();
         let told: Vec<_> =
             clocked.status().certificates.into_iter().map(|found| (found.name, found.days_left)).collect();

@@ -4,6 +4,7 @@
 //! same.
 
 use super::figures;
+use super::words::day_count;
 use super::{Check, Problem, Severity, State, Status};
 
 /// A sink that keeps a message for so long hangs, or is about to.
@@ -113,13 +114,6 @@ fn certificates(status: &Status, found: &mut Vec<Problem>) {
             add(found, Severity::Warning, what, cure);
         }
     }
-}
-
-/// Days with their noun.
-pub fn day_count(days: i64) -> String {
-    let sign = if days < 0 { "\u{2212}" } else { "" };
-    let noun = if days.abs() == 1 { "day" } else { "days" };
-    format!("{sign}{} {noun}", figures::count(days.unsigned_abs()))
 }
 
 fn memory(status: &Status, found: &mut Vec<Problem>) {

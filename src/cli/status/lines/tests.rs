@@ -1,0 +1,125 @@
+//! What a terminal shows of a status, at every width.
+
+use super::*;
+use crate::admin::status::sample::full;
+use crate::admin::status::{Event, Problem, Shard};
+
+fn text(status: &Status, width: usize) -> String {
+    lines(status, width).iter().map(Line::plain).collect()
+}
+
+/// The figures that a narrow terminal shows, too.
+const FIGURES: [&str; 26] = [
+    "mx1.example.org",
+    "0.1.0-a",
+    "generation 17",
+    "3 d 4 h",
+    "Receiving: 1 problem",
+    "2026-12-01 00:00:00Z",
+    "something slow",
+    "See it.",
+    "101",
+    "102 KiB",
+    "124",
+    "131",
+    "5\u{a0}000\u{a0}141",
+    "171 µs",
+    "19.1 ms",
+    "22 %",
+    "211",
+    "201",
+    "261",
+    "281",
+    "421 GiB",
+    "215 d 12 h",
+    "321 of 331",
+    "44 days",
+    "DOWN, 451 wait",
+    "error store_full",
+];
+
+#[test]
+fn each_width_holds_the_figures_and_no_line_is_wider() {
+    for width in [40, 80, 200] {
+        let text = text(&full(), width);
+        for figure in FIGURES {
+            assert!(text.contains(figure), "{figure:?} at {width}:\n{text}");
+        }
+    }
+    for width in 0..300 {
+        for line in lines(&full(), width) {
+            assert!(line.columns() <= width, "{} columns at {width}: {line:?}", line.columns());
+        }
+    }
+}
+
+#[test]
+fn two_shards_and_a_problem_fit_a_terminal_of_80_by_24() {
+    let mut status = full();
+    status.destinations.clear();
+    let shard = |shard| Shard { shard, ..Shard::default() };
+    status.shards = vec![shard(0), shard(1)];
+    status.latency = crate::metrics::Phase::ALL
+        .map(|phase| crate::admin::status::Latency { phase: phase.name().to_owned(), ..Default::default() })
+        .to_vec();
+    let text = text(&status, 80);
+    let events = text.lines().position(|line| line.starts_with("Events")).expect("the events");
+    assert!(events <= 24, "{events} lines stand before the events:\n{text}");
+}
+
+#[test]
+fn nothing_from_outside_reaches_the_terminal_as_it_is() {
+    let hostile = || "\u{1b}]0;owned\u{7}\r\n\u{9b}2J\u{202e}\u{200b}日本".to_owned();
+    let mut status = full();
+    status.hostname = hostile();
+    status.version = hostile();
+    status.problems = vec![Problem { severity: Severity::Error, what: hostile(), cure: hostile() }];
+    status.latency[0].phase = hostile();
+    status.refusals[0].what = hostile();
+    status.refusals[0].reason = hostile();
+    status.sinks[0].sink = hostile();
+    status.certificates[0].name = hostile();
+    status.destinations[0].destination = hostile();
+    status.events = vec![Event { at_unix_ms: u64::MAX, level: hostile(), event: hostile(), text: hostile() }];
+    for width in [40, 80, 200] {
+        for line in lines(&status, width) {
+            let text = line.plain();
+            let text = text.strip_suffix('\n').expect("a line end");
+            assert!(!text.contains(|c: char| c.is_control() || "\u{202e}\u{200b}".contains(c)), "{text:?}");
+            assert!(line.columns() <= width);
+        }
+    }
+}
+
+#[test]
+fn colours_only_repeat_what_the_words_say() {
+    let all = lines(&full(), 80);
+    let written = |has_colour| {
+        let mut out = String::new();
+        all.iter().for_each(|line| line.write(has_colour, &mut out));
+        out
+    };
+    assert!(written(true).contains("\x1b[1;33mReceiving: 1 problem\x1b[0m"));
+    assert!(!written(false).contains("\x1b[1;3"), "bold at most");
+}
+
+#[test]
+fn the_curve_ends_with_now_and_is_as_tall_as_its_peak() {
+    assert_eq!(sparkline(&[0; 900], 40), "");
+    let mut seconds = vec![0; 900];
+    seconds[899] = 8;
+    seconds[0] = 1;
+    let curve = sparkline(&seconds, 40);
+    assert_eq!(curve.chars().count(), 40);
+    assert!(curve.starts_with('▁') && curve.ends_with('█'), "{curve:?}");
+    assert_eq!(sparkline(&[u64::MAX, 1], 40).chars().count(), 1);
+}
+
+#[test]
+fn what_does_not_fit_ends_in_an_ellipsis() {
+    assert_eq!(
+        [fit("abcdef", 6), fit("abcdef", 4), fit("日本語", 4), fit("x", 0)],
+        ["abcdef", "abc…", "日…", ""]
+    );
+    assert_eq!(row("a long name", "12", 8), "a lo… 12");
+}
