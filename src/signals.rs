@@ -17,8 +17,8 @@ pub fn ignore_file_size_signal() {
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
-/// From now on SIGTERM, SIGINT, SIGHUP and SIGUSR1 reach neither this thread nor those that it starts: they wait for a
-/// thread that called [`let_in`].
+/// From now on SIGTERM, SIGINT, SIGHUP and SIGUSR1 reach neither this thread nor those that it starts: they
+/// wait for a thread that called [`let_in`].
 ///
 /// So they are taken by the one thread that is never busy with a disk, and none is lost while handlers are
 /// installed. The library installs a handler first and tells it afterwards what it is for; a signal between

@@ -19,13 +19,6 @@ pub struct Message {
     pub id: QueueId,
     /// The shard and connection that wait for the receipt.
     pub origin: Origin,
-    /// The session that it came in.
-    pub session: SessionId,
-    /// `Message-ID:` of the mail data, where its beginning has left memory; else it is looked for when it is
-    /// told of.
-    pub message_id: Option<Box<[u8]>>,
-    /// When its phases began; none before it is complete.
-    pub times: Option<Times>,
     /// Whom it came from and to whom it goes.
     pub envelope: Box<Envelope>,
     /// What was known of the SMTP client at the end of the mail data.
@@ -42,6 +35,20 @@ pub struct Message {
     pub place: String,
     /// When a worker of the sink could take it; none before.
     pub handed_over: Option<Instant>,
+    /// What the log tells of it besides.
+    pub log: LogFacts,
+}
+
+/// What the log tells of a message, and what is counted of its phases. No sink stores any of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogFacts {
+    /// The session that it came in.
+    pub session: SessionId,
+    /// `Message-ID:` of the mail data, where its beginning has left memory; else it is looked for when it is
+    /// told of.
+    pub message_id: Option<Box<[u8]>>,
+    /// When its phases began; none before it is complete.
+    pub times: Option<Times>,
 }
 
 /// When the phases of a message began.

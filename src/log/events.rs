@@ -104,8 +104,9 @@ events! {
     MESSAGES = "messages" Info ["outcome", "more", "seconds"];
     /// A client was refused something: a reply of 4yz or 5yz to a command or to mail data, or to the
     /// connection. A session has at most 20 of these lines. All clients together have so many a second and
-    /// shard as `log.session_lines_max` says, one client an eighth of them. Where this machine is the reason,
-    /// each shard writes one a minute for each reason. All others are counted (`refused-more`, `refusals`).
+    /// shard as `log.session_lines_max` says, one client an eighth of them, or 20. Where this machine is the
+    /// reason, each shard writes one a minute for each reason. All others are counted (`refused-more`,
+    /// `refusals`).
     REFUSED = "refused" Info [
         "session", "id", "client", "front", "ehlo", "from", "to", "recipients", "step", "reply", "reason",
     ];
@@ -114,8 +115,8 @@ events! {
     /// So many refusals more had this reason, which is one of this machine, and no line; or so many were over
     /// the rate.
     REFUSALS = "refusals" Info ["reason", "more", "over_rate", "seconds"];
-    /// A session is over. One that brought mail always has its line; one that did nothing has none, and others
-    /// have so many a second (`log.session_lines_max`); `sessions` counts the rest.
+    /// A session is over. One that brought mail always has its line; one that did nothing has none, and
+    /// others have so many a second (`log.session_lines_max`); `sessions` counts the rest.
     SESSION = "session" Info [
         "session", "client", "front", "ehlo", "with", "tls", "cipher", "resumed", "client_certificate",
         "server_name", "tls_failed", "no_proxy_header", "commands", "accepted", "refused_4yz", "refused_5yz",
@@ -145,13 +146,13 @@ events! {
     SINK = "sink" Notice ["into", "promise"];
     /// For whom mail is taken.
     ACCEPTING = "accepting" Notice ["for"];
-    /// What the process has given up from now on: the number of the user that it is, the version of Landlock that
-    /// holds (0 for none), and whether system calls are restricted.
+    /// What the process has given up from now on: the number of the user that it is, the version of Landlock
+    /// that holds (0 for none), and whether system calls are restricted.
     SANDBOX = "sandbox" Notice ["user", "landlock", "seccomp"];
     /// All threads serve.
     READY = "ready" Notice [];
-    /// New sessions begin with what was read again: by SIGHUP (`signal`), by `ringmx reload` (`command`), because
-    /// a file has changed (`files`).
+    /// New sessions begin with what was read again: by SIGHUP (`signal`), by `ringmx reload` (`command`),
+    /// because a file has changed (`files`).
     RELOADED = "reloaded" Notice ["generation", "by", "listeners", "listed", "took_ms"];
     /// What was read again cannot be used; the lines before it say why. New sessions begin as before.
     NOT_RELOADED = "not-reloaded" Error ["generation", "text"];
@@ -206,7 +207,8 @@ fields! {
     "recipients" Number;
     /// Octets of mail data
     "bytes" Number;
-    /// What became of the message: `stored`, `try-again-overload`, `try-again-local`, `try-again-no-space`, `refused`
+    /// What became of the message: `stored`, `try-again-overload`, `try-again-local`, `try-again-no-space`,
+    /// `refused`
     "outcome" Text;
     /// The client got the answer; if not, it will send the message again
     "told" Boolean;

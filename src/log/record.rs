@@ -39,6 +39,7 @@ pub struct Record<'a> {
     whole: usize,
     /// Something is missing.
     is_cut: bool,
+    is_ended: bool,
     /// The fields once more, as text, where it is notable.
     notable: Option<Vec<u8>>,
 }
@@ -66,7 +67,17 @@ impl<'a> Record<'a> {
         }
         let whole = octets.len();
         let notable = (event.level < Level::Info && chunk.has_room_for_notable()).then(Vec::new);
-        Record { event, at, format: form.format, chunk, start, whole, is_cut: false, notable }
+        Record {
+            event,
+            at,
+            format: form.format,
+            chunk,
+            start,
+            whole,
+            is_cut: false,
+            is_ended: false,
+            notable,
+        }
     }
 
     /// A field that shows itself without spaces, quotes and controls: addresses, ids, words. A string in
@@ -96,7 +107,7 @@ impl<'a> Record<'a> {
     /// Numbers: a list in JSON, else with commas between them.
     pub fn numbers(self, name: &'static str, values: impl Iterator<Item = u64> + Clone) -> Self {
         self.field(name, Kind::Numbers, |format, octets| {
-            list(format, octets, values.clone(), |octets, value| push(octets, value));
+            list(format, octets, values.clone(), push);
         })
     }
 
@@ -140,12 +151,13 @@ impl<'a> Record<'a> {
         if self.is_cut {
             self = self.boolean(events::CUT.name, true);
         }
-        let Self { event, at, format, chunk, notable, .. } = self;
-        chunk.octets.extend_from_slice(if format == LogFormat::Json { b"}\n" } else { b"\n" });
-        if let Some(mut text) = notable {
+        self.chunk.octets.extend_from_slice(if self.format == LogFormat::Json { b"}\n" } else { b"\n" });
+        self.is_ended = true;
+        if let Some(mut text) = self.notable.take() {
             text.truncate(TEXT_BYTES_MAX);
             let text = String::from_utf8_lossy(&text).trim_start().to_owned();
-            chunk.notable.push(RecentEvent { at, level: event.level, event: event.name, text });
+            let Event { level, name, .. } = *self.event;
+            self.chunk.notable.push(RecentEvent { at: self.at, level, event: name, text });
         }
     }
 
@@ -181,6 +193,15 @@ impl<'a> Record<'a> {
             value(LogFormat::Text, text);
         }
         self
+    }
+}
+
+impl Drop for Record<'_> {
+    /// What a panic has left of a record is no line.
+    fn drop(&mut self) {
+        if !self.is_ended {
+            self.chunk.octets.truncate(self.start);
+        }
     }
 }
 

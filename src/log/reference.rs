@@ -6,9 +6,33 @@ use super::events::{ALL, COUNTERS, CUT, Event, FIELDS, Field, Kind};
 use crate::smtp::ended_by::EndedBy;
 use crate::smtp::reason::Reason;
 
-/// Every event and every field, as Markdown.
-pub fn reference() -> String {
-    let mut text = String::from("## Events\n");
+/// What a reader has to know before.
+const HEAD: &str = "\
+# Log
+
+For operators: what stands in the log. Made from the program; `tests/tools/log.rs` holds it.
+
+A record is one line, on standard error or in `log.file` ([configuration](configuration.md)). As text it is
+the time in UTC, the event, and fields `name=value`. With `log.format = \"json\"` it is one JSON object with
+`time`, `level` and `event` before the fields; numbers and booleans are those of JSON. Also what `serve` says
+of a configuration that it cannot use has this form.
+
+- Texts that a client sent stand between quotes. Characters that can be seen are shown, of any script.
+  Controls, marks that turn text around, characters without a shape and octets that are no UTF-8 are escaped:
+  `\\xNN` octet for octet as text, `\\uNNNN` in JSON, where octets that are no UTF-8 become U+FFFD.
+- A record over 8 KiB is cut at the end of a field and says `cut`.
+- `session` is the same in all lines of a session, `id` in all of a message.
+- Where systemd has connected standard error to its journal (JOURNAL_STREAM names it), a line begins with its
+  priority, `<3>` (error) to `<6>` (info), which the journal takes off.
+- SIGUSR1 has `log.file` opened again, after it was moved away (logrotate: `postrotate`, no `copytruncate`).
+  If that fails, the log goes on in the file that was open. A full disk costs lines, not mail; `dropped`
+  counts them.
+
+";
+
+/// The page: every event and every field, as Markdown.
+pub fn markdown() -> String {
+    let mut text = format!("{HEAD}## Events\n");
     for event in ALL {
         push_event(event, &mut text);
     }

@@ -137,8 +137,8 @@ impl<R: Ring> Context<R> {
         let Receipt { message, outcome } = receipt;
         let metrics = &self.metrics;
         let phases = [Phase::Envelope, Phase::Data, Phase::HandoffWait, Phase::Store];
-        let mut from = message.times.map(|times| times.begun);
-        let ends = message.times.map(|times| [times.data, times.complete]);
+        let mut from = message.log.times.map(|times| times.begun);
+        let ends = message.log.times.map(|times| [times.data, times.complete]);
         let ends = ends.into_iter().flatten().chain(message.handed_over).chain([self.turn.now]);
         for (phase, to) in phases.into_iter().zip(ends) {
             let began = from.replace(to).unwrap_or(to);
@@ -164,16 +164,16 @@ impl<R: Ring> Context<R> {
     }
 
     fn log_message(&mut self, message: &Message, outcome: Outcome, told: bool) {
-        let Message { client, envelope, times, .. } = message;
+        let Message { client, envelope, log: facts, .. } = message;
         let now = self.turn.now;
         let whole = message.data.whole().ok();
         let found = whole.and_then(|data| message_id::find(data.pieces()));
         let record = self
             .log
             .record(&events::MESSAGE, self.turn.wall_clock)
-            .plain("session", message.session)
+            .plain("session", facts.session)
             .plain("id", message.id);
-        let record = match (&message.message_id, &found) {
+        let record = match (&facts.message_id, &found) {
             (Some(id), _) => record.text("message_id", id),
             (None, Some(id)) => record.text("message_id", id.as_slice()),
             (None, None) => record,
@@ -187,7 +187,7 @@ impl<R: Ring> Context<R> {
             .plain("outcome", OutcomeName(outcome))
             .boolean("told", told)
             .text("place", message.place.as_bytes());
-        let Some(Times { begun, data, complete }) = *times else { return record.end() };
+        let Some(Times { begun, data, complete }) = facts.times else { return record.end() };
         record
             .number("envelope_ms", millis(begun, data))
             .number("data_ms", millis(data, complete))
@@ -308,9 +308,12 @@ impl<R: Ring> Context<R> {
 
     /// Tells how many refusals of a session that is over were too many to have lines.
     fn log_more_refusals(&mut self, session: &Session, name: SessionId) {
+        let Some(lines) = &mut self.lines.refusals else { return };
+        if let Some((reason, more)) = session.summary().refusals_more_ours {
+            lines.count_ours(reason, more, self.turn.now);
+        }
         let more = u64::from(session.summary().refusals_more);
-        let Some(lines) = self.lines.refusals.as_mut().filter(|_| more > 0) else { return };
-        if lines.grant(session.client().ip(), Reason::TooManyErrors, self.turn.now) {
+        if more > 0 && lines.grant(session.client().ip(), Reason::TooManyErrors, self.turn.now) {
             let record = self.log.session_record(&events::REFUSED_MORE, self.turn.wall_clock);
             let record = tell_client(record.plain("session", name), session);
             record.text("ehlo", session.ehlo_name()).number("more", more).end();

@@ -10,13 +10,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::buffer::{Arena, MailData, Pool};
 use crate::handoff::channel::{MustRing, Sender};
-use crate::handoff::message::{Message, Origin, Receipt};
+use crate::handoff::message::{LogFacts, Message, Origin, Receipt};
 use crate::limits::{HANDOFF_MESSAGES_MAX, HANDOFF_WAIT_MAX};
 use crate::mail::client::ClientFacts;
 use crate::mail::envelope::Envelope;
 use crate::mail::outcome::{Outcome, TryAgain};
 use crate::mail::queue_id::{IdKey, QueueId, QueueIds};
-use crate::mail::session_id::SessionId;
 use crate::sink::Sink;
 use crate::sink::space::Space;
 use crate::smtp::supplies::Supplies;
@@ -227,13 +226,11 @@ impl Message {
             origin: Origin { shard: 0, connection: 0 },
             envelope,
             client: ClientFacts::unknown(),
-            session: SessionId::default(),
-            message_id: None,
-            times: None,
             received_at: SystemTime::UNIX_EPOCH,
             received: Vec::new(),
             data: MailData::new(arena),
             place: String::new(),
+            log: LogFacts::default(),
             handed_over: None,
         }
     }
@@ -241,7 +238,7 @@ impl Message {
     fn clear(&mut self) {
         self.envelope.clear();
         self.received.clear();
-        self.message_id = None;
+        self.log = LogFacts::default();
         self.place.clear();
         self.handed_over = None;
     }

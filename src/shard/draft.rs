@@ -148,7 +148,7 @@ impl Draft {
         if self.beginning.is_none() {
             let whole = message.data.whole().expect("no part of it has left memory");
             self.beginning = Some(Beginning::of(whole.pieces()));
-            message.message_id = message_id::find(whole.pieces()).map(|id| id.as_slice().into());
+            message.log.message_id = message_id::find(whole.pieces()).map(|id| id.as_slice().into());
         }
         if matches!(parts.overflow(), Overflow::Nowhere) {
             message.data.forget(pool);

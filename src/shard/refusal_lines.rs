@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::line_rate::LineRate;
 use super::repeated_lines::{Counted, RepeatedLines};
+use crate::limits::REFUSAL_LINES_MAX;
 use crate::log::{Log, events};
 use crate::smtp::reason::Reason;
 
@@ -45,12 +46,19 @@ impl RefusalLines {
         if reason.is_ours() {
             return self.ours.grant(reason.index(), now);
         }
-        let is_granted = self.rate.take(client, self.rate.of_a_client(), now);
+        // All that one session may have come at once, where it names many recipients that do not exist.
+        let of_a_client = self.rate.of_a_client().max(u32::from(REFUSAL_LINES_MAX));
+        let is_granted = self.rate.take(client, of_a_client, now);
         if !is_granted {
             self.over_rate += 1;
             self.since.get_or_insert(now);
         }
         is_granted
+    }
+
+    /// So many more for this reason of this machine, which their session did not note.
+    pub(super) fn count_ours(&mut self, reason: Reason, more: u32, now: Instant) {
+        self.ours.count(reason.index(), u64::from(more), now);
     }
 
     /// When something is to be told; none while nothing is counted.
@@ -90,7 +98,7 @@ mod tests {
         let (start, mut lines) = (Instant::now(), RefusalLines::new(80));
         let flood: IpAddr = [192, 0, 2, 1].into();
         let granted = (0..1000).filter(|_| lines.grant(flood, Reason::UnknownRecipient, start)).count();
-        assert_eq!((granted, lines.over_rate), (10, 990));
+        assert_eq!((granted, lines.over_rate), (20, 980));
         let other = (2..=250).find(|host| lines.grant([192, 0, 2, *host].into(), Reason::Syntax, start));
         assert!(other.is_some());
         assert_eq!(lines.due(), Some(start + PAUSE));

@@ -50,6 +50,14 @@ impl RepeatedLines {
         false
     }
 
+    /// So many more of this kind came, which have no line.
+    pub(super) fn count(&mut self, kind: usize, more: u64, now: Instant) {
+        let Some(kind) = self.kinds.get_mut(kind) else { return };
+        kind.more += more;
+        let due = *kind.told.get_or_insert(now) + PAUSE;
+        self.due = Some(self.due.map_or(due, |other| other.min(due)));
+    }
+
     /// When [`RepeatedLines::take_due`] has something; none while nothing is counted.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due

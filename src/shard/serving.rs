@@ -364,9 +364,9 @@ impl Serving {
         if let (Some(beginning), Some(message)) = (self.draft.beginning(), self.draft.message_mut()) {
             context.turn.supplies.keep_envelope(std::mem::replace(&mut message.envelope, envelope));
             message.received_at = context.turn.wall_clock;
-            message.session = self.name;
+            message.log.session = self.name;
             let (begun, data) = self.session.phases();
-            message.times = Some(Times { begun, data, complete: context.turn.now });
+            message.log.times = Some(Times { begun, data, complete: context.turn.now });
             self.session.tell(&mut message.client);
             let Message { received, client, envelope, id, .. } = message;
             let hostname = &self.session.settings().hostname;

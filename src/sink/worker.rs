@@ -129,7 +129,7 @@ fn store(
     metrics: &SinkMetrics,
 ) {
     let began = Instant::now();
-    let oldest = batch.iter().filter_map(|message| Some(message.times?.complete)).min();
+    let oldest = batch.iter().filter_map(|message| Some(message.log.times?.complete)).min();
     metrics.begin_batch(oldest.unwrap_or(began), began);
     sink.store(batch, outcomes);
     let failures = outcomes.iter().filter(|outcome| **outcome != Outcome::Stored).count();
@@ -170,11 +170,10 @@ mod tests {
 
     use super::*;
     use crate::buffer::{MailData, Pool};
-    use crate::handoff::message::Origin;
+    use crate::handoff::message::{LogFacts, Origin};
     use crate::mail::client::ClientFacts;
     use crate::mail::envelope::Envelope;
     use crate::mail::queue_id::QueueId;
-    use crate::mail::session_id::SessionId;
 
     /// Remembers who was stored together. What a message costs stands in its name.
     struct Batches(Arc<Mutex<Vec<Vec<u128>>>>);
@@ -213,14 +212,12 @@ mod tests {
                 id: QueueId(*name),
                 origin: Origin { shard: 0, connection: 0 },
                 envelope: Box::new(Envelope::default()),
-                session: SessionId::default(),
-                message_id: None,
-                times: None,
                 client: ClientFacts::unknown(),
                 received_at: std::time::UNIX_EPOCH,
                 received: Vec::new(),
                 data: MailData::new(Arc::clone(pool.arena())),
                 place: String::new(),
+                log: LogFacts::default(),
                 handed_over: None,
             };
             assert!(to_sink.try_send(Box::new(message)).is_ok());

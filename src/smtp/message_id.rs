@@ -65,16 +65,11 @@ pub fn find<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Option<MessageId> {
                 At::Colon if octet == b':' => At::Value,
                 At::Colon if matches!(octet, b' ' | b'\t') => At::Colon,
                 At::Name(_) | At::Colon | At::Other if octet == b'\n' => At::Name(0),
-                At::Name(_) | At::Colon | At::Other => match memchr::memchr(b'\n', rest) {
-                    Some(lf) => {
-                        rest = rest.get(lf + 1..).unwrap_or_default();
-                        At::Name(0)
-                    }
-                    None => {
-                        rest = b"";
-                        At::Other
-                    }
-                },
+                At::Name(_) | At::Colon | At::Other => {
+                    let end = memchr::memchr(b'\n', rest).map(|lf| lf + 1);
+                    rest = rest.get(end.unwrap_or(rest.len())..).unwrap_or_default();
+                    end.map_or(At::Other, |_| At::Name(0))
+                }
                 At::Value if octet == b'\n' => At::Fold,
                 At::Value if octet == b'\r' => At::Value,
                 At::Fold if !matches!(octet, b' ' | b'\t') => return Some(id),

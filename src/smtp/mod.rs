@@ -30,6 +30,7 @@ pub mod question;
 pub mod reason;
 pub mod refusals;
 pub mod reply;
+mod reply_line;
 pub mod run;
 pub mod session;
 pub mod settings;

@@ -5,8 +5,7 @@
 
 use std::ops::Range;
 
-use super::command;
-use super::reply::Reply;
+use super::reply_line::Reply;
 use crate::limits::{REFUSAL_ADDRESS_BYTES_MAX, REFUSAL_RECIPIENTS_MAX};
 use crate::mail::envelope::Envelope;
 
@@ -145,7 +144,8 @@ impl Refusals {
 
 /// The path in an argument, without angle brackets and parameters, however wrong it is.
 fn path<'a>(argument: &'a [u8], keyword: &[u8]) -> &'a [u8] {
-    let text = command::after_keyword(argument, keyword).unwrap_or(argument).trim_ascii();
+    let is_keyword = argument.get(..keyword.len()).is_some_and(|word| word.eq_ignore_ascii_case(keyword));
+    let text = argument.get(keyword.len()..).filter(|_| is_keyword).unwrap_or(argument).trim_ascii();
     let (path, end): (&[u8], &[u8]) = match text.strip_prefix(b"<") {
         Some(path) => (path, b"> "),
         None => (text, b" "),

@@ -3,26 +3,11 @@
 //! A reply never holds octets of the client. Each line has at most 512 octets (RFC 5321 §4.5.3.1.5); the
 //! greeting, EHLO and 354 carry no enhanced code.
 
-use std::fmt::{self, Display, Formatter};
-
 use super::reason::Reason;
 use super::refusals::Refusals;
+pub use super::reply_line::Reply;
 use crate::limits::{REPLY_BYTES_MAX, REPLY_BYTES_PER_COMMAND_MAX, REPLY_LINE_BYTES_MAX};
 use crate::mail::outcome::{Refused, TryAgain};
-
-/// A reply of one line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reply {
-    /// The reply code (RFC 5321 §4.2.3).
-    pub code: u16,
-    /// The enhanced code; empty for none.
-    enhanced: &'static str,
-    text: &'static str,
-    /// Why something is refused; none where nothing is.
-    reason: Option<Reason>,
-    /// Its row, for counting.
-    row: Row,
-}
 
 macro_rules! reason {
     () => {
@@ -39,7 +24,7 @@ macro_rules! replies {
             #[doc = concat!("`", $code, " ", $enhanced, " ", $text, "`")]
             $(#[doc = $doc])*
             pub(super) const $name: Reply =
-                Reply { code: $code, enhanced: $enhanced, text: $text, reason: reason!($($reason)?), row: Row::$name };
+                Reply { code: $code, enhanced: $enhanced, text: $text, reason: reason!($($reason)?), row: Row::$name as u8 };
         )+
 
         /// The rows of the table, so that a reply knows its own.
@@ -137,31 +122,6 @@ replies! {
     ENDLESS = 421 "4.7.0" "More octets than anybody needs" => Endless;
     OUTCOME_UNKNOWN = 421 "4.3.0" "Cannot tell yet whether the message is stored" => OutcomeUnknown;
     BUG = 421 "4.3.0" "Local trouble, try again later" => Bug;
-}
-
-impl Reply {
-    /// Its number among all replies, for counting.
-    pub(super) const fn index(self) -> usize {
-        self.row as usize
-    }
-
-    /// The reply code and the enhanced code, which is empty where there is none.
-    pub(super) const fn codes(self) -> (u16, &'static str) {
-        (self.code, self.enhanced)
-    }
-
-    /// Why something is refused; none where nothing is.
-    pub const fn reason(self) -> Option<Reason> {
-        self.reason
-    }
-}
-
-impl Display for Reply {
-    /// The reply as it is sent, without its CRLF.
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let space = if self.enhanced.is_empty() { "" } else { " " };
-        write!(f, "{} {}{space}{}", self.code, self.enhanced, self.text)
-    }
 }
 
 impl From<TryAgain> for Reply {

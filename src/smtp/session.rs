@@ -42,6 +42,7 @@ pub use super::input::Input;
 use super::line::LineReader;
 pub use super::proxy::NoProxyHeader;
 use super::question::{Awaited, Delivery, Question};
+use super::reason::Reason;
 use super::reply::{self, ReplyBuffer};
 use super::settings::Settings;
 use super::tally::Tally;
@@ -90,8 +91,10 @@ pub struct Summary {
     pub refused_ours: u32,
     /// Command lines other than EHLO, HELO, NOOP and QUIT.
     pub commands_of_use: u32,
-    /// Refusals that were not noted, because there were too many.
+    /// Refusals that were not noted, because there were too many, but for those below.
     pub refusals_more: u32,
+    /// Of those that were not noted, those whose reason is this machine, and the last reason.
+    pub refusals_more_ours: Option<(Reason, u32)>,
 }
 
 /// One session.

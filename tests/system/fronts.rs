@@ -34,7 +34,9 @@ fn a_client_over_ipv4_is_named_as_one_by_an_ipv6_listener() {
     let session = server.wait_for_log(|line| line.contains(" session "));
     assert!(session.contains(&format!("client={own} ")), "{session}");
     assert!(!session.contains("front="), "{session}");
-    assert!(server.wait_for_log(|line| line.contains(" message id=")).contains(&format!("client={own} ")));
+    assert!(
+        server.wait_for_log(|line| line.contains(" message session=")).contains(&format!("client={own} "))
+    );
     let output = server.output(1).remove(0);
     let json: serde_json::Value = serde_json::from_str(&output).expect("JSON");
     assert!(json.to_string().contains(&format!("\"{own}\"")), "{output}");
@@ -100,7 +102,7 @@ fn without_header(how: &str, limits: &str, misbehave: impl FnOnce(&mut Client)) 
     let mut client = Client::connect(over_ipv4(server.address()));
     misbehave(&mut client);
     client.expect_end();
-    let note = server.wait_for_log(|line| line.contains(" note ") && line.contains("no PROXY header"));
+    let note = server.wait_for_log(|line| line.contains(" warning ") && line.contains("no PROXY header"));
     let start = "text=\"no PROXY header from 127.0.0.1, which proxy_from requires: ";
     assert!(note.contains(start) && note.contains("send-proxy") && note.ends_with(" times=1"), "{note}");
     let session = server.wait_for_log(|line| line.contains(" session "));
@@ -177,7 +179,7 @@ fn a_server_that_stops_blames_no_front() {
     other.expect("220");
     server.stop();
     let log = server.log().join("\n");
-    assert!(!log.contains("no PROXY header") && log.contains("proxy_headers_missing=0"), "{log}");
+    assert!(!log.contains("no PROXY header") && !log.contains("proxy_headers_missing"), "{log}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod fronts;
 mod interop;
 mod locked_memory;
 mod log;
+mod log_lines;
 mod mailbox_lines;
 mod metrics;
 mod power_cut;

@@ -277,7 +277,7 @@ fn tls_begins_behind_the_header_of_a_front() {
         command(&mut client, b"EHLO client.example\r\n", "250");
         command(&mut client, b"QUIT\r\n", "221");
         server.wait_for_log(|line| {
-            line.contains(" session client=192.0.2.7:4711 front=127.0.0.1:") && line.contains(" tls=TLSv1.3 ")
+            line.contains(" client=192.0.2.7:4711 front=127.0.0.1:") && line.contains(" tls=TLSv1.3 ")
         });
     }
     // Without a header there is no handshake, and with one nothing but a handshake.

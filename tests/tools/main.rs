@@ -5,6 +5,7 @@ mod any_files;
 mod check;
 mod config;
 mod doctor;
+mod log;
 mod manual;
 mod metrics;
 mod permission;

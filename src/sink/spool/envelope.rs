@@ -256,10 +256,9 @@ mod tests {
 
     use super::*;
     use crate::buffer::{Arena, MailData};
-    use crate::handoff::message::Origin;
+    use crate::handoff::message::{LogFacts, Origin};
     use crate::mail::client::{ClientFacts, TlsFacts};
     use crate::mail::envelope::RecipientParameters;
-    use crate::mail::session_id::SessionId;
 
     proptest! {
         #[test]
@@ -315,10 +314,8 @@ mod tests {
                 received,
                 data: MailData::new(Arc::new(Arena::new(1, 4096).expect("memory"))),
                 place: String::new(),
+                log: LogFacts::default(),
                 handed_over: None,
-                session: SessionId::default(),
-                message_id: None,
-                times: None,
             };
             let mut octets = Vec::new();
             encode(&message, None, &mut octets);
@@ -388,10 +385,8 @@ mod tests {
             received: b"Received: x\r\n".to_vec(),
             data: MailData::new(Arc::new(Arena::new(1, 4096).expect("memory"))),
             place: String::new(),
+            log: LogFacts::default(),
             handed_over: None,
-            session: SessionId::default(),
-            message_id: None,
-            times: None,
         }
     }
 

@@ -19,6 +19,7 @@ use crate::limits::INQUIRY_WAIT_MAX;
 use crate::mail::queue_id::QueueId;
 use crate::smtp::policy::Verdict;
 use crate::smtp::question::{Answer, Answerable, Asked, Awaited, Delivered, NotAwaited};
+use crate::smtp::reason::Reason;
 use crate::smtp::refusals::Address;
 use crate::smtp::reply::{self, Reply, ReplyBuffer};
 use crate::smtp::transaction;
@@ -114,6 +115,10 @@ impl Session {
     fn end_command(&mut self, reply: Reply, replies: &mut ReplyBuffer, now: Instant) -> Step {
         if !self.may_put_off(reply) {
             self.count(reply::TOO_MANY_IDLE_COMMANDS);
+            if reply.reason().is_some_and(Reason::is_ours) {
+                // The refusal that was noted is what there is to tell.
+                return self.say_last(reply::TOO_MANY_IDLE_COMMANDS, replies);
+            }
             return self.say_last_instead(reply::TOO_MANY_IDLE_COMMANDS, replies);
         }
         if !self.reply_noted(reply, replies) {

@@ -2,7 +2,7 @@
 //! end with a reply.
 
 use super::state::State;
-use super::{Session, Step};
+use super::{Session, Step, Summary};
 use crate::limits::EXCESS_RECIPIENTS_FREE;
 use crate::smtp::ended_by::EndedBy;
 use crate::smtp::reason::Reason;
@@ -59,21 +59,31 @@ impl Session {
 
     /// Notes a reply for the log, if it refuses anything, and if not too many were noted before.
     pub(super) fn note(&mut self, reply: Reply, address: Address<'_>, replies: &mut ReplyBuffer) {
-        if reply.reason().is_none() {
-            return;
-        }
+        let Some(reason) = reply.reason().filter(|_| !self.ends_what_was_put_off(reply)) else { return };
         let envelope = self.transaction.as_ref().map(|transaction| &*transaction.envelope);
         if self.refusals_left > 0 {
             self.refusals_left -= 1;
             replies.refusals().push(reply, self.step, address, envelope);
+        } else if reason.is_ours() {
+            let count = self.summary.refusals_more_ours.map_or(0, |(_, count)| count);
+            self.summary.refusals_more_ours = Some((reason, count.saturating_add(1)));
         } else {
             self.summary.refusals_more = self.summary.refusals_more.saturating_add(1);
         }
     }
 
+    /// Whether a reply ends a session that came to nothing only because this machine has put it off each
+    /// time.
+    fn ends_what_was_put_off(&self, reply: Reply) -> bool {
+        let Summary { refused_4yz, refused_5yz, refused_ours, .. } = self.summary;
+        reply == reply::TOO_MANY_IDLE_COMMANDS
+            && refused_ours > 0
+            && refused_ours == refused_4yz + refused_5yz
+    }
+
     /// Counts a reply for the log.
     pub(super) fn count(&mut self, reply: Reply) {
-        if reply.reason().is_some_and(Reason::is_ours) {
+        if reply.reason().is_some_and(Reason::is_ours) || self.ends_what_was_put_off(reply) {
             self.summary.refused_ours += 1;
         }
         match reply.code {
@@ -127,7 +137,7 @@ impl Session {
 
     /// Appends a last reply in place of the one that was noted, and ends the session.
     pub(super) fn say_last_instead(&mut self, reply: Reply, replies: &mut ReplyBuffer) -> Step {
-        if self.summary.refusals_more == 0 {
+        if self.summary.refusals_more == 0 && self.summary.refusals_more_ours.is_none() {
             replies.refusals().amend(reply);
         }
         self.say_last(reply, replies)

@@ -9,12 +9,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
 use ringmx::buffer::{MailData, Pool, SpillBudget};
-use ringmx::handoff::message::{Message, Origin};
+use ringmx::handoff::message::{LogFacts, Message, Origin};
 use ringmx::mail::client::{ClientFacts, TlsFacts};
 use ringmx::mail::envelope::{BodyType, Envelope, Notify, RecipientParameters, Ret};
 use ringmx::mail::outcome::Outcome;
 use ringmx::mail::queue_id::QueueId;
-use ringmx::mail::session_id::SessionId;
 use ringmx::sink::{Report, Sink, Site, Surroundings};
 use rustix::fs::{Mode, OFlags};
 
@@ -118,13 +117,11 @@ impl Sent {
                 protocol: "ESMTP",
                 tls: self.tls.clone(),
             },
-            session: SessionId::default(),
-            message_id: None,
-            times: None,
             received_at: UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_042),
             received: self.received.clone(),
             data,
             place: String::new(),
+            log: LogFacts::default(),
             handed_over: None,
         })
     }

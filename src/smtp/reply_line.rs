@@ -1,0 +1,46 @@
+//! A reply as a value: its code, its text, and why it refuses something. The replies themselves stand in
+//! `reply`.
+
+use std::fmt::{self, Display, Formatter};
+
+use super::reason::Reason;
+
+/// A reply of one line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reply {
+    /// The reply code (RFC 5321 §4.2.3).
+    pub code: u16,
+    /// The enhanced code; empty for none.
+    pub(super) enhanced: &'static str,
+    /// What is said to people.
+    pub(super) text: &'static str,
+    /// Why something is refused; none where nothing is.
+    pub(super) reason: Option<Reason>,
+    /// Its number among all replies.
+    pub(super) row: u8,
+}
+
+impl Reply {
+    /// Its number among all replies, for counting.
+    pub(super) const fn index(self) -> usize {
+        self.row as usize
+    }
+
+    /// The reply code and the enhanced code, which is empty where there is none.
+    pub(super) const fn codes(self) -> (u16, &'static str) {
+        (self.code, self.enhanced)
+    }
+
+    /// Why something is refused; none where nothing is.
+    pub const fn reason(self) -> Option<Reason> {
+        self.reason
+    }
+}
+
+impl Display for Reply {
+    /// The reply as it is sent, without its CRLF.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let space = if self.enhanced.is_empty() { "" } else { " " };
+        write!(f, "{} {}{space}{}", self.code, self.enhanced, self.text)
+    }
+}
