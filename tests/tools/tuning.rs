@@ -33,10 +33,12 @@ fn every_profile_is_a_good_configuration() {
 fn every_knob_is_listed() {
     let list = fs::read_to_string(tuning("README.md")).expect("the list");
     let mut table = "";
+    let mut has_log = false;
     let reference = ringmx::config::reference();
     for line in reference.lines().map(|line| line.trim_start_matches("# ")) {
         if line.starts_with('[') {
             table = line;
+            has_log |= table == "[log]";
         } else if let Some((key, _)) = line.split_once(" = ")
             && ["[shards]", "[[shard]]", "[limits]", "[[sink]]", "[log]"].contains(&table)
             && key.bytes().all(|octet| octet.is_ascii_lowercase() || octet == b'_')
@@ -44,5 +46,5 @@ fn every_knob_is_listed() {
             assert!(list.contains(&format!("`{key}`")), "{table} {key} is not in tuning/README.md");
         }
     }
-    assert_eq!(table, "[log]", "the whole reference was read");
+    assert!(has_log, "the whole reference was read");
 }
