@@ -12,7 +12,7 @@ use std::path::Path;
 pub use self::checked::Checked;
 use self::checked::sort;
 
-use crate::config::{self, Config, Entries, LogFormat, Places, Problem, Warning, recipients};
+use crate::config::{self, Config, Entries, Places, Problem, Warning, recipients};
 use crate::sink::{Remark, file_limit};
 use crate::smtp::policy::RecipientEntry;
 use crate::tls::certificate::CertificateFile;

@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::{Access, AtFlags, CWD};
 
 use super::checked::{Checked, sort};
-use crate::config::{Config, Places, Problem, Warning};
+use crate::config::{Config, Problem, Warning};
 use crate::sandbox::{self, Account};
 
 /// Something that the user may not do: where it stands, and whether nothing can be served so.

@@ -190,6 +190,36 @@ pub(super) fn listen_for_control(
     control_socket::bind(path).map(Some).map_err(failed)
 }
 
+/// The socket of the administration, if it is on.
+pub(super) fn listen_for_admin(
+    config: Option<&Admin>,
+    lent: &mut Lent,
+) -> Result<Option<Listening>, ServeError> {
+    let Some(Admin { address, .. }) = config else { return Ok(None) };
+    let failed = |error: io::Error| {
+        let cure = match (error.kind(), address) {
+            (io::ErrorKind::AddrInUse, AdminAddress::Unix(_)) => "stop it, or change `address` in [admin]",
+            (io::ErrorKind::AddrInUse, AdminAddress::Tcp(_)) => {
+                "another program listens there, perhaps another ringmx (`ss -ltnp` shows which): stop it, or change `address` in \
+                 [admin]"
+            }
+            (io::ErrorKind::NotFound, AdminAddress::Unix(_)) => {
+                "make its directory (systemd: RuntimeDirectory=ringmx)"
+            }
+            (io::ErrorKind::PermissionDenied, AdminAddress::Unix(_)) => {
+                "ringmx's user must be able to write into its directory"
+            }
+            (io::ErrorKind::AddrNotAvailable, _) => {
+                "no interface of this machine has that address: see `ip address`"
+            }
+            _ => "change `address` in [admin]",
+        };
+        ServeError::new(format!("cannot listen on {address} for [admin]: {error}; {cure}"))
+    };
+    let listening = lent.for_admin(address).unwrap_or_else(|| Listening::bind(address));
+    listening.map(Some).map_err(failed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,34 +258,4 @@ mod tests {
         assert!(overlap("0.0.0.0:25", "[2001:db8::1]:25"), "one question too many costs nothing");
         assert!(!overlap("[::]:25", "192.0.2.1:26") && !overlap("192.0.2.2:25", "192.0.2.1:25"));
     }
-}
-
-/// The socket of the administration, if it is on.
-pub(super) fn listen_for_admin(
-    config: Option<&Admin>,
-    lent: &mut Lent,
-) -> Result<Option<Listening>, ServeError> {
-    let Some(Admin { address, .. }) = config else { return Ok(None) };
-    let failed = |error: io::Error| {
-        let cure = match (error.kind(), address) {
-            (io::ErrorKind::AddrInUse, AdminAddress::Unix(_)) => "stop it, or change `address` in [admin]",
-            (io::ErrorKind::AddrInUse, AdminAddress::Tcp(_)) => {
-                "another program listens there, perhaps another ringmx (`ss -ltnp` shows which): stop it, or change `address` in \
-                 [admin]"
-            }
-            (io::ErrorKind::NotFound, AdminAddress::Unix(_)) => {
-                "make its directory (systemd: RuntimeDirectory=ringmx)"
-            }
-            (io::ErrorKind::PermissionDenied, AdminAddress::Unix(_)) => {
-                "ringmx's user must be able to write into its directory"
-            }
-            (io::ErrorKind::AddrNotAvailable, _) => {
-                "no interface of this machine has that address: see `ip address`"
-            }
-            _ => "change `address` in [admin]",
-        };
-        ServeError::new(format!("cannot listen on {address} for [admin]: {error}; {cure}"))
-    };
-    let listening = lent.for_admin(address).unwrap_or_else(|| Listening::bind(address));
-    listening.map(Some).map_err(failed)
 }

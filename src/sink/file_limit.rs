@@ -59,7 +59,7 @@ mod tests {
         let message = message_note(&config, Some(fits - 1)).expect("a note");
         let log = log_note(Some(fits), true).expect("a note");
         assert!(message.contains("message_size_max") && message.contains("LimitFSIZE="), "{message}");
-        assert!(log.contains("standard error") && log.contains("LimitFSIZE="), "{log}");
+        assert!(log.contains("the log is a file") && log.contains("LimitFSIZE="), "{log}");
     }
 
     #[test]

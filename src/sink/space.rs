@@ -408,7 +408,7 @@ mod tests {
         let report = || Arc::new(Notes::default()) as Arc<dyn Report>;
         let space = Space::watch(directory.path(), Some(0), report()).expect("a thread");
         assert!(space.has_room(None));
-        let space = Space::watch(directory.path(), Some(u64::MAX), report()).expect("a thread");
+        let space = Space::watch(directory.path(), Some(u64::MAX - 1), report()).expect("a thread");
         assert!(!space.has_room(None));
     }
 }

@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn neither_a_long_one_nor_a_long_header_section_costs_more_than_the_bounds() {
-        let long = [b"Message-ID: <", &[b'x'; 100_000][..]].concat();
+        let long = [&b"Message-ID: <"[..], &vec![b'x'; 100_000]].concat();
         let id = find([long.as_slice()].into_iter()).expect("found");
         assert!(id.as_slice().len() < MESSAGE_ID_BYTES_MAX && id.as_slice().starts_with(b"<xxx"));
         let late = [&b"X: y\r\n".repeat(MESSAGE_ID_WITHIN / 6 + 1)[..], b"Message-ID: <a>\r\n"].concat();

@@ -118,7 +118,7 @@ fn whoever_sends_too_much_gets_a_whole_answer() {
     let address = server.admin_address();
     // A body that nobody reads would end the connection with a reset, which overtakes the answer.
     let head = b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50000\r\n\r\n";
-    let told = ask(address, &[&head[..], &[b'x'; 50_000]].concat());
+    let told = ask(address, &[&head[..], &vec![b'x'; 50_000]].concat());
     assert_eq!(told.status, 405);
     assert!(told.head.contains("allow: GET, HEAD") && told.body.starts_with("only GET"), "{told:?}");
     // Only the first of several questions is answered.

@@ -48,7 +48,7 @@ fn told_within(manager: &UnixDatagram, wait: Duration) -> Vec<String> {
         match manager.recv(&mut octets) {
             Ok(count) => told.push(String::from_utf8_lossy(&octets[..count]).into_owned()),
             Err(error) => {
-                assert!(matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
+                assert!(matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut));
             }
         }
     }
