@@ -75,6 +75,12 @@ pub mod handoff;
 pub mod ring;
 pub mod smtp;
 
+// Checks of who may send what to whom and of who vouches for a message, and what they ask the DNS.
+
+pub mod auth;
+pub mod dns;
+pub mod front;
+
 // Memory, and how it is looked through.
 
 #[cfg(feature = "server")]

@@ -33,6 +33,11 @@ impl Doorbell {
         let mut descriptors = [PollFd::new(&self.0, PollFlags::IN)];
         // A signal or a time-out ends the sleep early, which a consumer must bear anyway.
         let _ = poll(&mut descriptors, wait.as_ref());
+        self.clear();
+    }
+
+    /// Takes back what was rung. For a consumer that waits for the descriptor by other means.
+    pub fn clear(&self) {
         let _ = rustix::io::read(&self.0, &mut [0; 8]);
     }
 }

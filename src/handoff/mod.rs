@@ -5,6 +5,7 @@
 
 pub mod channel;
 pub mod doorbell;
+pub mod lookup;
 pub mod mailbox;
 pub mod message;
 pub mod part;

@@ -50,6 +50,19 @@ impl Network {
         address.is_ipv4() == self.first.is_ipv4() && masked(address, self.prefix_bits) == self.first
     }
 
+    /// Its first and its last address.
+    pub fn range(&self) -> (IpAddr, IpAddr) {
+        let last = match self.first {
+            IpAddr::V4(first) => {
+                IpAddr::V4(Ipv4Addr::from_bits(first.to_bits() | !mask_v4(self.prefix_bits)))
+            }
+            IpAddr::V6(first) => {
+                IpAddr::V6(Ipv6Addr::from_bits(first.to_bits() | !mask_v6(self.prefix_bits)))
+            }
+        };
+        (self.first, last)
+    }
+
     /// Whether an address is in both. Networks are nested or apart.
     pub fn overlaps(&self, other: &Self) -> bool {
         self.contains(other.first) || other.contains(self.first)
@@ -86,15 +99,17 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
 /// The address without the bits after the prefix.
 fn masked(address: IpAddr, prefix_bits: u32) -> IpAddr {
     match address {
-        IpAddr::V4(address) => {
-            let mask = u32::MAX.checked_shl(32 - prefix_bits.min(32)).unwrap_or(0);
-            IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() & mask))
-        }
-        IpAddr::V6(address) => {
-            let mask = u128::MAX.checked_shl(128 - prefix_bits.min(128)).unwrap_or(0);
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
-        }
+        IpAddr::V4(address) => IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() & mask_v4(prefix_bits))),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask_v6(prefix_bits))),
     }
+}
+
+fn mask_v4(prefix_bits: u32) -> u32 {
+    u32::MAX.checked_shl(32 - prefix_bits.min(32)).unwrap_or(0)
+}
+
+fn mask_v6(prefix_bits: u32) -> u128 {
+    u128::MAX.checked_shl(128 - prefix_bits.min(128)).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 pub mod client;
 pub mod control_group;
 pub mod dialogue;
+pub mod dns_server;
 pub mod exchange;
 #[cfg(feature = "fuse")]
 pub mod faulty;

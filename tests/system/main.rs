@@ -4,6 +4,7 @@ mod admin;
 mod crash;
 mod dialogues_live;
 mod disk_shares;
+mod dns;
 mod dovecot;
 mod faults;
 mod file_limits;

@@ -85,7 +85,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("shutdown", &["handoff::channel", "handoff::doorbell", "log", "shard::order", "signals"]),
     ("shard", &["handoff", "log", "metrics", "ring", "sink", "smtp", "tls"]),
     ("sink", &["handoff", "metrics", "smtp::trace"]),
-    ("handoff", &[]),
+    ("handoff", &["dns"]),
+    ("auth", &["dns", "limits", "mail"]),
+    ("front", &["dns", "limits", "mail"]),
+    ("dns", &["handoff::channel", "handoff::lookup"]),
     ("tls", &["smtp::settings"]),
     ("smtp", &["counter", "limits", "mail", "scan", "timestamp"]),
     ("ring", &[]),
@@ -112,7 +115,7 @@ const PLAIN: &[&str] =
     &["counter", "limits", "config", "mail", "buffer", "huge_pages", "escape", "timestamp"];
 
 /// Rooms that see no socket, file, thread or clock, and use nothing but what their rows name.
-const SANS_IO: &[&str] = &["mail", "scan", "smtp"];
+const SANS_IO: &[&str] = &["auth", "front", "mail", "scan", "smtp"];
 
 #[test]
 fn imports_follow_the_arrow() {

@@ -31,6 +31,8 @@ const OURS: &[(&str, &str)] = &[
 /// Names of other crates, and of other things that have this name everywhere.
 const THEIRS: &[&str] = &[
     "CapabilitySet",
+    "ResponseCode",
+    "response_code",
     "PeerClosed",
     "PeerIncompatible",
     "PeerMisbehaved",

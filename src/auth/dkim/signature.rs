@@ -1,0 +1,363 @@
+//! The DKIM-Signature field (RFC 6376 §3.5).
+
+use std::ops::Range;
+
+use super::canonical::Form;
+use super::tags::{Tags, base64, elements};
+use crate::auth::header::{Field, Header};
+use crate::dns::Name;
+
+/// Names in `h=` that are read.
+const NAMES_MAX: usize = 1000;
+
+/// How far clocks may differ.
+pub const CLOCK_SKEW_SECONDS: u64 = 300;
+
+/// Algorithms that are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// RFC 8301 §3.1.
+    RsaSha256,
+    /// RFC 8463 §3.
+    Ed25519Sha256,
+    /// Never good any more (RFC 8301 §3.1).
+    RsaSha1,
+}
+
+impl Algorithm {
+    /// Its name in `a=`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RsaSha256 => "rsa-sha256",
+            Self::Ed25519Sha256 => "ed25519-sha256",
+            Self::RsaSha1 => "rsa-sha1",
+        }
+    }
+}
+
+/// What is wrong with a signature or its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Problem {
+    /// It is no list of tags, or has one twice.
+    NoTags,
+    /// `v=` is not 1.
+    Version,
+    /// A tag that has to be there is not, or is empty.
+    MissingTag(&'static str),
+    /// A tag that cannot be read.
+    BadTag(&'static str),
+    /// `h=` does not name From.
+    FromUnsigned,
+    /// `i=` is not in `d=`.
+    ForeignIdentity,
+    /// It may no longer be used: SHA-1.
+    Sha1,
+    /// `l=`: what stands after that many octets is not signed.
+    PartOfBody,
+    /// It has expired.
+    Expired,
+    /// It ends before it begins.
+    EndsBeforeItBegins,
+    /// It is from the future.
+    FromFuture,
+    /// There is no key.
+    NoKey,
+    /// The key was withdrawn.
+    Revoked,
+    /// The key's record cannot be read.
+    BadKey,
+    /// The key is not for this.
+    ForeignKey,
+    /// The key is too short.
+    ShortKey,
+    /// The key is longer than anybody needs.
+    LongKey,
+    /// The DNS did not answer.
+    NoAnswer,
+    /// The body is another one.
+    BodyHash,
+    /// The signature is not by the key.
+    Signature,
+    /// There are more signatures than are looked at.
+    OneTooMany,
+}
+
+/// A signature that can be verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signature<'a> {
+    /// `a=`.
+    pub algorithm: Algorithm,
+    /// `bh=`.
+    pub body_hash: Vec<u8>,
+    /// `b=`.
+    pub signature: Vec<u8>,
+    /// The form of header fields.
+    pub header_form: Form,
+    /// The form of the body.
+    pub body_form: Form,
+    /// `d=`.
+    pub domain: Name,
+    /// `s=`.
+    pub selector: Name,
+    /// The domain of `i=`; that of `d=` where there is none.
+    pub identity: Name,
+    /// `h=`.
+    pub signed: Vec<&'a [u8]>,
+}
+
+impl<'a> Signature<'a> {
+    /// Reads the value of a field. `now`: seconds since 1970.
+    pub fn parse(value: &'a [u8], now: u64) -> Result<Self, Problem> {
+        let tags = Tags::parse(value).ok_or(Problem::NoTags)?;
+        let needed = |name: &'static str| {
+            tags.value(name).filter(|value| !value.is_empty()).ok_or(Problem::MissingTag(name))
+        };
+        if needed("v")? != b"1" {
+            return Err(Problem::Version);
+        }
+        let algorithm = match needed("a")? {
+            b"rsa-sha256" => Algorithm::RsaSha256,
+            b"ed25519-sha256" => Algorithm::Ed25519Sha256,
+            b"rsa-sha1" => Algorithm::RsaSha1,
+            _ => return Err(Problem::BadTag("a")),
+        };
+        let octets = |name| base64(needed(name)?).ok_or(Problem::BadTag(name));
+        let (body_hash, signature) = (octets("bh")?, octets("b")?);
+        let (header_form, body_form) = forms(tags.value("c")).ok_or(Problem::BadTag("c"))?;
+        let domain = domain(needed("d")?).ok_or(Problem::BadTag("d"))?;
+        let selector = host(needed("s")?).ok_or(Problem::BadTag("s"))?;
+        let signed: Vec<&[u8]> = elements(needed("h")?).collect();
+        if signed.len() > NAMES_MAX || signed.iter().any(|name| name.is_empty()) {
+            return Err(Problem::BadTag("h"));
+        }
+        if !signed.iter().any(|name| name.eq_ignore_ascii_case(b"from")) {
+            return Err(Problem::FromUnsigned);
+        }
+        let identity = match tags.value("i") {
+            Some(identity) => identity_domain(identity, &domain).ok_or(Problem::ForeignIdentity)?,
+            None => domain.clone(),
+        };
+        if tags.value("q").is_some_and(|methods| !elements(methods).any(|method| method == b"dns/txt")) {
+            return Err(Problem::BadTag("q"));
+        }
+        times(&tags, now)?;
+        if algorithm == Algorithm::RsaSha1 {
+            return Err(Problem::Sha1);
+        }
+        if tags.value("l").is_some() {
+            return Err(Problem::PartOfBody);
+        }
+        Ok(Self {
+            algorithm,
+            body_hash,
+            signature,
+            header_form,
+            body_form,
+            domain,
+            selector,
+            identity,
+            signed,
+        })
+    }
+
+    /// Hands on what is signed besides the body: the header fields that `h=` names, then the signature's own
+    /// field without the value of `b=` (§3.7).
+    pub fn hash_header(&self, header: &Header<'_>, own: &Field, hash: &mut impl FnMut(&[u8])) {
+        // Of fields with one name the lowest is taken first; one that is named more often than it is there
+        // signs that there is no more of it (§5.4.2).
+        let mut taken: Vec<(&[u8], usize)> = Vec::new();
+        for name in &self.signed {
+            let position = taken.iter().position(|(other, _)| other.eq_ignore_ascii_case(name));
+            let index = position.unwrap_or_else(|| {
+                taken.push((name, 0));
+                taken.len() - 1
+            });
+            let Some((_, count)) = taken.get_mut(index) else { continue };
+            let of_name = |field: &&Field| header.name(field).eq_ignore_ascii_case(name);
+            let found = header.fields().iter().rev().filter(of_name).nth(*count);
+            *count += 1;
+            if let Some(field) = found {
+                let (name, value) = (header.name(field), header.value(field));
+                super::canonical::field(self.header_form, name, value, header.whole(field), hash);
+            }
+        }
+        let value = header.value(own);
+        let emptied = match value_of_b(value) {
+            Some(range) => {
+                [value.get(..range.start), value.get(range.end..)].map(Option::unwrap_or_default).concat()
+            }
+            None => value.to_vec(),
+        };
+        let before = header.whole(own).len() - value.len() - b"\r\n".len();
+        let whole = [header.whole(own).get(..before).unwrap_or_default(), &emptied, b"\r\n"].concat();
+        let mut octets = Vec::new();
+        let append = &mut |part: &[u8]| octets.extend_from_slice(part);
+        super::canonical::field(self.header_form, header.name(own), &emptied, &whole, append);
+        hash(octets.strip_suffix(b"\r\n").unwrap_or(&octets));
+    }
+}
+
+/// Where the value of `b=` stands, with the blanks around it.
+fn value_of_b(value: &[u8]) -> Option<Range<usize>> {
+    let mut start = 0;
+    for spec in value.split(|octet| *octet == b';') {
+        let equals = spec.iter().position(|octet| *octet == b'=');
+        if let Some(equals) = equals
+            && spec.get(..equals).is_some_and(|name| name.trim_ascii() == b"b")
+        {
+            return Some(start + equals + 1..start + spec.len());
+        }
+        start += spec.len() + 1;
+    }
+    None
+}
+
+fn forms(value: Option<&[u8]>) -> Option<(Form, Form)> {
+    let form = |text: &[u8]| match text {
+        b"simple" => Some(Form::Simple),
+        b"relaxed" => Some(Form::Relaxed),
+        _ => None,
+    };
+    let Some(value) = value else { return Some((Form::Simple, Form::Simple)) };
+    match value.iter().position(|octet| *octet == b'/') {
+        Some(slash) => Some((form(value.get(..slash)?)?, form(value.get(slash + 1..)?)?)),
+        None => Some((form(value)?, Form::Simple)),
+    }
+}
+
+/// Letters, digits, hyphens and underscores, with dots between them.
+fn host(text: &[u8]) -> Option<Name> {
+    let fits = |octet: &u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.');
+    Name::new(text).filter(|_| text.iter().all(fits))
+}
+
+/// A host name of two labels at least; U-labels are allowed (RFC 8616 §5).
+fn domain(text: &[u8]) -> Option<Name> {
+    let text = std::str::from_utf8(text).ok()?;
+    let ascii = crate::mail::a_label::to_a_labels(text)?;
+    host(ascii.as_bytes()).filter(|name| name.octets().contains(&b'.'))
+}
+
+/// The domain of `i=`, which is `d=` or below it.
+fn identity_domain(identity: &[u8], domain_of_signature: &Name) -> Option<Name> {
+    let at = identity.iter().rposition(|octet| *octet == b'@')?;
+    let name = domain(identity.get(at + 1..)?)?;
+    let rest = name.octets().strip_suffix(domain_of_signature.octets())?;
+    (rest.is_empty() || rest.ends_with(b".")).then_some(name)
+}
+
+fn times(tags: &Tags<'_>, now: u64) -> Result<(), Problem> {
+    let seconds = |name: &'static str| -> Result<Option<u64>, Problem> {
+        let Some(value) = tags.value(name) else { return Ok(None) };
+        let is_number = (1..=12).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
+        let number = std::str::from_utf8(value).ok().filter(|_| is_number).and_then(|text| text.parse().ok());
+        number.map(Some).ok_or(Problem::BadTag(name))
+    };
+    let (begins, ends) = (seconds("t")?, seconds("x")?);
+    if let (Some(begins), Some(ends)) = (begins, ends)
+        && ends <= begins
+    {
+        return Err(Problem::EndsBeforeItBegins);
+    }
+    if ends.is_some_and(|ends| ends.saturating_add(CLOCK_SKEW_SECONDS) < now) {
+        return Err(Problem::Expired);
+    }
+    if begins.is_some_and(|begins| begins > now.saturating_add(CLOCK_SKEW_SECONDS)) {
+        return Err(Problem::FromFuture);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_700_000_000;
+    const GOOD: &str = "v=1; a=rsa-sha256; c=relaxed/simple; d=x.test; s=s1; h=From : To; bh=Zm9v; b=YmFy";
+
+    fn problem(value: &str) -> Option<Problem> {
+        Signature::parse(value.as_bytes(), NOW).err()
+    }
+
+    #[test]
+    fn a_good_signature_is_read() {
+        let signature = Signature::parse(GOOD.as_bytes(), NOW).expect("a signature");
+        assert_eq!((signature.header_form, signature.body_form), (Form::Relaxed, Form::Simple));
+        assert_eq!((signature.signed, signature.body_hash), (vec![&b"From"[..], b"To"], b"foo".to_vec()));
+        for more in [
+            "i=@x.test",
+            "i=a@mail.x.test",
+            "q=dns/txt:other",
+            "x=1700000001",
+            "t=1700000300",
+            "x=1699999700",
+            "z=a:b|c:d",
+        ] {
+            assert_eq!(problem(&format!("{GOOD}; {more}")), None, "{more}");
+        }
+    }
+
+    #[test]
+    fn each_fault_has_its_problem() {
+        for (value, expected) in [
+            (GOOD.replace("v=1; ", ""), Problem::MissingTag("v")),
+            (GOOD.replace("v=1", "v=2"), Problem::Version),
+            (GOOD.replace("v=1", "v=1; v=1"), Problem::NoTags),
+            (GOOD.replace("rsa-sha256", "rsa-sha1"), Problem::Sha1),
+            (GOOD.replace("rsa-sha256", "rsa-md5"), Problem::BadTag("a")),
+            (GOOD.replace("; b=YmFy", ""), Problem::MissingTag("b")),
+            (GOOD.replace("b=YmFy", "b="), Problem::MissingTag("b")),
+            (GOOD.replace("b=YmFy", "b=?"), Problem::BadTag("b")),
+            (GOOD.replace("From : To", "To"), Problem::FromUnsigned),
+            (GOOD.replace("From : To", "From::To"), Problem::BadTag("h")),
+            (GOOD.replace("relaxed/simple", "relaxed/other"), Problem::BadTag("c")),
+            (GOOD.replace("d=x.test", "d=test"), Problem::BadTag("d")),
+            (GOOD.replace("d=x.test", "d=x\0.test"), Problem::BadTag("d")),
+            (GOOD.replace("d=x.test", "d=x\".test"), Problem::BadTag("d")),
+            (GOOD.replace("s=s1", "s=s 1"), Problem::BadTag("s")),
+            (format!("{GOOD}; i=@y.test"), Problem::ForeignIdentity),
+            (format!("{GOOD}; i=@evilx.test"), Problem::ForeignIdentity),
+            (format!("{GOOD}; q=other"), Problem::BadTag("q")),
+            (format!("{GOOD}; l=10"), Problem::PartOfBody),
+            (format!("{GOOD}; x=1699999699"), Problem::Expired),
+            (format!("{GOOD}; t=1699999000; x=1699999000"), Problem::EndsBeforeItBegins),
+            (format!("{GOOD}; t=1700000301"), Problem::FromFuture),
+            (format!("{GOOD}; t=soon"), Problem::BadTag("t")),
+            (format!("{GOOD}; h2={}", "x".repeat(10)), Problem::FromUnsigned),
+        ] {
+            let expected = if value.contains("h2=") { None } else { Some(expected) };
+            assert_eq!(problem(&value), expected, "{value}");
+        }
+        let many = GOOD.replace("From : To", &format!("From{}", ":a".repeat(1000)));
+        assert_eq!(problem(&many), Some(Problem::BadTag("h")));
+    }
+
+    fn hashed(message: &str) -> String {
+        let header = Header::new(message.as_bytes());
+        let own = header.named("DKIM-Signature").next().expect("a signature");
+        let signature = Signature::parse(header.value(own), NOW).expect("a good one");
+        let mut octets = Vec::new();
+        signature.hash_header(&header, own, &mut |part| octets.extend_from_slice(part));
+        String::from_utf8(octets).expect("ASCII")
+    }
+
+    #[test]
+    fn fields_are_taken_from_the_bottom_and_missing_ones_are_empty() {
+        let message = "From: a@x.test\r\nX: 1\r\nx: 2\r\nX: 3\r\nDKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed;\r\n d=x.test; s=s1; \
+                       h=X:From:x:from:Missing; bh=Zm9v; b= YmFy\r\n\tYmFy; t=1\r\n";
+        assert_eq!(
+            hashed(message),
+            "x:3\r\nfrom:a@x.test\r\nx:2\r\ndkim-signature:v=1; a=rsa-sha256; c=relaxed/relaxed; d=x.test; s=s1; \
+             h=X:From:x:from:Missing; bh=Zm9v; b=; t=1"
+        );
+    }
+
+    #[test]
+    fn only_the_value_of_b_is_emptied() {
+        let message = "From: a@x.test\r\nDKIM-SIGNATURE : v=1; a=rsa-sha256; d=x.test; s=s1;\r\n h=From; bh=Zm9v;\r\n b=YmFy\r\n";
+        assert_eq!(
+            hashed(message),
+            "From: a@x.test\r\nDKIM-SIGNATURE : v=1; a=rsa-sha256; d=x.test; s=s1;\r\n h=From; bh=Zm9v;\r\n b="
+        );
+    }
+}

@@ -1,0 +1,10 @@
+//! Who vouches for a message: checks as pure functions over facts and the answers of the DNS.
+//!
+//! Nothing here sees a socket, file, thread, log or clock; time is an argument.
+
+pub mod author;
+pub mod dkim;
+pub mod dmarc;
+pub mod header;
+pub mod results;
+pub mod spf;

@@ -1,0 +1,347 @@
+//! The Authentication-Results field (RFC 8601): ours is written, and one that claims to be ours is known.
+//!
+//! Whoever reads mail after us believes a field with our name. So all that could be taken for one of ours is
+//! removed, also what cannot be read (§5).
+
+/// A field is at most so long; results that do not fit are left out, from the last.
+const FIELD_BYTES_MAX: usize = 2048;
+
+/// A line is folded before it is longer, where that is possible (RFC 5322 §2.1.1).
+const LINE_BYTES: usize = 78;
+
+/// Comments within comments.
+const DEPTH_MAX: usize = 32;
+
+/// One method's result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MethodResult<'a> {
+    /// `spf`, `dkim`, ….
+    pub method: &'static str,
+    /// `pass`, ….
+    pub result: &'static str,
+    /// A word on it, of ours.
+    pub comment: Option<String>,
+    /// `smtp.mailfrom=…`: properties and what came from outside.
+    pub properties: Vec<(&'static str, &'a [u8])>,
+}
+
+/// Writes a field with its CRLF.
+pub fn write(authserv_id: &str, results: &[MethodResult<'_>]) -> Vec<u8> {
+    let mut field = b"Authentication-Results: ".to_vec();
+    field.extend_from_slice(authserv_id.as_bytes());
+    let head = field.len();
+    for result in results {
+        let text = text_of(result);
+        if field.len() + text.len() + 8 * (1 + text.len() / 40) > FIELD_BYTES_MAX {
+            break;
+        }
+        field.extend_from_slice(b";\r\n\t");
+        fold_into(&text, &mut field);
+    }
+    if field.len() == head {
+        field.extend_from_slice(b"; none");
+    }
+    field.extend_from_slice(b"\r\n");
+    field
+}
+
+/// The words of a result, none of which holds a blank but within quotes.
+fn text_of(result: &MethodResult<'_>) -> Vec<u8> {
+    let mut text = format!("{}={}", result.method, result.result).into_bytes();
+    if let Some(comment) = &result.comment {
+        text.extend_from_slice(b" (");
+        // Words of ours; what of it a comment cannot hold is left out.
+        text.extend(comment.bytes().filter(|octet| matches!(octet, b' '..=b'~') && !b"()\\".contains(octet)));
+        text.push(b')');
+    }
+    for (property, value) in &result.properties {
+        if let Some(value) = pvalue(value) {
+            text.push(b' ');
+            text.extend_from_slice(property.as_bytes());
+            text.push(b'=');
+            text.extend_from_slice(&value);
+        }
+    }
+    text
+}
+
+/// A value from outside as a pvalue (§2.2): as it is, or in quotes. None of what no quotes hold.
+fn pvalue(value: &[u8]) -> Option<Vec<u8>> {
+    /// Longer ones are of no use to anybody.
+    const VALUE_BYTES_MAX: usize = 320;
+    if value.is_empty() || value.len() > VALUE_BYTES_MAX || std::str::from_utf8(value).is_err() {
+        return None;
+    }
+    if value.iter().any(u8::is_ascii_control) {
+        return None;
+    }
+    // RFC 2045 §5.1; an @ may stand in a pvalue, and a colon would make an IPv6 address something else.
+    let is_plain = |octet: &u8| octet.is_ascii_alphanumeric() || b"!#$%&*+-._^|~@".contains(octet);
+    if value.iter().all(is_plain) && memchr::memchr_iter(b'@', value).count() <= 1 {
+        return Some(value.to_vec());
+    }
+    let mut quoted = b"\"".to_vec();
+    for octet in value {
+        if matches!(octet, b'"' | b'\\') {
+            quoted.push(b'\\');
+        }
+        quoted.push(*octet);
+    }
+    quoted.push(b'"');
+    Some(quoted)
+}
+
+/// Appends a text, on a new line wherever the line would become too long.
+fn fold_into(text: &[u8], field: &mut Vec<u8>) {
+    let line_start = |field: &[u8]| memchr::memrchr(b'\n', field).map_or(0, |at| at + 1);
+    let mut column = field.len() - line_start(field);
+    for (index, word) in words(text).into_iter().enumerate() {
+        if index > 0 {
+            if column + 1 + word.len() > LINE_BYTES {
+                field.extend_from_slice(b"\r\n\t");
+                column = 8;
+            } else {
+                field.push(b' ');
+                column += 1;
+            }
+        }
+        field.extend_from_slice(word);
+        column += word.len();
+    }
+}
+
+/// What stands between blanks outside of quotes and comments.
+fn words(text: &[u8]) -> Vec<&[u8]> {
+    let (mut words, mut start) = (Vec::new(), 0);
+    let (mut quoted, mut commented, mut escaped) = (false, false, false);
+    for (at, octet) in text.iter().enumerate() {
+        match octet {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' if !commented => quoted = !quoted,
+            b'(' if !quoted => commented = true,
+            b')' if !quoted => commented = false,
+            b' ' if !quoted && !commented => {
+                words.extend(text.get(start..at));
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    words.extend(text.get(start..));
+    words
+}
+
+/// Whether a field could be taken for one of ours: by its authserv-id, or because that cannot be read.
+pub fn claims_to_be_ours(value: &[u8], authserv_id: &str) -> bool {
+    let Some((id, rest)) = read_id(value) else { return true };
+    let id = id.strip_suffix(b".").unwrap_or(&id);
+    let ours = authserv_id.strip_suffix('.').unwrap_or(authserv_id);
+    if id.eq_ignore_ascii_case(ours.as_bytes()) {
+        return true;
+    }
+    // After the id stands a version, which is 1, or the first semicolon.
+    let Some(rest) = skip_blanks(rest) else { return true };
+    let digits = rest.iter().take_while(|octet| octet.is_ascii_digit()).count();
+    let (version, rest) = rest.split_at_checked(digits).unwrap_or_default();
+    let follows = skip_blanks(rest).is_some_and(|rest| rest.is_empty() || rest.starts_with(b";"));
+    !(follows && matches!(version, b"" | b"1"))
+}
+
+/// The authserv-id: a token or a quoted string, after blanks and comments. What follows it.
+fn read_id(value: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let rest = skip_blanks(value)?;
+    if let Some(quoted) = rest.strip_prefix(b"\"") {
+        let (mut id, mut rest) = (Vec::new(), quoted);
+        loop {
+            let (octet, after) = rest.split_first()?;
+            rest = match octet {
+                b'"' => return (!id.is_empty()).then_some((id, after)),
+                b'\\' => {
+                    id.push(*after.first()?);
+                    after.get(1..)?
+                }
+                // Folds within quotes mean nothing.
+                b'\r' | b'\n' => after,
+                _ => {
+                    id.push(*octet);
+                    after
+                }
+            };
+        }
+    }
+    let is_end =
+        |octet: &u8| matches!(octet, b' ' | b'\t' | b'\r' | b'\n' | b'(' | b';' | b'"' | b'\0'..=b'\x08');
+    let end = rest.iter().position(is_end).unwrap_or(rest.len());
+    let (id, rest) = rest.split_at_checked(end)?;
+    // `method=result` without an id before it is what some servers write.
+    (!id.is_empty() && !id.contains(&b'=')).then(|| (id.to_vec(), rest))
+}
+
+/// After blanks, folds and comments; none where a comment has no end.
+fn skip_blanks(mut rest: &[u8]) -> Option<&[u8]> {
+    loop {
+        match rest.split_first() {
+            Some((b' ' | b'\t' | b'\r' | b'\n', after)) => rest = after,
+            Some((b'(', _)) => rest = skip_comment(rest)?,
+            Some(_) | None => return Some(rest),
+        }
+    }
+}
+
+fn skip_comment(mut rest: &[u8]) -> Option<&[u8]> {
+    let mut depth = 0;
+    while let Some((octet, after)) = rest.split_first() {
+        rest = after;
+        match octet {
+            b'(' => depth += 1,
+            b')' => depth -= 1,
+            b'\\' => rest = after.get(1..)?,
+            _ => {}
+        }
+        match depth {
+            0 => return Some(rest),
+            depth if depth > DEPTH_MAX => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: &str = "mx1.example.org";
+
+    fn ours(value: &str) -> bool {
+        claims_to_be_ours(value.as_bytes(), OURS)
+    }
+
+    #[test]
+    fn whatever_could_be_taken_for_ours_is_removed() {
+        for value in [
+            " mx1.example.org; none",
+            "MX1.Example.ORG; dkim=pass",
+            " mx1.example.org. ; none",
+            " mx1.example.org 1; none",
+            " mx1.example.org 2; none",
+            "\r\n\tmx1.example.org;\r\n dkim=pass",
+            " (a (nested) comment) mx1.example.org (more); none",
+            " \"mx1.example.org\"; none",
+            " \"mx1.\\example.org\"; none",
+            " mx1.example.org",
+            " dkim=pass header.d=x.test",
+            " spf=pass (x) smtp.mailfrom=y",
+            "",
+            " ; none",
+            " other.test 2; none",
+            " other.test x; none",
+            " (no end",
+            " \"no end",
+            " \"\"; none",
+            " other.test \"mx1.example.org\"; none",
+        ] {
+            assert!(ours(value), "{value:?}");
+        }
+        assert!(ours(&format!(" ({}) mx1.example.org; none", "x".repeat(8192))));
+        assert!(
+            ours(&format!(" {}{} other.test; none", "(".repeat(100), ")".repeat(100))),
+            "nobody reads that"
+        );
+    }
+
+    #[test]
+    fn what_is_anothers_stays() {
+        for value in [
+            " other.test; none",
+            " mx1.example.org.evil.test; none",
+            " evil.mx1.example.org; none",
+            " other.test 1; dkim=pass",
+            " other.test (mx1.example.org); none",
+            " other.test;\r\n\tdkim=pass reason=\"mx1.example.org\"",
+            " \"other.test\" ; none",
+        ] {
+            assert!(!ours(value), "{value:?}");
+        }
+    }
+
+    fn written(results: &[MethodResult<'_>]) -> String {
+        String::from_utf8(write(OURS, results)).expect("UTF-8")
+    }
+
+    #[test]
+    fn a_field_without_results_says_so() {
+        assert_eq!(written(&[]), "Authentication-Results: mx1.example.org; none\r\n");
+    }
+
+    #[test]
+    fn results_stand_on_lines_of_their_own() {
+        let spf = MethodResult {
+            method: "spf",
+            result: "pass",
+            comment: None,
+            properties: vec![("smtp.mailfrom", b"a@x.test"), ("smtp.helo", b"mx.x.test")],
+        };
+        let dkim = MethodResult {
+            method: "dkim",
+            result: "fail",
+            comment: Some("body hash (of 1024 bits)".to_owned()),
+            properties: vec![("header.d", b"x.test"), ("header.s", b"s1")],
+        };
+        assert_eq!(
+            written(&[spf, dkim]),
+            "Authentication-Results: mx1.example.org;\r\n\tspf=pass smtp.mailfrom=a@x.test smtp.helo=mx.x.test;\r\n\t\
+             dkim=fail (body hash of 1024 bits) header.d=x.test header.s=s1\r\n"
+        );
+    }
+
+    #[test]
+    fn what_comes_from_outside_cannot_leave_its_place() {
+        for (value, expected) in [
+            (&b"a;b"[..], Some("\"a;b\"")),
+            (b"a b", Some("\"a b\"")),
+            (b"a\"b\\", Some("\"a\\\"b\\\\\"")),
+            (b"(a)", Some("\"(a)\"")),
+            (b"2001:db8::1", Some("\"2001:db8::1\"")),
+            (b"a@b@c", Some("\"a@b@c\"")),
+            (b"o'neil@x.test", Some("\"o'neil@x.test\"")),
+            ("\u{e9}@x.test".as_bytes(), Some("\"\u{e9}@x.test\"")),
+            (b"a\r\nX-Forged: y", None),
+            (b"a\0", None),
+            (b"\xff", None),
+            (b"", None),
+        ] {
+            let result = MethodResult {
+                method: "spf",
+                result: "none",
+                comment: None,
+                properties: vec![("smtp.helo", value)],
+            };
+            let field = written(&[result]);
+            let expected = expected.map_or_else(String::new, |value| format!(" smtp.helo={value}"));
+            assert_eq!(
+                field,
+                format!("Authentication-Results: mx1.example.org;\r\n\tspf=none{expected}\r\n")
+            );
+        }
+    }
+
+    #[test]
+    fn a_field_is_folded_and_bounded() {
+        let long = [b'x'; 300];
+        let results: Vec<_> = (0..100)
+            .map(|_| MethodResult {
+                method: "dkim",
+                result: "pass",
+                comment: None,
+                properties: vec![("header.d", &long[..]), ("header.s", b"s")],
+            })
+            .collect();
+        let field = written(&results);
+        assert!(field.len() <= FIELD_BYTES_MAX && field.matches("dkim=pass").count() >= 4, "{}", field.len());
+        let lines: Vec<&str> = field.trim_end().split("\r\n").collect();
+        assert!(lines.iter().skip(1).all(|line| line.starts_with('\t')), "{field}");
+        assert!(lines.iter().all(|line| line.len() <= LINE_BYTES || !line.trim().contains(' ')), "{field}");
+    }
+}

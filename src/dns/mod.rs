@@ -1,0 +1,18 @@
+//! Questions to the DNS and what is known of their answers, for shards that never wait.
+//!
+//! A check says which questions it needs answered ([`Question`]); a shard looks into its own table
+//! ([`table::Answers`]); what is not there is sent to a lookup thread once, whoever asks for it, and the
+//! answer comes home through the shard's inbox.
+
+pub mod answer;
+pub mod asking;
+#[cfg(feature = "server")]
+pub mod lookup;
+pub mod name;
+pub mod question;
+pub mod table;
+
+pub use self::answer::{Answer, Failure, Records};
+pub use self::asking::Asking;
+pub use self::name::Name;
+pub use self::question::{Kind, Question};

@@ -1,0 +1,255 @@
+use std::time::{Duration, Instant, SystemTime};
+
+use super::super::moment::Epoch;
+use super::*;
+
+const LIMITS: Limits = Limits {
+    connections_max: 2,
+    rates: Rates {
+        connections: Rate::per_minute(60),
+        messages: Rate::per_minute(300),
+        recipients: Rate::per_minute(1000),
+        unknown_recipients: Rate::per_minute(20),
+        errors: Rate::per_minute(30),
+    },
+};
+
+struct Clock(Instant, Epoch);
+
+impl Clock {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self(now, Epoch::new(now))
+    }
+
+    fn after(&self, time: Duration) -> Moment {
+        self.1.moment(self.0 + time, SystemTime::UNIX_EPOCH + Duration::from_hours(480_000) + time)
+    }
+
+    fn start(&self) -> Moment {
+        self.after(Duration::ZERO)
+    }
+}
+
+fn table(places: usize) -> Clients {
+    Clients::new(places, &[7; 16])
+}
+
+fn enter(clients: &Clients, address: &str, now: Moment) -> Result<Option<Seat>, Refused> {
+    clients.enter(address.parse().expect("an address"), &LIMITS, now)
+}
+
+fn seat(clients: &Clients, address: &str, now: Moment) -> Seat {
+    enter(clients, address, now).expect("it may enter").expect("it is counted")
+}
+
+#[test]
+fn a_client_has_so_many_connections_and_gets_them_back() {
+    let (clients, now) = (table(64), Clock::new().start());
+    let first = seat(&clients, "192.0.2.1", now);
+    let second = seat(&clients, "::ffff:192.0.2.1", now);
+    assert_eq!(enter(&clients, "192.0.2.1", now), Err(Refused::Open(Over { tier: 0 })));
+    clients.leave(first);
+    clients.leave(seat(&clients, "192.0.2.1", now));
+    clients.leave(second);
+}
+
+#[test]
+fn a_network_has_three_times_as_many_and_a_wider_one_nine_times() {
+    let (clients, now) = (table(1024), Clock::new().start());
+    let seats: Vec<Seat> = (0..6).map(|host| seat(&clients, &format!("192.0.2.{host}"), now)).collect();
+    assert_eq!(enter(&clients, "192.0.2.99", now), Err(Refused::Open(Over { tier: 1 })));
+    let more: Vec<Seat> = (0..12)
+        .map(|number| seat(&clients, &format!("192.0.{}.{number}", if number < 6 { 3 } else { 4 }), now))
+        .collect();
+    assert_eq!(enter(&clients, "192.0.5.1", now), Err(Refused::Open(Over { tier: 2 })));
+    seats.into_iter().chain(more).for_each(|seat| clients.leave(seat));
+    assert!(enter(&clients, "192.0.5.1", now).is_ok(), "what was refused holds no place");
+    for bucket in &clients.buckets {
+        let open = bucket.0.iter().filter(|slot| slot.worth(now).is_none()).count();
+        assert!(open <= 3, "only the last one's three networks are open");
+    }
+}
+
+#[test]
+fn loopback_clients_are_exempt() {
+    let (clients, now) = (table(4), Clock::new().start());
+    for _ in 0..100 {
+        assert_eq!(enter(&clients, "127.0.0.1", now), Ok(None));
+    }
+}
+
+#[test]
+fn events_are_counted_apart_and_paid_off_with_time() {
+    let (clients, clock) = (table(64), Clock::new());
+    let now = clock.start();
+    let one = seat(&clients, "192.0.2.1", now);
+    let pay = |event, count, now| clients.pay(&one, event, count, &LIMITS, now);
+    assert_eq!(pay(Event::UnknownRecipient, 20, now), Ok(()));
+    assert_eq!(pay(Event::UnknownRecipient, 1, now), Err(Over { tier: 0 }));
+    assert_eq!(pay(Event::Error, 30, now), Ok(()));
+    assert_eq!(pay(Event::Error, 1, now), Err(Over { tier: 0 }));
+    assert_eq!((pay(Event::Message, 300, now), pay(Event::Recipient, 1000, now)), (Ok(()), Ok(())));
+    assert_eq!(pay(Event::Message, 1, now), Err(Over { tier: 0 }));
+    assert_eq!(pay(Event::Recipient, 1, now), Err(Over { tier: 0 }));
+    let later = clock.after(Duration::from_secs(30));
+    assert_eq!(pay(Event::UnknownRecipient, 10, later), Ok(()));
+    assert_eq!(pay(Event::UnknownRecipient, 1, later), Err(Over { tier: 0 }));
+    clients.leave(one);
+}
+
+/// 65,536 addresses of one network, each within its own share.
+#[test]
+fn many_addresses_of_one_network_are_stopped_by_its_share() {
+    for (addresses, expected) in [("2001:db8:1", 9 * 60), ("192.0", 9 * 60)] {
+        let (clients, now) = (table(1 << 18), Clock::new().start());
+        let mut granted = 0;
+        for number in 0..4096_u32 {
+            let address = if addresses.contains(':') {
+                format!("{addresses}:{number:x}::1")
+            } else {
+                format!("{addresses}.{}.{}", number / 256, number % 256)
+            };
+            if let Ok(Some(seat)) = enter(&clients, &address, now) {
+                granted += 1;
+                clients.leave(seat);
+            }
+        }
+        assert_eq!(granted, expected, "{addresses}");
+    }
+}
+
+#[test]
+fn a_proven_neighbour_goes_on_and_its_disgrace_ends_that() {
+    let (clients, clock) = (table(1024), Clock::new());
+    let good = seat(&clients, "192.0.2.7", clock.start());
+    for day in 0..5 {
+        assert!(!clients.is_proven(&good, clock.after(Duration::from_hours(12 * day))));
+        clients.note_message(&good, clock.after(Duration::from_hours(12 * day)));
+    }
+    let now = clock.after(Duration::from_hours(50));
+    assert!(clients.is_proven(&good, now));
+    clients.leave(good);
+    let bots: Vec<Seat> = (20..26).map(|host| seat(&clients, &format!("192.0.2.{host}"), now)).collect();
+    assert_eq!(enter(&clients, "192.0.2.99", now), Err(Refused::Open(Over { tier: 1 })));
+    let again = seat(&clients, "192.0.2.7", now);
+    assert_eq!(clients.pay(&again, Event::Message, 300, &LIMITS, now), Ok(()));
+    clients.disgrace(&again);
+    assert!(!clients.is_proven(&again, now));
+    for seat in bots {
+        clients.leave(seat);
+    }
+    clients.leave(again);
+}
+
+#[test]
+fn five_messages_in_an_hour_prove_nothing_and_a_record_ends_after_30_days() {
+    let (clients, clock) = (table(64), Clock::new());
+    let one = seat(&clients, "192.0.2.1", clock.start());
+    for minute in 0..60 {
+        clients.note_message(&one, clock.after(Duration::from_mins(minute)));
+    }
+    assert!(!clients.is_proven(&one, clock.after(Duration::from_hours(1))));
+    assert!(clients.is_proven(&one, clock.after(Duration::from_hours(50))), "the span is what counts");
+    clients.leave(one);
+    let one = seat(&clients, "192.0.2.1", clock.after(Duration::from_hours(29 * 24)));
+    assert!(clients.is_proven(&one, clock.after(Duration::from_hours(29 * 24))));
+    clients.leave(one);
+    let later = clock.after(Duration::from_hours((29 + 31) * 24));
+    let one = seat(&clients, "192.0.2.1", later);
+    assert!(!clients.is_proven(&one, later));
+    clients.leave(one);
+}
+
+#[test]
+fn a_full_bucket_counts_nobody_new_and_an_idle_place_is_given_to_who_comes() {
+    // One bucket; a client has three networks.
+    let (clients, now) = (table(WAYS), Clock::new().start());
+    let first = seat(&clients, "192.0.2.1", now);
+    let second = seat(&clients, "198.51.100.1", now);
+    assert_eq!(second.places.iter().flatten().count(), 1, "one place was left");
+    assert!(clients.pay(&second, Event::Message, 300, &LIMITS, now).is_ok());
+    let third = seat(&clients, "203.0.113.1", now);
+    assert_eq!(third.places, [None; TIERS], "the table fails open");
+    clients.leave(first);
+    let fourth = seat(&clients, "203.0.113.1", now);
+    assert_eq!(fourth.places.iter().flatten().count(), 3);
+    for seat in [second, third, fourth] {
+        clients.leave(seat);
+    }
+}
+
+#[test]
+fn proven_clients_are_replaced_last() {
+    let (clients, clock) = (table(WAYS), Clock::new());
+    let good = seat(&clients, "192.0.2.1", clock.start());
+    (0..5).for_each(|_| clients.note_message(&good, clock.start()));
+    clients.leave(good);
+    let later = clock.after(Duration::from_hours(60));
+    for host in 1..100 {
+        clients.leave(seat(&clients, &format!("198.51.{host}.1"), later));
+    }
+    let good = seat(&clients, "192.0.2.1", later);
+    assert!(clients.is_proven(&good, later));
+    clients.leave(good);
+}
+
+#[test]
+fn what_is_remembered_comes_back_and_nothing_else_does() {
+    let (clients, clock) = (table(1024), Clock::new());
+    for host in 0..50 {
+        let one = seat(&clients, &format!("192.0.{host}.1"), clock.start());
+        if host % 2 == 0 {
+            (0..5).for_each(|_| clients.note_message(&one, clock.start()));
+        }
+        clients.leave(one);
+    }
+    let octets = clients.remember();
+    let later = clock.after(Duration::from_hours(60));
+    let restored = table(1024);
+    assert_eq!(restored.restore(&octets), Some(25));
+    for host in 0..50 {
+        let one = seat(&restored, &format!("192.0.{host}.1"), later);
+        assert_eq!(restored.is_proven(&one, later), host % 2 == 0, "{host}");
+        restored.leave(one);
+    }
+    assert_eq!(table(4096).restore(&octets), None, "of a table of another size");
+    for cut in 0..40 {
+        let _ = table(1024).restore(&octets[..cut]);
+    }
+    let mut wild = octets;
+    wild[8..].fill(0xff);
+    assert_eq!(table(1024).restore(&wild), Some(0));
+}
+
+/// Threads that come and go in one bucket: at the end no connection is counted.
+#[test]
+fn however_shards_meet_every_connection_is_given_back() {
+    let clients = table(WAYS);
+    let clock = Clock::new();
+    std::thread::scope(|scope| {
+        for shard in 0..4_u32 {
+            let (clients, clock) = (&clients, &clock);
+            scope.spawn(move || {
+                for number in 0..5_000_u32 {
+                    let now = clock.after(Duration::from_mins(u64::from(number)));
+                    let host = number.wrapping_mul(2_654_435_761).wrapping_add(shard) % 5;
+                    if let Ok(Some(seat)) = enter(clients, &format!("192.0.2.{host}"), now) {
+                        let _ = clients.pay(&seat, Event::Message, 1, &LIMITS, now);
+                        clients.note_message(&seat, now);
+                        clients.leave(seat);
+                    }
+                }
+            });
+        }
+    });
+    let now = clock.after(Duration::from_hours(100));
+    assert!(clients.buckets.iter().flat_map(|bucket| &bucket.0).all(|slot| slot.worth(now).is_some()));
+}
+
+#[test]
+fn a_million_places_are_32_mib() {
+    assert_eq!(size_of::<Slot>(), 32);
+    assert_eq!(bytes((1_usize << 20) / WAYS), 32 << 20);
+    assert_eq!(table(1000).buckets.len(), 256);
+}

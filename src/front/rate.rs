@@ -1,0 +1,117 @@
+//! How often something may happen: so many times in a second, a minute or an hour.
+//!
+//! The generic cell rate algorithm (ITU-T I.371): of each client one moment is kept, the one at which it will
+//! have paid for all that it had. Each event moves it on by the time that one event is worth. A client whose
+//! moment is no further ahead than the period has had no more than its number in any period.
+
+use super::moment::{TICKS_PER_SECOND, Ticks};
+
+/// A number of events in a period. Made by [`Rate::parse`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    count: u32,
+    /// In ticks; at most an hour.
+    period: u32,
+}
+
+/// Events in a period, at most. A tick is worth at least one of them, also where a network may have
+/// [`super::prefix::SHARES`] as many.
+const COUNT_MAX: u32 = 1_000_000;
+
+impl Rate {
+    /// So many in a minute.
+    pub const fn per_minute(count: u32) -> Self {
+        Self { count, period: 60 * TICKS_PER_SECOND }
+    }
+
+    /// Reads `60/min`, `5/s` or `100/hour`. The error is for the operator.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is no rate; write for example \"60/min\", \"5/s\" or \"1000/hour\"");
+        let (count, unit) = text.split_once('/').ok_or_else(wrong)?;
+        let seconds = match unit {
+            "s" => 1,
+            "min" => 60,
+            "hour" => 3600,
+            _ => return Err(wrong()),
+        };
+        let is_number = !count.is_empty() && count.bytes().all(|octet| octet.is_ascii_digit());
+        let count = count.parse().ok().filter(|_| is_number).ok_or_else(wrong)?;
+        if !(1..=COUNT_MAX).contains(&count) {
+            return Err(format!("{text:?}: allowed is 1 to {COUNT_MAX}"));
+        }
+        Ok(Self { count, period: seconds * TICKS_PER_SECOND })
+    }
+
+    /// What an event costs where this many times the rate is allowed, rounded down: nobody is refused what is
+    /// allowed. At least a tick, so that no rate is without a bound.
+    fn cost(self, share: u32) -> u64 {
+        (u64::from(self.period) / (u64::from(self.count) * u64::from(share))).max(1)
+    }
+
+    /// The moment of a client after `count` events more, where `share` times the rate is allowed; none when
+    /// they are more than it may have now.
+    pub(super) fn pay(self, paid_until: Ticks, now: Ticks, count: u32, share: u32) -> Option<Ticks> {
+        let ahead = u64::from(paid_until.ahead_of(now)) + u64::from(count) * self.cost(share);
+        // One that may have a single event in a period may have it at once.
+        let bound = u64::from(self.period).max(self.cost(share));
+        (ahead <= bound).then(|| now.plus(u32::try_from(ahead).unwrap_or(u32::MAX)))
+    }
+}
+
+impl std::fmt::Display for Rate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let unit = match self.period / TICKS_PER_SECOND {
+            1 => "s",
+            60 => "min",
+            _ => "hour",
+        };
+        write!(f, "{}/{unit}", self.count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Events that are granted, one tried each `step` ticks for `ticks`.
+    fn granted(rate: Rate, share: u32, step: u32, ticks: u32) -> u32 {
+        let (mut until, mut granted) = (Ticks::from_raw(7), 0);
+        for at in (0..ticks).step_by(step as usize) {
+            let now = Ticks::from_raw(7).plus(at);
+            if let Some(next) = rate.pay(until, now, 1, share) {
+                (until, granted) = (next, granted + 1);
+            }
+        }
+        granted
+    }
+
+    #[test]
+    fn so_many_come_at_once_and_then_one_at_a_time() {
+        let rate = Rate::parse("60/min").expect("a rate");
+        let minute = 60 * TICKS_PER_SECOND;
+        assert_eq!(granted(rate, 1, 1, TICKS_PER_SECOND / 2), 60, "a whole minute's at once");
+        assert_eq!(granted(rate, 1, 100, minute), 60 + 59, "then one a second");
+        assert!((9 * 60 + 9 * 60 - 1..=9 * 60 + 9 * 60).contains(&granted(rate, 9, 100, minute)));
+    }
+
+    #[test]
+    fn who_was_away_for_long_owes_nothing() {
+        let rate = Rate::parse("2/min").expect("a rate");
+        let now = Ticks::from_raw(u32::MAX - 5);
+        let first = rate.pay(now, now, 2, 1).expect("two at once");
+        assert_eq!(rate.pay(first, now, 1, 1), None);
+        let later = now.plus(61 * TICKS_PER_SECOND);
+        assert!(rate.pay(first, later, 2, 1).is_some(), "over the end of the numbers, too");
+    }
+
+    #[test]
+    fn rates_are_read_as_operators_write_them() {
+        for text in ["60/min", "5/s", "100/hour", "1000000/min"] {
+            assert_eq!(Rate::parse(text).expect("a rate").to_string(), text);
+        }
+        for text in ["", "60", "/min", "60/", "60/day", "+6/min", "6.5/min", "60 /min", "99999999999/s"] {
+            assert!(Rate::parse(text).is_err(), "{text}");
+        }
+        assert!(Rate::parse("0/min").is_err_and(|why| why.contains("1 to 1000000")));
+    }
+}
