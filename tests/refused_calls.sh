@@ -7,6 +7,7 @@
 set -eu
 traces=$(mktemp -d)
 trap 'rm -rf "$traces"' EXIT
+trap 'exit 1' HUP INT TERM
 status=0
 RINGMX_TRACE=$traces "$@" || status=$?
 servers=$(find "$traces" -type f | sed 's/\.[0-9]*$//' | sort -u | wc -l)
