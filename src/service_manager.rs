@@ -3,7 +3,8 @@
 //!
 //! Nothing is told where it does not ask, by `NOTIFY_SOCKET`. The socket is connected once, before the
 //! process gives up what it may do, and nobody ever waits for it: a service manager that stands still stops
-//! no mail.
+//! no mail. A state that it has no room for is kept, and told when it has: one that never learns of the start
+//! would end the process.
 
 #![allow(unsafe_code)]
 
@@ -15,6 +16,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::io::FdFlags;
@@ -25,6 +27,8 @@ use rustix::time::{ClockId, clock_gettime};
 pub struct ServiceManager {
     socket: Option<UnixDatagram>,
     watchdog: Option<Duration>,
+    /// The last state, where the service manager had no room for it.
+    untold: Mutex<Option<String>>,
 }
 
 impl ServiceManager {
@@ -41,7 +45,7 @@ impl ServiceManager {
         let is_ours = variable("WATCHDOG_PID").is_none_or(|id| id == u64::from(std::process::id()));
         let watchdog =
             variable("WATCHDOG_USEC").filter(|micros| is_ours && *micros > 0).map(Duration::from_micros);
-        Ok(Self { socket: socket.transpose()?, watchdog })
+        Ok(Self { socket: socket.transpose()?, watchdog, untold: Mutex::default() })
     }
 
     /// How long it waits for [`ServiceManager::alive`] before it ends the process; none where it does not.
@@ -51,35 +55,47 @@ impl ServiceManager {
 
     /// The start, or a reload, is complete.
     pub fn ready(&self, status: impl fmt::Display) {
-        self.tell(&format!("READY=1\nSTATUS={status}\n"));
-    }
-
-    /// What `systemctl status` shows.
-    pub fn status(&self, status: impl fmt::Display) {
-        self.tell(&format!("STATUS={status}\n"));
+        self.tell(format!("READY=1\nSTATUS={status}\n"));
     }
 
     /// A reload begins; [`ServiceManager::ready`] ends it, whatever came of it (`Type=notify-reload`).
     pub fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
         let micros = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1_000;
-        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=reading the configuration again\n"));
+        self.tell(format!("RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=reading the configuration again\n"));
     }
 
     /// The stop begins.
     pub fn stopping(&self, status: impl fmt::Display) {
-        self.tell(&format!("STOPPING=1\nSTATUS={status}\n"));
+        self.tell(format!("STOPPING=1\nSTATUS={status}\n"));
     }
 
     /// All is well: the watchdog begins anew.
     pub fn alive(&self) {
-        self.tell("WATCHDOG=1\n");
+        // The state first, so that this does not take the room that it waits for.
+        self.tell_again();
+        // Where there is no room, there will be at the next time.
+        let _ = self.send("WATCHDOG=1\n");
     }
 
-    fn tell(&self, state: &str) {
-        if let Some(socket) = &self.socket {
-            // Where it is full or nobody listens any more there is nobody to tell that to.
-            let _ = socket.send(state.as_bytes());
+    /// Tells the last state, where that could not be told before. For whoever comes by now and then.
+    pub fn tell_again(&self) {
+        let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        untold.take_if(|state| self.send(state));
+    }
+
+    /// Tells a state, now or later. One that was not told before is not told any more.
+    fn tell(&self, state: String) {
+        let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        *untold = (!self.send(&state)).then_some(state);
+    }
+
+    /// False where there is no room for it. Where nobody listens any more, there is nobody to tell that to.
+    fn send(&self, state: &str) -> bool {
+        let Some(socket) = &self.socket else { return true };
+        match socket.send(state.as_bytes()) {
+            Ok(_) => true,
+            Err(error) => !matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM)),
         }
     }
 }
@@ -135,4 +151,33 @@ pub fn passed_sockets() -> io::Result<Vec<PassedSocket>> {
         Ok(PassedSocket { name: name.to_owned(), socket: unsafe { OwnedFd::from_raw_fd(descriptor) } })
     });
     passed.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_that_there_is_no_room_for_is_told_later() {
+        let (ours, manager) = UnixDatagram::pair().expect("two sockets");
+        for socket in [&ours, &manager] {
+            socket.set_nonblocking(true).expect("a flag");
+        }
+        let told = || {
+            let mut octets = [0; 256];
+            let all =
+                std::iter::from_fn(|| manager.recv(&mut octets).ok().map(|count| octets[..count].to_vec()));
+            all.map(|told| String::from_utf8(told).expect("UTF-8")).collect::<Vec<_>>()
+        };
+        let ours = ServiceManager { socket: Some(ours), ..ServiceManager::default() };
+        while ours.send("WATCHDOG=1\n") {}
+        ours.reloading();
+        ours.ready("accepting mail");
+        ours.alive();
+        assert!(told().iter().all(|told| told == "WATCHDOG=1\n"));
+        // The last state once, and before anything else.
+        ours.alive();
+        ours.tell_again();
+        assert_eq!(told(), ["READY=1\nSTATUS=accepting mail\n", "WATCHDOG=1\n"]);
+    }
 }

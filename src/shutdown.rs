@@ -31,7 +31,7 @@ use crate::signals::{hold_back, let_in};
 pub enum Asked {
     /// SIGTERM or SIGINT: the stop has begun already.
     Stop,
-    /// SIGHUP: the certificates are to be read again.
+    /// SIGHUP: the configuration and all that it names are to be read again.
     Reload,
     /// SIGUSR1: the log's file is to be opened again.
     ReopenLog,

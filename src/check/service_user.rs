@@ -35,7 +35,7 @@ impl Checked {
             Ok(Some(account)) => account.act(|| look(config, file, &account)).unwrap_or_else(|error| {
                 vec![Found {
                     place: Place::Key("run_as.user"),
-                    text: format!("this process cannot become user {account}: {error}; it needs CAP_SETUID and CAP_SETGID"),
+                    text: sandbox::cannot_become(&account, &error),
                     is_error: true,
                 }]
             }),

@@ -28,14 +28,14 @@ pub(super) fn read(mut section: Section<'_>) -> RunAs {
         "user",
         "name or number of a user",
         Fallback::Computed { example: "\"ringmx\"", default: "whoever starts ringmx" },
-        "Becomes this user before the store is opened and the first client is greeted; only root can. Ports below 1024 are had all the same.",
+        "Becomes this user before the store is opened and the first client is greeted; only root can. Ports below 1024 can still be bound.",
         name,
     );
     let group = section.text(
         "group",
         "name or number of a group",
         Fallback::Computed { example: "\"ringmx\"", default: "the user's own" },
-        "The group of this user; the other groups that it is in are kept.",
+        "The main group of the process. It also stays in all groups of the user.",
         name,
     );
     let sandbox = section.boolean(

@@ -19,6 +19,8 @@ pub struct Host {
     pub io_uring: Option<Result<(), Unusable>>,
     /// The user of `[run_as]`, as whom that was tried; none where it was this one.
     pub service_user: Option<String>,
+    /// Why this process, which is root, cannot become that user; none where it can or need not.
+    pub not_the_user: Option<String>,
     /// The version of Landlock, or the error number of the kernel; none when it was not tried.
     pub landlock: Option<Result<u32, i32>>,
     /// Whether the kernel was built with filters for system calls.
@@ -77,6 +79,7 @@ impl Host {
         Self {
             io_uring: None,
             service_user: None,
+            not_the_user: None,
             landlock: None,
             seccomp: None,
             io_uring_disabled: sysctl("kernel.io_uring_disabled"),
@@ -121,9 +124,17 @@ impl Host {
         let tried = || probe::probe().and_then(|()| probe::probe_rings(&config.shards));
         // Root is charged for nothing.
         let account = Account::to_become(&config.run_as).ok().flatten();
-        let as_user = account.as_ref().and_then(|account| account.act(tried).ok());
-        self.service_user = account.filter(|_| as_user.is_some()).map(|account| account.to_string());
-        self.io_uring = Some(as_user.unwrap_or_else(tried));
+        self.io_uring = Some(match account.as_ref().map(|account| (account, account.act(tried))) {
+            Some((account, Ok(found))) => {
+                self.service_user = Some(account.to_string());
+                found
+            }
+            Some((account, Err(error))) => {
+                self.not_the_user = Some(sandbox::cannot_become(account, &error));
+                tried()
+            }
+            None => tried(),
+        });
         let version = sandbox::landlock_version();
         self.landlock = Some(version.map_err(|error| error.raw_os_error().unwrap_or_default()));
         self.seccomp = Some(std::path::Path::new("/proc/sys/kernel/seccomp/actions_avail").exists());

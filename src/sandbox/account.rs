@@ -58,8 +58,8 @@ impl Account {
     pub fn to_become(run_as: &RunAs) -> Result<Option<Self>, AccountError> {
         let Some(name) = &run_as.user else { return Ok(None) };
         let account = Self::find(name, run_as.group.as_deref())?;
-        if geteuid().is_root() {
-            return Ok((!account.user.is_root()).then_some(account));
+        if geteuid().is_root() && !account.user.is_root() {
+            return Ok(Some(account));
         }
         if account.user != geteuid() || getuid() != geteuid() {
             return Err(AccountError {
@@ -78,7 +78,8 @@ impl Account {
             return Err(AccountError {
                 key: "run_as.group",
                 text: format!(
-                    "this process is not in group {}: start it as root, or with that group (systemd: Group=), or leave this key out",
+                    "this process is user {account} already and not in group {}: start it with that group (systemd: Group=), or leave \
+                     this key out",
                     account.group.as_raw()
                 ),
             });
@@ -132,7 +133,7 @@ impl Account {
     }
 
     /// Does something as this user, on a thread of its own, which alone becomes it: to see what the user will
-    /// be allowed. Only root can.
+    /// be allowed. Only root can. [`cannot_become`] says it of others.
     pub fn act<T: Send>(&self, what: impl FnOnce() -> T + Send) -> std::io::Result<T> {
         let run = || {
             set_thread_groups(&self.groups)?;
@@ -145,6 +146,11 @@ impl Account {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
+}
+
+/// That a process cannot become the user, although it is root.
+pub fn cannot_become(account: &Account, error: &std::io::Error) -> String {
+    format!("this process cannot become user {account}: {error}; it needs CAP_SETUID and CAP_SETGID")
 }
 
 /// That a store is not the user's, and the command that cures it.
@@ -272,6 +278,21 @@ mod tests {
         let (name, text) = key("4000001", None).expect_err("no group");
         assert!(name == "run_as.group" && text.contains("has to be named"), "{text}");
         assert!(key("4294967295", Some("1")).is_err() && key("root", Some("4294967295")).is_err());
+    }
+
+    #[test]
+    fn who_is_the_user_already_has_to_be_in_the_group() {
+        if !geteuid().is_root() {
+            return println!("skipped: needs root");
+        }
+        let run_as = |group: &str| RunAs {
+            user: Some("root".to_owned()),
+            group: Some(group.to_owned()),
+            ..RunAs::default()
+        };
+        assert_eq!(Account::to_become(&run_as("root")), Ok(None));
+        let error = Account::to_become(&run_as("4000002")).expect_err("not in it");
+        assert!(error.key == "run_as.group" && error.text.contains("not in group 4000002"), "{error}");
     }
 
     #[test]

@@ -196,8 +196,14 @@ fn allowed() -> BTreeMap<i64, Vec<SeccompRule>> {
     rules.extend(missing());
     let number = |number: libc::c_int| u64::from(number.cast_unsigned());
     let kind = number(0xf);
-    let socket =
-        |family, type_| rule(&[(0, Wanted::Is(number(family))), (1, Wanted::Bits(kind, number(type_)))]);
+    // SCTP and MPTCP are streams as well, and Landlock sees none of the connections that they make.
+    let socket = |family, type_| {
+        rule(&[
+            (0, Wanted::Is(number(family))),
+            (1, Wanted::Bits(kind, number(type_))),
+            (2, Wanted::Is(PROTOCOL_OF_STREAMS)),
+        ])
+    };
     // Listeners that a reload adds.
     let sockets = vec![socket(libc::AF_INET, libc::SOCK_STREAM), socket(libc::AF_INET6, libc::SOCK_STREAM)];
     rules.insert(libc::SYS_socket, sockets);
@@ -230,6 +236,8 @@ fn allowed() -> BTreeMap<i64, Vec<SeccompRule>> {
     rules
 }
 
+/// The usual protocol of a type of sockets: of streams, TCP.
+const PROTOCOL_OF_STREAMS: u64 = 0;
 /// Names a mapping (Linux 5.17); the C library does for its own.
 const PR_SET_VMA: libc::c_int = 0x5356_4d41;
 /// Shares the blocks of a file.

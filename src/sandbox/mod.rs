@@ -17,7 +17,7 @@ mod files;
 use std::fmt;
 use std::io;
 
-pub use self::account::{Account, AccountError, not_its_own};
+pub use self::account::{Account, AccountError, cannot_become, not_its_own};
 pub use self::files::{Places, directory_of, version as landlock_version};
 
 /// What to give up.
@@ -57,8 +57,8 @@ impl std::error::Error for EnterError {}
 
 /// Gives up what is not needed from now on, in every thread: the user, capabilities, files. For good.
 ///
-/// It fails where the process cannot become the user:
-/// to serve as root when another user was asked for is worse than not to serve.
+/// It fails where the process cannot become the user: to serve as root when another user was asked for is
+/// worse than not to serve.
 pub fn enter(plan: &Plan) -> Result<Entered, EnterError> {
     let failed = |what: &str| {
         let what = what.to_owned();

@@ -115,7 +115,12 @@ fn binds_low_ports(config: &Config) -> bool {
     let end = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
     let end = end.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(LOW_PORTS_END);
     let is_low = |address: SocketAddr| (1..end).contains(&address.port());
-    config.listeners.iter().any(|listener| is_low(listener.address))
+    // The administration is bound afterwards, too.
+    let admin = config.admin.as_ref().and_then(|admin| match admin.address {
+        AdminAddress::Tcp(address) => Some(address),
+        AdminAddress::Unix(_) => None,
+    });
+    config.listeners.iter().map(|listener| listener.address).chain(admin).any(is_low)
 }
 
 /// A store that was there before belongs to somebody.

@@ -66,7 +66,10 @@ impl Control {
         // Shards first: the workers end when the last shard has dropped its way to them, and have stored all
         // by then.
         let begun = Instant::now();
-        let mut tell = |what| report::waiting(what, &self.registry, begun.elapsed(), log);
+        let mut tell = |what| {
+            self.service_manager.tell_again();
+            report::waiting(what, &self.registry, begun.elapsed(), log);
+        };
         let mut left = self.shards.join_and_tell(SHARDS_END_MAX, TELL_EVERY, || tell("sessions"));
         left.extend(self.workers.join_and_tell(WORKERS_END_MAX, TELL_EVERY, || tell("the sink")));
         self.report.finish();
@@ -122,6 +125,7 @@ impl Control {
                     }
                 }
                 recv(look) -> _ => {
+                    self.service_manager.tell_again();
                     self.report.look();
                     self.reloader.look(log);
                 }

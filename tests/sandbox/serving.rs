@@ -3,7 +3,8 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use ringmx::tls::self_signed;
 use rustix::process::{Signal, geteuid};
@@ -13,6 +14,9 @@ use support::server::Server;
 
 /// A user and group of nobody.
 const NOBODY: u32 = 3_000_018;
+
+/// What should come has this long before the test gives up.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// `[run_as]` with a user that is in no database.
 fn run_as(user: u32) -> String {
@@ -138,6 +142,102 @@ fn a_server_that_root_starts_becomes_the_user_and_takes_mail() {
     }
 }
 
+/// Waits until a log has this word, and gives the text.
+fn wait_for(log: &Path, word: &str) -> String {
+    let start = Instant::now();
+    loop {
+        let text = fs::read_to_string(log).unwrap_or_default();
+        if text.contains(word) {
+            return text;
+        }
+        assert!(start.elapsed() < PATIENCE, "no {word} in {}: {text}", log.display());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Root makes the log's file and the directories of sockets; the user opens the log again, makes the sockets
+/// and removes them.
+#[test]
+fn the_file_of_the_log_and_both_sockets_are_the_users_and_in_its_reach_until_the_end() {
+    if !is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("open to all");
+    let path = |name: &str| folder.path().join(name);
+    // Of these directories the log's is there and the user's, as packages make it; the others are not.
+    fs::create_dir(path("log")).expect("made");
+    chown(path("log"), Some(NOBODY), Some(NOBODY)).expect("given");
+    let config = format!(
+        "hostname = \"mx.example.org\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n[[sink]]\nkind = \"spool\"\npath = \"store\"\n\
+         segment_size = \"8MiB\"\n[shards]\ncpus = [0]\n[log]\nfile = \"log/mx.log\"\n[control]\nsocket = \"run/control.sock\"\n\
+         [admin]\naddress = \"unix:run_admin/admin.sock\"\n{}",
+        run_as(NOBODY)
+    );
+    fs::write(path("mx.toml"), config).expect("written");
+    let serve = Command::new(support::server::program())
+        .args(["serve", "--config"])
+        .arg(path("mx.toml"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut server = Ended(serve.expect("it starts"));
+    let log = path("log/mx.log");
+    let text = wait_for(&log, " ready");
+    let (_, rest) = text.split_once("listening address=").expect("a listener");
+    let address = rest.split_whitespace().next().and_then(|address| address.parse().ok());
+    let owner = |path: &Path| {
+        let facts = fs::metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        (facts.uid(), facts.gid(), facts.permissions().mode() & 0o777)
+    };
+    let sockets = [(path("run/control.sock"), 0o600), (path("run_admin/admin.sock"), 0o660)];
+    for (socket, mode) in &sockets {
+        assert_eq!(owner(socket), (NOBODY, NOBODY, *mode), "{}", socket.display());
+    }
+    let admin = std::os::unix::net::UnixStream::connect(&sockets[1].0).expect("connected");
+    std::io::Write::write_all(&mut &admin, b"GET /readyz HTTP/1.0\r\n\r\n").expect("sent");
+    assert_eq!(support::http::answer(admin).status, 200);
+
+    // As logrotate does.
+    fs::rename(&log, path("log/mx.log.1")).expect("moved");
+    let id = rustix::process::Pid::from_raw(server.0.id().cast_signed()).expect("a process id");
+    let signal = |signal| rustix::process::kill_process(id, signal).expect("the signal is sent");
+    signal(Signal::USR1);
+    let start = Instant::now();
+    while !log.exists() {
+        assert!(start.elapsed() < PATIENCE, "it is not opened again");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!((owner(&log).0, owner(&log).1), (NOBODY, NOBODY));
+    let mut reload = Command::new(support::server::program());
+    let output = reload.args(["reload", "--config"]).arg(path("mx.toml")).output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut client = Client::greeted(address.expect("an address"));
+    assert!(client.deliver("a@x.test", "b@y.test", b"Subject: x\r\n\r\ntext\r\n").starts_with("250"));
+    drop(client);
+
+    signal(Signal::TERM);
+    assert!(server.0.wait().expect("it ends").success());
+    let text = wait_for(&log, " stopped");
+    assert!(text.contains(" reloaded ") && text.contains(" message "), "{text}");
+    assert!(!text.contains("Operation not permitted") && !text.contains("Permission denied"), "{text}");
+    for (socket, _) in &sockets {
+        assert!(!socket.exists(), "{} is left", socket.display());
+    }
+}
+
+/// A process that does not outlive its test.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // Where it has ended already there is nothing to end.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn a_port_below_1024_is_bound_with_the_one_capability_that_is_left() {
     if !is_root() {
@@ -153,6 +253,25 @@ fn a_port_below_1024_is_bound_with_the_one_capability_that_is_left() {
     assert_eq!(wrong_threads(&server, NOBODY, "0000000000000400"), [""; 0], "CAP_NET_BIND_SERVICE");
     let mut client = Client::greeted(address.parse().expect("an address"));
     assert!(client.deliver("a@x.test", "b@y.test", b"x\r\n").starts_with("250"));
+    assert!(server.stop().success());
+}
+
+/// It is bound after the process has become the user.
+#[test]
+fn a_port_of_the_administration_may_be_below_1024() {
+    if !is_root() {
+        return;
+    }
+    let [_, a, b, c] = (std::process::id() * 64 + 18).to_be_bytes();
+    let address = format!("127.{}.{b}.{c}:80", a | 1);
+    let config = format!(
+        "hostname = \"mx.example.org\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n[[sink]]\nkind = \"discard\"\n\
+         [admin]\naddress = \"{address}\"\n{}",
+        run_as(NOBODY)
+    );
+    let mut server = start(&config, &[], |_| {}).unwrap_or_else(|why| panic!("{why}"));
+    assert_eq!(wrong_threads(&server, NOBODY, "0000000000000400"), [""; 0], "CAP_NET_BIND_SERVICE");
+    assert_eq!(support::http::get(server.admin_address(), "/healthz").status, 200);
     assert!(server.stop().success());
 }
 
@@ -186,8 +305,8 @@ fn who_cannot_become_the_user_does_not_start_and_says_what_to_do() {
         fs::copy(support::server::program(), folder.join("program")).expect("a copy");
         let mut other = Command::new(folder.join("program"));
         other.args(["serve", "--config"]).arg(folder.join("ringmx.toml")).current_dir(&folder);
-        other.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
-        other.stderr(std::process::Stdio::piped()).uid(NOBODY + 1).gid(NOBODY + 1);
+        other.stdin(Stdio::null()).stdout(Stdio::piped());
+        other.stderr(Stdio::piped()).uid(NOBODY + 1).gid(NOBODY + 1);
         *command = other;
     });
     let why = started.err().expect("another user");

@@ -225,8 +225,8 @@ impl Server {
 }
 
 /// With `RINGMX_TRACE` set to a directory, every server is watched by strace, which leaves a file for each
-/// there: the calls that failed. `refused_calls.sh` tells what the sandbox has refused of a whole run of the
-/// tests.
+/// thread there: the calls that failed. `refused_calls.sh` tells what the sandbox has refused of a whole run
+/// of the tests.
 fn tracer() -> Vec<String> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let Some(directory) = std::env::var_os("RINGMX_TRACE") else { return Vec::new() };
@@ -234,7 +234,7 @@ fn tracer() -> Vec<String> {
     let file = PathBuf::from(directory).join(name);
     // The server stays a child of ours (-D), and does not stop where nothing is watched (--seccomp-bpf would
     // need it to be the first).
-    let words = ["strace", "-D", "-f", "-qq", "-Z", "-o"].map(str::to_owned);
+    let words = ["strace", "-D", "-ff", "-qq", "-Z", "-o"].map(str::to_owned);
     words.into_iter().chain([file.to_string_lossy().into_owned()]).collect()
 }
 

@@ -6,6 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram, UnixListener};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::io::FdFlags;
@@ -123,10 +125,15 @@ fn the_watchdog_is_told_while_all_goes_on_and_not_while_a_shard_hangs() {
         Ok(held) => held,
         Err(error) => return println!("skipped: threads cannot be held here: {error}"),
     };
-    // Within 5 s it is seen; then nothing comes.
-    std::thread::sleep(Duration::from_secs(6));
-    told_within(&manager, Duration::from_millis(100));
-    assert_eq!(told_within(&manager, Duration::from_secs(3)), Vec::<String>::new());
+    // Some seconds later it is seen; then nothing comes, where it came each second.
+    let start = Instant::now();
+    loop {
+        let told = told_within(&manager, Duration::from_secs(3));
+        if told.is_empty() {
+            break;
+        }
+        assert!(start.elapsed() < PATIENCE, "a shard hangs, and it is told {told:?}");
+    }
     drop(held);
     told_until(&manager, "WATCHDOG=1");
     assert!(server.stop().success());
@@ -253,23 +260,49 @@ fn the_administrations_socket_may_be_the_service_managers() {
 #[test]
 fn systemds_own_program_starts_it_with_its_first_client() {
     const PROGRAM: &str = "systemd-socket-activate";
+    const TRIES_MAX: usize = 5;
     if Command::new(PROGRAM).arg("--version").output().is_err() {
         assert!(std::env::var_os("CI").is_none(), "{PROGRAM} is missing (package systemd)");
         return println!("skipped: {PROGRAM} is not installed (package systemd)");
     }
+    // Between the look for a free port and its binding by the program somebody else may take it.
+    let mut told = String::new();
+    for _ in 0..TRIES_MAX {
+        match started_by_its_first_client(PROGRAM) {
+            Ok(mut server) => {
+                delivers(&server);
+                return assert!(server.stop().success());
+            }
+            Err(why) => told = why,
+        }
+        assert!(told.contains("Address already in use"), "{told}");
+    }
+    panic!("no port could be had: {told}");
+}
+
+/// A server that the program starts on a free port when its first client comes, who has delivered a message.
+fn started_by_its_first_client(program: &str) -> Result<Server, String> {
     let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+    let gives_up = Arc::new(AtomicBool::new(false));
+    let until = Arc::clone(&gives_up);
     let first = std::thread::spawn(move || {
         let start = Instant::now();
         while std::net::TcpStream::connect(port).is_err() {
+            if until.load(Ordering::Relaxed) {
+                return None;
+            }
             assert!(start.elapsed() < PATIENCE, "nobody listens");
             std::thread::sleep(Duration::from_millis(20));
         }
-        let mut client = Client::greeted(port);
-        client.deliver("a@x.test", "b@example.org", MAIL)
+        // Who has taken the port need not speak SMTP.
+        (!until.load(Ordering::Relaxed))
+            .then(|| Client::greeted(port).deliver("a@x.test", "b@example.org", MAIL))
     });
-    let wrapper = [PROGRAM, "-l", &port.to_string()];
-    let mut server = Server::try_start_under(&wrapper, &config(&port.to_string(), "")).expect("it starts");
-    assert!(first.join().expect("no panic").starts_with("250"));
-    delivers(&server);
-    assert!(server.stop().success());
+    let wrapper = [program, "-l", &port.to_string()];
+    let server = Server::try_start_under(&wrapper, &config(&port.to_string(), ""));
+    gives_up.store(server.is_err(), Ordering::Relaxed);
+    let first = first.join();
+    let server = server?;
+    assert!(first.expect("no panic").is_some_and(|reply| reply.starts_with("250")));
+    Ok(server)
 }

@@ -12,11 +12,15 @@ const WITH_TCP: u32 = 4;
 /// 6.12).
 const WITH_SCOPES: u32 = 6;
 
-/// The user of `[run_as]` has to be there.
-pub(in crate::doctor) fn check_user(_: &Host, config: &Config) -> Option<Finding> {
-    let error = Account::to_become(&config.run_as).err()?;
+/// The user of `[run_as]` has to be there, and this process has to be able to become it.
+pub(in crate::doctor) fn check_user(host: &Host, config: &Config) -> Option<Finding> {
+    let error = match (Account::to_become(&config.run_as), &host.not_the_user) {
+        (Err(error), _) => error.to_string(),
+        (Ok(_), Some(why)) => format!("run_as.user: {why}"),
+        (Ok(_), None) => return None,
+    };
     let why = "`serve` does not start: to serve as somebody else than was asked for would be worse.";
-    Some(Finding::new(Severity::Fails, error.to_string(), why))
+    Some(Finding::new(Severity::Fails, error, why))
 }
 
 /// Files and connections are restricted by Landlock.
@@ -100,5 +104,10 @@ mod tests {
         config.run_as.user = Some("no-such-user".to_owned());
         let found = check_user(&Host::default(), &config).expect("a finding");
         assert!(found.severity == Severity::Fails && found.value.contains("useradd"), "{found:?}");
+        // Root without the capabilities, as in some containers.
+        config.run_as.user = None;
+        let host = Host { not_the_user: Some("it needs CAP_SETUID".to_owned()), ..Host::default() };
+        let found = check_user(&host, &config).expect("a finding");
+        assert!(found.severity == Severity::Fails && found.value.contains("CAP_SETUID"), "{found:?}");
     }
 }
