@@ -103,10 +103,10 @@ events! {
     /// So many messages more had this outcome, and no line.
     MESSAGES = "messages" Info ["outcome", "more", "seconds"];
     /// A client was refused something: a reply of 4yz or 5yz to a command or to mail data, or to the
-    /// connection. The greeting of a listener that takes no mail is none. A session has at most 20 of these
-    /// lines. All clients together have so many a second and shard as `log.session_lines_max` says, one client
-    /// an eighth of them, or 21. Where this machine is the reason, each shard writes one a minute for each
-    /// reason. All others are counted (`refused-more`, `refusals`).
+    /// connection. The greeting of a listener that takes no mail is none. A session has at most 20 of
+    /// these lines. All clients together have so many a second and shard as `log.session_lines_max` says,
+    /// one client an eighth of them, or 21. Where this machine is the reason, each shard writes one a
+    /// minute for each reason. All others are counted (`refused-more`, `refusals`).
     REFUSED = "refused" Info [
         "session", "id", "client", "front", "ehlo", "from", "to", "recipients", "step", "reply", "reason",
     ];

@@ -131,7 +131,7 @@ fn what_hostile_clients_do_is_counted_and_no_label_is_theirs() {
         assert!(!has_quit || said - before == seen, "{}: {} and {seen}", path.display(), said - before);
         quit += i32::from(has_quit);
     }
-    assert!(connections > 80 && quit > 40, "the dialogues were found, {quit} of {connections} end with QUIT");
+    assert!(connections > 80 && quit > 10, "the dialogues were found, {quit} of {connections} end with QUIT");
     let values = scrape(&server);
     assert_eq!(sum(&values, "ringmx_connections_accepted_total"), f64::from(connections));
     assert_eq!(sum(&values, "ringmx_sessions_ended_total"), f64::from(connections));
@@ -274,7 +274,7 @@ impl Drop for Prometheus {
     }
 }
 
-/// The load lasts 4 s, which is enough for some scrapes; `RINGMX_PROMETHEUS_SECONDS=60` makes it last a minute.
+/// The load lasts 4 s; `RINGMX_PROMETHEUS_SECONDS=60` makes it last a minute.
 #[test]
 fn the_sums_of_a_real_prometheus_are_those_of_loadgen() {
     if !has("prometheus") {
