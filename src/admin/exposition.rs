@@ -366,7 +366,7 @@ metrics! {
         |s, to| to.each_shard(s, |shard| shard.ring_overflows);
     "session_panics_total" Counter [] "Sessions that ended in a bug of ringmx. Report it.",
         |s, to| to.add(&[], s.total.session_panics);
-    "log_lines_dropped_total" Counter [] "Log lines that standard error did not take in time.",
+    "log_lines_dropped_total" Counter [] "Log lines that whoever reads the log, or the disk of its file, did not take.",
         |s, to| to.add(&[], s.snapshot.log_lines_dropped);
     "generation" Gauge [] "Which configuration is in use: 1 since the start, one more with each reload that was taken.",
         |s, to| to.add(&[], s.snapshot.config.generation);

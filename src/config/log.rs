@@ -62,7 +62,7 @@ pub(super) fn read(mut section: Section<'_>) -> Log {
         file: section.path(
             "file",
             Fallback::Computed { example: "\"/var/log/ringmx.log\"", default: "standard error" },
-            "Where lines go. Opened again at SIGUSR1, after it was moved away.",
+            "Where lines go: a file or a device, no link and no pipe. Opened again at SIGUSR1, after it was moved away.",
         ),
         format: section.choice(
             "format",

@@ -103,10 +103,10 @@ events! {
     /// So many messages more had this outcome, and no line.
     MESSAGES = "messages" Info ["outcome", "more", "seconds"];
     /// A client was refused something: a reply of 4yz or 5yz to a command or to mail data, or to the
-    /// connection. A session has at most 20 of these lines. All clients together have so many a second and
-    /// shard as `log.session_lines_max` says, one client an eighth of them, or 20. Where this machine is the
-    /// reason, each shard writes one a minute for each reason. All others are counted (`refused-more`,
-    /// `refusals`).
+    /// connection. The greeting of a listener that takes no mail is none. A session has at most 20 of
+    /// these lines. All clients together have so many a second and shard as `log.session_lines_max` says,
+    /// one client an eighth of them, or 21. Where this machine is the reason, each shard writes one a
+    /// minute for each reason. All others are counted (`refused-more`, `refusals`).
     REFUSED = "refused" Info [
         "session", "id", "client", "front", "ehlo", "from", "to", "recipients", "step", "reply", "reason",
     ];
@@ -115,8 +115,8 @@ events! {
     /// So many refusals more had this reason, which is one of this machine, and no line; or so many were over
     /// the rate.
     REFUSALS = "refusals" Info ["reason", "more", "over_rate", "seconds"];
-    /// A session is over. One that brought mail always has its line; one that did nothing has none, and
-    /// others have so many a second (`log.session_lines_max`); `sessions` counts the rest.
+    /// A session is over. One that brought mail always has its line; one without a command has
+    /// none, and others have so many a second (`log.session_lines_max`); `sessions` counts the rest.
     SESSION = "session" Info [
         "session", "client", "front", "ehlo", "with", "tls", "cipher", "resumed", "client_certificate",
         "server_name", "tls_failed", "no_proxy_header", "commands", "accepted", "refused_4yz", "refused_5yz",
@@ -234,9 +234,9 @@ fields! {
     "commands" Number;
     /// Messages answered 250
     "accepted" Number;
-    /// Replies of 4yz
+    /// Replies of 4yz to commands, to mail data and to the connection
     "refused_4yz" Number;
-    /// Replies of 5yz
+    /// Replies of 5yz to commands, to mail data and to the connection
     "refused_5yz" Number;
     /// Why the session ended, in a word of the list below
     "ended_by" Text;

@@ -15,7 +15,12 @@ use crate::timestamp::Rfc3339;
 pub(super) const LINE_BYTES_MAX: usize = 8 * 1024;
 
 /// What one field may add to a line before that is looked at again.
-pub(super) const FIELD_BYTES_MAX: usize = 6 * VALUE_BYTES_MAX + 64;
+pub(super) const FIELD_BYTES_MAX: usize = ESCAPED * LIST_ENDS_AT + 64;
+
+const _: () = assert!(VALUE_BYTES_MAX <= LIST_ENDS_AT);
+
+/// Octets that one octet may take when it is escaped (`\\u0000`).
+const ESCAPED: usize = 6;
 
 /// A text over this is cut before it is escaped.
 const VALUE_BYTES_MAX: usize = 2048;

@@ -27,6 +27,8 @@ of a configuration that it cannot use has this form.
 - SIGUSR1 has `log.file` opened again, after it was moved away (logrotate: `postrotate`, no `copytruncate`).
   If that fails, the log goes on in the file that was open. A full disk costs lines, not mail; `dropped`
   counts them.
+- `log.file` is a file or a character device. A symbolic link is not followed, and a named pipe is refused.
+  Where root starts ringmx for the user of `[run_as]`, that user gets the file, unless it is a device.
 
 ";
 

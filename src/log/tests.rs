@@ -108,27 +108,78 @@ fn notable_records_reach_the_recent_ones_through_the_writer() {
     assert_eq!((first.level, first.event, first.text.as_str()), (Level::Notice, "note", "text=\"a b\""));
 }
 
+/// Waits until a file has this word.
+fn wait_for(path: &std::path::Path, word: &str) {
+    let start = Instant::now();
+    while !std::fs::read_to_string(path).is_ok_and(|text| text.contains(word)) {
+        assert!(start.elapsed() < Duration::from_mins(1), "no {word} in {}", path.display());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 #[test]
 fn the_file_is_opened_again() {
     let folder = tempfile::tempdir().expect("a directory");
-    let path = folder.path().join("log");
+    let (path, old) = (folder.path().join("log"), folder.path().join("old"));
     let (mut log, writer) = start_on(LogFormat::Text, Output::open(&path).expect("a file")).expect("log");
     let mut write = |text: &[u8]| {
         log.record(&events::NOTE, SystemTime::UNIX_EPOCH).text("text", text).end();
         log.flush();
-        std::thread::sleep(Duration::from_millis(100));
     };
     write(b"one");
-    std::fs::rename(&path, folder.path().join("old")).expect("moved");
+    wait_for(&path, "one");
+    std::fs::rename(&path, &old).expect("moved");
     write(b"two");
+    wait_for(&old, "two");
     log.reopen();
-    std::thread::sleep(Duration::from_millis(100));
+    wait_for(&path, "");
     log.record(&events::NOTE, SystemTime::UNIX_EPOCH).text("text", b"three").end();
     drop(log);
     assert!(writer.finish(Duration::from_mins(1)));
-    let read = |name| std::fs::read_to_string(folder.path().join(name)).expect("a file");
-    assert!(read("old").contains("one") && read("old").contains("two") && !read("old").contains("three"));
-    assert!(read("log").ends_with(" note text=\"three\"\n"));
+    let read = |path| std::fs::read_to_string(path).expect("a file");
+    assert!(read(&old).contains("one") && read(&old).contains("two") && !read(&old).contains("three"));
+    assert!(read(&path).ends_with(" note text=\"three\"\n"));
+}
+
+#[test]
+fn a_link_a_pipe_or_a_directory_is_no_file_for_the_log_and_nothing_waits_for_a_reader() {
+    use rustix::fs::{CWD, Mode};
+    let folder = tempfile::tempdir().expect("a directory");
+    let at = |name| folder.path().join(name);
+    std::fs::write(at("other"), "its text").expect("a file");
+    std::os::unix::fs::symlink("other", at("link")).expect("a link");
+    std::os::unix::fs::symlink("nothing", at("dangling")).expect("a link");
+    rustix::fs::mkfifoat(CWD, at("pipe"), Mode::RUSR | Mode::WUSR).expect("a pipe");
+    rustix::fs::mkfifoat(CWD, at("read"), Mode::RUSR | Mode::WUSR).expect("a pipe");
+    let _reader = std::fs::OpenOptions::new().read(true).write(true).open(at("read")).expect("open");
+    let _socket = std::os::unix::net::UnixListener::bind(at("socket")).expect("a socket");
+    let why = |name| Output::open(&at(name)).err().unwrap_or_else(|| panic!("{name}")).to_string();
+    for name in ["link", "dangling"] {
+        assert_eq!(why(name), "it is a symbolic link, which is not followed");
+    }
+    for name in ["pipe", "read", "socket"] {
+        assert_eq!(why(name), "it is neither a regular file nor a character device", "{name}");
+    }
+    assert!(why(".").contains("directory"));
+    assert!(!at("nothing").exists());
+    assert_eq!(std::fs::read_to_string(at("other")).expect("a file"), "its text");
+    assert!(Output::open("/dev/null".as_ref()).is_ok() && Output::open("/dev/full".as_ref()).is_ok());
+    assert!(Output::open(&at("other")).is_ok(), "and so is a file");
+}
+
+#[test]
+fn where_no_file_can_be_opened_again_the_old_one_goes_on() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let (path, old) = (folder.path().join("log"), folder.path().join("old"));
+    let (mut log, writer) = start_on(LogFormat::Text, Output::open(&path).expect("a file")).expect("log");
+    std::fs::rename(&path, &old).expect("moved");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR).expect("a pipe");
+    log.reopen();
+    wait_for(&old, "the log goes on in the file that was open");
+    log.record(&events::NOTE, SystemTime::UNIX_EPOCH).text("text", b"three").end();
+    drop(log);
+    assert!(writer.finish(Duration::from_mins(1)));
+    assert!(std::fs::read_to_string(&old).expect("a file").ends_with(" note text=\"three\"\n"));
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-/// Name of a session, unique over the shards and starts of this host: the microsecond of its beginning, made
-/// later where the shard had one in it before, and the shard. Shown as 13 characters of Crockford's base 32
-/// in lower case, which sort by time.
+/// Name of a session, unique over the shards of this process; over its starts, too, unless the clock was set
+/// back. It is the microsecond of its beginning, made later where the shard had one in it before, and the
+/// shard. Shown as 13 characters of Crockford's base 32 in lower case, which sort by time.
 ///
 /// It is told to nobody but the log, so it may say when the session began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]

@@ -19,7 +19,7 @@ pub struct Snapshot {
     pub config: Config,
     /// Whether mail is taken now, as `/readyz` tells.
     pub is_ready: bool,
-    /// Log lines that were lost because standard error did not take them.
+    /// Log lines that whoever reads the log, or the disk of its file, did not take.
     pub log_lines_dropped: u64,
     /// One a shard, in the order of their numbers.
     pub shards: Vec<ShardValues>,
@@ -47,7 +47,7 @@ impl Snapshot {
 /// The configuration in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
-    /// 1 since the start, one more with each reload that changed something.
+    /// 1 since the start, one more with each reload that was taken.
     pub generation: u64,
     /// Whether the last reload was taken; true before the first.
     pub last_reload_success: bool,

@@ -1,11 +1,13 @@
 //! What the server gives up before mail comes, as the configuration has it (`[run_as]`), and what is told of
 //! it.
 
+use std::fs::File;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::fs::{Access, AtFlags, CWD};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
 
 use super::error::ServeError;
 use super::report;
@@ -26,14 +28,20 @@ pub(super) struct Confinement {
 }
 
 /// Becomes the configured user and stays with the files that are needed. What only root can read has been
-/// read; the store, threads and rings come afterwards, so that they are the user's.
-pub(super) fn enter(config: &Config, file: Option<&Path>, log: &mut Log) -> Result<Confinement, ServeError> {
+/// read; the store, threads and rings come afterwards, so that they are the user's. `log_file` is the log's
+/// file, open.
+pub(super) fn enter(
+    config: &Config,
+    file: Option<&Path>,
+    log_file: Option<&File>,
+    log: &mut Log,
+) -> Result<Confinement, ServeError> {
     let account = Account::to_become(&config.run_as).map_err(|error| ServeError::new(error.to_string()))?;
     let owner = account.as_ref().map(|account| (account.user, account.group));
     // Rules are on what is there.
     sink::make_store(&config.sink, owner).map_err(|error| ServeError::new(error.to_string()))?;
     if let Some(owner) = owner {
-        hand_over(config, owner).map_err(ServeError::new)?;
+        hand_over(config, log_file, owner).map_err(ServeError::new)?;
     }
     let places = config.run_as.sandbox.then(|| places(config, file));
     let plan = Plan { account, binds_low_ports: binds_low_ports(config), places };
@@ -78,28 +86,49 @@ fn places(config: &Config, file: Option<&Path>) -> Places {
 }
 
 /// What root has made for the user, or makes for it: the log's file, and the directory of sockets, which is
-/// gone after each start of the machine.
-fn hand_over(config: &Config, (user, group): sink::Owner) -> Result<(), String> {
-    let give = |path: &Path| {
-        let given = rustix::fs::chownat(CWD, path, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW);
-        given.map_err(|error| {
-            format!(
-                "{} cannot be given to user {}: {}",
-                path.display(),
-                user.as_raw(),
-                std::io::Error::from(error)
-            )
-        })
-    };
-    // It is open, so it is there.
-    config.log.file.as_deref().map_or(Ok(()), give)?;
+/// gone after each start of the machine. Only what is open is given away, never a name: whoever may write in
+/// its directory could put another file under that.
+fn hand_over(config: &Config, log_file: Option<&File>, owner: sink::Owner) -> Result<(), String> {
+    if let (Some(path), Some(file)) = (&config.log.file, log_file) {
+        give_log(file, path, owner)?;
+    }
     for directory in socket_directories(config) {
         // Where it is there, or cannot be made, the socket says what becomes of that.
         if std::fs::create_dir(&directory).is_ok() {
-            give(&directory)?;
+            let how = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let opened = rustix::fs::open(&directory, how, Mode::empty());
+            let opened = opened.map_err(|error| not_given(&directory, owner, &error.into()))?;
+            give(opened, &directory, owner)?;
         }
     }
     Ok(())
+}
+
+/// Gives the log's file to the user. A device is everybody's; a file with another name may be another
+/// program's.
+fn give_log(file: &File, path: &Path, owner: sink::Owner) -> Result<(), String> {
+    let facts = rustix::fs::fstat(file).map_err(|error| not_given(path, owner, &error.into()))?;
+    let (user, group) = owner;
+    let is_its_own = facts.st_uid == user.as_raw() && facts.st_gid == group.as_raw();
+    if is_its_own || !FileType::from_raw_mode(facts.st_mode).is_file() {
+        return Ok(());
+    }
+    if facts.st_nlink > 1 {
+        let why = "it has another name (a hard link), so it may be another program's; give it to that user \
+                   yourself, or remove one of the names";
+        return Err(not_given(path, owner, &std::io::Error::other(why)));
+    }
+    give(file, path, owner)
+}
+
+fn give(file: impl AsFd, path: &Path, owner: sink::Owner) -> Result<(), String> {
+    let (user, group) = owner;
+    let given = rustix::fs::fchown(file, Some(user), Some(group));
+    given.map_err(|error| not_given(path, owner, &error.into()))
+}
+
+fn not_given(path: &Path, (user, _): sink::Owner, why: &std::io::Error) -> String {
+    format!("{} cannot be given to user {}: {why}", path.display(), user.as_raw())
 }
 
 /// Where there are sockets that are files.

@@ -25,6 +25,8 @@ mod workers;
 
 pub use self::error::ServeError;
 
+use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,13 +58,16 @@ pub fn serve(
     // connections took 17 MiB instead of 6, and messages came no faster.
     huge_pages::on_request_only();
     resource_limits::raise();
-    let (mut log, writer) = start_log(config.log.format, config.log.file.as_deref())?;
+    let (mut log, writer, log_file) = start_log(config.log.format, config.log.file.as_deref())?;
     report::warnings(warnings, &mut log);
     let service_manager = Arc::new(ServiceManager::from_environment().unwrap_or_else(|why| {
         report::notes(&[why], &mut log);
         ServiceManager::default()
     }));
-    let started = start::start(config, file, recipients, shutdown, service_manager, &mut log);
+    let told = (&mut log, log_file.as_ref());
+    let started = start::start(config, file, recipients, shutdown, service_manager, told);
+    // The writer closes it when it is to be opened again.
+    drop(log_file);
     let served = started.and_then(|started| {
         if let Some(control) = started {
             return control.run(&mut log);
@@ -81,7 +86,7 @@ pub fn serve(
 
 /// Tells why there is nothing to serve with, as [`serve`] tells its own errors.
 pub fn refuse(format: LogFormat, problems: &[Problem], warnings: &[Warning]) -> Result<(), ServeError> {
-    let (mut log, writer) = start_log(format, None)?;
+    let (mut log, writer, _) = start_log(format, None)?;
     report::warnings(warnings, &mut log);
     for problem in problems {
         report::error(&problem.to_string(), &mut log);
@@ -91,11 +96,11 @@ pub fn refuse(format: LogFormat, problems: &[Problem], warnings: &[Warning]) -> 
     Err(ServeError::new("the configuration cannot be used"))
 }
 
-/// Starts the log, in this file or on standard error.
-fn start_log(format: LogFormat, file: Option<&Path>) -> Result<(Log, log::Writer), ServeError> {
+/// Starts the log, in this file or on standard error. Gives the open file once more.
+fn start_log(format: LogFormat, file: Option<&Path>) -> Result<(Log, log::Writer, Option<File>), ServeError> {
     let output = match file {
-        None => Ok(log::Output::Stderr),
-        Some(path) => log::Output::open(path).map_err(|error| {
+        None => Ok((log::Output::Stderr, None)),
+        Some(path) => open_log(path).map_err(|error| {
             let text = format!(
                 "log.file {} cannot be opened: {error}; is its directory there and ours?",
                 path.display()
@@ -103,14 +108,21 @@ fn start_log(format: LogFormat, file: Option<&Path>) -> Result<(Log, log::Writer
             ServeError::new(text)
         }),
     };
-    let started = output.and_then(|output| {
-        log::start_on(format, output)
-            .map_err(|error| ServeError::of_machine("starting the log thread", &error))
+    let started = output.and_then(|(output, file)| {
+        let (log, writer) = log::start_on(format, output)
+            .map_err(|error| ServeError::of_machine("starting the log thread", &error))?;
+        Ok((log, writer, file))
     });
     started.inspect_err(|error| {
         // Not by the standard library: it would wait for a reader that stands still.
         log::last_words(format, &log::events::ERROR, &error.to_string(), LAST_WORDS_MAX);
     })
+}
+
+fn open_log(path: &Path) -> io::Result<(log::Output, Option<File>)> {
+    let output = log::Output::open(path)?;
+    let file = output.file()?;
+    Ok((output, file))
 }
 
 /// The standard library writes of a panic on standard error and waits for its reader: a panic that is caught

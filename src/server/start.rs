@@ -1,6 +1,7 @@
 //! What is built once, in this order: what an operator can have got wrong is found before anybody can
 //! connect.
 
+use std::fs::File;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -45,14 +46,15 @@ use crate::threads::Threads;
 use crate::tls::context::TlsContext;
 
 /// Builds and starts everything. None when it was asked to stop before it listened. It looks between its
-/// steps; a step that stands still is ended by `Shutdown`.
+/// steps; a step that stands still is ended by `Shutdown`. `log_file` is what the log is written to, where
+/// that is not standard error.
 pub(super) fn start(
     config: &Config,
     file: Option<&Path>,
     recipients: Entries,
     shutdown: &Arc<Shutdown>,
     service_manager: Arc<ServiceManager>,
-    log: &mut Log,
+    (log, log_file): (&mut Log, Option<&File>),
 ) -> Result<Option<Control>, ServeError> {
     let read_at = SystemTime::now();
     let lent = Lent::from_environment()?;
@@ -69,7 +71,7 @@ pub(super) fn start(
     if shutdown.has_begun() {
         return Ok(None);
     }
-    let confinement = confinement::enter(config, file, log)?;
+    let confinement = confinement::enter(config, file, log_file, log)?;
     probe::probe().map_err(|unusable| ServeError::new(unusable.to_string()))?;
     let (mut opened, space) = open_sink(config, &surroundings)?;
     if !shutdown.may_listen() {

@@ -488,6 +488,7 @@ impl Connection {
 
     fn handle_panic<R>(&mut self, context: &mut Context<R>) {
         context.metrics.session_panics.add(1);
+        context.metrics.tally.bug();
         self.ended_by = Some(EndedBy::Bug);
         self.serving.give_up();
         self.flush(context);

@@ -27,7 +27,6 @@ use crate::metrics::{Phase, ShardMetrics};
 use crate::ring::Ring;
 use crate::smtp::ended_by::EndedBy;
 use crate::smtp::message_id;
-use crate::smtp::reason::Reason;
 use crate::smtp::refusals::{Refusal, Refusals};
 use crate::smtp::session::{NoProxyHeader, Session};
 use crate::smtp::supplies::Supplies;
@@ -166,7 +165,7 @@ impl<R: Ring> Context<R> {
     fn log_message(&mut self, message: &Message, outcome: Outcome, told: bool) {
         let Message { client, envelope, log: facts, .. } = message;
         let now = self.turn.now;
-        let whole = message.data.whole().ok();
+        let whole = message.data.whole().ok().filter(|_| facts.message_id.is_none());
         let found = whole.and_then(|data| message_id::find(data.pieces()));
         let record = self
             .log
@@ -201,8 +200,8 @@ impl<R: Ring> Context<R> {
         self.turn.session_ids.next(self.delivery.shard(), micros)
     }
 
-    /// Logs what a session refused. `delivered`: the id of the message that was refused with the last of
-    /// them, if it was one.
+    /// Logs what a session refused. `delivered`: the id of the message of which it was told what became, if
+    /// one of them is about that.
     pub(super) fn log_refusals(
         &mut self,
         session: &Session,
@@ -211,16 +210,15 @@ impl<R: Ring> Context<R> {
         delivered: Option<QueueId>,
     ) {
         let Some(lines) = &mut self.lines.refusals else { return };
-        let mut refusals = refusals.iter().peekable();
-        while let Some(refusal) = refusals.next() {
+        for refusal in refusals.iter() {
             let Some(reason) = refusal.reply.reason() else { continue };
             if !lines.grant(session.client().ip(), reason, self.turn.now) {
                 continue;
             }
-            let Refusal { reply, step, from, recipients, .. } = refusal;
+            let Refusal { reply, step, from, recipients, is_of_delivered, .. } = refusal;
             let record = self.log.session_record(&events::REFUSED, self.turn.wall_clock);
             let record = record.plain("session", name);
-            let record = match delivered.filter(|_| refusals.peek().is_none()) {
+            let record = match delivered.filter(|_| is_of_delivered) {
                 Some(id) => record.plain("id", id),
                 None => record,
             };
@@ -312,11 +310,11 @@ impl<R: Ring> Context<R> {
         if let Some((reason, more)) = session.summary().refusals_more_ours {
             lines.count_ours(reason, more, self.turn.now);
         }
-        let more = u64::from(session.summary().refusals_more);
-        if more > 0 && lines.grant(session.client().ip(), Reason::TooManyErrors, self.turn.now) {
+        let more = session.summary().refusals_more;
+        if more > 0 && lines.grant_more(session.client().ip(), more, self.turn.now) {
             let record = self.log.session_record(&events::REFUSED_MORE, self.turn.wall_clock);
             let record = tell_client(record.plain("session", name), session);
-            record.text("ehlo", session.ehlo_name()).number("more", more).end();
+            record.text("ehlo", session.ehlo_name()).number("more", u64::from(more)).end();
         }
     }
 }

@@ -126,10 +126,12 @@ impl Draft {
         }
     }
 
-    /// Moves the mail data so far out of memory, if it is much for what is free.
+    /// Moves the mail data so far out of memory, if it is much for what is free. `is_logged`: messages have
+    /// lines.
     pub(super) fn move_if_due(
         &mut self,
         client: impl FnOnce() -> Option<Client>,
+        is_logged: bool,
         parts: &mut Parts,
         pool: &mut Pool,
         now: Instant,
@@ -148,7 +150,9 @@ impl Draft {
         if self.beginning.is_none() {
             let whole = message.data.whole().expect("no part of it has left memory");
             self.beginning = Some(Beginning::of(whole.pieces()));
-            message.log.message_id = message_id::find(whole.pieces()).map(|id| id.as_slice().into());
+            if is_logged {
+                message.log.message_id = message_id::find(whole.pieces()).map(|id| id.as_slice().into());
+            }
         }
         if matches!(parts.overflow(), Overflow::Nowhere) {
             message.data.forget(pool);

@@ -46,20 +46,35 @@ impl Lines {
         }
     }
 
-    /// From now on as configured here. What was counted goes on, where there are lines still.
-    pub(super) fn go_by(&mut self, log: &config::Log) {
-        let new = Self::new(log);
+    /// From now on as configured here. What was counted goes on, where there are lines still; else it is told
+    /// now.
+    pub(super) fn go_by(&mut self, logged: &config::Log, log: &mut Log, now: Instant, at: SystemTime) {
+        let new = Self::new(logged);
         match (&mut self.sessions, new.sessions) {
-            (Some(lines), Some(_)) => lines.limit(log.session_lines_max),
-            (lines, new) => *lines = new,
+            (Some(lines), Some(_)) => lines.limit(logged.session_lines_max),
+            (lines, new) => {
+                if let Some(mut lines) = std::mem::replace(lines, new) {
+                    lines.tell(log, now, at);
+                }
+            }
         }
         match (&mut self.refusals, new.refusals) {
-            (Some(lines), Some(_)) => lines.limit(log.session_lines_max),
-            (lines, new) => *lines = new,
+            (Some(lines), Some(_)) => lines.limit(logged.session_lines_max),
+            (lines, new) => {
+                if let Some(mut lines) = std::mem::replace(lines, new) {
+                    lines.tell(true, log, now, at);
+                }
+            }
         }
         if self.messages.is_some() != new.messages.is_some() {
+            self.tell_messages(true, log, now, at);
             self.messages = new.messages;
         }
+    }
+
+    /// Whether messages have lines.
+    pub(super) fn has_messages(&self) -> bool {
+        self.messages.is_some()
     }
 
     /// Whether a message with this outcome has a line. One that could not be stored may be counted instead.
@@ -111,19 +126,22 @@ impl Lines {
         if let Some(refusals) = &mut self.refusals {
             refusals.tell(all, log, now, at);
         }
-        if let Some(messages) = &mut self.messages {
-            while let Some(Counted { kind, more, seconds }) =
-                if all { messages.take_any(now) } else { messages.take_due(now) }
-            {
-                let Some(why) = TRY_AGAIN.get(kind) else { continue };
-                log.record(&events::MESSAGES, at)
-                    .plain("outcome", OutcomeName(Outcome::TryAgain(*why)))
-                    .number("more", more)
-                    .number("seconds", seconds)
-                    .end();
-            }
-        }
+        self.tell_messages(all, log, now, at);
         self.tell_accepts(all, log, now, at);
+    }
+
+    fn tell_messages(&mut self, all: bool, log: &mut Log, now: Instant, at: SystemTime) {
+        let Some(messages) = &mut self.messages else { return };
+        while let Some(Counted { kind, more, seconds }) =
+            if all { messages.take_any(now) } else { messages.take_due(now) }
+        {
+            let Some(why) = TRY_AGAIN.get(kind) else { continue };
+            log.record(&events::MESSAGES, at)
+                .plain("outcome", OutcomeName(Outcome::TryAgain(*why)))
+                .number("more", more)
+                .number("seconds", seconds)
+                .end();
+        }
     }
 
     fn tell_accepts(&mut self, all: bool, log: &mut Log, now: Instant, at: SystemTime) {
@@ -150,5 +168,40 @@ impl std::fmt::Display for OutcomeName {
             Outcome::TryAgain(TryAgain::NoSpace) => "try-again-no-space",
             Outcome::Refused(_) => "refused",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, LogFormat};
+    use crate::log::{Output, start_on};
+    use crate::smtp::reason::Reason;
+
+    #[test]
+    fn what_was_counted_is_told_when_its_lines_are_turned_off_and_goes_on_when_they_stay() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("log");
+        let output = Output::open(&file).expect("a file");
+        let (mut log, writer) = start_on(LogFormat::Text, output).expect("the log");
+        let (now, at) = (Instant::now(), SystemTime::UNIX_EPOCH);
+        let on = Config::embedded_default().log;
+        let off = config::Log { sessions: false, messages: false, refusals: false, ..on.clone() };
+        let mut lines = Lines::new(&on);
+        let no_space = Outcome::TryAgain(TryAgain::NoSpace);
+        assert!(lines.grant_message(no_space, now) && !lines.grant_message(no_space, now));
+        let refusals = lines.refusals.as_mut().expect("they have lines");
+        let granted =
+            (0..2000).filter(|_| refusals.grant([192, 0, 2, 1].into(), Reason::Syntax, now)).count();
+        assert!(granted < 2000);
+        lines.go_by(&on, &mut log, now, at);
+        assert!(lines.due_in(now).is_some());
+        lines.go_by(&off, &mut log, now, at);
+        assert_eq!(lines.due_in(now), None);
+        drop(log);
+        assert!(writer.finish(Duration::from_mins(1)));
+        let told = std::fs::read_to_string(file).expect("the log");
+        let events: Vec<_> = told.lines().filter_map(|line| line.split(' ').nth(1)).collect();
+        assert_eq!(events, ["refusals", "messages"], "{told}");
     }
 }

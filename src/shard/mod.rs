@@ -277,7 +277,7 @@ impl<R: Ring> Shard<R> {
         };
         context.metrics.connections.add(1);
         match seat {
-            _ if self.stopping.is_some() => context.metrics.connections_refused_stopping.add(1),
+            _ if is_stopping => context.metrics.connections_refused_stopping.add(1),
             _ if full => context.metrics.connections_refused_full.add(1),
             Err(TooMany) => context.metrics.connections_refused_client.add(1),
             Ok(_) => {}
@@ -291,8 +291,7 @@ impl<R: Ring> Shard<R> {
                 Ok(seat) if !full => {
                     connection.serve(context, |serving, context| serving.greet(seat, context.turn.now));
                 }
-                Ok(_) if is_stopping => connection.serve(context, |serving, _| serving.shut_down()),
-                Ok(_) => connection.serve(context, |serving, _| serving.cut_off()),
+                Ok(_) => connection.serve(context, |serving, _| serving.refuse_place(is_stopping)),
                 Err(TooMany) => connection.serve(context, |serving, _| serving.turn_away()),
             }
             connection
@@ -342,7 +341,8 @@ impl<R: Ring> Shard<R> {
             }
         }
         self.connections.limit(service.connections_max);
-        self.context.lines.go_by(&service.logged);
+        let Context { lines, log, turn, .. } = &mut self.context;
+        lines.go_by(&service.logged, log, turn.now, turn.wall_clock);
         service.take();
     }
 

@@ -46,11 +46,22 @@ impl RefusalLines {
         if reason.is_ours() {
             return self.ours.grant(reason.index(), now);
         }
-        // All that one session may have come at once, where it names many recipients that do not exist.
-        let of_a_client = self.rate.of_a_client().max(u32::from(REFUSAL_LINES_MAX));
+        self.grant_for(client, 1, now)
+    }
+
+    /// Whether there is a line that tells of so many refusals, which their session did not note; where there
+    /// is none, they are counted.
+    pub(super) fn grant_more(&mut self, client: IpAddr, more: u32, now: Instant) -> bool {
+        self.grant_for(client, more, now)
+    }
+
+    fn grant_for(&mut self, client: IpAddr, refusals: u32, now: Instant) -> bool {
+        // All that one session may have come at once, where it names many recipients that do not exist: the
+        // lines of its refusals, and the one that counts the rest.
+        let of_a_client = self.rate.of_a_client().max(u32::from(REFUSAL_LINES_MAX) + 1);
         let is_granted = self.rate.take(client, of_a_client, now);
         if !is_granted {
-            self.over_rate += 1;
+            self.over_rate += u64::from(refusals);
             self.since.get_or_insert(now);
         }
         is_granted
@@ -98,10 +109,23 @@ mod tests {
         let (start, mut lines) = (Instant::now(), RefusalLines::new(80));
         let flood: IpAddr = [192, 0, 2, 1].into();
         let granted = (0..1000).filter(|_| lines.grant(flood, Reason::UnknownRecipient, start)).count();
-        assert_eq!((granted, lines.over_rate), (20, 980));
+        assert_eq!((granted, lines.over_rate), (21, 979));
+        assert!(!lines.grant_more(flood, 500, start));
+        assert_eq!(lines.over_rate, 1479, "what one line would have told is not lost with it");
         let other = (2..=250).find(|host| lines.grant([192, 0, 2, *host].into(), Reason::Syntax, start));
         assert!(other.is_some());
         assert_eq!(lines.due(), Some(start + PAUSE));
+    }
+
+    #[test]
+    fn a_session_with_all_its_lines_has_the_one_that_counts_the_rest() {
+        for rate in [21, 80, 1000] {
+            let (start, mut lines) = (Instant::now(), RefusalLines::new(rate));
+            let client: IpAddr = [192, 0, 2, 1].into();
+            assert!((0..20).all(|_| lines.grant(client, Reason::UnknownRecipient, start)), "{rate}");
+            assert!(lines.grant_more(client, 10, start), "{rate}");
+            assert_eq!((lines.over_rate, lines.due()), (0, None));
+        }
     }
 
     #[test]

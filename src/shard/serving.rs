@@ -69,6 +69,11 @@ impl Serving {
         self.session.turn_away(&mut self.replies);
     }
 
+    /// Turns a client away because there is no place for it, or because the server stops.
+    pub(super) fn refuse_place(&mut self, is_stopping: bool) {
+        self.session.refuse_place(is_stopping, &mut self.replies);
+    }
+
     /// Ends the session whatever it does: the server stops, or has no room for it.
     pub(super) fn cut_off(&mut self) {
         if !self.session.has_ended() {
@@ -101,8 +106,7 @@ impl Serving {
         self.session.break_off();
     }
 
-    /// Logs what the session refused since this was called last. `message`: what was delivered, and refused
-    /// with the last of these.
+    /// Logs what the session refused since this was called last. `message`: what was delivered and refused.
     pub(super) fn log_refusals<R: Ring>(&mut self, message: Option<&Message>, context: &mut Context<R>) {
         let Some(mut refusals) = self.replies.take_refusals() else { return };
         if let Some(message) = message {
@@ -268,7 +272,9 @@ impl Serving {
     /// Moves mail data out of memory, if it is much for what is free.
     fn move_if_due<R: Ring>(&mut self, context: &mut Context<R>) {
         let client = || self.seat.as_ref().map(Seat::client);
-        match self.draft.move_if_due(client, &mut context.parts, &mut context.pool, context.turn.now) {
+        let is_logged = context.lines.has_messages();
+        let Context { parts, pool, turn, .. } = context;
+        match self.draft.move_if_due(client, is_logged, parts, pool, turn.now) {
             Moved::No => {}
             Moved::Away(must_ring) => {
                 context.metrics.spills.add(1);

@@ -60,14 +60,14 @@ struct Untold {
 }
 
 impl SessionLines {
-    /// From now on so many lines a second.
-    pub(super) fn limit(&mut self, lines_max: u32) {
-        self.rate.limit(lines_max);
-    }
-
     /// So many lines a second.
     pub fn new(lines_max: u32) -> Self {
         Self { rate: LineRate::new(lines_max), put_off_told: None, untold: Untold::default(), since: None }
+    }
+
+    /// From now on so many lines a second.
+    pub(super) fn limit(&mut self, lines_max: u32) {
+        self.rate.limit(lines_max);
     }
 
     /// Whether a session that is over has a line; one that has none is counted.
@@ -89,7 +89,7 @@ impl SessionLines {
             (false, _) => (of_a_client, &mut self.untold.over_rate),
         };
         if lines_max > 0 && self.rate.take(seen.client, lines_max, now) {
-            if seen.is_put_off {
+            if seen.is_put_off && !seen.said_nothing {
                 self.put_off_told = Some(now);
             }
             return true;

@@ -210,7 +210,6 @@ impl Secured {
     }
 }
 
-/// Counts a failure of TLS.
 /// Counts a handshake that is done.
 pub(super) fn count_handshake(metrics: &ShardMetrics, facts: &TlsFacts) {
     let resumed = u64::from(facts.resumed);
@@ -222,6 +221,7 @@ pub(super) fn count_handshake(metrics: &ShardMetrics, facts: &TlsFacts) {
     }
 }
 
+/// Counts a failure of TLS.
 pub(super) fn count_failure(metrics: &ShardMetrics, cause: Cause) {
     let counter = match cause {
         Cause::NotTls => &metrics.tls_failures_not_tls,

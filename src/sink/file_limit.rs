@@ -29,7 +29,7 @@ pub fn message_note(config: &Config, limit: Option<u64>) -> Option<String> {
     ))
 }
 
-/// What becomes of the log under a limit on files, where standard error is a file.
+/// What becomes of the log under a limit on files, where it is a file.
 pub fn log_note(limit: Option<u64>, logs_to_file: bool) -> Option<String> {
     let limit = limit.filter(|_| logs_to_file)?;
     Some(format!(

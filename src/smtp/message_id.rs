@@ -1,7 +1,7 @@
 //! `Message-ID:` of mail data, for the log: as the sender wrote it, whatever it wrote.
 //!
-//! It is looked for when a message is told of, in the octets that are still there, so that a server which
-//! logs no messages never looks.
+//! It is looked for when a message is told of, or when its beginning leaves memory, and only where messages
+//! have lines.
 
 use crate::limits::{MESSAGE_ID_BYTES_MAX, MESSAGE_ID_WITHIN};
 

@@ -26,6 +26,8 @@ struct Noted {
     /// Recipients, each with a NUL after it.
     to: Range<usize>,
     recipients: usize,
+    /// It is about a message that was delivered, and was no transaction any more.
+    is_of_delivered: bool,
 }
 
 /// A refusal.
@@ -40,6 +42,8 @@ pub struct Refusal<'a> {
     to: &'a [u8],
     /// How many recipients there are; not all of them are kept.
     pub recipients: usize,
+    /// It is about the message that was delivered.
+    pub is_of_delivered: bool,
 }
 
 impl<'a> Refusal<'a> {
@@ -54,6 +58,10 @@ impl<'a> Refusal<'a> {
 pub(super) enum Address<'a> {
     /// The transaction tells, if there is one.
     Transaction,
+    /// This envelope, of a transaction that is over.
+    Envelope(&'a Envelope),
+    /// The envelope of the message that was delivered, which the outside has: [`Refusals::complete`].
+    Delivered,
     /// The argument of MAIL, which was refused.
     ReversePath(&'a [u8]),
     /// The argument of RCPT, which was refused.
@@ -72,19 +80,19 @@ impl Refusals {
             from: noted.from.as_ref().map(text),
             to: text(&noted.to),
             recipients: noted.recipients,
+            is_of_delivered: noted.is_of_delivered,
         })
     }
 
-    /// Forgets them and keeps their memory.
-    pub fn clear(&mut self) {
-        self.list.clear();
-        self.text.clear();
-    }
-
-    /// The last one, which was noted without a transaction, is of the message with this envelope.
+    /// The message that was delivered has this envelope. Where its refusal was not noted, nothing changes.
     pub fn complete(&mut self, envelope: &Envelope) {
-        if let Some(last) = self.list.pop_if(|noted| noted.from.is_none()) {
-            self.push(last.reply, last.step, Address::Transaction, Some(envelope));
+        let is_open = |noted: &Noted| noted.is_of_delivered && noted.from.is_none();
+        if let Some(place) = self.list.iter().position(is_open) {
+            let from = self.push_text(envelope.reverse_path());
+            let (to, recipients) = self.push_recipients(envelope);
+            if let Some(noted) = self.list.get_mut(place) {
+                *noted = Noted { from: Some(from), to, recipients, ..*noted };
+            }
         }
     }
 
@@ -96,31 +104,30 @@ impl Refusals {
         address: Address<'_>,
         envelope: Option<&Envelope>,
     ) {
+        let envelope = if let Address::Envelope(envelope) = address { Some(envelope) } else { envelope };
         let reverse_path = envelope.map(|envelope| self.push_text(envelope.reverse_path()));
-        let all = envelope.map_or(0, |envelope| envelope.recipients().len());
         let start = self.text.len();
-        let (from, recipients) = match address {
-            Address::Transaction => {
-                let recipients = envelope.into_iter().flat_map(Envelope::recipients);
-                recipients
-                    .take(REFUSAL_RECIPIENTS_MAX)
-                    .for_each(|mailbox| self.push_recipient(mailbox.whole));
-                (reverse_path, all)
+        let (from, to, recipients) = match address {
+            Address::Transaction | Address::Envelope(_) => {
+                let (to, all) = envelope.map_or((start..start, 0), |envelope| self.push_recipients(envelope));
+                (reverse_path, to, all)
             }
-            Address::ReversePath(argument) => (Some(self.push_text(path(argument, b"FROM:"))), 0),
+            Address::Delivered => (None, start..start, 0),
+            Address::ReversePath(argument) => {
+                (Some(self.push_text(path(argument, b"FROM:"))), start..start, 0)
+            }
             Address::ForwardPath(argument) => {
                 self.push_recipient(path(argument, b"TO:"));
-                (reverse_path, 1)
+                (reverse_path, start..self.text.len(), 1)
             }
             Address::LastRecipient => {
                 let last = envelope.and_then(Envelope::last_recipient);
                 self.push_recipient(last.map_or(&b""[..], |mailbox| mailbox.whole));
-                (reverse_path, 1)
+                (reverse_path, start..self.text.len(), 1)
             }
         };
-        let to =
-            if matches!(address, Address::ReversePath(_)) { start..start } else { start..self.text.len() };
-        self.list.push(Noted { reply, step, from, to, recipients });
+        let is_of_delivered = matches!(address, Address::Delivered);
+        self.list.push(Noted { reply, step, from, to, recipients, is_of_delivered });
     }
 
     /// This was said instead of the last one.
@@ -134,6 +141,15 @@ impl Refusals {
         let start = self.text.len();
         self.text.extend(text.iter().take(REFUSAL_ADDRESS_BYTES_MAX));
         start..self.text.len()
+    }
+
+    /// The first recipients; and how many there are.
+    fn push_recipients(&mut self, envelope: &Envelope) -> (Range<usize>, usize) {
+        let start = self.text.len();
+        let recipients = envelope.recipients();
+        let all = recipients.len();
+        recipients.take(REFUSAL_RECIPIENTS_MAX).for_each(|mailbox| self.push_recipient(mailbox.whole));
+        (start..self.text.len(), all)
     }
 
     fn push_recipient(&mut self, text: &[u8]) {
@@ -192,8 +208,12 @@ mod tests {
         );
         refusals.push(reply::NO_SUCH_RECIPIENT, "RCPT", Address::LastRecipient, Some(&envelope));
         refusals.push(reply::BAD_REVERSE_PATH, "MAIL", Address::ReversePath(b"FROM:<x>"), None);
-        refusals.push(reply::NO_SPACE, "MAIL-DATA", Address::Transaction, None);
+        refusals.push(reply::UNRECOGNIZED, "COMMAND", Address::Transaction, None);
         refusals.complete(&envelope);
+        refusals.push(reply::NO_SPACE, "MAIL-DATA", Address::Delivered, None);
+        refusals.push(reply::UNRECOGNIZED, "COMMAND", Address::Transaction, None);
+        refusals.complete(&envelope);
+        refusals.push(reply::NUL_IN_DATA, "BDAT", Address::Envelope(&envelope), None);
         let told: Vec<_> = refusals
             .iter()
             .map(|one| {
@@ -202,6 +222,7 @@ mod tests {
                     one.from.map(|from| String::from_utf8_lossy(from).into_owned()),
                     to.join(" "),
                     one.recipients,
+                    one.is_of_delivered,
                 )
             })
             .collect();
@@ -209,10 +230,13 @@ mod tests {
         assert_eq!(
             told,
             [
-                (from("a@x.test"), "c@y.test".to_owned(), 1),
-                (from("a@x.test"), "b9@y.test".to_owned(), 1),
-                (from("x"), String::new(), 0),
-                (from("a@x.test"), "b0@y.test b1@y.test b2@y.test b3@y.test".to_owned(), 10),
+                (from("a@x.test"), "c@y.test".to_owned(), 1, false),
+                (from("a@x.test"), "b9@y.test".to_owned(), 1, false),
+                (from("x"), String::new(), 0, false),
+                (None, String::new(), 0, false),
+                (from("a@x.test"), "b0@y.test b1@y.test b2@y.test b3@y.test".to_owned(), 10, true),
+                (None, String::new(), 0, false),
+                (from("a@x.test"), "b0@y.test b1@y.test b2@y.test b3@y.test".to_owned(), 10, false),
             ]
         );
     }

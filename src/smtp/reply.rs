@@ -187,11 +187,6 @@ impl ReplyBuffer {
         self.refusals.take()
     }
 
-    /// The refusals that were noted and not taken.
-    pub fn noted(&mut self) -> Option<&mut Refusals> {
-        self.refusals.as_deref_mut()
-    }
-
     /// Where refusals are noted.
     pub(super) fn refusals(&mut self) -> &mut Refusals {
         self.refusals.get_or_insert_default()

@@ -8,8 +8,9 @@ use super::reason::Reason;
 use super::reply::{self, Reply};
 use crate::counter::Counter;
 
-/// The counts of all sessions of a thread.
+/// The counts of all sessions of a thread. Aligned, so that no other thread writes to a cache line of it.
 #[derive(Debug)]
+#[repr(align(128))]
 pub struct Tally {
     /// One a row of the table of commands, then one for lines that are no command.
     commands: [Counter; command::COUNT + 1],
@@ -51,7 +52,7 @@ impl Tally {
         }
     }
 
-    /// A bug of ours ended a session, which can count nothing any more.
+    /// A bug of ours ended a session, which counts nothing any more, and this is said of it.
     pub fn bug(&self) {
         self.reply(reply::BUG);
     }

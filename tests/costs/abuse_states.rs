@@ -163,7 +163,7 @@ fn rows(standing: Standing) -> Result<Vec<Row>, &'static str> {
         // For two seconds (`DRAIN_WAIT_MAX`), and then not at all.
         Standing::Closed => vec![Row::new("after QUIT", &[EHLO, "QUIT\r\n"], 512)],
         Standing::Greeted => return Err("the kernel takes a greeting at once, whoever reads it"),
-        Standing::Admitting | Standing::OpenQuestion | Standing::AskedTls => {
+        Standing::Admitting | Standing::Beginning | Standing::AskedTls => {
             return Err("the shard answers at once");
         }
         Standing::Asking => return Err("the store answers, or its time is over"),

@@ -142,6 +142,75 @@ fn a_server_that_root_starts_becomes_the_user_and_takes_mail() {
     }
 }
 
+/// Runs a server that root starts, with this file for its log, until it has become the user. Gives what it
+/// said where it ended instead.
+fn with_log(folder: &Path, log: &str) -> Result<(), String> {
+    let file = folder.join("ringmx.toml");
+    let text = format!(
+        "hostname = \"mx.example.org\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n[[sink]]\nkind = \"discard\"\n\
+         [log]\nfile = \"{log}\"\n{}",
+        run_as(NOBODY)
+    );
+    fs::write(&file, text).expect("the configuration");
+    let mut child = Command::new(support::server::program())
+        .args(["serve", "--config"])
+        .arg(&file)
+        .current_dir(folder)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let (start, user) = (Instant::now(), format!("Uid:\t{NOBODY}\t"));
+    let status = format!("/proc/{}/status", child.id());
+    while !fs::read_to_string(&status).is_ok_and(|status| status.contains(&user)) {
+        if child.try_wait().expect("its state").is_some() {
+            let output = child.wait_with_output().expect("it ended");
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        assert!(start.elapsed() < Duration::from_mins(1), "it becomes nobody");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    Ok(())
+}
+
+#[test]
+fn root_gives_away_the_file_that_it_logs_to_and_nothing_that_a_name_leads_to() {
+    use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+    if !is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("open to all");
+    let owner = |name: &str| fs::metadata(folder.path().join(name)).expect("it is there").uid();
+    with_log(folder.path(), "log").expect("it serves");
+    assert_eq!(owner("log"), NOBODY);
+    with_log(folder.path(), "log").expect("once more");
+
+    fs::write(folder.path().join("other"), "").expect("written");
+    std::os::unix::fs::symlink("other", folder.path().join("link")).expect("a link");
+    let why = with_log(folder.path(), "link").expect_err("a link");
+    assert!(why.contains("it is a symbolic link, which is not followed"), "{why}");
+
+    fs::hard_link(folder.path().join("other"), folder.path().join("name")).expect("a name");
+    with_log(folder.path(), "name").expect_err("it has two names");
+    let why = fs::read_to_string(folder.path().join("name")).expect("the log");
+    assert!(why.contains("cannot be given to user") && why.contains("another name"), "{why}");
+    assert_eq!(owner("other"), 0);
+
+    // As /dev/null, which the other tests need.
+    let device = folder.path().join("null");
+    if mknodat(CWD, &device, FileType::CharacterDevice, Mode::from_raw_mode(0o666), makedev(1, 3)).is_err()
+        || fs::OpenOptions::new().write(true).open(&device).is_err()
+    {
+        println!("skipped: no device can be made here");
+        return;
+    }
+    with_log(folder.path(), "null").expect("it serves");
+    assert_eq!(owner("null"), 0);
+}
+
 /// Waits until a log has this word, and gives the text.
 fn wait_for(log: &Path, word: &str) -> String {
     let start = Instant::now();

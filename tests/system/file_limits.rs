@@ -121,7 +121,7 @@ fn a_log_that_may_not_grow_ends_no_session() {
         assert!(reply.starts_with("250"), "{reply}");
     }
     assert!(fs::metadata(&log).expect("the log").len() <= 4096);
-    assert!(text().contains("standard error is a file"), "{}", text());
+    assert!(text().contains("the log is a file"), "{}", text());
     server.kill().expect("it runs");
     server.wait().expect("it ends");
 }

@@ -133,7 +133,27 @@ fn a_session_has_twenty_lines_of_refusals_and_one_that_counts_the_rest() {
     let over_rate: u64 =
         of_event(&records, "refusals").iter().filter_map(|one| one["over_rate"].as_u64()).sum();
     let more: u64 = of_event(&records, "refused-more").iter().filter_map(|one| one["more"].as_u64()).sum();
-    assert!(more == 10 || over_rate == 1, "{records:#?}");
+    assert_eq!((more, over_rate), (10, 0), "{records:#?}");
+}
+
+#[test]
+fn who_finds_no_place_has_a_line_a_minute_that_says_so() {
+    let mut server = server("", &format!("connections_max = 1\n{JSON}"));
+    let mut first = Client::greeted(server.address());
+    for _ in 0..3 {
+        Client::connect(server.address()).expect("421 4.3.2");
+    }
+    first.command("QUIT", "221");
+    first.expect_end();
+    assert!(server.stop().success());
+    let records = records(&server.log());
+    let refused = of_event(&records, "refused");
+    assert_eq!(refused.len(), 1, "{records:#?}");
+    assert_eq!((&refused[0]["step"], &refused[0]["reason"]), (&"CONNECT".into(), &"overload".into()));
+    let more: Vec<_> = of_event(&records, "refusals").iter().map(|one| one["more"].clone()).collect();
+    assert_eq!(more, [2]);
+    let session = of_event(&records, "session").into_iter().find(|one| one["refused_4yz"] == 1);
+    assert!(session.is_some_and(|session| session["ended_by"] == "overload"), "{records:#?}");
 }
 
 #[test]

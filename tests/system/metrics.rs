@@ -84,8 +84,9 @@ fn lint(text: &str) {
     assert!(output.status.success() && told.iter().all(String::is_empty), "{told:?}");
 }
 
-/// Sends all that the client of a dialogue says, at once, and reads to the end; gives the replies.
-fn say_all(address: SocketAddr, dialogue: &Dialogue) -> u64 {
+/// Sends all that the client of a dialogue says, at once, and reads to the end. Gives how many replies there
+/// were, and whether the last one was that to QUIT: then there were no others.
+fn say_all(address: SocketAddr, dialogue: &Dialogue) -> (u64, bool) {
     let mut stream = TcpStream::connect(address).expect("connected");
     let said: Vec<u8> = dialogue
         .events
@@ -100,7 +101,8 @@ fn say_all(address: SocketAddr, dialogue: &Dialogue) -> u64 {
     let _ = stream.read_to_end(&mut told);
     let is_last =
         |line: &&[u8]| line.len() > 3 && line[3] == b' ' && line[..3].iter().all(u8::is_ascii_digit);
-    told.split(|octet| *octet == b'\n').filter(is_last).count() as u64
+    let replies: Vec<_> = told.split(|octet| *octet == b'\n').filter(is_last).collect();
+    (replies.len() as u64, replies.last().is_some_and(|reply| reply.starts_with(b"221 ")))
 }
 
 #[test]
@@ -110,27 +112,33 @@ fn what_hostile_clients_do_is_counted_and_no_label_is_theirs() {
     ));
     let before: Vec<String> = scrape(&server).into_keys().collect();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dialogues");
-    let (mut connections, mut replies) = (0, 0);
+    let (mut connections, mut replies, mut said, mut quit) = (0, 0, 0.0, 0);
     for entry in fs::read_dir(folder).expect("tests/dialogues") {
         let path = entry.expect("an entry").path();
         let text = fs::read_to_string(&path).expect("readable dialogue");
         if path.extension().is_none_or(|extension| extension != "smtp") {
             continue;
         }
-        replies += say_all(server.address(), &Dialogue::parse(&text).expect("a dialogue"));
+        let (seen, has_quit) = say_all(server.address(), &Dialogue::parse(&text).expect("a dialogue"));
+        replies += seen;
         connections += 1;
+        let values = scrape_until(&server, "the session has ended", |values| {
+            sum(values, "ringmx_sessions_ended_total") >= f64::from(connections)
+        });
+        let before = std::mem::replace(&mut said, sum(&values, "ringmx_replies_total"));
+        #[allow(clippy::cast_precision_loss)]
+        let seen = seen as f64;
+        assert!(!has_quit || said - before == seen, "{}: {} and {seen}", path.display(), said - before);
+        quit += i32::from(has_quit);
     }
-    assert!(connections > 80, "the dialogues were found");
-    let values = scrape_until(&server, "all sessions have ended", |values| {
-        sum(values, "ringmx_sessions_ended_total") >= f64::from(connections)
-    });
+    assert!(connections > 80 && quit > 10, "the dialogues were found, {quit} of {connections} end with QUIT");
+    let values = scrape(&server);
     assert_eq!(sum(&values, "ringmx_connections_accepted_total"), f64::from(connections));
     assert_eq!(sum(&values, "ringmx_sessions_ended_total"), f64::from(connections));
     assert_eq!(values["ringmx_phase_duration_seconds_count{phase=\"session\"}"], f64::from(connections));
     assert_eq!(sum(&values, "ringmx_connections_open"), 0.0);
     assert_eq!(sum(&values, "ringmx_session_panics_total"), 0.0);
     // Who sends on after the last reply may never see it: its end of the connection was reset.
-    let said = sum(&values, "ringmx_replies_total");
     #[allow(clippy::cast_precision_loss)]
     let seen = replies as f64;
     assert!(said >= seen && seen > said * 0.8, "{said} replies were said and {seen} seen");
@@ -198,10 +206,20 @@ struct Prometheus {
 }
 
 impl Prometheus {
+    /// It takes no port of the kernel's choice. One that was free may be another program's meanwhile: then it
+    /// ends, and has another one.
     fn watch(target: SocketAddr) -> Self {
+        const TRIES: usize = 5;
+        let prometheus = (0..TRIES).find_map(|_| {
+            let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+            Self::watch_from(port.expect("a port"), target)
+        });
+        prometheus.expect("prometheus stays")
+    }
+
+    /// None where it ends.
+    fn watch_from(port: SocketAddr, target: SocketAddr) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        // It takes no port of the kernel's choice.
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
         let file = folder.path().join("prometheus.yml");
         let text = format!(
             "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n  - job_name: ringmx\n    static_configs: [{{targets: [\"{target}\"]}}]\n"
@@ -215,13 +233,17 @@ impl Prometheus {
             .stderr(Stdio::null())
             .spawn()
             .expect("prometheus runs");
-        let prometheus = Self { child, address: port, _folder: folder };
+        let mut prometheus = Self { child, address: port, _folder: folder };
         let start = Instant::now();
-        while TcpStream::connect(port).is_err() {
+        while !is_ready(port) {
+            if let Some(status) = prometheus.child.try_wait().expect("its state") {
+                println!("prometheus ended: {status}");
+                return None;
+            }
             assert!(start.elapsed() < PATIENCE, "prometheus does not answer");
             std::thread::sleep(Duration::from_millis(50));
         }
-        prometheus
+        Some(prometheus)
     }
 
     /// The one value of a query; none while there is none.
@@ -235,6 +257,16 @@ impl Prometheus {
     }
 }
 
+/// Whether a Prometheus answers here; whoever else has the port says something else.
+fn is_ready(port: SocketAddr) -> bool {
+    let Ok(mut stream) = TcpStream::connect(port) else { return false };
+    let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
+    let _ = stream.write_all(b"GET /-/ready HTTP/1.0\r\n\r\n");
+    let mut told = Vec::new();
+    let _ = stream.read_to_end(&mut told);
+    told.starts_with(b"HTTP/1.0 200 ")
+}
+
 impl Drop for Prometheus {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -242,7 +274,7 @@ impl Drop for Prometheus {
     }
 }
 
-/// `RINGMX_PROMETHEUS_SECONDS` makes the load last that long.
+/// The load lasts 4 s; `RINGMX_PROMETHEUS_SECONDS=60` makes it last a minute.
 #[test]
 fn the_sums_of_a_real_prometheus_are_those_of_loadgen() {
     if !has("prometheus") {

@@ -65,6 +65,8 @@ impl Connection {
     pub(super) fn break_off<R>(&mut self, fault: Fault, context: &mut Context<R>) {
         count_failure(&context.metrics, fault.cause);
         self.serving.replies.clear();
+        // Nobody is told of it any more.
+        self.serving.take_outcome();
         self.serving.session.handle_end_of_input();
         self.inflow.transport.break_off(fault);
         self.flush(context);

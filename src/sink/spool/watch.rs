@@ -10,29 +10,34 @@ use super::cursor::{self, Cursor};
 use super::fill;
 use crate::metrics::{SpoolMetrics, SpoolValues};
 
-/// How often it is measured: it takes a system call for each segment and each large message.
+/// How often it is measured, where that takes no time.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
+
+/// It takes a system call for each segment and each large message. Whoever needs the next segment waits for
+/// the same thread, so that has no more than this share of its time.
+const MEASURE_SHARE: u32 = 20;
 
 /// Measures a spool.
 pub(super) struct Watch {
     metrics: Arc<SpoolMetrics>,
-    measured_at: Option<Instant>,
+    /// Not before this time again.
+    due: Option<Instant>,
     lag: Lag,
 }
 
 impl Watch {
     /// Tells what it finds here.
     pub(super) fn new(metrics: Arc<SpoolMetrics>) -> Self {
-        Self { metrics, measured_at: None, lag: Lag::default() }
+        Self { metrics, due: None, lag: Lag::default() }
     }
 
     /// Measures when it is time. An error leaves what was known: the thread tells it where it matters.
     pub(super) fn measure_if_due(&mut self, root: &Path, now: Instant) {
-        if self.measured_at.is_none_or(|at| now.saturating_duration_since(at) >= MEASURE_EVERY) {
-            self.measured_at = Some(now);
+        if self.due.is_none_or(|due| due <= now) {
             if let Ok(found) = self.measure(root, now) {
                 self.metrics.see(found);
             }
+            self.due = Some(now + pause_after(now.elapsed()));
         }
     }
 
@@ -48,6 +53,11 @@ impl Watch {
             consumer_lag: self.lag.see(written, consumed, now),
         })
     }
+}
+
+/// From one measurement, which took so long, to the next.
+fn pause_after(took: Duration) -> Duration {
+    MEASURE_EVERY.max(MEASURE_SHARE * took)
 }
 
 /// How long a consumer has left something unconsumed without its cursor moving.
@@ -75,6 +85,12 @@ impl Lag {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_takes_long_to_measure_is_measured_less_often() {
+        let pauses = [0, 1, 250, 1000, 30_000].map(|took| pause_after(Duration::from_millis(took)).as_secs());
+        assert_eq!(pauses, [5, 5, 5, 20, 600]);
+    }
 
     #[test]
     fn a_consumer_lags_while_something_is_left_and_its_cursor_stands_still() {

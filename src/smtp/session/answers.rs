@@ -146,7 +146,8 @@ impl Session {
             Delivered::TryAgain(why) => why.into(),
             Delivered::Refused(why) => why.into(),
         };
-        if self.reply(refusal, replies) { self.end_transaction(replies, now) } else { Step::Close }
+        self.note(refusal, Address::Delivered, replies);
+        if self.reply_noted(refusal, replies) { self.end_transaction(replies, now) } else { Step::Close }
     }
 
     /// 250 to a message: from now on it is ours to keep.

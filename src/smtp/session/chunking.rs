@@ -160,10 +160,8 @@ impl Session {
     fn end_chunk(&mut self, replies: &mut ReplyBuffer, now: Instant) -> Option<Step> {
         let State::Chunk(state) = std::mem::replace(&mut self.state, State::Command) else { return None };
         if let Some(refusal) = state.refusal {
-            self.note(refusal, Address::Transaction, replies);
-            if let (Some(envelope), Some(noted)) = (&state.refused, replies.noted()) {
-                noted.complete(envelope);
-            }
+            let address = state.refused.as_deref().map_or(Address::Transaction, Address::Envelope);
+            self.note(refusal, address, replies);
             let open = self.reply_noted(refusal, replies);
             let step = if open { self.end_transaction(replies, now) } else { Step::Close };
             return matches!(step, Step::Close).then_some(step);

@@ -26,7 +26,7 @@ enum Kind {
     /// Known at once.
     Refused,
     /// The answer comes later.
-    OpenQuestion(Verdict),
+    Later(Verdict),
     /// No answer comes.
     Never,
 }
@@ -34,10 +34,10 @@ enum Kind {
 const KINDS: [(&str, Kind, u16); 7] = [
     ("known", Kind::Accepted, 250),
     ("nobody", Kind::Refused, 550),
-    ("late", Kind::OpenQuestion(Verdict::Accept), 250),
-    ("late-nobody", Kind::OpenQuestion(Verdict::UnknownRecipient), 550),
-    ("late-full", Kind::OpenQuestion(Verdict::MailboxFull), 452),
-    ("late-trouble", Kind::OpenQuestion(Verdict::TryAgain), 451),
+    ("late", Kind::Later(Verdict::Accept), 250),
+    ("late-nobody", Kind::Later(Verdict::UnknownRecipient), 550),
+    ("late-full", Kind::Later(Verdict::MailboxFull), 452),
+    ("late-trouble", Kind::Later(Verdict::TryAgain), 451),
     ("never", Kind::Never, 451),
 ];
 
@@ -54,14 +54,14 @@ impl Policy for Late {
     fn recipient(&self, mailbox: Mailbox<'_>) -> Verdict {
         match kind(mailbox.local_part) {
             Kind::Refused => Verdict::UnknownRecipient,
-            Kind::Accepted | Kind::OpenQuestion(_) | Kind::Never => Verdict::Accept,
+            Kind::Accepted | Kind::Later(_) | Kind::Never => Verdict::Accept,
         }
     }
 
     fn judge(&self, mailbox: Mailbox<'_>) -> Judgement {
         match kind(mailbox.local_part) {
             Kind::Accepted | Kind::Refused => Judgement::Known(self.recipient(mailbox)),
-            Kind::OpenQuestion(_) | Kind::Never => Judgement::Asks,
+            Kind::Later(_) | Kind::Never => Judgement::Asks,
         }
     }
 
@@ -170,7 +170,7 @@ impl Connection {
     /// The answer comes, or the time for it is over.
     fn conclude(&mut self) {
         let Some((asked, kind)) = self.away.take() else { return };
-        if let Kind::OpenQuestion(verdict) = kind {
+        if let Kind::Later(verdict) = kind {
             self.resolve(asked, verdict);
         } else {
             self.now = self.session.deadline();

@@ -38,6 +38,13 @@ impl Session {
         self.refuse_and_close(reply::TOO_MANY_CONNECTIONS, replies)
     }
 
+    /// There is no place for the client, or the server stops.
+    pub fn refuse_place(&mut self, is_stopping: bool, replies: &mut ReplyBuffer) -> Step {
+        self.stopping = is_stopping;
+        let reply = if is_stopping { reply::SHUTTING_DOWN } else { reply::CUT_OFF };
+        self.refuse_and_close(reply, replies)
+    }
+
     /// All replies so far were handed over to be sent: what comes from now on may be an answer to them.
     pub fn handle_sending(&mut self) {
         self.reply_waits = None;

@@ -31,7 +31,7 @@ standings! {
     /// A command.
     Command,
     /// Whether a transaction may begin.
-    OpenQuestion,
+    Beginning,
     /// Whether the store has a place for a recipient.
     Asking,
     /// Whether TLS can begin.
@@ -57,7 +57,7 @@ impl Session {
             State::Greeted => Standing::Greeted,
             State::Command => Standing::Command,
             State::Waiting(Wait::Admission(_)) => Standing::Admitting,
-            State::Waiting(Wait::Beginning) => Standing::OpenQuestion,
+            State::Waiting(Wait::Beginning) => Standing::Beginning,
             State::Waiting(Wait::Recipient) => Standing::Asking,
             State::Waiting(Wait::Encryption) => Standing::AskedTls,
             State::Waiting(Wait::Storing) => Standing::Delivering,
