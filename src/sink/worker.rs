@@ -248,8 +248,7 @@ mod tests {
         let (seen, steps) = (Arc::clone(&sink.seen), Arc::clone(&sink.steps));
         run(Box::new(sink), &worker, &from, &[to_shard], &Silent, &SinkMetrics::default());
         assert_eq!(std::iter::from_fn(|| home.next()).count(), names.len(), "each has its receipt");
-        let read = (seen.lock().expect("no panic").clone(), steps.lock().expect("no panic").clone());
-        read
+        (seen.lock().expect("no panic").clone(), steps.lock().expect("no panic").clone())
     }
 
     /// Else a slow disk that does go on would be told as one that hangs.
