@@ -3,8 +3,8 @@
 //!
 //! The admin thread looks twice a second. It rings each shard that has made no turn since the last look: an
 //! idle shard then makes one, and one that hangs does not. A worker that hangs is seen by its pulse, which
-//! stands while a batch is on its way. What is counted is looks, not time: after a pause of the whole process,
-//! or on a machine that is too busy for this thread as well, no shard is taken for one that hangs.
+//! stands while a batch is on its way. What is counted is looks, not time: after a pause of the whole
+//! process, or on a machine that is too busy for this thread as well, no shard is taken for one that hangs.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

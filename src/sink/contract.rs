@@ -49,8 +49,8 @@ pub trait Sink {
         Cost { bytes: message.data.bytes(), files: 0 }
     }
 
-    /// Gives the pulse of its worker, before the first batch. A sink whose single message may take longer than
-    /// a disk may hang [advances](Pulse::advance) it within [`Self::store`], on the same thread.
+    /// Gives the pulse of its worker, before the first batch. A sink whose single message may take longer
+    /// than a disk may hang [advances](Pulse::advance) it within [`Self::store`], on the same thread.
     fn watched(&mut self, _pulse: &Arc<Pulse>) {}
 
     /// Stores a batch and appends exactly one outcome a message, in the order of the batch. May block.

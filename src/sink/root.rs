@@ -266,9 +266,9 @@ pub(super) fn make(
 /// could take away whole keeps no promise. What is made gets the owner and the permission; what is there
 /// keeps its own.
 ///
-/// Root does this in directories of a user who may put links there meanwhile. So each level is made and opened
-/// below the one above it, which is open, and is given away by its descriptor, the deepest first: a user who
-/// has a directory could change what is below it.
+/// Root does this in directories of a user who may put links there meanwhile. So each level is made and
+/// opened below the one above it, which is open, and is given away by its descriptor, the deepest first: a
+/// user who has a directory could change what is below it.
 fn make_durable(path: &Path, permission: Option<Permission>, owner: Option<Owner>) -> io::Result<()> {
     let (existing, missing) = existing_above(path);
     let mut above = open_directory(CWD, existing, OFlags::PATH)?;

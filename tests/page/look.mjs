@@ -4,7 +4,8 @@
 //
 // node look.mjs URL DIRECTORY NAME WORDS [stale PID]
 //
-// WORDS is a regular expression that the verdict of the page must match, within 30 s. With `stale`, the server of that process id is ended at last, and the page has to say so.
+// WORDS is a regular expression that the verdict of the page must match, within 30 s.
+// With `stale`, the server of that process id is ended at last, and the page has to say so.
 import { createRequire } from "node:module";
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
