@@ -37,6 +37,8 @@ pub mod server;
 // The process: its threads, what it tells of itself, what it may have, and its end.
 
 #[cfg(feature = "server")]
+mod accounts;
+#[cfg(feature = "server")]
 pub mod admin;
 #[cfg(feature = "server")]
 pub mod resource_limits;

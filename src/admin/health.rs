@@ -2,9 +2,9 @@
 //! (`/readyz`).
 //!
 //! The admin thread looks twice a second. It rings each shard that has made no turn since the last look: an
-//! idle shard then makes one, and one that hangs does not. So is a worker seen whose batch does not end. What
-//! is counted is looks, not time: a process that was stopped and goes on, or a machine that is too busy for
-//! this thread, too, is no shard that hangs.
+//! idle shard then makes one, and one that hangs does not. A worker that hangs is seen by its pulse, which
+//! stands while a batch is on its way. What is counted is looks, not time: after a pause of the whole
+//! process, or on a machine that is too busy for this thread as well, no shard is taken for one that hangs.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -75,7 +75,7 @@ impl Stand {
 struct Seen {
     /// Turns of each shard.
     shards: Vec<Stand>,
-    /// Steps of each worker; no looks while it has no batch.
+    /// Steps of each worker's pulse; no looks while it has no batch.
     workers: Vec<Stand>,
     /// Failed batches of each worker.
     failures: Vec<Stand>,
@@ -221,7 +221,11 @@ impl Health {
         });
         let workers = seen.workers.iter().enumerate();
         let workers = workers.map(|(number, stand)| {
-            check(format!("sink-{number}"), stand, "its batch is on its way (does the disk answer?)")
+            check(
+                format!("sink-{number}"),
+                stand,
+                "its batch is on its way (does the disk, or whoever reads the output, answer?)",
+            )
         });
         shards.chain(workers).collect::<Vec<_>>().into_iter()
     }
@@ -360,6 +364,9 @@ mod tests {
         pulse.begin();
         look(LOOKS_MAX);
         assert_eq!(watched.hangs(), [""; 0], "another batch");
+        pulse.advance();
+        look(LOOKS_MAX);
+        assert_eq!(watched.hangs(), [""; 0], "the next part of it");
     }
 
     #[test]

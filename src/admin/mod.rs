@@ -147,14 +147,16 @@ async fn run(start: AdminStart, mut stopped: oneshot::Receiver<()>) -> io::Resul
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sample = interval(SAMPLE_EVERY);
     sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut watchdog = Watchdog::new(&service_manager);
     loop {
         tokio::select! {
             biased;
             _ = &mut stopped => return Ok(()),
             _ = look.tick() => {
                 health.look();
-                watchdog.tell_if_due(&health);
+                // With each good look: what the watchdog waits for begins anew when it turns bad, not before.
+                if service_manager.watchdog().is_some() && health.healthz().is_good() {
+                    service_manager.alive();
+                }
             }
             _ = sample.tick() => status.sample(),
             () = take_next_question(control.as_mut()) => {}
@@ -277,29 +279,5 @@ impl Strangers {
         }
         self.told_at = Some(Instant::now());
         Some(std::mem::take(&mut self.untold))
-    }
-}
-
-/// Tells the service manager that all is well, while it is.
-struct Watchdog<'a> {
-    service_manager: &'a ServiceManager,
-    every: Option<Duration>,
-    told_at: Option<Instant>,
-}
-
-impl<'a> Watchdog<'a> {
-    fn new(service_manager: &'a ServiceManager) -> Self {
-        // Twice as often as it is wanted (sd_watchdog_enabled(3)), or with the next look after it was due.
-        let every = service_manager.watchdog().map(|wanted| wanted / 2);
-        Self { service_manager, every, told_at: None }
-    }
-
-    fn tell_if_due(&mut self, health: &Health) {
-        let Some(every) = self.every else { return };
-        let is_due = self.told_at.is_none_or(|at| at.elapsed() + LOOK_EVERY > every);
-        if is_due && health.healthz().is_good() {
-            self.service_manager.alive();
-            self.told_at = Some(Instant::now());
-        }
     }
 }

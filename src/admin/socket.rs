@@ -6,12 +6,13 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use rustix::fs::{FlockOperation, Mode};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -66,7 +67,7 @@ impl Listening {
     /// A socket that somebody else opened on this address and keeps.
     pub fn lent(socket: OwnedFd, address: &AdminAddress) -> io::Result<Self> {
         if rustix::net::sockopt::socket_type(&socket)? != SocketType::STREAM {
-            return Err(rustix::io::Errno::PROTOTYPE.into());
+            return Err(Errno::PROTOTYPE.into());
         }
         let socket = match address {
             AdminAddress::Tcp(_) => Socket::Tcp(socket.into()),
@@ -103,22 +104,34 @@ const MODE: u32 = 0o660;
 /// is no socket, or that somebody listens on, is not.
 pub fn bind_unix(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
     // Of two processes that start at a time, the second must not take away what the first has made.
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let directory = File::open(directory)?;
-    rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive).map_err(|_| in_use())?;
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = File::open(folder)?;
+    match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        // It holds it for a moment if it starts, too. Whoever may read the directory can hold it for longer.
+        Err(Errno::WOULDBLOCK) => {
+            let folder = folder.display();
+            let text =
+                format!("another program holds a lock on the directory {folder} (`fuser {folder}` names it)");
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
+        }
+        Err(error) => return Err(error.into()),
+    }
     if let Ok(there) = fs::symlink_metadata(path) {
         if !there.file_type().is_socket() {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket"));
         }
-        match UnixStream::connect(path) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
-            Ok(_) | Err(_) => return Err(in_use()),
+        match knock(path) {
+            Err(Errno::CONNREFUSED) => fs::remove_file(path)?,
+            Err(Errno::NOENT) => {}
+            Err(error @ (Errno::ACCESS | Errno::PERM)) => return Err(error.into()),
+            // EAGAIN: somebody listens, and has let as many wait as there is room for.
+            Ok(()) | Err(_) => {
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, "another program listens there"));
+            }
         }
     }
-    let flags = SocketFlags::CLOEXEC;
-    let socket: OwnedFd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let socket = unix_socket(SocketFlags::CLOEXEC)?;
     // The file has this mode from its first moment on, less what the umask takes (unix(7)).
     rustix::fs::fchmod(&socket, Mode::from_raw_mode(mode))?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path.as_os_str().as_bytes())?)?;
@@ -128,8 +141,14 @@ pub fn bind_unix(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile
     Ok((UnixListener::from(socket), file))
 }
 
-fn in_use() -> io::Error {
-    io::Error::new(io::ErrorKind::AddrInUse, "another program listens there")
+fn unix_socket(flags: SocketFlags) -> rustix::io::Result<OwnedFd> {
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+}
+
+/// Whether somebody listens there. Nobody is waited for: a program that accepts nothing would be for ever.
+fn knock(path: &Path) -> rustix::io::Result<()> {
+    let socket = unix_socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path.as_os_str().as_bytes())?)
 }
 
 /// The file of a Unix socket of ours; removed by drop, unless another one is in its place.
@@ -225,6 +244,8 @@ impl AsyncWrite for Stream {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+
     use super::*;
 
     #[test]
@@ -252,5 +273,35 @@ mod tests {
         fs::write(path, "precious").expect("a file");
         assert_eq!(Listening::bind(&address).expect_err("a file").kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(path).expect("still there"), b"precious");
+    }
+
+    #[test]
+    fn a_start_waits_neither_for_who_accepts_nothing_nor_for_a_lock() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let path = folder.path().join("admin.sock");
+        let address = AdminAddress::Unix(path.clone());
+        let deaf = unix_socket(SocketFlags::CLOEXEC).expect("a socket");
+        let name = SocketAddrUnix::new(path.as_os_str().as_bytes()).expect("short");
+        rustix::net::bind(&deaf, &name).expect("free");
+        rustix::net::listen(&deaf, 0).expect("it listens");
+        let mut waiting = Vec::new();
+        while waiting.len() < 8 {
+            let client = unix_socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK).expect("a socket");
+            let connected = rustix::net::connect(&client, &name);
+            waiting.push(client);
+            if connected == Err(Errno::AGAIN) {
+                break;
+            }
+        }
+        assert_eq!(knock(&path), Err(Errno::AGAIN), "no room for one more");
+        let refused = Listening::bind(&address).expect_err("in use").to_string();
+        assert!(refused.contains("another program listens there"), "{refused}");
+        drop((deaf, waiting));
+        let lock = File::open(folder.path()).expect("a directory");
+        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).expect("free");
+        let refused = Listening::bind(&address).expect_err("a lock").to_string();
+        assert!(refused.contains("another program holds a lock on the directory"), "{refused}");
+        drop(lock);
+        Listening::bind(&address).expect("free");
     }
 }

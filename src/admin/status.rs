@@ -49,9 +49,9 @@ pub struct Status {
     pub latency: Vec<Latency>,
     /// One a shard.
     pub shards: Vec<Shard>,
-    /// Connections and recipients that were refused, most frequent first.
+    /// Connections, recipients and messages that were refused, most frequent first.
     pub refusals: Vec<Refusal>,
-    /// Where mail goes.
+    /// Where mail goes; empty where the shards throw it away themselves (`discard`).
     pub sinks: Vec<Sink>,
     /// Memory of all shards, and spill files.
     pub memory: Memory,
@@ -61,8 +61,6 @@ pub struct Status {
     pub spool: Option<Spool>,
     /// Certificates that are shown to clients, the one that ends first is first.
     pub certificates: Vec<Certificate>,
-    /// Where the forwarder delivers; empty without one.
-    pub destinations: Vec<Destination>,
     /// The last notable events, newest first.
     pub events: Vec<Event>,
 }
@@ -193,7 +191,7 @@ pub struct Shard {
 pub struct Refusal {
     /// What was turned away: `connection`, `recipient` or `message`.
     pub what: String,
-    /// Why.
+    /// Why. Of recipients it is the word of the log's `reason=`, with spaces for hyphens.
     pub reason: String,
     /// In the last minute.
     pub minute: u64,
@@ -216,7 +214,7 @@ pub struct Sink {
     pub sync_p50_us: Option<u64>,
     /// 99 of 100 of them.
     pub sync_p99_us: Option<u64>,
-    /// Batches or messages that could not be stored, since the start.
+    /// Messages that could not be stored, since the start.
     pub failures_total: u64,
 }
 
@@ -233,7 +231,8 @@ pub struct Memory {
     pub spill_files: u64,
     /// What lies in them.
     pub spill_bytes: u64,
-    /// Time in which no receive buffer was free, of all shards since the start.
+    /// Time for which clients were held back, of all shards since the start: because no receive buffer was
+    /// free, memory was nearly used up, or messages waited for the sink.
     pub back_pressure_seconds: f64,
 }
 
@@ -242,8 +241,8 @@ pub struct Memory {
 pub struct Room {
     /// What mail may still take: free on the file system, less the reserve.
     pub free_bytes: u64,
-    /// When that is used up if it goes on as in the last 15 minutes; none if it does not shrink, or nobody
-    /// has looked for a minute yet.
+    /// When that is used up if it goes on as in the last 15 minutes; none if it does not shrink in several
+    /// steps, or nobody has looked for ten minutes yet.
     pub full_in_seconds: Option<u64>,
 }
 
@@ -269,19 +268,6 @@ pub struct Certificate {
     pub expires_unix: i64,
     /// Whole days until then; negative once it has ended.
     pub days_left: i64,
-}
-
-/// Where the forwarder delivers.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Destination {
-    /// Its name in the configuration.
-    pub destination: String,
-    /// Whether it takes mail.
-    pub up: bool,
-    /// Messages that wait for it.
-    pub queue_messages: u64,
-    /// How old the oldest of them is.
-    pub oldest_seconds: f64,
 }
 
 /// A notable event: a warning, an error, a start, a reload, a stop.

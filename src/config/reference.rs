@@ -116,11 +116,13 @@ pub(super) fn unknown_key(table: &str, key: &str, known: &[&'static str]) -> Str
     let homes: Vec<String> = tables()
         .iter()
         .filter(|home| home.name != table && home.keys.iter().any(|known| known.name == key))
-        .map(
-            |home| {
-                if home.header.is_empty() { "the top of the file".to_owned() } else { home.header.clone() }
-            },
-        )
+        .map(|home| {
+            if home.header.is_empty() {
+                "at the top of the file".to_owned()
+            } else {
+                format!("in {}", home.header)
+            }
+        })
         .collect();
     let shown = key.escape_debug();
     // `[[certificate]]` for `[[tls.certificate]]`.
@@ -130,7 +132,7 @@ pub(super) fn unknown_key(table: &str, key: &str, known: &[&'static str]) -> Str
         return format!("this key is unknown; write {}", below.header);
     }
     if !homes.is_empty() {
-        return format!("`{shown}` belongs into {}", homes.join(" or "));
+        return format!("`{shown}` belongs {}", homes.join(" or "));
     }
     let near = known.iter().map(|known| (strsim::damerau_levenshtein(key, known), known)).min();
     match near {

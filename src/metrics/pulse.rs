@@ -10,7 +10,7 @@ use crate::mail::outcome::{Outcome, TryAgain};
 /// What a worker tells of its batches.
 #[derive(Debug, Default)]
 pub struct Pulse {
-    /// How often the worker began and how often it ended, in one count: odd while a batch is on its way.
+    /// What [`Pulse::steps`] gives.
     steps: AtomicU64,
     /// The last batches in which every message failed for an error of the machine; 0 after any other.
     failed_in_a_row: AtomicU64,
@@ -19,7 +19,13 @@ pub struct Pulse {
 impl Pulse {
     /// The worker begins to gather a batch.
     pub fn begin(&self) {
-        self.step();
+        self.step(1);
+    }
+
+    /// A part of what is on its way is done, and the next part begins. A batch of many parts may take long in
+    /// all and yet be seen to go on.
+    pub fn advance(&self) {
+        self.step(2);
     }
 
     /// The sink gave these outcomes.
@@ -31,10 +37,10 @@ impl Pulse {
 
     /// The batch is stored and answered, or there was none.
     pub fn end(&self) {
-        self.step();
+        self.step(1);
     }
 
-    /// How often the worker began and ended: odd while a batch is on its way.
+    /// Moves with each of these steps, and is odd while a batch is on its way.
     pub fn steps(&self) -> u64 {
         self.steps.load(Ordering::Relaxed)
     }
@@ -44,9 +50,9 @@ impl Pulse {
         self.failed_in_a_row.load(Ordering::Relaxed)
     }
 
-    fn step(&self) {
+    fn step(&self, by: u64) {
         // One writer: no locked instruction.
-        self.steps.store(self.steps().wrapping_add(1), Ordering::Relaxed);
+        self.steps.store(self.steps().wrapping_add(by), Ordering::Relaxed);
     }
 }
 
@@ -66,6 +72,9 @@ mod tests {
             (&[Outcome::TryAgain(TryAgain::NoSpace)], 0),
         ] {
             pulse.begin();
+            let begun = pulse.steps();
+            pulse.advance();
+            assert_ne!(pulse.steps(), begun);
             assert_eq!(pulse.steps() % 2, 1);
             pulse.see(outcomes);
             pulse.end();

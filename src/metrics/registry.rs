@@ -130,6 +130,7 @@ impl Registry {
             log_lines_dropped: self.log_lines_dropped.get().map_or(0, |ask| ask()),
             shards: self.shards.iter().map(|shard| shard.read()).collect(),
             sink_kind: self.sink_kind,
+            sink_workers: self.sinks.len(),
             sink,
             spill: self.spill.get().map_or_else(SpillValues::default, |ask| ask()),
             spool: self.spool.read(),

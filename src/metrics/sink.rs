@@ -1,5 +1,6 @@
 //! What one worker of the sink counts.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::histogram::{Histogram, Spread, micros};
@@ -10,8 +11,8 @@ use crate::counter::Counter;
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct SinkMetrics {
-    /// How it is seen to go on.
-    pub pulse: Pulse,
+    /// How it is seen to go on. A sink that takes long over one message has it, too.
+    pub pulse: Arc<Pulse>,
     /// Batches that were stored, well or not.
     pub batches: Counter,
     /// Messages in them.
@@ -31,7 +32,7 @@ pub struct SinkMetrics {
 impl Default for SinkMetrics {
     fn default() -> Self {
         Self {
-            pulse: Pulse::default(),
+            pulse: Arc::default(),
             batches: Counter::new(),
             batch_messages: Histogram::default(),
             sync_duration: Histogram::default(),

@@ -25,7 +25,9 @@ pub struct Snapshot {
     pub shards: Vec<ShardValues>,
     /// The kind of the sink, as in the configuration.
     pub sink_kind: &'static str,
-    /// Of all workers of the sink together; zeros for one that runs on the shards.
+    /// The sink's workers; 0 for one that runs on the shards.
+    pub sink_workers: usize,
+    /// Of all workers of the sink together.
     pub sink: SinkValues,
     /// Spill files now.
     pub spill: SpillValues,

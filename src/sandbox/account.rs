@@ -1,20 +1,13 @@
 //! The user that ringmx serves as: looked up by name, and tried out.
 
-#![allow(unsafe_code)]
-
-use std::ffi::{CStr, CString};
 use std::fmt;
-use std::mem::MaybeUninit;
 use std::path::Path;
-use std::ptr;
 
 use rustix::process::{Gid, Uid, geteuid, getgid, getgroups, getuid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
+use crate::accounts::{group_of, groups_of, user_of};
 use crate::config::RunAs;
-
-/// Octets of an entry of the user database, at most. A group of thousands of members has a long one.
-const ENTRY_BYTES_MAX: usize = 16 << 20;
 
 /// A user with its groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,8 +83,10 @@ impl Account {
     /// Looks a user up, by name or number. A number needs no entry in the user database, if a group is named.
     fn find(user: &str, group: Option<&str>) -> Result<Self, AccountError> {
         let none = |key, text: String| AccountError { key, text };
+        let unasked =
+            |key, error: std::io::Error| none(key, format!("the account database cannot be asked: {error}"));
         let group = match group {
-            Some(name) => Some(group_of(name).ok_or_else(|| {
+            Some(name) => Some(group_of(name).map_err(|error| unasked("run_as.group", error))?.ok_or_else(|| {
                 none(
                     "run_as.group",
                     format!(
@@ -101,11 +96,7 @@ impl Account {
             })?),
             None => None,
         };
-        let entry = match user.parse::<u32>() {
-            Ok(number) => user_by_number(number).or(Some(Entry { user: number, group: None, name: None })),
-            Err(_) => user_by_name(user),
-        };
-        let entry = entry.ok_or_else(|| {
+        let entry = user_of(user).map_err(|error| unasked("run_as.user", error))?.ok_or_else(|| {
             none(
                 "run_as.user",
                 format!(
@@ -113,10 +104,6 @@ impl Account {
                 ),
             )
         })?;
-        // The kernel takes this number for "leave it as it is".
-        if entry.user == u32::MAX {
-            return Err(none("run_as.user", format!("{user} is the number of no user")));
-        }
         let group = group.or(entry.group).ok_or_else(|| {
             none(
                 "run_as.group",
@@ -125,7 +112,7 @@ impl Account {
         })?;
         let groups = entry.name.map_or_else(|| vec![group], |name| groups_of(&name, group));
         Ok(Self {
-            user: Uid::from_raw(entry.user),
+            user: Uid::from_raw(entry.number),
             group: Gid::from_raw(group),
             groups: groups.into_iter().map(Gid::from_raw).collect(),
             name: user.to_owned(),
@@ -160,94 +147,6 @@ pub fn not_its_own(store: &Path, account: &Account, error: &std::io::Error) -> S
         "user {account} of [run_as] may not read and write the store {store}: {error}; give it to that user: `chown -R {account} \
          {store}`, and see that the directories above it can be entered"
     )
-}
-
-/// What the user database says of a user.
-struct Entry {
-    user: u32,
-    /// None: it has no entry.
-    group: Option<u32>,
-    name: Option<CString>,
-}
-
-fn user_by_name(name: &str) -> Option<Entry> {
-    let name = CString::new(name).ok()?;
-    // SAFETY: the name ends with a NUL, and `ask` gives the other pointers as getpwnam_r wants them.
-    ask(
-        |entry, buffer, length, found| unsafe {
-            libc::getpwnam_r(name.as_ptr(), entry, buffer, length, found)
-        },
-        of_user,
-    )
-}
-
-fn user_by_number(number: u32) -> Option<Entry> {
-    // SAFETY: as above; a number can be any.
-    ask(
-        |entry, buffer, length, found| unsafe { libc::getpwuid_r(number, entry, buffer, length, found) },
-        of_user,
-    )
-}
-
-fn of_user(entry: &libc::passwd) -> Entry {
-    // SAFETY: an entry that was found has a name that ends with a NUL.
-    let name = unsafe { CStr::from_ptr(entry.pw_name) };
-    Entry { user: entry.pw_uid, group: Some(entry.pw_gid), name: Some(name.to_owned()) }
-}
-
-/// A group by name or number; a number needs no entry.
-fn group_of(name: &str) -> Option<u32> {
-    if let Ok(number) = name.parse::<u32>() {
-        return (number != u32::MAX).then_some(number);
-    }
-    let name = CString::new(name).ok()?;
-    ask(
-        // SAFETY: as above.
-        |entry, buffer, length, found| unsafe {
-            libc::getgrnam_r(name.as_ptr(), entry, buffer, length, found)
-        },
-        |entry: &libc::group| entry.gr_gid,
-    )
-}
-
-/// Asks a database with a buffer that grows until the answer fits.
-fn ask<E, T>(
-    call: impl Fn(*mut E, *mut libc::c_char, usize, *mut *mut E) -> libc::c_int,
-    read: impl FnOnce(&E) -> T,
-) -> Option<T> {
-    let mut entry = MaybeUninit::<E>::uninit();
-    let mut buffer = vec![0_u8; 4096];
-    loop {
-        let mut found = ptr::null_mut();
-        match call(entry.as_mut_ptr(), buffer.as_mut_ptr().cast(), buffer.len(), &raw mut found) {
-            libc::ERANGE if buffer.len() < ENTRY_BYTES_MAX => buffer.resize(buffer.len() * 4, 0),
-            libc::EINTR => {}
-            // SAFETY: not null, it points to `entry`, which was filled then, and whose strings are in
-            // `buffer`; both live until after `read`.
-            0 if !found.is_null() => return Some(read(unsafe { &*found })),
-            _ => return None,
-        }
-    }
-}
-
-/// Every group that a user is in, with this one.
-fn groups_of(name: &CStr, group: u32) -> Vec<u32> {
-    let mut groups = vec![0; 64];
-    loop {
-        let mut count = libc::c_int::try_from(groups.len()).unwrap_or(libc::c_int::MAX);
-        // SAFETY: the name ends with a NUL, and there is room for as many groups as `count` says.
-        let result = unsafe { libc::getgrouplist(name.as_ptr(), group, groups.as_mut_ptr(), &raw mut count) };
-        let wanted = usize::try_from(count).unwrap_or_default();
-        if result >= 0 {
-            groups.truncate(wanted);
-            return groups;
-        }
-        // Linux has no user in more groups than this (NGROUPS_MAX).
-        if groups.len() >= 65536 {
-            return vec![group];
-        }
-        groups.resize(wanted.max(groups.len() * 2), 0);
-    }
 }
 
 #[cfg(test)]

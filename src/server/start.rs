@@ -64,7 +64,7 @@ pub(super) fn start(
     // Its notes are among the warnings on the configuration.
     let (certificates, _) = TlsContext::open(&config.tls, &config.hostname).map_err(ServeError::new)?;
     let log_report = Arc::new(LogReport::new(log.clone()));
-    let sink_workers = config.sink.workers.min(config.shards.len());
+    let sink_workers = config.sink.facts().workers(config.sink.workers).min(config.shards.len());
     let registry = Arc::new(Registry::new(config.shards.len(), config.sink.kind.word(), sink_workers));
     registry.ask_log(log.lines_dropped());
     let surroundings = surroundings(config, &log_report, &registry, &tables);

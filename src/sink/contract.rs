@@ -1,10 +1,12 @@
 //! What a sink is: takes a batch, gives one outcome a message, and says what an outcome of it is worth.
 
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use super::volatile;
 use crate::handoff::message::Message;
 use crate::mail::outcome::Outcome;
+use crate::metrics::Pulse;
 
 /// What [`Outcome::Stored`] of a sink means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +48,10 @@ pub trait Sink {
     fn cost(&self, message: &Message) -> Cost {
         Cost { bytes: message.data.bytes(), files: 0 }
     }
+
+    /// Gives the pulse of its worker, before the first batch. A sink whose single message may take longer
+    /// than a disk may hang [advances](Pulse::advance) it within [`Self::store`], on the same thread.
+    fn watched(&mut self, _pulse: &Arc<Pulse>) {}
 
     /// Stores a batch and appends exactly one outcome a message, in the order of the batch. May block.
     ///

@@ -2,7 +2,6 @@
 //! directories.
 
 use std::collections::BTreeMap;
-use std::ffi::CString;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Display, Path};
@@ -12,6 +11,7 @@ use rustix::fs::{Gid, Mode, fchmod, fchown, fstat};
 use rustix::process::{getegid, geteuid, getgroups};
 use rustix::thread::CapabilitySet;
 
+use crate::accounts::group_of;
 use crate::config::file::user;
 
 /// The bits of a mode that chmod(2) takes.
@@ -36,7 +36,7 @@ pub struct Permission {
 }
 
 impl Permission {
-    /// What the configuration asks for. `None` where it has neither key. The error names the group.
+    /// What the configuration asks for. `None` where neither is configured. The error names the group.
     pub(super) fn configured(mode: Option<u32>, group: Option<&str>) -> Result<Option<Self>, String> {
         let Some(name) = group else {
             return Ok(mode.map(|mode| Self { mode, group: None }));
@@ -140,61 +140,23 @@ fn may_give_to(group: u32) -> bool {
             .is_ok_and(|capabilities| capabilities.effective.contains(CapabilitySet::CHOWN))
 }
 
-/// The number of a group: by its name, else what is written is the number. A group that was found is not
-/// looked up again, because the process may have given up the files of the database since.
+/// The number of a group. A name that was found is not looked up again, because the process may have given up
+/// the files of the database since.
 fn group_number(name: &str) -> Result<u32, String> {
     static FOUND: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
     let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(number) = found.get(name) {
         return Ok(*number);
     }
-    match by_name(name) {
+    match group_of(name) {
         Ok(Some(number)) => {
             found.insert(name.to_owned(), number);
             Ok(number)
         }
-        Ok(None) => name.parse().map_err(|_| {
-            format!(
-                "there is no group {name:?} on this machine: `groupadd --system {name}`, or correct the name"
-            )
-        }),
+        Ok(None) => Err(format!(
+            "there is no group {name:?} on this machine: `groupadd --system {name}`, or correct the name"
+        )),
         Err(error) => Err(format!("the group {name:?} cannot be looked up: {error}")),
-    }
-}
-
-/// Asks the machine's account database (nsswitch.conf(5)).
-#[allow(unsafe_code)]
-fn by_name(name: &str) -> io::Result<Option<u32>> {
-    /// A group of many members has a long entry.
-    const ENTRY_BYTES_MAX: usize = 1 << 20;
-    let name = CString::new(name)?;
-    let mut octets: Vec<libc::c_char> = vec![0; 1024];
-    loop {
-        let mut entry = std::mem::MaybeUninit::<libc::group>::uninit();
-        let mut found = std::ptr::null_mut();
-        // SAFETY: `name` ends in NUL and lives through the call; `entry` is memory for one `group`; the
-        // buffer's pointer and length are those of `octets`, which nobody else uses; `found` is set to null
-        // or to `entry`.
-        let error = unsafe {
-            libc::getgrnam_r(
-                name.as_ptr(),
-                entry.as_mut_ptr(),
-                octets.as_mut_ptr(),
-                octets.len(),
-                &raw mut found,
-            )
-        };
-        if error == libc::ERANGE && octets.len() < ENTRY_BYTES_MAX {
-            octets.resize(octets.len() * 4, 0);
-            continue;
-        }
-        return match error {
-            // SAFETY: `found` is not null, so the call filled `entry`.
-            0 if !found.is_null() => Ok(Some(unsafe { entry.assume_init() }.gr_gid)),
-            // What getgrnam(3) says of "not found".
-            0 | libc::ENOENT | libc::ESRCH | libc::EBADF | libc::EPERM => Ok(None),
-            error => Err(io::Error::from_raw_os_error(error)),
-        };
     }
 }
 
@@ -221,7 +183,7 @@ mod tests {
     fn a_group_is_found_by_name_and_by_number() {
         assert_eq!(group_number("root"), Ok(0));
         assert_eq!(group_number("54321"), Ok(54321));
-        for wrong in ["no-such-group-here", "-1", "4294967296"] {
+        for wrong in ["no-such-group-here", "-1", "4294967295", "4294967296"] {
             let why = group_number(wrong).expect_err("no group");
             assert!(why.contains(&format!("there is no group {wrong:?}")), "{why}");
         }

@@ -1,15 +1,19 @@
 //! The root directory of a store: examined, made, made durable, and locked.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read, Write as _};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{Access, AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, Uid, flock};
+use rustix::fs::{
+    Access, CWD, FlockOperation, Gid, Mode, OFlags, Uid, fchown, flock, fstat, mkdirat, openat,
+};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use super::file_system::Named;
 use super::opening::{Examined, OpenError};
@@ -87,7 +91,7 @@ impl Root {
 /// and nothing that is no file is waited for.
 fn open_lock(directory: &OwnedFd, how: OFlags) -> io::Result<fs::File> {
     let flags = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let opened = rustix::fs::openat(directory, LOCK_NAME, flags, Mode::RUSR | Mode::WUSR);
+    let opened = openat(directory, LOCK_NAME, flags, Mode::RUSR | Mode::WUSR);
     let file = fs::File::from(opened.named(Path::new(LOCK_NAME))?);
     if file.metadata()?.is_file() {
         return Ok(file);
@@ -261,41 +265,93 @@ pub(super) fn make(
 /// Makes a directory and what is missing above it, each entry synced in its parent: a store that a power cut
 /// could take away whole keeps no promise. What is made gets the owner and the permission; what is there
 /// keeps its own.
+///
+/// Root does this in directories of a user who may put links there meanwhile. So each level is made and
+/// opened below the one above it, which is open, and is given away by its descriptor, the deepest first: a
+/// user who has a directory could change what is below it.
 fn make_durable(path: &Path, permission: Option<Permission>, owner: Option<Owner>) -> io::Result<()> {
-    let parent = match path.parent() {
+    let (existing, missing) = existing_above(path);
+    let mut above = open_directory(CWD, existing, OFlags::PATH)?;
+    let (mut made, mut unsynced) = (Vec::new(), Vec::new());
+    for level in missing.into_iter().rev() {
+        let name = level.components().next_back().map_or(OsStr::new("."), Component::as_os_str);
+        let opened = match mkdirat(&above, name, Mode::RWXU) {
+            Ok(()) => {
+                let opened = open_directory(&above, name, OFlags::NOFOLLOW)?;
+                made.push((opened.try_clone()?, level));
+                opened
+            }
+            Err(Errno::EXIST) => open_directory(&above, name, OFlags::PATH | OFlags::NOFOLLOW)?,
+            Err(error) => return Err(error.into()),
+        };
+        unsynced.push((std::mem::replace(&mut above, opened), parent_of(level)));
+    }
+    for (directory, path) in made.iter().rev() {
+        give_away(directory, path, permission, owner)?;
+    }
+    for (directory, path) in unsynced {
+        sync(open_directory(&directory, ".", OFlags::empty()), path)?;
+    }
+    // The entry may have been made by a start that was cut short before its sync.
+    let parent = parent_of(existing);
+    sync(open_directory(CWD, parent, OFlags::empty()), parent)
+}
+
+/// The nearest directory that exists, and what is missing below it, the deepest first.
+fn existing_above(path: &Path) -> (&Path, Vec<&Path>) {
+    let (mut existing, mut missing) = (path, Vec::new());
+    while !existing.is_dir() && parent_of(existing) != existing {
+        missing.push(existing);
+        existing = parent_of(existing);
+    }
+    (existing, missing)
+}
+
+/// The directory that an entry is in; of the highest one, itself.
+fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
-        None => return Ok(()),
-    };
-    if !path.is_dir() {
-        make_durable(parent, permission, owner)?;
-        match fs::DirBuilder::new().mode(0o700).create(path) {
-            Ok(()) => {
-                if let Some((user, group)) = owner {
-                    // By the name that was just made, and not by where a link would lead.
-                    rustix::fs::chownat(CWD, path, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)?;
-                }
-                share(path, permission)?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
-    }
-    // The entry may have been made by a start that was cut short before its sync. A parent that we may not
-    // read was not made by us.
-    match fs::File::open(parent) {
-        Ok(directory) => directory.sync_all().map_err(|error| without_sync(parent, &directory, error)),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-        Err(error) => Err(error),
+        None => path,
     }
 }
 
-/// Gives a directory that was just made its permission, and makes that durable.
-fn share(path: &Path, permission: Option<Permission>) -> io::Result<()> {
-    let Some(permission) = permission else { return Ok(()) };
-    let directory = fs::File::open(path)?;
-    permission.of_directories().give(&directory)?;
-    directory.sync_all().map_err(|error| without_sync(path, &directory, error))
+fn open_directory(below: impl AsFd, name: impl rustix::path::Arg, how: OFlags) -> io::Result<OwnedFd> {
+    Ok(openat(below, name, how | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Gives a directory that was just made its owner and its permission, and makes that durable.
+fn give_away(
+    directory: &OwnedFd,
+    path: &Path,
+    permission: Option<Permission>,
+    owner: Option<Owner>,
+) -> io::Result<()> {
+    if permission.is_none() && owner.is_none() {
+        return Ok(());
+    }
+    if let Some((user, group)) = owner {
+        if fstat(directory)?.st_uid != geteuid().as_raw() {
+            let path = path.display();
+            return Err(io::Error::other(format!(
+                "somebody else has put a directory in the place of {path}"
+            )));
+        }
+        fchown(directory, Some(user), Some(group))?;
+    }
+    if let Some(permission) = permission {
+        permission.of_directories().give(directory)?;
+    }
+    sync(Ok(directory.try_clone()?), path)
+}
+
+/// A directory that we may not read was not made by us, and is left as it is.
+fn sync(directory: io::Result<OwnedFd>, path: &Path) -> io::Result<()> {
+    match directory.map(fs::File::from) {
+        Ok(directory) => directory.sync_all().map_err(|error| without_sync(path, &directory, error)),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// An error of the kind `Unsupported` where directories cannot be synced at all.
@@ -406,6 +462,39 @@ mod tests {
             Root::open(&inside(bad), "spool").expect_err(bad);
         }
         Root::open(&inside("a/b/c"), "spool").expect("made");
+    }
+
+    /// As root makes it for a user who owns the directory above.
+    #[test]
+    fn a_store_that_is_given_away_is_given_by_descriptors_and_no_link_is_followed() {
+        if !geteuid().is_root() {
+            return println!("skipped: needs root");
+        }
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let (users, outside) = (folder.path().join("users"), folder.path().join("outside"));
+        fs::create_dir(&users).expect("a directory");
+        fs::create_dir(&outside).expect("a directory");
+        let owner = (Uid::from_raw(3_000_018), Gid::from_raw(3_000_019));
+        let permission = Some(Permission { mode: 0o640, group: None });
+        let facts = |path: &Path| {
+            let facts = fs::metadata(path).expect("there");
+            (facts.uid(), facts.gid(), facts.mode() & 0o7777)
+        };
+        let before = facts(&outside);
+        std::os::unix::fs::symlink(outside.join("none"), users.join("a")).expect("a link");
+        make(&users.join("a/b"), permission, Some(owner)).expect_err("a link in the place of a level");
+        assert_eq!((facts(&outside), outside.join("none").exists()), (before, false));
+        fs::remove_file(users.join("a")).expect("removed");
+        let above = facts(&users);
+        make(&users.join("a/../a/./b"), permission, Some(owner)).expect("made");
+        for made in ["a", "a/b"] {
+            assert_eq!(facts(&users.join(made)), (3_000_018, 3_000_019, 0o750), "{made}");
+        }
+        assert_eq!(facts(&users), above, "what was there keeps its own");
+
+        let opened = open_directory(CWD, &outside, OFlags::empty()).expect("a directory");
+        fchown(&opened, Some(owner.0), Some(owner.1)).expect("given");
+        give_away(&opened, &outside, permission, Some(owner)).expect_err("a directory of somebody else");
     }
 
     #[test]

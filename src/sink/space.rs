@@ -72,7 +72,7 @@ impl Space {
     pub fn watch(root: &Path, reserve: Option<u64>, report: Arc<dyn Report>) -> io::Result<Arc<Self>> {
         let space = Arc::new(Self::fixed(u64::MAX));
         space.keep_in_reserve(reserve);
-        let mut watch = Watch::new(root, reserve, report, Arc::downgrade(&space));
+        let mut watch = Watch::new(root, report, Arc::downgrade(&space));
         watch.look(&space);
         let run = move || {
             loop {
@@ -151,7 +151,6 @@ impl Space {
 /// The thread's own state.
 struct Watch {
     root: PathBuf,
-    reserve: Option<u64>,
     report: Arc<dyn Report>,
     space: Weak<Space>,
     is_full: bool,
@@ -172,10 +171,9 @@ enum RootIs {
 }
 
 impl Watch {
-    fn new(root: &Path, reserve: Option<u64>, report: Arc<dyn Report>, space: Weak<Space>) -> Self {
+    fn new(root: &Path, report: Arc<dyn Report>, space: Weak<Space>) -> Self {
         Self {
             root: root.to_owned(),
-            reserve,
             report,
             space,
             is_full: false,
@@ -215,7 +213,6 @@ impl Watch {
 
     /// Asks the file system. When it does not answer, what was known stays: the sink itself will find out.
     fn look(&mut self, space: &Space) {
-        self.reserve = space.reserve();
         self.look_at_root();
         let disk = match rustix::fs::statvfs(&self.root) {
             Ok(disk) => disk,
@@ -244,7 +241,7 @@ impl Watch {
             self.is_full = false;
             return;
         }
-        let reserve = reserve_of(self.reserve, total);
+        let reserve = reserve_of(space.reserve(), total);
         let beyond = beyond(free, reserve, self.is_full);
         space.see(beyond, file_bytes_max);
         let (mib, reserve_mib, path) = (free >> 20, reserve >> 20, self.root.display());
@@ -338,7 +335,8 @@ mod tests {
         let notes = Arc::new(Notes::default());
         let space = Space::fixed(u64::MAX);
         let report = Arc::clone(&notes) as Arc<dyn Report>;
-        let mut watch = Watch::new(Path::new("/spool"), Some(1600), report, Weak::new());
+        space.keep_in_reserve(Some(1600));
+        let mut watch = Watch::new(Path::new("/spool"), report, Weak::new());
         let mut at = |free| {
             watch.update(10_000, free, u64::MAX, &space);
             space.has_room(None)
@@ -356,10 +354,9 @@ mod tests {
     fn a_file_system_without_a_size_sets_no_limit() {
         let notes = Arc::new(Notes::default());
         let space = Space::fixed(u64::MAX);
-        let mut watch =
-            Watch::new(Path::new("/spool"), None, Arc::clone(&notes) as Arc<dyn Report>, Weak::new());
+        let mut watch = Watch::new(Path::new("/spool"), Arc::clone(&notes) as Arc<dyn Report>, Weak::new());
         for reserve in [None, Some(0), Some(1 << 30)] {
-            watch.reserve = reserve;
+            space.keep_in_reserve(reserve);
             watch.update(0, 0, u64::MAX, &space);
             assert!(space.has_room(None) && space.has_room(Some(1 << 40)), "{reserve:?}");
         }
@@ -375,7 +372,7 @@ mod tests {
         std::fs::create_dir(path("store")).expect("a store");
         let notes = Arc::new(Notes::default());
         let report = Arc::clone(&notes) as Arc<dyn Report>;
-        let mut watch = Watch::new(&path("store"), Some(0), report, Weak::new());
+        let mut watch = Watch::new(&path("store"), report, Weak::new());
         let mut told = || {
             watch.look_at_root();
             watch.look_at_root();
@@ -395,8 +392,8 @@ mod tests {
     fn no_message_is_larger_than_a_file_may_be() {
         let notes = Arc::new(Notes::default());
         let space = Space::fixed(u64::MAX);
-        let mut watch =
-            Watch::new(Path::new("/spool"), Some(100), Arc::clone(&notes) as Arc<dyn Report>, Weak::new());
+        space.keep_in_reserve(Some(100));
+        let mut watch = Watch::new(Path::new("/spool"), Arc::clone(&notes) as Arc<dyn Report>, Weak::new());
         watch.update(10_000, 9_000, 1000, &space);
         assert!(space.has_room(None) && space.has_room(Some(1000)) && !space.has_room(Some(1001)));
         assert!(notes.0.lock().expect("no panic").is_empty(), "the disk is not full");

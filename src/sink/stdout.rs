@@ -23,6 +23,7 @@ use super::spill_file::SpillTo;
 use crate::config::{self, StdoutFormat};
 use crate::handoff::message::Message;
 use crate::mail::outcome::Outcome;
+use crate::metrics::Pulse;
 
 /// A reader that takes nothing for so long has stalled.
 const STALL_MAX: Duration = Duration::from_secs(10);
@@ -70,6 +71,7 @@ pub struct Stdout {
     format: StdoutFormat,
     stall_max: Duration,
     report: Arc<dyn Report>,
+    pulse: Arc<Pulse>,
     /// What is being written, `written` octets of which are out. Not empty after a failure in mid-message.
     text: Vec<u8>,
     /// `written <= text.len()`
@@ -80,7 +82,8 @@ impl Stdout {
     /// Writes to `output`, whose reader may not stall for longer than `stall_max`.
     pub fn new(output: OwnedFd, format: StdoutFormat, stall_max: Duration, report: Arc<dyn Report>) -> Self {
         let (output, never_blocks) = without_blocking(output);
-        Self { output, never_blocks, format, stall_max, report, text: Vec::new(), written: 0 }
+        let pulse = Arc::default();
+        Self { output, never_blocks, format, stall_max, report, pulse, text: Vec::new(), written: 0 }
     }
 
     /// Writes what is left of `text`.
@@ -95,6 +98,8 @@ impl Stdout {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
                     self.written += count;
+                    // A slow reader is none that hangs.
+                    self.pulse.advance();
                     deadline = Instant::now() + self.stall_max;
                 }
                 Err(Errno::AGAIN) => wait(&self.output, deadline)?,
@@ -132,6 +137,10 @@ impl Stdout {
 }
 
 impl Sink for Stdout {
+    fn watched(&mut self, pulse: &Arc<Pulse>) {
+        self.pulse = Arc::clone(pulse);
+    }
+
     fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>) {
         let mut stalled = None;
         for message in batch {

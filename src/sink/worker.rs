@@ -32,6 +32,7 @@ pub fn run(
     metrics: &SinkMetrics,
 ) {
     let _guard = AbortOnPanic;
+    sink.watched(&metrics.pulse);
     let inline_bytes_max = sink.inline_bytes_max().unwrap_or(u64::MAX);
     let mut gatherer = Gatherer { from, shards, report, inline_bytes_max, costly: VecDeque::new() };
     let mut batch = Vec::with_capacity(BATCH_MESSAGES_MAX);
@@ -41,12 +42,15 @@ pub fn run(
         let has_ended = gatherer.fill(&mut batch, &*sink);
         let mut was_idle = batch.is_empty();
         if !batch.is_empty() {
+            metrics.pulse.advance();
             store(&mut *sink, &mut batch, &mut outcomes, metrics);
             send_receipts(&mut batch, &mut outcomes, shards);
         }
         if let Some(message) = gatherer.costly.pop_front() {
             was_idle = false;
+            metrics.pulse.advance();
             if gatherer.load(message, &mut batch).is_some() {
+                metrics.pulse.advance();
                 store(&mut *sink, &mut batch, &mut outcomes, metrics);
                 send_receipts(&mut batch, &mut outcomes, shards);
             }
@@ -174,9 +178,16 @@ mod tests {
     use crate::mail::client::ClientFacts;
     use crate::mail::envelope::Envelope;
     use crate::mail::queue_id::QueueId;
+    use crate::metrics::Pulse;
 
-    /// Remembers who was stored together. What a message costs stands in its name.
-    struct Batches(Arc<Mutex<Vec<Vec<u128>>>>);
+    /// Remembers who was stored together, and where the pulse stood then. What a message costs stands in its
+    /// name.
+    #[derive(Default)]
+    struct Batches {
+        seen: Arc<Mutex<Vec<Vec<u128>>>>,
+        steps: Arc<Mutex<Vec<u64>>>,
+        pulse: Arc<Pulse>,
+    }
 
     impl Sink for Batches {
         fn cost(&self, message: &Message) -> Cost {
@@ -188,9 +199,14 @@ mod tests {
             }
         }
 
+        fn watched(&mut self, pulse: &Arc<Pulse>) {
+            self.pulse = Arc::clone(pulse);
+        }
+
         fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>) {
+            self.steps.lock().expect("no panic").push(self.pulse.steps());
             let names = batch.iter().map(|message| message.id.0).collect();
-            self.0.lock().expect("no panic").push(names);
+            self.seen.lock().expect("no panic").push(names);
             outcomes.extend(batch.iter().map(|_| Outcome::Stored));
         }
     }
@@ -203,6 +219,11 @@ mod tests {
 
     /// Hands these over before the worker begins, and gives its batches.
     fn batches(names: &[u128]) -> Vec<Vec<u128>> {
+        batches_and_steps(names).0
+    }
+
+    /// The same, and where the pulse stood at each of them.
+    fn batches_and_steps(names: &[u128]) -> (Vec<Vec<u128>>, Vec<u64>) {
         let (worker, shard) = [(); 2].map(|()| Consumer::new().expect("an eventfd")).into();
         let (to_sink, from) = worker.channel(1024);
         let (to_shard, home) = shard.channel(1024);
@@ -223,17 +244,22 @@ mod tests {
             assert!(to_sink.try_send(Box::new(message)).is_ok());
         }
         drop(to_sink);
-        let seen = Arc::default();
-        run(
-            Box::new(Batches(Arc::clone(&seen))),
-            &worker,
-            &from,
-            &[to_shard],
-            &Silent,
-            &SinkMetrics::default(),
-        );
+        let sink = Batches::default();
+        let (seen, steps) = (Arc::clone(&sink.seen), Arc::clone(&sink.steps));
+        run(Box::new(sink), &worker, &from, &[to_shard], &Silent, &SinkMetrics::default());
         assert_eq!(std::iter::from_fn(|| home.next()).count(), names.len(), "each has its receipt");
-        seen.lock().expect("no panic").clone()
+        (seen.lock().expect("no panic").clone(), steps.lock().expect("no panic").clone())
+    }
+
+    /// Else a slow disk that does go on would be told as one that hangs.
+    #[test]
+    fn a_batch_and_the_costly_message_after_it_are_two_steps_of_the_pulse() {
+        let (batches, steps) = batches_and_steps(&[1, 1000]);
+        assert_eq!(batches, [vec![1], vec![1000]]);
+        assert!(
+            matches!(*steps, [first, second] if first < second && first % 2 == 1 && second % 2 == 1),
+            "{steps:?}"
+        );
     }
 
     #[test]

@@ -2,8 +2,9 @@
 // fails on what axe finds, on a page that scrolls sideways, on a message of the console, and on an address of
 // another origin.
 //
-// node look.mjs URL DIRECTORY NAME [stale PID]
+// node look.mjs URL DIRECTORY NAME WORDS [stale PID]
 //
+// WORDS is a regular expression that the verdict of the page must match, within 30 s.
 // With `stale`, the server of that process id is ended at last, and the page has to say so.
 import { createRequire } from "node:module";
 import { mkdirSync, readFileSync } from "node:fs";
@@ -14,10 +15,20 @@ const require = createRequire(join(process.env.PAGE_MODULES ?? process.cwd(), "p
 const { chromium } = require("playwright-core");
 const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 
-const [url, directory, name, stale, pid] = process.argv.slice(2);
+const [url, directory, name, words, stale, pid] = process.argv.slice(2);
 const origin = new URL(url).origin;
 const faults = [];
 const fault = (text) => faults.push(`${name}: ${text}`);
+
+// Until the page says so: the figures of a load or of a sink that hangs take their time.
+const says = async (page) => {
+  const verdict = () => page.textContent("#verdict");
+  const end = Date.now() + 30_000;
+  while (!new RegExp(words).test(await verdict())) {
+    if (Date.now() > end) return fault(`the verdict is not /${words}/ but: ${(await verdict()).trim().slice(0, 300)}`);
+    await page.waitForTimeout(250);
+  }
+};
 
 mkdirSync(directory, { recursive: true });
 const browser = await chromium.launch({
@@ -55,6 +66,7 @@ for (const width of [360, 1440]) {
     if (!policy?.startsWith("default-src 'none';")) fault(`the policy is ${policy}`);
     await page.waitForFunction(() => document.getElementById("pulse").textContent.startsWith("Live"));
     await page.waitForTimeout(1500);
+    await says(page);
     const wide = await page.evaluate(() => {
       const width = document.documentElement.clientWidth;
       const over = [...document.querySelectorAll("body *")].filter((element) => {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ringmx::config::{self, LineEndings, StdoutFormat};
 use ringmx::mail::outcome::{Outcome, Refused, TryAgain};
+use ringmx::metrics::Pulse;
 use ringmx::sink::spool::reader;
 use ringmx::sink::stdout::Stdout;
 use ringmx::sink::{self, Durability, Report, Sink as _};
@@ -118,14 +119,15 @@ fn a_directory_of_somebody_else_stays_as_it_is_and_one_of_ours_becomes_shared() 
     if is_root {
         std::os::unix::fs::chown(of("bob"), Some(12_345), None).expect("given away");
     }
+    let mode = |path: &Path| fs::metadata(path).expect("a directory").mode() & 0o7777;
+    let before = mode(&of("bob"));
     let kind = maildir_kind(store_at.path(), "{domain}/{local}", LineEndings::Lf);
     let mut sink = start(open(contract::shared(kind, 0o660, some_group()), &Arc::default()));
     let sent = Sent::new(1, "x\r\n").to(&["alice", "bob"]);
     assert_eq!(store(&mut *sink, &[sent]), [Outcome::Stored]);
-    let mode = |path: &Path| fs::metadata(path).expect("a directory").mode() & 0o7777;
     assert_eq!((mode(&of("alice")), mode(&of("alice/cur"))), (0o2770, 0o2770));
     assert_eq!(mode(&of("bob/cur")), 0o2770);
-    assert_eq!(mode(&of("bob")), if is_root { 0o755 } else { 0o2770 });
+    assert_eq!(mode(&of("bob")), if is_root { before } else { 0o2770 });
 }
 
 #[test]
@@ -208,6 +210,28 @@ fn stdout_json_keeps_the_contract() {
         let data = line["data_base64"].as_str().expect("text").as_bytes();
         assert!(data_encoding::BASE64.decode(data).expect("base64") == sent.content());
     }
+}
+
+/// Else who watches over the process ends it because of a reader that is slow.
+#[test]
+fn stdout_moves_its_pulse_while_a_slow_reader_takes_one_message() {
+    let (mut reader, writer) = pipe();
+    let pulse = Arc::<Pulse>::default();
+    let mut sink = stdout(writer, StdoutFormat::Json, Duration::from_secs(10), &Arc::default());
+    sink.watched(&pulse);
+    pulse.begin();
+    let before = pulse.steps();
+    let storing = std::thread::spawn(move || store(&mut sink, &[Sent::new(1, vec![b'x'; 1_000_000])]));
+    let mut taken = vec![0; 300_000];
+    let mut seen = vec![before];
+    for _ in 0..4 {
+        reader.read_exact(&mut taken).expect("a pipe");
+        let now = pulse.steps();
+        assert!(Some(&now) > seen.last() && now % 2 == 1, "{seen:?} {now}");
+        seen.push(now);
+    }
+    drop(reader.read_to_end(&mut taken));
+    assert_eq!(storing.join().expect("a sink"), [Outcome::Stored]);
 }
 
 #[test]

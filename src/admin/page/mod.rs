@@ -50,7 +50,6 @@ fn fill(name: &str, status: &Status, out: &mut String) -> bool {
         "memory" => panels::memory(status, out),
         "refusals" => panels::refusals(status, out),
         "certificates" => panels::certificates(status, out),
-        "destinations" => panels::destinations(status, out),
         "events" => panels::events(status, out),
         _ => return false,
     }

@@ -224,7 +224,7 @@ pub(super) fn memory(status: &Status, out: &mut String) {
     row(out, "Blocks of mail data", &bytes(memory.blocks_used_bytes));
     row(out, "Spill files", &count(memory.spill_files));
     row(out, "In spill files", &bytes(memory.spill_bytes));
-    row(out, "No buffer free, since the start", &wait(memory.back_pressure_seconds));
+    row(out, "Clients held back, since the start", &wait(memory.back_pressure_seconds));
 }
 
 pub(super) fn refusals(status: &Status, out: &mut String) {
@@ -271,29 +271,6 @@ pub(super) fn certificates(status: &Status, out: &mut String) {
         );
     }
     out.push_str("</tbody></table>");
-}
-
-/// Nothing at all without a forwarder.
-pub(super) fn destinations(status: &Status, out: &mut String) {
-    if status.destinations.is_empty() {
-        return;
-    }
-    out.push_str(
-        "<section class=\"panel\" aria-labelledby=\"destinations-title\"><h2 id=\"destinations-title\">Destinations</h2><table><thead><tr>\
-         <th scope=\"col\">Name</th><th scope=\"col\">state</th><th scope=\"col\" class=\"n\">messages that wait</th>\
-         <th scope=\"col\" class=\"n\">oldest</th></tr></thead><tbody>",
-    );
-    for destination in &status.destinations {
-        let _ = write!(
-            out,
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
-            Text(&destination.destination),
-            if destination.up { "up" } else { "<strong>down</strong>" },
-            count(destination.queue_messages),
-            wait(destination.oldest_seconds)
-        );
-    }
-    out.push_str("</tbody></table></section>");
 }
 
 pub(super) fn events(status: &Status, out: &mut String) {

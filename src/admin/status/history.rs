@@ -26,7 +26,10 @@ const SAMPLES_MAX: usize = 901;
 const SPREADS_MAX: usize = 61;
 
 /// A trend over less says nothing of when a disk will be full.
-const TREND_MIN: Duration = Duration::from_mins(1);
+const TREND_MIN: Duration = Duration::from_mins(10);
+
+/// Room that fell in fewer samples is no trend: somebody has written one large file.
+const FALLS_MIN: usize = 3;
 
 /// Nobody plans for a disk that is full in more than ten years.
 const FULL_IN_MAX: f64 = 10.0 * 365.0 * 86_400.0;
@@ -141,12 +144,11 @@ impl History {
             latency: self.latency(),
             shards: self.shards(snapshot),
             refusals: self.refusals(total),
-            sinks: vec![self.sink(snapshot, total)],
+            sinks: (snapshot.sink_workers > 0).then(|| self.sink(snapshot, total)).into_iter().collect(),
             memory: memory(snapshot, total),
             room: self.room(),
             spool: snapshot.spool.as_ref().map(spool),
             certificates: certificates(snapshot, *at),
-            destinations: Vec::new(),
             events: facts.events.clone(),
         };
         status.problems = judgement::problems(&status);
@@ -267,6 +269,12 @@ impl History {
     fn room(&self) -> Option<Room> {
         let new = self.samples.back()?;
         let free_bytes = new.room_bytes?;
+        let falls = self.samples.iter().zip(self.samples.iter().skip(1));
+        let falls =
+            falls.filter(|(old, new)| new.room_bytes.is_some_and(|new| old.room_bytes > Some(new))).count();
+        if falls < FALLS_MIN {
+            return Some(Room { free_bytes, full_in_seconds: None });
+        }
         let full_in_seconds =
             self.samples.iter().find(|sample| sample.room_bytes.is_some()).and_then(|old| {
                 let seconds =
@@ -431,17 +439,41 @@ mod tests {
         assert_eq!(clocked.status().room, None, "nobody knows");
         clocked.room = Some(100_000);
         clocked.second();
-        for second in 0..100 {
+        for second in 0..700 {
             clocked.room = Some(100_000 - second * 10);
             clocked.second();
             let full = clocked.status().room.expect("known").full_in_seconds;
-            assert_eq!(full.is_some(), second >= 59, "{second}: a minute at least");
+            assert_eq!(full.is_some(), second >= 599, "{second}: ten minutes at least");
         }
         let full = clocked.status().room.expect("known").full_in_seconds.expect("it shrinks");
-        assert!((9_900..10_100).contains(&full), "{full}");
+        assert!((9_250..9_350).contains(&full), "{full}");
         clocked.room = Some(200_000);
         clocked.second();
         assert_eq!(clocked.status().room, Some(Room { free_bytes: 200_000, full_in_seconds: None }));
+    }
+
+    #[test]
+    fn one_large_file_is_no_trend() {
+        let mut clocked = Clocked::new();
+        for second in 0..800 {
+            // Nobody but us writes on the disk twice.
+            clocked.room =
+                Some(1_000_000 - u64::from(second > 100) * 300_000 - u64::from(second > 200) * 300_000);
+            clocked.second();
+            let room = clocked.status().room.expect("known");
+            assert_eq!(room.full_in_seconds, None, "{second}");
+        }
+        clocked.room = Some(300_000);
+        clocked.second();
+        assert!(clocked.status().room.expect("known").full_in_seconds.is_some(), "the third step");
+    }
+
+    #[test]
+    fn a_sink_without_workers_has_no_figures() {
+        let mut clocked = Clocked::new();
+        clocked.registry = Registry::new(2, "discard", 0);
+        clocked.second();
+        assert_eq!(clocked.status().sinks, []);
     }
 
     #[test]

@@ -44,7 +44,6 @@ pub fn problems(status: &Status) -> Vec<Problem> {
     store(status, &mut found);
     certificates(status, &mut found);
     memory(status, &mut found);
-    destinations(status, &mut found);
     found.sort_by_key(|problem| problem.severity);
     found
 }
@@ -58,8 +57,9 @@ fn checks(status: &Status, found: &mut Vec<Problem>) {
         let cure = "See the newest events and `dmesg`; if it stays so, start the service again.";
         add(found, Severity::Error, format!("Not healthy: {reason}"), cure);
     }
-    // That something hangs was said above.
-    for reason in status.ready.reasons.iter().filter(|reason| !reason.starts_with("health: ")) {
+    // That something hangs was said above; what to do about a full disk is said with the store.
+    let is_said = |reason: &&String| ["health: ", "room: "].iter().any(|check| reason.starts_with(check));
+    for reason in status.ready.reasons.iter().filter(|reason| !is_said(reason)) {
         let cure = "Senders are told to try again. See the newest events for why; `ringmx check` names what the file has wrong.";
         add(found, Severity::Error, format!("No mail is taken: {reason}"), cure);
     }
@@ -127,23 +127,9 @@ fn memory(status: &Status, found: &mut Vec<Problem>) {
     add(found, Severity::Warning, what, cure);
 }
 
-fn destinations(status: &Status, found: &mut Vec<Problem>) {
-    for destination in status.destinations.iter().filter(|destination| !destination.up) {
-        let waiting = figures::count(destination.queue_messages);
-        let what =
-            format!("The destination {} is down; {waiting} messages wait for it", destination.destination);
-        add(
-            found,
-            Severity::Warning,
-            what,
-            "See whether its next hop answers; mail waits in the spool until it does.",
-        );
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::{Certificate, Destination, Memory, Room, Sink, Spool};
+    use super::super::{Certificate, Memory, Room, Sink, Spool};
     use super::*;
 
     fn well() -> Status {
@@ -180,7 +166,13 @@ mod tests {
         let status = Status {
             ready: Check {
                 ok: false,
-                reasons: vec!["no room".into(), "health: shard-1: see /healthz".into()],
+                reasons: [
+                    "store: its directory is gone",
+                    "room: within space_reserve",
+                    "health: shard-1: see /healthz",
+                ]
+                .map(str::to_owned)
+                .to_vec(),
             },
             healthy: Check { ok: false, reasons: vec!["shard 1 does not answer".into()] },
             state: State::NotReady,
@@ -192,7 +184,6 @@ mod tests {
             spool: Some(Spool { consumer_lag_seconds: 900.0, ..Spool::default() }),
             certificates: vec![certificate(-1), certificate(1), certificate(14)],
             memory: Memory { buffers: 100, buffers_pinned: 90, ..Memory::default() },
-            destinations: vec![Destination { destination: "inner".into(), ..Destination::default() }],
             ..well()
         };
         let found = problems(&status);
@@ -203,7 +194,7 @@ mod tests {
             5,
             "{found:?}"
         );
-        assert_eq!(found.len(), 10, "{found:?}");
+        assert_eq!(found.len(), 9, "{found:?}");
         assert!(found.iter().any(|problem| problem.what.contains("ends in 1 day")), "{found:?}");
     }
 

@@ -1,8 +1,8 @@
 //! A status for tests, in which each figure is another one.
 
 use super::{
-    Bucket, Certificate, Check, Destination, Event, Latency, Memory, Problem, Rates, Refusal, Room, SHAPE,
-    Severity, Shard, Sink, Spool, State, Status, Throughput,
+    Bucket, Certificate, Check, Event, Latency, Memory, Problem, Rates, Refusal, Room, SHAPE, Severity,
+    Shard, Sink, Spool, State, Status, Throughput,
 };
 
 /// A status in which each figure is another one.
@@ -73,12 +73,6 @@ pub(crate) fn full() -> Status {
             name: "mx.example".to_owned(),
             expires_unix: 1_798_000_000,
             days_left: 44,
-        }],
-        destinations: vec![Destination {
-            destination: "inner".to_owned(),
-            up: false,
-            queue_messages: 451,
-            oldest_seconds: 0.461,
         }],
         events: vec![Event {
             at_unix_ms: 1_796_083_100_000,

@@ -143,11 +143,6 @@ fn blocks(status: &Status, width: usize) -> Vec<Vec<Line>> {
         .certificates
         .iter()
         .map(|certificate| row(&shown(&certificate.name), &day_count(certificate.days_left), width));
-    let destinations = status.destinations.iter().map(|destination| {
-        let state = if destination.up { "up" } else { "DOWN" };
-        let waiting = count(destination.queue_messages);
-        row(&shown(&destination.destination), &format!("{state}, {waiting} wait"), width)
-    });
     let refusals = status.refusals.iter().map(|refusal| {
         let name = format!("{}: {}", shown(&refusal.what), shown(&refusal.reason).replace('-', " "));
         table_row(&name, &[count(refusal.minute), count(refusal.total)], width)
@@ -155,7 +150,6 @@ fn blocks(status: &Status, width: usize) -> Vec<Vec<Line>> {
     all.extend([
         titled(table_row("Refusals", &["1 min".into(), "all".into()], width), refusals.collect()),
         titled(fit("Certificates", width), certificates.collect()),
-        titled(fit("Destinations", width), destinations.collect()),
     ]);
     all.retain(|block| block.len() > 1);
     all

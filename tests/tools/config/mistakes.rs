@@ -32,18 +32,18 @@ fn an_unknown_key_names_its_place_or_its_neighbour() {
             "message_size_max = 1\nhostnme = \"a.example\"\ncolour = 1\nbuffers = 4\n{REST}[limit]\nx = 1\n"
         ),
         &[
-            ":1: message_size_max: `message_size_max` belongs into [limits]",
+            ":1: message_size_max: `message_size_max` belongs in [limits]",
             ":2: hostnme: this key is unknown; did you mean `hostname`?",
             ":3: colour: this key is unknown; known here: hostname, domains, recipients, postmaster, \
              local_part_case_sensitive, local_part_deny, local_part_leading_dot, tls, listener, sink, limits, shards, shard, log, run_as, admin, control",
-            ":4: buffers: `buffers` belongs into [shards] or [[shard]]",
+            ":4: buffers: `buffers` belongs in [shards] or in [[shard]]",
             ":9: limit: this key is unknown; did you mean `limits`?",
         ],
     );
     assert_problems(
         &format!("{REST}hostname = \"a.example\"\nworker = 2\n\"a\\nb\" = 1\n"),
         &[
-            ":5: sink.hostname: `hostname` belongs into the top of the file",
+            ":5: sink.hostname: `hostname` belongs at the top of the file",
             ":6: sink.worker: this key is unknown; did you mean `workers`?",
             ":7: sink.a\\nb: this key is unknown; known here: kind, path, workers, template, create, line_endings, sync, \
              mode, group, segment_size, direct_writes, space_reserve, format, dsn, requiretls",
