@@ -28,7 +28,7 @@ pub(super) fn read(mut section: Section<'_>) -> RunAs {
         "user",
         "name or number of a user",
         Fallback::Computed { example: "\"ringmx\"", default: "whoever starts ringmx" },
-        "Becomes this user before the store is opened and the first client is greeted; only root can. Ports below 1024 are had all the same.",
+        "Becomes this user before the store is opened and the first client is greeted; only root can. It can still listen on ports below 1024.",
         name,
     );
     let group = section.text(

@@ -106,6 +106,12 @@ impl Tables {
     }
 }
 
+/// Drops what may have millions of entries on a thread of its own.
+pub(super) fn drop_elsewhere(what: impl Send + 'static) {
+    // If there is no thread, it is dropped here.
+    let _ = std::thread::Builder::new().name("ringmx-drop".to_owned()).spawn(move || drop(what));
+}
+
 /// All generations that live.
 pub(super) struct Generations {
     current: Arc<Generation>,
@@ -160,16 +166,17 @@ impl Generations {
         self.retire();
     }
 
-    /// Drops what nobody uses any more, on a thread of its own: a table may have millions of entries.
-    pub(super) fn retire(&mut self) {
+    /// Drops what nobody uses any more.
+    /// Whether there was any.
+    pub(super) fn retire(&mut self) -> bool {
         let is_left = |one: &mut Arc<Generation>| Arc::get_mut(one).is_some_and(Generation::is_left);
         let left: Vec<Arc<Generation>> = self.old.extract_if(.., is_left).collect();
         if left.is_empty() {
-            return;
+            return false;
         }
         self.tell_tables();
-        // If there is no thread, it is dropped here.
-        let _ = std::thread::Builder::new().name("ringmx-drop".to_owned()).spawn(move || drop(left));
+        drop_elsewhere(left);
+        true
     }
 
     fn tell_tables(&self) {

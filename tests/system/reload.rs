@@ -86,8 +86,8 @@ fn what_needs_a_restart_is_named_and_the_rest_is_taken() {
     write(&server, "ringmx.toml", &format!("{CONFIG}{more}"));
     let said = reload_well(&server);
     for line in [
-        "needs a restart: shards.buffers (line 13) = 64 needs a restart; until then it is 1024\n",
-        "needs a restart: log.format (line 15) = \"json\" needs a restart; until then it is \"text\"\n",
+        "needs a restart: shards.buffers (line 13) = 64; until then it is 1024\n",
+        "needs a restart: log.format (line 15) = \"json\"; until then it is \"text\"\n",
     ] {
         assert!(said.contains(line), "{said}");
     }
