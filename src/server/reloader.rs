@@ -526,3 +526,72 @@ fn next_after(generation: &Generation, next: u64) -> u64 {
     let numbers = generation.places.iter().map(|place| place.number + 1);
     numbers.chain([next]).max().unwrap_or(next)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handoff::channel::Consumer;
+    use crate::limits::ORDERS_MAX;
+
+    const RECIPIENTS: What = What::Only(Watched::Recipients);
+    const CERTIFICATES: What = What::Only(Watched::Certificates);
+
+    #[test]
+    fn a_shard_that_stands_still_is_ordered_so_much_and_goes_on_with_all_of_it() {
+        let config = Config::embedded_default();
+        let service = Arc::new(Service::new(Vec::new(), 1, config.log));
+        let (shard, received) = Consumer::new().expect("a bell").channel(ORDERS_MAX);
+        let mut orders = Orders { shard, waiting: VecDeque::new() };
+        let mut sent = 0;
+        while !orders.is_full() {
+            orders.send(Order::Serve(Arc::clone(&service), Vec::new()));
+            sent += 1;
+        }
+        // One place is that of the stop.
+        assert_eq!(sent, ORDERS_WAITING_MAX + ORDERS_MAX - 1);
+        let mut taken = 0;
+        while received.next().is_some() {
+            taken += 1;
+            orders.go_on();
+            assert!(!orders.is_full());
+        }
+        assert_eq!((taken, orders.waiting.len()), (sent, 0));
+    }
+
+    #[test]
+    fn a_failure_stays_until_its_own_kind_or_everything_is_read_well() {
+        let mut failures = Failures::default();
+        failures.note(What::Everything, false);
+        failures.note(CERTIFICATES, true);
+        assert!(!failures.is_none(), "the configuration is broken as before");
+        failures.note(RECIPIENTS, false);
+        failures.note(RECIPIENTS, false);
+        failures.note(RECIPIENTS, true);
+        assert_eq!(failures, Failures(vec![What::Everything]));
+        failures.note(CERTIFICATES, false);
+        failures.note(What::Everything, true);
+        assert!(failures.is_none());
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_told_once_and_tried_again() {
+        let mut held = HeldBack::default();
+        // Not read: it is noticed again and again.
+        assert!(held.hold(Watched::Certificates, Until::MayBegin));
+        assert!(!held.handle_changed(Watched::Certificates));
+        assert_eq!(held.next(false, true), []);
+        assert_eq!(held.next(true, false), [Watched::Certificates]);
+        assert!(!held.hold(Watched::Certificates, Until::MayBegin), "told once");
+        held.forget(CERTIFICATES);
+        assert!(held.hold(Watched::Certificates, Until::MayBegin), "and anew after it went well");
+        // Read and too large: it is not noticed again unless it changes.
+        assert!(held.hold(Watched::Recipients, Until::HasEnded));
+        assert_eq!(held.next(false, true), []);
+        assert_eq!(held.next(true, true), [Watched::Certificates, Watched::Recipients]);
+        assert!(!held.hold(Watched::Recipients, Until::HasEnded));
+        assert!(held.handle_changed(Watched::Recipients), "it may be smaller now");
+        assert_eq!(held.next(true, true), []);
+        held.forget(What::Everything);
+        assert!(held.hold(Watched::Recipients, Until::HasEnded));
+    }
+}

@@ -156,3 +156,21 @@ impl Watch {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_written_to_in_the_tick_of_its_reading_is_not_taken_for_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("recipients");
+        for _ in 0..100 {
+            let read_at = now();
+            fs::write(&path, "a@x.test\n").expect("written");
+            assert_eq!(Stamp::before(&path, read_at), None);
+        }
+        let next = now() + Duration::from_millis(100);
+        assert_eq!(Stamp::before(&path, next), Stamp::of(&path));
+    }
+}
