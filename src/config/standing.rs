@@ -90,8 +90,8 @@ impl Config {
         }
     }
 
-    /// Goes on with a listener of the running configuration that is not in the file any more, and says so. The
-    /// text is about `listener.address`.
+    /// Goes on with a listener of the running configuration that is not in the file any more, and says so.
+    /// The text is about `listener.address`.
     pub fn keep_listener(&mut self, listener: &Listener) -> Result<NeedsRestart, String> {
         let address = listener.address;
         // What the reading of a file sees to.
