@@ -277,7 +277,9 @@ impl Reloader {
             State::Reading { askers, .. } => askers,
             State::Taking { askers, text, .. } => {
                 let answer = Answer { is_good: true, text: text + "the server is stopping\n" };
-                askers.into_iter().for_each(|asker| asker.tell(&answer));
+                for asker in askers {
+                    asker.tell(&answer);
+                }
                 Vec::new()
             }
         };

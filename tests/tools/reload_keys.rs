@@ -152,7 +152,7 @@ fn config(key: &str, kind: &str, value: &str) -> Config {
 
 #[test]
 fn every_key_is_taken_as_the_reference_claims() {
-    let keys: Vec<String> = config::keys().into_iter().map(|(key, _)| key).collect();
+    let keys: Vec<String> = config::keys().map(|(key, _)| key).collect();
     let no_keys = ROWS.iter().filter(|row| !keys.iter().any(|key| key == row.0));
     let mut wrong: Vec<String> = no_keys.map(|row| format!("{}: there is no such key", row.0)).collect();
     for (key, claim) in config::keys() {
