@@ -21,13 +21,24 @@ use crate::{doctor, sink};
 
 /// Checks a configuration file, or without one what is served without one.
 pub fn check(file: Option<&Path>) -> Checked {
+    check_for(file, None)
+}
+
+/// The same for a server that runs. What is wrong with a store that it takes only when it is started again is
+/// no problem yet.
+pub fn check_again(file: Option<&Path>, running: &Config) -> Checked {
+    check_for(file, Some(running))
+}
+
+fn check_for(file: Option<&Path>, running: Option<&Config>) -> Checked {
     let config::Reading { config, log_format, mut problems, mut warnings, places, recipients } = match file {
         Some(file) => config::read(file),
         None => config::Reading::of_embedded_default(),
     };
     if let Some(config) = &config {
         check_certificates(config, &places, &mut problems, &mut warnings);
-        check_store(config, &places, &mut problems, &mut warnings);
+        let is_taken = running.is_none_or(|running| config.has_sink_of(running));
+        check_store(config, is_taken, &places, &mut problems, &mut warnings);
         check_names(config, &places, recipients.as_deref(), &mut warnings);
         if let Some(text) = file_limit::message_note(config, file_limit::bytes_max()) {
             warnings.push(Warning(places.finding("limits.message_size_max", text)));
@@ -84,13 +95,24 @@ fn check_certificates(
     }
 }
 
-fn check_store(config: &Config, places: &Places, problems: &mut Vec<Problem>, warnings: &mut Vec<Warning>) {
+fn check_store(
+    config: &Config,
+    is_taken: bool,
+    places: &Places,
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<Warning>,
+) {
     // Where the path is missing, that is a problem already.
     let has_path = config.sink.facts().directory().is_some_and(|path| !path.as_os_str().is_empty());
     if has_path {
         let found = sink::examine(&config.sink);
         let finding = |Remark { key, text }: Remark| places.finding(&format!("sink.{key}"), text);
-        problems.extend(found.errors.into_iter().map(|remark| Problem(finding(remark))));
+        let errors = found.errors.into_iter().map(finding);
+        if is_taken {
+            problems.extend(errors.map(Problem));
+        } else {
+            warnings.extend(errors.map(Warning));
+        }
         warnings.extend(found.warnings.into_iter().map(|remark| Warning(finding(remark))));
     }
 }

@@ -58,7 +58,8 @@ impl ServiceManager {
         self.tell(format!("READY=1\nSTATUS={status}\n"));
     }
 
-    /// A reload begins; [`ServiceManager::ready`] ends it, whatever came of it (`Type=notify-reload`).
+    /// A reload begins; [`ServiceManager::ready`] ends it, whatever came of it. systemd from 253
+    /// on waits for it where a unit has `Type=notify-reload`.
     pub fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
         let micros = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1_000;
@@ -100,7 +101,7 @@ impl ServiceManager {
     }
 }
 
-/// A path, or an abstract name behind an `@`.
+/// A path, or an abstract name after an `@`.
 fn connect(name: &OsStr) -> io::Result<UnixDatagram> {
     let address = match name.as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name)?,

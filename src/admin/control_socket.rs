@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
@@ -40,8 +41,14 @@ const REQUESTS_MAX: usize = 16;
 /// Octets of a request with its line end.
 const QUESTION_BYTES_MAX: usize = 256;
 
+/// How often is read what came after a request; more than that is a client that sends without end.
+const UNREAD_READS_MAX: usize = 64;
+
 /// A request has come, and an answer is taken, within this time.
 const TALK_MAX: Duration = Duration::from_secs(5);
+
+/// How often is looked whether whoever waits for an answer is still there.
+const GONE_LOOK: Duration = Duration::from_millis(200);
 
 /// A reload that reads for longer goes on; whoever asked for it is told where to look.
 pub const RELOAD_WAIT_MAX: Duration = Duration::from_mins(10);
@@ -137,7 +144,11 @@ async fn serve(mut stream: UnixStream, desk: &Desk) {
     let answer = match stream.peer_cred() {
         Ok(asker) if asker.uid() == 0 || asker.uid() == our_uid() => {
             match timeout(TALK_MAX, read_question(&mut stream)).await {
-                Ok(Ok(question)) => desk.answer(&question).await,
+                Ok(Ok(question)) => tokio::select! {
+                    answer = desk.answer(&question) => answer,
+                    // What was asked for is done all the same, and another asker can have the place.
+                    () = gone(&stream) => return,
+                },
                 Ok(Err(error)) => Answer::error(format!("the request cannot be read: {error}\n")),
                 Err(_) => Answer::error(format!("no request came within {} s\n", TALK_MAX.as_secs())),
             }
@@ -150,8 +161,27 @@ async fn serve(mut stream: UnixStream, desk: &Desk) {
         Err(error) => Answer::error(format!("the kernel does not say who asks: {error}\n")),
     };
     let _ = timeout(TALK_MAX, stream.write_all(&framed(&answer))).await;
-    // What came after the request is not read: without this the client might see a reset instead of the end.
-    let _ = timeout(TALK_MAX, stream.shutdown()).await;
+    // With octets that nobody has read, a close is a reset for the client.
+    let mut unread = [0; QUESTION_BYTES_MAX];
+    for _ in 0..UNREAD_READS_MAX {
+        if !matches!(stream.try_read(&mut unread), Ok(1..)) {
+            break;
+        }
+    }
+}
+
+/// Returns when the client is not there any more. One that has only ended what it sends waits for its answer.
+async fn gone(stream: &UnixStream) {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    loop {
+        tokio::time::sleep(GONE_LOOK).await;
+        // Asked for nothing, the kernel tells of a connection that has ended both ways.
+        let mut asked = [PollFd::new(stream, PollFlags::empty())];
+        let is_known = poll(&mut asked, Some(&now)).is_ok();
+        if is_known && asked.iter().any(|asked| asked.revents().contains(PollFlags::HUP)) {
+            return;
+        }
+    }
 }
 
 /// The user as whom files are opened, which `run_as` may have changed since the socket was made.
@@ -216,4 +246,37 @@ impl Desk {
 fn framed(answer: &Answer) -> Vec<u8> {
     let word = if answer.is_good { "ok" } else { "error" };
     format!("{PROTOCOL} {word} {}\n{}", answer.text.len(), answer.text).into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_gone_keeps_no_place_and_who_has_said_all_is_answered() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let (ask, asked) = crossbeam_channel::unbounded();
+            let desk = Arc::new(Desk { ask, status: None });
+            let ask = async |desk: &Arc<Desk>| {
+                let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+                let desk = Arc::clone(desk);
+                let served = tokio::spawn(async move { serve(ours, &desk).await });
+                theirs.write_all(b"ringmx/1 reload\n").await.expect("sent");
+                (served, theirs)
+            };
+            let (served, gone) = ask(&desk).await;
+            drop(gone);
+            served.await.expect("it ends, though nobody answers");
+            let (served, mut waiting) = ask(&desk).await;
+            waiting.shutdown().await.expect("its end");
+            tokio::time::sleep(3 * GONE_LOOK).await;
+            let Request::Reload(tell) = asked.iter().nth(1).expect("the second");
+            tell.send(Answer { is_good: true, text: "done\n".to_owned() }).expect("it waits");
+            let mut answer = String::new();
+            waiting.read_to_string(&mut answer).await.expect("an answer");
+            assert_eq!(answer, "ringmx/1 ok 5\ndone\n");
+            served.await.expect("it ends");
+        });
+    }
 }

@@ -2,14 +2,13 @@
 //!
 //! Each thing is tried as that user, on a thread of its own; nothing is changed.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 
 use rustix::fs::{Access, AtFlags, CWD};
 
 use super::checked::{Checked, sort};
-use crate::config::{Config, Problem, Warning};
+use crate::config::{Config, Problem, RunAs, Warning};
 use crate::sandbox::{self, Account};
 
 /// Something that the user may not do: where it stands, and whether nothing can be served so.
@@ -26,19 +25,33 @@ enum Place {
 }
 
 impl Checked {
-    /// With what the user of `[run_as]` may not do. For a process that has not become it.
+    /// With what the user of `[run_as]` may not do. For a process that has not become it. What a process that
+    /// does not serve (`is_served` is false) cannot find out is not wrong with the file.
     #[must_use]
-    pub fn with_service_user(mut self, file: Option<&Path>) -> Self {
+    pub fn with_service_user(mut self, file: Option<&Path>, is_served: bool) -> Self {
         let Some(config) = &self.config else { return self };
+        let unknown = |account: &str, error: &dyn std::fmt::Display| Found {
+            place: Place::Key("run_as.user"),
+            text: format!(
+                "this process cannot become user {account}, so what that user may not do is not known ({error}): check the file as root, \
+                 or as {account}"
+            ),
+            is_error: false,
+        };
         let found = match Account::to_become(&config.run_as) {
             Ok(None) => Vec::new(),
             Ok(Some(account)) => account.act(|| look(config, file, &account)).unwrap_or_else(|error| {
-                vec![Found {
-                    place: Place::Key("run_as.user"),
-                    text: sandbox::cannot_become(&account, &error),
-                    is_error: true,
-                }]
+                if !is_served {
+                    return vec![unknown(&account.to_string(), &error)];
+                }
+                let text = sandbox::cannot_become(&account, &error);
+                vec![Found { place: Place::Key("run_as.user"), text, is_error: true }]
             }),
+            Err(_) if !is_served && exists(&config.run_as) => {
+                let account = config.run_as.user.as_deref().unwrap_or_default();
+                let user = rustix::process::geteuid().as_raw();
+                vec![unknown(account, &format_args!("it runs as user {user}"))]
+            }
             Err(error) => vec![Found { place: Place::Key(error.key), text: error.text, is_error: true }],
         };
         self.add(found);
@@ -64,6 +77,11 @@ impl Checked {
     }
 }
 
+/// Whether it names a user and a group of this machine.
+fn exists(run_as: &RunAs) -> bool {
+    run_as.user.as_ref().is_some_and(|user| Account::find(user, run_as.group.as_deref()).is_ok())
+}
+
 /// What the user that this thread is may not do.
 fn look(config: &Config, file: Option<&Path>, account: &Account) -> Vec<Found> {
     let mut found = Vec::new();
@@ -71,7 +89,9 @@ fn look(config: &Config, file: Option<&Path>, account: &Account) -> Vec<Found> {
         found.extend(look_at_store(store, account));
     }
     let mut read_again = |path: &Path, place| {
-        let Err(error) = File::open(path) else { return };
+        // It is not opened: that of a pipe would wait for whoever writes it.
+        let access = rustix::fs::accessat(CWD, path, Access::READ_OK, AtFlags::EACCESS);
+        let Err(error) = access.map_err(io::Error::from) else { return };
         let text = format!(
             "{}: user {account} may not read it ({error}): it is read by root at the start, and no reload will see a change of \
              it; let a group that {account} is in read it, and enter the directories above it (`chgrp`, `chmod g+r`)",

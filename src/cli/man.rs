@@ -123,6 +123,7 @@ fn signals() -> Roff {
                  else is told 421. The second one ends the process at once; no mail that was answered 250 is lost.",
             ),
             ("SIGHUP", "Reload, as `ringmx reload` does."),
+            ("SIGUSR1", "Open the file of the log again, after it was renamed."),
         ],
     )
 }
@@ -135,7 +136,8 @@ fn files() -> Roff {
                 "/etc/ringmx/ringmx.toml",
                 "The configuration that the packaged units name. There is no file that is read without being named.",
             ),
-            ("/var/spool/ringmx", "Where those units let it store mail."),
+            ("/var/lib/ringmx", "Where those units let it store mail."),
+            ("/run/ringmx/control.sock", "Where `ringmx reload` and `ringmx status` ask without a file."),
         ],
     )
 }

@@ -36,7 +36,7 @@ use crate::{check, config, log, server};
 
 /// `ringmx check FILE`.
 pub fn check(file: Option<&Path>) -> ExitCode {
-    let checked = check::check(file).with_service_user(file);
+    let checked = check::check(file).with_service_user(file, false);
     print_each("warning: ", &checked.warnings);
     print_each("", &checked.problems);
     let Some(config) = checked.config else { return ExitCode::FAILURE };
@@ -60,7 +60,7 @@ pub fn serve(file: Option<&Path>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let checked = check::check(file).with_service_user(file);
+    let checked = check::check(file).with_service_user(file, true);
     let served = match &checked.config {
         Some(config) => server::serve(config, file, checked.recipients, &checked.warnings, &shutdown),
         None => server::refuse(checked.log_format, &checked.problems, &checked.warnings),

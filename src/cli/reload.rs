@@ -1,6 +1,6 @@
 //! `ringmx reload`: has a running server read its files again.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::control;
@@ -8,7 +8,10 @@ use super::output::{print, print_each};
 
 /// Asks, waits for the answer, and prints it. Fails when nothing was changed.
 pub fn reload(file: Option<&Path>) -> ExitCode {
-    match control::socket_of(file).and_then(|socket| control::ask(&socket, "reload", control::RELOADED_MAX)) {
+    let ask = |socket: PathBuf| {
+        control::ask(&socket, "reload", control::RELOADED_MAX).map_err(|unanswered| unanswered.text)
+    };
+    match control::socket_of(file).and_then(ask) {
         Ok(answer) if answer.is_good => print(&answer.text),
         Ok(answer) => failed(answer.text.trim_end()),
         Err(why) => failed(&why),

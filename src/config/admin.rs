@@ -80,7 +80,7 @@ pub(super) fn read(root: &mut Section<'_>, listeners: &[Listener]) -> Option<Adm
 fn address(text: &str, base_dir: &Path) -> Result<AdminAddress, String> {
     if let Some(path) = text.strip_prefix(UNIX) {
         if path.is_empty() || path.contains('\0') {
-            return Err(format!("{text:?}: behind `unix:` stands the path of a socket"));
+            return Err(format!("{text:?}: after `unix:` comes the path of a socket"));
         }
         let path = base_dir.join(path);
         let bytes = path.as_os_str().as_bytes().len();

@@ -11,7 +11,7 @@ use super::admin::{self, Admin};
 use super::control;
 use super::document::Document;
 use super::fixed::FixedKeys;
-use super::identity::{self, Identity};
+use super::identity;
 use super::listener::{self, Listener};
 use super::log::{self, Log};
 use super::run_as::{self, RunAs};
@@ -111,7 +111,11 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     let listeners = listener::read(&mut root, &identity, tls.is_possible());
     let sink = sink::read(&mut root, &identity);
     identity::postmaster_rule(&root, &identity);
-    recipients_rule(&root, &identity, &listeners, &sink);
+    if let Some(text) = recipients_rule(identity.recipients.is_some(), &identity.domains, &listeners, &sink)
+        && !root.given("recipients")
+    {
+        root.warn("recipients", text.to_owned());
+    }
     let limits = session_limits::read(root.table("limits", "Bounds of sessions and transactions."));
     let shards = shards::read(&mut root, limits.message_size_max);
     let log = log::read(root.table("log", "What is logged, to standard error, and how."));
@@ -144,23 +148,19 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
 
 /// Without a file of recipients every local-part is taken. On a public listener the operator should know
 /// that.
-fn recipients_rule(root: &Section<'_>, identity: &Identity, listeners: &[Listener], sink: &Sink) {
-    let takes_from_others = |listener: &Listener| {
-        let has_fronts = !listener.gate.proxy_from.is_empty() || !listener.gate.xclient_from.is_empty();
-        listener.gate.refuse.is_none() && (has_fronts || !listener.address.ip().to_canonical().is_loopback())
-    };
+pub(super) fn recipients_rule(
+    has_recipients: bool,
+    domains: &[DomainPattern],
+    listeners: &[Listener],
+    sink: &Sink,
+) -> Option<&'static str> {
+    let takes_from_others =
+        |listener: &Listener| listener.gate.refuse.is_none() && listener.is_reached_by_others();
     // Without `create` such a maildir is a table itself, and has a warning of its own.
     let is_table = sink.facts().has_mailboxes() && !sink.facts().creates_mailboxes();
-    if !root.given("recipients")
-        && !identity.domains.is_empty()
-        && !is_table
-        && listeners.iter().any(takes_from_others)
-    {
-        root.warn(
-            "recipients",
-            "there is no file of recipients, so every local-part of `domains` is taken; name one to have others refused \
-             (550 5.1.1)"
-                .to_owned(),
-        );
-    }
+    let takes_all = !has_recipients && !domains.is_empty() && !is_table;
+    (takes_all && listeners.iter().any(takes_from_others)).then_some(
+        "there is no file of recipients, so every local-part of `domains` is taken; name one to have others refused \
+         (550 5.1.1)",
+    )
 }

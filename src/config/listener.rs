@@ -64,6 +64,21 @@ impl Listener {
     }
 }
 
+impl Listener {
+    /// Whether mail from other machines comes here, directly or through fronts.
+    pub(super) fn is_reached_by_others(&self) -> bool {
+        is_reached_by_others(self.address, &self.gate)
+    }
+}
+
+fn is_reached_by_others(address: SocketAddr, gate: &Gate) -> bool {
+    has_fronts(gate) || !address.ip().to_canonical().is_loopback()
+}
+
+fn has_fronts(gate: &Gate) -> bool {
+    !gate.proxy_from.is_empty() || !gate.xclient_from.is_empty()
+}
+
 /// Reads all of them.
 pub(super) fn read(root: &mut Section<'_>, identity: &Identity, certificates: bool) -> Vec<Listener> {
     let sections = root.tables("listener", "One address to listen on; as many of these tables as wanted.");
@@ -216,12 +231,11 @@ fn address_rules(
     if address.port() != 0 && !taken.insert(address) {
         section.problem("address", format!("{address} is already the address of another listener"));
     }
-    let has_fronts = !gate.proxy_from.is_empty() || !gate.xclient_from.is_empty();
-    if address.ip().to_canonical().is_loopback() && !has_fronts {
+    if !is_reached_by_others(address, gate) {
         return;
     }
     if identity.any_domain {
-        let (reach, cure) = if has_fronts {
+        let (reach, cure) = if has_fronts(gate) {
             ("through its fronts", "set `domains`, or take out `proxy_from` and `xclient_from`")
         } else {
             (

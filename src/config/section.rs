@@ -114,7 +114,7 @@ impl<'a> Section<'a> {
     }
 
     /// A reload takes changes of the keys of this table, but for these. To be said before they are asked for;
-    /// this or [`Section::needs_restart`] is said of every table.
+    /// this or [`Section::needs_restart_but`] is said of every table.
     pub(super) fn reloads_but(&mut self, keys: &'static [&'static str]) {
         self.changes = Changes::ByReload { but: keys };
     }

@@ -6,9 +6,16 @@
 
 use std::fmt;
 
-use super::configuration::Config;
+use super::configuration::{Config, recipients_rule};
 use super::fixed::Fixed;
+use super::listener::Listener;
 use super::shards::{Shard, too_little_block_memory};
+use super::sink::{Sink, SinkKind};
+use crate::mail::domain::DomainPattern;
+use crate::smtp::settings::TlsPolicy;
+
+/// What the file says of a key that is not there.
+const NOT_GIVEN: &str = "not given";
 
 /// A key whose new value needs a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +42,7 @@ impl fmt::Display for NeedsRestart {
         if let Some(line) = line {
             write!(f, " (line {line})")?;
         }
-        write!(f, " = {wanted} needs a restart; until then it is {running}")
+        write!(f, " = {wanted}; until then it is {running}")
     }
 }
 
@@ -45,7 +52,7 @@ impl Config {
     #[must_use]
     pub fn taken_over(self, running: &Self) -> (Self, Vec<NeedsRestart>) {
         let needs = self.needs_restart(running);
-        let is_same_sink = !needs.iter().any(|needed| needed.key.starts_with("sink."));
+        let is_same_sink = !changes_sink(&needs);
         let mut sink = running.sink.clone();
         if is_same_sink {
             // What the other keys of a sink mean goes by its kind.
@@ -83,8 +90,75 @@ impl Config {
         }
     }
 
+    /// Goes on with a listener of the running configuration that is not in the file any more, and says so.
+    /// The text is about `listener.address`.
+    pub fn keep_listener(&mut self, listener: &Listener) -> Result<NeedsRestart, String> {
+        let address = listener.address;
+        // What the reading of a file sees to.
+        let takes_all = self.domains.is_empty() && listener.is_reached_by_others();
+        let lacks_certificate = listener.tls != TlsPolicy::Off && !self.tls.is_possible();
+        let missing = match (takes_all, lacks_certificate) {
+            (true, _) => "`domains`",
+            (_, true) => "a certificate",
+            (false, false) => {
+                self.listeners.push(listener.clone());
+                return Ok(NeedsRestart {
+                    key: "listener.address".to_owned(),
+                    place: Some("a socket of the service manager's".to_owned()),
+                    line: None,
+                    wanted: NOT_GIVEN.to_owned(),
+                    running: format!("\"{address}\""),
+                });
+            }
+        };
+        Err(format!(
+            "{address} is a socket of the service manager's, so its listener goes on until the restart, and it cannot without \
+             {missing}: restart, or leave them as they were"
+        ))
+    }
+
+    /// Whether a server that runs with `running` would store mail as this configuration says.
+    #[must_use]
+    pub fn has_sink_of(&self, running: &Self) -> bool {
+        !changes_sink(&self.needs_restart(running))
+    }
+
+    /// Whether mail of a domain that is new goes where the file wants it. After [`Config::taken_over`] the
+    /// domains are those of the file and the sink is the running one, whose maildirs may be others' of the
+    /// same local-part. The text is about `domains`.
+    pub fn check_domains_of_sink(&self, running: &Self, needs: &[NeedsRestart]) -> Result<(), String> {
+        // Otherwise it is as the file says, and what is odd about that was told when it was read.
+        let is_moved =
+            needs.iter().any(|needed| matches!(&*needed.key, "sink.kind" | "sink.path" | "sink.template"));
+        let mixes = |sink: &Sink| match &sink.kind {
+            SinkKind::Maildir(maildir) => maildir.mixes_domains(),
+            SinkKind::Spool(_) | SinkKind::Stdout(_) | SinkKind::Discard => false,
+        };
+        if !is_moved || !mixes(&self.sink) || !takes_another_domain(&self.domains, &running.domains) {
+            return Ok(());
+        }
+        Err("with the running sink, which needs a restart, mail of a domain that is new would go into the maildirs of the others: \
+             restart, or leave this key as it was"
+            .to_owned())
+    }
+
+    /// What the running sink makes of this configuration after [`Config::taken_over`] and the file does not
+    /// say: key and text.
+    pub fn warnings_of_sink(&self, needs: &[NeedsRestart]) -> Vec<(&'static str, String)> {
+        if !changes_sink(needs) {
+            return Vec::new();
+        }
+        let has_recipients = self.recipients.is_some();
+        let unlisted = match &self.sink.kind {
+            SinkKind::Maildir(maildir) => maildir.unlisted_rule(has_recipients),
+            SinkKind::Spool(_) | SinkKind::Stdout(_) | SinkKind::Discard => None,
+        };
+        let all = recipients_rule(has_recipients, &self.domains, &self.listeners, &self.sink);
+        let found = unlisted.into_iter().chain(all);
+        found.map(|text| ("recipients", format!("until the restart that the sink needs: {text}"))).collect()
+    }
+
     fn needs_restart(&self, running: &Self) -> Vec<NeedsRestart> {
-        const NOT_GIVEN: &str = "not given";
         let find = |all: &[Fixed], one: &Fixed| {
             all.iter().find(|other| other.key == one.key && other.place == one.place).cloned()
         };
@@ -105,6 +179,23 @@ impl Config {
         };
         changed.chain(gone).map(needed).collect()
     }
+}
+
+fn changes_sink(needs: &[NeedsRestart]) -> bool {
+    needs.iter().any(|needed| needed.key.starts_with("sink."))
+}
+
+/// Whether some domain is accepted that was not.
+fn takes_another_domain(new: &[DomainPattern], running: &[DomainPattern]) -> bool {
+    let was_accepted = |pattern: &DomainPattern| {
+        running.contains(pattern)
+            || match pattern {
+                DomainPattern::Exact(domain) => running.iter().any(|accepted| accepted.matches(domain)),
+                DomainPattern::Below(_) => false,
+            }
+    };
+    // Without any, all are accepted.
+    !running.is_empty() && (new.is_empty() || !new.iter().all(was_accepted))
 }
 
 /// A shard that runs, with what it takes over of the one for its core. One whose core is no longer named goes

@@ -99,14 +99,16 @@ impl Registry {
         self.hostname.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A reload was tried. One that was taken makes the next generation.
-    pub fn note_reload(&self, is_taken: bool) {
+    /// Whether all that was read last was good.
+    pub fn set_reload_success(&self, is_good: bool) {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner).last_reload_success = is_good;
+    }
+
+    /// A reload has begun the generation of this number.
+    pub fn set_generation(&self, number: u64) {
         let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
-        config.last_reload_success = is_taken;
-        if is_taken {
-            config.generation += 1;
-            config.last_reload_at = SystemTime::now();
-        }
+        config.generation = number;
+        config.last_reload_at = SystemTime::now();
     }
 
     /// The certificates that are shown from now on: by the name in the configuration, when each ends.

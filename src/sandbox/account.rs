@@ -81,7 +81,7 @@ impl Account {
     }
 
     /// Looks a user up, by name or number. A number needs no entry in the user database, if a group is named.
-    fn find(user: &str, group: Option<&str>) -> Result<Self, AccountError> {
+    pub(crate) fn find(user: &str, group: Option<&str>) -> Result<Self, AccountError> {
         let none = |key, text: String| AccountError { key, text };
         let unasked =
             |key, error: std::io::Error| none(key, format!("the account database cannot be asked: {error}"));

@@ -29,6 +29,9 @@ pub(super) struct Place {
     asked: SocketAddr,
     /// The same, with the port that the system chose where 0 was asked for.
     pub(super) bound: SocketAddr,
+    /// Its sockets are the service manager's, who keeps them: whoever connects there waits, whether somebody
+    /// accepts or not.
+    pub(super) is_lent: bool,
 }
 
 /// The places of all listeners, in the order of the configuration, and the sockets of those that are new.
@@ -71,15 +74,15 @@ pub(super) fn check(config: &Config, lent: &Lent) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// One socket for each listener of each shard, all on the same addresses, which were checked; for some the
-/// service manager has opened them.
+/// One socket for each listener of each shard, all on the same addresses, which [`check`] has looked at; for
+/// some the service manager has opened them.
 pub(super) fn bind_all(config: &Config, lent: &mut Lent) -> Result<Bound, ServeError> {
     let bound = bind_new(config, &[], 0, Some(lent), |_| Ok(()));
     bound.map_err(|Unbound { text, .. }| ServeError::new(text))
 }
 
-/// The same for a server that listens at these places: only listeners that are not among them have sockets.
-/// The first new one has this number.
+/// The same for a server that listens at these places: only listeners that are not among them have sockets,
+/// and their addresses are looked at here. The first new one has this number.
 pub(super) fn bind_more(config: &Config, running: &[Place], number: u64) -> Result<Bound, Unbound> {
     bind_new(config, running, number, None, |address| {
         // Where another listener of ours overlaps, only the kernel can tell us from others, and it lets
@@ -115,7 +118,7 @@ fn bind_new(
             for (of_shard, socket) in sockets.iter_mut().zip(dealt) {
                 of_shard.push(NewSocket { number, socket, is_lent: true });
             }
-            places.push(Place { number, asked, bound: asked });
+            places.push(Place { number, asked, bound: asked, is_lent: true });
             number += 1;
             continue;
         }
@@ -128,7 +131,7 @@ fn bind_new(
             bound = bound_address(&socket).map_err(failed)?;
             of_shard.push(NewSocket { number, socket, is_lent: false });
         }
-        places.push(Place { number, asked, bound });
+        places.push(Place { number, asked, bound, is_lent: false });
         number += 1;
     }
     Ok(Bound { places, sockets })

@@ -102,6 +102,7 @@ impl Control {
                             self.health.serves();
                             report::ready(log);
                             self.service_manager.ready("accepting mail");
+                            self.reloader.serve(log);
                         }
                     }
                     Ok(ThreadEvent::Ended(Err(text))) => return Err(ServeError::new(text)),

@@ -106,6 +106,12 @@ impl Tables {
     }
 }
 
+/// Drops what may have millions of entries on a thread of its own.
+pub(super) fn drop_elsewhere(what: impl Send + 'static) {
+    // If there is no thread, it is dropped here.
+    let _ = std::thread::Builder::new().name("ringmx-drop".to_owned()).spawn(move || drop(what));
+}
+
 /// All generations that live.
 pub(super) struct Generations {
     current: Arc<Generation>,
@@ -139,9 +145,11 @@ impl Generations {
 
     /// Whether there may be this table besides. The text says why not and what to do.
     pub(super) fn may_have_table(&self, new: &Recipients) -> Result<(), String> {
-        let bytes: usize = self.tables().iter().map(|table| table.bytes()).sum();
+        let tables = self.tables();
+        let bytes: usize = tables.iter().map(|table| table.bytes()).sum();
         let bytes_max = OLD_TABLES_BYTES_MAX.max(2 * new.bytes());
-        if bytes <= bytes_max {
+        // The one in use ends only when there is another one: a large list can always become a small one.
+        if bytes <= bytes_max || tables.len() == 1 {
             return Ok(());
         }
         let longest = self.current.config.limits.session_without_mail_max.as_secs();
@@ -160,16 +168,17 @@ impl Generations {
         self.retire();
     }
 
-    /// Drops what nobody uses any more, on a thread of its own: a table may have millions of entries.
-    pub(super) fn retire(&mut self) {
+    /// Drops what nobody uses any more.
+    /// Whether there was any.
+    pub(super) fn retire(&mut self) -> bool {
         let is_left = |one: &mut Arc<Generation>| Arc::get_mut(one).is_some_and(Generation::is_left);
         let left: Vec<Arc<Generation>> = self.old.extract_if(.., is_left).collect();
         if left.is_empty() {
-            return;
+            return false;
         }
         self.tell_tables();
-        // If there is no thread, it is dropped here.
-        let _ = std::thread::Builder::new().name("ringmx-drop".to_owned()).spawn(move || drop(left));
+        drop_elsewhere(left);
+        true
     }
 
     fn tell_tables(&self) {
@@ -185,5 +194,69 @@ impl Generations {
             }
         }
         tables
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(entries: usize) -> Arc<Recipients> {
+        let entry = |number: usize| RecipientEntry::Mailbox {
+            local_part: format!("{number}-{}", "x".repeat(50)),
+            domain: "x.test".to_owned(),
+        };
+        let entries = (0..entries).map(|number| (number, entry(number))).collect();
+        Arc::new(table_of(&Config::embedded_default(), Some(entries)).expect("a table"))
+    }
+
+    fn generation(number: u64, table: &Arc<Recipients>) -> Generation {
+        let config = Config::embedded_default();
+        Generation::new(number, config, Arc::clone(table), Vec::new(), &|_| Ok(None)).expect("no TLS")
+    }
+
+    /// What a session of a generation holds.
+    fn session(generations: &Generations) -> Arc<Service> {
+        Arc::clone(&generations.current().services[0])
+    }
+
+    #[test]
+    fn tables_of_before_are_bounded_until_their_sessions_end() {
+        let (small, large, other) = (table(1), table(150_000), table(150_001));
+        assert!(large.bytes() < OLD_TABLES_BYTES_MAX && 2 * large.bytes() > OLD_TABLES_BYTES_MAX);
+        let mut generations = Generations::new(generation(1, &large), Tables::default());
+        let session = session(&generations);
+        assert!(generations.may_have_table(&other).is_ok());
+        generations.begin(generation(2, &other));
+        let why = generations.may_have_table(&small).expect_err("two large ones");
+        assert!(why.contains("session_without_mail_max"), "{why}");
+        assert!(generations.may_have_table(&other).is_ok(), "no more than twice the new one");
+        assert!(!generations.retire());
+        drop(session);
+        assert!(generations.retire(), "whoever waits tries again");
+        assert!(generations.may_have_table(&small).is_ok());
+    }
+
+    #[test]
+    fn a_large_list_can_become_a_small_one() {
+        let large = table(300_000);
+        assert!(large.bytes() > OLD_TABLES_BYTES_MAX);
+        let generations = Generations::new(generation(1, &large), Tables::default());
+        assert!(generations.may_have_table(&table(1)).is_ok());
+    }
+
+    #[test]
+    fn generations_are_bounded_until_their_sessions_end() {
+        let table = table(1);
+        let mut generations = Generations::new(generation(1, &table), Tables::default());
+        let mut sessions = Vec::new();
+        for number in 0..OLD_MAX as u64 {
+            assert!(generations.may_grow().is_ok(), "{number}");
+            sessions.push(session(&generations));
+            generations.begin(generation(number + 2, &table));
+        }
+        assert!(generations.may_grow().is_err());
+        sessions.pop();
+        assert!(generations.retire() && generations.may_grow().is_ok());
     }
 }

@@ -13,6 +13,7 @@ mod control;
 mod error;
 mod event;
 mod generation;
+mod held_back;
 mod lent;
 mod log_report;
 mod reload;

@@ -8,9 +8,9 @@ use std::time::SystemTime;
 
 use super::addresses::{Bound, Unbound, bind_more};
 use super::generation::{Generation, table_of};
-use super::watch::{Watch, Watched};
+use super::watch::{self, Seen, Watch, Watched};
 use crate::check;
-use crate::config::{Config, NeedsRestart, Problem, Warning};
+use crate::config::{Config, Listener, NeedsRestart, Problem, Warning};
 use crate::smtp::policy::Recipients;
 use crate::tls::context::{Renewed, TlsContext};
 
@@ -49,6 +49,8 @@ pub(super) struct Prepared {
     pub(super) needs_restart: Vec<NeedsRestart>,
     /// When reading began.
     pub(super) begun: SystemTime,
+    /// The files as they are now; `None` where only some were read.
+    pub(super) seen: Option<Vec<Seen>>,
 }
 
 /// Why nothing can be changed: problems, each with its place and cure.
@@ -69,16 +71,29 @@ impl Plan {
     }
 
     fn prepare_everything(&self, begun: SystemTime) -> Result<Prepared, Refused> {
-        let checked = check::check(self.file.as_deref());
+        let read_at = watch::now();
+        let mut checked = check::check_again(self.file.as_deref(), &self.running.config);
         let places = checked.places;
         let told = |problem: Problem| problem.to_string();
         let Some(config) = checked.config else {
             return Err(checked.problems.into_iter().map(told).collect());
         };
-        let (config, needs_restart) = config.taken_over(&self.running.config);
+        let (mut config, mut needs_restart) = config.taken_over(&self.running.config);
+        let is_given =
+            |listener: &Listener| config.listeners.iter().any(|one| one.address == listener.address);
+        for listener in self.lent_listeners().filter(|listener| !is_given(listener)).collect::<Vec<_>>() {
+            let kept = config.keep_listener(listener);
+            let kept = kept.map_err(|text| vec![told(Problem(places.finding("listener.address", text)))])?;
+            needs_restart.push(kept);
+        }
         if let Err(text) = config.check_memory_of_messages() {
             return Err(vec![told(Problem(places.finding("limits.message_size_max", text)))]);
         }
+        if let Err(text) = config.check_domains_of_sink(&self.running.config, &needs_restart) {
+            return Err(vec![told(Problem(places.finding("domains", text)))]);
+        }
+        let of_sink = config.warnings_of_sink(&needs_restart).into_iter();
+        checked.warnings.extend(of_sink.map(|(key, text)| Warning(places.finding(key, text))));
         let renewed = self.certificates.renewed(&config.tls, &config.hostname);
         let certificates = renewed.map_err(|text| vec![told(Problem(places.finding("tls", text)))])?;
         let bound = bind_more(&config, &self.running.places, self.next_listener);
@@ -88,7 +103,15 @@ impl Plan {
         let table = table_of(&config, checked.recipients).map_err(|error| vec![error.to_string()])?;
         // What a certificate lets an operator know is among the warnings on the configuration.
         let read = Read { warnings: checked.warnings, notes: Vec::new(), needs_restart, begun };
-        self.prepared(config, Some(table), bound, certificates, read)
+        let seen = Watch::look_at(&config, read_at);
+        let prepared = self.prepared(config, Some(table), bound, certificates, read)?;
+        Ok(Prepared { seen: Some(seen), ..prepared })
+    }
+
+    /// Those that run on sockets of the service manager's.
+    fn lent_listeners(&self) -> impl Iterator<Item = &Listener> {
+        let listeners = self.running.config.listeners.iter().zip(&self.running.places);
+        listeners.filter(|(_, place)| place.is_lent).map(|(listener, _)| listener)
     }
 
     fn prepare_only(&self, watched: Watched, begun: SystemTime) -> Result<Prepared, Refused> {
@@ -132,7 +155,18 @@ impl Plan {
         let generation =
             Generation::new(number, config, table, places, &tls_of).map_err(|text| vec![text])?;
         let Read { warnings, notes, needs_restart, begun } = read;
-        Ok(Prepared { generation, bound, certificates, has_new_table, warnings, notes, needs_restart, begun })
+        let seen = None;
+        Ok(Prepared {
+            generation,
+            bound,
+            certificates,
+            has_new_table,
+            warnings,
+            notes,
+            needs_restart,
+            begun,
+            seen,
+        })
     }
 }
 

@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, never};
 use tokio::sync::oneshot;
 
-use super::generation::{Generation, Generations};
+use super::generation::{Generation, Generations, drop_elsewhere};
+use super::held_back::{Failures, HeldBack, Until};
 use super::reload::{Plan, Prepared, Refused, What};
 use super::report;
 use super::watch::{Watch, Watched};
@@ -107,6 +108,11 @@ impl Orders {
         self.go_on();
     }
 
+    /// Whether the shard is ordered nothing more before it goes on.
+    fn is_full(&self) -> bool {
+        self.waiting.len() >= ORDERS_WAITING_MAX
+    }
+
     fn go_on(&mut self) {
         while let Some(order) = self.waiting.pop_front() {
             if let Err(order) = order.send(&self.shard) {
@@ -115,6 +121,14 @@ impl Orders {
             }
         }
     }
+}
+
+/// Why a generation does not begin.
+enum Denied {
+    /// What was read is bad, or cannot be served with.
+    Bad(Refused),
+    /// It is good, and there is no room for it before others have ended.
+    NoRoom(String),
 }
 
 /// How far the reload under way is.
@@ -139,10 +153,14 @@ pub(super) struct Reloader {
     next: Vec<Asker>,
     /// What has changed since it was read.
     changed: Vec<Watched>,
+    held_back: HeldBack,
+    failures: Failures,
+    /// All threads serve. Before that nothing is read again.
+    serves: bool,
 }
 
 impl Reloader {
-    /// Nothing is under way. `shards`: the way to each.
+    /// Nothing is under way, and nothing begins before [`Reloader::serve`]. `shards`: the way to each.
     pub(super) fn new(
         file: Option<PathBuf>,
         generations: Generations,
@@ -166,7 +184,16 @@ impl Reloader {
             state: State::Idle,
             next: Vec::new(),
             changed: Vec::new(),
+            held_back: HeldBack::default(),
+            failures: Failures::default(),
+            serves: false,
         }
+    }
+
+    /// All threads serve: what was asked for in the meantime begins.
+    pub(super) fn serve(&mut self, log: &mut Log) {
+        self.serves = true;
+        self.begin_next(log);
     }
 
     /// Asks for a reload of everything. One that is under way may have read already, so another one follows.
@@ -181,7 +208,7 @@ impl Reloader {
 
     /// Files have changed.
     pub(super) fn handle_changed(&mut self, watched: Watched, log: &mut Log) {
-        if !self.changed.contains(&watched) {
+        if self.held_back.handle_changed(watched) && !self.changed.contains(&watched) {
             self.changed.push(watched);
         }
         self.begin_next(log);
@@ -213,7 +240,8 @@ impl Reloader {
             }
             self.end_taking(log);
         }
-        self.generations.retire();
+        let has_ended = self.generations.retire();
+        self.changed.extend(self.held_back.next(self.may_begin().is_ok(), has_ended));
         self.begin_next(log);
     }
 
@@ -223,23 +251,39 @@ impl Reloader {
             return;
         };
         let bug = || Err(vec!["the thread that reads has panicked; this is a bug of ringmx".to_owned()]);
-        match result.unwrap_or_else(bug).and_then(|prepared| self.admit(prepared)) {
+        match result.unwrap_or_else(bug).map_err(Denied::Bad).and_then(|prepared| self.admit(prepared)) {
             // It was touched, or what was broken is as it was before.
             Ok(prepared) if what == What::Only(Watched::Recipients) && !prepared.has_new_table => {
-                self.audience.service_manager.ready("accepting mail");
+                self.note(what, true);
+                let text = "the file of recipients was read again and says the same as before".to_owned();
+                report::notes(&[text], log);
+                self.audience.service_manager.ready(self.status());
             }
-            Ok(prepared) => self.begin_generation(prepared, askers, what, log),
-            Err(problems) => self.refuse(&problems, askers, what, log),
+            Ok(prepared) => self.begin_generation(*prepared, askers, what, log),
+            Err(Denied::Bad(problems)) => {
+                self.held_back.forget(what);
+                self.refuse(&problems, askers, what, log);
+            }
+            Err(Denied::NoRoom(why)) => self.refuse_for_now(why, Until::HasEnded, askers, what, log),
         }
         self.begin_next(log);
     }
 
-    /// The server stops: whoever waits is told so.
+    /// The server stops: whoever waits is told so. What shards were ordered, and their channels had no room
+    /// for, is void.
     pub(super) fn stop(&mut self) {
         let under_way = match std::mem::replace(&mut self.state, State::Idle) {
             State::Idle => Vec::new(),
-            State::Reading { askers, .. } | State::Taking { askers, .. } => askers,
+            State::Reading { askers, .. } => askers,
+            State::Taking { askers, text, .. } => {
+                let answer = Answer { is_good: true, text: text + "the server is stopping\n" };
+                for asker in askers {
+                    asker.tell(&answer);
+                }
+                Vec::new()
+            }
         };
+        self.orders.iter_mut().for_each(|orders| orders.waiting.clear());
         let text = "the server is stopping, and reads nothing again\n".to_owned();
         let answer = Answer { is_good: false, text };
         for asker in under_way.into_iter().chain(self.next.drain(..)) {
@@ -248,7 +292,7 @@ impl Reloader {
     }
 
     fn begin_next(&mut self, log: &mut Log) {
-        if !matches!(self.state, State::Idle) {
+        if !self.serves || !matches!(self.state, State::Idle) {
             return;
         }
         let (what, askers) = if !self.next.is_empty() {
@@ -260,7 +304,7 @@ impl Reloader {
         };
         self.audience.service_manager.reloading();
         if let Err(why) = self.may_begin() {
-            return self.refuse(&[why], askers, what, log);
+            return self.refuse_for_now(why, Until::MayBegin, askers, what, log);
         }
         let plan = Plan {
             what,
@@ -280,7 +324,7 @@ impl Reloader {
     }
 
     fn may_begin(&self) -> Result<(), String> {
-        let stands_still = self.orders.iter().position(|shard| shard.waiting.len() >= ORDERS_WAITING_MAX);
+        let stands_still = self.orders.iter().position(Orders::is_full);
         match stands_still {
             Some(number) => Err(format!(
                 "shard {number} stands still, and {ORDERS_WAITING_MAX} reloads wait for it already: restart the server"
@@ -290,13 +334,21 @@ impl Reloader {
     }
 
     /// The last step that can fail.
-    fn admit(&mut self, prepared: Prepared) -> Result<Prepared, Refused> {
+    fn admit(&mut self, prepared: Prepared) -> Result<Box<Prepared>, Denied> {
         self.generations.retire();
-        if prepared.has_new_table {
-            self.generations.may_have_table(&prepared.generation.table).map_err(|why| vec![why])?;
+        let has_room = if prepared.has_new_table {
+            self.generations.may_have_table(&prepared.generation.table).map_err(Denied::NoRoom)
+        } else {
+            Ok(())
+        };
+        let listens = || prepared.bound.listen().map_err(|why| Denied::Bad(vec![why]));
+        match has_room.and_then(|()| listens()) {
+            Ok(()) => Ok(Box::new(prepared)),
+            Err(denied) => {
+                drop_elsewhere(prepared);
+                Err(denied)
+            }
         }
-        prepared.bound.listen().map_err(|why| vec![why])?;
-        Ok(prepared)
     }
 
     /// From here on nothing fails: each shard is ordered its own service.
@@ -304,20 +356,18 @@ impl Reloader {
         let by = askers.first().map_or("signal", Asker::name);
         report::reloaded(&prepared, by, log);
         let text = report::reload_answer(&prepared);
-        let Prepared { generation, bound, certificates, begun, .. } = prepared;
-        match what {
-            What::Everything => {
-                self.watch.see_all(&generation.config, begun);
-                self.changed.clear();
-            }
-            What::Only(_) => {}
+        let Prepared { generation, bound, certificates, seen, .. } = prepared;
+        if let Some(seen) = seen {
+            self.watch.replace(seen);
+            self.changed.clear();
         }
+        self.note(what, true);
         self.certificates = certificates.show();
         let ends = self.certificates.ends(&generation.config.tls.certificates);
         self.audience.registry.set_certificates(ends);
         self.shared.limit(&generation.config);
         self.audience.registry.set_hostname(&generation.config.hostname);
-        self.audience.registry.note_reload(true);
+        self.audience.registry.set_generation(generation.number);
         self.next_listener = next_after(&generation, self.next_listener);
         let services = generation.services.clone();
         for ((orders, service), sockets) in self.orders.iter_mut().zip(&services).zip(bound.sockets) {
@@ -341,17 +391,48 @@ impl Reloader {
             text.push_str(&line);
             text.push('\n');
         }
-        self.audience.service_manager.ready("accepting mail");
+        self.audience.service_manager.ready(self.status());
         let answer = Answer { is_good: true, text };
         for asker in askers {
             asker.tell(&answer);
         }
     }
 
+    /// What became of the files that were read.
+    fn note(&mut self, what: What, is_good: bool) {
+        if is_good {
+            self.held_back.forget(what);
+        }
+        self.failures.note(what, is_good);
+        self.audience.registry.set_reload_success(self.failures.is_none());
+    }
+
+    /// What `systemctl status` shows.
+    fn status(&self) -> &'static str {
+        if self.failures.is_none() {
+            "accepting mail"
+        } else {
+            "accepting mail; the last reload was refused, see the log"
+        }
+    }
+
+    /// Changed files are tried again by themselves, and told of once.
+    fn refuse_for_now(&mut self, why: String, until: Until, askers: Vec<Asker>, what: What, log: &mut Log) {
+        let is_new = match what {
+            What::Everything => true,
+            What::Only(watched) => self.held_back.hold(watched, until),
+        };
+        if is_new {
+            self.refuse(&[why], askers, what, log);
+        } else {
+            self.audience.service_manager.ready(self.status());
+        }
+    }
+
     fn refuse(&mut self, problems: &[String], askers: Vec<Asker>, what: What, log: &mut Log) {
         let number = self.generations.current().number;
-        self.audience.registry.note_reload(false);
-        self.audience.service_manager.ready("accepting mail; the last reload was refused, see the log");
+        self.note(what, false);
+        self.audience.service_manager.ready(self.status());
         report::not_reloaded(problems, what, number, log);
         let answer = Answer { is_good: false, text: report::refusal_answer(problems, what, number) };
         for asker in askers {
@@ -370,4 +451,33 @@ fn tell_when_done(plan: Plan, tell: &Sender<Result<Prepared, Refused>>) {
 fn next_after(generation: &Generation, next: u64) -> u64 {
     let numbers = generation.places.iter().map(|place| place.number + 1);
     numbers.chain([next]).max().unwrap_or(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handoff::channel::Consumer;
+    use crate::limits::ORDERS_MAX;
+
+    #[test]
+    fn a_shard_that_stands_still_is_ordered_so_much_and_goes_on_with_all_of_it() {
+        let config = Config::embedded_default();
+        let service = Arc::new(Service::new(Vec::new(), 1, config.log));
+        let (shard, received) = Consumer::new().expect("a bell").channel(ORDERS_MAX);
+        let mut orders = Orders { shard, waiting: VecDeque::new() };
+        let mut sent = 0;
+        while !orders.is_full() {
+            orders.send(Order::Serve(Arc::clone(&service), Vec::new()));
+            sent += 1;
+        }
+        // One place is that of the stop.
+        assert_eq!(sent, ORDERS_WAITING_MAX + ORDERS_MAX - 1);
+        let mut taken = 0;
+        while received.next().is_some() {
+            taken += 1;
+            orders.go_on();
+            assert!(!orders.is_full());
+        }
+        assert_eq!((taken, orders.waiting.len()), (sent, 0));
+    }
 }

@@ -19,7 +19,7 @@ use super::reloader::{Audience, Reloader, Shared};
 use super::shard_start::{Ends, MakeToSink, ShardStart};
 use super::watch::{Watch, Watched};
 use super::workers::Workers;
-use super::{addresses, confinement, report};
+use super::{addresses, confinement, report, watch};
 use crate::admin::control_socket::ControlStart;
 use crate::admin::health::Health;
 use crate::admin::socket::{Listening, SocketFile};
@@ -56,7 +56,7 @@ pub(super) fn start(
     service_manager: Arc<ServiceManager>,
     (log, log_file): (&mut Log, Option<&File>),
 ) -> Result<Option<Control>, ServeError> {
-    let read_at = SystemTime::now();
+    let read_at = watch::now();
     let lent = Lent::from_environment()?;
     addresses::check(config, &lent)?;
     let table = Arc::new(table_of(config, recipients)?);
@@ -190,7 +190,7 @@ fn watch_files(config: &Config, read_at: SystemTime) -> Result<(Arc<Watch>, Rece
     let (tell, changed) = unbounded();
     let watch = Watch::start(tell)
         .map_err(|error| ServeError::of_machine("watching files of recipients and certificates", &error))?;
-    watch.see_all(config, read_at);
+    watch.replace(Watch::look_at(config, read_at));
     Ok((watch, changed))
 }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::Sender;
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::config::Config;
 
@@ -48,6 +49,12 @@ impl Stamp {
         })
     }
 
+    /// The same, and `None` for a file that may still be written to in the tick that it was written in last:
+    /// it would look the same.
+    fn before(path: &Path, read_at: SystemTime) -> Option<Self> {
+        Self::of(path).filter(|stamp| !stamp.is_since(read_at))
+    }
+
     /// Whether it was written to at this time or later.
     fn is_since(&self, time: SystemTime) -> bool {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -57,9 +64,17 @@ impl Stamp {
     }
 }
 
+/// The clock of the files' times: it goes in ticks, so that it can be behind any other. What is written from
+/// now on has this time or a later one.
+pub(super) fn now() -> SystemTime {
+    let now = clock_gettime(ClockId::RealtimeCoarse);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    UNIX_EPOCH + Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default())
+}
+
 /// How a file looked when it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Seen {
+pub(super) struct Seen {
     watched: Watched,
     path: PathBuf,
     /// `None`: not readable, or it may have changed while it was read.
@@ -80,24 +95,30 @@ impl Watch {
         Ok(watch)
     }
 
-    /// From now on the files of this configuration. They were read at this time or later.
-    pub(super) fn see_all(&self, config: &Config, read_at: SystemTime) {
+    /// From now on these files. Asks no disk.
+    pub(super) fn replace(&self, seen: Vec<Seen>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+    }
+
+    /// The files of this configuration. They were read at this time of [`now`] or later.
+    pub(super) fn look_at(config: &Config, read_at: SystemTime) -> Vec<Seen> {
         let recipients = config.recipients.iter().map(|path| (Watched::Recipients, path));
         let certificates = config.tls.certificates.iter().flat_map(|one| [&one.chain, &one.key]);
         let files = recipients.chain(certificates.map(|path| (Watched::Certificates, path)));
-        let seen = files.map(|(watched, path)| {
-            let stamp = Stamp::of(path).filter(|stamp| !stamp.is_since(read_at));
-            Seen { watched, path: path.clone(), stamp }
+        let seen = files.map(|(watched, path)| Seen {
+            watched,
+            path: path.clone(),
+            stamp: Stamp::before(path, read_at),
         });
-        let seen = seen.collect();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+        seen.collect()
     }
 
     /// These are about to be read.
     pub(super) fn see(&self, watched: Watched) {
+        let read_at = now();
         let mut seen = self.files();
         for one in seen.iter_mut().filter(|one| one.watched == watched) {
-            one.stamp = Stamp::of(&one.path);
+            one.stamp = Stamp::before(&one.path, read_at);
         }
         let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for one in seen {
@@ -133,5 +154,23 @@ impl Watch {
 
     fn files(&self) -> Vec<Seen> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_written_to_in_the_tick_of_its_reading_is_not_taken_for_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("recipients");
+        for _ in 0..100 {
+            let read_at = now();
+            fs::write(&path, "a@x.test\n").expect("written");
+            assert_eq!(Stamp::before(&path, read_at), None);
+        }
+        let next = now() + Duration::from_millis(100);
+        assert_eq!(Stamp::before(&path, next), Stamp::of(&path));
     }
 }

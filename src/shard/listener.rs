@@ -105,7 +105,8 @@ impl Listener {
     /// When it has something to do, if nothing happens.
     pub fn wakes_at(&self) -> Option<Instant> {
         let drained_at = self.drained_at.filter(|_| !self.is_gone());
-        self.paused_until.into_iter().chain(drained_at).min()
+        // Nothing ends while it pauses, so another time before that would only be in the past.
+        self.paused_until.or(drained_at)
     }
 
     /// Arms the accept when it can run.
@@ -131,7 +132,8 @@ impl Listener {
         self.armed = more;
         // A client that went away while it waited is no failure of ours; anything else would fail again at
         // once.
-        if failed.is_some_and(|error| !matches!(error, Errno::CONNABORTED | Errno::CANCELED | Errno::INTR)) {
+        let is_failure = |error| !matches!(error, Errno::CONNABORTED | Errno::CANCELED | Errno::INTR);
+        if !self.ended && failed.is_some_and(is_failure) {
             self.paused_until = Some(now + ACCEPT_PAUSE);
         }
     }
@@ -157,6 +159,7 @@ impl Listener {
             ring.cancel_accept(self.token());
         }
         self.ended = true;
+        self.paused_until = None;
     }
 
     /// Whether an accept is under way.
@@ -217,10 +220,7 @@ pub fn adopt(socket: &OwnedFd, receive_buffer: usize) -> io::Result<()> {
     set_receive_buffer(socket, receive_buffer)?;
     // With it an accept would end where it has to wait.
     let flags = rustix::fs::fcntl_getfl(socket)?;
-    rustix::fs::fcntl_setfl(socket, flags - OFlags::NONBLOCK)?;
-    // That of a process before this one, which removed this listener.
-    take_new_connections(socket);
-    Ok(())
+    Ok(rustix::fs::fcntl_setfl(socket, flags - OFlags::NONBLOCK)?)
 }
 
 /// Sets what [`listen`] was told on a socket that listens: connections that begin from now on have it. The
@@ -268,23 +268,6 @@ fn tcp_socket(address: SocketAddr) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Undoes [`drop_new_connections`], where that was done.
-#[allow(unsafe_code)]
-fn take_new_connections(socket: &OwnedFd) {
-    let none: libc::c_int = 0;
-    // SAFETY: the value is an int that lives as long as the call, and its length is told. It fails where
-    // there is no filter.
-    unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_DETACH_FILTER,
-            (&raw const none).cast(),
-            libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or_default(),
-        );
-    }
-}
-
 #[allow(unsafe_code)]
 fn drop_new_connections(socket: &OwnedFd) -> io::Result<()> {
     /// Offset of the flags in a TCP header, and the flags looked at (RFC 9293 §3.1).
@@ -324,7 +307,57 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
 
+    use crate::buffer::Arena;
+    use crate::config::Config;
+    use crate::ring::simulated::{Faults, SimulatedRing, World};
+    use crate::smtp::policy::Recipients;
+
     const WANTED: usize = 128 * 1024;
+
+    /// A listener that pauses, because an accept failed at this time.
+    fn paused(is_lent: bool, now: Instant) -> Listener {
+        let config = Config::embedded_default();
+        let policy = Arc::new(Recipients::new(&config.recipient_rules(), None));
+        let settings = config.session_settings(&config.listeners[0], policy);
+        let told = Listening { number: 0, settings: Arc::new(settings), tls: None, receive_buffer_bytes: 0 };
+        let socket = listen(SocketAddr::from(([127, 0, 0, 1], 0)), 1, 0).expect("it listens");
+        let mut listener = Listener::new(socket, told).lent(is_lent);
+        listener.handle_accept(Some(Errno::MFILE), false, now);
+        listener
+    }
+
+    /// How often it is served until it wants nothing more; more than a few times is a shard that spins.
+    fn times_served(listener: &mut Listener, ring: &mut SimulatedRing, mut now: Instant) -> u32 {
+        for times in 0..20 {
+            let Some(wakes_at) = listener.wakes_at() else { return times };
+            now = now.max(wakes_at);
+            listener.settle(ring, now);
+            // Whatever is armed and cancelled ends at once.
+            if listener.ended && listener.is_armed() {
+                listener.handle_accept(Some(Errno::CANCELED), false, now);
+            }
+        }
+        20
+    }
+
+    #[test]
+    fn a_listener_that_pauses_when_it_ends_asks_for_no_more_turns() {
+        let mut ring = World::new(1, Faults::NONE).ring(Arc::new(Arena::new(1, 4096).expect("memory")));
+        let now = Instant::now();
+        let mut stopped = paused(true, now);
+        stopped.stop(&mut ring);
+        assert_eq!(times_served(&mut stopped, &mut ring, now), 0);
+        let mut failed_late = paused(true, now);
+        failed_late.stop(&mut ring);
+        failed_late.handle_accept(Some(Errno::MFILE), false, now);
+        assert_eq!(failed_late.wakes_at(), None);
+        for is_lent in [false, true] {
+            let mut removed = paused(is_lent, now);
+            removed.drain(now);
+            assert_eq!(removed.wakes_at(), Some(now + ACCEPT_PAUSE), "somebody may wait in its queue");
+            assert!(times_served(&mut removed, &mut ring, now) < 5 && removed.is_gone());
+        }
+    }
 
     /// A connection to a listening socket: the client's end and ours.
     fn connection(receive_buffer: usize) -> (TcpStream, TcpStream) {

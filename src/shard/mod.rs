@@ -95,7 +95,7 @@ impl Stopping {
 }
 
 impl<R: Ring> Shard<R> {
-    /// A shard that begins to serve with this with its first turn.
+    /// A shard that serves with this from its first turn on.
     pub fn new(mut context: Context<R>, service: &Service, sockets: Vec<NewSocket>) -> Self {
         context.ring.watch(context.inbox.bell());
         let now = context.turn.now;

@@ -110,7 +110,9 @@ impl TlsContext {
     /// changes until [`Renewed::show`]. The error names file and cure.
     pub fn renewed(&self, tls: &config::Tls, hostname: &str) -> Result<Renewed, String> {
         let made_for = tls.self_signed.then(|| hostname.to_owned());
-        let (certificates, notes) = if made_for.is_some() && made_for == self.made_for {
+        // Without any, no session that begins offers TLS; open ones have offered it already.
+        let has_none = tls.certificates.is_empty() && !tls.self_signed;
+        let (certificates, notes) = if has_none || made_for.is_some() && made_for == self.made_for {
             (None, Vec::new())
         } else {
             let (certificates, notes) = certificates_of(tls, hostname, &self.provider)?;

@@ -412,4 +412,58 @@ fn check_says_what_a_reload_will_not_be_able_to_read() {
     fs::set_permissions(folder.path().join("k.pem"), fs::Permissions::from_mode(0o640)).expect("set");
     let text = String::from_utf8_lossy(&check().stderr).into_owned();
     assert!(!text.contains("may not read"), "{text}");
+    // Whoever is neither root nor that user may check it, too, and is told what was not looked at.
+    fs::copy(support::server::program(), folder.path().join("ringmx")).expect("a program for everybody");
+    let output = Command::new("setpriv")
+        .args(["--reuid=65533", "--regid=65533", &format!("--groups={NOBODY}")])
+        .arg(folder.path().join("ringmx"))
+        .arg("check")
+        .arg(&file)
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("warning: ") && said.contains("what that user may not do is not known"), "{said}");
+    assert!(!said.contains("start it as root"), "{said}");
+}
+
+/// A second opening would wait for somebody who writes.
+#[test]
+fn a_pipe_that_was_read_is_not_opened_again_as_the_user() {
+    if !is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("open to all");
+    let pipe = folder.path().join("recipients");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o644),
+        0,
+    )
+    .expect("a pipe");
+    let config = format!(
+        "hostname = \"mx.example.org\"\ndomains = [\"x.test\"]\nrecipients = \"recipients\"\n[[listener]]\naddress = \
+         \"127.0.0.1:0\"\n[[sink]]\nkind = \"discard\"\n{}",
+        run_as(NOBODY)
+    );
+    let file = folder.path().join("mx.toml");
+    fs::write(&file, config).expect("written");
+    let mut check =
+        Command::new(support::server::program()).arg("check").arg(&file).spawn().expect("it runs");
+    fs::write(&pipe, "a@x.test\n").expect("read once");
+    let begun = std::time::Instant::now();
+    let status = loop {
+        if let Some(status) = check.try_wait().expect("a child") {
+            break status;
+        }
+        if begun.elapsed() > std::time::Duration::from_secs(30) {
+            check.kill().expect("killed");
+            panic!("it stands still");
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    };
+    assert!(status.success());
 }

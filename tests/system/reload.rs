@@ -86,8 +86,8 @@ fn what_needs_a_restart_is_named_and_the_rest_is_taken() {
     write(&server, "ringmx.toml", &format!("{CONFIG}{more}"));
     let said = reload_well(&server);
     for line in [
-        "needs a restart: shards.buffers (line 13) = 64 needs a restart; until then it is 1024\n",
-        "needs a restart: log.format (line 15) = \"json\" needs a restart; until then it is \"text\"\n",
+        "needs a restart: shards.buffers (line 13) = 64; until then it is 1024\n",
+        "needs a restart: log.format (line 15) = \"json\"; until then it is \"text\"\n",
     ] {
         assert!(said.contains(line), "{said}");
     }
@@ -388,18 +388,25 @@ fn changed_files_are_taken_by_themselves_and_broken_ones_are_told_once() {
     write(&server, "ringmx.toml", "not yet");
     write(&server, "mx.key", &new.key);
     write(&server, "mx.pem", &new.chain);
+    // Two looks of 3 s each, and what a busy machine takes.
+    let soon = Duration::from_secs(10 + 5);
     let begun = Instant::now();
     server.wait_for_log(|line| line.contains(" reloaded generation=2 by=files"));
+    assert!(begun.elapsed() < soon, "{:?}", begun.elapsed());
     assert!(shown() != first);
     write(&server, "recipients", "x\n");
     server.wait_for_log(|line| {
         line.contains(" not-reloaded generation=2 text=\"the recipients stay as they were\"")
     });
     let told = || server.log().iter().filter(|line| line.contains("not-reloaded")).count();
-    assert_eq!(told(), 1);
+    std::thread::sleep(Duration::from_secs(7));
+    assert_eq!(told(), 1, "once, though it was looked at twice since");
+    write(&server, "recipients", "anna@x.example\n");
+    server.wait_for_log(|line| line.contains("says the same as before"));
+    let begun = Instant::now();
     write(&server, "recipients", "berta@x.example\n");
     server.wait_for_log(|line| line.contains(" reloaded generation=3 by=files"));
-    println!("three changes were noticed within {:?}", begun.elapsed());
+    assert!(begun.elapsed() < soon, "{:?}", begun.elapsed());
     assert_eq!(told(), 1, "once");
     assert!(rcpt(&mut Client::greeted(server.address()), "berta@x.example").starts_with("250"));
 }

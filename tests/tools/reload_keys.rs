@@ -84,7 +84,6 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("log.session_lines_max", "discard", "100", "200"),
     ("log.messages", "discard", "true", "false"),
     ("log.refusals", "discard", "true", "false"),
-    ("log.level", "discard", "-", "\"warning\""),
     ("admin.address", "discard", "\"127.0.0.1:9725\"", "\"127.0.0.1:9726\""),
     ("admin.allow", "discard", "[]", "[\"10.0.3.0/24\"]"),
     ("control.socket", "discard", "\"a.sock\"", "\"b.sock\""),
@@ -153,7 +152,9 @@ fn config(key: &str, kind: &str, value: &str) -> Config {
 
 #[test]
 fn every_key_is_taken_as_the_reference_claims() {
-    let mut wrong = Vec::new();
+    let keys: Vec<String> = config::keys().map(|(key, _)| key).collect();
+    let no_keys = ROWS.iter().filter(|row| !keys.iter().any(|key| key == row.0));
+    let mut wrong: Vec<String> = no_keys.map(|row| format!("{}: there is no such key", row.0)).collect();
     for (key, claim) in config::keys() {
         let Some((_, kind, old, new)) = ROWS.iter().find(|row| row.0 == key) else {
             wrong.push(format!("{key}: there is no row for it in this test"));
@@ -196,16 +197,13 @@ fn what_needs_a_restart_is_named_with_both_values_and_its_place() {
     };
     assert_eq!(
         needs("shards.buffers", "1024", "512"),
-        ["shards.buffers (line 13) = 512 needs a restart; until then it is 1024"]
+        ["shards.buffers (line 13) = 512; until then it is 1024"]
     );
     // How it is written makes no difference.
     assert_eq!(needs("shards.block_memory", "\"64MiB\"", "67108864"), [""; 0]);
     assert_eq!(needs("shards.buffers", "-", "1024"), [""; 0], "the default");
     let gone = needs("shard.buffers", "512", "-");
-    assert_eq!(
-        gone,
-        [format!("shard.buffers of core {} = not given needs a restart; until then it is 512", cpu())]
-    );
+    assert_eq!(gone, [format!("shard.buffers of core {} = not given; until then it is 512", cpu())]);
 }
 
 #[test]
@@ -224,4 +222,80 @@ fn a_sink_of_another_kind_changes_nothing_of_what_is_promised() {
     assert!(!needs.is_empty() && !taken.sink.dsn);
     let offered = taken.extensions_of(&taken.listeners[0]);
     assert_eq!(offered, running.extensions_of(&running.listeners[0]), "mboxrd keeps no BINARYMIME");
+}
+
+/// A maildir with this `template`, for these domains; `more` of `[[sink]]`.
+fn maildirs(domains: &str, template: &str, more: &str) -> Config {
+    let text = format!(
+        "hostname = \"mx.test\"\ndomains = {domains}\n[[listener]]\naddress = \"192.0.2.1:25\"\n[[sink]]\nkind = \"maildir\"\n\
+         path = \"a\"\ntemplate = \"{template}\"\n{more}"
+    );
+    config::parse(&text, "mx.toml", Path::new("/etc/ringmx")).expect("a good one").0
+}
+
+#[test]
+fn no_domain_is_taken_whose_mail_would_go_to_those_of_another() {
+    let told = |(domains, template, more): (&str, &str, &str), running: &Config| {
+        let (taken, needs) = maildirs(domains, template, more).taken_over(running);
+        taken.check_domains_of_sink(running, &needs).err()
+    };
+    const LOCAL: &str = "{local}";
+    const BOTH: &str = "{domain}/{local}";
+    const TWO: &str = "[\"a.test\", \"b.test\"]";
+    let running = maildirs("[\"a.test\"]", LOCAL, "");
+    for domains in [TWO, "[\"b.test\"]", "[\"*.a.test\"]"] {
+        let why = told((domains, BOTH, ""), &running).expect("refused");
+        assert!(why.ends_with("restart, or leave this key as it was"), "{why}");
+    }
+    assert!(told((TWO, BOTH, "workers = 1\n"), &running).is_some());
+    // As the file says, which has a warning of its own.
+    assert_eq!(told((TWO, LOCAL, ""), &running), None);
+    assert_eq!(told((TWO, LOCAL, "workers = 1\n"), &running), None);
+    assert_eq!(told(("[\"a.test\"]", BOTH, ""), &running), None, "no domain is new");
+    let running = maildirs(TWO, LOCAL, "");
+    assert_eq!(told(("[\"a.test\"]", BOTH, ""), &running), None, "one less");
+    let running = maildirs("[\"*.test\"]", LOCAL, "");
+    assert_eq!(told((TWO, BOTH, ""), &running), None, "they were accepted before");
+    let running = maildirs("[\"a.test\"]", BOTH, "");
+    assert_eq!(told((TWO, LOCAL, ""), &running), None, "each has its own until the restart");
+}
+
+#[test]
+fn what_the_running_sink_makes_of_the_new_recipients_is_told() {
+    let running = maildirs("[\"x.test\"]", "{local}", "");
+    let told = |new: Config| {
+        let (taken, needs) = new.taken_over(&running);
+        taken.warnings_of_sink(&needs)
+    };
+    assert_eq!(told(maildirs("[\"x.test\"]", "{local}", "")), []);
+    let found = told(maildirs("[\"x.test\"]", "{local}", "create = true\n"));
+    assert!(
+        matches!(&found[..], [("recipients", text)] if text.contains("all other recipients are refused"))
+    );
+    let running = maildirs("[\"x.test\"]", "", "");
+    let (taken, needs) = maildirs("[\"x.test\"]", "{local}", "").taken_over(&running);
+    let found = taken.warnings_of_sink(&needs);
+    assert!(
+        matches!(&found[..], [("recipients", text)] if text.contains("every local-part of `domains` is taken"))
+    );
+}
+
+#[test]
+fn a_listener_of_the_service_manager_goes_on_where_it_may() {
+    let running = maildirs("[\"x.test\"]", "", "");
+    let mut new = config("domains", "discard", "[\"x.test\"]");
+    let kept = new.keep_listener(&running.listeners[0]).expect("kept");
+    assert_eq!(new.listeners.len(), 2);
+    let told = kept.to_string();
+    assert!(
+        told.starts_with("listener.address of a socket of the service manager's = not given; until"),
+        "{told}"
+    );
+    // An open relay for want of a line.
+    let mut open = config("domains", "discard", "-");
+    let why = open.keep_listener(&running.listeners[0]).expect_err("every domain");
+    assert!(why.contains("without `domains`") && open.listeners.len() == 1, "{why}");
+    let offers = config("listener.tls", "discard", "\"offered\"").listeners.remove(0);
+    let mut plain = maildirs("[\"x.test\"]", "", "");
+    assert!(plain.keep_listener(&offers).expect_err("no certificate").contains("without a certificate"));
 }

@@ -187,7 +187,8 @@ fn sparkline(by_second: &[u64], width: usize) -> String {
     if most == 0 || width < 10 {
         return String::new();
     }
-    let step = 900_usize.div_ceil(width);
+    // A server of another version may keep more.
+    let step = by_second.len().max(900).div_ceil(width);
     let columns = by_second.rchunks(step).rev();
     let highest = columns.map(|seconds| seconds.iter().copied().max().unwrap_or_default());
     highest
@@ -295,11 +296,11 @@ fn beside_each_other(blocks: Vec<Vec<Line>>, number: usize, width: usize) -> Vec
     let rows = stacks.iter().map(Vec::len).max().unwrap_or_default();
     let row = |row: usize| {
         let mut parts = Vec::new();
-        let mut wanted = 0;
+        let mut wanted = 0_usize;
         let mut there = 0;
         for stack in &stacks {
             if let Some(line) = stack.get(row).filter(|line| !line.0.is_empty()) {
-                parts.push((Tone::Plain, " ".repeat(wanted - there)));
+                parts.push((Tone::Plain, " ".repeat(wanted.saturating_sub(there))));
                 parts.extend(line.0.iter().cloned());
                 there = wanted + line.columns();
             }

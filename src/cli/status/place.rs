@@ -2,12 +2,11 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::admin::status::{SHAPE, Status, Unreadable};
-use crate::cli::control;
+use crate::cli::control::{self, Unanswered};
 use crate::config::{self, AdminAddress, Config};
 
 /// A server that takes longer stands still.
@@ -45,14 +44,7 @@ impl Place {
             let control = Some(PathBuf::from(config::CONTROL_SOCKET_DEFAULT));
             return Ok(Self { control, admin: Config::embedded_default().admin.map(|admin| admin.address) });
         };
-        let reading = config::read_alone(file);
-        let Some(config) = reading.config else {
-            let problem = reading.problems.first().map(ToString::to_string).unwrap_or_default();
-            let file = file.display();
-            return Err(format!(
-                "{problem}\n{file} does not say where its server is asked; `ringmx check {file}` tells all"
-            ));
-        };
+        let config = control::configuration(file)?;
         let place = Self { control: config.control, admin: config.admin.map(|admin| admin.address) };
         if place == (Self { control: None, admin: None }) {
             let file = file.display();
@@ -105,25 +97,13 @@ fn read(json: String, place: &str) -> Result<Told, String> {
 }
 
 fn ask_control(socket: &Path) -> Result<String, Silent> {
-    // Told apart here, because whoever may not ask the socket may still ask [admin].
-    let is_nobody =
-        |error: &io::Error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused);
-    if let Err(error) = UnixStream::connect(socket) {
-        let text = match error.kind() {
-            ErrorKind::PermissionDenied => {
-                format!(
-                    "{}: {error}; only root and the user of the server may ask there (`sudo ringmx status`)",
-                    socket.display()
-                )
-            }
-            _ => format!("{}: {error}", socket.display()),
-        };
-        return Err(Silent { text, is_nobody: is_nobody(&error) });
-    }
     match control::ask(socket, "status", WAIT_MAX) {
         Ok(answer) if answer.is_good => Ok(answer.text),
         Ok(answer) => Err(Silent { text: answer.text.trim_end().to_owned(), is_nobody: false }),
-        Err(text) => Err(Silent { text, is_nobody: false }),
+        Err(Unanswered { text, kind }) => {
+            let is_nobody = matches!(kind, ErrorKind::NotFound | ErrorKind::ConnectionRefused);
+            Err(Silent { text, is_nobody })
+        }
     }
 }
 
@@ -134,7 +114,7 @@ fn ask_admin(address: &AdminAddress) -> Result<String, Silent> {
             stream.set_write_timeout(Some(WAIT_MAX))?;
             converse(stream)
         }),
-        AdminAddress::Unix(path) => UnixStream::connect(path).and_then(|stream| {
+        AdminAddress::Unix(path) => control::connect(path, WAIT_MAX).and_then(|stream| {
             stream.set_read_timeout(Some(WAIT_MAX))?;
             stream.set_write_timeout(Some(WAIT_MAX))?;
             converse(stream)

@@ -146,25 +146,34 @@ pub(super) fn mode_rules(section: &Section<'_>, maildir: &Maildir) {
     }
 }
 
+impl Maildir {
+    /// Whether mail for one domain and mail for another one can be in one maildir.
+    pub fn mixes_domains(&self) -> bool {
+        !self.template.contains("{domain}")
+    }
+
+    /// Whom it refuses, where that is nearly everybody.
+    pub(in crate::config) fn unlisted_rule(&self, has_recipients: bool) -> Option<&'static str> {
+        (!self.template.is_empty() && !self.create && !has_recipients).then_some(
+            "without `recipients` and without `create = true`, only maildirs that exist and postmaster get mail; all other \
+             recipients are refused",
+        )
+    }
+}
+
 /// Warns of a template that is probably not meant.
 pub(super) fn template_rules(section: &Section<'_>, maildir: &Maildir, identity: &Identity) {
-    let Maildir { template, create, .. } = maildir;
+    let template = &maildir.template;
     let many_domains = identity.domains.len() > 1
         || identity.domains.iter().any(|domain| matches!(domain, DomainPattern::Below(_)));
-    if template.contains("{local}") && !template.contains("{domain}") && (many_domains || identity.any_domain)
-    {
+    if template.contains("{local}") && maildir.mixes_domains() && (many_domains || identity.any_domain) {
         section.warn(
             "template",
             "without {domain}, the same local-part of two domains shares a maildir".to_owned(),
         );
     }
-    if !template.is_empty() && !create && identity.recipients.is_none() {
-        section.warn(
-            "template",
-            "without `recipients` and without `create = true`, only maildirs that exist and postmaster get mail; all other \
-             recipients are refused"
-                .to_owned(),
-        );
+    if let Some(text) = maildir.unlisted_rule(identity.recipients.is_some()) {
+        section.warn("template", text.to_owned());
     }
 }
 

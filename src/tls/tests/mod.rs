@@ -212,6 +212,9 @@ fn changed_files_are_served_and_bad_ones_are_not() {
     let context = renewed.show();
     assert_eq!(shown(&server, "mx.test"), ["new.test"]);
     assert_eq!(shown(&listener_config(&context, OPTIONS), "mx.test"), ["new.test"]);
+    let none = context.renewed(&config::Tls::default(), "mx.test").expect("TLS is given up").show();
+    assert_eq!(shown(&server, "mx.test"), ["new.test"], "whoever was offered it");
+    assert!(none.ends(&[]).is_empty());
     std::fs::write(&key, self_signed::make(&["new.test".to_owned()]).expect("made").key).expect("written");
     let why = context.renewed(&tls, "mx.test").err().expect("another key");
     assert!(why.contains("0.key: the key is not that of"), "{why}");

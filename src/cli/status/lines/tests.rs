@@ -52,6 +52,25 @@ fn each_width_holds_the_figures_and_no_line_is_wider() {
     }
 }
 
+/// Of another version, or of no ringmx.
+#[test]
+fn figures_out_of_all_bounds_have_lines() {
+    let mut status = full();
+    status.throughput.messages_by_second = (1..5000).collect();
+    for certificate in &mut status.certificates {
+        certificate.name = "x".repeat(1000);
+    }
+    for shard in &mut status.shards {
+        (shard.shard, shard.connections_open) = (usize::MAX as _, u64::MAX);
+        shard.messages_per_second = f64::MAX;
+    }
+    for width in 0..300 {
+        let curve = sparkline(&status.throughput.messages_by_second, width);
+        assert!(columns(&curve) <= width, "{curve}");
+        assert!(!lines(&status, width).is_empty());
+    }
+}
+
 #[test]
 fn nothing_from_outside_reaches_the_terminal_as_it_is() {
     let hostile = || "\u{1b}]0;owned\u{7}\r\n\u{9b}2J\u{202e}\u{200b}日本".to_owned();
