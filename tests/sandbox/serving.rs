@@ -157,8 +157,8 @@ fn with_log(folder: &Path, log: &str) -> Result<(), String> {
         .args(["serve", "--config"])
         .arg(&file)
         .current_dir(folder)
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("it starts");
     let (start, user) = (Instant::now(), format!("Uid:\t{NOBODY}\t"));
@@ -454,16 +454,16 @@ fn a_pipe_that_was_read_is_not_opened_again_as_the_user() {
     let mut check =
         Command::new(support::server::program()).arg("check").arg(&file).spawn().expect("it runs");
     fs::write(&pipe, "a@x.test\n").expect("read once");
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let status = loop {
         if let Some(status) = check.try_wait().expect("a child") {
             break status;
         }
-        if begun.elapsed() > std::time::Duration::from_secs(30) {
+        if begun.elapsed() > Duration::from_secs(30) {
             check.kill().expect("killed");
             panic!("it stands still");
         }
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
     };
     assert!(status.success());
 }
