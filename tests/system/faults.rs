@@ -233,8 +233,8 @@ fn while_a_sync_hangs_new_mail_is_put_off_and_all_resumes_by_itself() {
         let server = start(kind, &front, "[shards]\ncpus = [0]\n[limits]\nsink_answer_timeout = \"2s\"");
         let ledger = folder.path().join("ledger");
         accepts_again(&server);
-        let mut load = load(&server, &ledger, "--duration 600ms --connections 10 --size 4KiB");
-        std::thread::sleep(Duration::from_millis(300));
+        let mut load = load(&server, &ledger, "--duration 2s --connections 10 --size 4KiB");
+        std::thread::sleep(Duration::from_secs(1));
         disk.set(Fault::Hang);
         let mut client = Client::greeted(server.address());
         let reply = client.deliver("a@x.test", "b@example.test", b"Subject: x\r\n\r\ntext\r\n");

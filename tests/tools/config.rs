@@ -455,10 +455,9 @@ fn the_reference_is_itself_a_configuration_of_defaults() {
     assert!(spelled_out.contains("\nmessage_size_max = \"50MiB\"\n"));
     let (config, warnings) = config::parse(&spelled_out, "spelled out", base).expect("good");
     assert_eq!(warnings, []);
-    // But for the certificate that is made for trying out, and the administration, which stands after that.
+    // But for the certificate that is made for trying out.
     let mut default = Config::embedded_default();
     default.tls.self_signed = false;
-    default.admin = None;
     default.listeners[0].tls = TlsPolicy::Off;
     assert_eq!(text(config), text(default));
 }

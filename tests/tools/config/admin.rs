@@ -53,7 +53,7 @@ fn what_is_no_address_says_what_is_one() {
                   \"unix:/run/ringmx/admin.sock\"".to_owned()),
         ("localhost:9725", "\"localhost:9725\" is neither an IP address and a port, such as \"127.0.0.1:9725\", nor a Unix \
                             socket, such as \"unix:/run/ringmx/admin.sock\"".to_owned()),
-        ("unix:", "\"unix:\": behind `unix:` stands the path of a socket".to_owned()),
+        ("unix:", "\"unix:\": after `unix:` comes the path of a socket".to_owned()),
         (&format!("unix:/{long}"), format!("/{long} has 121 octets, and the path of a Unix socket at most 107")),
         ("127.0.0.1:2525", "127.0.0.1:2525 is already the address of a listener".to_owned()),
     ] {
