@@ -19,6 +19,15 @@ pub struct Threads {
     ended: Receiver<Infallible>,
 }
 
+/// How much less urgent than shards and workers the threads are that only prepare something (nice(2)).
+const NICE: i32 = 10;
+
+/// This thread only prepares something: where cores are scarce it leaves them to those that clients wait for.
+pub fn give_way() {
+    // Without the right to it, as under some filters of system calls, it is as urgent as the others.
+    let _ = rustix::process::setpriority_process(None, NICE);
+}
+
 impl Threads {
     /// None yet.
     pub fn new() -> Self {

@@ -36,7 +36,7 @@ use crate::metrics::Registry;
 use crate::service_manager::ServiceManager;
 use crate::sink::Report;
 use crate::sink::Site;
-use crate::threads::Threads;
+use crate::threads::{self, Threads};
 
 /// Connections at a time. One more ends the oldest: who only holds connections keeps nobody out.
 const CONNECTIONS_MAX: usize = 32;
@@ -53,9 +53,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 
 /// How often it is told that somebody was not let in, at most.
 const STRANGERS_TOLD_EVERY: Duration = Duration::from_mins(1);
-
-/// How much less urgent the thread is than the others (nice(2)).
-const NICE: i32 = 10;
 
 /// How long its end is waited for.
 const END_MAX: Duration = Duration::from_secs(1);
@@ -113,8 +110,7 @@ pub fn start(start: AdminStart) -> io::Result<Option<Admin>> {
     let (stop, stopped) = oneshot::channel();
     let mut threads = Threads::new();
     threads.start("admin".to_owned(), move || {
-        // Without the right to it is as urgent as the others, which only a flood of questions would show.
-        let _ = rustix::process::setpriority_process(None, NICE);
+        threads::give_way();
         let report = Arc::clone(&start.report);
         if let Err(error) = runtime.block_on(run(start, stopped)) {
             report.machine_error("listen for", Site::Named("the administration"), &error);

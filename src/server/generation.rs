@@ -13,6 +13,7 @@ use crate::limits::OLD_TABLES_BYTES_MAX;
 use crate::mail::envelope::Mailbox;
 use crate::shard::order::{Listening, Service};
 use crate::smtp::policy::{Policy, RecipientEntry, Recipients};
+use crate::threads::give_way;
 use crate::tls;
 
 /// Generations that sessions still use, besides the one that new sessions begin in.
@@ -109,7 +110,10 @@ impl Tables {
 /// Drops what may have millions of entries on a thread of its own.
 pub(super) fn drop_elsewhere(what: impl Send + 'static) {
     // If there is no thread, it is dropped here.
-    let _ = std::thread::Builder::new().name("ringmx-drop".to_owned()).spawn(move || drop(what));
+    let _ = std::thread::Builder::new().name("ringmx-drop".to_owned()).spawn(move || {
+        give_way();
+        drop(what);
+    });
 }
 
 /// All generations that live.

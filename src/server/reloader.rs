@@ -36,6 +36,7 @@ use crate::service_manager::ServiceManager;
 use crate::shard::clients::Clients;
 use crate::shard::order::{Order, Service};
 use crate::sink::space::Space;
+use crate::threads::give_way;
 use crate::tls::context::TlsContext;
 
 /// How often shards are asked whether they took a generation over.
@@ -443,6 +444,7 @@ impl Reloader {
 
 /// The control thread may have gone on without it: it stops.
 fn tell_when_done(plan: Plan, tell: &Sender<Result<Prepared, Refused>>) {
+    give_way();
     let _ = tell.send(plan.prepare());
 }
 

@@ -103,6 +103,9 @@ const REFUSED: &[Attempt] = &[
     ("read another process's memory", libc::EPERM, |_| call(libc::SYS_process_vm_readv, [1, 0, 0, 0])),
     ("signal another process", libc::EPERM, |_| call(libc::SYS_kill, [1, 0, 0, 0])),
     ("signal a thread of another process", libc::EPERM, |_| call(libc::SYS_tgkill, [1, 1, 0, 0])),
+    ("make another process less urgent", libc::EPERM, |_| {
+        call(libc::SYS_setpriority, [libc::PRIO_PROCESS.into(), 1, 19, 0])
+    }),
     ("mount", libc::EPERM, |_| call(libc::SYS_mount, [0, 0, 0, 0])),
     ("a new root", libc::EPERM, |_| call(libc::SYS_chroot, [0, 0, 0, 0])),
     ("new namespaces", libc::EPERM, |_| call(libc::SYS_unshare, [libc::CLONE_NEWUSER.into(), 0, 0, 0])),
