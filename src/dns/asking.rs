@@ -1,8 +1,8 @@
 //! What a check asks: it looks for answers, and what is not known yet is noted.
 //!
-//! A check is a function that runs from its start each time, over the answers that are there. When it ends
-//! with questions noted, its result is not the last word: whoever runs it asks all of them at once, and runs
-//! it again when answers came.
+//! A check is a function that runs from its start each time, over the answers that are there. As long as it
+//! gives none, whoever runs it asks all that was noted at once, and runs it again when answers came. What is
+//! noted beside a result was asked ahead, and is not needed any more.
 
 use std::sync::Arc;
 

@@ -137,7 +137,9 @@ async fn serve(consumer: &Consumer, asked: &Receiver<Asked>, desk: &Rc<Desk>) ->
         match asked.take() {
             Waiting::Item(asked) => {
                 Desk::ask(desk, asked);
-                // The tasks have a turn after each question, and there are never more than are allowed.
+                // The tasks have a turn after each question: else answers would wait for the last one.
+                tokio::task::yield_now().await;
+                // More questions wait in the channel.
                 while desk.is_full() {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }

@@ -5,7 +5,7 @@
 //! `/status.json` by itself: then each figure, unit and escape would exist twice, in two languages, and only
 //! one of the two would be what a test sees.
 //!
-//! Whatever came from outside (events, names in certificates) goes through [`markup::Text`].
+//! Whatever came from outside (events, names in certificates) goes through `markup::Text`.
 
 mod chart;
 mod markup;

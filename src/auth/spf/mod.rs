@@ -1,7 +1,7 @@
 //! SPF (RFC 7208): whether a domain says that a client may send for it.
 //!
 //! [`check`] runs from its start over the answers that are there. As long as it misses one its result is
-//! none, and [`Asking`] knows what is to be asked.
+//! none, and [`Asking`](crate::dns::Asking) knows what is to be asked.
 
 mod evaluate;
 mod expand;
