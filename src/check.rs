@@ -13,6 +13,7 @@ pub use self::checked::Checked;
 use self::checked::sort;
 
 use crate::config::{self, Config, Entries, Places, Problem, Warning, recipients};
+use crate::dns::lookup;
 use crate::sink::{Remark, file_limit};
 use crate::smtp::policy::RecipientEntry;
 use crate::tls::certificate::CertificateFile;
@@ -46,6 +47,12 @@ fn check_for(file: Option<&Path>, running: Option<&Config>) -> Checked {
         if let Some(text) = root_note(config, rustix::process::geteuid().is_root()) {
             warnings.push(Warning(places.finding("listener.address", text)));
         }
+        // A running server has read them, and may not do so any more.
+        if running.is_none()
+            && let Some(text) = name_servers_problem(config)
+        {
+            problems.push(Problem(places.finding("dns.servers", text)));
+        }
         if let Some(text) = doctor::memory_warning(config) {
             warnings.push(Warning(places.finding("shards", text)));
         }
@@ -62,6 +69,17 @@ pub fn recipients(config: &Config) -> Result<(Entries, Vec<Warning>), Vec<Proble
     let (entries, mut warnings) = config::read_recipients(config, &places)?;
     check_names(config, &places, entries.as_deref(), &mut warnings);
     Ok((entries, warnings))
+}
+
+/// Why there is nobody to ask, where something asks the DNS.
+fn name_servers_problem(config: &Config) -> Option<String> {
+    let of_system = config.asks_dns() && config.dns.servers.is_none();
+    of_system.then(lookup::name_servers_of_system)?.err().map(|error| no_name_servers(&error))
+}
+
+/// That the system's name servers are not known, and what to do.
+pub fn no_name_servers(error: &std::io::Error) -> String {
+    format!("/etc/resolv.conf names nobody to ask: {error}; write `servers` in [dns]")
 }
 
 /// Nothing needs root but a port below 1024. A server that listens on loopback only, for instance in a

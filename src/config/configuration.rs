@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::admin::{self, Admin};
 use super::control;
+use super::dns::{self, Dns};
 use super::document::Document;
 use super::fixed::FixedKeys;
 use super::identity;
@@ -53,6 +54,8 @@ pub struct Config {
     pub limits: Limits,
     /// Versions and certificates.
     pub tls: Tls,
+    /// Who is asked of the DNS.
+    pub dns: Dns,
     /// What is logged and how.
     pub log: Log,
     /// As whom, and with what given up.
@@ -84,6 +87,17 @@ impl Config {
             (Extension::BinaryMime, self.sink.facts().keeps_octets()),
         ];
         kept.into_iter().filter(|(_, kept)| !kept).fold(listener.extensions, |all, (one, _)| all.without(one))
+    }
+
+    /// Whether anything may ask the DNS. Where nothing does there are no threads and no memory for it, and
+    /// the sandbox lets nobody connect.
+    pub fn asks_dns(&self) -> bool {
+        self.dns.threads.is_some()
+    }
+
+    /// Threads that ask the DNS; 0 where nothing does.
+    pub fn lookup_threads(&self) -> usize {
+        if self.asks_dns() { self.dns.threads_for(self.shards.len()) } else { 0 }
     }
 
     /// By what the table of recipients is made.
@@ -118,6 +132,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     }
     let limits = session_limits::read(root.table("limits", "Bounds of sessions and transactions."));
     let shards = shards::read(&mut root, limits.message_size_max);
+    let dns = dns::read(&mut root);
     let log = log::read(root.table("log", "What is logged, to standard error, and how."));
     let run_as =
         run_as::read(root.table("run_as", "As whom ringmx serves, and what it gives up before that."));
@@ -137,6 +152,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
         shards,
         limits,
         tls,
+        dns,
         log,
         run_as,
         admin,

@@ -172,13 +172,14 @@ enum Wanted {
     Null,
 }
 
-/// Closes every thread, and those that they make, to all other calls. Nothing opens them again.
-pub(super) fn close() -> io::Result<()> {
+/// Closes every thread, and those that they make, to all other calls. Nothing opens them again. `asks_dns`:
+/// but for those that asking name servers takes.
+pub(super) fn close(asks_dns: bool) -> io::Result<()> {
     let errno = |number: libc::c_int| SeccompAction::Errno(number.cast_unsigned());
     // The other one would refuse this one to be installed.
     let missing = compiled(missing(), SeccompAction::Allow, errno(libc::ENOSYS))?;
     install(&missing, 0)?;
-    let allowed = compiled(allowed(), errno(libc::EPERM), SeccompAction::Allow)?;
+    let allowed = compiled(allowed(asks_dns), errno(libc::EPERM), SeccompAction::Allow)?;
     install(&allowed, libc::SECCOMP_FILTER_FLAG_LOG)
 }
 
@@ -189,7 +190,7 @@ fn missing() -> BTreeMap<i64, Vec<SeccompRule>> {
 }
 
 /// Calls that are allowed, some of them with certain arguments only.
-fn allowed() -> BTreeMap<i64, Vec<SeccompRule>> {
+fn allowed(asks_dns: bool) -> BTreeMap<i64, Vec<SeccompRule>> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         ALLOWED.iter().chain(ALLOWED_HERE).map(|call| (*call, Vec::new())).collect();
     // The other filter says what becomes of these.
@@ -197,15 +198,23 @@ fn allowed() -> BTreeMap<i64, Vec<SeccompRule>> {
     let number = |number: libc::c_int| u64::from(number.cast_unsigned());
     let kind = number(0xf);
     // SCTP and MPTCP are streams as well, and Landlock sees none of the connections that they make.
-    let socket = |family, type_| {
-        rule(&[
-            (0, Wanted::Is(number(family))),
-            (1, Wanted::Bits(kind, number(type_))),
-            (2, Wanted::Is(PROTOCOL_OF_STREAMS)),
-        ])
+    let socket = |type_, protocol| {
+        [libc::AF_INET, libc::AF_INET6].map(|family| {
+            rule(&[
+                (0, Wanted::Is(number(family))),
+                (1, Wanted::Bits(kind, number(type_))),
+                (2, Wanted::Is(number(protocol))),
+            ])
+        })
     };
     // Listeners that a reload adds.
-    let sockets = vec![socket(libc::AF_INET, libc::SOCK_STREAM), socket(libc::AF_INET6, libc::SOCK_STREAM)];
+    let mut sockets = Vec::from(socket(libc::SOCK_STREAM, USUAL_PROTOCOL));
+    if asks_dns {
+        sockets.extend(socket(libc::SOCK_STREAM, libc::IPPROTO_TCP));
+        sockets.extend(socket(libc::SOCK_DGRAM, USUAL_PROTOCOL));
+        // Where to, Landlock sees of TCP.
+        rules.insert(libc::SYS_connect, Vec::new());
+    }
     rules.insert(libc::SYS_socket, sockets);
     // MSG_FASTOPEN connects.
     let fast_open = number(libc::MSG_FASTOPEN);
@@ -239,8 +248,8 @@ fn allowed() -> BTreeMap<i64, Vec<SeccompRule>> {
     rules
 }
 
-/// The usual protocol of a type of sockets: of streams, TCP.
-const PROTOCOL_OF_STREAMS: u64 = 0;
+/// The usual protocol of a type of sockets: of streams TCP, of datagrams UDP.
+const USUAL_PROTOCOL: libc::c_int = 0;
 /// Names a mapping (Linux 5.17); the C library does for its own.
 const PR_SET_VMA: libc::c_int = 0x5356_4d41;
 /// Shares the blocks of a file.

@@ -1,4 +1,5 @@
-//! Landlock: of all files those that serving needs, and no TCP connection to anywhere.
+//! Landlock: of all files those that serving needs, and TCP connections to nothing but the ports of name
+//! servers.
 //!
 //! Rules are on directories, because a file that is written again as a rule gets another inode. What is open
 //! already stays open: the log, sockets, the lock of the store.
@@ -10,8 +11,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
-    RulesetAttr, RulesetCreatedAttr, RulesetError, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, PathFd,
+    Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, Scope,
 };
 
 use super::credentials::errno;
@@ -70,9 +71,10 @@ pub fn version() -> io::Result<u32> {
     u32::try_from(version).map_err(|_| io::Error::last_os_error())
 }
 
-/// Confines every thread to these places. `no_new_privs` must hold already.
-pub(super) fn confine(places: &Places) -> Result<(), String> {
-    let ruleset = ruleset(places).map_err(|error| error.to_string())?;
+/// Confines every thread to these places, and to connections to these ports. `no_new_privs` must hold
+/// already.
+pub(super) fn confine(places: &Places, ports: &[u16]) -> Result<(), String> {
+    let ruleset = ruleset(places, ports).map_err(|error| error.to_string())?;
     let ruleset = ruleset.ok_or_else(|| "the kernel has no rules".to_owned())?;
     every_thread::run(restrict_self, ruleset.as_raw_fd()).map_err(|error| error.to_string())
 }
@@ -82,7 +84,7 @@ fn restrict_self(ruleset: i32) -> i32 {
     if unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset, 0) } == 0 { 0 } else { errno() }
 }
 
-fn ruleset(places: &Places) -> Result<Option<OwnedFd>, RulesetError> {
+fn ruleset(places: &Places, ports: &[u16]) -> Result<Option<OwnedFd>, RulesetError> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let store = read
         | AccessFs::WriteFile
@@ -98,7 +100,8 @@ fn ruleset(places: &Places) -> Result<Option<OwnedFd>, RulesetError> {
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(KNOWN))?
-        // Ports are bound when listeners are added on reload; ringmx connects to nobody.
+        // Ports are bound when listeners are added on reload; ringmx connects to name servers only, and that
+        // after an answer that is too long for UDP.
         .handle_access(AccessNet::ConnectTcp)?
         .scope(Scope::from_all(KNOWN))?
         .create()?;
@@ -109,6 +112,9 @@ fn ruleset(places: &Places) -> Result<Option<OwnedFd>, RulesetError> {
     let log = places.log.iter().map(|path| (path.as_path(), log));
     for (path, access) in of_kernel.chain(read).chain(sockets).chain(store).chain(log) {
         ruleset = allow(ruleset, path, access)?;
+    }
+    for port in ports {
+        ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
     }
     Ok(ruleset.into())
 }

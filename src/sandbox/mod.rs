@@ -29,6 +29,8 @@ pub struct Plan {
     pub binds_low_ports: bool,
     /// Where to stay; none: everywhere.
     pub places: Option<Places>,
+    /// Ports of name servers. Where there is none, nobody is connected to.
+    pub dns_ports: Vec<u16>,
 }
 
 /// What was given up.
@@ -85,16 +87,16 @@ pub fn enter(plan: &Plan) -> Result<Entered, EnterError> {
     }
     let Some(places) = &plan.places else { return Ok(Entered { landlock: 0, lacks: None }) };
     let version = files::version().map_err(|error| error.to_string());
-    Ok(match version.and_then(|version| files::confine(places).map(|()| version)) {
+    Ok(match version.and_then(|version| files::confine(places, &plan.dns_ports).map(|()| version)) {
         Ok(landlock) => Entered { landlock, lacks: None },
         Err(why) => Entered { landlock: 0, lacks: Some(without_landlock(&why)) },
     })
 }
 
 /// Gives up all system calls that are not needed once every thread serves and every ring is made. For good.
-/// An error says what is lacking, for the operator.
-pub fn close() -> Result<(), String> {
-    calls::close().map_err(|error| {
+/// `asks_dns`: name servers are asked. An error says what is lacking, for the operator.
+pub fn close(asks_dns: bool) -> Result<(), String> {
+    calls::close(asks_dns).map_err(|error| {
         format!(
             "system calls are not restricted: the kernel takes no filter ({error}); `ringmx doctor` says why, and \
              `sandbox = false` in [run_as] says that it is meant"

@@ -23,17 +23,19 @@ const LOW_PORTS_END: u16 = 1024;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Confinement {
     is_wanted: bool,
+    asks_dns: bool,
     /// The version of Landlock that holds; 0 for none.
     landlock: u32,
 }
 
 /// Becomes the configured user and stays with the files that are needed. What only root can read has been
 /// read; the store, threads and rings come afterwards, so that they are the user's. `log_file` is the log's
-/// file, open.
+/// file, open; `name_servers` are those that are asked, none where nothing asks.
 pub(super) fn enter(
     config: &Config,
     file: Option<&Path>,
     log_file: Option<&File>,
+    name_servers: &[SocketAddr],
     log: &mut Log,
 ) -> Result<Confinement, ServeError> {
     let account = Account::to_become(&config.run_as).map_err(|error| ServeError::new(error.to_string()))?;
@@ -44,7 +46,10 @@ pub(super) fn enter(
         hand_over(config, log_file, owner).map_err(ServeError::new)?;
     }
     let places = config.run_as.sandbox.then(|| places(config, file));
-    let plan = Plan { account, binds_low_ports: binds_low_ports(config), places };
+    let mut dns_ports: Vec<u16> = name_servers.iter().map(SocketAddr::port).collect();
+    dns_ports.sort_unstable();
+    dns_ports.dedup();
+    let plan = Plan { account, binds_low_ports: binds_low_ports(config), places, dns_ports };
     let entered = sandbox::enter(&plan).map_err(|error| {
         ServeError::new(format!(
             "{error}; this is [run_as] of the configuration, which only root can carry out"
@@ -54,13 +59,14 @@ pub(super) fn enter(
     if let (Some(account), Some(store)) = (&plan.account, config.sink.facts().directory()) {
         check_store(account, store)?;
     }
-    Ok(Confinement { is_wanted: config.run_as.sandbox, landlock: entered.landlock })
+    let (is_wanted, asks_dns) = (config.run_as.sandbox, !name_servers.is_empty());
+    Ok(Confinement { is_wanted, asks_dns, landlock: entered.landlock })
 }
 
 impl Confinement {
     /// Gives up the system calls that are not needed any more: every thread serves.
     pub(super) fn close(self, log: &mut Log) {
-        let closed = self.is_wanted.then(sandbox::close);
+        let closed = self.is_wanted.then(|| sandbox::close(self.asks_dns));
         if let Some(Err(why)) = &closed {
             report::lacks(std::slice::from_ref(why), log);
         }

@@ -90,7 +90,7 @@ impl ShardStart {
             delivery: Delivery::new(number, self.id_key, (ends.to_sink)()).with_space(self.space),
             parts: Parts::new(ends.overflow),
             mailboxes: Mailboxes::new(number, ends.lookup),
-            answers: Answers::new(number, ends.to_dns),
+            answers: Answers::new(number, ends.to_dns, Arc::clone(&self.metrics)),
             log: self.log,
             lines: Lines::new(&self.service.logged),
             metrics: self.metrics,

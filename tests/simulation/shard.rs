@@ -91,7 +91,7 @@ impl Builder {
             delivery: Delivery::new(0, IdKey::from_octets([7; 20]), to_sink),
             parts: Parts::new(overflow),
             mailboxes: Mailboxes::new(0, lookup),
-            answers: Answers::new(0, None),
+            answers: Answers::new(0, None, Arc::clone(&metrics)),
             log,
             lines: Lines::new(&logged),
             metrics: Arc::clone(&metrics),

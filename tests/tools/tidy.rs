@@ -33,10 +33,11 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tls",
         ],
     ),
-    ("check", &["config", "doctor", "sandbox", "sink", "smtp::policy", "tls"]),
+    ("check", &["config", "dns", "doctor", "sandbox", "sink", "smtp::policy", "tls"]),
     (
         "doctor",
         &[
+            "dns::lookup",
             "memory_sum",
             "resource_limits",
             "ring::locked_memory",
@@ -52,6 +53,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "admin",
             "check",
+            "dns",
             "handoff",
             "log",
             "metrics",
@@ -81,7 +83,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "threads",
         ],
     ),
-    ("memory_sum", &["admin", "log", "ring::locked_memory", "smtp::settings"]),
+    ("memory_sum", &["admin", "dns", "log", "ring::locked_memory", "smtp::settings"]),
     ("shutdown", &["handoff::channel", "handoff::doorbell", "log", "shard::order", "signals"]),
     ("shard", &["dns", "handoff", "log", "metrics", "ring", "sink", "smtp", "tls"]),
     ("sink", &["accounts", "handoff", "metrics", "smtp::trace"]),
@@ -105,7 +107,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("buffer", &[]),
     ("huge_pages", &[]),
     ("mail", &["limits"]),
-    ("config", &["smtp::extension", "smtp::policy", "smtp::settings"]),
+    ("config", &["dns", "smtp::extension", "smtp::policy", "smtp::settings"]),
     ("limits", &[]),
     ("escape", &[]),
     ("timestamp", &[]),
