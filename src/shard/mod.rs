@@ -58,6 +58,7 @@ use self::table::Key;
 use crate::limits::SHUTDOWN_WAIT_MAX;
 use crate::metrics::micros;
 use crate::ring::{Event, Received, Ring, Socket};
+use crate::smtp::denial::Denial;
 use crate::smtp::session::Session;
 
 /// After the server was told to stop, handshakes that were under way are given this long to get into the
@@ -292,7 +293,9 @@ impl<R: Ring> Shard<R> {
                     connection.serve(context, |serving, context| serving.greet(seat, context.turn.now));
                 }
                 Ok(_) => connection.serve(context, |serving, _| serving.refuse_place(is_stopping)),
-                Err(TooMany) => connection.serve(context, |serving, _| serving.turn_away()),
+                Err(TooMany) => {
+                    connection.serve(context, |serving, _| serving.turn_away(Denial::TOO_MANY_CONNECTIONS))
+                }
             }
             connection
         });

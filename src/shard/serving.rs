@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::time::Instant;
 
-use super::clients::Seat;
+use super::clients::{Seat, TooMany};
 use super::context::{Context, Turn};
 use super::delivery::Handed;
 use super::draft::{Complete, Draft, Moved, Waits};
@@ -21,7 +21,8 @@ use crate::mail::envelope::Envelope;
 use crate::mail::outcome::{Outcome, TryAgain};
 use crate::mail::session_id::SessionId;
 use crate::ring::Ring;
-use crate::smtp::policy::Verdict;
+use crate::smtp::denial::Denial;
+use crate::smtp::policy::{Judgement, Verdict};
 use crate::smtp::question::{Admission, Answerable, Awaited, Delivered, OpenQuestion, Recipient, Storing};
 use crate::smtp::reply::ReplyBuffer;
 use crate::smtp::run::Run;
@@ -64,9 +65,9 @@ impl Serving {
         self.session.greet(&mut self.replies, now);
     }
 
-    /// Turns a client away that has too many connections.
-    pub(super) fn turn_away(&mut self) {
-        self.session.turn_away(&mut self.replies);
+    /// Turns a client away.
+    pub(super) fn turn_away(&mut self, why: Denial) {
+        self.session.turn_away(why, &mut self.replies);
     }
 
     /// Turns a client away because there is no place for it, or because the server stops.
@@ -306,8 +307,12 @@ impl Serving {
         if admitted.is_err() {
             context.metrics.connections_refused_client.add(1);
         }
-        self.resolve(asked, admitted.is_ok(), context);
-        self.seat = admitted.unwrap_or(None);
+        let (answer, seat) = match admitted {
+            Ok(seat) => (Ok(()), seat),
+            Err(TooMany) => (Err(Denial::TOO_MANY_CONNECTIONS), None),
+        };
+        self.resolve(asked, answer, context);
+        self.seat = seat;
     }
 
     /// Whether a transaction may begin; if so, its message begins.
@@ -315,9 +320,9 @@ impl Serving {
         &mut self,
         size: Option<u64>,
         context: &mut Context<R>,
-    ) -> Result<(), TryAgain> {
+    ) -> Result<(), Denial> {
         if let Some(why) = context.refusal(size) {
-            return Err(why);
+            return Err(why.into());
         }
         self.recycle_draft(context);
         let (arena, turn) = (context.pool.arena(), &mut context.turn);
@@ -334,12 +339,13 @@ impl Serving {
         context: &mut Context<R>,
     ) {
         let (connection, number, now) = (self.key.word(), asked.number(), context.turn.now);
-        let answered = match self.session.proposed_recipient() {
-            Some(recipient) => {
+        let answered = match (self.session.judge_proposed(), self.session.proposed_recipient()) {
+            (Judgement::Known(verdict), _) => Answered::Now(verdict),
+            (Judgement::Asks, Some(recipient)) => {
                 let policy = &*self.session.settings().policy;
                 context.mailboxes.ask(connection, number, recipient, policy, now)
             }
-            None => Answered::Now(Verdict::TryAgain),
+            (Judgement::Asks, None) => Answered::Now(Verdict::TryAgain),
         };
         match answered {
             Answered::Now(verdict) => {
