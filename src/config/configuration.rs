@@ -11,6 +11,7 @@ use super::admin::{self, Admin};
 use super::control;
 use super::document::Document;
 use super::fixed::FixedKeys;
+use super::front::{self, Front};
 use super::identity;
 use super::listener::{self, Listener};
 use super::log::{self, Log};
@@ -57,6 +58,8 @@ pub struct Config {
     pub log: Log,
     /// As whom, and with what given up.
     pub run_as: RunAs,
+    /// What is done before mail is taken.
+    pub front: Front,
     /// Where it tells how it does; none where it is not asked.
     pub admin: Option<Admin>,
     /// The path of the control socket, if there is one.
@@ -118,6 +121,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     }
     let limits = session_limits::read(root.table("limits", "Bounds of sessions and transactions."));
     let shards = shards::read(&mut root, limits.message_size_max);
+    let front = front::read(&mut root);
     let log = log::read(root.table("log", "What is logged, to standard error, and how."));
     let run_as =
         run_as::read(root.table("run_as", "As whom ringmx serves, and what it gives up before that."));
@@ -137,6 +141,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
         shards,
         limits,
         tls,
+        front,
         log,
         run_as,
         admin,
