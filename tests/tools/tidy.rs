@@ -83,7 +83,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("memory_sum", &["admin", "log", "ring::locked_memory", "smtp::settings"]),
     ("shutdown", &["handoff::channel", "handoff::doorbell", "log", "shard::order", "signals"]),
-    ("shard", &["handoff", "log", "metrics", "ring", "sink", "smtp", "tls"]),
+    ("shard", &["dns", "handoff", "log", "metrics", "ring", "sink", "smtp", "tls"]),
     ("sink", &["accounts", "handoff", "metrics", "smtp::trace"]),
     ("handoff", &["dns"]),
     ("auth", &["dns", "limits", "mail"]),
