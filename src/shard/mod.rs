@@ -14,6 +14,7 @@ mod connections;
 pub mod context;
 pub mod delivery;
 mod draft;
+pub mod front_line;
 mod fronts;
 mod handshakes;
 mod held;
@@ -46,7 +47,6 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use self::clients::TooMany;
 use self::connection::Connection;
 use self::connections::Connections;
 use self::context::Context;
@@ -59,7 +59,6 @@ use self::table::Key;
 use crate::limits::SHUTDOWN_WAIT_MAX;
 use crate::metrics::micros;
 use crate::ring::{Event, Received, Ring, Socket};
-use crate::smtp::denial::Denial;
 use crate::smtp::session::Session;
 
 /// After the server was told to stop, handshakes that were under way are given this long to get into the
@@ -271,33 +270,22 @@ impl<R: Ring> Shard<R> {
         };
         let is_stopping = self.stopping.is_some();
         let full = self.connections.are_full() || is_stopping;
-        let (settings, tls) = (listener.settings(), listener.tls());
-        // A front that connects for many clients is not counted: those it speaks for are.
-        let seat = if full || settings.gate.is_front(client.ip()) {
-            Ok(None)
-        } else {
-            context.clients.enter(client.ip())
-        };
+        let (settings, tls, front) = (listener.settings(), listener.tls(), listener.front());
         context.metrics.connections.add(1);
-        match seat {
-            _ if is_stopping => context.metrics.connections_refused_stopping.add(1),
-            _ if full => context.metrics.connections_refused_full.add(1),
-            Err(TooMany) => context.metrics.connections_refused_client.add(1),
-            Ok(_) => {}
+        match (is_stopping, full) {
+            (true, _) => context.metrics.connections_refused_stopping.add(1),
+            (false, true) => context.metrics.connections_refused_full.add(1),
+            (false, false) => {}
         }
         let inserted = self.connections.insert(|key| {
             let session =
                 Session::new(settings.clone(), client, context.turn.now).counted_in(&context.metrics.tally);
             let named = (context.name_session(), context.turn.wall_clock);
-            let mut connection = Connection::new(key, socket, session, tls, named, context.turn.now);
-            match seat {
-                Ok(seat) if !full => {
-                    connection.serve(context, |serving, context| serving.greet(seat, context.turn.now));
-                }
-                Ok(_) => connection.serve(context, |serving, _| serving.refuse_place(is_stopping)),
-                Err(TooMany) => {
-                    connection.serve(context, |serving, _| serving.turn_away(Denial::TOO_MANY_CONNECTIONS))
-                }
+            let mut connection = Connection::new(key, socket, session, tls, front, named, context.turn.now);
+            if full {
+                connection.serve(context, |serving, _| serving.refuse_place(is_stopping));
+            } else {
+                connection.serve(context, |serving, context| serving.begin(client.ip(), context));
             }
             connection
         });

@@ -37,6 +37,7 @@ use std::time::{Duration, Instant};
 
 pub use self::standing::Standing;
 use self::state::{AwaitedReply, Hello, State, Wait};
+use super::denial::Denial;
 use super::ended_by::EndedBy;
 pub use super::input::Input;
 use super::line::LineReader;
@@ -342,6 +343,11 @@ impl Session {
         let (code, enhanced) = reply.codes();
         let space = if enhanced.is_empty() { "" } else { " " };
         format!("{code} {enhanced}{space}{}", self.text_of(reply))
+    }
+
+    /// A denial as this session says it, without its CRLF.
+    pub fn wording_of(&self, denial: Denial) -> String {
+        self.wording(denial.reply())
     }
 
     /// What a reply says after its codes.
