@@ -8,6 +8,7 @@
 use std::fmt::{self, Display};
 
 use crate::config::{Config, Listener, Shard};
+use crate::front::clients;
 use crate::limits::{
     BATCH_FILES_MAX, BATCH_LOADED_BYTES_MAX, ENVELOPE_BYTES_FREE, ENVELOPES_BYTES_MAX, HANDOFF_MESSAGES_MAX,
     HANDSHAKE_BYTES_FREE, HELD_BYTES_MAX, INQUIRIES_AWAY_MAX, LISTEN_BACKLOG, MAILBOXES_READY_MAX,
@@ -230,6 +231,7 @@ impl MemorySum {
         // Those whose connection is gone are on their way to a sink.
         let messages = counts.connections + counts.shards * octets(HANDOFF_MESSAGES_MAX);
         add("transactions", messages * MESSAGE_BYTES, "10 KiB a connection");
+        add("clients that are counted", octets(clients::bytes(config.client_places)), "clients_max");
         add("octets that cannot be read yet", counts.shards * octets(HELD_BYTES_MAX), "32 MiB each shard");
         let spares = octets(SPARE_REPLIES_MAX) * 2 * octets(REPLY_BYTES_MAX);
         add("memory of replies that were sent", counts.shards * spares, "8 MiB each shard");

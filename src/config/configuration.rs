@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::admin::{self, Admin};
+use super::client_limits;
 use super::control;
 use super::document::Document;
 use super::fixed::FixedKeys;
@@ -20,6 +21,7 @@ use super::session_limits;
 use super::shards::{self, Shard};
 use super::sink::{self, Sink};
 use super::tls::{self, CertificateLines, Tls};
+use crate::front::clients::{self, Rates};
 use crate::limits::REFUSAL_LINES_MAX;
 use crate::mail::domain::DomainPattern;
 use crate::smtp::extension::{Extension, ExtensionSet};
@@ -51,6 +53,10 @@ pub struct Config {
     pub shards: Vec<Shard>,
     /// Bounds of sessions and transactions.
     pub limits: Limits,
+    /// How often one client may do what; none where that is not limited.
+    pub client_limits: Option<Rates>,
+    /// Networks of clients that are counted at a time.
+    pub client_places: usize,
     /// Versions and certificates.
     pub tls: Tls,
     /// What is logged and how.
@@ -86,6 +92,12 @@ impl Config {
         kept.into_iter().filter(|(_, kept)| !kept).fold(listener.extensions, |all, (one, _)| all.without(one))
     }
 
+    /// What one client may have.
+    pub fn limits_of_clients(&self) -> clients::Limits {
+        let connections_max = u32::try_from(self.limits.connections_per_client_max).unwrap_or(u32::MAX);
+        clients::Limits { connections_max, rates: self.client_limits }
+    }
+
     /// By what the table of recipients is made.
     pub fn recipient_rules(&self) -> RecipientRules<'_> {
         RecipientRules {
@@ -116,8 +128,12 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     {
         root.warn("recipients", text.to_owned());
     }
-    let limits = session_limits::read(root.table("limits", "Bounds of sessions and transactions."));
+    let (limits, clients_max) =
+        session_limits::read(root.table("limits", "Bounds of sessions and transactions."));
     let shards = shards::read(&mut root, limits.message_size_max);
+    let client_limits = client_limits::read(&mut root);
+    let client_places =
+        clients_max.unwrap_or_else(|| client_limits::places_default(&shards, client_limits.is_some()));
     let log = log::read(root.table("log", "What is logged, to standard error, and how."));
     let run_as =
         run_as::read(root.table("run_as", "As whom ringmx serves, and what it gives up before that."));
@@ -136,6 +152,8 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
         sink,
         shards,
         limits,
+        client_limits,
+        client_places,
         tls,
         log,
         run_as,

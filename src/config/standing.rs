@@ -68,6 +68,8 @@ impl Config {
             sink,
             shards,
             log,
+            // The table is made once, also where only its default would be another.
+            client_places: running.client_places,
             local_part_case_sensitive: running.local_part_case_sensitive,
             admin: running.admin.clone(),
             run_as: running.run_as.clone(),

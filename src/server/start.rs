@@ -26,6 +26,7 @@ use crate::admin::socket::{Listening, SocketFile};
 use crate::admin::status::source::Source;
 use crate::admin::{self, Admin, AdminStart};
 use crate::config::{Config, Entries};
+use crate::front::clients as front;
 use crate::handoff::channel::{Sender as ToShard, Sender as ToWorker};
 use crate::handoff::message::Message;
 use crate::log::{self, Log};
@@ -95,7 +96,8 @@ pub(super) fn start(
     let tls_of = |listener: &_| certificates.server_config(listener);
     let first = Generation::new(1, config.clone(), table, places, &tls_of).map_err(ServeError::new)?;
     let (watch, changed) = watch_files(config, read_at)?;
-    let clients = Clients::new(config.limits.connections_per_client_max);
+    let table = front::Clients::new(config.client_places, &random_octets()?);
+    let clients = Clients::new(table, config.limits_of_clients());
     let shared = Shared { clients: Arc::clone(&clients), space: space.clone(), spill };
     let common = Common {
         generation: &first,
@@ -288,11 +290,16 @@ impl Ways<'_> {
 
 /// The key of the ids of this start.
 fn random_id_key() -> Result<IdKey, ServeError> {
-    let mut octets = [0; KEY_BYTES];
+    Ok(IdKey::from_octets(random_octets::<KEY_BYTES>()?))
+}
+
+/// Nobody knows them.
+fn random_octets<const COUNT: usize>() -> Result<[u8; COUNT], ServeError> {
+    let mut octets = [0; COUNT];
     // So few octets come whole (getrandom(2)).
     rustix::rand::getrandom(&mut octets, rustix::rand::GetRandomFlags::empty())
         .map_err(|error| ServeError::of_machine("asking the kernel for random numbers", &error.into()))?;
-    Ok(IdKey::from_octets(octets))
+    Ok(octets)
 }
 
 /// What all shards are started with.

@@ -14,6 +14,7 @@ use super::parts::Parts;
 use super::session_lines::Seen;
 use super::work::Work;
 use crate::buffer::Pool;
+use crate::front::moment::Moment;
 use crate::handoff::channel::MustRing;
 use crate::handoff::message::{Message, Receipt, Times};
 use crate::limits::{ENVELOPES_BYTES_MAX, REPLY_BYTES_MAX, SPARE_REPLIES_MAX};
@@ -65,6 +66,8 @@ pub struct Turn {
     pub(super) now: Instant,
     /// The wall-clock time of this turn.
     pub(super) wall_clock: SystemTime,
+    /// The same time as clients are counted by.
+    pub(super) moment: Moment,
     /// Steps of TLS handshakes, and connections that wait for more of them.
     pub(super) handshakes: Handshakes,
     /// Work, and connections that wait for more of it.
@@ -81,10 +84,12 @@ pub struct Turn {
 
 impl Turn {
     /// The first turn of a shard on this ring.
-    pub fn first<R: Ring>(ring: &R) -> Self {
+    pub fn first<R: Ring>(ring: &R, clients: &Clients) -> Self {
+        let (now, wall_clock) = (ring.now(), ring.wall_clock());
         Self {
-            now: ring.now(),
-            wall_clock: ring.wall_clock(),
+            now,
+            wall_clock,
+            moment: clients.moment(now, wall_clock),
             handshakes: Handshakes::default(),
             work: Work::default(),
             held: Held::default(),

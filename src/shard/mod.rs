@@ -45,7 +45,6 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use self::clients::TooMany;
 use self::connection::Connection;
 use self::connections::Connections;
 use self::context::Context;
@@ -173,7 +172,7 @@ impl<R: Ring> Shard<R> {
         self.context.metrics.turn_duration.add_duration(took);
         let wait = self.may_sleep_for(now);
         let holds_back = self.holds_clients_back();
-        let Context { ring, inbox, turn, metrics, .. } = &mut self.context;
+        let Context { ring, inbox, turn, metrics, clients, .. } = &mut self.context;
         let may_sleep = inbox.park()
             && !turn.handshakes.is_behind()
             && !turn.work.is_behind()
@@ -183,6 +182,7 @@ impl<R: Ring> Shard<R> {
         inbox.unpark();
         let began = std::mem::replace(&mut turn.now, ring.now());
         turn.wall_clock = ring.wall_clock();
+        turn.moment = clients.moment(turn.now, turn.wall_clock);
         metrics.turns.add(1);
         metrics.ring_overflows.set(ring.overflows());
         if holds_back {
@@ -273,13 +273,13 @@ impl<R: Ring> Shard<R> {
         let seat = if full || settings.gate.is_front(client.ip()) {
             Ok(None)
         } else {
-            context.clients.enter(client.ip())
+            context.clients.enter(client.ip(), context.turn.moment)
         };
         context.metrics.connections.add(1);
         match seat {
             _ if is_stopping => context.metrics.connections_refused_stopping.add(1),
             _ if full => context.metrics.connections_refused_full.add(1),
-            Err(TooMany) => context.metrics.connections_refused_client.add(1),
+            Err(_) => context.metrics.connections_refused_client.add(1),
             Ok(_) => {}
         }
         let inserted = self.connections.insert(|key| {
@@ -292,7 +292,7 @@ impl<R: Ring> Shard<R> {
                     connection.serve(context, |serving, context| serving.greet(seat, context.turn.now));
                 }
                 Ok(_) => connection.serve(context, |serving, _| serving.refuse_place(is_stopping)),
-                Err(TooMany) => connection.serve(context, |serving, _| serving.turn_away()),
+                Err(_) => connection.serve(context, |serving, _| serving.turn_away()),
             }
             connection
         });

@@ -14,6 +14,7 @@ use super::silence::Scarcity;
 use super::table::Key;
 use super::unread::Octets;
 use crate::buffer::{NoMemory, Pool};
+use crate::front::clients::Event;
 use crate::handoff::message::{Message, Receipt, Times};
 use crate::handoff::part::Written;
 use crate::limits::SPILL_WAIT_MAX;
@@ -39,6 +40,8 @@ pub(super) struct Serving {
     draft: Draft,
     /// Its place among the connections of its client.
     seat: Option<Seat>,
+    /// Errors of the session that its client was charged with.
+    errors_paid: u32,
     /// When the outcome of a message came that the client is told with the next send.
     outcome_came: Option<Instant>,
 }
@@ -54,6 +57,7 @@ impl Serving {
             replies: ReplyBuffer::new(),
             draft: Draft::default(),
             seat: None,
+            errors_paid: 0,
             outcome_came: None,
         }
     }
@@ -67,6 +71,19 @@ impl Serving {
     /// Turns a client away that has too many connections.
     pub(super) fn turn_away(&mut self) {
         self.session.turn_away(&mut self.replies);
+    }
+
+    /// Charges the client with the errors that came since this was called last. One that has had too many, in
+    /// all its sessions, is served no longer.
+    pub(super) fn charge_errors(&mut self, turn: &Turn) {
+        let errors = self.session.summary().errors;
+        let Some(seat) = self.seat.as_ref().filter(|_| self.errors_paid < errors) else { return };
+        while self.errors_paid < errors {
+            if seat.pay(Event::Error, 1, turn.moment).is_err() {
+                return self.session.end_for_errors(&mut self.replies);
+            }
+            self.errors_paid += 1;
+        }
     }
 
     /// Turns a client away because there is no place for it, or because the server stops.
@@ -191,6 +208,9 @@ impl Serving {
     ) -> bool {
         let told = serving.is_some_and(|one| {
             let told = one.resolve_delivery(delivered(&receipt), context);
+            if let Some(seat) = one.seat.as_ref().filter(|_| told && receipt.outcome == Outcome::Stored) {
+                seat.note_message(context.turn.moment);
+            }
             if told && receipt.outcome != Outcome::Stored {
                 one.log_refusals(Some(&receipt.message), context);
             }
@@ -302,7 +322,8 @@ impl Serving {
     ) {
         self.seat = None;
         // A front that speaks for itself, such as a health check, is not counted, as at the accept.
-        let admitted = if client == front { Ok(None) } else { context.clients.enter(client) };
+        let admitted =
+            if client == front { Ok(None) } else { context.clients.enter(client, context.turn.moment) };
         if admitted.is_err() {
             context.metrics.connections_refused_client.add(1);
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ringmx::buffer::Pool;
 use ringmx::config::{self, Config};
+use ringmx::front::clients::{Clients as Table, Limits};
 use ringmx::log;
 use ringmx::mail::queue_id::IdKey;
 use ringmx::metrics::ShardMetrics;
@@ -82,7 +83,9 @@ impl Builder {
         // The descriptor is never used.
         let descriptor = listen("127.0.0.1:0".parse().expect("an address"), 1, 0).expect("a socket");
         let ring = world.ring(Arc::clone(pool.arena()));
-        let turn = Turn::first(&ring);
+        let limits = Limits { connections_max: CONNECTIONS_MAX as u32, rates: None };
+        let clients = Clients::new(Table::new(1024, &[7; 16]), limits);
+        let turn = Turn::first(&ring, &clients);
         let context = Context {
             ring,
             pool,
@@ -93,7 +96,7 @@ impl Builder {
             log,
             lines: Lines::new(&logged),
             metrics: Arc::clone(&metrics),
-            clients: Clients::new(CONNECTIONS_MAX),
+            clients,
             turn,
         };
         let socket = NewSocket { number: 0, socket: descriptor, is_lent: false };

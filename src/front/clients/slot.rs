@@ -259,13 +259,7 @@ impl Slot {
 
     /// Counts events; false, and nothing is counted, when they are more than the rate allows.
     pub(super) fn pay(&self, event: Event, rate: Rate, count: u32, share: u32, now: Moment) -> bool {
-        let (word_of, is_upper) = match event {
-            Event::Connection => (&self.arrivals, true),
-            Event::Message => (&self.arrivals, false),
-            Event::Recipient => (&self.asks, true),
-            Event::Error => (&self.asks, false),
-            Event::UnknownRecipient => (&self.presence, true),
-        };
+        let (word_of, is_upper) = self.word_of(event);
         let pay = |before: u64| {
             let [upper, lower] = halves(before);
             let paid_until = Ticks::from_raw(if is_upper { upper } else { lower });
@@ -273,6 +267,25 @@ impl Slot {
             Some(if is_upper { word(paid, lower) } else { word(upper, paid) })
         };
         word_of.fetch_update(Ordering::Relaxed, Ordering::Relaxed, pay).is_ok()
+    }
+
+    /// Whether one event more would be counted.
+    pub(super) fn may_pay(&self, event: Event, rate: Rate, share: u32, now: Moment) -> bool {
+        let (word_of, is_upper) = self.word_of(event);
+        let [upper, lower] = halves(word_of.load(Ordering::Relaxed));
+        let paid_until = Ticks::from_raw(if is_upper { upper } else { lower });
+        rate.pay(paid_until, now.ticks, 1, share).is_some()
+    }
+
+    /// Where an event is counted, and whether it is in the upper half of the word.
+    fn word_of(&self, event: Event) -> (&AtomicU64, bool) {
+        match event {
+            Event::Connection => (&self.arrivals, true),
+            Event::Message => (&self.arrivals, false),
+            Event::Recipient => (&self.asks, true),
+            Event::Error => (&self.asks, false),
+            Event::UnknownRecipient => (&self.presence, true),
+        }
     }
 
     /// A message of the client was accepted.
