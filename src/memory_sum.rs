@@ -47,7 +47,7 @@ pub const PROGRAM_BYTES: u64 = 20 * 1024 * 1024;
 /// What a thread touches of its stack, and what the allocator keeps for it.
 pub const THREAD_BYTES: u64 = 512 * 1024;
 
-/// Threads besides shards and sink workers: control, log, signals, admin, spill, mailboxes, space, and the
+/// Threads besides shards, sink workers and what keeps the file of clients: control, log, signals, admin, spill, mailboxes, space, and the
 /// one that makes segments.
 const OTHER_THREADS: u64 = 8;
 
@@ -335,7 +335,7 @@ impl Counts {
             shards,
             connections: config.shards.iter().map(of_shard).sum(),
             workers,
-            threads: shards + workers + OTHER_THREADS,
+            threads: shards + workers + OTHER_THREADS + u64::from(config.state().is_some()),
         }
     }
 }

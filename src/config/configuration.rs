@@ -4,7 +4,7 @@
 //! Every function gives a usable value whatever the file says; whether there were problems is the document's
 //! to tell.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::admin::{self, Admin};
@@ -96,6 +96,11 @@ impl Config {
     pub fn limits_of_clients(&self) -> clients::Limits {
         let connections_max = u32::try_from(self.limits.connections_per_client_max).unwrap_or(u32::MAX);
         clients::Limits { connections_max, rates: self.client_limits }
+    }
+
+    /// Where what is known of clients is kept across restarts.
+    pub fn state(&self) -> Option<&Path> {
+        None
     }
 
     /// By what the table of recipients is made.

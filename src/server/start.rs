@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
+use super::client_state::{self, Found, Keeper};
 use super::control::Control;
 use super::error::ServeError;
 use super::event::ThreadEvent;
@@ -75,6 +76,7 @@ pub(super) fn start(
     let confinement = confinement::enter(config, file, log_file, log)?;
     probe::probe().map_err(|unusable| ServeError::new(unusable.to_string()))?;
     let (mut opened, space) = open_sink(config, &surroundings)?;
+    let (clients, keeper) = count_clients(config, &log_report, log)?;
     if !shutdown.may_listen() {
         return Ok(None);
     }
@@ -96,8 +98,7 @@ pub(super) fn start(
     let tls_of = |listener: &_| certificates.server_config(listener);
     let first = Generation::new(1, config.clone(), table, places, &tls_of).map_err(ServeError::new)?;
     let (watch, changed) = watch_files(config, read_at)?;
-    let table = front::Clients::new(config.client_places, &random_octets()?);
-    let clients = Clients::new(table, config.limits_of_clients());
+    let remembering = workers.start_remembering(keeper)?;
     let shared = Shared { clients: Arc::clone(&clients), space: space.clone(), spill };
     let common = Common {
         generation: &first,
@@ -129,6 +130,7 @@ pub(super) fn start(
         changed,
         requests,
         report: log_report,
+        remembering,
         shutdown,
         registry,
         shards,
@@ -300,6 +302,36 @@ fn random_octets<const COUNT: usize>() -> Result<[u8; COUNT], ServeError> {
     rustix::rand::getrandom(&mut octets, rustix::rand::GetRandomFlags::empty())
         .map_err(|error| ServeError::of_machine("asking the kernel for random numbers", &error.into()))?;
     Ok(octets)
+}
+
+/// The table of clients, with what is remembered of them; and who keeps that, where it is kept.
+fn count_clients(
+    config: &Config,
+    report: &Arc<LogReport>,
+    log: &mut Log,
+) -> Result<(Arc<Clients>, Option<Keeper>), ServeError> {
+    let found = config.state().map_or(Found::Nothing, |path| client_state::read(path, config.client_places));
+    let (found, note) = match found {
+        Found::Table(table, secret) => (Some((table, secret)), None),
+        Found::Nothing => (None, None),
+        Found::Unusable(why) => (None, Some(why)),
+    };
+    report::lacks(note.as_slice(), log);
+    let (table, secret) = match found {
+        Some(found) => found,
+        None => {
+            let secret = random_octets()?;
+            (front::Clients::new(config.client_places, &secret), secret)
+        }
+    };
+    let clients = Clients::new(table, config.limits_of_clients());
+    let keeper = config.state().map(|path| Keeper {
+        path: path.to_owned(),
+        secret,
+        clients: Arc::clone(&clients),
+        report: Arc::clone(report) as _,
+    });
+    Ok((clients, keeper))
 }
 
 /// What all shards are started with.

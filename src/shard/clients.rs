@@ -14,6 +14,7 @@ use crate::front::clients::{self as front, Count, Event, Limits, Over, Rates, Re
 use crate::front::moment::{Epoch, Moment};
 use crate::front::rate::Rate;
 use crate::mail::client::Client;
+use crate::smtp::denial::Denial;
 
 /// The counts.
 #[derive(Debug)]
@@ -21,6 +22,14 @@ pub struct Clients {
     table: front::Clients,
     limits: SharedLimits,
     epoch: Epoch,
+}
+
+/// What a client is told that may not have a connection.
+pub(super) fn denial(why: Refused) -> Denial {
+    match why {
+        Refused::Open(_) => Denial::TOO_MANY_CONNECTIONS,
+        Refused::Rate(_) => Denial::TOO_MANY_CONNECTIONS_LATELY,
+    }
 }
 
 /// One counted connection; it counts no more when it is dropped.
@@ -71,6 +80,11 @@ impl Seat {
     /// Whose connection it is.
     pub fn client(&self) -> Client {
         self.client
+    }
+
+    /// Whether it is limited how often the client may do what.
+    pub fn has_rates(&self) -> bool {
+        self.clients.limits.load().rates.is_some()
     }
 
     /// Counts events of the client; the error says which of its networks has had too many.

@@ -237,7 +237,7 @@ impl<R: Ring> Context<R> {
                 record.number_if_any("recipients", if recipients > 1 { recipients as u64 } else { 0 });
             record
                 .plain("step", step)
-                .text("reply", reply.to_string().as_bytes())
+                .text("reply", session.wording(reply).as_bytes())
                 .plain("reason", reason.name())
                 .end();
         }

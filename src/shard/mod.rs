@@ -45,6 +45,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
+use self::clients::denial;
 use self::connection::Connection;
 use self::connections::Connections;
 use self::context::Context;
@@ -292,7 +293,7 @@ impl<R: Ring> Shard<R> {
                     connection.serve(context, |serving, context| serving.greet(seat, context.turn.now));
                 }
                 Ok(_) => connection.serve(context, |serving, _| serving.refuse_place(is_stopping)),
-                Err(_) => connection.serve(context, |serving, _| serving.turn_away()),
+                Err(why) => connection.serve(context, |serving, _| serving.turn_away(denial(why))),
             }
             connection
         });

@@ -1,11 +1,13 @@
 //! The SMTP side of a connection: its session, what that has said, and the message under way. It carries out
 //! the session's steps, and takes the answers to its questions. It sees no socket and no TLS.
 
+mod charges;
+
 use std::net::IpAddr;
 use std::ops::Range;
 use std::time::Instant;
 
-use super::clients::Seat;
+use super::clients::{Seat, denial};
 use super::context::{Context, Turn};
 use super::delivery::Handed;
 use super::draft::{Complete, Draft, Moved, Waits};
@@ -14,7 +16,6 @@ use super::silence::Scarcity;
 use super::table::Key;
 use super::unread::Octets;
 use crate::buffer::{NoMemory, Pool};
-use crate::front::clients::Event;
 use crate::handoff::message::{Message, Receipt, Times};
 use crate::handoff::part::Written;
 use crate::limits::SPILL_WAIT_MAX;
@@ -22,7 +23,8 @@ use crate::mail::envelope::Envelope;
 use crate::mail::outcome::{Outcome, TryAgain};
 use crate::mail::session_id::SessionId;
 use crate::ring::Ring;
-use crate::smtp::policy::Verdict;
+use crate::smtp::denial::Denial;
+use crate::smtp::policy::{Judgement, Verdict};
 use crate::smtp::question::{Admission, Answerable, Awaited, Delivered, OpenQuestion, Recipient, Storing};
 use crate::smtp::reply::ReplyBuffer;
 use crate::smtp::run::Run;
@@ -64,26 +66,13 @@ impl Serving {
 
     /// Begins the session of a client that may have this connection.
     pub(super) fn greet(&mut self, seat: Option<Seat>, now: Instant) {
-        self.seat = seat;
+        self.seat_client(seat);
         self.session.greet(&mut self.replies, now);
     }
 
-    /// Turns a client away that has too many connections.
-    pub(super) fn turn_away(&mut self) {
-        self.session.turn_away(&mut self.replies);
-    }
-
-    /// Charges the client with the errors that came since this was called last. One that has had too many, in
-    /// all its sessions, is served no longer.
-    pub(super) fn charge_errors(&mut self, turn: &Turn) {
-        let errors = self.session.summary().errors;
-        let Some(seat) = self.seat.as_ref().filter(|_| self.errors_paid < errors) else { return };
-        while self.errors_paid < errors {
-            if seat.pay(Event::Error, 1, turn.moment).is_err() {
-                return self.session.end_for_errors(&mut self.replies);
-            }
-            self.errors_paid += 1;
-        }
+    /// Turns a client away.
+    pub(super) fn turn_away(&mut self, why: Denial) {
+        self.session.turn_away(why, &mut self.replies);
     }
 
     /// Turns a client away because there is no place for it, or because the server stops.
@@ -208,8 +197,8 @@ impl Serving {
     ) -> bool {
         let told = serving.is_some_and(|one| {
             let told = one.resolve_delivery(delivered(&receipt), context);
-            if let Some(seat) = one.seat.as_ref().filter(|_| told && receipt.outcome == Outcome::Stored) {
-                seat.note_message(context.turn.moment);
+            if told {
+                one.note_outcome(receipt.outcome, &context.turn);
             }
             if told && receipt.outcome != Outcome::Stored {
                 one.log_refusals(Some(&receipt.message), context);
@@ -236,6 +225,7 @@ impl Serving {
     pub(super) fn handle_found<R: Ring>(&mut self, number: u32, verdict: Verdict, context: &mut Context<R>) {
         let asked = self.session.asked::<Recipient>().filter(|asked| asked.number() == number);
         if let Some(asked) = asked {
+            let verdict = self.charge_verdict(verdict, context);
             self.resolve(asked, verdict, context);
         }
     }
@@ -327,8 +317,12 @@ impl Serving {
         if admitted.is_err() {
             context.metrics.connections_refused_client.add(1);
         }
-        self.resolve(asked, admitted.is_ok(), context);
-        self.seat = admitted.unwrap_or(None);
+        let (answer, seat) = match admitted {
+            Ok(seat) => (Ok(()), seat),
+            Err(why) => (Err(denial(why)), None),
+        };
+        self.seat_client(seat);
+        self.resolve(asked, answer, context);
     }
 
     /// Whether a transaction may begin; if so, its message begins.
@@ -336,10 +330,11 @@ impl Serving {
         &mut self,
         size: Option<u64>,
         context: &mut Context<R>,
-    ) -> Result<(), TryAgain> {
+    ) -> Result<(), Denial> {
         if let Some(why) = context.refusal(size) {
-            return Err(why);
+            return Err(why.into());
         }
+        self.charge_message(&context.turn)?;
         self.recycle_draft(context);
         let (arena, turn) = (context.pool.arena(), &mut context.turn);
         let connection = self.key.word();
@@ -348,22 +343,29 @@ impl Serving {
         Ok(())
     }
 
-    /// Asks whether the store has a place for the recipient that the session proposes.
+    /// Finds out about the recipient that the session proposes, and asks the store where that has the last
+    /// word.
     pub(super) fn ask_about_recipient<R: Ring>(
         &mut self,
         asked: OpenQuestion<Recipient>,
         context: &mut Context<R>,
     ) {
         let (connection, number, now) = (self.key.word(), asked.number(), context.turn.now);
-        let answered = match self.session.proposed_recipient() {
-            Some(recipient) => {
+        if let Err(denial) = self.charge_recipient(&context.turn) {
+            self.resolve(asked, Verdict::Denied(denial), context);
+            return;
+        }
+        let answered = match (self.session.judge_proposed(), self.session.proposed_recipient()) {
+            (Judgement::Known(verdict), _) => Answered::Now(verdict),
+            (Judgement::Asks, Some(recipient)) => {
                 let policy = &*self.session.settings().policy;
                 context.mailboxes.ask(connection, number, recipient, policy, now)
             }
-            None => Answered::Now(Verdict::TryAgain),
+            (Judgement::Asks, None) => Answered::Now(Verdict::TryAgain),
         };
         match answered {
             Answered::Now(verdict) => {
+                let verdict = self.charge_verdict(verdict, context);
                 self.resolve(asked, verdict, context);
             }
             Answered::Later(must_ring) => context.ring_if(must_ring),

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use super::denial::Denial;
 use crate::mail::caseless::{comparable, folded};
 use crate::mail::domain::{DomainPattern, DomainPatterns};
 use crate::mail::envelope::Mailbox;
@@ -24,6 +25,8 @@ pub enum Verdict {
     MailboxFull,
     /// It could not be found out: `451`, never accept and never `550`.
     TryAgain,
+    /// Whoever serves the session refuses it, whether it exists or not.
+    Denied(Denial),
 }
 
 /// What a policy says of a recipient at once.

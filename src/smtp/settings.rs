@@ -36,6 +36,8 @@ pub struct Settings {
     pub extensions: ExtensionSet,
     /// So many refusals of a session are noted for the log; the others are counted.
     pub refusals_noted_max: u8,
+    /// What the operator says instead of some of our texts, each of printable ASCII that fits into a line.
+    pub words: Box<[Box<str>]>,
     /// Whom we take mail for. One table of recipients serves all listeners and shards, so nothing counts its
     /// holders while mail comes: sessions share these settings and ask through them.
     pub policy: Arc<dyn Policy + Send + Sync>,
@@ -56,6 +58,7 @@ impl Settings {
             tls: TlsPolicy::default(),
             extensions: ExtensionSet::usual(),
             refusals_noted_max: REFUSAL_LINES_MAX,
+            words: Box::default(),
             policy,
         }
     }

@@ -7,7 +7,7 @@ use super::chunk::ChunkedData;
 use super::message_clock::MessageClock;
 use super::parameter::{MailParameters, RcptParameters};
 use super::path::{Path, PathMailbox};
-use super::policy::{Judgement, Verdict};
+use super::policy::{Judgement, Policy, Verdict};
 use super::reply::{self, Reply};
 use super::settings::Settings;
 use super::size_limit::copies_exceed;
@@ -20,6 +20,8 @@ pub(super) struct Transaction {
     pub(super) envelope: Box<Envelope>,
     /// Accepted RCPT commands, repeated recipients included.
     recipients: usize,
+    /// The recipient that was proposed last is the bare `<postmaster>`.
+    is_postmaster: bool,
     /// What came of the mail data in chunks, from the first one accepted on.
     pub(super) chunked: Option<ChunkedData>,
     /// The time of the message, from DATA or its first chunk on. A chunk has it while it is received, because
@@ -58,7 +60,7 @@ impl Transaction {
         envelope.requiretls = parameters.requiretls;
         envelope.ret = parameters.ret;
         envelope.set_envid(parameters.envid.unwrap_or_default());
-        Self { envelope, recipients: 0, chunked: None, clock: None }
+        Self { envelope, recipients: 0, is_postmaster: false, chunked: None, clock: None }
     }
 
     /// Whether a recipient was accepted, so that mail data may come.
@@ -73,24 +75,25 @@ impl Transaction {
         path: Path<'_>,
         parameters: RcptParameters<'_>,
         settings: &Settings,
+        asks_about_each: bool,
     ) -> Result<Proposed, Reply> {
         let envelope = &mut *self.envelope;
-        let judgement = match path {
+        self.is_postmaster = matches!(path, Path::Postmaster);
+        match path {
             Path::Null => return Err(reply::BAD_FORWARD_PATH),
             Path::Postmaster => {
                 let (local_part, domain) = settings.policy.postmaster();
                 envelope.push_recipient(local_part, domain);
-                settings.policy.judge_accepted()
             }
             Path::Mailbox(mailbox) => {
                 envelope.propose_recipient(
                     |text| mailbox.push_local_part(text),
                     |text| mailbox.push_domain(text),
                 );
-                let unknown = Judgement::Known(Verdict::TryAgain);
-                envelope.last_recipient().map_or(unknown, |mailbox| settings.policy.judge(mailbox))
             }
-        };
+        }
+        let judgement = if asks_about_each { Judgement::Asks } else { self.judge_last(&*settings.policy) };
+        let envelope = &mut *self.envelope;
         let refusal = match judgement {
             Judgement::Known(verdict) => refusal(verdict),
             Judgement::Asks => None,
@@ -127,6 +130,15 @@ impl Transaction {
         })
     }
 
+    /// What a policy says of the recipient that was proposed last.
+    pub(super) fn judge_last(&self, policy: &dyn Policy) -> Judgement {
+        if self.is_postmaster {
+            return policy.judge_accepted();
+        }
+        let unknown = Judgement::Known(Verdict::TryAgain);
+        self.envelope.last_recipient().map_or(unknown, |mailbox| policy.judge(mailbox))
+    }
+
     /// Keeps the recipient that was proposed last, or takes it back; gives the reply.
     pub(super) fn conclude(&mut self, verdict: Verdict) -> Reply {
         match refusal(verdict) {
@@ -152,5 +164,6 @@ pub(super) fn refusal(verdict: Verdict) -> Option<Reply> {
         Verdict::Unstorable => Some(reply::CANNOT_STORE_RECIPIENT),
         Verdict::MailboxFull => Some(reply::MAILBOX_FULL),
         Verdict::TryAgain => Some(reply::POLICY_TROUBLE),
+        Verdict::Denied(denial) => Some(denial.reply()),
     }
 }

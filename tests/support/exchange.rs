@@ -10,6 +10,7 @@ use ringmx::mail::client::{ClientFacts, TlsFacts};
 use ringmx::mail::envelope::{BodyType, Envelope, Mailbox};
 use ringmx::mail::outcome::{Refused, TryAgain};
 use ringmx::mail::queue_id::QueueId;
+use ringmx::smtp::denial::Denial;
 use ringmx::smtp::policy::{Recipients, Verdict};
 use ringmx::smtp::question::{Answerable, Delivered, OpenQuestion, Question, Storing};
 use ringmx::smtp::reply::ReplyBuffer;
@@ -273,7 +274,7 @@ impl Exchange {
         match question {
             Question::Admission { asked, .. } => {
                 let too_many = std::mem::take(&mut self.too_many);
-                self.resolve(asked, !too_many);
+                self.resolve(asked, if too_many { Err(Denial::TOO_MANY_CONNECTIONS) } else { Ok(()) });
             }
             Question::Recipient { asked } => {
                 let recipient = self.session.proposed_recipient().expect("it is asked about somebody");
@@ -286,7 +287,7 @@ impl Exchange {
             }
             Question::Beginning { asked, .. } => {
                 let begins = match self.trouble.take() {
-                    Some(Trouble::TryAgain(why)) => Err(why),
+                    Some(Trouble::TryAgain(why)) => Err(why.into()),
                     other => {
                         self.trouble = other;
                         Ok(())

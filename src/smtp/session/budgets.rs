@@ -98,7 +98,11 @@ impl Session {
 
     /// Appends a reply.
     pub(super) fn say(&self, reply: Reply, replies: &mut ReplyBuffer) {
-        replies.push(reply);
+        if reply.words.is_none() {
+            replies.push(reply);
+        } else {
+            replies.push_parts(reply.code, true, &[reply.enhanced, " ", self.text_of(reply)]);
+        }
         self.note_said(reply);
     }
 
