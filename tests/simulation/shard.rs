@@ -40,6 +40,7 @@ pub struct Builder {
     overflow: Overflow,
     lookup: Lookup,
     tls: Option<Arc<ServerConfig>>,
+    clients: Arc<Clients>,
 }
 
 impl Builder {
@@ -54,6 +55,7 @@ impl Builder {
             overflow: Overflow::Memory,
             lookup: Lookup::Everybody,
             tls: None,
+            clients: Clients::new(Table::new(1024, &[7; 16]), Limits { connections_max: 100, rates: None }),
         }
     }
 
@@ -67,6 +69,11 @@ impl Builder {
         Self { lookup, ..self }
     }
 
+    /// It counts clients together with others.
+    pub fn counting(self, clients: Arc<Clients>) -> Self {
+        Self { clients, ..self }
+    }
+
     /// The listener has TLS.
     pub fn with_tls(self, tls: Option<Arc<ServerConfig>>) -> Self {
         Self { tls, ..self }
@@ -74,7 +81,7 @@ impl Builder {
 
     /// The shard, whose connections come from the world.
     pub fn start(self, world: &World) -> Running {
-        let Self { pool, settings, to_sink, inbox, overflow, lookup, tls } = self;
+        let Self { pool, settings, to_sink, inbox, overflow, lookup, tls, clients } = self;
         let (log, _writer) = log::start(Config::embedded_default().log.format).expect("the log");
         let metrics = Arc::new(ShardMetrics::default());
         let logs = std::env::var_os("SIMULATION_LOG").is_some();
@@ -83,8 +90,6 @@ impl Builder {
         // The descriptor is never used.
         let descriptor = listen("127.0.0.1:0".parse().expect("an address"), 1, 0).expect("a socket");
         let ring = world.ring(Arc::clone(pool.arena()));
-        let limits = Limits { connections_max: CONNECTIONS_MAX as u32, rates: None };
-        let clients = Clients::new(Table::new(1024, &[7; 16]), limits);
         let turn = Turn::first(&ring, &clients);
         let context = Context {
             ring,

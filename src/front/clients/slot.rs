@@ -12,10 +12,9 @@
 //! there is one the place belongs to its key. Who replaces a key takes the place by `open = CLAIMED`, writes
 //! the other words and lets it in. Who opens a connection looks at the key once more afterwards.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use super::super::moment::{Hour, Moment, Ticks};
 use super::super::rate::Rate;
+use super::atomic::{AtomicU64, Ordering};
 
 /// `open` of a place that is being given to another key.
 const CLAIMED: u16 = u16::MAX;
@@ -31,7 +30,7 @@ const RECORD_HOURS_MAX: u16 = 30 * 24;
 
 /// Hours of a unit of `since`, which has 13 bits: seven years.
 const SINCE_HOURS: u16 = 8;
-const SINCE_BITS: u32 = 13;
+const SINCE_MASK: u16 = (1 << 13) - 1;
 
 /// Messages after which a client has proved good, where they came over this long.
 const PROVEN_MESSAGES: u8 = 5;
@@ -104,21 +103,29 @@ impl Record {
         self.messages >= PROVEN_MESSAGES && span(self.since, hour) >= PROVEN_SPAN
     }
 
-    /// With one message more.
+    /// With one message more. Who has proved good needs no older beginning, so that none gets so old that it
+    /// seems to lie ahead.
     fn with_message(self, hour: Hour) -> Self {
-        let since = if self.is_empty() { unit(hour) } else { self.since };
+        let since = if self.is_empty() {
+            unit(hour)
+        } else if self.is_proven(hour) {
+            unit(hour).wrapping_sub(PROVEN_SPAN) & SINCE_MASK
+        } else {
+            self.since
+        };
         Self { messages: (self.messages + 1).min(MESSAGES_MAX), since }
     }
 }
 
 /// The unit of `since` that an hour is in.
 fn unit(hour: Hour) -> u16 {
-    (hour.raw() / SINCE_HOURS) & ((1 << SINCE_BITS) - 1)
+    (hour.raw() / SINCE_HOURS) & SINCE_MASK
 }
 
-/// Units from then to this hour.
+/// Units from then to this hour; 0 where the clock went back.
 fn span(since: u16, hour: Hour) -> u16 {
-    unit(hour).wrapping_sub(since) & ((1 << SINCE_BITS) - 1)
+    let span = unit(hour).wrapping_sub(since) & SINCE_MASK;
+    if span <= SINCE_MASK / 2 { span } else { 0 }
 }
 
 /// What is counted in a place.

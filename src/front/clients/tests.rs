@@ -205,6 +205,26 @@ fn five_messages_in_an_hour_prove_nothing_and_a_record_ends_after_30_days() {
     clients.leave(one);
 }
 
+/// The hours of 16 bits and the units of 13 bits begin anew within these twenty years.
+#[test]
+fn who_sends_for_twenty_years_stays_proven_and_a_clock_that_goes_back_proves_nothing() {
+    let (clients, clock) = (table(64), Clock::new());
+    let one = seat(&clients, "192.0.2.1", clock.start());
+    for day in 0..20 * 365 {
+        let now = clock.after(Duration::from_hours(24 * day));
+        assert_eq!(clients.is_proven(&one, now), day >= 5, "day {day}");
+        clients.note_message(&one, now);
+    }
+    let two = seat(&clients, "192.0.2.2", clock.after(Duration::from_hours(100)));
+    for hour in (0..=100).rev() {
+        let now = clock.after(Duration::from_hours(hour));
+        clients.note_message(&two, now);
+        assert!(!clients.is_proven(&two, now), "hour {hour}");
+    }
+    clients.leave(one);
+    clients.leave(two);
+}
+
 #[test]
 fn a_full_bucket_counts_nobody_new_and_an_idle_place_is_given_to_who_comes() {
     // One bucket; a client has three networks.
