@@ -12,6 +12,7 @@ use super::client_limits;
 use super::control;
 use super::document::Document;
 use super::fixed::FixedKeys;
+use super::front::{self, Front};
 use super::identity;
 use super::listener::{self, Listener};
 use super::log::{self, Log};
@@ -63,6 +64,8 @@ pub struct Config {
     pub log: Log,
     /// As whom, and with what given up.
     pub run_as: RunAs,
+    /// What is done before mail is taken.
+    pub front: Front,
     /// Where it tells how it does; none where it is not asked.
     pub admin: Option<Admin>,
     /// The path of the control socket, if there is one.
@@ -100,7 +103,7 @@ impl Config {
 
     /// Where what is known of clients is kept across restarts.
     pub fn state(&self) -> Option<&Path> {
-        None
+        self.front.state.as_deref()
     }
 
     /// By what the table of recipients is made.
@@ -137,8 +140,9 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
         session_limits::read(root.table("limits", "Bounds of sessions and transactions."));
     let shards = shards::read(&mut root, limits.message_size_max);
     let client_limits = client_limits::read(&mut root);
-    let client_places =
-        clients_max.unwrap_or_else(|| client_limits::places_default(&shards, client_limits.is_some()));
+    let front = front::read(&mut root);
+    let keeps_clients = client_limits.is_some() || front.state.is_some();
+    let client_places = clients_max.unwrap_or_else(|| client_limits::places_default(&shards, keeps_clients));
     let log = log::read(root.table("log", "What is logged, to standard error, and how."));
     let run_as =
         run_as::read(root.table("run_as", "As whom ringmx serves, and what it gives up before that."));
@@ -160,6 +164,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
         client_limits,
         client_places,
         tls,
+        front,
         log,
         run_as,
         admin,

@@ -12,6 +12,7 @@ mod control;
 mod document;
 pub mod file;
 mod fixed;
+pub mod front;
 mod gate;
 mod host;
 mod identity;

@@ -131,7 +131,7 @@ pub(super) fn read(mut section: Section<'_>) -> (Limits, Option<usize>) {
         CLIENTS_MIN..=CLIENTS_MAX,
         Fallback::Computed {
             example: "1048576",
-            default: "1048576 with [client_limits], 65536 without; and four times connections_max of all shards at least",
+            default: "1048576 with [client_limits] or early.state, 65536 without; and four times connections_max of all shards at least",
         },
         "Networks of clients that are counted at a time; each takes 32 octets. One client is three networks with [client_limits], and one without. Who finds no place is not counted.",
     );

@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod address_table;
+pub mod checks;
 pub mod clients;
 pub mod dnsbl;
 pub mod greylist;

@@ -13,7 +13,7 @@ pub struct Reason {
 }
 
 /// From which score on what is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Thresholds {
     /// Recipients are refused: `550 5.7.1`; none: never.
     pub refuse: Option<i32>,

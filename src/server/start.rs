@@ -252,7 +252,7 @@ fn health(
 
 /// The inbox of each shard. A stop is ordered there.
 fn inboxes(shards: usize, shutdown: &Shutdown) -> Result<(Vec<Letterbox>, Vec<Inbox>), ServeError> {
-    let made = (0..shards).map(|_| inbox()).collect::<Result<Vec<_>, _>>();
+    let made = (0..shards).map(|_| inbox(0)).collect::<Result<Vec<_>, _>>();
     let made = made.map_err(|error| ServeError::of_machine("making an eventfd", &error))?;
     for (letterbox, _) in &made {
         shutdown.order_at_stop(letterbox.orders.clone());
@@ -273,7 +273,7 @@ impl Ways<'_> {
     fn ends(&self, inboxes: Vec<Inbox>, sockets: Vec<Vec<NewSocket>>) -> Result<Vec<Ends>, ServeError> {
         let ends = inboxes.into_iter().zip(sockets).enumerate().map(|(number, (inbox, sockets))| {
             let (overflow, lookup) = (self.overflow.clone(), self.lookup.clone());
-            Ok(Ends { sockets, inbox, to_sink: self.to_sink(number)?, overflow, lookup })
+            Ok(Ends { sockets, inbox, to_sink: self.to_sink(number)?, overflow, lookup, to_dns: None })
         });
         ends.collect()
     }

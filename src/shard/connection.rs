@@ -149,6 +149,14 @@ impl Connection {
         }
     }
 
+    /// Answers of the DNS came that it waits for, or their time is over.
+    pub(super) fn handle_answers<R: Ring>(&mut self, context: &mut Context<R>) {
+        if self.course.is_serving() {
+            self.serve(context, Serving::handle_answers);
+            self.advance(context);
+        }
+    }
+
     /// The receipt of a message came home, whose `connection` may be gone. True when that goes on with it.
     pub(super) fn handle_receipt<R: Ring>(
         mut connection: Option<&mut Self>,

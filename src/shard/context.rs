@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use super::answers::{Answers, Checked};
 use super::clients::Clients;
 use super::delivery::Delivery;
 use super::handshakes::Handshakes;
@@ -12,8 +13,10 @@ use super::lines::{Lines, OutcomeName};
 use super::mailboxes::Mailboxes;
 use super::parts::Parts;
 use super::session_lines::Seen;
+use super::table::Key;
 use super::work::Work;
 use crate::buffer::Pool;
+use crate::dns::Asking;
 use crate::front::moment::Moment;
 use crate::handoff::channel::MustRing;
 use crate::handoff::message::{Message, Receipt, Times};
@@ -48,6 +51,8 @@ pub struct Context<R> {
     pub parts: Parts,
     /// Its way to ask the store about recipients.
     pub mailboxes: Mailboxes,
+    /// Its way to ask the DNS, and what it knows from there.
+    pub answers: Answers,
     /// Its way to log.
     pub log: Log,
     /// What has a line there.
@@ -127,6 +132,20 @@ impl<R: Ring> Context<R> {
             .overload(self.turn.now)
             .or(self.pool.pressure().refuses_new().then_some(TryAgain::Overload))
             .or_else(|| (!self.delivery.has_room(size)).then_some(TryAgain::NoSpace))
+    }
+
+    /// Runs a check of this connection over what the DNS is known to say, and asks for all that it misses.
+    /// While it waits, the connection's `handle_answers` is called when something of that came. Whoever has a
+    /// deadline of its own ends the check with [`Answers::end_check`].
+    #[allow(dead_code)]
+    pub(super) fn run_check<T>(
+        &mut self,
+        connection: Key,
+        check: impl FnMut(&mut Asking<'_>) -> Option<T>,
+    ) -> Checked<T> {
+        let (checked, must_ring) = self.answers.run_check(connection.word(), self.turn.now, check);
+        self.ring_if(must_ring);
+        checked
     }
 
     /// Rings a sleeping consumer with the next turn.

@@ -7,6 +7,7 @@
 //! one `io_uring_enter` of the next.
 
 pub mod affinity;
+pub mod answers;
 pub mod clients;
 mod connection;
 mod connections;
@@ -207,6 +208,7 @@ impl<R: Ring> Shard<R> {
         let stopping = self.stopping.map(|stopping| until(stopping.next(now)));
         let due = [
             self.connections.idle_for(now),
+            context.answers.due_in(now),
             context.log.due_in(now),
             lines,
             waiting,
@@ -351,6 +353,7 @@ impl<R: Ring> Shard<R> {
     fn take_letters(&mut self) {
         self.take_written();
         self.take_found();
+        self.take_answers();
         self.take_receipts();
     }
 
@@ -386,6 +389,20 @@ impl<R: Ring> Shard<R> {
                 connection.advance(context);
             });
         }
+    }
+
+    /// What the DNS says, and what it has not said in time.
+    fn take_answers(&mut self) {
+        let Self { context, connections, .. } = self;
+        let now = context.turn.now;
+        while let Some(answered) = context.inbox.answers.next() {
+            context.answers.handle_answer(answered, now);
+        }
+        let woken = context.answers.take_woken(now);
+        for waiter in &woken {
+            connections.touch(Key::from_word(*waiter), |one| one.handle_answers(context));
+        }
+        context.answers.give_back(woken);
     }
 
     /// What became of messages: the sink's receipts, then those of messages that the sink had no room for in

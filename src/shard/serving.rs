@@ -230,6 +230,11 @@ impl Serving {
         }
     }
 
+    /// Answers of the DNS came that a check of this connection waits for, or their time is over: the checks
+    /// that are under way run again ([`Context::run_check`]). Without one nothing happens.
+    #[allow(clippy::unused_self, clippy::needless_pass_by_ref_mut)]
+    pub(super) fn handle_answers<R: Ring>(&mut self, _context: &mut Context<R>) {}
+
     /// What waited for a part that was away goes on.
     fn stop_waiting<R: Ring>(&mut self, waited: Waits, context: &mut Context<R>) {
         match waited {

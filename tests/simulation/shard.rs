@@ -10,6 +10,7 @@ use ringmx::mail::queue_id::IdKey;
 use ringmx::metrics::ShardMetrics;
 use ringmx::ring::simulated::{SimulatedRing, World};
 use ringmx::shard::Shard;
+use ringmx::shard::answers::Answers;
 use ringmx::shard::clients::Clients;
 use ringmx::shard::context::{Context, Turn};
 use ringmx::shard::delivery::{Delivery, ToSink};
@@ -98,6 +99,7 @@ impl Builder {
             delivery: Delivery::new(0, IdKey::from_octets([7; 20]), to_sink),
             parts: Parts::new(overflow),
             mailboxes: Mailboxes::new(0, lookup),
+            answers: Answers::new(0, None),
             log,
             lines: Lines::new(&logged),
             metrics: Arc::clone(&metrics),

@@ -84,7 +84,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("memory_sum", &["admin", "front::clients", "log", "ring::locked_memory", "smtp::settings"]),
     ("shutdown", &["handoff::channel", "handoff::doorbell", "log", "shard::order", "signals"]),
-    ("shard", &["front", "handoff", "log", "metrics", "ring", "sink", "smtp", "tls"]),
+    ("shard", &["dns", "front", "handoff", "log", "metrics", "ring", "sink", "smtp", "tls"]),
     ("sink", &["accounts", "handoff", "metrics", "smtp::trace"]),
     ("handoff", &["dns"]),
     ("auth", &["dns", "limits", "mail"]),
