@@ -6,6 +6,7 @@
 
 mod admin;
 mod changes;
+mod client_limits;
 mod configuration;
 mod control;
 mod document;

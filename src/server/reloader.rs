@@ -87,7 +87,7 @@ pub(super) struct Shared {
 impl Shared {
     fn limit(&self, config: &Config) {
         let limits = &config.limits;
-        self.clients.limit(limits.connections_per_client_max);
+        self.clients.limit(config.limits_of_clients());
         if let Some(space) = &self.space {
             space.keep_in_reserve(config.sink.space_reserve);
         }

@@ -19,6 +19,7 @@ use super::work::Work;
 use crate::buffer::Pool;
 use crate::dns::Asking;
 use crate::front::checks::News;
+use crate::front::moment::Moment;
 use crate::front::score::Score;
 use crate::handoff::channel::MustRing;
 use crate::handoff::message::{Message, Receipt, Times};
@@ -75,6 +76,8 @@ pub struct Turn {
     pub(super) now: Instant,
     /// The wall-clock time of this turn.
     pub(super) wall_clock: SystemTime,
+    /// The same time as clients are counted by.
+    pub(super) moment: Moment,
     /// Steps of TLS handshakes, and connections that wait for more of them.
     pub(super) handshakes: Handshakes,
     /// Work, and connections that wait for more of it.
@@ -91,10 +94,12 @@ pub struct Turn {
 
 impl Turn {
     /// The first turn of a shard on this ring.
-    pub fn first<R: Ring>(ring: &R) -> Self {
+    pub fn first<R: Ring>(ring: &R, clients: &Clients) -> Self {
+        let (now, wall_clock) = (ring.now(), ring.wall_clock());
         Self {
-            now: ring.now(),
-            wall_clock: ring.wall_clock(),
+            now,
+            wall_clock,
+            moment: clients.moment(now, wall_clock),
             handshakes: Handshakes::default(),
             work: Work::default(),
             held: Held::default(),

@@ -174,7 +174,7 @@ impl<R: Ring> Shard<R> {
         self.context.metrics.turn_duration.add_duration(took);
         let wait = self.may_sleep_for(now);
         let holds_back = self.holds_clients_back();
-        let Context { ring, inbox, turn, metrics, .. } = &mut self.context;
+        let Context { ring, inbox, turn, metrics, clients, .. } = &mut self.context;
         let may_sleep = inbox.park()
             && !turn.handshakes.is_behind()
             && !turn.work.is_behind()
@@ -184,6 +184,7 @@ impl<R: Ring> Shard<R> {
         inbox.unpark();
         let began = std::mem::replace(&mut turn.now, ring.now());
         turn.wall_clock = ring.wall_clock();
+        turn.moment = clients.moment(turn.now, turn.wall_clock);
         metrics.turns.add(1);
         metrics.ring_overflows.set(ring.overflows());
         if holds_back {

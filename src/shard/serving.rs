@@ -1,6 +1,7 @@
 //! The SMTP side of a connection: its session, what that has said, and the message under way. It carries out
 //! the session's steps, and takes the answers to its questions. It sees no socket and no TLS.
 
+mod charges;
 mod screening;
 
 use std::net::IpAddr;
@@ -49,6 +50,8 @@ pub(super) struct Serving {
     front: Arc<FrontLine>,
     /// What is known of a client that is checked; none of one that is not.
     screening: Option<Box<Screening>>,
+    /// Errors of the session that its client was charged with.
+    errors_paid: u32,
     /// When the outcome of a message came that the client is told with the next send.
     outcome_came: Option<Instant>,
 }
@@ -66,6 +69,7 @@ impl Serving {
             seat: None,
             front,
             screening: None,
+            errors_paid: 0,
             outcome_came: None,
         }
     }
@@ -200,6 +204,9 @@ impl Serving {
     ) -> bool {
         let told = serving.is_some_and(|one| {
             let told = one.resolve_delivery(delivered(&receipt), context);
+            if told {
+                one.note_outcome(receipt.outcome, &context.turn);
+            }
             if told && receipt.outcome != Outcome::Stored {
                 one.log_refusals(Some(&receipt.message), context);
             }
@@ -225,6 +232,7 @@ impl Serving {
     pub(super) fn handle_found<R: Ring>(&mut self, number: u32, verdict: Verdict, context: &mut Context<R>) {
         let asked = self.session.asked::<Recipient>().filter(|asked| asked.number() == number);
         if let Some(asked) = asked {
+            let verdict = self.charge_verdict(verdict, context);
             self.resolve(asked, verdict, context);
         }
     }
@@ -328,6 +336,7 @@ impl Serving {
         if let Some(why) = context.refusal(size) {
             return Err(why.into());
         }
+        self.charge_message(&context.turn)?;
         self.recycle_draft(context);
         let (arena, turn) = (context.pool.arena(), &mut context.turn);
         let connection = self.key.word();
@@ -343,13 +352,18 @@ impl Serving {
         asked: OpenQuestion<Recipient>,
         context: &mut Context<R>,
     ) {
-        if self.screen_recipient(asked, context) {
-            self.judge_recipient(asked, context);
+        match self.charge_recipient(&context.turn) {
+            Ok(()) => self.consider_recipient(asked, context),
+            Err(denial) => _ = self.resolve(asked, Verdict::Denied(denial), context),
         }
     }
 
-    /// Asks the policy, and the store where that has the last word.
-    fn judge_recipient<R: Ring>(&mut self, asked: OpenQuestion<Recipient>, context: &mut Context<R>) {
+    /// Finds out about a recipient that is paid for: the front line, the policy, and the store where that has
+    /// the last word.
+    fn consider_recipient<R: Ring>(&mut self, asked: OpenQuestion<Recipient>, context: &mut Context<R>) {
+        if !self.screen_recipient(asked, context) {
+            return;
+        }
         let (connection, number, now) = (self.key.word(), asked.number(), context.turn.now);
         let answered = match (self.session.judge_proposed(), self.session.proposed_recipient()) {
             (Judgement::Known(verdict), _) => Answered::Now(verdict),
@@ -361,6 +375,7 @@ impl Serving {
         };
         match answered {
             Answered::Now(verdict) => {
+                let verdict = self.charge_verdict(verdict, context);
                 self.resolve(asked, verdict, context);
             }
             Answered::Later(must_ring) => context.ring_if(must_ring),

@@ -89,6 +89,8 @@ pub struct Summary {
     pub refused_4yz: u32,
     /// Replies of 5yz.
     pub refused_5yz: u32,
+    /// Of those, all but recipients that nobody knows.
+    pub errors: u32,
     /// Of both, those whose reason is this machine.
     pub refused_ours: u32,
     /// Command lines other than EHLO, HELO, NOOP and QUIT.
@@ -292,6 +294,14 @@ impl Session {
     pub fn cut_off(&mut self, replies: &mut ReplyBuffer) {
         let reply = if self.stopping { reply::SHUTTING_DOWN } else { reply::CUT_OFF };
         self.close_with(reply, replies);
+    }
+
+    /// Ends the session because all sessions of its client together have had too many errors. It goes on
+    /// while mail data comes or an answer is awaited: to be asked again.
+    pub fn end_for_errors(&mut self, replies: &mut ReplyBuffer) {
+        if matches!(self.state, State::Delayed | State::Greeted | State::Command) {
+            self.turn_away(Denial::TOO_MANY_ERRORS, replies);
+        }
     }
 
     /// Ends the session without a word, for a reason outside of it: the connection goes. What is unfinished

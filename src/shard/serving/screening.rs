@@ -13,7 +13,7 @@ use crate::front::score::Score;
 use crate::mail::client::Standing;
 use crate::ring::Ring;
 use crate::shard::answers::Checked;
-use crate::shard::clients::Seat;
+use crate::shard::clients::{Seat, denial as denial_of_count};
 use crate::shard::context::Context;
 use crate::shard::front_line::{FrontLine, denial, denial_of_client};
 use crate::smtp::denial::Denial;
@@ -71,7 +71,7 @@ impl Serving {
     /// Nobody checks or counts this client.
     pub(super) fn go_unchecked(&mut self) {
         self.screening = None;
-        self.take_seat(None);
+        self.seat_client(None);
     }
 
     /// Whether this client is served, and with what checks.
@@ -84,7 +84,7 @@ impl Serving {
         let checks = &front.checks;
         if checks.are_empty() {
             let seat = Self::enter(client, context)?;
-            self.take_seat(seat);
+            self.seat_client(seat);
             return Ok(());
         }
         match checks.enter(client, false) {
@@ -93,7 +93,7 @@ impl Serving {
             Entry::Served(_) => {}
         }
         let seat = Self::enter(client, context)?;
-        let is_proven = seat.is_none() && false;
+        let is_proven = seat.as_ref().is_some_and(|seat| seat.is_proven(context.turn.moment));
         let delay = match checks.enter(client, is_proven) {
             Entry::Served(delay) => delay,
             Entry::Trusted | Entry::Refused(_) => Duration::ZERO,
@@ -107,23 +107,16 @@ impl Serving {
             waits: None,
             told: 0,
         }));
-        self.take_seat(seat);
+        self.seat_client(seat);
         self.find_score(client, context)
     }
 
     fn enter<R: Ring>(client: IpAddr, context: &mut Context<R>) -> Result<Option<Seat>, Denial> {
-        let entered = context.clients.enter(client);
-        entered.map_err(|_| {
+        let entered = context.clients.enter(client, context.turn.moment);
+        entered.map_err(|why| {
             context.metrics.connections_refused_client.add(1);
-            Denial::TOO_MANY_CONNECTIONS
+            denial_of_count(why)
         })
-    }
-
-    /// Its place among the connections of its client; none of one that is not counted. Each recipient is
-    /// asked about where somebody counts or checks.
-    fn take_seat(&mut self, seat: Option<Seat>) {
-        self.seat = seat;
-        self.session.ask_about_each_recipient(self.screening.is_some());
     }
 
     /// What lists say of the client. An error when it is not to be greeted.
@@ -306,7 +299,7 @@ impl Serving {
         let waits = self.screening.as_mut().and_then(|screening| screening.waits.take());
         let asked = self.session.asked::<Recipient>().filter(|asked| Some(asked.number()) == waits);
         if let Some(asked) = asked {
-            self.ask_about_recipient(asked, context);
+            self.consider_recipient(asked, context);
         }
     }
 }
