@@ -15,3 +15,4 @@ pub mod rate;
 pub mod reverse_dns;
 pub mod score;
 pub mod sender_domain;
+pub mod siblings;
