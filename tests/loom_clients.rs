@@ -83,6 +83,29 @@ mod front {
                 });
             }
 
+            /// Afterwards the place looks as before, but for its key.
+            #[test]
+            fn a_place_that_was_given_away_and_left_is_not_opened_for_who_had_it() {
+                loom::model(|| {
+                    let now = now();
+                    let slot = place(now);
+                    let other = {
+                        let slot = Arc::clone(&slot);
+                        thread::spawn(move || {
+                            if slot.replace(key(2), now) {
+                                slot.leave();
+                            }
+                        })
+                    };
+                    if slot.open(key(1), OPEN_MAX, now) == Open::Opened {
+                        assert_eq!(slot.key(), Some(key(1)), "while it is open it is its own");
+                        slot.leave();
+                    }
+                    other.join().expect("no panic");
+                    assert!(is_empty(&slot, now), "nothing is left open");
+                });
+            }
+
             #[test]
             fn of_two_that_want_to_give_a_place_away_one_does() {
                 loom::model(|| {
