@@ -16,7 +16,7 @@ use super::event::ThreadEvent;
 use super::generation::{Generation, Generations, Tables, table_of};
 use super::lent::Lent;
 use super::log_report::LogReport;
-use super::reloader::{Audience, Reloader, Shared};
+use super::reloader::{Audience, Reloader, Shared, lists_of};
 use super::shard_start::{Ends, MakeToSink, ShardStart};
 use super::watch::{Watch, Watched};
 use super::workers::Workers;
@@ -96,7 +96,8 @@ pub(super) fn start(
     let ways = Ways { to_workers: &to_workers, inline: opened.inline, overflow, lookup };
     let ends = ways.ends(inboxes, bound.sockets)?;
     let tls_of = |listener: &_| certificates.server_config(listener);
-    let first = Generation::new(1, config.clone(), table, places, &tls_of).map_err(ServeError::new)?;
+    let first = Generation::new(1, config.clone(), table, None, places, &tls_of).map_err(ServeError::new)?;
+    registry.ask_lists(lists_of(&first.checks));
     let (watch, changed) = watch_files(config, read_at)?;
     let remembering = workers.start_remembering(keeper)?;
     let shared = Shared { clients: Arc::clone(&clients), space: space.clone(), spill };

@@ -14,6 +14,7 @@ mod connections;
 pub mod context;
 pub mod delivery;
 mod draft;
+pub mod front_line;
 mod fronts;
 mod handshakes;
 mod held;
@@ -46,7 +47,6 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use self::clients::denial;
 use self::connection::Connection;
 use self::connections::Connections;
 use self::context::Context;
@@ -271,31 +271,22 @@ impl<R: Ring> Shard<R> {
         };
         let is_stopping = self.stopping.is_some();
         let full = self.connections.are_full() || is_stopping;
-        let (settings, tls) = (listener.settings(), listener.tls());
-        // A front that connects for many clients is not counted: those it speaks for are.
-        let seat = if full || settings.gate.is_front(client.ip()) {
-            Ok(None)
-        } else {
-            context.clients.enter(client.ip(), context.turn.moment)
-        };
+        let (settings, tls, front) = (listener.settings(), listener.tls(), listener.front());
         context.metrics.connections.add(1);
-        match seat {
-            _ if is_stopping => context.metrics.connections_refused_stopping.add(1),
-            _ if full => context.metrics.connections_refused_full.add(1),
-            Err(_) => context.metrics.connections_refused_client.add(1),
-            Ok(_) => {}
+        match (is_stopping, full) {
+            (true, _) => context.metrics.connections_refused_stopping.add(1),
+            (false, true) => context.metrics.connections_refused_full.add(1),
+            (false, false) => {}
         }
         let inserted = self.connections.insert(|key| {
             let session =
                 Session::new(settings.clone(), client, context.turn.now).counted_in(&context.metrics.tally);
             let named = (context.name_session(), context.turn.wall_clock);
-            let mut connection = Connection::new(key, socket, session, tls, named, context.turn.now);
-            match seat {
-                Ok(seat) if !full => {
-                    connection.serve(context, |serving, context| serving.greet(seat, context.turn.now));
-                }
-                Ok(_) => connection.serve(context, |serving, _| serving.refuse_place(is_stopping)),
-                Err(why) => connection.serve(context, |serving, _| serving.turn_away(denial(why))),
+            let mut connection = Connection::new(key, socket, session, tls, front, named, context.turn.now);
+            if full {
+                connection.serve(context, |serving, _| serving.refuse_place(is_stopping));
+            } else {
+                connection.serve(context, |serving, context| serving.begin(client.ip(), context));
             }
             connection
         });

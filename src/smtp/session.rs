@@ -355,6 +355,11 @@ impl Session {
         format!("{code} {enhanced}{space}{}", self.text_of(reply))
     }
 
+    /// A denial as this session says it, without its CRLF.
+    pub fn wording_of(&self, denial: Denial) -> String {
+        self.wording(denial.reply())
+    }
+
     /// What a reply says after its codes.
     fn text_of(&self, reply: Reply) -> &str {
         reply.words.and_then(|words| self.settings.words.get(words.place())).map_or(reply.text, |words| words)

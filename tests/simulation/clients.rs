@@ -49,7 +49,7 @@ impl Simulation {
         let shard = |number| {
             let world = World::new(number, faults);
             let pool = Pool::new(64, 4096, 4 << 20).expect("memory");
-            let (letterbox, inbox) = inbox().expect("eventfd");
+            let (letterbox, inbox) = inbox(0).expect("eventfd");
             let to_sink = ToSink::Inline(Box::new(Discard));
             let builder = Builder::new(pool, settings(&config, "mx.test"), to_sink, inbox);
             let running = builder.counting(Arc::clone(&clients)).start(&world);

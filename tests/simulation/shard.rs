@@ -114,7 +114,7 @@ impl Builder {
 
 /// What the connections of a listener begin with.
 pub fn listening(number: u64, settings: Settings, tls: Option<Arc<ServerConfig>>) -> Listening {
-    Listening { number, settings: Arc::new(settings), tls, receive_buffer_bytes: 0 }
+    Listening { number, settings: Arc::new(settings), tls, front: Arc::default(), receive_buffer_bytes: 0 }
 }
 
 /// What sessions are told with this configuration, under this name.

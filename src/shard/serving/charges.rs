@@ -10,10 +10,11 @@ use crate::smtp::denial::Denial;
 use crate::smtp::policy::Verdict;
 
 impl Serving {
-    /// From now on this is its client's place. What was done before was not this client's.
+    /// From now on this is its client's place; none of one that is not counted. What was done before was not
+    /// this client's. Each recipient is asked about where somebody counts or checks.
     pub(super) fn seat_client(&mut self, seat: Option<Seat>) {
         let has_rates = seat.as_ref().is_some_and(Seat::has_rates);
-        self.session.ask_about_each_recipient(has_rates);
+        self.session.ask_about_each_recipient(has_rates || self.screening.is_some());
         self.errors_paid = self.session.summary().errors;
         self.seat = seat;
     }
