@@ -5,6 +5,10 @@
 #[expect(dead_code, reason = "the models use a part of it")]
 #[path = "."]
 mod front {
+    mod atomic {
+        pub(super) use loom::sync::atomic::{AtomicU64, Ordering};
+    }
+
     #[path = "../src/front/moment.rs"]
     pub mod moment;
 
@@ -17,10 +21,6 @@ mod front {
 
     #[path = "."]
     pub mod clients {
-        mod atomic {
-            pub(super) use loom::sync::atomic::{AtomicU64, Ordering};
-        }
-
         #[path = "../src/front/clients/slot.rs"]
         mod slot;
 

@@ -15,3 +15,8 @@ pub mod rate;
 pub mod reverse_dns;
 pub mod score;
 pub mod sender_domain;
+
+/// The atomics that `clients::slot` is made of; its loom test brings others.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU64, Ordering};
+}

@@ -27,12 +27,12 @@ use crate::admin::socket::{Listening, SocketFile};
 use crate::admin::status::source::Source;
 use crate::admin::{self, Admin, AdminStart};
 use crate::config::{Config, Entries};
-use crate::front::clients as front;
+use crate::front::clients::{self as front, Count};
 use crate::handoff::channel::{Sender as ToShard, Sender as ToWorker};
 use crate::handoff::message::Message;
 use crate::log::{self, Log};
 use crate::mail::queue_id::{IdKey, KEY_BYTES};
-use crate::metrics::Registry;
+use crate::metrics::{ClientValues, Registry};
 use crate::ring::probe;
 use crate::service_manager::ServiceManager;
 use crate::shard::clients::Clients;
@@ -76,7 +76,7 @@ pub(super) fn start(
     let confinement = confinement::enter(config, file, log_file, log)?;
     probe::probe().map_err(|unusable| ServeError::new(unusable.to_string()))?;
     let (mut opened, space) = open_sink(config, &surroundings)?;
-    let (clients, keeper) = count_clients(config, &log_report, log)?;
+    let (clients, keeper) = count_clients(config, &registry, &log_report, log)?;
     if !shutdown.may_listen() {
         return Ok(None);
     }
@@ -308,6 +308,7 @@ fn random_octets<const COUNT: usize>() -> Result<[u8; COUNT], ServeError> {
 /// The table of clients, with what is remembered of them; and who keeps that, where it is kept.
 fn count_clients(
     config: &Config,
+    registry: &Registry,
     report: &Arc<LogReport>,
     log: &mut Log,
 ) -> Result<(Arc<Clients>, Option<Keeper>), ServeError> {
@@ -326,6 +327,11 @@ fn count_clients(
         }
     };
     let clients = Clients::new(table, config.limits_of_clients());
+    let counted = Arc::clone(&clients);
+    registry.ask_clients(move || {
+        let Count { networks, proven } = counted.count();
+        ClientValues { networks, proven }
+    });
     let keeper = config.state().map(|path| Keeper {
         path: path.to_owned(),
         secret,
