@@ -15,6 +15,7 @@ pub mod rate;
 pub mod reverse_dns;
 pub mod score;
 pub mod sender_domain;
+pub mod siblings;
 
 /// The atomics that `clients::slot` is made of; its loom test brings others.
 mod atomic {

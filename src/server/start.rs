@@ -82,10 +82,7 @@ pub(super) fn start(
     }
     let Open { bound, admin, control } = listen(config, lent)?;
     let places = bound.places;
-    report::banner(config, places.iter().map(|place| place.bound), &opened, log);
-    report::admin(admin.as_ref().map(Listening::address), log);
-    let logs_to_file = config.log.file.is_some() || log::is_a_file();
-    report::notes(file_limit::log_note(file_limit::bytes_max(), logs_to_file).as_slice(), log);
+    introduce(config, &places, &opened, admin.as_ref(), log);
     registry.set_certificates(certificates.ends(&config.tls.certificates));
     let (tell, events) = unbounded();
     let (letterboxes, inboxes) = inboxes(config.shards.len(), shutdown)?;
@@ -171,6 +168,20 @@ fn open_sink(
     let space = sink::watch_space(&config.sink, surroundings)
         .map_err(|error| ServeError::of_machine("watching the sink's disk", &error))?;
     Ok((opened, space))
+}
+
+/// Says in the log where it listens, and what the operator should know.
+fn introduce(
+    config: &Config,
+    places: &[addresses::Place],
+    opened: &Opened,
+    admin: Option<&Listening>,
+    log: &mut Log,
+) {
+    report::banner(config, places.iter().map(|place| place.bound), opened, log);
+    report::admin(admin.map(Listening::address), log);
+    let logs_to_file = config.log.file.is_some() || log::is_a_file();
+    report::notes(file_limit::log_note(file_limit::bytes_max(), logs_to_file).as_slice(), log);
 }
 
 /// Where clients and operators can connect.
