@@ -1,15 +1,15 @@
 //! What was found out of a configuration.
 
-use crate::config::{Config, Entries, Finding, LogFormat, Places, Problem, Warning};
+use crate::config::{Config, Finding, LogFormat, Places, Problem, Warning};
+use crate::smtp::policy::Listed;
 
 /// A configuration with all that was found out about it.
 #[derive(Debug)]
 pub struct Checked {
     /// What to serve with; none when there are problems.
     pub config: Option<Config>,
-    /// The entries of the file of recipients that it names, each with its line; none where every local-part
-    /// is taken.
-    pub recipients: Entries,
+    /// Whom the file of recipients lists that it names; none where every local-part is taken.
+    pub recipients: Option<Listed>,
     /// Where the keys of the file stand.
     pub places: Places,
     /// How findings are told in the log: as configured, also where something else is wrong.

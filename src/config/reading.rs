@@ -8,8 +8,10 @@ use super::configuration::{self, Config};
 use super::document::Document;
 use super::log::{self, LogFormat};
 use super::problem::{Finding, Places, Problem, Warning, line_of};
+use super::recipients::{Content, Judge};
 use super::{file, recipients, reference, syntax};
-use crate::smtp::policy::RecipientEntry;
+use crate::mail::address_table::Key;
+use crate::smtp::policy::{Listed, RecipientEntry};
 
 /// A longer file is no configuration.
 const FILE_BYTES_MAX: usize = 16 << 20;
@@ -27,9 +29,8 @@ pub struct Reading {
     pub warnings: Vec<Warning>,
     /// Where its keys stand.
     pub places: Places,
-    /// The entries of the file of recipients that it names, each with its line. `None` where it names no
-    /// file, or not a good one.
-    pub recipients: Entries,
+    /// Whom the file of recipients lists that it names. `None` where it names no file, or not a good one.
+    pub recipients: Option<Listed>,
 }
 
 impl Reading {
@@ -62,9 +63,15 @@ impl Reading {
 
 /// Reads a configuration file, and the file of recipients that it names.
 pub fn read(path: &Path) -> Reading {
+    read_with(path, nobody_misnamed, None)
+}
+
+/// Reads a configuration file, and the file of recipients that it names. `misnamed`: who knows
+/// the names of the store; `key`: that of a table in use.
+pub fn read_with(path: &Path, misnamed: MisnamedBy, key: Option<Key>) -> Reading {
     let mut reading = read_alone(path);
     if let Some(config) = &reading.config {
-        match read_recipients(config, &reading.places) {
+        match read_recipients(config, &reading.places, misnamed, key) {
             Ok((recipients, warnings)) => {
                 reading.recipients = recipients;
                 reading.warnings.extend(warnings);
@@ -100,22 +107,42 @@ pub fn read_alone(path: &Path) -> Reading {
     read_text(text, &file, path.parent().unwrap_or(Path::new("")))
 }
 
-/// The entries of the file of recipients that a configuration names, each with its line, and what is probably
-/// not meant. No entries where it names none.
-pub fn read_recipients(config: &Config, places: &Places) -> Result<(Entries, Vec<Warning>), Vec<Problem>> {
-    let Some(file) = &config.recipients else { return Ok((None, Vec::new())) };
-    let octets = recipients::read(file).map_err(|error| {
-        let text = format!("{} {}", file.display(), file::unreadable(&error));
-        vec![Problem(places.finding("recipients", text))]
-    })?;
-    let entries = recipients::parse(file, &octets)?;
-    let (rules, creates) = (config.recipient_rules(), config.sink.facts().creates_mailboxes());
-    let warnings = recipients::examine(file, &entries, &rules, creates);
-    Ok((Some(entries), warnings))
+/// Tells for a configuration what is wrong with the name that its store would give to a recipient.
+pub type MisnamedBy = fn(&Config) -> Box<dyn Fn(&RecipientEntry) -> Option<String>>;
+
+/// For those who open no store.
+fn nobody_misnamed(_config: &Config) -> Box<dyn Fn(&RecipientEntry) -> Option<String>> {
+    Box::new(|_| None)
 }
 
-/// The entries of a file of recipients, each with its line. `None` where none is named.
-pub type Entries = Option<Vec<(usize, RecipientEntry)>>;
+/// Whom the file of recipients lists that a configuration names, and what is probably not meant. Nobody where
+/// it names none.
+pub fn read_recipients(
+    config: &Config,
+    places: &Places,
+    misnamed: MisnamedBy,
+    key: Option<Key>,
+) -> Result<(Option<Listed>, Vec<Warning>), Vec<Problem>> {
+    let Some(file) = &config.recipients else { return Ok((None, Vec::new())) };
+    let problem = |text| {
+        let text = format!("{} {text}", file.display());
+        vec![Problem(places.finding("recipients", text))]
+    };
+    match recipients::read(file).map_err(problem)? {
+        Content::Text(octets) => {
+            let misnamed = misnamed(config);
+            let creates = config.sink.facts().creates_mailboxes();
+            let judge = Judge { rules: config.recipient_rules(), creates, misnamed: &*misnamed };
+            recipients::table(file, &octets, &judge, key).map(|(listed, warnings)| (Some(listed), warnings))
+        }
+        Content::Table(listed) => {
+            match recipients::compiled::mismatch(&listed, config.local_part_case_sensitive) {
+                Some(text) => Err(problem(text)),
+                None => Ok((Some(listed), Vec::new())),
+            }
+        }
+    }
+}
 
 /// Reads a configuration file, and the file of recipients that it names: the configuration with its warnings,
 /// or its problems.

@@ -2,6 +2,7 @@
 //! import nothing but each other and the bounds of `limits`.
 
 pub mod a_label;
+pub mod address_table;
 pub mod caseless;
 pub mod client;
 pub mod domain;

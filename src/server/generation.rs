@@ -12,7 +12,7 @@ use crate::config::{Config, Listener};
 use crate::limits::OLD_TABLES_BYTES_MAX;
 use crate::mail::envelope::Mailbox;
 use crate::shard::order::{Listening, Service};
-use crate::smtp::policy::{Policy, RecipientEntry, Recipients};
+use crate::smtp::policy::{Listed, Policy, Recipients};
 use crate::threads::give_way;
 use crate::tls;
 
@@ -76,18 +76,12 @@ impl Generation {
     }
 }
 
-/// The table of recipients by these rules. `entries`: each with its line; none when every local-part is
-/// taken.
-pub(super) fn table_of(
-    config: &Config,
-    entries: Option<Vec<(usize, RecipientEntry)>>,
-) -> Result<Recipients, ServeError> {
-    if let (Some(file), None) = (&config.recipients, &entries) {
+/// The table of recipients by these rules. `listed`: none when every local-part is taken.
+pub(super) fn table_of(config: &Config, listed: Option<Listed>) -> Result<Recipients, ServeError> {
+    if let (Some(file), None) = (&config.recipients, &listed) {
         return Err(ServeError::new(format!("{} was not read; this is a bug of ringmx", file.display())));
     }
-    let entries: Option<Vec<RecipientEntry>> =
-        entries.map(|entries| entries.into_iter().map(|(_, entry)| entry).collect());
-    Ok(Recipients::new(&config.recipient_rules(), entries.as_deref()))
+    Ok(Recipients::new(&config.recipient_rules(), listed))
 }
 
 /// The tables of all generations that live, for the sink's workers: a message of an old session is for
@@ -204,14 +198,17 @@ impl Generations {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::smtp::policy::{ListBuilder, RecipientEntry};
 
     fn table(entries: usize) -> Arc<Recipients> {
         let entry = |number: usize| RecipientEntry::Mailbox {
             local_part: format!("{number}-{}", "x".repeat(50)),
             domain: "x.test".to_owned(),
         };
-        let entries = (0..entries).map(|number| (number, entry(number))).collect();
-        Arc::new(table_of(&Config::embedded_default(), Some(entries)).expect("a table"))
+        let mut builder = ListBuilder::new([1; 16], false, entries);
+        (0..entries).for_each(|number| builder.add(&entry(number)));
+        let listed = builder.finish().expect("no collision");
+        Arc::new(table_of(&Config::embedded_default(), Some(listed)).expect("a table"))
     }
 
     fn generation(number: u64, table: &Arc<Recipients>) -> Generation {
@@ -226,7 +223,7 @@ mod tests {
 
     #[test]
     fn tables_of_before_are_bounded_until_their_sessions_end() {
-        let (small, large, other) = (table(1), table(150_000), table(150_001));
+        let (small, large, other) = (table(1), table(800_000), table(800_001));
         assert!(large.bytes() < OLD_TABLES_BYTES_MAX && 2 * large.bytes() > OLD_TABLES_BYTES_MAX);
         let mut generations = Generations::new(generation(1, &large), Tables::default());
         let session = session(&generations);
@@ -243,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_large_list_can_become_a_small_one() {
-        let large = table(300_000);
+        let large = table(1_600_000);
         assert!(large.bytes() > OLD_TABLES_BYTES_MAX);
         let generations = Generations::new(generation(1, &large), Tables::default());
         assert!(generations.may_have_table(&table(1)).is_ok());

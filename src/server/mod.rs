@@ -32,11 +32,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Config, Entries, LogFormat, Problem, Warning};
+use crate::config::{Config, LogFormat, Problem, Warning};
 use crate::limits::{LAST_WORDS_MAX, LOG_END_MAX};
 use crate::log::{self, Log};
 use crate::service_manager::ServiceManager;
 use crate::shutdown::Shutdown;
+use crate::smtp::policy::Listed;
 use crate::{huge_pages, resource_limits};
 
 /// A panic is waited for so long until it is told.
@@ -49,7 +50,7 @@ const PANIC_WORDS_MAX: Duration = Duration::from_millis(100);
 pub fn serve(
     config: &Config,
     file: Option<&Path>,
-    recipients: Entries,
+    recipients: Option<Listed>,
     warnings: &[Warning],
     shutdown: &Arc<Shutdown>,
 ) -> Result<(), ServeError> {

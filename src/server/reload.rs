@@ -11,6 +11,7 @@ use super::generation::{Generation, table_of};
 use super::watch::{self, Seen, Watch, Watched};
 use crate::check;
 use crate::config::{Config, Listener, NeedsRestart, Problem, Warning};
+use crate::mail::address_table::Key;
 use crate::smtp::policy::Recipients;
 use crate::tls::context::{Renewed, TlsContext};
 
@@ -72,7 +73,7 @@ impl Plan {
 
     fn prepare_everything(&self, begun: SystemTime) -> Result<Prepared, Refused> {
         let read_at = watch::now();
-        let mut checked = check::check_again(self.file.as_deref(), &self.running.config);
+        let mut checked = check::check_again(self.file.as_deref(), &self.running.config, self.key());
         let places = checked.places;
         let told = |problem: Problem| problem.to_string();
         let Some(config) = checked.config else {
@@ -108,6 +109,11 @@ impl Plan {
         Ok(Prepared { seen: Some(seen), ..prepared })
     }
 
+    /// The key of the table in use: the same recipients make the same table with it.
+    fn key(&self) -> Option<Key> {
+        self.running.table.listed().map(|listed| listed.table().key())
+    }
+
     /// Those that run on sockets of the service manager's.
     fn lent_listeners(&self) -> impl Iterator<Item = &Listener> {
         let listeners = self.running.config.listeners.iter().zip(&self.running.places);
@@ -121,7 +127,7 @@ impl Plan {
             Watched::Recipients => {
                 let told =
                     |problems: Vec<Problem>| problems.iter().map(Problem::to_string).collect::<Vec<_>>();
-                let (entries, warnings) = check::recipients(&config).map_err(told)?;
+                let (entries, warnings) = check::recipients(&config, self.key()).map_err(told)?;
                 read.warnings = warnings;
                 let table = table_of(&config, entries).map_err(|error| vec![error.to_string()])?;
                 (Some(table), self.certificates.kept())

@@ -25,7 +25,7 @@ use crate::admin::health::Health;
 use crate::admin::socket::{Listening, SocketFile};
 use crate::admin::status::source::Source;
 use crate::admin::{self, Admin, AdminStart};
-use crate::config::{Config, Entries};
+use crate::config::Config;
 use crate::handoff::channel::{Sender as ToShard, Sender as ToWorker};
 use crate::handoff::message::Message;
 use crate::log::{self, Log};
@@ -42,6 +42,7 @@ use crate::shard::parts::Overflow;
 use crate::shutdown::Shutdown;
 use crate::sink::space::Space;
 use crate::sink::{self, Opened, Report, Sink, Surroundings, file_limit};
+use crate::smtp::policy::Listed;
 use crate::threads::Threads;
 use crate::tls::context::TlsContext;
 
@@ -51,7 +52,7 @@ use crate::tls::context::TlsContext;
 pub(super) fn start(
     config: &Config,
     file: Option<&Path>,
-    recipients: Entries,
+    recipients: Option<Listed>,
     shutdown: &Arc<Shutdown>,
     service_manager: Arc<ServiceManager>,
     (log, log_file): (&mut Log, Option<&File>),

@@ -18,6 +18,7 @@ use ringmx::smtp::settings::{Settings, TlsPolicy};
 
 use support::dialogue::{Dialogue, Event, Message, Outside, match_reply, milliseconds};
 use support::exchange::{self, Exchange, Seen, Trouble};
+use support::listed::listed;
 
 /// Dialogues that send more than this are split at this many offsets, evenly.
 const SPLITS_MAX: usize = 2000;
@@ -364,7 +365,8 @@ fn policy(dialogue: &Dialogue) -> Recipients {
         config.local_part_deny = denied.into();
     }
     config.local_part_case_sensitive = is_case_sensitive(dialogue);
-    Recipients::new(&config.recipient_rules(), dialogue.config("recipients").map(|_| entries.as_slice()))
+    let listed = dialogue.config("recipients").map(|_| listed(&entries, is_case_sensitive(dialogue)));
+    Recipients::new(&config.recipient_rules(), listed)
 }
 
 fn is_case_sensitive(dialogue: &Dialogue) -> bool {

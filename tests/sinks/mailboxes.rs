@@ -23,6 +23,7 @@ use rustix::fs::IFlags;
 
 use support::client::Client;
 use support::exchange::{self, Exchange, Store};
+use support::listed::listed;
 use support::server::Server;
 use support::sink::{Reports, Sent, store};
 
@@ -198,7 +199,8 @@ fn load(world: &World, folder: &Path) -> Config {
 /// The sink, as `serve` opens it, with the policy of the sessions.
 fn open(config: &Config, reports: &Arc<Reports>) -> (Opened, Arc<Recipients>) {
     let entries = config.recipients.as_ref().map(|path| recipients::load(path).expect("recipients"));
-    let table = Arc::new(Recipients::new(&config.recipient_rules(), entries.as_deref()));
+    let listed = entries.map(|entries| listed(&entries, config.local_part_case_sensitive));
+    let table = Arc::new(Recipients::new(&config.recipient_rules(), listed));
     let named = Arc::clone(&table);
     let surroundings = Surroundings {
         hostname: config.hostname.clone(),
