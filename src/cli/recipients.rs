@@ -9,6 +9,7 @@ use clap::Subcommand;
 
 use super::output::{counted, print, print_each};
 use crate::config::recipients::{self, Content, Judge, compiled};
+use crate::mail::tag::Delimiters;
 use crate::smtp::policy::RecipientRules;
 
 /// What is done with files of recipients.
@@ -53,6 +54,7 @@ fn compile(input: &Path, output: &Path, case_sensitive: bool) -> ExitCode {
         hostname: "",
         postmaster: "",
         local_part_case_sensitive: case_sensitive,
+        delimiters: Delimiters::default(),
         local_part_deny: "",
         local_part_leading_dot: true,
         asks_store: false,

@@ -6,6 +6,7 @@ use super::document::Fallback;
 use super::section::Section;
 use super::{host, names};
 use crate::mail::domain::DomainPattern;
+use crate::mail::tag::Delimiters;
 
 /// Whose mail is accepted: the keys at the top of the file.
 pub(super) struct Identity {
@@ -20,6 +21,7 @@ pub(super) struct Identity {
     pub(super) recipients: Option<PathBuf>,
     pub(super) postmaster: String,
     pub(super) local_part_case_sensitive: bool,
+    pub(super) recipient_delimiter: Delimiters,
     pub(super) local_part_deny: String,
     pub(super) local_part_leading_dot: bool,
 }
@@ -76,6 +78,7 @@ pub(super) fn read(root: &mut Section<'_>) -> Identity {
             false,
             "Whether local-parts of recipients are compared octet for octet. The sink sees them as sent in any case.",
         ),
+        recipient_delimiter: recipient_delimiter(root),
         local_part_deny: local_part_deny(root),
         local_part_leading_dot: root.boolean(
             "local_part_leading_dot",
@@ -131,6 +134,22 @@ fn domain_text(domain: &DomainPattern) -> String {
         DomainPattern::Exact(domain) => format!("\"{domain}\""),
         DomainPattern::Below(above) => format!("\"*.{above}\""),
     }
+}
+
+fn recipient_delimiter(root: &mut Section<'_>) -> Delimiters {
+    let delimiters = root.text(
+        "recipient_delimiter",
+        "string of ASCII punctuation, may be empty",
+        Fallback::Value("\"\"".to_owned()),
+        "Octets of which any sets a tag of a local-part off: with \"+\" anna+lists is anna where nobody of the whole name is listed.",
+        |text| match Delimiters::new(text.as_bytes()) {
+            Some(delimiters) => Ok(delimiters),
+            None => Err(format!(
+                "{text:?} holds something else than punctuation that stands in local-parts without quotes; write \"+\""
+            )),
+        },
+    );
+    delimiters.unwrap_or_default()
 }
 
 fn local_part_deny(root: &mut Section<'_>) -> String {

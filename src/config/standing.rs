@@ -69,6 +69,7 @@ impl Config {
             shards,
             log,
             local_part_case_sensitive: running.local_part_case_sensitive,
+            recipient_delimiter: running.recipient_delimiter,
             admin: running.admin.clone(),
             run_as: running.run_as.clone(),
             control: running.control.clone(),

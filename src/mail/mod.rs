@@ -16,3 +16,4 @@ mod parameters;
 pub mod queue_id;
 mod repeated;
 pub mod session_id;
+pub mod tag;

@@ -151,6 +151,7 @@ fn surroundings(
     Surroundings {
         hostname: config.hostname.clone(),
         local_part_case_sensitive: config.local_part_case_sensitive,
+        recipient_delimiter: config.recipient_delimiter,
         report: Arc::clone(log_report) as Arc<dyn Report>,
         spool: Arc::clone(registry.spool()),
         is_named: Arc::new(move |mailbox| tables.name(mailbox)),

@@ -205,6 +205,7 @@ fn open(config: &Config, reports: &Arc<Reports>) -> (Opened, Arc<Recipients>) {
     let surroundings = Surroundings {
         hostname: config.hostname.clone(),
         local_part_case_sensitive: config.local_part_case_sensitive,
+        recipient_delimiter: config.recipient_delimiter,
         report: Arc::clone(reports) as Arc<dyn Report>,
         spool: Arc::default(),
         is_named: Arc::new(move |mailbox| named.is_named(mailbox)),

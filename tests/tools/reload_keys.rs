@@ -13,6 +13,7 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("recipients", "discard", "\"a\"", "\"b\""),
     ("postmaster", "discard", "-", "\"p@x.test\""),
     ("local_part_case_sensitive", "discard", "false", "true"),
+    ("recipient_delimiter", "discard", "\"\"", "\"+\""),
     ("local_part_deny", "discard", "\"%\"", "\"!\""),
     ("local_part_leading_dot", "discard", "false", "true"),
     ("tls.minimum", "discard", "\"1.2\"", "\"1.3\""),

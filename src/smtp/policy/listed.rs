@@ -147,6 +147,18 @@ impl Listed {
         // No mailbox begins with its `@`; whoever gives such a one asks about no domain.
         found == Some(MAILBOX)
     }
+
+    /// The same for a mailbox in its two parts.
+    pub(super) fn holds_parts(&self, local_part: &[u8], domain: &[u8]) -> bool {
+        let mut whole = [b'@'; PATH_BYTES_MAX];
+        let at = local_part.len();
+        let Some(place) = whole.get_mut(..at) else { return false };
+        place.copy_from_slice(local_part);
+        let end = at + 1 + domain.len();
+        let Some(place) = whole.get_mut(at + 1..end) else { return false };
+        place.copy_from_slice(domain);
+        self.holds(Mailbox { local_part, domain, whole: whole.get(..end).unwrap_or_default() })
+    }
 }
 
 /// An entry as the table has it, but for the case of its local-part.

@@ -4,6 +4,7 @@ use super::{Listed, Policy, Verdict};
 use crate::mail::caseless::comparable;
 use crate::mail::domain::{DomainPattern, DomainPatterns};
 use crate::mail::envelope::Mailbox;
+use crate::mail::tag::Delimiters;
 
 /// What a table of recipients is made by.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +17,8 @@ pub struct RecipientRules<'a> {
     pub postmaster: &'a str,
     /// Whether local-parts are compared octet for octet.
     pub local_part_case_sensitive: bool,
+    /// What sets tags of local-parts off.
+    pub delimiters: Delimiters,
     /// Octets that a local-part may not hold, all of them ASCII punctuation.
     pub local_part_deny: &'a str,
     /// Whether a local-part may begin with a dot.
@@ -34,6 +37,7 @@ pub struct Recipients {
     listed: Option<Listed>,
     postmaster: (Box<[u8]>, Box<[u8]>),
     case_sensitive: bool,
+    delimiters: Delimiters,
     /// One bit an ASCII octet that may not stand in a local-part.
     denied: u128,
     leading_dot: bool,
@@ -54,6 +58,7 @@ impl Recipients {
             listed,
             postmaster: (boxed(local_part), domain.to_ascii_lowercase().into_bytes().into()),
             case_sensitive: rules.local_part_case_sensitive,
+            delimiters: rules.delimiters,
             denied,
             leading_dot: rules.local_part_leading_dot,
             asks_store: rules.asks_store,
@@ -86,9 +91,18 @@ impl Recipients {
         local_part.iter().any(denied) || !self.leading_dot && content.first() == Some(&b'.')
     }
 
+    fn is_tagged_postmaster(&self, mailbox: Mailbox<'_>) -> bool {
+        let untagged = self.delimiters.untagged(mailbox.local_part);
+        untagged.is_some_and(|local_part| Mailbox { local_part: &local_part, ..mailbox }.is_postmaster())
+    }
+
     fn is_listed(&self, mailbox: Mailbox<'_>) -> bool {
         let Some(listed) = &self.listed else { return true };
-        listed.holds(mailbox) || listed.takes_all_of(mailbox.domain)
+        let is_listed_untagged = || {
+            let untagged = self.delimiters.untagged(mailbox.local_part);
+            untagged.is_some_and(|local_part| listed.holds_parts(&local_part, mailbox.domain))
+        };
+        listed.holds(mailbox) || is_listed_untagged() || listed.takes_all_of(mailbox.domain)
     }
 }
 
@@ -98,7 +112,7 @@ impl Policy for Recipients {
             return Verdict::ForeignDomain;
         }
         // Postmaster of a domain of ours is always reachable (RFC 5321 §4.5.1).
-        if mailbox.is_postmaster() {
+        if mailbox.is_postmaster() || self.is_tagged_postmaster(mailbox) {
             return Verdict::Accept;
         }
         if self.denies(mailbox.local_part) {
@@ -139,6 +153,7 @@ mod tests {
             hostname: "mx.test",
             postmaster: "postmaster@mx.test",
             local_part_case_sensitive: false,
+            delimiters: Delimiters::default(),
             local_part_deny: "@%!/|",
             local_part_leading_dot: false,
             asks_store: false,
@@ -178,6 +193,45 @@ mod tests {
             assert_eq!(judge(&table, denied), Verdict::DeniedLocalPart, "{denied}");
         }
         assert_eq!(judge(&table, "POSTMASTER@x.test"), Verdict::Accept);
+    }
+
+    #[test]
+    fn a_recipient_is_found_exactly_then_without_its_tag_then_by_a_catch_all() {
+        let listed = |local_part: &str, domain: &str| RecipientEntry::Mailbox {
+            local_part: local_part.into(),
+            domain: domain.into(),
+        };
+        let entries = [
+            listed("anna", "x.test"),
+            listed("b+c", "x.test"),
+            listed("\"a b\"", "x.test"),
+            listed("d", "a.y.test"),
+        ];
+        let delimiters = Delimiters::new(b"+").expect("good");
+        let tagged = table(|rules| rules.delimiters = delimiters, Some(&entries));
+        let untagged = table(|_| {}, Some(&entries));
+        for (mailbox, with, without) in [
+            ("anna@x.test", true, true),
+            ("Anna+Lists@x.test", true, false),
+            ("anna+a+b@x.test", true, false),
+            ("anna+@x.test", true, false),
+            ("\"anna+a b\"@x.test", true, false),
+            ("\"A b+c\"@x.test", true, false),
+            ("b+c@x.test", true, true),
+            ("b@x.test", false, false),
+            ("b+c+d@x.test", false, false),
+            ("+anna@x.test", false, false),
+            ("anna-lists@x.test", false, false),
+            ("anna+x@a.y.test", false, false),
+            ("postmaster@x.test", true, true),
+            ("PostMaster+x@x.test", true, false),
+        ] {
+            let verdict = |found| if found { Verdict::Accept } else { Verdict::UnknownRecipient };
+            assert_eq!(judge(&tagged, mailbox), verdict(with), "{mailbox}");
+            assert_eq!(judge(&untagged, mailbox), verdict(without), "{mailbox}");
+        }
+        assert_eq!(judge(&tagged, "postmaster+x@z.test"), Verdict::ForeignDomain);
+        assert_eq!(judge(&tagged, "anna+a%b@x.test"), Verdict::DeniedLocalPart);
     }
 
     #[test]
