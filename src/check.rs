@@ -12,10 +12,10 @@ use std::path::Path;
 pub use self::checked::Checked;
 use self::checked::sort;
 
-use crate::config::{self, Config, Places, Problem, Warning};
+use crate::config::{self, Config, Lists, Places, Problem, Warning};
 use crate::mail::address_table::Key;
 use crate::sink::{Remark, file_limit};
-use crate::smtp::policy::{Listed, RecipientEntry};
+use crate::smtp::policy::RecipientEntry;
 use crate::tls::certificate::CertificateFile;
 use crate::tls::context as certificates;
 use crate::{doctor, sink};
@@ -32,7 +32,7 @@ pub fn check_again(file: Option<&Path>, running: &Config, key: Option<Key>) -> C
 }
 
 fn check_for(file: Option<&Path>, running: Option<&Config>, key: Option<Key>) -> Checked {
-    let config::Reading { config, log_format, mut problems, mut warnings, places, recipients } = match file {
+    let config::Reading { config, log_format, mut problems, mut warnings, places, lists } = match file {
         Some(file) => config::read_with(file, misnamed, key),
         None => config::Reading::of_embedded_default(),
     };
@@ -53,16 +53,16 @@ fn check_for(file: Option<&Path>, running: Option<&Config>, key: Option<Key>) ->
     }
     sort(&places, &mut problems, &mut warnings);
     let config = config.filter(|_| problems.is_empty());
-    Checked { config, recipients, places, log_format, problems, warnings }
+    Checked { config, lists, places, log_format, problems, warnings }
 }
 
-/// Checks the file of recipients of a configuration that is in use: whom it lists, and what is probably not
-/// meant. `key`: that of the table in use.
-pub fn recipients(config: &Config, key: Option<Key>) -> Result<(Option<Listed>, Vec<Warning>), Vec<Problem>> {
+/// Checks the files of recipients and aliases of a configuration that is in use: whom they name, and what is
+/// probably not meant. `key`: that of the table in use.
+pub fn lists(config: &Config, key: Option<Key>) -> Result<(Lists, Vec<Warning>), Vec<Problem>> {
     let places = Places::default();
-    let (listed, mut warnings) = config::read_recipients(config, &places, misnamed, key)?;
+    let (lists, mut warnings) = config::read_lists(config, &places, misnamed, key)?;
     check_postmaster(config, &places, &mut warnings);
-    Ok((listed, warnings))
+    Ok((lists, warnings))
 }
 
 /// Nothing needs root but a port below 1024. A server that listens on loopback only, for instance in a

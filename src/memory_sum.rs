@@ -9,11 +9,12 @@ use std::fmt::{self, Display};
 
 use crate::config::{Config, Listener, Shard, recipients};
 use crate::limits::{
-    BATCH_FILES_MAX, BATCH_LOADED_BYTES_MAX, ENVELOPE_BYTES_FREE, ENVELOPES_BYTES_MAX, HANDOFF_MESSAGES_MAX,
-    HANDSHAKE_BYTES_FREE, HELD_BYTES_MAX, INQUIRIES_AWAY_MAX, LISTEN_BACKLOG, MAILBOXES_READY_MAX,
-    MAILDIRS_DOUBTED_MAX, MAILDIRS_KNOWN_MAX, MAILDIRS_TROUBLED_MAX, OLD_TABLES_BYTES_MAX, ORDERS_MAX,
-    PROXY_V2_BYTES_MAX, REFUSED_CONNECTIONS_MAX, REPLY_BYTES_MAX, SEND_BUFFER_BYTES, SPARE_REPLIES_MAX,
-    SPILLS_AWAY_MAX, STAGING_BYTES, TLS_SESSION_BYTES_MAX, TLS_SESSIONS_MAX, ZEROS_BYTES,
+    ALIAS_TARGETS_MAX, BATCH_FILES_MAX, BATCH_LOADED_BYTES_MAX, ENVELOPE_BYTES_FREE, ENVELOPES_BYTES_MAX,
+    HANDOFF_MESSAGES_MAX, HANDSHAKE_BYTES_FREE, HELD_BYTES_MAX, INQUIRIES_AWAY_MAX, LISTEN_BACKLOG,
+    MAILBOXES_READY_MAX, MAILDIRS_DOUBTED_MAX, MAILDIRS_KNOWN_MAX, MAILDIRS_TROUBLED_MAX,
+    OLD_TABLES_BYTES_MAX, ORDERS_MAX, PROXY_V2_BYTES_MAX, REFUSED_CONNECTIONS_MAX, REPLY_BYTES_MAX,
+    SEND_BUFFER_BYTES, SPARE_REPLIES_MAX, SPILLS_AWAY_MAX, STAGING_BYTES, TLS_SESSION_BYTES_MAX,
+    TLS_SESSIONS_MAX, ZEROS_BYTES,
 };
 use crate::ring::locked_memory;
 use crate::smtp::settings::TlsPolicy;
@@ -58,6 +59,10 @@ const NAME_BYTES: u64 = 512;
 
 /// What a plan holds for each file that it makes: names and operations.
 const PLANNED_FILE_BYTES: u64 = 4 * 1024;
+
+/// Reading the file of aliases and making the table takes at most so many times its length, where a line has
+/// 16 octets.
+const ALIASES_FACTOR: u64 = 48;
 
 /// What a session that can be resumed takes besides its own octets.
 const TLS_SESSION_PLACE_BYTES: u64 = 256;
@@ -188,7 +193,8 @@ impl MemorySum {
             // What was read back from spill files, and what is made of the messages of one batch: other line
             // ends, base 64, one envelope written out for each.
             let loaded = BATCH_LOADED_BYTES_MAX.saturating_add(config.limits.message_size_max);
-            let files = octets(BATCH_FILES_MAX.max(config.limits.recipients_max)) * PLANNED_FILE_BYTES;
+            let files = octets(BATCH_FILES_MAX.max(config.limits.recipients_max + ALIAS_TARGETS_MAX))
+                * PLANNED_FILE_BYTES;
             let each = loaded
                 .saturating_add(config.sink.facts().converted_bytes(config.limits.message_size_max))
                 .saturating_add(files);
@@ -255,6 +261,11 @@ impl MemorySum {
             add("reading the file of recipients", reading, "its length, and 22 octets a line");
             let before = octets(OLD_TABLES_BYTES_MAX).max(2 * table);
             add("recipients of before a reload", before, "twice as much, or 16 MiB, for open sessions");
+        }
+        if let Some(file) = &config.aliases {
+            let length = std::fs::metadata(file).map_or(0, |facts| facts.len());
+            // While another generation of them is read.
+            add("aliases", 2 * ALIASES_FACTOR * length, "96 times the length of the file");
         }
         add("what the allocator keeps", heap / ALLOCATOR_SHARE, "an eighth of what it gave");
     }

@@ -1,15 +1,14 @@
 //! What was found out of a configuration.
 
-use crate::config::{Config, Finding, LogFormat, Places, Problem, Warning};
-use crate::smtp::policy::Listed;
+use crate::config::{Config, Finding, Lists, LogFormat, Places, Problem, Warning};
 
 /// A configuration with all that was found out about it.
 #[derive(Debug)]
 pub struct Checked {
     /// What to serve with; none when there are problems.
     pub config: Option<Config>,
-    /// Whom the file of recipients lists that it names; none where every local-part is taken.
-    pub recipients: Option<Listed>,
+    /// Whom the files of recipients and aliases name.
+    pub lists: Lists,
     /// Where the keys of the file stand.
     pub places: Places,
     /// How findings are told in the log: as configured, also where something else is wrong.

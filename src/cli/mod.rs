@@ -64,7 +64,7 @@ pub fn serve(file: Option<&Path>) -> ExitCode {
     };
     let checked = check::check(file).with_service_user(file, true);
     let served = match &checked.config {
-        Some(config) => server::serve(config, file, checked.recipients, &checked.warnings, &shutdown),
+        Some(config) => server::serve(config, file, checked.lists, &checked.warnings, &shutdown),
         None => server::refuse(checked.log_format, &checked.problems, &checked.warnings),
     };
     if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -36,6 +36,8 @@ pub struct Config {
     pub domains: Vec<DomainPattern>,
     /// The file of recipients; without it every local-part of an accepted domain is taken.
     pub recipients: Option<PathBuf>,
+    /// The file of aliases.
+    pub aliases: Option<PathBuf>,
     /// Where mail for the bare `<postmaster>` goes, as `local-part@domain`.
     pub postmaster: String,
     /// Whether local-parts of recipients are compared octet for octet.
@@ -132,6 +134,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
         hostname: identity.hostname,
         domains: identity.domains,
         recipients: identity.recipients,
+        aliases: identity.aliases,
         postmaster: identity.postmaster,
         local_part_case_sensitive: identity.local_part_case_sensitive,
         recipient_delimiter: identity.recipient_delimiter,

@@ -19,6 +19,7 @@ pub(super) struct Identity {
     /// `domains` is not given, as opposed to given and bad.
     pub(super) any_domain: bool,
     pub(super) recipients: Option<PathBuf>,
+    pub(super) aliases: Option<PathBuf>,
     pub(super) postmaster: String,
     pub(super) local_part_case_sensitive: bool,
     pub(super) recipient_delimiter: Delimiters,
@@ -48,6 +49,11 @@ pub(super) fn read(root: &mut Section<'_>) -> Identity {
         },
         "File of recipients: one address, or @domain for a catch-all, a line; comments have lines of their own, which begin with #.",
     );
+    let aliases = root.path(
+        "aliases",
+        Fallback::Computed { example: "\"aliases.txt\"", default: "nobody has an alias" },
+        "File of aliases: `from: to, to` a line. RCPT for an alias puts whom it stands for into the envelope.",
+    );
     let postmaster = root.text(
         "postmaster",
         "address",
@@ -73,6 +79,7 @@ pub(super) fn read(root: &mut Section<'_>) -> Identity {
         domains,
         any_domain,
         recipients,
+        aliases,
         local_part_case_sensitive: root.boolean(
             "local_part_case_sensitive",
             false,

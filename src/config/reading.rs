@@ -9,9 +9,9 @@ use super::document::Document;
 use super::log::{self, LogFormat};
 use super::problem::{Finding, Places, Problem, Warning, line_of};
 use super::recipients::{Content, Judge};
-use super::{file, recipients, reference, syntax};
+use super::{aliases, file, recipients, reference, syntax};
 use crate::mail::address_table::Key;
-use crate::smtp::policy::{Listed, RecipientEntry};
+use crate::smtp::policy::{Aliases, Listed, RecipientEntry, Recipients};
 
 /// A longer file is no configuration.
 const FILE_BYTES_MAX: usize = 16 << 20;
@@ -29,8 +29,8 @@ pub struct Reading {
     pub warnings: Vec<Warning>,
     /// Where its keys stand.
     pub places: Places,
-    /// Whom the file of recipients lists that it names. `None` where it names no file, or not a good one.
-    pub recipients: Option<Listed>,
+    /// Whom the files of recipients and aliases name; nobody where one of them is not good.
+    pub lists: Lists,
 }
 
 impl Reading {
@@ -43,7 +43,7 @@ impl Reading {
             problems: Vec::new(),
             warnings: Vec::new(),
             places: Places::embedded_default(),
-            recipients: None,
+            lists: Lists::default(),
         }
     }
 
@@ -57,7 +57,7 @@ impl Reading {
 
     fn no_toml(file: &str, problems: Vec<Problem>, log_format: LogFormat) -> Self {
         let places = Places::new(file.to_owned(), Vec::new(), Vec::new());
-        Self { config: None, log_format, problems, warnings: Vec::new(), places, recipients: None }
+        Self { config: None, log_format, problems, warnings: Vec::new(), places, lists: Lists::default() }
     }
 }
 
@@ -71,9 +71,9 @@ pub fn read(path: &Path) -> Reading {
 pub fn read_with(path: &Path, misnamed: MisnamedBy, key: Option<Key>) -> Reading {
     let mut reading = read_alone(path);
     if let Some(config) = &reading.config {
-        match read_recipients(config, &reading.places, misnamed, key) {
-            Ok((recipients, warnings)) => {
-                reading.recipients = recipients;
+        match read_lists(config, &reading.places, misnamed, key) {
+            Ok((lists, warnings)) => {
+                reading.lists = lists;
                 reading.warnings.extend(warnings);
             }
             Err(problems) => reading.problems.extend(problems),
@@ -115,9 +115,59 @@ fn nobody_misnamed(_config: &Config) -> Box<dyn Fn(&RecipientEntry) -> Option<St
     Box::new(|_| None)
 }
 
-/// Whom the file of recipients lists that a configuration names, and what is probably not meant. Nobody where
-/// it names none.
-pub fn read_recipients(
+/// Whom the files name that a configuration names.
+#[derive(Debug, Default)]
+pub struct Lists {
+    /// None where every local-part is taken.
+    pub recipients: Option<Listed>,
+    /// None of them where no file is named.
+    pub aliases: Aliases,
+}
+
+impl Lists {
+    /// The table of them by the rules of their configuration.
+    pub fn into_table(self, config: &Config) -> Recipients {
+        Recipients::new(&config.recipient_rules(), self.recipients).with_aliases(self.aliases)
+    }
+}
+
+/// Whom the files of recipients and aliases name that a configuration names, and what is probably not meant.
+pub fn read_lists(
+    config: &Config,
+    places: &Places,
+    misnamed: MisnamedBy,
+    key: Option<Key>,
+) -> Result<(Lists, Vec<Warning>), Vec<Problem>> {
+    // All that is wrong is told, not only what is wrong with the first one.
+    let recipients = read_recipients(config, places, misnamed, key);
+    let aliases = read_aliases(config, places);
+    let ((recipients, mut warnings), aliases) = match (recipients, aliases) {
+        (Ok(recipients), Ok(aliases)) => (recipients, aliases),
+        (recipients, aliases) => {
+            let problems = [recipients.err(), aliases.err()];
+            return Err(problems.into_iter().flatten().flatten().collect());
+        }
+    };
+    let Some(file) = &config.aliases else { return Ok((Lists { recipients, aliases }, warnings)) };
+    let table = Lists { recipients, aliases }.into_table(config);
+    warnings.extend(aliases::strangers(file, &table));
+    let misnamed = misnamed(config);
+    warnings.extend(aliases::misnamed(file, &table, &*misnamed));
+    let (recipients, aliases) = table.into_lists();
+    Ok((Lists { recipients, aliases }, warnings))
+}
+
+fn read_aliases(config: &Config, places: &Places) -> Result<Aliases, Vec<Problem>> {
+    let rules = config.recipient_rules();
+    let Some(file) = &config.aliases else { return Ok(Aliases::new(rules.local_part_case_sensitive)) };
+    let octets = aliases::read(file).map_err(|text| {
+        let text = format!("{} {text}", file.display());
+        vec![Problem(places.finding("aliases", text))]
+    })?;
+    aliases::parse(file, &octets, &rules)
+}
+
+fn read_recipients(
     config: &Config,
     places: &Places,
     misnamed: MisnamedBy,
@@ -167,7 +217,7 @@ fn read_text(text: &str, file: &str, base_dir: &Path) -> Reading {
     let (problems, warnings, found) = document.into_findings();
     let places = Places::new(file.to_owned(), found, certificates);
     let log_format = config.log.format;
-    Reading { config: Some(config), log_format, problems, warnings, places, recipients: None }
+    Reading { config: Some(config), log_format, problems, warnings, places, lists: Lists::default() }
 }
 
 impl Config {

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use self::noted::Noted;
+pub(super) use self::noted::Noted;
 use super::problem::{Finding, Problem, Warning};
 use super::{file, invisible, names};
 use crate::mail::address_table::{Key, MAGIC, places_for};

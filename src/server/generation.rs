@@ -8,11 +8,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::addresses::Place;
 use super::error::ServeError;
-use crate::config::{Config, Listener};
+use crate::config::{Config, Listener, Lists};
 use crate::limits::OLD_TABLES_BYTES_MAX;
 use crate::mail::envelope::Mailbox;
 use crate::shard::order::{Listening, Service};
-use crate::smtp::policy::{Listed, Policy, Recipients};
+use crate::smtp::policy::{Policy, Recipients};
 use crate::threads::give_way;
 use crate::tls;
 
@@ -76,12 +76,12 @@ impl Generation {
     }
 }
 
-/// The table of recipients by these rules. `listed`: none when every local-part is taken.
-pub(super) fn table_of(config: &Config, listed: Option<Listed>) -> Result<Recipients, ServeError> {
-    if let (Some(file), None) = (&config.recipients, &listed) {
+/// The table of recipients and aliases of a configuration.
+pub(super) fn table_of(config: &Config, lists: Lists) -> Result<Recipients, ServeError> {
+    if let (Some(file), None) = (&config.recipients, &lists.recipients) {
         return Err(ServeError::new(format!("{} was not read; this is a bug of ringmx", file.display())));
     }
-    Ok(Recipients::new(&config.recipient_rules(), listed))
+    Ok(lists.into_table(config))
 }
 
 /// The tables of all generations that live, for the sink's workers: a message of an old session is for
@@ -207,8 +207,9 @@ mod tests {
         };
         let mut builder = ListBuilder::new([1; 16], false, entries);
         (0..entries).for_each(|number| builder.add(&entry(number)));
-        let listed = builder.finish().expect("no collision");
-        Arc::new(table_of(&Config::embedded_default(), Some(listed)).expect("a table"))
+        let recipients = Some(builder.finish().expect("no collision"));
+        let lists = Lists { recipients, ..Lists::default() };
+        Arc::new(table_of(&Config::embedded_default(), lists).expect("a table"))
     }
 
     fn generation(number: u64, table: &Arc<Recipients>) -> Generation {

@@ -101,7 +101,7 @@ impl Plan {
         let bound = bound.map_err(|Unbound { index, text }| {
             vec![told(Problem(places.finding_in("listener.address", index, text)))]
         })?;
-        let table = table_of(&config, checked.recipients).map_err(|error| vec![error.to_string()])?;
+        let table = table_of(&config, checked.lists).map_err(|error| vec![error.to_string()])?;
         // What a certificate lets an operator know is among the warnings on the configuration.
         let read = Read { warnings: checked.warnings, notes: Vec::new(), needs_restart, begun };
         let seen = Watch::look_at(&config, read_at);
@@ -127,9 +127,9 @@ impl Plan {
             Watched::Recipients => {
                 let told =
                     |problems: Vec<Problem>| problems.iter().map(Problem::to_string).collect::<Vec<_>>();
-                let (entries, warnings) = check::recipients(&config, self.key()).map_err(told)?;
+                let (lists, warnings) = check::lists(&config, self.key()).map_err(told)?;
                 read.warnings = warnings;
-                let table = table_of(&config, entries).map_err(|error| vec![error.to_string()])?;
+                let table = table_of(&config, lists).map_err(|error| vec![error.to_string()])?;
                 (Some(table), self.certificates.kept())
             }
             Watched::Certificates => {

@@ -25,7 +25,7 @@ use crate::admin::health::Health;
 use crate::admin::socket::{Listening, SocketFile};
 use crate::admin::status::source::Source;
 use crate::admin::{self, Admin, AdminStart};
-use crate::config::Config;
+use crate::config::{Config, Lists};
 use crate::handoff::channel::{Sender as ToShard, Sender as ToWorker};
 use crate::handoff::message::Message;
 use crate::log::{self, Log};
@@ -42,7 +42,6 @@ use crate::shard::parts::Overflow;
 use crate::shutdown::Shutdown;
 use crate::sink::space::Space;
 use crate::sink::{self, Opened, Report, Sink, Surroundings, file_limit};
-use crate::smtp::policy::Listed;
 use crate::threads::Threads;
 use crate::tls::context::TlsContext;
 
@@ -52,7 +51,7 @@ use crate::tls::context::TlsContext;
 pub(super) fn start(
     config: &Config,
     file: Option<&Path>,
-    recipients: Option<Listed>,
+    lists: Lists,
     shutdown: &Arc<Shutdown>,
     service_manager: Arc<ServiceManager>,
     (log, log_file): (&mut Log, Option<&File>),
@@ -60,7 +59,7 @@ pub(super) fn start(
     let read_at = watch::now();
     let lent = Lent::from_environment()?;
     addresses::check(config, &lent)?;
-    let table = Arc::new(table_of(config, recipients)?);
+    let table = Arc::new(table_of(config, lists)?);
     let tables = Tables::default();
     // Its notes are among the warnings on the configuration.
     let (certificates, _) = TlsContext::open(&config.tls, &config.hostname).map_err(ServeError::new)?;

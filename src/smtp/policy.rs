@@ -1,9 +1,11 @@
 //! Whom we take mail for: a trait the session asks, and the table of domains and recipients that implements
 //! it.
 
+mod aliases;
 mod listed;
 mod recipients;
 
+pub use self::aliases::{Aliases, Targets};
 pub use self::listed::{ListBuilder, Listed, RecipientEntry};
 pub use self::recipients::{RecipientRules, Recipients};
 use super::denial::Denial;
@@ -63,10 +65,15 @@ pub trait Policy {
     fn postmaster(&self) -> (&[u8], &[u8]);
 
     /// Whether a mailbox is known by its name, so that a place in the store may be made for it: a file of
-    /// recipients names it, or it is a postmaster, who is always reachable (RFC 5321 §4.5.1). One that only a
+    /// recipients names it, an alias stands for it, or it is a postmaster, who is always reachable (RFC 5321 §4.5.1). One that only a
     /// catch-all takes is not.
     fn is_named(&self, _mailbox: Mailbox<'_>) -> bool {
         false
+    }
+
+    /// The mailboxes that this one stands for, where it is an alias: they get its mail, and it gets none.
+    fn aliased(&self, _mailbox: Mailbox<'_>) -> Option<Targets<'_>> {
+        None
     }
 
     /// Whether the store keeps a copy for each recipient, and has the last word on one that the policy

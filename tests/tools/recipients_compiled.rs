@@ -38,7 +38,7 @@ fn compiled(options: &[&str]) -> (tempfile::TempDir, PathBuf) {
 fn listed(file: &Path) -> Listed {
     let reading = config::read(file);
     assert_eq!((reading.problems, reading.warnings), (Vec::new(), Vec::new()));
-    reading.recipients.expect("a file of recipients")
+    reading.lists.recipients.expect("a file of recipients")
 }
 
 fn problem(file: &Path) -> String {

@@ -11,6 +11,7 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("hostname", "discard", "\"mx.test\"", "\"other.test\""),
     ("domains", "discard", "[\"x.test\"]", "[\"x.test\", \"y.test\"]"),
     ("recipients", "discard", "\"a\"", "\"b\""),
+    ("aliases", "discard", "\"a\"", "\"b\""),
     ("postmaster", "discard", "-", "\"p@x.test\""),
     ("local_part_case_sensitive", "discard", "false", "true"),
     ("recipient_delimiter", "discard", "\"\"", "\"+\""),

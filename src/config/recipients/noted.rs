@@ -9,7 +9,7 @@ const SHOWN_MAX: usize = 20;
 
 /// Findings in the order of their lines.
 #[derive(Debug, Default)]
-pub(super) struct Noted {
+pub(in crate::config) struct Noted {
     /// `len <= SHOWN_MAX`
     shown: Vec<(usize, String)>,
     /// All of them.
@@ -20,7 +20,7 @@ pub(super) struct Noted {
 
 impl Noted {
     /// Notes what is to be said of a line, which comes after those before.
-    pub(super) fn note(&mut self, line: usize, text: Option<String>) {
+    pub(in crate::config) fn note(&mut self, line: usize, text: Option<String>) {
         let Some(text) = text else { return };
         self.count += 1;
         if self.shown.len() < SHOWN_MAX {
@@ -30,12 +30,12 @@ impl Noted {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::config) fn is_empty(&self) -> bool {
         self.count == 0
     }
 
     /// These and others, of one line these first.
-    pub(super) fn merged(mut self, others: Self) -> Self {
+    pub(in crate::config) fn merged(mut self, others: Self) -> Self {
         self.shown.extend(others.shown);
         self.shown.sort_by_key(|(line, _)| *line);
         let cut = self.shown.get(SHOWN_MAX).map(|(line, _)| *line);
@@ -45,7 +45,7 @@ impl Noted {
     }
 
     /// One by one, and of many the count with this word.
-    pub(super) fn into_findings(self, path: &Path, rest: &str) -> Vec<Finding> {
+    pub(in crate::config) fn into_findings(self, path: &Path, rest: &str) -> Vec<Finding> {
         let file = path.display().to_string();
         let more = self.count - self.shown.len();
         let finding =
@@ -59,7 +59,7 @@ impl Noted {
         findings
     }
 
-    pub(super) fn into_warnings(self, path: &Path) -> Vec<Warning> {
+    pub(in crate::config) fn into_warnings(self, path: &Path) -> Vec<Warning> {
         self.into_findings(path, "more entries like these").into_iter().map(Warning).collect()
     }
 }

@@ -3,9 +3,10 @@
 //! A mailbox is in the table as `local-part@domain` in its comparable spelling, a domain as `@domain`, which
 //! no mailbox is.
 
+use super::aliases::with_compared;
 use crate::limits::PATH_BYTES_MAX;
 use crate::mail::address_table::{AddressTable, Builder, Collision, Key, Mark};
-use crate::mail::caseless::{comparable, folded};
+use crate::mail::caseless::comparable;
 use crate::mail::envelope::Mailbox;
 
 /// The table's flag: local-parts are spelled as they were written.
@@ -132,32 +133,9 @@ impl Listed {
 
     /// Whether this very mailbox is there.
     pub(super) fn holds(&self, mailbox: Mailbox<'_>) -> bool {
-        let found = if self.is_case_sensitive() {
-            self.table.find(mailbox.whole)
-        } else if let Some(folded) = folded(mailbox.whole) {
-            self.table.find(folded.as_bytes())
-        } else {
-            let mut lower = [0; PATH_BYTES_MAX];
-            // A path with its brackets fits it.
-            let Some(lower) = lower.get_mut(..mailbox.whole.len()) else { return false };
-            lower.copy_from_slice(mailbox.whole);
-            lower.make_ascii_lowercase();
-            self.table.find(lower)
-        };
         // No mailbox begins with its `@`; whoever gives such a one asks about no domain.
-        found == Some(MAILBOX)
-    }
-
-    /// The same for a mailbox in its two parts.
-    pub(super) fn holds_parts(&self, local_part: &[u8], domain: &[u8]) -> bool {
-        let mut whole = [b'@'; PATH_BYTES_MAX];
-        let at = local_part.len();
-        let Some(place) = whole.get_mut(..at) else { return false };
-        place.copy_from_slice(local_part);
-        let end = at + 1 + domain.len();
-        let Some(place) = whole.get_mut(at + 1..end) else { return false };
-        place.copy_from_slice(domain);
-        self.holds(Mailbox { local_part, domain, whole: whole.get(..end).unwrap_or_default() })
+        let is_there = |whole: &[u8]| self.table.find(whole) == Some(MAILBOX);
+        with_compared(mailbox.whole, self.is_case_sensitive(), is_there) == Some(true)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The table of accepted domains and recipients, made by the operator's rules.
 
-use super::{Listed, Policy, Verdict};
+use super::{Aliases, Listed, Policy, Targets, Verdict};
+use crate::limits::PATH_BYTES_MAX;
 use crate::mail::caseless::comparable;
 use crate::mail::domain::{DomainPattern, DomainPatterns};
 use crate::mail::envelope::Mailbox;
@@ -35,6 +36,7 @@ pub struct Recipients {
     domains: DomainPatterns,
     /// `None` when every local-part is taken.
     listed: Option<Listed>,
+    aliases: Aliases,
     postmaster: (Box<[u8]>, Box<[u8]>),
     case_sensitive: bool,
     delimiters: Delimiters,
@@ -56,6 +58,7 @@ impl Recipients {
         Self {
             domains: DomainPatterns::new(rules.domains),
             listed,
+            aliases: Aliases::default(),
             postmaster: (boxed(local_part), domain.to_ascii_lowercase().into_bytes().into()),
             case_sensitive: rules.local_part_case_sensitive,
             delimiters: rules.delimiters,
@@ -63,6 +66,22 @@ impl Recipients {
             leading_dot: rules.local_part_leading_dot,
             asks_store: rules.asks_store,
         }
+    }
+
+    /// The same with these aliases, which are compared as in its rules.
+    #[must_use]
+    pub fn with_aliases(self, aliases: Aliases) -> Self {
+        Self { aliases, ..self }
+    }
+
+    /// What it was made of.
+    pub fn into_lists(self) -> (Option<Listed>, Aliases) {
+        (self.listed, self.aliases)
+    }
+
+    /// Its aliases.
+    pub fn aliases(&self) -> &Aliases {
+        &self.aliases
     }
 
     /// Whom a file of recipients lists. `None` when every local-part is taken.
@@ -76,9 +95,9 @@ impl Recipients {
         self.listed.as_ref().map(Listed::count)
     }
 
-    /// Octets that its entries take.
+    /// Octets that its entries and aliases take, about.
     pub fn bytes(&self) -> usize {
-        self.listed.as_ref().map_or(0, Listed::bytes)
+        self.listed.as_ref().map_or(0, Listed::bytes) + self.aliases.bytes()
     }
 
     fn takes_domain(&self, domain: &[u8]) -> bool {
@@ -91,18 +110,26 @@ impl Recipients {
         local_part.iter().any(denied) || !self.leading_dot && content.first() == Some(&b'.')
     }
 
-    fn is_tagged_postmaster(&self, mailbox: Mailbox<'_>) -> bool {
-        let untagged = self.delimiters.untagged(mailbox.local_part);
-        untagged.is_some_and(|local_part| Mailbox { local_part: &local_part, ..mailbox }.is_postmaster())
-    }
-
     fn is_listed(&self, mailbox: Mailbox<'_>) -> bool {
         let Some(listed) = &self.listed else { return true };
-        let is_listed_untagged = || {
-            let untagged = self.delimiters.untagged(mailbox.local_part);
-            untagged.is_some_and(|local_part| listed.holds_parts(&local_part, mailbox.domain))
-        };
-        listed.holds(mailbox) || is_listed_untagged() || listed.takes_all_of(mailbox.domain)
+        listed.holds(mailbox)
+            || self.untagged(mailbox, |mailbox| listed.holds(mailbox)) == Some(true)
+            || listed.takes_all_of(mailbox.domain)
+    }
+
+    /// Looks at a mailbox without its tag; none where it has no tag.
+    fn untagged<T>(&self, mailbox: Mailbox<'_>, look: impl FnOnce(Mailbox<'_>) -> T) -> Option<T> {
+        let untagged = self.delimiters.untagged(mailbox.local_part)?;
+        let mut whole = [b'@'; PATH_BYTES_MAX];
+        let (at, end) = (untagged.len(), untagged.len() + 1 + mailbox.domain.len());
+        whole.get_mut(..at)?.copy_from_slice(&untagged);
+        whole.get_mut(at + 1..end)?.copy_from_slice(mailbox.domain);
+        Some(look(Mailbox { local_part: &untagged, domain: mailbox.domain, whole: whole.get(..end)? }))
+    }
+
+    /// Whether a mailbox is known by this very name.
+    fn is_known(&self, mailbox: Mailbox<'_>) -> bool {
+        self.listed.as_ref().is_some_and(|listed| listed.holds(mailbox))
     }
 }
 
@@ -112,13 +139,18 @@ impl Policy for Recipients {
             return Verdict::ForeignDomain;
         }
         // Postmaster of a domain of ours is always reachable (RFC 5321 §4.5.1).
-        if mailbox.is_postmaster() || self.is_tagged_postmaster(mailbox) {
+        if mailbox.is_postmaster() || self.untagged(mailbox, |mailbox| mailbox.is_postmaster()) == Some(true)
+        {
             return Verdict::Accept;
         }
         if self.denies(mailbox.local_part) {
             return Verdict::DeniedLocalPart;
         }
-        if self.is_listed(mailbox) { Verdict::Accept } else { Verdict::UnknownRecipient }
+        if self.is_listed(mailbox) || self.aliased(mailbox).is_some() {
+            Verdict::Accept
+        } else {
+            Verdict::UnknownRecipient
+        }
     }
 
     fn is_named(&self, mailbox: Mailbox<'_>) -> bool {
@@ -129,7 +161,21 @@ impl Policy for Recipients {
         };
         mailbox.is_postmaster()
             || (mailbox.domain == domain && is_local_part())
-            || self.listed.as_ref().is_some_and(|listed| listed.holds(mailbox))
+            || self.is_known(mailbox)
+            || self.aliases.is_target(mailbox.whole)
+    }
+
+    fn aliased(&self, mailbox: Mailbox<'_>) -> Option<Targets<'_>> {
+        if self.aliases.count() == 0 {
+            return None;
+        }
+        self.aliases.find(mailbox.whole).or_else(|| {
+            // Somebody of the whole name is somebody else.
+            if self.is_known(mailbox) {
+                return None;
+            }
+            self.untagged(mailbox, |mailbox| self.aliases.find(mailbox.whole)).flatten()
+        })
     }
 
     fn postmaster(&self) -> (&[u8], &[u8]) {
