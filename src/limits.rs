@@ -330,6 +330,9 @@ pub const STAGING_BYTES: usize = 8 * 1024 * 1024;
 /// The oldest kernel whose io_uring does what the shards need; whether it does is tried out at start.
 pub const KERNEL_LEAST: &str = "6.1";
 
+/// Envelopes that the table of greylisting remembers, of all shards: 8 MiB.
+pub const GREYLIST_PLACES: usize = 1 << 20;
+
 /// The oldest kernel on which `batch_wait` can be set.
 pub const KERNEL_OF_BATCH_WAIT: &str = "6.12";
 

@@ -8,6 +8,7 @@
 use std::fmt::{self, Display};
 
 use crate::config::{Config, Listener, Shard, recipients};
+use crate::front::clients;
 use crate::limits::{
     ALIAS_TARGETS_MAX, BATCH_FILES_MAX, BATCH_LOADED_BYTES_MAX, ENVELOPE_BYTES_FREE, ENVELOPES_BYTES_MAX,
     HANDOFF_MESSAGES_MAX, HANDSHAKE_BYTES_FREE, HELD_BYTES_MAX, INQUIRIES_AWAY_MAX, LISTEN_BACKLOG,
@@ -47,7 +48,7 @@ pub const PROGRAM_BYTES: u64 = 20 * 1024 * 1024;
 /// What a thread touches of its stack, and what the allocator keeps for it.
 pub const THREAD_BYTES: u64 = 512 * 1024;
 
-/// Threads besides shards and sink workers: control, log, signals, admin, spill, mailboxes, space, and the
+/// Threads besides shards, sink workers and what keeps the file of clients: control, log, signals, admin, spill, mailboxes, space, and the
 /// one that makes segments.
 const OTHER_THREADS: u64 = 8;
 
@@ -232,6 +233,7 @@ impl MemorySum {
         // Those whose connection is gone are on their way to a sink.
         let messages = counts.connections + counts.shards * octets(HANDOFF_MESSAGES_MAX);
         add("transactions", messages * MESSAGE_BYTES, "10 KiB a connection");
+        add("clients that are counted", octets(clients::bytes(config.client_places)), "clients_max");
         add("octets that cannot be read yet", counts.shards * octets(HELD_BYTES_MAX), "32 MiB each shard");
         let spares = octets(SPARE_REPLIES_MAX) * 2 * octets(REPLY_BYTES_MAX);
         add("memory of replies that were sent", counts.shards * spares, "8 MiB each shard");
@@ -342,7 +344,7 @@ impl Counts {
             shards,
             connections: config.shards.iter().map(of_shard).sum(),
             workers,
-            threads: shards + workers + OTHER_THREADS,
+            threads: shards + workers + OTHER_THREADS + u64::from(config.state().is_some()),
         }
     }
 }

@@ -315,6 +315,12 @@ metrics! {
         |s, to| for (shard, values) in s.snapshot.shards.iter().enumerate() {
             to.add(&[("shard", &shard)], Unit::Microsecond.of(values.back_pressure_us));
         };
+    "would_refuse_total" Counter [] "Times a rule that only warns would have refused the recipients of a session.",
+        |s, to| to.add(&[], s.total.front_warnings);
+    "dnsbl_up" Gauge ["list"] "Whether a list in the DNS answers its test entries as it should and is used.",
+        |s, to| for (list, is_used) in &s.snapshot.lists {
+            to.add(&[("list", list)], u64::from(*is_used));
+        };
     "spill_files" Gauge [] "Spill files of messages that are too large or too slow for memory.",
         |s, to| to.add(&[], s.snapshot.spill.files);
     "spill_bytes" Gauge [] "Octets in spill files.",

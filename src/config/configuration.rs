@@ -4,13 +4,15 @@
 //! Every function gives a usable value whatever the file says; whether there were problems is the document's
 //! to tell.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::admin::{self, Admin};
+use super::client_limits;
 use super::control;
 use super::document::Document;
 use super::fixed::FixedKeys;
+use super::front::{self, Front};
 use super::identity;
 use super::listener::{self, Listener};
 use super::log::{self, Log};
@@ -20,6 +22,7 @@ use super::session_limits;
 use super::shards::{self, Shard};
 use super::sink::{self, Sink};
 use super::tls::{self, CertificateLines, Tls};
+use crate::front::clients::{self, Rates};
 use crate::limits::REFUSAL_LINES_MAX;
 use crate::mail::domain::DomainPattern;
 use crate::mail::tag::Delimiters;
@@ -56,12 +59,18 @@ pub struct Config {
     pub shards: Vec<Shard>,
     /// Bounds of sessions and transactions.
     pub limits: Limits,
+    /// How often one client may do what; none where that is not limited.
+    pub client_limits: Option<Rates>,
+    /// Networks of clients that are counted at a time.
+    pub client_places: usize,
     /// Versions and certificates.
     pub tls: Tls,
     /// What is logged and how.
     pub log: Log,
     /// As whom, and with what given up.
     pub run_as: RunAs,
+    /// What is done before mail is taken.
+    pub front: Front,
     /// Where it tells how it does; none where it is not asked.
     pub admin: Option<Admin>,
     /// The path of the control socket, if there is one.
@@ -89,6 +98,17 @@ impl Config {
             (Extension::BinaryMime, self.sink.facts().keeps_octets()),
         ];
         kept.into_iter().filter(|(_, kept)| !kept).fold(listener.extensions, |all, (one, _)| all.without(one))
+    }
+
+    /// What one client may have.
+    pub fn limits_of_clients(&self) -> clients::Limits {
+        let connections_max = u32::try_from(self.limits.connections_per_client_max).unwrap_or(u32::MAX);
+        clients::Limits { connections_max, rates: self.client_limits }
+    }
+
+    /// Where what is known of clients is kept across restarts.
+    pub fn state(&self) -> Option<&Path> {
+        self.front.state.as_deref()
     }
 
     /// By what the table of recipients is made.
@@ -122,8 +142,13 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     {
         root.warn("recipients", text.to_owned());
     }
-    let limits = session_limits::read(root.table("limits", "Bounds of sessions and transactions."));
+    let (limits, clients_max) =
+        session_limits::read(root.table("limits", "Bounds of sessions and transactions."));
     let shards = shards::read(&mut root, limits.message_size_max);
+    let client_limits = client_limits::read(&mut root);
+    let front = front::read(&mut root);
+    let keeps_clients = client_limits.is_some() || front.state.is_some();
+    let client_places = clients_max.unwrap_or_else(|| client_limits::places_default(&shards, keeps_clients));
     let log = log::read(root.table("log", "What is logged, to standard error, and how."));
     let run_as =
         run_as::read(root.table("run_as", "As whom ringmx serves, and what it gives up before that."));
@@ -144,7 +169,10 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
         sink,
         shards,
         limits,
+        client_limits,
+        client_places,
         tls,
+        front,
         log,
         run_as,
         admin,

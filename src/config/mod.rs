@@ -7,11 +7,13 @@
 mod admin;
 pub mod aliases;
 mod changes;
+mod client_limits;
 mod configuration;
 mod control;
 mod document;
 pub mod file;
 mod fixed;
+pub mod front;
 mod gate;
 mod host;
 mod identity;

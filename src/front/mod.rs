@@ -3,6 +3,7 @@
 //! Nothing here sees a socket, file, thread, log or clock; time is an argument.
 
 pub mod access;
+pub mod checks;
 pub mod clients;
 pub mod dnsbl;
 pub mod greylist;

@@ -42,6 +42,19 @@ impl Rate {
         Ok(Self { count, period: seconds * TICKS_PER_SECOND })
     }
 
+    /// In one word, which is never 0.
+    pub fn to_word(self) -> u64 {
+        u64::from(self.count) << 32 | u64::from(self.period)
+    }
+
+    /// What [`Rate::to_word`] gave; none of any other word.
+    pub fn from_word(word: u64) -> Option<Self> {
+        let count = u32::try_from(word >> 32).ok().filter(|count| (1..=COUNT_MAX).contains(count))?;
+        let period = u32::try_from(word & u64::from(u32::MAX)).ok()?;
+        let is_known = [1, 60, 3600].iter().any(|seconds| seconds * TICKS_PER_SECOND == period);
+        is_known.then_some(Self { count, period })
+    }
+
     /// What an event costs where this many times the rate is allowed, rounded down: nobody is refused what is
     /// allowed. At least a tick, so that no rate is without a bound.
     fn cost(self, share: u32) -> u64 {
@@ -107,11 +120,13 @@ mod tests {
     #[test]
     fn rates_are_read_as_operators_write_them() {
         for text in ["60/min", "5/s", "100/hour", "1000000/min"] {
-            assert_eq!(Rate::parse(text).expect("a rate").to_string(), text);
+            let rate = Rate::parse(text).expect("a rate");
+            assert_eq!((rate.to_string().as_str(), Rate::from_word(rate.to_word())), (text, Some(rate)));
         }
         for text in ["", "60", "/min", "60/", "60/day", "+6/min", "6.5/min", "60 /min", "99999999999/s"] {
             assert!(Rate::parse(text).is_err(), "{text}");
         }
+        assert_eq!((Rate::from_word(0), Rate::from_word(1 << 32 | 7)), (None, None));
         assert!(Rate::parse("0/min").is_err_and(|why| why.contains("1 to 1000000")));
     }
 }

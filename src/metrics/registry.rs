@@ -9,6 +9,9 @@ use super::sink::SinkMetrics;
 use super::snapshot::{Certificate, Config, Snapshot, SpillValues};
 use super::spool::SpoolMetrics;
 
+/// Tells of each list in the DNS its public name, and whether it is used.
+pub type AskLists = Box<dyn Fn() -> Vec<(String, bool)> + Send + Sync>;
+
 /// Everything that is counted. Made once; the locks in it are taken by the control thread and by scrapes, and
 /// by nothing that mail waits for.
 pub struct Registry {
@@ -26,6 +29,7 @@ pub struct Registry {
     config: Mutex<Config>,
     hostname: Mutex<String>,
     certificates: Mutex<Vec<Certificate>>,
+    lists: Mutex<Option<AskLists>>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -56,6 +60,7 @@ impl Registry {
             }),
             hostname: Mutex::default(),
             certificates: Mutex::default(),
+            lists: Mutex::default(),
         }
     }
 
@@ -118,6 +123,11 @@ impl Registry {
         *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = certificates;
     }
 
+    /// Whom to ask for the lists in the DNS from now on.
+    pub fn ask_lists(&self, ask: AskLists) {
+        *self.lists.lock().unwrap_or_else(PoisonError::into_inner) = Some(ask);
+    }
+
     /// Reads everything. Asks no disk and stops nobody.
     pub fn snapshot(&self) -> Snapshot {
         let now = Instant::now();
@@ -136,6 +146,12 @@ impl Registry {
             sink,
             spill: self.spill.get().map_or_else(SpillValues::default, |ask| ask()),
             spool: self.spool.read(),
+            lists: self
+                .lists
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .as_ref()
+                .map_or_else(Vec::new, |ask| ask()),
             certificates: self.certificates.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }

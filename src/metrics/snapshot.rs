@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub spool: Option<SpoolValues>,
     /// By the name in the configuration.
     pub certificates: Vec<Certificate>,
+    /// Lists in the DNS by their public names, and whether each is used.
+    pub lists: Vec<(String, bool)>,
 }
 
 impl Snapshot {

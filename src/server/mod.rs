@@ -8,6 +8,7 @@
 //! At the end each wait has a bound.
 
 mod addresses;
+mod client_state;
 mod confinement;
 mod control;
 mod error;

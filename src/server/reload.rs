@@ -159,7 +159,8 @@ impl Plan {
         let (number, places) = (self.running.number + 1, bound.places.clone());
         let tls_of = |listener: &_| certificates.server_config(listener);
         let generation =
-            Generation::new(number, config, table, places, &tls_of).map_err(|text| vec![text])?;
+            Generation::new(number, config, table, self.running.greylist.clone(), places, &tls_of)
+                .map_err(|text| vec![text])?;
         let Read { warnings, notes, needs_restart, begun } = read;
         let seen = None;
         Ok(Prepared {

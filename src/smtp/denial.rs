@@ -1,6 +1,7 @@
 //! What whoever serves a session may refuse: a client, a transaction, a recipient. Each denial is a reply of
 //! the table; some may be said in the operator's words.
 
+use super::reason::Reason;
 use super::reply::{self, Reply};
 pub use super::reply_line::Words;
 use crate::mail::outcome::TryAgain;
@@ -62,6 +63,11 @@ impl Denial {
     /// What is said.
     pub(super) fn reply(self) -> Reply {
         self.0
+    }
+
+    /// Why something is refused by it.
+    pub fn reason(self) -> Option<Reason> {
+        self.0.reason()
     }
 
     /// Its reply code.

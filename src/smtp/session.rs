@@ -37,6 +37,7 @@ use std::time::{Duration, Instant};
 
 pub use self::standing::Standing;
 use self::state::{AwaitedReply, Hello, State, Wait};
+use super::denial::Denial;
 use super::ended_by::EndedBy;
 pub use super::input::Input;
 use super::line::LineReader;
@@ -88,6 +89,8 @@ pub struct Summary {
     pub refused_4yz: u32,
     /// Replies of 5yz.
     pub refused_5yz: u32,
+    /// Of those, all but recipients that nobody knows.
+    pub errors: u32,
     /// Of both, those whose reason is this machine.
     pub refused_ours: u32,
     /// Command lines other than EHLO, HELO, NOOP and QUIT.
@@ -293,6 +296,14 @@ impl Session {
         self.close_with(reply, replies);
     }
 
+    /// Ends the session because all sessions of its client together have had too many errors. It goes on
+    /// while mail data comes or an answer is awaited: to be asked again.
+    pub fn end_for_errors(&mut self, replies: &mut ReplyBuffer) {
+        if matches!(self.state, State::Delayed | State::Greeted | State::Command) {
+            self.turn_away(Denial::TOO_MANY_ERRORS, replies);
+        }
+    }
+
     /// Ends the session without a word, for a reason outside of it: the connection goes. What is unfinished
     /// is never delivered.
     pub fn break_off(&mut self) {
@@ -342,6 +353,11 @@ impl Session {
         let (code, enhanced) = reply.codes();
         let space = if enhanced.is_empty() { "" } else { " " };
         format!("{code} {enhanced}{space}{}", self.text_of(reply))
+    }
+
+    /// A denial as this session says it, without its CRLF.
+    pub fn wording_of(&self, denial: Denial) -> String {
+        self.wording(denial.reply())
     }
 
     /// What a reply says after its codes.

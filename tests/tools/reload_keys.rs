@@ -66,6 +66,12 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("limits.data_line_length_max", "discard", "0", "2000"),
     ("limits.spill_size_max", "discard", "\"1GiB\"", "\"2GiB\""),
     ("limits.spill_files_max", "discard", "10", "20"),
+    ("limits.clients_max", "discard", "-", "4096"),
+    ("client_limits.connections", "discard", "\"60/min\"", "\"5/s\""),
+    ("client_limits.messages", "discard", "-", "\"5/s\""),
+    ("client_limits.recipients", "discard", "-", "\"5/s\""),
+    ("client_limits.unknown_recipients", "discard", "-", "\"5/s\""),
+    ("client_limits.errors", "discard", "-", "\"5/s\""),
     ("shards.cpus", "discard", "\"all\"", "[CPU]"),
     ("shards.ring_entries", "discard", "4096", "2048"),
     ("shards.batch_wait", "discard", "\"0s\"", "\"1ms\""),
@@ -136,6 +142,7 @@ fn config(key: &str, kind: &str, value: &str) -> Config {
     put("[[sink]]", "sink", &sink);
     put("[limits]", "limits", &[given("message_size_max", "\"1MiB\"")]);
     put("[shards]", "shards", &[]);
+    put("[client_limits]", "client_limits", &[]);
     if table == "shard" {
         put("[[shard]]", "shard", &[given("cpu", &cpu().to_string())]);
     }

@@ -88,7 +88,10 @@ impl Session {
         }
         match reply.code {
             400..=499 => self.summary.refused_4yz += 1,
-            500..=599 => self.summary.refused_5yz += 1,
+            500..=599 => {
+                self.summary.refused_5yz += 1;
+                self.summary.errors += u32::from(reply.reason() != Some(Reason::UnknownRecipient));
+            }
             _ => {}
         }
     }

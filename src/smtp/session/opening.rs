@@ -44,6 +44,13 @@ impl Session {
         self.greeting_delay = delay;
     }
 
+    /// The greeting waits no longer, if it does.
+    pub fn end_delay(&mut self, replies: &mut ReplyBuffer, now: Instant) {
+        if self.waits_to_greet() {
+            self.handle_delay_over(replies, now);
+        }
+    }
+
     /// Whether the greeting waits for early talkers.
     pub fn waits_to_greet(&self) -> bool {
         matches!(self.state, State::Delayed)
