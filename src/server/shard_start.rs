@@ -82,7 +82,7 @@ impl ShardStart {
             .and_then(|ring| ring.with_batch_wait(config.batch_wait))
             .map_err(|error| probe::explain(&error).to_string())?;
         let number = u16::try_from(self.number).map_err(|_| "more than 65,535 shards".to_string())?;
-        let turn = Turn::first(&ring);
+        let turn = Turn::first(&ring, &self.clients);
         let context = Context {
             ring,
             pool,

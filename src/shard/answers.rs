@@ -4,11 +4,13 @@
 //! thread, all of it at once, and the connection that waits is named when something of it came home: then the
 //! check runs again from its start. Nothing here waits. What cannot be sent has failed at once.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::dns::table::{Answers as Table, Look, Waiter};
 use crate::dns::{Answer, Asking, Failure, Question};
+use crate::front::siblings::Siblings;
 use crate::handoff::channel::{MustRing, Sender};
 use crate::handoff::lookup::{Answered, Asked};
 use crate::metrics::{Counter, ShardMetrics};
@@ -21,6 +23,7 @@ pub struct Answers {
     to_lookup: Option<Sender<Asked>>,
     /// Without memory as long as nothing was asked.
     table: Table,
+    siblings: Siblings,
     /// Who waits for what came home.
     woken: Vec<Waiter>,
     metrics: Arc<ShardMetrics>,
@@ -38,7 +41,14 @@ pub enum Checked<T> {
 impl Answers {
     /// Those of this shard, which asks this lookup thread and counts so.
     pub fn new(shard: u16, to_lookup: Option<Sender<Asked>>, metrics: Arc<ShardMetrics>) -> Self {
-        Self { shard, to_lookup, table: Table::default(), woken: Vec::new(), metrics }
+        Self {
+            shard,
+            to_lookup,
+            table: Table::default(),
+            siblings: Siblings::default(),
+            woken: Vec::new(),
+            metrics,
+        }
     }
 
     /// The answer, as far as it is known. Nothing is asked.
@@ -121,6 +131,11 @@ impl Answers {
             Some(self.table.known(question, now).unwrap_or_else(|| Arc::clone(&timed_out)))
         };
         check(&mut Asking::new(&mut known))
+    }
+
+    /// Whom to ask lists about for this client.
+    pub fn stand_in(&mut self, client: IpAddr, now: Instant) -> IpAddr {
+        self.siblings.stand_in(client, now)
     }
 
     /// An answer came home.

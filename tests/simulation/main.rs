@@ -6,6 +6,7 @@
 
 mod answers;
 mod client;
+mod clients;
 mod counts;
 mod desk;
 mod disk;
