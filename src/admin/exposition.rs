@@ -319,6 +319,8 @@ metrics! {
         |s, to| for (shard, values) in s.snapshot.shards.iter().enumerate() {
             to.add(&[("shard", &shard)], Unit::Microsecond.of(values.back_pressure_us));
         };
+    "put_off_total" Counter [] "Connections and transactions that were put off for want of room, which is kept for better clients.",
+        |s, to| to.add(&[], s.total.put_off);
     "would_refuse_total" Counter [] "Times a rule that only warns would have refused the recipients of a session.",
         |s, to| to.add(&[], s.total.front_warnings);
     "dnsbl_up" Gauge ["list"] "Whether a list in the DNS answers its test entries as it should and is used.",

@@ -25,6 +25,7 @@ use super::tls::{self, CertificateLines, Tls};
 use crate::front::clients::{self, Rates};
 use crate::limits::REFUSAL_LINES_MAX;
 use crate::mail::domain::DomainPattern;
+use crate::mail::tag::Delimiters;
 use crate::smtp::extension::{Extension, ExtensionSet};
 use crate::smtp::policy::{Policy, RecipientRules};
 use crate::smtp::settings::{Limits, Settings};
@@ -38,10 +39,14 @@ pub struct Config {
     pub domains: Vec<DomainPattern>,
     /// The file of recipients; without it every local-part of an accepted domain is taken.
     pub recipients: Option<PathBuf>,
+    /// The file of aliases.
+    pub aliases: Option<PathBuf>,
     /// Where mail for the bare `<postmaster>` goes, as `local-part@domain`.
     pub postmaster: String,
     /// Whether local-parts of recipients are compared octet for octet.
     pub local_part_case_sensitive: bool,
+    /// What sets tags of recipients' local-parts off.
+    pub recipient_delimiter: Delimiters,
     /// Octets that a recipient's local-part may not hold, all of them ASCII punctuation.
     pub local_part_deny: String,
     /// Whether a recipient's local-part may begin with a dot.
@@ -113,6 +118,7 @@ impl Config {
             hostname: &self.hostname,
             postmaster: &self.postmaster,
             local_part_case_sensitive: self.local_part_case_sensitive,
+            delimiters: self.recipient_delimiter,
             local_part_deny: &self.local_part_deny,
             local_part_leading_dot: self.local_part_leading_dot,
             asks_store: self.sink.facts().has_mailboxes(),
@@ -125,7 +131,7 @@ impl Config {
 pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     let mut root = Section::root(document);
     // The sink goes by it, and has done so.
-    root.reloads_but(&["local_part_case_sensitive"]);
+    root.reloads_but(&["local_part_case_sensitive", "recipient_delimiter"]);
     let identity = identity::read(&mut root);
     let (tls, certificate_lines) = tls::read(&mut root);
     let listeners = listener::read(&mut root, &identity, tls.is_possible());
@@ -153,8 +159,10 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
         hostname: identity.hostname,
         domains: identity.domains,
         recipients: identity.recipients,
+        aliases: identity.aliases,
         postmaster: identity.postmaster,
         local_part_case_sensitive: identity.local_part_case_sensitive,
+        recipient_delimiter: identity.recipient_delimiter,
         local_part_deny: identity.local_part_deny,
         local_part_leading_dot: identity.local_part_leading_dot,
         listeners,

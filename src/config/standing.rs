@@ -73,6 +73,7 @@ impl Config {
             // The table is made once, also where only its default would be another.
             client_places: running.client_places,
             local_part_case_sensitive: running.local_part_case_sensitive,
+            recipient_delimiter: running.recipient_delimiter,
             admin: running.admin.clone(),
             run_as: running.run_as.clone(),
             control: running.control.clone(),

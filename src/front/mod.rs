@@ -3,7 +3,6 @@
 //! Nothing here sees a socket, file, thread, log or clock; time is an argument.
 
 pub mod access;
-pub mod address_table;
 pub mod checks;
 pub mod clients;
 pub mod dnsbl;

@@ -79,7 +79,7 @@ fn places(config: &Config, file: Option<&Path>) -> Places {
     places.sockets.extend(socket_directories(config));
     places.state = config.state().map(directory_of);
     places.log = config.log.file.as_deref().map(directory_of);
-    let tables = config.recipients.iter().chain(certificates).map(PathBuf::as_path);
+    let tables = config.recipients.iter().chain(&config.aliases).chain(certificates).map(PathBuf::as_path);
     for file in file.into_iter().chain(tables) {
         places.read_again(file);
     }

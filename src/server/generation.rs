@@ -9,14 +9,14 @@ use std::time::Instant;
 
 use super::addresses::Place;
 use super::error::ServeError;
-use crate::config::{Config, Listener};
+use crate::config::{Config, Listener, Lists};
 use crate::front::checks::{Checks, Greylisting};
 use crate::front::greylist::Greylist;
 use crate::limits::{GREYLIST_PLACES, OLD_TABLES_BYTES_MAX};
 use crate::mail::envelope::Mailbox;
 use crate::shard::front_line::FrontLine;
 use crate::shard::order::{Listening, Service};
-use crate::smtp::policy::{Policy, RecipientEntry, Recipients};
+use crate::smtp::policy::{Policy, Recipients};
 use crate::threads::give_way;
 use crate::tls;
 
@@ -102,18 +102,12 @@ fn new_greylist() -> Result<Arc<Greylist>, String> {
     Ok(Arc::new(Greylist::new(GREYLIST_PLACES, &secret)))
 }
 
-/// The table of recipients by these rules. `entries`: each with its line; none when every local-part is
-/// taken.
-pub(super) fn table_of(
-    config: &Config,
-    entries: Option<Vec<(usize, RecipientEntry)>>,
-) -> Result<Recipients, ServeError> {
-    if let (Some(file), None) = (&config.recipients, &entries) {
+/// The table of recipients and aliases of a configuration.
+pub(super) fn table_of(config: &Config, lists: Lists) -> Result<Recipients, ServeError> {
+    if let (Some(file), None) = (&config.recipients, &lists.recipients) {
         return Err(ServeError::new(format!("{} was not read; this is a bug of ringmx", file.display())));
     }
-    let entries: Option<Vec<RecipientEntry>> =
-        entries.map(|entries| entries.into_iter().map(|(_, entry)| entry).collect());
-    Ok(Recipients::new(&config.recipient_rules(), entries.as_deref()))
+    Ok(lists.into_table(config))
 }
 
 /// The tables of all generations that live, for the sink's workers: a message of an old session is for
@@ -230,14 +224,18 @@ impl Generations {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::smtp::policy::{ListBuilder, RecipientEntry};
 
     fn table(entries: usize) -> Arc<Recipients> {
         let entry = |number: usize| RecipientEntry::Mailbox {
             local_part: format!("{number}-{}", "x".repeat(50)),
             domain: "x.test".to_owned(),
         };
-        let entries = (0..entries).map(|number| (number, entry(number))).collect();
-        Arc::new(table_of(&Config::embedded_default(), Some(entries)).expect("a table"))
+        let mut builder = ListBuilder::new([1; 16], false, entries);
+        (0..entries).for_each(|number| builder.add(&entry(number)));
+        let recipients = Some(builder.finish().expect("no collision"));
+        let lists = Lists { recipients, ..Lists::default() };
+        Arc::new(table_of(&Config::embedded_default(), lists).expect("a table"))
     }
 
     fn generation(number: u64, table: &Arc<Recipients>) -> Generation {
@@ -252,7 +250,7 @@ mod tests {
 
     #[test]
     fn tables_of_before_are_bounded_until_their_sessions_end() {
-        let (small, large, other) = (table(1), table(150_000), table(150_001));
+        let (small, large, other) = (table(1), table(800_000), table(800_001));
         assert!(large.bytes() < OLD_TABLES_BYTES_MAX && 2 * large.bytes() > OLD_TABLES_BYTES_MAX);
         let mut generations = Generations::new(generation(1, &large), Tables::default());
         let session = session(&generations);
@@ -269,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_large_list_can_become_a_small_one() {
-        let large = table(300_000);
+        let large = table(1_600_000);
         assert!(large.bytes() > OLD_TABLES_BYTES_MAX);
         let generations = Generations::new(generation(1, &large), Tables::default());
         assert!(generations.may_have_table(&table(1)).is_ok());

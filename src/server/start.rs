@@ -26,7 +26,7 @@ use crate::admin::health::Health;
 use crate::admin::socket::{Listening, SocketFile};
 use crate::admin::status::source::Source;
 use crate::admin::{self, Admin, AdminStart};
-use crate::config::{Config, Entries};
+use crate::config::{Config, Lists};
 use crate::front::clients::{self as front, Count};
 use crate::handoff::channel::{Sender as ToShard, Sender as ToWorker};
 use crate::handoff::message::Message;
@@ -53,7 +53,7 @@ use crate::tls::context::TlsContext;
 pub(super) fn start(
     config: &Config,
     file: Option<&Path>,
-    recipients: Entries,
+    lists: Lists,
     shutdown: &Arc<Shutdown>,
     service_manager: Arc<ServiceManager>,
     (log, log_file): (&mut Log, Option<&File>),
@@ -61,7 +61,7 @@ pub(super) fn start(
     let read_at = watch::now();
     let lent = Lent::from_environment()?;
     addresses::check(config, &lent)?;
-    let table = Arc::new(table_of(config, recipients)?);
+    let table = Arc::new(table_of(config, lists)?);
     let tables = Tables::default();
     // Its notes are among the warnings on the configuration.
     let (certificates, _) = TlsContext::open(&config.tls, &config.hostname).map_err(ServeError::new)?;
@@ -152,6 +152,7 @@ fn surroundings(
     Surroundings {
         hostname: config.hostname.clone(),
         local_part_case_sensitive: config.local_part_case_sensitive,
+        recipient_delimiter: config.recipient_delimiter,
         report: Arc::clone(log_report) as Arc<dyn Report>,
         spool: Arc::clone(registry.spool()),
         is_named: Arc::new(move |mailbox| tables.name(mailbox)),

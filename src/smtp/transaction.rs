@@ -10,7 +10,7 @@ use super::path::{Path, PathMailbox};
 use super::policy::{Judgement, Policy, Verdict};
 use super::reply::{self, Reply};
 use super::settings::Settings;
-use super::size_limit::copies_exceed;
+use super::size_limit::{SizeLimit, copies_exceed};
 use crate::mail::envelope::{BodyType, Envelope, RecipientParameters};
 
 /// A mail transaction.
@@ -100,8 +100,10 @@ impl Transaction {
         };
         // The rest stands, and whoever sends tries the others again (RFC 5321 §4.5.3.1.10).
         let too_many = || {
-            let is_one_too_many = self.recipients >= settings.limits.recipients_max
-                || settings.policy.asks_store() && copies_exceed(envelope);
+            let copies = envelope.recipients().len();
+            // An alias may have brought more than one.
+            let is_one_too_many = self.recipients.max(copies - 1) >= settings.limits.recipients_max
+                || settings.policy.asks_store() && copies_exceed(envelope, copies);
             is_one_too_many.then_some(reply::TOO_MANY_RECIPIENTS)
         };
         if let Some(refusal) = refusal.or_else(too_many) {
@@ -139,9 +141,12 @@ impl Transaction {
         self.envelope.last_recipient().map_or(unknown, |mailbox| policy.judge(mailbox))
     }
 
-    /// Keeps the recipient that was proposed last, or takes it back; gives the reply.
-    pub(super) fn conclude(&mut self, verdict: Verdict) -> Reply {
-        match refusal(verdict) {
+    /// Keeps the recipient that was proposed last, or takes it back; gives the reply. An alias becomes those
+    /// that it stands for.
+    pub(super) fn conclude(&mut self, verdict: Verdict, settings: &Settings) -> Reply {
+        let refusal =
+            refusal(verdict).or_else(|| (!self.expand_last(settings)).then_some(reply::TOO_MANY_RECIPIENTS));
+        match refusal {
             None => {
                 self.recipients += 1;
                 reply::RECIPIENT_OK
@@ -151,6 +156,27 @@ impl Transaction {
                 refusal
             }
         }
+    }
+}
+
+impl Transaction {
+    /// Puts those in the place of the last recipient that it stands for. False when they are too many, now:
+    /// then it is there as before.
+    fn expand_last(&mut self, settings: &Settings) -> bool {
+        let last = self.envelope.last_recipient();
+        let Some(targets) = last.and_then(|mailbox| settings.policy.aliased(mailbox)) else { return true };
+        let copies = self.envelope.recipients().len() - 1 + targets.len();
+        // The first one is always taken: its sender cannot send it to fewer.
+        if self.recipients > 0 && settings.policy.asks_store() && copies_exceed(&self.envelope, copies) {
+            return false;
+        }
+        self.envelope.replace_last_recipient(targets, settings.local_part_case_sensitive)
+    }
+
+    /// The most octets that its mail data may have.
+    pub(super) fn size_limit(&self, settings: &Settings) -> SizeLimit {
+        let copies = if self.recipients > 1 { self.envelope.recipients().len() } else { 1 };
+        SizeLimit::of(settings, copies)
     }
 }
 

@@ -278,7 +278,18 @@ impl Exchange {
             }
             Question::Recipient { asked } => {
                 let recipient = self.session.proposed_recipient().expect("it is asked about somebody");
-                let verdict = (self.store)(recipient);
+                let store = &mut self.store;
+                let mut refused =
+                    |mailbox: Mailbox<'_>| Some(store(mailbox)).filter(|verdict| *verdict != Verdict::Accept);
+                // A shard does the same.
+                let refusal = match self.session.settings().policy.aliased(recipient) {
+                    None => refused(recipient),
+                    Some(mut targets) => targets.find_map(&mut refused).map(|verdict| match verdict {
+                        Verdict::UnknownRecipient | Verdict::Unstorable => Verdict::TryAgain,
+                        other => other,
+                    }),
+                };
+                let verdict = refusal.unwrap_or(Verdict::Accept);
                 self.resolve(asked, verdict);
             }
             Question::Encryption { asked } => {

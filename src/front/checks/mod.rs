@@ -9,6 +9,7 @@
 //! Each is a function that runs from its start over the answers that are there, and gives none as long as one
 //! is missing ([`Asking`]). Who is trusted by a rule, or has proved good, is asked about less.
 
+mod explain;
 mod lists;
 
 use std::borrow::Cow;
@@ -16,6 +17,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use self::explain::Explained;
 pub use self::lists::News;
 use self::lists::WatchedList;
 use super::access::{AccessRules, Action, Facts, Rule, Ruling as Access};

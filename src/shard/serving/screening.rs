@@ -16,6 +16,7 @@ use crate::shard::answers::Checked;
 use crate::shard::clients::{Seat, denial as denial_of_count};
 use crate::shard::context::Context;
 use crate::shard::front_line::{FrontLine, denial, denial_of_client};
+use crate::shard::governor::Class;
 use crate::smtp::denial::Denial;
 use crate::smtp::policy::Verdict;
 use crate::smtp::question::{OpenQuestion, Recipient};
@@ -112,7 +113,8 @@ impl Serving {
         }));
         self.seat_client(seat);
         self.ask_reverse_name(client, context);
-        self.find_score(context)
+        self.find_score(context)?;
+        if self.is_served(context) { Ok(()) } else { Err(Denial::OVERLOAD) }
     }
 
     fn enter<R: Ring>(client: IpAddr, context: &mut Context<R>) -> Result<Option<Seat>, Denial> {
@@ -121,6 +123,21 @@ impl Serving {
             context.metrics.connections_refused_client.add(1);
             denial_of_count(why)
         })
+    }
+
+    /// Whether the shard has room for a client of this one's class. One that is put off is counted.
+    pub(super) fn is_served<R: Ring>(&self, context: &Context<R>) -> bool {
+        let Some(screening) = &self.screening else { return true };
+        let class = match &screening.score {
+            Some(score) if score.is_suspicious() => Class::Suspicious,
+            Some(_) | None if screening.is_proven => Class::Proven,
+            Some(_) | None => Class::Unknown,
+        };
+        let is_served = context.turn.governor.serves(class);
+        if !is_served {
+            context.metrics.put_off.add(1);
+        }
+        is_served
     }
 
     /// Asks ahead for the client's name by its address, which nothing waits for before RCPT.

@@ -114,7 +114,7 @@ impl Session {
     /// The recipient that RCPT proposed stays, or is taken back; gives the reply.
     pub(super) fn conclude_recipient(&mut self, verdict: Verdict) -> Reply {
         // Nothing else can end the transaction while the answer is awaited.
-        let conclude = |transaction: &mut Transaction| transaction.conclude(verdict);
+        let conclude = |transaction: &mut Transaction| transaction.conclude(verdict, &self.settings);
         let reply = self.transaction.as_mut().map_or(reply::MAIL_FIRST, conclude);
         self.note_recipient_refused(reply);
         reply

@@ -218,6 +218,7 @@ impl Reports {
 pub fn surroundings(reports: &Arc<Reports>) -> Surroundings {
     Surroundings {
         local_part_case_sensitive: true,
+        recipient_delimiter: Default::default(),
         hostname: "mx.test".to_owned(),
         report: Arc::clone(reports) as Arc<dyn Report>,
         spool: Arc::default(),
