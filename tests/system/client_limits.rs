@@ -219,7 +219,7 @@ fn limits_come_and_go_with_a_reload() {
     let reload = |server: &mut Server, text: &str, times: usize| {
         std::fs::write(&path, text).expect("written");
         server.signal(rustix::process::Signal::HUP);
-        let until = Instant::now() + Duration::from_secs(60);
+        let until = Instant::now() + Duration::from_mins(1);
         while server.log().iter().filter(|line| line.contains(" reloaded ")).count() < times {
             assert!(Instant::now() < until, "{}", server.log().join("\n"));
             std::thread::sleep(Duration::from_millis(10));
