@@ -6,6 +6,7 @@
 
 mod checked;
 mod service_user;
+mod state;
 
 use std::path::Path;
 
@@ -46,6 +47,11 @@ fn check_for(file: Option<&Path>, running: Option<&Config>, key: Option<Key>) ->
         }
         if let Some(text) = root_note(config, rustix::process::geteuid().is_root()) {
             warnings.push(Warning(places.finding("listener.address", text)));
+        }
+        // Another user, which root becomes, is asked for itself.
+        let is_another = rustix::process::geteuid().is_root() && config.run_as.user.is_some();
+        if let Some(text) = state::note(config).filter(|_| !is_another) {
+            warnings.push(Warning(places.finding("early.state", text)));
         }
         if let Some(text) = doctor::memory_warning(config) {
             warnings.push(Warning(places.finding("shards", text)));

@@ -331,12 +331,11 @@ fn count_clients(
         Found::Unusable(why) => (None, Some(why)),
     };
     report::lacks(note.as_slice(), log);
-    let (table, secret) = match found {
-        Some(found) => found,
-        None => {
-            let secret = random_octets()?;
-            (front::Clients::new(config.client_places, &secret), secret)
-        }
+    let (table, secret) = if let Some(found) = found {
+        found
+    } else {
+        let secret = random_octets()?;
+        (front::Clients::new(config.client_places, &secret), secret)
     };
     let clients = Clients::new(table, config.limits_of_clients());
     let counted = Arc::clone(&clients);
