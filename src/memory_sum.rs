@@ -48,8 +48,8 @@ pub const PROGRAM_BYTES: u64 = 20 * 1024 * 1024;
 /// What a thread touches of its stack, and what the allocator keeps for it.
 pub const THREAD_BYTES: u64 = 512 * 1024;
 
-/// Threads besides shards, sink workers and what keeps the file of clients: control, log, signals, admin, spill, mailboxes, space, and the
-/// one that makes segments.
+/// Threads besides shards, sink workers and the one that keeps the file of clients: control, log, signals,
+/// admin, spill, mailboxes, space, and the one that makes segments.
 const OTHER_THREADS: u64 = 8;
 
 /// A message, an errand or a question on its way between threads: its place in a channel.

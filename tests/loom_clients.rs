@@ -5,6 +5,10 @@
 #[expect(dead_code, reason = "the models use a part of it")]
 #[path = "."]
 mod front {
+    mod atomic {
+        pub(super) use loom::sync::atomic::{AtomicU64, Ordering};
+    }
+
     #[path = "../src/front/moment.rs"]
     pub mod moment;
 
@@ -17,10 +21,6 @@ mod front {
 
     #[path = "."]
     pub mod clients {
-        mod atomic {
-            pub(super) use loom::sync::atomic::{AtomicU64, Ordering};
-        }
-
         #[path = "../src/front/clients/slot.rs"]
         mod slot;
 
@@ -79,6 +79,29 @@ mod front {
                         assert!(!is_empty(&slot, now));
                         slot.leave();
                     }
+                    assert!(is_empty(&slot, now), "nothing is left open");
+                });
+            }
+
+            /// Afterwards the place looks as before, but for its key.
+            #[test]
+            fn a_place_that_was_given_away_and_left_is_not_opened_for_who_had_it() {
+                loom::model(|| {
+                    let now = now();
+                    let slot = place(now);
+                    let other = {
+                        let slot = Arc::clone(&slot);
+                        thread::spawn(move || {
+                            if slot.replace(key(2), now) {
+                                slot.leave();
+                            }
+                        })
+                    };
+                    if slot.open(key(1), OPEN_MAX, now) == Open::Opened {
+                        assert_eq!(slot.key(), Some(key(1)), "while it is open it is its own");
+                        slot.leave();
+                    }
+                    other.join().expect("no panic");
                     assert!(is_empty(&slot, now), "nothing is left open");
                 });
             }

@@ -126,7 +126,14 @@ pub(super) fn read(mut section: Section<'_>) -> (Limits, Option<usize>) {
             "Temporary files for large and slow messages under way; each is an open file. One client may hold a quarter.",
         ),
     };
-    let clients_max = section.optional_integer(
+    let clients_max = clients_max(&mut section);
+    warn_of_rfcs(&section, &limits);
+    section.finish();
+    (limits, clients_max)
+}
+
+fn clients_max(section: &mut Section<'_>) -> Option<usize> {
+    section.optional_integer(
         "clients_max",
         CLIENTS_MIN..=CLIENTS_MAX,
         Fallback::Computed {
@@ -134,10 +141,7 @@ pub(super) fn read(mut section: Section<'_>) -> (Limits, Option<usize>) {
             default: "1048576 with [client_limits] or early.state, 65536 without; and four times connections_max of all shards at least",
         },
         "Networks of clients that are counted at a time; each takes 32 octets. One client is three networks with [client_limits], and one without. Who finds no place is not counted.",
-    );
-    warn_of_rfcs(&section, &limits);
-    section.finish();
-    (limits, clients_max)
+    )
 }
 
 fn session_without_mail_max(section: &mut Section<'_>) -> Duration {

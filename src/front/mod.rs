@@ -14,3 +14,9 @@ pub mod rate;
 pub mod reverse_dns;
 pub mod score;
 pub mod sender_domain;
+pub mod siblings;
+
+/// The atomics that `clients::slot` is made of; its loom test brings others.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU64, Ordering};
+}

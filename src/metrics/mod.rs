@@ -21,6 +21,6 @@ pub use self::pulse::Pulse;
 pub use self::registry::{AskLists, Registry};
 pub use self::shard::{Phase, ShardMetrics, ShardValues, sum};
 pub use self::sink::{SinkMetrics, SinkValues};
-pub use self::snapshot::{Certificate, Config, Snapshot, SpillValues};
+pub use self::snapshot::{Certificate, ClientValues, Config, Snapshot, SpillValues};
 pub use self::spool::{SpoolMetrics, SpoolValues};
 pub use crate::counter::Counter;

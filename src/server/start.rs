@@ -27,13 +27,13 @@ use crate::admin::socket::{Listening, SocketFile};
 use crate::admin::status::source::Source;
 use crate::admin::{self, Admin, AdminStart};
 use crate::config::{Config, Lists};
-use crate::front::clients as front;
+use crate::front::clients::{self as front, Count};
 use crate::handoff::channel::{Sender as ToShard, Sender as ToWorker};
 use crate::handoff::message::Message;
 use crate::handoff::recipient_map::MapInquiry;
 use crate::log::{self, Log};
 use crate::mail::queue_id::{IdKey, KEY_BYTES};
-use crate::metrics::Registry;
+use crate::metrics::{ClientValues, Registry};
 use crate::ring::probe;
 use crate::service_manager::ServiceManager;
 use crate::shard::clients::Clients;
@@ -77,16 +77,13 @@ pub(super) fn start(
     let confinement = confinement::enter(config, file, log_file, log)?;
     probe::probe().map_err(|unusable| ServeError::new(unusable.to_string()))?;
     let (mut opened, space) = open_sink(config, &surroundings)?;
-    let (clients, keeper) = count_clients(config, &log_report, log)?;
+    let (clients, keeper) = count_clients(config, &registry, &log_report, log)?;
     if !shutdown.may_listen() {
         return Ok(None);
     }
     let Open { bound, admin, control } = listen(config, lent)?;
     let places = bound.places;
-    report::banner(config, places.iter().map(|place| place.bound), &opened, log);
-    report::admin(admin.as_ref().map(Listening::address), log);
-    let logs_to_file = config.log.file.is_some() || log::is_a_file();
-    report::notes(file_limit::log_note(file_limit::bytes_max(), logs_to_file).as_slice(), log);
+    introduce(config, &places, &opened, admin.as_ref(), log);
     registry.set_certificates(certificates.ends(&config.tls.certificates));
     let (tell, events) = unbounded();
     let (letterboxes, inboxes) = inboxes(config.shards.len(), shutdown)?;
@@ -174,6 +171,20 @@ fn open_sink(
     let space = sink::watch_space(&config.sink, surroundings)
         .map_err(|error| ServeError::of_machine("watching the sink's disk", &error))?;
     Ok((opened, space))
+}
+
+/// Says in the log where it listens, and what the operator should know.
+fn introduce(
+    config: &Config,
+    places: &[addresses::Place],
+    opened: &Opened,
+    admin: Option<&Listening>,
+    log: &mut Log,
+) {
+    report::banner(config, places.iter().map(|place| place.bound), opened, log);
+    report::admin(admin.map(Listening::address), log);
+    let logs_to_file = config.log.file.is_some() || log::is_a_file();
+    report::notes(file_limit::log_note(file_limit::bytes_max(), logs_to_file).as_slice(), log);
 }
 
 /// Where clients and operators can connect.
@@ -321,6 +332,7 @@ fn random_octets<const COUNT: usize>() -> Result<[u8; COUNT], ServeError> {
 /// The table of clients, with what is remembered of them; and who keeps that, where it is kept.
 fn count_clients(
     config: &Config,
+    registry: &Registry,
     report: &Arc<LogReport>,
     log: &mut Log,
 ) -> Result<(Arc<Clients>, Option<Keeper>), ServeError> {
@@ -339,6 +351,11 @@ fn count_clients(
         }
     };
     let clients = Clients::new(table, config.limits_of_clients());
+    let counted = Arc::clone(&clients);
+    registry.ask_clients(move || {
+        let Count { networks, proven } = counted.count();
+        ClientValues { networks, proven }
+    });
     let keeper = config.state().map(|path| Keeper {
         path: path.to_owned(),
         secret,

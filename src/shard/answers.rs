@@ -4,11 +4,13 @@
 //! thread, all of it at once, and the connection that waits is named when something of it came home: then the
 //! check runs again from its start. Nothing here waits. What cannot be sent has failed at once.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::dns::table::{Answers as Table, Look, Waiter};
 use crate::dns::{Answer, Asking, Failure, Question};
+use crate::front::siblings::Siblings;
 use crate::handoff::channel::{MustRing, Sender};
 use crate::handoff::lookup::{Answered, Asked};
 
@@ -20,6 +22,7 @@ pub struct Answers {
     to_lookup: Option<Sender<Asked>>,
     /// Without memory as long as nothing was asked.
     table: Table,
+    siblings: Siblings,
     /// Who waits for what came home, each once after [`Answers::take_woken`] has begun.
     woken: Vec<Waiter>,
 }
@@ -36,7 +39,7 @@ pub enum Checked<T> {
 impl Answers {
     /// Those of this shard, which asks this lookup thread.
     pub fn new(shard: u16, to_lookup: Option<Sender<Asked>>) -> Self {
-        Self { shard, to_lookup, table: Table::default(), woken: Vec::new() }
+        Self { shard, to_lookup, table: Table::default(), siblings: Siblings::default(), woken: Vec::new() }
     }
 
     /// The answer, as far as it is known. Nothing is asked.
@@ -109,6 +112,11 @@ impl Answers {
             Some(self.table.known(question, now).unwrap_or_else(|| Arc::clone(&timed_out)))
         };
         check(&mut Asking::new(&mut known))
+    }
+
+    /// Whom to ask lists about for this client.
+    pub fn stand_in(&mut self, client: IpAddr, now: Instant) -> IpAddr {
+        self.siblings.stand_in(client, now)
     }
 
     /// An answer came home.

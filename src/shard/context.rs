@@ -7,6 +7,7 @@ use super::answers::{Answers, Checked};
 use super::clients::Clients;
 use super::delivery::Delivery;
 use super::front_line::news_text;
+use super::governor::Governor;
 use super::handshakes::Handshakes;
 use super::held::Held;
 use super::inbox::Inbox;
@@ -81,6 +82,8 @@ pub struct Turn {
     pub(super) wall_clock: SystemTime,
     /// The same time as clients are counted by.
     pub(super) moment: Moment,
+    /// Whom the shard serves with what it has to do.
+    pub(super) governor: Governor,
     /// Steps of TLS handshakes, and connections that wait for more of them.
     pub(super) handshakes: Handshakes,
     /// Work, and connections that wait for more of it.
@@ -103,6 +106,7 @@ impl Turn {
             now,
             wall_clock,
             moment: clients.moment(now, wall_clock),
+            governor: Governor::IDLE,
             handshakes: Handshakes::default(),
             work: Work::default(),
             held: Held::default(),

@@ -17,7 +17,7 @@ pub struct FrontLine {
 }
 
 /// What a refused recipient is told.
-pub(super) fn denial(refusal: Refusal) -> Denial {
+pub fn denial(refusal: Refusal) -> Denial {
     match refusal {
         Refusal::Rule(place) => Denial::BY_RULE.in_words(place.and_then(Words::number)),
         Refusal::Listed(place) => Denial::LISTED.in_words(place.and_then(Words::number)),
@@ -30,7 +30,7 @@ pub(super) fn denial(refusal: Refusal) -> Denial {
 }
 
 /// What a client is told that is not greeted.
-pub(super) fn denial_of_client(refusal: Refusal) -> Denial {
+pub fn denial_of_client(refusal: Refusal) -> Denial {
     match refusal {
         Refusal::Rule(place) => Denial::CLIENT.in_words(place.and_then(Words::number)),
         Refusal::Listed(place) => Denial::LISTED_CLIENT.in_words(place.and_then(Words::number)),

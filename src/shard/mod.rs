@@ -16,6 +16,7 @@ pub mod delivery;
 mod draft;
 pub mod front_line;
 mod fronts;
+mod governor;
 mod handshakes;
 mod held;
 pub mod inbox;
@@ -51,13 +52,14 @@ use rustix::io::Errno;
 use self::connection::Connection;
 use self::connections::Connections;
 use self::context::Context;
+use self::governor::Governor;
 use self::listener::Listener;
 use self::order::{NewSocket, Order, Service};
 use self::provision::Provision;
 use self::relief::{Relief, relieve_held, relieve_spilling};
 use self::serving::Serving;
 use self::table::Key;
-use crate::limits::SHUTDOWN_WAIT_MAX;
+use crate::limits::{HANDOFF_MESSAGES_MAX, SHUTDOWN_WAIT_MAX};
 use crate::metrics::micros;
 use crate::ring::{Event, Received, Ring, Socket};
 use crate::smtp::session::Session;
@@ -131,6 +133,7 @@ impl<R: Ring> Shard<R> {
         self.prepare();
         self.wait()?;
         self.context.turn.begin();
+        self.context.turn.governor = self.governor();
         self.take_orders();
         self.resume_handshakes();
         let mut events = std::mem::take(&mut self.events);
@@ -192,6 +195,13 @@ impl<R: Ring> Shard<R> {
             metrics.back_pressure_us.add(micros(turn.now.saturating_duration_since(began)));
         }
         turned
+    }
+
+    /// Whom to serve with what is used now.
+    fn governor(&self) -> Governor {
+        let Context { delivery, pool, .. } = &self.context;
+        let at_sink = delivery.under_way() * 100 / HANDOFF_MESSAGES_MAX;
+        Governor::at([self.connections.used_percent(), pool.pressure().used_percent(), at_sink])
     }
 
     /// Whether some client has to wait because memory, receive buffers or the sink have no room.

@@ -353,6 +353,9 @@ impl Serving {
         if let Some(why) = context.refusal(size) {
             return Err(why.into());
         }
+        if !self.is_served(context) {
+            return Err(TryAgain::Overload.into());
+        }
         self.charge_message(&context.turn)?;
         self.recycle_draft(context);
         let (arena, turn) = (context.pool.arena(), &mut context.turn);

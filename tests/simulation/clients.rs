@@ -180,7 +180,7 @@ fn bots_of_one_network_have_nine_shares_and_a_proven_neighbour_goes_on() {
 /// Sessions end in every way; whoever comes afterwards has all connections that a client may have.
 #[test]
 fn connections_come_back_however_they_end() {
-    let mut simulation = Simulation::new(1, Faults::ALL, "connections = \"100000/min\"");
+    let mut simulation = Simulation::new(1, Faults::ALL, "connections = \"96000/min\"");
     for round in 0..40_usize {
         let (client, greeting) = simulation.connect(0, "2001:db8::1");
         assert!(greeting.starts_with("220 "), "round {round}: {greeting}");

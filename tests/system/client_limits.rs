@@ -1,7 +1,10 @@
 //! `[client_limits]` of a running server. A front names the clients, so that they have addresses of anywhere.
 
-use std::time::{Duration, Instant};
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant, SystemTime};
 
+use ringmx::front::clients::{Clients, Limits};
+use ringmx::front::moment::Epoch;
 use support::client::Client;
 use support::server::Server;
 
@@ -217,4 +220,88 @@ fn limits_come_and_go_with_a_reload() {
     reload(&mut server, &text, 2);
     comes(&server, "192.0.2.1", "220");
     early.deliver("a@client.example", "known@example.org", b"Subject: x\r\n\r\n");
+}
+
+/// The file that a server writes which knows this client, of long ago, and nobody else. FORMAT: see
+/// `src/server/client_state.rs`.
+fn remembered(address: &str) -> Vec<u8> {
+    let secret = [5; 16];
+    let table = Clients::new(PLACES, &secret);
+    let (now, wall_clock) = (Instant::now(), SystemTime::now());
+    let epoch = Epoch::new(now);
+    for hours in [60, 48, 36, 24, 1] {
+        let moment = epoch.moment(now, wall_clock - Duration::from_hours(hours));
+        let limits = Limits { connections_max: 50, rates: None };
+        let seat = table.enter(address.parse().expect("an address"), &limits, moment);
+        let seat = seat.expect("it may").expect("it is counted");
+        table.note_message(&seat, moment);
+        table.leave(seat);
+    }
+    let mut octets = b"RMXCLNT\x01".to_vec();
+    octets.extend(secret);
+    octets.extend(table.buckets().to_le_bytes());
+    table.remembered().for_each(|client| octets.extend(client));
+    octets.extend(crc32c::crc32c(&octets).to_le_bytes());
+    octets
+}
+
+const PLACES: usize = 4096;
+
+/// Where a server with this state in its folder keeps it.
+fn with_state() -> String {
+    format!(
+        "[early]\nstate = \"clients.state\"\n[limits]\nclients_max = {PLACES}\n[client_limits]\nconnections = \"2/hour\""
+    )
+}
+
+#[test]
+fn who_has_proved_good_is_known_after_a_restart_and_goes_on_beside_bad_neighbours() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("clients.state");
+    std::fs::write(&state, remembered("198.51.100.77")).expect("written");
+    let limits = with_state().replace("clients.state", state.to_str().expect("UTF-8"));
+    for round in 0..2 {
+        let mut server = server(&limits);
+        for host in 1..=3 {
+            comes(&server, &format!("198.51.100.{host}"), "220");
+            comes(&server, &format!("198.51.100.{host}"), "220");
+        }
+        comes(&server, "198.51.100.4", "421 4.7.0");
+        let mut good = greeted(&server, "198.51.100.77");
+        good.deliver("a@client.example", "known@example.org", b"Subject: x\r\n\r\n");
+        assert!(server.stop().success(), "round {round}");
+        let log = server.log().join("\n");
+        assert!(!log.contains(" warning ") && !log.contains(" error "), "{log}");
+    }
+    let facts = std::fs::metadata(&state).expect("it is there");
+    assert_eq!((facts.permissions().mode() & 0o777, facts.len()), (0o600, 36 + 16));
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
+}
+
+#[test]
+fn a_state_that_cannot_be_read_is_said_once_and_the_next_start_has_a_good_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("clients.state");
+    std::fs::write(&state, "something else").expect("written");
+    let limits = with_state().replace("clients.state", state.to_str().expect("UTF-8"));
+    let said = |limits: &str| {
+        let mut server = server(limits);
+        comes(&server, "192.0.2.1", "220");
+        assert!(server.stop().success());
+        server.log().iter().filter(|line| line.contains("they have to prove good again")).count()
+    };
+    assert_eq!((said(&limits), said(&limits)), (1, 0));
+    // Of a table of another size.
+    assert_eq!(said(&limits.replace("4096", "8192")), 1);
+}
+
+#[test]
+fn a_state_that_cannot_be_written_is_said_and_mail_is_taken() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("missing").join("clients.state");
+    let limits = with_state().replace("clients.state", state.to_str().expect("UTF-8"));
+    let server = server(&limits);
+    let line = server.wait_for_log(|line| line.contains("writing what is known of clients"));
+    assert!(line.contains("missing/clients.state") && line.contains("No such file"), "{line}");
+    greeted(&server, "192.0.2.1").deliver("a@client.example", "known@example.org", b"Subject: x\r\n\r\n");
 }

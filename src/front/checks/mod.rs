@@ -9,6 +9,7 @@
 //! Each is a function that runs from its start over the answers that are there, and gives none as long as one
 //! is missing ([`Asking`]). Who is trusted by a rule, or has proved good, is asked about less.
 
+mod explain;
 mod lists;
 
 use std::borrow::Cow;
@@ -16,6 +17,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use self::explain::Explained;
 pub use self::lists::News;
 use self::lists::WatchedList;
 use super::access::{AccessRules, Action, Facts, Rule, Ruling as Access};
@@ -150,6 +152,8 @@ pub enum Refusal {
 pub struct Subject<'a> {
     /// The client.
     pub client: IpAddr,
+    /// Whom lists are asked about: the client, or one that stands for its network.
+    pub asked_as: IpAddr,
     /// It has proved good.
     pub is_proven: bool,
     /// What it calls itself.
@@ -222,8 +226,7 @@ impl Checks {
         Entry::Served(if is_proven { Duration::ZERO } else { self.rules.greeting_delay })
     }
 
-    /// Asks all that is known to be needed of the DNS for a client that connects. The score, once all is
-    /// there.
+    /// What lists say of a client, once all have answered.
     pub fn score(
         &self,
         client: IpAddr,
@@ -231,10 +234,6 @@ impl Checks {
         now: Instant,
         news: &mut Vec<News>,
     ) -> Option<Score> {
-        if self.rules.reverse_dns != ReverseDnsUse::Off {
-            // Asked ahead.
-            let _ = reverse_dns::look(client, asking);
-        }
         let (mut score, mut is_complete) = (Score::default(), true);
         for list in &self.lists {
             match list.look(client, asking, now, news) {
@@ -252,13 +251,23 @@ impl Checks {
         is_dropped.then(|| self.listed(score))
     }
 
-    /// The client's confirmed name, as far as it is known.
+    /// Whether the client's name is of interest.
+    pub fn uses_reverse_names(&self) -> bool {
+        self.rules.reverse_dns != ReverseDnsUse::Off
+    }
+
+    /// The client's name by its address, once it is known.
+    pub fn look_back(&self, client: IpAddr, asking: &mut Asking<'_>) -> Option<ReverseDns> {
+        reverse_dns::look(client, asking)
+    }
+
+    /// The client's confirmed name, as far as it is known, and where it may stand in a header field.
     pub fn reverse_name(&self, client: IpAddr, asking: &mut Asking<'_>) -> Option<Name> {
-        if self.rules.reverse_dns == ReverseDnsUse::Off {
+        if !self.uses_reverse_names() {
             return None;
         }
         match reverse_dns::look(client, asking)? {
-            ReverseDns::Confirmed(name) => Some(name),
+            ReverseDns::Confirmed(name) => Some(name).filter(is_plain),
             ReverseDns::None | ReverseDns::Failed => None,
         }
     }
@@ -279,7 +288,7 @@ impl Checks {
         // All is asked at once, and decided in order.
         let score = match score {
             Some(score) => Some(Cow::Borrowed(score)),
-            None => self.score(subject.client, asking, now, news).map(Cow::Owned),
+            None => self.score(subject.asked_as, asking, now, news).map(Cow::Owned),
         };
         let name = self.looks_back().then(|| reverse_dns::look(subject.client, asking));
         let domain = self.sender_domain(subject).map(|domain| sender_domain::look(&domain, asking));
@@ -417,6 +426,12 @@ fn origin(subject: &Subject<'_>, asking: &mut Asking<'_>) -> Option<Origin> {
         | spf::SpfResult::TempError
         | spf::SpfResult::PermError => Origin::Client(subject.client),
     })
+}
+
+/// Whether a name has letters, digits, hyphens, underscores and dots only: its owner chose it.
+fn is_plain(name: &Name) -> bool {
+    let fits = |octet: &u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.');
+    name.octets().iter().all(fits)
 }
 
 /// What follows the last `@`; empty for the null reverse-path.

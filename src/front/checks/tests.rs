@@ -54,6 +54,7 @@ fn rule(network: &str, ehlo: &[&str], action: Action, text: Option<&str>) -> Rul
 fn subject<'a>(ehlo: &'a str, reverse_path: &'a str) -> Subject<'a> {
     Subject {
         client: CLIENT.parse().expect("an address"),
+        asked_as: CLIENT.parse().expect("an address"),
         is_proven: false,
         ehlo: ehlo.as_bytes(),
         reverse_path: reverse_path.as_bytes(),

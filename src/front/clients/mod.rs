@@ -8,11 +8,6 @@
 //!
 //! Nothing here is exact between two shards at the same moment, and need not be: each word is changed whole.
 
-/// The atomics that `slot` is made of; its loom test brings others.
-mod atomic {
-    pub(super) use std::sync::atomic::{AtomicU64, Ordering};
-}
-
 mod slot;
 
 use std::net::IpAddr;

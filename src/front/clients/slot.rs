@@ -12,9 +12,9 @@
 //! there is one the place belongs to its key. Who replaces a key takes the place by `open = CLAIMED`, writes
 //! the other words and lets it in. Who opens a connection looks at the key once more afterwards.
 
+use super::super::atomic::{AtomicU64, Ordering};
 use super::super::moment::{Hour, Moment, Ticks};
 use super::super::rate::Rate;
-use super::atomic::{AtomicU64, Ordering};
 
 /// `open` of a place that is being given to another key.
 const CLAIMED: u16 = u16::MAX;

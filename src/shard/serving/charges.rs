@@ -48,8 +48,8 @@ impl Serving {
         seat.pay(Event::Recipient, 1, turn.moment).map_err(|_| Denial::TOO_MANY_RECIPIENTS)
     }
 
-    /// What the client is told of the recipient of whom this is true. One that nobody knows is paid for before
-    /// it is told.
+    /// What the client is told of the recipient of whom this is true. One that nobody knows is paid for
+    /// before the client is told.
     pub(super) fn charge_verdict<R>(&self, verdict: Verdict, context: &Context<R>) -> Verdict {
         let is_over = |seat: &Seat| seat.pay(Event::UnknownRecipient, 1, context.turn.moment).is_err();
         match verdict {

@@ -16,6 +16,7 @@ use crate::shard::answers::Checked;
 use crate::shard::clients::{Seat, denial as denial_of_count};
 use crate::shard::context::Context;
 use crate::shard::front_line::{FrontLine, denial, denial_of_client};
+use crate::shard::governor::Class;
 use crate::smtp::denial::Denial;
 use crate::smtp::policy::Verdict;
 use crate::smtp::question::{OpenQuestion, Recipient};
@@ -29,6 +30,8 @@ const ANSWERS_WAIT_MAX: Duration = Duration::from_secs(3);
 pub(super) struct Screening {
     /// It has proved good.
     is_proven: bool,
+    /// Whom lists are asked about.
+    asked_as: IpAddr,
     /// What lists say of it, once all have answered, or had their time.
     score: Option<Score>,
     /// When the last facts came that answers are asked for by: the client's address, then the reverse-path.
@@ -101,6 +104,7 @@ impl Serving {
         self.session.delay_greeting(delay);
         self.screening = Some(Box::new(Screening {
             is_proven,
+            asked_as: context.answers.stand_in(client, context.turn.now),
             score: None,
             asked_at: context.turn.now,
             ruling: None,
@@ -108,7 +112,9 @@ impl Serving {
             told: 0,
         }));
         self.seat_client(seat);
-        self.find_score(client, context)
+        self.ask_reverse_name(client, context);
+        self.find_score(context)?;
+        if self.is_served(context) { Ok(()) } else { Err(Denial::OVERLOAD) }
     }
 
     fn enter<R: Ring>(client: IpAddr, context: &mut Context<R>) -> Result<Option<Seat>, Denial> {
@@ -119,12 +125,36 @@ impl Serving {
         })
     }
 
+    /// Whether the shard has room for a client of this one's class. One that is put off is counted.
+    pub(super) fn is_served<R: Ring>(&self, context: &Context<R>) -> bool {
+        let Some(screening) = &self.screening else { return true };
+        let class = match &screening.score {
+            Some(score) if score.is_suspicious() => Class::Suspicious,
+            Some(_) | None if screening.is_proven => Class::Proven,
+            Some(_) | None => Class::Unknown,
+        };
+        let is_served = context.turn.governor.serves(class);
+        if !is_served {
+            context.metrics.put_off.add(1);
+        }
+        is_served
+    }
+
+    /// Asks ahead for the client's name by its address, which nothing waits for before RCPT.
+    fn ask_reverse_name<R: Ring>(&self, client: IpAddr, context: &mut Context<R>) {
+        if self.front.checks.uses_reverse_names() {
+            let checks = &self.front.checks;
+            let _ = context.run_check(self.key, |asking| checks.look_back(client, asking));
+        }
+    }
+
     /// What lists say of the client. An error when it is not to be greeted.
-    fn find_score<R: Ring>(&mut self, client: IpAddr, context: &mut Context<R>) -> Result<(), Denial> {
+    fn find_score<R: Ring>(&mut self, context: &mut Context<R>) -> Result<(), Denial> {
         let Some(screening) = self.screening.as_mut().filter(|screening| screening.score.is_none()) else {
             return Ok(());
         };
-        let (checks, now, mut news) = (&self.front.checks, context.turn.now, Vec::new());
+        let (checks, client) = (&self.front.checks, screening.asked_as);
+        let (now, mut news) = (context.turn.now, Vec::new());
         let checked = context.run_check(self.key, |asking| checks.score(client, asking, now, &mut news));
         context.tell_news(&news);
         let Checked::Done(score) = checked else { return Ok(()) };
@@ -174,7 +204,7 @@ impl Serving {
     fn rule<R: Ring>(&mut self, context: &mut Context<R>) {
         let (front, now, mut news) = (Arc::clone(&self.front), context.turn.now, Vec::new());
         let Some(screening) = &self.screening else { return };
-        let subject = self.subject(screening.is_proven);
+        let subject = self.subject(screening);
         let score = screening.score.as_ref();
         let checked =
             context.run_check(self.key, |asking| front.checks.judge(&subject, score, asking, now, &mut news));
@@ -188,7 +218,7 @@ impl Serving {
     fn rule_without_answers<R: Ring>(&mut self, context: &mut Context<R>) {
         let (front, now, mut news) = (Arc::clone(&self.front), context.turn.now, Vec::new());
         let Some(screening) = &self.screening else { return };
-        let subject = self.subject(screening.is_proven);
+        let subject = self.subject(screening);
         let ruling = context.answers.end_check(now, |asking| {
             front.checks.judge(&subject, screening.score.as_ref(), asking, now, &mut news)
         });
@@ -196,10 +226,11 @@ impl Serving {
         self.take_ruling(ruling.unwrap_or_default(), context);
     }
 
-    fn subject(&self, is_proven: bool) -> Subject<'_> {
+    fn subject(&self, screening: &Screening) -> Subject<'_> {
         Subject {
             client: self.session.client().ip(),
-            is_proven,
+            asked_as: screening.asked_as,
+            is_proven: screening.is_proven,
             ehlo: self.session.ehlo_name(),
             reverse_path: self.session.reverse_path().unwrap_or_default(),
         }
@@ -271,8 +302,12 @@ impl Serving {
 
     /// Answers of the DNS came that a check of this connection waits for, or their time is over.
     pub(in crate::shard) fn handle_answers<R: Ring>(&mut self, context: &mut Context<R>) {
+        if self.screening.is_none() {
+            return;
+        }
+        self.ask_reverse_name(self.session.client().ip(), context);
         let waits_to_greet = self.session.waits_to_greet();
-        if let Err(why) = self.find_score(self.session.client().ip(), context) {
+        if let Err(why) = self.find_score(context) {
             // Whoever was greeted has its recipients refused.
             if waits_to_greet {
                 return self.turn_away(why);
