@@ -72,8 +72,12 @@ pub fn page(report: &Report<'_>) -> String {
             let _ = write!(body, "<section><h2>{title}</h2>{chart}</section>");
         }
     }
-    body.push_str(&phases(report));
-    body.push_str(&configuration(report));
+    body.push_str(&phases("Latency by phase", report));
+    body.push_str(&configuration("Configuration and counts", report));
+    if let Some(beside) = report.beside() {
+        body.push_str(&phases("Beside it: latency by phase", &beside));
+        body.push_str(&configuration("Beside it: configuration and counts", &beside));
+    }
     let title = escape(&report.plan.target);
     format!(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>\
@@ -158,7 +162,7 @@ fn tiles(report: &Report<'_>) -> String {
     format!("<div class=tiles>{}</div>", tiles.into_iter().map(tile).collect::<String>())
 }
 
-fn phases(report: &Report<'_>) -> String {
+fn phases(title: &str, report: &Report<'_>) -> String {
     let mut rows = String::new();
     for phase in Phase::ALL {
         let Percentiles { count, p50, p90, p99, p999, p9999, max } = report.latency(phase);
@@ -172,12 +176,12 @@ fn phases(report: &Report<'_>) -> String {
         }
     }
     format!(
-        "<section><h2>Latency by phase</h2><div class=wide><table><tr><th>phase<th>count<th>p50<th>p90<th>p99<th>p99.9\
+        "<section><h2>{title}</h2><div class=wide><table><tr><th>phase<th>count<th>p50<th>p90<th>p99<th>p99.9\
          <th>p99.99<th>longest</tr>{rows}</table></div></section>"
     )
 }
 
-fn configuration(report: &Report<'_>) -> String {
+fn configuration(title: &str, report: &Report<'_>) -> String {
     let tally = &report.outcome.tally;
     let replies: Vec<String> =
         tally.replies.by_code().iter().map(|(code, count)| format!("{count} × {code}")).collect();
@@ -213,13 +217,19 @@ fn configuration(report: &Report<'_>) -> String {
     if report.plan.rate.is_none() {
         rows.retain(|(name, _)| *name != "in time");
     }
-    if let Some(tls) = report.tls() {
+    if report.plan.bots.is_some() {
+        rows.retain(|(name, _)| !matches!(*name, "message" | "messages"));
+        let sessions = format!("{} ended of {} begun", tally.bots.sessions(), tally.started);
+        rows.insert(3, ("sessions", sessions));
+        rows.extend(report.bots());
+    } else if let Some(tls) = report.tls() {
         rows.insert(3, ("TLS", tls));
     }
+    rows.extend(report.plan.source.map(|source| ("source", source.to_string())));
     rows.extend(report.notes().into_iter().map(|note| ("note", note)));
     let row = |(name, value): &(&str, String)| format!("<tr><td>{name}</td><td>{}</td></tr>", escape(value));
     let rows: String = rows.iter().map(row).collect();
-    format!("<section><h2>Configuration and counts</h2><table class=plain>{rows}</table></section>")
+    format!("<section><h2>{title}</h2><table class=plain>{rows}</table></section>")
 }
 
 /// Latency over "nines": the axis of HdrHistogram's plots, where each step is a tenth of the messages before.
