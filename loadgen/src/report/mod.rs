@@ -157,6 +157,13 @@ impl Report<'_> {
         self.outcome.tally.latencies.percentiles(phase)
     }
 
+    /// What the run is about: transactions, or sessions where no mail was accepted and sessions went to their
+    /// end.
+    pub fn subject(&self) -> Phase {
+        let of = |phase| self.latency(phase).count > 0;
+        if !of(Phase::Transaction) && of(Phase::Session) { Phase::Session } else { Phase::Transaction }
+    }
+
     /// What the server does not offer although it was asked for, and other things to know.
     pub fn notes(&self) -> Vec<String> {
         let tally = &self.outcome.tally;

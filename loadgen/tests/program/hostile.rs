@@ -58,6 +58,24 @@ fn a_standing_connection_has_as_many_refusals_as_asked() {
 }
 
 #[test]
+fn where_no_mail_is_accepted_the_curves_are_those_of_sessions() {
+    let server = Server::start(Oddity::RefusesUnknown);
+    let folder = tempfile::tempdir().expect("folder");
+    let [page, curve] = ["page", "curve"].map(|name| folder.path().join(name));
+    let arguments = format!("--html {} --hgrm {}", page.display(), curve.display());
+    let ended =
+        loadgen_to(&server, &format!("-c 2 -m 30 --scenario refused --unknown no@x.test {arguments}"));
+    assert_eq!(ended.code, Some(0), "{}", ended.text);
+    let page = fs::read_to_string(page).expect("a page");
+    for words in ["refusals/s", "sessions/s", "Latency of a session, by percentile"] {
+        assert!(page.contains(words), "{words}");
+    }
+    let curve = fs::read_to_string(curve).expect("percentiles");
+    let foot = curve.lines().last().expect("a foot").split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(foot.contains("Total count = 30]"), "{curve}");
+}
+
+#[test]
 fn a_server_may_bound_the_refusals_of_a_connection() {
     let server = Server::start(Oddity::BoundsRefusals);
     let (ended, report) = reported(&server, "-c 1 -m 20 --per-connection 100 --scenario refused");

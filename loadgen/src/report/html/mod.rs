@@ -62,11 +62,16 @@ pub fn page(report: &Report<'_>) -> String {
         body.push_str(&failures(report));
     }
     body.push_str(&judgements(report));
+    let by_percentile = if report.subject() == Phase::Session {
+        "Latency of a session, by percentile"
+    } else {
+        "Latency of a message, by percentile"
+    };
     let slices = report.over_time();
     for (title, chart) in [
         ("Messages accepted per second, over time", rate_over_time(report, &slices)),
         ("Latency of a message, over time", latency_over_time(&slices)),
-        ("Latency of a message, by percentile", latency_curve(report)),
+        (by_percentile, latency_curve(report)),
     ] {
         if let Some(chart) = chart {
             let _ = write!(body, "<section><h2>{title}</h2>{chart}</section>");
@@ -141,11 +146,18 @@ fn judgements(report: &Report<'_>) -> String {
 }
 
 fn tiles(report: &Report<'_>) -> String {
-    let latency = report.latency(Phase::Transaction);
-    let mut tiles = vec![
-        (thousands(report.rate()), "messages/s".to_owned()),
-        (format!("{:.1}", report.megabytes_rate()), "MB/s".to_owned()),
-    ];
+    let latency = report.latency(report.subject());
+    let mut tiles = if report.subject() == Phase::Session {
+        vec![
+            (thousands(report.refusals_rate()), "refusals/s".to_owned()),
+            (thousands(report.sessions_rate()), "sessions/s".to_owned()),
+        ]
+    } else {
+        vec![
+            (thousands(report.rate()), "messages/s".to_owned()),
+            (format!("{:.1}", report.megabytes_rate()), "MB/s".to_owned()),
+        ]
+    };
     for (value, name) in
         [(latency.p50, "p50"), (latency.p99, "p99"), (latency.p999, "p99.9"), (latency.max, "longest")]
     {
@@ -234,9 +246,9 @@ fn configuration(title: &str, report: &Report<'_>) -> String {
 
 /// Latency over "nines": the axis of HdrHistogram's plots, where each step is a tenth of the messages before.
 fn latency_curve(report: &Report<'_>) -> Option<String> {
-    let count = report.latency(Phase::Transaction).count.max(1) as f64;
+    let count = report.latency(report.subject()).count.max(1) as f64;
     let nines = |quantile: f64| -(1.0 - quantile).max(0.5 / count).log10();
-    let curve = report.outcome.tally.latencies.curve(Phase::Transaction);
+    let curve = report.outcome.tally.latencies.curve(report.subject());
     let points: Vec<(f64, Option<f64>)> =
         curve.iter().map(|(quantile, value, _)| (nines(*quantile), Some(*value as f64))).collect();
     let name = |nines: u32| match nines {
