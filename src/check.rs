@@ -12,7 +12,8 @@ use std::path::Path;
 pub use self::checked::Checked;
 use self::checked::sort;
 
-use crate::config::{self, Config, Entries, Places, Problem, Warning, recipients};
+use crate::config::{self, Config, Lists, Places, Problem, Warning};
+use crate::mail::address_table::Key;
 use crate::sink::{Remark, file_limit};
 use crate::smtp::policy::RecipientEntry;
 use crate::tls::certificate::CertificateFile;
@@ -21,25 +22,25 @@ use crate::{doctor, sink};
 
 /// Checks a configuration file, or without one what is served without one.
 pub fn check(file: Option<&Path>) -> Checked {
-    check_for(file, None)
+    check_for(file, None, None)
 }
 
 /// The same for a server that runs. What is wrong with a store that it takes only when it is started again is
-/// no problem yet.
-pub fn check_again(file: Option<&Path>, running: &Config) -> Checked {
-    check_for(file, Some(running))
+/// no problem yet. `key`: that of its table of recipients, so that the same recipients make the same table.
+pub fn check_again(file: Option<&Path>, running: &Config, key: Option<Key>) -> Checked {
+    check_for(file, Some(running), key)
 }
 
-fn check_for(file: Option<&Path>, running: Option<&Config>) -> Checked {
-    let config::Reading { config, log_format, mut problems, mut warnings, places, recipients } = match file {
-        Some(file) => config::read(file),
+fn check_for(file: Option<&Path>, running: Option<&Config>, key: Option<Key>) -> Checked {
+    let config::Reading { config, log_format, mut problems, mut warnings, places, lists } = match file {
+        Some(file) => config::read_with(file, misnamed, key),
         None => config::Reading::of_embedded_default(),
     };
     if let Some(config) = &config {
         check_certificates(config, &places, &mut problems, &mut warnings);
         let is_taken = running.is_none_or(|running| config.has_sink_of(running));
         check_store(config, is_taken, &places, &mut problems, &mut warnings);
-        check_names(config, &places, recipients.as_deref(), &mut warnings);
+        check_postmaster(config, &places, &mut warnings);
         if let Some(text) = file_limit::message_note(config, file_limit::bytes_max()) {
             warnings.push(Warning(places.finding("limits.message_size_max", text)));
         }
@@ -52,16 +53,16 @@ fn check_for(file: Option<&Path>, running: Option<&Config>) -> Checked {
     }
     sort(&places, &mut problems, &mut warnings);
     let config = config.filter(|_| problems.is_empty());
-    Checked { config, recipients, places, log_format, problems, warnings }
+    Checked { config, lists, places, log_format, problems, warnings }
 }
 
-/// Checks the file of recipients of a configuration that is in use: its entries, and what is probably not
-/// meant.
-pub fn recipients(config: &Config) -> Result<(Entries, Vec<Warning>), Vec<Problem>> {
+/// Checks the files of recipients and aliases of a configuration that is in use: whom they name, and what is
+/// probably not meant. `key`: that of the table in use.
+pub fn lists(config: &Config, key: Option<Key>) -> Result<(Lists, Vec<Warning>), Vec<Problem>> {
     let places = Places::default();
-    let (entries, mut warnings) = config::read_recipients(config, &places)?;
-    check_names(config, &places, entries.as_deref(), &mut warnings);
-    Ok((entries, warnings))
+    let (lists, mut warnings) = config::read_lists(config, &places, misnamed, key)?;
+    check_postmaster(config, &places, &mut warnings);
+    Ok((lists, warnings))
 }
 
 /// Nothing needs root but a port below 1024. A server that listens on loopback only, for instance in a
@@ -118,35 +119,34 @@ fn check_store(
 }
 
 /// Recipients that the operator names and the store cannot: nobody of them gets mail.
-fn check_names(
-    config: &Config,
-    places: &Places,
-    recipients: Option<&[(usize, RecipientEntry)]>,
-    warnings: &mut Vec<Warning>,
-) {
-    let Some(why) = sink::unnameable(&config.sink, config.local_part_case_sensitive) else { return };
-    let refused = |name: String| {
-        format!(
-            "the directory that `template` gives this recipient has a name that cannot be: {name}; RCPT is refused with \
-             `550 5.1.3`; change `template`, or the address"
-        )
+fn misnamed(config: &Config) -> Box<dyn Fn(&RecipientEntry) -> Option<String>> {
+    let Some(why) = sink::unnameable(&config.sink, config.local_part_case_sensitive) else {
+        return Box::new(|_| None);
     };
-    if let Some((local_part, domain)) = config.postmaster.rsplit_once('@')
-        && let Some(name) = why(local_part, domain)
-    {
-        warnings.push(Warning(places.finding("postmaster", refused(name))));
-    }
-    // A file that cannot be read is a problem already.
-    let (Some(file), Some(entries)) = (&config.recipients, recipients) else { return };
-    let odd = entries.iter().filter_map(|(line, entry)| {
+    Box::new(move |entry| {
         let name = match entry {
             RecipientEntry::Mailbox { local_part, domain } => why(local_part, domain),
             // Whom it names, none can be shorter.
             RecipientEntry::CatchAll(domain) => why("a", domain),
         };
-        Some((*line, refused(name?)))
-    });
-    warnings.extend(recipients::warnings(file, odd.collect()));
+        name.map(|name| refused(&name))
+    })
+}
+
+fn check_postmaster(config: &Config, places: &Places, warnings: &mut Vec<Warning>) {
+    let Some(why) = sink::unnameable(&config.sink, config.local_part_case_sensitive) else { return };
+    if let Some((local_part, domain)) = config.postmaster.rsplit_once('@')
+        && let Some(name) = why(local_part, domain)
+    {
+        warnings.push(Warning(places.finding("postmaster", refused(&name))));
+    }
+}
+
+fn refused(name: &str) -> String {
+    format!(
+        "the directory that `template` gives this recipient has a name that cannot be: {name}; RCPT is refused with \
+         `550 5.1.3`; change `template`, or the address"
+    )
 }
 
 #[cfg(test)]

@@ -52,6 +52,9 @@ pub const PROXY_V2_BYTES_MAX: usize = 4096;
 /// The fewest recipients a transaction may be limited to (RFC 5321 §4.5.3.1.8).
 pub const RECIPIENTS_MIN: usize = 100;
 
+/// Mailboxes that one alias may stand for.
+pub const ALIAS_TARGETS_MAX: usize = 100;
+
 /// Octets that all copies of one message may have, where each recipient has a maildir: SIZE times recipients.
 /// Past it further recipients get `452 4.5.3`, and the sender tries those with another copy of the message. A
 /// disk writes as much in about a second.
@@ -326,6 +329,9 @@ pub const STAGING_BYTES: usize = 8 * 1024 * 1024;
 
 /// The oldest kernel whose io_uring does what the shards need; whether it does is tried out at start.
 pub const KERNEL_LEAST: &str = "6.1";
+
+/// Envelopes that the table of greylisting remembers, of all shards: 8 MiB.
+pub const GREYLIST_PLACES: usize = 1 << 20;
 
 /// The oldest kernel on which `batch_wait` can be set.
 pub const KERNEL_OF_BATCH_WAIT: &str = "6.12";

@@ -14,6 +14,7 @@ fn main() -> ExitCode {
         Command::Check { config } => cli::check(config.path()),
         Command::Config => cli::reference(),
         Command::Doctor { config, script } => cli::doctor(config.path(), script),
+        Command::Recipients(command) => cli::recipients(&command),
         Command::Reload { config } => cli::reload(config.path()),
         Command::Serve { config } => cli::serve(config.path()),
         Command::Cert(command) => cli::cert(&command),

@@ -3,17 +3,19 @@
 //! Each part is a bound of `limits` or of the configuration, times what it bounds. Where a bound counts
 //! things and not octets, what one of them takes was measured, rounded up, and is measured again by
 //! `tests/costs/memory_sum.rs`. Whoever adds something that can grow adds a part here. Reads nothing of the
-//! machine but the length of the file of recipients; what the kernel allows is given.
+//! machine but the lines of the file of recipients; what the kernel allows is given.
 
 use std::fmt::{self, Display};
 
-use crate::config::{Config, Listener, Shard};
+use crate::config::{Config, Listener, Shard, recipients};
+use crate::front::clients;
 use crate::limits::{
-    BATCH_FILES_MAX, BATCH_LOADED_BYTES_MAX, ENVELOPE_BYTES_FREE, ENVELOPES_BYTES_MAX, HANDOFF_MESSAGES_MAX,
-    HANDSHAKE_BYTES_FREE, HELD_BYTES_MAX, INQUIRIES_AWAY_MAX, LISTEN_BACKLOG, MAILBOXES_READY_MAX,
-    MAILDIRS_DOUBTED_MAX, MAILDIRS_KNOWN_MAX, MAILDIRS_TROUBLED_MAX, OLD_TABLES_BYTES_MAX, ORDERS_MAX,
-    PROXY_V2_BYTES_MAX, REFUSED_CONNECTIONS_MAX, REPLY_BYTES_MAX, SEND_BUFFER_BYTES, SPARE_REPLIES_MAX,
-    SPILLS_AWAY_MAX, STAGING_BYTES, TLS_SESSION_BYTES_MAX, TLS_SESSIONS_MAX, ZEROS_BYTES,
+    ALIAS_TARGETS_MAX, BATCH_FILES_MAX, BATCH_LOADED_BYTES_MAX, ENVELOPE_BYTES_FREE, ENVELOPES_BYTES_MAX,
+    HANDOFF_MESSAGES_MAX, HANDSHAKE_BYTES_FREE, HELD_BYTES_MAX, INQUIRIES_AWAY_MAX, LISTEN_BACKLOG,
+    MAILBOXES_READY_MAX, MAILDIRS_DOUBTED_MAX, MAILDIRS_KNOWN_MAX, MAILDIRS_TROUBLED_MAX,
+    OLD_TABLES_BYTES_MAX, ORDERS_MAX, PROXY_V2_BYTES_MAX, REFUSED_CONNECTIONS_MAX, REPLY_BYTES_MAX,
+    SEND_BUFFER_BYTES, SPARE_REPLIES_MAX, SPILLS_AWAY_MAX, STAGING_BYTES, TLS_SESSION_BYTES_MAX,
+    TLS_SESSIONS_MAX, ZEROS_BYTES,
 };
 use crate::ring::locked_memory;
 use crate::smtp::settings::TlsPolicy;
@@ -46,8 +48,8 @@ pub const PROGRAM_BYTES: u64 = 20 * 1024 * 1024;
 /// What a thread touches of its stack, and what the allocator keeps for it.
 pub const THREAD_BYTES: u64 = 512 * 1024;
 
-/// Threads besides shards and sink workers: control, log, signals, admin, spill, mailboxes, space, and the
-/// one that makes segments.
+/// Threads besides shards, sink workers and the one that keeps the file of clients: control, log, signals,
+/// admin, spill, mailboxes, space, and the one that makes segments.
 const OTHER_THREADS: u64 = 8;
 
 /// A message, an errand or a question on its way between threads: its place in a channel.
@@ -59,9 +61,9 @@ const NAME_BYTES: u64 = 512;
 /// What a plan holds for each file that it makes: names and operations.
 const PLANNED_FILE_BYTES: u64 = 4 * 1024;
 
-/// Reading the file of recipients and making the table takes at most so many times its length. Measured: 21
-/// where a line has 8 octets, 10 where it has 14, 5 where it has 33.
-const RECIPIENTS_FACTOR: u64 = 24;
+/// Reading the file of aliases and making the table takes at most so many times its length, where a line has
+/// 16 octets.
+const ALIASES_FACTOR: u64 = 48;
 
 /// What a session that can be resumed takes besides its own octets.
 const TLS_SESSION_PLACE_BYTES: u64 = 256;
@@ -192,7 +194,8 @@ impl MemorySum {
             // What was read back from spill files, and what is made of the messages of one batch: other line
             // ends, base 64, one envelope written out for each.
             let loaded = BATCH_LOADED_BYTES_MAX.saturating_add(config.limits.message_size_max);
-            let files = octets(BATCH_FILES_MAX.max(config.limits.recipients_max)) * PLANNED_FILE_BYTES;
+            let files = octets(BATCH_FILES_MAX.max(config.limits.recipients_max + ALIAS_TARGETS_MAX))
+                * PLANNED_FILE_BYTES;
             let each = loaded
                 .saturating_add(config.sink.facts().converted_bytes(config.limits.message_size_max))
                 .saturating_add(files);
@@ -230,6 +233,7 @@ impl MemorySum {
         // Those whose connection is gone are on their way to a sink.
         let messages = counts.connections + counts.shards * octets(HANDOFF_MESSAGES_MAX);
         add("transactions", messages * MESSAGE_BYTES, "10 KiB a connection");
+        add("clients that are counted", octets(clients::bytes(config.client_places)), "clients_max");
         add("octets that cannot be read yet", counts.shards * octets(HELD_BYTES_MAX), "32 MiB each shard");
         let spares = octets(SPARE_REPLIES_MAX) * 2 * octets(REPLY_BYTES_MAX);
         add("memory of replies that were sent", counts.shards * spares, "8 MiB each shard");
@@ -253,10 +257,17 @@ impl MemorySum {
         }
         let places = 2 * (HANDOFF_MESSAGES_MAX + SPILLS_AWAY_MAX + INQUIRIES_AWAY_MAX) + ORDERS_MAX;
         add("channels between threads", counts.shards * octets(places) * PLACE_BYTES, "cpus");
-        add("recipients", recipients_bytes(config), "recipients, 24 times the length of the file");
-        if config.recipients.is_some() {
-            let before = recipients_bytes(config) + octets(OLD_TABLES_BYTES_MAX);
-            add("recipients of before a reload", before, "as much again, and 16 MiB, for open sessions");
+        if let Some(file) = &config.recipients {
+            let (reading, table) = recipients::bytes_max(file);
+            add("recipients", table, "10.7 octets a line");
+            add("reading the file of recipients", reading, "its length, and 22 octets a line");
+            let before = octets(OLD_TABLES_BYTES_MAX).max(2 * table);
+            add("recipients of before a reload", before, "twice as much, or 16 MiB, for open sessions");
+        }
+        if let Some(file) = &config.aliases {
+            let length = std::fs::metadata(file).map_or(0, |facts| facts.len());
+            // While another generation of them is read.
+            add("aliases", 2 * ALIASES_FACTOR * length, "96 times the length of the file");
         }
         add("what the allocator keeps", heap / ALLOCATOR_SHARE, "an eighth of what it gave");
     }
@@ -333,15 +344,9 @@ impl Counts {
             shards,
             connections: config.shards.iter().map(of_shard).sum(),
             workers,
-            threads: shards + workers + OTHER_THREADS,
+            threads: shards + workers + OTHER_THREADS + u64::from(config.state().is_some()),
         }
     }
-}
-
-/// All shards, all listeners and the sink have one table.
-fn recipients_bytes(config: &Config) -> u64 {
-    let length = |file| std::fs::metadata(file).map_or(0, |facts: std::fs::Metadata| facts.len());
-    config.recipients.as_ref().map_or(0, length).saturating_mul(RECIPIENTS_FACTOR)
 }
 
 fn octets(count: usize) -> u64 {

@@ -250,7 +250,11 @@ metrics! {
         |s, to| to.each_shard(s, |shard| shard.connections);
     "connections_open" Gauge ["shard"] "Connections now.",
         |s, to| to.each_shard(s, |shard| shard.connections_open);
-    "connections_refused_total" Counter ["shard" "reason"] "Connections turned away: full (connections_max), client (connections_per_client_max), stopping (the server was).",
+    "clients_counted" Gauge [] "Networks of clients in the table (limits.clients_max), counted once a minute; most clients are several.",
+        |s, to| to.add(&[], s.snapshot.clients.networks);
+    "clients_proven" Gauge [] "Clients that have proved good, counted once a minute.",
+        |s, to| to.add(&[], s.snapshot.clients.proven);
+    "connections_refused_total" Counter ["shard" "reason"] "Connections turned away: full (connections_max), client (connections_per_client_max, or a rate of [client_limits]), stopping (the server was).",
         |s, to| for (shard, values) in s.snapshot.shards.iter().enumerate() {
             for (reason, count) in [
                 ("full", values.connections_refused_full),
@@ -314,6 +318,14 @@ metrics! {
     "back_pressure_seconds_total" Counter ["shard"] "Seconds in which clients were held back: no receive buffer was left, memory for mail data was nearly used up, or messages waited for a place with the sink.",
         |s, to| for (shard, values) in s.snapshot.shards.iter().enumerate() {
             to.add(&[("shard", &shard)], Unit::Microsecond.of(values.back_pressure_us));
+        };
+    "put_off_total" Counter [] "Connections and transactions that were put off for want of room, which is kept for better clients.",
+        |s, to| to.add(&[], s.total.put_off);
+    "would_refuse_total" Counter [] "Times a rule that only warns would have refused the recipients of a session.",
+        |s, to| to.add(&[], s.total.front_warnings);
+    "dnsbl_up" Gauge ["list"] "Whether a list in the DNS answers its test entries as it should and is used.",
+        |s, to| for (list, is_used) in &s.snapshot.lists {
+            to.add(&[("list", list)], u64::from(*is_used));
         };
     "spill_files" Gauge [] "Spill files of messages that are too large or too slow for memory.",
         |s, to| to.add(&[], s.snapshot.spill.files);

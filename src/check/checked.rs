@@ -1,15 +1,14 @@
 //! What was found out of a configuration.
 
-use crate::config::{Config, Entries, Finding, LogFormat, Places, Problem, Warning};
+use crate::config::{Config, Finding, Lists, LogFormat, Places, Problem, Warning};
 
 /// A configuration with all that was found out about it.
 #[derive(Debug)]
 pub struct Checked {
     /// What to serve with; none when there are problems.
     pub config: Option<Config>,
-    /// The entries of the file of recipients that it names, each with its line; none where every local-part
-    /// is taken.
-    pub recipients: Entries,
+    /// Whom the files of recipients and aliases name.
+    pub lists: Lists,
     /// Where the keys of the file stand.
     pub places: Places,
     /// How findings are told in the log: as configured, also where something else is wrong.

@@ -105,6 +105,9 @@ fn look(config: &Config, file: Option<&Path>, account: &Account) -> Vec<Found> {
     if let Some(recipients) = &config.recipients {
         read_again(recipients, Place::Key("recipients"));
     }
+    if let Some(aliases) = &config.aliases {
+        read_again(aliases, Place::Key("aliases"));
+    }
     for (index, files) in config.tls.certificates.iter().enumerate() {
         read_again(&files.chain, Place::Certificate(index, "chain"));
         read_again(&files.key, Place::Certificate(index, "key"));

@@ -7,6 +7,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::cert::CertCommand;
+use super::recipients::RecipientsCommand;
 use super::spool::SpoolCommand;
 use super::version;
 
@@ -66,6 +67,9 @@ pub enum Command {
         #[arg(long)]
         script: bool,
     },
+    /// Prepare files of recipients.
+    #[command(subcommand)]
+    Recipients(RecipientsCommand),
     /// Read a spool, beside a running receiver or without.
     #[command(subcommand)]
     Spool(SpoolCommand),
@@ -152,6 +156,13 @@ mod tests {
         assert_eq!(parsed(&["spool", "list", "d"]).expect("good"), Some(Command::Spool(list)));
         let show = SpoolCommand::Show { dir: "d".into(), id: "i".to_owned(), envelope: false };
         assert_eq!(parsed(&["spool", "show", "d", "i"]).expect("good"), Some(Command::Spool(show)));
+        let compile = |case_sensitive| {
+            let (input, output) = ("i".into(), "o".into());
+            Some(Command::Recipients(RecipientsCommand::Compile { case_sensitive, input, output }))
+        };
+        assert_eq!(parsed(&["recipients", "compile", "i", "o"]).expect("good"), compile(false));
+        let strictly = ["recipients", "compile", "--case-sensitive", "i", "o"];
+        assert_eq!(parsed(&strictly).expect("good"), compile(true));
         for wrong in [&["check"][..], &["spool"], &["spool", "show", "d"], &["serve", "x", "y"], &["send"]] {
             assert!(parsed(wrong).is_err(), "{wrong:?}");
         }
@@ -167,6 +178,7 @@ mod tests {
                 | Command::Status { config, .. }
                 | Command::Doctor { config, .. } => config.path().map(Path::to_owned),
                 Command::Config
+                | Command::Recipients(_)
                 | Command::Spool(_)
                 | Command::Cert(_)
                 | Command::Man { .. }

@@ -9,6 +9,7 @@ mod control;
 mod doctor;
 mod man;
 mod output;
+mod recipients;
 mod reload;
 mod spool;
 mod status;
@@ -23,6 +24,7 @@ pub use self::cert::{CertCommand, cert};
 pub use self::completion::completion;
 pub use self::doctor::doctor;
 pub use self::man::man;
+pub use self::recipients::{RecipientsCommand, recipients};
 pub use self::reload::reload;
 pub use self::spool::{SpoolCommand, spool};
 pub use self::status::status;
@@ -62,7 +64,7 @@ pub fn serve(file: Option<&Path>) -> ExitCode {
     };
     let checked = check::check(file).with_service_user(file, true);
     let served = match &checked.config {
-        Some(config) => server::serve(config, file, checked.recipients, &checked.warnings, &shutdown),
+        Some(config) => server::serve(config, file, checked.lists, &checked.warnings, &shutdown),
         None => server::refuse(checked.log_format, &checked.problems, &checked.warnings),
     };
     if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -4,13 +4,15 @@
 //! Every function gives a usable value whatever the file says; whether there were problems is the document's
 //! to tell.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::admin::{self, Admin};
+use super::client_limits;
 use super::control;
 use super::document::Document;
 use super::fixed::FixedKeys;
+use super::front::{self, Front};
 use super::identity;
 use super::listener::{self, Listener};
 use super::log::{self, Log};
@@ -20,8 +22,10 @@ use super::session_limits;
 use super::shards::{self, Shard};
 use super::sink::{self, Sink};
 use super::tls::{self, CertificateLines, Tls};
+use crate::front::clients::{self, Rates};
 use crate::limits::REFUSAL_LINES_MAX;
 use crate::mail::domain::DomainPattern;
+use crate::mail::tag::Delimiters;
 use crate::smtp::extension::{Extension, ExtensionSet};
 use crate::smtp::policy::{Policy, RecipientRules};
 use crate::smtp::settings::{Limits, Settings};
@@ -35,10 +39,14 @@ pub struct Config {
     pub domains: Vec<DomainPattern>,
     /// The file of recipients; without it every local-part of an accepted domain is taken.
     pub recipients: Option<PathBuf>,
+    /// The file of aliases.
+    pub aliases: Option<PathBuf>,
     /// Where mail for the bare `<postmaster>` goes, as `local-part@domain`.
     pub postmaster: String,
     /// Whether local-parts of recipients are compared octet for octet.
     pub local_part_case_sensitive: bool,
+    /// What sets tags of recipients' local-parts off.
+    pub recipient_delimiter: Delimiters,
     /// Octets that a recipient's local-part may not hold, all of them ASCII punctuation.
     pub local_part_deny: String,
     /// Whether a recipient's local-part may begin with a dot.
@@ -51,12 +59,18 @@ pub struct Config {
     pub shards: Vec<Shard>,
     /// Bounds of sessions and transactions.
     pub limits: Limits,
+    /// How often one client may do what; none where that is not limited.
+    pub client_limits: Option<Rates>,
+    /// Networks of clients that are counted at a time.
+    pub client_places: usize,
     /// Versions and certificates.
     pub tls: Tls,
     /// What is logged and how.
     pub log: Log,
     /// As whom, and with what given up.
     pub run_as: RunAs,
+    /// What is done before mail is taken.
+    pub front: Front,
     /// Where it tells how it does; none where it is not asked.
     pub admin: Option<Admin>,
     /// The path of the control socket, if there is one.
@@ -86,6 +100,17 @@ impl Config {
         kept.into_iter().filter(|(_, kept)| !kept).fold(listener.extensions, |all, (one, _)| all.without(one))
     }
 
+    /// What one client may have.
+    pub fn limits_of_clients(&self) -> clients::Limits {
+        let connections_max = u32::try_from(self.limits.connections_per_client_max).unwrap_or(u32::MAX);
+        clients::Limits { connections_max, rates: self.client_limits }
+    }
+
+    /// Where what is known of clients is kept across restarts.
+    pub fn state(&self) -> Option<&Path> {
+        self.front.state.as_deref()
+    }
+
     /// By what the table of recipients is made.
     pub fn recipient_rules(&self) -> RecipientRules<'_> {
         RecipientRules {
@@ -93,6 +118,7 @@ impl Config {
             hostname: &self.hostname,
             postmaster: &self.postmaster,
             local_part_case_sensitive: self.local_part_case_sensitive,
+            delimiters: self.recipient_delimiter,
             local_part_deny: &self.local_part_deny,
             local_part_leading_dot: self.local_part_leading_dot,
             asks_store: self.sink.facts().has_mailboxes(),
@@ -105,7 +131,7 @@ impl Config {
 pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     let mut root = Section::root(document);
     // The sink goes by it, and has done so.
-    root.reloads_but(&["local_part_case_sensitive"]);
+    root.reloads_but(&["local_part_case_sensitive", "recipient_delimiter"]);
     let identity = identity::read(&mut root);
     let (tls, certificate_lines) = tls::read(&mut root);
     let listeners = listener::read(&mut root, &identity, tls.is_possible());
@@ -116,8 +142,13 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     {
         root.warn("recipients", text.to_owned());
     }
-    let limits = session_limits::read(root.table("limits", "Bounds of sessions and transactions."));
+    let (limits, clients_max) =
+        session_limits::read(root.table("limits", "Bounds of sessions and transactions."));
     let shards = shards::read(&mut root, limits.message_size_max);
+    let client_limits = client_limits::read(&mut root);
+    let front = front::read(&mut root);
+    let keeps_clients = client_limits.is_some() || front.state.is_some();
+    let client_places = clients_max.unwrap_or_else(|| client_limits::places_default(&shards, keeps_clients));
     let log = log::read(root.table("log", "What is logged, to standard error, and how."));
     let run_as =
         run_as::read(root.table("run_as", "As whom ringmx serves, and what it gives up before that."));
@@ -128,15 +159,20 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
         hostname: identity.hostname,
         domains: identity.domains,
         recipients: identity.recipients,
+        aliases: identity.aliases,
         postmaster: identity.postmaster,
         local_part_case_sensitive: identity.local_part_case_sensitive,
+        recipient_delimiter: identity.recipient_delimiter,
         local_part_deny: identity.local_part_deny,
         local_part_leading_dot: identity.local_part_leading_dot,
         listeners,
         sink,
         shards,
         limits,
+        client_limits,
+        client_places,
         tls,
+        front,
         log,
         run_as,
         admin,

@@ -1,7 +1,7 @@
 //! Files that the operator names: read with a bound, and why they cannot be.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, BufRead, ErrorKind, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,6 +11,9 @@ const PIPE_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// A pipe that has nothing now is looked at again after this time.
 const PIPE_PAUSE: Duration = Duration::from_millis(5);
+
+/// Octets that are looked at at a time.
+const COUNTED_BYTES: usize = 256 * 1024;
 
 /// Reads a whole file of at most so many octets. A device or a pipe without an end is an error, not all
 /// memory, and not all time: a pipe may be given, as `<(...)` of a shell is one.
@@ -27,6 +30,25 @@ pub fn read(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(ErrorKind::FileTooLarge, format!("it has more than {bytes_max} octets")));
     }
     Ok(octets)
+}
+
+/// Counts the lines of a file, the last one too if nothing ends it. `None` for one that begins with these
+/// octets.
+pub fn count_lines(path: &Path, magic: &[u8]) -> io::Result<Option<usize>> {
+    let mut file = io::BufReader::with_capacity(COUNTED_BYTES, File::open(path)?);
+    let mut lines = 1;
+    loop {
+        let octets = file.fill_buf()?;
+        if octets.is_empty() {
+            return Ok(Some(lines));
+        }
+        if lines == 1 && octets.starts_with(magic) {
+            return Ok(None);
+        }
+        lines += memchr::memchr_iter(b'\n', octets).count();
+        let read = octets.len();
+        file.consume(read);
+    }
 }
 
 /// Reads at most so many octets of what may let its reader wait.

@@ -22,6 +22,11 @@ pub(super) fn read(section: &mut Section<'_>) -> Gate {
             "[\"10.0.2.0/24\"]",
             "Whose XCLIENT is believed: the TCP client's own address counts, or the one that its PROXY header names; none of `proxy_from`.",
         ),
+        clients_from: section.networks_or_all(
+            "clients_from",
+            "[\"192.0.2.0/24\"]",
+            "The only clients that are served here: `554` to all others. Behind a front the client that it names counts; fronts themselves need not be in it.",
+        ),
         refuse: section.choice_or(
             "refuse",
             &[("521", Refusal::Never), ("554", Refusal::NotNow)],

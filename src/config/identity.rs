@@ -6,6 +6,7 @@ use super::document::Fallback;
 use super::section::Section;
 use super::{host, names};
 use crate::mail::domain::DomainPattern;
+use crate::mail::tag::Delimiters;
 
 /// Whose mail is accepted: the keys at the top of the file.
 pub(super) struct Identity {
@@ -18,8 +19,10 @@ pub(super) struct Identity {
     /// `domains` is not given, as opposed to given and bad.
     pub(super) any_domain: bool,
     pub(super) recipients: Option<PathBuf>,
+    pub(super) aliases: Option<PathBuf>,
     pub(super) postmaster: String,
     pub(super) local_part_case_sensitive: bool,
+    pub(super) recipient_delimiter: Delimiters,
     pub(super) local_part_deny: String,
     pub(super) local_part_leading_dot: bool,
 }
@@ -46,6 +49,11 @@ pub(super) fn read(root: &mut Section<'_>) -> Identity {
         },
         "File of recipients: one address, or @domain for a catch-all, a line; comments have lines of their own, which begin with #.",
     );
+    let aliases = root.path(
+        "aliases",
+        Fallback::Computed { example: "\"aliases.txt\"", default: "nobody has an alias" },
+        "File of aliases: `from: to, to` a line. RCPT for an alias puts whom it stands for into the envelope.",
+    );
     let postmaster = root.text(
         "postmaster",
         "address",
@@ -71,11 +79,13 @@ pub(super) fn read(root: &mut Section<'_>) -> Identity {
         domains,
         any_domain,
         recipients,
+        aliases,
         local_part_case_sensitive: root.boolean(
             "local_part_case_sensitive",
             false,
             "Whether local-parts of recipients are compared octet for octet. The sink sees them as sent in any case.",
         ),
+        recipient_delimiter: recipient_delimiter(root),
         local_part_deny: local_part_deny(root),
         local_part_leading_dot: root.boolean(
             "local_part_leading_dot",
@@ -131,6 +141,22 @@ fn domain_text(domain: &DomainPattern) -> String {
         DomainPattern::Exact(domain) => format!("\"{domain}\""),
         DomainPattern::Below(above) => format!("\"*.{above}\""),
     }
+}
+
+fn recipient_delimiter(root: &mut Section<'_>) -> Delimiters {
+    let delimiters = root.text(
+        "recipient_delimiter",
+        "string of ASCII punctuation, may be empty",
+        Fallback::Value("\"\"".to_owned()),
+        "Octets of which any sets a tag of a local-part off: with \"+\" anna+lists is anna where nobody of the whole name is listed.",
+        |text| match Delimiters::new(text.as_bytes()) {
+            Some(delimiters) => Ok(delimiters),
+            None => Err(format!(
+                "{text:?} holds something else than punctuation that stands in local-parts without quotes; write \"+\""
+            )),
+        },
+    );
+    delimiters.unwrap_or_default()
 }
 
 fn local_part_deny(root: &mut Section<'_>) -> String {

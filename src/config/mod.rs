@@ -5,12 +5,15 @@
 //! keys.
 
 mod admin;
+pub mod aliases;
 mod changes;
+mod client_limits;
 mod configuration;
 mod control;
 mod document;
 pub mod file;
 mod fixed;
+pub mod front;
 mod gate;
 mod host;
 mod identity;
@@ -40,7 +43,7 @@ pub use document::TakenBy;
 pub use listener::Listener;
 pub use log::{Log, LogFormat};
 pub use problem::{Finding, Places, Problem, Warning};
-pub use reading::{Entries, Reading, load, parse, read, read_alone, read_recipients};
+pub use reading::{Lists, Reading, load, parse, read, read_alone, read_lists, read_with};
 pub use reference::{ReferenceKey, ReferenceTable, keys, markdown, reference, reference_tables};
 pub use run_as::RunAs;
 pub use shards::Shard;

@@ -97,6 +97,14 @@ pub(super) fn is_pattern(local_part: &str) -> bool {
 /// `local-part@domain` in its two parts: needless quotes removed, the others in one spelling, the domain in
 /// lower case.
 pub(super) fn mailbox(text: &str) -> Result<(String, String), String> {
+    mailbox_by(text, domain)
+}
+
+/// The same, where somebody else reads the domain.
+pub(super) fn mailbox_by(
+    text: &str,
+    domain: impl FnOnce(&str) -> Result<String, String>,
+) -> Result<(String, String), String> {
     // The path that names it on the wire has two angle brackets more (RFC 5321 §4.5.3.1.3).
     if text.len() + 2 > PATH_BYTES_MAX {
         return Err(format!("{text:?} is not an address: it is over {} octets", PATH_BYTES_MAX - 2));

@@ -8,8 +8,10 @@ use super::configuration::{self, Config};
 use super::document::Document;
 use super::log::{self, LogFormat};
 use super::problem::{Finding, Places, Problem, Warning, line_of};
-use super::{file, recipients, reference, syntax};
-use crate::smtp::policy::RecipientEntry;
+use super::recipients::{Content, Judge};
+use super::{aliases, file, recipients, reference, syntax};
+use crate::mail::address_table::Key;
+use crate::smtp::policy::{Aliases, Listed, RecipientEntry, Recipients};
 
 /// A longer file is no configuration.
 const FILE_BYTES_MAX: usize = 16 << 20;
@@ -27,9 +29,8 @@ pub struct Reading {
     pub warnings: Vec<Warning>,
     /// Where its keys stand.
     pub places: Places,
-    /// The entries of the file of recipients that it names, each with its line. `None` where it names no
-    /// file, or not a good one.
-    pub recipients: Entries,
+    /// Whom the files of recipients and aliases name; nobody where one of them is not good.
+    pub lists: Lists,
 }
 
 impl Reading {
@@ -42,7 +43,7 @@ impl Reading {
             problems: Vec::new(),
             warnings: Vec::new(),
             places: Places::embedded_default(),
-            recipients: None,
+            lists: Lists::default(),
         }
     }
 
@@ -56,17 +57,23 @@ impl Reading {
 
     fn no_toml(file: &str, problems: Vec<Problem>, log_format: LogFormat) -> Self {
         let places = Places::new(file.to_owned(), Vec::new(), Vec::new());
-        Self { config: None, log_format, problems, warnings: Vec::new(), places, recipients: None }
+        Self { config: None, log_format, problems, warnings: Vec::new(), places, lists: Lists::default() }
     }
 }
 
 /// Reads a configuration file, and the file of recipients that it names.
 pub fn read(path: &Path) -> Reading {
+    read_with(path, nobody_misnamed, None)
+}
+
+/// Reads a configuration file, and the file of recipients that it names. `misnamed`: who knows
+/// the names of the store; `key`: that of a table in use.
+pub fn read_with(path: &Path, misnamed: MisnamedBy, key: Option<Key>) -> Reading {
     let mut reading = read_alone(path);
     if let Some(config) = &reading.config {
-        match read_recipients(config, &reading.places) {
-            Ok((recipients, warnings)) => {
-                reading.recipients = recipients;
+        match read_lists(config, &reading.places, misnamed, key) {
+            Ok((lists, warnings)) => {
+                reading.lists = lists;
                 reading.warnings.extend(warnings);
             }
             Err(problems) => reading.problems.extend(problems),
@@ -100,22 +107,92 @@ pub fn read_alone(path: &Path) -> Reading {
     read_text(text, &file, path.parent().unwrap_or(Path::new("")))
 }
 
-/// The entries of the file of recipients that a configuration names, each with its line, and what is probably
-/// not meant. No entries where it names none.
-pub fn read_recipients(config: &Config, places: &Places) -> Result<(Entries, Vec<Warning>), Vec<Problem>> {
-    let Some(file) = &config.recipients else { return Ok((None, Vec::new())) };
-    let octets = recipients::read(file).map_err(|error| {
-        let text = format!("{} {}", file.display(), file::unreadable(&error));
-        vec![Problem(places.finding("recipients", text))]
-    })?;
-    let entries = recipients::parse(file, &octets)?;
-    let (rules, creates) = (config.recipient_rules(), config.sink.facts().creates_mailboxes());
-    let warnings = recipients::examine(file, &entries, &rules, creates);
-    Ok((Some(entries), warnings))
+/// Tells for a configuration what is wrong with the name that its store would give to a recipient.
+pub type MisnamedBy = fn(&Config) -> Box<dyn Fn(&RecipientEntry) -> Option<String>>;
+
+/// For those who open no store.
+fn nobody_misnamed(_config: &Config) -> Box<dyn Fn(&RecipientEntry) -> Option<String>> {
+    Box::new(|_| None)
 }
 
-/// The entries of a file of recipients, each with its line. `None` where none is named.
-pub type Entries = Option<Vec<(usize, RecipientEntry)>>;
+/// Whom the files name that a configuration names.
+#[derive(Debug, Default)]
+pub struct Lists {
+    /// None where every local-part is taken.
+    pub recipients: Option<Listed>,
+    /// None of them where no file is named.
+    pub aliases: Aliases,
+}
+
+impl Lists {
+    /// The table of them by the rules of their configuration.
+    pub fn into_table(self, config: &Config) -> Recipients {
+        Recipients::new(&config.recipient_rules(), self.recipients).with_aliases(self.aliases)
+    }
+}
+
+/// Whom the files of recipients and aliases name that a configuration names, and what is probably not meant.
+pub fn read_lists(
+    config: &Config,
+    places: &Places,
+    misnamed: MisnamedBy,
+    key: Option<Key>,
+) -> Result<(Lists, Vec<Warning>), Vec<Problem>> {
+    // All that is wrong is told, not only what is wrong with the first one.
+    let recipients = read_recipients(config, places, misnamed, key);
+    let aliases = read_aliases(config, places);
+    let ((recipients, mut warnings), aliases) = match (recipients, aliases) {
+        (Ok(recipients), Ok(aliases)) => (recipients, aliases),
+        (recipients, aliases) => {
+            let problems = [recipients.err(), aliases.err()];
+            return Err(problems.into_iter().flatten().flatten().collect());
+        }
+    };
+    let Some(file) = &config.aliases else { return Ok((Lists { recipients, aliases }, warnings)) };
+    let table = Lists { recipients, aliases }.into_table(config);
+    warnings.extend(aliases::strangers(file, &table));
+    let misnamed = misnamed(config);
+    warnings.extend(aliases::misnamed(file, &table, &*misnamed));
+    let (recipients, aliases) = table.into_lists();
+    Ok((Lists { recipients, aliases }, warnings))
+}
+
+fn read_aliases(config: &Config, places: &Places) -> Result<Aliases, Vec<Problem>> {
+    let rules = config.recipient_rules();
+    let Some(file) = &config.aliases else { return Ok(Aliases::new(rules.local_part_case_sensitive)) };
+    let octets = aliases::read(file).map_err(|text| {
+        let text = format!("{} {text}", file.display());
+        vec![Problem(places.finding("aliases", text))]
+    })?;
+    aliases::parse(file, &octets, &rules)
+}
+
+fn read_recipients(
+    config: &Config,
+    places: &Places,
+    misnamed: MisnamedBy,
+    key: Option<Key>,
+) -> Result<(Option<Listed>, Vec<Warning>), Vec<Problem>> {
+    let Some(file) = &config.recipients else { return Ok((None, Vec::new())) };
+    let problem = |text| {
+        let text = format!("{} {text}", file.display());
+        vec![Problem(places.finding("recipients", text))]
+    };
+    match recipients::read(file).map_err(problem)? {
+        Content::Text(octets) => {
+            let misnamed = misnamed(config);
+            let creates = config.sink.facts().creates_mailboxes();
+            let judge = Judge { rules: config.recipient_rules(), creates, misnamed: &*misnamed };
+            recipients::table(file, &octets, &judge, key).map(|(listed, warnings)| (Some(listed), warnings))
+        }
+        Content::Table(listed) => {
+            match recipients::compiled::mismatch(&listed, config.local_part_case_sensitive) {
+                Some(text) => Err(problem(text)),
+                None => Ok((Some(listed), Vec::new())),
+            }
+        }
+    }
+}
 
 /// Reads a configuration file, and the file of recipients that it names: the configuration with its warnings,
 /// or its problems.
@@ -140,7 +217,7 @@ fn read_text(text: &str, file: &str, base_dir: &Path) -> Reading {
     let (problems, warnings, found) = document.into_findings();
     let places = Places::new(file.to_owned(), found, certificates);
     let log_format = config.log.format;
-    Reading { config: Some(config), log_format, problems, warnings, places, recipients: None }
+    Reading { config: Some(config), log_format, problems, warnings, places, lists: Lists::default() }
 }
 
 impl Config {

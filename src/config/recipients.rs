@@ -1,87 +1,217 @@
-//! The file of recipients: one address or `@domain` a line.
+//! The file of recipients: one address or `@domain` a line; or the table that was made of one beforehand.
+//!
+//! A file of millions is read line by line into the table, and no line is kept.
 
-use std::collections::HashMap;
+pub mod compiled;
+mod noted;
+
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
+pub(super) use self::noted::Noted;
 use super::problem::{Finding, Problem, Warning};
 use super::{file, invisible, names};
-use crate::mail::caseless::comparable;
-use crate::smtp::policy::{RecipientEntry, RecipientRules};
+use crate::mail::address_table::{Key, MAGIC, places_for};
+use crate::smtp::policy::{ListBuilder, Listed, RecipientEntry, RecipientRules};
 
-/// A longer file is no file of recipients: one of this length has several million.
-const FILE_BYTES_MAX: usize = 256 << 20;
+/// A longer file is no file of recipients: one of this length has twenty million.
+const FILE_BYTES_MAX: usize = 512 << 20;
 
-/// Problems, or warnings, that are named one by one; of the rest the count is told.
-const SHOWN_MAX: usize = 20;
+/// So often another key is drawn. With twenty million addresses not one of 10^17 files needs a second one.
+const KEYS_MAX: usize = 4;
+
+/// What of the operator's decides which entries get mail.
+pub struct Judge<'a> {
+    /// Which addresses are taken.
+    pub rules: RecipientRules<'a>,
+    /// The store makes mailboxes for recipients whom nobody names.
+    pub creates: bool,
+    /// What is wrong with the name that the store would give to a recipient.
+    pub misnamed: &'a dyn Fn(&RecipientEntry) -> Option<String>,
+}
+
+/// The octets of a file of recipients, or the table that it is.
+pub enum Content {
+    /// Lines.
+    Text(Vec<u8>),
+    /// A compiled table.
+    Table(Listed),
+}
 
 /// The entries of a file, in its order.
 pub fn load(path: &Path) -> Result<Vec<RecipientEntry>, Vec<Problem>> {
-    let octets = read(path).map_err(|error| {
-        let text = file::unreadable(&error);
-        vec![Problem(Finding { file: path.display().to_string(), line: None, key: String::new(), text })]
-    })?;
+    let octets = file::read(path, FILE_BYTES_MAX)
+        .map_err(|error| vec![Problem(finding(path, None, file::unreadable(&error)))])?;
     Ok(parse(path, &octets)?.into_iter().map(|(_, entry)| entry).collect())
 }
 
-/// What is odd about lines of a file: one by one, and of many the count.
-pub fn warnings(path: &Path, odd: Vec<(usize, String)>) -> Vec<Warning> {
-    shortened(path, odd, "more entries like these").into_iter().map(Warning).collect()
-}
-
-/// Tells of the entries of a file which of them can never be reached by these rules. `creates`: the store
-/// makes mailboxes for recipients whom nobody names.
-pub(super) fn examine(
-    path: &Path,
-    entries: &[(usize, RecipientEntry)],
-    rules: &RecipientRules<'_>,
-    creates: bool,
-) -> Vec<Warning> {
-    if entries.is_empty() {
-        let text = "this file holds no recipient: `550 5.1.1` for everybody but postmaster; write one address, or @domain for \
-                    every local-part of it, a line"
-            .to_owned();
-        let file = path.display().to_string();
-        return vec![Warning(Finding { file, line: None, key: String::new(), text })];
+/// Reads a file, which is no device without an end. The text of an error is without the name of the file.
+pub fn read(path: &Path) -> Result<Content, String> {
+    let unreadable = |error: io::Error| file::unreadable(&error);
+    // A pipe is read once, and what comes through it is known afterwards.
+    let is_file = std::fs::metadata(path).map_err(unreadable)?.is_file();
+    if is_file && let Some(table) = compiled::read_file(&File::open(path).map_err(unreadable)?)? {
+        return Ok(Content::Table(table));
     }
-    let mut odd = repeated(entries, rules.local_part_case_sensitive);
-    odd.extend(entries.iter().filter_map(|(line, entry)| Some((*line, unreachable(entry, rules, creates)?))));
-    odd.sort_by_key(|(line, _)| *line);
-    warnings(path, odd)
+    let octets = file::read(path, FILE_BYTES_MAX).map_err(|error| {
+        if error.kind() == io::ErrorKind::FileTooLarge && is_file {
+            return format!(
+                "cannot be read: {error}; `ringmx recipients compile` makes a table of several files, one domain each, no larger"
+            );
+        }
+        file::unreadable(&error)
+    })?;
+    if octets.starts_with(MAGIC) {
+        return Err("is a compiled table in a pipe; name the file itself".to_owned());
+    }
+    Ok(Content::Text(octets))
 }
 
-/// The octets of a file, which is no device without an end.
-pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    file::read(path, FILE_BYTES_MAX)
+/// Octets that reading a file takes at most, and those of the table that is made of it. Counts the lines of
+/// the file; nothing for one that cannot be read.
+pub fn bytes_max(path: &Path) -> (u64, u64) {
+    let Ok(facts) = std::fs::metadata(path) else { return (0, 0) };
+    if !facts.is_file() {
+        return (0, 0);
+    }
+    match file::count_lines(path, MAGIC) {
+        Ok(None) => (0, facts.len()),
+        Ok(Some(lines)) => {
+            let table = places_for(lines) * size_of::<u64>();
+            // Of each line its hash is kept, and of repeated ones the place of the first.
+            let reading = lines * 2 * size_of::<u64>() + places_for(lines) * size_of::<u32>();
+            (facts.len() + reading as u64, table as u64)
+        }
+        Err(_) => (0, 0),
+    }
 }
+
+/// The table of a file with these octets and what is odd about its lines, or every line that is no entry.
+/// `path` is its name in findings. `key`: that of the table in use, so that one that says the same is found
+/// to; another one is drawn where there is none.
+pub fn table(
+    path: &Path,
+    octets: &[u8],
+    judge: &Judge<'_>,
+    key: Option<Key>,
+) -> Result<(Listed, Vec<Warning>), Vec<Problem>> {
+    let case_sensitive = judge.rules.local_part_case_sensitive;
+    // An address may stand in every line.
+    let capacity = memchr::memchr_iter(b'\n', octets).count() + 1;
+    let mut key = key;
+    for _ in 0..KEYS_MAX {
+        let drawn = match key.take() {
+            Some(key) => key,
+            None => random_key().map_err(|text| vec![Problem(finding(path, None, text))])?,
+        };
+        let mut builder = ListBuilder::new(drawn, case_sensitive, capacity);
+        let (mut bad, mut odd, mut misnamed) = (Noted::default(), Noted::default(), Noted::default());
+        for (line, entry) in lines(path, octets)? {
+            match entry {
+                Ok(entry) => {
+                    builder.add(&entry);
+                    odd.note(line, unreachable(&entry, &judge.rules, judge.creates));
+                    misnamed.note(line, (judge.misnamed)(&entry));
+                }
+                Err(why) => bad.note(line, Some(why)),
+            }
+        }
+        if !bad.is_empty() {
+            return Err(bad.into_findings(path, NO_ADDRESSES).into_iter().map(Problem).collect());
+        }
+        let added = builder.added();
+        let Ok(listed) = builder.finish() else { continue };
+        if added > listed.count() {
+            odd = repeated(path, octets, &listed)?.merged(odd);
+        }
+        let mut warnings = if added == 0 { vec![nobody(path)] } else { odd.into_warnings(path) };
+        warnings.extend(misnamed.into_warnings(path));
+        return Ok((listed, warnings));
+    }
+    let text = format!("{KEYS_MAX} random keys give two of its addresses one hash; this is a bug of ringmx");
+    Err(vec![Problem(finding(path, None, text))])
+}
+
+/// A key that nobody can guess.
+fn random_key() -> Result<Key, String> {
+    let mut key = Key::default();
+    // So few octets come whole (getrandom(2)).
+    rustix::rand::getrandom(&mut key, rustix::rand::GetRandomFlags::empty()).map_err(|error| {
+        format!("the kernel gives no random numbers ({error}), which the table's key is made of")
+    })?;
+    Ok(key)
+}
+
+fn finding(path: &Path, line: Option<usize>, text: String) -> Finding {
+    Finding { file: path.display().to_string(), line, key: String::new(), text }
+}
+
+fn nobody(path: &Path) -> Warning {
+    let text = "this file holds no recipient: `550 5.1.1` for everybody but postmaster; write one address, or @domain for \
+                every local-part of it, a line"
+        .to_owned();
+    Warning(finding(path, None, text))
+}
+
+/// What is told of further bad lines.
+const NO_ADDRESSES: &str = "more lines are not addresses";
 
 /// The entries of a file with these octets, each with its line, counted from 1; or every line that is none.
-/// `path` is its name in problems.
+/// `path` is its name in problems. For files that are not large: all entries are in memory.
 pub fn parse(path: &Path, octets: &[u8]) -> Result<Vec<(usize, RecipientEntry)>, Vec<Problem>> {
-    if octets.starts_with(b"\xff\xfe") || octets.starts_with(b"\xfe\xff") {
-        let text = "this file is UTF-16; save it as UTF-8".to_owned();
-        let file = path.display().to_string();
-        return Err(vec![Problem(Finding { file, line: Some(1), key: String::new(), text })]);
-    }
-    // Editors of Windows write a byte order mark in front of the first line, and no editor shows it.
-    let octets = octets.strip_prefix("\u{feff}".as_bytes()).unwrap_or(octets);
-    let mut entries = Vec::new();
-    let mut bad = Vec::new();
-    for (index, line) in octets.split(|octet| *octet == b'\n').enumerate() {
-        match entry(line) {
-            Ok(Some(entry)) => entries.push((index + 1, entry)),
-            Ok(None) => {}
-            Err(why) => bad.push((index + 1, why)),
+    let (mut entries, mut bad) = (Vec::new(), Noted::default());
+    for (line, entry) in lines(path, octets)? {
+        match entry {
+            Ok(entry) => entries.push((line, entry)),
+            Err(why) => bad.note(line, Some(why)),
         }
     }
     if bad.is_empty() {
         return Ok(entries);
     }
-    Err(shortened(path, bad, "more lines are not addresses").into_iter().map(Problem).collect())
+    Err(bad.into_findings(path, NO_ADDRESSES).into_iter().map(Problem).collect())
+}
+
+/// The lines of a file with these octets that are not blank and no comment, counted from 1, and what each
+/// says.
+fn lines(
+    path: &Path,
+    octets: &[u8],
+) -> Result<impl Iterator<Item = (usize, Result<RecipientEntry, String>)>, Vec<Problem>> {
+    if octets.starts_with(b"\xff\xfe") || octets.starts_with(b"\xfe\xff") {
+        let text = "this file is UTF-16; save it as UTF-8".to_owned();
+        return Err(vec![Problem(finding(path, Some(1), text))]);
+    }
+    // Editors of Windows write a byte order mark in front of the first line, and no editor shows it.
+    let octets = octets.strip_prefix("\u{feff}".as_bytes()).unwrap_or(octets);
+    let mut domains = LastDomain::default();
+    let read = move |(index, line)| entry(line, &mut domains).transpose().map(|entry| (index + 1, entry));
+    Ok(octets.split(|octet| *octet == b'\n').enumerate().filter_map(read))
+}
+
+/// The domain of the line before, which is that of the next one more often than not.
+#[derive(Default)]
+struct LastDomain {
+    /// As it was written.
+    text: String,
+    /// What it means.
+    domain: String,
+}
+
+impl LastDomain {
+    /// As [`names::domain`].
+    fn read(&mut self, text: &str) -> Result<String, String> {
+        if self.text != text || text.is_empty() {
+            self.domain = names::domain(text)?;
+            text.clone_into(&mut self.text);
+        }
+        Ok(self.domain.clone())
+    }
 }
 
 /// One line; none for a blank one and a comment.
-fn entry(line: &[u8]) -> Result<Option<RecipientEntry>, String> {
+fn entry(line: &[u8], domains: &mut LastDomain) -> Result<Option<RecipientEntry>, String> {
     let whole = std::str::from_utf8(line).map_err(|error| {
         let before = String::from_utf8_lossy(line.get(..error.valid_up_to()).unwrap_or_default());
         let column = before.chars().count() + 1;
@@ -102,7 +232,7 @@ fn entry(line: &[u8]) -> Result<Option<RecipientEntry>, String> {
     if let Some(domain) = text.strip_prefix('@') {
         return Ok(Some(RecipientEntry::CatchAll(names::domain(domain).map_err(cured)?)));
     }
-    let (local_part, domain) = names::mailbox(text).map_err(cured)?;
+    let (local_part, domain) = names::mailbox_by(text, |domain| domains.read(domain)).map_err(cured)?;
     if names::is_pattern(text.rsplit_once('@').map_or("", |(local_part, _)| local_part)) {
         return Err(cured(format!("{text:?} is a pattern, and recipients are compared as they are")));
     }
@@ -156,22 +286,25 @@ fn cure(text: &str) -> Option<String> {
 }
 
 /// Entries that name what an earlier one names. Two people of one name would have each other's mail.
-fn repeated(entries: &[(usize, RecipientEntry)], case_sensitive: bool) -> Vec<(usize, String)> {
-    let mut lines = HashMap::new();
-    let first = |(line, entry): &(usize, RecipientEntry)| {
+fn repeated(path: &Path, octets: &[u8], listed: &Listed) -> Result<Noted, Vec<Problem>> {
+    // The line of the first one at each place of the table.
+    let mut first = vec![0_u32; listed.table().places().len()];
+    let mut repeated = Noted::default();
+    for (line, entry) in lines(path, octets)? {
+        let place = entry.ok().and_then(|entry| Some((listed.place_of(&entry)?, entry)));
+        let Some((place, entry)) = place else { continue };
+        let Some(first) = first.get_mut(place) else { continue };
+        if *first == 0 {
+            *first = u32::try_from(line).unwrap_or(u32::MAX);
+            continue;
+        }
         let whole = match entry {
             RecipientEntry::Mailbox { local_part, domain } => format!("{local_part}@{domain}"),
             RecipientEntry::CatchAll(domain) => format!("@{domain}"),
         };
-        let compared = if case_sensitive {
-            whole.as_bytes().to_vec()
-        } else {
-            comparable(whole.as_bytes()).into_owned()
-        };
-        let first = *lines.entry(compared).or_insert(*line);
-        (first != *line).then(|| (*line, format!("{whole:?} is the same recipient as that of line {first}")))
-    };
-    entries.iter().filter_map(first).collect()
+        repeated.note(line, Some(format!("{whole:?} is the same recipient as that of line {first}")));
+    }
+    Ok(repeated)
 }
 
 /// Why an entry does not get the mail that it seems to get, if so.
@@ -197,23 +330,4 @@ fn unreachable(entry: &RecipientEntry, rules: &RecipientRules<'_>, creates: bool
         return Some("`local_part_leading_dot` is false, so this recipient gets no mail".to_owned());
     }
     None
-}
-
-fn shortened(path: &Path, found: Vec<(usize, String)>, rest: &str) -> Vec<Finding> {
-    let file = path.display().to_string();
-    let more = found.len().saturating_sub(SHOWN_MAX);
-    let first_left_out = found.get(SHOWN_MAX).map(|(line, _)| *line);
-    let shown = found.into_iter().take(SHOWN_MAX);
-    let finding = |(line, text)| Finding { file: file.clone(), line: Some(line), key: String::new(), text };
-    let mut findings: Vec<Finding> = shown.map(finding).collect();
-    if more > 0 {
-        findings.push(Finding {
-            file: file.clone(),
-            // Findings are told in the order of their lines.
-            line: first_left_out,
-            key: String::new(),
-            text: format!("{more} {rest}"),
-        });
-    }
-    findings
 }

@@ -230,6 +230,29 @@ impl<'a> Section<'a> {
         value
     }
 
+    /// A number that may be negative, and is not 0.
+    pub(super) fn signed(
+        &mut self,
+        key: &'static str,
+        default: i32,
+        range: RangeInclusive<i32>,
+        doc: &'static str,
+    ) -> i32 {
+        let span = span_text(&range, |number| number.to_string());
+        let allowed = format!("integer, {span}, not 0");
+        self.describe(key, doc, allowed, Fallback::Value(default.to_string()));
+        let read = |value: &DeValue<'_>| match value {
+            DeValue::Integer(integer) => {
+                let number = i32::from_str_radix(integer.as_str(), integer.radix()).ok();
+                number
+                    .filter(|number| range.contains(number) && *number != 0)
+                    .ok_or_else(|| format!("{integer} is not allowed; allowed is {span}, but not 0"))
+            }
+            other => Err(format!("{}; allowed is {span}, but not 0", wrong_type("an integer", other))),
+        };
+        self.read(key, read).unwrap_or(default)
+    }
+
     /// A count that is a power of two.
     pub(super) fn power_of_two<T: Number>(
         &mut self,

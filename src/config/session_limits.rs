@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::document::Fallback;
 use super::section::Section;
 use super::units::{GIB, KIB, MIB};
 use crate::limits::{LINE_BYTES_DEFAULT, LINE_BYTES_MAX, LINE_BYTES_MIN, RECIPIENTS_MIN, SINK_ANSWER_MAX};
@@ -15,6 +16,12 @@ const RECEIVED_MIN: u32 = 30;
 
 /// No counter of a session needs to go further.
 const COUNT_MAX: u32 = 1_000_000;
+
+/// Clients that are counted, at most: a place takes 32 octets.
+const CLIENTS_MAX: usize = 1 << 28;
+
+/// Fewer would not be worth a table.
+const CLIENTS_MIN: usize = 1024;
 
 /// A line over this length is an attachment.
 const DATA_LINE_BYTES_MAX: usize = 1 << 20;
@@ -34,8 +41,9 @@ const COMMAND_TIMEOUT_RFC: Duration = Duration::from_mins(5);
 /// RFC 5321 §4.5.3.2.5: what is allowed for one block of mail data.
 const DATA_TIMEOUT_RFC: Duration = Duration::from_mins(3);
 
-pub(super) fn read(mut section: Section<'_>) -> Limits {
-    section.reloads_but(&[]);
+/// The bounds, and how many networks of clients are counted at a time, where that is said.
+pub(super) fn read(mut section: Section<'_>) -> (Limits, Option<usize>) {
+    section.reloads_but(&["clients_max"]);
     let limits = Limits {
         message_size_max: section.size(
             "message_size_max",
@@ -53,7 +61,7 @@ pub(super) fn read(mut section: Section<'_>) -> Limits {
             "connections_per_client_max",
             50,
             1..=COUNT_MAX as usize,
-            "Connections of one client address over all shards; loopback clients are exempt.",
+            "Connections of one client, an IPv4 address or an IPv6 /64, over all shards; loopback clients are exempt. More than 65534 are not counted.",
         ),
         line_bytes_max: section.size(
             "line_length_max",
@@ -118,9 +126,22 @@ pub(super) fn read(mut section: Section<'_>) -> Limits {
             "Temporary files for large and slow messages under way; each is an open file. One client may hold a quarter.",
         ),
     };
+    let clients_max = clients_max(&mut section);
     warn_of_rfcs(&section, &limits);
     section.finish();
-    limits
+    (limits, clients_max)
+}
+
+fn clients_max(section: &mut Section<'_>) -> Option<usize> {
+    section.optional_integer(
+        "clients_max",
+        CLIENTS_MIN..=CLIENTS_MAX,
+        Fallback::Computed {
+            example: "1048576",
+            default: "1048576 with [client_limits] or early.state, 65536 without; and four times connections_max of all shards at least",
+        },
+        "Networks of clients that are counted at a time; each takes 32 octets. One client is three networks with [client_limits], and one without. Who finds no place is not counted.",
+    )
 }
 
 fn session_without_mail_max(section: &mut Section<'_>) -> Duration {

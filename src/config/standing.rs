@@ -8,6 +8,7 @@ use std::fmt;
 
 use super::configuration::{Config, recipients_rule};
 use super::fixed::Fixed;
+use super::front::Front;
 use super::listener::Listener;
 use super::shards::{Shard, too_little_block_memory};
 use super::sink::{Sink, SinkKind};
@@ -68,7 +69,11 @@ impl Config {
             sink,
             shards,
             log,
+            front: Front { state: running.front.state.clone(), ..self.front.clone() },
+            // The table is made once, also where only its default would be another.
+            client_places: running.client_places,
             local_part_case_sensitive: running.local_part_case_sensitive,
+            recipient_delimiter: running.recipient_delimiter,
             admin: running.admin.clone(),
             run_as: running.run_as.clone(),
             control: running.control.clone(),

@@ -14,7 +14,7 @@
 //!
 //! Failures are kept, too, for a short time that doubles while they go on (RFC 9520 §3).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,9 @@ const LIFETIME_MAX: Duration = Duration::from_hours(24);
 /// How long a failure is kept: from the first one, doubled with each, to the last.
 const FAILURE_LIFETIME_MIN: Duration = Duration::from_secs(5);
 const FAILURE_LIFETIME_MAX: Duration = Duration::from_mins(1);
+
+/// Deadlines of questions that were answered are kept for a while, up to this number and as many as are out.
+const DEADLINES_SPARE: usize = 256;
 
 /// What an entry takes beside its name and answer.
 const ENTRY_BYTES: usize = 2 * size_of::<Question>() + size_of::<Entry>() + 2 * size_of::<usize>();
@@ -75,8 +78,8 @@ pub struct Answers {
     /// Where the search for an entry to give up goes on.
     hand: usize,
     out: HashMap<Question, Out>,
-    /// Questions that are out, in the order of their deadlines.
-    deadlines: std::collections::VecDeque<(Instant, Number, Question)>,
+    /// Questions that are out, in the order of their deadlines, and some that were answered since.
+    deadlines: VecDeque<(Instant, Number, Question)>,
     numbers: u64,
 }
 
@@ -95,7 +98,8 @@ struct Entry {
 #[derive(Debug)]
 struct Out {
     number: Number,
-    waiters: Vec<Waiter>,
+    /// Many clients may wait for one answer, and each look again and again.
+    waiters: BTreeSet<Waiter>,
 }
 
 impl Default for Answers {
@@ -116,7 +120,7 @@ impl Answers {
             bytes: 0,
             hand: 0,
             out: HashMap::new(),
-            deadlines: std::collections::VecDeque::new(),
+            deadlines: VecDeque::new(),
             numbers: 0,
         }
     }
@@ -134,9 +138,7 @@ impl Answers {
             return Look::Known(answer);
         }
         if let Some(out) = self.out.get_mut(question) {
-            if !out.waiters.contains(&waiter) {
-                out.waiters.push(waiter);
-            }
+            out.waiters.insert(waiter);
             return Look::Waits;
         }
         if self.out.len() >= QUESTIONS_OUT_MAX {
@@ -144,14 +146,16 @@ impl Answers {
         }
         self.numbers += 1;
         let number = Number(self.numbers);
-        self.out.insert(question.clone(), Out { number, waiters: vec![waiter] });
+        self.out.insert(question.clone(), Out { number, waiters: BTreeSet::from([waiter]) });
         self.deadlines.push_back((now + ANSWER_WAIT_MAX, number, question.clone()));
         Look::Ask(number)
     }
 
     /// It could not be sent: who waits for it is told at once. Nothing is kept, because the next try may do.
     pub fn cannot_ask(&mut self, question: &Question) -> Vec<Waiter> {
-        self.out.remove(question).map(|out| out.waiters).unwrap_or_default()
+        let waiters = self.out.remove(question).map(|out| out.waiters).unwrap_or_default();
+        self.forget_deadlines();
+        waiters.into_iter().collect()
     }
 
     /// An answer came home. It is kept for its lifetime. Gives those who waited for it.
@@ -177,7 +181,6 @@ impl Answers {
     pub fn next_overdue(&mut self, now: Instant) -> Option<Vec<Waiter>> {
         while let Some((_, number, question)) = self.deadlines.pop_front_if(|(deadline, ..)| *deadline <= now)
         {
-            // One that was answered may have been asked again since.
             if self.out.get(&question).is_some_and(|out| out.number == number) {
                 let failed = Answer::Failed(Failure::TimedOut);
                 return Some(self.arrive(question, failed, Duration::ZERO, now));
@@ -194,6 +197,20 @@ impl Answers {
     /// Octets that answers take.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Drops the deadlines of questions that were answered: those before the first that is out, and all of
+    /// them before they are more than those that are out.
+    fn forget_deadlines(&mut self) {
+        let Self { out, deadlines, .. } = self;
+        let is_out = |number: Number, question: &Question| {
+            // One that was answered may have been asked again since.
+            out.get(question).is_some_and(|out| out.number == number)
+        };
+        while deadlines.pop_front_if(|(_, number, question)| !is_out(*number, question)).is_some() {}
+        if deadlines.len() > 2 * out.len() + DEADLINES_SPARE {
+            deadlines.retain(|(_, number, question)| is_out(*number, question));
+        }
     }
 
     fn keep(&mut self, question: Question, answer: Answer, lifetime: Duration, now: Instant) {
@@ -338,6 +355,19 @@ mod tests {
         assert!(matches!(table.look(&question(1), 8, now + LIFETIME_MIN), Look::Ask(_)));
         assert_eq!(table.next_overdue(now + ANSWER_WAIT_MAX), None);
         assert_eq!(table.next_overdue(now + LIFETIME_MIN + ANSWER_WAIT_MAX), Some(vec![8]));
+    }
+
+    #[test]
+    fn one_lost_question_keeps_no_deadlines_of_answered_ones() {
+        let (mut table, now) = (Answers::default(), Instant::now());
+        table.look(&question(0), 7, now);
+        for number in 1..10_000 {
+            table.look(&question(number), 7, now);
+            table.arrive(question(number), answer(1), HOUR, now);
+            assert!(table.deadlines.len() <= 2 + DEADLINES_SPARE, "{number}");
+        }
+        table.arrive(question(0), answer(1), HOUR, now);
+        assert_eq!(table.next_deadline(), None, "nothing is out");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! those after it.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::networks::Networks;
 use crate::mail::domain::DomainPatterns;
@@ -25,10 +26,10 @@ pub enum Action {
 }
 
 /// A rule. It matches when all that it names matches.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     /// Any of these networks; no network named where it is none.
-    pub networks: Option<Networks>,
+    pub networks: Option<Arc<Networks>>,
     /// Any of these EHLO names; none named where it is empty.
     pub ehlo: DomainPatterns,
     /// The domain of the reverse-path is any of these; none named where it is empty. The null reverse-path
@@ -151,7 +152,7 @@ mod tests {
         };
         let parse = |text: &&str| Network::parse(text).expect("a network");
         Rule {
-            networks: (!networks.is_empty()).then(|| Networks::new(networks.iter().map(parse))),
+            networks: (!networks.is_empty()).then(|| Arc::new(Networks::new(networks.iter().map(parse)))),
             ehlo: patterns(ehlo),
             reverse_path: patterns(reverse_path),
             action,

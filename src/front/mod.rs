@@ -3,7 +3,7 @@
 //! Nothing here sees a socket, file, thread, log or clock; time is an argument.
 
 pub mod access;
-pub mod address_table;
+pub mod checks;
 pub mod clients;
 pub mod dnsbl;
 pub mod greylist;
@@ -14,3 +14,9 @@ pub mod rate;
 pub mod reverse_dns;
 pub mod score;
 pub mod sender_domain;
+pub mod siblings;
+
+/// The atomics that `clients::slot` is made of; its loom test brings others.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU64, Ordering};
+}

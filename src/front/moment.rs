@@ -74,7 +74,8 @@ impl Epoch {
     /// The moment that both clocks show.
     pub fn moment(self, now: Instant, wall_clock: SystemTime) -> Moment {
         let since = now.saturating_duration_since(self.0);
-        let ticks = since.as_nanos() * u128::from(TICKS_PER_SECOND) / 1_000_000_000;
+        let of_second = u64::from(since.subsec_nanos()) * u64::from(TICKS_PER_SECOND) / 1_000_000_000;
+        let ticks = since.as_secs().wrapping_mul(u64::from(TICKS_PER_SECOND)).wrapping_add(of_second);
         let hours =
             wall_clock.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs() / 3600;
         // Both are kept modulo their width.

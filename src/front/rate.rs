@@ -5,6 +5,7 @@
 //! moment is no further ahead than the period has had no more than its number in any period.
 
 use super::moment::{TICKS_PER_SECOND, Ticks};
+use super::prefix::SHARES;
 
 /// A number of events in a period. Made by [`Rate::parse`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,9 +15,11 @@ pub struct Rate {
     period: u32,
 }
 
-/// Events in a period, at most. A tick is worth at least one of them, also where a network may have
-/// [`super::prefix::SHARES`] as many.
-const COUNT_MAX: u32 = 1_000_000;
+/// Events a second, at most.
+const PER_SECOND_MAX: u32 = 1600;
+
+// Each is worth a tick, also where a network may have several times as many.
+const _: () = assert!(PER_SECOND_MAX * SHARES[SHARES.len() - 1] <= TICKS_PER_SECOND);
 
 impl Rate {
     /// So many in a minute.
@@ -36,14 +39,28 @@ impl Rate {
         };
         let is_number = !count.is_empty() && count.bytes().all(|octet| octet.is_ascii_digit());
         let count = count.parse().ok().filter(|_| is_number).ok_or_else(wrong)?;
-        if !(1..=COUNT_MAX).contains(&count) {
-            return Err(format!("{text:?}: allowed is 1 to {COUNT_MAX}"));
+        let count_max = PER_SECOND_MAX * seconds;
+        if !(1..=count_max).contains(&count) {
+            return Err(format!("{text:?}: allowed is 1/{unit} to {count_max}/{unit}"));
         }
         Ok(Self { count, period: seconds * TICKS_PER_SECOND })
     }
 
+    /// In one word, which is never 0.
+    pub fn to_word(self) -> u64 {
+        u64::from(self.count) << 32 | u64::from(self.period)
+    }
+
+    /// What [`Rate::to_word`] gave; none of any other word.
+    pub fn from_word(word: u64) -> Option<Self> {
+        let count = u32::try_from(word >> 32).ok().filter(|count| *count > 0)?;
+        let period = u32::try_from(word & u64::from(u32::MAX)).ok()?;
+        let is_known = [1, 60, 3600].iter().any(|seconds| seconds * TICKS_PER_SECOND == period);
+        is_known.then_some(Self { count, period })
+    }
+
     /// What an event costs where this many times the rate is allowed, rounded down: nobody is refused what is
-    /// allowed. At least a tick, so that no rate is without a bound.
+    /// allowed.
     fn cost(self, share: u32) -> u64 {
         (u64::from(self.period) / (u64::from(self.count) * u64::from(share))).max(1)
     }
@@ -106,12 +123,14 @@ mod tests {
 
     #[test]
     fn rates_are_read_as_operators_write_them() {
-        for text in ["60/min", "5/s", "100/hour", "1000000/min"] {
-            assert_eq!(Rate::parse(text).expect("a rate").to_string(), text);
+        for text in ["60/min", "5/s", "100/hour", "96000/min", "5760000/hour"] {
+            let rate = Rate::parse(text).expect("a rate");
+            assert_eq!((rate.to_string().as_str(), Rate::from_word(rate.to_word())), (text, Some(rate)));
         }
         for text in ["", "60", "/min", "60/", "60/day", "+6/min", "6.5/min", "60 /min", "99999999999/s"] {
             assert!(Rate::parse(text).is_err(), "{text}");
         }
-        assert!(Rate::parse("0/min").is_err_and(|why| why.contains("1 to 1000000")));
+        assert_eq!((Rate::from_word(0), Rate::from_word(1 << 32 | 7)), (None, None));
+        assert!(Rate::parse("0/min").is_err_and(|why| why.contains("1/min to 96000/min")));
     }
 }

@@ -1,19 +1,12 @@
 //! The score of a session: what speaks against a client, and for it, with the reasons.
 
+use crate::mail::client::Reason;
+
 /// Reasons that are kept; more than there are checks and lists that anybody uses.
 const REASONS_MAX: usize = 24;
 
-/// What a check adds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reason {
-    /// The check, or the public name of a list.
-    pub name: Box<str>,
-    /// Negative where it speaks for the client.
-    pub weight: i32,
-}
-
 /// From which score on what is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Thresholds {
     /// Recipients are refused: `550 5.7.1`; none: never.
     pub refuse: Option<i32>,

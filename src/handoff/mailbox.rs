@@ -20,8 +20,10 @@ pub struct Inquiry {
     /// Which of the connection's questions it is: the answer to one that it no longer waits for tells it
     /// nothing.
     pub number: u32,
-    /// What is asked about.
-    pub place: MailboxPath,
+    /// What is asked about: one, or those of an alias.
+    pub places: Vec<MailboxPath>,
+    /// Whether it is an alias that is asked about.
+    pub of_alias: bool,
 }
 
 /// The answer.
@@ -29,12 +31,12 @@ pub struct Inquiry {
 pub struct MailboxAnswer {
     /// The question.
     pub inquiry: Inquiry,
-    /// What was found.
+    /// What was found: of several the worst.
     pub standing: Standing,
 }
 
-/// Whether mail for a place can be stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whether mail for a place can be stored. What is worse is greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
     /// It can: the place is there, or can be made.
     Ready,

@@ -110,6 +110,15 @@ events! {
     REFUSED = "refused" Info [
         "session", "id", "client", "front", "ehlo", "from", "to", "recipients", "step", "reply", "reason",
     ];
+    /// A rule that only warns would have refused the recipients of a session with this reply. A session has
+    /// one of these lines for each kind of rule; they share their rate with `refused`.
+    WOULD_REFUSE = "would-refuse" Info [
+        "session", "client", "front", "ehlo", "from", "reply", "reason",
+    ];
+    /// A list in the DNS does not answer its test entries as it should, and counts nothing until it does.
+    LIST_OFF = "list-off" Warning ["list", "text"];
+    /// A list in the DNS answers as it should again.
+    LIST_ON = "list-on" Notice ["list", "text"];
     /// A session had so many refusals more than it may have lines. Comes with its end.
     REFUSED_MORE = "refused-more" Info ["session", "client", "front", "ehlo", "more"];
     /// So many refusals more had this reason, which is one of this machine, and no line; or so many were over
@@ -120,7 +129,7 @@ events! {
     SESSION = "session" Info [
         "session", "client", "front", "ehlo", "with", "tls", "cipher", "resumed", "client_certificate",
         "server_name", "tls_failed", "no_proxy_header", "commands", "accepted", "refused_4yz", "refused_5yz",
-        "ended_by", "took_ms",
+        "ended_by", "took_ms", "score", "score_reasons",
     ];
     /// Sessions that had no line of their own in the last 10 seconds or more, if there were any.
     SESSIONS = "sessions" Info [
@@ -199,6 +208,12 @@ fields! {
     "tls_failed" Text;
     /// How the front failed to send a PROXY header
     "no_proxy_header" Text;
+    /// What lists in the DNS come to
+    "score" Text;
+    /// What the score is the sum of: weight and list
+    "score_reasons" Texts;
+    /// A list in the DNS, by its public name
+    "list" Text;
     /// The reverse-path; what the client sent where that is none
     "from" Text;
     /// The recipients; where one was refused, that one, as the client sent it if it is no address

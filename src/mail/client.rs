@@ -35,12 +35,46 @@ pub struct ClientFacts {
     pub protocol: &'static str,
     /// What TLS the connection was under; none in plaintext.
     pub tls: Option<TlsFacts>,
+    /// What others say of it.
+    pub standing: Standing,
+}
+
+/// What others say of a client, as far as they were asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Its name by its address, which leads back to it (RFC 8601 §2.7.3): letters, digits, hyphens, underscores
+    /// and dots; empty for none.
+    pub reverse_name: Vec<u8>,
+    /// What speaks against it, and for it: the sum is its score.
+    pub reasons: Vec<Reason>,
+}
+
+/// What one check adds to a score.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// The check, or the public name of a list: printable ASCII, at most 255 octets.
+    pub name: Box<str>,
+    /// Negative where it speaks for the client.
+    pub weight: i32,
+}
+
+impl Standing {
+    /// The score.
+    pub fn score(&self) -> i32 {
+        self.reasons.iter().fold(0, |sum, reason| sum.saturating_add(reason.weight))
+    }
 }
 
 impl ClientFacts {
     /// Nothing known yet.
     pub fn unknown() -> Self {
-        Self { address: SocketAddr::from(([0, 0, 0, 0], 0)), ehlo: Vec::new(), protocol: "SMTP", tls: None }
+        Self {
+            address: SocketAddr::from(([0, 0, 0, 0], 0)),
+            ehlo: Vec::new(),
+            protocol: "SMTP",
+            tls: None,
+            standing: Standing::default(),
+        }
     }
 }
 

@@ -22,7 +22,7 @@ impl DomainPattern {
 }
 
 /// Many patterns, of which any may match: as [`DomainPattern::matches`], but exact ones are looked up.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DomainPatterns {
     exact: HashSet<Box<[u8]>>,
     /// Domains below these match.

@@ -235,9 +235,43 @@ impl Envelope {
     pub fn retract_recipient(&mut self) {
         if let Some(recipient) = self.recipients.pop() {
             self.text.truncate(recipient.mailbox.start as usize);
-            self.repeated.truncate(self.recipients.len());
-            self.hashed = self.hashed.min(self.recipients.len());
+            self.forget_repeated();
         }
+    }
+
+    /// Puts these mailboxes in the place of the recipient added last, each with its parameters. Those that are
+    /// there already are not added. False when the budget of all envelopes has no room for them: then nothing
+    /// has changed.
+    pub fn replace_last_recipient<'m>(
+        &mut self,
+        mailboxes: impl Iterator<Item = Mailbox<'m>>,
+        case_sensitive: bool,
+    ) -> bool {
+        let Some(replaced) = self.recipients.pop() else { return false };
+        let (count, text_bytes) = (self.recipients.len(), self.text.len());
+        self.forget_repeated();
+        for mailbox in mailboxes {
+            self.push_whole_recipient(mailbox.whole);
+            if self.last_recipient_is_repeated(case_sensitive) {
+                self.retract_recipient();
+            } else if let Some(last) = self.recipients.last_mut() {
+                (last.notify, last.orcpt) = (replaced.notify, replaced.orcpt);
+            }
+        }
+        let has_room = self.count();
+        if !has_room {
+            self.recipients.truncate(count);
+            self.text.truncate(text_bytes);
+            self.forget_repeated();
+            self.recipients.push(replaced);
+        }
+        has_room
+    }
+
+    /// What finds repeated recipients again forgets those that are gone.
+    fn forget_repeated(&mut self) {
+        self.repeated.truncate(self.recipients.len());
+        self.hashed = self.hashed.min(self.recipients.len());
     }
 
     /// The recipient added last.

@@ -11,7 +11,14 @@ pub struct Mailbox<'a> {
     pub whole: &'a [u8],
 }
 
-impl Mailbox<'_> {
+impl<'a> Mailbox<'a> {
+    /// A mailbox that is written whole; one without `@` has no domain.
+    pub fn of_whole(whole: &'a [u8]) -> Self {
+        let at = whole.iter().rposition(|octet| *octet == b'@').unwrap_or(whole.len());
+        let (local_part, rest) = whole.split_at_checked(at).unwrap_or_default();
+        Self { local_part, domain: rest.get(1..).unwrap_or_default(), whole }
+    }
+
     /// Whether it is that of a postmaster (RFC 5321 §4.5.1: in any case).
     pub fn is_postmaster(&self) -> bool {
         self.local_part.eq_ignore_ascii_case(b"postmaster")

@@ -2,6 +2,7 @@
 //! import nothing but each other and the bounds of `limits`.
 
 pub mod a_label;
+pub mod address_table;
 pub mod caseless;
 pub mod client;
 pub mod domain;
@@ -15,3 +16,4 @@ mod parameters;
 pub mod queue_id;
 mod repeated;
 pub mod session_id;
+pub mod tag;

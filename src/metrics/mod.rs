@@ -18,9 +18,9 @@ mod spool;
 
 pub use self::histogram::{Histogram, Spread, micros};
 pub use self::pulse::Pulse;
-pub use self::registry::Registry;
+pub use self::registry::{AskLists, Registry};
 pub use self::shard::{Phase, ShardMetrics, ShardValues, sum};
 pub use self::sink::{SinkMetrics, SinkValues};
-pub use self::snapshot::{Certificate, Config, Snapshot, SpillValues};
+pub use self::snapshot::{Certificate, ClientValues, Config, Snapshot, SpillValues};
 pub use self::spool::{SpoolMetrics, SpoolValues};
 pub use crate::counter::Counter;

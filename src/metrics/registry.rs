@@ -2,12 +2,18 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::shard::ShardMetrics;
 use super::sink::SinkMetrics;
-use super::snapshot::{Certificate, Config, Snapshot, SpillValues};
+use super::snapshot::{Certificate, ClientValues, Config, Snapshot, SpillValues};
 use super::spool::SpoolMetrics;
+
+/// Tells of each list in the DNS its public name, and whether it is used.
+pub type AskLists = Box<dyn Fn() -> Vec<(String, bool)> + Send + Sync>;
+
+/// Clients are counted this often at most.
+const CLIENTS_PAUSE: Duration = Duration::from_mins(1);
 
 /// Everything that is counted. Made once; the locks in it are taken by the control thread and by scrapes, and
 /// by nothing that mail waits for.
@@ -20,12 +26,16 @@ pub struct Registry {
     /// One for each worker that there may be; some stay unused.
     sinks: Vec<Arc<SinkMetrics>>,
     spool: Arc<SpoolMetrics>,
+    clients: OnceLock<Box<dyn Fn() -> ClientValues + Send + Sync>>,
+    /// When they were counted, and how many there were.
+    clients_counted: Mutex<Option<(Instant, ClientValues)>>,
     spill: OnceLock<Box<dyn Fn() -> SpillValues + Send + Sync>>,
     log_lines_dropped: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
     is_ready: AtomicBool,
     config: Mutex<Config>,
     hostname: Mutex<String>,
     certificates: Mutex<Vec<Certificate>>,
+    lists: Mutex<Option<AskLists>>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -46,6 +56,8 @@ impl Registry {
             shards: (0..shards).map(|_| Arc::default()).collect(),
             sinks: (0..workers).map(|_| Arc::default()).collect(),
             spool: Arc::default(),
+            clients: OnceLock::new(),
+            clients_counted: Mutex::default(),
             spill: OnceLock::new(),
             log_lines_dropped: OnceLock::new(),
             is_ready: AtomicBool::new(false),
@@ -56,6 +68,7 @@ impl Registry {
             }),
             hostname: Mutex::default(),
             certificates: Mutex::default(),
+            lists: Mutex::default(),
         }
     }
 
@@ -77,6 +90,21 @@ impl Registry {
     /// How much is in spill files is asked here from now on. Once.
     pub fn ask_spill(&self, spill: impl Fn() -> SpillValues + Send + Sync + 'static) {
         let _ = self.spill.set(Box::new(spill));
+    }
+
+    /// Who is in the table of clients is asked here from now on, at most once a minute: counting takes
+    /// milliseconds. Once.
+    pub fn ask_clients(&self, clients: impl Fn() -> ClientValues + Send + Sync + 'static) {
+        let _ = self.clients.set(Box::new(clients));
+    }
+
+    fn clients(&self, now: Instant) -> ClientValues {
+        let mut counted = self.clients_counted.lock().unwrap_or_else(PoisonError::into_inner);
+        match (*counted, self.clients.get()) {
+            (Some((at, values)), _) if now.saturating_duration_since(at) < CLIENTS_PAUSE => values,
+            (_, None) => ClientValues::default(),
+            (_, Some(count)) => counted.insert((now, count())).1,
+        }
     }
 
     /// How many log lines were lost is asked here from now on. Once.
@@ -118,6 +146,11 @@ impl Registry {
         *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = certificates;
     }
 
+    /// Whom to ask for the lists in the DNS from now on.
+    pub fn ask_lists(&self, ask: AskLists) {
+        *self.lists.lock().unwrap_or_else(PoisonError::into_inner) = Some(ask);
+    }
+
     /// Reads everything. Asks no disk and stops nobody.
     pub fn snapshot(&self) -> Snapshot {
         let now = Instant::now();
@@ -135,7 +168,14 @@ impl Registry {
             sink_workers: self.sinks.len(),
             sink,
             spill: self.spill.get().map_or_else(SpillValues::default, |ask| ask()),
+            clients: self.clients(now),
             spool: self.spool.read(),
+            lists: self
+                .lists
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .as_ref()
+                .map_or_else(Vec::new, |ask| ask()),
             certificates: self.certificates.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }

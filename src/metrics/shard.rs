@@ -138,6 +138,10 @@ counters! {
     connections_refused_client,
     /// Connections turned away because the server was stopping.
     connections_refused_stopping,
+    /// Connections and transactions of clients that had not proved good, put off for want of room.
+    put_off,
+    /// Sessions that a rule which only warns would have refused something.
+    front_warnings,
     /// Connections of fronts that sent no PROXY header, or a bad one.
     proxy_headers_missing,
     /// Accepts that failed, as a rule for want of descriptors.

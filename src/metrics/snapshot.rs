@@ -31,10 +31,14 @@ pub struct Snapshot {
     pub sink: SinkValues,
     /// Spill files now.
     pub spill: SpillValues,
+    /// The table of clients, within the last minute.
+    pub clients: ClientValues,
     /// None where the sink is no spool.
     pub spool: Option<SpoolValues>,
     /// By the name in the configuration.
     pub certificates: Vec<Certificate>,
+    /// Lists in the DNS by their public names, and whether each is used.
+    pub lists: Vec<(String, bool)>,
 }
 
 impl Snapshot {
@@ -55,6 +59,15 @@ pub struct Config {
     pub last_reload_success: bool,
     /// When the configuration in use was taken.
     pub last_reload_at: SystemTime,
+}
+
+/// Who is in the table of clients.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ClientValues {
+    /// Networks that are counted; most clients are several.
+    pub networks: u64,
+    /// Clients that have proved good.
+    pub proven: u64,
 }
 
 /// Spill files now.

@@ -33,6 +33,8 @@ pub struct Places {
     pub read: Vec<PathBuf>,
     /// Where sockets of ours are, which are removed at the end.
     pub sockets: Vec<PathBuf>,
+    /// Where a file is that is written anew each time and put in the place of the one before.
+    pub state: Option<PathBuf>,
     /// Where the log's file is, which is opened again after it was moved away.
     pub log: Option<PathBuf>,
 }
@@ -95,6 +97,7 @@ fn ruleset(places: &Places) -> Result<Option<OwnedFd>, RulesetError> {
         | AccessFs::Refer;
     let sockets = read | AccessFs::MakeSock | AccessFs::RemoveFile;
     let log = AccessFs::WriteFile | AccessFs::MakeReg;
+    let state = read | AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::RemoveFile;
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(KNOWN))?
@@ -107,7 +110,8 @@ fn ruleset(places: &Places) -> Result<Option<OwnedFd>, RulesetError> {
     let sockets = places.sockets.iter().map(|path| (path.as_path(), sockets));
     let store = places.store.iter().map(|path| (path.as_path(), store));
     let log = places.log.iter().map(|path| (path.as_path(), log));
-    for (path, access) in of_kernel.chain(read).chain(sockets).chain(store).chain(log) {
+    let state = places.state.iter().map(|path| (path.as_path(), state));
+    for (path, access) in of_kernel.chain(read).chain(sockets).chain(store).chain(state).chain(log) {
         ruleset = allow(ruleset, path, access)?;
     }
     Ok(ruleset.into())

@@ -77,8 +77,9 @@ fn places(config: &Config, file: Option<&Path>) -> Places {
     let mut places = Places { store: sink::writes_in(&config.sink), ..Places::default() };
     let certificates = config.tls.certificates.iter().flat_map(|files| [&files.chain, &files.key]);
     places.sockets.extend(socket_directories(config));
+    places.state = config.state().map(directory_of);
     places.log = config.log.file.as_deref().map(directory_of);
-    let tables = config.recipients.iter().chain(certificates).map(PathBuf::as_path);
+    let tables = config.recipients.iter().chain(&config.aliases).chain(certificates).map(PathBuf::as_path);
     for file in file.into_iter().chain(tables) {
         places.read_again(file);
     }

@@ -1,10 +1,11 @@
 //! What the control thread does while the others work: it waits for signals and for threads that end, has
 //! what was changed read again, and stops everything in order.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, never, select_biased, tick};
+use crossbeam_channel::{Receiver, Sender, never, select_biased, tick};
 
 use super::confinement::Confinement;
 use super::error::ServeError;
@@ -38,6 +39,8 @@ pub(super) struct Control {
     pub(super) requests: Receiver<Request>,
     pub(super) report: Arc<LogReport>,
     pub(super) shutdown: Arc<Shutdown>,
+    /// While it is there, it is kept what is known of clients; none where that is not kept.
+    pub(super) remembering: Option<Sender<Infallible>>,
     /// All that is counted.
     pub(super) registry: Arc<Registry>,
     pub(super) shards: Threads,
@@ -71,6 +74,7 @@ impl Control {
             report::waiting(what, &self.registry, begun.elapsed(), log);
         };
         let mut left = self.shards.join_and_tell(SHARDS_END_MAX, TELL_EVERY, || tell("sessions"));
+        drop(self.remembering.take());
         left.extend(self.workers.join_and_tell(WORKERS_END_MAX, TELL_EVERY, || tell("the sink")));
         self.report.finish();
         drop(self.admin.take());

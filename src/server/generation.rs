@@ -5,14 +5,18 @@
 //! the control thread keeps each generation until nobody else holds anything of it.
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use super::addresses::Place;
 use super::error::ServeError;
-use crate::config::{Config, Listener};
-use crate::limits::OLD_TABLES_BYTES_MAX;
+use crate::config::{Config, Listener, Lists};
+use crate::front::checks::{Checks, Greylisting};
+use crate::front::greylist::Greylist;
+use crate::limits::{GREYLIST_PLACES, OLD_TABLES_BYTES_MAX};
 use crate::mail::envelope::Mailbox;
+use crate::shard::front_line::FrontLine;
 use crate::shard::order::{Listening, Service};
-use crate::smtp::policy::{Policy, RecipientEntry, Recipients};
+use crate::smtp::policy::{Policy, Recipients};
 use crate::threads::give_way;
 use crate::tls;
 
@@ -26,6 +30,10 @@ pub(super) struct Generation {
     /// What holds: of the file what a reload takes, and otherwise what the server was started with.
     pub(super) config: Config,
     pub(super) table: Arc<Recipients>,
+    /// What clients are checked by.
+    pub(super) checks: Arc<Checks>,
+    /// Who came before, from the first generation on that greylists.
+    pub(super) greylist: Option<Arc<Greylist>>,
     /// One a listener, in the order of the configuration.
     pub(super) places: Vec<Place>,
     /// One a shard.
@@ -36,21 +44,30 @@ pub(super) struct Generation {
 pub(super) type TlsOf<'a> = &'a dyn Fn(&Listener) -> Result<Option<Arc<tls::ServerConfig>>, String>;
 
 impl Generation {
-    /// With a service for each shard.
+    /// With a service for each shard. `greylist`: that of the generation before.
     pub(super) fn new(
         number: u64,
         config: Config,
         table: Arc<Recipients>,
+        greylist: Option<Arc<Greylist>>,
         places: Vec<Place>,
         tls_of: TlsOf<'_>,
     ) -> Result<Self, String> {
+        let checks = Arc::new(Checks::new(config.front.rules.clone(), Instant::now()));
+        let greylist = match (greylist, config.front.rules.greylisting) {
+            (None, Greylisting::Off) => None,
+            (None, Greylisting::Suspicious | Greylisting::Unknown) => Some(new_greylist()?),
+            (before, _) => before,
+        };
         let service = |shard: &crate::config::Shard| {
             let listening = |(listener, place): (&Listener, &Place)| {
-                let settings = config.session_settings(listener, Arc::clone(&table) as _);
+                let mut settings = config.session_settings(listener, Arc::clone(&table) as _);
+                settings.words = checks.words().into();
                 Ok(Listening {
                     number: place.number,
                     settings: Arc::new(settings),
                     tls: tls_of(listener)?,
+                    front: Arc::new(FrontLine { checks: Arc::clone(&checks), greylist: greylist.clone() }),
                     receive_buffer_bytes: listener.receive_buffer_bytes,
                 })
             };
@@ -60,7 +77,7 @@ impl Generation {
             Ok(Arc::new(service))
         };
         let services = config.shards.iter().map(service).collect::<Result<_, String>>()?;
-        Ok(Self { number, config, table, places, services })
+        Ok(Self { number, config, table, checks, greylist, places, services })
     }
 
     /// Whether nobody else holds anything of it but the table. Nobody can come to it again then.
@@ -76,18 +93,21 @@ impl Generation {
     }
 }
 
-/// The table of recipients by these rules. `entries`: each with its line; none when every local-part is
-/// taken.
-pub(super) fn table_of(
-    config: &Config,
-    entries: Option<Vec<(usize, RecipientEntry)>>,
-) -> Result<Recipients, ServeError> {
-    if let (Some(file), None) = (&config.recipients, &entries) {
+/// An empty table of those who came before. Nobody can choose envelopes that meet in it.
+fn new_greylist() -> Result<Arc<Greylist>, String> {
+    let mut secret = [0; 16];
+    // So few octets come whole (getrandom(2)).
+    rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| format!("asking the kernel for random numbers: {error}"))?;
+    Ok(Arc::new(Greylist::new(GREYLIST_PLACES, &secret)))
+}
+
+/// The table of recipients and aliases of a configuration.
+pub(super) fn table_of(config: &Config, lists: Lists) -> Result<Recipients, ServeError> {
+    if let (Some(file), None) = (&config.recipients, &lists.recipients) {
         return Err(ServeError::new(format!("{} was not read; this is a bug of ringmx", file.display())));
     }
-    let entries: Option<Vec<RecipientEntry>> =
-        entries.map(|entries| entries.into_iter().map(|(_, entry)| entry).collect());
-    Ok(Recipients::new(&config.recipient_rules(), entries.as_deref()))
+    Ok(lists.into_table(config))
 }
 
 /// The tables of all generations that live, for the sink's workers: a message of an old session is for
@@ -204,19 +224,23 @@ impl Generations {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::smtp::policy::{ListBuilder, RecipientEntry};
 
     fn table(entries: usize) -> Arc<Recipients> {
         let entry = |number: usize| RecipientEntry::Mailbox {
             local_part: format!("{number}-{}", "x".repeat(50)),
             domain: "x.test".to_owned(),
         };
-        let entries = (0..entries).map(|number| (number, entry(number))).collect();
-        Arc::new(table_of(&Config::embedded_default(), Some(entries)).expect("a table"))
+        let mut builder = ListBuilder::new([1; 16], false, entries);
+        (0..entries).for_each(|number| builder.add(&entry(number)));
+        let recipients = Some(builder.finish().expect("no collision"));
+        let lists = Lists { recipients, ..Lists::default() };
+        Arc::new(table_of(&Config::embedded_default(), lists).expect("a table"))
     }
 
     fn generation(number: u64, table: &Arc<Recipients>) -> Generation {
         let config = Config::embedded_default();
-        Generation::new(number, config, Arc::clone(table), Vec::new(), &|_| Ok(None)).expect("no TLS")
+        Generation::new(number, config, Arc::clone(table), None, Vec::new(), &|_| Ok(None)).expect("no TLS")
     }
 
     /// What a session of a generation holds.
@@ -226,7 +250,7 @@ mod tests {
 
     #[test]
     fn tables_of_before_are_bounded_until_their_sessions_end() {
-        let (small, large, other) = (table(1), table(150_000), table(150_001));
+        let (small, large, other) = (table(1), table(800_000), table(800_001));
         assert!(large.bytes() < OLD_TABLES_BYTES_MAX && 2 * large.bytes() > OLD_TABLES_BYTES_MAX);
         let mut generations = Generations::new(generation(1, &large), Tables::default());
         let session = session(&generations);
@@ -243,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_large_list_can_become_a_small_one() {
-        let large = table(300_000);
+        let large = table(1_600_000);
         assert!(large.bytes() > OLD_TABLES_BYTES_MAX);
         let generations = Generations::new(generation(1, &large), Tables::default());
         assert!(generations.may_have_table(&table(1)).is_ok());

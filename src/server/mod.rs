@@ -8,6 +8,7 @@
 //! At the end each wait has a bound.
 
 mod addresses;
+mod client_state;
 mod confinement;
 mod control;
 mod error;
@@ -32,7 +33,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Config, Entries, LogFormat, Problem, Warning};
+use crate::config::{Config, Lists, LogFormat, Problem, Warning};
 use crate::limits::{LAST_WORDS_MAX, LOG_END_MAX};
 use crate::log::{self, Log};
 use crate::service_manager::ServiceManager;
@@ -49,7 +50,7 @@ const PANIC_WORDS_MAX: Duration = Duration::from_millis(100);
 pub fn serve(
     config: &Config,
     file: Option<&Path>,
-    recipients: Entries,
+    lists: Lists,
     warnings: &[Warning],
     shutdown: &Arc<Shutdown>,
 ) -> Result<(), ServeError> {
@@ -66,7 +67,7 @@ pub fn serve(
         ServiceManager::default()
     }));
     let told = (&mut log, log_file.as_ref());
-    let started = start::start(config, file, recipients, shutdown, service_manager, told);
+    let started = start::start(config, file, lists, shutdown, service_manager, told);
     // The writer closes it when it is to be opened again.
     drop(log_file);
     let served = started.and_then(|started| {

@@ -11,6 +11,7 @@ use super::generation::{Generation, table_of};
 use super::watch::{self, Seen, Watch, Watched};
 use crate::check;
 use crate::config::{Config, Listener, NeedsRestart, Problem, Warning};
+use crate::mail::address_table::Key;
 use crate::smtp::policy::Recipients;
 use crate::tls::context::{Renewed, TlsContext};
 
@@ -72,7 +73,7 @@ impl Plan {
 
     fn prepare_everything(&self, begun: SystemTime) -> Result<Prepared, Refused> {
         let read_at = watch::now();
-        let mut checked = check::check_again(self.file.as_deref(), &self.running.config);
+        let mut checked = check::check_again(self.file.as_deref(), &self.running.config, self.key());
         let places = checked.places;
         let told = |problem: Problem| problem.to_string();
         let Some(config) = checked.config else {
@@ -100,12 +101,17 @@ impl Plan {
         let bound = bound.map_err(|Unbound { index, text }| {
             vec![told(Problem(places.finding_in("listener.address", index, text)))]
         })?;
-        let table = table_of(&config, checked.recipients).map_err(|error| vec![error.to_string()])?;
+        let table = table_of(&config, checked.lists).map_err(|error| vec![error.to_string()])?;
         // What a certificate lets an operator know is among the warnings on the configuration.
         let read = Read { warnings: checked.warnings, notes: Vec::new(), needs_restart, begun };
         let seen = Watch::look_at(&config, read_at);
         let prepared = self.prepared(config, Some(table), bound, certificates, read)?;
         Ok(Prepared { seen: Some(seen), ..prepared })
+    }
+
+    /// The key of the table in use: the same recipients make the same table with it.
+    fn key(&self) -> Option<Key> {
+        self.running.table.listed().map(|listed| listed.table().key())
     }
 
     /// Those that run on sockets of the service manager's.
@@ -121,9 +127,9 @@ impl Plan {
             Watched::Recipients => {
                 let told =
                     |problems: Vec<Problem>| problems.iter().map(Problem::to_string).collect::<Vec<_>>();
-                let (entries, warnings) = check::recipients(&config).map_err(told)?;
+                let (lists, warnings) = check::lists(&config, self.key()).map_err(told)?;
                 read.warnings = warnings;
-                let table = table_of(&config, entries).map_err(|error| vec![error.to_string()])?;
+                let table = table_of(&config, lists).map_err(|error| vec![error.to_string()])?;
                 (Some(table), self.certificates.kept())
             }
             Watched::Certificates => {
@@ -153,7 +159,8 @@ impl Plan {
         let (number, places) = (self.running.number + 1, bound.places.clone());
         let tls_of = |listener: &_| certificates.server_config(listener);
         let generation =
-            Generation::new(number, config, table, places, &tls_of).map_err(|text| vec![text])?;
+            Generation::new(number, config, table, self.running.greylist.clone(), places, &tls_of)
+                .map_err(|text| vec![text])?;
         let Read { warnings, notes, needs_restart, begun } = read;
         let seen = None;
         Ok(Prepared {

@@ -28,10 +28,11 @@ use super::watch::{Watch, Watched};
 use crate::admin::control_socket::Answer;
 use crate::buffer::SpillBudget;
 use crate::config::Config;
+use crate::front::checks::Checks;
 use crate::handoff::channel::Sender as ToShard;
 use crate::limits::{ORDERS_WAITING_MAX, RELOAD_TAKE_WAIT};
 use crate::log::Log;
-use crate::metrics::Registry;
+use crate::metrics::{AskLists, Registry};
 use crate::service_manager::ServiceManager;
 use crate::shard::clients::Clients;
 use crate::shard::order::{Order, Service};
@@ -86,7 +87,7 @@ pub(super) struct Shared {
 impl Shared {
     fn limit(&self, config: &Config) {
         let limits = &config.limits;
-        self.clients.limit(limits.connections_per_client_max);
+        self.clients.limit(config.limits_of_clients());
         if let Some(space) = &self.space {
             space.keep_in_reserve(config.sink.space_reserve);
         }
@@ -369,6 +370,7 @@ impl Reloader {
         self.shared.limit(&generation.config);
         self.audience.registry.set_hostname(&generation.config.hostname);
         self.audience.registry.set_generation(generation.number);
+        self.audience.registry.ask_lists(lists_of(&generation.checks));
         self.next_listener = next_after(&generation, self.next_listener);
         let services = generation.services.clone();
         for ((orders, service), sockets) in self.orders.iter_mut().zip(&services).zip(bound.sockets) {
@@ -446,6 +448,12 @@ impl Reloader {
 fn tell_when_done(plan: Plan, tell: &Sender<Result<Prepared, Refused>>) {
     give_way();
     let _ = tell.send(plan.prepare());
+}
+
+/// Tells of the lists of these checks.
+pub(super) fn lists_of(checks: &Arc<Checks>) -> AskLists {
+    let checks = Arc::clone(checks);
+    Box::new(move || checks.lists().map(|(name, is_used)| (name.to_owned(), is_used)).collect())
 }
 
 /// The number of the next new listener: none is ever used again, because one that was removed goes on for a

@@ -8,11 +8,14 @@ use crossbeam_channel::Sender;
 use super::event::ThreadEvent;
 use crate::buffer::Pool;
 use crate::config;
+use crate::handoff::channel::Sender as ToWorker;
+use crate::handoff::lookup::Asked;
 use crate::log::Log;
 use crate::mail::queue_id::IdKey;
 use crate::metrics::ShardMetrics;
 use crate::ring::kernel::KernelRing;
 use crate::ring::probe;
+use crate::shard::answers::Answers;
 use crate::shard::clients::Clients;
 use crate::shard::context::{Context, Turn};
 use crate::shard::delivery::{Delivery, ToSink};
@@ -35,6 +38,8 @@ pub(super) struct Ends {
     pub(super) to_sink: MakeToSink,
     pub(super) overflow: Overflow,
     pub(super) lookup: Lookup,
+    /// To its lookup thread; none where nothing asks the DNS.
+    pub(super) to_dns: Option<ToWorker<Asked>>,
 }
 
 /// What a shard's thread needs to make its shard.
@@ -77,7 +82,7 @@ impl ShardStart {
             .and_then(|ring| ring.with_batch_wait(config.batch_wait))
             .map_err(|error| probe::explain(&error).to_string())?;
         let number = u16::try_from(self.number).map_err(|_| "more than 65,535 shards".to_string())?;
-        let turn = Turn::first(&ring);
+        let turn = Turn::first(&ring, &self.clients);
         let context = Context {
             ring,
             pool,
@@ -85,6 +90,7 @@ impl ShardStart {
             delivery: Delivery::new(number, self.id_key, (ends.to_sink)()).with_space(self.space),
             parts: Parts::new(ends.overflow),
             mailboxes: Mailboxes::new(number, ends.lookup),
+            answers: Answers::new(number, ends.to_dns),
             log: self.log,
             lines: Lines::new(&self.service.logged),
             metrics: self.metrics,

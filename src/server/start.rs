@@ -9,13 +9,14 @@ use std::time::SystemTime;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
+use super::client_state::{self, Found, Keeper};
 use super::control::Control;
 use super::error::ServeError;
 use super::event::ThreadEvent;
 use super::generation::{Generation, Generations, Tables, table_of};
 use super::lent::Lent;
 use super::log_report::LogReport;
-use super::reloader::{Audience, Reloader, Shared};
+use super::reloader::{Audience, Reloader, Shared, lists_of};
 use super::shard_start::{Ends, MakeToSink, ShardStart};
 use super::watch::{Watch, Watched};
 use super::workers::Workers;
@@ -25,12 +26,13 @@ use crate::admin::health::Health;
 use crate::admin::socket::{Listening, SocketFile};
 use crate::admin::status::source::Source;
 use crate::admin::{self, Admin, AdminStart};
-use crate::config::{Config, Entries};
+use crate::config::{Config, Lists};
+use crate::front::clients::{self as front, Count};
 use crate::handoff::channel::{Sender as ToShard, Sender as ToWorker};
 use crate::handoff::message::Message;
 use crate::log::{self, Log};
 use crate::mail::queue_id::{IdKey, KEY_BYTES};
-use crate::metrics::Registry;
+use crate::metrics::{ClientValues, Registry};
 use crate::ring::probe;
 use crate::service_manager::ServiceManager;
 use crate::shard::clients::Clients;
@@ -51,7 +53,7 @@ use crate::tls::context::TlsContext;
 pub(super) fn start(
     config: &Config,
     file: Option<&Path>,
-    recipients: Entries,
+    lists: Lists,
     shutdown: &Arc<Shutdown>,
     service_manager: Arc<ServiceManager>,
     (log, log_file): (&mut Log, Option<&File>),
@@ -59,7 +61,7 @@ pub(super) fn start(
     let read_at = watch::now();
     let lent = Lent::from_environment()?;
     addresses::check(config, &lent)?;
-    let table = Arc::new(table_of(config, recipients)?);
+    let table = Arc::new(table_of(config, lists)?);
     let tables = Tables::default();
     // Its notes are among the warnings on the configuration.
     let (certificates, _) = TlsContext::open(&config.tls, &config.hostname).map_err(ServeError::new)?;
@@ -74,15 +76,13 @@ pub(super) fn start(
     let confinement = confinement::enter(config, file, log_file, log)?;
     probe::probe().map_err(|unusable| ServeError::new(unusable.to_string()))?;
     let (mut opened, space) = open_sink(config, &surroundings)?;
+    let (clients, keeper) = count_clients(config, &registry, &log_report, log)?;
     if !shutdown.may_listen() {
         return Ok(None);
     }
     let Open { bound, admin, control } = listen(config, lent)?;
     let places = bound.places;
-    report::banner(config, places.iter().map(|place| place.bound), &opened, log);
-    report::admin(admin.as_ref().map(Listening::address), log);
-    let logs_to_file = config.log.file.is_some() || log::is_a_file();
-    report::notes(file_limit::log_note(file_limit::bytes_max(), logs_to_file).as_slice(), log);
+    introduce(config, &places, &opened, admin.as_ref(), log);
     registry.set_certificates(certificates.ends(&config.tls.certificates));
     let (tell, events) = unbounded();
     let (letterboxes, inboxes) = inboxes(config.shards.len(), shutdown)?;
@@ -93,9 +93,10 @@ pub(super) fn start(
     let ways = Ways { to_workers: &to_workers, inline: opened.inline, overflow, lookup };
     let ends = ways.ends(inboxes, bound.sockets)?;
     let tls_of = |listener: &_| certificates.server_config(listener);
-    let first = Generation::new(1, config.clone(), table, places, &tls_of).map_err(ServeError::new)?;
+    let first = Generation::new(1, config.clone(), table, None, places, &tls_of).map_err(ServeError::new)?;
+    registry.ask_lists(lists_of(&first.checks));
     let (watch, changed) = watch_files(config, read_at)?;
-    let clients = Clients::new(config.limits.connections_per_client_max);
+    let remembering = workers.start_remembering(keeper)?;
     let shared = Shared { clients: Arc::clone(&clients), space: space.clone(), spill };
     let common = Common {
         generation: &first,
@@ -127,6 +128,7 @@ pub(super) fn start(
         changed,
         requests,
         report: log_report,
+        remembering,
         shutdown,
         registry,
         shards,
@@ -150,6 +152,7 @@ fn surroundings(
     Surroundings {
         hostname: config.hostname.clone(),
         local_part_case_sensitive: config.local_part_case_sensitive,
+        recipient_delimiter: config.recipient_delimiter,
         report: Arc::clone(log_report) as Arc<dyn Report>,
         spool: Arc::clone(registry.spool()),
         is_named: Arc::new(move |mailbox| tables.name(mailbox)),
@@ -166,6 +169,20 @@ fn open_sink(
     let space = sink::watch_space(&config.sink, surroundings)
         .map_err(|error| ServeError::of_machine("watching the sink's disk", &error))?;
     Ok((opened, space))
+}
+
+/// Says in the log where it listens, and what the operator should know.
+fn introduce(
+    config: &Config,
+    places: &[addresses::Place],
+    opened: &Opened,
+    admin: Option<&Listening>,
+    log: &mut Log,
+) {
+    report::banner(config, places.iter().map(|place| place.bound), opened, log);
+    report::admin(admin.map(Listening::address), log);
+    let logs_to_file = config.log.file.is_some() || log::is_a_file();
+    report::notes(file_limit::log_note(file_limit::bytes_max(), logs_to_file).as_slice(), log);
 }
 
 /// Where clients and operators can connect.
@@ -248,7 +265,7 @@ fn health(
 
 /// The inbox of each shard. A stop is ordered there.
 fn inboxes(shards: usize, shutdown: &Shutdown) -> Result<(Vec<Letterbox>, Vec<Inbox>), ServeError> {
-    let made = (0..shards).map(|_| inbox()).collect::<Result<Vec<_>, _>>();
+    let made = (0..shards).map(|_| inbox(0)).collect::<Result<Vec<_>, _>>();
     let made = made.map_err(|error| ServeError::of_machine("making an eventfd", &error))?;
     for (letterbox, _) in &made {
         shutdown.order_at_stop(letterbox.orders.clone());
@@ -269,7 +286,7 @@ impl Ways<'_> {
     fn ends(&self, inboxes: Vec<Inbox>, sockets: Vec<Vec<NewSocket>>) -> Result<Vec<Ends>, ServeError> {
         let ends = inboxes.into_iter().zip(sockets).enumerate().map(|(number, (inbox, sockets))| {
             let (overflow, lookup) = (self.overflow.clone(), self.lookup.clone());
-            Ok(Ends { sockets, inbox, to_sink: self.to_sink(number)?, overflow, lookup })
+            Ok(Ends { sockets, inbox, to_sink: self.to_sink(number)?, overflow, lookup, to_dns: None })
         });
         ends.collect()
     }
@@ -288,11 +305,52 @@ impl Ways<'_> {
 
 /// The key of the ids of this start.
 fn random_id_key() -> Result<IdKey, ServeError> {
-    let mut octets = [0; KEY_BYTES];
+    Ok(IdKey::from_octets(random_octets::<KEY_BYTES>()?))
+}
+
+/// Nobody knows them.
+fn random_octets<const COUNT: usize>() -> Result<[u8; COUNT], ServeError> {
+    let mut octets = [0; COUNT];
     // So few octets come whole (getrandom(2)).
     rustix::rand::getrandom(&mut octets, rustix::rand::GetRandomFlags::empty())
         .map_err(|error| ServeError::of_machine("asking the kernel for random numbers", &error.into()))?;
-    Ok(IdKey::from_octets(octets))
+    Ok(octets)
+}
+
+/// The table of clients, with what is remembered of them; and who keeps that, where it is kept.
+fn count_clients(
+    config: &Config,
+    registry: &Registry,
+    report: &Arc<LogReport>,
+    log: &mut Log,
+) -> Result<(Arc<Clients>, Option<Keeper>), ServeError> {
+    let found = config.state().map_or(Found::Nothing, |path| client_state::read(path, config.client_places));
+    let (found, note) = match found {
+        Found::Table(table, secret) => (Some((table, secret)), None),
+        Found::Nothing => (None, None),
+        Found::Unusable(why) => (None, Some(why)),
+    };
+    report::lacks(note.as_slice(), log);
+    let (table, secret) = match found {
+        Some(found) => found,
+        None => {
+            let secret = random_octets()?;
+            (front::Clients::new(config.client_places, &secret), secret)
+        }
+    };
+    let clients = Clients::new(table, config.limits_of_clients());
+    let counted = Arc::clone(&clients);
+    registry.ask_clients(move || {
+        let Count { networks, proven } = counted.count();
+        ClientValues { networks, proven }
+    });
+    let keeper = config.state().map(|path| Keeper {
+        path: path.to_owned(),
+        secret,
+        clients: Arc::clone(&clients),
+        report: Arc::clone(report) as _,
+    });
+    Ok((clients, keeper))
 }
 
 /// What all shards are started with.

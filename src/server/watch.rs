@@ -1,5 +1,5 @@
-//! Notices by itself that a file has changed that is read again without being told to: recipients and
-//! certificates.
+//! Notices by itself that a file has changed that is read again without being told to: recipients,
+//! aliases and certificates.
 //!
 //! A thread of its own looks, because a disk may hang.
 
@@ -21,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// What is read again by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Watched {
-    /// The file of recipients.
+    /// The files of recipients and aliases.
     Recipients,
     /// The files of certificates.
     Certificates,
@@ -102,7 +102,8 @@ impl Watch {
 
     /// The files of this configuration. They were read at this time of [`now`] or later.
     pub(super) fn look_at(config: &Config, read_at: SystemTime) -> Vec<Seen> {
-        let recipients = config.recipients.iter().map(|path| (Watched::Recipients, path));
+        let lists = config.recipients.iter().chain(&config.aliases);
+        let recipients = lists.map(|path| (Watched::Recipients, path));
         let certificates = config.tls.certificates.iter().flat_map(|one| [&one.chain, &one.key]);
         let files = recipients.chain(certificates.map(|path| (Watched::Certificates, path)));
         let seen = files.map(|(watched, path)| Seen {

@@ -4,10 +4,12 @@
 //! Each is started with the ways to and from the shards, and each tells the control thread that it serves and
 //! that it ended.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Sender, bounded};
 
+use super::client_state::Keeper;
 use super::error::ServeError;
 use super::event::ThreadEvent;
 use crate::buffer::SpillBudget;
@@ -115,6 +117,22 @@ impl Workers {
             Ok(())
         })?;
         Ok(Lookup::Keeper(naming, to_keeper))
+    }
+
+    /// Starts the thread that keeps what is known of clients, if it is kept. It ends when what is given here
+    /// is dropped.
+    pub(super) fn start_remembering(
+        &mut self,
+        keeper: Option<Keeper>,
+    ) -> Result<Option<Sender<Infallible>>, ServeError> {
+        let Some(keeper) = keeper else { return Ok(None) };
+        let (hold, goes_on) = bounded(0);
+        self.start("clients".to_owned(), move |ready| {
+            ready();
+            keeper.run(&goes_on);
+            Ok(())
+        })?;
+        Ok(Some(hold))
     }
 
     /// Starts a thread that calls its argument when it serves.

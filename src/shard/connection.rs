@@ -13,8 +13,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::context::Context;
+use super::context::{Context, Ended};
 use super::draft::Waits;
+use super::front_line::FrontLine;
 use super::inflow::{Inflow, Refusal};
 use super::phase::{Course, Phase};
 use super::serving::Serving;
@@ -67,6 +68,7 @@ impl Connection {
         socket: Socket,
         session: Session,
         tls_config: Option<Arc<ServerConfig>>,
+        front: Arc<FrontLine>,
         (name, accepted_at): (SessionId, SystemTime),
         now: Instant,
     ) -> Self {
@@ -74,7 +76,7 @@ impl Connection {
             key,
             wire: Wire::new(socket, key.token()),
             inflow: Inflow::new(key, tls_config),
-            serving: Serving::new(key, name, session),
+            serving: Serving::new(key, name, session, front),
             course: Course::new(),
             dirty: false,
             waits_for_work: false,
@@ -146,6 +148,14 @@ impl Connection {
             self.advance(context);
         } else {
             self.lose(context);
+        }
+    }
+
+    /// Answers of the DNS came that it waits for, or their time is over.
+    pub(super) fn handle_answers<R: Ring>(&mut self, context: &mut Context<R>) {
+        if self.course.is_serving() {
+            self.serve(context, Serving::handle_answers);
+            self.advance(context);
         }
     }
 
@@ -239,6 +249,7 @@ impl Connection {
     /// turn.
     pub(super) fn settle<R: Ring>(&mut self, context: &mut Context<R>) -> Fate {
         self.dirty = false;
+        self.serve(context, |serving, context| serving.charge_errors(&context.turn));
         self.serving.log_refusals(None, context);
         debug_assert!(
             !(self.course.is_serving() && self.serving.session.has_ended()),
@@ -288,7 +299,8 @@ impl Connection {
         let of_tls = tls_failure.map(|_| EndedBy::Tls).filter(|_| self.ended_by != Some(EndedBy::Bug));
         let ended_by = of_tls.or(self.ended_by).or(session.ended_by()).unwrap_or(EndedBy::Lost);
         context.metrics.count_end(ended_by, session.summary().commands == 0);
-        context.log_session(session, *name, self.accepted_at, ended_by, tls_failure);
+        let told = Ended { name: *name, accepted_at: self.accepted_at, ended_by, tls_failure };
+        context.log_session(session, &told, self.serving.score());
     }
 
     /// What is to be sent now, of replies that the session has said; none when that is nothing.

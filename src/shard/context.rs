@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use super::answers::{Answers, Checked};
 use super::clients::Clients;
 use super::delivery::Delivery;
+use super::front_line::news_text;
+use super::governor::Governor;
 use super::handshakes::Handshakes;
 use super::held::Held;
 use super::inbox::Inbox;
@@ -12,8 +15,13 @@ use super::lines::{Lines, OutcomeName};
 use super::mailboxes::Mailboxes;
 use super::parts::Parts;
 use super::session_lines::Seen;
+use super::table::Key;
 use super::work::Work;
 use crate::buffer::Pool;
+use crate::dns::Asking;
+use crate::front::checks::News;
+use crate::front::moment::Moment;
+use crate::front::score::Score;
 use crate::handoff::channel::MustRing;
 use crate::handoff::message::{Message, Receipt, Times};
 use crate::limits::{ENVELOPES_BYTES_MAX, REPLY_BYTES_MAX, SPARE_REPLIES_MAX};
@@ -25,8 +33,10 @@ use crate::mail::queue_id::QueueId;
 use crate::mail::session_id::{SessionId, SessionIds};
 use crate::metrics::{Phase, ShardMetrics};
 use crate::ring::Ring;
+use crate::smtp::denial::Denial;
 use crate::smtp::ended_by::EndedBy;
 use crate::smtp::message_id;
+use crate::smtp::reason::Reason;
 use crate::smtp::refusals::{Refusal, Refusals};
 use crate::smtp::session::{NoProxyHeader, Session};
 use crate::smtp::supplies::Supplies;
@@ -47,6 +57,8 @@ pub struct Context<R> {
     pub parts: Parts,
     /// Its way to ask the store about recipients.
     pub mailboxes: Mailboxes,
+    /// Its way to ask the DNS, and what it knows from there.
+    pub answers: Answers,
     /// Its way to log.
     pub log: Log,
     /// What has a line there.
@@ -65,6 +77,10 @@ pub struct Turn {
     pub(super) now: Instant,
     /// The wall-clock time of this turn.
     pub(super) wall_clock: SystemTime,
+    /// The same time as clients are counted by.
+    pub(super) moment: Moment,
+    /// Whom the shard serves with what it has to do.
+    pub(super) governor: Governor,
     /// Steps of TLS handshakes, and connections that wait for more of them.
     pub(super) handshakes: Handshakes,
     /// Work, and connections that wait for more of it.
@@ -81,10 +97,13 @@ pub struct Turn {
 
 impl Turn {
     /// The first turn of a shard on this ring.
-    pub fn first<R: Ring>(ring: &R) -> Self {
+    pub fn first<R: Ring>(ring: &R, clients: &Clients) -> Self {
+        let (now, wall_clock) = (ring.now(), ring.wall_clock());
         Self {
-            now: ring.now(),
-            wall_clock: ring.wall_clock(),
+            now,
+            wall_clock,
+            moment: clients.moment(now, wall_clock),
+            governor: Governor::IDLE,
             handshakes: Handshakes::default(),
             work: Work::default(),
             held: Held::default(),
@@ -122,6 +141,19 @@ impl<R: Ring> Context<R> {
             .overload(self.turn.now)
             .or(self.pool.pressure().refuses_new().then_some(TryAgain::Overload))
             .or_else(|| (!self.delivery.has_room(size)).then_some(TryAgain::NoSpace))
+    }
+
+    /// Runs a check of this connection over what the DNS is known to say, and asks for all that it misses.
+    /// While it waits, the connection's `handle_answers` is called when something of that came. Whoever has a
+    /// deadline of its own ends the check with [`Answers::end_check`].
+    pub(super) fn run_check<T>(
+        &mut self,
+        connection: Key,
+        check: impl FnMut(&mut Asking<'_>) -> Option<T>,
+    ) -> Checked<T> {
+        let (checked, must_ring) = self.answers.run_check(connection.word(), self.turn.now, check);
+        self.ring_if(must_ring);
+        checked
     }
 
     /// Rings a sleeping consumer with the next turn.
@@ -232,9 +264,35 @@ impl<R: Ring> Context<R> {
                 record.number_if_any("recipients", if recipients > 1 { recipients as u64 } else { 0 });
             record
                 .plain("step", step)
-                .text("reply", reply.to_string().as_bytes())
+                .text("reply", session.wording(reply).as_bytes())
                 .plain("reason", reason.name())
                 .end();
+        }
+    }
+
+    /// Logs what would have been refused by a rule that only warns.
+    pub(super) fn log_warning(&mut self, session: &Session, name: SessionId, denial: Denial) {
+        self.metrics.front_warnings.add(1);
+        let (client, now) = (session.client().ip(), self.turn.now);
+        if !self.lines.refusals.as_mut().is_some_and(|lines| lines.grant_more(client, 1, now)) {
+            return;
+        }
+        let record = self.log.session_record(&events::WOULD_REFUSE, self.turn.wall_clock);
+        let record = tell_client(record.plain("session", name), session).text("ehlo", session.ehlo_name());
+        let record = match session.reverse_path() {
+            Some(from) => record.text("from", from),
+            None => record,
+        };
+        let reason = denial.reason().map_or("", Reason::name);
+        record.text("reply", session.wording_of(denial).as_bytes()).plain("reason", reason).end();
+    }
+
+    /// Tells of lists that began or ceased to work.
+    pub(super) fn tell_news(&mut self, news: &[News]) {
+        for one in news {
+            let event = if one.fault.is_some() { &events::LIST_OFF } else { &events::LIST_ON };
+            let record = self.log.record(event, self.turn.wall_clock);
+            record.text("list", one.list.as_bytes()).text("text", news_text(one).as_bytes()).end();
         }
     }
 
@@ -249,14 +307,8 @@ impl<R: Ring> Context<R> {
     }
 
     /// Logs a session that is over, or counts it where it has no line of its own.
-    pub(super) fn log_session(
-        &mut self,
-        session: &Session,
-        name: SessionId,
-        accepted_at: SystemTime,
-        ended_by: EndedBy,
-        tls_failure: Option<Cause>,
-    ) {
+    pub(super) fn log_session(&mut self, session: &Session, ended: &Ended, score: Option<&Score>) {
+        let Ended { name, accepted_at, ended_by, tls_failure } = *ended;
         let summary = session.summary();
         self.log_more_refusals(session, name);
         let Some(lines) = &mut self.lines.sessions else { return };
@@ -294,14 +346,14 @@ impl<R: Ring> Context<R> {
             Some(how) => record.plain("no_proxy_header", how),
             None => record,
         };
-        record
+        let record = record
             .number("commands", u64::from(summary.commands))
             .number("accepted", u64::from(summary.accepted))
             .number("refused_4yz", u64::from(summary.refused_4yz))
             .number("refused_5yz", u64::from(summary.refused_5yz))
             .plain("ended_by", ended_by.name())
-            .number("took_ms", u64::try_from(took.as_millis()).unwrap_or(u64::MAX))
-            .end();
+            .number("took_ms", u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        tell_score(record, score).end();
     }
 
     /// Tells how many refusals of a session that is over were too many to have lines.
@@ -317,6 +369,24 @@ impl<R: Ring> Context<R> {
             record.text("ehlo", session.ehlo_name()).number("more", u64::from(more)).end();
         }
     }
+}
+
+/// How a session ended.
+pub(super) struct Ended {
+    pub(super) name: SessionId,
+    pub(super) accepted_at: SystemTime,
+    pub(super) ended_by: EndedBy,
+    pub(super) tls_failure: Option<Cause>,
+}
+
+/// What speaks for or against the client; nothing where nobody says anything.
+fn tell_score<'a>(record: Record<'a>, score: Option<&Score>) -> Record<'a> {
+    let Some(score) = score.filter(|score| !score.reasons().is_empty()) else { return record };
+    let reasons: Vec<String> =
+        score.reasons().iter().map(|reason| format!("{} {}", reason.weight, reason.name)).collect();
+    record
+        .plain("score", score.total())
+        .texts("score_reasons", reasons.iter().map(|reason| reason.as_bytes()))
 }
 
 /// Who the client is, and who speaks for it.

@@ -1,4 +1,5 @@
-//! What other threads have for a shard: receipts, parts that were written, answers about recipients, orders.
+//! What other threads have for a shard: receipts, parts that were written, answers about recipients, answers
+//! of the DNS, orders.
 //!
 //! All of them wake the shard by one bell, and the shard looks into all of them before it sleeps. A new kind
 //! of letter is one field here and one in [`Letterbox`]; the compiler then asks for its look in `park`.
@@ -8,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use super::order::Order;
 use crate::handoff::channel::{Consumer, Receiver, Sender};
+use crate::handoff::lookup::Answered;
 use crate::handoff::mailbox::MailboxAnswer;
 use crate::handoff::message::Receipt;
 use crate::handoff::part::Written;
@@ -23,6 +25,8 @@ pub struct Inbox {
     pub(super) written: Receiver<Written>,
     /// From the thread that looks into mailboxes, for inquiries.
     pub(super) found: Receiver<MailboxAnswer>,
+    /// From the lookup thread, for questions to the DNS.
+    pub(super) answers: Receiver<Answered>,
     /// From the control thread.
     pub(super) orders: Receiver<Order>,
 }
@@ -36,28 +40,39 @@ pub struct Letterbox {
     pub written: Sender<Written>,
     /// For the thread that looks into mailboxes.
     pub found: Sender<MailboxAnswer>,
+    /// For a lookup thread.
+    pub answers: Sender<Answered>,
     /// For the control thread.
     pub orders: Sender<Order>,
 }
 
-/// One shard's inbox, and the way into it.
-pub fn inbox() -> io::Result<(Letterbox, Inbox)> {
+/// One shard's inbox, and the way into it. `answers_max`: answers of the DNS that have room there, 0 where
+/// the DNS is not asked.
+pub fn inbox(answers_max: usize) -> io::Result<(Letterbox, Inbox)> {
     let consumer = Consumer::new()?;
     let (to_receipts, receipts) = consumer.channel(HANDOFF_MESSAGES_MAX);
     let (to_written, written) = consumer.channel(SPILLS_AWAY_MAX);
     let (to_found, found) = consumer.channel(INQUIRIES_AWAY_MAX);
+    // A channel without any room is another kind, which has a lock.
+    let (to_answers, answers) = consumer.channel(answers_max.max(1));
     let (to_orders, orders) = consumer.channel(ORDERS_MAX);
-    let letterbox =
-        Letterbox { receipts: to_receipts, written: to_written, found: to_found, orders: to_orders };
-    Ok((letterbox, Inbox { consumer, receipts, written, found, orders }))
+    let letterbox = Letterbox {
+        receipts: to_receipts,
+        written: to_written,
+        found: to_found,
+        answers: to_answers,
+        orders: to_orders,
+    };
+    Ok((letterbox, Inbox { consumer, receipts, written, found, answers, orders }))
 }
 
 impl Inbox {
     /// The shard is going to sleep in its ring; false when a letter is there already and it must not.
     pub(super) fn park(&self) -> bool {
         // Every channel is looked into, or the shard would sleep over its letters.
-        let Self { consumer, receipts, written, found, orders } = self;
-        consumer.park(|| receipts.is_empty() && written.is_empty() && found.is_empty() && orders.is_empty())
+        let Self { consumer, receipts, written, found, answers, orders } = self;
+        let are_done = || receipts.is_empty() && written.is_empty() && found.is_empty();
+        consumer.park(|| are_done() && answers.is_empty() && orders.is_empty())
     }
 
     /// The shard is awake.

@@ -10,6 +10,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
+use super::front_line::FrontLine;
 use super::order::Listening;
 use crate::limits::SEND_BUFFER_BYTES;
 use crate::ring::{Ring, Socket, Token};
@@ -67,6 +68,11 @@ impl Listener {
     /// What sessions from here are told.
     pub fn settings(&self) -> &Arc<Settings> {
         &self.told.settings
+    }
+
+    /// What clients are checked by that connect here.
+    pub fn front(&self) -> Arc<FrontLine> {
+        Arc::clone(&self.told.front)
     }
 
     /// What TLS begins with here.
@@ -319,7 +325,13 @@ mod tests {
         let config = Config::embedded_default();
         let policy = Arc::new(Recipients::new(&config.recipient_rules(), None));
         let settings = config.session_settings(&config.listeners[0], policy);
-        let told = Listening { number: 0, settings: Arc::new(settings), tls: None, receive_buffer_bytes: 0 };
+        let told = Listening {
+            number: 0,
+            settings: Arc::new(settings),
+            tls: None,
+            front: Arc::default(),
+            receive_buffer_bytes: 0,
+        };
         let socket = listen(SocketAddr::from(([127, 0, 0, 1], 0)), 1, 0).expect("it listens");
         let mut listener = Listener::new(socket, told).lent(is_lent);
         listener.handle_accept(Some(Errno::MFILE), false, now);

@@ -34,7 +34,7 @@ pub struct Mailboxes {
     shard: u16,
     /// Places found ready, and when. `ready.len() <= MAILBOXES_READY_MAX`
     ready: HashMap<Box<str>, Instant>,
-    /// Questions that were not answered yet. `<= INQUIRIES_AWAY_MAX`
+    /// Places asked about that were not answered yet. `<= INQUIRIES_AWAY_MAX`
     away: usize,
 }
 
@@ -53,7 +53,7 @@ impl Mailboxes {
         Self { lookup, shard, ready: HashMap::new(), away: 0 }
     }
 
-    /// Asks whether the store has a place for this recipient. `number`: which of the connection's questions
+    /// Asks whether the store has a place for this recipient, or for all that it stands for. `number`: which of the connection's questions
     /// it is; `policy`: that of its session.
     pub(super) fn ask(
         &mut self,
@@ -66,21 +66,33 @@ impl Mailboxes {
         let Lookup::Keeper(naming, to_keeper) = &self.lookup else {
             return Answered::Now(Verdict::Accept);
         };
-        let Some(place) = naming.place(recipient, &|mailbox| policy.is_named(mailbox)) else {
-            return Answered::Now(Verdict::Unstorable);
-        };
         let is_fresh = |since: &Instant| now.saturating_duration_since(*since) <= READY_AGE_MAX;
-        if self.ready.get(&place.name).is_some_and(is_fresh) {
+        let mut places = Vec::new();
+        let (aliased, own) = match policy.aliased(recipient) {
+            Some(targets) => (Some(targets), None),
+            None => (None, Some(recipient)),
+        };
+        let of_alias = aliased.is_some();
+        for mailbox in aliased.into_iter().flatten().chain(own) {
+            let Some(place) = naming.place(mailbox, &|mailbox| policy.is_named(mailbox)) else {
+                return Answered::Now(if of_alias { Verdict::TryAgain } else { Verdict::Unstorable });
+            };
+            if !self.ready.get(&place.name).is_some_and(is_fresh) {
+                places.push(place);
+            }
+        }
+        if places.is_empty() {
             return Answered::Now(Verdict::Accept);
         }
+        let count = places.len();
         let origin = Origin { shard: self.shard, connection };
-        let inquiry = Inquiry { origin, number, place };
-        if self.away == INQUIRIES_AWAY_MAX {
+        let inquiry = Inquiry { origin, number, places, of_alias };
+        if self.away + count > INQUIRIES_AWAY_MAX {
             return Answered::Now(Verdict::TryAgain);
         }
         match to_keeper.try_send(inquiry) {
             Ok(must_ring) => {
-                self.away += 1;
+                self.away += count;
                 Answered::Later(must_ring)
             }
             Err(_) => Answered::Now(Verdict::TryAgain),
@@ -90,15 +102,20 @@ impl Mailboxes {
     /// An answer came: to which connection, to which of its questions, and what the recipient is told.
     pub(super) fn handle_found(&mut self, found: MailboxAnswer, now: Instant) -> (Key, u32, Verdict) {
         let MailboxAnswer { inquiry, standing } = found;
-        assert!(self.away > 0, "one answer a question");
-        self.away -= 1;
+        assert!(self.away >= inquiry.places.len(), "one answer a question");
+        self.away -= inquiry.places.len();
         if standing == Standing::Ready {
-            if self.ready.len() >= MAILBOXES_READY_MAX {
+            if self.ready.len() + inquiry.places.len() > MAILBOXES_READY_MAX {
                 self.ready.clear();
             }
-            self.ready.insert(inquiry.place.name, now);
+            self.ready.extend(inquiry.places.into_iter().map(|place| (place.name, now)));
         }
-        (Key::from_word(inquiry.origin.connection), inquiry.number, verdict_of(standing))
+        let verdict = match verdict_of(standing) {
+            // Its operator names somebody who is not there: others need not lose their mail over that.
+            Verdict::UnknownRecipient if inquiry.of_alias => Verdict::TryAgain,
+            verdict => verdict,
+        };
+        (Key::from_word(inquiry.origin.connection), inquiry.number, verdict)
     }
 
     /// Mail could not be stored: what was found ready before is believed no more.

@@ -7,13 +7,16 @@
 //! one `io_uring_enter` of the next.
 
 pub mod affinity;
+pub mod answers;
 pub mod clients;
 mod connection;
 mod connections;
 pub mod context;
 pub mod delivery;
 mod draft;
+pub mod front_line;
 mod fronts;
+mod governor;
 mod handshakes;
 mod held;
 pub mod inbox;
@@ -45,17 +48,17 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use self::clients::TooMany;
 use self::connection::Connection;
 use self::connections::Connections;
 use self::context::Context;
+use self::governor::Governor;
 use self::listener::Listener;
 use self::order::{NewSocket, Order, Service};
 use self::provision::Provision;
 use self::relief::{Relief, relieve_held, relieve_spilling};
 use self::serving::Serving;
 use self::table::Key;
-use crate::limits::SHUTDOWN_WAIT_MAX;
+use crate::limits::{HANDOFF_MESSAGES_MAX, SHUTDOWN_WAIT_MAX};
 use crate::metrics::micros;
 use crate::ring::{Event, Received, Ring, Socket};
 use crate::smtp::session::Session;
@@ -129,6 +132,7 @@ impl<R: Ring> Shard<R> {
         self.prepare();
         self.wait()?;
         self.context.turn.begin();
+        self.context.turn.governor = self.governor();
         self.take_orders();
         self.resume_handshakes();
         let mut events = std::mem::take(&mut self.events);
@@ -173,7 +177,7 @@ impl<R: Ring> Shard<R> {
         self.context.metrics.turn_duration.add_duration(took);
         let wait = self.may_sleep_for(now);
         let holds_back = self.holds_clients_back();
-        let Context { ring, inbox, turn, metrics, .. } = &mut self.context;
+        let Context { ring, inbox, turn, metrics, clients, .. } = &mut self.context;
         let may_sleep = inbox.park()
             && !turn.handshakes.is_behind()
             && !turn.work.is_behind()
@@ -183,12 +187,20 @@ impl<R: Ring> Shard<R> {
         inbox.unpark();
         let began = std::mem::replace(&mut turn.now, ring.now());
         turn.wall_clock = ring.wall_clock();
+        turn.moment = clients.moment(turn.now, turn.wall_clock);
         metrics.turns.add(1);
         metrics.ring_overflows.set(ring.overflows());
         if holds_back {
             metrics.back_pressure_us.add(micros(turn.now.saturating_duration_since(began)));
         }
         turned
+    }
+
+    /// Whom to serve with what is used now.
+    fn governor(&self) -> Governor {
+        let Context { delivery, pool, .. } = &self.context;
+        let at_sink = delivery.under_way() * 100 / HANDOFF_MESSAGES_MAX;
+        Governor::at([self.connections.used_percent(), pool.pressure().used_percent(), at_sink])
     }
 
     /// Whether some client has to wait because memory, receive buffers or the sink have no room.
@@ -206,6 +218,7 @@ impl<R: Ring> Shard<R> {
         let stopping = self.stopping.map(|stopping| until(stopping.next(now)));
         let due = [
             self.connections.idle_for(now),
+            context.answers.due_in(now),
             context.log.due_in(now),
             lines,
             waiting,
@@ -268,31 +281,22 @@ impl<R: Ring> Shard<R> {
         };
         let is_stopping = self.stopping.is_some();
         let full = self.connections.are_full() || is_stopping;
-        let (settings, tls) = (listener.settings(), listener.tls());
-        // A front that connects for many clients is not counted: those it speaks for are.
-        let seat = if full || settings.gate.is_front(client.ip()) {
-            Ok(None)
-        } else {
-            context.clients.enter(client.ip())
-        };
+        let (settings, tls, front) = (listener.settings(), listener.tls(), listener.front());
         context.metrics.connections.add(1);
-        match seat {
-            _ if is_stopping => context.metrics.connections_refused_stopping.add(1),
-            _ if full => context.metrics.connections_refused_full.add(1),
-            Err(TooMany) => context.metrics.connections_refused_client.add(1),
-            Ok(_) => {}
+        match (is_stopping, full) {
+            (true, _) => context.metrics.connections_refused_stopping.add(1),
+            (false, true) => context.metrics.connections_refused_full.add(1),
+            (false, false) => {}
         }
         let inserted = self.connections.insert(|key| {
             let session =
                 Session::new(settings.clone(), client, context.turn.now).counted_in(&context.metrics.tally);
             let named = (context.name_session(), context.turn.wall_clock);
-            let mut connection = Connection::new(key, socket, session, tls, named, context.turn.now);
-            match seat {
-                Ok(seat) if !full => {
-                    connection.serve(context, |serving, context| serving.greet(seat, context.turn.now));
-                }
-                Ok(_) => connection.serve(context, |serving, _| serving.refuse_place(is_stopping)),
-                Err(TooMany) => connection.serve(context, |serving, _| serving.turn_away()),
+            let mut connection = Connection::new(key, socket, session, tls, front, named, context.turn.now);
+            if full {
+                connection.serve(context, |serving, _| serving.refuse_place(is_stopping));
+            } else {
+                connection.serve(context, |serving, context| serving.begin(client.ip(), context));
             }
             connection
         });
@@ -350,6 +354,7 @@ impl<R: Ring> Shard<R> {
     fn take_letters(&mut self) {
         self.take_written();
         self.take_found();
+        self.take_answers();
         self.take_receipts();
     }
 
@@ -385,6 +390,20 @@ impl<R: Ring> Shard<R> {
                 connection.advance(context);
             });
         }
+    }
+
+    /// What the DNS says, and what it has not said in time.
+    fn take_answers(&mut self) {
+        let Self { context, connections, .. } = self;
+        let now = context.turn.now;
+        while let Some(answered) = context.inbox.answers.next() {
+            context.answers.handle_answer(answered, now);
+        }
+        let woken = context.answers.take_woken(now);
+        for waiter in &woken {
+            connections.touch(Key::from_word(*waiter), |one| one.handle_answers(context));
+        }
+        context.answers.give_back(woken);
     }
 
     /// What became of messages: the sink's receipts, then those of messages that the sink had no room for in

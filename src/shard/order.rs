@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::front_line::FrontLine;
 use crate::config;
 use crate::handoff::channel::Sender;
 use crate::limits::ORDERS_MAX;
@@ -45,6 +46,8 @@ pub struct Listening {
     pub settings: Arc<Settings>,
     /// What TLS begins with; none where there is none.
     pub tls: Option<Arc<ServerConfig>>,
+    /// What its clients are checked by.
+    pub front: Arc<FrontLine>,
     /// The size of the kernel's receive buffer; 0 for its own choice.
     pub receive_buffer_bytes: usize,
 }

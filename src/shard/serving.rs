@@ -1,14 +1,20 @@
 //! The SMTP side of a connection: its session, what that has said, and the message under way. It carries out
 //! the session's steps, and takes the answers to its questions. It sees no socket and no TLS.
 
+mod charges;
+mod screening;
+
 use std::net::IpAddr;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Instant;
 
+use self::screening::{Screening, tell_standing};
 use super::clients::Seat;
 use super::context::{Context, Turn};
 use super::delivery::Handed;
 use super::draft::{Complete, Draft, Moved, Waits};
+use super::front_line::FrontLine;
 use super::mailboxes::Answered;
 use super::silence::Scarcity;
 use super::table::Key;
@@ -21,7 +27,8 @@ use crate::mail::envelope::Envelope;
 use crate::mail::outcome::{Outcome, TryAgain};
 use crate::mail::session_id::SessionId;
 use crate::ring::Ring;
-use crate::smtp::policy::Verdict;
+use crate::smtp::denial::Denial;
+use crate::smtp::policy::{Judgement, Verdict};
 use crate::smtp::question::{Admission, Answerable, Awaited, Delivered, OpenQuestion, Recipient, Storing};
 use crate::smtp::reply::ReplyBuffer;
 use crate::smtp::run::Run;
@@ -39,6 +46,12 @@ pub(super) struct Serving {
     draft: Draft,
     /// Its place among the connections of its client.
     seat: Option<Seat>,
+    /// What clients of its listener are checked by.
+    front: Arc<FrontLine>,
+    /// What is known of a client that is checked; none of one that is not.
+    screening: Option<Box<Screening>>,
+    /// Errors of the session that its client was charged with.
+    errors_paid: u32,
     /// When the outcome of a message came that the client is told with the next send.
     outcome_came: Option<Instant>,
 }
@@ -46,7 +59,7 @@ pub(super) struct Serving {
 // What happens to a session.
 impl Serving {
     /// A session that has said nothing yet.
-    pub(super) fn new(key: Key, name: SessionId, session: Session) -> Self {
+    pub(super) fn new(key: Key, name: SessionId, session: Session, front: Arc<FrontLine>) -> Self {
         Self {
             key,
             name,
@@ -54,19 +67,16 @@ impl Serving {
             replies: ReplyBuffer::new(),
             draft: Draft::default(),
             seat: None,
+            front,
+            screening: None,
+            errors_paid: 0,
             outcome_came: None,
         }
     }
 
-    /// Begins the session of a client that may have this connection.
-    pub(super) fn greet(&mut self, seat: Option<Seat>, now: Instant) {
-        self.seat = seat;
-        self.session.greet(&mut self.replies, now);
-    }
-
-    /// Turns a client away that has too many connections.
-    pub(super) fn turn_away(&mut self) {
-        self.session.turn_away(&mut self.replies);
+    /// Turns a client away.
+    pub(super) fn turn_away(&mut self, why: Denial) {
+        self.session.turn_away(why, &mut self.replies);
     }
 
     /// Turns a client away because there is no place for it, or because the server stops.
@@ -127,6 +137,9 @@ impl Serving {
             self.lose_data(TryAgain::Overload, context);
             let waited = self.draft.give_up_waiting();
             return self.stop_waiting(waited, context);
+        }
+        if self.end_wait_for_answers(context) {
+            return;
         }
         if self.session.awaits() == Some(Awaited::Storing) {
             context.delivery.note_hang();
@@ -191,6 +204,9 @@ impl Serving {
     ) -> bool {
         let told = serving.is_some_and(|one| {
             let told = one.resolve_delivery(delivered(&receipt), context);
+            if told {
+                one.note_outcome(receipt.outcome, &context.turn);
+            }
             if told && receipt.outcome != Outcome::Stored {
                 one.log_refusals(Some(&receipt.message), context);
             }
@@ -216,6 +232,7 @@ impl Serving {
     pub(super) fn handle_found<R: Ring>(&mut self, number: u32, verdict: Verdict, context: &mut Context<R>) {
         let asked = self.session.asked::<Recipient>().filter(|asked| asked.number() == number);
         if let Some(asked) = asked {
+            let verdict = self.charge_verdict(verdict, context);
             self.resolve(asked, verdict, context);
         }
     }
@@ -300,14 +317,14 @@ impl Serving {
         front: IpAddr,
         context: &mut Context<R>,
     ) {
-        self.seat = None;
         // A front that speaks for itself, such as a health check, is not counted, as at the accept.
-        let admitted = if client == front { Ok(None) } else { context.clients.enter(client) };
-        if admitted.is_err() {
-            context.metrics.connections_refused_client.add(1);
-        }
-        self.resolve(asked, admitted.is_ok(), context);
-        self.seat = admitted.unwrap_or(None);
+        let admitted = if client == front {
+            self.go_unchecked();
+            Ok(())
+        } else {
+            self.let_in(client, context)
+        };
+        self.resolve(asked, admitted, context);
     }
 
     /// Whether a transaction may begin; if so, its message begins.
@@ -315,34 +332,53 @@ impl Serving {
         &mut self,
         size: Option<u64>,
         context: &mut Context<R>,
-    ) -> Result<(), TryAgain> {
+    ) -> Result<(), Denial> {
         if let Some(why) = context.refusal(size) {
-            return Err(why);
+            return Err(why.into());
         }
+        if !self.is_served(context) {
+            return Err(TryAgain::Overload.into());
+        }
+        self.charge_message(&context.turn)?;
         self.recycle_draft(context);
         let (arena, turn) = (context.pool.arena(), &mut context.turn);
         let connection = self.key.word();
         let message = context.delivery.begin(connection, arena, &mut turn.supplies, turn.wall_clock);
         self.draft.begin(message);
+        self.screen_transaction(context);
         Ok(())
     }
 
-    /// Asks whether the store has a place for the recipient that the session proposes.
+    /// Finds out about the recipient that the session proposes.
     pub(super) fn ask_about_recipient<R: Ring>(
         &mut self,
         asked: OpenQuestion<Recipient>,
         context: &mut Context<R>,
     ) {
+        match self.charge_recipient(&context.turn) {
+            Ok(()) => self.consider_recipient(asked, context),
+            Err(denial) => _ = self.resolve(asked, Verdict::Denied(denial), context),
+        }
+    }
+
+    /// Finds out about a recipient that is paid for: the front line, the policy, and the store where that has
+    /// the last word.
+    fn consider_recipient<R: Ring>(&mut self, asked: OpenQuestion<Recipient>, context: &mut Context<R>) {
+        if !self.screen_recipient(asked, context) {
+            return;
+        }
         let (connection, number, now) = (self.key.word(), asked.number(), context.turn.now);
-        let answered = match self.session.proposed_recipient() {
-            Some(recipient) => {
+        let answered = match (self.session.judge_proposed(), self.session.proposed_recipient()) {
+            (Judgement::Known(verdict), _) => Answered::Now(verdict),
+            (Judgement::Asks, Some(recipient)) => {
                 let policy = &*self.session.settings().policy;
                 context.mailboxes.ask(connection, number, recipient, policy, now)
             }
-            None => Answered::Now(Verdict::TryAgain),
+            (Judgement::Asks, None) => Answered::Now(Verdict::TryAgain),
         };
         match answered {
             Answered::Now(verdict) => {
+                let verdict = self.charge_verdict(verdict, context);
                 self.resolve(asked, verdict, context);
             }
             Answered::Later(must_ring) => context.ring_if(must_ring),
@@ -358,6 +394,14 @@ impl Serving {
             let (begun, data) = self.session.phases();
             message.log.times = Some(Times { begun, data, complete: context.turn.now });
             self.session.tell(&mut message.client);
+            let standing = &mut message.client.standing;
+            tell_standing(
+                self.screening.as_deref(),
+                &self.front,
+                message.client.address.ip(),
+                standing,
+                context,
+            );
             let Message { received, client, envelope, id, .. } = message;
             let hostname = &self.session.settings().hostname;
             trace::received(received, hostname, client, envelope, *id, context.turn.wall_clock);

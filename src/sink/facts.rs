@@ -9,6 +9,7 @@ use data_encoding::BASE64;
 
 use super::spool::cursor::Cursor;
 use crate::escape::{Json, Word};
+use crate::mail::client::{Reason, Standing};
 use crate::mail::envelope::{BodyType, Envelope, Ret};
 use crate::mail::queue_id::QueueId;
 use crate::smtp::trace;
@@ -25,6 +26,7 @@ pub(super) struct Facts<'a> {
     pub(super) ehlo: &'a [u8],
     pub(super) protocol: &'a [u8],
     pub(super) tls: Option<TlsText<'a>>,
+    pub(super) standing: &'a Standing,
     pub(super) envelope: &'a Envelope,
     /// Without `Received:`.
     pub(super) mail_data_bytes: u64,
@@ -80,6 +82,7 @@ impl Facts<'_> {
         text("protocol", self.protocol);
         text("reverse_path", self.envelope.reverse_path());
         self.tls(line);
+        self.standing(line);
         line.push_str(",\"recipients\":[");
         for (index, recipient) in self.envelope.recipients().enumerate() {
             if index > 0 {
@@ -119,6 +122,26 @@ impl Facts<'_> {
         line.push(',');
         member("server_name", Some(server_name).filter(|name| !name.is_empty()), line);
         line.push('}');
+    }
+
+    /// `reverse_name`, `score` and `reasons`, where somebody said something of the client.
+    fn standing(&self, line: &mut String) {
+        let Standing { reverse_name, reasons } = self.standing;
+        if !reverse_name.is_empty() {
+            line.push(',');
+            member("reverse_name", Some(reverse_name), line);
+        }
+        if reasons.is_empty() {
+            return;
+        }
+        // Writing to a String does not fail.
+        let _ = write!(line, ",\"score\":{},\"reasons\":[", self.standing.score());
+        for (index, Reason { name, weight }) in reasons.iter().enumerate() {
+            line.push_str(if index == 0 { "{" } else { ",{" });
+            member("name", Some(name.as_bytes()), line);
+            let _ = write!(line, ",\"weight\":{weight}}}");
+        }
+        line.push(']');
     }
 
     /// The DSN parameters (RFC 3461) as members of the object: `ret`, `envid`, and `recipient_parameters` in

@@ -47,7 +47,8 @@ pub fn run(
     loop {
         match inquiries.take() {
             Waiting::Item(inquiry) => {
-                let standing = keeper.look(&inquiry.place);
+                let standings = inquiry.places.iter().map(|place| keeper.look(place));
+                let standing = standings.max().unwrap_or(Standing::Trouble);
                 let shard = &shards[usize::from(inquiry.origin.shard)];
                 shard.answer(MailboxAnswer { inquiry, standing });
                 shard.ring_if_parked();

@@ -9,6 +9,7 @@ use super::mailbox::Mailboxes;
 use super::report::Report;
 use super::spill_file::SpillTo;
 use crate::mail::envelope::Mailbox;
+use crate::mail::tag::Delimiters;
 use crate::metrics::SpoolMetrics;
 
 /// What a sink knows of the world besides its own settings.
@@ -18,6 +19,8 @@ pub struct Surroundings {
     pub hostname: String,
     /// Whether local-parts that differ in case are different recipients.
     pub local_part_case_sensitive: bool,
+    /// What sets tags of local-parts off.
+    pub recipient_delimiter: Delimiters,
     /// Where errors of the machine go.
     pub report: Arc<dyn Report>,
     /// Where a spool tells how full it is.

@@ -208,6 +208,7 @@ fn facts(message: &Message) -> Facts<'_> {
             client_certificate: tls.client_certificate,
             server_name: tls.server_name.as_deref().unwrap_or_default().as_bytes(),
         }),
+        standing: &client.standing,
         envelope,
         mail_data_bytes: data.bytes(),
     }

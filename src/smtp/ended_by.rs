@@ -36,6 +36,10 @@ words! {
         Tls = "tls";
         /// The client had too many connections.
         Connections = "connections";
+        /// The client connected too often, or made too many errors, lately.
+        ClientLimit = "client-limit";
+        /// A rule or lists spoke against the client.
+        Refused = "refused";
         /// The listener takes no mail.
         TakesNoMail = "takes-no-mail";
         /// A bug of ringmx.
@@ -55,6 +59,8 @@ impl From<Reason> for EndedBy {
             Reason::NotSmtp => Self::NotSmtp,
             Reason::TakesNoMail => Self::TakesNoMail,
             Reason::TooManyConnections => Self::Connections,
+            Reason::ClientLimit => Self::ClientLimit,
+            Reason::Access | Reason::Listed => Self::Refused,
             Reason::Overload
             | Reason::LocalTrouble
             | Reason::NoSpace
@@ -72,6 +78,9 @@ impl From<Reason> for EndedBy {
             | Reason::LocalPartDenied
             | Reason::Unstorable
             | Reason::MailboxFull
+            | Reason::NoReverseName
+            | Reason::SenderDomain
+            | Reason::Greylisted
             | Reason::TooManyRecipients
             | Reason::NoRecipients
             | Reason::TooLarge

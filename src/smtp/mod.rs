@@ -9,6 +9,7 @@
 mod chunk;
 mod command;
 mod data_watch;
+pub mod denial;
 mod dsn;
 pub mod ended_by;
 pub mod extension;

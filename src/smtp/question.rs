@@ -40,6 +40,7 @@
 use std::marker::PhantomData;
 use std::net::IpAddr;
 
+use super::denial::Denial;
 use super::policy::Verdict;
 use crate::mail::outcome::{Refused, TryAgain};
 use crate::mail::queue_id::QueueId;
@@ -137,9 +138,9 @@ pub enum Delivered {
 #[derive(Debug)]
 pub enum Answer {
     /// To [`Beginning`].
-    Beginning(Result<(), TryAgain>),
+    Beginning(Result<(), Denial>),
     /// To [`Admission`].
-    Admission(bool),
+    Admission(Result<(), Denial>),
     /// To [`Recipient`].
     Recipient(Verdict),
     /// To [`Encryption`].
@@ -179,9 +180,9 @@ macro_rules! kinds {
 
 kinds! {
     /// Whether a transaction may begin. Answered with yes, or why not now: 4yz.
-    Beginning => Result<(), TryAgain>;
-    /// Whether the client may have one more connection. Answered with yes or no.
-    Admission => bool;
+    Beginning => Result<(), Denial>;
+    /// Whether the client may have one more connection. Answered with yes, or why not.
+    Admission => Result<(), Denial>;
     /// Whether a recipient is accepted.
     Recipient => Verdict;
     /// Whether TLS can begin. Answered with yes or no.

@@ -25,7 +25,19 @@ words! {
         Unstorable = "unstorable";
         /// The mailbox is full.
         MailboxFull = "mailbox-full";
-        /// The recipient could not be looked up.
+        /// A rule of an access list.
+        Access = "access";
+        /// Lists in the DNS speak against the client.
+        Listed = "listed";
+        /// The client's address has no name that leads back to it.
+        NoReverseName = "no-reverse-name";
+        /// The domain of the reverse-path does not exist, or takes no mail.
+        SenderDomain = "sender-domain";
+        /// The client is asked to come back.
+        Greylisted = "greylisted";
+        /// More than a client may have or do lately.
+        ClientLimit = "client-limit";
+        /// Something could not be looked up: the recipient, or the client's name.
         LookupFailed = "lookup-failed";
         /// More recipients than a transaction may have.
         TooManyRecipients = "too-many-recipients";
@@ -103,6 +115,12 @@ impl Reason {
             | Self::LocalPartDenied
             | Self::Unstorable
             | Self::MailboxFull
+            | Self::Access
+            | Self::Listed
+            | Self::NoReverseName
+            | Self::SenderDomain
+            | Self::Greylisted
+            | Self::ClientLimit
             | Self::TooManyRecipients
             | Self::NoRecipients
             | Self::TooLarge

@@ -24,7 +24,7 @@ macro_rules! replies {
             #[doc = concat!("`", $code, " ", $enhanced, " ", $text, "`")]
             $(#[doc = $doc])*
             pub(super) const $name: Reply =
-                Reply { code: $code, enhanced: $enhanced, text: $text, reason: reason!($($reason)?), row: Row::$name as u8 };
+                Reply { code: $code, enhanced: $enhanced, text: $text, reason: reason!($($reason)?), row: Row::$name as u8, words: None };
         )+
 
         /// The rows of the table, so that a reply knows its own.
@@ -92,6 +92,17 @@ replies! {
     MAILBOX_FULL = 452 "4.2.2" "Mailbox full, try again later" => MailboxFull;
     POLICY_TROUBLE = 451 "4.3.0" "Cannot look that up now" => LookupFailed;
 
+    REFUSED_BY_RULE = 550 "5.7.1" "Refused by a rule of this site" => Access;
+    REFUSED_AS_LISTED = 550 "5.7.1" "The client is listed" => Listed;
+    NO_REVERSE_NAME = 550 "5.7.25" "The client's address has no name that leads back to it" => NoReverseName;
+    REVERSE_NAME_UNKNOWN = 451 "4.7.25" "Cannot look up the name of the client's address now" => LookupFailed;
+    NO_SENDER_DOMAIN = 550 "5.1.8" "The sender's domain does not exist" => SenderDomain;
+    SENDER_TAKES_NO_MAIL = 550 "5.7.27" "The sender's domain takes no mail" => SenderDomain;
+    GREYLISTED = 451 "4.7.1" "Not known yet, try again in some minutes" => Greylisted;
+    TOO_MANY_MESSAGES = 450 "4.7.1" "Too many messages from this client, try again later" => ClientLimit;
+    TOO_MANY_RECIPIENTS_LATELY = 450 "4.7.1" "Too many recipients from this client, try again later" => ClientLimit;
+    TOO_MANY_UNKNOWN_LATELY = 450 "4.7.1" "Too many unknown recipients from this client, try again later" => ClientLimit;
+
     TOO_LARGE = 552 "5.3.4" "Message too large" => TooLarge;
     COPIES_TOO_LARGE = 552 "5.3.4" "Message too large for so many recipients" => TooLarge;
     BARE_LINE_END_IN_DATA = 550 "5.5.2" "Mail data has a CR or LF that is not part of a CRLF" => BareLineEnd;
@@ -109,6 +120,10 @@ replies! {
     MAIL_LOOP = 554 "5.4.6" "Too many Received fields, the message goes in circles" => MailLoop;
     DATA_LINE_TOO_LONG = 554 "5.6.0" "Mail data has a line that is too long" => LineTooLong;
 
+    CLIENT_REFUSED = 554 "5.7.1" "No mail is taken from this client" => Access;
+    CLIENT_LISTED = 554 "5.7.1" "No mail is taken from this client, it is listed" => Listed;
+    TOO_MANY_CONNECTIONS_LATELY = 421 "4.7.0" "Too many connections lately, try again later" => ClientLimit;
+    TOO_MANY_ERRORS_LATELY = 421 "4.7.0" "Too many errors lately, try again later" => ClientLimit;
     TOO_MANY_CONNECTIONS = 421 "4.3.2" "Too many connections, try again later" => TooManyConnections;
     TIMED_OUT = 421 "4.4.2" "Timed out" => Idle;
     NO_MAIL_FOR_LONG = 421 "4.4.2" "No message for too long" => Idle;

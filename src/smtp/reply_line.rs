@@ -18,6 +18,24 @@ pub struct Reply {
     pub(super) reason: Option<Reason>,
     /// Its number among all replies.
     pub(super) row: u8,
+    /// The operator's words for it; none where it is said as the table has it.
+    pub(super) words: Option<Words>,
+}
+
+/// The number of a text in [`Settings::words`](super::settings::Settings::words).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Words(u16);
+
+impl Words {
+    /// The text of this number.
+    pub fn number(number: usize) -> Option<Self> {
+        u16::try_from(number).ok().map(Self)
+    }
+
+    /// Its place in the list.
+    pub(super) fn place(self) -> usize {
+        usize::from(self.0)
+    }
 }
 
 impl Reply {

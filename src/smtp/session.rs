@@ -33,17 +33,19 @@ mod state;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use self::standing::Standing;
 use self::state::{AwaitedReply, Hello, State, Wait};
+use super::denial::Denial;
 use super::ended_by::EndedBy;
 pub use super::input::Input;
 use super::line::LineReader;
+use super::policy::{Judgement, Verdict};
 pub use super::proxy::NoProxyHeader;
 use super::question::{Awaited, Question, Storing};
 use super::reason::Reason;
-use super::reply::{self, ReplyBuffer};
+use super::reply::{self, Reply, ReplyBuffer};
 use super::settings::Settings;
 use super::tally::Tally;
 use super::transaction::Transaction;
@@ -87,6 +89,8 @@ pub struct Summary {
     pub refused_4yz: u32,
     /// Replies of 5yz.
     pub refused_5yz: u32,
+    /// Of those, all but recipients that nobody knows.
+    pub errors: u32,
     /// Of both, those whose reason is this machine.
     pub refused_ours: u32,
     /// Command lines other than EHLO, HELO, NOOP and QUIT.
@@ -124,6 +128,10 @@ pub struct Session {
     smtputf8: bool,
     /// What was negotiated, once the connection is under TLS.
     tls: Option<TlsFacts>,
+    /// How long the greeting waits, whatever the listener's does.
+    greeting_delay: Duration,
+    /// Each recipient that can be read is asked about, whatever the policy says of it.
+    asks_about_each: bool,
     /// The number of the last question.
     questions: u32,
     /// 5yz replies since the last accepted message. `<= errors_max`.
@@ -182,6 +190,8 @@ impl Session {
             must_discard: false,
             smtputf8: false,
             tls: None,
+            greeting_delay: Duration::ZERO,
+            asks_about_each: false,
             questions: 0,
             errors: 0,
             idle_commands: 0,
@@ -286,6 +296,14 @@ impl Session {
         self.close_with(reply, replies);
     }
 
+    /// Ends the session because all sessions of its client together have had too many errors. It goes on
+    /// while mail data comes or an answer is awaited: to be asked again.
+    pub fn end_for_errors(&mut self, replies: &mut ReplyBuffer) {
+        if matches!(self.state, State::Delayed | State::Greeted | State::Command) {
+            self.turn_away(Denial::TOO_MANY_ERRORS, replies);
+        }
+    }
+
     /// Ends the session without a word, for a reason outside of it: the connection goes. What is unfinished
     /// is never delivered.
     pub fn break_off(&mut self) {
@@ -306,6 +324,45 @@ impl Session {
     pub fn proposed_recipient(&self) -> Option<Mailbox<'_>> {
         let transaction = self.transaction.as_ref().filter(|_| self.awaits() == Some(Awaited::Recipient))?;
         transaction.envelope.last_recipient()
+    }
+
+    /// From now on each recipient is asked about, or only those whose policy asks. Whoever answers has to ask
+    /// the policy: [`Session::judge_proposed`].
+    pub fn ask_about_each_recipient(&mut self, asks: bool) {
+        self.asks_about_each = asks;
+    }
+
+    /// What the policy says of the recipient that [`Question::Recipient`] asks about. Where only those are
+    /// asked about whose policy asks, that is known.
+    pub fn judge_proposed(&self) -> Judgement {
+        if !self.asks_about_each {
+            return Judgement::Asks;
+        }
+        let transaction = self.transaction.as_ref().filter(|_| self.awaits() == Some(Awaited::Recipient));
+        let judge = |transaction: &Transaction| transaction.judge_last(&*self.settings.policy);
+        transaction.map_or(Judgement::Known(Verdict::TryAgain), judge)
+    }
+
+    /// The reverse-path of the transaction; none where there is none, empty for the null one.
+    pub fn reverse_path(&self) -> Option<&[u8]> {
+        self.transaction.as_ref().map(|transaction| transaction.envelope.reverse_path())
+    }
+
+    /// A reply as this session says it, without its CRLF.
+    pub fn wording(&self, reply: Reply) -> String {
+        let (code, enhanced) = reply.codes();
+        let space = if enhanced.is_empty() { "" } else { " " };
+        format!("{code} {enhanced}{space}{}", self.text_of(reply))
+    }
+
+    /// A denial as this session says it, without its CRLF.
+    pub fn wording_of(&self, denial: Denial) -> String {
+        self.wording(denial.reply())
+    }
+
+    /// What a reply says after its codes.
+    fn text_of(&self, reply: Reply) -> &str {
+        reply.words.and_then(|words| self.settings.words.get(words.place())).map_or(reply.text, |words| words)
     }
 
     /// Whether a transaction is under way: from MAIL to the answer to its mail data, or to a chunk that is

@@ -36,6 +36,8 @@ pub struct Settings {
     pub extensions: ExtensionSet,
     /// So many refusals of a session are noted for the log; the others are counted.
     pub refusals_noted_max: u8,
+    /// What the operator says instead of some of our texts, each of printable ASCII that fits into a line.
+    pub words: Box<[Box<str>]>,
     /// Whom we take mail for. One table of recipients serves all listeners and shards, so nothing counts its
     /// holders while mail comes: sessions share these settings and ask through them.
     pub policy: Arc<dyn Policy + Send + Sync>,
@@ -56,6 +58,7 @@ impl Settings {
             tls: TlsPolicy::default(),
             extensions: ExtensionSet::usual(),
             refusals_noted_max: REFUSAL_LINES_MAX,
+            words: Box::default(),
             policy,
         }
     }
@@ -68,6 +71,8 @@ pub struct Gate {
     pub proxy_from: Vec<Network>,
     /// Networks whose XCLIENT is believed.
     pub xclient_from: Vec<Network>,
+    /// Networks of clients that are served, and nobody else; all where it is empty.
+    pub clients_from: Vec<Network>,
     /// All mail is refused.
     pub refuse: Option<Refusal>,
     /// How long the greeting waits for early talkers to give themselves away.
@@ -82,6 +87,11 @@ impl Gate {
     /// Whether this TCP client has to say in a PROXY header whom it speaks for.
     pub fn expects_proxy_header(&self, client: IpAddr) -> bool {
         self.proxy_from.iter().any(|network| network.contains(client))
+    }
+
+    /// Whether this client is served here, wherever it comes through.
+    pub fn takes(&self, client: IpAddr) -> bool {
+        self.clients_from.is_empty() || self.clients_from.iter().any(|network| network.contains(client))
     }
 
     /// Whether a TCP client is a front. A front that connects for many clients is none of them.

@@ -14,11 +14,11 @@ pub(super) struct SizeLimit {
 }
 
 impl SizeLimit {
-    /// That of this transaction. RCPT bounds copies by SIZE; this bounds them where that was not given, or
-    /// was too small.
-    pub(super) fn of(settings: &Settings, envelope: Option<&Envelope>) -> Self {
+    /// That of a transaction that its sender could divide into one for each copy. RCPT bounds copies by SIZE;
+    /// this bounds them where that was not given, or was too small.
+    pub(super) fn of(settings: &Settings, copies: usize) -> Self {
         let most = settings.limits.message_size_max;
-        let copies = envelope.map_or(1, |envelope| envelope.recipients().len()) as u64;
+        let copies = copies as u64;
         let of_copies = COPIES_BYTES_MAX * COPIES_OVERRUN / copies.max(1);
         if settings.policy.asks_store() && copies > 1 && of_copies < most {
             Self { most: of_copies, reply: reply::COPIES_TOO_LARGE }
@@ -28,10 +28,9 @@ impl SizeLimit {
     }
 }
 
-/// Whether the copies of a message are too much, by what is known of its size. One copy of any size may be
+/// Whether so many copies of a message are too much, by what is known of its size. One copy of any size may be
 /// made.
-pub(super) fn copies_exceed(envelope: &Envelope) -> bool {
+pub(super) fn copies_exceed(envelope: &Envelope, copies: usize) -> bool {
     let size = envelope.size_declared.unwrap_or(SIZE_NOMINAL);
-    let copies = envelope.recipients().len();
     copies > 1 && size.saturating_mul(copies as u64) > COPIES_BYTES_MAX
 }

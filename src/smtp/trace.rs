@@ -27,6 +27,10 @@ pub fn received(
     out.extend_from_slice(b"Received: from ");
     push_ehlo_name(out, &client.ehlo);
     out.extend_from_slice(b" (");
+    if !client.standing.reverse_name.is_empty() {
+        push_harmless(out, &client.standing.reverse_name);
+        out.push(b' ');
+    }
     push_literal(out, client.address.ip());
     out.extend_from_slice(b")\r\n\tby ");
     out.extend_from_slice(hostname.as_bytes());
@@ -245,14 +249,25 @@ impl std::fmt::Write for Octets<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mail::client::Standing;
 
     fn field(ehlo: &[u8], recipients: &[&str]) -> String {
+        field_of(ehlo, b"", recipients)
+    }
+
+    fn field_of(ehlo: &[u8], reverse_name: &[u8], recipients: &[&str]) -> String {
         let mut envelope = Envelope::default();
         for recipient in recipients {
             envelope.push_recipient(recipient.as_bytes(), b"y.test");
         }
         let address = "[::ffff:192.0.2.1]:25".parse().expect("an address");
-        let client = ClientFacts { address, ehlo: ehlo.to_vec(), protocol: "ESMTP", tls: None };
+        let client = ClientFacts {
+            address,
+            ehlo: ehlo.to_vec(),
+            protocol: "ESMTP",
+            tls: None,
+            standing: Standing { reverse_name: reverse_name.to_vec(), ..Standing::default() },
+        };
         let mut out = Vec::new();
         received(&mut out, "mx.test", &client, &envelope, QueueId::new(0, 1), SystemTime::UNIX_EPOCH);
         String::from_utf8(out).expect("ASCII")
@@ -266,6 +281,8 @@ mod tests {
              \tfor <b@y.test>;\r\n\tThu, 1 Jan 1970 00:00:00 +0000\r\n"
         );
         assert!(!field(b"client.test", &["b", "c"]).contains("for <"), "recipients do not see each other");
+        let named = field_of(b"client.test", b"mx.client.test", &["b"]);
+        assert!(named.starts_with("Received: from client.test (mx.client.test [192.0.2.1])\r\n"), "{named}");
     }
 
     #[test]

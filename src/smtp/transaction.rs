@@ -7,10 +7,10 @@ use super::chunk::ChunkedData;
 use super::message_clock::MessageClock;
 use super::parameter::{MailParameters, RcptParameters};
 use super::path::{Path, PathMailbox};
-use super::policy::{Judgement, Verdict};
+use super::policy::{Judgement, Policy, Verdict};
 use super::reply::{self, Reply};
 use super::settings::Settings;
-use super::size_limit::copies_exceed;
+use super::size_limit::{SizeLimit, copies_exceed};
 use crate::mail::envelope::{BodyType, Envelope, RecipientParameters};
 
 /// A mail transaction.
@@ -20,6 +20,8 @@ pub(super) struct Transaction {
     pub(super) envelope: Box<Envelope>,
     /// Accepted RCPT commands, repeated recipients included.
     recipients: usize,
+    /// The recipient that was proposed last is the bare `<postmaster>`.
+    is_postmaster: bool,
     /// What came of the mail data in chunks, from the first one accepted on.
     pub(super) chunked: Option<ChunkedData>,
     /// The time of the message, from DATA or its first chunk on. A chunk has it while it is received, because
@@ -58,7 +60,7 @@ impl Transaction {
         envelope.requiretls = parameters.requiretls;
         envelope.ret = parameters.ret;
         envelope.set_envid(parameters.envid.unwrap_or_default());
-        Self { envelope, recipients: 0, chunked: None, clock: None }
+        Self { envelope, recipients: 0, is_postmaster: false, chunked: None, clock: None }
     }
 
     /// Whether a recipient was accepted, so that mail data may come.
@@ -73,32 +75,35 @@ impl Transaction {
         path: Path<'_>,
         parameters: RcptParameters<'_>,
         settings: &Settings,
+        asks_about_each: bool,
     ) -> Result<Proposed, Reply> {
         let envelope = &mut *self.envelope;
-        let judgement = match path {
+        self.is_postmaster = matches!(path, Path::Postmaster);
+        match path {
             Path::Null => return Err(reply::BAD_FORWARD_PATH),
             Path::Postmaster => {
                 let (local_part, domain) = settings.policy.postmaster();
                 envelope.push_recipient(local_part, domain);
-                settings.policy.judge_accepted()
             }
             Path::Mailbox(mailbox) => {
                 envelope.propose_recipient(
                     |text| mailbox.push_local_part(text),
                     |text| mailbox.push_domain(text),
                 );
-                let unknown = Judgement::Known(Verdict::TryAgain);
-                envelope.last_recipient().map_or(unknown, |mailbox| settings.policy.judge(mailbox))
             }
-        };
+        }
+        let judgement = if asks_about_each { Judgement::Asks } else { self.judge_last(&*settings.policy) };
+        let envelope = &mut *self.envelope;
         let refusal = match judgement {
             Judgement::Known(verdict) => refusal(verdict),
             Judgement::Asks => None,
         };
         // The rest stands, and whoever sends tries the others again (RFC 5321 §4.5.3.1.10).
         let too_many = || {
-            let is_one_too_many = self.recipients >= settings.limits.recipients_max
-                || settings.policy.asks_store() && copies_exceed(envelope);
+            let copies = envelope.recipients().len();
+            // An alias may have brought more than one.
+            let is_one_too_many = self.recipients.max(copies - 1) >= settings.limits.recipients_max
+                || settings.policy.asks_store() && copies_exceed(envelope, copies);
             is_one_too_many.then_some(reply::TOO_MANY_RECIPIENTS)
         };
         if let Some(refusal) = refusal.or_else(too_many) {
@@ -127,9 +132,21 @@ impl Transaction {
         })
     }
 
-    /// Keeps the recipient that was proposed last, or takes it back; gives the reply.
-    pub(super) fn conclude(&mut self, verdict: Verdict) -> Reply {
-        match refusal(verdict) {
+    /// What a policy says of the recipient that was proposed last.
+    pub(super) fn judge_last(&self, policy: &dyn Policy) -> Judgement {
+        if self.is_postmaster {
+            return policy.judge_accepted();
+        }
+        let unknown = Judgement::Known(Verdict::TryAgain);
+        self.envelope.last_recipient().map_or(unknown, |mailbox| policy.judge(mailbox))
+    }
+
+    /// Keeps the recipient that was proposed last, or takes it back; gives the reply. An alias becomes those
+    /// that it stands for.
+    pub(super) fn conclude(&mut self, verdict: Verdict, settings: &Settings) -> Reply {
+        let refusal =
+            refusal(verdict).or_else(|| (!self.expand_last(settings)).then_some(reply::TOO_MANY_RECIPIENTS));
+        match refusal {
             None => {
                 self.recipients += 1;
                 reply::RECIPIENT_OK
@@ -139,6 +156,27 @@ impl Transaction {
                 refusal
             }
         }
+    }
+}
+
+impl Transaction {
+    /// Puts those in the place of the last recipient that it stands for. False when they are too many, now:
+    /// then it is there as before.
+    fn expand_last(&mut self, settings: &Settings) -> bool {
+        let last = self.envelope.last_recipient();
+        let Some(targets) = last.and_then(|mailbox| settings.policy.aliased(mailbox)) else { return true };
+        let copies = self.envelope.recipients().len() - 1 + targets.len();
+        // The first one is always taken: its sender cannot send it to fewer.
+        if self.recipients > 0 && settings.policy.asks_store() && copies_exceed(&self.envelope, copies) {
+            return false;
+        }
+        self.envelope.replace_last_recipient(targets, settings.local_part_case_sensitive)
+    }
+
+    /// The most octets that its mail data may have.
+    pub(super) fn size_limit(&self, settings: &Settings) -> SizeLimit {
+        let copies = if self.recipients > 1 { self.envelope.recipients().len() } else { 1 };
+        SizeLimit::of(settings, copies)
     }
 }
 
@@ -152,5 +190,6 @@ pub(super) fn refusal(verdict: Verdict) -> Option<Reply> {
         Verdict::Unstorable => Some(reply::CANNOT_STORE_RECIPIENT),
         Verdict::MailboxFull => Some(reply::MAILBOX_FULL),
         Verdict::TryAgain => Some(reply::POLICY_TROUBLE),
+        Verdict::Denied(denial) => Some(denial.reply()),
     }
 }

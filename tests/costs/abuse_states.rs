@@ -213,7 +213,7 @@ fn play(row: &Row) -> Standing {
                     continue;
                 }
                 Step::Ask(Question::Beginning { asked, .. }) => session.resolve(asked, Ok(()), replies, now),
-                Step::Ask(Question::Admission { asked, .. }) => session.resolve(asked, true, replies, now),
+                Step::Ask(Question::Admission { asked, .. }) => session.resolve(asked, Ok(()), replies, now),
                 Step::Ask(Question::Recipient { asked }) => {
                     session.resolve(asked, Verdict::Accept, replies, now)
                 }

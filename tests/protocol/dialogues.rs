@@ -8,16 +8,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringmx::config::{self, Listener, SinkKind};
+use ringmx::config::{self, Listener, SinkKind, aliases};
 use ringmx::mail::client::ClientFacts;
 use ringmx::mail::domain::DomainPattern;
 use ringmx::mail::outcome::TryAgain;
+use ringmx::mail::tag::Delimiters;
 use ringmx::smtp::extension::ExtensionSet;
 use ringmx::smtp::policy::{RecipientEntry, Recipients, Verdict};
 use ringmx::smtp::settings::{Settings, TlsPolicy};
 
 use support::dialogue::{Dialogue, Event, Message, Outside, match_reply, milliseconds};
 use support::exchange::{self, Exchange, Seen, Trouble};
+use support::listed::listed;
 
 /// Dialogues that send more than this are split at this many offsets, evenly.
 const SPLITS_MAX: usize = 2000;
@@ -364,7 +366,14 @@ fn policy(dialogue: &Dialogue) -> Recipients {
         config.local_part_deny = denied.into();
     }
     config.local_part_case_sensitive = is_case_sensitive(dialogue);
-    Recipients::new(&config.recipient_rules(), dialogue.config("recipients").map(|_| entries.as_slice()))
+    let listed = dialogue.config("recipients").map(|_| listed(&entries, is_case_sensitive(dialogue)));
+    if let Some(delimiter) = dialogue.config("recipient_delimiter") {
+        config.recipient_delimiter = Delimiters::new(delimiter.as_bytes()).expect("good delimiters");
+    }
+    let rules = config.recipient_rules();
+    let lines = words("aliases").collect::<Vec<_>>().join("\n");
+    let aliases = aliases::parse(Path::new("aliases"), lines.as_bytes(), &rules).expect("good aliases");
+    Recipients::new(&rules, listed).with_aliases(aliases)
 }
 
 fn is_case_sensitive(dialogue: &Dialogue) -> bool {

@@ -38,7 +38,7 @@ impl Simulation {
     fn new() -> Self {
         let world = World::new(1, Faults::NONE);
         let pool = Pool::new(64, 4096, 4 << 20).expect("memory");
-        let (_letterbox, inbox) = inbox().expect("eventfd");
+        let (_letterbox, inbox) = inbox(0).expect("eventfd");
         let (to_sink, _) = Consumer::new().expect("eventfd").channel(1);
         let settings =
             Settings { policy: Arc::new(Broken), ..settings(&Config::embedded_default(), "mx.test") };

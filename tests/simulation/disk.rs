@@ -63,7 +63,7 @@ impl Simulation {
         let buffers = 16 << world.random(4);
         let block_bytes = (256 * 1024) << world.random(7);
         let pool = Pool::new(buffers, 4096, block_bytes).expect("memory");
-        let (letterbox, inbox) = inbox().expect("eventfd");
+        let (letterbox, inbox) = inbox(0).expect("eventfd");
         let worker = Consumer::new().expect("eventfd");
         let (to_sink, from) = worker.channel(1 + usize::try_from(world.random(8)).expect("small"));
         // Half of the stores are asked about recipients.

@@ -4,6 +4,7 @@
 //! `shard` makes the shard, `client`, `storage`, `desk` and `spiller` surround it; the others are the tests.
 
 mod client;
+mod clients;
 mod counts;
 mod desk;
 mod disk;

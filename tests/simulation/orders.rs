@@ -33,7 +33,7 @@ impl Simulation {
         let config = Config::embedded_default();
         let world = World::new(seed, faults);
         let pool = Pool::new(64, 4096, 4 << 20).expect("memory");
-        let (letterbox, inbox) = inbox().expect("eventfd");
+        let (letterbox, inbox) = inbox(0).expect("eventfd");
         let (to_sink, _) = Consumer::new().expect("eventfd").channel(1);
         let running = Builder::new(pool, settings(&config, "first.test"), ToSink::Worker(to_sink), inbox);
         Self { running: running.start(&world), world, letterbox, config }

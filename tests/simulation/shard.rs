@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use ringmx::buffer::Pool;
 use ringmx::config::{self, Config};
+use ringmx::front::clients::{Clients as Table, Limits};
 use ringmx::log;
 use ringmx::mail::queue_id::IdKey;
 use ringmx::metrics::ShardMetrics;
 use ringmx::ring::simulated::{SimulatedRing, World};
 use ringmx::shard::Shard;
+use ringmx::shard::answers::Answers;
 use ringmx::shard::clients::Clients;
 use ringmx::shard::context::{Context, Turn};
 use ringmx::shard::delivery::{Delivery, ToSink};
@@ -39,6 +41,7 @@ pub struct Builder {
     overflow: Overflow,
     lookup: Lookup,
     tls: Option<Arc<ServerConfig>>,
+    clients: Arc<Clients>,
 }
 
 impl Builder {
@@ -53,6 +56,7 @@ impl Builder {
             overflow: Overflow::Memory,
             lookup: Lookup::Everybody,
             tls: None,
+            clients: Clients::new(Table::new(1024, &[7; 16]), Limits { connections_max: 100, rates: None }),
         }
     }
 
@@ -66,6 +70,11 @@ impl Builder {
         Self { lookup, ..self }
     }
 
+    /// It counts clients together with others.
+    pub fn counting(self, clients: Arc<Clients>) -> Self {
+        Self { clients, ..self }
+    }
+
     /// The listener has TLS.
     pub fn with_tls(self, tls: Option<Arc<ServerConfig>>) -> Self {
         Self { tls, ..self }
@@ -73,7 +82,7 @@ impl Builder {
 
     /// The shard, whose connections come from the world.
     pub fn start(self, world: &World) -> Running {
-        let Self { pool, settings, to_sink, inbox, overflow, lookup, tls } = self;
+        let Self { pool, settings, to_sink, inbox, overflow, lookup, tls, clients } = self;
         let (log, _writer) = log::start(Config::embedded_default().log.format).expect("the log");
         let metrics = Arc::new(ShardMetrics::default());
         let logs = std::env::var_os("SIMULATION_LOG").is_some();
@@ -82,7 +91,7 @@ impl Builder {
         // The descriptor is never used.
         let descriptor = listen("127.0.0.1:0".parse().expect("an address"), 1, 0).expect("a socket");
         let ring = world.ring(Arc::clone(pool.arena()));
-        let turn = Turn::first(&ring);
+        let turn = Turn::first(&ring, &clients);
         let context = Context {
             ring,
             pool,
@@ -90,10 +99,11 @@ impl Builder {
             delivery: Delivery::new(0, IdKey::from_octets([7; 20]), to_sink),
             parts: Parts::new(overflow),
             mailboxes: Mailboxes::new(0, lookup),
+            answers: Answers::new(0, None),
             log,
             lines: Lines::new(&logged),
             metrics: Arc::clone(&metrics),
-            clients: Clients::new(CONNECTIONS_MAX),
+            clients,
             turn,
         };
         let socket = NewSocket { number: 0, socket: descriptor, is_lent: false };
@@ -104,7 +114,7 @@ impl Builder {
 
 /// What the connections of a listener begin with.
 pub fn listening(number: u64, settings: Settings, tls: Option<Arc<ServerConfig>>) -> Listening {
-    Listening { number, settings: Arc::new(settings), tls, receive_buffer_bytes: 0 }
+    Listening { number, settings: Arc::new(settings), tls, front: Arc::default(), receive_buffer_bytes: 0 }
 }
 
 /// What sessions are told with this configuration, under this name.

@@ -105,7 +105,7 @@ impl Simulation {
             // A buffer or two is much then.
             pool.spill_beyond(8 << 10);
         }
-        let (letterbox, inbox) = inbox().expect("eventfd");
+        let (letterbox, inbox) = inbox(0).expect("eventfd");
         let (spiller, overflow) = SlowSpiller::new(letterbox.written);
         let worker = Consumer::new().expect("eventfd");
         let (to_sink, from) = worker.channel(1 + usize::try_from(world.random(8)).expect("small"));

@@ -58,7 +58,7 @@ impl Simulation {
         let tls = tls.server_config(&listener).expect("good");
         let world = World::new(seed, faults);
         let pool = Pool::new(64, 4096, 4 << 20).expect("memory");
-        let (_, inbox) = inbox().expect("eventfd");
+        let (_, inbox) = inbox(0).expect("eventfd");
         let stored = Stored::default();
         let (route, hanging) = if hangs {
             let (to_sink, from) = Consumer::new().expect("eventfd").channel(8);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use proptest::test_runner::FileFailurePersistence;
-use ringmx::config::{self, Config, recipients};
+use ringmx::config::{self, Config, Places};
 use ringmx::mail::envelope::Mailbox;
 use ringmx::mail::outcome::{Outcome, TryAgain};
 use ringmx::shard::mailboxes::verdict_of;
@@ -107,6 +107,9 @@ struct World {
     create: bool,
     case_sensitive: bool,
     sync: &'static str,
+    delimiter: &'static str,
+    /// None: no file of aliases.
+    aliases: Option<&'static str>,
     domains: &'static str,
     /// None: no file of recipients.
     recipients: Option<Vec<&'static str>>,
@@ -126,6 +129,12 @@ fn world() -> impl Strategy<Value = World> {
         "\"a b\"@x.test",
         "ringmx.lock@x.test",
         "link@x.test",
+        "bob+own@x.test",
+    ];
+    let aliases = vec![
+        "all@x.test: anna@x.test, bob+own@x.test, carl@x.test\nanna@x.test: anna@x.test, link@x.test",
+        "carl@x.test: anna+a@x.test, sub@sub.y.test, anna@x.test\nall@x.test: carl@x.test, \"..\"@x.test",
+        "postmaster@x.test: bob@x.test\nall@x.test: bob@x.test",
     ];
     let local_parts = ["anna", "bob", "link", "carl", "postmaster", "tmp", "ringmx.lock"];
     let mailboxes = vec![
@@ -149,32 +158,50 @@ fn world() -> impl Strategy<Value = World> {
         "%@x.test",
         "''''''''''''''''''''''''''''''''''''''''''''''''''''''''''''''''''''''''''''''''''''''''''@x.test",
         "anna@[192.0.2.1]",
+        "anna+a@x.test",
+        "Bob+Own@x.test",
+        "bob+x@x.test",
+        "postmaster+x@x.test",
+        "all@x.test",
+        "all+x@x.test",
     ];
     let there = (select(vec!["x.test", "sub.y.test"]), select(local_parts.to_vec()), select(ALL.to_vec()));
     (
         select(templates.to_vec()),
         any::<(bool, bool)>(),
-        select(vec!["", "sync = \"each\"\n"]),
+        (select(vec!["", "sync = \"each\"\n"]), select(vec!["", "+"]), prop::option::of(select(aliases))),
         select(domains.to_vec()),
         prop::option::of(subsequence(entries.clone(), 1..=entries.len())),
         prop::collection::vec(there, 0..6),
         prop::collection::vec(select(mailboxes), 1..6),
     )
-        .prop_map(|(template, (create, case_sensitive), sync, domains, recipients, there, rcpt)| World {
-            template,
-            create,
-            case_sensitive,
-            sync,
-            domains,
-            recipients,
-            there,
-            rcpt,
-        })
+        .prop_map(
+            |(
+                template,
+                (create, case_sensitive),
+                (sync, delimiter, aliases),
+                domains,
+                recipients,
+                there,
+                rcpt,
+            )| World {
+                template,
+                create,
+                case_sensitive,
+                sync,
+                delimiter,
+                aliases,
+                domains,
+                recipients,
+                there,
+                rcpt,
+            },
+        )
 }
 
 /// The configuration as a file, read as `serve` reads it.
 fn load(world: &World, folder: &Path) -> Config {
-    let World { template, create, case_sensitive, sync, domains, recipients, .. } = world;
+    let World { template, create, case_sensitive, sync, delimiter, aliases, domains, recipients, .. } = world;
     let file = match recipients {
         Some(lines) => {
             fs::write(folder.join("recipients.txt"), lines.join("\n")).expect("the recipients");
@@ -182,8 +209,15 @@ fn load(world: &World, folder: &Path) -> Config {
         }
         None => "",
     };
+    let aliases = match aliases {
+        Some(lines) => {
+            fs::write(folder.join("aliases.txt"), lines).expect("the aliases");
+            "aliases = \"aliases.txt\"\n"
+        }
+        None => "",
+    };
     let text = format!(
-        "hostname = \"mx.x.test\"\ndomains = [{domains}]\n{file}local_part_case_sensitive = {case_sensitive}\n\
+        "recipient_delimiter = \"{delimiter}\"\n{aliases}hostname = \"mx.x.test\"\ndomains = [{domains}]\n{file}local_part_case_sensitive = {case_sensitive}\n\
          local_part_deny = \"\"\nlocal_part_leading_dot = true\n\
          [[listener]]\naddress = \"127.0.0.1:0\"\n\
          [[sink]]\nkind = \"maildir\"\npath = \"store\"\ntemplate = \"{template}\"\ncreate = {create}\n{sync}"
@@ -197,12 +231,14 @@ fn load(world: &World, folder: &Path) -> Config {
 
 /// The sink, as `serve` opens it, with the policy of the sessions.
 fn open(config: &Config, reports: &Arc<Reports>) -> (Opened, Arc<Recipients>) {
-    let entries = config.recipients.as_ref().map(|path| recipients::load(path).expect("recipients"));
-    let table = Arc::new(Recipients::new(&config.recipient_rules(), entries.as_deref()));
+    let (lists, _) =
+        config::read_lists(config, &Places::default(), |_| Box::new(|_| None), None).expect("good lists");
+    let table = Arc::new(lists.into_table(config));
     let named = Arc::clone(&table);
     let surroundings = Surroundings {
         hostname: config.hostname.clone(),
         local_part_case_sensitive: config.local_part_case_sensitive,
+        recipient_delimiter: config.recipient_delimiter,
         report: Arc::clone(reports) as Arc<dyn Report>,
         spool: Arc::default(),
         is_named: Arc::new(move |mailbox| named.is_named(mailbox)),
@@ -301,6 +337,8 @@ fn a_mailbox_that_a_delivery_failed_in_is_refused_for_a_while_and_others_are_not
         create: true,
         case_sensitive: false,
         sync: "",
+        delimiter: "",
+        aliases: None,
         domains: "\"x.test\"",
         recipients: None,
         there: Vec::new(),

@@ -7,6 +7,7 @@ use ringmx::config::{self, Listener};
 
 /// Settings that are no keys of the listener: bounds, what is true of all listeners, what only a test has.
 const NOT_OF_THE_LISTENER: &[&str] = &[
+    "aliases",
     "arrival",
     "command_timeout",
     "data_line_length_max",
@@ -22,6 +23,7 @@ const NOT_OF_THE_LISTENER: &[&str] = &[
     "postmaster",
     "promises",
     "received_max",
+    "recipient_delimiter",
     "recipients",
     "recipients_max",
     "session_without_mail_max",

@@ -10,6 +10,7 @@ use ringmx::mail::client::{ClientFacts, TlsFacts};
 use ringmx::mail::envelope::{BodyType, Envelope, Mailbox};
 use ringmx::mail::outcome::{Refused, TryAgain};
 use ringmx::mail::queue_id::QueueId;
+use ringmx::smtp::denial::Denial;
 use ringmx::smtp::policy::{Recipients, Verdict};
 use ringmx::smtp::question::{Answerable, Delivered, OpenQuestion, Question, Storing};
 use ringmx::smtp::reply::ReplyBuffer;
@@ -273,11 +274,22 @@ impl Exchange {
         match question {
             Question::Admission { asked, .. } => {
                 let too_many = std::mem::take(&mut self.too_many);
-                self.resolve(asked, !too_many);
+                self.resolve(asked, if too_many { Err(Denial::TOO_MANY_CONNECTIONS) } else { Ok(()) });
             }
             Question::Recipient { asked } => {
                 let recipient = self.session.proposed_recipient().expect("it is asked about somebody");
-                let verdict = (self.store)(recipient);
+                let store = &mut self.store;
+                let mut refused =
+                    |mailbox: Mailbox<'_>| Some(store(mailbox)).filter(|verdict| *verdict != Verdict::Accept);
+                // A shard does the same.
+                let refusal = match self.session.settings().policy.aliased(recipient) {
+                    None => refused(recipient),
+                    Some(mut targets) => targets.find_map(&mut refused).map(|verdict| match verdict {
+                        Verdict::UnknownRecipient | Verdict::Unstorable => Verdict::TryAgain,
+                        other => other,
+                    }),
+                };
+                let verdict = refusal.unwrap_or(Verdict::Accept);
                 self.resolve(asked, verdict);
             }
             Question::Encryption { asked } => {
@@ -286,7 +298,7 @@ impl Exchange {
             }
             Question::Beginning { asked, .. } => {
                 let begins = match self.trouble.take() {
-                    Some(Trouble::TryAgain(why)) => Err(why),
+                    Some(Trouble::TryAgain(why)) => Err(why.into()),
                     other => {
                         self.trouble = other;
                         Ok(())

@@ -16,6 +16,7 @@ pub mod forbidden;
 pub mod held_thread;
 pub mod http;
 pub mod image;
+pub mod listed;
 pub mod load;
 pub mod operator_files;
 pub mod reference;

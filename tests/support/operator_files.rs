@@ -12,6 +12,7 @@ use ringmx::smtp::policy::{Policy, RecipientEntry, Recipients, Verdict};
 use ringmx::smtp::settings::Settings;
 
 use super::exchange::{Exchange, config, settings};
+use super::listed::listed;
 
 /// Problems, or warnings, that are named one by one.
 const SHOWN_MAX: usize = 20;
@@ -181,7 +182,10 @@ fn check_entry(entry: &RecipientEntry) {
     config.local_part_leading_dot = true;
     for case_sensitive in [false, true] {
         config.local_part_case_sensitive = case_sensitive;
-        let table = Recipients::new(&config.recipient_rules(), Some(std::slice::from_ref(entry)));
+        let table = Recipients::new(
+            &config.recipient_rules(),
+            Some(listed(std::slice::from_ref(entry), case_sensitive)),
+        );
         let whole = format!("{local_part}@{domain}");
         let verdict = table.recipient(mailbox(&whole));
         assert_eq!(verdict, Verdict::Accept, "{entry:?}");

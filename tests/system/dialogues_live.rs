@@ -85,8 +85,7 @@ fn run_file(path: &Path) -> Ran {
         if bytewise && (sent > BYTEWISE_MAX || dialogue.arrives_together() || dialogue.begins_early()) {
             continue;
         }
-        let files: Vec<(&str, &str)> =
-            plan.recipients.as_deref().map(|text| ("recipients.txt", text)).into_iter().collect();
+        let files: Vec<(&str, &str)> = plan.files.iter().map(|(name, text)| (*name, text.as_str())).collect();
         let server = Server::start_with_files(&plan.config, &files);
         let mut session = Live::new(&server, bytewise);
         if let Err(why) = dialogue.events.iter().try_for_each(|event| session.follow(event)) {
@@ -106,7 +105,7 @@ fn octets_of(event: &Event) -> &[u8] {
 /// What a server has to be told for a dialogue.
 struct Plan {
     config: String,
-    recipients: Option<String>,
+    files: Vec<(&'static str, String)>,
 }
 
 impl Plan {
@@ -119,7 +118,7 @@ impl Plan {
         }
         let (_, listener) = dialogue.listener()?;
         let (mut root, mut limits) = (Vec::new(), Vec::new());
-        let mut recipients = None;
+        let (mut recipients, mut aliases) = (None, None);
         let given = |key: &str| dialogue.config(key).is_some();
         for (key, value) in &dialogue.config {
             let quoted =
@@ -139,6 +138,8 @@ impl Plan {
                 "postmaster" | "local_part_deny" => root.push(format!("{key} = {value:?}")),
                 "local_part_case_sensitive" => root.push(format!("{key} = {value}")),
                 "recipients" => recipients = Some(value.split_whitespace().collect::<Vec<_>>().join("\n")),
+                "recipient_delimiter" => root.push(format!("{key} = {value:?}")),
+                "aliases" => aliases = Some(value.split_whitespace().collect::<Vec<_>>().join("\n")),
                 "promises" => return Err("standard output keeps no promise".into()),
                 "mailboxes" => return Err("standard output has no mailboxes".into()),
                 "tls" => return Err("TLS only in a simulation".into()),
@@ -159,6 +160,9 @@ impl Plan {
         if recipients.is_some() {
             root.push("recipients = \"recipients.txt\"".to_owned());
         }
+        if aliases.is_some() {
+            root.push("aliases = \"aliases.txt\"".to_owned());
+        }
         let cpu = config::Config::embedded_default().shards[0].cpu;
         let config = format!(
             "hostname = \"mx.test\"\n{}\n[[listener]]\naddress = \"127.0.0.1:0\"\n{}\n[[sink]]\nkind = \"stdout\"\n\
@@ -170,7 +174,9 @@ impl Plan {
         if let Err(problems) = config::parse(&config, "", Path::new("")) {
             return Err(format!("no server takes this configuration: {}", problems[0]));
         }
-        Ok(Self { config, recipients })
+        let files = [("recipients.txt", recipients), ("aliases.txt", aliases)];
+        let files = files.into_iter().filter_map(|(name, text)| Some((name, text?))).collect();
+        Ok(Self { config, files })
     }
 }
 

@@ -131,6 +131,11 @@ const FAULTS: &[Fault] = &[
         |folder| file(folder, "recipients", "anna@x.example\nx\n"),
         "recipients:2: ",
     ),
+    (
+        "a compiled table that is cut off",
+        |folder| file(folder, "recipients", "ringmxAT\u{1}\0\0\0"),
+        "is a compiled table that is cut off or altered; make it anew with `ringmx recipients compile`",
+    ),
     ("no file of recipients", |folder| remove(folder, "recipients"), "correct the path, or make the file"),
     ("a directory as recipients", |folder| directory(folder, "recipients"), "name a file, not a directory"),
     (

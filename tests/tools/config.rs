@@ -436,11 +436,14 @@ fn the_reference_is_itself_a_configuration_of_defaults() {
     // Every default that it shows is what holds without the key.
     let mut spelled_out = String::new();
     let mut shows_default = false;
-    // What a core has in its own way has no values of its own, and there is no default of [control].
-    let mut is_of_a_core = false;
+    // What a core has in its own way has no values of its own, and there is no default of [control]. With
+    // [client_limits] there are limits.
+    let mut is_left_out = false;
     for line in reference.lines().take_while(|line| *line != "# [control]") {
-        is_of_a_core = line == "# [[shard]]" || is_of_a_core && !line.starts_with('[');
-        if is_of_a_core {
+        let is_table = |name: &str| line == format!("# {name}");
+        is_left_out =
+            is_table("[[shard]]") || is_table("[client_limits]") || is_left_out && !line.starts_with('[');
+        if is_left_out {
             continue;
         }
         let key = line.strip_prefix("# ").filter(|_| shows_default);

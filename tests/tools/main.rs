@@ -10,6 +10,7 @@ mod manual;
 mod metrics;
 mod permission;
 mod recipients;
+mod recipients_compiled;
 mod reload_keys;
 mod requirements;
 mod spool_commands;

@@ -11,8 +11,10 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("hostname", "discard", "\"mx.test\"", "\"other.test\""),
     ("domains", "discard", "[\"x.test\"]", "[\"x.test\", \"y.test\"]"),
     ("recipients", "discard", "\"a\"", "\"b\""),
+    ("aliases", "discard", "\"a\"", "\"b\""),
     ("postmaster", "discard", "-", "\"p@x.test\""),
     ("local_part_case_sensitive", "discard", "false", "true"),
+    ("recipient_delimiter", "discard", "\"\"", "\"+\""),
     ("local_part_deny", "discard", "\"%\"", "\"!\""),
     ("local_part_leading_dot", "discard", "false", "true"),
     ("tls.minimum", "discard", "\"1.2\"", "\"1.3\""),
@@ -64,6 +66,12 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("limits.data_line_length_max", "discard", "0", "2000"),
     ("limits.spill_size_max", "discard", "\"1GiB\"", "\"2GiB\""),
     ("limits.spill_files_max", "discard", "10", "20"),
+    ("limits.clients_max", "discard", "-", "4096"),
+    ("client_limits.connections", "discard", "\"60/min\"", "\"5/s\""),
+    ("client_limits.messages", "discard", "-", "\"5/s\""),
+    ("client_limits.recipients", "discard", "-", "\"5/s\""),
+    ("client_limits.unknown_recipients", "discard", "-", "\"5/s\""),
+    ("client_limits.errors", "discard", "-", "\"5/s\""),
     ("shards.cpus", "discard", "\"all\"", "[CPU]"),
     ("shards.ring_entries", "discard", "4096", "2048"),
     ("shards.batch_wait", "discard", "\"0s\"", "\"1ms\""),
@@ -134,6 +142,7 @@ fn config(key: &str, kind: &str, value: &str) -> Config {
     put("[[sink]]", "sink", &sink);
     put("[limits]", "limits", &[given("message_size_max", "\"1MiB\"")]);
     put("[shards]", "shards", &[]);
+    put("[client_limits]", "client_limits", &[]);
     if table == "shard" {
         put("[[shard]]", "shard", &[given("cpu", &cpu().to_string())]);
     }

@@ -54,6 +54,22 @@ impl Section<'_> {
         networks.into_iter().map(|(_, network)| network).collect()
     }
 
+    /// Networks; none where all are meant.
+    pub(in crate::config) fn networks_or_all(
+        &mut self,
+        key: &'static str,
+        example: &'static str,
+        doc: &'static str,
+    ) -> Vec<Network> {
+        const ALLOWED: &str = "networks such as \"10.0.0.0/8\" or \"2001:db8::/32\"";
+        let default = Fallback::Computed { example, default: "all" };
+        let networks = self.texts(key, ALLOWED, default, doc, Network::parse);
+        if networks.as_ref().is_some_and(Vec::is_empty) && !self.faulty(key) {
+            self.problem(key, "nobody could connect; name networks, or remove the key for all".to_owned());
+        }
+        networks.unwrap_or_default().into_iter().map(|(_, network)| network).collect()
+    }
+
     /// `"all"`, which is `None`, or a list of numbers with the line of each.
     pub(in crate::config) fn all_or_list(
         &mut self,

@@ -11,6 +11,7 @@
 mod slot;
 
 use std::net::IpAddr;
+use std::num::NonZero;
 
 pub use self::slot::Event;
 use self::slot::{OPEN_MAX, Open, Record, Slot, SlotKey};
@@ -57,10 +58,18 @@ impl Rates {
 /// What one client may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at a time.
-    pub connections_max: u16,
-    /// How often.
-    pub rates: Rates,
+    /// Connections at a time; more than 65,534 are not counted.
+    pub connections_max: u32,
+    /// How often it may do what. Without rates only the client itself is counted, none of its wider networks,
+    /// and only its open connections are bounded.
+    pub rates: Option<Rates>,
+}
+
+impl Limits {
+    /// The networks that are counted, from the narrowest.
+    fn tiers(&self) -> usize {
+        if self.rates.is_some() { TIERS } else { 1 }
+    }
 }
 
 /// The secret of the hash: nobody can choose networks that meet in one bucket.
@@ -73,13 +82,19 @@ pub struct Clients {
     hasher: SipHasher13,
 }
 
-/// One counted connection: where its networks are in the table. It is given back to [`Clients::leave`].
-#[derive(Debug, PartialEq, Eq)]
+/// One counted connection: where its networks are in the table. It is given back to [`Clients::leave`]. The
+/// default is one of which nothing is counted.
+#[derive(Debug, Default, PartialEq, Eq)]
 #[must_use = "a connection that is not left counts for ever"]
 pub struct Seat {
-    /// From the narrowest network to the widest; none of one for which there was no place.
-    places: [Option<u32>; TIERS],
+    /// From the narrowest network to the widest; none of one that is not counted, or for which there was no
+    /// place.
+    places: [Option<Place>; TIERS],
 }
+
+/// Where a network is in the table: its number from 1, so that a seat is small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place(NonZero<u32>);
 
 /// Which of a client's networks has had more than it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,17 +112,21 @@ pub enum Refused {
     Rate(Over),
 }
 
-/// How many octets the table takes.
-pub const fn bytes(buckets: usize) -> usize {
-    buckets * size_of::<Bucket>()
+/// Buckets of a table with places for at least so many networks.
+fn buckets(places: usize) -> usize {
+    places.div_ceil(WAYS).next_power_of_two()
+}
+
+/// How many octets a table takes with places for at least so many networks.
+pub fn bytes(places: usize) -> usize {
+    buckets(places) * size_of::<Bucket>()
 }
 
 impl Clients {
     /// A table with places for at least so many networks, and no more than twice as many.
     pub fn new(places: usize, secret: &Secret) -> Self {
-        let buckets = places.div_ceil(WAYS).next_power_of_two();
         Self {
-            buckets: (0..buckets).map(|_| Bucket::default()).collect(),
+            buckets: (0..buckets(places)).map(|_| Bucket::default()).collect(),
             hasher: SipHasher13::new_with_key(secret),
         }
     }
@@ -116,14 +135,11 @@ impl Clients {
     /// answers for itself only, not for what its neighbours do.
     pub fn enter(&self, address: IpAddr, limits: &Limits, now: Moment) -> Result<Option<Seat>, Refused> {
         let Some(networks) = prefix::of(address) else { return Ok(None) };
-        let mut seat = Seat { places: [None; TIERS] };
-        for (tier, (network, share)) in networks.into_iter().zip(SHARES).enumerate() {
+        let mut seat = Seat::default();
+        for (tier, (network, share)) in networks.into_iter().zip(SHARES).take(limits.tiers()).enumerate() {
             let hash = self.hash(network);
-            let open_max = if self.answers_for(&seat, tier, now) {
-                u32::from(limits.connections_max).saturating_mul(share).min(u32::from(OPEN_MAX))
-            } else {
-                u32::from(OPEN_MAX)
-            };
+            let open_max = limits.connections_max.saturating_mul(share);
+            let open_max = if self.answers_for(&seat, tier, now) { open_max } else { u32::MAX };
             let Ok(place) = self.open(hash, u16::try_from(open_max).unwrap_or(OPEN_MAX), now) else {
                 self.leave(seat);
                 return Err(Refused::Open(Over { tier }));
@@ -158,10 +174,31 @@ impl Clients {
         limits: &Limits,
         now: Moment,
     ) -> Result<(), Over> {
-        let rate = limits.rates.of(event);
+        self.each_that_answers(seat, event, limits, now, |slot, rate, share| {
+            slot.pay(event, rate, count, share, now)
+        })
+    }
+
+    /// Whether a client has had as many of an event as it may, in one of its networks: one more would be too
+    /// many. Nothing is counted.
+    pub fn is_over(&self, seat: &Seat, event: Event, limits: &Limits, now: Moment) -> bool {
+        let may_pay = |slot: &Slot, rate, share| slot.may_pay(event, rate, share, now);
+        self.each_that_answers(seat, event, limits, now, may_pay).is_err()
+    }
+
+    /// Asks each network in which a client is counted, until one says no.
+    fn each_that_answers(
+        &self,
+        seat: &Seat,
+        event: Event,
+        limits: &Limits,
+        now: Moment,
+        may: impl Fn(&Slot, Rate, u32) -> bool,
+    ) -> Result<(), Over> {
+        let Some(rate) = limits.rates.map(|rates| rates.of(event)) else { return Ok(()) };
         for (tier, (place, share)) in seat.places.iter().zip(SHARES).enumerate() {
             let Some(slot) = place.and_then(|place| self.slot(place)) else { continue };
-            if self.answers_for(seat, tier, now) && !slot.pay(event, rate, count, share, now) {
+            if self.answers_for(seat, tier, now) && !may(slot, rate, share) {
                 return Err(Over { tier });
             }
         }
@@ -197,7 +234,7 @@ impl Clients {
     }
 
     /// Opens a connection of a network: its place, or none where there was none.
-    fn open(&self, hash: u64, open_max: u16, now: Moment) -> Result<Option<u32>, TooMany> {
+    fn open(&self, hash: u64, open_max: u16, now: Moment) -> Result<Option<Place>, TooMany> {
         let key = SlotKey::new(hash);
         let number = self.bucket_of(hash);
         let Some(Bucket(slots)) = self.buckets.get(number) else { return Ok(None) };
@@ -218,14 +255,14 @@ impl Clients {
                 }
                 way
             };
-            return Ok(u32::try_from(number * WAYS + way).ok());
+            return Ok(Place::new(number, way));
         }
         Ok(None)
     }
 
-    fn slot(&self, place: u32) -> Option<&Slot> {
-        let place = place as usize;
-        self.buckets.get(place / WAYS)?.0.get(place % WAYS)
+    fn slot(&self, place: Place) -> Option<&Slot> {
+        let (bucket, way) = place.bucket_and_way();
+        self.buckets.get(bucket)?.0.get(way)
     }
 
     /// The lower bits; the key is made of the upper ones.
@@ -241,45 +278,78 @@ impl Clients {
     }
 }
 
+impl Place {
+    /// None in a table that is larger than any machine's.
+    fn new(bucket: usize, way: usize) -> Option<Self> {
+        u32::try_from(bucket * WAYS + way + 1).ok().and_then(NonZero::new).map(Self)
+    }
+
+    fn bucket_and_way(self) -> (usize, usize) {
+        let place = self.0.get() as usize - 1;
+        (place / WAYS, place % WAYS)
+    }
+}
+
 struct TooMany;
 
-/// What of a client is remembered across restarts, 16 octets.
-const REMEMBERED_BYTES: usize = 16;
+/// Octets of what is remembered of a client across restarts.
+pub const REMEMBERED_BYTES: usize = 16;
+
+/// What is remembered of a client across restarts.
+pub type Remembered = [u8; REMEMBERED_BYTES];
 
 impl Clients {
-    /// What is remembered of all clients, for [`Clients::restore`] of a table with the same secret and as
-    /// many places. It takes milliseconds: not for shards.
-    pub fn remember(&self) -> Vec<u8> {
-        let mut octets = (self.buckets.len() as u64).to_le_bytes().to_vec();
-        for (number, Bucket(slots)) in self.buckets.iter().enumerate() {
-            for (key, record, seen) in slots.iter().filter_map(Slot::remembered) {
-                octets.extend_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
-                octets.extend_from_slice(&key.raw().to_le_bytes());
-                octets.extend_from_slice(&record.raw().to_le_bytes());
-                octets.extend_from_slice(&seen.raw().to_le_bytes());
-            }
-        }
-        octets
+    /// What is remembered, of each client with a record; for [`Clients::restore`] of a table with the same
+    /// secret and as many buckets. To go through all takes milliseconds: not for shards.
+    pub fn remembered(&self) -> impl Iterator<Item = Remembered> {
+        let slots = self.buckets.iter().zip(0_u32..).flat_map(|(Bucket(slots), number)| {
+            slots.iter().filter_map(Slot::remembered).map(move |slot| (number, slot))
+        });
+        slots.map(|(number, (key, record, seen))| {
+            let mut octets = [0; REMEMBERED_BYTES];
+            octets[..4].copy_from_slice(&number.to_le_bytes());
+            octets[4..12].copy_from_slice(&key.raw().to_le_bytes());
+            octets[12..14].copy_from_slice(&record.raw().to_le_bytes());
+            octets[14..].copy_from_slice(&seen.raw().to_le_bytes());
+            octets
+        })
     }
 
-    /// Takes in what was remembered: how many clients, or none when it is of a table of another size.
-    pub fn restore(&self, octets: &[u8]) -> Option<usize> {
-        let (size, entries) = octets.split_first_chunk()?;
-        if u64::from_le_bytes(*size) != self.buckets.len() as u64 {
-            return None;
-        }
-        let entries = entries.chunks_exact(REMEMBERED_BYTES).filter_map(|entry| {
-            let (number, rest) = entry.split_first_chunk()?;
-            let (key, rest) = rest.split_first_chunk()?;
-            let (record, rest) = rest.split_first_chunk()?;
-            let bucket = self.buckets.get(u32::from_le_bytes(*number) as usize)?;
-            let key = SlotKey::from_raw(u64::from_le_bytes(*key))?;
-            let record = Record::from_raw(u16::from_le_bytes(*record));
-            let seen = Hour::from_raw(u16::from_le_bytes(*rest.first_chunk()?));
-            bucket.0.iter().any(|slot| slot.restore(key, record, seen)).then_some(())
-        });
-        Some(entries.count())
+    /// Takes in what was remembered of a client, before anybody else uses the table. False when it is none,
+    /// or there is no place for it.
+    pub fn restore(&self, octets: Remembered) -> bool {
+        let [n0, n1, n2, n3, k0, k1, k2, k3, k4, k5, k6, k7, r0, r1, s0, s1] = octets;
+        let number = u32::from_le_bytes([n0, n1, n2, n3]);
+        let key = SlotKey::from_raw(u64::from_le_bytes([k0, k1, k2, k3, k4, k5, k6, k7]));
+        let record = Record::from_raw(u16::from_le_bytes([r0, r1]));
+        let seen = Hour::from_raw(u16::from_le_bytes([s0, s1]));
+        let (Some(Bucket(slots)), Some(key)) = (self.buckets.get(number as usize), key) else { return false };
+        slots.iter().any(|slot| slot.restore(key, record, seen))
     }
+
+    /// The size of the table: what was remembered means something only in one of the same size.
+    pub fn buckets(&self) -> u64 {
+        self.buckets.len() as u64
+    }
+
+    /// Networks in the table, and clients among them that have proved good. To count them takes milliseconds:
+    /// not for shards.
+    pub fn count(&self, now: Moment) -> Count {
+        let slots = self.buckets.iter().flat_map(|Bucket(slots)| slots).filter(|slot| slot.key().is_some());
+        slots.fold(Count::default(), |count, slot| Count {
+            networks: count.networks + 1,
+            proven: count.proven + u64::from(slot.is_proven(now)),
+        })
+    }
+}
+
+/// How many are in the table.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Count {
+    /// Networks; of most clients there are several.
+    pub networks: u64,
+    /// Clients that have proved good.
+    pub proven: u64,
 }
 
 #[cfg(test)]

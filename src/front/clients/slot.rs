@@ -12,8 +12,7 @@
 //! there is one the place belongs to its key. Who replaces a key takes the place by `open = CLAIMED`, writes
 //! the other words and lets it in. Who opens a connection looks at the key once more afterwards.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
+use super::super::atomic::{AtomicU64, Ordering};
 use super::super::moment::{Hour, Moment, Ticks};
 use super::super::rate::Rate;
 
@@ -31,7 +30,7 @@ const RECORD_HOURS_MAX: u16 = 30 * 24;
 
 /// Hours of a unit of `since`, which has 13 bits: seven years.
 const SINCE_HOURS: u16 = 8;
-const SINCE_BITS: u32 = 13;
+const SINCE_MASK: u16 = (1 << 13) - 1;
 
 /// Messages after which a client has proved good, where they came over this long.
 const PROVEN_MESSAGES: u8 = 5;
@@ -104,21 +103,29 @@ impl Record {
         self.messages >= PROVEN_MESSAGES && span(self.since, hour) >= PROVEN_SPAN
     }
 
-    /// With one message more.
+    /// With one message more. Who has proved good needs no older beginning, so that none gets so old that it
+    /// seems to lie ahead.
     fn with_message(self, hour: Hour) -> Self {
-        let since = if self.is_empty() { unit(hour) } else { self.since };
+        let since = if self.is_empty() {
+            unit(hour)
+        } else if self.is_proven(hour) {
+            unit(hour).wrapping_sub(PROVEN_SPAN) & SINCE_MASK
+        } else {
+            self.since
+        };
         Self { messages: (self.messages + 1).min(MESSAGES_MAX), since }
     }
 }
 
 /// The unit of `since` that an hour is in.
 fn unit(hour: Hour) -> u16 {
-    (hour.raw() / SINCE_HOURS) & ((1 << SINCE_BITS) - 1)
+    (hour.raw() / SINCE_HOURS) & SINCE_MASK
 }
 
-/// Units from then to this hour.
+/// Units from then to this hour; 0 where the clock went back.
 fn span(since: u16, hour: Hour) -> u16 {
-    unit(hour).wrapping_sub(since) & ((1 << SINCE_BITS) - 1)
+    let span = unit(hour).wrapping_sub(since) & SINCE_MASK;
+    if span <= SINCE_MASK / 2 { span } else { 0 }
 }
 
 /// What is counted in a place.
@@ -259,13 +266,7 @@ impl Slot {
 
     /// Counts events; false, and nothing is counted, when they are more than the rate allows.
     pub(super) fn pay(&self, event: Event, rate: Rate, count: u32, share: u32, now: Moment) -> bool {
-        let (word_of, is_upper) = match event {
-            Event::Connection => (&self.arrivals, true),
-            Event::Message => (&self.arrivals, false),
-            Event::Recipient => (&self.asks, true),
-            Event::Error => (&self.asks, false),
-            Event::UnknownRecipient => (&self.presence, true),
-        };
+        let (word_of, is_upper) = self.word_of(event);
         let pay = |before: u64| {
             let [upper, lower] = halves(before);
             let paid_until = Ticks::from_raw(if is_upper { upper } else { lower });
@@ -273,6 +274,25 @@ impl Slot {
             Some(if is_upper { word(paid, lower) } else { word(upper, paid) })
         };
         word_of.fetch_update(Ordering::Relaxed, Ordering::Relaxed, pay).is_ok()
+    }
+
+    /// Whether one event more would be counted.
+    pub(super) fn may_pay(&self, event: Event, rate: Rate, share: u32, now: Moment) -> bool {
+        let (word_of, is_upper) = self.word_of(event);
+        let [upper, lower] = halves(word_of.load(Ordering::Relaxed));
+        let paid_until = Ticks::from_raw(if is_upper { upper } else { lower });
+        rate.pay(paid_until, now.ticks, 1, share).is_some()
+    }
+
+    /// Where an event is counted, and whether it is in the upper half of the word.
+    fn word_of(&self, event: Event) -> (&AtomicU64, bool) {
+        match event {
+            Event::Connection => (&self.arrivals, true),
+            Event::Message => (&self.arrivals, false),
+            Event::Recipient => (&self.asks, true),
+            Event::Error => (&self.asks, false),
+            Event::UnknownRecipient => (&self.presence, true),
+        }
     }
 
     /// A message of the client was accepted.

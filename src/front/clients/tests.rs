@@ -5,13 +5,13 @@ use super::*;
 
 const LIMITS: Limits = Limits {
     connections_max: 2,
-    rates: Rates {
+    rates: Some(Rates {
         connections: Rate::per_minute(60),
         messages: Rate::per_minute(300),
         recipients: Rate::per_minute(1000),
         unknown_recipients: Rate::per_minute(20),
         errors: Rate::per_minute(30),
-    },
+    }),
 };
 
 struct Clock(Instant, Epoch);
@@ -98,24 +98,36 @@ fn events_are_counted_apart_and_paid_off_with_time() {
     clients.leave(one);
 }
 
-/// 65,536 addresses of one network, each within its own share.
+/// Each address is within its own share; `other` is in none of their networks but the widest.
 #[test]
-fn many_addresses_of_one_network_are_stopped_by_its_share() {
-    for (addresses, expected) in [("2001:db8:1", 9 * 60), ("192.0", 9 * 60)] {
-        let (clients, now) = (table(1 << 18), Clock::new().start());
+fn many_addresses_of_one_network_are_stopped_by_its_share_and_a_proven_neighbour_goes_on() {
+    let wide = (0..65_536_u32).map(|number| format!("2001:db8:1:{number:x}::1")).collect::<Vec<_>>();
+    let narrow = (0..300_u32).map(|number| format!("192.0.2.{}", number % 255)).collect::<Vec<_>>();
+    for (addresses, share, good) in [(wide, 9 * 60, "2001:db8:1:7777::5"), (narrow, 3 * 60, "192.0.2.255")] {
+        let (clients, clock) = (table(1 << 18), Clock::new());
+        prove(&clients, good, &clock);
+        let now = clock.after(Duration::from_hours(50));
         let mut granted = 0;
-        for number in 0..4096_u32 {
-            let address = if addresses.contains(':') {
-                format!("{addresses}:{number:x}::1")
-            } else {
-                format!("{addresses}.{}.{}", number / 256, number % 256)
-            };
-            if let Ok(Some(seat)) = enter(&clients, &address, now) {
+        for address in addresses.iter().filter(|address| *address != "2001:db8:1:7777::1") {
+            if let Ok(Some(seat)) = enter(&clients, address, now) {
                 granted += 1;
                 clients.leave(seat);
             }
         }
-        assert_eq!(granted, expected, "{addresses}");
+        assert_eq!(granted, share, "one connection of each of {} addresses", addresses.len());
+        let seats = [seat(&clients, good, now), seat(&clients, good, now)];
+        assert_eq!(clients.pay(&seats[0], Event::Message, 300, &LIMITS, now), Ok(()));
+        seats.into_iter().for_each(|seat| clients.leave(seat));
+    }
+}
+
+/// This client proves good within 50 hours.
+fn prove(clients: &Clients, address: &str, clock: &Clock) {
+    for hour in [0, 12, 24, 36, 48] {
+        let now = clock.after(Duration::from_hours(hour));
+        let one = seat(clients, address, now);
+        clients.note_message(&one, now);
+        clients.leave(one);
     }
 }
 
@@ -143,6 +155,38 @@ fn a_proven_neighbour_goes_on_and_its_disgrace_ends_that() {
 }
 
 #[test]
+fn whether_a_client_is_over_is_looked_at_without_paying() {
+    let (clients, now) = (table(64), Clock::new().start());
+    let one = seat(&clients, "192.0.2.1", now);
+    for _ in 0..100 {
+        assert!(!clients.is_over(&one, Event::UnknownRecipient, &LIMITS, now));
+    }
+    assert_eq!(clients.pay(&one, Event::UnknownRecipient, 20, &LIMITS, now), Ok(()));
+    assert!(clients.is_over(&one, Event::UnknownRecipient, &LIMITS, now));
+    assert!(!clients.is_over(&one, Event::Recipient, &LIMITS, now));
+    clients.leave(one);
+}
+
+#[test]
+fn without_rates_only_the_connections_of_the_client_itself_are_bounded() {
+    let (clients, now) = (table(1 << 12), Clock::new().start());
+    let limits = Limits { connections_max: 2, rates: None };
+    let enter = |address: String| clients.enter(address.parse().expect("an address"), &limits, now);
+    let seats: Vec<Seat> = (0..=255)
+        .flat_map(|host| [enter(format!("192.0.2.{host}")), enter(format!("192.0.2.{host}"))])
+        .map(|seat| seat.expect("neighbours share nothing").expect("it is counted"))
+        .collect();
+    assert_eq!(enter("192.0.2.7".to_owned()), Err(Refused::Open(Over { tier: 0 })));
+    let one = seats.first().expect("a seat");
+    for event in [Event::Message, Event::Recipient, Event::UnknownRecipient, Event::Error] {
+        assert_eq!(clients.pay(one, event, 1_000_000, &limits, now), Ok(()));
+    }
+    seats.into_iter().for_each(|seat| clients.leave(seat));
+    assert!(enter("192.0.2.7".to_owned()).is_ok());
+    assert_eq!(size_of::<Seat>(), 12, "an idle connection has one");
+}
+
+#[test]
 fn five_messages_in_an_hour_prove_nothing_and_a_record_ends_after_30_days() {
     let (clients, clock) = (table(64), Clock::new());
     let one = seat(&clients, "192.0.2.1", clock.start());
@@ -159,6 +203,26 @@ fn five_messages_in_an_hour_prove_nothing_and_a_record_ends_after_30_days() {
     let one = seat(&clients, "192.0.2.1", later);
     assert!(!clients.is_proven(&one, later));
     clients.leave(one);
+}
+
+/// The hours of 16 bits and the units of 13 bits begin anew within these twenty years.
+#[test]
+fn who_sends_for_twenty_years_stays_proven_and_a_clock_that_goes_back_proves_nothing() {
+    let (clients, clock) = (table(64), Clock::new());
+    let one = seat(&clients, "192.0.2.1", clock.start());
+    for day in 0..20 * 365 {
+        let now = clock.after(Duration::from_hours(24 * day));
+        assert_eq!(clients.is_proven(&one, now), day >= 5, "day {day}");
+        clients.note_message(&one, now);
+    }
+    let two = seat(&clients, "192.0.2.2", clock.after(Duration::from_hours(100)));
+    for hour in (0..=100).rev() {
+        let now = clock.after(Duration::from_hours(hour));
+        clients.note_message(&two, now);
+        assert!(!clients.is_proven(&two, now), "hour {hour}");
+    }
+    clients.leave(one);
+    clients.leave(two);
 }
 
 #[test]
@@ -204,22 +268,19 @@ fn what_is_remembered_comes_back_and_nothing_else_does() {
         }
         clients.leave(one);
     }
-    let octets = clients.remember();
+    let remembered: Vec<Remembered> = clients.remembered().collect();
     let later = clock.after(Duration::from_hours(60));
     let restored = table(1024);
-    assert_eq!(restored.restore(&octets), Some(25));
+    assert_eq!(remembered.iter().filter(|one| restored.restore(**one)).count(), 25);
+    assert_eq!(restored.count(later), Count { networks: 25, proven: 25 });
     for host in 0..50 {
         let one = seat(&restored, &format!("192.0.{host}.1"), later);
         assert_eq!(restored.is_proven(&one, later), host % 2 == 0, "{host}");
         restored.leave(one);
     }
-    assert_eq!(table(4096).restore(&octets), None, "of a table of another size");
-    for cut in 0..40 {
-        let _ = table(1024).restore(&octets[..cut]);
-    }
-    let mut wild = octets;
-    wild[8..].fill(0xff);
-    assert_eq!(table(1024).restore(&wild), Some(0));
+    assert_ne!(table(4096).buckets(), restored.buckets());
+    assert!(!table(1024).restore([0xff; REMEMBERED_BYTES]), "a bucket that is not there");
+    assert!(!table(1024).restore([0; REMEMBERED_BYTES]), "nobody");
 }
 
 /// Threads that come and go in one bucket: at the end no connection is counted.
@@ -250,6 +311,6 @@ fn however_shards_meet_every_connection_is_given_back() {
 #[test]
 fn a_million_places_are_32_mib() {
     assert_eq!(size_of::<Slot>(), 32);
-    assert_eq!(bytes((1_usize << 20) / WAYS), 32 << 20);
+    assert_eq!(bytes(1 << 20), 32 << 20);
     assert_eq!(table(1000).buckets.len(), 256);
 }

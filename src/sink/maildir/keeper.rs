@@ -30,8 +30,7 @@ const TOLD_AGE_MAX: Duration = Duration::from_hours(1);
 
 impl Naming for MaildirSettings {
     fn place(&self, recipient: Mailbox<'_>, is_named: &dyn Fn(Mailbox<'_>) -> bool) -> Option<MailboxPath> {
-        let name = self.template.directory(recipient).ok()?;
-        let may_make = self.may_make_if(&name, recipient, is_named);
+        let (name, may_make) = self.maildir_by(recipient, is_named).ok()?;
         Some(MailboxPath { name: name.into(), may_make })
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use super::file_system::Commit;
-use super::name::{self, Template};
+use super::name::{self, NoName, Template};
 use super::troubles::Troubles;
 use crate::config::LineEndings;
 use crate::mail::envelope::Mailbox;
@@ -64,20 +64,40 @@ impl MaildirSettings {
         })
     }
 
-    /// Whether a maildir may be made. One at the root belongs to the operator's own `path`: nobody needs to
-    /// name it.
-    pub(super) fn may_make(&self, maildir: &str, recipient: Mailbox<'_>) -> bool {
-        self.may_make_if(maildir, recipient, &*self.surroundings.is_named)
+    /// The maildir of a recipient, and whether it may be made. A tag is no part of its name, unless somebody
+    /// is named with it: else whoever sends mail could have maildirs made.
+    pub(super) fn maildir_of(&self, recipient: Mailbox<'_>) -> Result<(String, bool), NoName> {
+        self.maildir_by(recipient, &*self.surroundings.is_named)
     }
 
     /// The same for a session, which has its own word for whom it knows by name.
-    pub(super) fn may_make_if(
+    pub(super) fn maildir_by(
         &self,
-        maildir: &str,
         recipient: Mailbox<'_>,
         is_named: &dyn Fn(Mailbox<'_>) -> bool,
-    ) -> bool {
-        self.create || maildir.is_empty() || is_named(recipient)
+    ) -> Result<(String, bool), NoName> {
+        let untagged = self.surroundings.recipient_delimiter.untagged(recipient.local_part);
+        let Some(untagged) = untagged.filter(|_| !is_named(recipient)) else {
+            return self.place_of(recipient, is_named);
+        };
+        let whole = [&*untagged, b"@", recipient.domain].concat();
+        self.place_of(Mailbox { local_part: &untagged, domain: recipient.domain, whole: &whole }, is_named)
+    }
+
+    fn place_of(
+        &self,
+        mailbox: Mailbox<'_>,
+        is_named: &dyn Fn(Mailbox<'_>) -> bool,
+    ) -> Result<(String, bool), NoName> {
+        let maildir = self.template.directory(mailbox)?;
+        let may_make = self.may_make(&maildir, mailbox, is_named);
+        Ok((maildir, may_make))
+    }
+
+    /// Whether a maildir may be made. One at the root belongs to the operator's own `path`: nobody needs to
+    /// name it.
+    fn may_make(&self, maildir: &str, mailbox: Mailbox<'_>, is_named: &dyn Fn(Mailbox<'_>) -> bool) -> bool {
+        self.create || maildir.is_empty() || is_named(mailbox)
     }
 
     /// How files become durable. Unless each is synced for itself, the executor must sync the file system

@@ -34,6 +34,14 @@ pub struct Maildir<E> {
     doubts: Doubts,
 }
 
+/// Recipients of a message who share a maildir.
+struct Group<'m> {
+    maildir: Directory,
+    /// It may be made, if it is not there.
+    may_make: bool,
+    recipients: Vec<Mailbox<'m>>,
+}
+
 impl<E: Executor> Sink for Maildir<E> {
     /// As if no two recipients shared a maildir, unless all do.
     fn cost(&self, message: &Message) -> Cost {
@@ -90,10 +98,9 @@ impl<E: Executor> Maildir<E> {
             return HashMap::new();
         }
         for recipient in batch.iter().flat_map(|message| message.envelope.recipients()) {
-            let Ok(maildir) = self.settings.template.directory(recipient).map(Directory::from) else {
-                continue;
-            };
-            if !self.known.contains(&maildir) && self.settings.may_make(&maildir, recipient) {
+            let Ok((maildir, may_make)) = self.settings.maildir_of(recipient) else { continue };
+            let maildir = Directory::from(maildir);
+            if !self.known.contains(&maildir) && may_make {
                 let parents = lineage(&maildir).into_iter().map(|(_, parent, _)| parent);
                 needed.extend(parents.filter(|parent| self.doubts.contains(parent)));
             }
@@ -126,8 +133,7 @@ impl<E: Executor> Maildir<E> {
         unsettled: &HashMap<Directory, Outcome>,
     ) -> Result<Vec<MaildirDelivery>, Outcome> {
         let mut deliveries = Vec::with_capacity(message.envelope.recipients().len());
-        for (maildir, recipients) in self.by_maildir(message)? {
-            let may_make = recipients.iter().any(|recipient| self.settings.may_make(&maildir, *recipient));
+        for Group { maildir, may_make, recipients } in self.by_maildir(message)? {
             if may_make
                 && !self.known.contains(&maildir)
                 && let Some(why) = lineage(&maildir).iter().find_map(|(_, parent, _)| unsettled.get(parent))
@@ -153,16 +159,20 @@ impl<E: Executor> Maildir<E> {
 
     /// The recipients of a message by maildir, in the order in which each was first named. A template may
     /// leave out what recipients differ in, and without one all share the maildir at the root.
-    fn by_maildir<'m>(&self, message: &'m Message) -> Result<Vec<(Directory, Vec<Mailbox<'m>>)>, Outcome> {
-        let mut groups: Vec<(Directory, Vec<Mailbox<'_>>)> = Vec::new();
+    fn by_maildir<'m>(&self, message: &'m Message) -> Result<Vec<Group<'m>>, Outcome> {
+        let mut groups: Vec<Group<'_>> = Vec::new();
         let mut indices: HashMap<Directory, usize> = HashMap::new();
         for recipient in message.envelope.recipients() {
-            let maildir = self.settings.template.directory(recipient);
-            let maildir: Directory = maildir.map_err(|_| Outcome::Refused(Refused::Recipient))?.into();
+            let maildir = self.settings.maildir_of(recipient);
+            let (maildir, may_make) = maildir.map_err(|_| Outcome::Refused(Refused::Recipient))?;
+            let maildir: Directory = maildir.into();
             let index = *indices.entry(Rc::clone(&maildir)).or_insert(groups.len());
             match groups.get_mut(index) {
-                Some((_, recipients)) => recipients.push(recipient),
-                None => groups.push((maildir, vec![recipient])),
+                Some(group) => {
+                    group.may_make |= may_make;
+                    group.recipients.push(recipient);
+                }
+                None => groups.push(Group { maildir, may_make, recipients: vec![recipient] }),
             }
         }
         Ok(groups)

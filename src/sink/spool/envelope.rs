@@ -8,6 +8,7 @@ use super::cursor::Cursor;
 pub use super::message_file::{MessageFile, message_file_name};
 pub use super::tls_fields::StoredTls;
 use crate::handoff::message::Message;
+use crate::mail::client::{Reason, Standing};
 use crate::mail::envelope::{BodyType, Envelope, Notify, Ret};
 use crate::mail::network::canonical;
 use crate::mail::queue_id::QueueId;
@@ -35,6 +36,9 @@ mod tag {
     pub(super) const NOTIFY: u16 = 15;
     pub(super) const ORCPT: u16 = 16;
     // 19 to 23: TLS.
+    // 24 and 25: results of authentication, and its mark.
+    pub(super) const REVERSE_NAME: u16 = 26;
+    pub(super) const REASON: u16 = 27;
     pub(super) const REQUIRETLS: u16 = CRITICAL | 0x11;
     /// Critical: whoever does not know it would take the beginning for the whole message.
     pub(super) const FILE: u16 = CRITICAL | 0x12;
@@ -55,6 +59,8 @@ pub struct StoredEnvelope {
     pub protocol: Vec<u8>,
     /// What TLS it came under. `None` in plaintext.
     pub tls: Option<StoredTls>,
+    /// What others said of the client.
+    pub standing: Standing,
     /// Reverse-path, recipients, and what their parameters said.
     pub envelope: Envelope,
     /// How many octets of the content are our trace information; the rest is mail data.
@@ -74,6 +80,7 @@ impl StoredEnvelope {
             ehlo: &self.ehlo,
             protocol: &self.protocol,
             tls: self.tls.as_ref().map(StoredTls::text),
+            standing: &self.standing,
             envelope: &self.envelope,
             mail_data_bytes: content_bytes.saturating_sub(self.trace_bytes),
         }
@@ -99,6 +106,13 @@ pub fn encode(message: &Message, file: Option<MessageFile>, out: &mut Vec<u8>) {
     field(out, tag::PROTOCOL, client.protocol.as_bytes());
     if let Some(tls) = &client.tls {
         super::tls_fields::encode(tls, |tag, value| field(out, tag, value));
+    }
+    let Standing { reverse_name, reasons } = &client.standing;
+    if !reverse_name.is_empty() {
+        field(out, tag::REVERSE_NAME, reverse_name);
+    }
+    for Reason { name, weight } in reasons {
+        field(out, tag::REASON, &[&weight.to_le_bytes()[..], name.as_bytes()].concat());
     }
     field(out, tag::REVERSE_PATH, envelope.reverse_path());
     for (recipient, parameters) in envelope.recipients_with_parameters() {
@@ -161,6 +175,7 @@ pub fn decode(mut octets: &[u8]) -> Result<StoredEnvelope, Unreadable> {
         ehlo: Vec::new(),
         protocol: Vec::new(),
         tls: None,
+        standing: Standing::default(),
         envelope: Envelope::default(),
         trace_bytes: 0,
         file: None,
@@ -175,6 +190,12 @@ pub fn decode(mut octets: &[u8]) -> Result<StoredEnvelope, Unreadable> {
             tag::CLIENT => stored.client = client(value)?,
             tag::EHLO => stored.ehlo = value.to_vec(),
             tag::PROTOCOL => stored.protocol = value.to_vec(),
+            tag::REVERSE_NAME => stored.standing.reverse_name = value.to_vec(),
+            tag::REASON => {
+                let (weight, name) = value.split_first_chunk().ok_or(Unreadable)?;
+                let name = std::str::from_utf8(name).map_err(|_| Unreadable)?.into();
+                stored.standing.reasons.push(Reason { name, weight: i32::from_le_bytes(*weight) });
+            }
             tag::REVERSE_PATH => envelope.write_reverse_path(|text| text.extend_from_slice(value)),
             tag::RECIPIENT => envelope.push_whole_recipient(value),
             // Both belong to the recipient before them.
@@ -274,7 +295,11 @@ mod tests {
             envid: Vec<u8>,
             size_declared: Option<u64>,
             received: Vec<u8>,
+            reverse_name: Vec<u8>,
+            reasons: Vec<(String, i32)>,
         ) {
+            let reason = |(name, weight): &(String, i32)| Reason { name: name.as_str().into(), weight: *weight };
+            let standing = Standing { reverse_name, reasons: reasons.iter().map(reason).collect() };
             let mut envelope = Envelope::default();
             envelope.smtputf8 = flags.0;
             envelope.bare_line_ends = flags.1;
@@ -309,6 +334,7 @@ mod tests {
                         client_certificate,
                         server_name: name.map(Arc::from),
                     }),
+                    standing: standing.clone(),
                 },
                 received_at: timestamp::from_micros(micros),
                 received,
@@ -326,6 +352,7 @@ mod tests {
                 client: canonical(message.client.address),
                 ehlo: message.client.ehlo.clone(),
                 protocol: b"ESMTP".to_vec(),
+                standing,
                 tls: tls.map(|(resumed, client_certificate, name)| StoredTls {
                     version: b"TLSv1.3".to_vec(),
                     cipher: b"TLS_AES_128_GCM_SHA256".to_vec(),
@@ -380,6 +407,7 @@ mod tests {
                     client_certificate: true,
                     server_name: Some(Arc::from("mx.test")),
                 }),
+                standing: Standing::default(),
             },
             received_at: timestamp::from_micros(1_000_000),
             received: b"Received: x\r\n".to_vec(),

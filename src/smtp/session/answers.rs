@@ -65,7 +65,7 @@ impl Session {
         Ok(match Q::wrap(answer) {
             Answer::Beginning(begins) => {
                 if let Err(why) = begins {
-                    self.note(why.into(), Address::Transaction, replies);
+                    self.note(why.reply(), Address::Transaction, replies);
                 }
                 let reply = self.conclude_mail(begins);
                 self.end_command(reply, replies, now)

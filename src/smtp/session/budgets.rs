@@ -88,14 +88,21 @@ impl Session {
         }
         match reply.code {
             400..=499 => self.summary.refused_4yz += 1,
-            500..=599 => self.summary.refused_5yz += 1,
+            500..=599 => {
+                self.summary.refused_5yz += 1;
+                self.summary.errors += u32::from(reply.reason() != Some(Reason::UnknownRecipient));
+            }
             _ => {}
         }
     }
 
     /// Appends a reply.
     pub(super) fn say(&self, reply: Reply, replies: &mut ReplyBuffer) {
-        replies.push(reply);
+        if reply.words.is_none() {
+            replies.push(reply);
+        } else {
+            replies.push_parts(reply.code, true, &[reply.enhanced, " ", self.text_of(reply)]);
+        }
         self.note_said(reply);
     }
 

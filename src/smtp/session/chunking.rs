@@ -40,10 +40,10 @@ impl Session {
         if octets < CHUNK_BYTES_LITTLE && !last && !self.may_be_idle() {
             return Handled::Close(reply::TOO_MANY_IDLE_COMMANDS);
         }
-        let limit = SizeLimit::of(
-            &self.settings,
-            self.transaction.as_ref().map(|transaction| &*transaction.envelope),
-        );
+        let limit = match &self.transaction {
+            Some(transaction) => transaction.size_limit(&self.settings),
+            None => SizeLimit::of(&self.settings, 1),
+        };
         let too_large = (total > limit.most).then_some(limit.reply);
         refusal = self.out_of_sequence().or(refusal).or(too_large);
         let mut clock = None;

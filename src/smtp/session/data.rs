@@ -14,7 +14,6 @@ use crate::smtp::mail_data::{InMailData, MailData};
 use crate::smtp::message_clock::MessageClock;
 use crate::smtp::nul_watch::NulWatch;
 use crate::smtp::reply::{self, Reply, ReplyBuffer};
-use crate::smtp::size_limit::SizeLimit;
 
 impl Session {
     /// DATA (RFC 5321 §4.1.1.4): one good recipient is enough.
@@ -36,7 +35,7 @@ impl Session {
             watch: DataWatch::new(limits.received_max, limits.data_line_bytes_max),
             nul: NulWatch::new(self.settings.nul),
             bytes: 0,
-            limit: SizeLimit::of(&self.settings, Some(&transaction.envelope)),
+            limit: transaction.size_limit(&self.settings),
             refusal: None,
         });
         transaction.clock = Some(MessageClock::new(now));

@@ -8,8 +8,8 @@ use std::time::Instant;
 use super::Session;
 use super::handled::Handled;
 use super::state::Wait;
-use crate::mail::outcome::TryAgain;
 use crate::smtp::command;
+use crate::smtp::denial::Denial;
 use crate::smtp::extension::Extension;
 use crate::smtp::parameter::{self, ParameterError};
 use crate::smtp::path::{self, Path, PathError};
@@ -63,7 +63,7 @@ impl Session {
     }
 
     /// The transaction that MAIL proposed begins, or not now; gives the reply.
-    pub(super) fn conclude_mail(&mut self, begins: Result<(), TryAgain>) -> Reply {
+    pub(super) fn conclude_mail(&mut self, begins: Result<(), Denial>) -> Reply {
         match begins {
             Ok(()) => {
                 self.smtputf8 =
@@ -72,7 +72,7 @@ impl Session {
             }
             Err(why) => {
                 self.abandon_transaction();
-                why.into()
+                why.reply()
             }
         }
     }
@@ -108,13 +108,13 @@ impl Session {
         };
         let parameters =
             parameter::parse_rcpt(rest, offered, smtputf8).map_err(|error| parameter_reply(error, rest))?;
-        transaction.propose(path, parameters, &self.settings)
+        transaction.propose(path, parameters, &self.settings, self.asks_about_each)
     }
 
     /// The recipient that RCPT proposed stays, or is taken back; gives the reply.
     pub(super) fn conclude_recipient(&mut self, verdict: Verdict) -> Reply {
         // Nothing else can end the transaction while the answer is awaited.
-        let conclude = |transaction: &mut Transaction| transaction.conclude(verdict);
+        let conclude = |transaction: &mut Transaction| transaction.conclude(verdict, &self.settings);
         let reply = self.transaction.as_mut().map_or(reply::MAIL_FIRST, conclude);
         self.note_recipient_refused(reply);
         reply

@@ -10,6 +10,7 @@ use super::{Input, Session, Step};
 use crate::limits::INQUIRY_WAIT_MAX;
 use crate::mail::envelope::Mailbox;
 use crate::mail::queue_id::QueueId;
+use crate::smtp::denial::{Denial, Words};
 use crate::smtp::policy::{Judgement, Policy, Verdict};
 use crate::smtp::question::{
     Answerable, Awaited, Beginning, Delivered, NotAwaited, OpenQuestion, Question, Recipient, Storing,
@@ -88,7 +89,7 @@ fn settings() -> Settings {
         spill_bytes_max: 0,
         spill_files_max: 0,
     };
-    Settings::of("mx.test".into(), limits, Arc::new(Late))
+    Settings { words: ["Go away".into()].into(), ..Settings::of("mx.test".into(), limits, Arc::new(Late)) }
 }
 
 /// A connection: what of its input waits, what was sent, and the question that is away.
@@ -256,6 +257,32 @@ fn an_answer_meets_only_a_question_of_its_kind() {
     assert_eq!(connection.codes(), [250, 250]);
     assert_eq!(connection.session.awaits(), None);
     assert!(connection.session.asked::<Recipient>().is_none());
+}
+
+#[test]
+fn where_each_recipient_is_asked_about_nobody_learns_who_exists() {
+    let mut connection = Connection::new();
+    connection.session.ask_about_each_recipient(true);
+    let words: &[&str] = &["Go away"];
+    for (answer, code) in [
+        (Some(Denial::BY_RULE), 550),
+        (Some(Denial::GREYLISTED.in_words(Words::number(0))), 451),
+        (Some(Denial::GREYLISTED.in_words(Words::number(9))), 451),
+        (None, 550),
+    ] {
+        connection.sent.clear();
+        connection.receive([MAIL, &rcpt("nobody")].concat().as_bytes());
+        assert_eq!(connection.session.judge_proposed(), Judgement::Known(Verdict::UnknownRecipient));
+        let (asked, _) = connection.away.take().expect("it is asked");
+        connection.resolve(asked, answer.map_or(Verdict::UnknownRecipient, Verdict::Denied));
+        connection.go_on();
+        connection.receive(b"RSET\r\n");
+        assert_eq!(connection.codes(), [250, code, 250], "{answer:?}");
+        let said = connection.sent.concat();
+        let is_ours = answer == Some(Denial::GREYLISTED.in_words(Words::number(0)));
+        assert_eq!(said.contains(&format!("451 4.7.1 {}\r\n", words[0])), is_ours, "{said}");
+    }
+    assert_eq!(connection.session.summary().refused_4yz, 2);
 }
 
 #[test]

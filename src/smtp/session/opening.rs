@@ -7,12 +7,13 @@
 //! ```
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::handled::Handled;
 use super::state::{Admitting, Hello, State, Wait};
 use super::{Session, Step};
 use crate::mail::network::canonical;
+use crate::smtp::denial::Denial;
 use crate::smtp::ended_by::EndedBy;
 use crate::smtp::input::Input;
 use crate::smtp::proxy::{Header, NoProxyHeader, ProxyReader};
@@ -33,9 +34,26 @@ impl Session {
         self.open(replies, now)
     }
 
-    /// The client has too many connections.
-    pub fn turn_away(&mut self, replies: &mut ReplyBuffer) -> Step {
-        self.refuse_and_close(reply::TOO_MANY_CONNECTIONS, replies)
+    /// The client is not served.
+    pub fn turn_away(&mut self, why: Denial, replies: &mut ReplyBuffer) -> Step {
+        self.refuse_and_close(why.reply(), replies)
+    }
+
+    /// The greeting waits at least so long. Before it is said.
+    pub fn delay_greeting(&mut self, delay: Duration) {
+        self.greeting_delay = delay;
+    }
+
+    /// The greeting waits no longer, if it does.
+    pub fn end_delay(&mut self, replies: &mut ReplyBuffer, now: Instant) {
+        if self.waits_to_greet() {
+            self.handle_delay_over(replies, now);
+        }
+    }
+
+    /// Whether the greeting waits for early talkers.
+    pub fn waits_to_greet(&self) -> bool {
+        matches!(self.state, State::Delayed)
     }
 
     /// There is no place for the client, or the server stops.
@@ -93,13 +111,13 @@ impl Session {
     /// The answer to a question for admission.
     pub(super) fn handle_admission(
         &mut self,
-        admitted: bool,
+        admitted: Result<(), Denial>,
         after_xclient: bool,
         replies: &mut ReplyBuffer,
         now: Instant,
     ) -> Step {
-        if !admitted {
-            return self.turn_away(replies);
+        if let Err(why) = admitted {
+            return self.turn_away(why, replies);
         }
         if after_xclient { self.say_greeting(replies, now) } else { self.open(replies, now) }
     }
@@ -140,12 +158,13 @@ impl Session {
             self.wait_for_handshake(now);
             return Step::NeedInput;
         }
-        if self.settings.gate.greeting_delay.is_zero() {
+        let delay = self.settings.gate.greeting_delay.max(self.greeting_delay);
+        if delay.is_zero() {
             self.state = State::Greeted;
             return self.say_greeting(replies, now);
         }
         self.state = State::Delayed;
-        self.deadline = now + self.settings.gate.greeting_delay;
+        self.deadline = now + delay;
         Step::NeedInput
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use ringmx::buffer::{MailData, Pool, SpillBudget};
 use ringmx::handoff::message::{LogFacts, Message, Origin};
-use ringmx::mail::client::{ClientFacts, TlsFacts};
+use ringmx::mail::client::{ClientFacts, Standing, TlsFacts};
 use ringmx::mail::envelope::{BodyType, Envelope, Notify, RecipientParameters, Ret};
 use ringmx::mail::outcome::Outcome;
 use ringmx::mail::queue_id::QueueId;
@@ -116,6 +116,7 @@ impl Sent {
                 ehlo: b"client.\x1b\xff\"\\\x7f\xc2\x85".to_vec(),
                 protocol: "ESMTP",
                 tls: self.tls.clone(),
+                standing: Standing::default(),
             },
             received_at: UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_042),
             received: self.received.clone(),
@@ -217,6 +218,7 @@ impl Reports {
 pub fn surroundings(reports: &Arc<Reports>) -> Surroundings {
     Surroundings {
         local_part_case_sensitive: true,
+        recipient_delimiter: Default::default(),
         hostname: "mx.test".to_owned(),
         report: Arc::clone(reports) as Arc<dyn Report>,
         spool: Arc::default(),

@@ -2,8 +2,9 @@
 //!
 //! Of an address only 56 bits of a keyed hash are kept, with one octet of the operator's. Nobody without the
 //! key can make an address that is taken for another one, and of 10^16 that somebody tries one is. Two
-//! addresses of the table are never taken for one: [`Builder::finish`] draws another key then. Where an
+//! addresses of the table are never taken for one: [`Builder::finish`] asks for another key then. Where an
 //! address stands comes from other bits of the hash; places that are taken are passed by, up to a free one.
+//! The same addresses with the same key make the same table, in whatever order they come.
 //!
 //! The form on disk is the form in memory, little endian:
 //!
@@ -21,7 +22,8 @@ use std::fmt;
 
 use siphasher::sip128::SipHasher13;
 
-const MAGIC: &[u8; 8] = b"ringmxAT";
+/// How a table in a file begins.
+pub const MAGIC: &[u8; 8] = b"ringmxAT";
 const VERSION: u32 = 1;
 
 /// Octets before the places.
@@ -33,7 +35,8 @@ pub type Key = [u8; 16];
 /// The octet that belongs to an address.
 pub type Mark = std::num::NonZeroU8;
 
-/// The table.
+/// The table. Two are equal that were made with one key of the same addresses.
+#[derive(PartialEq, Eq)]
 pub struct AddressTable {
     key: Key,
     flags: u32,
@@ -46,7 +49,6 @@ pub struct AddressTable {
 #[derive(Debug)]
 pub struct Builder {
     key: Key,
-    flags: u32,
     /// Hash and mark of each.
     entries: Vec<(u64, u64)>,
 }
@@ -79,9 +81,9 @@ impl fmt::Display for NoTable {
 }
 
 impl Builder {
-    /// With a random key. `flags` say by which rules its addresses were spelled.
-    pub fn new(key: Key, flags: u32) -> Self {
-        Self { key, flags, entries: Vec::new() }
+    /// With a random key, and room for so many addresses.
+    pub fn new(key: Key, capacity: usize) -> Self {
+        Self { key, entries: Vec::with_capacity(capacity) }
     }
 
     /// Adds an address in its one spelling.
@@ -90,11 +92,17 @@ impl Builder {
         self.entries.push((place, hash << 8 | u64::from(mark.get())));
     }
 
-    /// The table. An address that was added twice is there once, with the mark that is larger. `distinct`
-    /// says how many different addresses were added, where that is known: then a collision is found out.
-    pub fn finish(mut self, distinct: Option<usize>) -> Result<AddressTable, Collision> {
+    /// How many were added.
+    pub fn added(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The table. An address that was added twice is there once, with the mark that is larger. `flags` say by
+    /// which rules the addresses were spelled.
+    pub fn finish(mut self, flags: u32) -> Result<AddressTable, Collision> {
         // Sorted, equal ones are neighbours, and places are filled from one end to the other.
         self.entries.sort_unstable();
+        // All 120 bits of the hash are the same for one address only.
         self.entries.dedup_by(|next, kept| {
             let same = next.0 == kept.0 && next.1 >> 8 == kept.1 >> 8;
             if same {
@@ -103,10 +111,7 @@ impl Builder {
             same
         });
         let addresses = self.entries.len();
-        if distinct.is_some_and(|distinct| distinct != addresses) {
-            return Err(Collision);
-        }
-        let count = addresses + addresses / 3 + 2;
+        let count = places_for(addresses);
         let mut places = vec![0; count].into_boxed_slice();
         for (place, entry) in self.entries {
             let mut at = scaled(place, count);
@@ -120,25 +125,29 @@ impl Builder {
                 *free = entry;
             }
         }
-        Ok(AddressTable { key: self.key, flags: self.flags, addresses, places })
+        Ok(AddressTable { key: self.key, flags, addresses, places })
     }
 }
 
 impl AddressTable {
     /// The mark of an address in its one spelling; none of one that is not there.
     pub fn find(&self, address: &[u8]) -> Option<Mark> {
+        let entry = self.places.get(self.place_of(address)?)?;
+        Mark::new(u8::try_from(entry & 0xff).ok()?)
+    }
+
+    /// At which of its places an address stands: a number for each address of the table.
+    pub fn place_of(&self, address: &[u8]) -> Option<usize> {
         let (place, hash) = hash(&self.key, address);
-        let start = scaled(place, self.places.len());
-        let (before, from) = self.places.split_at_checked(start)?;
-        for entry in from.iter().chain(before) {
-            if *entry == 0 {
-                return None;
-            }
-            if entry >> 8 == hash {
-                return Mark::new(u8::try_from(entry & 0xff).ok()?);
+        let mut at = scaled(place, self.places.len());
+        loop {
+            match self.places.get(at) {
+                Some(0) => return None,
+                Some(entry) if entry >> 8 == hash => return Some(at),
+                Some(_) => at += 1,
+                None => at = 0,
             }
         }
-        None
     }
 
     /// Different addresses.
@@ -149,6 +158,11 @@ impl AddressTable {
     /// What whoever made it said.
     pub fn flags(&self) -> u32 {
         self.flags
+    }
+
+    /// What it was made with.
+    pub fn key(&self) -> Key {
+        self.key
     }
 
     /// Octets that it takes.
@@ -211,6 +225,11 @@ impl AddressTable {
     }
 }
 
+/// Places of a table of so many addresses: at most three of four are used.
+pub const fn places_for(addresses: usize) -> usize {
+    addresses + addresses / 3 + 2
+}
+
 /// Where an address stands, and 56 bits that tell it from others.
 fn hash(key: &Key, address: &[u8]) -> (u64, u64) {
     let hash = SipHasher13::new_with_key(key).hash(address);
@@ -243,11 +262,11 @@ mod tests {
     }
 
     fn table(addresses: u32) -> AddressTable {
-        let mut builder = Builder::new(KEY, 5);
+        let mut builder = Builder::new(KEY, 0);
         for number in 0..addresses {
             builder.add(&address(number), mark(1 + u8::try_from(number % 3).expect("small")));
         }
-        builder.finish(Some(addresses as usize)).expect("no collision")
+        builder.finish(5).expect("no collision")
     }
 
     #[test]
@@ -270,7 +289,7 @@ mod tests {
         let mut builder = Builder::new(KEY, 0);
         builder.add(b"a@x.test", mark(1));
         builder.add(b"a@x.test", mark(2));
-        let table = builder.finish(None).expect("no collision");
+        let table = builder.finish(0).expect("no collision");
         assert_eq!((table.addresses(), table.find(b"a@x.test")), (1, Some(mark(2))));
     }
 
@@ -278,15 +297,9 @@ mod tests {
     fn two_addresses_with_one_hash_are_a_collision() {
         let mut builder = Builder::new(KEY, 0);
         builder.add(b"a@x.test", mark(1));
-        builder.add(b"b@x.test", mark(1));
-        let first = builder.entries[0];
-        builder.entries[1] = first;
-        assert_eq!(builder.finish(Some(2)).err(), Some(Collision));
-        let mut builder = Builder::new(KEY, 0);
-        builder.add(b"a@x.test", mark(1));
         let (place, entry) = builder.entries[0];
         builder.entries.push((place ^ 1, entry));
-        assert_eq!(builder.finish(None).err(), Some(Collision), "on one way, with another place");
+        assert_eq!(builder.finish(0).err(), Some(Collision), "on one way, with another place");
     }
 
     #[test]
@@ -295,6 +308,31 @@ mod tests {
         let after = AddressTable::from_parts(&before.head(), before.places().into()).expect("a table");
         assert_eq!((after.addresses(), after.flags()), (1000, 5));
         assert!((0..1000).all(|number| after.find(&address(number)) == before.find(&address(number))));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_table_holds_what_a_set_holds(
+            addresses in proptest::collection::vec(proptest::collection::vec(0_u8..4, 0..4), 0..200),
+            others in proptest::collection::vec(proptest::collection::vec(0_u8..4, 0..4), 0..200),
+            key: Key,
+        ) {
+            let set: std::collections::HashSet<_> = addresses.iter().cloned().collect();
+            let made = |addresses: &mut dyn Iterator<Item = &Vec<u8>>| {
+                let mut builder = Builder::new(key, 0);
+                addresses.for_each(|address| builder.add(address, mark(1)));
+                builder.finish(0).expect("no collision")
+            };
+            let table = made(&mut addresses.iter());
+            proptest::prop_assert_eq!(table.addresses(), set.len());
+            for address in addresses.iter().chain(&others) {
+                proptest::prop_assert_eq!(table.find(address).is_some(), set.contains(address));
+            }
+            let places: std::collections::HashSet<_> =
+                set.iter().map(|address| table.place_of(address)).collect();
+            proptest::prop_assert_eq!(places.len(), set.len(), "each has a place of its own");
+            proptest::prop_assert_eq!(made(&mut addresses.iter().rev()), table, "in whatever order");
+        }
     }
 
     #[test]

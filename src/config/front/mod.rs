@@ -1,0 +1,38 @@
+//! The front line: access lists, lists in the DNS, the score, early checks.
+
+mod access;
+mod dnsbl;
+mod early;
+
+use std::path::PathBuf;
+
+use super::section::Section;
+use crate::front::checks::CheckRules;
+
+/// What is done before mail is taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Front {
+    /// What is checked.
+    pub rules: CheckRules,
+    /// Where it is kept across restarts which clients proved good.
+    pub state: Option<PathBuf>,
+}
+
+/// Reads the tables.
+pub(super) fn read(root: &mut Section<'_>) -> Front {
+    let access = access::read(root);
+    let lists = dnsbl::read_lists(root);
+    let score = dnsbl::read_score(root, !lists.is_empty());
+    let early = early::read(root);
+    let rules = CheckRules {
+        access,
+        lists,
+        thresholds: score.thresholds,
+        score_warns: score.warns,
+        greeting_delay: early.greet_delay,
+        reverse_dns: early.reverse_dns,
+        sender_domain: early.sender_domain,
+        greylisting: early.greylist,
+    };
+    Front { rules, state: early.state }
+}

@@ -1,0 +1,461 @@
+//! All checks of a client and its transactions in their order: what they ask, and what they come to.
+//!
+//! ```text
+//!   connect ──► enter: access lists ─────────────────────► trusted, refused, or served after a delay
+//!      └──────► score: lists in the DNS ─────────────────► may end the delay, or the connection
+//!   RCPT ─────► judge: access lists, score, reverse DNS, sender's domain ──► a ruling for the transaction
+//! ```
+//!
+//! Each is a function that runs from its start over the answers that are there, and gives none as long as one
+//! is missing ([`Asking`]). Who is trusted by a rule, or has proved good, is asked about less.
+
+mod explain;
+mod lists;
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub use self::explain::Explained;
+pub use self::lists::News;
+use self::lists::WatchedList;
+use super::access::{AccessRules, Action, Facts, Rule, Ruling as Access};
+use super::dnsbl::List;
+use super::reverse_dns::{self, ReverseDns};
+use super::score::{Meaning, Score, Thresholds};
+use super::sender_domain::{self, SenderDomain};
+use crate::auth::spf;
+use crate::dns::{Asking, Name};
+
+/// What a client's confirmed name is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReverseDnsUse {
+    /// It is not asked for.
+    #[default]
+    Off,
+    /// It is noted with the message.
+    Mark,
+    /// The same, and the log says who has none.
+    Warn,
+    /// Who has none is refused.
+    Refuse,
+}
+
+/// What is done about the domain of a reverse-path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SenderDomainUse {
+    /// It is not asked for.
+    #[default]
+    Off,
+    /// The log says which would be refused.
+    Warn,
+    /// One that does not exist, or takes no mail, is refused.
+    Refuse,
+}
+
+/// Who is asked to come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Greylisting {
+    /// Nobody.
+    #[default]
+    Off,
+    /// Clients that have not proved good and have a score of 1 and more.
+    Suspicious,
+    /// All clients that have not proved good.
+    Unknown,
+}
+
+/// By what the checks are made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CheckRules {
+    /// Access lists, the first one first.
+    pub access: Vec<Rule>,
+    /// Lists in the DNS.
+    pub lists: Vec<List>,
+    /// From which score on what is done.
+    pub thresholds: Thresholds,
+    /// A score refuses nobody; the log says whom it would.
+    pub score_warns: bool,
+    /// How long the greeting waits for clients that have not proved good.
+    pub greeting_delay: Duration,
+    /// What a client's name is for.
+    pub reverse_dns: ReverseDnsUse,
+    /// What is done about the domain of the reverse-path.
+    pub sender_domain: SenderDomainUse,
+    /// Who is asked to come back.
+    pub greylisting: Greylisting,
+}
+
+impl CheckRules {
+    /// Whether nothing is checked.
+    pub fn are_empty(&self) -> bool {
+        self.access.is_empty()
+            && !self.asks_dns()
+            && self.greeting_delay.is_zero()
+            && self.greylisting == Greylisting::Off
+    }
+
+    /// Whether anything is asked of the DNS.
+    pub fn asks_dns(&self) -> bool {
+        !self.lists.is_empty()
+            || self.reverse_dns != ReverseDnsUse::Off
+            || self.sender_domain != SenderDomainUse::Off
+            || self.greylisting != Greylisting::Off
+    }
+}
+
+/// The checks. All shards have the same, and change only what they know of lists.
+#[derive(Debug)]
+pub struct Checks {
+    access: AccessRules,
+    lists: Box<[WatchedList]>,
+    rules: CheckRules,
+    /// What replies say that are not in our words.
+    words: Vec<Box<str>>,
+    /// For each access rule the place of its text among the words.
+    access_words: Box<[Option<usize>]>,
+}
+
+/// What becomes of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// No limits and no checks.
+    Trusted,
+    /// It is refused.
+    Refused(Refusal),
+    /// It is served, and the greeting waits so long.
+    Served(Duration),
+}
+
+/// Why something is refused, or would be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// By an access rule, with the place of its text among [`Checks::words`].
+    Rule(Option<usize>),
+    /// By the score, with the place of a text about the list that weighs most.
+    Listed(Option<usize>),
+    /// The client has no name that leads back to it.
+    NoReverseName,
+    /// That could not be found out.
+    ReverseNameUnknown,
+    /// The domain of the reverse-path does not exist.
+    NoSenderDomain,
+    /// It takes no mail.
+    SenderTakesNoMail,
+    /// The client is asked to come back.
+    Greylisted,
+}
+
+/// Whom a transaction is of.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// The client.
+    pub client: IpAddr,
+    /// Whom lists are asked about: the client, or one that stands for its network.
+    pub asked_as: IpAddr,
+    /// It has proved good.
+    pub is_proven: bool,
+    /// What it calls itself.
+    pub ehlo: &'a [u8],
+    /// The reverse-path; empty for the null one.
+    pub reverse_path: &'a [u8],
+}
+
+/// What all recipients of a transaction are told.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ruling {
+    /// The client is trusted from now on.
+    pub is_trusted: bool,
+    /// All are refused.
+    pub refusal: Option<Refusal>,
+    /// Why they would be, by what only warns.
+    pub warnings: Vec<Refusal>,
+    /// Each is to be greylisted.
+    pub greylist: Option<Origin>,
+}
+
+/// Where mail comes from, for greylisting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A domain for which SPF passes.
+    Domain(Box<[u8]>),
+    /// The client's network.
+    Client(IpAddr),
+}
+
+impl Checks {
+    /// By these rules. `made`: what times of lists are counted from.
+    pub fn new(mut rules: CheckRules, made: Instant) -> Self {
+        let mut words = Vec::new();
+        let mut word = |text: Box<str>| {
+            words.push(text);
+            words.len() - 1
+        };
+        let access = std::mem::take(&mut rules.access);
+        let access_words = access.iter().map(|rule| rule.text.clone().map(&mut word)).collect();
+        let lists = std::mem::take(&mut rules.lists);
+        let watch = |list: List| {
+            let text = format!("The client is listed by {}", list.name);
+            WatchedList::new(list, word(text.into()), made)
+        };
+        let lists = lists.into_iter().map(watch).collect();
+        Self { access: AccessRules::new(access), lists, rules, words, access_words }
+    }
+
+    /// What replies say that are not in our words.
+    pub fn words(&self) -> &[Box<str>] {
+        &self.words
+    }
+
+    /// Whether nothing is checked.
+    pub fn are_empty(&self) -> bool {
+        self.access.is_empty() && self.lists.is_empty() && self.rules.are_empty()
+    }
+
+    /// What becomes of a connection of this client, by its address.
+    pub fn enter(&self, client: IpAddr, is_proven: bool) -> Entry {
+        let facts = Facts { client, ehlo: None, reverse_path: None };
+        if let Access::By(number) = self.access.judge(&facts) {
+            match self.access.rule(number).map(|rule| rule.action) {
+                Some(Action::Trust) => return Entry::Trusted,
+                Some(Action::Drop) => return Entry::Refused(self.by_rule(number)),
+                Some(Action::Refuse | Action::Warn) | None => {}
+            }
+        }
+        Entry::Served(if is_proven { Duration::ZERO } else { self.rules.greeting_delay })
+    }
+
+    /// What lists say of a client, once all have answered.
+    pub fn score(
+        &self,
+        client: IpAddr,
+        asking: &mut Asking<'_>,
+        now: Instant,
+        news: &mut Vec<News>,
+    ) -> Option<Score> {
+        let (mut score, mut is_complete) = (Score::default(), true);
+        for list in &self.lists {
+            match list.look(client, asking, now, news) {
+                Some(true) => score.add(&list.list().name, list.list().weight),
+                Some(false) => {}
+                None => is_complete = false,
+            }
+        }
+        is_complete.then_some(score)
+    }
+
+    /// Why a client with this score is not greeted, if it is not.
+    pub fn drops(&self, score: &Score) -> Option<Refusal> {
+        let is_dropped = score.meaning(self.rules.thresholds) == Meaning::Drop && !self.rules.score_warns;
+        is_dropped.then(|| self.listed(score))
+    }
+
+    /// Whether the client's name is of interest.
+    pub fn uses_reverse_names(&self) -> bool {
+        self.rules.reverse_dns != ReverseDnsUse::Off
+    }
+
+    /// The client's name by its address, once it is known.
+    pub fn look_back(&self, client: IpAddr, asking: &mut Asking<'_>) -> Option<ReverseDns> {
+        reverse_dns::look(client, asking)
+    }
+
+    /// The client's confirmed name, as far as it is known, and where it may stand in a header field.
+    pub fn reverse_name(&self, client: IpAddr, asking: &mut Asking<'_>) -> Option<Name> {
+        if !self.uses_reverse_names() {
+            return None;
+        }
+        match reverse_dns::look(client, asking)? {
+            ReverseDns::Confirmed(name) => Some(name).filter(is_plain),
+            ReverseDns::None | ReverseDns::Failed => None,
+        }
+    }
+
+    /// What all recipients of a transaction are told. `score`: that of the client, where it is known already.
+    pub fn judge(
+        &self,
+        subject: &Subject<'_>,
+        score: Option<&Score>,
+        asking: &mut Asking<'_>,
+        now: Instant,
+        news: &mut Vec<News>,
+    ) -> Option<Ruling> {
+        let mut ruling = Ruling::default();
+        if self.judge_access(subject, &mut ruling) {
+            return Some(ruling);
+        }
+        // All is asked at once, and decided in order.
+        let score = match score {
+            Some(score) => Some(Cow::Borrowed(score)),
+            None => self.score(subject.asked_as, asking, now, news).map(Cow::Owned),
+        };
+        let name = self.looks_back().then(|| reverse_dns::look(subject.client, asking));
+        let domain = self.sender_domain(subject).map(|domain| sender_domain::look(&domain, asking));
+        let score = score?;
+        if score.meaning(self.rules.thresholds) != Meaning::Fine {
+            ruling.apply(self.listed(&score), self.rules.score_warns);
+        }
+        if let (None, Some(name)) = (ruling.refusal, name) {
+            let refusal = match name? {
+                ReverseDns::Confirmed(_) => None,
+                ReverseDns::None => Some(Refusal::NoReverseName),
+                ReverseDns::Failed => Some(Refusal::ReverseNameUnknown),
+            };
+            let warns = self.rules.reverse_dns == ReverseDnsUse::Warn;
+            // What could not be found out tells nothing to somebody who tries the rule.
+            let refusal = refusal.filter(|refusal| !(warns && *refusal == Refusal::ReverseNameUnknown));
+            refusal.into_iter().for_each(|refusal| ruling.apply(refusal, warns));
+        }
+        if let (None, Some(domain)) = (ruling.refusal, domain) {
+            let refusal = match domain? {
+                SenderDomain::Fine | SenderDomain::Failed => None,
+                SenderDomain::Unknown => Some(Refusal::NoSenderDomain),
+                SenderDomain::TakesNoMail => Some(Refusal::SenderTakesNoMail),
+            };
+            let warns = self.rules.sender_domain == SenderDomainUse::Warn;
+            refusal.into_iter().for_each(|refusal| ruling.apply(refusal, warns));
+        }
+        if ruling.refusal.is_none() && self.greylists(subject, &score) {
+            ruling.greylist = Some(origin(subject, asking)?);
+        }
+        Some(ruling)
+    }
+
+    /// True when an access rule decides.
+    fn judge_access(&self, subject: &Subject<'_>, ruling: &mut Ruling) -> bool {
+        if self.access.is_empty() {
+            return false;
+        }
+        let ehlo = lower(subject.ehlo);
+        let ehlo = ehlo.strip_suffix(b".").unwrap_or(&ehlo);
+        let domain = lower(domain_of(subject.reverse_path));
+        let facts = Facts { client: subject.client, ehlo: Some(ehlo), reverse_path: Some(&domain) };
+        ruling.warnings.extend(self.access.warnings(&facts).map(|number| self.by_rule(number)));
+        let Access::By(number) = self.access.judge(&facts) else { return false };
+        match self.access.rule(number).map(|rule| rule.action) {
+            Some(Action::Trust) => ruling.is_trusted = true,
+            Some(Action::Refuse | Action::Drop) => ruling.refusal = Some(self.by_rule(number)),
+            Some(Action::Warn) | None => return false,
+        }
+        true
+    }
+
+    fn by_rule(&self, number: usize) -> Refusal {
+        Refusal::Rule(self.access_words.get(number).copied().flatten())
+    }
+
+    fn listed(&self, score: &Score) -> Refusal {
+        let main = score.main_reason();
+        let list = self.lists.iter().find(|list| main.is_some_and(|main| main.name == list.list().name));
+        Refusal::Listed(list.map(WatchedList::words))
+    }
+
+    /// Whether somebody without a name is refused, or told of.
+    fn looks_back(&self) -> bool {
+        match self.rules.reverse_dns {
+            ReverseDnsUse::Off | ReverseDnsUse::Mark => false,
+            ReverseDnsUse::Warn | ReverseDnsUse::Refuse => true,
+        }
+    }
+
+    /// The domain that is asked about. The null reverse-path has none, and an address literal is none.
+    fn sender_domain(&self, subject: &Subject<'_>) -> Option<Name> {
+        if self.rules.sender_domain == SenderDomainUse::Off {
+            return None;
+        }
+        let domain = domain_of(subject.reverse_path);
+        Name::new(domain).filter(|_| !domain.starts_with(b"["))
+    }
+
+    fn greylists(&self, subject: &Subject<'_>, score: &Score) -> bool {
+        // Others verify our addresses with the null reverse-path.
+        let may_be = !subject.is_proven && !subject.reverse_path.is_empty();
+        may_be
+            && match self.rules.greylisting {
+                Greylisting::Off => false,
+                Greylisting::Suspicious => score.is_suspicious(),
+                // Who is on a list of good clients is known to somebody.
+                Greylisting::Unknown => score.total() >= 0,
+            }
+    }
+
+    /// Asks the test entries of all lists, and takes in what they answer.
+    pub fn examine_lists(&self, asking: &mut Asking<'_>, now: Instant, news: &mut Vec<News>) -> Option<()> {
+        let examined = self.lists.iter().map(|list| list.is_usable(asking, now, news).is_some());
+        examined.fold(true, |all, one| all && one).then_some(())
+    }
+
+    /// The public names of the lists, and whether each is used.
+    pub fn lists(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.lists.iter().map(|list| (&*list.list().name, !list.is_off()))
+    }
+}
+
+impl Ruling {
+    fn apply(&mut self, refusal: Refusal, warns: bool) {
+        if warns {
+            self.warnings.push(refusal);
+        } else {
+            self.refusal = Some(refusal);
+        }
+    }
+}
+
+/// The domain for which SPF passes, or the client. None as long as an answer is missing.
+fn origin(subject: &Subject<'_>, asking: &mut Asking<'_>) -> Option<Origin> {
+    let domain = domain_of(subject.reverse_path);
+    let sender = spf::Sender {
+        client: subject.client,
+        helo: subject.ehlo,
+        local_part: subject
+            .reverse_path
+            .get(..subject.reverse_path.len() - domain.len())
+            .map_or(&b""[..], |local_part| local_part.strip_suffix(b"@").unwrap_or(local_part)),
+        domain,
+        // Nobody reads an explanation here.
+        receiver: "",
+        now: 0,
+    };
+    Some(match spf::check(&sender, asking)?.result {
+        spf::SpfResult::Pass => Origin::Domain(lower(domain).into()),
+        spf::SpfResult::None
+        | spf::SpfResult::Neutral
+        | spf::SpfResult::Fail
+        | spf::SpfResult::SoftFail
+        | spf::SpfResult::TempError
+        | spf::SpfResult::PermError => Origin::Client(subject.client),
+    })
+}
+
+/// Whether a name has letters, digits, hyphens, underscores and dots only: its owner chose it.
+fn is_plain(name: &Name) -> bool {
+    let fits = |octet: &u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.');
+    name.octets().iter().all(fits)
+}
+
+/// What follows the last `@`; empty for the null reverse-path.
+fn domain_of(reverse_path: &[u8]) -> &[u8] {
+    reverse_path.rsplit(|octet| *octet == b'@').next().unwrap_or_default()
+}
+
+fn lower(text: &[u8]) -> Cow<'_, [u8]> {
+    if text.iter().any(u8::is_ascii_uppercase) {
+        Cow::Owned(text.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+/// What belongs to a listener that has none.
+impl Default for Checks {
+    fn default() -> Self {
+        Self::new(CheckRules::default(), Instant::now())
+    }
+}
+
+/// Checks that all shards share.
+pub type Shared = Arc<Checks>;
+
+#[cfg(test)]
+mod tests;

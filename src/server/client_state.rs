@@ -1,0 +1,289 @@
+//! The file in which it is kept across restarts which clients have proved good (`early.state`).
+//!
+//! ```text
+//!   magic 8 │ secret of the table 16 │ its buckets 8 │ clients, 16 each … │ CRC-32C of all before 4
+//! ```
+//!
+//! It is read before anybody listens, and written anew by a thread of its own, each minute in which something
+//! has changed and at the end. A file that cannot be read is said once and ignored: without it clients have to
+//! prove good again, and no mail is lost. The secret makes it worth reading for nobody else: mode 0600.
+
+use std::convert::Infallible;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::front::clients::{Clients as Table, REMEMBERED_BYTES, Remembered, Secret};
+use crate::sandbox::directory_of;
+use crate::shard::clients::Clients;
+use crate::sink::{Report, Site};
+use crate::threads::give_way;
+
+/// The last octet is the version.
+const MAGIC: [u8; 8] = *b"RMXCLNT\x01";
+
+/// All that is no client.
+const FRAME_BYTES: u64 = 8 + 16 + 8 + 4;
+
+/// How often is looked whether anything has changed.
+const WRITE_EVERY: Duration = Duration::from_mins(1);
+
+/// What was found where the file should be.
+pub(super) enum Found {
+    /// A table with what was remembered, and its secret.
+    Table(Table, Secret),
+    /// No file: nothing was remembered yet.
+    Nothing,
+    /// A file that is of no use. The text says why, and what becomes of it.
+    Unusable(String),
+}
+
+/// Reads the file into a table with so many places.
+pub(super) fn read(path: &Path, places: usize) -> Found {
+    match read_table(path, places) {
+        Ok((table, secret)) => Found::Table(table, secret),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Found::Nothing,
+        Err(error) => Found::Unusable(format!(
+            "{}: what was known of clients cannot be read: {error}; they have to prove good again, and the file is written anew",
+            path.display()
+        )),
+    }
+}
+
+fn read_table(path: &Path, places: usize) -> io::Result<(Table, Secret)> {
+    let wrong = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why);
+    // What is no file must not keep the start waiting.
+    let opened = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())?;
+    let file = File::from(opened);
+    let facts = file.metadata()?;
+    let clients = facts.len().checked_sub(FRAME_BYTES).filter(|_| facts.is_file());
+    let clients = clients.ok_or_else(|| wrong("it is no file of clients"))?;
+    let mut file = Summed { inner: BufReader::new(file), sum: 0 };
+    let magic: [u8; 8] = file.next()?;
+    if magic != MAGIC {
+        return Err(wrong("it is no file of clients, or of another version of ringmx"));
+    }
+    let secret: Secret = file.next()?;
+    let table = Table::new(places, &secret);
+    if u64::from_le_bytes(file.next()?) != table.buckets() {
+        return Err(wrong("it is of a table of another size (limits.clients_max)"));
+    }
+    for _ in 0..clients / REMEMBERED_BYTES as u64 {
+        // Of a client that is none the checksum tells.
+        table.restore(file.next()?);
+    }
+    let sum = file.sum;
+    if u32::from_le_bytes(file.next()?) != sum || clients % REMEMBERED_BYTES as u64 != 0 {
+        return Err(wrong("it is damaged"));
+    }
+    Ok((table, secret))
+}
+
+/// Octets on their way, with the checksum of those that went by.
+struct Summed<T> {
+    inner: T,
+    sum: u32,
+}
+
+impl<T: Read> Summed<T> {
+    fn next<const COUNT: usize>(&mut self) -> io::Result<[u8; COUNT]> {
+        let mut octets = [0; COUNT];
+        self.inner.read_exact(&mut octets)?;
+        self.sum = crc32c::crc32c_append(self.sum, &octets);
+        Ok(octets)
+    }
+}
+
+impl<T: Write> Summed<T> {
+    fn put(&mut self, octets: &[u8]) -> io::Result<()> {
+        self.inner.write_all(octets)?;
+        self.sum = crc32c::crc32c_append(self.sum, octets);
+        Ok(())
+    }
+}
+
+/// Writes the file.
+pub(super) struct Keeper {
+    pub(super) path: PathBuf,
+    pub(super) secret: Secret,
+    pub(super) clients: Arc<Clients>,
+    pub(super) report: Arc<dyn Report>,
+}
+
+impl Keeper {
+    /// Writes what has changed, until the other end of `goes_on` is gone; then once more. At once, too: what
+    /// is in the way is said at the start.
+    pub(super) fn run(self, goes_on: &Receiver<Infallible>) {
+        give_way();
+        let mut written = None;
+        let mut has_ended = false;
+        loop {
+            let sum = self.sum();
+            if written != Some(sum) {
+                match write(&self.path, &self.secret, self.clients.table()) {
+                    // What has changed meanwhile is written the next time.
+                    Ok(()) => written = Some(sum),
+                    Err(error) => self.report.machine_error(
+                        "writing what is known of clients",
+                        Site::Path(&self.path),
+                        &error,
+                    ),
+                }
+            }
+            if has_ended {
+                return;
+            }
+            // Nothing is ever sent.
+            has_ended = goes_on.recv_timeout(WRITE_EVERY) == Err(RecvTimeoutError::Disconnected);
+        }
+    }
+
+    /// Tells whether anything has changed.
+    fn sum(&self) -> u32 {
+        let add = |sum, client: Remembered| crc32c::crc32c_append(sum, &client);
+        self.clients.table().remembered().fold(0, add)
+    }
+}
+
+/// Writes the file anew and puts it in the place of the one before, so that there is always a whole one.
+fn write(path: &Path, secret: &Secret, table: &Table) -> io::Result<()> {
+    let new = {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(".new");
+        path.with_file_name(name)
+    };
+    // Always a new file.
+    match rustix::fs::unlinkat(CWD, &new, AtFlags::empty()) {
+        Err(Errno::NOENT) | Ok(()) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(&new, flags, Mode::RUSR | Mode::WUSR)?);
+    let mut out = Summed { inner: BufWriter::new(file), sum: 0 };
+    out.put(&MAGIC)?;
+    out.put(secret)?;
+    out.put(&table.buckets().to_le_bytes())?;
+    for client in table.remembered() {
+        out.put(&client)?;
+    }
+    let sum = out.sum;
+    out.put(&sum.to_le_bytes())?;
+    out.inner.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    std::fs::rename(&new, path)?;
+    File::open(directory_of(path))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::{Instant, SystemTime};
+
+    use super::*;
+    use crate::front::clients::{Count, Limits};
+
+    const PLACES: usize = 1024;
+    const SECRET: Secret = [9; 16];
+
+    struct Nobody;
+
+    impl Report for Nobody {
+        fn machine_error(&self, what: &str, _: Site<'_>, error: &io::Error) {
+            panic!("{what}: {error}");
+        }
+    }
+
+    /// Clients of which so many have had a message accepted.
+    fn clients(known: u8) -> Arc<Clients> {
+        let limits = Limits { connections_max: 50, rates: None };
+        let clients = Clients::new(Table::new(PLACES, &SECRET), limits);
+        let now = clients.moment(Instant::now(), SystemTime::now());
+        for host in 0..known {
+            let seat = clients.enter([192, 0, 2, host].into(), now);
+            seat.expect("it may").expect("counted").note_message(now);
+        }
+        clients
+    }
+
+    fn read_all(path: &Path) -> Table {
+        match read(path, PLACES) {
+            Found::Table(table, secret) if secret == SECRET => table,
+            Found::Table(..) => panic!("another secret"),
+            Found::Nothing => panic!("no file"),
+            Found::Unusable(why) => panic!("{why}"),
+        }
+    }
+
+    fn is_unusable(path: &Path, places: usize, why: &str) -> bool {
+        matches!(read(path, places), Found::Unusable(text) if text.contains(why) && text.contains("prove good again"))
+    }
+
+    #[test]
+    fn what_is_known_of_clients_comes_back_and_is_nobody_elses() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("clients.state");
+        assert!(matches!(read(&path, PLACES), Found::Nothing));
+        write(&path, &SECRET, clients(40).table()).expect("written");
+        let (all, again) = (read_all(&path).remembered().count(), read_all(&path).remembered().count());
+        assert!((all, again) == (40, 40));
+        let facts = std::fs::metadata(&path).expect("there");
+        assert_eq!((facts.permissions().mode() & 0o777, facts.len()), (0o600, FRAME_BYTES + 40 * 16));
+        assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1, "nothing else is left");
+    }
+
+    #[test]
+    fn a_file_that_is_broken_in_any_way_is_ignored_and_said() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("clients.state");
+        write(&path, &SECRET, clients(3).table()).expect("written");
+        assert!(is_unusable(&path, 4 * PLACES, "another size (limits.clients_max)"));
+        let good = std::fs::read(&path).expect("there");
+        for cut in 0..good.len() {
+            std::fs::write(&path, &good[..cut]).expect("written");
+            assert!(is_unusable(&path, PLACES, ""), "{cut} octets");
+        }
+        for place in 0..good.len() {
+            let mut bad = good.clone();
+            bad[place] ^= 0x40;
+            std::fs::write(&path, &bad).expect("written");
+            assert!(is_unusable(&path, PLACES, ""), "octet {place}");
+        }
+        std::fs::write(&path, [good.as_slice(), b"more"].concat()).expect("written");
+        assert!(is_unusable(&path, PLACES, "damaged"));
+        std::fs::remove_file(&path).expect("removed");
+        std::fs::create_dir(&path).expect("made");
+        assert!(is_unusable(&path, PLACES, "no file of clients"));
+    }
+
+    #[test]
+    fn the_end_writes_what_is_known_and_a_left_over_file_is_no_obstacle() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("clients.state");
+        std::fs::write(folder.path().join("clients.state.new"), "of a process that was killed")
+            .expect("written");
+        let clients = clients(2);
+        let keeper = Keeper {
+            path: path.clone(),
+            secret: SECRET,
+            clients: Arc::clone(&clients),
+            report: Arc::new(Nobody),
+        };
+        let (hold, goes_on) = crossbeam_channel::bounded(0);
+        let thread = std::thread::spawn(move || keeper.run(&goes_on));
+        while !path.exists() {
+            std::thread::yield_now();
+        }
+        let now = clients.moment(Instant::now(), SystemTime::now());
+        let seat = clients.enter([198, 51, 100, 1].into(), now).expect("it may").expect("counted");
+        seat.note_message(now);
+        drop(hold);
+        thread.join().expect("no panic");
+        let table = read_all(&path);
+        assert_eq!(table.count(now), Count { networks: 3, proven: 0 });
+    }
+}

@@ -1,0 +1,260 @@
+//! A shard's way to ask the DNS, and what it knows from there.
+//!
+//! A check runs over the answers that are there ([`Answers::run_check`]). What it misses is sent to a lookup
+//! thread, all of it at once, and the connection that waits is named when something of it came home: then the
+//! check runs again from its start. Nothing here waits. What cannot be sent has failed at once.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::dns::table::{Answers as Table, Look, Waiter};
+use crate::dns::{Answer, Asking, Failure, Question};
+use crate::front::siblings::Siblings;
+use crate::handoff::channel::{MustRing, Sender};
+use crate::handoff::lookup::{Answered, Asked};
+
+/// One shard's questions and answers.
+#[derive(Debug)]
+pub struct Answers {
+    shard: u16,
+    /// To the lookup thread; none where nothing is configured that asks.
+    to_lookup: Option<Sender<Asked>>,
+    /// Without memory as long as nothing was asked.
+    table: Table,
+    siblings: Siblings,
+    /// Who waits for what came home, each once after [`Answers::take_woken`] has begun.
+    woken: Vec<Waiter>,
+}
+
+/// What became of a check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Checked<T> {
+    /// It is over, with this result.
+    Done(T),
+    /// Answers are missing. The waiter is woken when some of them are there.
+    Waits,
+}
+
+impl Answers {
+    /// Those of this shard, which asks this lookup thread.
+    pub fn new(shard: u16, to_lookup: Option<Sender<Asked>>) -> Self {
+        Self { shard, to_lookup, table: Table::default(), siblings: Siblings::default(), woken: Vec::new() }
+    }
+
+    /// The answer, as far as it is known. Nothing is asked.
+    pub fn known(&mut self, question: &Question, now: Instant) -> Option<Arc<Answer>> {
+        self.table.known(question, now)
+    }
+
+    /// The answer, or none: then it is asked for, and the waiter is woken when it came, or when its time is
+    /// over. A question that cannot be sent has failed ([`Failure::Overload`]), and that is not kept.
+    pub fn look(
+        &mut self,
+        question: &Question,
+        waiter: Waiter,
+        now: Instant,
+    ) -> (Option<Arc<Answer>>, MustRing) {
+        match self.table.look(question, waiter, now) {
+            Look::Known(answer) => (Some(answer), None),
+            Look::Waits => (None, None),
+            Look::Ask(_) => {
+                let asked = Asked { shard: self.shard, question: question.clone() };
+                let sent = self.to_lookup.as_ref().map(|to_lookup| to_lookup.try_send(asked));
+                if let Some(Ok(must_ring)) = sent {
+                    return (None, must_ring);
+                }
+                // Nobody else waits for what is out only now.
+                let _ = self.table.cannot_ask(question);
+                (Some(Arc::new(Answer::Failed(Failure::Overload))), None)
+            }
+        }
+    }
+
+    /// Runs a check over the answers that are there, and asks for all that it misses. `check` gives none only
+    /// if something is missing. Whoever waits runs the same check again when it is woken.
+    pub fn run_check<T>(
+        &mut self,
+        waiter: Waiter,
+        now: Instant,
+        mut check: impl FnMut(&mut Asking<'_>) -> Option<T>,
+    ) -> (Checked<T>, MustRing) {
+        let mut must_ring = None;
+        // What could not be sent, for this run only.
+        let mut failed: Vec<(Question, Arc<Answer>)> = Vec::new();
+        loop {
+            let mut known = |question: &Question| {
+                let of_this_run = failed.iter().find(|(one, _)| one == question);
+                of_this_run.map(|(_, answer)| Arc::clone(answer)).or_else(|| self.table.known(question, now))
+            };
+            let mut asking = Asking::new(&mut known);
+            if let Some(result) = check(&mut asking) {
+                return (Checked::Done(result), must_ring);
+            }
+            let (missing, failed_before) = (asking.missing(), failed.len());
+            debug_assert!(!missing.is_empty(), "a check that waits for nothing would wait for ever");
+            for question in missing {
+                let (answer, ring) = self.look(&question, waiter, now);
+                must_ring = must_ring.or(ring);
+                failed.extend(answer.map(|answer| (question, answer)));
+            }
+            if failed.len() == failed_before {
+                return (Checked::Waits, must_ring);
+            }
+        }
+    }
+
+    /// Runs a check whose time is over: what is missing has failed ([`Failure::TimedOut`]), and nothing is
+    /// asked. Gives what `check` gives.
+    pub fn end_check<T>(&mut self, now: Instant, check: impl FnOnce(&mut Asking<'_>) -> T) -> T {
+        let timed_out = Arc::new(Answer::Failed(Failure::TimedOut));
+        let mut known = |question: &Question| {
+            Some(self.table.known(question, now).unwrap_or_else(|| Arc::clone(&timed_out)))
+        };
+        check(&mut Asking::new(&mut known))
+    }
+
+    /// Whom to ask lists about for this client.
+    pub fn stand_in(&mut self, client: IpAddr, now: Instant) -> IpAddr {
+        self.siblings.stand_in(client, now)
+    }
+
+    /// An answer came home.
+    pub fn handle_answer(&mut self, answered: Answered, now: Instant) {
+        let Answered { question, answer, lifetime } = answered;
+        self.woken.extend(self.table.arrive(question, answer, lifetime, now));
+    }
+
+    /// Ends the wait for answers that are overdue, and gives everybody whose check is to be run again, each
+    /// once. Whoever calls gives the memory back by [`Answers::give_back`].
+    pub fn take_woken(&mut self, now: Instant) -> Vec<Waiter> {
+        while let Some(waiters) = self.table.next_overdue(now) {
+            self.woken.extend(waiters);
+        }
+        self.woken.sort_unstable();
+        self.woken.dedup();
+        std::mem::take(&mut self.woken)
+    }
+
+    /// Memory for the next who are woken.
+    pub fn give_back(&mut self, mut woken: Vec<Waiter>) {
+        woken.clear();
+        self.woken = woken;
+    }
+
+    /// How long until an answer is overdue; none while nothing is out.
+    pub fn due_in(&self, now: Instant) -> Option<Duration> {
+        self.table.next_deadline().map(|deadline| deadline.saturating_duration_since(now))
+    }
+
+    /// Questions that are out.
+    pub fn out(&self) -> usize {
+        self.table.out()
+    }
+
+    /// Octets that the answers take.
+    pub fn bytes(&self) -> usize {
+        self.table.bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::table::ANSWER_WAIT_MAX;
+    use crate::dns::{Kind, Name};
+    use crate::handoff::channel::{Consumer, Receiver};
+
+    fn question(name: &str) -> Question {
+        Question::new(Kind::Txt, Name::new(name.as_bytes()).expect("a name"))
+    }
+
+    /// A shard's answers, and what it asks.
+    fn answers(room: usize) -> (Answers, Receiver<Asked>) {
+        let (to_lookup, asked) = Consumer::new().expect("eventfd").channel(room);
+        (Answers::new(3, Some(to_lookup)), asked)
+    }
+
+    /// Needs the first two, and asks the third ahead.
+    fn check(asking: &mut Asking<'_>) -> Option<Vec<Answer>> {
+        let asked = ["a.test", "b.test", "c.test"].map(|name| asking.ask(&question(name)));
+        asked.into_iter().take(2).map(|answer| answer.map(|answer| (*answer).clone())).collect()
+    }
+
+    fn arrive(answers: &mut Answers, name: &str, answer: Answer, now: Instant) -> Vec<Waiter> {
+        let lifetime = Duration::from_mins(1);
+        answers.handle_answer(Answered { question: question(name), answer, lifetime }, now);
+        answers.take_woken(now)
+    }
+
+    fn names(asked: &Receiver<Asked>) -> Vec<String> {
+        std::iter::from_fn(|| asked.next()).map(|asked| asked.question.name.to_string()).collect()
+    }
+
+    #[test]
+    fn a_check_asks_all_that_it_misses_once_and_runs_again_when_something_came() {
+        let ((mut answers, asked), now) = (answers(8), Instant::now());
+        assert_eq!(answers.run_check(7, now, check).0, Checked::Waits);
+        assert_eq!(names(&asked), ["a.test", "b.test", "c.test"]);
+        assert_eq!(arrive(&mut answers, "b.test", Answer::NoName, now), [7]);
+        assert_eq!(answers.run_check(7, now, check).0, Checked::Waits);
+        assert_eq!(arrive(&mut answers, "a.test", Answer::NoRecords, now), [7]);
+        let result = Checked::Done(vec![Answer::NoRecords, Answer::NoName]);
+        assert_eq!(answers.run_check(7, now, check).0, result);
+        assert!(names(&asked).is_empty() && answers.out() == 1, "what is out is not asked again");
+    }
+
+    #[test]
+    fn who_waits_for_several_answers_of_a_turn_is_woken_once() {
+        let ((mut answers, _asked), now) = (answers(8), Instant::now());
+        for waiter in [9, 7] {
+            assert_eq!(answers.run_check(waiter, now, check).0, Checked::Waits);
+        }
+        for name in ["a.test", "b.test", "c.test"] {
+            let (question, lifetime) = (question(name), Duration::from_mins(1));
+            answers.handle_answer(Answered { question, answer: Answer::NoName, lifetime }, now);
+        }
+        assert_eq!(answers.take_woken(now), [7, 9]);
+        assert!(answers.take_woken(now).is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_sent_has_failed_at_once_and_is_asked_by_the_next() {
+        let overload = || Answer::Failed(Failure::Overload);
+        let ((mut answers, asked), now) = (answers(1), Instant::now());
+        assert_eq!(answers.run_check(7, now, check).0, Checked::Waits, "one had room");
+        assert_eq!(arrive(&mut answers, "a.test", Answer::NoName, now), [7]);
+        let result = Checked::Done(vec![Answer::NoName, overload()]);
+        assert_eq!(answers.run_check(7, now, check).0, result, "the room is not free again");
+        assert_eq!(names(&asked), ["a.test"]);
+        assert_eq!(answers.run_check(8, now, check).0, Checked::Waits);
+        assert_eq!(names(&asked), ["b.test"]);
+        let mut nobody = Answers::new(3, None);
+        assert_eq!(nobody.run_check(7, now, check).0, Checked::Done(vec![overload(), overload()]));
+        assert_eq!((nobody.out(), nobody.bytes(), nobody.due_in(now)), (0, 0, None));
+    }
+
+    #[test]
+    fn a_lost_answer_wakes_who_waits_when_its_time_is_over() {
+        let ((mut answers, _asked), now) = (answers(8), Instant::now());
+        assert_eq!(answers.due_in(now), None);
+        assert_eq!(answers.run_check(7, now, check).0, Checked::Waits);
+        assert_eq!(answers.due_in(now), Some(ANSWER_WAIT_MAX));
+        assert!(answers.take_woken(now).is_empty());
+        let late = now + ANSWER_WAIT_MAX;
+        assert_eq!(answers.take_woken(late), [7]);
+        let failed = || Answer::Failed(Failure::TimedOut);
+        assert_eq!(answers.run_check(7, late, check).0, Checked::Done(vec![failed(), failed()]));
+        assert_eq!((answers.due_in(late), answers.out()), (None, 0));
+    }
+
+    #[test]
+    fn a_check_whose_time_is_over_ends_with_what_is_known_and_asks_nothing() {
+        let ((mut answers, asked), now) = (answers(8), Instant::now());
+        arrive(&mut answers, "a.test", Answer::NoRecords, now);
+        let failed = Answer::Failed(Failure::TimedOut);
+        assert_eq!(answers.end_check(now, check), Some(vec![Answer::NoRecords, failed]));
+        assert!(names(&asked).is_empty());
+        assert_eq!(answers.known(&question("b.test"), now), None, "that is not kept");
+    }
+}

@@ -1,0 +1,353 @@
+//! The front line of a connection: who the client is, what lists say of it, and what all recipients of its
+//! transaction are told. What is asked of the DNS is asked as soon as it is known to be needed, and waited
+//! for at RCPT only.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Serving;
+use crate::front::checks::{Entry, Origin, Refusal, Ruling, Subject};
+use crate::front::greylist::{self, Greeting};
+use crate::front::score::Score;
+use crate::mail::client::Standing;
+use crate::ring::Ring;
+use crate::shard::answers::Checked;
+use crate::shard::clients::{Seat, denial as denial_of_count};
+use crate::shard::context::Context;
+use crate::shard::front_line::{FrontLine, denial, denial_of_client};
+use crate::shard::governor::Class;
+use crate::smtp::denial::Denial;
+use crate::smtp::policy::Verdict;
+use crate::smtp::question::{OpenQuestion, Recipient};
+
+/// A recipient waits no longer for what the DNS says of its client and sender, counted from when it could be
+/// asked for.
+const ANSWERS_WAIT_MAX: Duration = Duration::from_secs(3);
+
+/// What is known of a client that is checked.
+#[derive(Debug)]
+pub(super) struct Screening {
+    /// It has proved good.
+    is_proven: bool,
+    /// Whom lists are asked about.
+    asked_as: IpAddr,
+    /// What lists say of it, once all have answered, or had their time.
+    score: Option<Score>,
+    /// When the last facts came that answers are asked for by: the client's address, then the reverse-path.
+    asked_at: Instant,
+    /// What all recipients of the transaction are told, once that is known.
+    ruling: Option<Ruling>,
+    /// The number of the question that waits for it.
+    waits: Option<u32>,
+    /// What the log has told of this session, by [`place`].
+    told: u8,
+}
+
+/// What the front line says to a recipient.
+enum Said {
+    /// Others are to be asked now.
+    GoOn,
+    /// It is refused.
+    Denied(Denial),
+    /// It waits.
+    Waits,
+}
+
+// The client.
+impl Serving {
+    /// Begins the session of a TCP client, or turns it away. A front that connects for many clients is not
+    /// checked: those that it speaks for are.
+    pub(in crate::shard) fn begin<R: Ring>(&mut self, client: IpAddr, context: &mut Context<R>) {
+        let let_in = if self.session.settings().gate.is_front(client) {
+            self.go_unchecked();
+            Ok(())
+        } else {
+            self.let_in(client, context)
+        };
+        match let_in {
+            Ok(()) => _ = self.session.greet(&mut self.replies, context.turn.now),
+            Err(why) => self.turn_away(why),
+        }
+    }
+
+    /// Nobody checks or counts this client.
+    pub(super) fn go_unchecked(&mut self) {
+        self.screening = None;
+        self.seat_client(None);
+    }
+
+    /// Whether this client is served, and with what checks.
+    pub(super) fn let_in<R: Ring>(&mut self, client: IpAddr, context: &mut Context<R>) -> Result<(), Denial> {
+        self.go_unchecked();
+        if !self.session.settings().gate.takes(client) {
+            return Err(Denial::CLIENT);
+        }
+        let front = Arc::clone(&self.front);
+        let checks = &front.checks;
+        if checks.are_empty() {
+            let seat = Self::enter(client, context)?;
+            self.seat_client(seat);
+            return Ok(());
+        }
+        match checks.enter(client, false) {
+            Entry::Trusted => return Ok(()),
+            Entry::Refused(refusal) => return Err(denial_of_client(refusal)),
+            Entry::Served(_) => {}
+        }
+        let seat = Self::enter(client, context)?;
+        let is_proven = seat.as_ref().is_some_and(|seat| seat.is_proven(context.turn.moment));
+        let delay = match checks.enter(client, is_proven) {
+            Entry::Served(delay) => delay,
+            Entry::Trusted | Entry::Refused(_) => Duration::ZERO,
+        };
+        self.session.delay_greeting(delay);
+        self.screening = Some(Box::new(Screening {
+            is_proven,
+            asked_as: context.answers.stand_in(client, context.turn.now),
+            score: None,
+            asked_at: context.turn.now,
+            ruling: None,
+            waits: None,
+            told: 0,
+        }));
+        self.seat_client(seat);
+        self.ask_reverse_name(client, context);
+        self.find_score(context)?;
+        if self.is_served(context) { Ok(()) } else { Err(Denial::OVERLOAD) }
+    }
+
+    fn enter<R: Ring>(client: IpAddr, context: &mut Context<R>) -> Result<Option<Seat>, Denial> {
+        let entered = context.clients.enter(client, context.turn.moment);
+        entered.map_err(|why| {
+            context.metrics.connections_refused_client.add(1);
+            denial_of_count(why)
+        })
+    }
+
+    /// Whether the shard has room for a client of this one's class. One that is put off is counted.
+    pub(super) fn is_served<R: Ring>(&self, context: &Context<R>) -> bool {
+        let Some(screening) = &self.screening else { return true };
+        let class = match &screening.score {
+            Some(score) if score.is_suspicious() => Class::Suspicious,
+            Some(_) | None if screening.is_proven => Class::Proven,
+            Some(_) | None => Class::Unknown,
+        };
+        let is_served = context.turn.governor.serves(class);
+        if !is_served {
+            context.metrics.put_off.add(1);
+        }
+        is_served
+    }
+
+    /// Asks ahead for the client's name by its address, which nothing waits for before RCPT.
+    fn ask_reverse_name<R: Ring>(&self, client: IpAddr, context: &mut Context<R>) {
+        if self.front.checks.uses_reverse_names() {
+            let checks = &self.front.checks;
+            let _ = context.run_check(self.key, |asking| checks.look_back(client, asking));
+        }
+    }
+
+    /// What lists say of the client. An error when it is not to be greeted.
+    fn find_score<R: Ring>(&mut self, context: &mut Context<R>) -> Result<(), Denial> {
+        let Some(screening) = self.screening.as_mut().filter(|screening| screening.score.is_none()) else {
+            return Ok(());
+        };
+        let (checks, client) = (&self.front.checks, screening.asked_as);
+        let (now, mut news) = (context.turn.now, Vec::new());
+        let checked = context.run_check(self.key, |asking| checks.score(client, asking, now, &mut news));
+        context.tell_news(&news);
+        let Checked::Done(score) = checked else { return Ok(()) };
+        let dropped = checks.drops(&score);
+        if score.total() < 0 {
+            // Somebody speaks for it.
+            self.session.delay_greeting(Duration::ZERO);
+        }
+        screening.score = Some(score);
+        dropped.map_or(Ok(()), |refusal| Err(denial_of_client(refusal)))
+    }
+
+    /// What lists said of the client, for the log.
+    pub(in crate::shard) fn score(&self) -> Option<&Score> {
+        self.screening.as_ref()?.score.as_ref()
+    }
+}
+
+/// Writes down what others say of a client.
+pub(super) fn tell_standing<R: Ring>(
+    screening: Option<&Screening>,
+    front: &FrontLine,
+    client: IpAddr,
+    standing: &mut Standing,
+    context: &mut Context<R>,
+) {
+    standing.reverse_name.clear();
+    standing.reasons.clear();
+    let Some(screening) = screening else { return };
+    let name =
+        context.answers.end_check(context.turn.now, |asking| front.checks.reverse_name(client, asking));
+    standing.reverse_name.extend(name.iter().flat_map(|name| name.octets()));
+    standing.reasons.extend(screening.score.iter().flat_map(Score::reasons).cloned());
+}
+
+// Its transactions.
+impl Serving {
+    /// A transaction begins: what it is refused for is not known, and what has to be asked is asked.
+    pub(super) fn screen_transaction<R: Ring>(&mut self, context: &mut Context<R>) {
+        let Some(screening) = &mut self.screening else { return };
+        screening.ruling = None;
+        screening.asked_at = context.turn.now;
+        self.rule(context);
+    }
+
+    /// Tries to find out what all recipients are told.
+    fn rule<R: Ring>(&mut self, context: &mut Context<R>) {
+        let (front, now, mut news) = (Arc::clone(&self.front), context.turn.now, Vec::new());
+        let Some(screening) = &self.screening else { return };
+        let subject = self.subject(screening);
+        let score = screening.score.as_ref();
+        let checked =
+            context.run_check(self.key, |asking| front.checks.judge(&subject, score, asking, now, &mut news));
+        context.tell_news(&news);
+        if let Checked::Done(ruling) = checked {
+            self.take_ruling(ruling, context);
+        }
+    }
+
+    /// The time for answers is over: what all recipients are told without them.
+    fn rule_without_answers<R: Ring>(&mut self, context: &mut Context<R>) {
+        let (front, now, mut news) = (Arc::clone(&self.front), context.turn.now, Vec::new());
+        let Some(screening) = &self.screening else { return };
+        let subject = self.subject(screening);
+        let ruling = context.answers.end_check(now, |asking| {
+            front.checks.judge(&subject, screening.score.as_ref(), asking, now, &mut news)
+        });
+        context.tell_news(&news);
+        self.take_ruling(ruling.unwrap_or_default(), context);
+    }
+
+    fn subject(&self, screening: &Screening) -> Subject<'_> {
+        Subject {
+            client: self.session.client().ip(),
+            asked_as: screening.asked_as,
+            is_proven: screening.is_proven,
+            ehlo: self.session.ehlo_name(),
+            reverse_path: self.session.reverse_path().unwrap_or_default(),
+        }
+    }
+
+    fn take_ruling<R: Ring>(&mut self, ruling: Ruling, context: &mut Context<R>) {
+        let Some(screening) = &mut self.screening else { return };
+        if ruling.is_trusted {
+            return self.go_unchecked();
+        }
+        for warning in &ruling.warnings {
+            let told = screening.told | place(*warning);
+            if std::mem::replace(&mut screening.told, told) != told {
+                context.log_warning(&self.session, self.name, denial(*warning));
+            }
+        }
+        screening.ruling = Some(ruling);
+    }
+
+    /// Whether the front line lets the recipient pass that the session proposes. Where it does not know yet,
+    /// the question is answered later.
+    pub(super) fn screen_recipient<R: Ring>(
+        &mut self,
+        asked: OpenQuestion<Recipient>,
+        context: &mut Context<R>,
+    ) -> bool {
+        match self.says(context) {
+            Said::GoOn => true,
+            Said::Denied(denial) => {
+                self.resolve(asked, Verdict::Denied(denial), context);
+                false
+            }
+            Said::Waits => {
+                if let Some(screening) = &mut self.screening {
+                    screening.waits = Some(asked.number());
+                    let now = context.turn.now;
+                    self.session.wait_until((screening.asked_at + ANSWERS_WAIT_MAX).max(now), now);
+                }
+                false
+            }
+        }
+    }
+
+    fn says<R: Ring>(&mut self, context: &mut Context<R>) -> Said {
+        if self.screening.as_ref().is_some_and(|screening| screening.ruling.is_none()) {
+            self.rule(context);
+        }
+        let Some(screening) = &self.screening else { return Said::GoOn };
+        let Some(ruling) = &screening.ruling else { return Said::Waits };
+        if let Some(refusal) = ruling.refusal {
+            return Said::Denied(denial(refusal));
+        }
+        let greeting = match (&ruling.greylist, &self.front.greylist, self.session.proposed_recipient()) {
+            (Some(origin), Some(greylist), Some(recipient)) => {
+                let origin = match origin {
+                    Origin::Domain(domain) => greylist::Origin::Domain(domain),
+                    Origin::Client(client) => greylist::Origin::Client(*client),
+                };
+                let reverse_path = self.session.reverse_path().unwrap_or_default();
+                greylist.greet(origin, reverse_path, recipient.whole, context.turn.wall_clock)
+            }
+            (_, None, _) | (None, Some(_), _) | (Some(_), Some(_), None) => Greeting::Known,
+        };
+        match greeting {
+            Greeting::Known => Said::GoOn,
+            Greeting::ComeBack => Said::Denied(Denial::GREYLISTED),
+        }
+    }
+
+    /// Answers of the DNS came that a check of this connection waits for, or their time is over.
+    pub(in crate::shard) fn handle_answers<R: Ring>(&mut self, context: &mut Context<R>) {
+        if self.screening.is_none() {
+            return;
+        }
+        self.ask_reverse_name(self.session.client().ip(), context);
+        let waits_to_greet = self.session.waits_to_greet();
+        if let Err(why) = self.find_score(context) {
+            // Whoever was greeted has its recipients refused.
+            if waits_to_greet {
+                return self.turn_away(why);
+            }
+        }
+        if waits_to_greet && self.score().is_some_and(|score| score.total() < 0) {
+            self.session.end_delay(&mut self.replies, context.turn.now);
+        }
+        self.answer_who_waits(context);
+    }
+
+    /// The recipient that waits has waited long enough. False when none does.
+    pub(super) fn end_wait_for_answers<R: Ring>(&mut self, context: &mut Context<R>) -> bool {
+        let waits = self.screening.as_ref().is_some_and(|screening| screening.waits.is_some())
+            && self.session.asked::<Recipient>().is_some();
+        if waits {
+            self.rule_without_answers(context);
+            self.answer_who_waits(context);
+        }
+        waits
+    }
+
+    fn answer_who_waits<R: Ring>(&mut self, context: &mut Context<R>) {
+        let waits = self.screening.as_mut().and_then(|screening| screening.waits.take());
+        let asked = self.session.asked::<Recipient>().filter(|asked| Some(asked.number()) == waits);
+        if let Some(asked) = asked {
+            self.consider_recipient(asked, context);
+        }
+    }
+}
+
+/// A bit for each kind of refusal.
+fn place(refusal: Refusal) -> u8 {
+    match refusal {
+        Refusal::Rule(_) => 1,
+        Refusal::Listed(_) => 2,
+        Refusal::NoReverseName => 4,
+        Refusal::ReverseNameUnknown => 8,
+        Refusal::NoSenderDomain => 16,
+        Refusal::SenderTakesNoMail => 32,
+        Refusal::Greylisted => 64,
+    }
+}
