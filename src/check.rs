@@ -6,13 +6,14 @@
 
 mod checked;
 mod service_user;
+mod state;
 
 use std::path::Path;
 
 pub use self::checked::Checked;
 use self::checked::sort;
 
-use crate::config::{self, Config, Lists, Places, Problem, Warning};
+use crate::config::{self, Config, Lists, MapAddress, Places, Problem, Warning};
 use crate::dns::lookup;
 use crate::mail::address_table::Key;
 use crate::sink::{Remark, file_limit};
@@ -42,6 +43,9 @@ fn check_for(file: Option<&Path>, running: Option<&Config>, key: Option<Key>) ->
         let is_taken = running.is_none_or(|running| config.has_sink_of(running));
         check_store(config, is_taken, &places, &mut problems, &mut warnings);
         check_postmaster(config, &places, &mut warnings);
+        if let Some(text) = map_note(config) {
+            warnings.push(Warning(places.finding("recipients", text)));
+        }
         if let Some(text) = file_limit::message_note(config, file_limit::bytes_max()) {
             warnings.push(Warning(places.finding("limits.message_size_max", text)));
         }
@@ -53,6 +57,11 @@ fn check_for(file: Option<&Path>, running: Option<&Config>, key: Option<Key>) ->
             && let Some(text) = name_servers_problem(config)
         {
             problems.push(Problem(places.finding("dns.servers", text)));
+        }
+        // Another user, which root becomes, is asked for itself.
+        let is_another = rustix::process::geteuid().is_root() && config.run_as.user.is_some();
+        if let Some(text) = state::note(config).filter(|_| !is_another) {
+            warnings.push(Warning(places.finding("early.state", text)));
         }
         if let Some(text) = doctor::memory_warning(config) {
             warnings.push(Warning(places.finding("shards", text)));
@@ -81,6 +90,18 @@ fn name_servers_problem(config: &Config) -> Option<String> {
 /// That the system's name servers are not known, and what to do.
 pub fn no_name_servers(error: &std::io::Error) -> String {
     format!("/etc/resolv.conf names nobody to ask: {error}; write `servers` in [dns]")
+}
+
+/// A map is not asked here, because what serves it may be started after this. A socket that is not there is
+/// told of.
+fn map_note(config: &Config) -> Option<String> {
+    let map = config.recipient_map.as_ref()?;
+    let MapAddress::Unix(path) = &map.address else { return None };
+    let error = std::fs::metadata(path).err()?;
+    Some(format!(
+        "nobody serves {map} now ({}: {error}): RCPT is answered `451 4.3.0` until somebody does, but for postmaster",
+        path.display()
+    ))
 }
 
 /// Nothing needs root but a port below 1024. A server that listens on loopback only, for instance in a

@@ -15,9 +15,9 @@ use crate::limits::{
     ALIAS_TARGETS_MAX, BATCH_FILES_MAX, BATCH_LOADED_BYTES_MAX, ENVELOPE_BYTES_FREE, ENVELOPES_BYTES_MAX,
     HANDOFF_MESSAGES_MAX, HANDSHAKE_BYTES_FREE, HELD_BYTES_MAX, INQUIRIES_AWAY_MAX, LISTEN_BACKLOG,
     MAILBOXES_READY_MAX, MAILDIRS_DOUBTED_MAX, MAILDIRS_KNOWN_MAX, MAILDIRS_TROUBLED_MAX,
-    OLD_TABLES_BYTES_MAX, ORDERS_MAX, PROXY_V2_BYTES_MAX, REFUSED_CONNECTIONS_MAX, REPLY_BYTES_MAX,
-    SEND_BUFFER_BYTES, SPARE_REPLIES_MAX, SPILLS_AWAY_MAX, STAGING_BYTES, TLS_SESSION_BYTES_MAX,
-    TLS_SESSIONS_MAX, ZEROS_BYTES,
+    MAP_INQUIRIES_AWAY_MAX, MAP_LISTED_MAX, MAP_THREADS, MAP_UNLISTED_MAX, OLD_TABLES_BYTES_MAX, ORDERS_MAX,
+    PROXY_V2_BYTES_MAX, REFUSED_CONNECTIONS_MAX, REPLY_BYTES_MAX, SEND_BUFFER_BYTES, SPARE_REPLIES_MAX,
+    SPILLS_AWAY_MAX, STAGING_BYTES, TLS_SESSION_BYTES_MAX, TLS_SESSIONS_MAX, ZEROS_BYTES,
 };
 use crate::ring::locked_memory;
 use crate::smtp::settings::TlsPolicy;
@@ -82,6 +82,9 @@ const DATAGRAM_BYTES: u64 = 8 * 1024;
 
 /// A question that is with name servers, and an answer of the largest size.
 const LOOKUP_BYTES: u64 = 80 * 1024;
+
+/// A name that a map was asked about, with its place in a table, usual ones twice over.
+const MAP_NAME_BYTES: u64 = 256;
 
 /// What a session that can be resumed takes besides its own octets.
 const TLS_SESSION_PLACE_BYTES: u64 = 256;
@@ -292,7 +295,9 @@ impl MemorySum {
         if config.admin.is_some() {
             add("administration", admin::bytes_max(counts.shards), "32 connections");
         }
-        let places = 2 * (HANDOFF_MESSAGES_MAX + SPILLS_AWAY_MAX + INQUIRIES_AWAY_MAX) + ORDERS_MAX;
+        let places = 2
+            * (HANDOFF_MESSAGES_MAX + SPILLS_AWAY_MAX + INQUIRIES_AWAY_MAX + MAP_INQUIRIES_AWAY_MAX)
+            + ORDERS_MAX;
         let places_of_dns = if counts.lookup_threads > 0 { counts.shards + counts.lookup_threads } else { 0 };
         let places = counts.shards * octets(places) + places_of_dns * octets(QUESTIONS_OUT_MAX);
         add("channels between threads", places * PLACE_BYTES, "cpus");
@@ -302,6 +307,10 @@ impl MemorySum {
             add("reading the file of recipients", reading, "its length, and 22 octets a line");
             let before = octets(OLD_TABLES_BYTES_MAX).max(2 * table);
             add("recipients of before a reload", before, "twice as much, or 16 MiB, for open sessions");
+        }
+        if config.recipient_map.is_some() {
+            let names = octets(MAP_LISTED_MAX + MAP_UNLISTED_MAX) * MAP_NAME_BYTES;
+            add("what a map said of recipients", counts.shards * names, "80 Ki names each shard");
         }
         if let Some(file) = &config.aliases {
             let length = std::fs::metadata(file).map_or(0, |facts| facts.len());
@@ -385,12 +394,18 @@ impl Counts {
         let of_shard = |shard: &Shard| octets(shard.connections_max + REFUSED_CONNECTIONS_MAX);
         let workers = octets(config.sink.facts().workers(config.sink.workers)).min(shards);
         let lookup_threads = octets(config.lookup_threads());
+        let of_map = config.recipient_map.as_ref().map_or(0, |_| octets(MAP_THREADS));
         Self {
             shards,
             connections: config.shards.iter().map(of_shard).sum(),
             workers,
             lookup_threads,
-            threads: shards + workers + lookup_threads + OTHER_THREADS + u64::from(config.state().is_some()),
+            threads: shards
+                + workers
+                + lookup_threads
+                + of_map
+                + OTHER_THREADS
+                + u64::from(config.state().is_some()),
         }
     }
 }

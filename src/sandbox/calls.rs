@@ -19,6 +19,8 @@ use seccompiler::{
     TargetArch,
 };
 
+use super::connects::Connects;
+
 /// Calls that are allowed whatever their arguments.
 const ALLOWED: &[libc::c_long] = &[
     // The shards, and what is submitted to rings that exist.
@@ -172,14 +174,13 @@ enum Wanted {
     Null,
 }
 
-/// Closes every thread, and those that they make, to all other calls. Nothing opens them again. `asks_dns`:
-/// but for those that asking name servers takes.
-pub(super) fn close(asks_dns: bool) -> io::Result<()> {
+/// Closes every thread, and those that they make, to all other calls. Nothing opens them again.
+pub(super) fn close(connects: &Connects) -> io::Result<()> {
     let errno = |number: libc::c_int| SeccompAction::Errno(number.cast_unsigned());
     // The other one would refuse this one to be installed.
     let missing = compiled(missing(), SeccompAction::Allow, errno(libc::ENOSYS))?;
     install(&missing, 0)?;
-    let allowed = compiled(allowed(asks_dns), errno(libc::EPERM), SeccompAction::Allow)?;
+    let allowed = compiled(allowed(connects), errno(libc::EPERM), SeccompAction::Allow)?;
     install(&allowed, libc::SECCOMP_FILTER_FLAG_LOG)
 }
 
@@ -190,7 +191,7 @@ fn missing() -> BTreeMap<i64, Vec<SeccompRule>> {
 }
 
 /// Calls that are allowed, some of them with certain arguments only.
-fn allowed(asks_dns: bool) -> BTreeMap<i64, Vec<SeccompRule>> {
+fn allowed(connects: &Connects) -> BTreeMap<i64, Vec<SeccompRule>> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         ALLOWED.iter().chain(ALLOWED_HERE).map(|call| (*call, Vec::new())).collect();
     // The other filter says what becomes of these.
@@ -198,21 +199,26 @@ fn allowed(asks_dns: bool) -> BTreeMap<i64, Vec<SeccompRule>> {
     let number = |number: libc::c_int| u64::from(number.cast_unsigned());
     let kind = number(0xf);
     // SCTP and MPTCP are streams as well, and Landlock sees none of the connections that they make.
-    let socket = |type_, protocol| {
-        [libc::AF_INET, libc::AF_INET6].map(|family| {
-            rule(&[
-                (0, Wanted::Is(number(family))),
-                (1, Wanted::Bits(kind, number(type_))),
-                (2, Wanted::Is(number(protocol))),
-            ])
-        })
+    let socket = |family, type_, protocol| {
+        rule(&[
+            (0, Wanted::Is(number(family))),
+            (1, Wanted::Bits(kind, number(type_))),
+            (2, Wanted::Is(number(protocol))),
+        ])
     };
+    let internet =
+        |type_, protocol| [libc::AF_INET, libc::AF_INET6].map(|family| socket(family, type_, protocol));
     // Listeners that a reload adds.
-    let mut sockets = Vec::from(socket(libc::SOCK_STREAM, USUAL_PROTOCOL));
-    if asks_dns {
-        sockets.extend(socket(libc::SOCK_STREAM, libc::IPPROTO_TCP));
-        sockets.extend(socket(libc::SOCK_DGRAM, USUAL_PROTOCOL));
-        // Where to, Landlock sees of TCP.
+    let mut sockets = Vec::from(internet(libc::SOCK_STREAM, USUAL_PROTOCOL));
+    if connects.unix {
+        sockets.push(socket(libc::AF_UNIX, libc::SOCK_STREAM, USUAL_PROTOCOL));
+    }
+    if connects.dns {
+        sockets.extend(internet(libc::SOCK_DGRAM, USUAL_PROTOCOL));
+        sockets.extend(internet(libc::SOCK_STREAM, libc::IPPROTO_TCP));
+    }
+    // To which ports is for Landlock to say.
+    if !connects.is_none() {
         rules.insert(libc::SYS_connect, Vec::new());
     }
     rules.insert(libc::SYS_socket, sockets);

@@ -1,5 +1,4 @@
-//! Landlock: of all files those that serving needs, and TCP connections to nothing but the ports of name
-//! servers.
+//! Landlock: of all files those that serving needs, and no TCP connection but to a port that is configured.
 //!
 //! Rules are on directories, because a file that is written again as a rule gets another inode. What is open
 //! already stays open: the log, sockets, the lock of the store.
@@ -15,6 +14,7 @@ use landlock::{
     Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, Scope,
 };
 
+use super::connects::Connects;
 use super::credentials::errno;
 use super::every_thread;
 
@@ -36,6 +36,8 @@ pub struct Places {
     pub sockets: Vec<PathBuf>,
     /// Where a file is that is written anew each time and put in the place of the one before.
     pub state: Option<PathBuf>,
+    /// To whom connections are made.
+    pub connects: Connects,
     /// Where the log's file is, which is opened again after it was moved away.
     pub log: Option<PathBuf>,
 }
@@ -73,10 +75,9 @@ pub fn version() -> io::Result<u32> {
     u32::try_from(version).map_err(|_| io::Error::last_os_error())
 }
 
-/// Confines every thread to these places, and to connections to these ports. `no_new_privs` must hold
-/// already.
-pub(super) fn confine(places: &Places, ports: &[u16]) -> Result<(), String> {
-    let ruleset = ruleset(places, ports).map_err(|error| error.to_string())?;
+/// Confines every thread to these places. `no_new_privs` must hold already.
+pub(super) fn confine(places: &Places) -> Result<(), String> {
+    let ruleset = ruleset(places).map_err(|error| error.to_string())?;
     let ruleset = ruleset.ok_or_else(|| "the kernel has no rules".to_owned())?;
     every_thread::run(restrict_self, ruleset.as_raw_fd()).map_err(|error| error.to_string())
 }
@@ -86,7 +87,7 @@ fn restrict_self(ruleset: i32) -> i32 {
     if unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset, 0) } == 0 { 0 } else { errno() }
 }
 
-fn ruleset(places: &Places, ports: &[u16]) -> Result<Option<OwnedFd>, RulesetError> {
+fn ruleset(places: &Places) -> Result<Option<OwnedFd>, RulesetError> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let store = read
         | AccessFs::WriteFile
@@ -103,8 +104,7 @@ fn ruleset(places: &Places, ports: &[u16]) -> Result<Option<OwnedFd>, RulesetErr
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(KNOWN))?
-        // Ports are bound when listeners are added on reload; ringmx connects to name servers only, and that
-        // after an answer that is too long for UDP.
+        // Ports are bound when listeners are added on reload; ringmx connects to nobody but those below.
         .handle_access(AccessNet::ConnectTcp)?
         .scope(Scope::from_all(KNOWN))?
         .create()?;
@@ -117,7 +117,7 @@ fn ruleset(places: &Places, ports: &[u16]) -> Result<Option<OwnedFd>, RulesetErr
     for (path, access) in of_kernel.chain(read).chain(sockets).chain(store).chain(state).chain(log) {
         ruleset = allow(ruleset, path, access)?;
     }
-    for port in ports {
+    for port in &places.connects.tcp_ports {
         ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
     }
     Ok(ruleset.into())

@@ -10,6 +10,7 @@
 
 mod account;
 mod calls;
+mod connects;
 mod credentials;
 mod every_thread;
 mod files;
@@ -18,6 +19,7 @@ use std::fmt;
 use std::io;
 
 pub use self::account::{Account, AccountError, cannot_become, not_its_own};
+pub use self::connects::Connects;
 pub use self::files::{Places, directory_of, version as landlock_version};
 
 /// What to give up.
@@ -29,8 +31,6 @@ pub struct Plan {
     pub binds_low_ports: bool,
     /// Where to stay; none: everywhere.
     pub places: Option<Places>,
-    /// Ports of name servers. Where there is none, nobody is connected to.
-    pub dns_ports: Vec<u16>,
 }
 
 /// What was given up.
@@ -87,16 +87,16 @@ pub fn enter(plan: &Plan) -> Result<Entered, EnterError> {
     }
     let Some(places) = &plan.places else { return Ok(Entered { landlock: 0, lacks: None }) };
     let version = files::version().map_err(|error| error.to_string());
-    Ok(match version.and_then(|version| files::confine(places, &plan.dns_ports).map(|()| version)) {
+    Ok(match version.and_then(|version| files::confine(places).map(|()| version)) {
         Ok(landlock) => Entered { landlock, lacks: None },
         Err(why) => Entered { landlock: 0, lacks: Some(without_landlock(&why)) },
     })
 }
 
 /// Gives up all system calls that are not needed once every thread serves and every ring is made. For good.
-/// `asks_dns`: name servers are asked. An error says what is lacking, for the operator.
-pub fn close(asks_dns: bool) -> Result<(), String> {
-    calls::close(asks_dns).map_err(|error| {
+/// An error says what is lacking, for the operator.
+pub fn close(connects: &Connects) -> Result<(), String> {
+    calls::close(connects).map_err(|error| {
         format!(
             "system calls are not restricted: the kernel takes no filter ({error}); `ringmx doctor` says why, and \
              `sandbox = false` in [run_as] says that it is meant"

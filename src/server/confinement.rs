@@ -11,19 +11,20 @@ use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
 
 use super::error::ServeError;
 use super::report;
-use crate::config::{AdminAddress, Config};
+use crate::config::{AdminAddress, Config, MapAddress, RecipientMap};
 use crate::log::{Log, events};
-use crate::sandbox::{self, Account, Places, Plan, directory_of};
+use crate::sandbox::{self, Account, Connects, Places, Plan, directory_of};
 use crate::sink;
 
 /// Ports below this one need a capability, where the machine does not say otherwise.
 const LOW_PORTS_END: u16 = 1024;
 
 /// How far the process has given things up.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Confinement {
     is_wanted: bool,
-    asks_dns: bool,
+    /// To whom it goes on to connect.
+    connects: Connects,
     /// The version of Landlock that holds; 0 for none.
     landlock: u32,
 }
@@ -45,11 +46,8 @@ pub(super) fn enter(
     if let Some(owner) = owner {
         hand_over(config, log_file, owner).map_err(ServeError::new)?;
     }
-    let places = config.run_as.sandbox.then(|| places(config, file));
-    let mut dns_ports: Vec<u16> = name_servers.iter().map(SocketAddr::port).collect();
-    dns_ports.sort_unstable();
-    dns_ports.dedup();
-    let plan = Plan { account, binds_low_ports: binds_low_ports(config), places, dns_ports };
+    let places = config.run_as.sandbox.then(|| places(config, file, name_servers));
+    let plan = Plan { account, binds_low_ports: binds_low_ports(config), places };
     let entered = sandbox::enter(&plan).map_err(|error| {
         ServeError::new(format!(
             "{error}; this is [run_as] of the configuration, which only root can carry out"
@@ -59,14 +57,14 @@ pub(super) fn enter(
     if let (Some(account), Some(store)) = (&plan.account, config.sink.facts().directory()) {
         check_store(account, store)?;
     }
-    let (is_wanted, asks_dns) = (config.run_as.sandbox, !name_servers.is_empty());
-    Ok(Confinement { is_wanted, asks_dns, landlock: entered.landlock })
+    let connects = connects(config, name_servers);
+    Ok(Confinement { is_wanted: config.run_as.sandbox, connects, landlock: entered.landlock })
 }
 
 impl Confinement {
     /// Gives up the system calls that are not needed any more: every thread serves.
-    pub(super) fn close(self, log: &mut Log) {
-        let closed = self.is_wanted.then(|| sandbox::close(self.asks_dns));
+    pub(super) fn close(&self, log: &mut Log) {
+        let closed = self.is_wanted.then(|| sandbox::close(&self.connects));
         if let Some(Err(why)) = &closed {
             report::lacks(std::slice::from_ref(why), log);
         }
@@ -79,17 +77,29 @@ impl Confinement {
 }
 
 /// What is opened from now on.
-fn places(config: &Config, file: Option<&Path>) -> Places {
+fn places(config: &Config, file: Option<&Path>, name_servers: &[SocketAddr]) -> Places {
     let mut places = Places { store: sink::writes_in(&config.sink), ..Places::default() };
     let certificates = config.tls.certificates.iter().flat_map(|files| [&files.chain, &files.key]);
     places.sockets.extend(socket_directories(config));
     places.state = config.state().map(directory_of);
     places.log = config.log.file.as_deref().map(directory_of);
     let tables = config.recipients.iter().chain(&config.aliases).chain(certificates).map(PathBuf::as_path);
+    places.connects = connects(config, name_servers);
     for file in file.into_iter().chain(tables) {
         places.read_again(file);
     }
     places
+}
+
+/// Whoever serves the map of recipients, and name servers.
+fn connects(config: &Config, name_servers: &[SocketAddr]) -> Connects {
+    let ports = config.recipient_map.iter().filter_map(RecipientMap::port);
+    let mut tcp_ports: Vec<u16> = ports.chain(name_servers.iter().map(SocketAddr::port)).collect();
+    tcp_ports.sort_unstable();
+    tcp_ports.dedup();
+    let is_unix = |map: &RecipientMap| matches!(map.address, MapAddress::Unix(_));
+    let unix = config.recipient_map.as_ref().is_some_and(is_unix);
+    Connects { unix, tcp_ports, dns: !name_servers.is_empty() }
 }
 
 /// What root has made for the user, or makes for it: the log's file, and the directory of sockets, which is

@@ -36,6 +36,7 @@ use crate::front::clients::{self as front, Count};
 use crate::handoff::channel::{Sender as ToShard, Sender as ToWorker};
 use crate::handoff::lookup::Asked;
 use crate::handoff::message::Message;
+use crate::handoff::recipient_map::MapInquiry;
 use crate::log::{self, Log};
 use crate::mail::queue_id::{IdKey, KEY_BYTES};
 use crate::metrics::{ClientValues, Registry};
@@ -186,8 +187,9 @@ fn start_workers(
     let (overflow, spill) = workers.start_spiller(config, opened.spill.clone(), space)?;
     let lookup = workers.start_keeper(opened.mailboxes.take())?;
     let to_workers = workers.start_sink(opened.workers)?;
+    let to_map = workers.start_map(config)?;
     let to_dns = workers.start_lookups(config.lookup_threads(), name_servers)?;
-    Ok((Ways { to_workers, to_dns, inline: opened.inline, overflow, lookup }, spill))
+    Ok((Ways { to_workers, to_map, to_dns, inline: opened.inline, overflow, lookup }, spill))
 }
 
 /// Opens the sink, and watches the space of its file system, if it has one.
@@ -312,15 +314,17 @@ struct Ways {
     inline: Option<fn() -> Box<dyn Sink>>,
     overflow: Overflow,
     lookup: Lookup,
+    to_map: Vec<ToWorker<MapInquiry>>,
 }
 
 impl Ways {
     /// The ends of each shard.
     fn ends(&self, inboxes: Vec<Inbox>, sockets: Vec<Vec<NewSocket>>) -> Result<Vec<Ends>, ServeError> {
         let ends = inboxes.into_iter().zip(sockets).enumerate().map(|(number, (inbox, sockets))| {
-            let (overflow, lookup) = (self.overflow.clone(), self.lookup.clone());
             let to_dns = self.to_dns.iter().cycle().nth(number).cloned();
-            Ok(Ends { sockets, inbox, to_sink: self.to_sink(number)?, overflow, lookup, to_dns })
+            let (overflow, lookup, to_map) =
+                (self.overflow.clone(), self.lookup.clone(), self.to_map.clone());
+            Ok(Ends { sockets, inbox, to_sink: self.to_sink(number)?, overflow, lookup, to_map, to_dns })
         });
         ends.collect()
     }
@@ -365,12 +369,11 @@ fn count_clients(
         Found::Unusable(why) => (None, Some(why)),
     };
     report::lacks(note.as_slice(), log);
-    let (table, secret) = match found {
-        Some(found) => found,
-        None => {
-            let secret = random_octets()?;
-            (front::Clients::new(config.client_places, &secret), secret)
-        }
+    let (table, secret) = if let Some(found) = found {
+        found
+    } else {
+        let secret = random_octets()?;
+        (front::Clients::new(config.client_places, &secret), secret)
     };
     let clients = Clients::new(table, config.limits_of_clients());
     let counted = Arc::clone(&clients);

@@ -17,7 +17,7 @@ use ringmx::buffer::Pool;
 use ringmx::config::RunAs;
 use ringmx::ring::kernel::KernelRing;
 use ringmx::ring::{Event, Ring};
-use ringmx::sandbox::{self, Account, Places, Plan};
+use ringmx::sandbox::{self, Account, Connects, Places, Plan};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::process::geteuid;
 
@@ -206,12 +206,7 @@ fn inside() {
     let account = Account::to_become(&RunAs { user: nobody.clone(), group: nobody, sandbox: true });
     let mut places = Places { store: Some(folder.join("store")), ..Places::default() };
     places.read_again(&folder.join("config/mx.toml"));
-    let plan = Plan {
-        account: account.expect("a number"),
-        binds_low_ports: false,
-        places: Some(places),
-        dns_ports: Vec::new(),
-    };
+    let plan = Plan { account: account.expect("a number"), binds_low_ports: false, places: Some(places) };
     let entered = sandbox::enter(&plan).expect("it goes in");
     assert_eq!(entered.lacks, None);
     assert_eq!(geteuid().as_raw(), NOBODY);
@@ -222,7 +217,7 @@ fn inside() {
     }
     let pool = Pool::new(2, 4096, 0).expect("memory");
     let mut ring = KernelRing::new(8, Arc::clone(pool.arena())).expect("a ring");
-    sandbox::close(false).expect("closed");
+    sandbox::close(&Connects::default()).expect("closed");
 
     let late_folder = folder.clone();
     let late = std::thread::spawn(move || {
@@ -276,7 +271,7 @@ fn cost() {
     let before = calls.map(|(_, number)| measure(number));
     let nothing = Plan { places: Some(Places::default()), ..Plan::default() };
     sandbox::enter(&nothing).expect("it goes in");
-    sandbox::close(false).expect("closed");
+    sandbox::close(&Connects::default()).expect("closed");
     let after = calls.map(|(_, number)| measure(number));
     for (((name, _), before), after) in calls.iter().zip(before).zip(after) {
         println!("{name}: {before:?} outside, {after:?} inside");

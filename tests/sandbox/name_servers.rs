@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use ringmx::dns::{Answer, Kind, Name, Question, lookup};
 use ringmx::handoff::channel::{Consumer, Receiver};
 use ringmx::handoff::lookup::{Answered, Asked};
-use ringmx::sandbox::{self, Places, Plan};
+use ringmx::sandbox::{self, Connects, Places, Plan};
 use support::dns_server::{Behaviour, DnsServer};
 
 /// Set for the process that goes in.
@@ -55,7 +55,9 @@ fn inside() {
     server.behave("cut.test", Behaviour::Truncated);
     let others = TcpListener::bind("127.0.0.1:0").expect("a port");
     let (address, others) = (server.address(), others.local_addr().expect("an address"));
-    let plan = Plan { places: Some(Places::default()), dns_ports: vec![address.port()], ..Plan::default() };
+    let connects = Connects { dns: true, tcp_ports: vec![address.port()], ..Connects::default() };
+    let places = Places { connects: connects.clone(), ..Places::default() };
+    let plan = Plan { places: Some(places), ..Plan::default() };
     let entered = sandbox::enter(&plan).expect("it goes in");
     assert_eq!(entered.lacks, None);
     let (thread, home) = (Consumer::new().expect("a bell"), Consumer::new().expect("a bell"));
@@ -66,7 +68,7 @@ fn inside() {
     let lookup = std::thread::spawn(move || lookup::run(&thread, &asked, vec![tell], &[address], ready));
     // All threads serve, as in the server.
     is_ready.recv().expect("it serves");
-    sandbox::close(true).expect("closed");
+    sandbox::close(&connects).expect("closed");
     // Over UDP, and over TCP after a cut answer.
     for name in ["x.test", "cut.test"] {
         let question = Question::new(Kind::A, Name::new(name.as_bytes()).expect("a name"));

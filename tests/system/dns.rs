@@ -127,8 +127,8 @@ fn failures_have_their_kinds_and_are_not_asked_again_at_once() {
 #[test]
 fn a_long_answer_comes_over_tcp_and_a_late_one_in_time() {
     let (server, shards) = started();
-    // With the lengths of its strings this is the largest message that TCP carries (RFC 1035 §4.2.2), but for 40
-    // octets.
+    // With the lengths of its strings this is the largest message that TCP carries (RFC 1035 §4.2.2), but for
+    // 40 octets.
     const LONG: usize = 65_200;
     server.txt("long.test", vec![b'x'; LONG]).behave("cut.test", Behaviour::Truncated);
     server.address_of("cut.test", "192.0.2.1").address_of("late.test", "192.0.2.1");
