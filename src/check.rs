@@ -13,7 +13,7 @@ use std::path::Path;
 pub use self::checked::Checked;
 use self::checked::sort;
 
-use crate::config::{self, Config, Lists, Places, Problem, Warning};
+use crate::config::{self, Config, Lists, MapAddress, Places, Problem, Warning};
 use crate::mail::address_table::Key;
 use crate::sink::{Remark, file_limit};
 use crate::smtp::policy::RecipientEntry;
@@ -42,6 +42,9 @@ fn check_for(file: Option<&Path>, running: Option<&Config>, key: Option<Key>) ->
         let is_taken = running.is_none_or(|running| config.has_sink_of(running));
         check_store(config, is_taken, &places, &mut problems, &mut warnings);
         check_postmaster(config, &places, &mut warnings);
+        if let Some(text) = map_note(config) {
+            warnings.push(Warning(places.finding("recipients", text)));
+        }
         if let Some(text) = file_limit::message_note(config, file_limit::bytes_max()) {
             warnings.push(Warning(places.finding("limits.message_size_max", text)));
         }
@@ -69,6 +72,18 @@ pub fn lists(config: &Config, key: Option<Key>) -> Result<(Lists, Vec<Warning>),
     let (lists, mut warnings) = config::read_lists(config, &places, misnamed, key)?;
     check_postmaster(config, &places, &mut warnings);
     Ok((lists, warnings))
+}
+
+/// A map is not asked here, because what serves it may be started after this. A socket that is not there is
+/// told of.
+fn map_note(config: &Config) -> Option<String> {
+    let map = config.recipient_map.as_ref()?;
+    let MapAddress::Unix(path) = &map.address else { return None };
+    let error = std::fs::metadata(path).err()?;
+    Some(format!(
+        "nobody serves {map} now ({}: {error}): RCPT is answered `451 4.3.0` until somebody does, but for postmaster",
+        path.display()
+    ))
 }
 
 /// Nothing needs root but a port below 1024. A server that listens on loopback only, for instance in a

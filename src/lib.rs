@@ -41,6 +41,8 @@ mod accounts;
 #[cfg(feature = "server")]
 pub mod admin;
 #[cfg(feature = "server")]
+pub mod recipient_map;
+#[cfg(feature = "server")]
 pub mod resource_limits;
 #[cfg(feature = "server")]
 pub mod sandbox;

@@ -210,6 +210,21 @@ pub const SPILL_WAIT_MAX: Duration = Duration::from_mins(2);
 /// Recipients of one shard that the store is asked about at a time; past it RCPT is answered `451`.
 pub const INQUIRIES_AWAY_MAX: usize = 4096;
 
+/// Recipients of one shard that a map is asked about at a time; past it RCPT is answered `451`.
+pub const MAP_INQUIRIES_AWAY_MAX: usize = 1024;
+
+/// Threads that ask a map of recipients, each one question at a time.
+pub const MAP_THREADS: usize = 4;
+
+/// RCPT waits this long for a map of recipients, then `451`.
+pub const MAP_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Recipients that a shard remembers the map to have.
+pub const MAP_LISTED_MAX: usize = 64 * 1024;
+
+/// Recipients that a shard remembers the map not to have.
+pub const MAP_UNLISTED_MAX: usize = 16 * 1024;
+
 /// A session waits this long for an answer that is not its client's. For the store's, whether it has a place
 /// for a recipient, RCPT is answered `451` then; any other ends the session with 421.
 pub const INQUIRY_WAIT_MAX: Duration = Duration::from_secs(30);

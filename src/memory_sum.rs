@@ -13,9 +13,9 @@ use crate::limits::{
     ALIAS_TARGETS_MAX, BATCH_FILES_MAX, BATCH_LOADED_BYTES_MAX, ENVELOPE_BYTES_FREE, ENVELOPES_BYTES_MAX,
     HANDOFF_MESSAGES_MAX, HANDSHAKE_BYTES_FREE, HELD_BYTES_MAX, INQUIRIES_AWAY_MAX, LISTEN_BACKLOG,
     MAILBOXES_READY_MAX, MAILDIRS_DOUBTED_MAX, MAILDIRS_KNOWN_MAX, MAILDIRS_TROUBLED_MAX,
-    OLD_TABLES_BYTES_MAX, ORDERS_MAX, PROXY_V2_BYTES_MAX, REFUSED_CONNECTIONS_MAX, REPLY_BYTES_MAX,
-    SEND_BUFFER_BYTES, SPARE_REPLIES_MAX, SPILLS_AWAY_MAX, STAGING_BYTES, TLS_SESSION_BYTES_MAX,
-    TLS_SESSIONS_MAX, ZEROS_BYTES,
+    MAP_INQUIRIES_AWAY_MAX, MAP_LISTED_MAX, MAP_THREADS, MAP_UNLISTED_MAX, OLD_TABLES_BYTES_MAX, ORDERS_MAX,
+    PROXY_V2_BYTES_MAX, REFUSED_CONNECTIONS_MAX, REPLY_BYTES_MAX, SEND_BUFFER_BYTES, SPARE_REPLIES_MAX,
+    SPILLS_AWAY_MAX, STAGING_BYTES, TLS_SESSION_BYTES_MAX, TLS_SESSIONS_MAX, ZEROS_BYTES,
 };
 use crate::ring::locked_memory;
 use crate::smtp::settings::TlsPolicy;
@@ -64,6 +64,9 @@ const PLANNED_FILE_BYTES: u64 = 4 * 1024;
 /// Reading the file of aliases and making the table takes at most so many times its length, where a line has
 /// 16 octets.
 const ALIASES_FACTOR: u64 = 48;
+
+/// A name that a map was asked about, with its place in a table, usual ones twice over.
+const MAP_NAME_BYTES: u64 = 256;
 
 /// What a session that can be resumed takes besides its own octets.
 const TLS_SESSION_PLACE_BYTES: u64 = 256;
@@ -255,7 +258,9 @@ impl MemorySum {
         if config.admin.is_some() {
             add("administration", admin::bytes_max(counts.shards), "32 connections");
         }
-        let places = 2 * (HANDOFF_MESSAGES_MAX + SPILLS_AWAY_MAX + INQUIRIES_AWAY_MAX) + ORDERS_MAX;
+        let places = 2
+            * (HANDOFF_MESSAGES_MAX + SPILLS_AWAY_MAX + INQUIRIES_AWAY_MAX + MAP_INQUIRIES_AWAY_MAX)
+            + ORDERS_MAX;
         add("channels between threads", counts.shards * octets(places) * PLACE_BYTES, "cpus");
         if let Some(file) = &config.recipients {
             let (reading, table) = recipients::bytes_max(file);
@@ -263,6 +268,10 @@ impl MemorySum {
             add("reading the file of recipients", reading, "its length, and 22 octets a line");
             let before = octets(OLD_TABLES_BYTES_MAX).max(2 * table);
             add("recipients of before a reload", before, "twice as much, or 16 MiB, for open sessions");
+        }
+        if config.recipient_map.is_some() {
+            let names = octets(MAP_LISTED_MAX + MAP_UNLISTED_MAX) * MAP_NAME_BYTES;
+            add("what a map said of recipients", counts.shards * names, "80 Ki names each shard");
         }
         if let Some(file) = &config.aliases {
             let length = std::fs::metadata(file).map_or(0, |facts| facts.len());
@@ -340,11 +349,12 @@ impl Counts {
         let shards = octets(config.shards.len());
         let of_shard = |shard: &Shard| octets(shard.connections_max + REFUSED_CONNECTIONS_MAX);
         let workers = octets(config.sink.facts().workers(config.sink.workers)).min(shards);
+        let of_map = config.recipient_map.as_ref().map_or(0, |_| octets(MAP_THREADS));
         Self {
             shards,
             connections: config.shards.iter().map(of_shard).sum(),
             workers,
-            threads: shards + workers + OTHER_THREADS + u64::from(config.state().is_some()),
+            threads: shards + workers + OTHER_THREADS + of_map + u64::from(config.state().is_some()),
         }
     }
 }

@@ -58,6 +58,7 @@ fn compile(input: &Path, output: &Path, case_sensitive: bool) -> ExitCode {
         local_part_deny: "",
         local_part_leading_dot: true,
         asks_store: false,
+        asks_map: false,
     };
     let judge = Judge { rules, creates: true, misnamed: &|_| None };
     let (listed, warnings) = match recipients::table(input, &octets, &judge, None) {

@@ -13,9 +13,10 @@ use super::control;
 use super::document::Document;
 use super::fixed::FixedKeys;
 use super::front::{self, Front};
-use super::identity;
+use super::identity::{self, RecipientSource};
 use super::listener::{self, Listener};
 use super::log::{self, Log};
+use super::recipient_map::RecipientMap;
 use super::run_as::{self, RunAs};
 use super::section::Section;
 use super::session_limits;
@@ -37,8 +38,10 @@ pub struct Config {
     pub hostname: String,
     /// Recipient domains that are accepted; empty means any, which is allowed on loopback listeners only.
     pub domains: Vec<DomainPattern>,
-    /// The file of recipients; without it every local-part of an accepted domain is taken.
+    /// The file of recipients; without it, and without a map, every local-part of an accepted domain is taken.
     pub recipients: Option<PathBuf>,
+    /// The map of recipients that another program serves. There is no file then.
+    pub recipient_map: Option<RecipientMap>,
     /// The file of aliases.
     pub aliases: Option<PathBuf>,
     /// Where mail for the bare `<postmaster>` goes, as `local-part@domain`.
@@ -122,6 +125,7 @@ impl Config {
             local_part_deny: &self.local_part_deny,
             local_part_leading_dot: self.local_part_leading_dot,
             asks_store: self.sink.facts().has_mailboxes(),
+            asks_map: self.recipient_map.is_some(),
         }
     }
 }
@@ -155,10 +159,16 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     let admin = admin::read(&mut root, &listeners);
     let control = control::read(&mut root);
     root.finish();
+    let (recipients, recipient_map) = match identity.recipients {
+        Some(RecipientSource::File(path)) => (Some(path), None),
+        Some(RecipientSource::Map(map)) => (None, Some(map)),
+        None => (None, None),
+    };
     let config = Config {
         hostname: identity.hostname,
         domains: identity.domains,
-        recipients: identity.recipients,
+        recipients,
+        recipient_map,
         aliases: identity.aliases,
         postmaster: identity.postmaster,
         local_part_case_sensitive: identity.local_part_case_sensitive,

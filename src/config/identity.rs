@@ -3,10 +3,18 @@
 use std::path::PathBuf;
 
 use super::document::Fallback;
+use super::recipient_map::RecipientMap;
 use super::section::Section;
 use super::{host, names};
 use crate::mail::domain::DomainPattern;
 use crate::mail::tag::Delimiters;
+
+/// Who knows which recipients exist.
+#[derive(Debug, Clone)]
+pub(super) enum RecipientSource {
+    File(PathBuf),
+    Map(RecipientMap),
+}
 
 /// Whose mail is accepted: the keys at the top of the file.
 pub(super) struct Identity {
@@ -18,7 +26,7 @@ pub(super) struct Identity {
     pub(super) domains: Vec<DomainPattern>,
     /// `domains` is not given, as opposed to given and bad.
     pub(super) any_domain: bool,
-    pub(super) recipients: Option<PathBuf>,
+    pub(super) recipients: Option<RecipientSource>,
     pub(super) aliases: Option<PathBuf>,
     pub(super) postmaster: String,
     pub(super) local_part_case_sensitive: bool,
@@ -41,13 +49,21 @@ pub(super) fn read(root: &mut Section<'_>) -> Identity {
     );
     let domains = domains(root);
     let any_domain = domains.is_empty() && !root.faulty("domains");
-    let recipients = root.path(
+    let base_dir = root.base_dir();
+    let recipients = root.text(
         "recipients",
+        "path, relative to the directory of this file, or \"socketmap:unix:PATH:NAME\" or \"socketmap:inet:HOST:PORT:NAME\"",
         Fallback::Computed {
             example: "\"recipients.txt\"",
             default: "every local-part of an accepted domain is taken",
         },
-        "File of recipients: one address, or @domain for a catch-all, a line; comments have lines of their own, which begin with #.",
+        "File of recipients: one address, or @domain for a catch-all, a line; comments have lines of their own, which begin with #. Or the table that `ringmx recipients compile` made of one, or a map that another program serves.",
+        |text| match RecipientMap::parse(text, base_dir) {
+            Some(map) => map.map(RecipientSource::Map),
+            None if text.is_empty() => Err("the path is empty".to_owned()),
+            None if text.contains('\0') => Err("the path holds a NUL".to_owned()),
+            None => Ok(RecipientSource::File(base_dir.join(text))),
+        },
     );
     let aliases = root.path(
         "aliases",

@@ -95,6 +95,19 @@ impl Config {
         }
     }
 
+    /// Whether the map of recipients is the one that the server was started with. The text is about
+    /// `recipients`.
+    pub fn check_recipient_map(&self, running: &Self) -> Result<(), String> {
+        let Some(map) = self.recipient_map.as_ref().filter(|map| running.recipient_map.as_ref() != Some(map))
+        else {
+            return Ok(());
+        };
+        Err(format!(
+            "{map} is no map that this server was started with, and it has given up to connect to others: restart, or leave this key \
+             as it was"
+        ))
+    }
+
     /// Goes on with a listener of the running configuration that is not in the file any more, and says so.
     /// The text is about `listener.address`.
     pub fn keep_listener(&mut self, listener: &Listener) -> Result<NeedsRestart, String> {
@@ -153,7 +166,7 @@ impl Config {
         if !changes_sink(needs) {
             return Vec::new();
         }
-        let has_recipients = self.recipients.is_some();
+        let has_recipients = self.recipients.is_some() || self.recipient_map.is_some();
         let unlisted = match &self.sink.kind {
             SinkKind::Maildir(maildir) => maildir.unlisted_rule(has_recipients),
             SinkKind::Spool(_) | SinkKind::Stdout(_) | SinkKind::Discard => None,

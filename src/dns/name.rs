@@ -36,9 +36,11 @@ impl Name {
     /// The name that a list of addresses has an entry of this one at: `1.2.0.192.zone` (RFC 5782 §2.1, §2.4);
     /// none where it is too long.
     pub fn in_list(address: IpAddr, zone: &Name) -> Option<Self> {
-        let mut text = format!("{}.", ReversedAddress(address)).into_bytes();
+        // Each client is asked about by every list: put together by hand, and its labels are known to be good.
+        let mut text = Vec::with_capacity(REVERSED_BYTES_MAX + zone.0.len());
+        push_reversed(&mut text, address);
         text.extend_from_slice(&zone.0);
-        Self::new(&text)
+        (text.len() <= NAME_BYTES_MAX).then(|| Self(text.into_boxed_slice()))
     }
 
     /// Its octets.
@@ -61,6 +63,30 @@ impl Name {
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.escape_ascii().fmt(f)
+    }
+}
+
+/// 32 nibbles, each with a dot.
+const REVERSED_BYTES_MAX: usize = 64;
+
+/// Appends what [`ReversedAddress`] shows, and a dot.
+fn push_reversed(text: &mut Vec<u8>, address: IpAddr) {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            for octet in address.octets().into_iter().rev() {
+                let digits = [octet / 100, octet / 10 % 10, octet % 10].map(|digit| b'0' + digit);
+                let zeros = usize::from(octet < 100) + usize::from(octet < 10);
+                text.extend_from_slice(digits.get(zeros..).unwrap_or_default());
+                text.push(b'.');
+            }
+        }
+        IpAddr::V6(address) => {
+            let nibbles = address.octets().into_iter().rev().flat_map(|octet| [octet & 0xf, octet >> 4]);
+            for nibble in nibbles {
+                text.push(if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 });
+                text.push(b'.');
+            }
+        }
     }
 }
 
@@ -121,6 +147,11 @@ mod tests {
         assert_eq!(reverse("2001:db8::1"), name(v6));
         let listed = Name::in_list("2001:db8::1".parse().expect("an address"), &name("list.test"));
         assert_eq!(listed, Some(name(&v6.replace("ip6.arpa", "list.test"))));
+        for text in ["0.0.0.0", "255.10.100.9", "::", "2001:db8::abcd:ef01", "198.51.100.99"] {
+            let address: IpAddr = text.parse().expect("an address");
+            let shown = name(&format!("{}.list.test", ReversedAddress(address)));
+            assert_eq!(Name::in_list(address, &name("list.test")), Some(shown));
+        }
         let long = name(&vec!["a".repeat(63); 3].join("."));
         assert_eq!(Name::in_list("2001:db8::1".parse().expect("an address"), &long), None);
     }

@@ -9,6 +9,7 @@ pub mod lookup;
 pub mod mailbox;
 pub mod message;
 pub mod part;
+pub mod recipient_map;
 
 /// The atomics that `channel` is made of; its loom test brings others.
 mod atomic {

@@ -14,6 +14,8 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use super::Connects;
+
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     TargetArch,
@@ -173,12 +175,12 @@ enum Wanted {
 }
 
 /// Closes every thread, and those that they make, to all other calls. Nothing opens them again.
-pub(super) fn close() -> io::Result<()> {
+pub(super) fn close(connects: &Connects) -> io::Result<()> {
     let errno = |number: libc::c_int| SeccompAction::Errno(number.cast_unsigned());
     // The other one would refuse this one to be installed.
     let missing = compiled(missing(), SeccompAction::Allow, errno(libc::ENOSYS))?;
     install(&missing, 0)?;
-    let allowed = compiled(allowed(), errno(libc::EPERM), SeccompAction::Allow)?;
+    let allowed = compiled(allowed(connects), errno(libc::EPERM), SeccompAction::Allow)?;
     install(&allowed, libc::SECCOMP_FILTER_FLAG_LOG)
 }
 
@@ -189,7 +191,7 @@ fn missing() -> BTreeMap<i64, Vec<SeccompRule>> {
 }
 
 /// Calls that are allowed, some of them with certain arguments only.
-fn allowed() -> BTreeMap<i64, Vec<SeccompRule>> {
+fn allowed(connects: &Connects) -> BTreeMap<i64, Vec<SeccompRule>> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         ALLOWED.iter().chain(ALLOWED_HERE).map(|call| (*call, Vec::new())).collect();
     // The other filter says what becomes of these.
@@ -205,7 +207,15 @@ fn allowed() -> BTreeMap<i64, Vec<SeccompRule>> {
         ])
     };
     // Listeners that a reload adds.
-    let sockets = vec![socket(libc::AF_INET, libc::SOCK_STREAM), socket(libc::AF_INET6, libc::SOCK_STREAM)];
+    let mut sockets =
+        vec![socket(libc::AF_INET, libc::SOCK_STREAM), socket(libc::AF_INET6, libc::SOCK_STREAM)];
+    if connects.unix {
+        sockets.push(socket(libc::AF_UNIX, libc::SOCK_STREAM));
+    }
+    // To which ports is for Landlock to say.
+    if !connects.is_none() {
+        rules.insert(libc::SYS_connect, Vec::new());
+    }
     rules.insert(libc::SYS_socket, sockets);
     // MSG_FASTOPEN connects.
     let fast_open = number(libc::MSG_FASTOPEN);

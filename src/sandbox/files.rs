@@ -1,4 +1,4 @@
-//! Landlock: of all files those that serving needs, and no TCP connection to anywhere.
+//! Landlock: of all files those that serving needs, and no TCP connection but to a port that is configured.
 //!
 //! Rules are on directories, because a file that is written again as a rule gets another inode. What is open
 //! already stays open: the log, sockets, the lock of the store.
@@ -10,12 +10,12 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
-    RulesetAttr, RulesetCreatedAttr, RulesetError, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, PathFd,
+    Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, Scope,
 };
 
 use super::credentials::errno;
-use super::every_thread;
+use super::{Connects, every_thread};
 
 /// What is known to Linux 6.15. Later kernels know more, which stays as it was.
 const KNOWN: ABI = ABI::V7;
@@ -35,6 +35,8 @@ pub struct Places {
     pub sockets: Vec<PathBuf>,
     /// Where a file is that is written anew each time and put in the place of the one before.
     pub state: Option<PathBuf>,
+    /// To whom connections are made.
+    pub connects: Connects,
     /// Where the log's file is, which is opened again after it was moved away.
     pub log: Option<PathBuf>,
 }
@@ -101,7 +103,7 @@ fn ruleset(places: &Places) -> Result<Option<OwnedFd>, RulesetError> {
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(KNOWN))?
-        // Ports are bound when listeners are added on reload; ringmx connects to nobody.
+        // Ports are bound when listeners are added on reload; ringmx connects to nobody but those below.
         .handle_access(AccessNet::ConnectTcp)?
         .scope(Scope::from_all(KNOWN))?
         .create()?;
@@ -113,6 +115,9 @@ fn ruleset(places: &Places) -> Result<Option<OwnedFd>, RulesetError> {
     let state = places.state.iter().map(|path| (path.as_path(), state));
     for (path, access) in of_kernel.chain(read).chain(sockets).chain(store).chain(state).chain(log) {
         ruleset = allow(ruleset, path, access)?;
+    }
+    for port in &places.connects.tcp_ports {
+        ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
     }
     Ok(ruleset.into())
 }

@@ -20,6 +20,22 @@ use std::io;
 pub use self::account::{Account, AccountError, cannot_become, not_its_own};
 pub use self::files::{Places, directory_of, version as landlock_version};
 
+/// To whom the process goes on to connect.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Connects {
+    /// To sockets that are files.
+    pub unix: bool,
+    /// To these TCP ports, of any machine.
+    pub tcp_ports: Vec<u16>,
+}
+
+impl Connects {
+    /// Whether it connects to nobody.
+    pub fn is_none(&self) -> bool {
+        !self.unix && self.tcp_ports.is_empty()
+    }
+}
+
 /// What to give up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -93,8 +109,8 @@ pub fn enter(plan: &Plan) -> Result<Entered, EnterError> {
 
 /// Gives up all system calls that are not needed once every thread serves and every ring is made. For good.
 /// An error says what is lacking, for the operator.
-pub fn close() -> Result<(), String> {
-    calls::close().map_err(|error| {
+pub fn close(connects: &Connects) -> Result<(), String> {
+    calls::close(connects).map_err(|error| {
         format!(
             "system calls are not restricted: the kernel takes no filter ({error}); `ringmx doctor` says why, and \
              `sandbox = false` in [run_as] says that it is meant"

@@ -11,18 +11,20 @@ use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
 
 use super::error::ServeError;
 use super::report;
-use crate::config::{AdminAddress, Config};
+use crate::config::{AdminAddress, Config, MapAddress, RecipientMap};
 use crate::log::{Log, events};
-use crate::sandbox::{self, Account, Places, Plan, directory_of};
+use crate::sandbox::{self, Account, Connects, Places, Plan, directory_of};
 use crate::sink;
 
 /// Ports below this one need a capability, where the machine does not say otherwise.
 const LOW_PORTS_END: u16 = 1024;
 
 /// How far the process has given things up.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Confinement {
     is_wanted: bool,
+    /// To whom it goes on to connect.
+    connects: Connects,
     /// The version of Landlock that holds; 0 for none.
     landlock: u32,
 }
@@ -54,13 +56,14 @@ pub(super) fn enter(
     if let (Some(account), Some(store)) = (&plan.account, config.sink.facts().directory()) {
         check_store(account, store)?;
     }
-    Ok(Confinement { is_wanted: config.run_as.sandbox, landlock: entered.landlock })
+    let connects = connects(config);
+    Ok(Confinement { is_wanted: config.run_as.sandbox, connects, landlock: entered.landlock })
 }
 
 impl Confinement {
     /// Gives up the system calls that are not needed any more: every thread serves.
-    pub(super) fn close(self, log: &mut Log) {
-        let closed = self.is_wanted.then(sandbox::close);
+    pub(super) fn close(&self, log: &mut Log) {
+        let closed = self.is_wanted.then(|| sandbox::close(&self.connects));
         if let Some(Err(why)) = &closed {
             report::lacks(std::slice::from_ref(why), log);
         }
@@ -80,10 +83,18 @@ fn places(config: &Config, file: Option<&Path>) -> Places {
     places.state = config.state().map(directory_of);
     places.log = config.log.file.as_deref().map(directory_of);
     let tables = config.recipients.iter().chain(&config.aliases).chain(certificates).map(PathBuf::as_path);
+    places.connects = connects(config);
     for file in file.into_iter().chain(tables) {
         places.read_again(file);
     }
     places
+}
+
+/// Whoever serves the map of recipients.
+fn connects(config: &Config) -> Connects {
+    let tcp_ports = config.recipient_map.iter().filter_map(RecipientMap::port).collect();
+    let is_unix = |map: &RecipientMap| matches!(map.address, MapAddress::Unix(_));
+    Connects { unix: config.recipient_map.as_ref().is_some_and(is_unix), tcp_ports }
 }
 
 /// What root has made for the user, or makes for it: the log's file, and the directory of sockets, which is

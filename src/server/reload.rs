@@ -93,6 +93,9 @@ impl Plan {
         if let Err(text) = config.check_domains_of_sink(&self.running.config, &needs_restart) {
             return Err(vec![told(Problem(places.finding("domains", text)))]);
         }
+        if let Err(text) = config.check_recipient_map(&self.running.config) {
+            return Err(vec![told(Problem(places.finding("recipients", text)))]);
+        }
         let of_sink = config.warnings_of_sink(&needs_restart).into_iter();
         checked.warnings.extend(of_sink.map(|(key, text)| Warning(places.finding(key, text))));
         let renewed = self.certificates.renewed(&config.tls, &config.hostname);

@@ -10,6 +10,7 @@ use crate::buffer::Pool;
 use crate::config;
 use crate::handoff::channel::Sender as ToWorker;
 use crate::handoff::lookup::Asked;
+use crate::handoff::recipient_map::MapInquiry;
 use crate::log::Log;
 use crate::mail::queue_id::IdKey;
 use crate::metrics::ShardMetrics;
@@ -24,6 +25,7 @@ use crate::shard::lines::Lines;
 use crate::shard::mailboxes::{Lookup, Mailboxes};
 use crate::shard::order::{NewSocket, Service};
 use crate::shard::parts::{Overflow, Parts};
+use crate::shard::recipient_map::RecipientMap;
 use crate::shard::{Shard, affinity};
 use crate::sink::space::Space;
 
@@ -38,6 +40,8 @@ pub(super) struct Ends {
     pub(super) to_sink: MakeToSink,
     pub(super) overflow: Overflow,
     pub(super) lookup: Lookup,
+    /// To the threads that ask the map of recipients; none where there is no map.
+    pub(super) to_map: Vec<ToWorker<MapInquiry>>,
     /// To its lookup thread; none where nothing asks the DNS.
     pub(super) to_dns: Option<ToWorker<Asked>>,
 }
@@ -90,6 +94,7 @@ impl ShardStart {
             delivery: Delivery::new(number, self.id_key, (ends.to_sink)()).with_space(self.space),
             parts: Parts::new(ends.overflow),
             mailboxes: Mailboxes::new(number, ends.lookup),
+            recipient_map: RecipientMap::new(number, ends.to_map),
             answers: Answers::new(number, ends.to_dns),
             log: self.log,
             lines: Lines::new(&self.service.logged),

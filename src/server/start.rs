@@ -30,6 +30,7 @@ use crate::config::{Config, Lists};
 use crate::front::clients::{self as front, Count};
 use crate::handoff::channel::{Sender as ToShard, Sender as ToWorker};
 use crate::handoff::message::Message;
+use crate::handoff::recipient_map::MapInquiry;
 use crate::log::{self, Log};
 use crate::mail::queue_id::{IdKey, KEY_BYTES};
 use crate::metrics::{ClientValues, Registry};
@@ -90,7 +91,8 @@ pub(super) fn start(
     let (overflow, spill) = workers.start_spiller(config, opened.spill.clone(), space.clone())?;
     let lookup = workers.start_keeper(opened.mailboxes.take())?;
     let to_workers = workers.start_sink(opened.workers)?;
-    let ways = Ways { to_workers: &to_workers, inline: opened.inline, overflow, lookup };
+    let to_map = workers.start_map(config)?;
+    let ways = Ways { to_workers: &to_workers, inline: opened.inline, overflow, lookup, to_map };
     let ends = ways.ends(inboxes, bound.sockets)?;
     let tls_of = |listener: &_| certificates.server_config(listener);
     let first = Generation::new(1, config.clone(), table, None, places, &tls_of).map_err(ServeError::new)?;
@@ -279,14 +281,24 @@ struct Ways<'a> {
     inline: Option<fn() -> Box<dyn Sink>>,
     overflow: Overflow,
     lookup: Lookup,
+    to_map: Vec<ToWorker<MapInquiry>>,
 }
 
 impl Ways<'_> {
     /// The ends of each shard.
     fn ends(&self, inboxes: Vec<Inbox>, sockets: Vec<Vec<NewSocket>>) -> Result<Vec<Ends>, ServeError> {
         let ends = inboxes.into_iter().zip(sockets).enumerate().map(|(number, (inbox, sockets))| {
-            let (overflow, lookup) = (self.overflow.clone(), self.lookup.clone());
-            Ok(Ends { sockets, inbox, to_sink: self.to_sink(number)?, overflow, lookup, to_dns: None })
+            let (overflow, lookup, to_map) =
+                (self.overflow.clone(), self.lookup.clone(), self.to_map.clone());
+            Ok(Ends {
+                sockets,
+                inbox,
+                to_sink: self.to_sink(number)?,
+                overflow,
+                lookup,
+                to_map,
+                to_dns: None,
+            })
         });
         ends.collect()
     }

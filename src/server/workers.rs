@@ -1,5 +1,5 @@
 //! The threads that work for shards because a shard never waits: the sink's workers, the spiller, the keeper
-//! of mailboxes.
+//! of mailboxes, those that ask the map of recipients.
 //!
 //! Each is started with the ways to and from the shards, and each tells the control thread that it serves and
 //! that it ended.
@@ -16,8 +16,12 @@ use crate::buffer::SpillBudget;
 use crate::config::Config;
 use crate::handoff::channel::{Consumer, Receiver, Sender as ToWorker};
 use crate::handoff::message::Message;
-use crate::limits::{HANDOFF_MESSAGES_MAX, INQUIRIES_AWAY_MAX, SPILLS_AWAY_MAX};
+use crate::handoff::recipient_map::MapInquiry;
+use crate::limits::{
+    HANDOFF_MESSAGES_MAX, INQUIRIES_AWAY_MAX, MAP_INQUIRIES_AWAY_MAX, MAP_THREADS, SPILLS_AWAY_MAX,
+};
 use crate::metrics::{Registry, SpillValues};
+use crate::recipient_map;
 use crate::shard::inbox::Letterbox;
 use crate::shard::mailboxes::Lookup;
 use crate::shard::parts::Overflow;
@@ -117,6 +121,23 @@ impl Workers {
             Ok(())
         })?;
         Ok(Lookup::Keeper(naming, to_keeper))
+    }
+
+    /// Starts the threads that ask the map of recipients, if there is one, and gives the shards' ways to them.
+    pub(super) fn start_map(&mut self, config: &Config) -> Result<Vec<ToWorker<MapInquiry>>, ServeError> {
+        let Some(map) = &config.recipient_map else { return Ok(Vec::new()) };
+        let start = |number| {
+            let (consumer, to_map, inquiries) = channel(MAP_INQUIRIES_AWAY_MAX)?;
+            let (map, report) = (map.clone(), Arc::clone(&self.report));
+            let mapped: Vec<_> = self.letterboxes.iter().map(|shard| shard.mapped.clone()).collect();
+            self.start(format!("map-{number}"), move |ready| {
+                ready();
+                recipient_map::run(&map, &consumer, &inquiries, &mapped, &*report);
+                Ok(())
+            })?;
+            Ok(to_map)
+        };
+        (0..MAP_THREADS).map(start).collect()
     }
 
     /// Starts the thread that keeps what is known of clients, if it is kept. It ends when what is given here

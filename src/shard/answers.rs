@@ -163,7 +163,6 @@ mod tests {
     use super::*;
     use crate::dns::table::ANSWER_WAIT_MAX;
     use crate::dns::{Kind, Name};
-    use crate::front::siblings::Siblings;
     use crate::handoff::channel::{Consumer, Receiver};
 
     fn question(name: &str) -> Question {

@@ -14,6 +14,7 @@ use super::inbox::Inbox;
 use super::lines::{Lines, OutcomeName};
 use super::mailboxes::Mailboxes;
 use super::parts::Parts;
+use super::recipient_map::RecipientMap;
 use super::session_lines::Seen;
 use super::table::Key;
 use super::work::Work;
@@ -57,6 +58,8 @@ pub struct Context<R> {
     pub parts: Parts,
     /// Its way to ask the store about recipients.
     pub mailboxes: Mailboxes,
+    /// Its way to ask the map of recipients.
+    pub recipient_map: RecipientMap,
     /// Its way to ask the DNS, and what it knows from there.
     pub answers: Answers,
     /// Its way to log.

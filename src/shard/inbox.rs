@@ -13,7 +13,10 @@ use crate::handoff::lookup::Answered;
 use crate::handoff::mailbox::MailboxAnswer;
 use crate::handoff::message::Receipt;
 use crate::handoff::part::Written;
-use crate::limits::{HANDOFF_MESSAGES_MAX, INQUIRIES_AWAY_MAX, ORDERS_MAX, SPILLS_AWAY_MAX};
+use crate::handoff::recipient_map::MapAnswer;
+use crate::limits::{
+    HANDOFF_MESSAGES_MAX, INQUIRIES_AWAY_MAX, MAP_INQUIRIES_AWAY_MAX, ORDERS_MAX, SPILLS_AWAY_MAX,
+};
 
 /// A shard's end.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub struct Inbox {
     pub(super) written: Receiver<Written>,
     /// From the thread that looks into mailboxes, for inquiries.
     pub(super) found: Receiver<MailboxAnswer>,
+    /// From the threads that ask the map of recipients, for inquiries.
+    pub(super) mapped: Receiver<MapAnswer>,
     /// From the lookup thread, for questions to the DNS.
     pub(super) answers: Receiver<Answered>,
     /// From the control thread.
@@ -40,6 +45,8 @@ pub struct Letterbox {
     pub written: Sender<Written>,
     /// For the thread that looks into mailboxes.
     pub found: Sender<MailboxAnswer>,
+    /// For the threads that ask the map of recipients.
+    pub mapped: Sender<MapAnswer>,
     /// For a lookup thread.
     pub answers: Sender<Answered>,
     /// For the control thread.
@@ -53,6 +60,7 @@ pub fn inbox(answers_max: usize) -> io::Result<(Letterbox, Inbox)> {
     let (to_receipts, receipts) = consumer.channel(HANDOFF_MESSAGES_MAX);
     let (to_written, written) = consumer.channel(SPILLS_AWAY_MAX);
     let (to_found, found) = consumer.channel(INQUIRIES_AWAY_MAX);
+    let (to_mapped, mapped) = consumer.channel(MAP_INQUIRIES_AWAY_MAX);
     // A channel without any room is another kind, which has a lock.
     let (to_answers, answers) = consumer.channel(answers_max.max(1));
     let (to_orders, orders) = consumer.channel(ORDERS_MAX);
@@ -60,18 +68,19 @@ pub fn inbox(answers_max: usize) -> io::Result<(Letterbox, Inbox)> {
         receipts: to_receipts,
         written: to_written,
         found: to_found,
+        mapped: to_mapped,
         answers: to_answers,
         orders: to_orders,
     };
-    Ok((letterbox, Inbox { consumer, receipts, written, found, answers, orders }))
+    Ok((letterbox, Inbox { consumer, receipts, written, found, mapped, answers, orders }))
 }
 
 impl Inbox {
     /// The shard is going to sleep in its ring; false when a letter is there already and it must not.
     pub(super) fn park(&self) -> bool {
         // Every channel is looked into, or the shard would sleep over its letters.
-        let Self { consumer, receipts, written, found, answers, orders } = self;
-        let are_done = || receipts.is_empty() && written.is_empty() && found.is_empty();
+        let Self { consumer, receipts, written, found, mapped, answers, orders } = self;
+        let are_done = || receipts.is_empty() && written.is_empty() && found.is_empty() && mapped.is_empty();
         consumer.park(|| are_done() && answers.is_empty() && orders.is_empty())
     }
 

@@ -29,6 +29,7 @@ pub mod order;
 pub mod parts;
 mod phase;
 mod provision;
+pub mod recipient_map;
 mod refusal_lines;
 mod relief;
 mod repeated_lines;
@@ -354,6 +355,7 @@ impl<R: Ring> Shard<R> {
     fn take_letters(&mut self) {
         self.take_written();
         self.take_found();
+        self.take_mapped();
         self.take_answers();
         self.take_receipts();
     }
@@ -387,6 +389,18 @@ impl<R: Ring> Shard<R> {
             let (key, number, verdict) = context.mailboxes.handle_found(found, context.turn.now);
             connections.touch(key, |connection| {
                 connection.serve(context, |serving, context| serving.handle_found(number, verdict, context));
+                connection.advance(context);
+            });
+        }
+    }
+
+    /// What the map of recipients says. The store may be asked after it.
+    fn take_mapped(&mut self) {
+        let Self { context, connections, .. } = self;
+        while let Some(answer) = context.inbox.mapped.next() {
+            let (key, number, verdict) = context.recipient_map.handle_answer(answer, context.turn.now);
+            connections.touch(key, |connection| {
+                connection.serve(context, |serving, context| serving.handle_mapped(number, verdict, context));
                 connection.advance(context);
             });
         }

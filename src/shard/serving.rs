@@ -237,6 +237,23 @@ impl Serving {
         }
     }
 
+    /// The map's answer about a recipient came. One that it has is for the store to take.
+    pub(super) fn handle_mapped<R: Ring>(&mut self, number: u32, verdict: Verdict, context: &mut Context<R>) {
+        let asked = self.session.asked::<Recipient>().filter(|asked| asked.number() == number);
+        let recipient = self.session.proposed_recipient().filter(|_| asked.is_some());
+        let answered = match (verdict, recipient) {
+            (Verdict::Accept, Some(recipient)) => {
+                let policy = &*self.session.settings().policy;
+                context.mailboxes.ask(self.key.word(), number, recipient, policy, context.turn.now)
+            }
+            (other, _) => Answered::Now(other),
+        };
+        match answered {
+            Answered::Now(verdict) => self.handle_found(number, verdict, context),
+            Answered::Later(must_ring) => context.ring_if(must_ring),
+        }
+    }
+
     /// What waited for a part that was away goes on.
     fn stop_waiting<R: Ring>(&mut self, waited: Waits, context: &mut Context<R>) {
         match waited {
@@ -372,7 +389,12 @@ impl Serving {
             (Judgement::Known(verdict), _) => Answered::Now(verdict),
             (Judgement::Asks, Some(recipient)) => {
                 let policy = &*self.session.settings().policy;
-                context.mailboxes.ask(connection, number, recipient, policy, now)
+                match context.recipient_map.ask(connection, number, recipient, policy, now) {
+                    Answered::Now(Verdict::Accept) => {
+                        context.mailboxes.ask(connection, number, recipient, policy, now)
+                    }
+                    other => other,
+                }
             }
             (Judgement::Asks, None) => Answered::Now(Verdict::TryAgain),
         };

@@ -76,6 +76,12 @@ pub trait Policy {
         None
     }
 
+    /// Gives what a map that another program serves is to be asked about a recipient whom the policy accepts:
+    /// its mailbox, the same without its tag, and `@domain`, in this order. False where it is not to be asked.
+    fn map_keys(&self, _mailbox: Mailbox<'_>, _each: &mut dyn FnMut(&[u8])) -> bool {
+        false
+    }
+
     /// Whether the store keeps a copy for each recipient, and has the last word on one that the policy
     /// accepts: it may have no place for it.
     fn asks_store(&self) -> bool {

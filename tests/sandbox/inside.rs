@@ -17,7 +17,7 @@ use ringmx::buffer::Pool;
 use ringmx::config::RunAs;
 use ringmx::ring::kernel::KernelRing;
 use ringmx::ring::{Event, Ring};
-use ringmx::sandbox::{self, Account, Places, Plan};
+use ringmx::sandbox::{self, Account, Connects, Places, Plan};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::process::geteuid;
 
@@ -217,7 +217,7 @@ fn inside() {
     }
     let pool = Pool::new(2, 4096, 0).expect("memory");
     let mut ring = KernelRing::new(8, Arc::clone(pool.arena())).expect("a ring");
-    sandbox::close().expect("closed");
+    sandbox::close(&Connects::default()).expect("closed");
 
     let late_folder = folder.clone();
     let late = std::thread::spawn(move || {
@@ -271,7 +271,7 @@ fn cost() {
     let before = calls.map(|(_, number)| measure(number));
     let nothing = Plan { places: Some(Places::default()), ..Plan::default() };
     sandbox::enter(&nothing).expect("it goes in");
-    sandbox::close().expect("closed");
+    sandbox::close(&Connects::default()).expect("closed");
     let after = calls.map(|(_, number)| measure(number));
     for (((name, _), before), after) in calls.iter().zip(before).zip(after) {
         println!("{name}: {before:?} outside, {after:?} inside");

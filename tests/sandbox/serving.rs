@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use ringmx::tls::self_signed;
 use rustix::process::{Signal, geteuid};
 use support::client::Client;
+use support::map_server::MapServer;
 use support::secure;
 use support::server::Server;
 
@@ -140,6 +141,36 @@ fn a_server_that_root_starts_becomes_the_user_and_takes_mail() {
         assert!(server.stop().success(), "{}", server.log().join("\n"));
         let log = server.log();
         assert!(log.iter().all(|line| !line.contains("Operation not permitted")), "{}", log.join("\n"));
+    }
+}
+
+/// A map of recipients is asked from inside, and nobody else can be connected to.
+#[test]
+fn a_map_of_recipients_is_asked_from_inside() {
+    if !is_root() {
+        return;
+    }
+    let map = MapServer::new(&["b@example.org"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("open to all");
+    let socket = folder.path().join("map.sock");
+    map.listen_unix(&socket);
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).expect("open to all");
+    let tcp = map.listen_tcp().port();
+    for place in [format!("unix:{}", socket.display()), format!("inet:127.0.0.1:{tcp}")] {
+        let config = format!(
+            "hostname = \"mx.example.org\"\ndomains = [\"example.org\"]\nrecipients = \"socketmap:{place}:m\"\n\
+             [[listener]]\naddress = \"127.0.0.1:0\"\n[shards]\ncpus = [0]\n[[sink]]\nkind = \"discard\"\n{}",
+            run_as(NOBODY)
+        );
+        let server = start(&config, &[], |_| {}).unwrap_or_else(|why| panic!("{place}: {why}"));
+        server.wait_for_log(|line| line.contains(" sandbox ") && line.contains("seccomp=true"));
+        let mut client = Client::greeted(server.address());
+        client.command("MAIL FROM:<>", "250");
+        client.command("RCPT TO:<b@example.org>", "250 2.1.5");
+        client.command("RCPT TO:<c@example.org>", "550 5.1.1");
+        let log = server.log();
+        assert!(log.iter().all(|line| !line.contains("not permitted")), "{}", log.join("\n"));
     }
 }
 

@@ -20,6 +20,7 @@ use ringmx::shard::listener::listen;
 use ringmx::shard::mailboxes::{Lookup, Mailboxes};
 use ringmx::shard::order::{Listening, NewSocket, Service};
 use ringmx::shard::parts::{Overflow, Parts};
+use ringmx::shard::recipient_map::RecipientMap;
 use ringmx::smtp::policy::Recipients;
 use ringmx::smtp::settings::Settings;
 use rustls::ServerConfig;
@@ -99,6 +100,7 @@ impl Builder {
             delivery: Delivery::new(0, IdKey::from_octets([7; 20]), to_sink),
             parts: Parts::new(overflow),
             mailboxes: Mailboxes::new(0, lookup),
+            recipient_map: RecipientMap::default(),
             answers: Answers::new(0, None),
             log,
             lines: Lines::new(&logged),

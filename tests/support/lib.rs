@@ -18,6 +18,7 @@ pub mod http;
 pub mod image;
 pub mod listed;
 pub mod load;
+pub mod map_server;
 pub mod operator_files;
 pub mod reference;
 pub mod secure;

@@ -1,6 +1,7 @@
 //! The table of accepted domains and recipients, made by the operator's rules.
 
-use super::{Aliases, Listed, Policy, Targets, Verdict};
+use super::aliases::with_compared;
+use super::{Aliases, Judgement, Listed, Policy, Targets, Verdict};
 use crate::limits::PATH_BYTES_MAX;
 use crate::mail::caseless::comparable;
 use crate::mail::domain::{DomainPattern, DomainPatterns};
@@ -26,6 +27,8 @@ pub struct RecipientRules<'a> {
     pub local_part_leading_dot: bool,
     /// Whether the store has the last word.
     pub asks_store: bool,
+    /// Whether a map that another program serves knows who exists.
+    pub asks_map: bool,
 }
 
 /// The table of accepted domains and recipients. There is one in the process, whatever listens. Two are equal
@@ -44,6 +47,7 @@ pub struct Recipients {
     denied: u128,
     leading_dot: bool,
     asks_store: bool,
+    asks_map: bool,
 }
 
 impl Recipients {
@@ -65,6 +69,7 @@ impl Recipients {
             denied,
             leading_dot: rules.local_part_leading_dot,
             asks_store: rules.asks_store,
+            asks_map: rules.asks_map,
         }
     }
 
@@ -117,6 +122,16 @@ impl Recipients {
             || listed.takes_all_of(mailbox.domain)
     }
 
+    /// Whether it is that of a postmaster, or the one that the bare `<postmaster>` is.
+    fn is_postmaster(&self, mailbox: Mailbox<'_>) -> bool {
+        let (local_part, domain) = self.postmaster();
+        let is_local_part = || {
+            mailbox.local_part == local_part
+                || (!self.case_sensitive && comparable(mailbox.local_part) == comparable(local_part))
+        };
+        mailbox.is_postmaster() || (mailbox.domain == domain && is_local_part())
+    }
+
     /// Looks at a mailbox without its tag; none where it has no tag.
     fn untagged<T>(&self, mailbox: Mailbox<'_>, look: impl FnOnce(Mailbox<'_>) -> T) -> Option<T> {
         let untagged = self.delimiters.untagged(mailbox.local_part)?;
@@ -153,14 +168,37 @@ impl Policy for Recipients {
         }
     }
 
-    fn is_named(&self, mailbox: Mailbox<'_>) -> bool {
-        let (local_part, domain) = self.postmaster();
-        let is_local_part = || {
-            mailbox.local_part == local_part
-                || (!self.case_sensitive && comparable(mailbox.local_part) == comparable(local_part))
+    fn judge(&self, mailbox: Mailbox<'_>) -> Judgement {
+        match self.recipient(mailbox) {
+            Verdict::Accept if self.asks_map && self.map_keys(mailbox, &mut |_| ()) => Judgement::Asks,
+            Verdict::Accept => self.judge_accepted(),
+            refused => Judgement::Known(refused),
+        }
+    }
+
+    fn map_keys(&self, mailbox: Mailbox<'_>, each: &mut dyn FnMut(&[u8])) -> bool {
+        let is_postmaster = || {
+            self.is_postmaster(mailbox) || self.untagged(mailbox, |bare| bare.is_postmaster()) == Some(true)
         };
-        mailbox.is_postmaster()
-            || (mailbox.domain == domain && is_local_part())
+        if !self.asks_map || is_postmaster() || self.aliased(mailbox).is_some() {
+            return false;
+        }
+        let mut give = |whole: &[u8]| _ = with_compared(whole, self.case_sensitive, &mut *each);
+        give(mailbox.whole);
+        self.untagged(mailbox, |bare| give(bare.whole));
+        let mut whole = [b'@'; PATH_BYTES_MAX];
+        let end = mailbox.domain.len() + 1;
+        if let Some(place) = whole.get_mut(1..end) {
+            place.copy_from_slice(mailbox.domain);
+            each(whole.get(..end).unwrap_or_default());
+        }
+        true
+    }
+
+    fn is_named(&self, mailbox: Mailbox<'_>) -> bool {
+        self.is_postmaster(mailbox)
+            // A map has said so, or it would not be asked for. Whether it meant the tag as well is not known.
+            || (self.asks_map && self.delimiters.untagged(mailbox.local_part).is_none())
             || self.is_known(mailbox)
             || self.aliases.is_target(mailbox.whole)
     }
@@ -203,6 +241,7 @@ mod tests {
             local_part_deny: "@%!/|",
             local_part_leading_dot: false,
             asks_store: false,
+            asks_map: false,
         };
         change(&mut rules);
         let mut builder = ListBuilder::new([7; 16], rules.local_part_case_sensitive, 0);

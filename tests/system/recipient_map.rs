@@ -1,0 +1,187 @@
+//! Recipients that another program knows: asked over a socket, remembered, and never guessed.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use support::client::Client;
+use support::map_server::{Conduct, MapServer};
+use support::server::Server;
+
+/// A map at a socket that is a file, and a server that asks it.
+struct World {
+    map: MapServer,
+    server: Server,
+    socket: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+fn config(map: &str, more: &str) -> String {
+    let cpu = ringmx::config::Config::embedded_default().shards[0].cpu;
+    format!(
+        "hostname = \"mx.test\"\ndomains = [\"x.test\"]\nrecipients = \"socketmap:{map}\"\n{more}\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
+         [[sink]]\nkind = \"discard\"\n[shards]\ncpus = [{cpu}]\n"
+    )
+}
+
+fn world(names: &[&str], more: &str) -> World {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("map.sock");
+    let map = MapServer::new(names);
+    map.listen_unix(&socket);
+    let server = Server::start_whole(&config(&format!("unix:{}:mailboxes", socket.display()), more));
+    World { map, server, socket, _folder: folder }
+}
+
+fn begun(server: &Server) -> Client {
+    let mut client = Client::greeted(server.address());
+    client.command("MAIL FROM:<>", "250");
+    client
+}
+
+fn rcpt(client: &mut Client, recipient: &str, reply: &str) {
+    client.command(&format!("RCPT TO:<{recipient}>"), reply);
+}
+
+#[test]
+fn a_map_is_asked_once_and_what_it_said_is_remembered() {
+    let world = world(&["anna@x.test"], "");
+    let mut client = begun(&world.server);
+    rcpt(&mut client, "Anna@x.test", "250 2.1.5");
+    rcpt(&mut client, "berta@x.test", "550 5.1.1");
+    rcpt(&mut client, "anna@other.test", "550 5.7.1");
+    rcpt(&mut client, "postmaster@x.test", "250 2.1.5");
+    rcpt(&mut client, "postmaster", "250 2.1.5");
+    let asked = ["mailboxes anna@x.test", "mailboxes berta@x.test", "mailboxes @x.test"];
+    assert_eq!(world.map.questions(), asked, "nobody else, and in this order");
+    world.map.add("berta@x.test");
+    let mut other = begun(&world.server);
+    rcpt(&mut other, "ANNA@x.test", "250 2.1.5");
+    rcpt(&mut other, "berta@x.test", "550 5.1.1");
+    assert_eq!(world.map.questions(), [""; 0], "it is remembered, yes and no");
+    assert!(world.map.connections() <= 4, "a connection is used again");
+}
+
+#[test]
+fn tags_and_catch_alls_are_asked_about_after_the_whole_name() {
+    let world = world(&["anna@x.test", "@all.x.test"], "recipient_delimiter = \"+\"");
+    let mut client = begun(&world.server);
+    rcpt(&mut client, "anna+lists@x.test", "250 2.1.5");
+    assert_eq!(world.map.questions(), ["mailboxes anna+lists@x.test", "mailboxes anna@x.test"]);
+    rcpt(&mut client, "postmaster+x@x.test", "250 2.1.5");
+    assert_eq!(world.map.questions(), [""; 0]);
+    rcpt(&mut client, "b+c@x.test", "550 5.1.1");
+    assert_eq!(world.map.questions(), ["mailboxes b+c@x.test", "mailboxes b@x.test", "mailboxes @x.test"]);
+}
+
+#[test]
+fn whatever_is_wrong_with_a_map_is_451_and_neither_yes_nor_no() {
+    let world = world(&["anna@x.test"], "");
+    let mut client = begun(&world.server);
+    for (number, conduct) in [
+        Conduct::Closes,
+        Conduct::CutsOff,
+        Conduct::Says("TEMP the database is away"),
+        Conduct::Says("TIMEOUT "),
+        Conduct::Says("PERM no such map"),
+        Conduct::Says("YES"),
+        Conduct::Sends(b"HTTP/1.1 200 OK\r\n\r\n"),
+        Conduct::Sends(b"2:OK,2:OK,"),
+        Conduct::Sends(b"4000000000:OK"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        world.map.conduct(conduct);
+        for _ in 0..2 {
+            rcpt(&mut client, "anna@x.test", "451 4.3.0");
+            rcpt(&mut client, &format!("nobody{number}@x.test"), "451 4.3.0");
+        }
+        rcpt(&mut client, "postmaster@x.test", "250 2.1.5");
+    }
+    let line = world.server.wait_for_log(|line| line.contains("it closed the connection and did not answer"));
+    assert!(line.contains("look recipients up, who get 451 until that is mended"), "{line}");
+    // Mended, it is believed again; nothing was remembered of the trouble.
+    world.map.conduct(Conduct::AnswersOnce);
+    rcpt(&mut client, "anna@x.test", "250 2.1.5");
+    for number in 0..9 {
+        rcpt(&mut client, &format!("nobody{number}@x.test"), "550 5.1.1");
+    }
+}
+
+#[test]
+fn a_map_that_is_gone_is_451_until_it_is_back() {
+    let world = world(&["anna@x.test", "berta@x.test", "carl@x.test"], "");
+    let mut client = begun(&world.server);
+    rcpt(&mut client, "anna@x.test", "250 2.1.5");
+    std::fs::remove_file(&world.socket).expect("it was there");
+    world.map.conduct(Conduct::Closes);
+    rcpt(&mut client, "berta@x.test", "451 4.3.0");
+    rcpt(&mut client, "anna@x.test", "250 2.1.5");
+    world.map.conduct(Conduct::Good);
+    world.map.listen_unix(&world.socket);
+    rcpt(&mut client, "berta@x.test", "250 2.1.5");
+    rcpt(&mut client, "carl@x.test", "250 2.1.5");
+}
+
+#[test]
+fn a_map_that_never_answers_holds_up_its_own_questions_only() {
+    let world = world(&["anna@x.test"], "");
+    let mut known = begun(&world.server);
+    rcpt(&mut known, "anna@x.test", "250 2.1.5");
+    world.map.conduct(Conduct::Mute);
+    let mut waiting: Vec<Client> = (0..12).map(|_| begun(&world.server)).collect();
+    let start = Instant::now();
+    for (number, client) in waiting.iter_mut().enumerate() {
+        client.send(format!("RCPT TO:<nobody{number}@x.test>\r\n").as_bytes());
+    }
+    // Others go on meanwhile.
+    rcpt(&mut known, "anna@x.test", "250 2.1.5");
+    rcpt(&mut known, "postmaster@x.test", "250 2.1.5");
+    for client in &mut waiting {
+        client.expect("451 4.3.0");
+    }
+    // More questions than threads, and each has waited for its five seconds and no longer.
+    let waited = start.elapsed();
+    assert!(waited >= Duration::from_secs(5), "{waited:?}");
+    world.map.conduct(Conduct::Good);
+    let mut client = begun(&world.server);
+    rcpt(&mut client, "nobody0@x.test", "550 5.1.1");
+}
+
+#[test]
+fn a_map_is_asked_over_tcp_as_well() {
+    let map = MapServer::new(&["anna@x.test"]);
+    let address = map.listen_tcp();
+    let server = Server::start_whole(&config(&format!("inet:127.0.0.1:{}:m", address.port()), ""));
+    let mut client = begun(&server);
+    rcpt(&mut client, "anna@x.test", "250 2.1.5");
+    rcpt(&mut client, "berta@x.test", "550 5.1.1");
+    assert_eq!(map.questions()[0], "m anna@x.test");
+}
+
+#[test]
+fn another_map_needs_a_restart_and_a_file_does_not() {
+    let world = world(&["anna@x.test"], "[control]\nsocket = \"control.sock\"");
+    let reload = || {
+        let file = world.server.folder().join("ringmx.toml");
+        let mut command = std::process::Command::new(support::server::program());
+        let output = command.arg("reload").arg(file).output().expect("it runs");
+        String::from_utf8([output.stdout, output.stderr].concat()).expect("UTF-8")
+    };
+    let write = |map: &str| {
+        let text = config(map, "[control]\nsocket = \"control.sock\"");
+        let text = text.replace("socketmap:file", "recipients.txt");
+        std::fs::write(world.server.folder().join("ringmx.toml"), text).expect("written");
+    };
+    std::fs::write(world.server.folder().join("recipients.txt"), "carl@x.test\n").expect("written");
+    write("unix:/run/other.sock:mailboxes");
+    let said = reload();
+    assert!(said.contains("recipients: ") && said.contains("restart"), "{said}");
+    rcpt(&mut begun(&world.server), "anna@x.test", "250 2.1.5");
+    write("file");
+    let said = reload();
+    assert!(said.contains("reloaded"), "{said}");
+    let mut client = begun(&world.server);
+    rcpt(&mut client, "carl@x.test", "250 2.1.5");
+    rcpt(&mut client, "anna@x.test", "550 5.1.1");
+}
