@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::Connects;
+use super::connects::Connects;
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,

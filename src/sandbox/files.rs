@@ -14,8 +14,9 @@ use landlock::{
     Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, Scope,
 };
 
+use super::connects::Connects;
 use super::credentials::errno;
-use super::{Connects, every_thread};
+use super::every_thread;
 
 /// What is known to Linux 6.15. Later kernels know more, which stays as it was.
 const KNOWN: ABI = ABI::V7;

@@ -10,6 +10,7 @@
 
 mod account;
 mod calls;
+mod connects;
 mod credentials;
 mod every_thread;
 mod files;
@@ -18,23 +19,8 @@ use std::fmt;
 use std::io;
 
 pub use self::account::{Account, AccountError, cannot_become, not_its_own};
+pub use self::connects::Connects;
 pub use self::files::{Places, directory_of, version as landlock_version};
-
-/// To whom the process goes on to connect.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Connects {
-    /// To sockets that are files.
-    pub unix: bool,
-    /// To these TCP ports, of any machine.
-    pub tcp_ports: Vec<u16>,
-}
-
-impl Connects {
-    /// Whether it connects to nobody.
-    pub fn is_none(&self) -> bool {
-        !self.unix && self.tcp_ports.is_empty()
-    }
-}
 
 /// What to give up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -89,9 +89,8 @@ pub(super) fn start(
     let (letterboxes, inboxes) = inboxes(config.shards.len(), shutdown)?;
     let mut workers = Workers::new(letterboxes, surroundings.report, tell.clone(), &registry);
     let (overflow, spill) = workers.start_spiller(config, opened.spill.clone(), space.clone())?;
-    let lookup = workers.start_keeper(opened.mailboxes.take())?;
+    let (lookup, to_map) = (workers.start_keeper(opened.mailboxes.take())?, workers.start_map(config)?);
     let to_workers = workers.start_sink(opened.workers)?;
-    let to_map = workers.start_map(config)?;
     let ways = Ways { to_workers: &to_workers, inline: opened.inline, overflow, lookup, to_map };
     let ends = ways.ends(inboxes, bound.sockets)?;
     let tls_of = |listener: &_| certificates.server_config(listener);
