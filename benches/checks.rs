@@ -76,7 +76,8 @@ fn checks(criterion: &mut Criterion) {
     group.bench_function("ten lists whose answers are known", |bench| {
         bench.iter(|| {
             let (client, mut news) = (next(), Vec::new());
-            let (checked, _) = answers.run_check(1, now, |asking| checks.score(client, asking, now, &mut news));
+            let (checked, _) =
+                answers.run_check(1, now, |asking| checks.score(client, asking, now, &mut news));
             assert!(matches!(checked, Checked::Done(_)));
         });
     });

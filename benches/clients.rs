@@ -78,7 +78,9 @@ fn clients(criterion: &mut Criterion) {
         });
     });
     group.finish();
-    seats.into_iter().for_each(|seat| clients.leave(seat));
+    for seat in seats {
+        clients.leave(seat);
+    }
 }
 
 /// Each event is paid off before the next, so that each is written.

@@ -9,7 +9,7 @@
 # of the runs. Then each flood is repeated once against a maildir, and `loadgen verify` compares what the good clients sent with what is
 # stored. RSS is the peak of the attacked instance, and the turn is the longest of any that it had, whatever else the machine did.
 #
-# KINDS, by commas: those of loadgen's scenarios (bare-lf never-reads half-data abort slowloris refusals early-talker churn idle), `tls`
+# KINDS, by commas: those of loadgen's scenarios (bare-lf never-reads half-data abort slowloris refused early-talker churn idle), `tls`
 # (a handshake a message), and mail data of messages of 1 MiB that are sent as fast as they are taken, each of one line again and again:
 # plain, dots (two dots), dot-lines (a dot and text), long-dots (no line end), lf, cr (bare CR), nul (NUL), nul-lines (NUL at the start
 # of a line), bdat-lf (bare LF in chunks of 64 KiB), normal-lf, normal-cr and normal-dots (`bare_lf` and `bare_cr` are "normalize").
@@ -18,7 +18,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 all=plain,bare-lf,lf,cr,dots,dot-lines,long-dots,nul,nul-lines,bdat-lf,normal-lf,normal-cr,normal-dots
-all=$all,never-reads,half-data,abort,slowloris,refusals,early-talker,churn,idle,tls
+all=$all,never-reads,half-data,abort,slowloris,refused,early-talker,churn,idle,tls
 runs=${1:-5} seconds=${2:-5} kinds=${3:-$all} counts=${4:-50,200}
 rate=100
 ringmx=${RINGMX:-target/release/ringmx} loadgen=${LOADGEN:-target/release/loadgen}

@@ -6,6 +6,7 @@
 
 mod checked;
 mod service_user;
+mod state;
 
 use std::path::Path;
 
@@ -13,6 +14,7 @@ pub use self::checked::Checked;
 use self::checked::sort;
 
 use crate::config::{self, Config, Lists, MapAddress, Misnamed, Places, Problem, Warning};
+use crate::dns::lookup;
 use crate::mail::address_table::Key;
 use crate::sink::{Remark, file_limit};
 use crate::smtp::policy::RecipientEntry;
@@ -50,6 +52,17 @@ fn check_for(file: Option<&Path>, running: Option<&Config>, key: Option<Key>) ->
         if let Some(text) = root_note(config, rustix::process::geteuid().is_root()) {
             warnings.push(Warning(places.finding("listener.address", text)));
         }
+        // A running server has read them, and may not do so any more.
+        if running.is_none()
+            && let Some(text) = name_servers_problem(config)
+        {
+            problems.push(Problem(places.finding("dns.servers", text)));
+        }
+        // Another user, which root becomes, is asked for itself.
+        let is_another = rustix::process::geteuid().is_root() && config.run_as.user.is_some();
+        if let Some(text) = state::note(config).filter(|_| !is_another) {
+            warnings.push(Warning(places.finding("early.state", text)));
+        }
         if let Some(text) = doctor::memory_warning(config) {
             warnings.push(Warning(places.finding("shards", text)));
         }
@@ -66,6 +79,17 @@ pub fn lists(config: &Config, key: Option<Key>) -> Result<(Lists, Vec<Warning>),
     let (lists, mut warnings) = config::read_lists(config, &places, misnamed, key)?;
     check_postmaster(config, &places, &mut warnings);
     Ok((lists, warnings))
+}
+
+/// Why there is nobody to ask, where something asks the DNS.
+fn name_servers_problem(config: &Config) -> Option<String> {
+    let of_system = config.asks_dns() && config.dns.servers.is_none();
+    of_system.then(lookup::name_servers_of_system)?.err().map(|error| no_name_servers(&error))
+}
+
+/// That the system's name servers are not known, and what to do.
+pub fn no_name_servers(error: &std::io::Error) -> String {
+    format!("/etc/resolv.conf names nobody to ask: {error}; write `servers` in [dns]")
 }
 
 /// A map is not asked here, because what serves it may be started after this. A socket that is not there is

@@ -8,6 +8,8 @@
 use std::fmt::{self, Display};
 
 use crate::config::{Config, Listener, Shard, recipients};
+use crate::dns::lookup::{KEPT_ANSWERS_MAX, KEPT_BYTES_MAX, OUT_MAX, SOCKETS_MAX};
+use crate::dns::table::{ANSWERS_BYTES_MAX, ANSWERS_MAX, QUESTIONS_OUT_MAX};
 use crate::front::clients;
 use crate::limits::{
     ALIAS_TARGETS_MAX, BATCH_FILES_MAX, BATCH_LOADED_BYTES_MAX, ENVELOPE_BYTES_FREE, ENVELOPES_BYTES_MAX,
@@ -64,6 +66,22 @@ const PLANNED_FILE_BYTES: u64 = 4 * 1024;
 /// Reading the file of aliases and making the table takes at most so many times its length, where a line has
 /// 16 octets.
 const ALIASES_FACTOR: u64 = 48;
+
+/// An answer of the DNS that is kept takes besides what its table counts: places that the table has grown
+/// for. Measured: 220 octets.
+pub const ANSWER_PLACE_BYTES: u64 = 384;
+
+/// A question to the DNS that is out: its name where it is waited for, and who waits.
+const QUESTION_BYTES: u64 = 2 * 1024;
+
+/// Each connection may wait for answers to some tens of them.
+const WAITER_BYTES: u64 = 1024;
+
+/// An answer over UDP that waits in its socket, as the kernel counts it.
+const DATAGRAM_BYTES: u64 = 8 * 1024;
+
+/// A question that is with name servers, and an answer of the largest size.
+const LOOKUP_BYTES: u64 = 80 * 1024;
 
 /// A name that a map was asked about, with its place in a table, usual ones twice over.
 const MAP_NAME_BYTES: u64 = 256;
@@ -247,7 +265,26 @@ impl MemorySum {
         }
     }
 
+    /// Where something asks it.
+    fn add_dns(&mut self, counts: &Counts) {
+        let table = |answers: usize, bytes: usize| octets(bytes) + octets(answers) * ANSWER_PLACE_BYTES;
+        let shard = table(ANSWERS_MAX, ANSWERS_BYTES_MAX) + octets(QUESTIONS_OUT_MAX) * QUESTION_BYTES;
+        let waiting = counts.connections * WAITER_BYTES;
+        let thread = table(KEPT_ANSWERS_MAX, KEPT_BYTES_MAX) + octets(OUT_MAX) * LOOKUP_BYTES;
+        let mut add = |name, bytes, bound: &str| self.add(Purpose::Program, name, bytes, bound);
+        if counts.lookup_threads > 0 {
+            add(
+                "answers of the DNS",
+                counts.shards * shard + waiting,
+                "22 MiB each shard, 1 KiB a connection",
+            );
+            let bound = "136 MiB each thread of [dns]";
+            add("threads that ask the DNS", counts.lookup_threads * thread, bound);
+        }
+    }
+
     fn add_program(&mut self, config: &Config, counts: &Counts) {
+        self.add_dns(counts);
         // Of what the allocator gives; receive buffers and the memory of direct writes are mapped.
         let heap = self.process_bytes() - self.mapped_bytes();
         let mut add = |name, bytes, bound: &str| self.add(Purpose::Program, name, bytes, bound);
@@ -261,7 +298,9 @@ impl MemorySum {
         let places = 2
             * (HANDOFF_MESSAGES_MAX + SPILLS_AWAY_MAX + INQUIRIES_AWAY_MAX + MAP_INQUIRIES_AWAY_MAX)
             + ORDERS_MAX;
-        add("channels between threads", counts.shards * octets(places) * PLACE_BYTES, "cpus");
+        let places_of_dns = if counts.lookup_threads > 0 { counts.shards + counts.lookup_threads } else { 0 };
+        let places = counts.shards * octets(places) + places_of_dns * octets(QUESTIONS_OUT_MAX);
+        add("channels between threads", places * PLACE_BYTES, "cpus");
         if let Some(file) = &config.recipients {
             let (reading, table) = recipients::bytes_max(file);
             add("recipients", table, "10.7 octets a line");
@@ -307,6 +346,9 @@ impl MemorySum {
             }
             Some(_) | None => add("octets in sockets", all, "2 x receive_buffer and 64 KiB a socket"),
         }
+        let to_name_servers = counts.lookup_threads * octets(SOCKETS_MAX);
+        let each = SOCKET_BYTES + DATAGRAM_BYTES;
+        add("sockets to name servers", to_name_servers * each, "2,048 each thread of [dns]");
         let rings: u64 = config.shards.iter().map(locked_memory::of_shard).sum();
         add("rings", rings + counts.workers * locked_memory::of_worker(), "ring_entries and buffers");
         let tables = process / PAGE_TABLE_SHARE + counts.threads * KERNEL_THREAD_BYTES;
@@ -341,6 +383,8 @@ struct Counts {
     connections: u64,
     /// Sink workers that run.
     workers: u64,
+    /// Threads that ask the DNS.
+    lookup_threads: u64,
     threads: u64,
 }
 
@@ -349,12 +393,19 @@ impl Counts {
         let shards = octets(config.shards.len());
         let of_shard = |shard: &Shard| octets(shard.connections_max + REFUSED_CONNECTIONS_MAX);
         let workers = octets(config.sink.facts().workers(config.sink.workers)).min(shards);
+        let lookup_threads = octets(config.lookup_threads());
         let of_map = config.recipient_map.as_ref().map_or(0, |_| octets(MAP_THREADS));
         Self {
             shards,
             connections: config.shards.iter().map(of_shard).sum(),
             workers,
-            threads: shards + workers + OTHER_THREADS + of_map + u64::from(config.state().is_some()),
+            lookup_threads,
+            threads: shards
+                + workers
+                + lookup_threads
+                + of_map
+                + OTHER_THREADS
+                + u64::from(config.state().is_some()),
         }
     }
 }

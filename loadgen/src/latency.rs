@@ -15,23 +15,30 @@ pub enum Phase {
     Envelope,
     /// First octet of the mail data handed to the kernel to the last one taken by it.
     Data,
+    /// RCPT sent to its refusal; in a command group from MAIL. Of those that are to be refused only.
+    Refused,
     /// Mail data sent to the final 250.
     Accepted,
     /// MAIL sent to the final 250; in the open loop from the intended time.
     Transaction,
+    /// Start of the connect (in the open loop the intended time of its first message) to the reply to QUIT,
+    /// of sessions that have a certain number of messages.
+    Session,
 }
 
 impl Phase {
     /// All, in the order of a session. A phase's index is its place in here.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Connect,
         Self::Greeting,
         Self::Tls,
         Self::Wait,
         Self::Envelope,
         Self::Data,
+        Self::Refused,
         Self::Accepted,
         Self::Transaction,
+        Self::Session,
     ];
 
     /// Its name in reports.
@@ -43,8 +50,10 @@ impl Phase {
             Self::Wait => "wait",
             Self::Envelope => "envelope",
             Self::Data => "data",
+            Self::Refused => "refused",
             Self::Accepted => "accepted",
             Self::Transaction => "transaction",
+            Self::Session => "session",
         }
     }
 }

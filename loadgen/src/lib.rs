@@ -17,7 +17,7 @@
 //!     │          │         │         │
 //!   load_thread  │         │         │    a ring, connections, the turn
 //!     │          │         │         │
-//!   client       │         │         │    one session, sans-IO
+//!   client · bot │         │         │    one session, sans-IO: of mail, of somebody hostile
 //!     │          │         │         │
 //!   outcome · plan         │         │    what came of it · what is to be done
 //!     │                    │         │
@@ -43,6 +43,7 @@ pub mod verify;
 
 pub mod load_thread;
 
+pub mod bot;
 pub mod client;
 
 pub mod outcome;

@@ -1,5 +1,6 @@
 //! Networks to draw addresses from in turn: those that connections come from, or say they come from.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
@@ -8,6 +9,12 @@ use std::str::FromStr;
 pub struct Network {
     first: IpAddr,
     prefix: u32,
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.first, self.prefix)
+    }
 }
 
 impl FromStr for Network {
@@ -71,6 +78,7 @@ mod tests {
         assert_eq!(network("127.0.0.9").address(5).to_string(), "127.0.0.9");
         assert_eq!(network("2001:db8::/32").address(0).to_string(), "2001:db8::1");
         assert_eq!(network("::/0").address(0).to_string(), "::1");
+        assert_eq!(network("127.64.0.0/10").to_string(), "127.64.0.0/10");
         assert!(network("127.0.0.0/8").is_loopback() && !network("127.0.0.0/7").is_loopback());
         for wrong in ["", "x", "127.0.0.1/33", "127.0.0.1/-1", "127.0.0.1/"] {
             assert!(wrong.parse::<Network>().is_err(), "{wrong}");

@@ -15,4 +15,6 @@ pub struct Outcome {
     pub cpu: Duration,
     /// It was cut short by a signal.
     pub interrupted: bool,
+    /// What came of the run beside it.
+    pub beside: Option<Box<Outcome>>,
 }

@@ -16,6 +16,10 @@ pub enum Metric {
     Megabytes,
     /// TLS handshakes a second.
     Handshakes,
+    /// RCPT refused a second, of those that are to be.
+    Refusals,
+    /// Sessions a second that went to their end.
+    Sessions,
     /// TLS handshakes of a hundred that resumed a session.
     Resumed,
     /// Failures.
@@ -69,13 +73,15 @@ impl FromStr for Metric {
             ("mb", ..) => Ok(Self::Megabytes),
             ("handshakes", ..) => Ok(Self::Handshakes),
             ("resumed", ..) => Ok(Self::Resumed),
+            ("refusals", ..) => Ok(Self::Refusals),
+            ("sessions", ..) => Ok(Self::Sessions),
             ("errors", ..) => Ok(Self::Errors),
             ("late", ..) => Ok(Self::Late),
             ("unsent", ..) => Ok(Self::Unsent),
             (_, Some(phase), Some((_, value))) => Ok(Self::Latency(phase, *value)),
             _ => Err(format!(
-                "{text:?} is no metric; there are rate, mb, handshakes, resumed, errors, late, unsent, and p50 p90 p99 p99.9 \
-                 p99.99 max, of a phase if it stands in front (accepted.p99)"
+                "{text:?} is no metric; there are rate, mb, handshakes, resumed, refusals, sessions, errors, late, unsent, \
+                 and p50 p90 p99 p99.9 p99.99 max, of a phase if it stands in front (accepted.p99)"
             )),
         }
     }
@@ -117,7 +123,7 @@ impl Metric {
     /// What follows its numbers.
     fn unit(self) -> &'static str {
         match self {
-            Self::Rate | Self::Megabytes | Self::Handshakes => "/s",
+            Self::Rate | Self::Megabytes | Self::Handshakes | Self::Refusals | Self::Sessions => "/s",
             Self::Resumed => "%",
             Self::Latency(..) | Self::Errors | Self::Late | Self::Unsent => "",
         }
@@ -127,7 +133,13 @@ impl Metric {
     pub fn is_count(self) -> bool {
         match self {
             Self::Errors | Self::Late | Self::Unsent => true,
-            Self::Latency(..) | Self::Rate | Self::Megabytes | Self::Handshakes | Self::Resumed => false,
+            Self::Latency(..)
+            | Self::Rate
+            | Self::Megabytes
+            | Self::Handshakes
+            | Self::Resumed
+            | Self::Refusals
+            | Self::Sessions => false,
         }
     }
 }

@@ -334,6 +334,28 @@ metrics! {
     "messages_lost_memory_total" Counter [] "Messages under way that lost their memory to others and are answered 451.",
         |s, to| to.add(&[], s.total.memory_refusals);
 
+    // The DNS, where something asks it.
+    "dns_questions_total" Counter ["shard"] "Questions that shards sent to the threads that ask the DNS. What a shard knows already is not asked.",
+        |s, to| to.each_shard(s, |shard| shard.dns_questions);
+    "dns_answers_total" Counter ["outcome"] "Answers to them: records, no_records (the name has none of the kind), no_name (there is no such name), server_failure (SERVFAIL, REFUSED), timed_out, unusable, overload (too many questions were out).",
+        |s, to| for (outcome, count) in [
+            ("records", s.total.dns_answers_records),
+            ("no_records", s.total.dns_answers_no_records),
+            ("no_name", s.total.dns_answers_no_name),
+            ("server_failure", s.total.dns_answers_server_failure),
+            ("timed_out", s.total.dns_answers_timed_out),
+            ("unusable", s.total.dns_answers_unusable),
+            ("overload", s.total.dns_answers_overload),
+        ] {
+            to.add(&[("outcome", &outcome)], count);
+        };
+    "dns_answer_duration_seconds" Histogram [] "How long answers took to come home to their shard, those that its lookup thread knew among them.",
+        |s, to| to.spread(s, None, &PHASES, |shard| &shard.dns_duration);
+    "dns_questions_out" Gauge ["shard"] "Questions that are out now.",
+        |s, to| to.each_shard(s, |shard| shard.dns_questions_out);
+    "dns_answer_bytes" Gauge ["shard"] "Octets of answers that the shard keeps.",
+        |s, to| to.each_shard(s, |shard| shard.dns_answer_bytes);
+
     // TLS.
     "tls_handshakes_total" Counter ["version" "resumed"] "TLS handshakes that were completed.",
         |s, to| {

@@ -8,6 +8,7 @@ use std::path::Path;
 use rustix::fs::{Access, AtFlags, CWD};
 
 use super::checked::{Checked, sort};
+use super::state;
 use crate::config::{Config, Problem, RunAs, Warning};
 use crate::sandbox::{self, Account};
 
@@ -111,6 +112,9 @@ fn look(config: &Config, file: Option<&Path>, account: &Account) -> Vec<Found> {
     for (index, files) in config.tls.certificates.iter().enumerate() {
         read_again(&files.chain, Place::Certificate(index, "chain"));
         read_again(&files.key, Place::Certificate(index, "key"));
+    }
+    if let Some(text) = state::note(config) {
+        found.push(Found { place: Place::Key("early.state"), text, is_error: false });
     }
     found
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::admin::{self, Admin};
 use super::client_limits;
 use super::control;
+use super::dns::{self, Dns};
 use super::document::Document;
 use super::fixed::FixedKeys;
 use super::front::{self, Front};
@@ -69,6 +70,8 @@ pub struct Config {
     pub client_places: usize,
     /// Versions and certificates.
     pub tls: Tls,
+    /// Who is asked of the DNS.
+    pub dns: Dns,
     /// What is logged and how.
     pub log: Log,
     /// As whom, and with what given up.
@@ -102,6 +105,17 @@ impl Config {
             (Extension::BinaryMime, self.sink.facts().keeps_octets()),
         ];
         kept.into_iter().filter(|(_, kept)| !kept).fold(listener.extensions, |all, (one, _)| all.without(one))
+    }
+
+    /// Whether anything may ask the DNS. Where nothing does there are no threads and no memory for it, and
+    /// the sandbox lets nobody connect.
+    pub fn asks_dns(&self) -> bool {
+        self.dns.threads.is_some() || self.front.rules.asks_dns()
+    }
+
+    /// Threads that ask the DNS; 0 where nothing does.
+    pub fn lookup_threads(&self) -> usize {
+        if self.asks_dns() { self.dns.threads_for(self.shards.len()) } else { 0 }
     }
 
     /// What one client may have.
@@ -150,6 +164,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     let (limits, clients_max) =
         session_limits::read(root.table("limits", "Bounds of sessions and transactions."));
     let shards = shards::read(&mut root, limits.message_size_max);
+    let dns = dns::read(&mut root);
     let client_limits = client_limits::read(&mut root);
     let front = front::read(&mut root);
     let keeps_clients = client_limits.is_some() || front.state.is_some();
@@ -183,6 +198,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
         client_limits,
         client_places,
         tls,
+        dns,
         front,
         log,
         run_as,

@@ -76,6 +76,7 @@ impl Config {
             recipient_delimiter: running.recipient_delimiter,
             admin: running.admin.clone(),
             run_as: running.run_as.clone(),
+            dns: running.dns.clone(),
             control: running.control.clone(),
             fixed: running.fixed.clone(),
             ..self
@@ -93,6 +94,25 @@ impl Config {
                 "the shards run with a block_memory that needs a restart, and {text}: restart, or leave this key as it was"
             )),
         }
+    }
+
+    /// The same for a server that starts with it: the threads that ask the DNS then stay, whether or not a
+    /// reload leaves anything that asks.
+    #[must_use]
+    pub fn started(mut self) -> Self {
+        self.dns.threads = self.asks_dns().then(|| self.lookup_threads());
+        self
+    }
+
+    /// Whether what this configuration asks of the DNS has somebody to ask. Threads, and the sandbox that
+    /// lets them ask, are made at the start. After [`Config::taken_over`] they are those of the running
+    /// server. The text is about `dns.threads`.
+    pub fn check_asks_dns(&self) -> Result<(), String> {
+        if self.dns.threads.is_some() || !self.asks_dns() {
+            return Ok(());
+        }
+        Err("nothing asked the DNS when the server was started, so it has no threads for that, and its sandbox lets nobody connect:              restart. With `threads` in [dns] they are there before something asks"
+            .to_owned())
     }
 
     /// Whether the map of recipients is the one that the server was started with. The text is about

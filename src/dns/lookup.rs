@@ -1,15 +1,17 @@
 //! A lookup thread: takes questions of shards, asks the configured name servers, sends the answers home.
 //!
 //! The resolver is hickory's, which knows time-outs, retries, TCP after a cut answer, CNAMEs and lifetimes.
-//! What several shards ask at the same time is asked once. hickory keeps no failures, so they are kept here
-//! for a short time: a name server that is dead is not asked again for each session (RFC 9520 §3).
+//! It keeps nothing here: its cache is bounded in answers and not in octets, so that strangers with long
+//! records could fill gigabytes, and it has no failures. A table as the shards have one keeps both, for all
+//! of them: what several shards ask is asked once, and a name server that is dead is not asked again for each
+//! session (RFC 9520 §3).
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hickory_resolver::config::{
@@ -24,27 +26,37 @@ use hickory_resolver::{Resolver, TokioResolver};
 use tokio::io::unix::AsyncFd;
 use tokio::task::LocalSet;
 
+use super::DNS_PORT;
 use super::answer::{Answer, Failure, Records};
 use super::name::Name;
 use super::question::{Kind, Question};
-use super::table::ANSWER_WAIT_MAX;
+use super::table::{ANSWER_WAIT_MAX, Answers, Look, QUESTIONS_OUT_MAX, Waiter};
 use crate::handoff::channel::{Consumer, Receiver, Sender, Waiting};
 use crate::handoff::lookup::{Answered, Asked};
 
 /// How long one name server has for one try; there are two.
 const TRY_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// Answers that the resolver keeps for all shards.
-const CACHE_ANSWERS_MAX: u64 = 65_536;
+/// Answers that a lookup thread keeps for its shards.
+pub const KEPT_ANSWERS_MAX: usize = 64 * 1024;
+
+/// Octets that they take.
+pub const KEPT_BYTES_MAX: usize = 32 << 20;
 
 /// Questions that are with name servers at a time; more wait in the channel.
-const OUT_MAX: usize = 1024;
+pub const OUT_MAX: usize = 1024;
 
-/// How long a failure is told without asking again.
-const FAILURE_KEPT: Duration = Duration::from_secs(5);
+/// Sockets to name servers: two of these are asked at a time.
+pub const SOCKETS_MAX: usize = 2 * OUT_MAX;
 
-/// Failures that are kept.
-const FAILURES_MAX: usize = 16 * 1024;
+const _: () = assert!(OUT_MAX <= QUESTIONS_OUT_MAX, "the table has room for all that are out");
+
+/// A failure is kept for as long as the table sees fit.
+const AS_LONG_AS_FIT: Duration = Duration::ZERO;
+
+/// What lists of clients say of them holds for no shorter and no longer time.
+const LISTING_MIN: Duration = Duration::from_mins(1);
+const LISTING_MAX: Duration = Duration::from_hours(1);
 
 /// "No such name" is told for at most so long, whatever the SOA says: a domain that was made a minute ago is
 /// to be found.
@@ -59,46 +71,52 @@ const RECORDS_MAX: usize = 64;
 /// Octets of texts of an answer that are used.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
 
-/// Asks the name servers, until no shard is left. Does not return before.
+/// The name servers that the system is configured with (`/etc/resolv.conf`); at least one.
+pub fn name_servers_of_system() -> io::Result<Vec<SocketAddr>> {
+    let (config, _) = hickory_resolver::system_conf::read_system_conf()
+        .map_err(|error| io::Error::other(error.to_string()))?;
+    let address = |server: &NameServerConfig| SocketAddr::new(server.ip, DNS_PORT);
+    Ok(config.name_servers().iter().map(address).collect())
+}
+
+/// Asks these name servers, until no shard is left. Does not return before. `ready` is called when the thread
+/// takes questions.
 pub fn run(
     consumer: &Consumer,
     asked: &Receiver<Asked>,
     to_shards: Vec<Sender<Answered>>,
-    servers: Option<&[SocketAddr]>,
+    servers: &[SocketAddr],
+    ready: impl FnOnce(),
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let tasks = LocalSet::new();
     let served = tasks.run_until(async {
         // The resolver's own tasks belong to this runtime.
-        let desk = Rc::new(Desk { resolver: resolver(servers)?, to_shards, state: RefCell::default() });
-        serve(consumer, asked, &desk).await
+        let resolver = resolver(servers)?;
+        let table = RefCell::new(Answers::new(KEPT_ANSWERS_MAX, KEPT_BYTES_MAX));
+        ready();
+        serve(consumer, asked, &Rc::new(Desk { resolver, to_shards, table })).await
     });
     runtime.block_on(served)
 }
 
-/// A resolver of these servers, or of the system's.
-fn resolver(servers: Option<&[SocketAddr]>) -> io::Result<TokioResolver> {
-    let (config, mut options) = match servers {
-        Some(servers) => (of_servers(servers), ResolverOpts::default()),
-        None => hickory_resolver::system_conf::read_system_conf()
-            .map_err(|error| io::Error::other(format!("reading /etc/resolv.conf: {error}")))?,
-    };
+/// A resolver of these servers.
+fn resolver(servers: &[SocketAddr]) -> io::Result<TokioResolver> {
+    let mut options = ResolverOpts::default();
     options.timeout = TRY_TIMEOUT;
     options.attempts = 2;
     options.ndots = 0;
     options.use_hosts_file = ResolveHosts::Never;
     options.case_randomization = true;
     options.max_active_requests = OUT_MAX;
-    options.cache_size = CACHE_ANSWERS_MAX;
-    options.negative_max_ttl = Some(NEGATIVE_MAX);
-    // Names are whole: nothing is searched for in our own domain.
-    let config = ResolverConfig::from_parts(None, Vec::new(), config.name_servers);
-    Resolver::builder_with_config(config, TokioRuntimeProvider::default())
+    options.cache_size = 0;
+    Resolver::builder_with_config(of_servers(servers), TokioRuntimeProvider::default())
         .with_options(options)
         .build()
         .map_err(|error| io::Error::other(format!("making a resolver: {error}")))
 }
 
+/// Names are whole: nothing is searched for in our own domain.
 fn of_servers(servers: &[SocketAddr]) -> ResolverConfig {
     let server = |address: &SocketAddr| {
         let connection = |mut connection: ConnectionConfig| {
@@ -117,15 +135,8 @@ struct Desk {
     resolver: TokioResolver,
     /// One a shard.
     to_shards: Vec<Sender<Answered>>,
-    state: RefCell<State>,
-}
-
-#[derive(Default)]
-struct State {
-    /// Questions that are out, with the shards that wait.
-    out: HashMap<Question, Vec<u16>>,
-    /// Failures that are told without asking again.
-    failed: HashMap<Question, (Failure, Instant)>,
+    /// What is known, and which shards wait for what is out.
+    table: RefCell<Answers>,
 }
 
 /// Takes questions until no shard can ask any more.
@@ -159,32 +170,27 @@ async fn serve(consumer: &Consumer, asked: &Receiver<Asked>, desk: &Rc<Desk>) ->
 
 impl Desk {
     fn is_full(&self) -> bool {
-        self.state.borrow().out.len() >= OUT_MAX
+        self.table.borrow().out() >= OUT_MAX
     }
 
-    /// Asks, unless that is out already or has failed just now.
+    /// Asks, unless that is known or out already.
     fn ask(desk: &Rc<Self>, Asked { shard, question }: Asked) {
-        let mut state = desk.state.borrow_mut();
         let now = Instant::now();
-        if let Some((failure, until)) = state.failed.get(&question) {
-            if *until > now {
-                let failure = *failure;
-                drop(state);
-                return desk.tell(shard, question, Answer::Failed(failure), FAILURE_KEPT);
-            }
-            state.failed.remove(&question);
+        let mut table = desk.table.borrow_mut();
+        if let Some((answer, lifetime)) = table.known_for(&question, now) {
+            return desk.tell(shard.into(), question, answer, lifetime);
         }
-        if let Some(shards) = state.out.get_mut(&question) {
-            if !shards.contains(&shard) {
-                shards.push(shard);
-            }
-            return;
+        match table.look(&question, shard.into(), now) {
+            Look::Waits => return,
+            Look::Known(answer) => return desk.tell(shard.into(), question, answer, AS_LONG_AS_FIT),
+            Look::Ask(_) => drop(table),
         }
-        state.out.insert(question.clone(), vec![shard]);
-        drop(state);
         let desk = Rc::clone(desk);
         tokio::task::spawn_local(async move {
-            let (answer, lifetime) = desk.look_up(&question).await;
+            let (looking, asked) = (Rc::clone(&desk), question.clone());
+            // On a task of its own: a panic over what a stranger's name server sent ends nothing but this.
+            let looked = tokio::task::spawn_local(async move { looking.look_up(&asked).await }).await;
+            let (answer, lifetime) = looked.unwrap_or((Answer::Failed(Failure::Unusable), AS_LONG_AS_FIT));
             desk.finish(question, answer, lifetime);
         });
     }
@@ -198,31 +204,25 @@ impl Desk {
         match tokio::time::timeout(ANSWER_WAIT_MAX, lookup).await {
             Ok(Ok(lookup)) => read(question.kind, &lookup),
             Ok(Err(error)) => read_error(&error),
-            Err(_) => (Answer::Failed(Failure::TimedOut), FAILURE_KEPT),
+            Err(_) => (Answer::Failed(Failure::TimedOut), AS_LONG_AS_FIT),
         }
     }
 
     fn finish(&self, question: Question, answer: Answer, lifetime: Duration) {
-        let mut state = self.state.borrow_mut();
-        let shards = state.out.remove(&question).unwrap_or_default();
-        if let Answer::Failed(failure) = answer {
-            let now = Instant::now();
-            if state.failed.len() >= FAILURES_MAX {
-                state.failed.retain(|_, (_, until)| *until > now);
-            }
-            if state.failed.len() < FAILURES_MAX {
-                state.failed.insert(question.clone(), (failure, now + FAILURE_KEPT));
-            }
-        }
-        drop(state);
+        let (now, answer) = (Instant::now(), Arc::new(answer));
+        let mut table = self.table.borrow_mut();
+        let shards = table.arrive(question.clone(), Arc::clone(&answer), lifetime, now);
+        let lifetime = table.known_for(&question, now).map_or(lifetime, |(_, lifetime)| lifetime);
+        drop(table);
         for shard in shards {
-            self.tell(shard, question.clone(), answer.clone(), lifetime);
+            self.tell(shard, question.clone(), Arc::clone(&answer), lifetime);
         }
     }
 
-    fn tell(&self, shard: u16, question: Question, answer: Answer, lifetime: Duration) {
-        if let Some(shard) = self.to_shards.get(usize::from(shard)) {
-            // Where the inbox is full the shard has given up waiting for these answers.
+    fn tell(&self, shard: Waiter, question: Question, answer: Arc<Answer>, lifetime: Duration) {
+        if let Some(shard) = usize::try_from(shard).ok().and_then(|shard| self.to_shards.get(shard)) {
+            // The inbox has room for all that the shard waits for: where it is full, the shard has given up
+            // waiting for some.
             let _ = shard.send_and_ring(Answered { question, answer, lifetime });
         }
     }
@@ -253,12 +253,17 @@ fn text_name(name: &rr::Name) -> Option<Name> {
 
 /// What records say.
 fn read(kind: Kind, lookup: &Lookup) -> (Answer, Duration) {
-    let lifetime = lookup.valid_until().saturating_duration_since(Instant::now());
+    let mut lifetime = lookup.valid_until().saturating_duration_since(Instant::now());
     let data = || lookup.answers().iter().map(|record| &record.data).take(4 * RECORDS_MAX);
     let records = match kind {
         Kind::A => {
             let address = |data: &RData| if let RData::A(address) = data { Some(address.0) } else { None };
-            Records::A(data().filter_map(address).take(RECORDS_MAX).collect())
+            let addresses: Vec<Ipv4Addr> = data().filter_map(address).take(RECORDS_MAX).collect();
+            // Lists of clients answer with addresses of this network (RFC 5782 §2.1).
+            if !addresses.is_empty() && addresses.iter().all(Ipv4Addr::is_loopback) {
+                lifetime = lifetime.clamp(LISTING_MIN, LISTING_MAX);
+            }
+            Records::A(addresses)
         }
         Kind::Aaaa => {
             let address = |data: &RData| if let RData::AAAA(address) = data { Some(address.0) } else { None };
@@ -299,7 +304,7 @@ fn read(kind: Kind, lookup: &Lookup) -> (Answer, Duration) {
 
 /// What it means that there are no records, and for how long.
 fn read_error(error: &NetError) -> (Answer, Duration) {
-    let failed = |failure| (Answer::Failed(failure), FAILURE_KEPT);
+    let failed = |failure| (Answer::Failed(failure), AS_LONG_AS_FIT);
     match error {
         NetError::Dns(DnsError::NoRecordsFound(none)) => {
             let seconds = none.negative_ttl.map(|seconds| Duration::from_secs(seconds.into()));

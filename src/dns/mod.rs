@@ -12,6 +12,9 @@ pub mod name;
 pub mod question;
 pub mod table;
 
+/// The port that a name server has where none is named (RFC 1035 §4.2).
+pub const DNS_PORT: u16 = 53;
+
 pub use self::answer::{Answer, Failure, Records};
 pub use self::asking::Asking;
 pub use self::name::Name;

@@ -1,5 +1,5 @@
-//! A shard's table of answers: no lock, bounded in entries and octets, and one question out once however many
-//! wait for it.
+//! A table of answers: no lock, bounded in entries and octets, and one question out once however many wait
+//! for it. Each shard has one, and so has each lookup thread, where shards are those who wait.
 //!
 //! ```text
 //!   look ──► known? ───────────────────────────────► Look::Known
@@ -12,7 +12,8 @@
 //!   overdue ──► failed: timed out, its waiters are told; what arrives later is kept for the next
 //! ```
 //!
-//! Failures are kept, too, for a short time that doubles while they go on (RFC 9520 §3).
+//! Failures are kept, too (RFC 9520 §3): for as long as whoever tells of them says, or for a short time that
+//! doubles while they go on.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -37,7 +38,8 @@ pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
 const LIFETIME_MIN: Duration = Duration::from_secs(5);
 const LIFETIME_MAX: Duration = Duration::from_hours(24);
 
-/// How long a failure is kept: from the first one, doubled with each, to the last.
+/// How long a failure is kept of which nobody says for how long: the first one, and at most, doubled with
+/// each.
 const FAILURE_LIFETIME_MIN: Duration = Duration::from_secs(5);
 const FAILURE_LIFETIME_MAX: Duration = Duration::from_mins(1);
 
@@ -98,6 +100,7 @@ struct Entry {
 #[derive(Debug)]
 struct Out {
     number: Number,
+    asked_at: Instant,
     /// Many clients may wait for one answer, and each look again and again.
     waiters: BTreeSet<Waiter>,
 }
@@ -127,9 +130,15 @@ impl Answers {
 
     /// The answer, as far as it is known. Nothing is asked.
     pub fn known(&mut self, question: &Question, now: Instant) -> Option<Arc<Answer>> {
+        self.known_for(question, now).map(|(answer, _)| answer)
+    }
+
+    /// The same, and how long it holds from now on.
+    pub fn known_for(&mut self, question: &Question, now: Instant) -> Option<(Arc<Answer>, Duration)> {
         let entry = self.entries.get_mut(*self.by_question.get(question)?)?.as_mut()?;
         entry.used = true;
-        (entry.until > now).then(|| Arc::clone(&entry.answer))
+        let left = entry.until.saturating_duration_since(now);
+        (!left.is_zero()).then(|| (Arc::clone(&entry.answer), left))
     }
 
     /// The answer, or who waits for it is told later.
@@ -146,7 +155,8 @@ impl Answers {
         }
         self.numbers += 1;
         let number = Number(self.numbers);
-        self.out.insert(question.clone(), Out { number, waiters: BTreeSet::from([waiter]) });
+        let out = Out { number, asked_at: now, waiters: BTreeSet::from([waiter]) };
+        self.out.insert(question.clone(), out);
         self.deadlines.push_back((now + ANSWER_WAIT_MAX, number, question.clone()));
         Look::Ask(number)
     }
@@ -158,17 +168,23 @@ impl Answers {
         waiters.into_iter().collect()
     }
 
-    /// An answer came home. It is kept for its lifetime. Gives those who waited for it.
+    /// An answer came home. It is kept for its lifetime; a failure with a lifetime of zero for longer with
+    /// each failure before. Gives those who waited for it.
     pub fn arrive(
         &mut self,
         question: Question,
-        answer: Answer,
+        answer: impl Into<Arc<Answer>>,
         lifetime: Duration,
         now: Instant,
     ) -> Vec<Waiter> {
         let waiters = self.cannot_ask(&question);
-        self.keep(question, answer, lifetime, now);
+        self.keep(question, answer.into(), lifetime, now);
         waiters
+    }
+
+    /// When a question was asked that is out.
+    pub fn asked_at(&self, question: &Question) -> Option<Instant> {
+        self.out.get(question).map(|out| out.asked_at)
     }
 
     /// When [`Answers::next_overdue`] has something to do; none while nothing is out.
@@ -213,12 +229,13 @@ impl Answers {
         }
     }
 
-    fn keep(&mut self, question: Question, answer: Answer, lifetime: Duration, now: Instant) {
+    fn keep(&mut self, question: Question, answer: Arc<Answer>, lifetime: Duration, now: Instant) {
         let before = self.by_question.get(&question).and_then(|index| self.entries.get(*index)?.as_ref());
         let failures_before = before.map_or(0, |entry| entry.failures);
-        let (failures, lifetime) = if matches!(answer, Answer::Failed(_)) {
+        let (failures, lifetime) = if matches!(*answer, Answer::Failed(_)) {
             let doubled = FAILURE_LIFETIME_MIN * (1 << failures_before.min(6));
-            (failures_before + 1, doubled.min(FAILURE_LIFETIME_MAX))
+            let wanted = if lifetime.is_zero() { doubled } else { lifetime };
+            (failures_before + 1, wanted.min(FAILURE_LIFETIME_MAX))
         } else {
             (0, lifetime.clamp(LIFETIME_MIN, LIFETIME_MAX))
         };
@@ -230,14 +247,8 @@ impl Answers {
                 return;
             }
         }
-        let entry = Entry {
-            question: question.clone(),
-            answer: Arc::new(answer),
-            until: now + lifetime,
-            failures,
-            bytes,
-            used: false,
-        };
+        let entry =
+            Entry { question: question.clone(), answer, until: now + lifetime, failures, bytes, used: false };
         let index = self.free.pop().unwrap_or_else(|| {
             self.entries.push(None);
             self.entries.len() - 1
@@ -319,15 +330,27 @@ mod tests {
     fn failures_are_kept_for_longer_each_time_and_forgotten_with_the_first_answer() {
         let (mut table, mut now) = (Answers::default(), Instant::now());
         for seconds in [5, 10, 20, 40, 60, 60] {
-            table.arrive(question(1), Answer::Failed(Failure::Server), HOUR, now);
+            table.arrive(question(1), Answer::Failed(Failure::Server), Duration::ZERO, now);
             let end = now + Duration::from_secs(seconds);
             assert!(table.known(&question(1), before(end)).is_some(), "{seconds}");
             assert!(table.known(&question(1), end).is_none(), "{seconds}");
             now = end;
         }
         table.arrive(question(1), answer(1), HOUR, now);
-        table.arrive(question(1), Answer::Failed(Failure::Server), HOUR, now);
+        table.arrive(question(1), Answer::Failed(Failure::Server), Duration::ZERO, now);
         assert!(table.known(&question(1), now + Duration::from_secs(5)).is_none());
+    }
+
+    #[test]
+    fn a_failure_lives_as_long_as_it_is_told_to_and_not_for_hours() {
+        let (mut table, now) = (Answers::default(), Instant::now());
+        let second = Duration::from_secs(1);
+        for (lifetime, kept) in [(second, second), (HOUR, FAILURE_LIFETIME_MAX)] {
+            table.arrive(question(1), Answer::Failed(Failure::Server), lifetime, now);
+            let (_, left) = table.known_for(&question(1), before(now + kept)).expect("known");
+            assert_eq!(left, Duration::from_millis(1));
+            assert!(table.known(&question(1), now + kept).is_none());
+        }
     }
 
     #[test]

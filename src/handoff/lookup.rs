@@ -1,5 +1,6 @@
 //! What crosses between a shard and the threads that ask the DNS.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dns::{Answer, Question};
@@ -18,8 +19,8 @@ pub struct Asked {
 pub struct Answered {
     /// What was asked.
     pub question: Question,
-    /// What is known of it.
-    pub answer: Answer,
+    /// What is known of it. Shared by all that know it.
+    pub answer: Arc<Answer>,
     /// How long that holds.
     pub lifetime: Duration,
 }

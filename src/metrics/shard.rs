@@ -71,6 +71,8 @@ macro_rules! counters {
             ended_by: [Counter; EndedBy::ALL.len()],
             /// Octets of the messages that were answered 250.
             pub message_size: Histogram,
+            /// How long answers of the DNS took to come home, from the question.
+            pub dns_duration: Histogram,
             /// How long turns took: from the moment that their events are there to the next call of the
             /// kernel.
             pub turn_duration: Histogram,
@@ -86,6 +88,8 @@ macro_rules! counters {
             ended_by: [u64; EndedBy::ALL.len()],
             /// Octets of the messages that were answered 250.
             pub message_size: Spread,
+            /// How long answers of the DNS took to come home, from the question.
+            pub dns_duration: Spread,
             /// How long turns took.
             pub turn_duration: Spread,
         }
@@ -99,6 +103,7 @@ macro_rules! counters {
                     phases: std::array::from_fn(|index| self.phases[index].spread()),
                     ended_by: std::array::from_fn(|index| self.ended_by[index].value()),
                     message_size: self.message_size.spread(),
+                    dns_duration: self.dns_duration.spread(),
                     turn_duration: self.turn_duration.spread(),
                 }
             }
@@ -121,6 +126,7 @@ macro_rules! counters {
                     *count += more;
                 }
                 self.message_size.merge(&other.message_size);
+                self.dns_duration.merge(&other.dns_duration);
                 self.turn_duration.merge(&other.turn_duration);
             }
         }
@@ -174,6 +180,27 @@ counters! {
     buffers,
     /// Octets of owned blocks in use (gauge).
     block_bytes_used,
+    /// Questions to the DNS that went to a lookup thread.
+    dns_questions,
+    /// Of their answers, those with records.
+    dns_answers_records,
+    /// Of their answers, that the name has no record of the kind.
+    dns_answers_no_records,
+    /// Of their answers, that there is no such name.
+    dns_answers_no_name,
+    /// Of their answers, that a name server failed or refused to answer.
+    dns_answers_server_failure,
+    /// Of their answers, that no name server answered in time; and questions whose answer did not come home
+    /// in time.
+    dns_answers_timed_out,
+    /// Of their answers, those that could not be used.
+    dns_answers_unusable,
+    /// Of their answers, that too many questions were out; and questions that were not sent for this reason.
+    dns_answers_overload,
+    /// Questions to the DNS that are out (gauge).
+    dns_questions_out,
+    /// Octets of answers of the DNS that the shard keeps (gauge).
+    dns_answer_bytes,
     /// TLS handshakes that were completed.
     tls_handshakes,
     /// Of these, sessions that were resumed.

@@ -14,12 +14,12 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::connects::Connects;
-
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     TargetArch,
 };
+
+use super::connects::Connects;
 
 /// Calls that are allowed whatever their arguments.
 const ALLOWED: &[libc::c_long] = &[
@@ -199,18 +199,23 @@ fn allowed(connects: &Connects) -> BTreeMap<i64, Vec<SeccompRule>> {
     let number = |number: libc::c_int| u64::from(number.cast_unsigned());
     let kind = number(0xf);
     // SCTP and MPTCP are streams as well, and Landlock sees none of the connections that they make.
-    let socket = |family, type_| {
+    let socket = |family, type_, protocol| {
         rule(&[
             (0, Wanted::Is(number(family))),
             (1, Wanted::Bits(kind, number(type_))),
-            (2, Wanted::Is(PROTOCOL_OF_STREAMS)),
+            (2, Wanted::Is(number(protocol))),
         ])
     };
+    let internet =
+        |type_, protocol| [libc::AF_INET, libc::AF_INET6].map(|family| socket(family, type_, protocol));
     // Listeners that a reload adds.
-    let mut sockets =
-        vec![socket(libc::AF_INET, libc::SOCK_STREAM), socket(libc::AF_INET6, libc::SOCK_STREAM)];
+    let mut sockets = Vec::from(internet(libc::SOCK_STREAM, USUAL_PROTOCOL));
     if connects.unix {
-        sockets.push(socket(libc::AF_UNIX, libc::SOCK_STREAM));
+        sockets.push(socket(libc::AF_UNIX, libc::SOCK_STREAM, USUAL_PROTOCOL));
+    }
+    if connects.dns {
+        sockets.extend(internet(libc::SOCK_DGRAM, USUAL_PROTOCOL));
+        sockets.extend(internet(libc::SOCK_STREAM, libc::IPPROTO_TCP));
     }
     // To which ports is for Landlock to say.
     if !connects.is_none() {
@@ -249,8 +254,8 @@ fn allowed(connects: &Connects) -> BTreeMap<i64, Vec<SeccompRule>> {
     rules
 }
 
-/// The usual protocol of a type of sockets: of streams, TCP.
-const PROTOCOL_OF_STREAMS: u64 = 0;
+/// The usual protocol of a type of sockets: of streams TCP, of datagrams UDP.
+const USUAL_PROTOCOL: libc::c_int = 0;
 /// Names a mapping (Linux 5.17); the C library does for its own.
 const PR_SET_VMA: libc::c_int = 0x5356_4d41;
 /// Shares the blocks of a file.

@@ -1,4 +1,4 @@
-//! To whom a process that gave everything else up may connect.
+//! To whom the process goes on to connect.
 
 /// To whom the process goes on to connect.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -7,11 +7,13 @@ pub struct Connects {
     pub unix: bool,
     /// To these TCP ports, of any machine.
     pub tcp_ports: Vec<u16>,
+    /// Name servers are asked: over UDP, and over TCP at one of those ports.
+    pub dns: bool,
 }
 
 impl Connects {
     /// Whether it connects to nobody.
     pub fn is_none(&self) -> bool {
-        !self.unix && self.tcp_ports.is_empty()
+        !self.unix && !self.dns && self.tcp_ports.is_empty()
     }
 }

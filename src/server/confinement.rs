@@ -31,11 +31,12 @@ pub(super) struct Confinement {
 
 /// Becomes the configured user and stays with the files that are needed. What only root can read has been
 /// read; the store, threads and rings come afterwards, so that they are the user's. `log_file` is the log's
-/// file, open.
+/// file, open; `name_servers` are those that are asked, none where nothing asks.
 pub(super) fn enter(
     config: &Config,
     file: Option<&Path>,
     log_file: Option<&File>,
+    name_servers: &[SocketAddr],
     log: &mut Log,
 ) -> Result<Confinement, ServeError> {
     let account = Account::to_become(&config.run_as).map_err(|error| ServeError::new(error.to_string()))?;
@@ -45,7 +46,7 @@ pub(super) fn enter(
     if let Some(owner) = owner {
         hand_over(config, log_file, owner).map_err(ServeError::new)?;
     }
-    let places = config.run_as.sandbox.then(|| places(config, file));
+    let places = config.run_as.sandbox.then(|| places(config, file, name_servers));
     let plan = Plan { account, binds_low_ports: binds_low_ports(config), places };
     let entered = sandbox::enter(&plan).map_err(|error| {
         ServeError::new(format!(
@@ -56,7 +57,7 @@ pub(super) fn enter(
     if let (Some(account), Some(store)) = (&plan.account, config.sink.facts().directory()) {
         check_store(account, store)?;
     }
-    let connects = connects(config);
+    let connects = connects(config, name_servers);
     Ok(Confinement { is_wanted: config.run_as.sandbox, connects, landlock: entered.landlock })
 }
 
@@ -76,25 +77,29 @@ impl Confinement {
 }
 
 /// What is opened from now on.
-fn places(config: &Config, file: Option<&Path>) -> Places {
+fn places(config: &Config, file: Option<&Path>, name_servers: &[SocketAddr]) -> Places {
     let mut places = Places { store: sink::writes_in(&config.sink), ..Places::default() };
     let certificates = config.tls.certificates.iter().flat_map(|files| [&files.chain, &files.key]);
     places.sockets.extend(socket_directories(config));
     places.state = config.state().map(directory_of);
     places.log = config.log.file.as_deref().map(directory_of);
     let tables = config.recipients.iter().chain(&config.aliases).chain(certificates).map(PathBuf::as_path);
-    places.connects = connects(config);
+    places.connects = connects(config, name_servers);
     for file in file.into_iter().chain(tables) {
         places.read_again(file);
     }
     places
 }
 
-/// Whoever serves the map of recipients.
-fn connects(config: &Config) -> Connects {
-    let tcp_ports = config.recipient_map.iter().filter_map(RecipientMap::port).collect();
+/// Whoever serves the map of recipients, and name servers.
+fn connects(config: &Config, name_servers: &[SocketAddr]) -> Connects {
+    let ports = config.recipient_map.iter().filter_map(RecipientMap::port);
+    let mut tcp_ports: Vec<u16> = ports.chain(name_servers.iter().map(SocketAddr::port)).collect();
+    tcp_ports.sort_unstable();
+    tcp_ports.dedup();
     let is_unix = |map: &RecipientMap| matches!(map.address, MapAddress::Unix(_));
-    Connects { unix: config.recipient_map.as_ref().is_some_and(is_unix), tcp_ports }
+    let unix = config.recipient_map.as_ref().is_some_and(is_unix);
+    Connects { unix, tcp_ports, dns: !name_servers.is_empty() }
 }
 
 /// What root has made for the user, or makes for it: the log's file, and the directory of sockets, which is

@@ -90,6 +90,9 @@ impl Plan {
         if let Err(text) = config.check_memory_of_messages() {
             return Err(vec![told(Problem(places.finding("limits.message_size_max", text)))]);
         }
+        if let Err(text) = config.check_asks_dns() {
+            return Err(vec![told(Problem(places.finding("dns.threads", text)))]);
+        }
         if let Err(text) = config.check_domains_of_sink(&self.running.config, &needs_restart) {
             return Err(vec![told(Problem(places.finding("domains", text)))]);
         }

@@ -95,7 +95,7 @@ impl ShardStart {
             parts: Parts::new(ends.overflow),
             mailboxes: Mailboxes::new(number, ends.lookup),
             recipient_map: RecipientMap::new(number, ends.to_map),
-            answers: Answers::new(number, ends.to_dns),
+            answers: Answers::new(number, ends.to_dns, Arc::clone(&self.metrics)),
             log: self.log,
             lines: Lines::new(&self.service.logged),
             metrics: self.metrics,

@@ -2,6 +2,7 @@
 //! connect.
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,9 +27,14 @@ use crate::admin::health::Health;
 use crate::admin::socket::{Listening, SocketFile};
 use crate::admin::status::source::Source;
 use crate::admin::{self, Admin, AdminStart};
+use crate::buffer::SpillBudget;
+use crate::check::no_name_servers;
 use crate::config::{Config, Lists};
+use crate::dns::lookup;
+use crate::dns::table::QUESTIONS_OUT_MAX;
 use crate::front::clients::{self as front, Count};
 use crate::handoff::channel::{Sender as ToShard, Sender as ToWorker};
+use crate::handoff::lookup::Asked;
 use crate::handoff::message::Message;
 use crate::handoff::recipient_map::MapInquiry;
 use crate::log::{self, Log};
@@ -74,9 +80,10 @@ pub(super) fn start(
     if shutdown.has_begun() {
         return Ok(None);
     }
-    let confinement = confinement::enter(config, file, log_file, log)?;
+    let name_servers = name_servers(config)?;
+    let confinement = confinement::enter(config, file, log_file, &name_servers, log)?;
     probe::probe().map_err(|unusable| ServeError::new(unusable.to_string()))?;
-    let (mut opened, space) = open_sink(config, &surroundings)?;
+    let (opened, space) = open_sink(config, &surroundings)?;
     let (clients, keeper) = count_clients(config, &registry, &log_report, log)?;
     if !shutdown.may_listen() {
         return Ok(None);
@@ -86,15 +93,13 @@ pub(super) fn start(
     introduce(config, &places, &opened, admin.as_ref(), log);
     registry.set_certificates(certificates.ends(&config.tls.certificates));
     let (tell, events) = unbounded();
-    let (letterboxes, inboxes) = inboxes(config.shards.len(), shutdown)?;
+    let (letterboxes, inboxes) = inboxes(config, shutdown)?;
     let mut workers = Workers::new(letterboxes, surroundings.report, tell.clone(), &registry);
-    let (overflow, spill) = workers.start_spiller(config, opened.spill.clone(), space.clone())?;
-    let (lookup, to_map) = (workers.start_keeper(opened.mailboxes.take())?, workers.start_map(config)?);
-    let to_workers = workers.start_sink(opened.workers)?;
-    let ways = Ways { to_workers: &to_workers, inline: opened.inline, overflow, lookup, to_map };
+    let (ways, spill) = start_workers(&mut workers, config, opened, space.clone(), &name_servers)?;
     let ends = ways.ends(inboxes, bound.sockets)?;
     let tls_of = |listener: &_| certificates.server_config(listener);
-    let first = Generation::new(1, config.clone(), table, None, places, &tls_of).map_err(ServeError::new)?;
+    let started = config.clone().started();
+    let first = Generation::new(1, started, table, None, places, &tls_of).map_err(ServeError::new)?;
     registry.ask_lists(lists_of(&first.checks));
     let (watch, changed) = watch_files(config, read_at)?;
     let remembering = workers.start_remembering(keeper)?;
@@ -109,7 +114,7 @@ pub(super) fn start(
     };
     let shards = common.start_shards(ends, &tell)?;
     let orders: Vec<_> = workers.letterboxes.iter().map(|letterbox| letterbox.orders.clone()).collect();
-    let health = Arc::new(health(&registry, to_workers.len(), &orders, space, shutdown));
+    let health = Arc::new(health(&registry, ways.to_workers.len(), &orders, space, shutdown));
     let generations = Generations::new(first, tables);
     let audience =
         Audience { registry: Arc::clone(&registry), service_manager: Arc::clone(&service_manager) };
@@ -158,6 +163,33 @@ fn surroundings(
         spool: Arc::clone(registry.spool()),
         is_named: Arc::new(move |mailbox| tables.name(mailbox)),
     }
+}
+
+/// The name servers that are asked; none where nothing asks.
+fn name_servers(config: &Config) -> Result<Vec<SocketAddr>, ServeError> {
+    if !config.asks_dns() {
+        return Ok(Vec::new());
+    }
+    match &config.dns.servers {
+        Some(servers) => Ok(servers.clone()),
+        None => lookup::name_servers_of_system().map_err(|why| ServeError::new(no_name_servers(&why))),
+    }
+}
+
+/// Starts what works for shards, and gives the ways there, and the budget of spill files.
+fn start_workers(
+    workers: &mut Workers,
+    config: &Config,
+    mut opened: Opened,
+    space: Option<Arc<Space>>,
+    name_servers: &[SocketAddr],
+) -> Result<(Ways, Option<Arc<SpillBudget>>), ServeError> {
+    let (overflow, spill) = workers.start_spiller(config, opened.spill.clone(), space)?;
+    let lookup = workers.start_keeper(opened.mailboxes.take())?;
+    let to_workers = workers.start_sink(opened.workers)?;
+    let to_map = workers.start_map(config)?;
+    let to_dns = workers.start_lookups(config.lookup_threads(), name_servers)?;
+    Ok((Ways { to_workers, to_map, to_dns, inline: opened.inline, overflow, lookup }, spill))
 }
 
 /// Opens the sink, and watches the space of its file system, if it has one.
@@ -265,8 +297,9 @@ fn health(
 }
 
 /// The inbox of each shard. A stop is ordered there.
-fn inboxes(shards: usize, shutdown: &Shutdown) -> Result<(Vec<Letterbox>, Vec<Inbox>), ServeError> {
-    let made = (0..shards).map(|_| inbox(0)).collect::<Result<Vec<_>, _>>();
+fn inboxes(config: &Config, shutdown: &Shutdown) -> Result<(Vec<Letterbox>, Vec<Inbox>), ServeError> {
+    let answers_max = if config.asks_dns() { QUESTIONS_OUT_MAX } else { 0 };
+    let made = config.shards.iter().map(|_| inbox(answers_max)).collect::<Result<Vec<_>, _>>();
     let made = made.map_err(|error| ServeError::of_machine("making an eventfd", &error))?;
     for (letterbox, _) in &made {
         shutdown.order_at_stop(letterbox.orders.clone());
@@ -275,29 +308,23 @@ fn inboxes(shards: usize, shutdown: &Shutdown) -> Result<(Vec<Letterbox>, Vec<In
 }
 
 /// Where what shards have for others goes.
-struct Ways<'a> {
-    to_workers: &'a [ToWorker<Box<Message>>],
+struct Ways {
+    to_workers: Vec<ToWorker<Box<Message>>>,
+    to_dns: Vec<ToWorker<Asked>>,
     inline: Option<fn() -> Box<dyn Sink>>,
     overflow: Overflow,
     lookup: Lookup,
     to_map: Vec<ToWorker<MapInquiry>>,
 }
 
-impl Ways<'_> {
+impl Ways {
     /// The ends of each shard.
     fn ends(&self, inboxes: Vec<Inbox>, sockets: Vec<Vec<NewSocket>>) -> Result<Vec<Ends>, ServeError> {
         let ends = inboxes.into_iter().zip(sockets).enumerate().map(|(number, (inbox, sockets))| {
+            let to_dns = self.to_dns.iter().cycle().nth(number).cloned();
             let (overflow, lookup, to_map) =
                 (self.overflow.clone(), self.lookup.clone(), self.to_map.clone());
-            Ok(Ends {
-                sockets,
-                inbox,
-                to_sink: self.to_sink(number)?,
-                overflow,
-                lookup,
-                to_map,
-                to_dns: None,
-            })
+            Ok(Ends { sockets, inbox, to_sink: self.to_sink(number)?, overflow, lookup, to_map, to_dns })
         });
         ends.collect()
     }
@@ -342,12 +369,11 @@ fn count_clients(
         Found::Unusable(why) => (None, Some(why)),
     };
     report::lacks(note.as_slice(), log);
-    let (table, secret) = match found {
-        Some(found) => found,
-        None => {
-            let secret = random_octets()?;
-            (front::Clients::new(config.client_places, &secret), secret)
-        }
+    let (table, secret) = if let Some(found) = found {
+        found
+    } else {
+        let secret = random_octets()?;
+        (front::Clients::new(config.client_places, &secret), secret)
     };
     let clients = Clients::new(table, config.limits_of_clients());
     let counted = Arc::clone(&clients);

@@ -1,10 +1,11 @@
 //! The threads that work for shards because a shard never waits: the sink's workers, the spiller, the keeper
-//! of mailboxes, those that ask the map of recipients.
+//! of mailboxes, those that ask the map of recipients and the DNS.
 //!
 //! Each is started with the ways to and from the shards, and each tells the control thread that it serves and
 //! that it ended.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crossbeam_channel::{Sender, bounded};
@@ -14,7 +15,10 @@ use super::error::ServeError;
 use super::event::ThreadEvent;
 use crate::buffer::SpillBudget;
 use crate::config::Config;
+use crate::dns::lookup;
+use crate::dns::table::QUESTIONS_OUT_MAX;
 use crate::handoff::channel::{Consumer, Receiver, Sender as ToWorker};
+use crate::handoff::lookup::Asked;
 use crate::handoff::message::Message;
 use crate::handoff::recipient_map::MapInquiry;
 use crate::limits::{
@@ -121,6 +125,26 @@ impl Workers {
             Ok(())
         })?;
         Ok(Lookup::Keeper(naming, to_keeper))
+    }
+
+    /// Starts so many threads that ask these name servers, and gives the way to each.
+    pub(super) fn start_lookups(
+        &mut self,
+        threads: usize,
+        name_servers: &[SocketAddr],
+    ) -> Result<Vec<ToWorker<Asked>>, ServeError> {
+        let mut ends = Vec::new();
+        for number in 0..threads {
+            let (consumer, to_dns, asked) = channel(QUESTIONS_OUT_MAX)?;
+            let answers: Vec<_> = self.letterboxes.iter().map(|shard| shard.answers.clone()).collect();
+            let name_servers = name_servers.to_owned();
+            self.start(format!("dns-{number}"), move |ready| {
+                let ended = lookup::run(&consumer, &asked, answers, &name_servers, ready);
+                ended.map_err(|error| format!("the DNS cannot be asked: {error}"))
+            })?;
+            ends.push(to_dns);
+        }
+        Ok(ends)
     }
 
     /// Starts the threads that ask the map of recipients, if there is one, and gives the shards' ways to

@@ -13,6 +13,7 @@ use crate::dns::{Answer, Asking, Failure, Question};
 use crate::front::siblings::Siblings;
 use crate::handoff::channel::{MustRing, Sender};
 use crate::handoff::lookup::{Answered, Asked};
+use crate::metrics::{Counter, ShardMetrics};
 
 /// One shard's questions and answers.
 #[derive(Debug)]
@@ -23,8 +24,9 @@ pub struct Answers {
     /// Without memory as long as nothing was asked.
     table: Table,
     siblings: Siblings,
-    /// Who waits for what came home, each once after [`Answers::take_woken`] has begun.
+    /// Who waits for what came home.
     woken: Vec<Waiter>,
+    metrics: Arc<ShardMetrics>,
 }
 
 /// What became of a check.
@@ -37,9 +39,16 @@ pub enum Checked<T> {
 }
 
 impl Answers {
-    /// Those of this shard, which asks this lookup thread.
-    pub fn new(shard: u16, to_lookup: Option<Sender<Asked>>) -> Self {
-        Self { shard, to_lookup, table: Table::default(), siblings: Siblings::default(), woken: Vec::new() }
+    /// Those of this shard, which asks this lookup thread and counts so.
+    pub fn new(shard: u16, to_lookup: Option<Sender<Asked>>, metrics: Arc<ShardMetrics>) -> Self {
+        Self {
+            shard,
+            to_lookup,
+            table: Table::default(),
+            siblings: Siblings::default(),
+            woken: Vec::new(),
+            metrics,
+        }
     }
 
     /// The answer, as far as it is known. Nothing is asked.
@@ -55,18 +64,28 @@ impl Answers {
         waiter: Waiter,
         now: Instant,
     ) -> (Option<Arc<Answer>>, MustRing) {
+        if let Some(answer) = self.table.known(question, now) {
+            return (Some(answer), None);
+        }
         match self.table.look(question, waiter, now) {
-            Look::Known(answer) => (Some(answer), None),
             Look::Waits => (None, None),
             Look::Ask(_) => {
                 let asked = Asked { shard: self.shard, question: question.clone() };
                 let sent = self.to_lookup.as_ref().map(|to_lookup| to_lookup.try_send(asked));
                 if let Some(Ok(must_ring)) = sent {
+                    self.metrics.dns_questions.add(1);
                     return (None, must_ring);
                 }
                 // Nobody else waits for what is out only now.
                 let _ = self.table.cannot_ask(question);
-                (Some(Arc::new(Answer::Failed(Failure::Overload))), None)
+                let answer = Arc::new(Answer::Failed(Failure::Overload));
+                self.count(&answer);
+                (Some(answer), None)
+            }
+            // Too many are out.
+            Look::Known(answer) => {
+                self.count(&answer);
+                (Some(answer), None)
             }
         }
     }
@@ -122,6 +141,11 @@ impl Answers {
     /// An answer came home.
     pub fn handle_answer(&mut self, answered: Answered, now: Instant) {
         let Answered { question, answer, lifetime } = answered;
+        // One that came too late was counted when its time was over.
+        if let Some(asked_at) = self.table.asked_at(&question) {
+            self.metrics.dns_duration.add_duration(now.saturating_duration_since(asked_at));
+            self.count(&answer);
+        }
         self.woken.extend(self.table.arrive(question, answer, lifetime, now));
     }
 
@@ -129,6 +153,7 @@ impl Answers {
     /// once. Whoever calls gives the memory back by [`Answers::give_back`].
     pub fn take_woken(&mut self, now: Instant) -> Vec<Waiter> {
         while let Some(waiters) = self.table.next_overdue(now) {
+            self.metrics.dns_answers_timed_out.add(1);
             self.woken.extend(waiters);
         }
         self.woken.sort_unstable();
@@ -147,14 +172,26 @@ impl Answers {
         self.table.next_deadline().map(|deadline| deadline.saturating_duration_since(now))
     }
 
-    /// Questions that are out.
-    pub fn out(&self) -> usize {
-        self.table.out()
+    /// Tells what is out and what is kept.
+    pub fn update_gauges(&self) {
+        self.metrics.dns_questions_out.set(self.table.out() as u64);
+        self.metrics.dns_answer_bytes.set(self.table.bytes() as u64);
     }
 
-    /// Octets that the answers take.
-    pub fn bytes(&self) -> usize {
-        self.table.bytes()
+    fn count(&self, answer: &Answer) {
+        outcome(&self.metrics, answer).add(1);
+    }
+}
+
+fn outcome<'a>(metrics: &'a ShardMetrics, answer: &Answer) -> &'a Counter {
+    match answer {
+        Answer::Records(_) => &metrics.dns_answers_records,
+        Answer::NoRecords => &metrics.dns_answers_no_records,
+        Answer::NoName => &metrics.dns_answers_no_name,
+        Answer::Failed(Failure::Server) => &metrics.dns_answers_server_failure,
+        Answer::Failed(Failure::TimedOut) => &metrics.dns_answers_timed_out,
+        Answer::Failed(Failure::Unusable) => &metrics.dns_answers_unusable,
+        Answer::Failed(Failure::Overload) => &metrics.dns_answers_overload,
     }
 }
 
@@ -172,7 +209,7 @@ mod tests {
     /// A shard's answers, and what it asks.
     fn answers(room: usize) -> (Answers, Receiver<Asked>) {
         let (to_lookup, asked) = Consumer::new().expect("eventfd").channel(room);
-        (Answers::new(3, Some(to_lookup)), asked)
+        (Answers::new(3, Some(to_lookup), Arc::default()), asked)
     }
 
     /// Needs the first two, and asks the third ahead.
@@ -182,8 +219,8 @@ mod tests {
     }
 
     fn arrive(answers: &mut Answers, name: &str, answer: Answer, now: Instant) -> Vec<Waiter> {
-        let lifetime = Duration::from_mins(1);
-        answers.handle_answer(Answered { question: question(name), answer, lifetime }, now);
+        let (question, lifetime) = (question(name), Duration::from_mins(1));
+        answers.handle_answer(Answered { question, answer: Arc::new(answer), lifetime }, now);
         answers.take_woken(now)
     }
 
@@ -201,7 +238,7 @@ mod tests {
         assert_eq!(arrive(&mut answers, "a.test", Answer::NoRecords, now), [7]);
         let result = Checked::Done(vec![Answer::NoRecords, Answer::NoName]);
         assert_eq!(answers.run_check(7, now, check).0, result);
-        assert!(names(&asked).is_empty() && answers.out() == 1, "what is out is not asked again");
+        assert!(names(&asked).is_empty() && answers.table.out() == 1, "what is out is not asked again");
     }
 
     #[test]
@@ -212,7 +249,8 @@ mod tests {
         }
         for name in ["a.test", "b.test", "c.test"] {
             let (question, lifetime) = (question(name), Duration::from_mins(1));
-            answers.handle_answer(Answered { question, answer: Answer::NoName, lifetime }, now);
+            let answer = Arc::new(Answer::NoName);
+            answers.handle_answer(Answered { question, answer, lifetime }, now);
         }
         assert_eq!(answers.take_woken(now), [7, 9]);
         assert!(answers.take_woken(now).is_empty());
@@ -229,9 +267,9 @@ mod tests {
         assert_eq!(names(&asked), ["a.test"]);
         assert_eq!(answers.run_check(8, now, check).0, Checked::Waits);
         assert_eq!(names(&asked), ["b.test"]);
-        let mut nobody = Answers::new(3, None);
+        let mut nobody = Answers::new(3, None, Arc::default());
         assert_eq!(nobody.run_check(7, now, check).0, Checked::Done(vec![overload(), overload()]));
-        assert_eq!((nobody.out(), nobody.bytes(), nobody.due_in(now)), (0, 0, None));
+        assert_eq!((nobody.table.out(), nobody.table.bytes(), nobody.due_in(now)), (0, 0, None));
     }
 
     #[test]
@@ -245,7 +283,7 @@ mod tests {
         assert_eq!(answers.take_woken(late), [7]);
         let failed = || Answer::Failed(Failure::TimedOut);
         assert_eq!(answers.run_check(7, late, check).0, Checked::Done(vec![failed(), failed()]));
-        assert_eq!((answers.due_in(late), answers.out()), (None, 0));
+        assert_eq!((answers.due_in(late), answers.table.out()), (None, 0));
     }
 
     #[test]
@@ -256,5 +294,27 @@ mod tests {
         assert_eq!(answers.end_check(now, check), Some(vec![Answer::NoRecords, failed]));
         assert!(names(&asked).is_empty());
         assert_eq!(answers.known(&question("b.test"), now), None, "that is not kept");
+    }
+
+    #[test]
+    fn each_question_is_counted_once_and_so_is_what_became_of_it() {
+        let ((mut answers, _asked), now) = (answers(2), Instant::now());
+        let metrics = Arc::clone(&answers.metrics);
+        assert_eq!(answers.run_check(7, now, check).0, Checked::Waits);
+        answers.update_gauges();
+        let read = || metrics.read();
+        assert_eq!((read().dns_questions, read().dns_answers_overload, read().dns_questions_out), (2, 1, 2));
+        let later = now + Duration::from_millis(20);
+        arrive(&mut answers, "a.test", Answer::NoRecords, later);
+        arrive(&mut answers, "b.test", Answer::NoName, now + ANSWER_WAIT_MAX);
+        let values = read();
+        assert_eq!((values.dns_answers_no_records, values.dns_answers_no_name), (1, 1));
+        assert_eq!((values.dns_duration.count(), values.dns_answers_timed_out), (2, 0));
+        assert_eq!(
+            answers.run_check(7, now, check).0,
+            Checked::Done(vec![Answer::NoRecords, Answer::NoName])
+        );
+        answers.update_gauges();
+        assert!(read().dns_answer_bytes > 0 && read().dns_questions_out == 0);
     }
 }

@@ -532,6 +532,7 @@ impl<R: Ring> Shard<R> {
 
     fn update_gauges(&self) {
         let metrics = &self.context.metrics;
+        self.context.answers.update_gauges();
         metrics.connections_open.set(self.connections.len() as u64);
         metrics.messages_at_sink.set(self.context.delivery.under_way() as u64);
         metrics.buffers.set(self.context.pool.buffers() as u64);

@@ -7,9 +7,12 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use ringmx::dns::table::{ANSWERS_BYTES_MAX, ANSWERS_MAX, Answers};
+use ringmx::dns::{Answer, Kind, Name, Question, Records};
 use ringmx::limits::{ENVELOPES_BYTES_MAX, HELD_BYTES_MAX};
 use ringmx::memory_sum::{
-    CONNECTION_BYTES, MESSAGE_BYTES, MemorySum, SocketMemory, TLS_BYTES, TLS_HANDSHAKE_BYTES,
+    ANSWER_PLACE_BYTES, CONNECTION_BYTES, MESSAGE_BYTES, MemorySum, SocketMemory, TLS_BYTES,
+    TLS_HANDSHAKE_BYTES,
 };
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustls::pki_types::ServerName;
@@ -162,6 +165,57 @@ fn more_listeners_take_no_more_memory_for_recipients() {
     println!("{} MiB with one listener, {} MiB with eight", one / MIB, eight / MIB);
     // A table of these takes 1 MiB.
     assert!(eight <= one + 6 * MIB, "{one} octets, with more listeners {eight}");
+}
+
+/// Set for the process that fills a table of answers: with what.
+const ANSWERS: &str = "RINGMX_TEST_ANSWERS";
+
+/// What an answer has in a table that is filled with as many as it holds.
+const SHAPES: [(&str, usize, usize); 3] =
+    [("short", 12, 0), ("long names", 250, 0), ("long texts", 12, 60_000)];
+
+/// Only for the processes that [`a_table_of_answers_takes_no_more_than_the_sum_says`] starts.
+#[test]
+fn fill_a_table_of_answers() {
+    let Some(shape) = std::env::var_os(ANSWERS) else { return };
+    let (_, name_bytes, text_bytes) =
+        SHAPES.into_iter().find(|(name, ..)| *shape == **name).expect("one of them");
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/status").expect("its status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+    };
+    let (before, now) = (resident(), Instant::now());
+    let mut table = Answers::default();
+    for number in 0..2 * ANSWERS_MAX {
+        let label = |bytes: usize| "x".repeat(bytes);
+        let labels = [label(name_bytes.saturating_sub(200).max(1)), label(60), label(60), label(60)];
+        let labels = if name_bytes > 200 { &labels[..] } else { &labels[..1] };
+        let name = format!("{number:05}{}", labels.join("."));
+        let question = Question::new(Kind::Txt, Name::new(name.as_bytes()).expect("a name"));
+        let text = vec![b'x'; text_bytes].into_boxed_slice();
+        let answer = if text_bytes > 0 { Answer::Records(Records::Txt(vec![text])) } else { Answer::NoName };
+        table.look(&question, 7, now);
+        table.arrive(question, answer, Duration::from_hours(1), now);
+    }
+    println!("taken: {} of {} counted", resident().saturating_sub(before), table.bytes());
+}
+
+#[test]
+fn a_table_of_answers_takes_no_more_than_the_sum_says() {
+    let _machine = crate::beside_others();
+    for (shape, ..) in SHAPES {
+        let mut child = Command::new(std::env::current_exe().expect("this program"));
+        child.args(["--exact", "memory_sum::fill_a_table_of_answers", "--nocapture"]).env(ANSWERS, shape);
+        let output = child.output().expect("it runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let taken =
+            text.lines().find_map(|line| line.split_once("taken: ")?.1.split_once(" of ")?.0.parse().ok());
+        let taken: u64 = taken.unwrap_or_else(|| panic!("{shape}: {text}"));
+        println!("{shape}: {taken} octets");
+        let most = ANSWERS_BYTES_MAX as u64 + ANSWERS_MAX as u64 * ANSWER_PLACE_BYTES;
+        assert!(taken <= most, "{shape}: {taken} octets, more than {most}");
+    }
 }
 
 /// Little memory and few connections, so that a test can use all of it up.

@@ -2,4 +2,5 @@
 //! the whole server behind it.
 
 mod inside;
+mod name_servers;
 mod serving;

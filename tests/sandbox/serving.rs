@@ -73,8 +73,8 @@ fn wrong_threads(server: &Server, user: u32, capabilities: &str) -> Vec<String> 
     wrong
 }
 
-/// Each sink, with everything on the way: TLS with a key that only root may read, spill files, a reload of
-/// the recipients and of a listener.
+/// Each sink, with everything on the way: TLS with a key that only root may read, spill files, a thread that
+/// asks the DNS, a reload of the recipients and of a listener.
 #[test]
 fn a_server_that_root_starts_becomes_the_user_and_takes_mail() {
     if !is_root() {
@@ -93,7 +93,8 @@ fn a_server_that_root_starts_becomes_the_user_and_takes_mail() {
         let config = |listeners: &str| {
             format!(
                 "hostname = \"mx.example.org\"\ndomains = [\"example.org\"]\nrecipients = \"recipients\"\n{listeners}\
-                 [[tls.certificate]]\nchain = \"c.pem\"\nkey = \"k.pem\"\n[shards]\ncpus = [0]\n[[sink]]\n{sink}\n{}",
+                 [[tls.certificate]]\nchain = \"c.pem\"\nkey = \"k.pem\"\n[shards]\ncpus = [0]\n[[sink]]\n{sink}\n\
+                 [dns]\nthreads = 1\nservers = [\"127.0.0.1\"]\n{}",
                 run_as(NOBODY)
             )
         };

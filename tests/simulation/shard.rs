@@ -101,7 +101,7 @@ impl Builder {
             parts: Parts::new(overflow),
             mailboxes: Mailboxes::new(0, lookup),
             recipient_map: RecipientMap::default(),
-            answers: Answers::new(0, None),
+            answers: Answers::new(0, None, Arc::clone(&metrics)),
             log,
             lines: Lines::new(&logged),
             metrics: Arc::clone(&metrics),

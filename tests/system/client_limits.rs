@@ -190,6 +190,24 @@ fn a_message_under_way_is_taken_before_errors_end_its_session() {
 }
 
 #[test]
+fn what_is_counted_is_the_clients_that_xclient_names() {
+    let config = config("[client_limits]\nmessages = \"2/hour\"\nerrors = \"1/hour\"");
+    let config = config.replace("proxy_from", "xclient_from");
+    let server = Server::start_with_files(&config, &[("recipients.txt", "known@example.org\n")]);
+    let mut front = Client::greeted(server.address());
+    // Nobody is charged with what the front does itself.
+    (0..3).for_each(|_| drop(front.command("XYZZY", "500")));
+    for (address, reply) in
+        [("192.0.2.1", "250"), ("192.0.2.2", "250"), ("192.0.2.1", "250"), ("192.0.2.1", "450 4.7.1")]
+    {
+        front.command(&format!("XCLIENT ADDR={address}"), "220");
+        front.command("EHLO client.example", "250");
+        front.command("MAIL FROM:<>", reply);
+        front.command("RSET", "250");
+    }
+}
+
+#[test]
 fn limits_come_and_go_with_a_reload() {
     let mut server = server("");
     for _ in 0..10 {
@@ -201,7 +219,7 @@ fn limits_come_and_go_with_a_reload() {
     let reload = |server: &mut Server, text: &str, times: usize| {
         std::fs::write(&path, text).expect("written");
         server.signal(rustix::process::Signal::HUP);
-        let until = Instant::now() + Duration::from_secs(60);
+        let until = Instant::now() + Duration::from_mins(1);
         while server.log().iter().filter(|line| line.contains(" reloaded ")).count() < times {
             assert!(Instant::now() < until, "{}", server.log().join("\n"));
             std::thread::sleep(Duration::from_millis(10));
@@ -301,6 +319,7 @@ fn a_state_that_cannot_be_written_is_said_and_mail_is_taken() {
     let state = folder.path().join("missing").join("clients.state");
     let limits = with_state().replace("clients.state", state.to_str().expect("UTF-8"));
     let server = server(&limits);
+    server.wait_for_log(|line| line.contains(" warning ") && line.contains("early.state"));
     let line = server.wait_for_log(|line| line.contains("writing what is known of clients"));
     assert!(line.contains("missing/clients.state") && line.contains("No such file"), "{line}");
     greeted(&server, "192.0.2.1").deliver("a@client.example", "known@example.org", b"Subject: x\r\n\r\n");

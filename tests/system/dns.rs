@@ -1,4 +1,5 @@
-//! The lookup thread against a DNS server that answers rightly, late, wrongly or never.
+//! The lookup thread against a DNS server that answers rightly, late, wrongly or never; and the server that
+//! starts and ends it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,7 +8,10 @@ use std::time::{Duration, Instant};
 use ringmx::dns::{Answer, Failure, Kind, Name, Question, Records};
 use ringmx::handoff::channel::{Consumer, Receiver, Sender};
 use ringmx::handoff::lookup::{Answered, Asked};
+use rustix::process::Signal;
+use support::client::Client;
 use support::dns_server::{Behaviour, DnsServer};
+use support::server::Server;
 
 /// Shards' ends of one lookup thread.
 struct Shards {
@@ -25,7 +29,7 @@ impl Shards {
         let (to_shards, consumers) = ends.unzip();
         let consumer = Consumer::new().expect("a bell");
         let (ask, asked) = consumer.channel(4096);
-        std::thread::spawn(move || ringmx::dns::lookup::run(&consumer, &asked, to_shards, Some(&servers)));
+        std::thread::spawn(move || ringmx::dns::lookup::run(&consumer, &asked, to_shards, &servers, || {}));
         Self { ask, consumers }
     }
 
@@ -50,7 +54,7 @@ impl Shards {
         self.ask(0, &question);
         let answered = self.answer(0);
         assert_eq!(answered.question, question);
-        (answered.answer, answered.lifetime)
+        ((*answered.answer).clone(), answered.lifetime)
     }
 }
 
@@ -109,10 +113,12 @@ fn failures_have_their_kinds_and_are_not_asked_again_at_once() {
     let (server, shards) = started();
     server.behave("servfail.test", Behaviour::ServerFailure).behave("refused.test", Behaviour::Refused);
     server.behave("silent.test", Behaviour::Silent).behave("wrong.test", Behaviour::WrongId);
+    server.behave("garbage.test", Behaviour::Garbage);
     assert_eq!(shards.look(Kind::A, "servfail.test").0, Answer::Failed(Failure::Server));
     assert_eq!(shards.look(Kind::A, "refused.test").0, Answer::Failed(Failure::Server));
     assert_eq!(shards.look(Kind::A, "silent.test").0, Answer::Failed(Failure::TimedOut));
     assert_eq!(shards.look(Kind::A, "wrong.test").0, Answer::Failed(Failure::TimedOut));
+    assert!(matches!(shards.look(Kind::A, "garbage.test").0, Answer::Failed(_)));
     let asked = server.asked_in_all();
     assert_eq!(shards.look(Kind::A, "wrong.test").0, Answer::Failed(Failure::TimedOut));
     assert_eq!(server.asked_in_all(), asked, "the failure is known");
@@ -121,10 +127,13 @@ fn failures_have_their_kinds_and_are_not_asked_again_at_once() {
 #[test]
 fn a_long_answer_comes_over_tcp_and_a_late_one_in_time() {
     let (server, shards) = started();
-    server.txt("long.test", vec![b'x'; 60_000]).behave("cut.test", Behaviour::Truncated);
+    // With the lengths of its strings this is the largest message that TCP carries (RFC 1035 §4.2.2), but for
+    // 40 octets.
+    const LONG: usize = 65_200;
+    server.txt("long.test", vec![b'x'; LONG]).behave("cut.test", Behaviour::Truncated);
     server.address_of("cut.test", "192.0.2.1").address_of("late.test", "192.0.2.1");
     server.behave("late.test", Behaviour::Late(Duration::from_millis(300)));
-    assert_eq!(shards.look(Kind::Txt, "long.test").0.texts()[0].len(), 60_000);
+    assert_eq!(shards.look(Kind::Txt, "long.test").0.texts()[0].len(), LONG);
     assert_eq!(shards.look(Kind::A, "cut.test").0.v4().len(), 1);
     assert_eq!(shards.look(Kind::A, "late.test").0.v4().len(), 1);
 }
@@ -159,4 +168,77 @@ fn one_server_that_is_dead_leaves_the_other() {
     let dead = DnsServer::start().address();
     let shards = Shards::new(1, vec![dead, server.address()]);
     assert_eq!(shards.look(Kind::A, "x.test").0.v4().len(), 1);
+}
+
+#[test]
+fn what_one_shard_asked_the_others_are_told_without_a_question() {
+    let (server, shards) = started();
+    server.address_of("x.test", "192.0.2.1").behave("servfail.test", Behaviour::ServerFailure);
+    for name in ["x.test", "nobody.test", "servfail.test"] {
+        let question = question(Kind::A, name);
+        shards.ask(0, &question);
+        let first = shards.answer(0);
+        let asked = server.asked(name);
+        shards.ask(1, &question);
+        let second = shards.answer(1);
+        assert_eq!((server.asked(name), &second.answer), (asked, &first.answer), "{name}");
+        assert!(second.lifetime <= first.lifetime && !second.lifetime.is_zero(), "{name}");
+    }
+}
+
+#[test]
+fn what_a_list_says_holds_for_a_minute_and_not_for_days() {
+    let (server, shards) = started();
+    let minute = Duration::from_mins(1);
+    for (name, seconds, longest) in [("short.test", 0, minute), ("long.test", 172_800, 60 * minute)] {
+        server.set_lifetime(seconds);
+        server.address_of(name, "127.0.0.2");
+        let (answer, lifetime) = shards.look(Kind::A, name);
+        assert_eq!(answer.v4().len(), 1);
+        // The thread keeps it, and it has aged a little.
+        assert!(lifetime <= longest && lifetime + minute / 2 > longest, "{name}: {lifetime:?}");
+    }
+    server.address_of("host.test", "192.0.2.1");
+    assert!(shards.look(Kind::A, "host.test").1 > 60 * minute, "no list says that");
+}
+
+/// A server whose configuration has `[dns]`, with these lines.
+fn server_with(dns: &str) -> Server {
+    Server::start(&format!(
+        "[[sink]]\nkind = \"maildir\"\npath = \"mail\"\n[shards]\ncpus = \"all\"\n[dns]\n{dns}"
+    ))
+}
+
+fn threads_of(server: &Server) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.id())).expect("its threads");
+    let name = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).ok();
+    let names = tasks.filter_map(|task| name(task.ok()?));
+    names.map(|name| name.trim().to_owned()).filter(|name| name.starts_with("dns-")).collect()
+}
+
+#[test]
+fn lookup_threads_serve_beside_mail_and_end_with_the_server() {
+    let name_server = DnsServer::start();
+    let mut server = server_with(&format!("threads = 1\nservers = [\"{}\"]\n", name_server.address()));
+    assert_eq!(threads_of(&server), ["dns-0"]);
+    let mut client = Client::greeted(server.address());
+    let reply = client.deliver("a@x.test", "b@example.org", b"Subject: x\r\n\r\ntext\r\n");
+    assert!(reply.starts_with("250"), "{reply}");
+    drop(client);
+    assert!(server.stop().success(), "{}", server.log().join("\n"));
+    assert_eq!(name_server.asked_in_all(), 0, "nothing asks yet");
+}
+
+#[test]
+fn without_anything_that_asks_there_is_no_lookup_thread_and_a_reload_names_the_restart() {
+    let mut server = server_with("");
+    assert_eq!(threads_of(&server), [""; 0]);
+    let file = server.folder().join("ringmx.toml");
+    let config = std::fs::read_to_string(&file).expect("the configuration");
+    std::fs::write(&file, config + "threads = 1\n").expect("written");
+    server.signal(Signal::HUP);
+    server.wait_for_log(|line| line.contains("dns.threads") && line.contains("until then it is not given"));
+    server.wait_for_log(|line| line.contains(" reloaded "));
+    assert_eq!(threads_of(&server), [""; 0]);
+    assert!(server.stop().success());
 }

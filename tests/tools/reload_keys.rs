@@ -86,6 +86,8 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("shard.buffer_size", "discard", "\"16KiB\"", "\"64KiB\""),
     ("shard.block_memory", "discard", "\"64MiB\"", "\"128MiB\""),
     ("shard.connections_max", "discard", "-", "2000"),
+    ("dns.servers", "discard", "[\"127.0.0.1\"]", "[\"127.0.0.1:5353\"]"),
+    ("dns.threads", "discard", "-", "1"),
     ("log.file", "discard", "-", "\"ringmx.log\""),
     ("log.format", "discard", "\"text\"", "\"json\""),
     ("log.sessions", "discard", "true", "false"),
@@ -146,6 +148,7 @@ fn config(key: &str, kind: &str, value: &str) -> Config {
     if table == "shard" {
         put("[[shard]]", "shard", &[given("cpu", &cpu().to_string())]);
     }
+    put("[dns]", "dns", &[]);
     put("[log]", "log", &[]);
     for other in ["admin", "control"] {
         put(&format!("[{other}]"), other, &[]);

@@ -33,10 +33,11 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tls",
         ],
     ),
-    ("check", &["config", "doctor", "sandbox", "sink", "smtp::policy", "tls"]),
+    ("check", &["config", "dns", "doctor", "sandbox", "sink", "smtp::policy", "tls"]),
     (
         "doctor",
         &[
+            "dns::lookup",
             "memory_sum",
             "resource_limits",
             "ring::locked_memory",
@@ -52,6 +53,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "admin",
             "check",
+            "dns",
             "front",
             "handoff",
             "log",
@@ -83,7 +85,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "threads",
         ],
     ),
-    ("memory_sum", &["admin", "front::clients", "log", "ring::locked_memory", "smtp::settings"]),
+    ("memory_sum", &["admin", "dns", "front::clients", "log", "ring::locked_memory", "smtp::settings"]),
     ("shutdown", &["handoff::channel", "handoff::doorbell", "log", "shard::order", "signals"]),
     ("shard", &["dns", "front", "handoff", "log", "metrics", "ring", "sink", "smtp", "tls"]),
     ("sink", &["accounts", "handoff", "metrics", "smtp::trace"]),
@@ -108,7 +110,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("buffer", &[]),
     ("huge_pages", &[]),
     ("mail", &["limits"]),
-    ("config", &["front", "smtp::extension", "smtp::policy", "smtp::settings"]),
+    ("config", &["dns", "front", "smtp::extension", "smtp::policy", "smtp::settings"]),
     ("limits", &[]),
     ("escape", &[]),
     ("timestamp", &[]),

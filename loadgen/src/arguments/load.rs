@@ -7,16 +7,18 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::Args;
 
+use super::times::{positive_time, time};
 use crate::network::Network;
 use crate::proxy::ProxyVersion;
 use crate::rate::Rate;
+use crate::scenario::bots::KindMix;
 use crate::scenario::mix::Mix;
 use crate::size::Size;
 use crate::threshold::Threshold;
 use crate::tls::mode::{Mode, Version};
 
 /// What to send, where and how.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct LoadArguments {
     /// The receiver: a name or an address, and a port
     #[arg(value_name = "HOST:PORT")]
@@ -84,7 +86,8 @@ pub struct LoadArguments {
     #[arg(long, value_name = "MAILBOX", default_value = "recipient@example.test", help_heading = "Message")]
     pub to: String,
 
-    /// Forward-path that the scenario refusals expects to be refused
+    /// Forward-path that the scenario refused expects to be refused, and that bots name; {} in it stands for
+    /// a number that no other RCPT has
     #[arg(long, value_name = "MAILBOX", default_value = "unknown@refused.test", help_heading = "Message")]
     pub unknown: String,
 
@@ -96,7 +99,8 @@ pub struct LoadArguments {
     #[arg(long, value_name = "NETWORK", default_value = "198.18.0.0/15", help_heading = "Addresses")]
     pub proxy_clients: Network,
 
-    /// Connect from these addresses, one a connection in turn: 127.0.0.2, or 127.0.0.0/8
+    /// Connect from these addresses, one a connection in turn (of bots as the seed draws them): 127.0.0.2, or
+    /// 127.0.0.0/8 [default: the system chooses; for bots 127.64.0.0/10]
     #[arg(long, value_name = "NETWORK", help_heading = "Addresses")]
     pub source: Option<Network>,
 
@@ -141,7 +145,8 @@ pub struct LoadArguments {
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     pub html: Option<PathBuf>,
 
-    /// Write the latency of transactions as HdrHistogram percentiles, in milliseconds
+    /// Write the latency of transactions (of sessions, if no mail was accepted) as HdrHistogram percentiles, in
+    /// milliseconds
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     pub hgrm: Option<PathBuf>,
 
@@ -157,10 +162,59 @@ pub struct LoadArguments {
     /// Allow a target that is not a loopback address
     #[arg(long, help_heading = "This machine")]
     pub i_own_this_host: bool,
-}
 
-/// A time above zero.
-fn positive_time(text: &str) -> Result<Duration, String> {
-    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if time.is_zero() { Err("must be longer than nothing".into()) } else { Ok(time) }
+    /// What sessions of the scenario bots do, with weights: refused, early-talker, bad-ehlo, no-quit,
+    /// rcpt-flood, bad-tls, slowloris, never-reads, silent [default: all of them, most of all refused]
+    #[arg(long, value_name = "KIND[:N],...", help_heading = "Bots")]
+    pub bots: Option<KindMix>,
+
+    /// The longest session of a bot
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = positive_time, help_heading = "Bots")]
+    pub bot_time: Duration,
+
+    /// What a second class of sessions does meanwhile: scenarios as for --scenario. It has connections,
+    /// threads, counts and latencies of its own, and only the first class decides whether the run has a
+    /// result
+    #[arg(long, value_name = "NAME[:N],...", help_heading = "Beside it")]
+    pub beside: Option<Mix>,
+
+    /// Its rate: messages, or sessions of bots [default: a closed loop]
+    #[arg(long, value_name = "RATE", requires = "beside", help_heading = "Beside it")]
+    pub beside_rate: Option<Rate>,
+
+    /// Its connections, held open at a time
+    #[arg(long, value_name = "N", default_value_t = 1000, requires = "beside", help_heading = "Beside it")]
+    pub beside_connections: usize,
+
+    /// Its messages, or sessions of bots, of the whole run [default: no limit]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), requires = "beside",
+          help_heading = "Beside it")]
+    pub beside_messages: Option<u64>,
+
+    /// Its addresses to connect from [default: the system chooses; for bots 127.64.0.0/10]
+    #[arg(long, value_name = "NETWORK", requires = "beside", help_heading = "Beside it")]
+    pub beside_source: Option<Network>,
+
+    /// Its client addresses in PROXY headers [default: those of --proxy-clients]
+    #[arg(long, value_name = "NETWORK", requires = "beside", help_heading = "Beside it")]
+    pub beside_proxy_clients: Option<Network>,
+
+    /// Its threads [default: one a core of --beside-cpus, or 1]
+    #[arg(long, value_name = "N", requires = "beside", help_heading = "Beside it")]
+    pub beside_threads: Option<NonZeroU16>,
+
+    /// Cores of its threads [default: those of the first class, to which its threads give way]
+    #[arg(
+        long,
+        value_name = "CPU,CPU",
+        value_delimiter = ',',
+        requires = "beside",
+        help_heading = "Beside it"
+    )]
+    pub beside_cpus: Vec<usize>,
+
+    /// How much earlier than the first class it begins
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time, requires = "beside",
+          help_heading = "Beside it")]
+    pub beside_lead: Duration,
 }

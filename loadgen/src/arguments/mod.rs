@@ -3,6 +3,7 @@
 
 pub mod compare;
 pub mod load;
+mod times;
 pub mod verify;
 
 use std::sync::OnceLock;
@@ -56,7 +57,7 @@ Scenarios:
   steady        connections are kept, one message after another
   burst         all connections at once, each with 20 messages; then silence to the end of the second
   churn         a connection for each message
-  refusals      unknown recipients: RCPT must be refused
+  refused       unknown recipients: RCPT must be refused
   early-talker  EHLO before the greeting: refused, or served all the same
   slowloris     an octet of mail data a second, without end
   huge          messages of 25 MiB; 552 is an answer, too
@@ -65,6 +66,7 @@ Scenarios:
   never-reads   RCPT without end, and no reply is read
   half-data     twenty octets of mail data, then nothing
   idle          connections held open, doing nothing
+  bots          sessions of nine hostile kinds (--bots), from many addresses
 
 Examples:
   loadgen 127.0.0.1:2525
@@ -73,6 +75,8 @@ Examples:
   loadgen 127.0.0.1:2525 --rate 5000/s --duration 30s --html report.html --fail-if 'p99>5ms'
   loadgen 127.0.0.1:2525 --duration 10s --scenario steady:8,churn:1,abort:1 --pipelining=2
   loadgen localhost:2525 --duration 10s --scenario churn --tls starttls --tls-resume
+  loadgen 127.0.0.1:2525 --duration 10s --scenario refused --unknown 'nobody-{}@example.test'
+  loadgen 127.0.0.1:2525 --rate 2000/s --duration 30s --beside bots --beside-rate 5000/s --beside-source 127.9.0.0/16
   loadgen 127.0.0.1:2525 --duration 10s --ledger sent.ledger; loadgen verify --ledger sent.ledger --maildir ringmx-data
 
 Exit code: 0 if every reply was as expected and every message begun was accepted (Ctrl-C makes a run shorter, not wrong); 1 if \

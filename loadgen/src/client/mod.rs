@@ -67,6 +67,8 @@ pub struct Client {
     drip_at: Option<Instant>,
     /// Which connection of the run this is: the address in its PROXY header.
     serial: u64,
+    /// Start of the session: of the connect, or the intended time of the message that it is made for.
+    begun_at: Instant,
     /// Start of the wait for the greeting.
     connected_at: Instant,
 }
@@ -93,6 +95,7 @@ impl Client {
             data_at: None,
             drip_at: None,
             serial,
+            begun_at: claimed.and_then(|message| message.due).unwrap_or(now),
             connected_at: now,
         }
     }
@@ -169,9 +172,13 @@ impl Client {
         }
         let afresh = self.secured && self.scenario.tls == Some(Mode::Starttls);
         match self.scenario.row.act {
-            Act::Slowloris | Act::BareLf | Act::NeverReads | Act::HalfData | Act::Idle => true,
+            Act::Slowloris | Act::BareLf | Act::NeverReads | Act::HalfData | Act::Idle | Act::Bots => true,
             Act::EarlyTalker => !afresh && matches!(self.stage, Stage::Greeting | Stage::Ehlo),
-            Act::Mail | Act::Refused | Act::Huge | Act::Abort => false,
+            // A server may bound the refusals of a session. Of the first one it has no reason to.
+            Act::Refused => {
+                (self.done > 0 || self.transaction.refusal.is_some()) && self.stage != Stage::Quit
+            }
+            Act::Mail | Act::Huge | Act::Abort => false,
         }
     }
 
@@ -182,7 +189,9 @@ impl Client {
             tally.started += 1;
             tally.refused += 1;
         }
-        if self.scenario.row.act == Act::BareLf && self.transaction.open != Open::Nothing {
+        if matches!(self.scenario.row.act, Act::BareLf | Act::Refused)
+            && self.transaction.open != Open::Nothing
+        {
             tally.refused += 1;
         }
         self.done += 1;
@@ -266,7 +275,7 @@ impl Client {
                 let unasked = match (answered, self.scenario.row.act) {
                     (false, _) => " (nothing was asked)",
                     (true, Act::Refused) => {
-                        " (the scenario refusals expects it refused: --unknown names one that is)"
+                        " (the scenario refused expects it refused: --unknown names one that is)"
                     }
                     (true, _) => "",
                 };
@@ -378,7 +387,11 @@ impl Client {
             Stage::Mail if expected || self.pipelining => Stage::Recipient(0),
             Stage::Recipient(index) => {
                 let act = self.scenario.row.act;
-                self.transaction.recipients += usize::from(expected && act != Act::Refused);
+                if expected && act == Act::Refused {
+                    tally.latencies.record(Phase::Refused, now - self.transaction.rcpt_at);
+                } else if expected {
+                    self.transaction.recipients += 1;
+                }
                 let more = index + 1 < self.scenario.commands.recipients.len();
                 match () {
                     () if more => Stage::Recipient(index + 1),
@@ -407,7 +420,12 @@ impl Client {
             }
             Stage::Mail | Stage::Data => Stage::Reset,
             Stage::MailData => self.stage_after_mail_data(expected, now, tally),
-            Stage::Quit => Stage::Over(SessionEnd::Quit),
+            Stage::Quit => {
+                if expected && self.scenario.messages_per_session.is_some() {
+                    tally.latencies.record(Phase::Session, now - self.begun_at);
+                }
+                Stage::Over(SessionEnd::Quit)
+            }
             Stage::Greeting | Stage::Ehlo | Stage::Helo | Stage::Reset | Stage::Ready => Stage::Ready,
             Stage::Over(ending) => Stage::Over(ending),
         }

@@ -73,7 +73,13 @@ impl Client {
             Stage::Helo => Some(&commands.helo),
             Stage::StartTls => Some(Commands::STARTTLS),
             Stage::Mail => Some(self.say_envelope(head, now)),
-            Stage::Recipient(index) => commands.recipients.get(index).map(Vec::as_slice),
+            Stage::Recipient(index) => {
+                self.transaction.rcpt_at = now;
+                if commands.write_varied(self.transaction.number, index, head) {
+                    return Some(b"");
+                }
+                commands.recipients.get(index).map(Vec::as_slice)
+            }
             Stage::Data => Some(Commands::DATA),
             Stage::MailData => Some(self.say_mail_data(head, work, now, tally)),
             Stage::Reset => Some(Commands::RSET),
@@ -87,6 +93,13 @@ impl Client {
         let (scenario, commands) = (self.scenario, &self.scenario.commands);
         match (self.pipelining, scenario.row.act, scenario.bdat) {
             (false, ..) => &commands.mail,
+            (true, Act::Refused, _) if commands.varied.is_some() => {
+                head.extend_from_slice(&commands.mail);
+                for index in 0..commands.recipients.len() {
+                    commands.write_varied(self.transaction.number, index, head);
+                }
+                b""
+            }
             (true, Act::Refused, _) => &commands.envelope,
             (true, _, None) => &commands.group,
             (true, _, Some(chunk)) => {

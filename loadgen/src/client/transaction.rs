@@ -25,6 +25,8 @@ pub(super) struct Transaction {
     /// Start of its latency: the intended time, or else when MAIL was said.
     pub(super) due: Instant,
     pub(super) mail_at: Instant,
+    /// When the RCPT was said that is answered next.
+    pub(super) rcpt_at: Instant,
     pub(super) mail_data_at: Instant,
 }
 
@@ -40,6 +42,7 @@ impl Transaction {
             chunks_left: 0,
             due: now,
             mail_at: now,
+            rcpt_at: now,
             mail_data_at: now,
         }
     }

@@ -51,9 +51,11 @@ fn compare(arguments: &CompareArguments) -> Result<String, String> {
 }
 
 /// What runs were asked to do, and where: where it differs, ratios compare two things at once.
-const CONFIGURATION: [&str; 18] = [
+const CONFIGURATION: [&str; 20] = [
     "target",
     "scenario",
+    "beside",
+    "source",
     "rate",
     "connections",
     "message",
@@ -106,8 +108,10 @@ const fn transaction(
 }
 
 /// Those of the whole run that `--all` adds.
-const MORE: [Number; 5] = [
+const MORE: [Number; 7] = [
     Number { name: "MB/s", path: &["megabytes_per_second"], part: Some(&["megabytes_per_second"]) },
+    Number { name: "refusals/s", path: &["refusals_per_second"], part: None },
+    Number { name: "sessions/s", path: &["sessions_per_second"], part: None },
     Number { name: "connections/s", path: &["connections_per_second"], part: None },
     Number { name: "handshakes/s", path: &["handshakes_per_second"], part: None },
     Number { name: "handshakes resumed, %", path: &["handshakes_resumed_percent"], part: None },

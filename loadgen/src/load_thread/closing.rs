@@ -6,6 +6,7 @@ use ringmx::ring::Ring;
 
 use super::connection::{Connection, State};
 use crate::client::SessionEnd;
+use crate::plan::Plan;
 use crate::tally::Tally;
 
 /// Pause before a connection that failed is made again.
@@ -58,13 +59,14 @@ impl Connection {
         Some(matches!(self.client.ending(), Some(SessionEnd::Quit | SessionEnd::Done)))
     }
 
-    /// A session of a run that began at `started` is over, by QUIT or by a failure: what comes next, as long
-    /// as work is left.
-    pub fn next(&mut self, quit: bool, is_open_loop: bool, started: Instant, now: Instant) -> Next {
+    /// A session of `plan`, which began at `started`, is over, by QUIT or by a failure: what comes next, as
+    /// long as work is left.
+    pub fn next(&mut self, quit: bool, plan: &Plan, started: Instant, now: Instant) -> Next {
         let row = self.scenario.row;
-        let fruitful = self.client.done() > 0 || (quit && is_open_loop);
+        let fruitful = self.client.done() > 0 || (quit && plan.rate.is_some());
         self.barren = if fruitful { 0 } else { self.barren + 1 };
-        if self.barren >= BARREN_MAX {
+        // What runs beside others goes on: to be turned away is its lot.
+        if self.barren >= BARREN_MAX && !plan.is_beside {
             Next::Finish
         } else if !row.act.sends() {
             // The server ended it; it would do so again.

@@ -4,6 +4,7 @@
 //! It owns everything it touches while it runs. Of what others see it reads one flag, [`Stop`], and
 //! writes its own [`Counters`]; what it notes for the ledger it hands over once a turn.
 
+pub mod bots;
 mod closing;
 mod connection;
 pub mod counters;
@@ -32,7 +33,7 @@ use closing::Next;
 use connection::{Connection, State};
 use counters::Counters;
 use secure::Secure;
-use socket::new_socket;
+use socket::{Manner, new_socket};
 
 /// The longest turn, so that the flag and deadlines are looked at.
 const TURN_MAX: Duration = Duration::from_millis(100);
@@ -422,8 +423,8 @@ impl<'a, R: Ring> LoadThread<'a, R> {
         connection.client = Client::new(connection.scenario, claimed, serial, self.now);
         connection.since = self.now;
         let source = self.plan.source.map(|network| network.address(serial));
-        let is_small = connection.scenario.row.act == Act::NeverReads;
-        match new_socket(self.plan.address, source, is_small) {
+        let manner = Manner { is_small: connection.scenario.row.act == Act::NeverReads, ..Manner::default() };
+        match new_socket(self.plan.address, source, manner) {
             Ok(socket) => {
                 connection.state = State::Connecting;
                 connection.socket = Some(socket);
@@ -455,7 +456,7 @@ impl<'a, R: Ring> LoadThread<'a, R> {
         if let Some(message) = connection.client.take_claimed() {
             self.work.give_back(message);
         }
-        match connection.next(quit, self.work.is_open_loop(), self.started, self.now) {
+        match connection.next(quit, self.plan, self.started, self.now) {
             Next::Connect => self.connect(index),
             Next::Pause(until) => connection.state = State::Pausing(until),
             Next::Finish => self.finish(index),

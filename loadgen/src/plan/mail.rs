@@ -72,7 +72,11 @@ pub fn scenario(arguments: &LoadArguments, row: &'static Row, corpus: &'static C
             .map(|chunk| usize::try_from(chunk.as_u64()).unwrap_or(usize::MAX).max(1)),
         proxy: arguments.proxy.map(|version| Proxy { version, clients: arguments.proxy_clients }),
         tls: arguments.tls,
-        commands: commands(arguments, corpus.is_8bit(), to),
+        commands: if row.act == Act::Refused {
+            commands(arguments, corpus.is_8bit(), to).with_numbers(to)
+        } else {
+            commands(arguments, corpus.is_8bit(), to)
+        },
         corpus,
     }))
 }

@@ -1,5 +1,6 @@
 //! What a run is to do: arguments turned once into values that cannot be wrong.
 
+mod hostile;
 mod mail;
 pub mod shares;
 mod target;
@@ -16,6 +17,7 @@ use crate::network::Network;
 use crate::rate::Rate;
 use crate::scenario::Scenario;
 use crate::scenario::act::Act;
+use crate::scenario::bots::Bots;
 use crate::scenario::mix::Mix;
 use crate::tls::Tls;
 use crate::units::counted;
@@ -46,6 +48,8 @@ pub struct Plan {
     pub address: SocketAddr,
     /// What sessions do, as it was asked for.
     pub mix: Mix,
+    /// The bots, if its sessions are that.
+    pub bots: Option<&'static Bots>,
     /// What sessions do, in the order of the mix.
     pub scenarios: Vec<&'static Scenario>,
     /// The scenario of each connection, as an index of `scenarios`.
@@ -72,11 +76,33 @@ pub struct Plan {
     pub timeout: Duration,
     /// The threads.
     pub threads: Vec<Share>,
+    /// Whether it runs beside another one, which decides about the result.
+    pub is_beside: bool,
+    /// What runs beside it.
+    pub beside: Option<Box<Beside>>,
+}
+
+/// A run beside another one.
+#[derive(Debug)]
+pub struct Beside {
+    /// What it is to do.
+    pub plan: Plan,
+    /// How much earlier than the other one it begins.
+    pub lead: Duration,
 }
 
 impl Plan {
     /// Checks the arguments; looks the target up.
     pub fn new(arguments: &LoadArguments) -> Result<Self, UsageError> {
+        let plan = Self::of_class(arguments)?;
+        let Some(beside) = hostile::beside(arguments)? else { return Ok(plan) };
+        let beside = Self::of_class(&beside).map_err(|error| UsageError(format!("--beside: {}", error.0)))?;
+        let beside = Beside { plan: Self { is_beside: true, ..beside }, lead: arguments.beside_lead };
+        Ok(Self { beside: Some(Box::new(beside)), ..plan })
+    }
+
+    /// The plan of one class of sessions, with nothing beside it.
+    fn of_class(arguments: &LoadArguments) -> Result<Self, UsageError> {
         let mix = &arguments.scenario;
         let sends = mix.0.iter().any(|(row, _)| row.act.sends());
         let messages = match (arguments.messages, arguments.duration) {
@@ -105,7 +131,8 @@ impl Plan {
             return wrong(format!("{} scenarios need at least as many connections", mix.0.len()));
         }
         let address = address(&arguments.target, arguments.i_own_this_host, arguments.timeout)?;
-        check_source(arguments, address)?;
+        let source = hostile::source(arguments, address.is_ipv4());
+        check_source(arguments, source, address)?;
         let tls = tls(arguments, address.ip()).map_err(UsageError)?;
         let samples = arguments.corpus.as_deref().map(samples::read).transpose().map_err(UsageError)?;
         let corpus = corpus(arguments, samples.as_deref())?;
@@ -114,19 +141,22 @@ impl Plan {
             address,
             target: arguments.target.clone(),
             mix: mix.clone(),
+            bots: hostile::bots(arguments)?,
             scenarios: mix.0.iter().map(|(row, _)| scenario(arguments, row, corpus)).collect(),
             dealt,
             corpus,
             message,
             recipients: arguments.recipients.get().into(),
             rate: arguments.rate,
-            source: arguments.source,
+            source,
             tls,
             messages,
             duration: arguments.duration.unwrap_or(duration_default),
             by_time: arguments.duration.is_some() || !sends,
             timeout: arguments.timeout,
             threads,
+            is_beside: false,
+            beside: None,
         })
     }
 
@@ -154,8 +184,12 @@ impl Plan {
 
 /// An address to connect from is of the family of the target, and a loopback address unless
 /// `--i-own-this-host` is given.
-fn check_source(arguments: &LoadArguments, address: SocketAddr) -> Result<(), UsageError> {
-    if let Some(source) = arguments.source {
+fn check_source(
+    arguments: &LoadArguments,
+    source: Option<Network>,
+    address: SocketAddr,
+) -> Result<(), UsageError> {
+    if let Some(source) = source {
         if source.is_ipv4() != address.is_ipv4() {
             return wrong(format!("--source is of another family than {address}"));
         }

@@ -1,23 +1,40 @@
 //! A report for programs.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::Report;
 use super::judgement::judgements;
 use crate::latency::{Percentiles, Phase};
+use crate::scenario::bots::{End, Kind};
+use crate::tally::bots::KindCounts;
 use crate::tally::interval::Slice;
 
 impl Report<'_> {
     /// The same as a JSON object. `result` is null when there is none.
     pub fn json(&self) -> String {
+        let mut whole = self.value();
+        whole["beside"] = self.beside().map(|beside| beside.class()).into();
+        whole["beside_class"] = self.beside().map(|beside| beside.value_of_class()).into();
+        format!("{whole:#}\n")
+    }
+
+    /// One class of sessions, without what stands there of the whole run.
+    fn value_of_class(&self) -> Value {
+        let mut value = self.value();
+        if let Value::Object(value) = &mut value {
+            for key in ["date", "host", "system", "command", "version", "target", "thresholds"] {
+                value.remove(key);
+            }
+        }
+        value
+    }
+
+    /// The report, with nothing of what ran beside it.
+    fn value(&self) -> Value {
         let Self { plan, outcome, .. } = self;
         let tally = &outcome.tally;
-        let replies: Map<String, Value> = tally
-            .replies
-            .by_code()
-            .into_iter()
-            .map(|(code, count)| (code.to_string(), count.into()))
-            .collect();
         let latencies: Map<String, Value> = Phase::ALL
             .iter()
             .map(|phase| (phase.name().to_owned(), json_of(&tally.latencies.percentiles(*phase))))
@@ -26,6 +43,8 @@ impl Report<'_> {
             tally.handshakes.negotiated().into_iter().map(|(kind, _)| kind.to_string().into()).collect();
         let result = json!({
             "messages_per_second": self.rate(),
+            "refusals_per_second": self.refusals_rate(),
+            "sessions_per_second": self.sessions_rate(),
             "connections_per_second": self.per_second(tally.connections),
             "handshakes_per_second": self.handshakes_rate(),
             "handshakes_resumed_percent": tally.handshakes.resumed_percent(),
@@ -46,7 +65,7 @@ impl Report<'_> {
             .map(|judgement| json!({ "threshold": judgement.threshold, "verdict": judgement.standing.name(), "words": judgement.words }))
             .collect();
         let provenance = self.provenance;
-        let whole = json!({
+        let mut value = json!({
             "date": provenance.date,
             "host": provenance.host,
             "system": provenance.system,
@@ -82,15 +101,37 @@ impl Report<'_> {
             "tls_negotiated": negotiated,
             "handshakes": tally.handshakes.count,
             "handshakes_resumed": tally.handshakes.resumed,
-            "replies": replies,
+            "replies": codes(tally.replies.by_code()),
             "failures": tally.failures.count,
             "failures_by_kind": kinds,
             "thresholds": thresholds,
             "over_time": self.over_time().iter().map(slice_json).collect::<Vec<_>>(),
             "result": if self.has_result() { result } else { Value::Null },
         });
-        format!("{whole:#}\n")
+        value["source"] = plan.source.map(|source| source.to_string()).into();
+        value["bots"] = self.bots_value();
+        value
     }
+
+    /// Sessions of bots by kind: how they ended, and what they heard.
+    fn bots_value(&self) -> Value {
+        let bots = &self.outcome.tally.bots;
+        let kind = |(kind, counts): (Kind, &KindCounts)| {
+            let ends = End::ALL.map(|end| (end.name(), counts.ended(end)));
+            let value = json!({
+                "sessions": counts.sessions(),
+                "ends": ends.into_iter().collect::<BTreeMap<_, _>>(),
+                "replies": codes(counts.replies()),
+            });
+            (kind.name().to_owned(), value)
+        };
+        if self.plan.bots.is_none() { Value::Null } else { bots.by_kind().map(kind).collect() }
+    }
+}
+
+/// Replies by code.
+fn codes(replies: BTreeMap<u16, u64>) -> Value {
+    replies.into_iter().map(|(code, count)| (code.to_string(), Value::from(count))).collect()
 }
 
 fn json_of(percentiles: &Percentiles) -> Value {

@@ -78,6 +78,8 @@ fn value(metric: Metric, report: &Report<'_>) -> Option<f64> {
         Metric::Rate => Some(report.rate()),
         Metric::Megabytes => Some(report.megabytes_rate()),
         Metric::Handshakes => Some(report.handshakes_rate()),
+        Metric::Refusals => Some(report.refusals_rate()),
+        Metric::Sessions => Some(report.sessions_rate()),
         Metric::Resumed => Some(tally.handshakes.resumed_percent()),
         Metric::Errors => Some(tally.failures.count as f64),
         Metric::Late => Some(tally.late as f64),

@@ -11,8 +11,11 @@ mod text;
 
 use crate::latency::{Percentiles, Phase};
 use crate::outcome::Outcome;
+use crate::paragraph::NO_BREAK;
 use crate::plan::Plan;
 use crate::provenance::Provenance;
+use crate::scenario::bots::{End, Kind};
+use crate::tally::bots::KindCounts;
 use crate::tally::interval::Slice;
 use crate::threshold::Threshold;
 use crate::units::counted;
@@ -37,17 +40,33 @@ impl Report<'_> {
         if self.plan.target == address { address } else { format!("{} ({address})", self.plan.target) }
     }
 
-    /// Whether the run measured anything: no reply was unexpected, and every message begun ended as its
-    /// scenario expects. A receiver that refuses is fast, so a rate of a run with failures would say nothing.
+    /// The report of what ran beside it.
+    pub fn beside(&self) -> Option<Report<'_>> {
+        let (plan, outcome) = (self.plan.beside.as_deref()?, self.outcome.beside.as_deref()?);
+        Some(Report { plan: &plan.plan, outcome, provenance: self.provenance, thresholds: &[] })
+    }
+
+    /// Whether the run measured anything, and what was to run beside it did.
     pub fn has_result(&self) -> bool {
+        self.is_good() && self.beside().is_none_or(|beside| beside.is_good())
+    }
+
+    /// Of one class of sessions: no reply was unexpected, and every message begun ended as its scenario
+    /// expects. A receiver that refuses is fast, so a rate of a run with failures would say nothing. What
+    /// runs beside others needs no more than connections: whatever the server does with them is its right.
+    fn is_good(&self) -> bool {
         let Outcome { tally, interrupted, .. } = self.outcome;
+        if self.plan.is_beside {
+            return tally.connections > 0 && tally.unsupported.is_none();
+        }
         // Ctrl-C may have cut off transactions under way.
         let unanswered = if *interrupted { 0 } else { tally.started - tally.done() };
         let missing = self
             .plan
             .messages
             .is_some_and(|messages| tally.started < messages && !self.plan.by_time && !interrupted);
-        let anything = if self.plan.sends() { tally.done() > 0 } else { tally.connections > 0 };
+        let by_messages = self.plan.sends() && self.plan.bots.is_none();
+        let anything = if by_messages { tally.done() > 0 } else { tally.connections > 0 };
         tally.failures.count == 0 && tally.unsupported.is_none() && unanswered == 0 && !missing && anything
     }
 
@@ -69,6 +88,41 @@ impl Report<'_> {
     /// TLS handshakes a second.
     pub fn handshakes_rate(&self) -> f64 {
         self.per_second(self.outcome.tally.handshakes.count)
+    }
+
+    /// RCPT refused a second, of those that are to be.
+    pub fn refusals_rate(&self) -> f64 {
+        self.per_second(self.latency(Phase::Refused).count)
+    }
+
+    /// Sessions a second: of bots all that ended, of others those that went to the reply to QUIT and have a
+    /// certain number of messages.
+    pub fn sessions_rate(&self) -> f64 {
+        match self.plan.bots {
+            Some(_) => self.per_second(self.outcome.tally.bots.sessions()),
+            None => self.per_second(self.latency(Phase::Session).count),
+        }
+    }
+
+    /// Rates in words.
+    pub fn rates(&self) -> String {
+        let tally = &self.outcome.tally;
+        let refusals = self.latency(Phase::Refused).count > 0;
+        let mut rates = Vec::new();
+        if self.plan.bots.is_none() && (tally.accepted > 0 || !refusals) {
+            rates.push(format!("{:.0} messages/s, {:.1} MB/s", self.rate(), self.megabytes_rate()));
+        }
+        if refusals {
+            rates.push(format!("{:.0} refusals/s", self.refusals_rate()));
+        }
+        if refusals || self.plan.bots.is_some() {
+            rates.push(format!("{:.0} sessions/s", self.sessions_rate()));
+        }
+        rates.push(format!("{:.1} connections/s", self.per_second(tally.connections)));
+        if self.plan.tls.is_some() && self.plan.bots.is_none() {
+            rates.push(format!("{:.1} handshakes/s", self.handshakes_rate()));
+        }
+        rates.join(", ")
     }
 
     /// TLS in words, if mail was sent under it: what was asked for, and what was negotiated.
@@ -101,6 +155,13 @@ impl Report<'_> {
     /// Latencies of a phase.
     pub fn latency(&self, phase: Phase) -> Percentiles {
         self.outcome.tally.latencies.percentiles(phase)
+    }
+
+    /// What the run is about: transactions, or sessions where no mail was accepted and sessions went to their
+    /// end.
+    pub fn subject(&self) -> Phase {
+        let of = |phase| self.latency(phase).count > 0;
+        if !of(Phase::Transaction) && of(Phase::Session) { Phase::Session } else { Phase::Transaction }
     }
 
     /// What the server does not offer although it was asked for, and other things to know.
@@ -141,7 +202,13 @@ impl Report<'_> {
     /// Why there is no result.
     pub fn why_no_result(&self) -> String {
         let tally = &self.outcome.tally;
+        if let Some(beside) = self.beside().filter(|_| self.is_good()) {
+            return format!("beside it {}", beside.why_no_result());
+        }
         match (&tally.unsupported, tally.failures.count) {
+            (None, _) if self.plan.is_beside || self.plan.bots.is_some() && tally.connections == 0 => {
+                "no connection was made".to_owned()
+            }
             (Some(why), _) => why.clone(),
             (None, 0) if tally.done() == 0 => "no message was answered".to_owned(),
             (None, 0) => "messages were not sent or not answered".to_owned(),
@@ -151,10 +218,11 @@ impl Report<'_> {
 
     /// Our own CPU time in words.
     pub fn own_cpu(&self) -> String {
-        match self.outcome.tally.done() {
-            0 => format!("{:.0} % busy", self.busy()),
-            _ => format!("{:.1} µs a message, {:.0} % busy", self.cpu_per_message(), self.busy()),
+        if self.outcome.tally.done() == 0 {
+            return format!("{:.0} % busy", self.busy());
         }
+        let what = if self.plan.bots.is_some() { "session" } else { "message" };
+        format!("{:.1} µs a {what}, {:.0} % busy", self.cpu_per_message(), self.busy())
     }
 
     /// How busy the load threads were, in percent of their cores.
@@ -170,6 +238,9 @@ impl Report<'_> {
 
     /// How sessions go, in words.
     pub fn session(&self) -> String {
+        if let Some(bots) = self.plan.bots {
+            return format!("bots: {}", bots.describe());
+        }
         let scenario = self.plan.scenarios[0];
         let most =
             scenario.messages_per_session.map_or("kept open".into(), |most| counted(most.get(), "message"));
@@ -191,4 +262,30 @@ impl Report<'_> {
     pub fn arrival(&self) -> String {
         self.plan.rate.map_or("closed loop".to_owned(), |rate| format!("open loop, {rate}"))
     }
+
+    /// What a run beside another one is, in words: to know which runs may be compared.
+    pub fn class(&self) -> String {
+        let from = self.plan.source.map_or(String::new(), |source| format!(", from {source}"));
+        let connections = counted(self.plan.connections() as u64, "connection");
+        format!("{}, {}, {connections}{from}", self.session(), self.arrival())
+    }
+
+    /// How sessions of bots ended and what they heard, by kind, in words.
+    pub fn bots(&self) -> Vec<(&'static str, String)> {
+        let words = |(kind, counts): (Kind, &KindCounts)| {
+            let ends = End::ALL.into_iter().filter(|end| counts.ended(*end) > 0);
+            let ends: Vec<String> =
+                ends.map(|end| format!("{} {}", counts.ended(end), end.words())).collect();
+            let replies: Vec<String> =
+                counts.replies().iter().map(|(code, count)| replies_of(*code, *count)).collect();
+            let replies = if replies.is_empty() { "no reply".to_owned() } else { replies.join(", ") };
+            (kind.name(), format!("{}: {}; {replies}", counts.sessions(), ends.join(", ")))
+        };
+        self.outcome.tally.bots.by_kind().map(words).collect()
+    }
+}
+
+/// Replies with this code, in words that stay together.
+fn replies_of(code: u16, count: u64) -> String {
+    format!("{count}{NO_BREAK}×{NO_BREAK}{code}")
 }

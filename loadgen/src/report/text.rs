@@ -3,24 +3,36 @@
 use std::fmt;
 use std::fmt::Write as _;
 
-use super::Report;
 use super::judgement::judgements;
 use super::latency_table::LatencyTable;
+use super::{Report, replies_of};
 use crate::latency::Phase;
-use crate::paragraph::{NO_BREAK, field, hanging};
+use crate::paragraph::{field, hanging};
 use crate::tally::failures::SHOWN_MAX;
 use crate::units::counted;
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.write_configuration(f)?;
-        for (name, text) in self.counts() {
-            f.write_str(&field(name, &text))?;
+        f.write_str(&hanging("loadgen → ", 10, &self.receiver()))?;
+        self.write_class(f)?;
+        if self.has_result() {
+            write!(f, "\n{}", self.latencies())?;
+        } else {
+            write!(f, "\n{}", hanging("NO RESULT: ", 11, &self.why_no_result()))?;
+            self.write_failures(f)?;
         }
-        for note in self.notes() {
-            f.write_str(&field("note", &note))?;
+        if let Some(beside) = self.beside() {
+            writeln!(f, "\nbeside it")?;
+            beside.write_class(f)?;
+            let failures = beside.outcome.tally.failures.count;
+            if failures > 0 {
+                f.write_str(&field("unexpected", &format!("{failures}, which decides nothing here")))?;
+                beside.write_failures(f)?;
+            }
+            if beside.has_result() {
+                write!(f, "\n{}", beside.latencies())?;
+            }
         }
-        if self.has_result() { self.write_result(f) } else { self.write_failures(f) }?;
         let judgements = judgements(self);
         if !judgements.is_empty() {
             writeln!(f)?;
@@ -33,9 +45,24 @@ impl fmt::Display for Report<'_> {
 }
 
 impl Report<'_> {
-    fn write_configuration(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// One class of sessions: what it was to do, what was counted, and its rates if it has a result.
+    fn write_class(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, text) in self.configuration().into_iter().chain(self.counts()) {
+            f.write_str(&field(name, &text))?;
+        }
+        for note in self.notes() {
+            f.write_str(&field("note", &note))?;
+        }
+        if self.has_result() {
+            f.write_str(&field("elapsed", &format!("{:.3} s", self.outcome.elapsed.as_secs_f64())))?;
+            f.write_str(&field("rate", &self.rates()))?;
+            f.write_str(&field("own CPU", &self.own_cpu()))?;
+        }
+        Ok(())
+    }
+
+    fn configuration(&self) -> Vec<(&'static str, String)> {
         let Self { plan, .. } = self;
-        f.write_str(&hanging("loadgen → ", 10, &self.receiver()))?;
         let cores: Vec<String> = self.cores().iter().map(usize::to_string).collect();
         let load = format!(
             "{} on {} pinned to core {}",
@@ -43,13 +70,15 @@ impl Report<'_> {
             counted(plan.threads.len() as u64, "thread"),
             cores.join(", ")
         );
-        let message = format!("{}, {}", plan.message, counted(plan.recipients as u64, "recipient"));
-        for (name, text) in
-            [("load", load), ("arrival", self.arrival()), ("session", self.session()), ("message", message)]
-        {
-            f.write_str(&field(name, &text))?;
+        let mut lines = vec![("load", load)];
+        lines.extend(plan.source.map(|source| ("source", source.to_string())));
+        lines.push(("arrival", self.arrival()));
+        lines.push(("session", self.session()));
+        if plan.bots.is_none() {
+            let recipients = counted(plan.recipients as u64, "recipient");
+            lines.push(("message", format!("{}, {recipients}", plan.message)));
         }
-        Ok(())
+        lines
     }
 
     /// What was counted, also in a run without a result.
@@ -59,14 +88,18 @@ impl Report<'_> {
         if self.outcome.interrupted {
             counts.push(("stopped", "by a signal before its end".to_owned()));
         }
-        counts.extend(self.tls().map(|tls| ("TLS", tls)));
-        let mut messages = format!("{} accepted of {} begun", tally.accepted, tally.started);
-        for (count, how) in [(tally.refused, "refused"), (tally.aborted, "broken off")] {
-            if count > 0 {
-                let _ = write!(messages, ", {count} {how} as wanted");
+        counts.extend(self.tls().filter(|_| self.plan.bots.is_none()).map(|tls| ("TLS", tls)));
+        if self.plan.bots.is_some() {
+            counts.push(("sessions", format!("{} ended of {} begun", tally.bots.sessions(), tally.started)));
+        } else {
+            let mut messages = format!("{} accepted of {} begun", tally.accepted, tally.started);
+            for (count, how) in [(tally.refused, "refused"), (tally.aborted, "broken off")] {
+                if count > 0 {
+                    let _ = write!(messages, ", {count} {how} as wanted");
+                }
             }
+            counts.push(("messages", messages));
         }
-        counts.push(("messages", messages));
         if self.plan.rate.is_some() {
             let in_time = format!("{} late by more than 1 ms, {} due and not sent", tally.late, tally.unsent);
             counts.push(("in time", in_time));
@@ -76,36 +109,19 @@ impl Report<'_> {
             let _ = write!(connections, ", {} ended by the server as expected", tally.ended_by_server);
         }
         counts.push(("connections", connections));
-        let replies: Vec<String> = tally
-            .replies
-            .by_code()
-            .iter()
-            .map(|(code, count)| format!("{count}{NO_BREAK}×{NO_BREAK}{code}"))
-            .collect();
+        let replies: Vec<String> =
+            tally.replies.by_code().iter().map(|(code, count)| replies_of(*code, *count)).collect();
         counts.push(("replies", if replies.is_empty() { "none".into() } else { replies.join(", ") }));
+        counts.extend(self.bots());
         counts
     }
 
-    fn write_result(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut rate = format!(
-            "{:.0} messages/s, {:.1} MB/s, {:.1} connections/s",
-            self.rate(),
-            self.megabytes_rate(),
-            self.per_second(self.outcome.tally.connections)
-        );
-        if self.plan.tls.is_some() {
-            let _ = write!(rate, ", {:.1} handshakes/s", self.handshakes_rate());
-        }
-        f.write_str(&field("elapsed", &format!("{:.3} s", self.outcome.elapsed.as_secs_f64())))?;
-        f.write_str(&field("rate", &rate))?;
-        f.write_str(&field("own CPU", &self.own_cpu()))?;
-        let phases = Phase::ALL.map(|phase| (phase.name(), self.latency(phase)));
-        write!(f, "\n{}", LatencyTable(&phases))
+    fn latencies(&self) -> String {
+        LatencyTable(&Phase::ALL.map(|phase| (phase.name(), self.latency(phase)))).to_string()
     }
 
     fn write_failures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let failures = &self.outcome.tally.failures;
-        write!(f, "\n{}", hanging("NO RESULT: ", 11, &self.why_no_result()))?;
         let kinds = failures.kinds();
         let shown = &kinds[..kinds.len().min(SHOWN_MAX)];
         for kind in shown {

@@ -94,7 +94,8 @@ fn line(columns: usize, done: f64, before: &Sample, now: &Sample) -> String {
     let room = columns.saturating_sub(1);
     let since = now.at.saturating_sub(before.at).as_secs_f64();
     let accepted = now.accepted.saturating_sub(before.accepted);
-    let rate = accepted as f64 / since.max(f64::EPSILON);
+    // Those that are to be refused count, too, and sessions of bots.
+    let rate = now.done.saturating_sub(before.done) as f64 / since.max(f64::EPSILON);
     let mean = now.latency_sum.saturating_sub(before.latency_sum) as f64 / accepted.max(1) as f64;
     let [mean, longest] = [mean, now.latency_max as f64].map(|latency| {
         // Without a message there is no latency.

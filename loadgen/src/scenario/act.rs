@@ -26,6 +26,9 @@ pub enum Act {
     HalfData,
     /// Says EHLO, and nothing more. The server may end it whenever it wants.
     Idle,
+    /// As those who attack: each session is of a kind that is drawn ([`super::bots`]). Whatever the server
+    /// does is as good.
+    Bots,
 }
 
 /// A row of the table.
@@ -46,11 +49,11 @@ const fn row(name: &'static str, act: Act, messages_per_session: u64) -> Row {
 }
 
 /// All scenarios. 0 messages a session: no limit.
-pub static TABLE: [Row; 12] = [
+pub static TABLE: [Row; 13] = [
     row("steady", Act::Mail, 0),
     Row { period: Some(Duration::from_secs(1)), ..row("burst", Act::Mail, 20) },
     row("churn", Act::Mail, 1),
-    row("refusals", Act::Refused, 1),
+    row("refused", Act::Refused, 1),
     row("early-talker", Act::EarlyTalker, 1),
     row("slowloris", Act::Slowloris, 0),
     row("huge", Act::Huge, 0),
@@ -59,10 +62,12 @@ pub static TABLE: [Row; 12] = [
     row("never-reads", Act::NeverReads, 0),
     row("half-data", Act::HalfData, 0),
     row("idle", Act::Idle, 0),
+    row("bots", Act::Bots, 1),
 ];
 
 impl Act {
-    /// Whether its sessions send the run's messages; others keep the server busy while the run lasts.
+    /// Whether its sessions send the run's messages, or are counted in their place; others keep the server
+    /// busy while the run lasts.
     pub fn sends(self) -> bool {
         !matches!(self, Self::Slowloris | Self::NeverReads | Self::HalfData | Self::Idle)
     }

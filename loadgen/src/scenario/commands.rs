@@ -1,5 +1,7 @@
 //! The commands that a run's sessions say, made once.
 
+use super::pattern::Pattern;
+
 /// The name in EHLO.
 const CLIENT_NAME: &str = "loadgen.test";
 
@@ -17,6 +19,8 @@ pub struct Commands {
     pub mail: Vec<u8>,
     /// RCPT, one a recipient; never empty.
     pub recipients: Vec<Vec<u8>>,
+    /// What RCPT is made of in place of `recipients`, as often, where each one names another mailbox.
+    pub varied: Option<Pattern>,
     /// The first RCPT many times over.
     pub flood: Vec<u8>,
     /// MAIL and every RCPT.
@@ -49,7 +53,21 @@ impl Commands {
         let flood = recipients[0].repeat(FLOOD_BYTES / recipients[0].len());
         let group = [&envelope[..], Self::DATA].concat();
         let [ehlo, helo] = ["EHLO", "HELO"].map(|verb| format!("{verb} {CLIENT_NAME}\r\n").into_bytes());
-        Self { ehlo, helo, mail, recipients, flood, envelope, group }
+        Self { ehlo, helo, mail, recipients, varied: None, flood, envelope, group }
+    }
+
+    /// The same with a number in each forward-path, if the mailbox has a place for one.
+    #[must_use]
+    pub fn with_numbers(self, mailbox: &str) -> Self {
+        let pattern = Pattern::new(mailbox);
+        Self { varied: pattern.varies().then_some(pattern), ..self }
+    }
+
+    /// Appends the RCPT of this index of a transaction with this number, if RCPT varies.
+    pub fn write_varied(&self, number: u64, index: usize, octets: &mut Vec<u8>) -> bool {
+        let Some(pattern) = &self.varied else { return false };
+        pattern.write_rcpt(number.wrapping_mul(self.recipients.len() as u64) + index as u64, octets);
+        true
     }
 }
 

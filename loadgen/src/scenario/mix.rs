@@ -13,18 +13,28 @@ impl FromStr for Mix {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const WEIGHT_MAX: u32 = 10_000;
-        let part = |part: &str| {
-            let (name, weight) = part.split_once(':').unwrap_or((part, "1"));
-            let row = TABLE.iter().find(|row| row.name == name).ok_or_else(|| {
-                let names: Vec<&str> = TABLE.iter().map(|row| row.name).collect();
-                format!("{name:?} is no scenario; there are {}", names.join(", "))
-            })?;
-            let weight = weight.parse().ok().filter(|weight| (1..=WEIGHT_MAX).contains(weight));
-            Ok((row, weight.ok_or_else(|| format!("the weight of {name} is 1 to {WEIGHT_MAX}"))?))
-        };
-        text.split(',').map(part).collect::<Result<_, String>>().map(Self)
+        weighted(text, &TABLE.each_ref(), |row| row.name, "scenario").map(Self)
     }
+}
+
+/// Names with weights, `NAME[:WEIGHT],…`, of these values. `noun` is what a value is called in an error.
+pub fn weighted<T: Copy>(
+    text: &str,
+    values: &[T],
+    name_of: impl Fn(T) -> &'static str,
+    noun: &str,
+) -> Result<Vec<(T, u32)>, String> {
+    const WEIGHT_MAX: u32 = 10_000;
+    let part = |part: &str| {
+        let (name, weight) = part.split_once(':').unwrap_or((part, "1"));
+        let value = values.iter().copied().find(|value| name_of(*value) == name).ok_or_else(|| {
+            let names: Vec<&str> = values.iter().map(|value| name_of(*value)).collect();
+            format!("{name:?} is no {noun}; there are {}", names.join(", "))
+        })?;
+        let weight = weight.parse().ok().filter(|weight| (1..=WEIGHT_MAX).contains(weight));
+        Ok((value, weight.ok_or_else(|| format!("the weight of {name} is 1 to {WEIGHT_MAX}"))?))
+    };
+    text.split(',').map(part).collect()
 }
 
 impl fmt::Display for Mix {

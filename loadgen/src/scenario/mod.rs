@@ -1,8 +1,10 @@
 //! One kind of session in a run: what it does, the commands that it says, and the mail data that it sends.
 
 pub mod act;
+pub mod bots;
 pub mod commands;
 pub mod mix;
+pub mod pattern;
 
 use std::num::NonZeroU64;
 

@@ -1,6 +1,7 @@
 //! What one thread counted: messages, replies by code, latencies and what went wrong. Added up at the end of
 //! the run.
 
+pub mod bots;
 pub mod failures;
 pub mod interval;
 mod latencies;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::ledger::notes::Notes;
 use crate::tls::handshakes::Handshakes;
+use bots::BotCounts;
 use failures::Failures;
 use interval::{Intervals, Recorder};
 use latencies::Latencies;
@@ -47,6 +49,8 @@ pub struct Tally {
     pub connections: u64,
     /// Replies by code.
     pub replies: Replies,
+    /// Sessions of bots.
+    pub bots: BotCounts,
     /// Latencies by phase.
     pub latencies: Latencies,
     /// Latencies of transactions over time, while the run lasts. Not added up.
@@ -68,9 +72,9 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Messages that ended as their scenario expects.
+    /// Messages that ended as their scenario expects, and sessions of bots that ended.
     pub fn done(&self) -> u64 {
-        self.accepted + self.refused + self.aborted
+        self.accepted + self.refused + self.aborted + self.bots.sessions()
     }
 
     /// Adds another thread's.
@@ -91,6 +95,7 @@ impl Tally {
         }
         self.connections += other.connections;
         self.replies.merge(&other.replies);
+        self.bots.merge(&other.bots);
         self.latencies.merge(&other.latencies);
         self.intervals.merge(&other.intervals);
         self.failures.merge(&other.failures);

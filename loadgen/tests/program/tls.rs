@@ -130,7 +130,7 @@ fn every_scenario_works_under_tls() {
         for (scenario, arguments) in [
             ("burst", "--messages 30"),
             ("churn", "--messages 9"),
-            ("refusals", "--messages 9"),
+            ("refused", "--messages 9"),
             ("early-talker", "--messages 9"),
             ("slowloris", "--duration 1500ms"),
             ("huge", "--messages 2"),

@@ -2,6 +2,7 @@
 
 use super::{sysctl_line, unit_line};
 use crate::config::Config;
+use crate::dns::lookup::SOCKETS_MAX;
 use crate::doctor::finding::{Finding, Severity};
 use crate::doctor::host::Host;
 use crate::limits::REFUSED_CONNECTIONS_MAX;
@@ -11,7 +12,7 @@ use crate::sink::file_limit;
 /// certificates.
 const OTHERS: u64 = 128;
 
-/// Each connection and each spill file is an open file.
+/// Each connection, each spill file and each question to the DNS is an open file.
 pub(in crate::doctor) fn check_open_files(host: &Host, config: &Config) -> Option<Finding> {
     let limit = host.open_files_max?;
     let wanted = wanted(config);
@@ -60,7 +61,8 @@ fn wanted(config: &Config) -> u64 {
     let shards: usize = config.shards.iter().map(|shard| of_shard(shard.connections_max)).sum();
     let sink = config.sink.facts().open_files(config.sink.workers);
     let spills = if config.sink.facts().reads_mail_data() { config.limits.spill_files_max } else { 0 };
-    (shards + sink) as u64 + spills + OTHERS
+    let to_name_servers = config.lookup_threads() * SOCKETS_MAX;
+    (shards + sink + to_name_servers) as u64 + spills + OTHERS
 }
 
 #[cfg(test)]

@@ -117,7 +117,9 @@ fn many_addresses_of_one_network_are_stopped_by_its_share_and_a_proven_neighbour
         assert_eq!(granted, share, "one connection of each of {} addresses", addresses.len());
         let seats = [seat(&clients, good, now), seat(&clients, good, now)];
         assert_eq!(clients.pay(&seats[0], Event::Message, 300, &LIMITS, now), Ok(()));
-        seats.into_iter().for_each(|seat| clients.leave(seat));
+        for seat in seats {
+            clients.leave(seat);
+        }
     }
 }
 
@@ -181,7 +183,9 @@ fn without_rates_only_the_connections_of_the_client_itself_are_bounded() {
     for event in [Event::Message, Event::Recipient, Event::UnknownRecipient, Event::Error] {
         assert_eq!(clients.pay(one, event, 1_000_000, &limits, now), Ok(()));
     }
-    seats.into_iter().for_each(|seat| clients.leave(seat));
+    for seat in seats {
+        clients.leave(seat);
+    }
     assert!(enter("192.0.2.7".to_owned()).is_ok());
     assert_eq!(size_of::<Seat>(), 12, "an idle connection has one");
 }

@@ -328,11 +328,11 @@ fn what_the_server_does_not_offer_is_told() {
 fn each_scenario_says_what_it_should_and_hears_what_it_expects() {
     let start = ["220 mx.test\r\n", OFFERS];
     let refusals = [&start[..], &["250 ok\r\n", "550 5.1.1 no\r\n", "221 bye\r\n"]].concat();
-    let played = play(scenario_of("refusals", None, None, 1, None), 9, &refusals);
+    let played = play(scenario_of("refused", None, None, 1, None), 9, &refusals);
     assert_eq!(played.sent[1..], ["MAIL FROM:<a@x.test>;", "RCPT TO:<b@y.test>;", "QUIT;"]);
     assert_eq!((played.tally.refused, played.tally.failures.count, played.tally.started), (1, 0, 1));
     let accepted = [&start[..], &["250 ok\r\n", "250 ok\r\n", "221 bye\r\n"]].concat();
-    let played = play(scenario_of("refusals", None, None, 1, None), 9, &accepted);
+    let played = play(scenario_of("refused", None, None, 1, None), 9, &accepted);
     assert_eq!((played.tally.refused, played.tally.failures.count), (0, 1));
 
     let abort = [&start[..], &["250 ok\r\n", "250 ok\r\n", "354 go\r\n"]].concat();

@@ -62,18 +62,27 @@ pub fn page(report: &Report<'_>) -> String {
         body.push_str(&failures(report));
     }
     body.push_str(&judgements(report));
+    let by_percentile = if report.subject() == Phase::Session {
+        "Latency of a session, by percentile"
+    } else {
+        "Latency of a message, by percentile"
+    };
     let slices = report.over_time();
     for (title, chart) in [
         ("Messages accepted per second, over time", rate_over_time(report, &slices)),
         ("Latency of a message, over time", latency_over_time(&slices)),
-        ("Latency of a message, by percentile", latency_curve(report)),
+        (by_percentile, latency_curve(report)),
     ] {
         if let Some(chart) = chart {
             let _ = write!(body, "<section><h2>{title}</h2>{chart}</section>");
         }
     }
-    body.push_str(&phases(report));
-    body.push_str(&configuration(report));
+    body.push_str(&phases("Latency by phase", report));
+    body.push_str(&configuration("Configuration and counts", report));
+    if let Some(beside) = report.beside() {
+        body.push_str(&phases("Beside it: latency by phase", &beside));
+        body.push_str(&configuration("Beside it: configuration and counts", &beside));
+    }
     let title = escape(&report.plan.target);
     format!(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>\
@@ -137,11 +146,18 @@ fn judgements(report: &Report<'_>) -> String {
 }
 
 fn tiles(report: &Report<'_>) -> String {
-    let latency = report.latency(Phase::Transaction);
-    let mut tiles = vec![
-        (thousands(report.rate()), "messages/s".to_owned()),
-        (format!("{:.1}", report.megabytes_rate()), "MB/s".to_owned()),
-    ];
+    let latency = report.latency(report.subject());
+    let mut tiles = if report.subject() == Phase::Session {
+        vec![
+            (thousands(report.refusals_rate()), "refusals/s".to_owned()),
+            (thousands(report.sessions_rate()), "sessions/s".to_owned()),
+        ]
+    } else {
+        vec![
+            (thousands(report.rate()), "messages/s".to_owned()),
+            (format!("{:.1}", report.megabytes_rate()), "MB/s".to_owned()),
+        ]
+    };
     for (value, name) in
         [(latency.p50, "p50"), (latency.p99, "p99"), (latency.p999, "p99.9"), (latency.max, "longest")]
     {
@@ -158,7 +174,7 @@ fn tiles(report: &Report<'_>) -> String {
     format!("<div class=tiles>{}</div>", tiles.into_iter().map(tile).collect::<String>())
 }
 
-fn phases(report: &Report<'_>) -> String {
+fn phases(title: &str, report: &Report<'_>) -> String {
     let mut rows = String::new();
     for phase in Phase::ALL {
         let Percentiles { count, p50, p90, p99, p999, p9999, max } = report.latency(phase);
@@ -172,12 +188,12 @@ fn phases(report: &Report<'_>) -> String {
         }
     }
     format!(
-        "<section><h2>Latency by phase</h2><div class=wide><table><tr><th>phase<th>count<th>p50<th>p90<th>p99<th>p99.9\
+        "<section><h2>{title}</h2><div class=wide><table><tr><th>phase<th>count<th>p50<th>p90<th>p99<th>p99.9\
          <th>p99.99<th>longest</tr>{rows}</table></div></section>"
     )
 }
 
-fn configuration(report: &Report<'_>) -> String {
+fn configuration(title: &str, report: &Report<'_>) -> String {
     let tally = &report.outcome.tally;
     let replies: Vec<String> =
         tally.replies.by_code().iter().map(|(code, count)| format!("{count} × {code}")).collect();
@@ -213,20 +229,26 @@ fn configuration(report: &Report<'_>) -> String {
     if report.plan.rate.is_none() {
         rows.retain(|(name, _)| *name != "in time");
     }
-    if let Some(tls) = report.tls() {
+    if report.plan.bots.is_some() {
+        rows.retain(|(name, _)| !matches!(*name, "message" | "messages"));
+        let sessions = format!("{} ended of {} begun", tally.bots.sessions(), tally.started);
+        rows.insert(3, ("sessions", sessions));
+        rows.extend(report.bots());
+    } else if let Some(tls) = report.tls() {
         rows.insert(3, ("TLS", tls));
     }
+    rows.extend(report.plan.source.map(|source| ("source", source.to_string())));
     rows.extend(report.notes().into_iter().map(|note| ("note", note)));
     let row = |(name, value): &(&str, String)| format!("<tr><td>{name}</td><td>{}</td></tr>", escape(value));
     let rows: String = rows.iter().map(row).collect();
-    format!("<section><h2>Configuration and counts</h2><table class=plain>{rows}</table></section>")
+    format!("<section><h2>{title}</h2><table class=plain>{rows}</table></section>")
 }
 
 /// Latency over "nines": the axis of HdrHistogram's plots, where each step is a tenth of the messages before.
 fn latency_curve(report: &Report<'_>) -> Option<String> {
-    let count = report.latency(Phase::Transaction).count.max(1) as f64;
+    let count = report.latency(report.subject()).count.max(1) as f64;
     let nines = |quantile: f64| -(1.0 - quantile).max(0.5 / count).log10();
-    let curve = report.outcome.tally.latencies.curve(Phase::Transaction);
+    let curve = report.outcome.tally.latencies.curve(report.subject());
     let points: Vec<(f64, Option<f64>)> =
         curve.iter().map(|(quantile, value, _)| (nines(*quantile), Some(*value as f64))).collect();
     let name = |nines: u32| match nines {

@@ -1,7 +1,8 @@
 //! A small SMTP server on threads, with one thing wrong with it if a test wants so.
 
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -33,6 +34,10 @@ pub(crate) enum Oddity {
     ClosesWithinData,
     /// Refuses each recipient, with a text that is long and differs.
     Wordy,
+    /// Refuses each recipient whose local-part begins with `no`.
+    RefusesUnknown,
+    /// Refuses each recipient, and at the fifth of a connection says 421 and closes.
+    BoundsRefusals,
 }
 
 /// What it saw.
@@ -42,6 +47,10 @@ pub(crate) struct Seen {
     pub(crate) messages: Vec<Vec<u8>>,
     /// Forward-paths as they stood in RCPT.
     pub(crate) recipients: Vec<String>,
+    /// Forward-paths that were refused, as they stood in RCPT.
+    pub(crate) refused: Vec<String>,
+    /// Addresses of its clients.
+    pub(crate) clients: HashSet<IpAddr>,
     /// Connections.
     pub(crate) connections: usize,
     /// Sessions that ended with QUIT.
@@ -65,7 +74,11 @@ impl Server {
         let seen = Arc::clone(&server.seen);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                seen.lock().expect("lock").connections += 1;
+                {
+                    let mut seen = seen.lock().expect("lock");
+                    seen.connections += 1;
+                    seen.clients.extend(stream.peer_addr().map(|address| address.ip()));
+                }
                 let seen = Arc::clone(&seen);
                 thread::spawn(move || Session { stream, oddity, seen, begun: 0 }.run());
                 if oddity == Oddity::GoesAway {
@@ -93,10 +106,11 @@ impl Session {
         }
         self.reply("220-mx.test\r\n220 ready")?;
         loop {
-            let mut line = String::new();
-            if input.read_line(&mut line).ok()? == 0 {
+            let mut line = Vec::new();
+            if input.read_until(b'\n', &mut line).ok()? == 0 {
                 return None;
             }
+            let line = String::from_utf8_lossy(&line);
             if self.oddity == Oddity::NoPipelining && !input.buffer().is_empty() {
                 return None;
             }
@@ -114,6 +128,15 @@ impl Session {
                     let (begun, long) = (self.begun, "no such mailbox ".repeat(9));
                     self.reply(&format!("550 5.1.1 <r+{begun}@x.test>: {long}{}", "x".repeat(200)))?;
                 }
+                "RCPT" if self.oddity == Oddity::RefusesUnknown && line.starts_with("RCPT TO:<no") => {
+                    self.seen.lock().expect("lock").refused.push(line.trim_end().to_owned());
+                    self.reply("550 5.1.1 no such mailbox")?;
+                }
+                "RCPT" if self.oddity == Oddity::BoundsRefusals && self.begun >= 5 => {
+                    self.reply("421 4.7.0 too many errors");
+                    return None;
+                }
+                "RCPT" if self.oddity == Oddity::BoundsRefusals => self.reply("550 5.1.1 no")?,
                 "RCPT" => {
                     self.seen.lock().expect("lock").recipients.push(line.trim_end().to_owned());
                     self.reply("250 2.1.5 ok")?;
