@@ -48,7 +48,7 @@ fn rules() -> CheckRules {
 
 /// Answers of lists that work and list none of the clients.
 fn answers(now: Instant) -> Answers {
-    let mut answers = Answers::new(0, None);
+    let mut answers = Answers::new(0, None, Arc::default());
     let mut arrive = |name: Name, answer: Answer| {
         let (question, answer) = (Question::new(Kind::A, name), Arc::new(answer));
         answers.handle_answer(Answered { question, answer, lifetime: Duration::from_hours(1) }, now);

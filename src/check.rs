@@ -13,7 +13,7 @@ use std::path::Path;
 pub use self::checked::Checked;
 use self::checked::sort;
 
-use crate::config::{self, Config, Lists, MapAddress, Places, Problem, Warning};
+use crate::config::{self, Config, Lists, MapAddress, Misnamed, Places, Problem, Warning};
 use crate::dns::lookup;
 use crate::mail::address_table::Key;
 use crate::sink::{Remark, file_limit};
@@ -158,7 +158,7 @@ fn check_store(
 }
 
 /// Recipients that the operator names and the store cannot: nobody of them gets mail.
-fn misnamed(config: &Config) -> Box<dyn Fn(&RecipientEntry) -> Option<String>> {
+fn misnamed(config: &Config) -> Misnamed {
     let Some(why) = sink::unnameable(&config.sink, config.local_part_case_sensitive) else {
         return Box::new(|_| None);
     };

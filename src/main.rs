@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Command::Config => cli::reference(),
         Command::Doctor { config, script } => cli::doctor(config.path(), script),
         Command::Recipients(command) => cli::recipients(&command),
+        Command::Explain(command) => cli::explain(&command),
         Command::Reload { config } => cli::reload(config.path()),
         Command::Serve { config } => cli::serve(config.path()),
         Command::Cert(command) => cli::cert(&command),

@@ -7,6 +7,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::cert::CertCommand;
+use super::explain::ExplainCommand;
 use super::recipients::RecipientsCommand;
 use super::spool::SpoolCommand;
 use super::version;
@@ -70,6 +71,9 @@ pub enum Command {
     /// Prepare files of recipients.
     #[command(subcommand)]
     Recipients(RecipientsCommand),
+    /// Say what a client would be answered, and why, check by check: by the configuration, against the live
+    /// DNS and the tables on the disk. Changes nothing, and sends nothing but questions to name servers.
+    Explain(ExplainCommand),
     /// Read a spool, beside a running receiver or without.
     #[command(subcommand)]
     Spool(SpoolCommand),
@@ -178,6 +182,7 @@ mod tests {
                 | Command::Status { config, .. }
                 | Command::Doctor { config, .. } => config.path().map(Path::to_owned),
                 Command::Config
+                | Command::Explain(_)
                 | Command::Recipients(_)
                 | Command::Spool(_)
                 | Command::Cert(_)

@@ -1,5 +1,5 @@
-//! The file of aliases: `from: to, to` a line. Aliases that stand for aliases are resolved here, so that at RCPT
-//! each stands for mailboxes.
+//! The file of aliases: `from: to, to` a line. Aliases that stand for aliases are resolved here, so that at
+//! RCPT each stands for mailboxes.
 
 use std::collections::HashMap;
 use std::path::Path;

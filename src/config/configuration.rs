@@ -39,7 +39,8 @@ pub struct Config {
     pub hostname: String,
     /// Recipient domains that are accepted; empty means any, which is allowed on loopback listeners only.
     pub domains: Vec<DomainPattern>,
-    /// The file of recipients; without it, and without a map, every local-part of an accepted domain is taken.
+    /// The file of recipients; without it, and without a map, every local-part of an accepted domain is
+    /// taken.
     pub recipients: Option<PathBuf>,
     /// The map of recipients that another program serves. There is no file then.
     pub recipient_map: Option<RecipientMap>,

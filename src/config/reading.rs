@@ -108,10 +108,13 @@ pub fn read_alone(path: &Path) -> Reading {
 }
 
 /// Tells for a configuration what is wrong with the name that its store would give to a recipient.
-pub type MisnamedBy = fn(&Config) -> Box<dyn Fn(&RecipientEntry) -> Option<String>>;
+pub type MisnamedBy = fn(&Config) -> Misnamed;
+
+/// What is wrong with the name that a store would give to a recipient.
+pub type Misnamed = Box<dyn Fn(&RecipientEntry) -> Option<String>>;
 
 /// For those who open no store.
-fn nobody_misnamed(_config: &Config) -> Box<dyn Fn(&RecipientEntry) -> Option<String>> {
+fn nobody_misnamed(_config: &Config) -> Misnamed {
     Box::new(|_| None)
 }
 

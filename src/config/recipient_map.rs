@@ -1,5 +1,5 @@
-//! A map of recipients that another program serves: `socketmap:unix:PATH:NAME` or `socketmap:inet:HOST:PORT:NAME`,
-//! as Postfix writes it (socketmap_table(5)).
+//! A map of recipients that another program serves: `socketmap:unix:PATH:NAME` or
+//! `socketmap:inet:HOST:PORT:NAME`, as Postfix writes it (socketmap_table(5)).
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -87,7 +87,11 @@ fn unix(path: &str, base_dir: &Path) -> Result<PathBuf, String> {
     }
     let path = base_dir.join(path);
     if path.as_os_str().len() >= PATH_BYTES_MAX {
-        return Err(format!("{path:?} is too long for a socket: {} octets it may have", PATH_BYTES_MAX - 1));
+        return Err(format!(
+            "{} is too long for a socket: {} octets it may have",
+            path.display(),
+            PATH_BYTES_MAX - 1
+        ));
     }
     Ok(path)
 }

@@ -239,9 +239,9 @@ impl Envelope {
         }
     }
 
-    /// Puts these mailboxes in the place of the recipient added last, each with its parameters. Those that are
-    /// there already are not added. False when the budget of all envelopes has no room for them: then nothing
-    /// has changed.
+    /// Puts these mailboxes in the place of the recipient added last, each with its parameters. Those that
+    /// are there already are not added. False when the budget of all envelopes has no room for them: then
+    /// nothing has changed.
     pub fn replace_last_recipient<'m>(
         &mut self,
         mailboxes: impl Iterator<Item = Mailbox<'m>>,

@@ -50,9 +50,10 @@ impl Connection {
         }
     }
 
-    /// Sends a request and reads its reply. An error of [`is_closed`] comes only where nothing of it was read.
-    pub(super) fn exchange(&mut self, request: &[u8], deadline: Instant) -> io::Result<Reply> {
-        self.write(request, deadline)?;
+    /// Sends a question and reads its reply. An error of [`is_closed`] comes only where nothing of it was
+    /// read.
+    pub(super) fn exchange(&mut self, asked: &[u8], deadline: Instant) -> io::Result<Reply> {
+        self.write(asked, deadline)?;
         let mut octets = Vec::new();
         loop {
             let mut step = [0; STEP_BYTES];

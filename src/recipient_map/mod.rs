@@ -16,7 +16,8 @@ use crate::config::RecipientMap;
 use crate::handoff::channel::{Consumer, Receiver, Sender, Waiting};
 use crate::handoff::recipient_map::{Found, MapAnswer, MapInquiry};
 use crate::limits::MAP_WAIT_MAX;
-use crate::sink::{Report, Site};
+use crate::sink::Report;
+use crate::sink::Site;
 
 /// One thread's way to the map.
 struct Client<'a> {
@@ -65,9 +66,9 @@ impl Client<'_> {
     }
 
     fn ask(&mut self, key: &[u8], deadline: Instant) -> io::Result<Reply> {
-        let request = protocol::request(&self.map.name, key);
+        let asked = protocol::question(&self.map.name, key);
         if let Some(mut connection) = self.connection.take() {
-            match connection.exchange(&request, deadline) {
+            match connection.exchange(&asked, deadline) {
                 Ok(reply) => {
                     self.connection = Some(connection);
                     return Ok(reply);
@@ -78,7 +79,7 @@ impl Client<'_> {
             }
         }
         let mut connection = Connection::open(&self.map.address, deadline)?;
-        let reply = connection.exchange(&request, deadline)?;
+        let reply = connection.exchange(&asked, deadline)?;
         self.connection = Some(connection);
         Ok(reply)
     }

@@ -1,4 +1,4 @@
-//! The socketmap protocol (socketmap_table(5) of Postfix): a request and a reply, each a netstring.
+//! The socketmap protocol (socketmap_table(5) of Postfix): a question and a reply, each a netstring.
 
 /// Octets of a reply that are read; usual ones have ten.
 pub(super) const REPLY_BYTES_MAX: usize = 64 * 1024;
@@ -29,12 +29,12 @@ pub(super) enum Read {
 }
 
 /// `NAME key` as a netstring.
-pub(super) fn request(name: &str, key: &[u8]) -> Vec<u8> {
+pub(super) fn question(name: &str, key: &[u8]) -> Vec<u8> {
     let length = name.len() + 1 + key.len();
     [length.to_string().as_bytes(), b":", name.as_bytes(), b" ", key, b","].concat()
 }
 
-/// Reads a reply of all octets that came since the request. Nothing may follow it.
+/// Reads a reply of all octets that came since the question. Nothing may follow it.
 pub(super) fn read(octets: &[u8]) -> Read {
     let digits = octets.iter().take_while(|octet| octet.is_ascii_digit()).count();
     if digits > DIGITS_MAX {
@@ -72,8 +72,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_is_a_netstring_of_name_and_key() {
-        assert_eq!(request("m", b"a@x.test"), b"10:m a@x.test,");
+    fn a_question_is_a_netstring_of_name_and_key() {
+        assert_eq!(question("m", b"a@x.test"), b"10:m a@x.test,");
     }
 
     #[test]

@@ -5,8 +5,9 @@
 //! ```
 //!
 //! It is read before anybody listens, and written anew by a thread of its own, each minute in which something
-//! has changed and at the end. A file that cannot be read is said once and ignored: without it clients have to
-//! prove good again, and no mail is lost. The secret makes it worth reading for nobody else: mode 0600.
+//! has changed and at the end. A file that cannot be read is said once and ignored: without it clients have
+//! to prove good again, and no mail is lost. Who reads the secret can choose networks that meet in one bucket
+//! of the table: mode 0600.
 
 use std::convert::Infallible;
 use std::fs::File;

@@ -13,6 +13,7 @@ mod confinement;
 mod control;
 mod error;
 mod event;
+mod explain;
 mod generation;
 mod held_back;
 mod lent;
@@ -26,6 +27,7 @@ mod watch;
 mod workers;
 
 pub use self::error::ServeError;
+pub use self::explain::{Supposed, explain};
 
 use std::fs::File;
 use std::io;

@@ -147,7 +147,8 @@ impl Workers {
         Ok(ends)
     }
 
-    /// Starts the threads that ask the map of recipients, if there is one, and gives the shards' ways to them.
+    /// Starts the threads that ask the map of recipients, if there is one, and gives the shards' ways to
+    /// them.
     pub(super) fn start_map(&mut self, config: &Config) -> Result<Vec<ToWorker<MapInquiry>>, ServeError> {
         let Some(map) = &config.recipient_map else { return Ok(Vec::new()) };
         let start = |number| {

@@ -27,7 +27,17 @@ pub struct Answers {
     /// Who waits for what came home.
     woken: Vec<Waiter>,
     metrics: Arc<ShardMetrics>,
+    /// Questions in a row that had no answer in time.
+    silent: u32,
+    /// As long as nobody answers, one question is sent from then on, and no other.
+    asks_again_at: Option<Instant>,
 }
+
+/// So many questions in a row without an answer mean that nobody answers any.
+const SILENT_MAX: u32 = 16;
+
+/// Whether somebody answers again is tried after this.
+const TRY_EVERY: Duration = Duration::from_secs(1);
 
 /// What became of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +58,8 @@ impl Answers {
             siblings: Siblings::default(),
             woken: Vec::new(),
             metrics,
+            silent: 0,
+            asks_again_at: None,
         }
     }
 
@@ -65,6 +77,11 @@ impl Answers {
         now: Instant,
     ) -> (Option<Arc<Answer>>, MustRing) {
         if let Some(answer) = self.table.known(question, now) {
+            return (Some(answer), None);
+        }
+        if !self.may_ask(now) {
+            let answer = Arc::new(Answer::Failed(Failure::TimedOut));
+            self.count(&answer);
             return (Some(answer), None);
         }
         match self.table.look(question, waiter, now) {
@@ -138,6 +155,31 @@ impl Answers {
         self.siblings.stand_in(client, now)
     }
 
+    /// Whether there is anybody who answers. Where nobody does, a question a second finds out when somebody
+    /// does again, and no client waits for the others.
+    fn may_ask(&mut self, now: Instant) -> bool {
+        match self.asks_again_at {
+            None => true,
+            Some(at) if now < at => false,
+            Some(_) => {
+                self.asks_again_at = Some(now + TRY_EVERY);
+                true
+            }
+        }
+    }
+
+    /// Whether a question had an answer of any kind in time.
+    fn note_answered(&mut self, is_answered: bool, now: Instant) {
+        if is_answered {
+            (self.silent, self.asks_again_at) = (0, None);
+            return;
+        }
+        self.silent = self.silent.saturating_add(1);
+        if self.silent >= SILENT_MAX {
+            self.asks_again_at.get_or_insert(now + TRY_EVERY);
+        }
+    }
+
     /// An answer came home.
     pub fn handle_answer(&mut self, answered: Answered, now: Instant) {
         let Answered { question, answer, lifetime } = answered;
@@ -146,6 +188,7 @@ impl Answers {
             self.metrics.dns_duration.add_duration(now.saturating_duration_since(asked_at));
             self.count(&answer);
         }
+        self.note_answered(*answer != Answer::Failed(Failure::TimedOut), now);
         self.woken.extend(self.table.arrive(question, answer, lifetime, now));
     }
 
@@ -154,6 +197,7 @@ impl Answers {
     pub fn take_woken(&mut self, now: Instant) -> Vec<Waiter> {
         while let Some(waiters) = self.table.next_overdue(now) {
             self.metrics.dns_answers_timed_out.add(1);
+            self.note_answered(false, now);
             self.woken.extend(waiters);
         }
         self.woken.sort_unstable();
@@ -270,6 +314,28 @@ mod tests {
         let mut nobody = Answers::new(3, None, Arc::default());
         assert_eq!(nobody.run_check(7, now, check).0, Checked::Done(vec![overload(), overload()]));
         assert_eq!((nobody.table.out(), nobody.table.bytes(), nobody.due_in(now)), (0, 0, None));
+    }
+
+    #[test]
+    fn where_nobody_answers_one_question_a_second_is_asked_until_somebody_does() {
+        let ((mut answers, asked), mut now) = (answers(64), Instant::now());
+        let timed_out = || Arc::new(Answer::Failed(Failure::TimedOut));
+        for number in 0..SILENT_MAX {
+            let name = format!("{number}.test");
+            assert!(answers.look(&question(&name), 7, now).0.is_none(), "{number}");
+            let answered =
+                Answered { question: question(&name), answer: timed_out(), lifetime: Duration::ZERO };
+            answers.handle_answer(answered, now);
+        }
+        assert_eq!(names(&asked).len(), SILENT_MAX as usize);
+        assert_eq!(answers.look(&question("a.test"), 7, now).0, Some(timed_out()));
+        assert!(names(&asked).is_empty());
+        now += TRY_EVERY;
+        assert!(answers.look(&question("a.test"), 7, now).0.is_none(), "one finds out");
+        assert_eq!(answers.look(&question("b.test"), 7, now).0, Some(timed_out()));
+        arrive(&mut answers, "a.test", Answer::NoName, now);
+        assert!(answers.look(&question("b.test"), 7, now).0.is_none());
+        assert_eq!(names(&asked), ["a.test", "b.test"]);
     }
 
     #[test]

@@ -53,8 +53,8 @@ impl Mailboxes {
         Self { lookup, shard, ready: HashMap::new(), away: 0 }
     }
 
-    /// Asks whether the store has a place for this recipient, or for all that it stands for. `number`: which of the connection's questions
-    /// it is; `policy`: that of its session.
+    /// Asks whether the store has a place for this recipient, or for all that it stands for. `number`: which
+    /// of the connection's questions it is; `policy`: that of its session.
     pub(super) fn ask(
         &mut self,
         connection: u64,

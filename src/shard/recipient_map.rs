@@ -1,7 +1,7 @@
 //! A shard's way to ask a map of recipients that another program serves.
 //!
-//! Threads of their own ask it, because it may be slow, or gone. What it said is remembered for a while, so the
-//! usual RCPT is answered in its turn.
+//! Threads of their own ask it, because it may be slow, or gone. What it said is remembered for a while, so
+//! the usual RCPT is answered in its turn.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

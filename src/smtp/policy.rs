@@ -65,8 +65,8 @@ pub trait Policy {
     fn postmaster(&self) -> (&[u8], &[u8]);
 
     /// Whether a mailbox is known by its name, so that a place in the store may be made for it: a file of
-    /// recipients names it, an alias stands for it, or it is a postmaster, who is always reachable (RFC 5321 §4.5.1). One that only a
-    /// catch-all takes is not.
+    /// recipients names it, an alias stands for it, or it is a postmaster, who is always reachable (RFC 5321
+    /// §4.5.1). One that only a catch-all takes is not.
     fn is_named(&self, _mailbox: Mailbox<'_>) -> bool {
         false
     }
@@ -77,7 +77,8 @@ pub trait Policy {
     }
 
     /// Gives what a map that another program serves is to be asked about a recipient whom the policy accepts:
-    /// its mailbox, the same without its tag, and `@domain`, in this order. False where it is not to be asked.
+    /// its mailbox, the same without its tag, and `@domain`, in this order. False where it is not to be
+    /// asked.
     fn map_keys(&self, _mailbox: Mailbox<'_>, _each: &mut dyn FnMut(&[u8])) -> bool {
         false
     }

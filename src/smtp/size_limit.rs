@@ -28,8 +28,8 @@ impl SizeLimit {
     }
 }
 
-/// Whether so many copies of a message are too much, by what is known of its size. One copy of any size may be
-/// made.
+/// Whether so many copies of a message are too much, by what is known of its size. One copy of any size may
+/// be made.
 pub(super) fn copies_exceed(envelope: &Envelope, copies: usize) -> bool {
     let size = envelope.size_declared.unwrap_or(SIZE_NOMINAL);
     copies > 1 && size.saturating_mul(copies as u64) > COPIES_BYTES_MAX

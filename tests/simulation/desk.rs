@@ -60,8 +60,8 @@ impl Desk {
         let now = world.elapsed();
         while let Some(at) = self.waiting.iter().position(|(due, _)| *due <= now || self.is_well) {
             let (_, inquiry) = self.waiting.swap_remove(at);
-            let standing = match inquiry.places.first().map(|place| &*place.name) {
-                Some(READY) => Standing::Ready,
+            let standing = match inquiry.places.first().map_or("", |place| &*place.name) {
+                READY => Standing::Ready,
                 _ => [Standing::Ready, Standing::Unknown, Standing::Full, Standing::Trouble]
                     [usize::try_from(world.random(4)).expect("small")],
             };

@@ -9,6 +9,7 @@ mod dns;
 mod dovecot;
 mod faults;
 mod file_limits;
+mod front_line;
 mod fronts;
 mod interop;
 mod locked_memory;

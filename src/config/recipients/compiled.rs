@@ -2,7 +2,8 @@
 //!
 //! It is read and not mapped: a file that somebody cuts off would end the server that has it mapped, and
 //! reading ten million recipients takes a twentieth of a second. After the table
-//! ([`AddressTable`](crate::mail::address_table)) come 4 octets: the CRC-32C of all before them, little endian.
+//! ([`AddressTable`](crate::mail::address_table)) come 4 octets: the CRC-32C of all before them, little
+//! endian.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};

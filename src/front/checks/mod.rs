@@ -290,14 +290,17 @@ impl Checks {
             Some(score) => Some(Cow::Borrowed(score)),
             None => self.score(subject.asked_as, asking, now, news).map(Cow::Owned),
         };
-        let name = self.looks_back().then(|| reverse_dns::look(subject.client, asking));
+        let name = self.uses_reverse_names().then(|| reverse_dns::look(subject.client, asking));
         let domain = self.sender_domain(subject).map(|domain| sender_domain::look(&domain, asking));
         let score = score?;
         if score.meaning(self.rules.thresholds) != Meaning::Fine {
             ruling.apply(self.listed(&score), self.rules.score_warns);
         }
         if let (None, Some(name)) = (ruling.refusal, name) {
+            let is_marked_only = self.rules.reverse_dns == ReverseDnsUse::Mark;
             let refusal = match name? {
+                // The name is waited for, so that it is there when the message is told of.
+                ReverseDns::Confirmed(_) | ReverseDns::None | ReverseDns::Failed if is_marked_only => None,
                 ReverseDns::Confirmed(_) => None,
                 ReverseDns::None => Some(Refusal::NoReverseName),
                 ReverseDns::Failed => Some(Refusal::ReverseNameUnknown),
@@ -349,14 +352,6 @@ impl Checks {
         let main = score.main_reason();
         let list = self.lists.iter().find(|list| main.is_some_and(|main| main.name == list.list().name));
         Refusal::Listed(list.map(WatchedList::words))
-    }
-
-    /// Whether somebody without a name is refused, or told of.
-    fn looks_back(&self) -> bool {
-        match self.rules.reverse_dns {
-            ReverseDnsUse::Off | ReverseDnsUse::Mark => false,
-            ReverseDnsUse::Warn | ReverseDnsUse::Refuse => true,
-        }
     }
 
     /// The domain that is asked about. The null reverse-path has none, and an address literal is none.

@@ -108,8 +108,8 @@ fn compared(whole: &[u8], case_sensitive: bool) -> std::borrow::Cow<'_, [u8]> {
     if case_sensitive { whole.into() } else { comparable(whole) }
 }
 
-/// Gives a mailbox in its comparable spelling, which takes no memory where it is ASCII. `None` for one that is
-/// longer than any.
+/// Gives a mailbox in its comparable spelling, which takes no memory where it is ASCII. `None` for one that
+/// is longer than any.
 pub(super) fn with_compared<T>(
     whole: &[u8],
     case_sensitive: bool,

@@ -76,7 +76,7 @@ impl ListBuilder {
     /// The table. On a collision all entries are to be added to a builder with another key.
     pub fn finish(self) -> Result<Listed, Collision> {
         let flags =
-            u32::from(self.case_sensitive) * CASE_SENSITIVE | u32::from(self.has_catch_alls) * CATCH_ALLS;
+            (u32::from(self.case_sensitive) * CASE_SENSITIVE) | (u32::from(self.has_catch_alls) * CATCH_ALLS);
         self.table.finish(flags).map(|table| Listed { table })
     }
 }

@@ -14,6 +14,7 @@ use ringmx::mail::client::{ClientFacts, Standing, TlsFacts};
 use ringmx::mail::envelope::{BodyType, Envelope, Notify, RecipientParameters, Ret};
 use ringmx::mail::outcome::Outcome;
 use ringmx::mail::queue_id::QueueId;
+use ringmx::mail::tag::Delimiters;
 use ringmx::sink::{Report, Sink, Site, Surroundings};
 use rustix::fs::{Mode, OFlags};
 
@@ -218,7 +219,7 @@ impl Reports {
 pub fn surroundings(reports: &Arc<Reports>) -> Surroundings {
     Surroundings {
         local_part_case_sensitive: true,
-        recipient_delimiter: Default::default(),
+        recipient_delimiter: Delimiters::default(),
         hostname: "mx.test".to_owned(),
         report: Arc::clone(reports) as Arc<dyn Report>,
         spool: Arc::default(),

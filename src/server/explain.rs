@@ -1,0 +1,295 @@
+//! `ringmx explain`: what a client would be answered, and why: a session with the checks of the
+//! configuration, against the live DNS and the tables as they are on the disk. Nothing is sent to anybody but
+//! name servers, and nothing is stored. What only the running server knows is left out: who is connected, how
+//! often somebody came, how busy it is.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::generation::table_of;
+use crate::config::{Config, Lists};
+use crate::dns::{Asking, lookup};
+use crate::front::checks::{Checks, Entry, Explained, News, Ruling, Subject};
+use crate::handoff::channel::{Consumer, Receiver, Sender};
+use crate::handoff::lookup::{Answered, Asked};
+use crate::shard::answers::{Answers, Checked};
+use crate::shard::front_line::{denial, denial_of_client};
+use crate::smtp::denial::Denial;
+use crate::smtp::policy::{Judgement, Verdict};
+use crate::smtp::question::Question;
+use crate::smtp::reply::ReplyBuffer;
+use crate::smtp::session::{Input, Session, Step};
+use crate::smtp::supplies::Supplies;
+
+/// Answers that are not there by then are taken as failed, as a server does.
+const WAIT_MAX: Duration = Duration::from_secs(3);
+
+/// Questions of one client.
+const QUESTIONS_MAX: usize = 1024;
+
+/// Who sends what to whom.
+#[derive(Debug, Clone)]
+pub struct Supposed {
+    /// The client's address.
+    pub client: IpAddr,
+    /// What it calls itself.
+    pub ehlo: String,
+    /// The reverse-path; empty for the null one.
+    pub reverse_path: String,
+    /// The recipients.
+    pub recipients: Vec<String>,
+    /// The client has proved good.
+    pub is_proven: bool,
+}
+
+/// What would be answered, as text. An error is what keeps it from being found out.
+pub fn explain(config: &Config, lists: Lists, supposed: &Supposed) -> Result<String, String> {
+    let table = Arc::new(table_of(config, lists).map_err(|error| error.to_string())?);
+    let listener = config.listeners.first().ok_or("no listener is configured")?;
+    let now = Instant::now();
+    let checks = Checks::new(config.front.rules.clone(), now);
+    let mut settings = config.session_settings(listener, table as _);
+    settings.words = checks.words().into();
+    settings.gate.greeting_delay = Duration::ZERO;
+    settings.tls = crate::smtp::settings::TlsPolicy::Off;
+    settings.gate.refuse = None;
+    let takes = settings.gate.takes(supposed.client);
+    let client = SocketAddr::new(supposed.client, 0);
+    let mut explanation = Explanation {
+        session: Session::new(Arc::new(settings), client, now),
+        checks: &checks,
+        dns: Dns::start(config)?,
+        supposed,
+        replies: ReplyBuffer::new(),
+        ruling: None,
+        news: Vec::new(),
+        text: String::new(),
+    };
+    explanation.run(takes);
+    Ok(explanation.text)
+}
+
+/// The way to a lookup thread, which ends with the process.
+struct Dns {
+    consumer: Consumer,
+    answered: Receiver<Answered>,
+    answers: Answers,
+    /// To be rung.
+    ask: Option<Sender<Asked>>,
+}
+
+impl Dns {
+    fn start(config: &Config) -> Result<Self, String> {
+        let failed = |error: std::io::Error| format!("asking the DNS: {error}");
+        let consumer = Consumer::new().map_err(failed)?;
+        let (to_us, answered) = consumer.channel(QUESTIONS_MAX);
+        if !config.asks_dns() {
+            return Ok(Self {
+                consumer,
+                answered,
+                answers: Answers::new(0, None, Arc::default()),
+                ask: None,
+            });
+        }
+        let servers = match &config.dns.servers {
+            Some(servers) => servers.clone(),
+            None => lookup::name_servers_of_system().map_err(failed)?,
+        };
+        let thread = Consumer::new().map_err(failed)?;
+        let (ask, asked) = thread.channel(QUESTIONS_MAX);
+        let run = move || {
+            // What goes wrong there shows as questions without answers.
+            let _ = lookup::run(&thread, &asked, vec![to_us], &servers, || {});
+        };
+        std::thread::Builder::new().name("ringmx-dns".to_owned()).spawn(run).map_err(failed)?;
+        Ok(Self {
+            consumer,
+            answered,
+            answers: Answers::new(0, Some(ask.clone()), Arc::default()),
+            ask: Some(ask),
+        })
+    }
+
+    /// The result of a check, with the answers that come in time.
+    fn run<T>(&mut self, mut check: impl FnMut(&mut Asking<'_>) -> Option<T>) -> Option<T> {
+        let deadline = Instant::now() + WAIT_MAX;
+        loop {
+            let now = Instant::now();
+            let (checked, must_ring) = self.answers.run_check(0, now, &mut check);
+            if let (Some(_), Some(ask)) = (must_ring, &self.ask) {
+                ask.ring();
+            }
+            if let Checked::Done(result) = checked {
+                return Some(result);
+            }
+            let left = deadline.saturating_duration_since(now);
+            if left.is_zero() {
+                return self.answers.end_check(now, check);
+            }
+            let answered = &self.answered;
+            self.consumer.sleep(Some(left), || answered.is_empty());
+            while let Some(answered) = self.answered.next() {
+                self.answers.handle_answer(answered, Instant::now());
+            }
+            let woken = self.answers.take_woken(Instant::now());
+            self.answers.give_back(woken);
+        }
+    }
+}
+
+struct Explanation<'a> {
+    session: Session,
+    checks: &'a Checks,
+    dns: Dns,
+    supposed: &'a Supposed,
+    replies: ReplyBuffer,
+    /// What all recipients are told, once it was found out.
+    ruling: Option<Ruling>,
+    news: Vec<News>,
+    text: String,
+}
+
+impl Explanation<'_> {
+    fn run(&mut self, takes: bool) {
+        if !takes {
+            self.note("clients_from", "this client is none of those that the first listener serves");
+            self.turn_away(Denial::CLIENT);
+            return self.tell_replies();
+        }
+        let Supposed { client, is_proven, .. } = *self.supposed;
+        let class = if is_proven { "it has proved good" } else { "taken for one that has not proved good" };
+        self.note("client", &format!("{client}, {class}"));
+        let entry = self.checks.enter(client, is_proven);
+        match entry {
+            Entry::Trusted => self.note("access", "trusted by its address: no limits and no checks"),
+            Entry::Refused(refusal) => {
+                self.note("access", "refused by its address");
+                self.turn_away(denial_of_client(refusal));
+                return self.tell_replies();
+            }
+            Entry::Served(delay) if delay.is_zero() => {}
+            Entry::Served(delay) => {
+                let text = format!("waits {} s for early talkers", delay.as_secs_f64());
+                self.note("greeting", &text);
+            }
+        }
+        if entry != Entry::Trusted {
+            self.explain_checks();
+        }
+        self.session.ask_about_each_recipient(entry != Entry::Trusted);
+        self.session.greet(&mut self.replies, Instant::now());
+        self.session.handle_sending();
+        self.session.handle_sent();
+        self.tell_replies();
+        let mut commands = vec![
+            format!("EHLO {}", self.supposed.ehlo),
+            format!("MAIL FROM:<{}>", self.supposed.reverse_path),
+        ];
+        commands.extend(self.supposed.recipients.iter().map(|recipient| format!("RCPT TO:<{recipient}>")));
+        for command in commands {
+            // Writing to a String cannot fail.
+            let _ = writeln!(self.text, "  C: {command}");
+            self.say(&command);
+            self.tell_replies();
+        }
+    }
+
+    /// What each check says by itself.
+    fn explain_checks(&mut self) {
+        let (checks, subject) = (self.checks, subject(self.supposed));
+        let mut news = Vec::new();
+        let now = Instant::now();
+        let explained = self.dns.run(|asking| {
+            news.clear();
+            checks.explain(&subject, asking, now, &mut news)
+        });
+        self.news.append(&mut news);
+        for Explained { check, text } in explained.into_iter().flatten() {
+            self.note(&check, &text);
+        }
+    }
+
+    fn turn_away(&mut self, why: Denial) {
+        self.session.turn_away(why, &mut self.replies);
+    }
+
+    fn say(&mut self, command: &str) {
+        let octets = format!("{command}\r\n").into_bytes();
+        let mut supplies = Supplies::default();
+        let mut input = Input::new(&octets, &mut supplies);
+        loop {
+            let now = Instant::now();
+            match self.session.advance(&mut input, &mut self.replies, now) {
+                Step::Ask(question) => self.answer(question),
+                Step::Flush => self.tell_replies(),
+                Step::NeedInput
+                | Step::Close
+                | Step::Data(_)
+                | Step::Insert
+                | Step::Discard
+                | Step::Deliver(_) => break,
+            }
+        }
+        self.session.handle_sending();
+        self.session.handle_sent();
+    }
+
+    fn answer(&mut self, question: Question) {
+        let now = Instant::now();
+        let told = match question {
+            Question::Beginning { asked, .. } => self.session.resolve(asked, Ok(()), &mut self.replies, now),
+            Question::Admission { asked, .. } => self.session.resolve(asked, Ok(()), &mut self.replies, now),
+            Question::Encryption { asked } => self.session.resolve(asked, false, &mut self.replies, now),
+            Question::Recipient { asked } => {
+                let verdict = self.verdict();
+                self.session.resolve(asked, verdict, &mut self.replies, now)
+            }
+        };
+        debug_assert!(told.is_ok(), "what was asked just now is awaited");
+    }
+
+    fn verdict(&mut self) -> Verdict {
+        let is_checked = self.checks.enter(self.supposed.client, self.supposed.is_proven) != Entry::Trusted;
+        if is_checked && self.ruling.is_none() {
+            let (checks, subject) = (self.checks, subject(self.supposed));
+            let mut news = Vec::new();
+            let now = Instant::now();
+            self.ruling = self.dns.run(|asking| checks.judge(&subject, None, asking, now, &mut news));
+        }
+        if let Some(refusal) = self.ruling.as_ref().and_then(|ruling| ruling.refusal) {
+            return Verdict::Denied(denial(refusal));
+        }
+        match self.session.judge_proposed() {
+            Judgement::Known(verdict) => verdict,
+            Judgement::Asks => {
+                self.note("store", "has the last word, and is not asked here");
+                Verdict::Accept
+            }
+        }
+    }
+
+    fn note(&mut self, check: &str, text: &str) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.text, "{check}: {text}");
+    }
+
+    fn tell_replies(&mut self) {
+        let said = self.replies.replace(Vec::new());
+        for line in String::from_utf8_lossy(&said).lines() {
+            // Writing to a String cannot fail.
+            let _ = writeln!(self.text, "  S: {line}");
+        }
+    }
+}
+
+fn subject(supposed: &Supposed) -> Subject<'_> {
+    Subject {
+        client: supposed.client,
+        asked_as: supposed.client,
+        is_proven: supposed.is_proven,
+        ehlo: supposed.ehlo.as_bytes(),
+        reverse_path: supposed.reverse_path.as_bytes(),
+    }
+}
