@@ -144,7 +144,7 @@ impl Client {
         if self.leaves_at.is_some() {
             return;
         }
-        let took = self.done.expect("it was served to its end") - self.begun;
+        let took = self.done.expect("it was served to its end").saturating_sub(self.begun);
         assert!(took <= SESSION_MAX, "client {} took {took:?}", self.number);
         let [first, second] = self.domains;
         let rcpt = |at: usize, domain: u64| {
@@ -207,7 +207,9 @@ impl Simulation {
             let are_closed = clients.iter().all(|client| self.world.is_closed(client.socket));
             if clients.len() as u64 == count && are_closed {
                 // What was sent last.
-                clients.iter_mut().for_each(|client| client.act(&self.world));
+                for client in &mut clients {
+                    client.act(&self.world);
+                }
                 assert!(self.orders.try_send(Order::Stop).is_ok());
                 for _ in 0..100 {
                     self.running.shard.turn().expect("a turn");
