@@ -164,7 +164,7 @@ pub struct Subject<'a> {
 /// What all recipients of a transaction are told.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ruling {
-    /// The client is trusted from now on.
+    /// An access rule trusts the client in this transaction.
     pub is_trusted: bool,
     /// All are refused.
     pub refusal: Option<Refusal>,
