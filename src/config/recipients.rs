@@ -15,8 +15,11 @@ use super::{file, invisible, names};
 use crate::mail::address_table::{Key, MAGIC, places_for};
 use crate::smtp::policy::{ListBuilder, Listed, RecipientEntry, RecipientRules};
 
-/// A longer file is no file of recipients: one of this length has twenty million.
+/// A longer text is read by nobody who serves: one of this length has twenty million.
 const FILE_BYTES_MAX: usize = 512 << 20;
+
+/// The same for whoever makes a table of it.
+const COMPILED_TEXT_BYTES_MAX: usize = 4 << 30;
 
 /// So often another key is drawn. With twenty million addresses not one of 10^17 files needs a second one.
 const KEYS_MAX: usize = 4;
@@ -48,17 +51,24 @@ pub fn load(path: &Path) -> Result<Vec<RecipientEntry>, Vec<Problem>> {
 
 /// Reads a file, which is no device without an end. The text of an error is without the name of the file.
 pub fn read(path: &Path) -> Result<Content, String> {
+    read_within(path, FILE_BYTES_MAX)
+}
+
+/// The same for whoever makes a table of it: a text may be longer.
+pub fn read_to_compile(path: &Path) -> Result<Content, String> {
+    read_within(path, COMPILED_TEXT_BYTES_MAX)
+}
+
+fn read_within(path: &Path, bytes_max: usize) -> Result<Content, String> {
     let unreadable = |error: io::Error| file::unreadable(&error);
     // A pipe is read once, and what comes through it is known afterwards.
     let is_file = std::fs::metadata(path).map_err(unreadable)?.is_file();
     if is_file && let Some(table) = compiled::read_file(&File::open(path).map_err(unreadable)?)? {
         return Ok(Content::Table(table));
     }
-    let octets = file::read(path, FILE_BYTES_MAX).map_err(|error| {
-        if error.kind() == io::ErrorKind::FileTooLarge && is_file {
-            return format!(
-                "cannot be read: {error}; `ringmx recipients compile` makes a table of several files, one domain each, no larger"
-            );
+    let octets = file::read(path, bytes_max).map_err(|error| {
+        if error.kind() == io::ErrorKind::FileTooLarge && is_file && bytes_max < COMPILED_TEXT_BYTES_MAX {
+            return format!("cannot be read: {error}; make a table of it with `ringmx recipients compile`");
         }
         file::unreadable(&error)
     })?;

@@ -106,6 +106,10 @@ pub fn mismatch(listed: &Listed, case_sensitive: bool) -> Option<String> {
 /// Writes a table into a file, which is then whole and on the disk, or as it was before. One that is there
 /// keeps its owner and permissions.
 pub fn write(listed: &Listed, path: &Path) -> io::Result<()> {
+    if listed.bytes() > TABLE_BYTES_MAX {
+        let why = "it would have more than 100 million recipients, which nobody reads";
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+    }
     // A link stays, and what it leads to is replaced.
     let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let temporary = beside(&target)?;
