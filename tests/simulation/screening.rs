@@ -1,5 +1,5 @@
-//! Clients that are checked by what the DNS says, on virtual time: their octets come in pieces, they go away in
-//! the middle, and answers of the DNS are late, lost, wrong, come twice and in any order.
+//! Clients that are checked by what the DNS says, on virtual time: their octets come in pieces, they go away
+//! in the middle, and answers of the DNS are late, lost, wrong, come twice and in any order.
 //!
 //! After each run: one reply a command, in order; nobody waits for long, whatever became of the answers; a
 //! client that nothing is wrong with is refused by no failure, but for a while; every connection ended.
