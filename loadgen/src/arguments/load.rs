@@ -45,8 +45,8 @@ pub struct LoadArguments {
     #[arg(short, long, value_name = "RATE", help_heading = "Load")]
     pub rate: Option<Rate>,
 
-    /// Open loop: the first message is due so long after the start, when connections that are kept were greeted
-    /// [default: at the start]
+    /// Open loop: the first message is due so long after the start, when connections that are kept were
+    /// greeted [default: at the start]
     #[arg(long, value_name = "TIME", value_parser = positive_time, requires = "rate", help_heading = "Load")]
     pub settle: Option<Duration>,
 
