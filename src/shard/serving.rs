@@ -2,6 +2,7 @@
 //! the session's steps, and takes the answers to its questions. It sees no socket and no TLS.
 
 mod charges;
+mod screened;
 mod screening;
 
 use std::net::IpAddr;
@@ -9,7 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use self::screening::{Screening, tell_standing};
+use self::screened::{Screening, tell_standing};
 use super::clients::Seat;
 use super::context::{Context, Turn};
 use super::delivery::Handed;

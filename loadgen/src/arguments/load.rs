@@ -145,8 +145,8 @@ pub struct LoadArguments {
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     pub html: Option<PathBuf>,
 
-    /// Write the latency of transactions (of sessions, if no mail was accepted) as HdrHistogram percentiles, in
-    /// milliseconds
+    /// Write the latency of transactions (of sessions, if no mail was accepted) as HdrHistogram percentiles,
+    /// in milliseconds
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     pub hgrm: Option<PathBuf>,
 
