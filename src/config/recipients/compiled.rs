@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Gid, Mode, Uid};
 
 use crate::config::file;
+use crate::huge_pages;
 use crate::mail::address_table::{AddressTable, HEAD_BYTES, MAGIC, NoTable};
 use crate::smtp::policy::Listed;
 
@@ -76,6 +77,7 @@ pub(super) fn read_file(mut file: &File) -> Result<Option<Listed>, String> {
         return Err(damaged());
     }
     let table = AddressTable::from_parts(&head, places.into_boxed_slice()).map_err(no_table)?;
+    huge_pages::collect(table.places());
     let listed = Listed::of_table(table);
     listed.map(Some).ok_or_else(|| format!("is a table by rules that are not known; {CURE} of this version"))
 }
