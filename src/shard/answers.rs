@@ -69,7 +69,8 @@ impl Answers {
     }
 
     /// The answer, or none: then it is asked for, and the waiter is woken when it came, or when its time is
-    /// over. A question that cannot be sent has failed ([`Failure::Overload`]), and that is not kept.
+    /// over. A question that cannot be sent has failed ([`Failure::Overload`]), and that is not kept. One that
+    /// failed before has failed until another answer comes, so that nobody waits twice for a dead server.
     pub fn look(
         &mut self,
         question: &Question,
@@ -84,14 +85,15 @@ impl Answers {
             self.count(&answer);
             return (Some(answer), None);
         }
+        let before = self.table.last_failure(question);
         match self.table.look(question, waiter, now) {
-            Look::Waits => (None, None),
+            Look::Waits => (before, None),
             Look::Ask(_) => {
                 let asked = Asked { shard: self.shard, question: question.clone() };
                 let sent = self.to_lookup.as_ref().map(|to_lookup| to_lookup.try_send(asked));
                 if let Some(Ok(must_ring)) = sent {
                     self.metrics.dns_questions.add(1);
-                    return (None, must_ring);
+                    return (before, must_ring);
                 }
                 // Nobody else waits for what is out only now.
                 let _ = self.table.cannot_ask(question);
@@ -314,6 +316,24 @@ mod tests {
         let mut nobody = Answers::new(3, None, Arc::default());
         assert_eq!(nobody.run_check(7, now, check).0, Checked::Done(vec![overload(), overload()]));
         assert_eq!((nobody.table.out(), nobody.table.bytes(), nobody.due_in(now)), (0, 0, None));
+    }
+
+    #[test]
+    fn what_failed_before_is_asked_again_and_nobody_waits_for_it() {
+        let ((mut answers, asked), mut now) = (answers(8), Instant::now());
+        let failed = || Answer::Failed(Failure::Server);
+        assert_eq!(answers.run_check(7, now, check).0, Checked::Waits);
+        for name in ["a.test", "b.test", "c.test"] {
+            arrive(&mut answers, name, failed(), now);
+        }
+        assert_eq!(names(&asked).len(), 3);
+        now += Duration::from_mins(10);
+        assert_eq!(answers.run_check(8, now, check).0, Checked::Done(vec![failed(), failed()]));
+        assert_eq!(names(&asked), ["a.test", "b.test", "c.test"], "and asked again");
+        assert_eq!(answers.run_check(9, now, check).0, Checked::Done(vec![failed(), failed()]));
+        assert!(names(&asked).is_empty(), "once");
+        arrive(&mut answers, "a.test", Answer::NoName, now);
+        assert_eq!(answers.run_check(8, now, check).0, Checked::Done(vec![Answer::NoName, failed()]));
     }
 
     #[test]
