@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::admin::{self, Admin};
-use super::client_limits;
+use super::client_limits::{self, ClientLimits};
 use super::control;
 use super::dns::{self, Dns};
 use super::document::Document;
@@ -24,7 +24,7 @@ use super::session_limits;
 use super::shards::{self, Shard};
 use super::sink::{self, Sink};
 use super::tls::{self, CertificateLines, Tls};
-use crate::front::clients::{self, Rates};
+use crate::front::clients;
 use crate::limits::REFUSAL_LINES_MAX;
 use crate::mail::domain::DomainPattern;
 use crate::mail::tag::Delimiters;
@@ -65,7 +65,7 @@ pub struct Config {
     /// Bounds of sessions and transactions.
     pub limits: Limits,
     /// How often one client may do what; none where that is not limited.
-    pub client_limits: Option<Rates>,
+    pub client_limits: Option<ClientLimits>,
     /// Networks of clients that are counted at a time.
     pub client_places: usize,
     /// Versions and certificates.
@@ -121,7 +121,11 @@ impl Config {
     /// What one client may have.
     pub fn limits_of_clients(&self) -> clients::Limits {
         let connections_max = u32::try_from(self.limits.connections_per_client_max).unwrap_or(u32::MAX);
-        clients::Limits { connections_max, rates: self.client_limits }
+        clients::Limits {
+            connections_max,
+            rates: self.client_limits.map(|limits| limits.rates),
+            only_warn: self.client_limits.is_some_and(|limits| limits.only_warn),
+        }
     }
 
     /// Where what is known of clients is kept across restarts.

@@ -201,11 +201,11 @@ mod tests {
 
     /// Clients of which so many have had a message accepted.
     fn clients(known: u8) -> Arc<Clients> {
-        let limits = Limits { connections_max: 50, rates: None };
+        let limits = Limits { connections_max: 50, rates: None, only_warn: false };
         let clients = Clients::new(Table::new(PLACES, &SECRET), limits);
         let now = clients.moment(Instant::now(), SystemTime::now());
         for host in 0..known {
-            let seat = clients.enter([192, 0, 2, host].into(), now);
+            let seat = clients.enter([192, 0, 2, host].into(), now, |_| {});
             seat.expect("it may").expect("counted").note_message(now);
         }
         clients
@@ -280,7 +280,7 @@ mod tests {
             std::thread::yield_now();
         }
         let now = clients.moment(Instant::now(), SystemTime::now());
-        let seat = clients.enter([198, 51, 100, 1].into(), now).expect("it may").expect("counted");
+        let seat = clients.enter([198, 51, 100, 1].into(), now, |_| {}).expect("it may").expect("counted");
         seat.note_message(now);
         drop(hold);
         thread.join().expect("no panic");

@@ -3,6 +3,7 @@
 
 mod charges;
 mod screening;
+mod warnings;
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use self::screening::{Screening, tell_standing};
+use self::warnings::Warned;
 use super::clients::Seat;
 use super::context::{Context, Turn};
 use super::delivery::Handed;
@@ -52,6 +54,8 @@ pub(super) struct Serving {
     screening: Option<Box<Screening>>,
     /// Errors of the session that its client was charged with.
     errors_paid: u32,
+    /// What only warns and the log has told of for this client.
+    warned: Warned,
     /// When the outcome of a message came that the client is told with the next send.
     outcome_came: Option<Instant>,
 }
@@ -70,6 +74,7 @@ impl Serving {
             front,
             screening: None,
             errors_paid: 0,
+            warned: Warned::default(),
             outcome_came: None,
         }
     }
@@ -82,6 +87,14 @@ impl Serving {
     /// Turns a client away because there is no place for it, or because the server stops.
     pub(super) fn refuse_place(&mut self, is_stopping: bool) {
         self.session.refuse_place(is_stopping, &mut self.replies);
+    }
+
+    /// Something would be refused by what only warns: the log tells of it, once a session and kind, and it is
+    /// counted.
+    fn warn<R: Ring>(&mut self, denial: Denial, context: &mut Context<R>) {
+        if self.warned.is_new(denial) {
+            context.log_warning(&self.session, self.name, denial);
+        }
     }
 
     /// Ends the session whatever it does: the server stops, or has no room for it.
@@ -356,7 +369,7 @@ impl Serving {
         if !self.is_served(context) {
             return Err(TryAgain::Overload.into());
         }
-        self.charge_message(&context.turn)?;
+        self.charge_message(context)?;
         self.recycle_draft(context);
         let (arena, turn) = (context.pool.arena(), &mut context.turn);
         let connection = self.key.word();
@@ -372,7 +385,7 @@ impl Serving {
         asked: OpenQuestion<Recipient>,
         context: &mut Context<R>,
     ) {
-        match self.charge_recipient(&context.turn) {
+        match self.charge_recipient(context) {
             Ok(()) => self.consider_recipient(asked, context),
             Err(denial) => _ = self.resolve(asked, Verdict::Denied(denial), context),
         }

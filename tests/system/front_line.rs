@@ -326,6 +326,24 @@ fn a_client_that_is_not_known_is_asked_to_come_back_but_not_for_the_null_sender(
 }
 
 #[test]
+fn greylisting_that_only_warns_takes_the_mail_and_says_once_a_session_who_would_come_back() {
+    let dns = DnsServer::start();
+    let server = server(&dns, "[early]\ngreylist = \"unknown\"\ngreylist_action = \"warn\"\n");
+    let mut client = greeted(&server, "192.0.2.1", "client.example");
+    for sender in ["a", "b"] {
+        client.deliver(&format!("{sender}@x.example"), "known@example.org", b"Subject: x\r\n\r\n");
+    }
+    client.command("QUIT", "221");
+    server.wait_for_log(|line| line.contains(" session ") && line.contains("accepted=2"));
+    let log = server.log();
+    let told: Vec<&String> = log.iter().filter(|line| line.contains(" would-refuse ")).collect();
+    assert!(
+        told.len() == 1 && told[0].contains("451 4.7.1") && told[0].contains("reason=greylisted"),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn recipients_that_are_pipelined_wait_together_and_chunks_stay_chunks() {
     let dns = DnsServer::start();
     working(&dns, "bad.test");

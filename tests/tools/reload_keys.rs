@@ -72,6 +72,7 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("client_limits.recipients", "discard", "-", "\"5/s\""),
     ("client_limits.unknown_recipients", "discard", "-", "\"5/s\""),
     ("client_limits.errors", "discard", "-", "\"5/s\""),
+    ("client_limits.action", "discard", "\"refuse\"", "\"warn\""),
     ("shards.cpus", "discard", "\"all\"", "[CPU]"),
     ("shards.ring_entries", "discard", "4096", "2048"),
     ("shards.batch_wait", "discard", "\"0s\"", "\"1ms\""),

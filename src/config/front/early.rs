@@ -20,6 +20,8 @@ pub(super) struct Early {
     pub(super) sender_domain: SenderDomainUse,
     /// Who is asked to come back.
     pub(super) greylist: Greylisting,
+    /// Nobody is; the log says who would be.
+    pub(super) greylist_warns: bool,
     /// Where what is known of clients is kept across restarts.
     pub(super) state: Option<PathBuf>,
 }
@@ -49,6 +51,11 @@ pub(super) fn read(root: &mut Section<'_>) -> Early {
             "greylist",
             &[("off", Greylisting::Off), ("suspicious", Greylisting::Suspicious), ("unknown", Greylisting::Unknown)],
             "Who is asked to come back after five minutes, once: `451 4.7.1`.",
+        ),
+        greylist_warns: section.choice(
+            "greylist_action",
+            &[("refuse", false), ("warn", true)],
+            "`warn`: nobody is asked to come back, and the log says who would be.",
         ),
         state: section.path(
             "state",

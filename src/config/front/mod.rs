@@ -33,6 +33,7 @@ pub(super) fn read(root: &mut Section<'_>) -> Front {
         reverse_dns: early.reverse_dns,
         sender_domain: early.sender_domain,
         greylisting: early.greylist,
+        greylist_warns: early.greylist_warns,
     };
     Front { rules, state: early.state }
 }

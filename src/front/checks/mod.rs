@@ -85,6 +85,8 @@ pub struct CheckRules {
     pub sender_domain: SenderDomainUse,
     /// Who is asked to come back.
     pub greylisting: Greylisting,
+    /// Nobody is; the log says who would be.
+    pub greylist_warns: bool,
 }
 
 impl CheckRules {
@@ -373,6 +375,11 @@ impl Checks {
                 // Who is on a list of good clients is known to somebody.
                 Greylisting::Unknown => score.total() >= 0,
             }
+    }
+
+    /// Whether nobody is asked to come back, and the log says who would be.
+    pub fn greylist_warns(&self) -> bool {
+        self.rules.greylist_warns
     }
 
     /// Asks the test entries of all lists, and takes in what they answer.

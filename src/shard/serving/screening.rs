@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Serving;
-use crate::front::checks::{Entry, Origin, Refusal, Ruling, Subject};
+use super::warnings::Warned;
+use crate::front::checks::{Entry, Origin, Ruling, Subject};
 use crate::front::greylist::{self, Greeting};
 use crate::front::score::Score;
 use crate::mail::client::Standing;
@@ -40,8 +41,6 @@ pub(super) struct Screening {
     ruling: Option<Ruling>,
     /// The number of the question that waits for it.
     waits: Option<u32>,
-    /// What the log has told of this session, by [`place`].
-    told: u8,
 }
 
 /// What the front line says to a recipient.
@@ -74,6 +73,7 @@ impl Serving {
     /// Nobody checks or counts this client.
     pub(super) fn go_unchecked(&mut self) {
         self.screening = None;
+        self.warned = Warned::default();
         self.seat_client(None);
     }
 
@@ -86,7 +86,7 @@ impl Serving {
         let front = Arc::clone(&self.front);
         let checks = &front.checks;
         if checks.are_empty() {
-            let seat = Self::enter(client, context)?;
+            let seat = self.enter(client, context)?;
             self.seat_client(seat);
             return Ok(());
         }
@@ -95,7 +95,7 @@ impl Serving {
             Entry::Refused(refusal) => return Err(denial_of_client(refusal)),
             Entry::Served(_) => {}
         }
-        let seat = Self::enter(client, context)?;
+        let seat = self.enter(client, context)?;
         let is_proven = seat.as_ref().is_some_and(|seat| seat.is_proven(context.turn.moment));
         let delay = match checks.enter(client, is_proven) {
             Entry::Served(delay) => delay,
@@ -109,7 +109,6 @@ impl Serving {
             asked_at: context.turn.now,
             ruling: None,
             waits: None,
-            told: 0,
         }));
         self.seat_client(seat);
         self.ask_reverse_name(client, context);
@@ -117,8 +116,12 @@ impl Serving {
         if self.is_served(context) { Ok(()) } else { Err(Denial::OVERLOAD) }
     }
 
-    fn enter<R: Ring>(client: IpAddr, context: &mut Context<R>) -> Result<Option<Seat>, Denial> {
-        let entered = context.clients.enter(client, context.turn.moment);
+    fn enter<R: Ring>(&mut self, client: IpAddr, context: &mut Context<R>) -> Result<Option<Seat>, Denial> {
+        let mut warnings = Vec::new();
+        let entered = context.clients.enter(client, context.turn.moment, |why| warnings.push(why));
+        for why in warnings {
+            self.warn(denial_of_count(why), context);
+        }
         entered.map_err(|why| {
             context.metrics.connections_refused_client.add(1);
             denial_of_count(why)
@@ -241,13 +244,11 @@ impl Serving {
         if ruling.is_trusted {
             return self.go_unchecked();
         }
-        for warning in &ruling.warnings {
-            let told = screening.told | place(*warning);
-            if std::mem::replace(&mut screening.told, told) != told {
-                context.log_warning(&self.session, self.name, denial(*warning));
-            }
-        }
+        let warnings = ruling.warnings.clone();
         screening.ruling = Some(ruling);
+        for warning in warnings {
+            self.warn(denial(warning), context);
+        }
     }
 
     /// Whether the front line lets the recipient pass that the session proposes. Where it does not know yet,
@@ -296,6 +297,10 @@ impl Serving {
         };
         match greeting {
             Greeting::Known => Said::GoOn,
+            Greeting::ComeBack if self.front.checks.greylist_warns() => {
+                self.warn(Denial::GREYLISTED, context);
+                Said::GoOn
+            }
             Greeting::ComeBack => Said::Denied(Denial::GREYLISTED),
         }
     }
@@ -336,18 +341,5 @@ impl Serving {
         if let Some(asked) = asked {
             self.consider_recipient(asked, context);
         }
-    }
-}
-
-/// A bit for each kind of refusal.
-fn place(refusal: Refusal) -> u8 {
-    match refusal {
-        Refusal::Rule(_) => 1,
-        Refusal::Listed(_) => 2,
-        Refusal::NoReverseName => 4,
-        Refusal::ReverseNameUnknown => 8,
-        Refusal::NoSenderDomain => 16,
-        Refusal::SenderTakesNoMail => 32,
-        Refusal::Greylisted => 64,
     }
 }
