@@ -39,6 +39,8 @@ pub struct Config {
     pub hostname: String,
     /// Recipient domains that are accepted; empty means any, which is allowed on loopback listeners only.
     pub domains: Vec<DomainPattern>,
+    /// Domains that take no mail; they need not be among those that are accepted, and come first.
+    pub domains_without_mail: Vec<DomainPattern>,
     /// The file of recipients; without it, and without a map, every local-part of an accepted domain is
     /// taken.
     pub recipients: Option<PathBuf>,
@@ -137,6 +139,7 @@ impl Config {
     pub fn recipient_rules(&self) -> RecipientRules<'_> {
         RecipientRules {
             domains: &self.domains,
+            domains_without_mail: &self.domains_without_mail,
             hostname: &self.hostname,
             postmaster: &self.postmaster,
             local_part_case_sensitive: self.local_part_case_sensitive,
@@ -187,6 +190,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     let config = Config {
         hostname: identity.hostname,
         domains: identity.domains,
+        domains_without_mail: identity.domains_without_mail,
         recipients,
         recipient_map,
         aliases: identity.aliases,

@@ -313,6 +313,9 @@ fn unreachable(entry: &RecipientEntry, rules: &RecipientRules<'_>, creates: bool
         RecipientEntry::Mailbox { local_part, domain } => (local_part.as_str(), domain),
         RecipientEntry::CatchAll(domain) => ("", domain),
     };
+    if rules.domains_without_mail.iter().any(|without| without.matches(domain)) {
+        return Some(format!("`domains_without_mail` has {domain:?}, so this recipient gets no mail"));
+    }
     if !rules.domains.is_empty() && !rules.domains.iter().any(|accepted| accepted.matches(domain)) {
         return Some(format!("`domains` does not accept {domain:?}, so this recipient gets no mail"));
     }

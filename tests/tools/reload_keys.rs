@@ -10,6 +10,7 @@ use ringmx::config::{self, Config, TakenBy};
 const ROWS: &[(&str, &str, &str, &str)] = &[
     ("hostname", "discard", "\"mx.test\"", "\"other.test\""),
     ("domains", "discard", "[\"x.test\"]", "[\"x.test\", \"y.test\"]"),
+    ("domains_without_mail", "discard", "[\"y.test\"]", "[\"y.test\", \"z.test\"]"),
     ("recipients", "discard", "\"a\"", "\"b\""),
     ("aliases", "discard", "\"a\"", "\"b\""),
     ("postmaster", "discard", "-", "\"p@x.test\""),
