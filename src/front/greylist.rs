@@ -6,8 +6,8 @@
 //! that was seen longest ago makes room.
 //!
 //! Pools of a large sender retry from other addresses; so the network that counts is a wide one, and a domain
-//! that vouches for its addresses counts instead of them. The null reverse-path is never greylisted at RCPT:
-//! others verify our addresses with it.
+//! that vouches for its addresses counts instead of them. The null reverse-path is greylisted at the end of the
+//! mail data, not at RCPT: others verify our addresses with it.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};

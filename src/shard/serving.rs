@@ -422,8 +422,13 @@ impl Serving {
 
     /// The message is complete.
     pub(super) fn deliver<R: Ring>(&mut self, envelope: Box<Envelope>, context: &mut Context<R>) {
-        if let (Some(beginning), Some(message)) = (self.draft.beginning(), self.draft.message_mut()) {
+        let is_greylisted = self.is_greylisted(&envelope, context);
+        if let Some(message) = self.draft.message_mut() {
             context.turn.supplies.keep_envelope(std::mem::replace(&mut message.envelope, envelope));
+        }
+        if is_greylisted {
+            self.draft.lose(Denial::GREYLISTED, &mut context.pool);
+        } else if let (Some(beginning), Some(message)) = (self.draft.beginning(), self.draft.message_mut()) {
             message.received_at = context.turn.wall_clock;
             message.log.session = self.name;
             let (begun, data) = self.session.phases();
@@ -450,7 +455,7 @@ impl Serving {
         match self.draft.complete() {
             Complete::Waits => {}
             Complete::Lost(why) => {
-                self.resolve_delivery(Delivered::TryAgain(why), context);
+                self.resolve_delivery(Delivered::Denied(why), context);
                 if let Some(message) = self.draft.take_lost() {
                     self.log_refusals(Some(&message), context);
                     context.delivery.recycle(message, &mut context.pool);

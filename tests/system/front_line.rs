@@ -314,7 +314,7 @@ fn a_sender_whose_domain_cannot_be_answered_is_refused() {
 }
 
 #[test]
-fn a_client_that_is_not_known_is_asked_to_come_back_but_not_for_the_null_sender() {
+fn a_client_that_is_not_known_is_asked_to_come_back_at_rcpt_but_not_for_the_null_sender() {
     let dns = DnsServer::start();
     let server = server(&dns, "[early]\ngreylist = \"unknown\"\n");
     assert!(told(&server, "192.0.2.1", "a@x.example").starts_with("451 4.7.1"));
@@ -323,6 +323,33 @@ fn a_client_that_is_not_known_is_asked_to_come_back_but_not_for_the_null_sender(
     let mut unknown = greeted(&server, "192.0.2.1", "client.example");
     unknown.command("MAIL FROM:<a@x.example>", "250");
     unknown.command("RCPT TO:<nobody@example.org>", "451 4.7.1");
+}
+
+#[test]
+fn the_null_sender_is_asked_to_come_back_at_the_end_of_the_mail_data() {
+    let dns = DnsServer::start();
+    let server = server(&dns, "[early]\ngreylist = \"unknown\"\n");
+    let mut client = greeted(&server, "192.0.2.1", "client.example");
+    for how in ["DATA", "BDAT"] {
+        client.command("MAIL FROM:<>", "250");
+        client.command("RCPT TO:<known@example.org>", "250");
+        client.command("RCPT TO:<postmaster>", "250");
+        if how == "DATA" {
+            client.command("DATA", "354");
+            client.send(b"Subject: x\r\n\r\n.\r\n");
+        } else {
+            client.send(b"BDAT 14 LAST\r\nSubject: x\r\n\r\n");
+        }
+        client.expect("451 4.7.1 Not known yet");
+    }
+    // The session goes on, and others are not asked.
+    client.command("MAIL FROM:<>", "250");
+    client.command("QUIT", "221");
+    let line = server.wait_for_log(|line| line.contains(" refused ") && line.contains("reason=greylisted"));
+    assert!(line.contains("step=MAIL-DATA") && line.contains("from=\"\""), "{line}");
+    assert!(line.contains("to=\"known@example.org") && line.contains("recipients=2"), "{line}");
+    let line = server.wait_for_log(|line| line.contains(" session ") && line.contains("client=192.0.2.1:"));
+    assert!(line.contains("accepted=0 refused_4yz=2"), "{line}");
 }
 
 #[test]

@@ -81,7 +81,8 @@ impl Checks {
                     Origin::Client(_) => "its network".to_owned(),
                 };
                 let warns = if self.rules.greylist_warns { " (only a warning)" } else { "" };
-                format!("asked to come back the first time{warns}, under {under}")
+                let when = if subject.reverse_path.is_empty() { " after the mail data" } else { "" };
+                format!("asked to come back the first time{when}{warns}, under {under}")
             } else {
                 "does not apply".to_owned()
             };

@@ -173,7 +173,8 @@ pub struct Ruling {
     pub refusal: Option<Refusal>,
     /// Why they would be, by what only warns.
     pub warnings: Vec<Refusal>,
-    /// Each is to be greylisted.
+    /// Each is to be greylisted: at RCPT, or of the null reverse-path at the end of the mail data, for others
+    /// verify our addresses with it.
     pub greylist: Option<Origin>,
 }
 
@@ -366,9 +367,7 @@ impl Checks {
     }
 
     fn greylists(&self, subject: &Subject<'_>, score: &Score) -> bool {
-        // Others verify our addresses with the null reverse-path.
-        let may_be = !subject.is_proven && !subject.reverse_path.is_empty();
-        may_be
+        !subject.is_proven
             && match self.rules.greylisting {
                 Greylisting::Off => false,
                 Greylisting::Suspicious => score.is_suspicious(),
@@ -404,16 +403,20 @@ impl Ruling {
     }
 }
 
-/// The domain for which SPF passes, or the client. None as long as an answer is missing.
+/// The domain for which SPF passes, or the client. None as long as an answer is missing. That of the null
+/// reverse-path is the client's own name (RFC 7208 §2.4).
 fn origin(subject: &Subject<'_>, asking: &mut Asking<'_>) -> Option<Origin> {
-    let domain = domain_of(subject.reverse_path);
+    let is_null = subject.reverse_path.is_empty();
+    let domain = if is_null { subject.ehlo } else { domain_of(subject.reverse_path) };
+    if domain.starts_with(b"[") {
+        // An address literal has no records.
+        return Some(Origin::Client(subject.client));
+    }
+    let local_part = subject.reverse_path.strip_suffix(domain).unwrap_or_default();
     let sender = spf::Sender {
         client: subject.client,
         helo: subject.ehlo,
-        local_part: subject
-            .reverse_path
-            .get(..subject.reverse_path.len() - domain.len())
-            .map_or(&b""[..], |local_part| local_part.strip_suffix(b"@").unwrap_or(local_part)),
+        local_part: local_part.strip_suffix(b"@").unwrap_or(local_part),
         domain,
         // Nobody reads an explanation here.
         receiver: "",

@@ -12,10 +12,11 @@ use crate::front::checks::{Entry, Origin, Ruling, Subject};
 use crate::front::greylist::{self, Greeting};
 use crate::front::score::Score;
 use crate::mail::client::Standing;
+use crate::mail::envelope::{Envelope, Mailbox};
 use crate::ring::Ring;
 use crate::shard::answers::Checked;
 use crate::shard::clients::{Seat, denial as denial_of_count};
-use crate::shard::context::Context;
+use crate::shard::context::{Context, Turn};
 use crate::shard::front_line::{FrontLine, denial, denial_of_client};
 use crate::shard::governor::Class;
 use crate::smtp::denial::Denial;
@@ -284,25 +285,47 @@ impl Serving {
         if let Some(refusal) = ruling.refusal {
             return Said::Denied(denial(refusal));
         }
-        let greeting = match (&ruling.greylist, &self.front.greylist, self.session.proposed_recipient()) {
-            (Some(origin), Some(greylist), Some(recipient)) => {
-                let origin = match origin {
-                    Origin::Domain(domain) => greylist::Origin::Domain(domain),
-                    Origin::Client(client) => greylist::Origin::Client(*client),
-                };
-                let reverse_path = self.session.reverse_path().unwrap_or_default();
-                greylist.greet(origin, reverse_path, recipient.whole, context.turn.wall_clock)
-            }
-            (_, None, _) | (None, Some(_), _) | (Some(_), Some(_), None) => Greeting::Known,
-        };
+        let reverse_path = self.session.reverse_path().unwrap_or_default();
+        // Others verify our addresses with the null reverse-path: it waits for the end of the mail data.
+        let recipient = self.session.proposed_recipient().filter(|_| !reverse_path.is_empty());
+        let greeting = recipient.map(|recipient| self.greet(reverse_path, recipient, &context.turn));
         match greeting {
-            Greeting::Known => Said::GoOn,
-            Greeting::ComeBack if self.front.checks.greylist_warns() => {
-                self.warn(Denial::GREYLISTED, context);
-                Said::GoOn
-            }
-            Greeting::ComeBack => Said::Denied(Denial::GREYLISTED),
+            Some(Greeting::ComeBack) if self.asks_to_come_back(context) => Said::Denied(Denial::GREYLISTED),
+            Some(Greeting::Known | Greeting::ComeBack) | None => Said::GoOn,
         }
+    }
+
+    /// Whether a complete message is to come back later: one with the null reverse-path, whose recipients are
+    /// greylisted, and all of them came for the first time.
+    pub(super) fn is_greylisted<R: Ring>(&mut self, envelope: &Envelope, context: &mut Context<R>) -> bool {
+        if self.screening.is_none() || !envelope.reverse_path().is_empty() {
+            return false;
+        }
+        // Each is remembered, so that the next time all are known.
+        let greet = |recipient| self.greet(b"", recipient, &context.turn) == Greeting::Known;
+        let known = envelope.recipients().filter(|recipient| greet(*recipient)).count();
+        known == 0 && self.asks_to_come_back(context)
+    }
+
+    /// What the greylist says of a recipient. Without a ruling that greylists it knows everybody.
+    fn greet(&self, reverse_path: &[u8], recipient: Mailbox<'_>, turn: &Turn) -> Greeting {
+        let ruling = self.screening.as_ref().and_then(|screening| screening.ruling.as_ref());
+        let origin = match ruling.and_then(|ruling| ruling.greylist.as_ref()) {
+            Some(Origin::Domain(domain)) => greylist::Origin::Domain(domain),
+            Some(Origin::Client(client)) => greylist::Origin::Client(*client),
+            None => return Greeting::Known,
+        };
+        let Some(greylist) = &self.front.greylist else { return Greeting::Known };
+        greylist.greet(origin, reverse_path, recipient.whole, turn.wall_clock)
+    }
+
+    /// Whether somebody who is greylisted is told so. Otherwise the log tells of it.
+    fn asks_to_come_back<R: Ring>(&mut self, context: &mut Context<R>) -> bool {
+        let only_warns = self.front.checks.greylist_warns();
+        if only_warns {
+            self.warn(Denial::GREYLISTED, context);
+        }
+        !only_warns
     }
 
     /// Answers of the DNS came that a check of this connection waits for, or their time is over.
