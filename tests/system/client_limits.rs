@@ -329,7 +329,7 @@ fn who_has_proved_good_is_known_after_a_restart_and_goes_on_beside_bad_neighbour
         assert!(!log.contains(" warning ") && !log.contains(" error "), "{log}");
     }
     let facts = std::fs::metadata(&state).expect("it is there");
-    assert_eq!((facts.permissions().mode() & 0o777, facts.len()), (0o600, 36 + 16));
+    assert_eq!((facts.permissions().mode() & 0o777, facts.len()), (0o600, 76 + 16));
     assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
 }
 

@@ -2,8 +2,11 @@
 //! domains, greylisting. A front names the clients, so that they have addresses of anywhere; the DNS is a
 //! server of the tests.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use ringmx::front::clients::Clients;
+use ringmx::front::greylist::{Greylist, Origin};
+use ringmx::limits::GREYLIST_PLACES;
 use support::client::Client;
 use support::dns_server::{Behaviour, DnsServer};
 use support::server::Server;
@@ -350,6 +353,37 @@ fn the_null_sender_is_asked_to_come_back_at_the_end_of_the_mail_data() {
     assert!(line.contains("to=\"known@example.org") && line.contains("recipients=2"), "{line}");
     let line = server.wait_for_log(|line| line.contains(" session ") && line.contains("client=192.0.2.1:"));
     assert!(line.contains("accepted=0 refused_4yz=2"), "{line}");
+}
+
+#[test]
+fn whom_the_greylist_knows_is_known_after_a_restart() {
+    const PLACES: usize = 4096;
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("clients.state");
+    // Somebody came ten minutes ago. FORMAT: see `src/server/client_state.rs`.
+    let (clients, greylist) = (Clients::new(PLACES, &[5; 16]), Greylist::new(GREYLIST_PLACES, &[6; 16]));
+    let came = Origin::Client([192, 0, 2, 1].into());
+    let earlier = SystemTime::now() - Duration::from_mins(10);
+    greylist.greet(came, b"a@x.example", b"known@example.org", earlier);
+    let mut octets = [&b"RMXCLNT\x02"[..], &[5; 16], &clients.buckets().to_le_bytes(), &[0; 8]].concat();
+    octets.extend([&[6; 16][..], &greylist.buckets().to_le_bytes(), &1_u64.to_le_bytes()].concat());
+    greylist.remembered().for_each(|envelope| octets.extend(envelope));
+    octets.extend(crc32c::crc32c(&octets).to_le_bytes());
+    std::fs::write(&state, octets).expect("written");
+    let dns = DnsServer::start();
+    let tables =
+        format!("[early]\ngreylist = \"unknown\"\nstate = {state:?}\n[limits]\nclients_max = {PLACES}\n");
+    for sender in ["b", "c"] {
+        let mut server = server(&dns, &tables);
+        // The second server goes by what the first one wrote.
+        assert!(told(&server, "192.0.2.1", "a@x.example").starts_with("250"));
+        assert!(told(&server, "192.0.2.1", &format!("{sender}@x.example")).starts_with("451 4.7.1"));
+        assert!(server.stop().success());
+        let log = server.log().join("\n");
+        assert!(!log.contains(" warning ") && !log.contains(" error "), "{log}");
+    }
+    let envelopes = 3;
+    assert_eq!(std::fs::metadata(&state).expect("it is there").len(), 76 + envelopes * 12);
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub(super) struct Early {
     pub(super) greylist: Greylisting,
     /// Nobody is; the log says who would be.
     pub(super) greylist_warns: bool,
-    /// Where what is known of clients is kept across restarts.
+    /// Where what is known of clients, and by the greylist, is kept across restarts.
     pub(super) state: Option<PathBuf>,
 }
 
@@ -60,7 +60,7 @@ pub(super) fn read(root: &mut Section<'_>) -> Early {
         state: section.path(
             "state",
             Fallback::Computed { example: "\"clients.state\"", default: "nothing is kept" },
-            "A file in which it is kept across restarts which clients proved good.",
+            "A file in which it is kept across restarts which clients proved good, and whom the greylist knows.",
         ),
     };
     section.finish();

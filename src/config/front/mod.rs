@@ -14,7 +14,7 @@ use crate::front::checks::CheckRules;
 pub struct Front {
     /// What is checked.
     pub rules: CheckRules,
-    /// Where it is kept across restarts which clients proved good.
+    /// Where it is kept across restarts which clients proved good, and whom the greylist knows.
     pub state: Option<PathBuf>,
 }
 
