@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 /// How long a client stands for its /64.
-const STANDS_FOR: Duration = Duration::from_secs(60);
+const STANDS_FOR: Duration = Duration::from_mins(1);
 
 /// Networks that are remembered; when there are more, all are forgotten.
 const NETWORKS_MAX: usize = 16 * 1024;

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
+use crate::dns::Name;
 use crate::front::checks::Ruling;
 use crate::front::score::Score;
 use crate::mail::client::Standing;
@@ -40,6 +41,6 @@ pub(super) fn tell_standing<R: Ring>(
     let Some(screening) = screening else { return };
     let name =
         context.answers.end_check(context.turn.now, |asking| front.checks.reverse_name(client, asking));
-    standing.reverse_name.extend(name.iter().flat_map(|name| name.octets()));
+    standing.reverse_name.extend(name.iter().flat_map(Name::octets));
     standing.reasons.extend(screening.score.iter().flat_map(Score::reasons).cloned());
 }
