@@ -175,6 +175,8 @@ pub struct Ruling {
     /// Each is to be greylisted: at RCPT, or of the null reverse-path at the end of the mail data, for others
     /// verify our addresses with it.
     pub greylist: Option<Origin>,
+    /// What lists say of the client, where that was not known before.
+    pub score: Option<Score>,
 }
 
 /// Where mail comes from, for greylisting.
@@ -327,6 +329,9 @@ impl Checks {
         }
         if ruling.refusal.is_none() && self.greylists(subject, &score) {
             ruling.greylist = Some(origin(subject, asking)?);
+        }
+        if let Cow::Owned(score) = score {
+            ruling.score = Some(score);
         }
         Some(ruling)
     }

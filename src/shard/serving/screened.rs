@@ -26,6 +26,8 @@ pub(super) struct Screening {
     pub(super) ruling: Option<Ruling>,
     /// The number of the question that waits for it.
     pub(super) waits: Option<u32>,
+    /// Transactions since a message was stored.
+    pub(super) fruitless: u8,
 }
 
 /// Writes down what others say of a client.
