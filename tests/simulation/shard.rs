@@ -1,11 +1,14 @@
 //! The shard of a simulation: what all of them share is said here, what differs is said by who makes one.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use ringmx::buffer::Pool;
 use ringmx::config::{self, Config};
 use ringmx::front::clients::{Clients as Table, Limits};
-use ringmx::log;
+use ringmx::handoff::channel::Sender;
+use ringmx::handoff::lookup::Asked;
+use ringmx::log::{self, Output};
 use ringmx::mail::queue_id::IdKey;
 use ringmx::metrics::ShardMetrics;
 use ringmx::ring::simulated::{SimulatedRing, World};
@@ -14,6 +17,7 @@ use ringmx::shard::answers::Answers;
 use ringmx::shard::clients::Clients;
 use ringmx::shard::context::{Context, Turn};
 use ringmx::shard::delivery::{Delivery, ToSink};
+use ringmx::shard::front_line::FrontLine;
 use ringmx::shard::inbox::Inbox;
 use ringmx::shard::lines::Lines;
 use ringmx::shard::listener::listen;
@@ -43,6 +47,8 @@ pub struct Builder {
     lookup: Lookup,
     tls: Option<Arc<ServerConfig>>,
     clients: Arc<Clients>,
+    front: Arc<FrontLine>,
+    to_lookup: Option<Sender<Asked>>,
 }
 
 impl Builder {
@@ -58,6 +64,8 @@ impl Builder {
             lookup: Lookup::Everybody,
             tls: None,
             clients: Clients::new(Table::new(1024, &[7; 16]), Limits { connections_max: 100, rates: None }),
+            front: Arc::default(),
+            to_lookup: None,
         }
     }
 
@@ -76,6 +84,11 @@ impl Builder {
         Self { clients, ..self }
     }
 
+    /// Clients are checked by this, and the DNS is asked this way.
+    pub fn checking(self, front: FrontLine, to_lookup: Sender<Asked>) -> Self {
+        Self { front: Arc::new(front), to_lookup: Some(to_lookup), ..self }
+    }
+
     /// The listener has TLS.
     pub fn with_tls(self, tls: Option<Arc<ServerConfig>>) -> Self {
         Self { tls, ..self }
@@ -83,10 +96,13 @@ impl Builder {
 
     /// The shard, whose connections come from the world.
     pub fn start(self, world: &World) -> Running {
-        let Self { pool, settings, to_sink, inbox, overflow, lookup, tls, clients } = self;
-        let (log, _writer) = log::start(Config::embedded_default().log.format).expect("the log");
-        let metrics = Arc::new(ShardMetrics::default());
+        let Self { pool, settings, to_sink, inbox, overflow, lookup, tls, clients, front, to_lookup } = self;
         let logs = std::env::var_os("SIMULATION_LOG").is_some();
+        let nowhere = || Output::open(Path::new("/dev/null")).expect("it is there");
+        let output = if logs { Output::Stderr } else { nowhere() };
+        let format = Config::embedded_default().log.format;
+        let (log, _writer) = log::start_on(format, output).expect("the log");
+        let metrics = Arc::new(ShardMetrics::default());
         let logged =
             config::Log { sessions: logs, messages: logs, refusals: logs, ..Config::embedded_default().log };
         // The descriptor is never used.
@@ -101,7 +117,7 @@ impl Builder {
             parts: Parts::new(overflow),
             mailboxes: Mailboxes::new(0, lookup),
             recipient_map: RecipientMap::default(),
-            answers: Answers::new(0, None, Arc::clone(&metrics)),
+            answers: Answers::new(0, to_lookup, Arc::clone(&metrics)),
             log,
             lines: Lines::new(&logged),
             metrics: Arc::clone(&metrics),
@@ -109,7 +125,8 @@ impl Builder {
             turn,
         };
         let socket = NewSocket { number: 0, socket: descriptor, is_lent: false };
-        let service = Service::new(vec![listening(0, settings, tls)], CONNECTIONS_MAX, logged);
+        let listening = Listening { front, ..listening(0, settings, tls) };
+        let service = Service::new(vec![listening], CONNECTIONS_MAX, logged);
         Running { shard: Shard::new(context, &service, vec![socket]), metrics }
     }
 }
