@@ -49,15 +49,22 @@ impl Serving {
     }
 
     /// What the client is told of the recipient of whom this is true. One that nobody knows is paid for
-    /// before the client is told.
+    /// before the client is told. While the answer was awaited, other sessions of the client may have named
+    /// too many: then it is told nothing of any.
     pub(super) fn charge_verdict<R>(&self, verdict: Verdict, context: &Context<R>) -> Verdict {
-        let is_over = |seat: &Seat| seat.pay(Event::UnknownRecipient, 1, context.turn.moment).is_err();
-        match verdict {
-            Verdict::UnknownRecipient if self.seat.as_ref().is_some_and(is_over) => {
-                Verdict::Denied(Denial::TOO_MANY_UNKNOWN)
-            }
-            told => told,
-        }
+        let Some(seat) = &self.seat else { return verdict };
+        let moment = context.turn.moment;
+        let is_over = match verdict {
+            Verdict::UnknownRecipient => seat.pay(Event::UnknownRecipient, 1, moment).is_err(),
+            Verdict::Accept
+            | Verdict::ForeignDomain
+            | Verdict::DeniedLocalPart
+            | Verdict::Unstorable
+            | Verdict::MailboxFull
+            | Verdict::TryAgain => seat.is_over(Event::UnknownRecipient, moment),
+            Verdict::Denied(_) => false,
+        };
+        if is_over { Verdict::Denied(Denial::TOO_MANY_UNKNOWN) } else { verdict }
     }
 
     /// The client was told what became of its message.
