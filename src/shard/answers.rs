@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::dns::table::{Answers as Table, Look, Waiter};
+use crate::dns::table::{ANSWER_WAIT_MAX, Answers as Table, Look, Waiter};
 use crate::dns::{Answer, Asking, Failure, Question};
 use crate::front::siblings::Siblings;
 use crate::handoff::channel::{MustRing, Sender};
@@ -29,12 +29,19 @@ pub struct Answers {
     metrics: Arc<ShardMetrics>,
     /// Questions in a row that had no answer in time.
     silent: u32,
+    /// When a question had an answer last.
+    answered_at: Option<Instant>,
     /// As long as nobody answers, one question is sent from then on, and no other.
     asks_again_at: Option<Instant>,
 }
 
-/// So many questions in a row without an answer mean that nobody answers any.
+/// So many questions in a row without an answer mean that nobody answers any, if that has lasted for a while.
 const SILENT_MAX: u32 = 16;
+
+/// So long there was no answer to anybody. A client may name as many domains as it likes whose name servers
+/// are silent: their questions end together, between two answers to others, and must not keep those from
+/// being asked about.
+const SILENCE_MIN: Duration = ANSWER_WAIT_MAX;
 
 /// Whether somebody answers again is tried after this.
 const TRY_EVERY: Duration = Duration::from_secs(1);
@@ -59,6 +66,7 @@ impl Answers {
             woken: Vec::new(),
             metrics,
             silent: 0,
+            answered_at: None,
             asks_again_at: None,
         }
     }
@@ -171,11 +179,12 @@ impl Answers {
     /// Whether a question had an answer of any kind in time.
     fn note_answered(&mut self, is_answered: bool, now: Instant) {
         if is_answered {
-            (self.silent, self.asks_again_at) = (0, None);
+            (self.silent, self.answered_at, self.asks_again_at) = (0, Some(now), None);
             return;
         }
         self.silent = self.silent.saturating_add(1);
-        if self.silent >= SILENT_MAX {
+        let has_lasted = self.answered_at.is_none_or(|at| now.saturating_duration_since(at) >= SILENCE_MIN);
+        if self.silent >= SILENT_MAX && has_lasted {
             self.asks_again_at.get_or_insert(now + TRY_EVERY);
         }
     }
@@ -242,7 +251,6 @@ fn outcome<'a>(metrics: &'a ShardMetrics, answer: &Answer) -> &'a Counter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dns::table::ANSWER_WAIT_MAX;
     use crate::dns::{Kind, Name};
     use crate::handoff::channel::{Consumer, Receiver};
 
@@ -336,6 +344,27 @@ mod tests {
         arrive(&mut answers, "a.test", Answer::NoName, now);
         assert!(answers.look(&question("b.test"), 7, now).0.is_none());
         assert_eq!(names(&asked), ["a.test", "b.test"]);
+    }
+
+    #[test]
+    fn many_domains_that_are_silent_keep_nobody_else_from_being_asked_about() {
+        let ((mut answers, asked), mut now) = (answers(256), Instant::now());
+        let timed_out = || Arc::new(Answer::Failed(Failure::TimedOut));
+        let is_silent = |answers: &mut Answers, round: u32, now| {
+            for number in 0..2 * SILENT_MAX {
+                let name = format!("{round}.{number}.test");
+                answers.look(&question(&name), 7, now);
+                let (question, lifetime) = (question(&name), Duration::ZERO);
+                answers.handle_answer(Answered { question, answer: timed_out(), lifetime }, now);
+            }
+            answers.look(&question("other.test"), 7, now).0.is_some()
+        };
+        arrive(&mut answers, "a.test", Answer::NoName, now);
+        now += SILENCE_MIN - Duration::from_millis(1);
+        assert!(!is_silent(&mut answers, 0, now), "others were answered a moment ago");
+        assert_eq!(names(&asked).last().map(String::as_str), Some("other.test"));
+        now += Duration::from_millis(1);
+        assert!(is_silent(&mut answers, 1, now));
     }
 
     #[test]
