@@ -1,6 +1,7 @@
 //! The configuration: what is accepted, and every problem with its line and text.
 
 mod admin;
+mod front_line;
 mod listeners;
 mod mistakes;
 

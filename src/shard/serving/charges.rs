@@ -52,12 +52,30 @@ impl Serving {
     }
 
     /// What the client is told of the recipient of whom this is true. One that nobody knows is paid for
-    /// before the client is told.
+    /// before the client is told. While the answer was awaited, other sessions of the client may have named
+    /// too many: then it is told nothing of any.
     pub(super) fn charge_verdict<R: Ring>(&mut self, verdict: Verdict, context: &mut Context<R>) -> Verdict {
-        if verdict != Verdict::UnknownRecipient {
-            return verdict;
-        }
-        let charged = self.charge(Event::UnknownRecipient, Denial::TOO_MANY_UNKNOWN, context);
+        let moment = context.turn.moment;
+        let charged = match verdict {
+            Verdict::UnknownRecipient => {
+                self.charge(Event::UnknownRecipient, Denial::TOO_MANY_UNKNOWN, context)
+            }
+            Verdict::Accept
+            | Verdict::ForeignDomain
+            | Verdict::DomainWithoutMail
+            | Verdict::DeniedLocalPart
+            | Verdict::Unstorable
+            | Verdict::MailboxFull
+            | Verdict::TryAgain => {
+                let is_over = |seat: &Seat| seat.is_over(Event::UnknownRecipient, moment);
+                if self.seat.as_ref().is_some_and(is_over) {
+                    self.deny(Denial::TOO_MANY_UNKNOWN, context)
+                } else {
+                    Ok(())
+                }
+            }
+            Verdict::Denied(_) => Ok(()),
+        };
         charged.map_or_else(Verdict::Denied, |()| verdict)
     }
 
