@@ -141,6 +141,13 @@ impl Answers {
         (!left.is_zero()).then(|| (Arc::clone(&entry.answer), left))
     }
 
+    /// How a question failed last, also where it is time to ask again; none where it did not, or was
+    /// forgotten.
+    pub fn last_failure(&self, question: &Question) -> Option<Arc<Answer>> {
+        let entry = self.entries.get(*self.by_question.get(question)?)?.as_ref()?;
+        matches!(*entry.answer, Answer::Failed(_)).then(|| Arc::clone(&entry.answer))
+    }
+
     /// The answer, or who waits for it is told later.
     pub fn look(&mut self, question: &Question, waiter: Waiter, now: Instant) -> Look {
         if let Some(answer) = self.known(question, now) {

@@ -67,10 +67,10 @@ pub fn explain(config: &Config, lists: Lists, supposed: &Supposed) -> Result<Str
         ruling: None,
         news: Vec::new(),
         text: String::new(),
-        dialogue: String::new(),
+        said: String::new(),
     };
     explanation.run(takes);
-    Ok(explanation.text + &explanation.dialogue)
+    Ok(explanation.text + &explanation.said)
 }
 
 impl Supposed {
@@ -175,7 +175,7 @@ struct Explanation<'a> {
     /// What the checks say.
     text: String,
     /// What the client and the session say.
-    dialogue: String,
+    said: String,
 }
 
 impl Explanation<'_> {
@@ -219,7 +219,7 @@ impl Explanation<'_> {
 
     fn command(&mut self, command: &str) {
         // Writing to a String cannot fail.
-        let _ = writeln!(self.dialogue, "  C: {command}");
+        let _ = writeln!(self.said, "  C: {command}");
         self.say(command);
         self.tell_replies();
     }
@@ -293,7 +293,7 @@ impl Explanation<'_> {
             Judgement::Known(verdict) => verdict,
             Judgement::Asks => {
                 // Writing to a String cannot fail.
-                let _ = writeln!(self.dialogue, "store: has the last word, and is not asked here");
+                let _ = writeln!(self.said, "store: has the last word, and is not asked here");
                 Verdict::Accept
             }
         }
@@ -308,7 +308,7 @@ impl Explanation<'_> {
         let said = self.replies.replace(Vec::new());
         for line in String::from_utf8_lossy(&said).lines() {
             // Writing to a String cannot fail.
-            let _ = writeln!(self.dialogue, "  S: {line}");
+            let _ = writeln!(self.said, "  S: {line}");
         }
     }
 }

@@ -86,6 +86,7 @@ impl Generation {
             Arc::get_mut(service).is_some_and(|service| {
                 service.listeners.iter_mut().all(|listening| {
                     Arc::get_mut(&mut listening.settings).is_some()
+                        && Arc::get_mut(&mut listening.front).is_some()
                         && listening.tls.as_mut().is_none_or(|tls| Arc::get_mut(tls).is_some())
                 })
             })

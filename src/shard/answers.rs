@@ -8,7 +8,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::dns::table::{ANSWER_WAIT_MAX, Answers as Table, Look, Waiter};
+use super::liveness::Liveness;
+use crate::dns::table::{Answers as Table, Look, Waiter};
 use crate::dns::{Answer, Asking, Failure, Question};
 use crate::front::siblings::Siblings;
 use crate::handoff::channel::{MustRing, Sender};
@@ -27,24 +28,11 @@ pub struct Answers {
     /// Who waits for what came home.
     woken: Vec<Waiter>,
     metrics: Arc<ShardMetrics>,
-    /// Questions in a row that had no answer in time.
-    silent: u32,
-    /// When a question had an answer last.
-    answered_at: Option<Instant>,
-    /// As long as nobody answers, one question is sent from then on, and no other.
-    asks_again_at: Option<Instant>,
+    liveness: Liveness,
 }
 
-/// So many questions in a row without an answer mean that nobody answers any, if that has lasted for a while.
-const SILENT_MAX: u32 = 16;
-
-/// So long there was no answer to anybody. A client may name as many domains as it likes whose name servers
-/// are silent: their questions end together, between two answers to others, and must not keep those from
-/// being asked about.
-const SILENCE_MIN: Duration = ANSWER_WAIT_MAX;
-
-/// Whether somebody answers again is tried after this.
-const TRY_EVERY: Duration = Duration::from_secs(1);
+/// A question that is out for less than this says nothing of whom it is asked.
+const SILENCE_MIN: Duration = Duration::from_secs(2);
 
 /// What became of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,9 +53,7 @@ impl Answers {
             siblings: Siblings::default(),
             woken: Vec::new(),
             metrics,
-            silent: 0,
-            answered_at: None,
-            asks_again_at: None,
+            liveness: Liveness::default(),
         }
     }
 
@@ -77,7 +63,8 @@ impl Answers {
     }
 
     /// The answer, or none: then it is asked for, and the waiter is woken when it came, or when its time is
-    /// over. A question that cannot be sent has failed ([`Failure::Overload`]), and that is not kept.
+    /// over. A question that cannot be sent has failed ([`Failure::Overload`]), and that is not kept. One that
+    /// failed before has failed until another answer comes, so that nobody waits twice for a dead server.
     pub fn look(
         &mut self,
         question: &Question,
@@ -87,19 +74,22 @@ impl Answers {
         if let Some(answer) = self.table.known(question, now) {
             return (Some(answer), None);
         }
-        if !self.may_ask(now) {
-            let answer = Arc::new(Answer::Failed(Failure::TimedOut));
+        let probe_ring = self.probe(now);
+        if self.liveness.is_dead() {
+            // It was not asked, which says nothing of whom it would have been asked.
+            let answer = Arc::new(Answer::Failed(Failure::Overload));
             self.count(&answer);
-            return (Some(answer), None);
+            return (Some(answer), probe_ring);
         }
+        let before = self.table.last_failure(question);
         match self.table.look(question, waiter, now) {
-            Look::Waits => (None, None),
+            Look::Waits => (before, probe_ring),
             Look::Ask(_) => {
                 let asked = Asked { shard: self.shard, question: question.clone() };
                 let sent = self.to_lookup.as_ref().map(|to_lookup| to_lookup.try_send(asked));
                 if let Some(Ok(must_ring)) = sent {
                     self.metrics.dns_questions.add(1);
-                    return (None, must_ring);
+                    return (before, must_ring.or(probe_ring));
                 }
                 // Nobody else waits for what is out only now.
                 let _ = self.table.cannot_ask(question);
@@ -148,12 +138,15 @@ impl Answers {
         }
     }
 
-    /// Runs a check whose time is over: what is missing has failed ([`Failure::TimedOut`]), and nothing is
-    /// asked. Gives what `check` gives.
+    /// Runs a check whose time is over: what is missing has failed ([`Failure::TimedOut`], or
+    /// [`Failure::Overload`] where it was not asked, or only just now), and nothing is asked. Gives what `check` gives.
     pub fn end_check<T>(&mut self, now: Instant, check: impl FnOnce(&mut Asking<'_>) -> T) -> T {
-        let timed_out = Arc::new(Answer::Failed(Failure::TimedOut));
         let mut known = |question: &Question| {
-            Some(self.table.known(question, now).unwrap_or_else(|| Arc::clone(&timed_out)))
+            let since = self.table.asked_at(question).map(|asked_at| now.saturating_duration_since(asked_at));
+            // Who was asked just now has not been silent.
+            let was_silent = since.is_some_and(|since| since >= SILENCE_MIN);
+            let failure = if was_silent { Failure::TimedOut } else { Failure::Overload };
+            Some(self.table.known(question, now).unwrap_or_else(|| Arc::new(Answer::Failed(failure))))
         };
         check(&mut Asking::new(&mut known))
     }
@@ -163,30 +156,11 @@ impl Answers {
         self.siblings.stand_in(client, now)
     }
 
-    /// Whether there is anybody who answers. Where nobody does, a question a second finds out when somebody
-    /// does again, and no client waits for the others.
-    fn may_ask(&mut self, now: Instant) -> bool {
-        match self.asks_again_at {
-            None => true,
-            Some(at) if now < at => false,
-            Some(_) => {
-                self.asks_again_at = Some(now + TRY_EVERY);
-                true
-            }
-        }
-    }
-
-    /// Whether a question had an answer of any kind in time.
-    fn note_answered(&mut self, is_answered: bool, now: Instant) {
-        if is_answered {
-            (self.silent, self.answered_at, self.asks_again_at) = (0, Some(now), None);
-            return;
-        }
-        self.silent = self.silent.saturating_add(1);
-        let has_lasted = self.answered_at.is_none_or(|at| now.saturating_duration_since(at) >= SILENCE_MIN);
-        if self.silent >= SILENT_MAX && has_lasted {
-            self.asks_again_at.get_or_insert(now + TRY_EVERY);
-        }
+    /// Asks whether anybody answers, where that is in doubt.
+    fn probe(&mut self, now: Instant) -> MustRing {
+        let question = self.liveness.probe(now)?;
+        let asked = Asked { shard: self.shard, question };
+        self.to_lookup.as_ref()?.try_send(asked).ok()?
     }
 
     /// An answer came home.
@@ -197,7 +171,9 @@ impl Answers {
             self.metrics.dns_duration.add_duration(now.saturating_duration_since(asked_at));
             self.count(&answer);
         }
-        self.note_answered(*answer != Answer::Failed(Failure::TimedOut), now);
+        if self.liveness.handle_answer(&question, *answer != Answer::Failed(Failure::TimedOut), now) {
+            return;
+        }
         self.woken.extend(self.table.arrive(question, answer, lifetime, now));
     }
 
@@ -206,7 +182,7 @@ impl Answers {
     pub fn take_woken(&mut self, now: Instant) -> Vec<Waiter> {
         while let Some(waiters) = self.table.next_overdue(now) {
             self.metrics.dns_answers_timed_out.add(1);
-            self.note_answered(false, now);
+            self.liveness.note_silence(now);
             self.woken.extend(waiters);
         }
         self.woken.sort_unstable();
@@ -251,6 +227,7 @@ fn outcome<'a>(metrics: &'a ShardMetrics, answer: &Answer) -> &'a Counter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dns::table::ANSWER_WAIT_MAX;
     use crate::dns::{Kind, Name};
     use crate::handoff::channel::{Consumer, Receiver};
 
@@ -325,46 +302,52 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_answers_one_question_a_second_is_asked_until_somebody_does() {
-        let ((mut answers, asked), mut now) = (answers(64), Instant::now());
-        let timed_out = || Arc::new(Answer::Failed(Failure::TimedOut));
-        for number in 0..SILENT_MAX {
-            let name = format!("{number}.test");
-            assert!(answers.look(&question(&name), 7, now).0.is_none(), "{number}");
-            let answered =
-                Answered { question: question(&name), answer: timed_out(), lifetime: Duration::ZERO };
-            answers.handle_answer(answered, now);
+    fn what_failed_before_is_asked_again_and_nobody_waits_for_it() {
+        let ((mut answers, asked), mut now) = (answers(8), Instant::now());
+        let failed = || Answer::Failed(Failure::Server);
+        assert_eq!(answers.run_check(7, now, check).0, Checked::Waits);
+        for name in ["a.test", "b.test", "c.test"] {
+            arrive(&mut answers, name, failed(), now);
         }
-        assert_eq!(names(&asked).len(), SILENT_MAX as usize);
-        assert_eq!(answers.look(&question("a.test"), 7, now).0, Some(timed_out()));
-        assert!(names(&asked).is_empty());
-        now += TRY_EVERY;
-        assert!(answers.look(&question("a.test"), 7, now).0.is_none(), "one finds out");
-        assert_eq!(answers.look(&question("b.test"), 7, now).0, Some(timed_out()));
+        assert_eq!(names(&asked).len(), 3);
+        now += Duration::from_mins(10);
+        assert_eq!(answers.run_check(8, now, check).0, Checked::Done(vec![failed(), failed()]));
+        assert_eq!(names(&asked), ["a.test", "b.test", "c.test"], "and asked again");
+        assert_eq!(answers.run_check(9, now, check).0, Checked::Done(vec![failed(), failed()]));
+        assert!(names(&asked).is_empty(), "once");
         arrive(&mut answers, "a.test", Answer::NoName, now);
-        assert!(answers.look(&question("b.test"), 7, now).0.is_none());
-        assert_eq!(names(&asked), ["a.test", "b.test"]);
+        assert_eq!(answers.run_check(8, now, check).0, Checked::Done(vec![Answer::NoName, failed()]));
     }
 
     #[test]
-    fn many_domains_that_are_silent_keep_nobody_else_from_being_asked_about() {
-        let ((mut answers, asked), mut now) = (answers(256), Instant::now());
+    fn where_nobody_answers_only_that_is_asked_until_somebody_does() {
+        let ((mut answers, asked), mut now) = (answers(64), Instant::now());
         let timed_out = || Arc::new(Answer::Failed(Failure::TimedOut));
-        let is_silent = |answers: &mut Answers, round: u32, now| {
-            for number in 0..2 * SILENT_MAX {
-                let name = format!("{round}.{number}.test");
-                answers.look(&question(&name), 7, now);
-                let (question, lifetime) = (question(&name), Duration::ZERO);
-                answers.handle_answer(Answered { question, answer: timed_out(), lifetime }, now);
-            }
-            answers.look(&question("other.test"), 7, now).0.is_some()
+        let overload = || Arc::new(Answer::Failed(Failure::Overload));
+        let mut ask = |answers: &mut Answers, name: &str, now| answers.look(&question(name), 7, now).0;
+        let fail = |answers: &mut Answers, question: Question, now| {
+            answers.handle_answer(Answered { question, answer: timed_out(), lifetime: Duration::ZERO }, now);
         };
-        arrive(&mut answers, "a.test", Answer::NoName, now);
-        now += SILENCE_MIN - Duration::from_millis(1);
-        assert!(!is_silent(&mut answers, 0, now), "others were answered a moment ago");
-        assert_eq!(names(&asked).last().map(String::as_str), Some("other.test"));
-        now += Duration::from_millis(1);
-        assert!(is_silent(&mut answers, 1, now));
+        for number in 0..16 {
+            let name = format!("{number}.test");
+            assert!(ask(&mut answers, &name, now).is_none(), "{number}");
+            fail(&mut answers, question(&name), now);
+        }
+        assert_eq!(names(&asked).len(), 16);
+        // One zone may be dead, and a resolver answers at once for its own host.
+        assert!(ask(&mut answers, "a.test", now).is_none(), "it is in doubt only");
+        let sent: Vec<_> = std::iter::from_fn(|| asked.next()).map(|asked| asked.question).collect();
+        let probe = sent.iter().find(|question| question.kind == Kind::Ptr).expect("a probe").clone();
+        fail(&mut answers, probe, now);
+        assert_eq!(ask(&mut answers, "b.test", now), Some(overload()));
+        now += Duration::from_secs(1);
+        assert_eq!(ask(&mut answers, "b.test", now), Some(overload()));
+        let probe = asked.next().expect("another probe").question;
+        assert!(asked.next().is_none(), "and nothing else");
+        let answered =
+            Answered { question: probe, answer: Arc::new(Answer::NoName), lifetime: Duration::ZERO };
+        answers.handle_answer(answered, now);
+        assert!(ask(&mut answers, "b.test", now).is_none(), "somebody answers");
     }
 
     #[test]
@@ -385,7 +368,7 @@ mod tests {
     fn a_check_whose_time_is_over_ends_with_what_is_known_and_asks_nothing() {
         let ((mut answers, asked), now) = (answers(8), Instant::now());
         arrive(&mut answers, "a.test", Answer::NoRecords, now);
-        let failed = Answer::Failed(Failure::TimedOut);
+        let failed = Answer::Failed(Failure::Overload);
         assert_eq!(answers.end_check(now, check), Some(vec![Answer::NoRecords, failed]));
         assert!(names(&asked).is_empty());
         assert_eq!(answers.known(&question("b.test"), now), None, "that is not kept");

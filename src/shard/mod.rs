@@ -24,6 +24,7 @@ mod inflow;
 mod line_rate;
 pub mod lines;
 pub mod listener;
+mod liveness;
 pub mod mailboxes;
 pub mod order;
 pub mod parts;

@@ -2,6 +2,7 @@
 //! the session's steps, and takes the answers to its questions. It sees no socket and no TLS.
 
 mod charges;
+mod screened;
 mod screening;
 
 use std::net::IpAddr;
@@ -9,7 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use self::screening::{Screening, tell_standing};
+use self::screened::{Screening, tell_standing};
 use super::clients::Seat;
 use super::context::{Context, Turn};
 use super::delivery::Handed;
@@ -404,7 +405,7 @@ impl Serving {
                 self.resolve(asked, verdict, context);
             }
             Answered::Later(must_ring) => {
-                // However long the front line took, whoever is asked now has its whole time.
+                // It may have waited for the front line before, which has less time.
                 self.session.wait_until(now + INQUIRY_WAIT_MAX, now);
                 context.ring_if(must_ring);
             }

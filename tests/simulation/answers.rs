@@ -21,7 +21,8 @@ use ringmx::shard::answers::{Answers, Checked};
 
 use crate::lookup::{SlowLookup, Zone};
 
-const ZONE: Zone = Zone { truth, stray: |world| name_of(world.random(40)) };
+/// Names that lead to others.
+const NAMES: Zone = Zone { truth, stray: |world| name_of(world.random(40)) };
 
 /// The name of this number.
 fn name_of(number: u64) -> Question {
@@ -94,7 +95,7 @@ impl Simulation {
         let random = |bound| usize::try_from(world.random(bound)).expect("small");
         // Few places, so that there is none now and then.
         let (to, inbox) = Consumer::new().expect("eventfd").channel(1 + random(20));
-        let (lookup, to_lookup) = SlowLookup::new(ZONE, to, 1 + random(20));
+        let (lookup, to_lookup) = SlowLookup::new(to, 1 + random(20), NAMES);
         let metrics = Arc::new(ShardMetrics::default());
         let answers = Answers::new(0, Some(to_lookup), Arc::clone(&metrics));
         let under_way = BTreeMap::new();

@@ -70,7 +70,7 @@ impl Simulation {
         let world = World::new(0, Faults::NONE);
         let pool = Pool::new(64, 4096, 4 << 20).expect("memory");
         let (letterbox, inbox) = inbox(64).expect("eventfd");
-        let (lookup, to_lookup) = SlowLookup::new(ZONE, letterbox.answers.clone(), 64);
+        let (lookup, to_lookup) = SlowLookup::new(letterbox.answers.clone(), 64, ZONE);
         let checks = Arc::new(Checks::new(config.front.rules.clone(), Instant::now()));
         let settings = front_line::settings(&config, &checks, false);
         let running = Builder::new(pool, settings, ToSink::Inline(Box::new(Discard)), inbox)

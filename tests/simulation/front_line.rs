@@ -132,7 +132,7 @@ impl Simulation {
         let config = configuration(&world);
         let rules = config.front.rules.clone();
         let (letterbox, inbox) = inbox(answers).expect("eventfd");
-        let (mut lookup, to_lookup) = SlowLookup::new(ZONE, letterbox.answers.clone(), asks);
+        let (mut lookup, to_lookup) = SlowLookup::new(letterbox.answers.clone(), asks, ZONE);
         if is_calm {
             lookup.recover();
         }

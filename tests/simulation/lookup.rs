@@ -9,30 +9,30 @@ use ringmx::handoff::channel::{Consumer, Receiver, Sender};
 use ringmx::handoff::lookup::{Answered, Asked};
 use ringmx::ring::simulated::World;
 
-/// What the world of a simulation holds.
-#[derive(Debug, Clone, Copy)]
-pub struct Zone {
-    /// What holds of a name.
-    pub truth: fn(&Question) -> Answer,
-    /// A question that some other shard may have asked.
-    pub stray: fn(&World) -> Question,
-}
-
 /// See the module.
 pub struct SlowLookup {
-    zone: Zone,
     from: Receiver<Asked>,
     to: Sender<Answered>,
     /// Questions, and when they are answered.
     waiting: Vec<(Duration, Question)>,
+    zone: Zone,
     is_well: bool,
+}
+
+/// What there is to be known.
+#[derive(Debug, Clone, Copy)]
+pub struct Zone {
+    /// What holds of a name.
+    pub truth: fn(&Question) -> Answer,
+    /// A question that nobody asked, or somebody else.
+    pub stray: fn(&World) -> Question,
 }
 
 impl SlowLookup {
     /// With the shard's end; answers go to its inbox. `room`: questions that may be on their way.
-    pub fn new(zone: Zone, to: Sender<Answered>, room: usize) -> (Self, Sender<Asked>) {
+    pub fn new(to: Sender<Answered>, room: usize, zone: Zone) -> (Self, Sender<Asked>) {
         let (to_lookup, from) = Consumer::new().expect("eventfd").channel(room);
-        (Self { zone, from, to, waiting: Vec::new(), is_well: false }, to_lookup)
+        (Self { from, to, waiting: Vec::new(), zone, is_well: false }, to_lookup)
     }
 
     /// From now on it answers at once.

@@ -14,6 +14,7 @@ mod front_line;
 mod front_zone;
 mod lookup;
 mod orders;
+mod screening;
 mod shard;
 mod spill;
 mod spiller;

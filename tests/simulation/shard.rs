@@ -84,7 +84,7 @@ impl Builder {
         Self { clients, ..self }
     }
 
-    /// Clients are checked by this, and the DNS is asked this way.
+    /// Its clients are checked, by what this lookup thread says.
     pub fn checking(self, front: FrontLine, to_lookup: Sender<Asked>) -> Self {
         Self { front: Arc::new(front), to_lookup: Some(to_lookup), ..self }
     }
