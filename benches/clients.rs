@@ -18,7 +18,7 @@ fn limits() -> Limits {
     let rate = Rate::parse("5760000/hour").expect("a rate");
     let rates =
         Rates { connections: rate, messages: rate, recipients: rate, unknown_recipients: rate, errors: rate };
-    Limits { connections_max: 50, rates: Some(rates) }
+    Limits { connections_max: 50, rates: Some(rates), only_warn: false }
 }
 
 struct Clock(Instant, Epoch, SystemTime);
@@ -50,20 +50,21 @@ fn clients(criterion: &mut Criterion) {
     let now = clock.after(Duration::ZERO);
     let clients = Clients::new(PLACES, &[7; 16]);
     let known = 200_000_u32;
-    let seats: Vec<Seat> =
-        (0..known).filter_map(|number| clients.enter(address(number), &limits, now).ok().flatten()).collect();
+    let seats: Vec<Seat> = (0..known)
+        .filter_map(|number| clients.enter(address(number), &limits, now, |_| {}).ok().flatten())
+        .collect();
     let mut state = 1;
     let mut group = criterion.benchmark_group("clients, a million places");
     group.bench_function("pay, any client", |bench| {
         bench.iter(|| {
             let seat = &seats[next(&mut state) as usize % seats.len()];
-            black_box(clients.pay(seat, Event::Recipient, 1, &limits, now))
+            black_box(clients.pay(seat, Event::Recipient, 1, &limits, now, |_| {}))
         });
     });
     group.bench_function("is_over, any client", |bench| {
         bench.iter(|| {
             let seat = &seats[next(&mut state) as usize % seats.len()];
-            black_box(clients.is_over(seat, Event::UnknownRecipient, &limits, now))
+            black_box(clients.is_over(seat, Event::UnknownRecipient, &limits, now, |_| {}))
         });
     });
     group.bench_function("note_message, any client", |bench| {
@@ -72,7 +73,7 @@ fn clients(criterion: &mut Criterion) {
     group.bench_function("enter and leave, any client", |bench| {
         bench.iter(|| {
             let number = next(&mut state) % known;
-            if let Ok(Some(seat)) = clients.enter(black_box(address(number)), &limits, now) {
+            if let Ok(Some(seat)) = clients.enter(black_box(address(number)), &limits, now, |_| {}) {
                 clients.leave(seat);
             }
         });
@@ -87,8 +88,11 @@ fn clients(criterion: &mut Criterion) {
 fn one_place(criterion: &mut Criterion) {
     let (clock, limits) = (Clock::new(), limits());
     let clients = Clients::new(1024, &[7; 16]);
-    let seat =
-        clients.enter(address(1), &limits, clock.after(Duration::ZERO)).ok().flatten().expect("a seat");
+    let seat = clients
+        .enter(address(1), &limits, clock.after(Duration::ZERO), |_| {})
+        .ok()
+        .flatten()
+        .expect("a seat");
     let mut passed = Duration::ZERO;
     let mut pay = || {
         passed += Duration::from_micros(1300);

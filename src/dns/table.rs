@@ -31,6 +31,9 @@ pub const ANSWERS_BYTES_MAX: usize = 8 << 20;
 /// Questions of a shard that are out.
 pub const QUESTIONS_OUT_MAX: usize = 4096;
 
+/// Who waits for one answer.
+const WAITERS_MAX: usize = 4096;
+
 /// After this a question has no answer.
 pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -154,6 +157,9 @@ impl Answers {
             return Look::Known(answer);
         }
         if let Some(out) = self.out.get_mut(question) {
+            if out.waiters.len() >= WAITERS_MAX && !out.waiters.contains(&waiter) {
+                return Look::Known(Arc::new(Answer::Failed(Failure::Overload)));
+            }
             out.waiters.insert(waiter);
             return Look::Waits;
         }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::generation::table_of;
 use crate::config::{Config, Lists};
 use crate::dns::{Asking, lookup};
-use crate::front::checks::{Checks, Entry, Explained, News, Ruling, Subject};
+use crate::front::checks::{Checks, Entry, Explained, Ruling, Subject};
 use crate::handoff::channel::{Consumer, Receiver, Sender};
 use crate::handoff::lookup::{Answered, Asked};
 use crate::shard::answers::{Answers, Checked};
@@ -47,6 +47,7 @@ pub struct Supposed {
 /// What would be answered, as text. An error is what keeps it from being found out.
 pub fn explain(config: &Config, lists: Lists, supposed: &Supposed) -> Result<String, String> {
     supposed.check()?;
+    let supposed = &Supposed { client: supposed.client.to_canonical(), ..supposed.clone() };
     let table = Arc::new(table_of(config, lists).map_err(|error| error.to_string())?);
     let listener = config.listeners.first().ok_or("no listener is configured")?;
     let now = Instant::now();
@@ -65,12 +66,10 @@ pub fn explain(config: &Config, lists: Lists, supposed: &Supposed) -> Result<Str
         supposed,
         replies: ReplyBuffer::new(),
         ruling: None,
-        news: Vec::new(),
         text: String::new(),
-        said: String::new(),
     };
     explanation.run(takes);
-    Ok(explanation.text + &explanation.said)
+    Ok(explanation.text)
 }
 
 impl Supposed {
@@ -85,13 +84,6 @@ impl Supposed {
                 text.escape_default()
             )),
         }
-    }
-
-    /// What the client says before it names recipients.
-    fn beginning(&self) -> [String; 2] {
-        let is_ascii = self.reverse_path.is_ascii() && self.recipients.iter().all(|one| one.is_ascii());
-        let parameter = if is_ascii { "" } else { " SMTPUTF8" };
-        [format!("EHLO {}", self.ehlo), format!("MAIL FROM:<{}>{parameter}", self.reverse_path)]
     }
 }
 
@@ -157,7 +149,7 @@ impl Dns {
             while let Some(answered) = self.answered.next() {
                 self.answers.handle_answer(answered, Instant::now());
             }
-            let woken = self.answers.take_woken(Instant::now());
+            let woken = self.answers.take_woken(Instant::now(), usize::MAX);
             self.answers.give_back(woken);
         }
     }
@@ -171,11 +163,7 @@ struct Explanation<'a> {
     replies: ReplyBuffer,
     /// What all recipients are told, once it was found out.
     ruling: Option<Ruling>,
-    news: Vec<News>,
-    /// What the checks say.
     text: String,
-    /// What the client and the session say.
-    said: String,
 }
 
 impl Explanation<'_> {
@@ -185,7 +173,7 @@ impl Explanation<'_> {
             self.turn_away(Denial::CLIENT);
             return self.tell_replies();
         }
-        let (client, is_proven) = (self.session.client().ip(), self.supposed.is_proven);
+        let Supposed { client, is_proven, .. } = *self.supposed;
         let class = if is_proven { "it has proved good" } else { "taken for one that has not proved good" };
         self.note("client", &format!("{client}, {class}"));
         let entry = self.checks.enter(client, is_proven);
@@ -202,38 +190,51 @@ impl Explanation<'_> {
                 self.note("greeting", &text);
             }
         }
+        if entry != Entry::Trusted && self.is_dropped() {
+            return self.tell_replies();
+        }
         self.session.ask_about_each_recipient(entry != Entry::Trusted);
         self.session.greet(&mut self.replies, Instant::now());
         self.session.handle_sending();
         self.session.handle_sent();
         self.tell_replies();
-        self.supposed.beginning().iter().for_each(|command| self.command(command));
-        if entry != Entry::Trusted {
-            // Over what the session has read, which is what a server checks.
-            self.explain_checks();
-        }
-        for recipient in &self.supposed.recipients {
-            self.command(&format!("RCPT TO:<{recipient}>"));
+        let Supposed { ehlo, reverse_path, recipients, .. } = self.supposed;
+        let is_ascii = reverse_path.is_ascii() && recipients.iter().all(|recipient| recipient.is_ascii());
+        let utf8 = if is_ascii { "" } else { " SMTPUTF8" };
+        let mut commands = vec![format!("EHLO {ehlo}"), format!("MAIL FROM:<{reverse_path}>{utf8}")];
+        commands.extend(recipients.iter().map(|recipient| format!("RCPT TO:<{recipient}>")));
+        for (number, command) in commands.into_iter().enumerate() {
+            // By then all is known that they are about.
+            if number == 2 && entry != Entry::Trusted {
+                self.explain_checks();
+            }
+            // Writing to a String cannot fail.
+            let _ = writeln!(self.text, "  C: {command}");
+            self.say(&command);
+            self.tell_replies();
         }
     }
 
-    fn command(&mut self, command: &str) {
-        // Writing to a String cannot fail.
-        let _ = writeln!(self.said, "  C: {command}");
-        self.say(command);
-        self.tell_replies();
+    /// Whether lists speak so much against the client that it is not greeted.
+    fn is_dropped(&mut self) -> bool {
+        let (checks, client, now) = (self.checks, self.supposed.client, Instant::now());
+        let mut news = Vec::new();
+        let score = self.dns.run(|asking| checks.score(client, asking, now, &mut news));
+        let Some(refusal) = score.and_then(|score| checks.drops(&score)) else { return false };
+        self.note("score", "so high that the client is not greeted, where lists answer in time");
+        self.turn_away(denial_of_client(refusal));
+        true
     }
 
     /// What each check says by itself.
     fn explain_checks(&mut self) {
-        let (checks, subject) = (self.checks, subject(&self.session, self.supposed));
+        let (checks, subject) = (self.checks, subject(self.supposed, &self.session));
         let mut news = Vec::new();
         let now = Instant::now();
         let explained = self.dns.run(|asking| {
             news.clear();
             checks.explain(&subject, asking, now, &mut news)
         });
-        self.news.append(&mut news);
         for Explained { check, text } in explained.into_iter().flatten() {
             self.note(&check, &text);
         }
@@ -281,7 +282,7 @@ impl Explanation<'_> {
     fn verdict(&mut self) -> Verdict {
         let is_checked = self.checks.enter(self.supposed.client, self.supposed.is_proven) != Entry::Trusted;
         if is_checked && self.ruling.is_none() {
-            let (checks, subject) = (self.checks, subject(&self.session, self.supposed));
+            let (checks, subject) = (self.checks, subject(self.supposed, &self.session));
             let mut news = Vec::new();
             let now = Instant::now();
             self.ruling = self.dns.run(|asking| checks.judge(&subject, None, asking, now, &mut news));
@@ -289,11 +290,19 @@ impl Explanation<'_> {
         if let Some(refusal) = self.ruling.as_ref().and_then(|ruling| ruling.refusal) {
             return Verdict::Denied(denial(refusal));
         }
+        let is_greylisted = self.ruling.as_ref().is_some_and(|ruling| ruling.greylist.is_some());
+        let has_sender = self.session.reverse_path().is_some_and(|path| !path.is_empty());
+        if is_greylisted && has_sender && !self.checks.greylist_warns() {
+            self.note(
+                "greylisting",
+                "this is what the first time is answered; five minutes later it is taken",
+            );
+            return Verdict::Denied(Denial::GREYLISTED);
+        }
         match self.session.judge_proposed() {
             Judgement::Known(verdict) => verdict,
             Judgement::Asks => {
-                // Writing to a String cannot fail.
-                let _ = writeln!(self.said, "store: has the last word, and is not asked here");
+                self.note("store", "has the last word, and is not asked here");
                 Verdict::Accept
             }
         }
@@ -308,16 +317,16 @@ impl Explanation<'_> {
         let said = self.replies.replace(Vec::new());
         for line in String::from_utf8_lossy(&said).lines() {
             // Writing to a String cannot fail.
-            let _ = writeln!(self.said, "  S: {line}");
+            let _ = writeln!(self.text, "  S: {line}");
         }
     }
 }
 
-fn subject<'a>(session: &'a Session, supposed: &Supposed) -> Subject<'a> {
-    let client = session.client().ip();
+/// As the session has read it.
+fn subject<'a>(supposed: &'a Supposed, session: &'a Session) -> Subject<'a> {
     Subject {
-        client,
-        asked_as: client,
+        client: supposed.client,
+        asked_as: supposed.client,
         is_proven: supposed.is_proven,
         ehlo: session.ehlo_name(),
         reverse_path: session.reverse_path().unwrap_or_default(),

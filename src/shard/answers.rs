@@ -179,7 +179,7 @@ impl Answers {
 
     /// Ends the wait for answers that are overdue, and gives everybody whose check is to be run again, each
     /// once. Whoever calls gives the memory back by [`Answers::give_back`].
-    pub fn take_woken(&mut self, now: Instant) -> Vec<Waiter> {
+    pub fn take_woken(&mut self, now: Instant, most: usize) -> Vec<Waiter> {
         while let Some(waiters) = self.table.next_overdue(now) {
             self.metrics.dns_answers_timed_out.add(1);
             self.liveness.note_silence(now);
@@ -187,13 +187,21 @@ impl Answers {
         }
         self.woken.sort_unstable();
         self.woken.dedup();
-        std::mem::take(&mut self.woken)
+        let left = self.woken.split_off(self.woken.len().min(most));
+        std::mem::replace(&mut self.woken, left)
+    }
+
+    /// Whether somebody's check is to be run again.
+    pub fn has_woken(&self) -> bool {
+        !self.woken.is_empty()
     }
 
     /// Memory for the next who are woken.
     pub fn give_back(&mut self, mut woken: Vec<Waiter>) {
-        woken.clear();
-        self.woken = woken;
+        if self.woken.is_empty() {
+            woken.clear();
+            self.woken = woken;
+        }
     }
 
     /// How long until an answer is overdue; none while nothing is out.
@@ -250,7 +258,7 @@ mod tests {
     fn arrive(answers: &mut Answers, name: &str, answer: Answer, now: Instant) -> Vec<Waiter> {
         let (question, lifetime) = (question(name), Duration::from_mins(1));
         answers.handle_answer(Answered { question, answer: Arc::new(answer), lifetime }, now);
-        answers.take_woken(now)
+        answers.take_woken(now, usize::MAX)
     }
 
     fn names(asked: &Receiver<Asked>) -> Vec<String> {
@@ -281,8 +289,8 @@ mod tests {
             let answer = Arc::new(Answer::NoName);
             answers.handle_answer(Answered { question, answer, lifetime }, now);
         }
-        assert_eq!(answers.take_woken(now), [7, 9]);
-        assert!(answers.take_woken(now).is_empty());
+        assert_eq!(answers.take_woken(now, usize::MAX), [7, 9]);
+        assert!(answers.take_woken(now, usize::MAX).is_empty());
     }
 
     #[test]
@@ -356,9 +364,9 @@ mod tests {
         assert_eq!(answers.due_in(now), None);
         assert_eq!(answers.run_check(7, now, check).0, Checked::Waits);
         assert_eq!(answers.due_in(now), Some(ANSWER_WAIT_MAX));
-        assert!(answers.take_woken(now).is_empty());
+        assert!(answers.take_woken(now, usize::MAX).is_empty());
         let late = now + ANSWER_WAIT_MAX;
-        assert_eq!(answers.take_woken(late), [7]);
+        assert_eq!(answers.take_woken(late, usize::MAX), [7]);
         let failed = || Answer::Failed(Failure::TimedOut);
         assert_eq!(answers.run_check(7, late, check).0, Checked::Done(vec![failed(), failed()]));
         assert_eq!((answers.due_in(late), answers.table.out()), (None, 0));

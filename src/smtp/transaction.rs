@@ -193,6 +193,7 @@ pub(super) fn refusal(verdict: Verdict) -> Option<Reply> {
     match verdict {
         Verdict::Accept => None,
         Verdict::ForeignDomain => Some(reply::NO_SUCH_DOMAIN),
+        Verdict::DomainWithoutMail => Some(reply::DOMAIN_WITHOUT_MAIL),
         Verdict::UnknownRecipient => Some(reply::NO_SUCH_RECIPIENT),
         Verdict::DeniedLocalPart => Some(reply::LOCAL_PART_DENIED),
         Verdict::Unstorable => Some(reply::CANNOT_STORE_RECIPIENT),

@@ -84,6 +84,8 @@ pub struct CheckRules {
     pub sender_domain: SenderDomainUse,
     /// Who is asked to come back.
     pub greylisting: Greylisting,
+    /// Nobody is; the log says who would be.
+    pub greylist_warns: bool,
 }
 
 impl CheckRules {
@@ -170,8 +172,11 @@ pub struct Ruling {
     pub refusal: Option<Refusal>,
     /// Why they would be, by what only warns.
     pub warnings: Vec<Refusal>,
-    /// Each is to be greylisted.
+    /// Each is to be greylisted: at RCPT, or of the null reverse-path at the end of the mail data, for others
+    /// verify our addresses with it.
     pub greylist: Option<Origin>,
+    /// What lists say of the client, where that was not known before.
+    pub score: Option<Score>,
 }
 
 /// Where mail comes from, for greylisting.
@@ -307,7 +312,9 @@ impl Checks {
             let warns = self.rules.reverse_dns == ReverseDnsUse::Warn;
             // What could not be found out tells nothing to somebody who tries the rule.
             let refusal = refusal.filter(|refusal| !(warns && *refusal == Refusal::ReverseNameUnknown));
-            refusal.into_iter().for_each(|refusal| ruling.apply(refusal, warns));
+            if let Some(refusal) = refusal {
+                ruling.apply(refusal, warns);
+            }
         }
         if let (None, Some(domain)) = (ruling.refusal, domain) {
             let refusal = match domain? {
@@ -316,10 +323,15 @@ impl Checks {
                 SenderDomain::TakesNoMail => Some(Refusal::SenderTakesNoMail),
             };
             let warns = self.rules.sender_domain == SenderDomainUse::Warn;
-            refusal.into_iter().for_each(|refusal| ruling.apply(refusal, warns));
+            if let Some(refusal) = refusal {
+                ruling.apply(refusal, warns);
+            }
         }
         if ruling.refusal.is_none() && self.greylists(subject, &score) {
             ruling.greylist = Some(origin(subject, asking)?);
+        }
+        if let Cow::Owned(score) = score {
+            ruling.score = Some(score);
         }
         Some(ruling)
     }
@@ -363,9 +375,7 @@ impl Checks {
     }
 
     fn greylists(&self, subject: &Subject<'_>, score: &Score) -> bool {
-        // Others verify our addresses with the null reverse-path.
-        let may_be = !subject.is_proven && !subject.reverse_path.is_empty();
-        may_be
+        !subject.is_proven
             && match self.rules.greylisting {
                 Greylisting::Off => false,
                 Greylisting::Suspicious => score.is_suspicious(),
@@ -374,10 +384,18 @@ impl Checks {
             }
     }
 
+    /// Whether nobody is asked to come back, and the log says who would be.
+    pub fn greylist_warns(&self) -> bool {
+        self.rules.greylist_warns
+    }
+
     /// Asks the test entries of all lists, and takes in what they answer.
     pub fn examine_lists(&self, asking: &mut Asking<'_>, now: Instant, news: &mut Vec<News>) -> Option<()> {
-        let examined = self.lists.iter().map(|list| list.is_usable(asking, now, news).is_some());
-        examined.fold(true, |all, one| all && one).then_some(())
+        let mut is_complete = true;
+        for list in &self.lists {
+            is_complete &= list.is_usable(asking, now, news).is_some();
+        }
+        is_complete.then_some(())
     }
 
     /// The public names of the lists, and whether each is used.
@@ -396,16 +414,20 @@ impl Ruling {
     }
 }
 
-/// The domain for which SPF passes, or the client. None as long as an answer is missing.
+/// The domain for which SPF passes, or the client. None as long as an answer is missing. That of the null
+/// reverse-path is the client's own name (RFC 7208 §2.4).
 fn origin(subject: &Subject<'_>, asking: &mut Asking<'_>) -> Option<Origin> {
-    let domain = domain_of(subject.reverse_path);
+    let is_null = subject.reverse_path.is_empty();
+    let domain = if is_null { subject.ehlo } else { domain_of(subject.reverse_path) };
+    if domain.starts_with(b"[") {
+        // An address literal has no records.
+        return Some(Origin::Client(subject.client));
+    }
+    let local_part = subject.reverse_path.strip_suffix(domain).unwrap_or_default();
     let sender = spf::Sender {
         client: subject.client,
         helo: subject.ehlo,
-        local_part: subject
-            .reverse_path
-            .get(..subject.reverse_path.len() - domain.len())
-            .map_or(&b""[..], |local_part| local_part.strip_suffix(b"@").unwrap_or(local_part)),
+        local_part: local_part.strip_suffix(b"@").unwrap_or(local_part),
         domain,
         // Nobody reads an explanation here.
         receiver: "",
