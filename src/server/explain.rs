@@ -47,7 +47,6 @@ pub struct Supposed {
 /// What would be answered, as text. An error is what keeps it from being found out.
 pub fn explain(config: &Config, lists: Lists, supposed: &Supposed) -> Result<String, String> {
     supposed.check()?;
-    let supposed = &Supposed { client: supposed.client.to_canonical(), ..supposed.clone() };
     let table = Arc::new(table_of(config, lists).map_err(|error| error.to_string())?);
     let listener = config.listeners.first().ok_or("no listener is configured")?;
     let now = Instant::now();
@@ -67,9 +66,10 @@ pub fn explain(config: &Config, lists: Lists, supposed: &Supposed) -> Result<Str
         replies: ReplyBuffer::new(),
         ruling: None,
         text: String::new(),
+        said: String::new(),
     };
     explanation.run(takes);
-    Ok(explanation.text)
+    Ok(explanation.text + &explanation.said)
 }
 
 impl Supposed {
@@ -84,6 +84,13 @@ impl Supposed {
                 text.escape_default()
             )),
         }
+    }
+
+    /// What the client says before it names recipients.
+    fn beginning(&self) -> [String; 2] {
+        let is_ascii = self.reverse_path.is_ascii() && self.recipients.iter().all(|one| one.is_ascii());
+        let parameter = if is_ascii { "" } else { " SMTPUTF8" };
+        [format!("EHLO {}", self.ehlo), format!("MAIL FROM:<{}>{parameter}", self.reverse_path)]
     }
 }
 
@@ -163,7 +170,10 @@ struct Explanation<'a> {
     replies: ReplyBuffer,
     /// What all recipients are told, once it was found out.
     ruling: Option<Ruling>,
+    /// What the checks say.
     text: String,
+    /// What the client and the session say.
+    said: String,
 }
 
 impl Explanation<'_> {
@@ -173,7 +183,7 @@ impl Explanation<'_> {
             self.turn_away(Denial::CLIENT);
             return self.tell_replies();
         }
-        let Supposed { client, is_proven, .. } = *self.supposed;
+        let (client, is_proven) = (self.session.client().ip(), self.supposed.is_proven);
         let class = if is_proven { "it has proved good" } else { "taken for one that has not proved good" };
         self.note("client", &format!("{client}, {class}"));
         let entry = self.checks.enter(client, is_proven);
@@ -198,21 +208,21 @@ impl Explanation<'_> {
         self.session.handle_sending();
         self.session.handle_sent();
         self.tell_replies();
-        let Supposed { ehlo, reverse_path, recipients, .. } = self.supposed;
-        let is_ascii = reverse_path.is_ascii() && recipients.iter().all(|recipient| recipient.is_ascii());
-        let utf8 = if is_ascii { "" } else { " SMTPUTF8" };
-        let mut commands = vec![format!("EHLO {ehlo}"), format!("MAIL FROM:<{reverse_path}>{utf8}")];
-        commands.extend(recipients.iter().map(|recipient| format!("RCPT TO:<{recipient}>")));
-        for (number, command) in commands.into_iter().enumerate() {
-            // By then all is known that they are about.
-            if number == 2 && entry != Entry::Trusted {
-                self.explain_checks();
-            }
-            // Writing to a String cannot fail.
-            let _ = writeln!(self.text, "  C: {command}");
-            self.say(&command);
-            self.tell_replies();
+        self.supposed.beginning().iter().for_each(|command| self.command(command));
+        if entry != Entry::Trusted {
+            // Over what the session has read, which is what a server checks.
+            self.explain_checks();
         }
+        for recipient in &self.supposed.recipients {
+            self.command(&format!("RCPT TO:<{recipient}>"));
+        }
+    }
+
+    fn command(&mut self, command: &str) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.said, "  C: {command}");
+        self.say(command);
+        self.tell_replies();
     }
 
     /// Whether lists speak so much against the client that it is not greeted.
@@ -228,7 +238,7 @@ impl Explanation<'_> {
 
     /// What each check says by itself.
     fn explain_checks(&mut self) {
-        let (checks, subject) = (self.checks, subject(self.supposed, &self.session));
+        let (checks, subject) = (self.checks, subject(&self.session, self.supposed));
         let mut news = Vec::new();
         let now = Instant::now();
         let explained = self.dns.run(|asking| {
@@ -282,7 +292,7 @@ impl Explanation<'_> {
     fn verdict(&mut self) -> Verdict {
         let is_checked = self.checks.enter(self.supposed.client, self.supposed.is_proven) != Entry::Trusted;
         if is_checked && self.ruling.is_none() {
-            let (checks, subject) = (self.checks, subject(self.supposed, &self.session));
+            let (checks, subject) = (self.checks, subject(&self.session, self.supposed));
             let mut news = Vec::new();
             let now = Instant::now();
             self.ruling = self.dns.run(|asking| checks.judge(&subject, None, asking, now, &mut news));
@@ -302,7 +312,8 @@ impl Explanation<'_> {
         match self.session.judge_proposed() {
             Judgement::Known(verdict) => verdict,
             Judgement::Asks => {
-                self.note("store", "has the last word, and is not asked here");
+                // Writing to a String cannot fail.
+                let _ = writeln!(self.said, "store: has the last word, and is not asked here");
                 Verdict::Accept
             }
         }
@@ -317,16 +328,16 @@ impl Explanation<'_> {
         let said = self.replies.replace(Vec::new());
         for line in String::from_utf8_lossy(&said).lines() {
             // Writing to a String cannot fail.
-            let _ = writeln!(self.text, "  S: {line}");
+            let _ = writeln!(self.said, "  S: {line}");
         }
     }
 }
 
-/// As the session has read it.
-fn subject<'a>(supposed: &'a Supposed, session: &'a Session) -> Subject<'a> {
+fn subject<'a>(session: &'a Session, supposed: &Supposed) -> Subject<'a> {
+    let client = session.client().ip();
     Subject {
-        client: supposed.client,
-        asked_as: supposed.client,
+        client,
+        asked_as: client,
         is_proven: supposed.is_proven,
         ehlo: session.ehlo_name(),
         reverse_path: session.reverse_path().unwrap_or_default(),

@@ -418,7 +418,7 @@ impl Serving {
                 self.resolve(asked, verdict, context);
             }
             Answered::Later(must_ring) => {
-                // It may have waited for the front line before, which has less time.
+                // However long the front line took, whoever is asked now has its whole time.
                 self.session.wait_until(now + INQUIRY_WAIT_MAX, now);
                 context.ring_if(must_ring);
             }

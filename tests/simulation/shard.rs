@@ -87,7 +87,7 @@ impl Builder {
         Self { clients, ..self }
     }
 
-    /// Its clients are checked, by what this lookup thread says.
+    /// Clients are checked by this, and the DNS is asked this way.
     pub fn checking(self, front: FrontLine, to_lookup: Sender<Asked>) -> Self {
         Self { front: Arc::new(front), to_lookup: Some(to_lookup), ..self }
     }
