@@ -233,6 +233,8 @@ impl Model {
             let ruling = checks.judge(&subject, None, &mut Asking::new(&mut known), now, &mut Vec::new());
             let Ruling { refusal, greylist, .. } = ruling.expect("all is known");
             let refusal = refusal.map(|refusal| text(checks, refusal));
+            // The null sender is asked to come back at the end of its mail data.
+            let greylist = greylist.filter(|_| !from.is_empty());
             let refusal = refusal.or(greylist.map(|_| "451 4.7.1".to_owned()));
             let told = match refusal {
                 _ if checks.enter(client, false) == Entry::Trusted => taken(),
