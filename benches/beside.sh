@@ -10,9 +10,9 @@
 # `loadgen verify` compares what the good clients sent (LEDGER_RATE, 1000 messages a second) with what is stored.
 # RSS is that of the receiver before the load, at its peak, and 3 s after it.
 #
-# With TABLES=FILE all of it is done twice: without and with these tables at the end of the configuration, for instance those of the
-# front line, with a DNS server that does not answer. PROXY=1 has loadgen send PROXY headers: good clients are 192.0.2.0/28 and hostile
-# ones 198.18.0.0/15, because limits of clients spare those of the receiver's own machine.
+# With TABLES=FILE all of it is done twice: without and with these tables at the end of the configuration. Those of front_line.toml
+# are the front line with a name server that never answers: here one hears everything at 127.0.0.1:2753 and says nothing. PROXY=1 has loadgen send PROXY headers: good clients are of 198.18.0.0/16
+# and hostile ones of 198.19.0.0/16, because limits of clients spare those of the receiver's own machine.
 #
 # Exit code 1: a good message was not done, lost or altered, or p99 is over twice what it is alone.
 set -euo pipefail
@@ -22,19 +22,21 @@ ringmx=$(realpath "${RINGMX:-target/release/ringmx}") loadgen=$(realpath "${LOAD
 [ -x "$ringmx" ] && [ -x "$loadgen" ] || { echo "first: cargo build --release --workspace" >&2; exit 1; }
 tables=${TABLES:+$(realpath "$TABLES")}
 ulimit -n "$(ulimit -Hn)"
-work=$(mktemp -d "${TMPDIR:-/var/tmp}/beside.XXXXXX") server=''
+work=$(mktemp -d "${TMPDIR:-/var/tmp}/beside.XXXXXX") server='' dns=''
 end() { [ -z "$1" ] || { kill "$1" 2>/dev/null || true; wait "$1" 2>/dev/null || true; }; }
-trap 'end "$server"; rm -rf "$work"' EXIT
+trap 'end "$server"; end "$dns"; rm -rf "$work"' EXIT
 cd "$work"
 echo known@example.org >recipients
+python3 -c 'import signal, socket; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(("127.0.0.1", 2753)); signal.pause()' &
+dns=$!
 proxy_from='' good=(--source 127.0.0.9) bad=(--beside-source 127.9.0.0/16)
 if [ -n "${PROXY:-}" ]; then
   proxy_from='proxy_from = ["127.0.0.0/8"]'
-  good+=(--proxy v2 --proxy-clients 192.0.2.0/28)
-  bad+=(--beside-proxy-clients 198.18.0.0/15)
+  good+=(--proxy v2 --proxy-clients 198.18.0.0/16)
+  bad+=(--beside-proxy-clients 198.19.0.0/16)
 fi
 [ -z "${BOTS:-}" ] || bad+=(--bots "$BOTS")
-bad+=(--beside bots --beside-rate "$((hostile / seconds))/s" --beside-messages "$hostile" --bot-time "${BOT_TIME:-5s}"
+bad+=(--beside bots --beside-rate "$((hostile / (seconds + 8)))/s" --beside-messages "$hostile" --bot-time "${BOT_TIME:-5s}"
   --beside-connections "${CONNECTIONS:-12000}" --unknown 'nobody-{}@example.org')
 
 start() { # SINK [TABLES]
@@ -76,9 +78,10 @@ measure() { # KIND HOW RATE SINK TABLES OPTIONS: appends a row
   start "$4" "$5"
   shift 5
   # As it is once it has received something.
-  load -d 1s --rate 100/s
+  load -d 1s --rate 100/s --settle 7s
   before=$(rss VmRSS) used=$(cpu)
-  load -d "${seconds}s" --rate "$rate/s" "$@"
+  # Good clients that nobody knows wait for the greeting, and for lists that do not answer: not while they are measured.
+  load -d "${seconds}s" --rate "$rate/s" --settle 7s "$@"
   used=$(($(cpu) - used))
   sleep 3
   row="$before $(rss VmHWM) $(rss VmRSS) $used"

@@ -1,5 +1,5 @@
-//! What it costs to count clients: a million of them in a table of 32 MiB, in any order, and two shards at one
-//! place.
+//! What it costs to count clients: a million of them in a table of 32 MiB, in any order, and two shards at
+//! one place.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};

@@ -7,8 +7,9 @@
 # with whatever codes. Sessions: connect, EHLO, MAIL, one RCPT to an unknown mailbox, QUIT, 50 at a time, from addresses of 127.1.0.0/16;
 # the floor and ringmx in turn, paired in each round. Refusals: 50 standing connections with transactions of 100 RCPT, each RCPT
 # after the reply to the last one (`alone`), or all of a transaction in one write (`grouped`); ringmx only, so that nothing is subtracted.
-# With TABLES=FILE a second ringmx has these tables at the end of its configuration, for instance those of the front line. PROXY=1 has
-# loadgen send PROXY headers of many clients to ringmx, whose limits spare those of its own machine.
+# With TABLES=FILE a second ringmx has these tables at the end of its configuration, for instance a part of front_line.toml: what is in
+# them must let all sessions come as far as RCPT. PROXY=1 has loadgen send PROXY headers of many clients to ringmx, whose limits spare
+# those of its own machine.
 #
 # Each receiver runs on core 0, loadgen on core 1. CPU is that of all threads of the receiver. Exit code 1: something was not refused.
 # (!) marks a session of over 1.2 times the floor's or under 12,000/s, and a refused RCPT of over 1.5 us of user time.

@@ -26,10 +26,13 @@ pub struct Proxy {
 impl Proxy {
     /// Port of the server in them.
     const SERVER_PORT: u16 = 25;
+    /// From one connection's address to the next one's, a prime: clients of an MX are no neighbours, and
+    /// receivers may count networks as large as a /20.
+    const STRIDE: u64 = 4099;
 
     /// Appends the header of this connection.
     pub fn write_header(&self, number: u64, octets: &mut Vec<u8>) {
-        let address = self.clients.address(number);
+        let address = self.clients.address(number.wrapping_mul(Self::STRIDE));
         let port = 1024 + u16::try_from(number % 60_000).unwrap_or(0);
         let client = SocketAddr::new(address, port);
         match self.version {
@@ -80,6 +83,20 @@ fn write_binary(client: SocketAddr, octets: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn connections_come_from_other_addresses_and_other_networks() {
+        let clients = "198.18.0.0/16".parse().expect("a network");
+        let proxy = Proxy { version: ProxyVersion::V2, clients };
+        let address = |number| {
+            let mut octets = Vec::new();
+            proxy.write_header(number, &mut octets);
+            <[u8; 4]>::try_from(&octets[16..20]).expect("an address")
+        };
+        let addresses: std::collections::HashSet<[u8; 4]> = (0..60_000).map(address).collect();
+        let networks: std::collections::HashSet<u8> = (0..16).map(|number| address(number)[2] >> 4).collect();
+        assert_eq!((addresses.len(), networks.len()), (60_000, 16));
+    }
 
     #[test]
     fn headers_are_those_of_the_protocol() {

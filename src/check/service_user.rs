@@ -109,6 +109,9 @@ fn look(config: &Config, file: Option<&Path>, account: &Account) -> Vec<Found> {
     if let Some(aliases) = &config.aliases {
         read_again(aliases, Place::Key("aliases"));
     }
+    for networks in &config.front.network_files {
+        read_again(networks, Place::Key("access.networks_file"));
+    }
     for (index, files) in config.tls.certificates.iter().enumerate() {
         read_again(&files.chain, Place::Certificate(index, "chain"));
         read_again(&files.key, Place::Certificate(index, "key"));

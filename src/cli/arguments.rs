@@ -1,12 +1,13 @@
 //! What the command line asks for.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind as UsageError};
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::cert::CertCommand;
+use super::config_file::ConfigFile;
 use super::explain::ExplainCommand;
 use super::recipients::RecipientsCommand;
 use super::spool::SpoolCommand;
@@ -92,24 +93,6 @@ pub enum Command {
     },
 }
 
-/// The configuration file of a subcommand, in either place.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
-pub struct ConfigFile {
-    /// The configuration file.
-    #[arg(value_name = "FILE", conflicts_with = "config")]
-    file: Option<PathBuf>,
-    /// The same.
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
-}
-
-impl ConfigFile {
-    /// The file, wherever it was named; none if it was not.
-    pub fn path(&self) -> Option<&Path> {
-        self.file.as_deref().or(self.config.as_deref())
-    }
-}
-
 /// What the command line of this process asks for. Ends the process with a usage text if it makes no sense.
 pub fn parse() -> Command {
     match Arguments::try_parse() {
@@ -180,7 +163,7 @@ mod tests {
                 | Command::Check { config }
                 | Command::Reload { config }
                 | Command::Status { config, .. }
-                | Command::Doctor { config, .. } => config.path().map(Path::to_owned),
+                | Command::Doctor { config, .. } => config.path().map(std::path::Path::to_owned),
                 Command::Config
                 | Command::Explain(_)
                 | Command::Recipients(_)

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::arguments::ConfigFile;
+use super::config_file::ConfigFile;
 use super::output::{print, print_each};
 use crate::check;
 use crate::server::{self, Supposed};

@@ -5,6 +5,7 @@
 mod arguments;
 mod cert;
 mod completion;
+mod config_file;
 mod control;
 mod doctor;
 mod explain;
@@ -20,9 +21,10 @@ mod version;
 use std::path::Path;
 use std::process::ExitCode;
 
-pub use self::arguments::{Command, ConfigFile, parse};
+pub use self::arguments::{Command, parse};
 pub use self::cert::{CertCommand, cert};
 pub use self::completion::completion;
+pub use self::config_file::ConfigFile;
 pub use self::doctor::doctor;
 pub use self::explain::{ExplainCommand, explain};
 pub use self::man::man;

@@ -41,7 +41,7 @@ pub fn recipients(command: &RecipientsCommand) -> ExitCode {
 }
 
 fn compile(input: &Path, output: &Path, case_sensitive: bool) -> ExitCode {
-    let octets = match recipients::read(input) {
+    let octets = match recipients::read_to_compile(input) {
         Ok(Content::Text(octets)) => octets,
         Ok(Content::Table(_)) => {
             return refuse(&[format!("{} is a compiled table already; name the text", input.display())]);

@@ -5,6 +5,7 @@
 pub mod compiled;
 mod noted;
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -12,11 +13,17 @@ use std::path::Path;
 pub(super) use self::noted::Noted;
 use super::problem::{Finding, Problem, Warning};
 use super::{file, invisible, names};
+use crate::huge_pages;
+use crate::limits::PATH_BYTES_MAX;
 use crate::mail::address_table::{Key, MAGIC, places_for};
+use crate::mail::domain::DomainPatterns;
 use crate::smtp::policy::{ListBuilder, Listed, RecipientEntry, RecipientRules};
 
-/// A longer file is no file of recipients: one of this length has twenty million.
+/// A longer text is read by nobody who serves: one of this length has twenty million.
 const FILE_BYTES_MAX: usize = 512 << 20;
+
+/// The same for whoever makes a table of it.
+const COMPILED_TEXT_BYTES_MAX: usize = 4 << 30;
 
 /// So often another key is drawn. With twenty million addresses not one of 10^17 files needs a second one.
 const KEYS_MAX: usize = 4;
@@ -48,17 +55,24 @@ pub fn load(path: &Path) -> Result<Vec<RecipientEntry>, Vec<Problem>> {
 
 /// Reads a file, which is no device without an end. The text of an error is without the name of the file.
 pub fn read(path: &Path) -> Result<Content, String> {
+    read_within(path, FILE_BYTES_MAX)
+}
+
+/// The same for whoever makes a table of it: a text may be longer.
+pub fn read_to_compile(path: &Path) -> Result<Content, String> {
+    read_within(path, COMPILED_TEXT_BYTES_MAX)
+}
+
+fn read_within(path: &Path, bytes_max: usize) -> Result<Content, String> {
     let unreadable = |error: io::Error| file::unreadable(&error);
     // A pipe is read once, and what comes through it is known afterwards.
     let is_file = std::fs::metadata(path).map_err(unreadable)?.is_file();
     if is_file && let Some(table) = compiled::read_file(&File::open(path).map_err(unreadable)?)? {
         return Ok(Content::Table(table));
     }
-    let octets = file::read(path, FILE_BYTES_MAX).map_err(|error| {
-        if error.kind() == io::ErrorKind::FileTooLarge && is_file {
-            return format!(
-                "cannot be read: {error}; `ringmx recipients compile` makes a table of several files, one domain each, no larger"
-            );
+    let octets = file::read(path, bytes_max).map_err(|error| {
+        if error.kind() == io::ErrorKind::FileTooLarge && is_file && bytes_max < COMPILED_TEXT_BYTES_MAX {
+            return format!("cannot be read: {error}; make a table of it with `ringmx recipients compile`");
         }
         file::unreadable(&error)
     })?;
@@ -106,12 +120,13 @@ pub fn table(
             None => random_key().map_err(|text| vec![Problem(finding(path, None, text))])?,
         };
         let mut builder = ListBuilder::new(drawn, case_sensitive, capacity);
+        let reach = Reach::new(judge);
         let (mut bad, mut odd, mut misnamed) = (Noted::default(), Noted::default(), Noted::default());
         for (line, entry) in lines(path, octets)? {
             match entry {
                 Ok(entry) => {
                     builder.add(&entry);
-                    odd.note(line, unreachable(&entry, &judge.rules, judge.creates));
+                    odd.note(line, reach.fault(&entry));
                     misnamed.note(line, (judge.misnamed)(&entry));
                 }
                 Err(why) => bad.note(line, Some(why)),
@@ -125,6 +140,7 @@ pub fn table(
         if added > listed.count() {
             odd = repeated(path, octets, &listed)?.merged(odd);
         }
+        huge_pages::collect(listed.table().places());
         let mut warnings = if added == 0 { vec![nobody(path)] } else { odd.into_warnings(path) };
         warnings.extend(misnamed.into_warnings(path));
         return Ok((listed, warnings));
@@ -185,33 +201,69 @@ fn lines(
     }
     // Editors of Windows write a byte order mark in front of the first line, and no editor shows it.
     let octets = octets.strip_prefix("\u{feff}".as_bytes()).unwrap_or(octets);
-    let mut domains = LastDomain::default();
+    let mut domains = KnownDomains::default();
     let read = move |(index, line)| entry(line, &mut domains).transpose().map(|entry| (index + 1, entry));
     Ok(octets.split(|octet| *octet == b'\n').enumerate().filter_map(read))
 }
 
-/// The domain of the line before, which is that of the next one more often than not.
+/// Domains of lines before: most lines have one of a few.
 #[derive(Default)]
-struct LastDomain {
-    /// As it was written.
-    text: String,
+struct KnownDomains {
+    /// That of the line before, as it was written.
+    last_text: String,
     /// What it means.
-    domain: String,
+    last: String,
+    /// What others mean. `len <= DOMAINS_KNOWN_MAX`
+    others: HashMap<String, String>,
 }
 
-impl LastDomain {
+/// Domains of a file that are remembered.
+const DOMAINS_KNOWN_MAX: usize = 4096;
+
+impl KnownDomains {
     /// As [`names::domain`].
     fn read(&mut self, text: &str) -> Result<String, String> {
-        if self.text != text || text.is_empty() {
-            self.domain = names::domain(text)?;
-            text.clone_into(&mut self.text);
+        if let Some(known) = self.find(text) {
+            return Ok(known.to_owned());
         }
-        Ok(self.domain.clone())
+        let domain = names::domain(text)?;
+        if self.others.len() >= DOMAINS_KNOWN_MAX {
+            self.others.clear();
+        }
+        self.others.insert(text.to_owned(), domain.clone());
+        Ok(domain)
+    }
+
+    fn find(&mut self, text: &str) -> Option<&str> {
+        if self.last_text != text || text.is_empty() {
+            self.others.get(text)?.clone_into(&mut self.last);
+            text.clone_into(&mut self.last_text);
+        }
+        Some(&self.last)
     }
 }
 
+/// The two parts of a line that is an address of letters and digits and little else, as almost all are: such
+/// a line needs no closer look, if its domain is known. A twin of [`entry`], which it is tested against.
+fn plain(line: &[u8]) -> Option<(&str, &str)> {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let is_plain = |octet: &u8| octet.is_ascii_alphanumeric() || b".-_+".contains(octet);
+    let at = line.iter().position(|octet| !is_plain(octet))?;
+    let (local_part, rest) = line.split_at_checked(at)?;
+    let domain = rest.strip_prefix(b"@").filter(|domain| domain.iter().all(is_plain))?;
+    let is_one =
+        local_part.first().is_some_and(u8::is_ascii_alphanumeric) && line.len() + 2 <= PATH_BYTES_MAX;
+    is_one.then_some((std::str::from_utf8(local_part).ok()?, std::str::from_utf8(domain).ok()?))
+}
+
 /// One line; none for a blank one and a comment.
-fn entry(line: &[u8], domains: &mut LastDomain) -> Result<Option<RecipientEntry>, String> {
+fn entry(line: &[u8], domains: &mut KnownDomains) -> Result<Option<RecipientEntry>, String> {
+    if let Some((local_part, domain)) = plain(line)
+        && let Some(domain) = domains.find(domain)
+    {
+        let (local_part, domain) = (local_part.to_owned(), domain.to_owned());
+        return Ok(Some(RecipientEntry::Mailbox { local_part, domain }));
+    }
     let whole = std::str::from_utf8(line).map_err(|error| {
         let before = String::from_utf8_lossy(line.get(..error.valid_up_to()).unwrap_or_default());
         let column = before.chars().count() + 1;
@@ -307,30 +359,79 @@ fn repeated(path: &Path, octets: &[u8], listed: &Listed) -> Result<Noted, Vec<Pr
     Ok(repeated)
 }
 
-/// Why an entry does not get the mail that it seems to get, if so.
-fn unreachable(entry: &RecipientEntry, rules: &RecipientRules<'_>, creates: bool) -> Option<String> {
-    let (local_part, domain) = match entry {
-        RecipientEntry::Mailbox { local_part, domain } => (local_part.as_str(), domain),
-        RecipientEntry::CatchAll(domain) => ("", domain),
-    };
-    if rules.domains_without_mail.iter().any(|without| without.matches(domain)) {
-        return Some(format!("`domains_without_mail` has {domain:?}, so this recipient gets no mail"));
+/// Tells which entries do not get the mail that they seem to get.
+struct Reach<'a> {
+    judge: &'a Judge<'a>,
+    domains: DomainPatterns,
+    without_mail: DomainPatterns,
+    /// One bit an ASCII octet that no local-part may hold.
+    denied: u128,
+}
+
+impl<'a> Reach<'a> {
+    fn new(judge: &'a Judge<'a>) -> Self {
+        let denied = judge.rules.local_part_deny.bytes().filter(u8::is_ascii);
+        let denied = denied.fold(0, |set, octet| set | 1_u128 << octet);
+        Self {
+            judge,
+            domains: DomainPatterns::new(judge.rules.domains),
+            without_mail: DomainPatterns::new(judge.rules.domains_without_mail),
+            denied,
+        }
     }
-    if !rules.domains.is_empty() && !rules.domains.iter().any(|accepted| accepted.matches(domain)) {
-        return Some(format!("`domains` does not accept {domain:?}, so this recipient gets no mail"));
+
+    /// Why an entry does not get its mail, if so.
+    fn fault(&self, entry: &RecipientEntry) -> Option<String> {
+        let Judge { rules, creates, .. } = self.judge;
+        let (local_part, domain) = match entry {
+            RecipientEntry::Mailbox { local_part, domain } => (local_part.as_str(), domain),
+            RecipientEntry::CatchAll(domain) => ("", domain),
+        };
+        if self.without_mail.match_any(domain.as_bytes()) {
+            return Some(format!("`domains_without_mail` has {domain:?}, so this recipient gets no mail"));
+        }
+        if !self.domains.is_empty() && !self.domains.match_any(domain.as_bytes()) {
+            return Some(format!("`domains` does not accept {domain:?}, so this recipient gets no mail"));
+        }
+        if matches!(entry, RecipientEntry::CatchAll(_)) && rules.asks_store && !creates {
+            return Some(
+                "`create` is false and a catch-all names nobody, so only maildirs that exist and postmaster get mail of this \
+                 domain; set `create = true`, or list the recipients"
+                    .to_owned(),
+            );
+        }
+        let is_denied = |octet: &u8| octet.is_ascii() && self.denied & 1 << octet != 0;
+        if let Some(denied) = local_part.as_bytes().iter().find(|octet| is_denied(octet)) {
+            let denied = char::from(*denied);
+            return Some(format!("`local_part_deny` holds {denied:?}, so this recipient gets no mail"));
+        }
+        if local_part.starts_with('.') && !rules.local_part_leading_dot {
+            return Some("`local_part_leading_dot` is false, so this recipient gets no mail".to_owned());
+        }
+        None
     }
-    if matches!(entry, RecipientEntry::CatchAll(_)) && rules.asks_store && !creates {
-        return Some(
-            "`create` is false and a catch-all names nobody, so only maildirs that exist and postmaster get mail of this \
-             domain; set `create = true`, or list the recipients"
-                .to_owned(),
-        );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn a_plain_line_says_what_a_closer_look_says(
+            local_part in "[-a-zA-Z0-9._+%@]{0,12}",
+            domain in "[-a-zA-Z0-9._@]{0,12}(\\.test)?",
+            end in "\r?",
+        ) {
+            let line = format!("{local_part}@{domain}{end}").into_bytes();
+            let mut known = KnownDomains::default();
+            // The first look knows no domain, so that it is the closer one.
+            let closer = entry(&line, &mut known);
+            proptest::prop_assert_eq!(&entry(&line, &mut known), &closer);
+            if plain(&line).is_some() && names::domain(&domain).is_ok() {
+                let is_mailbox = matches!(closer, Ok(Some(RecipientEntry::Mailbox { .. })));
+                proptest::prop_assert!(is_mailbox);
+            }
+        }
     }
-    if let Some(denied) = local_part.chars().find(|c| rules.local_part_deny.contains(*c)) {
-        return Some(format!("`local_part_deny` holds {denied:?}, so this recipient gets no mail"));
-    }
-    if local_part.starts_with('.') && !rules.local_part_leading_dot {
-        return Some("`local_part_leading_dot` is false, so this recipient gets no mail".to_owned());
-    }
-    None
 }

@@ -36,7 +36,8 @@ impl Name {
     /// The name that a list of addresses has an entry of this one at: `1.2.0.192.zone` (RFC 5782 §2.1, §2.4);
     /// none where it is too long.
     pub fn in_list(address: IpAddr, zone: &Name) -> Option<Self> {
-        // Each client is asked about by every list: put together by hand, and its labels are known to be good.
+        // Each client is asked about by every list: put together by hand, and its labels are known to be
+        // good.
         let mut text = Vec::with_capacity(REVERSED_BYTES_MAX + zone.0.len());
         push_reversed(&mut text, address);
         text.extend_from_slice(&zone.0);

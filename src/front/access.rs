@@ -116,6 +116,11 @@ impl AccessRules {
 }
 
 impl Rule {
+    /// Whether it cannot be decided by the client's address alone.
+    pub fn names_more_than_networks(&self) -> bool {
+        !self.ehlo.is_empty() || !self.reverse_path.is_empty()
+    }
+
     fn matches(&self, facts: &Facts<'_>) -> Match {
         if self.networks.as_ref().is_some_and(|networks| !networks.contains(facts.client)) {
             return Match::No;

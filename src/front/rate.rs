@@ -61,16 +61,17 @@ impl Rate {
 
     /// What an event costs where this many times the rate is allowed, rounded down: nobody is refused what is
     /// allowed.
-    fn cost(self, share: u32) -> u64 {
-        (u64::from(self.period) / (u64::from(self.count) * u64::from(share))).max(1)
+    fn cost(self, share: u32) -> u32 {
+        // Both fit: a period is an hour at most, and a tick is worth no more than one of them.
+        (self.period / self.count.saturating_mul(share)).max(1)
     }
 
     /// The moment of a client after `count` events more, where `share` times the rate is allowed; none when
     /// they are more than it may have now.
     pub(super) fn pay(self, paid_until: Ticks, now: Ticks, count: u32, share: u32) -> Option<Ticks> {
-        let ahead = u64::from(paid_until.ahead_of(now)) + u64::from(count) * self.cost(share);
+        let ahead = u64::from(paid_until.ahead_of(now)) + u64::from(count) * u64::from(self.cost(share));
         // One that may have a single event in a period may have it at once.
-        let bound = u64::from(self.period).max(self.cost(share));
+        let bound = u64::from(self.period.max(self.cost(share)));
         (ahead <= bound).then(|| now.plus(u32::try_from(ahead).unwrap_or(u32::MAX)))
     }
 }

@@ -1,5 +1,5 @@
-//! Neighbours in a /64, who are one client: lists are asked about one of them, and what they say holds for the
-//! others for a while. Whoever has a /64 cannot make a question of each of its 2^64 addresses.
+//! Neighbours in a /64, who are one client: lists are asked about one of them, and what they say holds for
+//! the others for a while. Whoever has a /64 cannot make a question of each of its 2^64 addresses.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};

@@ -42,8 +42,8 @@ pub struct ClientFacts {
 /// What others say of a client, as far as they were asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// Its name by its address, which leads back to it (RFC 8601 §2.7.3): letters, digits, hyphens, underscores
-    /// and dots; empty for none.
+    /// Its name by its address, which leads back to it (RFC 8601 §2.7.3): letters, digits, hyphens,
+    /// underscores and dots; empty for none.
     pub reverse_name: Vec<u8>,
     /// What speaks against it, and for it: the sum is its score.
     pub reasons: Vec<Reason>,

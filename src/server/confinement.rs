@@ -83,7 +83,8 @@ fn places(config: &Config, file: Option<&Path>, name_servers: &[SocketAddr]) -> 
     places.sockets.extend(socket_directories(config));
     places.state = config.state().map(directory_of);
     places.log = config.log.file.as_deref().map(directory_of);
-    let tables = config.recipients.iter().chain(&config.aliases).chain(certificates).map(PathBuf::as_path);
+    let lists = config.recipients.iter().chain(&config.aliases).chain(&config.front.network_files);
+    let tables = lists.chain(certificates).map(PathBuf::as_path);
     places.connects = connects(config, name_servers);
     for file in file.into_iter().chain(tables) {
         places.read_again(file);

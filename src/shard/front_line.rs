@@ -1,19 +1,27 @@
 //! What the connections of a listener are checked by.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use crate::front::checks::{Checks, News, Refusal};
+use crate::front::checks::{CheckRules, Checks, News, Refusal};
 use crate::front::greylist::Greylist;
 use crate::smtp::denial::{Denial, Words};
 
 /// The checks, and the tables that they look into. Each shard has its own for each listener, so that shards
 /// share no count while clients come and go.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct FrontLine {
     /// What is checked.
     pub checks: Arc<Checks>,
     /// Who came before; none where nobody is greylisted.
     pub greylist: Option<Arc<Greylist>>,
+}
+
+/// Nothing is checked.
+impl Default for FrontLine {
+    fn default() -> Self {
+        Self { checks: Arc::new(Checks::new(CheckRules::default(), Instant::now())), greylist: None }
+    }
 }
 
 /// What a refused recipient is told.

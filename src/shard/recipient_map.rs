@@ -120,3 +120,98 @@ fn remember(known: &mut HashMap<Box<[u8]>, Instant>, count_max: usize, key: Opti
     }
     known.insert(key, now);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handoff::channel::{Consumer, Receiver};
+
+    /// Whose recipients a map knows.
+    struct Mapped;
+
+    impl Policy for Mapped {
+        fn recipient(&self, _mailbox: Mailbox<'_>) -> Verdict {
+            Verdict::Accept
+        }
+
+        fn postmaster(&self) -> (&[u8], &[u8]) {
+            (b"postmaster", b"x.test")
+        }
+
+        fn map_keys(&self, mailbox: Mailbox<'_>, each: &mut dyn FnMut(&[u8])) -> bool {
+            each(mailbox.whole);
+            each(b"@x.test");
+            mailbox.local_part != b"postmaster"
+        }
+    }
+
+    fn map() -> (RecipientMap, Receiver<MapInquiry>) {
+        let (to_thread, inquiries) = Consumer::new().expect("a bell").channel(MAP_INQUIRIES_AWAY_MAX);
+        (RecipientMap::new(0, vec![to_thread]), inquiries)
+    }
+
+    /// What is known at once of a recipient; none when the map was asked.
+    fn ask(map: &mut RecipientMap, whole: &str, now: Instant) -> Option<Verdict> {
+        match map.ask(7, 1, Mailbox::of_whole(whole.as_bytes()), &Mapped, now) {
+            Answered::Now(verdict) => Some(verdict),
+            Answered::Later(_) => None,
+        }
+    }
+
+    fn answer(
+        map: &mut RecipientMap,
+        inquiries: &Receiver<MapInquiry>,
+        found: Found,
+        now: Instant,
+    ) -> Verdict {
+        let inquiry = inquiries.next().expect("a question");
+        assert_eq!((inquiry.number, inquiry.keys.len()), (1, 2));
+        map.handle_answer(MapAnswer { inquiry, found }, now).2
+    }
+
+    #[test]
+    fn yes_holds_for_an_hour_no_for_five_minutes_and_trouble_not_at_all() {
+        let start = Instant::now();
+        let (mut map, inquiries) = map();
+        for (name, found, verdict, age_max) in [
+            ("a@x.test", Found::Listed, Verdict::Accept, Some(LISTED_AGE_MAX)),
+            ("b@x.test", Found::Unlisted, Verdict::UnknownRecipient, Some(UNLISTED_AGE_MAX)),
+            ("c@x.test", Found::Unknown, Verdict::TryAgain, None),
+        ] {
+            assert_eq!(ask(&mut map, name, start), None);
+            assert_eq!(answer(&mut map, &inquiries, found, start), verdict);
+            let until = age_max.map(|age| (age, age + Duration::from_secs(1)));
+            assert_eq!(ask(&mut map, name, start + until.unwrap_or_default().0), age_max.map(|_| verdict));
+            if let Some((_, after)) = until {
+                assert_eq!(ask(&mut map, name, start + after), None, "it is asked again");
+            }
+            answer(&mut map, &inquiries, Found::Unknown, start);
+        }
+        assert_eq!(ask(&mut map, "postmaster@x.test", start), Some(Verdict::Accept));
+    }
+
+    #[test]
+    fn questions_and_what_is_remembered_are_bounded() {
+        let now = Instant::now();
+        let (mut map, inquiries) = map();
+        for number in 0..MAP_INQUIRIES_AWAY_MAX {
+            assert_eq!(ask(&mut map, &format!("{number}@x.test"), now), None);
+        }
+        assert_eq!(ask(&mut map, "one more@x.test", now), Some(Verdict::TryAgain));
+        for _ in 0..MAP_INQUIRIES_AWAY_MAX {
+            answer(&mut map, &inquiries, Found::Listed, now);
+        }
+        // Who tries many names drives out nobody whom the map has.
+        for number in 0..MAP_UNLISTED_MAX + 10 {
+            assert_eq!(ask(&mut map, &format!("no{number}@x.test"), now), None);
+            answer(&mut map, &inquiries, Found::Unlisted, now);
+        }
+        assert!(map.unlisted.len() <= MAP_UNLISTED_MAX);
+        assert_eq!(ask(&mut map, "0@x.test", now), Some(Verdict::Accept));
+        assert_eq!(
+            ask(&mut RecipientMap::default(), "0@x.test", now),
+            Some(Verdict::TryAgain),
+            "nobody asks"
+        );
+    }
+}

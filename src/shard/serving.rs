@@ -2,6 +2,7 @@
 //! the session's steps, and takes the answers to its questions. It sees no socket and no TLS.
 
 mod charges;
+mod screened;
 mod screening;
 mod warnings;
 
@@ -10,7 +11,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use self::screening::{Screening, tell_standing};
+use self::screened::{Screening, tell_standing};
 use self::warnings::Warned;
 use super::clients::Seat;
 use super::context::{Context, Turn};

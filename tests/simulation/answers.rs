@@ -12,14 +12,35 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringmx::dns::table::{ANSWER_WAIT_MAX, Waiter};
-use ringmx::dns::{Answer, Asking, Question, Records};
+use ringmx::dns::{Answer, Asking, Kind, Name, Question, Records};
 use ringmx::handoff::channel::{Consumer, Receiver};
 use ringmx::handoff::lookup::Answered;
 use ringmx::metrics::ShardMetrics;
 use ringmx::ring::simulated::{Faults, World};
 use ringmx::shard::answers::{Answers, Checked};
 
-use crate::lookup::{SlowLookup, name_of, truth};
+use crate::lookup::{SlowLookup, Zone};
+
+/// Names that lead to others.
+const NAMES: Zone = Zone { truth, stray: |world| name_of(world.random(40)) };
+
+/// The name of this number.
+fn name_of(number: u64) -> Question {
+    Question::new(Kind::Mx, Name::new(format!("n{number}.test").as_bytes()).expect("a name"))
+}
+
+/// What holds of a name: a third of them have no records, the others lead to two more.
+fn truth(question: &Question) -> Answer {
+    let number = question.name.to_string();
+    let number: u64 = number.trim_start_matches('n').trim_end_matches(".test").parse().expect("a number");
+    match number % 3 {
+        0 => Answer::NoName,
+        _ => Answer::Records(Records::Mx(vec![
+            (0, Some(name_of(number / 2).name)),
+            (1, Some(name_of(number / 3).name)),
+        ])),
+    }
+}
 
 /// Follows the names that a name leads to, all that it knows at once, as far as they go: what it came to,
 /// by name. Failures lead nowhere.
@@ -74,7 +95,7 @@ impl Simulation {
         let random = |bound| usize::try_from(world.random(bound)).expect("small");
         // Few places, so that there is none now and then.
         let (to, inbox) = Consumer::new().expect("eventfd").channel(1 + random(20));
-        let (lookup, to_lookup) = SlowLookup::new(to, 1 + random(20));
+        let (lookup, to_lookup) = SlowLookup::new(to, 1 + random(20), NAMES);
         let metrics = Arc::new(ShardMetrics::default());
         let answers = Answers::new(0, Some(to_lookup), Arc::clone(&metrics));
         let under_way = BTreeMap::new();

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringmx::dns::{Answer, Failure, Kind, Name, Question, Records};
+use ringmx::dns::{Answer, Failure, Question};
 use ringmx::handoff::channel::{Consumer, Receiver, Sender};
 use ringmx::handoff::lookup::{Answered, Asked};
 use ringmx::ring::simulated::World;
@@ -15,14 +15,24 @@ pub struct SlowLookup {
     to: Sender<Answered>,
     /// Questions, and when they are answered.
     waiting: Vec<(Duration, Question)>,
+    zone: Zone,
     is_well: bool,
+}
+
+/// What there is to be known.
+#[derive(Debug, Clone, Copy)]
+pub struct Zone {
+    /// What holds of a name.
+    pub truth: fn(&Question) -> Answer,
+    /// A question that nobody asked, or somebody else.
+    pub stray: fn(&World) -> Question,
 }
 
 impl SlowLookup {
     /// With the shard's end; answers go to its inbox. `room`: questions that may be on their way.
-    pub fn new(to: Sender<Answered>, room: usize) -> (Self, Sender<Asked>) {
+    pub fn new(to: Sender<Answered>, room: usize, zone: Zone) -> (Self, Sender<Asked>) {
         let (to_lookup, from) = Consumer::new().expect("eventfd").channel(room);
-        (Self { from, to, waiting: Vec::new(), is_well: false }, to_lookup)
+        (Self { from, to, waiting: Vec::new(), zone, is_well: false }, to_lookup)
     }
 
     /// From now on it answers at once.
@@ -53,7 +63,7 @@ impl SlowLookup {
         while let Some(at) = self.waiting.iter().position(|(due, _)| *due <= now) {
             let (_, question) = self.waiting.swap_remove(at);
             if !self.is_well && world.random(10) == 0 {
-                self.tell(&stray(world), world);
+                self.tell(&(self.zone.stray)(world), world);
             }
             self.tell(&question, world);
             if !self.is_well && world.random(10) == 0 {
@@ -63,7 +73,8 @@ impl SlowLookup {
     }
 
     fn tell(&self, question: &Question, world: &World) {
-        let answer = if !self.is_well && world.random(12) == 0 { failed(world) } else { truth(question) };
+        let answer =
+            if !self.is_well && world.random(12) == 0 { failed(world) } else { (self.zone.truth)(question) };
         let lifetime = Duration::from_secs(world.random(300));
         let (question, answer) = (question.clone(), Arc::new(answer));
         // Where the inbox is full, the answer is lost.
@@ -71,30 +82,7 @@ impl SlowLookup {
     }
 }
 
-/// What nobody asked, or somebody else.
-fn stray(world: &World) -> Question {
-    name_of(world.random(40))
-}
-
 fn failed(world: &World) -> Answer {
     let failures = [Failure::Server, Failure::TimedOut, Failure::Unusable, Failure::Overload];
     Answer::Failed(failures[usize::try_from(world.random(4)).expect("small")])
-}
-
-/// The name of this number.
-pub fn name_of(number: u64) -> Question {
-    Question::new(Kind::Mx, Name::new(format!("n{number}.test").as_bytes()).expect("a name"))
-}
-
-/// What holds of a name: a third of them have no records, the others lead to two more.
-pub fn truth(question: &Question) -> Answer {
-    let number = question.name.to_string();
-    let number: u64 = number.trim_start_matches('n').trim_end_matches(".test").parse().expect("a number");
-    match number % 3 {
-        0 => Answer::NoName,
-        _ => Answer::Records(Records::Mx(vec![
-            (0, Some(name_of(number / 2).name)),
-            (1, Some(name_of(number / 3).name)),
-        ])),
-    }
 }

@@ -12,6 +12,7 @@ mod desk;
 mod disk;
 mod lookup;
 mod orders;
+mod screening;
 mod shard;
 mod spill;
 mod spiller;

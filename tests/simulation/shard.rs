@@ -5,6 +5,8 @@ use std::sync::Arc;
 use ringmx::buffer::Pool;
 use ringmx::config::{self, Config};
 use ringmx::front::clients::{Clients as Table, Limits};
+use ringmx::handoff::channel::Sender;
+use ringmx::handoff::lookup::Asked;
 use ringmx::log;
 use ringmx::mail::queue_id::IdKey;
 use ringmx::metrics::ShardMetrics;
@@ -14,6 +16,7 @@ use ringmx::shard::answers::Answers;
 use ringmx::shard::clients::Clients;
 use ringmx::shard::context::{Context, Turn};
 use ringmx::shard::delivery::{Delivery, ToSink};
+use ringmx::shard::front_line::FrontLine;
 use ringmx::shard::inbox::Inbox;
 use ringmx::shard::lines::Lines;
 use ringmx::shard::listener::listen;
@@ -43,6 +46,8 @@ pub struct Builder {
     lookup: Lookup,
     tls: Option<Arc<ServerConfig>>,
     clients: Arc<Clients>,
+    front: Arc<FrontLine>,
+    to_lookup: Option<Sender<Asked>>,
 }
 
 impl Builder {
@@ -58,6 +63,8 @@ impl Builder {
             lookup: Lookup::Everybody,
             tls: None,
             clients: Clients::new(Table::new(1024, &[7; 16]), Limits { connections_max: 100, rates: None }),
+            front: Arc::default(),
+            to_lookup: None,
         }
     }
 
@@ -76,6 +83,11 @@ impl Builder {
         Self { clients, ..self }
     }
 
+    /// Its clients are checked, by what this lookup thread says.
+    pub fn checking(self, front: FrontLine, to_lookup: Sender<Asked>) -> Self {
+        Self { front: Arc::new(front), to_lookup: Some(to_lookup), ..self }
+    }
+
     /// The listener has TLS.
     pub fn with_tls(self, tls: Option<Arc<ServerConfig>>) -> Self {
         Self { tls, ..self }
@@ -83,7 +95,7 @@ impl Builder {
 
     /// The shard, whose connections come from the world.
     pub fn start(self, world: &World) -> Running {
-        let Self { pool, settings, to_sink, inbox, overflow, lookup, tls, clients } = self;
+        let Self { pool, settings, to_sink, inbox, overflow, lookup, tls, clients, front, to_lookup } = self;
         let (log, _writer) = log::start(Config::embedded_default().log.format).expect("the log");
         let metrics = Arc::new(ShardMetrics::default());
         let logs = std::env::var_os("SIMULATION_LOG").is_some();
@@ -101,7 +113,7 @@ impl Builder {
             parts: Parts::new(overflow),
             mailboxes: Mailboxes::new(0, lookup),
             recipient_map: RecipientMap::default(),
-            answers: Answers::new(0, None, Arc::clone(&metrics)),
+            answers: Answers::new(0, to_lookup, Arc::clone(&metrics)),
             log,
             lines: Lines::new(&logged),
             metrics: Arc::clone(&metrics),
@@ -109,7 +121,8 @@ impl Builder {
             turn,
         };
         let socket = NewSocket { number: 0, socket: descriptor, is_lent: false };
-        let service = Service::new(vec![listening(0, settings, tls)], CONNECTIONS_MAX, logged);
+        let listening = Listening { front, ..listening(0, settings, tls) };
+        let service = Service::new(vec![listening], CONNECTIONS_MAX, logged);
         Running { shard: Shard::new(context, &service, vec![socket]), metrics }
     }
 }

@@ -293,3 +293,22 @@ fn a_client_is_served_in_time_when_the_dns_is_silent() {
     assert!(took < Duration::from_secs(30), "{took:?}");
     assert!(server.stop().success(), "{}", server.log().join("\n"));
 }
+
+#[test]
+fn a_reload_is_the_first_to_ask_only_where_threads_were_there_before() {
+    let name_server = DnsServer::start();
+    let servers = format!("servers = [\"{}\"]\n", name_server.address());
+    for (threads, said) in [("", "not-reloaded"), ("threads = 1\n", "reloaded")] {
+        let mut server = server_with(&(servers.clone() + threads));
+        let file = server.folder().join("ringmx.toml");
+        let config = std::fs::read_to_string(&file).expect("the configuration");
+        std::fs::write(&file, config + "[early]\nsender_domain = \"refuse\"\n").expect("written");
+        server.signal(Signal::HUP);
+        server.wait_for_log(|line| line.contains(&format!(" {said} ")));
+        if threads.is_empty() {
+            let log = server.log().join("\n");
+            assert!(log.contains("dns.threads: nothing asked the DNS when the server was started"), "{log}");
+        }
+        assert!(server.stop().success(), "{}", server.log().join("\n"));
+    }
+}

@@ -19,6 +19,7 @@ mod mailbox_lines;
 mod metrics;
 mod power_cut;
 mod process;
+mod recipient_files;
 mod recipient_map;
 mod reload;
 mod server;

@@ -21,6 +21,7 @@ fn scrape(shards: usize, per_shard_histograms: bool) -> String {
     let registry = Registry::new(shards, "spool", 1);
     registry.spool().see(ringmx::metrics::SpoolValues::default());
     registry.set_certificates(vec![("a \"quoted\" \\ name\n".to_owned(), std::time::SystemTime::UNIX_EPOCH)]);
+    registry.ask_lists(Box::new(|| vec![("a list".to_owned(), true)]));
     let mut text = String::new();
     exposition::write(&registry.snapshot(), &mut text, per_shard_histograms);
     text

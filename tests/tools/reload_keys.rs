@@ -31,6 +31,7 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("listener.extensions_off", "discard", "[]", "[\"CHUNKING\", \"BINARYMIME\"]"),
     ("listener.proxy_from", "discard", "[]", "[\"10.0.1.0/24\"]"),
     ("listener.xclient_from", "discard", "[]", "[\"10.0.2.0/24\"]"),
+    ("listener.clients_from", "discard", "-", "[\"10.0.2.0/24\"]"),
     ("listener.refuse", "discard", "-", "\"521\""),
     ("listener.greeting_delay", "discard", "\"0s\"", "\"5s\""),
     ("listener.early_talkers", "discard", "\"reject\"", "\"tolerate\""),
@@ -52,6 +53,26 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("sink.format", "stdout", "\"json\"", "\"mbox\""),
     ("sink.dsn", "spool", "false", "true"),
     ("sink.requiretls", "spool", "false", "true"),
+    ("access.networks", "discard", "[\"192.0.2.0/24\"]", "[\"192.0.2.0/25\"]"),
+    ("access.networks_file", "discard", "-", "\"/dev/null\""),
+    ("access.ehlo", "discard", "[\"x.test\"]", "[\"y.test\"]"),
+    ("access.reverse_path", "discard", "[\"x.test\"]", "[\"y.test\"]"),
+    ("access.action", "discard", "\"refuse\"", "\"warn\""),
+    ("access.text", "discard", "-", "\"Go away\""),
+    ("dnsbl.zone", "discard", "\"x.test\"", "\"y.test\""),
+    ("dnsbl.answers", "discard", "-", "[\"127.0.0.2\"]"),
+    ("dnsbl.weight", "discard", "1", "2"),
+    ("dnsbl.name", "discard", "-", "\"List\""),
+    ("dnsbl.families", "discard", "-", "\"ipv4\""),
+    ("score.refuse", "discard", "-", "3"),
+    ("score.drop", "discard", "-", "8"),
+    ("score.action", "discard", "-", "\"warn\""),
+    ("early.greet_delay", "discard", "-", "\"3s\""),
+    ("early.reverse_dns", "discard", "-", "\"mark\""),
+    ("early.sender_domain", "discard", "-", "\"refuse\""),
+    ("early.greylist", "discard", "-", "\"unknown\""),
+    ("early.greylist_action", "discard", "\"refuse\"", "\"warn\""),
+    ("early.state", "discard", "-", "\"clients.state\""),
     ("limits.message_size_max", "discard", "\"1MiB\"", "\"2MiB\""),
     ("limits.recipients_max", "discard", "100", "200"),
     ("limits.connections_per_client_max", "discard", "10", "20"),
@@ -150,6 +171,14 @@ fn config(key: &str, kind: &str, value: &str) -> Config {
     if table == "shard" {
         put("[[shard]]", "shard", &[given("cpu", &cpu().to_string())]);
     }
+    if table == "access" {
+        put("[[access]]", "access", &[given("action", "\"refuse\"")]);
+    }
+    if table == "dnsbl" {
+        put("[[dnsbl]]", "dnsbl", &[given("zone", "\"x.test\"")]);
+    }
+    put("[score]", "score", &[]);
+    put("[early]", "early", &[]);
     put("[dns]", "dns", &[]);
     put("[log]", "log", &[]);
     for other in ["admin", "control"] {

@@ -91,7 +91,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sink", &["accounts", "handoff", "metrics", "smtp::trace"]),
     ("handoff", &["dns"]),
     ("auth", &["dns", "limits", "mail"]),
-    ("front", &["dns", "limits", "mail"]),
+    ("front", &["auth::spf", "dns", "limits", "mail"]),
     ("dns", &["handoff::channel", "handoff::lookup"]),
     ("tls", &["smtp::settings"]),
     ("smtp", &["counter", "limits", "mail", "scan", "timestamp"]),

@@ -45,6 +45,11 @@ pub struct LoadArguments {
     #[arg(short, long, value_name = "RATE", help_heading = "Load")]
     pub rate: Option<Rate>,
 
+    /// Open loop: the first message is due so long after the start, when connections that are kept were
+    /// greeted [default: at the start]
+    #[arg(long, value_name = "TIME", value_parser = positive_time, requires = "rate", help_heading = "Load")]
+    pub settle: Option<Duration>,
+
     /// What sessions do: a scenario, or several with weights that divide the connections
     /// (steady:8,churn:1,abort:1)
     #[arg(long, value_name = "NAME[:N],...", default_value = "steady", help_heading = "Load")]
@@ -95,7 +100,7 @@ pub struct LoadArguments {
     #[arg(long, value_name = "v1|v2", help_heading = "Addresses")]
     pub proxy: Option<ProxyVersion>,
 
-    /// Client addresses that PROXY headers tell, one a connection in turn
+    /// Client addresses that PROXY headers tell, one a connection, far from one another
     #[arg(long, value_name = "NETWORK", default_value = "198.18.0.0/15", help_heading = "Addresses")]
     pub proxy_clients: Network,
 
@@ -145,8 +150,8 @@ pub struct LoadArguments {
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     pub html: Option<PathBuf>,
 
-    /// Write the latency of transactions (of sessions, if no mail was accepted) as HdrHistogram percentiles, in
-    /// milliseconds
+    /// Write the latency of transactions (of sessions, if no mail was accepted) as HdrHistogram percentiles,
+    /// in milliseconds
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     pub hgrm: Option<PathBuf>,
 

@@ -1,8 +1,8 @@
 //! One session of a bot, sans-IO: octets of replies go in, what to send next comes out. No socket, file,
 //! thread or clock; time is an argument.
 //!
-//! What it says is a script of its kind (`script.rs`): words, and how many replies it waits for after them. It
-//! expects nothing of a reply, except that with 421 the server goes, and so does the bot: it says nothing
+//! What it says is a script of its kind (`script.rs`): words, and how many replies it waits for after them.
+//! It expects nothing of a reply, except that with 421 the server goes, and so does the bot: it says nothing
 //! more and waits for the end. What it heard and how it ended is counted by kind.
 
 mod script;

@@ -85,7 +85,7 @@ impl<'a, R: Ring> LoadThread<'a, R> {
         let mut work = Work::new(share.first, share.messages);
         if let Some(rate) = plan.rate {
             let (thread, threads) = (share.index as u64, threads as u64);
-            work = work.at_times(Schedule { rate, ramp: plan.duration, thread, threads }, now);
+            work = work.at_times(Schedule { rate, ramp: plan.duration, thread, threads }, now + plan.settle);
         }
         Self {
             ring,
@@ -117,7 +117,7 @@ impl<'a, R: Ring> LoadThread<'a, R> {
             }
             self.ring.turn(Some(self.turn_max()), &mut events)?;
             self.now = self.ring.now();
-            let since_start = self.now - self.started;
+            let since_start = (self.now - self.started).saturating_sub(self.plan.settle);
             if since_start >= interval_ends_at {
                 interval_ends_at = self.tally.recorder.advance(since_start);
             }

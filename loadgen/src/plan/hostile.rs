@@ -35,6 +35,7 @@ pub fn beside(arguments: &LoadArguments) -> Result<Option<LoadArguments>, UsageE
         // It ends with the other one, whatever that takes.
         duration: Some(Duration::from_secs(u32::MAX.into())),
         per_connection: None,
+        settle: None,
         source: arguments.beside_source,
         proxy_clients: arguments.beside_proxy_clients.unwrap_or(arguments.proxy_clients),
         threads: arguments.beside_threads,

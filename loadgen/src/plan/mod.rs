@@ -68,7 +68,9 @@ pub struct Plan {
     pub tls: Option<Tls>,
     /// Messages of the whole run. `None`: as many as the time allows.
     pub messages: Option<u64>,
-    /// After this time no message is begun.
+    /// The open loop begins so long after the start.
+    pub settle: Duration,
+    /// After this time, and that, no message is begun.
     pub duration: Duration,
     /// Whether the run is meant to end at that time, even with messages left.
     pub by_time: bool,
@@ -151,6 +153,7 @@ impl Plan {
             source,
             tls,
             messages,
+            settle: arguments.settle.unwrap_or_default(),
             duration: arguments.duration.unwrap_or(duration_default),
             by_time: arguments.duration.is_some() || !sends,
             timeout: arguments.timeout,

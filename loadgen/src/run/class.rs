@@ -38,6 +38,8 @@ struct Loaded {
 pub struct Class<'scope> {
     threads: Vec<ScopedJoinHandle<'scope, Result<Loaded, MachineError>>>,
     started: Instant,
+    /// Before the open loop began.
+    settle: Duration,
 }
 
 impl<'scope> Class<'scope> {
@@ -72,7 +74,7 @@ impl<'scope> Class<'scope> {
             })?;
             threads.push(thread);
         }
-        Ok(Self { threads, started })
+        Ok(Self { threads, started, settle: plan.settle })
     }
 
     /// Whether all its threads have ended.
@@ -93,7 +95,8 @@ impl<'scope> Class<'scope> {
             ended = ended.max(loaded.ended);
         }
         // A run without accepted mail (refused, idle connections, bots) has no better end than its own.
-        let elapsed = tally.last_accepted.unwrap_or(ended).saturating_duration_since(self.started);
+        let elapsed =
+            tally.last_accepted.unwrap_or(ended).saturating_duration_since(self.started + self.settle);
         Ok(Outcome { tally, elapsed, cpu, interrupted: false, beside: None })
     }
 }

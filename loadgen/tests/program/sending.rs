@@ -233,6 +233,17 @@ fn an_open_loop_keeps_its_rate() {
 }
 
 #[test]
+fn an_open_loop_may_wait_until_connections_have_settled() {
+    let server = Server::start(Oddity::None);
+    let started = Instant::now();
+    let ended = loadgen_to(&server, "-c 4 --rate 1000/s -m 200 --settle 2s --fail-if rate<150");
+    assert_eq!(ended.code, Some(0), "{}", ended.text);
+    assert!(started.elapsed() >= Duration::from_millis(2195), "{:?}", started.elapsed());
+    assert!(ended.text.contains("200 accepted of 200 begun"), "{}", ended.text);
+    assert_eq!(loadgen_to(&server, "--settle 1s").code, Some(2));
+}
+
+#[test]
 fn what_could_not_be_sent_in_time_is_told() {
     let server = Server::start(Oddity::None);
     let ended = loadgen_to(&server, "--connections 1 --rate 1000000/s --duration 300ms");

@@ -1,6 +1,6 @@
 //! `[[access]]`: rules on networks, EHLO names and reverse-paths.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::document::Fallback;
@@ -21,18 +21,27 @@ const FILE_BYTES_MAX: usize = 64 << 20;
 const SHOWN_MAX: usize = 20;
 
 /// Reads all rules.
-pub(super) fn read(root: &mut Section<'_>) -> Vec<Rule> {
+pub(super) fn read(root: &mut Section<'_>) -> (Vec<Rule>, Vec<PathBuf>) {
     let sections = root.tables(
         "access",
         "Whom to trust or refuse, before all other checks. A rule matches when all that it names matches; the first rule that matches decides.",
     );
-    sections.into_iter().map(read_rule).collect()
+    let (mut rules, mut files) = (Vec::<Rule>::new(), Vec::new());
+    for section in sections {
+        // What such a rule needs to know comes after the greeting, and the rules after it wait for that.
+        let waits = rules.iter().any(|rule| rule.action != Action::Warn && rule.names_more_than_networks());
+        let (rule, file) = read_rule(section, waits);
+        rules.push(rule);
+        files.extend(file);
+    }
+    (rules, files)
 }
 
-fn read_rule(mut section: Section<'_>) -> Rule {
+/// A rule, and its file of networks. `waits`: a rule before it decides after the greeting only.
+fn read_rule(mut section: Section<'_>, waits: bool) -> (Rule, Option<PathBuf>) {
     const PATTERN: &str = "domains such as \"example.org\" or \"*.example.org\"";
     section.reloads_but(&[]);
-    let networks = section.networks("networks", "[\"192.0.2.0/24\", \"2001:db8::/32\"]", "Clients.");
+    let networks = read_inline(&mut section);
     let networks_file = section.path(
         "networks_file",
         Fallback::Computed { example: "\"drop.txt\"", default: "no file" },
@@ -85,25 +94,61 @@ fn read_rule(mut section: Section<'_>) -> Rule {
             "this rule refuses nobody; remove the text or write action = \"refuse\"".to_owned(),
         );
     }
-    let names_nothing =
-        networks.is_empty() && networks_file.is_none() && ehlo.is_empty() && reverse_path.is_empty();
+    let names_networks = !networks.is_empty() || networks_file.is_some();
+    let names_more = !ehlo.is_empty() || !reverse_path.is_empty();
     let faulty =
         ["networks", "networks_file", "ehlo", "reverse_path"].into_iter().any(|key| section.faulty(key));
-    if names_nothing && !faulty && action == Some(Action::Trust) {
-        section.problem(
-            "action",
-            "this rule names nobody, so it would trust everybody; name networks, EHLO names or reverse-paths"
-                .to_owned(),
-        );
+    match action {
+        Some(Action::Trust | Action::Refuse | Action::Drop) if !names_networks && !names_more && !faulty => {
+            let text = "this rule names nobody, so it would match everybody; name networks, EHLO names or reverse-paths. A listener \
+                        that serves some clients only has `clients_from`";
+            section.problem("action", text.to_owned());
+        }
+        Some(Action::Trust) if !names_networks && !faulty => {
+            let text = "anybody may say this name or address, and is trusted then: name networks, too";
+            section.warn("action", text.to_owned());
+        }
+        Some(Action::Trust | Action::Drop) if waits && !names_more => {
+            let text = "a rule before this one names EHLO names or reverse-paths, so this one decides after the greeting only: put \
+                        rules on networks first";
+            section.warn("action", text.to_owned());
+        }
+        Some(_) | None => {}
     }
     let from_file = networks_file.as_deref().map(|path| read_networks(path, &mut section));
+    if from_file.as_ref().is_some_and(Vec::is_empty)
+        && networks.is_empty()
+        && !section.faulty("networks_file")
+    {
+        let text = "this file names no network, so the rule matches nobody";
+        section.warn("networks_file", text.to_owned());
+    }
     section.finish();
     let is_any = networks.is_empty() && from_file.is_none();
     let networks = networks.into_iter().chain(from_file.unwrap_or_default());
     let networks = (!is_any).then(|| Arc::new(Networks::new(networks)));
     let (ehlo, reverse_path) = (DomainPatterns::new(&ehlo), DomainPatterns::new(&reverse_path));
     let text = text.map(Into::into);
-    Rule { networks, ehlo, reverse_path, action: action.unwrap_or(Action::Warn), text }
+    let action = action.unwrap_or(Action::Warn);
+    (Rule { networks, ehlo, reverse_path, action, text }, networks_file)
+}
+
+/// Networks of the rule itself.
+fn read_inline(section: &mut Section<'_>) -> Vec<Network> {
+    const ALLOWED: &str = "networks such as \"10.0.0.0/8\" or \"2001:db8::/32\"";
+    let example = "[\"192.0.2.0/24\", \"2001:db8::/32\"]";
+    let default = Fallback::Computed { example, default: "any" };
+    let networks = section.texts("networks", ALLOWED, default, "Clients.", Network::parse);
+    if networks.as_ref().is_some_and(Vec::is_empty) && !section.faulty("networks") {
+        let text = "an empty list names nobody; name networks, or remove the key for any client";
+        section.problem("networks", text.to_owned());
+    }
+    let networks: Vec<Network> =
+        networks.unwrap_or_default().into_iter().map(|(_, network)| network).collect();
+    for network in networks.iter().filter(|network| network.holds_strangers()) {
+        section.warn("networks", format!("{network} is so wide that strangers are in it; is that meant?"));
+    }
+    networks
 }
 
 /// The networks of a file, one a line. What is wrong with it becomes problems of the section.

@@ -14,13 +14,15 @@ use crate::front::checks::CheckRules;
 pub struct Front {
     /// What is checked.
     pub rules: CheckRules,
+    /// Files of networks, which are read with the configuration.
+    pub network_files: Vec<PathBuf>,
     /// Where it is kept across restarts which clients proved good, and whom the greylist knows.
     pub state: Option<PathBuf>,
 }
 
 /// Reads the tables.
 pub(super) fn read(root: &mut Section<'_>) -> Front {
-    let access = access::read(root);
+    let (access, network_files) = access::read(root);
     let lists = dnsbl::read_lists(root);
     let score = dnsbl::read_score(root, !lists.is_empty());
     let early = early::read(root);
@@ -35,5 +37,5 @@ pub(super) fn read(root: &mut Section<'_>) -> Front {
         greylisting: early.greylist,
         greylist_warns: early.greylist_warns,
     };
-    Front { rules, state: early.state }
+    Front { rules, network_files, state: early.state }
 }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Gid, Mode, Uid};
 
 use crate::config::file;
+use crate::huge_pages;
 use crate::mail::address_table::{AddressTable, HEAD_BYTES, MAGIC, NoTable};
 use crate::smtp::policy::Listed;
 
@@ -76,6 +77,7 @@ pub(super) fn read_file(mut file: &File) -> Result<Option<Listed>, String> {
         return Err(damaged());
     }
     let table = AddressTable::from_parts(&head, places.into_boxed_slice()).map_err(no_table)?;
+    huge_pages::collect(table.places());
     let listed = Listed::of_table(table);
     listed.map(Some).ok_or_else(|| format!("is a table by rules that are not known; {CURE} of this version"))
 }
@@ -106,6 +108,10 @@ pub fn mismatch(listed: &Listed, case_sensitive: bool) -> Option<String> {
 /// Writes a table into a file, which is then whole and on the disk, or as it was before. One that is there
 /// keeps its owner and permissions.
 pub fn write(listed: &Listed, path: &Path) -> io::Result<()> {
+    if listed.bytes() > TABLE_BYTES_MAX {
+        let why = "it would have more than 100 million recipients, which nobody reads";
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+    }
     // A link stays, and what it leads to is replaced.
     let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let temporary = beside(&target)?;

@@ -14,7 +14,6 @@ mod lists;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use self::explain::Explained;
@@ -167,7 +166,7 @@ pub struct Subject<'a> {
 /// What all recipients of a transaction are told.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ruling {
-    /// The client is trusted from now on.
+    /// An access rule trusts the client in this transaction.
     pub is_trusted: bool,
     /// All are refused.
     pub refusal: Option<Refusal>,
@@ -451,16 +450,6 @@ fn lower(text: &[u8]) -> Cow<'_, [u8]> {
         Cow::Borrowed(text)
     }
 }
-
-/// What belongs to a listener that has none.
-impl Default for Checks {
-    fn default() -> Self {
-        Self::new(CheckRules::default(), Instant::now())
-    }
-}
-
-/// Checks that all shards share.
-pub type Shared = Arc<Checks>;
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 //! Checks over answers given by hand, in any order.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::dns::asking::tests::Zone;
 use crate::dns::{Answer, Failure, Kind, Question, Records};

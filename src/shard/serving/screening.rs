@@ -4,20 +4,20 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Serving;
+use super::screened::Screening;
 use super::warnings::Warned;
 use crate::front::checks::{Entry, Origin, Ruling, Subject};
 use crate::front::greylist::{self, Greeting};
 use crate::front::score::Score;
-use crate::mail::client::Standing;
 use crate::mail::envelope::{Envelope, Mailbox};
 use crate::ring::Ring;
 use crate::shard::answers::Checked;
 use crate::shard::clients::{Seat, denial as denial_of_count};
 use crate::shard::context::{Context, Turn};
-use crate::shard::front_line::{FrontLine, denial, denial_of_client};
+use crate::shard::front_line::{denial, denial_of_client};
 use crate::shard::governor::Class;
 use crate::smtp::denial::Denial;
 use crate::smtp::policy::Verdict;
@@ -26,23 +26,6 @@ use crate::smtp::question::{OpenQuestion, Recipient};
 /// A recipient waits no longer for what the DNS says of its client and sender, counted from when it could be
 /// asked for.
 const ANSWERS_WAIT_MAX: Duration = Duration::from_secs(3);
-
-/// What is known of a client that is checked.
-#[derive(Debug)]
-pub(super) struct Screening {
-    /// It has proved good.
-    is_proven: bool,
-    /// Whom lists are asked about.
-    asked_as: IpAddr,
-    /// What lists say of it, once all have answered, or had their time.
-    score: Option<Score>,
-    /// When the last facts came that answers are asked for by: the client's address, then the reverse-path.
-    asked_at: Instant,
-    /// What all recipients of the transaction are told, once that is known.
-    ruling: Option<Ruling>,
-    /// The number of the question that waits for it.
-    waits: Option<u32>,
-}
 
 /// What the front line says to a recipient.
 enum Said {
@@ -177,23 +160,6 @@ impl Serving {
     }
 }
 
-/// Writes down what others say of a client.
-pub(super) fn tell_standing<R: Ring>(
-    screening: Option<&Screening>,
-    front: &FrontLine,
-    client: IpAddr,
-    standing: &mut Standing,
-    context: &mut Context<R>,
-) {
-    standing.reverse_name.clear();
-    standing.reasons.clear();
-    let Some(screening) = screening else { return };
-    let name =
-        context.answers.end_check(context.turn.now, |asking| front.checks.reverse_name(client, asking));
-    standing.reverse_name.extend(name.iter().flat_map(|name| name.octets()));
-    standing.reasons.extend(screening.score.iter().flat_map(Score::reasons).cloned());
-}
-
 // Its transactions.
 impl Serving {
     /// A transaction begins: what it is refused for is not known, and what has to be asked is asked.
@@ -242,9 +208,6 @@ impl Serving {
 
     fn take_ruling<R: Ring>(&mut self, ruling: Ruling, context: &mut Context<R>) {
         let Some(screening) = &mut self.screening else { return };
-        if ruling.is_trusted {
-            return self.go_unchecked();
-        }
         let warnings = ruling.warnings.clone();
         screening.ruling = Some(ruling);
         for warning in warnings {

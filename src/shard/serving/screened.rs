@@ -1,0 +1,45 @@
+//! What is known of a client that is checked, and what of it is told with its messages.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use crate::front::checks::Ruling;
+use crate::front::score::Score;
+use crate::mail::client::Standing;
+use crate::ring::Ring;
+use crate::shard::context::Context;
+use crate::shard::front_line::FrontLine;
+
+/// What is known of a client that is checked.
+#[derive(Debug)]
+pub(super) struct Screening {
+    /// It has proved good.
+    pub(super) is_proven: bool,
+    /// Whom lists are asked about.
+    pub(super) asked_as: IpAddr,
+    /// What lists say of it, once all have answered, or had their time.
+    pub(super) score: Option<Score>,
+    /// When the last facts came that answers are asked for by: the client's address, then the reverse-path.
+    pub(super) asked_at: Instant,
+    /// What all recipients of the transaction are told, once that is known.
+    pub(super) ruling: Option<Ruling>,
+    /// The number of the question that waits for it.
+    pub(super) waits: Option<u32>,
+}
+
+/// Writes down what others say of a client.
+pub(super) fn tell_standing<R: Ring>(
+    screening: Option<&Screening>,
+    front: &FrontLine,
+    client: IpAddr,
+    standing: &mut Standing,
+    context: &mut Context<R>,
+) {
+    standing.reverse_name.clear();
+    standing.reasons.clear();
+    let Some(screening) = screening else { return };
+    let name =
+        context.answers.end_check(context.turn.now, |asking| front.checks.reverse_name(client, asking));
+    standing.reverse_name.extend(name.iter().flat_map(|name| name.octets()));
+    standing.reasons.extend(screening.score.iter().flat_map(Score::reasons).cloned());
+}
