@@ -372,8 +372,10 @@ mod tests {
         };
         let chain: String = (0..40).map(line).collect();
         assert_eq!(targets(&chain, "a0@x.test").map(|targets| targets.len()), Some(41));
-        let deep: String =
-            (0..60).map(|number| format!("a{number}@x.test: a{}@x.test\n", number + 1)).collect();
+        let deep: String = (0..60)
+            .map(|number| format!("a{number}@x.test: a{}@x.test", number + 1))
+            .collect::<Vec<_>>()
+            .join("\n");
         assert!(parsed(&deep).expect_err("too deep")[0].contains("50 deep"));
         let wide = |from: usize| {
             (from..from + 60).map(|number| format!("m{number}@x.test")).collect::<Vec<_>>().join(",")

@@ -6,10 +6,13 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 /// How long a client stands for its /64.
-const STANDS_FOR: Duration = Duration::from_secs(60);
+const STANDS_FOR: Duration = Duration::from_mins(1);
 
 /// Networks that are remembered; when there are more, all are forgotten.
 const NETWORKS_MAX: usize = 16 * 1024;
+
+/// Octets that the table takes at most.
+pub const BYTES_MAX: usize = 2 * NETWORKS_MAX * (size_of::<(u64, (Ipv6Addr, Instant))>() + 1);
 
 /// One shard's.
 #[derive(Debug, Default)]

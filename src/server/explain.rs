@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::generation::table_of;
 use crate::config::{Config, Lists};
 use crate::dns::{Asking, lookup};
-use crate::front::checks::{Checks, Entry, Explained, News, Ruling, Subject};
+use crate::front::checks::{Checks, Entry, Explained, Ruling, Subject};
 use crate::handoff::channel::{Consumer, Receiver, Sender};
 use crate::handoff::lookup::{Answered, Asked};
 use crate::shard::answers::{Answers, Checked};
@@ -64,7 +64,6 @@ pub fn explain(config: &Config, lists: Lists, supposed: &Supposed) -> Result<Str
         supposed,
         replies: ReplyBuffer::new(),
         ruling: None,
-        news: Vec::new(),
         text: String::new(),
     };
     explanation.run(takes);
@@ -133,7 +132,7 @@ impl Dns {
             while let Some(answered) = self.answered.next() {
                 self.answers.handle_answer(answered, Instant::now());
             }
-            let woken = self.answers.take_woken(Instant::now());
+            let woken = self.answers.take_woken(Instant::now(), usize::MAX);
             self.answers.give_back(woken);
         }
     }
@@ -147,7 +146,6 @@ struct Explanation<'a> {
     replies: ReplyBuffer,
     /// What all recipients are told, once it was found out.
     ruling: Option<Ruling>,
-    news: Vec<News>,
     text: String,
 }
 
@@ -175,20 +173,24 @@ impl Explanation<'_> {
                 self.note("greeting", &text);
             }
         }
-        if entry != Entry::Trusted {
-            self.explain_checks();
+        if entry != Entry::Trusted && self.is_dropped() {
+            return self.tell_replies();
         }
         self.session.ask_about_each_recipient(entry != Entry::Trusted);
         self.session.greet(&mut self.replies, Instant::now());
         self.session.handle_sending();
         self.session.handle_sent();
         self.tell_replies();
-        let mut commands = vec![
-            format!("EHLO {}", self.supposed.ehlo),
-            format!("MAIL FROM:<{}>", self.supposed.reverse_path),
-        ];
-        commands.extend(self.supposed.recipients.iter().map(|recipient| format!("RCPT TO:<{recipient}>")));
-        for command in commands {
+        let Supposed { ehlo, reverse_path, recipients, .. } = self.supposed;
+        let is_ascii = reverse_path.is_ascii() && recipients.iter().all(|recipient| recipient.is_ascii());
+        let utf8 = if is_ascii { "" } else { " SMTPUTF8" };
+        let mut commands = vec![format!("EHLO {ehlo}"), format!("MAIL FROM:<{reverse_path}>{utf8}")];
+        commands.extend(recipients.iter().map(|recipient| format!("RCPT TO:<{recipient}>")));
+        for (number, command) in commands.into_iter().enumerate() {
+            // By then all is known that they are about.
+            if number == 2 && entry != Entry::Trusted {
+                self.explain_checks();
+            }
             // Writing to a String cannot fail.
             let _ = writeln!(self.text, "  C: {command}");
             self.say(&command);
@@ -196,16 +198,26 @@ impl Explanation<'_> {
         }
     }
 
+    /// Whether lists speak so much against the client that it is not greeted.
+    fn is_dropped(&mut self) -> bool {
+        let (checks, client, now) = (self.checks, self.supposed.client, Instant::now());
+        let mut news = Vec::new();
+        let score = self.dns.run(|asking| checks.score(client, asking, now, &mut news));
+        let Some(refusal) = score.and_then(|score| checks.drops(&score)) else { return false };
+        self.note("score", "so high that the client is not greeted, where lists answer in time");
+        self.turn_away(denial_of_client(refusal));
+        true
+    }
+
     /// What each check says by itself.
     fn explain_checks(&mut self) {
-        let (checks, subject) = (self.checks, subject(self.supposed));
+        let (checks, subject) = (self.checks, subject(self.supposed, &self.session));
         let mut news = Vec::new();
         let now = Instant::now();
         let explained = self.dns.run(|asking| {
             news.clear();
             checks.explain(&subject, asking, now, &mut news)
         });
-        self.news.append(&mut news);
         for Explained { check, text } in explained.into_iter().flatten() {
             self.note(&check, &text);
         }
@@ -253,13 +265,22 @@ impl Explanation<'_> {
     fn verdict(&mut self) -> Verdict {
         let is_checked = self.checks.enter(self.supposed.client, self.supposed.is_proven) != Entry::Trusted;
         if is_checked && self.ruling.is_none() {
-            let (checks, subject) = (self.checks, subject(self.supposed));
+            let (checks, subject) = (self.checks, subject(self.supposed, &self.session));
             let mut news = Vec::new();
             let now = Instant::now();
             self.ruling = self.dns.run(|asking| checks.judge(&subject, None, asking, now, &mut news));
         }
         if let Some(refusal) = self.ruling.as_ref().and_then(|ruling| ruling.refusal) {
             return Verdict::Denied(denial(refusal));
+        }
+        let is_greylisted = self.ruling.as_ref().is_some_and(|ruling| ruling.greylist.is_some());
+        let has_sender = self.session.reverse_path().is_some_and(|path| !path.is_empty());
+        if is_greylisted && has_sender && !self.checks.greylist_warns() {
+            self.note(
+                "greylisting",
+                "this is what the first time is answered; five minutes later it is taken",
+            );
+            return Verdict::Denied(Denial::GREYLISTED);
         }
         match self.session.judge_proposed() {
             Judgement::Known(verdict) => verdict,
@@ -284,12 +305,13 @@ impl Explanation<'_> {
     }
 }
 
-fn subject(supposed: &Supposed) -> Subject<'_> {
+/// As the session has read it.
+fn subject<'a>(supposed: &'a Supposed, session: &'a Session) -> Subject<'a> {
     Subject {
         client: supposed.client,
         asked_as: supposed.client,
         is_proven: supposed.is_proven,
-        ehlo: supposed.ehlo.as_bytes(),
-        reverse_path: supposed.reverse_path.as_bytes(),
+        ehlo: session.ehlo_name(),
+        reverse_path: session.reverse_path().unwrap_or_default(),
     }
 }

@@ -45,17 +45,23 @@ pub(super) struct Generation {
 pub(super) type TlsOf<'a> = &'a dyn Fn(&Listener) -> Result<Option<Arc<tls::ServerConfig>>, String>;
 
 impl Generation {
-    /// With a service for each shard. `greylist`: that of the generation before, or what was remembered. The
+    /// With a service for each shard. `before`: what clients were checked by, which goes on where the rules are
+    /// the same, with what is known of lists. `greylist`: that of the generation before, or what was remembered. The
     /// first one that greylists begins an empty one where there is none.
     pub(super) fn new(
         number: u64,
         config: Config,
         table: Arc<Recipients>,
+        before: Option<&Self>,
         greylist: GreylistPlace,
         places: Vec<Place>,
         tls_of: TlsOf<'_>,
     ) -> Result<Self, String> {
-        let checks = Arc::new(Checks::new(config.front.rules.clone(), Instant::now()));
+        let same = before.filter(|before| before.config.front.rules == config.front.rules);
+        let checks = same.map_or_else(
+            || Arc::new(Checks::new(config.front.rules.clone(), Instant::now())),
+            |before| Arc::clone(&before.checks),
+        );
         if config.front.rules.greylisting != Greylisting::Off && greylist.get().is_none() {
             let new = new_greylist()?;
             greylist.get_or_init(|| new);
@@ -90,6 +96,7 @@ impl Generation {
             Arc::get_mut(service).is_some_and(|service| {
                 service.listeners.iter_mut().all(|listening| {
                     Arc::get_mut(&mut listening.settings).is_some()
+                        && Arc::get_mut(&mut listening.front).is_some()
                         && listening.tls.as_mut().is_none_or(|tls| Arc::get_mut(tls).is_some())
                 })
             })
@@ -244,7 +251,7 @@ mod tests {
 
     fn generation(number: u64, table: &Arc<Recipients>) -> Generation {
         let config = Config::embedded_default();
-        Generation::new(number, config, Arc::clone(table), Arc::default(), Vec::new(), &|_| Ok(None))
+        Generation::new(number, config, Arc::clone(table), None, Arc::default(), Vec::new(), &|_| Ok(None))
             .expect("no TLS")
     }
 

@@ -100,7 +100,8 @@ pub(super) fn start(
     let ends = ways.ends(inboxes, bound.sockets)?;
     let tls_of = |listener: &_| certificates.server_config(listener);
     let started = config.clone().started();
-    let first = Generation::new(1, started, table, greylist, places, &tls_of).map_err(ServeError::new)?;
+    let first =
+        Generation::new(1, started, table, None, greylist, places, &tls_of).map_err(ServeError::new)?;
     registry.ask_lists(lists_of(&first.checks));
     let (watch, changed) = watch_files(config, read_at)?;
     let remembering = workers.start_remembering(keeper)?;

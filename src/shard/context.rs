@@ -387,9 +387,7 @@ fn tell_score<'a>(record: Record<'a>, score: Option<&Score>) -> Record<'a> {
     let Some(score) = score.filter(|score| !score.reasons().is_empty()) else { return record };
     let reasons: Vec<String> =
         score.reasons().iter().map(|reason| format!("{} {}", reason.weight, reason.name)).collect();
-    record
-        .plain("score", score.total())
-        .texts("score_reasons", reasons.iter().map(|reason| reason.as_bytes()))
+    record.plain("score", score.total()).texts("score_reasons", reasons.iter().map(String::as_bytes))
 }
 
 /// Who the client is, and who speaks for it.

@@ -25,7 +25,7 @@ use super::unread::Octets;
 use crate::buffer::{NoMemory, Pool};
 use crate::handoff::message::{Message, Receipt, Times};
 use crate::handoff::part::Written;
-use crate::limits::SPILL_WAIT_MAX;
+use crate::limits::{INQUIRY_WAIT_MAX, SPILL_WAIT_MAX};
 use crate::mail::envelope::Envelope;
 use crate::mail::outcome::{Outcome, TryAgain};
 use crate::mail::session_id::SessionId;
@@ -417,7 +417,11 @@ impl Serving {
                 let verdict = self.charge_verdict(verdict, context);
                 self.resolve(asked, verdict, context);
             }
-            Answered::Later(must_ring) => context.ring_if(must_ring),
+            Answered::Later(must_ring) => {
+                // It may have waited for the front line before, which has less time.
+                self.session.wait_until(now + INQUIRY_WAIT_MAX, now);
+                context.ring_if(must_ring);
+            }
         }
     }
 

@@ -135,10 +135,11 @@ impl Plan {
                     limits.push(format!("{key} = {value:?}"));
                 }
                 "domains" => root.push(format!("domains = [{}]", quoted())),
-                "postmaster" | "local_part_deny" => root.push(format!("{key} = {value:?}")),
+                "postmaster" | "local_part_deny" | "recipient_delimiter" => {
+                    root.push(format!("{key} = {value:?}"));
+                }
                 "local_part_case_sensitive" => root.push(format!("{key} = {value}")),
                 "recipients" => recipients = Some(value.split_whitespace().collect::<Vec<_>>().join("\n")),
-                "recipient_delimiter" => root.push(format!("{key} = {value:?}")),
                 "aliases" => aliases = Some(value.split_whitespace().collect::<Vec<_>>().join("\n")),
                 "promises" => return Err("standard output keeps no promise".into()),
                 "mailboxes" => return Err("standard output has no mailboxes".into()),

@@ -195,7 +195,9 @@ fn a_list_that_lists_everybody_or_refuses_to_answer_refuses_no_mail() {
     ] {
         let dns = DnsServer::start();
         dns.address_of("2.0.0.127.bad.test", test_entry).address_of("1.2.0.192.bad.test", client);
-        other_entry.into_iter().for_each(|entry| _ = dns.address_of("1.0.0.127.bad.test", entry));
+        if let Some(entry) = other_entry {
+            dns.address_of("1.0.0.127.bad.test", entry);
+        }
         let server = server(&dns, LIST);
         for _ in 0..2 {
             assert!(told(&server, "192.0.2.1", "a@x.example").starts_with("250"), "{what}");

@@ -70,24 +70,7 @@ fn read_rule(mut section: Section<'_>, waits: bool) -> (Rule, Option<PathBuf>) {
         Fallback::Required { example: "\"refuse\"" },
         "`trust`: no limits and no checks; `refuse`: `550` to every recipient; `drop`: `554` instead of a greeting; `warn`: a line in the log.",
     );
-    let text = section.text(
-        "text",
-        "printable ASCII of at most 400 octets",
-        Fallback::Computed {
-            example: "\"Your network sends too much spam; see https://example.org/blocked\"",
-            default: "our words",
-        },
-        "What the reply says after its code.",
-        |text| {
-            let fits = (1..=TEXT_BYTES_MAX).contains(&text.len())
-                && text.bytes().all(|octet| matches!(octet, b' '..=b'~'));
-            if fits {
-                Ok(text.to_owned())
-            } else {
-                Err(format!("a reply has 1 to {TEXT_BYTES_MAX} octets of printable ASCII"))
-            }
-        },
-    );
+    let text = read_text(&mut section);
     if text.is_some() && matches!(action, Some(Action::Trust | Action::Warn)) {
         section.problem(
             "text",
@@ -131,6 +114,28 @@ fn read_rule(mut section: Section<'_>, waits: bool) -> (Rule, Option<PathBuf>) {
     let text = text.map(Into::into);
     let action = action.unwrap_or(Action::Warn);
     (Rule { networks, ehlo, reverse_path, action, text }, networks_file)
+}
+
+/// What the reply says.
+fn read_text(section: &mut Section<'_>) -> Option<String> {
+    section.text(
+        "text",
+        "printable ASCII of at most 400 octets",
+        Fallback::Computed {
+            example: "\"Your network sends too much spam; see https://example.org/blocked\"",
+            default: "our words",
+        },
+        "What the reply says after its code.",
+        |text| {
+            let fits = (1..=TEXT_BYTES_MAX).contains(&text.len())
+                && text.bytes().all(|octet| matches!(octet, b' '..=b'~'));
+            if fits {
+                Ok(text.to_owned())
+            } else {
+                Err(format!("a reply has 1 to {TEXT_BYTES_MAX} octets of printable ASCII"))
+            }
+        },
+    )
 }
 
 /// Networks of the rule itself.

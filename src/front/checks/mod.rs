@@ -175,6 +175,8 @@ pub struct Ruling {
     /// Each is to be greylisted: at RCPT, or of the null reverse-path at the end of the mail data, for others
     /// verify our addresses with it.
     pub greylist: Option<Origin>,
+    /// What lists say of the client, where that was not known before.
+    pub score: Option<Score>,
 }
 
 /// Where mail comes from, for greylisting.
@@ -310,7 +312,9 @@ impl Checks {
             let warns = self.rules.reverse_dns == ReverseDnsUse::Warn;
             // What could not be found out tells nothing to somebody who tries the rule.
             let refusal = refusal.filter(|refusal| !(warns && *refusal == Refusal::ReverseNameUnknown));
-            refusal.into_iter().for_each(|refusal| ruling.apply(refusal, warns));
+            if let Some(refusal) = refusal {
+                ruling.apply(refusal, warns);
+            }
         }
         if let (None, Some(domain)) = (ruling.refusal, domain) {
             let refusal = match domain? {
@@ -319,10 +323,15 @@ impl Checks {
                 SenderDomain::TakesNoMail => Some(Refusal::SenderTakesNoMail),
             };
             let warns = self.rules.sender_domain == SenderDomainUse::Warn;
-            refusal.into_iter().for_each(|refusal| ruling.apply(refusal, warns));
+            if let Some(refusal) = refusal {
+                ruling.apply(refusal, warns);
+            }
         }
         if ruling.refusal.is_none() && self.greylists(subject, &score) {
             ruling.greylist = Some(origin(subject, asking)?);
+        }
+        if let Cow::Owned(score) = score {
+            ruling.score = Some(score);
         }
         Some(ruling)
     }
@@ -382,8 +391,11 @@ impl Checks {
 
     /// Asks the test entries of all lists, and takes in what they answer.
     pub fn examine_lists(&self, asking: &mut Asking<'_>, now: Instant, news: &mut Vec<News>) -> Option<()> {
-        let examined = self.lists.iter().map(|list| list.is_usable(asking, now, news).is_some());
-        examined.fold(true, |all, one| all && one).then_some(())
+        let mut is_complete = true;
+        for list in &self.lists {
+            is_complete &= list.is_usable(asking, now, news).is_some();
+        }
+        is_complete.then_some(())
     }
 
     /// The public names of the lists, and whether each is used.

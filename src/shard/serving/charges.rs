@@ -79,8 +79,12 @@ impl Serving {
     }
 
     /// The client was told what became of its message.
-    pub(super) fn note_outcome(&self, outcome: Outcome, turn: &Turn) {
-        if let Some(seat) = self.seat.as_ref().filter(|_| outcome == Outcome::Stored) {
+    pub(super) fn note_outcome(&mut self, outcome: Outcome, turn: &Turn) {
+        if outcome != Outcome::Stored {
+            return;
+        }
+        self.note_fruit();
+        if let Some(seat) = &self.seat {
             seat.note_message(turn.moment);
         }
     }

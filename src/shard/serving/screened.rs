@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
+use crate::dns::Name;
 use crate::front::checks::Ruling;
 use crate::front::score::Score;
 use crate::mail::client::Standing;
@@ -25,6 +26,8 @@ pub(super) struct Screening {
     pub(super) ruling: Option<Ruling>,
     /// The number of the question that waits for it.
     pub(super) waits: Option<u32>,
+    /// Transactions since a message was stored.
+    pub(super) fruitless: u8,
 }
 
 /// Writes down what others say of a client.
@@ -40,6 +43,6 @@ pub(super) fn tell_standing<R: Ring>(
     let Some(screening) = screening else { return };
     let name =
         context.answers.end_check(context.turn.now, |asking| front.checks.reverse_name(client, asking));
-    standing.reverse_name.extend(name.iter().flat_map(|name| name.octets()));
+    standing.reverse_name.extend(name.iter().flat_map(Name::octets));
     standing.reasons.extend(screening.score.iter().flat_map(Score::reasons).cloned());
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Serving;
 use super::screened::Screening;
 use super::warnings::Warned;
-use crate::front::checks::{Entry, Origin, Ruling, Subject};
+use crate::front::checks::{Entry, Origin, Refusal, Ruling, Subject};
 use crate::front::greylist::{self, Greeting};
 use crate::front::score::Score;
 use crate::mail::envelope::{Envelope, Mailbox};
@@ -26,6 +26,12 @@ use crate::smtp::question::{OpenQuestion, Recipient};
 /// A recipient waits no longer for what the DNS says of its client and sender, counted from when it could be
 /// asked for.
 const ANSWERS_WAIT_MAX: Duration = Duration::from_secs(3);
+
+/// A recipient that comes later than that waits so long for what was not known to be needed before.
+const LATE_ANSWERS_WAIT: Duration = Duration::from_secs(1);
+
+/// Transactions of a session without a message stored for which the DNS is asked.
+const FRUITLESS_MAX: u8 = 16;
 
 /// What the front line says to a recipient.
 enum Said {
@@ -93,11 +99,14 @@ impl Serving {
             asked_at: context.turn.now,
             ruling: None,
             waits: None,
+            fruitless: 0,
         }));
         self.seat_client(seat);
+        // Who is put off costs no questions.
+        self.is_let_in(context)?;
         self.ask_reverse_name(client, context);
         self.find_score(context)?;
-        if self.is_served(context) { Ok(()) } else { Err(Denial::OVERLOAD) }
+        self.is_let_in(context)
     }
 
     fn enter<R: Ring>(&mut self, client: IpAddr, context: &mut Context<R>) -> Result<Option<Seat>, Denial> {
@@ -112,19 +121,32 @@ impl Serving {
         })
     }
 
-    /// Whether the shard has room for a client of this one's class. One that is put off is counted.
+    /// Whether the shard has a place for a client of this one's class. One that is put off is counted.
+    fn is_let_in<R: Ring>(&self, context: &Context<R>) -> Result<(), Denial> {
+        if self.class().is_none_or(|class| context.turn.governor.lets_in(class)) {
+            return Ok(());
+        }
+        context.metrics.put_off.add(1);
+        Err(Denial::OVERLOAD)
+    }
+
+    /// Whether a transaction of this client's class may begin. One that is put off is counted.
     pub(super) fn is_served<R: Ring>(&self, context: &Context<R>) -> bool {
-        let Some(screening) = &self.screening else { return true };
-        let class = match &screening.score {
-            Some(score) if score.is_suspicious() => Class::Suspicious,
-            Some(_) | None if screening.is_proven => Class::Proven,
-            Some(_) | None => Class::Unknown,
-        };
-        let is_served = context.turn.governor.serves(class);
+        let is_served = self.class().is_none_or(|class| context.turn.governor.serves(class));
         if !is_served {
             context.metrics.put_off.add(1);
         }
         is_served
+    }
+
+    /// What is known of the client; none of one that is not checked.
+    fn class(&self) -> Option<Class> {
+        let screening = self.screening.as_ref()?;
+        Some(match &screening.score {
+            Some(score) if score.is_suspicious() => Class::Suspicious,
+            Some(_) | None if screening.is_proven => Class::Proven,
+            Some(_) | None => Class::Unknown,
+        })
     }
 
     /// Asks ahead for the client's name by its address, which nothing waits for before RCPT.
@@ -167,7 +189,19 @@ impl Serving {
         let Some(screening) = &mut self.screening else { return };
         screening.ruling = None;
         screening.asked_at = context.turn.now;
+        screening.fruitless = screening.fruitless.saturating_add(1);
+        if screening.fruitless > FRUITLESS_MAX {
+            // Each may ask about another domain.
+            return self.rule_without_answers(context);
+        }
         self.rule(context);
+    }
+
+    /// A message of the client was stored: it may go on asking for answers.
+    pub(super) fn note_fruit(&mut self) {
+        if let Some(screening) = &mut self.screening {
+            screening.fruitless = 0;
+        }
     }
 
     /// Tries to find out what all recipients are told.
@@ -206,9 +240,14 @@ impl Serving {
         }
     }
 
-    fn take_ruling<R: Ring>(&mut self, ruling: Ruling, context: &mut Context<R>) {
+    fn take_ruling<R: Ring>(&mut self, mut ruling: Ruling, context: &mut Context<R>) {
         let Some(screening) = &mut self.screening else { return };
-        let warnings = ruling.warnings.clone();
+        let (warnings, score) = (ruling.warnings.clone(), ruling.score.take());
+        // Those that did not answer in time count nothing.
+        screening.score = screening.score.take().or(score);
+        if let (Some(Refusal::Listed(_)), Some(seat)) = (ruling.refusal, &self.seat) {
+            seat.disgrace();
+        }
         screening.ruling = Some(ruling);
         for warning in warnings {
             self.warn(denial(warning), context);
@@ -232,7 +271,8 @@ impl Serving {
                 if let Some(screening) = &mut self.screening {
                     screening.waits = Some(asked.number());
                     let now = context.turn.now;
-                    self.session.wait_until((screening.asked_at + ANSWERS_WAIT_MAX).max(now), now);
+                    let until = (screening.asked_at + ANSWERS_WAIT_MAX).max(now + LATE_ANSWERS_WAIT);
+                    self.session.wait_until(until, now);
                 }
                 false
             }
@@ -306,6 +346,10 @@ impl Serving {
         }
         if waits_to_greet && self.score().is_some_and(|score| score.total() < 0) {
             self.session.end_delay(&mut self.replies, context.turn.now);
+        }
+        let is_open = |screening: &Screening| screening.ruling.is_none() && screening.waits.is_none();
+        if self.session.reverse_path().is_some() && self.screening.as_deref().is_some_and(is_open) {
+            self.rule(context);
         }
         self.answer_who_waits(context);
     }

@@ -258,7 +258,9 @@ mod tests {
         change(&mut rules);
         let mut builder = ListBuilder::new([7; 16], rules.local_part_case_sensitive, 0);
         let listed = entries.map(|entries| {
-            entries.iter().for_each(|entry| builder.add(entry));
+            for entry in entries {
+                builder.add(entry);
+            }
             builder.finish().expect("no collision")
         });
         Recipients::new(&rules, listed)
