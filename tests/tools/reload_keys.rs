@@ -54,7 +54,7 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("sink.dsn", "spool", "false", "true"),
     ("sink.requiretls", "spool", "false", "true"),
     ("access.networks", "discard", "[\"192.0.2.0/24\"]", "[\"192.0.2.0/25\"]"),
-    ("access.networks_file", "discard", "-", "\"/dev/null\""),
+    ("access.networks_file", "discard", "\"/dev/null\"", "\"/dev/./null\""),
     ("access.ehlo", "discard", "[\"x.test\"]", "[\"y.test\"]"),
     ("access.reverse_path", "discard", "[\"x.test\"]", "[\"y.test\"]"),
     ("access.action", "discard", "\"refuse\"", "\"warn\""),
