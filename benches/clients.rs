@@ -58,13 +58,13 @@ fn clients(criterion: &mut Criterion) {
     group.bench_function("pay, any client", |bench| {
         bench.iter(|| {
             let seat = &seats[next(&mut state) as usize % seats.len()];
-            black_box(clients.pay(seat, Event::Recipient, 1, &limits, now, |_| {}))
+            black_box(clients.pay(seat, Event::Recipient, 1, &limits, now))
         });
     });
     group.bench_function("is_over, any client", |bench| {
         bench.iter(|| {
             let seat = &seats[next(&mut state) as usize % seats.len()];
-            black_box(clients.is_over(seat, Event::UnknownRecipient, &limits, now, |_| {}))
+            black_box(clients.is_over(seat, Event::UnknownRecipient, &limits, now))
         });
     });
     group.bench_function("note_message, any client", |bench| {

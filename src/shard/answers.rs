@@ -332,7 +332,7 @@ mod tests {
         let ((mut answers, asked), mut now) = (answers(64), Instant::now());
         let timed_out = || Arc::new(Answer::Failed(Failure::TimedOut));
         let overload = || Arc::new(Answer::Failed(Failure::Overload));
-        let mut ask = |answers: &mut Answers, name: &str, now| answers.look(&question(name), 7, now).0;
+        let ask = |answers: &mut Answers, name: &str, now| answers.look(&question(name), 7, now).0;
         let fail = |answers: &mut Answers, question: Question, now| {
             answers.handle_answer(Answered { question, answer: timed_out(), lifetime: Duration::ZERO }, now);
         };

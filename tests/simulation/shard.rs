@@ -62,7 +62,10 @@ impl Builder {
             overflow: Overflow::Memory,
             lookup: Lookup::Everybody,
             tls: None,
-            clients: Clients::new(Table::new(1024, &[7; 16]), Limits { connections_max: 100, rates: None }),
+            clients: Clients::new(
+                Table::new(1024, &[7; 16]),
+                Limits { connections_max: 100, rates: None, only_warn: false },
+            ),
             front: Arc::default(),
             to_lookup: None,
         }
