@@ -18,7 +18,7 @@ fn limits() -> Limits {
     let rate = Rate::parse("5760000/hour").expect("a rate");
     let rates =
         Rates { connections: rate, messages: rate, recipients: rate, unknown_recipients: rate, errors: rate };
-    Limits { connections_max: 50, rates: Some(rates) }
+    Limits { connections_max: 50, rates: Some(rates), only_warn: false }
 }
 
 struct Clock(Instant, Epoch, SystemTime);
@@ -87,8 +87,11 @@ fn clients(criterion: &mut Criterion) {
 fn one_place(criterion: &mut Criterion) {
     let (clock, limits) = (Clock::new(), limits());
     let clients = Clients::new(1024, &[7; 16]);
-    let seat =
-        clients.enter(address(1), &limits, clock.after(Duration::ZERO)).ok().flatten().expect("a seat");
+    let seat = clients
+        .enter(address(1), &limits, clock.after(Duration::ZERO), |_| {})
+        .ok()
+        .flatten()
+        .expect("a seat");
     let mut passed = Duration::ZERO;
     let mut pay = || {
         passed += Duration::from_micros(1300);

@@ -10,11 +10,12 @@ use std::fmt::{self, Display};
 use crate::config::{Config, Listener, Shard, recipients};
 use crate::dns::lookup::{KEPT_ANSWERS_MAX, KEPT_BYTES_MAX, OUT_MAX, SOCKETS_MAX};
 use crate::dns::table::{ANSWERS_BYTES_MAX, ANSWERS_MAX, QUESTIONS_OUT_MAX};
-use crate::front::clients;
+use crate::front::checks::Greylisting;
+use crate::front::{clients, siblings};
 use crate::limits::{
     ALIAS_TARGETS_MAX, BATCH_FILES_MAX, BATCH_LOADED_BYTES_MAX, ENVELOPE_BYTES_FREE, ENVELOPES_BYTES_MAX,
-    HANDOFF_MESSAGES_MAX, HANDSHAKE_BYTES_FREE, HELD_BYTES_MAX, INQUIRIES_AWAY_MAX, LISTEN_BACKLOG,
-    MAILBOXES_READY_MAX, MAILDIRS_DOUBTED_MAX, MAILDIRS_KNOWN_MAX, MAILDIRS_TROUBLED_MAX,
+    GREYLIST_PLACES, HANDOFF_MESSAGES_MAX, HANDSHAKE_BYTES_FREE, HELD_BYTES_MAX, INQUIRIES_AWAY_MAX,
+    LISTEN_BACKLOG, MAILBOXES_READY_MAX, MAILDIRS_DOUBTED_MAX, MAILDIRS_KNOWN_MAX, MAILDIRS_TROUBLED_MAX,
     MAP_INQUIRIES_AWAY_MAX, MAP_LISTED_MAX, MAP_THREADS, MAP_UNLISTED_MAX, OLD_TABLES_BYTES_MAX, ORDERS_MAX,
     PROXY_V2_BYTES_MAX, REFUSED_CONNECTIONS_MAX, REPLY_BYTES_MAX, SEND_BUFFER_BYTES, SPARE_REPLIES_MAX,
     SPILLS_AWAY_MAX, STAGING_BYTES, TLS_SESSION_BYTES_MAX, TLS_SESSIONS_MAX, ZEROS_BYTES,
@@ -316,6 +317,18 @@ impl MemorySum {
             let length = std::fs::metadata(file).map_or(0, |facts| facts.len());
             // While another generation of them is read.
             add("aliases", 2 * ALIASES_FACTOR * length, "96 times the length of the file");
+        }
+        let rules = &config.front.rules;
+        if rules.greylisting != Greylisting::Off {
+            add("greylisting", octets(8 * GREYLIST_PLACES), "a million envelopes");
+        }
+        if !rules.lists.is_empty() {
+            add("neighbours of IPv6 clients", counts.shards * octets(siblings::BYTES_MAX), "cpus");
+        }
+        let networks = rules.access.iter().filter_map(|rule| rule.networks.as_ref());
+        let networks = networks.map(|networks| octets(networks.bytes())).sum::<u64>();
+        if networks > 0 {
+            add("networks of access rules", 2 * networks, "twice, while others are read");
         }
         add("what the allocator keeps", heap / ALLOCATOR_SHARE, "an eighth of what it gave");
     }

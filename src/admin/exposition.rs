@@ -321,7 +321,7 @@ metrics! {
         };
     "put_off_total" Counter [] "Connections and transactions that were put off for want of room, which is kept for better clients.",
         |s, to| to.add(&[], s.total.put_off);
-    "would_refuse_total" Counter [] "Times a rule that only warns would have refused the recipients of a session.",
+    "would_refuse_total" Counter [] "What would have been refused by what only warns, once a session and kind.",
         |s, to| to.add(&[], s.total.front_warnings);
     "dnsbl_up" Gauge ["list"] "Whether a list in the DNS answers its test entries as it should and is used.",
         |s, to| for (list, is_used) in &s.snapshot.lists {

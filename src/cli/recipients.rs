@@ -51,6 +51,7 @@ fn compile(input: &Path, output: &Path, case_sensitive: bool) -> ExitCode {
     // What else the configuration says of its entries is the server's to know.
     let rules = RecipientRules {
         domains: &[],
+        domains_without_mail: &[],
         hostname: "",
         postmaster: "",
         local_part_case_sensitive: case_sensitive,

@@ -61,6 +61,7 @@ pub(super) fn strangers(path: &Path, table: &Recipients) -> Vec<Warning> {
         let why = match table.recipient(mailbox) {
             Verdict::Accept => continue,
             Verdict::ForeignDomain => "`domains` does not accept its domain",
+            Verdict::DomainWithoutMail => "`domains_without_mail` has its domain",
             Verdict::DeniedLocalPart => "`local_part_deny` or `local_part_leading_dot` denies it",
             Verdict::UnknownRecipient
             | Verdict::Unstorable

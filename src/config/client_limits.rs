@@ -15,8 +15,17 @@ const PLACES_MIN: usize = 1 << 16;
 /// Places for each connection that there may be, so that few buckets of four are full.
 const PLACES_PER_CONNECTION: usize = 4;
 
+/// How often one client may do what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientLimits {
+    /// The rates.
+    pub rates: Rates,
+    /// They refuse nothing; the log says what they would.
+    pub only_warn: bool,
+}
+
 /// Reads the table; none where it is not there.
-pub(super) fn read(root: &mut Section<'_>) -> Option<Rates> {
+pub(super) fn read(root: &mut Section<'_>) -> Option<ClientLimits> {
     let is_given = root.given("client_limits");
     let mut section = root.table(
         "client_limits",
@@ -44,8 +53,13 @@ pub(super) fn read(root: &mut Section<'_>) -> Option<Rates> {
             "Replies of 5yz other than to unknown recipients: `421 4.7.0` beyond, and the connection ends.",
         ),
     };
+    let only_warn = section.choice(
+        "action",
+        &[("refuse", false), ("warn", true)],
+        "`warn`: nothing is refused, and the log says what would be; connections_per_client_max of one client holds all the same.",
+    );
     section.finish();
-    is_given.then_some(rates)
+    is_given.then_some(ClientLimits { rates, only_warn })
 }
 
 /// How many networks are counted at a time, where the configuration does not say so itself. `keeps`: rates or

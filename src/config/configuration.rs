@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::admin::{self, Admin};
-use super::client_limits;
+use super::client_limits::{self, ClientLimits};
 use super::control;
 use super::dns::{self, Dns};
 use super::document::Document;
@@ -24,7 +24,7 @@ use super::session_limits;
 use super::shards::{self, Shard};
 use super::sink::{self, Sink};
 use super::tls::{self, CertificateLines, Tls};
-use crate::front::clients::{self, Rates};
+use crate::front::clients;
 use crate::limits::REFUSAL_LINES_MAX;
 use crate::mail::domain::DomainPattern;
 use crate::mail::tag::Delimiters;
@@ -39,6 +39,8 @@ pub struct Config {
     pub hostname: String,
     /// Recipient domains that are accepted; empty means any, which is allowed on loopback listeners only.
     pub domains: Vec<DomainPattern>,
+    /// Domains that take no mail; they need not be among those that are accepted, and come first.
+    pub domains_without_mail: Vec<DomainPattern>,
     /// The file of recipients; without it, and without a map, every local-part of an accepted domain is
     /// taken.
     pub recipients: Option<PathBuf>,
@@ -65,7 +67,7 @@ pub struct Config {
     /// Bounds of sessions and transactions.
     pub limits: Limits,
     /// How often one client may do what; none where that is not limited.
-    pub client_limits: Option<Rates>,
+    pub client_limits: Option<ClientLimits>,
     /// Networks of clients that are counted at a time.
     pub client_places: usize,
     /// Versions and certificates.
@@ -121,7 +123,11 @@ impl Config {
     /// What one client may have.
     pub fn limits_of_clients(&self) -> clients::Limits {
         let connections_max = u32::try_from(self.limits.connections_per_client_max).unwrap_or(u32::MAX);
-        clients::Limits { connections_max, rates: self.client_limits }
+        clients::Limits {
+            connections_max,
+            rates: self.client_limits.map(|limits| limits.rates),
+            only_warn: self.client_limits.is_some_and(|limits| limits.only_warn),
+        }
     }
 
     /// Where what is known of clients is kept across restarts.
@@ -133,6 +139,7 @@ impl Config {
     pub fn recipient_rules(&self) -> RecipientRules<'_> {
         RecipientRules {
             domains: &self.domains,
+            domains_without_mail: &self.domains_without_mail,
             hostname: &self.hostname,
             postmaster: &self.postmaster,
             local_part_case_sensitive: self.local_part_case_sensitive,
@@ -183,6 +190,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     let config = Config {
         hostname: identity.hostname,
         domains: identity.domains,
+        domains_without_mail: identity.domains_without_mail,
         recipients,
         recipient_map,
         aliases: identity.aliases,

@@ -24,6 +24,7 @@ pub(super) struct Identity {
     /// Whether what was given as a host name is not one.
     pub(super) hostname_faulty: bool,
     pub(super) domains: Vec<DomainPattern>,
+    pub(super) domains_without_mail: Vec<DomainPattern>,
     /// `domains` is not given, as opposed to given and bad.
     pub(super) any_domain: bool,
     pub(super) recipients: Option<RecipientSource>,
@@ -48,6 +49,7 @@ pub(super) fn read(root: &mut Section<'_>) -> Identity {
         names::domain,
     );
     let domains = domains(root);
+    let domains_without_mail = domains_without_mail(root, &domains);
     let any_domain = domains.is_empty() && !root.faulty("domains");
     let base_dir = root.base_dir();
     let recipients = root.text(
@@ -75,7 +77,7 @@ pub(super) fn read(root: &mut Section<'_>) -> Identity {
         "address",
         Fallback::Computed {
             example: "\"postmaster@example.org\"",
-            default: "postmaster at the first of `domains` without `*`, or at `hostname`",
+            default: "postmaster at the first of `domains` without `*` that takes mail, or at `hostname`",
         },
         "Where mail for the bare <postmaster> goes (RFC 5321 §4.5.1).",
         |text| names::mailbox(text).map(|(local, domain)| format!("{local}@{domain}")),
@@ -83,7 +85,7 @@ pub(super) fn read(root: &mut Section<'_>) -> Identity {
     let hostname_given = hostname.is_some();
     let hostname = hostname.unwrap_or_else(host::hostname);
     let first = domains.iter().find_map(|domain| match domain {
-        DomainPattern::Exact(domain) => Some(domain),
+        DomainPattern::Exact(domain) => Some(domain).filter(|domain| !matches(&domains_without_mail, domain)),
         DomainPattern::Below(_) => None,
     });
     let postmaster = postmaster.unwrap_or_else(|| format!("postmaster@{}", first.unwrap_or(&hostname)));
@@ -93,6 +95,7 @@ pub(super) fn read(root: &mut Section<'_>) -> Identity {
         hostname_given,
         hostname_faulty: root.faulty("hostname"),
         domains,
+        domains_without_mail,
         any_domain,
         recipients,
         aliases,
@@ -115,10 +118,18 @@ pub(super) fn read(root: &mut Section<'_>) -> Identity {
 /// ours.
 pub(super) fn postmaster_rule(root: &Section<'_>, identity: &Identity) {
     let Some((_, domain)) = identity.postmaster.rsplit_once('@') else { return };
-    if identity.domains.is_empty() || identity.domains.iter().any(|accepted| accepted.matches(domain)) {
+    let stored = format!("mail for the bare <postmaster> is stored for {}", identity.postmaster);
+    if matches(&identity.domains_without_mail, domain) {
+        let key = if root.given("postmaster") { "postmaster" } else { "domains_without_mail" };
+        root.warn(
+            key,
+            format!("{stored}, whose domain takes no mail: set `postmaster` to a mailbox in one that does"),
+        );
         return;
     }
-    let stored = format!("mail for the bare <postmaster> is stored for {}", identity.postmaster);
+    if identity.domains.is_empty() || matches(&identity.domains, domain) {
+        return;
+    }
     if root.given("postmaster") {
         let text =
             format!("{stored}, and `domains` does not accept {domain:?}: name a mailbox in one of `domains`");
@@ -141,15 +152,46 @@ fn domains(root: &mut Section<'_>) -> Vec<DomainPattern> {
         "Recipient domains that are accepted, as A-labels (xn--…) or in Unicode.",
         names::pattern,
     );
+    once_each("domains", found, root)
+}
+
+/// Domains that are ours and take no mail. A domain of both lists takes none, so that one can be taken out of
+/// service below a `*` of `domains`.
+fn domains_without_mail(root: &mut Section<'_>, domains: &[DomainPattern]) -> Vec<DomainPattern> {
+    const KEY: &str = "domains_without_mail";
+    let found = root.texts(
+        KEY,
+        "as `domains`",
+        Fallback::Computed { example: "[\"old.example.org\", \"*.old.example.org\"]", default: "none" },
+        "Domains that take no mail, as their null MX says (RFC 7505): `556 5.1.10` to every recipient, postmaster among them. They win over `domains`, and need not be in it.",
+        names::pattern,
+    );
+    let without = once_each(KEY, found, root);
+    if !domains.is_empty() && domains.iter().all(|domain| without.contains(domain)) {
+        root.warn(KEY, "it holds all of `domains`, so no mail is taken".to_owned());
+    }
+    without
+}
+
+/// Each pattern once; that one is repeated is said.
+fn once_each(
+    key: &str,
+    found: Option<Vec<(usize, DomainPattern)>>,
+    root: &mut Section<'_>,
+) -> Vec<DomainPattern> {
     let mut domains = Vec::new();
     for (_, domain) in found.unwrap_or_default() {
         if domains.contains(&domain) {
-            root.warn("domains", format!("{} is listed twice", domain_text(&domain)));
+            root.warn(key, format!("{} is listed twice", domain_text(&domain)));
         } else {
             domains.push(domain);
         }
     }
     domains
+}
+
+fn matches(patterns: &[DomainPattern], domain: &str) -> bool {
+    patterns.iter().any(|pattern| pattern.matches(domain))
 }
 
 fn domain_text(domain: &DomainPattern) -> String {

@@ -381,6 +381,9 @@ impl<'a> Reach<'a> {
             RecipientEntry::Mailbox { local_part, domain } => (local_part.as_str(), domain),
             RecipientEntry::CatchAll(domain) => ("", domain),
         };
+        if rules.domains_without_mail.iter().any(|without| without.matches(domain)) {
+            return Some(format!("`domains_without_mail` has {domain:?}, so this recipient gets no mail"));
+        }
         if !self.domains.is_empty() && !self.domains.match_any(domain.as_bytes()) {
             return Some(format!("`domains` does not accept {domain:?}, so this recipient gets no mail"));
         }

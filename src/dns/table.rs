@@ -31,6 +31,9 @@ pub const ANSWERS_BYTES_MAX: usize = 8 << 20;
 /// Questions of a shard that are out.
 pub const QUESTIONS_OUT_MAX: usize = 4096;
 
+/// Who waits for one answer.
+const WAITERS_MAX: usize = 4096;
+
 /// After this a question has no answer.
 pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -141,12 +144,22 @@ impl Answers {
         (!left.is_zero()).then(|| (Arc::clone(&entry.answer), left))
     }
 
+    /// How a question failed last, also where it is time to ask again; none where it did not, or was
+    /// forgotten.
+    pub fn last_failure(&self, question: &Question) -> Option<Arc<Answer>> {
+        let entry = self.entries.get(*self.by_question.get(question)?)?.as_ref()?;
+        matches!(*entry.answer, Answer::Failed(_)).then(|| Arc::clone(&entry.answer))
+    }
+
     /// The answer, or who waits for it is told later.
     pub fn look(&mut self, question: &Question, waiter: Waiter, now: Instant) -> Look {
         if let Some(answer) = self.known(question, now) {
             return Look::Known(answer);
         }
         if let Some(out) = self.out.get_mut(question) {
+            if out.waiters.len() >= WAITERS_MAX && !out.waiters.contains(&waiter) {
+                return Look::Known(Arc::new(Answer::Failed(Failure::Overload)));
+            }
             out.waiters.insert(waiter);
             return Look::Waits;
         }

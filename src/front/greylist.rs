@@ -6,8 +6,8 @@
 //! that was seen longest ago makes room.
 //!
 //! Pools of a large sender retry from other addresses; so the network that counts is a wide one, and a domain
-//! that vouches for its addresses counts instead of them. The null reverse-path is never greylisted at RCPT:
-//! others verify our addresses with it.
+//! that vouches for its addresses counts instead of them. The null reverse-path is greylisted at the end of the
+//! mail data, not at RCPT: others verify our addresses with it.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -65,6 +65,12 @@ pub enum Greeting {
     /// `451 4.7.1`: it came for the first time, or too early.
     ComeBack,
 }
+
+/// Octets of what is remembered of an envelope across restarts.
+pub const REMEMBERED_BYTES: usize = 12;
+
+/// What is remembered of an envelope across restarts.
+pub type Remembered = [u8; REMEMBERED_BYTES];
 
 /// A place: `tag | time of the first or last coming | taken`.
 #[derive(Debug, Clone, Copy)]
@@ -159,6 +165,46 @@ impl Greylist {
         self.hasher.hash(&octets)
     }
 
+    /// What is remembered, of each envelope, for [`Greylist::restore`] of a table with the same secret and as
+    /// many buckets: none of them can be told from it. To go through all takes milliseconds: not for shards.
+    pub fn remembered(&self) -> impl Iterator<Item = Remembered> {
+        let places = self.buckets.iter().zip(0_u32..).flat_map(|(Bucket(places), number)| {
+            places.iter().map(move |place| (number, place.load(Ordering::Relaxed)))
+        });
+        places.filter(|(_, word)| *word != 0).map(|(number, word)| {
+            let mut octets = [0; REMEMBERED_BYTES];
+            octets[..4].copy_from_slice(&number.to_le_bytes());
+            octets[4..].copy_from_slice(&word.to_le_bytes());
+            octets
+        })
+    }
+
+    /// Takes in what was remembered of an envelope, before anybody else uses the table. False when it is none,
+    /// or there is no place for it.
+    pub fn restore(&self, octets: Remembered) -> bool {
+        let [n0, n1, n2, n3, w0, w1, w2, w3, w4, w5, w6, w7] = octets;
+        let number = u32::from_le_bytes([n0, n1, n2, n3]);
+        let word = u64::from_le_bytes([w0, w1, w2, w3, w4, w5, w6, w7]);
+        let Some(Bucket(places)) = self.buckets.get(number as usize) else { return false };
+        let tag = Place::from_word(word).tag;
+        let is_known = |place: &AtomicU64| Place::from_word(place.load(Ordering::Relaxed)).tag == tag;
+        if tag == 0 || places.iter().any(is_known) {
+            return false;
+        }
+        let free = places.iter().find(|place| place.load(Ordering::Relaxed) == 0);
+        free.inspect(|place| place.store(word, Ordering::Relaxed)).is_some()
+    }
+
+    /// The size of the table: what was remembered means something only in one of the same size.
+    pub fn buckets(&self) -> u64 {
+        self.buckets.len() as u64
+    }
+
+    /// The secret of the hash.
+    pub fn secret(&self) -> Secret {
+        self.hasher.key()
+    }
+
     /// Octets that it takes.
     pub fn bytes(&self) -> usize {
         size_of_val(&*self.buckets)
@@ -245,6 +291,56 @@ mod tests {
         ] {
             assert_eq!(case.greet(client, from, to, later), Greeting::ComeBack, "{client} {from} {to}");
         }
+    }
+
+    #[test]
+    fn what_is_remembered_makes_a_table_that_says_the_same() {
+        let case = Case::new(1024);
+        let senders: Vec<String> = (0..300).map(|number| format!("{number}@x.test")).collect();
+        let greet = |case: &Case, from: &str, after| case.greet("192.0.2.1", from, "b@y.test", after);
+        for (number, from) in senders.iter().enumerate() {
+            greet(&case, from, Duration::ZERO);
+            if number % 2 == 0 {
+                assert_eq!(greet(&case, from, 10 * MINUTE), Greeting::Known);
+            }
+        }
+        let again = Case(Greylist::new(1024, &case.0.secret()));
+        assert_eq!((again.0.buckets(), again.0.secret()), (case.0.buckets(), [5; 16]));
+        for octets in case.0.remembered() {
+            assert!(again.0.restore(octets));
+            assert!(!again.0.restore(octets), "it is there already");
+        }
+        let sorted = |greylist: &Greylist| {
+            let mut all: Vec<Remembered> = greylist.remembered().collect();
+            all.sort_unstable();
+            all
+        };
+        assert_eq!(sorted(&again.0), sorted(&case.0));
+        assert!(sorted(&again.0).len() <= 300);
+        for (number, from) in senders.iter().enumerate() {
+            let expected = if number % 2 == 0 { Greeting::Known } else { Greeting::ComeBack };
+            // An envelope of which nothing was left by the others of its bucket begins anew in both.
+            let told = greet(&case, from, 3 * DAY);
+            assert_eq!(greet(&again, from, 3 * DAY), told, "{from}");
+            assert!(told == expected || told == Greeting::ComeBack, "{from}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_place_is_not_taken_in_and_a_full_bucket_takes_no_more() {
+        let table = Greylist::new(WAYS, &[5; 16]);
+        let octets = |bucket: u32, word: u64| {
+            let mut octets = [0; REMEMBERED_BYTES];
+            octets[..4].copy_from_slice(&bucket.to_le_bytes());
+            octets[4..].copy_from_slice(&word.to_le_bytes());
+            octets
+        };
+        let word = |tag| Place { tag, time: 7, taken: true }.word();
+        assert!(!table.restore(octets(1, word(1))), "there is one bucket");
+        assert!(!table.restore(octets(0, 0)) && !table.restore(octets(0, 3)), "no tag");
+        (1..=WAYS as u64).for_each(|tag| assert!(table.restore(octets(0, word(tag)))));
+        assert!(!table.restore(octets(0, word(99))));
+        assert_eq!(table.remembered().count(), WAYS);
     }
 
     #[test]

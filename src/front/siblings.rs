@@ -11,6 +11,9 @@ const STANDS_FOR: Duration = Duration::from_mins(1);
 /// Networks that are remembered; when there are more, all are forgotten.
 const NETWORKS_MAX: usize = 16 * 1024;
 
+/// Octets that the table takes at most.
+pub const BYTES_MAX: usize = 2 * NETWORKS_MAX * (size_of::<(u64, (Ipv6Addr, Instant))>() + 1);
+
 /// One shard's.
 #[derive(Debug, Default)]
 pub struct Siblings {

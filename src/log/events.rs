@@ -110,8 +110,8 @@ events! {
     REFUSED = "refused" Info [
         "session", "id", "client", "front", "ehlo", "from", "to", "recipients", "step", "reply", "reason",
     ];
-    /// A rule that only warns would have refused the recipients of a session with this reply. A session has
-    /// one of these lines for each kind of rule; they share their rate with `refused`.
+    /// Something that only warns would have refused something with this reply: recipients, a connection, a
+    /// transaction. A session has one of these lines for each kind; they share their rate with `refused`.
     WOULD_REFUSE = "would-refuse" Info [
         "session", "client", "front", "ehlo", "from", "reply", "reason",
     ];

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::generation::table_of;
 use crate::config::{Config, Lists};
 use crate::dns::{Asking, lookup};
-use crate::front::checks::{Checks, Entry, Explained, News, Ruling, Subject};
+use crate::front::checks::{Checks, Entry, Explained, Ruling, Subject};
 use crate::handoff::channel::{Consumer, Receiver, Sender};
 use crate::handoff::lookup::{Answered, Asked};
 use crate::shard::answers::{Answers, Checked};
@@ -46,6 +46,7 @@ pub struct Supposed {
 
 /// What would be answered, as text. An error is what keeps it from being found out.
 pub fn explain(config: &Config, lists: Lists, supposed: &Supposed) -> Result<String, String> {
+    supposed.check()?;
     let table = Arc::new(table_of(config, lists).map_err(|error| error.to_string())?);
     let listener = config.listeners.first().ok_or("no listener is configured")?;
     let now = Instant::now();
@@ -64,11 +65,33 @@ pub fn explain(config: &Config, lists: Lists, supposed: &Supposed) -> Result<Str
         supposed,
         replies: ReplyBuffer::new(),
         ruling: None,
-        news: Vec::new(),
         text: String::new(),
+        said: String::new(),
     };
     explanation.run(takes);
-    Ok(explanation.text)
+    Ok(explanation.text + &explanation.said)
+}
+
+impl Supposed {
+    /// Nothing that would be more than one command, or do something to the terminal.
+    fn check(&self) -> Result<(), String> {
+        let named = [("--ehlo", &self.ehlo), ("--from", &self.reverse_path)];
+        let all = named.into_iter().chain(self.recipients.iter().map(|recipient| ("--rcpt", recipient)));
+        match all.into_iter().find(|(_, text)| text.chars().any(char::is_control)) {
+            None => Ok(()),
+            Some((option, text)) => Err(format!(
+                "{option}: \"{}\" has a control character, which no command may have; leave it out",
+                text.escape_default()
+            )),
+        }
+    }
+
+    /// What the client says before it names recipients.
+    fn beginning(&self) -> [String; 2] {
+        let is_ascii = self.reverse_path.is_ascii() && self.recipients.iter().all(|one| one.is_ascii());
+        let parameter = if is_ascii { "" } else { " SMTPUTF8" };
+        [format!("EHLO {}", self.ehlo), format!("MAIL FROM:<{}>{parameter}", self.reverse_path)]
+    }
 }
 
 /// The way to a lookup thread, which ends with the process.
@@ -133,7 +156,7 @@ impl Dns {
             while let Some(answered) = self.answered.next() {
                 self.answers.handle_answer(answered, Instant::now());
             }
-            let woken = self.answers.take_woken(Instant::now());
+            let woken = self.answers.take_woken(Instant::now(), usize::MAX);
             self.answers.give_back(woken);
         }
     }
@@ -147,8 +170,10 @@ struct Explanation<'a> {
     replies: ReplyBuffer,
     /// What all recipients are told, once it was found out.
     ruling: Option<Ruling>,
-    news: Vec<News>,
+    /// What the checks say.
     text: String,
+    /// What the client and the session say.
+    said: String,
 }
 
 impl Explanation<'_> {
@@ -158,7 +183,7 @@ impl Explanation<'_> {
             self.turn_away(Denial::CLIENT);
             return self.tell_replies();
         }
-        let Supposed { client, is_proven, .. } = *self.supposed;
+        let (client, is_proven) = (self.session.client().ip(), self.supposed.is_proven);
         let class = if is_proven { "it has proved good" } else { "taken for one that has not proved good" };
         self.note("client", &format!("{client}, {class}"));
         let entry = self.checks.enter(client, is_proven);
@@ -175,37 +200,51 @@ impl Explanation<'_> {
                 self.note("greeting", &text);
             }
         }
-        if entry != Entry::Trusted {
-            self.explain_checks();
+        if entry != Entry::Trusted && self.is_dropped() {
+            return self.tell_replies();
         }
         self.session.ask_about_each_recipient(entry != Entry::Trusted);
         self.session.greet(&mut self.replies, Instant::now());
         self.session.handle_sending();
         self.session.handle_sent();
         self.tell_replies();
-        let mut commands = vec![
-            format!("EHLO {}", self.supposed.ehlo),
-            format!("MAIL FROM:<{}>", self.supposed.reverse_path),
-        ];
-        commands.extend(self.supposed.recipients.iter().map(|recipient| format!("RCPT TO:<{recipient}>")));
-        for command in commands {
-            // Writing to a String cannot fail.
-            let _ = writeln!(self.text, "  C: {command}");
-            self.say(&command);
-            self.tell_replies();
+        self.supposed.beginning().iter().for_each(|command| self.command(command));
+        if entry != Entry::Trusted {
+            // Over what the session has read, which is what a server checks.
+            self.explain_checks();
         }
+        for recipient in &self.supposed.recipients {
+            self.command(&format!("RCPT TO:<{recipient}>"));
+        }
+    }
+
+    fn command(&mut self, command: &str) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.said, "  C: {command}");
+        self.say(command);
+        self.tell_replies();
+    }
+
+    /// Whether lists speak so much against the client that it is not greeted.
+    fn is_dropped(&mut self) -> bool {
+        let (checks, client, now) = (self.checks, self.supposed.client, Instant::now());
+        let mut news = Vec::new();
+        let score = self.dns.run(|asking| checks.score(client, asking, now, &mut news));
+        let Some(refusal) = score.and_then(|score| checks.drops(&score)) else { return false };
+        self.note("score", "so high that the client is not greeted, where lists answer in time");
+        self.turn_away(denial_of_client(refusal));
+        true
     }
 
     /// What each check says by itself.
     fn explain_checks(&mut self) {
-        let (checks, subject) = (self.checks, subject(self.supposed));
+        let (checks, subject) = (self.checks, subject(&self.session, self.supposed));
         let mut news = Vec::new();
         let now = Instant::now();
         let explained = self.dns.run(|asking| {
             news.clear();
             checks.explain(&subject, asking, now, &mut news)
         });
-        self.news.append(&mut news);
         for Explained { check, text } in explained.into_iter().flatten() {
             self.note(&check, &text);
         }
@@ -253,7 +292,7 @@ impl Explanation<'_> {
     fn verdict(&mut self) -> Verdict {
         let is_checked = self.checks.enter(self.supposed.client, self.supposed.is_proven) != Entry::Trusted;
         if is_checked && self.ruling.is_none() {
-            let (checks, subject) = (self.checks, subject(self.supposed));
+            let (checks, subject) = (self.checks, subject(&self.session, self.supposed));
             let mut news = Vec::new();
             let now = Instant::now();
             self.ruling = self.dns.run(|asking| checks.judge(&subject, None, asking, now, &mut news));
@@ -261,10 +300,20 @@ impl Explanation<'_> {
         if let Some(refusal) = self.ruling.as_ref().and_then(|ruling| ruling.refusal) {
             return Verdict::Denied(denial(refusal));
         }
+        let is_greylisted = self.ruling.as_ref().is_some_and(|ruling| ruling.greylist.is_some());
+        let has_sender = self.session.reverse_path().is_some_and(|path| !path.is_empty());
+        if is_greylisted && has_sender && !self.checks.greylist_warns() {
+            self.note(
+                "greylisting",
+                "this is what the first time is answered; five minutes later it is taken",
+            );
+            return Verdict::Denied(Denial::GREYLISTED);
+        }
         match self.session.judge_proposed() {
             Judgement::Known(verdict) => verdict,
             Judgement::Asks => {
-                self.note("store", "has the last word, and is not asked here");
+                // Writing to a String cannot fail.
+                let _ = writeln!(self.said, "store: has the last word, and is not asked here");
                 Verdict::Accept
             }
         }
@@ -279,17 +328,18 @@ impl Explanation<'_> {
         let said = self.replies.replace(Vec::new());
         for line in String::from_utf8_lossy(&said).lines() {
             // Writing to a String cannot fail.
-            let _ = writeln!(self.text, "  S: {line}");
+            let _ = writeln!(self.said, "  S: {line}");
         }
     }
 }
 
-fn subject(supposed: &Supposed) -> Subject<'_> {
+fn subject<'a>(session: &'a Session, supposed: &Supposed) -> Subject<'a> {
+    let client = session.client().ip();
     Subject {
-        client: supposed.client,
-        asked_as: supposed.client,
+        client,
+        asked_as: client,
         is_proven: supposed.is_proven,
-        ehlo: supposed.ehlo.as_bytes(),
-        reverse_path: supposed.reverse_path.as_bytes(),
+        ehlo: session.ehlo_name(),
+        reverse_path: session.reverse_path().unwrap_or_default(),
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use super::addresses::Place;
+use super::client_state::GreylistPlace;
 use super::error::ServeError;
 use crate::config::{Config, Listener, Lists};
 use crate::front::checks::{Checks, Greylisting};
@@ -32,8 +33,8 @@ pub(super) struct Generation {
     pub(super) table: Arc<Recipients>,
     /// What clients are checked by.
     pub(super) checks: Arc<Checks>,
-    /// Who came before, from the first generation on that greylists.
-    pub(super) greylist: Option<Arc<Greylist>>,
+    /// Who came before, from the first generation on that greylists; one place for all of them.
+    pub(super) greylist: GreylistPlace,
     /// One a listener, in the order of the configuration.
     pub(super) places: Vec<Place>,
     /// One a shard.
@@ -44,21 +45,27 @@ pub(super) struct Generation {
 pub(super) type TlsOf<'a> = &'a dyn Fn(&Listener) -> Result<Option<Arc<tls::ServerConfig>>, String>;
 
 impl Generation {
-    /// With a service for each shard. `greylist`: that of the generation before.
+    /// With a service for each shard. `before`: what clients were checked by, which goes on where the rules are
+    /// the same, with what is known of lists. `greylist`: that of the generation before, or what was remembered. The
+    /// first one that greylists begins an empty one where there is none.
     pub(super) fn new(
         number: u64,
         config: Config,
         table: Arc<Recipients>,
-        greylist: Option<Arc<Greylist>>,
+        before: Option<&Self>,
+        greylist: GreylistPlace,
         places: Vec<Place>,
         tls_of: TlsOf<'_>,
     ) -> Result<Self, String> {
-        let checks = Arc::new(Checks::new(config.front.rules.clone(), Instant::now()));
-        let greylist = match (greylist, config.front.rules.greylisting) {
-            (None, Greylisting::Off) => None,
-            (None, Greylisting::Suspicious | Greylisting::Unknown) => Some(new_greylist()?),
-            (before, _) => before,
-        };
+        let same = before.filter(|before| before.config.front.rules == config.front.rules);
+        let checks = same.map_or_else(
+            || Arc::new(Checks::new(config.front.rules.clone(), Instant::now())),
+            |before| Arc::clone(&before.checks),
+        );
+        if config.front.rules.greylisting != Greylisting::Off && greylist.get().is_none() {
+            let new = new_greylist()?;
+            greylist.get_or_init(|| new);
+        }
         let service = |shard: &crate::config::Shard| {
             let listening = |(listener, place): (&Listener, &Place)| {
                 let mut settings = config.session_settings(listener, Arc::clone(&table) as _);
@@ -67,7 +74,10 @@ impl Generation {
                     number: place.number,
                     settings: Arc::new(settings),
                     tls: tls_of(listener)?,
-                    front: Arc::new(FrontLine { checks: Arc::clone(&checks), greylist: greylist.clone() }),
+                    front: Arc::new(FrontLine {
+                        checks: Arc::clone(&checks),
+                        greylist: greylist.get().cloned(),
+                    }),
                     receive_buffer_bytes: listener.receive_buffer_bytes,
                 })
             };
@@ -86,6 +96,7 @@ impl Generation {
             Arc::get_mut(service).is_some_and(|service| {
                 service.listeners.iter_mut().all(|listening| {
                     Arc::get_mut(&mut listening.settings).is_some()
+                        && Arc::get_mut(&mut listening.front).is_some()
                         && listening.tls.as_mut().is_none_or(|tls| Arc::get_mut(tls).is_some())
                 })
             })
@@ -240,7 +251,8 @@ mod tests {
 
     fn generation(number: u64, table: &Arc<Recipients>) -> Generation {
         let config = Config::embedded_default();
-        Generation::new(number, config, Arc::clone(table), None, Vec::new(), &|_| Ok(None)).expect("no TLS")
+        Generation::new(number, config, Arc::clone(table), None, Arc::default(), Vec::new(), &|_| Ok(None))
+            .expect("no TLS")
     }
 
     /// What a session of a generation holds.

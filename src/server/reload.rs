@@ -164,9 +164,16 @@ impl Plan {
         let table = table.unwrap_or_else(|| Arc::clone(&self.running.table));
         let (number, places) = (self.running.number + 1, bound.places.clone());
         let tls_of = |listener: &_| certificates.server_config(listener);
-        let generation =
-            Generation::new(number, config, table, self.running.greylist.clone(), places, &tls_of)
-                .map_err(|text| vec![text])?;
+        let generation = Generation::new(
+            number,
+            config,
+            table,
+            Some(&self.running),
+            self.running.greylist.clone(),
+            places,
+            &tls_of,
+        )
+        .map_err(|text| vec![text])?;
         let Read { warnings, notes, needs_restart, begun } = read;
         let seen = None;
         Ok(Prepared {

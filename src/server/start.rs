@@ -5,12 +5,12 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use super::client_state::{self, Found, Keeper};
+use super::client_state::{self, Found, GreylistPlace, Keeper, State};
 use super::control::Control;
 use super::error::ServeError;
 use super::event::ThreadEvent;
@@ -32,6 +32,7 @@ use crate::check::no_name_servers;
 use crate::config::{Config, Lists};
 use crate::dns::lookup;
 use crate::dns::table::QUESTIONS_OUT_MAX;
+use crate::front::checks::Greylisting;
 use crate::front::clients::{self as front, Count};
 use crate::handoff::channel::{Sender as ToShard, Sender as ToWorker};
 use crate::handoff::lookup::Asked;
@@ -84,7 +85,7 @@ pub(super) fn start(
     let confinement = confinement::enter(config, file, log_file, &name_servers, log)?;
     probe::probe().map_err(|unusable| ServeError::new(unusable.to_string()))?;
     let (opened, space) = open_sink(config, &surroundings)?;
-    let (clients, keeper) = count_clients(config, &registry, &log_report, log)?;
+    let (clients, greylist, keeper) = count_clients(config, &registry, &log_report, log)?;
     if !shutdown.may_listen() {
         return Ok(None);
     }
@@ -99,7 +100,8 @@ pub(super) fn start(
     let ends = ways.ends(inboxes, bound.sockets)?;
     let tls_of = |listener: &_| certificates.server_config(listener);
     let started = config.clone().started();
-    let first = Generation::new(1, started, table, None, places, &tls_of).map_err(ServeError::new)?;
+    let first =
+        Generation::new(1, started, table, None, greylist, places, &tls_of).map_err(ServeError::new)?;
     registry.ask_lists(lists_of(&first.checks));
     let (watch, changed) = watch_files(config, read_at)?;
     let remembering = workers.start_remembering(keeper)?;
@@ -361,20 +363,24 @@ fn count_clients(
     registry: &Registry,
     report: &Arc<LogReport>,
     log: &mut Log,
-) -> Result<(Arc<Clients>, Option<Keeper>), ServeError> {
+) -> Result<(Arc<Clients>, GreylistPlace, Option<Keeper>), ServeError> {
     let found = config.state().map_or(Found::Nothing, |path| client_state::read(path, config.client_places));
     let (found, note) = match found {
-        Found::Table(table, secret) => (Some((table, secret)), None),
+        Found::State(state) => (Some(state), None),
         Found::Nothing => (None, None),
         Found::Unusable(why) => (None, Some(why)),
     };
     report::lacks(note.as_slice(), log);
-    let (table, secret) = if let Some(found) = found {
+    let State { table, secret, greylist } = if let Some(found) = found {
         found
     } else {
         let secret = random_octets()?;
-        (front::Clients::new(config.client_places, &secret), secret)
+        State { table: front::Clients::new(config.client_places, &secret), secret, greylist: None }
     };
+    // Where nobody is greylisted it is forgotten.
+    let greylist = greylist.filter(|_| config.front.rules.greylisting != Greylisting::Off);
+    let place = greylist.map_or_else(OnceLock::new, |greylist| OnceLock::from(Arc::new(greylist)));
+    let place = GreylistPlace::new(place);
     let clients = Clients::new(table, config.limits_of_clients());
     let counted = Arc::clone(&clients);
     registry.ask_clients(move || {
@@ -385,9 +391,10 @@ fn count_clients(
         path: path.to_owned(),
         secret,
         clients: Arc::clone(&clients),
+        greylist: Arc::clone(&place),
         report: Arc::clone(report) as _,
     });
-    Ok((clients, keeper))
+    Ok((clients, place, keeper))
 }
 
 /// What all shards are started with.

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::liveness::Liveness;
 use crate::dns::table::{Answers as Table, Look, Waiter};
 use crate::dns::{Answer, Asking, Failure, Question};
 use crate::front::siblings::Siblings;
@@ -27,17 +28,11 @@ pub struct Answers {
     /// Who waits for what came home.
     woken: Vec<Waiter>,
     metrics: Arc<ShardMetrics>,
-    /// Questions in a row that had no answer in time.
-    silent: u32,
-    /// As long as nobody answers, one question is sent from then on, and no other.
-    asks_again_at: Option<Instant>,
+    liveness: Liveness,
 }
 
-/// So many questions in a row without an answer mean that nobody answers any.
-const SILENT_MAX: u32 = 16;
-
-/// Whether somebody answers again is tried after this.
-const TRY_EVERY: Duration = Duration::from_secs(1);
+/// A question that is out for less than this says nothing of whom it is asked.
+const SILENCE_MIN: Duration = Duration::from_secs(2);
 
 /// What became of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,8 +53,7 @@ impl Answers {
             siblings: Siblings::default(),
             woken: Vec::new(),
             metrics,
-            silent: 0,
-            asks_again_at: None,
+            liveness: Liveness::default(),
         }
     }
 
@@ -69,7 +63,8 @@ impl Answers {
     }
 
     /// The answer, or none: then it is asked for, and the waiter is woken when it came, or when its time is
-    /// over. A question that cannot be sent has failed ([`Failure::Overload`]), and that is not kept.
+    /// over. A question that cannot be sent has failed ([`Failure::Overload`]), and that is not kept. One that
+    /// failed before has failed until another answer comes, so that nobody waits twice for a dead server.
     pub fn look(
         &mut self,
         question: &Question,
@@ -79,19 +74,22 @@ impl Answers {
         if let Some(answer) = self.table.known(question, now) {
             return (Some(answer), None);
         }
-        if !self.may_ask(now) {
-            let answer = Arc::new(Answer::Failed(Failure::TimedOut));
+        let probe_ring = self.probe(now);
+        if self.liveness.is_dead() {
+            // It was not asked, which says nothing of whom it would have been asked.
+            let answer = Arc::new(Answer::Failed(Failure::Overload));
             self.count(&answer);
-            return (Some(answer), None);
+            return (Some(answer), probe_ring);
         }
+        let before = self.table.last_failure(question);
         match self.table.look(question, waiter, now) {
-            Look::Waits => (None, None),
+            Look::Waits => (before, probe_ring),
             Look::Ask(_) => {
                 let asked = Asked { shard: self.shard, question: question.clone() };
                 let sent = self.to_lookup.as_ref().map(|to_lookup| to_lookup.try_send(asked));
                 if let Some(Ok(must_ring)) = sent {
                     self.metrics.dns_questions.add(1);
-                    return (None, must_ring);
+                    return (before, must_ring.or(probe_ring));
                 }
                 // Nobody else waits for what is out only now.
                 let _ = self.table.cannot_ask(question);
@@ -140,12 +138,15 @@ impl Answers {
         }
     }
 
-    /// Runs a check whose time is over: what is missing has failed ([`Failure::TimedOut`]), and nothing is
-    /// asked. Gives what `check` gives.
+    /// Runs a check whose time is over: what is missing has failed ([`Failure::TimedOut`], or
+    /// [`Failure::Overload`] where it was not asked, or only just now), and nothing is asked. Gives what `check` gives.
     pub fn end_check<T>(&mut self, now: Instant, check: impl FnOnce(&mut Asking<'_>) -> T) -> T {
-        let timed_out = Arc::new(Answer::Failed(Failure::TimedOut));
         let mut known = |question: &Question| {
-            Some(self.table.known(question, now).unwrap_or_else(|| Arc::clone(&timed_out)))
+            let since = self.table.asked_at(question).map(|asked_at| now.saturating_duration_since(asked_at));
+            // Who was asked just now has not been silent.
+            let was_silent = since.is_some_and(|since| since >= SILENCE_MIN);
+            let failure = if was_silent { Failure::TimedOut } else { Failure::Overload };
+            Some(self.table.known(question, now).unwrap_or_else(|| Arc::new(Answer::Failed(failure))))
         };
         check(&mut Asking::new(&mut known))
     }
@@ -155,29 +156,11 @@ impl Answers {
         self.siblings.stand_in(client, now)
     }
 
-    /// Whether there is anybody who answers. Where nobody does, a question a second finds out when somebody
-    /// does again, and no client waits for the others.
-    fn may_ask(&mut self, now: Instant) -> bool {
-        match self.asks_again_at {
-            None => true,
-            Some(at) if now < at => false,
-            Some(_) => {
-                self.asks_again_at = Some(now + TRY_EVERY);
-                true
-            }
-        }
-    }
-
-    /// Whether a question had an answer of any kind in time.
-    fn note_answered(&mut self, is_answered: bool, now: Instant) {
-        if is_answered {
-            (self.silent, self.asks_again_at) = (0, None);
-            return;
-        }
-        self.silent = self.silent.saturating_add(1);
-        if self.silent >= SILENT_MAX {
-            self.asks_again_at.get_or_insert(now + TRY_EVERY);
-        }
+    /// Asks whether anybody answers, where that is in doubt.
+    fn probe(&mut self, now: Instant) -> MustRing {
+        let question = self.liveness.probe(now)?;
+        let asked = Asked { shard: self.shard, question };
+        self.to_lookup.as_ref()?.try_send(asked).ok()?
     }
 
     /// An answer came home.
@@ -188,27 +171,37 @@ impl Answers {
             self.metrics.dns_duration.add_duration(now.saturating_duration_since(asked_at));
             self.count(&answer);
         }
-        self.note_answered(*answer != Answer::Failed(Failure::TimedOut), now);
+        if self.liveness.handle_answer(&question, *answer != Answer::Failed(Failure::TimedOut), now) {
+            return;
+        }
         self.woken.extend(self.table.arrive(question, answer, lifetime, now));
     }
 
     /// Ends the wait for answers that are overdue, and gives everybody whose check is to be run again, each
     /// once. Whoever calls gives the memory back by [`Answers::give_back`].
-    pub fn take_woken(&mut self, now: Instant) -> Vec<Waiter> {
+    pub fn take_woken(&mut self, now: Instant, most: usize) -> Vec<Waiter> {
         while let Some(waiters) = self.table.next_overdue(now) {
             self.metrics.dns_answers_timed_out.add(1);
-            self.note_answered(false, now);
+            self.liveness.note_silence(now);
             self.woken.extend(waiters);
         }
         self.woken.sort_unstable();
         self.woken.dedup();
-        std::mem::take(&mut self.woken)
+        let left = self.woken.split_off(self.woken.len().min(most));
+        std::mem::replace(&mut self.woken, left)
+    }
+
+    /// Whether somebody's check is to be run again.
+    pub fn has_woken(&self) -> bool {
+        !self.woken.is_empty()
     }
 
     /// Memory for the next who are woken.
     pub fn give_back(&mut self, mut woken: Vec<Waiter>) {
-        woken.clear();
-        self.woken = woken;
+        if self.woken.is_empty() {
+            woken.clear();
+            self.woken = woken;
+        }
     }
 
     /// How long until an answer is overdue; none while nothing is out.
@@ -265,7 +258,7 @@ mod tests {
     fn arrive(answers: &mut Answers, name: &str, answer: Answer, now: Instant) -> Vec<Waiter> {
         let (question, lifetime) = (question(name), Duration::from_mins(1));
         answers.handle_answer(Answered { question, answer: Arc::new(answer), lifetime }, now);
-        answers.take_woken(now)
+        answers.take_woken(now, usize::MAX)
     }
 
     fn names(asked: &Receiver<Asked>) -> Vec<String> {
@@ -296,8 +289,8 @@ mod tests {
             let answer = Arc::new(Answer::NoName);
             answers.handle_answer(Answered { question, answer, lifetime }, now);
         }
-        assert_eq!(answers.take_woken(now), [7, 9]);
-        assert!(answers.take_woken(now).is_empty());
+        assert_eq!(answers.take_woken(now, usize::MAX), [7, 9]);
+        assert!(answers.take_woken(now, usize::MAX).is_empty());
     }
 
     #[test]
@@ -317,25 +310,52 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_answers_one_question_a_second_is_asked_until_somebody_does() {
+    fn what_failed_before_is_asked_again_and_nobody_waits_for_it() {
+        let ((mut answers, asked), mut now) = (answers(8), Instant::now());
+        let failed = || Answer::Failed(Failure::Server);
+        assert_eq!(answers.run_check(7, now, check).0, Checked::Waits);
+        for name in ["a.test", "b.test", "c.test"] {
+            arrive(&mut answers, name, failed(), now);
+        }
+        assert_eq!(names(&asked).len(), 3);
+        now += Duration::from_mins(10);
+        assert_eq!(answers.run_check(8, now, check).0, Checked::Done(vec![failed(), failed()]));
+        assert_eq!(names(&asked), ["a.test", "b.test", "c.test"], "and asked again");
+        assert_eq!(answers.run_check(9, now, check).0, Checked::Done(vec![failed(), failed()]));
+        assert!(names(&asked).is_empty(), "once");
+        arrive(&mut answers, "a.test", Answer::NoName, now);
+        assert_eq!(answers.run_check(8, now, check).0, Checked::Done(vec![Answer::NoName, failed()]));
+    }
+
+    #[test]
+    fn where_nobody_answers_only_that_is_asked_until_somebody_does() {
         let ((mut answers, asked), mut now) = (answers(64), Instant::now());
         let timed_out = || Arc::new(Answer::Failed(Failure::TimedOut));
-        for number in 0..SILENT_MAX {
+        let overload = || Arc::new(Answer::Failed(Failure::Overload));
+        let ask = |answers: &mut Answers, name: &str, now| answers.look(&question(name), 7, now).0;
+        let fail = |answers: &mut Answers, question: Question, now| {
+            answers.handle_answer(Answered { question, answer: timed_out(), lifetime: Duration::ZERO }, now);
+        };
+        for number in 0..16 {
             let name = format!("{number}.test");
-            assert!(answers.look(&question(&name), 7, now).0.is_none(), "{number}");
-            let answered =
-                Answered { question: question(&name), answer: timed_out(), lifetime: Duration::ZERO };
-            answers.handle_answer(answered, now);
+            assert!(ask(&mut answers, &name, now).is_none(), "{number}");
+            fail(&mut answers, question(&name), now);
         }
-        assert_eq!(names(&asked).len(), SILENT_MAX as usize);
-        assert_eq!(answers.look(&question("a.test"), 7, now).0, Some(timed_out()));
-        assert!(names(&asked).is_empty());
-        now += TRY_EVERY;
-        assert!(answers.look(&question("a.test"), 7, now).0.is_none(), "one finds out");
-        assert_eq!(answers.look(&question("b.test"), 7, now).0, Some(timed_out()));
-        arrive(&mut answers, "a.test", Answer::NoName, now);
-        assert!(answers.look(&question("b.test"), 7, now).0.is_none());
-        assert_eq!(names(&asked), ["a.test", "b.test"]);
+        assert_eq!(names(&asked).len(), 16);
+        // One zone may be dead, and a resolver answers at once for its own host.
+        assert!(ask(&mut answers, "a.test", now).is_none(), "it is in doubt only");
+        let sent: Vec<_> = std::iter::from_fn(|| asked.next()).map(|asked| asked.question).collect();
+        let probe = sent.iter().find(|question| question.kind == Kind::Ptr).expect("a probe").clone();
+        fail(&mut answers, probe, now);
+        assert_eq!(ask(&mut answers, "b.test", now), Some(overload()));
+        now += Duration::from_secs(1);
+        assert_eq!(ask(&mut answers, "b.test", now), Some(overload()));
+        let probe = asked.next().expect("another probe").question;
+        assert!(asked.next().is_none(), "and nothing else");
+        let answered =
+            Answered { question: probe, answer: Arc::new(Answer::NoName), lifetime: Duration::ZERO };
+        answers.handle_answer(answered, now);
+        assert!(ask(&mut answers, "b.test", now).is_none(), "somebody answers");
     }
 
     #[test]
@@ -344,9 +364,9 @@ mod tests {
         assert_eq!(answers.due_in(now), None);
         assert_eq!(answers.run_check(7, now, check).0, Checked::Waits);
         assert_eq!(answers.due_in(now), Some(ANSWER_WAIT_MAX));
-        assert!(answers.take_woken(now).is_empty());
+        assert!(answers.take_woken(now, usize::MAX).is_empty());
         let late = now + ANSWER_WAIT_MAX;
-        assert_eq!(answers.take_woken(late), [7]);
+        assert_eq!(answers.take_woken(late, usize::MAX), [7]);
         let failed = || Answer::Failed(Failure::TimedOut);
         assert_eq!(answers.run_check(7, late, check).0, Checked::Done(vec![failed(), failed()]));
         assert_eq!((answers.due_in(late), answers.table.out()), (None, 0));
@@ -356,7 +376,7 @@ mod tests {
     fn a_check_whose_time_is_over_ends_with_what_is_known_and_asks_nothing() {
         let ((mut answers, asked), now) = (answers(8), Instant::now());
         arrive(&mut answers, "a.test", Answer::NoRecords, now);
-        let failed = Answer::Failed(Failure::TimedOut);
+        let failed = Answer::Failed(Failure::Overload);
         assert_eq!(answers.end_check(now, check), Some(vec![Answer::NoRecords, failed]));
         assert!(names(&asked).is_empty());
         assert_eq!(answers.known(&question("b.test"), now), None, "that is not kept");

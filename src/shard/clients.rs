@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
 use crate::front::clients::{self as front, Count, Event, Limits, Over, Rates, Refused};
@@ -58,10 +58,16 @@ impl Clients {
         self.epoch.moment(now, wall_clock)
     }
 
-    /// A client connects. `Ok(None)` for a loopback client, which is exempt.
-    pub fn enter(self: &Arc<Self>, address: IpAddr, now: Moment) -> Result<Option<Seat>, Refused> {
+    /// A client connects. `Ok(None)` for a loopback client, which is exempt. `would_refuse` is told of what
+    /// is passed over because limits only warn.
+    pub fn enter(
+        self: &Arc<Self>,
+        address: IpAddr,
+        now: Moment,
+        would_refuse: impl FnMut(Refused),
+    ) -> Result<Option<Seat>, Refused> {
         let Some(client) = Client::of(address) else { return Ok(None) };
-        let held = self.table.enter(address, &self.limits.load(), now)?;
+        let held = self.table.enter(address, &self.limits.load(), now, would_refuse)?;
         Ok(held.map(|held| Seat { clients: Arc::clone(self), client, held }))
     }
 
@@ -85,6 +91,11 @@ impl Seat {
     /// Whether it is limited how often the client may do what.
     pub fn has_rates(&self) -> bool {
         self.clients.limits.load().rates.is_some()
+    }
+
+    /// Whether nothing is refused to a client that does something too often: the log tells of it.
+    pub fn only_warns(&self) -> bool {
+        self.clients.limits.load().only_warn
     }
 
     /// Counts events of the client; the error says which of its networks has had too many.
@@ -125,11 +136,13 @@ struct SharedLimits {
     connections_max: AtomicU32,
     /// [`Rate::to_word`] of each rate; 0 where there are none.
     rates: [AtomicU64; 5],
+    only_warn: AtomicBool,
 }
 
 impl SharedLimits {
-    fn store(&self, Limits { connections_max, rates }: Limits) {
+    fn store(&self, Limits { connections_max, rates, only_warn }: Limits) {
         self.connections_max.store(connections_max, Ordering::Relaxed);
+        self.only_warn.store(only_warn, Ordering::Relaxed);
         let words = rates.map_or([0; 5], |rates| {
             let Rates { connections, messages, recipients, unknown_recipients, errors } = rates;
             [connections, messages, recipients, unknown_recipients, errors].map(Rate::to_word)
@@ -151,7 +164,11 @@ impl SharedLimits {
                 errors: errors?,
             })
         };
-        Limits { connections_max: self.connections_max.load(Ordering::Relaxed), rates: rates() }
+        Limits {
+            connections_max: self.connections_max.load(Ordering::Relaxed),
+            rates: rates(),
+            only_warn: self.only_warn.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -168,13 +185,16 @@ mod tests {
     };
 
     fn clients(connections_max: u32, rates: Option<Rates>) -> (Arc<Clients>, Moment) {
-        let clients = Clients::new(front::Clients::new(1024, &[7; 16]), Limits { connections_max, rates });
+        let clients = Clients::new(
+            front::Clients::new(1024, &[7; 16]),
+            Limits { connections_max, rates, only_warn: false },
+        );
         let now = clients.moment(Instant::now(), SystemTime::now());
         (clients, now)
     }
 
     fn enter(clients: &Arc<Clients>, address: &str, now: Moment) -> Result<Option<Seat>, Refused> {
-        clients.enter(address.parse().expect("an address"), now)
+        clients.enter(address.parse().expect("an address"), now, |_| panic!("nothing only warns"))
     }
 
     #[test]
@@ -212,12 +232,12 @@ mod tests {
         let (clients, now) = clients(2, None);
         let seats = [(); 2].map(|()| enter(&clients, "192.0.2.1", now).expect("two").expect("counted"));
         assert_eq!(seats[0].pay(Event::Message, 1000, now), Ok(()));
-        let limits = Limits { connections_max: 3, rates: Some(RATES) };
+        let limits = Limits { connections_max: 3, rates: Some(RATES), only_warn: true };
         clients.limit(limits);
         assert_eq!(clients.limits.load(), limits);
         assert!(seats[0].pay(Event::Message, 2, now).is_ok() && seats[1].is_over(Event::Message, now));
         assert_eq!(seats[1].pay(Event::Message, 1, now), Err(Over { tier: 0 }));
-        clients.limit(Limits { connections_max: 1, rates: None });
+        clients.limit(Limits { connections_max: 1, rates: None, only_warn: false });
         assert_eq!(seats[1].pay(Event::Message, 1, now), Ok(()));
         assert!(enter(&clients, "192.0.2.1", now).is_err());
         drop(seats);

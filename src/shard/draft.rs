@@ -23,6 +23,7 @@ use crate::handoff::part::{Part, Written};
 use crate::limits::{SPILL_IDLE_MAX, SPILL_RATE_FAIR};
 use crate::mail::client::Client;
 use crate::mail::outcome::TryAgain;
+use crate::smtp::denial::Denial;
 use crate::smtp::message_id;
 use crate::smtp::trace::Beginning;
 
@@ -31,8 +32,9 @@ use crate::smtp::trace::Beginning;
 pub(super) struct Draft {
     message: Option<Box<Message>>,
     waits: Waits,
-    /// The message lost its mail data, and why. It is read to its end and never stored.
-    lost: Option<TryAgain>,
+    /// The message has no mail data any more, and why: it was lost, or is not wanted. It is read to its end
+    /// and never stored.
+    lost: Option<Denial>,
     /// What the mail data begins with, once its first octets are no longer in memory.
     beginning: Option<Beginning>,
     /// When a part left memory last.
@@ -69,8 +71,8 @@ pub(super) enum Complete {
     Whole(Box<Message>),
     /// A part of it is away: it is asked again when that is home.
     Waits,
-    /// It cannot be stored.
-    Lost(TryAgain),
+    /// It cannot be stored, or is not wanted.
+    Lost(Denial),
 }
 
 impl Draft {
@@ -199,8 +201,8 @@ impl Draft {
     }
 
     /// It loses what it had, and is never stored.
-    pub(super) fn lose(&mut self, why: TryAgain, pool: &mut Pool) {
-        self.lost = Some(why);
+    pub(super) fn lose(&mut self, why: impl Into<Denial>, pool: &mut Pool) {
+        self.lost.get_or_insert(why.into());
         self.release(pool);
     }
 
@@ -225,7 +227,7 @@ impl Draft {
             }
             (lost, message) => {
                 self.message = message;
-                Complete::Lost(lost.unwrap_or(TryAgain::Local))
+                Complete::Lost(lost.unwrap_or(TryAgain::Local.into()))
             }
         }
     }

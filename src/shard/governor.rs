@@ -22,26 +22,39 @@ const UNKNOWN_MAX: usize = 88;
 /// Who is served now.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Governor {
-    worst: Class,
+    /// The worst who may connect.
+    connects: Class,
+    /// The worst whose transactions begin.
+    sends: Class,
 }
 
 impl Governor {
     /// All are served.
-    pub(super) const IDLE: Self = Self { worst: Class::Suspicious };
+    pub(super) const IDLE: Self = Self { connects: Class::Suspicious, sends: Class::Suspicious };
 
-    /// With so much used of each of what there is only so much of, in per cent.
-    pub(super) fn at(used: impl IntoIterator<Item = usize>) -> Self {
-        let worst = match used.into_iter().max().unwrap_or(0) {
-            ..SUSPICIOUS_MAX => Class::Suspicious,
-            SUSPICIOUS_MAX..UNKNOWN_MAX => Class::Unknown,
-            UNKNOWN_MAX.. => Class::Proven,
-        };
-        Self { worst }
+    /// With so much used of places for connections, and of what messages need, in per cent. Who has a place
+    /// already takes none from others.
+    pub(super) fn at(places: usize, messages: impl IntoIterator<Item = usize>) -> Self {
+        let messages = messages.into_iter().max().unwrap_or(0);
+        Self { connects: worst(places.max(messages)), sends: worst(messages) }
     }
 
-    /// Whether such a client is served.
+    /// Whether such a client may connect.
+    pub(super) fn lets_in(self, class: Class) -> bool {
+        class >= self.connects
+    }
+
+    /// Whether a transaction of such a client may begin.
     pub(super) fn serves(self, class: Class) -> bool {
-        class >= self.worst
+        class >= self.sends
+    }
+}
+
+fn worst(used: usize) -> Class {
+    match used {
+        ..SUSPICIOUS_MAX => Class::Suspicious,
+        SUSPICIOUS_MAX..UNKNOWN_MAX => Class::Unknown,
+        UNKNOWN_MAX.. => Class::Proven,
     }
 }
 
@@ -51,15 +64,15 @@ mod tests {
 
     #[test]
     fn the_worst_are_put_off_first_by_what_is_used_most() {
-        let served = |used: [usize; 3]| {
-            let governor = Governor::at(used);
-            [Class::Suspicious, Class::Unknown, Class::Proven].map(|class| governor.serves(class))
+        let classes = [Class::Suspicious, Class::Unknown, Class::Proven];
+        let let_in = |places, messages| {
+            let governor = Governor::at(places, messages);
+            (classes.map(|class| governor.lets_in(class)), classes.map(|class| governor.serves(class)))
         };
-        assert_eq!(served([0, 74, 10]), [true; 3]);
-        assert_eq!(served([75, 0, 0]), [false, true, true]);
-        assert_eq!(served([10, 87, 75]), [false, true, true]);
-        assert_eq!(served([10, 20, 88]), [false, false, true]);
-        assert_eq!(served([200, 100, 100]), [false, false, true]);
-        assert_eq!(Governor::IDLE.serves(Class::Suspicious), Governor::at([]).serves(Class::Suspicious));
+        assert_eq!(let_in(0, [74, 10]), ([true; 3], [true; 3]));
+        assert_eq!(let_in(75, [0, 0]), ([false, true, true], [true; 3]));
+        assert_eq!(let_in(10, [87, 75]), ([false, true, true], [false, true, true]));
+        assert_eq!(let_in(10, [20, 88]), ([false, false, true], [false, false, true]));
+        assert_eq!(let_in(200, [10, 10]), ([false, false, true], [true; 3]));
     }
 }

@@ -24,6 +24,7 @@ mod inflow;
 mod line_rate;
 pub mod lines;
 pub mod listener;
+mod liveness;
 pub mod mailboxes;
 pub mod order;
 pub mod parts;
@@ -59,6 +60,7 @@ use self::provision::Provision;
 use self::relief::{Relief, relieve_held, relieve_spilling};
 use self::serving::Serving;
 use self::table::Key;
+use crate::dns::Asking;
 use crate::limits::{HANDOFF_MESSAGES_MAX, SHUTDOWN_WAIT_MAX};
 use crate::metrics::micros;
 use crate::ring::{Event, Received, Ring, Socket};
@@ -90,6 +92,12 @@ struct Stopping {
     deadline: Instant,
     cut_off: bool,
 }
+
+/// Connections whose checks go on in one turn.
+const WOKEN_MAX: usize = 1024;
+
+/// Nobody waits for an answer: the key of no connection.
+const NOBODY: u64 = u64::MAX;
 
 impl Stopping {
     /// When to look again, if nothing happens.
@@ -178,10 +186,11 @@ impl<R: Ring> Shard<R> {
         self.context.metrics.turn_duration.add_duration(took);
         let wait = self.may_sleep_for(now);
         let holds_back = self.holds_clients_back();
-        let Context { ring, inbox, turn, metrics, clients, .. } = &mut self.context;
+        let Context { ring, inbox, turn, metrics, clients, answers, .. } = &mut self.context;
         let may_sleep = inbox.park()
             && !turn.handshakes.is_behind()
             && !turn.work.is_behind()
+            && !answers.has_woken()
             // Whoever had to give way after the last settling has a reply to be sent.
             && self.connections.are_settled();
         let turned = ring.turn(if may_sleep { wait } else { Some(Duration::ZERO) }, &mut self.events);
@@ -201,7 +210,7 @@ impl<R: Ring> Shard<R> {
     fn governor(&self) -> Governor {
         let Context { delivery, pool, .. } = &self.context;
         let at_sink = delivery.under_way() * 100 / HANDOFF_MESSAGES_MAX;
-        Governor::at([self.connections.used_percent(), pool.pressure().used_percent(), at_sink])
+        Governor::at(self.connections.used_percent(), [pool.pressure().used_percent(), at_sink])
     }
 
     /// Whether some client has to wait because memory, receive buffers or the sink have no room.
@@ -346,9 +355,23 @@ impl<R: Ring> Shard<R> {
             }
         }
         self.connections.limit(service.connections_max);
+        self.examine_lists(service);
         let Context { lines, log, turn, .. } = &mut self.context;
         lines.go_by(&service.logged, log, turn.now, turn.wall_clock);
         service.take();
+    }
+
+    /// Asks lists for their test entries before the first client needs to know whether they work.
+    fn examine_lists(&mut self, service: &Service) {
+        let context = &mut self.context;
+        let (now, mut news) = (context.turn.now, Vec::new());
+        if let Some(listening) = service.listeners.first() {
+            let checks = &listening.front.checks;
+            let examine = |asking: &mut Asking<'_>| checks.examine_lists(asking, now, &mut news);
+            let (_, must_ring) = context.answers.run_check(NOBODY, now, examine);
+            context.ring_if(must_ring);
+        }
+        context.tell_news(&news);
     }
 
     /// What other threads have done for connections goes on to them.
@@ -413,7 +436,8 @@ impl<R: Ring> Shard<R> {
         while let Some(answered) = context.inbox.answers.next() {
             context.answers.handle_answer(answered, now);
         }
-        let woken = context.answers.take_woken(now);
+        // Many may wait for one answer; those that are left have the next turn.
+        let woken = context.answers.take_woken(now, WOKEN_MAX);
         for waiter in &woken {
             connections.touch(Key::from_word(*waiter), |one| one.handle_answers(context));
         }

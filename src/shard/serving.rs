@@ -4,6 +4,7 @@
 mod charges;
 mod screened;
 mod screening;
+mod warnings;
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use self::screened::{Screening, tell_standing};
+use self::warnings::Warned;
 use super::clients::Seat;
 use super::context::{Context, Turn};
 use super::delivery::Handed;
@@ -23,7 +25,7 @@ use super::unread::Octets;
 use crate::buffer::{NoMemory, Pool};
 use crate::handoff::message::{Message, Receipt, Times};
 use crate::handoff::part::Written;
-use crate::limits::SPILL_WAIT_MAX;
+use crate::limits::{INQUIRY_WAIT_MAX, SPILL_WAIT_MAX};
 use crate::mail::envelope::Envelope;
 use crate::mail::outcome::{Outcome, TryAgain};
 use crate::mail::session_id::SessionId;
@@ -53,6 +55,8 @@ pub(super) struct Serving {
     screening: Option<Box<Screening>>,
     /// Errors of the session that its client was charged with.
     errors_paid: u32,
+    /// What only warns and the log has told of for this client.
+    warned: Warned,
     /// When the outcome of a message came that the client is told with the next send.
     outcome_came: Option<Instant>,
 }
@@ -71,6 +75,7 @@ impl Serving {
             front,
             screening: None,
             errors_paid: 0,
+            warned: Warned::default(),
             outcome_came: None,
         }
     }
@@ -83,6 +88,14 @@ impl Serving {
     /// Turns a client away because there is no place for it, or because the server stops.
     pub(super) fn refuse_place(&mut self, is_stopping: bool) {
         self.session.refuse_place(is_stopping, &mut self.replies);
+    }
+
+    /// Something would be refused by what only warns: the log tells of it, once a session and kind, and it is
+    /// counted.
+    fn warn<R: Ring>(&mut self, denial: Denial, context: &mut Context<R>) {
+        if self.warned.is_new(denial) {
+            context.log_warning(&self.session, self.name, denial);
+        }
     }
 
     /// Ends the session whatever it does: the server stops, or has no room for it.
@@ -357,7 +370,7 @@ impl Serving {
         if !self.is_served(context) {
             return Err(TryAgain::Overload.into());
         }
-        self.charge_message(&context.turn)?;
+        self.charge_message(context)?;
         self.recycle_draft(context);
         let (arena, turn) = (context.pool.arena(), &mut context.turn);
         let connection = self.key.word();
@@ -373,7 +386,7 @@ impl Serving {
         asked: OpenQuestion<Recipient>,
         context: &mut Context<R>,
     ) {
-        match self.charge_recipient(&context.turn) {
+        match self.charge_recipient(context) {
             Ok(()) => self.consider_recipient(asked, context),
             Err(denial) => _ = self.resolve(asked, Verdict::Denied(denial), context),
         }
@@ -404,14 +417,23 @@ impl Serving {
                 let verdict = self.charge_verdict(verdict, context);
                 self.resolve(asked, verdict, context);
             }
-            Answered::Later(must_ring) => context.ring_if(must_ring),
+            Answered::Later(must_ring) => {
+                // However long the front line took, whoever is asked now has its whole time.
+                self.session.wait_until(now + INQUIRY_WAIT_MAX, now);
+                context.ring_if(must_ring);
+            }
         }
     }
 
     /// The message is complete.
     pub(super) fn deliver<R: Ring>(&mut self, envelope: Box<Envelope>, context: &mut Context<R>) {
-        if let (Some(beginning), Some(message)) = (self.draft.beginning(), self.draft.message_mut()) {
+        let is_greylisted = self.is_greylisted(&envelope, context);
+        if let Some(message) = self.draft.message_mut() {
             context.turn.supplies.keep_envelope(std::mem::replace(&mut message.envelope, envelope));
+        }
+        if is_greylisted {
+            self.draft.lose(Denial::GREYLISTED, &mut context.pool);
+        } else if let (Some(beginning), Some(message)) = (self.draft.beginning(), self.draft.message_mut()) {
             message.received_at = context.turn.wall_clock;
             message.log.session = self.name;
             let (begun, data) = self.session.phases();
@@ -438,7 +460,7 @@ impl Serving {
         match self.draft.complete() {
             Complete::Waits => {}
             Complete::Lost(why) => {
-                self.resolve_delivery(Delivered::TryAgain(why), context);
+                self.resolve_delivery(Delivered::Denied(why), context);
                 if let Some(message) = self.draft.take_lost() {
                     self.log_refusals(Some(&message), context);
                     context.delivery.recycle(message, &mut context.pool);

@@ -65,6 +65,11 @@ impl Denial {
         self.0
     }
 
+    /// Whether the other is the same but for its words.
+    pub fn is_like(self, other: Self) -> bool {
+        self.in_words(None) == other.in_words(None)
+    }
+
     /// Why something is refused by it.
     pub fn reason(self) -> Option<Reason> {
         self.0.reason()

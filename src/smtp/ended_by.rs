@@ -74,6 +74,7 @@ impl From<Reason> for EndedBy {
             | Reason::OutOfSequence
             | Reason::BadAddress
             | Reason::ForeignDomain
+            | Reason::DomainWithoutMail
             | Reason::UnknownRecipient
             | Reason::LocalPartDenied
             | Reason::Unstorable

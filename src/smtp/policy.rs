@@ -18,6 +18,8 @@ pub enum Verdict {
     Accept,
     /// Its domain is not ours: `550 5.7.1`.
     ForeignDomain,
+    /// Its domain is ours and takes no mail: `556 5.1.10`.
+    DomainWithoutMail,
     /// Nobody of that name: `550 5.1.1`.
     UnknownRecipient,
     /// A local-part that whoever gets the mail from us may route elsewhere: `550 5.1.3`.

@@ -132,6 +132,8 @@ pub enum Delivered {
     TryAgain(TryAgain),
     /// It is refused for good: 5yz.
     Refused(Refused),
+    /// Whoever serves the session refuses it. It was not handed over.
+    Denied(Denial),
 }
 
 /// Any answer.

@@ -17,6 +17,8 @@ words! {
         BadAddress = "bad-address";
         /// A domain that is not ours.
         ForeignDomain = "foreign-domain";
+        /// A domain of ours that takes no mail.
+        DomainWithoutMail = "domain-without-mail";
         /// A recipient that does not exist.
         UnknownRecipient = "unknown-recipient";
         /// A form of address that is not accepted.
@@ -111,6 +113,7 @@ impl Reason {
             | Self::OutOfSequence
             | Self::BadAddress
             | Self::ForeignDomain
+            | Self::DomainWithoutMail
             | Self::UnknownRecipient
             | Self::LocalPartDenied
             | Self::Unstorable

@@ -86,6 +86,7 @@ replies! {
     NOT_ASCII = 553 "5.6.7" "Address is not ASCII, or not UTF-8" => BadAddress;
 
     NO_SUCH_DOMAIN = 550 "5.7.1" "We do not take mail for this domain" => ForeignDomain;
+    DOMAIN_WITHOUT_MAIL = 556 "5.1.10" "This domain takes no mail" => DomainWithoutMail;
     NO_SUCH_RECIPIENT = 550 "5.1.1" "No such recipient here" => UnknownRecipient;
     LOCAL_PART_DENIED = 550 "5.1.3" "This form of address is not accepted here" => LocalPartDenied;
     TOO_MANY_RECIPIENTS = 452 "4.5.3" "Too many recipients in this transaction" => TooManyRecipients;

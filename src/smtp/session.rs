@@ -332,12 +332,8 @@ impl Session {
         self.asks_about_each = asks;
     }
 
-    /// What the policy says of the recipient that [`Question::Recipient`] asks about. Where only those are
-    /// asked about whose policy asks, that is known.
+    /// What the policy says of the recipient that [`Question::Recipient`] asks about.
     pub fn judge_proposed(&self) -> Judgement {
-        if !self.asks_about_each {
-            return Judgement::Asks;
-        }
         let transaction = self.transaction.as_ref().filter(|_| self.awaits() == Some(Awaited::Recipient));
         let judge = |transaction: &Transaction| transaction.judge_last(&*self.settings.policy);
         transaction.map_or(Judgement::Known(Verdict::TryAgain), judge)

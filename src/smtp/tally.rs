@@ -123,10 +123,17 @@ const fn is_of_recipients(reason: Reason) -> bool {
             | Reason::OutOfSequence
             | Reason::BadAddress
             | Reason::ForeignDomain
+            | Reason::DomainWithoutMail
             | Reason::UnknownRecipient
             | Reason::LocalPartDenied
             | Reason::Unstorable
             | Reason::MailboxFull
+            | Reason::Access
+            | Reason::Listed
+            | Reason::NoReverseName
+            | Reason::SenderDomain
+            | Reason::Greylisted
+            | Reason::ClientLimit
             | Reason::LookupFailed
             | Reason::TooManyRecipients
     )

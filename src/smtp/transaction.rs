@@ -22,6 +22,8 @@ pub(super) struct Transaction {
     recipients: usize,
     /// The recipient that was proposed last is the bare `<postmaster>`.
     is_postmaster: bool,
+    /// It was in the envelope before, and is asked about all the same.
+    is_repeated: bool,
     /// What came of the mail data in chunks, from the first one accepted on.
     pub(super) chunked: Option<ChunkedData>,
     /// The time of the message, from DATA or its first chunk on. A chunk has it while it is received, because
@@ -36,7 +38,7 @@ pub(super) enum Proposed {
     Accepted,
     /// It is the last one in the envelope, and has to be asked about.
     Unjudged,
-    /// It was in the envelope before, and is there once.
+    /// It was in the envelope before, and is there once. Where each recipient is asked about, so is this one.
     Repeated,
 }
 
@@ -60,7 +62,7 @@ impl Transaction {
         envelope.requiretls = parameters.requiretls;
         envelope.ret = parameters.ret;
         envelope.set_envid(parameters.envid.unwrap_or_default());
-        Self { envelope, recipients: 0, is_postmaster: false, chunked: None, clock: None }
+        Self { envelope, recipients: 0, is_postmaster: false, is_repeated: false, chunked: None, clock: None }
     }
 
     /// Whether a recipient was accepted, so that mail data may come.
@@ -116,7 +118,9 @@ impl Transaction {
             envelope.retract_recipient();
             return Err(reply::TOO_MANY_RECIPIENTS);
         }
-        if is_repeated {
+        // Where each is asked about, it tells too much who is in the envelope by an alias.
+        self.is_repeated = is_repeated && asks_about_each;
+        if is_repeated && !asks_about_each {
             // The parameters of the first one stand.
             envelope.retract_recipient();
             self.recipients += 1;
@@ -144,10 +148,14 @@ impl Transaction {
     /// Keeps the recipient that was proposed last, or takes it back; gives the reply. An alias becomes those
     /// that it stands for.
     pub(super) fn conclude(&mut self, verdict: Verdict, settings: &Settings) -> Reply {
-        let refusal =
-            refusal(verdict).or_else(|| (!self.expand_last(settings)).then_some(reply::TOO_MANY_RECIPIENTS));
+        let has_room = |transaction: &mut Self| transaction.is_repeated || transaction.expand_last(settings);
+        let refusal = refusal(verdict).or_else(|| (!has_room(self)).then_some(reply::TOO_MANY_RECIPIENTS));
         match refusal {
             None => {
+                if self.is_repeated {
+                    // The parameters of the first one stand.
+                    self.envelope.retract_recipient();
+                }
                 self.recipients += 1;
                 reply::RECIPIENT_OK
             }
@@ -185,6 +193,7 @@ pub(super) fn refusal(verdict: Verdict) -> Option<Reply> {
     match verdict {
         Verdict::Accept => None,
         Verdict::ForeignDomain => Some(reply::NO_SUCH_DOMAIN),
+        Verdict::DomainWithoutMail => Some(reply::DOMAIN_WITHOUT_MAIL),
         Verdict::UnknownRecipient => Some(reply::NO_SUCH_RECIPIENT),
         Verdict::DeniedLocalPart => Some(reply::LOCAL_PART_DENIED),
         Verdict::Unstorable => Some(reply::CANNOT_STORE_RECIPIENT),

@@ -339,12 +339,15 @@ fn word<T: Copy>(value: &str, words: &[(&str, T)]) -> Result<T, String> {
 fn policy(dialogue: &Dialogue) -> Recipients {
     let words = |key| dialogue.config(key).into_iter().flat_map(str::split_whitespace);
     let mut config = exchange::config();
-    config.domains = words("domains")
-        .map(|domain| match domain.strip_prefix("*.") {
+    let patterns = |key| {
+        let pattern = |domain: &str| match domain.strip_prefix("*.") {
             Some(parent) => DomainPattern::Below(parent.into()),
             None => DomainPattern::Exact(domain.into()),
-        })
-        .collect();
+        };
+        words(key).map(pattern).collect()
+    };
+    config.domains = patterns("domains");
+    config.domains_without_mail = patterns("domains_without_mail");
     let entries: Vec<_> = words("recipients")
         .map(|entry| match entry.split_once('@') {
             Some(("", domain)) => RecipientEntry::CatchAll(domain.into()),

@@ -139,7 +139,7 @@ impl Simulation {
         while let Some(answered) = self.inbox.next() {
             self.answers.handle_answer(answered, self.now);
         }
-        let woken = self.answers.take_woken(self.now);
+        let woken = self.answers.take_woken(self.now, usize::MAX);
         assert!(woken.is_sorted_by(|one, next| one < next), "each is woken once: {woken:?}");
         for waiter in &woken {
             self.run(*waiter);

@@ -2,19 +2,24 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringmx::buffer::Pool;
 use ringmx::config::{self, Config};
+use ringmx::front::checks::Checks;
 use ringmx::front::clients::Clients as Table;
 use ringmx::ring::Socket;
 use ringmx::ring::simulated::{Faults, World};
 use ringmx::shard::clients::Clients;
 use ringmx::shard::delivery::ToSink;
+use ringmx::shard::front_line::FrontLine;
 use ringmx::shard::inbox::{Letterbox, inbox};
 use ringmx::sink::discard::Discard;
 
-use crate::shard::{Builder, Running, settings};
+use crate::front_line;
+use crate::front_zone::ZONE;
+use crate::lookup::SlowLookup;
+use crate::shard::{Builder, CONNECTIONS_MAX, Running, settings};
 
 /// A shard with its own network.
 struct Shard {
@@ -30,7 +35,7 @@ struct Simulation {
     clients: Arc<Clients>,
 }
 
-/// `[client_limits]` with these rates.
+/// `[client_limits]` with these rates, and with these tables after it.
 fn configuration(rates: &str) -> Config {
     let text = format!(
         "hostname = \"mx.test\"\ndomains = [\"y.test\"]\n[[listener]]\naddress = \"127.0.0.1:2525\"\n\
@@ -56,6 +61,23 @@ impl Simulation {
             Shard { world, running, _letterbox: letterbox }
         };
         Self { shards: (0..shards as u64).map(shard).collect(), clients }
+    }
+
+    /// One shard, whose clients are checked, and its lookup thread.
+    fn checking(rates: &str) -> (Self, SlowLookup) {
+        let config = configuration(rates);
+        let clients = Clients::new(Table::new(1 << 16, &[7; 16]), config.limits_of_clients());
+        let world = World::new(0, Faults::NONE);
+        let pool = Pool::new(64, 4096, 4 << 20).expect("memory");
+        let (letterbox, inbox) = inbox(64).expect("eventfd");
+        let (lookup, to_lookup) = SlowLookup::new(letterbox.answers.clone(), 64, ZONE);
+        let checks = Arc::new(Checks::new(config.front.rules.clone(), Instant::now()));
+        let settings = front_line::settings(&config, &checks, false);
+        let running = Builder::new(pool, settings, ToSink::Inline(Box::new(Discard)), inbox)
+            .counting(Arc::clone(&clients))
+            .checking(FrontLine { checks, greylist: None }, to_lookup)
+            .start(&world);
+        (Self { shards: vec![Shard { world, running, _letterbox: letterbox }], clients }, lookup)
     }
 
     /// All the time that passes.
@@ -198,4 +220,84 @@ fn connections_come_back_however_they_end() {
     let greetings: Vec<String> = (0..51).map(|_| simulation.connect(0, "2001:db8::1").1).collect();
     assert!(greetings[..50].iter().all(|greeting| greeting.starts_with("220 ")), "{greetings:?}");
     assert!(greetings[50].starts_with("421 4.3.2 "), "{}", greetings[50]);
+}
+
+/// What a client is told after a wait is what it would be told then: many sessions that wait together for the
+/// same answer learn no more than one that asks again and again.
+#[test]
+fn sessions_that_wait_together_learn_no_more_than_one() {
+    let list = "[[dnsbl]]\nzone = \"bad.list.test\"\nweight = 3\n[score]\nrefuse = 3";
+    let (mut simulation, mut lookup) =
+        Simulation::checking(&format!("unknown_recipients = \"2/hour\"\n{list}"));
+    let recipients = ["nobody@y.test", "b@y.test", "nobody@y.test", "nobody@y.test", "b@y.test", "x@y.test"];
+    let clients = recipients.map(|recipient| {
+        let client = simulation.greeted(0, "2001:db8:0:1::1");
+        let Shard { world, running, .. } = &mut simulation.shards[0];
+        world.write(client, format!("MAIL FROM:<>\r\nRCPT TO:<{recipient}>\r\n").as_bytes());
+        running.shard.turn().expect("a turn");
+        client
+    });
+    let lines = |told: &[u8]| String::from_utf8_lossy(told).lines().map(str::to_owned).collect::<Vec<_>>();
+    let early = clients.map(|client| lines(&simulation.shards[0].world.read(client)));
+    assert!(early.iter().all(|told| told.len() < 2), "they wait: {early:?}");
+    lookup.recover();
+    lookup.work(&simulation.shards[0].world);
+    let told = clients.map(|client| simulation.say(0, client, "QUIT\r\nQUIT\r\n"));
+    let codes: Vec<String> = early
+        .into_iter()
+        .zip(told)
+        .map(|(early, told)| [early, lines(told.as_bytes())].concat()[1][..9].to_owned())
+        .collect();
+    let [unknown, known, over] = ["550 5.1.1", "250 2.1.5", "450 4.7.1"];
+    assert_eq!(codes, [unknown, known, unknown, over, over, over]);
+}
+
+/// Three quarters of places are for all, seven eighths for clients that nothing speaks against.
+#[test]
+fn who_is_known_to_be_bad_is_put_off_first_and_who_has_proved_good_never() {
+    let list = "[[dnsbl]]\nzone = \"bad.list.test\"\nweight = 3\n[score]\nrefuse = 9";
+    let (mut simulation, mut lookup) = Simulation::checking(&format!("connections = \"100/min\"\n{list}"));
+    lookup.recover();
+    let mut meet = |simulation: &mut Simulation, address: &str| {
+        let mut greeting = String::new();
+        // The third time its lists have answered before it is greeted.
+        for _ in 0..3 {
+            let client;
+            (client, greeting) = simulation.connect(0, address);
+            lookup.work(&simulation.shards[0].world);
+            if greeting.starts_with("220 ") {
+                simulation.say(0, client, "QUIT\r\n");
+            }
+            simulation.shards[0].world.finish(client);
+            (0..2).for_each(|_| drop(simulation.say(0, client, "")));
+        }
+        greeting[..3].to_owned()
+    };
+    let (proven, unknown, suspicious) = ("2001:db8:1:1::1", "2001:db8:0:1::1", "2001:db8:0:5::1");
+    for _ in 0..5 {
+        meet(&mut simulation, proven);
+        let good = simulation.greeted(0, proven);
+        let message = "MAIL FROM:<>\r\nRCPT TO:<b@y.test>\r\nBDAT 2 LAST\r\n\r\nQUIT\r\n";
+        assert_eq!(simulation.codes(0, good, message)[2], "250");
+        simulation.shards[0].world.finish(good);
+        simulation.pass(Duration::from_hours(12));
+    }
+    let mut crowd = 0;
+    let all = [proven, unknown, suspicious];
+    for (places, expected) in [(0, ["220"; 3]), (76, ["220", "220", "421"]), (100, ["220", "421", "421"])] {
+        let greetings = all.map(|address| {
+            // Each of another network, until no more are taken. Who is silent is not kept for long then.
+            while simulation.shards[0].running.metrics.connections_open.value() < places {
+                crowd += 1;
+                let (client, greeting) = simulation.connect(0, &format!("2001:db8:{:x}::1", 100 + crowd));
+                if !greeting.starts_with("220 ") {
+                    assert!(greeting.starts_with("421 4.3.2 "), "{greeting}");
+                    simulation.shards[0].world.finish(client);
+                    break;
+                }
+            }
+            meet(&mut simulation, address)
+        });
+        assert_eq!(greetings, expected, "{places} of {CONNECTIONS_MAX} places");
+    }
 }

@@ -32,10 +32,9 @@ impl Naming for Names {
 }
 
 impl Desk {
-    /// With the shard's end; answers go to its inbox.
-    pub fn new(to: Sender<MailboxAnswer>) -> (Self, Lookup) {
-        // Few places, so that a question finds none now and then.
-        let (to_keeper, from) = Consumer::new().expect("eventfd").channel(2);
+    /// With the shard's end; answers go to its inbox. `room`: questions that may be on their way.
+    pub fn new(to: Sender<MailboxAnswer>, room: usize) -> (Self, Lookup) {
+        let (to_keeper, from) = Consumer::new().expect("eventfd").channel(room);
         let desk = Self { from, to, waiting: Vec::new(), is_well: false };
         (desk, Lookup::Keeper(Arc::new(Names), to_keeper))
     }

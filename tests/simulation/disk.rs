@@ -67,7 +67,8 @@ impl Simulation {
         let worker = Consumer::new().expect("eventfd");
         let (to_sink, from) = worker.channel(1 + usize::try_from(world.random(8)).expect("small"));
         // Half of the stores are asked about recipients.
-        let (desk, lookup) = Desk::new(letterbox.found);
+        // Few places, so that a question finds none now and then.
+        let (desk, lookup) = Desk::new(letterbox.found, 2);
         let (desk, lookup) = match (&mut config.sink.kind, world.random(2)) {
             (SinkKind::Maildir(config::Maildir { template, .. }), 0) => {
                 "{domain}/{local}".clone_into(template);

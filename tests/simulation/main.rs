@@ -1,8 +1,8 @@
 //! A whole shard in one thread on virtual time, over a simulated ring: under faults of every kind, with a
 //! seed that decides everything.
 //!
-//! `shard` makes the shard, `client`, `storage`, `desk`, `lookup` and `spiller` surround it; the others are
-//! the tests.
+//! `shard` makes the shard, `client`, `visitor`, `storage`, `desk`, `lookup`, `front_zone` and `spiller`
+//! surround it; the others are the tests.
 
 mod answers;
 mod client;
@@ -10,6 +10,8 @@ mod clients;
 mod counts;
 mod desk;
 mod disk;
+mod front_line;
+mod front_zone;
 mod lookup;
 mod orders;
 mod screening;
@@ -18,3 +20,4 @@ mod spill;
 mod spiller;
 mod storage;
 mod tls;
+mod visitor;

@@ -1,5 +1,6 @@
 //! The shard of a simulation: what all of them share is said here, what differs is said by who makes one.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use ringmx::buffer::Pool;
@@ -7,7 +8,7 @@ use ringmx::config::{self, Config};
 use ringmx::front::clients::{Clients as Table, Limits};
 use ringmx::handoff::channel::Sender;
 use ringmx::handoff::lookup::Asked;
-use ringmx::log;
+use ringmx::log::{self, Output};
 use ringmx::mail::queue_id::IdKey;
 use ringmx::metrics::ShardMetrics;
 use ringmx::ring::simulated::{SimulatedRing, World};
@@ -62,7 +63,10 @@ impl Builder {
             overflow: Overflow::Memory,
             lookup: Lookup::Everybody,
             tls: None,
-            clients: Clients::new(Table::new(1024, &[7; 16]), Limits { connections_max: 100, rates: None }),
+            clients: Clients::new(
+                Table::new(1024, &[7; 16]),
+                Limits { connections_max: 100, rates: None, only_warn: false },
+            ),
             front: Arc::default(),
             to_lookup: None,
         }
@@ -83,7 +87,7 @@ impl Builder {
         Self { clients, ..self }
     }
 
-    /// Its clients are checked, by what this lookup thread says.
+    /// Clients are checked by this, and the DNS is asked this way.
     pub fn checking(self, front: FrontLine, to_lookup: Sender<Asked>) -> Self {
         Self { front: Arc::new(front), to_lookup: Some(to_lookup), ..self }
     }
@@ -96,9 +100,12 @@ impl Builder {
     /// The shard, whose connections come from the world.
     pub fn start(self, world: &World) -> Running {
         let Self { pool, settings, to_sink, inbox, overflow, lookup, tls, clients, front, to_lookup } = self;
-        let (log, _writer) = log::start(Config::embedded_default().log.format).expect("the log");
-        let metrics = Arc::new(ShardMetrics::default());
         let logs = std::env::var_os("SIMULATION_LOG").is_some();
+        let nowhere = || Output::open(Path::new("/dev/null")).expect("it is there");
+        let output = if logs { Output::Stderr } else { nowhere() };
+        let format = Config::embedded_default().log.format;
+        let (log, _writer) = log::start_on(format, output).expect("the log");
+        let metrics = Arc::new(ShardMetrics::default());
         let logged =
             config::Log { sessions: logs, messages: logs, refusals: logs, ..Config::embedded_default().log };
         // The descriptor is never used.

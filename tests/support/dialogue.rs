@@ -13,6 +13,7 @@ const NOT_OF_THE_LISTENER: &[&str] = &[
     "data_line_length_max",
     "data_timeout",
     "domains",
+    "domains_without_mail",
     "errors_max",
     "idle_commands_max",
     "line_bytes_max",

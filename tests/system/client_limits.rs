@@ -208,6 +208,43 @@ fn what_is_counted_is_the_clients_that_xclient_names() {
 }
 
 #[test]
+fn limits_that_only_warn_refuse_nothing_and_the_log_says_once_a_session_what_they_would() {
+    let server = server(
+        "[client_limits]\nconnections = \"1/hour\"\nmessages = \"1/hour\"\nrecipients = \"1/hour\"\n\
+         unknown_recipients = \"1/hour\"\nerrors = \"1/hour\"\naction = \"warn\"\n[limits]\nconnections_per_client_max = 2",
+    );
+    comes(&server, "192.0.2.1", "220");
+    let mut client = greeted(&server, "192.0.2.1");
+    for _ in 0..3 {
+        client.deliver("a@client.example", "known@example.org", b"Subject: x\r\n\r\n");
+        client.command("MAIL FROM:<>", "250");
+        client.command("RCPT TO:<nobody@example.org>", "550 5.1.1");
+        client.command("RCPT TO:<known@example.org>", "250");
+        client.command("RSET", "250");
+        client.command("XYZZY", "500");
+    }
+    let _second = greeted(&server, "192.0.2.1");
+    // What one client may have at a time is no rate.
+    comes(&server, "192.0.2.1", "421 4.3.2");
+    client.command("QUIT", "221");
+    let line = server.wait_for_log(|line| line.contains(" session ") && line.contains("accepted=3"));
+    let session = line.split_whitespace().find(|word| word.starts_with("session=")).expect("its name");
+    let log = server.log();
+    let of_session = |line: &&String| line.contains(" would-refuse ") && line.contains(session);
+    let told: Vec<&String> = log.iter().filter(of_session).collect();
+    for reply in [
+        "421 4.7.0 Too many connections lately",
+        "450 4.7.1 Too many messages",
+        "450 4.7.1 Too many recipients",
+        "450 4.7.1 Too many unknown recipients",
+        "421 4.7.0 Too many errors lately",
+    ] {
+        assert_eq!(told.iter().filter(|line| line.contains(reply)).count(), 1, "{reply}: {told:?}");
+    }
+    assert!(told.len() == 5 && told.iter().all(|line| line.contains("client=192.0.2.1:")), "{told:?}");
+}
+
+#[test]
 fn limits_come_and_go_with_a_reload() {
     let mut server = server("");
     for _ in 0..10 {
@@ -249,8 +286,8 @@ fn remembered(address: &str) -> Vec<u8> {
     let epoch = Epoch::new(now);
     for hours in [60, 48, 36, 24, 1] {
         let moment = epoch.moment(now, wall_clock - Duration::from_hours(hours));
-        let limits = Limits { connections_max: 50, rates: None };
-        let seat = table.enter(address.parse().expect("an address"), &limits, moment);
+        let limits = Limits { connections_max: 50, rates: None, only_warn: false };
+        let seat = table.enter(address.parse().expect("an address"), &limits, moment, |_| {});
         let seat = seat.expect("it may").expect("it is counted");
         table.note_message(&seat, moment);
         table.leave(seat);
@@ -292,7 +329,7 @@ fn who_has_proved_good_is_known_after_a_restart_and_goes_on_beside_bad_neighbour
         assert!(!log.contains(" warning ") && !log.contains(" error "), "{log}");
     }
     let facts = std::fs::metadata(&state).expect("it is there");
-    assert_eq!((facts.permissions().mode() & 0o777, facts.len()), (0o600, 36 + 16));
+    assert_eq!((facts.permissions().mode() & 0o777, facts.len()), (0o600, 76 + 16));
     assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
 }
 

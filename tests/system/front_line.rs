@@ -2,8 +2,11 @@
 //! domains, greylisting. A front names the clients, so that they have addresses of anywhere; the DNS is a
 //! server of the tests.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use ringmx::front::clients::Clients;
+use ringmx::front::greylist::{Greylist, Origin};
+use ringmx::limits::GREYLIST_PLACES;
 use support::client::Client;
 use support::dns_server::{Behaviour, DnsServer};
 use support::server::Server;
@@ -316,7 +319,7 @@ fn a_sender_whose_domain_cannot_be_answered_is_refused() {
 }
 
 #[test]
-fn a_client_that_is_not_known_is_asked_to_come_back_but_not_for_the_null_sender() {
+fn a_client_that_is_not_known_is_asked_to_come_back_at_rcpt_but_not_for_the_null_sender() {
     let dns = DnsServer::start();
     let server = server(&dns, "[early]\ngreylist = \"unknown\"\n");
     assert!(told(&server, "192.0.2.1", "a@x.example").starts_with("451 4.7.1"));
@@ -325,6 +328,82 @@ fn a_client_that_is_not_known_is_asked_to_come_back_but_not_for_the_null_sender(
     let mut unknown = greeted(&server, "192.0.2.1", "client.example");
     unknown.command("MAIL FROM:<a@x.example>", "250");
     unknown.command("RCPT TO:<nobody@example.org>", "451 4.7.1");
+}
+
+#[test]
+fn the_null_sender_is_asked_to_come_back_at_the_end_of_the_mail_data() {
+    let dns = DnsServer::start();
+    let server = server(&dns, "[early]\ngreylist = \"unknown\"\n");
+    let mut client = greeted(&server, "192.0.2.1", "client.example");
+    for how in ["DATA", "BDAT"] {
+        client.command("MAIL FROM:<>", "250");
+        client.command("RCPT TO:<known@example.org>", "250");
+        client.command("RCPT TO:<postmaster>", "250");
+        if how == "DATA" {
+            client.command("DATA", "354");
+            client.send(b"Subject: x\r\n\r\n.\r\n");
+        } else {
+            client.send(b"BDAT 14 LAST\r\nSubject: x\r\n\r\n");
+        }
+        client.expect("451 4.7.1 Not known yet");
+    }
+    // The session goes on, and others are not asked.
+    client.command("MAIL FROM:<>", "250");
+    client.command("QUIT", "221");
+    let line = server.wait_for_log(|line| line.contains(" refused ") && line.contains("reason=greylisted"));
+    assert!(line.contains("step=MAIL-DATA") && line.contains("from=\"\""), "{line}");
+    assert!(line.contains("to=\"known@example.org") && line.contains("recipients=2"), "{line}");
+    let line = server.wait_for_log(|line| line.contains(" session ") && line.contains("client=192.0.2.1:"));
+    assert!(line.contains("accepted=0 refused_4yz=2"), "{line}");
+}
+
+#[test]
+fn whom_the_greylist_knows_is_known_after_a_restart() {
+    const PLACES: usize = 4096;
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("clients.state");
+    // Somebody came ten minutes ago. FORMAT: see `src/server/client_state.rs`.
+    let (clients, greylist) = (Clients::new(PLACES, &[5; 16]), Greylist::new(GREYLIST_PLACES, &[6; 16]));
+    let came = Origin::Client([192, 0, 2, 1].into());
+    let earlier = SystemTime::now() - Duration::from_mins(10);
+    greylist.greet(came, b"a@x.example", b"known@example.org", earlier);
+    let mut octets = [&b"RMXCLNT\x02"[..], &[5; 16], &clients.buckets().to_le_bytes(), &[0; 8]].concat();
+    octets.extend([&[6; 16][..], &greylist.buckets().to_le_bytes(), &1_u64.to_le_bytes()].concat());
+    greylist.remembered().for_each(|envelope| octets.extend(envelope));
+    octets.extend(crc32c::crc32c(&octets).to_le_bytes());
+    std::fs::write(&state, octets).expect("written");
+    let dns = DnsServer::start();
+    let tables =
+        format!("[early]\ngreylist = \"unknown\"\nstate = {state:?}\n[limits]\nclients_max = {PLACES}\n");
+    for sender in ["b", "c"] {
+        let mut server = server(&dns, &tables);
+        // The second server goes by what the first one wrote.
+        assert!(told(&server, "192.0.2.1", "a@x.example").starts_with("250"));
+        assert!(told(&server, "192.0.2.1", &format!("{sender}@x.example")).starts_with("451 4.7.1"));
+        assert!(server.stop().success());
+        let log = server.log().join("\n");
+        assert!(!log.contains(" warning ") && !log.contains(" error "), "{log}");
+    }
+    let envelopes = 3;
+    assert_eq!(std::fs::metadata(&state).expect("it is there").len(), 76 + envelopes * 12);
+}
+
+#[test]
+fn greylisting_that_only_warns_takes_the_mail_and_says_once_a_session_who_would_come_back() {
+    let dns = DnsServer::start();
+    let server = server(&dns, "[early]\ngreylist = \"unknown\"\ngreylist_action = \"warn\"\n");
+    let mut client = greeted(&server, "192.0.2.1", "client.example");
+    for sender in ["a", "b"] {
+        client.deliver(&format!("{sender}@x.example"), "known@example.org", b"Subject: x\r\n\r\n");
+    }
+    client.command("QUIT", "221");
+    server.wait_for_log(|line| line.contains(" session ") && line.contains("accepted=2"));
+    let log = server.log();
+    let told: Vec<&String> = log.iter().filter(|line| line.contains(" would-refuse ")).collect();
+    assert!(
+        told.len() == 1 && told[0].contains("451 4.7.1") && told[0].contains("reason=greylisted"),
+        "{told:?}"
+    );
 }
 
 #[test]

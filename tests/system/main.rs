@@ -11,6 +11,7 @@ mod faults;
 mod file_limits;
 mod front_line;
 mod fronts;
+mod harvest;
 mod interop;
 mod locked_memory;
 mod log;

@@ -10,6 +10,7 @@ use ringmx::config::{self, Config, TakenBy};
 const ROWS: &[(&str, &str, &str, &str)] = &[
     ("hostname", "discard", "\"mx.test\"", "\"other.test\""),
     ("domains", "discard", "[\"x.test\"]", "[\"x.test\", \"y.test\"]"),
+    ("domains_without_mail", "discard", "[\"y.test\"]", "[\"y.test\", \"z.test\"]"),
     ("recipients", "discard", "\"a\"", "\"b\""),
     ("aliases", "discard", "\"a\"", "\"b\""),
     ("postmaster", "discard", "-", "\"p@x.test\""),
@@ -92,6 +93,7 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("client_limits.recipients", "discard", "-", "\"5/s\""),
     ("client_limits.unknown_recipients", "discard", "-", "\"5/s\""),
     ("client_limits.errors", "discard", "-", "\"5/s\""),
+    ("client_limits.action", "discard", "\"refuse\"", "\"warn\""),
     ("shards.cpus", "discard", "\"all\"", "[CPU]"),
     ("shards.ring_entries", "discard", "4096", "2048"),
     ("shards.batch_wait", "discard", "\"0s\"", "\"1ms\""),

@@ -1,4 +1,5 @@
-//! `tests/requirements.md` names dialogues and tests that exist; dialogues that it does not name are printed.
+//! `tests/requirements.md` names dialogues, files and tests that exist: `file.rs::test` is a test in a file.
+//! Dialogues that it does not name are printed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,6 +16,12 @@ fn named(text: &str) -> Vec<(usize, &str)> {
     named
 }
 
+/// Whether a file has a test of this name.
+fn has_test(file: &Path, test: &str) -> bool {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.contains(&format!("#[test]\n    fn {test}()")) || text.contains(&format!("#[test]\nfn {test}()"))
+}
+
 #[test]
 fn every_requirement_names_tests_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -29,11 +36,11 @@ fn every_requirement_names_tests_that_exist() {
     assert!(named.len() > 100, "the tables were found");
     let missing: Vec<String> = named
         .iter()
-        .filter(
-            |(_, name)| {
-                if name.contains('/') { !root.join(name).is_file() } else { !dialogues.contains(*name) }
-            },
-        )
+        .filter(|(_, name)| match name.split_once("::") {
+            Some((file, test)) => !has_test(&root.join(file), test),
+            None if name.contains('/') => !root.join(name).is_file(),
+            None => !dialogues.contains(*name),
+        })
         .map(|(line, name)| format!("line {line}: {name}"))
         .collect();
     assert!(missing.is_empty(), "tests/requirements.md names what there is not:\n{}", missing.join("\n"));

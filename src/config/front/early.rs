@@ -20,7 +20,9 @@ pub(super) struct Early {
     pub(super) sender_domain: SenderDomainUse,
     /// Who is asked to come back.
     pub(super) greylist: Greylisting,
-    /// Where what is known of clients is kept across restarts.
+    /// Nobody is; the log says who would be.
+    pub(super) greylist_warns: bool,
+    /// Where what is known of clients, and by the greylist, is kept across restarts.
     pub(super) state: Option<PathBuf>,
 }
 
@@ -50,10 +52,15 @@ pub(super) fn read(root: &mut Section<'_>) -> Early {
             &[("off", Greylisting::Off), ("suspicious", Greylisting::Suspicious), ("unknown", Greylisting::Unknown)],
             "Who is asked to come back after five minutes, once: `451 4.7.1`.",
         ),
+        greylist_warns: section.choice(
+            "greylist_action",
+            &[("refuse", false), ("warn", true)],
+            "`warn`: nobody is asked to come back, and the log says who would be.",
+        ),
         state: section.path(
             "state",
             Fallback::Computed { example: "\"clients.state\"", default: "nothing is kept" },
-            "A file in which it is kept across restarts which clients proved good.",
+            "A file in which it is kept across restarts which clients proved good, and whom the greylist knows.",
         ),
     };
     section.finish();

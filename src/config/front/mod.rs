@@ -16,7 +16,7 @@ pub struct Front {
     pub rules: CheckRules,
     /// Files of networks, which are read with the configuration.
     pub network_files: Vec<PathBuf>,
-    /// Where it is kept across restarts which clients proved good.
+    /// Where it is kept across restarts which clients proved good, and whom the greylist knows.
     pub state: Option<PathBuf>,
 }
 
@@ -35,6 +35,7 @@ pub(super) fn read(root: &mut Section<'_>) -> Front {
         reverse_dns: early.reverse_dns,
         sender_domain: early.sender_domain,
         greylisting: early.greylist,
+        greylist_warns: early.greylist_warns,
     };
     Front { rules, network_files, state: early.state }
 }

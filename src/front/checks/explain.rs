@@ -74,13 +74,15 @@ impl Checks {
         }
         if self.rules.greylisting != Greylisting::Off {
             let text = if self.greylists(subject, &score) {
-                match origin(subject, asking)? {
+                let under = match origin(subject, asking)? {
                     Origin::Domain(domain) => {
-                        let domain = String::from_utf8_lossy(&domain).into_owned();
-                        format!("asked to come back the first time, under {domain} (SPF passes)")
+                        format!("{} (SPF passes)", String::from_utf8_lossy(&domain))
                     }
-                    Origin::Client(_) => "asked to come back the first time, under its network".to_owned(),
-                }
+                    Origin::Client(_) => "its network".to_owned(),
+                };
+                let warns = if self.rules.greylist_warns { " (only a warning)" } else { "" };
+                let when = if subject.reverse_path.is_empty() { " after the mail data" } else { "" };
+                format!("asked to come back the first time{when}{warns}, under {under}")
             } else {
                 "does not apply".to_owned()
             };

@@ -84,6 +84,8 @@ pub struct CheckRules {
     pub sender_domain: SenderDomainUse,
     /// Who is asked to come back.
     pub greylisting: Greylisting,
+    /// Nobody is; the log says who would be.
+    pub greylist_warns: bool,
 }
 
 impl CheckRules {
@@ -170,8 +172,11 @@ pub struct Ruling {
     pub refusal: Option<Refusal>,
     /// Why they would be, by what only warns.
     pub warnings: Vec<Refusal>,
-    /// Each is to be greylisted.
+    /// Each is to be greylisted: at RCPT, or of the null reverse-path at the end of the mail data, for others
+    /// verify our addresses with it.
     pub greylist: Option<Origin>,
+    /// What lists say of the client, where that was not known before.
+    pub score: Option<Score>,
 }
 
 /// Where mail comes from, for greylisting.
@@ -325,6 +330,9 @@ impl Checks {
         if ruling.refusal.is_none() && self.greylists(subject, &score) {
             ruling.greylist = Some(origin(subject, asking)?);
         }
+        if let Cow::Owned(score) = score {
+            ruling.score = Some(score);
+        }
         Some(ruling)
     }
 
@@ -367,15 +375,18 @@ impl Checks {
     }
 
     fn greylists(&self, subject: &Subject<'_>, score: &Score) -> bool {
-        // Others verify our addresses with the null reverse-path.
-        let may_be = !subject.is_proven && !subject.reverse_path.is_empty();
-        may_be
+        !subject.is_proven
             && match self.rules.greylisting {
                 Greylisting::Off => false,
                 Greylisting::Suspicious => score.is_suspicious(),
                 // Who is on a list of good clients is known to somebody.
                 Greylisting::Unknown => score.total() >= 0,
             }
+    }
+
+    /// Whether nobody is asked to come back, and the log says who would be.
+    pub fn greylist_warns(&self) -> bool {
+        self.rules.greylist_warns
     }
 
     /// Asks the test entries of all lists, and takes in what they answer.
@@ -403,16 +414,20 @@ impl Ruling {
     }
 }
 
-/// The domain for which SPF passes, or the client. None as long as an answer is missing.
+/// The domain for which SPF passes, or the client. None as long as an answer is missing. That of the null
+/// reverse-path is the client's own name (RFC 7208 §2.4).
 fn origin(subject: &Subject<'_>, asking: &mut Asking<'_>) -> Option<Origin> {
-    let domain = domain_of(subject.reverse_path);
+    let is_null = subject.reverse_path.is_empty();
+    let domain = if is_null { subject.ehlo } else { domain_of(subject.reverse_path) };
+    if domain.starts_with(b"[") {
+        // An address literal has no records.
+        return Some(Origin::Client(subject.client));
+    }
+    let local_part = subject.reverse_path.strip_suffix(domain).unwrap_or_default();
     let sender = spf::Sender {
         client: subject.client,
         helo: subject.ehlo,
-        local_part: subject
-            .reverse_path
-            .get(..subject.reverse_path.len() - domain.len())
-            .map_or(&b""[..], |local_part| local_part.strip_suffix(b"@").unwrap_or(local_part)),
+        local_part: local_part.strip_suffix(b"@").unwrap_or(local_part),
         domain,
         // Nobody reads an explanation here.
         receiver: "",

@@ -63,6 +63,8 @@ pub struct Limits {
     /// How often it may do what. Without rates only the client itself is counted, none of its wider networks,
     /// and only its open connections are bounded.
     pub rates: Option<Rates>,
+    /// Rates, and bounds on wider networks, refuse nothing: who asks is told of them and goes on.
+    pub only_warn: bool,
 }
 
 impl Limits {
@@ -133,26 +135,42 @@ impl Clients {
 
     /// A connection begins. None for a loopback client, which is exempt. A client that has proved good
     /// answers for itself only, not for what its neighbours do.
-    pub fn enter(&self, address: IpAddr, limits: &Limits, now: Moment) -> Result<Option<Seat>, Refused> {
+    ///
+    /// `would_refuse` is told of what is passed over because limits only warn.
+    pub fn enter(
+        &self,
+        address: IpAddr,
+        limits: &Limits,
+        now: Moment,
+        mut would_refuse: impl FnMut(Refused),
+    ) -> Result<Option<Seat>, Refused> {
         let Some(networks) = prefix::of(address) else { return Ok(None) };
         let mut seat = Seat::default();
         for (tier, (network, share)) in networks.into_iter().zip(SHARES).take(limits.tiers()).enumerate() {
             let hash = self.hash(network);
             let open_max = limits.connections_max.saturating_mul(share);
             let open_max = if self.answers_for(&seat, tier, now) { open_max } else { u32::MAX };
-            let Ok(place) = self.open(hash, u16::try_from(open_max).unwrap_or(OPEN_MAX), now) else {
+            let mut place = self.open(hash, u16::try_from(open_max).unwrap_or(OPEN_MAX), now);
+            // What one client may have without rates, it may not have more of with them.
+            if place.is_err() && limits.only_warn && tier > 0 {
+                would_refuse(Refused::Open(Over { tier }));
+                place = self.open(hash, OPEN_MAX, now);
+            }
+            let Ok(place) = place else {
                 self.leave(seat);
                 return Err(Refused::Open(Over { tier }));
             };
             seat.places[tier] = place;
         }
         match self.pay(&seat, Event::Connection, 1, limits, now) {
-            Ok(()) => Ok(Some(seat)),
+            Ok(()) => {}
+            Err(over) if limits.only_warn => would_refuse(Refused::Rate(over)),
             Err(over) => {
                 self.leave(seat);
-                Err(Refused::Rate(over))
+                return Err(Refused::Rate(over));
             }
         }
+        Ok(Some(seat))
     }
 
     /// The connection has ended.

@@ -178,6 +178,11 @@ fn seen_of(presence: u64) -> Hour {
     Hour::from_raw(presence as u16)
 }
 
+/// A moment until which is paid, or now where that has passed.
+fn freshened(paid_until: u32, now: Moment) -> u32 {
+    if Ticks::from_raw(paid_until).ahead_of(now.ticks) > 0 { paid_until } else { now.ticks.raw() }
+}
+
 impl Slot {
     /// Whose place it is; none of one that was never used.
     pub(super) fn key(&self) -> Option<SlotKey> {
@@ -195,7 +200,8 @@ impl Slot {
                 return Open::TooMany;
             }
             let away = now.hour.since(seen_of(before));
-            let unknown = if away >= OWES_HOURS_MAX { now.ticks.raw() } else { halves(before)[0] };
+            let unknown =
+                if away >= OWES_HOURS_MAX { now.ticks.raw() } else { freshened(halves(before)[0], now) };
             let after = presence(unknown, open_of(before) + 1, now.hour);
             match self.presence.compare_exchange_weak(before, after, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {}
@@ -218,9 +224,36 @@ impl Slot {
     fn forget_after(&self, away: u16, now: Moment) {
         if away >= OWES_HOURS_MAX {
             self.owe_nothing(now);
+        } else if away > 0 {
+            self.freshen(now);
         }
         if away >= RECORD_HOURS_MAX {
             self.change_record(|_| Record::NONE);
+        }
+    }
+
+    /// Brings what is paid for long ago up to the present: the clock begins anew every three days, and a moment
+    /// from nearly as long ago would be one to come.
+    fn freshen(&self, now: Moment) {
+        for word_of in [&self.arrivals, &self.asks] {
+            let fresh = |before: u64| {
+                Some(word(freshened(halves(before)[0], now), freshened(halves(before)[1], now)))
+            };
+            // It always gives a word.
+            let _ = word_of.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fresh);
+        }
+    }
+
+    /// The same for a network that holds a connection for hours, once an hour.
+    fn freshen_hourly(&self, now: Moment) {
+        let before = self.presence.load(Ordering::Relaxed);
+        if now.hour.since(seen_of(before)) == 0 || open_of(before) == CLAIMED {
+            return;
+        }
+        let after = presence(freshened(halves(before)[0], now), open_of(before), now.hour);
+        // Where somebody else changes it at this moment, the next event does this.
+        if self.presence.compare_exchange(before, after, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            self.freshen(now);
         }
     }
 
@@ -266,6 +299,7 @@ impl Slot {
 
     /// Counts events; false, and nothing is counted, when they are more than the rate allows.
     pub(super) fn pay(&self, event: Event, rate: Rate, count: u32, share: u32, now: Moment) -> bool {
+        self.freshen_hourly(now);
         let (word_of, is_upper) = self.word_of(event);
         let pay = |before: u64| {
             let [upper, lower] = halves(before);
@@ -278,6 +312,7 @@ impl Slot {
 
     /// Whether one event more would be counted.
     pub(super) fn may_pay(&self, event: Event, rate: Rate, share: u32, now: Moment) -> bool {
+        self.freshen_hourly(now);
         let (word_of, is_upper) = self.word_of(event);
         let [upper, lower] = halves(word_of.load(Ordering::Relaxed));
         let paid_until = Ticks::from_raw(if is_upper { upper } else { lower });

@@ -12,7 +12,12 @@ const LIMITS: Limits = Limits {
         unknown_recipients: Rate::per_minute(20),
         errors: Rate::per_minute(30),
     }),
+    only_warn: false,
 };
+
+fn never(why: Refused) {
+    panic!("nothing only warns: {why:?}")
+}
 
 struct Clock(Instant, Epoch);
 
@@ -36,7 +41,7 @@ fn table(places: usize) -> Clients {
 }
 
 fn enter(clients: &Clients, address: &str, now: Moment) -> Result<Option<Seat>, Refused> {
-    clients.enter(address.parse().expect("an address"), &LIMITS, now)
+    clients.enter(address.parse().expect("an address"), &LIMITS, now, never)
 }
 
 fn seat(clients: &Clients, address: &str, now: Moment) -> Seat {
@@ -172,8 +177,8 @@ fn whether_a_client_is_over_is_looked_at_without_paying() {
 #[test]
 fn without_rates_only_the_connections_of_the_client_itself_are_bounded() {
     let (clients, now) = (table(1 << 12), Clock::new().start());
-    let limits = Limits { connections_max: 2, rates: None };
-    let enter = |address: String| clients.enter(address.parse().expect("an address"), &limits, now);
+    let limits = Limits { connections_max: 2, rates: None, only_warn: false };
+    let enter = |address: String| clients.enter(address.parse().expect("an address"), &limits, now, never);
     let seats: Vec<Seat> = (0..=255)
         .flat_map(|host| [enter(format!("192.0.2.{host}")), enter(format!("192.0.2.{host}"))])
         .map(|seat| seat.expect("neighbours share nothing").expect("it is counted"))
@@ -317,4 +322,32 @@ fn a_million_places_are_32_mib() {
     assert_eq!(size_of::<Slot>(), 32);
     assert_eq!(bytes(1 << 20), 32 << 20);
     assert_eq!(table(1000).buckets.len(), 256);
+}
+
+#[test]
+fn limits_that_only_warn_let_all_pass_but_what_one_client_has_too_many_of_at_a_time() {
+    let clock = Clock::new();
+    let now = clock.start();
+    let clients = Clients::new(1024, &[3; 16]);
+    let rates = LIMITS.rates.map(|rates| Rates { connections: Rate::per_minute(1), ..rates });
+    let limits = Limits { rates, only_warn: true, ..LIMITS };
+    let enter = |host: u8| {
+        let mut told = Vec::new();
+        let entered = clients.enter([192, 0, 2, host].into(), &limits, now, |why| told.push(why));
+        (entered, told)
+    };
+    let mut seats = Vec::new();
+    for host in 0..4 {
+        for turn in 0..2 {
+            let (entered, told) = enter(host);
+            seats.push(entered.expect("it may").expect("counted"));
+            // The /24 may have six open, and three a minute; the client one a minute.
+            assert_eq!(told.contains(&Refused::Open(Over { tier: 1 })), host == 3, "{host} {turn}");
+            let rate = told.iter().any(|why| matches!(why, Refused::Rate(_)));
+            assert_eq!(rate, host == 3 || turn == 1, "{host} {turn}");
+        }
+    }
+    assert_eq!(enter(0).0, Err(Refused::Open(Over { tier: 0 })));
+    seats.into_iter().for_each(|seat| clients.leave(seat));
+    assert!(enter(0).0.is_ok());
 }

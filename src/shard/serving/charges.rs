@@ -1,9 +1,11 @@
 //! What the client of a session is charged with: messages, recipients, errors (`[client_limits]`). All its
-//! sessions on all shards pay together, and one that has had too much is put off, or served no longer.
+//! sessions on all shards pay together, and one that has had too much is put off, or served no longer; where
+//! limits only warn, the log tells of it.
 
 use super::Serving;
 use crate::front::clients::Event;
 use crate::mail::outcome::Outcome;
+use crate::ring::Ring;
 use crate::shard::clients::Seat;
 use crate::shard::context::{Context, Turn};
 use crate::smtp::denial::Denial;
@@ -21,11 +23,13 @@ impl Serving {
 
     /// Charges the client with the errors that came since this was called last. One that has had too many, in
     /// all its sessions, is served no longer.
-    pub(in crate::shard) fn charge_errors(&mut self, turn: &Turn) {
+    pub(in crate::shard) fn charge_errors<R: Ring>(&mut self, context: &mut Context<R>) {
         let errors = self.session.summary().errors;
-        let Some(seat) = self.seat.as_ref().filter(|_| self.errors_paid < errors) else { return };
+        if self.seat.is_none() {
+            return;
+        }
         while self.errors_paid < errors {
-            if seat.pay(Event::Error, 1, turn.moment).is_err() {
+            if self.charge(Event::Error, Denial::TOO_MANY_ERRORS, context).is_err() {
                 return self.session.end_for_errors(&mut self.replies);
             }
             self.errors_paid += 1;
@@ -33,36 +37,72 @@ impl Serving {
     }
 
     /// Charges the client with a transaction.
-    pub(super) fn charge_message(&self, turn: &Turn) -> Result<(), Denial> {
-        let paid = self.seat.as_ref().map_or(Ok(()), |seat| seat.pay(Event::Message, 1, turn.moment));
-        paid.map_err(|_| Denial::TOO_MANY_MESSAGES)
+    pub(super) fn charge_message<R: Ring>(&mut self, context: &mut Context<R>) -> Result<(), Denial> {
+        self.charge(Event::Message, Denial::TOO_MANY_MESSAGES, context)
     }
 
     /// Charges the client with a recipient that it names. Who has named too many that nobody knows is told
     /// nothing more: another answer to those that exist would say which do.
-    pub(super) fn charge_recipient(&self, turn: &Turn) -> Result<(), Denial> {
-        let Some(seat) = &self.seat else { return Ok(()) };
-        if seat.is_over(Event::UnknownRecipient, turn.moment) {
-            return Err(Denial::TOO_MANY_UNKNOWN);
+    pub(super) fn charge_recipient<R: Ring>(&mut self, context: &mut Context<R>) -> Result<(), Denial> {
+        let is_over = |seat: &Seat| seat.is_over(Event::UnknownRecipient, context.turn.moment);
+        if self.seat.as_ref().is_some_and(is_over) {
+            self.deny(Denial::TOO_MANY_UNKNOWN, context)?;
         }
-        seat.pay(Event::Recipient, 1, turn.moment).map_err(|_| Denial::TOO_MANY_RECIPIENTS)
+        self.charge(Event::Recipient, Denial::TOO_MANY_RECIPIENTS, context)
     }
 
     /// What the client is told of the recipient of whom this is true. One that nobody knows is paid for
-    /// before the client is told.
-    pub(super) fn charge_verdict<R>(&self, verdict: Verdict, context: &Context<R>) -> Verdict {
-        let is_over = |seat: &Seat| seat.pay(Event::UnknownRecipient, 1, context.turn.moment).is_err();
-        match verdict {
-            Verdict::UnknownRecipient if self.seat.as_ref().is_some_and(is_over) => {
-                Verdict::Denied(Denial::TOO_MANY_UNKNOWN)
+    /// before the client is told. While the answer was awaited, other sessions of the client may have named
+    /// too many: then it is told nothing of any.
+    pub(super) fn charge_verdict<R: Ring>(&mut self, verdict: Verdict, context: &mut Context<R>) -> Verdict {
+        let moment = context.turn.moment;
+        let charged = match verdict {
+            Verdict::UnknownRecipient => {
+                self.charge(Event::UnknownRecipient, Denial::TOO_MANY_UNKNOWN, context)
             }
-            told => told,
+            Verdict::Accept
+            | Verdict::ForeignDomain
+            | Verdict::DomainWithoutMail
+            | Verdict::DeniedLocalPart
+            | Verdict::Unstorable
+            | Verdict::MailboxFull
+            | Verdict::TryAgain => {
+                let is_over = |seat: &Seat| seat.is_over(Event::UnknownRecipient, moment);
+                if self.seat.as_ref().is_some_and(is_over) {
+                    self.deny(Denial::TOO_MANY_UNKNOWN, context)
+                } else {
+                    Ok(())
+                }
+            }
+            Verdict::Denied(_) => Ok(()),
+        };
+        charged.map_or_else(Verdict::Denied, |()| verdict)
+    }
+
+    /// Charges the client with an event, of which it may have had too many.
+    fn charge<R: Ring>(&mut self, event: Event, why: Denial, context: &mut Context<R>) -> Result<(), Denial> {
+        match self.seat.as_ref().map(|seat| seat.pay(event, 1, context.turn.moment)) {
+            None | Some(Ok(())) => Ok(()),
+            Some(Err(_)) => self.deny(why, context),
         }
     }
 
+    /// What becomes of a client that has had too much: it is refused, or told of in the log.
+    fn deny<R: Ring>(&mut self, why: Denial, context: &mut Context<R>) -> Result<(), Denial> {
+        if !self.seat.as_ref().is_some_and(Seat::only_warns) {
+            return Err(why);
+        }
+        self.warn(why, context);
+        Ok(())
+    }
+
     /// The client was told what became of its message.
-    pub(super) fn note_outcome(&self, outcome: Outcome, turn: &Turn) {
-        if let Some(seat) = self.seat.as_ref().filter(|_| outcome == Outcome::Stored) {
+    pub(super) fn note_outcome(&mut self, outcome: Outcome, turn: &Turn) {
+        if outcome != Outcome::Stored {
+            return;
+        }
+        self.note_fruit();
+        if let Some(seat) = &self.seat {
             seat.note_message(turn.moment);
         }
     }

@@ -26,8 +26,8 @@ pub(super) struct Screening {
     pub(super) ruling: Option<Ruling>,
     /// The number of the question that waits for it.
     pub(super) waits: Option<u32>,
-    /// What the log has told of this session, by [`place`].
-    pub(super) told: u8,
+    /// Transactions since a message was stored.
+    pub(super) fruitless: u8,
 }
 
 /// Writes down what others say of a client.

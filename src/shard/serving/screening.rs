@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use super::Serving;
 use super::screened::Screening;
+use super::warnings::Warned;
 use crate::front::checks::{Entry, Origin, Refusal, Ruling, Subject};
 use crate::front::greylist::{self, Greeting};
 use crate::front::score::Score;
+use crate::mail::envelope::{Envelope, Mailbox};
 use crate::ring::Ring;
 use crate::shard::answers::Checked;
 use crate::shard::clients::{Seat, denial as denial_of_count};
-use crate::shard::context::Context;
+use crate::shard::context::{Context, Turn};
 use crate::shard::front_line::{denial, denial_of_client};
 use crate::shard::governor::Class;
 use crate::smtp::denial::Denial;
@@ -24,6 +26,12 @@ use crate::smtp::question::{OpenQuestion, Recipient};
 /// A recipient waits no longer for what the DNS says of its client and sender, counted from when it could be
 /// asked for.
 const ANSWERS_WAIT_MAX: Duration = Duration::from_secs(3);
+
+/// A recipient that comes later than that waits so long for what was not known to be needed before.
+const LATE_ANSWERS_WAIT: Duration = Duration::from_secs(1);
+
+/// Transactions of a session without a message stored for which the DNS is asked.
+const FRUITLESS_MAX: u8 = 16;
 
 /// What the front line says to a recipient.
 enum Said {
@@ -55,6 +63,7 @@ impl Serving {
     /// Nobody checks or counts this client.
     pub(super) fn go_unchecked(&mut self) {
         self.screening = None;
+        self.warned = Warned::default();
         self.seat_client(None);
     }
 
@@ -67,7 +76,7 @@ impl Serving {
         let front = Arc::clone(&self.front);
         let checks = &front.checks;
         if checks.are_empty() {
-            let seat = Self::enter(client, context)?;
+            let seat = self.enter(client, context)?;
             self.seat_client(seat);
             return Ok(());
         }
@@ -76,7 +85,7 @@ impl Serving {
             Entry::Refused(refusal) => return Err(denial_of_client(refusal)),
             Entry::Served(_) => {}
         }
-        let seat = Self::enter(client, context)?;
+        let seat = self.enter(client, context)?;
         let is_proven = seat.as_ref().is_some_and(|seat| seat.is_proven(context.turn.moment));
         let delay = match checks.enter(client, is_proven) {
             Entry::Served(delay) => delay,
@@ -90,35 +99,54 @@ impl Serving {
             asked_at: context.turn.now,
             ruling: None,
             waits: None,
-            told: 0,
+            fruitless: 0,
         }));
         self.seat_client(seat);
+        // Who is put off costs no questions.
+        self.is_let_in(context)?;
         self.ask_reverse_name(client, context);
         self.find_score(context)?;
-        if self.is_served(context) { Ok(()) } else { Err(Denial::OVERLOAD) }
+        self.is_let_in(context)
     }
 
-    fn enter<R: Ring>(client: IpAddr, context: &mut Context<R>) -> Result<Option<Seat>, Denial> {
-        let entered = context.clients.enter(client, context.turn.moment);
+    fn enter<R: Ring>(&mut self, client: IpAddr, context: &mut Context<R>) -> Result<Option<Seat>, Denial> {
+        let mut warnings = Vec::new();
+        let entered = context.clients.enter(client, context.turn.moment, |why| warnings.push(why));
+        for why in warnings {
+            self.warn(denial_of_count(why), context);
+        }
         entered.map_err(|why| {
             context.metrics.connections_refused_client.add(1);
             denial_of_count(why)
         })
     }
 
-    /// Whether the shard has room for a client of this one's class. One that is put off is counted.
+    /// Whether the shard has a place for a client of this one's class. One that is put off is counted.
+    fn is_let_in<R: Ring>(&self, context: &Context<R>) -> Result<(), Denial> {
+        if self.class().is_none_or(|class| context.turn.governor.lets_in(class)) {
+            return Ok(());
+        }
+        context.metrics.put_off.add(1);
+        Err(Denial::OVERLOAD)
+    }
+
+    /// Whether a transaction of this client's class may begin. One that is put off is counted.
     pub(super) fn is_served<R: Ring>(&self, context: &Context<R>) -> bool {
-        let Some(screening) = &self.screening else { return true };
-        let class = match &screening.score {
-            Some(score) if score.is_suspicious() => Class::Suspicious,
-            Some(_) | None if screening.is_proven => Class::Proven,
-            Some(_) | None => Class::Unknown,
-        };
-        let is_served = context.turn.governor.serves(class);
+        let is_served = self.class().is_none_or(|class| context.turn.governor.serves(class));
         if !is_served {
             context.metrics.put_off.add(1);
         }
         is_served
+    }
+
+    /// What is known of the client; none of one that is not checked.
+    fn class(&self) -> Option<Class> {
+        let screening = self.screening.as_ref()?;
+        Some(match &screening.score {
+            Some(score) if score.is_suspicious() => Class::Suspicious,
+            Some(_) | None if screening.is_proven => Class::Proven,
+            Some(_) | None => Class::Unknown,
+        })
     }
 
     /// Asks ahead for the client's name by its address, which nothing waits for before RCPT.
@@ -161,7 +189,19 @@ impl Serving {
         let Some(screening) = &mut self.screening else { return };
         screening.ruling = None;
         screening.asked_at = context.turn.now;
+        screening.fruitless = screening.fruitless.saturating_add(1);
+        if screening.fruitless > FRUITLESS_MAX {
+            // Each may ask about another domain.
+            return self.rule_without_answers(context);
+        }
         self.rule(context);
+    }
+
+    /// A message of the client was stored: it may go on asking for answers.
+    pub(super) fn note_fruit(&mut self) {
+        if let Some(screening) = &mut self.screening {
+            screening.fruitless = 0;
+        }
     }
 
     /// Tries to find out what all recipients are told.
@@ -200,15 +240,18 @@ impl Serving {
         }
     }
 
-    fn take_ruling<R: Ring>(&mut self, ruling: Ruling, context: &mut Context<R>) {
+    fn take_ruling<R: Ring>(&mut self, mut ruling: Ruling, context: &mut Context<R>) {
         let Some(screening) = &mut self.screening else { return };
-        for warning in &ruling.warnings {
-            let told = screening.told | place(*warning);
-            if std::mem::replace(&mut screening.told, told) != told {
-                context.log_warning(&self.session, self.name, denial(*warning));
-            }
+        let (warnings, score) = (ruling.warnings.clone(), ruling.score.take());
+        // Those that did not answer in time count nothing.
+        screening.score = screening.score.take().or(score);
+        if let (Some(Refusal::Listed(_)), Some(seat)) = (ruling.refusal, &self.seat) {
+            seat.disgrace();
         }
         screening.ruling = Some(ruling);
+        for warning in warnings {
+            self.warn(denial(warning), context);
+        }
     }
 
     /// Whether the front line lets the recipient pass that the session proposes. Where it does not know yet,
@@ -228,7 +271,8 @@ impl Serving {
                 if let Some(screening) = &mut self.screening {
                     screening.waits = Some(asked.number());
                     let now = context.turn.now;
-                    self.session.wait_until((screening.asked_at + ANSWERS_WAIT_MAX).max(now), now);
+                    let until = (screening.asked_at + ANSWERS_WAIT_MAX).max(now + LATE_ANSWERS_WAIT);
+                    self.session.wait_until(until, now);
                 }
                 false
             }
@@ -244,21 +288,47 @@ impl Serving {
         if let Some(refusal) = ruling.refusal {
             return Said::Denied(denial(refusal));
         }
-        let greeting = match (&ruling.greylist, &self.front.greylist, self.session.proposed_recipient()) {
-            (Some(origin), Some(greylist), Some(recipient)) => {
-                let origin = match origin {
-                    Origin::Domain(domain) => greylist::Origin::Domain(domain),
-                    Origin::Client(client) => greylist::Origin::Client(*client),
-                };
-                let reverse_path = self.session.reverse_path().unwrap_or_default();
-                greylist.greet(origin, reverse_path, recipient.whole, context.turn.wall_clock)
-            }
-            (_, None, _) | (None, Some(_), _) | (Some(_), Some(_), None) => Greeting::Known,
-        };
+        let reverse_path = self.session.reverse_path().unwrap_or_default();
+        // Others verify our addresses with the null reverse-path: it waits for the end of the mail data.
+        let recipient = self.session.proposed_recipient().filter(|_| !reverse_path.is_empty());
+        let greeting = recipient.map(|recipient| self.greet(reverse_path, recipient, &context.turn));
         match greeting {
-            Greeting::Known => Said::GoOn,
-            Greeting::ComeBack => Said::Denied(Denial::GREYLISTED),
+            Some(Greeting::ComeBack) if self.asks_to_come_back(context) => Said::Denied(Denial::GREYLISTED),
+            Some(Greeting::Known | Greeting::ComeBack) | None => Said::GoOn,
         }
+    }
+
+    /// Whether a complete message is to come back later: one with the null reverse-path, whose recipients are
+    /// greylisted, and all of them came for the first time.
+    pub(super) fn is_greylisted<R: Ring>(&mut self, envelope: &Envelope, context: &mut Context<R>) -> bool {
+        if self.screening.is_none() || !envelope.reverse_path().is_empty() {
+            return false;
+        }
+        // Each is remembered, so that the next time all are known.
+        let greet = |recipient| self.greet(b"", recipient, &context.turn) == Greeting::Known;
+        let known = envelope.recipients().filter(|recipient| greet(*recipient)).count();
+        known == 0 && self.asks_to_come_back(context)
+    }
+
+    /// What the greylist says of a recipient. Without a ruling that greylists it knows everybody.
+    fn greet(&self, reverse_path: &[u8], recipient: Mailbox<'_>, turn: &Turn) -> Greeting {
+        let ruling = self.screening.as_ref().and_then(|screening| screening.ruling.as_ref());
+        let origin = match ruling.and_then(|ruling| ruling.greylist.as_ref()) {
+            Some(Origin::Domain(domain)) => greylist::Origin::Domain(domain),
+            Some(Origin::Client(client)) => greylist::Origin::Client(*client),
+            None => return Greeting::Known,
+        };
+        let Some(greylist) = &self.front.greylist else { return Greeting::Known };
+        greylist.greet(origin, reverse_path, recipient.whole, turn.wall_clock)
+    }
+
+    /// Whether somebody who is greylisted is told so. Otherwise the log tells of it.
+    fn asks_to_come_back<R: Ring>(&mut self, context: &mut Context<R>) -> bool {
+        let only_warns = self.front.checks.greylist_warns();
+        if only_warns {
+            self.warn(Denial::GREYLISTED, context);
+        }
+        !only_warns
     }
 
     /// Answers of the DNS came that a check of this connection waits for, or their time is over.
@@ -276,6 +346,10 @@ impl Serving {
         }
         if waits_to_greet && self.score().is_some_and(|score| score.total() < 0) {
             self.session.end_delay(&mut self.replies, context.turn.now);
+        }
+        let is_open = |screening: &Screening| screening.ruling.is_none() && screening.waits.is_none();
+        if self.session.reverse_path().is_some() && self.screening.as_deref().is_some_and(is_open) {
+            self.rule(context);
         }
         self.answer_who_waits(context);
     }
@@ -297,18 +371,5 @@ impl Serving {
         if let Some(asked) = asked {
             self.consider_recipient(asked, context);
         }
-    }
-}
-
-/// A bit for each kind of refusal.
-fn place(refusal: Refusal) -> u8 {
-    match refusal {
-        Refusal::Rule(_) => 1,
-        Refusal::Listed(_) => 2,
-        Refusal::NoReverseName => 4,
-        Refusal::ReverseNameUnknown => 8,
-        Refusal::NoSenderDomain => 16,
-        Refusal::SenderTakesNoMail => 32,
-        Refusal::Greylisted => 64,
     }
 }

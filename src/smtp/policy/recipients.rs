@@ -13,6 +13,8 @@ use crate::mail::tag::Delimiters;
 pub struct RecipientRules<'a> {
     /// Accepted domains; empty means any.
     pub domains: &'a [DomainPattern],
+    /// Domains that take no mail, whatever else is said of them.
+    pub domains_without_mail: &'a [DomainPattern],
     /// Our name.
     pub hostname: &'a str,
     /// Where mail for the bare `<postmaster>` goes, as `local-part@domain`.
@@ -37,6 +39,8 @@ pub struct RecipientRules<'a> {
 pub struct Recipients {
     /// Accepted domains; none means any.
     domains: DomainPatterns,
+    /// Domains that take no mail, be they among the accepted ones or not.
+    without_mail: DomainPatterns,
     /// `None` when every local-part is taken.
     listed: Option<Listed>,
     aliases: Aliases,
@@ -61,6 +65,7 @@ impl Recipients {
             rules.postmaster.rsplit_once('@').unwrap_or((rules.postmaster, rules.hostname));
         Self {
             domains: DomainPatterns::new(rules.domains),
+            without_mail: DomainPatterns::new(rules.domains_without_mail),
             listed,
             aliases: Aliases::default(),
             postmaster: (boxed(local_part), domain.to_ascii_lowercase().into_bytes().into()),
@@ -150,6 +155,10 @@ impl Recipients {
 
 impl Policy for Recipients {
     fn recipient(&self, mailbox: Mailbox<'_>) -> Verdict {
+        // Such a domain has no postmaster either (RFC 7505 §4.1).
+        if self.without_mail.match_any(mailbox.domain) {
+            return Verdict::DomainWithoutMail;
+        }
         if !self.takes_domain(mailbox.domain) {
             return Verdict::ForeignDomain;
         }
@@ -232,8 +241,11 @@ mod tests {
 
     fn table(change: impl FnOnce(&mut RecipientRules<'_>), entries: Option<&[RecipientEntry]>) -> Recipients {
         let domains = [DomainPattern::Exact("x.test".into()), DomainPattern::Below("y.test".into())];
+        let without_mail =
+            [DomainPattern::Exact("none.test".into()), DomainPattern::Below("old.y.test".into())];
         let mut rules = RecipientRules {
             domains: &domains,
+            domains_without_mail: &without_mail,
             hostname: "mx.test",
             postmaster: "postmaster@mx.test",
             local_part_case_sensitive: false,
@@ -270,6 +282,22 @@ mod tests {
         {
             assert_eq!(judge(&table, foreign), Verdict::ForeignDomain, "{foreign}");
         }
+    }
+
+    #[test]
+    fn a_domain_without_mail_takes_none_whatever_else_is_said_of_it() {
+        let entry = |local_part: &str, domain: &str| RecipientEntry::Mailbox {
+            local_part: local_part.into(),
+            domain: domain.into(),
+        };
+        let entries = [entry("a", "none.test"), entry("a", "z.old.y.test")];
+        let table = table(|_| {}, Some(&entries));
+        for none in ["a@none.test", "b@none.test", "a%b@none.test", "postmaster@none.test", "a@z.old.y.test"]
+        {
+            assert_eq!(judge(&table, none), Verdict::DomainWithoutMail, "{none}");
+        }
+        assert_eq!(judge(&table, "postmaster@old.y.test"), Verdict::Accept);
+        assert_eq!(judge(&table, "a@other.test"), Verdict::ForeignDomain);
     }
 
     #[test]

@@ -145,6 +145,7 @@ impl Session {
             }
             Delivered::TryAgain(why) => why.into(),
             Delivered::Refused(why) => why.into(),
+            Delivered::Denied(why) => why.reply(),
         };
         self.note(refusal, Address::Delivered, replies);
         if self.reply_noted(refusal, replies) { self.end_transaction(replies, now) } else { Step::Close }
