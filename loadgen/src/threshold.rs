@@ -18,7 +18,7 @@ pub enum Metric {
     Handshakes,
     /// RCPT refused a second, of those that are to be.
     Refusals,
-    /// Sessions a second that went to their end.
+    /// Sessions a second: of bots those that went as their kind means to, of others those that went to QUIT.
     Sessions,
     /// TLS handshakes of a hundred that resumed a session.
     Resumed,

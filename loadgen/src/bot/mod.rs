@@ -45,6 +45,8 @@ pub struct Bot {
     floods: bool,
     /// The greeting has come.
     greeted: bool,
+    /// It was a good one, and what came was replies.
+    is_served: bool,
     connected_at: Instant,
     /// When what is answered next was said.
     said_at: Instant,
@@ -73,6 +75,7 @@ impl Bot {
             drip_at: None,
             floods: false,
             greeted: false,
+            is_served: false,
             connected_at: now,
             said_at: now,
             said_rcpt: false,
@@ -110,6 +113,11 @@ impl Bot {
         self.end
     }
 
+    /// Whether it was served and ended as its kind means to.
+    pub fn is_complete(&self) -> bool {
+        self.is_served && self.end.is_some_and(|end| self.kind.is_completed_by(end))
+    }
+
     /// The connection is made.
     pub fn handle_connected(&mut self, now: Instant) {
         self.connected_at = now;
@@ -130,6 +138,7 @@ impl Bot {
                 Ok(Some(_)) => {}
                 Err(malformed) => {
                     tally.failures.add(|| format!("{}: {malformed}", self.kind.name()));
+                    self.is_served = false;
                     self.end = Some(End::Left);
                 }
             }
@@ -142,7 +151,8 @@ impl Bot {
         tally.bots.count_reply(self.kind, code);
         if !std::mem::replace(&mut self.greeted, true) {
             tally.latencies.record(Phase::Greeting, now - self.connected_at);
-        } else if self.said_rcpt && code >= 400 {
+            self.is_served = self.kind.is_greeted_by(code);
+        } else if self.said_rcpt && self.kind == Kind::Refused && is_refusal(code) {
             tally.latencies.record(Phase::Refused, now - self.said_at);
         }
         if code == 421 {
@@ -224,6 +234,11 @@ impl Bot {
     pub fn finish(&mut self, end: End) {
         self.end.get_or_insert(end);
     }
+}
+
+/// Whether this reply to RCPT refuses the recipient. 421 ends the session, and 503 says that MAIL was refused.
+fn is_refusal(code: u16) -> bool {
+    code >= 400 && !matches!(code, 421 | 503)
 }
 
 #[cfg(test)]

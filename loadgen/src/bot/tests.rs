@@ -53,6 +53,54 @@ fn a_refused_bot_quits_and_its_refusal_is_timed() {
 }
 
 #[test]
+fn only_the_kind_refused_times_refusals_and_only_those_of_its_recipient() {
+    let replies = |mail, rcpt| ["220 mx\r\n", OK, mail, rcpt];
+    for (kind, mail, rcpt, timed) in [
+        ("refused", OK, "550 who\r\n", 1),
+        ("refused", OK, "451 later\r\n", 1),
+        ("refused", OK, OK, 0),
+        // RCPT is out of sequence where MAIL was refused, and 421 is the end of all.
+        ("refused", "450 later\r\n", "503 no MAIL\r\n", 0),
+        ("refused", OK, "421 too much\r\n", 0),
+        ("no-quit", OK, "550 who\r\n", 0),
+        ("bad-ehlo", "503 no EHLO\r\n", "503 no MAIL\r\n", 0),
+    ] {
+        let (_, _, tally) = play(kind, 1, &replies(mail, rcpt));
+        assert_eq!(tally.latencies.percentiles(Phase::Refused).count, timed, "{kind}: {mail}{rcpt}");
+    }
+}
+
+#[test]
+fn a_session_is_complete_when_it_went_as_its_kind_does() {
+    let refused = ["220 mx\r\n", OK, OK, "550 who\r\n", "221 bye\r\n"];
+    let closed = |kind, replies: &[&str], end| {
+        let (_, mut bot, _) = play(kind, 1, replies);
+        bot.finish(end);
+        bot.is_complete()
+    };
+    assert!(closed("refused", &refused, End::Closed), "it left before that");
+    assert!(closed("no-quit", &refused[..4], End::Reset), "the same");
+    for (kind, replies, end, is_complete) in [
+        ("refused", &refused[..4], End::Closed, false),
+        ("refused", &refused[..0], End::NotConnected, false),
+        ("early-talker", &["554 too early\r\n"][..], End::Closed, true),
+        ("early-talker", &["421 too many\r\n"], End::Closed, false),
+        ("silent", &refused[..1], End::Closed, true),
+        ("silent", &["220 mx\r\n421 too slow\r\n"], End::Closed, true),
+        ("silent", &["421 too many\r\n"], End::Closed, false),
+        ("silent", &["554 not you\r\n"], End::Closed, false),
+        ("silent", &[], End::Closed, false),
+        ("silent", &refused[..1], End::TimedOut, false),
+        ("slowloris", &refused[..1], End::Reset, false),
+        ("slowloris", &refused[..1], End::Cut, false),
+        ("slowloris", &refused[..1], End::Closed, true),
+        ("refused", &["220 mx\r\n", "what is this\r\n"], End::Closed, false),
+    ] {
+        assert_eq!(closed(kind, replies, end), is_complete, "{kind} {replies:?} {end:?}");
+    }
+}
+
+#[test]
 fn an_early_talker_speaks_before_the_greeting_and_goes_after_the_last_reply() {
     let (said, bot, _) = play("early-talker", 1, &[]);
     assert_eq!((said.len(), bot.end()), (1, None));

@@ -266,8 +266,9 @@ impl<'a, R: Ring> BotThread<'a, R> {
     fn count_end(&mut self, index: usize) {
         let place = &mut self.places[index];
         let end = place.bot.end().unwrap_or(End::Cut);
-        self.tally.bots.count_end(place.bot.kind(), end);
-        if (place.bot.kind(), end) == (Kind::Refused, End::Left) {
+        let is_complete = place.bot.is_complete();
+        self.tally.bots.count_end(place.bot.kind(), end, is_complete);
+        if is_complete && place.bot.kind() == Kind::Refused {
             self.tally.latencies.record(Phase::Session, self.now.saturating_duration_since(place.due));
         }
         place.state = State::Free;

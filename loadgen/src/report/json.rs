@@ -120,6 +120,7 @@ impl Report<'_> {
             let ends = End::ALL.map(|end| (end.name(), counts.ended(end)));
             let value = json!({
                 "sessions": counts.sessions(),
+                "complete": counts.complete(),
                 "ends": ends.into_iter().collect::<BTreeMap<_, _>>(),
                 "replies": codes(counts.replies()),
             });

@@ -95,11 +95,11 @@ impl Report<'_> {
         self.per_second(self.latency(Phase::Refused).count)
     }
 
-    /// Sessions a second: of bots all that ended, of others those that went to the reply to QUIT and have a
-    /// certain number of messages.
+    /// Sessions a second: of bots those that went as their kind means to, of others those that went to the
+    /// reply to QUIT and have a certain number of messages.
     pub fn sessions_rate(&self) -> f64 {
         match self.plan.bots {
-            Some(_) => self.per_second(self.outcome.tally.bots.sessions()),
+            Some(_) => self.per_second(self.outcome.tally.bots.complete()),
             None => self.per_second(self.latency(Phase::Session).count),
         }
     }
@@ -155,6 +155,23 @@ impl Report<'_> {
     /// Latencies of a phase.
     pub fn latency(&self, phase: Phase) -> Percentiles {
         self.outcome.tally.latencies.percentiles(phase)
+    }
+
+    /// Sessions that are not among the latencies of sessions, in words.
+    pub fn left_out(&self) -> Option<String> {
+        let (count, of) = self.outcome.tally.bots.left_out();
+        let words = || {
+            let are = if count == 1 { "which is" } else { "which are" };
+            format!("session leaves out {count} of {of} sessions of the kind refused, {are} not complete")
+        };
+        (count > 0).then(words)
+    }
+
+    /// Sessions of bots, in words.
+    pub fn bot_sessions(&self) -> String {
+        let tally = &self.outcome.tally;
+        let (ended, complete) = (tally.bots.sessions(), tally.bots.complete());
+        format!("{ended} ended of {} begun, {complete} complete", tally.started)
     }
 
     /// What the run is about: transactions, or sessions where no mail was accepted and sessions went to their

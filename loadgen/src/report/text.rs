@@ -90,7 +90,7 @@ impl Report<'_> {
         }
         counts.extend(self.tls().filter(|_| self.plan.bots.is_none()).map(|tls| ("TLS", tls)));
         if self.plan.bots.is_some() {
-            counts.push(("sessions", format!("{} ended of {} begun", tally.bots.sessions(), tally.started)));
+            counts.push(("sessions", self.bot_sessions()));
         } else {
             let mut messages = format!("{} accepted of {} begun", tally.accepted, tally.started);
             for (count, how) in [(tally.refused, "refused"), (tally.aborted, "broken off")] {
@@ -117,7 +117,9 @@ impl Report<'_> {
     }
 
     fn latencies(&self) -> String {
-        LatencyTable(&Phase::ALL.map(|phase| (phase.name(), self.latency(phase)))).to_string()
+        let table = LatencyTable(&Phase::ALL.map(|phase| (phase.name(), self.latency(phase)))).to_string();
+        let left_out = self.left_out().map(|words| hanging("  ", 4, &words));
+        table + &left_out.unwrap_or_default()
     }
 
     fn write_failures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -61,6 +61,37 @@ impl Kind {
     }
 }
 
+impl Kind {
+    /// Whether a session of this kind went as it means to when it ends so: it left, or it waited for the
+    /// server to close.
+    pub const fn is_completed_by(self, end: End) -> bool {
+        match (end, self) {
+            (End::Left, _)
+            | (
+                End::Closed,
+                Self::EarlyTalker | Self::BadTls | Self::Slowloris | Self::NeverReads | Self::Silent,
+            ) => true,
+            (End::Closed, Self::Refused | Self::BadEhlo | Self::NoQuit | Self::RcptFlood)
+            | (End::Reset | End::TimedOut | End::NotConnected | End::Cut, _) => false,
+        }
+    }
+
+    /// Whether this greeting lets it begin. Who speaks early is refused by it (554), and has not failed.
+    pub const fn is_greeted_by(self, code: u16) -> bool {
+        match self {
+            Self::EarlyTalker => code != 421,
+            Self::Refused
+            | Self::BadEhlo
+            | Self::NoQuit
+            | Self::RcptFlood
+            | Self::BadTls
+            | Self::Slowloris
+            | Self::NeverReads
+            | Self::Silent => code == 220,
+        }
+    }
+}
+
 /// How a session of a bot ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {

@@ -13,6 +13,8 @@ pub struct BotCounts(Vec<KindCounts>);
 #[derive(Debug, Default)]
 pub struct KindCounts {
     ends: [u64; End::ALL.len()],
+    /// Those that went as their kind means to. At most those that ended.
+    complete: u64,
     replies: Replies,
 }
 
@@ -22,9 +24,11 @@ impl BotCounts {
         self.of_kind(kind).replies.count(code);
     }
 
-    /// Counts the end of a session.
-    pub fn count_end(&mut self, kind: Kind, end: End) {
-        self.of_kind(kind).ends[end as usize] += 1;
+    /// Counts the end of a session, and whether it went as its kind means to.
+    pub fn count_end(&mut self, kind: Kind, end: End, is_complete: bool) {
+        let counts = self.of_kind(kind);
+        counts.ends[end as usize] += 1;
+        counts.complete += u64::from(is_complete);
     }
 
     fn of_kind(&mut self, kind: Kind) -> &mut KindCounts {
@@ -37,6 +41,18 @@ impl BotCounts {
     /// Sessions that ended.
     pub fn sessions(&self) -> u64 {
         self.0.iter().map(KindCounts::sessions).sum()
+    }
+
+    /// Sessions of all kinds that went as their kind means to.
+    pub fn complete(&self) -> u64 {
+        self.0.iter().map(|counts| counts.complete).sum()
+    }
+
+    /// Of the kind whose sessions are timed: how many are not among the latencies, because they are not
+    /// complete, and of how many.
+    pub fn left_out(&self) -> (u64, u64) {
+        let of = |counts: &KindCounts| (counts.sessions() - counts.complete, counts.sessions());
+        self.0.get(Kind::Refused as usize).map_or((0, 0), of)
     }
 
     /// Sessions of all kinds that ended in this way.
@@ -56,6 +72,7 @@ impl BotCounts {
             for (ours, theirs) in ours.ends.iter_mut().zip(theirs.ends) {
                 *ours += theirs;
             }
+            ours.complete += theirs.complete;
             ours.replies.merge(&theirs.replies);
         }
     }
@@ -65,6 +82,11 @@ impl KindCounts {
     /// Sessions that ended.
     pub fn sessions(&self) -> u64 {
         self.ends.iter().sum()
+    }
+
+    /// Those that went as their kind means to.
+    pub fn complete(&self) -> u64 {
+        self.complete
     }
 
     /// Those that ended in this way.
@@ -89,14 +111,19 @@ mod tests {
         for _ in 0..3 {
             let mut counts = BotCounts::default();
             counts.count_reply(Kind::EarlyTalker, 554);
-            counts.count_end(Kind::EarlyTalker, End::Closed);
-            counts.count_end(Kind::Silent, End::TimedOut);
+            counts.count_end(Kind::EarlyTalker, End::Closed, true);
+            counts.count_end(Kind::Silent, End::TimedOut, false);
+            counts.count_end(Kind::Refused, End::Left, true);
+            counts.count_end(Kind::Refused, End::NotConnected, false);
+            counts.count_end(Kind::Refused, End::Reset, false);
             whole.merge(&counts);
         }
         let by_kind: Vec<_> =
             whole.by_kind().map(|(kind, counts)| (kind, counts.sessions(), counts.replies())).collect();
         let early = (Kind::EarlyTalker, 3, BTreeMap::from([(554, 3)]));
-        assert_eq!(by_kind, [early, (Kind::Silent, 3, BTreeMap::new())]);
-        assert_eq!((whole.sessions(), whole.ended(End::Closed), whole.ended(End::Left)), (6, 3, 0));
+        let none = BTreeMap::new;
+        assert_eq!(by_kind, [(Kind::Refused, 9, none()), early, (Kind::Silent, 3, none())]);
+        assert_eq!((whole.sessions(), whole.ended(End::Closed), whole.ended(End::Left)), (15, 3, 3));
+        assert_eq!((whole.complete(), whole.left_out()), (6, (6, 9)));
     }
 }

@@ -140,6 +140,28 @@ fn a_server_that_turns_bots_away_is_counted_and_no_failure() {
 }
 
 #[test]
+fn sessions_that_were_not_served_are_no_sessions_a_second() {
+    let server = Server::start(Oddity::GoesAway);
+    let folder = tempfile::tempdir().expect("folder");
+    let page = folder.path().join("page");
+    let arguments = "-c 1 -m 5 --scenario bots --bots refused --bot-time 5s --fail-if sessions>0 --html";
+    let (ended, report) = reported(&server, &format!("{arguments} {}", page.display()));
+    // The first one is, and then nobody listens.
+    assert_eq!(ended.code, Some(3), "{}", ended.text);
+    let result = &report["result"];
+    let counted =
+        ["sessions_per_second", "elapsed_seconds"].map(|key| result[key].as_f64().expect("a number"));
+    assert_eq!((counted[0] * counted[1]).round() as u64, 1, "{}", ended.text);
+    let refused = &report["bots"]["refused"];
+    assert_eq!((&refused["sessions"], &refused["complete"]), (&5.into(), &1.into()));
+    assert_eq!(result["latency_microseconds"]["session"]["count"], 1);
+    assert!(ended.says("5 ended of 5 begun, 1 complete"), "{}", ended.text);
+    let left_out = "session leaves out 4 of 5 sessions of the kind refused, which are not complete";
+    assert!(ended.says(left_out), "{}", ended.text);
+    assert!(fs::read_to_string(page).expect("a page").contains(left_out));
+}
+
+#[test]
 fn a_run_of_bots_ends_in_time_whatever_they_wait_for() {
     let server = Server::start(Oddity::None);
     let (ended, report) =

@@ -187,9 +187,10 @@ fn phases(title: &str, report: &Report<'_>) -> String {
                 write!(rows, "<tr><td>{}</td><td>{}</td>{cells}</tr>", phase.name(), thousands(count as f64));
         }
     }
+    let left_out = report.left_out().map_or(String::new(), |words| format!("<p>{}</p>", escape(&words)));
     format!(
         "<section><h2>{title}</h2><div class=wide><table><tr><th>phase<th>count<th>p50<th>p90<th>p99<th>p99.9\
-         <th>p99.99<th>longest</tr>{rows}</table></div></section>"
+         <th>p99.99<th>longest</tr>{rows}</table></div>{left_out}</section>"
     )
 }
 
@@ -231,8 +232,7 @@ fn configuration(title: &str, report: &Report<'_>) -> String {
     }
     if report.plan.bots.is_some() {
         rows.retain(|(name, _)| !matches!(*name, "message" | "messages"));
-        let sessions = format!("{} ended of {} begun", tally.bots.sessions(), tally.started);
-        rows.insert(3, ("sessions", sessions));
+        rows.insert(3, ("sessions", report.bot_sessions()));
         rows.extend(report.bots());
     } else if let Some(tls) = report.tls() {
         rows.insert(3, ("TLS", tls));
