@@ -50,8 +50,9 @@ fn clients(criterion: &mut Criterion) {
     let now = clock.after(Duration::ZERO);
     let clients = Clients::new(PLACES, &[7; 16]);
     let known = 200_000_u32;
-    let seats: Vec<Seat> =
-        (0..known).filter_map(|number| clients.enter(address(number), &limits, now).ok().flatten()).collect();
+    let seats: Vec<Seat> = (0..known)
+        .filter_map(|number| clients.enter(address(number), &limits, now, |_| {}).ok().flatten())
+        .collect();
     let mut state = 1;
     let mut group = criterion.benchmark_group("clients, a million places");
     group.bench_function("pay, any client", |bench| {
@@ -72,7 +73,7 @@ fn clients(criterion: &mut Criterion) {
     group.bench_function("enter and leave, any client", |bench| {
         bench.iter(|| {
             let number = next(&mut state) % known;
-            if let Ok(Some(seat)) = clients.enter(black_box(address(number)), &limits, now) {
+            if let Ok(Some(seat)) = clients.enter(black_box(address(number)), &limits, now, |_| {}) {
                 clients.leave(seat);
             }
         });

@@ -8,6 +8,7 @@ mod checked;
 mod service_user;
 mod state;
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 pub use self::checked::Checked;
@@ -52,6 +53,9 @@ fn check_for(file: Option<&Path>, running: Option<&Config>, key: Option<Key>) ->
         if let Some(text) = root_note(config, rustix::process::geteuid().is_root()) {
             warnings.push(Warning(places.finding("listener.address", text)));
         }
+        if let Some(text) = public_resolvers_note(config, running.is_some()) {
+            warnings.push(Warning(places.finding("dns.servers", text)));
+        }
         // A running server has read them, and may not do so any more.
         if running.is_none()
             && let Some(text) = name_servers_problem(config)
@@ -85,6 +89,55 @@ pub fn lists(config: &Config, key: Option<Key>) -> Result<(Lists, Vec<Warning>),
 fn name_servers_problem(config: &Config) -> Option<String> {
     let of_system = config.asks_dns() && config.dns.servers.is_none();
     of_system.then(lookup::name_servers_of_system)?.err().map(|error| no_name_servers(&error))
+}
+
+/// Resolvers that serve everybody: Google, Cloudflare, Quad9, OpenDNS.
+const PUBLIC_RESOLVERS: [&str; 16] = [
+    "8.8.8.8",
+    "8.8.4.4",
+    "2001:4860:4860::8888",
+    "2001:4860:4860::8844",
+    "1.1.1.1",
+    "1.0.0.1",
+    "2606:4700:4700::1111",
+    "2606:4700:4700::1001",
+    "9.9.9.9",
+    "149.112.112.112",
+    "2620:fe::fe",
+    "2620:fe::9",
+    "208.67.222.222",
+    "208.67.220.220",
+    "2620:119:35::35",
+    "2620:119:53::53",
+];
+
+/// Lists in the DNS are asked through somebody whom they do not answer.
+fn public_resolvers_note(config: &Config, is_running: bool) -> Option<String> {
+    if config.front.rules.lists.is_empty() {
+        return None;
+    }
+    let servers = match &config.dns.servers {
+        Some(servers) => servers.clone(),
+        None if is_running => return None,
+        None => lookup::name_servers_of_system().ok()?,
+    };
+    public_among(&servers)
+}
+
+fn public_among(servers: &[SocketAddr]) -> Option<String> {
+    let is_public = |server: &&SocketAddr| {
+        let address = server.ip().to_canonical();
+        PUBLIC_RESOLVERS.iter().any(|public| public.parse() == Ok(address))
+    };
+    let public: Vec<String> =
+        servers.iter().filter(is_public).map(|server| server.ip().to_string()).collect();
+    (!public.is_empty()).then(|| {
+        format!(
+            "{} serves everybody, and most lists in the DNS give such resolvers no answer or a wrong one, so that [[dnsbl]] counts \
+             nothing; run a resolver of your own and name it here, such as servers = [\"127.0.0.1:53\"]",
+            public.join(", ")
+        )
+    })
 }
 
 /// That the system's name servers are not known, and what to do.
@@ -191,6 +244,22 @@ fn refused(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn resolvers_that_serve_everybody_are_told_of_in_any_spelling() {
+        let servers = |texts: &[&str]| -> Vec<SocketAddr> {
+            texts.iter().map(|text| text.parse().expect("an address")).collect()
+        };
+        assert_eq!(
+            public_among(&servers(&["127.0.0.1:53", "[::1]:53", "192.0.2.1:5353", "8.8.8.9:53"])),
+            None
+        );
+        for public in ["8.8.8.8:53", "[::ffff:1.1.1.1]:53", "[2620:fe:0:0::fe]:53", "9.9.9.9:5353"] {
+            let text = public_among(&servers(&["127.0.0.1:53", public]));
+            assert!(text.is_some_and(|text| !text.contains("127.0.0.1 ")), "{public}");
+        }
+        assert!(PUBLIC_RESOLVERS.iter().all(|public| public.parse::<std::net::IpAddr>().is_ok()));
+    }
 
     #[test]
     fn root_is_told_where_strangers_can_connect() {

@@ -161,7 +161,7 @@ fn domains_without_mail(root: &mut Section<'_>, domains: &[DomainPattern]) -> Ve
     const KEY: &str = "domains_without_mail";
     let found = root.texts(
         KEY,
-        "as `domains`",
+        "domains, as in `domains`",
         Fallback::Computed { example: "[\"old.example.org\", \"*.old.example.org\"]", default: "none" },
         "Domains that take no mail, as their null MX says (RFC 7505): `556 5.1.10` to every recipient, postmaster among them. They win over `domains`, and need not be in it.",
         names::pattern,

@@ -363,6 +363,7 @@ fn repeated(path: &Path, octets: &[u8], listed: &Listed) -> Result<Noted, Vec<Pr
 struct Reach<'a> {
     judge: &'a Judge<'a>,
     domains: DomainPatterns,
+    without_mail: DomainPatterns,
     /// One bit an ASCII octet that no local-part may hold.
     denied: u128,
 }
@@ -371,7 +372,12 @@ impl<'a> Reach<'a> {
     fn new(judge: &'a Judge<'a>) -> Self {
         let denied = judge.rules.local_part_deny.bytes().filter(u8::is_ascii);
         let denied = denied.fold(0, |set, octet| set | 1_u128 << octet);
-        Self { judge, domains: DomainPatterns::new(judge.rules.domains), denied }
+        Self {
+            judge,
+            domains: DomainPatterns::new(judge.rules.domains),
+            without_mail: DomainPatterns::new(judge.rules.domains_without_mail),
+            denied,
+        }
     }
 
     /// Why an entry does not get its mail, if so.
@@ -381,7 +387,7 @@ impl<'a> Reach<'a> {
             RecipientEntry::Mailbox { local_part, domain } => (local_part.as_str(), domain),
             RecipientEntry::CatchAll(domain) => ("", domain),
         };
-        if rules.domains_without_mail.iter().any(|without| without.matches(domain)) {
+        if self.without_mail.match_any(domain.as_bytes()) {
             return Some(format!("`domains_without_mail` has {domain:?}, so this recipient gets no mail"));
         }
         if !self.domains.is_empty() && !self.domains.match_any(domain.as_bytes()) {

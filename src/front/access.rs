@@ -121,6 +121,19 @@ impl Rule {
         !self.ehlo.is_empty() || !self.reverse_path.is_empty()
     }
 
+    /// Whether it matches wherever the other one does.
+    pub fn covers(&self, other: &Self) -> bool {
+        let holds = |ours: &DomainPatterns, theirs: &DomainPatterns| {
+            ours.is_empty() || !theirs.is_empty() && ours.hold_all(theirs)
+        };
+        let holds_networks = match (&self.networks, &other.networks) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(ours), Some(theirs)) => ours.holds_all(theirs),
+        };
+        holds_networks && holds(&self.ehlo, &other.ehlo) && holds(&self.reverse_path, &other.reverse_path)
+    }
+
     fn matches(&self, facts: &Facts<'_>) -> Match {
         if self.networks.as_ref().is_some_and(|networks| !networks.contains(facts.client)) {
             return Match::No;
@@ -162,6 +175,24 @@ mod tests {
             reverse_path: patterns(reverse_path),
             action,
             text: None,
+        }
+    }
+
+    #[test]
+    fn a_rule_covers_those_that_name_no_more_than_it() {
+        let rule = |networks, ehlo, reverse_path| rule(networks, ehlo, reverse_path, Action::Refuse);
+        let wide = rule(&["10.0.0.0/8"], &[], &[]);
+        let named = rule(&["10.0.0.0/8"], &["*.dyn.test"], &[]);
+        assert!(rule(&[], &[], &[]).covers(&named) && wide.covers(&named));
+        assert!(wide.covers(&rule(&["10.1.0.0/16"], &["x.test"], &["y.test"])));
+        assert!(named.covers(&rule(&["10.1.2.3"], &["a.dyn.test"], &[])));
+        for other in [
+            rule(&[], &[], &[]),
+            rule(&["10.0.0.0/8", "192.0.2.1"], &["a.dyn.test"], &[]),
+            rule(&["10.0.0.1"], &[], &["y.test"]),
+            rule(&["10.0.0.1"], &["dyn.test"], &[]),
+        ] {
+            assert!(!named.covers(&other), "{other:?}");
         }
     }
 

@@ -6,8 +6,8 @@
 //! that was seen longest ago makes room.
 //!
 //! Pools of a large sender retry from other addresses; so the network that counts is a wide one, and a domain
-//! that vouches for its addresses counts instead of them. The null reverse-path is greylisted at the end of the
-//! mail data, not at RCPT: others verify our addresses with it.
+//! that vouches for its addresses counts instead of them. The null reverse-path is greylisted at the end of
+//! the mail data, not at RCPT: others verify our addresses with it.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -179,8 +179,8 @@ impl Greylist {
         })
     }
 
-    /// Takes in what was remembered of an envelope, before anybody else uses the table. False when it is none,
-    /// or there is no place for it.
+    /// Takes in what was remembered of an envelope, before anybody else uses the table. False when it is
+    /// none, or there is no place for it.
     pub fn restore(&self, octets: Remembered) -> bool {
         let [n0, n1, n2, n3, w0, w1, w2, w3, w4, w5, w6, w7] = octets;
         let number = u32::from_le_bytes([n0, n1, n2, n3]);

@@ -41,6 +41,11 @@ impl Networks {
         }
     }
 
+    /// Whether it holds all addresses of another set. False where only neighbours of it together do.
+    pub fn holds_all(&self, others: &Self) -> bool {
+        self.v4.holds_all(&others.v4) && self.v6.holds_all(&others.v6)
+    }
+
     /// Octets that it takes.
     pub fn bytes(&self) -> usize {
         2 * (size_of_val(&*self.v4.firsts) + size_of_val(&*self.v6.firsts))
@@ -76,6 +81,14 @@ impl<T: Copy + Ord> Ranges<T> {
         let after = self.firsts.partition_point(|first| *first <= address);
         after.checked_sub(1).and_then(|index| self.lasts.get(index)).is_some_and(|last| address <= *last)
     }
+
+    fn holds_all(&self, others: &Self) -> bool {
+        let holds = |first: &T, last: &T| {
+            let after = self.firsts.partition_point(|before| before <= first);
+            after.checked_sub(1).and_then(|index| self.lasts.get(index)).is_some_and(|end| last <= end)
+        };
+        others.firsts.iter().zip(&others.lasts).all(|(first, last)| holds(first, last))
+    }
 }
 
 #[cfg(test)]
@@ -84,6 +97,23 @@ mod tests {
 
     fn network(text: &str) -> Network {
         Network::parse(text).expect("a network")
+    }
+
+    #[test]
+    fn a_set_holds_another_one_whose_networks_are_all_in_its_own() {
+        let set = |texts: &[&str]| Networks::new(texts.iter().map(|text| network(text)));
+        let wide = set(&["10.0.0.0/8", "2001:db8::/32"]);
+        for (others, held) in [
+            (&["10.1.0.0/16", "10.0.0.0/8", "2001:db8:1::1"][..], true),
+            (&["::ffff:10.0.0.1"], true),
+            (&[], true),
+            (&["10.255.255.255", "11.0.0.0"], false),
+            (&["0.0.0.0/0"], false),
+            (&["2001:db8::/31"], false),
+        ] {
+            assert_eq!(wide.holds_all(&set(others)), held, "{others:?}");
+        }
+        assert!(!set(&[]).holds_all(&wide));
     }
 
     #[test]

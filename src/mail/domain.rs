@@ -47,6 +47,15 @@ impl DomainPatterns {
         self.exact.is_empty() && self.below.is_empty()
     }
 
+    /// Whether they accept every domain that the others accept.
+    pub fn hold_all(&self, others: &Self) -> bool {
+        others.exact.iter().all(|exact| self.match_any(exact))
+            && others
+                .below
+                .iter()
+                .all(|below| self.below.iter().any(|above| below == above || is_below(below, above)))
+    }
+
     /// Whether one of them accepts a domain, which is given in lower case as A-labels.
     pub fn match_any(&self, domain: &[u8]) -> bool {
         self.exact.contains(domain) || self.below.iter().any(|above| is_below(domain, above))
@@ -73,5 +82,27 @@ mod tests {
             assert_eq!(all.match_any(domain.as_bytes()), one, "{domain:?}");
         }
         assert!(!all.is_empty() && DomainPatterns::new(&[]).is_empty());
+    }
+
+    #[test]
+    fn patterns_hold_those_that_accept_nothing_else() {
+        let patterns = |names: &[&str]| {
+            let pattern = |name: &&str| match name.strip_prefix("*.") {
+                Some(above) => DomainPattern::Below(above.to_owned()),
+                None => DomainPattern::Exact((*name).to_owned()),
+            };
+            DomainPatterns::new(&names.iter().map(pattern).collect::<Vec<_>>())
+        };
+        let all = patterns(&["x.test", "*.y.test"]);
+        for (others, held) in [
+            (&["x.test"][..], true),
+            (&["a.y.test", "*.y.test", "*.b.y.test"], true),
+            (&["y.test"], false),
+            (&["*.x.test"], false),
+            (&["*.test"], false),
+            (&["x.test", "z.test"], false),
+        ] {
+            assert_eq!(all.hold_all(&patterns(others)), held, "{others:?}");
+        }
     }
 }

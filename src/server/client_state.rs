@@ -3,11 +3,12 @@
 //!
 //! ```text
 //!   magic 8 │ secret of the table 16 │ its buckets 8 │ count 8 │ clients, 16 each …
-//!           │ secret of the greylist 16 │ its buckets 8 │ count 8 │ envelopes, 12 each … │ CRC-32C of all before 4
+//!           │ secret of the greylist 16 │ its buckets 8 │ count 8 │ envelopes, 12 each …
+//!           │ CRC-32C of all before 4
 //! ```
 //!
-//! Where nobody is greylisted the second line is zeros up to its count. The version before, which is read, too,
-//! has neither counts nor greylist: its clients go on to the checksum.
+//! Where nobody is greylisted the second line is zeros. The version before, which is read, too, has neither
+//! counts nor greylist: its clients go on to the checksum.
 //!
 //! It is read before anybody listens, and written anew by a thread of its own, each minute in which something
 //! has changed and at the end. A file that cannot be read is said once and ignored: without it clients have

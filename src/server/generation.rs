@@ -45,9 +45,9 @@ pub(super) struct Generation {
 pub(super) type TlsOf<'a> = &'a dyn Fn(&Listener) -> Result<Option<Arc<tls::ServerConfig>>, String>;
 
 impl Generation {
-    /// With a service for each shard. `before`: what clients were checked by, which goes on where the rules are
-    /// the same, with what is known of lists. `greylist`: that of the generation before, or what was remembered. The
-    /// first one that greylists begins an empty one where there is none.
+    /// With a service for each shard. `before`: what clients were checked by, which goes on where the rules
+    /// are the same, with what is known of lists. `greylist`: that of the generation before, or what was
+    /// remembered. The first one that greylists begins an empty one where there is none.
     pub(super) fn new(
         number: u64,
         config: Config,

@@ -43,8 +43,11 @@ const SEEDS: u64 = 400;
 /// A busy machine tries fewer of them, and says how many.
 const TIME_MAX: Duration = Duration::from_secs(50);
 
-/// How long a recipient waits; how exact the shard's timers are; and some turns that take time.
-const WAIT_MAX: Duration = Duration::from_millis(3000 + 125 + 275);
+/// How long a recipient waits.
+const WAIT_MAX: Duration = Duration::from_secs(3);
+
+/// How exact the shard's timers are, and some turns that take time.
+const SLACK: Duration = Duration::from_millis(125 + 275);
 
 /// Turns in which clients come and the network has faults.
 const STORM_TURNS: u64 = 2500;
@@ -125,7 +128,7 @@ pub fn settings(config: &Config, checks: &Checks, asks_store: bool) -> Settings 
 
 impl Simulation {
     fn new(seed: u64) -> Self {
-        let is_calm = seed % 3 == 0;
+        let is_calm = seed.is_multiple_of(3);
         let world = World::new(seed, Faults::ALL);
         let room = |bound| usize::try_from(1 + world.random(bound)).expect("small");
         let (asks, answers) = if is_calm { (ROOM, ROOM) } else { (room(60), room(60)) };
@@ -233,6 +236,8 @@ impl Model {
             let ruling = checks.judge(&subject, None, &mut Asking::new(&mut known), now, &mut Vec::new());
             let Ruling { refusal, greylist, .. } = ruling.expect("all is known");
             let refusal = refusal.map(|refusal| text(checks, refusal));
+            // The null sender is asked to come back at the end of its mail data.
+            let greylist = greylist.filter(|_| !from.is_empty());
             let refusal = refusal.or(greylist.map(|_| "451 4.7.1".to_owned()));
             let told = match refusal {
                 _ if checks.enter(client, false) == Entry::Trusted => taken(),
@@ -315,8 +320,8 @@ fn check_greeting(simulation: &Simulation, visitor: &Visitor) {
     let is_dropped = checks.drops(&score).is_some();
     // Lists of good clients may have failed.
     let may_be_dropped = is_dropped || (!simulation.is_calm && simulation.rules.thresholds.drop.is_some());
-    let waited = greeting.at - visitor.connected_at;
-    assert!(waited <= delay + WAIT_MAX - Duration::from_secs(3), "greeted after {waited:?}: {visitor:?}");
+    let waited = greeting.at.saturating_sub(visitor.connected_at);
+    assert!(waited <= delay + SLACK, "greeted after {waited:?}: {visitor:?}");
     if visitor.manner == Manner::Early {
         let greets_early = delay.is_zero() || score.total() < 0 || !simulation.is_calm;
         assert!(text.starts_with("554 5.5.0") || may_be_dropped || greets_early, "{visitor:?}");
@@ -336,10 +341,10 @@ fn check_reply(simulation: &Simulation, visitor: &Visitor, reply: &Reply, allowe
         Asked::Mail => assert!(text.starts_with("250 2.1.0"), "{visitor:?}"),
         Asked::Recipient(number, exists) => {
             let sent_at = visitor.transactions[*number].1.expect("it was sent");
-            let waited = *at - sent_at.max(visitor.connected_at);
+            let waited = at.saturating_sub(sent_at.max(visitor.connected_at));
             // A turn in which nothing happens takes a second at the most.
             let store = Duration::from_secs(u64::from(simulation.desk.is_some()));
-            assert!(waited <= WAIT_MAX + store, "answered after {waited:?}: {visitor:?}");
+            assert!(waited <= WAIT_MAX + SLACK + store, "answered after {waited:?}: {visitor:?}");
             let mut allowed = allowed[*number][usize::from(!exists)].clone();
             if allowed.contains("451 4.7.1") && *at >= RETRY_AFTER {
                 // It may have come before.
@@ -412,7 +417,9 @@ fn clients_are_told_what_the_facts_say_whatever_becomes_of_the_questions() {
                 "seed {seed} fails; SIMULATION_SEED={seed} cargo test --test simulation front_line runs it again"
             );
         };
-        told.into_iter().for_each(|(told, times)| *seen.entry(told).or_default() += times);
+        for (told, times) in told {
+            *seen.entry(told).or_default() += times;
+        }
     }
     println!("{tried} seeds hold; told: {seen:#?}; {:?}", start.elapsed());
     // A simulation in which nothing happens proves nothing.

@@ -246,7 +246,7 @@ fn no_command_but_rcpt_says_anything_about_a_recipient() {
                 client.reply()
             });
         assert!(
-            replies[0].starts_with("5") && replies.iter().all(|reply| *reply == replies[0]),
+            replies[0].starts_with('5') && replies.iter().all(|reply| *reply == replies[0]),
             "{replies:?}"
         );
     }

@@ -28,17 +28,15 @@ pub(super) fn read(root: &mut Section<'_>) -> (Vec<Rule>, Vec<PathBuf>) {
     );
     let (mut rules, mut files) = (Vec::<Rule>::new(), Vec::new());
     for section in sections {
-        // What such a rule needs to know comes after the greeting, and the rules after it wait for that.
-        let waits = rules.iter().any(|rule| rule.action != Action::Warn && rule.names_more_than_networks());
-        let (rule, file) = read_rule(section, waits);
+        let (rule, file) = read_rule(section, &rules);
         rules.push(rule);
         files.extend(file);
     }
     (rules, files)
 }
 
-/// A rule, and its file of networks. `waits`: a rule before it decides after the greeting only.
-fn read_rule(mut section: Section<'_>, waits: bool) -> (Rule, Option<PathBuf>) {
+/// A rule, and its file of networks. `before`: the rules before it.
+fn read_rule(mut section: Section<'_>, before: &[Rule]) -> (Rule, Option<PathBuf>) {
     const PATTERN: &str = "domains such as \"example.org\" or \"*.example.org\"";
     section.reloads_but(&[]);
     let networks = read_inline(&mut section);
@@ -81,6 +79,8 @@ fn read_rule(mut section: Section<'_>, waits: bool) -> (Rule, Option<PathBuf>) {
     let names_more = !ehlo.is_empty() || !reverse_path.is_empty();
     let faulty =
         ["networks", "networks_file", "ehlo", "reverse_path"].into_iter().any(|key| section.faulty(key));
+    // What such a rule needs to know comes after the greeting, and the rules after it wait for that.
+    let waits = before.iter().any(|rule| rule.action != Action::Warn && rule.names_more_than_networks());
     match action {
         Some(Action::Trust | Action::Refuse | Action::Drop) if !names_networks && !names_more && !faulty => {
             let text = "this rule names nobody, so it would match everybody; name networks, EHLO names or reverse-paths. A listener \
@@ -106,14 +106,30 @@ fn read_rule(mut section: Section<'_>, waits: bool) -> (Rule, Option<PathBuf>) {
         let text = "this file names no network, so the rule matches nobody";
         section.warn("networks_file", text.to_owned());
     }
-    section.finish();
     let is_any = networks.is_empty() && from_file.is_none();
     let networks = networks.into_iter().chain(from_file.unwrap_or_default());
     let networks = (!is_any).then(|| Arc::new(Networks::new(networks)));
     let (ehlo, reverse_path) = (DomainPatterns::new(&ehlo), DomainPatterns::new(&reverse_path));
     let text = text.map(Into::into);
     let action = action.unwrap_or(Action::Warn);
-    (Rule { networks, ehlo, reverse_path, action, text }, networks_file)
+    let rule = Rule { networks, ehlo, reverse_path, action, text };
+    warn_of_shadow(&rule, before, faulty, &mut section);
+    section.finish();
+    (rule, networks_file)
+}
+
+/// Tells of a rule that never decides because one before it always does.
+fn warn_of_shadow(rule: &Rule, before: &[Rule], faulty: bool, section: &mut Section<'_>) {
+    let names_nobody = rule.networks.as_ref().is_some_and(|networks| networks.is_empty());
+    let covers = |earlier: &Rule| earlier.action != Action::Warn && earlier.covers(rule);
+    if let Some(place) = before.iter().position(covers).filter(|_| !faulty && !names_nobody) {
+        let text = format!(
+            "this rule never matches: [[access]] rule {}, counted from 1, matches wherever this one would, and decides; put this one \
+             before it, or remove it",
+            place + 1
+        );
+        section.warn("action", text);
+    }
 }
 
 /// What the reply says.

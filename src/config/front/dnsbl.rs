@@ -89,6 +89,15 @@ fn read_list(mut section: Section<'_>) -> Option<List> {
     })
 }
 
+/// The score of a client that is on every list that knows it and speaks against it.
+pub(super) fn worst_score(lists: &[List]) -> i32 {
+    let sum = |other: Families| {
+        let known = lists.iter().filter(|list| list.families != other);
+        known.map(|list| list.weight.max(0)).sum::<i32>()
+    };
+    sum(Families::V4).max(sum(Families::V6))
+}
+
 /// What a score means.
 pub(super) struct Score {
     pub(super) thresholds: Thresholds,
@@ -97,7 +106,7 @@ pub(super) struct Score {
 }
 
 /// Reads what a score means.
-pub(super) fn read_score(root: &mut Section<'_>, has_lists: bool) -> Score {
+pub(super) fn read_score(root: &mut Section<'_>, lists: &[List]) -> Score {
     let mut section = root.table("score", "What the weights of a client's listings come to.");
     section.reloads_but(&[]);
     let mut threshold = |key, example, doc| {
@@ -120,11 +129,21 @@ pub(super) fn read_score(root: &mut Section<'_>, has_lists: bool) -> Score {
         &[("refuse", false), ("warn", true)],
         "`warn`: nobody is refused, and the log says who would be.",
     );
-    if (refuse.is_some() || drop.is_some()) && !has_lists {
+    let most = worst_score(lists);
+    if lists.is_empty() && (refuse.is_some() || drop.is_some()) {
         section.warn(
             "refuse",
             "no [[dnsbl]] is given, so every score is 0 and nobody is refused by it".to_owned(),
         );
+    } else {
+        for (key, threshold) in [("refuse", refuse), ("drop", drop)] {
+            if let Some(threshold) = threshold.filter(|threshold| *threshold > most) {
+                let text = format!(
+                    "{threshold} is never reached: a client that is on every list has a score of {most}; lower it, or raise weights"
+                );
+                section.warn(key, text);
+            }
+        }
     }
     section.finish();
     Score { thresholds: Thresholds { refuse, drop }, warns }

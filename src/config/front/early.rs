@@ -26,8 +26,8 @@ pub(super) struct Early {
     pub(super) state: Option<PathBuf>,
 }
 
-/// Reads the table.
-pub(super) fn read(root: &mut Section<'_>) -> Early {
+/// Reads the table. `has_bad_lists`: lists may speak against a client.
+pub(super) fn read(root: &mut Section<'_>, has_bad_lists: bool) -> Early {
     let mut section = root.table("early", "What is looked at before the mail data.");
     section.reloads_but(&["state"]);
     let early = Early {
@@ -63,6 +63,11 @@ pub(super) fn read(root: &mut Section<'_>) -> Early {
             "A file in which it is kept across restarts which clients proved good, and whom the greylist knows.",
         ),
     };
+    if early.greylist == Greylisting::Suspicious && !has_bad_lists {
+        let text = "no [[dnsbl]] has a weight above 0, so nobody is suspicious and nobody is asked to come back; name a list, or \
+                    write \"unknown\"";
+        section.warn("greylist", text.to_owned());
+    }
     section.finish();
     early
 }

@@ -24,8 +24,8 @@ pub struct Front {
 pub(super) fn read(root: &mut Section<'_>) -> Front {
     let (access, network_files) = access::read(root);
     let lists = dnsbl::read_lists(root);
-    let score = dnsbl::read_score(root, !lists.is_empty());
-    let early = early::read(root);
+    let score = dnsbl::read_score(root, &lists);
+    let early = early::read(root, dnsbl::worst_score(&lists) > 0);
     let rules = CheckRules {
         access,
         lists,

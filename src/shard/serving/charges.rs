@@ -44,10 +44,7 @@ impl Serving {
     /// Charges the client with a recipient that it names. Who has named too many that nobody knows is told
     /// nothing more: another answer to those that exist would say which do.
     pub(super) fn charge_recipient<R: Ring>(&mut self, context: &mut Context<R>) -> Result<(), Denial> {
-        let is_over = |seat: &Seat| seat.is_over(Event::UnknownRecipient, context.turn.moment);
-        if self.seat.as_ref().is_some_and(is_over) {
-            self.deny(Denial::TOO_MANY_UNKNOWN, context)?;
-        }
+        self.look_for_guesses(context)?;
         self.charge(Event::Recipient, Denial::TOO_MANY_RECIPIENTS, context)
     }
 
@@ -55,7 +52,6 @@ impl Serving {
     /// before the client is told. While the answer was awaited, other sessions of the client may have named
     /// too many: then it is told nothing of any.
     pub(super) fn charge_verdict<R: Ring>(&mut self, verdict: Verdict, context: &mut Context<R>) -> Verdict {
-        let moment = context.turn.moment;
         let charged = match verdict {
             Verdict::UnknownRecipient => {
                 self.charge(Event::UnknownRecipient, Denial::TOO_MANY_UNKNOWN, context)
@@ -66,17 +62,19 @@ impl Serving {
             | Verdict::DeniedLocalPart
             | Verdict::Unstorable
             | Verdict::MailboxFull
-            | Verdict::TryAgain => {
-                let is_over = |seat: &Seat| seat.is_over(Event::UnknownRecipient, moment);
-                if self.seat.as_ref().is_some_and(is_over) {
-                    self.deny(Denial::TOO_MANY_UNKNOWN, context)
-                } else {
-                    Ok(())
-                }
-            }
+            | Verdict::TryAgain => self.look_for_guesses(context),
             Verdict::Denied(_) => Ok(()),
         };
         charged.map_or_else(Verdict::Denied, |()| verdict)
+    }
+
+    /// Whether the client may still learn who exists.
+    fn look_for_guesses<R: Ring>(&mut self, context: &mut Context<R>) -> Result<(), Denial> {
+        let is_over = |seat: &Seat| seat.is_over(Event::UnknownRecipient, context.turn.moment);
+        if self.seat.as_ref().is_some_and(is_over) {
+            return self.deny(Denial::TOO_MANY_UNKNOWN, context);
+        }
+        Ok(())
     }
 
     /// Charges the client with an event, of which it may have had too many.

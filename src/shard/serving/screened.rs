@@ -26,6 +26,8 @@ pub(super) struct Screening {
     pub(super) ruling: Option<Ruling>,
     /// The number of the question that waits for it.
     pub(super) waits: Option<u32>,
+    /// The number of the question that waited last, and until when at most.
+    pub(super) waits_until: Option<(u32, Instant)>,
     /// Transactions since a message was stored.
     pub(super) fruitless: u8,
 }

@@ -99,6 +99,7 @@ impl Serving {
             asked_at: context.turn.now,
             ruling: None,
             waits: None,
+            waits_until: None,
             fruitless: 0,
         }));
         self.seat_client(seat);
@@ -271,7 +272,14 @@ impl Serving {
                 if let Some(screening) = &mut self.screening {
                     screening.waits = Some(asked.number());
                     let now = context.turn.now;
-                    let until = (screening.asked_at + ANSWERS_WAIT_MAX).max(now + LATE_ANSWERS_WAIT);
+                    // Answers that come meanwhile do not prolong it.
+                    let until = match screening.waits_until {
+                        Some((number, until)) if number == asked.number() => until,
+                        Some(_) | None => {
+                            (screening.asked_at + ANSWERS_WAIT_MAX).max(now + LATE_ANSWERS_WAIT)
+                        }
+                    };
+                    screening.waits_until = Some((asked.number(), until));
                     self.session.wait_until(until, now);
                 }
                 false
