@@ -151,7 +151,7 @@ fn sessions_that_were_not_served_are_no_sessions_a_second() {
     let result = &report["result"];
     let counted =
         ["sessions_per_second", "elapsed_seconds"].map(|key| result[key].as_f64().expect("a number"));
-    assert!((counted[0] * counted[1] - 1.0).abs() < 0.5, "{}", ended.text);
+    assert!((counted[0] * counted[1] - 1.0).abs() < 0.01, "{}", ended.text);
     let refused = &report["bots"]["refused"];
     assert_eq!((&refused["sessions"], &refused["complete"]), (&5.into(), &1.into()));
     assert_eq!(result["latency_microseconds"]["session"]["count"], 1);
