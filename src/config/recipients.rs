@@ -157,6 +157,11 @@ fn finding(path: &Path, line: Option<usize>, text: String) -> Finding {
     Finding { file: path.display().to_string(), line, key: String::new(), text }
 }
 
+/// That a table holds nobody, if so.
+pub(super) fn empty(path: &Path, listed: &Listed) -> Option<Warning> {
+    (listed.count() == 0).then(|| nobody(path))
+}
+
 fn nobody(path: &Path) -> Warning {
     let text = "this file holds no recipient: `550 5.1.1` for everybody but postmaster; write one address, or @domain for \
                 every local-part of it, a line"
@@ -318,7 +323,11 @@ fn repeated(path: &Path, octets: &[u8], listed: &Listed) -> Result<Noted, Vec<Pr
 }
 
 /// Why an entry does not get the mail that it seems to get, if so.
-fn unreachable(entry: &RecipientEntry, rules: &RecipientRules<'_>, creates: bool) -> Option<String> {
+pub(super) fn unreachable(
+    entry: &RecipientEntry,
+    rules: &RecipientRules<'_>,
+    creates: bool,
+) -> Option<String> {
     let (local_part, domain) = match entry {
         RecipientEntry::Mailbox { local_part, domain } => (local_part.as_str(), domain),
         RecipientEntry::CatchAll(domain) => ("", domain),
