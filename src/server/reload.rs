@@ -96,7 +96,7 @@ impl Plan {
         if let Err(text) = config.check_domains_of_sink(&self.running.config, &needs_restart) {
             return Err(vec![told(Problem(places.finding("domains", text)))]);
         }
-        if let Err(text) = config.check_recipient_map(&self.running.config) {
+        if let Err(text) = config.check_recipient_map() {
             return Err(vec![told(Problem(places.finding("recipients", text)))]);
         }
         let of_sink = config.warnings_of_sink(&needs_restart).into_iter();

@@ -185,3 +185,10 @@ fn another_map_needs_a_restart_and_a_file_does_not() {
     rcpt(&mut client, "carl@x.test", "250 2.1.5");
     rcpt(&mut client, "anna@x.test", "550 5.1.1");
 }
+    // Its own map is at hand all the time.
+    write(&format!("unix:{}:mailboxes", world.socket.display()));
+    let said = reload();
+    assert!(said.contains("reloaded"), "{said}");
+    let mut client = begun(&world.server);
+    rcpt(&mut client, "anna@x.test", "250 2.1.5");
+    rcpt(&mut client, "carl@x.test", "550 5.1.1");
