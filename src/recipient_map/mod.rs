@@ -61,6 +61,7 @@ impl Client<'_> {
                 Ok(Reply::Trouble(why)) => return self.tell(&io::Error::other(format!("it said {why:?}"))),
                 Err(error) => return self.tell(&error),
             }
+                Ok(Reply::Found) if key.starts_with(b"@") => return Found::ByDomain,
         }
         Found::Unlisted
     }

@@ -199,11 +199,13 @@ impl Policy for Recipients {
     }
 
     fn is_named(&self, mailbox: Mailbox<'_>) -> bool {
-        self.is_postmaster(mailbox)
+        self.is_named_without_map(mailbox)
             // A map has said so, or it would not be asked for. Whether it meant the tag as well is not known.
             || (self.asks_map && self.delimiters.untagged(mailbox.local_part).is_none())
-            || self.is_known(mailbox)
-            || self.aliases.is_target(mailbox.whole)
+    }
+
+    fn is_named_without_map(&self, mailbox: Mailbox<'_>) -> bool {
+        self.is_postmaster(mailbox) || self.is_known(mailbox) || self.aliases.is_target(mailbox.whole)
     }
 
     fn aliased(&self, mailbox: Mailbox<'_>) -> Option<Targets<'_>> {
