@@ -10,18 +10,22 @@ mod state;
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 pub use self::checked::Checked;
 use self::checked::sort;
 
-use crate::config::{self, Config, Lists, MapAddress, Misnamed, Places, Problem, Warning};
+use crate::config::{self, Config, Lists, Misnamed, Places, Problem, Warning};
 use crate::dns::lookup;
 use crate::mail::address_table::Key;
 use crate::sink::{Remark, file_limit};
 use crate::smtp::policy::RecipientEntry;
 use crate::tls::certificate::CertificateFile;
 use crate::tls::context as certificates;
-use crate::{doctor, sink};
+use crate::{doctor, recipient_map, sink};
+
+/// A map is on this machine or near it.
+const MAP_REACHED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Checks a configuration file, or without one what is served without one.
 pub fn check(file: Option<&Path>) -> Checked {
@@ -44,7 +48,10 @@ fn check_for(file: Option<&Path>, running: Option<&Config>, key: Option<Key>) ->
         let is_taken = running.is_none_or(|running| config.has_sink_of(running));
         check_store(config, is_taken, &places, &mut problems, &mut warnings);
         check_postmaster(config, &places, &mut warnings);
-        if let Some(text) = map_note(config) {
+        // A running server gave up connecting to others than the one that it asks.
+        if running.is_none()
+            && let Some(text) = map_note(config)
+        {
             warnings.push(Warning(places.finding("recipients", text)));
         }
         if let Some(text) = file_limit::message_note(config, file_limit::bytes_max()) {
@@ -145,15 +152,13 @@ pub fn no_name_servers(error: &std::io::Error) -> String {
     format!("/etc/resolv.conf names nobody to ask: {error}; write `servers` in [dns]")
 }
 
-/// A map is not asked here, because what serves it may be started after this. A socket that is not there is
-/// told of.
+/// That nobody is at a map, if so. It is not asked. What serves it may be started after this, so that is no
+/// problem.
 fn map_note(config: &Config) -> Option<String> {
     let map = config.recipient_map.as_ref()?;
-    let MapAddress::Unix(path) = &map.address else { return None };
-    let error = std::fs::metadata(path).err()?;
+    let error = recipient_map::reach(map, MAP_REACHED_WITHIN).err()?;
     Some(format!(
-        "nobody serves {map} now ({}: {error}): RCPT is answered `451 4.3.0` until somebody does, but for postmaster",
-        path.display()
+        "nobody serves {map} now ({error}): RCPT is answered `451 4.3.0` until somebody does; postmaster and aliases are taken all the same"
     ))
 }
 

@@ -225,6 +225,9 @@ pub const MAP_LISTED_MAX: usize = 64 * 1024;
 /// Recipients that a shard remembers the map not to have.
 pub const MAP_UNLISTED_MAX: usize = 16 * 1024;
 
+/// Recipients that a shard remembers the map not to have answered for.
+pub const MAP_LATE_MAX: usize = 1024;
+
 /// A session waits this long for an answer that is not its client's. For the store's, whether it has a place
 /// for a recipient, RCPT is answered `451` then; any other ends the session with 421.
 pub const INQUIRY_WAIT_MAX: Duration = Duration::from_secs(30);

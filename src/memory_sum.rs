@@ -16,9 +16,10 @@ use crate::limits::{
     ALIAS_TARGETS_MAX, BATCH_FILES_MAX, BATCH_LOADED_BYTES_MAX, ENVELOPE_BYTES_FREE, ENVELOPES_BYTES_MAX,
     GREYLIST_PLACES, HANDOFF_MESSAGES_MAX, HANDSHAKE_BYTES_FREE, HELD_BYTES_MAX, INQUIRIES_AWAY_MAX,
     LISTEN_BACKLOG, MAILBOXES_READY_MAX, MAILDIRS_DOUBTED_MAX, MAILDIRS_KNOWN_MAX, MAILDIRS_TROUBLED_MAX,
-    MAP_INQUIRIES_AWAY_MAX, MAP_LISTED_MAX, MAP_THREADS, MAP_UNLISTED_MAX, OLD_TABLES_BYTES_MAX, ORDERS_MAX,
-    PROXY_V2_BYTES_MAX, REFUSED_CONNECTIONS_MAX, REPLY_BYTES_MAX, SEND_BUFFER_BYTES, SPARE_REPLIES_MAX,
-    SPILLS_AWAY_MAX, STAGING_BYTES, TLS_SESSION_BYTES_MAX, TLS_SESSIONS_MAX, ZEROS_BYTES,
+    MAP_INQUIRIES_AWAY_MAX, MAP_LATE_MAX, MAP_LISTED_MAX, MAP_THREADS, MAP_UNLISTED_MAX,
+    OLD_TABLES_BYTES_MAX, ORDERS_MAX, PROXY_V2_BYTES_MAX, REFUSED_CONNECTIONS_MAX, REPLY_BYTES_MAX,
+    SEND_BUFFER_BYTES, SPARE_REPLIES_MAX, SPILLS_AWAY_MAX, STAGING_BYTES, TLS_SESSION_BYTES_MAX,
+    TLS_SESSIONS_MAX, ZEROS_BYTES,
 };
 use crate::ring::locked_memory;
 use crate::smtp::settings::TlsPolicy;
@@ -310,8 +311,8 @@ impl MemorySum {
             add("recipients of before a reload", before, "twice as much, or 16 MiB, for open sessions");
         }
         if config.recipient_map.is_some() {
-            let names = octets(MAP_LISTED_MAX + MAP_UNLISTED_MAX) * MAP_NAME_BYTES;
-            add("what a map said of recipients", counts.shards * names, "80 Ki names each shard");
+            let names = octets(MAP_LISTED_MAX + MAP_UNLISTED_MAX + MAP_LATE_MAX) * MAP_NAME_BYTES;
+            add("what a map said of recipients", counts.shards * names, "81 Ki names each shard");
         }
         if let Some(file) = &config.aliases {
             let length = std::fs::metadata(file).map_or(0, |facts| facts.len());

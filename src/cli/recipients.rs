@@ -1,14 +1,17 @@
 //! `ringmx recipients`: what is made of files of recipients before the server reads them.
 
 use std::fmt::Display;
+use std::fs::Metadata;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
 
 use super::output::{counted, print, print_each};
-use crate::config::recipients::{self, Content, Judge, compiled};
+use crate::config::recipients::compiled::{self, Access};
+use crate::config::recipients::{self, Content, Judge};
 use crate::mail::tag::Delimiters;
 use crate::smtp::policy::RecipientRules;
 
@@ -25,7 +28,7 @@ pub enum RecipientsCommand {
         /// The file of recipients: one address, or @domain, a line.
         #[arg(value_name = "IN")]
         input: PathBuf,
-        /// The table; one that is there is replaced.
+        /// The table; one that is there is replaced. What is neither a table nor empty is not.
         #[arg(value_name = "OUT")]
         output: PathBuf,
     },
@@ -67,7 +70,18 @@ fn compile(input: &Path, output: &Path, case_sensitive: bool) -> ExitCode {
         Err(problems) => return refuse(&problems),
     };
     print_each("warning: ", &warnings);
-    if let Err(error) = compiled::write(&listed, output) {
+    if listed.count() == 0 {
+        return refuse(&[format!("{} names nobody, so no table is made of it", input.display())]);
+    }
+    let text = std::fs::metadata(input).ok();
+    let is_text = |text: &Metadata, there: Metadata| (text.dev(), text.ino()) == (there.dev(), there.ino());
+    if text.as_ref().zip(std::fs::metadata(output).ok()).is_some_and(|(text, there)| is_text(text, there)) {
+        return refuse(&[format!(
+            "{} is the text itself; name another file for the table",
+            output.display()
+        )]);
+    }
+    let access = compiled::write(&listed, output, text.as_ref()).map_err(|error| {
         let cure = match error.kind() {
             ErrorKind::NotFound => "; make its directory first",
             ErrorKind::IsADirectory => "; name a file",
@@ -76,9 +90,23 @@ fn compile(input: &Path, output: &Path, case_sensitive: bool) -> ExitCode {
             }
             _ => "",
         };
-        return refuse(&[format!("{} cannot be written: {error}{cure}", output.display())]);
+        format!("{} cannot be written: {error}{cure}", output.display())
+    });
+    match access {
+        Ok(Access::Kept) => {}
+        Ok(Access::Writers) => print_each("warning: ", &[readers(input, output)]),
+        Err(why) => return refuse(&[why]),
     }
     print(&format!("{} in {}\n", counted(listed.count(), "recipient"), output.display()))
+}
+
+/// That a table may be readable for others than its text.
+fn readers(input: &Path, output: &Path) -> String {
+    let (input, output) = (input.display(), output.display());
+    format!(
+        "only you and your group can read {output}: it could not get the owner of {input}; give it to the group of the server \
+         (`chgrp`), once, because a table that is replaced keeps it"
+    )
 }
 
 fn refuse<T: Display>(problems: &[T]) -> ExitCode {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::problem::{Finding, Problem, Warning};
-use super::recipients::Noted;
+use super::recipients::{Noted, Reach};
 use super::{file, invisible, names};
 use crate::limits::ALIAS_TARGETS_MAX;
 use crate::mail::caseless::comparable;
@@ -35,8 +35,13 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
     file::read(path, FILE_BYTES_MAX).map_err(|error| file::unreadable(&error))
 }
 
-/// The aliases of a file with these octets, or every line that is wrong. `path` is its name in problems.
-pub fn parse(path: &Path, octets: &[u8], rules: &RecipientRules<'_>) -> Result<Aliases, Vec<Problem>> {
+/// The aliases of a file with these octets, and those that get no mail; or every line that is wrong. `path`
+/// is its name in findings.
+pub fn parse(
+    path: &Path,
+    octets: &[u8],
+    rules: &RecipientRules<'_>,
+) -> Result<(Aliases, Vec<Warning>), Vec<Problem>> {
     let mut bad = Noted::default();
     let lines = lines(octets, &mut bad);
     let mut resolver = Resolver::new(&lines, rules, &mut bad);
@@ -48,9 +53,28 @@ pub fn parse(path: &Path, octets: &[u8], rules: &RecipientRules<'_>) -> Result<A
         }
     }
     if bad.is_empty() {
-        return Ok(aliases);
+        return Ok((aliases, unreached(path, &lines, rules)));
     }
     Err(bad.into_findings(path, "more lines are not aliases").into_iter().map(Problem).collect())
+}
+
+/// Aliases for whom RCPT is refused before anybody asks what they stand for.
+fn unreached(path: &Path, lines: &[Line], rules: &RecipientRules<'_>) -> Vec<Warning> {
+    let (reach, mut odd) = (Reach::new(rules, true), Noted::default());
+    for line in lines {
+        let (local_part, domain) = line.name.rsplit_once('@').unwrap_or_default();
+        let entry = RecipientEntry::Mailbox { local_part: local_part.into(), domain: domain.into() };
+        odd.note(line.number, reach.fault(&entry));
+    }
+    odd.into_warnings(path)
+}
+
+/// That a file holds no alias, if so.
+pub(super) fn nobody(path: &Path, aliases: &Aliases) -> Option<Warning> {
+    let text = "this file holds no alias; write `from: to, to` a line, or leave `aliases` out";
+    let file = path.display().to_string();
+    (aliases.count() == 0)
+        .then(|| Warning(Finding { file, line: None, key: String::new(), text: text.into() }))
 }
 
 /// Mailboxes that aliases stand for and that get no mail of their own: the sink has to know what to do with
@@ -148,6 +172,11 @@ fn entry(line: &[u8]) -> Result<Option<(String, Vec<String>)>, String> {
         ));
     }
     let targets = named.into_iter().map(mailbox).collect::<Result<_, _>>()?;
+    if names::is_pattern(name.rsplit_once('@').map_or("", |(local_part, _)| local_part)) {
+        return Err(format!(
+            "{name:?} is a pattern, and aliases are compared as they are; a mailbox of this very name is written in quotes"
+        ));
+    }
     Ok(Some((mailbox(name)?, targets)))
 }
 
@@ -301,7 +330,9 @@ mod tests {
     fn parsed(text: &str) -> Result<Aliases, Vec<String>> {
         let config = Config::embedded_default();
         let parsed = parse(Path::new("a"), text.as_bytes(), &config.recipient_rules());
-        parsed.map_err(|problems| problems.iter().map(ToString::to_string).collect())
+        parsed
+            .map(|(aliases, _)| aliases)
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect())
     }
 
     /// Whom mail for somebody goes to.
@@ -326,11 +357,33 @@ mod tests {
     }
 
     #[test]
+    fn an_alias_that_no_rcpt_reaches_is_told_with_its_line() {
+        let domains = [crate::mail::domain::DomainPattern::Exact("x.test".into())];
+        let config = Config::embedded_default();
+        let rules = RecipientRules { domains: &domains, local_part_deny: "%", ..config.recipient_rules() };
+        let text =
+            "a@x.test: b@x.test\na@y.test: b@x.test\n\"a%b\"@x.test: b@x.test\n\".a\"@x.test: b@x.test\n";
+        let (_, warnings) = parse(Path::new("a"), text.as_bytes(), &rules).expect("good");
+        let told: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 3, "{told:?}");
+        for (told, why) in
+            told.iter().zip(["a:2: `domains` does", "a:3: `local_part_deny` holds", "a:4: `local_part_l"])
+        {
+            assert!(told.starts_with(why), "{told}");
+        }
+    }
+
+    #[test]
     fn a_line_that_is_no_alias_is_told_with_its_number() {
         for (text, told) in [
             ("a@x.test b@x.test", "a:1: this is no alias; write `from: to, to`"),
             ("a@x.test:", "a:1: \"a@x.test\" stands for nobody; write whom after the `:`"),
             ("#\na@x.test: b", "a:2: \"b\" is not an address: it has no `@domain`"),
+            (
+                "info-*@x.test: b@x.test",
+                "a:1: \"info-*@x.test\" is a pattern, and aliases are compared as they are; a mailbox of this very name is written in \
+                 quotes",
+            ),
             ("@x.test: b@x.test", "a:1: \"@x.test\" is no address; a whole domain cannot be an alias"),
             (
                 "a@x.test: b@x.test: c@x.test",

@@ -46,6 +46,9 @@ pub struct Config {
     pub recipients: Option<PathBuf>,
     /// The map of recipients that another program serves. There is no file then.
     pub recipient_map: Option<RecipientMap>,
+    /// The map that the server was started with: there are threads and a way to it, whether or not a reload
+    /// leaves anybody who asks. None in a configuration that no server runs with.
+    pub(super) map_of_start: Option<RecipientMap>,
     /// The file of aliases.
     pub aliases: Option<PathBuf>,
     /// Where mail for the bare `<postmaster>` goes, as `local-part@domain`.
@@ -193,6 +196,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
         domains_without_mail: identity.domains_without_mail,
         recipients,
         recipient_map,
+        map_of_start: None,
         aliases: identity.aliases,
         postmaster: identity.postmaster,
         local_part_case_sensitive: identity.local_part_case_sensitive,

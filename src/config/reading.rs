@@ -144,7 +144,7 @@ pub fn read_lists(
     // All that is wrong is told, not only what is wrong with the first one.
     let recipients = read_recipients(config, places, misnamed, key);
     let aliases = read_aliases(config, places);
-    let ((recipients, mut warnings), aliases) = match (recipients, aliases) {
+    let ((recipients, mut warnings), (aliases, of_aliases)) = match (recipients, aliases) {
         (Ok(recipients), Ok(aliases)) => (recipients, aliases),
         (recipients, aliases) => {
             let problems = [recipients.err(), aliases.err()];
@@ -152,6 +152,8 @@ pub fn read_lists(
         }
     };
     let Some(file) = &config.aliases else { return Ok((Lists { recipients, aliases }, warnings)) };
+    warnings.extend(of_aliases);
+    warnings.extend(aliases::nobody(file, &aliases));
     let table = Lists { recipients, aliases }.into_table(config);
     warnings.extend(aliases::strangers(file, &table));
     let misnamed = misnamed(config);
@@ -160,9 +162,11 @@ pub fn read_lists(
     Ok((Lists { recipients, aliases }, warnings))
 }
 
-fn read_aliases(config: &Config, places: &Places) -> Result<Aliases, Vec<Problem>> {
+fn read_aliases(config: &Config, places: &Places) -> Result<(Aliases, Vec<Warning>), Vec<Problem>> {
     let rules = config.recipient_rules();
-    let Some(file) = &config.aliases else { return Ok(Aliases::new(rules.local_part_case_sensitive)) };
+    let Some(file) = &config.aliases else {
+        return Ok((Aliases::new(rules.local_part_case_sensitive), Vec::new()));
+    };
     let octets = aliases::read(file).map_err(|text| {
         let text = format!("{} {text}", file.display());
         vec![Problem(places.finding("aliases", text))]
@@ -189,10 +193,11 @@ fn read_recipients(
             recipients::table(file, &octets, &judge, key).map(|(listed, warnings)| (Some(listed), warnings))
         }
         Content::Table(listed) => {
-            match recipients::compiled::mismatch(&listed, config.local_part_case_sensitive) {
-                Some(text) => Err(problem(text)),
-                None => Ok((Some(listed), Vec::new())),
+            if let Some(text) = recipients::compiled::mismatch(&listed, config.local_part_case_sensitive) {
+                return Err(problem(text));
             }
+            let warnings = recipients::empty(file, &listed).into_iter().collect();
+            Ok((Some(listed), warnings))
         }
     }
 }

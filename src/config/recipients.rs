@@ -120,7 +120,7 @@ pub fn table(
             None => random_key().map_err(|text| vec![Problem(finding(path, None, text))])?,
         };
         let mut builder = ListBuilder::new(drawn, case_sensitive, capacity);
-        let reach = Reach::new(judge);
+        let reach = Reach::new(&judge.rules, judge.creates);
         let (mut bad, mut odd, mut misnamed) = (Noted::default(), Noted::default(), Noted::default());
         for (line, entry) in lines(path, octets)? {
             match entry {
@@ -161,6 +161,11 @@ fn random_key() -> Result<Key, String> {
 
 fn finding(path: &Path, line: Option<usize>, text: String) -> Finding {
     Finding { file: path.display().to_string(), line, key: String::new(), text }
+}
+
+/// That a table holds nobody, if so.
+pub(super) fn empty(path: &Path, listed: &Listed) -> Option<Warning> {
+    (listed.count() == 0).then(|| nobody(path))
 }
 
 fn nobody(path: &Path) -> Warning {
@@ -360,8 +365,9 @@ fn repeated(path: &Path, octets: &[u8], listed: &Listed) -> Result<Noted, Vec<Pr
 }
 
 /// Tells which entries do not get the mail that they seem to get.
-struct Reach<'a> {
-    judge: &'a Judge<'a>,
+pub(super) struct Reach<'a> {
+    rules: &'a RecipientRules<'a>,
+    creates: bool,
     domains: DomainPatterns,
     without_mail: DomainPatterns,
     /// One bit an ASCII octet that no local-part may hold.
@@ -369,20 +375,22 @@ struct Reach<'a> {
 }
 
 impl<'a> Reach<'a> {
-    fn new(judge: &'a Judge<'a>) -> Self {
-        let denied = judge.rules.local_part_deny.bytes().filter(u8::is_ascii);
+    /// By these rules. `creates`: the store makes mailboxes for recipients whom nobody names.
+    pub(super) fn new(rules: &'a RecipientRules<'a>, creates: bool) -> Self {
+        let denied = rules.local_part_deny.bytes().filter(u8::is_ascii);
         let denied = denied.fold(0, |set, octet| set | 1_u128 << octet);
         Self {
-            judge,
-            domains: DomainPatterns::new(judge.rules.domains),
-            without_mail: DomainPatterns::new(judge.rules.domains_without_mail),
+            rules,
+            creates,
+            domains: DomainPatterns::new(rules.domains),
+            without_mail: DomainPatterns::new(rules.domains_without_mail),
             denied,
         }
     }
 
     /// Why an entry does not get its mail, if so.
-    fn fault(&self, entry: &RecipientEntry) -> Option<String> {
-        let Judge { rules, creates, .. } = self.judge;
+    pub(super) fn fault(&self, entry: &RecipientEntry) -> Option<String> {
+        let Self { rules, creates, .. } = self;
         let (local_part, domain) = match entry {
             RecipientEntry::Mailbox { local_part, domain } => (local_part.as_str(), domain),
             RecipientEntry::CatchAll(domain) => ("", domain),

@@ -10,6 +10,7 @@ use super::configuration::{Config, recipients_rule};
 use super::fixed::Fixed;
 use super::front::Front;
 use super::listener::Listener;
+use super::recipient_map::RecipientMap;
 use super::shards::{Shard, too_little_block_memory};
 use super::sink::{Sink, SinkKind};
 use crate::mail::domain::DomainPattern;
@@ -77,6 +78,7 @@ impl Config {
             admin: running.admin.clone(),
             run_as: running.run_as.clone(),
             dns: running.dns.clone(),
+            map_of_start: running.map_of_start.clone(),
             control: running.control.clone(),
             fixed: running.fixed.clone(),
             ..self
@@ -96,11 +98,12 @@ impl Config {
         }
     }
 
-    /// The same for a server that starts with it: the threads that ask the DNS then stay, whether or not a
-    /// reload leaves anything that asks.
+    /// The same for a server that starts with it: the threads that ask the DNS, or a map of recipients, then
+    /// stay, whether or not a reload leaves anything that asks.
     #[must_use]
     pub fn started(mut self) -> Self {
         self.dns.threads = self.asks_dns().then(|| self.lookup_threads());
+        self.map_of_start.clone_from(&self.recipient_map);
         self
     }
 
@@ -115,13 +118,11 @@ impl Config {
             .to_owned())
     }
 
-    /// Whether the map of recipients is the one that the server was started with. The text is about
-    /// `recipients`.
-    pub fn check_recipient_map(&self, running: &Self) -> Result<(), String> {
-        let Some(map) = self.recipient_map.as_ref().filter(|map| running.recipient_map.as_ref() != Some(map))
-        else {
-            return Ok(());
-        };
+    /// Whether the map of recipients is the one that the server was started with, if there is one. After
+    /// [`Config::taken_over`] that is known. The text is about `recipients`.
+    pub fn check_recipient_map(&self) -> Result<(), String> {
+        let is_another = |map: &&RecipientMap| self.map_of_start.as_ref() != Some(map);
+        let Some(map) = self.recipient_map.as_ref().filter(is_another) else { return Ok(()) };
         Err(format!(
             "{map} is no map that this server was started with, and it has given up to connect to others: restart, or leave this key \
              as it was"

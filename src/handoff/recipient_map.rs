@@ -11,6 +11,8 @@ pub struct MapInquiry {
     pub origin: Origin,
     /// Which of the connection's questions it is.
     pub number: u32,
+    /// Which thread is asked.
+    pub thread: usize,
     /// What the map is asked for, one after the other until it has one: the mailbox, the same without its
     /// tag, its domain as `@domain`.
     pub keys: Vec<Box<[u8]>>,
@@ -30,8 +32,10 @@ pub struct MapAnswer {
 /// What a map says of a recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
-    /// It has one of the keys.
+    /// It has the mailbox, with its tag or without it.
     Listed,
+    /// It has its domain only, so nobody named the mailbox.
+    ByDomain,
     /// It has none of them.
     Unlisted,
     /// It did not say.

@@ -20,6 +20,19 @@ pub(super) struct Repeated {
     entered: usize,
 }
 
+/// A recipient that is in the envelope already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeats {
+    /// An RCPT named it.
+    Named,
+    /// Only an alias did.
+    Brought(Brought),
+}
+
+/// The place of a recipient that an alias brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Brought(pub(super) usize);
+
 impl Repeated {
     /// The hash of a text, in lower case (ASCII) unless cases differ.
     pub(super) fn hash(&self, text: &[u8], case_sensitive: bool) -> u32 {
@@ -37,21 +50,21 @@ impl Repeated {
         u32::try_from(hasher.finish() >> 32).unwrap_or_default()
     }
 
-    /// Whether one of the first `count` recipients, whose hashes are told by `hash_of`, is the one with this
-    /// hash: `is_same` tells of those that have it.
-    pub(super) fn holds(
+    /// Which of the first `count` recipients, whose hashes are told by `hash_of`, is the one with this hash:
+    /// `is_same` tells of those that have it.
+    pub(super) fn find(
         &mut self,
         count: usize,
         hash: u32,
         hash_of: impl Fn(usize) -> u32,
         is_same: impl Fn(usize) -> bool,
-    ) -> bool {
+    ) -> Option<usize> {
         let is_it = |number: usize| hash_of(number) == hash && is_same(number);
         if count <= SCANNED_MAX {
-            return (0..count).any(is_it);
+            return (0..count).find(|number| is_it(*number));
         }
         self.enter(count, &hash_of);
-        self.chain(hash).any(is_it)
+        self.chain(hash).find(|number| is_it(*number))
     }
 
     /// Only the first `count` recipients are left.
@@ -108,6 +121,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
+    use crate::mail::envelope::{Envelope, RecipientParameters};
 
     const COUNT: usize = 20_000;
 
@@ -155,7 +169,7 @@ mod tests {
             if number == texts.len() - 1000 {
                 looked_at.set(0);
             }
-            let found = repeated.holds(
+            let found = repeated.find(
                 number,
                 *hash,
                 |number| {
@@ -167,7 +181,7 @@ mod tests {
                     texts[other] == texts[number]
                 },
             );
-            assert!(!found);
+            assert_eq!(found, None);
         }
         (looked_at.get() / 1000, compared.get())
     }
@@ -204,14 +218,58 @@ mod tests {
                             texts[number].eq_ignore_ascii_case(&text)
                         }
                     };
-                    let found = repeated.holds(count, hash, |number| hashes[number], is_same);
-                    assert_eq!(found, wanted < count && !case_sensitive, "{wanted} of {count}");
+                    let found = repeated.find(count, hash, |number| hashes[number], is_same);
+                    assert_eq!(found.is_some(), wanted < count && !case_sensitive, "{wanted} of {count}");
                     let hash = repeated.hash(&texts[wanted], case_sensitive);
                     let is_same = |number: usize| texts[number] == texts[wanted];
-                    assert_eq!(repeated.holds(count, hash, |number| hashes[number], is_same), wanted < count);
+                    let found = repeated.find(count, hash, |number| hashes[number], is_same);
+                    assert_eq!(found, (wanted < count).then_some(wanted));
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_repeated_recipient_is_found() {
+        let mut envelope = Envelope::default();
+        envelope.push_recipient(b"Anna", b"y.test");
+        envelope.push_recipient(b"anna", b"y.test");
+        assert!(envelope.last_recipient_is_repeated(false));
+        assert!(!envelope.last_recipient_is_repeated(true));
+        envelope.retract_recipient();
+        assert_eq!(envelope.last_recipient().map(|mailbox| mailbox.whole), Some(&b"Anna@y.test"[..]));
+        assert!(!envelope.last_recipient_is_repeated(false));
+        envelope.push_recipient(b"POSTmaster", b"y.test");
+        envelope.push_recipient(b"postmaster", b"x.test");
+        assert!(!envelope.last_recipient_is_repeated(true));
+        envelope.push_recipient(b"postmaster", b"y.test");
+        assert!(envelope.last_recipient_is_repeated(true), "postmaster is one in any case");
+    }
+
+    #[test]
+    fn a_recipient_repeated_in_another_spelling_is_found() {
+        let mut envelope = Envelope::default();
+        envelope.push_recipient("jos\u{e9}".as_bytes(), b"y.test");
+        envelope.set_recipient_parameters(RecipientParameters { notify: None, orcpt: b"rfc822;x" });
+        for spelling in ["JOS\u{c9}", "jose\u{301}", "JOSE\u{301}"] {
+            envelope.push_recipient(spelling.as_bytes(), b"Y.test");
+            assert!(envelope.last_recipient_is_repeated(false), "{spelling:?}");
+            assert!(!envelope.last_recipient_is_repeated(true), "{spelling:?}");
+            envelope.retract_recipient();
+        }
+        // The Kelvin sign is not ASCII, its letter is.
+        envelope.push_recipient("\u{212a}".as_bytes(), b"y.test");
+        envelope.push_recipient(b"K", b"y.test");
+        assert!(envelope.last_recipient_is_repeated(false));
+        envelope.push_recipient("jose".as_bytes(), b"y.test");
+        assert!(!envelope.last_recipient_is_repeated(false));
+        let wholes: Vec<String> = envelope
+            .recipients_with_parameters()
+            .map(|(mailbox, parameters)| {
+                format!("{} {}", mailbox.whole.escape_ascii(), parameters.orcpt.escape_ascii())
+            })
+            .collect();
+        assert_eq!(wholes[0], "jos\\xc3\\xa9@y.test rfc822;x");
     }
 
     #[test]

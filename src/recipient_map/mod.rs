@@ -8,7 +8,7 @@ mod connection;
 mod protocol;
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use self::connection::Connection;
 use self::protocol::Reply;
@@ -51,11 +51,17 @@ pub fn run(
     }
 }
 
+/// Connects to whoever serves a map, and says nothing.
+pub fn reach(map: &RecipientMap, within: Duration) -> io::Result<()> {
+    Connection::open(&map.address, Instant::now() + within).map(|_| ())
+}
+
 impl Client<'_> {
     fn look_up(&mut self, inquiry: &MapInquiry) -> Found {
         let deadline = inquiry.asked_at + MAP_WAIT_MAX;
         for key in &inquiry.keys {
             match self.ask(key, deadline) {
+                Ok(Reply::Found) if key.starts_with(b"@") => return Found::ByDomain,
                 Ok(Reply::Found) => return Found::Listed,
                 Ok(Reply::NotFound) => {}
                 Ok(Reply::Trouble(why)) => return self.tell(&io::Error::other(format!("it said {why:?}"))),

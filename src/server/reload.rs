@@ -96,7 +96,7 @@ impl Plan {
         if let Err(text) = config.check_domains_of_sink(&self.running.config, &needs_restart) {
             return Err(vec![told(Problem(places.finding("domains", text)))]);
         }
-        if let Err(text) = config.check_recipient_map(&self.running.config) {
+        if let Err(text) = config.check_recipient_map() {
             return Err(vec![told(Problem(places.finding("recipients", text)))]);
         }
         let of_sink = config.warnings_of_sink(&needs_restart).into_iter();
@@ -136,6 +136,9 @@ impl Plan {
                 let (lists, warnings) = check::lists(&config, self.key()).map_err(told)?;
                 read.warnings = warnings;
                 let table = table_of(&config, lists).map_err(|error| vec![error.to_string()])?;
+                if let Some(text) = emptied(&config, &self.running.table, &table) {
+                    return Err(vec![text]);
+                }
                 (Some(table), self.certificates.kept())
             }
             Watched::Certificates => {
@@ -188,6 +191,20 @@ impl Plan {
             seen,
         })
     }
+}
+
+/// That a file names nobody any more, if so. It was perhaps cut off to be written anew, or on a disk that is
+/// full; whoever means it says so.
+fn emptied(config: &Config, running: &Recipients, table: &Recipients) -> Option<String> {
+    let recipients = (&config.recipients, running.count().unwrap_or(0), table.count().unwrap_or(0));
+    let aliases = (&config.aliases, running.aliases().count(), table.aliases().count());
+    [(recipients, "recipient"), (aliases, "alias")].into_iter().find_map(|((path, before, now), what)| {
+        let path = path.as_ref().filter(|_| before > 0 && now == 0)?.display();
+        Some(format!(
+            "{path} holds no {what} any more, and {before} before, so those before stay: write it beside and rename it; if nobody is \
+             meant, reload with `ringmx reload`"
+        ))
+    })
 }
 
 /// What was found on the way.

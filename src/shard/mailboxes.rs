@@ -54,12 +54,14 @@ impl Mailboxes {
     }
 
     /// Asks whether the store has a place for this recipient, or for all that it stands for. `number`: which
-    /// of the connection's questions it is; `policy`: that of its session.
+    /// of the connection's questions it is; `by_domain`: a map has only its domain; `policy`: that of its
+    /// session.
     pub(super) fn ask(
         &mut self,
         connection: u64,
         number: u32,
         recipient: Mailbox<'_>,
+        by_domain: bool,
         policy: &dyn Policy,
         now: Instant,
     ) -> Answered {
@@ -74,7 +76,10 @@ impl Mailboxes {
         };
         let of_alias = aliased.is_some();
         for mailbox in aliased.into_iter().flatten().chain(own) {
-            let Some(place) = naming.place(mailbox, &|mailbox| policy.is_named(mailbox)) else {
+            let is_named = |mailbox: Mailbox<'_>| {
+                if by_domain { policy.is_named_without_map(mailbox) } else { policy.is_named(mailbox) }
+            };
+            let Some(place) = naming.place(mailbox, &is_named) else {
                 return Answered::Now(if of_alias { Verdict::TryAgain } else { Verdict::Unstorable });
             };
             if !self.ready.get(&place.name).is_some_and(is_fresh) {

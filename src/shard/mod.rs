@@ -402,9 +402,9 @@ impl<R: Ring> Shard<R> {
     fn take_mapped(&mut self) {
         let Self { context, connections, .. } = self;
         while let Some(answer) = context.inbox.mapped.next() {
-            let (key, number, verdict) = context.recipient_map.handle_answer(answer, context.turn.now);
+            let (key, number, mapped) = context.recipient_map.handle_answer(answer, context.turn.now);
             connections.touch(key, |connection| {
-                connection.serve(context, |serving, context| serving.handle_mapped(number, verdict, context));
+                connection.serve(context, |serving, context| serving.handle_mapped(number, mapped, context));
                 connection.advance(context);
             });
         }

@@ -6,12 +6,11 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::mailboxes::Answered;
 use super::table::Key;
-use crate::handoff::channel::Sender;
+use crate::handoff::channel::{MustRing, Sender};
 use crate::handoff::message::Origin;
 use crate::handoff::recipient_map::{Found, MapAnswer, MapInquiry};
-use crate::limits::{MAP_INQUIRIES_AWAY_MAX, MAP_LISTED_MAX, MAP_UNLISTED_MAX};
+use crate::limits::{MAP_INQUIRIES_AWAY_MAX, MAP_LATE_MAX, MAP_LISTED_MAX, MAP_UNLISTED_MAX, MAP_WAIT_MAX};
 use crate::mail::envelope::Mailbox;
 use crate::smtp::policy::{Policy, Verdict};
 
@@ -21,25 +20,59 @@ const LISTED_AGE_MAX: Duration = Duration::from_hours(1);
 /// The same for no: somebody new gets mail after it at the latest.
 const UNLISTED_AGE_MAX: Duration = Duration::from_mins(5);
 
+/// The same for a question that had no answer in time: a client that tries again at once holds no thread up.
+const LATE_AGE_MAX: Duration = Duration::from_secs(3);
+
+/// What is known of a recipient whom the policy accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mapped {
+    /// The map has it, or is not to be asked.
+    Taken,
+    /// The map has its domain only.
+    ByDomain,
+    /// It is refused so.
+    Refused(Verdict),
+}
+
+/// What becomes of a question.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// It is answered already.
+    Now(Mapped),
+    /// Its answer will come; somebody may have to be rung.
+    Later(MustRing),
+}
+
+/// A thread that asks.
+struct Thread {
+    sender: Sender<MapInquiry>,
+    /// Questions of this shard that it has not answered yet.
+    away: usize,
+}
+
 /// One shard's questions to the map.
 #[derive(Default)]
 pub struct RecipientMap {
     shard: u16,
-    /// To the threads that ask, each in turn; none where there is no map.
-    to_threads: Vec<Sender<MapInquiry>>,
-    next_thread: usize,
+    /// None where there is no map.
+    threads: Vec<Thread>,
     /// `len <= MAP_LISTED_MAX`
-    listed: HashMap<Box<[u8]>, Instant>,
+    listed: HashMap<Box<[u8]>, (Mapped, Instant)>,
     /// `len <= MAP_UNLISTED_MAX`: who tries many names drives out no names of others.
-    unlisted: HashMap<Box<[u8]>, Instant>,
+    unlisted: HashMap<Box<[u8]>, (Mapped, Instant)>,
+    /// `len <= MAP_LATE_MAX`
+    late: HashMap<Box<[u8]>, (Mapped, Instant)>,
     /// Questions that were not answered yet. `<= MAP_INQUIRIES_AWAY_MAX`
     away: usize,
 }
 
+const TRY_AGAIN: Mapped = Mapped::Refused(Verdict::TryAgain);
+
 impl RecipientMap {
     /// That of this shard, which asks these threads.
     pub fn new(shard: u16, to_threads: Vec<Sender<MapInquiry>>) -> Self {
-        Self { shard, to_threads, ..Self::default() }
+        let threads = to_threads.into_iter().map(|sender| Thread { sender, away: 0 }).collect();
+        Self { shard, threads, ..Self::default() }
     }
 
     /// Asks whether the map has a recipient, where the policy of the session says that it is to be asked.
@@ -50,7 +83,7 @@ impl RecipientMap {
         recipient: Mailbox<'_>,
         policy: &dyn Policy,
         now: Instant,
-    ) -> Answered {
+    ) -> Asked {
         let mut known = None;
         let mut is_first = true;
         let is_asked = policy.map_keys(recipient, &mut |key| {
@@ -60,65 +93,64 @@ impl RecipientMap {
             }
         });
         match known {
-            _ if !is_asked => return Answered::Now(Verdict::Accept),
-            Some(verdict) => return Answered::Now(verdict),
-            None if self.away >= MAP_INQUIRIES_AWAY_MAX => return Answered::Now(Verdict::TryAgain),
+            _ if !is_asked => return Asked::Now(Mapped::Taken),
+            Some(mapped) => return Asked::Now(mapped),
+            None if self.away >= MAP_INQUIRIES_AWAY_MAX => return Asked::Now(TRY_AGAIN),
             None => {}
         }
         let mut keys = Vec::new();
         policy.map_keys(recipient, &mut |key| keys.push(key.into()));
-        self.next_thread = self.next_thread.wrapping_add(1);
-        let count = self.to_threads.len().max(1);
-        let Some(to_thread) = self.to_threads.get(self.next_thread % count) else {
-            return Answered::Now(Verdict::TryAgain);
-        };
+        // What a thread has taken is in no queue, and may take it five seconds.
+        let waiting = |thread: &Thread| thread.away + thread.sender.len();
+        let shortest = self.threads.iter_mut().enumerate().min_by_key(|(_, thread)| waiting(thread));
+        let Some((number_of_thread, thread)) = shortest else { return Asked::Now(TRY_AGAIN) };
         let origin = Origin { shard: self.shard, connection };
-        match to_thread.try_send(MapInquiry { origin, number, keys, asked_at: now }) {
+        let inquiry = MapInquiry { origin, number, thread: number_of_thread, keys, asked_at: now };
+        match thread.sender.try_send(inquiry) {
             Ok(must_ring) => {
+                thread.away += 1;
                 self.away += 1;
-                Answered::Later(must_ring)
+                Asked::Later(must_ring)
             }
-            Err(_) => Answered::Now(Verdict::TryAgain),
+            Err(_) => Asked::Now(TRY_AGAIN),
         }
     }
 
     /// An answer came: to which connection, to which of its questions, and what the map says.
-    pub(super) fn handle_answer(&mut self, answer: MapAnswer, now: Instant) -> (Key, u32, Verdict) {
+    pub(super) fn handle_answer(&mut self, answer: MapAnswer, now: Instant) -> (Key, u32, Mapped) {
         let MapAnswer { inquiry, found } = answer;
         assert!(self.away > 0, "one answer a question");
         self.away -= 1;
-        let whole = inquiry.keys.into_iter().next();
-        let verdict = match found {
-            Found::Listed => {
-                remember(&mut self.listed, MAP_LISTED_MAX, whole, now);
-                Verdict::Accept
-            }
-            Found::Unlisted => {
-                remember(&mut self.unlisted, MAP_UNLISTED_MAX, whole, now);
-                Verdict::UnknownRecipient
-            }
-            Found::Unknown => Verdict::TryAgain,
-        };
-        (Key::from_word(inquiry.origin.connection), inquiry.number, verdict)
-    }
-
-    fn known(&self, key: &[u8], now: Instant) -> Option<Verdict> {
-        let is_fresh = |since: Option<&Instant>, age_max| {
-            since.is_some_and(|since| now.saturating_duration_since(*since) <= age_max)
-        };
-        if is_fresh(self.listed.get(key), LISTED_AGE_MAX) {
-            return Some(Verdict::Accept);
+        if let Some(thread) = self.threads.get_mut(inquiry.thread) {
+            thread.away -= 1;
         }
-        is_fresh(self.unlisted.get(key), UNLISTED_AGE_MAX).then_some(Verdict::UnknownRecipient)
+        let is_late = now.saturating_duration_since(inquiry.asked_at) >= MAP_WAIT_MAX;
+        let (mapped, remembered) = match found {
+            Found::Listed => (Mapped::Taken, Some((&mut self.listed, MAP_LISTED_MAX))),
+            Found::ByDomain => (Mapped::ByDomain, Some((&mut self.listed, MAP_LISTED_MAX))),
+            Found::Unlisted => {
+                let refused = Mapped::Refused(Verdict::UnknownRecipient);
+                (refused, Some((&mut self.unlisted, MAP_UNLISTED_MAX)))
+            }
+            Found::Unknown => (TRY_AGAIN, is_late.then_some((&mut self.late, MAP_LATE_MAX))),
+        };
+        if let Some(((known, count_max), whole)) = remembered.zip(inquiry.keys.into_iter().next()) {
+            if known.len() >= count_max {
+                known.clear();
+            }
+            known.insert(whole, (mapped, now));
+        }
+        (Key::from_word(inquiry.origin.connection), inquiry.number, mapped)
     }
-}
 
-fn remember(known: &mut HashMap<Box<[u8]>, Instant>, count_max: usize, key: Option<Box<[u8]>>, now: Instant) {
-    let Some(key) = key else { return };
-    if known.len() >= count_max {
-        known.clear();
+    fn known(&self, key: &[u8], now: Instant) -> Option<Mapped> {
+        let tables =
+            [(&self.listed, LISTED_AGE_MAX), (&self.unlisted, UNLISTED_AGE_MAX), (&self.late, LATE_AGE_MAX)];
+        tables.into_iter().find_map(|(known, age_max)| {
+            let (mapped, since) = known.get(key)?;
+            (now.saturating_duration_since(*since) <= age_max).then_some(*mapped)
+        })
     }
-    known.insert(key, now);
 }
 
 #[cfg(test)]
@@ -126,10 +158,12 @@ mod tests {
     use super::*;
     use crate::handoff::channel::{Consumer, Receiver};
 
-    /// Whose recipients a map knows.
-    struct Mapped;
+    const UNKNOWN: Mapped = Mapped::Refused(Verdict::UnknownRecipient);
 
-    impl Policy for Mapped {
+    /// Whose recipients a map knows.
+    struct ByMap;
+
+    impl Policy for ByMap {
         fn recipient(&self, _mailbox: Mailbox<'_>) -> Verdict {
             Verdict::Accept
         }
@@ -151,10 +185,10 @@ mod tests {
     }
 
     /// What is known at once of a recipient; none when the map was asked.
-    fn ask(map: &mut RecipientMap, whole: &str, now: Instant) -> Option<Verdict> {
-        match map.ask(7, 1, Mailbox::of_whole(whole.as_bytes()), &Mapped, now) {
-            Answered::Now(verdict) => Some(verdict),
-            Answered::Later(_) => None,
+    fn ask(map: &mut RecipientMap, whole: &str, now: Instant) -> Option<Mapped> {
+        match map.ask(7, 1, Mailbox::of_whole(whole.as_bytes()), &ByMap, now) {
+            Asked::Now(mapped) => Some(mapped),
+            Asked::Later(_) => None,
         }
     }
 
@@ -163,7 +197,7 @@ mod tests {
         inquiries: &Receiver<MapInquiry>,
         found: Found,
         now: Instant,
-    ) -> Verdict {
+    ) -> Mapped {
         let inquiry = inquiries.next().expect("a question");
         assert_eq!((inquiry.number, inquiry.keys.len()), (1, 2));
         map.handle_answer(MapAnswer { inquiry, found }, now).2
@@ -174,9 +208,10 @@ mod tests {
         let start = Instant::now();
         let (mut map, inquiries) = map();
         for (name, found, verdict, age_max) in [
-            ("a@x.test", Found::Listed, Verdict::Accept, Some(LISTED_AGE_MAX)),
-            ("b@x.test", Found::Unlisted, Verdict::UnknownRecipient, Some(UNLISTED_AGE_MAX)),
-            ("c@x.test", Found::Unknown, Verdict::TryAgain, None),
+            ("a@x.test", Found::Listed, Mapped::Taken, Some(LISTED_AGE_MAX)),
+            ("d@x.test", Found::ByDomain, Mapped::ByDomain, Some(LISTED_AGE_MAX)),
+            ("b@x.test", Found::Unlisted, UNKNOWN, Some(UNLISTED_AGE_MAX)),
+            ("c@x.test", Found::Unknown, TRY_AGAIN, None),
         ] {
             assert_eq!(ask(&mut map, name, start), None);
             assert_eq!(answer(&mut map, &inquiries, found, start), verdict);
@@ -187,7 +222,39 @@ mod tests {
             }
             answer(&mut map, &inquiries, Found::Unknown, start);
         }
-        assert_eq!(ask(&mut map, "postmaster@x.test", start), Some(Verdict::Accept));
+        assert_eq!(ask(&mut map, "postmaster@x.test", start), Some(Mapped::Taken));
+    }
+
+    #[test]
+    fn a_question_that_had_no_answer_in_time_is_not_asked_again_at_once() {
+        let start = Instant::now();
+        let (mut map, inquiries) = map();
+        let late = start + MAP_WAIT_MAX;
+        for number in 0..MAP_LATE_MAX + 10 {
+            let name = format!("{number}@x.test");
+            assert_eq!(ask(&mut map, &name, start), None);
+            assert_eq!(answer(&mut map, &inquiries, Found::Unknown, late), TRY_AGAIN);
+            assert_eq!(ask(&mut map, &name, late + LATE_AGE_MAX), Some(TRY_AGAIN));
+        }
+        assert!(map.late.len() <= MAP_LATE_MAX);
+        let after = late + LATE_AGE_MAX + Duration::from_secs(1);
+        assert_eq!(ask(&mut map, &format!("{}@x.test", MAP_LATE_MAX), after), None, "it is asked again");
+    }
+
+    #[test]
+    fn a_thread_that_waits_gets_no_more_while_others_are_free() {
+        let consumer = || Consumer::new().expect("a bell").channel(MAP_INQUIRIES_AWAY_MAX);
+        let (senders, inquiries): (Vec<_>, Vec<_>) = [consumer(), consumer()].into_iter().unzip();
+        let (mut map, now) = (RecipientMap::new(0, senders), Instant::now());
+        assert_eq!(ask(&mut map, "a@x.test", now), None);
+        let waits = inquiries[0].next().expect("the first one is asked");
+        for number in 0..5 {
+            assert_eq!(ask(&mut map, &format!("{number}@x.test"), now), None);
+            answer(&mut map, &inquiries[1], Found::Listed, now);
+        }
+        map.handle_answer(MapAnswer { inquiry: waits, found: Found::Listed }, now);
+        assert_eq!(ask(&mut map, "b@x.test", now), None);
+        answer(&mut map, &inquiries[0], Found::Listed, now);
     }
 
     #[test]
@@ -197,7 +264,7 @@ mod tests {
         for number in 0..MAP_INQUIRIES_AWAY_MAX {
             assert_eq!(ask(&mut map, &format!("{number}@x.test"), now), None);
         }
-        assert_eq!(ask(&mut map, "one more@x.test", now), Some(Verdict::TryAgain));
+        assert_eq!(ask(&mut map, "one more@x.test", now), Some(TRY_AGAIN));
         for _ in 0..MAP_INQUIRIES_AWAY_MAX {
             answer(&mut map, &inquiries, Found::Listed, now);
         }
@@ -207,11 +274,7 @@ mod tests {
             answer(&mut map, &inquiries, Found::Unlisted, now);
         }
         assert!(map.unlisted.len() <= MAP_UNLISTED_MAX);
-        assert_eq!(ask(&mut map, "0@x.test", now), Some(Verdict::Accept));
-        assert_eq!(
-            ask(&mut RecipientMap::default(), "0@x.test", now),
-            Some(Verdict::TryAgain),
-            "nobody asks"
-        );
+        assert_eq!(ask(&mut map, "0@x.test", now), Some(Mapped::Taken));
+        assert_eq!(ask(&mut RecipientMap::default(), "0@x.test", now), Some(TRY_AGAIN), "nobody asks");
     }
 }

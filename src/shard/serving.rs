@@ -19,6 +19,7 @@ use super::delivery::Handed;
 use super::draft::{Complete, Draft, Moved, Waits};
 use super::front_line::FrontLine;
 use super::mailboxes::Answered;
+use super::recipient_map::{Asked, Mapped};
 use super::silence::Scarcity;
 use super::table::Key;
 use super::unread::Octets;
@@ -252,20 +253,29 @@ impl Serving {
     }
 
     /// The map's answer about a recipient came. One that it has is for the store to take.
-    pub(super) fn handle_mapped<R: Ring>(&mut self, number: u32, verdict: Verdict, context: &mut Context<R>) {
+    pub(super) fn handle_mapped<R: Ring>(&mut self, number: u32, mapped: Mapped, context: &mut Context<R>) {
         let asked = self.session.asked::<Recipient>().filter(|asked| asked.number() == number);
-        let recipient = self.session.proposed_recipient().filter(|_| asked.is_some());
-        let answered = match (verdict, recipient) {
-            (Verdict::Accept, Some(recipient)) => {
-                let policy = &*self.session.settings().policy;
-                context.mailboxes.ask(self.key.word(), number, recipient, policy, context.turn.now)
-            }
-            (other, _) => Answered::Now(other),
-        };
-        match answered {
+        if asked.is_none() {
+            return;
+        }
+        match self.ask_store(number, mapped, context) {
             Answered::Now(verdict) => self.handle_found(number, verdict, context),
             Answered::Later(must_ring) => context.ring_if(must_ring),
         }
+    }
+
+    /// Asks the store about the recipient that the session proposes, where the map has it.
+    fn ask_store<R: Ring>(&self, number: u32, mapped: Mapped, context: &mut Context<R>) -> Answered {
+        let by_domain = match mapped {
+            Mapped::Refused(verdict) => return Answered::Now(verdict),
+            Mapped::ByDomain => true,
+            Mapped::Taken => false,
+        };
+        let Some(recipient) = self.session.proposed_recipient() else {
+            return Answered::Now(Verdict::TryAgain);
+        };
+        let (policy, now) = (&*self.session.settings().policy, context.turn.now);
+        context.mailboxes.ask(self.key.word(), number, recipient, by_domain, policy, now)
     }
 
     /// What waited for a part that was away goes on.
@@ -404,10 +414,8 @@ impl Serving {
             (Judgement::Asks, Some(recipient)) => {
                 let policy = &*self.session.settings().policy;
                 match context.recipient_map.ask(connection, number, recipient, policy, now) {
-                    Answered::Now(Verdict::Accept) => {
-                        context.mailboxes.ask(connection, number, recipient, policy, now)
-                    }
-                    other => other,
+                    Asked::Now(mapped) => self.ask_store(number, mapped, context),
+                    Asked::Later(must_ring) => Answered::Later(must_ring),
                 }
             }
             (Judgement::Asks, None) => Answered::Now(Verdict::TryAgain),

@@ -73,6 +73,11 @@ pub trait Policy {
         false
     }
 
+    /// The same of one whose domain only a map has, which did not name it.
+    fn is_named_without_map(&self, mailbox: Mailbox<'_>) -> bool {
+        self.is_named(mailbox)
+    }
+
     /// The mailboxes that this one stands for, where it is an alias: they get its mail, and it gets none.
     fn aliased(&self, _mailbox: Mailbox<'_>) -> Option<Targets<'_>> {
         None

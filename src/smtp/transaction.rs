@@ -11,7 +11,7 @@ use super::policy::{Judgement, Policy, Verdict};
 use super::reply::{self, Reply};
 use super::settings::Settings;
 use super::size_limit::{SizeLimit, copies_exceed};
-use crate::mail::envelope::{BodyType, Envelope, RecipientParameters};
+use crate::mail::envelope::{BodyType, Brought, Envelope, RecipientParameters, Repeats};
 
 /// A mail transaction.
 #[derive(Debug)]
@@ -22,8 +22,8 @@ pub(super) struct Transaction {
     recipients: usize,
     /// The recipient that was proposed last is the bare `<postmaster>`.
     is_postmaster: bool,
-    /// It was in the envelope before, and is asked about all the same.
-    is_repeated: bool,
+    /// The recipient that was proposed last is in the envelope already, because of an alias.
+    repeats: Option<Brought>,
     /// What came of the mail data in chunks, from the first one accepted on.
     pub(super) chunked: Option<ChunkedData>,
     /// The time of the message, from DATA or its first chunk on. A chunk has it while it is received, because
@@ -38,7 +38,7 @@ pub(super) enum Proposed {
     Accepted,
     /// It is the last one in the envelope, and has to be asked about.
     Unjudged,
-    /// It was in the envelope before, and is there once. Where each recipient is asked about, so is this one.
+    /// An RCPT put it into the envelope before, and it is there once.
     Repeated,
 }
 
@@ -62,7 +62,7 @@ impl Transaction {
         envelope.requiretls = parameters.requiretls;
         envelope.ret = parameters.ret;
         envelope.set_envid(parameters.envid.unwrap_or_default());
-        Self { envelope, recipients: 0, is_postmaster: false, is_repeated: false, chunked: None, clock: None }
+        Self { envelope, recipients: 0, is_postmaster: false, repeats: None, chunked: None, clock: None }
     }
 
     /// Whether a recipient was accepted, so that mail data may come.
@@ -112,20 +112,23 @@ impl Transaction {
             envelope.retract_recipient();
             return Err(refusal);
         }
-        let is_repeated = envelope.last_recipient_is_repeated(settings.local_part_case_sensitive);
+        let repeats = envelope.last_recipient_repeats(settings.local_part_case_sensitive);
         // Only now, because that may take memory, too.
         if !envelope.count() {
             envelope.retract_recipient();
             return Err(reply::TOO_MANY_RECIPIENTS);
         }
-        // Where each is asked about, it tells too much who is in the envelope by an alias.
-        self.is_repeated = is_repeated && asks_about_each;
-        if is_repeated && !asks_about_each {
-            // The parameters of the first one stand.
-            envelope.retract_recipient();
-            self.recipients += 1;
-            return Ok(Proposed::Repeated);
-        }
+        // Who stands behind an alias is asked about as anybody is: its members would be told otherwise.
+        self.repeats = match repeats {
+            None => None,
+            Some(Repeats::Brought(brought)) => Some(brought),
+            Some(Repeats::Named) => {
+                // The parameters of the first one stand.
+                envelope.retract_recipient();
+                self.recipients += 1;
+                return Ok(Proposed::Repeated);
+            }
+        };
         envelope.set_recipient_parameters(RecipientParameters {
             notify: parameters.notify,
             orcpt: parameters.orcpt.unwrap_or_default(),
@@ -146,16 +149,12 @@ impl Transaction {
     }
 
     /// Keeps the recipient that was proposed last, or takes it back; gives the reply. An alias becomes those
-    /// that it stands for.
+    /// that it stands for, and one that an alias brought before is there once.
     pub(super) fn conclude(&mut self, verdict: Verdict, settings: &Settings) -> Reply {
-        let has_room = |transaction: &mut Self| transaction.is_repeated || transaction.expand_last(settings);
-        let refusal = refusal(verdict).or_else(|| (!has_room(self)).then_some(reply::TOO_MANY_RECIPIENTS));
+        let refusal =
+            refusal(verdict).or_else(|| (!self.expand_last(settings)).then_some(reply::TOO_MANY_RECIPIENTS));
         match refusal {
             None => {
-                if self.is_repeated {
-                    // The parameters of the first one stand.
-                    self.envelope.retract_recipient();
-                }
                 self.recipients += 1;
                 reply::RECIPIENT_OK
             }
@@ -168,11 +167,16 @@ impl Transaction {
 }
 
 impl Transaction {
-    /// Puts those in the place of the last recipient that it stands for. False when they are too many, now:
-    /// then it is there as before.
+    /// Puts those in the place of the last recipient that it stands for, each once. False when they are too
+    /// many, now: then it is there as before.
     fn expand_last(&mut self, settings: &Settings) -> bool {
         let last = self.envelope.last_recipient();
-        let Some(targets) = last.and_then(|mailbox| settings.policy.aliased(mailbox)) else { return true };
+        let Some(targets) = last.and_then(|mailbox| settings.policy.aliased(mailbox)) else {
+            if let Some(brought) = self.repeats.take() {
+                self.envelope.retract_for(brought);
+            }
+            return true;
+        };
         let copies = self.envelope.recipients().len() - 1 + targets.len();
         // The first one is always taken: its sender cannot send it to fewer.
         if self.recipients > 0 && settings.policy.asks_store() && copies_exceed(&self.envelope, copies) {

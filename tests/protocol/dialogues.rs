@@ -375,7 +375,7 @@ fn policy(dialogue: &Dialogue) -> Recipients {
     }
     let rules = config.recipient_rules();
     let lines = words("aliases").collect::<Vec<_>>().join("\n");
-    let aliases = aliases::parse(Path::new("aliases"), lines.as_bytes(), &rules).expect("good aliases");
+    let aliases = aliases::parse(Path::new("aliases"), lines.as_bytes(), &rules).expect("good aliases").0;
     Recipients::new(&rules, listed).with_aliases(aliases)
 }
 

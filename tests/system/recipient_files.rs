@@ -59,8 +59,10 @@ fn a_broken_table_keeps_the_one_before_and_a_good_one_takes_its_place() {
     let server = server("kind = \"discard\"", "anna@x.test\n", "");
     for (recipients, generation) in [("berta@x.test\n", 2), ("carl@x.test\n@all.x.test\n", 3)] {
         write(&server, "text", recipients);
-        let (is_good, said) = run(&server, &["recipients", "compile", "text", "recipients"]);
+        let (is_good, said) = run(&server, &["recipients", "compile", "text", "table"]);
         assert!(is_good, "{said}");
+        // A text is replaced by nobody but its owner.
+        fs::rename(server.folder().join("table"), server.folder().join("recipients")).expect("renamed");
         server.wait_for_log(|line| {
             line.contains(" reloaded ") && line.contains(&format!("generation={generation}"))
         });
@@ -76,6 +78,23 @@ fn a_broken_table_keeps_the_one_before_and_a_good_one_takes_its_place() {
         "{said}"
     );
     rcpt(&server, "carl@x.test", "250 2.1.5");
+}
+
+#[test]
+fn a_file_that_is_emptied_keeps_those_before_until_a_reload_says_so() {
+    let server = server("kind = \"discard\"", "anna@x.test\n", "all@x.test: anna@x.test\n");
+    for (name, what, text) in [("recipients", "recipient", "anna@x.test\n"), ("aliases", "alias", "#\n")] {
+        write(&server, name, "");
+        let told = format!("{name} holds no {what} any more, and 1 before, so those before stay");
+        server.wait_for_log(|line| line.contains(&told));
+        rcpt(&server, "anna@x.test", "250 2.1.5");
+        rcpt(&server, "all@x.test", "250 2.1.5");
+        write(&server, name, text);
+    }
+    let (is_good, said) = run(&server, &["reload", "ringmx.toml"]);
+    assert!(is_good && said.contains("this file holds no alias"), "{said}");
+    rcpt(&server, "anna@x.test", "250 2.1.5");
+    rcpt(&server, "all@x.test", "550 5.1.1");
 }
 
 #[test]

@@ -144,8 +144,23 @@ fn a_map_that_never_answers_holds_up_its_own_questions_only() {
     let waited = start.elapsed();
     assert!(waited >= Duration::from_secs(5), "{waited:?}");
     world.map.conduct(Conduct::Good);
+    // Who had no answer is not asked about again for some seconds; others are.
     let mut client = begun(&world.server);
-    rcpt(&mut client, "nobody0@x.test", "550 5.1.1");
+    rcpt(&mut client, "nobody12@x.test", "550 5.1.1");
+}
+
+#[test]
+fn a_map_that_has_a_domain_only_makes_no_maildirs_for_strangers() {
+    let map = MapServer::new(&["anna@x.test", "@x.test"]);
+    let address = map.listen_tcp();
+    let sink = "[[sink]]\nkind = \"maildir\"\npath = \"store\"\ntemplate = \"{domain}/{local}\"";
+    let config = config(&format!("inet:127.0.0.1:{}:m", address.port()), "");
+    let server = Server::start_whole(&config.replace("[[sink]]\nkind = \"discard\"", sink));
+    let mut client = begun(&server);
+    for _ in 0..2 {
+        rcpt(&mut client, "stranger@x.test", "550 5.1.1");
+        rcpt(&mut client, "anna@x.test", "250 2.1.5");
+    }
 }
 
 #[test]
@@ -184,4 +199,11 @@ fn another_map_needs_a_restart_and_a_file_does_not() {
     let mut client = begun(&world.server);
     rcpt(&mut client, "carl@x.test", "250 2.1.5");
     rcpt(&mut client, "anna@x.test", "550 5.1.1");
+    // Its own map is at hand all the time.
+    write(&format!("unix:{}:mailboxes", world.socket.display()));
+    let said = reload();
+    assert!(said.contains("reloaded"), "{said}");
+    let mut client = begun(&world.server);
+    rcpt(&mut client, "anna@x.test", "250 2.1.5");
+    rcpt(&mut client, "carl@x.test", "550 5.1.1");
 }

@@ -2,9 +2,10 @@
 //! tells what to do.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use ringmx::config;
 use ringmx::mail::envelope::Mailbox;
@@ -149,10 +150,67 @@ fn what_is_wrong_with_the_text_makes_no_table() {
 }
 
 #[test]
+fn what_is_no_table_is_not_replaced() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("text"), TEXT).expect("written");
+    fs::write(at("other"), "what I keep\n").expect("written");
+    fs::write(at("empty"), "").expect("written");
+    fs::write(at("comments"), "# nobody\n").expect("written");
+    symlink("text", at("link")).expect("linked");
+    symlink("/dev/null", at("null")).expect("linked");
+    fs::hard_link(at("text"), at("twin")).expect("linked");
+    for (input, output, why) in [
+        ("text", "text", "is the text itself"),
+        ("text", "link", "is the text itself"),
+        ("text", "twin", "is the text itself"),
+        ("text", "other", "no compiled table; name another file"),
+        ("text", "null", "no regular file"),
+        ("text", "/dev/null", "no regular file"),
+        ("comments", "new", "names nobody"),
+    ] {
+        let run = compile(&[input, output], folder.path());
+        let told = String::from_utf8_lossy(&run.stderr);
+        assert!(!run.status.success() && told.contains(why), "{output}: {told}");
+    }
+    assert_eq!(fs::read_to_string(at("text")).expect("read"), TEXT);
+    assert_eq!(fs::read_to_string(at("other")).expect("read"), "what I keep\n");
+    assert!(!at("new").exists());
+    assert!(compile(&["text", "empty"], folder.path()).status.success());
+    let config = format!("recipients = \"empty\"\n{CONFIG}");
+    fs::write(at("mx.toml"), config).expect("written");
+    assert_eq!(listed(&at("mx.toml")).count(), 4);
+}
+
+#[test]
+fn a_new_table_is_for_those_who_have_its_text() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("text"), TEXT).expect("written");
+    fs::set_permissions(at("text"), fs::Permissions::from_mode(0o604)).expect("set");
+    // Only root gives files away.
+    let is_given = std::os::unix::fs::chown(at("text"), Some(4321), Some(4322)).is_ok();
+    let output = compile(&["text", "table"], folder.path());
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    let made = fs::metadata(at("table")).expect("it is there");
+    assert_eq!(made.mode() & 0o777, 0o604);
+    let text = fs::metadata(at("text")).expect("it is there");
+    assert_eq!((made.uid(), made.gid()), (text.uid(), text.gid()));
+    assert!(!is_given || made.gid() == 4322);
+    let mut command = Command::new(program());
+    command.args(["recipients", "compile", "/dev/stdin", "piped"]).current_dir(folder.path());
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    child.stdin.take().expect("a pipe").write_all(TEXT.as_bytes()).expect("written");
+    let output = child.wait_with_output().expect("it ends");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && told.contains("only you and your group can read piped"), "{told}");
+    assert_eq!(fs::metadata(at("piped")).expect("it is there").mode() & 0o777, 0o640);
+}
+
+#[test]
 fn a_table_is_replaced_whole_and_keeps_its_link_and_permissions() {
     let (folder, _) = compiled(&[]);
     let at = |name: &str| folder.path().join(name);
-    assert_eq!(fs::metadata(at("table")).expect("it is there").mode() & 0o777, 0o640);
     fs::set_permissions(at("table"), fs::Permissions::from_mode(0o604)).expect("set");
     symlink("table", at("link")).expect("linked");
     let before = fs::metadata(at("table")).expect("it is there");

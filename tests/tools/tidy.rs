@@ -33,7 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tls",
         ],
     ),
-    ("check", &["config", "dns", "doctor", "sandbox", "sink", "smtp::policy", "tls"]),
+    ("check", &["config", "dns", "doctor", "recipient_map", "sandbox", "sink", "smtp::policy", "tls"]),
     (
         "doctor",
         &[

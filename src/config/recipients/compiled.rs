@@ -5,7 +5,7 @@
 //! ([`AddressTable`](crate::mail::address_table)) come 4 octets: the CRC-32C of all before them, little
 //! endian.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -105,26 +105,90 @@ pub fn mismatch(listed: &Listed, case_sensitive: bool) -> Option<String> {
     })
 }
 
+/// Who can read a table that was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Those who could read the file before, or the text.
+    Kept,
+    /// Who wrote it, and its group.
+    Writers,
+}
+
 /// Writes a table into a file, which is then whole and on the disk, or as it was before. One that is there
-/// keeps its owner and permissions.
-pub fn write(listed: &Listed, path: &Path) -> io::Result<()> {
+/// keeps its owner and permissions, and has to be a table or empty; a new one has those of `text` where that
+/// can be. `text`: what is known of the file that the table was made of.
+pub fn write(listed: &Listed, path: &Path, text: Option<&Metadata>) -> io::Result<Access> {
     if listed.bytes() > TABLE_BYTES_MAX {
         let why = "it would have more than 100 million recipients, which nobody reads";
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
     }
     // A link stays, and what it leads to is replaced.
     let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let before = replaceable(&target)?;
     let temporary = beside(&target)?;
     let options = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&temporary);
-    options
-        .and_then(|file| write_into(listed, file, &target))
-        .and_then(|()| fs::rename(&temporary, &target))
+    let access = options
+        .and_then(|file| {
+            let access = give(&file, before.as_ref(), text)?;
+            write_into(listed, file)?;
+            fs::rename(&temporary, &target)?;
+            Ok(access)
+        })
         .inspect_err(|_| {
             // The first error is the one to tell.
             let _ = fs::remove_file(&temporary);
         })?;
     let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
+    Ok(access)
+}
+
+/// What is known of the file that would be replaced; none where there is no file. An error for what nobody
+/// means to replace.
+fn replaceable(target: &Path) -> io::Result<Option<Metadata>> {
+    let before = match fs::metadata(target) {
+        Ok(before) => before,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if before.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    // A pipe or device would be a file afterwards, and one that nobody writes to would be waited for.
+    if !before.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    if before.len() > 0 {
+        let mut begun = Vec::new();
+        File::open(target)?.take(MAGIC.len() as u64).read_to_end(&mut begun)?;
+        if begun != MAGIC {
+            let why = "what is there is no compiled table; name another file, or remove it first";
+            return Err(io::Error::other(why));
+        }
+    }
+    Ok(Some(before))
+}
+
+/// Gives a new table to those who had the one before, or who have its text.
+fn give(file: &File, before: Option<&Metadata>, text: Option<&Metadata>) -> io::Result<Access> {
+    let own = file.metadata()?;
+    let chown = |of: &Metadata| {
+        let is_same = (own.uid(), own.gid()) == (of.uid(), of.gid());
+        let (owner, group) = (Uid::from_raw(of.uid()), Gid::from_raw(of.gid()));
+        if is_same { Ok(()) } else { rustix::fs::fchown(file, Some(owner), Some(group)) }
+    };
+    let chmod = |mode: u32| rustix::fs::fchmod(file, Mode::from_raw_mode(mode));
+    if let Some(before) = before {
+        chown(before)?;
+        chmod(before.mode() & 0o777)?;
+        return Ok(Access::Kept);
+    }
+    let Some(text) = text.filter(|text| text.is_file() && chown(text).is_ok()) else {
+        return Ok(Access::Writers);
+    };
+    // Nobody executes a table.
+    chmod(text.mode() & 0o666)?;
+    Ok(Access::Kept)
 }
 
 /// A name in the same directory, which no other process has.
@@ -136,14 +200,7 @@ fn beside(target: &Path) -> io::Result<PathBuf> {
     Ok(target.with_file_name(hidden))
 }
 
-fn write_into(listed: &Listed, file: File, target: &Path) -> io::Result<()> {
-    if let Ok(before) = fs::metadata(target) {
-        let own = file.metadata()?;
-        if (own.uid(), own.gid()) != (before.uid(), before.gid()) {
-            rustix::fs::fchown(&file, Some(Uid::from_raw(before.uid())), Some(Gid::from_raw(before.gid())))?;
-        }
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(before.mode() & 0o777))?;
-    }
+fn write_into(listed: &Listed, file: File) -> io::Result<()> {
     let table = listed.table();
     let head = table.head();
     let mut sum = crc32c::crc32c(&head);

@@ -163,12 +163,15 @@ impl Policy for Recipients {
             return Verdict::ForeignDomain;
         }
         // Postmaster of a domain of ours is always reachable (RFC 5321 §4.5.1).
-        if mailbox.is_postmaster() || self.untagged(mailbox, |mailbox| mailbox.is_postmaster()) == Some(true)
-        {
+        if mailbox.is_postmaster() {
             return Verdict::Accept;
         }
+        // A tag may route as well as any local-part, also postmaster's.
         if self.denies(mailbox.local_part) {
             return Verdict::DeniedLocalPart;
+        }
+        if self.untagged(mailbox, |mailbox| mailbox.is_postmaster()) == Some(true) {
+            return Verdict::Accept;
         }
         if self.is_listed(mailbox) || self.aliased(mailbox).is_some() {
             Verdict::Accept
@@ -205,11 +208,13 @@ impl Policy for Recipients {
     }
 
     fn is_named(&self, mailbox: Mailbox<'_>) -> bool {
-        self.is_postmaster(mailbox)
+        self.is_named_without_map(mailbox)
             // A map has said so, or it would not be asked for. Whether it meant the tag as well is not known.
             || (self.asks_map && self.delimiters.untagged(mailbox.local_part).is_none())
-            || self.is_known(mailbox)
-            || self.aliases.is_target(mailbox.whole)
+    }
+
+    fn is_named_without_map(&self, mailbox: Mailbox<'_>) -> bool {
+        self.is_postmaster(mailbox) || self.is_known(mailbox) || self.aliases.is_target(mailbox.whole)
     }
 
     fn aliased(&self, mailbox: Mailbox<'_>) -> Option<Targets<'_>> {
@@ -346,7 +351,9 @@ mod tests {
             assert_eq!(judge(&untagged, mailbox), verdict(without), "{mailbox}");
         }
         assert_eq!(judge(&tagged, "postmaster+x@z.test"), Verdict::ForeignDomain);
-        assert_eq!(judge(&tagged, "anna+a%b@x.test"), Verdict::DeniedLocalPart);
+        for routed in ["anna+a%b", "postmaster+a%z.test", "\"postmaster+a@z.test\"", "postmaster+z.test!a"] {
+            assert_eq!(judge(&tagged, &format!("{routed}@x.test")), Verdict::DeniedLocalPart, "{routed}");
+        }
     }
 
     #[test]

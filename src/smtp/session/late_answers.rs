@@ -8,10 +8,14 @@ use proptest::prelude::*;
 
 use super::{Input, Session, Step};
 use crate::limits::INQUIRY_WAIT_MAX;
+use crate::mail::domain::DomainPattern;
 use crate::mail::envelope::Mailbox;
 use crate::mail::queue_id::QueueId;
+use crate::mail::tag::Delimiters;
 use crate::smtp::denial::{Denial, Words};
-use crate::smtp::policy::{Judgement, Policy, Verdict};
+use crate::smtp::policy::{
+    Aliases, Judgement, ListBuilder, Policy, RecipientEntry, RecipientRules, Recipients, Verdict,
+};
 use crate::smtp::question::{
     Answerable, Awaited, Beginning, Delivered, NotAwaited, OpenQuestion, Question, Recipient, Storing,
 };
@@ -71,7 +75,7 @@ impl Policy for Late {
     }
 }
 
-fn settings() -> Settings {
+fn settings(policy: Arc<dyn Policy + Send + Sync>) -> Settings {
     let limits = Limits {
         message_size_max: 1 << 20,
         recipients_max: 100,
@@ -89,7 +93,7 @@ fn settings() -> Settings {
         spill_bytes_max: 0,
         spill_files_max: 0,
     };
-    Settings { words: ["Go away".into()].into(), ..Settings::of("mx.test".into(), limits, Arc::new(Late)) }
+    Settings { words: ["Go away".into()].into(), ..Settings::of("mx.test".into(), limits, policy) }
 }
 
 /// A connection: what of its input waits, what was sent, and the question that is away.
@@ -107,10 +111,14 @@ struct Connection {
 
 impl Connection {
     fn new() -> Self {
+        Self::with(Arc::new(Late))
+    }
+
+    fn with(policy: Arc<dyn Policy + Send + Sync>) -> Self {
         let now = Instant::now();
         let client = SocketAddr::from(([192, 0, 2, 1], 25_000));
         let mut connection = Self {
-            session: Session::new(Arc::new(settings()), client, now),
+            session: Session::new(Arc::new(settings(policy)), client, now),
             replies: ReplyBuffer::new(),
             now,
             unread: Vec::new(),
@@ -283,6 +291,60 @@ fn where_each_recipient_is_asked_about_nobody_learns_who_exists() {
         assert_eq!(said.contains(&format!("451 4.7.1 {}\r\n", words[0])), is_ours, "{said}");
     }
     assert_eq!(connection.session.summary().refused_4yz, 2);
+}
+
+/// `known@x.test` is an alias for somebody whom RCPT may name, and for two whom it may not.
+fn aliased() -> Recipients {
+    let domains = [DomainPattern::Exact("x.test".into())];
+    let rules = RecipientRules {
+        domains: &domains,
+        hostname: "mx.test",
+        postmaster: "postmaster@mx.test",
+        local_part_case_sensitive: false,
+        delimiters: Delimiters::default(),
+        local_part_deny: "",
+        local_part_leading_dot: true,
+        asks_store: false,
+        asks_map: false,
+    };
+    let mut builder = ListBuilder::new([7; 16], false, 0);
+    builder.add(&RecipientEntry::Mailbox { local_part: "late".into(), domain: "x.test".into() });
+    let mut aliases = Aliases::new(false);
+    let members = ["late@x.test", "nobody@x.test", "late@elsewhere.test"];
+    let members = members.map(|member| aliases.add_mailbox(member.as_bytes(), rules.delimiters));
+    aliases.add(b"known@x.test", &members);
+    Recipients::new(&rules, builder.finish().ok()).with_aliases(aliases)
+}
+
+#[test]
+fn whom_an_alias_brought_is_asked_about_as_anybody_and_is_there_once() {
+    let mut connection = Connection::with(Arc::new(aliased()));
+    connection.session.ask_about_each_recipient(true);
+    connection.receive(MAIL.as_bytes());
+    for (mailbox, verdict) in [
+        ("known@x.test", Some(Verdict::Accept)),
+        ("late@elsewhere.test", Some(Verdict::ForeignDomain)),
+        ("nobody@x.test", Some(Verdict::UnknownRecipient)),
+        ("late@X.test", Some(Verdict::Accept)),
+        // From now on RCPT has named this one.
+        ("late@x.test", None),
+        ("late@elsewhere.test", Some(Verdict::ForeignDomain)),
+    ] {
+        connection.sent.clear();
+        connection.receive(format!("RCPT TO:<{mailbox}>\r\n").as_bytes());
+        let asked = connection.away.take();
+        assert_eq!(asked.is_some(), verdict.is_some(), "{mailbox}");
+        if let Some(((asked, _), verdict)) = asked.zip(verdict) {
+            assert_eq!(connection.session.judge_proposed(), Judgement::Known(verdict), "{mailbox}");
+            connection.resolve(asked, verdict);
+            connection.go_on();
+        }
+        let is_taken = verdict.unwrap_or(Verdict::Accept) == Verdict::Accept;
+        assert_eq!(connection.codes(), [if is_taken { 250 } else { 550 }], "{mailbox}");
+    }
+    connection.receive(b"DATA\r\n");
+    connection.receive(b".\r\n");
+    assert_eq!(connection.stored, [["late@x.test", "nobody@x.test", "late@elsewhere.test"]]);
 }
 
 #[test]
