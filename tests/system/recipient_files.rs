@@ -1,4 +1,5 @@
-//! Files that name recipients, at a server that runs: what changes is taken, and what is broken keeps what was.
+//! Files that name recipients, at a server that runs: what changes is taken, and what is broken keeps what
+//! was.
 
 use std::fs;
 use std::process::Command;
