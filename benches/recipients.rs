@@ -30,7 +30,7 @@ fn main() {
     let before = resident();
     let made = (0..RUNS).map(|_| timed(|| made(&text)).0).collect();
     tell("text to table", made);
-    let compiled = timed(|| compiled::write(&made_of(&text), &table).expect("written")).0;
+    let compiled = timed(|| compiled::write(&made_of(&text), &table, None).expect("written")).0;
     println!("text to compiled file: {compiled:.2?} of one run, {} MiB", mib(file_bytes(&table)));
     tell("compiled file to table", (0..RUNS).map(|_| timed(|| read(&table)).0).collect());
     let listed = read(&table);
