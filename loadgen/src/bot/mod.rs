@@ -236,7 +236,8 @@ impl Bot {
     }
 }
 
-/// Whether this reply to RCPT refuses the recipient. 421 ends the session, and 503 says that MAIL was refused.
+/// Whether this reply to RCPT refuses the recipient. 421 ends the session, and 503 says that MAIL was
+/// refused.
 fn is_refusal(code: u16) -> bool {
     code >= 400 && !matches!(code, 421 | 503)
 }
