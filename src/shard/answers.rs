@@ -63,8 +63,9 @@ impl Answers {
     }
 
     /// The answer, or none: then it is asked for, and the waiter is woken when it came, or when its time is
-    /// over. A question that cannot be sent has failed ([`Failure::Overload`]), and that is not kept. One that
-    /// failed before has failed until another answer comes, so that nobody waits twice for a dead server.
+    /// over. A question that cannot be sent has failed ([`Failure::Overload`]), and that is not kept. One
+    /// that failed before has failed until another answer comes, so that nobody waits twice for a dead
+    /// server.
     pub fn look(
         &mut self,
         question: &Question,
@@ -139,7 +140,8 @@ impl Answers {
     }
 
     /// Runs a check whose time is over: what is missing has failed ([`Failure::TimedOut`], or
-    /// [`Failure::Overload`] where it was not asked, or only just now), and nothing is asked. Gives what `check` gives.
+    /// [`Failure::Overload`] where it was not asked, or only just now), and nothing is asked. Gives what
+    /// `check` gives.
     pub fn end_check<T>(&mut self, now: Instant, check: impl FnOnce(&mut Asking<'_>) -> T) -> T {
         let mut known = |question: &Question| {
             let since = self.table.asked_at(question).map(|asked_at| now.saturating_duration_since(asked_at));

@@ -25,6 +25,7 @@ mod line_rate;
 pub mod lines;
 pub mod listener;
 mod liveness;
+mod lookups;
 pub mod mailboxes;
 pub mod order;
 pub mod parts;
@@ -60,7 +61,6 @@ use self::provision::Provision;
 use self::relief::{Relief, relieve_held, relieve_spilling};
 use self::serving::Serving;
 use self::table::Key;
-use crate::dns::Asking;
 use crate::limits::{HANDOFF_MESSAGES_MAX, SHUTDOWN_WAIT_MAX};
 use crate::metrics::micros;
 use crate::ring::{Event, Received, Ring, Socket};
@@ -92,12 +92,6 @@ struct Stopping {
     deadline: Instant,
     cut_off: bool,
 }
-
-/// Connections whose checks go on in one turn.
-const WOKEN_MAX: usize = 1024;
-
-/// Nobody waits for an answer: the key of no connection.
-const NOBODY: u64 = u64::MAX;
 
 impl Stopping {
     /// When to look again, if nothing happens.
@@ -361,19 +355,6 @@ impl<R: Ring> Shard<R> {
         service.take();
     }
 
-    /// Asks lists for their test entries before the first client needs to know whether they work.
-    fn examine_lists(&mut self, service: &Service) {
-        let context = &mut self.context;
-        let (now, mut news) = (context.turn.now, Vec::new());
-        if let Some(listening) = service.listeners.first() {
-            let checks = &listening.front.checks;
-            let examine = |asking: &mut Asking<'_>| checks.examine_lists(asking, now, &mut news);
-            let (_, must_ring) = context.answers.run_check(NOBODY, now, examine);
-            context.ring_if(must_ring);
-        }
-        context.tell_news(&news);
-    }
-
     /// What other threads have done for connections goes on to them.
     fn take_letters(&mut self) {
         self.take_written();
@@ -427,21 +408,6 @@ impl<R: Ring> Shard<R> {
                 connection.advance(context);
             });
         }
-    }
-
-    /// What the DNS says, and what it has not said in time.
-    fn take_answers(&mut self) {
-        let Self { context, connections, .. } = self;
-        let now = context.turn.now;
-        while let Some(answered) = context.inbox.answers.next() {
-            context.answers.handle_answer(answered, now);
-        }
-        // Many may wait for one answer; those that are left have the next turn.
-        let woken = context.answers.take_woken(now, WOKEN_MAX);
-        for waiter in &woken {
-            connections.touch(Key::from_word(*waiter), |one| one.handle_answers(context));
-        }
-        context.answers.give_back(woken);
     }
 
     /// What became of messages: the sink's receipts, then those of messages that the sink had no room for in

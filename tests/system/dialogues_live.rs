@@ -134,7 +134,7 @@ impl Plan {
                 "command_timeout" | "data_timeout" | "session_without_mail_max" | "tls_handshake_timeout" => {
                     limits.push(format!("{key} = {value:?}"));
                 }
-                "domains" => root.push(format!("domains = [{}]", quoted())),
+                "domains" | "domains_without_mail" => root.push(format!("{key} = [{}]", quoted())),
                 "postmaster" | "local_part_deny" | "recipient_delimiter" => {
                     root.push(format!("{key} = {value:?}"));
                 }

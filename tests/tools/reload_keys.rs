@@ -172,7 +172,8 @@ fn config(key: &str, kind: &str, value: &str) -> Config {
         put("[[shard]]", "shard", &[given("cpu", &cpu().to_string())]);
     }
     if table == "access" {
-        put("[[access]]", "access", &[given("action", "\"refuse\"")]);
+        let rule = [given("ehlo", "[\"z.test\"]"), given("action", "\"refuse\"")];
+        put("[[access]]", "access", &rule);
     }
     if table == "dnsbl" {
         put("[[dnsbl]]", "dnsbl", &[given("zone", "\"x.test\"")]);

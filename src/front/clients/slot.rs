@@ -232,8 +232,8 @@ impl Slot {
         }
     }
 
-    /// Brings what is paid for long ago up to the present: the clock begins anew every three days, and a moment
-    /// from nearly as long ago would be one to come.
+    /// Brings what is paid for long ago up to the present: the clock begins anew every three days, and a
+    /// moment from nearly as long ago would be one to come.
     fn freshen(&self, now: Moment) {
         for word_of in [&self.arrivals, &self.asks] {
             let fresh = |before: u64| {

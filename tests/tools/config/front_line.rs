@@ -1,5 +1,5 @@
-//! The tables of the front line: what of the operator's words may stand in a reply, what would refuse or trust
-//! somebody whom nobody meant, which rules cannot mean what they say; and domains that take no mail.
+//! The tables of the front line: what of the operator's words may stand in a reply, what would refuse or
+//! trust somebody whom nobody meant, which rules cannot mean what they say; and domains that take no mail.
 
 use super::{REST, good, parsed};
 
