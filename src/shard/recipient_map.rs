@@ -238,7 +238,7 @@ mod tests {
         }
         assert!(map.late.len() <= MAP_LATE_MAX);
         let after = late + LATE_AGE_MAX + Duration::from_secs(1);
-        assert_eq!(ask(&mut map, &format!("{}@x.test", MAP_LATE_MAX), after), None, "it is asked again");
+        assert_eq!(ask(&mut map, &format!("{MAP_LATE_MAX}@x.test"), after), None, "it is asked again");
     }
 
     #[test]

@@ -297,6 +297,7 @@ fn where_each_recipient_is_asked_about_nobody_learns_who_exists() {
 fn aliased() -> Recipients {
     let domains = [DomainPattern::Exact("x.test".into())];
     let rules = RecipientRules {
+        domains_without_mail: &[],
         domains: &domains,
         hostname: "mx.test",
         postmaster: "postmaster@mx.test",
