@@ -349,29 +349,6 @@ fn whom_an_alias_brought_is_asked_about_as_anybody_and_is_there_once() {
 }
 
 #[test]
-fn where_each_recipient_is_asked_about_so_is_one_that_is_in_the_envelope() {
-    let mut connection = Connection::new();
-    connection.session.ask_about_each_recipient(true);
-    connection.receive(MAIL.as_bytes());
-    for (verdict, code) in [
-        (Verdict::Accept, 250),
-        (Verdict::Denied(Denial::TOO_MANY_UNKNOWN), 450),
-        (Verdict::Accept, 250),
-        (Verdict::UnknownRecipient, 550),
-    ] {
-        connection.sent.clear();
-        connection.receive(rcpt("late").as_bytes());
-        let (asked, _) = connection.away.take().expect("it is asked");
-        connection.resolve(asked, verdict);
-        connection.go_on();
-        assert_eq!(connection.codes(), [code], "{verdict:?}");
-    }
-    connection.receive(b"DATA\r\n");
-    connection.receive(b".\r\n");
-    assert_eq!(connection.stored, [["late@x.test"]], "it is there once, whatever becomes of its repetition");
-}
-
-#[test]
 fn a_client_that_leaves_meanwhile_gets_no_answer() {
     let mut connection = Connection::new();
     connection.receive([MAIL, &rcpt("late")].concat().as_bytes());
