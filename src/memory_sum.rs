@@ -306,7 +306,7 @@ impl MemorySum {
         if let Some(file) = &config.recipients {
             let (reading, table) = recipients::bytes_max(file);
             add("recipients", table, "10.7 octets a line");
-            add("reading the file of recipients", reading, "its length, and 22 octets a line");
+            add("reading the file of recipients", reading, "its length, and 54 octets a line");
             let before = octets(OLD_TABLES_BYTES_MAX).max(2 * table);
             add("recipients of before a reload", before, "twice as much, or 16 MiB, for open sessions");
         }

@@ -82,6 +82,9 @@ fn read_within(path: &Path, bytes_max: usize) -> Result<Content, String> {
     Ok(Content::Text(octets))
 }
 
+/// What reading a file takes however short it is.
+const READING_BYTES: usize = 1 << 20;
+
 /// Octets that reading a file takes at most, and those of the table that is made of it. Counts the lines of
 /// the file; nothing for one that cannot be read.
 pub fn bytes_max(path: &Path) -> (u64, u64) {
@@ -93,8 +96,10 @@ pub fn bytes_max(path: &Path) -> (u64, u64) {
         Ok(None) => (0, facts.len()),
         Ok(Some(lines)) => {
             let table = places_for(lines) * size_of::<u64>();
-            // Of each line its hash is kept, and of repeated ones the place of the first.
-            let reading = lines * 2 * size_of::<u64>() + places_for(lines) * size_of::<u32>();
+            // Of each line its hash is kept, in a list that doubles when it is full and is copied then; and of
+            // repeated ones the place of the first.
+            let hashes = lines.next_power_of_two() * 3 * size_of::<u64>();
+            let reading = hashes + places_for(lines) * size_of::<u32>() + READING_BYTES;
             (facts.len() + reading as u64, table as u64)
         }
         Err(_) => (0, 0),
