@@ -40,6 +40,7 @@ domains = ["example.org"]
 recipients = "recipients"
 [limits]
 errors_max = 1000000
+idle_commands_max = 1000000
 connections_per_client_max = 100000
 [[listener]]
 address = "127.0.0.1:279$1"
