@@ -96,8 +96,8 @@ pub fn bytes_max(path: &Path) -> (u64, u64) {
         Ok(None) => (0, facts.len()),
         Ok(Some(lines)) => {
             let table = places_for(lines) * size_of::<u64>();
-            // Of each line its hash is kept, in a list that doubles when it is full and is copied then; and of
-            // repeated ones the place of the first.
+            // Of each line its hash is kept, in a list that doubles when it is full and is copied then; and
+            // of repeated ones the place of the first.
             let hashes = lines.next_power_of_two() * 3 * size_of::<u64>();
             let reading = hashes + places_for(lines) * size_of::<u32>() + READING_BYTES;
             (facts.len() + reading as u64, table as u64)
