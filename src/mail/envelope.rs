@@ -273,9 +273,13 @@ impl Envelope {
         let has_room = self.count();
         if !has_room {
             self.recipients.truncate(count);
-            self.text.truncate(text_bytes);
-            self.forget_repeated();
             self.recipients.push(replaced);
+            self.text.truncate(text_bytes);
+            self.hashed = self.hashed.min(count);
+            // What nobody counts is not kept.
+            self.recipients.shrink_to_fit();
+            self.text.shrink_to_fit();
+            self.repeated.free();
         }
         has_room
     }
@@ -323,11 +327,19 @@ impl Envelope {
         found
     }
 
-    /// Takes the recipient added last back, because RCPT named with it one that an alias brought before.
-    pub fn retract_for(&mut self, brought: Brought) {
-        self.retract_recipient();
+    /// The recipient added last, which RCPT named, and one that an alias brought before become one, which has
+    /// the parameters of that RCPT: they are about this recipient, and those of the alias were about others,
+    /// too.
+    pub fn merge_into(&mut self, brought: Brought) {
+        let Some(named) = self.recipients.pop() else { return };
+        // Its text stays for the sake of its ORCPT.
+        if named.orcpt.range().is_empty() {
+            self.text.truncate(named.mailbox.start as usize);
+        }
+        self.forget_repeated();
         if let Some(recipient) = self.recipients.get_mut(brought.0) {
             recipient.is_brought = false;
+            (recipient.notify, recipient.orcpt) = (named.notify, named.orcpt);
         }
     }
 
@@ -441,6 +453,53 @@ mod tests {
         drop(second);
         first.clear();
         assert_eq!(budget.bytes(), 0);
+    }
+
+    #[test]
+    fn those_of_an_alias_that_have_no_room_leave_nothing_behind() {
+        let budget = EnvelopeBudget::new(40 * 1024);
+        let mut envelope = Envelope::within(&budget);
+        envelope.push_recipient(b"all", b"x.test");
+        let members: Vec<_> = (0..2000).map(|number| format!("member-{number}@x.test")).collect();
+        let bytes = |envelope: &Envelope| {
+            let recipients = envelope.recipients.capacity() * size_of::<Recipient>();
+            envelope.text.capacity() + recipients + envelope.repeated.bytes()
+        };
+        let mut source = Envelope::default();
+        for member in &members {
+            source.push_whole_recipient(member.as_bytes());
+        }
+        assert!(!envelope.replace_last_recipient(source.recipients(), false));
+        assert!(bytes(&envelope) < ENVELOPE_BYTES_FREE && budget.bytes() == 0, "{}", bytes(&envelope));
+        assert_eq!(envelope.recipients().map(|one| one.whole.to_vec()).collect::<Vec<_>>(), [b"all@x.test"]);
+        envelope.push_recipient(b"All", b"x.test");
+        assert!(envelope.last_recipient_is_repeated(false));
+    }
+
+    #[test]
+    fn a_recipient_that_an_alias_brought_has_the_parameters_of_the_rcpt_that_names_it() {
+        let mut envelope = Envelope::default();
+        envelope.push_recipient(b"all", b"x.test");
+        envelope.set_recipient_parameters(RecipientParameters { notify: Some(Notify::NEVER), orcpt: b"" });
+        let mut members = Envelope::default();
+        for member in [&b"one@x.test"[..], b"two@x.test"] {
+            members.push_whole_recipient(member);
+        }
+        assert!(envelope.replace_last_recipient(members.recipients(), false));
+        let orcpt = &b"rfc822;one@x.test"[..];
+        envelope.push_recipient(b"One", b"x.test");
+        let Some(Repeats::Brought(brought)) = envelope.last_recipient_repeats(false) else {
+            panic!("an alias brought it")
+        };
+        envelope.set_recipient_parameters(RecipientParameters { notify: None, orcpt });
+        envelope.merge_into(brought);
+        envelope.push_recipient(b"three", b"x.test");
+        envelope.retract_recipient();
+        let seen: Vec<_> =
+            envelope.recipients_with_parameters().map(|(mailbox, told)| (mailbox.whole, told)).collect();
+        let never = RecipientParameters { notify: Some(Notify::NEVER), orcpt: b"" };
+        let named = RecipientParameters { notify: None, orcpt };
+        assert_eq!(seen, [(&b"one@x.test"[..], named), (b"two@x.test", never)]);
     }
 
     #[test]

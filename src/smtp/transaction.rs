@@ -71,7 +71,7 @@ impl Transaction {
     }
 
     /// Proposes a recipient: it is the last one in the envelope until [`Transaction::conclude`] keeps it or
-    /// takes it back. On an error, or when it is repeated, it is not there.
+    /// [`Transaction::retract_last`] takes it back. On an error, or when it is repeated, it is not there.
     pub(super) fn propose(
         &mut self,
         path: Path<'_>,
@@ -148,21 +148,26 @@ impl Transaction {
         self.envelope.last_recipient().map_or(unknown, |mailbox| policy.judge(mailbox))
     }
 
-    /// Keeps the recipient that was proposed last, or takes it back; gives the reply. An alias becomes those
-    /// that it stands for, and one that an alias brought before is there once.
-    pub(super) fn conclude(&mut self, verdict: Verdict, settings: &Settings) -> Reply {
-        let refusal =
-            refusal(verdict).or_else(|| (!self.expand_last(settings)).then_some(reply::TOO_MANY_RECIPIENTS));
-        match refusal {
-            None => {
-                self.recipients += 1;
-                reply::RECIPIENT_OK
-            }
-            Some(refusal) => {
-                self.envelope.retract_recipient();
-                refusal
-            }
+    /// Keeps the recipient that was proposed last. An alias becomes those that it stands for, and one that an
+    /// alias brought before is there once.
+    ///
+    /// # Errors
+    ///
+    /// How it is refused. It is there, to be told of, until [`Transaction::retract_last`].
+    pub(super) fn conclude(&mut self, verdict: Verdict, settings: &Settings) -> Result<(), Reply> {
+        if let Some(refusal) = refusal(verdict) {
+            return Err(refusal);
         }
+        if !self.expand_last(settings) {
+            return Err(reply::TOO_MANY_RECIPIENTS);
+        }
+        self.recipients += 1;
+        Ok(())
+    }
+
+    /// Takes the recipient back that was proposed last.
+    pub(super) fn retract_last(&mut self) {
+        self.envelope.retract_recipient();
     }
 }
 
@@ -173,7 +178,7 @@ impl Transaction {
         let last = self.envelope.last_recipient();
         let Some(targets) = last.and_then(|mailbox| settings.policy.aliased(mailbox)) else {
             if let Some(brought) = self.repeats.take() {
-                self.envelope.retract_for(brought);
+                self.envelope.merge_into(brought);
             }
             return true;
         };
@@ -193,7 +198,7 @@ impl Transaction {
 }
 
 /// How a recipient is refused; none when it is accepted.
-pub(super) fn refusal(verdict: Verdict) -> Option<Reply> {
+fn refusal(verdict: Verdict) -> Option<Reply> {
     match verdict {
         Verdict::Accept => None,
         Verdict::ForeignDomain => Some(reply::NO_SUCH_DOMAIN),

@@ -22,7 +22,6 @@ use crate::smtp::question::{Answer, Answerable, Awaited, Delivered, NotAwaited, 
 use crate::smtp::reason::Reason;
 use crate::smtp::refusals::Address;
 use crate::smtp::reply::{self, Reply, ReplyBuffer};
-use crate::smtp::transaction;
 
 impl Session {
     /// What is awaited from the outside before [`Session::advance`] goes on; none when nothing is.
@@ -130,10 +129,13 @@ impl Session {
 
     /// Concludes the recipient that was asked about; a refusal is noted while it is in the envelope.
     fn conclude_noted_recipient(&mut self, verdict: Verdict, replies: &mut ReplyBuffer) -> Reply {
-        if let Some(refusal) = transaction::refusal(verdict) {
-            self.note(refusal, Address::LastRecipient, replies);
+        match self.keep_recipient(verdict) {
+            Ok(()) => reply::RECIPIENT_OK,
+            Err(refusal) => {
+                self.note(refusal, Address::LastRecipient, replies);
+                self.take_recipient_back(refusal)
+            }
         }
-        self.conclude_recipient(verdict)
     }
 
     /// Says what became of the message.

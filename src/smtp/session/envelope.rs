@@ -86,7 +86,10 @@ impl Session {
                 Handled::Reply(reply)
             }
             Ok(Proposed::Repeated) => Handled::Reply(reply::RECIPIENT_OK),
-            Ok(Proposed::Accepted) => Handled::Reply(self.conclude_recipient(Verdict::Accept)),
+            Ok(Proposed::Accepted) => Handled::Reply(match self.keep_recipient(Verdict::Accept) {
+                Ok(()) => reply::RECIPIENT_OK,
+                Err(refusal) => self.take_recipient_back(refusal),
+            }),
             Ok(Proposed::Unjudged) => {
                 Handled::Ask(Question::Recipient { asked: self.ask(Wait::Recipient, now) })
             }
@@ -111,13 +114,20 @@ impl Session {
         transaction.propose(path, parameters, &self.settings, self.asks_about_each)
     }
 
-    /// The recipient that RCPT proposed stays, or is taken back; gives the reply.
-    pub(super) fn conclude_recipient(&mut self, verdict: Verdict) -> Reply {
+    /// The recipient that RCPT proposed stays, unless it is refused, with what then is the reply.
+    pub(super) fn keep_recipient(&mut self, verdict: Verdict) -> Result<(), Reply> {
         // Nothing else can end the transaction while the answer is awaited.
-        let conclude = |transaction: &mut Transaction| transaction.conclude(verdict, &self.settings);
-        let reply = self.transaction.as_mut().map_or(reply::MAIL_FIRST, conclude);
-        self.note_recipient_refused(reply);
-        reply
+        let transaction = self.transaction.as_mut().ok_or(reply::MAIL_FIRST)?;
+        transaction.conclude(verdict, &self.settings)
+    }
+
+    /// The recipient that RCPT proposed is refused; gives the reply.
+    pub(super) fn take_recipient_back(&mut self, refusal: Reply) -> Reply {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.retract_last();
+        }
+        self.note_recipient_refused(refusal);
+        refusal
     }
 
     /// VRFY (RFC 5321 §3.5.3): nobody is told who exists. SMTPUTF8 may stand after the address (RFC 6531

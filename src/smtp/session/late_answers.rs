@@ -293,8 +293,9 @@ fn where_each_recipient_is_asked_about_nobody_learns_who_exists() {
     assert_eq!(connection.session.summary().refused_4yz, 2);
 }
 
-/// `known@x.test` is an alias for somebody whom RCPT may name, and for two whom it may not.
-fn aliased() -> Recipients {
+/// `known@x.test` is an alias for somebody whom RCPT may name, and for two whom it may not; `late.many@x.test` for
+/// more than may have a copy of a large message.
+fn aliased(asks_store: bool) -> Recipients {
     let domains = [DomainPattern::Exact("x.test".into())];
     let rules = RecipientRules {
         domains_without_mail: &[],
@@ -305,7 +306,7 @@ fn aliased() -> Recipients {
         delimiters: Delimiters::default(),
         local_part_deny: "",
         local_part_leading_dot: true,
-        asks_store: false,
+        asks_store,
         asks_map: false,
     };
     let mut builder = ListBuilder::new([7; 16], false, 0);
@@ -314,12 +315,16 @@ fn aliased() -> Recipients {
     let members = ["late@x.test", "nobody@x.test", "late@elsewhere.test"];
     let members = members.map(|member| aliases.add_mailbox(member.as_bytes(), rules.delimiters));
     aliases.add(b"known@x.test", &members);
+    let many: Vec<_> = (0..300)
+        .map(|number| aliases.add_mailbox(format!("{number}@x.test").as_bytes(), rules.delimiters))
+        .collect();
+    aliases.add(b"late.many@x.test", &many);
     Recipients::new(&rules, builder.finish().ok()).with_aliases(aliases)
 }
 
 #[test]
 fn whom_an_alias_brought_is_asked_about_as_anybody_and_is_there_once() {
-    let mut connection = Connection::with(Arc::new(aliased()));
+    let mut connection = Connection::with(Arc::new(aliased(false)));
     connection.session.ask_about_each_recipient(true);
     connection.receive(MAIL.as_bytes());
     for (mailbox, verdict) in [
@@ -342,6 +347,28 @@ fn whom_an_alias_brought_is_asked_about_as_anybody_and_is_there_once() {
         }
         let is_taken = verdict.unwrap_or(Verdict::Accept) == Verdict::Accept;
         assert_eq!(connection.codes(), [if is_taken { 250 } else { 550 }], "{mailbox}");
+    }
+    connection.receive(b"DATA\r\n");
+    connection.receive(b".\r\n");
+    assert_eq!(connection.stored, [["late@x.test", "nobody@x.test", "late@elsewhere.test"]]);
+}
+
+#[test]
+fn an_alias_that_stands_for_too_many_is_refused_in_the_log_too() {
+    let mut connection = Connection::with(Arc::new(aliased(true)));
+    connection.session.ask_about_each_recipient(true);
+    connection.receive(b"MAIL FROM:<a@y.test> SIZE=1048576\r\n");
+    for (mailbox, code) in [("late@x.test", 250), ("late.many@x.test", 452), ("known@x.test", 250)] {
+        connection.sent.clear();
+        connection.receive(format!("RCPT TO:<{mailbox}>\r\n").as_bytes());
+        let (asked, _) = connection.away.take().expect("each is asked about");
+        connection.resolve(asked, Verdict::Accept);
+        let refusals = connection.replies.take_refusals().unwrap_or_default();
+        let told: Vec<_> = refusals.iter().flat_map(|refusal| refusal.to()).collect();
+        let expected: &[&[u8]] = if code == 452 { &[b"late.many@x.test"] } else { &[] };
+        assert_eq!(told, expected, "{mailbox}");
+        connection.go_on();
+        assert_eq!(connection.codes(), [code], "{mailbox}");
     }
     connection.receive(b"DATA\r\n");
     connection.receive(b".\r\n");
