@@ -103,9 +103,9 @@ impl AccessRules {
         Ruling::Nothing
     }
 
-    /// The rules that only warn, match, and stand before the one that decides.
-    pub fn warnings<'a>(&'a self, facts: &Facts<'a>) -> impl Iterator<Item = usize> + 'a {
-        let end = match self.judge(facts) {
+    /// The rules that only warn, match, and stand before the one that decides by this ruling.
+    pub fn warnings<'a>(&'a self, facts: &Facts<'a>, ruling: Ruling) -> impl Iterator<Item = usize> + 'a {
+        let end = match ruling {
             Ruling::By(number) => number,
             Ruling::Nothing | Ruling::Open => self.0.len(),
         };
@@ -242,7 +242,11 @@ mod tests {
         ]);
         let facts = facts("192.0.2.1", None, None);
         assert_eq!(rules.judge(&facts), Ruling::By(2));
-        assert_eq!(rules.warnings(&facts).collect::<Vec<_>>(), [0], "those before the rule that decides");
+        assert_eq!(
+            rules.warnings(&facts, Ruling::By(2)).collect::<Vec<_>>(),
+            [0],
+            "those before the rule that decides"
+        );
     }
 
     /// Whatever order facts come in, what was certain stays.

@@ -19,6 +19,16 @@ pub enum ReverseDns {
     Failed,
 }
 
+impl ReverseDns {
+    /// The confirmed name, if it may stand in a header field: its owner chose it, and it has letters, digits,
+    /// hyphens, underscores and dots only.
+    pub fn plain_name(&self) -> Option<&Name> {
+        let Self::Confirmed(name) = self else { return None };
+        let fits = |octet: &u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.');
+        Some(name).filter(|name| name.octets().iter().all(fits))
+    }
+}
+
 /// The name of this client; none as long as an answer is not there.
 pub fn look(client: IpAddr, asking: &mut Asking<'_>) -> Option<ReverseDns> {
     let names = asking.ask(&Question::new(Kind::Ptr, Name::reverse(client)))?;

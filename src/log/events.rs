@@ -117,7 +117,7 @@ events! {
     ];
     /// A list in the DNS does not answer its test entries as it should, and counts nothing until it does.
     LIST_OFF = "list-off" Warning ["list", "text"];
-    /// A list in the DNS answers as it should again.
+    /// A list in the DNS said something of a client that it may say, after it was off.
     LIST_ON = "list-on" Notice ["list", "text"];
     /// A session had so many refusals more than it may have lines. Comes with its end.
     REFUSED_MORE = "refused-more" Info ["session", "client", "front", "ehlo", "more"];

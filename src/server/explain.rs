@@ -186,7 +186,7 @@ impl Explanation<'_> {
         let (client, is_proven) = (self.session.client().ip(), self.supposed.is_proven);
         let class = if is_proven { "it has proved good" } else { "taken for one that has not proved good" };
         self.note("client", &format!("{client}, {class}"));
-        let entry = self.checks.enter(client, is_proven);
+        let entry = self.checks.enter(client);
         match entry {
             Entry::Trusted => self.note("access", "trusted by its address: no limits and no checks"),
             Entry::Refused(refusal) => {
@@ -194,10 +194,12 @@ impl Explanation<'_> {
                 self.turn_away(denial_of_client(refusal));
                 return self.tell_replies();
             }
-            Entry::Served(delay) if delay.is_zero() => {}
-            Entry::Served(delay) => {
-                let text = format!("waits {} s for early talkers", delay.as_secs_f64());
-                self.note("greeting", &text);
+            Entry::Served => {
+                let delay = self.checks.greeting_delay(is_proven);
+                if !delay.is_zero() {
+                    let text = format!("waits {} s for early talkers", delay.as_secs_f64());
+                    self.note("greeting", &text);
+                }
             }
         }
         if entry != Entry::Trusted && self.is_dropped() {
@@ -290,7 +292,7 @@ impl Explanation<'_> {
     }
 
     fn verdict(&mut self) -> Verdict {
-        let is_checked = self.checks.enter(self.supposed.client, self.supposed.is_proven) != Entry::Trusted;
+        let is_checked = self.checks.enter(self.supposed.client) != Entry::Trusted;
         if is_checked && self.ruling.is_none() {
             let (checks, subject) = (self.checks, subject(&self.session, self.supposed));
             let mut news = Vec::new();

@@ -75,6 +75,7 @@ impl Answers {
         if let Some(answer) = self.table.known(question, now) {
             return (Some(answer), None);
         }
+        // Whoever is to be rung is to be rung whatever becomes of the question.
         let probe_ring = self.probe(now);
         if self.liveness.is_dead() {
             // It was not asked, which says nothing of whom it would have been asked.
@@ -96,12 +97,12 @@ impl Answers {
                 let _ = self.table.cannot_ask(question);
                 let answer = Arc::new(Answer::Failed(Failure::Overload));
                 self.count(&answer);
-                (Some(answer), None)
+                (Some(answer), probe_ring)
             }
             // Too many are out.
             Look::Known(answer) => {
                 self.count(&answer);
-                (Some(answer), None)
+                (Some(answer), probe_ring)
             }
         }
     }
@@ -168,12 +169,14 @@ impl Answers {
     /// An answer came home.
     pub fn handle_answer(&mut self, answered: Answered, now: Instant) {
         let Answered { question, answer, lifetime } = answered;
-        // One that came too late was counted when its time was over.
-        if let Some(asked_at) = self.table.asked_at(&question) {
+        // One that came too late was counted when its time was over, and so was the silence.
+        let asked_at = self.table.asked_at(&question);
+        if let Some(asked_at) = asked_at {
             self.metrics.dns_duration.add_duration(now.saturating_duration_since(asked_at));
             self.count(&answer);
         }
-        if self.liveness.handle_answer(&question, *answer != Answer::Failed(Failure::TimedOut), now) {
+        let is_silence = *answer == Answer::Failed(Failure::TimedOut);
+        if self.liveness.take_answer(&question, is_silence, asked_at.is_some(), now) {
             return;
         }
         self.woken.extend(self.table.arrive(question, answer, lifetime, now));
@@ -358,6 +361,39 @@ mod tests {
             Answered { question: probe, answer: Arc::new(Answer::NoName), lifetime: Duration::ZERO };
         answers.handle_answer(answered, now);
         assert!(ask(&mut answers, "b.test", now).is_none(), "somebody answers");
+    }
+
+    #[test]
+    fn who_sleeps_is_rung_for_a_probe_though_the_question_itself_has_no_room() {
+        let (consumer, now) = (Consumer::new().expect("eventfd"), Instant::now());
+        let (to_lookup, _asked) = consumer.channel(1);
+        let mut answers = Answers::new(3, Some(to_lookup), Arc::default());
+        for _ in 0..16 {
+            answers.liveness.note_silence(now);
+        }
+        assert!(consumer.park(|| true), "it sleeps");
+        let (answer, must_ring) = answers.look(&question("a.test"), 7, now);
+        assert_eq!(answer, Some(Arc::new(Answer::Failed(Failure::Overload))));
+        assert!(must_ring.is_some(), "the probe had room");
+    }
+
+    #[test]
+    fn silence_is_counted_once_though_word_of_it_comes_later() {
+        let ((mut answers, asked), mut now) = (answers(64), Instant::now());
+        for number in 0..8 {
+            let name = format!("{number}.test");
+            assert!(answers.look(&question(&name), 7, now).0.is_none(), "{number}");
+        }
+        now += ANSWER_WAIT_MAX;
+        assert_eq!(answers.take_woken(now, usize::MAX), [7]);
+        for number in 0..8 {
+            let (question, lifetime) = (question(&format!("{number}.test")), Duration::ZERO);
+            let answer = Arc::new(Answer::Failed(Failure::TimedOut));
+            answers.handle_answer(Answered { question, answer, lifetime }, now);
+        }
+        assert_eq!(names(&asked).len(), 8);
+        assert!(answers.look(&question("a.test"), 7, now).0.is_none());
+        assert_eq!(names(&asked), ["a.test"], "eight in a row raise no doubt");
     }
 
     #[test]

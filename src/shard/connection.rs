@@ -249,7 +249,9 @@ impl Connection {
     /// turn.
     pub(super) fn settle<R: Ring>(&mut self, context: &mut Context<R>) -> Fate {
         self.dirty = false;
-        self.serve(context, Serving::charge_errors);
+        if self.serving.owes_errors() {
+            self.serve(context, Serving::charge_errors);
+        }
         self.serving.log_refusals(None, context);
         debug_assert!(
             !(self.course.is_serving() && self.serving.session.has_ended()),

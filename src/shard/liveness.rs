@@ -48,14 +48,21 @@ impl Liveness {
         Some(question)
     }
 
-    /// An answer came, or word that there is none. True when it is that of a probe, which nobody else waits
-    /// for.
-    pub(super) fn handle_answer(&mut self, question: &Question, is_answered: bool, now: Instant) -> bool {
+    /// An answer came, or word that there is none. `is_out`: nobody noted its silence before. True when it is
+    /// that of a probe, which nobody else waits for.
+    pub(super) fn take_answer(
+        &mut self,
+        question: &Question,
+        is_silence: bool,
+        is_out: bool,
+        now: Instant,
+    ) -> bool {
         let is_probe = self.probe.as_ref().is_some_and(|(probe, _)| probe == question);
-        match (is_answered, is_probe) {
-            (true, _) => (self.silent, self.is_dead) = (0, false),
-            (false, true) => self.is_dead = true,
-            (false, false) => self.note_silence(now),
+        match (is_silence, is_probe) {
+            (false, _) => (self.silent, self.is_dead) = (0, false),
+            (true, true) => self.is_dead = true,
+            (true, false) if is_out => self.note_silence(now),
+            (true, false) => {}
         }
         is_probe
     }

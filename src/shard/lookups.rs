@@ -7,8 +7,8 @@ use super::table::Key;
 use crate::dns::Asking;
 use crate::ring::Ring;
 
-/// Connections whose checks go on in one turn.
-const WOKEN_MAX: usize = 1024;
+/// Connections whose checks go on in one turn: each costs some microseconds.
+const WOKEN_MAX: usize = 128;
 
 /// Nobody waits for an answer: the key of no connection.
 const NOBODY: u64 = u64::MAX;

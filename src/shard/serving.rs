@@ -247,7 +247,7 @@ impl Serving {
     pub(super) fn handle_found<R: Ring>(&mut self, number: u32, verdict: Verdict, context: &mut Context<R>) {
         let asked = self.session.asked::<Recipient>().filter(|asked| asked.number() == number);
         if let Some(asked) = asked {
-            let verdict = self.charge_verdict(verdict, context);
+            let verdict = self.charge_late_verdict(verdict, context);
             self.resolve(asked, verdict, context);
         }
     }
@@ -447,14 +447,7 @@ impl Serving {
             let (begun, data) = self.session.phases();
             message.log.times = Some(Times { begun, data, complete: context.turn.now });
             self.session.tell(&mut message.client);
-            let standing = &mut message.client.standing;
-            tell_standing(
-                self.screening.as_deref(),
-                &self.front,
-                message.client.address.ip(),
-                standing,
-                context,
-            );
+            tell_standing(self.screening.as_deref(), &mut message.client.standing);
             let Message { received, client, envelope, id, .. } = message;
             let hostname = &self.session.settings().hostname;
             trace::received(received, hostname, client, envelope, *id, context.turn.wall_clock);

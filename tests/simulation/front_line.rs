@@ -240,7 +240,7 @@ impl Model {
             let greylist = greylist.filter(|_| !from.is_empty());
             let refusal = refusal.or(greylist.map(|_| "451 4.7.1".to_owned()));
             let told = match refusal {
-                _ if checks.enter(client, false) == Entry::Trusted => taken(),
+                _ if checks.enter(client) == Entry::Trusted => taken(),
                 Some(refusal) => [refusal.clone(), refusal],
                 None => taken(),
             };
@@ -303,7 +303,7 @@ fn check_greeting(simulation: &Simulation, visitor: &Visitor) {
     let Some(greeting) = visitor.replies.first() else { return };
     let checks = Checks::new(simulation.rules.clone(), Instant::now());
     let text = &greeting.text;
-    let delay = match checks.enter(visitor.address, false) {
+    let delay = match checks.enter(visitor.address) {
         Entry::Refused(_) => {
             assert!(text.starts_with("554 5.7.1 "), "{visitor:?}");
             return;
@@ -312,7 +312,7 @@ fn check_greeting(simulation: &Simulation, visitor: &Visitor) {
             assert!(text.starts_with("220 ") || visitor.manner == Manner::Early, "{visitor:?}");
             return;
         }
-        Entry::Served(delay) => delay,
+        Entry::Served => checks.greeting_delay(false),
     };
     let mut known = |question: &Question| Some(Arc::new(truth(question)));
     let score = checks.score(visitor.address, &mut Asking::new(&mut known), Instant::now(), &mut Vec::new());

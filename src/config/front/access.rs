@@ -69,7 +69,7 @@ fn read_rule(mut section: Section<'_>, before: &[Rule]) -> (Rule, Option<PathBuf
         "`trust`: no limits and no checks; `refuse`: `550` to every recipient; `drop`: `554` instead of a greeting; `warn`: a line in the log.",
     );
     let text = read_text(&mut section);
-    if text.is_some() && matches!(action, Some(Action::Trust | Action::Warn)) {
+    if text.is_some() && action == Some(Action::Trust) {
         section.problem(
             "text",
             "this rule refuses nobody; remove the text or write action = \"refuse\"".to_owned(),

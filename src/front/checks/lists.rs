@@ -1,6 +1,10 @@
 //! A list in the DNS with what is known of it: whether it works. It is asked for its test entries when it is
 //! used first and once an hour (RFC 5782 §5), by whoever needs it then; one that fails is not used until its
 //! test entries are right.
+//!
+//! The test entries may be right and what is said of clients is not, as where only those have a quota. Such a
+//! list is left alone for longer each time, and the log says that it works again only when it said something
+//! of a client that it may say.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +16,8 @@ use crate::front::dnsbl::{List, ListFault, Listing};
 /// A list that works is examined again after this.
 const EXAMINED_EVERY: Duration = Duration::from_hours(1);
 
-/// A list that does not is examined again after this.
+/// A list that does not is examined again after this, and after twice as long each time that it is wrong
+/// about a client, up to `EXAMINED_EVERY`.
 const OFF_FOR: Duration = Duration::from_mins(1);
 
 /// What changed.
@@ -31,7 +36,7 @@ pub(super) struct WatchedList {
     /// The place of the text that is told to who is listed.
     words: usize,
     made: Instant,
-    /// `seconds after made that this holds until | state`, changed whole.
+    /// A [`Standing`] as one word, changed whole.
     standing: AtomicU64,
 }
 
@@ -46,7 +51,35 @@ enum State {
     Off = 2,
 }
 
-const STATE_BITS: u32 = 2;
+/// What is known of a list.
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    state: State,
+    /// The log says that it does not work.
+    is_told: bool,
+    /// How often it was wrong about a client, in a row but for less than an hour. `<= STRIKES_MAX`
+    strikes: u8,
+    /// Seconds after `made` that this holds until.
+    until: u64,
+}
+
+const STRIKES_MAX: u8 = 7;
+
+impl Standing {
+    fn from_word(word: u64) -> Self {
+        let state = match word & 3 {
+            1 => State::On,
+            2 => State::Off,
+            _ => State::Unknown,
+        };
+        let strikes = u8::try_from(word >> 3 & 7).unwrap_or_default();
+        Self { state, is_told: word & 4 != 0, strikes, until: word >> 6 }
+    }
+
+    fn word(self) -> u64 {
+        self.until << 6 | u64::from(self.strikes) << 3 | u64::from(self.is_told) << 2 | self.state as u64
+    }
+}
 
 impl WatchedList {
     pub(super) fn new(list: List, words: usize, made: Instant) -> Self {
@@ -61,9 +94,9 @@ impl WatchedList {
         self.words
     }
 
-    /// Whether it was found not to work.
+    /// Whether it was found not to work, as the log says.
     pub(super) fn is_off(&self) -> bool {
-        self.standing().0 == State::Off
+        self.standing().is_told
     }
 
     /// Whether it lists this client; none as long as an answer is missing.
@@ -81,14 +114,17 @@ impl WatchedList {
         }
         let listing = self.list.look(client, asking);
         usable?;
-        Some(match listing? {
+        let is_listed = match listing? {
             Listing::Listed => true,
-            Listing::NotListed | Listing::Failed(_) => false,
+            Listing::NotListed => false,
+            Listing::Failed(_) => return Some(false),
             Listing::Broken(answer) => {
-                self.note(Err(ListFault::Odd(answer)), now, news);
-                false
+                self.note_wrong(ListFault::Odd(answer), now, news);
+                return Some(false);
             }
-        })
+        };
+        self.note_right(news);
+        Some(is_listed)
     }
 
     /// Whether it is to be used; none as long as an answer about its test entries is missing.
@@ -98,10 +134,10 @@ impl WatchedList {
         now: Instant,
         news: &mut Vec<News>,
     ) -> Option<bool> {
-        let (state, until) = self.standing();
+        let Standing { state, until, .. } = self.standing();
         match state {
-            State::On if now < until => return Some(true),
-            State::Off if now < until => return Some(false),
+            State::On if self.seconds(now) < until => return Some(true),
+            State::Off if self.seconds(now) < until => return Some(false),
             State::On | State::Off | State::Unknown => {}
         }
         // A zone whose entries have no names lists nobody.
@@ -114,32 +150,71 @@ impl WatchedList {
             return Some(false);
         }
         let examined = List::examine(&listed, &unlisted);
-        self.note(examined, now, news);
+        self.note_examined(examined, now, news);
         Some(examined.is_ok())
     }
 
-    fn standing(&self) -> (State, Instant) {
-        let word = self.standing.load(Ordering::Relaxed);
-        let state = match word & ((1 << STATE_BITS) - 1) {
-            1 => State::On,
-            2 => State::Off,
-            _ => State::Unknown,
+    /// Its test entries were found so.
+    fn note_examined(&self, found: Result<(), ListFault>, now: Instant, news: &mut Vec<News>) {
+        let now = self.seconds(now);
+        let change = |before: Standing| match found {
+            Ok(()) => {
+                let strikes = if before.state == State::On { 0 } else { before.strikes };
+                Standing { state: State::On, strikes, until: now + EXAMINED_EVERY.as_secs(), ..before }
+            }
+            Err(_) => Standing { state: State::Off, is_told: true, until: now + OFF_FOR.as_secs(), ..before },
         };
-        (state, self.made + Duration::from_secs(word >> STATE_BITS))
+        self.change(change, found.err(), news);
     }
 
-    /// How it was found. Whoever finds it changed tells of it, once.
-    fn note(&self, found: Result<(), ListFault>, now: Instant, news: &mut Vec<News>) {
-        let (state, time) = match found {
-            Ok(()) => (State::On, EXAMINED_EVERY),
-            Err(_) => (State::Off, OFF_FOR),
+    /// It says something of a client that no list may say.
+    fn note_wrong(&self, fault: ListFault, now: Instant, news: &mut Vec<News>) {
+        let now = self.seconds(now);
+        let change = |before: Standing| {
+            if before.state == State::Off {
+                // Others that asked meanwhile do not make it worse.
+                return before;
+            }
+            let time = (OFF_FOR.as_secs() << before.strikes).min(EXAMINED_EVERY.as_secs());
+            let strikes = (before.strikes + 1).min(STRIKES_MAX);
+            Standing { state: State::Off, is_told: true, strikes, until: now + time }
         };
-        let until = now.saturating_duration_since(self.made) + time;
-        let word = until.as_secs() << STATE_BITS | state as u64;
-        let before = self.standing.swap(word, Ordering::Relaxed) & ((1 << STATE_BITS) - 1);
-        let is_new = before != state as u64 && !(before == State::Unknown as u64 && state == State::On);
-        if is_new {
-            news.push(News { list: self.list.name.clone(), fault: found.err() });
+        self.change(change, Some(fault), news);
+    }
+
+    /// It says something of a client that it may say.
+    fn note_right(&self, news: &mut Vec<News>) {
+        if self.is_off() {
+            self.change(|before| Standing { is_told: false, ..before }, None, news);
         }
+    }
+
+    /// Changes what is known of it. Whoever changes what the log says tells of it, once.
+    fn change(&self, change: impl Fn(Standing) -> Standing, fault: Option<ListFault>, news: &mut Vec<News>) {
+        let mut word = self.standing.load(Ordering::Relaxed);
+        loop {
+            let before = Standing::from_word(word);
+            let after = change(before);
+            match self.standing.compare_exchange_weak(
+                word,
+                after.word(),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) if after.is_told != before.is_told => {
+                    return news.push(News { list: self.list.name.clone(), fault });
+                }
+                Ok(_) => return,
+                Err(other) => word = other,
+            }
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        Standing::from_word(self.standing.load(Ordering::Relaxed))
+    }
+
+    fn seconds(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.made).as_secs()
     }
 }

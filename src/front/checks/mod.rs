@@ -125,8 +125,8 @@ pub enum Entry {
     Trusted,
     /// It is refused.
     Refused(Refusal),
-    /// It is served, and the greeting waits so long.
-    Served(Duration),
+    /// It is served.
+    Served,
 }
 
 /// Why something is refused, or would be.
@@ -218,7 +218,7 @@ impl Checks {
     }
 
     /// What becomes of a connection of this client, by its address.
-    pub fn enter(&self, client: IpAddr, is_proven: bool) -> Entry {
+    pub fn enter(&self, client: IpAddr) -> Entry {
         let facts = Facts { client, ehlo: None, reverse_path: None };
         if let Access::By(number) = self.access.judge(&facts) {
             match self.access.rule(number).map(|rule| rule.action) {
@@ -227,7 +227,12 @@ impl Checks {
                 Some(Action::Refuse | Action::Warn) | None => {}
             }
         }
-        Entry::Served(if is_proven { Duration::ZERO } else { self.rules.greeting_delay })
+        Entry::Served
+    }
+
+    /// How long the greeting waits for a client that is served.
+    pub fn greeting_delay(&self, is_proven: bool) -> Duration {
+        if is_proven { Duration::ZERO } else { self.rules.greeting_delay }
     }
 
     /// What lists say of a client, once all have answered.
@@ -263,17 +268,6 @@ impl Checks {
     /// The client's name by its address, once it is known.
     pub fn look_back(&self, client: IpAddr, asking: &mut Asking<'_>) -> Option<ReverseDns> {
         reverse_dns::look(client, asking)
-    }
-
-    /// The client's confirmed name, as far as it is known, and where it may stand in a header field.
-    pub fn reverse_name(&self, client: IpAddr, asking: &mut Asking<'_>) -> Option<Name> {
-        if !self.uses_reverse_names() {
-            return None;
-        }
-        match reverse_dns::look(client, asking)? {
-            ReverseDns::Confirmed(name) => Some(name).filter(is_plain),
-            ReverseDns::None | ReverseDns::Failed => None,
-        }
     }
 
     /// What all recipients of a transaction are told. `score`: that of the client, where it is known already.
@@ -345,8 +339,9 @@ impl Checks {
         let ehlo = ehlo.strip_suffix(b".").unwrap_or(&ehlo);
         let domain = lower(domain_of(subject.reverse_path));
         let facts = Facts { client: subject.client, ehlo: Some(ehlo), reverse_path: Some(&domain) };
-        ruling.warnings.extend(self.access.warnings(&facts).map(|number| self.by_rule(number)));
-        let Access::By(number) = self.access.judge(&facts) else { return false };
+        let access = self.access.judge(&facts);
+        ruling.warnings.extend(self.access.warnings(&facts, access).map(|number| self.by_rule(number)));
+        let Access::By(number) = access else { return false };
         match self.access.rule(number).map(|rule| rule.action) {
             Some(Action::Trust) => ruling.is_trusted = true,
             Some(Action::Refuse | Action::Drop) => ruling.refusal = Some(self.by_rule(number)),
@@ -442,12 +437,6 @@ fn origin(subject: &Subject<'_>, asking: &mut Asking<'_>) -> Option<Origin> {
         | spf::SpfResult::TempError
         | spf::SpfResult::PermError => Origin::Client(subject.client),
     })
-}
-
-/// Whether a name has letters, digits, hyphens, underscores and dots only: its owner chose it.
-fn is_plain(name: &Name) -> bool {
-    let fits = |octet: &u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.');
-    name.octets().iter().all(fits)
 }
 
 /// What follows the last `@`; empty for the null reverse-path.

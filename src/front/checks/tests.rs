@@ -139,13 +139,41 @@ fn a_list_that_fails_its_test_entries_counts_nothing_and_is_told_of_once() {
         let expected = News { list: "List bad.test".into(), fault: Some(fault) };
         assert_eq!(case.news, [expected]);
         assert_eq!(case.checks.lists().collect::<Vec<_>>(), [("List bad.test", false)]);
-        // It is right again, and that is seen after a minute.
+        // It is right again, and that is seen after a minute, by the first client.
         let right = zone(&["bad.test"], &["bad.test"]);
         assert_eq!(case.score(&right).total(), 0);
         case.now += Duration::from_secs(61);
         assert_eq!(case.score(&right).total(), 3);
         assert_eq!(case.news.pop().map(|news| news.fault), Some(None));
     }
+}
+
+#[test]
+fn a_list_that_is_wrong_about_clients_only_is_left_alone_for_longer_each_time_and_told_of_once() {
+    let mut case = Case::new(CheckRules { lists: vec![list("bad.test", 3)], ..CheckRules::default() });
+    let odd = zone(&["bad.test"], &[]).with(a("1.2.0.192.bad.test"), addresses(255));
+    let is_used = |case: &Case| case.checks.lists().any(|(_, is_used)| is_used);
+    let mut minutes = 1;
+    for _ in 0..7 {
+        assert_eq!(case.score(&odd).total(), 0);
+        assert!(!is_used(&case));
+        case.now += Duration::from_secs(60 * minutes - 1);
+        let right = zone(&["bad.test"], &["bad.test"]);
+        assert_eq!(case.score(&right).total(), 0, "{minutes} minutes");
+        case.now += Duration::from_secs(2);
+        minutes = (2 * minutes).min(60);
+    }
+    let is_told = |news: &News| news.fault.is_some();
+    assert_eq!(case.news.drain(..).map(|news| is_told(&news)).collect::<Vec<_>>(), [true]);
+    // Its test entries were right all the time; now it is about clients, too.
+    assert_eq!(case.score(&zone(&["bad.test"], &["bad.test"])).total(), 3);
+    assert_eq!(case.news.drain(..).map(|news| is_told(&news)).collect::<Vec<_>>(), [false]);
+    assert!(is_used(&case));
+    // A list that was right for an hour is given a minute again.
+    case.now += Duration::from_secs(3601);
+    assert_eq!(case.score(&odd).total(), 0);
+    case.now += Duration::from_secs(61);
+    assert_eq!(case.score(&zone(&["bad.test"], &["bad.test"])).total(), 3);
 }
 
 #[test]
@@ -186,11 +214,12 @@ fn access_rules_come_before_all_other_checks_and_ask_nobody() {
     assert_eq!(&*case.checks.words()[place], "Go away");
     let warned = case.judge(&listed, &subject("tried.test", "a@x.test"));
     assert!(matches!(warned.refusal, Some(Refusal::Listed(_))) && warned.warnings.len() == 1, "{warned:?}");
-    let enter = |client: &str, proven| case.checks.enter(client.parse().expect("an address"), proven);
-    assert_eq!(enter(CLIENT, false), Entry::Served(Duration::from_secs(3)));
-    assert_eq!(enter(CLIENT, true), Entry::Served(Duration::ZERO));
-    assert_eq!(enter("198.51.100.9", true), Entry::Refused(Refusal::Rule(None)));
-    assert_eq!(enter("203.0.113.9", false), Entry::Trusted);
+    let enter = |client: &str| case.checks.enter(client.parse().expect("an address"));
+    assert_eq!(enter(CLIENT), Entry::Served);
+    assert_eq!(enter("198.51.100.9"), Entry::Refused(Refusal::Rule(None)));
+    assert_eq!(enter("203.0.113.9"), Entry::Trusted);
+    let delays = [false, true].map(|is_proven| case.checks.greeting_delay(is_proven));
+    assert_eq!(delays, [Duration::from_secs(3), Duration::ZERO]);
 }
 
 #[test]

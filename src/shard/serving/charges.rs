@@ -21,13 +21,15 @@ impl Serving {
         self.seat = seat;
     }
 
+    /// Whether there are errors that its client was not charged with.
+    pub(in crate::shard) fn owes_errors(&self) -> bool {
+        self.seat.is_some() && self.errors_paid < self.session.summary().errors
+    }
+
     /// Charges the client with the errors that came since this was called last. One that has had too many, in
     /// all its sessions, is served no longer.
     pub(in crate::shard) fn charge_errors<R: Ring>(&mut self, context: &mut Context<R>) {
         let errors = self.session.summary().errors;
-        if self.seat.is_none() {
-            return;
-        }
         while self.errors_paid < errors {
             if self.charge(Event::Error, Denial::TOO_MANY_ERRORS, context).is_err() {
                 return self.session.end_for_errors(&mut self.replies);
@@ -49,27 +51,36 @@ impl Serving {
     }
 
     /// What the client is told of the recipient of whom this is true. One that nobody knows is paid for
-    /// before the client is told. While the answer was awaited, other sessions of the client may have named
-    /// too many: then it is told nothing of any.
+    /// before the client is told.
     pub(super) fn charge_verdict<R: Ring>(&mut self, verdict: Verdict, context: &mut Context<R>) -> Verdict {
-        let charged = match verdict {
-            Verdict::UnknownRecipient => {
-                self.charge(Event::UnknownRecipient, Denial::TOO_MANY_UNKNOWN, context)
-            }
+        if verdict != Verdict::UnknownRecipient {
+            return verdict;
+        }
+        let charged = self.charge(Event::UnknownRecipient, Denial::TOO_MANY_UNKNOWN, context);
+        charged.map_or_else(Verdict::Denied, |()| verdict)
+    }
+
+    /// The same of a recipient whose answer was awaited. Meanwhile other sessions of the client may have
+    /// named too many: then it is told nothing of any.
+    pub(super) fn charge_late_verdict<R: Ring>(
+        &mut self,
+        verdict: Verdict,
+        context: &mut Context<R>,
+    ) -> Verdict {
+        match verdict {
+            Verdict::UnknownRecipient | Verdict::Denied(_) => self.charge_verdict(verdict, context),
             Verdict::Accept
             | Verdict::ForeignDomain
             | Verdict::DomainWithoutMail
             | Verdict::DeniedLocalPart
             | Verdict::Unstorable
             | Verdict::MailboxFull
-            | Verdict::TryAgain => self.look_for_guesses(context),
-            Verdict::Denied(_) => Ok(()),
-        };
-        charged.map_or_else(Verdict::Denied, |()| verdict)
+            | Verdict::TryAgain => self.look_for_guesses(context).map_or_else(Verdict::Denied, |()| verdict),
+        }
     }
 
     /// Whether the client may still learn who exists.
-    fn look_for_guesses<R: Ring>(&mut self, context: &mut Context<R>) -> Result<(), Denial> {
+    pub(super) fn look_for_guesses<R: Ring>(&mut self, context: &mut Context<R>) -> Result<(), Denial> {
         let is_over = |seat: &Seat| seat.is_over(Event::UnknownRecipient, context.turn.moment);
         if self.seat.as_ref().is_some_and(is_over) {
             return self.deny(Denial::TOO_MANY_UNKNOWN, context);

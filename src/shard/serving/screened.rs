@@ -5,11 +5,9 @@ use std::time::Instant;
 
 use crate::dns::Name;
 use crate::front::checks::Ruling;
+use crate::front::reverse_dns::ReverseDns;
 use crate::front::score::Score;
 use crate::mail::client::Standing;
-use crate::ring::Ring;
-use crate::shard::context::Context;
-use crate::shard::front_line::FrontLine;
 
 /// What is known of a client that is checked.
 #[derive(Debug)]
@@ -20,6 +18,8 @@ pub(super) struct Screening {
     pub(super) asked_as: IpAddr,
     /// What lists say of it, once all have answered, or had their time.
     pub(super) score: Option<Score>,
+    /// Its name by its address, once that is known; none where it is not asked for.
+    pub(super) reverse_name: Option<ReverseDns>,
     /// When the last facts came that answers are asked for by: the client's address, then the reverse-path.
     pub(super) asked_at: Instant,
     /// What all recipients of the transaction are told, once that is known.
@@ -33,18 +33,11 @@ pub(super) struct Screening {
 }
 
 /// Writes down what others say of a client.
-pub(super) fn tell_standing<R: Ring>(
-    screening: Option<&Screening>,
-    front: &FrontLine,
-    client: IpAddr,
-    standing: &mut Standing,
-    context: &mut Context<R>,
-) {
+pub(super) fn tell_standing(screening: Option<&Screening>, standing: &mut Standing) {
     standing.reverse_name.clear();
     standing.reasons.clear();
     let Some(screening) = screening else { return };
-    let name =
-        context.answers.end_check(context.turn.now, |asking| front.checks.reverse_name(client, asking));
-    standing.reverse_name.extend(name.iter().flat_map(Name::octets));
+    let name = screening.reverse_name.as_ref().and_then(ReverseDns::plain_name);
+    standing.reverse_name.extend(name.into_iter().flat_map(Name::octets));
     standing.reasons.extend(screening.score.iter().flat_map(Score::reasons).cloned());
 }

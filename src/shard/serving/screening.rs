@@ -11,6 +11,7 @@ use super::screened::Screening;
 use super::warnings::Warned;
 use crate::front::checks::{Entry, Origin, Refusal, Ruling, Subject};
 use crate::front::greylist::{self, Greeting};
+use crate::front::reverse_dns::ReverseDns;
 use crate::front::score::Score;
 use crate::mail::envelope::{Envelope, Mailbox};
 use crate::ring::Ring;
@@ -73,29 +74,24 @@ impl Serving {
         if !self.session.settings().gate.takes(client) {
             return Err(Denial::CLIENT);
         }
-        let front = Arc::clone(&self.front);
-        let checks = &front.checks;
-        if checks.are_empty() {
+        if self.front.checks.are_empty() {
             let seat = self.enter(client, context)?;
             self.seat_client(seat);
             return Ok(());
         }
-        match checks.enter(client, false) {
+        match self.front.checks.enter(client) {
             Entry::Trusted => return Ok(()),
             Entry::Refused(refusal) => return Err(denial_of_client(refusal)),
-            Entry::Served(_) => {}
+            Entry::Served => {}
         }
         let seat = self.enter(client, context)?;
         let is_proven = seat.as_ref().is_some_and(|seat| seat.is_proven(context.turn.moment));
-        let delay = match checks.enter(client, is_proven) {
-            Entry::Served(delay) => delay,
-            Entry::Trusted | Entry::Refused(_) => Duration::ZERO,
-        };
-        self.session.delay_greeting(delay);
+        self.session.delay_greeting(self.front.checks.greeting_delay(is_proven));
         self.screening = Some(Box::new(Screening {
             is_proven,
             asked_as: context.answers.stand_in(client, context.turn.now),
             score: None,
+            reverse_name: None,
             asked_at: context.turn.now,
             ruling: None,
             waits: None,
@@ -151,10 +147,16 @@ impl Serving {
     }
 
     /// Asks ahead for the client's name by its address, which nothing waits for before RCPT.
-    fn ask_reverse_name<R: Ring>(&self, client: IpAddr, context: &mut Context<R>) {
-        if self.front.checks.uses_reverse_names() {
-            let checks = &self.front.checks;
-            let _ = context.run_check(self.key, |asking| checks.look_back(client, asking));
+    fn ask_reverse_name<R: Ring>(&mut self, client: IpAddr, context: &mut Context<R>) {
+        let checks = &self.front.checks;
+        let Some(screening) = &mut self.screening else { return };
+        if screening.reverse_name.is_some() || !checks.uses_reverse_names() {
+            return;
+        }
+        let checked = context.run_check(self.key, |asking| checks.look_back(client, asking));
+        // What failed is looked for again.
+        if let Checked::Done(found @ (ReverseDns::Confirmed(_) | ReverseDns::None)) = checked {
+            screening.reverse_name = Some(found);
         }
     }
 
@@ -243,7 +245,7 @@ impl Serving {
 
     fn take_ruling<R: Ring>(&mut self, mut ruling: Ruling, context: &mut Context<R>) {
         let Some(screening) = &mut self.screening else { return };
-        let (warnings, score) = (ruling.warnings.clone(), ruling.score.take());
+        let (warnings, score) = (std::mem::take(&mut ruling.warnings), ruling.score.take());
         // Those that did not answer in time count nothing.
         screening.score = screening.score.take().or(score);
         if let (Some(Refusal::Listed(_)), Some(seat)) = (ruling.refusal, &self.seat) {
@@ -376,8 +378,11 @@ impl Serving {
     fn answer_who_waits<R: Ring>(&mut self, context: &mut Context<R>) {
         let waits = self.screening.as_mut().and_then(|screening| screening.waits.take());
         let asked = self.session.asked::<Recipient>().filter(|asked| Some(asked.number()) == waits);
-        if let Some(asked) = asked {
-            self.consider_recipient(asked, context);
+        let Some(asked) = asked else { return };
+        // As with any answer that was awaited.
+        match self.look_for_guesses(context) {
+            Ok(()) => self.consider_recipient(asked, context),
+            Err(denial) => _ = self.resolve(asked, Verdict::Denied(denial), context),
         }
     }
 }
