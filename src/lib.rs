@@ -5,7 +5,8 @@
 //!
 //! ```text
 //!   main ─► cli ─► server ─► shutdown ─► shard ─► sink  tls ─► smtp  handoff  ring ─► buffer  scan ─► mail
-//!            │        └─► threads  └─► signals
+//!            │        │          └─► signals └─► front ─► auth ─► dns ─► mail, asked through handoff
+//!            │        └─► threads  recipient_map ─► sink  handoff
 //!            └─► check  doctor ─► memory_sum         log  metrics: for shards, and who surrounds them
 //!
 //!   config: what the file says, as values for the rooms that are started with them

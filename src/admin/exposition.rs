@@ -337,7 +337,7 @@ metrics! {
     // The DNS, where something asks it.
     "dns_questions_total" Counter ["shard"] "Questions that shards sent to the threads that ask the DNS. What a shard knows already is not asked.",
         |s, to| to.each_shard(s, |shard| shard.dns_questions);
-    "dns_answers_total" Counter ["outcome"] "Answers to them: records, no_records (the name has none of the kind), no_name (there is no such name), server_failure (SERVFAIL, REFUSED), timed_out, unusable, overload (too many questions were out).",
+    "dns_answers_total" Counter ["outcome"] "Answers to them: records, no_records (the name has none of the kind), no_name (there is no such name), server_failure (SERVFAIL, REFUSED), timed_out, unusable, overload (not asked: too many questions were out, or nobody answers).",
         |s, to| for (outcome, count) in [
             ("records", s.total.dns_answers_records),
             ("no_records", s.total.dns_answers_no_records),

@@ -35,7 +35,7 @@ pub(super) fn read(root: &mut Section<'_>, has_bad_lists: bool) -> Early {
             "greet_delay",
             Duration::ZERO,
             Duration::ZERO..=GREET_DELAY_MAX,
-            "How long clients wait for the greeting that have not proved good; who speaks first is refused. Good values are 3 to 6 seconds.",
+            "How long a client that has not proved good waits for the greeting. One that speaks first is refused. Good values are 3 to 6 seconds.",
         ),
         reverse_dns: section.choice(
             "reverse_dns",
