@@ -292,10 +292,11 @@ fn remembered(address: &str) -> Vec<u8> {
         table.note_message(&seat, moment);
         table.leave(seat);
     }
-    let mut octets = b"RMXCLNT\x01".to_vec();
-    octets.extend(secret);
-    octets.extend(table.buckets().to_le_bytes());
+    let mut octets =
+        [&b"RMXCLNT\x01"[..], &secret, &table.buckets().to_le_bytes(), &1_u64.to_le_bytes()].concat();
     table.remembered().for_each(|client| octets.extend(client));
+    // Nobody is greylisted.
+    octets.extend([0; 32]);
     octets.extend(crc32c::crc32c(&octets).to_le_bytes());
     octets
 }

@@ -367,7 +367,7 @@ fn whom_the_greylist_knows_is_known_after_a_restart() {
     let came = Origin::Client([192, 0, 2, 1].into());
     let earlier = SystemTime::now() - Duration::from_mins(10);
     greylist.greet(came, b"a@x.example", b"known@example.org", earlier);
-    let mut octets = [&b"RMXCLNT\x02"[..], &[5; 16], &clients.buckets().to_le_bytes(), &[0; 8]].concat();
+    let mut octets = [&b"RMXCLNT\x01"[..], &[5; 16], &clients.buckets().to_le_bytes(), &[0; 8]].concat();
     octets.extend([&[6; 16][..], &greylist.buckets().to_le_bytes(), &1_u64.to_le_bytes()].concat());
     greylist.remembered().for_each(|envelope| octets.extend(envelope));
     octets.extend(crc32c::crc32c(&octets).to_le_bytes());
