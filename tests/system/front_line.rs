@@ -209,7 +209,7 @@ fn a_list_that_lists_everybody_or_refuses_to_answer_refuses_no_mail() {
 }
 
 #[test]
-fn a_list_that_hangs_delays_no_greeting_and_a_recipient_for_three_seconds_once() {
+fn a_list_that_hangs_delays_no_greeting_and_a_recipient_once() {
     let dns = DnsServer::start();
     dns.behave_by_default(Behaviour::Silent);
     let server = server(&dns, LIST);
@@ -220,27 +220,31 @@ fn a_list_that_hangs_delays_no_greeting_and_a_recipient_for_three_seconds_once()
     client.command("RCPT TO:<known@example.org>", "250");
     let answered_after = begun.elapsed();
     assert!(
-        greeted_after < Duration::from_secs(2) && answered_after > Duration::from_secs(2),
-        "{answered_after:?}"
+        answered_after >= Duration::from_secs(2) && greeted_after + Duration::from_secs(1) < answered_after,
+        "{greeted_after:?}, {answered_after:?}"
     );
     // The list is off now, and nobody waits for it.
     let begun = Instant::now();
     assert!(told(&server, "192.0.2.2", "a@x.example").starts_with("250"));
-    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert!(begun.elapsed() < answered_after / 2, "{:?}, {answered_after:?}", begun.elapsed());
 }
 
 #[test]
 fn who_speaks_before_a_greeting_that_waits_is_refused_whatever_lists_will_say() {
     let dns = DnsServer::start();
     dns.behave_by_default(Behaviour::Silent);
-    let server = server(&dns, &format!("{LIST}[early]\ngreet_delay = \"3s\"\n"));
+    let waits = |delay| server(&dns, &format!("{LIST}[early]\ngreet_delay = \"{delay}\"\n"));
+    let long = waits("15s");
     let begun = Instant::now();
-    let mut early = connect(&server, "192.0.2.1");
+    let mut early = connect(&long, "192.0.2.1");
+    // By now the greeting waits. On a busy machine it may not, and the client is early as well.
     std::thread::sleep(Duration::from_millis(100));
     early.send(b"EHLO bot.example\r\n");
     early.expect("554 5.5.0");
-    assert!(begun.elapsed() < Duration::from_secs(2));
-    let mut patient = connect(&server, "192.0.2.2");
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    let short = waits("3s");
+    let begun = Instant::now();
+    let mut patient = connect(&short, "192.0.2.2");
     patient.expect("220");
     assert!(begun.elapsed() >= Duration::from_secs(3), "an unknown client waits");
     patient.command("EHLO client.example", "250");
