@@ -173,9 +173,11 @@ fn lists_speak_for_and_against_a_client_by_their_weight() {
     assert!(line.contains("score=1") && line.contains("-2 good.test"), "{line}");
     // Answers are there by now, so that it is not greeted.
     told(&server, "192.0.2.5", "a@x.example");
+    let asked = dns.asked("5.2.0.192.bad.test");
     let mut client = connect(&server, "192.0.2.5");
     client.expect("554 5.7.1 The client is listed by Bad List");
     client.expect_end();
+    assert_eq!(dns.asked("5.2.0.192.bad.test"), asked, "it is known");
     assert!(!server.log().join("\n").contains("key.mild"), "a zone may hold a key");
     // What was known of a client stands with its message.
     let mut client = greeted(&server, "192.0.2.2", "client.example");
