@@ -18,6 +18,7 @@
 # one is not in the ledger, lost or altered; or p99 is over twice what it is alone. Standard error names the run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. benches/ready.sh
 runs=${1:-3} seconds=${2:-50} hostile=${3:-250000} rate=${4:-}
 ringmx=$(realpath "${RINGMX:-target/release/ringmx}") loadgen=$(realpath "${LOADGEN:-target/release/loadgen}")
 [ -x "$ringmx" ] && [ -x "$loadgen" ] || { echo "first: cargo build --release --workspace" >&2; exit 1; }
@@ -65,9 +66,7 @@ TOML
   : >log
   taskset -c 0 "$ringmx" serve --config c.toml 2>log &
   server=$!
-  for _ in $(seq 200); do grep -q ' ready$' log && return; kill -0 "$server" || break; sleep 0.05; done
-  cat log >&2
-  exit 1
+  ready log "$server"
 }
 stop() { end "$server"; server=''; }
 load() { rm -f run.json; "$loadgen" 127.0.0.1:2781 --cpus 1 -c 50 --to known@example.org --json run.json "${good[@]}" "$@" >out 2>&1 || true; }

@@ -12,6 +12,7 @@
 # move work to kernel threads.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. benches/ready.sh
 fs=${1:-ext4} rounds=${2:-3} messages=${3:-40000} load=${4:-b}
 case $load in
   b) size=4096 connections=50 ;;
@@ -88,7 +89,7 @@ $3
 TOML
   taskset -c 0 $ringmx serve --config "$work/$1.toml" 2>"$work/$1.log" &
   receiver=$!
-  for _ in $(seq 100); do grep -q ' ready' "$work/$1.log" && break; sleep 0.1; done
+  ready "$work/$1.log" "$receiver"
   # The next segment is made ahead; let it be done.
   sleep 1
 }

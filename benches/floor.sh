@@ -10,6 +10,7 @@
 # same round; medians of all rounds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. benches/ready.sh
 rounds=${1:-5} loads=${2:-abpce}
 : "${NULLSMTP:?names the floor}" "${FASTGEN:?names the generator}"
 ringmx=target/release/ringmx
@@ -38,7 +39,7 @@ messages = false
 TOML
 taskset -c 0 "$NULLSMTP" 2799 & pids+=($!)
 $ringmx serve --config "$work/ringmx.toml" 2>"$work/log" & pids+=($!)
-for _ in $(seq 100); do grep -q ' ready' "$work/log" && break; sleep 0.1; done
+ready "$work/log" "${pids[-1]}"
 
 cpu() { cat /proc/"$1"/task/*/schedstat | awk '{s += $1} END {printf "%.0f", s / 1000}'; }
 run() { # NAME LOAD PID PORT COUNT OPTIONS

@@ -17,6 +17,7 @@
 # Exit code 1: a good transaction was not done, or lost, or altered; p50 is over twice or p99 over three times that of the control.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. benches/ready.sh
 all=plain,bare-lf,lf,cr,dots,dot-lines,long-dots,nul,nul-lines,bdat-lf,normal-lf,normal-cr,normal-dots
 all=$all,never-reads,half-data,abort,slowloris,refused,early-talker,churn,idle,tls
 runs=${1:-5} seconds=${2:-5} kinds=${3:-$all} counts=${4:-50,200}
@@ -116,14 +117,12 @@ self_signed = true
 [log]
 sessions = false
 messages = false
+refusals = false
 TOML
   : >"$work/$1.log"
   taskset -c 0 "$ringmx" serve --config "$work/$1.toml" 2>"$work/$1.log" &
   servers[$1]=$!
-  for _ in $(seq 200); do grep -q ' ready' "$work/$1.log" && return; sleep 0.05; done
-  echo "the server is not ready:" >&2
-  cat "$work/$1.log" >&2
-  exit 1
+  ready "$work/$1.log" "${servers[$1]}"
 }
 
 attack() { # KIND COUNT NUMBER: in the background, until it is ended

@@ -13,6 +13,7 @@
 # The server runs on core 0, loadgen on core 1. Exit code 1: a message was not accepted or not stored, or a reload was refused.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. benches/ready.sh
 ringmx=$(realpath "${RINGMX:-target/release/ringmx}") loadgen=$(realpath "${LOADGEN:-target/release/loadgen}")
 [ -x "$ringmx" ] && [ -x "$loadgen" ] || { echo "first: cargo build --release --workspace" >&2; exit 1; }
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/operation.XXXXXX") server='' helper=''
@@ -31,9 +32,7 @@ start() {
   : >log
   "$1" serve --config c.toml 2>log &
   server=$!
-  for _ in $(seq 600); do grep -q ' ready$' log && return; kill -0 "$server" || break; sleep 0.05; done
-  cat log >&2
-  exit 1
+  ready log "$server"
 }
 ticks() { awk '{print $14 + $15}' "/proc/$server/stat"; }
 

@@ -16,6 +16,7 @@
 # (!) marks a session of over 1.2 times the floor's or under 12,000/s, and a refused RCPT of over 1.5 us of user time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. benches/ready.sh
 rounds=${1:-5} sessions=${2:-60000} refusals=${3:-1000000}
 : "${NULLSMTP:?names the floor}"
 ringmx=$(realpath "${RINGMX:-target/release/ringmx}") loadgen=$(realpath "${LOADGEN:-target/release/loadgen}")
@@ -57,9 +58,7 @@ TOML
   : >"$1.log"
   taskset -c 0 "$ringmx" serve --config "$1.toml" 2>"$1.log" &
   pids[$1]=$!
-  for _ in $(seq 200); do grep -q ' ready$' "$1.log" && return; kill -0 "${pids[$1]}" || break; sleep 0.05; done
-  cat "$1.log" >&2
-  exit 1
+  ready "$1.log" "${pids[$1]}"
 }
 taskset -c 0 "$floor" 2790 &
 pids[0]=$!

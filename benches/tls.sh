@@ -8,6 +8,7 @@
 # 1.2 resumes by session id there. Without tickets every TLS 1.3 handshake is a full one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. benches/ready.sh
 rounds=${1:-5} messages=${2:-4000}
 ringmx=target/release/ringmx loadgen=target/release/loadgen
 [ -x $ringmx ] && [ -x $loadgen ] || { echo "first: cargo build --release --workspace" >&2; exit 1; }
@@ -36,7 +37,7 @@ messages = false
 TOML
 $ringmx serve --config "$work/ringmx.toml" 2>"$work/log" &
 receiver=$!
-for _ in $(seq 100); do grep -q ' ready' "$work/log" && break; sleep 0.1; done
+ready "$work/log" "$receiver"
 
 cpu() { cat /proc/"$receiver"/task/*/schedstat | awk '{s += $1} END {printf "%.0f", s / 1000}'; }
 run() { # NAME PORT COUNT OPTIONS

@@ -13,6 +13,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+pub(super) use self::lists::NETWORKS;
 use super::changes::Changes;
 use super::document::{DescribedKey, Document, Fallback, TakenBy};
 use super::fixed::Fixed;

@@ -7,8 +7,7 @@
 //!           │ CRC-32C of all before 4
 //! ```
 //!
-//! Where nobody is greylisted the second line is zeros. The version before, which is read, too, has neither
-//! counts nor greylist: its clients go on to the checksum.
+//! Where nobody is greylisted the second line is zeros.
 //!
 //! It is read before anybody listens, and written anew by a thread of its own, each minute in which something
 //! has changed and at the end. A file that cannot be read is said once and ignored: without it clients have
@@ -35,18 +34,12 @@ use crate::sink::{Report, Site};
 use crate::threads::give_way;
 
 /// The last octet is the version.
-const MAGIC: [u8; 8] = *b"RMXCLNT\x02";
-
-/// Of the version without counts and greylist.
-const MAGIC_BEFORE: [u8; 8] = *b"RMXCLNT\x01";
+const MAGIC: [u8; 8] = *b"RMXCLNT\x01";
 
 /// Octets before the clients, and those before the envelopes.
 const HEAD_BYTES: u64 = 8 + 32;
 const GREYLIST_HEAD_BYTES: u64 = 32;
 const SUM_BYTES: u64 = 4;
-
-/// All that is no client in the version before.
-const FRAME_BYTES_BEFORE: u64 = 8 + 16 + 8 + SUM_BYTES;
 
 /// How often is looked whether anything has changed.
 const WRITE_EVERY: Duration = Duration::from_mins(1);
@@ -96,34 +89,27 @@ fn read_state(path: &Path, places: usize) -> io::Result<State> {
     }
     let mut file = Summed { inner: BufReader::new(file), sum: 0 };
     let magic: [u8; 8] = file.next()?;
-    let has_greylist = match magic {
-        MAGIC => true,
-        MAGIC_BEFORE => false,
-        _ => return Err(wrong("it is no file of clients, or of another version of ringmx")),
-    };
+    if magic != MAGIC {
+        return Err(wrong("it is no file of clients, or of another version of ringmx"));
+    }
     let secret: Secret = file.next()?;
     let table = Table::new(places, &secret);
     if u64::from_le_bytes(file.next()?) != table.buckets() {
         return Err(wrong("it is of a table of another size (limits.clients_max)"));
     }
-    let clients = if has_greylist {
-        u64::from_le_bytes(file.next()?)
-    } else {
-        facts.len().saturating_sub(FRAME_BYTES_BEFORE) / REMEMBERED_BYTES as u64
-    };
+    let clients = u64::from_le_bytes(file.next()?);
     // A count that is none ends with the file.
     for _ in 0..clients {
         // Of a client that is none the checksum tells.
         table.restore(file.next()?);
     }
-    let (greylist, envelopes) = if has_greylist { read_greylist(&mut file)? } else { (None, 0) };
+    let (greylist, envelopes) = read_greylist(&mut file)?;
     let sum = file.sum;
-    let bytes = clients * REMEMBERED_BYTES as u64
-        + if has_greylist {
-            HEAD_BYTES + GREYLIST_HEAD_BYTES + envelopes * greylist::REMEMBERED_BYTES as u64 + SUM_BYTES
-        } else {
-            FRAME_BYTES_BEFORE
-        };
+    let bytes = HEAD_BYTES
+        + clients * REMEMBERED_BYTES as u64
+        + GREYLIST_HEAD_BYTES
+        + envelopes * greylist::REMEMBERED_BYTES as u64
+        + SUM_BYTES;
     if u32::from_le_bytes(file.next()?) != sum || facts.len() != bytes {
         return Err(wrong("it is damaged"));
     }
@@ -326,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_greylist_knows_comes_back_and_a_file_of_the_version_before_has_none_of_it() {
+    fn what_the_greylist_knows_comes_back() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("clients.state");
         let known = greylist(90);
@@ -340,17 +326,6 @@ mod tests {
             known.remembered().collect::<Vec<_>>(),
             "one a bucket, or in the order in which they came"
         );
-        let mut before = MAGIC_BEFORE.to_vec();
-        before.extend(SECRET);
-        before.extend(table.buckets().to_le_bytes());
-        table.remembered().for_each(|client| before.extend(client));
-        before.extend(crc32c::crc32c(&before).to_le_bytes());
-        std::fs::write(&path, &before).expect("written");
-        let Found::State(State { table, greylist: None, .. }) = read(&path, PLACES) else { panic!("read") };
-        assert_eq!(table.remembered().count(), 3);
-        before.push(0);
-        std::fs::write(&path, &before).expect("written");
-        assert!(is_unusable(&path, PLACES, "damaged"));
     }
 
     #[test]

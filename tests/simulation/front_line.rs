@@ -43,6 +43,9 @@ const SEEDS: u64 = 400;
 /// A busy machine tries fewer of them, and says how many.
 const TIME_MAX: Duration = Duration::from_secs(50);
 
+/// Fewer seeds than these may by chance not show every refusal.
+const COUNTED_MIN: u64 = 100;
+
 /// How long a recipient waits.
 const WAIT_MAX: Duration = Duration::from_secs(3);
 
@@ -287,8 +290,7 @@ fn check(simulation: &Simulation, visitors: &[Visitor]) -> BTreeMap<String, u64>
             check_reply(simulation, visitor, reply, &allowed);
             *seen.entry(format!("{:?} {}", kind(reply.asked), codes(&reply.text))).or_default() += 1;
         }
-        let was_told_to_go = visitor.replies.last().is_some_and(|reply| reply.text.starts_with('4'));
-        if visitor.hears_all() && !was_told_to_go {
+        if visitor.hears_all() {
             assert!(visitor.unanswered().is_empty(), "{visitor:?} waits for ever");
         }
         check_mails(simulation, visitor);
@@ -409,7 +411,6 @@ fn clients_are_told_what_the_facts_say_whatever_becomes_of_the_questions() {
     };
     let start = Instant::now();
     let (mut seen, mut tried) = (BTreeMap::<String, u64>::new(), 0_u64);
-    let is_one = variable("SIMULATION_SEED").is_some();
     for seed in seeds.take_while(|_| start.elapsed() < time_max) {
         tried += 1;
         let Ok(told) = std::panic::catch_unwind(|| run(seed)) else {
@@ -433,7 +434,11 @@ fn clients_are_told_what_the_facts_say_whatever_becomes_of_the_questions() {
         "550 5.7.27",
         "451 4.7.1",
     ];
-    for code in wanted.iter().filter(|_| !is_one) {
+    if tried < COUNTED_MIN {
+        println!("{tried} seeds are too few to count what was told");
+        return;
+    }
+    for code in wanted {
         let times = seen.get(&format!("Recipient(0, true) {code}")).copied().unwrap_or_default();
         assert!(times > tried / 50, "{code}: {times}");
     }

@@ -14,7 +14,6 @@ mod front_line;
 mod front_zone;
 mod lookup;
 mod orders;
-mod screening;
 mod shard;
 mod spill;
 mod spiller;

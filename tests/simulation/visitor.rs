@@ -16,7 +16,7 @@ pub enum Manner {
     Polite,
     /// Says EHLO before it was greeted.
     Early,
-    /// Its connection breaks after a group of commands.
+    /// Its connection breaks after a group of commands, or in the middle of it.
     Resets,
     /// Closes its half after a group of commands.
     HalfCloses,
@@ -167,6 +167,10 @@ impl Visitor {
         if world.is_closed(self.socket) {
             return false;
         }
+        if self.is_gone && self.manner == Manner::Resets && world.random(4) == 0 {
+            // By now some of what it said has arrived.
+            world.reset(self.socket);
+        }
         if self.is_gone || !self.asked.is_empty() || world.random(4) == 0 {
             return true;
         }
@@ -185,14 +189,14 @@ impl Visitor {
                 self.is_gone = true;
             }
         }
-        world.write(self.socket, &step.octets);
+        let mut octets = step.octets;
+        if self.is_gone && self.manner == Manner::Resets {
+            octets.truncate(random(world, octets.len() as u64 + 1));
+        }
+        world.write(self.socket, &octets);
         self.asked.extend(step.asks);
-        if self.is_gone {
-            match self.manner {
-                Manner::Resets => world.reset(self.socket),
-                Manner::HalfCloses => world.finish(self.socket),
-                Manner::FallsSilent | Manner::Polite | Manner::Early => {}
-            }
+        if self.is_gone && self.manner == Manner::HalfCloses {
+            world.finish(self.socket);
         }
         true
     }

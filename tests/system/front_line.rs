@@ -173,9 +173,11 @@ fn lists_speak_for_and_against_a_client_by_their_weight() {
     assert!(line.contains("score=1") && line.contains("-2 good.test"), "{line}");
     // Answers are there by now, so that it is not greeted.
     told(&server, "192.0.2.5", "a@x.example");
+    let asked = dns.asked("5.2.0.192.bad.test");
     let mut client = connect(&server, "192.0.2.5");
     client.expect("554 5.7.1 The client is listed by Bad List");
     client.expect_end();
+    assert_eq!(dns.asked("5.2.0.192.bad.test"), asked, "it is known");
     assert!(!server.log().join("\n").contains("key.mild"), "a zone may hold a key");
     // What was known of a client stands with its message.
     let mut client = greeted(&server, "192.0.2.2", "client.example");
@@ -209,7 +211,7 @@ fn a_list_that_lists_everybody_or_refuses_to_answer_refuses_no_mail() {
 }
 
 #[test]
-fn a_list_that_hangs_delays_no_greeting_and_a_recipient_for_three_seconds_once() {
+fn a_list_that_hangs_delays_no_greeting_and_a_recipient_once() {
     let dns = DnsServer::start();
     dns.behave_by_default(Behaviour::Silent);
     let server = server(&dns, LIST);
@@ -220,27 +222,31 @@ fn a_list_that_hangs_delays_no_greeting_and_a_recipient_for_three_seconds_once()
     client.command("RCPT TO:<known@example.org>", "250");
     let answered_after = begun.elapsed();
     assert!(
-        greeted_after < Duration::from_secs(2) && answered_after > Duration::from_secs(2),
-        "{answered_after:?}"
+        answered_after >= Duration::from_secs(2) && greeted_after + Duration::from_secs(1) < answered_after,
+        "{greeted_after:?}, {answered_after:?}"
     );
     // The list is off now, and nobody waits for it.
     let begun = Instant::now();
     assert!(told(&server, "192.0.2.2", "a@x.example").starts_with("250"));
-    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert!(begun.elapsed() < answered_after / 2, "{:?}, {answered_after:?}", begun.elapsed());
 }
 
 #[test]
 fn who_speaks_before_a_greeting_that_waits_is_refused_whatever_lists_will_say() {
     let dns = DnsServer::start();
     dns.behave_by_default(Behaviour::Silent);
-    let server = server(&dns, &format!("{LIST}[early]\ngreet_delay = \"3s\"\n"));
+    let waits = |delay| server(&dns, &format!("{LIST}[early]\ngreet_delay = \"{delay}\"\n"));
+    let long = waits("15s");
     let begun = Instant::now();
-    let mut early = connect(&server, "192.0.2.1");
+    let mut early = connect(&long, "192.0.2.1");
+    // By now the greeting waits. On a busy machine it may not, and the client is early as well.
     std::thread::sleep(Duration::from_millis(100));
     early.send(b"EHLO bot.example\r\n");
     early.expect("554 5.5.0");
-    assert!(begun.elapsed() < Duration::from_secs(2));
-    let mut patient = connect(&server, "192.0.2.2");
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    let short = waits("3s");
+    let begun = Instant::now();
+    let mut patient = connect(&short, "192.0.2.2");
     patient.expect("220");
     assert!(begun.elapsed() >= Duration::from_secs(3), "an unknown client waits");
     patient.command("EHLO client.example", "250");
@@ -367,7 +373,7 @@ fn whom_the_greylist_knows_is_known_after_a_restart() {
     let came = Origin::Client([192, 0, 2, 1].into());
     let earlier = SystemTime::now() - Duration::from_mins(10);
     greylist.greet(came, b"a@x.example", b"known@example.org", earlier);
-    let mut octets = [&b"RMXCLNT\x02"[..], &[5; 16], &clients.buckets().to_le_bytes(), &[0; 8]].concat();
+    let mut octets = [&b"RMXCLNT\x01"[..], &[5; 16], &clients.buckets().to_le_bytes(), &[0; 8]].concat();
     octets.extend([&[6; 16][..], &greylist.buckets().to_le_bytes(), &1_u64.to_le_bytes()].concat());
     greylist.remembered().for_each(|envelope| octets.extend(envelope));
     octets.extend(crc32c::crc32c(&octets).to_le_bytes());

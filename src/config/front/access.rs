@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::document::Fallback;
-use super::super::section::Section;
+use super::super::section::{NETWORKS, Section};
 use super::super::{file, names};
 use crate::front::access::{Action, Rule};
 use crate::front::networks::Networks;
@@ -156,10 +156,9 @@ fn read_text(section: &mut Section<'_>) -> Option<String> {
 
 /// Networks of the rule itself.
 fn read_inline(section: &mut Section<'_>) -> Vec<Network> {
-    const ALLOWED: &str = "networks such as \"10.0.0.0/8\" or \"2001:db8::/32\"";
     let example = "[\"192.0.2.0/24\", \"2001:db8::/32\"]";
     let default = Fallback::Computed { example, default: "any" };
-    let networks = section.texts("networks", ALLOWED, default, "Clients.", Network::parse);
+    let networks = section.texts("networks", NETWORKS, default, "Clients.", Network::parse);
     if networks.as_ref().is_some_and(Vec::is_empty) && !section.faulty("networks") {
         let text = "an empty list names nobody; name networks, or remove the key for any client";
         section.problem("networks", text.to_owned());

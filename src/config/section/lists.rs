@@ -7,6 +7,9 @@ use crate::config::document::Fallback;
 use crate::config::values::{whole, wrong_type};
 use crate::mail::network::Network;
 
+/// What a list of networks has in it, for [`Section::texts`].
+pub(in crate::config) const NETWORKS: &str = "networks such as \"10.0.0.0/8\" or \"2001:db8::/32\"";
+
 impl Section<'_> {
     /// Texts that `parse` makes values of, with the line of each. `None` when it is not given.
     pub(in crate::config) fn texts<T>(
@@ -48,9 +51,8 @@ impl Section<'_> {
         example: &'static str,
         doc: &'static str,
     ) -> Vec<Network> {
-        const ALLOWED: &str = "networks such as \"10.0.0.0/8\" or \"2001:db8::/32\"";
         let default = Fallback::Computed { example, default: "[], nobody" };
-        let networks = self.texts(key, ALLOWED, default, doc, Network::parse).unwrap_or_default();
+        let networks = self.texts(key, NETWORKS, default, doc, Network::parse).unwrap_or_default();
         networks.into_iter().map(|(_, network)| network).collect()
     }
 
@@ -61,9 +63,8 @@ impl Section<'_> {
         example: &'static str,
         doc: &'static str,
     ) -> Vec<Network> {
-        const ALLOWED: &str = "networks such as \"10.0.0.0/8\" or \"2001:db8::/32\"";
         let default = Fallback::Computed { example, default: "all" };
-        let networks = self.texts(key, ALLOWED, default, doc, Network::parse);
+        let networks = self.texts(key, NETWORKS, default, doc, Network::parse);
         if networks.as_ref().is_some_and(Vec::is_empty) && !self.faulty(key) {
             self.problem(key, "nobody could connect; name networks, or remove the key for all".to_owned());
         }
