@@ -293,8 +293,8 @@ fn where_each_recipient_is_asked_about_nobody_learns_who_exists() {
     assert_eq!(connection.session.summary().refused_4yz, 2);
 }
 
-/// `known@x.test` is an alias for somebody whom RCPT may name, and for two whom it may not; `late.many@x.test` for
-/// more than may have a copy of a large message.
+/// `known@x.test` is an alias for somebody whom RCPT may name, and for two whom it may not;
+/// `late.many@x.test` for more than may have a copy of a large message.
 fn aliased(asks_store: bool) -> Recipients {
     let domains = [DomainPattern::Exact("x.test".into())];
     let rules = RecipientRules {
