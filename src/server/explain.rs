@@ -10,11 +10,9 @@ use std::time::{Duration, Instant};
 
 use super::generation::table_of;
 use crate::config::{Config, Lists};
-use crate::dns::{Asking, lookup};
+use crate::dns::by_hand::ByHand;
+use crate::dns::lookup;
 use crate::front::checks::{Checks, Entry, Explained, Ruling, Subject};
-use crate::handoff::channel::{Consumer, Receiver, Sender};
-use crate::handoff::lookup::{Answered, Asked};
-use crate::shard::answers::{Answers, Checked};
 use crate::shard::front_line::{denial, denial_of_client};
 use crate::smtp::denial::Denial;
 use crate::smtp::policy::{Judgement, Verdict};
@@ -25,9 +23,6 @@ use crate::smtp::supplies::Supplies;
 
 /// Answers that are not there by then are taken as failed, as a server does.
 const WAIT_MAX: Duration = Duration::from_secs(3);
-
-/// Questions of one client.
-const QUESTIONS_MAX: usize = 1024;
 
 /// Who sends what to whom.
 #[derive(Debug, Clone)]
@@ -61,7 +56,7 @@ pub fn explain(config: &Config, lists: Lists, supposed: &Supposed) -> Result<Str
     let mut explanation = Explanation {
         session: Session::new(Arc::new(settings), client, now),
         checks: &checks,
-        dns: Dns::start(config)?,
+        dns: dns(config)?,
         supposed,
         replies: ReplyBuffer::new(),
         ruling: None,
@@ -94,78 +89,20 @@ impl Supposed {
     }
 }
 
-/// The way to a lookup thread, which ends with the process.
-struct Dns {
-    consumer: Consumer,
-    answered: Receiver<Answered>,
-    answers: Answers,
-    /// To be rung.
-    ask: Option<Sender<Asked>>,
-}
-
-impl Dns {
-    fn start(config: &Config) -> Result<Self, String> {
-        let failed = |error: std::io::Error| format!("asking the DNS: {error}");
-        let consumer = Consumer::new().map_err(failed)?;
-        let (to_us, answered) = consumer.channel(QUESTIONS_MAX);
-        if !config.asks_dns() {
-            return Ok(Self {
-                consumer,
-                answered,
-                answers: Answers::new(0, None, Arc::default()),
-                ask: None,
-            });
-        }
-        let servers = match &config.dns.servers {
-            Some(servers) => servers.clone(),
-            None => lookup::name_servers_of_system().map_err(failed)?,
-        };
-        let thread = Consumer::new().map_err(failed)?;
-        let (ask, asked) = thread.channel(QUESTIONS_MAX);
-        let run = move || {
-            // What goes wrong there shows as questions without answers.
-            let _ = lookup::run(&thread, &asked, vec![to_us], &servers, || {});
-        };
-        std::thread::Builder::new().name("ringmx-dns".to_owned()).spawn(run).map_err(failed)?;
-        Ok(Self {
-            consumer,
-            answered,
-            answers: Answers::new(0, Some(ask.clone()), Arc::default()),
-            ask: Some(ask),
-        })
-    }
-
-    /// The result of a check, with the answers that come in time.
-    fn run<T>(&mut self, mut check: impl FnMut(&mut Asking<'_>) -> Option<T>) -> Option<T> {
-        let deadline = Instant::now() + WAIT_MAX;
-        loop {
-            let now = Instant::now();
-            let (checked, must_ring) = self.answers.run_check(0, now, &mut check);
-            if let (Some(_), Some(ask)) = (must_ring, &self.ask) {
-                ask.ring();
-            }
-            if let Checked::Done(result) = checked {
-                return Some(result);
-            }
-            let left = deadline.saturating_duration_since(now);
-            if left.is_zero() {
-                return self.answers.end_check(now, check);
-            }
-            let answered = &self.answered;
-            self.consumer.sleep(Some(left), || answered.is_empty());
-            while let Some(answered) = self.answered.next() {
-                self.answers.handle_answer(answered, Instant::now());
-            }
-            let woken = self.answers.take_woken(Instant::now(), usize::MAX);
-            self.answers.give_back(woken);
-        }
-    }
+/// The way to the DNS that a server of this configuration has.
+fn dns(config: &Config) -> Result<ByHand, String> {
+    let started = match &config.dns.servers {
+        _ if !config.asks_dns() => ByHand::that_asks_nobody(),
+        Some(servers) => ByHand::start(servers.clone()),
+        None => lookup::name_servers_of_system().and_then(ByHand::start),
+    };
+    started.map_err(|error| format!("asking the DNS: {error}"))
 }
 
 struct Explanation<'a> {
     session: Session,
     checks: &'a Checks,
-    dns: Dns,
+    dns: ByHand,
     supposed: &'a Supposed,
     replies: ReplyBuffer,
     /// What all recipients are told, once it was found out.
@@ -231,7 +168,7 @@ impl Explanation<'_> {
     fn is_dropped(&mut self) -> bool {
         let (checks, client, now) = (self.checks, self.supposed.client, Instant::now());
         let mut news = Vec::new();
-        let score = self.dns.run(|asking| checks.score(client, asking, now, &mut news));
+        let score = self.dns.run(deadline(), |asking| checks.score(client, asking, now, &mut news));
         let Some(refusal) = score.and_then(|score| checks.drops(&score)) else { return false };
         self.note("score", "so high that the client is not greeted, where lists answer in time");
         self.turn_away(denial_of_client(refusal));
@@ -243,7 +180,7 @@ impl Explanation<'_> {
         let (checks, subject) = (self.checks, subject(&self.session, self.supposed));
         let mut news = Vec::new();
         let now = Instant::now();
-        let explained = self.dns.run(|asking| {
+        let explained = self.dns.run(deadline(), |asking| {
             news.clear();
             checks.explain(&subject, asking, now, &mut news)
         });
@@ -297,7 +234,8 @@ impl Explanation<'_> {
             let (checks, subject) = (self.checks, subject(&self.session, self.supposed));
             let mut news = Vec::new();
             let now = Instant::now();
-            self.ruling = self.dns.run(|asking| checks.judge(&subject, None, asking, now, &mut news));
+            self.ruling =
+                self.dns.run(deadline(), |asking| checks.judge(&subject, None, asking, now, &mut news));
         }
         if let Some(refusal) = self.ruling.as_ref().and_then(|ruling| ruling.refusal) {
             return Verdict::Denied(denial(refusal));
@@ -333,6 +271,11 @@ impl Explanation<'_> {
             let _ = writeln!(self.said, "  S: {line}");
         }
     }
+}
+
+/// When answers that are not there have failed.
+fn deadline() -> Instant {
+    Instant::now() + WAIT_MAX
 }
 
 fn subject<'a>(session: &'a Session, supposed: &Supposed) -> Subject<'a> {
