@@ -6,5 +6,6 @@ pub mod author;
 pub mod dkim;
 pub mod dmarc;
 pub mod header;
+pub mod lenient;
 pub mod results;
 pub mod spf;
