@@ -3,6 +3,8 @@
 pub mod canonical;
 pub mod key;
 pub mod signature;
-mod tags;
+pub(in crate::auth) mod tags;
+#[cfg(all(test, feature = "server"))]
+mod vectors;
 #[cfg(feature = "server")]
 pub mod verify;
