@@ -2,6 +2,8 @@
 //!
 //! Nothing here sees a socket, file, thread, log or clock; time is an argument.
 
+#[cfg(feature = "server")]
+pub mod arc;
 pub mod author;
 pub mod dkim;
 pub mod dmarc;

@@ -159,7 +159,19 @@ impl<'a> Signature<'a> {
         })
     }
 
+    /// `d=` and `s=` of the value of a field, whatever else is wrong with it.
+    pub fn names(value: &[u8]) -> (Option<Name>, Option<Name>) {
+        let Some(tags) = Tags::parse(value) else { return (None, None) };
+        (tags.value("d").and_then(domain), tags.value("s").and_then(host))
+    }
+
+    /// The same without the names of what it signs, once that is hashed.
+    pub fn without_names(self) -> Signature<'static> {
+        Signature { signed: Vec::new(), ..self }
+    }
+
     /// A signature over fields that no tag names, in the relaxed form, and over no body.
+    #[cfg(feature = "server")]
     pub(in crate::auth) fn of_fields(tags: &Tags<'_>) -> Result<Self, Problem> {
         let (algorithm, signature) = (algorithm(tags)?, octets(tags, "b")?);
         let (domain, selector) = signer(tags)?;

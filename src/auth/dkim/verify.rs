@@ -76,17 +76,20 @@ impl PublicKey {
         Ok(Self { key, algorithm, bits })
     }
 
-    /// Whether the signature is by this key, over this canonical header section.
-    pub fn verify(&self, signature: &Signature<'_>, header: &[u8]) -> bool {
+    /// Whether these octets are a signature by this key, over what has this SHA-256 hash.
+    pub fn verify_hashed(&self, signature: &[u8], hash: &digest::Digest) -> bool {
         let verified = match self.algorithm {
-            Algorithm::RsaSha256 => self.key.verify_sig(header, &signature.signature),
+            Algorithm::RsaSha256 => self.key.verify_digest_sig(hash, signature),
             // The hash is what is signed (RFC 8463 §3).
-            Algorithm::Ed25519Sha256 => {
-                self.key.verify_sig(digest::digest(&digest::SHA256, header).as_ref(), &signature.signature)
-            }
+            Algorithm::Ed25519Sha256 => self.key.verify_sig(hash.as_ref(), signature),
             Algorithm::RsaSha1 => return false,
         };
         verified.is_ok()
+    }
+
+    /// Whether the signature is by this key, over this canonical header section.
+    pub fn verify(&self, signature: &Signature<'_>, header: &[u8]) -> bool {
+        self.verify_hashed(&signature.signature, &digest::digest(&digest::SHA256, header))
     }
 }
 
@@ -126,7 +129,7 @@ fn element(octets: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::auth) mod tests {
     use super::*;
     use crate::auth::header::Header;
     use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
@@ -143,13 +146,14 @@ mod tests {
         assert_eq!(hash(Form::Relaxed), "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=");
     }
 
-    enum Signer {
+    /// Somebody with a key.
+    pub(in crate::auth) enum Signer {
         Rsa(RsaKeyPair),
         Ed25519(Ed25519KeyPair),
     }
 
     impl Signer {
-        fn record(&self) -> String {
+        pub(in crate::auth) fn record(&self) -> String {
             match self {
                 Self::Rsa(pair) => {
                     let key: PublicKeyX509Der<'_> = pair.public_key().as_der().expect("DER");
@@ -161,14 +165,14 @@ mod tests {
             }
         }
 
-        fn algorithm(&self) -> &'static str {
+        pub(in crate::auth) fn algorithm(&self) -> &'static str {
             match self {
                 Self::Rsa(_) => "rsa-sha256",
                 Self::Ed25519(_) => "ed25519-sha256",
             }
         }
 
-        fn sign(&self, header: &[u8]) -> Vec<u8> {
+        pub(in crate::auth) fn sign(&self, header: &[u8]) -> Vec<u8> {
             match self {
                 Self::Rsa(pair) => {
                     let mut signature = vec![0; pair.public_modulus_len()];
@@ -228,7 +232,7 @@ mod tests {
         Ok(key.verify(&signature, &hashed(message)))
     }
 
-    fn signers() -> [Signer; 2] {
+    pub(in crate::auth) fn signers() -> [Signer; 2] {
         let rsa = RsaKeyPair::generate(KeySize::Rsa2048).expect("a key");
         [Signer::Rsa(rsa), Signer::Ed25519(Ed25519KeyPair::generate().expect("a key"))]
     }
