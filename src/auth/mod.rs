@@ -5,8 +5,12 @@
 #[cfg(feature = "server")]
 pub mod arc;
 pub mod author;
+#[cfg(all(test, feature = "server"))]
+mod cases;
 pub mod dkim;
 pub mod dmarc;
+#[cfg(all(any(test, fuzzing), feature = "server"))]
+pub mod fuzzing;
 pub mod header;
 pub mod lenient;
 #[cfg(feature = "server")]

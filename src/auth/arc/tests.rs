@@ -9,7 +9,7 @@ use crate::auth::dkim::bodies::Bodies;
 use crate::auth::dkim::canonical::Form;
 use crate::auth::dkim::keys::Keys;
 use crate::auth::dkim::signature::Problem as OfSignature;
-use crate::auth::dkim::verify::tests::{Signer, signers};
+use crate::auth::dkim::verify::tests::{Signer, relaxed, signers};
 use crate::auth::header::Header;
 use crate::dns::asking::tests::Zone;
 use crate::dns::{Answer, Failure, Kind, Name, Question, Records};
@@ -87,13 +87,6 @@ impl Sealers {
 fn key_of(instance: usize) -> Question {
     let name = format!("arc._domainkey.{}", Sealers::domain(instance));
     Question::new(Kind::Txt, Name::new(name.as_bytes()).expect("a name"))
-}
-
-/// A field as RFC 6376 §3.4.2 says, word for word.
-fn relaxed(field: &str) -> String {
-    let (name, value) = field.split_once(':').expect("a field");
-    let words: Vec<&str> = value.split([' ', '\t', '\r', '\n']).filter(|word| !word.is_empty()).collect();
-    format!("{}:{}\r\n", name.trim_end().to_ascii_lowercase(), words.join(" "))
 }
 
 /// The header section of a chain, with the last set on top.

@@ -11,6 +11,6 @@ pub mod keys;
 pub mod signature;
 pub(in crate::auth) mod tags;
 #[cfg(all(test, feature = "server"))]
-mod vectors;
+pub(in crate::auth) mod vectors;
 #[cfg(feature = "server")]
 pub mod verify;

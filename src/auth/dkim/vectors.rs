@@ -6,7 +6,7 @@ use super::verify::{BodyHash, PublicKey};
 use crate::auth::header::Header;
 
 /// RFC 6376 appendix A.2. Its errata say how many blanks stand in the body and before folded lines.
-const OF_6376: &str = "DKIM-Signature: v=1; a=rsa-sha256; s=brisbane; d=example.com;\r
+pub(in crate::auth) const OF_6376: &str = "DKIM-Signature: v=1; a=rsa-sha256; s=brisbane; d=example.com;\r
       c=simple/simple; q=dns/txt; i=joe@football.example.com;\r
       h=Received : From : To : Subject : Date : Message-ID;\r
       bh=2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=;\r
@@ -25,14 +25,14 @@ Message-ID: <20030712040037.46341.5F8J@football.example.com>\r
 ";
 
 /// RFC 6376 appendix C.
-const KEY_OF_6376: &str = "v=DKIM1; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQ\
+pub(in crate::auth) const KEY_OF_6376: &str = "v=DKIM1; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQ\
 KBgQDwIRP/UC3SBsEmGqZ9ZJW3/DkMoGeLnQg1fWn7/zYt\
 IxN2SnFCjxOCKG9v3b4jYfcTNh5ijSsq631uBItLa7od+v\
 /RtdC2UzJ1lWT947qR+Rcac2gbto/NMqJ0fzfVjH4OuKhi\
 tdY9tf6mcwGjaNBcWToIMmPSPDdQPNUYckcQ2QIDAQAB";
 
 /// RFC 8463 appendix A.3.
-const OF_8463: &str = "DKIM-Signature: v=1; a=ed25519-sha256; c=relaxed/relaxed;\r
+pub(in crate::auth) const OF_8463: &str = "DKIM-Signature: v=1; a=ed25519-sha256; c=relaxed/relaxed;\r
  d=football.example.com; i=@football.example.com;\r
  q=dns/txt; s=brisbane; t=1528637909; h=from : to :\r
  subject : date : message-id : from : subject : date;\r
@@ -55,13 +55,14 @@ Message-ID: <20030712040037.46341.5F8J@football.example.com>\r
 ";
 
 /// RFC 8463 appendix A.2.
-const ED25519_KEY_OF_8463: &str = "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
-const RSA_KEY_OF_8463: &str = "v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDkHlOQoBTzWR\
+pub(in crate::auth) const ED25519_KEY_OF_8463: &str =
+    "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+pub(in crate::auth) const RSA_KEY_OF_8463: &str = "v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDkHlOQoBTzWR\
 iGs5V6NpP3idY6Wk08a5qhdR6wy5bdOKb2jLQiY/J16JYi0Qvx/byYzCNb3W91y3FutAC\
 DfzwQ/BC/e/8uBsCR+yz1Lxj+PL6lHvqMKrM3rG4hstT5QjvHO9PzoxZyVYLzBfO2EeC3\
 Ip3G+2kryOTIKT+l/K4w3QIDAQAB";
 
-const BODY: &str = "Hi.\r\n\r\nWe lost the game. Are you hungry yet?\r\n\r\nJoe.\r\n";
+pub(in crate::auth) const BODY: &str = "Hi.\r\n\r\nWe lost the game. Are you hungry yet?\r\n\r\nJoe.\r\n";
 
 /// When the signatures of RFC 8463 were made.
 const NOW: u64 = 1_528_637_909;
