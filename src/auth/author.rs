@@ -3,12 +3,16 @@
 //! What readers of mail make of odd From: fields differs, and forgers know how. So only what the standard's
 //! grammar takes is read, and of several or unreadable ones nothing is ever vouched for.
 
-use super::header::Header;
+use super::header::{Field, Header};
+use super::lenient;
 use crate::dns::Name;
 use crate::mail::a_label;
 
 /// Mailboxes of a field that are read.
 const MAILBOXES_MAX: usize = 64;
+
+/// A longer value is not read: nobody writes one.
+const VALUE_BYTES_MAX: usize = 16 * 1024;
 
 /// Comments within comments.
 const DEPTH_MAX: usize = 32;
@@ -20,6 +24,8 @@ pub enum Problem {
     Missing,
     /// There are several, or something that could be taken for another one.
     Several,
+    /// After a bare CR or LF in the header section a reader might find another one, or the end of the section.
+    Disguised,
     /// It names no mailbox: an empty one, or an empty group.
     Nobody,
     /// It is not of the standard's grammar.
@@ -35,6 +41,7 @@ impl std::fmt::Display for Problem {
         f.write_str(match self {
             Self::Missing => "there is no From: field",
             Self::Several => "there are several From: fields",
+            Self::Disguised => "a bare CR or LF in the header section makes a From: field or hides it",
             Self::Nobody => "the From: field names nobody",
             Self::Unreadable => "the From: field is not readable",
             Self::SeveralDomains => "the From: field names several domains",
@@ -72,12 +79,16 @@ impl Author {
         };
         if second.is_some() || is_doubtful {
             author.problem = Some(Problem::Several);
+        } else if header.fields().iter().any(|field| disguises(header, field)) {
+            author.problem = Some(Problem::Disguised);
         }
         author
     }
 
     fn read(value: &[u8]) -> Self {
-        let (texts, mut problem) = match Reader::new(value).mailboxes() {
+        let is_readable = value.len() <= VALUE_BYTES_MAX && !lenient::has_bare_line_end(value);
+        let mailboxes = if is_readable { Reader::new(value).mailboxes() } else { None };
+        let (texts, mut problem) = match mailboxes {
             Some(texts) if texts.is_empty() => (texts, Some(Problem::Nobody)),
             Some(texts) => (texts, None),
             None => (Vec::new(), Some(Problem::Unreadable)),
@@ -95,6 +106,17 @@ impl Author {
         }
         Self { domains, problem }
     }
+}
+
+/// Whether a reader who ends lines at a bare CR or LF finds a From: field within this one, or an empty line,
+/// where the header section ends for him.
+fn disguises(header: &Header<'_>, field: &Field) -> bool {
+    let own = usize::from(header.could_be(field, "from"));
+    lenient::readings(header.whole(field)).any(|reading| {
+        let lines = Header::new(&reading.octets);
+        let count = lines.every_field().filter(|line| lines.could_be(line, "from")).count();
+        reading.has_empty_line || count > own
+    })
 }
 
 /// A domain as A-labels in lower case; none of what is no host name.
@@ -136,7 +158,7 @@ impl<'a> Reader<'a> {
         loop {
             let (address, after) = split_at_special(rest, b',');
             // A colon outside of angle brackets begins a group, which ends with a semicolon.
-            if let Some(colon) = position_outside(rest, b':').filter(|colon| *colon < address.len()) {
+            if let Some(colon) = position_outside(address, b':') {
                 let (group, after_group) = split_at_special(rest.get(colon + 1..)?, b';');
                 if !is_phrase(rest.get(..colon)?) || after_group.is_none() {
                     return None;
@@ -146,6 +168,9 @@ impl<'a> Reader<'a> {
                     let (member, next) = split_at_special(members, b',');
                     domains.extend(mailbox(member)?);
                     members = next.unwrap_or_default();
+                    if domains.len() > MAILBOXES_MAX {
+                        return None;
+                    }
                 }
                 let after_group = after_group.unwrap_or_default();
                 let (between, next) = split_at_special(after_group, b',');
@@ -204,19 +229,29 @@ impl<'a> Reader<'a> {
         Some(tokens)
     }
 
+    /// Some readers end a comment at its first parenthesis: where that would be another one than the
+    /// standard's, no address may stand in it.
     fn skip_comment(&mut self) -> Option<()> {
-        let mut depth = 0;
+        let (mut depth, mut is_plain, mut has_address) = (0, true, false);
         while let Some((octet, after)) = self.rest.split_first() {
             self.rest = after;
             match octet {
-                b'(' => depth += 1,
+                b'(' => {
+                    is_plain &= depth == 0;
+                    depth += 1;
+                }
                 b')' => depth -= 1,
-                b'\\' => self.rest = after.get(1..)?,
+                b'\\' => {
+                    is_plain = false;
+                    has_address |= after.first() == Some(&b'@');
+                    self.rest = after.get(1..)?;
+                }
+                b'@' => has_address = true,
                 b'\0' => return None,
                 _ => {}
             }
             match depth {
-                0 => return Some(()),
+                0 => return (is_plain || !has_address).then_some(()),
                 depth if depth > DEPTH_MAX => return None,
                 _ => {}
             }
@@ -225,12 +260,23 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Some readers end a quoted string at its first quote, also at one after a backslash: no address may stand
+/// in one where that makes a difference.
 fn skip_quoted(mut rest: &[u8]) -> Option<&[u8]> {
+    let (mut has_quote, mut has_address) = (false, false);
     while let Some((octet, after)) = rest.split_first() {
         rest = match octet {
-            b'"' => return Some(after),
-            b'\\' => after.get(1..)?,
+            b'"' => return (!has_quote || !has_address).then_some(after),
+            b'\\' => {
+                has_quote |= after.first() == Some(&b'"');
+                has_address |= after.first() == Some(&b'@');
+                after.get(1..)?
+            }
             b'\0' => return None,
+            b'@' => {
+                has_address = true;
+                after
+            }
             _ => after,
         };
     }
@@ -389,6 +435,9 @@ mod tests {
             ("From: <<a@x.test>>\r\n", Problem::Unreadable),
             ("From: a@x.test;\r\n", Problem::Unreadable),
             ("From: a@x_test!y\r\n", Problem::BadDomain),
+            ("From: (a (b) <c@y.test>) <a@x.test>\r\n", Problem::Unreadable),
+            ("From: (a \\) <c@y.test>) <a@x.test>\r\n", Problem::Unreadable),
+            ("From: \"a\\\" <c@y.test>, \\\"b\" <a@x.test>\r\n", Problem::Unreadable),
         ] {
             assert_eq!(vouched(header), None, "{header}");
             assert_eq!(of(header).1, Some(problem), "{header}");
@@ -396,10 +445,49 @@ mod tests {
     }
 
     #[test]
+    fn a_bare_line_end_neither_makes_nor_hides_a_from_field() {
+        for (header, problem) in [
+            ("From: a@x.test\r\nSubject: s\nFrom: b@y.test\r\n", Problem::Disguised),
+            ("Subject: s\rFrom: b@y.test\r\nFrom: a@x.test\r\n", Problem::Disguised),
+            ("Subject: s\nfrom : b@y.test\r\nFrom: a@x.test\r\n", Problem::Disguised),
+            ("Subject: s\n\x0bFrom: b@y.test\r\nFrom: a@x.test\r\n", Problem::Disguised),
+            ("Subject: s\r\n folded\nFrom: b@y.test\r\nFrom: a@x.test\r\n", Problem::Disguised),
+            ("Subject\nFrom: b@y.test\r\nFrom: a@x.test\r\n", Problem::Disguised),
+            // The section ends here for some, before the From: field.
+            ("Subject: s\n\r\nFrom: a@x.test\r\n", Problem::Disguised),
+            ("Subject: s\n\nmore\r\nFrom: a@x.test\r\n", Problem::Disguised),
+            ("Subject: s\r\r\nFrom: a@x.test\r\n", Problem::Disguised),
+            ("From: a@x.test\nFrom: b@y.test\r\n", Problem::Disguised),
+            ("From: \"a\nFrom: b@y.test\n\" <a@x.test>\r\n", Problem::Disguised),
+            ("From: \"a\n\n\" <a@x.test>\r\n", Problem::Disguised),
+            ("From: (\r) a@x.test\r\n", Problem::Unreadable),
+            ("From: a@x.test (\nb)\r\n", Problem::Unreadable),
+            ("From: a@x.test\n\tb\r\n", Problem::Unreadable),
+            ("From\n: a@x.test\r\n", Problem::Several),
+            ("\nFrom: a@x.test\r\n", Problem::Several),
+            ("Received: a\nSubject: s\nFrom: a@x.test\n\nbody\n", Problem::Disguised),
+        ] {
+            assert_eq!(vouched(header), None, "{header:?}");
+            assert_eq!(of(header).1, Some(problem), "{header:?}");
+        }
+        for header in [
+            "Subject: s\nmore\r\nFrom: a@x.test\r\n",
+            "Subject: s\n From: b@y.test\r\nFrom: a@x.test\r\n",
+            "From: a@x.test\r\nSubject: s\rReply-To: b@y.test\r\n",
+        ] {
+            assert_eq!(vouched(header).as_deref(), Some("x.test"), "{header:?}");
+        }
+    }
+
+    #[test]
     fn deep_comments_and_many_mailboxes_cost_little() {
         let deep = format!("From: {}{} a@x.test\r\n", "(".repeat(100_000), ")".repeat(100_000));
         assert_eq!(of(&deep).1, Some(Problem::Unreadable));
-        let many = format!("From: {}\r\n", "a@x.test,".repeat(50_000));
-        assert_eq!(of(&many).1, Some(Problem::Unreadable));
+        for many in ["a@x.test,", ",", "g:;,", "<>"] {
+            let many = format!("From: {}a@x.test\r\n", many.repeat(200_000));
+            assert_eq!(of(&many).1, Some(Problem::Unreadable));
+        }
+        let group: String = (0..65).map(|at| format!("a@x{at}.test,")).collect();
+        assert_eq!(of(&format!("From: g:{group};\r\n")).1, Some(Problem::Unreadable));
     }
 }

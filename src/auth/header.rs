@@ -36,19 +36,9 @@ impl<'a> Header<'a> {
     /// Takes a header section, with or without the empty line after it. Lines end with CRLF; a bare LF is an
     /// octet as any other.
     pub fn new(octets: &'a [u8]) -> Self {
-        let mut header = Self { octets, fields: Vec::new(), is_cut: false };
-        let mut at = 0;
-        while let Some(line) = octets.get(at..).filter(|rest| !rest.is_empty() && !rest.starts_with(b"\r\n"))
-        {
-            let length = field_bytes(line);
-            if header.fields.len() == FIELDS_MAX {
-                header.is_cut = true;
-                break;
-            }
-            header.fields.push(field(line.get(..length).unwrap_or_default(), at));
-            at += length;
-        }
-        header
+        let mut all = fields(octets);
+        let fields = all.by_ref().take(FIELDS_MAX).collect();
+        Self { octets, fields, is_cut: all.next().is_some() }
     }
 
     /// The fields from the top.
@@ -59,6 +49,11 @@ impl<'a> Header<'a> {
     /// Whether there are more fields than are kept.
     pub fn is_cut(&self) -> bool {
         self.is_cut
+    }
+
+    /// All fields from the top, also those that are not kept.
+    pub fn every_field(&self) -> impl Iterator<Item = Field> {
+        fields(self.octets)
     }
 
     /// Octets of a field: all of it, with its last CRLF.
@@ -88,13 +83,29 @@ impl<'a> Header<'a> {
             .filter(move |field| !field.is_odd && self.name(field).eq_ignore_ascii_case(name.as_bytes()))
     }
 
-    /// Odd lines that a lenient reader might take for a field of this name.
-    pub fn might_be(&self, name: &'static str) -> impl Iterator<Item = &Field> {
-        self.fields.iter().filter(move |field| {
-            let plain = self.name(field).iter().copied().filter(|octet| matches!(octet, b'!'..=b'~'));
-            field.is_odd && plain.map(|octet| octet.to_ascii_lowercase()).eq(name.bytes())
-        })
+    /// Whether this is a field of this name, or an odd line that a lenient reader might take for one. `name`
+    /// is in lower case.
+    pub fn could_be(&self, field: &Field, name: &str) -> bool {
+        let plain = self.name(field).iter().copied().filter(|octet| matches!(octet, b'!'..=b'~'));
+        plain.map(|octet| octet.to_ascii_lowercase()).eq(name.bytes())
     }
+
+    /// Odd lines that a lenient reader might take for a field of this name, which is in lower case.
+    pub fn might_be(&self, name: &'static str) -> impl Iterator<Item = &Field> {
+        self.fields.iter().filter(move |field| field.is_odd && self.could_be(field, name))
+    }
+}
+
+/// The fields of a header section, up to the empty line.
+fn fields(octets: &[u8]) -> impl Iterator<Item = Field> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let rest = octets.get(at..).filter(|rest| !rest.is_empty() && !rest.starts_with(b"\r\n"))?;
+        let length = field_bytes(rest);
+        let field = field(rest.get(..length)?, at);
+        at += length;
+        Some(field)
+    })
 }
 
 /// How long the field is that these octets begin with: up to a CRLF that no blank follows.
@@ -180,6 +191,8 @@ mod tests {
             }
         }
         let many = b"a:b\r\n".repeat(FIELDS_MAX + 1);
-        assert!(Header::new(&many).is_cut());
+        let header = Header::new(&many);
+        assert!(header.is_cut());
+        assert_eq!((header.fields().len(), header.every_field().count()), (FIELDS_MAX, FIELDS_MAX + 1));
     }
 }

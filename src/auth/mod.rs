@@ -6,5 +6,14 @@ pub mod author;
 pub mod dkim;
 pub mod dmarc;
 pub mod header;
+pub mod lenient;
+#[cfg(feature = "server")]
+pub mod message;
+#[cfg(feature = "server")]
+pub mod report;
 pub mod results;
+pub mod rules;
+pub mod sender;
 pub mod spf;
+#[cfg(feature = "server")]
+pub mod verdict;

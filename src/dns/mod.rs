@@ -7,6 +7,8 @@
 pub mod answer;
 pub mod asking;
 #[cfg(feature = "server")]
+pub mod by_hand;
+#[cfg(feature = "server")]
 pub mod lookup;
 pub mod name;
 pub mod question;

@@ -3,18 +3,19 @@
 //! name servers, and nothing is stored. What only the running server knows is left out: who is connected, how
 //! often somebody came, how busy it is.
 
+mod message;
+
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::generation::table_of;
+use crate::auth::rules::AuthRules;
 use crate::config::{Config, Lists};
-use crate::dns::{Asking, lookup};
+use crate::dns::by_hand::ByHand;
+use crate::dns::lookup;
 use crate::front::checks::{Checks, Entry, Explained, Ruling, Subject};
-use crate::handoff::channel::{Consumer, Receiver, Sender};
-use crate::handoff::lookup::{Answered, Asked};
-use crate::shard::answers::{Answers, Checked};
 use crate::shard::front_line::{denial, denial_of_client};
 use crate::smtp::denial::Denial;
 use crate::smtp::policy::{Judgement, Verdict};
@@ -25,9 +26,6 @@ use crate::smtp::supplies::Supplies;
 
 /// Answers that are not there by then are taken as failed, as a server does.
 const WAIT_MAX: Duration = Duration::from_secs(3);
-
-/// Questions of one client.
-const QUESTIONS_MAX: usize = 1024;
 
 /// Who sends what to whom.
 #[derive(Debug, Clone)]
@@ -42,10 +40,13 @@ pub struct Supposed {
     pub recipients: Vec<String>,
     /// The client has proved good.
     pub is_proven: bool,
+    /// The message that it sends, with any line ends.
+    pub message: Option<Vec<u8>>,
 }
 
-/// What would be answered, as text. An error is what keeps it from being found out.
-pub fn explain(config: &Config, lists: Lists, supposed: &Supposed) -> Result<String, String> {
+/// What would be answered, as text, or as one JSON object whose names are fixed. An error is what keeps it
+/// from being found out.
+pub fn explain(config: &Config, lists: Lists, supposed: &Supposed, as_json: bool) -> Result<String, String> {
     supposed.check()?;
     let table = Arc::new(table_of(config, lists).map_err(|error| error.to_string())?);
     let listener = config.listeners.first().ok_or("no listener is configured")?;
@@ -61,14 +62,24 @@ pub fn explain(config: &Config, lists: Lists, supposed: &Supposed) -> Result<Str
     let mut explanation = Explanation {
         session: Session::new(Arc::new(settings), client, now),
         checks: &checks,
-        dns: Dns::start(config)?,
+        dns: dns(config)?,
         supposed,
         replies: ReplyBuffer::new(),
         ruling: None,
+        auth: config.auth.as_ref(),
+        is_trusted: false,
+        takes_somebody: false,
         text: String::new(),
         said: String::new(),
+        last: String::new(),
     };
     explanation.run(takes);
+    if as_json {
+        return Ok(explanation.json());
+    }
+    if supposed.message.is_some() {
+        explanation.explain_message();
+    }
     Ok(explanation.text + &explanation.said)
 }
 
@@ -94,86 +105,36 @@ impl Supposed {
     }
 }
 
-/// The way to a lookup thread, which ends with the process.
-struct Dns {
-    consumer: Consumer,
-    answered: Receiver<Answered>,
-    answers: Answers,
-    /// To be rung.
-    ask: Option<Sender<Asked>>,
-}
-
-impl Dns {
-    fn start(config: &Config) -> Result<Self, String> {
-        let failed = |error: std::io::Error| format!("asking the DNS: {error}");
-        let consumer = Consumer::new().map_err(failed)?;
-        let (to_us, answered) = consumer.channel(QUESTIONS_MAX);
-        if !config.asks_dns() {
-            return Ok(Self {
-                consumer,
-                answered,
-                answers: Answers::new(0, None, Arc::default()),
-                ask: None,
-            });
-        }
-        let servers = match &config.dns.servers {
-            Some(servers) => servers.clone(),
-            None => lookup::name_servers_of_system().map_err(failed)?,
-        };
-        let thread = Consumer::new().map_err(failed)?;
-        let (ask, asked) = thread.channel(QUESTIONS_MAX);
-        let run = move || {
-            // What goes wrong there shows as questions without answers.
-            let _ = lookup::run(&thread, &asked, vec![to_us], &servers, || {});
-        };
-        std::thread::Builder::new().name("ringmx-dns".to_owned()).spawn(run).map_err(failed)?;
-        Ok(Self {
-            consumer,
-            answered,
-            answers: Answers::new(0, Some(ask.clone()), Arc::default()),
-            ask: Some(ask),
-        })
-    }
-
-    /// The result of a check, with the answers that come in time.
-    fn run<T>(&mut self, mut check: impl FnMut(&mut Asking<'_>) -> Option<T>) -> Option<T> {
-        let deadline = Instant::now() + WAIT_MAX;
-        loop {
-            let now = Instant::now();
-            let (checked, must_ring) = self.answers.run_check(0, now, &mut check);
-            if let (Some(_), Some(ask)) = (must_ring, &self.ask) {
-                ask.ring();
-            }
-            if let Checked::Done(result) = checked {
-                return Some(result);
-            }
-            let left = deadline.saturating_duration_since(now);
-            if left.is_zero() {
-                return self.answers.end_check(now, check);
-            }
-            let answered = &self.answered;
-            self.consumer.sleep(Some(left), || answered.is_empty());
-            while let Some(answered) = self.answered.next() {
-                self.answers.handle_answer(answered, Instant::now());
-            }
-            let woken = self.answers.take_woken(Instant::now(), usize::MAX);
-            self.answers.give_back(woken);
-        }
-    }
+/// The way to the DNS that a server of this configuration has.
+fn dns(config: &Config) -> Result<ByHand, String> {
+    let started = match &config.dns.servers {
+        _ if !config.asks_dns() => ByHand::that_asks_nobody(),
+        Some(servers) => ByHand::start(servers.clone()),
+        None => lookup::name_servers_of_system().and_then(ByHand::start),
+    };
+    started.map_err(|error| format!("asking the DNS: {error}"))
 }
 
 struct Explanation<'a> {
     session: Session,
     checks: &'a Checks,
-    dns: Dns,
+    dns: ByHand,
     supposed: &'a Supposed,
     replies: ReplyBuffer,
     /// What all recipients are told, once it was found out.
     ruling: Option<Ruling>,
+    /// How messages are checked, if they are.
+    auth: Option<&'a AuthRules>,
+    /// By an access rule.
+    is_trusted: bool,
+    /// A recipient was taken.
+    takes_somebody: bool,
     /// What the checks say.
     text: String,
     /// What the client and the session say.
     said: String,
+    /// The last reply.
+    last: String,
 }
 
 impl Explanation<'_> {
@@ -188,7 +149,10 @@ impl Explanation<'_> {
         self.note("client", &format!("{client}, {class}"));
         let entry = self.checks.enter(client);
         match entry {
-            Entry::Trusted => self.note("access", "trusted by its address: no limits and no checks"),
+            Entry::Trusted => {
+                self.is_trusted = true;
+                self.note("access", "trusted by its address: no limits and no checks");
+            }
             Entry::Refused(refusal) => {
                 self.note("access", "refused by its address");
                 self.turn_away(denial_of_client(refusal));
@@ -215,8 +179,11 @@ impl Explanation<'_> {
             // Over what the session has read, which is what a server checks.
             self.explain_checks();
         }
+        // Without recipients nobody refuses any.
+        self.takes_somebody = self.supposed.recipients.is_empty() && self.last.starts_with("250");
         for recipient in &self.supposed.recipients {
             self.command(&format!("RCPT TO:<{recipient}>"));
+            self.takes_somebody |= self.last.starts_with("250");
         }
     }
 
@@ -231,7 +198,7 @@ impl Explanation<'_> {
     fn is_dropped(&mut self) -> bool {
         let (checks, client, now) = (self.checks, self.supposed.client, Instant::now());
         let mut news = Vec::new();
-        let score = self.dns.run(|asking| checks.score(client, asking, now, &mut news));
+        let score = self.dns.run(deadline(), |asking| checks.score(client, asking, now, &mut news));
         let Some(refusal) = score.and_then(|score| checks.drops(&score)) else { return false };
         self.note("score", "so high that the client is not greeted, where lists answer in time");
         self.turn_away(denial_of_client(refusal));
@@ -243,7 +210,7 @@ impl Explanation<'_> {
         let (checks, subject) = (self.checks, subject(&self.session, self.supposed));
         let mut news = Vec::new();
         let now = Instant::now();
-        let explained = self.dns.run(|asking| {
+        let explained = self.dns.run(deadline(), |asking| {
             news.clear();
             checks.explain(&subject, asking, now, &mut news)
         });
@@ -297,7 +264,8 @@ impl Explanation<'_> {
             let (checks, subject) = (self.checks, subject(&self.session, self.supposed));
             let mut news = Vec::new();
             let now = Instant::now();
-            self.ruling = self.dns.run(|asking| checks.judge(&subject, None, asking, now, &mut news));
+            self.ruling =
+                self.dns.run(deadline(), |asking| checks.judge(&subject, None, asking, now, &mut news));
         }
         if let Some(refusal) = self.ruling.as_ref().and_then(|ruling| ruling.refusal) {
             return Verdict::Denied(denial(refusal));
@@ -331,8 +299,14 @@ impl Explanation<'_> {
         for line in String::from_utf8_lossy(&said).lines() {
             // Writing to a String cannot fail.
             let _ = writeln!(self.said, "  S: {line}");
+            line.clone_into(&mut self.last);
         }
     }
+}
+
+/// When answers that are not there have failed.
+fn deadline() -> Instant {
+    Instant::now() + WAIT_MAX
 }
 
 fn subject<'a>(session: &'a Session, supposed: &Supposed) -> Subject<'a> {
