@@ -99,6 +99,25 @@ fn records_of_every_kind_come_home() {
 }
 
 #[test]
+fn a_zone_file_is_what_the_server_says() {
+    let (server, shards) = started();
+    server.load_zone(
+        "; a comment\n$ORIGIN z.test.\n$TTL 3600\n@ SOA ns.z.test. root.z.test. 1 2 3 4 5\n@ NS ns\n\
+         @ 300 IN A 192.0.2.7 ; behind\na MX 10 mx.x.test.\na MX 20 mx\n\n\
+         a TXT \"v=DKIM1; \" \"p=x\"\nb CNAME a\n",
+    );
+    let v4 = std::net::Ipv4Addr::new(192, 0, 2, 7);
+    assert_eq!(shards.look(Kind::A, "z.test").0, Answer::Records(Records::A(vec![v4])));
+    let text = Answer::Records(Records::Txt(vec![b"v=DKIM1; p=x".as_slice().into()]));
+    assert_eq!(
+        (shards.look(Kind::Txt, "a.z.test").0, shards.look(Kind::Txt, "b.z.test").0),
+        (text.clone(), text)
+    );
+    let exchangers = vec![(10, Some(name("mx.x.test"))), (20, Some(name("mx.z.test")))];
+    assert_eq!(shards.look(Kind::Mx, "a.z.test").0, Answer::Records(Records::Mx(exchangers)));
+}
+
+#[test]
 fn no_name_and_no_records_are_two_answers() {
     let (server, shards) = started();
     server.address_of("x.test", "192.0.2.1");

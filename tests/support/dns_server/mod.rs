@@ -2,6 +2,7 @@
 //! It counts what it is asked.
 
 mod message;
+mod zone_file;
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -104,6 +105,15 @@ impl DnsServer {
     /// Adds a text.
     pub fn txt(&self, name: &str, text: impl AsRef<[u8]>) -> &Self {
         self.add(name, message::TXT, message::text(text.as_ref()))
+    }
+
+    /// Adds a text of these strings, each of at most 255 octets.
+    pub fn txt_strings(&self, name: &str, strings: &[&str]) -> &Self {
+        self.add(
+            name,
+            message::TXT,
+            strings.iter().flat_map(|string| message::text(string.as_bytes())).collect(),
+        )
     }
 
     /// Adds a mail exchanger; `.` for "takes no mail".
