@@ -83,7 +83,7 @@ fn a_zone_that_is_right_has_notes_only() {
         "note    MX: example.org: MX mx.example.org (10), mx2.example.net (20)\n",
         "note    SPF: example.org: SPF pass for 192.0.2.1 (mx)\n",
         "note    DMARC: example.org: DMARC p=reject\n",
-        "note    TLSA: _25._tcp.mx.example.org is the certificate\n",
+        "note    TLSA: _25._tcp.mx.example.org fits the certificate\n",
         "note    MTA-STS: example.org: MTA-STS; the policy is not fetched here, and has to have the line \
          `mx: mx.example.org` or `mx: *.example.org`\n",
         "# curl https://mta-sts.example.org/.well-known/mta-sts.txt\n",
@@ -189,7 +189,7 @@ const WRONG: &[Fault] = &[
 const TLSA: &[Fault] = &[
     (
         |place| set_tlsa(place, [3, 1, 1], &[7; 32]),
-        "FAILS   TLSA: _25._tcp.mx.example.org is not the certificate\n",
+        "FAILS   TLSA: _25._tcp.mx.example.org does not fit the certificate\n",
     ),
     (
         |place| set_tlsa(place, [1, 1, 1], &place.key),
@@ -216,7 +216,7 @@ fn each_fault_of_a_zone_is_told_in_its_line() {
 fn a_second_record_of_the_next_key_is_no_fault() {
     let place = Place::new();
     place.server.tlsa("_25._tcp.mx.example.org", [3, 1, 1], &[7; 32]);
-    assert!(place.doctor_with_certificate().contains("TLSA: _25._tcp.mx.example.org is the certificate\n"));
+    assert!(place.doctor_with_certificate().contains("TLSA: _25._tcp.mx.example.org fits the certificate\n"));
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn promises_of_tls_that_nobody_keeps_are_told() {
     assert!(text.contains(line), "{text}");
     assert!(text.contains("limits  MTA-STS: example.org: MTA-STS, and no certificate"), "{text}");
     let text = place.doctor("[tls]\nself_signed = true\n");
-    assert!(text.contains("FAILS   TLSA: _25._tcp.mx.example.org is not the certificate\n"), "{text}");
+    assert!(text.contains("FAILS   TLSA: _25._tcp.mx.example.org does not fit the certificate\n"), "{text}");
     assert!(text.contains("# `self_signed` makes a key at each start"), "{text}");
 }
 

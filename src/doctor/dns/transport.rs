@@ -54,7 +54,7 @@ fn judge_tlsa(site: &Site, door: Door, name: &Name, records: &[Tlsa]) -> Finding
     };
     let told: Vec<Option<bool>> = site.shown.iter().map(|shown| fits(&shown.chain)).collect();
     if !told.is_empty() && told.iter().all(|told| *told == Some(true)) {
-        let value = format!("{name} is the certificate");
+        let value = format!("{name} fits the certificate");
         return Finding::new(Severity::Note, value, "Senders that go by it (DANE) know whom they speak to.");
     }
     if !told.is_empty() && told.iter().all(Option::is_none) {
@@ -62,7 +62,7 @@ fn judge_tlsa(site: &Site, door: Door, name: &Name, records: &[Tlsa]) -> Finding
         return Finding::new(Severity::Limits, format!("{name} is of no kind that is used"), why)
             .cure(command(site, door));
     }
-    let value = format!("{name} is not the certificate");
+    let value = format!("{name} does not fit the certificate");
     let finding = Finding::new(Severity::Fails, value, not_delivered);
     if site.is_self_signed {
         return finding
