@@ -25,6 +25,7 @@ mod recipient_map;
 mod reload;
 mod server;
 mod service_manager;
+mod spf;
 mod spill;
 mod tls;
 mod tls_clients;
