@@ -7,5 +7,13 @@ pub mod dkim;
 pub mod dmarc;
 pub mod header;
 pub mod lenient;
+#[cfg(feature = "server")]
+pub mod message;
+#[cfg(feature = "server")]
+pub mod report;
 pub mod results;
+pub mod rules;
+pub mod sender;
 pub mod spf;
+#[cfg(feature = "server")]
+pub mod verdict;

@@ -69,6 +69,13 @@ impl MailData {
         self.pieces.append_copied(pool, bytes)
     }
 
+    /// Puts these octets in place of its first ones, which have not left memory. After a failure it holds
+    /// neither.
+    pub fn replace_beginning(&mut self, count: usize, by: &[u8], pool: &mut Pool) -> Result<(), NoMemory> {
+        assert!(self.whole().is_ok(), "its beginning is in memory");
+        self.pieces.replace_beginning(count, by, pool)
+    }
+
     /// All of it, to be read in memory. Refused where its beginning is not there: what was written out must
     /// have been loaded.
     pub fn whole(&self) -> Result<Whole<'_>, NotWhole> {

@@ -35,6 +35,14 @@ enum Piece {
     Owned { block: u32, start: u32, end: u32 },
 }
 
+impl Piece {
+    /// Octets of it.
+    fn bytes(&self) -> u64 {
+        let (Self::Buffer { start, end, .. } | Self::Owned { start, end, .. }) = self;
+        u64::from(end - start)
+    }
+}
+
 impl Pieces {
     /// No pieces yet.
     pub(super) fn new(arena: Arc<Arena>) -> Self {
@@ -121,6 +129,33 @@ impl Pieces {
             self.copy(now);
             bytes = rest;
         }
+        Ok(())
+    }
+
+    /// Puts these octets in place of the first ones. They are copied, so that however much is left out of a
+    /// beginning it is no more pieces than before.
+    pub(super) fn replace_beginning(
+        &mut self,
+        mut count: usize,
+        by: &[u8],
+        pool: &mut Pool,
+    ) -> Result<(), NoMemory> {
+        let mut rest = std::mem::take(&mut self.pieces);
+        let mut whole = 0;
+        for piece in &mut rest {
+            let (Piece::Buffer { start, end, .. } | Piece::Owned { start, end, .. }) = piece;
+            let length = (*end - *start) as usize;
+            if count < length {
+                *start += narrow(count);
+                break;
+            }
+            count -= length;
+            whole += 1;
+        }
+        rest.drain(..whole);
+        self.bytes = rest.iter().map(Piece::bytes).sum();
+        self.append_copied(pool, by)?;
+        self.pieces.append(&mut rest);
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::admin::{self, Admin};
+use super::auth;
 use super::client_limits::{self, ClientLimits};
 use super::control;
 use super::dns::{self, Dns};
@@ -24,6 +25,7 @@ use super::session_limits;
 use super::shards::{self, Shard};
 use super::sink::{self, Sink};
 use super::tls::{self, CertificateLines, Tls};
+use crate::auth::rules::AuthRules;
 use crate::front::clients;
 use crate::limits::REFUSAL_LINES_MAX;
 use crate::mail::domain::DomainPattern;
@@ -77,6 +79,8 @@ pub struct Config {
     pub tls: Tls,
     /// Who is asked of the DNS.
     pub dns: Dns,
+    /// Who vouches for a message; none where that is not asked.
+    pub auth: Option<AuthRules>,
     /// What is logged and how.
     pub log: Log,
     /// As whom, and with what given up.
@@ -115,7 +119,9 @@ impl Config {
     /// Whether anything may ask the DNS. Where nothing does there are no threads and no memory for it, and
     /// the sandbox lets nobody connect.
     pub fn asks_dns(&self) -> bool {
-        self.dns.threads.is_some() || self.front.rules.asks_dns()
+        self.dns.threads.is_some()
+            || self.front.rules.asks_dns()
+            || self.auth.as_ref().is_some_and(AuthRules::ask_dns)
     }
 
     /// Threads that ask the DNS; 0 where nothing does.
@@ -176,7 +182,8 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     let shards = shards::read(&mut root, limits.message_size_max);
     let dns = dns::read(&mut root);
     let client_limits = client_limits::read(&mut root);
-    let front = front::read(&mut root);
+    let auth = auth::read(&mut root, &identity.hostname);
+    let front = front::read(&mut root, auth.as_ref());
     let keeps_clients = client_limits.is_some() || front.state.is_some();
     let client_places = clients_max.unwrap_or_else(|| client_limits::places_default(&shards, keeps_clients));
     let log = log::read(root.table("log", "What is logged, to standard error, and how."));
@@ -212,6 +219,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
         tls,
         dns,
         front,
+        auth,
         log,
         run_as,
         admin,

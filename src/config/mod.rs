@@ -6,6 +6,7 @@
 
 mod admin;
 pub mod aliases;
+mod auth;
 mod changes;
 mod client_limits;
 mod configuration;

@@ -175,8 +175,10 @@ fn tables() -> &'static [DescribedTable] {
 fn print_table(text: &mut String, table: &DescribedTable) {
     // What must be given stands uncommented, so that the whole is a configuration; nobody must have
     // a [[shard]], a certificate, limits for clients, rules and lists, or a control socket.
-    let comment_out =
-        matches!(table.name, "shard" | "tls.certificate" | "client_limits" | "access" | "dnsbl" | "control");
+    let comment_out = matches!(
+        table.name,
+        "shard" | "tls.certificate" | "client_limits" | "auth" | "access" | "dnsbl" | "control"
+    );
     if !table.header.is_empty() {
         let comment = if comment_out { "# " } else { "" };
         let _ = write!(text, "\n# {}\n{comment}{}\n", table.doc, table.header);

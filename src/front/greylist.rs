@@ -226,7 +226,7 @@ fn coming_back(before: Place, tag: u64, now: u64) -> (Place, Greeting) {
 
 /// The table's clock.
 fn time(now: SystemTime) -> u64 {
-    let seconds = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let seconds = crate::timestamp::seconds(now);
     (seconds / UNIT_SECONDS) & ((1 << TIME_BITS) - 1)
 }
 

@@ -3,6 +3,7 @@
 use std::time::{Instant, SystemTime};
 
 use crate::buffer::MailData;
+use crate::mail::authentication::Authentication;
 use crate::mail::client::ClientFacts;
 use crate::mail::envelope::Envelope;
 use crate::mail::outcome::Outcome;
@@ -25,11 +26,15 @@ pub struct Message {
     pub client: ClientFacts,
     /// When the mail data ended.
     pub received_at: SystemTime,
-    /// Our `Received:` field with its CRLF, and what has to stand between it and the mail data: an empty line
+    /// Our `Authentication-Results:` field, where messages are checked, and our `Received:` field, each with
+    /// its CRLF, and what has to stand between it and the mail data: an empty line
     /// where that begins with text, the name of a field and no line end where it begins with a mailbox line.
     /// A sink puts it directly in front of the mail data.
     pub received: Vec<u8>,
-    /// The mail data after transparency, octet for octet as sent.
+    /// What was found of who vouches for it.
+    pub authentication: Authentication,
+    /// The mail data after transparency, octet for octet as sent, without fields that claimed to be our
+    /// `Authentication-Results:`.
     pub data: MailData,
     /// Where the sink stored it, for the log; written by the sink.
     pub place: String,

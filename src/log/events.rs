@@ -100,6 +100,12 @@ events! {
         "client_certificate", "server_name", "from", "to", "bytes", "outcome", "told", "place", "envelope_ms",
         "data_ms", "stored_ms",
     ];
+    /// What was found of who vouches for a message, and what becomes of it: all that a report to the domain
+    /// of its author needs (RFC 9990). It comes before the line of the message, or of its refusal.
+    AUTHENTICATED = "authenticated" Info [
+        "session", "id", "client", "author", "author_problem", "spf", "spf_domain", "spf_helo", "ehlo", "dkim",
+        "dmarc", "aligned", "policy_domain", "p", "sp", "np", "tests", "applied", "because",
+    ];
     /// So many messages more had this outcome, and no line.
     MESSAGES = "messages" Info ["outcome", "more", "seconds"];
     /// A client was refused something: a reply of 4yz or 5yz to a command or to mail data, or to the
@@ -212,6 +218,36 @@ fields! {
     "score" Text;
     /// What the score is the sum of: weight and list
     "score_reasons" Texts;
+    /// Domains of the author: of the mailboxes in From:
+    "author" Texts;
+    /// Why nobody can vouch for the author
+    "author_problem" Text;
+    /// Result of SPF for the domain of the reverse-path
+    "spf" Text;
+    /// That domain
+    "spf_domain" Text;
+    /// Result of SPF for what the client calls itself
+    "spf_helo" Text;
+    /// Each signature: result, domain, selector and algorithm
+    "dkim" Texts;
+    /// Result of DMARC
+    "dmarc" Text;
+    /// By what the author's domain vouches for the message: `spf`, `dkim`
+    "aligned" Texts;
+    /// Whose DMARC record applies
+    "policy_domain" Text;
+    /// Its policy
+    "p" Text;
+    /// Its policy for subdomains, where it has one
+    "sp" Text;
+    /// Its policy for subdomains that do not exist, where it has one
+    "np" Text;
+    /// It only tests its policy
+    "tests" Boolean;
+    /// What is applied to the message: `none`, `quarantine` (a mark) or `reject`
+    "applied" Text;
+    /// Why that is not what the policy says
+    "because" Text;
     /// A list in the DNS, by its public name
     "list" Text;
     /// The reverse-path; what the client sent where that is none

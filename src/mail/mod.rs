@@ -3,6 +3,7 @@
 
 pub mod a_label;
 pub mod address_table;
+pub mod authentication;
 pub mod caseless;
 pub mod client;
 pub mod domain;

@@ -8,6 +8,7 @@
 //!
 //! Never a label that a client chooses: no address, no domain, no recipient.
 
+mod authentication;
 mod histogram;
 mod pulse;
 mod registry;
@@ -16,6 +17,7 @@ mod sink;
 mod snapshot;
 mod spool;
 
+pub use self::authentication::{AuthenticationMetrics, AuthenticationValues};
 pub use self::histogram::{Histogram, Spread, micros};
 pub use self::pulse::Pulse;
 pub use self::registry::{AskLists, Registry};

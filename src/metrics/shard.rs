@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::authentication::{AuthenticationMetrics, AuthenticationValues};
 use super::histogram::{Histogram, Spread};
 use crate::counter::Counter;
 use crate::smtp::ended_by::EndedBy;
@@ -73,6 +74,8 @@ macro_rules! counters {
             pub message_size: Histogram,
             /// How long answers of the DNS took to come home, from the question.
             pub dns_duration: Histogram,
+            /// What was found of who vouches for messages.
+            pub authentication: AuthenticationMetrics,
             /// How long turns took: from the moment that their events are there to the next call of the
             /// kernel.
             pub turn_duration: Histogram,
@@ -90,6 +93,8 @@ macro_rules! counters {
             pub message_size: Spread,
             /// How long answers of the DNS took to come home, from the question.
             pub dns_duration: Spread,
+            /// What was found of who vouches for messages.
+            pub authentication: AuthenticationValues,
             /// How long turns took.
             pub turn_duration: Spread,
         }
@@ -104,6 +109,7 @@ macro_rules! counters {
                     ended_by: std::array::from_fn(|index| self.ended_by[index].value()),
                     message_size: self.message_size.spread(),
                     dns_duration: self.dns_duration.spread(),
+                    authentication: self.authentication.read(),
                     turn_duration: self.turn_duration.spread(),
                 }
             }
@@ -127,6 +133,7 @@ macro_rules! counters {
                 }
                 self.message_size.merge(&other.message_size);
                 self.dns_duration.merge(&other.dns_duration);
+                self.authentication.merge(&other.authentication);
                 self.turn_duration.merge(&other.turn_duration);
             }
         }
@@ -180,6 +187,8 @@ counters! {
     buffers,
     /// Octets of owned blocks in use (gauge).
     block_bytes_used,
+    /// Fields that claimed to be our Authentication-Results, and were removed. Neighbours count as one.
+    forged_results,
     /// Questions to the DNS that went to a lookup thread.
     dns_questions,
     /// Of their answers, those with records.

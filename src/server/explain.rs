@@ -3,12 +3,15 @@
 //! name servers, and nothing is stored. What only the running server knows is left out: who is connected, how
 //! often somebody came, how busy it is.
 
+mod message;
+
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::generation::table_of;
+use crate::auth::rules::AuthRules;
 use crate::config::{Config, Lists};
 use crate::dns::by_hand::ByHand;
 use crate::dns::lookup;
@@ -37,10 +40,13 @@ pub struct Supposed {
     pub recipients: Vec<String>,
     /// The client has proved good.
     pub is_proven: bool,
+    /// The message that it sends, with any line ends.
+    pub message: Option<Vec<u8>>,
 }
 
-/// What would be answered, as text. An error is what keeps it from being found out.
-pub fn explain(config: &Config, lists: Lists, supposed: &Supposed) -> Result<String, String> {
+/// What would be answered, as text, or as one JSON object whose names are fixed. An error is what keeps it
+/// from being found out.
+pub fn explain(config: &Config, lists: Lists, supposed: &Supposed, as_json: bool) -> Result<String, String> {
     supposed.check()?;
     let table = Arc::new(table_of(config, lists).map_err(|error| error.to_string())?);
     let listener = config.listeners.first().ok_or("no listener is configured")?;
@@ -60,10 +66,20 @@ pub fn explain(config: &Config, lists: Lists, supposed: &Supposed) -> Result<Str
         supposed,
         replies: ReplyBuffer::new(),
         ruling: None,
+        auth: config.auth.as_ref(),
+        is_trusted: false,
+        takes_somebody: false,
         text: String::new(),
         said: String::new(),
+        last: String::new(),
     };
     explanation.run(takes);
+    if as_json {
+        return Ok(explanation.json());
+    }
+    if supposed.message.is_some() {
+        explanation.explain_message();
+    }
     Ok(explanation.text + &explanation.said)
 }
 
@@ -107,10 +123,18 @@ struct Explanation<'a> {
     replies: ReplyBuffer,
     /// What all recipients are told, once it was found out.
     ruling: Option<Ruling>,
+    /// How messages are checked, if they are.
+    auth: Option<&'a AuthRules>,
+    /// By an access rule.
+    is_trusted: bool,
+    /// A recipient was taken.
+    takes_somebody: bool,
     /// What the checks say.
     text: String,
     /// What the client and the session say.
     said: String,
+    /// The last reply.
+    last: String,
 }
 
 impl Explanation<'_> {
@@ -125,7 +149,10 @@ impl Explanation<'_> {
         self.note("client", &format!("{client}, {class}"));
         let entry = self.checks.enter(client);
         match entry {
-            Entry::Trusted => self.note("access", "trusted by its address: no limits and no checks"),
+            Entry::Trusted => {
+                self.is_trusted = true;
+                self.note("access", "trusted by its address: no limits and no checks");
+            }
             Entry::Refused(refusal) => {
                 self.note("access", "refused by its address");
                 self.turn_away(denial_of_client(refusal));
@@ -152,8 +179,11 @@ impl Explanation<'_> {
             // Over what the session has read, which is what a server checks.
             self.explain_checks();
         }
+        // Without recipients nobody refuses any.
+        self.takes_somebody = self.supposed.recipients.is_empty() && self.last.starts_with("250");
         for recipient in &self.supposed.recipients {
             self.command(&format!("RCPT TO:<{recipient}>"));
+            self.takes_somebody |= self.last.starts_with("250");
         }
     }
 
@@ -269,6 +299,7 @@ impl Explanation<'_> {
         for line in String::from_utf8_lossy(&said).lines() {
             // Writing to a String cannot fail.
             let _ = writeln!(self.said, "  S: {line}");
+            line.clone_into(&mut self.last);
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::front::checks::{Checks, Greylisting};
 use crate::front::greylist::Greylist;
 use crate::limits::{GREYLIST_PLACES, OLD_TABLES_BYTES_MAX};
 use crate::mail::envelope::Mailbox;
-use crate::shard::front_line::FrontLine;
+use crate::shard::front_line::{Authentication, FrontLine};
 use crate::shard::order::{Listening, Service};
 use crate::smtp::policy::{Policy, Recipients};
 use crate::threads::give_way;
@@ -77,6 +77,7 @@ impl Generation {
                     front: Arc::new(FrontLine {
                         checks: Arc::clone(&checks),
                         greylist: greylist.get().cloned(),
+                        auth: config.auth.clone().map(Authentication::new),
                     }),
                     receive_buffer_bytes: listener.receive_buffer_bytes,
                 })

@@ -253,6 +253,7 @@ impl Connection {
             self.serve(context, Serving::charge_errors);
         }
         self.serving.log_refusals(None, context);
+        self.serving.foresee(context);
         debug_assert!(
             !(self.course.is_serving() && self.serving.session.has_ended()),
             "the end was not followed"

@@ -18,6 +18,7 @@ use super::recipient_map::RecipientMap;
 use super::session_lines::Seen;
 use super::table::Key;
 use super::work::Work;
+use crate::auth::dkim::keys::Keys;
 use crate::buffer::Pool;
 use crate::dns::Asking;
 use crate::front::checks::News;
@@ -96,6 +97,10 @@ pub struct Turn {
     spare_replies: Vec<Vec<u8>>,
     /// The names of its sessions.
     pub(super) session_ids: SessionIds,
+    /// Keys of signatures that were used lately.
+    pub(super) keys: Keys,
+    /// The header section that is read.
+    pub(super) header: Vec<u8>,
 }
 
 impl Turn {
@@ -113,6 +118,8 @@ impl Turn {
             supplies: Supplies::within(&EnvelopeBudget::new(ENVELOPES_BYTES_MAX)),
             spare_replies: Vec::new(),
             session_ids: SessionIds::default(),
+            keys: Keys::default(),
+            header: Vec::new(),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::buffer::{Arena, MailData, Pool};
 use crate::handoff::channel::{MustRing, Sender};
 use crate::handoff::message::{LogFacts, Message, Origin, Receipt};
 use crate::limits::{HANDOFF_MESSAGES_MAX, HANDOFF_WAIT_MAX};
+use crate::mail::authentication::Authentication;
 use crate::mail::client::ClientFacts;
 use crate::mail::envelope::Envelope;
 use crate::mail::outcome::{Outcome, TryAgain};
@@ -19,6 +20,7 @@ use crate::mail::queue_id::{IdKey, QueueId, QueueIds};
 use crate::sink::Sink;
 use crate::sink::space::Space;
 use crate::smtp::supplies::Supplies;
+use crate::timestamp;
 
 /// While the first waiting message has waited this long, new transactions are refused.
 const ADMISSION_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -112,7 +114,7 @@ impl Delivery {
         supplies: &mut Supplies,
         wall_clock: SystemTime,
     ) -> Box<Message> {
-        let seconds = wall_clock.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let seconds = timestamp::seconds(wall_clock);
         let make = || Box::new(Message::empty(Arc::clone(arena), supplies.take_envelope()));
         let mut message = self.spare_messages.pop().unwrap_or_else(make);
         message.id = self.ids.next(seconds);
@@ -228,6 +230,7 @@ impl Message {
             client: ClientFacts::unknown(),
             received_at: SystemTime::UNIX_EPOCH,
             received: Vec::new(),
+            authentication: Authentication::default(),
             data: MailData::new(arena),
             place: String::new(),
             log: LogFacts::default(),
@@ -238,6 +241,7 @@ impl Message {
     fn clear(&mut self) {
         self.envelope.clear();
         self.received.clear();
+        self.authentication.clear();
         self.log = LogFacts::default();
         self.place.clear();
         self.handed_over = None;

@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use super::delivery::Delivery;
 use super::parts::{Overflow, Parts};
-use crate::buffer::{NoMemory, Pool};
+use crate::buffer::{MailData, NoMemory, Pool};
 use crate::handoff::channel::MustRing;
 use crate::handoff::message::Message;
 use crate::handoff::part::{Part, Written};
@@ -90,6 +90,21 @@ impl Draft {
     /// The message.
     pub(super) fn message_mut(&mut self) -> Option<&mut Message> {
         self.message.as_deref_mut()
+    }
+
+    /// Its mail data.
+    pub(super) fn data(&self) -> Option<&MailData> {
+        self.message.as_ref().map(|message| &message.data)
+    }
+
+    /// The reverse-path of a complete message.
+    pub(super) fn reverse_path(&self) -> &[u8] {
+        self.message.as_ref().map_or(b"", |message| message.envelope.reverse_path())
+    }
+
+    /// Whether it has lost what it had, and is never stored.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.is_some()
     }
 
     /// Whether it has mail data.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::auth::rules::AuthRules;
+use crate::auth::verdict;
 use crate::front::checks::{CheckRules, Checks, News, Refusal};
 use crate::front::greylist::Greylist;
 use crate::smtp::denial::{Denial, Words};
@@ -15,12 +17,34 @@ pub struct FrontLine {
     pub checks: Arc<Checks>,
     /// Who came before; none where nobody is greylisted.
     pub greylist: Option<Arc<Greylist>>,
+    /// How messages are checked; none where they are not.
+    pub auth: Option<Authentication>,
+}
+
+/// How messages are checked.
+#[derive(Debug)]
+pub struct Authentication {
+    /// Those of clients that are checked.
+    pub rules: AuthRules,
+    /// Those of others.
+    pub for_trusted: AuthRules,
+}
+
+impl Authentication {
+    /// By these rules.
+    pub fn new(rules: AuthRules) -> Self {
+        Self { for_trusted: rules.for_trusted(), rules }
+    }
 }
 
 /// Nothing is checked.
 impl Default for FrontLine {
     fn default() -> Self {
-        Self { checks: Arc::new(Checks::new(CheckRules::default(), Instant::now())), greylist: None }
+        Self {
+            checks: Arc::new(Checks::new(CheckRules::default(), Instant::now())),
+            greylist: None,
+            auth: None,
+        }
     }
 }
 
@@ -33,6 +57,9 @@ pub fn denial(refusal: Refusal) -> Denial {
         Refusal::ReverseNameUnknown => Denial::REVERSE_NAME_UNKNOWN,
         Refusal::NoSenderDomain => Denial::NO_SENDER_DOMAIN,
         Refusal::SenderTakesNoMail => Denial::SENDER_TAKES_NO_MAIL,
+        Refusal::SpfFail => Denial::SPF_FAIL,
+        Refusal::SpfError => Denial::SPF_ERROR,
+        Refusal::SpfUnknown => Denial::SPF_UNKNOWN,
         Refusal::Greylisted => Denial::GREYLISTED,
     }
 }
@@ -46,7 +73,19 @@ pub fn denial_of_client(refusal: Refusal) -> Denial {
         | Refusal::ReverseNameUnknown
         | Refusal::NoSenderDomain
         | Refusal::SenderTakesNoMail
+        | Refusal::SpfFail
+        | Refusal::SpfError
+        | Refusal::SpfUnknown
         | Refusal::Greylisted => denial(refusal),
+    }
+}
+
+/// What the end of a message is told that is refused by what was found of it.
+pub fn denial_of_message(refusal: verdict::Refusal) -> Denial {
+    match refusal {
+        verdict::Refusal::From => Denial::BAD_FROM,
+        verdict::Refusal::Dmarc => Denial::BY_DMARC,
+        verdict::Refusal::Temporary => Denial::DMARC_UNKNOWN,
     }
 }
 

@@ -43,6 +43,7 @@ mod table;
 mod timers;
 mod transport;
 mod unread;
+mod verdict_lines;
 mod wire;
 mod work;
 

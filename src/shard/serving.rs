@@ -1,6 +1,8 @@
 //! The SMTP side of a connection: its session, what that has said, and the message under way. It carries out
 //! the session's steps, and takes the answers to its questions. It sees no socket and no TLS.
 
+mod authenticated;
+mod authenticating;
 mod charges;
 mod screened;
 mod screening;
@@ -11,6 +13,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
+use self::authenticated::{Authenticating, Looked};
 use self::screened::{Screening, tell_standing};
 use self::warnings::Warned;
 use super::clients::Seat;
@@ -34,6 +37,7 @@ use crate::ring::Ring;
 use crate::smtp::denial::Denial;
 use crate::smtp::policy::{Judgement, Verdict};
 use crate::smtp::question::{Admission, Answerable, Awaited, Delivered, OpenQuestion, Recipient, Storing};
+use crate::smtp::reason::Reason;
 use crate::smtp::reply::ReplyBuffer;
 use crate::smtp::run::Run;
 use crate::smtp::session::Session;
@@ -54,6 +58,10 @@ pub(super) struct Serving {
     front: Arc<FrontLine>,
     /// What is known of a client that is checked; none of one that is not.
     screening: Option<Box<Screening>>,
+    /// Its messages are checked: nobody trusts it.
+    is_checked: bool,
+    /// The check of the message under way; none where messages are not checked, and before its mail data.
+    authenticating: Option<Box<Authenticating>>,
     /// Errors of the session that its client was charged with.
     errors_paid: u32,
     /// What only warns and the log has told of for this client.
@@ -75,6 +83,8 @@ impl Serving {
             seat: None,
             front,
             screening: None,
+            is_checked: false,
+            authenticating: None,
             errors_paid: 0,
             warned: Warned::default(),
             outcome_came: None,
@@ -149,11 +159,11 @@ impl Serving {
     pub(super) fn expire<R: Ring>(&mut self, context: &mut Context<R>) {
         if self.draft.waits() != Waits::No {
             // The disk has kept it waiting too long: the message is given up.
-            self.lose_data(TryAgain::Overload, context);
+            self.lose_data(TryAgain::Overload.into(), context);
             let waited = self.draft.give_up_waiting();
             return self.stop_waiting(waited, context);
         }
-        if self.end_wait_for_answers(context) {
+        if self.end_wait_for_answers(context) || self.end_wait_for_verdict(context) {
             return;
         }
         if self.session.awaits() == Some(Awaited::Storing) {
@@ -193,6 +203,7 @@ impl Serving {
 
     /// The message comes to nothing, if there is one.
     pub(super) fn recycle_draft<R>(&mut self, context: &mut Context<R>) {
+        self.authenticating = None;
         self.draft.recycle(&mut context.delivery, &mut context.pool);
     }
 
@@ -238,7 +249,7 @@ impl Serving {
             return;
         };
         if let Err(why) = result {
-            self.lose_data(why, context);
+            self.lose_data(why.into(), context);
         }
         self.stop_waiting(waited, context);
     }
@@ -300,7 +311,13 @@ impl Serving {
         range: Range<usize>,
         context: &mut Context<R>,
     ) {
-        self.keep(context, |message, pool, _| match front {
+        let Context { pool, turn, .. } = context;
+        let octets = match front {
+            Octets::Buffer { id, .. } => pool.bytes(*id, range.clone()),
+            Octets::Copied { octets, .. } => octets.get(range.clone()).unwrap_or_default(),
+        };
+        let looked = self.look(octets, &mut turn.header, (turn.now, turn.wall_clock));
+        self.keep(looked, context, |message, pool, _| match front {
             Octets::Buffer { id, filled, .. } => message.data.append(pool, *id, range.clone(), *filled),
             Octets::Copied { octets, .. } => {
                 message.data.append_copied(pool, octets.get(range).unwrap_or_default())
@@ -310,25 +327,34 @@ impl Serving {
 
     /// What the session put together is mail data.
     pub(super) fn keep_run<R: Ring>(&mut self, context: &mut Context<R>) {
-        self.keep(context, |message, pool, run| message.data.append_copied(pool, run.octets()));
+        let turn = &mut context.turn;
+        let looked = self.look(turn.supplies.run.octets(), &mut turn.header, (turn.now, turn.wall_clock));
+        self.keep(looked, context, |message, pool, run| message.data.append_copied(pool, run.octets()));
     }
 
     /// Keeps mail data; when there is no memory for it, the message loses what it had and is read on to its
     /// end.
     fn keep<R: Ring>(
         &mut self,
+        looked: Looked,
         context: &mut Context<R>,
         append: impl FnOnce(&mut Message, &mut Pool, &Run) -> Result<(), NoMemory>,
     ) {
         let run = &context.turn.supplies.run;
         match self.draft.keep(&mut context.pool, |message, pool| append(message, pool, run)) {
-            Ok(()) => self.move_if_due(context),
-            Err(NoMemory) => self.lose_data(TryAgain::Overload, context),
+            Ok(()) => {
+                self.follow_up(&looked, context);
+                self.move_if_due(context);
+            }
+            Err(NoMemory) => self.lose_data(TryAgain::Overload.into(), context),
         }
     }
 
     /// Moves mail data out of memory, if it is much for what is free.
     fn move_if_due<R: Ring>(&mut self, context: &mut Context<R>) {
+        if self.reads_header() {
+            return;
+        }
         let client = || self.seat.as_ref().map(Seat::client);
         let is_logged = context.lines.has_messages();
         let Context { parts, pool, turn, .. } = context;
@@ -344,10 +370,12 @@ impl Serving {
     }
 
     /// The message loses what it had, is read on to its true end and answered so.
-    fn lose_data<R: Ring>(&mut self, why: TryAgain, context: &mut Context<R>) {
+    fn lose_data<R: Ring>(&mut self, why: Denial, context: &mut Context<R>) {
         self.draft.lose(why, &mut context.pool);
         self.session.handle_lost_data(why);
-        context.metrics.memory_refusals.add(1);
+        if why.reason().is_some_and(Reason::is_ours) {
+            context.metrics.memory_refusals.add(1);
+        }
     }
 
     /// A front said whom it speaks for: from now on that client has this connection.
@@ -441,16 +469,27 @@ impl Serving {
         }
         if is_greylisted {
             self.draft.lose(Denial::GREYLISTED, &mut context.pool);
-        } else if let (Some(beginning), Some(message)) = (self.draft.beginning(), self.draft.message_mut()) {
+        } else if let Some(message) = self.draft.message_mut() {
             message.received_at = context.turn.wall_clock;
             message.log.session = self.name;
             let (begun, data) = self.session.phases();
             message.log.times = Some(Times { begun, data, complete: context.turn.now });
+        }
+        self.authenticate(context);
+    }
+
+    /// The message goes on to the store: what is known of it is told with it.
+    fn pass_on<R: Ring>(&mut self, context: &mut Context<R>) {
+        let now = context.turn.now;
+        self.session.wait_for_outcome(now);
+        if !self.draft.is_lost()
+            && let (Some(beginning), Some(message)) = (self.draft.beginning(), self.draft.message_mut())
+        {
             self.session.tell(&mut message.client);
             tell_standing(self.screening.as_deref(), &mut message.client.standing);
-            let Message { received, client, envelope, id, .. } = message;
+            let Message { received, client, envelope, id, received_at, .. } = message;
             let hostname = &self.session.settings().hostname;
-            trace::received(received, hostname, client, envelope, *id, context.turn.wall_clock);
+            trace::received(received, hostname, client, envelope, *id, *received_at);
             received.extend_from_slice(beginning.lead_in());
         }
         self.hand_over(context);

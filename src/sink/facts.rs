@@ -9,6 +9,7 @@ use data_encoding::BASE64;
 
 use super::spool::cursor::Cursor;
 use crate::escape::{Json, Word};
+use crate::mail::authentication::Authentication;
 use crate::mail::client::{Reason, Standing};
 use crate::mail::envelope::{BodyType, Envelope, Ret};
 use crate::mail::queue_id::QueueId;
@@ -27,6 +28,7 @@ pub(super) struct Facts<'a> {
     pub(super) protocol: &'a [u8],
     pub(super) tls: Option<TlsText<'a>>,
     pub(super) standing: &'a Standing,
+    pub(super) authentication: &'a Authentication,
     pub(super) envelope: &'a Envelope,
     /// Without `Received:`.
     pub(super) mail_data_bytes: u64,
@@ -83,6 +85,7 @@ impl Facts<'_> {
         text("reverse_path", self.envelope.reverse_path());
         self.tls(line);
         self.standing(line);
+        self.authentication(line);
         line.push_str(",\"recipients\":[");
         for (index, recipient) in self.envelope.recipients().enumerate() {
             if index > 0 {
@@ -142,6 +145,19 @@ impl Facts<'_> {
             let _ = write!(line, ",\"weight\":{weight}}}");
         }
         line.push(']');
+    }
+
+    /// `auth`: the results as an object, and `mark`, where the message was checked, or is marked.
+    fn authentication(&self, line: &mut String) {
+        let Authentication { results, is_suspicious } = self.authentication;
+        if !results.is_empty() {
+            line.push_str(",\"auth\":");
+            line.push_str(results);
+        }
+        if *is_suspicious {
+            line.push(',');
+            member("mark", Some(Authentication::SUSPICIOUS.as_bytes()), line);
+        }
     }
 
     /// The DSN parameters (RFC 3461) as members of the object: `ret`, `envid`, and `recipient_parameters` in

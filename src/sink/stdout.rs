@@ -193,7 +193,7 @@ fn wait(output: &OwnedFd, deadline: Instant) -> io::Result<()> {
 
 /// What a sink knows of a message, as text wants it.
 fn facts(message: &Message) -> Facts<'_> {
-    let Message { id, envelope, client, received_at, data, .. } = message;
+    let Message { id, envelope, client, received_at, authentication, data, .. } = message;
     Facts {
         cursor: None,
         id: *id,
@@ -209,6 +209,7 @@ fn facts(message: &Message) -> Facts<'_> {
             server_name: tls.server_name.as_deref().unwrap_or_default().as_bytes(),
         }),
         standing: &client.standing,
+        authentication,
         envelope,
         mail_data_bytes: data.bytes(),
     }

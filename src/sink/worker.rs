@@ -236,6 +236,7 @@ mod tests {
                 client: ClientFacts::unknown(),
                 received_at: std::time::UNIX_EPOCH,
                 received: Vec::new(),
+                authentication: crate::mail::authentication::Authentication::default(),
                 data: MailData::new(Arc::clone(pool.arena())),
                 place: String::new(),
                 log: LogFacts::default(),

@@ -41,6 +41,20 @@ denials! {
     SENDER_TAKES_NO_MAIL = SENDER_TAKES_NO_MAIL;
     /// A recipient for which the client is asked to come back.
     GREYLISTED = GREYLISTED;
+    /// A recipient, because the client may not send for the domain of the reverse-path.
+    SPF_FAIL = SPF_FAIL;
+    /// A recipient, because what that domain says cannot be understood.
+    SPF_ERROR = SPF_ERROR;
+    /// A recipient, because what that domain says could not be looked up.
+    SPF_UNKNOWN = SPF_UNKNOWN;
+    /// A message with more in its header section than is read.
+    HEADER_TOO_LARGE = HEADER_TOO_LARGE;
+    /// A message whose author nobody can vouch for.
+    BAD_FROM = BAD_FROM;
+    /// A message that its author's domain wants refused.
+    BY_DMARC = REFUSED_BY_DMARC;
+    /// A message of which that could not be found out.
+    DMARC_UNKNOWN = DMARC_UNKNOWN;
     /// A transaction of a client that had too many lately.
     TOO_MANY_MESSAGES = TOO_MANY_MESSAGES;
     /// A recipient of a client that named too many lately.

@@ -81,6 +81,9 @@ impl From<Reason> for EndedBy {
             | Reason::MailboxFull
             | Reason::NoReverseName
             | Reason::SenderDomain
+            | Reason::Spf
+            | Reason::From
+            | Reason::Dmarc
             | Reason::Greylisted
             | Reason::TooManyRecipients
             | Reason::NoRecipients

@@ -35,6 +35,12 @@ words! {
         NoReverseName = "no-reverse-name";
         /// The domain of the reverse-path does not exist, or takes no mail.
         SenderDomain = "sender-domain";
+        /// The client may not send for the domain of the reverse-path, or what that says is an error.
+        Spf = "spf";
+        /// `From:` is not one field with mailboxes of one domain.
+        From = "from";
+        /// The author's domain wants the message refused.
+        Dmarc = "dmarc";
         /// The client is asked to come back.
         Greylisted = "greylisted";
         /// More than a client may have or do lately.
@@ -122,6 +128,9 @@ impl Reason {
             | Self::Listed
             | Self::NoReverseName
             | Self::SenderDomain
+            | Self::Spf
+            | Self::From
+            | Self::Dmarc
             | Self::Greylisted
             | Self::ClientLimit
             | Self::TooManyRecipients

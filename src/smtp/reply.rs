@@ -99,12 +99,19 @@ replies! {
     REVERSE_NAME_UNKNOWN = 451 "4.7.25" "Cannot look up the name of the client's address now" => LookupFailed;
     NO_SENDER_DOMAIN = 550 "5.1.8" "The sender's domain does not exist" => SenderDomain;
     SENDER_TAKES_NO_MAIL = 550 "5.7.27" "The sender's domain takes no mail" => SenderDomain;
+    SPF_FAIL = 550 "5.7.23" "The client may not send for the sender's domain (SPF)" => Spf;
+    SPF_ERROR = 550 "5.7.24" "What the sender's domain says of its clients cannot be understood (SPF)" => Spf;
+    SPF_UNKNOWN = 451 "4.7.24" "Cannot look up what the sender's domain says of its clients now (SPF)" => LookupFailed;
     GREYLISTED = 451 "4.7.1" "Not known yet, try again in some minutes" => Greylisted;
     TOO_MANY_MESSAGES = 450 "4.7.1" "Too many messages from this client, try again later" => ClientLimit;
     TOO_MANY_RECIPIENTS_LATELY = 450 "4.7.1" "Too many recipients from this client, try again later" => ClientLimit;
     TOO_MANY_UNKNOWN_LATELY = 450 "4.7.1" "Too many unknown recipients from this client, try again later" => ClientLimit;
 
     TOO_LARGE = 552 "5.3.4" "Message too large" => TooLarge;
+    HEADER_TOO_LARGE = 552 "5.3.4" "Header section too large" => TooLarge;
+    BAD_FROM = 550 "5.7.1" "From: has to be one field with mailboxes of one domain" => From;
+    REFUSED_BY_DMARC = 550 "5.7.1" "Refused by the DMARC policy of the domain in From:" => Dmarc;
+    DMARC_UNKNOWN = 451 "4.7.1" "Cannot find out now whether the domain in From: sent this" => LookupFailed;
     COPIES_TOO_LARGE = 552 "5.3.4" "Message too large for so many recipients" => TooLarge;
     BARE_LINE_END_IN_DATA = 550 "5.5.2" "Mail data has a CR or LF that is not part of a CRLF" => BareLineEnd;
     NUL_IN_DATA = 550 "5.5.2" "Mail data has a NUL that cannot be kept" => Nul;

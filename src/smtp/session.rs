@@ -52,7 +52,6 @@ use super::transaction::Transaction;
 use crate::mail::client::{ClientFacts, TlsFacts};
 use crate::mail::envelope::{Envelope, Mailbox};
 use crate::mail::network::canonical;
-use crate::mail::outcome::TryAgain;
 
 /// What the session needs from outside before it can go on.
 #[derive(Debug)]
@@ -252,13 +251,13 @@ impl Session {
 
     /// The mail data under way cannot be kept: it is read on to its end and answered so there. Between two
     /// chunks the outside has to remember it until the message is delivered.
-    pub fn handle_lost_data(&mut self, why: TryAgain) {
+    pub fn handle_lost_data(&mut self, why: Denial) {
         match &mut self.state {
             State::Data(data) => {
-                data.refusal.get_or_insert(why.into());
+                data.refusal.get_or_insert(why.reply());
                 data.data.refuse();
             }
-            State::Chunk(_) => self.refuse_chunk(why.into()),
+            State::Chunk(_) => self.refuse_chunk(why.reply()),
             State::Proxy(_)
             | State::Delayed
             | State::Greeted

@@ -75,7 +75,7 @@ impl Simulation {
         let settings = front_line::settings(&config, &checks, false);
         let running = Builder::new(pool, settings, ToSink::Inline(Box::new(Discard)), inbox)
             .counting(Arc::clone(&clients))
-            .checking(FrontLine { checks, greylist: None }, to_lookup)
+            .checking(FrontLine { checks, ..FrontLine::default() }, to_lookup)
             .start(&world);
         (Self { shards: vec![Shard { world, running, _letterbox: letterbox }], clients }, lookup)
     }

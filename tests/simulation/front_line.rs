@@ -148,7 +148,8 @@ impl Simulation {
             if world.random(2) == 0 { (Some(desk), keeper) } else { (None, Lookup::Everybody) };
         let checks = Arc::new(Checks::new(rules.clone(), Instant::now()));
         let settings = settings(&config, &checks, desk.is_some());
-        let front = FrontLine { checks, greylist: Some(Arc::new(Greylist::new(1 << 12, &[7; 16]))) };
+        let greylist = Some(Arc::new(Greylist::new(1 << 12, &[7; 16])));
+        let front = FrontLine { checks, greylist, auth: None };
         let ledger = Ledger::default();
         let pool = Pool::new(128, 4096, 8 << 20).expect("memory");
         let running = Builder::new(pool, settings, ToSink::Inline(Box::new(ledger.clone())), inbox)
@@ -275,6 +276,9 @@ fn text(checks: &Checks, refusal: Refusal) -> String {
         Refusal::ReverseNameUnknown => "451 4.7.25".to_owned(),
         Refusal::NoSenderDomain => "550 5.1.8".to_owned(),
         Refusal::SenderTakesNoMail => "550 5.7.27".to_owned(),
+        Refusal::SpfFail => "550 5.7.23".to_owned(),
+        Refusal::SpfError => "550 5.7.24".to_owned(),
+        Refusal::SpfUnknown => "451 4.7.24".to_owned(),
         Refusal::Greylisted => "451 4.7.1".to_owned(),
     }
 }

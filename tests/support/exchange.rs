@@ -347,7 +347,7 @@ impl Exchange {
         if std::mem::take(&mut self.no_memory) {
             self.discarded = true;
             self.data.clear();
-            self.session.handle_lost_data(TryAgain::Overload);
+            self.session.handle_lost_data(TryAgain::Overload.into());
         } else {
             self.data.extend_from_slice(octets);
         }

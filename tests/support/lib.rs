@@ -23,5 +23,6 @@ pub mod operator_files;
 pub mod reference;
 pub mod secure;
 pub mod server;
+pub mod signer;
 pub mod sink;
 pub mod spool_octets;

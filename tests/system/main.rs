@@ -1,6 +1,7 @@
 //! The whole program: a real server on loopback, its process, its disk, and clients of all sorts.
 
 mod admin;
+mod authentication;
 mod client_limits;
 mod crash;
 mod dialogues_live;

@@ -89,6 +89,15 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("limits.spill_size_max", "discard", "\"1GiB\"", "\"2GiB\""),
     ("limits.spill_files_max", "discard", "10", "20"),
     ("limits.clients_max", "discard", "-", "4096"),
+    ("auth.authserv_id", "discard", "-", "\"mx1.example.org\""),
+    ("auth.spf", "discard", "\"mark\"", "\"off\""),
+    ("auth.dkim", "discard", "\"mark\"", "\"off\""),
+    ("auth.dmarc", "discard", "\"mark\"", "\"off\""),
+    ("auth.from", "discard", "\"mark\"", "\"refuse\""),
+    ("auth.arc_trusted", "discard", "-", "[\"x.test\"]"),
+    ("auth.keep_results_from", "discard", "-", "[\"10.0.0.0/8\"]"),
+    ("auth.temporary_failure", "discard", "\"accept\"", "\"refuse\""),
+    ("auth.header_bytes_max", "discard", "\"256KiB\"", "\"128KiB\""),
     ("client_limits.connections", "discard", "\"60/min\"", "\"5/s\""),
     ("client_limits.messages", "discard", "-", "\"5/s\""),
     ("client_limits.recipients", "discard", "-", "\"5/s\""),
@@ -168,6 +177,7 @@ fn config(key: &str, kind: &str, value: &str) -> Config {
     put("[limits]", "limits", &[given("message_size_max", "\"1MiB\"")]);
     put("[shards]", "shards", &[]);
     put("[client_limits]", "client_limits", &[]);
+    put("[auth]", "auth", &[]);
     if table == "shard" {
         put("[[shard]]", "shard", &[given("cpu", &cpu().to_string())]);
     }

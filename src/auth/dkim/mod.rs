@@ -1,7 +1,13 @@
 //! DKIM signatures (RFC 6376, RFC 8301, RFC 8463).
 
+#[cfg(feature = "server")]
+pub mod bodies;
 pub mod canonical;
+#[cfg(feature = "server")]
+pub mod check;
 pub mod key;
+#[cfg(feature = "server")]
+pub mod keys;
 pub mod signature;
 mod tags;
 #[cfg(feature = "server")]

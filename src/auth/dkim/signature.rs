@@ -160,6 +160,17 @@ impl<'a> Signature<'a> {
         })
     }
 
+    /// `d=` and `s=` of the value of a field, whatever else is wrong with it.
+    pub fn names(value: &[u8]) -> (Option<Name>, Option<Name>) {
+        let Some(tags) = Tags::parse(value) else { return (None, None) };
+        (tags.value("d").and_then(domain), tags.value("s").and_then(host))
+    }
+
+    /// The same without the names of what it signs, once that is hashed.
+    pub fn without_names(self) -> Signature<'static> {
+        Signature { signed: Vec::new(), ..self }
+    }
+
     /// Hands on what is signed besides the body: the header fields that `h=` names, then the signature's own
     /// field without the value of `b=` (§3.7).
     pub fn hash_header(&self, header: &Header<'_>, own: &Field, hash: &mut impl FnMut(&[u8])) {

@@ -76,17 +76,20 @@ impl PublicKey {
         Ok(Self { key, algorithm, bits })
     }
 
-    /// Whether the signature is by this key, over this canonical header section.
-    pub fn verify(&self, signature: &Signature<'_>, header: &[u8]) -> bool {
+    /// Whether these octets are a signature by this key, over what has this SHA-256 hash.
+    pub fn verify_hashed(&self, signature: &[u8], hash: &digest::Digest) -> bool {
         let verified = match self.algorithm {
-            Algorithm::RsaSha256 => self.key.verify_sig(header, &signature.signature),
+            Algorithm::RsaSha256 => self.key.verify_digest_sig(hash, signature),
             // The hash is what is signed (RFC 8463 §3).
-            Algorithm::Ed25519Sha256 => {
-                self.key.verify_sig(digest::digest(&digest::SHA256, header).as_ref(), &signature.signature)
-            }
+            Algorithm::Ed25519Sha256 => self.key.verify_sig(hash.as_ref(), signature),
             Algorithm::RsaSha1 => return false,
         };
         verified.is_ok()
+    }
+
+    /// Whether the signature is by this key, over this canonical header section.
+    pub fn verify(&self, signature: &Signature<'_>, header: &[u8]) -> bool {
+        self.verify_hashed(&signature.signature, &digest::digest(&digest::SHA256, header))
     }
 }
 

@@ -40,6 +40,19 @@ pub struct Outcome {
     pub aligned: Vec<Aligned>,
     /// The name for which the DNS did not answer.
     pub unanswered: Option<Name>,
+    /// What the record says, for reports.
+    pub published: Option<Published>,
+}
+
+/// Policies as a record has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// `p=`.
+    pub policy: Policy,
+    /// `sp=`.
+    pub subdomains: Option<Policy>,
+    /// `np=`.
+    pub missing_subdomains: Option<Policy>,
 }
 
 impl Outcome {
@@ -60,6 +73,7 @@ impl Outcome {
             is_test: false,
             aligned: Vec::new(),
             unanswered,
+            published: None,
         }
     }
 }
@@ -110,7 +124,13 @@ fn evaluate(facts: &Facts<'_>, asking: &mut Asking<'_>) -> Result<Outcome, Stop>
     };
     let Applying { record, domain, policy } = applying;
     let unanswered = open.filter(|_| result == DmarcResult::TempError);
-    Ok(Outcome { result, policy_domain: Some(domain), policy, is_test: record.is_test, aligned, unanswered })
+    let published = Some(Published {
+        policy: record.policy,
+        subdomains: record.subdomains,
+        missing_subdomains: record.missing_subdomains,
+    });
+    let is_test = record.is_test;
+    Ok(Outcome { result, policy_domain: Some(domain), policy, is_test, aligned, unanswered, published })
 }
 
 /// Which policy applies (§4.10.1): the author domain's own, or its organisation's, or that of the public

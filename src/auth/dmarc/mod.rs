@@ -7,7 +7,7 @@ mod evaluate;
 mod record;
 mod walk;
 
-pub use self::evaluate::{Facts, Outcome, check};
+pub use self::evaluate::{Facts, Found, Outcome, Published, check};
 pub use self::record::{Alignment, Policy};
 
 /// Results (RFC 8601 §2.7.6 has them from RFC 7489 §11.2).
@@ -24,6 +24,9 @@ pub enum DmarcResult {
 }
 
 impl DmarcResult {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::None, Self::Pass, Self::Fail, Self::TempError];
+
     /// Its word.
     pub const fn word(self) -> &'static str {
         match self {
@@ -42,6 +45,16 @@ pub enum Aligned {
     Spf,
     /// A signature.
     Dkim,
+}
+
+impl Aligned {
+    /// Its word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Spf => "spf",
+            Self::Dkim => "dkim",
+        }
+    }
 }
 
 #[cfg(test)]

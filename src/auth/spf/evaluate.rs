@@ -30,6 +30,11 @@ pub fn check(sender: &Sender<'_>, asking: &mut Asking<'_>) -> Option<Outcome> {
 }
 
 impl Outcome {
+    /// Nobody says anything.
+    pub fn none() -> Self {
+        Self::of(SpfResult::None)
+    }
+
     fn of(result: SpfResult) -> Self {
         Self { result, mechanism: None, problem: None, explanation: None }
     }

@@ -41,6 +41,10 @@ pub enum SpfResult {
 }
 
 impl SpfResult {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::None, Self::Neutral, Self::Pass, Self::Fail, Self::SoftFail, Self::TempError, Self::PermError];
+
     /// Its word.
     pub const fn word(self) -> &'static str {
         match self {

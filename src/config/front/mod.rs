@@ -7,6 +7,7 @@ mod early;
 use std::path::PathBuf;
 
 use super::section::Section;
+use crate::auth::rules::{AuthRules, SpfUse};
 use crate::front::checks::CheckRules;
 
 /// What is done before mail is taken.
@@ -20,8 +21,8 @@ pub struct Front {
     pub state: Option<PathBuf>,
 }
 
-/// Reads the tables.
-pub(super) fn read(root: &mut Section<'_>) -> Front {
+/// Reads the tables. SPF that refuses is a check of the front line.
+pub(super) fn read(root: &mut Section<'_>, auth: Option<&AuthRules>) -> Front {
     let (access, network_files) = access::read(root);
     let lists = dnsbl::read_lists(root);
     let score = dnsbl::read_score(root, &lists);
@@ -36,6 +37,8 @@ pub(super) fn read(root: &mut Section<'_>) -> Front {
         sender_domain: early.sender_domain,
         greylisting: early.greylist,
         greylist_warns: early.greylist_warns,
+        spf_refuses: auth.is_some_and(|rules| rules.spf == SpfUse::Refuse),
+        spf_failure_refuses: auth.is_some_and(|rules| rules.temporary_failure_refuses),
     };
     Front { rules, network_files, state: early.state }
 }

@@ -102,6 +102,9 @@ impl Checks {
             | Refusal::ReverseNameUnknown
             | Refusal::NoSenderDomain
             | Refusal::SenderTakesNoMail
+            | Refusal::SpfFail
+            | Refusal::SpfError
+            | Refusal::SpfUnknown
             | Refusal::Greylisted => None,
         };
         let warned = if ruling.warnings.is_empty() {

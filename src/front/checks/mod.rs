@@ -24,6 +24,7 @@ use super::dnsbl::List;
 use super::reverse_dns::{self, ReverseDns};
 use super::score::{Meaning, Score, Thresholds};
 use super::sender_domain::{self, SenderDomain};
+use crate::auth::sender::{Sender, domain_of};
 use crate::auth::spf;
 use crate::dns::{Asking, Name};
 
@@ -86,6 +87,10 @@ pub struct CheckRules {
     pub greylisting: Greylisting,
     /// Nobody is; the log says who would be.
     pub greylist_warns: bool,
+    /// SPF of the reverse-path refuses recipients: fail and permerror.
+    pub spf_refuses: bool,
+    /// They are to come again where it cannot be found out.
+    pub spf_failure_refuses: bool,
 }
 
 impl CheckRules {
@@ -103,6 +108,7 @@ impl CheckRules {
             || self.reverse_dns != ReverseDnsUse::Off
             || self.sender_domain != SenderDomainUse::Off
             || self.greylisting != Greylisting::Off
+            || self.spf_refuses
     }
 }
 
@@ -144,6 +150,12 @@ pub enum Refusal {
     NoSenderDomain,
     /// It takes no mail.
     SenderTakesNoMail,
+    /// The client may not send for the domain of the reverse-path.
+    SpfFail,
+    /// What that domain says of it cannot be understood.
+    SpfError,
+    /// What it says could not be looked up.
+    SpfUnknown,
     /// The client is asked to come back.
     Greylisted,
 }
@@ -290,6 +302,7 @@ impl Checks {
         };
         let name = self.uses_reverse_names().then(|| reverse_dns::look(subject.client, asking));
         let domain = self.sender_domain(subject).map(|domain| sender_domain::look(&domain, asking));
+        let spf = self.rules.spf_refuses.then(|| sender(subject).spf_of_path(asking));
         let score = score?;
         if score.meaning(self.rules.thresholds) != Meaning::Fine {
             ruling.apply(self.listed(&score), self.rules.score_warns);
@@ -320,6 +333,9 @@ impl Checks {
             if let Some(refusal) = refusal {
                 ruling.apply(refusal, warns);
             }
+        }
+        if let (None, Some(outcome)) = (ruling.refusal, spf) {
+            ruling.refusal = self.refusal_by_spf(outcome?.result);
         }
         if ruling.refusal.is_none() && self.greylists(subject, &score) {
             ruling.greylist = Some(origin(subject, asking)?);
@@ -369,6 +385,18 @@ impl Checks {
         Name::new(domain).filter(|_| !domain.starts_with(b"["))
     }
 
+    fn refusal_by_spf(&self, result: spf::SpfResult) -> Option<Refusal> {
+        match result {
+            spf::SpfResult::Fail => Some(Refusal::SpfFail),
+            spf::SpfResult::PermError => Some(Refusal::SpfError),
+            spf::SpfResult::TempError => self.rules.spf_failure_refuses.then_some(Refusal::SpfUnknown),
+            spf::SpfResult::None
+            | spf::SpfResult::Neutral
+            | spf::SpfResult::Pass
+            | spf::SpfResult::SoftFail => None,
+        }
+    }
+
     fn greylists(&self, subject: &Subject<'_>, score: &Score) -> bool {
         !subject.is_proven
             && match self.rules.greylisting {
@@ -412,24 +440,9 @@ impl Ruling {
 /// The domain for which SPF passes, or the client. None as long as an answer is missing. That of the null
 /// reverse-path is the client's own name (RFC 7208 §2.4).
 fn origin(subject: &Subject<'_>, asking: &mut Asking<'_>) -> Option<Origin> {
-    let is_null = subject.reverse_path.is_empty();
-    let domain = if is_null { subject.ehlo } else { domain_of(subject.reverse_path) };
-    if domain.starts_with(b"[") {
-        // An address literal has no records.
-        return Some(Origin::Client(subject.client));
-    }
-    let local_part = subject.reverse_path.strip_suffix(domain).unwrap_or_default();
-    let sender = spf::Sender {
-        client: subject.client,
-        helo: subject.ehlo,
-        local_part: local_part.strip_suffix(b"@").unwrap_or(local_part),
-        domain,
-        // Nobody reads an explanation here.
-        receiver: "",
-        now: 0,
-    };
-    Some(match spf::check(&sender, asking)?.result {
-        spf::SpfResult::Pass => Origin::Domain(lower(domain).into()),
+    let sender = sender(subject);
+    Some(match sender.spf_of_path(asking)?.result {
+        spf::SpfResult::Pass => Origin::Domain(lower(sender.domain()).into()),
         spf::SpfResult::None
         | spf::SpfResult::Neutral
         | spf::SpfResult::Fail
@@ -439,9 +452,10 @@ fn origin(subject: &Subject<'_>, asking: &mut Asking<'_>) -> Option<Origin> {
     })
 }
 
-/// What follows the last `@`; empty for the null reverse-path.
-fn domain_of(reverse_path: &[u8]) -> &[u8] {
-    reverse_path.rsplit(|octet| *octet == b'@').next().unwrap_or_default()
+fn sender<'a>(subject: &Subject<'a>) -> Sender<'a> {
+    let Subject { client, ehlo, reverse_path, .. } = *subject;
+    // Nobody reads an explanation here.
+    Sender { client, ehlo, reverse_path, hostname: "", now: 0 }
 }
 
 fn lower(text: &[u8]) -> Cow<'_, [u8]> {

@@ -64,6 +64,7 @@ impl Serving {
     /// Nobody checks or counts this client.
     pub(super) fn go_unchecked(&mut self) {
         self.screening = None;
+        self.is_checked = false;
         self.warned = Warned::default();
         self.seat_client(None);
     }
@@ -76,6 +77,7 @@ impl Serving {
         }
         if self.front.checks.are_empty() {
             let seat = self.enter(client, context)?;
+            self.is_checked = true;
             self.seat_client(seat);
             return Ok(());
         }
@@ -86,6 +88,7 @@ impl Serving {
         }
         let seat = self.enter(client, context)?;
         let is_proven = seat.as_ref().is_some_and(|seat| seat.is_proven(context.turn.moment));
+        self.is_checked = true;
         self.session.delay_greeting(self.front.checks.greeting_delay(is_proven));
         self.screening = Some(Box::new(Screening {
             is_proven,
@@ -343,6 +346,7 @@ impl Serving {
 
     /// Answers of the DNS came that a check of this connection waits for, or their time is over.
     pub(in crate::shard) fn handle_answers<R: Ring>(&mut self, context: &mut Context<R>) {
+        self.go_on_authenticating(context);
         if self.screening.is_none() {
             return;
         }

@@ -8,6 +8,7 @@ use super::cursor::Cursor;
 pub use super::message_file::{MessageFile, message_file_name};
 pub use super::tls_fields::StoredTls;
 use crate::handoff::message::Message;
+use crate::mail::authentication::Authentication;
 use crate::mail::client::{Reason, Standing};
 use crate::mail::envelope::{BodyType, Envelope, Notify, Ret};
 use crate::mail::network::canonical;
@@ -36,13 +37,17 @@ mod tag {
     pub(super) const NOTIFY: u16 = 15;
     pub(super) const ORCPT: u16 = 16;
     // 19 to 23: TLS.
-    // 24 and 25: results of authentication, and its mark.
+    pub(super) const RESULTS: u16 = 24;
+    pub(super) const MARK: u16 = 25;
     pub(super) const REVERSE_NAME: u16 = 26;
     pub(super) const REASON: u16 = 27;
     pub(super) const REQUIRETLS: u16 = CRITICAL | 0x11;
     /// Critical: whoever does not know it would take the beginning for the whole message.
     pub(super) const FILE: u16 = CRITICAL | 0x12;
 }
+
+/// The mark of a message that is suspicious.
+const MARK_SUSPICIOUS: u8 = 1;
 
 /// What the spool keeps of a message besides its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +66,8 @@ pub struct StoredEnvelope {
     pub tls: Option<StoredTls>,
     /// What others said of the client.
     pub standing: Standing,
+    /// What was found of who vouches for it.
+    pub authentication: Authentication,
     /// Reverse-path, recipients, and what their parameters said.
     pub envelope: Envelope,
     /// How many octets of the content are our trace information; the rest is mail data.
@@ -81,6 +88,7 @@ impl StoredEnvelope {
             protocol: &self.protocol,
             tls: self.tls.as_ref().map(StoredTls::text),
             standing: &self.standing,
+            authentication: &self.authentication,
             envelope: &self.envelope,
             mail_data_bytes: content_bytes.saturating_sub(self.trace_bytes),
         }
@@ -113,6 +121,13 @@ pub fn encode(message: &Message, file: Option<MessageFile>, out: &mut Vec<u8>) {
     }
     for Reason { name, weight } in reasons {
         field(out, tag::REASON, &[&weight.to_le_bytes()[..], name.as_bytes()].concat());
+    }
+    let Authentication { results, is_suspicious } = &message.authentication;
+    if !results.is_empty() {
+        field(out, tag::RESULTS, results.as_bytes());
+    }
+    if *is_suspicious {
+        field(out, tag::MARK, &[MARK_SUSPICIOUS]);
     }
     field(out, tag::REVERSE_PATH, envelope.reverse_path());
     for (recipient, parameters) in envelope.recipients_with_parameters() {
@@ -176,6 +191,7 @@ pub fn decode(mut octets: &[u8]) -> Result<StoredEnvelope, Unreadable> {
         protocol: Vec::new(),
         tls: None,
         standing: Standing::default(),
+        authentication: Authentication::default(),
         envelope: Envelope::default(),
         trace_bytes: 0,
         file: None,
@@ -196,6 +212,13 @@ pub fn decode(mut octets: &[u8]) -> Result<StoredEnvelope, Unreadable> {
                 let name = std::str::from_utf8(name).map_err(|_| Unreadable)?.into();
                 stored.standing.reasons.push(Reason { name, weight: i32::from_le_bytes(*weight) });
             }
+            tag::RESULTS => {
+                std::str::from_utf8(value)
+                    .map_err(|_| Unreadable)?
+                    .clone_into(&mut stored.authentication.results);
+            }
+            // Other marks are not known yet.
+            tag::MARK => stored.authentication.is_suspicious = value == [MARK_SUSPICIOUS],
             tag::REVERSE_PATH => envelope.write_reverse_path(|text| text.extend_from_slice(value)),
             tag::RECIPIENT => envelope.push_whole_recipient(value),
             // Both belong to the recipient before them.
@@ -297,7 +320,9 @@ mod tests {
             received: Vec<u8>,
             reverse_name: Vec<u8>,
             reasons: Vec<(String, i32)>,
+            (results, is_suspicious): (String, bool),
         ) {
+            let authentication = Authentication { results, is_suspicious };
             let reason = |(name, weight): &(String, i32)| Reason { name: name.as_str().into(), weight: *weight };
             let standing = Standing { reverse_name, reasons: reasons.iter().map(reason).collect() };
             let mut envelope = Envelope::default();
@@ -314,17 +339,12 @@ mod tests {
                 envelope.push_recipient(local_part, domain);
                 envelope.set_recipient_parameters(RecipientParameters { notify: notify(*bits), orcpt });
             }
-            let mut address = address;
-            if let SocketAddr::V6(v6) = &mut address {
-                v6.set_flowinfo(0);
-                v6.set_scope_id(0);
-            }
             let message = Message {
                 id: QueueId(id),
                 origin: Origin { shard: 0, connection: 0 },
                 envelope: Box::new(envelope),
                 client: ClientFacts {
-                    address,
+                    address: SocketAddr::new(address.ip(), address.port()),
                     ehlo,
                     protocol: "ESMTP",
                     tls: tls.clone().map(|(resumed, client_certificate, name)| TlsFacts {
@@ -338,6 +358,7 @@ mod tests {
                 },
                 received_at: timestamp::from_micros(micros),
                 received,
+                authentication: authentication.clone(),
                 data: MailData::new(Arc::new(Arena::new(1, 4096).expect("memory"))),
                 place: String::new(),
                 log: LogFacts::default(),
@@ -353,6 +374,7 @@ mod tests {
                 ehlo: message.client.ehlo.clone(),
                 protocol: b"ESMTP".to_vec(),
                 standing,
+                authentication,
                 tls: tls.map(|(resumed, client_certificate, name)| StoredTls {
                     version: b"TLSv1.3".to_vec(),
                     cipher: b"TLS_AES_128_GCM_SHA256".to_vec(),
@@ -411,6 +433,7 @@ mod tests {
             },
             received_at: timestamp::from_micros(1_000_000),
             received: b"Received: x\r\n".to_vec(),
+            authentication: Authentication::default(),
             data: MailData::new(Arc::new(Arena::new(1, 4096).expect("memory"))),
             place: String::new(),
             log: LogFacts::default(),

@@ -12,6 +12,7 @@ use super::{Session, Step};
 use crate::smtp::ended_by::EndedBy;
 use crate::smtp::message_clock::MessageClock;
 use crate::smtp::proxy::NoProxyHeader;
+use crate::smtp::question::Awaited;
 use crate::smtp::reply::{self, Reply, ReplyBuffer};
 
 impl Session {
@@ -31,6 +32,18 @@ impl Session {
             State::Proxy(_) | State::Greeted | State::Command => (limits.command_timeout, false),
         };
         Some((self.deadline, time, in_data))
+    }
+
+    /// Whether mail data comes.
+    pub fn is_in_data(&self) -> bool {
+        matches!(self.state, State::Data(_) | State::Chunk(_))
+    }
+
+    /// From now on the store has its time to say what became of the message.
+    pub fn wait_for_outcome(&mut self, now: Instant) {
+        if self.awaits() == Some(Awaited::Storing) {
+            self.deadline = now + self.settings.limits.sink_answer_timeout;
+        }
     }
 
     /// The deadline has passed. The step is `Close`; or `NeedInput`, after which [`Session::advance`] goes

@@ -120,6 +120,7 @@ impl Sent {
                 standing: Standing::default(),
             },
             received_at: UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_042),
+            authentication: ringmx::mail::authentication::Authentication::default(),
             received: self.received.clone(),
             data,
             place: String::new(),

@@ -1,0 +1,191 @@
+//! What was found, told: as an Authentication-Results field, and as JSON. Names and words of the JSON are
+//! fixed, because programs rely on them; more may be added.
+
+use std::fmt::Write as _;
+
+use super::author::Author;
+use super::dkim::check::Found as Signature;
+use super::dmarc;
+use super::message::Found;
+use super::results::{self, MethodResult};
+use super::rules::AuthRules;
+use super::sender::Sender;
+use super::spf::{self, SpfResult};
+use super::verdict::{Applied, ReverseLookup, Verdict};
+use crate::dns::Name;
+use crate::escape::Json;
+
+/// Our field (RFC 8601), with its CRLF.
+pub fn field(
+    rules: &AuthRules,
+    sender: &Sender<'_>,
+    found: &Found,
+    reverse: Option<ReverseLookup>,
+    applied: Applied,
+) -> Vec<u8> {
+    let client = sender.client.to_canonical().to_string();
+    let author = found.author.as_ref().and_then(Author::domain);
+    let mut told = Vec::new();
+    if let Some(reverse) = reverse {
+        let result = match reverse {
+            ReverseLookup::Pass => "pass",
+            ReverseLookup::Fail => "fail",
+        };
+        told.push(plain("iprev", result, vec![("policy.iprev", client.as_bytes())]));
+    }
+    if let Some(outcome) = &found.spf_path {
+        told.push(spf_result(outcome, ("smtp.mailfrom", sender.reverse_path)));
+    }
+    if let Some(outcome) = &found.spf_helo {
+        told.push(spf_result(outcome, ("smtp.helo", sender.ehlo)));
+    }
+    told.extend(found.dkim.iter().flatten().map(dkim_result));
+    if let Some(dkim) = &found.dkim
+        && dkim.is_empty()
+    {
+        told.push(plain("dkim", "none", Vec::new()));
+    }
+    if let (Some(outcome), Some(author)) = (&found.dmarc, author) {
+        let comment = outcome
+            .policy_domain
+            .is_some()
+            .then(|| format!("p={} applied={}", outcome.policy.word(), applied.word()));
+        let properties = vec![("header.from", author.octets())];
+        told.push(MethodResult { method: "dmarc", result: outcome.result.word(), comment, properties });
+    }
+    results::write(&rules.authserv_id, &told)
+}
+
+fn plain<'a>(
+    method: &'static str,
+    result: &'static str,
+    properties: Vec<(&'static str, &'a [u8])>,
+) -> MethodResult<'a> {
+    MethodResult { method, result, comment: None, properties }
+}
+
+fn spf_result<'a>(outcome: &spf::Outcome, property: (&'static str, &'a [u8])) -> MethodResult<'a> {
+    plain("spf", outcome.result.word(), vec![property])
+}
+
+fn dkim_result(found: &Signature) -> MethodResult<'_> {
+    let mut properties = Vec::new();
+    properties.extend(found.domain.iter().map(|domain| ("header.d", domain.octets())));
+    properties.extend(found.selector.iter().map(|selector| ("header.s", selector.octets())));
+    properties.extend(found.algorithm.map(|algorithm| ("header.a", algorithm.name().as_bytes())));
+    let comment = match (found.problem, found.bits) {
+        (Some(problem), _) => Some(problem.to_string()),
+        // Those are weak, and whoever reads this may want to know.
+        (None, Some(bits @ 1024..2048)) => Some(format!("{bits} bits")),
+        (None, _) => None,
+    };
+    MethodResult { method: "dkim", result: found.result.word(), comment, properties }
+}
+
+/// The version of the object that stores keep.
+const VERSION: u32 = 1;
+
+/// All of it as a JSON object, as stores keep it.
+pub fn json(sender: &Sender<'_>, found: &Found, verdict: Verdict) -> String {
+    let mut text = format!("{{\"version\":{VERSION},");
+    members(sender, found, verdict, &mut text);
+    text.push('}');
+    text
+}
+
+/// The members `spf`, `dkim`, `arc`, `from` and `dmarc` of a JSON object.
+pub fn members(sender: &Sender<'_>, found: &Found, verdict: Verdict, text: &mut String) {
+    text.push_str("\"spf\":{\"helo\":");
+    spf_object(found.spf_helo.as_ref(), sender.ehlo, text);
+    text.push_str(",\"mailfrom\":");
+    let of_path =
+        found.spf_path.as_ref().or(found.spf_helo.as_ref().filter(|_| sender.reverse_path.is_empty()));
+    spf_object(of_path, sender.domain(), text);
+    text.push_str("},\"dkim\":[");
+    for (index, signature) in found.dkim.iter().flatten().enumerate() {
+        text.push_str(if index > 0 { "," } else { "" });
+        dkim_object(signature, text);
+    }
+    text.push_str("],\"arc\":{\"result\":\"none\",\"sealers\":[]},\"from\":{\"domains\":[");
+    let author = found.author.as_ref();
+    for (index, domain) in author.iter().flat_map(|author| &author.domains).enumerate() {
+        text.push_str(if index > 0 { "," } else { "" });
+        push(text, format_args!("{}", Json(domain.octets())));
+    }
+    text.push_str("],\"problem\":");
+    sentence(author.and_then(|author| author.problem), text);
+    text.push_str("},\"dmarc\":");
+    dmarc_object(found.dmarc.as_ref(), verdict, text);
+}
+
+/// Writing to a String cannot fail.
+fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    let _ = text.write_fmt(arguments);
+}
+
+/// What is wrong, as a string; null where nothing is.
+fn sentence(problem: Option<impl std::fmt::Display>, text: &mut String) {
+    match problem {
+        Some(problem) => push(text, format_args!("{}", Json(problem.to_string().as_bytes()))),
+        None => text.push_str("null"),
+    }
+}
+
+fn name(name: Option<&Name>, text: &mut String) {
+    match name {
+        Some(name) => push(text, format_args!("{}", Json(name.octets()))),
+        None => text.push_str("null"),
+    }
+}
+
+fn spf_object(outcome: Option<&spf::Outcome>, domain: &[u8], text: &mut String) {
+    let result = outcome.map_or(SpfResult::None, |outcome| outcome.result);
+    push(text, format_args!("{{\"result\":\"{}\",\"domain\":{}", result.word(), Json(domain)));
+    text.push_str(",\"mechanism\":");
+    match outcome.and_then(|outcome| outcome.mechanism.as_ref()) {
+        Some(mechanism) => push(text, format_args!("{}", Json(mechanism.as_bytes()))),
+        None => text.push_str("null"),
+    }
+    text.push_str(",\"problem\":");
+    sentence(outcome.and_then(|outcome| outcome.problem.as_ref()), text);
+    text.push('}');
+}
+
+fn dkim_object(found: &Signature, text: &mut String) {
+    push(text, format_args!("{{\"result\":\"{}\",\"domain\":", found.result.word()));
+    name(found.domain.as_ref(), text);
+    text.push_str(",\"selector\":");
+    name(found.selector.as_ref(), text);
+    match found.algorithm {
+        Some(algorithm) => push(text, format_args!(",\"algorithm\":\"{}\"", algorithm.name())),
+        None => text.push_str(",\"algorithm\":null"),
+    }
+    match found.bits {
+        Some(bits) => push(text, format_args!(",\"bits\":{bits}")),
+        None => text.push_str(",\"bits\":null"),
+    }
+    text.push_str(",\"problem\":");
+    sentence(found.problem, text);
+    text.push('}');
+}
+
+fn dmarc_object(outcome: Option<&dmarc::Outcome>, verdict: Verdict, text: &mut String) {
+    let result = outcome.map_or("none", |outcome| outcome.result.word());
+    push(text, format_args!("{{\"result\":\"{result}\",\"policy_domain\":"));
+    name(outcome.and_then(|outcome| outcome.policy_domain.as_ref()), text);
+    text.push_str(",\"policy\":");
+    match outcome.filter(|outcome| outcome.policy_domain.is_some()) {
+        Some(outcome) => push(text, format_args!("\"{}\"", outcome.policy.word())),
+        None => text.push_str("null"),
+    }
+    push(text, format_args!(",\"applied\":\"{}\",\"aligned\":[", verdict.applied.word()));
+    for (index, aligned) in outcome.iter().flat_map(|outcome| &outcome.aligned).enumerate() {
+        push(text, format_args!("{}\"{}\"", if index > 0 { "," } else { "" }, aligned.word()));
+    }
+    text.push_str("],\"problem\":");
+    let unanswered = outcome.and_then(|outcome| outcome.unanswered.as_ref());
+    sentence(unanswered.map(|name| format!("no answer for {name}")), text);
+    push(text, format_args!(",\"because\":"));
+    sentence(verdict.because.map(super::verdict::Because::word), text);
+    text.push('}');
+}
