@@ -20,3 +20,14 @@ fn seeds(count: u64) -> Range<u64> {
         None => 0..number_from("ORACLE_SEEDS").unwrap_or(count),
     }
 }
+
+/// Says how to run a seed of a test again, if it fails while this lives.
+struct Again(&'static str, u64);
+
+impl Drop for Again {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("ORACLE_SEED={} cargo test --test oracles {}", self.1, self.0);
+        }
+    }
+}

@@ -235,9 +235,10 @@ impl Case {
     pub fn random(random: &mut Random) -> Self {
         let client: IpAddr = pick(random, CLIENTS).parse().expect("an address");
         let helo = pick(random, HELOS);
-        let from = match is(random, 10) {
-            true => String::new(),
-            false => format!("{}@{}", pick(random, LOCAL_PARTS), pick(random, &DOMAINS[..3])),
+        let from = if is(random, 10) {
+            String::new()
+        } else {
+            format!("{}@{}", pick(random, LOCAL_PARTS), pick(random, &DOMAINS[..3]))
         };
         Self { zone: Zone::random(client, random), client, helo, from }
     }
@@ -411,9 +412,10 @@ fn texts(random: &mut Random) -> Vec<Vec<String>> {
 fn strings(text: String, random: &mut Random) -> Vec<String> {
     let characters: Vec<char> = text.chars().collect();
     let at = usize::try_from(random.below(characters.len() as u64)).expect("an index");
-    match is(random, 20) {
-        true => vec![characters[..at].iter().collect(), characters[at..].iter().collect()],
-        false => vec![text],
+    if is(random, 20) {
+        vec![characters[..at].iter().collect(), characters[at..].iter().collect()]
+    } else {
+        vec![text]
     }
 }
 
@@ -468,8 +470,9 @@ fn good_or_any(random: &mut Random, all: &[&str], good: usize) -> String {
 
 fn spec(random: &mut Random) -> String {
     const GOOD: usize = 39;
-    match is(random, 8) {
-        true => format!("{}.{}", pick(random, &SPECS[..GOOD]), pick(random, &SPECS[..GOOD])),
-        false => good_or_any(random, SPECS, GOOD),
+    if is(random, 8) {
+        format!("{}.{}", pick(random, &SPECS[..GOOD]), pick(random, &SPECS[..GOOD]))
+    } else {
+        good_or_any(random, SPECS, GOOD)
     }
 }

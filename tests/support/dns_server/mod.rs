@@ -214,12 +214,11 @@ impl Shared {
         let whole = |truncated| zone.answer(&query, is_udp, truncated);
         let code = |code| Deed::Answer(message::write(&query, code, false, &[], &[]));
         match behaviour {
-            Behaviour::Right => Deed::Answer(whole(false)),
             Behaviour::ServerFailure => code(message::SERVER_FAILURE),
             Behaviour::Refused => code(message::REFUSED),
             Behaviour::Silent => Deed::Nothing,
             Behaviour::SilentElse if !zone.has(&query) => Deed::Nothing,
-            Behaviour::SilentElse => Deed::Answer(whole(false)),
+            Behaviour::Right | Behaviour::SilentElse => Deed::Answer(whole(false)),
             Behaviour::Late(time) => Deed::AnswerLate(whole(false), time),
             Behaviour::Truncated => Deed::Answer(whole(is_udp)),
             Behaviour::WrongId => {
