@@ -7,11 +7,15 @@ use super::bodies::Bodies;
 use super::key;
 use super::keys::Keys;
 use super::signature::{Algorithm, Problem, Signature};
+use super::verify::RSA_BITS_MAX;
 use crate::auth::header::Header;
 use crate::dns::{Answer, Asking, Kind, Name, Question};
 
 /// Signatures of a message that are judged.
 pub const SIGNATURES_MAX: usize = 8;
+
+/// Octets of a signature by the longest key.
+const SIGNATURE_BYTES_MAX: usize = RSA_BITS_MAX / 8;
 
 /// Key records of one name that are tried.
 const RECORDS_MAX: usize = 4;
@@ -114,6 +118,20 @@ impl Signatures {
         }
     }
 
+    /// About how many octets they take in memory.
+    pub fn bytes(&self) -> usize {
+        let of_name = |name: &Name| name.octets().len();
+        let bytes = |one: &Result<Signed, Found>| match one {
+            Ok(Signed { signature, key, .. }) => {
+                let names = [&signature.domain, &signature.selector, &signature.identity, &key.name];
+                let names: usize = names.into_iter().map(of_name).sum();
+                names + signature.signature.len() + signature.body_hash.len()
+            }
+            Err(found) => [&found.domain, &found.selector].into_iter().flatten().map(of_name).sum(),
+        };
+        self.0.capacity() * size_of::<Result<Signed, Found>>() + self.0.iter().map(bytes).sum::<usize>()
+    }
+
     /// Asks for the keys before they are needed.
     pub fn ask_ahead(&self, asking: &mut Asking<'_>) {
         for signed in self.0.iter().flatten() {
@@ -147,6 +165,12 @@ impl Signed {
             Found { result: result_of(problem), domain, selector, algorithm, bits: None, problem }
         };
         let signature = Signature::parse(value, now).map_err(unread)?;
+        if signature.signature.len() > SIGNATURE_BYTES_MAX {
+            return Err(unread(Problem::LongKey));
+        }
+        if signature.body_hash.len() != digest::SHA256_OUTPUT_LEN {
+            return Err(unread(Problem::BadTag("bh")));
+        }
         let name = [signature.selector.octets(), b"._domainkey.", signature.domain.octets()].concat();
         let name = Name::new(&name).ok_or_else(|| unread(Problem::BadTag("s")))?;
         let mut hash = digest::Context::new(&digest::SHA256);
