@@ -146,6 +146,13 @@ impl MessageCheck {
         self.found.author = Some(author);
     }
 
+    /// About how many octets it takes in memory, before answers are there. What those add is bounded.
+    pub fn bytes(&self) -> usize {
+        let author = self.found.author.iter().flat_map(|author| &author.domains);
+        let author: usize = author.map(|domain| size_of::<Name>() + domain.octets().len()).sum();
+        size_of::<Self>() + self.signatures.bytes() + author
+    }
+
     /// The body goes on.
     pub fn take_body(&mut self, piece: &[u8]) {
         self.bodies.update(piece);

@@ -7,11 +7,15 @@ use super::bodies::Bodies;
 use super::key;
 use super::keys::Keys;
 use super::signature::{Algorithm, Problem, Signature};
+use super::verify::RSA_BITS_MAX;
 use crate::auth::header::Header;
 use crate::dns::{Answer, Asking, Kind, Name, Question};
 
 /// Signatures of a message that are judged.
 pub const SIGNATURES_MAX: usize = 8;
+
+/// Octets of a signature by the longest key.
+const SIGNATURE_BYTES_MAX: usize = RSA_BITS_MAX / 8;
 
 /// Key records of one name that are tried.
 const RECORDS_MAX: usize = 4;
@@ -114,6 +118,16 @@ impl Signatures {
         }
     }
 
+    /// About how many octets they take in memory.
+    pub fn bytes(&self) -> usize {
+        let of_name = |name: &Name| name.octets().len();
+        let bytes = |one: &Result<Signed, Found>| match one {
+            Ok(signed) => signed.bytes(),
+            Err(found) => [&found.domain, &found.selector].into_iter().flatten().map(of_name).sum(),
+        };
+        self.0.capacity() * size_of::<Result<Signed, Found>>() + self.0.iter().map(bytes).sum::<usize>()
+    }
+
     /// Asks for the keys before they are needed.
     pub fn ask_ahead(&self, asking: &mut Asking<'_>) {
         for signed in self.0.iter().flatten() {
@@ -154,9 +168,23 @@ impl Signed {
 
     /// `header` is the hash of what is signed besides the body.
     pub(in crate::auth) fn new(signature: Signature<'_>, header: Digest) -> Result<Self, Problem> {
+        if signature.signature.len() > SIGNATURE_BYTES_MAX {
+            return Err(Problem::LongKey);
+        }
+        // Only a seal of ARC is over no body.
+        if !matches!(signature.body_hash.len(), 0 | digest::SHA256_OUTPUT_LEN) {
+            return Err(Problem::BadTag("bh"));
+        }
         let name = [signature.selector.octets(), b"._domainkey.", signature.domain.octets()].concat();
         let name = Name::new(&name).ok_or(Problem::BadTag("s"))?;
         Ok(Self { signature: signature.without_names(), header, key: Question::new(Kind::Txt, name) })
+    }
+
+    /// About how many octets it takes in memory beside its own size.
+    pub(in crate::auth) fn bytes(&self) -> usize {
+        let Signature { domain, selector, identity, signature, body_hash, .. } = &self.signature;
+        let names = [domain, selector, identity, &self.key.name].map(|name| name.octets().len());
+        names.iter().sum::<usize>() + signature.len() + body_hash.len()
     }
 
     /// Its tags, without those of `h=`.
