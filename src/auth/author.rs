@@ -24,7 +24,8 @@ pub enum Problem {
     Missing,
     /// There are several, or something that could be taken for another one.
     Several,
-    /// After a bare CR or LF in the header section a reader might find another one, or the end of the section.
+    /// After a bare CR or LF in the header section a reader might find another one, or the end of the
+    /// section.
     Disguised,
     /// It names no mailbox: an empty one, or an empty group.
     Nobody,

@@ -14,10 +14,11 @@ use super::header::Header;
 use super::message::{MessageCheck, Piece};
 use super::rules::{AuthRules, DmarcUse, SpfUse};
 use super::sender::Sender;
-use super::verdict::{Applied, ReverseLookup};
+use super::verdict::{Applied, Circumstances, ReverseLookup, decide};
 use super::{report, results};
 use crate::dns::asking::tests::Zone;
 use crate::dns::{Answer, Failure, Kind, Name, Question, Records};
+use crate::mail::network::Network;
 
 const NOW: u64 = 1_700_000_000;
 const OURS: &str = "mx1.example.org";
@@ -352,6 +353,34 @@ fn without_one_domain_in_from_nothing_is_vouched_for() {
         assert_eq!(dmarc(&zone, "b@x.test", &good.replace(FROM, from)), None, "{from}");
     }
     assert_eq!(dmarc(&zone, "b@x.test", &good.replace(FROM, "From : a@x.test\r\n")).as_deref(), Some("pass"));
+}
+
+#[test]
+fn a_policy_of_reject_needs_one_more_reason() {
+    let [_, signer] = signers();
+    let zone = txt(domain(&signer), "x.test", &["v=spf1 ?all"]);
+    let (check, _) = judged(&zone, &sender("b@x.test"), [FROM.as_bytes()]);
+    let known = Circumstances::default();
+    let applied = |zone: &Zone, known| {
+        let (check, _) = judged(zone, &sender("b@x.test"), [FROM.as_bytes()]);
+        decide(check.found(), &rules(), known).applied
+    };
+    assert_eq!(check.found().dmarc.as_ref().map(|found| found.result.word()), Some("fail"));
+    assert_eq!(applied(&zone, known), Applied::Quarantine, "nothing else speaks against it");
+    assert_eq!(applied(&zone, Circumstances { is_listed: true, ..known }), Applied::Reject);
+    let spf_fails = txt(domain(&signer), "x.test", &["v=spf1 -all"]);
+    assert_eq!(applied(&spf_fails, known), Applied::Reject);
+    let marks = txt(zone, "_dmarc.x.test", &["v=DMARC1; p=none"]);
+    assert_eq!(applied(&marks, Circumstances { is_listed: true, ..known }), Applied::None);
+}
+
+#[test]
+fn fields_of_listed_fronts_stay() {
+    let networks = ["10.0.0.0/8"].map(|network| Network::parse(network).expect("a network"));
+    let rules = AuthRules { keep_results_from: networks.into(), ..rules() };
+    for (client, stays) in [("10.1.2.3", true), ("192.0.2.1", false), ("::1", false)] {
+        assert_eq!(rules.keeps_results_of(client.parse().expect("an address")), stays, "{client}");
+    }
 }
 
 #[test]

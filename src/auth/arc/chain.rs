@@ -3,7 +3,7 @@
 use aws_lc_rs::digest;
 
 use super::ArcResult;
-use super::sets::{Problem, Set, collect};
+use super::sets::{Problem, SETS_MAX, Set, collect};
 use crate::auth::dkim::bodies::Bodies;
 use crate::auth::dkim::canonical::{self, Form};
 use crate::auth::dkim::check::Signed;
@@ -12,10 +12,6 @@ use crate::auth::dkim::signature::{self, Signature, hash_own};
 use crate::auth::dkim::tags::Tags;
 use crate::auth::header::{Field, Header};
 use crate::dns::{Asking, Name};
-
-/// Sets that are judged: each costs a question and a signature, and no mail goes through so many hands. A
-/// chain with more fails.
-pub const SETS_MAX: usize = 10;
 
 /// What came of a chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,19 +61,26 @@ impl Chain {
         self.0.as_ref().ok().map(|signatures| signatures.message.signature().body_form)
     }
 
+    /// About how many octets it takes in memory beside its own size.
+    pub fn bytes(&self) -> usize {
+        match &self.0 {
+            Ok(signatures) => {
+                let seals = &signatures.seals;
+                seals.capacity() * size_of::<(usize, Signed)>()
+                    + signatures.all().map(Signed::bytes).sum::<usize>()
+            }
+            Err(outcome) => {
+                let names = outcome.sealers.iter().map(|name| name.octets().len());
+                outcome.sealers.capacity() * size_of::<Name>() + names.sum::<usize>()
+            }
+        }
+    }
+
     /// Has the body hashed in the form that is needed.
     pub fn want(&self, bodies: &mut Bodies) {
         if let Some(form) = self.body_form() {
             bodies.want(form);
         }
-    }
-
-    /// About how many octets it takes in memory besides itself.
-    pub fn bytes(&self) -> usize {
-        let signed = self.0.iter().flat_map(Signatures::all);
-        let sealers = self.0.as_ref().err().into_iter().flat_map(|outcome| &outcome.sealers);
-        let sealers = sealers.map(|name| size_of::<Name>() + name.octets().len());
-        signed.map(|signed| size_of::<Signed>() + signed.bytes()).chain(sealers).sum()
     }
 
     /// Asks for the keys before they are needed.
@@ -196,8 +199,8 @@ fn read_message(header: &Header<'_>, own: &Field, now: u64) -> Result<Signed, si
 }
 
 /// The hash of what each seal signs: all sets up to its own in their order, each field in the relaxed form,
-/// and its own field last (§5.1.1). The first seal signs the beginning of what the second does, and so on: all
-/// of it is hashed once. Seals come with the last one first, and go so.
+/// and its own field last (§5.1.1). The first seal signs the beginning of what the second does, and so on, so
+/// all of it is hashed once. Seals come with the last one first, and go so.
 fn hash_seals(header: &Header<'_>, seals: Vec<Seal<'_>>) -> Result<Vec<(usize, Signed)>, Problem> {
     let mut before = digest::Context::new(&digest::SHA256);
     let mut hashed = Vec::with_capacity(seals.len());

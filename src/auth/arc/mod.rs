@@ -8,8 +8,8 @@
 mod chain;
 mod sets;
 
-pub use self::chain::{Chain, Outcome, SETS_MAX};
-pub use self::sets::{INSTANCES_MAX, Problem};
+pub use self::chain::{Chain, Outcome};
+pub use self::sets::{INSTANCES_MAX, Problem, SETS_MAX};
 
 /// Results (RFC 8617 §4.4).
 ///

@@ -10,6 +10,10 @@ use crate::auth::header::{Field, Header};
 /// A chain has at most so many sets (RFC 8617 §4.2.1).
 pub const INSTANCES_MAX: usize = 50;
 
+/// Sets that are judged: each costs a question and a signature, and no mail goes through so many hands. A
+/// chain with more fails.
+pub const SETS_MAX: usize = 10;
+
 /// What is wrong with a chain. Numbers are instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Problem {
@@ -38,7 +42,7 @@ impl fmt::Display for Problem {
             Self::Twice(instance) => write!(f, "an ARC field of set {instance} is there twice"),
             Self::Incomplete(instance) => write!(f, "ARC set {instance} is not complete"),
             Self::TooManySets(count) => {
-                write!(f, "there are {count} ARC sets, and at most {} are judged", super::SETS_MAX)
+                write!(f, "there are {count} ARC sets, and at most {SETS_MAX} are judged")
             }
             Self::BrokenBefore => f.write_str("the last sealer found the chain broken"),
             Self::WrongStatus(instance) => write!(f, "cv= of ARC set {instance} cannot be"),

@@ -140,7 +140,9 @@ fn chains_of_one_to_ten_sets_pass_and_the_last_sealer_comes_first() {
         assert_eq!((outcome.result, outcome.problem), (ArcResult::Pass, None), "{count}");
         let expected: Vec<String> = (1..=count).rev().map(Sealers::domain).collect();
         assert_eq!(sealers_of(&outcome), expected);
-        assert_eq!(Chain::of(&Header::new(section.as_bytes()), NOW).body_form(), Some(Form::Relaxed));
+        let chain = Chain::of(&Header::new(section.as_bytes()), NOW);
+        assert_eq!(chain.body_form(), Some(Form::Relaxed));
+        assert!((400 * count..1500 * count).contains(&chain.bytes()), "{} for {count}", chain.bytes());
     }
 }
 
