@@ -361,7 +361,7 @@ impl Host {
             }
             Kind::Ptr if !self.names.is_empty() => Records::Ptr(self.names.iter().map(name).collect()),
             Kind::Txt if !self.texts.is_empty() => Records::Txt(self.texts.iter().map(octets).collect()),
-            Kind::A | Kind::Aaaa | Kind::Mx | Kind::Ptr | Kind::Txt => return Answer::NoRecords,
+            Kind::A | Kind::Aaaa | Kind::Mx | Kind::Ptr | Kind::Txt | Kind::Tlsa => return Answer::NoRecords,
         };
         Answer::Records(records)
     }
@@ -384,6 +384,7 @@ fn word(kind: Kind) -> &'static str {
         Kind::Mx => "MX",
         Kind::Ptr => "PTR",
         Kind::Txt => "TXT",
+        Kind::Tlsa => "TLSA",
     }
 }
 

@@ -64,7 +64,7 @@ fn served(lines: &[Value]) -> DnsServer {
             "TIMEOUT" => server.behave(name, Behaviour::SilentElse),
             "SPF" if has_txt(name) => server.exists(name),
             "SPF" | "TXT" if line[2] == "NONE" => server.exists(name),
-            "SPF" | "TXT" => server.txt_of(name, &strings(&line[2])),
+            "SPF" | "TXT" => server.txt_strings(name, &strings(&line[2])),
             "A" | "AAAA" => server.address_of(name, value()),
             "MX" => {
                 let preference = line[2][0].as_u64().and_then(|number| u16::try_from(number).ok());

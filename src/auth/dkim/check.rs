@@ -84,7 +84,7 @@ impl std::fmt::Display for Found {
 
 /// A signature, as much of it as is needed when the header section is gone.
 #[derive(Debug)]
-struct Signed {
+pub(in crate::auth) struct Signed {
     signature: Signature<'static>,
     /// What is signed besides the body.
     header: Digest,
@@ -122,11 +122,7 @@ impl Signatures {
     pub fn bytes(&self) -> usize {
         let of_name = |name: &Name| name.octets().len();
         let bytes = |one: &Result<Signed, Found>| match one {
-            Ok(Signed { signature, key, .. }) => {
-                let names = [&signature.domain, &signature.selector, &signature.identity, &key.name];
-                let names: usize = names.into_iter().map(of_name).sum();
-                names + signature.signature.len() + signature.body_hash.len()
-            }
+            Ok(signed) => signed.bytes(),
             Err(found) => [&found.domain, &found.selector].into_iter().flatten().map(of_name).sum(),
         };
         self.0.capacity() * size_of::<Result<Signed, Found>>() + self.0.iter().map(bytes).sum::<usize>()
@@ -165,18 +161,40 @@ impl Signed {
             Found { result: result_of(problem), domain, selector, algorithm, bits: None, problem }
         };
         let signature = Signature::parse(value, now).map_err(unread)?;
-        if signature.signature.len() > SIGNATURE_BYTES_MAX {
-            return Err(unread(Problem::LongKey));
-        }
         if signature.body_hash.len() != digest::SHA256_OUTPUT_LEN {
             return Err(unread(Problem::BadTag("bh")));
         }
-        let name = [signature.selector.octets(), b"._domainkey.", signature.domain.octets()].concat();
-        let name = Name::new(&name).ok_or_else(|| unread(Problem::BadTag("s")))?;
         let mut hash = digest::Context::new(&digest::SHA256);
         signature.hash_header(header, field, &mut |part| hash.update(part));
-        let signature = signature.without_names();
-        Ok(Self { signature, header: hash.finish(), key: Question::new(Kind::Txt, name) })
+        Self::new(signature, hash.finish()).map_err(unread)
+    }
+
+    /// `header` is the hash of what is signed besides the body.
+    pub(in crate::auth) fn new(signature: Signature<'_>, header: Digest) -> Result<Self, Problem> {
+        if signature.signature.len() > SIGNATURE_BYTES_MAX {
+            return Err(Problem::LongKey);
+        }
+        let name = [signature.selector.octets(), b"._domainkey.", signature.domain.octets()].concat();
+        let name = Name::new(&name).ok_or(Problem::BadTag("s"))?;
+        Ok(Self { signature: signature.without_names(), header, key: Question::new(Kind::Txt, name) })
+    }
+
+    /// About how many octets it takes in memory besides itself.
+    pub(in crate::auth) fn bytes(&self) -> usize {
+        let Signature { domain, selector, identity, signature, body_hash, .. } = &self.signature;
+        let names = [domain, selector, identity, &self.key.name];
+        let names: usize = names.into_iter().map(|name| name.octets().len()).sum();
+        names + signature.len() + body_hash.len()
+    }
+
+    /// Its tags, without those of `h=`.
+    pub(in crate::auth) fn signature(&self) -> &Signature<'static> {
+        &self.signature
+    }
+
+    /// Where its key is.
+    pub(in crate::auth) fn key(&self) -> &Question {
+        &self.key
     }
 
     fn check(&self, answer: Option<&Answer>, bodies: &Bodies, keys: &mut Keys) -> Found {
@@ -195,12 +213,27 @@ impl Signed {
         }
     }
 
-    fn verify(&self, answer: Option<&Answer>, bodies: &Bodies, keys: &mut Keys) -> Result<usize, Problem> {
+    /// Whether the body is the one that it signs, and the rest is, too; then the bits of the key.
+    pub(in crate::auth) fn verify(
+        &self,
+        answer: Option<&Answer>,
+        bodies: &Bodies,
+        keys: &mut Keys,
+    ) -> Result<usize, Problem> {
         if bodies.hash(self.signature.body_form).as_ref().map(<[u8; 32]>::as_slice)
             != Some(&*self.signature.body_hash)
         {
             return Err(Problem::BodyHash);
         }
+        self.verify_header(answer, keys)
+    }
+
+    /// Whether what it signs besides the body is what it was; then the bits of the key.
+    pub(in crate::auth) fn verify_header(
+        &self,
+        answer: Option<&Answer>,
+        keys: &mut Keys,
+    ) -> Result<usize, Problem> {
         let texts = match answer {
             Some(Answer::Failed(_)) | None => return Err(Problem::NoAnswer),
             Some(answer @ (Answer::Records(_) | Answer::NoRecords | Answer::NoName)) => answer.texts(),
