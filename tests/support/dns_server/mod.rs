@@ -98,12 +98,6 @@ impl DnsServer {
         self.zone().seconds = seconds;
     }
 
-    /// Makes a name without records, unless others say more of it.
-    pub fn exists(&self, name: &str) -> &Self {
-        self.zone().records.entry(key(name)).or_default();
-        self
-    }
-
     /// From now on answers are said to be validated, as if the whole zone were signed.
     pub fn validate(&self) -> &Self {
         self.zone().is_validating = true;
@@ -113,6 +107,12 @@ impl DnsServer {
     /// From now on nothing is answered over TCP.
     pub fn be_deaf_over_tcp(&self) -> &Self {
         self.zone().is_deaf_over_tcp = true;
+        self
+    }
+
+    /// Makes a name without records, unless others say more of it.
+    pub fn exists(&self, name: &str) -> &Self {
+        self.zone().records.entry(key(name)).or_default();
         self
     }
 
