@@ -27,7 +27,10 @@
 //!     │                    │         │
 //!   corpus · proxy · threshold · tls │    mail data · PROXY headers · --fail-if · TLS as a client
 //!     │                    │         │
-//!   plain values and words: latency, network, output, paragraph, provenance, rate, reply, size, stop, units
+//!   senders                │         │    who signs mail, and what the DNS says of them
+//!     │                    │         │
+//!   plain values and words: latency, network, output, paragraph, provenance, rate, reply, size, stop, units,
+//!                           weights
 //! ```
 //!
 //! Of the receiver loadgen has the ring, the buffers, the pinning of threads, the choice of cryptography, the
@@ -61,6 +64,8 @@ pub mod proxy;
 pub mod threshold;
 pub mod tls;
 
+pub mod senders;
+
 pub mod latency;
 pub mod network;
 pub mod output;
@@ -71,3 +76,4 @@ pub mod reply;
 pub mod size;
 pub mod stop;
 pub mod units;
+pub mod weights;

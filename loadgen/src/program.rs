@@ -5,6 +5,7 @@ use std::io;
 use std::process::ExitCode;
 
 use crate::arguments::load::LoadArguments;
+use crate::arguments::zone::ZoneArguments;
 use crate::arguments::{Command, CommandLine};
 use crate::ledger::writer::Writer;
 use crate::plan::Plan;
@@ -12,6 +13,7 @@ use crate::provenance::Provenance;
 use crate::report::Report;
 use crate::report::files::ReportFiles;
 use crate::report::judgement::{Standing, judgements};
+use crate::senders::zone;
 use crate::{compare, output, run, verify};
 
 /// The run had no result, or its report could not be written.
@@ -28,7 +30,16 @@ pub fn main(line: &CommandLine) -> ExitCode {
     match &line.command {
         Some(Command::Verify(arguments)) => verify::main(arguments),
         Some(Command::Compare(arguments)) => compare::main(arguments),
+        Some(Command::Zone(arguments)) => print_zone(arguments),
         None => line.load.as_ref().map_or(ExitCode::from(USAGE), run_load),
+    }
+}
+
+fn print_zone(arguments: &ZoneArguments) -> ExitCode {
+    let domains = usize::try_from(arguments.sign_domains).unwrap_or(usize::MAX);
+    match output::print(&zone::text(&arguments.sign, domains)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(NO_RESULT, &error),
     }
 }
 

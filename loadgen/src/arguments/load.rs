@@ -8,14 +8,20 @@ use bytesize::ByteSize;
 use clap::Args;
 
 use super::times::{positive_time, time};
+use crate::corpus::forged::Forgery;
 use crate::network::Network;
 use crate::proxy::ProxyVersion;
 use crate::rate::Rate;
 use crate::scenario::bots::KindMix;
 use crate::scenario::mix::Mix;
+use crate::senders::DOMAINS_MAX;
+use crate::senders::kind::SignMix;
 use crate::size::Size;
 use crate::threshold::Threshold;
 use crate::tls::mode::{Mode, Version};
+
+/// Domains of signed mail.
+pub const DOMAINS_DEFAULT: u32 = 10;
 
 /// What to send, where and how.
 #[derive(Debug, Clone, Args)]
@@ -95,6 +101,22 @@ pub struct LoadArguments {
     /// a number that no other RCPT has
     #[arg(long, value_name = "MAILBOX", default_value = "unknown@refused.test", help_heading = "Message")]
     pub unknown: String,
+
+    /// Sign messages (DKIM), in these ways with weights: rsa-2048, rsa-1024, ed25519, broken, none; their
+    /// reverse-paths and authors are of --sign-domains [default: nothing is signed]
+    #[arg(long, value_name = "KIND[:N],...", conflicts_with = "corpus", help_heading = "Authentication")]
+    pub sign: Option<SignMix>,
+
+    /// Domains that signed messages are from, the second half as often as the first, the third a third as
+    /// often, and so on; `loadgen zone` says what the DNS has to know of them
+    #[arg(long, value_name = "N", default_value_t = DOMAINS_DEFAULT, requires = "sign",
+          value_parser = clap::value_parser!(u32).range(1..=DOMAINS_MAX.into()), help_heading = "Authentication")]
+    pub sign_domains: u32,
+
+    /// Of a hundred messages so many bear results of checks (RFC 8601) that claim to be those of a receiver
+    /// that calls itself ID
+    #[arg(long, value_name = "ID[:PERCENT]", help_heading = "Authentication")]
+    pub forged_results: Option<Forgery>,
 
     /// Begin every connection with a PROXY header, as a load balancer does
     #[arg(long, value_name = "v1|v2", help_heading = "Addresses")]

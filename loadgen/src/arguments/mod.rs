@@ -5,6 +5,7 @@ pub mod compare;
 pub mod load;
 mod times;
 pub mod verify;
+pub mod zone;
 
 use std::sync::OnceLock;
 
@@ -13,6 +14,7 @@ use clap::{Parser, Subcommand};
 use compare::CompareArguments;
 use load::LoadArguments;
 use verify::VerifyArguments;
+use zone::ZoneArguments;
 
 /// Sends mail to an SMTP receiver and measures it: as fast as its replies allow, or with --rate at intended
 /// times.
@@ -46,6 +48,8 @@ pub enum Command {
     Verify(VerifyArguments),
     /// Prints reports written by --json side by side, with ratios, and marks what may be noise
     Compare(CompareArguments),
+    /// Prints what the DNS has to know of the senders of signed messages (--sign)
+    Zone(ZoneArguments),
 }
 
 const EXAMPLES: &str = "Example: loadgen 127.0.0.1:2525 --duration 10s --connections 200 --pipelining";

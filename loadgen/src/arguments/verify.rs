@@ -19,6 +19,15 @@ pub struct VerifyArguments {
     /// Duplicates fail, too
     #[arg(long)]
     pub no_duplicates: bool,
+
+    /// Results of checks that were forged (`loadgen --forged-results`) and are still there fail, too
+    #[arg(long)]
+    pub no_forged_results: bool,
+
+    /// Compare what the receiver that calls itself ID found (Authentication-Results) with what signed
+    /// messages tell; fails if a copy has other results, or none
+    #[arg(long, value_name = "ID")]
+    pub results: Option<String>,
 }
 
 /// One of these.

@@ -91,23 +91,34 @@ impl Client {
     /// MAIL, or the whole group; with BDAT the group has the first chunk, too.
     fn say_envelope(&mut self, head: &mut Vec<u8>, now: Instant) -> &'static [u8] {
         let (scenario, commands) = (self.scenario, &self.scenario.commands);
+        let number = self.transaction.number;
         match (self.pipelining, scenario.row.act, scenario.bdat) {
-            (false, ..) => &commands.mail,
+            (false, ..) => self.say_mail(number, &commands.mail, head),
             (true, Act::Refused, _) if commands.varied.is_some() => {
-                head.extend_from_slice(&commands.mail);
+                let mail = self.say_mail(number, &commands.mail, head);
+                head.extend_from_slice(mail);
                 for index in 0..commands.recipients.len() {
-                    commands.write_varied(self.transaction.number, index, head);
+                    commands.write_varied(number, index, head);
                 }
                 b""
             }
-            (true, Act::Refused, _) => &commands.envelope,
-            (true, _, None) => &commands.group,
+            (true, Act::Refused, _) => self.say_mail(number, &commands.envelope, head),
+            (true, _, None) => self.say_mail(number, &commands.group, head),
             (true, _, Some(chunk)) => {
-                head.extend_from_slice(&commands.envelope);
+                let envelope = self.say_mail(number, &commands.envelope, head);
+                head.extend_from_slice(envelope);
                 self.begin_chunks(chunk, now);
                 self.next_chunk(head, now).unwrap_or_default()
             }
         }
+    }
+
+    /// Commands that begin with MAIL, for a message of this number: what is appended to `head`, and what
+    /// follows it.
+    fn say_mail(&self, number: u64, commands: &'static [u8], head: &mut Vec<u8>) -> &'static [u8] {
+        let Some(mail) = self.scenario.corpus.mail_of(number) else { return commands };
+        head.extend_from_slice(mail);
+        commands.get(self.scenario.commands.mail.len()..).unwrap_or_default()
     }
 
     fn say_mail_data(
@@ -173,8 +184,9 @@ impl Client {
         }
         let message = self.take_message(work, now)?;
         let next = self.begin_transaction(message, now, tally);
+        let envelope = self.say_mail(next.number, &self.scenario.commands.envelope, head);
+        head.extend_from_slice(envelope);
         self.ahead.push_back(next);
-        head.extend_from_slice(&self.scenario.commands.envelope);
         self.begin_chunks(chunk, now);
         self.next_chunk(head, now)
     }

@@ -1,16 +1,27 @@
 //! Mail data to send (RFC 5322 text, RFC 5321 §4.5.2 transparency), made once: a few dozen variants of the
 //! text, and a small head for each message that identifies it. The number of a message decides which variant
 //! it has, so that a text under the head of another message is noticed.
+//!
+//! ```text
+//!   ids of the message ‖ forged results, in some ‖ header section ‖ text
+//!                                                  \__ of the sender, if messages are signed
+//! ```
+//!
+//! What is signed is the same in all messages of a sender, so nothing is signed while the run lasts.
 
 pub mod checksum;
 pub mod fingerprints;
+pub mod forged;
 pub mod id;
 pub mod samples;
 mod text;
 
 use std::time::SystemTime;
 
+use crate::senders::kind::SignMix;
+use crate::senders::{self, Senders, Unsigned, body_hash};
 use crate::size::Size;
+use forged::{Forged, Forgery};
 use id::{HEAD_END, ID_NAME, MESSAGE_ID, NUMBER_BYTES, hexadecimal};
 use text::append_text;
 
@@ -36,7 +47,7 @@ const VARIANTS_VARYING: u64 = 127;
 /// What the mail data of a run is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Recipe<'a> {
-    /// Author in the header.
+    /// Author in the header; of signed messages its local-part.
     pub from: &'a str,
     /// Recipient in the header.
     pub to: &'a str,
@@ -51,6 +62,11 @@ pub struct Recipe<'a> {
     /// Whether it goes into chunks (RFC 3030): as it is, instead of with transparency and the dot that ends
     /// it.
     pub chunked: bool,
+    /// How messages are signed, if they are, and how many domains they are from. Neither samples nor large
+    /// messages are.
+    pub sign: Option<(&'a SignMix, usize)>,
+    /// Results of checks to forge.
+    pub forged: Option<&'a Forgery>,
     /// Commands that follow the end of the mail data, to be sent together with it.
     pub next_group: &'a [u8],
     /// The number of this run.
@@ -66,7 +82,8 @@ struct Variant {
     octets: &'static [u8],
     /// Where that group begins.
     end: usize,
-    /// Octets as the receiver stores them, head and all, without what transparency added.
+    /// Octets as the receiver stores them, head, header section and all, without what transparency added and
+    /// without forged results.
     size: u64,
 }
 
@@ -81,6 +98,10 @@ pub struct Corpus {
     variants: Vec<Variant>,
     /// Those of large messages, if the run has any.
     huge: Vec<Variant>,
+    /// Who signs, if messages are signed.
+    senders: Option<Senders>,
+    /// Results that are forged, if some are.
+    forged: Option<Forged>,
 }
 
 /// The header alone is larger than the size that was asked for.
@@ -93,44 +114,46 @@ pub struct TooSmall {
 impl Corpus {
     /// Makes all texts.
     pub fn new(recipe: &Recipe<'_>) -> Result<Self, TooSmall> {
-        let Recipe { from, to, run, size, .. } = *recipe;
-        let head = format!("X-Loadgen-Id: {run:016x}-");
         let date = httpdate::fmt_http_date(recipe.now);
-        let header = format!(
-            "Date: {} +0000\r\nFrom: loadgen <{from}>\r\nTo: <{to}>\r\nSubject: A message made by loadgen\r\n\
-             MIME-Version: 1.0\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n",
-            date.trim_end_matches(" GMT"),
-        );
-        let head_bytes = Self::head_bytes(&head);
-        /// Room for the shortest text.
-        const TEXT_BYTES_MIN: usize = 2;
-        let minimum = head_bytes + header.len() + TEXT_BYTES_MIN;
-        if let Size::Fixed(octets) = size
-            && octets < minimum as u64
+        let date = format!("{} +0000", date.trim_end_matches(" GMT"));
+        let unsigned = unsigned(recipe, &date);
+        let head = format!("X-Loadgen-Id: {:016x}-", recipe.run);
+        let header_bytes = unsigned.as_ref().map_or(0, Unsigned::header_bytes);
+        let maker = Maker {
+            // The header section of a sender is not part of the text.
+            header: if unsigned.is_some() { "\r\n".to_owned() } else { header(recipe, &date) },
+            apart_bytes: Self::ids_bytes(&head) + header_bytes,
+        };
+        if let Size::Fixed(octets) = recipe.size
+            && octets < maker.minimum() as u64
             && recipe.samples.is_none()
         {
-            return Err(TooSmall { minimum: minimum as u64 });
+            return Err(TooSmall { minimum: maker.minimum() as u64 });
         }
-        let made = |octets: u64, seed| {
-            // A distribution may ask for less than the header has.
-            let text_bytes =
-                usize::try_from(octets).unwrap_or(minimum).max(minimum) - minimum + TEXT_BYTES_MIN;
-            let mut text = header.clone().into_bytes();
-            append_text(&mut text, text_bytes, seed);
-            Variant::new(&text, head_bytes, recipe)
+        let mut body_hashes = Vec::new();
+        let mut variant = |text: &[u8]| {
+            if unsigned.is_some() {
+                body_hashes.push(body_hash(text.strip_prefix(b"\r\n").unwrap_or(text)));
+            }
+            Variant::new(text, maker.apart_bytes, recipe)
         };
         let variants = if let Some(samples) = recipe.samples {
-            samples.iter().map(|text| Variant::new(text, head_bytes, recipe)).collect()
+            samples.iter().map(|text| variant(text)).collect()
         } else {
-            let count = variants_count(size);
+            let (size, count) = (recipe.size, variants_count(recipe.size));
             // Neighbours differ much in size, and each comes once in `count`.
             const STRIDE: u64 = 50;
-            let variant = |index| made(size.of_variant(index * STRIDE % count, count), recipe.seed + index);
-            (0..count).map(variant).collect()
+            let octets = |index| size.of_variant(index * STRIDE % count, count);
+            (0..count).map(|index| variant(&maker.text(octets(index), recipe.seed + index))).collect()
         };
-        let huge =
-            if recipe.huge { (0..2).map(|index| made(HUGE_BYTES, index)).collect() } else { Vec::new() };
-        Ok(Self { run, head, chunked: recipe.chunked, variants, huge })
+        let huge = if recipe.huge {
+            (0..2).map(|index| variant(&maker.text(HUGE_BYTES, index))).collect()
+        } else {
+            Vec::new()
+        };
+        let senders = unsigned.map(|unsigned| unsigned.sign(&body_hashes));
+        let forged = recipe.forged.map(Forged::new);
+        Ok(Self { run: recipe.run, head, chunked: recipe.chunked, variants, huge, senders, forged })
     }
 
     /// The number of this run.
@@ -140,15 +163,18 @@ impl Corpus {
 
     /// Octets of a message.
     pub fn size_of(&self, number: u64) -> u64 {
-        self.variant(number).size
+        self.variant(number).size + self.block(number).map_or(0, |block| block.len() as u64)
     }
 
     /// Octets of the largest message.
     pub fn size_max(&self) -> u64 {
-        self.variants.iter().chain(&self.huge).map(|variant| variant.size).max().unwrap_or(0)
+        let blocks = self.forged.iter().flat_map(Forged::blocks);
+        let largest_block = blocks.map(|block| block.sent.len() as u64).max().unwrap_or(0);
+        let largest = self.variants.iter().chain(&self.huge).map(|variant| variant.size).max();
+        largest.unwrap_or(0) + largest_block
     }
 
-    /// Mean octets of a message, large ones of the scenario `huge` aside.
+    /// Mean octets of a message, large ones of the scenario `huge` and forged results aside.
     pub fn size_mean(&self) -> u64 {
         self.variants.iter().map(|variant| variant.size).sum::<u64>() / self.variants.len() as u64
     }
@@ -158,9 +184,25 @@ impl Corpus {
         self.variants.iter().any(|variant| !variant.octets.is_ascii())
     }
 
-    /// Appends the head of message `number`, and gives what follows it; with `next_group` the commands of the
-    /// next transaction, too.
+    /// MAIL of a message, if its sender is not that of all messages.
+    pub fn mail_of(&self, number: u64) -> Option<&[u8]> {
+        Some(&self.senders.as_ref()?.at(self.sender_of(number)?).mail)
+    }
+
+    /// Appends all of message `number` that stands before the text, and gives what follows it; with
+    /// `next_group` the commands of the next transaction, too.
     pub fn write_head(&self, number: u64, next_group: bool, head: &mut Vec<u8>) -> &'static [u8] {
+        self.write_ids(number, head);
+        head.extend_from_slice(self.block(number).unwrap_or_default());
+        if let (Some(senders), Some(sender)) = (&self.senders, self.sender_of(number)) {
+            head.extend_from_slice(&senders.at(sender).header);
+        }
+        let Variant { octets, end, .. } = *self.variant(number);
+        if next_group { octets } else { &octets[..end] }
+    }
+
+    /// Appends the two lines that name a message.
+    fn write_ids(&self, number: u64, head: &mut Vec<u8>) {
         let digits = hexadecimal(number);
         head.extend_from_slice(self.head.as_bytes());
         head.extend_from_slice(&digits);
@@ -168,18 +210,97 @@ impl Corpus {
         head.extend_from_slice(&self.head.as_bytes()[ID_NAME.len()..]);
         head.extend_from_slice(&digits);
         head.extend_from_slice(HEAD_END);
-        let Variant { octets, end, .. } = *self.variant(number);
-        if next_group { octets } else { &octets[..end] }
     }
 
     fn variant(&self, number: u64) -> &Variant {
-        let variants = if number & HUGE == 0 { &self.variants } else { &self.huge };
-        &variants[index_in(variants.len(), number)]
+        let variants = if is_huge(number) { &self.huge } else { &self.variants };
+        &variants[self.variant_of(number)]
     }
 
-    fn head_bytes(head: &str) -> usize {
+    /// Which of the variants of its kind a message has.
+    fn variant_of(&self, number: u64) -> usize {
+        match (&self.senders, is_huge(number)) {
+            (Some(senders), _) => senders.at(senders.index_of(number)).text,
+            (None, false) => index_in(self.variants.len(), number),
+            (None, true) => index_in(self.huge.len(), number),
+        }
+    }
+
+    /// Who sends a message, if messages are signed.
+    fn sender_of(&self, number: u64) -> Option<usize> {
+        Some(self.senders.as_ref()?.index_of(number))
+    }
+
+    /// Which block of forged fields a message has, if it has one.
+    fn block_of(&self, number: u64) -> Option<usize> {
+        self.forged.as_ref()?.block_of(number)
+    }
+
+    fn block(&self, number: u64) -> Option<&[u8]> {
+        Some(&self.forged.as_ref()?.blocks()[self.block_of(number)?].sent)
+    }
+
+    fn ids_bytes(head: &str) -> usize {
         2 * (head.len() + NUMBER_BYTES) - ID_NAME.len() + MESSAGE_ID.len() + HEAD_END.len()
     }
+}
+
+/// The header section of messages that are not signed, with the empty line that ends it.
+fn header(recipe: &Recipe<'_>, date: &str) -> String {
+    let Recipe { from, to, .. } = recipe;
+    format!(
+        "Date: {date}\r\nFrom: loadgen <{from}>\r\nTo: <{to}>\r\nSubject: A message made by loadgen\r\n\
+         MIME-Version: 1.0\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n",
+    )
+}
+
+/// Makes texts.
+struct Maker {
+    /// What they begin with.
+    header: String,
+    /// Octets of each message that stand before the text.
+    apart_bytes: usize,
+}
+
+impl Maker {
+    /// Room for the shortest text.
+    const TEXT_BYTES_MIN: usize = 2;
+
+    /// Octets of the shortest message.
+    fn minimum(&self) -> usize {
+        self.apart_bytes + self.header.len() + Self::TEXT_BYTES_MIN
+    }
+
+    /// The text of a message of so many octets, or of the shortest one: a distribution may ask for less.
+    fn text(&self, octets: u64, seed: u64) -> Vec<u8> {
+        let minimum = self.minimum();
+        let text_bytes =
+            usize::try_from(octets).unwrap_or(minimum).max(minimum) - minimum + Self::TEXT_BYTES_MIN;
+        let mut text = self.header.clone().into_bytes();
+        append_text(&mut text, text_bytes, seed);
+        text
+    }
+}
+
+/// Who sends, if messages are signed.
+fn unsigned<'a>(recipe: &Recipe<'a>, date: &'a str) -> Option<Unsigned<'a>> {
+    let (mix, domains) = recipe.sign?;
+    let now = recipe.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let local_part = recipe.from.rsplit_once('@').map_or(recipe.from, |(local_part, _)| local_part);
+    Some(Unsigned::new(senders::Recipe {
+        mix,
+        domains,
+        local_part,
+        to: recipe.to,
+        date,
+        now,
+        seed: recipe.seed,
+    }))
+}
+
+/// Whether a message is one of the large ones of the scenario `huge`.
+fn is_huge(number: u64) -> bool {
+    number & HUGE != 0
 }
 
 /// Which of so many variants a message has.
@@ -194,8 +315,8 @@ fn variants_count(size: Size) -> u64 {
 }
 
 impl Variant {
-    /// Of a text whose lines end in CRLF.
-    fn new(text: &[u8], head_bytes: usize, recipe: &Recipe<'_>) -> Self {
+    /// Of a text whose lines end in CRLF, before which so many octets of each message stand.
+    fn new(text: &[u8], apart_bytes: usize, recipe: &Recipe<'_>) -> Self {
         let mut octets = Vec::with_capacity(text.len() + text.len() / 64 + recipe.next_group.len() + 8);
         if recipe.chunked {
             octets.extend_from_slice(text);
@@ -210,7 +331,7 @@ impl Variant {
         }
         let end = octets.len();
         octets.extend_from_slice(recipe.next_group);
-        Self { octets: octets.leak(), end, size: (text.len() + head_bytes) as u64 }
+        Self { octets: octets.leak(), end, size: (text.len() + apart_bytes) as u64 }
     }
 }
 
@@ -226,6 +347,8 @@ impl Recipe<'static> {
             samples: None,
             huge: false,
             chunked: false,
+            sign: None,
+            forged: None,
             next_group: b"",
             run: 1,
             now: SystemTime::UNIX_EPOCH,

@@ -1,6 +1,6 @@
 //! Mail data in memory.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::checksum::Text;
 use super::fingerprints::Fingerprints;
@@ -17,10 +17,17 @@ fn received(corpus: &Corpus, number: u64) -> Vec<u8> {
     let mut sent = Vec::new();
     let rest = corpus.write_head(number, false, &mut sent);
     sent.extend_from_slice(rest);
-    let text = String::from_utf8(sent).expect("ASCII");
+    let lines = str::from_utf8(&sent).expect("ASCII").split("\r\n");
+    assert!(corpus.senders.is_some() || lines.clone().all(|line| line.len() <= 1 + TEXT_COLUMNS.max(78)));
+    text_of(&sent)
+}
+
+/// What was sent, without the single dot at its end and without transparency.
+fn text_of(sent: &[u8]) -> Vec<u8> {
+    let text = str::from_utf8(sent).expect("ASCII");
     let body = text.strip_suffix("\r\n.\r\n").expect("end of mail data");
     let lines = body.split("\r\n").map(|line| {
-        assert!(line.len() <= 1 + TEXT_COLUMNS.max(78) && line != "." && !line.contains(['\r', '\n']));
+        assert!(line.len() <= 998 && line != "." && !line.contains(['\r', '\n']));
         line.strip_prefix('.').unwrap_or(line)
     });
     lines.flat_map(|line| [line.as_bytes(), b"\r\n"].concat()).collect()
@@ -111,4 +118,70 @@ fn sizes_may_vary_and_large_messages_have_numbers_of_their_own() {
     sizes.sort_unstable();
     assert!((50 << 10..75 << 10).contains(&sizes[63]));
     assert_eq!(corpus.size_of(HUGE | 5), HUGE_BYTES);
+}
+
+#[test]
+fn signed_and_forged_messages_have_their_fingerprints_and_sizes() {
+    use super::checksum::Fingerprint;
+    let mix = "ed25519:3,none".parse().expect("a mix");
+    let forgery = "mx.test:50".parse().expect("a forgery");
+    for chunked in [false, true] {
+        let recipe = Recipe {
+            size: Size::Fixed(3000),
+            sign: Some((&mix, 20)),
+            forged: Some(&forgery),
+            chunked,
+            ..Recipe::for_tests()
+        };
+        let corpus = Corpus::new(&recipe).expect("large enough");
+        let fingerprints = Fingerprints::new(&corpus);
+        let mut cut = 0;
+        for number in (0..300).chain([HUGE - 1]) {
+            let mut stored = Vec::new();
+            let rest = corpus.write_head(number, false, &mut stored);
+            stored.extend_from_slice(rest);
+            if !chunked {
+                stored = text_of(&stored);
+            }
+            let known = |octets: &[u8]| {
+                let lf: Vec<u8> = octets.iter().copied().filter(|octet| *octet != b'\r').collect();
+                Text { crlf: Fingerprint::of(octets), lf: Fingerprint::of(&lf) }
+            };
+            assert_eq!(fingerprints.of(&corpus, number), known(&stored), "{number}");
+            assert_eq!(corpus.size_of(number), stored.len() as u64);
+            let mail = String::from_utf8_lossy(corpus.mail_of(number).expect("a sender")).into_owned();
+            let mailbox = mail.trim_end().strip_prefix("MAIL FROM:").expect("MAIL");
+            assert!(String::from_utf8_lossy(&stored).contains(&format!("From: loadgen {mailbox}\r\n")));
+            let Some(left) = fingerprints.cut_of(&corpus, number) else {
+                assert!(corpus.block_of(number).is_none_or(|block| block == 5));
+                continue;
+            };
+            cut += 1;
+            let block =
+                &corpus.forged.as_ref().expect("forged").blocks()[corpus.block_of(number).expect("one")];
+            let at = stored.windows(block.sent.len()).position(|octets| octets == block.sent).expect("there");
+            stored.splice(at..at + block.sent.len(), block.cut.iter().copied());
+            assert_eq!(left, known(&stored), "{number}");
+        }
+        assert!(cut > 100, "{cut}");
+        assert!(corpus.size_max() > 3000 + 8192 && corpus.size_mean() == 3000);
+    }
+}
+
+#[test]
+fn all_texts_of_a_sender_are_the_same_but_for_their_ids() {
+    let mix = "ed25519".parse().expect("a mix");
+    let recipe = Recipe { size: Size::Fixed(2000), sign: Some((&mix, 3)), ..Recipe::for_tests() };
+    let corpus = Corpus::new(&recipe).expect("large enough");
+    let mut texts: HashMap<usize, Vec<u8>> = HashMap::new();
+    let mut count = 0;
+    for number in 0..9000 {
+        let text = received(&corpus, number).split_off(Corpus::ids_bytes(&corpus.head));
+        let sender = corpus.sender_of(number).expect("a sender");
+        count += usize::from(texts.contains_key(&sender));
+        assert_eq!(texts.entry(sender).or_insert_with(|| text.clone()), &text);
+    }
+    assert!(count > 7000, "they come again");
+    let distinct: HashSet<&Vec<u8>> = texts.values().collect();
+    assert!(distinct.len() > 31, "{}", distinct.len());
 }

@@ -17,14 +17,19 @@ pub fn write_run(line: &mut impl fmt::Write, run: u64) -> fmt::Result {
     writeln!(line, "{RUN} {run:016x} {WHOLE}")
 }
 
-/// Writes the line of a message that begins.
-pub fn write_begun(line: &mut impl fmt::Write, id: Id, recipients: usize, text: &Text) -> fmt::Result {
-    let Text { crlf, lf } = text;
-    writeln!(
-        line,
-        "begun {id} {recipients} {} {:016x} {} {:016x} {WHOLE}",
-        crlf.bytes, crlf.sum, lf.bytes, lf.sum
-    )
+/// Writes the line of a message that begins; `cut` is its text when a receiver has cut out what was forged.
+pub fn write_begun(
+    line: &mut impl fmt::Write,
+    id: Id,
+    recipients: usize,
+    text: &Text,
+    cut: Option<&Text>,
+) -> fmt::Result {
+    write!(line, "begun {id} {recipients}")?;
+    for Text { crlf, lf } in [Some(text), cut].into_iter().flatten() {
+        write!(line, " {} {:016x} {} {:016x}", crlf.bytes, crlf.sum, lf.bytes, lf.sum)?;
+    }
+    writeln!(line, " {WHOLE}")
 }
 
 /// Writes the line of a message that ended.

@@ -21,6 +21,8 @@ pub fn may_begin(line: &[u8]) -> bool {
 pub struct Recorded {
     /// Its text.
     pub text: Text,
+    /// Its text without forged results, if it has some: then that is whole, too.
+    pub cut: Option<Text>,
     /// Recipients: those asked for, and once its end is known those that were accepted.
     pub recipients: usize,
     /// How it ended; unknown without a second line.
@@ -85,26 +87,22 @@ impl Ledger {
     }
 
     fn take(&mut self, words: &[&str]) -> Result<(), &'static str> {
-        const NUMBER: &str = "a number is wrong";
         let id = |word: &str| Id::from_str(word).map_err(|()| "the id is wrong");
-        let count = |word: &str| word.parse::<u64>().map_err(|_| NUMBER);
-        let sum = |word: &str| digits(word).ok_or(NUMBER);
         let recipients = |word: &str| word.parse::<u16>().map(usize::from).map_err(|_| NUMBER);
         match *words {
             [RUN, run] => {
                 self.runs.insert(digits(run).ok_or(NUMBER)?);
                 Ok(())
             }
-            ["begun", name, asked, bytes, crlf, bytes_lf, lf] => {
+            ["begun", name, asked, ref texts @ ..] if matches!(texts.len(), 4 | 8) => {
                 let id = id(name)?;
                 if !self.runs.contains(&id.run) {
                     return Err("a message of a run that has no line");
                 }
-                let text = Text {
-                    crlf: Fingerprint { bytes: count(bytes)?, sum: sum(crlf)? },
-                    lf: Fingerprint { bytes: count(bytes_lf)?, sum: sum(lf)? },
-                };
-                let message = Recorded { text, recipients: recipients(asked)?, ending: Ending::Unknown };
+                let mut texts = texts.chunks_exact(4).map(text);
+                let text = texts.next().ok_or(NUMBER)??;
+                let cut = texts.next().transpose()?;
+                let message = Recorded { text, cut, recipients: recipients(asked)?, ending: Ending::Unknown };
                 match self.messages.insert(id, message) {
                     None => Ok(()),
                     Some(_) => Err("the message began before"),
@@ -130,6 +128,18 @@ impl Ledger {
     }
 }
 
+const NUMBER: &str = "a number is wrong";
+
+/// A text by its four words: octets and checksum, with CRLF and with LF.
+fn text(words: &[&str]) -> Result<Text, &'static str> {
+    let [bytes, sum, bytes_lf, sum_lf] = *words else { return Err(NUMBER) };
+    let fingerprint = |bytes: &str, sum: &str| -> Result<Fingerprint, &'static str> {
+        let bytes = bytes.parse().map_err(|_| NUMBER)?;
+        Ok(Fingerprint { bytes, sum: digits(sum).ok_or(NUMBER)? })
+    };
+    Ok(Text { crlf: fingerprint(bytes, sum)?, lf: fingerprint(bytes_lf, sum_lf)? })
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::line::{write_begun, write_ended, write_run};
@@ -137,6 +147,12 @@ mod tests {
 
     const TEXT: Text =
         Text { crlf: Fingerprint { bytes: 600, sum: 1 }, lf: Fingerprint { bytes: 580, sum: 2 } };
+
+    /// Every other message has forged results.
+    fn cut(number: u64) -> Option<Text> {
+        let crlf = Fingerprint { bytes: 500, sum: 3 };
+        (number % 2 == 1).then_some(Text { crlf, ..TEXT })
+    }
 
     fn id(number: u64) -> Id {
         Id { run: 7, number }
@@ -146,7 +162,7 @@ mod tests {
         let mut text = String::new();
         write_run(&mut text, 7).expect("text");
         for (number, ending) in (0..).zip(endings) {
-            write_begun(&mut text, id(number), 3, &TEXT).expect("text");
+            write_begun(&mut text, id(number), 3, &TEXT, cut(number).as_ref()).expect("text");
             write_ended(&mut text, id(number), 2, *ending).expect("text");
         }
         text
@@ -168,7 +184,8 @@ mod tests {
         let ledger = read(&written(&ENDINGS)).expect("a ledger");
         assert_eq!(ledger.runs, HashSet::from([7]));
         for (number, ending) in (0..).zip(ENDINGS) {
-            assert_eq!(ledger.messages[&id(number)], Recorded { text: TEXT, recipients: 2, ending });
+            let expected = Recorded { text: TEXT, cut: cut(number), recipients: 2, ending };
+            assert_eq!(ledger.messages[&id(number)], expected);
         }
     }
 
@@ -180,7 +197,7 @@ mod tests {
             for (id, message) in &ledger.messages {
                 let full = ENDINGS[usize::try_from(id.number).expect("small")];
                 assert!(message.ending == Ending::Unknown || message.ending == full, "cut at {at}");
-                assert_eq!(message.text, TEXT);
+                assert_eq!((message.text, message.cut), (TEXT, cut(id.number)));
             }
         }
     }

@@ -92,8 +92,9 @@ fn write_entry(
     let id = |number| Id { run: corpus.run(), number };
     match *entry {
         Entry::Begun { number } => {
+            let cut = fingerprints.cut_of(corpus, number);
             let text = fingerprints.of(corpus, number);
-            write_begun(lines, id(number), recipients, &text)
+            write_begun(lines, id(number), recipients, &text, cut.as_ref())
         }
         Entry::Ended { number, ending, recipients } => write_ended(lines, id(number), recipients, ending),
     }

@@ -27,8 +27,11 @@ pub fn beside(arguments: &LoadArguments) -> Result<Option<LoadArguments>, UsageE
         ([], None) => arguments.cpus.iter().take(1).copied().collect(),
         (own, _) => own.to_vec(),
     };
+    // Bots send no mail, and signing takes time.
+    let sign = arguments.sign.clone().filter(|_| !has_bots(mix));
     Ok(Some(LoadArguments {
         scenario: mix.clone(),
+        sign,
         rate: arguments.beside_rate,
         connections: arguments.beside_connections,
         messages: arguments.beside_messages,

@@ -25,6 +25,14 @@ pub fn corpus(arguments: &LoadArguments, samples: Option<&[Vec<u8>]>) -> Result<
     {
         return wrong("--size takes at most 1GiB");
     }
+    let is_huge = arguments.scenario.0.iter().any(|(row, _)| row.act == Act::Huge);
+    let whole_group = arguments.pipelining > Some(1) && arguments.bdat.is_none();
+    match (&arguments.sign, from.is_empty(), is_huge, whole_group) {
+        (None, ..) | (Some(_), false, false, false) => {}
+        (_, true, ..) => return wrong("--sign needs a reverse-path: --from must not be empty"),
+        (_, _, true, _) => return wrong("--sign and the scenario huge: take another one and --size 25MiB"),
+        (.., true) => return wrong("--sign: a --pipelining depth above 1 needs --bdat"),
+    }
     let now = SystemTime::now();
     let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let eight_bit = samples.is_some_and(|samples| samples.iter().any(|text| !text.is_ascii()));
@@ -36,9 +44,11 @@ pub fn corpus(arguments: &LoadArguments, samples: Option<&[Vec<u8>]>) -> Result<
         size: arguments.size,
         seed: arguments.seed,
         samples,
-        huge: arguments.scenario.0.iter().any(|(row, _)| row.act == Act::Huge),
+        huge: is_huge,
         chunked: arguments.bdat.is_some(),
-        next_group: if arguments.pipelining > Some(1) && arguments.bdat.is_none() { &group } else { b"" },
+        sign: arguments.sign.as_ref().map(|mix| (mix, domains(arguments))),
+        forged: arguments.forged_results.as_ref(),
+        next_group: if whole_group { &group } else { b"" },
         // Until the year 2554.
         run: u64::try_from(since_epoch.as_nanos()).unwrap_or_default(),
         now,
@@ -47,6 +57,11 @@ pub fn corpus(arguments: &LoadArguments, samples: Option<&[Vec<u8>]>) -> Result<
         UsageError(format!("--size must be at least {}: the header takes that much", too_small.minimum))
     })?;
     Ok(Box::leak(Box::new(corpus)))
+}
+
+/// Domains that signed messages are from.
+pub fn domains(arguments: &LoadArguments) -> usize {
+    usize::try_from(arguments.sign_domains).unwrap_or(usize::MAX)
 }
 
 fn commands(arguments: &LoadArguments, eight_bit: bool, to: &str) -> Commands {

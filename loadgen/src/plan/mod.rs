@@ -19,9 +19,10 @@ use crate::scenario::Scenario;
 use crate::scenario::act::Act;
 use crate::scenario::bots::Bots;
 use crate::scenario::mix::Mix;
+use crate::senders::{self, Shares};
 use crate::tls::Tls;
 use crate::units::counted;
-use mail::{corpus, scenario};
+use mail::{corpus, domains, scenario};
 use shares::{Share, cpus, shares};
 use target::address;
 use tls::tls;
@@ -58,6 +59,8 @@ pub struct Plan {
     pub corpus: &'static Corpus,
     /// What that is, in words.
     pub message: String,
+    /// Of signed messages the part that has each result of a check, if the receiver is right.
+    pub expected: Option<Shares>,
     /// Recipients of a message.
     pub recipients: usize,
     /// The open loop's rate. `None`: a closed loop.
@@ -148,6 +151,7 @@ impl Plan {
             dealt,
             corpus,
             message,
+            expected: arguments.sign.as_ref().map(|mix| senders::shares(mix, domains(arguments))),
             recipients: arguments.recipients.get().into(),
             rate: arguments.rate,
             source,
@@ -216,6 +220,18 @@ fn message(arguments: &LoadArguments, samples: Option<&[Vec<u8>]>, corpus: &Corp
             format!("{}, {} octets on average", arguments.size, corpus.size_mean())
         }
         None => arguments.size.to_string(),
+    };
+    let message = match &arguments.sign {
+        Some(mix) => {
+            format!("{message}, signed {mix}, from {}", counted(arguments.sign_domains.into(), "domain"))
+        }
+        None => message,
+    };
+    let message = match &arguments.forged_results {
+        Some(forgery) => {
+            format!("{message}, results of {} forged in {} %", forgery.authserv_id, forgery.percent)
+        }
+        None => message,
     };
     match (arguments.scenario.0.iter().any(|(row, _)| row.act == Act::Huge), arguments.scenario.0.len()) {
         (true, 1) => format!("{} octets", corpus.size_max()),

@@ -108,6 +108,7 @@ impl Report<'_> {
             "over_time": self.over_time().iter().map(slice_json).collect::<Vec<_>>(),
             "result": if self.has_result() { result } else { Value::Null },
         });
+        value["expected"] = plan.expected.as_ref().map(|shares| json!(shares)).into();
         value["source"] = plan.source.map(|source| source.to_string()).into();
         value["bots"] = self.bots_value();
         value

@@ -4,9 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::mix::weighted;
 use super::pattern::Pattern;
 use crate::proxy::Proxy;
+use crate::weights::{weighted, write_weighted};
 
 /// What a session does. All of them wait for the greeting, except where it says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,8 +170,7 @@ impl FromStr for KindMix {
 
 impl fmt::Display for KindMix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let part = |(kind, weight): &(Kind, u32)| format!("{}:{weight}", kind.name());
-        f.write_str(&self.0.iter().map(part).collect::<Vec<_>>().join(","))
+        write_weighted(f, &self.0, Kind::name)
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::act::{Row, TABLE};
+use crate::weights::weighted;
 
 /// Scenarios with the weights that divide the connections among them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,26 +16,6 @@ impl FromStr for Mix {
     fn from_str(text: &str) -> Result<Self, String> {
         weighted(text, &TABLE.each_ref(), |row| row.name, "scenario").map(Self)
     }
-}
-
-/// Names with weights, `NAME[:WEIGHT],…`, of these values. `noun` is what a value is called in an error.
-pub fn weighted<T: Copy>(
-    text: &str,
-    values: &[T],
-    name_of: impl Fn(T) -> &'static str,
-    noun: &str,
-) -> Result<Vec<(T, u32)>, String> {
-    const WEIGHT_MAX: u32 = 10_000;
-    let part = |part: &str| {
-        let (name, weight) = part.split_once(':').unwrap_or((part, "1"));
-        let value = values.iter().copied().find(|value| name_of(*value) == name).ok_or_else(|| {
-            let names: Vec<&str> = values.iter().map(|value| name_of(*value)).collect();
-            format!("{name:?} is no {noun}; there are {}", names.join(", "))
-        })?;
-        let weight = weight.parse().ok().filter(|weight| (1..=WEIGHT_MAX).contains(weight));
-        Ok((value, weight.ok_or_else(|| format!("the weight of {name} is 1 to {WEIGHT_MAX}"))?))
-    };
-    text.split(',').map(part).collect()
 }
 
 impl fmt::Display for Mix {

@@ -6,6 +6,7 @@
 
 mod findings;
 mod maildir;
+mod results;
 mod spool;
 mod table;
 mod verdict;
@@ -34,7 +35,9 @@ pub fn main(arguments: &VerifyArguments) -> ExitCode {
                 output::complain(error);
                 return ExitCode::from(CANNOT_TELL);
             }
-            if verdict.holds(arguments.no_duplicates) {
+            let duplicated = arguments.no_duplicates && verdict.duplicated.count > 0;
+            let forged = arguments.no_forged_results && verdict.forged.count > 0;
+            if verdict.holds() && !duplicated && !forged && verdict.misjudged.count == 0 {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::from(BROKEN_PROMISE)
@@ -57,7 +60,7 @@ fn verify(arguments: &VerifyArguments) -> Result<Verdict, String> {
     if ledger.messages.is_empty() {
         return Err(format!("the ledger {path} has no message"));
     }
-    let mut findings = Findings::new(ledger);
+    let mut findings = Findings::new(ledger, arguments.results.clone());
     match &arguments.store {
         StoreArguments { maildir: Some(root), .. } => maildir::read(root, &mut findings)?,
         StoreArguments { spool: Some(root), .. } => spool::read(root, &mut findings)?,

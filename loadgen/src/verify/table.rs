@@ -20,9 +20,27 @@ impl fmt::Display for Verdict {
             ("duplicated", &self.duplicated, "stored more often than its recipients ask for"),
             ("unrecorded", &self.unrecorded, "stored, of a run in the ledger, without a line there"),
             ("foreign", &self.foreign, "stored, and of no run in the ledger"),
+            ("forged", &self.forged, "stored, with results of checks that its sender forged"),
+            ("misjudged", &self.misjudged, "stored, and the receiver found what is not so"),
         ];
         for (name, names, meaning) in &kinds {
-            writeln!(f, "  {name:<12} {:>9}  {meaning}", names.count)?;
+            // Most runs forge nothing, and sign nothing.
+            let is_shown = match *name {
+                "forged" => names.count + self.cut > 0,
+                "misjudged" => names.count + self.judged > 0,
+                _ => true,
+            };
+            if is_shown {
+                writeln!(f, "  {name:<12} {:>9}  {meaning}", names.count)?;
+            }
+        }
+        for (name, count, meaning) in [
+            ("cut", self.cut, "stored, and forged results were cut out of it"),
+            ("judged", self.judged, "stored, and the receiver found what it had to find"),
+        ] {
+            if count > 0 {
+                writeln!(f, "  {name:<12} {count:>9}  {meaning}")?;
+            }
         }
         for (name, names, _) in &kinds {
             write_names(f, name, names)?;
@@ -33,7 +51,7 @@ impl fmt::Display for Verdict {
         if self.cut_off > 0 {
             writeln!(f, "\n  the ledger has {} lines that were cut off by the end of a run", self.cut_off)?;
         }
-        let promise = if self.holds(false) { "kept" } else { "BROKEN" };
+        let promise = if self.holds() { "kept" } else { "BROKEN" };
         let means = "nothing accepted lost or altered, nothing stored that was not sent whole";
         write!(f, "\n{}", hanging(&format!("promise {promise}: "), 2, means))
     }

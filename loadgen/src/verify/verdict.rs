@@ -107,6 +107,14 @@ pub struct Verdict {
     pub foreign: Names,
     /// Stored, of a run in the ledger, without a line there.
     pub unrecorded: Names,
+    /// Copies of signed messages of which the receiver found what it had to find, if that was compared.
+    pub judged: u64,
+    /// Copies of which it found something else.
+    pub misjudged: Names,
+    /// Copies from which forged results of checks were cut, and nothing else.
+    pub cut: u64,
+    /// Copies that still have forged results.
+    pub forged: Names,
     /// About the store itself.
     pub remarks: Vec<String>,
     /// Lines of the ledger that were cut off.
@@ -142,8 +150,7 @@ impl Verdict {
     }
 
     /// Whether the promise was kept.
-    pub fn holds(&self, no_duplicates: bool) -> bool {
-        let broken = self.lost.count + self.altered.count + self.unclean.count;
-        broken == 0 && !(no_duplicates && self.duplicated.count > 0)
+    pub fn holds(&self) -> bool {
+        self.lost.count + self.altered.count + self.unclean.count == 0
     }
 }

@@ -6,5 +6,6 @@ mod ledger;
 mod receivers;
 mod reports;
 mod sending;
+mod signing;
 mod support;
 mod tls;

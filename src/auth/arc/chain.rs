@@ -83,6 +83,14 @@ impl Chain {
         }
     }
 
+    /// About how many octets it takes in memory besides itself.
+    pub fn bytes(&self) -> usize {
+        let signed = self.0.iter().flat_map(Signatures::all);
+        let sealers = self.0.as_ref().err().into_iter().flat_map(|outcome| &outcome.sealers);
+        let sealers = sealers.map(|name| size_of::<Name>() + name.octets().len());
+        signed.map(|signed| size_of::<Signed>() + signed.bytes()).chain(sealers).sum()
+    }
+
     /// Asks for the keys before they are needed.
     pub fn ask_ahead(&self, asking: &mut Asking<'_>) {
         for signed in self.0.iter().flat_map(Signatures::all) {

@@ -128,6 +128,7 @@ fn answer_of(kind: Kind, found: Vec<Record>) -> Answer {
         Kind::Mx => Records::Mx(Vec::new()),
         Kind::Ptr => Records::Ptr(Vec::new()),
         Kind::Txt => Records::Txt(Vec::new()),
+        Kind::Tlsa => unreachable!("SPF asks for none"),
     };
     for record in found {
         match (&mut records, record) {

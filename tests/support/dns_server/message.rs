@@ -8,6 +8,7 @@ pub const PTR: u16 = 12;
 pub const MX: u16 = 15;
 pub const TXT: u16 = 16;
 pub const AAAA: u16 = 28;
+pub const TLSA: u16 = 52;
 
 /// Response codes.
 pub const NO_ERROR: u8 = 0;
@@ -61,6 +62,11 @@ pub fn read(octets: &[u8]) -> Option<Query> {
     let has_edns = number(10)? > 0 && octets.get(at) == Some(&0) && number(at + 1) == Some(41);
     let udp_bytes_max = if has_edns { usize::from(number(at + 3)?).max(512) } else { 512 };
     Some(Query { id: number(0)?, name: labels.join("."), kind, name_octets, udp_bytes_max })
+}
+
+/// Says that the answer was validated (AD, RFC 4035 §3.2.3).
+pub fn mark_authentic(octets: &mut [u8]) {
+    octets[3] |= 0x20;
 }
 
 /// Writes an answer.

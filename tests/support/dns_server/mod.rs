@@ -2,6 +2,7 @@
 //! It counts what it is asked.
 
 mod message;
+mod zone_file;
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -54,6 +55,8 @@ struct Zone {
     default_behaviour: Behaviour,
     counts: HashMap<(String, u16), usize>,
     seconds: u32,
+    is_validating: bool,
+    is_deaf_over_tcp: bool,
 }
 
 /// How long a thread waits until it looks whether it should end.
@@ -93,6 +96,18 @@ impl DnsServer {
         self.zone().seconds = seconds;
     }
 
+    /// From now on answers are said to be validated, as if the whole zone were signed.
+    pub fn validate(&self) -> &Self {
+        self.zone().is_validating = true;
+        self
+    }
+
+    /// From now on nothing is answered over TCP.
+    pub fn be_deaf_over_tcp(&self) -> &Self {
+        self.zone().is_deaf_over_tcp = true;
+        self
+    }
+
     /// Adds addresses of a name.
     pub fn address_of(&self, name: &str, address: &str) -> &Self {
         match address.parse().expect("an address") {
@@ -106,6 +121,15 @@ impl DnsServer {
         self.add(name, message::TXT, message::text(text.as_ref()))
     }
 
+    /// Adds a text of these strings, each of at most 255 octets.
+    pub fn txt_strings(&self, name: &str, strings: &[&str]) -> &Self {
+        self.add(
+            name,
+            message::TXT,
+            strings.iter().flat_map(|string| message::text(string.as_bytes())).collect(),
+        )
+    }
+
     /// Adds a mail exchanger; `.` for "takes no mail".
     pub fn mx(&self, name: &str, preference: u16, exchanger: &str) -> &Self {
         self.add(name, message::MX, [&preference.to_be_bytes()[..], &message::name(exchanger)].concat())
@@ -115,6 +139,11 @@ impl DnsServer {
     pub fn ptr(&self, address: &str, name: &str) -> &Self {
         let reversed = ringmx::dns::Name::reverse(address.parse().expect("an address"));
         self.add(&reversed.to_string(), message::PTR, message::name(name))
+    }
+
+    /// Adds what a server's certificate is: usage, selector, matching and data.
+    pub fn tlsa(&self, name: &str, [usage, selector, matching]: [u8; 3], data: &[u8]) -> &Self {
+        self.add(name, message::TLSA, [&[usage, selector, matching][..], data].concat())
     }
 
     /// Makes one name another's.
@@ -192,7 +221,16 @@ impl Shared {
         let mut zone = self.zone.lock().expect("no panic");
         *zone.counts.entry((query.name.clone(), query.kind)).or_default() += 1;
         let behaviour = zone.behaviours.get(&query.name).copied().unwrap_or(zone.default_behaviour);
-        let whole = |truncated| zone.answer(&query, is_udp, truncated);
+        if zone.is_deaf_over_tcp && !is_udp {
+            return Deed::Nothing;
+        }
+        let whole = |truncated| {
+            let mut octets = zone.answer(&query, is_udp, truncated);
+            if zone.is_validating {
+                message::mark_authentic(&mut octets);
+            }
+            octets
+        };
         let code = |code| Deed::Answer(message::write(&query, code, false, &[], &[]));
         match behaviour {
             Behaviour::Right => Deed::Answer(whole(false)),

@@ -10,7 +10,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["arguments", "output", "program"]),
     (
         "program",
-        &["arguments", "compare", "ledger", "output", "plan", "provenance", "report", "run", "verify"],
+        &[
+            "arguments",
+            "compare",
+            "ledger",
+            "output",
+            "plan",
+            "provenance",
+            "report",
+            "run",
+            "senders",
+            "verify",
+        ],
     ),
     ("compare", &["arguments", "latency", "output", "paragraph"]),
     (
@@ -39,16 +50,20 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("bot", &["latency", "reply", "scenario", "tally"]),
     ("client", &["corpus", "latency", "ledger", "reply", "scenario", "tally", "tls", "work"]),
     ("outcome", &["tally"]),
-    ("plan", &["arguments", "corpus", "network", "proxy", "rate", "scenario", "size", "tls", "units"]),
-    ("arguments", &["network", "proxy", "rate", "scenario", "size", "threshold", "tls"]),
+    (
+        "plan",
+        &["arguments", "corpus", "network", "proxy", "rate", "scenario", "senders", "size", "tls", "units"],
+    ),
+    ("arguments", &["corpus", "network", "proxy", "rate", "scenario", "senders", "size", "threshold", "tls"]),
     ("tally", &["latency", "ledger", "scenario", "tls"]),
     ("work", &["rate"]),
     ("ledger", &["corpus"]),
-    ("scenario", &["corpus", "proxy", "tls"]),
-    ("corpus", &["size"]),
+    ("scenario", &["corpus", "proxy", "tls", "weights"]),
+    ("corpus", &["senders", "size"]),
     ("proxy", &["network"]),
     ("threshold", &["latency", "units"]),
     ("tls", &[]),
+    ("senders", &["weights"]),
     ("latency", &[]),
     ("network", &[]),
     ("output", &[]),
@@ -59,6 +74,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("size", &[]),
     ("stop", &[]),
     ("units", &[]),
+    ("weights", &[]),
 ];
 
 /// What loadgen uses of the receiver: the ring and its surroundings, never the protocol, a sink or the

@@ -3,6 +3,7 @@
 use super::*;
 use crate::corpus::checksum::Text;
 use crate::corpus::fingerprints::Fingerprints;
+use crate::corpus::forged::Forgery;
 use crate::corpus::{Corpus, Recipe};
 use crate::ledger::entry::{Ending, Step};
 
@@ -10,23 +11,29 @@ const RUN: u64 = 9;
 
 /// The texts of messages 0 to 9 and a ledger in which all of them have this ending, for 2 recipients.
 fn findings(ending: Ending) -> (Vec<Vec<u8>>, Findings) {
+    findings_with(ending, None)
+}
+
+/// The same with forged results.
+fn findings_with(ending: Ending, forged: Option<&Forgery>) -> (Vec<Vec<u8>>, Findings) {
+    let size = crate::size::Size::Fixed(900);
     let corpus =
-        Corpus::new(&Recipe { size: crate::size::Size::Fixed(900), run: RUN, ..Recipe::for_tests() })
-            .expect("large enough");
+        Corpus::new(&Recipe { size, forged, run: RUN, ..Recipe::for_tests() }).expect("large enough");
     let fingerprints = Fingerprints::new(&corpus);
     let mut ledger = Ledger::default();
     ledger.runs.insert(RUN);
     let mut texts = Vec::new();
     for number in 0..10 {
         let text: Text = fingerprints.of(&corpus, number);
-        ledger.messages.insert(Id { run: RUN, number }, Recorded { text, recipients: 2, ending });
+        let cut = fingerprints.cut_of(&corpus, number);
+        ledger.messages.insert(Id { run: RUN, number }, Recorded { text, cut, recipients: 2, ending });
         let mut sent = Vec::new();
         let rest = corpus.write_head(number, false, &mut sent);
         sent.extend_from_slice(rest);
         let lines = sent.strip_suffix(b".\r\n").expect("the end").split_inclusive(|octet| *octet == b'\n');
         texts.push(lines.flat_map(|line| line.strip_prefix(b".").unwrap_or(line)).copied().collect());
     }
-    (texts, Findings::new(ledger))
+    (texts, Findings::new(ledger, None))
 }
 
 fn store(findings: &mut Findings, text: &[u8], recipient: &str) {
@@ -59,7 +66,7 @@ fn what_was_accepted_must_be_there_for_every_recipient() {
     store(&mut findings, &texts[1], "a@x");
     let verdict = findings.verdict();
     assert_eq!(counts(&verdict), [2, 0, 0, 0]);
-    assert!(!verdict.holds(false));
+    assert!(!verdict.holds());
     assert!(verdict.lost.first[0].starts_with("0000000000000009-0000000000000000"));
     assert!(verdict.lost.first[1].contains("for 1 of 2 recipients"), "{:?}", verdict.lost.first);
 }
@@ -95,7 +102,7 @@ fn nothing_of_refused_and_unfinished_mail_may_be_there() {
         store(&mut findings, &texts[1][..500], "a@x");
         let verdict = findings.verdict();
         assert_eq!(counts(&verdict), [0, 1, 2, 0], "{ending:?}");
-        assert!(!verdict.holds(false));
+        assert!(!verdict.holds());
     }
 }
 
@@ -107,7 +114,7 @@ fn unknown_and_deferred_mail_is_absent_or_whole() {
         store_all(&mut whole, &texts[1..3]);
         let verdict = whole.verdict();
         assert_eq!(counts(&verdict), [0; 4]);
-        assert!(verdict.holds(true));
+        assert!(verdict.holds());
         let (texts, mut partial) = findings(ending);
         store(&mut partial, &texts[0][..500], "a@x");
         assert_eq!(counts(&partial.verdict()), [0, 1, 0, 0]);
@@ -121,7 +128,7 @@ fn duplicates_are_told_and_fail_only_if_asked() {
     store(&mut findings, &texts[3], "a@x");
     let verdict = findings.verdict();
     assert_eq!(counts(&verdict), [0, 0, 0, 1]);
-    assert!(verdict.holds(false) && !verdict.holds(true));
+    assert!(verdict.holds());
 }
 
 #[test]
@@ -145,4 +152,66 @@ fn other_mail_is_counted_and_not_judged() {
     let verdict = findings.verdict();
     assert_eq!(verdict.unrecorded.count, 1);
     assert_eq!((counts(&verdict), verdict.foreign.count), ([0; 4], 2));
+}
+
+/// The fields that a receiver with checks puts above the mail data.
+const TRACE: &[u8] =
+    b"Authentication-Results: mx.test; spf=pass smtp.mailfrom=a@x.test;\r\n\tdkim=none\r\nReceived: here\r\n";
+
+fn without(text: &[u8], part: &str) -> Vec<u8> {
+    String::from_utf8(text.to_vec()).expect("ASCII").replacen(part, "", 1).into_bytes()
+}
+
+#[test]
+fn results_of_the_receiver_stand_above_the_mail_data_and_are_no_change() {
+    let (texts, mut findings) = findings(Ending::Accepted);
+    for text in &texts {
+        for recipient in ["a@x", "b@x"] {
+            findings.take(Stored {
+                place: &"here",
+                content: &[TRACE, text].concat(),
+                lf_allowed: false,
+                recipients: vec![Some(recipient.into())],
+                mail_data_at: Some(TRACE.len()),
+                complaint: None,
+            });
+        }
+    }
+    let verdict = findings.verdict();
+    assert_eq!((counts(&verdict), verdict.cut, verdict.forged.count), ([0; 4], 0, 0));
+}
+
+#[test]
+fn a_forged_field_may_be_cut_and_nothing_else() {
+    let forgery: Forgery = "mx.test:100".parse().expect("a forgery");
+    let forged = "Authentication-Results: mx.test; spf=pass smtp.mailfrom=bank.test; \
+                  dkim=pass header.d=bank.test; dmarc=pass\r\n";
+    let (texts, mut cut) = findings_with(Ending::Accepted, Some(&forgery));
+    let whole = texts.iter().map(|text| without(text, forged)).collect::<Vec<_>>();
+    assert!(whole.iter().zip(&texts).all(|(cut, sent)| cut.len() + forged.len() == sent.len()));
+    store_all(&mut cut, &whole);
+    let verdict = cut.verdict();
+    assert_eq!((counts(&verdict), verdict.cut, verdict.forged.count), ([0; 4], 20, 0));
+
+    let (texts, mut kept) = findings_with(Ending::Accepted, Some(&forgery));
+    store_all(&mut kept, &texts);
+    let verdict = kept.verdict();
+    assert_eq!((counts(&verdict), verdict.cut, verdict.forged.count), ([0; 4], 0, 20));
+
+    // Another field with it, an octet elsewhere, a part of it, and the end of the header section.
+    for parts in [
+        [forged, "Subject: A message made by loadgen\r\n"],
+        [forged, "MIME-Version: 1.0\r\n"],
+        [forged, "Date"],
+        [forged, "made by"],
+        ["dmarc=pass", ""],
+        [&forged[..forged.len() - 1], ""],
+        [&forged[1..], ""],
+        ["", "\r\n\r\n"],
+    ] {
+        let (texts, mut altered) = findings_with(Ending::Accepted, Some(&forgery));
+        let cut = texts.iter().map(|text| parts.iter().fold(text.clone(), |text, part| without(&text, part)));
+        store_all(&mut altered, &cut.collect::<Vec<_>>());
+        assert_eq!(counts(&altered.verdict())[1], 10, "{parts:?}");
+    }
 }

@@ -190,7 +190,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         fs::write(folder.path().join("0000000000000005.segment"), segment).expect("written");
         fs::write(folder.path().join("0000000000000006.segment.new"), b"").expect("written");
-        let mut findings = Findings::new(crate::ledger::reader::Ledger::default());
+        let mut findings = Findings::new(crate::ledger::reader::Ledger::default(), None);
         read(folder.path(), &mut findings).expect("readable");
         let verdict = findings.verdict();
         (verdict.foreign.count, verdict.remarks)

@@ -45,6 +45,8 @@ pub(crate) enum Oddity {
 pub(crate) struct Seen {
     /// Mail data of accepted messages, transparency removed.
     pub(crate) messages: Vec<Vec<u8>>,
+    /// MAIL as it was said, of each accepted message.
+    pub(crate) mail: Vec<String>,
     /// Forward-paths as they stood in RCPT.
     pub(crate) recipients: Vec<String>,
     /// Forward-paths that were refused, as they stood in RCPT.
@@ -80,7 +82,7 @@ impl Server {
                     seen.clients.extend(stream.peer_addr().map(|address| address.ip()));
                 }
                 let seen = Arc::clone(&seen);
-                thread::spawn(move || Session { stream, oddity, seen, begun: 0 }.run());
+                thread::spawn(move || Session { stream, oddity, seen, begun: 0, mail: String::new() }.run());
                 if oddity == Oddity::GoesAway {
                     break;
                 }
@@ -96,6 +98,8 @@ struct Session {
     seen: Arc<Mutex<Seen>>,
     /// Messages begun.
     begun: usize,
+    /// The last MAIL.
+    mail: String,
 }
 
 impl Session {
@@ -119,6 +123,7 @@ impl Session {
                 "EHLO" => self.reply("250-mx.test\r\n250-PIPELINING\r\n250 8BITMIME")?,
                 "MAIL" => {
                     self.begun += 1;
+                    self.mail = line.trim_end().to_owned();
                     self.reply("250 2.1.0 ok")?;
                 }
                 "RCPT" if self.oddity == Oddity::RefusesSome && self.begun.is_multiple_of(3) => {
@@ -179,7 +184,11 @@ impl Session {
             Oddity::Silent => return Some(()),
             _ => {}
         }
-        self.seen.lock().expect("lock").messages.push(mail_data);
+        {
+            let mut seen = self.seen.lock().expect("lock");
+            seen.messages.push(mail_data);
+            seen.mail.push(self.mail.clone());
+        }
         match self.oddity {
             Oddity::RefusesAndKeeps if self.begun.is_multiple_of(3) => self.reply("552 5.2.2 no room"),
             Oddity::RefusesAndKeeps if self.begun.is_multiple_of(5) => self.reply("451 4.3.0 later"),
