@@ -232,7 +232,7 @@ pub fn check_spf(input: &[u8]) {
             Kind::A => Answer::Records(Records::A(vec![Ipv4Addr::new(192, 0, 2, (sum % 4) as u8)])),
             Kind::Mx => Answer::Records(Records::Mx(vec![(0, Some(question.name.clone()))])),
             Kind::Ptr => Answer::Records(Records::Ptr(Name::new(b"mx.example.test").into_iter().collect())),
-            Kind::Aaaa => Answer::NoRecords,
+            Kind::Aaaa | Kind::Tlsa => Answer::NoRecords,
         }
     };
     let sender = spf::Sender {

@@ -1,3 +1,5 @@
+mod cases;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;

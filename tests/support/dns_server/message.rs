@@ -109,10 +109,15 @@ pub fn name(text: &str) -> Vec<u8> {
 
 /// The data of a TXT record: strings of at most 255 octets.
 pub fn text(text: &[u8]) -> Vec<u8> {
+    text_of(&text.chunks(255).collect::<Vec<_>>())
+}
+
+/// The data of a TXT record of these strings; one that is empty where there is none.
+pub fn text_of(strings: &[&[u8]]) -> Vec<u8> {
     let mut octets = Vec::new();
-    for string in text.chunks(255) {
+    for string in strings {
         octets.push(u8::try_from(string.len()).expect("at most 255"));
-        octets.extend(string);
+        octets.extend_from_slice(string);
     }
     if octets.is_empty() {
         octets.push(0);

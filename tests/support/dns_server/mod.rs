@@ -26,6 +26,8 @@ pub enum Behaviour {
     Refused,
     /// Not at all.
     Silent,
+    /// As the zone says for kinds of which it has records, else not at all.
+    SilentElse,
     /// As the zone says, after this time.
     Late(Duration),
     /// Over UDP cut off, over TCP as the zone says.
@@ -108,6 +110,12 @@ impl DnsServer {
         self
     }
 
+    /// Makes a name without records, unless others say more of it.
+    pub fn exists(&self, name: &str) -> &Self {
+        self.zone().records.entry(key(name)).or_default();
+        self
+    }
+
     /// Adds addresses of a name.
     pub fn address_of(&self, name: &str, address: &str) -> &Self {
         match address.parse().expect("an address") {
@@ -122,12 +130,9 @@ impl DnsServer {
     }
 
     /// Adds a text of these strings, each of at most 255 octets.
-    pub fn txt_strings(&self, name: &str, strings: &[&str]) -> &Self {
-        self.add(
-            name,
-            message::TXT,
-            strings.iter().flat_map(|string| message::text(string.as_bytes())).collect(),
-        )
+    pub fn txt_strings(&self, name: &str, strings: &[impl AsRef<[u8]>]) -> &Self {
+        let strings: Vec<&[u8]> = strings.iter().map(AsRef::as_ref).collect();
+        self.add(name, message::TXT, message::text_of(&strings))
     }
 
     /// Adds a mail exchanger; `.` for "takes no mail".
@@ -138,7 +143,12 @@ impl DnsServer {
     /// Adds a name of an address.
     pub fn ptr(&self, address: &str, name: &str) -> &Self {
         let reversed = ringmx::dns::Name::reverse(address.parse().expect("an address"));
-        self.add(&reversed.to_string(), message::PTR, message::name(name))
+        self.ptr_of(&reversed.to_string(), name)
+    }
+
+    /// The same, by the name that stands for the address.
+    pub fn ptr_of(&self, reversed: &str, name: &str) -> &Self {
+        self.add(reversed, message::PTR, message::name(name))
     }
 
     /// Adds what a server's certificate is: usage, selector, matching and data.
@@ -184,7 +194,7 @@ impl DnsServer {
     }
 
     fn add(&self, name: &str, kind: u16, data: Vec<u8>) -> &Self {
-        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        let name = key(name);
         let record = Record { name: name.clone(), kind, seconds: 0, data };
         self.zone().records.entry(name).or_default().push(record);
         self
@@ -233,10 +243,11 @@ impl Shared {
         };
         let code = |code| Deed::Answer(message::write(&query, code, false, &[], &[]));
         match behaviour {
-            Behaviour::Right => Deed::Answer(whole(false)),
             Behaviour::ServerFailure => code(message::SERVER_FAILURE),
             Behaviour::Refused => code(message::REFUSED),
             Behaviour::Silent => Deed::Nothing,
+            Behaviour::SilentElse if !zone.has(&query) => Deed::Nothing,
+            Behaviour::Right | Behaviour::SilentElse => Deed::Answer(whole(false)),
             Behaviour::Late(time) => Deed::AnswerLate(whole(false), time),
             Behaviour::Truncated => Deed::Answer(whole(is_udp)),
             Behaviour::WrongId => {
@@ -254,6 +265,10 @@ impl Shared {
 }
 
 impl Zone {
+    fn has(&self, query: &Query) -> bool {
+        self.records.get(&query.name).is_some_and(|all| all.iter().any(|one| one.kind == query.kind))
+    }
+
     fn answer(&self, query: &Query, is_udp: bool, truncated: bool) -> Vec<u8> {
         if truncated {
             return message::write(query, message::NO_ERROR, true, &[], &[]);
@@ -267,7 +282,7 @@ impl Zone {
                 records.iter().find(|record| record.kind == message::CNAME && query.kind != message::CNAME);
             let Some(cname) = cname else { break };
             answers.push(cname.clone());
-            name = text_of(&cname.data);
+            name = key(&text_of(&cname.data));
         }
         for record in &mut answers {
             record.seconds = self.seconds;
@@ -284,6 +299,11 @@ impl Zone {
         }
         octets
     }
+}
+
+/// A name as the zone has it.
+fn key(name: &str) -> String {
+    name.trim_end_matches('.').to_ascii_lowercase()
 }
 
 /// The text of a name on the wire without pointers.
