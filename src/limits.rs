@@ -232,6 +232,16 @@ pub const MAP_LATE_MAX: usize = 1024;
 /// for a recipient, RCPT is answered `451` then; any other ends the session with 421.
 pub const INQUIRY_WAIT_MAX: Duration = Duration::from_secs(30);
 
+/// Octets that the check of one message holds and that are not counted: a usual one has two signatures.
+pub const CHECK_BYTES_FREE: usize = 3 * 1024;
+
+/// Octets that the checks of messages of one shard may hold beyond [`CHECK_BYTES_FREE`] each; past it a
+/// message with more signatures gets `451 4.3.2`.
+pub const CHECKS_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Octets that keys of signatures which one shard has read take in memory.
+pub const KEYS_BYTES_MAX: usize = 1024 * 1024;
+
 /// Octets that the envelopes of one shard may take beyond [`ENVELOPE_BYTES_FREE`] each; past it further
 /// recipients get `452 4.5.3`.
 pub const ENVELOPES_BYTES_MAX: usize = 32 * 1024 * 1024;

@@ -28,6 +28,10 @@ class Receiver:
 
     name = ""
     disk = False
+    # Whether it checks who vouches for mail; then its load is signed.
+    authenticates = False
+    # How long the load goes on before the run that counts, until all its processes are there.
+    warm_up_seconds = 1
 
     def __init__(self, repository, folder, disk_folder):
         self.repository, self.folder, self.disk_folder = repository, folder, disk_folder
@@ -66,9 +70,17 @@ class Receiver:
         """The process all others of this receiver descend from."""
         return self.process.pid
 
+    def roots(self):
+        """All processes that are started for it; the others descend from them."""
+        return {self.root()}
+
+    def headers(self):
+        """Header sections of some messages that it has stored; none where nothing is to be seen."""
+        return []
+
     def cpu_seconds(self):
         """User and system time of its processes and of the children they have waited for."""
-        total, parents = 0, {}
+        total, parents, roots = 0, {}, self.roots()
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 try:
@@ -78,9 +90,9 @@ class Receiver:
                 parents[int(entry.name)] = (int(fields[1]), sum(map(int, fields[11:15])))
         for process, (_, ticks) in parents.items():
             ancestor = process
-            while ancestor in parents and ancestor != self.root():
+            while ancestor in parents and ancestor not in roots:
                 ancestor = parents[ancestor][0]
-            if ancestor == self.root():
+            if ancestor in roots:
                 total += ticks
         return total / TICKS
 
@@ -103,6 +115,7 @@ class Receiver:
 
 class Ringmx(Receiver):
     sink = ""
+    more_config = ""
 
     def version(self):
         return version_of([self.binary(), "--version"], r"\d[\d.]*")
@@ -119,7 +132,7 @@ class Ringmx(Receiver):
         config.write_text(
             f'hostname = "mx.example.test"\n[[listener]]\naddress = "127.0.0.1:{port}"\n'
             f'[shards]\ncpus = [{RECEIVER_CORE}]\n[log]\nsessions = false\nmessages = false\n'
-            f'[[sink]]\nkind = "{self.sink}"\n{path}'
+            f'[[sink]]\nkind = "{self.sink}"\n{path}{self.more_config}'
         )
         return [self.binary(), "serve", "--config", str(config)]
 
@@ -181,6 +194,8 @@ class Postfix(Receiver):
     """Every message is put on hold: it is stored, and nothing is done with it."""
 
     name, disk = "Postfix (HOLD)", True
+    # What is asked before a message is put on hold, and lines more of main.cf and master.cf.
+    restrictions = more_main = more_master = ""
 
     def missing(self):
         return None if shutil.which("postfix") else "Postfix is not installed"
@@ -201,7 +216,7 @@ class Postfix(Receiver):
         service = re.compile(r"^(\S+\s+(?:inet|unix|unix-dgram|fifo|pass)\s+\S+\s+\S+\s+)\S+(.*)$")
         smtp = re.compile(r"^smtp(\s+inet)")
         lines = [service.sub(r"\1n\2", smtp.sub(rf"127.0.0.1:{port}\1", line)) for line in lines]
-        (self.config / "master.cf").write_text("\n".join(lines) + "\n")
+        (self.config / "master.cf").write_text("\n".join(lines) + "\n" + self.more_master)
         (self.config / "main.cf").write_text(f"""compatibility_level = 3.6
 queue_directory = {self.queue}
 data_directory = {data}
@@ -216,11 +231,11 @@ inet_protocols = ipv4
 local_recipient_maps =
 mynetworks = 127.0.0.0/8
 smtpd_relay_restrictions = permit_mynetworks, reject
-smtpd_recipient_restrictions = check_client_access static:HOLD, permit
+smtpd_recipient_restrictions = {self.restrictions}check_client_access static:HOLD, permit
 smtpd_client_connection_count_limit = 0
 default_process_limit = 100
 maillog_file = /dev/stdout
-""")
+{self.more_main}""")
         command = ["taskset", "-c", RECEIVER_CORE, "postfix", "-c", str(self.config), "start"]
         subprocess.run(command, capture_output=True, check=True, timeout=60)
 

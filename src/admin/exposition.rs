@@ -351,6 +351,14 @@ metrics! {
         };
     "dns_answer_duration_seconds" Histogram [] "How long answers took to come home to their shard, those that its lookup thread knew among them.",
         |s, to| to.spread(s, None, &PHASES, |shard| &shard.dns_duration);
+    "authentication_results_total" Counter ["method" "result"] "What was found of who vouches for messages: SPF and DMARC of each message, DKIM of each signature; `applied` is what became of messages. None without [auth].",
+        |s, to| for (method, result, count) in s.total.authentication.all() {
+            to.add(&[("method", &method), ("result", &result)], count);
+        };
+    "authentication_wait_seconds" Histogram [] "How long complete messages waited for answers of the DNS, before they went to the sink.",
+        |s, to| to.spread(s, None, &PHASES, |shard| &shard.authentication.wait);
+    "forged_results_total" Counter [] "Authentication-Results fields that claimed to be ours and were removed; neighbours count as one.",
+        |s, to| to.add(&[], s.total.forged_results);
     "dns_questions_out" Gauge ["shard"] "Questions that are out now.",
         |s, to| to.each_shard(s, |shard| shard.dns_questions_out);
     "dns_answer_bytes" Gauge ["shard"] "Octets of answers that the shard keeps.",

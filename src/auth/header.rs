@@ -71,6 +71,11 @@ impl<'a> Header<'a> {
         self.octets.get(field.name.clone()).unwrap_or_default()
     }
 
+    /// What stands before the value: name and colon, with blanks.
+    pub fn before_value(&self, field: &Field) -> &'a [u8] {
+        self.octets.get(field.whole.start..field.value.start).unwrap_or_default()
+    }
+
     /// What stands after the colon, folded as it is, without the last CRLF.
     pub fn value(&self, field: &Field) -> &'a [u8] {
         self.octets.get(field.value.clone()).unwrap_or_default()

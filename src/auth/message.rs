@@ -8,6 +8,7 @@
 //!
 //! Nothing of the mail data is kept but hashes and what the header section says of its author and signatures.
 
+use super::arc::{self, Chain};
 use super::author::Author;
 use super::dkim::bodies::Bodies;
 use super::dkim::check::{self as dkim, DkimResult, Signatures};
@@ -28,6 +29,8 @@ pub struct Found {
     pub spf_path: Option<spf::Outcome>,
     /// Signatures.
     pub dkim: Option<Vec<dkim::Found>>,
+    /// The seals of those who passed it on.
+    pub arc: Option<arc::Outcome>,
     /// Who wrote it.
     pub author: Option<Author>,
     /// DMARC of the author's domain.
@@ -73,6 +76,7 @@ pub struct MessageCheck {
     end_seen: usize,
     bodies: Bodies,
     signatures: Signatures,
+    chain: Chain,
     found: Found,
 }
 
@@ -88,6 +92,7 @@ impl MessageCheck {
             end_seen: 2,
             bodies: Bodies::default(),
             signatures: Signatures::default(),
+            chain: Chain::default(),
             found: Found::default(),
         }
     }
@@ -142,8 +147,19 @@ impl MessageCheck {
             self.signatures = Signatures::of(header, author.domain(), now);
             self.signatures.want(&mut self.bodies);
         }
+        if rules.asks_sealers() {
+            self.chain = Chain::of(header, now);
+            self.chain.want(&mut self.bodies);
+        }
         self.found.has_list_id = header.named("List-Id").next().is_some();
         self.found.author = Some(author);
+    }
+
+    /// About how many octets it takes in memory, before answers are there. What those add is bounded.
+    pub fn bytes(&self) -> usize {
+        let author = self.found.author.iter().flat_map(|author| &author.domains);
+        let author: usize = author.map(|domain| size_of::<Name>() + domain.octets().len()).sum();
+        size_of::<Self>() + self.signatures.bytes() + self.chain.bytes() + author
     }
 
     /// The body goes on.
@@ -161,6 +177,7 @@ impl MessageCheck {
     pub fn ask_ahead(&mut self, sender: &Sender<'_>, rules: &AuthRules, asking: &mut Asking<'_>) {
         self.judge_spf(sender, rules, asking);
         self.signatures.ask_ahead(asking);
+        self.chain.ask_ahead(asking);
         if let Some(author) = self.found.author.as_ref().and_then(Author::domain)
             && rules.dmarc != DmarcUse::Off
         {
@@ -181,6 +198,10 @@ impl MessageCheck {
         if rules.dkim && self.found.dkim.is_none() {
             self.found.dkim = self.signatures.check(&self.bodies, asking, keys);
         }
+        if rules.asks_sealers() && self.found.arc.is_none() {
+            self.found.arc = self.chain.check(&self.bodies, asking, keys);
+        }
+        let knows_arc = !rules.asks_sealers() || self.found.arc.is_some();
         let knows_dkim = !rules.dkim || self.found.dkim.is_some();
         if rules.dmarc != DmarcUse::Off && self.found.dmarc.is_none() {
             let outcome = self.judge_dmarc(sender, asking);
@@ -189,7 +210,7 @@ impl MessageCheck {
         }
         let author = self.found.author.as_ref().and_then(Author::domain);
         let knows_dmarc = rules.dmarc == DmarcUse::Off || self.found.dmarc.is_some() || author.is_none();
-        (knows_spf && knows_dkim && knows_dmarc).then_some(&self.found)
+        (knows_spf && knows_dkim && knows_arc && knows_dmarc).then_some(&self.found)
     }
 
     /// What was found so far.

@@ -2,9 +2,15 @@
 //!
 //! Nothing here sees a socket, file, thread, log or clock; time is an argument.
 
+#[cfg(feature = "server")]
+pub mod arc;
 pub mod author;
+#[cfg(all(test, feature = "server"))]
+mod cases;
 pub mod dkim;
 pub mod dmarc;
+#[cfg(all(any(test, fuzzing), feature = "server"))]
+pub mod fuzzing;
 pub mod header;
 pub mod lenient;
 #[cfg(feature = "server")]

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use super::arc;
 use super::author::Author;
 use super::dkim::check::Found as Signature;
 use super::dmarc;
@@ -44,6 +45,10 @@ pub fn field(
         && dkim.is_empty()
     {
         told.push(plain("dkim", "none", Vec::new()));
+    }
+    if let Some(outcome) = &found.arc {
+        let comment = outcome.problem.as_ref().map(ToString::to_string);
+        told.push(MethodResult { comment, ..plain("arc", outcome.result.word(), Vec::new()) });
     }
     if let (Some(outcome), Some(author)) = (&found.dmarc, author) {
         let comment = outcome
@@ -106,7 +111,9 @@ pub fn members(sender: &Sender<'_>, found: &Found, verdict: Verdict, text: &mut 
         text.push_str(if index > 0 { "," } else { "" });
         dkim_object(signature, text);
     }
-    text.push_str("],\"arc\":{\"result\":\"none\",\"sealers\":[]},\"from\":{\"domains\":[");
+    text.push_str("],\"arc\":");
+    arc_object(found.arc.as_ref(), text);
+    text.push_str(",\"from\":{\"domains\":[");
     let author = found.author.as_ref();
     for (index, domain) in author.iter().flat_map(|author| &author.domains).enumerate() {
         text.push_str(if index > 0 { "," } else { "" });
@@ -166,6 +173,18 @@ fn dkim_object(found: &Signature, text: &mut String) {
     }
     text.push_str(",\"problem\":");
     sentence(found.problem, text);
+    text.push('}');
+}
+
+fn arc_object(outcome: Option<&arc::Outcome>, text: &mut String) {
+    let result = outcome.map_or("none", |outcome| outcome.result.word());
+    push(text, format_args!("{{\"result\":\"{result}\",\"sealers\":["));
+    for (index, sealer) in outcome.iter().flat_map(|outcome| &outcome.sealers).enumerate() {
+        text.push_str(if index > 0 { "," } else { "" });
+        name(Some(sealer), text);
+    }
+    text.push_str("],\"problem\":");
+    sentence(outcome.and_then(|outcome| outcome.problem.as_ref()), text);
     text.push('}');
 }
 

@@ -76,9 +76,7 @@ fn pvalue(value: &[u8]) -> Option<Vec<u8>> {
     if value.iter().any(u8::is_ascii_control) {
         return None;
     }
-    // RFC 2045 §5.1; an @ may stand in a pvalue, and a colon would make an IPv6 address something else.
-    let is_plain = |octet: &u8| octet.is_ascii_alphanumeric() || b"!#$%&*+-._^|~@".contains(octet);
-    if value.iter().all(is_plain) && memchr::memchr_iter(b'@', value).count() <= 1 {
+    if is_plain(value) {
         return Some(value.to_vec());
     }
     let mut quoted = b"\"".to_vec();
@@ -90,6 +88,23 @@ fn pvalue(value: &[u8]) -> Option<Vec<u8>> {
     }
     quoted.push(b'"');
     Some(quoted)
+}
+
+/// Whether a value needs no quotes: a token of RFC 2045 §5.1, or a mailbox, without what some readers take
+/// for something else.
+fn is_plain(value: &[u8]) -> bool {
+    let is_token = |text: &[u8]| {
+        !text.is_empty()
+            && text.iter().all(|octet| octet.is_ascii_alphanumeric() || b"!#$%&*+-._^|~".contains(octet))
+    };
+    let is_dotted = |text: &[u8]| text.split(|octet| *octet == b'.').all(is_token);
+    match memchr::memchr(b'@', value) {
+        None => is_token(value),
+        Some(at) => {
+            let (local_part, domain) = (value.get(..at).unwrap_or_default(), value.get(at + 1..));
+            (local_part.is_empty() || is_dotted(local_part)) && domain.is_some_and(is_dotted)
+        }
+    }
 }
 
 /// Appends a text, on a new line wherever the line would become too long.
@@ -178,6 +193,11 @@ mod tests {
             (b"(a)", Some("\"(a)\"")),
             (b"2001:db8::1", Some("\"2001:db8::1\"")),
             (b"a@b@c", Some("\"a@b@c\"")),
+            (b"@", Some("\"@\"")),
+            (b"a@", Some("\"a@\"")),
+            (b"@x.test", Some("@x.test")),
+            (b"a..b@x.test", Some("\"a..b@x.test\"")),
+            (b"a@x..test", Some("\"a@x..test\"")),
             (b"o'neil@x.test", Some("\"o'neil@x.test\"")),
             ("\u{e9}@x.test".as_bytes(), Some("\"\u{e9}@x.test\"")),
             (b"a\r\nX-Forged: y", None),

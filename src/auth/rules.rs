@@ -58,7 +58,14 @@ impl AuthRules {
     /// says so.
     #[must_use]
     pub fn for_trusted(&self) -> Self {
-        Self { spf: SpfUse::Off, dkim: false, dmarc: DmarcUse::Off, from_refuses: false, ..self.clone() }
+        Self {
+            spf: SpfUse::Off,
+            dkim: false,
+            dmarc: DmarcUse::Off,
+            from_refuses: false,
+            arc_trusted: Vec::new(),
+            ..self.clone()
+        }
     }
 
     /// Whether fields of this client stay that claim to be ours.
@@ -83,6 +90,11 @@ impl AuthRules {
 
     /// Whether anything is asked of the DNS.
     pub fn ask_dns(&self) -> bool {
-        self.spf != SpfUse::Off || self.dkim || self.dmarc != DmarcUse::Off
+        self.spf != SpfUse::Off || self.dkim || self.dmarc != DmarcUse::Off || self.asks_sealers()
+    }
+
+    /// Whether ARC seals are looked at.
+    pub fn asks_sealers(&self) -> bool {
+        !self.arc_trusted.is_empty()
     }
 }

@@ -1,5 +1,6 @@
 //! What becomes of a message by what was found: it goes on, with or without a mark, or is refused.
 
+use super::arc::ArcResult;
 use super::dmarc::{DmarcResult, Policy};
 use super::message::Found;
 use super::rules::{AuthRules, DmarcUse};
@@ -67,6 +68,8 @@ pub enum Refusal {
 pub enum Because {
     /// Nothing but the policy speaks against it (RFC 9989 §7.4).
     NothingElse,
+    /// Somebody passed it on whose word counts here, and who says that it was good when it came to him.
+    TrustedForwarder,
     /// It came by a mailing list, through a client that has proved good.
     MailingList,
     /// The rules of this site only mark.
@@ -78,6 +81,7 @@ impl Because {
     pub const fn word(self) -> &'static str {
         match self {
             Self::NothingElse => "no_other_reason",
+            Self::TrustedForwarder => "trusted_forwarder",
             Self::MailingList => "mailing_list",
             Self::LocalPolicy => "local_policy",
         }
@@ -127,6 +131,9 @@ pub fn decide(found: &Found, rules: &AuthRules, circumstances: Circumstances) ->
         (Policy::None, _) | (_, DmarcUse::Off) => Verdict::default(),
         (Policy::Quarantine, _) => quarantine(None),
         (Policy::Reject, DmarcUse::Mark) => quarantine(Some(Because::LocalPolicy)),
+        (Policy::Reject, DmarcUse::WithReason | DmarcUse::Always) if is_sealed(found, rules) => {
+            quarantine(Some(Because::TrustedForwarder))
+        }
         (Policy::Reject, DmarcUse::Always) => Verdict::refuse(Refusal::Dmarc),
         (Policy::Reject, DmarcUse::WithReason) if circumstances.is_proven && found.has_list_id => {
             quarantine(Some(Because::MailingList))
@@ -136,6 +143,12 @@ pub fn decide(found: &Found, rules: &AuthRules, circumstances: Circumstances) ->
         }
         (Policy::Reject, DmarcUse::WithReason) => quarantine(Some(Because::NothingElse)),
     }
+}
+
+/// Whether the last who passed a message on is trusted, and it is as he had it.
+fn is_sealed(found: &Found, rules: &AuthRules) -> bool {
+    let Some(arc) = found.arc.as_ref().filter(|arc| arc.result == ArcResult::Pass) else { return false };
+    arc.sealers.first().is_some_and(|sealer| rules.arc_trusted.contains(sealer))
 }
 
 /// Whether something besides the policy speaks against a message. That its client is not known is nothing.

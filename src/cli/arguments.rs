@@ -59,8 +59,9 @@ pub enum Command {
         json: bool,
     },
     /// Say what limits this machine as a receiver, worst first, and what cures it. Changes nothing; measures
-    /// the sink's disk for about a second with a temporary file. Without a file it looks at what `serve` does
-    /// without one.
+    /// the sink's disk for about a second with a temporary file. Where mail comes from other machines it asks
+    /// the DNS, too, for some seconds at most: whether host name, MX, SPF, DMARC and TLSA fit. Without a file
+    /// it looks at what `serve` does without one.
     Doctor {
         /// What the machine is for.
         #[command(flatten)]

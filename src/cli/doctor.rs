@@ -23,8 +23,11 @@ pub fn doctor(file: Option<&Path>, script: bool) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let host = Host::read(&Tree::machine(), &config).tried_out(&config);
-    let findings = doctor::examine(&host, &config);
+    let tree = Tree::machine();
+    let host = Host::read(&tree, &config).tried_out(&config);
+    let mut findings = doctor::examine(&host, &config);
+    findings.extend(doctor::examine_dns(&tree, &config));
+    doctor::sort(&mut findings);
     let subject = summary(&config);
     let text = if script { doctor::script(&subject, &findings) } else { doctor::text(&subject, &findings) };
     let printed = print(&text);

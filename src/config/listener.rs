@@ -66,7 +66,7 @@ impl Listener {
 
 impl Listener {
     /// Whether mail from other machines comes here, directly or through fronts.
-    pub(super) fn is_reached_by_others(&self) -> bool {
+    pub fn is_reached_by_others(&self) -> bool {
         is_reached_by_others(self.address, &self.gate)
     }
 }

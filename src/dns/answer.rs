@@ -30,6 +30,21 @@ pub enum Records {
     Ptr(Vec<Name>),
     /// Texts, each put together of its strings.
     Txt(Vec<Box<[u8]>>),
+    /// Keys and certificates of a server.
+    Tlsa(Vec<Tlsa>),
+}
+
+/// What a domain says of the certificate of a server (RFC 6698 §2.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tlsa {
+    /// Which certificate of the chain: 3 for the server's own, 2 for one that signed it.
+    pub usage: u8,
+    /// What of it: 0 for all of it, 1 for its key.
+    pub selector: u8,
+    /// How that is written: 0 as it is, 1 by SHA-256, 2 by SHA-512.
+    pub matching: u8,
+    /// That, so written.
+    pub data: Box<[u8]>,
 }
 
 /// Why it could not be found out.
@@ -60,6 +75,9 @@ impl Answer {
             }
             Self::Records(Records::Txt(texts)) => {
                 size_of_val(&**texts) + texts.iter().map(|text| text.len()).sum::<usize>()
+            }
+            Self::Records(Records::Tlsa(records)) => {
+                size_of_val(&**records) + records.iter().map(|record| record.data.len()).sum::<usize>()
             }
             Self::NoRecords | Self::NoName | Self::Failed(_) => 0,
         };

@@ -56,18 +56,36 @@ pub(crate) mod tests {
             self
         }
 
+        /// What it has; `NoName` where that is nothing.
+        pub(crate) fn answer(&self, question: &Question) -> Arc<Answer> {
+            self.0.get(question).cloned().unwrap_or_else(|| Arc::new(Answer::NoName))
+        }
+
         /// The result of a check, once all that it asks is answered: with `NoName` where the zone has
         /// nothing. Answers come one at a time, the last asked first, and the check is run for each.
-        pub(crate) fn run<T>(&self, mut check: impl FnMut(&mut Asking<'_>) -> T) -> (T, usize) {
+        pub(crate) fn run<T>(&self, check: impl FnMut(&mut Asking<'_>) -> T) -> (T, usize) {
+            self.run_in_order(|count| count - 1, check)
+        }
+
+        /// The same, where `next` picks which of so many questions is answered.
+        pub(crate) fn run_in_order<T>(
+            &self,
+            mut next: impl FnMut(usize) -> usize,
+            mut check: impl FnMut(&mut Asking<'_>) -> T,
+        ) -> (T, usize) {
             let (mut known, mut asked) = (HashMap::<Question, Arc<Answer>>::new(), 0);
             loop {
                 let mut look = |question: &Question| known.get(question).cloned();
                 let mut asking = Asking::new(&mut look);
                 let result = check(&mut asking);
-                let Some(question) = asking.missing().pop() else { return (result, asked) };
+                let mut missing = asking.missing();
+                if missing.is_empty() {
+                    return (result, asked);
+                }
+                let question = missing.remove(next(missing.len()));
                 asked += 1;
                 assert!(asked < 1000, "a check that asks without an end");
-                let answer = self.0.get(&question).cloned().unwrap_or_else(|| Arc::new(Answer::NoName));
+                let answer = self.answer(&question);
                 known.insert(question, answer);
             }
         }

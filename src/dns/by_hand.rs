@@ -75,7 +75,11 @@ impl ByHand {
                 return self.end(check);
             }
             // What cannot be asked has failed already: the check goes on with that.
-            if missing.into_iter().fold(true, |waits, question| self.ask(question) && waits) {
+            let mut waits = true;
+            for question in missing {
+                waits &= self.ask(question);
+            }
+            if waits {
                 let answered = &self.answered;
                 self.consumer.sleep(Some(left), || answered.is_empty());
             }
@@ -101,12 +105,11 @@ impl ByHand {
             return true;
         }
         let asked = Asked { shard: 0, question: question.clone() };
-        match self.ask.as_ref().map(|ask| ask.send_and_ring(asked)) {
-            Some(Ok(())) => self.out.insert(question),
-            Some(Err(_)) | None => {
-                self.known.insert(question, Arc::new(Answer::Failed(Failure::Overload)));
-                false
-            }
+        if let Some(Ok(())) = self.ask.as_ref().map(|ask| ask.send_and_ring(asked)) {
+            self.out.insert(question)
+        } else {
+            self.known.insert(question, Arc::new(Answer::Failed(Failure::Overload)));
+            false
         }
     }
 }

@@ -27,7 +27,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::task::LocalSet;
 
 use super::DNS_PORT;
-use super::answer::{Answer, Failure, Records};
+use super::answer::{Answer, Failure, Records, Tlsa};
 use super::name::Name;
 use super::question::{Kind, Question};
 use super::table::{ANSWER_WAIT_MAX, Answers, Look, QUESTIONS_OUT_MAX, Waiter};
@@ -235,6 +235,7 @@ fn record_type(kind: Kind) -> RecordType {
         Kind::Mx => RecordType::MX,
         Kind::Ptr => RecordType::PTR,
         Kind::Txt => RecordType::TXT,
+        Kind::Tlsa => RecordType::TLSA,
     }
 }
 
@@ -291,6 +292,18 @@ fn read(kind: Kind, lookup: &Lookup) -> (Answer, Duration) {
             };
             Records::Txt(data().filter_map(text).take(RECORDS_MAX).collect())
         }
+        Kind::Tlsa => {
+            let record = |data: &RData| {
+                let RData::TLSA(record) = data else { return None };
+                Some(Tlsa {
+                    usage: record.cert_usage.into(),
+                    selector: record.selector.into(),
+                    matching: record.matching.into(),
+                    data: record.cert_data.as_slice().into(),
+                })
+            };
+            Records::Tlsa(data().filter_map(record).take(RECORDS_MAX).collect())
+        }
     };
     let is_empty = match &records {
         Records::A(records) => records.is_empty(),
@@ -298,6 +311,7 @@ fn read(kind: Kind, lookup: &Lookup) -> (Answer, Duration) {
         Records::Mx(records) => records.is_empty(),
         Records::Ptr(records) => records.is_empty(),
         Records::Txt(records) => records.is_empty(),
+        Records::Tlsa(records) => records.is_empty(),
     };
     (if is_empty { Answer::NoRecords } else { Answer::Records(records) }, lifetime)
 }

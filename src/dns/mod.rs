@@ -11,13 +11,15 @@ pub mod by_hand;
 #[cfg(feature = "server")]
 pub mod lookup;
 pub mod name;
+#[cfg(feature = "server")]
+pub mod probe;
 pub mod question;
 pub mod table;
 
 /// The port that a name server has where none is named (RFC 1035 §4.2).
 pub const DNS_PORT: u16 = 53;
 
-pub use self::answer::{Answer, Failure, Records};
+pub use self::answer::{Answer, Failure, Records, Tlsa};
 pub use self::asking::Asking;
 pub use self::name::Name;
 pub use self::question::{Kind, Question};

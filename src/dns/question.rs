@@ -17,6 +17,8 @@ pub enum Kind {
     Ptr,
     /// Texts.
     Txt,
+    /// Keys and certificates of a server.
+    Tlsa,
 }
 
 /// A question.
@@ -43,6 +45,7 @@ impl fmt::Display for Question {
             Kind::Mx => "MX",
             Kind::Ptr => "PTR",
             Kind::Txt => "TXT",
+            Kind::Tlsa => "TLSA",
         };
         write!(f, "{kind} {}", self.name)
     }

@@ -3,9 +3,10 @@
 /// How bad a finding is; the worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// The receiver cannot start, breaks its promise, or fails before a configured bound is reached.
+    /// The receiver cannot start, breaks its promise, fails before a configured bound is reached, or is not
+    /// delivered to.
     Fails,
-    /// It costs throughput, or fails in a burst.
+    /// It costs throughput, or fails in a burst or for some.
     Limits,
     /// It could be better, or may be meant.
     Hint,

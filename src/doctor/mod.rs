@@ -1,6 +1,8 @@
 //! What limits this machine as a receiver: facts of the host and the configuration in, findings out, worst
 //! first.
 //!
+//! Beside that, what the DNS says of this server: `dns/`.
+//!
 //! [`Host`] holds what was read from /proc and /sys and measured on the sink's disk. A check is a small pure
 //! function over it and the configuration, and a row in the table `CHECKS`. Nothing here changes anything;
 //! the cures are texts.
@@ -8,6 +10,7 @@
 mod cgroup;
 mod checks;
 mod cpus;
+mod dns;
 mod finding;
 mod host;
 mod interrupts;
@@ -18,6 +21,7 @@ mod tree;
 
 pub use self::cgroup::Cgroup;
 pub use self::cpus::Cpus;
+pub use self::dns::examine_dns;
 pub use self::finding::{Finding, Severity};
 pub use self::host::Host;
 pub use self::interrupts::Interrupt;
@@ -66,8 +70,13 @@ const CHECKS: &[(&str, Check)] = &[
 pub fn examine(host: &Host, config: &Config) -> Vec<(&'static str, Finding)> {
     let found = |(name, check): &(&'static str, Check)| check(host, config).map(|finding| (*name, finding));
     let mut findings: Vec<_> = CHECKS.iter().filter_map(found).collect();
-    findings.sort_by_key(|(_, finding)| finding.severity);
+    sort(&mut findings);
     findings
+}
+
+/// Sorts findings of several looks, worst first.
+pub fn sort(findings: &mut [(&str, Finding)]) {
+    findings.sort_by_key(|(_, finding)| finding.severity);
 }
 
 /// The most memory that this configuration can use on this machine. It tries and measures nothing.

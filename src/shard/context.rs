@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::answers::{Answers, Checked};
+use super::checks_budget::ChecksBudget;
 use super::clients::Clients;
 use super::delivery::Delivery;
 use super::front_line::news_text;
@@ -97,6 +98,8 @@ pub struct Turn {
     spare_replies: Vec<Vec<u8>>,
     /// The names of its sessions.
     pub(super) session_ids: SessionIds,
+    /// What the checks of messages under way hold.
+    pub(super) checks: ChecksBudget,
     /// Keys of signatures that were used lately.
     pub(super) keys: Keys,
     /// The header section that is read.
@@ -118,6 +121,7 @@ impl Turn {
             supplies: Supplies::within(&EnvelopeBudget::new(ENVELOPES_BYTES_MAX)),
             spare_replies: Vec::new(),
             session_ids: SessionIds::default(),
+            checks: ChecksBudget::default(),
             keys: Keys::default(),
             header: Vec::new(),
         }

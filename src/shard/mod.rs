@@ -8,6 +8,7 @@
 
 pub mod affinity;
 pub mod answers;
+mod checks_budget;
 pub mod clients;
 mod connection;
 mod connections;

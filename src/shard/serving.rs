@@ -311,6 +311,7 @@ impl Serving {
         range: Range<usize>,
         context: &mut Context<R>,
     ) {
+        self.begin_to_authenticate(context);
         let Context { pool, turn, .. } = context;
         let octets = match front {
             Octets::Buffer { id, .. } => pool.bytes(*id, range.clone()),
@@ -327,6 +328,7 @@ impl Serving {
 
     /// What the session put together is mail data.
     pub(super) fn keep_run<R: Ring>(&mut self, context: &mut Context<R>) {
+        self.begin_to_authenticate(context);
         let turn = &mut context.turn;
         let looked = self.look(turn.supplies.run.octets(), &mut turn.header, (turn.now, turn.wall_clock));
         self.keep(looked, context, |message, pool, run| message.data.append_copied(pool, run.octets()));

@@ -159,12 +159,17 @@ impl Certificate {
 
     /// Whether it is good for a name, which is given in lower case.
     pub fn is_for(&self, name: &str) -> bool {
-        self.names.iter().any(|own| match own.strip_prefix("*.") {
-            // A wildcard stands for one label (RFC 6125 §6.4.3).
-            Some(parent) => name.split_once('.').is_some_and(|(_, rest)| rest == parent),
-            None => own == name,
-        })
+        are_for(&self.names, name)
     }
+}
+
+/// Whether a certificate with these names is good for a name.
+pub(super) fn are_for(names: &[String], name: &str) -> bool {
+    names.iter().any(|own| match own.strip_prefix("*.") {
+        // A wildcard stands for one label (RFC 6125 §6.4.3).
+        Some(parent) => name.split_once('.').is_some_and(|(_, rest)| rest == parent),
+        None => own == name,
+    })
 }
 
 /// Why a chain and a key are no certificate.

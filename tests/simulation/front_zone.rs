@@ -45,6 +45,7 @@ pub fn part(question: &Question) -> Part {
     match question.kind {
         Kind::Mx => Part::SenderDomain,
         Kind::Txt => Part::Spf,
+        Kind::Tlsa => unreachable!("no check of a client asks for keys of servers"),
         Kind::A | Kind::Aaaa | Kind::Ptr => match name.rsplit_once('.').map_or("", |(rest, _)| rest) {
             rest if rest.ends_with("bad.list") => Part::Bad,
             rest if rest.ends_with("mild.list") => Part::Mild,
@@ -76,6 +77,7 @@ pub fn truth(question: &Question) -> Answer {
             }
             Some(_) | None => Answer::NoName,
         },
+        Kind::Tlsa => Answer::NoName,
     }
 }
 

@@ -105,6 +105,11 @@ impl Random {
         Self(seed)
     }
 
+    /// With this seed.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// A number from 0 to one less than this.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);

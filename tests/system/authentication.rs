@@ -240,7 +240,7 @@ fn explain_says_the_same_as_the_server() {
          \"spf\":{\"helo\":{\"result\":\"pass\",\"domain\":\"mx.x.example\",\"mechanism\":\"a\",\"problem\":null},\
          \"mailfrom\":{\"result\":\"pass\",\"domain\":\"x.example\",\"mechanism\":\"ip4:192.0.2.1\",\"problem\":null}},\
          \"dkim\":[{\"result\":\"pass\",\"domain\":\"x.example\",\"selector\":\"s\",\"algorithm\":\"ed25519-sha256\",\"bits\":256,\"problem\":null}],\
-         \"arc\":{\"result\":\"none\",\"sealers\":[]},\"from\":{\"domains\":[\"x.example\"],\"problem\":null},\
+         \"arc\":{\"result\":\"none\",\"sealers\":[],\"problem\":null},\"from\":{\"domains\":[\"x.example\"],\"problem\":null},\
          \"dmarc\":{\"result\":\"pass\",\"policy_domain\":\"x.example\",\"policy\":\"reject\",\"applied\":\"none\",\"aligned\":[\"spf\",\"dkim\"],\
          \"problem\":null,\"because\":null},\
          \"authentication_results\":\"mx.example.org; spf=pass smtp.mailfrom=a@x.example; spf=pass smtp.helo=mx.x.example; dkim=pass header.d=x.example header.s=s header.a=ed25519-sha256; dmarc=pass (p=reject applied=none) header.from=x.example\",\

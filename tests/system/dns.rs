@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ringmx::dns::{Answer, Failure, Kind, Name, Question, Records};
+use ringmx::dns::{Answer, Failure, Kind, Name, Question, Records, Tlsa};
 use ringmx::handoff::channel::{Consumer, Receiver, Sender};
 use ringmx::handoff::lookup::{Answered, Asked};
 use rustix::process::Signal;
@@ -81,6 +81,7 @@ fn records_of_every_kind_come_home() {
         .address_of("x.test", "2001:db8::1");
     server.mx("x.test", 10, "mx.x.test").mx("null.test", 0, ".").ptr("192.0.2.1", "mx.x.test");
     server.txt("x.test", "v=spf1 -all").txt("x.test", [b'a'; 700]).cname("alias.test", "x.test");
+    server.tlsa("_25._tcp.x.test", [3, 1, 1], &[7; 32]);
     let v4 = |last| std::net::Ipv4Addr::new(192, 0, 2, last);
     let (answer, lifetime) = shards.look(Kind::A, "X.test");
     assert_eq!(answer, Answer::Records(Records::A(vec![v4(1), v4(2)])));
@@ -95,6 +96,8 @@ fn records_of_every_kind_come_home() {
     assert_eq!(shards.look(Kind::Ptr, &pointer).0, Answer::Records(Records::Ptr(vec![name("mx.x.test")])));
     let texts = shards.look(Kind::Txt, "x.test").0;
     assert_eq!(texts.texts().iter().map(|text| text.len()).collect::<Vec<_>>(), [11, 700]);
+    let tlsa = vec![Tlsa { usage: 3, selector: 1, matching: 1, data: [7; 32].into() }];
+    assert_eq!(shards.look(Kind::Tlsa, "_25._tcp.x.test").0, Answer::Records(Records::Tlsa(tlsa)));
     assert_eq!(shards.look(Kind::Mx, "alias.test").0, shards.look(Kind::Mx, "x.test").0);
 }
 

@@ -27,6 +27,7 @@ mod reload;
 mod server;
 mod service_manager;
 mod signed_load;
+mod spf;
 mod spill;
 mod tls;
 mod tls_clients;

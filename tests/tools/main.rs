@@ -5,6 +5,7 @@ mod any_files;
 mod check;
 mod config;
 mod doctor;
+mod doctor_dns;
 mod log;
 mod manual;
 mod metrics;

@@ -37,7 +37,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "doctor",
         &[
-            "dns::lookup",
+            "auth::dmarc",
+            "auth::spf",
+            "dns",
             "memory_sum",
             "resource_limits",
             "ring::locked_memory",
@@ -46,6 +48,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "sink::file_limit",
             "sink::space",
             "sink::volatile",
+            "smtp::settings",
+            "tls::tlsa",
         ],
     ),
     (

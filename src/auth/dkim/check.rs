@@ -7,11 +7,15 @@ use super::bodies::Bodies;
 use super::key;
 use super::keys::Keys;
 use super::signature::{Algorithm, Problem, Signature};
+use super::verify::RSA_BITS_MAX;
 use crate::auth::header::Header;
 use crate::dns::{Answer, Asking, Kind, Name, Question};
 
 /// Signatures of a message that are judged.
 pub const SIGNATURES_MAX: usize = 8;
+
+/// Octets of a signature by the longest key.
+const SIGNATURE_BYTES_MAX: usize = RSA_BITS_MAX / 8;
 
 /// Key records of one name that are tried.
 const RECORDS_MAX: usize = 4;
@@ -80,7 +84,7 @@ impl std::fmt::Display for Found {
 
 /// A signature, as much of it as is needed when the header section is gone.
 #[derive(Debug)]
-struct Signed {
+pub(in crate::auth) struct Signed {
     signature: Signature<'static>,
     /// What is signed besides the body.
     header: Digest,
@@ -112,6 +116,16 @@ impl Signatures {
         for signed in self.0.iter().flatten() {
             bodies.want(signed.signature.body_form);
         }
+    }
+
+    /// About how many octets they take in memory.
+    pub fn bytes(&self) -> usize {
+        let of_name = |name: &Name| name.octets().len();
+        let bytes = |one: &Result<Signed, Found>| match one {
+            Ok(signed) => signed.bytes(),
+            Err(found) => [&found.domain, &found.selector].into_iter().flatten().map(of_name).sum(),
+        };
+        self.0.capacity() * size_of::<Result<Signed, Found>>() + self.0.iter().map(bytes).sum::<usize>()
     }
 
     /// Asks for the keys before they are needed.
@@ -147,12 +161,40 @@ impl Signed {
             Found { result: result_of(problem), domain, selector, algorithm, bits: None, problem }
         };
         let signature = Signature::parse(value, now).map_err(unread)?;
-        let name = [signature.selector.octets(), b"._domainkey.", signature.domain.octets()].concat();
-        let name = Name::new(&name).ok_or_else(|| unread(Problem::BadTag("s")))?;
+        if signature.body_hash.len() != digest::SHA256_OUTPUT_LEN {
+            return Err(unread(Problem::BadTag("bh")));
+        }
         let mut hash = digest::Context::new(&digest::SHA256);
         signature.hash_header(header, field, &mut |part| hash.update(part));
-        let signature = signature.without_names();
-        Ok(Self { signature, header: hash.finish(), key: Question::new(Kind::Txt, name) })
+        Self::new(signature, hash.finish()).map_err(unread)
+    }
+
+    /// `header` is the hash of what is signed besides the body.
+    pub(in crate::auth) fn new(signature: Signature<'_>, header: Digest) -> Result<Self, Problem> {
+        if signature.signature.len() > SIGNATURE_BYTES_MAX {
+            return Err(Problem::LongKey);
+        }
+        let name = [signature.selector.octets(), b"._domainkey.", signature.domain.octets()].concat();
+        let name = Name::new(&name).ok_or(Problem::BadTag("s"))?;
+        Ok(Self { signature: signature.without_names(), header, key: Question::new(Kind::Txt, name) })
+    }
+
+    /// About how many octets it takes in memory besides itself.
+    pub(in crate::auth) fn bytes(&self) -> usize {
+        let Signature { domain, selector, identity, signature, body_hash, .. } = &self.signature;
+        let names = [domain, selector, identity, &self.key.name];
+        let names: usize = names.into_iter().map(|name| name.octets().len()).sum();
+        names + signature.len() + body_hash.len()
+    }
+
+    /// Its tags, without those of `h=`.
+    pub(in crate::auth) fn signature(&self) -> &Signature<'static> {
+        &self.signature
+    }
+
+    /// Where its key is.
+    pub(in crate::auth) fn key(&self) -> &Question {
+        &self.key
     }
 
     fn check(&self, answer: Option<&Answer>, bodies: &Bodies, keys: &mut Keys) -> Found {
@@ -171,12 +213,27 @@ impl Signed {
         }
     }
 
-    fn verify(&self, answer: Option<&Answer>, bodies: &Bodies, keys: &mut Keys) -> Result<usize, Problem> {
+    /// Whether the body is the one that it signs, and the rest is, too; then the bits of the key.
+    pub(in crate::auth) fn verify(
+        &self,
+        answer: Option<&Answer>,
+        bodies: &Bodies,
+        keys: &mut Keys,
+    ) -> Result<usize, Problem> {
         if bodies.hash(self.signature.body_form).as_ref().map(<[u8; 32]>::as_slice)
             != Some(&*self.signature.body_hash)
         {
             return Err(Problem::BodyHash);
         }
+        self.verify_header(answer, keys)
+    }
+
+    /// Whether what it signs besides the body is what it was; then the bits of the key.
+    pub(in crate::auth) fn verify_header(
+        &self,
+        answer: Option<&Answer>,
+        keys: &mut Keys,
+    ) -> Result<usize, Problem> {
         let texts = match answer {
             Some(Answer::Failed(_)) | None => return Err(Problem::NoAnswer),
             Some(answer @ (Answer::Records(_) | Answer::NoRecords | Answer::NoName)) => answer.texts(),

@@ -2,9 +2,13 @@
 
 use super::signature::{Algorithm, Problem};
 use super::verify::PublicKey;
+use crate::limits::KEYS_BYTES_MAX;
 
-/// Keys that are kept. Each is about 2 KiB.
-const PLACES: usize = 256;
+/// Keys that are kept.
+const PLACES: usize = KEYS_BYTES_MAX / KEY_BYTES;
+
+/// What a key takes in memory at most, with its octets.
+const KEY_BYTES: usize = 4096;
 
 /// Some of the keys that were used lately, each at the place that its octets say.
 #[derive(Debug, Default)]
@@ -21,9 +25,6 @@ struct Kept {
 }
 
 impl Keys {
-    /// The most that they take in memory, in octets.
-    pub const BYTES_MAX: usize = PLACES * 4096;
-
     /// The key of these octets of a record.
     pub fn get(&mut self, algorithm: Algorithm, octets: &[u8]) -> Result<&PublicKey, Problem> {
         if self.places.is_empty() {

@@ -9,6 +9,8 @@ pub mod key;
 #[cfg(feature = "server")]
 pub mod keys;
 pub mod signature;
-mod tags;
+pub(in crate::auth) mod tags;
+#[cfg(all(test, feature = "server"))]
+pub(in crate::auth) mod vectors;
 #[cfg(feature = "server")]
 pub mod verify;

@@ -109,38 +109,37 @@ impl<'a> Signature<'a> {
     /// Reads the value of a field. `now`: seconds since 1970.
     pub fn parse(value: &'a [u8], now: u64) -> Result<Self, Problem> {
         let tags = Tags::parse(value).ok_or(Problem::NoTags)?;
-        let needed = |name: &'static str| {
-            tags.value(name).filter(|value| !value.is_empty()).ok_or(Problem::MissingTag(name))
-        };
-        if needed("v")? != b"1" {
+        if needed(&tags, "v")? != b"1" {
             return Err(Problem::Version);
         }
-        let algorithm = match needed("a")? {
-            b"rsa-sha256" => Algorithm::RsaSha256,
-            b"ed25519-sha256" => Algorithm::Ed25519Sha256,
-            b"rsa-sha1" => Algorithm::RsaSha1,
-            _ => return Err(Problem::BadTag("a")),
-        };
-        let octets = |name| base64(needed(name)?).ok_or(Problem::BadTag(name));
-        let (body_hash, signature) = (octets("bh")?, octets("b")?);
+        Self::of_message(&tags, tags.value("i"), now)
+    }
+
+    /// A signature over body and header fields. `identity` is what `i=` says, where that is an identity.
+    pub(in crate::auth) fn of_message(
+        tags: &Tags<'a>,
+        identity: Option<&[u8]>,
+        now: u64,
+    ) -> Result<Self, Problem> {
+        let algorithm = algorithm(tags)?;
+        let (body_hash, signature) = (octets(tags, "bh")?, octets(tags, "b")?);
         let (header_form, body_form) = forms(tags.value("c")).ok_or(Problem::BadTag("c"))?;
-        let domain = domain(needed("d")?).ok_or(Problem::BadTag("d"))?;
-        let selector = host(needed("s")?).ok_or(Problem::BadTag("s"))?;
-        let signed: Vec<&[u8]> = elements(needed("h")?).collect();
+        let (domain, selector) = signer(tags)?;
+        let signed: Vec<&[u8]> = elements(needed(tags, "h")?).collect();
         if signed.len() > NAMES_MAX || signed.iter().any(|name| name.is_empty()) {
             return Err(Problem::BadTag("h"));
         }
         if !signed.iter().any(|name| name.eq_ignore_ascii_case(b"from")) {
             return Err(Problem::FromUnsigned);
         }
-        let identity = match tags.value("i") {
+        let identity = match identity {
             Some(identity) => identity_domain(identity, &domain).ok_or(Problem::ForeignIdentity)?,
             None => domain.clone(),
         };
         if tags.value("q").is_some_and(|methods| !elements(methods).any(|method| method == b"dns/txt")) {
             return Err(Problem::BadTag("q"));
         }
-        times(&tags, now)?;
+        times(tags, now)?;
         if algorithm == Algorithm::RsaSha1 {
             return Err(Problem::Sha1);
         }
@@ -171,41 +170,98 @@ impl<'a> Signature<'a> {
         Signature { signed: Vec::new(), ..self }
     }
 
+    /// A signature over fields that no tag names, in the relaxed form, and over no body.
+    #[cfg(feature = "server")]
+    pub(in crate::auth) fn of_fields(tags: &Tags<'_>) -> Result<Self, Problem> {
+        let (algorithm, signature) = (algorithm(tags)?, octets(tags, "b")?);
+        let (domain, selector) = signer(tags)?;
+        if algorithm == Algorithm::RsaSha1 {
+            return Err(Problem::Sha1);
+        }
+        let identity = domain.clone();
+        let (header_form, body_form) = (Form::Relaxed, Form::Relaxed);
+        let (body_hash, signed) = (Vec::new(), Vec::new());
+        Ok(Self {
+            algorithm,
+            body_hash,
+            signature,
+            header_form,
+            body_form,
+            domain,
+            selector,
+            identity,
+            signed,
+        })
+    }
+
     /// Hands on what is signed besides the body: the header fields that `h=` names, then the signature's own
     /// field without the value of `b=` (§3.7).
     pub fn hash_header(&self, header: &Header<'_>, own: &Field, hash: &mut impl FnMut(&[u8])) {
         // Of fields with one name the lowest is taken first; one that is named more often than it is there
-        // signs that there is no more of it (§5.4.2).
-        let mut taken: Vec<(&[u8], usize)> = Vec::new();
+        // signs that there is no more of it (§5.4.2). The signature's own is none of them. Names are sorted,
+        // because a header section can have thousands of fields, and `h=` a thousand names.
+        let mut names = self.signed.clone();
+        names.sort_unstable_by(|one, other| in_any_case(one, other));
+        names.dedup_by(|one, other| one.eq_ignore_ascii_case(other));
+        let mut fields = vec![Vec::new(); names.len()];
+        let place_of = |name: &[u8]| names.binary_search_by(|one| in_any_case(one, name)).ok();
+        for field in header.fields().iter().filter(|field| *field != own) {
+            if let Some(of_name) = place_of(header.name(field)).and_then(|place| fields.get_mut(place)) {
+                of_name.push(field);
+            }
+        }
         for name in &self.signed {
-            let position = taken.iter().position(|(other, _)| other.eq_ignore_ascii_case(name));
-            let index = position.unwrap_or_else(|| {
-                taken.push((name, 0));
-                taken.len() - 1
-            });
-            let Some((_, count)) = taken.get_mut(index) else { continue };
-            let of_name = |field: &&Field| header.name(field).eq_ignore_ascii_case(name);
-            let found = header.fields().iter().rev().filter(of_name).nth(*count);
-            *count += 1;
-            if let Some(field) = found {
+            let lowest = place_of(name).and_then(|place| fields.get_mut(place)).and_then(Vec::pop);
+            if let Some(field) = lowest {
                 let (name, value) = (header.name(field), header.value(field));
                 super::canonical::field(self.header_form, name, value, header.whole(field), hash);
             }
         }
-        let value = header.value(own);
-        let emptied = match value_of_b(value) {
-            Some(range) => {
-                [value.get(..range.start), value.get(range.end..)].map(Option::unwrap_or_default).concat()
-            }
-            None => value.to_vec(),
-        };
-        let before = header.whole(own).len() - value.len() - b"\r\n".len();
-        let whole = [header.whole(own).get(..before).unwrap_or_default(), &emptied, b"\r\n"].concat();
-        let mut octets = Vec::new();
-        let append = &mut |part: &[u8]| octets.extend_from_slice(part);
-        super::canonical::field(self.header_form, header.name(own), &emptied, &whole, append);
-        hash(octets.strip_suffix(b"\r\n").unwrap_or(&octets));
+        hash_own(self.header_form, header, own, hash);
     }
+}
+
+/// Hands on the field of a signature itself, without the value of `b=` and the CRLF at its end.
+pub(in crate::auth) fn hash_own(form: Form, header: &Header<'_>, own: &Field, hash: &mut impl FnMut(&[u8])) {
+    let value = header.value(own);
+    let emptied = match value_of_b(value) {
+        Some(range) => {
+            [value.get(..range.start), value.get(range.end..)].map(Option::unwrap_or_default).concat()
+        }
+        None => value.to_vec(),
+    };
+    let whole = [header.before_value(own), &emptied, b"\r\n"].concat();
+    let mut octets = Vec::new();
+    let append = &mut |part: &[u8]| octets.extend_from_slice(part);
+    super::canonical::field(form, header.name(own), &emptied, &whole, append);
+    hash(octets.strip_suffix(b"\r\n").unwrap_or(&octets));
+}
+
+fn in_any_case(one: &[u8], other: &[u8]) -> std::cmp::Ordering {
+    one.iter().map(u8::to_ascii_lowercase).cmp(other.iter().map(u8::to_ascii_lowercase))
+}
+
+fn needed<'a>(tags: &Tags<'a>, name: &'static str) -> Result<&'a [u8], Problem> {
+    tags.value(name).filter(|value| !value.is_empty()).ok_or(Problem::MissingTag(name))
+}
+
+fn octets(tags: &Tags<'_>, name: &'static str) -> Result<Vec<u8>, Problem> {
+    base64(needed(tags, name)?).ok_or(Problem::BadTag(name))
+}
+
+fn algorithm(tags: &Tags<'_>) -> Result<Algorithm, Problem> {
+    match needed(tags, "a")? {
+        b"rsa-sha256" => Ok(Algorithm::RsaSha256),
+        b"ed25519-sha256" => Ok(Algorithm::Ed25519Sha256),
+        b"rsa-sha1" => Ok(Algorithm::RsaSha1),
+        _ => Err(Problem::BadTag("a")),
+    }
+}
+
+/// `d=` and `s=`.
+fn signer(tags: &Tags<'_>) -> Result<(Name, Name), Problem> {
+    let domain = domain(needed(tags, "d")?).ok_or(Problem::BadTag("d"))?;
+    Ok((domain, host(needed(tags, "s")?).ok_or(Problem::BadTag("s"))?))
 }
 
 /// Where the value of `b=` stands, with the blanks around it.
@@ -326,6 +382,14 @@ mod tests {
             (GOOD.replace("d=x.test", "d=x\0.test"), Problem::BadTag("d")),
             (GOOD.replace("d=x.test", "d=x\".test"), Problem::BadTag("d")),
             (GOOD.replace("s=s1", "s=s 1"), Problem::BadTag("s")),
+            (GOOD.replace("s=s1", "s=s\0"), Problem::BadTag("s")),
+            (GOOD.replace("s=s1", "s=\"s\""), Problem::BadTag("s")),
+            (GOOD.replace("; s=s1", ""), Problem::MissingTag("s")),
+            (GOOD.replace("; d=x.test", ""), Problem::MissingTag("d")),
+            (GOOD.replace("a=rsa-sha256; ", ""), Problem::MissingTag("a")),
+            (GOOD.replace("; bh=Zm9v", ""), Problem::MissingTag("bh")),
+            (GOOD.replace("; h=From : To", ""), Problem::MissingTag("h")),
+            (format!("{GOOD}; x=123456789012345"), Problem::BadTag("x")),
             (format!("{GOOD}; i=@y.test"), Problem::ForeignIdentity),
             (format!("{GOOD}; i=@evilx.test"), Problem::ForeignIdentity),
             (format!("{GOOD}; q=other"), Problem::BadTag("q")),
@@ -341,6 +405,19 @@ mod tests {
         }
         let many = GOOD.replace("From : To", &format!("From{}", ":a".repeat(1000)));
         assert_eq!(problem(&many), Some(Problem::BadTag("h")));
+    }
+
+    #[test]
+    fn names_have_one_spelling() {
+        let of = |domain: &str| {
+            let value = GOOD.replace("d=x.test", &format!("d={domain}; i=a@{domain}"));
+            Signature::parse(value.as_bytes(), NOW).map(|signature| signature.domain.to_string())
+        };
+        assert_eq!(of("X.Test."), Ok("x.test".to_owned()));
+        assert_eq!(of("B\u{dc}CHER.test"), Ok("xn--bcher-kva.test".to_owned()));
+        assert_eq!(of("x y.test"), Err(Problem::BadTag("d")));
+        assert_eq!(of("x..test"), Err(Problem::BadTag("d")));
+        assert_eq!(of(&format!("{}.test", "x".repeat(64))), Err(Problem::BadTag("d")));
     }
 
     fn hashed(message: &str) -> String {
@@ -360,6 +437,35 @@ mod tests {
             hashed(message),
             "x:3\r\nfrom:a@x.test\r\nx:2\r\ndkim-signature:v=1; a=rsa-sha256; c=relaxed/relaxed; d=x.test; s=s1; \
              h=X:From:x:from:Missing; bh=Zm9v; b=; t=1"
+        );
+    }
+
+    #[test]
+    fn a_signature_never_signs_itself_and_names_may_be_in_any_case() {
+        let own = "DKIM-Signature: v=1; a=rsa-sha256; d=x.test; s=s1;\r\n h= FROM : dkim-signature : DKIM-Signature; bh=Zm9v; b=YmFy";
+        let message = format!("{own}\r\nDKIM-Signature: older\r\nfrom: a@x.test\r\n");
+        let expected = own.replace("b=YmFy", "b=");
+        assert_eq!(hashed(&message), format!("from: a@x.test\r\nDKIM-Signature: older\r\n{expected}"));
+    }
+
+    #[test]
+    fn a_signature_at_the_very_end_of_a_message_is_whole() {
+        let own = "DKIM-Signature: v=1; a=rsa-sha256; d=x.test; s=s1; h=From; bh=Zm9v; b=YmFy";
+        assert_eq!(
+            hashed(&format!("From: a@x.test\r\n{own}")),
+            format!("From: a@x.test\r\n{}", own.replace("b=YmFy", "b="))
+        );
+    }
+
+    #[test]
+    fn many_names_and_many_fields_cost_little() {
+        let names = "X:".repeat(999);
+        let own =
+            format!("DKIM-Signature: v=1; a=rsa-sha256; d=x.test; s=s1; h={names}From; bh=Zm9v; b=YmFy\r\n");
+        let fields: String = (0..4000).map(|at| format!("x: {at}\r\n")).collect();
+        let octets = hashed(&format!("{own}From: a@x.test\r\n{fields}"));
+        assert!(
+            octets.starts_with("x: 3999\r\nx: 3998\r\n") && octets.contains("x: 3001\r\nFrom: a@x.test\r\n")
         );
     }
 

@@ -5,11 +5,11 @@ const TAGS_MAX: usize = 64;
 
 /// A list, each tag once.
 #[derive(Debug)]
-pub(super) struct Tags<'a>(Vec<(&'a [u8], &'a [u8])>);
+pub(in crate::auth) struct Tags<'a>(Vec<(&'a [u8], &'a [u8])>);
 
 impl<'a> Tags<'a> {
     /// Reads a list; none of what is not one, or has a tag twice.
-    pub(super) fn parse(text: &'a [u8]) -> Option<Self> {
+    pub(in crate::auth) fn parse(text: &'a [u8]) -> Option<Self> {
         let mut tags: Vec<(&[u8], &[u8])> = Vec::new();
         let mut specs = text.split(|octet| *octet == b';').peekable();
         while let Some(spec) = specs.next() {
@@ -31,12 +31,12 @@ impl<'a> Tags<'a> {
     }
 
     /// The value of a tag.
-    pub(super) fn value(&self, name: &str) -> Option<&'a [u8]> {
+    pub(in crate::auth) fn value(&self, name: &str) -> Option<&'a [u8]> {
         self.0.iter().find(|(tag, _)| *tag == name.as_bytes()).map(|(_, value)| *value)
     }
 
     /// The name of the first tag.
-    pub(super) fn first(&self) -> Option<&'a [u8]> {
+    pub(in crate::auth) fn first(&self) -> Option<&'a [u8]> {
         self.0.first().map(|(name, _)| *name)
     }
 }
@@ -50,12 +50,12 @@ fn trimmed(text: &[u8]) -> &[u8] {
 }
 
 /// Elements of a list with colons between them.
-pub(super) fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(in crate::auth) fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|octet| *octet == b':').map(trimmed)
 }
 
 /// The octets that a value of base64 means; blanks and folds may stand anywhere in it.
-pub(super) fn base64(value: &[u8]) -> Option<Vec<u8>> {
+pub(in crate::auth) fn base64(value: &[u8]) -> Option<Vec<u8>> {
     let mut octets = Vec::with_capacity(value.len() * 3 / 4);
     let (mut bits, mut count, mut padding) = (0_u32, 0_u32, 0_u32);
     for octet in value.iter().filter(|octet| !matches!(octet, b' ' | b'\t' | b'\r' | b'\n')) {

@@ -129,7 +129,7 @@ fn element(octets: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::auth) mod tests {
     use super::*;
     use crate::auth::header::Header;
     use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
@@ -146,13 +146,14 @@ mod tests {
         assert_eq!(hash(Form::Relaxed), "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=");
     }
 
-    enum Signer {
+    /// Somebody with a key.
+    pub(in crate::auth) enum Signer {
         Rsa(RsaKeyPair),
         Ed25519(Ed25519KeyPair),
     }
 
     impl Signer {
-        fn record(&self) -> String {
+        pub(in crate::auth) fn record(&self) -> String {
             match self {
                 Self::Rsa(pair) => {
                     let key: PublicKeyX509Der<'_> = pair.public_key().as_der().expect("DER");
@@ -164,14 +165,14 @@ mod tests {
             }
         }
 
-        fn algorithm(&self) -> &'static str {
+        pub(in crate::auth) fn algorithm(&self) -> &'static str {
             match self {
                 Self::Rsa(_) => "rsa-sha256",
                 Self::Ed25519(_) => "ed25519-sha256",
             }
         }
 
-        fn sign(&self, header: &[u8]) -> Vec<u8> {
+        pub(in crate::auth) fn sign(&self, header: &[u8]) -> Vec<u8> {
             match self {
                 Self::Rsa(pair) => {
                     let mut signature = vec![0; pair.public_modulus_len()];
@@ -184,6 +185,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// A field as RFC 6376 §3.4.2 says, word for word.
+    pub(in crate::auth) fn relaxed(field: &str) -> String {
+        let (name, value) = field.split_once(':').expect("a field");
+        let words: Vec<&str> = value.split([' ', '\t', '\r', '\n']).filter(|word| !word.is_empty()).collect();
+        format!("{}:{}\r\n", name.trim_end().to_ascii_lowercase(), words.join(" "))
+    }
+
+    /// An RSAPublicKey with a modulus of so many octets; nobody has its other half.
+    pub(in crate::auth) fn weak_key(octets: usize) -> Vec<u8> {
+        let mut modulus = vec![0xff; octets];
+        modulus.insert(0, 0);
+        let integer = |content: &[u8]| {
+            [&[2, 0x82][..], &u16::try_from(content.len()).expect("short").to_be_bytes(), content].concat()
+        };
+        let inner = [integer(&modulus), integer(&[1, 0, 1])].concat();
+        [&[0x30, 0x82][..], &u16::try_from(inner.len()).expect("short").to_be_bytes(), &inner].concat()
     }
 
     const HEADER: &str = "From: A <a@x.test>\r\nSubject:  two  words \r\n";
@@ -231,7 +250,7 @@ mod tests {
         Ok(key.verify(&signature, &hashed(message)))
     }
 
-    fn signers() -> [Signer; 2] {
+    pub(in crate::auth) fn signers() -> [Signer; 2] {
         let rsa = RsaKeyPair::generate(KeySize::Rsa2048).expect("a key");
         [Signer::Rsa(rsa), Signer::Ed25519(Ed25519KeyPair::generate().expect("a key"))]
     }
@@ -272,20 +291,10 @@ mod tests {
         let octets = BASE64.decode(record.split("p=").nth(1).expect("a key").as_bytes());
         assert_eq!(modulus_bits(&octets.expect("base64")), Some(2048));
         // A modulus of 512 bits, and one of 4104, as RSAPublicKey.
-        let key = |octets: usize| {
-            let mut modulus = vec![0xff; octets];
-            modulus.insert(0, 0);
-            let integer = |content: &[u8]| {
-                [&[2, 0x82][..], &u16::try_from(content.len()).expect("short").to_be_bytes(), content]
-                    .concat()
-            };
-            let inner = [integer(&modulus), integer(&[1, 0, 1])].concat();
-            [&[0x30, 0x82][..], &u16::try_from(inner.len()).expect("short").to_be_bytes(), &inner].concat()
-        };
-        assert_eq!(PublicKey::new(Algorithm::RsaSha256, &key(64)).err(), Some(Problem::ShortKey));
-        assert_eq!(PublicKey::new(Algorithm::RsaSha256, &key(513)).err(), Some(Problem::LongKey));
+        assert_eq!(PublicKey::new(Algorithm::RsaSha256, &weak_key(64)).err(), Some(Problem::ShortKey));
+        assert_eq!(PublicKey::new(Algorithm::RsaSha256, &weak_key(513)).err(), Some(Problem::LongKey));
         for cut in 0..80 {
-            assert!(PublicKey::new(Algorithm::RsaSha256, &key(128)[..cut]).is_err());
+            assert!(PublicKey::new(Algorithm::RsaSha256, &weak_key(128)[..cut]).is_err());
         }
         let wild = HEXLOWER.decode(b"3084ffffffff").expect("hex");
         assert_eq!(PublicKey::new(Algorithm::RsaSha256, &wild).err(), Some(Problem::BadKey));

@@ -95,7 +95,7 @@ pub fn check(facts: &Facts<'_>, asking: &mut Asking<'_>) -> Option<Outcome> {
 }
 
 fn evaluate(facts: &Facts<'_>, asking: &mut Asking<'_>) -> Result<Outcome, Stop> {
-    let Some(applying) = discover(facts.author, asking)? else {
+    let Some(applying) = discover(facts.author, asking)?.filter(|applying| applying.record.is_usable) else {
         return Ok(Outcome::without_policy(DmarcResult::None, None));
     };
     let spf = facts.spf.iter().map(|(name, found)| (*name, *found, Aligned::Spf, applying.record.spf));

@@ -55,6 +55,9 @@ pub(super) enum PublicSuffix {
 /// A record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Record {
+    /// It has a policy that can be followed, or somebody to report to. Otherwise it only says which domains
+    /// belong together: a message that it applies to is not judged (§4.10.1).
+    pub(super) is_usable: bool,
     pub(super) policy: Policy,
     pub(super) subdomains: Option<Policy>,
     pub(super) missing_subdomains: Option<Policy>,
@@ -69,34 +72,32 @@ const TAGS_MAX: usize = 64;
 
 /// Whether a text is a DMARC record: `v=DMARC1` is its first tag, in these letters.
 pub(super) fn is_record(text: &[u8]) -> bool {
-    let mut tags = tags(text);
-    tags.next().is_some_and(|(name, value)| name.eq_ignore_ascii_case(b"v") && value == b"DMARC1")
+    let first = text.split(|octet| *octet == b';').next().and_then(tag);
+    first.is_some_and(|(name, value)| name.eq_ignore_ascii_case(b"v") && value == b"DMARC1")
 }
 
-/// Names and values, without the blanks around them.
+/// Tags of a text; what is none is passed over.
 fn tags(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let tags = text.split(|octet| *octet == b';').take(TAGS_MAX).map(<[u8]>::trim_ascii);
-    tags.filter_map(|tag| {
-        let equals = tag.iter().position(|octet| *octet == b'=')?;
-        Some((tag.get(..equals)?.trim_ascii_end(), tag.get(equals + 1..)?.trim_ascii_start()))
-    })
+    text.split(|octet| *octet == b';').take(TAGS_MAX).filter_map(tag)
+}
+
+/// Name and value, without the blanks around them.
+fn tag(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let equals = text.iter().position(|octet| *octet == b'=')?;
+    Some((text.get(..equals)?.trim_ascii(), text.get(equals + 1..)?.trim_ascii()))
 }
 
 impl Record {
-    /// Reads a text that [`is_record`]. None where it has no policy that can be followed, and nobody to
-    /// report to: then the domain takes no part.
-    pub(super) fn parse(text: &[u8]) -> Option<Self> {
+    /// Reads a text that [`is_record`].
+    pub(super) fn parse(text: &[u8]) -> Self {
         let value = |name: &[u8]| {
             let mut found = tags(text).filter(|(tag, _)| tag.eq_ignore_ascii_case(name));
             found.next().map(|(_, value)| value)
         };
         let policy = |name: &[u8]| value(name).map(Policy::parse);
         let [own, subdomains, missing] = [&b"p"[..], b"sp", b"np"].map(policy);
-        // A bad sp or np is as a bad p.
+        // A bad sp or np is as a bad p: with somebody to report to it asks for nothing (§4.10.1).
         let is_good = own.flatten().is_some() && subdomains != Some(None) && missing != Some(None);
-        if !is_good && !value(b"rua").is_some_and(names_somebody) {
-            return None;
-        }
         let is = |name: &[u8], word: &str| {
             value(name).is_some_and(|value| value.eq_ignore_ascii_case(word.as_bytes()))
         };
@@ -106,7 +107,8 @@ impl Record {
             (false, true) => PublicSuffix::No,
             (false, false) => PublicSuffix::Unknown,
         };
-        Some(Self {
+        Self {
+            is_usable: is_good || value(b"rua").is_some_and(names_somebody),
             policy: own.flatten().filter(|_| is_good).unwrap_or(Policy::None),
             subdomains: subdomains.flatten().filter(|_| is_good),
             missing_subdomains: missing.flatten().filter(|_| is_good),
@@ -114,7 +116,7 @@ impl Record {
             spf: alignment(b"aspf"),
             public_suffix,
             is_test: is(b"t", "y"),
-        })
+        }
     }
 }
 

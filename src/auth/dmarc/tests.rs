@@ -1,5 +1,7 @@
 use std::cell::Cell;
 
+use proptest::prelude::*;
+
 use super::evaluate::Found;
 use super::*;
 use crate::dns::asking::tests::Zone;
@@ -133,6 +135,14 @@ fn records_are_read_as_they_are_written() {
         ("v=DMARC1;p=reject;", Some(Policy::Reject)),
         ("v=DMARC1; p=reject; adkim=x; aspf=; fo=9; psd=maybe; t=perhaps", Some(Policy::Reject)),
         ("v=dmarc1; p=reject", None),
+        ("V=DMARC1; P=reject", Some(Policy::Reject)),
+        ("x; v=DMARC1; p=reject", None),
+        ("; v=DMARC1; p=reject", None),
+        ("v=DMARC1 p=reject", None),
+        ("v=DMARC1; p", None),
+        ("v=DMARC1; p=reject; np=bogus", None),
+        ("v=DMARC1; p=; rua=mailto:a@x.test", Some(Policy::None)),
+        ("v=DMARC1; p=reject; rua=nobody", Some(Policy::Reject)),
         ("p=reject; v=DMARC1", None),
         ("v=DMARC12; p=reject", None),
         ("v=DMARC1", None),
@@ -147,6 +157,50 @@ fn records_are_read_as_they_are_written() {
         let policy = (outcome.result == DmarcResult::Fail).then_some(outcome.policy);
         assert_eq!(policy, expected, "{text}");
     }
+}
+
+#[test]
+fn bad_values_of_other_tags_are_their_defaults() {
+    let bad =
+        [("example.com", "v=DMARC1; p=reject; adkim=strict; aspf=x; t=yes; psd=perhaps; fo=all; pct=0")];
+    assert_eq!(signed(&zone(&bad), "example.com", "mail.example.com"), "pass", "relaxed");
+    let by_spf = vouched(&zone(&bad), "example.com", Some(("mail.example.com", Found::Pass)), &[]);
+    assert_eq!(by_spf.result, DmarcResult::Pass, "relaxed");
+    assert_eq!(unvouched(&zone(&bad), "example.com").wanted(), Policy::Reject, "no test, and pct is nothing");
+    let fault = zone(&bad).with(question(Kind::Txt, "_dmarc.com"), Answer::Failed(Failure::Server));
+    assert_eq!(signed(&fault, "example.com", "mail.example.com"), "temperror", "psd: the walk goes on");
+}
+
+#[test]
+fn a_record_that_cannot_be_followed_is_still_the_one_that_applies() {
+    let records = [
+        ("x.example.com", "v=DMARC1; p=bogus"),
+        ("example.com", "v=DMARC1; p=reject"),
+        ("example.net", "v=DMARC1; sp=bogus; p=reject"),
+        ("y.example.net", "v=DMARC1; p=quarantine"),
+    ];
+    let none = |author| {
+        let outcome = unvouched(&exists(zone(&records), author), author);
+        (outcome.result, outcome.policy_domain.clone(), outcome.wanted())
+    };
+    let judged_by_nobody = (DmarcResult::None, None, Policy::None);
+    assert_eq!(none("x.example.com"), judged_by_nobody, "not by the organisation's");
+    assert_eq!(none("z.example.net"), judged_by_nobody);
+    assert_eq!(none("a.x.example.com").2, Policy::Reject, "the organisation is above it");
+    // It still says which domains belong together.
+    assert_eq!(signed(&zone(&records), "y.example.net", "example.net"), "pass");
+    let suffix = [("bank.example", "v=DMARC1; psd=y"), ("giant.bank.example", "v=DMARC1; p=reject")];
+    assert_eq!(signed(&zone(&suffix), "giant.bank.example", "mega.bank.example"), "fail");
+}
+
+#[test]
+fn a_public_suffix_at_the_start_ends_the_walk() {
+    let fault = || Answer::Failed(Failure::Server);
+    let records = [("bank.example", "v=DMARC1; p=reject; sp=none; psd=y")];
+    let zone = zone(&records).with(question(Kind::Txt, "_dmarc.example"), fault());
+    assert_eq!(signed(&zone, "bank.example", "mail.example"), "temperror", "the other's walk goes on");
+    let outcome = vouched(&zone, "bank.example", None, &[("giant.bank.example", Found::Pass)]);
+    assert_eq!((outcome.result, outcome.policy), (DmarcResult::Fail, Policy::Reject), "its own p");
 }
 
 #[test]
@@ -222,4 +276,138 @@ fn a_walk_that_is_not_needed_is_not_missed() {
     assert_eq!(signed(&zone(), "example.com", "mail.example.com"), "fail", "strict");
     let by_spf = vouched(&zone(), "example.com", Some(("mail.example.com", Found::Pass)), &[]);
     assert_eq!(by_spf.result, DmarcResult::TempError, "relaxed needs the walk");
+}
+
+/// What a walk asks, in its order, and what came of it.
+fn asked_for(zone: &Zone, author: &str, spf: &str, dkim: &str) -> (Vec<String>, Outcome) {
+    let (author, spf, dkim) = (name(author), name(spf), [(name(dkim), Found::Pass)]);
+    let facts = Facts { author: &author, spf: Some((&spf, Found::Pass)), dkim: &dkim };
+    let mut names = Vec::new();
+    let mut look = |question: &Question| {
+        let shown = question.name.to_string();
+        if question.kind == Kind::Txt && !names.contains(&shown) {
+            names.push(shown);
+        }
+        Some(zone.answer(question))
+    };
+    let outcome = check(&facts, &mut Asking::new(&mut look)).expect("all is answered");
+    (names, outcome)
+}
+
+#[test]
+fn the_simple_example_of_the_standard() {
+    // Appendix B.4.1
+    let records = [("example.com", "v=DMARC1; p=reject"), ("signing.example.com", "v=DMARC1; p=none")];
+    let (asked, outcome) = asked_for(&zone(&records), "example.com", "example.com", "signing.example.com");
+    assert_eq!(asked, ["_dmarc.example.com", "_dmarc.signing.example.com", "_dmarc.com"]);
+    assert_eq!(outcome.policy_domain, Some(name("example.com")));
+    assert_eq!((outcome.result, outcome.aligned), (DmarcResult::Pass, vec![Aligned::Spf, Aligned::Dkim]));
+    assert_eq!(unvouched(&zone(&records), "example.com").wanted(), Policy::Reject);
+}
+
+#[test]
+fn the_deep_example_of_the_standard() {
+    // Appendix B.4.2
+    let author = "a.b.c.d.e.f.g.h.i.j.k.example.com";
+    let records =
+        [("example.com", "v=DMARC1; p=reject; sp=quarantine"), ("signing.example.com", "v=DMARC1; p=none")];
+    let zone = exists(zone(&records), author);
+    let (asked, outcome) = asked_for(&zone, author, "example.com", "signing.example.com");
+    let expected = [
+        "_dmarc.a.b.c.d.e.f.g.h.i.j.k.example.com",
+        "_dmarc.g.h.i.j.k.example.com",
+        "_dmarc.h.i.j.k.example.com",
+        "_dmarc.i.j.k.example.com",
+        "_dmarc.j.k.example.com",
+        "_dmarc.k.example.com",
+        "_dmarc.example.com",
+        "_dmarc.com",
+        "_dmarc.signing.example.com",
+    ];
+    assert_eq!(asked, expected);
+    assert_eq!(outcome.policy_domain, Some(name("example.com")));
+    assert_eq!((outcome.result, outcome.aligned), (DmarcResult::Pass, vec![Aligned::Spf, Aligned::Dkim]));
+    assert_eq!(unvouched(&zone, author).wanted(), Policy::Quarantine);
+}
+
+#[test]
+fn the_example_of_the_standard_with_a_public_suffix() {
+    // Appendix B.4.3
+    let records =
+        [("bank.example", "v=DMARC1; p=none; psd=y"), ("giant.bank.example", "v=DMARC1; p=quarantine")];
+    let (author, spf, dkim) = ("giant.bank.example", "mail.giant.bank.example", "mail.mega.bank.example");
+    let (asked, outcome) = asked_for(&zone(&records), author, spf, dkim);
+    let expected = [
+        "_dmarc.giant.bank.example",
+        "_dmarc.mail.giant.bank.example",
+        "_dmarc.bank.example",
+        "_dmarc.mail.mega.bank.example",
+        "_dmarc.mega.bank.example",
+    ];
+    assert_eq!(asked, expected, "and never _dmarc.example");
+    assert_eq!(outcome.policy_domain, Some(name(author)));
+    assert_eq!((outcome.result, outcome.aligned), (DmarcResult::Pass, vec![Aligned::Spf]));
+    assert_eq!(unvouched(&zone(&records), author).wanted(), Policy::Quarantine);
+}
+
+/// Domains that are near to each other, so that walks meet.
+const DOMAINS: [&str; 8] = [
+    "example",
+    "bank.example",
+    "giant.bank.example",
+    "mail.giant.bank.example",
+    "mega.bank.example",
+    "a.b.c.d.e.f.g.h.mega.bank.example",
+    "mail.example",
+    "other.test",
+];
+
+const RECORDS: [Option<&str>; 8] = [
+    None,
+    None,
+    Some("v=DMARC1; p=reject; np=none"),
+    Some("v=DMARC1; p=quarantine; psd=y; sp=reject"),
+    Some("v=DMARC1; p=none; psd=n; adkim=s"),
+    Some("v=DMARC1; p=none|v=DMARC1; p=none"),
+    Some("v=DMARC1; p=bogus"),
+    Some("SERVFAIL"),
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn the_order_of_answers_changes_nothing(
+        records in proptest::array::uniform8(0_usize..RECORDS.len()),
+        author in 0_usize..DOMAINS.len(),
+        spf in proptest::option::of(0_usize..DOMAINS.len()),
+        dkim in proptest::collection::vec((0_usize..DOMAINS.len(), any::<bool>()), 0..4),
+        order in proptest::collection::vec(0_usize..100, 1..8),
+    ) {
+        let mut zone = Zone::default();
+        for (domain, record) in DOMAINS.iter().zip(records) {
+            let question = question(Kind::Txt, &format!("_dmarc.{domain}"));
+            zone = match RECORDS[record] {
+                None => zone,
+                Some("SERVFAIL") => zone.with(question, Answer::Failed(Failure::Server)),
+                Some(texts) => {
+                    let texts = texts.split('|').map(|text| text.as_bytes().into()).collect();
+                    zone.with(question, Answer::Records(Records::Txt(texts)))
+                }
+            };
+        }
+        let (author, spf) = (name(DOMAINS[author]), spf.map(|at| name(DOMAINS[at])));
+        let found = |passes| if passes { Found::Pass } else { Found::TempError };
+        let dkim: Vec<_> = dkim.into_iter().map(|(at, passes)| (name(DOMAINS[at]), found(passes))).collect();
+        let facts = Facts { author: &author, spf: spf.as_ref().map(|spf| (spf, Found::Pass)), dkim: &dkim };
+        let expected = zone.run(|asking| check(&facts, asking)).0;
+        prop_assert!(expected.is_some());
+        let mut turns = order.into_iter().cycle();
+        let next = |count: usize| turns.next().unwrap_or(0) % count;
+        let (last, _) = zone.run_in_order(next, |asking| {
+            let outcome = check(&facts, asking);
+            assert!(outcome.is_none() || outcome == expected, "said too early: {outcome:?}");
+            outcome
+        });
+        prop_assert_eq!(last, expected);
+    }
 }

@@ -37,7 +37,7 @@ pub(super) fn record_of(domain: &Name, asking: &mut Asking<'_>) -> Result<Option
     let mut records = answer.texts().iter().filter(|text| is_record(text));
     // Of two records none counts.
     Ok(match (records.next(), records.next()) {
-        (Some(text), None) => Record::parse(text),
+        (Some(text), None) => Some(Record::parse(text)),
         (_, _) => None,
     })
 }

@@ -176,8 +176,12 @@ impl Evaluation<'_, '_> {
         if exchangers.len() > NAMES_MAX {
             return Err(Stop::Permanent(Problem::TooManyExchangers(name.clone())));
         }
+        // In the order of preference (§5.4): as they come, one that fails would decide at one time and not at
+        // another.
+        let mut exchangers: Vec<&(u16, Option<Name>)> = exchangers.iter().collect();
+        exchangers.sort();
         let kind = self.address_kind();
-        let names = exchangers.iter().filter_map(|(_, exchanger)| exchanger.clone());
+        let names = exchangers.into_iter().filter_map(|(_, exchanger)| exchanger.clone());
         let questions: Vec<_> = names.map(|exchanger| Question::new(kind, exchanger)).collect();
         // All are asked for at once; the first that matches decides.
         let answers: Vec<_> = questions.iter().map(|question| self.asking.ask(question)).collect();

@@ -185,31 +185,22 @@ fn number(digits: &[u8], max: u32) -> Option<u32> {
     (number <= max).then_some(number)
 }
 
-/// A macro-string that ends with a macro or with a top label (§7.1): not empty, and not a number alone.
+/// A macro-string that ends with a macro-expand or with a top label (§7.1), which is no number.
 fn is_domain_spec(spec: &[u8]) -> bool {
     // These have a meaning in explanations only (§7.2).
     let is_for_explanations = |letter| matches!(letter, b'c' | b'r' | b't');
-    if spec.is_empty() || !is_macro_string(spec) || super::expand::letters(spec).any(is_for_explanations) {
+    let Some(macros_end) = macros_end(spec).filter(|_| !spec.is_empty()) else { return false };
+    if super::expand::letters(spec).any(is_for_explanations) {
         return false;
     }
-    let without_dot = spec.strip_suffix(b".").unwrap_or(spec);
-    let macros_end = without_dot.windows(2).rposition(|pair| pair.starts_with(b"%")).map_or(0, |at| {
-        // `%%`, `%_` and `%-` have two octets, a macro ends with its brace.
-        let after = without_dot.get(at..).unwrap_or_default();
-        if after.get(1) == Some(&b'{') {
-            after.iter().position(|octet| *octet == b'}').map_or(without_dot.len(), |end| at + end + 1)
-        } else {
-            at + 2
-        }
-    });
-    if spec.len() == macros_end && spec.ends_with(b"}") {
+    // `%%`, `%_` and `%-` are macro-expands as `%{d}` is.
+    if macros_end == spec.len() {
         return true;
     }
-    let Some(dot) = without_dot.iter().rposition(|octet| *octet == b'.').filter(|dot| *dot >= macros_end)
-    else {
-        return false;
-    };
-    is_top_label(without_dot.get(dot + 1..).unwrap_or_default())
+    let literal = spec.get(macros_end..).unwrap_or_default();
+    let literal = literal.strip_suffix(b".").unwrap_or(literal);
+    let dot = literal.iter().rposition(|octet| *octet == b'.');
+    dot.is_some_and(|dot| is_top_label(literal.get(dot + 1..).unwrap_or_default()))
 }
 
 /// Letters, digits and hyphens within, and not digits alone.
@@ -223,16 +214,22 @@ fn is_top_label(label: &[u8]) -> bool {
 
 /// Visible ASCII, in which each `%` begins a macro (§7.1).
 pub(super) fn is_macro_string(text: &[u8]) -> bool {
-    let mut rest = text;
+    macros_end(text).is_some()
+}
+
+/// Where the last macro of a macro-string ends, 0 where it has no macro; none of what is no macro-string.
+fn macros_end(text: &[u8]) -> Option<usize> {
+    let (mut end, mut rest) = (0, text);
     while let Some((octet, after)) = rest.split_first() {
         rest = match octet {
-            b'%' => match macro_end(after) {
-                Some(end) => after.get(end..).unwrap_or_default(),
-                None => return false,
-            },
+            b'%' => {
+                let after = after.get(macro_end(after)?..)?;
+                end = text.len() - after.len();
+                after
+            }
             b'!'..=b'~' => after,
-            _ => return false,
+            _ => return None,
         };
     }
-    true
+    Some(end)
 }

@@ -1,3 +1,5 @@
+mod cases;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -128,6 +130,7 @@ fn answer_of(kind: Kind, found: Vec<Record>) -> Answer {
         Kind::Mx => Records::Mx(Vec::new()),
         Kind::Ptr => Records::Ptr(Vec::new()),
         Kind::Txt => Records::Txt(Vec::new()),
+        Kind::Tlsa => unreachable!("SPF asks for none"),
     };
     for record in found {
         match (&mut records, record) {

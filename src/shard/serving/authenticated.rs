@@ -4,11 +4,14 @@ use std::ops::Range;
 use std::time::Instant;
 
 use crate::auth::message::MessageCheck;
+use crate::shard::checks_budget::Held;
 
 /// The check of the message under way.
 #[derive(Debug)]
 pub(super) struct Authenticating {
     pub(super) check: MessageCheck,
+    /// What it holds of the shard's memory for checks.
+    pub(super) held: Held,
     /// When the last facts came that answers are asked for by.
     pub(super) asked_at: Instant,
     /// The message is complete, and waits until then for answers.
@@ -24,4 +27,6 @@ pub(super) enum Looked {
     HeaderEnded(Vec<Range<usize>>),
     /// Its header section is too long.
     HeaderTooLong,
+    /// There is no room for what has to be kept of its header section.
+    NoRoom,
 }

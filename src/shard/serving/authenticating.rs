@@ -46,17 +46,21 @@ const LATE_ANSWERS_WAIT: Duration = Duration::from_secs(1);
 impl Serving {
     /// Mail data is about to come: what can be asked is asked before its first octet is there.
     pub(in crate::shard) fn foresee<R: Ring>(&mut self, context: &mut Context<R>) {
-        if self.authenticating.is_none() && self.front.auth.is_some() && self.session.is_in_data() {
-            self.begin_to_authenticate(context.turn.now);
-            self.ask_ahead(context);
+        if self.front.auth.is_some() && self.session.is_in_data() {
+            self.begin_to_authenticate(context);
         }
     }
 
-    fn begin_to_authenticate(&mut self, now: Instant) {
-        if self.authenticating.is_none() && self.front.auth.is_some() {
-            let check = MessageCheck::new();
-            self.authenticating = Some(Box::new(Authenticating { check, asked_at: now, waits_until: None }));
+    /// A message begins to be checked, unless that has begun, or none is.
+    pub(super) fn begin_to_authenticate<R: Ring>(&mut self, context: &mut Context<R>) {
+        if self.authenticating.is_some() || self.front.auth.is_none() {
+            return;
         }
+        let Turn { checks, now, .. } = &context.turn;
+        let (check, held) = (MessageCheck::new(), checks.begin());
+        let new = Authenticating { check, held, asked_at: *now, waits_until: None };
+        self.authenticating = Some(Box::new(new));
+        self.ask_ahead(context);
     }
 
     /// Whether the header section goes on, and is to stay in memory until it can be read.
@@ -71,7 +75,6 @@ impl Serving {
         whole: &mut Vec<u8>,
         (now, wall_clock): (Instant, SystemTime),
     ) -> Looked {
-        self.begin_to_authenticate(now);
         let Some(authenticating) = self.authenticating.as_deref_mut().filter(|_| !self.draft.is_lost())
         else {
             return Looked::Done;
@@ -95,9 +98,12 @@ impl Serving {
             return Looked::HeaderTooLong;
         }
         let forged = self.take_header(whole, wall_clock);
-        if let Some(authenticating) = &mut self.authenticating {
-            authenticating.check.take_body(body);
-            authenticating.asked_at = now;
+        if let Some(one) = &mut self.authenticating {
+            if !one.held.raise_to(one.check.bytes()) {
+                return Looked::NoRoom;
+            }
+            one.check.take_body(body);
+            one.asked_at = now;
         }
         Looked::HeaderEnded(forged)
     }
@@ -121,6 +127,7 @@ impl Serving {
         match looked {
             Looked::Done => {}
             Looked::HeaderTooLong => self.lose_data(Denial::HEADER_TOO_LARGE, context),
+            Looked::NoRoom => self.lose_data(TryAgain::Overload.into(), context),
             Looked::HeaderEnded(forged) => {
                 self.cut(forged, context);
                 self.ask_ahead(context);
@@ -171,7 +178,7 @@ impl Serving {
         if self.front.auth.is_none() || self.draft.is_lost() {
             return self.pass_on(context);
         }
-        self.begin_to_authenticate(context.turn.now);
+        self.begin_to_authenticate(context);
         // The header section of a message without a body ends only here.
         if self.authenticating.as_ref().is_some_and(|one| one.check.is_in_header()) {
             fill(&mut context.turn.header, &self.draft);

@@ -320,8 +320,9 @@ mod tests {
             received: Vec<u8>,
             reverse_name: Vec<u8>,
             reasons: Vec<(String, i32)>,
-            (results, is_suspicious): (String, bool),
+            authentication: (String, bool),
         ) {
+            let (results, is_suspicious) = authentication;
             let authentication = Authentication { results, is_suspicious };
             let reason = |(name, weight): &(String, i32)| Reason { name: name.as_str().into(), weight: *weight };
             let standing = Standing { reverse_name, reasons: reasons.iter().map(reason).collect() };

@@ -8,6 +8,7 @@ pub const PTR: u16 = 12;
 pub const MX: u16 = 15;
 pub const TXT: u16 = 16;
 pub const AAAA: u16 = 28;
+pub const TLSA: u16 = 52;
 
 /// Response codes.
 pub const NO_ERROR: u8 = 0;
@@ -63,6 +64,11 @@ pub fn read(octets: &[u8]) -> Option<Query> {
     Some(Query { id: number(0)?, name: labels.join("."), kind, name_octets, udp_bytes_max })
 }
 
+/// Says that the answer was validated (AD, RFC 4035 §3.2.3).
+pub fn mark_authentic(octets: &mut [u8]) {
+    octets[3] |= 0x20;
+}
+
 /// Writes an answer.
 pub fn write(query: &Query, code: u8, truncated: bool, answers: &[Record], authority: &[Record]) -> Vec<u8> {
     let mut octets = query.id.to_be_bytes().to_vec();
@@ -103,10 +109,15 @@ pub fn name(text: &str) -> Vec<u8> {
 
 /// The data of a TXT record: strings of at most 255 octets.
 pub fn text(text: &[u8]) -> Vec<u8> {
+    text_of(&text.chunks(255).collect::<Vec<_>>())
+}
+
+/// The data of a TXT record of these strings; one that is empty where there is none.
+pub fn text_of(strings: &[&[u8]]) -> Vec<u8> {
     let mut octets = Vec::new();
-    for string in text.chunks(255) {
+    for string in strings {
         octets.push(u8::try_from(string.len()).expect("at most 255"));
-        octets.extend(string);
+        octets.extend_from_slice(string);
     }
     if octets.is_empty() {
         octets.push(0);

@@ -26,6 +26,8 @@ pub enum Behaviour {
     Refused,
     /// Not at all.
     Silent,
+    /// As the zone says for kinds of which it has records, else not at all.
+    SilentElse,
     /// As the zone says, after this time.
     Late(Duration),
     /// Over UDP cut off, over TCP as the zone says.
@@ -55,6 +57,8 @@ struct Zone {
     default_behaviour: Behaviour,
     counts: HashMap<(String, u16), usize>,
     seconds: u32,
+    is_validating: bool,
+    is_deaf_over_tcp: bool,
 }
 
 /// How long a thread waits until it looks whether it should end.
@@ -94,6 +98,24 @@ impl DnsServer {
         self.zone().seconds = seconds;
     }
 
+    /// From now on answers are said to be validated, as if the whole zone were signed.
+    pub fn validate(&self) -> &Self {
+        self.zone().is_validating = true;
+        self
+    }
+
+    /// From now on nothing is answered over TCP.
+    pub fn be_deaf_over_tcp(&self) -> &Self {
+        self.zone().is_deaf_over_tcp = true;
+        self
+    }
+
+    /// Makes a name without records, unless others say more of it.
+    pub fn exists(&self, name: &str) -> &Self {
+        self.zone().records.entry(key(name)).or_default();
+        self
+    }
+
     /// Adds addresses of a name.
     pub fn address_of(&self, name: &str, address: &str) -> &Self {
         match address.parse().expect("an address") {
@@ -108,12 +130,9 @@ impl DnsServer {
     }
 
     /// Adds a text of these strings, each of at most 255 octets.
-    pub fn txt_strings(&self, name: &str, strings: &[&str]) -> &Self {
-        self.add(
-            name,
-            message::TXT,
-            strings.iter().flat_map(|string| message::text(string.as_bytes())).collect(),
-        )
+    pub fn txt_strings(&self, name: &str, strings: &[impl AsRef<[u8]>]) -> &Self {
+        let strings: Vec<&[u8]> = strings.iter().map(AsRef::as_ref).collect();
+        self.add(name, message::TXT, message::text_of(&strings))
     }
 
     /// Adds a mail exchanger; `.` for "takes no mail".
@@ -124,7 +143,17 @@ impl DnsServer {
     /// Adds a name of an address.
     pub fn ptr(&self, address: &str, name: &str) -> &Self {
         let reversed = ringmx::dns::Name::reverse(address.parse().expect("an address"));
-        self.add(&reversed.to_string(), message::PTR, message::name(name))
+        self.ptr_of(&reversed.to_string(), name)
+    }
+
+    /// The same, by the name that stands for the address.
+    pub fn ptr_of(&self, reversed: &str, name: &str) -> &Self {
+        self.add(reversed, message::PTR, message::name(name))
+    }
+
+    /// Adds what a server's certificate is: usage, selector, matching and data.
+    pub fn tlsa(&self, name: &str, [usage, selector, matching]: [u8; 3], data: &[u8]) -> &Self {
+        self.add(name, message::TLSA, [&[usage, selector, matching][..], data].concat())
     }
 
     /// Makes one name another's.
@@ -165,7 +194,7 @@ impl DnsServer {
     }
 
     fn add(&self, name: &str, kind: u16, data: Vec<u8>) -> &Self {
-        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        let name = key(name);
         let record = Record { name: name.clone(), kind, seconds: 0, data };
         self.zone().records.entry(name).or_default().push(record);
         self
@@ -202,13 +231,23 @@ impl Shared {
         let mut zone = self.zone.lock().expect("no panic");
         *zone.counts.entry((query.name.clone(), query.kind)).or_default() += 1;
         let behaviour = zone.behaviours.get(&query.name).copied().unwrap_or(zone.default_behaviour);
-        let whole = |truncated| zone.answer(&query, is_udp, truncated);
+        if zone.is_deaf_over_tcp && !is_udp {
+            return Deed::Nothing;
+        }
+        let whole = |truncated| {
+            let mut octets = zone.answer(&query, is_udp, truncated);
+            if zone.is_validating {
+                message::mark_authentic(&mut octets);
+            }
+            octets
+        };
         let code = |code| Deed::Answer(message::write(&query, code, false, &[], &[]));
         match behaviour {
-            Behaviour::Right => Deed::Answer(whole(false)),
             Behaviour::ServerFailure => code(message::SERVER_FAILURE),
             Behaviour::Refused => code(message::REFUSED),
             Behaviour::Silent => Deed::Nothing,
+            Behaviour::SilentElse if !zone.has(&query) => Deed::Nothing,
+            Behaviour::Right | Behaviour::SilentElse => Deed::Answer(whole(false)),
             Behaviour::Late(time) => Deed::AnswerLate(whole(false), time),
             Behaviour::Truncated => Deed::Answer(whole(is_udp)),
             Behaviour::WrongId => {
@@ -226,6 +265,10 @@ impl Shared {
 }
 
 impl Zone {
+    fn has(&self, query: &Query) -> bool {
+        self.records.get(&query.name).is_some_and(|all| all.iter().any(|one| one.kind == query.kind))
+    }
+
     fn answer(&self, query: &Query, is_udp: bool, truncated: bool) -> Vec<u8> {
         if truncated {
             return message::write(query, message::NO_ERROR, true, &[], &[]);
@@ -239,7 +282,7 @@ impl Zone {
                 records.iter().find(|record| record.kind == message::CNAME && query.kind != message::CNAME);
             let Some(cname) = cname else { break };
             answers.push(cname.clone());
-            name = text_of(&cname.data);
+            name = key(&text_of(&cname.data));
         }
         for record in &mut answers {
             record.seconds = self.seconds;
@@ -256,6 +299,11 @@ impl Zone {
         }
         octets
     }
+}
+
+/// A name as the zone has it.
+fn key(name: &str) -> String {
+    name.trim_end_matches('.').to_ascii_lowercase()
 }
 
 /// The text of a name on the wire without pointers.
