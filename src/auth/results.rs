@@ -7,7 +7,8 @@ mod forged;
 
 pub use self::forged::forged;
 
-/// A field is at most so long; results that do not fit are left out, from the last.
+/// A field is at most so long. Results that do not fit are left out, from the last but one: the last is
+/// DMARC's, which whoever reads the field acts on.
 const FIELD_BYTES_MAX: usize = 2048;
 
 /// A line is folded before it is longer, where that is possible (RFC 5322 §2.1.1).
@@ -30,17 +31,23 @@ pub struct MethodResult<'a> {
 pub fn write(authserv_id: &str, results: &[MethodResult<'_>]) -> Vec<u8> {
     let mut field = b"Authentication-Results: ".to_vec();
     field.extend_from_slice(authserv_id.as_bytes());
-    let head = field.len();
-    for result in results {
-        let text = text_of(result);
-        if field.len() + text.len() + 8 * (1 + text.len() / 40) > FIELD_BYTES_MAX {
-            break;
+    // With what its folds may take.
+    let room_of = |text: &[u8]| text.len() + 8 * (1 + text.len() / 40);
+    match results.split_last() {
+        Some((last, others)) => {
+            let last = text_of(last);
+            let mut room = FIELD_BYTES_MAX.saturating_sub(field.len() + room_of(&last));
+            let fits = |text: &Vec<u8>| {
+                let left = room.checked_sub(room_of(text));
+                room = left.unwrap_or_default();
+                left.is_some()
+            };
+            for text in others.iter().map(text_of).take_while(fits).chain([last]) {
+                field.extend_from_slice(b";\r\n\t");
+                fold_into(&text, &mut field);
+            }
         }
-        field.extend_from_slice(b";\r\n\t");
-        fold_into(&text, &mut field);
-    }
-    if field.len() == head {
-        field.extend_from_slice(b"; none");
+        None => field.extend_from_slice(b"; none"),
     }
     field.extend_from_slice(b"\r\n");
     field
@@ -66,14 +73,16 @@ fn text_of(result: &MethodResult<'_>) -> Vec<u8> {
     text
 }
 
-/// A value from outside as a pvalue (§2.2): as it is, or in quotes. None of what no quotes hold.
+/// A value from outside as a pvalue (§2.2): as it is, or in quotes. None of what no quotes hold, of what is
+/// not ASCII, which readers stumble over, and of what reads like a result: many who look for `dmarc=pass`
+/// look for these words alone.
 fn pvalue(value: &[u8]) -> Option<Vec<u8>> {
     /// Longer ones are of no use to anybody.
     const VALUE_BYTES_MAX: usize = 320;
-    if value.is_empty() || value.len() > VALUE_BYTES_MAX || std::str::from_utf8(value).is_err() {
+    if value.is_empty() || value.len() > VALUE_BYTES_MAX {
         return None;
     }
-    if value.iter().any(u8::is_ascii_control) {
+    if !value.iter().all(|octet| matches!(octet, b' '..=b'~')) || reads_like_a_result(value) {
         return None;
     }
     if is_plain(value) {
@@ -105,6 +114,12 @@ fn is_plain(value: &[u8]) -> bool {
             (local_part.is_empty() || is_dotted(local_part)) && domain.is_some_and(is_dotted)
         }
     }
+}
+
+/// Whether a method's name with what could be its result stands in a value.
+fn reads_like_a_result(value: &[u8]) -> bool {
+    const METHODS: [&[u8]; 6] = [b"spf=", b"dkim=", b"dmarc=", b"arc=", b"iprev=", b"auth="];
+    METHODS.iter().any(|method| value.windows(method.len()).any(|part| part.eq_ignore_ascii_case(method)))
 }
 
 /// Appends a text, on a new line wherever the line would become too long.
@@ -199,7 +214,10 @@ mod tests {
             (b"a..b@x.test", Some("\"a..b@x.test\"")),
             (b"a@x..test", Some("\"a@x..test\"")),
             (b"o'neil@x.test", Some("\"o'neil@x.test\"")),
-            ("\u{e9}@x.test".as_bytes(), Some("\"\u{e9}@x.test\"")),
+            (b"SRS0=abc=de=x.test=a@y.test", Some("\"SRS0=abc=de=x.test=a@y.test\"")),
+            (b"\"a; dmarc=pass\"@x.test", None),
+            (b"DMARC=pass@x.test", None),
+            ("\u{e9}@x.test".as_bytes(), None),
             (b"a\r\nX-Forged: y", None),
             (b"a\0", None),
             (b"\xff", None),
@@ -232,6 +250,15 @@ mod tests {
             })
             .collect();
         let field = written(&results);
+        let mut with_dmarc = results.clone();
+        with_dmarc.push(MethodResult {
+            method: "dmarc",
+            result: "fail",
+            comment: None,
+            properties: Vec::new(),
+        });
+        let told = written(&with_dmarc);
+        assert!(told.len() <= FIELD_BYTES_MAX && told.ends_with(";\r\n\tdmarc=fail\r\n"), "{told}");
         assert!(field.len() <= FIELD_BYTES_MAX && field.matches("dkim=pass").count() >= 4, "{}", field.len());
         let lines: Vec<&str> = field.trim_end().split("\r\n").collect();
         assert!(lines.iter().skip(1).all(|line| line.starts_with('\t')), "{field}");
