@@ -52,6 +52,6 @@ pub use recipient_map::{MapAddress, RecipientMap};
 pub use reference::{ReferenceKey, ReferenceTable, keys, markdown, reference, reference_tables};
 pub use run_as::RunAs;
 pub use shards::Shard;
-pub use sink::{LineEndings, Maildir, MaildirSync, Sink, SinkKind, Spool, Stdout, StdoutFormat};
+pub use sink::{LineEndings, Maildir, MaildirSync, Quarantine, Sink, SinkKind, Spool, Stdout, StdoutFormat};
 pub use standing::NeedsRestart;
 pub use tls::{CertificateFiles, Tls, TlsVersion};

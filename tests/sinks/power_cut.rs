@@ -2,6 +2,7 @@
 //! takes away every sync. The simulated disk keeps or loses each effect that was not synced for itself.
 
 mod doubt;
+mod marked;
 mod shared;
 
 use std::cell::{Cell, RefCell};
@@ -80,7 +81,9 @@ fn find_in_maildirs(image: &Image, sent: &[Sent]) -> Result<Copies, String> {
         let of = sent.iter().position(|sent| {
             (0..sent.recipients.len()).any(|recipient| {
                 let local_part = String::from_utf8_lossy(&sent.recipients[recipient].0);
-                directory == format!("x.test/{local_part}") && *octets == sent.file(recipient, true)
+                directory.strip_suffix("/.Junk").filter(|_| sent.is_suspicious).unwrap_or(directory)
+                    == format!("x.test/{local_part}")
+                    && *octets == sent.file(recipient, true)
             })
         });
         *found.entry(of.ok_or_else(|| format!("{path} is partial or altered"))?).or_default() += 1;
@@ -139,13 +142,16 @@ fn whole_content(image: &Image, segment: &[u8], sequence: u64, record: &RecordHe
     Some(content)
 }
 
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 11] = [
     MAILDIR,
     MAILDIR_BATCH,
     MAILDIR_TWICE,
     shared::MAILDIR,
     shared::MAILDIR_BATCH,
     shared::MAILDIR_TWICE,
+    marked::MAILDIR,
+    marked::MAILDIR_BATCH,
+    marked::MAILDIR_TWICE,
     SPOOL,
     SPOOL_FILES,
 ];
@@ -240,6 +246,9 @@ fn subsets(count: usize) -> Vec<Vec<bool>> {
 
 /// Batches for a kind of sink.
 fn batches(kind: &Kind) -> Vec<Vec<Sent>> {
+    if [marked::MAILDIR.name, marked::MAILDIR_BATCH.name, marked::MAILDIR_TWICE.name].contains(&kind.name) {
+        return marked::batches();
+    }
     let mut batches = small_batches();
     if kind.name == SPOOL_FILES.name {
         // The first batch stays small, so that nothing but its own syncs makes the segment durable.
@@ -360,6 +369,9 @@ fn without_any_one_of_its_syncs_a_plan_would_lose_messages() {
         (shared::MAILDIR, batches(&shared::MAILDIR), &["directory", "whole file"]),
         (shared::MAILDIR_BATCH, batches(&shared::MAILDIR_BATCH), &["file system", "written-back file"]),
         (shared::MAILDIR_TWICE, batches(&shared::MAILDIR_TWICE), &["directory", "file system"]),
+        (marked::MAILDIR, marked::batches(), &["directory", "file"]),
+        (marked::MAILDIR_BATCH, marked::batches(), &["file system", "written-back file"]),
+        (marked::MAILDIR_TWICE, marked::batches(), &["directory", "file system"]),
         (SPOOL, batches(&SPOOL), &["directory", "file"]),
         (SPOOL_FILES, batches(&SPOOL_FILES), &["directory", "file"]),
     ] {

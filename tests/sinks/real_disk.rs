@@ -71,6 +71,7 @@ fn inner() {
             template: "{local}".to_owned(),
             create: true,
             line_endings: LineEndings::Crlf,
+            quarantine: config::Quarantine::Inbox,
             sync: None,
             mode: None,
             group: None,

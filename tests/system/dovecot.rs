@@ -4,12 +4,13 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use support::client::Client;
+use support::dns_server::DnsServer;
 use support::image;
 use support::server::Server;
 
@@ -127,14 +128,14 @@ impl Imap {
 }
 
 /// A ringmx as its own user, whose files are for the group, too.
-fn ringmx(line_endings: &str) -> Server {
+fn ringmx(line_endings: &str, more: &str) -> Server {
     let become_user = format!(
         "chmod 755 . && mkdir mail && chown {RINGMX}:{GROUP} mail && chmod 2770 mail && \
          exec setpriv --reuid={RINGMX} --regid={RINGMX} --groups={GROUP} \"$@\""
     );
     let config = format!(
         "hostname = \"mx.example.org\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n[[sink]]\nkind = \"maildir\"\npath = \"mail\"\n\
-         template = \"{{domain}}/{{local}}\"\ncreate = true\ngroup = \"{GROUP}\"\nline_endings = \"{line_endings}\"\n"
+         template = \"{{domain}}/{{local}}\"\ncreate = true\ngroup = \"{GROUP}\"\nline_endings = \"{line_endings}\"\n{more}\n"
     );
     Server::start_under(&["sh", "-c", &become_user, "sh"], &config, &[])
 }
@@ -154,7 +155,7 @@ fn dovecot_under_another_uid_reads_each_message_with_the_size_that_its_name_tell
         return;
     }
     for line_endings in ["lf", "crlf"] {
-        let server = ringmx(line_endings);
+        let server = ringmx(line_endings, "");
         let mut client = Client::greeted(server.address());
         let lines = b"Subject: lines\r\n\r\none\r\n..two\r\n";
         assert!(client.deliver("a@b.test", "lines@x.test", lines).starts_with("250"));
@@ -201,6 +202,51 @@ fn dovecot_under_another_uid_reads_each_message_with_the_size_that_its_name_tell
             std::thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+#[test]
+fn dovecot_under_another_uid_finds_marked_mail_in_the_folder_junk() {
+    if image::unavailable(&["dovecot", "setpriv"]).is_some() {
+        return;
+    }
+    let dns = DnsServer::start();
+    let more = format!("quarantine = \"junk\"\n[dns]\nservers = [\"{}\"]\n[auth]", dns.address());
+    let server = ringmx("lf", &more);
+    let mut client = Client::greeted(server.address());
+    let marked = b"From: a@b.test\r\nFrom: c@d.test\r\nSubject: marked\r\n\r\none\r\n";
+    let plain = b"From: a@b.test\r\nSubject: plain\r\n\r\none\r\n";
+    for (user, data) in [("anna", &marked[..]), ("anna", plain), ("new", marked)] {
+        assert!(client.deliver("a@b.test", &format!("{user}@x.test"), data).starts_with("250"));
+    }
+    let store = server.folder().join("mail");
+    let dovecot = Dovecot::start(&store);
+    for (user, count) in [("anna", 1), ("new", 0)] {
+        let mut imap = dovecot.select(&format!("{user}@x.test"), count);
+        assert!(imap.command("LIST \"\" *").contains("Junk\r\n"), "{user}");
+        let selected = imap.command("SELECT Junk");
+        assert!(selected.contains("* 1 EXISTS\r\n"), "{selected}\n{}", dovecot.log());
+        let (_, octets) = imap.message();
+        assert!(octets.ends_with(marked), "{}", String::from_utf8_lossy(&octets));
+        let junk = store.join("x.test").join(user).join(".Junk");
+        let facts = file(&junk).metadata().expect("its facts");
+        assert_eq!((facts.uid(), facts.gid(), facts.mode() & 0o7777), (RINGMX, GROUP, 0o660));
+    }
+    let log = dovecot.log();
+    assert!(!log.contains("Error") && !log.contains("Warning"), "{log}");
+    // A folder that Dovecot made for itself is not ours to write in: the inbox takes the mail.
+    dovecot.select("new@x.test", 0).command("DELETE Junk");
+    for folder in ["tmp", "new", "cur"] {
+        fs::create_dir_all(store.join("x.test/new/.Junk").join(folder)).expect("a directory");
+    }
+    std::os::unix::fs::chown(store.join("x.test/new/.Junk"), Some(DOVECOT), Some(DOVECOT))
+        .expect("given away");
+    fs::set_permissions(store.join("x.test/new/.Junk"), fs::Permissions::from_mode(0o700)).expect("kept");
+    // The first one meets the loss of the old one.
+    for count in 1..=2 {
+        assert!(client.deliver("a@b.test", "new@x.test", marked).starts_with("250"));
+        assert_eq!(fs::read_dir(store.join("x.test/new/new")).expect("the inbox").count(), count);
+    }
+    server.wait_for_log(|line| line.contains("x.test/new/.Junk") && line.contains("ermission denied"));
 }
 
 /// As IMAP shows it: each LF alone becomes CRLF.

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ringmx::config::{self, Config, LineEndings, LogFormat, SinkKind, StdoutFormat};
+use ringmx::config::{self, Config, LineEndings, LogFormat, Quarantine, SinkKind, StdoutFormat};
 use ringmx::mail::domain::DomainPattern;
 use ringmx::smtp::extension::{Extension, ExtensionSet};
 use ringmx::smtp::settings::{BareLineEnd, ChunkLineEnd, TlsPolicy};
@@ -58,9 +58,10 @@ fn the_embedded_default_takes_anyones_mail_on_loopback() {
     assert_eq!(config.postmaster, format!("postmaster@{}", config.hostname));
     assert_eq!(config.sink.workers, 2);
     let SinkKind::Maildir(maildir) = config.sink.kind else { panic!("a maildir") };
-    let config::Maildir { path, template, create, line_endings, sync, mode, group } = maildir;
+    let config::Maildir { path, template, create, line_endings, quarantine, sync, mode, group } = maildir;
     assert_eq!((path, template.as_str(), create), (PathBuf::from("ringmx-data"), "", false));
-    assert_eq!((line_endings, sync, mode, group), (LineEndings::Lf, None, None, None));
+    assert_eq!((line_endings, quarantine), (LineEndings::Lf, Quarantine::Inbox));
+    assert_eq!((sync, mode, group), (None, None, None));
     assert!(config.shards.windows(2).all(|pair| pair[0].cpu < pair[1].cpu));
 }
 

@@ -44,6 +44,7 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("sink.template", "maildir", "\"{domain}/{local}\"", "\"{domain}\""),
     ("sink.create", "maildir", "false", "true"),
     ("sink.line_endings", "maildir", "\"lf\"", "\"crlf\""),
+    ("sink.quarantine", "maildir", "\"inbox\"", "\"junk\""),
     ("sink.sync", "maildir", "-", "\"each\""),
     ("sink.mode", "maildir", "-", "\"0640\""),
     ("sink.group", "maildir", "-", "\"0\""),

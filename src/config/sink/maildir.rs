@@ -21,6 +21,8 @@ pub struct Maildir {
     pub create: bool,
     /// How line ends are stored.
     pub line_endings: LineEndings,
+    /// Where mail goes that is marked as suspicious.
+    pub quarantine: Quarantine,
     /// How files become durable. `None` for what suits the file system.
     pub sync: Option<MaildirSync>,
     /// The permission bits of files; directories get the bits to enter them with those to read.
@@ -39,6 +41,16 @@ pub enum LineEndings {
     Crlf,
 }
 
+/// Where mail goes that is marked as suspicious.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Quarantine {
+    /// Where all mail goes.
+    #[default]
+    Inbox,
+    /// Into the folder `.Junk` of its maildir.
+    Junk,
+}
+
 /// How the files of a maildir become durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MaildirSync {
@@ -49,7 +61,8 @@ pub enum MaildirSync {
 }
 
 /// The keys that no other kind has.
-pub(super) const KEYS: &[&str] = &["template", "create", "line_endings", "sync", "mode", "group"];
+pub(super) const KEYS: &[&str] =
+    &["template", "create", "line_endings", "quarantine", "sync", "mode", "group"];
 
 /// Reads them.
 pub(super) fn read(section: &mut Section<'_>, path: PathBuf) -> Maildir {
@@ -72,6 +85,11 @@ pub(super) fn read(section: &mut Section<'_>, path: PathBuf) -> Maildir {
             "line_endings",
             &[("lf", LineEndings::Lf), ("crlf", LineEndings::Crlf)],
             "Maildir: CRLF stored as LF where that can be undone, or as received.",
+        ),
+        quarantine: section.choice(
+            "quarantine",
+            &[("inbox", Quarantine::Inbox), ("junk", Quarantine::Junk)],
+            "Maildir: where mail goes that [auth] marks as suspicious: to all other, or into the folder `.Junk`.",
         ),
         sync: section.choice_or(
             "sync",
@@ -143,6 +161,17 @@ pub(super) fn mode_rules(section: &Section<'_>, maildir: &Maildir) {
     if maildir.group.is_some() && maildir.mode.is_some_and(|mode| mode & 0o060 == 0) {
         section
             .warn("mode", "the `group` may not even read with this mode; write mode = \"0660\"".to_owned());
+    }
+}
+
+/// Warns of a folder that nothing will ever go into.
+pub(super) fn quarantine_rule(section: &Section<'_>, maildir: &Maildir, has_auth: bool) {
+    if maildir.quarantine == Quarantine::Junk && !has_auth {
+        section.warn(
+            "quarantine",
+            "without [auth] nothing is marked, so nothing goes into `.Junk`; write [auth] at the end of the file"
+                .to_owned(),
+        );
     }
 }
 

@@ -9,7 +9,7 @@ mod stdout;
 
 use self::discard::Discard;
 pub use self::facts::SinkFacts;
-pub use self::maildir::{LineEndings, Maildir, MaildirSync};
+pub use self::maildir::{LineEndings, Maildir, MaildirSync, Quarantine};
 pub use self::spool::Spool;
 pub use self::stdout::{Stdout, StdoutFormat};
 use super::document::Fallback;
@@ -139,11 +139,12 @@ pub fn kinds() -> impl Iterator<Item = &'static str> {
 pub(super) fn read(root: &mut Section<'_>, identity: &Identity) -> Sink {
     let mut sections = root.tables("sink", "Where mail goes; exactly one for now.").into_iter();
     let first = sections.next();
+    let has_auth = root.given("auth");
     for more in sections {
         more.refuse("this version of ringmx has exactly one sink; take out all [[sink]] but one".to_owned());
     }
     if let Some(section) = first {
-        return one(section, identity);
+        return one(section, identity, has_auth);
     }
     if !root.faulty("sink") {
         let example =
@@ -154,7 +155,7 @@ pub(super) fn read(root: &mut Section<'_>, identity: &Identity) -> Sink {
 }
 
 /// The keys of all kinds are read whatever the kind, so that a misplaced key is told from an unknown one.
-fn one(mut section: Section<'_>, identity: &Identity) -> Sink {
+fn one(mut section: Section<'_>, identity: &Identity, has_auth: bool) -> Sink {
     section.needs_restart_but(&["space_reserve", "dsn", "requiretls"]);
     let row = section.choice_or(
         "kind",
@@ -197,6 +198,7 @@ fn one(mut section: Section<'_>, identity: &Identity) -> Sink {
     if let SinkKind::Maildir(maildir) = &sink.kind {
         maildir::template_rules(&section, maildir, identity);
         maildir::mode_rules(&section, maildir);
+        maildir::quarantine_rule(&section, maildir, has_auth);
     }
     section.finish();
     sink

@@ -1,29 +1,33 @@
 //! Removes temporary files that deliveries cut short left behind. Follows no link and looks at nothing but
-//! `tmp`.
+//! `tmp`, of maildirs and of the folders that ringmx stores mail in.
 
-use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::path::Arg;
 
 /// Nobody delivers for longer than this (maildir(5)).
 const AGE_MAX: Duration = Duration::from_hours(36);
 
-/// Removes old files in the `tmp` of every maildir `depth` directories below the root; returns how many.
-pub(super) fn remove_old(root: OwnedFd, depth: usize) -> io::Result<usize> {
+/// Removes old files in the `tmp` of every maildir `depth` directories below the root, and in that of these
+/// folders of it; returns how many.
+pub(super) fn remove_old(root: OwnedFd, depth: usize, folders: &[&str]) -> io::Result<usize> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let before = now.saturating_sub(AGE_MAX).as_secs();
-    descend(root, depth, i64::try_from(before).unwrap_or(i64::MAX))
+    descend(root, depth, folders, i64::try_from(before).unwrap_or(i64::MAX))
 }
 
-fn descend(directory: OwnedFd, depth: usize, before: i64) -> io::Result<usize> {
+fn descend(directory: OwnedFd, depth: usize, folders: &[&str], before: i64) -> io::Result<usize> {
     if depth == 0 {
-        return match open(&directory, c"tmp")? {
-            Some(folder) => remove_in(&folder, before),
-            None => Ok(0),
-        };
+        let mut removed = remove_in_tmp(&directory, before)?;
+        for folder in folders {
+            if let Some(folder) = open(&directory, *folder)? {
+                removed += remove_in_tmp(&folder, before)?;
+            }
+        }
+        return Ok(removed);
     }
     let mut removed = 0;
     for entry in Dir::read_from(&directory)? {
@@ -33,10 +37,14 @@ fn descend(directory: OwnedFd, depth: usize, before: i64) -> io::Result<usize> {
             continue;
         }
         if let Some(below) = open(&directory, entry.file_name())? {
-            removed += descend(below, depth - 1, before)?;
+            removed += descend(below, depth - 1, folders, before)?;
         }
     }
     Ok(removed)
+}
+
+fn remove_in_tmp(directory: &OwnedFd, before: i64) -> io::Result<usize> {
+    open(directory, c"tmp")?.map_or(Ok(0), |folder| remove_in(&folder, before))
 }
 
 fn remove_in(folder: &OwnedFd, before: i64) -> io::Result<usize> {
@@ -55,7 +63,7 @@ fn remove_in(folder: &OwnedFd, before: i64) -> io::Result<usize> {
 }
 
 /// Opens a directory; none when it is gone, or something else.
-fn open(parent: impl AsFd, name: &CStr) -> io::Result<Option<OwnedFd>> {
+fn open(parent: impl AsFd, name: impl Arg) -> io::Result<Option<OwnedFd>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match rustix::fs::openat(parent, name, flags, Mode::empty()) {
         Ok(directory) => Ok(Some(directory)),

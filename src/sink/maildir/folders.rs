@@ -4,8 +4,14 @@ use std::rc::Rc;
 
 use crate::sink::plan::Directory;
 
-/// The directories of a maildir from the root down: depth, parent and path of each.
-pub(super) fn lineage(maildir: &Directory) -> Vec<(usize, Directory, Directory)> {
+/// The folder for suspicious mail, in the maildir itself: a leading dot makes it one of Maildir++.
+pub(super) const JUNK: &str = ".Junk";
+
+/// Directories from the top down: depth, parent and path of each.
+pub(super) type Lineage = Vec<(usize, Directory, Directory)>;
+
+/// The directories of a maildir from the root down.
+pub(super) fn lineage(maildir: &Directory) -> Lineage {
     let mut lineage = Vec::new();
     let mut parent: Directory = Rc::from("");
     let names = maildir.split('/').filter(|name| !name.is_empty());
@@ -14,11 +20,27 @@ pub(super) fn lineage(maildir: &Directory) -> Vec<(usize, Directory, Directory)>
         lineage.push((depth, parent, Rc::clone(&directory)));
         parent = directory;
     }
-    let depth = lineage.len();
-    for folder in ["tmp", "new", "cur"] {
-        lineage.push((depth, Rc::clone(&parent), below(&parent, folder)));
-    }
+    lineage.extend(contents(lineage.len(), &parent));
     lineage
+}
+
+/// The directories of the folder for suspicious mail of a maildir, without those of the maildir.
+pub(super) fn lineage_of_junk(maildir: &Directory) -> Lineage {
+    let depth = maildir.split('/').filter(|name| !name.is_empty()).count();
+    let junk = junk_of(maildir);
+    let mut lineage = vec![(depth, Rc::clone(maildir), Rc::clone(&junk))];
+    lineage.extend(contents(depth + 1, &junk));
+    lineage
+}
+
+/// The folder for suspicious mail of a maildir.
+pub(super) fn junk_of(maildir: &Directory) -> Directory {
+    below(maildir, JUNK)
+}
+
+/// What every folder has, at this depth.
+fn contents(depth: usize, folder: &Directory) -> [(usize, Directory, Directory); 3] {
+    ["tmp", "new", "cur"].map(|name| (depth, Rc::clone(folder), below(folder, name)))
 }
 
 /// Whether a path is a directory or below it. Nothing counts as within the root, because everything is.

@@ -41,7 +41,7 @@ use super::permission::{self, Permission};
 use super::root::{self, Owner, Root};
 use super::spill_file::SpillTo;
 use super::trial::{self, Needs};
-use crate::config::{self, MaildirSync};
+use crate::config::{self, MaildirSync, Quarantine};
 use crate::handoff::mailbox::MailboxPath;
 use crate::handoff::message::Message;
 use crate::mail::envelope::Mailbox;
@@ -101,10 +101,10 @@ fn permission_of(config: &config::Maildir) -> Result<Option<Permission>, OpenErr
 
 /// Opens the sink: locks the root and removes what deliveries that were cut short left in `tmp`.
 fn open(config: &config::Maildir, workers: usize, surroundings: &Surroundings) -> Result<Opened, OpenError> {
-    let config::Maildir { path, template, create, line_endings, sync, mode, group } = config;
+    let config::Maildir { path, template, create, line_endings, quarantine, sync, mode, group } = config;
     let permission = permission_of(config)?;
     let settings = MaildirSettings::new(path, template, *create, *line_endings, surroundings.clone())?;
-    let settings = settings.share_by(permission);
+    let settings = settings.share_by(permission).quarantine_in(*quarantine);
     let root = Arc::new(Root::open_shared(path, "maildir", permission)?);
     let cannot_open = |error: io::Error| OpenError {
         what: "open the store",
@@ -118,7 +118,12 @@ fn open(config: &config::Maildir, workers: usize, surroundings: &Surroundings) -
     let needs = Needs { reserves: false, name_bytes_max, permission };
     let mut executor = Blocking::new(root.directory().map_err(cannot_open)?);
     let mut notes = trial::run(&root, needs, &mut executor)?;
-    match root.directory().and_then(|directory| clean::remove_old(directory, settings.template.depth())) {
+    let folders: &[&str] = match quarantine {
+        Quarantine::Inbox => &[],
+        Quarantine::Junk => &[folders::JUNK],
+    };
+    let depth = settings.template.depth();
+    match root.directory().and_then(|directory| clean::remove_old(directory, depth, folders)) {
         Ok(0) => {}
         Ok(1) => notes.push("removed 1 temporary file older than 36 h".to_owned()),
         Ok(count) => notes.push(format!("removed {count} temporary files older than 36 h")),

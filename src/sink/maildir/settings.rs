@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 use super::file_system::Commit;
 use super::name::{self, NoName, Template};
 use super::troubles::Troubles;
-use crate::config::LineEndings;
+use crate::config::{LineEndings, Quarantine};
 use crate::mail::envelope::Mailbox;
 use crate::sink::opening::{OpenError, Surroundings};
 use crate::sink::permission::Permission;
@@ -20,6 +20,8 @@ pub struct MaildirSettings {
     pub(super) template: Template,
     pub(super) create: bool,
     pub(super) line_endings: LineEndings,
+    /// Where mail goes that is marked as suspicious.
+    pub(super) quarantine: Quarantine,
     pub(super) commit: Commit,
     /// What files and directories get. `None` to leave them to their owner.
     pub(super) permission: Option<Permission>,
@@ -54,6 +56,7 @@ impl MaildirSettings {
             template,
             create,
             line_endings,
+            quarantine: Quarantine::Inbox,
             commit: Commit::File,
             permission: None,
             host: name::host(&surroundings.hostname),
@@ -105,6 +108,12 @@ impl MaildirSettings {
     #[must_use]
     pub fn commit_by(self, commit: Commit) -> Self {
         Self { commit, ..self }
+    }
+
+    /// Where mail goes that is marked as suspicious.
+    #[must_use]
+    pub fn quarantine_in(self, quarantine: Quarantine) -> Self {
+        Self { quarantine, ..self }
     }
 
     /// Who may use files, and their directories, besides the user that runs ringmx.

@@ -23,7 +23,7 @@ use std::rc::Rc;
 
 use super::content::Common;
 use super::file_system::Commit;
-use super::folders::lineage;
+use super::folders::{Lineage, junk_of, lineage, lineage_of_junk};
 use crate::sink::permission::Permission;
 use crate::sink::plan::{Action, Directory, FilePath, Owners, Plan};
 
@@ -46,10 +46,30 @@ pub(super) struct MaildirDelivery {
     pub(super) maildir: Directory,
     /// Whether the maildir may be made.
     pub(super) may_make: bool,
+    /// It goes into the folder for suspicious mail of the maildir.
+    pub(super) is_junk: bool,
     /// Where it is written.
     pub(super) temporary: Rc<FilePath>,
     /// Where it is renamed to.
     pub(super) delivered: Rc<FilePath>,
+}
+
+/// The directories of one delivery that are not known to be durable and may be made. The folder for
+/// suspicious mail may be made in every maildir that is there: one recipient can have no more than one.
+pub(super) fn may_be_new(
+    known: &HashSet<Directory>,
+    maildir: &Directory,
+    may_make: bool,
+    is_junk: bool,
+) -> Lineage {
+    let mut directories = Lineage::new();
+    if may_make && !known.contains(maildir) {
+        directories.extend(lineage(maildir));
+    }
+    if is_junk && !known.contains(&junk_of(maildir)) {
+        directories.extend(lineage_of_junk(maildir));
+    }
+    directories
 }
 
 /// What decides which stages there are.
@@ -59,7 +79,7 @@ pub(super) struct Stages<'s> {
     pub(super) commit: Commit,
     /// What files get, if it is configured.
     pub(super) permission: Option<Permission>,
-    /// Maildirs whose directories and their entries are durable.
+    /// Maildirs, and folders for suspicious mail, whose directories and their entries are durable.
     pub(super) known: &'s HashSet<Directory>,
 }
 
@@ -165,16 +185,13 @@ impl Stages<'_> {
     fn directories(self, plan: &mut Plan<'_>, deliveries: &[MaildirDelivery]) {
         let mut levels: Vec<BTreeMap<Directory, Vec<usize>>> = Vec::new();
         let mut parents: BTreeMap<Directory, Vec<usize>> = BTreeMap::new();
-        for delivery in deliveries {
-            if self.known.contains(&delivery.maildir) || !delivery.may_make {
-                continue;
-            }
-            for (depth, parent, directory) in lineage(&delivery.maildir) {
+        for MaildirDelivery { message, maildir, may_make, is_junk, .. } in deliveries {
+            for (depth, parent, directory) in may_be_new(self.known, maildir, *may_make, *is_junk) {
                 if levels.len() <= depth {
                     levels.resize_with(depth + 1, BTreeMap::new);
                 }
-                levels[depth].entry(directory).or_default().push(delivery.message);
-                parents.entry(parent).or_default().push(delivery.message);
+                levels[depth].entry(directory).or_default().push(*message);
+                parents.entry(parent).or_default().push(*message);
             }
         }
         for level in &levels {

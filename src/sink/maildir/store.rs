@@ -7,13 +7,13 @@ use std::sync::atomic::Ordering;
 
 use super::content::Common;
 use super::doubt::Doubts;
-use super::folders::{below, is_within, lineage};
+use super::folders::{below, is_within, junk_of};
 use super::name::{FileName, Size};
 use super::settings::MaildirSettings;
-use super::stages::{MaildirDelivery, Stages};
+use super::stages::{MaildirDelivery, Stages, may_be_new};
 use super::troubles::is_of_maildir;
 use crate::buffer::NotWhole;
-use crate::config::LineEndings;
+use crate::config::{LineEndings, Quarantine};
 use crate::handoff::message::Message;
 use crate::limits::MAILDIRS_KNOWN_MAX;
 use crate::mail::envelope::Mailbox;
@@ -27,11 +27,31 @@ use crate::sink::report::{Site, outcome_of, report_failures};
 pub struct Maildir<E> {
     executor: E,
     settings: MaildirSettings,
-    /// Maildirs whose directories and their entries are durable. `known.len() <= MAILDIRS_KNOWN_MAX`
+    /// Maildirs, and folders for suspicious mail in them, whose directories and their entries are durable.
+    /// `known.len() <= MAILDIRS_KNOWN_MAX`
     known: HashSet<Directory>,
     /// Directories whose sync failed: only maildirs that are known to be durable are used below them until
     /// that is settled.
     doubts: Doubts,
+}
+
+/// A message of a batch that is to be stored.
+#[derive(Clone, Copy)]
+struct Planned {
+    /// Index in the batch.
+    index: usize,
+    /// Index of what all its files have in common.
+    common: usize,
+    /// Its mark decides the folder; else it goes where all mail goes.
+    by_mark: bool,
+}
+
+/// What became of a message.
+#[derive(Clone, Default)]
+struct Fate {
+    outcome: Option<Outcome>,
+    /// Its first file.
+    place: String,
 }
 
 /// Recipients of a message who share a maildir.
@@ -51,35 +71,26 @@ impl<E: Executor> Sink for Maildir<E> {
 
     fn store(&mut self, batch: &mut [Box<Message>], outcomes: &mut Vec<Outcome>) {
         let to_lf = self.settings.line_endings == LineEndings::Lf;
-        let unsettled = self.settle_doubts(batch);
-        let mut commons = Vec::with_capacity(batch.len());
-        let mut deliveries = Vec::new();
-        let mut unplanned = vec![None; batch.len()];
+        let mut fates = vec![Fate::default(); batch.len()];
+        let (mut commons, mut planned) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
         for (index, message) in batch.iter().enumerate() {
-            let of_message = Common::new(message, to_lf).map_err(|why| self.refuse(why)).and_then(|common| {
-                let of_message = self.deliveries(index, commons.len(), message, &common, &unsettled);
-                commons.push(common);
-                of_message
-            });
-            match of_message {
-                Ok(of_message) => deliveries.extend(of_message),
-                Err(outcome) => unplanned[index] = Some(outcome),
+            match Common::new(message, to_lf) {
+                Ok(common) => {
+                    planned.push(Planned { index, common: commons.len(), by_mark: true });
+                    commons.push(common);
+                }
+                Err(why) => fates[index].outcome = Some(self.refuse(why)),
             }
         }
-        let MaildirSettings { commit, permission, .. } = self.settings;
-        let stages = Stages { commit, permission, known: &self.known };
-        let plan = stages.plan(batch.len(), &deliveries, &commons);
-        let results = self.executor.run(&plan);
-        self.conclude(&plan, &results, &deliveries);
-        drop(plan);
-        drop(commons);
-        // The first recipient's file is the one that the log names.
-        for delivery in deliveries.iter().rev().filter(|delivery| results.error(delivery.message).is_none()) {
-            batch[delivery.message].place = delivery.delivered.to_string();
+        let again = self.store_some(&planned, batch, &commons, &mut fates);
+        if !again.is_empty() {
+            self.store_some(&again, batch, &commons, &mut fates);
         }
-        outcomes.extend(unplanned.into_iter().enumerate().map(|(index, unplanned)| {
-            unplanned.unwrap_or_else(|| results.error(index).map_or(Outcome::Stored, outcome_of))
-        }));
+        drop(commons);
+        for (message, fate) in batch.iter_mut().zip(fates) {
+            message.place = fate.place;
+            outcomes.push(fate.outcome.unwrap_or(Outcome::TryAgain(TryAgain::Local)));
+        }
     }
 }
 
@@ -90,18 +101,70 @@ impl<E: Executor> Maildir<E> {
         Self { executor, settings, known: HashSet::new(), doubts }
     }
 
-    /// Settles the doubts about directories that this batch needs: for those where that failed, what mail
+    /// Stores messages by one plan, and tells of each what became of it. Gives those that a folder for
+    /// suspicious mail stood in the way of: a mark must cost no mail, so they go where all mail goes.
+    fn store_some(
+        &mut self,
+        planned: &[Planned],
+        batch: &[Box<Message>],
+        commons: &[Common<'_>],
+        fates: &mut [Fate],
+    ) -> Vec<Planned> {
+        let unsettled = self.settle_doubts(planned, batch);
+        let mut deliveries = Vec::new();
+        for one in planned {
+            match self.deliveries(*one, &batch[one.index], &commons[one.common], &unsettled) {
+                Ok(of_message) => deliveries.extend(of_message),
+                Err(outcome) => fates[one.index].outcome = Some(outcome),
+            }
+        }
+        let MaildirSettings { commit, permission, .. } = self.settings;
+        let stages = Stages { commit, permission, known: &self.known };
+        let plan = stages.plan(batch.len(), &deliveries, commons);
+        let results = self.executor.run(&plan);
+        self.conclude(&plan, &results, &deliveries);
+        // The first recipient's file is the one that the log names.
+        for delivery in deliveries.iter().rev() {
+            let fate = &mut fates[delivery.message];
+            fate.outcome = Some(results.error(delivery.message).map_or(Outcome::Stored, outcome_of));
+            if fate.outcome == Some(Outcome::Stored) {
+                fate.place = delivery.delivered.to_string();
+            }
+        }
+        let stood_in_the_way = |one: &&Planned| {
+            results.error(one.index).is_some()
+                && deliveries.iter().any(|delivery| {
+                    delivery.message == one.index
+                        && delivery.is_junk
+                        && is_obstructed(delivery, &plan, &results)
+                })
+        };
+        let again = planned.iter().filter(|one| one.by_mark).filter(stood_in_the_way);
+        again.map(|one| Planned { by_mark: false, ..*one }).collect()
+    }
+
+    /// Whether a message goes into the folder for suspicious mail.
+    fn is_junk(&self, planned: Planned, message: &Message) -> bool {
+        match self.settings.quarantine {
+            Quarantine::Junk => planned.by_mark && message.authentication.is_suspicious,
+            Quarantine::Inbox => false,
+        }
+    }
+
+    /// Settles the doubts about directories that these messages need: for those where that failed, what mail
     /// gets below them.
-    fn settle_doubts(&mut self, batch: &[Box<Message>]) -> HashMap<Directory, Outcome> {
+    fn settle_doubts(&mut self, planned: &[Planned], batch: &[Box<Message>]) -> HashMap<Directory, Outcome> {
         let mut needed = BTreeSet::new();
         if self.doubts.is_empty() {
             return HashMap::new();
         }
-        for recipient in batch.iter().flat_map(|message| message.envelope.recipients()) {
-            let Ok((maildir, may_make)) = self.settings.maildir_of(recipient) else { continue };
-            let maildir = Directory::from(maildir);
-            if !self.known.contains(&maildir) && may_make {
-                let parents = lineage(&maildir).into_iter().map(|(_, parent, _)| parent);
+        for one in planned {
+            let message = &batch[one.index];
+            let is_junk = self.is_junk(*one, message);
+            for recipient in message.envelope.recipients() {
+                let Ok((maildir, may_make)) = self.settings.maildir_of(recipient) else { continue };
+                let new = may_be_new(&self.known, &maildir.into(), may_make, is_junk);
+                let parents = new.into_iter().map(|(_, parent, _)| parent);
                 needed.extend(parents.filter(|parent| self.doubts.contains(parent)));
             }
         }
@@ -126,28 +189,31 @@ impl<E: Executor> Maildir<E> {
     /// The files of one message, one for each of its maildirs, or why there can be none.
     fn deliveries(
         &self,
-        index: usize,
-        common_index: usize,
+        planned: Planned,
         message: &Message,
         common: &Common<'_>,
         unsettled: &HashMap<Directory, Outcome>,
     ) -> Result<Vec<MaildirDelivery>, Outcome> {
         let mut deliveries = Vec::with_capacity(message.envelope.recipients().len());
         for Group { maildir, may_make, recipients } in self.by_maildir(message)? {
-            if may_make
-                && !self.known.contains(&maildir)
-                && let Some(why) = lineage(&maildir).iter().find_map(|(_, parent, _)| unsettled.get(parent))
-            {
-                return Err(*why);
+            let put_off = |is_junk| {
+                let new = may_be_new(&self.known, &maildir, may_make, is_junk);
+                new.iter().find_map(|(_, parent, _)| unsettled.get(parent)).copied()
+            };
+            if let Some(why) = put_off(false) {
+                return Err(why);
             }
+            let is_junk = self.is_junk(planned, message) && put_off(true).is_none();
+            let folder = if is_junk { junk_of(&maildir) } else { Rc::clone(&maildir) };
             let head = common.head(&message.envelope, &recipients);
             let name = self.name(message, common.size(&head));
-            let place = |folder, name| Rc::new(FilePath { directory: below(&maildir, folder), name });
+            let place = |part, name| Rc::new(FilePath { directory: below(&folder, part), name });
             deliveries.push(MaildirDelivery {
-                message: index,
-                common: common_index,
+                message: planned.index,
+                common: planned.common,
                 head,
                 may_make,
+                is_junk,
                 temporary: place("tmp", name.clone()),
                 delivered: place("new", name),
                 maildir,
@@ -203,16 +269,20 @@ impl<E: Executor> Maildir<E> {
         }
         self.doubt(plan, results, deliveries);
         self.note_troubles(plan, results, deliveries);
-        if self.known.len() + deliveries.len() > MAILDIRS_KNOWN_MAX {
+        if self.known.len() + 2 * deliveries.len() > MAILDIRS_KNOWN_MAX {
             self.known.clear();
         }
         for delivery in deliveries {
-            if let Some(error) = results.error(delivery.message) {
-                if is_gone(error) {
+            match results.error(delivery.message) {
+                Some(error) if is_gone(error) => {
                     self.known.remove(&delivery.maildir);
+                    self.known.remove(&junk_of(&delivery.maildir));
                 }
-            } else if delivery.may_make && !self.known.contains(&delivery.maildir) {
-                self.known.insert(Rc::clone(&delivery.maildir));
+                Some(_) => {}
+                None => {
+                    self.known.extend(delivery.may_make.then(|| Rc::clone(&delivery.maildir)));
+                    self.known.extend(delivery.is_junk.then(|| junk_of(&delivery.maildir)));
+                }
             }
         }
     }
@@ -222,8 +292,12 @@ impl<E: Executor> Maildir<E> {
         let failures = results.failures(plan).filter(|(_, error)| is_of_maildir(error));
         for (action, error) in failures {
             let place = action.path();
-            // Its own files and folders, or a directory above it.
-            let is_concerned = |maildir: &str| is_within(&place, maildir) || is_within(maildir, &place);
+            // Its own files and folders, or a directory above it. Mail that cannot go into the folder for
+            // suspicious mail goes elsewhere.
+            let is_concerned = |maildir: &Directory| {
+                (is_within(&place, maildir) || is_within(maildir, &place))
+                    && !(is_within(&place, &junk_of(maildir)) && is_of_folder(error))
+            };
             for delivery in deliveries.iter().filter(|delivery| is_concerned(&delivery.maildir)) {
                 self.settings.troubles.note(&delivery.maildir, error);
             }
@@ -235,12 +309,10 @@ impl<E: Executor> Maildir<E> {
         if !results.any_failed() {
             return;
         }
-        let may_be_new =
-            |delivery: &&MaildirDelivery| delivery.may_make && !self.known.contains(&delivery.maildir);
         let parents: BTreeSet<Directory> = deliveries
             .iter()
-            .filter(may_be_new)
-            .flat_map(|delivery| lineage(&delivery.maildir).into_iter().map(|(_, parent, _)| parent))
+            .flat_map(|one| may_be_new(&self.known, &one.maildir, one.may_make, one.is_junk))
+            .map(|(_, parent, _)| parent)
             .collect();
         for (action, error) in results.failures(plan) {
             match action {
@@ -272,6 +344,18 @@ impl<E: Executor> Maildir<E> {
             }
         }
     }
+}
+
+/// Whether the folder for suspicious mail stands in the way of this delivery.
+fn is_obstructed(delivery: &MaildirDelivery, plan: &Plan<'_>, results: &Results) -> bool {
+    let junk = junk_of(&delivery.maildir);
+    results.failures(plan).any(|(action, error)| is_within(&action.path(), &junk) && is_of_folder(error))
+}
+
+/// Whether an error of an operation in a folder concerns that folder, and not the disk or a quota, which no
+/// other folder of the maildir is free of.
+fn is_of_folder(error: &io::Error) -> bool {
+    is_gone(error) || is_of_maildir(error) && error.kind() != io::ErrorKind::QuotaExceeded
 }
 
 /// Whether a maildir, or a directory of it, may be gone or another one: what was known of it holds no more. A

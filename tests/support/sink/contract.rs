@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use ringmx::config::{self, LineEndings, MaildirSync, SinkKind};
+use ringmx::config::{self, LineEndings, MaildirSync, Quarantine, SinkKind};
 use ringmx::mail::envelope::BodyType;
 use ringmx::mail::outcome::Outcome;
 use ringmx::sink::spool::reader;
@@ -83,6 +83,7 @@ pub fn maildir_kind(path: &Path, template: &str, line_endings: LineEndings) -> S
         template: template.to_owned(),
         create: false,
         line_endings,
+        quarantine: Quarantine::Inbox,
         sync: Some(MaildirSync::Each),
         mode: None,
         group: None,
@@ -94,6 +95,14 @@ pub fn shared(mut kind: SinkKind, file_mode: u32, group_number: u32) -> SinkKind
     if let SinkKind::Maildir(config::Maildir { mode, group, .. }) = &mut kind {
         *mode = Some(file_mode);
         *group = Some(group_number.to_string());
+    }
+    kind
+}
+
+/// A maildir that puts marked mail into a folder of its own.
+pub fn with_junk(mut kind: SinkKind) -> SinkKind {
+    if let SinkKind::Maildir(config::Maildir { quarantine, .. }) = &mut kind {
+        *quarantine = Quarantine::Junk;
     }
     kind
 }

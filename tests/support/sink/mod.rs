@@ -10,6 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use ringmx::buffer::{MailData, Pool, SpillBudget};
 use ringmx::handoff::message::{LogFacts, Message, Origin};
+use ringmx::mail::authentication::Authentication;
 use ringmx::mail::client::{ClientFacts, Standing, TlsFacts};
 use ringmx::mail::envelope::{BodyType, Envelope, Notify, RecipientParameters, Ret};
 use ringmx::mail::outcome::Outcome;
@@ -35,6 +36,8 @@ pub struct Sent {
     pub body: BodyType,
     /// Whether the envelope says that bare CR or LF came.
     pub bare_line_ends: bool,
+    /// It is marked as suspicious.
+    pub is_suspicious: bool,
     /// With every parameter of DSN, and REQUIRETLS.
     pub promises: bool,
     /// What TLS it came under.
@@ -57,6 +60,7 @@ impl Sent {
             data: data.into(),
             body: BodyType::SevenBit,
             bare_line_ends: false,
+            is_suspicious: false,
             promises: false,
             tls: None,
             spilled: 0,
@@ -69,6 +73,13 @@ impl Sent {
     pub fn to(mut self, local_parts: &[&str]) -> Self {
         self.recipients =
             local_parts.iter().map(|local| (local.as_bytes().to_vec(), &b"x.test"[..])).collect();
+        self
+    }
+
+    /// Marked as suspicious.
+    #[must_use]
+    pub fn marked(mut self) -> Self {
+        self.is_suspicious = true;
         self
     }
 
@@ -120,7 +131,7 @@ impl Sent {
                 standing: Standing::default(),
             },
             received_at: UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_042),
-            authentication: ringmx::mail::authentication::Authentication::default(),
+            authentication: Authentication { results: String::new(), is_suspicious: self.is_suspicious },
             received: self.received.clone(),
             data,
             place: String::new(),
