@@ -90,8 +90,8 @@ fn value(random: &mut Random) -> Vec<u8> {
     value
 }
 
-/// Whether a field can hold it: RFC 8601 §2.2 in the limits of our own, which are ASCII and nothing that reads
-/// like a result.
+/// Whether a field can hold it: RFC 8601 §2.2 in the limits of our own, which are ASCII and nothing that
+/// reads like a result.
 fn can_stand(value: &[u8]) -> bool {
     let text = std::str::from_utf8(value).unwrap_or_default();
     let is_printable =
