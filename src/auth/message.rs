@@ -223,10 +223,14 @@ impl MessageCheck {
             return true;
         }
         let Found { spf_helo, spf_path, .. } = &mut self.found;
-        if spf_helo.is_none() {
+        // What failed is looked for again each time: the mail data may take minutes, in which answers come.
+        let is_open = |outcome: &Option<spf::Outcome>| {
+            outcome.as_ref().is_none_or(|outcome| outcome.result == SpfResult::TempError)
+        };
+        if is_open(spf_helo) {
             *spf_helo = sender.spf_of_ehlo(asking);
         }
-        if !sender.reverse_path.is_empty() && spf_path.is_none() {
+        if !sender.reverse_path.is_empty() && is_open(spf_path) {
             *spf_path = sender.spf_of_path(asking);
         }
         spf_helo.is_some() && (sender.reverse_path.is_empty() || spf_path.is_some())
@@ -264,3 +268,6 @@ impl Default for MessageCheck {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests;

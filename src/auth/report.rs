@@ -208,3 +208,6 @@ fn dmarc_object(outcome: Option<&dmarc::Outcome>, verdict: Verdict, text: &mut S
     sentence(verdict.because.map(super::verdict::Because::word), text);
     text.push('}');
 }
+
+#[cfg(test)]
+mod tests;

@@ -248,16 +248,19 @@ fn narrow(value: usize) -> u32 {
 }
 
 #[cfg(test)]
+mod replacing;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::limits::{BLOCK_BYTES, FIRST_BLOCK_BYTES};
 
-    fn pool(buffers: usize) -> Pool {
+    pub(super) fn pool(buffers: usize) -> Pool {
         Pool::new(buffers, 1024, 64 * BLOCK_BYTES).expect("memory")
     }
 
     /// What the kernel does: takes a buffer and fills it.
-    fn receive(pool: &mut Pool, bytes: &[u8]) -> BufferId {
+    pub(super) fn receive(pool: &mut Pool, bytes: &[u8]) -> BufferId {
         let id = pool.take().expect("a free buffer");
         let start = pool.arena().start(id);
         // SAFETY: the buffer is published to nobody else in this test, and the octets fit it.
@@ -266,7 +269,7 @@ mod tests {
         id
     }
 
-    fn whole(pieces: &Pieces) -> Vec<u8> {
+    pub(super) fn whole(pieces: &Pieces) -> Vec<u8> {
         pieces.iter().collect::<Vec<_>>().concat()
     }
 

@@ -190,6 +190,15 @@ impl Draft {
         }
     }
 
+    /// Whether so little memory is left that its mail data would have to leave it, if it can.
+    pub(super) fn presses(&self, parts: &Parts, pool: &Pool) -> bool {
+        let may_leave = match parts.overflow() {
+            Overflow::Memory => false,
+            Overflow::Nowhere | Overflow::Files(_) => true,
+        };
+        may_leave && pool.pressure().is_scarce() && self.data().is_some_and(|data| data.is_due(pool))
+    }
+
     /// A part came home. Gives what has waited for it, and why the message is lost now, if it is; none when
     /// the part was of a transaction that is over.
     pub(super) fn handle_written(

@@ -196,9 +196,10 @@ impl Serving {
         self.time_out(context);
     }
 
-    /// Octets a second of its message, if that holds a spill file and is hardly being sent.
+    /// Octets a second of its message, if that holds a spill file and is hardly being sent. None where it is
+    /// complete and waits for us.
     pub(super) fn slow_rate(&self, now: Instant) -> Option<u64> {
-        self.draft.slow_rate(now)
+        self.draft.slow_rate(now).filter(|_| !self.waits_for_verdict())
     }
 
     /// The message comes to nothing, if there is one.
@@ -355,7 +356,7 @@ impl Serving {
     /// Moves mail data out of memory, if it is much for what is free.
     fn move_if_due<R: Ring>(&mut self, context: &mut Context<R>) {
         if self.reads_header() {
-            return;
+            return self.hold_header(context);
         }
         let client = || self.seat.as_ref().map(Seat::client);
         let is_logged = context.lines.has_messages();

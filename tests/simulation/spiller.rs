@@ -73,7 +73,8 @@ impl SlowSpiller {
     }
 }
 
-struct Silent;
+/// It has nothing to tell.
+pub struct Silent;
 
 impl Report for Silent {
     fn machine_error(&self, what: &str, site: Site<'_>, error: &std::io::Error) {

@@ -317,3 +317,6 @@ impl std::fmt::Display for Problem {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

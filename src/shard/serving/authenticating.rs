@@ -68,6 +68,14 @@ impl Serving {
         self.authenticating.as_ref().is_some_and(|one| one.check.is_in_header()) && !self.draft.is_lost()
     }
 
+    /// The header section cannot leave memory before it was read: it must not fill what others need. Where it
+    /// would have to leave, the message is to come again.
+    pub(super) fn hold_header<R: Ring>(&mut self, context: &mut Context<R>) {
+        if self.draft.presses(&context.parts, &context.pool) {
+            self.lose_data(TryAgain::Overload.into(), context);
+        }
+    }
+
     /// Looks at mail data before it is kept.
     pub(super) fn look(
         &mut self,
@@ -98,14 +106,22 @@ impl Serving {
             return Looked::HeaderTooLong;
         }
         let forged = self.take_header(whole, wall_clock);
+        if !self.note_header(now) {
+            return Looked::NoRoom;
+        }
         if let Some(one) = &mut self.authenticating {
-            if !one.held.raise_to(one.check.bytes()) {
-                return Looked::NoRoom;
-            }
             one.check.take_body(body);
-            one.asked_at = now;
         }
         Looked::HeaderEnded(forged)
+    }
+
+    /// The header section was taken: what it makes necessary is asked from now on. False where there is no
+    /// room for what is kept of it.
+    fn note_header(&mut self, now: Instant) -> bool {
+        self.authenticating.as_mut().is_none_or(|one| {
+            one.asked_at = now;
+            one.held.raise_to(one.check.bytes())
+        })
     }
 
     /// The header section is there as a whole; gives what of it is to go. That of text is empty.
@@ -185,6 +201,9 @@ impl Serving {
             let Turn { header, wall_clock, .. } = &context.turn;
             let forged = self.take_header(header, *wall_clock);
             self.cut(&forged, context);
+            if !self.note_header(context.turn.now) {
+                self.lose_data(TryAgain::Overload.into(), context);
+            }
         }
         if let Some(authenticating) = &mut self.authenticating {
             authenticating.check.finish();
@@ -194,6 +213,11 @@ impl Serving {
 
     /// Looks for the verdict with the answers that are there, and waits if some are not.
     fn judge<R: Ring>(&mut self, context: &mut Context<R>) {
+        if self.draft.is_lost() {
+            // Nothing that could be found would help it.
+            self.authenticating = None;
+            return self.pass_on(context);
+        }
         let (Some(rules), Some(one)) = (rules_of(&self.front, self.is_checked), &mut self.authenticating)
         else {
             return self.pass_on(context);
@@ -275,7 +299,7 @@ impl Serving {
     /// may need more.
     pub(super) fn go_on_authenticating<R: Ring>(&mut self, context: &mut Context<R>) {
         match self.authenticating.as_ref().map(|one| one.waits_until) {
-            Some(Some(_)) if self.session.asked::<Storing>().is_some() => self.judge(context),
+            Some(Some(_)) if self.waits_for_verdict() => self.judge(context),
             Some(None) => self.ask_ahead(context),
             Some(Some(_)) | None => {}
         }
@@ -283,12 +307,17 @@ impl Serving {
 
     /// The message that waits for answers has waited long enough. False when none does.
     pub(super) fn end_wait_for_verdict<R: Ring>(&mut self, context: &mut Context<R>) -> bool {
-        let waits = self.authenticating.as_ref().is_some_and(|one| one.waits_until.is_some())
-            && self.session.asked::<Storing>().is_some();
+        let waits = self.waits_for_verdict();
         if waits {
             self.judge_without_answers(context);
         }
         waits
+    }
+
+    /// Whether a complete message waits for answers.
+    pub(super) fn waits_for_verdict(&self) -> bool {
+        self.authenticating.as_ref().is_some_and(|one| one.waits_until.is_some())
+            && self.session.asked::<Storing>().is_some()
     }
 }
 
