@@ -293,7 +293,7 @@ impl Zone {
             zone.0.insert(Name::reverse(client).to_string(), host);
         }
         for host in zone.0.values_mut() {
-            host.silent = KINDS.iter().copied().filter(|_| random.below(200) == 0).collect();
+            host.silent = KINDS.iter().copied().filter(|_| random.below(100) == 0).collect();
         }
         zone
     }
@@ -456,6 +456,8 @@ fn term(random: &mut Random) -> String {
             format!("{name}{target}{}", pick(random, &["", "", "", "/24", "/24//64", "//32", "/0"]))
         }
         "ptr" if is(random, 50) => "ptr".to_owned(),
+        // Few others have a record.
+        "include" if is(random, 90) => format!("include:{}", pick(random, DOMAINS)),
         name => format!("{name}:{}", spec(random)),
     };
     let is_modifier = text.split([':', '/']).next().is_some_and(|name| name.contains('='));

@@ -26,6 +26,7 @@ mod recipient_map;
 mod reload;
 mod server;
 mod service_manager;
+mod signed_load;
 mod spf;
 mod spill;
 mod tls;

@@ -113,8 +113,8 @@ pub struct LoadArguments {
           value_parser = clap::value_parser!(u32).range(1..=DOMAINS_MAX.into()), help_heading = "Authentication")]
     pub sign_domains: u32,
 
-    /// Of a hundred messages so many bear results of checks (RFC 8601) that claim to be those of a receiver
-    /// that calls itself ID
+    /// Of a hundred messages so many [default: 10] bear results of checks (RFC 8601) that claim to be those
+    /// of a receiver that calls itself ID
     #[arg(long, value_name = "ID[:PERCENT]", help_heading = "Authentication")]
     pub forged_results: Option<Forgery>,
 

@@ -81,6 +81,7 @@ Examples:
   loadgen localhost:2525 --duration 10s --scenario churn --tls starttls --tls-resume
   loadgen 127.0.0.1:2525 --duration 10s --scenario refused --unknown 'nobody-{}@example.test'
   loadgen 127.0.0.1:2525 --rate 2000/s --duration 30s --beside bots --beside-rate 5000/s --beside-source 127.9.0.0/16
+  loadgen 127.0.0.1:2525 --duration 10s --sign rsa-2048:8,ed25519,broken --sign-domains 1000
   loadgen 127.0.0.1:2525 --duration 10s --ledger sent.ledger; loadgen verify --ledger sent.ledger --maildir ringmx-data
 
 Exit code: 0 if every reply was as expected and every message begun was accepted (Ctrl-C makes a run shorter, not wrong); 1 if \

@@ -10,11 +10,11 @@ use crate::senders::kind::SignMix;
 #[derive(Debug, Args)]
 #[command(after_help = USE)]
 pub struct ZoneArguments {
-    /// As for the load
+    /// How messages are signed: the same as for the load
     #[arg(long, value_name = "KIND[:N],...")]
     pub sign: SignMix,
 
-    /// As for the load
+    /// Domains that they are from: as many as for the load
     #[arg(long, value_name = "N", default_value_t = DOMAINS_DEFAULT,
           value_parser = clap::value_parser!(u32).range(1..=DOMAINS_MAX.into()))]
     pub sign_domains: u32,

@@ -61,19 +61,26 @@ impl Chain {
         self.0.as_ref().ok().map(|signatures| signatures.message.signature().body_form)
     }
 
+    /// About how many octets it takes in memory beside its own size.
+    pub fn bytes(&self) -> usize {
+        match &self.0 {
+            Ok(signatures) => {
+                let seals = &signatures.seals;
+                seals.capacity() * size_of::<(usize, Signed)>()
+                    + signatures.all().map(Signed::bytes).sum::<usize>()
+            }
+            Err(outcome) => {
+                let names = outcome.sealers.iter().map(|name| name.octets().len());
+                outcome.sealers.capacity() * size_of::<Name>() + names.sum::<usize>()
+            }
+        }
+    }
+
     /// Has the body hashed in the form that is needed.
     pub fn want(&self, bodies: &mut Bodies) {
         if let Some(form) = self.body_form() {
             bodies.want(form);
         }
-    }
-
-    /// About how many octets it takes in memory besides itself.
-    pub fn bytes(&self) -> usize {
-        let signed = self.0.iter().flat_map(Signatures::all);
-        let sealers = self.0.as_ref().err().into_iter().flat_map(|outcome| &outcome.sealers);
-        let sealers = sealers.map(|name| size_of::<Name>() + name.octets().len());
-        signed.map(|signed| size_of::<Signed>() + signed.bytes()).chain(sealers).sum()
     }
 
     /// Asks for the keys before they are needed.

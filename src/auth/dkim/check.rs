@@ -161,9 +161,6 @@ impl Signed {
             Found { result: result_of(problem), domain, selector, algorithm, bits: None, problem }
         };
         let signature = Signature::parse(value, now).map_err(unread)?;
-        if signature.body_hash.len() != digest::SHA256_OUTPUT_LEN {
-            return Err(unread(Problem::BadTag("bh")));
-        }
         let mut hash = digest::Context::new(&digest::SHA256);
         signature.hash_header(header, field, &mut |part| hash.update(part));
         Self::new(signature, hash.finish()).map_err(unread)
@@ -174,17 +171,20 @@ impl Signed {
         if signature.signature.len() > SIGNATURE_BYTES_MAX {
             return Err(Problem::LongKey);
         }
+        // Only a seal of ARC is over no body.
+        if !matches!(signature.body_hash.len(), 0 | digest::SHA256_OUTPUT_LEN) {
+            return Err(Problem::BadTag("bh"));
+        }
         let name = [signature.selector.octets(), b"._domainkey.", signature.domain.octets()].concat();
         let name = Name::new(&name).ok_or(Problem::BadTag("s"))?;
         Ok(Self { signature: signature.without_names(), header, key: Question::new(Kind::Txt, name) })
     }
 
-    /// About how many octets it takes in memory besides itself.
+    /// About how many octets it takes in memory beside its own size.
     pub(in crate::auth) fn bytes(&self) -> usize {
         let Signature { domain, selector, identity, signature, body_hash, .. } = &self.signature;
-        let names = [domain, selector, identity, &self.key.name];
-        let names: usize = names.into_iter().map(|name| name.octets().len()).sum();
-        names + signature.len() + body_hash.len()
+        let names = [domain, selector, identity, &self.key.name].map(|name| name.octets().len());
+        names.iter().sum::<usize>() + signature.len() + body_hash.len()
     }
 
     /// Its tags, without those of `h=`.

@@ -9,7 +9,7 @@ fn zone_of(lines: &[(String, &str, String)]) -> Zone {
     zone(&lines)
 }
 
-fn line<'a>(name: impl Into<String>, kind: &'a str, value: impl Into<String>) -> (String, &'a str, String) {
+fn line(name: impl Into<String>, kind: &str, value: impl Into<String>) -> (String, &str, String) {
     (name.into(), kind, value.into())
 }
 
