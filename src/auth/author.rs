@@ -488,7 +488,7 @@ mod tests {
             let many = format!("From: {}a@x.test\r\n", many.repeat(200_000));
             assert_eq!(of(&many).1, Some(Problem::Unreadable));
         }
-        let group: String = (0..65).map(|at| format!("a@x{at}.test,")).collect::<Vec<_>>().concat();
+        let group = (0..65).map(|at| format!("a@x{at}.test,")).collect::<Vec<_>>().concat();
         assert_eq!(of(&format!("From: g:{group};\r\n")).1, Some(Problem::Unreadable));
     }
 }

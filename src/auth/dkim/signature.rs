@@ -462,7 +462,7 @@ mod tests {
         let names = "X:".repeat(999);
         let own =
             format!("DKIM-Signature: v=1; a=rsa-sha256; d=x.test; s=s1; h={names}From; bh=Zm9v; b=YmFy\r\n");
-        let fields: String = (0..4000).map(|at| format!("x: {at}\r\n")).collect::<Vec<_>>().concat();
+        let fields = (0..4000).map(|at| format!("x: {at}\r\n")).collect::<Vec<_>>().concat();
         let octets = hashed(&format!("{own}From: a@x.test\r\n{fields}"));
         assert!(
             octets.starts_with("x: 3999\r\nx: 3998\r\n") && octets.contains("x: 3001\r\nFrom: a@x.test\r\n")
