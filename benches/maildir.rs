@@ -70,6 +70,7 @@ fn open(path: &Path, sync: MaildirSync) -> Result<Box<dyn Sink>, String> {
         template: "{local}".to_owned(),
         create: true,
         line_endings: LineEndings::Lf,
+        quarantine: config::Quarantine::Inbox,
         sync: Some(sync),
         mode: None,
         group: None,

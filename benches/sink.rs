@@ -45,6 +45,7 @@ const SINKS: [(&str, Make); 5] = [
             template: String::new(),
             create: true,
             line_endings: LineEndings::Lf,
+            quarantine: config::Quarantine::Inbox,
             sync: None,
             mode: None,
             group: None,

@@ -9,7 +9,7 @@ use super::dkim::check::Found as Signature;
 use super::dmarc;
 use super::message::Found;
 use super::results::{self, MethodResult};
-use super::rules::AuthRules;
+use super::rules::{AuthRules, DmarcUse};
 use super::sender::Sender;
 use super::spf::{self, SpfResult};
 use super::verdict::{Applied, ReverseLookup, Verdict};
@@ -26,6 +26,7 @@ pub fn field(
 ) -> Vec<u8> {
     let client = sender.client.to_canonical().to_string();
     let author = found.author.as_ref().and_then(Author::domain);
+    let problem = found.author.as_ref().and_then(|author| author.problem);
     let mut told = Vec::new();
     if let Some(reverse) = reverse {
         let result = match reverse {
@@ -57,6 +58,10 @@ pub fn field(
             .then(|| format!("p={} applied={}", outcome.policy.word(), applied.word()));
         let properties = vec![("header.from", author.octets())];
         told.push(MethodResult { method: "dmarc", result: outcome.result.word(), comment, properties });
+    } else if let (Some(problem), true) = (problem, rules.dmarc != DmarcUse::Off) {
+        // Whoever goes by this field sees the mark here, and why.
+        let comment = Some(format!("{problem}, applied={}", applied.word()));
+        told.push(MethodResult { comment, ..plain("dmarc", "permerror", Vec::new()) });
     }
     results::write(&rules.authserv_id, &told)
 }

@@ -264,7 +264,7 @@ impl Serving {
         let sender = sender_of(&self.session, self.draft.reverse_path(), &context.turn);
         let reverse = circumstances.reverse_lookup.filter(|_| self.is_checked);
         let field = report::field(rules, &sender, found, reverse, verdict.applied);
-        let results = rules.ask_dns().then(|| report::json(&sender, found, verdict));
+        let results = self.is_checked.then(|| report::json(&sender, found, verdict));
         let Some(message) = self.draft.message_mut() else { return self.pass_on(context) };
         message.received.extend_from_slice(&field);
         if let Some(results) = results {
