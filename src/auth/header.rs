@@ -115,11 +115,11 @@ fn fields(octets: &[u8]) -> impl Iterator<Item = Field> {
 
 /// How long the field is that these octets begin with: up to a CRLF that no blank follows.
 fn field_bytes(octets: &[u8]) -> usize {
-    let mut at = 0;
-    while let Some(end) = memchr::memmem::find(octets.get(at..).unwrap_or_default(), b"\r\n") {
-        at += end + 2;
-        if !matches!(octets.get(at), Some(b' ' | b'\t')) {
-            return at;
+    // One octet is looked for, because to prepare a search for two costs more than most lines.
+    for end in memchr::memchr_iter(b'\n', octets) {
+        let is_line_end = octets.get(..end).is_some_and(|line| line.ends_with(b"\r"));
+        if is_line_end && !matches!(octets.get(end + 1), Some(b' ' | b'\t')) {
+            return end + 1;
         }
     }
     octets.len()
