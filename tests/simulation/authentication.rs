@@ -247,8 +247,7 @@ impl Model<'_> {
         }
         let Some(author) = mail.author else {
             let refused = Fate { reply: "550 5.7.1 From:", ..ACCEPTED };
-            let asks = self.rules.ask_dns();
-            return if self.rules.from_refuses { refused } else { Fate { is_suspicious: asks, ..MARKED } };
+            return if self.rules.from_refuses { refused } else { MARKED };
         };
         if self.rules.dmarc == DmarcUse::Off {
             return ACCEPTED;
