@@ -36,7 +36,9 @@ pub fn field(
         told.push(plain("iprev", result, vec![("policy.iprev", client.as_bytes())]));
     }
     if let Some(outcome) = &found.spf_path {
-        told.push(spf_result(outcome, ("smtp.mailfrom", sender.reverse_path)));
+        // A local-part that is not ASCII has no form that all readers know.
+        let path = if sender.reverse_path.is_ascii() { sender.reverse_path } else { sender.domain() };
+        told.push(spf_result(outcome, ("smtp.mailfrom", path)));
     }
     if let Some(outcome) = &found.spf_helo {
         told.push(spf_result(outcome, ("smtp.helo", sender.ehlo)));

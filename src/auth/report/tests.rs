@@ -120,6 +120,27 @@ fn the_null_path_has_the_result_of_the_clients_name() {
 }
 
 #[test]
+fn of_a_path_that_is_not_ascii_the_field_has_the_domain() {
+    let found = Found { spf_path: Some(spf(SpfResult::Pass)), ..Found::default() };
+    let sender = sender(b"mx.x.test", "j\u{f6}rg@x.test".as_bytes());
+    let field = field(&rules(), &sender, &found, None, Applied::None);
+    assert_eq!(field, b"Authentication-Results: mx.test;\r\n\tspf=pass smtp.mailfrom=x.test\r\n");
+}
+
+#[test]
+fn of_a_message_that_is_marked_for_its_author_the_field_says_why() {
+    let author = Author { domains: Vec::new(), problem: Some(crate::auth::author::Problem::Several) };
+    let found = Found { author: Some(author), ..Found::default() };
+    let rules = AuthRules { dmarc: DmarcUse::Mark, ..rules() };
+    let field = field(&rules, &sender(b"mx.x.test", b""), &found, None, Applied::Quarantine);
+    let text = String::from_utf8(field).expect("UTF-8").replace("\r\n\t", " ");
+    assert_eq!(
+        text,
+        "Authentication-Results: mx.test; dmarc=permerror (there are several From: fields, applied=quarantine)\r\n"
+    );
+}
+
+#[test]
 fn an_address_of_ipv6_is_quoted_in_the_field() {
     let field =
         field(&rules(), &sender(b"x", b""), &Found::default(), Some(ReverseLookup::Fail), Applied::None);

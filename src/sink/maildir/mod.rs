@@ -123,11 +123,17 @@ fn open(config: &config::Maildir, workers: usize, surroundings: &Surroundings) -
         Quarantine::Junk => &[folders::JUNK],
     };
     let depth = settings.template.depth();
-    match root.directory().and_then(|directory| clean::remove_old(directory, depth, folders)) {
-        Ok(0) => {}
-        Ok(1) => notes.push("removed 1 temporary file older than 36 h".to_owned()),
-        Ok(count) => notes.push(format!("removed {count} temporary files older than 36 h")),
-        Err(error) => notes.push(format!("cannot look for old temporary files: {error}")),
+    let clean::Cleaned { removed, error } = match root.directory() {
+        Ok(directory) => clean::remove_old(directory, depth, folders),
+        Err(error) => clean::Cleaned { error: Some(error), ..clean::Cleaned::default() },
+    };
+    match removed {
+        0 => {}
+        1 => notes.push("removed 1 temporary file older than 36 h".to_owned()),
+        count => notes.push(format!("removed {count} temporary files older than 36 h")),
+    }
+    if let Some(error) = error {
+        notes.push(format!("cannot look everywhere for old temporary files: {error}"));
     }
     let mailboxes = watch_mailboxes(&settings, &root)?;
     let durability = Durability::of_store(root.directory().map_err(cannot_open)?);

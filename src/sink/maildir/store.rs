@@ -82,9 +82,15 @@ impl<E: Executor> Sink for Maildir<E> {
                 Err(why) => fates[index].outcome = Some(self.refuse(why)),
             }
         }
-        let again = self.store_some(&planned, batch, &commons, &mut fates);
-        if !again.is_empty() {
-            self.store_some(&again, batch, &commons, &mut fates);
+        // A plan may end at the first folder that stands in the way: a message has a second try without
+        // those that are known then, and a last one without any.
+        let mut obstructed = HashSet::new();
+        let mut again = self.store_some(&planned, &mut obstructed, batch, &commons, &mut fates);
+        for by_mark in [true, false] {
+            again.iter_mut().for_each(|one| one.by_mark = by_mark);
+            if !again.is_empty() {
+                again = self.store_some(&again, &mut obstructed, batch, &commons, &mut fates);
+            }
         }
         drop(commons);
         for (message, fate) in batch.iter_mut().zip(fates) {
@@ -102,10 +108,12 @@ impl<E: Executor> Maildir<E> {
     }
 
     /// Stores messages by one plan, and tells of each what became of it. Gives those that a folder for
-    /// suspicious mail stood in the way of: a mark must cost no mail, so they go where all mail goes.
+    /// suspicious mail stood in the way of, and notes its maildir as `obstructed`: a mark must cost no mail,
+    /// so there they go where all mail goes.
     fn store_some(
         &mut self,
         planned: &[Planned],
+        obstructed: &mut HashSet<Directory>,
         batch: &[Box<Message>],
         commons: &[Common<'_>],
         fates: &mut [Fate],
@@ -113,7 +121,7 @@ impl<E: Executor> Maildir<E> {
         let unsettled = self.settle_doubts(planned, batch);
         let mut deliveries = Vec::new();
         for one in planned {
-            match self.deliveries(*one, &batch[one.index], &commons[one.common], &unsettled) {
+            match self.deliveries(*one, &batch[one.index], &commons[one.common], (obstructed, &unsettled)) {
                 Ok(of_message) => deliveries.extend(of_message),
                 Err(outcome) => fates[one.index].outcome = Some(outcome),
             }
@@ -131,16 +139,15 @@ impl<E: Executor> Maildir<E> {
                 fate.place = delivery.delivered.to_string();
             }
         }
-        let stood_in_the_way = |one: &&Planned| {
-            results.error(one.index).is_some()
-                && deliveries.iter().any(|delivery| {
-                    delivery.message == one.index
-                        && delivery.is_junk
-                        && is_obstructed(delivery, &plan, &results)
-                })
+        let failed = |delivery: &&MaildirDelivery| {
+            delivery.is_junk
+                && results.error(delivery.message).is_some()
+                && is_obstructed(delivery, &plan, &results)
         };
-        let again = planned.iter().filter(|one| one.by_mark).filter(stood_in_the_way);
-        again.map(|one| Planned { by_mark: false, ..*one }).collect()
+        let failed: Vec<&MaildirDelivery> = deliveries.iter().filter(failed).collect();
+        obstructed.extend(failed.iter().map(|delivery| Rc::clone(&delivery.maildir)));
+        let is_of = |one: &&Planned| failed.iter().any(|delivery| delivery.message == one.index);
+        planned.iter().filter(is_of).copied().collect()
     }
 
     /// Whether a message goes into the folder for suspicious mail.
@@ -192,7 +199,7 @@ impl<E: Executor> Maildir<E> {
         planned: Planned,
         message: &Message,
         common: &Common<'_>,
-        unsettled: &HashMap<Directory, Outcome>,
+        (obstructed, unsettled): (&HashSet<Directory>, &HashMap<Directory, Outcome>),
     ) -> Result<Vec<MaildirDelivery>, Outcome> {
         let mut deliveries = Vec::with_capacity(message.envelope.recipients().len());
         for Group { maildir, may_make, recipients } in self.by_maildir(message)? {
@@ -203,7 +210,9 @@ impl<E: Executor> Maildir<E> {
             if let Some(why) = put_off(false) {
                 return Err(why);
             }
-            let is_junk = self.is_junk(planned, message) && put_off(true).is_none();
+            let is_junk = self.is_junk(planned, message)
+                && !obstructed.contains(&maildir)
+                && put_off(true).is_none();
             let folder = if is_junk { junk_of(&maildir) } else { Rc::clone(&maildir) };
             let head = common.head(&message.envelope, &recipients);
             let name = self.name(message, common.size(&head));
