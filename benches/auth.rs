@@ -76,6 +76,7 @@ fn check_spf(criterion: &mut Criterion) {
         local_part: b"bounces+1234",
         domain: b"shop.example",
         receiver: "mx1.example.org",
+        explains: false,
         now: 1_700_000_000,
     };
     criterion.benchmark_group("SPF").bench_function("four includes, answers known", |bench| {

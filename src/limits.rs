@@ -235,6 +235,12 @@ pub const INQUIRY_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Octets that the check of one message holds and that are not counted: a usual one has two signatures.
 pub const CHECK_BYTES_FREE: usize = 3 * 1024;
 
+/// Octets that the results of a message take, as a field and as JSON; its check, which ends with them, takes
+/// less for nothing.
+pub const RESULTS_BYTES_MAX: usize = 8 * 1024;
+
+const _: () = assert!(CHECK_BYTES_FREE <= RESULTS_BYTES_MAX);
+
 /// Octets that the checks of messages of one shard may hold beyond [`CHECK_BYTES_FREE`] each; past it a
 /// message with more signatures gets `451 4.3.2`.
 pub const CHECKS_BYTES_MAX: usize = 8 * 1024 * 1024;

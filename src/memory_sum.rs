@@ -13,13 +13,13 @@ use crate::dns::table::{ANSWERS_BYTES_MAX, ANSWERS_MAX, QUESTIONS_OUT_MAX};
 use crate::front::checks::Greylisting;
 use crate::front::{clients, siblings};
 use crate::limits::{
-    ALIAS_TARGETS_MAX, BATCH_FILES_MAX, BATCH_LOADED_BYTES_MAX, CHECK_BYTES_FREE, CHECKS_BYTES_MAX,
-    ENVELOPE_BYTES_FREE, ENVELOPES_BYTES_MAX, GREYLIST_PLACES, HANDOFF_MESSAGES_MAX, HANDSHAKE_BYTES_FREE,
-    HELD_BYTES_MAX, INQUIRIES_AWAY_MAX, KEYS_BYTES_MAX, LISTEN_BACKLOG, MAILBOXES_READY_MAX,
-    MAILDIRS_DOUBTED_MAX, MAILDIRS_KNOWN_MAX, MAILDIRS_TROUBLED_MAX, MAP_INQUIRIES_AWAY_MAX, MAP_LATE_MAX,
-    MAP_LISTED_MAX, MAP_THREADS, MAP_UNLISTED_MAX, OLD_TABLES_BYTES_MAX, ORDERS_MAX, PROXY_V2_BYTES_MAX,
-    REFUSED_CONNECTIONS_MAX, REPLY_BYTES_MAX, SEND_BUFFER_BYTES, SPARE_REPLIES_MAX, SPILLS_AWAY_MAX,
-    STAGING_BYTES, TLS_SESSION_BYTES_MAX, TLS_SESSIONS_MAX, ZEROS_BYTES,
+    ALIAS_TARGETS_MAX, BATCH_FILES_MAX, BATCH_LOADED_BYTES_MAX, CHECKS_BYTES_MAX, ENVELOPE_BYTES_FREE,
+    ENVELOPES_BYTES_MAX, GREYLIST_PLACES, HANDOFF_MESSAGES_MAX, HANDSHAKE_BYTES_FREE, HELD_BYTES_MAX,
+    INQUIRIES_AWAY_MAX, KEYS_BYTES_MAX, LISTEN_BACKLOG, MAILBOXES_READY_MAX, MAILDIRS_DOUBTED_MAX,
+    MAILDIRS_KNOWN_MAX, MAILDIRS_TROUBLED_MAX, MAP_INQUIRIES_AWAY_MAX, MAP_LATE_MAX, MAP_LISTED_MAX,
+    MAP_THREADS, MAP_UNLISTED_MAX, OLD_TABLES_BYTES_MAX, ORDERS_MAX, PROXY_V2_BYTES_MAX,
+    REFUSED_CONNECTIONS_MAX, REPLY_BYTES_MAX, RESULTS_BYTES_MAX, SEND_BUFFER_BYTES, SPARE_REPLIES_MAX,
+    SPILLS_AWAY_MAX, STAGING_BYTES, TLS_SESSION_BYTES_MAX, TLS_SESSIONS_MAX, ZEROS_BYTES,
 };
 use crate::ring::locked_memory;
 use crate::smtp::settings::TlsPolicy;
@@ -257,9 +257,10 @@ impl MemorySum {
         let messages = counts.connections + counts.shards * octets(HANDOFF_MESSAGES_MAX);
         add("transactions", messages * MESSAGE_BYTES, "10 KiB a connection");
         if let Some(rules) = &config.auth {
-            let shard = CHECKS_BYTES_MAX + KEYS_BYTES_MAX + rules.header_bytes_max;
-            let all = counts.connections * octets(CHECK_BYTES_FREE) + counts.shards * octets(shard);
-            add("checks of messages", all, "3 KiB a connection, header_bytes_max and 9 MiB each shard");
+            // The header section that is read, how some readers see it, and what is left of it.
+            let shard = CHECKS_BYTES_MAX + KEYS_BYTES_MAX + 3 * rules.header_bytes_max;
+            let all = messages * octets(RESULTS_BYTES_MAX) + counts.shards * octets(shard);
+            add("checks of messages", all, "8 KiB a connection, 3 x header_bytes_max and 9 MiB each shard");
         }
         add("clients that are counted", octets(clients::bytes(config.client_places)), "clients_max");
         add("octets that cannot be read yet", counts.shards * octets(HELD_BYTES_MAX), "32 MiB each shard");

@@ -80,7 +80,7 @@ impl Author {
         };
         if second.is_some() || is_doubtful {
             author.problem = Some(Problem::Several);
-        } else if header.fields().iter().any(|field| disguises(header, field)) {
+        } else if header.has_bare_line_end() && header.fields().iter().any(|field| disguises(header, field)) {
             author.problem = Some(Problem::Disguised);
         }
         author

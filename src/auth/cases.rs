@@ -258,6 +258,31 @@ fn of_many_signatures_eight_are_judged_and_the_authors_first() {
 }
 
 #[test]
+fn what_many_keys_and_much_that_is_signed_cost_has_a_bound() {
+    let [_, signer] = signers();
+    let wrong: Vec<String> = (0..3).map(|_| signers()[1].record()).collect();
+    let names: Vec<String> = (0..8).map(|at| format!("d{at}.test")).collect();
+    let all =
+        |tags: &[&str]| -> String { names.iter().map(|name| signature(&signer, name, "", tags)).collect() };
+    let zone = |records: &[&str]| {
+        names.iter().fold(Zone::default(), |zone, name| txt(zone, &format!("s._domainkey.{name}"), records))
+    };
+    // Four keys of each name, of which the last is the right one: three names have all of theirs looked at.
+    let own = signer.record();
+    let records: Vec<&str> = wrong.iter().map(String::as_str).chain([&*own]).collect();
+    let message = format!("{}{FROM}\r\n{BODY}", all(&[FROM]));
+    let told = dkim(&zone(&records), &message);
+    let passed = told.iter().filter(|one| one.starts_with("pass")).count();
+    assert_eq!((told.len(), passed), (8, 3), "{told:?}");
+    assert!(told[4].starts_with("permerror (there are too many signatures or keys"), "{told:?}");
+    // Each signs 100 KiB: two of them are what is read.
+    let long = format!("X: {}\r\n", "x".repeat(100 << 10));
+    let message = format!("{}{FROM}{long}\r\n{BODY}", all(&[FROM, &long]));
+    let told = dkim_words(&zone(&[&own]), &message);
+    assert_eq!(told.iter().filter(|word| *word == "pass").count(), 2, "{told:?}");
+}
+
+#[test]
 fn a_signature_over_a_forged_field_verifies_although_that_is_cut() {
     let [_, signer] = signers();
     let forged = format!("Authentication-Results: {OURS}; spf=pass\r\n");

@@ -71,7 +71,7 @@ fn check_forged(octets: &[u8], header: &Header<'_>) {
         left.drain(range);
     }
     let header = Header::new(&left);
-    assert_eq!(results::forged(&header, OURS), [], "once is enough");
+    assert!(results::forged(&header, OURS).is_empty(), "once is enough");
     let end = header.every_field().last().map_or(0, |field| header.place(&field).end);
     for ends_at_cr in [false, true] {
         for line in lenient_lines(left.get(..end).unwrap_or_default(), ends_at_cr) {
@@ -248,6 +248,7 @@ pub fn check_spf(input: &[u8]) {
         local_part: b"a",
         domain: b"example.test",
         receiver: OURS,
+        explains: true,
         now: NOW,
     };
     let (outcome, _) = settle(answer, Turn::First, |asking| spf::check(&sender, asking));

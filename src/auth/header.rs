@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use super::lenient;
+
 /// Fields that are kept; whoever sends more has no header section that anybody reads.
 const FIELDS_MAX: usize = 4096;
 
@@ -18,6 +20,8 @@ pub struct Field {
     name: Range<usize>,
     /// From after the colon to before the last CRLF.
     value: Range<usize>,
+    /// A hash of the name in lower case, to tell most names apart at once; 0 of one that is too long.
+    name_hash: u32,
     /// It is no field of the standard: no colon, other octets than a name's before it, or a first line that
     /// begins with a blank.
     is_odd: bool,
@@ -30,6 +34,8 @@ pub struct Header<'a> {
     fields: Vec<Field>,
     /// There are more fields than are kept.
     is_cut: bool,
+    /// Some CR or LF stands without the other.
+    has_bare_line_end: bool,
 }
 
 impl<'a> Header<'a> {
@@ -38,7 +44,13 @@ impl<'a> Header<'a> {
     pub fn new(octets: &'a [u8]) -> Self {
         let mut all = fields(octets);
         let fields = all.by_ref().take(FIELDS_MAX).collect();
-        Self { octets, fields, is_cut: all.next().is_some() }
+        let has_bare_line_end = lenient::has_bare_line_end(octets);
+        Self { octets, fields, is_cut: all.next().is_some(), has_bare_line_end }
+    }
+
+    /// Whether some CR or LF stands without the other, so that lenient readers may see other lines.
+    pub fn has_bare_line_end(&self) -> bool {
+        self.has_bare_line_end
     }
 
     /// The fields from the top.
@@ -71,6 +83,11 @@ impl<'a> Header<'a> {
         self.octets.get(field.name.clone()).unwrap_or_default()
     }
 
+    /// The [`name_hash`] of its name.
+    pub(super) fn name_hash(field: &Field) -> u32 {
+        field.name_hash
+    }
+
     /// What stands before the value: name and colon, with blanks.
     pub fn before_value(&self, field: &Field) -> &'a [u8] {
         self.octets.get(field.whole.start..field.value.start).unwrap_or_default()
@@ -99,6 +116,19 @@ impl<'a> Header<'a> {
     pub fn might_be(&self, name: &'static str) -> impl Iterator<Item = &Field> {
         self.fields.iter().filter(move |field| field.is_odd && self.could_be(field, name))
     }
+}
+
+/// A name of a field that is longer is none that anybody signs.
+pub(super) const NAME_BYTES_MAX: usize = 64;
+
+/// A hash of a name in lower case (FNV-1a); 0 of one that is too long.
+pub(super) fn name_hash(name: &[u8]) -> u32 {
+    if name.len() > NAME_BYTES_MAX {
+        return 0;
+    }
+    name.iter().fold(0x811c_9dc5, |hash: u32, octet| {
+        (hash ^ u32::from(octet.to_ascii_lowercase())).wrapping_mul(0x0100_0193)
+    })
 }
 
 /// The fields of a header section, up to the empty line.
@@ -140,6 +170,7 @@ fn field(octets: &[u8], at: usize) -> Field {
     Field {
         whole: at..at + octets.len(),
         name: at + start..at + name_end,
+        name_hash: name_hash(name),
         value: at + colon.map_or(end, |colon| colon + 1)..at + end,
         is_odd: colon.is_none() || start > 0 || !is_name || !has_plain_end,
     }

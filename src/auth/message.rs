@@ -13,7 +13,7 @@ use super::author::Author;
 use super::dkim::bodies::Bodies;
 use super::dkim::check::{self as dkim, DkimResult, Signatures};
 use super::dkim::keys::Keys;
-use super::dmarc::{self, Found as Identifier};
+use super::dmarc::{self, DmarcResult, Found as Identifier};
 use super::header::Header;
 use super::rules::{AuthRules, DmarcUse, SpfUse};
 use super::sender::Sender;
@@ -35,11 +35,22 @@ pub struct Found {
     pub author: Option<Author>,
     /// DMARC of the author's domain.
     pub dmarc: Option<dmarc::Outcome>,
+    /// It is looked for.
+    pub wants_dmarc: bool,
     /// It says that it comes from a mailing list (RFC 2919).
     pub has_list_id: bool,
 }
 
 impl Found {
+    /// The result of DMARC, where it is looked for: `permerror` of an author whom nobody can vouch for.
+    pub fn dmarc_word(&self) -> Option<&'static str> {
+        let has_problem = self.author.as_ref().is_some_and(|author| author.problem.is_some());
+        match &self.dmarc {
+            Some(outcome) => Some(outcome.result.word()),
+            None => (self.wants_dmarc && has_problem).then_some("permerror"),
+        }
+    }
+
     /// SPF of the reverse-path; of the null one that of the client's own name (RFC 7208 §2.4).
     pub fn spf(&self) -> Option<&spf::Outcome> {
         self.spf_path.as_ref().or(self.spf_helo.as_ref())
@@ -153,6 +164,7 @@ impl MessageCheck {
         }
         self.found.has_list_id = header.named("List-Id").next().is_some();
         self.found.author = Some(author);
+        self.found.wants_dmarc = rules.dmarc != DmarcUse::Off;
     }
 
     /// About how many octets it takes in memory, before answers are there. What those add is bounded.
@@ -181,7 +193,12 @@ impl MessageCheck {
         if let Some(author) = self.found.author.as_ref().and_then(Author::domain)
             && rules.dmarc != DmarcUse::Off
         {
-            let _ = dmarc::check(&dmarc::Facts { author, spf: None, dkim: &[] }, asking);
+            // As if all would pass: then their organisations have to be known.
+            let domain = Name::new(sender.domain()).filter(|_| rules.spf != SpfUse::Off);
+            let spf = domain.as_ref().map(|domain| (domain, Identifier::Pass));
+            let dkim: Vec<_> =
+                self.signatures.domains().map(|domain| (domain.clone(), Identifier::Pass)).collect();
+            let _ = dmarc::check(&dmarc::Facts { author, spf, dkim: &dkim }, asking);
         }
     }
 
@@ -203,7 +220,9 @@ impl MessageCheck {
         }
         let knows_arc = !rules.asks_sealers() || self.found.arc.is_some();
         let knows_dkim = !rules.dkim || self.found.dkim.is_some();
-        if rules.dmarc != DmarcUse::Off && self.found.dmarc.is_none() {
+        // What failed is looked for again, as long as something else is missing.
+        let is_open = |outcome: &dmarc::Outcome| outcome.result == DmarcResult::TempError;
+        if rules.dmarc != DmarcUse::Off && self.found.dmarc.as_ref().is_none_or(is_open) {
             let outcome = self.judge_dmarc(sender, asking);
             // Before all else is known this only asked ahead.
             self.found.dmarc = outcome.filter(|_| knows_spf && knows_dkim);

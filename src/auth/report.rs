@@ -6,10 +6,9 @@ use std::fmt::Write as _;
 use super::arc;
 use super::author::Author;
 use super::dkim::check::Found as Signature;
-use super::dmarc;
 use super::message::Found;
 use super::results::{self, MethodResult};
-use super::rules::{AuthRules, DmarcUse};
+use super::rules::AuthRules;
 use super::sender::Sender;
 use super::spf::{self, SpfResult};
 use super::verdict::{Applied, ReverseLookup, Verdict};
@@ -60,10 +59,10 @@ pub fn field(
             .then(|| format!("p={} applied={}", outcome.policy.word(), applied.word()));
         let properties = vec![("header.from", author.octets())];
         told.push(MethodResult { method: "dmarc", result: outcome.result.word(), comment, properties });
-    } else if let (Some(problem), true) = (problem, rules.dmarc != DmarcUse::Off) {
+    } else if let (Some(problem), Some(result)) = (problem, found.dmarc_word()) {
         // Whoever goes by this field sees the mark here, and why.
         let comment = Some(format!("{problem}, applied={}", applied.word()));
-        told.push(MethodResult { comment, ..plain("dmarc", "permerror", Vec::new()) });
+        told.push(MethodResult { comment, ..plain("dmarc", result, Vec::new()) });
     }
     results::write(&rules.authserv_id, &told)
 }
@@ -94,6 +93,12 @@ fn dkim_result(found: &Signature) -> MethodResult<'_> {
     MethodResult { method: "dkim", result: found.result.word(), comment, properties }
 }
 
+/// Signatures that begin beyond so many octets are left out: every message has this object in memory.
+const JSON_BYTES: usize = 3 * 1024;
+
+/// Of several domains so many are told.
+const DOMAINS_TOLD: usize = 4;
+
 /// The version of the object that stores keep.
 const VERSION: u32 = 1;
 
@@ -115,6 +120,9 @@ pub fn members(sender: &Sender<'_>, found: &Found, verdict: Verdict, text: &mut 
     spf_object(of_path, sender.domain(), text);
     text.push_str("},\"dkim\":[");
     for (index, signature) in found.dkim.iter().flatten().enumerate() {
+        if text.len() > JSON_BYTES {
+            break;
+        }
         text.push_str(if index > 0 { "," } else { "" });
         dkim_object(signature, text);
     }
@@ -122,14 +130,14 @@ pub fn members(sender: &Sender<'_>, found: &Found, verdict: Verdict, text: &mut 
     arc_object(found.arc.as_ref(), text);
     text.push_str(",\"from\":{\"domains\":[");
     let author = found.author.as_ref();
-    for (index, domain) in author.iter().flat_map(|author| &author.domains).enumerate() {
+    for (index, domain) in author.iter().flat_map(|author| &author.domains).take(DOMAINS_TOLD).enumerate() {
         text.push_str(if index > 0 { "," } else { "" });
         push(text, format_args!("{}", Json(domain.octets())));
     }
     text.push_str("],\"problem\":");
     sentence(author.and_then(|author| author.problem), text);
     text.push_str("},\"dmarc\":");
-    dmarc_object(found.dmarc.as_ref(), verdict, text);
+    dmarc_object(found, verdict, text);
 }
 
 /// Writing to a String cannot fail.
@@ -186,7 +194,8 @@ fn dkim_object(found: &Signature, text: &mut String) {
 fn arc_object(outcome: Option<&arc::Outcome>, text: &mut String) {
     let result = outcome.map_or("none", |outcome| outcome.result.word());
     push(text, format_args!("{{\"result\":\"{result}\",\"sealers\":["));
-    for (index, sealer) in outcome.iter().flat_map(|outcome| &outcome.sealers).enumerate() {
+    for (index, sealer) in outcome.iter().flat_map(|outcome| &outcome.sealers).take(DOMAINS_TOLD).enumerate()
+    {
         text.push_str(if index > 0 { "," } else { "" });
         name(Some(sealer), text);
     }
@@ -195,8 +204,9 @@ fn arc_object(outcome: Option<&arc::Outcome>, text: &mut String) {
     text.push('}');
 }
 
-fn dmarc_object(outcome: Option<&dmarc::Outcome>, verdict: Verdict, text: &mut String) {
-    let result = outcome.map_or("none", |outcome| outcome.result.word());
+fn dmarc_object(found: &Found, verdict: Verdict, text: &mut String) {
+    let outcome = found.dmarc.as_ref();
+    let result = found.dmarc_word().unwrap_or("none");
     push(text, format_args!("{{\"result\":\"{result}\",\"policy_domain\":"));
     name(outcome.and_then(|outcome| outcome.policy_domain.as_ref()), text);
     text.push_str(",\"policy\":");

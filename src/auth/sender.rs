@@ -42,6 +42,7 @@ impl<'a> Sender<'a> {
             domain,
             receiver: self.hostname,
             now: self.now,
+            explains: false,
         };
         spf::check(&sender, asking)
     }

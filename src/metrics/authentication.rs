@@ -18,7 +18,7 @@ pub struct Row {
 pub const ROWS: [Row; 4] = [
     Row { method: "spf", words: &["none", "neutral", "pass", "fail", "softfail", "temperror", "permerror"] },
     Row { method: "dkim", words: &["none", "pass", "fail", "policy", "temperror", "permerror"] },
-    Row { method: "dmarc", words: &["none", "pass", "fail", "temperror"] },
+    Row { method: "dmarc", words: &["none", "pass", "fail", "temperror", "permerror"] },
     Row { method: "applied", words: &["none", "quarantine", "reject"] },
 ];
 

@@ -67,8 +67,11 @@ fn tell_spf<'a>(record: Record<'a>, session: &Session, message: &Message, found:
 }
 
 fn tell_dmarc<'a>(record: Record<'a>, found: &Found, author: Option<&Author>) -> Record<'a> {
+    let record = match found.dmarc_word() {
+        Some(result) => record.plain("dmarc", result),
+        None => record,
+    };
     let Some(outcome) = found.dmarc.as_ref().filter(|_| author.is_some()) else { return record };
-    let record = record.plain("dmarc", outcome.result.word());
     let aligned = outcome.aligned.iter().map(|aligned| aligned.word().as_bytes());
     let record = if outcome.aligned.is_empty() { record } else { record.texts("aligned", aligned) };
     let record = match &outcome.policy_domain {

@@ -66,6 +66,7 @@ fn ours(case: &Case) -> Outcome {
         local_part: local_part.as_bytes(),
         domain: domain.as_bytes(),
         receiver: "mx.example.org",
+        explains: true,
         now: 1_700_000_000,
     };
     check(&sender, &mut Asking::new(&mut known)).expect("nothing is missing")

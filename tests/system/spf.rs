@@ -106,6 +106,7 @@ fn run_section(section: &Value) -> (usize, Vec<String>) {
             local_part: local_part.as_bytes(),
             domain: domain.as_bytes(),
             receiver: "mx.example.org",
+            explains: true,
             now: 1_700_000_000,
         });
         let results = case["results"].as_array().expect("results");
@@ -158,6 +159,7 @@ fn a_record_of_many_strings_and_more_octets_than_a_datagram_holds_is_read_whole(
             local_part: b"a",
             domain: domain.as_bytes(),
             receiver: "mx.example.org",
+            explains: true,
             now: 1_700_000_000,
         });
         assert_eq!(outcome.result.word(), expected, "{domain} {client}: {outcome:?}");

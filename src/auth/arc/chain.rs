@@ -13,6 +13,9 @@ use crate::auth::dkim::tags::Tags;
 use crate::auth::header::{Field, Header};
 use crate::dns::{Asking, Name};
 
+/// Keys that are looked at: a few more than seals, because a name may have several.
+const KEYS_MAX: usize = SETS_MAX + 4;
+
 /// What came of a chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
@@ -99,6 +102,7 @@ impl Chain {
         // All keys first: verifying costs more than all else, and is done once.
         let answers: Vec<_> = signatures.all().map(|signed| asking.ask(signed.key())).collect();
         let mut answers = answers.into_iter().collect::<Option<Vec<_>>>()?.into_iter();
+        keys.grant(KEYS_MAX);
         let of_message = signatures.message.verify(answers.next().as_deref(), bodies, keys);
         let mut unanswered = None;
         let mut problem = stop_at(of_message.map_err(Problem::Message), &mut unanswered);

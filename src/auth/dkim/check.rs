@@ -8,11 +8,17 @@ use super::key;
 use super::keys::Keys;
 use super::signature::{Algorithm, Problem, Signature};
 use super::verify::RSA_BITS_MAX;
-use crate::auth::header::Header;
+use crate::auth::header::{Field, Header};
 use crate::dns::{Answer, Asking, Kind, Name, Question};
 
 /// Signatures of a message that are judged.
 pub const SIGNATURES_MAX: usize = 8;
+
+/// Keys of a message that are looked at: a few more than signatures, because a name may have several.
+const KEYS_MAX: usize = SIGNATURES_MAX + 4;
+
+/// Octets of the header section that all signatures of a message may sign together: each of them is hashed.
+const SIGNED_BYTES_MAX: usize = 256 * 1024;
 
 /// Octets of a signature by the longest key.
 const SIGNATURE_BYTES_MAX: usize = RSA_BITS_MAX / 8;
@@ -108,7 +114,13 @@ impl Signatures {
             fields.sort_by_cached_key(|field| is_others(Signature::names(header.value(field)).0));
             fields.truncate(SIGNATURES_MAX);
         }
-        Self(fields.into_iter().map(|field| Signed::read(header, field, now)).collect())
+        let mut left = SIGNED_BYTES_MAX;
+        Self(fields.into_iter().map(|field| Signed::read(header, field, now, &mut left)).collect())
+    }
+
+    /// The domains that sign, as far as they can be read.
+    pub fn domains(&self) -> impl Iterator<Item = &Name> {
+        self.0.iter().flatten().map(|signed| &signed.signature.domain)
     }
 
     /// Has the body hashed in the forms that they need.
@@ -143,6 +155,7 @@ impl Signatures {
         if answers.iter().any(|answer| matches!(answer, Some(None))) {
             return None;
         }
+        keys.grant(KEYS_MAX);
         let found = self.0.iter().zip(answers).map(|(one, answer)| match one {
             Ok(signed) => signed.check(answer.flatten().as_deref(), bodies, keys),
             Err(found) => found.clone(),
@@ -152,7 +165,8 @@ impl Signatures {
 }
 
 impl Signed {
-    fn read(header: &Header<'_>, field: &crate::auth::header::Field, now: u64) -> Result<Self, Found> {
+    /// `left`: octets of the header section that may be signed still.
+    fn read(header: &Header<'_>, field: &Field, now: u64, left: &mut usize) -> Result<Self, Found> {
         let value = header.value(field);
         let unread = |problem: Problem| {
             let (domain, selector) = Signature::names(value);
@@ -161,8 +175,18 @@ impl Signed {
             Found { result: result_of(problem), domain, selector, algorithm, bits: None, problem }
         };
         let signature = Signature::parse(value, now).map_err(unread)?;
+        if *left == 0 {
+            return Err(unread(Problem::TooMuch));
+        }
         let mut hash = digest::Context::new(&digest::SHA256);
-        signature.hash_header(header, field, &mut |part| hash.update(part));
+        let mut bytes = 0;
+        signature.hash_header(header, field, &mut |part| {
+            bytes += part.len();
+            hash.update(part);
+        });
+        let rest = left.checked_sub(bytes);
+        *left = rest.unwrap_or(0);
+        rest.ok_or_else(|| unread(Problem::TooMuch))?;
         Self::new(signature, hash.finish()).map_err(unread)
     }
 
@@ -286,7 +310,8 @@ fn result_of(problem: Option<Problem>) -> DkimResult {
         | Problem::BadKey
         | Problem::ForeignKey
         | Problem::LongKey
-        | Problem::OneTooMany => DkimResult::PermError,
+        | Problem::OneTooMany
+        | Problem::TooMuch => DkimResult::PermError,
     }
 }
 
@@ -313,7 +338,8 @@ impl std::fmt::Display for Problem {
             Self::NoAnswer => "no answer for the key",
             Self::BodyHash => "the body was changed",
             Self::Signature => "the signature does not verify",
-            Self::OneTooMany => "there are too many signatures",
+            Self::OneTooMany => "there are too many signatures or keys",
+            Self::TooMuch => "too much of the header section is signed",
         })
     }
 }

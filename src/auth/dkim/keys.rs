@@ -15,6 +15,8 @@ const KEY_BYTES: usize = 4096;
 pub struct Keys {
     /// Without memory as long as none was used; then [`PLACES`].
     places: Vec<Option<Kept>>,
+    /// Keys that the message may have looked at still: each costs a verification.
+    left: usize,
 }
 
 #[derive(Debug)]
@@ -25,8 +27,14 @@ struct Kept {
 }
 
 impl Keys {
+    /// From now on so many keys may be looked at, for one message.
+    pub fn grant(&mut self, count: usize) {
+        self.left = count;
+    }
+
     /// The key of these octets of a record.
     pub fn get(&mut self, algorithm: Algorithm, octets: &[u8]) -> Result<&PublicKey, Problem> {
+        self.left = self.left.checked_sub(1).ok_or(Problem::OneTooMany)?;
         if self.places.is_empty() {
             self.places.resize_with(PLACES, || None);
         }

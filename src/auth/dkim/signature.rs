@@ -4,11 +4,14 @@ use std::ops::Range;
 
 use super::canonical::Form;
 use super::tags::{Tags, base64, elements};
-use crate::auth::header::{Field, Header};
+use crate::auth::header::{Field, Header, NAME_BYTES_MAX, name_hash};
 use crate::dns::Name;
 
 /// Names in `h=` that are read.
 const NAMES_MAX: usize = 1000;
+
+/// Names of one hash that are looked at.
+const SAME_HASH_MAX: usize = 8;
 
 /// How far clocks may differ.
 pub const CLOCK_SKEW_SECONDS: u64 = 300;
@@ -78,8 +81,10 @@ pub enum Problem {
     BodyHash,
     /// The signature is not by the key.
     Signature,
-    /// There are more signatures than are looked at.
+    /// There are more signatures, or keys of theirs, than are looked at.
     OneTooMany,
+    /// All signatures together sign more of the header section than is read.
+    TooMuch,
 }
 
 /// A signature that can be verified.
@@ -126,7 +131,8 @@ impl<'a> Signature<'a> {
         let (header_form, body_form) = forms(tags.value("c")).ok_or(Problem::BadTag("c"))?;
         let (domain, selector) = signer(tags)?;
         let signed: Vec<&[u8]> = elements(needed(tags, "h")?).collect();
-        if signed.len() > NAMES_MAX || signed.iter().any(|name| name.is_empty()) {
+        let is_name = |name: &[u8]| (1..=NAME_BYTES_MAX).contains(&name.len());
+        if signed.len() > NAMES_MAX || !signed.iter().all(|name| is_name(name)) {
             return Err(Problem::BadTag("h"));
         }
         if !signed.iter().any(|name| name.eq_ignore_ascii_case(b"from")) {
@@ -200,19 +206,30 @@ impl<'a> Signature<'a> {
         // Of fields with one name the lowest is taken first; one that is named more often than it is there
         // signs that there is no more of it (§5.4.2). The signature's own is none of them. Names are sorted,
         // because a header section can have thousands of fields, and `h=` a thousand names.
-        let mut names = self.signed.clone();
-        names.sort_unstable_by(|one, other| in_any_case(one, other));
-        names.dedup_by(|one, other| one.eq_ignore_ascii_case(other));
-        let mut fields = vec![Vec::new(); names.len()];
-        let place_of = |name: &[u8]| names.binary_search_by(|one| in_any_case(one, name)).ok();
-        for field in header.fields().iter().filter(|field| *field != own) {
-            if let Some(of_name) = place_of(header.name(field)).and_then(|place| fields.get_mut(place)) {
-                of_name.push(field);
-            }
-        }
+        let mut names: Vec<(u32, &[u8])> = self.signed.iter().map(|name| (name_hash(name), *name)).collect();
+        names.sort_unstable_by_key(|(hash, _)| *hash);
+        names.dedup_by(|one, other| one.0 == other.0 && one.1.eq_ignore_ascii_case(other.1));
+        // Whoever picks names of one hash has a signature that does not verify.
+        let place_of = |hash: u32, name: &[u8]| {
+            let first = names.partition_point(|one| one.0 < hash);
+            let same = names.get(first..)?.iter().take(SAME_HASH_MAX).take_while(|one| one.0 == hash);
+            Some(first + same.map(|one| one.1).position(|one| one.eq_ignore_ascii_case(name))?)
+        };
+        // Fields by the place of their name, the lowest first.
+        let of_header = header.fields().iter().rev().filter(|field| *field != own);
+        let place = |field| Some((place_of(Header::name_hash(field), header.name(field))?, field));
+        let mut fields: Vec<(usize, &Field)> = of_header.filter_map(place).collect();
+        fields.sort_by_key(|(place, _)| *place);
+        let mut taken = vec![0; names.len()];
         for name in &self.signed {
-            let lowest = place_of(name).and_then(|place| fields.get_mut(place)).and_then(Vec::pop);
-            if let Some(field) = lowest {
+            let Some(place) = place_of(name_hash(name), name) else { continue };
+            let (first, Some(taken)) = (fields.partition_point(|one| one.0 < place), taken.get_mut(place))
+            else {
+                continue;
+            };
+            let next = fields.get(first + *taken).filter(|one| one.0 == place);
+            if let Some((_, field)) = next {
+                *taken += 1;
                 let (name, value) = (header.name(field), header.value(field));
                 super::canonical::field(self.header_form, name, value, header.whole(field), hash);
             }
@@ -235,10 +252,6 @@ pub(in crate::auth) fn hash_own(form: Form, header: &Header<'_>, own: &Field, ha
     let append = &mut |part: &[u8]| octets.extend_from_slice(part);
     super::canonical::field(form, header.name(own), &emptied, &whole, append);
     hash(octets.strip_suffix(b"\r\n").unwrap_or(&octets));
-}
-
-fn in_any_case(one: &[u8], other: &[u8]) -> std::cmp::Ordering {
-    one.iter().map(u8::to_ascii_lowercase).cmp(other.iter().map(u8::to_ascii_lowercase))
 }
 
 fn needed<'a>(tags: &Tags<'a>, name: &'static str) -> Result<&'a [u8], Problem> {

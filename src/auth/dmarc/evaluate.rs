@@ -104,8 +104,9 @@ fn evaluate(facts: &Facts<'_>, asking: &mut Asking<'_>) -> Result<Outcome, Stop>
     // What stops the search for one that passes, and would have been one.
     let mut open = None;
     let mut is_missing = false;
+    let mut author = Organization::of(facts.author);
     for (name, found, by, alignment) in spf.chain(dkim) {
-        match (is_aligned(name, facts.author, alignment, asking), found) {
+        match (is_aligned(name, &mut author, alignment, asking), found) {
             (Ok(true), Found::Pass) if !aligned.contains(&by) => aligned.push(by),
             (Ok(true), Found::Pass) | (Ok(false), _) => {}
             (Ok(true), Found::TempError) => open = open.or(Some(name.clone())),
@@ -160,20 +161,37 @@ fn exists(domain: &Name, asking: &mut Asking<'_>) -> Result<bool, Stop> {
     }
 }
 
+/// A domain with its organisation, which is looked for once.
+struct Organization<'n> {
+    domain: &'n Name,
+    found: Option<Result<Name, Stop>>,
+}
+
+impl<'n> Organization<'n> {
+    fn of(domain: &'n Name) -> Self {
+        Self { domain, found: None }
+    }
+
+    fn find(&mut self, asking: &mut Asking<'_>) -> Result<Name, Stop> {
+        let walked = || walk(self.domain, asking).map(|walk| walk.organization);
+        self.found.get_or_insert_with(walked).clone()
+    }
+}
+
 /// Whether an identifier is the author's. Each has a walk of its own, unless the names tell.
 fn is_aligned(
     name: &Name,
-    author: &Name,
+    author: &mut Organization<'_>,
     alignment: Alignment,
     asking: &mut Asking<'_>,
 ) -> Result<bool, Stop> {
-    if name == author {
+    if name == author.domain {
         return Ok(true);
     }
     // Names that do not even share their last label have no common organisation.
-    if alignment == Alignment::Strict || name.labels().next_back() != author.labels().next_back() {
+    if alignment == Alignment::Strict || name.labels().next_back() != author.domain.labels().next_back() {
         return Ok(false);
     }
-    let (one, other) = (walk(name, asking), walk(author, asking));
-    Ok(one?.organization == other?.organization)
+    let (one, other) = (walk(name, asking), author.find(asking));
+    Ok(one?.organization == other?)
 }

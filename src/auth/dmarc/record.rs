@@ -70,10 +70,15 @@ pub(super) struct Record {
 /// Tags of a record that are read; more are passed over.
 const TAGS_MAX: usize = 64;
 
+/// Octets of a record.
+const RECORD_BYTES_MAX: usize = 4096;
+
 /// Whether a text is a DMARC record: `v=DMARC1` is its first tag, in these letters.
 pub(super) fn is_record(text: &[u8]) -> bool {
     let first = text.split(|octet| *octet == b';').next().and_then(tag);
-    first.is_some_and(|(name, value)| name.eq_ignore_ascii_case(b"v") && value == b"DMARC1")
+    // Nobody needs a longer one, and each is read many times.
+    text.len() <= RECORD_BYTES_MAX
+        && first.is_some_and(|(name, value)| name.eq_ignore_ascii_case(b"v") && value == b"DMARC1")
 }
 
 /// Tags of a text; what is none is passed over.
@@ -90,9 +95,10 @@ fn tag(text: &[u8]) -> Option<(&[u8], &[u8])> {
 impl Record {
     /// Reads a text that [`is_record`].
     pub(super) fn parse(text: &[u8]) -> Self {
+        let tags: Vec<_> = tags(text).collect();
         let value = |name: &[u8]| {
-            let mut found = tags(text).filter(|(tag, _)| tag.eq_ignore_ascii_case(name));
-            found.next().map(|(_, value)| value)
+            let mut found = tags.iter().filter(|(tag, _)| tag.eq_ignore_ascii_case(name));
+            found.next().map(|(_, value)| *value)
         };
         let policy = |name: &[u8]| value(name).map(Policy::parse);
         let [own, subdomains, missing] = [&b"p"[..], b"sp", b"np"].map(policy);

@@ -5,7 +5,7 @@ use super::*;
 use crate::auth::arc::{self, ArcResult};
 use crate::auth::dkim::check::DkimResult;
 use crate::auth::dkim::signature::{Algorithm, Problem};
-use crate::auth::dmarc::{Aligned, DmarcResult, Policy};
+use crate::auth::dmarc::{self, Aligned, DmarcResult, Policy};
 use crate::auth::verdict::Because;
 
 fn name(octets: &[u8]) -> Option<Name> {
@@ -64,6 +64,7 @@ fn found(hostile: &[u8]) -> Found {
         arc: Some(arc),
         dmarc: Some(dmarc),
         has_list_id: false,
+        wants_dmarc: true,
     }
 }
 
@@ -130,9 +131,8 @@ fn of_a_path_that_is_not_ascii_the_field_has_the_domain() {
 #[test]
 fn of_a_message_that_is_marked_for_its_author_the_field_says_why() {
     let author = Author { domains: Vec::new(), problem: Some(crate::auth::author::Problem::Several) };
-    let found = Found { author: Some(author), ..Found::default() };
-    let rules = AuthRules { dmarc: DmarcUse::Mark, ..rules() };
-    let field = field(&rules, &sender(b"mx.x.test", b""), &found, None, Applied::Quarantine);
+    let found = Found { author: Some(author), wants_dmarc: true, ..Found::default() };
+    let field = field(&rules(), &sender(b"mx.x.test", b""), &found, None, Applied::Quarantine);
     let text = String::from_utf8(field).expect("UTF-8").replace("\r\n\t", " ");
     assert_eq!(
         text,
@@ -210,4 +210,20 @@ proptest! {
         let field = field(&rules(), &sender, &found, None, Applied::None);
         prop_assert!(is_one_field(&field), "{}", field.escape_ascii());
     }
+}
+
+#[test]
+fn the_object_has_a_bound_whatever_is_told() {
+    let long = [b"a.".repeat(120), b"test".to_vec()].concat();
+    // As much as the evaluators give of a term, escaped.
+    let mut found = found(&b"\\".repeat(400));
+    found.dkim = Some((0..8).map(|_| signature(&long, &long, Some(Problem::NoKey))).collect());
+    let domains = (0..64).filter_map(|number| name(format!("{number}.{}", "x.".repeat(100)).as_bytes()));
+    found.author = Some(Author { domains: domains.collect(), problem: None });
+    let sealers = (0..10).filter_map(|_| name(&long)).collect();
+    found.arc = Some(arc::Outcome { result: ArcResult::Pass, sealers, problem: None });
+    let (sender, long_path) = (b"x".repeat(255), [&b"a"[..], b"@", &long].concat());
+    let text = json(&self::sender(&sender, &long_path), &found, verdict());
+    assert!(text.len() < crate::limits::RESULTS_BYTES_MAX - 2048, "{}", text.len());
+    assert!(serde_json::from_str::<Value>(&text).is_ok());
 }

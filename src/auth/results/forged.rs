@@ -2,11 +2,15 @@
 //!
 //! What cannot be read counts as ours, because a reader who is less strict might read it.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::auth::header::{Field, Header};
 use crate::auth::lenient;
 use crate::mail::a_label;
+
+/// No host has a longer name: to read one costs more than it tells.
+const ID_BYTES_MAX: usize = 255;
 
 /// Comments within comments.
 const DEPTH_MAX: usize = 32;
@@ -18,9 +22,13 @@ const DEPTH_MAX: usize = 32;
 /// many ranges as a header section has fields.
 pub fn forged(header: &Header<'_>, authserv_id: &str) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
+    let ours = &*plain_id(authserv_id);
+    // Where there are no bare line ends all readers see the same lines.
+    let may_hide = header.has_bare_line_end();
     for field in header.every_field() {
         let place = header.place(&field);
-        if !is_forged(header, &field, authserv_id) && !hides_one(header.whole(&field), authserv_id) {
+        let hides = || may_hide && hides_one(header.whole(&field), ours);
+        if !(is_forged(header, &field, ours) || hides()) {
             continue;
         }
         match ranges.last_mut() {
@@ -31,27 +39,29 @@ pub fn forged(header: &Header<'_>, authserv_id: &str) -> Vec<Range<usize>> {
     ranges
 }
 
-fn is_forged(header: &Header<'_>, field: &Field, authserv_id: &str) -> bool {
-    header.could_be(field, "authentication-results") && claims_to_be_ours(header.value(field), authserv_id)
+fn is_forged(header: &Header<'_>, field: &Field, ours: &str) -> bool {
+    header.could_be(field, "authentication-results") && claims_to_be_ours(header.value(field), ours)
 }
 
 /// Whether a lenient reader finds a forged field within these octets.
-fn hides_one(octets: &[u8], authserv_id: &str) -> bool {
+fn hides_one(octets: &[u8], ours: &str) -> bool {
     lenient::readings(octets).any(|reading| {
         let header = Header::new(&reading.octets);
-        header.every_field().any(|field| is_forged(&header, &field, authserv_id))
+        header.every_field().any(|field| is_forged(&header, &field, ours))
     })
 }
 
-/// Whether a field could be taken for one of ours: by its authserv-id, or because that cannot be read.
-fn claims_to_be_ours(value: &[u8], authserv_id: &str) -> bool {
+/// Whether a field could be taken for one of `ours`, a [`plain_id`]: by its authserv-id, or because that
+/// cannot be read.
+fn claims_to_be_ours(value: &[u8], ours: &str) -> bool {
     // Who does not know that comments nest sees another id.
-    let of_simple_reader = read_id(value, Comments::Flat);
-    if of_simple_reader.is_some_and(|(id, _)| is_same_id(&id, authserv_id)) {
+    let has_comments = memchr::memchr(b'(', value).is_some();
+    let of_simple_reader = has_comments.then(|| read_id(value, Comments::Flat)).flatten();
+    if of_simple_reader.is_some_and(|(id, _)| is_same_id(&id, ours)) {
         return true;
     }
     let Some((id, rest)) = read_id(value, Comments::Nested) else { return true };
-    if is_same_id(&id, authserv_id) {
+    if is_same_id(&id, ours) {
         return true;
     }
     // After the id stands a version, which is 1, or the first semicolon.
@@ -63,17 +73,21 @@ fn claims_to_be_ours(value: &[u8], authserv_id: &str) -> bool {
     !(follows && matches!(version, b"" | b"1"))
 }
 
-/// Whether ids are one: in any case, with dots or blanks at the end, as U-labels or A-labels.
-fn is_same_id(id: &[u8], authserv_id: &str) -> bool {
-    let Ok(id) = std::str::from_utf8(id) else { return true };
-    let plain = |id: &str| {
-        let id = id.trim_matches(|letter: char| letter.is_ascii_whitespace() || letter == '.');
-        a_label::to_a_labels(id).map(|id| id.to_ascii_lowercase())
-    };
-    match (plain(id), plain(authserv_id)) {
-        (Some(id), Some(ours)) => id == ours,
-        (_, _) => true,
+/// An id without dots or blanks at its ends, as A-labels; as it is where it is none.
+fn plain_id(id: &str) -> Cow<'_, str> {
+    let id = id.trim_matches(|letter: char| letter.is_ascii_whitespace() || letter == '.');
+    a_label::to_a_labels(id).unwrap_or(Cow::Borrowed(id))
+}
+
+/// Whether an id is `ours`, a [`plain_id`]: in any case, with dots or blanks at its ends, as U-labels or
+/// A-labels. What is no name of a host counts as ours.
+fn is_same_id(id: &[u8], ours: &str) -> bool {
+    if id.len() > ID_BYTES_MAX {
+        return true;
     }
+    let Ok(id) = std::str::from_utf8(id) else { return true };
+    let id = id.trim_matches(|letter: char| letter.is_ascii_whitespace() || letter == '.');
+    a_label::to_a_labels(id).is_none_or(|id| id.eq_ignore_ascii_case(ours))
 }
 
 /// The authserv-id: a token or a quoted string, after blanks and comments. What follows it.
@@ -157,7 +171,7 @@ mod tests {
     const OURS: &str = "mx1.example.org";
 
     fn ours(value: &str) -> bool {
-        claims_to_be_ours(value.as_bytes(), OURS)
+        claims_to_be_ours(value.as_bytes(), &plain_id(OURS))
     }
 
     #[test]
@@ -229,7 +243,7 @@ mod tests {
             for value in
                 [" xn--bcher-kva.test; none", " B\u{dc}CHER.test.; none", " XN--BCHER-KVA.TEST; none"]
             {
-                assert!(claims_to_be_ours(value.as_bytes(), ours), "{ours} {value}");
+                assert!(claims_to_be_ours(value.as_bytes(), &plain_id(ours)), "{ours} {value}");
             }
         }
     }

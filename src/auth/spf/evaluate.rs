@@ -9,6 +9,15 @@ use super::{NAMES_MAX, Outcome, Problem, Sender, SpfResult, TERMS_MAX, VOID_TERM
 use crate::dns::name::NAME_BYTES_MAX;
 use crate::dns::{Answer, Asking, Kind, Name, Question, Records};
 
+/// Octets of a record: nobody needs more (§3.4 asks for fewer), and each is read many times.
+const RECORD_BYTES_MAX: usize = 4096;
+
+/// Octets from the right of what macros become that are kept: a name is cut from the left.
+const TARGET_BYTES_KEPT: usize = 4 * NAME_BYTES_MAX;
+
+/// Octets of a term that are shown.
+const SHOWN_BYTES_MAX: usize = 100;
+
 /// Checks whether the domain of the identity says that the client may send. None as long as answers are
 /// missing.
 pub fn check(sender: &Sender<'_>, asking: &mut Asking<'_>) -> Option<Outcome> {
@@ -21,7 +30,8 @@ pub fn check(sender: &Sender<'_>, asking: &mut Asking<'_>) -> Option<Outcome> {
     // A domain of one label is none (§4.3).
     let domain = Name::new(sender.domain).filter(|domain| domain.octets().contains(&b'.'));
     let Some(domain) = domain else { return Some(Outcome::of(SpfResult::None)) };
-    match evaluation.check_host(&domain, true) {
+    let explains = sender.explains;
+    match evaluation.check_host(&domain, explains) {
         Ok(outcome) => Some(outcome),
         Err(Stop::Missing) => None,
         Err(Stop::Temporary(name)) => Some(Outcome::error(SpfResult::TempError, Problem::NoAnswer(name))),
@@ -71,6 +81,9 @@ impl Evaluation<'_, '_> {
         let Some(text) = records.next() else { return Ok(Outcome::of(SpfResult::None)) };
         if records.next().is_some() {
             return Err(Stop::Permanent(Problem::TwoRecords(domain.clone())));
+        }
+        if text.len() > RECORD_BYTES_MAX {
+            return Err(Stop::Permanent(Problem::TooLong(domain.clone())));
         }
         let record = Record::parse(text).map_err(|term| Stop::Permanent(Problem::Syntax(shown(term))))?;
         self.ask_ahead(&record, domain);
@@ -227,7 +240,7 @@ impl Evaluation<'_, '_> {
         if !text.split(|octet| *octet == b' ').all(super::record::is_macro_string) {
             return Ok(None);
         }
-        let Some(expanded) = self.expand(text, domain)? else { return Ok(None) };
+        let Some(expanded) = self.expand(text, domain, usize::MAX)? else { return Ok(None) };
         let is_clean = expanded.iter().all(|octet| matches!(octet, b' '..=b'~'));
         Ok(String::from_utf8(expanded).ok().filter(|_| is_clean).map(String::into_boxed_str))
     }
@@ -242,7 +255,7 @@ impl Evaluation<'_, '_> {
 
     /// The name that a domain-spec means; none where that is no name.
     fn target(&mut self, spec: &[u8], domain: &Name) -> Result<Option<Name>, Stop> {
-        let Some(expanded) = self.expand(spec, domain)? else { return Ok(None) };
+        let Some(expanded) = self.expand(spec, domain, TARGET_BYTES_KEPT)? else { return Ok(None) };
         let mut text = expanded.strip_suffix(b".").unwrap_or(&expanded);
         // Cut from the left by whole labels (§7.3).
         while text.len() > NAME_BYTES_MAX {
@@ -252,8 +265,9 @@ impl Evaluation<'_, '_> {
         Ok(Name::new(text))
     }
 
-    /// The text with values for macros. None where a value may not stand there.
-    fn expand(&mut self, text: &[u8], domain: &Name) -> Result<Option<Vec<u8>>, Stop> {
+    /// The text with values for macros, of which as many octets from the right are of interest. None where a
+    /// value may not stand there.
+    fn expand(&mut self, text: &[u8], domain: &Name, kept: usize) -> Result<Option<Vec<u8>>, Stop> {
         let sender = self.sender;
         let letters: Vec<u8> = expand::letters(text).collect();
         // A local-part that is not ASCII matches nothing (RFC 8616 §4).
@@ -261,7 +275,7 @@ impl Evaluation<'_, '_> {
             return Ok(None);
         }
         let name = if letters.contains(&b'p') { self.name_of_client(domain)? } else { Vec::new() };
-        Ok(expand::expand(text, |letter| Some(value(letter, &sender, domain, &name))))
+        Ok(expand::expand(text, kept, |letter| Some(value(letter, &sender, domain, &name))))
     }
 
     /// `%{p}`: a name of the client that leads back: the domain itself, or one below it, or any; `unknown`
@@ -366,5 +380,8 @@ fn is_or_is_below(name: &Name, above: &Name) -> bool {
 
 /// What came from outside, for people.
 fn shown(text: &[u8]) -> Box<str> {
-    text.escape_ascii().to_string().into()
+    match text.get(..SHOWN_BYTES_MAX) {
+        Some(start) if start.len() < text.len() => format!("{}...", start.escape_ascii()).into(),
+        Some(_) | None => text.escape_ascii().to_string().into(),
+    }
 }

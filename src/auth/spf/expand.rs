@@ -84,9 +84,11 @@ pub(super) fn macro_end(after: &[u8]) -> Option<usize> {
     }
 }
 
-/// Puts values in the place of macros. None as soon as one has no value: `value` gives those of letters.
+/// Puts values in the place of macros. None as soon as one has no value: `value` gives those of letters. At
+/// least `kept` octets from the right are there, of what is longer.
 pub(super) fn expand<'v>(
     text: &[u8],
+    kept: usize,
     mut value: impl FnMut(u8) -> Option<std::borrow::Cow<'v, [u8]>>,
 ) -> Option<Vec<u8>> {
     let mut expanded = Vec::with_capacity(text.len());
@@ -108,6 +110,9 @@ pub(super) fn expand<'v>(
             }
         }
         rest = after.get(end..)?;
+        if expanded.len() / 2 > kept {
+            expanded.drain(..expanded.len() - kept);
+        }
     }
     Some(expanded)
 }

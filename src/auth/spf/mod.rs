@@ -74,6 +74,8 @@ pub struct Sender<'a> {
     pub receiver: &'a str,
     /// Seconds since 1970, for explanations.
     pub now: u64,
+    /// What the domain says to a fail is of interest: to find that out takes one more question.
+    pub explains: bool,
 }
 
 /// What came of a check.
@@ -94,6 +96,8 @@ pub struct Outcome {
 pub enum Problem {
     /// The DNS did not answer to this name.
     NoAnswer(Name),
+    /// The record of a name is longer than anybody needs.
+    TooLong(Name),
     /// A name has more than one record.
     TwoRecords(Name),
     /// A term that is none.
@@ -112,6 +116,7 @@ impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::NoAnswer(name) => write!(f, "no answer for {name}"),
+            Self::TooLong(name) => write!(f, "the SPF record of {name} is too long"),
             Self::TwoRecords(name) => write!(f, "{name} has more than one SPF record"),
             Self::Syntax(term) => write!(f, "{term:?} is no term"),
             Self::TooManyTerms => write!(f, "more than {TERMS_MAX} terms ask the DNS"),

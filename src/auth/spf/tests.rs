@@ -179,6 +179,7 @@ fn sender<'a>(client: &str, helo: &'a str, from: &'a str) -> Sender<'a> {
         local_part,
         domain,
         receiver: "mx.example.org",
+        explains: true,
         now: 1_700_000_000,
     }
 }

@@ -85,6 +85,7 @@ pub(super) fn check_spf(site: &Site, asking: &mut Asking<'_>) -> Option<Vec<Find
             local_part: b"",
             domain: domain.octets(),
             receiver: &host,
+            explains: false,
             now: site.now,
         };
         let anybody = spf::check(&sender(ANYBODY), asking);

@@ -178,8 +178,9 @@ pub struct Subject<'a> {
 /// What all recipients of a transaction are told.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ruling {
-    /// An access rule trusts the client in this transaction.
-    pub is_trusted: bool,
+    /// An access rule that names networks, too, trusts the client in this transaction: what it says of itself
+    /// alone frees nobody from being authenticated.
+    pub trusts_client: bool,
     /// All are refused.
     pub refusal: Option<Refusal>,
     /// Why they would be, by what only warns.
@@ -358,10 +359,11 @@ impl Checks {
         let access = self.access.judge(&facts);
         ruling.warnings.extend(self.access.warnings(&facts, access).map(|number| self.by_rule(number)));
         let Access::By(number) = access else { return false };
-        match self.access.rule(number).map(|rule| rule.action) {
-            Some(Action::Trust) => ruling.is_trusted = true,
-            Some(Action::Refuse | Action::Drop) => ruling.refusal = Some(self.by_rule(number)),
-            Some(Action::Warn) | None => return false,
+        let Some(rule) = self.access.rule(number) else { return false };
+        match rule.action {
+            Action::Trust => ruling.trusts_client = rule.networks.is_some(),
+            Action::Refuse | Action::Drop => ruling.refusal = Some(self.by_rule(number)),
+            Action::Warn => return false,
         }
         true
     }

@@ -207,7 +207,7 @@ fn access_rules_come_before_all_other_checks_and_ask_nobody() {
     let mut case = Case::new(rules);
     let listed = zone(&["bad.test"], &["bad.test"]);
     let trusted = case.judge(&listed, &subject("Friend.TEST.", "a@x.test"));
-    assert_eq!((trusted.is_trusted, trusted.refusal), (true, None));
+    assert_eq!((trusted.trusts_client, trusted.refusal), (true, None));
     let Some(Refusal::Rule(Some(place))) = case.judge(&listed, &subject("foe.test", "")).refusal else {
         panic!("it is refused by the rule")
     };

@@ -15,6 +15,7 @@ use crate::escape::Json;
 use crate::front::reverse_dns::ReverseDns;
 use crate::front::score::Score;
 use crate::shard::front_line::denial_of_message;
+use crate::smtp::denial::Denial;
 use crate::smtp::session::Session;
 use crate::smtp::trace::Beginning;
 use crate::timestamp;
@@ -55,6 +56,11 @@ impl Explanation<'_> {
         for signature in found.dkim.iter().flatten() {
             let problem = signature.problem.map(|problem| format!(": {problem}")).unwrap_or_default();
             self.note("signature", &format!("{signature}{problem}"));
+        }
+        if let Some(arc) = &found.arc {
+            let sealers: Vec<String> = arc.sealers.iter().map(ToString::to_string).collect();
+            let problem = arc.problem.map(|problem| format!(": {problem}")).unwrap_or_default();
+            self.note("ARC", &format!("{}{problem}; sealed by {}", arc.result.word(), sealers.join(", ")));
         }
         if let Some(author) = &found.author {
             let domains: Vec<String> = author.domains.iter().map(ToString::to_string).collect();
@@ -117,6 +123,7 @@ impl Explanation<'_> {
     }
 
     fn judge(&mut self) -> Judged {
+        self.is_trusted |= self.ruling.as_ref().is_some_and(|ruling| ruling.trusts_client);
         let (client, now) = (self.session.client().ip(), Instant::now());
         let (checks, mut news) = (self.checks, Vec::new());
         let (mut reverse_lookup, mut reverse_name, mut score) = (None, None, Score::default());
@@ -142,7 +149,7 @@ impl Explanation<'_> {
             (None, _, _) => &nothing,
         };
         let sender = sender_of(&self.session, self.supposed);
-        let mut check = read(self.supposed.message.as_deref(), rules, sender.now);
+        let (mut check, is_too_long) = read(self.supposed.message.as_deref(), rules, sender.now);
         let mut keys = Keys::default();
         let until = Instant::now() + WAIT_MAX;
         self.dns.run(until, |asking| check.judge(&sender, rules, asking, &mut keys).map(|_| ()));
@@ -160,6 +167,7 @@ impl Explanation<'_> {
         });
         let reply = match verdict.refusal.map(denial_of_message) {
             _ if !self.takes_somebody => self.last.clone(),
+            _ if is_too_long && self.auth.is_some() => self.session.wording_of(Denial::HEADER_TOO_LARGE),
             Some(denial) => self.session.wording_of(denial),
             None => "250 2.0.0 Ok".to_owned(),
         };
@@ -179,8 +187,9 @@ fn sender_of<'a>(session: &'a Session, supposed: &'a Supposed) -> Sender<'a> {
     }
 }
 
-/// A message, read to its end. One that is not given has nothing that could be found.
-fn read(message: Option<&[u8]>, rules: &AuthRules, now: u64) -> MessageCheck {
+/// A message, read to its end, and whether its header section is too long. One that is not given has nothing
+/// that could be found.
+fn read(message: Option<&[u8]>, rules: &AuthRules, now: u64) -> (MessageCheck, bool) {
     let mut check = MessageCheck::new();
     let octets = with_crlf(message.unwrap_or_default());
     let header_bytes = match check.look(&octets) {
@@ -188,13 +197,14 @@ fn read(message: Option<&[u8]>, rules: &AuthRules, now: u64) -> MessageCheck {
         Piece::Header | Piece::Body => octets.len(),
     };
     let (header, body) = octets.split_at_checked(header_bytes).unwrap_or((&octets, b""));
+    let is_text = Beginning::of(std::iter::once(header)) == Beginning::Text;
     if message.is_some() {
-        let is_text = Beginning::of(std::iter::once(header)) == Beginning::Text;
         check.take_header(&Header::new(if is_text { b"" } else { header }), rules, now);
         check.take_body(body);
     }
     check.finish();
-    check
+    let is_too_long = !is_text && check.header_bytes() > rules.header_bytes_max;
+    (check, is_too_long)
 }
 
 /// Files of messages often have the line ends of this system. Those of SMTP stay.

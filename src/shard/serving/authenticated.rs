@@ -1,6 +1,5 @@
 //! The check of the message under way, and what it says of mail data.
 
-use std::ops::Range;
 use std::time::Instant;
 
 use crate::auth::message::MessageCheck;
@@ -18,13 +17,22 @@ pub(super) struct Authenticating {
     pub(super) waits_until: Option<Instant>,
 }
 
+/// Fields of a header section claim to be ours.
+#[derive(Debug)]
+pub(super) struct Forged {
+    /// What is left of the header section without them.
+    pub(super) kept: Vec<u8>,
+    /// How many there are; neighbours count as one.
+    pub(super) count: usize,
+}
+
 /// What has to happen once mail data that was looked at is kept.
 #[derive(Debug)]
 pub(super) enum Looked {
     /// Nothing.
     Done,
-    /// Its header section ended. These parts of it claim to be ours, and go.
-    HeaderEnded(Vec<Range<usize>>),
+    /// Its header section ended; some of it may have to go.
+    HeaderEnded(Option<Forged>),
     /// Its header section is too long.
     HeaderTooLong,
     /// There is no room for what has to be kept of its header section.

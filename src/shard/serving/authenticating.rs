@@ -11,7 +11,8 @@ use std::ops::Range;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::Serving;
-use super::authenticated::{Authenticating, Looked};
+use super::authenticated::{Authenticating, Forged, Looked};
+use super::screening::FRUITLESS_MAX;
 use crate::auth::header::Header;
 use crate::auth::message::{Found, MessageCheck, Piece};
 use crate::auth::report;
@@ -21,6 +22,7 @@ use crate::auth::sender::Sender;
 use crate::auth::verdict::{Applied, Circumstances, ReverseLookup, Verdict, decide};
 use crate::buffer::MailData;
 use crate::dns::Asking;
+use crate::front::moment::Moment;
 use crate::front::reverse_dns::ReverseDns;
 use crate::front::score::Score;
 use crate::mail::outcome::TryAgain;
@@ -105,14 +107,14 @@ impl Serving {
         if is_too_long && Beginning::of(std::iter::once(&**whole)) != Beginning::Text {
             return Looked::HeaderTooLong;
         }
-        let forged = self.take_header(whole, wall_clock);
+        let kept = self.take_header(whole, wall_clock);
         if !self.note_header(now) {
             return Looked::NoRoom;
         }
         if let Some(one) = &mut self.authenticating {
             one.check.take_body(body);
         }
-        Looked::HeaderEnded(forged)
+        Looked::HeaderEnded(kept)
     }
 
     /// The header section was taken: what it makes necessary is asked from now on. False where there is no
@@ -124,18 +126,22 @@ impl Serving {
         })
     }
 
-    /// The header section is there as a whole; gives what of it is to go. That of text is empty.
-    fn take_header(&mut self, whole: &[u8], wall_clock: SystemTime) -> Vec<Range<usize>> {
-        let Some(rules) = rules_of(&self.front, self.is_checked) else { return Vec::new() };
-        let is_text = Beginning::of(std::iter::once(whole)) == Beginning::Text;
-        let header = Header::new(if is_text { b"" } else { whole });
+    /// The header section is there as a whole; gives what is left of it without what is forged, if some of it
+    /// is. That of text is empty, also of what is text only once the forged fields are gone.
+    fn take_header(&mut self, whole: &[u8], wall_clock: SystemTime) -> Option<Forged> {
+        let rules = rules_of(&self.front, self.is_authenticated())?;
+        let is_text = |octets: &[u8]| Beginning::of(std::iter::once(octets)) == Beginning::Text;
+        let header = Header::new(if is_text(whole) { b"" } else { whole });
+        let keeps = rules.keeps_results_of(self.session.client().ip());
+        let ranges = if keeps { Vec::new() } else { results::forged(&header, &rules.authserv_id) };
+        let forged =
+            (!ranges.is_empty()).then(|| Forged { kept: without(whole, &ranges), count: ranges.len() });
+        let leaves_text = forged.as_ref().is_some_and(|forged| is_text(&forged.kept));
+        let header = if leaves_text { Header::new(b"") } else { header };
         if let Some(authenticating) = &mut self.authenticating {
             authenticating.check.take_header(&header, rules, timestamp::seconds(wall_clock));
         }
-        if rules.keeps_results_of(self.session.client().ip()) {
-            return Vec::new();
-        }
-        results::forged(&header, &rules.authserv_id)
+        forged
     }
 
     /// Does what has to happen once mail data that was looked at is kept.
@@ -145,35 +151,31 @@ impl Serving {
             Looked::HeaderTooLong => self.lose_data(Denial::HEADER_TOO_LARGE, context),
             Looked::NoRoom => self.lose_data(TryAgain::Overload.into(), context),
             Looked::HeaderEnded(forged) => {
-                self.cut(forged, context);
+                self.cut(forged.as_ref(), context);
                 self.ask_ahead(context);
             }
         }
     }
 
-    /// Takes these parts out of the header section. All of it is in memory still.
-    fn cut<R: Ring>(&mut self, forged: &[Range<usize>], context: &mut Context<R>) {
-        if forged.is_empty() || self.draft.is_lost() {
-            return;
-        }
+    /// Takes what is forged out of the header section. All of it is in memory still.
+    fn cut<R: Ring>(&mut self, forged: Option<&Forged>, context: &mut Context<R>) {
+        let Some(Forged { kept, count }) = forged.filter(|_| !self.draft.is_lost()) else { return };
         let Context { pool, turn, metrics, .. } = context;
-        let mut kept = Vec::with_capacity(turn.header.len());
-        let mut at = 0;
-        for range in forged {
-            kept.extend_from_slice(turn.header.get(at..range.start).unwrap_or_default());
-            at = range.end;
-        }
-        kept.extend_from_slice(turn.header.get(at..).unwrap_or_default());
-        metrics.forged_results.add(forged.len() as u64);
+        metrics.forged_results.add(*count as u64);
         let Some(message) = self.draft.message_mut() else { return };
-        if message.data.replace_beginning(turn.header.len(), &kept, pool).is_err() {
+        if message.data.replace_beginning(turn.header.len(), kept, pool).is_err() {
             self.lose_data(TryAgain::Overload.into(), context);
         }
     }
 
-    /// Asks for what can be known to be needed. What it finds is looked for again at the end.
+    /// Asks for what can be known to be needed. What it finds is looked for again at the end. Whoever begins
+    /// message after message and ends none is asked about no more.
     fn ask_ahead<R: Ring>(&mut self, context: &mut Context<R>) {
-        let Some(rules) = rules_of(&self.front, self.is_checked).filter(|rules| rules.ask_dns()) else {
+        if self.screening.as_ref().is_some_and(|screening| screening.fruitless > FRUITLESS_MAX) {
+            return;
+        }
+        let Some(rules) = rules_of(&self.front, self.is_authenticated()).filter(|rules| rules.ask_dns())
+        else {
             return;
         };
         let (Some(one), Some(reverse_path)) = (&mut self.authenticating, self.session.reverse_path()) else {
@@ -192,6 +194,7 @@ impl Serving {
     /// The mail data is complete: the message goes on with its verdict, now or later.
     pub(super) fn authenticate<R: Ring>(&mut self, context: &mut Context<R>) {
         if self.front.auth.is_none() || self.draft.is_lost() {
+            self.authenticating = None;
             return self.pass_on(context);
         }
         self.begin_to_authenticate(context);
@@ -200,7 +203,7 @@ impl Serving {
             fill(&mut context.turn.header, &self.draft);
             let Turn { header, wall_clock, .. } = &context.turn;
             let forged = self.take_header(header, *wall_clock);
-            self.cut(&forged, context);
+            self.cut(forged.as_ref(), context);
             if !self.note_header(context.turn.now) {
                 self.lose_data(TryAgain::Overload.into(), context);
             }
@@ -218,7 +221,8 @@ impl Serving {
             self.authenticating = None;
             return self.pass_on(context);
         }
-        let (Some(rules), Some(one)) = (rules_of(&self.front, self.is_checked), &mut self.authenticating)
+        let (Some(rules), Some(one)) =
+            (rules_of(&self.front, self.is_authenticated()), &mut self.authenticating)
         else {
             return self.pass_on(context);
         };
@@ -240,7 +244,9 @@ impl Serving {
 
     /// The time for answers is over: the verdict is found without those that are not there.
     fn judge_without_answers<R: Ring>(&mut self, context: &mut Context<R>) {
-        if let (Some(rules), Some(one)) = (rules_of(&self.front, self.is_checked), &mut self.authenticating) {
+        if let (Some(rules), Some(one)) =
+            (rules_of(&self.front, self.is_authenticated()), &mut self.authenticating)
+        {
             let sender = sender_of(&self.session, self.draft.reverse_path(), &context.turn);
             let Context { answers, turn, .. } = context;
             let now = turn.now;
@@ -254,17 +260,18 @@ impl Serving {
 
     /// All is known that will be: writes it down, and passes the message on or refuses it.
     fn conclude_check<R: Ring>(&mut self, context: &mut Context<R>) {
-        let circumstances = self.circumstances();
-        let (Some(rules), Some(one)) = (rules_of(&self.front, self.is_checked), self.authenticating.take())
+        let circumstances = self.circumstances(context.turn.moment);
+        let is_authenticated = self.is_authenticated();
+        let (Some(rules), Some(one)) = (rules_of(&self.front, is_authenticated), self.authenticating.take())
         else {
             return self.pass_on(context);
         };
         let found = one.check.found();
-        let verdict = if self.is_checked { decide(found, rules, circumstances) } else { Verdict::default() };
+        let verdict = if is_authenticated { decide(found, rules, circumstances) } else { Verdict::default() };
         let sender = sender_of(&self.session, self.draft.reverse_path(), &context.turn);
-        let reverse = circumstances.reverse_lookup.filter(|_| self.is_checked);
+        let reverse = circumstances.reverse_lookup.filter(|_| is_authenticated);
         let field = report::field(rules, &sender, found, reverse, verdict.applied);
-        let results = self.is_checked.then(|| report::json(&sender, found, verdict));
+        let results = is_authenticated.then(|| report::json(&sender, found, verdict));
         let Some(message) = self.draft.message_mut() else { return self.pass_on(context) };
         message.received.extend_from_slice(&field);
         if let Some(results) = results {
@@ -281,9 +288,18 @@ impl Serving {
         self.pass_on(context);
     }
 
+    /// Whether the message is checked: nobody trusts its client.
+    fn is_authenticated(&self) -> bool {
+        let ruling = self.screening.as_ref().and_then(|screening| screening.ruling.as_ref());
+        self.is_checked && !ruling.is_some_and(|ruling| ruling.trusts_client)
+    }
+
     /// What is known of the client besides.
-    fn circumstances(&self) -> Circumstances {
-        let Some(screening) = &self.screening else { return Circumstances::default() };
+    fn circumstances(&self, moment: Moment) -> Circumstances {
+        let Some(screening) = &self.screening else {
+            let is_proven = self.seat.as_ref().is_some_and(|seat| seat.is_proven(moment));
+            return Circumstances { is_proven, ..Circumstances::default() };
+        };
         Circumstances {
             is_listed: screening.score.as_ref().is_some_and(Score::is_suspicious),
             reverse_lookup: screening.reverse_name.as_ref().and_then(|name| match name {
@@ -345,6 +361,18 @@ fn fill(header: &mut Vec<u8>, draft: &Draft) {
     }
 }
 
+/// Octets without these parts of them.
+fn without(octets: &[u8], ranges: &[Range<usize>]) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(octets.len());
+    let mut at = 0;
+    for range in ranges {
+        kept.extend_from_slice(octets.get(at..range.start).unwrap_or_default());
+        at = range.end;
+    }
+    kept.extend_from_slice(octets.get(at..).unwrap_or_default());
+    kept
+}
+
 /// Counts what was found. Of a method that was not asked nothing is counted.
 fn count(found: &Found, verdict: Verdict, waited: Duration, metrics: &AuthenticationMetrics) {
     if let Some(outcome) = found.spf() {
@@ -358,8 +386,8 @@ fn count(found: &Found, verdict: Verdict, waited: Duration, metrics: &Authentica
             metrics.count("dkim", "none");
         }
     }
-    if let Some(outcome) = &found.dmarc {
-        metrics.count("dmarc", outcome.result.word());
+    if let Some(result) = found.dmarc_word() {
+        metrics.count("dmarc", result);
     }
     metrics.count("applied", verdict.applied.word());
     metrics.note_wait(waited);

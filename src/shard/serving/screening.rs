@@ -32,7 +32,7 @@ const ANSWERS_WAIT_MAX: Duration = Duration::from_secs(3);
 const LATE_ANSWERS_WAIT: Duration = Duration::from_secs(1);
 
 /// Transactions of a session without a message stored for which the DNS is asked.
-const FRUITLESS_MAX: u8 = 16;
+pub(super) const FRUITLESS_MAX: u8 = 16;
 
 /// What the front line says to a recipient.
 enum Said {

@@ -87,7 +87,9 @@ impl<E: Executor> Sink for Maildir<E> {
         let mut obstructed = HashSet::new();
         let mut again = self.store_some(&planned, &mut obstructed, batch, &commons, &mut fates);
         for by_mark in [true, false] {
-            again.iter_mut().for_each(|one| one.by_mark = by_mark);
+            for one in &mut again {
+                one.by_mark = by_mark;
+            }
             if !again.is_empty() {
                 again = self.store_some(&again, &mut obstructed, batch, &commons, &mut fates);
             }
@@ -210,9 +212,8 @@ impl<E: Executor> Maildir<E> {
             if let Some(why) = put_off(false) {
                 return Err(why);
             }
-            let is_junk = self.is_junk(planned, message)
-                && !obstructed.contains(&maildir)
-                && put_off(true).is_none();
+            let is_junk =
+                self.is_junk(planned, message) && !obstructed.contains(&maildir) && put_off(true).is_none();
             let folder = if is_junk { junk_of(&maildir) } else { Rc::clone(&maildir) };
             let head = common.head(&message.envelope, &recipients);
             let name = self.name(message, common.size(&head));

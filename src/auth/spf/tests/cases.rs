@@ -232,6 +232,23 @@ fn a_name_that_is_too_long_is_cut_from_the_left_by_whole_labels() {
 }
 
 #[test]
+fn of_a_name_that_macros_make_very_long_the_right_end_counts() {
+    let record = format!("v=spf1 exists:{}.%{{l}}.x.test -all", "%{l}".repeat(800));
+    let zone = zone(&[("x.test", "TXT", &record), (&format!("{}.x.test", "a".repeat(60)), "A", "127.0.0.2")]);
+    assert_eq!(result(&zone, "192.0.2.1", &format!("{}@x.test", "a".repeat(60))), "pass");
+}
+
+#[test]
+fn a_record_has_a_bound_and_so_has_what_is_shown_of_it() {
+    let record = |bytes: usize| format!("v=spf1 {} -all", "x".repeat(bytes - 12));
+    let (_, problem) = told(&zone(&[("x.test", "TXT", &record(4096))]));
+    let Some(Problem::Syntax(term)) = problem else { panic!("{problem:?}") };
+    assert!(term.len() < 110 && term.ends_with("..."), "{term}");
+    let name = Name::new(b"x.test").expect("a name");
+    assert_eq!(told(&zone(&[("x.test", "TXT", &record(4097))])), ("permerror", Some(Problem::TooLong(name))));
+}
+
+#[test]
 fn the_null_reverse_path_is_that_of_the_postmaster_of_helo() {
     let zone = zone(&[
         ("mx.x.test", "TXT", "v=spf1 exists:%{l}.at.%{o}.is.%{h} -all"),
