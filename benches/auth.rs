@@ -6,12 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
-use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use data_encoding::BASE64;
 use ringmx::auth::dkim::canonical::Form;
 use ringmx::auth::dkim::key;
 use ringmx::auth::dkim::signature::Signature;
@@ -22,6 +17,7 @@ use ringmx::auth::spf::{self, Sender, SpfResult};
 use ringmx::dns::{Answer, Kind, Name, Question, Records};
 use ringmx::handoff::lookup::Answered;
 use ringmx::shard::answers::{Answers, Checked};
+use support::signer::Signer;
 
 /// Octets of a whole message.
 const MESSAGE_BYTES: usize = 4096;
@@ -107,45 +103,6 @@ fn check_dmarc(criterion: &mut Criterion) {
     });
 }
 
-enum Signer {
-    Rsa(RsaKeyPair),
-    Ed25519(Ed25519KeyPair),
-}
-
-impl Signer {
-    fn algorithm(&self) -> &'static str {
-        match self {
-            Self::Rsa(_) => "rsa-sha256",
-            Self::Ed25519(_) => "ed25519-sha256",
-        }
-    }
-
-    fn record(&self) -> String {
-        match self {
-            Self::Rsa(pair) => {
-                let key: PublicKeyX509Der<'_> = pair.public_key().as_der().expect("DER");
-                format!("v=DKIM1; k=rsa; p={}", BASE64.encode(key.as_ref()))
-            }
-            Self::Ed25519(pair) => {
-                format!("v=DKIM1; k=ed25519; p={}", BASE64.encode(pair.public_key().as_ref()))
-            }
-        }
-    }
-
-    fn sign(&self, octets: &[u8]) -> Vec<u8> {
-        match self {
-            Self::Rsa(pair) => {
-                let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), octets, &mut signature).expect("signed");
-                signature
-            }
-            Self::Ed25519(pair) => {
-                pair.sign(digest::digest(&digest::SHA256, octets).as_ref()).as_ref().to_vec()
-            }
-        }
-    }
-}
-
 /// A header section as mail of a shop has it, without a signature.
 fn header_section() -> String {
     let received = "Received: from a.provider.example (a.provider.example [203.0.3.1])\r\n\tby b.provider.example \
@@ -169,30 +126,13 @@ fn body(bytes: usize) -> Vec<u8> {
     body
 }
 
-/// The header section of a message with a signature over it and this body.
-fn signed(signer: &Signer, body: &[u8]) -> String {
-    let mut hash = BodyHash::new(Form::Relaxed);
-    hash.update(body);
-    let body_hash = BASE64.encode(&hash.finish());
-    let field = |signature: &str| {
-        format!(
-            "DKIM-Signature: v=1; a={}; c=relaxed/relaxed; d=shop.example; s=s1;\r\n\t\
-             h=From:To:Subject:Date:Message-ID:MIME-Version:Content-Type:List-Unsubscribe;\r\n\t\
-             bh={body_hash};\r\n\tb={signature}\r\n{}",
-            signer.algorithm(),
-            header_section()
-        )
-    };
-    field(&BASE64.encode(&signer.sign(&to_sign(&field("Zm9v")))))
-}
-
-fn to_sign(message: &str) -> Vec<u8> {
-    let header = Header::new(message.as_bytes());
-    let own = header.named("DKIM-Signature").next().expect("a signature");
-    let signature = Signature::parse(header.value(own), 0).expect("a good one");
-    let mut octets = Vec::new();
-    signature.hash_header(&header, own, &mut |part| octets.extend_from_slice(part));
-    octets
+/// A signed message, its header section and its body.
+fn signed(signer: &Signer, body: &[u8]) -> (String, Vec<u8>) {
+    let names = "From:To:Subject:Date:Message-ID:MIME-Version:Content-Type:List-Unsubscribe";
+    let message = format!("{}\r\n{}", header_section(), std::str::from_utf8(body).expect("ASCII"));
+    let signed = signer.sign_fields("shop.example", "s1", names, &message);
+    let (header_section, body) = signed.split_once("\r\n\r\n").expect("a header section");
+    (format!("{header_section}\r\n"), body.as_bytes().to_vec())
 }
 
 /// All that is done for a message with one signature; `kept`: its key was read before.
@@ -216,14 +156,10 @@ fn verify(header_section: &str, body: &[u8], record: &str, kept: Option<&PublicK
 
 fn verify_dkim(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("DKIM, a message of 4 KiB");
-    let signers = [
-        ("RSA-2048", Signer::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).expect("a key"))),
-        ("Ed25519", Signer::Ed25519(Ed25519KeyPair::generate().expect("a key"))),
-    ];
-    for (kind, signer) in signers {
-        let unsigned = signed(&signer, b"").len();
-        let body = body(MESSAGE_BYTES - unsigned - 2);
-        let (header_section, record) = (signed(&signer, &body), signer.record());
+    for (kind, signer) in [("RSA-2048", Signer::rsa()), ("Ed25519", Signer::ed25519())] {
+        let above = signed(&signer, b"").0.len();
+        let (header_section, body) = signed(&signer, &body(MESSAGE_BYTES - above - 2));
+        let record = signer.record();
         let header = Header::new(header_section.as_bytes());
         let own = header.named("DKIM-Signature").next().expect("a signature");
         let signature = Signature::parse(header.value(own), 0).expect("a good one");

@@ -71,7 +71,11 @@ while True:
 PY
 taskset -c 1 python3 dns.py >dns.log &
 dns=$!
-for _ in $(seq 200); do grep -q ready dns.log && break; sleep 0.05; done
+for _ in $(seq 200); do
+  if grep -q ready dns.log || ! kill -0 "$dns" 2>/dev/null; then break; fi
+  sleep 0.05
+done
+grep -q ready dns.log || { echo "the name server is not ready: is port 2763 of 127.0.0.1 somebody else's?" >&2; exit 1; }
 
 start() { # SINK WITHOUT|WITH
   {

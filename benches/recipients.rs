@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ringmx::config::Config;
@@ -20,21 +21,30 @@ const COUNT: usize = 10_000_000;
 const LOOK_UPS: usize = 1_000_000;
 const RUNS: usize = 5;
 
+/// The first argument of a process that says what it takes to hold something, and the two things.
+const HOLDS: &str = "holds";
+const TABLE: &str = "table";
+const SET: &str = "set";
+
 fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [HOLDS, what, of] = *arguments.iter().map(String::as_str).collect::<Vec<_>>() {
+        return println!("{}", held(what, of));
+    }
     // Cargo says that it benches.
-    let count = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(COUNT);
+    let count = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(COUNT);
     let folder = tempfile::tempdir().expect("a folder");
     let (text, table) = (folder.path().join("text"), folder.path().join("table"));
     write_text(&text, count);
     println!("{count} recipients, {} MiB of text", mib(file_bytes(&text)));
-    let before = resident();
     let made = (0..RUNS).map(|_| timed(|| made(&text)).0).collect();
     tell("text to table", made);
     let compiled = timed(|| compiled::write(&made_of(&text), &table, None).expect("written")).0;
     println!("text to compiled file: {compiled:.2?} of one run, {} MiB", mib(file_bytes(&table)));
     tell("compiled file to table", (0..RUNS).map(|_| timed(|| read(&table)).0).collect());
     let listed = read(&table);
-    println!("resident with the table: {} MiB more than without", mib(resident().saturating_sub(before)));
+    let text_of_path = table.to_str().expect("UTF-8");
+    println!("memory of the table: {} MiB", mib(held_alone(TABLE, text_of_path)));
     let config = Config::embedded_default();
     let recipients = Recipients::new(&config.recipient_rules(), Some(listed));
     look_up("look-up of one that is there", count, 0, |mailbox| {
@@ -44,8 +54,8 @@ fn main() {
         assert_eq!(recipients.recipient(mailbox), Verdict::UnknownRecipient);
     });
     drop(recipients);
-    let set: HashSet<Box<[u8]>> = (0..count).map(|number| address(number).into_bytes().into()).collect();
-    println!("a set of texts: {} MiB", mib(resident().saturating_sub(before)));
+    println!("memory of a set of texts: {} MiB", mib(held_alone(SET, &count.to_string())));
+    let set = set_of(count);
     look_up("look-up in a set of texts", count, 0, |mailbox| assert!(set.contains(mailbox.whole)));
 }
 
@@ -111,10 +121,40 @@ fn file_bytes(path: &Path) -> u64 {
     std::fs::metadata(path).expect("a file").len()
 }
 
+fn set_of(count: usize) -> HashSet<Box<[u8]>> {
+    (0..count).map(|number| address(number).into_bytes().into()).collect()
+}
+
+/// What holding this takes, in a process that has done nothing before. In one that has, the allocator gives
+/// out again what it kept resident of things that were freed, and the difference says nothing.
+fn held_alone(what: &str, of: &str) -> u64 {
+    let program = std::env::current_exe().expect("a path");
+    let output = Command::new(program).args([HOLDS, what, of]).output().expect("it runs");
+    String::from_utf8_lossy(&output.stdout).trim().parse().expect("octets")
+}
+
+/// Octets of memory that this process has more when it holds a table of this path, or a set of so many texts.
+fn held(what: &str, of: &str) -> u64 {
+    let before = resident();
+    match what {
+        TABLE => grown_by(before, &read(Path::new(of))),
+        SET => grown_by(before, &set_of(of.parse().expect("a count"))),
+        other => panic!("{other} is nothing to hold"),
+    }
+}
+
+fn grown_by<T>(before: u64, kept: &T) -> u64 {
+    let octets = resident().saturating_sub(before);
+    black_box(kept);
+    octets
+}
+
+/// Counted page by page, and not by counters of the kernel that run behind.
 fn resident() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/statm").expect("statm");
-    let pages = text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("a number");
-    pages * rustix::param::page_size() as u64
+    let text = std::fs::read_to_string("/proc/self/smaps_rollup").expect("smaps_rollup");
+    let line = text.lines().find_map(|line| line.strip_prefix("Rss:")).expect("a line");
+    let kib = line.trim().strip_suffix(" kB").and_then(|kib| kib.parse::<u64>().ok()).expect("a number");
+    kib << 10
 }
 
 const fn mib(bytes: u64) -> u64 {

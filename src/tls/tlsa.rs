@@ -74,20 +74,19 @@ fn fits(chain: &[CertificateDer<'_>], [usage, selector, matching]: [u8; 3], data
         3 => chain.get(..1).unwrap_or_default(),
         _ => return None,
     };
+    // That there is nothing to compare makes no unknown kind a known one.
+    if selector > 1 || matching > 2 {
+        return None;
+    }
     let is_it = |certificate: &CertificateDer<'_>| {
         let whole: &[u8] = certificate;
         let parsed = X509Certificate::from_der(whole).ok();
-        let chosen = match selector {
-            0 => whole,
-            1 => parsed.as_ref()?.1.public_key().raw,
-            _ => return None,
-        };
-        match matching {
-            0 => Some(chosen == data),
-            1 => Some(digest::digest(&SHA256, chosen).as_ref() == data),
-            2 => Some(digest::digest(&SHA512, chosen).as_ref() == data),
-            _ => None,
-        }
+        let chosen = if selector == 0 { whole } else { parsed.as_ref()?.1.public_key().raw };
+        Some(match matching {
+            0 => chosen == data,
+            1 => digest::digest(&SHA256, chosen).as_ref() == data,
+            _ => digest::digest(&SHA512, chosen).as_ref() == data,
+        })
     };
     let told: Option<Vec<bool>> = candidates.iter().map(is_it).collect();
     told.map(|told| told.contains(&true))
@@ -135,8 +134,13 @@ mod tests {
             assert_eq!(fits(&chain, [2, selector, matching], &above), Some(true));
             assert_eq!(fits(&chain, [2, selector, matching], &own), Some(false));
         }
-        for unusable in [[0, 1, 1], [1, 1, 1], [4, 1, 1], [3, 2, 1], [3, 1, 3]] {
-            assert_eq!(fits(&chain, unusable, b""), None, "{unusable:?}");
+        for unusable in
+            [[0, 1, 1], [1, 1, 1], [4, 1, 1], [3, 2, 1], [3, 1, 3], [2, 2, 1], [2, 1, 3], [2, 255, 255]]
+        {
+            for chain in [&chain[..], &chain[..1]] {
+                assert_eq!(fits(chain, unusable, b""), None, "{unusable:?}");
+            }
         }
+        assert_eq!(fits(&chain[..1], [2, 1, 1], &data(&other, 1, 1)), Some(false), "it leads to nobody");
     }
 }

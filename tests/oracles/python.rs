@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
+use support::python::python_with;
 
 /// The running program; it ends by drop.
 pub struct Python {
@@ -13,27 +14,22 @@ pub struct Python {
 }
 
 impl Python {
-    /// `tests/python/oracles.py` for one of its libraries, in the first Python that has that; none, with a
-    /// word, where no one has.
-    pub fn start(library: &str) -> Option<Self> {
-        let mut why = String::from("no python3 runs");
-        // Debian's modules are those of Debian's Python.
-        for python in ["/usr/bin/python3", "python3"] {
-            let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/oracles.py");
-            let mut command = Command::new(python);
-            command.args([script, library]).stdin(Stdio::piped()).stdout(Stdio::piped());
-            let Ok(mut child) = command.spawn() else { continue };
-            let asked = child.stdin.take();
-            let answers = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-            let mut python = Self { child, asked, answers };
-            match python.answer()["missing"].as_str() {
-                None => return Some(python),
-                Some(missing) => missing.clone_into(&mut why),
-            }
-        }
-        assert!(std::env::var_os("CI").is_none(), "CI needs Python's module for {library}: {why}");
-        println!("skipped: {why} (Debian packages: python3-spf, python3-dkim, python3-authres)");
-        None
+    /// `tests/python/oracles.py` with one of its oracles; none, with a word, where no Python has its library.
+    pub fn start(oracle: &str) -> Option<Self> {
+        let (modules, packages) = match oracle {
+            "spf" => ("spf", "python3-spf"),
+            // With both algorithms.
+            "dkim" => ("dkim, nacl.signing", "python3-dkim, python3-nacl"),
+            "results" => ("authres", "python3-authres"),
+            other => panic!("{other} is no oracle"),
+        };
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/oracles.py");
+        let mut command = Command::new(python_with(modules, packages)?);
+        command.args([script, oracle]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("it runs");
+        let asked = child.stdin.take();
+        let answers = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        Some(Self { child, asked, answers })
     }
 
     /// Asks, and waits for the answer.

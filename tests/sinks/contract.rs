@@ -135,6 +135,56 @@ fn where_junk_cannot_be_used_marked_mail_is_with_all_other() {
     }
 }
 
+#[test]
+fn what_stands_in_the_way_of_one_junk_is_no_reason_for_another() {
+    const ALL: [&str; 3] = ["alice", "bob", "carol"];
+    let outside = tempfile::tempdir().expect("a temporary directory");
+    for (sync, obstacle, obstructed) in [true, false].into_iter().flat_map(|sync| {
+        let obstructed = [&ALL[..1], &ALL[1..2], &ALL[2..], &ALL[..2], &ALL[1..]];
+        let each = move |obstacle| obstructed.into_iter().map(move |obstructed| (sync, obstacle, obstructed));
+        ["file", "link"].into_iter().flat_map(each)
+    }) {
+        let at = format!("sync = {sync}, {obstacle}, {obstructed:?}");
+        let store_at = tempfile::tempdir().expect("a temporary directory");
+        for recipient in obstructed {
+            let junk = store_at.path().join(recipient).join(".Junk");
+            fs::create_dir_all(store_at.path().join(recipient)).expect("a directory");
+            match obstacle {
+                "file" => fs::write(&junk, "").expect("a file"),
+                _ => std::os::unix::fs::symlink(outside.path(), &junk).expect("a link"),
+            }
+        }
+        let kind = contract::with_junk(maildir_kind(store_at.path(), "{local}", LineEndings::Lf));
+        let reports: Arc<Reports> = Arc::default();
+        let mut sink = start(open(if sync { usual_sync(kind) } else { kind }, &reports));
+        // One message to all of them and one that is not marked in each batch; the second batch finds maildirs
+        // that are there.
+        for number in [1, 3] {
+            let batch =
+                [Sent::new(number, "x\r\n").to(&ALL).marked(), Sent::new(number + 1, "y\r\n").to(&ALL)];
+            assert_eq!(store(&mut *sink, &batch), [Outcome::Stored; 2], "{at}: {:?}", reports.take());
+        }
+        for recipient in ALL {
+            let maildir = store_at.path().join(recipient);
+            let found = [in_new(&maildir), in_new(&maildir.join(".Junk"))];
+            if obstructed.contains(&recipient) {
+                assert_eq!(found, [4, 0], "{at}: {recipient}");
+            } else if obstructed.len() == 1 {
+                assert_eq!(found, [2, 2], "{at}: {recipient}");
+            } else {
+                // A plan ends at the first folder in the way, and its message has one more try by the mark.
+                assert!(found == [2, 2] || found == [4, 0], "{at}: {recipient}: {found:?}");
+            }
+        }
+        let told = reports.take();
+        for recipient in ALL {
+            let is_told = told.iter().any(|text| text.contains(&format!("{recipient}/.Junk")));
+            assert_eq!(is_told, obstructed.contains(&recipient), "{at}: {recipient}: {told:?}");
+        }
+        assert_eq!(fs::read_dir(outside.path()).expect("a directory").count(), 0, "{at}");
+    }
+}
+
 /// Everything below a store but its lock: path, mode and group.
 fn permissions(root: &Path) -> Vec<(String, u32, u32)> {
     let mut found = Vec::new();

@@ -246,7 +246,7 @@ fn subsets(count: usize) -> Vec<Vec<bool>> {
 
 /// Batches for a kind of sink.
 fn batches(kind: &Kind) -> Vec<Vec<Sent>> {
-    if [marked::MAILDIR.name, marked::MAILDIR_BATCH.name, marked::MAILDIR_TWICE.name].contains(&kind.name) {
+    if marked::MARKED.iter().any(|marked| marked.name == kind.name) {
         return marked::batches();
     }
     let mut batches = small_batches();
@@ -372,6 +372,7 @@ fn without_any_one_of_its_syncs_a_plan_would_lose_messages() {
         (marked::MAILDIR, marked::batches(), &["directory", "file"]),
         (marked::MAILDIR_BATCH, marked::batches(), &["file system", "written-back file"]),
         (marked::MAILDIR_TWICE, marked::batches(), &["directory", "file system"]),
+        (marked::MAILDIR_SHARED, marked::batches(), &["file system", "written-back file"]),
         (SPOOL, batches(&SPOOL), &["directory", "file"]),
         (SPOOL_FILES, batches(&SPOOL_FILES), &["directory", "file"]),
     ] {

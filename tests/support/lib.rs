@@ -20,6 +20,7 @@ pub mod listed;
 pub mod load;
 pub mod map_server;
 pub mod operator_files;
+pub mod python;
 pub mod reference;
 pub mod secure;
 pub mod server;

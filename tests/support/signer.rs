@@ -42,9 +42,14 @@ impl Signer {
         }
     }
 
-    /// This message with a signature on top, by `selector` of `domain`. `message` has CRLF line ends and a
-    /// header section.
+    /// This message with a signature on top, by `selector` of `domain`, over who wrote to whom about what.
+    /// `message` has CRLF line ends and a header section.
     pub fn sign(&self, domain: &str, selector: &str, message: &str) -> String {
+        self.sign_fields(domain, selector, "from:to:subject", message)
+    }
+
+    /// The same over the fields of these names, with colons between them.
+    pub fn sign_fields(&self, domain: &str, selector: &str, names: &str, message: &str) -> String {
         let (header, body) = message.split_once("\r\n\r\n").expect("a header section");
         let mut canonical = Vec::new();
         let mut hashed = Body::new(Form::Relaxed);
@@ -58,7 +63,7 @@ impl Signer {
         let field = |signature: &str| {
             format!(
                 "DKIM-Signature: v=1; a={algorithm}; c=relaxed/relaxed; d={domain}; s={selector};\r\n\t\
-                 h=from:to:subject; bh={body_hash};\r\n\tb={signature}\r\n"
+                 h={names}; bh={body_hash};\r\n\tb={signature}\r\n"
             )
         };
         let unsigned = format!("{}{header}\r\n", field("AAAA"));

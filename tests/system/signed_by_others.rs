@@ -6,25 +6,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::forged_mail::{FORGER, INJECTED, Mail, Results, World, with_fields};
+use support::python::python_with;
 
-/// A Python that has this module: Debian's packages are only for Debian's interpreter, which need not be the
-/// first one. Under CI it must be there.
-fn python_with(modules: &str, packages: &str) -> Option<&'static str> {
-    let has = |python: &&str| {
-        let mut command = Command::new(python);
-        command
-            .args(["-c", &format!("import {modules}")])
-            .output()
-            .is_ok_and(|output| output.status.success())
-    };
-    let found = ["python3", "/usr/bin/python3"].into_iter().find(has);
-    assert!(found.is_some() || std::env::var_os("CI").is_none(), "CI needs {packages}");
-    if found.is_none() {
-        println!("skipped: no Python with {modules} (Debian packages: {packages})");
-    }
-    found
-}
+use super::forged_mail::{FORGER, INJECTED, Mail, Results, World, with_fields};
 
 /// Whether opendkim is there. Under CI it must be.
 fn has_opendkim() -> bool {

@@ -192,6 +192,10 @@ const TLSA: &[Fault] = &[
         "FAILS   TLSA: _25._tcp.mx.example.org does not fit the certificate\n",
     ),
     (
+        |place| set_tlsa(place, [2, 1, 3], &place.key),
+        "limits  TLSA: _25._tcp.mx.example.org is of no kind that is used\n",
+    ),
+    (
         |place| set_tlsa(place, [1, 1, 1], &place.key),
         "limits  TLSA: _25._tcp.mx.example.org is of no kind that is used\n",
     ),
@@ -229,6 +233,30 @@ fn promises_of_tls_that_nobody_keeps_are_told() {
     let text = place.doctor("[tls]\nself_signed = true\n");
     assert!(text.contains("FAILS   TLSA: _25._tcp.mx.example.org does not fit the certificate\n"), "{text}");
     assert!(text.contains("# `self_signed` makes a key at each start"), "{text}");
+}
+
+#[test]
+fn a_certificate_that_cannot_be_read_is_compared_with_nothing() {
+    let place = Place::new();
+    let chain = place.folder.path().join("mx.pem");
+    for promise in [Some(&place.key), None] {
+        if promise.is_none() {
+            place.server.forget("_25._tcp.mx.example.org");
+        }
+        for (make, why) in [
+            ((|chain| std::fs::write(chain, "")) as fn(&Path) -> std::io::Result<()>, "the file is empty"),
+            (|chain| std::fs::remove_file(chain), "cannot be read: No such file"),
+        ] {
+            make(&chain).expect("done");
+            let text = place.doctor_with_certificate();
+            let error = format!("could not be compared: {}: {why}", chain.display());
+            let tlsa = format!("hint    TLSA: _25._tcp.mx.example.org {error}");
+            assert_eq!(text.contains(&tlsa), promise.is_some(), "{text}");
+            let sts = format!("hint    MTA-STS: example.org: MTA-STS {error}");
+            assert!(text.contains(&sts), "{text}");
+            assert!(!text.contains("FAILS   TLSA: ") && !text.contains("note    TLSA: "), "{text}");
+        }
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use ringmx::auth::header::Header;
 
 use crate::support::PROGRAM;
 use crate::support::ended::{loadgen, loadgen_to};
+use crate::support::python::python_with;
 use crate::support::server::{Oddity, Server};
 
 const SENDERS: &str = "--sign rsa-2048:3,rsa-1024,ed25519:2,broken,none --sign-domains 20";
@@ -135,16 +136,8 @@ for path in sorted(glob.glob(sys.argv[1] + '/*.eml')):
 
 #[test]
 fn dkimpy_finds_what_each_message_tells() {
-    // Debian's package is only for Debian's interpreter, which need not be the first on the path.
-    let has_it = |python: &&str| {
-        // Ed25519 needs a library more.
-        let output = Command::new(python).args(["-c", "import dkim, nacl"]).output();
-        output.is_ok_and(|output| output.status.success())
-    };
-    let Some(python) = ["python3", "/usr/bin/python3"].into_iter().find(has_it) else {
-        eprintln!("skipped: Python has no dkim or no nacl (Debian: python3-dkim, python3-nacl)");
-        return;
-    };
+    // Ed25519 needs a library more.
+    let Some(python) = python_with("dkim, nacl.signing", "python3-dkim, python3-nacl") else { return };
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("zone"), serde_json::to_string(&zone()).expect("JSON")).expect("written");
     let mut expected = Vec::new();

@@ -24,18 +24,21 @@ pub(super) fn addresses_of(name: &Name, asking: &mut Asking<'_>) -> Option<Addre
     Some(if found.is_empty() && (is_failed(&v4) || is_failed(&v6)) { Err(()) } else { Ok(found) })
 }
 
+/// That the host's name is none that others could find.
+pub(super) fn no_name(host: &str) -> Finding {
+    Finding::new(
+        Severity::Limits,
+        format!("{host} is no name of the DNS"),
+        "Clients see it in the greeting, `Received:` has it, and it is in no MX record.",
+    )
+    .cure("# `hostname` in the configuration: the name that MX records have, or will have")
+}
+
 /// The host has addresses, and they are those of this machine.
 pub(super) fn check_addresses(site: &Site, asking: &mut Asking<'_>) -> Option<Vec<Finding>> {
     let host = &site.host;
     if !host.octets().contains(&b'.') {
-        return Some(vec![
-            Finding::new(
-                Severity::Limits,
-                format!("{host} is no name of the DNS"),
-                "Clients see it in the greeting, `Received:` has it, and it is in no MX record.",
-            )
-            .cure("# `hostname` in the configuration: the name that MX records have, or will have"),
-        ]);
+        return Some(vec![no_name(&host.to_string())]);
     }
     let record = |address: &IpAddr| {
         let kind = if address.is_ipv4() { "A" } else { "AAAA" };

@@ -11,6 +11,7 @@ mod resolver;
 mod site;
 mod transport;
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use self::findings::of_each;
@@ -30,9 +31,12 @@ type Check = fn(&Site, &mut Asking<'_>) -> Option<Vec<Finding>>;
 /// The name of the finding about those who are asked.
 const SERVER: &str = "DNS server";
 
+/// That of findings about the host's name.
+const HOST: &str = "host name";
+
 /// Every check with its name in the report.
 const CHECKS: &[(&str, Check)] = &[
-    ("host name", host::check_addresses),
+    (HOST, host::check_addresses),
     ("reverse name", host::check_reverse_names),
     ("MX", domains::check_exchangers),
     ("SPF", domains::check_spf),
@@ -60,13 +64,23 @@ pub fn examine_dns(tree: &Tree, config: &Config) -> Vec<(&'static str, Finding)>
     let (heard, is_answered) = resolver::look_at(&servers, config.asks_dns());
     let mut findings: Vec<_> = named(heard);
     if is_answered && is_reached {
-        let site = Site::read(tree, config);
-        let found = site.zip(ByHand::start(servers).ok()).and_then(|(site, mut dns)| {
-            dns.run(Instant::now() + ANSWERS_WITHIN, |asking| examine(&site, asking))
-        });
-        findings.extend(found.unwrap_or_default());
+        findings.extend(compare(tree, config, ByHand::start(servers)));
     }
     findings
+}
+
+/// What all checks find by answers of the DNS; or that they cannot be run, which is one finding.
+fn compare(tree: &Tree, config: &Config, dns: io::Result<ByHand>) -> Vec<(&'static str, Finding)> {
+    let mut dns = match dns {
+        Ok(dns) => dns,
+        Err(error) => return vec![(SERVER, resolver::not_begun(&error))],
+    };
+    let Some(site) = Site::read(tree, config) else {
+        return vec![(HOST, host::no_name(&config.hostname))];
+    };
+    let found = dns.run(Instant::now() + ANSWERS_WITHIN, |asking| examine(&site, asking));
+    // No check gives none when all is answered, and at the deadline all is.
+    found.unwrap_or_default()
 }
 
 /// What all checks find.
@@ -80,7 +94,27 @@ fn examine(site: &Site, asking: &mut Asking<'_>) -> Option<Vec<(&'static str, Fi
 
 #[cfg(test)]
 mod tests {
+    use super::super::tree::fake;
     use super::*;
+
+    #[test]
+    fn checks_that_cannot_be_run_are_one_finding() {
+        let (tree, _directory) = fake::tree(&[]);
+        let mut config = Config::embedded_default();
+        let values = |config: &Config, dns| -> Vec<String> {
+            compare(&tree, config, dns)
+                .into_iter()
+                .map(|(name, finding)| format!("{name}: {}", finding.value))
+                .collect()
+        };
+        let error = io::Error::from_raw_os_error(libc::EMFILE);
+        let told = values(&config, Err(error));
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with("DNS server: no lookup thread starts (Too many open files"), "{told:?}");
+        config.hostname = "x".repeat(64);
+        let told = values(&config, ByHand::that_asks_nobody());
+        assert_eq!(told, [format!("host name: {} is no name of the DNS", config.hostname)]);
+    }
 
     #[test]
     fn all_is_asked_before_anything_is_missing() {

@@ -45,6 +45,15 @@ pub(super) fn nobody(error: &io::Error, is_needed: bool) -> Finding {
     without_answers(value, is_needed)
 }
 
+/// That nobody could be asked, because this program cannot begin to.
+pub(super) fn not_begun(error: &io::Error) -> Finding {
+    Finding::new(
+        Severity::Hint,
+        format!("no lookup thread starts ({error}): what the DNS says of this server was not looked at"),
+        "A bound on threads or open files of this program keeps it from that; the server has its own.",
+    )
+}
+
 fn without_answers(value: String, is_needed: bool) -> Finding {
     let why = if is_needed {
         "Checks of clients and of their mail go on without answers: lists count nothing, nothing is authenticated."

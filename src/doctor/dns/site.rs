@@ -29,8 +29,9 @@ pub(super) struct Site {
     pub(super) doors: Vec<Door>,
     /// Addresses of this machine that others can reach.
     pub(super) addresses: Vec<IpAddr>,
-    /// What is shown to those who ask for the host.
-    pub(super) shown: Vec<Shown>,
+    /// What is shown to those who ask for the host. The error says why that is not known: a certificate that
+    /// may be the one cannot be read.
+    pub(super) shown: Result<Vec<Shown>, String>,
     /// The certificate is another one after each start.
     pub(super) is_self_signed: bool,
     /// Seconds since 1970.
@@ -155,16 +156,21 @@ fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// Certificates for the host, or the default one: what a client is shown that asks for the host.
-fn shown(config: &Config, host: &str) -> Vec<Shown> {
-    let read = |file: &PathBuf| Some(Shown { chain: Chain::read(file).ok()?, file: file.clone() });
-    let mut all: Vec<Shown> = config.tls.certificates.iter().filter_map(|files| read(&files.chain)).collect();
-    if all.iter().any(|shown| shown.chain.is_for(host)) {
-        all.retain(|shown| shown.chain.is_for(host));
+/// Certificates for the host, or the default one: what a client is shown that asks for the host. Where no
+/// certificate is known to be for it, one that cannot be read may be.
+fn shown(config: &Config, host: &str) -> Result<Vec<Shown>, String> {
+    let read = |file: &PathBuf| match Chain::read(file) {
+        Ok(chain) => Ok(Shown { chain, file: file.clone() }),
+        Err(error) => Err(format!("{}: {error}", file.display())),
+    };
+    let all: Vec<_> = config.tls.certificates.iter().map(|files| read(&files.chain)).collect();
+    let is_for_host = |read: &Result<Shown, String>| read.as_ref().is_ok_and(|one| one.chain.is_for(host));
+    if all.iter().any(is_for_host) {
+        all.into_iter().filter(is_for_host).collect()
     } else {
-        all.truncate(1);
+        let all: Vec<Shown> = all.into_iter().collect::<Result<_, _>>()?;
+        Ok(all.into_iter().take(1).collect())
     }
-    all
 }
 
 #[cfg(test)]
@@ -175,7 +181,7 @@ pub(super) fn of_example() -> Site {
         domains: vec![name("example.org")],
         doors: vec![Door { port: 25, has_tls: true }],
         addresses: vec!["192.0.2.1".parse().expect("an address")],
-        shown: Vec::new(),
+        shown: Ok(Vec::new()),
         is_self_signed: false,
         now: 0,
     }

@@ -25,7 +25,8 @@ pub(super) fn check_tlsa(site: &Site, asking: &mut Asking<'_>) -> Option<Vec<Fin
 }
 
 fn without_tlsa(site: &Site, door: Door, name: &Name) -> Option<Finding> {
-    (door.has_tls && !site.shown.is_empty()).then(|| {
+    let may_stay = site.shown.as_ref().is_ok_and(|shown| !shown.is_empty());
+    (door.has_tls && may_stay).then(|| {
         let why = "In a signed zone it tells senders to insist on TLS and on this key (DANE, RFC 7672).";
         Finding::new(Severity::Note, format!("no record {name}"), why).cure(command(site, door))
     })
@@ -33,7 +34,8 @@ fn without_tlsa(site: &Site, door: Door, name: &Name) -> Option<Finding> {
 
 /// What prints the record that fits.
 fn command(site: &Site, door: Door) -> String {
-    let file = site.shown.first().map_or_else(|| "FILE".to_owned(), |shown| shown.file.display().to_string());
+    let first = site.shown.as_ref().ok().and_then(|shown| shown.first());
+    let file = first.map_or_else(|| "FILE".to_owned(), |shown| shown.file.display().to_string());
     let (host, port) = (&site.host, door.port);
     format!("# `ringmx cert tlsa --host {host} --port {port} {file}` prints the record for the zone")
 }
@@ -46,13 +48,17 @@ fn judge_tlsa(site: &Site, door: Door, name: &Name, records: &[Tlsa]) -> Finding
         return Finding::new(Severity::Fails, value, not_delivered)
             .cure("# a certificate in [tls], or remove the record from the zone");
     }
+    let shown = match &site.shown {
+        Ok(shown) => shown,
+        Err(error) => return not_compared(&name.to_string(), error),
+    };
     let fits = |chain: &crate::tls::tlsa::Chain| {
         let told = records
             .iter()
             .filter_map(|record| chain.fits([record.usage, record.selector, record.matching], &record.data));
         told.reduce(|one, other| one || other)
     };
-    let told: Vec<Option<bool>> = site.shown.iter().map(|shown| fits(&shown.chain)).collect();
+    let told: Vec<Option<bool>> = shown.iter().map(|shown| fits(&shown.chain)).collect();
     if !told.is_empty() && told.iter().all(|told| *told == Some(true)) {
         let value = format!("{name} fits the certificate");
         return Finding::new(Severity::Note, value, "Senders that go by it (DANE) know whom they speak to.");
@@ -71,6 +77,13 @@ fn judge_tlsa(site: &Site, door: Door, name: &Name, records: &[Tlsa]) -> Finding
     finding
         .cure(command(site, door))
         .cure("# publish it beside the old one, and remove that when its lifetime is over")
+}
+
+/// That nothing can be said of a promise, because a certificate cannot be read.
+fn not_compared(promise: &str, error: &str) -> Finding {
+    let why =
+        "A certificate cannot be read, by this user at least: `ringmx check` says what is wrong with it.";
+    Finding::new(Severity::Hint, format!("{promise} could not be compared: {error}"), why)
 }
 
 /// Each domain that says it has a policy can be given one that fits.
@@ -129,9 +142,12 @@ fn judge_mta_sts(site: &Site, host: &Name, text: &[u8], has_no_address: bool) ->
     }
     let ours = site.host.to_string();
     let offers_tls = site.doors.is_empty() || site.doors.iter().any(|door| door.has_tls);
-    let is_certified =
-        offers_tls && !site.is_self_signed && site.shown.iter().all(|shown| shown.chain.is_for(&ours));
-    if !is_certified {
+    let is_for_us = match &site.shown {
+        Err(error) if offers_tls => return not_compared("MTA-STS", error),
+        Err(_) => false,
+        Ok(shown) => !shown.is_empty() && shown.iter().all(|shown| shown.chain.is_for(&ours)),
+    };
+    if !offers_tls || !is_for_us {
         let value = format!("MTA-STS, and no certificate that senders can check for {ours}");
         let why = "Senders do not deliver if the policy is enforced: they check name and signature.";
         return Finding::new(Severity::Limits, value, why)

@@ -2,12 +2,13 @@
 
 use ringmx::config::Quarantine;
 use ringmx::mail::outcome::{Outcome, TryAgain};
-use ringmx::sink::executor::simulated::Fault;
+use ringmx::sink::executor::simulated::{Fault, Image};
 use ringmx::sink::maildir::{Commit, Maildir};
 use ringmx::sink::plan::Action;
 use support::sink::Sent;
 
-use super::{Kind, Run, maildir_settings};
+use super::shared::SHARED;
+use super::{Copies, Kind, Run, maildir_settings};
 
 pub(super) const MAILDIR: Kind = Kind {
     name: "maildir with .Junk",
@@ -35,8 +36,19 @@ pub(super) const MAILDIR_TWICE: Kind = Kind {
     ..super::MAILDIR
 };
 
+/// With a mode and a group, too.
+pub(super) const MAILDIR_SHARED: Kind = Kind {
+    name: "shared maildir with .Junk, batch",
+    make: |disk, reports| {
+        let settings = maildir_settings(reports).quarantine_in(Quarantine::Junk);
+        Box::new(Maildir::new(settings.share_by(Some(SHARED)).commit_by(Commit::Batch), disk))
+    },
+    permission: Some(SHARED),
+    ..super::MAILDIR
+};
+
 /// All of them.
-const MARKED: [Kind; 3] = [MAILDIR, MAILDIR_BATCH, MAILDIR_TWICE];
+pub(super) const MARKED: [Kind; 4] = [MAILDIR, MAILDIR_BATCH, MAILDIR_TWICE, MAILDIR_SHARED];
 
 /// First a maildir and its folder are made in one batch, then a folder in a maildir that is there.
 pub(super) fn batches() -> Vec<Vec<Sent>> {
@@ -58,6 +70,21 @@ fn folders(run: &Run) -> Vec<String> {
     folders
 }
 
+/// As for every maildir, but that a copy may be in both places: the one in the folder was made first, and
+/// taking it away is not durable by itself.
+fn find_either(image: &Image, sent: &[Sent]) -> Result<Copies, String> {
+    let is_in_inbox = |maildir: &str, octets: &[u8]| {
+        let of_maildir =
+            |path: &String| path.strip_prefix(maildir).is_some_and(|rest| rest.starts_with("/new/"));
+        image.iter().any(|(path, other)| of_maildir(path) && **other == *octets)
+    };
+    let is_second = |path: &str, octets: &[u8]| {
+        path.split_once("/.Junk/new/").is_some_and(|(maildir, _)| is_in_inbox(maildir, octets))
+    };
+    let either = image.iter().filter(|(path, octets)| !is_second(path, octets));
+    super::find_in_maildirs(&either.map(|(path, octets)| (path.clone(), octets.clone())).collect(), sent)
+}
+
 #[test]
 fn marked_mail_goes_into_its_folder_and_other_mail_does_not() {
     for kind in MARKED {
@@ -68,6 +95,7 @@ fn marked_mail_goes_into_its_folder_and_other_mail_does_not() {
             "{}",
             kind.name
         );
+        run.check_cuts(&kind).unwrap_or_else(|what| panic!("{what}"));
     }
     // Where nothing is said of it, it stays with all other.
     let run = Run::new(&super::MAILDIR, &batches(), super::honest);
@@ -101,6 +129,11 @@ fn what_stands_in_the_way_of_the_folder_costs_no_mail() {
                 });
                 assert!(run.outcomes.iter().all(|outcome| *outcome == Outcome::Stored), "{at} at {step}");
                 assert_eq!(folders(&run).len(), 4, "{at} at {step}: {:?}", folders(&run));
+                // The images are those of any other error number that concerns the folder.
+                if error == libc::ENOTDIR {
+                    run.check_cuts(&Kind { find: find_either, ..kind })
+                        .unwrap_or_else(|what| panic!("{at} at {step}: {what}"));
+                }
             }
         }
     }

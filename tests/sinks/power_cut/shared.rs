@@ -7,10 +7,10 @@ use ringmx::sink::maildir::{Commit, Maildir};
 use ringmx::sink::permission::Permission;
 use ringmx::sink::plan::Action;
 
-use super::{KINDS, Kind, Run, batches, honest, maildir_settings};
+use super::{KINDS, Kind, Run, batches, honest, maildir_settings, marked};
 
 /// For others, too.
-const SHARED: Permission = Permission { mode: 0o660, group: Some(7) };
+pub(super) const SHARED: Permission = Permission { mode: 0o660, group: Some(7) };
 
 pub(super) const MAILDIR: Kind = Kind {
     name: "shared maildir",
@@ -71,7 +71,7 @@ fn without_a_mode_and_a_group_no_plan_does_anything_for_them() {
 
 #[test]
 fn no_file_is_seen_without_its_mode_and_group() {
-    for kind in KINDS {
+    for kind in KINDS.into_iter().chain([marked::MAILDIR_SHARED]) {
         let Some(permission) = kind.permission else { continue };
         let run = Run::new(&kind, &batches(&kind), honest);
         let mut seen = 0;

@@ -3,6 +3,9 @@
 pub(crate) mod ended;
 pub(crate) mod other;
 pub(crate) mod postfix;
+// The receiver's tests have it, too; their crate needs much that these do not.
+#[path = "../../../../tests/support/python.rs"]
+pub(crate) mod python;
 pub(crate) mod secure;
 pub(crate) mod server;
 
