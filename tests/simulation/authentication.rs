@@ -247,7 +247,8 @@ impl Model<'_> {
         }
         let Some(author) = mail.author else {
             let refused = Fate { reply: "550 5.7.1 From:", ..ACCEPTED };
-            return if self.rules.from_refuses { refused } else { MARKED };
+            let dmarc = (self.rules.dmarc != DmarcUse::Off).then_some("permerror");
+            return if self.rules.from_refuses { refused } else { Fate { dmarc, ..MARKED } };
         };
         if self.rules.dmarc == DmarcUse::Off {
             return ACCEPTED;
@@ -389,6 +390,7 @@ fn fate_of(kept: &Stored) -> Fate {
         (" dmarc=fail ", "fail"),
         (" dmarc=none ", "none"),
         (" dmarc=temperror ", "temperror"),
+        (" dmarc=permerror ", "permerror"),
     ];
     let words = received.replace("\r\n\t", " ");
     let told: Vec<_> =

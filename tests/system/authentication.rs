@@ -208,6 +208,36 @@ fn a_header_section_has_a_bound_and_text_without_one_has_none() {
 }
 
 #[test]
+fn a_client_is_trusted_by_its_network_and_not_by_what_it_says() {
+    let dns = DnsServer::start();
+    domain(&dns, &Signer::ed25519(), "reject");
+    let rules = "[[access]]\nnetworks = [\"192.0.2.7\"]\nreverse_path = [\"x.example\"]\naction = \"trust\"\n\
+                 [[access]]\nehlo = [\"mx.x.example\"]\naction = \"trust\"\n";
+    let server = server(&dns, "dmarc = \"always\"", rules);
+    for (address, expected) in [("192.0.2.7", "250"), ("192.0.2.8", "550 5.7.1"), ("192.0.2.1", "250")] {
+        let reply = told(&server, address, MESSAGE);
+        assert!(reply.starts_with(expected), "{address}: {reply}");
+    }
+    // The second rule is all that speaks for a message of another reverse-path.
+    let mut client = greeted(&server, "192.0.2.7");
+    let reply = client.deliver("a@y.example", "known@example.org", MESSAGE.as_bytes());
+    assert!(reply.starts_with("550 5.7.1"), "{reply}");
+    let output = server.output(2).join("\n");
+    assert!(output.contains("Authentication-Results: mx.example.org; none"), "{output}");
+}
+
+#[test]
+fn text_that_is_left_of_a_message_is_text() {
+    let dns = DnsServer::start();
+    let server = server(&dns, "", "");
+    let text = "Authentication-Results: mx.example.org; dmarc=pass\r\nDear Sir,\r\n\r\nText\r\n";
+    let reply = told(&server, "192.0.2.1", text);
+    assert!(reply.starts_with("250"), "{reply}");
+    let output = server.output(12).join("\n").replace('\r', "");
+    assert!(output.contains("\n\nDear Sir,\n\nText\n") && !output.contains("dmarc=pass"), "{output}");
+}
+
+#[test]
 fn explain_says_the_same_as_the_server() {
     let dns = DnsServer::start();
     let signer = Signer::ed25519();

@@ -142,16 +142,22 @@ fn the_openspf_suite_passes_over_the_dns() {
 #[test]
 fn a_record_of_many_strings_and_more_octets_than_a_datagram_holds_is_read_whole() {
     let server = DnsServer::start();
-    let networks: Vec<String> = (0..250).map(|number| format!("ip4:198.51.100.{number}")).collect();
-    let record = format!("v=spf1 {} ip4:192.0.2.1 -all", networks.join(" "));
-    assert!(record.len() > 4096, "more than any size of EDNS that resolvers announce");
-    server.txt("x.test", &record).txt("y.test", "v=spf1 include:x.test ~all").txt("y.test", [b'x'; 600]);
+    let record = |networks: u8| {
+        let networks: Vec<String> = (0..networks).map(|number| format!("ip4:198.51.100.{number}")).collect();
+        format!("v=spf1 {} ip4:192.0.2.1 -all", networks.join(" "))
+    };
+    let (longest, too_long) = (record(215), record(230));
+    assert!(longest.len() > 3900 && longest.len() <= 4096 && too_long.len() > 4096);
+    // More than any size of EDNS that resolvers announce.
+    server.txt("x.test", &longest).txt("x.test", [b'x'; 600]);
+    server.txt("y.test", "v=spf1 include:x.test ~all").txt("z.test", &too_long);
     let shard = Shard::new(server.address());
     for (domain, client, expected) in [
         ("x.test", "192.0.2.1", "pass"),
         ("x.test", "192.0.2.2", "fail"),
         ("y.test", "192.0.2.1", "pass"),
         ("y.test", "192.0.2.2", "softfail"),
+        ("z.test", "192.0.2.1", "permerror"),
     ] {
         let outcome = shard.check(&Sender {
             client: client.parse().expect("an address"),

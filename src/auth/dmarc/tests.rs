@@ -160,6 +160,15 @@ fn records_are_read_as_they_are_written() {
 }
 
 #[test]
+fn a_record_that_nobody_needs_is_none() {
+    let policy = |bytes: usize| {
+        let text = format!("v=DMARC1; p=reject; x={}", "x".repeat(bytes - "v=DMARC1; p=reject; x=".len()));
+        unvouched(&zone(&[("x.test", &text)]), "x.test").result.word()
+    };
+    assert_eq!((policy(4096), policy(4097)), ("fail", "none"));
+}
+
+#[test]
 fn bad_values_of_other_tags_are_their_defaults() {
     let bad =
         [("example.com", "v=DMARC1; p=reject; adkim=strict; aspf=x; t=yes; psd=perhaps; fo=all; pct=0")];
