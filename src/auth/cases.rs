@@ -78,10 +78,22 @@ fn judged<'a>(
     (check, asked)
 }
 
+/// Our field as it is written.
+fn written(
+    rules: &AuthRules,
+    sender: &Sender<'_>,
+    check: &MessageCheck,
+    reverse: Option<ReverseLookup>,
+) -> Vec<u8> {
+    let mut field = Vec::new();
+    report::field(rules, sender, check.found(), reverse, Applied::None, &mut field);
+    field
+}
+
 /// Our field on one line.
 fn field(zone: &Zone, sender: &Sender<'_>, message: &str) -> String {
     let (check, _) = judged(zone, sender, [message.as_bytes()]);
-    let field = report::field(&rules(), sender, check.found(), None, Applied::None);
+    let field = written(&rules(), sender, &check, None);
     String::from_utf8(field).expect("UTF-8").replace("\r\n\t", " ").trim_end().to_owned()
 }
 
@@ -412,19 +424,14 @@ fn fields_of_listed_fronts_stay() {
 #[test]
 fn a_field_of_ours_tells_nothing_that_was_not_looked_for_and_quotes_addresses() {
     let sender = sender("o'neil;(x)@x.test");
-    let nothing = report::field(
-        &AuthRules { authserv_id: OURS.into(), ..AuthRules::nothing() },
-        &sender,
-        MessageCheck::new().found(),
-        None,
-        Applied::None,
-    );
+    let rules_of_nobody = AuthRules { authserv_id: OURS.into(), ..AuthRules::nothing() };
+    let nothing = written(&rules_of_nobody, &sender, &MessageCheck::new(), None);
     assert_eq!(nothing, format!("Authentication-Results: {OURS}; none\r\n").into_bytes());
     let client = IpAddr::V6("2001:db8::1".parse().expect("an address"));
     let ipv6 = Sender { client, ..sender };
     let (check, _) = judged(&Zone::default(), &ipv6, [FROM.as_bytes()]);
     let reverse = Some(ReverseLookup::Fail);
-    let field = report::field(&rules(), &ipv6, check.found(), reverse, Applied::None);
+    let field = written(&rules(), &ipv6, &check, reverse);
     let field = String::from_utf8(field).expect("UTF-8");
     assert!(field.contains("iprev=fail policy.iprev=\"2001:db8::1\""), "{field}");
     assert!(field.contains("smtp.mailfrom=\"o'neil;(x)@x.test\""), "{field}");
@@ -447,9 +454,9 @@ proptest! {
         let pieces = cuts.windows(2).map(|ends| &message.as_bytes()[ends[0]..ends[1]]);
         let sender = sender("b@example.com");
         let (check, _) = judged(&zone, &sender, pieces);
-        let field = report::field(&rules(), &sender, check.found(), None, Applied::None);
+        let field = written(&rules(), &sender, &check, None);
         let (whole, _) = judged(&zone, &sender, [message.as_bytes()]);
-        let expected = report::field(&rules(), &sender, whole.found(), None, Applied::None);
+        let expected = written(&rules(), &sender, &whole, None);
         prop_assert_eq!(field.escape_ascii().to_string(), expected.escape_ascii().to_string());
         let word = if is_changed { "dkim=fail" } else { "dkim=pass" };
         prop_assert!(String::from_utf8_lossy(&field).contains(word));

@@ -268,9 +268,10 @@ pub fn check_results(value: &[u8]) {
         method: "spf",
         result: "none",
         comment: Some(String::from_utf8_lossy(value).into_owned()),
-        properties: vec![("smtp.helo", value)],
+        properties: [Some(("smtp.helo", value)), None, None],
     };
-    let field = results::write(OURS, &[result]);
+    let mut field = Vec::new();
+    results::write(OURS, &[result], &mut field);
     let header = Header::new(&field);
     assert_eq!(header.every_field().count(), 1, "{}", field.escape_ascii());
     assert!(field.ends_with(b"\r\n") && !field.contains(&0), "{}", field.escape_ascii());

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use super::arc;
 use super::author::Author;
 use super::dkim::check::Found as Signature;
+use super::dkim::signature::Algorithm;
 use super::message::Found;
 use super::results::{self, MethodResult};
 use super::rules::AuthRules;
@@ -15,24 +16,26 @@ use super::verdict::{Applied, ReverseLookup, Verdict};
 use crate::dns::Name;
 use crate::escape::Json;
 
-/// Our field (RFC 8601), with its CRLF.
+/// Appends our field (RFC 8601), with its CRLF.
 pub fn field(
     rules: &AuthRules,
     sender: &Sender<'_>,
     found: &Found,
     reverse: Option<ReverseLookup>,
     applied: Applied,
-) -> Vec<u8> {
-    let client = sender.client.to_canonical().to_string();
+    out: &mut Vec<u8>,
+) {
+    let client = reverse.map(|_| sender.client.to_canonical().to_string()).unwrap_or_default();
     let author = found.author.as_ref().and_then(Author::domain);
     let problem = found.author.as_ref().and_then(|author| author.problem);
-    let mut told = Vec::new();
+    let signatures = found.dkim.as_ref().map_or(0, Vec::len);
+    let mut told = Vec::with_capacity(METHODS_MAX + signatures);
     if let Some(reverse) = reverse {
         let result = match reverse {
             ReverseLookup::Pass => "pass",
             ReverseLookup::Fail => "fail",
         };
-        told.push(plain("iprev", result, vec![("policy.iprev", client.as_bytes())]));
+        told.push(plain("iprev", result, Some(("policy.iprev", client.as_bytes()))));
     }
     if let Some(outcome) = &found.spf_path {
         // A local-part that is not ASCII has no form that all readers know.
@@ -46,44 +49,45 @@ pub fn field(
     if let Some(dkim) = &found.dkim
         && dkim.is_empty()
     {
-        told.push(plain("dkim", "none", Vec::new()));
+        told.push(plain("dkim", "none", None));
     }
     if let Some(outcome) = &found.arc {
         let comment = outcome.problem.as_ref().map(ToString::to_string);
-        told.push(MethodResult { comment, ..plain("arc", outcome.result.word(), Vec::new()) });
+        told.push(MethodResult { comment, ..plain("arc", outcome.result.word(), None) });
     }
     if let (Some(outcome), Some(author)) = (&found.dmarc, author) {
         let comment = outcome
             .policy_domain
             .is_some()
             .then(|| format!("p={} applied={}", outcome.policy.word(), applied.word()));
-        let properties = vec![("header.from", author.octets())];
-        told.push(MethodResult { method: "dmarc", result: outcome.result.word(), comment, properties });
+        let author = Some(("header.from", author.octets()));
+        told.push(MethodResult { comment, ..plain("dmarc", outcome.result.word(), author) });
     } else if let (Some(problem), Some(result)) = (problem, found.dmarc_word()) {
         // Whoever goes by this field sees the mark here, and why.
         let comment = Some(format!("{problem}, applied={}", applied.word()));
-        told.push(MethodResult { comment, ..plain("dmarc", result, Vec::new()) });
+        told.push(MethodResult { comment, ..plain("dmarc", result, None) });
     }
-    results::write(&rules.authserv_id, &told)
+    results::write(&rules.authserv_id, &told, out);
 }
 
 fn plain<'a>(
     method: &'static str,
     result: &'static str,
-    properties: Vec<(&'static str, &'a [u8])>,
+    property: Option<(&'static str, &'a [u8])>,
 ) -> MethodResult<'a> {
-    MethodResult { method, result, comment: None, properties }
+    MethodResult { method, result, comment: None, properties: [property, None, None] }
 }
 
 fn spf_result<'a>(outcome: &spf::Outcome, property: (&'static str, &'a [u8])) -> MethodResult<'a> {
-    plain("spf", outcome.result.word(), vec![property])
+    plain("spf", outcome.result.word(), Some(property))
 }
 
 fn dkim_result(found: &Signature) -> MethodResult<'_> {
-    let mut properties = Vec::new();
-    properties.extend(found.domain.iter().map(|domain| ("header.d", domain.octets())));
-    properties.extend(found.selector.iter().map(|selector| ("header.s", selector.octets())));
-    properties.extend(found.algorithm.map(|algorithm| ("header.a", algorithm.name().as_bytes())));
+    let properties = [
+        found.domain.as_ref().map(|domain| ("header.d", domain.octets())),
+        found.selector.as_ref().map(|selector| ("header.s", selector.octets())),
+        found.algorithm.map(|algorithm| ("header.a", algorithm.name().as_bytes())),
+    ];
     let comment = match (found.problem, found.bits) {
         (Some(problem), _) => Some(problem.to_string()),
         // Those are weak, and whoever reads this may want to know.
@@ -92,6 +96,9 @@ fn dkim_result(found: &Signature) -> MethodResult<'_> {
     };
     MethodResult { method: "dkim", result: found.result.word(), comment, properties }
 }
+
+/// Methods whose results are told once.
+const METHODS_MAX: usize = 6;
 
 /// Signatures that begin beyond so many octets are left out: every message has this object in memory.
 const JSON_BYTES: usize = 3 * 1024;
@@ -102,12 +109,13 @@ const DOMAINS_TOLD: usize = 4;
 /// The version of the object that stores keep.
 const VERSION: u32 = 1;
 
-/// All of it as a JSON object, as stores keep it.
-pub fn json(sender: &Sender<'_>, found: &Found, verdict: Verdict) -> String {
-    let mut text = format!("{{\"version\":{VERSION},");
-    members(sender, found, verdict, &mut text);
+/// Appends all of it as a JSON object, as stores keep it.
+pub fn json(sender: &Sender<'_>, found: &Found, verdict: Verdict, text: &mut String) {
+    // What nearly all of them have.
+    text.reserve(1024);
+    push(text, format_args!("{{\"version\":{VERSION},"));
+    members(sender, found, verdict, text);
     text.push('}');
-    text
 }
 
 /// The members `spf`, `dkim`, `arc`, `from` and `dmarc` of a JSON object.
@@ -132,7 +140,7 @@ pub fn members(sender: &Sender<'_>, found: &Found, verdict: Verdict, text: &mut 
     let author = found.author.as_ref();
     for (index, domain) in author.iter().flat_map(|author| &author.domains).take(DOMAINS_TOLD).enumerate() {
         text.push_str(if index > 0 { "," } else { "" });
-        push(text, format_args!("{}", Json(domain.octets())));
+        string(domain.octets(), text);
     }
     text.push_str("],\"problem\":");
     sentence(author.and_then(|author| author.problem), text);
@@ -148,24 +156,52 @@ fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
 /// What is wrong, as a string; null where nothing is.
 fn sentence(problem: Option<impl std::fmt::Display>, text: &mut String) {
     match problem {
-        Some(problem) => push(text, format_args!("{}", Json(problem.to_string().as_bytes()))),
+        Some(problem) => string(problem.to_string().as_bytes(), text),
+        None => text.push_str("null"),
+    }
+}
+
+/// A JSON string; most need no escape.
+fn string(octets: &[u8], text: &mut String) {
+    let is_plain = |octet: &u8| matches!(octet, b' '..=b'~') && !matches!(octet, b'"' | b'\\');
+    match std::str::from_utf8(octets).ok().filter(|_| octets.iter().all(is_plain)) {
+        Some(plain) => {
+            text.push('"');
+            text.push_str(plain);
+            text.push('"');
+        }
+        None => push(text, format_args!("{}", Json(octets))),
+    }
+}
+
+/// A member whose value is a word of ours, or null.
+fn member(name: &str, word: Option<&str>, text: &mut String) {
+    text.push_str(name);
+    match word {
+        Some(word) => {
+            text.push('"');
+            text.push_str(word);
+            text.push('"');
+        }
         None => text.push_str("null"),
     }
 }
 
 fn name(name: Option<&Name>, text: &mut String) {
     match name {
-        Some(name) => push(text, format_args!("{}", Json(name.octets()))),
+        Some(name) => string(name.octets(), text),
         None => text.push_str("null"),
     }
 }
 
 fn spf_object(outcome: Option<&spf::Outcome>, domain: &[u8], text: &mut String) {
     let result = outcome.map_or(SpfResult::None, |outcome| outcome.result);
-    push(text, format_args!("{{\"result\":\"{}\",\"domain\":{}", result.word(), Json(domain)));
+    member("{\"result\":", Some(result.word()), text);
+    text.push_str(",\"domain\":");
+    string(domain, text);
     text.push_str(",\"mechanism\":");
     match outcome.and_then(|outcome| outcome.mechanism.as_ref()) {
-        Some(mechanism) => push(text, format_args!("{}", Json(mechanism.as_bytes()))),
+        Some(mechanism) => string(mechanism.as_bytes(), text),
         None => text.push_str("null"),
     }
     text.push_str(",\"problem\":");
@@ -174,14 +210,12 @@ fn spf_object(outcome: Option<&spf::Outcome>, domain: &[u8], text: &mut String) 
 }
 
 fn dkim_object(found: &Signature, text: &mut String) {
-    push(text, format_args!("{{\"result\":\"{}\",\"domain\":", found.result.word()));
+    member("{\"result\":", Some(found.result.word()), text);
+    text.push_str(",\"domain\":");
     name(found.domain.as_ref(), text);
     text.push_str(",\"selector\":");
     name(found.selector.as_ref(), text);
-    match found.algorithm {
-        Some(algorithm) => push(text, format_args!(",\"algorithm\":\"{}\"", algorithm.name())),
-        None => text.push_str(",\"algorithm\":null"),
-    }
+    member(",\"algorithm\":", found.algorithm.map(Algorithm::name), text);
     match found.bits {
         Some(bits) => push(text, format_args!(",\"bits\":{bits}")),
         None => text.push_str(",\"bits\":null"),
@@ -193,7 +227,8 @@ fn dkim_object(found: &Signature, text: &mut String) {
 
 fn arc_object(outcome: Option<&arc::Outcome>, text: &mut String) {
     let result = outcome.map_or("none", |outcome| outcome.result.word());
-    push(text, format_args!("{{\"result\":\"{result}\",\"sealers\":["));
+    member("{\"result\":", Some(result), text);
+    text.push_str(",\"sealers\":[");
     for (index, sealer) in outcome.iter().flat_map(|outcome| &outcome.sealers).take(DOMAINS_TOLD).enumerate()
     {
         text.push_str(if index > 0 { "," } else { "" });
@@ -207,22 +242,21 @@ fn arc_object(outcome: Option<&arc::Outcome>, text: &mut String) {
 fn dmarc_object(found: &Found, verdict: Verdict, text: &mut String) {
     let outcome = found.dmarc.as_ref();
     let result = found.dmarc_word().unwrap_or("none");
-    push(text, format_args!("{{\"result\":\"{result}\",\"policy_domain\":"));
+    member("{\"result\":", Some(result), text);
+    text.push_str(",\"policy_domain\":");
     name(outcome.and_then(|outcome| outcome.policy_domain.as_ref()), text);
-    text.push_str(",\"policy\":");
-    match outcome.filter(|outcome| outcome.policy_domain.is_some()) {
-        Some(outcome) => push(text, format_args!("\"{}\"", outcome.policy.word())),
-        None => text.push_str("null"),
-    }
-    push(text, format_args!(",\"applied\":\"{}\",\"aligned\":[", verdict.applied.word()));
+    let policy =
+        outcome.filter(|outcome| outcome.policy_domain.is_some()).map(|outcome| outcome.policy.word());
+    member(",\"policy\":", policy, text);
+    member(",\"applied\":", Some(verdict.applied.word()), text);
+    text.push_str(",\"aligned\":[");
     for (index, aligned) in outcome.iter().flat_map(|outcome| &outcome.aligned).enumerate() {
-        push(text, format_args!("{}\"{}\"", if index > 0 { "," } else { "" }, aligned.word()));
+        member(if index > 0 { "," } else { "" }, Some(aligned.word()), text);
     }
     text.push_str("],\"problem\":");
     let unanswered = outcome.and_then(|outcome| outcome.unanswered.as_ref());
     sentence(unanswered.map(|name| format!("no answer for {name}")), text);
-    push(text, format_args!(",\"because\":"));
-    sentence(verdict.because.map(super::verdict::Because::word), text);
+    member(",\"because\":", verdict.because.map(super::verdict::Because::word), text);
     text.push('}');
 }
 

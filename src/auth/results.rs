@@ -24,79 +24,88 @@ pub struct MethodResult<'a> {
     /// A word on it, of ours.
     pub comment: Option<String>,
     /// `smtp.mailfrom=…`: properties and what came from outside.
-    pub properties: Vec<(&'static str, &'a [u8])>,
+    pub properties: Properties<'a>,
 }
 
-/// Writes a field with its CRLF.
-pub fn write(authserv_id: &str, results: &[MethodResult<'_>]) -> Vec<u8> {
-    let mut field = b"Authentication-Results: ".to_vec();
-    field.extend_from_slice(authserv_id.as_bytes());
-    // With what its folds may take.
-    let room_of = |text: &[u8]| text.len() + 8 * (1 + text.len() / 40);
+/// Names of properties with what came from outside.
+pub type Properties<'a> = [Option<(&'static str, &'a [u8])>; 3];
+
+/// Appends a field with its CRLF.
+pub fn write(authserv_id: &str, results: &[MethodResult<'_>], out: &mut Vec<u8>) {
+    // Of every message: one allocation for it, and one for each text of ours.
+    out.reserve(512);
+    out.extend_from_slice(b"Authentication-Results: ");
+    out.extend_from_slice(authserv_id.as_bytes());
     match results.split_last() {
         Some((last, others)) => {
-            let last = text_of(last);
-            let mut room = FIELD_BYTES_MAX.saturating_sub(field.len() + room_of(&last));
-            let fits = |text: &Vec<u8>| {
-                let left = room.checked_sub(room_of(text));
-                room = left.unwrap_or_default();
-                left.is_some()
-            };
-            for text in others.iter().map(text_of).take_while(fits).chain([last]) {
-                field.extend_from_slice(b";\r\n\t");
-                fold_into(&text, &mut field);
+            let mut text = Vec::with_capacity(256);
+            text_of(last, &mut text);
+            let own = b"Authentication-Results: ".len() + authserv_id.len();
+            let mut room = FIELD_BYTES_MAX.saturating_sub(own + room_of(&text));
+            for result in others {
+                text.clear();
+                text_of(result, &mut text);
+                let Some(left) = room.checked_sub(room_of(&text)) else { break };
+                room = left;
+                fold_into(&text, out);
             }
+            text.clear();
+            text_of(last, &mut text);
+            fold_into(&text, out);
         }
-        None => field.extend_from_slice(b"; none"),
+        None => out.extend_from_slice(b"; none"),
     }
-    field.extend_from_slice(b"\r\n");
-    field
+    out.extend_from_slice(b"\r\n");
 }
 
-/// The words of a result, none of which holds a blank but within quotes.
-fn text_of(result: &MethodResult<'_>) -> Vec<u8> {
-    let mut text = format!("{}={}", result.method, result.result).into_bytes();
+/// Octets that a text takes at most, with its folds.
+fn room_of(text: &[u8]) -> usize {
+    text.len() + 8 * (1 + text.len() / 40)
+}
+
+/// Appends the words of a result, none of which holds a blank but within quotes.
+fn text_of(result: &MethodResult<'_>, text: &mut Vec<u8>) {
+    text.extend_from_slice(result.method.as_bytes());
+    text.push(b'=');
+    text.extend_from_slice(result.result.as_bytes());
     if let Some(comment) = &result.comment {
         text.extend_from_slice(b" (");
         // Words of ours; what of it a comment cannot hold is left out.
         text.extend(comment.bytes().filter(|octet| matches!(octet, b' '..=b'~') && !b"()\\".contains(octet)));
         text.push(b')');
     }
-    for (property, value) in &result.properties {
-        if let Some(value) = pvalue(value) {
-            text.push(b' ');
-            text.extend_from_slice(property.as_bytes());
-            text.push(b'=');
-            text.extend_from_slice(&value);
-        }
+    for (property, value) in result.properties.iter().flatten().filter(|(_, value)| can_be_told(value)) {
+        text.push(b' ');
+        text.extend_from_slice(property.as_bytes());
+        text.push(b'=');
+        pvalue(value, text);
     }
-    text
 }
 
-/// A value from outside as a pvalue (§2.2): as it is, or in quotes. None of what no quotes hold, of what is
-/// not ASCII, which readers stumble over, and of what reads like a result: many who look for `dmarc=pass`
-/// look for these words alone.
-fn pvalue(value: &[u8]) -> Option<Vec<u8>> {
+/// Whether a value from outside is told. Not what no quotes hold, what is not ASCII, which readers stumble
+/// over, and what reads like a result: many who look for `dmarc=pass` look for these words alone.
+fn can_be_told(value: &[u8]) -> bool {
     /// Longer ones are of no use to anybody.
     const VALUE_BYTES_MAX: usize = 320;
-    if value.is_empty() || value.len() > VALUE_BYTES_MAX {
-        return None;
-    }
-    if !value.iter().all(|octet| matches!(octet, b' '..=b'~')) || reads_like_a_result(value) {
-        return None;
-    }
+    !value.is_empty()
+        && value.len() <= VALUE_BYTES_MAX
+        && value.iter().all(|octet| matches!(octet, b' '..=b'~'))
+        && !reads_like_a_result(value)
+}
+
+/// Appends a value as a pvalue (§2.2): as it is, or in quotes.
+fn pvalue(value: &[u8], text: &mut Vec<u8>) {
     if is_plain(value) {
-        return Some(value.to_vec());
+        return text.extend_from_slice(value);
     }
-    let mut quoted = b"\"".to_vec();
+    text.push(b'"');
     for octet in value {
         if matches!(octet, b'"' | b'\\') {
-            quoted.push(b'\\');
+            text.push(b'\\');
         }
-        quoted.push(*octet);
+        text.push(*octet);
     }
-    quoted.push(b'"');
-    Some(quoted)
+    text.push(b'"');
 }
 
 /// Whether a value needs no quotes: a token of RFC 2045 §5.1, or a mailbox, without what some readers take
@@ -118,15 +127,22 @@ fn is_plain(value: &[u8]) -> bool {
 
 /// Whether a method's name with what could be its result stands in a value.
 fn reads_like_a_result(value: &[u8]) -> bool {
-    const METHODS: [&[u8]; 6] = [b"spf=", b"dkim=", b"dmarc=", b"arc=", b"iprev=", b"auth="];
-    METHODS.iter().any(|method| value.windows(method.len()).any(|part| part.eq_ignore_ascii_case(method)))
+    const METHODS: [&[u8]; 6] = [b"spf", b"dkim", b"dmarc", b"arc", b"iprev", b"auth"];
+    memchr::memchr_iter(b'=', value).any(|at| {
+        let before = value.get(..at).unwrap_or_default();
+        let ends_with = |method: &&[u8]| {
+            let start = before.len().checked_sub(method.len());
+            start.and_then(|start| before.get(start..)).is_some_and(|end| end.eq_ignore_ascii_case(method))
+        };
+        METHODS.iter().any(ends_with)
+    })
 }
 
-/// Appends a text, on a new line wherever the line would become too long.
+/// Appends a text on a line of its own, and on a new one wherever that would become too long.
 fn fold_into(text: &[u8], field: &mut Vec<u8>) {
-    let line_start = |field: &[u8]| memchr::memrchr(b'\n', field).map_or(0, |at| at + 1);
-    let mut column = field.len() - line_start(field);
-    for (index, word) in words(text).into_iter().enumerate() {
+    field.extend_from_slice(b";\r\n\t");
+    let mut column = 1;
+    for (index, word) in words(text).enumerate() {
         if index > 0 {
             if column + 1 + word.len() > LINE_BYTES {
                 field.extend_from_slice(b"\r\n\t");
@@ -142,25 +158,20 @@ fn fold_into(text: &[u8], field: &mut Vec<u8>) {
 }
 
 /// What stands between blanks outside of quotes and comments.
-fn words(text: &[u8]) -> Vec<&[u8]> {
-    let (mut words, mut start) = (Vec::new(), 0);
+fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let (mut quoted, mut commented, mut escaped) = (false, false, false);
-    for (at, octet) in text.iter().enumerate() {
+    text.split(move |octet| {
         match octet {
             _ if escaped => escaped = false,
             b'\\' if quoted => escaped = true,
             b'"' if !commented => quoted = !quoted,
             b'(' if !quoted => commented = true,
             b')' if !quoted => commented = false,
-            b' ' if !quoted && !commented => {
-                words.extend(text.get(start..at));
-                start = at + 1;
-            }
+            b' ' => return !quoted && !commented,
             _ => {}
         }
-    }
-    words.extend(text.get(start..));
-    words
+        false
+    })
 }
 
 #[cfg(test)]
@@ -170,7 +181,9 @@ mod tests {
     const OURS: &str = "mx1.example.org";
 
     fn written(results: &[MethodResult<'_>]) -> String {
-        String::from_utf8(write(OURS, results)).expect("UTF-8")
+        let mut field = Vec::new();
+        write(OURS, results, &mut field);
+        String::from_utf8(field).expect("UTF-8")
     }
 
     #[test]
@@ -184,13 +197,13 @@ mod tests {
             method: "spf",
             result: "pass",
             comment: None,
-            properties: vec![("smtp.mailfrom", b"a@x.test"), ("smtp.helo", b"mx.x.test")],
+            properties: [Some(("smtp.mailfrom", b"a@x.test")), Some(("smtp.helo", b"mx.x.test")), None],
         };
         let dkim = MethodResult {
             method: "dkim",
             result: "fail",
             comment: Some("body hash (of 1024 bits)".to_owned()),
-            properties: vec![("header.d", b"x.test"), ("header.s", b"s1")],
+            properties: [Some(("header.d", b"x.test")), Some(("header.s", b"s1")), None],
         };
         assert_eq!(
             written(&[spf, dkim]),
@@ -227,7 +240,7 @@ mod tests {
                 method: "spf",
                 result: "none",
                 comment: None,
-                properties: vec![("smtp.helo", value)],
+                properties: [Some(("smtp.helo", value)), None, None],
             };
             let field = written(&[result]);
             let expected = expected.map_or_else(String::new, |value| format!(" smtp.helo={value}"));
@@ -246,7 +259,7 @@ mod tests {
                 method: "dkim",
                 result: "pass",
                 comment: None,
-                properties: vec![("header.d", &long[..]), ("header.s", b"s")],
+                properties: [Some(("header.d", &long[..])), Some(("header.s", b"s")), None],
             })
             .collect();
         let field = written(&results);
@@ -255,7 +268,7 @@ mod tests {
             method: "dmarc",
             result: "fail",
             comment: None,
-            properties: Vec::new(),
+            properties: [None; 3],
         });
         let told = written(&with_dmarc);
         assert!(told.len() <= FIELD_BYTES_MAX && told.ends_with(";\r\n\tdmarc=fail\r\n"), "{told}");

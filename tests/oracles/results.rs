@@ -128,7 +128,9 @@ impl Given {
             method: self.method,
             result: self.result,
             comment: self.comment.clone(),
-            properties: self.values.iter().map(|(name, value)| (*name, &value[..])).collect(),
+            properties: std::array::from_fn(|index| {
+                self.values.get(index).map(|(name, value)| (*name, &value[..]))
+            }),
         }
     }
 
@@ -153,7 +155,8 @@ struct ReadResult {
 
 fn read(authres: &mut Python, given: &[Given]) -> Read {
     let results: Vec<MethodResult<'_>> = given.iter().map(Given::to_result).collect();
-    let field = write(OURS, &results);
+    let mut field = Vec::new();
+    write(OURS, &results, &mut field);
     let text = String::from_utf8(field).expect("UTF-8");
     let answer = authres.ask(&json!({"field": BASE64.encode(text.as_bytes())}));
     assert_eq!(answer["id"], OURS, "{text}\n{answer}");

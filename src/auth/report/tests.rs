@@ -4,7 +4,7 @@ use serde_json::Value;
 use super::*;
 use crate::auth::arc::{self, ArcResult};
 use crate::auth::dkim::check::DkimResult;
-use crate::auth::dkim::signature::{Algorithm, Problem};
+use crate::auth::dkim::signature::Problem;
 use crate::auth::dmarc::{self, Aligned, DmarcResult, Policy};
 use crate::auth::verdict::Because;
 
@@ -72,8 +72,22 @@ fn verdict() -> Verdict {
     Verdict { applied: Applied::Quarantine, refusal: None, because: Some(Because::NothingElse) }
 }
 
+/// Our field as it is written.
+fn field(
+    rules: &AuthRules,
+    sender: &Sender<'_>,
+    found: &Found,
+    reverse: Option<ReverseLookup>,
+    applied: Applied,
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    super::field(rules, sender, found, reverse, applied, &mut out);
+    out
+}
+
 fn parsed(sender: &Sender<'_>, found: &Found) -> Value {
-    let text = json(sender, found, verdict());
+    let mut text = String::new();
+    json(sender, found, verdict(), &mut text);
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
@@ -223,7 +237,8 @@ fn the_object_has_a_bound_whatever_is_told() {
     let sealers = (0..10).filter_map(|_| name(&long)).collect();
     found.arc = Some(arc::Outcome { result: ArcResult::Pass, sealers, problem: None });
     let (sender, long_path) = (b"x".repeat(255), [&b"a"[..], b"@", &long].concat());
-    let text = json(&self::sender(&sender, &long_path), &found, verdict());
+    let mut text = String::new();
+    json(&self::sender(&sender, &long_path), &found, verdict(), &mut text);
     assert!(text.len() < crate::limits::RESULTS_BYTES_MAX - 2048, "{}", text.len());
     assert!(serde_json::from_str::<Value>(&text).is_ok());
 }

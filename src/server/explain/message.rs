@@ -162,7 +162,8 @@ impl Explanation<'_> {
         let verdict =
             if has_verdict { decide(check.found(), rules, circumstances) } else { Verdict::default() };
         let field = self.auth.is_some().then(|| {
-            let field = report::field(rules, &sender, check.found(), reverse_lookup, verdict.applied);
+            let mut field = Vec::new();
+            report::field(rules, &sender, check.found(), reverse_lookup, verdict.applied, &mut field);
             value_of(&field)
         });
         let reply = match verdict.refusal.map(denial_of_message) {

@@ -268,14 +268,20 @@ impl Serving {
         };
         let found = one.check.found();
         let verdict = if is_authenticated { decide(found, rules, circumstances) } else { Verdict::default() };
+        let Some(message) = self.draft.message_mut() else { return self.pass_on(context) };
+        // Their memory is used again, and what they tell is borrowed from the draft that they are in.
+        let mut received = std::mem::take(&mut message.received);
+        let mut results = std::mem::take(&mut message.authentication.results);
         let sender = sender_of(&self.session, self.draft.reverse_path(), &context.turn);
         let reverse = circumstances.reverse_lookup.filter(|_| is_authenticated);
-        let field = report::field(rules, &sender, found, reverse, verdict.applied);
-        let results = is_authenticated.then(|| report::json(&sender, found, verdict));
+        report::field(rules, &sender, found, reverse, verdict.applied, &mut received);
+        if is_authenticated {
+            report::json(&sender, found, verdict, &mut results);
+        }
         let Some(message) = self.draft.message_mut() else { return self.pass_on(context) };
-        message.received.extend_from_slice(&field);
-        if let Some(results) = results {
-            message.authentication.results = results;
+        message.received = received;
+        message.authentication.results = results;
+        if is_authenticated {
             message.authentication.is_suspicious = verdict.applied == Applied::Quarantine;
             let complete = message.log.times.map_or(context.turn.now, |times| times.complete);
             let waited = context.turn.now.saturating_duration_since(complete);
