@@ -17,7 +17,7 @@ const OURS: &str = "mx1.example.org";
 
 const METHODS: &[(&str, &[&str])] = &[
     ("spf", &["smtp.mailfrom", "smtp.helo"]),
-    ("dkim", &["header.d", "header.s", "header.a", "header.b"]),
+    ("dkim", &["header.d", "header.s", "header.a"]),
     ("dmarc", &["header.from", "policy.dmarc"]),
     ("iprev", &["policy.iprev"]),
     ("arc", &["header.oldest-pass"]),
