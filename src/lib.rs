@@ -15,7 +15,8 @@
 //! A received octet comes in through `ring`, into a buffer of `buffer`. `shard` shows it to `tls` and to the
 //! session of `smtp`, which says what is mail data. A whole message goes through `handoff` to a worker of
 //! `sink`, which stores it; its receipt comes back the same way, and only then does the client get its 250.
-//! `docs/architecture.md` goes on from here.
+//! `docs/architecture.md` goes on from here. Beside that way stands `client`, which uses `scan` and `mail`:
+//! the other end of the protocol, for whoever hands stored messages on.
 //!
 //! The rooms without the feature `server` see no socket, file, thread, log or clock. They build and pass
 //! their tests alone.
@@ -72,8 +73,13 @@ pub mod sink;
 #[cfg(feature = "server")]
 pub mod tls;
 
+// What becomes of stored mail: from the spool to the next hop.
+
+pub mod forward;
+
 // The protocol, the ways between threads, the kernel.
 
+pub mod client;
 #[cfg(feature = "server")]
 pub mod handoff;
 #[cfg(feature = "server")]

@@ -17,6 +17,8 @@ fn main() -> ExitCode {
         Command::Recipients(command) => cli::recipients(&command),
         Command::Explain(command) => cli::explain(&command),
         Command::Reload { config } => cli::reload(config.path()),
+        Command::Forward { config } => cli::forward(config.path()),
+        Command::Queue(command) => cli::queue(&command),
         Command::Serve { config } => cli::serve(config.path()),
         Command::Cert(command) => cli::cert(&command),
         Command::Completion { shell } => cli::completion(shell),

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use ringmx::client::{self, Client};
 use ringmx::config::Config;
 use ringmx::mail::client::ClientFacts;
+use ringmx::mail::envelope::{BodyType, RecipientParameters};
 use ringmx::mail::queue_id::QueueId;
 use ringmx::smtp::extension::ExtensionSet;
 use ringmx::smtp::policy::Recipients;
@@ -124,4 +126,46 @@ fn a_transaction_of_the_protocol_core_allocates_nothing() {
     let allocated = COUNT.load(Ordering::Relaxed) - before;
     assert_eq!(allocated, 0, "allocations in 200 transactions");
     assert_eq!(driver.session.summary().accepted, 220);
+    the_client_allocates_nothing();
+}
+
+/// The same of the other end. In the same test, because another one would be counted beside it.
+fn the_client_allocates_nothing() {
+    let settings = client::Settings::of(client::Protocol::Smtp, "client.test");
+    let mut client = Client::new(Arc::new(settings));
+    let mut output = Vec::new();
+    client.advance(&mut &b"220 mx.test\r\n"[..], &mut output);
+    let hello = b"250-mx.test\r\n250-PIPELINING\r\n250-SIZE\r\n250 CHUNKING\r\n";
+    assert_eq!(client.advance(&mut &hello[..], &mut output), client::Step::Ready);
+    let mut transactions = |count: usize| {
+        for _ in 0..count {
+            output.clear();
+            let transaction = client::Transaction {
+                reverse_path: b"sender@example.com",
+                body: BodyType::SevenBit,
+                smtputf8: false,
+                requiretls: false,
+                ret: None,
+                envid: b"",
+                content: client::Content { bytes: 4096, bare_line_ends: false },
+                client: None,
+            };
+            let parameters = RecipientParameters::default();
+            let recipients = [b"first@example.org", b"other@example.org"]
+                .map(|mailbox| client::Recipient { mailbox, parameters });
+            client.begin(&transaction, recipients, &mut output).expect("it fits");
+            assert!(matches!(client.advance(&mut &b""[..], &mut output), client::Step::SendContent(_)));
+            client.handle_content_sent();
+            // The last reply arrives in two pieces.
+            let replies = b"250 2.1.0 ok\r\n250 2.1.5 ok\r\n550 5.1.1 no such recipient\r\n250 2.0.0 que";
+            assert!(matches!(client.advance(&mut &replies[..], &mut output), client::Step::NeedInput(_)));
+            assert_eq!(client.advance(&mut &b"ued\r\n"[..], &mut output), client::Step::Done);
+            assert_eq!(client.results().len(), 2);
+            assert_eq!(client.advance(&mut &b""[..], &mut output), client::Step::Ready);
+        }
+    };
+    transactions(2);
+    let before = COUNT.load(Ordering::Relaxed);
+    transactions(100);
+    assert_eq!(COUNT.load(Ordering::Relaxed) - before, 0, "allocations in 100 transactions of the client");
 }

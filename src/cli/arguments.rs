@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use super::cert::CertCommand;
 use super::config_file::ConfigFile;
 use super::explain::ExplainCommand;
+use super::queue::QueueCommand;
 use super::recipients::RecipientsCommand;
 use super::spool::SpoolCommand;
 use super::version;
@@ -31,6 +32,17 @@ pub enum Command {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Deliver the mail of the spool to the next hops of `[[forward]]`, beside a running receiver or without.
+    /// It tries again what a next hop does not take, and keeps what none takes.
+    #[command(arg_required_else_help = true)]
+    Forward {
+        /// With what the receiver runs.
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Look at what the forwarder has not delivered: what waits, and what was given up.
+    #[command(subcommand)]
+    Queue(QueueCommand),
     /// Name every problem of a configuration file, of the files that it names, and of the store. Changes
     /// nothing.
     #[command(arg_required_else_help = true)]
@@ -158,15 +170,17 @@ mod tests {
 
     #[test]
     fn the_configuration_file_is_named_in_either_way_by_every_subcommand_that_takes_one() {
-        for name in ["serve", "check", "doctor", "reload", "status"] {
+        for name in ["serve", "check", "doctor", "reload", "status", "forward"] {
             let path = |arguments: &[&str]| match parsed(arguments).expect("good").expect("a subcommand") {
                 Command::Serve { config }
                 | Command::Check { config }
+                | Command::Forward { config }
                 | Command::Reload { config }
                 | Command::Status { config, .. }
                 | Command::Doctor { config, .. } => config.path().map(std::path::Path::to_owned),
                 Command::Config
                 | Command::Explain(_)
+                | Command::Queue(_)
                 | Command::Recipients(_)
                 | Command::Spool(_)
                 | Command::Cert(_)

@@ -11,6 +11,7 @@ mod doctor;
 mod explain;
 mod man;
 mod output;
+mod queue;
 mod recipients;
 mod reload;
 mod spool;
@@ -28,6 +29,7 @@ pub use self::config_file::ConfigFile;
 pub use self::doctor::doctor;
 pub use self::explain::{ExplainCommand, explain};
 pub use self::man::man;
+pub use self::queue::{QueueCommand, queue};
 pub use self::recipients::{RecipientsCommand, recipients};
 pub use self::reload::reload;
 pub use self::spool::{SpoolCommand, spool};
@@ -53,6 +55,32 @@ pub fn check(file: Option<&Path>) -> ExitCode {
 /// `ringmx config`.
 pub fn reference() -> ExitCode {
     print(&config::reference())
+}
+
+/// `ringmx forward`.
+pub fn forward(file: Option<&Path>) -> ExitCode {
+    let shutdown = match Shutdown::on_signals() {
+        Ok(shutdown) => shutdown,
+        Err(error) => {
+            log::write_within(format!("ringmx: signals cannot be listened for: {error}\n"), LAST_WORDS_MAX);
+            return ExitCode::FAILURE;
+        }
+    };
+    let Some(file) = file else {
+        print_each("ringmx: ", &["name the configuration file: `ringmx forward FILE`"]);
+        return ExitCode::FAILURE;
+    };
+    let (read, warnings) = match config::read_alone(file).result() {
+        Ok(read) => read,
+        Err(problems) => {
+            print_each("", &problems);
+            return ExitCode::FAILURE;
+        }
+    };
+    match server::forward(&read, &warnings, &shutdown) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
 }
 
 /// `ringmx serve`.

@@ -209,7 +209,7 @@ fn follow(dir: &Path, after: Option<Cursor>, once: bool, out: &mut impl Write) -
         None => Follower::behind_consumed(dir, once, &mut note)?,
     };
     loop {
-        let moved = follower.advance(&mut note, &mut |_, line| out.write_all(line.as_bytes()));
+        let moved = follower.advance(&mut note, &mut |found| out.write_all(found.json().as_bytes()));
         // What came before an error was handed on.
         out.flush()?;
         if !moved? && (once || !wait()?) {

@@ -14,6 +14,7 @@ use super::control;
 use super::dns::{self, Dns};
 use super::document::Document;
 use super::fixed::FixedKeys;
+use super::forward::{self, Forward};
 use super::front::{self, Front};
 use super::identity::{self, RecipientSource};
 use super::listener::{self, Listener};
@@ -79,6 +80,8 @@ pub struct Config {
     pub tls: Tls,
     /// Who is asked of the DNS.
     pub dns: Dns,
+    /// Where mail goes on to from the spool.
+    pub forward: Forward,
     /// Who vouches for a message; none where that is not asked.
     pub auth: Option<AuthRules>,
     /// What is logged and how.
@@ -191,6 +194,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
         run_as::read(root.table("run_as", "As whom ringmx serves, and what it gives up before that."));
     let admin = admin::read(&mut root, &listeners);
     let control = control::read(&mut root);
+    let forward = forward::read(&mut root, &identity, &sink);
     root.finish();
     let (recipients, recipient_map) = match identity.recipients {
         Some(RecipientSource::File(path)) => (Some(path), None),
@@ -219,6 +223,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
         tls,
         dns,
         front,
+        forward,
         auth,
         log,
         run_as,

@@ -182,7 +182,7 @@ fn once_each(
     let mut domains = Vec::new();
     for (_, domain) in found.unwrap_or_default() {
         if domains.contains(&domain) {
-            root.warn(key, format!("{} is listed twice", domain_text(&domain)));
+            root.warn(key, format!("{} is listed twice", names::text(&domain)));
         } else {
             domains.push(domain);
         }
@@ -192,13 +192,6 @@ fn once_each(
 
 fn matches(patterns: &[DomainPattern], domain: &str) -> bool {
     patterns.iter().any(|pattern| pattern.matches(domain))
-}
-
-fn domain_text(domain: &DomainPattern) -> String {
-    match domain {
-        DomainPattern::Exact(domain) => format!("\"{domain}\""),
-        DomainPattern::Below(above) => format!("\"*.{above}\""),
-    }
 }
 
 fn recipient_delimiter(root: &mut Section<'_>) -> Delimiters {

@@ -15,6 +15,7 @@ mod dns;
 mod document;
 pub mod file;
 mod fixed;
+pub mod forward;
 pub mod front;
 mod gate;
 mod host;

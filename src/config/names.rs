@@ -70,6 +70,14 @@ fn label_fault(label: &str) -> Option<String> {
     Some(format!("{odd:?} is not a letter, digit, hyphen or underscore"))
 }
 
+/// A pattern as the operator writes it.
+pub(super) fn text(pattern: &DomainPattern) -> String {
+    match pattern {
+        DomainPattern::Exact(domain) => format!("\"{domain}\""),
+        DomainPattern::Below(above) => format!("\"*.{above}\""),
+    }
+}
+
 /// `example.org` or `*.example.org`.
 pub(super) fn pattern(text: &str) -> Result<DomainPattern, String> {
     if text == "*" {

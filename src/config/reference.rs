@@ -12,7 +12,7 @@ const HEAD: &str = "\
 # Every key of ringmx's configuration. A key that is commented out shows its default, or an example where its
 # default is something else. This text is itself a configuration: `ringmx config > ringmx.toml` is a start.
 #
-# Sizes take KiB, MiB, GiB or plain octets; times take ms, s, min, h. Relative paths start at the directory of
+# Sizes take KiB, MiB, GiB or plain octets; times take ms, s, min, h, d. Relative paths start at the directory of
 # this file. The last word says how a running server takes a change of the key: by a reload (SIGHUP or
 # `ringmx reload`), or by a restart only.
 ";
@@ -174,10 +174,10 @@ fn tables() -> &'static [DescribedTable] {
 
 fn print_table(text: &mut String, table: &DescribedTable) {
     // What must be given stands uncommented, so that the whole is a configuration; nobody must have
-    // a [[shard]], a certificate, limits for clients, rules and lists, or a control socket.
+    // a [[shard]], a certificate, limits for clients, rules and lists, a control socket, or a route.
     let comment_out = matches!(
         table.name,
-        "shard" | "tls.certificate" | "client_limits" | "auth" | "access" | "dnsbl" | "control"
+        "shard" | "tls.certificate" | "client_limits" | "auth" | "access" | "dnsbl" | "control" | "forward"
     );
     if !table.header.is_empty() {
         let comment = if comment_out { "# " } else { "" };

@@ -8,10 +8,11 @@ pub(super) const GIB: u64 = 1 << 30;
 
 const SIZES: [(&str, u64); 3] = [("GiB", GIB), ("MiB", MIB), ("KiB", KIB)];
 /// In milliseconds. The unit of a value is matched whole, so `ms` is never taken for `m` and `s`.
-const TIMES: [(&str, u64); 4] = [("h", 3_600_000), ("min", 60_000), ("s", 1000), ("ms", 1)];
+const TIMES: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000), ("ms", 1)];
 
 pub(super) const SIZE_UNITS: &str = "KiB, MiB, GiB or plain octets";
-pub(super) const TIME_UNITS: &str = "ms, s, min or h";
+pub(super) const TIME_UNITS: &str = "ms, s, min, h or d";
 
 /// `"16KiB"` or `"16384"` in octets.
 pub(super) fn size(text: &str) -> Result<u64, String> {

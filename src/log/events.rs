@@ -173,6 +173,20 @@ events! {
     NOT_RELOADED = "not-reloaded" Error ["generation", "text"];
     /// A key has another value, which a reload does not take.
     NEEDS_RESTART = "needs-restart" Warning ["text"];
+    /// Of the forwarder: the next hop has the message for so many recipients.
+    FORWARDED = "forwarded" Info ["id", "destination", "recipients", "reply", "took_ms", "age_ms"];
+    /// Of the forwarder: it is tried again for so many recipients.
+    DEFERRED = "deferred" Info ["id", "destination", "recipients", "reply", "took_ms", "age_ms"];
+    /// Of the forwarder: so many recipients do not get it. It stays in `forward/dead` of the spool.
+    UNDELIVERABLE = "undeliverable" Info [
+        "id", "destination", "recipients", "reply", "took_ms", "age_ms",
+    ];
+    /// Of the forwarder: a next hop cannot be reached, or takes no mail. It is tried again by itself.
+    NEXT_HOP_DOWN = "next-hop-down" Warning ["next_hop", "why"];
+    /// Of the forwarder: a next hop takes mail, after it did not.
+    NEXT_HOP_UP = "next-hop-up" Notice ["next_hop"];
+    /// Of the forwarder: it reads this spool, with so much that waits and was given up.
+    FORWARDING = "forwarding" Notice ["spool", "routes", "waiting", "dead"];
     /// The stop begins, as asked for.
     STOPPING = "stopping" Notice ["text", "connections", "away", "seconds"];
     /// The stop begins because something failed.
@@ -291,7 +305,8 @@ fields! {
     "refused_5yz" Number;
     /// Why the session ended, in a word of the list below
     "ended_by" Text;
-    /// Milliseconds from the accept to the end of the connection; of a reload, those that reading took
+    /// Milliseconds from the accept to the end of the connection; of a reload, those that reading took; of a
+    /// delivery, from its first command to its last reply
     "took_ms" Number;
     /// Sessions without a command that we ended
     "silent_server" Number;
@@ -309,6 +324,22 @@ fields! {
     "lines" Number;
     /// Lines of sessions and refusals
     "session_lines" Number;
+    /// Where the message goes: the next hops of its route
+    "destination" Text;
+    /// The server that takes mail from us
+    "next_hop" Text;
+    /// Why it cannot be reached
+    "why" Text;
+    /// Milliseconds since the message was received
+    "age_ms" Number;
+    /// The directory of the spool
+    "spool" Text;
+    /// How many routes there are
+    "routes" Number;
+    /// How many deliveries wait from earlier
+    "waiting" Number;
+    /// How many messages were given up and not removed
+    "dead" Number;
     /// What is to be known
     "text" Text;
     /// How often it happened since the last such line

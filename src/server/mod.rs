@@ -14,6 +14,7 @@ mod control;
 mod error;
 mod event;
 mod explain;
+mod forwarding;
 mod generation;
 mod held_back;
 mod lent;
@@ -28,6 +29,7 @@ mod workers;
 
 pub use self::error::ServeError;
 pub use self::explain::{Supposed, explain};
+pub use self::forwarding::forward;
 
 use std::fs::File;
 use std::io;

@@ -86,6 +86,13 @@ pub(super) fn ready(log: &mut Log) {
     log.flush();
 }
 
+/// The forwarder has ended as it was asked to.
+pub(super) fn forwarded(log: &mut Log) {
+    let text = b"what was under way is settled";
+    log.record(&events::STOPPED, SystemTime::now()).text("text", text).end();
+    log.flush();
+}
+
 /// A reload begins a generation.
 pub(super) fn reloaded(prepared: &Prepared, by: &'static str, log: &mut Log) {
     let Prepared { generation, warnings: found, notes: said, needs_restart, begun, .. } = prepared;

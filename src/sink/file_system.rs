@@ -88,7 +88,7 @@ pub(super) fn open_own(directory: impl AsFd, name: &str) -> io::Result<File> {
 }
 
 /// The same by a path, whose last name is that of the file.
-pub(super) fn open_own_at(path: &Path) -> io::Result<File> {
+pub(crate) fn open_own_at(path: &Path) -> io::Result<File> {
     let name = path.file_name().and_then(|name| name.to_str());
     let name = name.ok_or_else(|| not_own("is no name of a file")).named(path)?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -39,6 +39,7 @@ pub use self::contract::{Cost, Durability, Sink};
 use self::kind::Kind;
 pub use self::kind::Unnameable;
 pub use self::opening::{Examined, OpenError, Opened, Remark, Surroundings, Worker};
+pub(crate) use self::report::report_failures;
 pub use self::report::{Report, Site};
 pub use self::root::Owner;
 use self::space::Space;

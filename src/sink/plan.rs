@@ -97,6 +97,9 @@ pub enum Action<'a> {
     Close(Rc<FilePath>),
     /// Renames and never replaces.
     Rename(Rc<FilePath>, Rc<FilePath>),
+    /// Renames a file that is closed and takes the place of one that is there: whoever opens the name finds
+    /// the one or the other, also after a power cut.
+    Replace(Rc<FilePath>, Rc<FilePath>),
     /// Makes durable which names a directory holds.
     SyncDirectory(Directory),
     /// Removes a file; one that is gone is fine.
@@ -125,7 +128,7 @@ impl Action<'_> {
             Self::SyncFile(_) | Self::SyncFileWhole(_) => "sync",
             Self::Truncate(..) => "truncate",
             Self::Close(_) => "close",
-            Self::Rename(..) => "rename to",
+            Self::Rename(..) | Self::Replace(..) => "rename to",
             Self::SyncDirectory(_) => "sync directory",
             Self::Remove(_) => "remove",
             Self::SyncFilesystem => "sync the file system of",
@@ -155,6 +158,7 @@ impl Action<'_> {
             | Self::Truncate(file, _)
             | Self::Close(file)
             | Self::Rename(_, file)
+            | Self::Replace(_, file)
             | Self::Remove(file) => file.to_string(),
             Self::SyncFilesystem => String::new(),
         }
@@ -178,6 +182,7 @@ impl Action<'_> {
             Self::MakeDirectory(_)
             | Self::PermitDirectory(..)
             | Self::Rename(..)
+            | Self::Replace(..)
             | Self::SyncDirectory(_)
             | Self::Remove(_)
             | Self::SyncFilesystem
@@ -386,6 +391,8 @@ pub fn undo(plan: &Plan<'_>, results: &Results) -> Plan<'static> {
                 | Action::SyncFileWhole(_)
                 | Action::Truncate(..)
                 | Action::Close(_)
+                // What it took the place of is gone: one of the two has to stay.
+                | Action::Replace(..)
                 | Action::SyncDirectory(_)
                 | Action::Remove(_)
                 | Action::SyncFilesystem

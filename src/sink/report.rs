@@ -48,7 +48,7 @@ pub(crate) fn outcome_of(error: &io::Error) -> Outcome {
 }
 
 /// Reports each operation of a plan that failed, once.
-pub(super) fn report_failures(report: &dyn Report, root: &Path, plan: &Plan<'_>, results: &Results) {
+pub(crate) fn report_failures(report: &dyn Report, root: &Path, plan: &Plan<'_>, results: &Results) {
     for (action, error) in results.failures(plan) {
         report.machine_error(action.verb(), Site::Path(&root.join(action.path())), error);
     }

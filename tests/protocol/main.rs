@@ -2,6 +2,7 @@
 
 mod budgets;
 mod dialogues;
+mod forwarding;
 mod fronts;
 mod odd_messages;
 mod other_protocols;

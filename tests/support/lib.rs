@@ -19,6 +19,7 @@ pub mod image;
 pub mod listed;
 pub mod load;
 pub mod map_server;
+pub mod next_hop;
 pub mod operator_files;
 pub mod python;
 pub mod reference;

@@ -473,8 +473,8 @@ fn check_follow(path: &Path, expected: &Expected) {
     let mut note = |text: String| notes.push(text);
     let mut follower = Follower::new(path, None, true, &mut note).expect("a directory that can be read");
     let ended = loop {
-        let advanced = follower.advance(&mut note, &mut |cursor, line| {
-            taken.push((cursor, line.to_owned()));
+        let advanced = follower.advance(&mut note, &mut |found| {
+            taken.push((found.cursor, found.json()));
             Ok(())
         });
         match advanced {

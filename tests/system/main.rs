@@ -11,6 +11,7 @@ mod dovecot;
 mod faults;
 mod file_limits;
 mod forged_mail;
+mod forward;
 mod front_line;
 mod fronts;
 mod harvest;

@@ -168,7 +168,7 @@ fn a_cursor_behind_the_end_of_every_file_names_no_record() {
         assert_eq!(reader::last_consumed(spool.path()).expect("no record"), None, "{cursor}");
         reader::list(spool.path(), Some(cursor), &mut Vec::new()).expect("nothing behind it");
         let mut follower = Follower::new(spool.path(), Some(cursor), true, &mut |_| {}).expect("a spool");
-        assert!(!follower.advance(&mut |_| {}, &mut |_, _| Ok(())).expect("nothing behind it"), "{cursor}");
+        assert!(!follower.advance(&mut |_| {}, &mut |_| Ok(())).expect("nothing behind it"), "{cursor}");
         let refused = prune(spool.path(), cursor).expect_err("no record");
         assert!(refused.to_string().starts_with("no record begins at"), "{refused}");
     }
@@ -183,6 +183,6 @@ fn a_follower_passes_the_segment_of_the_highest_number() {
         let octets = if is_damaged { vec![0; 48] } else { header.encode() };
         std::fs::write(spool.path().join(&name), octets).expect("written");
         let mut follower = Follower::new(spool.path(), None, true, &mut |_| {}).expect("a spool");
-        assert!(!follower.advance(&mut |_| {}, &mut |_, _| Ok(())).expect("nothing in it"));
+        assert!(!follower.advance(&mut |_| {}, &mut |_| Ok(())).expect("nothing in it"));
     }
 }

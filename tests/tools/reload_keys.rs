@@ -54,6 +54,13 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("sink.format", "stdout", "\"json\"", "\"mbox\""),
     ("sink.dsn", "spool", "false", "true"),
     ("sink.requiretls", "spool", "false", "true"),
+    ("forward.domains", "spool", "[\"x.test\", \"y.test\"]", "-"),
+    ("forward.to", "spool", "[\"lmtp://127.0.0.1:24\"]", "[\"smtp://127.0.0.1:26\"]"),
+    ("forward.balance", "spool", "\"first\"", "\"spread\""),
+    ("forward.tls", "spool", "\"off\"", "\"required\""),
+    ("forward.xclient", "spool", "false", "true"),
+    ("forward.connections_max", "spool", "20", "10"),
+    ("forward_queue.expire", "spool", "\"5d\"", "\"4d\""),
     ("access.networks", "discard", "[\"192.0.2.0/24\"]", "[\"192.0.2.0/25\"]"),
     ("access.networks_file", "discard", "\"/dev/null\"", "\"/dev/./null\""),
     ("access.ehlo", "discard", "[\"x.test\"]", "[\"y.test\"]"),
@@ -175,6 +182,12 @@ fn config(key: &str, kind: &str, value: &str) -> Config {
         sink.push(given("path", "\"store\""));
     }
     put("[[sink]]", "sink", &sink);
+    if table == "forward" {
+        put("[[forward]]", "forward", &[given("to", "[\"lmtp://127.0.0.1:24\"]")]);
+    }
+    if table == "forward_queue" {
+        put("[forward_queue]", "forward_queue", &[]);
+    }
     put("[limits]", "limits", &[given("message_size_max", "\"1MiB\"")]);
     put("[shards]", "shards", &[]);
     put("[client_limits]", "client_limits", &[]);

@@ -1,5 +1,5 @@
 //! The units of `tuning/systemd`: systemd understands them, they leave little to whoever takes the process
-//! over, and the two services say the same but for what they differ in.
+//! over, and the two services of the receiver say the same but for what they differ in.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -32,7 +32,7 @@ fn systemd_understands_every_line_of_the_units() {
     // The units as they are, but for the program, which need not be installed here.
     let folder = tempfile::tempdir().expect("a folder");
     let mut files = Vec::new();
-    for name in ["ringmx.service", "ringmx-socket.service", "ringmx.socket"] {
+    for name in ["ringmx.service", "ringmx-socket.service", "ringmx.socket", "ringmx-forward.service"] {
         let text = unit(name).replace("/usr/bin/ringmx", env!("CARGO_BIN_EXE_ringmx"));
         let file = folder.path().join(name);
         fs::write(&file, text).expect("written");
@@ -55,7 +55,9 @@ fn little_is_left_to_whoever_takes_the_process_over() {
         return;
     }
     // In tenths, as --threshold takes them: 10 is all that can be had.
-    for (name, most) in [("ringmx.service", "16"), ("ringmx-socket.service", "13")] {
+    for (name, most) in
+        [("ringmx.service", "16"), ("ringmx-socket.service", "13"), ("ringmx-forward.service", "11")]
+    {
         let output = Command::new("systemd-analyze")
             .args(["security", "--offline=yes", "--no-pager", "--threshold", most])
             .arg(units().join(name))
@@ -111,7 +113,7 @@ fn the_two_services_differ_in_what_sockets_and_capabilities_need_and_in_nothing_
 /// would kill it.
 #[test]
 fn the_units_allow_what_the_process_needs() {
-    for name in ["ringmx.service", "ringmx-socket.service"] {
+    for name in ["ringmx.service", "ringmx-socket.service", "ringmx-forward.service"] {
         let unit = unit(name);
         let setting = |name: &str| {
             unit.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).expect("a setting")

@@ -105,6 +105,7 @@ impl Blocking {
                 }
                 Ok(())
             }
+            Action::Replace(from, to) => self.directories.replace(from, to),
             Action::SyncDirectory(directory) => Ok(rustix::fs::fsync(&*self.directories.open(directory)?)?),
             Action::Remove(file) => {
                 self.files.remove(file);
@@ -160,6 +161,7 @@ fn close_after_failure(files: &mut HashMap<Rc<FilePath>, OpenFile>, action: &Act
         | Action::Truncate(file, _)
         | Action::Close(file)
         | Action::Rename(file, _)
+        | Action::Replace(file, _)
         | Action::Remove(file) => {
             files.remove(file);
         }

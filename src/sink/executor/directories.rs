@@ -159,6 +159,13 @@ impl Directories {
         optional::rename(&*source, &from.name, &*target, &to.name)
     }
 
+    /// Renames, and takes the place of what is there.
+    pub(super) fn replace(&mut self, from: &FilePath, to: &FilePath) -> io::Result<()> {
+        let source = self.open(&from.directory)?;
+        let target = self.open(&to.directory)?;
+        Ok(rustix::fs::renameat(&*source, &*from.name, &*target, &*to.name)?)
+    }
+
     /// Removes a file; one that is gone is fine, also with its directory.
     pub(super) fn remove(&mut self, file: &FilePath) -> io::Result<()> {
         let directory = match self.open(&file.directory) {

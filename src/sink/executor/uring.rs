@@ -98,6 +98,7 @@ impl Uring {
                 Ok(())
             }
             Action::Rename(from, to) => directories().rename(from, to),
+            Action::Replace(from, to) => directories().replace(from, to),
             Action::SyncDirectory(directory) => {
                 let handle = directories().open(directory)?.try_clone()?;
                 File::from_std(handle.into()).sync_all().await

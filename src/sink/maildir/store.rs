@@ -349,6 +349,7 @@ impl<E: Executor> Maildir<E> {
                 | Action::Truncate(..)
                 | Action::Close(_)
                 | Action::Rename(..)
+                | Action::Replace(..)
                 | Action::Remove(_)
                 | Action::ProbeJournal(_) => {}
             }

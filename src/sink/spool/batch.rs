@@ -8,7 +8,6 @@ use super::format::{
 };
 use super::large::{self, Content};
 use super::open_segment::OpenSegment;
-use crate::handoff::message::Message;
 use crate::sink::plan::{Action, Owners, Plan};
 
 /// The source of padding, which is less than a batch's alignment.
@@ -29,7 +28,8 @@ struct PlacedRecord<'a> {
     offset: u64,
     /// Octets of it without padding.
     bytes: u64,
-    /// Header and envelope.
+    envelope: &'a [u8],
+    /// Header and envelope, once the place of the next one is known.
     head: Vec<u8>,
     content: Content<'a>,
     /// How many zeros follow it.
@@ -37,18 +37,17 @@ struct PlacedRecord<'a> {
 }
 
 impl<'a> Batch<'a> {
-    /// Places as many messages as the room in the segment takes, from the first one on; at least one, for
-    /// which the caller made room.
+    /// Places as many records, each an envelope and a content, as the room in the segment takes, from the
+    /// first one on; at least one, for which the caller made room.
     pub(super) fn lay_out(
         segment: &OpenSegment,
-        messages: &'a [Box<Message>],
-        envelopes: &[Vec<u8>],
+        contents: impl Iterator<Item = (&'a [u8], Content<'a>)>,
         file_bytes_max: u64,
     ) -> Self {
         let mut records: Vec<PlacedRecord<'_>> = Vec::new();
         let mut bytes = 0_u64;
-        for (message, envelope) in messages.iter().zip(envelopes) {
-            let Ok((content, record)) = measure(envelope, message, file_bytes_max) else { break };
+        for (envelope, content) in contents {
+            let Ok(record) = measure(envelope, content, file_bytes_max) else { break };
             let after =
                 record.checked_next_multiple_of(FRAME_BYTES).and_then(|frame| frame.checked_add(bytes));
             match after {
@@ -58,6 +57,7 @@ impl<'a> Batch<'a> {
                     records.push(PlacedRecord {
                         offset,
                         bytes: record,
+                        envelope,
                         head: Vec::new(),
                         content,
                         padding: 0,
@@ -67,11 +67,12 @@ impl<'a> Batch<'a> {
                 Some(_) | None => break,
             }
         }
-        assert!(!records.is_empty(), "the caller made room for one message");
+        assert!(!records.is_empty(), "the caller made room for one record");
         let bytes = bytes.next_multiple_of(BATCH_BYTES);
         // The last record's frame goes on to where the next batch begins.
         let mut end = segment.end + bytes;
-        for (record, envelope) in records.iter_mut().zip(envelopes).rev() {
+        for record in records.iter_mut().rev() {
+            let envelope = record.envelope;
             let header = RecordHeader {
                 offset: record.offset,
                 batch: segment.end,
@@ -95,6 +96,11 @@ impl<'a> Batch<'a> {
         self.bytes
     }
 
+    /// Where each record begins, and the octets of its frame.
+    pub(super) fn frames(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.records.iter().map(|record| (record.offset, record.bytes + record.padding as u64))
+    }
+
     /// Where each record begins.
     pub(super) fn offsets(&self) -> Vec<u64> {
         self.records.iter().map(|record| record.offset).collect()
@@ -112,22 +118,17 @@ impl<'a> Batch<'a> {
         let mut plan = Plan::new(count);
         let owners = Owners::Many((0..count).collect());
         let contents = self.records.iter().map(|record| (record.content, record.offset));
-        large::plan_files(&mut plan, &owners, segment.header.sequence, contents);
+        large::plan_files(&mut plan, &owners, segment, contents);
         plan.push(owners.clone(), Action::Write(Rc::clone(&segment.file), segment.end, slices));
         plan.push(owners, Action::SyncFile(Rc::clone(&segment.file)));
         plan
     }
 }
 
-/// The content of a message, and how many octets its record is without padding. What no file could hold is
-/// nothing that a client was promised: an error where the record cannot be written down, and where a file of
-/// the message alone would be larger than one may be.
-pub(super) fn measure<'a>(
-    envelope: &[u8],
-    message: &'a Message,
-    file_bytes_max: u64,
-) -> io::Result<(Content<'a>, u64)> {
-    let content = Content::of(message).map_err(io::Error::other)?;
+/// How many octets a record is without padding. What no file could hold is nothing that a client was
+/// promised: an error where the record cannot be written down, and where a file of the message alone would be
+/// larger than one may be.
+pub(super) fn measure(envelope: &[u8], content: Content<'_>, file_bytes_max: u64) -> io::Result<u64> {
     let envelope = u32::try_from(envelope.len()).ok().filter(|bytes| *bytes <= format::ENVELOPE_BYTES_MAX);
     let record = envelope.and_then(|envelope| format::record_bytes(envelope, content.inline_bytes()));
     let record = record.ok_or_else(|| io::Error::other("its envelope is larger than a record can hold"))?;
@@ -135,7 +136,7 @@ pub(super) fn measure<'a>(
     if in_segment.is_none_or(|bytes| bytes.max(content.file_bytes()) > file_bytes_max) {
         return Err(io::Error::from_raw_os_error(libc::EFBIG));
     }
-    Ok((content, record))
+    Ok(record)
 }
 
 fn body_crc(salt: u64, envelope: &[u8], content: Content<'_>) -> u32 {

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::Path;
+use std::rc::Rc;
 use std::str::FromStr;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
@@ -13,9 +14,10 @@ use rustix::io::Errno;
 use super::format;
 use crate::sink::file_system::{Named, open_directory, open_own_at, sync_directory, sync_opened};
 use crate::sink::optional;
+use crate::sink::plan::{Action, FilePath, Owners, Plan};
 
 /// The file that holds the cursor of the last consumed record; absent while nothing was consumed.
-pub(super) const CONSUMED: &str = "consumed";
+pub(crate) const CONSUMED: &str = "consumed";
 
 /// What a consumer wrote there and the receiver did not believe, for the operator.
 pub(super) const REFUSED: &str = "consumed.refused";
@@ -130,6 +132,28 @@ pub fn write_consumed(spool: &Path, cursor: Cursor) -> io::Result<()> {
     writeln!(file, "{cursor}").and_then(|()| file.sync_all()).named(&new)?;
     rustix::fs::renameat(&directory, &new_name, &directory, CONSUMED).named(&spool.join(CONSUMED))?;
     sync_opened(&directory).named(spool)
+}
+
+/// What [`write_consumed`] does, as a plan for an executor in the spool, for a consumer that runs as the
+/// spool's owner. `line` is the cursor with a line end.
+pub fn plan_consumed(line: &str) -> Plan<'_> {
+    let new = FilePath::in_root(format!("{CONSUMED}.new"));
+    let file = FilePath::in_root(CONSUMED.to_owned());
+    let mut plan = Plan::new(1);
+    plan.push(Owners::One(0), Action::Remove(Rc::clone(&new)));
+    plan.barrier();
+    let mut push = |action| plan.push(Owners::One(0), action);
+    push(Action::Create(Rc::clone(&new)));
+    push(Action::Write(Rc::clone(&new), 0, vec![line.as_bytes()]));
+    push(Action::SyncFile(Rc::clone(&new)));
+    push(Action::Close(Rc::clone(&new)));
+    plan.barrier();
+    plan.push(Owners::One(0), Action::Replace(new, file));
+    plan.barrier();
+    plan.push(Owners::One(0), Action::SyncDirectory(Rc::from("")));
+    plan.barrier();
+    plan.push(Owners::One(0), Action::ProbeJournal(Rc::from("")));
+    plan
 }
 
 impl Cursor {

@@ -255,18 +255,29 @@ pub fn decode(mut octets: &[u8]) -> Result<StoredEnvelope, Unreadable> {
             tag::SIZE_DECLARED => envelope.size_declared = Some(u64::from_le_bytes(fixed(value)?)),
             tag::TRACE_BYTES => stored.trace_bytes = u64::from_le_bytes(fixed(value)?),
             tag::BARE_LINE_ENDS => envelope.bare_line_ends = true,
-            tag::FILE => {
-                let (bytes, crc32c) = value.split_first_chunk().ok_or(Unreadable)?;
-                stored.file = Some(MessageFile {
-                    bytes: u64::from_le_bytes(*bytes),
-                    crc32c: u32::from_le_bytes(fixed(crc32c)?),
-                });
-            }
+            tag::FILE => stored.file = Some(message_file(value)?),
             unknown if unknown & tag::CRITICAL != 0 => return Err(Unreadable),
             other => StoredTls::take(&mut stored.tls, other, value),
         }
     }
     Ok(stored)
+}
+
+/// The file in which the content of a record goes on, by its envelope, also where [`decode`] cannot read
+/// that.
+pub fn file_of(mut octets: &[u8]) -> Option<MessageFile> {
+    while let Some((tag, value, rest)) = split_field(octets) {
+        if tag == tag::FILE {
+            return message_file(value).ok();
+        }
+        octets = rest;
+    }
+    None
+}
+
+fn message_file(value: &[u8]) -> Result<MessageFile, Unreadable> {
+    let (bytes, crc32c) = value.split_first_chunk().ok_or(Unreadable)?;
+    Ok(MessageFile { bytes: u64::from_le_bytes(*bytes), crc32c: u32::from_le_bytes(fixed(crc32c)?) })
 }
 
 fn split_field(octets: &[u8]) -> Option<(u16, &[u8], &[u8])> {

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::cursor::{self, Cursor};
+use super::envelope::StoredEnvelope;
 use super::format::{FRAME_BYTES, RecordHeader, SEGMENT_HEADER_BYTES};
-use super::reader::{self, Segment, content_bytes, segments};
+use super::reader::{self, Segment, segments};
 use super::scan::{records_at, scan, scan_from};
 use crate::sink::file_system::Named;
 
@@ -18,6 +19,25 @@ const RECORDS_MAX: usize = 256;
 
 /// How often the rest of a segment is searched for what comes after a damaged place.
 const SEARCH_EVERY: Duration = Duration::from_secs(2);
+
+/// A record that was handed on.
+#[derive(Debug)]
+pub struct Followed {
+    /// Where it is.
+    pub cursor: Cursor,
+    /// What is known of the message.
+    pub envelope: StoredEnvelope,
+    /// Our trace information and the mail data, octet for octet.
+    pub content: Vec<u8>,
+}
+
+impl Followed {
+    /// All of it as one line.
+    pub fn json(&self) -> String {
+        let facts = self.envelope.facts(self.cursor, self.content.len() as u64);
+        facts.json(std::iter::once(self.content.as_slice()))
+    }
+}
 
 /// Where a follower is in a spool.
 #[derive(Debug)]
@@ -87,12 +107,12 @@ impl Follower {
 
     /// Hands on what there is now; false when that was nothing.
     ///
-    /// `take` gets a record's cursor, and its line. An error ends the following: what cannot be synced, and a
-    /// record that is there but cannot be handed on, because passing over it in silence would lose it.
+    /// An error ends the following: what cannot be synced, and a record that is there but cannot be handed
+    /// on, because passing over it in silence would lose it.
     pub fn advance(
         &mut self,
         note: &mut dyn FnMut(String),
-        take: &mut dyn FnMut(Cursor, &str) -> io::Result<()>,
+        take: &mut dyn FnMut(Followed) -> io::Result<()>,
     ) -> io::Result<bool> {
         if self.current.is_none() && !self.open_next(note)? {
             return Ok(false);
@@ -111,11 +131,17 @@ impl Follower {
         self.hand_on(&records, note, take)
     }
 
+    /// Where the next record is expected; none between two segments.
+    pub fn at(&self) -> Option<Cursor> {
+        let segment = self.current.as_ref()?;
+        Some(Cursor { sequence: segment.scan().segment.sequence, offset: self.at })
+    }
+
     fn hand_on(
         &mut self,
         records: &[RecordHeader],
         note: &mut dyn FnMut(String),
-        take: &mut dyn FnMut(Cursor, &str) -> io::Result<()>,
+        take: &mut dyn FnMut(Followed) -> io::Result<()>,
     ) -> io::Result<bool> {
         let Some(segment) = &self.current else { return Ok(false) };
         let synced = segment.sync();
@@ -152,8 +178,7 @@ impl Follower {
                 return Err(io::Error::new(error.kind(), text));
             }
             let cursor = segment.cursor(record);
-            let facts = envelope.facts(cursor, content_bytes(record, &envelope));
-            take(cursor, &facts.json(std::iter::once(content.as_slice())))?;
+            take(Followed { cursor, envelope, content })?;
             self.at = record.offset + record.frame_bytes;
         }
         Ok(true)

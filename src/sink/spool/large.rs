@@ -13,11 +13,13 @@
 //! certain, or else recycling does. The file is synced after the link, not before: Btrfs does not write back
 //! files that have no name.
 
+use std::fs::File;
 use std::path::Path;
 use std::rc::Rc;
 
 use super::format::PREPARED_SUFFIX;
-use super::message_file::{MessageFile, message_file_name};
+use super::message_file::MessageFile;
+use super::open_segment::OpenSegment;
 use crate::buffer::{NotWhole, Spilled, Whole};
 use crate::handoff::message::Message;
 use crate::sink::executor::Executor;
@@ -31,6 +33,12 @@ enum Data<'a> {
     Record(Whole<'a>),
     /// Into a file of its own, which is its spill file.
     File(Spilled<'a>),
+    /// Into a file of its own: this one, which is whole and gets one more name.
+    Linked(&'a File, u64),
+    /// Into a file of its own, which has its name already and is synced.
+    Made(u64),
+    /// There is none besides what is in front.
+    Nothing,
 }
 
 /// The content of a message: what we put in front, and its mail data.
@@ -50,11 +58,21 @@ impl<'a> Content<'a> {
         Ok(Self { received: &message.received, data })
     }
 
+    /// Of a record as it lies somewhere else: what is in the record, and how its file comes here.
+    pub(super) fn of_record(inline: &'a [u8], file: Option<RecordFile<'a>>) -> Self {
+        let data = match file {
+            None => Data::Nothing,
+            Some(RecordFile::Linked(file, bytes)) => Data::Linked(file, bytes),
+            Some(RecordFile::Made(bytes)) => Data::Made(bytes),
+        };
+        Self { received: inline, data }
+    }
+
     /// What goes into the record.
     pub(super) fn inline(self) -> impl Iterator<Item = &'a [u8]> {
         let data = match self.data {
             Data::Record(whole) => Some(whole.pieces()),
-            Data::File(_) => None,
+            Data::File(_) | Data::Linked(..) | Data::Made(_) | Data::Nothing => None,
         };
         std::iter::once(self.received).chain(data.into_iter().flatten())
     }
@@ -63,7 +81,7 @@ impl<'a> Content<'a> {
     pub(super) fn inline_bytes(self) -> u64 {
         let data = match self.data {
             Data::Record(whole) => whole.bytes(),
-            Data::File(_) => 0,
+            Data::File(_) | Data::Linked(..) | Data::Made(_) | Data::Nothing => 0,
         };
         self.received.len() as u64 + data
     }
@@ -71,17 +89,20 @@ impl<'a> Content<'a> {
     /// How many octets go into a file of its own.
     pub(super) fn file_bytes(self) -> u64 {
         match self.data {
-            Data::Record(_) => 0,
+            Data::Record(_) | Data::Nothing => 0,
             Data::File(spilled) => spilled.bytes(),
+            Data::Linked(_, bytes) | Data::Made(bytes) => bytes,
         }
     }
+}
 
-    fn spilled(self) -> Option<Spilled<'a>> {
-        match self.data {
-            Data::Record(_) => None,
-            Data::File(spilled) => Some(spilled),
-        }
-    }
+/// How the file of a record comes to its place.
+#[derive(Clone, Copy)]
+pub(super) enum RecordFile<'a> {
+    /// This file, of so many octets, gets one more name.
+    Linked(&'a File, u64),
+    /// It was made there, and synced; its name is not durable.
+    Made(u64),
 }
 
 /// What a record tells of the file of its message; none when all of the message goes into the record.
@@ -91,23 +112,32 @@ pub(super) fn facts(message: &Message) -> Option<MessageFile> {
     Some(MessageFile { bytes: spilled.bytes(), crc32c })
 }
 
-/// Makes the files of these messages durable, with their names: those of records in this segment at these
-/// offsets. A failure fails the whole batch, because nothing of it is written then.
+/// Makes the files of these records of a segment, each at its offset, durable with their names. A failure
+/// fails the whole batch, because nothing of it is written then.
 pub(super) fn plan_files<'a>(
     plan: &mut Plan<'a>,
     owners: &Owners,
-    sequence: u64,
+    segment: &OpenSegment,
     contents: impl Iterator<Item = (Content<'a>, u64)>,
 ) {
     let mut directory: Option<Directory> = None;
     for (content, offset) in contents {
-        let Some(spilled) = content.spilled() else { continue };
-        let file = FilePath::in_root(message_file_name(sequence, offset));
+        let file = segment.message_file(offset);
+        let (source, written, rest) = match content.data {
+            Data::Record(_) | Data::Nothing => continue,
+            Data::Made(_) => {
+                directory = Some(Rc::clone(&file.directory));
+                continue;
+            }
+            Data::Linked(source, bytes) => (source, bytes, Vec::new()),
+            Data::File(spilled) => {
+                (spilled.file().file(), spilled.file().bytes(), spilled.rest().collect::<Vec<&[u8]>>())
+            }
+        };
         let mut push = |action| plan.push(owners.clone(), action);
-        push(Action::Link(spilled.file().file(), Rc::clone(&file)));
-        let rest: Vec<&[u8]> = spilled.rest().collect();
+        push(Action::Link(source, Rc::clone(&file)));
         if !rest.is_empty() {
-            push(Action::Write(Rc::clone(&file), spilled.file().bytes(), rest));
+            push(Action::Write(Rc::clone(&file), written, rest));
         }
         push(Action::SyncFile(Rc::clone(&file)));
         push(Action::Close(Rc::clone(&file)));

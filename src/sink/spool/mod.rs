@@ -10,6 +10,7 @@
 //! or sync the segment is abandoned: nothing more is appended to it. A large message has a file of its own
 //! beside the segments (`large.rs`). See `docs/spool.md` for the format.
 
+pub mod appender;
 mod background;
 mod batch;
 pub mod cursor;
@@ -25,6 +26,7 @@ mod options;
 pub mod prune;
 pub mod reader;
 mod recovery;
+pub(crate) mod salt;
 pub mod scan;
 pub mod supply;
 mod tls_fields;

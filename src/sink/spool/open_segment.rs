@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::format::SegmentHeader;
+use super::message_file::message_file_name;
 use crate::sink::plan::FilePath;
 
 /// The segment that is written.
@@ -17,6 +18,12 @@ pub(super) struct OpenSegment {
 }
 
 impl OpenSegment {
+    /// The file of the record that begins here.
+    pub(super) fn message_file(&self, offset: u64) -> Rc<FilePath> {
+        let directory = Rc::clone(&self.file.directory);
+        Rc::new(FilePath { directory, name: message_file_name(self.header.sequence, offset) })
+    }
+
     /// Octets that still fit.
     pub(super) fn room(&self) -> u64 {
         self.header.bytes - self.end

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use super::format::{self, BATCH_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::reader;
+use super::salt;
 use super::scan::scan;
 use crate::huge_pages::HugePages;
 use crate::limits::ZEROS_BYTES;
@@ -138,7 +139,7 @@ impl Maker {
         executor: &mut dyn Executor,
         report: &dyn Report,
     ) -> Result<SegmentHeader, Outcome> {
-        let salt = draw_salt().map_err(|error| {
+        let salt = salt::draw().map_err(|error| {
             report.machine_error("draw a salt for a segment in", Site::Path(&self.root), &error);
             outcome_of(&error)
         })?;
@@ -364,14 +365,4 @@ impl HeaderPage {
         page.0[..octets.len()].copy_from_slice(&octets);
         page
     }
-}
-
-/// A salt that no client can guess.
-fn draw_salt() -> io::Result<u64> {
-    let mut salt = [0; 8];
-    let mut filled = 0;
-    while filled < salt.len() {
-        filled += rustix::rand::getrandom(&mut salt[filled..], rustix::rand::GetRandomFlags::empty())?;
-    }
-    Ok(u64::from_le_bytes(salt))
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::batch::{Batch, measure};
 use super::envelope;
 use super::format::{self, BATCH_BYTES, SEGMENT_HEADER_BYTES};
-use super::large;
+use super::large::{self, Content};
 use super::open_segment::OpenSegment;
 use super::supply::{Immediate, Maker, Supply};
 use crate::handoff::message::Message;
@@ -134,7 +134,7 @@ impl<E: Executor> Spool<E> {
 
     /// Whether a message can be stored at all; told where it cannot.
     fn check_size(&self, envelope: &[u8], message: &Message) -> Result<(), Outcome> {
-        measure(envelope, message, self.file_bytes_max).map(drop).map_err(|error| {
+        record_bytes(envelope, message, self.file_bytes_max).map(drop).map_err(|error| {
             self.report.machine_error("store a message in", Site::Path(&self.root), &error);
             outcome_of(&error)
         })
@@ -148,7 +148,7 @@ impl<E: Executor> Spool<E> {
         envelopes: &[Vec<u8>],
         first: usize,
     ) -> Result<usize, Outcome> {
-        let (_, bytes) = measure(&envelopes[first], &batch[first], self.file_bytes_max)
+        let bytes = record_bytes(&envelopes[first], &batch[first], self.file_bytes_max)
             .map_err(|error| outcome_of(&error))?;
         let needed = bytes.next_multiple_of(BATCH_BYTES);
         let segment = match self.current.take() {
@@ -158,7 +158,10 @@ impl<E: Executor> Spool<E> {
                 self.next_segment(needed)?
             }
         };
-        let laid_out = Batch::lay_out(&segment, &batch[first..], &envelopes[first..], self.file_bytes_max);
+        let contents = batch[first..].iter().zip(&envelopes[first..]);
+        let contents =
+            contents.map_while(|(message, envelope)| Some((envelope.as_slice(), Content::of(message).ok()?)));
+        let laid_out = Batch::lay_out(&segment, contents, self.file_bytes_max);
         let plan = laid_out.plan(&segment);
         let results = self.executor.run(&plan);
         if let Some(error) = results.error(0) {
@@ -215,6 +218,12 @@ fn has_written(plan: &Plan<'_>, results: &Results, segment: &OpenSegment) -> boo
         };
         was_tried && matches!(&operation.action, Action::Write(file, ..) if *file == segment.file)
     })
+}
+
+/// How many octets the record of a message is without padding, see [`measure`]. An error, too, where its mail
+/// data cannot be read from its beginning on.
+fn record_bytes(envelope: &[u8], message: &Message, file_bytes_max: u64) -> io::Result<u64> {
+    measure(envelope, Content::of(message).map_err(io::Error::other)?, file_bytes_max)
 }
 
 fn envelope_of(message: &Message) -> Vec<u8> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ringmx::mail::outcome::Outcome;
 use ringmx::sink::spool::cursor::Cursor;
-use ringmx::sink::spool::follow::Follower;
+use ringmx::sink::spool::follow::{Followed, Follower};
 use ringmx::sink::spool::{prune, reader};
 use support::sink::{Reports, Sent, store};
 
@@ -205,8 +205,8 @@ fn a_follower_and_a_prune_do_not_believe_a_cursor_of_nothing() {
 fn followed(path: &Path) -> (Vec<Cursor>, Vec<String>) {
     let (mut cursors, mut notes) = (Vec::new(), Vec::new());
     let mut note = |text| notes.push(text);
-    let mut take = |cursor, _: &str| {
-        cursors.push(cursor);
+    let mut take = |found: Followed| {
+        cursors.push(found.cursor);
         Ok(())
     };
     let mut follower = Follower::behind_consumed(path, true, &mut note).expect("a spool");

@@ -36,7 +36,8 @@ fn an_unknown_key_names_its_place_or_its_neighbour() {
             ":2: hostnme: this key is unknown; did you mean `hostname`?",
             ":3: colour: this key is unknown; known here: hostname, domains, domains_without_mail, recipients, aliases, \
              postmaster, local_part_case_sensitive, recipient_delimiter, local_part_deny, local_part_leading_dot, tls, listener, sink, \
-             limits, shards, shard, dns, client_limits, auth, access, dnsbl, score, early, log, run_as, admin, control",
+             limits, shards, shard, dns, client_limits, auth, access, dnsbl, score, early, log, run_as, admin, control, \
+             forward, forward_queue",
             ":4: buffers: `buffers` belongs in [shards] or in [[shard]]",
             ":9: limit: this key is unknown; did you mean `limits`?",
         ],
@@ -140,7 +141,7 @@ fn a_bad_value_is_told_what_is_allowed() {
              allowed is 512 to 16KiB",
             ":12: limits.errors_max: -1 is too little; allowed is 1 to 1000000",
             ":13: limits.idle_commands_max: expected an integer; this is a string; allowed is 1 to 1000000",
-            ":14: limits.command_timeout: 300 has no unit; write ms, s, min or h behind it, for instance \"300s\"; \
+            ":14: limits.command_timeout: 300 has no unit; write ms, s, min, h or d behind it, for instance \"300s\"; \
              allowed is 1s to 1h",
             ":15: limits.data_timeout: 2h is too much; allowed is 1s to 1h",
             ":17: log.format: \"xml\" is none of \"text\" or \"json\"",

@@ -106,6 +106,8 @@ impl Disk {
                 }
                 _ => {}
             },
+            // Whether it happened nobody knows.
+            Action::Replace(..) if self.random().is_multiple_of(2) => drop(self.apply(action)),
             // Whatever it says, the file is closed.
             Action::Close(_) => drop(self.apply(action)),
             Action::MakeDirectory(_)
@@ -115,6 +117,7 @@ impl Disk {
             | Action::Link(..)
             | Action::Reserve(..)
             | Action::Truncate(..)
+            | Action::Replace(..)
             | Action::Remove(_)
             | Action::ProbeJournal(_) => {}
         }
@@ -154,6 +157,7 @@ impl Disk {
             | Action::Reserve(..)
             | Action::Truncate(..)
             | Action::Rename(..)
+            | Action::Replace(..)
             | Action::Remove(_)
             | Action::ProbeJournal(_) => Err(io::Error::from_raw_os_error(libc::EROFS)),
         }
@@ -217,7 +221,11 @@ impl Disk {
             }
             Action::Truncate(file, bytes) => self.truncate(file, to_usize(*bytes))?,
             Action::Close(file) => drop(self.open.remove(file)),
-            Action::Rename(from, to) => self.rename(from, to)?,
+            Action::Rename(from, to) => {
+                self.check_free(to)?;
+                self.rename(from, to)?;
+            }
+            Action::Replace(from, to) => self.rename(from, to)?,
             Action::SyncDirectory(directory) => {
                 self.check_directory(directory)?;
                 let object = Object::Directory(directory.to_string());
@@ -266,7 +274,6 @@ impl Disk {
 
     fn rename(&mut self, from: &Rc<FilePath>, to: &Rc<FilePath>) -> io::Result<()> {
         self.check_directory(&to.directory)?;
-        self.check_free(to)?;
         let node = self.node(&from.directory, &from.name).ok_or(io::ErrorKind::NotFound)?;
         self.enter(&to.directory, &to.name, node);
         self.leave(from);
@@ -314,6 +321,24 @@ impl Disk {
 
     fn opened(&self, file: &Rc<FilePath>) -> io::Result<usize> {
         self.open.get(file).copied().ok_or_else(|| io::Error::other("the file is not open"))
+    }
+
+    /// What a running process reads in a file.
+    pub(super) fn read(&self, directory: &str, name: &str) -> Option<Vec<u8>> {
+        match self.node(directory, name)? {
+            Node::File(file) => Some(self.history.content(file)),
+            Node::Directory => None,
+        }
+    }
+
+    /// The files of a directory with their octets.
+    pub(super) fn files_of(&self, directory: &str) -> Vec<(String, u64)> {
+        let names = self.names.iter().filter(|((parent, _), _)| parent == directory);
+        let files = names.filter_map(|((_, name), node)| match node {
+            Node::File(file) => Some((name.clone(), self.history.content(*file).len() as u64)),
+            Node::Directory => None,
+        });
+        files.collect()
     }
 
     fn check_directory(&self, directory: &str) -> io::Result<()> {

@@ -125,6 +125,32 @@ impl History {
         self.events.len()
     }
 
+    /// What a file holds for a running process.
+    pub(super) fn content(&self, of: usize) -> Vec<u8> {
+        let mut content = Vec::new();
+        for event in &self.events {
+            match event {
+                Event::Write { file, offset, bytes } if *file == of => {
+                    grow(&mut content, offset + bytes.len());
+                    content[*offset..offset + bytes.len()].copy_from_slice(bytes);
+                }
+                Event::Truncate { file, bytes } if *file == of => {
+                    content.truncate(*bytes);
+                    grow(&mut content, *bytes);
+                }
+                Event::Write { .. }
+                | Event::Truncate { .. }
+                | Event::Permit { .. }
+                | Event::PermitDirectory { .. }
+                | Event::Enter { .. }
+                | Event::Leave { .. }
+                | Event::WrittenBack { .. }
+                | Event::Sync { .. } => {}
+            }
+        }
+        content
+    }
+
     /// Effects before `now` that a power cut may lose.
     pub(super) fn pending(&self, now: usize) -> usize {
         self.pinned(now).iter().filter(|pinned| **pinned == Some(false)).count()

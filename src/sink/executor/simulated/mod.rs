@@ -63,6 +63,16 @@ impl Simulated {
         self.image(self.now(), || true)
     }
 
+    /// What a running process reads in a file; none where there is no such file.
+    pub fn read(&self, directory: &str, name: &str) -> Option<Vec<u8>> {
+        self.disk.borrow().read(directory, name)
+    }
+
+    /// The files of a directory as a running process sees them, with their octets.
+    pub fn names(&self, directory: &str) -> Vec<(String, u64)> {
+        self.disk.borrow().files_of(directory)
+    }
+
     /// Effects before `now` that a power cut may lose.
     pub fn pending(&self, now: usize) -> usize {
         self.disk.borrow().history.pending(now)

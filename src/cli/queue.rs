@@ -1,0 +1,252 @@
+//! `ringmx queue …`: what the forwarder has not delivered, as its journal says. Reads, and changes nothing.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use clap::Subcommand;
+
+use super::config_file::ConfigFile;
+use super::output::print_each;
+use crate::config::{self, SinkKind};
+use crate::escape::{Json, Quoted};
+use crate::forward;
+use crate::forward::keep::{self, Folder, Listed, Place};
+use crate::sink::spool::reader;
+use crate::timestamp::{self, Rfc3339};
+
+/// What to look at.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum QueueCommand {
+    /// How many recipients wait for each destination, by the age of their messages.
+    Summary {
+        /// With what the forwarder runs.
+        #[command(flatten)]
+        config: ConfigFile,
+        /// As one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// One line a message and destination: id, state, age, next attempt, attempts that were deferred and
+    /// connections that were lost, reverse-path, recipients, destination, the last reply. The age of one that
+    /// was given up counts from then.
+    List {
+        /// With what the forwarder runs.
+        #[command(flatten)]
+        config: ConfigFile,
+        /// As lines of JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the journal anew from what is in `later` and `dead`, where it is damaged: the forwarder says so,
+    /// and must not run. The spool is delivered from `consumed` on: mail may come twice, and none is lost.
+    Rebuild {
+        /// With what the forwarder runs.
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// The mail data of one message, with our trace information.
+    Show {
+        /// The queue id.
+        id: String,
+        /// With what the forwarder runs.
+        #[arg(short, long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+}
+
+/// Ages of the columns of the summary; what is older is in the last one.
+const AGES: [(&str, Duration); 6] = [
+    ("5m", Duration::from_mins(5)),
+    ("20m", Duration::from_mins(20)),
+    ("1h", Duration::from_hours(1)),
+    ("5h", Duration::from_hours(5)),
+    ("1d", Duration::from_hours(24)),
+    ("more", Duration::MAX),
+];
+
+/// `ringmx queue …`.
+pub fn queue(command: &QueueCommand) -> ExitCode {
+    let file = match command {
+        QueueCommand::Summary { config, .. }
+        | QueueCommand::List { config, .. }
+        | QueueCommand::Rebuild { config } => config.path(),
+        QueueCommand::Show { config, .. } => config.as_deref(),
+    };
+    let spool = match spool_of(file) {
+        Ok(spool) => spool,
+        Err(why) => {
+            print_each("ringmx: ", &[why]);
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let done = reader::require_spool(&spool).and_then(|()| run(command, &spool, &mut out));
+    match done.and_then(|found| out.flush().map(|()| found)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            print_each("ringmx: ", &[error]);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The spool of the configuration.
+fn spool_of(file: Option<&Path>) -> Result<PathBuf, String> {
+    let file = file.ok_or("name the configuration file: `ringmx queue list FILE`")?;
+    let (config, _) = config::read_alone(file)
+        .result()
+        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+    match config.sink.kind {
+        SinkKind::Spool(spool) => Ok(spool.path),
+        other => Err(format!("mail is forwarded from a spool, and the sink is of kind {:?}", other.word())),
+    }
+}
+
+/// Runs a command; false when there is no such message.
+fn run(command: &QueueCommand, spool: &Path, out: &mut impl Write) -> io::Result<bool> {
+    let files = Folder(spool.to_owned());
+    match command {
+        QueueCommand::Summary { json, .. } => summary(&files, *json, out).map(|()| true),
+        QueueCommand::List { json, .. } => {
+            let now = SystemTime::now();
+            keep::list(&files, |listed| if *json { line_json(&listed, out) } else { line(&listed, now, out) })
+                .map(|()| true)
+        }
+        QueueCommand::Show { id, .. } => show(&files, id, out),
+        QueueCommand::Rebuild { .. } => {
+            let (rebuilt, told) = forward::rebuild(spool);
+            print_each("", &told);
+            let (waiting, dead) = rebuilt.map_err(io::Error::other)?;
+            writeln!(out, "{waiting} wait, {dead} were given up; the old journal is journal.damaged")?;
+            Ok(true)
+        }
+    }
+}
+
+fn show(files: &Folder, id: &str, out: &mut impl Write) -> io::Result<bool> {
+    let mut found = None;
+    keep::list(files, |listed| {
+        if listed.envelope.as_ref().is_ok_and(|envelope| envelope.id.to_string() == id) {
+            found.get_or_insert(listed.waiting.place);
+        }
+        Ok(())
+    })?;
+    let Some(place) = found else {
+        print_each("ringmx: ", &["no such message waits or was given up; `ringmx queue list` shows the ids"]);
+        return Ok(false);
+    };
+    let (_, content) = keep::record(files, place)?;
+    out.write_all(&content)?;
+    Ok(true)
+}
+
+/// What a line says of its state.
+fn state_of(listed: &Listed) -> &'static str {
+    match (listed.waiting.place, listed.waiting.wait.held) {
+        (Place::Dead(_), _) => "dead",
+        (_, true) => "held",
+        (Place::Log(_) | Place::Later(_), false) => "waiting",
+    }
+}
+
+fn age_of(listed: &Listed, now: SystemTime) -> Duration {
+    // Of a dead one it is known when it was given up.
+    let wait = &listed.waiting.wait;
+    let since = if matches!(listed.waiting.place, Place::Dead(_)) { wait.next_at } else { wait.received_at };
+    let received = Duration::from_secs(since.into());
+    now.duration_since(SystemTime::UNIX_EPOCH + received).unwrap_or_default()
+}
+
+fn recipients_of(listed: &Listed) -> Vec<Vec<u8>> {
+    let Ok(stored) = &listed.envelope else { return Vec::new() };
+    let all: Vec<_> = stored.envelope.recipients().map(|mailbox| mailbox.whole.to_vec()).collect();
+    let ours = listed.waiting.recipients.iter();
+    ours.filter_map(|index| all.get(index as usize).cloned()).collect()
+}
+
+fn line(listed: &Listed, now: SystemTime, out: &mut impl Write) -> io::Result<()> {
+    let wait = &listed.waiting.wait;
+    let (id, from) = match &listed.envelope {
+        Ok(stored) => (stored.id.to_string(), stored.envelope.reverse_path().to_vec()),
+        Err(why) => (why.clone(), Vec::new()),
+    };
+    let age = age_of(listed, now).as_secs();
+    let seconds = timestamp::seconds(now);
+    let next = u64::from(wait.next_at).saturating_sub(seconds);
+    let [attempts, lost] = wait.attempts.to_le_bytes();
+    write!(
+        out,
+        "{id} {} {age}s next={next}s attempts={attempts}+{lost} <{}>",
+        state_of(listed),
+        from.escape_ascii()
+    )?;
+    for (index, recipient) in recipients_of(listed).iter().enumerate() {
+        write!(out, "{}<{}>", if index == 0 { " " } else { "," }, recipient.escape_ascii())?;
+    }
+    writeln!(out, " to={} reply={}", Quoted(wait.destination.as_bytes()), Quoted(wait.reply.as_bytes()))
+}
+
+fn line_json(listed: &Listed, out: &mut impl Write) -> io::Result<()> {
+    let wait = &listed.waiting.wait;
+    let [attempts, lost] = wait.attempts.to_le_bytes();
+    let time = |seconds: u32| Rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.into()));
+    write!(out, "{{\"place\":\"{}\",\"state\":\"{}\"", listed.waiting.place, state_of(listed))?;
+    if let Ok(stored) = &listed.envelope {
+        write!(out, ",\"id\":\"{}\",\"from\":{}", stored.id, Json(stored.envelope.reverse_path()))?;
+    }
+    write!(out, ",\"recipients\":[")?;
+    for (index, recipient) in recipients_of(listed).iter().enumerate() {
+        write!(out, "{}{}", if index == 0 { "" } else { "," }, Json(recipient))?;
+    }
+    writeln!(
+        out,
+        "],\"destination\":{},\"received_at\":\"{}\",\"next_at\":\"{}\",\"attempts\":{attempts},\"lost\":{lost},\"reply\":{}}}",
+        Json(wait.destination.as_bytes()),
+        time(wait.received_at),
+        time(wait.next_at),
+        Json(wait.reply.as_bytes())
+    )
+}
+
+/// Recipients by destination, and by age.
+fn summary(files: &Folder, json: bool, out: &mut impl Write) -> io::Result<()> {
+    let now = SystemTime::now();
+    let mut rows: BTreeMap<(String, &'static str), [u64; AGES.len()]> = BTreeMap::new();
+    keep::list(files, |listed| {
+        let age = age_of(&listed, now);
+        let column = AGES.iter().position(|(_, most)| age < *most).unwrap_or(AGES.len() - 1);
+        let row = rows.entry((listed.waiting.wait.destination.clone(), state_of(&listed))).or_default();
+        row[column] += u64::from(listed.waiting.recipients.count());
+        Ok(())
+    })?;
+    if json {
+        write!(out, "[")?;
+        for (index, ((destination, state), counts)) in rows.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(out, "{comma}{{\"destination\":{},\"state\":\"{state}\"", Json(destination.as_bytes()))?;
+            for ((name, _), count) in AGES.iter().zip(counts) {
+                write!(out, ",\"{name}\":{count}")?;
+            }
+            write!(out, "}}")?;
+        }
+        return writeln!(out, "]");
+    }
+    write!(out, "{:>8}", "total")?;
+    for (name, _) in AGES {
+        write!(out, "{name:>8}")?;
+    }
+    writeln!(out, "  state    destination")?;
+    for ((destination, state), counts) in rows {
+        write!(out, "{:>8}", counts.iter().sum::<u64>())?;
+        for count in counts {
+            write!(out, "{count:>8}")?;
+        }
+        writeln!(out, "  {state:<8} {destination}")?;
+    }
+    Ok(())
+}

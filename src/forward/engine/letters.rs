@@ -1,0 +1,222 @@
+//! What the reader and the office say, and what the office is told.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Engine;
+use super::hand::{Arrived, InHand, Kind, Mail, Pending, Refused, key_of, seconds};
+use crate::forward::keep::{self, Change, Fetched, Place, Recipients, Wait, Why};
+use crate::forward::office::{Answer, Letter};
+use crate::forward::reading::Read;
+use crate::forward::schedule::{Admission, Delivery, DestinationId, Fresh};
+use crate::ring::Ring;
+use crate::sink::Site;
+use crate::sink::spool::follow::Followed;
+use crate::timestamp;
+
+/// What a disk could not do is asked for again after this time.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+impl<R: Ring> Engine<R> {
+    /// Takes mail of the log, as far as the schedule has room.
+    pub(super) fn read_on(&mut self) {
+        if let Some(Refused { key, destinations }) = self.refused.take()
+            && !self.admit(key, destinations)
+        {
+            return;
+        }
+        while self.has_room()
+            && let Some(found) = self.ends.read.next()
+        {
+            self.ends.ahead.take(&found);
+            match found {
+                Read::Message(found) => {
+                    if !self.take_mail(*found) {
+                        return;
+                    }
+                }
+                // Somebody's mail all the same: the spool keeps it, and all that comes after it.
+                Read::Unreadable(at) => {
+                    let change = Change::Read { at, recipients: 1 };
+                    self.tell(Pending { kind: Kind::Settle, change });
+                }
+            }
+        }
+    }
+
+    /// Whether anything more of the log is taken.
+    pub(super) fn has_room(&self) -> bool {
+        let is_kept = self.is_ending || !self.again.is_empty();
+        !is_kept && self.refused.is_none() && self.unsent.is_empty() && self.schedule.has_room()
+    }
+
+    /// False where there is no room for all of it.
+    fn take_mail(&mut self, found: Followed) -> bool {
+        let Followed { cursor, envelope, content } = found;
+        let count = u32::try_from(envelope.envelope.recipients().count()).unwrap_or(u32::MAX);
+        let settled = self.settled.remove(&cursor).unwrap_or_else(Recipients::none);
+        self.tell(Pending { kind: Kind::Settle, change: Change::Read { at: cursor, recipients: count } });
+        let parts = self.routes.parts(&envelope.envelope, |index| !settled.contains(index));
+        let place = Place::Log(cursor);
+        if !parts.unrouted.is_empty() {
+            let wait = Wait {
+                received_at: seconds(timestamp::seconds(envelope.received_at)),
+                reply: "no route takes its domain: name it in a [[forward]], and start again".to_owned(),
+                held: true,
+                ..Wait::default()
+            };
+            let change = Change::Later { place, recipients: parts.unrouted, wait };
+            self.tell(Pending { kind: Kind::Settle, change });
+        }
+        if parts.destined.is_empty() {
+            return true;
+        }
+        let key = key_of(cursor);
+        let message = Rc::new(InHand { place, envelope, content });
+        let destinations = parts.destined.iter().map(|(destination, _)| *destination).collect();
+        self.mail.insert(key, Mail { message, parts: parts.destined });
+        self.admit(key, destinations)
+    }
+
+    /// Gives a message to the schedule, for these destinations.
+    fn admit(&mut self, key: u64, mut destinations: VecDeque<DestinationId>) -> bool {
+        let Some(mail) = self.mail.get(&key) else { return true };
+        let age = self.wall_clock.duration_since(mail.message.envelope.received_at).unwrap_or_default();
+        let (expires_in, bytes) = (self.expire.saturating_sub(age), mail.message.content.len() as u64);
+        while let Some(destination) = destinations.front().copied() {
+            let fresh = Fresh { cursor: key, destination, bytes, expires_in };
+            if self.schedule.admit(fresh, self.now) == Admission::Full {
+                self.refused = Some(Refused { key, destinations });
+                return false;
+            }
+            destinations.pop_front();
+        }
+        true
+    }
+
+    /// Tells the office.
+    pub(super) fn tell(&mut self, pending: Pending) {
+        let number = self.next_number;
+        self.next_number += 1;
+        self.unsent.push_back(Letter::Change(number, pending.change.clone()));
+        if !matches!(pending.change, Change::Read { .. }) {
+            self.pending.insert(number, pending);
+        }
+    }
+
+    /// What failed before is told again.
+    pub(super) fn tell_again(&mut self, pending: Pending) {
+        self.tell(pending);
+    }
+
+    /// A message that waits is read for a connection.
+    pub(super) fn fetch(&mut self, slot: usize, place: Place) -> u64 {
+        self.ask_for(Kind::Fetch(slot), place)
+    }
+
+    /// A message is read, to know who has waited too long.
+    pub(super) fn fetch_to_expire(&mut self, delivery: Delivery, place: Place) {
+        self.ask_for(Kind::Expire(delivery), place);
+    }
+
+    fn ask_for(&mut self, kind: Kind, place: Place) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        self.unsent.push_back(Letter::Fetch(number, place));
+        let change = Change::Remove { place, recipients: Recipients::none() };
+        self.pending.insert(number, Pending { kind, change });
+        number
+    }
+
+    /// Hands over what the office has room for.
+    pub(super) fn tell_office(&mut self) {
+        let mut has_sent = false;
+        while let Some(letter) = self.unsent.pop_front() {
+            match self.ends.letters.try_send(letter) {
+                Ok(_) => has_sent = true,
+                Err(letter) => {
+                    self.unsent.push_front(letter);
+                    break;
+                }
+            }
+        }
+        if has_sent {
+            self.ends.letters.ring();
+        }
+    }
+
+    /// Takes what the office says.
+    pub(super) fn take_answers(&mut self) {
+        while let Some(answer) = self.ends.answers.next() {
+            match answer {
+                Answer::Kept(number, result) => self.handle_kept(number, result),
+                Answer::Fetched(number, result) => {
+                    self.handle_fetched(number, result.map(|fetched| *fetched));
+                }
+            }
+        }
+    }
+
+    fn handle_kept(&mut self, number: u64, result: Result<Option<Place>, keep::Refused>) {
+        let Some(pending) = self.pending.remove(&number) else { return };
+        match (pending.kind, result) {
+            (Kind::Move(delivery), Ok(Some(Place::Later(cursor)))) => {
+                if let crate::forward::schedule::Place::Log(key) = delivery.place {
+                    self.drop_part(key, delivery.destination);
+                }
+                self.schedule.moved(delivery, key_of(cursor), self.now);
+            }
+            (Kind::Move(delivery), Ok(_)) => _ = self.schedule.not_moved(delivery, self.now),
+            (Kind::Move(delivery), Err(why)) => {
+                self.complain(&why);
+                self.schedule.not_moved(delivery, self.now);
+            }
+            (Kind::Settle, Err(why @ keep::Refused::Disk(..))) => {
+                self.complain(&why);
+                self.again.push_back((self.now + AGAIN_AFTER, pending));
+            }
+            (_, Err(why)) => self.complain(&why),
+            (_, Ok(_)) => {}
+        }
+    }
+
+    fn complain(&self, why: &keep::Refused) {
+        let kind = match why {
+            keep::Refused::Disk(kind, _) => *kind,
+            keep::Refused::Unknown | keep::Refused::Damaged(_) => std::io::ErrorKind::InvalidData,
+        };
+        let error = std::io::Error::new(kind, why.to_string());
+        self.report.machine_error("note what became of a message", Site::Named("forward"), &error);
+    }
+
+    fn handle_fetched(&mut self, number: u64, fetched: Arrived) {
+        let Some(Pending { kind, change }) = self.pending.remove(&number) else { return };
+        let Change::Remove { place, .. } = change else { return };
+        match kind {
+            Kind::Fetch(slot) => self.begin_fetched(slot, (number, place), fetched),
+            Kind::Expire(delivery) => match fetched {
+                Ok(fetched) => self.bury_expired(delivery, place, &fetched),
+                Err(why) => self.report.note(&format!("{place}: it waited too long, and {why}")),
+            },
+            Kind::Settle | Kind::Move(_) => {}
+        }
+    }
+
+    fn bury_expired(&mut self, delivery: Delivery, place: Place, fetched: &Fetched) {
+        let envelope = &fetched.envelope.envelope;
+        let recipients = self.routes.waiting_for(delivery.destination, envelope, &fetched.waits);
+        if recipients.is_empty() {
+            return;
+        }
+        self.tell_expired(&fetched.envelope, delivery.destination, recipients.count());
+        let change = Change::Dead {
+            place,
+            recipients,
+            died_at: seconds(timestamp::seconds(self.wall_clock)),
+            why: Why::Expired,
+            reply: "it waited too long".to_owned(),
+        };
+        self.tell(Pending { kind: Kind::Settle, change });
+    }
+}

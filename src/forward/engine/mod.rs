@@ -1,0 +1,309 @@
+//! The engine: one thread with a ring that owns the connections to next hops, the schedule, and the messages
+//! in hand. It never waits for a disk, a name or a lock: those who do are asked, and answer through its
+//! inbox.
+//!
+//! ```text
+//!   reader ──► read_on ──► schedule ──► orders ──► connections ──► session ──► settle ──► office
+//!                             ▲                        ▲                          │
+//!   office ──► take_answers ──┘      messages in later/┘     what became of each recipient
+//! ```
+//!
+//! | file | job |
+//! | --- | --- |
+//! | `mod` | the turn |
+//! | `orders` | what the schedule wants: connections opened, messages begun, connections closed |
+//! | `session` | octets to and from a session, and what it needs |
+//! | `settle` | what became of each recipient, told to the schedule and the journal |
+//! | `letters` | what the office and the reader say |
+//! | `hand` | messages in hand, and what the office was told |
+//! | `connection`, `outflow`, `tls` | one connection, the content on its way out, TLS |
+//! | `told` | what the log is told |
+
+mod connection;
+mod hand;
+mod letters;
+mod orders;
+mod outflow;
+mod session;
+mod settle;
+mod tls;
+mod told;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use self::connection::{Connection, Use};
+use self::hand::{Kind, Mail, Pending, Refused, key_of, unpacked};
+use self::tls::TlsSettings;
+use super::keep::Recipients;
+use super::names;
+use super::office::{Answer, Left, Letter};
+use super::reading::{Ahead, Read};
+use super::routes::Routes;
+use super::schedule::{self, ConnectionId, Deferred, DestinationId, DestinationSettings, Schedule};
+use crate::buffer::Pool;
+use crate::client;
+use crate::config::forward::{Balance, Forward, HopProtocol, HopTls};
+use crate::handoff::channel::{Consumer, Receiver, Sender};
+use crate::log::Log;
+use crate::ring::{Event, Ring};
+use crate::shutdown::Shutdown;
+use crate::sink::Report;
+use crate::sink::spool::cursor::Cursor;
+use crate::timestamp;
+
+/// The longest turn, so that deadlines and the end are looked at.
+const TURN_MAX: Duration = Duration::from_millis(100);
+
+/// How often deadlines of connections are looked at.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// At the end sessions have so long to finish the message that they are at.
+const END_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Connections at a time, to all next hops.
+const CONNECTIONS_MAX: usize = 1000;
+
+/// Deliveries that are known at a time.
+const DELIVERIES_MAX: u32 = 4_000_000;
+
+/// The engine's ends of all ways.
+pub(super) struct Ends {
+    pub(super) consumer: Consumer,
+    pub(super) read: Receiver<Read>,
+    pub(super) ahead: Arc<Ahead>,
+    pub(super) letters: Sender<Letter>,
+    pub(super) answers: Receiver<Answer>,
+    pub(super) questions: Sender<names::Asked>,
+    pub(super) addresses: Receiver<names::Answered>,
+}
+
+/// See the file's head.
+pub(super) struct Engine<R> {
+    ring: R,
+    /// Buffers for replies.
+    pool: Pool,
+    ends: Ends,
+    routes: Arc<Routes>,
+    /// What a session with each host of each destination is told.
+    hosts: Vec<Vec<Arc<client::Settings>>>,
+    /// Hosts that offer TLS and cannot do it, where that is no must: until then nothing of it is said to
+    /// them.
+    plain_until: HashMap<(DestinationId, usize), Instant>,
+    tls: TlsSettings,
+    expire: Duration,
+    schedule: Schedule,
+    /// By slot; a slot is used again once the kernel is done with its socket.
+    connections: Vec<Option<Connection>>,
+    free_slots: Vec<usize>,
+    /// The slots of connections that the schedule knows.
+    by_id: HashMap<ConnectionId, usize>,
+    /// Messages of the log in the window, by their keys.
+    mail: HashMap<u64, Mail>,
+    /// What was settled of messages of the log before this process, until they are read.
+    settled: HashMap<Cursor, Recipients>,
+    /// A message that the schedule has no room for, or for a part of it.
+    refused: Option<Refused>,
+    /// What the office is to be told, and has no room for.
+    unsent: VecDeque<Letter>,
+    /// What the office was told and has not answered, by number.
+    pending: HashMap<u64, Pending>,
+    /// What it could not do, and is asked for again then.
+    again: VecDeque<(Instant, Pending)>,
+    next_number: u64,
+    /// Next hops that cannot be reached, as the log was told.
+    down: HashSet<String>,
+    log: Log,
+    report: Arc<dyn Report>,
+    now: Instant,
+    wall_clock: SystemTime,
+    is_ending: bool,
+}
+
+impl<R: Ring> Engine<R> {
+    /// An engine without mail. `pool` is the one that `ring` receives into.
+    pub(super) fn new(
+        (mut ring, mut pool): (R, Pool),
+        (hostname, forward, routes): (&str, &Forward, Arc<Routes>),
+        authorities: Option<&Path>,
+        ends: Ends,
+        log: Log,
+        report: Arc<dyn Report>,
+    ) -> Result<Self, String> {
+        while let Some(buffer) = pool.take() {
+            ring.provide(buffer);
+        }
+        ring.watch(ends.consumer.bell().as_fd());
+        let now = ring.now();
+        let seed = u64::from(std::process::id()) ^ timestamp::micros(ring.wall_clock());
+        let settings =
+            schedule::Settings { seed, connections_max: CONNECTIONS_MAX, deliveries_max: DELIVERIES_MAX };
+        let mut schedule = Schedule::new(settings, now);
+        for route in routes.all() {
+            let settings = DestinationSettings {
+                hosts: route.to.len(),
+                balance: match route.balance {
+                    Balance::First => schedule::Balance::First,
+                    Balance::Spread => schedule::Balance::Spread,
+                },
+                connections_max: u16::try_from(route.connections_max).unwrap_or(u16::MAX),
+            };
+            schedule.add_destination(settings, now).ok_or("there are too many routes")?;
+        }
+        let session = |route: &crate::config::forward::Route, protocol| {
+            let protocol = match protocol {
+                HopProtocol::Smtp => client::Protocol::Smtp,
+                HopProtocol::Lmtp => client::Protocol::Lmtp,
+            };
+            let tls = match route.tls {
+                HopTls::Off => client::Tls::Off,
+                HopTls::Offered => client::Tls::Offered,
+                HopTls::Required => client::Tls::Required,
+            };
+            let usual = client::Settings::of(protocol, hostname);
+            Arc::new(client::Settings { tls, xclient: route.tells_client, ..usual })
+        };
+        let hosts = routes.all().iter();
+        let hosts =
+            hosts.map(|route| route.to.iter().map(|hop| session(route, hop.protocol)).collect()).collect();
+        let wall_clock = ring.wall_clock();
+        Ok(Self {
+            ring,
+            pool,
+            ends,
+            hosts,
+            plain_until: HashMap::new(),
+            tls: TlsSettings::new(authorities)?,
+            expire: forward.queue.expire,
+            schedule,
+            routes,
+            connections: Vec::new(),
+            free_slots: Vec::new(),
+            by_id: HashMap::new(),
+            mail: HashMap::new(),
+            settled: HashMap::new(),
+            refused: None,
+            unsent: VecDeque::new(),
+            pending: HashMap::new(),
+            again: VecDeque::new(),
+            next_number: 0,
+            down: HashSet::new(),
+            log,
+            report,
+            now,
+            wall_clock,
+            is_ending: false,
+        })
+    }
+
+    /// Takes what an earlier process left.
+    pub(super) fn restore(&mut self, left: Left) {
+        self.settled = left.settled;
+        let seconds = timestamp::seconds(self.wall_clock);
+        let until = |second: u64| Duration::from_secs(second.saturating_sub(seconds));
+        for one in left.waits {
+            let expires = u64::from(one.received_at) + self.expire.as_secs();
+            let (attempts, poison) = unpacked(one.tries);
+            let deferred = Deferred {
+                cursor: key_of(one.cursor),
+                destination: one.destination,
+                due_in: until(one.next_at.into()),
+                expires_in: until(expires),
+                attempts,
+                poison,
+                is_held: one.is_held,
+            };
+            if !self.schedule.restore(deferred, self.now) {
+                self.report.note(&format!("later/{}: there is no room for it in the schedule", one.cursor));
+            }
+        }
+    }
+
+    /// Runs until the process is to end and what was under way is settled.
+    pub(super) fn run(mut self, shutdown: &Shutdown) -> std::io::Result<()> {
+        let mut events = Vec::new();
+        let mut sweep_at = self.now;
+        let mut end_at = None;
+        loop {
+            if end_at.is_none() && shutdown.has_begun() {
+                self.is_ending = true;
+                self.ends.ahead.stop();
+                end_at = Some(self.now + END_WAIT_MAX);
+            }
+            self.take_answers();
+            self.take_addresses();
+            // While it cannot be noted what becomes of messages, nothing becomes of any.
+            if !self.is_ending && self.again.is_empty() {
+                self.read_on();
+                self.carry_out_orders();
+            }
+            self.tell_office();
+            if end_at.is_some_and(|at| self.now >= at || !self.is_at_work()) {
+                break;
+            }
+            if self.now >= sweep_at {
+                sweep_at = self.now + SWEEP_EVERY;
+                self.sweep();
+            }
+            if let Some(bell) = self.log.flush_if_due(self.now) {
+                self.ring.wake(bell);
+            }
+            self.turn(&mut events)?;
+        }
+        self.log.flush();
+        let unnoted = self.again.len() + self.pending.values().filter(|one| one.kind == Kind::Settle).count();
+        if unnoted > 0 {
+            let text = format!("what became of {unnoted} messages is not noted: they are delivered again");
+            return Err(std::io::Error::other(text));
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, events: &mut Vec<Event>) -> std::io::Result<()> {
+        let deadline = self.schedule.next_deadline(self.now).filter(|_| !self.is_ending);
+        let until = deadline.map_or(TURN_MAX, |at| at.saturating_duration_since(self.now).min(TURN_MAX));
+        // The office has no room: it does not ring when it has.
+        let until = if self.unsent.is_empty() { until } else { Duration::from_millis(1) };
+        let ends = &self.ends;
+        let is_empty = || {
+            (ends.read.is_empty() || !self.has_room()) && ends.answers.is_empty() && ends.addresses.is_empty()
+        };
+        let may_sleep = ends.consumer.park(is_empty);
+        self.ring.turn(Some(if may_sleep { until } else { Duration::ZERO }), events)?;
+        self.ends.consumer.unpark();
+        self.now = self.ring.now();
+        self.wall_clock = self.ring.wall_clock();
+        for event in events.drain(..) {
+            self.handle_event(event);
+        }
+        Ok(())
+    }
+
+    /// Whether a message is on a connection, or something is not durable.
+    fn is_at_work(&self) -> bool {
+        let is_busy = |one: &Connection| matches!(one.used_for, Use::Busy);
+        let is_unnoted = self.pending.values().any(|one| one.kind == Kind::Settle);
+        is_unnoted
+            || !self.again.is_empty()
+            || !self.unsent.is_empty()
+            || self.connections.iter().flatten().any(is_busy)
+    }
+
+    /// Gives up connections that have waited too long.
+    fn sweep(&mut self) {
+        for slot in 0..self.connections.len() {
+            let Some(one) = &mut self.connections[slot] else { continue };
+            if one.deadline.is_some_and(|at| at <= self.now) {
+                self.time_out(slot);
+            }
+        }
+        while self.again.front().is_some_and(|(at, _)| *at <= self.now) {
+            if let Some((_, pending)) = self.again.pop_front() {
+                self.tell_again(pending);
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! What became of each recipient of a message: told to the schedule, which says what comes next, and to the
+//! journal.
+
+use super::Engine;
+use super::connection::{Current, Use};
+use super::hand::{Kind, Pending, packed, seconds};
+use crate::client::{End, Phase, RecipientResult};
+use crate::forward::keep::{Change, Recipients, Wait, Why};
+use crate::forward::schedule::{self, Ended, Fate};
+use crate::ring::Ring;
+use crate::timestamp;
+
+/// Indices as a set.
+fn set_of(indices: impl Iterator<Item = u32>) -> Recipients {
+    let mut octets = Vec::new();
+    for index in indices {
+        crate::forward::routes::set(&mut octets, index);
+    }
+    Recipients::from_octets(&octets).unwrap_or_else(Recipients::none)
+}
+
+impl<R: Ring> Engine<R> {
+    /// A transaction is over: takes down what was said of each of its recipients.
+    pub(super) fn note_results(&mut self, slot: usize) {
+        let Some(one) = &mut self.connections[slot] else { return };
+        one.outflow = None;
+        let Some(current) = &mut one.current else { return };
+        current.is_settled = true;
+        let asked = std::mem::take(&mut current.asked);
+        for (index, result) in asked.into_iter().zip(one.client.results()) {
+            match result {
+                RecipientResult::Accepted(reply) => {
+                    current.sent.push(index);
+                    if current.accepted_by.is_empty() {
+                        current.accepted_by = reply.to_string();
+                    }
+                }
+                RecipientResult::Permanent(reply) => current.failed.push((index, reply.to_string())),
+                RecipientResult::Temporary(reply) => {
+                    current.deferred.push(index);
+                    current.deferred_by = reply.to_string();
+                }
+                RecipientResult::Untried => current.untried.push(index),
+                RecipientResult::Lost | RecipientResult::Unknown => current.lost.push(index),
+            }
+        }
+        if let Some(why) = current.unsendable.take() {
+            let lost = std::mem::take(&mut current.lost);
+            current.failed.extend(lost.into_iter().map(|index| (index, format!("5.6.1 {why}"))));
+        }
+    }
+
+    /// An attempt is over: with its connection, if that has ended.
+    pub(super) fn conclude(&mut self, slot: usize, end: Option<End>) {
+        let Some(one) = &mut self.connections[slot] else { return };
+        let Some(mut current) = one.current.take() else { return };
+        let id = one.id;
+        one.used_for = Use::Idle;
+        // Who was not tried at all is tried again with those of whom nothing was said.
+        current.deferred.append(&mut current.untried);
+        // A server may close what was used before, and nobody has to tell of it in time. What ends a
+        // connection that is new is about this message: it comes later, and others go before it.
+        let is_unheard = one.client.replies() == current.replies_before;
+        let is_before_mail = end.is_some_and(is_before_mail);
+        let is_untouched = current.transactions == 0 || one.was_used && (is_unheard || is_before_mail);
+        if !one.was_used && is_before_mail {
+            current.deferred.append(&mut current.lost);
+        }
+        one.was_used = true;
+        let why = match end {
+            Some(end) => end.to_string(),
+            None => String::new(),
+        };
+        let has_nothing = current.sent.is_empty() && current.failed.is_empty();
+        let ended = if !current.lost.is_empty() {
+            if is_untouched && has_nothing { Ended::Untouched(&why) } else { Ended::Lost(&why) }
+        } else if is_untouched && end.is_some() && has_nothing {
+            // 421 to MAIL: it was said to the session.
+            Ended::Untouched(&why)
+        } else if current.deferred.is_empty() {
+            Ended::Done
+        } else {
+            Ended::Deferred
+        };
+        let closes = matches!(ended, Ended::Done | Ended::Deferred) && end.is_some();
+        if end.is_some() {
+            self.forget(slot);
+        }
+        let fate = self.schedule.finished(id, ended, self.now);
+        if closes {
+            self.schedule.closed(id);
+        }
+        if !why.is_empty() && current.deferred_by.is_empty() {
+            current.deferred_by = why;
+        }
+        self.tell_delivered(&current);
+        self.settle(current, fate);
+    }
+
+    /// Tells the journal.
+    fn settle(&mut self, mut current: Current, fate: Fate) {
+        let place = current.message.place;
+        let delivery = current.delivery;
+        let sent = set_of(current.sent.iter().copied());
+        if !sent.is_empty() {
+            self.tell(Pending {
+                kind: Kind::Settle,
+                change: Change::Sent { place, recipients: sent.clone() },
+            });
+        }
+        let failed = std::mem::take(&mut current.failed);
+        for (recipients, reply) in grouped(&failed) {
+            self.bury(place, recipients, Why::Refused, reply);
+        }
+        let remaining = set_of(current.deferred.iter().chain(&current.lost).copied());
+        let is_in_log = match delivery.place {
+            schedule::Place::Log(key) => Some(key),
+            schedule::Place::Later(_) => None,
+        };
+        let (due_in, tries, held) = match fate {
+            Fate::Over | Fate::Expired => {
+                if let Some(key) = is_in_log {
+                    self.drop_part(key, delivery.destination);
+                }
+                if fate == Fate::Expired && !remaining.is_empty() {
+                    self.bury(place, remaining, Why::Expired, current.deferred_by);
+                }
+                return;
+            }
+            // Nothing has to be written, but that some have it perhaps.
+            Fate::Again => {
+                if let Some(key) = is_in_log {
+                    self.keep_part(key, delivery.destination, remaining);
+                }
+                return;
+            }
+            Fate::Later { due_in, attempts, poison } => (due_in, packed(attempts, poison), false),
+            Fate::Held { attempts, poison } => (std::time::Duration::ZERO, packed(attempts, poison), true),
+        };
+        if let Some(key) = is_in_log {
+            self.keep_part(key, delivery.destination, remaining.clone());
+        }
+        let now = timestamp::seconds(self.wall_clock);
+        let wait = Wait {
+            destination: self.routes.name(delivery.destination).to_owned(),
+            attempts: tries,
+            next_at: seconds(now.saturating_add(due_in.as_secs())),
+            received_at: seconds(timestamp::seconds(current.message.envelope.received_at)),
+            reply: current.deferred_by,
+            held,
+        };
+        let kind = if is_in_log.is_some() { Kind::Move(delivery) } else { Kind::Settle };
+        self.tell(Pending { kind, change: Change::Later { place, recipients: remaining, wait } });
+    }
+
+    /// They do not get it.
+    fn bury(&mut self, place: crate::forward::keep::Place, recipients: Recipients, why: Why, reply: String) {
+        let died_at = seconds(timestamp::seconds(self.wall_clock));
+        let change = Change::Dead { place, recipients, died_at, why, reply };
+        self.tell(Pending { kind: Kind::Settle, change });
+    }
+
+    /// Who of a destination of a message in the window is left.
+    fn keep_part(&mut self, key: u64, destination: schedule::DestinationId, left: Recipients) {
+        let Some(mail) = self.mail.get_mut(&key) else { return };
+        if let Some((_, recipients)) = mail.parts.iter_mut().find(|(one, _)| *one == destination) {
+            *recipients = left;
+        }
+    }
+}
+
+/// Whether the session ended before anything was said of the message.
+fn is_before_mail(end: End) -> bool {
+    match end {
+        End::Closing(phase) | End::Lost(_, phase) | End::Refused(phase) | End::Violation(_, phase) => {
+            matches!(phase, Phase::Ready | Phase::Reset | Phase::Xclient)
+                || matches!(end, End::Closing(Phase::Mail))
+        }
+        End::Quit | End::TlsNotOffered => true,
+    }
+}
+
+/// Those who were told the same.
+fn grouped(failed: &[(u32, String)]) -> Vec<(Recipients, String)> {
+    let mut groups: Vec<(Vec<u32>, &str)> = Vec::new();
+    for (index, said) in failed {
+        match groups.iter_mut().find(|(_, reply)| reply == said) {
+            Some((indices, _)) => indices.push(*index),
+            None => groups.push((vec![*index], said)),
+        }
+    }
+    groups.into_iter().map(|(indices, said)| (set_of(indices.into_iter()), said.to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_told_the_same_is_told_of_together() {
+        let failed = [(3, "550 no".to_owned()), (70, "551 no".to_owned()), (1, "550 no".to_owned())];
+        let groups: Vec<(Vec<u32>, String)> =
+            grouped(&failed).into_iter().map(|(who, said)| (who.iter().collect(), said)).collect();
+        assert_eq!(groups, [(vec![1, 3], "550 no".to_owned()), (vec![70], "551 no".to_owned())]);
+    }
+}

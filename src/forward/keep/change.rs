@@ -1,0 +1,115 @@
+//! What the engine tells the keeper, and what it gets for an answer: plain values.
+
+use std::fmt;
+use std::io;
+
+use super::entry::{Wait, Why};
+use super::place::Place;
+use super::recipients::Recipients;
+use crate::sink::spool::cursor::Cursor;
+
+/// Something that happened to recipients of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The log was read up to this message. Each message of the log is told once and in order, before
+    /// anything else is said of it: so the keeper knows what lies between. Nothing is written for it.
+    Read {
+        /// Where it is in the log.
+        at: Cursor,
+        /// How many recipients it has; those that cannot be told count as one.
+        recipients: u32,
+    },
+    /// They are with the next hop.
+    Sent {
+        /// Where the message is.
+        place: Place,
+        /// Who.
+        recipients: Recipients,
+    },
+    /// They wait. A message that is not in `later/` is copied there.
+    Later {
+        /// Where the message is.
+        place: Place,
+        /// Who.
+        recipients: Recipients,
+        /// What is known of them from now on.
+        wait: Wait,
+    },
+    /// They do not get it. The message is copied to `dead/`.
+    Dead {
+        /// Where the message is: in the log or in `later/`.
+        place: Place,
+        /// Who.
+        recipients: Recipients,
+        /// When that was found, in seconds since 1970-01-01 UTC.
+        died_at: u32,
+        /// Why.
+        why: Why,
+        /// What the next hop said last. Cut as that of a [`Wait`] is.
+        reply: String,
+    },
+    /// Those that wait in `later/` wait for an operator now.
+    Hold {
+        /// Where the message is in `later/`.
+        at: Cursor,
+        /// Who.
+        recipients: Recipients,
+        /// Shown in place of the last reply.
+        why: String,
+    },
+    /// Those that wait in `later/` wait for a next hop again.
+    Release {
+        /// Where the message is in `later/`.
+        at: Cursor,
+        /// Who.
+        recipients: Recipients,
+        /// When it is tried, in seconds since 1970-01-01 UTC.
+        next_at: u32,
+    },
+    /// An operator takes the message away from them.
+    Remove {
+        /// Where the message is.
+        place: Place,
+        /// Who.
+        recipients: Recipients,
+    },
+}
+
+/// Why a change was not taken. Nothing of it is to be believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// The message is not there, or not for all of these recipients any more: somebody is told twice, or was
+    /// not told.
+    Unknown,
+    /// The record, or its file, is not what it was: it cannot be copied, now or
+    /// later. It stays in the log, and the log before it with it, until a [`Change::Remove`] gives it up.
+    Damaged(String),
+    /// The disk did not do it; perhaps it does later.
+    Disk(io::ErrorKind, String),
+}
+
+impl Refused {
+    pub(super) fn disk(error: &io::Error) -> Self {
+        Self::Disk(error.kind(), error.to_string())
+    }
+
+    /// Of a record that could not be read.
+    pub(super) fn reading(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::InvalidData | io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => {
+                Self::Damaged(error.to_string())
+            }
+            _ => Self::disk(error),
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("no such message waits there for these recipients"),
+            Self::Damaged(what) => write!(f, "the message cannot be copied: {what}"),
+            Self::Disk(_, what) => f.write_str(what),
+        }
+    }
+}

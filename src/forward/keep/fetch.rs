@@ -1,0 +1,42 @@
+//! A message that waits, read to be delivered.
+
+use std::io;
+
+use super::copy::Copied;
+use super::files::Files;
+use super::keeper::Keeper;
+use super::place::Place;
+use super::recipients::Recipients;
+use crate::sink::spool::envelope::{self, StoredEnvelope};
+
+/// A message as it is delivered.
+#[derive(Debug)]
+pub struct Fetched {
+    /// What is known of it.
+    pub envelope: StoredEnvelope,
+    /// Our trace information and the mail data, octet for octet.
+    pub content: Vec<u8>,
+    /// Those who wait for it there, with the name of their destination.
+    pub waits: Vec<(Box<str>, Recipients)>,
+}
+
+impl Keeper {
+    /// Reads a message that waits. An error of kind `InvalidData` or `NotFound` where the record is not what
+    /// it was.
+    pub fn fetch(&self, place: Place) -> io::Result<Fetched> {
+        let place = self.place_of(place);
+        let (envelope, content) = record(&*self.files, place)?;
+        let waits = self.state.waits_at(place.cursor());
+        let waits = waits.map(|(destination, recipients)| (destination.into(), recipients.clone())).collect();
+        Ok(Fetched { envelope, content, waits })
+    }
+}
+
+/// Envelope and content of the record at a place. Errors as [`Keeper::fetch`] has them.
+pub fn record(files: &dyn Files, place: Place) -> io::Result<(StoredEnvelope, Vec<u8>)> {
+    let copied = Copied::load(files, place, false)?;
+    let envelope = envelope::decode(&copied.envelope).map_err(|_| {
+        io::Error::new(io::ErrorKind::InvalidData, format!("{place}: a newer ringmx wrote its envelope"))
+    })?;
+    Ok((envelope, copied.into_content()?))
+}

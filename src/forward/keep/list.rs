@@ -1,0 +1,45 @@
+//! What waits and what is dead, with its envelope, for commands where no forwarder runs. Changes nothing.
+
+use std::io;
+
+use super::copy::find;
+use super::files::Files;
+use super::replay;
+use super::state::Waiting;
+use crate::sink::spool::envelope::{self, StoredEnvelope};
+
+/// Recipients that wait, or that do not get their message.
+#[derive(Debug)]
+pub struct Listed {
+    /// Who, where and why.
+    pub waiting: Waiting,
+    /// The envelope of the message; why it cannot be read otherwise.
+    pub envelope: Result<StoredEnvelope, String>,
+    /// Octets of the content.
+    pub content_bytes: u64,
+}
+
+/// Hands on everything that waits in `later/`, then what is in `dead/`, in the order of places. `visit` ends
+/// it with an error. An error of kind `InvalidData` where the journal cannot be believed, as at a start.
+pub fn list(files: &dyn Files, mut visit: impl FnMut(Listed) -> io::Result<()>) -> io::Result<()> {
+    let state = replay::read(files)?;
+    for waiting in state.waiting().chain(state.dead()) {
+        let (envelope, content_bytes) = match envelope_of(files, &waiting) {
+            Ok((envelope, bytes)) => (Ok(envelope), bytes),
+            Err(error) => (Err(error.to_string()), 0),
+        };
+        visit(Listed { waiting, envelope, content_bytes })?;
+    }
+    Ok(())
+}
+
+fn envelope_of(files: &dyn Files, waiting: &Waiting) -> io::Result<(StoredEnvelope, u64)> {
+    let (segment, record) = find(files, waiting.place)?;
+    let octets = segment.read_exact_at(record.envelope_start(), record.envelope_bytes as usize)?;
+    let decoded = envelope::decode(&octets).map_err(|_| {
+        let text = format!("{}: a newer ringmx wrote its envelope", waiting.place);
+        io::Error::new(io::ErrorKind::InvalidData, text)
+    })?;
+    let bytes = record.content_bytes.saturating_add(decoded.file.map_or(0, |file| file.bytes));
+    Ok((decoded, bytes))
+}

@@ -1,0 +1,31 @@
+//! The forwarder, a process of its own beside the receiver: reads the spool and delivers its messages to
+//! their next hops.
+//!
+//! `keep` is what must outlive the process: which recipients of which message are with the next hop, and the
+//! messages that wait or that nobody took. `schedule` says who is delivered when.
+//!
+//! ```text
+//!   spool ──► reading ──► engine ◄──► next hops         threads: ringmx-reader, engine (the main one),
+//!                         │    ▲                                 ringmx-office, ringmx-names
+//!                         ▼    │
+//!                    names     office ──► keep: journal, later/, dead/, `consumed`
+//! ```
+
+#[cfg(feature = "server")]
+mod engine;
+#[cfg(feature = "server")]
+pub mod keep;
+#[cfg(feature = "server")]
+mod names;
+#[cfg(feature = "server")]
+mod office;
+#[cfg(feature = "server")]
+mod reading;
+#[cfg(feature = "server")]
+mod routes;
+pub mod schedule;
+#[cfg(feature = "server")]
+mod start;
+
+#[cfg(feature = "server")]
+pub use self::start::{ForwardError, forward, rebuild};

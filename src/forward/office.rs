@@ -1,0 +1,224 @@
+//! The thread of the keeper: what happened to messages comes in, is made durable many at a time, and is
+//! answered; messages that wait are read for the engine. The only thread of the forwarder that waits for the
+//! disk's syncs.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::keep::{Change, Fetched, Keeper, Place, Recipients, Refused};
+use super::routes::Routes;
+use super::schedule::DestinationId;
+use crate::handoff::channel::{Consumer, Receiver, Sender, Waiting};
+use crate::sink::spool::cursor::Cursor;
+use crate::sink::{Report, Site};
+
+/// Changes wait so long for others, which are made durable with them.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// So many are not waited for any more.
+const CHANGES_MAX: usize = 1000;
+
+/// How often `consumed` is moved, and the places of messages are tidied.
+const TIDY_EVERY: Duration = Duration::from_secs(1);
+
+/// Letters to the office; past it the engine keeps them.
+pub const LETTERS_MAX: usize = 4096;
+
+/// What the engine wants.
+#[derive(Debug)]
+pub enum Letter {
+    /// This happened. The answer has the same number.
+    Change(u64, Change),
+    /// This message is to be delivered.
+    Fetch(u64, Place),
+}
+
+/// What it is told.
+#[derive(Debug)]
+pub enum Answer {
+    /// The change of this number is durable, and the message is there now, if it is anywhere; or it was not
+    /// taken.
+    Kept(u64, Result<Option<Place>, Refused>),
+    /// The message that was asked for.
+    Fetched(u64, Result<Box<Fetched>, String>),
+}
+
+/// What an earlier process left.
+#[derive(Debug, Default)]
+pub struct Left {
+    /// The log is read on after this record.
+    pub consumed: Option<Cursor>,
+    /// What was settled of messages of the log after it.
+    pub settled: HashMap<Cursor, Recipients>,
+    /// What waits in `later/`.
+    pub waits: Vec<LeftWait>,
+    /// Messages that were given up.
+    pub dead: usize,
+}
+
+/// A delivery that waits.
+#[derive(Debug, Clone, Copy)]
+pub struct LeftWait {
+    /// Where the message is in `later/`.
+    pub cursor: Cursor,
+    /// Where it goes.
+    pub destination: DestinationId,
+    /// When it is tried next, in seconds since 1970-01-01 UTC.
+    pub next_at: u32,
+    /// When it was received, the same.
+    pub received_at: u32,
+    /// How often it was tried, as the journal has it.
+    pub tries: u16,
+    /// It waits for an operator.
+    pub is_held: bool,
+}
+
+/// What an earlier process left. What waits for a destination that is none any more goes where its recipients
+/// would go now.
+pub fn left(keeper: &Keeper, routes: &Routes, report: &dyn Report) -> Left {
+    let state = keeper.state();
+    let settled = state.settled_in_log().map(|(cursor, settled)| (cursor, settled.clone())).collect();
+    let mut waits = Vec::with_capacity(state.waiting_count());
+    for waiting in state.waiting() {
+        let wait = &waiting.wait;
+        let left = |destination| LeftWait {
+            cursor: waiting.place.cursor(),
+            destination,
+            next_at: wait.next_at,
+            received_at: wait.received_at,
+            tries: wait.attempts,
+            // It was held for want of a route.
+            is_held: wait.held && !wait.destination.is_empty(),
+        };
+        if let Some(named) = routes.named(&wait.destination) {
+            waits.push(left(named));
+            continue;
+        }
+        let rerouted = keeper.fetch(waiting.place).map(|fetched| {
+            routes.parts(&fetched.envelope.envelope, |index| waiting.recipients.contains(index))
+        });
+        match rerouted {
+            Ok(parts) => {
+                waits.extend(parts.destined.into_iter().map(|(destination, _)| left(destination)));
+                if !parts.unrouted.is_empty() {
+                    let place = waiting.place;
+                    report
+                        .note(&format!("{place}: no route takes some of its recipients; they wait for one"));
+                }
+            }
+            Err(error) => report.note(&format!("{} cannot be read: {error}", waiting.place)),
+        }
+    }
+    Left { consumed: state.consumed(), settled, waits, dead: state.dead_count() }
+}
+
+/// What happened and is not durable yet, in its order.
+struct Gathered {
+    numbers: Vec<u64>,
+    changes: Vec<Change>,
+    since: Option<Instant>,
+}
+
+/// Runs until the engine has gone and all that it said is durable.
+pub fn run(
+    mut keeper: Keeper,
+    consumer: &Consumer,
+    letters: &Receiver<Letter>,
+    answers: &Sender<Answer>,
+    report: &Arc<dyn Report>,
+) {
+    let mut gathered = Gathered { numbers: Vec::new(), changes: Vec::new(), since: None };
+    // What the engine had no room for.
+    let mut unsent = VecDeque::new();
+    let mut tidied_at = Instant::now();
+    loop {
+        let has_ended = gathered.take(letters, &keeper, &mut unsent);
+        if has_ended || gathered.is_due() {
+            gathered.commit(&mut keeper, &mut unsent);
+        }
+        send(&mut unsent, answers);
+        if has_ended {
+            break;
+        }
+        if tidied_at.elapsed() >= TIDY_EVERY {
+            tidied_at = Instant::now();
+            tidy(&mut keeper, &**report);
+        }
+        let wait = if unsent.is_empty() { gathered.wait() } else { Duration::from_millis(1) };
+        consumer.sleep(Some(wait), || letters.is_empty());
+    }
+    if let Err(error) = keeper.publish() {
+        report.machine_error("say how far the spool is delivered", Site::Named("consumed"), &error);
+    }
+}
+
+impl Gathered {
+    /// Takes what came, but no more than is committed at once; true when nothing more will come.
+    fn take(&mut self, letters: &Receiver<Letter>, keeper: &Keeper, answers: &mut VecDeque<Answer>) -> bool {
+        while self.changes.len() < CHANGES_MAX {
+            match letters.take() {
+                Waiting::Item(Letter::Change(number, change)) => {
+                    // What was read is no reason to write.
+                    if !matches!(change, Change::Read { .. }) {
+                        self.since.get_or_insert_with(Instant::now);
+                    }
+                    self.numbers.push(number);
+                    self.changes.push(change);
+                }
+                Waiting::Item(Letter::Fetch(number, place)) => {
+                    let fetched = keeper.fetch(place).map(Box::new).map_err(|error| error.to_string());
+                    answers.push_back(Answer::Fetched(number, fetched));
+                }
+                Waiting::Nothing => return false,
+                Waiting::Ended => return true,
+            }
+        }
+        false
+    }
+
+    fn is_due(&self) -> bool {
+        self.changes.len() >= CHANGES_MAX || self.since.is_some_and(|since| since.elapsed() >= GATHER)
+    }
+
+    fn wait(&self) -> Duration {
+        self.since.map_or(TIDY_EVERY, |since| GATHER.saturating_sub(since.elapsed()))
+    }
+
+    fn commit(&mut self, keeper: &mut Keeper, answers: &mut VecDeque<Answer>) {
+        let results = keeper.commit(&self.changes);
+        debug_assert_eq!(results.len(), self.numbers.len(), "one result a change");
+        let kept = self.numbers.drain(..).zip(results).zip(self.changes.drain(..));
+        // Nobody waits for what is only read.
+        let told = kept.filter(|(_, change)| !matches!(change, Change::Read { .. }));
+        answers.extend(told.map(|((number, result), _)| Answer::Kept(number, result)));
+        self.since = None;
+    }
+}
+
+fn send(unsent: &mut VecDeque<Answer>, answers: &Sender<Answer>) {
+    let mut has_sent = false;
+    while let Some(answer) = unsent.pop_front() {
+        match answers.try_send(answer) {
+            Ok(_) => has_sent = true,
+            Err(answer) => {
+                unsent.push_front(answer);
+                break;
+            }
+        }
+    }
+    if has_sent {
+        answers.ring();
+    }
+}
+
+fn tidy(keeper: &mut Keeper, report: &dyn Report) {
+    let tell = |what: &str, error: &io::Error| report.machine_error(what, Site::Named("forward"), error);
+    if let Err(error) = keeper.publish() {
+        tell("say how far the spool is delivered", &error);
+    }
+    if let Err(error) = keeper.tidy() {
+        tell("tidy up", &error);
+    }
+}

@@ -1,0 +1,123 @@
+//! Which recipient goes where: the routes of the configuration as destinations with numbers and names.
+
+use std::collections::HashMap;
+
+use super::keep::{DESTINATION_BYTES_MAX, Recipients};
+use super::schedule::DestinationId;
+use crate::config::forward::{Forward, Route};
+use crate::mail::envelope::Envelope;
+
+/// The destinations. One is a route; its name is what the route says of its next hops.
+#[derive(Debug)]
+pub struct Routes {
+    forward: Forward,
+    names: Vec<Box<str>>,
+    by_name: HashMap<Box<str>, DestinationId>,
+}
+
+/// Where the recipients of a message go.
+#[derive(Debug, Default)]
+pub struct Parts {
+    /// Each destination once, with those who are there.
+    pub destined: Vec<(DestinationId, Recipients)>,
+    /// Those that no route takes.
+    pub unrouted: Recipients,
+}
+
+impl Routes {
+    /// Those of a configuration.
+    pub fn new(forward: &Forward) -> Self {
+        let mut routes = Self { forward: forward.clone(), names: Vec::new(), by_name: HashMap::new() };
+        for (number, route) in (0..).zip(&forward.routes) {
+            let name = name_of(route, |name| routes.by_name.contains_key(name));
+            routes.by_name.insert(name.clone(), DestinationId(number));
+            routes.names.push(name);
+        }
+        routes
+    }
+
+    /// The routes, in the order of their destinations.
+    pub fn all(&self) -> &[Route] {
+        &self.forward.routes
+    }
+
+    /// What a destination is called, in the journal and to operators.
+    pub fn name(&self, id: DestinationId) -> &str {
+        self.names.get(usize::from(id.0)).map_or("", |name| name)
+    }
+
+    /// The destination of this name.
+    pub fn named(&self, name: &str) -> Option<DestinationId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Those of these waits of a message who go to this destination. A wait goes where it was said to go, as
+    /// long as there is such a destination; after that, where its recipients would go now.
+    pub fn waiting_for(
+        &self,
+        destination: DestinationId,
+        envelope: &Envelope,
+        waits: &[(Box<str>, Recipients)],
+    ) -> Recipients {
+        let mut all = Recipients::none();
+        for (name, recipients) in waits {
+            match self.named(name) {
+                Some(named) if named == destination => all = all.with(recipients),
+                Some(_) => {}
+                None => {
+                    let parts = self.parts(envelope, |index| recipients.contains(index));
+                    let ours = parts.destined.iter().find(|(one, _)| *one == destination);
+                    all = ours.map_or(all.clone(), |(_, recipients)| all.with(recipients));
+                }
+            }
+        }
+        all
+    }
+
+    /// Where these recipients of a message go.
+    pub fn parts(&self, envelope: &Envelope, of: impl Fn(u32) -> bool) -> Parts {
+        let mut octets: Vec<(Option<DestinationId>, Vec<u8>)> = Vec::new();
+        for (index, recipient) in (0_u32..).zip(envelope.recipients()).filter(|(index, _)| of(*index)) {
+            let route = self.forward.route_of(recipient.domain);
+            let id = route.and_then(|route| u16::try_from(route).ok()).map(DestinationId);
+            let known = octets.iter().position(|(one, _)| *one == id);
+            let place = known.unwrap_or_else(|| {
+                octets.push((id, Vec::new()));
+                octets.len() - 1
+            });
+            set(&mut octets[place].1, index);
+        }
+        let mut parts = Parts::default();
+        for (id, octets) in octets {
+            let recipients = Recipients::from_octets(&octets).unwrap_or_else(Recipients::none);
+            match id {
+                Some(id) => parts.destined.push((id, recipients)),
+                None => parts.unrouted = recipients,
+            }
+        }
+        parts
+    }
+}
+
+/// Adds an index to a set, as [`Recipients::from_octets`] reads it.
+pub(super) fn set(octets: &mut Vec<u8>, index: u32) {
+    let at = (index / 8) as usize;
+    if octets.len() <= at {
+        octets.resize(at + 1, 0);
+    }
+    octets[at] |= 1 << (index % 8);
+}
+
+/// Its next hops; a number behind them where another route has the same.
+fn name_of(route: &Route, is_taken: impl Fn(&str) -> bool) -> Box<str> {
+    let hops: Vec<String> = route.to.iter().map(ToString::to_string).collect();
+    let mut name = hops.join(" ");
+    // Room for the number.
+    let most = DESTINATION_BYTES_MAX - 8;
+    if name.len() > most {
+        let end = (0..=most).rev().find(|end| name.is_char_boundary(*end)).unwrap_or_default();
+        name.truncate(end);
+    }
+    let numbered = (2..).map(|number| format!("{name} #{number}"));
+    std::iter::once(name.clone()).chain(numbered).find(|name| !is_taken(name)).unwrap_or(name).into()
+}

@@ -1,0 +1,251 @@
+//! The start of the forwarder and the order of its end.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::engine::{Ends, Engine};
+use super::keep::{self, Folder, Keeper};
+use super::reading::{self, Ahead};
+use super::routes::Routes;
+use super::{names, office};
+use crate::buffer::Pool;
+use crate::config::forward::{Forward, HopTls};
+use crate::config::{Config, SinkKind};
+use crate::handoff::channel::Consumer;
+use crate::log::{Log, events};
+use crate::ring::kernel::KernelRing;
+use crate::shutdown::Shutdown;
+use crate::sink::executor::blocking::Blocking;
+use crate::sink::spool::reader;
+use crate::sink::{Report, Site};
+use crate::threads::Threads;
+
+/// Entries of the ring: an operation or two for each connection.
+const RING_ENTRIES: u32 = 1024;
+
+/// Buffers for replies, which are short.
+const BUFFERS: usize = 256;
+const BUFFER_BYTES: usize = 4096;
+
+/// At the end what is not durable is waited for so long.
+const END_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// The lock of the forwarder, below the spool.
+const LOCK: &str = ".ringmx.lock";
+
+/// Whom Debian trusts to vouch for servers.
+const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// Why the forwarder cannot run.
+#[derive(Debug)]
+pub struct ForwardError(String);
+
+impl std::fmt::Display for ForwardError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ForwardError {}
+
+fn failed(what: &str, error: impl std::fmt::Display) -> ForwardError {
+    ForwardError(format!("{what}: {error}"))
+}
+
+/// Forwards the mail of the configured spool until SIGTERM or SIGINT; returns when what was under way is
+/// settled and durable.
+pub fn forward(
+    config: &Config,
+    log: &mut Log,
+    report: &Arc<dyn Report>,
+    shutdown: &Shutdown,
+) -> Result<(), ForwardError> {
+    let SinkKind::Spool(spool) = &config.sink.kind else {
+        return Err(ForwardError("mail is forwarded from a spool, and the sink is none".to_owned()));
+    };
+    if config.forward.routes.is_empty() {
+        return Err(ForwardError(
+            "there is no [[forward]] in the configuration: nothing says where to".to_owned(),
+        ));
+    }
+    let path = &spool.path;
+    reader::require_spool(path).map_err(|error| failed("the spool cannot be read", error))?;
+    require_owner(path)?;
+    let _lock = lock(path)?;
+    // It listens to nobody: from here on a stop is one of something that runs.
+    if !shutdown.may_listen() {
+        return Ok(());
+    }
+    run(config, path, log, report, shutdown)
+}
+
+/// One forwarder at a time.
+fn lock(spool: &Path) -> Result<File, ForwardError> {
+    let directory = spool.join(keep::FORWARD);
+    let made = std::fs::DirBuilder::new().mode(0o700).create(&directory);
+    if let Err(error) = made
+        && error.kind() != io::ErrorKind::AlreadyExists
+    {
+        return Err(failed(&format!("{} cannot be made", directory.display()), error));
+    }
+    let path = directory.join(LOCK);
+    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(i32::try_from(flags).unwrap_or_default())
+        .open(&path);
+    let file = opened.map_err(|error| failed(&format!("{} cannot be opened", path.display()), error))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(ForwardError(format!("{}: another forwarder reads this spool", spool.display())))
+        }
+        Err(error) => Err(failed(&format!("{} cannot be locked", path.display()), error)),
+    }
+}
+
+/// What a rebuild has to say.
+#[derive(Debug, Default)]
+struct Told(Mutex<Vec<String>>);
+
+impl Report for Told {
+    fn machine_error(&self, what: &str, site: Site<'_>, error: &io::Error) {
+        self.note(&format!("{what} {site:?}: {error}"));
+    }
+
+    fn note(&self, text: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned());
+    }
+}
+
+/// How much waits, and how much was given up.
+pub type Counts = (usize, usize);
+
+/// Makes the journal anew from `later/` and `dead/`; what is there, and what was found on the way.
+pub fn rebuild(spool: &Path) -> (Result<Counts, ForwardError>, Vec<String>) {
+    let told = Arc::new(Told::default());
+    let reporter: Arc<dyn Report> = Arc::<Told>::clone(&told);
+    let rebuilt = rebuild_and_tell(spool, reporter);
+    let told = std::mem::take(&mut *told.0.lock().unwrap_or_else(PoisonError::into_inner));
+    (rebuilt, told)
+}
+
+fn rebuild_and_tell(spool: &Path, report: Arc<dyn Report>) -> Result<Counts, ForwardError> {
+    require_owner(spool)?;
+    let _lock = lock(spool)?;
+    let (executor, files) = ends(spool)?;
+    let rebuilt = keep::rebuild(executor, files, keep::Settings::default(), report);
+    let keeper = rebuilt.map_err(|error| failed("the journal cannot be made anew", error))?;
+    Ok((keeper.state().waiting_count(), keeper.state().dead_count()))
+}
+
+/// What writes below the spool, and what reads there.
+fn ends(spool: &Path) -> Result<(Box<Blocking>, Box<Folder>), ForwardError> {
+    let root = File::open(spool).map_err(|error| failed("the spool cannot be opened", error))?;
+    Ok((Box::new(Blocking::on_one_file_system(root.into())), Box::new(Folder(spool.to_owned()))))
+}
+
+/// Whose files these are has to be able to read what is made here, and the other way round.
+fn require_owner(spool: &Path) -> Result<(), ForwardError> {
+    let owner = std::fs::metadata(spool).map_err(|error| failed("the spool cannot be read", error))?.uid();
+    let ours = rustix::process::geteuid().as_raw();
+    if owner == ours {
+        return Ok(());
+    }
+    Err(ForwardError(format!(
+        "the spool is that of user {owner}, and this is user {ours}: run it as the user of the receiver"
+    )))
+}
+
+fn open_keeper(spool: &Path, report: &Arc<dyn Report>) -> Result<Keeper, ForwardError> {
+    let (executor, files) = ends(spool)?;
+    Keeper::open(executor, files, keep::Settings::default(), Arc::clone(report))
+        .map_err(|error| failed("the state of the forwarder cannot be read", error))
+}
+
+fn run(
+    config: &Config,
+    spool: &Path,
+    log: &mut Log,
+    report: &Arc<dyn Report>,
+    shutdown: &Shutdown,
+) -> Result<(), ForwardError> {
+    let of_machine = |error: io::Error| failed("the forwarder cannot start", error);
+    let engine_consumer = Consumer::new().map_err(of_machine)?;
+    let (to_engine, read) = engine_consumer.channel(reading::AHEAD_MESSAGES);
+    let (to_answers, answers) = engine_consumer.channel(office::LETTERS_MAX);
+    let (to_addresses, addresses) = engine_consumer.channel(names::QUESTIONS_MAX);
+    let office_consumer = Consumer::new().map_err(of_machine)?;
+    let (letters, office_letters) = office_consumer.channel(office::LETTERS_MAX);
+    let names_consumer = Consumer::new().map_err(of_machine)?;
+    let (questions, names_questions) = names_consumer.channel(names::QUESTIONS_MAX);
+    let ahead = Arc::new(Ahead::default());
+    let routes = Arc::new(Routes::new(&config.forward));
+    let mut threads = Threads::new();
+    // What is there is known when its thread has opened it.
+    let (path, told, known_routes) = (spool.to_owned(), Arc::clone(report), Arc::clone(&routes));
+    let (tell, opened) = crossbeam_channel::bounded(1);
+    let keep = move || {
+        let keeper = match open_keeper(&path, &told) {
+            Ok(keeper) => keeper,
+            Err(error) => return drop(tell.send(Err(error))),
+        };
+        let _ = tell.send(Ok(office::left(&keeper, &known_routes, &*told)));
+        office::run(keeper, &office_consumer, &office_letters, &to_answers, &told);
+    };
+    threads.start("ringmx-office".to_owned(), keep).map_err(of_machine)?;
+    let left = opened.recv().map_err(|error| failed("the forwarder cannot start", error))??;
+    let record = log.record(&events::FORWARDING, SystemTime::now());
+    let record = record.text("spool", spool.as_os_str().as_encoded_bytes());
+    let record = record.number("routes", config.forward.routes.len() as u64);
+    record.number("waiting", left.waits.len() as u64).number("dead", left.dead as u64).end();
+    log.flush();
+    let pool = Pool::new(BUFFERS, BUFFER_BYTES, 0).map_err(of_machine)?;
+    let ring = KernelRing::for_client(RING_ENTRIES, Arc::clone(pool.arena()));
+    let ring = ring.map_err(|error| failed("io_uring cannot be used", error))?;
+    let ends = Ends {
+        consumer: engine_consumer,
+        read,
+        ahead: Arc::clone(&ahead),
+        letters,
+        answers,
+        questions,
+        addresses,
+    };
+    let authorities = needs_authorities(&config.forward).then(|| Path::new(AUTHORITIES));
+    let settings = (config.hostname.as_str(), &config.forward, routes);
+    let told = Arc::clone(report);
+    let mut engine =
+        Engine::new((ring, pool), settings, authorities, ends, log.clone(), told).map_err(ForwardError)?;
+    let after = left.consumed;
+    engine.restore(left);
+    let (path, told, reader_ahead) = (spool.to_owned(), Arc::clone(report), Arc::clone(&ahead));
+    let read = move || reading::run(&path, after, &to_engine, &reader_ahead, &told);
+    threads.start("ringmx-reader".to_owned(), read).map_err(of_machine)?;
+    let ask = move || names::run(&names_consumer, &names_questions, &to_addresses);
+    threads.start("ringmx-names".to_owned(), ask).map_err(of_machine)?;
+    let ran = engine.run(shutdown);
+    ahead.stop();
+    // A name that is asked for may take longer, and nobody waits for it.
+    let late = threads.join(END_WAIT_MAX);
+    if late.iter().any(|name| name == "ringmx-office") {
+        return Err(ForwardError(
+            "the disk does not answer: what became of the last messages is not noted".into(),
+        ));
+    }
+    ran.map_err(|error| failed("io_uring", error))
+}
+
+fn needs_authorities(forward: &Forward) -> bool {
+    forward.routes.iter().any(|route| route.tls == HopTls::Required)
+}
