@@ -60,12 +60,14 @@ fn failed(what: &str, error: impl std::fmt::Display) -> ForwardError {
 
 /// Forwards the mail of the configured spool until SIGTERM or SIGINT; returns when what was under way is
 /// settled and durable.
+///
+/// Gives how many messages had no answer when the time for that was over: they are delivered again.
 pub fn forward(
     config: &Config,
     log: &mut Log,
     report: &Arc<dyn Report>,
     shutdown: &Shutdown,
-) -> Result<(), ForwardError> {
+) -> Result<usize, ForwardError> {
     let SinkKind::Spool(spool) = &config.sink.kind else {
         return Err(ForwardError("mail is forwarded from a spool, and the sink is none".to_owned()));
     };
@@ -80,7 +82,7 @@ pub fn forward(
     let _lock = lock(path)?;
     // It listens to nobody: from here on a stop is one of something that runs.
     if !shutdown.may_listen() {
-        return Ok(());
+        return Ok(0);
     }
     run(config, path, log, report, shutdown)
 }
@@ -179,7 +181,7 @@ fn run(
     log: &mut Log,
     report: &Arc<dyn Report>,
     shutdown: &Shutdown,
-) -> Result<(), ForwardError> {
+) -> Result<usize, ForwardError> {
     let of_machine = |error: io::Error| failed("the forwarder cannot start", error);
     let engine_consumer = Consumer::new().map_err(of_machine)?;
     let (to_engine, read) = engine_consumer.channel(reading::AHEAD_MESSAGES);
@@ -243,7 +245,7 @@ fn run(
             "the disk does not answer: what became of the last messages is not noted".into(),
         ));
     }
-    ran.map_err(|error| failed("io_uring", error))
+    ran.map_err(|error| failed("the end", error))
 }
 
 fn needs_authorities(forward: &Forward) -> bool {

@@ -24,12 +24,11 @@ pub fn forward(config: &Config, warnings: &[Warning], shutdown: &Shutdown) -> Re
     let reporter: Arc<dyn Report> = Arc::<LogReport>::clone(&log_report);
     let forwarded = forward::forward(config, &mut log, &reporter, shutdown);
     log_report.finish();
-    if let Err(error) = &forwarded {
-        report::error(&error.to_string(), &mut log);
-    } else {
-        report::forwarded(&mut log);
+    match &forwarded {
+        Ok(unanswered) => report::forwarded(*unanswered, &mut log),
+        Err(error) => report::error(&error.to_string(), &mut log),
     }
     drop((reporter, log_report, log));
     let _ = writer.finish(LOG_END_MAX);
-    forwarded.map_err(|error| ServeError::new(error.to_string()))
+    forwarded.map(drop).map_err(|error| ServeError::new(error.to_string()))
 }

@@ -87,9 +87,12 @@ pub(super) fn ready(log: &mut Log) {
 }
 
 /// The forwarder has ended as it was asked to.
-pub(super) fn forwarded(log: &mut Log) {
-    let text = b"what was under way is settled";
-    log.record(&events::STOPPED, SystemTime::now()).text("text", text).end();
+pub(super) fn forwarded(unanswered: usize, log: &mut Log) {
+    let text = match unanswered {
+        0 => "what was under way is settled".to_owned(),
+        count => format!("{count} messages had no answer in time and are delivered again"),
+    };
+    log.record(&events::STOPPED, SystemTime::now()).text("text", text.as_bytes()).end();
     log.flush();
 }
 

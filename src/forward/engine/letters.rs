@@ -9,11 +9,14 @@ use super::hand::{Arrived, InHand, Kind, Mail, Pending, Refused, key_of, seconds
 use crate::forward::keep::{self, Change, Fetched, Place, Recipients, Wait, Why};
 use crate::forward::office::{Answer, Letter};
 use crate::forward::reading::Read;
-use crate::forward::schedule::{Admission, Delivery, DestinationId, Fresh};
+use crate::forward::schedule::{self, Admission, Deferred, Delivery, DestinationId, Fresh};
 use crate::ring::Ring;
 use crate::sink::Site;
 use crate::sink::spool::follow::Followed;
 use crate::timestamp;
+
+/// A message that has expired and cannot be read is looked at again after this time.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_mins(10);
 
 /// What a disk could not do is asked for again after this time.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -47,7 +50,7 @@ impl<R: Ring> Engine<R> {
 
     /// Whether anything more of the log is taken.
     pub(super) fn has_room(&self) -> bool {
-        let is_kept = self.is_ending || !self.again.is_empty();
+        let is_kept = self.is_ending || self.is_paused();
         !is_kept && self.refused.is_none() && self.unsent.is_empty() && self.schedule.has_room()
     }
 
@@ -160,9 +163,12 @@ impl<R: Ring> Engine<R> {
 
     fn handle_kept(&mut self, number: u64, result: Result<Option<Place>, keep::Refused>) {
         let Some(pending) = self.pending.remove(&number) else { return };
+        if pending.kind == Kind::Settle && result.is_ok() {
+            self.is_unnoted = false;
+        }
         match (pending.kind, result) {
             (Kind::Move(delivery), Ok(Some(Place::Later(cursor)))) => {
-                if let crate::forward::schedule::Place::Log(key) = delivery.place {
+                if let schedule::Place::Log(key) = delivery.place {
                     self.drop_part(key, delivery.destination);
                 }
                 self.schedule.moved(delivery, key_of(cursor), self.now);
@@ -170,10 +176,14 @@ impl<R: Ring> Engine<R> {
             (Kind::Move(delivery), Ok(_)) => _ = self.schedule.not_moved(delivery, self.now),
             (Kind::Move(delivery), Err(why)) => {
                 self.complain(&why);
+                if matches!(why, keep::Refused::Disk(..)) {
+                    self.paused_until = Some(self.now + AGAIN_AFTER);
+                }
                 self.schedule.not_moved(delivery, self.now);
             }
             (Kind::Settle, Err(why @ keep::Refused::Disk(..))) => {
                 self.complain(&why);
+                self.is_unnoted = true;
                 self.again.push_back((self.now + AGAIN_AFTER, pending));
             }
             (_, Err(why)) => self.complain(&why),
@@ -197,10 +207,23 @@ impl<R: Ring> Engine<R> {
             Kind::Fetch(slot) => self.begin_fetched(slot, (number, place), fetched),
             Kind::Expire(delivery) => match fetched {
                 Ok(fetched) => self.bury_expired(delivery, place, &fetched),
-                Err(why) => self.report.note(&format!("{place}: it waited too long, and {why}")),
+                Err(why) => {
+                    self.report.note(&format!("{place}: it waited too long, and cannot be read now: {why}"));
+                    self.look_again(delivery);
+                }
             },
             Kind::Settle | Kind::Move(_) => {}
         }
+    }
+
+    /// One that has expired and cannot be given up: it comes back after a while.
+    fn look_again(&mut self, delivery: Delivery) {
+        let schedule::Place::Later(cursor) = delivery.place else { return };
+        let destination = delivery.destination;
+        let (due_in, expires_in) = (LOOK_AGAIN_AFTER, LOOK_AGAIN_AFTER);
+        let (attempts, poison, is_held) = (0, 0, false);
+        let again = Deferred { cursor, destination, due_in, expires_in, attempts, poison, is_held };
+        self.schedule.restore(again, self.now);
     }
 
     fn bury_expired(&mut self, delivery: Delivery, place: Place, fetched: &Fetched) {

@@ -114,6 +114,10 @@ pub(super) struct Engine<R> {
     /// What it could not do, and is asked for again then.
     again: VecDeque<(Instant, Pending)>,
     next_number: u64,
+    /// The disk did not note what became of a message, and has noted nothing since.
+    is_unnoted: bool,
+    /// The disk did not take a copy: nothing is begun before this.
+    paused_until: Option<Instant>,
     /// Next hops that cannot be reached, as the log was told.
     down: HashSet<String>,
     log: Log,
@@ -190,6 +194,8 @@ impl<R: Ring> Engine<R> {
             pending: HashMap::new(),
             again: VecDeque::new(),
             next_number: 0,
+            is_unnoted: false,
+            paused_until: None,
             down: HashSet::new(),
             log,
             report,
@@ -223,7 +229,9 @@ impl<R: Ring> Engine<R> {
     }
 
     /// Runs until the process is to end and what was under way is settled.
-    pub(super) fn run(mut self, shutdown: &Shutdown) -> std::io::Result<()> {
+    ///
+    /// Gives how many messages had no answer when the time for that was over: they are delivered again.
+    pub(super) fn run(mut self, shutdown: &Shutdown) -> std::io::Result<usize> {
         let mut events = Vec::new();
         let mut sweep_at = self.now;
         let mut end_at = None;
@@ -235,8 +243,7 @@ impl<R: Ring> Engine<R> {
             }
             self.take_answers();
             self.take_addresses();
-            // While it cannot be noted what becomes of messages, nothing becomes of any.
-            if !self.is_ending && self.again.is_empty() {
+            if !self.is_ending && !self.is_paused() {
                 self.read_on();
                 self.carry_out_orders();
             }
@@ -259,11 +266,12 @@ impl<R: Ring> Engine<R> {
             let text = format!("what became of {unnoted} messages is not noted: they are delivered again");
             return Err(std::io::Error::other(text));
         }
-        Ok(())
+        Ok(self.connections.iter().flatten().filter(|one| one.used_for == Use::Busy).count())
     }
 
     fn turn(&mut self, events: &mut Vec<Event>) -> std::io::Result<()> {
-        let deadline = self.schedule.next_deadline(self.now).filter(|_| !self.is_ending);
+        let goes_on = !self.is_ending && !self.is_paused();
+        let deadline = self.schedule.next_deadline(self.now).filter(|_| goes_on);
         let until = deadline.map_or(TURN_MAX, |at| at.saturating_duration_since(self.now).min(TURN_MAX));
         // The office has no room: it does not ring when it has.
         let until = if self.unsent.is_empty() { until } else { Duration::from_millis(1) };
@@ -280,6 +288,11 @@ impl<R: Ring> Engine<R> {
             self.handle_event(event);
         }
         Ok(())
+    }
+
+    /// While it cannot be noted what becomes of messages, nothing becomes of any.
+    fn is_paused(&self) -> bool {
+        self.is_unnoted || self.paused_until.is_some_and(|until| self.now < until)
     }
 
     /// Whether a message is on a connection, or something is not durable.

@@ -197,7 +197,7 @@ impl<R: Ring> Engine<R> {
         }
         let fetched = match fetched {
             Ok(fetched) => fetched,
-            Err(why) => return self.drop_delivery(slot, &why),
+            Err(why) => return self.put_off(slot, &why),
         };
         let envelope = &fetched.envelope.envelope;
         let recipients = self.routes.waiting_for(delivery.destination, envelope, &fetched.waits);
@@ -206,6 +206,15 @@ impl<R: Ring> Engine<R> {
         }
         let message = InHand { place, envelope: fetched.envelope, content: fetched.content };
         self.begin(slot, delivery, Rc::new(message), &recipients);
+    }
+
+    /// A message that cannot be read just now.
+    fn put_off(&mut self, slot: usize, why: &str) {
+        let Some(one) = &mut self.connections[slot] else { return };
+        one.used_for = Use::Idle;
+        let id = one.id;
+        self.report.note(&format!("a message that waits cannot be read now: {why}"));
+        self.schedule.finished(id, schedule::Ended::Deferred, self.now);
     }
 
     /// A delivery that cannot be begun: it stays where it is until the next start.

@@ -58,15 +58,10 @@ impl<R: Ring> Engine<R> {
         one.used_for = Use::Idle;
         // Who was not tried at all is tried again with those of whom nothing was said.
         current.deferred.append(&mut current.untried);
-        // A server may close what was used before, and nobody has to tell of it in time. What ends a
-        // connection that is new is about this message: it comes later, and others go before it.
-        let is_unheard = one.client.replies() == current.replies_before;
-        let is_before_mail = end.is_some_and(is_before_mail);
-        let is_untouched = current.transactions == 0 || one.was_used && (is_unheard || is_before_mail);
-        if !one.was_used && is_before_mail {
-            current.deferred.append(&mut current.lost);
-        }
+        // A server may close what was used before, and nobody has to tell of it in time.
+        let is_unheard = one.was_used && one.client.replies() == current.replies_before;
         one.was_used = true;
+        let is_untouched = current.transactions == 0 || is_unheard || end.is_some_and(is_before_mail);
         let why = match end {
             Some(end) => end.to_string(),
             None => String::new(),

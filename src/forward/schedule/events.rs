@@ -134,7 +134,7 @@ impl Schedule {
             }
         }
         self.activate(connection.destination);
-        self.settle(slot, ended, now)
+        self.settle(slot, ended, connection.messages == 0, now)
     }
 
     /// A delivery was copied into `later/`, where it has this cursor. False if it was not moving, or another
@@ -172,7 +172,7 @@ impl Schedule {
             self.index[slot].state = State::Held;
             self.destination(id).held += 1;
         } else if self.index[slot].is_untried() {
-            self.put_back(slot);
+            self.put_back(slot, true);
         } else {
             self.list(slot, now);
         }
@@ -198,7 +198,7 @@ impl Schedule {
     }
 
     /// What becomes of a delivery after an attempt.
-    fn settle(&mut self, slot: u32, ended: Ended<'_>, now: Instant) -> Fate {
+    fn settle(&mut self, slot: u32, ended: Ended<'_>, was_new: bool, now: Instant) -> Fate {
         let second = self.second(now);
         let entry = &mut self.index[slot];
         match ended {
@@ -219,7 +219,9 @@ impl Schedule {
             return Fate::Expired;
         }
         if matches!(ended, Ended::Untouched(_)) {
-            self.put_back(slot);
+            // What a new connection does not take may be this one alone: others are tried before it comes
+            // again.
+            self.put_back(slot, !was_new);
             return Fate::Again;
         }
         if poison >= POISON_HELD {
@@ -259,8 +261,8 @@ impl Schedule {
         }
     }
 
-    /// Puts one that was not touched in front of those that wait with it.
-    fn put_back(&mut self, slot: u32) {
+    /// Puts one that was not touched in front of those that wait with it, or behind them.
+    fn put_back(&mut self, slot: u32, in_front: bool) {
         let entry = &self.index[slot];
         let (id, is_untried, is_alone) =
             (entry.destination, entry.is_untried(), entry.poison >= super::POISON_ALONE);
@@ -270,7 +272,11 @@ impl Schedule {
             (false, false) => (State::Due, &mut destination.due),
             (false, true) => (State::Alone, &mut destination.alone),
         };
-        list.push_front(&mut self.index, slot);
+        if in_front {
+            list.push_front(&mut self.index, slot);
+        } else {
+            list.push_back(&mut self.index, slot);
+        }
         self.index[slot].state = state;
         self.activate(id);
     }
