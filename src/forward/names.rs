@@ -11,8 +11,10 @@ pub const QUESTIONS_MAX: usize = 4096;
 /// Whose address is asked for.
 #[derive(Debug)]
 pub struct Asked {
-    /// Of whoever asks.
+    /// Of the question.
     pub number: u64,
+    /// Of whoever asks.
+    pub slot: usize,
     /// The name.
     pub host: String,
     /// The port of the address.
@@ -22,8 +24,10 @@ pub struct Asked {
 /// The addresses of a name; why there are none.
 #[derive(Debug)]
 pub struct Answered {
-    /// Of whoever asked.
+    /// Of the question.
     pub number: u64,
+    /// Of whoever asked.
+    pub slot: usize,
     /// In the order of the system (RFC 6724).
     pub addresses: Result<Vec<SocketAddr>, String>,
 }
@@ -32,14 +36,14 @@ pub struct Answered {
 pub fn run(consumer: &Consumer, questions: &Receiver<Asked>, answers: &Sender<Answered>) {
     loop {
         match questions.take() {
-            Waiting::Item(Asked { number, host, port }) => {
+            Waiting::Item(Asked { number, slot, host, port }) => {
                 let addresses = match (host.as_str(), port).to_socket_addrs() {
                     Ok(found) => Ok(found.collect::<Vec<_>>()).and_then(|found| {
                         if found.is_empty() { Err(format!("{host} has no address")) } else { Ok(found) }
                     }),
                     Err(error) => Err(format!("the address of {host} cannot be found: {error}")),
                 };
-                answers.answer(Answered { number, addresses });
+                answers.answer(Answered { number, slot, addresses });
                 answers.ring_if_parked();
             }
             Waiting::Nothing => consumer.sleep(None, || questions.is_empty()),

@@ -76,20 +76,18 @@ impl Routes {
 
     /// Where these recipients of a message go.
     pub fn parts(&self, envelope: &Envelope, of: impl Fn(u32) -> bool) -> Parts {
-        let mut octets: Vec<(Option<DestinationId>, Vec<u8>)> = Vec::new();
+        let mut found: Vec<(Option<DestinationId>, Vec<u32>)> = Vec::new();
         for (index, recipient) in (0_u32..).zip(envelope.recipients()).filter(|(index, _)| of(*index)) {
             let route = self.forward.route_of(recipient.domain);
             let id = route.and_then(|route| u16::try_from(route).ok()).map(DestinationId);
-            let known = octets.iter().position(|(one, _)| *one == id);
-            let place = known.unwrap_or_else(|| {
-                octets.push((id, Vec::new()));
-                octets.len() - 1
-            });
-            set(&mut octets[place].1, index);
+            match found.iter_mut().find(|(one, _)| *one == id) {
+                Some((_, indices)) => indices.push(index),
+                None => found.push((id, vec![index])),
+            }
         }
         let mut parts = Parts::default();
-        for (id, octets) in octets {
-            let recipients = Recipients::from_octets(&octets).unwrap_or_else(Recipients::none);
+        for (id, indices) in found {
+            let recipients = indices.into_iter().collect();
             match id {
                 Some(id) => parts.destined.push((id, recipients)),
                 None => parts.unrouted = recipients,
@@ -97,15 +95,6 @@ impl Routes {
         }
         parts
     }
-}
-
-/// Adds an index to a set, as [`Recipients::from_octets`] reads it.
-pub(super) fn set(octets: &mut Vec<u8>, index: u32) {
-    let at = (index / 8) as usize;
-    if octets.len() <= at {
-        octets.resize(at + 1, 0);
-    }
-    octets[at] |= 1 << (index % 8);
 }
 
 /// Its next hops; a number behind them where another route has the same.

@@ -1,13 +1,11 @@
 //! The start of the forwarder and the order of its end.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
-
-use rustix::fs::{FlockOperation, flock};
 
 use super::engine::{Ends, Engine};
 use super::keep::{self, Folder, Keeper};
@@ -23,7 +21,7 @@ use crate::ring::kernel::KernelRing;
 use crate::shutdown::Shutdown;
 use crate::sink::executor::blocking::Blocking;
 use crate::sink::spool::reader;
-use crate::sink::{Report, Site};
+use crate::sink::{Report, Root, Site};
 use crate::threads::Threads;
 
 /// Entries of the ring: an operation or two for each connection.
@@ -35,9 +33,6 @@ const BUFFER_BYTES: usize = 4096;
 
 /// At the end what is not durable is waited for so long.
 const END_WAIT_MAX: Duration = Duration::from_secs(10);
-
-/// The lock of the forwarder, below the spool.
-const LOCK: &str = ".ringmx.lock";
 
 /// Whom Debian trusts to vouch for servers.
 const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -88,32 +83,8 @@ pub fn forward(
 }
 
 /// One forwarder at a time.
-fn lock(spool: &Path) -> Result<File, ForwardError> {
-    let directory = spool.join(keep::FORWARD);
-    let made = std::fs::DirBuilder::new().mode(0o700).create(&directory);
-    if let Err(error) = made
-        && error.kind() != io::ErrorKind::AlreadyExists
-    {
-        return Err(failed(&format!("{} cannot be made", directory.display()), error));
-    }
-    let path = directory.join(LOCK);
-    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
-    let opened = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(i32::try_from(flags).unwrap_or_default())
-        .open(&path);
-    let file = opened.map_err(|error| failed(&format!("{} cannot be opened", path.display()), error))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            Err(ForwardError(format!("{}: another forwarder reads this spool", spool.display())))
-        }
-        Err(error) => Err(failed(&format!("{} cannot be locked", path.display()), error)),
-    }
+fn lock(spool: &Path) -> Result<Root, ForwardError> {
+    Root::open(&spool.join(keep::FORWARD), "forward").map_err(|error| ForwardError(error.to_string()))
 }
 
 /// What a rebuild has to say.
@@ -228,7 +199,8 @@ fn run(
     let settings = (config.hostname.as_str(), &config.forward, routes);
     let told = Arc::clone(report);
     let mut engine =
-        Engine::new((ring, pool), settings, authorities, ends, log.clone(), told).map_err(ForwardError)?;
+        Engine::new((ring, pool), settings, authorities, ends, (log.clone(), config.log.messages), told)
+            .map_err(ForwardError)?;
     let after = left.consumed;
     engine.restore(left);
     let (path, told, reader_ahead) = (spool.to_owned(), Arc::clone(report), Arc::clone(&ahead));

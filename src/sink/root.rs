@@ -31,7 +31,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// A locked store. The lock goes with the value, and with the process.
 #[derive(Debug)]
-pub(super) struct Root {
+pub struct Root {
     path: PathBuf,
     directory: OwnedFd,
     _lock: fs::File,
@@ -40,7 +40,7 @@ pub(super) struct Root {
 impl Root {
     /// Makes the directory where it is missing, and takes the lock. `kind` is one word for whoever reads the
     /// store.
-    pub(super) fn open(path: &Path, kind: &str) -> Result<Self, OpenError> {
+    pub fn open(path: &Path, kind: &str) -> Result<Self, OpenError> {
         Self::open_shared(path, kind, None)
     }
 

@@ -88,7 +88,7 @@ fn near(routes: &str) -> Server {
     Server::start_whole(&format!(
         "hostname = \"near.example.test\"\ndomains = [\"example.test\", \"other.test\"]\n\
          [[listener]]\naddress = \"127.0.0.1:0\"\n[[sink]]\nkind = \"spool\"\npath = \"spool\"\n\
-         segment_size = \"1MiB\"\n[log]\nmessages = false\nsessions = false\n{routes}"
+         segment_size = \"1MiB\"\n[log]\nsessions = false\n{routes}"
     ))
 }
 
@@ -362,6 +362,6 @@ fn a_forwarder_that_cannot_run_says_why() {
         .output()
         .expect("it runs");
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success() && told.contains("another forwarder reads this spool"), "{told}");
+    assert!(!output.status.success() && told.contains("another ringmx (process "), "{told}");
     first.stop();
 }

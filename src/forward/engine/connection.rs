@@ -8,14 +8,15 @@ use super::outflow::Outflow;
 use super::tls::Channel;
 use crate::client::transparency::Unsendable;
 use crate::client::{Client, End, Phase};
+use crate::forward::keep::Why;
 use crate::forward::schedule::{ConnectionId, Delivery, DestinationId};
 use crate::ring::{Outgoing, Ring, SendId, Socket, Token};
 
 /// What a connection is for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
-    /// The address of its host is asked for.
-    Resolving,
+    /// The address of its host is asked for, by this number.
+    Resolving(u64),
     /// The connect is under way.
     Connecting,
     /// The session is opened.
@@ -42,7 +43,7 @@ pub(super) struct Current {
     /// Those who have it.
     pub(super) sent: Vec<u32>,
     /// Those who do not get it, and what was said to them.
-    pub(super) failed: Vec<(u32, String)>,
+    pub(super) failed: Vec<Failed>,
     /// Those for whom it is tried again.
     pub(super) deferred: Vec<u32>,
     /// Those of whom nothing was said.
@@ -58,9 +59,15 @@ pub(super) struct Current {
     pub(super) transactions: u32,
     /// Replies of the session before it.
     pub(super) replies_before: u64,
-    /// The transaction under way has its results.
-    pub(super) is_settled: bool,
     pub(super) begun_at: Instant,
+}
+
+/// A recipient who does not get a message.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) index: u32,
+    pub(super) why: Why,
+    pub(super) said: String,
 }
 
 /// Why nothing more can be said.
@@ -127,7 +134,7 @@ impl Connection {
             token,
             destination,
             host,
-            used_for: Use::Resolving,
+            used_for: Use::Connecting,
             socket: None,
             client,
             channel: None,

@@ -42,6 +42,14 @@ pub(super) struct Pending {
     pub(super) change: Change,
 }
 
+/// A message of `later/` that is read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fetch {
+    pub(super) number: u64,
+    pub(super) kind: Kind,
+    pub(super) place: Place,
+}
+
 /// What waits for the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Engine;
-use super::hand::{Arrived, InHand, Kind, Mail, Pending, Refused, key_of, seconds};
+use super::hand::{Arrived, Fetch, InHand, Kind, Mail, Pending, Refused, key_of, seconds};
 use crate::forward::keep::{self, Change, Fetched, Place, Recipients, Wait, Why};
 use crate::forward::office::{Answer, Letter};
 use crate::forward::reading::Read;
@@ -14,6 +14,12 @@ use crate::ring::Ring;
 use crate::sink::Site;
 use crate::sink::spool::follow::Followed;
 use crate::timestamp;
+
+/// Messages of `later/` that are being read at a time.
+const FETCHES_MAX: usize = 16;
+
+/// With so many octets of them on connections no other one is read.
+const FETCHED_BYTES_MAX: usize = 64 << 20;
 
 /// A message that has expired and cannot be read is looked at again after this time.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_mins(10);
@@ -100,36 +106,43 @@ impl<R: Ring> Engine<R> {
 
     /// Tells the office.
     pub(super) fn tell(&mut self, pending: Pending) {
-        let number = self.next_number;
-        self.next_number += 1;
+        let number = self.number();
         self.unsent.push_back(Letter::Change(number, pending.change.clone()));
         if !matches!(pending.change, Change::Read { .. }) {
             self.pending.insert(number, pending);
         }
     }
 
-    /// What failed before is told again.
-    pub(super) fn tell_again(&mut self, pending: Pending) {
-        self.tell(pending);
-    }
-
-    /// A message that waits is read for a connection.
-    pub(super) fn fetch(&mut self, slot: usize, place: Place) -> u64 {
-        self.ask_for(Kind::Fetch(slot), place)
-    }
-
-    /// A message is read, to know who has waited too long.
-    pub(super) fn fetch_to_expire(&mut self, delivery: Delivery, place: Place) {
-        self.ask_for(Kind::Expire(delivery), place);
-    }
-
-    fn ask_for(&mut self, kind: Kind, place: Place) -> u64 {
-        let number = self.next_number;
+    /// A number that nothing else has.
+    pub(super) fn number(&mut self) -> u64 {
         self.next_number += 1;
-        self.unsent.push_back(Letter::Fetch(number, place));
-        let change = Change::Remove { place, recipients: Recipients::none() };
-        self.pending.insert(number, Pending { kind, change });
+        self.next_number
+    }
+
+    /// A message that waits is to be read, as soon as there is room for it.
+    pub(super) fn fetch(&mut self, kind: Kind, place: Place) -> u64 {
+        let number = self.number();
+        self.fetches.push_back(Fetch { number, kind, place });
         number
+    }
+
+    /// Has messages read. They are in memory whole, so that only so many are at a time.
+    pub(super) fn fetch_on(&mut self) {
+        while self.fetching.len() < FETCHES_MAX
+            && !self.fetches.is_empty()
+            && self.fetched_bytes() < FETCHED_BYTES_MAX
+            && let Some(fetch) = self.fetches.pop_front()
+        {
+            self.unsent.push_back(Letter::Fetch(fetch.number, fetch.place));
+            self.fetching.insert(fetch.number, fetch);
+        }
+    }
+
+    /// Octets of messages that were read from `later/` and are on connections.
+    fn fetched_bytes(&self) -> usize {
+        let all = self.connections.iter().flatten().filter_map(|one| one.current.as_ref());
+        let fetched = all.filter(|current| matches!(current.message.place, Place::Later(_)));
+        fetched.map(|current| current.message.content.len()).sum()
     }
 
     /// Hands over what the office has room for.
@@ -201,8 +214,7 @@ impl<R: Ring> Engine<R> {
     }
 
     fn handle_fetched(&mut self, number: u64, fetched: Arrived) {
-        let Some(Pending { kind, change }) = self.pending.remove(&number) else { return };
-        let Change::Remove { place, .. } = change else { return };
+        let Some(Fetch { kind, place, .. }) = self.fetching.remove(&number) else { return };
         match kind {
             Kind::Fetch(slot) => self.begin_fetched(slot, (number, place), fetched),
             Kind::Expire(delivery) => match fetched {

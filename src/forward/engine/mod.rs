@@ -36,14 +36,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use self::connection::{Connection, Use};
-use self::hand::{Kind, Mail, Pending, Refused, key_of, unpacked};
+use self::hand::{Fetch, Kind, Mail, Pending, Refused, key_of, unpacked};
 use self::tls::TlsSettings;
 use super::keep::Recipients;
 use super::names;
 use super::office::{Answer, Left, Letter};
 use super::reading::{Ahead, Read};
 use super::routes::Routes;
-use super::schedule::{self, ConnectionId, Deferred, DestinationId, DestinationSettings, Schedule};
+use super::schedule::{self, ConnectionId, Deferred, Delivery, DestinationId, DestinationSettings, Schedule};
 use crate::buffer::Pool;
 use crate::client;
 use crate::config::forward::{Balance, Forward, HopProtocol, HopTls};
@@ -66,6 +66,12 @@ const END_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Connections at a time, to all next hops.
 const CONNECTIONS_MAX: usize = 1000;
+
+/// Changes that are not durable: with so many no message is begun. What is on connections then comes besides.
+const PENDING_MAX: usize = 4096;
+
+/// Messages of `later/` that wait to be read: with so many nothing is asked of the schedule.
+const FETCHES_WAITING_MAX: usize = 4096;
 
 /// Deliveries that are known at a time.
 const DELIVERIES_MAX: u32 = 4_000_000;
@@ -111,6 +117,9 @@ pub(super) struct Engine<R> {
     unsent: VecDeque<Letter>,
     /// What the office was told and has not answered, by number.
     pending: HashMap<u64, Pending>,
+    /// Messages of `later/` that are to be read, and those that are being read, by number.
+    fetches: VecDeque<Fetch>,
+    fetching: HashMap<u64, Fetch>,
     /// What it could not do, and is asked for again then.
     again: VecDeque<(Instant, Pending)>,
     next_number: u64,
@@ -120,6 +129,8 @@ pub(super) struct Engine<R> {
     paused_until: Option<Instant>,
     /// Next hops that cannot be reached, as the log was told.
     down: HashSet<String>,
+    /// Whether the log is told of each message.
+    tells_messages: bool,
     log: Log,
     report: Arc<dyn Report>,
     now: Instant,
@@ -134,7 +145,7 @@ impl<R: Ring> Engine<R> {
         (hostname, forward, routes): (&str, &Forward, Arc<Routes>),
         authorities: Option<&Path>,
         ends: Ends,
-        log: Log,
+        (log, tells_messages): (Log, bool),
         report: Arc<dyn Report>,
     ) -> Result<Self, String> {
         while let Some(buffer) = pool.take() {
@@ -192,11 +203,14 @@ impl<R: Ring> Engine<R> {
             refused: None,
             unsent: VecDeque::new(),
             pending: HashMap::new(),
+            fetches: VecDeque::new(),
+            fetching: HashMap::new(),
             again: VecDeque::new(),
             next_number: 0,
             is_unnoted: false,
             paused_until: None,
             down: HashSet::new(),
+            tells_messages,
             log,
             report,
             now,
@@ -222,7 +236,11 @@ impl<R: Ring> Engine<R> {
                 poison,
                 is_held: one.is_held,
             };
-            if !self.schedule.restore(deferred, self.now) {
+            let name =
+                Delivery { place: schedule::Place::Later(deferred.cursor), destination: one.destination };
+            // Two waits of a message for one destination are one delivery.
+            let is_known = self.schedule.delivery(name, self.now).is_some();
+            if !is_known && !self.schedule.restore(deferred, self.now) {
                 self.report.note(&format!("later/{}: there is no room for it in the schedule", one.cursor));
             }
         }
@@ -246,6 +264,7 @@ impl<R: Ring> Engine<R> {
             if !self.is_ending && !self.is_paused() {
                 self.read_on();
                 self.carry_out_orders();
+                self.fetch_on();
             }
             self.tell_office();
             if end_at.is_some_and(|at| self.now >= at || !self.is_at_work()) {
@@ -270,7 +289,7 @@ impl<R: Ring> Engine<R> {
     }
 
     fn turn(&mut self, events: &mut Vec<Event>) -> std::io::Result<()> {
-        let goes_on = !self.is_ending && !self.is_paused();
+        let goes_on = !self.is_ending && self.takes_orders();
         let deadline = self.schedule.next_deadline(self.now).filter(|_| goes_on);
         let until = deadline.map_or(TURN_MAX, |at| at.saturating_duration_since(self.now).min(TURN_MAX));
         // The office has no room: it does not ring when it has.
@@ -290,9 +309,16 @@ impl<R: Ring> Engine<R> {
         Ok(())
     }
 
-    /// While it cannot be noted what becomes of messages, nothing becomes of any.
+    /// While it cannot be noted what becomes of messages, or too much is to be noted, nothing becomes of any.
     fn is_paused(&self) -> bool {
-        self.is_unnoted || self.paused_until.is_some_and(|until| self.now < until)
+        self.is_unnoted
+            || self.pending.len() >= PENDING_MAX
+            || self.paused_until.is_some_and(|until| self.now < until)
+    }
+
+    /// Whether the schedule is asked what to do.
+    fn takes_orders(&self) -> bool {
+        !self.is_paused() && self.fetches.len() < FETCHES_WAITING_MAX
     }
 
     /// Whether a message is on a connection, or something is not durable.
@@ -315,7 +341,7 @@ impl<R: Ring> Engine<R> {
         }
         while self.again.front().is_some_and(|(at, _)| *at <= self.now) {
             if let Some((_, pending)) = self.again.pop_front() {
-                self.tell_again(pending);
+                self.tell(pending);
             }
         }
     }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
@@ -19,10 +20,15 @@ use crate::forward::schedule::{self, ConnectionId, Delivery, DestinationId, Orde
 use crate::ring::{Ring, Socket, Token};
 use crate::timestamp;
 
+/// An address, and a connection to it, are waited for so long each.
+const CONNECT_WAIT_MAX: Duration = Duration::from_secs(30);
+
 impl<R: Ring> Engine<R> {
     /// Takes orders until there are none.
     pub(super) fn carry_out_orders(&mut self) {
-        while let Some(order) = self.schedule.next(self.now) {
+        while self.takes_orders()
+            && let Some(order) = self.schedule.next(self.now)
+        {
             match order {
                 Order::Connect { connection, destination, host } => self.open(connection, destination, host),
                 Order::Deliver { connection, delivery } => self.deliver(connection, delivery),
@@ -57,7 +63,12 @@ impl<R: Ring> Engine<R> {
                 if let Ok(address) = name.parse::<IpAddr>() {
                     return self.connect(slot, SocketAddr::new(address, port));
                 }
-                let asked = Asked { number: slot as u64, host: name, port };
+                let number = self.number();
+                if let Some(one) = &mut self.connections[slot] {
+                    one.used_for = Use::Resolving(number);
+                    one.deadline = Some(self.now + CONNECT_WAIT_MAX);
+                }
+                let asked = Asked { number, slot, host: name, port };
                 // There are fewer connections than places.
                 if self.ends.questions.send_and_ring(asked).is_err() {
                     self.fail_to_connect(slot, "names are not resolved any more");
@@ -69,16 +80,16 @@ impl<R: Ring> Engine<R> {
     /// The addresses of names came.
     pub(super) fn take_addresses(&mut self) {
         while let Some(answered) = self.ends.addresses.next() {
-            let Ok(slot) = usize::try_from(answered.number) else { continue };
-            let waits = |one: &Connection| one.used_for == Use::Resolving;
+            let slot = answered.slot;
+            // The connection that asked may have been given up, and its slot be another's.
+            let waits = |one: &Connection| one.used_for == Use::Resolving(answered.number);
             if !self.connections[slot].as_ref().is_some_and(waits) {
                 continue;
             }
             match answered.addresses {
                 // Another one with each connection: one of them may be dead.
                 Ok(found) if !found.is_empty() => {
-                    let turn = usize::try_from(self.next_number).unwrap_or_default();
-                    self.next_number += 1;
+                    let turn = usize::try_from(answered.number).unwrap_or_default();
                     let address = found[turn % found.len()];
                     self.connect(slot, address);
                 }
@@ -97,7 +108,7 @@ impl<R: Ring> Engine<R> {
                 one.used_for = Use::Connecting;
                 // A connect completes as a send does: once.
                 one.is_sending = true;
-                one.wait_for(Phase::Greeting, self.now);
+                one.deadline = Some(self.now + CONNECT_WAIT_MAX);
                 self.ring.connect(socket, address, one.token);
             }
             Err(error) => self.fail_to_connect(slot, &format!("no socket: {error}")),
@@ -135,7 +146,7 @@ impl<R: Ring> Engine<R> {
         let (destination, host) = (one.destination, one.host);
         self.forget(slot);
         self.schedule.connect_failed(id, why, self.now);
-        self.tell_host(destination, host, why);
+        self.tell_host(destination, host, Some(why));
     }
 
     /// The schedule knows the connection no more. Its socket is closed when the kernel is done with it.
@@ -179,7 +190,7 @@ impl<R: Ring> Engine<R> {
                 }
             }
             schedule::Place::Later(key) => {
-                let number = self.fetch(slot, Place::Later(cursor_of(key)));
+                let number = self.fetch(Kind::Fetch(slot), Place::Later(cursor_of(key)));
                 if let Some(one) = &mut self.connections[slot] {
                     one.used_for = Use::Fetching(delivery, number);
                 }
@@ -243,7 +254,6 @@ impl<R: Ring> Engine<R> {
             unsendable: None,
             transactions: 0,
             replies_before: one.client.replies(),
-            is_settled: true,
             begun_at: self.now,
         });
         self.advance(slot);
@@ -309,7 +319,7 @@ impl<R: Ring> Engine<R> {
                 };
                 self.tell(Pending { kind: Kind::Settle, change });
             }
-            None => self.fetch_to_expire(delivery, place),
+            None => _ = self.fetch(Kind::Expire(delivery), place),
         }
     }
 

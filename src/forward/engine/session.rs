@@ -5,11 +5,12 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use super::Engine;
-use super::connection::{Unsaid, Use};
+use super::connection::{Failed, Unsaid, Use};
 use super::outflow::Outflow;
 use super::tls::Channel;
 use crate::client::{End, Loss, Phase, Recipient, Step, Transaction};
 use crate::config::forward::{HopPlace, HopTls};
+use crate::forward::keep::Why;
 use crate::forward::schedule::Ended;
 use crate::ring::{Event, Received, Ring, Token};
 
@@ -114,7 +115,7 @@ impl<R: Ring> Engine<R> {
     pub(super) fn time_out(&mut self, slot: usize) {
         let Some(one) = &mut self.connections[slot] else { return };
         match one.used_for {
-            Use::Connecting | Use::Resolving => self.fail_to_connect(slot, "the connect timed out"),
+            Use::Connecting | Use::Resolving(_) => self.fail_to_connect(slot, "the connect timed out"),
             _ => self.lose(slot, Loss::TimedOut),
         }
     }
@@ -123,7 +124,7 @@ impl<R: Ring> Engine<R> {
     pub(super) fn advance(&mut self, slot: usize) {
         loop {
             let Some(one) = &mut self.connections[slot] else { return };
-            if matches!(one.used_for, Use::Gone | Use::Resolving | Use::Connecting) || one.end.is_some() {
+            if matches!(one.used_for, Use::Gone | Use::Resolving(_) | Use::Connecting) || one.end.is_some() {
                 return;
             }
             let mut input = &*one.input;
@@ -216,7 +217,7 @@ impl<R: Ring> Engine<R> {
                 let id = one.id;
                 let (destination, host) = (one.destination, one.host);
                 self.schedule.connected(id, self.now);
-                self.tell_host(destination, host, "");
+                self.tell_host(destination, host, None);
                 false
             }
             Use::Busy => {
@@ -232,7 +233,7 @@ impl<R: Ring> Engine<R> {
                 one.rest();
                 false
             }
-            Use::Quitting | Use::Resolving | Use::Connecting | Use::Gone => false,
+            Use::Quitting | Use::Resolving(_) | Use::Connecting | Use::Gone => false,
         }
     }
 
@@ -242,7 +243,6 @@ impl<R: Ring> Engine<R> {
         let Some(current) = &mut one.current else { return };
         current.asked = std::mem::take(&mut current.untried);
         current.transactions += 1;
-        current.is_settled = false;
         let stored = &current.message.envelope;
         let content_bytes = current.message.content.len() as u64;
         // The facts are put together for a next hop that is told of them only.
@@ -256,8 +256,8 @@ impl<R: Ring> Engine<R> {
         if let Err(unfit) = one.client.begin(&transaction, recipients, &mut one.out) {
             let said = format!("{} {unfit}", unfit.enhanced());
             let asked = std::mem::take(&mut current.asked);
-            current.failed.extend(asked.into_iter().map(|index| (index, said.clone())));
-            current.is_settled = true;
+            let failed = |index| Failed { index, why: Why::Undeliverable, said: said.clone() };
+            current.failed.extend(asked.into_iter().map(failed));
         }
     }
 
@@ -289,7 +289,7 @@ impl<R: Ring> Engine<R> {
                 self.forget(slot);
                 self.schedule.finished(id, Ended::Untouched(&why), self.now);
             }
-            Use::Resolving | Use::Connecting | Use::Gone => {}
+            Use::Resolving(_) | Use::Connecting | Use::Gone => {}
         }
     }
 }

@@ -2,22 +2,13 @@
 //! journal.
 
 use super::Engine;
-use super::connection::{Current, Use};
+use super::connection::{Current, Failed, Use};
 use super::hand::{Kind, Pending, packed, seconds};
 use crate::client::{End, Phase, RecipientResult};
-use crate::forward::keep::{Change, Recipients, Wait, Why};
+use crate::forward::keep::{Change, Place, Recipients, Wait, Why};
 use crate::forward::schedule::{self, Ended, Fate};
 use crate::ring::Ring;
 use crate::timestamp;
-
-/// Indices as a set.
-fn set_of(indices: impl Iterator<Item = u32>) -> Recipients {
-    let mut octets = Vec::new();
-    for index in indices {
-        crate::forward::routes::set(&mut octets, index);
-    }
-    Recipients::from_octets(&octets).unwrap_or_else(Recipients::none)
-}
 
 impl<R: Ring> Engine<R> {
     /// A transaction is over: takes down what was said of each of its recipients.
@@ -25,7 +16,6 @@ impl<R: Ring> Engine<R> {
         let Some(one) = &mut self.connections[slot] else { return };
         one.outflow = None;
         let Some(current) = &mut one.current else { return };
-        current.is_settled = true;
         let asked = std::mem::take(&mut current.asked);
         for (index, result) in asked.into_iter().zip(one.client.results()) {
             match result {
@@ -35,7 +25,9 @@ impl<R: Ring> Engine<R> {
                         current.accepted_by = reply.to_string();
                     }
                 }
-                RecipientResult::Permanent(reply) => current.failed.push((index, reply.to_string())),
+                RecipientResult::Permanent(reply) => {
+                    current.failed.push(Failed { index, why: Why::Refused, said: reply.to_string() });
+                }
                 RecipientResult::Temporary(reply) => {
                     current.deferred.push(index);
                     current.deferred_by = reply.to_string();
@@ -46,7 +38,8 @@ impl<R: Ring> Engine<R> {
         }
         if let Some(why) = current.unsendable.take() {
             let lost = std::mem::take(&mut current.lost);
-            current.failed.extend(lost.into_iter().map(|index| (index, format!("5.6.1 {why}"))));
+            let failed = |index| Failed { index, why: Why::Undeliverable, said: format!("5.6.1 {why}") };
+            current.failed.extend(lost.into_iter().map(failed));
         }
     }
 
@@ -96,18 +89,15 @@ impl<R: Ring> Engine<R> {
     fn settle(&mut self, mut current: Current, fate: Fate) {
         let place = current.message.place;
         let delivery = current.delivery;
-        let sent = set_of(current.sent.iter().copied());
+        let sent: Recipients = current.sent.iter().copied().collect();
         if !sent.is_empty() {
-            self.tell(Pending {
-                kind: Kind::Settle,
-                change: Change::Sent { place, recipients: sent.clone() },
-            });
+            self.tell(Pending { kind: Kind::Settle, change: Change::Sent { place, recipients: sent } });
         }
         let failed = std::mem::take(&mut current.failed);
-        for (recipients, reply) in grouped(&failed) {
-            self.bury(place, recipients, Why::Refused, reply);
+        for (recipients, why, reply) in grouped(&failed) {
+            self.bury(place, recipients, why, reply);
         }
-        let remaining = set_of(current.deferred.iter().chain(&current.lost).copied());
+        let remaining: Recipients = current.deferred.iter().chain(&current.lost).copied().collect();
         let is_in_log = match delivery.place {
             schedule::Place::Log(key) => Some(key),
             schedule::Place::Later(_) => None,
@@ -149,7 +139,7 @@ impl<R: Ring> Engine<R> {
     }
 
     /// They do not get it.
-    fn bury(&mut self, place: crate::forward::keep::Place, recipients: Recipients, why: Why, reply: String) {
+    fn bury(&mut self, place: Place, recipients: Recipients, why: Why, reply: String) {
         let died_at = seconds(timestamp::seconds(self.wall_clock));
         let change = Change::Dead { place, recipients, died_at, why, reply };
         self.tell(Pending { kind: Kind::Settle, change });
@@ -176,15 +166,18 @@ fn is_before_mail(end: End) -> bool {
 }
 
 /// Those who were told the same.
-fn grouped(failed: &[(u32, String)]) -> Vec<(Recipients, String)> {
-    let mut groups: Vec<(Vec<u32>, &str)> = Vec::new();
-    for (index, said) in failed {
-        match groups.iter_mut().find(|(_, reply)| reply == said) {
-            Some((indices, _)) => indices.push(*index),
-            None => groups.push((vec![*index], said)),
+fn grouped(failed: &[Failed]) -> Vec<(Recipients, Why, String)> {
+    let mut groups: Vec<(Vec<u32>, Why, &str)> = Vec::new();
+    for Failed { index, why, said } in failed {
+        match groups.iter_mut().find(|(_, of, reply)| of == why && reply == said) {
+            Some((indices, ..)) => indices.push(*index),
+            None => groups.push((vec![*index], *why, said)),
         }
     }
-    groups.into_iter().map(|(indices, said)| (set_of(indices.into_iter()), said.to_owned())).collect()
+    groups
+        .into_iter()
+        .map(|(indices, why, said)| (indices.into_iter().collect(), why, said.to_owned()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -193,9 +186,10 @@ mod tests {
 
     #[test]
     fn who_was_told_the_same_is_told_of_together() {
-        let failed = [(3, "550 no".to_owned()), (70, "551 no".to_owned()), (1, "550 no".to_owned())];
+        let failed = |index, said: &str| Failed { index, why: Why::Refused, said: said.to_owned() };
+        let failed = [failed(3, "550 no"), failed(70, "551 no"), failed(1, "550 no")];
         let groups: Vec<(Vec<u32>, String)> =
-            grouped(&failed).into_iter().map(|(who, said)| (who.iter().collect(), said)).collect();
+            grouped(&failed).into_iter().map(|(who, _, said)| (who.iter().collect(), said)).collect();
         assert_eq!(groups, [(vec![1, 3], "550 no".to_owned()), (vec![70], "551 no".to_owned())]);
     }
 }

@@ -30,6 +30,7 @@ impl<R: Ring> Engine<R> {
         let age = self.wall_clock.duration_since(stored.received_at).unwrap_or_default();
         let wall_clock = self.wall_clock;
         let milliseconds = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let tells_messages = self.tells_messages;
         let mut tell = |event, count: usize, reply: &str| {
             if count > 0 {
                 let record = self.log.record(event, wall_clock);
@@ -38,9 +39,11 @@ impl<R: Ring> Engine<R> {
                 record.number("took_ms", milliseconds(took)).number("age_ms", milliseconds(age)).end();
             }
         };
-        tell(&events::FORWARDED, current.sent.len(), &current.accepted_by);
-        tell(&events::DEFERRED, current.deferred.len() + current.lost.len(), &current.deferred_by);
-        let said = current.failed.first().map_or("", |(_, said)| said);
+        if tells_messages {
+            tell(&events::FORWARDED, current.sent.len(), &current.accepted_by);
+            tell(&events::DEFERRED, current.deferred.len() + current.lost.len(), &current.deferred_by);
+        }
+        let said = current.failed.first().map_or("", |failed| &failed.said);
         tell(&events::UNDELIVERABLE, current.failed.len(), said);
     }
 
@@ -54,17 +57,19 @@ impl<R: Ring> Engine<R> {
         record.number("age_ms", u64::try_from(age.as_millis()).unwrap_or(u64::MAX)).end();
     }
 
-    /// A next hop was reached, or not: told when that changes.
-    pub(super) fn tell_host(&mut self, destination: DestinationId, host: usize, why: &str) {
+    /// A next hop was reached, or was not for this reason: told when that changes.
+    pub(super) fn tell_host(&mut self, destination: DestinationId, host: usize, why: Option<&str>) {
         let hop = self.routes.all()[usize::from(destination.0)].to[host].to_string();
-        let is_down = !why.is_empty();
+        let is_down = why.is_some();
         let was_down = if is_down { !self.down.insert(hop.clone()) } else { self.down.remove(&hop) };
         if was_down == is_down {
             return;
         }
         let event = if is_down { &events::NEXT_HOP_DOWN } else { &events::NEXT_HOP_UP };
         let record = self.log.record(event, self.wall_clock).text("next_hop", hop.as_bytes());
-        let record = if is_down { record.text("why", why.as_bytes()) } else { record };
-        record.end();
+        match why {
+            Some(why) => record.text("why", why.as_bytes()).end(),
+            None => record.end(),
+        }
     }
 }
