@@ -40,7 +40,8 @@ pub enum Command {
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// Look at what the forwarder has not delivered: what waits, and what was given up.
+    /// Look at what the forwarder has not delivered: what waits, and what was given up; or make its journal
+    /// anew.
     #[command(subcommand)]
     Queue(QueueCommand),
     /// Name every problem of a configuration file, of the files that it names, and of the store. Changes

@@ -169,7 +169,7 @@ fn configuration() -> Roff {
                 roman("One file of TOML, which "),
                 bold("ringmx serve"),
                 roman(
-                    " is given. Sizes take KiB, MiB, GiB or plain octets; times take ms, s, min, h. Relative paths start \
+                    " is given. Sizes take KiB, MiB, GiB or plain octets; times take ms, s, min, h, d. Relative paths start \
                      at the directory of the file. A key that is unknown stops the start. ",
                 ),
                 bold("ringmx check"),

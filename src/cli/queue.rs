@@ -1,4 +1,4 @@
-//! `ringmx queue …`: what the forwarder has not delivered, as its journal says. Reads, and changes nothing.
+//! `ringmx queue …`: what the forwarder has not delivered, as its journal says; and the journal made anew.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Write};
@@ -20,7 +20,8 @@ use crate::timestamp::{self, Rfc3339};
 /// What to look at.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum QueueCommand {
-    /// How many recipients wait for each destination, by the age of their messages.
+    /// How many recipients wait for each destination, are held or were given up, by the age of their
+    /// messages.
     Summary {
         /// With what the forwarder runs.
         #[command(flatten)]

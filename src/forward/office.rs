@@ -1,6 +1,5 @@
 //! The thread of the keeper: what happened to messages comes in, is made durable many at a time, and is
-//! answered; messages that wait are read for the engine. The only thread of the forwarder that waits for the
-//! disk's syncs.
+//! answered; messages that wait are read for the engine, which so waits for no disk.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;

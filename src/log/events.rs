@@ -181,7 +181,7 @@ events! {
     UNDELIVERABLE = "undeliverable" Info [
         "id", "destination", "recipients", "reply", "took_ms", "age_ms",
     ];
-    /// Of the forwarder: a next hop cannot be reached, or takes no mail. It is tried again by itself.
+    /// Of the forwarder: no session with a next hop can begin. It is tried again by itself.
     NEXT_HOP_DOWN = "next-hop-down" Warning ["next_hop", "why"];
     /// Of the forwarder: a next hop takes mail, after it did not.
     NEXT_HOP_UP = "next-hop-up" Notice ["next_hop"];
@@ -193,7 +193,7 @@ events! {
     FAILING = "failing" Error ["text", "connections", "away", "seconds"];
     /// What the stop still waits for. Told every few seconds until it ends.
     WAITING = "waiting" Notice ["connections", "away", "seconds", "for"];
-    /// The end, with what was counted since the start and is not 0.
+    /// The end, with what was counted since the start and is not 0; of the forwarder, whether all is settled.
     STOPPED = "stopped" Notice ["text", COUNTERS];
     /// A bug of ringmx.
     PANIC = "panic" Error ["text"];
@@ -268,7 +268,8 @@ fields! {
     "from" Text;
     /// The recipients; where one was refused, that one, as the client sent it if it is no address
     "to" Texts;
-    /// How many recipients the transaction had, where not all are shown
+    /// How many recipients the transaction had, where not all are shown; of the forwarder, of how many the
+    /// line tells
     "recipients" Number;
     /// Octets of mail data
     "bytes" Number;
@@ -287,7 +288,7 @@ fields! {
     "stored_ms" Number;
     /// What was refused: `CONNECT`, the verb of a command, `COMMAND` where it has none, `MAIL-DATA`
     "step" Text;
-    /// The reply that was sent
+    /// The reply that was sent; of the forwarder, that of the next hop, or how the connection ended
     "reply" Text;
     /// Why, in a word of the list below
     "reason" Text;
@@ -338,7 +339,7 @@ fields! {
     "routes" Number;
     /// How many deliveries wait from earlier
     "waiting" Number;
-    /// How many messages were given up and not removed
+    /// How many parts of messages were given up
     "dead" Number;
     /// What is to be known
     "text" Text;

@@ -108,6 +108,8 @@ impl<R: Ring> Engine<R> {
                     self.drop_part(key, delivery.destination);
                 }
                 if fate == Fate::Expired && !remaining.is_empty() {
+                    let stored = &current.message.envelope;
+                    self.tell_expired(stored, delivery.destination, remaining.count());
                     self.bury(place, remaining, Why::Expired, current.deferred_by);
                 }
                 return;

@@ -7,9 +7,11 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 
+use super::copy::find;
 use super::entry::Entry;
 use super::files::Files;
 use super::journal::{self, Damage};
+use super::place::Place;
 use super::state::State;
 use super::{DEAD, FORWARD, JOURNAL, LATER};
 use crate::sink::spool::cursor::{CONSUMED, Cursor};
@@ -77,7 +79,9 @@ fn first(files: &dyn Files, published: Option<Cursor>) -> io::Result<State> {
             return Err(wrong(files, FORWARD, JOURNAL, what));
         }
     }
-    Ok(State::new(published))
+    // Who believes a cursor where no record is passes over mail that nobody has seen (docs/spool.md).
+    let is_there = |cursor: &Cursor| find(files, Place::Log(*cursor)).is_ok();
+    Ok(State::new(published.filter(is_there)))
 }
 
 /// `consumed` follows what is durable in the journal, and the log reaches as far as that.
