@@ -321,6 +321,10 @@ impl Exchange {
             results.take(index);
             return true;
         }
+        if reply.says_too_many_recipients() && self.taken > 0 {
+            results.leave_untried(index);
+            return true;
+        }
         let class = if reply.says_too_many_recipients() { Class::Temporary } else { class };
         let Some(refusal) = refusal(reply, class, results) else { return false };
         results.set(index, refusal);

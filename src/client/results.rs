@@ -8,13 +8,14 @@ use super::reply::{Enhanced, Reply};
 pub enum RecipientResult<'a> {
     /// The server has taken the message for it: this 2yz answers the end of the mail data.
     Accepted(Reply<'a>),
-    /// Refused for now: 4yz, or a 552 to RCPT that says that there are too many recipients
+    /// Refused for now: 4yz, or a 552 to the first RCPT that says that there are too many recipients
     /// ([`Reply::says_too_many_recipients`]).
     Temporary(Reply<'a>),
     /// Refused for good: 5yz.
     Permanent(Reply<'a>),
-    /// Nothing was said of it, because a transaction may have only so many recipients (RCPTMAX, RFC 9422), or
-    /// because the server offers something else since XCLIENT: it is for a further transaction, at once.
+    /// Nothing was said of it, because a transaction may have only so many recipients (RCPTMAX, RFC 9422; or
+    /// the server took others and said that they are enough, RFC 5321 §4.5.3.1.10), or because the server
+    /// offers something else since XCLIENT: it is for a further transaction, at once.
     Untried,
     /// The session ended before. The server has not taken the message.
     Lost,
@@ -138,6 +139,13 @@ impl Results {
     /// further transaction.
     pub(super) fn set_all(&mut self, answer: Answer) {
         self.rows.fill(answer.0);
+    }
+
+    /// This recipient is for a further transaction.
+    pub(super) fn leave_untried(&mut self, index: usize) {
+        if let Some(row) = self.rows.get_mut(index) {
+            *row = Row::Untried;
+        }
     }
 
     /// None was tried.

@@ -241,8 +241,11 @@ fn a_transaction_that_is_not_open_is_not_reset() {
 
 /// RFC 5321 §4.5.3.1.10.
 #[test]
-fn too_many_recipients_is_temporary() {
-    with("", "T: from=a@b to=c@d,e@f,g@h,i@j", &["PIPELINING"],
+fn more_recipients_than_a_server_takes_are_for_a_further_transaction() {
+    with(
+        "",
+        "T: from=a@b to=c@d,e@f,g@h,i@j",
+        &["PIPELINING"],
         "C: MAIL FROM:<a@b>
          C: RCPT TO:<c@d>
          C: RCPT TO:<e@f>
@@ -257,7 +260,23 @@ fn too_many_recipients_is_temporary() {
          S: 354 go
          C: <dot>
          S: 250 queued
-         = accepted 250 \"queued\"; temporary 452 4.5.3 \"too many\"; temporary 552 \"too many\"; permanent 552 5.2.2 \"mailbox full\"");
+         = accepted 250 \"queued\"; untried; untried; permanent 552 5.2.2 \"mailbox full\"",
+    );
+    // One that takes nobody at all has nothing that a further transaction would change.
+    with(
+        "",
+        "T: from=a@b to=c@d,e@f",
+        &["PIPELINING"],
+        "C: MAIL FROM:<a@b>
+         C: RCPT TO:<c@d>
+         C: RCPT TO:<e@f>
+         C: DATA
+         S: 250 ok
+         S: 452 4.5.3 too many
+         S: 552 too many
+         S: 503 5.5.1 nobody
+         = temporary 452 4.5.3 \"too many\"; temporary 552 \"too many\"",
+    );
 }
 
 /// RFC 9422.
