@@ -13,7 +13,7 @@ use super::output::print_each;
 use crate::config::{self, SinkKind};
 use crate::escape::{Json, Quoted};
 use crate::forward;
-use crate::forward::keep::{self, Folder, Listed, Place};
+use crate::forward::keep::{self, Folder, Listed, Place, Waiting};
 use crate::sink::spool::reader;
 use crate::timestamp::{self, Rfc3339};
 
@@ -147,27 +147,26 @@ fn show(files: &Folder, id: &str, out: &mut impl Write) -> io::Result<bool> {
 }
 
 /// What a line says of its state.
-fn state_of(listed: &Listed) -> &'static str {
-    match (listed.waiting.place, listed.waiting.wait.held) {
+fn state_of(waiting: &Waiting) -> &'static str {
+    match (waiting.place, waiting.wait.held) {
         (Place::Dead(_), _) => "dead",
         (_, true) => "held",
         (Place::Log(_) | Place::Later(_), false) => "waiting",
     }
 }
 
-fn age_of(listed: &Listed, now: SystemTime) -> Duration {
+fn age_of(waiting: &Waiting, now: SystemTime) -> Duration {
     // Of a dead one it is known when it was given up.
-    let wait = &listed.waiting.wait;
-    let since = if matches!(listed.waiting.place, Place::Dead(_)) { wait.next_at } else { wait.received_at };
+    let wait = &waiting.wait;
+    let since = if matches!(waiting.place, Place::Dead(_)) { wait.next_at } else { wait.received_at };
     let received = Duration::from_secs(since.into());
     now.duration_since(SystemTime::UNIX_EPOCH + received).unwrap_or_default()
 }
 
-fn recipients_of(listed: &Listed) -> Vec<Vec<u8>> {
-    let Ok(stored) = &listed.envelope else { return Vec::new() };
-    let all: Vec<_> = stored.envelope.recipients().map(|mailbox| mailbox.whole.to_vec()).collect();
-    let ours = listed.waiting.recipients.iter();
-    ours.filter_map(|index| all.get(index as usize).cloned()).collect()
+fn recipients_of(listed: &Listed) -> impl Iterator<Item = &[u8]> {
+    let all = listed.envelope.iter().flat_map(|stored| stored.envelope.recipients());
+    let ours = (0..).zip(all).filter(|(index, _)| listed.waiting.recipients.contains(*index));
+    ours.map(|(_, mailbox)| mailbox.whole)
 }
 
 fn line(listed: &Listed, now: SystemTime, out: &mut impl Write) -> io::Result<()> {
@@ -176,17 +175,17 @@ fn line(listed: &Listed, now: SystemTime, out: &mut impl Write) -> io::Result<()
         Ok(stored) => (stored.id.to_string(), stored.envelope.reverse_path().to_vec()),
         Err(why) => (why.clone(), Vec::new()),
     };
-    let age = age_of(listed, now).as_secs();
+    let age = age_of(&listed.waiting, now).as_secs();
     let seconds = timestamp::seconds(now);
     let next = u64::from(wait.next_at).saturating_sub(seconds);
     let [attempts, lost] = wait.attempts.to_le_bytes();
     write!(
         out,
         "{id} {} {age}s next={next}s attempts={attempts}+{lost} <{}>",
-        state_of(listed),
+        state_of(&listed.waiting),
         from.escape_ascii()
     )?;
-    for (index, recipient) in recipients_of(listed).iter().enumerate() {
+    for (index, recipient) in recipients_of(listed).enumerate() {
         write!(out, "{}<{}>", if index == 0 { " " } else { "," }, recipient.escape_ascii())?;
     }
     writeln!(out, " to={} reply={}", Quoted(wait.destination.as_bytes()), Quoted(wait.reply.as_bytes()))
@@ -196,12 +195,12 @@ fn line_json(listed: &Listed, out: &mut impl Write) -> io::Result<()> {
     let wait = &listed.waiting.wait;
     let [attempts, lost] = wait.attempts.to_le_bytes();
     let time = |seconds: u32| Rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.into()));
-    write!(out, "{{\"place\":\"{}\",\"state\":\"{}\"", listed.waiting.place, state_of(listed))?;
+    write!(out, "{{\"place\":\"{}\",\"state\":\"{}\"", listed.waiting.place, state_of(&listed.waiting))?;
     if let Ok(stored) = &listed.envelope {
         write!(out, ",\"id\":\"{}\",\"from\":{}", stored.id, Json(stored.envelope.reverse_path()))?;
     }
     write!(out, ",\"recipients\":[")?;
-    for (index, recipient) in recipients_of(listed).iter().enumerate() {
+    for (index, recipient) in recipients_of(listed).enumerate() {
         write!(out, "{}{}", if index == 0 { "" } else { "," }, Json(recipient))?;
     }
     writeln!(
@@ -218,13 +217,13 @@ fn line_json(listed: &Listed, out: &mut impl Write) -> io::Result<()> {
 fn summary(files: &Folder, json: bool, out: &mut impl Write) -> io::Result<()> {
     let now = SystemTime::now();
     let mut rows: BTreeMap<(String, &'static str), [u64; AGES.len()]> = BTreeMap::new();
-    keep::list(files, |listed| {
-        let age = age_of(&listed, now);
+    let state = keep::look(files)?;
+    for waiting in state.waiting().chain(state.dead()) {
+        let age = age_of(&waiting, now);
         let column = AGES.iter().position(|(_, most)| age < *most).unwrap_or(AGES.len() - 1);
-        let row = rows.entry((listed.waiting.wait.destination.clone(), state_of(&listed))).or_default();
-        row[column] += u64::from(listed.waiting.recipients.count());
-        Ok(())
-    })?;
+        let row = rows.entry((waiting.wait.destination.clone(), state_of(&waiting))).or_default();
+        row[column] += u64::from(waiting.recipients.count());
+    }
     if json {
         write!(out, "[")?;
         for (index, ((destination, state), counts)) in rows.iter().enumerate() {

@@ -159,7 +159,7 @@ impl Engine {
             }
             match result {
                 Ok(_) => {}
-                Err(Refused::Disk(..)) => again.push(act.clone()),
+                Err(Refused::Disk(..) | Refused::Unread(..)) => again.push(act.clone()),
                 Err(refused) => panic!("{act:?}: {refused}"),
             }
         }

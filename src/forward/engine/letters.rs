@@ -27,6 +27,9 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_mins(10);
 /// What a disk could not do is asked for again after this time.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// What could not be read is read again after this time.
+const READ_AGAIN_AFTER: Duration = Duration::from_mins(1);
+
 impl<R: Ring> Engine<R> {
     /// Takes mail of the log, as far as the schedule has room.
     pub(super) fn read_on(&mut self) {
@@ -199,6 +202,11 @@ impl<R: Ring> Engine<R> {
                 self.is_unnoted = true;
                 self.again.push_back((self.now + AGAIN_AFTER, pending));
             }
+            // One record on a bad place of a disk: nothing else waits for it.
+            (Kind::Settle, Err(why @ keep::Refused::Unread(..))) => {
+                self.complain(&why);
+                self.unread.push_back((self.now + READ_AGAIN_AFTER, pending));
+            }
             (_, Err(why)) => self.complain(&why),
             (_, Ok(_)) => {}
         }
@@ -206,7 +214,7 @@ impl<R: Ring> Engine<R> {
 
     fn complain(&self, why: &keep::Refused) {
         let kind = match why {
-            keep::Refused::Disk(kind, _) => *kind,
+            keep::Refused::Disk(kind, _) | keep::Refused::Unread(kind, _) => *kind,
             keep::Refused::Unknown | keep::Refused::Damaged(_) => std::io::ErrorKind::InvalidData,
         };
         let error = std::io::Error::new(kind, why.to_string());

@@ -122,6 +122,8 @@ pub(super) struct Engine<R> {
     fetching: HashMap<u64, Fetch>,
     /// What it could not do, and is asked for again then.
     again: VecDeque<(Instant, Pending)>,
+    /// What has to be copied and could not be read, the same.
+    unread: VecDeque<(Instant, Pending)>,
     next_number: u64,
     /// The disk did not note what became of a message, and has noted nothing since.
     is_unnoted: bool,
@@ -206,6 +208,7 @@ impl<R: Ring> Engine<R> {
             fetches: VecDeque::new(),
             fetching: HashMap::new(),
             again: VecDeque::new(),
+            unread: VecDeque::new(),
             next_number: 0,
             is_unnoted: false,
             paused_until: None,
@@ -280,7 +283,8 @@ impl<R: Ring> Engine<R> {
             self.turn(&mut events)?;
         }
         self.log.flush();
-        let unnoted = self.again.len() + self.pending.values().filter(|one| one.kind == Kind::Settle).count();
+        let settling = self.pending.values().filter(|one| one.kind == Kind::Settle).count();
+        let unnoted = self.again.len() + self.unread.len() + settling;
         if unnoted > 0 {
             let text = format!("what became of {unnoted} messages is not noted: they are delivered again");
             return Err(std::io::Error::other(text));
@@ -339,10 +343,12 @@ impl<R: Ring> Engine<R> {
                 self.time_out(slot);
             }
         }
-        while self.again.front().is_some_and(|(at, _)| *at <= self.now) {
-            if let Some((_, pending)) = self.again.pop_front() {
-                self.tell(pending);
-            }
+        let now = self.now;
+        let due = |waiting: &mut VecDeque<(Instant, Pending)>| {
+            waiting.pop_front_if(|(at, _)| *at <= now).map(|(_, pending)| pending)
+        };
+        while let Some(pending) = due(&mut self.again).or_else(|| due(&mut self.unread)) {
+            self.tell(pending);
         }
     }
 }

@@ -10,6 +10,10 @@ use crate::forward::schedule::{self, Ended, Fate};
 use crate::ring::Ring;
 use crate::timestamp;
 
+/// Different permanent answers of a message that are kept: each is an entry of the journal with a set of
+/// recipients, and a next hop may say something else to each of thousands.
+const GROUPS_MAX: usize = 256;
+
 impl<R: Ring> Engine<R> {
     /// A transaction is over: takes down what was said of each of its recipients.
     pub(super) fn note_results(&mut self, slot: usize) {
@@ -167,11 +171,13 @@ fn is_before_mail(end: End) -> bool {
     }
 }
 
-/// Those who were told the same.
+/// Those who were told the same. From [`GROUPS_MAX`] on others are with the last ones.
 fn grouped(failed: &[Failed]) -> Vec<(Recipients, Why, String)> {
     let mut groups: Vec<(Vec<u32>, Why, &str)> = Vec::new();
     for Failed { index, why, said } in failed {
-        match groups.iter_mut().find(|(_, of, reply)| of == why && reply == said) {
+        let is_full = groups.len() >= GROUPS_MAX;
+        // From the end: the last ones are those that all others join.
+        match groups.iter_mut().rev().find(|(_, of, reply)| of == why && (is_full || reply == said)) {
             Some((indices, ..)) => indices.push(*index),
             None => groups.push((vec![*index], *why, said)),
         }
@@ -188,10 +194,15 @@ mod tests {
 
     #[test]
     fn who_was_told_the_same_is_told_of_together() {
-        let failed = |index, said: &str| Failed { index, why: Why::Refused, said: said.to_owned() };
-        let failed = [failed(3, "550 no"), failed(70, "551 no"), failed(1, "550 no")];
+        let failed_of = |index, said: &str| Failed { index, why: Why::Refused, said: said.to_owned() };
+        let failed = [failed_of(3, "550 no"), failed_of(70, "551 no"), failed_of(1, "550 no")];
         let groups: Vec<(Vec<u32>, String)> =
             grouped(&failed).into_iter().map(|(who, _, said)| (who.iter().collect(), said)).collect();
         assert_eq!(groups, [(vec![1, 3], "550 no".to_owned()), (vec![70], "551 no".to_owned())]);
+        let failed: Vec<Failed> =
+            (0..1000).map(|index| failed_of(index, &format!("550 no {index}"))).collect();
+        let groups = grouped(&failed);
+        assert_eq!(groups.len(), GROUPS_MAX);
+        assert_eq!(groups.iter().map(|(who, ..)| who.count()).sum::<u32>(), 1000);
     }
 }

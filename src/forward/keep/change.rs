@@ -84,6 +84,8 @@ pub enum Refused {
     /// The record, or its file, is not what it was: it cannot be copied, now or
     /// later. It stays in the log, and the log before it with it, until a [`Change::Remove`] gives it up.
     Damaged(String),
+    /// The record cannot be read; perhaps it can later. Other messages are not concerned.
+    Unread(io::ErrorKind, String),
     /// The disk did not do it; perhaps it does later.
     Disk(io::ErrorKind, String),
 }
@@ -99,7 +101,7 @@ impl Refused {
             io::ErrorKind::InvalidData | io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => {
                 Self::Damaged(error.to_string())
             }
-            _ => Self::disk(error),
+            kind => Self::Unread(kind, error.to_string()),
         }
     }
 }
@@ -109,6 +111,7 @@ impl fmt::Display for Refused {
         match self {
             Self::Unknown => f.write_str("no such message waits there for these recipients"),
             Self::Damaged(what) => write!(f, "the message cannot be copied: {what}"),
+            Self::Unread(_, what) => write!(f, "the message cannot be read now: {what}"),
             Self::Disk(_, what) => f.write_str(what),
         }
     }

@@ -5,7 +5,7 @@ use std::io;
 
 use super::copy::Copied;
 use super::entry::{Entry, Why};
-use super::journal::ENTRIES_BYTES;
+use super::journal::{ENTRIES_BYTES, ENTRIES_BYTES_MAX};
 use super::keeper::Keeper;
 use super::place::Place;
 use super::state::Waiting;
@@ -42,7 +42,7 @@ impl Keeper {
 }
 
 /// Moves records of a segment, as many as are copied at a time. A record that cannot be read keeps its
-/// segment, for whoever can read it later.
+/// segment, for whoever can read it later; so does one with more waits than a commit has room for.
 fn compact(keeper: &mut Keeper, store: usize, sequence: u64) -> io::Result<Vec<Moved>> {
     keeper.prepare()?;
     let is_dead = keeper.stores[store].is_dead();
@@ -52,10 +52,18 @@ fn compact(keeper: &mut Keeper, store: usize, sequence: u64) -> io::Result<Vec<M
     }
     let (mut from, mut copies, mut bytes, mut entries) = (Vec::new(), Vec::new(), 0, 0);
     for (place, waits) in &waits {
+        let of_place = waits.iter().map(entry_bytes).sum::<usize>();
+        if of_place > ENTRIES_BYTES_MAX as usize {
+            keeper.stores[store].leave(sequence);
+            continue;
+        }
+        if entries > 0 && entries + of_place > ENTRIES_BYTES {
+            break;
+        }
         match Copied::load(&*keeper.files, *place, keeper.stores[store].links()) {
             Ok(copied) => {
                 bytes += copied.bytes();
-                entries += waits.iter().map(entry_bytes).sum::<usize>();
+                entries += of_place;
                 from.push(*place);
                 copies.push(copied);
             }
@@ -65,7 +73,7 @@ fn compact(keeper: &mut Keeper, store: usize, sequence: u64) -> io::Result<Vec<M
                 keeper.disk.report().note(&text);
             }
         }
-        if bytes >= keeper.settings.copy_bytes || entries >= ENTRIES_BYTES {
+        if bytes >= keeper.settings.copy_bytes {
             break;
         }
     }

@@ -48,12 +48,16 @@ impl Copied {
         Ok(Self { envelope, content, file })
     }
 
-    /// The whole content.
+    /// The whole content. An error of kind `InvalidData` where the file is not what it was.
     pub(super) fn into_content(self) -> io::Result<Vec<u8>> {
         let mut content = self.content;
         if let Some((facts, file)) = &self.file {
             let bytes = usize::try_from(facts.bytes).map_err(io::Error::other)?;
-            content.append(&mut file.read_exact_at(0, bytes)?);
+            let mut rest = file.read_exact_at(0, bytes)?;
+            if crc32c::crc32c(&rest) != facts.crc32c {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "the file of the message is damaged"));
+            }
+            content.append(&mut rest);
         }
         Ok(content)
     }

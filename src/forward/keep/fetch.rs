@@ -34,7 +34,8 @@ impl Keeper {
 
 /// Envelope and content of the record at a place. Errors as [`Keeper::fetch`] has them.
 pub fn record(files: &dyn Files, place: Place) -> io::Result<(StoredEnvelope, Vec<u8>)> {
-    let copied = Copied::load(files, place, false)?;
+    // Its file is read once, and held against its checksum then.
+    let copied = Copied::load(files, place, true)?;
     let envelope = envelope::decode(&copied.envelope).map_err(|_| {
         io::Error::new(io::ErrorKind::InvalidData, format!("{place}: a newer ringmx wrote its envelope"))
     })?;

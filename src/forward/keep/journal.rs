@@ -31,7 +31,7 @@ const BLOCK: usize = BLOCK_BYTES as usize;
 pub(super) const ENTRIES_BYTES: usize = 1024 * 1024;
 
 /// A reader refuses more before it takes memory for it.
-const ENTRIES_BYTES_MAX: u32 = 2 * 1024 * 1024;
+pub(super) const ENTRIES_BYTES_MAX: u32 = 2 * 1024 * 1024;
 
 const MAGIC: &[u8; 8] = b"RINGMXFJ";
 const COMMIT_MAGIC: &[u8; 4] = b"RMXJ";
@@ -75,6 +75,7 @@ pub(super) fn header(salt: u64) -> Vec<u8> {
 /// A commit with its padding: the one of this number, at this place of the file.
 pub(super) fn commit(salt: u64, number: u64, place: u64, entries: &[u8]) -> Vec<u8> {
     let bytes = u32::try_from(entries.len()).expect("ENTRIES_BYTES bounds it");
+    assert!(bytes <= ENTRIES_BYTES_MAX, "no reader would believe a commit of {bytes} octets");
     let mut out = Vec::with_capacity((HEAD_BYTES + entries.len()).next_multiple_of(BLOCK));
     out.extend_from_slice(COMMIT_MAGIC);
     out.extend_from_slice(&bytes.to_le_bytes());

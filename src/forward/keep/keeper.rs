@@ -77,9 +77,9 @@ impl Keeper {
         self.moves.clear();
     }
 
-    /// Writes the journal anew where there is none to append to, or too much of it is of no use.
+    /// Writes the journal anew where there is none to append to, or it has grown to twice what it began with.
     pub(super) fn prepare(&mut self) -> io::Result<()> {
-        if self.writer.is_open() && !self.writer.is_mostly_garbage(&self.state) {
+        if self.writer.is_open() && !self.writer.has_doubled() {
             return Ok(());
         }
         self.writer.snapshot(&self.state, &mut self.disk)

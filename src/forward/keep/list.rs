@@ -1,4 +1,4 @@
-//! What waits and what is dead, with its envelope, for commands where no forwarder runs. Changes nothing.
+//! What waits and what is dead, with its envelope, for commands. Changes nothing.
 
 use std::io;
 
@@ -20,9 +20,9 @@ pub struct Listed {
 }
 
 /// Hands on everything that waits in `later/`, then what is in `dead/`, in the order of places. `visit` ends
-/// it with an error. An error of kind `InvalidData` where the journal cannot be believed, as at a start.
+/// it with an error. An error of kind `InvalidData` where the journal cannot be believed.
 pub fn list(files: &dyn Files, mut visit: impl FnMut(Listed) -> io::Result<()>) -> io::Result<()> {
-    let state = replay::read(files)?;
+    let state = replay::look(files)?;
     for waiting in state.waiting().chain(state.dead()) {
         let (envelope, content_bytes) = match envelope_of(files, &waiting) {
             Ok((envelope, bytes)) => (Ok(envelope), bytes),

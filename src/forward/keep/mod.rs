@@ -46,7 +46,7 @@ pub use self::list::{Listed, list};
 pub use self::place::Place;
 pub use self::rebuild::rebuild;
 pub use self::recipients::{RECIPIENTS_MAX, Recipients};
-pub use self::replay::read;
+pub use self::replay::{look, read};
 pub use self::settings::Settings;
 pub use self::state::{State, Waiting};
 

@@ -39,7 +39,10 @@ impl Recipients {
 
     /// The first so many: all of a message with that many recipients.
     pub fn first(count: u32) -> Self {
-        (0..count.min(RECIPIENTS_MAX)).collect()
+        let count = count.min(RECIPIENTS_MAX);
+        let mut words = vec![u64::MAX; (count / WORD_BITS) as usize];
+        words.push((1 << (count % WORD_BITS)) - 1);
+        Self::of_words(words)
     }
 
     /// Whether there are none.

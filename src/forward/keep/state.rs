@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::entry::{Entry, Wait, Why};
+use super::entry::{DESTINATION_BYTES_MAX, Entry, REPLY_BYTES_MAX, Wait, Why, beginning};
 use super::place::Place;
 use super::recipients::Recipients;
 use super::shelf::{Facts, Shelf};
@@ -179,7 +179,7 @@ impl State {
         self.log.iter().take_while(is_settled).last().map(|(cursor, _)| *cursor)
     }
 
-    /// Takes an entry of the journal in.
+    /// Takes an entry in, with its texts as the journal has them.
     pub(super) fn apply(&mut self, entry: &Entry) {
         match entry {
             Entry::Sent { place, recipients } | Entry::Removed { place, recipients } => {
@@ -204,14 +204,15 @@ impl State {
                         at: wait.next_at,
                         attempts: wait.attempts,
                         mark: if wait.held { HELD } else { 0 },
-                        destination: &wait.destination,
-                        reply: &wait.reply,
+                        destination: beginning(&wait.destination, DESTINATION_BYTES_MAX),
+                        reply: beginning(&wait.reply, REPLY_BYTES_MAX),
                     },
                 );
             }
             Entry::Dead { from, at, octets, recipients, died_at, why, reply } => {
                 self.settle(*from, recipients);
                 self.next_dead = self.next_dead.max(at.sequence.saturating_add(1));
+                let reply = beginning(reply, REPLY_BYTES_MAX);
                 self.dead.put(
                     *at,
                     recipients,
@@ -219,7 +220,7 @@ impl State {
                 );
             }
             Entry::Held { at, recipients, why } => {
-                self.later.mark(*at, recipients, HELD, None, Some(why));
+                self.later.mark(*at, recipients, HELD, None, Some(beginning(why, REPLY_BYTES_MAX)));
             }
             Entry::Released { at, recipients, next_at } => {
                 self.later.mark(*at, recipients, 0, Some(*next_at), None);
@@ -273,13 +274,6 @@ impl State {
             reply: wait.reply,
         });
         consumed.into_iter().chain(log).chain(later).chain(dead).chain([self.whole()])
-    }
-
-    /// About how many octets [`Self::entries`] have.
-    pub(super) fn entries_bytes(&self) -> u64 {
-        /// A typical one, with what its head and its texts take.
-        const ENTRY_BYTES: u64 = 110;
-        (self.log.len() + self.later.len() + self.dead.len()) as u64 * ENTRY_BYTES
     }
 
     /// What the end of a snapshot says.

@@ -12,10 +12,10 @@ use super::shelf::Shelf;
 use super::state::State;
 use super::writer::Disk;
 use super::{DEAD, LATER};
-use crate::sink::optional;
 use crate::sink::plan::{Action, Directory, FilePath, Owners, Plan};
 use crate::sink::spool::appender::{Appended, Appender, Record};
 use crate::sink::spool::format::{message_place, segment_name, segment_sequence};
+use crate::sink::{Site, optional};
 
 const DAMAGED_SUFFIX: &str = ".damaged";
 
@@ -135,7 +135,11 @@ impl Store {
         self.octets.retain(|sequence, _| !gone.contains(sequence));
         self.stuck.retain(|sequence| !gone.contains(sequence));
         let is_gone = |name: &str| message_place(name).is_some_and(|(sequence, _)| gone.contains(&sequence));
-        let messages = files.names(&self.directory).unwrap_or_default();
+        let messages = files.names(&self.directory).unwrap_or_else(|error| {
+            // The next start removes them.
+            disk.report().machine_error("list", Site::Path(&files.root().join(&*self.directory)), &error);
+            Vec::new()
+        });
         let messages = messages.into_iter().map(|(name, _)| name).filter(|name| is_gone(name));
         let names = messages.chain(gone.iter().map(|sequence| segment_name(*sequence))).collect();
         self.remove(names, disk);

@@ -22,6 +22,7 @@ use super::state::State;
 use super::{FORWARD, JOURNAL};
 use crate::sink::executor::Executor;
 use crate::sink::plan::{Action, Directory, FilePath, Owners, Plan};
+use crate::sink::spool::appender::again;
 use crate::sink::spool::salt;
 use crate::sink::{Report, report_failures};
 
@@ -60,14 +61,6 @@ impl Disk {
     }
 }
 
-/// The same error once more.
-pub(super) fn again(error: &io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(number) => io::Error::from_raw_os_error(number),
-        None => io::Error::new(error.kind(), error.to_string()),
-    }
-}
-
 /// A plan of one owner: stages of actions.
 pub(super) fn stages<'a>(stages: impl IntoIterator<Item = Vec<Action<'a>>>) -> Plan<'a> {
     let mut plan = Plan::new(1);
@@ -95,6 +88,8 @@ struct Open {
     end: u64,
     /// Its number.
     number: u64,
+    /// Where the snapshot at its beginning ends.
+    snapshot_end: u64,
 }
 
 impl Writer {
@@ -109,10 +104,9 @@ impl Writer {
         self.open.is_some()
     }
 
-    /// Whether more than half of the journal is of no use any more.
-    pub(super) fn is_mostly_garbage(&self, state: &State) -> bool {
-        let bytes = self.open.as_ref().map_or(0, |open| open.end);
-        bytes > BYTES_LEAST && bytes / 2 > state.entries_bytes()
+    /// Whether as much was appended as the snapshot has octets, so that writing it anew is paid for.
+    pub(super) fn has_doubled(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.end > BYTES_LEAST && open.end / 2 > open.snapshot_end)
     }
 
     /// Appends entries in one commit. Durable when it succeeds; when it fails none of them is to be believed,
@@ -161,7 +155,7 @@ impl Writer {
             vec![Action::SyncDirectory(Rc::clone(&self.directory))],
             vec![Action::Open(Rc::clone(&self.file))],
         ]))?;
-        self.open = Some(Open { salt, end, number });
+        self.open = Some(Open { salt, end, number, snapshot_end: end });
         Ok(())
     }
 

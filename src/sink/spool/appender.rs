@@ -266,7 +266,7 @@ fn one(action: Action<'_>) -> Plan<'_> {
 }
 
 /// The same error once more: its kind, number and text.
-fn again(error: &io::Error) -> io::Error {
+pub(crate) fn again(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(number) => io::Error::from_raw_os_error(number),
         None => io::Error::new(error.kind(), error.to_string()),
