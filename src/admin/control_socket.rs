@@ -1,4 +1,4 @@
-//! The control socket: what changes a running receiver, or asks it, from the same machine.
+//! The control socket: what changes a running process, or asks it, from the same machine.
 //!
 //! One connection, one request, one answer, each with the word of the protocol first, so that a later one can
 //! be told apart:
@@ -16,6 +16,7 @@
 use std::io;
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,8 +39,8 @@ const MODE: u32 = 0o600;
 /// Requests at a time; one more is told to come again.
 const REQUESTS_MAX: usize = 16;
 
-/// Octets of a request with its line end.
-const QUESTION_BYTES_MAX: usize = 256;
+/// Octets of a request with its line end: the name of a destination may stand in one.
+const QUESTION_BYTES_MAX: usize = 2048;
 
 /// How often is read what came after a request; more than that is a client that sends without end.
 const UNREAD_READS_MAX: usize = 64;
@@ -66,7 +67,13 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn error(text: impl Into<String>) -> Self {
+    /// It was done.
+    pub fn good(text: impl Into<String>) -> Self {
+        Self { is_good: true, text: text.into() }
+    }
+
+    /// It was not done, and why.
+    pub fn error(text: impl Into<String>) -> Self {
         Self { is_good: false, text: text.into() }
     }
 }
@@ -81,14 +88,22 @@ pub enum Request {
 /// Gives the text of the command `status`.
 pub type Status = Arc<dyn Fn() -> String + Send + Sync>;
 
+/// An answer that somebody waits for.
+pub type Answering<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
+
+/// Whoever does what is asked.
+pub trait Desk: Send + Sync {
+    /// Does what a command says, which is a line without the word of the protocol. Given up when whoever
+    /// asked has gone; what was begun by then goes on.
+    fn answer<'a>(&'a self, command: &'a str) -> Answering<'a>;
+}
+
 /// The socket, and who does what is asked there.
 pub struct ControlStart {
     /// The socket; its file is removed by drop.
     pub socket: (StdListener, SocketFile),
-    /// The control thread.
-    pub ask: Sender<Request>,
-    /// What `status` says; none where nobody can tell.
-    pub status: Option<Status>,
+    /// Who answers.
+    pub desk: Arc<dyn Desk>,
 }
 
 /// Makes the socket. A file that a dead process left there is replaced.
@@ -101,22 +116,24 @@ pub(super) struct ControlSocket {
     listener: UnixListener,
     _file: SocketFile,
     requests: JoinSet<()>,
-    desk: Arc<Desk>,
+    desk: Arc<dyn Desk>,
 }
 
-/// Whoever answers.
-struct Desk {
-    ask: Sender<Request>,
-    status: Option<Status>,
+/// The desk of a receiver.
+pub struct ReceiverDesk {
+    /// The control thread.
+    pub ask: Sender<Request>,
+    /// What `status` says.
+    pub status: Status,
 }
 
 impl ControlSocket {
     /// For the runtime that this is called in.
     pub(super) fn in_runtime(start: ControlStart) -> io::Result<Self> {
-        let ControlStart { socket: (listener, file), ask, status } = start;
+        let ControlStart { socket: (listener, file), desk } = start;
         listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(listener)?;
-        Ok(Self { listener, _file: file, requests: JoinSet::new(), desk: Arc::new(Desk { ask, status }) })
+        Ok(Self { listener, _file: file, requests: JoinSet::new(), desk })
     }
 
     /// Takes the next connection. May be given up at any of its waits.
@@ -132,7 +149,7 @@ impl ControlSocket {
                         "{REQUESTS_MAX} requests are under way already: come again\n"
                     ))));
                 } else {
-                    self.requests.spawn(async move { serve(stream, &desk).await });
+                    self.requests.spawn(async move { serve(stream, &*desk).await });
                 }
             }
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
@@ -140,12 +157,12 @@ impl ControlSocket {
     }
 }
 
-async fn serve(mut stream: UnixStream, desk: &Desk) {
+async fn serve(mut stream: UnixStream, desk: &dyn Desk) {
     let answer = match stream.peer_cred() {
         Ok(asker) if asker.uid() == 0 || asker.uid() == our_uid() => {
             match timeout(TALK_MAX, read_question(&mut stream)).await {
                 Ok(Ok(question)) => tokio::select! {
-                    answer = desk.answer(&question) => answer,
+                    answer = answered(desk, &question) => answer,
                     // What was asked for is done all the same, and another asker can have the place.
                     () = gone(&stream) => return,
                 },
@@ -211,22 +228,28 @@ async fn read_question(stream: &mut UnixStream) -> io::Result<String> {
     }
 }
 
-impl Desk {
-    async fn answer(&self, question: &str) -> Answer {
-        let Some(command) = question.strip_prefix(PROTOCOL).and_then(|rest| rest.strip_prefix(' ')) else {
-            let text = format!("a request begins with `{PROTOCOL} `: is this program of another version?\n");
-            return Answer::error(text);
-        };
-        match command {
-            "reload" => self.reload().await,
-            "status" => match &self.status {
-                Some(status) => Answer { is_good: true, text: status() },
-                None => Answer::error("this server keeps no status\n"),
-            },
-            _ => Answer::error(format!("{command:?} is no command; there are reload and status\n")),
-        }
+async fn answered(desk: &dyn Desk, question: &str) -> Answer {
+    match question.strip_prefix(PROTOCOL).and_then(|rest| rest.strip_prefix(' ')) {
+        Some(command) => desk.answer(command).await,
+        None => Answer::error(format!(
+            "a request begins with `{PROTOCOL} `: is this program of another version?\n"
+        )),
     }
+}
 
+impl Desk for ReceiverDesk {
+    fn answer<'a>(&'a self, command: &'a str) -> Answering<'a> {
+        Box::pin(async move {
+            match command {
+                "reload" => self.reload().await,
+                "status" => Answer::good((self.status)()),
+                _ => Answer::error(format!("{command:?} is no command; there are reload and status\n")),
+            }
+        })
+    }
+}
+
+impl ReceiverDesk {
     async fn reload(&self) -> Answer {
         let (tell, told) = oneshot::channel();
         let stopping = || Answer::error("the server is stopping, and reads nothing again\n");
@@ -257,8 +280,8 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let (ask, asked) = crossbeam_channel::unbounded();
-            let desk = Arc::new(Desk { ask, status: None });
-            let ask = async |desk: &Arc<Desk>| {
+            let desk = Arc::new(ReceiverDesk { ask, status: Arc::new(String::new) });
+            let ask = async |desk: &Arc<ReceiverDesk>| {
                 let (ours, mut theirs) = UnixStream::pair().expect("a pair");
                 let desk = Arc::clone(desk);
                 let served = tokio::spawn(async move { serve(ours, &desk).await });

@@ -22,7 +22,7 @@ use super::shard_start::{Ends, MakeToSink, ShardStart};
 use super::watch::{Watch, Watched};
 use super::workers::Workers;
 use super::{addresses, confinement, report, watch};
-use crate::admin::control_socket::ControlStart;
+use crate::admin::control_socket::{ControlStart, ReceiverDesk, Request};
 use crate::admin::health::Health;
 use crate::admin::socket::{Listening, SocketFile};
 use crate::admin::status::source::Source;
@@ -123,7 +123,7 @@ pub(super) fn start(
     let file = file.map(Path::to_owned);
     let reloader = Reloader::new(file, generations, certificates, shared, audience, watch, orders);
     let (ask, requests) = unbounded();
-    let control = control.map(|socket| ControlStart { socket, ask, status: None });
+    let control = control.map(|socket| (socket, ask));
     let admin = Administration { config, log, registry: &registry, health: &health }.start(
         admin,
         control,
@@ -259,7 +259,7 @@ impl Administration<'_> {
     fn start(
         self,
         listening: Option<Listening>,
-        control: Option<ControlStart>,
+        control: Option<((UnixListener, SocketFile), Sender<Request>)>,
         service_manager: &Arc<ServiceManager>,
         log_report: &Arc<LogReport>,
     ) -> Result<Option<Admin>, ServeError> {
@@ -268,9 +268,9 @@ impl Administration<'_> {
         registry.set_hostname(&config.hostname);
         let status = Arc::new(Source::new(counted, watched, log.recent()));
         let told = Arc::clone(&status);
-        let control = control.map(|control| ControlStart {
-            status: Some(Arc::new(move || told.status().to_json())),
-            ..control
+        let control = control.map(|(socket, ask)| ControlStart {
+            socket,
+            desk: Arc::new(ReceiverDesk { ask, status: Arc::new(move || told.status().to_json()) }),
         });
         let start = AdminStart {
             listening: listening.zip(config.admin.clone()),
