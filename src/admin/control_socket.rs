@@ -39,8 +39,11 @@ const MODE: u32 = 0o600;
 /// Requests at a time; one more is told to come again.
 const REQUESTS_MAX: usize = 16;
 
-/// Octets of a request with its line end: the name of a destination may stand in one.
-const QUESTION_BYTES_MAX: usize = 2048;
+/// Octets of a request with its line end: the names of a thousand messages fit.
+const QUESTION_BYTES_MAX: usize = 64 * 1024;
+
+/// Octets that are read at a time.
+const PART_BYTES: usize = 2048;
 
 /// How often is read what came after a request; more than that is a client that sends without end.
 const UNREAD_READS_MAX: usize = 64;
@@ -179,7 +182,7 @@ async fn serve(mut stream: UnixStream, desk: &dyn Desk) {
     };
     let _ = timeout(TALK_MAX, stream.write_all(&framed(&answer))).await;
     // With octets that nobody has read, a close is a reset for the client.
-    let mut unread = [0; QUESTION_BYTES_MAX];
+    let mut unread = [0; PART_BYTES];
     for _ in 0..UNREAD_READS_MAX {
         if !matches!(stream.try_read(&mut unread), Ok(1..)) {
             break;
@@ -209,7 +212,7 @@ fn our_uid() -> u32 {
 /// A line without its end.
 async fn read_question(stream: &mut UnixStream) -> io::Result<String> {
     let mut octets = Vec::new();
-    let mut part = [0; QUESTION_BYTES_MAX];
+    let mut part = [0; PART_BYTES];
     loop {
         let count = stream.read(&mut part).await?;
         let (taken, _) = part.split_at(count);
@@ -284,7 +287,7 @@ mod tests {
             let ask = async |desk: &Arc<ReceiverDesk>| {
                 let (ours, mut theirs) = UnixStream::pair().expect("a pair");
                 let desk = Arc::clone(desk);
-                let served = tokio::spawn(async move { serve(ours, &desk).await });
+                let served = tokio::spawn(async move { serve(ours, &*desk).await });
                 theirs.write_all(b"ringmx/1 reload\n").await.expect("sent");
                 (served, theirs)
             };

@@ -119,6 +119,32 @@ pub fn start(start: AdminStart) -> io::Result<Option<Admin>> {
     Ok(Some(Admin { stop: Some(stop), threads: Some(threads) }))
 }
 
+/// Starts a thread that has nothing but a control socket.
+pub fn start_control(control: ControlStart, report: Arc<dyn Report>) -> io::Result<Admin> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (stop, mut stopped) = oneshot::channel::<()>();
+    let mut threads = Threads::new();
+    threads.start("admin".to_owned(), move || {
+        threads::give_way();
+        runtime.block_on(async move {
+            let mut control = match ControlSocket::in_runtime(control) {
+                Ok(control) => control,
+                Err(error) => {
+                    return report.machine_error("listen on", Site::Named("the control socket"), &error);
+                }
+            };
+            loop {
+                tokio::select! {
+                    biased;
+                    _ = &mut stopped => return,
+                    () = control.take_next() => {}
+                }
+            }
+        });
+    })?;
+    Ok(Admin { stop: Some(stop), threads: Some(threads) })
+}
+
 async fn run(start: AdminStart, mut stopped: oneshot::Receiver<()>) -> io::Result<()> {
     let AdminStart { listening, registry, health, status, service_manager, report, control } = start;
     let mut control = control.map(ControlSocket::in_runtime).transpose()?;

@@ -1,4 +1,7 @@
-//! `ringmx queue …`: what the forwarder has not delivered, as its journal says; and the journal made anew.
+//! `ringmx queue …`: what the forwarder has not delivered, as its journal says; what operators do with it; and
+//! the journal made anew.
+
+mod operate;
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Write};
@@ -8,12 +11,14 @@ use std::time::{Duration, SystemTime};
 
 use clap::Subcommand;
 
+use self::operate::{Verb, Which};
 use super::config_file::ConfigFile;
 use super::output::print_each;
 use crate::config::{self, SinkKind};
 use crate::escape::{Json, Quoted};
 use crate::forward;
-use crate::forward::keep::{self, Folder, Listed, Place, Waiting};
+use crate::forward::keep::{self, Folder, Listed, Place, Suspended, Waiting};
+use crate::forward::operations::Operation;
 use crate::sink::spool::reader;
 use crate::timestamp::{self, Rfc3339};
 
@@ -40,6 +45,66 @@ pub enum QueueCommand {
         /// As lines of JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Try deferred mail now, as far as its next hops take it; mail that was given up waits again with
+    /// --dead. The forwarder has to run, as for all that changes the queue.
+    Retry {
+        /// Which messages.
+        #[command(flatten)]
+        which: Which,
+        /// What was given up instead: all of it, or these ids.
+        #[arg(long, conflicts_with_all = ["destination", "all"])]
+        dead: bool,
+        /// With what the forwarder runs.
+        #[arg(short, long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Nobody tries these messages, and they do not expire, until they are released.
+    Hold {
+        /// Which messages.
+        #[command(flatten)]
+        which: Which,
+        /// With what the forwarder runs.
+        #[arg(short, long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Try these messages, which are held, now.
+    Release {
+        /// Which messages.
+        #[command(flatten)]
+        which: Which,
+        /// With what the forwarder runs.
+        #[arg(short, long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Throw these messages away. Nobody is told.
+    Remove {
+        /// Which messages.
+        #[command(flatten)]
+        which: Which,
+        /// What was given up instead: all of it, or these ids.
+        #[arg(long, conflicts_with_all = ["destination", "all"])]
+        dead: bool,
+        /// With what the forwarder runs.
+        #[arg(short, long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// No mail goes to a destination, or to one next hop, until it is resumed, over restarts too. What is on
+    /// a connection ends as it does; mail that waits expires as ever.
+    Suspend {
+        /// The destination, as `ringmx queue summary` shows it; or a next hop, as `to` has it.
+        name: String,
+        /// With what the forwarder runs.
+        #[arg(short, long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Mail goes there again.
+    Resume {
+        /// The same name.
+        name: String,
+        /// With what the forwarder runs.
+        #[arg(short, long, value_name = "FILE")]
+        config: Option<PathBuf>,
     },
     /// Make the journal anew from what is in `later` and `dead`, where it is damaged: the forwarder says so,
     /// and must not run. The spool is delivered from `consumed` on: mail may come twice, and none is lost.
@@ -74,7 +139,13 @@ pub fn queue(command: &QueueCommand) -> ExitCode {
         QueueCommand::Summary { config, .. }
         | QueueCommand::List { config, .. }
         | QueueCommand::Rebuild { config } => config.path(),
-        QueueCommand::Show { config, .. } => config.as_deref(),
+        QueueCommand::Show { config, .. }
+        | QueueCommand::Retry { config, .. }
+        | QueueCommand::Hold { config, .. }
+        | QueueCommand::Release { config, .. }
+        | QueueCommand::Remove { config, .. }
+        | QueueCommand::Suspend { config, .. }
+        | QueueCommand::Resume { config, .. } => config.as_deref(),
     };
     let spool = match spool_of(file) {
         Ok(spool) => spool,
@@ -98,7 +169,7 @@ pub fn queue(command: &QueueCommand) -> ExitCode {
 
 /// The spool of the configuration.
 fn spool_of(file: Option<&Path>) -> Result<PathBuf, String> {
-    let file = file.ok_or("name the configuration file: `ringmx queue list FILE`")?;
+    let file = file.ok_or("name the configuration file (--config FILE)")?;
     let (config, _) = config::read_alone(file)
         .result()
         .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
@@ -119,6 +190,12 @@ fn run(command: &QueueCommand, spool: &Path, out: &mut impl Write) -> io::Result
                 .map(|()| true)
         }
         QueueCommand::Show { id, .. } => show(&files, id, out),
+        QueueCommand::Retry { which, dead, .. } => operate::messages(spool, Verb::Retry, which, *dead),
+        QueueCommand::Hold { which, .. } => operate::messages(spool, Verb::Hold, which, false),
+        QueueCommand::Release { which, .. } => operate::messages(spool, Verb::Release, which, false),
+        QueueCommand::Remove { which, dead, .. } => operate::messages(spool, Verb::Remove, which, *dead),
+        QueueCommand::Suspend { name, .. } => operate::next_hops(spool, &Operation::Suspend(name.clone())),
+        QueueCommand::Resume { name, .. } => operate::next_hops(spool, &Operation::Resume(name.clone())),
         QueueCommand::Rebuild { .. } => {
             let (rebuilt, told) = forward::rebuild(spool);
             print_each("", &told);
@@ -241,12 +318,16 @@ fn summary(files: &Folder, json: bool, out: &mut impl Write) -> io::Result<()> {
         write!(out, "{name:>8}")?;
     }
     writeln!(out, "  state    destination")?;
-    for ((destination, state), counts) in rows {
+    for ((destination, state), counts) in &rows {
         write!(out, "{:>8}", counts.iter().sum::<u64>())?;
         for count in counts {
             write!(out, "{count:>8}")?;
         }
         writeln!(out, "  {state:<8} {destination}")?;
+    }
+    for Suspended { destination, next_hop } in keep::suspended(files)? {
+        let of = if destination == next_hop { String::new() } else { format!(" of {destination}") };
+        writeln!(out, "suspended by an operator: {next_hop}{of}")?;
     }
     Ok(())
 }

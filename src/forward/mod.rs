@@ -8,9 +8,11 @@
 //!   spool ──► reading ──► engine ◄──► next hops         threads: ringmx-reader, engine (the main one),
 //!                         │    ▲                                 ringmx-office, ringmx-names
 //!                         ▼    │
-//!                    names     office ──► keep: journal, later/, dead/, `consumed`
+//!         desk ────► names     office ──► keep: journal, later/, dead/, `consumed`
 //! ```
 
+#[cfg(feature = "server")]
+mod desk;
 #[cfg(feature = "server")]
 mod engine;
 #[cfg(feature = "server")]
@@ -20,6 +22,8 @@ mod names;
 #[cfg(feature = "server")]
 mod office;
 #[cfg(feature = "server")]
+pub mod operations;
+#[cfg(feature = "server")]
 mod reading;
 #[cfg(feature = "server")]
 mod routes;
@@ -27,5 +31,10 @@ pub mod schedule;
 #[cfg(feature = "server")]
 mod start;
 
+/// Where the forwarder is asked, below the spool.
+pub const CONTROL_SOCKET: &str = "forward/control.sock";
+
+#[cfg(feature = "server")]
+pub use self::desk::Desk;
 #[cfg(feature = "server")]
 pub use self::start::{ForwardError, forward, rebuild};

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::keep::{Change, Fetched, Keeper, Place, Recipients, Refused};
+use super::keep::{Change, Fetched, Keeper, Moved, Place, Recipients, Refused, Suspended};
 use super::routes::Routes;
 use super::schedule::DestinationId;
 use crate::handoff::channel::{Consumer, Receiver, Sender, Waiting};
@@ -32,6 +32,12 @@ pub enum Letter {
     Change(u64, Change),
     /// This message is to be delivered.
     Fetch(u64, Place),
+    /// Who waits for this message? The answer has the same number.
+    Ask(u64, Place),
+    /// These next hops are suspended, and no others. The answer has the same number.
+    Suspend(u64, Vec<Suspended>),
+    /// Nothing names a message by this place any more, from which it was moved.
+    Confirm(Place),
 }
 
 /// What it is told.
@@ -42,6 +48,10 @@ pub enum Answer {
     Kept(u64, Result<Option<Place>, Refused>),
     /// The message that was asked for.
     Fetched(u64, Result<Box<Fetched>, String>),
+    /// Those who wait for a message, with the names of their destinations.
+    Waits(u64, Vec<(Box<str>, Recipients)>),
+    /// These messages lie somewhere else now.
+    Moved(Vec<Moved>),
 }
 
 /// What an earlier process left.
@@ -55,6 +65,8 @@ pub struct Left {
     pub waits: Vec<LeftWait>,
     /// Messages that were given up.
     pub dead: usize,
+    /// Next hops that an operator suspended.
+    pub suspended: Vec<Suspended>,
 }
 
 /// A delivery that waits.
@@ -110,7 +122,11 @@ pub fn left(keeper: &Keeper, routes: &Routes, report: &dyn Report) -> Left {
             Err(error) => report.note(&format!("{} cannot be read: {error}", waiting.place)),
         }
     }
-    Left { consumed: state.consumed(), settled, waits, dead: state.dead_count() }
+    let suspended = keeper.suspended().unwrap_or_else(|error| {
+        report.machine_error("read which next hops are suspended", Site::Named("forward/suspended"), &error);
+        Vec::new()
+    });
+    Left { consumed: state.consumed(), settled, waits, dead: state.dead_count(), suspended }
 }
 
 /// What happened and is not durable yet, in its order.
@@ -133,7 +149,7 @@ pub fn run(
     let mut unsent = VecDeque::new();
     let mut tidied_at = Instant::now();
     loop {
-        let has_ended = gathered.take(letters, &keeper, &mut unsent);
+        let has_ended = gathered.take(letters, &mut keeper, &mut unsent);
         if has_ended || gathered.is_due() {
             gathered.commit(&mut keeper, &mut unsent);
         }
@@ -143,7 +159,10 @@ pub fn run(
         }
         if tidied_at.elapsed() >= TIDY_EVERY {
             tidied_at = Instant::now();
-            tidy(&mut keeper, &**report);
+            let moved = tidy(&mut keeper, &**report);
+            if !moved.is_empty() {
+                unsent.push_back(Answer::Moved(moved));
+            }
         }
         let wait = if unsent.is_empty() { gathered.wait() } else { Duration::from_millis(1) };
         consumer.sleep(Some(wait), || letters.is_empty());
@@ -155,7 +174,12 @@ pub fn run(
 
 impl Gathered {
     /// Takes what came, but no more than is committed at once; true when nothing more will come.
-    fn take(&mut self, letters: &Receiver<Letter>, keeper: &Keeper, answers: &mut VecDeque<Answer>) -> bool {
+    fn take(
+        &mut self,
+        letters: &Receiver<Letter>,
+        keeper: &mut Keeper,
+        answers: &mut VecDeque<Answer>,
+    ) -> bool {
         while self.changes.len() < CHANGES_MAX {
             match letters.take() {
                 Waiting::Item(Letter::Change(number, change)) => {
@@ -170,6 +194,15 @@ impl Gathered {
                     let fetched = keeper.fetch(place).map(Box::new).map_err(|error| error.to_string());
                     answers.push_back(Answer::Fetched(number, fetched));
                 }
+                Waiting::Item(Letter::Ask(number, place)) => {
+                    answers.push_back(Answer::Waits(number, keeper.waits(place)));
+                }
+                Waiting::Item(Letter::Suspend(number, all)) => {
+                    let kept = keeper.suspend(&all).map(|()| None);
+                    let kept = kept.map_err(|error| Refused::Disk(error.kind(), error.to_string()));
+                    answers.push_back(Answer::Kept(number, kept));
+                }
+                Waiting::Item(Letter::Confirm(place)) => keeper.confirm_move(place),
                 Waiting::Nothing => return false,
                 Waiting::Ended => return true,
             }
@@ -212,12 +245,13 @@ fn send(unsent: &mut VecDeque<Answer>, answers: &Sender<Answer>) {
     }
 }
 
-fn tidy(keeper: &mut Keeper, report: &dyn Report) {
+fn tidy(keeper: &mut Keeper, report: &dyn Report) -> Vec<Moved> {
     let tell = |what: &str, error: &io::Error| report.machine_error(what, Site::Named("forward"), error);
     if let Err(error) = keeper.publish() {
         tell("say how far the spool is delivered", &error);
     }
-    if let Err(error) = keeper.tidy() {
+    keeper.tidy().unwrap_or_else(|error| {
         tell("tidy up", &error);
-    }
+        Vec::new()
+    })
 }

@@ -11,7 +11,7 @@ use super::engine::{Ends, Engine};
 use super::keep::{self, Folder, Keeper};
 use super::reading::{self, Ahead};
 use super::routes::Routes;
-use super::{names, office};
+use super::{Desk, desk, names, office};
 use crate::buffer::Pool;
 use crate::config::forward::{Forward, HopTls};
 use crate::config::{Config, SinkKind};
@@ -56,12 +56,16 @@ fn failed(what: &str, error: impl std::fmt::Display) -> ForwardError {
 /// Forwards the mail of the configured spool until SIGTERM or SIGINT; returns when what was under way is
 /// settled and durable.
 ///
+/// `administer` gets the desk when there is something to ask; what it gives is dropped when the engine has
+/// ended.
+///
 /// Gives how many messages had no answer when the time for that was over: they are delivered again.
-pub fn forward(
+pub fn forward<G>(
     config: &Config,
     log: &mut Log,
     report: &Arc<dyn Report>,
     shutdown: &Shutdown,
+    administer: impl FnOnce(Desk) -> G,
 ) -> Result<usize, ForwardError> {
     let SinkKind::Spool(spool) = &config.sink.kind else {
         return Err(ForwardError("mail is forwarded from a spool, and the sink is none".to_owned()));
@@ -79,7 +83,7 @@ pub fn forward(
     if !shutdown.may_listen() {
         return Ok(0);
     }
-    run(config, path, log, report, shutdown)
+    run(config, path, log, report, shutdown, administer)
 }
 
 /// One forwarder at a time.
@@ -146,18 +150,20 @@ fn open_keeper(spool: &Path, report: &Arc<dyn Report>) -> Result<Keeper, Forward
         .map_err(|error| failed("the state of the forwarder cannot be read", error))
 }
 
-fn run(
+fn run<G>(
     config: &Config,
     spool: &Path,
     log: &mut Log,
     report: &Arc<dyn Report>,
     shutdown: &Shutdown,
+    administer: impl FnOnce(Desk) -> G,
 ) -> Result<usize, ForwardError> {
     let of_machine = |error: io::Error| failed("the forwarder cannot start", error);
     let engine_consumer = Consumer::new().map_err(of_machine)?;
     let (to_engine, read) = engine_consumer.channel(reading::AHEAD_MESSAGES);
     let (to_answers, answers) = engine_consumer.channel(office::LETTERS_MAX);
     let (to_addresses, addresses) = engine_consumer.channel(names::QUESTIONS_MAX);
+    let (to_asked, asked) = engine_consumer.channel(desk::OPERATIONS_MAX);
     let office_consumer = Consumer::new().map_err(of_machine)?;
     let (letters, office_letters) = office_consumer.channel(office::LETTERS_MAX);
     let names_consumer = Consumer::new().map_err(of_machine)?;
@@ -194,6 +200,7 @@ fn run(
         answers,
         questions,
         addresses,
+        asked,
     };
     let authorities = needs_authorities(&config.forward).then(|| Path::new(AUTHORITIES));
     let settings = (config.hostname.as_str(), &config.forward, routes);
@@ -208,7 +215,9 @@ fn run(
     threads.start("ringmx-reader".to_owned(), read).map_err(of_machine)?;
     let ask = move || names::run(&names_consumer, &names_questions, &to_addresses);
     threads.start("ringmx-names".to_owned(), ask).map_err(of_machine)?;
+    let administration = administer(Desk::new(to_asked));
     let ran = engine.run(shutdown);
+    drop(administration);
     ahead.stop();
     // A name that is asked for may take longer, and nobody waits for it.
     let late = threads.join(END_WAIT_MAX);

@@ -185,6 +185,8 @@ events! {
     NEXT_HOP_DOWN = "next-hop-down" Warning ["next_hop", "why"];
     /// Of the forwarder: a next hop takes mail, after it did not.
     NEXT_HOP_UP = "next-hop-up" Notice ["next_hop"];
+    /// Of the forwarder: an operator asked for this (`ringmx queue …`); `why` it was not begun.
+    OPERATION = "operation" Notice ["operation", "why"];
     /// Of the forwarder: it reads this spool, with so much that waits and was given up.
     FORWARDING = "forwarding" Notice ["spool", "routes", "waiting", "dead"];
     /// The stop begins, as asked for.
@@ -329,8 +331,10 @@ fields! {
     "destination" Text;
     /// The server that takes mail from us
     "next_hop" Text;
-    /// Why it cannot be reached
+    /// Why it cannot be reached, or was not begun
     "why" Text;
+    /// What was asked for: `retry`, `hold`, `release`, `remove`, `suspend`, `resume`
+    "operation" Text;
     /// Milliseconds since the message was received
     "age_ms" Number;
     /// The directory of the spool

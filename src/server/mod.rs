@@ -29,7 +29,7 @@ mod workers;
 
 pub use self::error::ServeError;
 pub use self::explain::{Supposed, explain};
-pub use self::forwarding::forward;
+pub use self::forwarding::{control_socket, forward};
 
 use std::fs::File;
 use std::io;

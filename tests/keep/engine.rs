@@ -199,6 +199,6 @@ impl Engine {
                 *place = moved.to;
             }
         }
-        self.keeper.confirm_moves();
+        moved.iter().for_each(|moved| self.keeper.confirm_move(moved.from));
     }
 }

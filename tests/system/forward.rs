@@ -18,17 +18,17 @@ use support::server::{Server, program};
 /// Kills unless told otherwise.
 const ROUNDS_DEFAULT: u64 = 4;
 
-const PATIENCE: Duration = Duration::from_mins(2);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A running forwarder; killed by drop.
-struct Forwarder {
+pub struct Forwarder {
     child: Child,
     log: std::path::PathBuf,
 }
 
 impl Forwarder {
     /// Beside this receiver.
-    fn start(server: &Server) -> Self {
+    pub fn start(server: &Server) -> Self {
         let log = server.folder().join("forward.log");
         let file = fs::OpenOptions::new().create(true).append(true).open(&log).expect("a file");
         let child = Command::new(program())
@@ -53,18 +53,18 @@ impl Forwarder {
     }
 
     /// Ends as it should.
-    fn stop(mut self) {
+    pub fn stop(mut self) {
         self.signal(Signal::TERM);
         let status = self.child.wait().expect("it ends");
         assert!(status.success(), "{status}\n{}", self.log());
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// Waits for a line with this.
-    fn wait_for(&self, what: &str) -> String {
+    pub fn wait_for(&self, what: &str) -> String {
         let start = Instant::now();
         loop {
             if let Some(line) = self.log().lines().find(|line| line.contains(what)) {
@@ -84,7 +84,7 @@ impl Drop for Forwarder {
 }
 
 /// A receiver whose mail goes on by these routes.
-fn near(routes: &str) -> Server {
+pub fn near(routes: &str) -> Server {
     Server::start_whole(&format!(
         "hostname = \"near.example.test\"\ndomains = [\"example.test\", \"other.test\"]\n\
          [[listener]]\naddress = \"127.0.0.1:0\"\n[[sink]]\nkind = \"spool\"\npath = \"spool\"\n\
@@ -108,7 +108,7 @@ fn free_address() -> SocketAddr {
     TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).expect("a port")
 }
 
-fn queue(server: &Server, command: &[&str]) -> String {
+pub fn queue(server: &Server, command: &[&str]) -> String {
     let output = Command::new(program())
         .arg("queue")
         .args(command)
@@ -136,7 +136,7 @@ fn wait_until_empty(server: &Server, forwarder: &Forwarder) {
     }
 }
 
-const MESSAGE: &[u8] = b"From: a@x.test\r\nSubject: x\r\n\r\n.A dot\r\nText\r\n";
+pub const MESSAGE: &[u8] = b"From: a@x.test\r\nSubject: x\r\n\r\n.A dot\r\nText\r\n";
 
 #[test]
 fn mail_goes_on_whole_and_once() {

@@ -12,6 +12,7 @@ mod faults;
 mod file_limits;
 mod forged_mail;
 mod forward;
+mod forward_operations;
 mod front_line;
 mod fronts;
 mod harvest;

@@ -61,6 +61,8 @@ pub(super) enum Kind {
     Fetch(usize),
     /// A message is read, whose recipients for this destination have waited too long.
     Expire(Delivery),
+    /// A step of what an operator asked for.
+    Operation(u64),
 }
 
 /// Frames of a segment fit.

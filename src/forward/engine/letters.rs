@@ -173,12 +173,16 @@ impl<R: Ring> Engine<R> {
                 Answer::Fetched(number, result) => {
                     self.handle_fetched(number, result.map(|fetched| *fetched));
                 }
+                Answer::Waits(step, waits) => self.handle_waits(step, &waits),
+                Answer::Moved(moved) => self.handle_moved(moved),
             }
         }
     }
 
     fn handle_kept(&mut self, number: u64, result: Result<Option<Place>, keep::Refused>) {
-        let Some(pending) = self.pending.remove(&number) else { return };
+        let Some(pending) = self.pending.remove(&number) else {
+            return self.handle_suspended(number, result);
+        };
         if pending.kind == Kind::Settle && result.is_ok() {
             self.is_unnoted = false;
         }
@@ -207,6 +211,7 @@ impl<R: Ring> Engine<R> {
                 self.complain(&why);
                 self.unread.push_back((self.now + READ_AGAIN_AFTER, pending));
             }
+            (Kind::Operation(step), kept) => self.handle_step(step, pending.change, kept),
             (_, Err(why)) => self.complain(&why),
             (_, Ok(_)) => {}
         }
@@ -222,7 +227,8 @@ impl<R: Ring> Engine<R> {
     }
 
     fn handle_fetched(&mut self, number: u64, fetched: Arrived) {
-        let Some(Fetch { kind, place, .. }) = self.fetching.remove(&number) else { return };
+        let Some(fetch) = self.fetching.remove(&number) else { return };
+        let Fetch { kind, place, .. } = fetch;
         match kind {
             Kind::Fetch(slot) => self.begin_fetched(slot, (number, place), fetched),
             Kind::Expire(delivery) => match fetched {
@@ -232,6 +238,7 @@ impl<R: Ring> Engine<R> {
                     self.look_again(delivery);
                 }
             },
+            Kind::Operation(step) => self.handle_revived(step, &fetch, fetched),
             Kind::Settle | Kind::Move(_) => {}
         }
     }

@@ -15,6 +15,7 @@
 //! | `session` | octets to and from a session, and what it needs |
 //! | `settle` | what became of each recipient, told to the schedule and the journal |
 //! | `letters` | what the office and the reader say |
+//! | `operations`, `moves` | what operators ask for; messages that lie somewhere else now |
 //! | `hand` | messages in hand, and what the office was told |
 //! | `connection`, `outflow`, `tls` | one connection, the content on its way out, TLS |
 //! | `told` | what the log is told |
@@ -22,6 +23,8 @@
 mod connection;
 mod hand;
 mod letters;
+mod moves;
+mod operations;
 mod orders;
 mod outflow;
 mod session;
@@ -37,10 +40,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use self::connection::{Connection, Use};
 use self::hand::{Fetch, Kind, Mail, Pending, Refused, key_of, unpacked};
+use self::moves::Moves;
+use self::operations::Operations;
 use self::tls::TlsSettings;
 use super::keep::Recipients;
 use super::names;
 use super::office::{Answer, Left, Letter};
+use super::operations::Asked;
 use super::reading::{Ahead, Read};
 use super::routes::Routes;
 use super::schedule::{self, ConnectionId, Deferred, Delivery, DestinationId, DestinationSettings, Schedule};
@@ -85,6 +91,7 @@ pub(super) struct Ends {
     pub(super) answers: Receiver<Answer>,
     pub(super) questions: Sender<names::Asked>,
     pub(super) addresses: Receiver<names::Answered>,
+    pub(super) asked: Receiver<Asked>,
 }
 
 /// See the file's head.
@@ -124,6 +131,9 @@ pub(super) struct Engine<R> {
     again: VecDeque<(Instant, Pending)>,
     /// What has to be copied and could not be read, the same.
     unread: VecDeque<(Instant, Pending)>,
+    /// What operators asked for, and messages that were moved.
+    operations: Operations,
+    moves: Moves,
     next_number: u64,
     /// The disk did not note what became of a message, and has noted nothing since.
     is_unnoted: bool,
@@ -209,6 +219,8 @@ impl<R: Ring> Engine<R> {
             fetching: HashMap::new(),
             again: VecDeque::new(),
             unread: VecDeque::new(),
+            operations: Operations::default(),
+            moves: Moves::default(),
             next_number: 0,
             is_unnoted: false,
             paused_until: None,
@@ -225,6 +237,7 @@ impl<R: Ring> Engine<R> {
     /// Takes what an earlier process left.
     pub(super) fn restore(&mut self, left: Left) {
         self.settled = left.settled;
+        self.restore_suspended(&left.suspended);
         let seconds = timestamp::seconds(self.wall_clock);
         let until = |second: u64| Duration::from_secs(second.saturating_sub(seconds));
         for one in left.waits {
@@ -264,6 +277,9 @@ impl<R: Ring> Engine<R> {
             }
             self.take_answers();
             self.take_addresses();
+            if !self.is_ending {
+                self.take_operations();
+            }
             if !self.is_ending && !self.is_paused() {
                 self.read_on();
                 self.carry_out_orders();
@@ -276,6 +292,7 @@ impl<R: Ring> Engine<R> {
             if self.now >= sweep_at {
                 sweep_at = self.now + SWEEP_EVERY;
                 self.sweep();
+                self.learn_moves();
             }
             if let Some(bell) = self.log.flush_if_due(self.now) {
                 self.ring.wake(bell);
@@ -300,7 +317,10 @@ impl<R: Ring> Engine<R> {
         let until = if self.unsent.is_empty() { until } else { Duration::from_millis(1) };
         let ends = &self.ends;
         let is_empty = || {
-            (ends.read.is_empty() || !self.has_room()) && ends.answers.is_empty() && ends.addresses.is_empty()
+            (ends.read.is_empty() || !self.has_room())
+                && ends.answers.is_empty()
+                && ends.addresses.is_empty()
+                && (ends.asked.is_empty() || self.is_ending)
         };
         let may_sleep = ends.consumer.park(is_empty);
         self.ring.turn(Some(if may_sleep { until } else { Duration::ZERO }), events)?;

@@ -75,6 +75,20 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// Where the message is that it concerns.
+    pub fn place(&self) -> Place {
+        match self {
+            Self::Read { at, .. } => Place::Log(*at),
+            Self::Hold { at, .. } | Self::Release { at, .. } => Place::Later(*at),
+            Self::Sent { place, .. }
+            | Self::Later { place, .. }
+            | Self::Dead { place, .. }
+            | Self::Remove { place, .. } => *place,
+        }
+    }
+}
+
 /// Why a change was not taken. Nothing of it is to be believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refused {

@@ -25,7 +25,7 @@ pub struct Moved {
 impl Keeper {
     /// Moves records out of a segment of which more than half is of no use, so that it can be removed; some
     /// at a time. Tells what was moved: nothing where there is nothing to do. Old places are understood until
-    /// [`Self::confirm_moves`].
+    /// [`Self::confirm_move`].
     pub fn tidy(&mut self) -> io::Result<Vec<Moved>> {
         if self.moves.len() >= MOVES_MAX {
             return Ok(Vec::new());

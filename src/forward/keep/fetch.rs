@@ -26,9 +26,23 @@ impl Keeper {
     pub fn fetch(&self, place: Place) -> io::Result<Fetched> {
         let place = self.place_of(place);
         let (envelope, content) = record(&*self.files, place)?;
-        let waits = self.state.waits_at(place.cursor());
-        let waits = waits.map(|(destination, recipients)| (destination.into(), recipients.clone())).collect();
-        Ok(Fetched { envelope, content, waits })
+        Ok(Fetched { envelope, content, waits: self.waits(place) })
+    }
+
+    /// Those who wait for a message in `later/`, with the names of their destinations; those of one in
+    /// `dead/`, under no name.
+    pub fn waits(&self, place: Place) -> Vec<(Box<str>, Recipients)> {
+        let place = self.place_of(place);
+        match place {
+            Place::Later(cursor) => {
+                let waits = self.state.waits_at(cursor);
+                waits.map(|(destination, recipients)| (destination.into(), recipients.clone())).collect()
+            }
+            Place::Log(_) | Place::Dead(_) => {
+                let recipients = self.state.pending(place);
+                if recipients.is_empty() { Vec::new() } else { vec![("".into(), recipients)] }
+            }
+        }
     }
 }
 

@@ -72,9 +72,9 @@ impl Keeper {
         self.moves.get(&place).copied().unwrap_or(place)
     }
 
-    /// The engine knows all moves that it was told: old places are forgotten.
-    pub fn confirm_moves(&mut self) {
-        self.moves.clear();
+    /// Nobody names a message by this place any more, from which it was moved.
+    pub fn confirm_move(&mut self, from: Place) {
+        self.moves.remove(&from);
     }
 
     /// Writes the journal anew where there is none to append to, or it has grown to twice what it began with.

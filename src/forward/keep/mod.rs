@@ -4,6 +4,7 @@
 //!   SPOOL/forward/journal    what happened to each recipient; a snapshot takes its place now and then
 //!   SPOOL/forward/later/     messages that wait, as segments of the spool's own format
 //!   SPOOL/forward/dead/      messages that were given up, the same
+//!   SPOOL/forward/suspended  next hops that an operator suspended
 //!   SPOOL/consumed           how far the receiver may recycle its segments
 //!
 //!   content durable in later/ or dead/  →  entry durable in the journal  →  `consumed` moved
@@ -32,6 +33,7 @@ mod settings;
 mod shelf;
 mod state;
 mod store;
+mod suspended;
 mod texts;
 mod writer;
 
@@ -49,6 +51,7 @@ pub use self::recipients::{RECIPIENTS_MAX, Recipients};
 pub use self::replay::{look, read};
 pub use self::settings::Settings;
 pub use self::state::{State, Waiting};
+pub use self::suspended::{Suspended, suspended};
 
 /// Where all of it is, below the spool.
 pub const FORWARD: &str = "forward";

@@ -1,9 +1,10 @@
 //! Where a message of the forwarder lies.
 
 use std::fmt;
+use std::str::FromStr;
 
 use super::{DEAD, LATER};
-use crate::sink::spool::cursor::Cursor;
+use crate::sink::spool::cursor::{Cursor, NoCursor};
 
 /// Where a message lies. Those of one kind sort as their cursors do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +31,20 @@ impl Place {
             Self::Log(_) => "",
             Self::Later(_) => LATER,
             Self::Dead(_) => DEAD,
+        }
+    }
+}
+
+impl FromStr for Place {
+    type Err = NoCursor;
+
+    /// A place in `later/` or `dead/`, as [`Display`](fmt::Display) writes it.
+    fn from_str(text: &str) -> Result<Self, NoCursor> {
+        let (directory, cursor) = text.split_once('/').ok_or(NoCursor)?;
+        match directory {
+            "later" => cursor.parse().map(Self::Later),
+            "dead" => cursor.parse().map(Self::Dead),
+            _ => Err(NoCursor),
         }
     }
 }

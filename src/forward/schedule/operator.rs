@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::delivery::{Answer, Delivery, DestinationId, POISON_ALONE};
+use super::delivery::{Answer, Delivery, DestinationId, POISON_ALONE, Place};
 use super::index::State;
 use super::schedule::Schedule;
 
@@ -80,6 +80,32 @@ impl Schedule {
         self.forget(slot);
         self.activate(delivery.destination);
         Answer::Done
+    }
+
+    /// A message of `later/` lies somewhere else in it now. False, and nothing is changed, while one of its
+    /// deliveries is on a connection: it has its old name until it ends.
+    pub fn relocate(&mut self, from: u64, to: u64) -> bool {
+        let slots: Vec<u32> = self.deliveries_at(from).filter_map(|name| self.index.find(name)).collect();
+        if slots.iter().any(|slot| self.index[*slot].state == State::Busy) {
+            return false;
+        }
+        for slot in slots {
+            // One that is known there already is the same delivery.
+            if !self.index.rename(slot, to) {
+                let _ = self.remove(self.index[slot].delivery());
+            }
+        }
+        true
+    }
+
+    /// The deliveries of a message of `later/`, whatever they wait for.
+    pub fn deliveries_at(&self, cursor: u64) -> impl Iterator<Item = Delivery> + '_ {
+        let all = (0..).zip(&self.destinations);
+        let names = all.map(move |(number, _)| Delivery {
+            place: Place::Later(cursor),
+            destination: DestinationId(number),
+        });
+        names.filter(|name| self.index.find(*name).is_some())
     }
 
     /// No mail and no probe goes to this host of a destination, or to all of its hosts, until it is resumed.

@@ -1,0 +1,179 @@
+//! What operators ask of a running forwarder, as values: read from a line, handed to the engine, answered.
+
+use std::fmt;
+
+use tokio::sync::oneshot;
+
+use super::keep::Place;
+
+/// What an operator wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// Deferred mail is tried now; what was given up waits again.
+    Retry(Target),
+    /// Nobody tries these, and they do not expire, until they are released.
+    Hold(Vec<Place>),
+    /// What is held is tried now.
+    Release(Vec<Place>),
+    /// These are thrown away.
+    Remove(Vec<Place>),
+    /// No mail goes to a destination, or to a next hop wherever it stands.
+    Suspend(String),
+    /// Mail goes there again.
+    Resume(String),
+}
+
+/// What is tried now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// These messages.
+    Places(Vec<Place>),
+    /// All that waits for a destination.
+    Destination(String),
+    /// All that waits.
+    All,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Done {
+    /// Messages, or next hops, for which it was done.
+    pub count: u64,
+    /// Messages for which it was not, and why.
+    pub failed: Vec<(Place, String)>,
+}
+
+/// What became of an operation; why none of it was done otherwise.
+pub type Outcome = Result<Done, String>;
+
+/// An operation, and who waits for it.
+#[derive(Debug)]
+pub struct Asked {
+    /// What is wanted.
+    pub operation: Operation,
+    /// Whom to tell. Dropped where the forwarder ends before.
+    pub tell: oneshot::Sender<Outcome>,
+}
+
+/// Words of the line of a command.
+const FORM: &str = "there are `retry`, `hold`, `release` and `remove` with places, `retry destination NAME`, `retry all`, \
+                    `suspend NAME` and `resume NAME`";
+
+impl Operation {
+    /// Its word, for the log.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Retry(_) => "retry",
+            Self::Hold(_) => "hold",
+            Self::Release(_) => "release",
+            Self::Remove(_) => "remove",
+            Self::Suspend(_) => "suspend",
+            Self::Resume(_) => "resume",
+        }
+    }
+
+    /// Reads the line of a command. An error says what there is.
+    pub fn parse(line: &str) -> Result<Self, String> {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let places = || {
+            let places: Result<Vec<Place>, _> = rest.split_ascii_whitespace().map(place).collect();
+            places.and_then(|all| if all.is_empty() { Err(FORM.to_owned()) } else { Ok(all) })
+        };
+        let name = || if rest.is_empty() { Err(FORM.to_owned()) } else { Ok(rest.to_owned()) };
+        match word {
+            "retry" => Ok(Self::Retry(match rest.split_once(' ') {
+                _ if rest == "all" => Target::All,
+                Some(("destination", name)) => Target::Destination(name.to_owned()),
+                _ => Target::Places(places()?),
+            })),
+            "hold" => places().map(Self::Hold),
+            "release" => places().map(Self::Release),
+            "remove" => places().map(Self::Remove),
+            "suspend" => name().map(Self::Suspend),
+            "resume" => name().map(Self::Resume),
+            _ => Err(format!("{word:?} is no command; {FORM}")),
+        }
+    }
+}
+
+fn place(text: &str) -> Result<Place, String> {
+    text.parse().map_err(|_| format!("{text:?} is no place in `later` or `dead`"))
+}
+
+impl fmt::Display for Operation {
+    /// The line that [`Self::parse`] reads.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())?;
+        match self {
+            Self::Retry(Target::All) => f.write_str(" all"),
+            Self::Retry(Target::Destination(name)) => write!(f, " destination {name}"),
+            Self::Suspend(name) | Self::Resume(name) => write!(f, " {name}"),
+            Self::Retry(Target::Places(places))
+            | Self::Hold(places)
+            | Self::Release(places)
+            | Self::Remove(places) => places.iter().try_for_each(|place| write!(f, " {place}")),
+        }
+    }
+}
+
+impl fmt::Display for Done {
+    /// The count, and a line for each message of which it was not done: its place, a tab, why.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.count)?;
+        self.failed.iter().try_for_each(|(place, why)| writeln!(f, "{place}\t{why}"))
+    }
+}
+
+impl Done {
+    /// Reads what [`Display`](fmt::Display) wrote; none where it is something else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.lines();
+        let count = lines.next()?.parse().ok()?;
+        let failed = lines.map(|line| {
+            let (place, why) = line.split_once('\t')?;
+            Some((place.parse().ok()?, why.to_owned()))
+        });
+        Some(Self { count, failed: failed.collect::<Option<_>>()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::spool::cursor::Cursor;
+
+    #[test]
+    fn a_command_reads_back() {
+        let at = |offset| Cursor { sequence: 31, offset };
+        let places = vec![Place::Later(at(4096)), Place::Dead(at(512))];
+        let name = "lmtp://unix:/run/x y smtp://10.0.0.5:25".to_owned();
+        for operation in [
+            Operation::Retry(Target::All),
+            Operation::Retry(Target::Destination(name.clone())),
+            Operation::Retry(Target::Places(places.clone())),
+            Operation::Hold(places.clone()),
+            Operation::Release(places.clone()),
+            Operation::Remove(places.clone()),
+            Operation::Suspend(name.clone()),
+            Operation::Resume(name),
+        ] {
+            assert_eq!(Operation::parse(&operation.to_string()), Ok(operation));
+        }
+        for wrong in [
+            "",
+            "retry",
+            "hold",
+            "hold all",
+            "remove later/1:2",
+            "suspend",
+            "remove 000000000000001f:512",
+            "x",
+        ] {
+            Operation::parse(wrong).expect_err(wrong);
+        }
+        let done = Done { count: 3, failed: vec![(places[0], "it is gone".to_owned())] };
+        assert_eq!(Done::parse(&done.to_string()), Some(done));
+        assert_eq!(Done::parse("three\n"), None);
+        assert_eq!(Done::parse("3\nlater\n"), None);
+    }
+}
