@@ -9,7 +9,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ringmx::forward::keep::{
-    Change, Files, Folder, Keeper, LATER, Opened, Place, Recipients, Refused, Settings, Wait, Waiting,
+    Change, Files, Folder, Keeper, LATER, Opened, Place, Recipients, Refused, Settings, Suspended, Wait,
+    Waiting,
 };
 use ringmx::mail::outcome::Outcome;
 use ringmx::sink::Report;
@@ -139,6 +140,30 @@ fn what_is_of_no_use_any_more_goes_away() {
     assert_eq!(waiting.iter().map(|(place, _)| *place).collect::<Vec<_>>(), expected);
     assert!(waiting.iter().all(|(place, wait)| wait.attempts == 49 && wait.held == (*place == places[0])));
     assert_eq!(reports.take(), [""; 0]);
+}
+
+#[test]
+fn what_is_suspended_is_known_to_the_next_process() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let (path, reports) = (folder.path(), Arc::new(Reports::default()));
+    let mut keeper = open(path, &reports);
+    assert_eq!(keeper.suspended().expect("no file"), []);
+    let one = |hop: &str| Suspended {
+        destination: "lmtp://unix:/run/x y lmtp://b:24".to_owned(),
+        next_hop: hop.to_owned(),
+    };
+    let all = [one("lmtp://unix:/run/x y"), one("lmtp://b:24")];
+    keeper.suspend(&all).expect("a sound disk");
+    drop(keeper);
+    let mut keeper = open(path, &reports);
+    assert_eq!(keeper.suspended().expect("a file"), all);
+    // Where it cannot be replaced it says what it said.
+    fs::create_dir_all(path.join("forward/suspended.new/x")).expect("in the way");
+    keeper.suspend(&[]).expect_err("no file can be made");
+    assert_eq!(keeper.suspended().expect("a file"), all);
+    fs::remove_dir_all(path.join("forward/suspended.new")).expect("removed");
+    keeper.suspend(&[]).expect("a sound disk");
+    assert_eq!(keeper.suspended().expect("a file"), []);
 }
 
 #[test]

@@ -71,3 +71,21 @@ impl<R: Ring> Engine<R> {
         told.chain(fetches).chain(on_connections).chain(self.operations.places()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::spool::cursor::Cursor;
+
+    #[test]
+    fn a_message_that_is_moved_twice_is_called_by_its_first_place() {
+        let at = |sequence| Place::Later(Cursor { sequence, offset: 4096 });
+        let mut moves = Moves::default();
+        moves.add(vec![Moved { from: at(1), to: at(7) }, Moved { from: at(2), to: at(7) }]);
+        moves.add(vec![Moved { from: at(7), to: at(9) }]);
+        assert_eq!(moves.known(at(9)), at(1));
+        assert_eq!(moves.known(at(3)), at(3));
+        let all: Vec<(Place, Place)> = moves.all.iter().map(|moved| (moved.from, moved.to)).collect();
+        assert_eq!(all, [(at(1), at(9)), (at(2), at(9)), (at(7), at(9))]);
+    }
+}

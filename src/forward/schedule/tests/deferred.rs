@@ -147,6 +147,44 @@ fn retries_take_half_of_the_slots_while_fresh_mail_waits() {
 }
 
 #[test]
+fn what_lies_elsewhere_has_its_new_name_when_it_is_on_no_connection() {
+    use crate::forward::schedule::Answer;
+    let start = Instant::now();
+    let mut schedule = Schedule::new(settings(1), start);
+    let ids = [0, 1].map(|_| schedule.add_destination(one_host(1), start).expect("an id"));
+    let name = |cursor, id| Delivery { place: Place::Later(cursor), destination: id };
+    for (cursor, id, is_held) in
+        [(1, ids[0], false), (1, ids[1], true), (2, ids[0], false), (3, ids[1], true)]
+    {
+        assert!(schedule.restore(Deferred { is_held, ..deferred(cursor, id) }, start));
+    }
+    assert_eq!(schedule.deliveries_at(1).collect::<Vec<_>>(), [name(1, ids[0]), name(1, ids[1])]);
+    assert!(schedule.relocate(1, 9));
+    assert_eq!(schedule.deliveries_at(1).next(), None);
+    assert_eq!(schedule.delivery(name(9, ids[1]), start).map(|view| view.waits), Some(Waits::Operator));
+    // Two that come to one place are one.
+    assert!(schedule.relocate(3, 9));
+    assert_eq!(schedule.count(), 3);
+    let held = |schedule: &Schedule| schedule.destinations().map(|(_, view)| view.held).sum::<u32>();
+    assert_eq!(held(&schedule), 1);
+    schedule.retry(Target::One(name(2, ids[0])), start);
+    let Some(Order::Connect { connection, .. }) = schedule.next(start) else { panic!("no connection") };
+    schedule.connected(connection, start);
+    assert!(matches!(schedule.next(start), Some(Order::Deliver { .. })));
+    assert!(!schedule.relocate(2, 10), "it is on a connection");
+    schedule.finished(connection, Ended::Deferred, start);
+    assert!(schedule.relocate(2, 10));
+    // It is still in its list, and leaves it by its new name.
+    let waits = schedule.delivery(name(10, ids[0]), start).map(|view| view.waits);
+    assert!(matches!(waits, Some(Waits::Time(_))), "{waits:?}");
+    let waiting = |schedule: &Schedule| schedule.destinations().map(|(_, view)| view.waiting).sum::<u32>();
+    assert_eq!(waiting(&schedule), 2);
+    assert_eq!(schedule.remove(name(10, ids[0])), Answer::Done);
+    assert_eq!(schedule.hold_one(name(9, ids[0])), Answer::Done);
+    assert_eq!((waiting(&schedule), schedule.count()), (0, 2));
+}
+
+#[test]
 fn operators_retry_hold_release_and_remove() {
     use crate::forward::schedule::Answer;
     let start = Instant::now();
