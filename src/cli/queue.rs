@@ -1,5 +1,5 @@
-//! `ringmx queue …`: what the forwarder has not delivered, as its journal says; what operators do with it; and
-//! the journal made anew.
+//! `ringmx queue …`: what the forwarder has not delivered, as its journal says; what operators do with it;
+//! and the journal made anew.
 
 mod operate;
 
@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::Subcommand;
 
-use self::operate::{Verb, Which};
+use self::operate::{Verb, Which, state_of};
 use super::config_file::ConfigFile;
 use super::output::print_each;
 use crate::config::{self, SinkKind};
@@ -221,15 +221,6 @@ fn show(files: &Folder, id: &str, out: &mut impl Write) -> io::Result<bool> {
     let (_, content) = keep::record(files, place)?;
     out.write_all(&content)?;
     Ok(true)
-}
-
-/// What a line says of its state.
-fn state_of(waiting: &Waiting) -> &'static str {
-    match (waiting.place, waiting.wait.held) {
-        (Place::Dead(_), _) => "dead",
-        (_, true) => "held",
-        (Place::Log(_) | Place::Later(_), false) => "waiting",
-    }
 }
 
 fn age_of(waiting: &Waiting, now: SystemTime) -> Duration {

@@ -9,15 +9,14 @@ use clap::Args;
 
 use super::super::control::{self, Unanswered};
 use super::super::output::{print, print_each};
-use super::state_of;
-use crate::forward::keep::{self, Folder, Place};
+use crate::forward::keep::{self, Folder, Place, Waiting};
 use crate::forward::operations::{Done, Operation, Target};
 use crate::server::control_socket;
 
-/// Places in a request: they fit its line.
+/// Places in a command: they fit its line.
 const PLACES_MAX: usize = 1000;
 
-/// A request is answered when the disk has what it changes.
+/// A command is answered when the disk has what it changes.
 const WAIT_MAX: Duration = Duration::from_mins(2);
 
 /// Which of the messages that wait.
@@ -71,6 +70,15 @@ impl Verb {
             Self::Release => state == "held",
             Self::Remove => true,
         }
+    }
+}
+
+/// What a line says of its state.
+pub(super) fn state_of(waiting: &Waiting) -> &'static str {
+    match (waiting.place, waiting.wait.held) {
+        (Place::Dead(_), _) => "dead",
+        (_, true) => "held",
+        (Place::Log(_) | Place::Later(_), false) => "waiting",
     }
 }
 

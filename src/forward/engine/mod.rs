@@ -15,7 +15,7 @@
 //! | `session` | octets to and from a session, and what it needs |
 //! | `settle` | what became of each recipient, told to the schedule and the journal |
 //! | `letters` | what the office and the reader say |
-//! | `operations`, `moves` | what operators ask for; messages that lie somewhere else now |
+//! | `operations`, `moves`, `under_way` | what operators ask for; messages that lie somewhere else now |
 //! | `hand` | messages in hand, and what the office was told |
 //! | `connection`, `outflow`, `tls` | one connection, the content on its way out, TLS |
 //! | `told` | what the log is told |
@@ -31,6 +31,7 @@ mod session;
 mod settle;
 mod tls;
 mod told;
+mod under_way;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::AsFd;
@@ -40,9 +41,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use self::connection::{Connection, Use};
 use self::hand::{Fetch, Kind, Mail, Pending, Refused, key_of, unpacked};
-use self::moves::Moves;
-use self::operations::Operations;
 use self::tls::TlsSettings;
+use self::under_way::{Moves, Operations};
 use super::keep::Recipients;
 use super::names;
 use super::office::{Answer, Left, Letter};

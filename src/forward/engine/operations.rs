@@ -1,18 +1,16 @@
 //! What operators ask for: the schedule is changed at once, the office makes it durable, then it is answered.
 //!
-//! A request is done in steps, one for each message. A step asks the office who waits for the message, tells
+//! A command is done in steps, one for each message. A step asks the office who waits for the message, tells
 //! it the change, and ends with its answer; what the schedule did for a step that fails is undone.
 
-use std::collections::HashMap;
 use std::time::Duration;
-
-use tokio::sync::oneshot;
 
 use super::Engine;
 use super::hand::{Arrived, Fetch, Kind, Pending, cursor_of, key_of, seconds};
+use super::under_way::{Command, Step, What};
 use crate::forward::keep::{Change, Place, Recipients, Refused, Suspended, Wait};
 use crate::forward::office::Letter;
-use crate::forward::operations::{Asked, Done, Operation, Outcome, Target};
+use crate::forward::operations::{Asked, Done, Operation, Target};
 use crate::forward::schedule::{self, Answer, Deferred, Delivery, DestinationId, HostState, Waits};
 use crate::log::events;
 use crate::ring::Ring;
@@ -28,57 +26,12 @@ const BUSY: &str = "it is being delivered just now: ask again";
 const GONE: &str = "nobody waits for it there any more";
 const UNROUTED: &str = "no route takes its domain: name it in a [[forward]], and start the forwarder again";
 
-/// Requests that were begun, and their steps.
-#[derive(Default)]
-pub(super) struct Operations {
-    requests: HashMap<u64, Request>,
-    steps: HashMap<u64, Step>,
-    /// Which request the office's answer of this number is for: what is suspended is noted.
-    suspends: HashMap<u64, u64>,
-}
-
-/// What somebody waits for.
-struct Request {
-    tell: oneshot::Sender<Outcome>,
-    /// Steps that have not ended.
-    open: usize,
-    done: Done,
-}
-
-/// One message of a request.
-struct Step {
-    request: u64,
-    what: What,
-    place: Place,
-    /// What the schedule had before.
-    undo: Vec<Deferred>,
-    /// Changes that are not durable.
-    open: usize,
-    failed: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum What {
-    Hold,
-    Release,
-    Remove,
-    /// It was given up, and waits again.
-    Revive,
-}
-
-impl Operations {
-    /// The messages whose places are named.
-    pub(super) fn places(&self) -> impl Iterator<Item = Place> + '_ {
-        self.steps.values().map(|step| step.place)
-    }
-}
-
 impl<R: Ring> Engine<R> {
     /// Takes what operators want.
     pub(super) fn take_operations(&mut self) {
         while let Some(Asked { operation, tell }) = self.ends.asked.next() {
             let number = self.number();
-            self.operations.requests.insert(number, Request { tell, open: 0, done: Done::default() });
+            self.operations.commands.insert(number, Command { tell, open: 0, done: Done::default() });
             let word = operation.word();
             let begun = match operation {
                 Operation::Retry(Target::All) => self.retry_all(None),
@@ -97,15 +50,15 @@ impl<R: Ring> Engine<R> {
             match begun {
                 Ok(count) => {
                     record.end();
-                    if let Some(request) = self.operations.requests.get_mut(&number) {
-                        request.done.count += count;
+                    if let Some(command) = self.operations.commands.get_mut(&number) {
+                        command.done.count += count;
                     }
                     self.answer_if_done(number);
                 }
                 Err(why) => {
                     record.text("why", why.as_bytes()).end();
-                    if let Some(request) = self.operations.requests.remove(&number) {
-                        let _ = request.tell.send(Err(why));
+                    if let Some(command) = self.operations.commands.remove(&number) {
+                        let _ = command.tell.send(Err(why));
                     }
                 }
             }
@@ -115,32 +68,32 @@ impl<R: Ring> Engine<R> {
     /// Begins a step for each of these; how many were done at once.
     fn each(
         &mut self,
-        request: u64,
+        command: u64,
         places: &[Place],
         begin: fn(&mut Self, u64, Place) -> Result<u64, String>,
     ) -> Result<u64, String> {
         let mut count = 0;
         for told in places {
-            match begin(self, request, self.moves.known(*told)) {
+            match begin(self, command, self.moves.known(*told)) {
                 Ok(done) => count += done,
-                Err(why) => self.fail(request, *told, why),
+                Err(why) => self.fail(command, *told, why),
             }
         }
         Ok(count)
     }
 
-    fn fail(&mut self, request: u64, place: Place, why: String) {
-        if let Some(request) = self.operations.requests.get_mut(&request) {
-            request.done.failed.push((place, why));
+    fn fail(&mut self, command: u64, place: Place, why: String) {
+        if let Some(command) = self.operations.commands.get_mut(&command) {
+            command.done.failed.push((place, why));
         }
     }
 
     /// Somebody who has gone is told nothing.
     fn answer_if_done(&mut self, number: u64) {
-        if self.operations.requests.get(&number).is_some_and(|request| request.open == 0)
-            && let Some(request) = self.operations.requests.remove(&number)
+        if self.operations.commands.get(&number).is_some_and(|command| command.open == 0)
+            && let Some(command) = self.operations.commands.remove(&number)
         {
-            let _ = request.tell.send(Ok(request.done));
+            let _ = command.tell.send(Ok(command.done));
         }
     }
 
@@ -155,9 +108,9 @@ impl<R: Ring> Engine<R> {
         }
     }
 
-    fn retry_place(&mut self, request: u64, place: Place) -> Result<u64, String> {
+    fn retry_place(&mut self, command: u64, place: Place) -> Result<u64, String> {
         if let Place::Dead(_) = place {
-            let step = self.begin_step(request, What::Revive, place, Vec::new());
+            let step = self.begin_step(command, What::Revive, place, Vec::new());
             self.fetch(Kind::Operation(step), place);
             return Ok(0);
         }
@@ -179,33 +132,33 @@ impl<R: Ring> Engine<R> {
         if is_done { Ok(1) } else { Err(BUSY.to_owned()) }
     }
 
-    fn hold_place(&mut self, request: u64, place: Place) -> Result<u64, String> {
+    fn hold_place(&mut self, command: u64, place: Place) -> Result<u64, String> {
         let waiting = self.waiting_at(place)?;
         for one in &waiting {
             self.schedule.hold_one(name_of(one));
         }
         let undo = waiting.into_iter().filter(|one| !one.is_held).collect();
-        self.ask(request, What::Hold, place, undo);
+        self.ask(command, What::Hold, place, undo);
         Ok(0)
     }
 
-    fn release_place(&mut self, request: u64, place: Place) -> Result<u64, String> {
+    fn release_place(&mut self, command: u64, place: Place) -> Result<u64, String> {
         let deliveries = self.deliveries_at(place);
         let view = |delivery: &Delivery| self.schedule.delivery(*delivery, self.now);
         let is_held = deliveries.iter().filter_map(view).any(|view| view.waits == Waits::Operator);
         if !deliveries.is_empty() && !is_held {
             return Err("it is not held".to_owned());
         }
-        self.ask(request, What::Release, place, Vec::new());
+        self.ask(command, What::Release, place, Vec::new());
         Ok(0)
     }
 
-    fn remove_place(&mut self, request: u64, place: Place) -> Result<u64, String> {
+    fn remove_place(&mut self, command: u64, place: Place) -> Result<u64, String> {
         let waiting = self.waiting_at(place)?;
         for one in &waiting {
             self.schedule.remove(name_of(one));
         }
-        self.ask(request, What::Remove, place, waiting);
+        self.ask(command, What::Remove, place, waiting);
         Ok(0)
     }
 
@@ -239,17 +192,17 @@ impl<R: Ring> Engine<R> {
         Ok(all)
     }
 
-    fn begin_step(&mut self, request: u64, what: What, place: Place, undo: Vec<Deferred>) -> u64 {
+    fn begin_step(&mut self, command: u64, what: What, place: Place, undo: Vec<Deferred>) -> u64 {
         let number = self.number();
-        self.operations.steps.insert(number, Step { request, what, place, undo, open: 0, failed: None });
-        if let Some(request) = self.operations.requests.get_mut(&request) {
-            request.open += 1;
+        self.operations.steps.insert(number, Step { command, what, place, undo, open: 0, failed: None });
+        if let Some(command) = self.operations.commands.get_mut(&command) {
+            command.open += 1;
         }
         number
     }
 
-    fn ask(&mut self, request: u64, what: What, place: Place, undo: Vec<Deferred>) {
-        let number = self.begin_step(request, what, place, undo);
+    fn ask(&mut self, command: u64, what: What, place: Place, undo: Vec<Deferred>) {
+        let number = self.begin_step(command, what, place, undo);
         self.unsent.push_back(Letter::Ask(number, place));
     }
 
@@ -376,22 +329,22 @@ impl<R: Ring> Engine<R> {
             (What::Hold | What::Remove, false) | (What::Release | What::Revive, _) => {}
         }
         match failed {
-            Some(why) => self.fail(step.request, step.place, why),
+            Some(why) => self.fail(step.command, step.place, why),
             None => {
-                if let Some(request) = self.operations.requests.get_mut(&step.request) {
-                    request.done.count += 1;
+                if let Some(command) = self.operations.commands.get_mut(&step.command) {
+                    command.done.count += 1;
                 }
             }
         }
-        if let Some(request) = self.operations.requests.get_mut(&step.request) {
-            request.open -= 1;
+        if let Some(command) = self.operations.commands.get_mut(&step.command) {
+            command.open -= 1;
         }
-        self.answer_if_done(step.request);
+        self.answer_if_done(step.command);
     }
 
     /// Stops, or lets go on, a destination or a next hop; how many next hops that are. It is answered when
     /// the disk has it.
-    fn suspend(&mut self, request: u64, name: &str, is_stopped: bool) -> Result<u64, String> {
+    fn suspend(&mut self, command: u64, name: &str, is_stopped: bool) -> Result<u64, String> {
         let hosts = self.hosts_named(name);
         if hosts.is_empty() {
             return Err(self.unknown(name));
@@ -405,9 +358,9 @@ impl<R: Ring> Engine<R> {
         }
         let number = self.number();
         self.unsent.push_back(Letter::Suspend(number, self.suspended()));
-        self.operations.suspends.insert(number, request);
-        if let Some(request) = self.operations.requests.get_mut(&request) {
-            request.open += 1;
+        self.operations.suspends.insert(number, command);
+        if let Some(command) = self.operations.commands.get_mut(&command) {
+            command.open += 1;
         }
         Ok(hosts.len() as u64)
     }
@@ -415,15 +368,15 @@ impl<R: Ring> Engine<R> {
     /// The office has noted what is suspended, or could not.
     pub(super) fn handle_suspended(&mut self, number: u64, kept: Result<Option<Place>, Refused>) {
         let Some(number) = self.operations.suspends.remove(&number) else { return };
-        let Some(request) = self.operations.requests.get_mut(&number) else { return };
-        request.open -= 1;
+        let Some(command) = self.operations.commands.get_mut(&number) else { return };
+        command.open -= 1;
         match kept {
             Ok(_) => self.answer_if_done(number),
             Err(why) => {
-                if let Some(request) = self.operations.requests.remove(&number) {
+                if let Some(command) = self.operations.commands.remove(&number) {
                     let why =
                         format!("it is so now, but cannot be noted, and the next start forgets it: {why}");
-                    let _ = request.tell.send(Err(why));
+                    let _ = command.tell.send(Err(why));
                 }
             }
         }
