@@ -24,7 +24,8 @@ struct Model {
     schedule: Schedule,
     random: Random,
     now: Instant,
-    ids: Vec<DestinationId>,
+    /// With the connections that each of its hosts may have.
+    destinations: Vec<(DestinationId, u16)>,
     /// Those that went in and did not come out.
     inside: BTreeSet<Delivery>,
     moving: Vec<Delivery>,
@@ -42,20 +43,21 @@ impl Model {
         let now = Instant::now();
         let bounds = Settings { seed, connections_max: 3 + random.below(20), deliveries_max: 300 };
         let mut schedule = Schedule::new(bounds, now);
-        let ids = (0..=random.below(5)).map(|_| {
+        let destinations = (0..=random.below(5)).map(|_| {
             let settings = DestinationSettings {
                 hosts: 1 + random.below(3),
                 balance: if random.below(2) == 0 { Balance::First } else { Balance::Spread },
                 connections_max: u16::try_from(1 + random.below(6)).expect("small"),
             };
-            schedule.add_destination(settings, now).expect("an id")
+            let connections_max = settings.connections_max;
+            (schedule.add_destination(settings, now).expect("an id"), connections_max)
         });
-        let ids = ids.collect();
+        let destinations = destinations.collect();
         Self {
             schedule,
             random,
             now,
-            ids,
+            destinations,
             inside: BTreeSet::new(),
             moving: Vec::new(),
             connecting: Vec::new(),
@@ -90,7 +92,7 @@ impl Model {
     }
 
     fn id(&mut self) -> DestinationId {
-        self.pick(&self.ids.clone()).expect("a destination")
+        self.pick(&self.destinations.clone()).expect("a destination").0
     }
 
     fn any(&mut self) -> Option<Delivery> {
@@ -286,8 +288,8 @@ impl Model {
             let share = self.schedule.destinations[usize::from(id.0)].share;
             assert_eq!(share.messages as usize, in_log.len());
             assert_eq!(share.pages, in_log.iter().map(|entry| u32::from(entry.pages)).sum::<u32>());
-            let most = self.schedule.settings.connections_max;
-            assert!(view.hosts.iter().all(|host| usize::from(host.open) <= most));
+            let (_, most) = self.destinations[usize::from(id.0)];
+            assert!(view.hosts.iter().all(|host| host.open <= most));
         }
         assert_eq!(sums.iter().sum::<usize>(), self.inside.len(), "each is in one place: {sums:?}");
         assert_eq!(sums[3], self.busy.len());
@@ -295,11 +297,12 @@ impl Model {
         let open = self.connecting.len() + self.closing.len() + self.idle.len() + self.busy.len();
         let hosts = self.schedule.destinations().flat_map(|(_, view)| view.hosts);
         assert_eq!(hosts.map(|host| usize::from(host.open)).sum::<usize>(), open);
+        assert!(open <= self.schedule.settings.connections_max);
     }
 
     /// All hosts answer, all that is held is released: all of it goes out.
     fn drain(&mut self) {
-        for id in self.ids.clone() {
+        for (id, _) in self.destinations.clone() {
             self.schedule.resume(id, None, self.now);
         }
         for _ in 0..5000 {
