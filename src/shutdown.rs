@@ -53,13 +53,20 @@ pub struct Shutdown {
     asked: Receiver<Asked>,
     /// Whether last words are JSON; it is known only when the configuration has been read.
     is_json: AtomicBool,
+    /// It is a forwarder, and no receiver.
+    forwards: AtomicBool,
 }
 
 impl Shutdown {
     /// From now on signals are taken. SIGPIPE is ignored by the standard library.
     pub fn on_signals() -> std::io::Result<Arc<Self>> {
         let (ask, asked) = unbounded();
-        let shutdown = Arc::new(Self { progress: Mutex::default(), asked, is_json: AtomicBool::new(false) });
+        let shutdown = Arc::new(Self {
+            progress: Mutex::default(),
+            asked,
+            is_json: AtomicBool::default(),
+            forwards: AtomicBool::default(),
+        });
         let (tell, told) = unbounded();
         let ours = Arc::clone(&shutdown);
         let run = move || {
@@ -82,6 +89,11 @@ impl Shutdown {
         std::thread::Builder::new().name("signals".to_owned()).spawn(run)?;
         told.recv().map_err(std::io::Error::other)??;
         Ok(shutdown)
+    }
+
+    /// This process delivers: what is under way when it ends is not settled.
+    pub fn of_forwarder(&self) {
+        self.forwards.store(true, Ordering::Relaxed);
     }
 
     /// Last words from now on have this format.
@@ -169,10 +181,11 @@ impl Shutdown {
 
     /// Ends the process. Clients that were greeted may have been cut off, and the exit code says so.
     fn end(&self, why: &str) {
-        let (code, left) = if self.progress().listens {
-            (1, "messages that were not answered 250 may be stored or not")
-        } else {
-            (0, "it did not listen yet")
+        let (code, left) = match (self.progress().listens, self.forwards.load(Ordering::Relaxed)) {
+            (true, false) => (1, "messages that were not answered 250 may be stored or not"),
+            (true, true) => (1, "messages that were under way are delivered again"),
+            (false, false) => (0, "it did not listen yet"),
+            (false, true) => (0, "nothing was delivered yet"),
         };
         let is_json = self.is_json.load(Ordering::Relaxed);
         let format = if is_json { LogFormat::Json } else { LogFormat::Text };

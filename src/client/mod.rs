@@ -245,6 +245,12 @@ impl Client {
         self.results.reply(self.end_reply?)
     }
 
+    /// Whether no other client can be named on this connection: the server was told of one by XCLIENT and offers
+    /// that no more. Postfix judges XCLIENT by the client that it was told of.
+    pub fn is_for_one_client(&self) -> bool {
+        self.settings.xclient && !self.presented.is_empty() && self.offers.xclient.is_none()
+    }
+
     /// What the server offers. After [`Self::begin`] it tells whether the parameters of DSN are handed on.
     pub fn offers(&self) -> &Offers {
         &self.offers

@@ -18,6 +18,7 @@ use crate::config::{Config, SinkKind};
 use crate::handoff::channel::Consumer;
 use crate::log::{Log, events};
 use crate::ring::kernel::KernelRing;
+use crate::ring::probe;
 use crate::shutdown::Shutdown;
 use crate::sink::executor::blocking::Blocking;
 use crate::sink::spool::reader;
@@ -146,8 +147,16 @@ fn require_owner(spool: &Path) -> Result<(), ForwardError> {
 
 fn open_keeper(spool: &Path, report: &Arc<dyn Report>) -> Result<Keeper, ForwardError> {
     let (executor, files) = ends(spool)?;
-    Keeper::open(executor, files, keep::Settings::default(), Arc::clone(report))
-        .map_err(|error| failed("the state of the forwarder cannot be read", error))
+    Keeper::open(executor, files, keep::Settings::default(), Arc::clone(report)).map_err(|error| match error
+        .kind()
+    {
+        // Each start writes the journal anew.
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            let place = spool.join(keep::FORWARD);
+            ForwardError(format!("{}: make room for a journal there: {error}", place.display()))
+        }
+        _ => failed("the state of the forwarder cannot be read", error),
+    })
 }
 
 fn run<G>(
@@ -184,14 +193,9 @@ fn run<G>(
     };
     threads.start("ringmx-office".to_owned(), keep).map_err(of_machine)?;
     let left = opened.recv().map_err(|error| failed("the forwarder cannot start", error))??;
-    let record = log.record(&events::FORWARDING, SystemTime::now());
-    let record = record.text("spool", spool.as_os_str().as_encoded_bytes());
-    let record = record.number("routes", config.forward.routes.len() as u64);
-    record.number("waiting", left.waits.len() as u64).number("dead", left.dead as u64).end();
-    log.flush();
     let pool = Pool::new(BUFFERS, BUFFER_BYTES, 0).map_err(of_machine)?;
     let ring = KernelRing::for_client(RING_ENTRIES, Arc::clone(pool.arena()));
-    let ring = ring.map_err(|error| failed("io_uring cannot be used", error))?;
+    let ring = ring.map_err(|error| ForwardError(probe::explain(&error).to_string()))?;
     let ends = Ends {
         consumer: engine_consumer,
         read,
@@ -208,8 +212,13 @@ fn run<G>(
     let mut engine =
         Engine::new((ring, pool), settings, authorities, ends, (log.clone(), config.log.messages), told)
             .map_err(ForwardError)?;
-    let after = left.consumed;
+    let (after, waiting, dead) = (left.consumed, left.waits.len(), left.dead);
     engine.restore(left);
+    let record = log.record(&events::FORWARDING, SystemTime::now());
+    let record = record.text("spool", spool.as_os_str().as_encoded_bytes());
+    let record = record.number("routes", config.forward.routes.len() as u64);
+    record.number("waiting", waiting as u64).number("dead", dead as u64).end();
+    log.flush();
     let (path, told, reader_ahead) = (spool.to_owned(), Arc::clone(report), Arc::clone(&ahead));
     let read = move || reading::run(&path, after, &to_engine, &reader_ahead, &told);
     threads.start("ringmx-reader".to_owned(), read).map_err(of_machine)?;

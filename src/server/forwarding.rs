@@ -17,6 +17,7 @@ use crate::{forward, huge_pages, resource_limits};
 /// as [`serve`](super::serve) tells it.
 pub fn forward(config: &Config, warnings: &[Warning], shutdown: &Shutdown) -> Result<(), ServeError> {
     shutdown.speak(config.log.format);
+    shutdown.of_forwarder();
     tell_panics(config.log.format);
     huge_pages::on_request_only();
     resource_limits::raise();

@@ -29,6 +29,8 @@ pub(super) enum Use {
     Busy,
     /// It says QUIT.
     Quitting,
+    /// The same, and the schedule knows it no more.
+    Leaving,
     /// The schedule knows it no more; the socket is closed when the kernel is done with it.
     Gone,
 }
@@ -73,13 +75,13 @@ pub(super) struct Failed {
 /// Why nothing more can be said.
 #[derive(Debug)]
 pub(super) enum Unsaid {
-    Tls,
+    Tls(rustls::Error),
     Content(Unsendable),
 }
 
 impl From<rustls::Error> for Unsaid {
-    fn from(_: rustls::Error) -> Self {
-        Self::Tls
+    fn from(error: rustls::Error) -> Self {
+        Self::Tls(error)
     }
 }
 
@@ -99,6 +101,8 @@ pub(super) struct Connection {
     pub(super) socket: Option<Socket>,
     pub(super) client: Client,
     pub(super) channel: Option<Box<Channel>>,
+    /// What TLS found fault with.
+    pub(super) tls_fault: Option<rustls::Error>,
     pub(super) current: Option<Current>,
     /// What was received and not taken by the session.
     pub(super) input: Vec<u8>,
@@ -138,6 +142,7 @@ impl Connection {
             socket: None,
             client,
             channel: None,
+            tls_fault: None,
             current: None,
             input: Vec::new(),
             out: Vec::new(),

@@ -152,7 +152,10 @@ impl<R: Ring> Engine<R> {
     /// The schedule knows the connection no more. Its socket is closed when the kernel is done with it.
     pub(super) fn forget(&mut self, slot: usize) {
         let Some(one) = &mut self.connections[slot] else { return };
-        self.by_id.remove(&one.id);
+        // Of one that has left another may have the number.
+        if self.by_id.get(&one.id) == Some(&slot) {
+            self.by_id.remove(&one.id);
+        }
         one.abandon(&mut self.ring);
         self.release(slot);
     }
@@ -282,12 +285,17 @@ impl<R: Ring> Engine<R> {
         let part = mail.parts.iter().find(|(destination, _)| *destination == delivery.destination);
         let Some((_, recipients)) = part else { return };
         let now = seconds(timestamp::seconds(self.wall_clock));
+        let reply = match self.schedule.why_down(delivery.destination) {
+            Some("") => "its destination is down, and other mail waits behind it".to_owned(),
+            Some(why) => format!("its destination is down: {why}"),
+            None => "its destination is slow, and other mail waits behind it".to_owned(),
+        };
         let wait = Wait {
             destination: self.routes.name(delivery.destination).to_owned(),
             attempts: 0,
             next_at: now,
             received_at: seconds(timestamp::seconds(mail.message.envelope.received_at)),
-            reply: "its destination is down, and other mail waits behind it".to_owned(),
+            reply,
             held: false,
         };
         let change = Change::Later { place: mail.message.place, recipients: recipients.clone(), wait };

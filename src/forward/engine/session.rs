@@ -63,7 +63,10 @@ impl<R: Ring> Engine<R> {
                         Some(channel) => match channel.receive(octets, &mut one.input) {
                             Ok(true) => None,
                             Ok(false) => Some(Loss::Closed),
-                            Err(_) => Some(Loss::Tls),
+                            Err(error) => {
+                                one.tls_fault = Some(error);
+                                Some(Loss::Tls)
+                            }
                         },
                     };
                 }
@@ -166,7 +169,10 @@ impl<R: Ring> Engine<R> {
         let Some(one) = &mut self.connections[slot] else { return };
         match one.flush(&mut self.ring) {
             Ok(()) => {}
-            Err(Unsaid::Tls) => self.lose(slot, Loss::Tls),
+            Err(Unsaid::Tls(error)) => {
+                one.tls_fault = Some(error);
+                self.lose(slot, Loss::Tls);
+            }
             Err(Unsaid::Content(why)) => {
                 if let Some(current) = &mut one.current {
                     current.unsendable = Some(why.to_string());
@@ -233,7 +239,7 @@ impl<R: Ring> Engine<R> {
                 one.rest();
                 false
             }
-            Use::Quitting | Use::Resolving(_) | Use::Connecting | Use::Gone => false,
+            Use::Quitting | Use::Leaving | Use::Resolving(_) | Use::Connecting | Use::Gone => false,
         }
     }
 
@@ -274,8 +280,11 @@ impl<R: Ring> Engine<R> {
                 if is_of_tls(end) && !is_must {
                     self.plain_until.insert(place, self.now + PLAIN_FOR);
                 }
-                let said =
-                    one.client.end_reply().map_or_else(|| end.to_string(), |reply| format!("{end}: {reply}"));
+                let said = match (one.client.end_reply(), &one.tls_fault) {
+                    (Some(reply), _) => format!("{end}: {reply}"),
+                    (None, Some(fault)) => format!("{end}: {fault}"),
+                    (None, None) => end.to_string(),
+                };
                 self.fail_to_connect(slot, &said);
             }
             Use::Idle | Use::Quitting => {
@@ -289,6 +298,7 @@ impl<R: Ring> Engine<R> {
                 self.forget(slot);
                 self.schedule.finished(id, Ended::Untouched(&why), self.now);
             }
+            Use::Leaving => self.forget(slot),
             Use::Resolving(_) | Use::Connecting | Use::Gone => {}
         }
     }

@@ -74,9 +74,15 @@ impl<R: Ring> Engine<R> {
         } else {
             Ended::Deferred
         };
-        let closes = matches!(ended, Ended::Done | Ended::Deferred) && end.is_some();
+        // No other message can go there.
+        let leaves = end.is_none() && (one.is_spent || one.client.is_for_one_client());
+        let closes = matches!(ended, Ended::Done | Ended::Deferred) && (end.is_some() || leaves);
         if end.is_some() {
             self.forget(slot);
+        } else if closes {
+            one.used_for = Use::Leaving;
+            one.client.quit(&mut one.out);
+            self.by_id.remove(&id);
         }
         let fate = self.schedule.finished(id, ended, self.now);
         if closes {

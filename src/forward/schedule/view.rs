@@ -107,6 +107,14 @@ impl Schedule {
         })
     }
 
+    /// Why none of its hosts takes mail: what the last of them failed with, empty where an operator stopped it.
+    /// None if one does.
+    pub fn why_down(&self, id: DestinationId) -> Option<&str> {
+        let destination = self.destinations.get(usize::from(id.0))?;
+        destination.down_since()?;
+        destination.hosts.iter().max_by_key(|host| host.since()).map(Host::why)
+    }
+
     /// Deliveries from this slot on, at most as many slots as are said; and the slot to go on from, none at
     /// the end. Begin at 0. What comes or goes in between may be seen or not.
     pub fn page(&self, from: u32, slots_max: u32, now: Instant) -> (Vec<DeliveryView>, Option<u32>) {
