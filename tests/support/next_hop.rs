@@ -1,7 +1,10 @@
-//! A next hop of a forwarder whose answers a test chooses: SMTP or LMTP on a port of the kernel's choice.
+//! A next hop of a forwarder whose answers a test chooses: SMTP or LMTP on a port of the kernel's choice, or
+//! at a socket that is a file. And one that does nothing of what a server does.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 /// What it says.
@@ -9,7 +12,7 @@ use std::sync::{Arc, Mutex};
 pub struct Manner {
     /// A reply to the mail data for each recipient.
     pub is_lmtp: bool,
-    /// Lines of the reply to EHLO or LHLO, after the first.
+    /// Lines of the reply to EHLO or LHLO, after the first. It cannot do STARTTLS, whatever it says here.
     pub keywords: Vec<&'static str>,
     /// The reply to RCPT for this mailbox.
     pub recipient: fn(&str) -> String,
@@ -28,11 +31,28 @@ pub struct Taken {
     pub data: Vec<u8>,
 }
 
+/// How a server fails that was asked for STARTTLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BrokenTls {
+    /// 454.
+    Refuses,
+    /// 220, and the end.
+    Closes,
+    /// 220, and a text in place of a handshake.
+    Talks,
+}
+
 /// The running server. It ends with its process.
 pub struct NextHop {
-    address: SocketAddr,
-    manner: Arc<Mutex<Manner>>,
-    taken: Arc<Mutex<Vec<Taken>>>,
+    address: Option<SocketAddr>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// What came.
+#[derive(Default)]
+struct Seen {
+    taken: Vec<Taken>,
+    commands: Vec<String>,
 }
 
 /// 250 to everything.
@@ -43,39 +63,78 @@ pub fn accept(_: &str) -> String {
 impl NextHop {
     /// A server with this manner.
     pub fn start(manner: Manner) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let hop = Self { address, manner: Arc::new(Mutex::new(manner)), taken: Arc::default() };
-        let (manner, taken) = (Arc::clone(&hop.manner), Arc::clone(&hop.taken));
+        Self::with_tls(manner, BrokenTls::Refuses)
+    }
+
+    /// The same, which fails in this way when it is asked for STARTTLS.
+    pub fn with_tls(manner: Manner, tls: BrokenTls) -> Self {
+        let seen = Arc::<Mutex<Seen>>::default();
+        let shared = Arc::clone(&seen);
+        let address = listen(move |stream| {
+            let (lines, shared) = (stream.try_clone()?, &shared);
+            serve(BufReader::new(lines), stream, &manner, tls, shared)
+        });
+        Self { address: Some(address), seen }
+    }
+
+    /// A server at a socket that is a file.
+    pub fn at(path: &Path, manner: Manner) -> Self {
+        let listener = UnixListener::bind(path).expect("a socket");
+        let seen = Arc::<Mutex<Seen>>::default();
+        let shared = Arc::clone(&seen);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (manner, taken) = (Arc::clone(&manner), Arc::clone(&taken));
-                // A client that has gone is no fault of the server.
-                std::thread::spawn(move || drop(serve(stream, &manner, &taken)));
+                let (shared, manner) = (Arc::clone(&shared), manner.clone());
+                std::thread::spawn(move || {
+                    let lines = BufReader::new(stream.try_clone()?);
+                    serve(lines, stream, &manner, BrokenTls::Refuses, &shared)
+                });
             }
         });
-        hop
+        Self { address: None, seen }
     }
 
     /// Where it listens.
+    ///
+    /// # Panics
+    /// When that is a file.
     pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// What it says from now on.
-    pub fn set(&self, manner: Manner) {
-        *self.manner.lock().expect("no panic") = manner;
+        self.address.expect("a port")
     }
 
     /// What it has taken so far.
     pub fn taken(&self) -> Vec<Taken> {
-        self.taken.lock().expect("no panic").clone()
+        self.seen.lock().expect("no panic").taken.clone()
+    }
+
+    /// The commands of all its clients so far.
+    pub fn commands(&self) -> Vec<String> {
+        self.seen.lock().expect("no panic").commands.clone()
     }
 }
 
-fn serve(stream: TcpStream, manner: &Mutex<Manner>, taken: &Mutex<Vec<Taken>>) -> std::io::Result<()> {
-    let mut lines = BufReader::new(stream.try_clone()?);
-    let mut out = stream;
+/// Listens, and does this with each connection on a thread of its own.
+pub fn listen(with: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> SocketAddr {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let with = Arc::new(with);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let with = Arc::clone(&with);
+            // A client that has gone is no fault of the server.
+            std::thread::spawn(move || drop(with(stream)));
+        }
+    });
+    address
+}
+
+fn serve(
+    mut lines: BufReader<impl Read>,
+    mut out: impl Write,
+    manner: &Manner,
+    tls: BrokenTls,
+    seen: &Mutex<Seen>,
+) -> std::io::Result<()> {
     out.write_all(b"220 hop.test ready\r\n")?;
     let (mut mail, mut recipients) = (String::new(), Vec::new());
     let mut line = Vec::new();
@@ -85,11 +144,11 @@ fn serve(stream: TcpStream, manner: &Mutex<Manner>, taken: &Mutex<Vec<Taken>>) -
             return Ok(());
         }
         let command = String::from_utf8_lossy(&line).trim_end().to_owned();
-        let chosen = manner.lock().expect("no panic").clone();
+        seen.lock().expect("no panic").commands.push(command.clone());
         let verb = command.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
         let reply = match verb.as_str() {
             "EHLO" | "LHLO" => {
-                let all = std::iter::once("hop.test").chain(chosen.keywords.iter().copied());
+                let all = std::iter::once("hop.test").chain(manner.keywords.iter().copied());
                 let all: Vec<_> = all.collect();
                 let last = all.len() - 1;
                 let mark = |index| if index == last { " " } else { "-" };
@@ -104,7 +163,7 @@ fn serve(stream: TcpStream, manner: &Mutex<Manner>, taken: &Mutex<Vec<Taken>>) -
             }
             "RCPT" => {
                 let mailbox = command.split(['<', '>']).nth(1).unwrap_or_default().to_owned();
-                let reply = (chosen.recipient)(&mailbox);
+                let reply = (manner.recipient)(&mailbox);
                 if reply.starts_with('2') {
                     recipients.push(mailbox);
                 }
@@ -114,19 +173,28 @@ fn serve(stream: TcpStream, manner: &Mutex<Manner>, taken: &Mutex<Vec<Taken>>) -
             "DATA" => {
                 out.write_all(b"354 Go ahead\r\n")?;
                 let data = read_data(&mut lines)?;
-                let ends: Vec<String> = recipients.iter().map(|mailbox| (chosen.end)(mailbox)).collect();
-                let count = if chosen.is_lmtp { ends.len() } else { 1 };
+                let ends: Vec<String> = recipients.iter().map(|mailbox| (manner.end)(mailbox)).collect();
+                let count = if manner.is_lmtp { ends.len() } else { 1 };
                 let accepted = recipients.iter().zip(&ends).filter(|(_, end)| end.starts_with('2'));
                 let accepted: Vec<String> = accepted.map(|(mailbox, _)| mailbox.clone()).collect();
                 if !accepted.is_empty() {
                     let message = Taken { recipients: accepted, mail: mail.clone(), data };
-                    taken.lock().expect("no panic").push(message);
+                    seen.lock().expect("no panic").taken.push(message);
                 }
                 recipients.clear();
                 if ends.iter().any(String::is_empty) {
                     return Ok(());
                 }
                 ends.iter().take(count).fold(String::new(), |said, end| said + end + "\r\n")
+            }
+            "STARTTLS" if tls == BrokenTls::Refuses => "454 4.7.0 Not now\r\n".to_owned(),
+            "STARTTLS" => {
+                out.write_all(b"220 2.0.0 Go ahead\r\n")?;
+                let _ = lines.read(&mut [0; 64])?;
+                if tls == BrokenTls::Talks {
+                    out.write_all(b"220 hop.test ready, once more\r\n")?;
+                }
+                return Ok(());
             }
             "QUIT" => {
                 out.write_all(b"221 2.0.0 Bye\r\n")?;

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,6 +14,8 @@ use support::dns_server::DnsServer;
 use support::image;
 use support::server::Server;
 
+use crate::forward::free_address;
+
 /// The user of ringmx, that of Dovecot, and the group that both are members of.
 const RINGMX: u32 = 65534;
 const DOVECOT: u32 = 5000;
@@ -22,7 +24,7 @@ const GROUP: u32 = 54_321;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A Dovecot in a folder of its own; ended by drop.
-struct Dovecot {
+pub struct Dovecot {
     child: Child,
     folder: tempfile::TempDir,
     address: SocketAddr,
@@ -31,19 +33,28 @@ struct Dovecot {
 impl Dovecot {
     /// For the maildirs of a store.
     fn start(store: &Path) -> Self {
+        Self::with(|path, port| {
+            format!(
+                "protocols = imap\nmail_location = maildir:{}/%Ld/%Ln\n\
+                 service imap-login {{\n inet_listener imap {{\n  port = {port}\n }}\n}}\n\
+                 userdb {{\n driver = static\n args = uid={DOVECOT} gid={GROUP} home={path}/home/%Ld/%Ln\n}}\n",
+                store.display()
+            )
+        })
+    }
+
+    /// With settings that are made of its folder and the port of its IMAP; the password of everybody is
+    /// `secret`.
+    pub fn with(settings: impl Fn(&str, u16) -> String) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().display();
+        let path = folder.path().to_str().expect("UTF-8");
         // It takes no port of the kernel's choice.
-        let address = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a port");
+        let address = free_address();
         let text = format!(
-            "base_dir = {path}/run\nstate_dir = {path}/run\nlog_path = {path}/log\nprotocols = imap\nlisten = 127.0.0.1\n\
+            "base_dir = {path}/run\nstate_dir = {path}/run\nlog_path = {path}/log\nlisten = 127.0.0.1\n\
              ssl = no\ndisable_plaintext_auth = no\nfirst_valid_uid = 1\nfirst_valid_gid = 1\n\
-             mail_location = maildir:{}/%Ld/%Ln\n\
-             service imap-login {{\n inet_listener imap {{\n  port = {}\n }}\n}}\n\
-             passdb {{\n driver = static\n args = password=secret\n}}\n\
-             userdb {{\n driver = static\n args = uid={DOVECOT} gid={GROUP} home={path}/home/%Ld/%Ln\n}}\n",
-            store.display(),
-            address.port(),
+             passdb {{\n driver = static\n args = password=secret\n}}\n{}",
+            settings(path, address.port()),
         );
         fs::write(folder.path().join("dovecot.conf"), text).expect("a configuration");
         let child = Command::new("/usr/sbin/dovecot")
@@ -55,8 +66,13 @@ impl Dovecot {
         Self { child, folder, address }
     }
 
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// A session of a user, with INBOX selected, which has so many messages.
-    fn select(&self, user: &str, count: usize) -> Imap {
+    pub fn select(&self, user: &str, count: usize) -> Imap {
         let start = Instant::now();
         let stream = loop {
             match TcpStream::connect(self.address) {
@@ -74,7 +90,8 @@ impl Dovecot {
         imap
     }
 
-    fn log(&self) -> String {
+    /// What it logged so far.
+    pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 }
@@ -88,7 +105,8 @@ impl Drop for Dovecot {
     }
 }
 
-struct Imap(BufReader<TcpStream>);
+/// A client of it.
+pub struct Imap(BufReader<TcpStream>);
 
 impl Imap {
     fn line(&mut self) -> String {
@@ -114,10 +132,15 @@ impl Imap {
 
     /// The size of the first message as it is told, and its octets.
     fn message(&mut self) -> (usize, Vec<u8>) {
-        let size = self.command("FETCH 1 RFC822.SIZE");
+        self.fetch(1)
+    }
+
+    /// The same of any message.
+    pub fn fetch(&mut self, number: usize) -> (usize, Vec<u8>) {
+        let size = self.command(&format!("FETCH {number} RFC822.SIZE"));
         let (_, size) = size.split_once("RFC822.SIZE ").expect("a size");
         let size = size.split(')').next().and_then(|size| size.parse().ok()).expect("a number");
-        self.0.get_mut().write_all(b"y FETCH 1 BODY[]\r\n").expect("sent");
+        self.0.get_mut().write_all(format!("y FETCH {number} BODY[]\r\n").as_bytes()).expect("sent");
         let line = self.line();
         let count = line.trim_end().trim_end_matches('}').rsplit('{').next().expect("a literal");
         let mut octets = vec![0; count.parse().expect("a count")];

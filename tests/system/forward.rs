@@ -13,11 +13,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use support::client::Client;
 use support::load::{Random, loadgen, number_from, verify, wait_for_load};
 use support::next_hop::{Manner, NextHop, accept};
-use support::server::{Server, program};
+use support::server::{Server, program, without_trace};
 
 /// Kills unless told otherwise.
 const ROUNDS_DEFAULT: u64 = 4;
 
+/// How long something that should happen may take.
 pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A running forwarder; killed by drop.
@@ -29,10 +30,18 @@ pub struct Forwarder {
 impl Forwarder {
     /// Beside this receiver.
     pub fn start(server: &Server) -> Self {
+        Self::start_under(&[], server)
+    }
+
+    /// The same by this program, which becomes it.
+    pub fn start_under(wrapper: &[&str], server: &Server) -> Self {
         let log = server.folder().join("forward.log");
         let file = fs::OpenOptions::new().create(true).append(true).open(&log).expect("a file");
-        let child = Command::new(program())
-            .args(["forward", "--config"])
+        let program = program();
+        let program = program.to_str().expect("a path of UTF-8");
+        let mut words = wrapper.iter().copied().chain([program, "forward", "--config"]);
+        let child = Command::new(words.next().expect("a program"))
+            .args(words)
             .arg(server.folder().join("ringmx.toml"))
             .current_dir(server.folder())
             .stdin(Stdio::null())
@@ -42,7 +51,13 @@ impl Forwarder {
         Self { child, log }
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
         let id = Pid::from_raw(i32::try_from(self.child.id()).expect("an id")).expect("an id");
         kill_process(id, signal).expect("it runs");
     }
@@ -53,12 +68,19 @@ impl Forwarder {
     }
 
     /// Ends as it should.
-    pub fn stop(mut self) {
+    pub fn stop(self) {
         self.signal(Signal::TERM);
-        let status = self.child.wait().expect("it ends");
-        assert!(status.success(), "{status}\n{}", self.log());
+        self.wait(0);
     }
 
+    /// Waits until it has ended, with this code; what it logged.
+    pub fn wait(mut self, code: i32) -> String {
+        let status = self.child.wait().expect("it ends");
+        assert_eq!(status.code(), Some(code), "{}", self.log());
+        self.log()
+    }
+
+    /// What it logged so far.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -93,7 +115,7 @@ pub fn near(routes: &str) -> Server {
 }
 
 /// A receiver that keeps mail, on this port: it can be killed and started again.
-fn far(store: &Path, address: SocketAddr) -> Server {
+pub fn far(store: &Path, address: SocketAddr) -> Server {
     let config = format!(
         "hostname = \"far.example.test\"\ndomains = [\"example.test\"]\n[[listener]]\naddress = \"{address}\"\n\
          [[sink]]\nkind = \"maildir\"\npath = \"{}\"\n[limits]\nconnections_per_client_max = 1000\n\
@@ -104,10 +126,11 @@ fn far(store: &Path, address: SocketAddr) -> Server {
 }
 
 /// An address that nobody listens at just now.
-fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).expect("a port")
 }
 
+/// What `ringmx queue` prints.
 pub fn queue(server: &Server, command: &[&str]) -> String {
     let output = Command::new(program())
         .arg("queue")
@@ -121,7 +144,7 @@ pub fn queue(server: &Server, command: &[&str]) -> String {
 }
 
 /// Waits until nothing is left to deliver.
-fn wait_until_empty(server: &Server, forwarder: &Forwarder) {
+pub fn wait_until_empty(server: &Server, forwarder: &Forwarder) {
     let start = Instant::now();
     loop {
         let waits = queue(server, &["list"]);
@@ -136,6 +159,7 @@ fn wait_until_empty(server: &Server, forwarder: &Forwarder) {
     }
 }
 
+/// A message with a line that begins with a dot.
 pub const MESSAGE: &[u8] = b"From: a@x.test\r\nSubject: x\r\n\r\n.A dot\r\nText\r\n";
 
 #[test]
@@ -213,17 +237,51 @@ fn a_next_hop_that_comes_late_gets_all_that_waited() {
     let mut client = Client::connect(near.address());
     client.expect("220");
     client.command("EHLO mx.x.test", "250");
-    assert!(client.deliver("a@x.test", "b@example.test", MESSAGE).starts_with("250"));
+    let message = |number: u32| [MESSAGE, format!("{number}\r\n").as_bytes()].concat();
+    for number in 0..5 {
+        assert!(client.deliver("a@x.test", "b@example.test", &message(number)).starts_with("250"));
+    }
     forwarder.wait_for("next-hop-down");
     let _far = far(&store, address);
     forwarder.wait_for("next-hop-up");
     forwarder.wait_for(" forwarded ");
     wait_until_empty(&near, &forwarder);
     forwarder.stop();
+    let mut stored = stored(&store);
+    assert_eq!(stored.len(), 5);
+    for number in 0..5 {
+        // As it lies in a maildir.
+        let sent: Vec<u8> = message(number).into_iter().filter(|octet| *octet != b'\r').collect();
+        let at = stored.iter().position(|stored| stored.ends_with(&sent)).expect("it arrived");
+        // Below the trace of both ends.
+        let rest = stored.swap_remove(at);
+        let ours = without_trace(&rest);
+        assert!(ours.starts_with(b"Received: from mx.x.test"), "{}", ours.escape_ascii());
+        assert_eq!(below_received(ours), sent);
+    }
+}
+
+/// The messages in a maildir.
+pub fn stored(store: &Path) -> Vec<Vec<u8>> {
+    let names = fs::read_dir(store.join("new")).expect("a maildir");
+    names.map(|name| fs::read(name.expect("an entry").path()).expect("a message")).collect()
+}
+
+/// Without the field `Received:` on top and its folds.
+pub fn below_received(message: &[u8]) -> &[u8] {
+    assert!(message.starts_with(b"Received: "), "{}", message.escape_ascii());
+    let mut rest = message;
+    loop {
+        let end = rest.iter().position(|octet| *octet == b'\n').expect("a line end") + 1;
+        rest = &rest[end..];
+        if !rest.starts_with(b"\t") && !rest.starts_with(b" ") {
+            return rest;
+        }
+    }
 }
 
 /// What LMTP says at the end.
-fn by_name(mailbox: &str) -> String {
+pub fn by_name(mailbox: &str) -> String {
     match mailbox.split('@').next() {
         Some("full") => "452 4.2.2 Over quota".to_owned(),
         Some("gone") => "550 5.1.1 No such user".to_owned(),
@@ -321,7 +379,12 @@ fn routes_are_taken_by_domain_and_a_dead_one_delays_no_other() {
         assert!(start.elapsed() < PATIENCE, "{}", forwarder.log());
         std::thread::sleep(Duration::from_millis(10));
     }
+    // The end waits for what is under way.
     forwarder.stop();
+    let mut taken: Vec<String> = hop.taken().into_iter().flat_map(|taken| taken.recipients).collect();
+    taken.sort();
+    assert_eq!(taken, ["b@example.test", "c@example.test"]);
+    assert_eq!(hop.taken().len(), 2);
 }
 
 #[test]
