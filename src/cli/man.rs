@@ -96,8 +96,10 @@ fn name_section(name: &str, command: &clap::Command) -> Roff {
 /// What no argument says.
 fn closing(name: &str) -> Roff {
     let mut all = vec![exit_status()];
-    if name == "ringmx" || name == "ringmx-serve" {
-        all.push(signals());
+    match name {
+        "ringmx" | "ringmx-serve" => all.push(signals()),
+        "ringmx-forward" => all.push(signals_of_forwarder()),
+        _ => {}
     }
     all.push(files());
     all.push(see_also(name));
@@ -124,6 +126,20 @@ fn signals() -> Roff {
             ),
             ("SIGHUP", "Reload, as `ringmx reload` does."),
             ("SIGUSR1", "Open the file of the log again, after it was renamed."),
+        ],
+    )
+}
+
+fn signals_of_forwarder() -> Roff {
+    list(
+        "SIGNALS",
+        [
+            (
+                "SIGTERM, SIGINT",
+                "Stop in order: messages on connections have 10 s in all to be answered, and what became of them is \
+                 noted. The second one ends the process at once; what was not noted is delivered again, nothing is lost.",
+            ),
+            ("SIGHUP, SIGUSR1", "Nothing: changed keys need a restart, and the log is standard error."),
         ],
     )
 }
