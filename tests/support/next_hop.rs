@@ -45,14 +45,20 @@ pub enum BrokenTls {
 /// The running server. It ends with its process.
 pub struct NextHop {
     address: Option<SocketAddr>,
-    seen: Arc<Mutex<Seen>>,
+    shared: Arc<Mutex<Shared>>,
 }
 
-/// What came.
-#[derive(Default)]
-struct Seen {
+/// What it says, and what came.
+struct Shared {
+    manner: Manner,
     taken: Vec<Taken>,
     commands: Vec<String>,
+}
+
+impl Shared {
+    fn new(manner: Manner) -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self { manner, taken: Vec::new(), commands: Vec::new() }))
+    }
 }
 
 /// 250 to everything.
@@ -68,30 +74,30 @@ impl NextHop {
 
     /// The same, which fails in this way when it is asked for STARTTLS.
     pub fn with_tls(manner: Manner, tls: BrokenTls) -> Self {
-        let seen = Arc::<Mutex<Seen>>::default();
-        let shared = Arc::clone(&seen);
+        let shared = Shared::new(manner);
+        let of_server = Arc::clone(&shared);
         let address = listen(move |stream| {
-            let (lines, shared) = (stream.try_clone()?, &shared);
-            serve(BufReader::new(lines), stream, &manner, tls, shared)
+            let lines = BufReader::new(stream.try_clone()?);
+            serve(lines, stream, tls, &of_server)
         });
-        Self { address: Some(address), seen }
+        Self { address: Some(address), shared }
     }
 
     /// A server at a socket that is a file.
     pub fn at(path: &Path, manner: Manner) -> Self {
         let listener = UnixListener::bind(path).expect("a socket");
-        let seen = Arc::<Mutex<Seen>>::default();
-        let shared = Arc::clone(&seen);
+        let shared = Shared::new(manner);
+        let of_server = Arc::clone(&shared);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (shared, manner) = (Arc::clone(&shared), manner.clone());
+                let of_server = Arc::clone(&of_server);
                 std::thread::spawn(move || {
                     let lines = BufReader::new(stream.try_clone()?);
-                    serve(lines, stream, &manner, BrokenTls::Refuses, &shared)
+                    serve(lines, stream, BrokenTls::Refuses, &of_server)
                 });
             }
         });
-        Self { address: None, seen }
+        Self { address: None, shared }
     }
 
     /// Where it listens.
@@ -102,14 +108,19 @@ impl NextHop {
         self.address.expect("a port")
     }
 
+    /// What it says from now on.
+    pub fn set(&self, manner: Manner) {
+        self.shared.lock().expect("no panic").manner = manner;
+    }
+
     /// What it has taken so far.
     pub fn taken(&self) -> Vec<Taken> {
-        self.seen.lock().expect("no panic").taken.clone()
+        self.shared.lock().expect("no panic").taken.clone()
     }
 
     /// The commands of all its clients so far.
     pub fn commands(&self) -> Vec<String> {
-        self.seen.lock().expect("no panic").commands.clone()
+        self.shared.lock().expect("no panic").commands.clone()
     }
 }
 
@@ -131,9 +142,8 @@ pub fn listen(with: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 's
 fn serve(
     mut lines: BufReader<impl Read>,
     mut out: impl Write,
-    manner: &Manner,
     tls: BrokenTls,
-    seen: &Mutex<Seen>,
+    shared: &Mutex<Shared>,
 ) -> std::io::Result<()> {
     out.write_all(b"220 hop.test ready\r\n")?;
     let (mut mail, mut recipients) = (String::new(), Vec::new());
@@ -144,7 +154,11 @@ fn serve(
             return Ok(());
         }
         let command = String::from_utf8_lossy(&line).trim_end().to_owned();
-        seen.lock().expect("no panic").commands.push(command.clone());
+        let manner = {
+            let mut shared = shared.lock().expect("no panic");
+            shared.commands.push(command.clone());
+            shared.manner.clone()
+        };
         let verb = command.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
         let reply = match verb.as_str() {
             "EHLO" | "LHLO" => {
@@ -179,7 +193,7 @@ fn serve(
                 let accepted: Vec<String> = accepted.map(|(mailbox, _)| mailbox.clone()).collect();
                 if !accepted.is_empty() {
                     let message = Taken { recipients: accepted, mail: mail.clone(), data };
-                    seen.lock().expect("no panic").taken.push(message);
+                    shared.lock().expect("no panic").taken.push(message);
                 }
                 recipients.clear();
                 if ends.iter().any(String::is_empty) {

@@ -46,6 +46,11 @@ impl Dovecot {
     /// With settings that are made of its folder and the port of its IMAP; the password of everybody is
     /// `secret`.
     pub fn with(settings: impl Fn(&str, u16) -> String) -> Self {
+        // Somebody else may have had one of its ports first.
+        (0..5).find_map(|_| Self::try_with(&settings)).expect("a Dovecot that goes on running")
+    }
+
+    fn try_with(settings: impl Fn(&str, u16) -> String) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().to_str().expect("UTF-8");
         // It takes no port of the kernel's choice.
@@ -63,7 +68,17 @@ impl Dovecot {
             .stdin(Stdio::null())
             .spawn()
             .expect("it runs");
-        Self { child, folder, address }
+        let mut dovecot = Self { child, folder, address };
+        let start = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            if let Some(status) = dovecot.child.try_wait().expect("its state") {
+                println!("{status}: {}", dovecot.log());
+                return None;
+            }
+            assert!(start.elapsed() < PATIENCE, "{}", dovecot.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Some(dovecot)
     }
 
     /// Its folder.
@@ -73,14 +88,7 @@ impl Dovecot {
 
     /// A session of a user, with INBOX selected, which has so many messages.
     pub fn select(&self, user: &str, count: usize) -> Imap {
-        let start = Instant::now();
-        let stream = loop {
-            match TcpStream::connect(self.address) {
-                Ok(stream) => break stream,
-                Err(error) => assert!(start.elapsed() < PATIENCE, "{error}: {}", self.log()),
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        };
+        let stream = TcpStream::connect(self.address).expect("it listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
         let mut imap = Imap(BufReader::new(stream));
         assert!(imap.line().starts_with("* OK"));
@@ -98,6 +106,9 @@ impl Dovecot {
 
 impl Drop for Dovecot {
     fn drop(&mut self) {
+        if !self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            return;
+        }
         let id = rustix::process::Pid::from_raw(self.child.id().cast_signed()).expect("a process id");
         // Its own processes end with it.
         let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);

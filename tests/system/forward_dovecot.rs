@@ -1,6 +1,7 @@
-//! A Dovecot takes mail from the forwarder by LMTP (docs/forward.md): what it shows by IMAP and by POP3 is what
-//! was sent, and one mailbox that is full holds up no other.
+//! A Dovecot takes mail from the forwarder by LMTP (docs/forward.md): what it shows by IMAP and by POP3 is
+//! what was sent, and one mailbox that is full holds up no other.
 
+use std::cell::Cell;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -25,8 +26,10 @@ const AS_RINGMX: [&str; 4] = ["setpriv", "--reuid=65534", "--regid=65534", "--cl
 
 /// A Dovecot for anna, bert and full, whose mailbox takes ten octets; and its ports for LMTP and POP3.
 fn dovecot(temporary: bool) -> (Dovecot, SocketAddr, SocketAddr) {
-    let (lmtp, pop3) = (free_address(), free_address());
+    let ports = Cell::new(None);
     let dovecot = Dovecot::with(|path, port| {
+        let (lmtp, pop3) = (free_address(), free_address());
+        ports.set(Some((lmtp, pop3)));
         for folder in ["mail", "home"] {
             let folder = Path::new(path).join(folder);
             fs::create_dir(&folder).expect("a directory");
@@ -52,6 +55,7 @@ fn dovecot(temporary: bool) -> (Dovecot, SocketAddr, SocketAddr) {
             lmtp.port()
         )
     });
+    let (lmtp, pop3) = ports.get().expect("it was configured");
     (dovecot, lmtp, pop3)
 }
 
@@ -211,7 +215,7 @@ fn a_mailbox_that_is_full_holds_up_no_other_recipient() {
         client.command("DATA", "354");
         client.send(&stuffed(MESSAGE));
         client.expect("250");
-        wait_until(&forwarder, state, || queue(&near, &["list"]).contains(state));
+        wait_until(&forwarder, &dovecot.log(), || queue(&near, &["list"]).contains(state));
         let list = queue(&near, &["list"]);
         assert!(list.lines().count() == 1 && list.contains("<full@example.test>"), "{list}");
         assert!(list.contains(code), "{list}");

@@ -1,5 +1,5 @@
-//! The forwarder as an ordinary user has it: little locked memory, a log that nobody reads, signals, a disk that
-//! is full.
+//! The forwarder as an ordinary user has it: little locked memory, a log that nobody reads, signals, a disk
+//! that is full.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
