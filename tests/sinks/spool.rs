@@ -4,11 +4,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use ringmx::config::{self, SinkKind};
 use ringmx::mail::outcome::Outcome;
 use ringmx::sink::executor::simulated::Simulated;
+use ringmx::sink::spool::follow::{Followed, Follower};
 use ringmx::sink::spool::format::{RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader};
 use ringmx::sink::spool::scan::{GapKind, NoSegment, Scan, scan};
 use ringmx::sink::spool::{Spool, envelope, reader};
@@ -181,6 +183,36 @@ fn a_restart_tells_of_damage_keeps_it_and_begins_a_new_segment() {
     let notes = reader::list(path, None, &mut listing).expect("a spool");
     assert_eq!(notes.len(), 1);
     assert_eq!(String::from_utf8_lossy(&listing).lines().count(), 3);
+}
+
+#[test]
+fn a_follower_of_a_segment_that_was_removed_unused_goes_on_with_the_next_one_of_its_number() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path();
+    let mut contents = Vec::new();
+    let mut take = |follower: &mut Follower| {
+        let mut take = |found: Followed| {
+            contents.push(found.content);
+            Ok(())
+        };
+        while follower.advance(&mut |note| panic!("{note}"), &mut take).expect("readable") {}
+        contents.len()
+    };
+    let sink = start(open(path));
+    let mut follower = Follower::new(path, None, false, &mut |note| panic!("{note}")).expect("a spool");
+    assert_eq!(take(&mut follower), 0);
+    assert_eq!(follower.at().map(|at| at.sequence), Some(1), "it is in the segment that was made ahead");
+    drop(sink);
+    let mut sink = start(open(path));
+    let sent: Vec<Sent> = (0..20).map(|number| Sent::new(number, vec![b'x'; 6000])).collect();
+    for one in sent.chunks(1) {
+        assert_eq!(store(&mut *sink, one), [Outcome::Stored]);
+    }
+    let until = Instant::now() + Duration::from_secs(60);
+    while take(&mut follower) < sent.len() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(contents, sent.iter().map(Sent::content).collect::<Vec<_>>());
 }
 
 #[test]

@@ -186,6 +186,10 @@ impl Follower {
 
     /// Looks at what comes after the place where no record is.
     fn search(&mut self, note: &mut dyn FnMut(String)) -> io::Result<Beyond> {
+        if self.is_elsewhere()? {
+            self.leave();
+            return Ok(Beyond::NextSegment);
+        }
         let Some(segment) = &self.current else { return Ok(Beyond::Nothing) };
         let header = segment.scan().segment;
         let facts = segment.file.metadata().and_then(|facts| facts.modified());
@@ -232,6 +236,22 @@ impl Follower {
             is_next
         };
         Ok(Beyond::Records(rest.records.iter().take_while(follows).copied().collect()))
+    }
+
+    /// Whether the segment, of which nothing was read, is not the file of that name any more: a receiver that
+    /// stops or starts removes what it has not used, and the next one gives the number to another file. That
+    /// is one to be read, then.
+    fn is_elsewhere(&mut self) -> io::Result<bool> {
+        let Some(segment) = self.current.as_ref().filter(|_| self.at == SEGMENT_HEADER_BYTES) else {
+            return Ok(false);
+        };
+        let header = segment.scan().segment;
+        let named = absent_is_none(Segment::open_unscanned(&segment.path, header.sequence))?.flatten();
+        let is_elsewhere = named.is_none_or(|named| named.scan().segment != header);
+        if is_elsewhere {
+            self.passed = header.sequence.checked_sub(1);
+        }
+        Ok(is_elsewhere)
     }
 
     fn is_later_begun(&self, sequence: u64, thoroughly: bool) -> io::Result<bool> {
