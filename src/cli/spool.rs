@@ -212,20 +212,25 @@ fn follow(dir: &Path, after: Option<Cursor>, once: bool, out: &mut impl Write) -
         let moved = follower.advance(&mut note, &mut |found| out.write_all(found.json().as_bytes()));
         // What came before an error was handed on.
         out.flush()?;
-        if !moved? && (once || !wait()?) {
-            return Ok(true);
+        if !moved? {
+            if once {
+                return Ok(true);
+            }
+            follower.wait(LOOK_EVERY);
+            if has_gone()? {
+                return Ok(true);
+            }
         }
     }
 }
 
-/// Waits a moment; false when the reader of our standard output has gone.
-fn wait() -> io::Result<bool> {
+/// Whether the reader of our standard output has gone.
+fn has_gone() -> io::Result<bool> {
     let output = io::stdout();
     let mut waits = [PollFd::new(&output, PollFlags::empty())];
-    let time = Timespec { tv_sec: 0, tv_nsec: i64::from(LOOK_EVERY.subsec_nanos()) };
-    match poll(&mut waits, Some(&time)) {
-        Ok(0) | Err(rustix::io::Errno::INTR) => Ok(true),
-        Ok(_) => Ok(!waits[0].revents().intersects(PollFlags::ERR | PollFlags::NVAL)),
+    match poll(&mut waits, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+        Ok(0) | Err(rustix::io::Errno::INTR) => Ok(false),
+        Ok(_) => Ok(waits[0].revents().intersects(PollFlags::ERR | PollFlags::NVAL)),
         Err(error) => Err(error.into()),
     }
 }

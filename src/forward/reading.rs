@@ -18,7 +18,8 @@ pub const AHEAD_MESSAGES: usize = 1024;
 /// Octets of them; one message may be larger.
 const AHEAD_BYTES: u64 = 16 * 1024 * 1024;
 
-/// How often it looks for mail, while some came in the last second, and while none did.
+/// How often it looks for mail where no receiver wakes it, while some came in the last second, and while none
+/// did.
 const LOOK_OFTEN: Duration = Duration::from_millis(1);
 const LOOK_RARELY: Duration = Duration::from_millis(25);
 
@@ -113,7 +114,7 @@ fn follow(
             Ok(true) => came_at = Instant::now(),
             Ok(false) => {
                 let is_busy = came_at.elapsed() < Duration::from_secs(1);
-                std::thread::sleep(if is_busy { LOOK_OFTEN } else { LOOK_RARELY });
+                follower.wait(if is_busy { LOOK_OFTEN } else { LOOK_RARELY });
             }
             Err(_) if ahead.is_stopped() => return Ok(()),
             Err(error) => return Err((follower.at(), error)),

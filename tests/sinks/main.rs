@@ -2,6 +2,7 @@
 
 mod contract;
 mod executors;
+mod horizon;
 mod large;
 mod mailboxes;
 mod optional_operations;

@@ -20,6 +20,7 @@ mod forward_postfix;
 mod front_line;
 mod fronts;
 mod harvest;
+mod horizon;
 mod interop;
 mod locked_memory;
 mod log;

@@ -2,6 +2,9 @@
 //!
 //! Reads the place where the next record will begin. Where none is and one of a later batch or segment is
 //! found, the place is damaged and is passed over; until then it may be a batch that is being written.
+//!
+//! What is durable the receiver says ([`Horizon`]). Where it does not say it, or says it of another segment,
+//! the follower syncs what it hands on itself.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::cursor::{self, Cursor};
 use super::envelope::StoredEnvelope;
 use super::format::{FRAME_BYTES, RecordHeader, SEGMENT_HEADER_BYTES};
+use super::horizon::{DurableEnd, Horizon};
 use super::reader::{self, Segment, segments};
 use super::scan::{records_at, scan, scan_from};
 use crate::sink::file_system::Named;
@@ -19,6 +23,13 @@ const RECORDS_MAX: usize = 256;
 
 /// How often the rest of a segment is searched for what comes after a damaged place.
 const SEARCH_EVERY: Duration = Duration::from_secs(2);
+
+/// How long a wait lasts where the receiver wakes us: whoever waits has other things to look at.
+const WAIT_MAX: Duration = Duration::from_millis(100);
+
+/// What comes after that which the receiver says is durable is looked at so long after something was handed
+/// on, or after the last such look, as if it said nothing: mail shall not wait for a page that stands still.
+const ALONE_AFTER: Duration = Duration::from_secs(2);
 
 /// A record that was handed on.
 #[derive(Debug)]
@@ -53,6 +64,14 @@ pub struct Follower {
     searched: Option<(Instant, SystemTime)>,
     /// Whether to end where nothing more is.
     once: bool,
+    /// What the receiver says.
+    horizon: Horizon,
+    /// It has said that the segment is durable up to here.
+    durable: u64,
+    /// When something was handed on last, or looked for without what the receiver says.
+    moved_at: Instant,
+    /// How often it has synced a segment.
+    syncs: u64,
 }
 
 impl Follower {
@@ -71,6 +90,10 @@ impl Follower {
             passed: after.and_then(|after| after.sequence.checked_sub(1)),
             searched: None,
             once,
+            horizon: Horizon::new(directory),
+            durable: 0,
+            moved_at: Instant::now(),
+            syncs: 0,
         };
         // A directory that cannot be read is told at once.
         let exists =
@@ -114,7 +137,14 @@ impl Follower {
         note: &mut dyn FnMut(String),
         take: &mut dyn FnMut(Followed) -> io::Result<()>,
     ) -> io::Result<bool> {
+        // Before anything is read: what is said now is true of what is read then. Who reads once takes what
+        // is there, and waits for nobody.
+        let said = if self.once { None } else { self.horizon.look() };
         if self.current.is_none() && !self.open_next(note)? {
+            return Ok(false);
+        }
+        let end = self.end_of_durable(said);
+        if end.is_some_and(|end| end <= self.at) {
             return Ok(false);
         }
         let Some(segment) = &self.current else { return Ok(false) };
@@ -128,7 +158,49 @@ impl Follower {
             }
         }
         records.truncate(RECORDS_MAX);
+        if let Some(end) = end {
+            let durable = records.iter().take_while(|record| end_of(record) <= end).count();
+            records.truncate(durable);
+        }
+        if records.is_empty() {
+            return Ok(false);
+        }
+        self.moved_at = Instant::now();
         self.hand_on(&records, note, take)
+    }
+
+    /// Waits after [`Self::advance`] had nothing to hand on: until the receiver has stored something, or for
+    /// a moment; without a receiver that would say so for as long as is given.
+    pub fn wait(&self, otherwise: Duration) {
+        if !self.horizon.wait(WAIT_MAX) {
+            std::thread::sleep(otherwise);
+        }
+    }
+
+    /// How often it has synced a segment, because nobody said that it is durable.
+    pub fn syncs(&self) -> u64 {
+        self.syncs
+    }
+
+    /// Where what is durable ends in the segment that is read, if the receiver says it of this one now: what
+    /// comes after it is waited for. None where the follower finds out itself.
+    fn end_of_durable(&mut self, said: Option<DurableEnd>) -> Option<u64> {
+        let header = self.current.as_ref()?.scan().segment;
+        let Some(said) = said else {
+            self.durable = 0;
+            return None;
+        };
+        if (said.sequence, said.salt) != (header.sequence, header.salt) {
+            // It writes to a later one, and what it said of this one stays true.
+            return None;
+        }
+        self.durable = self.durable.max(said.end);
+        let is_alone = self.durable <= self.at && self.moved_at.elapsed() >= ALONE_AFTER;
+        if is_alone {
+            self.moved_at = Instant::now();
+            return None;
+        }
+        Some(self.durable)
     }
 
     /// Where the next record is expected; none between two segments.
@@ -144,12 +216,21 @@ impl Follower {
         take: &mut dyn FnMut(Followed) -> io::Result<()>,
     ) -> io::Result<bool> {
         let Some(segment) = &self.current else { return Ok(false) };
-        let synced = segment.sync();
+        let durable = self.durable;
+        let is_durable = |record: &RecordHeader| end_of(record) <= durable;
+        let synced = if records.iter().all(is_durable) {
+            Ok(())
+        } else {
+            self.syncs += 1;
+            segment.sync()
+        };
         for record in records {
             // Read again after the sync: what the receiver cut off after a failed write is not there any
             // more.
             let read = segment.envelope(record).and_then(|envelope| {
-                segment.sync_message_file(record, &envelope)?;
+                if !is_durable(record) {
+                    segment.sync_message_file(record, &envelope)?;
+                }
                 let content = segment.content(record, &envelope)?;
                 Ok((envelope, content))
             });
@@ -179,7 +260,7 @@ impl Follower {
             }
             let cursor = segment.cursor(record);
             take(Followed { cursor, envelope, content })?;
-            self.at = record.offset + record.frame_bytes;
+            self.at = end_of(record);
         }
         Ok(true)
     }
@@ -232,7 +313,7 @@ impl Follower {
         let mut expected = self.at;
         let follows = |record: &&RecordHeader| {
             let is_next = record.offset == expected;
-            expected = record.offset + record.frame_bytes;
+            expected = end_of(record);
             is_next
         };
         Ok(Beyond::Records(rest.records.iter().take_while(follows).copied().collect()))
@@ -284,6 +365,7 @@ impl Follower {
                 self.at = SEGMENT_HEADER_BYTES;
                 self.passed = Some(sequence);
                 self.searched = None;
+                self.durable = 0;
                 return Ok(true);
             }
             if !self.is_later_begun(sequence, self.once)? {
@@ -305,6 +387,11 @@ enum Beyond {
     Records(Vec<RecordHeader>),
     NextSegment,
     Nothing,
+}
+
+/// Where the frame of a record ends.
+fn end_of(record: &RecordHeader) -> u64 {
+    record.offset.saturating_add(record.frame_bytes)
 }
 
 fn stopped(cursor: Cursor, error: &io::Error) -> io::Error {

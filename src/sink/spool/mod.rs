@@ -19,6 +19,7 @@ pub mod export;
 mod fill;
 pub mod follow;
 pub mod format;
+pub mod horizon;
 mod large;
 mod message_file;
 mod open_segment;
@@ -39,6 +40,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::background::Background;
+use self::horizon::HorizonWriter;
 use self::options::Options;
 use self::supply::Maker;
 pub use self::writer::Spool;
@@ -130,6 +132,7 @@ fn open(
     notes.extend(fill::describe(path).map_err(refused)?);
     let durability = Durability::of_store(root.directory().map_err(refused)?);
     let segment_bytes = options.segment_bytes;
+    let horizon = horizon(&root, &mut notes);
     let worker = move || -> io::Result<Box<dyn Sink>> {
         let executor = options.executor(root.directory()?);
         let maker = Maker::new(root.path(), segment_bytes, recovered.next_sequence, Arc::clone(&report));
@@ -143,6 +146,9 @@ fn open(
         )?;
         let mut sink = Spool::with_supply(root.path(), Box::new(supply), executor, report);
         sink.tell_written(metrics);
+        if let Some(horizon) = horizon {
+            sink.tell_readers(horizon);
+        }
         sink.write_no_file_beyond(file_bytes_max.unwrap_or(u64::MAX));
         if links {
             sink.keep_files_beyond(SPOOL_INLINE_BYTES_MAX.min(segment_bytes / 2));
@@ -158,6 +164,21 @@ fn open(
         spill: SpillTo::Directory(path.to_owned()),
         mailboxes: None,
     })
+}
+
+/// The page for readers. They can do without, so what stands in its way stops nothing.
+fn horizon(root: &Root, notes: &mut Vec<String>) -> Option<HorizonWriter> {
+    match root.directory().and_then(HorizonWriter::make) {
+        Ok(horizon) => Some(horizon),
+        Err(error) => {
+            if error.kind() != io::ErrorKind::Unsupported {
+                notes.push(format!(
+                    "the file `horizon` cannot be made ({error}): whoever reads the spool looks often, and syncs"
+                ));
+            }
+            None
+        }
+    }
 }
 
 /// The sink with the lock on its store.

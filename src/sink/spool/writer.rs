@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::batch::{Batch, measure};
 use super::envelope;
 use super::format::{self, BATCH_BYTES, SEGMENT_HEADER_BYTES};
+use super::horizon::{DurableEnd, HorizonWriter};
 use super::large::{self, Content};
 use super::open_segment::OpenSegment;
 use super::supply::{Immediate, Maker, Supply};
@@ -34,6 +35,8 @@ pub struct Spool<E> {
     file_bytes_max: u64,
     /// Learns what was written; nobody where there is none.
     metrics: Option<Arc<SpoolMetrics>>,
+    /// What readers are told; nothing where there is none.
+    horizon: Option<HorizonWriter>,
 }
 
 impl<E: Executor> Sink for Spool<E> {
@@ -87,6 +90,7 @@ impl<E: Executor> Spool<E> {
             inline_bytes_max: None,
             file_bytes_max: u64::MAX,
             metrics: None,
+            horizon: None,
         }
     }
 
@@ -99,6 +103,11 @@ impl<E: Executor> Spool<E> {
     /// Tells which record was written last.
     pub fn tell_written(&mut self, metrics: Arc<SpoolMetrics>) {
         self.metrics = Some(metrics);
+    }
+
+    /// Tells readers how far the log is durable, as soon as it is.
+    pub fn tell_readers(&mut self, horizon: HorizonWriter) {
+        self.horizon = Some(horizon);
     }
 
     /// Stores no message for which a larger file would be needed.
@@ -184,8 +193,20 @@ impl<E: Executor> Spool<E> {
         if let (Some(metrics), Some(offset)) = (&self.metrics, offsets.last()) {
             metrics.note_written(segment.header.sequence, *offset);
         }
+        self.publish(DurableEnd { sequence: segment.header.sequence, salt: segment.header.salt, end });
         self.current = Some(OpenSegment { end, ..segment });
         Ok(offsets.len())
+    }
+
+    /// A sync has made a segment durable up to here.
+    fn publish(&mut self, end: DurableEnd) {
+        if self.horizon.as_ref().is_some_and(|horizon| !horizon.publish(end)) {
+            self.horizon = None;
+            self.report.note(
+                "the file `horizon` of the spool was cut off or written to: whoever reads the spool looks often, and syncs, until \
+                 the next start",
+            );
+        }
     }
 
     /// Nothing more is written to the segment. What the failed write left is cut off, so that whoever reads
