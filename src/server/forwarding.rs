@@ -65,8 +65,8 @@ fn administer(config: &Config, desk: forward::Desk, report: &Arc<dyn Report>) ->
         admin::start_control(control, Arc::clone(report))
     });
     control
-        .map_err(|error| {
-            report.machine_error("take commands at", Site::Named(&path.to_string_lossy()), &error)
+        .inspect_err(|error| {
+            report.machine_error("take commands at", Site::Named(&path.to_string_lossy()), error);
         })
         .ok()
 }

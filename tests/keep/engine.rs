@@ -199,6 +199,8 @@ impl Engine {
                 *place = moved.to;
             }
         }
-        moved.iter().for_each(|moved| self.keeper.confirm_move(moved.from));
+        for moved in moved {
+            self.keeper.confirm_move(moved.from);
+        }
     }
 }

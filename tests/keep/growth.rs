@@ -130,7 +130,9 @@ fn what_is_of_no_use_any_more_goes_away() {
     // The engine may not know yet: the old names are understood.
     let held = Change::Hold { at: old[0].cursor(), recipients: one(), why: "held".to_owned() };
     assert_eq!(keeper.commit(&[held]), [Ok(None)]);
-    old.iter().for_each(|place| keeper.confirm_move(*place));
+    for place in &old {
+        keeper.confirm_move(*place);
+    }
     drop(keeper);
     let keeper = open(path, &reports);
     let waiting: Vec<_> = keeper.state().waiting().map(|waiting| (waiting.place, waiting.wait)).collect();

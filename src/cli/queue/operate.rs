@@ -169,7 +169,7 @@ fn ask(spool: &Path, operation: &Operation) -> io::Result<Done> {
             ),
             _ => text,
         };
-        io::Error::new(ErrorKind::Other, text)
+        io::Error::other(text)
     })?;
     if !answer.is_good {
         return Err(io::Error::other(answer.text.trim_end().to_owned()));

@@ -50,8 +50,9 @@ impl Keeper {
 
     /// These are suspended, and no others. Durable when it succeeds; when it fails these or those before.
     pub fn suspend(&mut self, all: &[Suspended]) -> io::Result<()> {
-        let lines: String =
-            all.iter().map(|one| format!("{}\t{}\n", one.destination, one.next_hop)).collect();
+        let lines = all.iter().fold(String::new(), |lines, Suspended { destination, next_hop }| {
+            lines + destination + "\t" + next_hop + "\n"
+        });
         let file = |name: &str| Rc::new(FilePath { directory: Rc::from(FORWARD), name: name.to_owned() });
         let (new, file) = (file("suspended.new"), file(SUSPENDED));
         self.disk.run(&stages([
