@@ -245,8 +245,8 @@ impl Client {
         self.results.reply(self.end_reply?)
     }
 
-    /// Whether no other client can be named on this connection: the server was told of one by XCLIENT and offers
-    /// that no more. Postfix judges XCLIENT by the client that it was told of.
+    /// Whether no other client can be named on this connection: the server was told of one by XCLIENT and
+    /// offers that no more. Postfix judges XCLIENT by the client that it was told of.
     pub fn is_for_one_client(&self) -> bool {
         self.settings.xclient && !self.presented.is_empty() && self.offers.xclient.is_none()
     }

@@ -107,8 +107,8 @@ impl Schedule {
         })
     }
 
-    /// Why none of its hosts takes mail: what the last of them failed with, empty where an operator stopped it.
-    /// None if one does.
+    /// Why none of its hosts takes mail: what the last of them failed with, empty where an operator stopped
+    /// it. None if one does.
     pub fn why_down(&self, id: DestinationId) -> Option<&str> {
         let destination = self.destinations.get(usize::from(id.0))?;
         destination.down_since()?;
