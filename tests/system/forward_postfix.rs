@@ -115,9 +115,14 @@ impl Postfix {
 
 impl Drop for Postfix {
     fn drop(&mut self) {
-        let id = rustix::process::Pid::from_raw(self.child.id().cast_signed()).expect("a process id");
-        // Its own processes end with it.
-        let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+        // The child is a script that waits for the master, whose processes end with it.
+        let _ = Command::new("/usr/sbin/postfix")
+            .arg("-c")
+            .arg(self.folder.path().join("conf"))
+            .arg("abort")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
         let _ = self.child.wait();
     }
 }
