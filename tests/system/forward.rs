@@ -85,11 +85,6 @@ impl Forwarder {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// The number of the process.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Waits for a line with this.
     pub fn wait_for(&self, what: &str) -> String {
         let start = Instant::now();
