@@ -76,7 +76,7 @@ mod tests {
             None => AdminAddress::Tcp(address.parse().expect("an address")),
         };
         let allow = allow.iter().map(|text| Network::parse(text).expect("a network")).collect();
-        Access::new(&Admin { address, allow })
+        Access::new(&Admin { table: "admin", address, allow })
     }
 
     #[test]

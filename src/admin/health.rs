@@ -8,25 +8,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use serde::Serialize;
-
+use super::verdict::{Check, Stand, Verdict};
 use crate::metrics::Registry;
 use crate::sink::space::{Fault, Space};
-
-/// How often is looked.
-pub const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-/// What has stood still for so many looks hangs: 4 s, so that it is told within 5 s.
-const LOOKS_MAX: u32 = 8;
-
-/// So many batches of a worker that failed whole, one after another, say that the store takes nothing.
-const FAILED_BATCHES_MAX: u64 = 3;
-
-/// Without another failed batch for so many looks (10 s) it may be tried again: else nobody would send what
-/// shows that the store takes mail again.
-const FAILURE_LOOKS_MAX: u32 = 20;
 
 /// Rings one shard.
 type Bell = Box<dyn Fn() + Send + Sync>;
@@ -46,32 +31,6 @@ pub struct Health {
     seen: Mutex<Seen>,
 }
 
-/// A number, and for how many looks it has been the same.
-#[derive(Debug, Default, Clone, Copy)]
-struct Stand {
-    value: u64,
-    looks: u32,
-}
-
-impl Stand {
-    /// True when it moved.
-    fn see(&mut self, value: u64) -> bool {
-        let moved = self.value != value;
-        self.looks = if moved { 0 } else { self.looks.saturating_add(1) };
-        self.value = value;
-        moved
-    }
-
-    fn hangs(self) -> bool {
-        self.looks >= LOOKS_MAX
-    }
-
-    /// How long it has stood, in words.
-    fn time(self) -> String {
-        format!("{} s", u128::from(self.looks) * LOOK_EVERY.as_millis() / 1000)
-    }
-}
-
 struct Seen {
     /// Turns of each shard.
     shards: Vec<Stand>,
@@ -81,45 +40,6 @@ struct Seen {
     failures: Vec<Stand>,
     /// Looks of the store's file system that were answered.
     space: Stand,
-}
-
-/// The answer to one question, in the shape in which it is told.
-#[derive(Debug, Serialize)]
-pub struct Verdict {
-    ok: bool,
-    checks: Vec<Check>,
-}
-
-/// One of the things that the answer depends on.
-#[derive(Debug, Serialize)]
-struct Check {
-    name: String,
-    ok: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-}
-
-impl Check {
-    fn new(name: impl Into<String>, reason: Option<String>) -> Self {
-        Self { name: name.into(), ok: reason.is_none(), reason }
-    }
-}
-
-impl Verdict {
-    fn new(checks: Vec<Check>) -> Self {
-        Self { ok: checks.iter().all(|check| check.ok), checks }
-    }
-
-    /// Whether nothing is wrong.
-    pub fn is_good(&self) -> bool {
-        self.ok
-    }
-
-    /// What is wrong.
-    pub fn reasons(&self) -> impl Iterator<Item = String> {
-        let of = |check: &Check| check.reason.as_ref().map(|reason| format!("{}: {reason}", check.name));
-        self.checks.iter().filter_map(of)
-    }
 }
 
 impl Health {
@@ -145,7 +65,7 @@ impl Health {
         self.serves.store(true, Ordering::Relaxed);
     }
 
-    /// Looks. Only one thread does, every [`LOOK_EVERY`].
+    /// Looks. Only one thread does, every [`LOOK_EVERY`](super::verdict::LOOK_EVERY).
     pub fn look(&self) {
         let mut seen = self.seen();
         let Seen { shards, workers, failures, space } = &mut *seen;
@@ -155,11 +75,7 @@ impl Health {
             }
         }
         for (worker, stand) in self.registry.sinks().iter().zip(workers) {
-            let steps = worker.pulse.steps();
-            stand.see(steps);
-            if steps.is_multiple_of(2) {
-                stand.looks = 0;
-            }
+            stand.see_pulse(worker.pulse.steps());
         }
         for (worker, stand) in self.registry.sinks().iter().zip(failures) {
             stand.see(worker.pulse.failed_in_a_row());
@@ -173,14 +89,12 @@ impl Health {
 
     /// Whether each shard and each worker goes on.
     pub fn healthz(&self) -> Verdict {
-        Verdict::new(self.progress().collect())
+        Verdict::new(self.progress())
     }
 
     /// Whether mail is taken and can be stored.
     pub fn readyz(&self) -> Verdict {
         let (serves, stops) = (self.serves.load(Ordering::Relaxed), (self.stops)());
-        let hanging: Vec<String> =
-            self.progress().filter(|check| !check.ok).map(|check| check.name).collect();
         Verdict::new(vec![
             Check::new("accepting", (!serves).then(|| "not all threads serve yet".to_owned())),
             Check::new(
@@ -189,10 +103,7 @@ impl Health {
             ),
             Check::new("store", self.store_fault()),
             Check::new("room", self.room_fault()),
-            Check::new(
-                "health",
-                (!hanging.is_empty()).then(|| format!("{}: see /healthz", hanging.join(", "))),
-            ),
+            Check::new("health", self.healthz().names_of_bad()),
         ])
     }
 
@@ -206,7 +117,7 @@ impl Health {
         self.space.as_ref().map(|space| space.beyond_reserve()).filter(|room| *room != u64::MAX)
     }
 
-    fn progress(&self) -> impl Iterator<Item = Check> {
+    fn progress(&self) -> Vec<Check> {
         let seen = self.seen();
         // A shard that has not begun makes no turns, nor does one that has ended; a start and a stop have
         // bounds of their own.
@@ -227,17 +138,16 @@ impl Health {
                 "its batch is on its way (does the disk, or whoever reads the output, answer?)",
             )
         });
-        shards.chain(workers).collect::<Vec<_>>().into_iter()
+        shards.chain(workers).collect()
     }
 
     /// Why nothing can be stored now.
     fn store_fault(&self) -> Option<String> {
         let seen = self.seen();
-        let fails = |stand: &&Stand| stand.value >= FAILED_BATCHES_MAX && stand.looks < FAILURE_LOOKS_MAX;
-        if let Some(stand) = seen.failures.iter().find(fails) {
+        if let Some(stand) = seen.failures.iter().find(|stand| stand.fails()) {
             return Some(format!(
                 "the last {} batches of a worker could not be stored: see the log",
-                stand.value
+                stand.value()
             ));
         }
         let space = self.space.as_ref()?;
@@ -268,6 +178,7 @@ impl Health {
 mod tests {
     use std::sync::atomic::AtomicUsize;
 
+    use super::super::verdict::{FAILED_BATCHES_MAX, FAILURE_LOOKS_MAX, LOOKS_MAX};
     use super::*;
     use crate::mail::outcome::{Outcome, TryAgain};
 
@@ -299,23 +210,11 @@ mod tests {
         }
 
         fn hangs(&self) -> Vec<String> {
-            self.health
-                .healthz()
-                .checks
-                .into_iter()
-                .filter(|check| !check.ok)
-                .map(|check| check.name)
-                .collect()
+            self.health.healthz().bad()
         }
 
         fn not_ready(&self) -> Vec<String> {
-            self.health
-                .readyz()
-                .checks
-                .into_iter()
-                .filter(|check| !check.ok)
-                .map(|check| check.name)
-                .collect()
+            self.health.readyz().bad()
         }
     }
 

@@ -1,5 +1,7 @@
-//! The administration of a running receiver: metrics, health and status page over HTTP, and the service
-//! manager's watchdog. A thread of its own, with one runtime.
+//! The administration of a running process: metrics, health and status page over HTTP, the control socket,
+//! and the service manager's watchdog. A thread of its own, with one runtime.
+//!
+//! What is told is the business of a [`Process`]: a receiver (`receiver`) or a forwarder (`forwarder`).
 //!
 //! It reads what others count and asks nobody: no shard ever waits for it. It is less urgent to the kernel
 //! than they are, and takes no more connections a second than it can answer, so that whoever asks too much
@@ -8,12 +10,16 @@
 mod access;
 pub mod control_socket;
 pub mod exposition;
+pub mod forwarder;
 pub mod health;
 mod http;
 pub mod page;
+pub mod process;
+pub mod receiver;
 mod routes;
 pub mod socket;
 pub mod status;
+pub mod verdict;
 
 use std::collections::VecDeque;
 use std::io;
@@ -26,13 +32,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use self::access::Access;
 use self::control_socket::{ControlSocket, ControlStart};
-use self::health::{Health, LOOK_EVERY};
+use self::process::{Process, SAMPLE_EVERY};
 use self::routes::Routes;
 use self::socket::{Acceptor, Listening};
-use self::status::history::SAMPLE_EVERY;
-use self::status::source::Source;
+use self::verdict::LOOK_EVERY;
 use crate::config;
-use crate::metrics::Registry;
 use crate::service_manager::ServiceManager;
 use crate::sink::Report;
 use crate::sink::Site;
@@ -71,12 +75,8 @@ pub const fn bytes_max(shards: u64) -> u64 {
 pub struct AdminStart {
     /// Where it listens, and the configuration that says so; none where it is off.
     pub listening: Option<(Listening, config::Admin)>,
-    /// What is counted.
-    pub registry: Arc<Registry>,
-    /// What is watched.
-    pub health: Arc<Health>,
-    /// What is shown.
-    pub status: Arc<Source>,
+    /// What is told, watched and sampled.
+    pub process: Arc<dyn Process>,
     /// Whom the watchdog tells.
     pub service_manager: Arc<ServiceManager>,
     /// Takes its errors to the log.
@@ -119,44 +119,14 @@ pub fn start(start: AdminStart) -> io::Result<Option<Admin>> {
     Ok(Some(Admin { stop: Some(stop), threads: Some(threads) }))
 }
 
-/// Starts a thread that has nothing but a control socket.
-pub fn start_control(control: ControlStart, report: Arc<dyn Report>) -> io::Result<Admin> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (stop, mut stopped) = oneshot::channel::<()>();
-    let mut threads = Threads::new();
-    threads.start("admin".to_owned(), move || {
-        threads::give_way();
-        runtime.block_on(async move {
-            let mut control = match ControlSocket::in_runtime(control) {
-                Ok(control) => control,
-                Err(error) => {
-                    return report.machine_error("listen on", Site::Named("the control socket"), &error);
-                }
-            };
-            loop {
-                tokio::select! {
-                    biased;
-                    _ = &mut stopped => return,
-                    () = control.take_next() => {}
-                }
-            }
-        });
-    })?;
-    Ok(Admin { stop: Some(stop), threads: Some(threads) })
-}
-
 async fn run(start: AdminStart, mut stopped: oneshot::Receiver<()>) -> io::Result<()> {
-    let AdminStart { listening, registry, health, status, service_manager, report, control } = start;
+    let AdminStart { listening, process, service_manager, report, control } = start;
     let mut control = control.map(ControlSocket::in_runtime).transpose()?;
     let mut door = match listening {
         Some((listening, config)) => Some(Door {
             acceptor: listening.accept_in_runtime()?,
-            routes: Arc::new(Routes {
-                access: Access::new(&config),
-                registry,
-                health: Arc::clone(&health),
-                status: Arc::clone(&status),
-            }),
+            table: config.table,
+            routes: Arc::new(Routes { access: Access::new(&config), process: Arc::clone(&process) }),
             report,
             connections: Connections::default(),
             pace: Pace::new(),
@@ -174,13 +144,13 @@ async fn run(start: AdminStart, mut stopped: oneshot::Receiver<()>) -> io::Resul
             biased;
             _ = &mut stopped => return Ok(()),
             _ = look.tick() => {
-                health.look();
+                process.look();
                 // With each good look: what the watchdog waits for begins anew when it turns bad, not before.
-                if service_manager.watchdog().is_some() && health.healthz().is_good() {
+                if service_manager.watchdog().is_some() && process.healthz().is_good() {
                     service_manager.alive();
                 }
             }
-            _ = sample.tick() => status.sample(),
+            _ = sample.tick() => process.sample(),
             () = take_next_question(control.as_mut()) => {}
             () = take_next(door.as_mut()) => {}
         }
@@ -206,6 +176,8 @@ async fn take_next(door: Option<&mut Door>) {
 /// Where connections come in.
 struct Door {
     acceptor: Acceptor,
+    /// The table of the configuration that says who may come.
+    table: &'static str,
     routes: Arc<Routes>,
     report: Arc<dyn Report>,
     connections: Connections,
@@ -228,7 +200,8 @@ impl Door {
                 if let (Some(others), Some(from)) = (self.strangers.count(), from) {
                     let others = if others > 0 { format!(", and {others} before it") } else { String::new() };
                     self.report.note(&format!(
-                        "{from} connected to the administration and is of no network of `admin.allow`: closed{others}"
+                        "{from} connected to the administration and is of no network of `{}.allow`: closed{others}",
+                        self.table
                     ));
                 }
             }

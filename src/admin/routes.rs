@@ -6,11 +6,10 @@ use bytes::Bytes;
 use hyper::StatusCode;
 
 use super::access::Access;
-use super::exposition::{self, MEDIA_TYPE};
-use super::health::{Health, Verdict};
+use super::exposition::MEDIA_TYPE;
 use super::page;
-use super::status::source::Source;
-use crate::metrics::Registry;
+use super::process::Process;
+use super::verdict::Verdict;
 
 /// What a document that is no page may do in a browser: nothing.
 const NOTHING: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -47,9 +46,7 @@ impl Answer {
 /// What answers are made of.
 pub(super) struct Routes {
     pub(super) access: Access,
-    pub(super) registry: Arc<Registry>,
-    pub(super) status: Arc<Source>,
-    pub(super) health: Arc<Health>,
+    pub(super) process: Arc<dyn Process>,
 }
 
 impl Routes {
@@ -58,34 +55,20 @@ impl Routes {
         &self.access
     }
 
-    /// The status page.
-    fn page(&self) -> Answer {
-        let body = page::page(&self.status.status()).into();
-        Answer { status: StatusCode::OK, content_type: HTML, policy: page::content_security_policy(), body }
-    }
-
-    /// What the page shows, for programs.
-    fn status(&self) -> Answer {
-        let body = self.status.status().to_json().into();
-        Answer { status: StatusCode::OK, content_type: JSON, policy: NOTHING, body }
-    }
-
-    fn metrics(&self, per_shard_histograms: bool) -> Answer {
-        self.registry.set_ready(self.health.readyz().is_good());
-        // What is most often enough.
-        let mut text = String::with_capacity(64 * 1024);
-        exposition::write(&self.registry.snapshot(), &mut text, per_shard_histograms);
-        Answer { status: StatusCode::OK, content_type: MEDIA_TYPE, policy: NOTHING, body: text.into() }
-    }
-
     /// The answer to this path.
     pub(super) fn answer(&self, path: &str, query: Option<&str>) -> Answer {
+        let of = |content_type, policy, body: String| Answer {
+            status: StatusCode::OK,
+            content_type,
+            policy,
+            body: body.into(),
+        };
         match path {
-            "/" => self.page(),
-            "/status.json" => self.status(),
-            "/metrics" => self.metrics(query == Some("shards=1")),
-            "/healthz" => Answer::of_health(&self.health.healthz()),
-            "/readyz" => Answer::of_health(&self.health.readyz()),
+            "/" => of(HTML, page::content_security_policy(), self.process.page()),
+            "/status.json" => of(JSON, NOTHING, self.process.status()),
+            "/metrics" => of(MEDIA_TYPE, NOTHING, self.process.metrics(query)),
+            "/healthz" => Answer::of_health(&self.process.healthz()),
+            "/readyz" => Answer::of_health(&self.process.readyz()),
             _ => Answer::text(
                 StatusCode::NOT_FOUND,
                 "there are /, /status.json, /metrics, /healthz and /readyz\n",

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 pub mod figures;
+pub mod forward;
 pub mod history;
 pub mod judgement;
 mod refusals;

@@ -92,6 +92,8 @@ pub struct Config {
     pub front: Front,
     /// Where it tells how it does; none where it is not asked.
     pub admin: Option<Admin>,
+    /// Where the forwarder tells how it does; none where it is not asked.
+    pub forward_admin: Option<Admin>,
     /// The path of the control socket, if there is one.
     pub control: Option<PathBuf>,
     /// The values of all keys that need a restart.
@@ -195,6 +197,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
     let admin = admin::read(&mut root, &listeners);
     let control = control::read(&mut root);
     let forward = forward::read(&mut root, &identity, &sink);
+    let forward_admin = admin::read_of_forwarder(&mut root, &listeners, admin.as_ref());
     root.finish();
     let (recipients, recipient_map) = match identity.recipients {
         Some(RecipientSource::File(path)) => (Some(path), None),
@@ -228,6 +231,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
         log,
         run_as,
         admin,
+        forward_admin,
         control,
         fixed: FixedKeys(document.take_fixed()),
     };

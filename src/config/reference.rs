@@ -174,10 +174,19 @@ fn tables() -> &'static [DescribedTable] {
 
 fn print_table(text: &mut String, table: &DescribedTable) {
     // What must be given stands uncommented, so that the whole is a configuration; nobody must have
-    // a [[shard]], a certificate, limits for clients, rules and lists, a control socket, or a route.
+    // a [[shard]], a certificate, limits for clients, rules and lists, a control socket, a route, or
+    // an administration of the forwarder.
     let comment_out = matches!(
         table.name,
-        "shard" | "tls.certificate" | "client_limits" | "auth" | "access" | "dnsbl" | "control" | "forward"
+        "shard"
+            | "tls.certificate"
+            | "client_limits"
+            | "auth"
+            | "access"
+            | "dnsbl"
+            | "control"
+            | "forward"
+            | "forward_admin"
     );
     if !table.header.is_empty() {
         let comment = if comment_out { "# " } else { "" };

@@ -10,6 +10,7 @@ use super::keep::{Change, Fetched, Keeper, Moved, Place, Recipients, Refused, Su
 use super::routes::Routes;
 use super::schedule::DestinationId;
 use crate::handoff::channel::{Consumer, Receiver, Sender, Waiting};
+use crate::metrics::OfficeMetrics;
 use crate::sink::spool::cursor::Cursor;
 use crate::sink::{Report, Site};
 
@@ -143,15 +144,17 @@ pub fn run(
     letters: &Receiver<Letter>,
     answers: &Sender<Answer>,
     report: &Arc<dyn Report>,
+    metrics: &OfficeMetrics,
 ) {
     let mut gathered = Gathered { numbers: Vec::new(), changes: Vec::new(), since: None };
     // What the engine had no room for.
     let mut unsent = VecDeque::new();
     let mut tidied_at = Instant::now();
+    count(&keeper, metrics);
     loop {
-        let has_ended = gathered.take(letters, &mut keeper, &mut unsent);
+        let has_ended = gathered.take(letters, &mut keeper, &mut unsent, metrics);
         if has_ended || gathered.is_due() {
-            gathered.commit(&mut keeper, &mut unsent);
+            gathered.commit(&mut keeper, &mut unsent, metrics);
         }
         send(&mut unsent, answers);
         if has_ended {
@@ -159,7 +162,10 @@ pub fn run(
         }
         if tidied_at.elapsed() >= TIDY_EVERY {
             tidied_at = Instant::now();
+            metrics.pulse.begin();
             let moved = tidy(&mut keeper, &**report);
+            metrics.pulse.end();
+            count(&keeper, metrics);
             if !moved.is_empty() {
                 unsent.push_back(Answer::Moved(moved));
             }
@@ -179,6 +185,7 @@ impl Gathered {
         letters: &Receiver<Letter>,
         keeper: &mut Keeper,
         answers: &mut VecDeque<Answer>,
+        metrics: &OfficeMetrics,
     ) -> bool {
         while self.changes.len() < CHANGES_MAX {
             match letters.take() {
@@ -191,14 +198,18 @@ impl Gathered {
                     self.changes.push(change);
                 }
                 Waiting::Item(Letter::Fetch(number, place)) => {
+                    metrics.pulse.begin();
                     let fetched = keeper.fetch(place).map(Box::new).map_err(|error| error.to_string());
+                    metrics.pulse.end();
                     answers.push_back(Answer::Fetched(number, fetched));
                 }
                 Waiting::Item(Letter::Ask(number, place)) => {
                     answers.push_back(Answer::Waits(number, keeper.waits(place)));
                 }
                 Waiting::Item(Letter::Suspend(number, all)) => {
+                    metrics.pulse.begin();
                     let kept = keeper.suspend(&all).map(|()| None);
+                    metrics.pulse.end();
                     let kept = kept.map_err(|error| Refused::Disk(error.kind(), error.to_string()));
                     answers.push_back(Answer::Kept(number, kept));
                 }
@@ -218,8 +229,20 @@ impl Gathered {
         self.since.map_or(TIDY_EVERY, |since| GATHER.saturating_sub(since.elapsed()))
     }
 
-    fn commit(&mut self, keeper: &mut Keeper, answers: &mut VecDeque<Answer>) {
+    fn commit(&mut self, keeper: &mut Keeper, answers: &mut VecDeque<Answer>, metrics: &OfficeMetrics) {
+        let begun = Instant::now();
+        metrics.pulse.begin();
         let results = keeper.commit(&self.changes);
+        metrics.pulse.end();
+        // What was read is no reason to write.
+        if self.since.is_some() {
+            metrics.sync_duration.add_duration(begun.elapsed());
+            let fails = |result: &Result<_, Refused>| matches!(result, Err(Refused::Disk(..)));
+            metrics.failures.add(u64::from(results.iter().any(fails)));
+            let written = results.iter().zip(&self.changes);
+            let mut written = written.filter(|(_, change)| !matches!(change, Change::Read { .. }));
+            metrics.pulse.see_whole(written.all(|(result, _)| fails(result)));
+        }
         debug_assert_eq!(results.len(), self.numbers.len(), "one result a change");
         let kept = self.numbers.drain(..).zip(results).zip(self.changes.drain(..));
         // Nobody waits for what is only read.
@@ -243,6 +266,15 @@ fn send(unsent: &mut VecDeque<Answer>, answers: &Sender<Answer>) {
     if has_sent {
         answers.ring();
     }
+}
+
+/// Counts what is kept.
+fn count(keeper: &Keeper, metrics: &OfficeMetrics) {
+    let state = keeper.state();
+    metrics.dead.set(state.dead_count() as u64);
+    let (later, dead) = state.bytes();
+    metrics.later_bytes.set(later);
+    metrics.dead_bytes.set(dead);
 }
 
 fn tidy(keeper: &mut Keeper, report: &dyn Report) -> Vec<Moved> {

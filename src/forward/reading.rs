@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::handoff::channel::Sender;
+use crate::metrics::ReaderMetrics;
 use crate::sink::spool::cursor::Cursor;
 use crate::sink::spool::follow::{Followed, Follower};
 use crate::sink::{Report, Site};
@@ -67,12 +68,19 @@ fn bytes_of(found: &Read) -> u64 {
 }
 
 /// Reads on after this record, or from the oldest one on, until it is stopped.
-pub fn run(spool: &Path, after: Option<Cursor>, to: &Sender<Read>, ahead: &Ahead, report: &Arc<dyn Report>) {
+pub fn run(
+    spool: &Path,
+    after: Option<Cursor>,
+    to: &Sender<Read>,
+    ahead: &Ahead,
+    report: &Arc<dyn Report>,
+    metrics: &ReaderMetrics,
+) {
     let mut last = after;
     // The record that could not be read before.
     let mut failed = None;
     while !ahead.is_stopped() {
-        let Err((at, error)) = follow(spool, &mut last, to, ahead, &**report) else { continue };
+        let Err((at, error)) = follow(spool, &mut last, to, ahead, &**report, metrics) else { continue };
         report.machine_error("read the spool", Site::Path(spool), &error);
         let is_damage = matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound);
         if let Some(cursor) = at.filter(|at| is_damage && failed == Some(*at)) {
@@ -80,13 +88,14 @@ pub fn run(spool: &Path, after: Option<Cursor>, to: &Sender<Read>, ahead: &Ahead
                 "the message at {cursor} cannot be read and is passed over; the spool keeps it, and all after it"
             ));
             // The engine has to know of it before it knows of what comes after.
-            if hand_on(Read::Unreadable(cursor), to, ahead).is_ok() {
+            if hand_on(Read::Unreadable(cursor), to, ahead, metrics).is_ok() {
                 last = Some(cursor);
             }
         }
         failed = at;
         let until = Instant::now() + AGAIN_AFTER;
         while Instant::now() < until && !ahead.is_stopped() {
+            metrics.steps.add(1);
             std::thread::sleep(LOOK_RARELY);
         }
     }
@@ -99,20 +108,24 @@ fn follow(
     to: &Sender<Read>,
     ahead: &Ahead,
     report: &dyn Report,
+    metrics: &ReaderMetrics,
 ) -> Result<(), (Option<Cursor>, io::Error)> {
     let mut note = |text: String| report.note(&text);
     let mut follower = Follower::new(spool, *last, false, &mut note).map_err(|error| (None, error))?;
     let mut came_at = Instant::now();
     while !ahead.is_stopped() {
+        metrics.steps.add(1);
         let moved = follower.advance(&mut note, &mut |found| {
             let cursor = found.cursor;
-            hand_on(Read::Message(Box::new(found)), to, ahead)?;
+            metrics.see(found.envelope.received_at);
+            hand_on(Read::Message(Box::new(found)), to, ahead, metrics)?;
             *last = Some(cursor);
             Ok(())
         });
         match moved {
             Ok(true) => came_at = Instant::now(),
             Ok(false) => {
+                metrics.is_at_end();
                 let is_busy = came_at.elapsed() < Duration::from_secs(1);
                 follower.wait(if is_busy { LOOK_OFTEN } else { LOOK_RARELY });
             }
@@ -124,10 +137,11 @@ fn follow(
 }
 
 /// Waits for room: nobody else is kept by this thread.
-fn hand_on(found: Read, to: &Sender<Read>, ahead: &Ahead) -> io::Result<()> {
+fn hand_on(found: Read, to: &Sender<Read>, ahead: &Ahead, metrics: &ReaderMetrics) -> io::Result<()> {
     let bytes = bytes_of(&found);
     let mut found = found;
     loop {
+        metrics.steps.add(1);
         let held = ahead.bytes.load(Ordering::Relaxed);
         if held == 0 || held.saturating_add(bytes) <= AHEAD_BYTES {
             ahead.bytes.fetch_add(bytes, Ordering::Relaxed);

@@ -11,12 +11,14 @@ use super::engine::{Ends, Engine};
 use super::keep::{self, Folder, Keeper};
 use super::reading::{self, Ahead};
 use super::routes::Routes;
+use super::schedule::DestinationId;
 use super::{Desk, desk, names, office};
 use crate::buffer::Pool;
 use crate::config::forward::{Forward, HopTls};
 use crate::config::{Config, SinkKind};
 use crate::handoff::channel::Consumer;
 use crate::log::{Log, events};
+use crate::metrics::ForwardMetrics;
 use crate::ring::kernel::KernelRing;
 use crate::ring::probe;
 use crate::shutdown::Shutdown;
@@ -54,6 +56,22 @@ fn failed(what: &str, error: impl std::fmt::Display) -> ForwardError {
     ForwardError(format!("{what}: {error}"))
 }
 
+/// Who surrounds a forwarder: tells others of it.
+pub trait Surroundings {
+    /// Its state was read. What is counted from now on is told from now on, and operators ask at the desk. An
+    /// error ends the start.
+    fn begins(&self, metrics: &Arc<ForwardMetrics>, desk: Desk) -> Result<(), String>;
+
+    /// All threads run: mail goes on.
+    fn runs(&self);
+
+    /// The stop begins. Called by the engine, so nobody may wait in it.
+    fn stops(&self);
+
+    /// The stop has come to its end: nobody is told any more.
+    fn ends(&self);
+}
+
 /// Forwards the mail of the configured spool until SIGTERM or SIGINT; returns when what was under way is
 /// settled and durable.
 ///
@@ -61,12 +79,12 @@ fn failed(what: &str, error: impl std::fmt::Display) -> ForwardError {
 /// ended.
 ///
 /// Gives how many messages had no answer when the time for that was over: they are delivered again.
-pub fn forward<G>(
+pub fn forward(
     config: &Config,
     log: &mut Log,
     report: &Arc<dyn Report>,
     shutdown: &Shutdown,
-    administer: impl FnOnce(Desk) -> G,
+    surroundings: &dyn Surroundings,
 ) -> Result<usize, ForwardError> {
     let SinkKind::Spool(spool) = &config.sink.kind else {
         return Err(ForwardError("mail is forwarded from a spool, and the sink is none".to_owned()));
@@ -80,11 +98,11 @@ pub fn forward<G>(
     reader::require_spool(path).map_err(|error| failed("the spool cannot be read", error))?;
     require_owner(path)?;
     let _lock = lock(path)?;
-    // It listens to nobody: from here on a stop is one of something that runs.
+    // No client connects to it: from here on a stop is one of something that runs.
     if !shutdown.may_listen() {
         return Ok(0);
     }
-    run(config, path, log, report, shutdown, administer)
+    run(config, path, log, report, shutdown, surroundings)
 }
 
 /// One forwarder at a time.
@@ -159,13 +177,13 @@ fn open_keeper(spool: &Path, report: &Arc<dyn Report>) -> Result<Keeper, Forward
     })
 }
 
-fn run<G>(
+fn run(
     config: &Config,
     spool: &Path,
     log: &mut Log,
     report: &Arc<dyn Report>,
     shutdown: &Shutdown,
-    administer: impl FnOnce(Desk) -> G,
+    surroundings: &dyn Surroundings,
 ) -> Result<usize, ForwardError> {
     let of_machine = |error: io::Error| failed("the forwarder cannot start", error);
     let engine_consumer = Consumer::new().map_err(of_machine)?;
@@ -179,20 +197,27 @@ fn run<G>(
     let (questions, names_questions) = names_consumer.channel(names::QUESTIONS_MAX);
     let ahead = Arc::new(Ahead::default());
     let routes = Arc::new(Routes::new(&config.forward));
+    let names = routes.all().iter().enumerate();
+    let names = names.filter_map(|(number, _)| u16::try_from(number).ok());
+    let names = names.map(|number| routes.name(DestinationId(number)).to_owned());
+    let metrics = Arc::new(ForwardMetrics::new(&config.hostname, names));
+    metrics.ask_log(log.lines_dropped());
     let mut threads = Threads::new();
     // What is there is known when its thread has opened it.
     let (path, told, known_routes) = (spool.to_owned(), Arc::clone(report), Arc::clone(&routes));
     let (tell, opened) = crossbeam_channel::bounded(1);
+    let counted = Arc::clone(&metrics);
     let keep = move || {
         let keeper = match open_keeper(&path, &told) {
             Ok(keeper) => keeper,
             Err(error) => return drop(tell.send(Err(error))),
         };
         let _ = tell.send(Ok(office::left(&keeper, &known_routes, &*told)));
-        office::run(keeper, &office_consumer, &office_letters, &to_answers, &told);
+        office::run(keeper, &office_consumer, &office_letters, &to_answers, &told, &counted.office);
     };
     threads.start("ringmx-office".to_owned(), keep).map_err(of_machine)?;
     let left = opened.recv().map_err(|error| failed("the forwarder cannot start", error))??;
+    surroundings.begins(&metrics, Desk::new(to_asked)).map_err(ForwardError)?;
     let pool = Pool::new(BUFFERS, BUFFER_BYTES, 0).map_err(of_machine)?;
     let ring = KernelRing::for_client(RING_ENTRIES, Arc::clone(pool.arena()));
     let ring = ring.map_err(|error| ForwardError(probe::explain(&error).to_string()))?;
@@ -208,10 +233,10 @@ fn run<G>(
     };
     let authorities = needs_authorities(&config.forward).then(|| Path::new(AUTHORITIES));
     let settings = (config.hostname.as_str(), &config.forward, routes);
-    let told = Arc::clone(report);
-    let mut engine =
-        Engine::new((ring, pool), settings, authorities, ends, (log.clone(), config.log.messages), told)
-            .map_err(ForwardError)?;
+    let (told, tells) = (Arc::clone(report), (log.clone(), config.log.messages));
+    let counted = Arc::clone(&metrics);
+    let mut engine = Engine::new((ring, pool), settings, authorities, ends, tells, (told, counted))
+        .map_err(ForwardError)?;
     let (after, waiting, dead) = (left.consumed, left.waits.len(), left.dead);
     engine.restore(left);
     let record = log.record(&events::FORWARDING, SystemTime::now());
@@ -220,16 +245,16 @@ fn run<G>(
     record.number("waiting", waiting as u64).number("dead", dead as u64).end();
     log.flush();
     let (path, told, reader_ahead) = (spool.to_owned(), Arc::clone(report), Arc::clone(&ahead));
-    let read = move || reading::run(&path, after, &to_engine, &reader_ahead, &told);
+    let read = move || reading::run(&path, after, &to_engine, &reader_ahead, &told, &metrics.reader);
     threads.start("ringmx-reader".to_owned(), read).map_err(of_machine)?;
     let ask = move || names::run(&names_consumer, &names_questions, &to_addresses);
     threads.start("ringmx-names".to_owned(), ask).map_err(of_machine)?;
-    let administration = administer(Desk::new(to_asked));
-    let ran = engine.run(shutdown);
-    drop(administration);
+    surroundings.runs();
+    let ran = engine.run(shutdown, || surroundings.stops());
     ahead.stop();
     // A name that is asked for may take longer, and nobody waits for it.
     let late = threads.join(END_WAIT_MAX);
+    surroundings.ends();
     if late.iter().any(|name| name == "ringmx-office") {
         return Err(ForwardError(
             "the disk does not answer: what became of the last messages is not noted".into(),

@@ -174,14 +174,27 @@ events! {
     /// A key has another value, which a reload does not take.
     NEEDS_RESTART = "needs-restart" Warning ["text"];
     /// Of the forwarder: the next hop has the message for so many recipients.
-    FORWARDED = "forwarded" Info ["id", "destination", "recipients", "reply", "took_ms", "age_ms"];
+    FORWARDED = "forwarded" Info [
+        "id", "destination", "recipients", "reply", "queue_ms", "connect_ms", "took_ms", "age_ms",
+    ];
     /// Of the forwarder: it is tried again for so many recipients.
-    DEFERRED = "deferred" Info ["id", "destination", "recipients", "reply", "took_ms", "age_ms"];
+    DEFERRED = "deferred" Info [
+        "id", "destination", "recipients", "reply", "queue_ms", "connect_ms", "took_ms", "age_ms",
+    ];
     /// Of the forwarder: so many recipients do not get it. It stays in `forward/dead` of the spool.
     UNDELIVERABLE = "undeliverable" Info [
-        "id", "destination", "recipients", "reply", "took_ms", "age_ms",
+        "id", "destination", "recipients", "reply", "queue_ms", "connect_ms", "took_ms", "age_ms",
     ];
-    /// Of the forwarder: no session with a next hop can begin. It is tried again by itself.
+    /// Of the forwarder: a message lost its connection five times. Nobody tries it for so many recipients,
+    /// and it does not expire, until an operator says so.
+    HELD = "held" Warning [
+        "id", "destination", "recipients", "reply", "queue_ms", "connect_ms", "took_ms", "age_ms",
+    ];
+    /// Of the forwarder: no route takes the domains of so many recipients of a message. It is held for them
+    /// until a start with a route that does.
+    UNROUTED = "unrouted" Warning ["id", "recipients"];
+    /// Of the forwarder: no session with a next hop can begin, or it ends each within a message. It is tried
+    /// again by itself.
     NEXT_HOP_DOWN = "next-hop-down" Warning ["next_hop", "why"];
     /// Of the forwarder: a next hop takes mail, after it did not.
     NEXT_HOP_UP = "next-hop-up" Notice ["next_hop"];
@@ -337,6 +350,12 @@ fields! {
     "operation" Text;
     /// Milliseconds since the message was received
     "age_ms" Number;
+    /// Milliseconds of a delivery from when the message was received until its connection was asked for, or
+    /// was free
+    "queue_ms" Number;
+    /// Milliseconds until a new connection took mail: name, connect, greeting, EHLO, TLS; only of the first
+    /// message on it
+    "connect_ms" Number;
     /// The directory of the spool
     "spool" Text;
     /// How many routes there are

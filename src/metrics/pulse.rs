@@ -1,4 +1,5 @@
-//! How a worker of the sink is seen to go on by whoever watches over the process.
+//! How a worker of the sink, or the office of the forwarder, is seen to go on by whoever watches over the
+//! process.
 //!
 //! The worker alone writes, without a clock: the watcher has one, and knows how long the same value has
 //! stood.
@@ -31,7 +32,12 @@ impl Pulse {
     /// The sink gave these outcomes.
     pub fn see(&self, outcomes: &[Outcome]) {
         let is_failure = |outcome: &Outcome| matches!(outcome, Outcome::TryAgain(TryAgain::Local));
-        let in_a_row = if outcomes.iter().all(is_failure) { self.failed_in_a_row() + 1 } else { 0 };
+        self.see_whole(outcomes.iter().all(is_failure));
+    }
+
+    /// A batch failed whole, or it did not.
+    pub fn see_whole(&self, is_failure: bool) {
+        let in_a_row = if is_failure { self.failed_in_a_row() + 1 } else { 0 };
         self.failed_in_a_row.store(in_a_row, Ordering::Relaxed);
     }
 

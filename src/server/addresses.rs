@@ -198,26 +198,30 @@ pub(super) fn listen_for_admin(
     config: Option<&Admin>,
     lent: &mut Lent,
 ) -> Result<Option<Listening>, ServeError> {
-    let Some(Admin { address, .. }) = config else { return Ok(None) };
+    let Some(Admin { table, address, .. }) = config else { return Ok(None) };
     let failed = |error: io::Error| {
         let cure = match (error.kind(), address) {
-            (io::ErrorKind::AddrInUse, AdminAddress::Unix(_)) => "stop it, or change `address` in [admin]",
+            (io::ErrorKind::AddrInUse, AdminAddress::Unix(_)) => {
+                format!("stop it, or change `address` in [{table}]")
+            }
             (io::ErrorKind::AddrInUse, AdminAddress::Tcp(_)) => {
-                "another program listens there, perhaps another ringmx (`ss -ltnp` shows which): stop it, or change `address` in \
-                 [admin]"
+                format!(
+                    "another program listens there, perhaps another ringmx (`ss -ltnp` shows which): stop it, or change `address` in \
+                     [{table}]"
+                )
             }
             (io::ErrorKind::NotFound, AdminAddress::Unix(_)) => {
-                "make its directory (systemd: RuntimeDirectory=ringmx)"
+                "make its directory (systemd: RuntimeDirectory=)".to_owned()
             }
             (io::ErrorKind::PermissionDenied, AdminAddress::Unix(_)) => {
-                "ringmx's user must be able to write into its directory"
+                "ringmx's user must be able to write into its directory".to_owned()
             }
             (io::ErrorKind::AddrNotAvailable, _) => {
-                "no interface of this machine has that address: see `ip address`"
+                "no interface of this machine has that address: see `ip address`".to_owned()
             }
-            _ => "change `address` in [admin]",
+            _ => format!("change `address` in [{table}]"),
         };
-        ServeError::new(format!("cannot listen on {address} for [admin]: {error}; {cure}"))
+        ServeError::new(format!("cannot listen on {address} for [{table}]: {error}; {cure}"))
     };
     let listening = lent.for_admin(address).unwrap_or_else(|| Listening::bind(address));
     listening.map(Some).map_err(failed)

@@ -1,21 +1,31 @@
-//! The forwarder as a process: its log and its control socket around it.
+//! The forwarder as a process: its log, its administration, its control socket and its service manager around
+//! it.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use super::lent::Lent;
 use super::log_report::LogReport;
-use super::{ServeError, report, start_log, tell_panics};
-use crate::admin::control_socket::{self, Answer, Answering, ControlStart};
-use crate::admin::{self, Admin};
+use super::{ServeError, addresses, report, start_log, tell_panics};
+use crate::admin::control_socket::{self, Answer, Answering, ControlStart, Status};
+use crate::admin::forwarder::Forwarder;
+use crate::admin::forwarder::health::ForwardHealth;
+use crate::admin::process::Process;
+use crate::admin::{self, Admin, AdminStart};
 use crate::config::{Config, SinkKind, Warning};
+use crate::forward::Surroundings;
 use crate::limits::LOG_END_MAX;
+use crate::log::Log;
+use crate::metrics::ForwardMetrics;
+use crate::service_manager::ServiceManager;
 use crate::shutdown::Shutdown;
 use crate::sink::{Report, Site};
 use crate::{forward, huge_pages, resource_limits};
 
 /// Forwards the mail of the configured spool until SIGTERM or SIGINT. When this returns, an error was told,
 /// as [`serve`](super::serve) tells it.
-pub fn forward(config: &Config, warnings: &[Warning], shutdown: &Shutdown) -> Result<(), ServeError> {
+pub fn forward(config: &Config, warnings: &[Warning], shutdown: &Arc<Shutdown>) -> Result<(), ServeError> {
     shutdown.speak(config.log.format);
     shutdown.of_forwarder();
     tell_panics(config.log.format);
@@ -26,8 +36,17 @@ pub fn forward(config: &Config, warnings: &[Warning], shutdown: &Shutdown) -> Re
     report::warnings(warnings, &mut log);
     let log_report = Arc::new(LogReport::new(log.clone()));
     let reporter: Arc<dyn Report> = Arc::<LogReport>::clone(&log_report);
-    let administer = |desk| administer(config, desk, &reporter);
-    let forwarded = forward::forward(config, &mut log, &reporter, shutdown, administer);
+    let around = Around {
+        config,
+        log: RefCell::new(log.clone()),
+        report: Arc::clone(&reporter),
+        shutdown: Arc::clone(shutdown),
+        service_manager: super::service_manager(&mut log),
+        health: OnceLock::new(),
+        admin: RefCell::new(None),
+    };
+    let forwarded = forward::forward(config, &mut log, &reporter, shutdown, &around);
+    drop(around);
     log_report.finish();
     match &forwarded {
         Ok(unanswered) => report::forwarded(*unanswered, &mut log),
@@ -43,12 +62,19 @@ pub fn control_socket(spool: &Path) -> PathBuf {
     spool.join(forward::CONTROL_SOCKET)
 }
 
-struct ForwarderDesk(forward::Desk);
+/// Who answers there.
+struct ForwarderDesk {
+    desk: forward::Desk,
+    status: Status,
+}
 
 impl control_socket::Desk for ForwarderDesk {
     fn answer<'a>(&'a self, command: &'a str) -> Answering<'a> {
         Box::pin(async move {
-            match self.0.ask(command).await {
+            if command == "status" {
+                return Answer::good((self.status)());
+            }
+            match self.desk.ask(command).await {
                 Ok(text) => Answer::good(text),
                 Err(why) => Answer::error(format!("{why}\n")),
             }
@@ -56,17 +82,73 @@ impl control_socket::Desk for ForwarderDesk {
     }
 }
 
-/// Mail goes on where operators cannot ask.
-fn administer(config: &Config, desk: forward::Desk, report: &Arc<dyn Report>) -> Option<Admin> {
-    let SinkKind::Spool(spool) = &config.sink.kind else { return None };
-    let path = control_socket(&spool.path);
-    let control = control_socket::bind(&path).and_then(|socket| {
-        let control = ControlStart { socket, desk: Arc::new(ForwarderDesk(desk)) };
-        admin::start_control(control, Arc::clone(report))
-    });
-    control
-        .inspect_err(|error| {
-            report.machine_error("take commands at", Site::Named(&path.to_string_lossy()), error);
-        })
-        .ok()
+/// What surrounds a forwarder.
+struct Around<'a> {
+    config: &'a Config,
+    log: RefCell<Log>,
+    report: Arc<dyn Report>,
+    shutdown: Arc<Shutdown>,
+    service_manager: Arc<ServiceManager>,
+    /// There is one once it has begun.
+    health: OnceLock<Arc<ForwardHealth>>,
+    /// Ended by drop.
+    admin: RefCell<Option<Admin>>,
+}
+
+impl Around<'_> {
+    /// Mail goes on where operators cannot ask.
+    fn control(&self, desk: forward::Desk, status: Status) -> Option<ControlStart> {
+        let SinkKind::Spool(spool) = &self.config.sink.kind else { return None };
+        let path = control_socket(&spool.path);
+        match control_socket::bind(&path) {
+            Ok(socket) => Some(ControlStart { socket, desk: Arc::new(ForwarderDesk { desk, status }) }),
+            Err(error) => {
+                let site = path.to_string_lossy();
+                self.report.machine_error("take commands at", Site::Named(&site), &error);
+                None
+            }
+        }
+    }
+}
+
+impl Surroundings for Around<'_> {
+    fn begins(&self, metrics: &Arc<ForwardMetrics>, desk: forward::Desk) -> Result<(), String> {
+        // No unit passes sockets to a forwarder.
+        let listening = addresses::listen_for_admin(self.config.forward_admin.as_ref(), &mut Lent::none());
+        let listening = listening.map_err(|error| error.to_string())?;
+        let shutdown = Arc::clone(&self.shutdown);
+        let stops = Box::new(move || shutdown.has_begun());
+        let health = Arc::new(ForwardHealth::new(Arc::clone(metrics), stops));
+        let health = self.health.get_or_init(|| health);
+        let mut log = self.log.borrow_mut();
+        report::admin(listening.as_ref().map(admin::socket::Listening::address), &mut log);
+        let forwarder = Arc::new(Forwarder::new(Arc::clone(metrics), Arc::clone(health), log.recent()));
+        let told = Arc::clone(&forwarder);
+        let start = AdminStart {
+            listening: listening.zip(self.config.forward_admin.clone()),
+            process: forwarder,
+            service_manager: Arc::clone(&self.service_manager),
+            report: Arc::clone(&self.report),
+            control: self.control(desk, Arc::new(move || told.status())),
+        };
+        let started = admin::start(start);
+        *self.admin.borrow_mut() =
+            started.map_err(|error| format!("starting the administration: {error}"))?;
+        Ok(())
+    }
+
+    fn runs(&self) {
+        if let Some(health) = self.health.get() {
+            health.runs();
+        }
+        self.service_manager.ready("forwarding mail");
+    }
+
+    fn stops(&self) {
+        self.service_manager.stopping("what is under way is settled");
+    }
+
+    fn ends(&self) {
+        drop(self.admin.borrow_mut().take());
+    }
 }

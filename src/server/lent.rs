@@ -40,7 +40,6 @@ impl Lent {
     }
 
     /// None of them.
-    #[cfg(test)]
     pub(super) fn none() -> Self {
         Self(Vec::new())
     }

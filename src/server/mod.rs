@@ -66,10 +66,7 @@ pub fn serve(
     resource_limits::raise();
     let (mut log, writer, log_file) = start_log(config.log.format, config.log.file.as_deref())?;
     report::warnings(warnings, &mut log);
-    let service_manager = Arc::new(ServiceManager::from_environment().unwrap_or_else(|why| {
-        report::notes(&[why], &mut log);
-        ServiceManager::default()
-    }));
+    let service_manager = service_manager(&mut log);
     let told = (&mut log, log_file.as_ref());
     let started = start::start(config, file, lists, shutdown, service_manager, told);
     // The writer closes it when it is to be opened again.
@@ -88,6 +85,14 @@ pub fn serve(
     // A reader who does not read standard error loses these lines; nobody else is left to tell.
     let _ = writer.finish(LOG_END_MAX);
     served
+}
+
+/// The service manager that has started the process, if there is one.
+fn service_manager(log: &mut Log) -> Arc<ServiceManager> {
+    Arc::new(ServiceManager::from_environment().unwrap_or_else(|why| {
+        report::notes(&[why], log);
+        ServiceManager::default()
+    }))
 }
 
 /// Tells why there is nothing to serve with, as [`serve`] tells its own errors.

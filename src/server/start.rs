@@ -24,6 +24,7 @@ use super::workers::Workers;
 use super::{addresses, confinement, report, watch};
 use crate::admin::control_socket::{ControlStart, ReceiverDesk, Request};
 use crate::admin::health::Health;
+use crate::admin::receiver;
 use crate::admin::socket::{Listening, SocketFile};
 use crate::admin::status::source::Source;
 use crate::admin::{self, Admin, AdminStart};
@@ -274,9 +275,11 @@ impl Administration<'_> {
         });
         let start = AdminStart {
             listening: listening.zip(config.admin.clone()),
-            health: Arc::clone(health),
-            status,
-            registry: Arc::clone(registry),
+            process: Arc::new(receiver::Receiver {
+                registry: Arc::clone(registry),
+                health: Arc::clone(health),
+                status,
+            }),
             service_manager: Arc::clone(service_manager),
             report: Arc::clone(log_report) as _,
             control,

@@ -83,6 +83,17 @@ impl NextHop {
         Self { address: Some(address), shared }
     }
 
+    /// A server where this listens.
+    pub fn on(listener: TcpListener, manner: Manner) -> Self {
+        let shared = Shared::new(manner);
+        let of_server = Arc::clone(&shared);
+        let address = listen_on(listener, move |stream| {
+            let lines = BufReader::new(stream.try_clone()?);
+            serve(lines, stream, BrokenTls::Refuses, &of_server)
+        });
+        Self { address: Some(address), shared }
+    }
+
     /// A server at a socket that is a file.
     pub fn at(path: &Path, manner: Manner) -> Self {
         let listener = UnixListener::bind(path).expect("a socket");
@@ -126,7 +137,14 @@ impl NextHop {
 
 /// Listens, and does this with each connection on a thread of its own.
 pub fn listen(with: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> SocketAddr {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    listen_on(TcpListener::bind(("127.0.0.1", 0)).expect("a port"), with)
+}
+
+/// The same, where this listens.
+fn listen_on(
+    listener: TcpListener,
+    with: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
+) -> SocketAddr {
     let address = listener.local_addr().expect("an address");
     let with = Arc::new(with);
     std::thread::spawn(move || {

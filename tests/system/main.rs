@@ -12,6 +12,7 @@ mod faults;
 mod file_limits;
 mod forged_mail;
 mod forward;
+mod forward_admin;
 mod forward_dovecot;
 mod forward_hops;
 mod forward_operations;

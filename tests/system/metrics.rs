@@ -29,7 +29,12 @@ const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"";
 fn scrape(server: &Server) -> BTreeMap<String, f64> {
     let answer = get(server.admin_address(), "/metrics");
     assert_eq!(answer.status, 200);
-    let samples = answer.body.lines().filter(|line| !line.starts_with('#'));
+    values_of(&answer.body)
+}
+
+/// The values of a text for Prometheus, the same.
+pub(super) fn values_of(text: &str) -> BTreeMap<String, f64> {
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
     let pair = |line: &str| {
         let (name, value) = line.rsplit_once(' ').expect("a name and a value");
         (name.to_owned(), value.parse().expect("a number"))
@@ -61,7 +66,7 @@ fn scrape_until(
 }
 
 /// Whether a program is there. With CI set it has to be.
-fn has(program: &str) -> bool {
+pub(super) fn has(program: &str) -> bool {
     let is_there = Command::new(program).arg("--version").output().is_ok();
     assert!(is_there || std::env::var_os("CI").is_none(), "{program} is missing: apt-get install prometheus");
     if !is_there {
@@ -70,7 +75,7 @@ fn has(program: &str) -> bool {
     is_there
 }
 
-fn lint(text: &str) {
+pub(super) fn lint(text: &str) {
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())

@@ -5,8 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use std::time::{Duration, Instant, SystemTime};
+
 use ringmx::admin::exposition;
-use ringmx::metrics::Registry;
+use ringmx::metrics::{DelayPart, DestinationShown, ForwardMetrics, HostShown, Registry, Shown};
 use serde_json::Value;
 
 fn root(path: &str) -> PathBuf {
@@ -20,40 +22,101 @@ fn read(path: &str) -> String {
 fn scrape(shards: usize, per_shard_histograms: bool) -> String {
     let registry = Registry::new(shards, "spool", 1);
     registry.spool().see(ringmx::metrics::SpoolValues::default());
-    registry.set_certificates(vec![("a \"quoted\" \\ name\n".to_owned(), std::time::SystemTime::UNIX_EPOCH)]);
+    registry.set_certificates(vec![("a \"quoted\" \\ name\n".to_owned(), SystemTime::UNIX_EPOCH)]);
     registry.ask_lists(Box::new(|| vec![("a list".to_owned(), true)]));
     let mut text = String::new();
     exposition::write(&registry.snapshot(), &mut text, per_shard_histograms);
     text
 }
 
-/// All names with values, those of histograms in each of their three forms.
-fn names() -> BTreeSet<String> {
-    let text = scrape(2, false);
+/// The scrape of a forwarder with so many destinations.
+fn scrape_of_forwarder(destinations: usize) -> String {
+    let names = (0..destinations).map(|number| format!("smtp://next-hop-{number}.example:25 \"quoted\" \\"));
+    let metrics = ForwardMetrics::new("mx.example", names);
+    let hosts = vec![HostShown {
+        name: "smtp://a".to_owned(),
+        state: "up",
+        since: Instant::now(),
+        why: "refused".to_owned(),
+        next_probe: None,
+        concurrency: 2,
+        open: 1,
+        busy: 1,
+    }];
+    let queue = ["fresh", "due", "waiting", "busy", "moving", "held"].map(|state| (state, 1)).to_vec();
+    let one = DestinationShown { down_since: None, queue, oldest: Some(SystemTime::UNIX_EPOCH), hosts };
+    metrics.show(Box::new(Shown { destinations: vec![one; destinations], window_bytes: 1 }));
+    metrics.engine.delay(DelayPart::Queue, Duration::from_hours(100));
+    let mut text = String::new();
+    exposition::forward::write(&metrics.snapshot(), &mut text);
+    text
+}
+
+/// All names with values of a scrape, those of histograms in each of their three forms.
+fn names_of(text: &str) -> BTreeSet<String> {
     let samples = text.lines().filter(|line| !line.starts_with('#'));
     samples.filter_map(|line| Some(line.split(['{', ' ']).next()?.to_owned())).collect()
 }
 
+/// Those of both processes.
+fn names() -> BTreeSet<String> {
+    names_of(&scrape(2, false)).into_iter().chain(names_of(&scrape_of_forwarder(2))).collect()
+}
+
 #[test]
 fn the_page_of_metrics_is_made_from_the_code() {
-    let page = read("docs/metrics.md");
-    let table = exposition::reference();
-    assert!(page.contains(&table), "docs/metrics.md lacks the table as it is now:\n{table}");
+    let mut page = read("docs/metrics.md");
+    for (heading, table) in [
+        ("\n## All metrics\n", exposition::reference()),
+        ("\n## All metrics of the forwarder\n", exposition::forward::reference()),
+    ] {
+        let section = page.find(heading).expect("the section");
+        let begin = section + page[section..].find("| metric |").expect("its table");
+        let end = page[begin..].find("\n\n").map_or(page.len(), |end| begin + end + 1);
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            page.replace_range(begin..end, &table);
+            fs::write(root("docs/metrics.md"), &page).expect("docs/metrics.md written");
+        } else {
+            assert_eq!(
+                page[begin..end],
+                table,
+                "docs/metrics.md lacks the table as it is now; UPDATE_DOCS=1 writes it"
+            );
+        }
+    }
 }
 
 #[test]
 fn every_metric_has_one_meaning_and_a_value() {
     let text = scrape(2, true);
-    let names = names();
-    for line in text.lines().filter_map(|line| line.strip_prefix("# HELP ")) {
-        let (name, help) = line.split_once(' ').expect("a name and a meaning");
-        assert_eq!(text.matches(&format!("# HELP {name} ")).count(), 1, "{name}");
-        assert!(help.ends_with('.') && !help.contains(['\\', '\n', '|']), "{name}: {help}");
-        let has_value = names.contains(name) || names.contains(&format!("{name}_count"));
-        assert!(has_value, "{name} has no value");
+    for text in [&text, &scrape_of_forwarder(2)] {
+        let names = names_of(text);
+        for line in text.lines().filter_map(|line| line.strip_prefix("# HELP ")) {
+            let (name, help) = line.split_once(' ').expect("a name and a meaning");
+            assert_eq!(text.matches(&format!("# HELP {name} ")).count(), 1, "{name}");
+            assert!(help.ends_with('.') && !help.contains(['\\', '\n', '|']), "{name}: {help}");
+            let has_value = names.contains(name) || names.contains(&format!("{name}_count"));
+            assert!(has_value, "{name} has no value");
+        }
     }
     assert!(text.contains(r#"name="a \"quoted\" \\ name\n""#), "a label is quoted");
     assert!(!text.contains("shard=\"2\"") && text.contains("shard=\"1\""));
+}
+
+#[test]
+fn a_destination_is_a_label_by_its_name_and_what_waited_for_days_is_counted() {
+    let text = scrape_of_forwarder(2);
+    let name = r#"destination="smtp://next-hop-1.example:25 \"quoted\" \\""#;
+    assert!(
+        text.contains(&format!("ringmx_forward_results_total{{{name},result=\"delivered\"}} 0")),
+        "{text}"
+    );
+    assert!(
+        text.contains("ringmx_forward_delay_seconds_bucket{part=\"queue\",le=\"536.870912\"} 0"),
+        "{text}"
+    );
+    assert!(text.contains("ringmx_forward_delay_seconds_bucket{part=\"queue\",le=\"+Inf\"} 1"), "{text}");
+    assert!(text.contains("ringmx_forward_delay_seconds_sum{part=\"queue\"} 360000"), "{text}");
 }
 
 /// A scrape of so many cores stays below 64 KiB, values of many digits included.
@@ -81,9 +144,11 @@ fn alerts_and_dashboard_name_what_there_is() {
     assert!(panels.len() > 20);
     let ids: BTreeSet<_> = panels.iter().map(|panel| panel["id"].as_u64()).collect();
     assert_eq!(ids.len(), panels.len(), "each panel has a number of its own");
-    for file in ["tuning/prometheus/ringmx.rules.yml", "tuning/prometheus/ringmx.rules.test.yml"] {
-        for name in mentioned(&read(file)) {
-            assert!(names.contains(&name), "{file}: there is no {name}");
+    for rules in RULES {
+        let text = read(&format!("tuning/prometheus/{rules}.yml"))
+            + &read(&format!("tuning/prometheus/{rules}.test.yml"));
+        for name in mentioned(&text) {
+            assert!(names.contains(&name), "{rules}: there is no {name}");
         }
     }
     let shown = mentioned(&dashboard);
@@ -101,16 +166,27 @@ fn alerts_and_dashboard_name_what_there_is() {
     }
 }
 
+/// Alerts for the receiver and for the forwarder.
+const RULES: [&str; 2] = ["ringmx.rules", "ringmx-forward.rules"];
+
 #[test]
 fn every_alert_is_tried_out() {
-    let (rules, tests) =
-        (read("tuning/prometheus/ringmx.rules.yml"), read("tuning/prometheus/ringmx.rules.test.yml"));
-    let alerts: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
-    assert!(alerts.len() > 10);
-    for alert in alerts {
-        assert!(tests.contains(alert), "{alert} is not tried out");
+    for rules in RULES {
+        let path = |file: &str| format!("tuning/prometheus/{file}.yml");
+        let (text, tests) = (read(&path(rules)), read(&path(&format!("{rules}.test"))));
+        let alerts: Vec<&str> =
+            text.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+        assert!(alerts.len() > 5);
+        for alert in alerts {
+            assert!(tests.contains(alert), "{alert} is not tried out");
+        }
+        try_out(rules);
     }
-    for arguments in [["check", "rules", "ringmx.rules.yml"], ["test", "rules", "ringmx.rules.test.yml"]] {
+}
+
+fn try_out(rules: &str) {
+    for (command, file) in [("check", format!("{rules}.yml")), ("test", format!("{rules}.test.yml"))] {
+        let arguments = [command, "rules", &file];
         let output = Command::new("promtool").args(arguments).current_dir(root("tuning/prometheus")).output();
         match output {
             Ok(output) => {

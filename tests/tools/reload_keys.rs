@@ -61,6 +61,8 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("forward.xclient", "spool", "false", "true"),
     ("forward.connections_max", "spool", "20", "10"),
     ("forward_queue.expire", "spool", "\"5d\"", "\"4d\""),
+    ("forward_admin.address", "spool", "\"127.0.0.1:9726\"", "\"127.0.0.1:9727\""),
+    ("forward_admin.allow", "spool", "[]", "[\"10.0.3.0/24\"]"),
     ("access.networks", "discard", "[\"192.0.2.0/24\"]", "[\"192.0.2.0/25\"]"),
     ("access.networks_file", "discard", "\"/dev/null\"", "\"/dev/./null\""),
     ("access.ehlo", "discard", "[\"x.test\"]", "[\"y.test\"]"),
@@ -187,6 +189,9 @@ fn config(key: &str, kind: &str, value: &str) -> Config {
     }
     if table == "forward_queue" {
         put("[forward_queue]", "forward_queue", &[]);
+    }
+    if table == "forward_admin" {
+        put("[forward_admin]", "forward_admin", &[]);
     }
     put("[limits]", "limits", &[given("message_size_max", "\"1MiB\"")]);
     put("[shards]", "shards", &[]);

@@ -78,7 +78,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tls",
         ],
     ),
-    ("forward", &["client", "handoff", "log", "ring", "shutdown", "sink", "threads", "tls::context"]),
+    (
+        "forward",
+        &["client", "handoff", "log", "metrics", "ring", "shutdown", "sink", "threads", "tls::context"],
+    ),
     (
         "admin",
         &[

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
+use super::super::status::Bucket;
 use super::super::status::figures;
-use super::super::status::{Bucket, Throughput};
 use super::markup::Text;
 
 /// How many points a curve of 15 minutes has: more than a screen shows apart are not sent.
@@ -13,21 +13,27 @@ const SECONDS: usize = 900;
 /// The height of a curve in its own units.
 const HEIGHT: f64 = 100.0;
 
-/// The curve of the last 15 minutes: messages as an area, what was turned away as a dashed line.
-pub(super) fn throughput(throughput: &Throughput, out: &mut String) {
-    let messages = points(&throughput.messages_by_second);
-    let refusals = points(&throughput.refusals_by_second);
+/// The curve of the last 15 minutes: what is done as an area, what is not as a dashed line, each with its
+/// word and its seconds; of what is done also the rate now.
+pub(super) fn throughput(
+    (done, done_by_second, now): (&str, &[u64], f64),
+    (refused, refused_by_second): (&str, &[u64]),
+    out: &mut String,
+) {
+    let messages = points(done_by_second);
+    let refusals = points(refused_by_second);
     let largest = messages.iter().chain(&refusals).copied().fold(0.0, f64::max);
     let top = round_up(largest);
     let _ = write!(
         out,
-        "<p class=\"scale\">up to {}/s<span class=\"key\"></span>messages<span class=\"key dashed\"></span>refused</p>\
+        "<p class=\"scale\">up to {}/s<span class=\"key\"></span>{done}<span class=\"key dashed\"></span>{refused}</p>\
          <svg class=\"chart\" viewBox=\"0 0 {POINTS} {HEIGHT}\" preserveAspectRatio=\"none\" role=\"img\" \
-         aria-label=\"Messages a second in the last 15 minutes: at most {}, now {}\">\
+         aria-label=\"{} a second in the last 15 minutes: at most {}, now {}\">\
          <path class=\"rule\" d=\"M0 0H{POINTS}M0 50H{POINTS}M0 100H{POINTS}\"/>",
         figures::count(figures::whole(top)),
+        capital(done),
         figures::rate(messages.iter().copied().fold(0.0, f64::max)),
-        figures::rate(throughput.now.messages_per_second),
+        figures::rate(now),
     );
     if messages.len() > 1 {
         let line = line_of(&messages, top);
@@ -41,6 +47,12 @@ pub(super) fn throughput(throughput: &Throughput, out: &mut String) {
         let _ = write!(out, "<path class=\"refused\" d=\"{}\"/>", line_of(&refusals, top));
     }
     out.push_str("</svg><p class=\"axis\"><span>15 min ago</span><span>10 min</span><span>5 min</span><span>now</span></p>");
+}
+
+/// A word as it begins a sentence.
+fn capital(word: &str) -> String {
+    let mut rest = word.chars();
+    rest.next().into_iter().flat_map(char::to_uppercase).chain(rest).collect()
 }
 
 /// The largest of each five seconds, so that a short peak is seen; the newest last.
@@ -150,11 +162,8 @@ mod tests {
         latency("store", &[], &mut out);
         bar(f64::NAN, &mut out);
         bar(9.0, &mut out);
-        throughput(
-            &Throughput { messages_by_second: vec![u64::MAX; 1000], ..Throughput::default() },
-            &mut out,
-        );
-        throughput(&Throughput::default(), &mut out);
+        throughput(("messages", &[u64::MAX; 1000], f64::NAN), ("refused", &[]), &mut out);
+        throughput(("messages", &[], 0.0), ("refused", &[]), &mut out);
         assert!(!out.contains("NaN") && !out.contains("inf"), "{out}");
     }
 }

@@ -7,16 +7,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::chart;
 use super::markup::Text;
 use crate::admin::status::figures::{self, bytes, count, micros, rate, seconds, share, wait};
-use crate::admin::status::words::{day_count, phase_name, state_word};
-use crate::admin::status::{Rates, Severity, State, Status};
+use crate::admin::status::words::{day_count, state_word};
+use crate::admin::status::{Event, Latency, Problem, Rates, Severity, State, Status};
 use crate::timestamp::Rfc3339;
 
-pub(super) fn title(status: &Status, out: &mut String) {
-    let _ = write!(out, "{} \u{b7} {} \u{b7} ringmx", state_word(status.state), Text(&status.hostname));
+pub(super) fn title(state: &str, hostname: &str, out: &mut String) {
+    let _ = write!(out, "{state} \u{b7} {} \u{b7} ringmx", Text(hostname));
 }
 
-pub(super) fn name(status: &Status, out: &mut String) {
-    let _ = write!(out, "ringmx <small>{}</small>", Text(&status.hostname));
+pub(super) fn name(hostname: &str, out: &mut String) {
+    let _ = write!(out, "ringmx <small>{}</small>", Text(hostname));
 }
 
 pub(super) fn about(status: &Status, out: &mut String) {
@@ -31,44 +31,73 @@ pub(super) fn about(status: &Status, out: &mut String) {
 }
 
 /// What stands there until the script says "Live".
-pub(super) fn pulse(status: &Status, out: &mut String) {
-    let _ = write!(out, "As of {}", time(status.at_unix_ms));
+pub(super) fn pulse(at_unix_ms: u64, out: &mut String) {
+    let _ = write!(out, "As of {}", time(at_unix_ms));
 }
 
 /// The first thing that is read: is it receiving, is anything wrong, what to do.
 pub(super) fn verdict(status: &Status, out: &mut String) {
-    let errors = status.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
-    let (tone, icon) = match (status.state, errors, status.problems.len()) {
-        (State::NotReady, _, _) | (_, 1.., _) => ("bad", "<path d=\"M5 5l14 14M19 5L5 19\"/>"),
-        (State::Draining, _, _) | (_, 0, 1..) => ("warn", "<path d=\"M12 3L22 20H2ZM12 9v6M12 17v1\"/>"),
-        (_, 0, 0) => ("good", "<circle cx=\"12\" cy=\"12\" r=\"10\"/><path d=\"M7 12l4 4 7-8\"/>"),
+    let said = Said {
+        word: state_word(status.state),
+        sentence: state_sentence(status.state),
+        is_bad: status.state == State::NotReady,
+        is_ending: status.state == State::Draining,
+        problems: &status.problems,
     };
-    let _ = write!(
-        out,
-        "<div class=\"panel verdict {tone}\"><h2 class=\"say\" id=\"verdict-title\"><svg viewBox=\"0 0 24 24\" fill=\"none\" \
-         stroke=\"currentColor\" stroke-width=\"2.4\" stroke-linecap=\"round\" stroke-linejoin=\"round\" aria-hidden=\"true\">{icon}</svg>\
-         <strong role=\"status\">{}</strong></h2><p class=\"also\">{} {}</p>",
-        verdict_words(status.state, status.problems.len()),
-        state_sentence(status.state),
-        if status.problems.is_empty() { "Nothing is wrong." } else { "What is wrong, worst first:" }
-    );
-    if !status.problems.is_empty() {
-        out.push_str("<ul class=\"problems\">");
-        for problem in &status.problems {
-            let (tone, word) = match problem.severity {
-                Severity::Error => ("bad", "Error"),
-                Severity::Warning => ("warn", "Warning"),
-            };
-            let _ = write!(
-                out,
-                "<li class=\"{tone}\"><strong>{word}.</strong> {}. <span class=\"cure\">{}</span></li>",
-                Text(&problem.what),
-                with_code(&problem.cure)
-            );
+    said.write(out);
+}
+
+/// What the first panel says.
+pub(super) struct Said<'a> {
+    /// The state in a word or two.
+    pub(super) word: &'a str,
+    /// The state in a sentence.
+    pub(super) sentence: &'a str,
+    /// It does not do its work.
+    pub(super) is_bad: bool,
+    /// It stops.
+    pub(super) is_ending: bool,
+    /// What is wrong, worst first.
+    pub(super) problems: &'a [Problem],
+}
+
+impl Said<'_> {
+    pub(super) fn write(&self, out: &mut String) {
+        let errors = self.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+        let (tone, icon) = if self.is_bad || errors > 0 {
+            ("bad", "<path d=\"M5 5l14 14M19 5L5 19\"/>")
+        } else if self.is_ending || !self.problems.is_empty() {
+            ("warn", "<path d=\"M12 3L22 20H2ZM12 9v6M12 17v1\"/>")
+        } else {
+            ("good", "<circle cx=\"12\" cy=\"12\" r=\"10\"/><path d=\"M7 12l4 4 7-8\"/>")
+        };
+        let _ = write!(
+            out,
+            "<div class=\"panel verdict {tone}\"><h2 class=\"say\" id=\"verdict-title\"><svg viewBox=\"0 0 24 24\" fill=\"none\" \
+             stroke=\"currentColor\" stroke-width=\"2.4\" stroke-linecap=\"round\" stroke-linejoin=\"round\" aria-hidden=\"true\">{icon}</svg>\
+             <strong role=\"status\">{}</strong></h2><p class=\"also\">{} {}</p>",
+            verdict_words(self.word, self.problems.len()),
+            self.sentence,
+            if self.problems.is_empty() { "Nothing is wrong." } else { "What is wrong, worst first:" }
+        );
+        if !self.problems.is_empty() {
+            out.push_str("<ul class=\"problems\">");
+            for problem in self.problems {
+                let (tone, word) = match problem.severity {
+                    Severity::Error => ("bad", "Error"),
+                    Severity::Warning => ("warn", "Warning"),
+                };
+                let _ = write!(
+                    out,
+                    "<li class=\"{tone}\"><strong>{word}.</strong> {}. <span class=\"cure\">{}</span></li>",
+                    Text(&problem.what),
+                    with_code(&problem.cure)
+                );
+            }
+            out.push_str("</ul>");
         }
-        out.push_str("</ul>");
+        out.push_str("</div>");
     }
-    out.push_str("</div>");
 }
 
 /// A cure, whose commands stand between backticks.
@@ -82,8 +111,7 @@ fn with_code(cure: &str) -> String {
         .collect()
 }
 
-fn verdict_words(state: State, problems: usize) -> String {
-    let word = state_word(state);
+fn verdict_words(word: &str, problems: usize) -> String {
     match problems {
         0 => word.to_owned(),
         1 => format!("{word}, 1 problem"),
@@ -136,9 +164,9 @@ pub(super) fn throughput(status: &Status, out: &mut String) {
     }
 }
 
-pub(super) fn latency(status: &Status, out: &mut String) {
-    for phase in &status.latency {
-        let name = phase_name(&phase.phase);
+pub(super) fn latency(latency: &[Latency], name_of: impl Fn(&str) -> String, out: &mut String) {
+    for phase in latency {
+        let name = name_of(&phase.phase);
         let _ = write!(
             out,
             "<tr><th scope=\"row\">{} <small>{}</small></th><td class=\"curve\">",
@@ -152,7 +180,7 @@ pub(super) fn latency(status: &Status, out: &mut String) {
         }
         out.push_str("</tr>");
     }
-    if status.latency.is_empty() {
+    if latency.is_empty() {
         out.push_str("<tr><td colspan=\"5\">Nothing was measured.</td></tr>");
     }
 }
@@ -196,7 +224,7 @@ fn table_head(out: &mut String, name: &str, figure: &str) {
     );
 }
 
-fn row(out: &mut String, name: &str, figure: &str) {
+pub(super) fn row(out: &mut String, name: &str, figure: &str) {
     let _ = write!(out, "<tr><th scope=\"row\">{name}</th><td class=\"n\">{figure}</td></tr>");
 }
 
@@ -273,13 +301,13 @@ pub(super) fn certificates(status: &Status, out: &mut String) {
     out.push_str("</tbody></table>");
 }
 
-pub(super) fn events(status: &Status, out: &mut String) {
-    if status.events.is_empty() {
+pub(super) fn events(events: &[Event], out: &mut String) {
+    if events.is_empty() {
         out.push_str("<p class=\"none\">Nothing notable happened.</p>");
         return;
     }
     out.push_str("<ol class=\"events\">");
-    for event in &status.events {
+    for event in events {
         let tone = match event.level.as_str() {
             "error" => " bad",
             "warning" => " warn",
@@ -311,6 +339,6 @@ fn rfc3339(unix_ms: u64) -> String {
     Rfc3339(SystemTime::min(at, UNIX_EPOCH + Duration::from_secs(253_402_300_799))).to_string()
 }
 
-fn or_dash(figure: Option<String>) -> String {
+pub(super) fn or_dash(figure: Option<String>) -> String {
     figure.unwrap_or_else(|| "\u{2013}".to_owned())
 }

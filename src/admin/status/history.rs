@@ -16,14 +16,11 @@ use super::{
 use crate::metrics::{Phase, ShardValues, Snapshot, SpoolValues, Spread};
 use crate::timestamp::micros;
 
-/// How often a sample is taken.
-pub const SAMPLE_EVERY: Duration = Duration::from_secs(1);
-
 /// Samples of 15 minutes, and the one before the first second.
-const SAMPLES_MAX: usize = 901;
+pub(in crate::admin) const SAMPLES_MAX: usize = 901;
 
 /// Histograms of a minute, and those before its first second.
-const SPREADS_MAX: usize = 61;
+pub(in crate::admin) const SPREADS_MAX: usize = 61;
 
 /// A trend over less says nothing of when a disk will be full.
 const TREND_MIN: Duration = Duration::from_mins(10);
@@ -190,19 +187,7 @@ impl History {
     fn latency(&self) -> Vec<Latency> {
         let (Some(old), Some(new)) = (self.details.front(), self.details.back()) else { return Vec::new() };
         let phases = Phase::ALL.iter().zip(old.phases.iter().zip(&new.phases));
-        phases
-            .map(|(phase, (old, new))| {
-                let spread = new.since(old);
-                Latency {
-                    phase: phase.name().to_owned(),
-                    count: spread.count(),
-                    p50_us: spread.quantile(0.5),
-                    p90_us: spread.quantile(0.9),
-                    p99_us: spread.quantile(0.99),
-                    curve: spread.filled().map(|(up_to_us, count)| Bucket { up_to_us, count }).collect(),
-                }
-            })
-            .collect()
+        phases.map(|(phase, (old, new))| latency(phase.name(), &new.since(old))).collect()
     }
 
     fn shards(&self, snapshot: &Snapshot) -> Vec<Shard> {
@@ -287,7 +272,20 @@ impl History {
     }
 }
 
-fn keep<T>(ring: &mut VecDeque<T>, most: usize, value: T) {
+/// What a histogram says of a phase.
+pub(in crate::admin) fn latency(phase: &str, spread: &Spread) -> Latency {
+    Latency {
+        phase: phase.to_owned(),
+        count: spread.count(),
+        p50_us: spread.quantile(0.5),
+        p90_us: spread.quantile(0.9),
+        p99_us: spread.quantile(0.99),
+        curve: spread.filled().map(|(up_to_us, count)| Bucket { up_to_us, count }).collect(),
+    }
+}
+
+/// Appends to a ring of so many.
+pub(in crate::admin) fn keep<T>(ring: &mut VecDeque<T>, most: usize, value: T) {
     if ring.len() == most {
         ring.pop_front();
     }

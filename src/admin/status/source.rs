@@ -5,7 +5,8 @@ use std::time::{Instant, SystemTime};
 
 use super::history::{Facts, History};
 use super::{Check, Event, Status};
-use crate::admin::health::{Health, Verdict};
+use crate::admin::health::Health;
+use crate::admin::verdict::Verdict;
 use crate::log::{Recent, RecentEvent};
 use crate::metrics::Registry;
 use crate::timestamp::micros;
@@ -25,7 +26,7 @@ impl Source {
         Self { registry, health, recent, history: Mutex::default() }
     }
 
-    /// Takes a sample. Once each [`SAMPLE_EVERY`](super::history::SAMPLE_EVERY).
+    /// Takes a sample. Once each [`SAMPLE_EVERY`](crate::admin::process::SAMPLE_EVERY).
     pub fn sample(&self) {
         let room = self.health.room_bytes();
         self.history().take(self.registry.snapshot(), room, Instant::now(), SystemTime::now());
@@ -53,11 +54,13 @@ impl Source {
     }
 }
 
-fn check(verdict: &Verdict) -> Check {
+/// The answer to a question of health, as the status has it.
+pub(in crate::admin) fn check(verdict: &Verdict) -> Check {
     Check { ok: verdict.is_good(), reasons: verdict.reasons().collect() }
 }
 
-fn event(event: &RecentEvent) -> Event {
+/// An event of the log, as the status has it.
+pub(in crate::admin) fn event(event: &RecentEvent) -> Event {
     Event {
         at_unix_ms: micros(event.at) / 1000,
         level: event.level.name().to_owned(),

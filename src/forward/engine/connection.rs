@@ -1,7 +1,7 @@
 //! One connection to a next hop: its session, the octets on their way, what it waits for.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::hand::InHand;
 use super::outflow::Outflow;
@@ -62,6 +62,10 @@ pub(super) struct Current {
     /// Replies of the session before it.
     pub(super) replies_before: u64,
     pub(super) begun_at: Instant,
+    /// How long it was here before that, without `connect`.
+    pub(super) queued: Duration,
+    /// How long its connection was opened, where it is the first on it.
+    pub(super) connect: Option<Duration>,
 }
 
 /// A recipient who does not get a message.
@@ -124,6 +128,10 @@ pub(super) struct Connection {
     pub(super) is_spent: bool,
     /// A message was answered on it.
     pub(super) was_used: bool,
+    /// When it was ordered.
+    pub(super) opened_at: Instant,
+    /// How long it took until mail could go; for its first message, which takes it.
+    pub(super) connect: Option<Duration>,
 }
 
 impl Connection {
@@ -132,6 +140,7 @@ impl Connection {
         token: Token,
         (destination, host): (DestinationId, usize),
         client: Client,
+        now: Instant,
     ) -> Self {
         Self {
             id,
@@ -156,6 +165,8 @@ impl Connection {
             end: None,
             is_spent: false,
             was_used: false,
+            opened_at: now,
+            connect: None,
         }
     }
 

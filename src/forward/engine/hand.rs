@@ -65,6 +65,15 @@ pub(super) enum Kind {
     Operation(u64),
 }
 
+/// How a next hop takes no mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Down {
+    /// No session begins.
+    NoSession,
+    /// Sessions begin, and end within a message.
+    WithinMessages,
+}
+
 /// Frames of a segment fit.
 const KEY_SHIFT: u32 = 24;
 

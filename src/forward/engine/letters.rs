@@ -72,6 +72,7 @@ impl<R: Ring> Engine<R> {
         let parts = self.routes.parts(&envelope.envelope, |index| !settled.contains(index));
         let place = Place::Log(cursor);
         if !parts.unrouted.is_empty() {
+            self.tell_unrouted(&envelope, parts.unrouted.count());
             let wait = Wait {
                 received_at: seconds(timestamp::seconds(envelope.received_at)),
                 reply: "no route takes its domain: name it in a [[forward]], and start again".to_owned(),

@@ -18,9 +18,10 @@
 //! | `operations`, `moves`, `under_way` | what operators ask for; messages that lie somewhere else now |
 //! | `hand` | messages in hand, and what the office was told |
 //! | `connection`, `outflow`, `tls` | one connection, the content on its way out, TLS |
-//! | `told` | what the log is told |
+//! | `told`, `counted` | what the log is told; what is counted and shown |
 
 mod connection;
+mod counted;
 mod hand;
 mod letters;
 mod moves;
@@ -33,14 +34,14 @@ mod tls;
 mod told;
 mod under_way;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use self::connection::{Connection, Use};
-use self::hand::{Fetch, Kind, Mail, Pending, Refused, key_of, unpacked};
+use self::hand::{Down, Fetch, Kind, Mail, Pending, Refused, key_of, unpacked};
 use self::tls::TlsSettings;
 use self::under_way::{Moves, Operations};
 use super::keep::Recipients;
@@ -49,12 +50,15 @@ use super::office::{Answer, Left, Letter};
 use super::operations::Asked;
 use super::reading::{Ahead, Read};
 use super::routes::Routes;
-use super::schedule::{self, ConnectionId, Deferred, Delivery, DestinationId, DestinationSettings, Schedule};
+use super::schedule::{
+    self, ConnectionId, Deferred, Delivery, DestinationId, DestinationSettings, ExpiryWalk, Schedule,
+};
 use crate::buffer::Pool;
 use crate::client;
 use crate::config::forward::{Balance, Forward, HopProtocol, HopTls};
 use crate::handoff::channel::{Consumer, Receiver, Sender};
 use crate::log::Log;
+use crate::metrics::ForwardMetrics;
 use crate::ring::{Event, Ring};
 use crate::shutdown::Shutdown;
 use crate::sink::Report;
@@ -140,7 +144,10 @@ pub(super) struct Engine<R> {
     /// The disk did not take a copy: nothing is begun before this.
     paused_until: Option<Instant>,
     /// Next hops that cannot be reached, as the log was told.
-    down: HashSet<String>,
+    down: HashMap<String, Down>,
+    metrics: Arc<ForwardMetrics>,
+    /// For the age of the oldest message.
+    expiry_walk: ExpiryWalk,
     /// Whether the log is told of each message.
     tells_messages: bool,
     log: Log,
@@ -158,7 +165,7 @@ impl<R: Ring> Engine<R> {
         authorities: Option<&Path>,
         ends: Ends,
         (log, tells_messages): (Log, bool),
-        report: Arc<dyn Report>,
+        (report, metrics): (Arc<dyn Report>, Arc<ForwardMetrics>),
     ) -> Result<Self, String> {
         while let Some(buffer) = pool.take() {
             ring.provide(buffer);
@@ -224,7 +231,9 @@ impl<R: Ring> Engine<R> {
             next_number: 0,
             is_unnoted: false,
             paused_until: None,
-            down: HashSet::new(),
+            down: HashMap::new(),
+            metrics,
+            expiry_walk: ExpiryWalk::default(),
             tells_messages,
             log,
             report,
@@ -262,16 +271,18 @@ impl<R: Ring> Engine<R> {
         }
     }
 
-    /// Runs until the process is to end and what was under way is settled.
+    /// Runs until the process is to end and what was under way is settled. `stops` is called when that
+    /// begins.
     ///
     /// Gives how many messages had no answer when the time for that was over: they are delivered again.
-    pub(super) fn run(mut self, shutdown: &Shutdown) -> std::io::Result<usize> {
+    pub(super) fn run(mut self, shutdown: &Shutdown, stops: impl Fn()) -> std::io::Result<usize> {
         let mut events = Vec::new();
         let mut sweep_at = self.now;
         let mut end_at = None;
         loop {
             if end_at.is_none() && shutdown.has_begun() {
                 self.is_ending = true;
+                stops();
                 self.ends.ahead.stop();
                 end_at = Some(self.now + END_WAIT_MAX);
             }
@@ -293,6 +304,7 @@ impl<R: Ring> Engine<R> {
                 sweep_at = self.now + SWEEP_EVERY;
                 self.sweep();
                 self.learn_moves();
+                self.show();
             }
             if let Some(bell) = self.log.flush_if_due(self.now) {
                 self.ring.wake(bell);
@@ -323,6 +335,7 @@ impl<R: Ring> Engine<R> {
                 && (ends.asked.is_empty() || self.is_ending)
         };
         let may_sleep = ends.consumer.park(is_empty);
+        self.metrics.engine.turns.add(1);
         self.ring.turn(Some(if may_sleep { until } else { Duration::ZERO }), events)?;
         self.ends.consumer.unpark();
         self.now = self.ring.now();

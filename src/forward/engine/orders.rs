@@ -11,12 +11,14 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockop
 
 use super::Engine;
 use super::connection::{Connection, Current, Use};
-use super::hand::{Arrived, InHand, Kind, Pending, cursor_of, seconds};
+use super::counted::before_transmit;
+use super::hand::{Arrived, Down, InHand, Kind, Pending, cursor_of, seconds};
 use crate::client::{self, Client, Loss, Phase};
 use crate::config::forward::HopPlace;
 use crate::forward::keep::{Change, Place, Recipients, Wait, Why};
 use crate::forward::names::Asked;
 use crate::forward::schedule::{self, ConnectionId, Delivery, DestinationId, Order};
+use crate::metrics::Attempt;
 use crate::ring::{Ring, Socket, Token};
 use crate::timestamp;
 
@@ -53,7 +55,8 @@ impl<R: Ring> Engine<R> {
             settings = Arc::new(client::Settings { tls: client::Tls::Off, ..(*settings).clone() });
         }
         let client = Client::new(settings);
-        let connection = Connection::new(id, Token::new(slot as u64), (destination, host), client);
+        let token = Token::new(slot as u64);
+        let connection = Connection::new(id, token, (destination, host), client, self.now);
         self.connections[slot] = Some(connection);
         self.by_id.insert(id, slot);
         let place = self.routes.all()[usize::from(destination.0)].to[host].place.clone();
@@ -146,7 +149,8 @@ impl<R: Ring> Engine<R> {
         let (destination, host) = (one.destination, one.host);
         self.forget(slot);
         self.schedule.connect_failed(id, why, self.now);
-        self.tell_host(destination, host, Some(why));
+        self.count_attempt(destination, Attempt::NoSession);
+        self.tell_down(destination, host, Down::NoSession, why);
     }
 
     /// The schedule knows the connection no more. Its socket is closed when the kernel is done with it.
@@ -242,6 +246,8 @@ impl<R: Ring> Engine<R> {
 
     fn begin(&mut self, slot: usize, delivery: Delivery, message: Rc<InHand>, recipients: &Recipients) {
         let Some(one) = &mut self.connections[slot] else { return };
+        let age = self.wall_clock.duration_since(message.envelope.received_at).unwrap_or_default();
+        let (queued, connect) = before_transmit(age, one.connect.take());
         one.used_for = Use::Busy;
         one.current = Some(Current {
             delivery,
@@ -258,6 +264,8 @@ impl<R: Ring> Engine<R> {
             transactions: 0,
             replies_before: one.client.replies(),
             begun_at: self.now,
+            queued,
+            connect,
         });
         self.advance(slot);
     }

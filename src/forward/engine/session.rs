@@ -6,6 +6,7 @@ use rustix::io::Errno;
 
 use super::Engine;
 use super::connection::{Failed, Unsaid, Use};
+use super::hand::Down;
 use super::outflow::Outflow;
 use super::tls::Channel;
 use crate::client::{End, Loss, Phase, Recipient, Step, Transaction};
@@ -222,8 +223,9 @@ impl<R: Ring> Engine<R> {
                 one.used_for = Use::Idle;
                 let id = one.id;
                 let (destination, host) = (one.destination, one.host);
+                one.connect = Some(self.now.saturating_duration_since(one.opened_at));
                 self.schedule.connected(id, self.now);
-                self.tell_host(destination, host, None);
+                self.tell_up(destination, host, Down::NoSession);
                 false
             }
             Use::Busy => {
@@ -294,9 +296,11 @@ impl<R: Ring> Engine<R> {
             }
             Use::Fetching(..) => {
                 let id = one.id;
+                let place = (one.destination, one.host);
                 let why = end.to_string();
                 self.forget(slot);
                 self.schedule.finished(id, Ended::Untouched(&why), self.now);
+                self.tell_suspended(place, &why);
             }
             Use::Leaving => self.forget(slot),
             Use::Resolving(_) | Use::Connecting | Use::Gone => {}

@@ -7,6 +7,7 @@ use super::hand::{Kind, Pending, packed, seconds};
 use crate::client::{End, Phase, RecipientResult};
 use crate::forward::keep::{Change, Place, Recipients, Wait, Why};
 use crate::forward::schedule::{self, Ended, Fate};
+use crate::metrics::ForwardResult;
 use crate::ring::Ring;
 use crate::timestamp;
 
@@ -52,6 +53,7 @@ impl<R: Ring> Engine<R> {
         let Some(one) = &mut self.connections[slot] else { return };
         let Some(mut current) = one.current.take() else { return };
         let id = one.id;
+        let host = (one.destination, one.host);
         one.used_for = Use::Idle;
         // Who was not tried at all is tried again with those of whom nothing was said.
         current.deferred.append(&mut current.untried);
@@ -85,13 +87,15 @@ impl<R: Ring> Engine<R> {
             self.by_id.remove(&id);
         }
         let fate = self.schedule.finished(id, ended, self.now);
+        self.count_ended(&current, ended);
+        self.tell_host(host, ended);
         if closes {
             self.schedule.closed(id);
         }
         if !why.is_empty() && current.deferred_by.is_empty() {
             current.deferred_by = why;
         }
-        self.tell_delivered(&current);
+        self.tell_delivered(&current, fate);
         self.settle(current, fate);
     }
 
@@ -134,6 +138,8 @@ impl<R: Ring> Engine<R> {
             Fate::Later { due_in, attempts, poison } => (due_in, packed(attempts, poison), false),
             Fate::Held { attempts, poison } => (std::time::Duration::ZERO, packed(attempts, poison), true),
         };
+        let result = if held { ForwardResult::Held } else { ForwardResult::Deferred };
+        self.count(delivery.destination, result, remaining.count() as usize);
         if let Some(key) = is_in_log {
             self.keep_part(key, delivery.destination, remaining.clone());
         }

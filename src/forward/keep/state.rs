@@ -98,6 +98,12 @@ impl State {
         self.dead.len()
     }
 
+    /// Octets of the records in `later/` and in `dead/` that somebody needs.
+    pub fn bytes(&self) -> (u64, u64) {
+        let of = |shelf: &Shelf| shelf.segments().map(|(_, octets)| octets).sum();
+        (of(&self.later), of(&self.dead))
+    }
+
     /// Octets of memory of what waits and what is dead, without texts.
     pub fn memory(&self) -> usize {
         self.later.memory() + self.dead.memory()

@@ -26,10 +26,12 @@
 //! | `host` | concurrency by feedback, suspended hosts, probes |
 //! | `destination` | the hosts and the queues of one destination: whose turn it is |
 //! | `window` | how much is read from the log; which mail gives way to that of others |
+//! | `ages` | when the first one of each destination expires |
 //! | `index`, `list`, `lookup` | all deliveries, 32 octets each; queues through them; where one is |
 //! | `wheel`, `back_off`, `sweep` | when a deferred one is due; expiry |
 //! | `connections` | the connections and what they are for |
 
+mod ages;
 mod back_off;
 mod connections;
 mod delivery;
@@ -50,6 +52,7 @@ mod view;
 mod wheel;
 mod window;
 
+pub use self::ages::ExpiryWalk;
 pub use self::back_off::{RETRY_FIRST, RETRY_LONGEST};
 pub use self::connections::{CONNECTION_IDLE_MAX, CONNECTION_MESSAGES_MAX};
 pub use self::delivery::{

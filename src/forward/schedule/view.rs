@@ -129,6 +129,18 @@ impl Schedule {
         self.delivery_view(self.index.find(delivery)?, now)
     }
 
+    /// Whether a host of a destination is suspended: it failed, and is probed.
+    pub fn is_suspended(&self, destination: DestinationId, host: usize) -> bool {
+        let hosts = self.destinations.get(usize::from(destination.0)).map(|one| &one.hosts);
+        hosts.and_then(|hosts| hosts.get(host)).is_some_and(Host::is_suspended)
+    }
+
+    /// Octets of what was read from the log and is in the window, in whole pages; a message counts once for
+    /// each of its destinations.
+    pub fn window_bytes(&self) -> u64 {
+        self.window.bytes()
+    }
+
     /// Deliveries that it has.
     pub fn count(&self) -> u32 {
         self.index.count()

@@ -68,6 +68,11 @@ pub(super) fn pages(bytes: u64) -> u16 {
 }
 
 impl Window {
+    /// Octets of what is in it, in whole pages.
+    pub(super) fn bytes(&self) -> u64 {
+        u64::from(self.all.pages) * PAGE_BYTES
+    }
+
     /// Whether anything more may be read.
     pub(super) fn has_room(&self) -> bool {
         self.all.messages < WINDOW_MESSAGES && self.all.pages < PAGES_MAX

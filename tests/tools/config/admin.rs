@@ -63,3 +63,42 @@ fn what_is_no_address_says_what_is_one() {
         );
     }
 }
+
+const FORWARD: &str = "[[forward]]\nto = [\"smtp://127.0.0.1:26\"]\n";
+
+/// A receiver with a spool, and mail that goes on from it.
+fn forwarding(more: &str) -> String {
+    format!(
+        "hostname = \"mx.example.org\"\n[[listener]]\naddress = \"127.0.0.1:2525\"\n[[sink]]\nkind = \"spool\"\n\
+         path = \"spool\"\n{FORWARD}{more}"
+    )
+}
+
+#[test]
+fn the_forwarder_has_an_address_of_its_own() {
+    let of = |text: &str| {
+        good(&forwarding(text)).forward_admin.map(|admin| (admin.table, admin.address.to_string()))
+    };
+    assert_eq!(of(""), None);
+    assert_eq!(of("[forward_admin]\n"), Some(("forward_admin", "127.0.0.1:9726".to_owned())));
+    let both = good(&forwarding("[admin]\n[forward_admin]\naddress = \"127.0.0.1:1\"\n"));
+    assert_eq!(both.admin.expect("on").address.to_string(), "127.0.0.1:9725");
+    assert_eq!(both.forward_admin.expect("on").address.to_string(), "127.0.0.1:1");
+    // The kernel gives each its own.
+    good(&forwarding("[admin]\naddress = \"127.0.0.1:0\"\n[forward_admin]\naddress = \"127.0.0.1:0\"\n"));
+    for (address, text) in [
+        (
+            "127.0.0.1:9725",
+            "127.0.0.1:9725 is already the address of [admin], which is the receiver's: the forwarder needs one of its own",
+        ),
+        ("127.0.0.1:2525", "127.0.0.1:2525 is already the address of a listener"),
+        (
+            "192.0.2.1:9",
+            "192.0.2.1:9 can be reached from other machines, and nobody is named who may connect; set `allow`, or \
+                         listen on \"127.0.0.1:9726\" or \"unix:/run/ringmx-forward/admin.sock\"",
+        ),
+    ] {
+        let config = forwarding(&format!("[admin]\n[forward_admin]\naddress = \"{address}\"\n"));
+        assert_problems(&config, &[&format!(":11: forward_admin.address: {text}")]);
+    }
+}

@@ -1,36 +1,24 @@
-//! The metrics as text for Prometheus (text format 0.0.4): what each is called, what it means, its values.
-//!
-//! A metric is a row of `METRICS`, which `docs/metrics.md` is made from. Shards have a label where it helps
-//! to see that one is busier than the others; all else is summed.
+//! The metrics of a receiver. Shards have a label where it helps to see that one is busier than the others;
+//! all else is summed.
 
-use std::fmt::{self, Write};
-use std::time::{Duration, SystemTime};
+use std::fmt;
 
+use super::text::{
+    self, BATCHES, Edges, Kind, Metric, PHASES, SIZES, Samples, TURNS, Unit, reference_of, seconds,
+    seconds_since_1970, write_all,
+};
 use crate::metrics::{Phase, ShardValues, Snapshot, Spread};
 use crate::smtp::ended_by::EndedBy;
-
-/// The media type of the text.
-pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Appends everything. With `per_shard_histograms` each shard has its own besides their sum.
 pub fn write(snapshot: &Snapshot, text: &mut String, per_shard_histograms: bool) {
     let scrape = Scrape { snapshot, total: &snapshot.total(), per_shard_histograms };
-    for metric in METRICS {
-        // Writing to a String does not fail.
-        let _ = writeln!(text, "# HELP {} {}", metric.name, metric.help);
-        let _ = writeln!(text, "# TYPE {} {}", metric.name, metric.kind.word());
-        (metric.samples)(&scrape, &mut Samples { name: metric.name, text });
-    }
+    write_all(METRICS, &scrape, text);
 }
 
 /// The table of all metrics, as it stands in `docs/metrics.md`.
 pub fn reference() -> String {
-    let mut text = "| metric | kind | labels | what it says |\n| --- | --- | --- | --- |\n".to_owned();
-    for Metric { name, kind, labels, help, .. } in METRICS {
-        let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
-        let _ = writeln!(text, "| `{name}` | {} | {} | {help} |", kind.word(), labels.join(" "));
-    }
-    text
+    reference_of(METRICS)
 }
 
 /// What is shown.
@@ -41,55 +29,14 @@ struct Scrape<'a> {
     per_shard_histograms: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Counter,
-    Gauge,
-    Histogram,
-}
+/// A receiver.
+struct Receiver;
 
-impl Kind {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram => "histogram",
-        }
-    }
-}
-
-/// A row of the table.
-struct Metric {
-    name: &'static str,
-    kind: Kind,
-    labels: &'static [&'static str],
-    help: &'static str,
-    samples: fn(&Scrape<'_>, &mut Samples<'_>),
-}
-
-/// Where the values of one metric go.
-struct Samples<'a> {
-    name: &'static str,
-    text: &'a mut String,
+impl text::Scrape for Receiver {
+    type Of<'a> = Scrape<'a>;
 }
 
 impl Samples<'_> {
-    /// A value with its labels, which are no text of a client.
-    fn add(&mut self, labels: &[(&str, &dyn fmt::Display)], value: impl fmt::Display) {
-        self.line("", labels, value);
-    }
-
-    fn line(&mut self, suffix: &str, labels: &[(&str, &dyn fmt::Display)], value: impl fmt::Display) {
-        // Writing to a String does not fail.
-        let _ = write!(self.text, "{}{suffix}", self.name);
-        for (number, (label, content)) in labels.iter().enumerate() {
-            let _ = write!(self.text, "{}{label}=\"", if number == 0 { '{' } else { ',' });
-            let _ = write!(Quoted(self.text), "{content}");
-            self.text.push('"');
-        }
-        let _ = writeln!(self.text, "{} {value}", if labels.is_empty() { "" } else { "}" });
-    }
-
     /// A value a shard.
     fn each_shard(&mut self, scrape: &Scrape<'_>, value: fn(&ShardValues) -> u64) {
         for (shard, values) in scrape.snapshot.shards.iter().enumerate() {
@@ -114,112 +61,10 @@ impl Samples<'_> {
             }
         }
     }
-
-    fn histogram(&mut self, labels: &[(&str, &dyn fmt::Display)], edges: &Edges, spread: &Spread) {
-        let with = |edge: &dyn fmt::Display, samples: &mut Self, count| {
-            let labels: Vec<_> = labels.iter().copied().chain([("le", edge)]).collect();
-            samples.line("_bucket", &labels, count);
-        };
-        for exponent in edges.exponents.clone() {
-            with(&edges.unit.of(1 << exponent), self, spread.count_to(exponent));
-        }
-        let count = spread.count();
-        with(&"+Inf", self, count);
-        self.line("_sum", labels, edges.unit.of(spread.sum));
-        self.line("_count", labels, count);
-    }
-}
-
-/// Escapes what stands in a label.
-struct Quoted<'a>(&'a mut String);
-
-impl Write for Quoted<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for character in text.chars() {
-            match character {
-                '\\' => self.0.push_str("\\\\"),
-                '"' => self.0.push_str("\\\""),
-                '\n' => self.0.push_str("\\n"),
-                other => self.0.push(other),
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Which edges of a histogram are shown: powers of two of its unit.
-struct Edges {
-    exponents: std::ops::Range<u32>,
-    unit: Unit,
-}
-
-/// What a number of a histogram is.
-#[derive(Debug, Clone, Copy)]
-enum Unit {
-    /// A microsecond, shown in seconds.
-    Microsecond,
-    /// One, shown as it is.
-    One,
-}
-
-impl Unit {
-    fn of(self, value: u64) -> Shown {
-        match self {
-            Self::Microsecond => Shown { whole: value / 1_000_000, millionths: value % 1_000_000 },
-            Self::One => Shown { whole: value, millionths: 0 },
-        }
-    }
-}
-
-/// A number with at most six places, exactly and without zeros at its end.
-struct Shown {
-    whole: u64,
-    millionths: u64,
-}
-
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.millionths == 0 {
-            return self.whole.fmt(f);
-        }
-        let places = format!("{:06}", self.millionths);
-        write!(f, "{}.{}", self.whole, places.trim_end_matches('0'))
-    }
-}
-
-/// From 64 µs to 134 s.
-const PHASES: Edges = Edges { exponents: 6..28, unit: Unit::Microsecond };
-/// From 8 µs to 17 s.
-const TURNS: Edges = Edges { exponents: 3..25, unit: Unit::Microsecond };
-/// From 256 octets to 512 MiB.
-const SIZES: Edges = Edges { exponents: 8..30, unit: Unit::One };
-/// From 1 to 1,024.
-const BATCHES: Edges = Edges { exponents: 0..11, unit: Unit::One };
-
-fn seconds(duration: Duration) -> Shown {
-    Unit::Microsecond.of(crate::metrics::micros(duration))
-}
-
-fn seconds_since_1970(at: SystemTime) -> Shown {
-    seconds(at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
-}
-
-macro_rules! metrics {
-    ($($name:literal $kind:ident [$($label:literal)*] $help:literal, |$scrape:pat_param, $samples:ident| $body:expr;)+) => {
-        const METRICS: &[Metric] = &[
-            $(Metric {
-                name: concat!("ringmx_", $name),
-                kind: Kind::$kind,
-                labels: &[$($label),*],
-                help: $help,
-                samples: |$scrape, $samples| { $body; },
-            },)+
-        ];
-    };
 }
 
 #[rustfmt::skip]
-metrics! {
+metrics! { Receiver:
     // What an operator asks first.
     "ready" Gauge [] "1 while mail is taken, as /readyz tells.",
         |s, to| to.add(&[], u8::from(s.snapshot.is_ready));

@@ -1,0 +1,374 @@
+//! The page of a forwarder: the head, the foot and the look of the receiver's, and panels of its own.
+
+use std::fmt::Write;
+
+use super::markup::Text;
+use super::panels::{self, Said, or_dash, row};
+use super::{chart, filled};
+use crate::admin::status::figures::{bytes, count, micros, rate, seconds, wait};
+use crate::admin::status::forward::{Destination, ForwardRates, ForwardState, ForwardStatus, Host};
+
+const PAGE: &str =
+    concat!(include_str!("head.html"), include_str!("forward.html"), include_str!("foot.html"));
+
+/// The page with these figures.
+pub fn page(status: &ForwardStatus) -> String {
+    filled(PAGE, |name, out| fill(name, status, out))
+}
+
+/// Writes what stands at a place of the page. False if there is no such place.
+fn fill(name: &str, status: &ForwardStatus, out: &mut String) -> bool {
+    match name {
+        "title" => panels::title(word(status.state), &status.hostname, out),
+        "name" => {
+            let _ = write!(out, "ringmx forwarder <small>{}</small>", Text(&status.hostname));
+        }
+        "about" => {
+            let (version, up) = (Text(&status.version), seconds(status.uptime_seconds));
+            let _ = write!(out, "version {version} \u{b7} process {} \u{b7} up {up}", status.pid);
+        }
+        "pulse" => panels::pulse(status.at_unix_ms, out),
+        "verdict" => {
+            let said = Said {
+                word: word(status.state),
+                sentence: sentence(status.state),
+                is_bad: status.state == ForwardState::NotReady,
+                is_ending: status.state == ForwardState::Draining,
+                problems: &status.problems,
+            };
+            said.write(out);
+        }
+        "big" => {
+            let now = rate(status.throughput.now.delivered_per_second);
+            let _ = write!(out, "<b>{now}</b> <span>recipients a second, now</span>");
+        }
+        "throughput" => throughput(status, out),
+        "chart" => {
+            let of = &status.throughput;
+            let done = ("delivered", &*of.delivered_by_second, of.now.delivered_per_second);
+            chart::throughput(done, ("not delivered", &of.not_delivered_by_second), out);
+        }
+        "destinations" => destinations(status, out),
+        "delays" => panels::latency(&status.delays, str::to_owned, out),
+        "queue" => queue(status, out),
+        "events" => panels::events(&status.events, out),
+        _ => return false,
+    }
+    true
+}
+
+/// The state in a word or two.
+fn word(state: ForwardState) -> &'static str {
+    match state {
+        ForwardState::Forwarding => "Forwarding",
+        ForwardState::Idle => "Ready",
+        ForwardState::NotReady => "Not forwarding",
+        ForwardState::Draining => "Stopping",
+    }
+}
+
+fn sentence(state: ForwardState) -> &'static str {
+    match state {
+        ForwardState::Forwarding => "Mail goes on, and did in the last minute.",
+        ForwardState::Idle => "Mail would go on; none did in the last minute.",
+        ForwardState::NotReady => "Mail does not go on; the spool keeps it.",
+        ForwardState::Draining => "No delivery begins; what is under way is finished.",
+    }
+}
+
+fn throughput(status: &ForwardStatus, out: &mut String) {
+    let of = &status.throughput;
+    type Figure = fn(&ForwardRates) -> f64;
+    let rows: [(&str, Figure); 3] = [
+        ("Delivered", |rates| rates.delivered_per_second),
+        ("Put off", |rates| rates.deferred_per_second),
+        ("Undeliverable", |rates| rates.undeliverable_per_second),
+    ];
+    for (name, figure) in rows {
+        let _ = write!(out, "<tr><th scope=\"row\">{name}</th>");
+        for rates in [&of.now, &of.minute, &of.quarter_hour] {
+            let _ = write!(out, "<td class=\"n\">{}</td>", rate(figure(rates)));
+        }
+        out.push_str("</tr>");
+    }
+    let total = [
+        ("Delivered since the start", of.delivered_total),
+        ("Refused for good", of.undeliverable_total),
+        ("Expired", of.expired_total),
+    ];
+    for (name, total) in total {
+        let _ = write!(
+            out,
+            "<tr><th scope=\"row\" colspan=\"2\">{name}</th><td class=\"n\" colspan=\"2\">{}</td></tr>",
+            count(total)
+        );
+    }
+}
+
+fn destinations(status: &ForwardStatus, out: &mut String) {
+    if status.destinations.is_empty() {
+        out.push_str("<p class=\"none\">There is no destination.</p>");
+        return;
+    }
+    for one in &status.destinations {
+        let state = match one.down_seconds {
+            None => "takes mail".to_owned(),
+            Some(down) => format!("takes no mail for {}", seconds(down)),
+        };
+        let tone = if one.up { "good" } else { "bad" };
+        let _ = write!(
+            out,
+            "<table><caption><b>{}</b> <span class=\"state {tone}\">{state}</span> {}</caption><thead><tr><th scope=\"col\">Next hop</th>\
+             <th scope=\"col\">state</th><th scope=\"col\" class=\"n\">open</th><th scope=\"col\" class=\"n\">busy</th></tr></thead><tbody>",
+            Text(&one.destination),
+            of_queue(one)
+        );
+        one.hosts.iter().for_each(|next_hop| host(next_hop, out));
+        out.push_str("</tbody></table>");
+    }
+}
+
+/// What waits for a destination, in words; what is none is left out.
+fn of_queue(one: &Destination) -> String {
+    let states = [
+        ("fresh", one.fresh),
+        ("due", one.due),
+        ("waiting", one.waiting),
+        ("busy", one.busy),
+        ("moving", one.moving),
+        ("held", one.held),
+    ];
+    let some: Vec<String> = states
+        .iter()
+        .filter(|(_, some)| *some > 0)
+        .map(|(state, some)| format!("{} {state}", count(*some)))
+        .collect();
+    let age = one.oldest_seconds.map_or_else(String::new, |age| format!(", the oldest of {}", seconds(age)));
+    let queue = if some.is_empty() { "nothing waits".to_owned() } else { some.join(", ") + &age };
+    format!("\u{b7} {queue} \u{b7} {} delivered", count(one.delivered_total))
+}
+
+fn host(host: &Host, out: &mut String) {
+    let for_long = seconds(host.state_seconds);
+    let probe =
+        host.next_probe_in_seconds.map_or_else(String::new, |at| format!(", tried again in {}", seconds(at)));
+    let (tone, state) = match host.state.as_str() {
+        "up" => ("good", "up".to_owned()),
+        state => ("bad", format!("{} for {for_long}{probe}", Text(state))),
+    };
+    // Why it failed last is history where it is up.
+    let why = if host.state == "up" { "" } else { &host.why };
+    let _ = write!(
+        out,
+        "<tr><th scope=\"row\">{}</th><td><span class=\"state {tone}\">{state}</span> <small>{}</small></td><td class=\"n\">{}</td><td class=\"n\">{} of {}</td></tr>",
+        Text(&host.next_hop),
+        Text(why),
+        count(host.connections_open),
+        count(host.busy),
+        count(host.concurrency)
+    );
+}
+
+fn queue(status: &ForwardStatus, out: &mut String) {
+    let queue = &status.queue;
+    row(out, "New mail in memory", &bytes(queue.window_bytes));
+    row(out, "In <code>later</code>", &bytes(queue.later_bytes));
+    row(out, "Dead messages", &count(queue.dead_messages));
+    row(out, "In <code>dead</code>", &bytes(queue.dead_bytes));
+    row(out, "Behind the spool", &wait(queue.log_lag_seconds));
+    row(out, "Time to note results, half", &or_dash(queue.journal_sync_p50_us.map(micros)));
+    row(out, "Time to note results, 99 %", &or_dash(queue.journal_sync_p99_us.map(micros)));
+    row(out, "Notes that failed, since the start", &count(queue.journal_failures_total));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{HOSTILE, text_of, well_formed};
+    use super::*;
+    use crate::admin::status::forward::{ForwardThroughput, Queue};
+    use crate::admin::status::{Check, Event, Latency, Problem, Severity};
+
+    /// A status in which each figure is another one.
+    fn full() -> ForwardStatus {
+        let rates = |first: f64| ForwardRates {
+            delivered_per_second: first,
+            deferred_per_second: first + 1.0,
+            undeliverable_per_second: first + 2.0,
+        };
+        let host = |name: &str, state: &str| Host {
+            next_hop: name.to_owned(),
+            state: state.to_owned(),
+            state_seconds: 201,
+            why: "Connection refused".to_owned(),
+            next_probe_in_seconds: Some(37),
+            concurrency: 211,
+            connections_open: 221,
+            busy: 231,
+        };
+        let of = |name: &str, down_seconds| Destination {
+            destination: name.to_owned(),
+            up: down_seconds == None,
+            down_seconds,
+            fresh: 301,
+            due: 311,
+            waiting: 321,
+            busy: 331,
+            moving: 341,
+            held: 351,
+            oldest_seconds: Some(7_800),
+            connections_open: 361,
+            delivered_total: 371,
+            deferred_total: 381,
+            undeliverable_total: 391,
+            hosts: vec![host("smtp://one", if down_seconds == None { "up" } else { "suspended" })],
+        };
+        ForwardStatus {
+            version: "0.1.0-a".to_owned(),
+            hostname: "mx1.example.org".to_owned(),
+            pid: 4_711,
+            at_unix_ms: 1_796_083_200_000,
+            uptime_seconds: 275_000,
+            state: ForwardState::Forwarding,
+            ready: Check { ok: true, reasons: vec![] },
+            healthy: Check { ok: true, reasons: vec![] },
+            problems: vec![Problem {
+                severity: Severity::Warning,
+                what: "something slow".to_owned(),
+                cure: "See it.".to_owned(),
+            }],
+            throughput: ForwardThroughput {
+                now: rates(101.0),
+                minute: rates(111.0),
+                quarter_hour: rates(121.0),
+                delivered_total: 131,
+                undeliverable_total: 141,
+                expired_total: 151,
+                delivered_by_second: vec![1; 900],
+                not_delivered_by_second: vec![2; 900],
+                ..ForwardThroughput::default()
+            },
+            delays: vec![Latency {
+                phase: "transmit".to_owned(),
+                count: 161,
+                p50_us: Some(171),
+                p90_us: Some(1_810),
+                p99_us: Some(19_100),
+                curve: vec![],
+            }],
+            destinations: vec![of("smtp://a", None), of("smtp://b", Some(185))],
+            queue: Queue {
+                window_bytes: 401 << 20,
+                later_bytes: 411 << 20,
+                dead_bytes: 421 << 20,
+                dead_messages: 431,
+                log_lag_seconds: 0.441,
+                journal_sync_p50_us: Some(451),
+                journal_sync_p99_us: Some(4_610),
+                journal_failures_total: 471,
+            },
+            events: vec![Event {
+                at_unix_ms: 1_796_083_100_000,
+                level: "warning".to_owned(),
+                event: "next-hop-down".to_owned(),
+                text: "an event".to_owned(),
+            }],
+            ..ForwardStatus::default()
+        }
+    }
+
+    #[test]
+    fn the_page_without_a_script_holds_each_figure() {
+        let text = text_of(&page(&full()));
+        for figure in [
+            "mx1.example.org",
+            "0.1.0-a",
+            "4711",
+            "3 d 4 h",
+            "2026-12-01 00:00:00",
+            "Forwarding, 1 problem",
+            "something slow",
+            "See it.",
+            "101",
+            "102",
+            "103",
+            "111",
+            "112",
+            "113",
+            "121",
+            "122",
+            "123",
+            "131",
+            "141",
+            "151",
+            "161",
+            "171 µs",
+            "1.81 ms",
+            "19.1 ms",
+            "smtp://a",
+            "takes mail",
+            "smtp://b",
+            "takes no mail for 3 min 5 s",
+            "smtp://one",
+            "suspended for 3 min 21 s, tried again in 37 s",
+            "Connection refused",
+            "221",
+            "231 of 211",
+            "301 fresh",
+            "311 due",
+            "321 waiting",
+            "331 busy",
+            "341 moving",
+            "351 held",
+            "the oldest of 2 h 10 min",
+            "371 delivered",
+            "401 MiB",
+            "411 MiB",
+            "421 MiB",
+            "431",
+            "441 ms",
+            "451 µs",
+            "4.61 ms",
+            "471",
+            "warning",
+            "next-hop-down",
+            "an event",
+        ] {
+            assert!(text.contains(figure), "{figure:?} is not in the page");
+        }
+        assert_eq!(text.matches("Connection refused").count(), 1, "what is up has no reason");
+    }
+
+    #[test]
+    fn every_place_of_the_page_is_filled_and_each_once() {
+        let status = full();
+        let places: Vec<&str> =
+            PAGE.split("<!--{").skip(1).map(|after| after.split_once("}-->").expect("an end").0).collect();
+        for place in &places {
+            assert!(fill(place, &status, &mut String::new()), "{place}");
+            assert_eq!(places.iter().filter(|other| *other == place).count(), 1, "{place}");
+            let is_live = !["title", "pulse"].contains(place);
+            assert_eq!(PAGE.contains(&format!("id=\"{place}\" data-live")), is_live, "{place}");
+        }
+    }
+
+    #[test]
+    fn it_is_well_formed_and_nothing_from_outside_is_markup() {
+        let hostile = || HOSTILE.to_owned();
+        let mut status = full();
+        status.hostname = hostile();
+        status.version = hostile();
+        status.problems[0].what = hostile();
+        status.delays[0].phase = hostile();
+        status.destinations[1].destination = hostile();
+        status.destinations[1].hosts[0] =
+            Host { next_hop: hostile(), state: hostile(), why: hostile(), ..Host::default() };
+        status.events[0].text = hostile();
+        let (tame, wild) = (page(&full()), page(&status));
+        for tag in ["<script", "<img", "</main", "</code", "<!--"] {
+            assert_eq!(wild.matches(tag).count(), tame.matches(tag).count(), "{tag}");
+        }
+        for page in [tame, wild, page(&ForwardStatus::default())] {
+            assert_eq!(well_formed(&page), Ok(()));
+        }
+    }
+}
