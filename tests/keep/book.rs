@@ -39,12 +39,40 @@ struct Asked {
 #[derive(Debug, Clone, Default)]
 pub struct Book {
     asked: BTreeMap<Recipient, Vec<Asked>>,
+    /// Recipients that are dead, with the notice of that.
+    notices: BTreeMap<Recipient, Recipient>,
 }
 
 impl Book {
     /// This was asked at one time and told as durable at another, if it was.
     pub fn note(&mut self, recipient: Recipient, what: What, since: usize, durable: Option<usize>) {
         self.asked.entry(recipient).or_default().push(Asked { what, since, durable });
+    }
+
+    /// This recipient is dead if and only if this notice is there.
+    pub fn note_notice(&mut self, dead: Recipient, notice: Recipient) {
+        self.notices.insert(dead, notice);
+    }
+
+    /// Whether no power cut has parted what is dead and its notices.
+    fn check_notices(&self, found: &BTreeMap<Recipient, What>, cut: usize) -> Result<(), String> {
+        for (dead, notice) in &self.notices {
+            let (is, of_notice) = (found[dead], found[notice]);
+            let asked = &self.asked[notice];
+            let may_be_gone = asked.iter().any(|asked| asked.what != What::Later && asked.since <= cut);
+            // An operator may have had it tried again.
+            let of_dead = self.asked[dead].iter().skip_while(|asked| asked.what != What::Dead);
+            let goes_on = of_dead.skip(1).any(|asked| asked.what != What::Dead && asked.since <= cut);
+            let fits = match is {
+                What::Log | What::Later => of_notice == What::Gone || goes_on,
+                What::Dead => of_notice != What::Gone || may_be_gone,
+                What::Gone => true,
+            };
+            if !fits {
+                return Err(format!("{dead:?} is {is:?}, and its notice is {of_notice:?}"));
+            }
+        }
+        Ok(())
     }
 
     /// How much was asked, and told as durable, up to a time.
@@ -55,8 +83,8 @@ impl Book {
     }
 
     /// Where a recipient may be after the power was cut.
-    fn possible(&self, recipient: Recipient, cut: usize) -> Vec<What> {
-        let mut possible = vec![What::Log];
+    fn possible(&self, recipient: Recipient, begins: What, cut: usize) -> Vec<What> {
+        let mut possible = vec![begins];
         for Asked { what, since, durable } in self.asked.get(&recipient).into_iter().flatten() {
             if durable.is_some_and(|durable| durable <= cut) {
                 possible = vec![*what];
@@ -111,13 +139,16 @@ impl Book {
                     [what] => *what,
                     several => return Err(format!("{recipient:?} is in several places: {several:?}")),
                 };
-                let possible = self.possible(recipient, cut);
+                // Notices are not in the log.
+                let begins = if index < log.len() { What::Log } else { What::Gone };
+                let possible = self.possible(recipient, begins, cut);
                 if !possible.contains(&is) {
                     return Err(format!("{recipient:?} is {is:?}, and not {possible:?}"));
                 }
                 all.insert(recipient, is);
             }
         }
+        self.check_notices(&all, cut)?;
         Ok(all)
     }
 }

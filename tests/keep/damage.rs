@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ringmx::forward::keep::{Recipients, read, rebuild};
+use ringmx::forward::keep::{NOTICES, Recipients, read, rebuild};
 use ringmx::sink::executor::simulated::Image;
 use support::sink::Reports;
 
@@ -140,7 +140,7 @@ fn what_is_rebuilt_repeats_mail_and_loses_none() {
     let seen = disk.seen();
     assert!(seen.contains_key("forward/journal.damaged"));
     // Whoever needed a message in later/ or dead/ still does.
-    let mut found = BTreeSet::new();
+    let (mut found, mut notices) = (BTreeSet::new(), 0);
     for waiting in keeper.state().waiting().chain(keeper.state().dead()) {
         let (envelope, _) = image::record(&seen, waiting.place).expect("whole");
         let of = engine.sent.iter().position(|sent| sent.id == envelope.id).expect("one of them");
@@ -149,6 +149,11 @@ fn what_is_rebuilt_repeats_mail_and_loses_none() {
             Recipients::first(u32::try_from(engine.sent[of].recipients.len()).expect("few"))
         );
         found.extend(waiting.recipients.iter().map(|recipient| (of, recipient)));
+        // Notices have no route that they could be given to again.
+        let is_notice = of >= engine.log.len();
+        let destination = if is_notice { NOTICES } else { "" };
+        assert!(waiting.why.is_some() || waiting.wait.destination == destination, "{waiting:?}");
+        notices += usize::from(is_notice && waiting.why.is_none());
     }
     for (recipient, what) in expected {
         assert!(
@@ -156,6 +161,7 @@ fn what_is_rebuilt_repeats_mail_and_loses_none() {
             "{recipient:?}"
         );
     }
+    assert!(notices > 0);
     drop(keeper);
     assert!(open(&disk).is_ok(), "it is believed from now on");
 }

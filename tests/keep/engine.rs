@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
-use ringmx::forward::keep::{Change, Keeper, Moved, Place, Recipients, Refused, Settings, Wait, Why};
+use ringmx::forward::keep::{Change, Keeper, Moved, Notice, Place, Recipients, Refused, Settings, Wait, Why};
 use ringmx::mail::outcome::Outcome;
 use ringmx::sink::Report;
 use ringmx::sink::executor::simulated::Simulated;
 use ringmx::sink::spool::Spool;
 use ringmx::sink::spool::cursor::Cursor;
+use ringmx::sink::spool::envelope;
 use support::sink::{Reports, Sent, store};
 
 use crate::book::{Book, Recipient, What};
@@ -46,9 +48,18 @@ pub fn wait(attempts: u16) -> Wait {
     }
 }
 
+/// Notices that a life may give, each once. They are no messages of the log.
+const NOTICES: u64 = 12;
+
+/// What notice of this number says.
+fn notice(number: u64) -> Sent {
+    Sent::new(1000 + number, vec![b'N'; 700 + usize::try_from(number).expect("small")])
+}
+
 /// The engine.
 pub struct Engine {
     pub disk: Simulated,
+    /// Messages of the log, then notices.
     pub sent: Vec<Sent>,
     pub log: Vec<Cursor>,
     pub keeper: Keeper,
@@ -65,6 +76,8 @@ pub enum Act {
     Sent(usize, Vec<u32>),
     Later(usize, Vec<u32>, u16),
     Dead(usize, Vec<u32>),
+    /// They are dead, with this notice.
+    Noticed(usize, Vec<u32>, usize),
     Remove(usize, Vec<u32>),
     Hold(usize, Vec<u32>),
     Release(usize, Vec<u32>),
@@ -75,7 +88,9 @@ impl Act {
         match self {
             Self::Sent(of, recipients) | Self::Remove(of, recipients) => (*of, recipients, Some(What::Gone)),
             Self::Later(of, recipients, _) => (*of, recipients, Some(What::Later)),
-            Self::Dead(of, recipients) => (*of, recipients, Some(What::Dead)),
+            Self::Dead(of, recipients) | Self::Noticed(of, recipients, _) => {
+                (*of, recipients, Some(What::Dead))
+            }
             Self::Hold(of, recipients) | Self::Release(of, recipients) => (*of, recipients, None),
         }
     }
@@ -83,7 +98,8 @@ impl Act {
 
 impl Engine {
     /// Begins with all messages in the log, and has read them.
-    pub fn new(disk: Simulated, sent: Vec<Sent>, log: Vec<Cursor>) -> std::io::Result<Self> {
+    pub fn new(disk: Simulated, mut sent: Vec<Sent>, log: Vec<Cursor>) -> std::io::Result<Self> {
+        sent.extend((0..NOTICES).map(notice));
         let keeper = open(&disk)?;
         let mut engine =
             Self { disk, sent, log, keeper, book: Book::default(), places: BTreeMap::new(), refused: 0 };
@@ -118,6 +134,23 @@ impl Engine {
         }
     }
 
+    /// The index of the notice of this number among the messages.
+    pub fn notice(&self, number: usize) -> usize {
+        self.log.len() + number
+    }
+
+    /// Where in `dead/` the message is for a recipient.
+    fn dead_place(&self, (of, recipient): Recipient) -> Place {
+        let image = self.disk.seen();
+        let is_it = |place| {
+            let (envelope, _) = crate::image::record(&image, place).expect("whole");
+            envelope.id == self.sent[of].id
+        };
+        let found =
+            self.keeper.state().dead().find(|dead| dead.recipients.contains(recipient) && is_it(dead.place));
+        found.expect("it is dead").place
+    }
+
     fn change(&self, act: &Act) -> Change {
         let (of, recipients, _) = act.of();
         let place = self.places[&(of, recipients[0])];
@@ -127,6 +160,14 @@ impl Engine {
         match act {
             Act::Sent(..) => Change::Sent { place, recipients },
             Act::Later(_, _, attempts) => Change::Later { place, recipients, wait: wait(*attempts) },
+            Act::Noticed(of, who, number) => {
+                let dead = self.change(&Act::Dead(*of, who.clone()));
+                let sent = &self.sent[self.notice(*number)];
+                let mut octets = Vec::new();
+                envelope::encode_own(sent.id, UNIX_EPOCH, &sent.message().envelope, &mut octets);
+                let notice = Notice { envelope: octets, content: sent.content(), wait: wait(0) };
+                Change::Noticed { changes: vec![dead], notice: Arc::new(notice) }
+            }
             Act::Dead(..) => {
                 let reply = "550 5.1.1 nobody".to_owned();
                 Change::Dead { place, recipients, died_at: 77, why: Why::Refused, reply }
@@ -152,9 +193,21 @@ impl Engine {
                     self.book.note(recipient, what, since, result.is_ok().then_some(now));
                 }
                 match &result {
+                    Ok(Some(_)) if matches!(act, Act::Noticed(..)) => {
+                        let place = self.dead_place(recipient);
+                        self.places.insert(recipient, place);
+                    }
                     Ok(Some(place)) => _ = self.places.insert(recipient, *place),
                     Ok(None) if what.is_some() => _ = self.places.remove(&recipient),
                     Ok(None) | Err(_) => {}
+                }
+            }
+            if let Act::Noticed(of, recipients, number) = act {
+                let notice = (self.notice(*number), 0);
+                self.book.note(notice, What::Later, since, result.is_ok().then_some(now));
+                self.book.note_notice((*of, recipients[0]), notice);
+                if let Ok(Some(place)) = result {
+                    self.places.insert(notice, place);
                 }
             }
             match result {

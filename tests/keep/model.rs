@@ -2,6 +2,7 @@
 //! every fact of it.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use ringmx::forward::keep::{Place, Wait, Why};
 use ringmx::sink::executor::simulated::Simulated;
@@ -50,7 +51,12 @@ fn messages(random: &mut Random) -> Vec<Sent> {
 }
 
 /// Some recipients whose message is at one place, and what happens to them.
-fn act(random: &mut Random, places: &BTreeMap<Recipient, Place>, attempt: u16) -> Option<Act> {
+fn act(
+    random: &mut Random,
+    places: &BTreeMap<Recipient, Place>,
+    attempt: u16,
+    notices: &mut Range<usize>,
+) -> Option<Act> {
     let all: Vec<(&Recipient, &Place)> = places.iter().collect();
     let (first, place) = *all.get(random.below(all.len().max(1)))?;
     let together = all.iter().filter(|(recipient, of)| recipient.0 == first.0 && *of == place);
@@ -61,14 +67,20 @@ fn act(random: &mut Random, places: &BTreeMap<Recipient, Place>, attempt: u16) -
     Some(match (random.below(10), place) {
         (0..=2, _) => Act::Sent(first.0, recipients),
         (3, _) => Act::Remove(first.0, recipients),
-        (4, Place::Log(_) | Place::Later(_)) => Act::Dead(first.0, recipients),
+        (4, Place::Log(_) | Place::Later(_)) => match notices.next() {
+            Some(notice) => Act::Noticed(first.0, recipients, notice),
+            None => Act::Dead(first.0, recipients),
+        },
         (5, Place::Later(_)) => Act::Hold(first.0, recipients),
         (6, Place::Later(_)) => Act::Release(first.0, recipients),
         _ => Act::Later(first.0, recipients, attempt),
     })
 }
 
-fn learn(model: &mut Model, act: &Act) {
+fn learn(model: &mut Model, act: &Act, log: usize) {
+    if let Act::Noticed(.., notice) = act {
+        model.insert((log + notice, 0), Known::Later(wait(0)));
+    }
     let mut each = |of: usize, recipients: &[u32], change: &mut dyn FnMut(&mut Known)| {
         for recipient in recipients {
             change(model.get_mut(&(of, *recipient)).expect("it is needed"));
@@ -83,7 +95,9 @@ fn learn(model: &mut Model, act: &Act) {
         Act::Later(of, recipients, attempts) => {
             each(*of, recipients, &mut |known| *known = Known::Later(wait(*attempts)));
         }
-        Act::Dead(of, recipients) => each(*of, recipients, &mut |known| *known = Known::Dead(Why::Refused)),
+        Act::Dead(of, recipients) | Act::Noticed(of, recipients, _) => {
+            each(*of, recipients, &mut |known| *known = Known::Dead(Why::Refused));
+        }
         Act::Hold(of, recipients) => each(*of, recipients, &mut |known| {
             if let Known::Later(wait) = known {
                 (wait.held, wait.reply) = (true, "held".to_owned());
@@ -141,16 +155,17 @@ fn live(seed: u64) -> (usize, usize) {
             (0..count).map(move |recipient| ((index, recipient), Known::Log))
         })
         .collect();
-    let (mut starts, mut moved) = (0, 0);
+    let (mut starts, mut moved, mut notices) = (0, 0, 0..12);
     for round in 0..60 {
         let mut acts: Vec<Act> = Vec::new();
         let mut places = engine.places.clone();
         for _ in 0..random.below(6) {
-            let Some(act) = act(&mut random, &places, round) else { break };
+            let Some(act) = act(&mut random, &places, round, &mut notices) else { break };
             // Each once a commit.
             let (Act::Sent(of, of_act)
             | Act::Later(of, of_act, _)
             | Act::Dead(of, of_act)
+            | Act::Noticed(of, of_act, _)
             | Act::Remove(of, of_act)
             | Act::Hold(of, of_act)
             | Act::Release(of, of_act)) = &act;
@@ -159,7 +174,7 @@ fn live(seed: u64) -> (usize, usize) {
         }
         assert!(engine.try_commit(&acts).is_empty());
         for act in &acts {
-            learn(&mut model, act);
+            learn(&mut model, act, log.len());
         }
         match random.below(6) {
             0 => moved += engine.tidy(),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use super::entry::{Wait, Why};
 use super::place::Place;
@@ -73,6 +74,27 @@ pub enum Change {
         /// Who.
         recipients: Recipients,
     },
+    /// These happen, and a notice of them begins to wait in `later/`: all of it or nothing.
+    Noticed {
+        /// What happens, and no [`Change::Read`] or [`Change::Noticed`] among it.
+        changes: Vec<Change>,
+        /// The notice. The place that is told is its own.
+        notice: Arc<Notice>,
+    },
+}
+
+/// The destination of notices. It is no route's, whose names hold `://`.
+pub const NOTICES: &str = "notices";
+
+/// A message of our own with one recipient. Its content is whole in the record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// The envelope, as in a segment of the spool.
+    pub envelope: Vec<u8>,
+    /// The mail data.
+    pub content: Vec<u8>,
+    /// What is known of its recipient.
+    pub wait: Wait,
 }
 
 impl Change {
@@ -85,6 +107,10 @@ impl Change {
             | Self::Later { place, .. }
             | Self::Dead { place, .. }
             | Self::Remove { place, .. } => *place,
+            // There is one at least.
+            Self::Noticed { changes, .. } => {
+                changes.first().map_or(Place::Log(Cursor { sequence: 0, offset: 0 }), Self::place)
+            }
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::change::{Change, Refused};
+use super::change::{Change, Notice, Refused};
 use super::copy::Copied;
-use super::entry::Entry;
+use super::entry::{Entry, Wait};
 use super::journal::ENTRIES_BYTES;
 use super::keeper::Keeper;
 use super::place::Place;
@@ -48,6 +48,8 @@ enum Drafted {
     Entry(Entry, Option<Place>),
     /// It is this entry once its record was copied, the one of this number, to the store of this number.
     Copied(Entry, usize, usize),
+    /// These, and a notice that waits so once its record was copied, the one of this number.
+    Noticed(Vec<Drafted>, Wait, usize),
 }
 
 #[derive(Default)]
@@ -64,9 +66,7 @@ impl Draft {
         let (mut entries_bytes, mut copied_bytes) = (0, 0);
         for change in changes {
             let drafted = draft.draft(keeper, &mut taken, change, &mut copied_bytes);
-            if let Ok(Drafted::Entry(entry, _) | Drafted::Copied(entry, ..)) = &drafted {
-                entries_bytes += entry_bytes(entry);
-            }
+            entries_bytes += drafted.as_ref().map_or(0, entries_bytes_of);
             draft.drafted.push(drafted);
             if entries_bytes >= ENTRIES_BYTES || copied_bytes >= keeper.settings.copy_bytes {
                 break;
@@ -138,7 +138,39 @@ impl Draft {
                 let entry = Entry::Dead { from, at: NOWHERE, octets: 0, recipients, died_at, why, reply };
                 Ok(Drafted::Copied(entry, 1, copy))
             }
+            Change::Noticed { changes, notice } => {
+                let before = taken.clone();
+                let drafted = self.draft_noticed(keeper, taken, changes, notice, copied_bytes);
+                if drafted.is_err() {
+                    *taken = before;
+                }
+                drafted
+            }
         }
+    }
+
+    /// Changes and their notice: all of them fit, or none is taken.
+    fn draft_noticed(
+        &mut self,
+        keeper: &mut Keeper,
+        taken: &mut Taken,
+        changes: &[Change],
+        notice: &Notice,
+        copied_bytes: &mut usize,
+    ) -> Result<Drafted, Refused> {
+        let is_one = |change: &Change| !matches!(change, Change::Read { .. } | Change::Noticed { .. });
+        if !changes.iter().all(is_one) {
+            return Err(Refused::Unknown);
+        }
+        let mut drafted = Vec::with_capacity(changes.len());
+        for change in changes {
+            drafted.push(self.draft(keeper, taken, change, copied_bytes)?);
+        }
+        let copied = Copied::of_notice(notice);
+        *copied_bytes += copied.bytes();
+        let later = &mut self.copies[0].records;
+        later.push(copied);
+        Ok(Drafted::Noticed(drafted, notice.wait.clone(), later.len() - 1))
     }
 
     /// Loads a record, once for each store.
@@ -178,16 +210,8 @@ impl Draft {
         let results: Vec<Result<Option<Place>, Refused>> = drafted
             .into_iter()
             .map(|drafted| {
-                let (entry, place) = match drafted? {
-                    Drafted::Done => return Ok(None),
-                    Drafted::Entry(entry, place) => (entry, place),
-                    Drafted::Copied(entry, store, copy) => {
-                        let appended = appended[store].as_ref().map_err(Clone::clone)?;
-                        let (entry, place) = copied_to(entry, &appended[copy]);
-                        (entry, Some(place))
-                    }
-                };
-                entries.push(entry);
+                let (mut its_entries, place) = entries_of(drafted?, &appended)?;
+                entries.append(&mut its_entries);
                 Ok(place)
             })
             .collect();
@@ -213,6 +237,38 @@ fn append(keeper: &mut Keeper, store: usize, copies: &Copies) -> Result<Vec<Appe
     }
     let records: Vec<&Copied> = copies.records.iter().collect();
     keeper.stores[store].append(&records, &mut keeper.disk).map_err(|error| Refused::disk(&error))
+}
+
+/// The entries of a change whose records were copied, and where the message is after it.
+fn entries_of(
+    drafted: Drafted,
+    appended: &[Result<Vec<Appended>, Refused>; 2],
+) -> Result<(Vec<Entry>, Option<Place>), Refused> {
+    match drafted {
+        Drafted::Done => Ok((Vec::new(), None)),
+        Drafted::Entry(entry, place) => Ok((vec![entry], place)),
+        Drafted::Copied(entry, store, copy) => {
+            let appended = appended[store].as_ref().map_err(Clone::clone)?;
+            let (entry, place) = copied_to(entry, &appended[copy]);
+            Ok((vec![entry], Some(place)))
+        }
+        Drafted::Noticed(changes, wait, copy) => {
+            let later = appended[0].as_ref().map_err(Clone::clone)?;
+            let mut entries = Vec::with_capacity(changes.len() + 1);
+            for change in changes {
+                entries.append(&mut entries_of(change, appended)?.0);
+            }
+            let (entry, place) = copied_to(notice_entry(wait), &later[copy]);
+            entries.push(entry);
+            Ok((entries, Some(place)))
+        }
+    }
+}
+
+/// A notice begins where it waits: its entry says so as one of a snapshot does.
+fn notice_entry(wait: Wait) -> Entry {
+    let from = Place::Later(NOWHERE);
+    Entry::Later { from, to: NOWHERE, octets: 0, recipients: Recipients::first(1), wait }
 }
 
 /// A place that is known when the record was copied.
@@ -244,8 +300,11 @@ fn copied_to(mut copied: Entry, appended: &Appended) -> (Entry, Place) {
             (*at, *octets) = (appended.cursor, appended.octets);
             Place::Dead(appended.cursor)
         }
-        Entry::Later { to, octets, .. } => {
+        Entry::Later { from, to, octets, .. } => {
             (*to, *octets) = (appended.cursor, appended.octets);
+            if *from == Place::Later(NOWHERE) {
+                *from = Place::Later(*to);
+            }
             Place::Later(appended.cursor)
         }
         Entry::Sent { .. }
@@ -261,7 +320,18 @@ fn copied_to(mut copied: Entry, appended: &Appended) -> (Entry, Place) {
 fn refuse(drafted: Result<Drafted, Refused>, refused: &Refused) -> Result<Option<Place>, Refused> {
     match drafted? {
         Drafted::Done => Ok(None),
-        Drafted::Entry(..) | Drafted::Copied(..) => Err(refused.clone()),
+        Drafted::Entry(..) | Drafted::Copied(..) | Drafted::Noticed(..) => Err(refused.clone()),
+    }
+}
+
+/// Octets of the entries of a change.
+fn entries_bytes_of(drafted: &Drafted) -> usize {
+    match drafted {
+        Drafted::Done => 0,
+        Drafted::Entry(entry, _) | Drafted::Copied(entry, ..) => entry_bytes(entry),
+        Drafted::Noticed(changes, wait, _) => {
+            changes.iter().map(entries_bytes_of).sum::<usize>() + entry_bytes(&notice_entry(wait.clone()))
+        }
     }
 }
 
@@ -272,7 +342,7 @@ fn entry_bytes(entry: &Entry) -> usize {
 }
 
 /// Which recipients the changes of a commit have settled already, by place.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Taken(HashMap<Place, Recipients>);
 
 impl Taken {

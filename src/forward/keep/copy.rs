@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::change::Notice;
 use super::files::{Files, Opened};
 use super::place::Place;
 use crate::sink::spool::appender::{Record, Source};
@@ -46,6 +47,11 @@ impl Copied {
             }
         };
         Ok(Self { envelope, content, file })
+    }
+
+    /// A record that lies nowhere yet.
+    pub(super) fn of_notice(notice: &Notice) -> Self {
+        Self { envelope: notice.envelope.clone(), content: notice.content.clone(), file: None }
     }
 
     /// The whole content. An error of kind `InvalidData` where the file is not what it was.

@@ -37,7 +37,7 @@ mod suspended;
 mod texts;
 mod writer;
 
-pub use self::change::{Change, Refused};
+pub use self::change::{Change, NOTICES, Notice, Refused};
 pub use self::compaction::Moved;
 pub use self::entry::{DESTINATION_BYTES_MAX, REPLY_BYTES_MAX, Wait, Why};
 pub use self::fetch::{Fetched, record};

@@ -5,6 +5,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::change::NOTICES;
 use super::entry::{Entry, Wait, Why};
 use super::files::Files;
 use super::keeper::Keeper;
@@ -86,14 +87,16 @@ fn take_segment(
     }
     for record in &found.records {
         let octets = file.read_exact_at(record.envelope_start(), record.envelope_bytes as usize)?;
-        let (recipients, received_at) = match envelope::decode(&octets) {
+        let (recipients, received_at, destination) = match envelope::decode(&octets) {
             Ok(stored) => {
                 let count = u32::try_from(stored.envelope.recipients().count()).unwrap_or(u32::MAX);
                 let seconds = timestamp::micros(stored.received_at) / 1_000_000;
-                (Recipients::first(count.max(1)), u32::try_from(seconds).unwrap_or(u32::MAX))
+                // A notice has no route.
+                let destination = if stored.protocol == envelope::OWN_PROTOCOL { NOTICES } else { "" };
+                (Recipients::first(count.max(1)), u32::try_from(seconds).unwrap_or(u32::MAX), destination)
             }
             // Somebody's all the same.
-            Err(_) => (Recipients::first(1), 0),
+            Err(_) => (Recipients::first(1), 0, ""),
         };
         let at = Cursor { sequence, offset: record.offset };
         let octets = record.frame_bytes + envelope::file_of(&octets).map_or(0, |file| file.bytes);
@@ -101,7 +104,7 @@ fn take_segment(
             let (from, why, reply) = (Place::Dead(at), Why::Operator, String::new());
             Entry::Dead { from, at, octets, recipients, died_at: received_at, why, reply }
         } else {
-            let wait = Wait { received_at, ..Wait::default() };
+            let wait = Wait { destination: destination.to_owned(), received_at, ..Wait::default() };
             Entry::Later { from: Place::Later(at), to: at, octets, recipients, wait }
         });
     }

@@ -46,6 +46,9 @@ mod tag {
     pub(super) const FILE: u16 = CRITICAL | 0x12;
 }
 
+/// The protocol of a message of our own: nobody sent it.
+pub const OWN_PROTOCOL: &[u8] = b"none";
+
 /// The mark of a message that is suspicious.
 const MARK_SUSPICIOUS: u8 = 1;
 
@@ -129,6 +132,25 @@ pub fn encode(message: &Message, file: Option<MessageFile>, out: &mut Vec<u8>) {
     if *is_suspicious {
         field(out, tag::MARK, &[MARK_SUSPICIOUS]);
     }
+    put_envelope(envelope, received.len() as u64, out);
+    if let Some(MessageFile { bytes, crc32c }) = file {
+        field(out, tag::FILE, &[&bytes.to_le_bytes()[..], &crc32c.to_le_bytes()].concat());
+    }
+}
+
+/// Appends the envelope of a message of our own, which no client sent and whose content is all mail data.
+pub fn encode_own(id: QueueId, made_at: SystemTime, envelope: &Envelope, out: &mut Vec<u8>) {
+    field(out, tag::QUEUE_ID, &id.0.to_le_bytes());
+    field(out, tag::TIME, &timestamp::micros(made_at).to_le_bytes());
+    // The unspecified address: there was no client.
+    field(out, tag::CLIENT, &[0; 6]);
+    field(out, tag::EHLO, &[]);
+    field(out, tag::PROTOCOL, OWN_PROTOCOL);
+    put_envelope(envelope, 0, out);
+}
+
+/// What SMTP said of a message.
+fn put_envelope(envelope: &Envelope, trace_bytes: u64, out: &mut Vec<u8>) {
     field(out, tag::REVERSE_PATH, envelope.reverse_path());
     for (recipient, parameters) in envelope.recipients_with_parameters() {
         field(out, tag::RECIPIENT, recipient.whole);
@@ -151,7 +173,7 @@ pub fn encode(message: &Message, file: Option<MessageFile>, out: &mut Vec<u8>) {
     if let Some(size) = envelope.size_declared {
         field(out, tag::SIZE_DECLARED, &size.to_le_bytes());
     }
-    field(out, tag::TRACE_BYTES, &(received.len() as u64).to_le_bytes());
+    field(out, tag::TRACE_BYTES, &trace_bytes.to_le_bytes());
     if envelope.bare_line_ends {
         field(out, tag::BARE_LINE_ENDS, &[]);
     }
@@ -167,9 +189,6 @@ pub fn encode(message: &Message, file: Option<MessageFile>, out: &mut Vec<u8>) {
     }
     if envelope.requiretls {
         field(out, tag::REQUIRETLS, &[]);
-    }
-    if let Some(MessageFile { bytes, crc32c }) = file {
-        field(out, tag::FILE, &[&bytes.to_le_bytes()[..], &crc32c.to_le_bytes()].concat());
     }
 }
 
