@@ -196,7 +196,7 @@ pub(super) fn read(document: &Document<'_>) -> (Config, Vec<CertificateLines>) {
         run_as::read(root.table("run_as", "As whom ringmx serves, and what it gives up before that."));
     let admin = admin::read(&mut root, &listeners);
     let control = control::read(&mut root);
-    let forward = forward::read(&mut root, &identity, &sink);
+    let forward = forward::read(&mut root, &identity, &sink, auth.as_ref());
     let forward_admin = admin::read_of_forwarder(&mut root, &listeners, admin.as_ref());
     root.finish();
     let (recipients, recipient_map) = match identity.recipients {

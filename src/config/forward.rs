@@ -9,6 +9,7 @@ use super::identity::Identity;
 use super::names;
 use super::section::Section;
 use super::sink::{Sink, SinkKind};
+use crate::auth::rules::{AuthRules, DmarcUse, SpfUse};
 use crate::mail::domain::DomainPattern;
 
 /// Connections to a next hop that are no harm to any server.
@@ -114,11 +115,28 @@ pub enum HopTls {
 pub struct ForwardQueue {
     /// A message that is older is given up.
     pub expire: Duration,
+    /// Who is told what became of a message.
+    pub dsn: Dsn,
+    /// Through whom notices go; none where there is nobody. It may be there although nobody is told: for
+    /// those that wait already.
+    pub dsn_via: Option<NextHop>,
+}
+
+/// Which senders are told what became of their messages (RFC 3464).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dsn {
+    /// Nobody.
+    #[default]
+    Off,
+    /// Those whose domain SPF or DMARC vouches for.
+    Authenticated,
+    /// All, also those whose address was forged.
+    All,
 }
 
 impl Default for ForwardQueue {
     fn default() -> Self {
-        Self { expire: EXPIRE_DEFAULT }
+        Self { expire: EXPIRE_DEFAULT, dsn: Dsn::Off, dsn_via: None }
     }
 }
 
@@ -163,14 +181,20 @@ impl fmt::Display for NextHop {
 }
 
 /// Reads both tables.
-pub(super) fn read(root: &mut Section<'_>, identity: &Identity, sink: &Sink) -> Forward {
+pub(super) fn read(
+    root: &mut Section<'_>,
+    identity: &Identity,
+    sink: &Sink,
+    auth: Option<&AuthRules>,
+) -> Forward {
     let is_given = root.given("forward");
     let sections = root.tables(
         "forward",
         "Where mail of the spool goes on to, by `ringmx forward`; as many of these tables as wanted, and the first that matches a recipient's domain is taken.",
     );
     let routes: Vec<Route> = sections.into_iter().map(route).collect();
-    let queue = queue(root);
+    let authenticates = auth.is_some_and(|rules| rules.spf != SpfUse::Off || rules.dmarc != DmarcUse::Off);
+    let queue = queue(root, authenticates, is_given.then_some(sink));
     if !is_given {
         return Forward { routes: Vec::new(), queue };
     }
@@ -269,7 +293,8 @@ fn route(mut section: Section<'_>) -> Route {
     }
 }
 
-fn queue(root: &mut Section<'_>) -> ForwardQueue {
+/// `sink`: the one that is forwarded, if it is. `authenticates`: somebody may vouch for senders.
+fn queue(root: &mut Section<'_>, authenticates: bool, sink: Option<&Sink>) -> ForwardQueue {
     let mut section = root.table("forward_queue", "What waits for a next hop, and for how long.");
     section.reloads_but(&[]);
     let expire = section.duration(
@@ -278,8 +303,57 @@ fn queue(root: &mut Section<'_>) -> ForwardQueue {
         Duration::from_mins(1)..=60 * DAY,
         "A message that could not be delivered for so long is given up: it stays in `forward/dead` of the spool (RFC 5321 §4.5.4.1).",
     );
+    let dsn = section.choice_or(
+        "dsn",
+        &[("off", Dsn::Off), ("authenticated", Dsn::Authenticated), ("all", Dsn::All)],
+        Fallback::Computed {
+            example: "\"authenticated\"",
+            default: "\"authenticated\" with `dsn_via` and SPF or DMARC of [auth], otherwise \"off\"",
+        },
+        "Which senders get a notice (RFC 3464) of mail that cannot be delivered: those that SPF or DMARC vouched for, or all. With \"off\" RFC 5321 §6.1 is not kept.",
+    );
+    let base_dir = section.base_dir();
+    let dsn_via = section.text(
+        "dsn_via",
+        "a next hop such as \"smtp://10.0.0.9:25\"",
+        Fallback::Computed {
+            example: "\"smtp://10.0.0.9:25\"",
+            default: "nobody; required unless dsn is \"off\"",
+        },
+        "The server that takes notices and brings them to their senders.",
+        |text| next_hop(text, base_dir),
+    );
+    let default = if dsn_via.is_some() && authenticates { Dsn::Authenticated } else { Dsn::Off };
+    let queue = ForwardQueue { expire, dsn: dsn.unwrap_or(default), dsn_via };
+    notice_rules(&mut section, &queue, authenticates, sink);
     section.finish();
-    ForwardQueue { expire }
+    queue
+}
+
+/// What is asked of a configuration that promises notices, or none.
+fn notice_rules(section: &mut Section<'_>, queue: &ForwardQueue, authenticates: bool, sink: Option<&Sink>) {
+    if section.faulty("dsn") || section.faulty("dsn_via") {
+        return;
+    }
+    if queue.dsn != Dsn::Off && queue.dsn_via.is_none() {
+        let text = "missing: ringmx looks up no MX, so notices need a server that brings them to their senders; write for example \
+                    dsn_via = \"smtp://10.0.0.9:25\"";
+        section.problem("dsn_via", text.to_owned());
+    }
+    if queue.dsn == Dsn::Authenticated && !authenticates {
+        let text =
+            "nobody vouches for senders, so none would get a notice: there is no [auth] with SPF or DMARC";
+        section.problem("dsn", text.to_owned());
+    }
+    let Some(sink) = sink.filter(|_| queue.dsn == Dsn::Off) else { return };
+    if sink.dsn {
+        let text = "`dsn` of [[sink]] promises notices (RFC 3461), and `ringmx forward` sends none: set dsn and dsn_via here, or \
+                    leave that key out";
+        section.problem("dsn", text.to_owned());
+    } else {
+        let text = "no sender is told of mail that cannot be delivered, as RFC 5321 §6.1 asks for; set dsn and dsn_via";
+        section.warn("dsn", text.to_owned());
+    }
 }
 
 /// `lmtp://unix:PATH`, `lmtp://HOST:PORT`, `smtp://HOST:PORT`.

@@ -2,7 +2,8 @@
 //! their next hops.
 //!
 //! `keep` is what must outlive the process: which recipients of which message are with the next hop, and the
-//! messages that wait or that nobody took. `schedule` says who is delivered when.
+//! messages that wait or that nobody took. `schedule` says who is delivered when, `notice` what senders are
+//! told.
 //!
 //! ```text
 //!   spool ──► reading ──► engine ◄──► next hops         threads: ringmx-reader, engine (the main one),
@@ -19,6 +20,8 @@ mod engine;
 pub mod keep;
 #[cfg(feature = "server")]
 mod names;
+#[cfg(feature = "server")]
+pub mod notice;
 #[cfg(feature = "server")]
 mod office;
 #[cfg(feature = "server")]

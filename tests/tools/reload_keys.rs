@@ -61,6 +61,8 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("forward.xclient", "spool", "false", "true"),
     ("forward.connections_max", "spool", "20", "10"),
     ("forward_queue.expire", "spool", "\"5d\"", "\"4d\""),
+    ("forward_queue.dsn", "spool", "\"off\"", "\"all\""),
+    ("forward_queue.dsn_via", "spool", "\"smtp://127.0.0.1:25\"", "\"smtp://127.0.0.1:26\""),
     ("forward_admin.address", "spool", "\"127.0.0.1:9726\"", "\"127.0.0.1:9727\""),
     ("forward_admin.allow", "spool", "[]", "[\"10.0.3.0/24\"]"),
     ("access.networks", "discard", "[\"192.0.2.0/24\"]", "[\"192.0.2.0/25\"]"),
@@ -188,7 +190,8 @@ fn config(key: &str, kind: &str, value: &str) -> Config {
         put("[[forward]]", "forward", &[given("to", "[\"lmtp://127.0.0.1:24\"]")]);
     }
     if table == "forward_queue" {
-        put("[forward_queue]", "forward_queue", &[]);
+        let via = given("dsn_via", "\"smtp://127.0.0.1:25\"");
+        put("[forward_queue]", "forward_queue", &[via]);
     }
     if table == "forward_admin" {
         put("[forward_admin]", "forward_admin", &[]);

@@ -107,6 +107,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("dns", &["handoff::channel", "handoff::lookup"]),
     ("tls", &["smtp::settings"]),
     ("smtp", &["counter", "limits", "mail", "scan", "timestamp"]),
+    ("forward::notice", &["config::forward", "mail", "timestamp"]),
     ("forward::schedule", &[]),
     ("ring", &[]),
     ("sandbox", &["accounts"]),
@@ -134,7 +135,8 @@ const PLAIN: &[&str] =
     &["counter", "limits", "config", "mail", "buffer", "huge_pages", "escape", "timestamp"];
 
 /// Rooms that see no socket, file, thread or clock, and use nothing but what their rows name.
-const SANS_IO: &[&str] = &["auth", "client", "forward::schedule", "front", "mail", "scan", "smtp"];
+const SANS_IO: &[&str] =
+    &["auth", "client", "forward::notice", "forward::schedule", "front", "mail", "scan", "smtp"];
 
 #[test]
 fn imports_follow_the_arrow() {

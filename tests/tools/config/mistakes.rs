@@ -2,7 +2,9 @@
 
 use ringmx::config;
 
-use super::{REST, assert_problems, assert_warnings};
+use ringmx::config::forward::Dsn;
+
+use super::{REST, assert_problems, assert_warnings, good};
 
 #[test]
 fn an_empty_file_has_nothing_to_listen_on_and_nowhere_to_store() {
@@ -249,4 +251,61 @@ fn files_that_cannot_be_read_are_problems() {
     let problems = config::load(&file).expect_err("problems");
     assert_eq!(problems[0].0.text, "this file is UTF-16; save it as UTF-8");
     assert!(config::load(dir.path()).expect_err("problems")[0].0.text.starts_with("cannot be read: "));
+}
+
+#[test]
+fn notices_need_somebody_who_takes_them_and_somebody_who_vouches() {
+    let of = |sink: &str, queue: &str| {
+        format!(
+            "domains = [\"x.test\"]\n[[listener]]\naddress = \"127.0.0.1:2525\"\n[[sink]]\nkind = \"spool\"\npath = \"s\"\n{sink}\n\
+             [[forward]]\nto = [\"smtp://10.0.0.5\"]\n[forward_queue]\n{queue}"
+        )
+    };
+    let via = "dsn_via = \"smtp://10.0.0.9:25\"\n";
+    let dsn = |word: &str| format!("{via}dsn = \"{word}\"\n");
+    let auth = "[auth]\n[dns]\nservers = [\"127.0.0.1:53\"]\n";
+    for (sink, queue, expected) in [
+        ("", dsn("all"), Dsn::All),
+        ("dsn = true", dsn("all"), Dsn::All),
+        ("", format!("{}{auth}", dsn("authenticated")), Dsn::Authenticated),
+        ("", format!("{via}{auth}"), Dsn::Authenticated),
+        ("dsn = true", format!("{via}{auth}"), Dsn::Authenticated),
+    ] {
+        let found = good(&of(sink, &queue)).forward.queue;
+        assert_eq!(
+            (found.dsn, found.dsn_via.map(|via| via.to_string())),
+            (expected, Some("smtp://10.0.0.9:25".into()))
+        );
+    }
+    let off = ": forward_queue.dsn: no sender is told of mail that cannot be delivered, as RFC 5321 §6.1 asks for; set dsn and dsn_via";
+    assert_warnings(&of("", ""), &[&format!(":10{off}")]);
+    assert_warnings(&of("", &dsn("off")), &[&format!(":12{off}")]);
+    assert_warnings(&of("", via), &[&format!(":10{off}")]);
+    assert_warnings(&of("", auth), &[&format!(":10{off}")]);
+    assert_problems(
+        &of("", "dsn = \"all\"\n"),
+        &[
+            ":10: forward_queue.dsn_via: missing: ringmx looks up no MX, so notices need a server that brings them to their senders; \
+           write for example dsn_via = \"smtp://10.0.0.9:25\"",
+        ],
+    );
+    let unvouched = ": forward_queue.dsn: nobody vouches for senders, so none would get a notice: there is no [auth] with SPF or DMARC";
+    assert_problems(&of("", &dsn("authenticated")), &[&format!(":12{unvouched}")]);
+    let without =
+        "[auth]\nspf = \"off\"\ndmarc = \"off\"\ndkim = \"mark\"\n[dns]\nservers = [\"127.0.0.1:53\"]\n";
+    assert_problems(&of("", &format!("{}{without}", dsn("authenticated"))), &[&format!(":12{unvouched}")]);
+    assert_problems(
+        &of("dsn = true", via),
+        &[
+            ":10: forward_queue.dsn: `dsn` of [[sink]] promises notices (RFC 3461), and `ringmx forward` sends none: set dsn and \
+           dsn_via here, or leave that key out",
+        ],
+    );
+    assert_problems(
+        &of("", "dsn_via = \"10.0.0.9\"\n"),
+        &[
+            ":11: forward_queue.dsn_via: \"10.0.0.9\" is no next hop; write \"lmtp://unix:PATH\", \"lmtp://HOST:PORT\" or \
+           \"smtp://HOST:PORT\"",
+        ],
+    );
 }

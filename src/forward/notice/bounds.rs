@@ -1,0 +1,87 @@
+//! How many notices there may be: a sender whose mail fails again and again, or a next hop that refuses
+//! everything, makes no flood of them.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// Notices to one domain in an hour.
+pub const OF_DOMAIN_MAX: u32 = 30;
+
+/// Notices to all domains in an hour, which also bounds how many domains are counted.
+pub const OF_ALL_MAX: u32 = 1000;
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// Whether there is room for a notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// It was counted.
+    Yes,
+    /// It is the first one of this hour that is withheld: this is to be told.
+    FirstWithheld,
+    /// It is withheld, and counted.
+    No,
+}
+
+/// Counts notices by the hour.
+#[derive(Debug, Default)]
+pub struct Bounds {
+    /// When the hour began; none before the first notice.
+    since: Option<Instant>,
+    all: u32,
+    domains: HashMap<Box<[u8]>, u32>,
+    withheld: u64,
+}
+
+impl Bounds {
+    /// Whether a notice may go to this domain now.
+    pub fn take(&mut self, domain: &[u8], now: Instant) -> Room {
+        self.since.get_or_insert(now);
+        let domain = domain.to_ascii_lowercase();
+        let of_domain = self.domains.get(&*domain).copied().unwrap_or_default();
+        if self.all < OF_ALL_MAX && of_domain < OF_DOMAIN_MAX {
+            self.all += 1;
+            self.domains.insert(domain.into(), of_domain + 1);
+            return Room::Yes;
+        }
+        self.withheld += 1;
+        if self.withheld == 1 { Room::FirstWithheld } else { Room::No }
+    }
+
+    /// Begins a new hour when one is over, or is made to end; how many were withheld in it, if any were.
+    pub fn turn_hour(&mut self, now: Instant, ends: bool) -> Option<u64> {
+        let is_over = self.since.is_some_and(|since| now.saturating_duration_since(since) >= HOUR);
+        if !is_over && !ends {
+            return None;
+        }
+        let withheld = std::mem::take(self).withheld;
+        Some(withheld).filter(|count| *count > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_domain_has_thirty_an_hour() {
+        let (mut bounds, now) = (Bounds::default(), Instant::now());
+        assert!((0..OF_DOMAIN_MAX).all(|_| bounds.take(b"x.test", now) == Room::Yes));
+        assert_eq!(bounds.take(b"X.TEST", now), Room::FirstWithheld);
+        assert_eq!(bounds.take(b"x.test", now), Room::No);
+        assert_eq!(bounds.take(b"y.test", now), Room::Yes, "others are not concerned");
+        assert_eq!(bounds.turn_hour(now + HOUR / 2, false), None);
+        assert_eq!(bounds.turn_hour(now + HOUR, false), Some(2));
+        assert_eq!(bounds.take(b"x.test", now + HOUR), Room::Yes);
+        assert_eq!(bounds.turn_hour(now + HOUR * 2, false), None, "none was withheld");
+    }
+
+    #[test]
+    fn all_domains_together_have_a_thousand_an_hour() {
+        let (mut bounds, now) = (Bounds::default(), Instant::now());
+        let taken =
+            (0..5000).filter(|number| bounds.take(format!("{number}.test").as_bytes(), now) == Room::Yes);
+        assert_eq!(taken.count(), 1000);
+        assert_eq!((bounds.domains.len(), bounds.withheld), (1000, 4000));
+    }
+}
