@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::keep::{Change, Fetched, Keeper, Moved, Place, Recipients, Refused, Suspended};
+use super::keep::{Change, Fetched, Keeper, Moved, NOTICES, Place, Recipients, Refused, Suspended};
 use super::routes::Routes;
 use super::schedule::DestinationId;
 use crate::handoff::channel::{Consumer, Receiver, Sender, Waiting};
@@ -101,11 +101,14 @@ pub fn left(keeper: &Keeper, routes: &Routes, report: &dyn Report) -> Left {
             next_at: wait.next_at,
             received_at: wait.received_at,
             tries: wait.attempts,
-            // It was held for want of a route.
-            is_held: wait.held && !wait.destination.is_empty(),
+            // It was held for want of a route, or of somebody who takes notices.
+            is_held: wait.held && !wait.destination.is_empty() && wait.reply != NO_WAY_FOR_NOTICES,
         };
         if let Some(named) = routes.named(&wait.destination) {
             waits.push(left(named));
+            continue;
+        }
+        if wait.destination == NOTICES {
             continue;
         }
         let rerouted = keeper.fetch(waiting.place).map(|fetched| {
@@ -128,6 +131,32 @@ pub fn left(keeper: &Keeper, routes: &Routes, report: &dyn Report) -> Left {
         Vec::new()
     });
     Left { consumed: state.consumed(), settled, waits, dead: state.dead_count(), suspended }
+}
+
+/// Why a notice is held that an earlier process left.
+const NO_WAY_FOR_NOTICES: &str = "there is no dsn_via in [forward_queue]: name one, and start again";
+
+/// Holds notices that wait where nobody takes them any more, and says so: they go nowhere else.
+pub fn hold_notices(keeper: &mut Keeper, routes: &Routes, report: &dyn Report) {
+    if routes.named(NOTICES).is_some() {
+        return;
+    }
+    let notices = keeper.state().waiting().filter(|waiting| waiting.wait.destination == NOTICES);
+    let (held, new): (Vec<_>, Vec<_>) = notices.partition(|waiting| waiting.wait.held);
+    if held.is_empty() && new.is_empty() {
+        return;
+    }
+    report.note(&format!("{} notices are held: {NO_WAY_FOR_NOTICES}", held.len() + new.len()));
+    let hold = |waiting: super::keep::Waiting| Change::Hold {
+        at: waiting.place.cursor(),
+        recipients: waiting.recipients,
+        why: NO_WAY_FOR_NOTICES.to_owned(),
+    };
+    let changes: Vec<Change> = new.into_iter().map(hold).collect();
+    // What could not be noted is held all the same, as long as there is no way.
+    if let Some(Err(why)) = keeper.commit(&changes).into_iter().find(Result::is_err) {
+        report.note(&format!("it could not be noted that notices are held: {why}"));
+    }
 }
 
 /// What happened and is not durable yet, in its order.

@@ -2,15 +2,20 @@
 
 use std::collections::HashMap;
 
-use super::keep::{DESTINATION_BYTES_MAX, Recipients};
+use super::keep::{DESTINATION_BYTES_MAX, NOTICES, Recipients};
 use super::schedule::DestinationId;
-use crate::config::forward::{Forward, Route};
+use crate::config::forward::{Balance, Forward, HopTls, Route};
 use crate::mail::envelope::Envelope;
 
-/// The destinations. One is a route; its name is what the route says of its next hops.
+/// Connections to the server that takes notices, of which there are few.
+const NOTICE_CONNECTIONS_MAX: usize = 5;
+
+/// The destinations. One is a route; its name is what the route says of its next hops. The last one is that
+/// of notices, if there is somebody who takes them.
 #[derive(Debug)]
 pub struct Routes {
     forward: Forward,
+    all: Vec<Route>,
     names: Vec<Box<str>>,
     by_name: HashMap<Box<str>, DestinationId>,
 }
@@ -27,18 +32,36 @@ pub struct Parts {
 impl Routes {
     /// Those of a configuration.
     pub fn new(forward: &Forward) -> Self {
-        let mut routes = Self { forward: forward.clone(), names: Vec::new(), by_name: HashMap::new() };
-        for (number, route) in (0..).zip(&forward.routes) {
+        let (names, by_name, all) = (Vec::new(), HashMap::new(), Vec::new());
+        let mut routes = Self { forward: forward.clone(), all, names, by_name };
+        for route in &forward.routes {
             let name = name_of(route, |name| routes.by_name.contains_key(name));
-            routes.by_name.insert(name.clone(), DestinationId(number));
-            routes.names.push(name);
+            routes.add(name, route.clone());
+        }
+        if let Some(via) = &forward.queue.dsn_via {
+            let route = Route {
+                domains: Vec::new(),
+                to: vec![via.clone()],
+                balance: Balance::First,
+                tls: HopTls::Offered,
+                tells_client: false,
+                connections_max: NOTICE_CONNECTIONS_MAX,
+            };
+            routes.add(NOTICES.into(), route);
         }
         routes
     }
 
+    fn add(&mut self, name: Box<str>, route: Route) {
+        let id = DestinationId(u16::try_from(self.all.len()).unwrap_or(u16::MAX));
+        self.by_name.insert(name.clone(), id);
+        self.names.push(name);
+        self.all.push(route);
+    }
+
     /// The routes, in the order of their destinations.
     pub fn all(&self) -> &[Route] {
-        &self.forward.routes
+        &self.all
     }
 
     /// What a destination is called, in the journal and to operators.
@@ -64,6 +87,8 @@ impl Routes {
             match self.named(name) {
                 Some(named) if named == destination => all = all.with(recipients),
                 Some(_) => {}
+                // It is no mail of a route.
+                None if **name == *NOTICES => {}
                 None => {
                     let parts = self.parts(envelope, |index| recipients.contains(index));
                     let ours = parts.destined.iter().find(|(one, _)| *one == destination);
@@ -72,6 +97,14 @@ impl Routes {
             }
         }
         all
+    }
+
+    /// Where the recipients of a notice go, which has no route.
+    pub fn notice_parts(&self, recipients: Recipients) -> Parts {
+        match self.named(NOTICES) {
+            Some(id) => Parts { destined: vec![(id, recipients)], unrouted: Recipients::none() },
+            None => Parts { destined: Vec::new(), unrouted: recipients },
+        }
     }
 
     /// Where these recipients of a message go.

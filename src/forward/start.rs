@@ -208,10 +208,11 @@ fn run(
     let (tell, opened) = crossbeam_channel::bounded(1);
     let counted = Arc::clone(&metrics);
     let keep = move || {
-        let keeper = match open_keeper(&path, &told) {
+        let mut keeper = match open_keeper(&path, &told) {
             Ok(keeper) => keeper,
             Err(error) => return drop(tell.send(Err(error))),
         };
+        office::hold_notices(&mut keeper, &known_routes, &*told);
         let _ = tell.send(Ok(office::left(&keeper, &known_routes, &*told)));
         office::run(keeper, &office_consumer, &office_letters, &to_answers, &told, &counted.office);
     };

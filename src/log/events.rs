@@ -193,6 +193,12 @@ events! {
     /// Of the forwarder: no route takes the domains of so many recipients of a message. It is held for them
     /// until a start with a route that does.
     UNROUTED = "unrouted" Warning ["id", "recipients"];
+    /// Of the forwarder: a notice to the sender of a message was made, which tells of so many recipients. It
+    /// is mail of its own, and is forwarded to the destination `notices`.
+    NOTIFIED = "notified" Info ["id", "notice", "recipients"];
+    /// Of the forwarder: senders were told nothing so many times, because there were too many notices in this
+    /// hour: 30 to one domain, or 1,000. Told at the first one, and with their number when the hour is over.
+    NOTICES_WITHHELD = "notices-withheld" Warning ["notices"];
     /// Of the forwarder: no session with a next hop can begin, or it ends each within a message. It is tried
     /// again by itself.
     NEXT_HOP_DOWN = "next-hop-down" Warning ["next_hop", "why"];
@@ -340,6 +346,10 @@ fields! {
     "lines" Number;
     /// Lines of sessions and refusals
     "session_lines" Number;
+    /// The notice, by its id
+    "notice" Text;
+    /// How many notices
+    "notices" Number;
     /// Where the message goes: the next hops of its route
     "destination" Text;
     /// The server that takes mail from us

@@ -62,7 +62,8 @@ impl Forwarder {
         kill_process(id, signal).expect("it runs");
     }
 
-    fn kill(mut self) {
+    /// Ends it at once.
+    pub fn kill(mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it ends");
     }

@@ -15,6 +15,7 @@ mod forward;
 mod forward_admin;
 mod forward_dovecot;
 mod forward_hops;
+mod forward_notices;
 mod forward_operations;
 mod forward_ordinary;
 mod forward_postfix;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Engine;
 use super::hand::{Arrived, Fetch, InHand, Kind, Mail, Pending, Refused, key_of, seconds};
+use super::notices::Ended;
 use crate::forward::keep::{self, Change, Fetched, Place, Recipients, Wait, Why};
 use crate::forward::office::{Answer, Letter};
 use crate::forward::reading::Read;
@@ -213,6 +214,11 @@ impl<R: Ring> Engine<R> {
                 self.unread.push_back((self.now + READ_AGAIN_AFTER, pending));
             }
             (Kind::Operation(step), kept) => self.handle_step(step, pending.change, kept),
+            (Kind::Settle, Ok(Some(Place::Later(at))))
+                if matches!(pending.change, Change::Noticed { .. }) =>
+            {
+                self.take_notice(at);
+            }
             (_, Err(why)) => self.complain(&why),
             (_, Ok(_)) => {}
         }
@@ -268,6 +274,7 @@ impl<R: Ring> Engine<R> {
             why: Why::Expired,
             reply: "it waited too long".to_owned(),
         };
-        self.tell(Pending { kind: Kind::Settle, change });
+        let (stored, content) = (&fetched.envelope, &*fetched.content);
+        self.tell_ended(&Ended { stored, content, tried: None, accepted_by: "" }, vec![change]);
     }
 }

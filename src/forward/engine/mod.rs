@@ -16,6 +16,7 @@
 //! | `settle` | what became of each recipient, told to the schedule and the journal |
 //! | `letters` | what the office and the reader say |
 //! | `operations`, `moves`, `under_way` | what operators ask for; messages that lie somewhere else now |
+//! | `notify`, `notices` | what senders are told of that |
 //! | `hand` | messages in hand, and what the office was told |
 //! | `connection`, `outflow`, `tls` | one connection, the content on its way out, TLS |
 //! | `told`, `counted` | what the log is told; what is counted and shown |
@@ -25,6 +26,8 @@ mod counted;
 mod hand;
 mod letters;
 mod moves;
+mod notices;
+mod notify;
 mod operations;
 mod orders;
 mod outflow;
@@ -42,6 +45,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use self::connection::{Connection, Use};
 use self::hand::{Down, Fetch, Kind, Mail, Pending, Refused, key_of, unpacked};
+use self::notices::Notices;
 use self::tls::TlsSettings;
 use self::under_way::{Moves, Operations};
 use super::keep::Recipients;
@@ -150,6 +154,7 @@ pub(super) struct Engine<R> {
     expiry_walk: ExpiryWalk,
     /// Whether the log is told of each message.
     tells_messages: bool,
+    notices: Notices,
     log: Log,
     report: Arc<dyn Report>,
     now: Instant,
@@ -235,6 +240,7 @@ impl<R: Ring> Engine<R> {
             metrics,
             expiry_walk: ExpiryWalk::default(),
             tells_messages,
+            notices: Notices::new(hostname, forward.queue.dsn)?,
             log,
             report,
             now,
@@ -311,6 +317,7 @@ impl<R: Ring> Engine<R> {
             }
             self.turn(&mut events)?;
         }
+        self.tell_withheld();
         self.log.flush();
         let settling = self.pending.values().filter(|one| one.kind == Kind::Settle).count();
         let unnoted = self.again.len() + self.unread.len() + settling;
@@ -370,6 +377,7 @@ impl<R: Ring> Engine<R> {
 
     /// Gives up connections that have waited too long.
     fn sweep(&mut self) {
+        self.tell_withheld();
         for slot in 0..self.connections.len() {
             let Some(one) = &mut self.connections[slot] else { continue };
             if one.deadline.is_some_and(|at| at <= self.now) {

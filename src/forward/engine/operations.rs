@@ -14,6 +14,7 @@ use crate::forward::operations::{Asked, Done, Operation, Target};
 use crate::forward::schedule::{self, Answer, Deferred, Delivery, DestinationId, HostState, Waits};
 use crate::log::events;
 use crate::ring::Ring;
+use crate::sink::spool::envelope::OWN_PROTOCOL;
 use crate::timestamp;
 
 /// What a message that is tried again after it was given up shows until then.
@@ -250,7 +251,10 @@ impl<R: Ring> Engine<R> {
         if recipients.is_empty() {
             return self.end_step(step, Some(GONE.to_owned()));
         }
-        let parts = self.routes.parts(&fetched.envelope.envelope, |index| recipients.contains(index));
+        let parts = match &*fetched.envelope.protocol {
+            OWN_PROTOCOL => self.routes.notice_parts(recipients),
+            _ => self.routes.parts(&fetched.envelope.envelope, |index| recipients.contains(index)),
+        };
         if parts.destined.is_empty() {
             return self.end_step(step, Some(UNROUTED.to_owned()));
         }

@@ -13,6 +13,7 @@ use super::Engine;
 use super::connection::{Connection, Current, Use};
 use super::counted::before_transmit;
 use super::hand::{Arrived, Down, InHand, Kind, Pending, cursor_of, seconds};
+use super::notices::Ended;
 use crate::client::{self, Client, Loss, Phase};
 use crate::config::forward::HopPlace;
 use crate::forward::keep::{Change, Place, Recipients, Wait, Why};
@@ -311,32 +312,28 @@ impl<R: Ring> Engine<R> {
     }
 
     fn expire(&mut self, delivery: Delivery) {
-        let (place, recipients) = match delivery.place {
+        let (place, known) = match delivery.place {
             schedule::Place::Log(key) => {
-                let place = Place::Log(cursor_of(key));
                 let message = self.mail.get(&key).map(|mail| Rc::clone(&mail.message));
-                let recipients = self.drop_part(key, delivery.destination);
-                if let (Some(message), Some(recipients)) = (message, &recipients) {
-                    self.tell_expired(&message.envelope, delivery.destination, recipients.count());
-                }
-                (place, recipients)
+                (Place::Log(cursor_of(key)), message.zip(self.drop_part(key, delivery.destination)))
             }
             // The office knows who waits there for this destination; of a message with several it is read.
             schedule::Place::Later(key) => (Place::Later(cursor_of(key)), None),
         };
-        match recipients {
-            Some(recipients) => {
-                let change = Change::Dead {
-                    place,
-                    recipients,
-                    died_at: seconds(timestamp::seconds(self.wall_clock)),
-                    why: Why::Expired,
-                    reply: "it waited too long".to_owned(),
-                };
-                self.tell(Pending { kind: Kind::Settle, change });
-            }
-            None => _ = self.fetch(Kind::Expire(delivery), place),
-        }
+        let Some((message, recipients)) = known else {
+            self.fetch(Kind::Expire(delivery), place);
+            return;
+        };
+        let (stored, content) = (&message.envelope, &*message.content);
+        self.tell_expired(stored, delivery.destination, recipients.count());
+        let change = Change::Dead {
+            place,
+            recipients,
+            died_at: seconds(timestamp::seconds(self.wall_clock)),
+            why: Why::Expired,
+            reply: "it waited too long".to_owned(),
+        };
+        self.tell_ended(&Ended { stored, content, tried: None, accepted_by: "" }, vec![change]);
     }
 
     /// Removes a destination of a message in the window; those who are there.

@@ -4,6 +4,7 @@
 use super::Engine;
 use super::connection::{Current, Failed, Use};
 use super::hand::{Kind, Pending, packed, seconds};
+use super::notices::{DELAYED_AT_ATTEMPT, Ended as EndedMessage, Tried};
 use crate::client::{End, Phase, RecipientResult};
 use crate::forward::keep::{Change, Place, Recipients, Wait, Why};
 use crate::forward::schedule::{self, Ended, Fate};
@@ -14,6 +15,13 @@ use crate::timestamp;
 /// Different permanent answers of a message that are kept: each is an entry of the journal with a set of
 /// recipients, and a next hop may say something else to each of thousands.
 const GROUPS_MAX: usize = 256;
+
+/// Octets of their entries, which are one commit where a notice tells of them: half of what a commit has room
+/// for beside others.
+const GROUPS_BYTES_MAX: usize = 512 * 1024;
+
+/// Octets of an entry beside its set of recipients.
+const ENTRY_BYTES_MAX: usize = 256;
 
 impl<R: Ring> Engine<R> {
     /// A transaction is over: takes down what was said of each of its recipients.
@@ -50,6 +58,7 @@ impl<R: Ring> Engine<R> {
 
     /// An attempt is over: with its connection, if that has ended.
     pub(super) fn conclude(&mut self, slot: usize, end: Option<End>) {
+        let tried = self.tried(slot);
         let Some(one) = &mut self.connections[slot] else { return };
         let Some(mut current) = one.current.take() else { return };
         let id = one.id;
@@ -96,20 +105,21 @@ impl<R: Ring> Engine<R> {
             current.deferred_by = why;
         }
         self.tell_delivered(&current, fate);
-        self.settle(current, fate);
+        self.settle(current, fate, tried);
     }
 
     /// Tells the journal.
-    fn settle(&mut self, mut current: Current, fate: Fate) {
+    fn settle(&mut self, mut current: Current, fate: Fate, tried: Option<Tried>) {
         let place = current.message.place;
         let delivery = current.delivery;
         let sent: Recipients = current.sent.iter().copied().collect();
+        let mut changes = Vec::new();
         if !sent.is_empty() {
-            self.tell(Pending { kind: Kind::Settle, change: Change::Sent { place, recipients: sent } });
+            changes.push(Change::Sent { place, recipients: sent });
         }
         let failed = std::mem::take(&mut current.failed);
         for (recipients, why, reply) in grouped(&failed) {
-            self.bury(place, recipients, why, reply);
+            changes.push(self.dead(place, recipients, why, reply));
         }
         let remaining: Recipients = current.deferred.iter().chain(&current.lost).copied().collect();
         let is_in_log = match delivery.place {
@@ -124,16 +134,17 @@ impl<R: Ring> Engine<R> {
                 if fate == Fate::Expired && !remaining.is_empty() {
                     let stored = &current.message.envelope;
                     self.tell_expired(stored, delivery.destination, remaining.count());
-                    self.bury(place, remaining, Why::Expired, current.deferred_by);
+                    let reply = std::mem::take(&mut current.deferred_by);
+                    changes.push(self.dead(place, remaining, Why::Expired, reply));
                 }
-                return;
+                return self.tell_of(&current, tried, changes);
             }
             // Nothing has to be written, but that some have it perhaps.
             Fate::Again => {
                 if let Some(key) = is_in_log {
                     self.keep_part(key, delivery.destination, remaining);
                 }
-                return;
+                return self.tell_of(&current, tried, changes);
             }
             Fate::Later { due_in, attempts, poison } => (due_in, packed(attempts, poison), false),
             Fate::Held { attempts, poison } => (std::time::Duration::ZERO, packed(attempts, poison), true),
@@ -149,18 +160,28 @@ impl<R: Ring> Engine<R> {
             attempts: tries,
             next_at: seconds(now.saturating_add(due_in.as_secs())),
             received_at: seconds(timestamp::seconds(current.message.envelope.received_at)),
-            reply: current.deferred_by,
+            reply: std::mem::take(&mut current.deferred_by),
             held,
         };
+        let later = Change::Later { place, recipients: remaining, wait };
+        if is_in_log.is_none() && matches!(fate, Fate::Later { attempts: DELAYED_AT_ATTEMPT, .. }) {
+            changes.push(later);
+            return self.tell_of(&current, tried, changes);
+        }
+        self.tell_of(&current, tried, changes);
         let kind = if is_in_log.is_some() { Kind::Move(delivery) } else { Kind::Settle };
-        self.tell(Pending { kind, change: Change::Later { place, recipients: remaining, wait } });
+        self.tell(Pending { kind, change: later });
+    }
+
+    fn tell_of(&mut self, current: &Current, tried: Option<Tried>, changes: Vec<Change>) {
+        let (stored, content) = (&current.message.envelope, &*current.message.content);
+        self.tell_ended(&EndedMessage { stored, content, tried, accepted_by: &current.accepted_by }, changes);
     }
 
     /// They do not get it.
-    fn bury(&mut self, place: Place, recipients: Recipients, why: Why, reply: String) {
+    fn dead(&self, place: Place, recipients: Recipients, why: Why, reply: String) -> Change {
         let died_at = seconds(timestamp::seconds(self.wall_clock));
-        let change = Change::Dead { place, recipients, died_at, why, reply };
-        self.tell(Pending { kind: Kind::Settle, change });
+        Change::Dead { place, recipients, died_at, why, reply }
     }
 
     /// Who of a destination of a message in the window is left.
@@ -183,11 +204,14 @@ fn is_before_mail(end: End) -> bool {
     }
 }
 
-/// Those who were told the same. From [`GROUPS_MAX`] on others are with the last ones.
+/// Those who were told the same. From [`GROUPS_MAX`] on, or fewer where sets of recipients are large, others
+/// are with the last ones.
 fn grouped(failed: &[Failed]) -> Vec<(Recipients, Why, String)> {
     let mut groups: Vec<(Vec<u32>, Why, &str)> = Vec::new();
+    let last = failed.iter().map(|failed| failed.index as usize).max().unwrap_or_default();
+    let groups_max = (GROUPS_BYTES_MAX / (last / 8 + ENTRY_BYTES_MAX)).clamp(1, GROUPS_MAX);
     for Failed { index, why, said } in failed {
-        let is_full = groups.len() >= GROUPS_MAX;
+        let is_full = groups.len() >= groups_max;
         // From the end: the last ones are those that all others join.
         match groups.iter_mut().rev().find(|(_, of, reply)| of == why && (is_full || reply == said)) {
             Some((indices, ..)) => indices.push(*index),
