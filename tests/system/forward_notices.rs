@@ -228,7 +228,8 @@ fn a_notice_outlives_a_killed_forwarder_and_a_configuration_without_its_way() {
     assert!(list.contains("there is no dsn_via"), "{list}");
     forwarder.stop();
     fs::write(&file, text).expect("written");
-    let via = NextHop::on(TcpListener::bind(address).expect("it is free again"), manner(&["PIPELINING"], accept));
+    let via =
+        NextHop::on(TcpListener::bind(address).expect("it is free again"), manner(&["PIPELINING"], accept));
     let forwarder = Forwarder::start(&near);
     let [notice] = &notices(&via, &forwarder, 1)[..] else { panic!("one notice") };
     read(&notice.data);

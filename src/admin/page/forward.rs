@@ -205,9 +205,9 @@ mod tests {
             connections_open: 221,
             busy: 231,
         };
-        let of = |name: &str, down_seconds| Destination {
+        let of = |name: &str, down_seconds: Option<u64>| Destination {
             destination: name.to_owned(),
-            up: down_seconds == None,
+            up: down_seconds.is_none(),
             down_seconds,
             fresh: 301,
             due: 311,
@@ -220,7 +220,7 @@ mod tests {
             delivered_total: 371,
             deferred_total: 381,
             undeliverable_total: 391,
-            hosts: vec![host("smtp://one", if down_seconds == None { "up" } else { "suspended" })],
+            hosts: vec![host("smtp://one", if down_seconds.is_none() { "up" } else { "suspended" })],
         };
         ForwardStatus {
             version: "0.1.0-a".to_owned(),

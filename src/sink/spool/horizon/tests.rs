@@ -21,7 +21,7 @@ fn said(number: u64) -> DurableEnd {
 fn make(directory: &Path) -> Option<HorizonWriter> {
     let made = HorizonWriter::make(File::open(directory).expect("a directory"));
     made.inspect_err(|error| {
-        println!("skipped: the temporary directory is not on a file system for it: {error}")
+        println!("skipped: the temporary directory is not on a file system for it: {error}");
     })
     .ok()
 }
@@ -35,7 +35,7 @@ fn a_reader_sees_what_is_said_as_long_as_the_receiver_lives() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path();
     let mut horizon = Horizon::new(path);
-    assert_eq!((horizon.look(), horizon.wait(Duration::from_secs(60))), (None, false), "there is no page");
+    assert_eq!((horizon.look(), horizon.wait(Duration::from_mins(1))), (None, false), "there is no page");
     let Some(writer) = make(path) else { return };
     assert_eq!(look(path), Some(DurableEnd::default()), "nothing is durable");
     for number in 1..4 {
@@ -43,7 +43,7 @@ fn a_reader_sees_what_is_said_as_long_as_the_receiver_lives() {
         assert_eq!(look(path), Some(said(number)));
     }
     // A reader that was there before has to be patient, not to be started again.
-    let until = Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + Duration::from_mins(1);
     while horizon.look() != Some(said(3)) && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -134,7 +134,7 @@ fn a_page_that_is_cut_off_overwritten_or_replaced_kills_nobody_and_is_not_believ
                 file.set_len(FILE_BYTES as u64).expect("made long again");
             }
         }
-        assert_eq!((horizon.look(), horizon.wait(Duration::from_secs(60))), (None, false), "{by}");
+        assert_eq!((horizon.look(), horizon.wait(Duration::from_mins(1))), (None, false), "{by}");
         assert!(!writer.publish(said(2)), "the receiver sees it ({by})");
         assert_eq!(horizon.look(), None);
     }
