@@ -53,6 +53,21 @@ pub fn wait_for_load(ledger: &Path, before: u64) {
     }
 }
 
+/// Waits until the ledger tells of a message that was accepted, after so many octets.
+pub fn wait_for_accepted(ledger: &Path, before: u64) {
+    const WORD: &[u8] = b"\naccepted ";
+    let start = Instant::now();
+    loop {
+        let ledger = fs::read(ledger).unwrap_or_default();
+        let new = ledger.get(usize::try_from(before).expect("a ledger fits memory")..).unwrap_or_default();
+        if new.windows(WORD.len()).any(|octets| octets == WORD) {
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_mins(1), "nothing is accepted");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Octets of a file; none if it is missing.
 pub fn bytes_of(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |data| data.len())

@@ -280,7 +280,7 @@ fn the_control_socket_answers_each_request_once_and_nonsense_with_the_cure() {
         ("ringmx/2 reload\n", "is this program of another version?"),
         ("GET / HTTP/1.1\r\n\r\n", "a request begins with `ringmx/1 `"),
         ("\n", "a request begins with `ringmx/1 `"),
-        (&format!("ringmx/1 {}\n", "x".repeat(300)), "its line is over 256 octets"),
+        (&format!("ringmx/1 {}\n", "x".repeat(70_000)), "its line is over 65536 octets"),
     ] {
         let (is_good, said) = ask(&socket, request);
         assert!(!is_good && said.contains(told), "{request:?}: {said}");

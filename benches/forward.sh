@@ -1,0 +1,191 @@
+#!/usr/bin/env bash
+# What the forwarder costs: a spool that is delivered, beside Postfix with as many held messages that are released; how long a message
+# is on its way at a rate; and how far the backlog grows where mail is received and forwarded at once.
+#
+#   benches/forward.sh [ROUNDS] [MESSAGES] [RATE] [SECONDS]   as root for Postfix, which is left out where it is not installed
+#
+# Messages have 4 KiB. The far end is a receiver with `discard` on core 1, the forwarder (and Postfix) runs on core 0 with 20
+# connections; the spool and Postfix's queue are on one file system, below TMPDIR. A message counts when the far end has answered it.
+# CPU is that of the forwarder's, or of Postfix's processes (all threads, user and system) a message. `on its way` is `age_ms` of the
+# log: from the end of the mail data here to the next hop's 250.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. benches/ready.sh
+rounds=${1:-3} messages=${2:-20000} rate=${3:-2000} seconds=${4:-20}
+ringmx=target/release/ringmx loadgen=target/release/loadgen
+[ -x $ringmx ] && [ -x $loadgen ] || { echo "first: cargo build --release --workspace" >&2; exit 1; }
+work=$(mktemp -d "${TMPDIR:-/var/tmp}/forward.XXXXXX") near='' far='' forwarder='' postfix_up=''
+clean() {
+  [ -z "$postfix_up" ] || postfix -c "$work/postfix" stop >/dev/null 2>&1 || true
+  for process in $near $far $forwarder; do kill -KILL "$process" 2>/dev/null || true; done
+  wait 2>/dev/null || true
+  rm -rf "$work"
+}
+trap clean EXIT
+
+ticks() { cat "$@" 2>/dev/null | awk '{s += $1} END {printf "%.0f", s / 1000}'; }
+cpu_of() { local files=(); for p in $1; do files+=(/proc/"$p"/task/*/schedstat); done; ticks "${files[@]}"; }
+now() { date +%s%N; }
+
+# What the far end has answered with 250.
+taken() { curl -s http://127.0.0.1:2829/metrics | awk '/^ringmx_messages_total.*outcome="stored"/ {s += $NF} END {printf "%d", s}'; }
+
+cat >"$work/far.toml" <<TOML
+hostname = "far.example.test"
+domains = ["example.test"]
+[[listener]]
+address = "127.0.0.1:2825"
+[shards]
+cpus = [1]
+[limits]
+connections_per_client_max = 1000
+[log]
+sessions = false
+messages = false
+[admin]
+address = "127.0.0.1:2829"
+[[sink]]
+kind = "discard"
+TOML
+taskset -c 1 $ringmx serve --config "$work/far.toml" 2>"$work/far.log" &
+far=$!
+ready "$work/far.log" "$far"
+
+near() { # whether the log has each message
+  cat >"$work/near.toml" <<TOML
+hostname = "near.example.test"
+domains = ["example.test"]
+[[listener]]
+address = "127.0.0.1:2820"
+[shards]
+cpus = [0]
+[log]
+sessions = false
+messages = $1
+[[sink]]
+kind = "spool"
+path = "$work/spool"
+[[forward]]
+to = ["smtp://127.0.0.1:2825"]
+tls = "off"
+connections_max = 20
+TOML
+  taskset -c 0 $ringmx serve --config "$work/near.toml" 2>"$work/near.log" &
+  near=$!
+  ready "$work/near.log" "$near"
+}
+stop() { kill -TERM "$1"; wait "$1" 2>/dev/null || true; }
+forward() { # CPUS
+  taskset -c "$1" $ringmx forward --config "$work/near.toml" 2>"$work/forward.log" &
+  forwarder=$!
+}
+load() { $loadgen 127.0.0.1:2820 -s 4KiB --to user@example.test "$@" >"$work/load.txt"; }
+
+# wait_for COUNT: until the far end has so many; 1 where that does not come.
+wait_for() {
+  local until=$((SECONDS + 300))
+  until [ "$(taken)" -ge "$1" ]; do
+    [ $SECONDS -lt $until ] || { echo "only $(taken) of $1 came" >&2; return 1; }
+    sleep 0.05
+  done
+}
+
+# row NAME COUNT NANOSECONDS CPU-MICROSECONDS
+row() { awk -v n="$1" -v c="$2" -v t="$3" -v u="$4" 'BEGIN {printf "%s %.0f %.1f\n", n, c / (t / 1e9), u / c}' >>"$work/table"; }
+
+drain() {
+  rm -rf "$work/spool"
+  near false
+  load -m "$messages" -c 20
+  stop "$near"; near=''
+  local before start
+  before=$(taken) start=$(now)
+  forward 0
+  wait_for $((before + messages))
+  row forward "$messages" $(($(now) - start)) "$(cpu_of "$forwarder")"
+  stop "$forwarder"; forwarder=''
+}
+
+postfix_start() {
+  mkdir -p "$work/postfix/data" "$work/postfix/spool"
+  chown postfix "$work/postfix/data"; chmod 755 "$work" "$work/postfix"
+  sed -e 's/^smtp      inet  n       -       y /127.0.0.1:2835 inet  n       -       n /' -e 's/^\([a-z]*  *[a-z]*  *[-n]  *-  *\)y/\1n/' /etc/postfix/master.cf >"$work/postfix/master.cf"
+  cat >"$work/postfix/main.cf" <<CF
+compatibility_level = 3.6
+queue_directory = $work/postfix/spool
+data_directory = $work/postfix/data
+command_directory = /usr/sbin
+daemon_directory = $(postconf -h daemon_directory)
+mail_owner = postfix
+setgid_group = postdrop
+myhostname = near.example.test
+mydestination =
+relay_domains = example.test
+relayhost = [127.0.0.1]:2825
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+smtpd_recipient_restrictions = check_client_access static:HOLD, permit
+mynetworks = 127.0.0.0/8
+smtpd_relay_restrictions = permit_mynetworks, reject
+smtpd_client_connection_count_limit = 0
+default_process_limit = 100
+smtp_destination_concurrency_limit = 20
+relay_destination_concurrency_limit = 20
+initial_destination_concurrency = 20
+smtp_connection_cache_destinations = [127.0.0.1]:2825
+smtp_tls_security_level = none
+maillog_file = /dev/stdout
+CF
+  taskset -c 0 postfix -c "$work/postfix" start >"$work/postfix.log" 2>&1 && postfix_up=1
+  sleep 2
+}
+postfix_pids() { local master; master=$(tr -d ' ' <"$work/postfix/spool/pid/master.pid"); echo "$master" $(pgrep -P "$master" || true); }
+
+# Its processes are kept while there is mail, so those that are there at the end did the work.
+released() {
+  $loadgen 127.0.0.1:2835 -s 4KiB --to user@example.test -m "$messages" -c 20 >/dev/null
+  local before start
+  before=$(taken) start=$(now)
+  postsuper -c "$work/postfix" -H ALL >/dev/null 2>&1
+  wait_for $((before + messages))
+  row postfix "$messages" $(($(now) - start)) "$(cpu_of "$(postfix_pids)")"
+}
+
+if command -v postfix >/dev/null && [ "$(id -u)" = 0 ]; then postfix_start; else echo "no Postfix here, or not root: left out" >&2; fi
+for _ in $(seq "$rounds"); do
+  drain
+  [ -z "$postfix_up" ] || released
+done
+python3 - "$work/table" <<'PY'
+import statistics, sys
+rows = {}
+for line in open(sys.argv[1]):
+    name, rate, cpu = line.split()
+    rows.setdefault(name, []).append((float(rate), float(cpu)))
+for name, all in rows.items():
+    rate, cpu = (statistics.median(column) for column in zip(*all))
+    print(f"{name:10} {rate:9.0f} messages/s {cpu:8.1f} us CPU a message   ({len(all)} rounds: {', '.join(f'{r:.0f}' for r, _ in all)})")
+PY
+if [ -n "$postfix_up" ]; then postfix -c "$work/postfix" stop >/dev/null 2>&1 || true; postfix_up=''; fi
+
+echo "at $rate/s for $seconds s, received and forwarded at once:"
+rm -rf "$work/spool"
+near false
+# The forwarder logs each message, the receiver does not.
+sed -i 's/^messages = false/messages = true/' "$work/near.toml"
+before=$(taken)
+forward 1
+sleep 1
+load --rate "$rate/s" --duration "${seconds}s" -c 20
+came=$(($(taken) - before))
+grep -E '^(rate|accepted)' "$work/load.txt" || true
+stop "$forwarder"; forwarder=''
+stop "$near"; near=''
+python3 - "$work/forward.log" "$came" "$((rate * seconds))" <<'PY'
+import re, sys
+file, came, made = sys.argv[1:]
+ages = sorted(int(age) for age in re.findall(r" forwarded .*?age_ms=(\d+)", open(file).read()))
+at = lambda share: ages[min(len(ages) - 1, int(len(ages) * share))]
+print(f"forwarded {len(ages)}; when the load ended {came} of {made} were there; on its way: median {at(0.5)} ms, "
+      f"99 of 100 within {at(0.99)} ms, longest {ages[-1]} ms")
+PY
