@@ -64,7 +64,7 @@ fn what_is_no_address_says_what_is_one() {
     }
 }
 
-const FORWARD: &str = "[[forward]]\nto = [\"smtp://127.0.0.1:26\"]\n";
+const FORWARD: &str = "[[forward]]\nto = [\"smtp://127.0.0.1:26\"]\n[forward_queue]\ndsn = \"all\"\ndsn_via = \"smtp://127.0.0.1:27\"\n";
 
 /// A receiver with a spool, and mail that goes on from it.
 fn forwarding(more: &str) -> String {
@@ -99,6 +99,6 @@ fn the_forwarder_has_an_address_of_its_own() {
         ),
     ] {
         let config = forwarding(&format!("[admin]\n[forward_admin]\naddress = \"{address}\"\n"));
-        assert_problems(&config, &[&format!(":11: forward_admin.address: {text}")]);
+        assert_problems(&config, &[&format!(":14: forward_admin.address: {text}")]);
     }
 }
