@@ -146,7 +146,7 @@ impl Segment {
         let name = path.display();
         let file = open_own_at(&path)
             .map_err(|error| self.error(record, &format!("its file {name} cannot be read: {error}")))?;
-        let mut window = Window::new(&file);
+        let mut window = Window::for_bytes(&file, facts.bytes);
         let (mut crc, mut written) = (0, Ok(()));
         let walked = window.walk(0, facts.bytes, |part| {
             crc = crc32c::crc32c_append(crc, part);
@@ -189,13 +189,13 @@ impl Segment {
 
     fn copy_inline(&self, record: &RecordHeader, out: &mut impl Write) -> io::Result<()> {
         let mut crc = body_checksum(self.scan.segment.salt);
-        let mut window = Window::new(&self.file);
+        let end = record.content_start() + record.content_bytes;
+        let mut window = Window::for_bytes(&self.file, end - record.envelope_start());
         let walked = window.walk(record.envelope_start(), record.content_start(), |part| {
             crc = crc32c::crc32c_append(crc, part);
         });
         walked.named(&self.path)?;
         let mut written = Ok(());
-        let end = record.content_start() + record.content_bytes;
         let walked = window.walk(record.content_start(), end, |part| {
             crc = crc32c::crc32c_append(crc, part);
             if written.is_ok() {

@@ -132,10 +132,11 @@ pub fn records_at<R: ReadAt + ?Sized>(
     let (mut records, mut at) = (Vec::new(), from);
     let mut first = [0; RECORD_HEADER_BYTES];
     let count = source.read_at(&mut first, from)?;
-    if frame_header(&first[..count], segment, from).is_none() {
-        return Ok(records);
-    }
-    let mut window = Window::new(source);
+    let Some(header) = frame_header(&first[..count], segment, from) else { return Ok(records) };
+    let mut window = match count_max {
+        1 => Window::for_bytes(source, header.frame_bytes),
+        _ => Window::new(source),
+    };
     while records.len() < count_max
         && let Some(record) = whole_record(&mut window, segment, at)?
     {
@@ -214,7 +215,13 @@ impl<'r, R: ReadAt + ?Sized> Window<'r, R> {
     const BYTES: usize = 256 * 1024;
 
     pub(super) fn new(source: &'r R) -> Self {
-        Self { source, buffer: vec![0; Self::BYTES], start: 0, filled: 0 }
+        Self::for_bytes(source, Self::BYTES as u64)
+    }
+
+    /// For a range of so many octets: no more than these are read of it.
+    pub(super) fn for_bytes(source: &'r R, bytes: u64) -> Self {
+        let bytes = usize::try_from(bytes).unwrap_or(Self::BYTES).clamp(RECORD_HEADER_BYTES, Self::BYTES);
+        Self { source, buffer: vec![0; bytes], start: 0, filled: 0 }
     }
 
     /// `count` octets at `offset`, fewer at the end of the file. `count` is at most the window.
