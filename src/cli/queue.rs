@@ -52,8 +52,8 @@ pub enum QueueCommand {
         /// Which messages.
         #[command(flatten)]
         which: Which,
-        /// What was given up instead: all of it, or these ids.
-        #[arg(long, conflicts_with_all = ["destination", "all"])]
+        /// What was given up instead: these ids, or --all of it.
+        #[arg(long, conflicts_with = "destination")]
         dead: bool,
         /// With what the forwarder runs.
         #[arg(short, long, value_name = "FILE")]
@@ -82,8 +82,8 @@ pub enum QueueCommand {
         /// Which messages.
         #[command(flatten)]
         which: Which,
-        /// What was given up instead: all of it, or these ids.
-        #[arg(long, conflicts_with_all = ["destination", "all"])]
+        /// What was given up instead: these ids, or --all of it.
+        #[arg(long, conflicts_with = "destination")]
         dead: bool,
         /// With what the forwarder runs.
         #[arg(short, long, value_name = "FILE")]

@@ -375,10 +375,13 @@ fn next_hop(text: &str, base_dir: &Path) -> Result<NextHop, String> {
 }
 
 fn unix(path: &str, base_dir: &Path) -> Result<PathBuf, String> {
-    if path.is_empty() || path.contains('\0') {
-        return Err(format!("{path:?} is no path of a socket; {HOP_FORM}"));
-    }
+    let is_empty = path.is_empty();
     let path = base_dir.join(path);
+    // It is a part of names, which stand in lines.
+    let name = if is_empty { "".into() } else { path.to_string_lossy() };
+    if is_empty || name.contains(char::is_control) {
+        return Err(format!("{name:?} is no path of a socket; {HOP_FORM}"));
+    }
     if path.as_os_str().len() >= PATH_BYTES_MAX {
         let allowed = PATH_BYTES_MAX - 1;
         return Err(format!("{} is too long for a socket: {allowed} octets it may have", path.display()));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::keep::{Change, Fetched, Keeper, Moved, NOTICES, Place, Recipients, Refused, Suspended};
+use super::operations::HELD_BY_OPERATOR;
 use super::routes::Routes;
 use super::schedule::DestinationId;
 use crate::handoff::channel::{Consumer, Receiver, Sender, Waiting};
@@ -102,7 +103,9 @@ pub fn left(keeper: &Keeper, routes: &Routes, report: &dyn Report) -> Left {
             received_at: wait.received_at,
             tries: wait.attempts,
             // It was held for want of a route, or of somebody who takes notices.
-            is_held: wait.held && !wait.destination.is_empty() && wait.reply != NO_WAY_FOR_NOTICES,
+            is_held: wait.held
+                && wait.reply != NO_WAY_FOR_NOTICES
+                && (!wait.destination.is_empty() || wait.reply == HELD_BY_OPERATOR),
         };
         if let Some(named) = routes.named(&wait.destination) {
             waits.push(left(named));

@@ -6,21 +6,33 @@ use tokio::sync::oneshot;
 
 use super::keep::Place;
 
+/// What is shown of a message that an operator holds.
+pub const HELD_BY_OPERATOR: &str = "an operator holds it";
+
 /// What an operator wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operation {
     /// Deferred mail is tried now; what was given up waits again.
     Retry(Target),
     /// Nobody tries these, and they do not expire, until they are released.
-    Hold(Vec<Place>),
+    Hold(Chosen),
     /// What is held is tried now.
-    Release(Vec<Place>),
+    Release(Chosen),
     /// These are thrown away.
-    Remove(Vec<Place>),
+    Remove(Chosen),
     /// No mail goes to a destination, or to a next hop wherever it stands.
     Suspend(String),
     /// Mail goes there again.
     Resume(String),
+}
+
+/// Messages, and for whom of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chosen {
+    /// Where they are.
+    pub places: Vec<Place>,
+    /// Of those who wait there only these, who wait for this destination; without it all of them.
+    pub destination: Option<String>,
 }
 
 /// What is tried now.
@@ -56,8 +68,8 @@ pub struct Asked {
 }
 
 /// Words of the line of a command.
-const FORM: &str = "there are `retry`, `hold`, `release` and `remove` with places, `retry destination NAME`, `retry all`, \
-                    `suspend NAME` and `resume NAME`";
+const FORM: &str = "there are `retry`, `hold`, `release` and `remove` with places, the last three also with `for NAME` after them, \
+                    `retry destination NAME`, `retry all`, `suspend NAME` and `resume NAME`";
 
 impl Operation {
     /// Its word, for the log.
@@ -75,20 +87,27 @@ impl Operation {
     /// Reads the line of a command. An error says what there is.
     pub fn parse(line: &str) -> Result<Self, String> {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
-        let places = || {
-            let places: Result<Vec<Place>, _> = rest.split_ascii_whitespace().map(place).collect();
+        let places = |text: &str| {
+            let places: Result<Vec<Place>, _> = text.split_ascii_whitespace().map(place).collect();
             places.and_then(|all| if all.is_empty() { Err(FORM.to_owned()) } else { Ok(all) })
+        };
+        let chosen = || {
+            let (text, destination) = match rest.split_once(" for ") {
+                Some((text, name)) => (text, Some(name.to_owned())),
+                None => (rest, None),
+            };
+            Ok::<_, String>(Chosen { places: places(text)?, destination })
         };
         let name = || if rest.is_empty() { Err(FORM.to_owned()) } else { Ok(rest.to_owned()) };
         match word {
             "retry" => Ok(Self::Retry(match rest.split_once(' ') {
                 _ if rest == "all" => Target::All,
                 Some(("destination", name)) => Target::Destination(name.to_owned()),
-                _ => Target::Places(places()?),
+                _ => Target::Places(places(rest)?),
             })),
-            "hold" => places().map(Self::Hold),
-            "release" => places().map(Self::Release),
-            "remove" => places().map(Self::Remove),
+            "hold" => chosen().map(Self::Hold),
+            "release" => chosen().map(Self::Release),
+            "remove" => chosen().map(Self::Remove),
             "suspend" => name().map(Self::Suspend),
             "resume" => name().map(Self::Resume),
             _ => Err(format!("{word:?} is no command; {FORM}")),
@@ -108,12 +127,17 @@ impl fmt::Display for Operation {
             Self::Retry(Target::All) => f.write_str(" all"),
             Self::Retry(Target::Destination(name)) => write!(f, " destination {name}"),
             Self::Suspend(name) | Self::Resume(name) => write!(f, " {name}"),
-            Self::Retry(Target::Places(places))
-            | Self::Hold(places)
-            | Self::Release(places)
-            | Self::Remove(places) => places.iter().try_for_each(|place| write!(f, " {place}")),
+            Self::Retry(Target::Places(places)) => write_places(places, f),
+            Self::Hold(chosen) | Self::Release(chosen) | Self::Remove(chosen) => {
+                write_places(&chosen.places, f)?;
+                chosen.destination.as_ref().map_or(Ok(()), |name| write!(f, " for {name}"))
+            }
         }
     }
+}
+
+fn write_places(places: &[Place], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    places.iter().try_for_each(|place| write!(f, " {place}"))
 }
 
 impl fmt::Display for Done {
@@ -146,14 +170,17 @@ mod tests {
     fn a_command_reads_back() {
         let at = |offset| Cursor { sequence: 31, offset };
         let places = vec![Place::Later(at(4096)), Place::Dead(at(512))];
-        let name = "lmtp://unix:/run/x y smtp://10.0.0.5:25".to_owned();
+        let name = "lmtp://unix:/run/x for y smtp://10.0.0.5:25".to_owned();
+        let all = Chosen { places: places.clone(), destination: None };
+        let some = Chosen { places: places.clone(), destination: Some(name.clone()) };
         for operation in [
             Operation::Retry(Target::All),
             Operation::Retry(Target::Destination(name.clone())),
             Operation::Retry(Target::Places(places.clone())),
-            Operation::Hold(places.clone()),
-            Operation::Release(places.clone()),
-            Operation::Remove(places.clone()),
+            Operation::Hold(some.clone()),
+            Operation::Release(all.clone()),
+            Operation::Remove(some),
+            Operation::Remove(all),
             Operation::Suspend(name.clone()),
             Operation::Resume(name),
         ] {

@@ -204,8 +204,11 @@ events! {
     NEXT_HOP_DOWN = "next-hop-down" Warning ["next_hop", "why"];
     /// Of the forwarder: a next hop takes mail, after it did not.
     NEXT_HOP_UP = "next-hop-up" Notice ["next_hop"];
-    /// Of the forwarder: an operator asked for this (`ringmx queue …`); `why` it was not begun.
-    OPERATION = "operation" Notice ["operation", "why"];
+    /// Of the forwarder: what an operator asked for (`ringmx queue …`) is done, for so many messages or next
+    /// hops, or was begun for so many; `why` it was not begun.
+    OPERATION = "operation" Notice ["operation", "done", "failed", "why"];
+    /// Of the forwarder: an operator threw away what lay there, of so many recipients.
+    REMOVED = "removed" Notice ["place", "recipients"];
     /// Of the forwarder: it reads this spool, with so much that waits and was given up.
     FORWARDING = "forwarding" Notice ["spool", "routes", "waiting", "dead"];
     /// The stop begins, as asked for.
@@ -358,6 +361,10 @@ fields! {
     "why" Text;
     /// What was asked for: `retry`, `hold`, `release`, `remove`, `suspend`, `resume`
     "operation" Text;
+    /// Messages or next hops for which it was done
+    "done" Number;
+    /// Messages for which it was not done
+    "failed" Number;
     /// Milliseconds since the message was received
     "age_ms" Number;
     /// Milliseconds of a delivery from when the message was received until its connection was asked for, or

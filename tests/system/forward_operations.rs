@@ -139,8 +139,10 @@ fn what_was_given_up_is_tried_again_or_removed() {
     assert_eq!(queue(&near, &["retry", "--dead", &all[0]]), "1 message is tried now\n");
     wait_until(&forwarder, "the first", || hop.taken().len() == 1 && ids(&near, "dead").len() == 2);
     assert!(hop.taken()[0].data.ends_with(MESSAGE));
+    // A shell that found no ids throws nothing away.
+    assert!(refused(&near, &["remove", "--dead"]).contains("name queue ids, or --all"));
     assert_eq!(queue(&near, &["remove", "--dead", &all[1]]), "1 message is removed\n");
-    assert_eq!(queue(&near, &["retry", "--dead"]), "1 message is tried now\n");
+    assert_eq!(queue(&near, &["retry", "--dead", "--all"]), "1 message is tried now\n");
     wait_until(&forwarder, "the third", || hop.taken().len() == 2 && queue(&near, &["list"]).is_empty());
     forwarder.stop();
     let forwarder = Forwarder::start(&near);
@@ -148,6 +150,41 @@ fn what_was_given_up_is_tried_again_or_removed() {
     send(&near, 1);
     wait_until(&forwarder, "one after them", || hop.taken().len() == 3);
     forwarder.stop();
+}
+
+#[test]
+fn a_destination_is_changed_and_no_other_one_of_the_same_message() {
+    let hops = [(); 2].map(|()| NextHop::start(manner(defer)));
+    let near = near(&format!(
+        "[[forward]]\ndomains = [\"example.test\"]\nto = [\"smtp://{}\"]\n[[forward]]\nto = [\"smtp://{}\"]\n",
+        hops[0].address(),
+        hops[1].address()
+    ));
+    let forwarder = Forwarder::start(&near);
+    let mut client = Client::greeted(near.address());
+    for name in ["b@example.test", "c@other.test"] {
+        let first = if name.starts_with('b') { "MAIL FROM:<a@x.test>" } else { "NOOP" };
+        client.command(first, "250");
+        client.command(&format!("RCPT TO:<{name}>"), "250");
+    }
+    client.command("DATA", "354");
+    client.send(&support::client::stuffed(MESSAGE));
+    assert!(client.reply().starts_with("250"));
+    wait_until(&forwarder, "both wait", || ids(&near, "waiting").len() == 2);
+    let names = [0, 1].map(|index: usize| format!("smtp://{}", hops[index].address()));
+    assert_eq!(queue(&near, &["hold", "--destination", &names[0]]), "1 message is held\n");
+    assert_eq!((ids(&near, "waiting").len(), ids(&near, "held").len()), (1, 1));
+    assert_eq!(queue(&near, &["remove", "--destination", &names[0]]), "1 message is removed\n");
+    wait_until(&forwarder, "its line", || forwarder.log().contains(" removed place=\"later/"));
+    for hop in &hops {
+        hop.set(manner(accept));
+    }
+    queue(&near, &["retry", "--all"]);
+    wait_until(&forwarder, "the other one", || hops[1].taken().len() == 1);
+    assert_eq!(hops[1].taken()[0].recipients, ["c@other.test"]);
+    wait_until(&forwarder, "nothing waits", || queue(&near, &["list"]).is_empty());
+    forwarder.stop();
+    assert!(hops[0].taken().is_empty());
 }
 
 #[test]

@@ -10,11 +10,15 @@ use clap::Args;
 use super::super::control::{self, Unanswered};
 use super::super::output::{print, print_each};
 use crate::forward::keep::{self, Folder, Place, Waiting};
-use crate::forward::operations::{Done, Operation, Target};
+use crate::forward::operations::{Chosen, Done, Operation, Target};
 use crate::server::control_socket;
 
 /// Places in a command: they fit its line.
 const PLACES_MAX: usize = 1000;
+
+/// A message that was busy is asked for again so often, after so long each.
+const BUSY_TIMES_MAX: usize = 10;
+const BUSY_WAIT: Duration = Duration::from_millis(300);
 
 /// A command is answered when the disk has what it changes.
 const WAIT_MAX: Duration = Duration::from_mins(2);
@@ -43,12 +47,13 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    fn operation(self, places: Vec<Place>) -> Operation {
+    fn operation(self, places: Vec<Place>, destination: Option<&String>) -> Operation {
+        let chosen = |places| Chosen { places, destination: destination.cloned() };
         match self {
             Self::Retry => Operation::Retry(Target::Places(places)),
-            Self::Hold => Operation::Hold(places),
-            Self::Release => Operation::Release(places),
-            Self::Remove => Operation::Remove(places),
+            Self::Hold => Operation::Hold(chosen(places)),
+            Self::Release => Operation::Release(chosen(places)),
+            Self::Remove => Operation::Remove(chosen(places)),
         }
     }
 
@@ -85,9 +90,10 @@ pub(super) fn state_of(waiting: &Waiting) -> &'static str {
 /// Does it with these messages: those that wait, or those that were given up. False where it was not done for
 /// all that were named.
 pub(super) fn messages(spool: &Path, verb: Verb, which: &Which, of_dead: bool) -> io::Result<bool> {
-    if which.ids.is_empty() && which.destination.is_none() && !which.all && !of_dead {
-        let dead = if matches!(verb, Verb::Retry | Verb::Remove) { ", or --dead" } else { "" };
-        return Err(io::Error::other(format!("name queue ids, --destination NAME, --all{dead}")));
+    if which.ids.is_empty() && which.destination.is_none() && !which.all {
+        let ways =
+            if of_dead { "name queue ids, or --all" } else { "name queue ids, --destination NAME, or --all" };
+        return Err(io::Error::other(ways));
     }
     if verb == Verb::Retry && which.ids.is_empty() && !of_dead {
         let target = which.destination.clone().map_or(Target::All, Target::Destination);
@@ -108,18 +114,50 @@ pub(super) fn messages(spool: &Path, verb: Verb, which: &Which, of_dead: bool) -
         }
     }
     let places: Vec<Place> = found.keys().copied().collect();
-    let mut count = 0;
+    let (mut count, mut broken) = (0, None);
     for places in places.chunks(PLACES_MAX) {
-        let done = ask(spool, &verb.operation(places.to_vec()))?;
-        count += done.count;
-        for (place, why) in done.failed {
-            is_good = false;
-            let id = found.get(&place).map_or("a message", String::as_str);
-            print_each("ringmx: ", &[format!("{id}: {why}")]);
+        match ask_for(spool, verb, places.to_vec(), which.destination.as_ref(), &mut count) {
+            Ok(failed) => {
+                for (place, why) in failed {
+                    is_good = false;
+                    let id = found.get(&place).map_or("a message", String::as_str);
+                    print_each("ringmx: ", &[format!("{id}: {why}")]);
+                }
+            }
+            Err(error) => {
+                broken = Some(error);
+                break;
+            }
         }
     }
+    // What was done was done, whatever came after it.
     print(&format!("{}\n", verb.done(count)));
-    Ok(is_good)
+    broken.map_or(Ok(is_good), Err)
+}
+
+/// Asks until none of them is busy, or for the last time; those for whom it was not done.
+fn ask_for(
+    spool: &Path,
+    verb: Verb,
+    places: Vec<Place>,
+    destination: Option<&String>,
+    count: &mut u64,
+) -> io::Result<Vec<(Place, String)>> {
+    let mut places = places;
+    let mut failed = Vec::new();
+    for time in 1..=BUSY_TIMES_MAX {
+        let done = ask(spool, &verb.operation(places, destination))?;
+        *count += done.count;
+        let is_busy = |why: &str| time < BUSY_TIMES_MAX && why.ends_with("ask again");
+        let (busy, others): (Vec<_>, Vec<_>) = done.failed.into_iter().partition(|(_, why)| is_busy(why));
+        failed.extend(others);
+        if busy.is_empty() {
+            break;
+        }
+        places = busy.into_iter().map(|(place, _)| place).collect();
+        std::thread::sleep(BUSY_WAIT);
+    }
+    Ok(failed)
 }
 
 /// Where they are, and their ids.

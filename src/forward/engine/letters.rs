@@ -185,7 +185,8 @@ impl<R: Ring> Engine<R> {
         let Some(pending) = self.pending.remove(&number) else {
             return self.handle_suspended(number, result);
         };
-        if pending.kind == Kind::Settle && result.is_ok() {
+        // What is refused for good is not asked for again: nothing stays unnoted for it.
+        if pending.kind == Kind::Settle && !matches!(result, Err(keep::Refused::Disk(..))) {
             self.is_unnoted = false;
         }
         match (pending.kind, result) {

@@ -294,9 +294,7 @@ impl<R: Ring> Engine<R> {
             }
             self.take_answers();
             self.take_addresses();
-            if !self.is_ending {
-                self.take_operations();
-            }
+            self.take_operations();
             if !self.is_ending && !self.is_paused() {
                 self.read_on();
                 self.carry_out_orders();
@@ -339,7 +337,7 @@ impl<R: Ring> Engine<R> {
             (ends.read.is_empty() || !self.has_room())
                 && ends.answers.is_empty()
                 && ends.addresses.is_empty()
-                && (ends.asked.is_empty() || self.is_ending)
+                && (ends.asked.is_empty() || !self.takes_operations())
         };
         let may_sleep = ends.consumer.park(is_empty);
         self.metrics.engine.turns.add(1);

@@ -41,7 +41,7 @@ impl<R: Ring> Engine<R> {
     }
 
     /// The places that something under way names.
-    fn places_in_hand(&self) -> HashSet<Place> {
+    pub(super) fn places_in_hand(&self) -> HashSet<Place> {
         let waiting = self.again.iter().chain(&self.unread).map(|(_, pending)| pending);
         let told = self.pending.values().chain(waiting).map(|pending| pending.change.place());
         let fetches = self.fetches.iter().chain(self.fetching.values()).map(|fetch| fetch.place);

@@ -2,15 +2,13 @@
 //! mail that waits as any other (`docs/forward.md`).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Engine;
-use super::hand::{Kind, Pending, key_of, seconds};
+use super::hand::{Kind, Pending, seconds};
 use super::notices::{Ended, Tried};
 use crate::config::forward::{Dsn, HopPlace, HopProtocol};
 use crate::forward::keep::{Change, NOTICES, Notice, Recipients, Wait, Why};
 use crate::forward::notice::{About, Action, Recipient, Room, is_owed, may_have, report};
-use crate::forward::schedule::Deferred;
 use crate::log::events;
 use crate::mail::envelope::{BodyType, Envelope, Mailbox};
 
@@ -168,19 +166,7 @@ impl<R: Ring> Engine<R> {
 
     /// A notice is durable, and is to be delivered.
     pub(super) fn take_notice(&mut self, at: Cursor) {
-        let Some(destination) = self.routes.named(NOTICES) else { return };
-        let deferred = Deferred {
-            cursor: key_of(at),
-            destination,
-            due_in: Duration::ZERO,
-            expires_in: self.expire,
-            attempts: 0,
-            poison: 0,
-            is_held: false,
-        };
-        if !self.schedule.restore(deferred, self.now) {
-            self.report.note(&format!("later/{at}: there is no room for it in the schedule"));
-        }
+        self.enlist(at, NOTICES);
     }
 
     /// Tells how many notices were withheld, when an hour is over or the engine ends.

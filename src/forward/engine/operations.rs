@@ -1,86 +1,103 @@
 //! What operators ask for: the schedule is changed at once, the office makes it durable, then it is answered.
 //!
 //! A command is done in steps, one for each message. A step asks the office who waits for the message, tells
-//! it the change, and ends with its answer; what the schedule did for a step that fails is undone.
+//! it the change, and ends with its answer; what the schedule did for a step that fails is undone. A message
+//! of which something is under way has no step: what is said of it later would undo the change.
 
 use std::time::Duration;
 
 use super::Engine;
 use super::hand::{Arrived, Fetch, Kind, Pending, cursor_of, key_of, seconds};
 use super::under_way::{Command, Step, What};
+use crate::forward::desk::OPERATIONS_MAX;
 use crate::forward::keep::{Change, Place, Recipients, Refused, Suspended, Wait};
 use crate::forward::office::Letter;
-use crate::forward::operations::{Asked, Done, Operation, Target};
+use crate::forward::operations::{Asked, Chosen, Done, HELD_BY_OPERATOR, Operation, Target};
 use crate::forward::schedule::{self, Answer, Deferred, Delivery, DestinationId, HostState, Waits};
 use crate::log::events;
 use crate::ring::Ring;
+use crate::sink::spool::cursor::Cursor;
 use crate::sink::spool::envelope::OWN_PROTOCOL;
 use crate::timestamp;
 
 /// What a message that is tried again after it was given up shows until then.
 const TRIED_AGAIN: &str = "an operator has it tried again";
 
-/// What is shown of one that an operator holds.
-const HELD_BY_OPERATOR: &str = "an operator holds it";
-
-const BUSY: &str = "it is being delivered just now: ask again";
+const BUSY: &str = "something is under way with it: ask again";
 const GONE: &str = "nobody waits for it there any more";
-const UNROUTED: &str = "no route takes its domain: name it in a [[forward]], and start the forwarder again";
+const UNROUTED: &str =
+    "nobody tries it: give its domain a [[forward]], or notices their dsn_via, and start the forwarder again";
+
+/// Begins the step of a message.
+type Begin<R> = fn(&mut Engine<R>, u64, &Picked) -> Result<u64, String>;
+
+/// A message of a command.
+struct Picked {
+    place: Place,
+    /// The same, as the operator has it.
+    told: Place,
+    of: Option<DestinationId>,
+}
 
 impl<R: Ring> Engine<R> {
-    /// Takes what operators want.
+    /// Takes what operators want, so many commands at a time.
     pub(super) fn take_operations(&mut self) {
-        while let Some(Asked { operation, tell }) = self.ends.asked.next() {
+        while self.takes_operations()
+            && let Some(Asked { operation, tell }) = self.ends.asked.next()
+        {
             let number = self.number();
-            self.operations.commands.insert(number, Command { tell, open: 0, done: Done::default() });
             let word = operation.word();
+            self.operations.commands.insert(number, Command { tell, word, open: 0, done: Done::default() });
             let begun = match operation {
                 Operation::Retry(Target::All) => self.retry_all(None),
                 Operation::Retry(Target::Destination(name)) => match self.routes.named(&name) {
                     Some(id) => self.retry_all(Some(id)),
                     None => Err(self.unknown(&name)),
                 },
-                Operation::Retry(Target::Places(places)) => Ok(self.each(number, &places, Self::retry_place)),
-                Operation::Hold(places) => Ok(self.each(number, &places, Self::hold_place)),
-                Operation::Release(places) => Ok(self.each(number, &places, Self::release_place)),
-                Operation::Remove(places) => Ok(self.each(number, &places, Self::remove_place)),
+                Operation::Retry(Target::Places(places)) => {
+                    self.each(number, &Chosen { places, destination: None }, Self::retry_place)
+                }
+                Operation::Hold(chosen) => self.each(number, &chosen, Self::hold_place),
+                Operation::Release(chosen) => self.each(number, &chosen, Self::release_place),
+                Operation::Remove(chosen) => self.each(number, &chosen, Self::remove_place),
                 Operation::Suspend(name) => self.suspend(number, &name, true),
                 Operation::Resume(name) => self.suspend(number, &name, false),
             };
-            let record = self.log.record(&events::OPERATION, self.wall_clock).plain("operation", word);
             match begun {
                 Ok(count) => {
-                    record.end();
                     if let Some(command) = self.operations.commands.get_mut(&number) {
                         command.done.count += count;
                     }
                     self.answer_if_done(number);
                 }
-                Err(why) => {
-                    record.text("why", why.as_bytes()).end();
-                    if let Some(command) = self.operations.commands.remove(&number) {
-                        let _ = command.tell.send(Err(why));
-                    }
-                }
+                Err(why) => self.refuse(number, why),
             }
         }
     }
 
+    /// Whether another command is begun.
+    pub(super) fn takes_operations(&self) -> bool {
+        !self.is_ending && self.operations.commands.len() < OPERATIONS_MAX
+    }
+
     /// Begins a step for each of these; how many were done at once.
-    fn each(
-        &mut self,
-        command: u64,
-        places: &[Place],
-        begin: fn(&mut Self, u64, Place) -> Result<u64, String>,
-    ) -> u64 {
+    fn each(&mut self, command: u64, chosen: &Chosen, begin: Begin<R>) -> Result<u64, String> {
+        let of = match &chosen.destination {
+            Some(name) => Some(self.routes.named(name).ok_or_else(|| self.unknown(name))?),
+            None => None,
+        };
+        let in_hand = self.places_in_hand();
         let mut count = 0;
-        for told in places {
-            match begin(self, command, self.moves.known(*told)) {
+        for told in &chosen.places {
+            let picked = Picked { place: self.moves.known(*told), told: *told, of };
+            let is_busy = in_hand.contains(&picked.place) || in_hand.contains(told);
+            let begun = if is_busy { Err(BUSY.to_owned()) } else { begin(self, command, &picked) };
+            match begun {
                 Ok(done) => count += done,
                 Err(why) => self.fail(command, *told, why),
             }
         }
-        count
+        Ok(count)
     }
 
     fn fail(&mut self, command: u64, place: Place, why: String) {
@@ -89,19 +106,28 @@ impl<R: Ring> Engine<R> {
         }
     }
 
-    /// Somebody who has gone is told nothing.
+    /// Nothing of it was begun, or the disk has nothing of it. Somebody who has gone is told nothing.
+    fn refuse(&mut self, number: u64, why: String) {
+        let Some(Command { tell, word, .. }) = self.operations.commands.remove(&number) else { return };
+        let record = self.log.record(&events::OPERATION, self.wall_clock).plain("operation", word);
+        record.text("why", why.as_bytes()).end();
+        let _ = tell.send(Err(why));
+    }
+
     fn answer_if_done(&mut self, number: u64) {
         if self.operations.commands.get(&number).is_some_and(|command| command.open == 0)
-            && let Some(command) = self.operations.commands.remove(&number)
+            && let Some(Command { tell, word, done, .. }) = self.operations.commands.remove(&number)
         {
-            let _ = command.tell.send(Ok(command.done));
+            let record = self.log.record(&events::OPERATION, self.wall_clock).plain("operation", word);
+            record.number("done", done.count).number("failed", done.failed.len() as u64).end();
+            let _ = tell.send(Ok(done));
         }
     }
 
-    /// Deferred mail of this destination, or of all.
+    /// Mail of this destination, or of all, that waits for its time or for a next hop.
     fn retry_all(&mut self, of: Option<DestinationId>) -> Result<u64, String> {
         let all = self.schedule.destinations().filter(|(id, _)| of.is_none_or(|of| of == *id));
-        let count = all.map(|(_, destination)| u64::from(destination.waiting)).sum();
+        let count = all.map(|(_, destination)| u64::from(destination.waiting + destination.due)).sum();
         let target = of.map_or(schedule::Target::All, schedule::Target::Destination);
         match self.schedule.retry(target, self.now) {
             Answer::Busy => Err("others are being retried already: ask again".to_owned()),
@@ -109,15 +135,15 @@ impl<R: Ring> Engine<R> {
         }
     }
 
-    fn retry_place(&mut self, command: u64, place: Place) -> Result<u64, String> {
-        if let Place::Dead(_) = place {
-            let step = self.begin_step(command, What::Revive, place, Vec::new());
-            self.fetch(Kind::Operation(step), place);
+    fn retry_place(&mut self, command: u64, picked: &Picked) -> Result<u64, String> {
+        if let Place::Dead(_) = picked.place {
+            let step = self.begin_step(command, What::Revive, picked, Vec::new());
+            self.fetch(Kind::Operation(step), picked.place);
             return Ok(0);
         }
-        let deliveries = self.deliveries_at(place);
+        let deliveries = self.deliveries_at(picked.place, picked.of);
         if deliveries.is_empty() {
-            return Err(GONE.to_owned());
+            return Err(UNROUTED.to_owned());
         }
         let is_held = |delivery: &Delivery| {
             let view = self.schedule.delivery(*delivery, self.now);
@@ -133,47 +159,60 @@ impl<R: Ring> Engine<R> {
         if is_done { Ok(1) } else { Err(BUSY.to_owned()) }
     }
 
-    fn hold_place(&mut self, command: u64, place: Place) -> Result<u64, String> {
-        let waiting = self.waiting_at(place)?;
-        for one in &waiting {
-            self.schedule.hold_one(name_of(one));
-        }
-        let undo = waiting.into_iter().filter(|one| !one.is_held).collect();
-        self.ask(command, What::Hold, place, undo);
+    fn hold_place(&mut self, command: u64, picked: &Picked) -> Result<u64, String> {
+        let undo = self.take_out(What::Hold, picked.place, picked.of)?;
+        self.ask(command, What::Hold, picked, undo);
         Ok(0)
     }
 
-    fn release_place(&mut self, command: u64, place: Place) -> Result<u64, String> {
-        let deliveries = self.deliveries_at(place);
+    fn release_place(&mut self, command: u64, picked: &Picked) -> Result<u64, String> {
+        let deliveries = self.deliveries_at(picked.place, picked.of);
         let view = |delivery: &Delivery| self.schedule.delivery(*delivery, self.now);
         let is_held = deliveries.iter().filter_map(view).any(|view| view.waits == Waits::Operator);
         if !deliveries.is_empty() && !is_held {
             return Err("it is not held".to_owned());
         }
-        self.ask(command, What::Release, place, Vec::new());
+        self.ask(command, What::Release, picked, Vec::new());
         Ok(0)
     }
 
-    fn remove_place(&mut self, command: u64, place: Place) -> Result<u64, String> {
-        let waiting = self.waiting_at(place)?;
+    fn remove_place(&mut self, command: u64, picked: &Picked) -> Result<u64, String> {
+        let undo = self.take_out(What::Remove, picked.place, picked.of)?;
+        self.ask(command, What::Remove, picked, undo);
+        Ok(0)
+    }
+
+    /// Holds or removes in the schedule what it has of a message, and gives what it had of it before. An
+    /// error if it is on a connection: then nothing is changed.
+    fn take_out(
+        &mut self,
+        what: What,
+        place: Place,
+        of: Option<DestinationId>,
+    ) -> Result<Vec<Deferred>, String> {
+        let mut waiting = self.waiting_at(place, of)?;
+        if what == What::Hold {
+            waiting.retain(|one| !one.is_held);
+        }
         for one in &waiting {
-            self.schedule.remove(name_of(one));
+            let name = name_of(one);
+            let _ =
+                if what == What::Hold { self.schedule.hold_one(name) } else { self.schedule.remove(name) };
         }
-        self.ask(command, What::Remove, place, waiting);
-        Ok(0)
+        Ok(waiting)
     }
 
-    fn deliveries_at(&self, place: Place) -> Vec<Delivery> {
-        match place {
-            Place::Later(cursor) => self.schedule.deliveries_at(key_of(cursor)).collect(),
-            Place::Log(_) | Place::Dead(_) => Vec::new(),
-        }
+    /// The deliveries of a message, or the one for this destination.
+    fn deliveries_at(&self, place: Place, of: Option<DestinationId>) -> Vec<Delivery> {
+        let Place::Later(cursor) = place else { return Vec::new() };
+        let all = self.schedule.deliveries_at(key_of(cursor));
+        all.filter(|delivery| of.is_none_or(|of| of == delivery.destination)).collect()
     }
 
     /// What the schedule has of a message; why it cannot be changed, if it is on a connection.
-    fn waiting_at(&self, place: Place) -> Result<Vec<Deferred>, String> {
+    fn waiting_at(&self, place: Place, of: Option<DestinationId>) -> Result<Vec<Deferred>, String> {
         let mut all = Vec::new();
-        for delivery in self.deliveries_at(place) {
+        for delivery in self.deliveries_at(place, of) {
             let Some(view) = self.schedule.delivery(delivery, self.now) else { continue };
             let due_in = match view.waits {
                 Waits::Reply | Waits::Copy => return Err(BUSY.to_owned()),
@@ -193,30 +232,47 @@ impl<R: Ring> Engine<R> {
         Ok(all)
     }
 
-    fn begin_step(&mut self, command: u64, what: What, place: Place, undo: Vec<Deferred>) -> u64 {
+    fn begin_step(&mut self, command: u64, what: What, picked: &Picked, undo: Vec<Deferred>) -> u64 {
         let number = self.number();
-        self.operations.steps.insert(number, Step { command, what, place, undo, open: 0, failed: None });
+        let Picked { place, told, of } = *picked;
+        let step = Step { command, what, place, told, of, undo, open: 0, failed: None };
+        self.operations.steps.insert(number, step);
         if let Some(command) = self.operations.commands.get_mut(&command) {
             command.open += 1;
         }
         number
     }
 
-    fn ask(&mut self, command: u64, what: What, place: Place, undo: Vec<Deferred>) {
-        let number = self.begin_step(command, what, place, undo);
-        self.unsent.push_back(Letter::Ask(number, place));
+    fn ask(&mut self, command: u64, what: What, picked: &Picked, undo: Vec<Deferred>) {
+        let number = self.begin_step(command, what, picked, undo);
+        self.unsent.push_back(Letter::Ask(number, picked.place));
     }
 
     /// The office says who waits for a message.
-    pub(super) fn handle_waits(&mut self, step: u64, waits: &[(Box<str>, Recipients)]) {
-        let Some(Step { what, place, .. }) = self.operations.steps.get(&step) else { return };
-        let (what, place) = (*what, *place);
-        let concerned = |name: &str| what != What::Release || !name.is_empty();
-        let concerned = waits.iter().filter(|(name, _)| concerned(name));
-        let recipients = concerned.fold(Recipients::none(), |all, (_, some)| all.with(some));
+    pub(super) fn handle_waits(&mut self, number: u64, waits: &[(Box<str>, Recipients)]) {
+        let Some(Step { what, place, of, .. }) = self.operations.steps.get(&number) else { return };
+        let (what, place, of) = (*what, *place, *of);
+        if matches!(what, What::Hold | What::Remove) {
+            // What came into the schedule since the step began was told before this.
+            match self.take_out(what, place, of) {
+                Ok(mut more) => {
+                    if let Some(step) = self.operations.steps.get_mut(&number) {
+                        step.undo.append(&mut more);
+                    }
+                }
+                Err(why) => return self.end_step(number, Some(why)),
+            }
+        }
+        let is_meant = |name: &str| of.is_none_or(|of| self.routes.named(name) == Some(of));
+        let meant = waits.iter().filter(|(name, _)| is_meant(name));
+        let recipients = meant.fold(Recipients::none(), |all, (_, some)| all.with(some));
         if recipients.is_empty() {
-            let why = if waits.is_empty() { GONE } else { UNROUTED };
-            return self.end_step(step, Some(why.to_owned()));
+            return self.end_step(number, Some(GONE.to_owned()));
+        }
+        let is_scheduled = what == What::Remove
+            || self.operations.steps.get(&number).is_some_and(|step| !step.undo.is_empty());
+        if !is_scheduled && self.deliveries_at(place, of).is_empty() {
+            return self.end_step(number, Some(UNROUTED.to_owned()));
         }
         let change = match (what, place) {
             (What::Hold, Place::Later(at)) => {
@@ -228,10 +284,10 @@ impl<R: Ring> Engine<R> {
             }
             (What::Remove, place) => Change::Remove { place, recipients },
             (What::Hold | What::Release | What::Revive, _) => {
-                return self.end_step(step, Some("it was given up: nothing holds it".to_owned()));
+                return self.end_step(number, Some("it was given up: nothing holds it".to_owned()));
             }
         };
-        self.tell_step(step, change);
+        self.tell_step(number, change);
     }
 
     fn tell_step(&mut self, step: u64, change: Change) {
@@ -284,8 +340,20 @@ impl<R: Ring> Engine<R> {
         step.open -= 1;
         let what = step.what;
         match kept {
-            Ok(Some(Place::Later(cursor))) if what == What::Revive => self.revive(key_of(cursor), change),
-            Ok(_) => {}
+            Ok(Some(Place::Later(cursor))) if what == What::Revive => {
+                if let Change::Later { wait, .. } = &change {
+                    self.enlist(cursor, &wait.destination);
+                }
+            }
+            Ok(_) => {
+                if let Change::Remove { place, recipients } = &change {
+                    let record = self.log.record(&events::REMOVED, self.wall_clock);
+                    let record = record.text("place", place.to_string().as_bytes());
+                    record.number("recipients", recipients.count().into()).end();
+                }
+            }
+            // Something else was said of some of them in between.
+            Err(Refused::Unknown) => step.failed = Some(BUSY.to_owned()),
             Err(why) => step.failed = Some(why.to_string()),
         }
         if self.operations.steps.get(&number).is_some_and(|step| step.open == 0) {
@@ -293,11 +361,11 @@ impl<R: Ring> Engine<R> {
         }
     }
 
-    fn revive(&mut self, cursor: u64, change: Change) {
-        let Change::Later { wait, .. } = change else { return };
-        let Some(destination) = self.routes.named(&wait.destination) else { return };
+    /// A message that is in `later/` from now on is delivered to this destination.
+    pub(super) fn enlist(&mut self, at: Cursor, destination: &str) {
+        let Some(destination) = self.routes.named(destination) else { return };
         let deferred = Deferred {
-            cursor,
+            cursor: key_of(at),
             destination,
             due_in: Duration::ZERO,
             expires_in: self.expire,
@@ -306,7 +374,7 @@ impl<R: Ring> Engine<R> {
             is_held: false,
         };
         if !self.schedule.restore(deferred, self.now) {
-            let place = Place::Later(cursor_of(cursor));
+            let place = Place::Later(cursor_of(key_of(at)));
             self.report.note(&format!("{place}: the schedule has no room for it until the next start"));
         }
     }
@@ -315,25 +383,22 @@ impl<R: Ring> Engine<R> {
         let Some(step) = self.operations.steps.remove(&number) else { return };
         let failed = why.or(step.failed);
         match (step.what, failed.is_some()) {
-            (What::Hold, true) => {
+            (What::Hold | What::Remove, true) => {
                 for one in step.undo {
-                    self.schedule.release(name_of(&one), self.now);
-                }
-            }
-            (What::Remove, true) => {
-                for one in step.undo {
+                    // Held: as it waited before, not at once.
+                    self.schedule.remove(name_of(&one));
                     self.schedule.restore(one, self.now);
                 }
             }
             (What::Release, false) => {
-                for delivery in self.deliveries_at(step.place) {
+                for delivery in self.deliveries_at(step.place, step.of) {
                     self.schedule.release(delivery, self.now);
                 }
             }
             (What::Hold | What::Remove, false) | (What::Release | What::Revive, _) => {}
         }
         match failed {
-            Some(why) => self.fail(step.command, step.place, why),
+            Some(why) => self.fail(step.command, step.told, why),
             None => {
                 if let Some(command) = self.operations.commands.get_mut(&step.command) {
                     command.done.count += 1;
@@ -377,11 +442,8 @@ impl<R: Ring> Engine<R> {
         match kept {
             Ok(_) => self.answer_if_done(number),
             Err(why) => {
-                if let Some(command) = self.operations.commands.remove(&number) {
-                    let why =
-                        format!("it is so now, but cannot be noted, and the next start forgets it: {why}");
-                    let _ = command.tell.send(Err(why));
-                }
+                let why = format!("it is so now, but cannot be noted, and the next start forgets it: {why}");
+                self.refuse(number, why);
             }
         }
     }
@@ -389,29 +451,27 @@ impl<R: Ring> Engine<R> {
     /// What was suspended before this process.
     pub(super) fn restore_suspended(&mut self, all: &[Suspended]) {
         for Suspended { destination, next_hop } in all {
-            let host = self.routes.named(destination).and_then(|id| {
-                let hops = &self.routes.all().get(usize::from(id.0))?.to;
-                Some((id, hops.iter().position(|hop| hop.to_string() == *next_hop)?))
-            });
-            match host {
-                Some((id, host)) => self.schedule.suspend(id, Some(host), self.now),
-                None => self.report.note(&format!(
+            let hosts = self.hosts_of(|id, hop| self.routes.name(id) == destination && hop == next_hop);
+            if hosts.is_empty() {
+                self.report.note(&format!(
                     "{next_hop} was suspended, and no [[forward]] to {destination} names it any more"
-                )),
+                ));
+            }
+            for (id, host) in hosts {
+                self.schedule.suspend(id, Some(host), self.now);
             }
         }
     }
 
-    /// The hosts of a destination of this name; those that are this next hop otherwise, wherever they are.
+    /// The hosts of a destination of this name, and those that are this next hop, wherever they stand.
     fn hosts_named(&self, name: &str) -> Vec<(DestinationId, usize)> {
+        self.hosts_of(|id, hop| self.routes.name(id) == name || hop == name)
+    }
+
+    fn hosts_of(&self, is_meant: impl Fn(DestinationId, &str) -> bool) -> Vec<(DestinationId, usize)> {
         let all = (0..).zip(self.routes.all()).map(|(number, route)| (DestinationId(number), route));
         let hosts = all.flat_map(|(id, route)| (0..).zip(&route.to).map(move |(host, hop)| (id, host, hop)));
-        match self.routes.named(name) {
-            Some(named) => hosts.filter(|(id, ..)| *id == named).map(|(id, host, _)| (id, host)).collect(),
-            None => {
-                hosts.filter(|(.., hop)| hop.to_string() == name).map(|(id, host, _)| (id, host)).collect()
-            }
-        }
+        hosts.filter(|(id, _, hop)| is_meant(*id, &hop.to_string())).map(|(id, host, _)| (id, host)).collect()
     }
 
     fn suspended(&self) -> Vec<Suspended> {

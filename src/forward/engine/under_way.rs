@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use crate::forward::keep::{Moved, Place};
 use crate::forward::operations::{Done, Outcome};
-use crate::forward::schedule::Deferred;
+use crate::forward::schedule::{Deferred, DestinationId};
 
 /// Commands that were begun, and their steps.
 #[derive(Default)]
@@ -20,6 +20,8 @@ pub(super) struct Operations {
 /// What somebody waits for.
 pub(super) struct Command {
     pub(super) tell: oneshot::Sender<Outcome>,
+    /// For the log.
+    pub(super) word: &'static str,
     /// Steps that have not ended.
     pub(super) open: usize,
     pub(super) done: Done,
@@ -30,6 +32,10 @@ pub(super) struct Step {
     pub(super) command: u64,
     pub(super) what: What,
     pub(super) place: Place,
+    /// The same, as the operator has it.
+    pub(super) told: Place,
+    /// Of those who wait there only these.
+    pub(super) of: Option<DestinationId>,
     /// What the schedule had before.
     pub(super) undo: Vec<Deferred>,
     /// Changes that are not durable.

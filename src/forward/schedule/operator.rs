@@ -6,6 +6,9 @@ use super::delivery::{Answer, Delivery, DestinationId, POISON_ALONE, Place};
 use super::index::State;
 use super::schedule::Schedule;
 
+/// What was released is tried for at least this time: it may have been held for longer than mail waits.
+const RELEASED_SECONDS_LEAST: u32 = 3600;
+
 /// What an operator means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
@@ -51,7 +54,8 @@ impl Schedule {
         if entry.is_in_log { Answer::Moving } else { Answer::Done }
     }
 
-    /// What was held is tried now. If it was held because it loses connections, it goes alone.
+    /// What was held is tried now, and does not expire within the next hour. If it was held because it loses
+    /// connections, it goes alone.
     pub fn release(&mut self, delivery: Delivery, now: Instant) -> Answer {
         let Some(slot) = self.index.find(delivery) else { return Answer::Unknown };
         let state = self.index[slot].state;
@@ -62,6 +66,7 @@ impl Schedule {
         let entry = &mut self.index[slot];
         entry.poison = entry.poison.min(POISON_ALONE);
         entry.due = second;
+        entry.expires = entry.expires.max(second.saturating_add(RELEASED_SECONDS_LEAST));
         self.destination(delivery.destination).held -= 1;
         self.list(slot, now);
         Answer::Done

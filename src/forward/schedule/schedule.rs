@@ -253,8 +253,12 @@ impl Schedule {
 
     /// The message that goes alone, on its connection; or that connection serves all, if the message is gone.
     fn deliver_alone(&mut self, id: DestinationId, connection: ConnectionId, now: Instant) -> Option<Order> {
+        let host = self.connections.find(connection).host;
         let destination = &mut self.destinations[usize::from(id.0)];
-        if let Some(slot) = destination.alone.first() {
+        // An operator may have stopped the host while it was connected to.
+        if !destination.hosts[host].is_stopped()
+            && let Some(slot) = destination.alone.first()
+        {
             destination.alone.remove(&mut self.index, slot);
             destination.alone_connection = AloneConnection::Taken;
             return Some(self.set_out(slot, connection, true));
