@@ -13,6 +13,7 @@ mod file_limits;
 mod forged_mail;
 mod forward;
 mod forward_admin;
+mod forward_disk;
 mod forward_dovecot;
 mod forward_hops;
 mod forward_notices;
