@@ -161,12 +161,15 @@ impl Engine {
             Act::Sent(..) => Change::Sent { place, recipients },
             Act::Later(_, _, attempts) => Change::Later { place, recipients, wait: wait(*attempts) },
             Act::Noticed(of, who, number) => {
-                let dead = self.change(&Act::Dead(*of, who.clone()));
+                // The first of them by itself.
+                let (first, others) = who.split_at(1);
+                let parts = [first, others].into_iter().filter(|part| !part.is_empty());
+                let changes = parts.map(|part| self.change(&Act::Dead(*of, part.to_vec()))).collect();
                 let sent = &self.sent[self.notice(*number)];
                 let mut octets = Vec::new();
                 envelope::encode_own(sent.id, UNIX_EPOCH, &sent.message().envelope, &mut octets);
                 let notice = Notice { envelope: octets, content: sent.content(), wait: wait(0) };
-                Change::Noticed { changes: vec![dead], notice: Arc::new(notice) }
+                Change::Noticed { changes, notice: Arc::new(notice) }
             }
             Act::Dead(..) => {
                 let reply = "550 5.1.1 nobody".to_owned();

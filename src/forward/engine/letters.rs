@@ -8,6 +8,7 @@ use super::Engine;
 use super::hand::{Arrived, Fetch, InHand, Kind, Mail, Pending, Refused, key_of, seconds};
 use super::notices::Ended;
 use crate::forward::keep::{self, Change, Fetched, Place, Recipients, Wait, Why};
+use crate::forward::notice::WAITED_TOO_LONG;
 use crate::forward::office::{Answer, Letter};
 use crate::forward::reading::Read;
 use crate::forward::schedule::{self, Admission, Deferred, Delivery, DestinationId, Fresh};
@@ -204,15 +205,12 @@ impl<R: Ring> Engine<R> {
                 }
                 self.schedule.not_moved(delivery, self.now);
             }
-            (Kind::Settle, Err(why @ keep::Refused::Disk(..))) => {
+            (Kind::Settle, Err(why)) => {
                 self.complain(&why);
-                self.is_unnoted = true;
-                self.again.push_back((self.now + AGAIN_AFTER, pending));
-            }
-            // One record on a bad place of a disk: nothing else waits for it.
-            (Kind::Settle, Err(why @ keep::Refused::Unread(..))) => {
-                self.complain(&why);
-                self.unread.push_back((self.now + READ_AGAIN_AFTER, pending));
+                match pending.change {
+                    Change::Noticed { changes, notice } => self.tell_apart(changes, notice, &why),
+                    change => self.settle_again(Pending { kind: Kind::Settle, change }, &why),
+                }
             }
             (Kind::Operation(step), kept) => self.handle_step(step, pending.change, kept),
             (Kind::Settle, Ok(Some(Place::Later(at))))
@@ -222,6 +220,19 @@ impl<R: Ring> Engine<R> {
             }
             (_, Err(why)) => self.complain(&why),
             (_, Ok(_)) => {}
+        }
+    }
+
+    /// What became of a message was not noted: it is told once more, if that can help.
+    pub(super) fn settle_again(&mut self, pending: Pending, why: &keep::Refused) {
+        match why {
+            keep::Refused::Disk(..) => {
+                self.is_unnoted = true;
+                self.again.push_back((self.now + AGAIN_AFTER, pending));
+            }
+            // One record on a bad place of a disk: nothing else waits for it.
+            keep::Refused::Unread(..) => self.unread.push_back((self.now + READ_AGAIN_AFTER, pending)),
+            keep::Refused::Unknown | keep::Refused::Damaged(_) => {}
         }
     }
 
@@ -273,7 +284,7 @@ impl<R: Ring> Engine<R> {
             recipients,
             died_at: seconds(timestamp::seconds(self.wall_clock)),
             why: Why::Expired,
-            reply: "it waited too long".to_owned(),
+            reply: WAITED_TOO_LONG.to_owned(),
         };
         let (stored, content) = (&fetched.envelope, &*fetched.content);
         self.tell_ended(&Ended { stored, content, tried: None, accepted_by: "" }, vec![change]);

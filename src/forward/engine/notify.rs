@@ -7,11 +7,11 @@ use super::Engine;
 use super::hand::{Kind, Pending, seconds};
 use super::notices::{Ended, Tried};
 use crate::config::forward::{Dsn, HopPlace, HopProtocol};
-use crate::forward::keep::{Change, NOTICES, Notice, Recipients, Wait, Why};
+use crate::forward::keep::{Change, NOTICES, Notice, Place, Recipients, Refused, Wait, Why};
 use crate::forward::notice::{About, Action, Recipient, Room, is_owed, may_have, report};
+use crate::forward::routes::Routes;
 use crate::log::events;
 use crate::mail::envelope::{BodyType, Envelope, Mailbox};
-
 use crate::ring::Ring;
 use crate::sink::spool::cursor::Cursor;
 use crate::sink::spool::envelope::encode_own;
@@ -28,45 +28,72 @@ impl<R: Ring> Engine<R> {
     /// Tells the office what became of recipients of a message: together with a notice, where the sender is
     /// to be told of it.
     pub(super) fn tell_ended(&mut self, ended: &Ended<'_>, mut changes: Vec<Change>) {
-        let dsn = self.notices.dsn;
-        let mut owed = if dsn == Dsn::Off { Vec::new() } else { self.owed(ended, &changes) };
-        let envelope = &ended.stored.envelope;
-        if !owed.is_empty() && may_have(dsn, envelope, &ended.stored.authentication) {
-            while !owed.is_empty() && self.has_room_for_notice(envelope) {
-                let (notice, told) = self.notice(ended, &changes, &owed);
-                let of: Recipients = owed.drain(..told).map(|(index, _)| index).collect();
-                let (with, rest) = parted(changes, &of);
-                changes = rest;
-                // Those that wait went with the first notice of them, which has room for no more.
-                owed.retain(|(index, _)| {
-                    let is_about =
-                        |change| recipients_of(change).is_some_and(|recipients| recipients.contains(*index));
-                    changes.iter().any(is_about)
-                });
-                let change = Change::Noticed { changes: with, notice: Arc::new(notice) };
-                self.tell(Pending { kind: Kind::Settle, change });
-            }
+        let may_be_owed = self.notices.dsn != Dsn::Off && !ended.stored.envelope.reverse_path().is_empty();
+        let all = if may_be_owed { changes.clone() } else { Vec::new() };
+        let routes = Arc::clone(&self.routes);
+        let (indices, recipients) = self.owed(ended, &all, &routes);
+        let mut told = 0;
+        while told < indices.len() && self.has_room_for_notice(&ended.stored.envelope, &recipients[told..]) {
+            let (notice, count) = self.notice(ended, &recipients[told..]);
+            let of: Recipients = indices[told..].iter().take(count).copied().collect();
+            told += count;
+            let (with, rest) = parted(changes, &of);
+            changes = rest;
+            let change = Change::Noticed { changes: with, notice: Arc::new(notice) };
+            self.tell(Pending { kind: Kind::Settle, change });
         }
         for change in changes {
             self.tell(Pending { kind: Kind::Settle, change });
         }
     }
 
-    /// Those that the sender wants to hear of, and what became of them.
-    fn owed(&self, ended: &Ended<'_>, changes: &[Change]) -> Vec<(u32, Action)> {
-        let parameters: Vec<_> =
-            ended.stored.envelope.recipients_with_parameters().map(|(_, parameters)| parameters).collect();
-        let mut owed = Vec::new();
-        for change in changes {
-            let (Some(action), Some(recipients)) = (self.action(ended, change), recipients_of(change)) else {
-                continue;
-            };
-            let is_told = |index: &u32| {
-                parameters.get(*index as usize).is_some_and(|parameters| is_owed(action, parameters.notify))
-            };
-            owed.extend(recipients.iter().filter(is_told).map(|index| (index, action)));
+    /// Those that the sender wants to hear of and may, with their indices, and what became of them.
+    fn owed<'a>(
+        &self,
+        ended: &Ended<'a>,
+        changes: &'a [Change],
+        routes: &'a Routes,
+    ) -> (Vec<u32>, Vec<Recipient<'a>>) {
+        let Ended { stored, tried, accepted_by, .. } = *ended;
+        let (dsn, envelope) = (self.notices.dsn, &stored.envelope);
+        let (mut indices, mut owed) = (Vec::new(), Vec::new());
+        if changes.is_empty() {
+            return (indices, owed);
         }
-        owed
+        let all: Vec<_> = envelope.recipients_with_parameters().collect();
+        let remote = tried.and_then(|tried| {
+            match &routes.all()[usize::from(tried.destination.0)].to[tried.host].place {
+                HopPlace::Host(name, _) => Some(name.as_str()),
+                HopPlace::Unix(_) => None,
+            }
+        });
+        for change in changes {
+            let Some(action) = self.action(ended, change) else { continue };
+            let (recipients, said, is_expired) = match change {
+                Change::Dead { recipients, why, reply, .. } => {
+                    (recipients, reply.as_str(), *why == Why::Expired)
+                }
+                Change::Later { recipients, wait, .. } => (recipients, wait.reply.as_str(), false),
+                Change::Sent { recipients, .. } => (recipients, accepted_by, false),
+                Change::Read { .. }
+                | Change::Hold { .. }
+                | Change::Release { .. }
+                | Change::Remove { .. }
+                | Change::Noticed { .. } => continue,
+            };
+            for index in recipients.iter() {
+                let Some((mailbox, parameters)) = all.get(index as usize) else { continue };
+                if is_owed(action, parameters.notify) {
+                    let (mailbox, orcpt, is_tried) = (mailbox.whole, parameters.orcpt, tried.is_some());
+                    indices.push(index);
+                    owed.push(Recipient { mailbox, orcpt, action, is_expired, is_tried, said, remote });
+                }
+            }
+        }
+        if !owed.is_empty() && !may_have(dsn, envelope, &stored.authentication) {
+            return (Vec::new(), Vec::new());
+        }
+        (indices, owed)
     }
 
     /// What is told of a change. Nothing where the next hop tells it (RFC 3461 §5.2.1).
@@ -90,10 +117,11 @@ impl<R: Ring> Engine<R> {
         }
     }
 
-    /// Whether a notice may go to the sender now. The first one that may not is told.
-    fn has_room_for_notice(&mut self, envelope: &Envelope) -> bool {
+    /// Whether a notice of these may go to the sender now. The first one that may not is told.
+    fn has_room_for_notice(&mut self, envelope: &Envelope, of: &[Recipient<'_>]) -> bool {
         let domain = Mailbox::of_whole(envelope.reverse_path()).domain;
-        match self.notices.bounds.take(domain, self.now) {
+        let is_failure = of.iter().any(|recipient| recipient.action == Action::Failed);
+        match self.notices.bounds.take(domain, is_failure, self.now) {
             Room::Yes => true,
             Room::FirstWithheld => {
                 let record = self.log.record(&events::NOTICES_WITHHELD, self.wall_clock);
@@ -104,37 +132,9 @@ impl<R: Ring> Engine<R> {
         }
     }
 
-    /// The notice for as many of these as it has room for, and how many these are.
-    fn notice(&mut self, ended: &Ended<'_>, changes: &[Change], owed: &[(u32, Action)]) -> (Notice, usize) {
-        let Ended { stored, content, tried, accepted_by } = *ended;
-        let all: Vec<_> = stored.envelope.recipients_with_parameters().collect();
-        let remote = tried.and_then(|tried| {
-            match &self.routes.all()[usize::from(tried.destination.0)].to[tried.host].place {
-                HopPlace::Host(name, _) => Some(name.as_str()),
-                HopPlace::Unix(_) => None,
-            }
-        });
-        let recipients: Vec<Recipient<'_>> = owed
-            .iter()
-            .filter_map(|(index, action)| {
-                let (mailbox, parameters) = all.get(*index as usize)?;
-                let change = changes.iter().find(|change| {
-                    recipients_of(change).is_some_and(|recipients| recipients.contains(*index))
-                })?;
-                let (said, is_expired) = match change {
-                    Change::Dead { why, reply, .. } => (reply.as_str(), *why == Why::Expired),
-                    Change::Later { wait, .. } => (wait.reply.as_str(), false),
-                    Change::Sent { .. }
-                    | Change::Read { .. }
-                    | Change::Hold { .. }
-                    | Change::Release { .. }
-                    | Change::Remove { .. }
-                    | Change::Noticed { .. } => (accepted_by, false),
-                };
-                let (mailbox, orcpt, action) = (mailbox.whole, parameters.orcpt, *action);
-                Some(Recipient { mailbox, orcpt, action, is_expired, said, remote })
-            })
-            .collect();
+    /// The notice for as many of these as it has room for, and how many these are: one at least.
+    fn notice(&mut self, ended: &Ended<'_>, recipients: &[Recipient<'_>]) -> (Notice, usize) {
+        let Ended { stored, content, .. } = *ended;
         let now = self.wall_clock;
         let id = self.notices.ids.next(timestamp::seconds(now));
         let about = About {
@@ -147,7 +147,7 @@ impl<R: Ring> Engine<R> {
             envelope: &stored.envelope,
             content,
         };
-        let made = report(&about, &recipients);
+        let made = report(&about, recipients);
         let mut envelope = Envelope::default();
         envelope.push_whole_recipient(stored.envelope.reverse_path());
         envelope.smtputf8 = made.is_utf8;
@@ -162,6 +162,19 @@ impl<R: Ring> Engine<R> {
         let wait =
             Wait { destination: NOTICES.to_owned(), next_at: moment, received_at: moment, ..Wait::default() };
         (Notice { envelope: octets, content: made.content, wait }, made.told.max(1))
+    }
+
+    /// What happened with a notice is not durable: what does not need the notice goes without it.
+    pub(super) fn tell_apart(&mut self, changes: Vec<Change>, notice: Arc<Notice>, why: &Refused) {
+        let (alone, with) = apart(changes, why);
+        for change in alone {
+            self.tell(Pending { kind: Kind::Settle, change });
+        }
+        let Some(changes) = with else {
+            return self.report.note("a notice is not made: something else was said of its message");
+        };
+        let pending = Pending { kind: Kind::Settle, change: Change::Noticed { changes, notice } };
+        self.settle_again(pending, why);
     }
 
     /// A notice is durable, and is to be delivered.
@@ -190,6 +203,24 @@ fn recipients_of(change: &Change) -> Option<&Recipients> {
         | Change::Release { .. }
         | Change::Remove { .. }
         | Change::Noticed { .. } => None,
+    }
+}
+
+/// Those that are told alone now that they were refused with a notice, and those that go with it once more;
+/// none if it is given up.
+///
+/// What was refused for good is true of one of them perhaps, and nobody knows of which. A disk that has no
+/// room for a notice may well note what went out, which else would go out twice.
+fn apart(changes: Vec<Change>, why: &Refused) -> (Vec<Change>, Option<Vec<Change>>) {
+    match why {
+        Refused::Unknown | Refused::Damaged(_) => (changes, None),
+        Refused::Disk(..) | Refused::Unread(..) => {
+            let needs_no_copy = |change: &Change| {
+                matches!(change, Change::Sent { .. } | Change::Later { place: Place::Later(_), .. })
+            };
+            let (alone, with) = changes.into_iter().partition(needs_no_copy);
+            (alone, Some(with))
+        }
     }
 }
 
@@ -228,7 +259,6 @@ fn with_recipients(mut change: Change, of: Recipients) -> Change {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forward::keep::Place;
 
     #[test]
     fn changes_are_parted_by_recipients() {
@@ -244,5 +274,21 @@ mod tests {
         let (with, rest) = parted(changes, &of(&[1, 3, 4, 8]));
         assert_eq!(with, [sent(&[1]), dead(&[3]), dead(&[4]), later]);
         assert_eq!(rest, [sent(&[0]), dead(&[2]), dead(&[5])]);
+    }
+
+    #[test]
+    fn what_was_refused_with_a_notice_is_told_without_it() {
+        let at = Cursor { sequence: 1, offset: 4096 };
+        let of = |index: u32| Recipients::first(index + 1).without(&Recipients::first(index));
+        let later = |place| Change::Later { place, recipients: of(2), wait: Wait::default() };
+        let sent = Change::Sent { place: Place::Log(at), recipients: of(0) };
+        let reply = "550 no".to_owned();
+        let (place, why) = (Place::Log(at), Why::Refused);
+        let dead = Change::Dead { place, recipients: of(1), died_at: 7, why, reply };
+        let (waits, copied) = (later(Place::Later(at)), later(Place::Log(at)));
+        let changes = vec![sent.clone(), dead.clone(), waits.clone(), copied.clone()];
+        let full = Refused::Disk(std::io::ErrorKind::StorageFull, "full".to_owned());
+        assert_eq!(apart(changes.clone(), &full), (vec![sent, waits], Some(vec![dead, copied])));
+        assert_eq!(apart(changes.clone(), &Refused::Unknown), (changes, None));
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Engine;
 use super::connection::Current;
 use super::hand::Down;
+use crate::forward::notice::WAITED_TOO_LONG;
 use crate::forward::schedule::{DestinationId, Ended, Fate};
 use crate::log::events;
 use crate::mail::client::{ClientFacts, Standing};
@@ -75,7 +76,7 @@ impl<R: Ring> Engine<R> {
         let age = self.wall_clock.duration_since(stored.received_at).unwrap_or_default();
         let record = self.log.record(&events::UNDELIVERABLE, self.wall_clock);
         let record = record.plain("id", stored.id).text("destination", destination.as_bytes());
-        let record = record.number("recipients", count.into()).text("reply", b"it waited too long");
+        let record = record.number("recipients", count.into()).text("reply", WAITED_TOO_LONG.as_bytes());
         record.number("age_ms", milliseconds(age)).end();
     }
 

@@ -76,7 +76,8 @@ pub enum Change {
     },
     /// These happen, and a notice of them begins to wait in `later/`: all of it or nothing.
     Noticed {
-        /// What happens, and no [`Change::Read`] or [`Change::Noticed`] among it.
+        /// What happens, and no [`Change::Read`] or [`Change::Noticed`] among it. Nothing where it was told
+        /// before.
         changes: Vec<Change>,
         /// The notice. The place that is told is its own.
         notice: Arc<Notice>,
@@ -107,7 +108,7 @@ impl Change {
             | Self::Later { place, .. }
             | Self::Dead { place, .. }
             | Self::Remove { place, .. } => *place,
-            // There is one at least.
+            // Without any it concerns none.
             Self::Noticed { changes, .. } => {
                 changes.first().map_or(Place::Log(Cursor { sequence: 0, offset: 0 }), Self::place)
             }

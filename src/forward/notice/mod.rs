@@ -19,5 +19,5 @@ mod vouched;
 
 pub use self::bounds::{Bounds, Room};
 pub use self::policy::{is_owed, may_have};
-pub use self::recipient::{Action, Recipient};
+pub use self::recipient::{Action, Recipient, WAITED_TOO_LONG};
 pub use self::report::{About, NOTICE_BYTES_MAX, Report, report};

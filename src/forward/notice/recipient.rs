@@ -31,12 +31,17 @@ pub struct Recipient<'a> {
     pub action: Action,
     /// Whether it failed because it waited too long.
     pub is_expired: bool,
+    /// Whether it was tried now. What waited too long was tried before, nobody knows when.
+    pub is_tried: bool,
     /// The last reply: code, enhanced status code and text, of which any may be missing; without a code it is
     /// a text of ours.
     pub said: &'a str,
     /// The name or address of the server that was asked last; none where it has none.
     pub remote: Option<&'a str>,
 }
+
+/// Said of what waited too long and was not tried at its end.
+pub const WAITED_TOO_LONG: &str = "it waited too long";
 
 /// Octets of a reply that are told.
 const SAID_BYTES_MAX: usize = 500;
@@ -84,7 +89,9 @@ impl Recipient<'_> {
             let kind = if Said::of(self.said).code.is_some() { "smtp" } else { "X-Ringmx" };
             push_field("Diagnostic-Code", &format!("{kind}; {said}"), out);
         }
-        push_field("Last-Attempt-Date", &Rfc5322(at).to_string(), out);
+        if self.is_tried {
+            push_field("Last-Attempt-Date", &Rfc5322(at).to_string(), out);
+        }
         push_field("Final-Log-ID", log_id, out);
         if self.action == Action::Delayed {
             push_field("Will-Retry-Until", &Rfc5322(retried_until).to_string(), out);
@@ -167,7 +174,7 @@ mod tests {
 
     fn recipient(action: Action, said: &str) -> Recipient<'_> {
         let (mailbox, orcpt) = (&b"a@x.test"[..], &b""[..]);
-        Recipient { mailbox, orcpt, action, is_expired: false, said, remote: None }
+        Recipient { mailbox, orcpt, action, is_expired: false, is_tried: true, said, remote: None }
     }
 
     #[test]

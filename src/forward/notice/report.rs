@@ -7,9 +7,11 @@
 use std::fmt::Write as _;
 use std::time::SystemTime;
 
+use memchr::memmem;
+
 use super::encoding::{clean_utf8, decoded_xtext, is_seven_bit, push_quoted};
 use super::fields::{ADDRESS_BYTES_MAX, push_field, push_field_utf8};
-use super::recipient::{Action, Recipient};
+use super::recipient::{Action, Recipient, WAITED_TOO_LONG};
 use crate::mail::envelope::Envelope;
 use crate::mail::queue_id::QueueId;
 use crate::timestamp::Rfc5322;
@@ -105,14 +107,18 @@ pub fn report(about: &About<'_>, recipients: &[Recipient<'_>]) -> Report {
     }
     begin("message/delivery-status", "7bit", &mut content);
     content.extend_from_slice(&status);
-    let section = header_section(about.content, HEADER_BYTES_MAX);
-    let is_unlike = !section.windows(boundary.len()).any(|part| part == boundary.as_bytes());
-    if is_seven_bit(section) && is_unlike {
-        begin("text/rfc822-headers", "7bit", &mut content);
-        content.extend_from_slice(section);
-    } else {
-        begin("text/rfc822-headers", "quoted-printable", &mut content);
-        content.extend_from_slice(&quoted_section(about.content));
+    // RFC 8689 §5: a notice takes the ways that it finds, so it says nothing that TLS was to hide. The third
+    // part may be missing (RFC 6522 §3).
+    if !about.envelope.requiretls {
+        let section = header_section(about.content, HEADER_BYTES_MAX);
+        let is_unlike = memmem::find(section, boundary.as_bytes()).is_none();
+        if is_seven_bit(section) && is_unlike {
+            begin("text/rfc822-headers", "7bit", &mut content);
+            content.extend_from_slice(section);
+        } else {
+            begin("text/rfc822-headers", "quoted-printable", &mut content);
+            content.extend_from_slice(&quoted_section(about.content));
+        }
     }
     content.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
     Report { content, is_utf8, told }
@@ -199,10 +205,10 @@ fn text(about: &About<'_>, recipients: &[Recipient<'_>]) -> String {
             }
             let _ = write!(text, "  <{}>\r\n", clean_utf8(recipient.mailbox, ADDRESS_BYTES_MAX));
             let said = recipient.said();
-            if recipient.is_expired {
+            if recipient.is_expired || said == WAITED_TOO_LONG {
                 text.push_str("    It waited too long.\r\n");
             }
-            if !said.is_empty() {
+            if !said.is_empty() && said != WAITED_TOO_LONG {
                 let _ = write!(text, "    {said}\r\n");
             }
         }
@@ -210,23 +216,28 @@ fn text(about: &About<'_>, recipients: &[Recipient<'_>]) -> String {
     if unnamed > 0 {
         let _ = write!(text, "\r\n{unnamed} more recipients are named in the report below.\r\n");
     }
-    text.push_str("\r\nThe header section of your message comes with this.\r\n");
+    text.push_str(if about.envelope.requiretls {
+        "\r\nNothing of your message comes with this: it was to go over TLS alone, and this may not.\r\n"
+    } else {
+        "\r\nThe header section of your message comes with this.\r\n"
+    });
     text
 }
 
 /// The beginning of the header section with its line ends, cut after a whole line, or within a first one that
 /// is longer.
 fn header_section(content: &[u8], bytes_max: usize) -> &[u8] {
-    let end = match content {
-        [b'\r', b'\n', ..] => 0,
-        _ => content.windows(4).position(|four| four == b"\r\n\r\n").map_or(content.len(), |at| at + 2),
+    if content.starts_with(b"\r\n") {
+        return &[];
+    }
+    // Of a message of megabytes nothing else is looked at.
+    let beginning = content.get(..bytes_max).unwrap_or(content);
+    let end = match memmem::find(beginning, b"\r\n\r\n") {
+        Some(at) => at + 2,
+        None if beginning.len() == content.len() => content.len(),
+        None => memmem::rfind(beginning, b"\r\n").map_or(beginning.len(), |at| at + 2),
     };
-    let section = content.get(..end).unwrap_or_default();
-    let Some(beginning) = section.get(..bytes_max).filter(|_| section.len() > bytes_max) else {
-        return section;
-    };
-    let line_end = beginning.windows(2).rposition(|pair| pair == b"\r\n");
-    line_end.and_then(|at| beginning.get(..at + 2)).unwrap_or(beginning)
+    beginning.get(..end).unwrap_or_default()
 }
 
 /// As much of it as there is room for in quoted-printable.

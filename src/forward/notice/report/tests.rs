@@ -206,6 +206,7 @@ proptest! {
                 orcpt,
                 action: *action,
                 is_expired: *is_expired,
+ is_tried: true,
                 said,
                 remote: Some(remote),
             })
@@ -242,6 +243,7 @@ fn a_notice_says_what_is_known() {
         orcpt: all[index].1.orcpt,
         action: Action::Failed,
         is_expired: false,
+        is_tried: true,
         said,
         remote: Some("10.0.0.5"),
     };
@@ -297,6 +299,36 @@ fn a_notice_says_what_is_known() {
 }
 
 #[test]
+fn what_was_not_tried_at_its_end_has_no_attempt_then() {
+    let mut envelope = Envelope::default();
+    envelope.set_reverse_path(b"a", b"x.test");
+    let (mailbox, orcpt, said) = (&b"b@example.test"[..], &b""[..], WAITED_TOO_LONG);
+    let (action, remote) = (Action::Failed, None);
+    let one = Recipient { mailbox, orcpt, action, is_expired: true, is_tried: false, said, remote };
+    let report = report(&about(&envelope, b"A: 1\r\n\r\n"), &[one]);
+    let (read, groups) = check(&report.content).unwrap_or_else(|why| panic!("{why}"));
+    assert!(!names(&groups[1]).contains(&"Last-Attempt-Date"), "{:?}", groups[1]);
+    assert_eq!(value(&groups[1], "Status"), "4.4.7");
+    assert!(read.parts[0].1.contains("  <b@example.test>\r\n    It waited too long.\r\n\r\n"));
+}
+
+/// RFC 8689 §5.
+#[test]
+fn what_was_to_go_over_tls_alone_is_not_told_of() {
+    let mut envelope = Envelope::default();
+    envelope.set_reverse_path(b"a", b"x.test");
+    envelope.requiretls = true;
+    let (mailbox, orcpt, said) = (&b"b@example.test"[..], &b""[..], "550 no");
+    let (action, remote) = (Action::Failed, None);
+    let one = Recipient { mailbox, orcpt, action, is_expired: false, is_tried: true, said, remote };
+    let report = report(&about(&envelope, b"Subject: Secret\r\n\r\n"), &[one]);
+    let read = read(&report.content).unwrap_or_else(|why| panic!("{why}"));
+    assert_eq!(read.parts.len(), 2);
+    assert!(read.parts[0].1.contains("Nothing of your message"), "{}", read.parts[0].1);
+    assert!(!report.content.windows(6).any(|part| part == b"Secret"));
+}
+
+#[test]
 fn addresses_that_are_not_ascii_are_told() {
     let mut envelope = Envelope::default();
     envelope.set_reverse_path("j\u{f6}rg".as_bytes(), b"client.test");
@@ -306,6 +338,7 @@ fn addresses_that_are_not_ascii_are_told() {
         orcpt: b"utf-8;\\x{E9}l@x.test",
         action: Action::Delayed,
         is_expired: false,
+        is_tried: true,
         said: "451 later",
         remote: None,
     };
@@ -334,6 +367,7 @@ fn a_thousand_recipients_are_told_in_several_notices() {
             orcpt: b"",
             action: Action::Failed,
             is_expired: false,
+            is_tried: true,
             said: "550 5.1.1 no",
             remote: None,
         })
