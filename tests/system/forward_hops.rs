@@ -1,7 +1,9 @@
 //! The forwarder and next hops of every kind: under TLS and without, with XCLIENT, at a socket that is a
 //! file; and hops that are no servers at all.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use support::client::Client;
@@ -260,5 +262,88 @@ fn whoever_is_no_server_is_told_of_harms_nobody_and_holds_up_no_end() {
             .expect("it runs");
         let list = String::from_utf8_lossy(&list.stdout).into_owned() + &queue(&near, &["list"]);
         assert!(list.contains("<b@example.test>"), "{kind}: {list}");
+    }
+}
+
+/// A hop whose connections take one message each, and that answers no QUIT. It counts those that are open
+/// now, and how many were at most.
+fn slow_to_close(counts: &Arc<[AtomicUsize; 2]>) -> std::net::SocketAddr {
+    let counts = Arc::clone(counts);
+    listen(move |mut stream| {
+        // Of one that was closed for it the end is seen by then.
+        std::thread::sleep(Duration::from_millis(300));
+        let open = counts[0].fetch_add(1, Ordering::SeqCst) + 1;
+        counts[1].fetch_max(open, Ordering::SeqCst);
+        let mut serve = || -> std::io::Result<()> {
+            stream.write_all(b"220 hop.test ready\r\n")?;
+            for line in BufReader::new(stream.try_clone()?).split(b'\n') {
+                let line = line?;
+                let reply: &[u8] = match line.trim_ascii_end() {
+                    b"QUIT" => b"",
+                    b"DATA" => b"354 Go ahead\r\n",
+                    line if line.starts_with(b"EHLO") => b"250-hop.test\r\n250 LIMITS MAILMAX=1\r\n",
+                    line if line.starts_with(b"MAIL") || line.starts_with(b"RCPT") || line == b"." => {
+                        b"250 2.0.0 Ok\r\n"
+                    }
+                    _ => b"",
+                };
+                stream.write_all(reply)?;
+            }
+            Ok(())
+        };
+        let served = serve();
+        counts[0].fetch_sub(1, Ordering::SeqCst);
+        served
+    })
+}
+
+#[test]
+fn connections_that_are_slow_to_end_are_no_more_than_there_may_be() {
+    let counts = Arc::default();
+    let address = slow_to_close(&counts);
+    let near = near(&format!("[[forward]]\nto = [\"smtp://{address}\"]\nconnections_max = 2\n"));
+    let forwarder = Forwarder::start(&near);
+    for _ in 0..6 {
+        deliver(&near, "b@example.test");
+    }
+    wait_until_empty(&near, &forwarder);
+    forwarder.stop();
+    assert_eq!(counts[1].load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn those_for_whom_a_connection_has_no_transaction_left_have_the_next_one_at_once() {
+    let limits = "LIMITS MAILMAX=1 RCPTMAX=2";
+    let deferring = Manner { recipient: |_| "451 4.3.0 Later".to_owned(), ..offering(vec![limits]) };
+    for is_deferred_first in [false, true] {
+        let hop = NextHop::start(if is_deferred_first { deferring.clone() } else { offering(vec![limits]) });
+        let near = near(&format!("[[forward]]\nto = [\"smtp://{}\"]\n", hop.address()));
+        let forwarder = Forwarder::start(&near);
+        let mut client = Client::greeted(near.address());
+        client.command("MAIL FROM:<a@x.test>", "250");
+        let all: Vec<String> = (0..7).map(|number| format!("b{number}@example.test")).collect();
+        for mailbox in &all {
+            client.command(&format!("RCPT TO:<{mailbox}>"), "250");
+        }
+        client.command("DATA", "354");
+        client.send(&support::client::stuffed(MESSAGE));
+        assert!(client.reply().starts_with("250"));
+        if is_deferred_first {
+            wait_until(&forwarder, "it waits", || queue(&near, &["list"]).contains(" waiting "));
+            hop.set(offering(vec![limits]));
+            queue(&near, &["retry", "--all"]);
+        }
+        let begun = Instant::now();
+        let count = || hop.taken().iter().map(|taken| taken.recipients.len()).sum::<usize>();
+        wait_until(&forwarder, "all have it", || count() >= all.len());
+        // Sooner than anything is tried again.
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+        wait_until_empty(&near, &forwarder);
+        forwarder.stop();
+        let taken = hop.taken();
+        assert!(taken.len() == 4 && taken.iter().all(|taken| taken.data.ends_with(MESSAGE)), "{taken:?}");
+        let mut recipients: Vec<String> = taken.into_iter().flat_map(|taken| taken.recipients).collect();
+        recipients.sort();
+        assert_eq!(recipients, all, "each once");
     }
 }

@@ -29,8 +29,6 @@ pub(super) enum Use {
     Busy,
     /// It says QUIT.
     Quitting,
-    /// The same, and the schedule knows it no more.
-    Leaving,
     /// The schedule knows it no more; the socket is closed when the kernel is done with it.
     Gone,
 }

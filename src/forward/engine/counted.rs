@@ -30,7 +30,7 @@ impl<R: Ring> Engine<R> {
     pub(super) fn count_ended(&self, current: &Current, ended: Ended<'_>) {
         let destination = current.delivery.destination;
         let attempt = match ended {
-            Ended::Done => Attempt::Done,
+            Ended::Done | Ended::Part => Attempt::Done,
             Ended::Deferred => Attempt::Deferred,
             Ended::Lost(_) => Attempt::Lost,
             Ended::Untouched(_) => Attempt::Untouched,
@@ -38,7 +38,7 @@ impl<R: Ring> Engine<R> {
         self.count_attempt(destination, attempt);
         self.count(destination, ForwardResult::Delivered, current.sent.len());
         self.count(destination, ForwardResult::Undeliverable, current.failed.len());
-        if matches!(ended, Ended::Done | Ended::Deferred) {
+        if matches!(ended, Ended::Done | Ended::Deferred | Ended::Part) {
             let engine = &self.metrics.engine;
             engine.delay(DelayPart::Queue, current.queued);
             if let Some(took) = current.connect {

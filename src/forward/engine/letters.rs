@@ -144,6 +144,18 @@ impl<R: Ring> Engine<R> {
         }
     }
 
+    /// Those of a message who have no answer yet. The office, which says who waits for it, goes by what is
+    /// durable, and has been told more.
+    pub(super) fn without_answered(&self, place: Place, mut recipients: Recipients) -> Recipients {
+        let waiting = self.again.iter().chain(&self.unread).map(|(_, pending)| pending);
+        for pending in self.pending.values().chain(waiting) {
+            if pending.change.place() == place {
+                recipients = recipients.without(&pending.change.settled());
+            }
+        }
+        recipients
+    }
+
     /// Octets of messages that were read from `later/` and are on connections.
     fn fetched_bytes(&self) -> usize {
         let all = self.connections.iter().flatten().filter_map(|one| one.current.as_ref());
@@ -275,6 +287,7 @@ impl<R: Ring> Engine<R> {
     fn bury_expired(&mut self, delivery: Delivery, place: Place, fetched: &Fetched) {
         let envelope = &fetched.envelope.envelope;
         let recipients = self.routes.waiting_for(delivery.destination, envelope, &fetched.waits);
+        let recipients = self.without_answered(place, recipients);
         if recipients.is_empty() {
             return;
         }

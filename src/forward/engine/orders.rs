@@ -157,10 +157,7 @@ impl<R: Ring> Engine<R> {
     /// The schedule knows the connection no more. Its socket is closed when the kernel is done with it.
     pub(super) fn forget(&mut self, slot: usize) {
         let Some(one) = &mut self.connections[slot] else { return };
-        // Of one that has left another may have the number.
-        if self.by_id.get(&one.id) == Some(&slot) {
-            self.by_id.remove(&one.id);
-        }
+        self.by_id.remove(&one.id);
         one.abandon(&mut self.ring);
         self.release(slot);
     }
@@ -220,6 +217,7 @@ impl<R: Ring> Engine<R> {
         };
         let envelope = &fetched.envelope.envelope;
         let recipients = self.routes.waiting_for(delivery.destination, envelope, &fetched.waits);
+        let recipients = self.without_answered(place, recipients);
         if recipients.is_empty() {
             return self.drop_delivery(slot, "nobody waits for it there any more");
         }

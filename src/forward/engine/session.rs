@@ -241,7 +241,7 @@ impl<R: Ring> Engine<R> {
                 one.rest();
                 false
             }
-            Use::Quitting | Use::Leaving | Use::Resolving(_) | Use::Connecting | Use::Gone => false,
+            Use::Quitting | Use::Resolving(_) | Use::Connecting | Use::Gone => false,
         }
     }
 
@@ -302,7 +302,6 @@ impl<R: Ring> Engine<R> {
                 self.schedule.finished(id, Ended::Untouched(&why), self.now);
                 self.tell_suspended(place, &why);
             }
-            Use::Leaving => self.forget(slot),
             Use::Resolving(_) | Use::Connecting | Use::Gone => {}
         }
     }

@@ -64,8 +64,6 @@ impl<R: Ring> Engine<R> {
         let id = one.id;
         let host = (one.destination, one.host);
         one.used_for = Use::Idle;
-        // Who was not tried at all is tried again with those of whom nothing was said.
-        current.deferred.append(&mut current.untried);
         // A server may close what was used before, and nobody has to tell of it in time.
         let is_unheard = one.was_used && one.client.replies() == current.replies_before;
         one.was_used = true;
@@ -80,31 +78,37 @@ impl<R: Ring> Engine<R> {
         } else if is_untouched && end.is_some() && has_nothing {
             // 421 to MAIL: it was said to the session.
             Ended::Untouched(&why)
-        } else if current.deferred.is_empty() {
-            Ended::Done
-        } else {
+        } else if !current.deferred.is_empty() {
             Ended::Deferred
+        } else if current.untried.is_empty() {
+            Ended::Done
+        } else if has_nothing {
+            Ended::Deferred
+        } else {
+            Ended::Part
         };
-        // No other message can go there.
-        let leaves = end.is_none() && (one.is_spent || one.client.is_for_one_client());
-        let closes = matches!(ended, Ended::Done | Ended::Deferred) && (end.is_some() || leaves);
+        let is_open_for_others = !one.is_spent && !one.client.is_for_one_client();
         if end.is_some() {
             self.forget(slot);
-        } else if closes {
-            one.used_for = Use::Leaving;
-            one.client.quit(&mut one.out);
-            self.by_id.remove(&id);
+        } else if !is_open_for_others {
+            self.schedule.use_up(id);
         }
+        let has_untried_only = ended == Ended::Part;
         let fate = self.schedule.finished(id, ended, self.now);
         self.count_ended(&current, ended);
         self.tell_host(host, ended);
-        if closes {
+        if end.is_some() && matches!(ended, Ended::Done | Ended::Deferred | Ended::Part) {
             self.schedule.closed(id);
         }
         if !why.is_empty() && current.deferred_by.is_empty() {
             current.deferred_by = why;
         }
+        // Where others wait, those who were not tried wait with them.
+        if !has_untried_only {
+            current.deferred.append(&mut current.untried);
+        }
         self.tell_delivered(&current, fate);
+        current.deferred.append(&mut current.untried);
         self.settle(current, fate, tried);
     }
 
@@ -139,7 +143,7 @@ impl<R: Ring> Engine<R> {
                 }
                 return self.tell_of(&current, tried, changes);
             }
-            // Nothing has to be written, but that some have it perhaps.
+            // Of the others nothing has to be written.
             Fate::Again => {
                 if let Some(key) = is_in_log {
                     self.keep_part(key, delivery.destination, remaining);

@@ -83,7 +83,9 @@ impl<R: Ring> Engine<R> {
     /// An attempt ended so at a host of a destination.
     pub(super) fn tell_host(&mut self, host: (DestinationId, usize), ended: Ended<'_>) {
         match ended {
-            Ended::Done | Ended::Deferred => self.tell_up(host.0, host.1, Down::WithinMessages),
+            Ended::Done | Ended::Deferred | Ended::Part => {
+                self.tell_up(host.0, host.1, Down::WithinMessages);
+            }
             Ended::Untouched(why) | Ended::Lost(why) => self.tell_suspended(host, why),
         }
     }

@@ -114,6 +114,21 @@ impl Change {
             }
         }
     }
+
+    /// Those who do not need the message where it is any more.
+    pub fn settled(&self) -> Recipients {
+        match self {
+            Self::Sent { recipients, .. }
+            | Self::Dead { recipients, .. }
+            | Self::Remove { recipients, .. } => recipients.clone(),
+            Self::Noticed { changes, .. } => {
+                changes.iter().fold(Recipients::none(), |all, change| all.with(&change.settled()))
+            }
+            Self::Read { .. } | Self::Later { .. } | Self::Hold { .. } | Self::Release { .. } => {
+                Recipients::none()
+            }
+        }
+    }
 }
 
 /// Why a change was not taken. Nothing of it is to be believed.

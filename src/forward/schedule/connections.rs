@@ -48,6 +48,8 @@ pub(super) struct Connection {
     pub(super) used_for: Use,
     /// Messages that were answered on it.
     pub(super) messages: u16,
+    /// It takes none after the one that it has.
+    pub(super) is_used_up: bool,
 }
 
 /// All connections.
@@ -64,8 +66,8 @@ impl Connections {
     }
 
     pub(super) fn open(&mut self, destination: DestinationId, host: usize, purpose: Purpose) -> ConnectionId {
-        let connection =
-            Some(Connection { destination, host, purpose, used_for: Use::Connecting, messages: 0 });
+        let (used_for, messages, is_used_up) = (Use::Connecting, 0, false);
+        let connection = Some(Connection { destination, host, purpose, used_for, messages, is_used_up });
         if let Some(number) = self.free.pop() {
             self.all[number as usize] = connection;
             return ConnectionId(number);

@@ -126,6 +126,9 @@ pub enum Ended<'a> {
     /// At least one recipient has to be tried again, as the next hop said by 4yz. The connection is open; if
     /// it is not, `closed` follows.
     Deferred,
+    /// Recipients have their answer, and for the others the connection takes no transaction any more. It is
+    /// open; if it is not, `closed` follows.
+    Part,
     /// The connection ended before MAIL was said, or was answered 421 there. It is closed.
     Untouched(&'a str),
     /// The connection ended, or a reply did not come in time, after MAIL was said. It is closed.
@@ -137,7 +140,7 @@ pub enum Ended<'a> {
 pub enum Fate {
     /// It is out of the schedule.
     Over,
-    /// It waits where it was; nothing has to be written.
+    /// It waits where it was, for those who have no answer; of them nothing has to be written.
     Again,
     /// It is tried again. If it lies in the log, it is *moving* now: copy it into `later/`, then `moved`.
     Later {

@@ -108,6 +108,12 @@ impl Schedule {
         self.drop_connection(id, connection);
     }
 
+    /// A connection takes no message after the one that it has: once that is [`finished`](Self::finished) it
+    /// is to be closed, and counts until it is.
+    pub fn use_up(&mut self, id: ConnectionId) {
+        self.connections.find(id).is_used_up = true;
+    }
+
     /// An attempt ended. What becomes of the delivery is for the journal.
     pub fn finished(&mut self, id: ConnectionId, ended: Ended<'_>, now: Instant) -> Fate {
         let connection = *self.connections.find(id);
@@ -117,7 +123,7 @@ impl Schedule {
         destination.busy_retries -= u32::from(is_retry);
         destination.hosts[connection.host].busy -= 1;
         match ended {
-            Ended::Done | Ended::Deferred => {
+            Ended::Done | Ended::Deferred | Ended::Part => {
                 destination.hosts[connection.host].handle_success();
                 self.go_on(id, now);
             }
@@ -125,7 +131,9 @@ impl Schedule {
                 // A server may close what was used before. A message that goes alone is to blame itself.
                 let is_hosts = match ended {
                     Ended::Lost(_) => connection.purpose != Purpose::Alone,
-                    Ended::Untouched(_) | Ended::Done | Ended::Deferred => connection.messages == 0,
+                    Ended::Untouched(_) | Ended::Done | Ended::Deferred | Ended::Part => {
+                        connection.messages == 0
+                    }
                 };
                 if is_hosts {
                     self.fail(connection, why, now);
@@ -184,7 +192,8 @@ impl Schedule {
         let connection = self.connections.find(id);
         connection.messages += 1;
         let (destination, purpose) = (connection.destination, connection.purpose);
-        let is_used_up = connection.messages >= CONNECTION_MESSAGES_MAX || purpose == Purpose::Alone;
+        let is_full = connection.is_used_up || connection.messages >= CONNECTION_MESSAGES_MAX;
+        let is_used_up = is_full || purpose == Purpose::Alone;
         let has_had_turn = connection.messages >= CONNECTION_TURN_MESSAGES;
         if purpose == Purpose::Alone {
             self.destination(destination).alone_connection = AloneConnection::None;
@@ -206,24 +215,30 @@ impl Schedule {
                 self.forget(slot);
                 return Fate::Over;
             }
-            Ended::Untouched(_) => {}
+            Ended::Untouched(_) | Ended::Part => {}
             Ended::Deferred => entry.attempts = entry.attempts.saturating_add(1),
             Ended::Lost(_) => {
                 entry.attempts = entry.attempts.saturating_add(1);
                 entry.poison = entry.poison.saturating_add(1);
             }
         }
-        let (attempts, poison, is_in_log) = (entry.attempts, entry.poison, entry.is_in_log);
         if entry.expires <= second {
             self.forget(slot);
             return Fate::Expired;
         }
-        if matches!(ended, Ended::Untouched(_)) {
+        match ended {
             // What a new connection does not take may be this one alone: others are tried before it comes
             // again.
-            self.put_back(slot, !was_new);
-            return Fate::Again;
+            Ended::Untouched(_) => self.put_back(slot, !was_new),
+            Ended::Part => self.put_back(slot, true),
+            Ended::Done | Ended::Deferred | Ended::Lost(_) => return self.put_off(slot, now),
         }
+        Fate::Again
+    }
+
+    /// One that was tried waits, or is held.
+    fn put_off(&mut self, slot: u32, now: Instant) -> Fate {
+        let Entry { attempts, poison, is_in_log, .. } = self.index[slot];
         if poison >= POISON_HELD {
             self.hold(slot, is_in_log);
             return Fate::Held { attempts, poison };

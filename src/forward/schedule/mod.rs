@@ -9,7 +9,7 @@
 //!   reader ── admit ──► fresh ──────────┐                           ┌► Done: over
 //!                         │ MoveToLater ├─► Deliver ──► finished ───┼► Deferred, Lost ──► waiting (back-off)
 //!   restart ─ restore ─►  ▼             │                           ├► fifth Lost ──────► held
-//!             due ◄──── moving          │                           └► Untouched: where it was, in front
+//!             due ◄──── moving          │                           └► Untouched, Part: where it was
 //!              ▲ └──────────────────────┘
 //!              └── waiting: when its time has come; expiry: one sweep over all, wherever they wait
 //! ```

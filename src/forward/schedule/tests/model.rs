@@ -151,14 +151,18 @@ impl Model {
         let all: Vec<_> = self.busy.keys().copied().collect();
         let Some(connection) = self.pick(&all) else { return };
         let delivery = self.busy.remove(&connection).expect("busy");
-        let ended = match self.random.below(10) {
+        if self.random.below(4) == 0 {
+            self.schedule.use_up(connection);
+        }
+        let ended = match self.random.below(11) {
             0..5 => Ended::Done,
             5 | 6 => Ended::Deferred,
+            10 => Ended::Part,
             7 => Ended::Untouched("reset"),
             _ => Ended::Lost("reset"),
         };
         let fate = self.schedule.finished(connection, ended, self.now);
-        if matches!(ended, Ended::Done | Ended::Deferred) {
+        if matches!(ended, Ended::Done | Ended::Deferred | Ended::Part) {
             self.idle.push(connection);
         }
         match fate {

@@ -1,7 +1,7 @@
 //! Connections: how long they live, how many there are, and that the same seed gives the same run.
 
 use super::world::*;
-use crate::forward::schedule::{Order, Schedule, Settings};
+use crate::forward::schedule::{Admission, Deferred, Ended, Fate, Fresh, Order, Place, Schedule, Settings};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -94,4 +94,80 @@ fn an_empty_schedule_sleeps() {
     }
     assert_eq!(schedule.next(start), None::<Order>);
     assert_eq!(schedule.next_deadline(start), None);
+}
+
+/// Connections that take one message each, at an end that is slow to close them, are never more than there
+/// may be.
+#[test]
+fn a_connection_that_is_used_up_counts_until_it_is_closed() {
+    let now = Instant::now();
+    let mut schedule = Schedule::new(settings(1), now);
+    let destination = schedule.add_destination(one_host(2), now).expect("an id");
+    for cursor in 0..5 {
+        let fresh = Fresh { cursor, destination, bytes: 1, expires_in: DAY };
+        assert_eq!(schedule.admit(fresh, now), Admission::Taken);
+    }
+    let (mut closing, mut ended) = (Vec::new(), 0);
+    while ended < 5 {
+        let mut opened = 0;
+        while let Some(order) = schedule.next(now) {
+            match order {
+                Order::Connect { connection, .. } => {
+                    opened += 1;
+                    schedule.connected(connection, now);
+                }
+                Order::Deliver { connection, .. } => {
+                    schedule.use_up(connection);
+                    assert_eq!(schedule.finished(connection, Ended::Done, now), Fate::Over);
+                    ended += 1;
+                }
+                Order::Close { connection } => closing.push(connection),
+                other => panic!("{other:?}"),
+            }
+            assert!(opened <= 2, "{opened} are open");
+        }
+        assert!(!closing.is_empty() && closing.len() == opened);
+        closing.drain(..).for_each(|connection| schedule.closed(connection));
+    }
+}
+
+#[test]
+fn what_is_left_of_a_message_goes_again_at_once_and_was_no_attempt() {
+    let now = Instant::now();
+    let mut schedule = Schedule::new(settings(1), now);
+    let destination = schedule.add_destination(one_host(1), now).expect("an id");
+    let expires_in = DAY;
+    let log = Fresh { cursor: 1, destination, bytes: 1, expires_in };
+    let (cursor, due_in, attempts) = (2, Duration::ZERO, 3);
+    let later = Deferred { cursor, destination, due_in, expires_in, attempts, poison: 0, is_held: false };
+    for place in [Place::Log(1), Place::Later(2)] {
+        if place == Place::Log(1) {
+            schedule.admit(log, now);
+        } else {
+            assert!(schedule.restore(later, now));
+        }
+        let mut times = 0;
+        while let Some(order) = schedule.next(now) {
+            match order {
+                Order::Connect { connection, .. } => schedule.connected(connection, now),
+                Order::Deliver { connection, delivery } => {
+                    assert_eq!(delivery.place, place);
+                    schedule.use_up(connection);
+                    times += 1;
+                    let (ended, fate) = match times {
+                        4 => (Ended::Done, Fate::Over),
+                        _ => (Ended::Part, Fate::Again),
+                    };
+                    assert_eq!(schedule.finished(connection, ended, now), fate);
+                    let attempts = schedule.delivery(delivery, now).map(|view| view.attempts);
+                    assert!(attempts.is_none_or(
+                        |attempts| attempts == if times < 4 && place != Place::Log(1) { 3 } else { 0 }
+                    ));
+                }
+                Order::Close { connection } => schedule.closed(connection),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(times, 4);
+    }
 }
