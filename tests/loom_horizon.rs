@@ -44,10 +44,15 @@ impl Shared {
 
     /// Sleeps until something is said.
     fn wait(&self) {
+        self.wait_for(1);
+    }
+
+    /// Sleeps until so much is said.
+    fn wait_for(&self, number: u64) {
         loop {
             if let Some((end, seen)) = self.page.read() {
                 assert_eq!(end, said(end.sequence), "a part of what was said");
-                if end.sequence > 0 {
+                if end.sequence >= number {
                     return;
                 }
                 if self.page.may_sleep(seen) {
@@ -101,6 +106,25 @@ fn a_reader_wakes() {
             loom::thread::spawn(move || shared.wait())
         };
         shared.publish(1);
+        reader.join().expect("the reader");
+    });
+}
+
+/// Also from the sleep into which it goes while the change before is still being told.
+#[test]
+fn a_reader_wakes_at_the_second_of_two_changes() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = model.preemption_bound.or(Some(2));
+    model.check(|| {
+        let shared = Shared::new();
+        // A reader has said that it sleeps, so that the first change finds it.
+        assert!(shared.page.may_sleep(0));
+        let reader = {
+            let shared = Arc::clone(&shared);
+            loom::thread::spawn(move || shared.wait_for(2))
+        };
+        shared.publish(1);
+        shared.publish(2);
         reader.join().expect("the reader");
     });
 }

@@ -3,13 +3,16 @@
 //! ```text
 //!   writer                               reader
 //!   sequence odd │ end │ sequence even   changes │ sequence │ end │ sequence: the same, and even
-//!   changes + 1                          waiting = 1
+//!   waiting? then waiting = 0            waiting = 1
+//!   changes + 1
 //!   ─────────────────────── full fence ───────────────────────
-//!   waiting? waiting = 0, wake all       changes as before? sleep
+//!   waiting, then or now? wake all       changes as before? sleep
 //! ```
 //!
 //! No reader sees a part of an end. Both write first and read second, so a reader that goes to sleep is seen,
-//! or sees the change. `tests/loom_horizon.rs` compiles this file against loom and tries the interleavings.
+//! or sees the change. A reader that waits for the next change has seen this one, and so sets `waiting` after
+//! it was cleared: the next change finds it set. `tests/loom_horizon.rs` compiles this file against loom and
+//! tries the interleavings.
 
 use super::atomic::{AtomicU32, AtomicU64, Ordering, fence, spin_loop};
 
@@ -77,9 +80,14 @@ impl Page {
         self.salt.store(end.salt, Ordering::Relaxed);
         self.end.store(end.end, Ordering::Relaxed);
         self.sequence.store(sequence.wrapping_add(2), Ordering::Release);
+        // Never cleared after the change: it may be of a reader that has seen it, and waits for the next one.
+        let has_waited = self.waiting.load(Ordering::Relaxed) != 0;
+        if has_waited {
+            self.waiting.store(0, Ordering::Relaxed);
+        }
         self.changes.store(self.changes.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
         fence(Ordering::SeqCst);
-        self.waiting.load(Ordering::Relaxed) != 0 && self.waiting.swap(0, Ordering::Relaxed) != 0
+        has_waited || self.waiting.load(Ordering::Relaxed) != 0
     }
 
     /// What the page says, and the change that [`Self::may_sleep`] is to be told. None where a writer has
