@@ -67,12 +67,12 @@ impl<R: Ring> Engine<R> {
                 if let Ok(address) = name.parse::<IpAddr>() {
                     return self.connect(slot, SocketAddr::new(address, port));
                 }
-                let number = self.number();
+                let (number, deadline) = (self.number(), self.now + CONNECT_WAIT_MAX);
                 if let Some(one) = &mut self.connections[slot] {
                     one.used_for = Use::Resolving(number);
-                    one.deadline = Some(self.now + CONNECT_WAIT_MAX);
+                    one.deadline = Some(deadline);
                 }
-                let asked = Asked { number, slot, host: name, port };
+                let asked = Asked { number, slot, host: name, port, deadline };
                 // There are fewer connections than places.
                 if self.ends.questions.send_and_ring(asked).is_err() {
                     self.fail_to_connect(slot, "names are not resolved any more");

@@ -119,7 +119,8 @@ impl<R: Ring> Engine<R> {
     pub(super) fn time_out(&mut self, slot: usize) {
         let Some(one) = &mut self.connections[slot] else { return };
         match one.used_for {
-            Use::Connecting | Use::Resolving(_) => self.fail_to_connect(slot, "the connect timed out"),
+            Use::Resolving(_) => self.fail_to_connect(slot, "the address of its name was not found in time"),
+            Use::Connecting => self.fail_to_connect(slot, "the connect timed out"),
             _ => self.lose(slot, Loss::TimedOut),
         }
     }
