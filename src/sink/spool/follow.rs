@@ -191,7 +191,8 @@ impl Follower {
             return None;
         };
         if (said.sequence, said.salt) != (header.sequence, header.salt) {
-            // It writes to a later one, and what it said of this one stays true.
+            // It writes to a later one; or it has not said anything of this one, whose first batch it may be
+            // writing. What it said of this one before stays true.
             return None;
         }
         self.durable = self.durable.max(said.end);

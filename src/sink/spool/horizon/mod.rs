@@ -8,6 +8,8 @@
 //! what a sync has made durable is said, so a reader that is late with it is not wrong. `docs/spool.md` has
 //! the cases one by one.
 
+use std::sync::OnceLock;
+
 mod mapping;
 mod page;
 mod reader;
@@ -29,8 +31,18 @@ mod atomic {
     pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 }
 
-/// A number that this start of the machine alone has. None where the kernel does not tell.
+/// A number that this start of the machine alone has. None where the kernel does not tell. It is asked once
+/// in the life of a process, which is in one start of the machine.
 fn boot_nonce() -> Option<u64> {
+    static KNOWN: OnceLock<u64> = OnceLock::new();
+    if let Some(known) = KNOWN.get() {
+        return Some(*known);
+    }
+    let nonce = read_boot_nonce()?;
+    Some(*KNOWN.get_or_init(|| nonce))
+}
+
+fn read_boot_nonce() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
     // Two halves of 61 random bits each.
