@@ -34,12 +34,17 @@ impl Stand {
         moved
     }
 
-    /// The steps of a [`Pulse`](crate::metrics::Pulse), which may stand while nothing is on its way.
-    pub(super) fn see_pulse(&mut self, steps: u64) {
-        self.see(steps);
-        if steps.is_multiple_of(2) {
+    /// A number that may stand while it is not due to move.
+    pub(super) fn see_if_due(&mut self, value: u64, is_due: bool) {
+        self.see(value);
+        if !is_due {
             self.looks = 0;
         }
+    }
+
+    /// The steps of a [`Pulse`](crate::metrics::Pulse), which may stand while nothing is on its way.
+    pub(super) fn see_pulse(&mut self, steps: u64) {
+        self.see_if_due(steps, !steps.is_multiple_of(2));
     }
 
     /// What was seen last.
@@ -50,6 +55,11 @@ impl Stand {
     /// Whether it has stood for too long.
     pub(super) fn hangs(self) -> bool {
         self.looks >= LOOKS_MAX
+    }
+
+    /// Whether it has stood for so many looks.
+    pub(super) fn stood(self, looks: u32) -> bool {
+        self.looks >= looks
     }
 
     /// How long it has stood, in words.

@@ -127,6 +127,12 @@ impl DestinationMetrics {
             counter.add(1);
         }
     }
+
+    /// Attempts in which the next hop answered for each recipient.
+    fn answered(&self) -> u64 {
+        let of = |ended: Attempt| self.attempts.get(ended as usize).map_or(0, Counter::value);
+        of(Attempt::Done) + of(Attempt::Deferred)
+    }
 }
 
 /// What the engine counts.
@@ -143,6 +149,11 @@ pub struct EngineMetrics {
 }
 
 impl EngineMetrics {
+    /// Attempts at all destinations in which the next hop answered for each recipient.
+    pub fn answered(&self) -> u64 {
+        self.destinations.iter().map(DestinationMetrics::answered).sum()
+    }
+
     /// A message took so long in this part.
     pub fn delay(&self, part: DelayPart, took: Duration) {
         if let Some(histogram) = self.delay.get(part as usize) {
@@ -204,12 +215,15 @@ impl ReaderMetrics {
     }
 }
 
+/// The state of a host that an operator stopped.
+pub const STOPPED: &str = "stopped";
+
 /// A server that takes mail, at a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostShown {
     /// Its name in the configuration.
     pub name: String,
-    /// `up`, `suspended` (it failed, and is probed) or `stopped` (by an operator).
+    /// `up`, `suspended` (it failed, and is probed) or [`STOPPED`].
     pub state: &'static str,
     /// Since when.
     pub since: Instant,
@@ -245,6 +259,11 @@ impl DestinationShown {
     /// Deliveries that wait or are under way; those that are held are not.
     pub fn waiting(&self) -> u64 {
         self.queue.iter().filter(|(state, _)| *state != "held").map(|(_, count)| count).sum()
+    }
+
+    /// Whether an operator stopped all of its hosts.
+    pub fn is_stopped(&self) -> bool {
+        !self.hosts.is_empty() && self.hosts.iter().all(|host| host.state == STOPPED)
     }
 
     /// Connections to all of its hosts.

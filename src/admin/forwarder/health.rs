@@ -4,6 +4,9 @@
 //! Each of its threads has a number that moves: the engine makes a turn each 100 ms at least, the reader
 //! looks as often, and the office has a pulse, which stands while one note is on its way to the disk. As in
 //! the receiver, looks are counted and not seconds.
+//!
+//! Whether mail goes on is told by what next hops have answered, and not by what waits at a moment: mail that
+//! goes out within milliseconds is never seen to wait.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +16,9 @@ use crate::metrics::ForwardMetrics;
 
 /// Whether the stop has begun.
 type Stops = Box<dyn Fn() -> bool + Send + Sync>;
+
+/// Mail of which no next hop has answered any for so many looks (a minute) does not go on.
+const UNANSWERED_LOOKS: u32 = 120;
 
 /// Destinations that are named in a reason; there may be hundreds.
 const NAMED_MAX: usize = 3;
@@ -32,6 +38,8 @@ struct Seen {
     office: Stand,
     reader: Stand,
     failures: Stand,
+    /// Attempts that were answered; no looks while mail waits for none that is down, or for none.
+    answered: Stand,
 }
 
 impl ForwardHealth {
@@ -52,12 +60,14 @@ impl ForwardHealth {
 
     /// Looks. Only one thread does, every [`LOOK_EVERY`](super::super::verdict::LOOK_EVERY).
     pub fn look(&self) {
+        let is_unanswered = !self.down_with_mail().is_empty();
         let mut seen = self.seen();
         let (engine, office, reader) = (&self.metrics.engine, &self.metrics.office, &self.metrics.reader);
         seen.engine.see(engine.turns.value());
         seen.office.see_pulse(office.pulse.steps());
         seen.reader.see(reader.steps.value());
         seen.failures.see(office.pulse.failed_in_a_row());
+        seen.answered.see_if_due(engine.answered(), is_unanswered);
     }
 
     /// Whether each thread goes on.
@@ -102,19 +112,33 @@ impl ForwardHealth {
         })
     }
 
-    /// Mail waits, and nobody takes any of it. One destination that is down while others take theirs is for
-    /// an alert, not for this: the forwarder does its work.
+    /// Mail waits, and nobody has taken any for a while. One destination that is down while others take theirs
+    /// is for an alert, not for this: the forwarder does its work.
     fn next_hops_fault(&self) -> Option<String> {
-        let shown = self.metrics.shown();
-        let named = shown.destinations.iter().zip(&self.metrics.engine.destinations);
-        let with_mail: Vec<_> = named.filter(|(shown, _)| shown.waiting() > 0).collect();
-        if with_mail.is_empty() || with_mail.iter().any(|(shown, _)| shown.down_since.is_none()) {
+        let answered = self.seen().answered;
+        let names = self.down_with_mail();
+        if names.is_empty() || !answered.stood(UNANSWERED_LOOKS) {
             return None;
         }
-        let names: Vec<&str> = with_mail.iter().take(NAMED_MAX).map(|(_, one)| one.name.as_str()).collect();
-        let more = with_mail.len().saturating_sub(NAMED_MAX);
+        let more = names.len().saturating_sub(NAMED_MAX);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        Some(format!("mail waits, and no next hop of it takes any: {}{more}", names.join(", ")))
+        let named = names.into_iter().take(NAMED_MAX).collect::<Vec<_>>().join(", ");
+        Some(format!("mail waits, and no next hop has taken any for {}: {named}{more}", answered.time()))
+    }
+
+    /// The destinations that mail waits for, where all of these are down. One that an operator stopped is not
+    /// among them: its mail is meant to wait.
+    fn down_with_mail(&self) -> Vec<String> {
+        let shown = self.metrics.shown();
+        let named = shown.destinations.iter().zip(&self.metrics.engine.destinations);
+        let mut names = Vec::new();
+        for (shown, named) in named.filter(|(shown, _)| shown.waiting() > 0 && !shown.is_stopped()) {
+            if shown.down_since.is_none() {
+                return Vec::new();
+            }
+            names.push(named.name.clone());
+        }
+        names
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -128,7 +152,7 @@ mod tests {
 
     use super::super::super::verdict::{FAILED_BATCHES_MAX, FAILURE_LOOKS_MAX, LOOKS_MAX};
     use super::*;
-    use crate::metrics::{DestinationShown, Shown};
+    use crate::metrics::{Attempt, DestinationShown, HostShown, STOPPED, Shown};
 
     struct Watched {
         health: ForwardHealth,
@@ -213,19 +237,76 @@ mod tests {
     fn it_is_not_ready_where_mail_waits_and_nobody_takes_any() {
         let watched = Watched::new();
         watched.health.runs();
-        let bad = || {
-            watched.look(1, &[]);
+        let bad_after = |looks| {
+            watched.look(looks, &[]);
             watched.health.readyz().bad()
         };
-        assert_eq!(bad(), [""; 0], "nothing was shown");
-        watched.show(&[(0, 5, true), (0, 0, true)]);
-        assert_eq!(bad(), [""; 0], "nothing waits but for an operator");
+        assert_eq!(bad_after(1), [""; 0], "nothing was shown");
+        for (shown, why) in [
+            (&[(0, 5, true), (0, 0, true)], "nothing waits but for an operator"),
+            (&[(1, 0, true), (1, 0, false)], "some mail may go on"),
+        ] {
+            watched.show(shown);
+            assert_eq!(bad_after(2 * UNANSWERED_LOOKS), [""; 0], "{why}");
+        }
         watched.show(&[(1, 0, true), (0, 0, false)]);
-        assert_eq!(bad(), ["next_hops"], "who is up has no mail");
-        watched.show(&[(1, 0, true), (1, 0, false)]);
-        assert_eq!(bad(), [""; 0], "some mail goes on");
+        assert_eq!(bad_after(UNANSWERED_LOOKS - 1), [""; 0], "not for long");
+        assert_eq!(bad_after(1), ["next_hops"], "who is up has no mail");
         watched.show(&[(1, 0, true); 5]);
+        assert_eq!(bad_after(1), ["next_hops"]);
         let reasons: Vec<_> = watched.health.readyz().reasons().collect();
-        assert_eq!(reasons, ["next_hops: mail waits, and no next hop of it takes any: a, b, c and 2 more"]);
+        let expected = "next_hops: mail waits, and no next hop has taken any for 60 s: a, b, c and 2 more";
+        assert_eq!(reasons, [expected]);
+    }
+
+    #[test]
+    fn it_is_ready_where_mail_goes_out_so_fast_that_none_is_seen_to_wait() {
+        let watched = Watched::new();
+        watched.health.runs();
+        let [dead, live, ..] = &watched.metrics.engine.destinations[..] else { panic!("five") };
+        watched.show(&[(1, 0, true), (0, 0, false)]);
+        for ended in [Attempt::Done, Attempt::Deferred].into_iter().cycle().take(6) {
+            watched.look(UNANSWERED_LOOKS / 2, &[]);
+            assert_eq!(watched.health.readyz().bad(), [""; 0]);
+            live.attempt(ended);
+        }
+        for ended in [Attempt::Lost, Attempt::Untouched, Attempt::NoSession, Attempt::Lost] {
+            watched.look(UNANSWERED_LOOKS / 4, &[]);
+            dead.attempt(ended);
+        }
+        watched.look(1, &[]);
+        assert_eq!(watched.health.readyz().bad(), ["next_hops"], "what failed is no answer");
+        live.attempt(Attempt::Done);
+        watched.look(1, &[]);
+        assert_eq!(watched.health.readyz().bad(), [""; 0], "mail goes on again");
+    }
+
+    #[test]
+    fn mail_that_an_operator_stopped_may_wait() {
+        let watched = Watched::new();
+        watched.health.runs();
+        let host = |state| HostShown {
+            name: "a".to_owned(),
+            state,
+            since: Instant::now(),
+            why: String::new(),
+            next_probe: None,
+            concurrency: 1,
+            open: 0,
+            busy: 0,
+        };
+        let bad_with = |states: [&'static str; 2]| {
+            let destination = DestinationShown {
+                down_since: Some(Instant::now()),
+                queue: vec![("waiting", 1)],
+                oldest: None,
+                hosts: states.map(host).to_vec(),
+            };
+            watched.metrics.show(Box::new(Shown { destinations: vec![destination], window_bytes: 0 }));
+            watched.look(UNANSWERED_LOOKS + 1, &[]);
+            watched.health.readyz().bad()
+        };
+        assert_eq!(bad_with([STOPPED, STOPPED]), [""; 0]);
+        assert_eq!(bad_with([STOPPED, "suspended"]), ["next_hops"]);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Engine;
 use super::connection::Current;
 use crate::forward::schedule::{DestinationId, DestinationView, Ended, HostState, HostView};
-use crate::metrics::{Attempt, DelayPart, DestinationShown, ForwardResult, HostShown, Shown};
+use crate::metrics::{Attempt, DelayPart, DestinationShown, ForwardResult, HostShown, STOPPED, Shown};
 use crate::ring::Ring;
 
 /// Deliveries that are looked at a second for the oldest one: the time of a fraction of a millisecond.
@@ -92,7 +92,7 @@ fn shown(name: String, host: &HostView<'_>) -> HostShown {
         state: match host.state {
             HostState::Healthy => "up",
             HostState::Suspended => "suspended",
-            HostState::Stopped => "stopped",
+            HostState::Stopped => STOPPED,
         },
         since: host.since,
         why: host.why.to_owned(),
