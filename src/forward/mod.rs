@@ -33,6 +33,8 @@ mod routes;
 pub mod schedule;
 #[cfg(feature = "server")]
 mod start;
+#[cfg(feature = "server")]
+mod watched;
 
 /// Where the forwarder is asked, below the spool.
 pub const CONTROL_SOCKET: &str = "forward/control.sock";

@@ -12,6 +12,7 @@ use super::keep::{self, Folder, Keeper};
 use super::reading::{self, Ahead};
 use super::routes::Routes;
 use super::schedule::DestinationId;
+use super::watched::Watched;
 use super::{Desk, desk, names, office};
 use crate::buffer::Pool;
 use crate::config::forward::{Forward, HopTls};
@@ -163,8 +164,14 @@ fn require_owner(spool: &Path) -> Result<(), ForwardError> {
     )))
 }
 
-fn open_keeper(spool: &Path, report: &Arc<dyn Report>) -> Result<Keeper, ForwardError> {
+fn open_keeper(
+    spool: &Path,
+    report: &Arc<dyn Report>,
+    metrics: &Arc<ForwardMetrics>,
+) -> Result<Keeper, ForwardError> {
     let (executor, files) = ends(spool)?;
+    let executor = Box::new(Watched { disk: executor, metrics: Arc::clone(metrics) });
+    let files = Box::new(Watched { disk: *files, metrics: Arc::clone(metrics) });
     Keeper::open(executor, files, keep::Settings::default(), Arc::clone(report)).map_err(|error| match error
         .kind()
     {
@@ -208,7 +215,7 @@ fn run(
     let (tell, opened) = crossbeam_channel::bounded(1);
     let counted = Arc::clone(&metrics);
     let keep = move || {
-        let mut keeper = match open_keeper(&path, &told) {
+        let mut keeper = match open_keeper(&path, &told, &counted) {
             Ok(keeper) => keeper,
             Err(error) => return drop(tell.send(Err(error))),
         };

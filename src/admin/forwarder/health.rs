@@ -2,8 +2,8 @@
 //! it (`/readyz`).
 //!
 //! Each of its threads has a number that moves: the engine makes a turn each 100 ms at least, the reader
-//! looks as often, and the office has a pulse, which stands while one note is on its way to the disk. As in
-//! the receiver, looks are counted and not seconds.
+//! looks as often, and the office has a pulse, which stands while the disk does one step of what it was asked.
+//! As in the receiver, looks are counted and not seconds.
 //!
 //! Whether mail goes on is told by what next hops have answered, and not by what waits at a moment: mail that
 //! goes out within milliseconds is never seen to wait.
@@ -81,7 +81,7 @@ impl ForwardHealth {
         };
         Verdict::new(vec![
             check("engine", seen.engine, "it has made no turn"),
-            check("office", seen.office, "one note is on its way to the disk (does the disk answer?)"),
+            check("office", seen.office, "one read or write is on its way (does the disk answer?)"),
             check("reader", seen.reader, "it has not looked for mail (does the disk of the spool answer?)"),
         ])
     }

@@ -29,6 +29,10 @@ use crate::sink::{Report, report_failures};
 /// A journal up to this size is never too large.
 const BYTES_LEAST: u64 = 4 * 1024 * 1024;
 
+/// A snapshot is synced each time that so many commits were written, some 16 MiB: one sync of all of a large
+/// one could take so long that the disk seemed to hang.
+const SYNC_EVERY: u64 = 16;
+
 /// Carries plans out, and reports what fails.
 pub(super) struct Disk {
     executor: Box<dyn Executor>,
@@ -175,6 +179,9 @@ impl Writer {
             disk.run(&stages([vec![Action::Write(new(), end, vec![&commit])]]))?;
             end += commit.len() as u64;
             number += 1;
+            if number.is_multiple_of(SYNC_EVERY) {
+                disk.run(&stages([vec![Action::SyncFile(new())]]))?;
+            }
             io::Result::Ok(())
         };
         for entry in state.entries() {
