@@ -42,8 +42,10 @@ metrics! { Forwarder:
     // What an operator asks first.
     "ready" Gauge [] "1 while mail goes on, as /readyz tells.",
         |s, to| to.add(&[], u8::from(s.is_ready));
-    "forward_destination_up" Gauge ["destination"] "1 while a next hop of the destination takes mail, or was not tried yet; 0 while each is suspended or stopped. Looked at once a second, as are the next three.",
+    "forward_destination_up" Gauge ["destination"] "1 while a next hop of the destination takes mail, or was not tried yet; 0 while each is suspended or stopped. Looked at once a second, as are the next four.",
         |s, to| to.each_destination(s, |shown| u64::from(shown.down_since.is_none()));
+    "forward_destination_stopped" Gauge ["destination"] "1 while an operator has each next hop of the destination suspended (`ringmx queue suspend`); its mail is meant to wait.",
+        |s, to| to.each_destination(s, |shown| u64::from(shown.is_stopped()));
     "forward_oldest_seconds" Gauge ["destination"] "How old the oldest message is that waits for the destination or is on its way there, since it was received; 0 without one. What is held is not looked at. With more than 65,536 messages it may be late by a second for each as many.",
         |s, to| for (destination, shown) in s.destinations() {
             if let Some(shown) = shown {

@@ -1,7 +1,8 @@
 //! What the figures of a forwarder mean: whether mail goes on, what is wrong, what to do.
 
-use super::super::status::forward::{Destination, ForwardState, ForwardStatus, Host};
+use super::super::status::forward::{Destination, ForwardState, ForwardStatus};
 use super::super::status::{Check, Problem, Severity, figures};
+use crate::metrics::STOPPED;
 
 /// Mail that is so old waits for more than the usual hiccup of a next hop.
 const OLDEST_LONG_SECONDS: u64 = 3_600;
@@ -58,13 +59,15 @@ fn destinations(status: &ForwardStatus, found: &mut Vec<Problem>) {
     let down: Vec<_> = status.destinations.iter().filter(|one| !one.up).collect();
     for one in down.iter().take(DESTINATIONS_MAX) {
         let seconds = one.down_seconds.unwrap_or_default();
+        // Its mail is meant to wait.
+        let is_stopped = !one.hosts.is_empty() && one.hosts.iter().all(|host| host.state == STOPPED);
         let is_long = seconds >= DOWN_LONG_SECONDS && waits(one);
-        let severity = if nobody || is_long { Severity::Error } else { Severity::Warning };
+        let is_error = (nobody || is_long) && !is_stopped;
+        let severity = if is_error { Severity::Error } else { Severity::Warning };
         let why = one.hosts.iter().map(|host| host.why.as_str()).find(|why| !why.is_empty());
         let why = why.map_or_else(String::new, |why| format!(" ({why})"));
         let what = format!("{} takes no mail for {}{why}", one.destination, figures::seconds(seconds));
-        let is_stopped = |host: &Host| host.state == "stopped";
-        let cure = if one.hosts.iter().all(is_stopped) {
+        let cure = if is_stopped {
             "An operator stopped it: `ringmx queue resume`. Its mail waits."
         } else {
             "Is its server running, and does it answer from this host? It is tried again by itself; its mail waits."
@@ -104,7 +107,7 @@ fn kept(status: &ForwardStatus, found: &mut Vec<Problem>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::status::forward::ForwardThroughput;
+    use super::super::super::status::forward::{ForwardThroughput, Host};
     use super::*;
 
     fn well() -> ForwardStatus {
@@ -138,6 +141,9 @@ mod tests {
         assert_eq!(of(down(DOWN_LONG_SECONDS - 1, 1)), [Severity::Warning]);
         assert_eq!(of(down(DOWN_LONG_SECONDS, 0)), [Severity::Warning]);
         assert_eq!(of(down(DOWN_LONG_SECONDS, 1)), [Severity::Error]);
+        let mut stopped = down(DOWN_LONG_SECONDS, 1);
+        stopped.hosts[0].state = STOPPED.to_owned();
+        assert_eq!(of(stopped), [Severity::Warning], "an operator stopped it");
         let ready = Check { ok: false, reasons: vec!["next_hops: mail waits".into()] };
         let state = ForwardState::NotReady;
         let found = problems(&ForwardStatus { ready, state, destinations: vec![down(1, 1)], ..well() });
