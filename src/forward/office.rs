@@ -65,6 +65,10 @@ pub struct Left {
     pub settled: HashMap<Cursor, Recipients>,
     /// What waits in `later/`.
     pub waits: Vec<LeftWait>,
+    /// Recipients that no route takes.
+    pub unrouted: u64,
+    /// Notices that nobody takes.
+    pub notices: u64,
     /// Messages that were given up.
     pub dead: usize,
     /// Next hops that an operator suspended.
@@ -94,6 +98,7 @@ pub fn left(keeper: &Keeper, routes: &Routes, report: &dyn Report) -> Left {
     let state = keeper.state();
     let settled = state.settled_in_log().map(|(cursor, settled)| (cursor, settled.clone())).collect();
     let mut waits = Vec::with_capacity(state.waiting_count());
+    let (mut unrouted, mut notices) = (0, 0);
     for waiting in state.waiting() {
         let wait = &waiting.wait;
         let left = |destination| LeftWait {
@@ -112,6 +117,7 @@ pub fn left(keeper: &Keeper, routes: &Routes, report: &dyn Report) -> Left {
             continue;
         }
         if wait.destination == NOTICES {
+            notices += 1;
             continue;
         }
         let rerouted = keeper.fetch(waiting.place).map(|fetched| {
@@ -120,20 +126,23 @@ pub fn left(keeper: &Keeper, routes: &Routes, report: &dyn Report) -> Left {
         match rerouted {
             Ok(parts) => {
                 waits.extend(parts.destined.into_iter().map(|(destination, _)| left(destination)));
-                if !parts.unrouted.is_empty() {
-                    let place = waiting.place;
-                    report
-                        .note(&format!("{place}: no route takes some of its recipients; they wait for one"));
-                }
+                unrouted += u64::from(parts.unrouted.count());
             }
             Err(error) => report.note(&format!("{} cannot be read: {error}", waiting.place)),
         }
+    }
+    if unrouted > 0 {
+        report.note(&format!(
+            "{unrouted} recipients are held, because no route takes them: name their domains in a [[forward]], and \
+             start again"
+        ));
     }
     let suspended = keeper.suspended().unwrap_or_else(|error| {
         report.machine_error("read which next hops are suspended", Site::Named("forward/suspended"), &error);
         Vec::new()
     });
-    Left { consumed: state.consumed(), settled, waits, dead: state.dead_count(), suspended }
+    let (consumed, dead) = (state.consumed(), state.dead_count());
+    Left { consumed, settled, waits, unrouted, notices, dead, suspended }
 }
 
 /// Why a notice is held that an earlier process left.

@@ -144,8 +144,10 @@ pub struct EngineMetrics {
     /// In the order of the configuration.
     pub destinations: Vec<DestinationMetrics>,
     delay: [Histogram; DelayPart::ALL.len()],
-    /// Recipients that no route took.
+    /// Recipients that no route took, those among them that an earlier process left.
     pub unrouted: Counter,
+    /// Notices that an earlier process left and that nobody takes (gauge).
+    pub notices_held: Counter,
 }
 
 impl EngineMetrics {
@@ -317,6 +319,7 @@ impl ForwardMetrics {
                 destinations: destinations.into_iter().map(of).collect(),
                 delay: Default::default(),
                 unrouted: Counter::new(),
+                notices_held: Counter::new(),
             },
             office: OfficeMetrics::default(),
             reader: ReaderMetrics::default(),
@@ -385,6 +388,7 @@ impl ForwardMetrics {
             destinations: engine.destinations.iter().map(of).collect(),
             delay: std::array::from_fn(|place| engine.delay[place].spread()),
             unrouted: engine.unrouted.value(),
+            notices_held: engine.notices_held.value(),
             sync_duration: office.sync_duration.spread(),
             journal_failures: office.failures.value(),
             dead: office.dead.value(),
@@ -440,8 +444,10 @@ pub struct ForwardSnapshot {
     /// In the order of the configuration.
     pub destinations: Vec<DestinationValues>,
     delay: [Spread; DelayPart::ALL.len()],
-    /// Recipients that no route took.
+    /// Recipients that no route took, those among them that an earlier process left.
     pub unrouted: u64,
+    /// Notices that an earlier process left and that nobody takes.
+    pub notices_held: u64,
     /// How long each commit took, in microseconds.
     pub sync_duration: Spread,
     /// Commits of which the disk did not take all.

@@ -334,6 +334,12 @@ fn mail_that_no_route_takes_is_told_and_counted() {
     forwarder.wait_for_value("ringmx_forward_unrouted_total", 1.0);
     assert!(forwarder.wait_for(" unrouted ").contains(" recipients=1"));
     forwarder.stop();
+    // It waits still, and the next process counts it, too.
+    fs::remove_file(near.folder().join("forward.log")).expect("removed");
+    let forwarder = Forwarder::start(&file, |_| {});
+    forwarder.wait_for_value("ringmx_forward_unrouted_total", 1.0);
+    assert_eq!(forwarder.log().matches("1 recipients are held, because no route takes them").count(), 1);
+    forwarder.stop();
 }
 
 /// A disk that hangs: the office's note is on its way and does not end.

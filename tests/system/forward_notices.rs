@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use support::client::{Client, stuffed};
 use support::dns_server::DnsServer;
+use support::http::get;
 use support::load::Random;
 use support::next_hop::{Manner, NextHop, Taken, accept};
 use support::python::python_with;
@@ -221,9 +222,17 @@ fn a_notice_outlives_a_killed_forwarder_and_a_configuration_without_its_way() {
     let file = near.folder().join("ringmx.toml");
     let text = fs::read_to_string(&file).expect("a file");
     let without: Vec<&str> = text.lines().filter(|line| !line.starts_with("dsn")).collect();
-    fs::write(&file, without.join("\n")).expect("written");
+    let admin = "[forward_admin]\naddress = \"127.0.0.1:0\"";
+    fs::write(&file, format!("{}\n{admin}\n", without.join("\n"))).expect("written");
     let forwarder = Forwarder::start(&near);
     forwarder.wait_for("notices are held");
+    let line = forwarder.wait_for(" admin address=");
+    let admin = line.split_once(" admin address=").expect("an address").1.parse().expect("an address");
+    let start = Instant::now();
+    while !get(admin, "/metrics").body.contains("\nringmx_forward_notices_held 1\n") {
+        assert!(start.elapsed() < PATIENCE, "{}", get(admin, "/metrics").body);
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let list = waits(" held ");
     assert!(list.contains("there is no dsn_via"), "{list}");
     forwarder.stop();

@@ -87,8 +87,10 @@ metrics! { Forwarder:
                 to.add(&labels, destination.attempts(ended));
             }
         };
-    "forward_unrouted_total" Counter [] "Recipients that no route takes; their mail is held.",
+    "forward_unrouted_total" Counter [] "Recipients that no route takes; their mail is held. A start begins with those that wait already.",
         |s, to| to.add(&[], s.unrouted);
+    "forward_notices_held" Gauge [] "Notices to senders that wait since an earlier start, and that nobody takes now: there is no `dsn_via`. As the start found them.",
+        |s, to| to.add(&[], s.notices_held);
     "forward_dead_messages" Gauge [] "Parts of messages in forward/dead: refused, expired, or not to be sent as they are.",
         |s, to| to.add(&[], s.dead);
     "forward_delay_seconds" Histogram ["part"] "How long messages took, by part: queue (from received to the begin of this attempt, without connect), connect (for the first message of each connection: name, connect, greeting, EHLO, TLS), transmit (from the first command to the last reply). Each attempt that was answered counts.",

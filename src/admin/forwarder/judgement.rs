@@ -103,11 +103,17 @@ fn kept(status: &ForwardStatus, found: &mut Vec<Problem>) {
         let cure = "Name their domains in a [[forward]] table, and start the forwarder again.";
         add(found, Severity::Warning, what, cure);
     }
+    if status.queue.notices_held > 0 {
+        let count = figures::count(status.queue.notices_held);
+        let what = format!("Nobody takes {count} notices to senders: they are held");
+        let cure = "Name a server in `dsn_via` of [forward_queue], and start the forwarder again.";
+        add(found, Severity::Warning, what, cure);
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::status::forward::{ForwardThroughput, Host};
+    use super::super::super::status::forward::{ForwardThroughput, Host, Queue};
     use super::*;
 
     fn well() -> ForwardStatus {
@@ -167,13 +173,14 @@ mod tests {
             healthy: bad("office: hangs"),
             state: ForwardState::NotReady,
             throughput: ForwardThroughput { unrouted_total: 1, ..ForwardThroughput::default() },
+            queue: Queue { notices_held: 1, ..Queue::default() },
             destinations: vec![Destination { held: 2, waiting: 1, oldest_seconds: Some(90_000), ..up() }],
             ..well()
         };
         let found = problems(&status);
         assert!(found.iter().all(|problem| !problem.what.is_empty() && !problem.cure.is_empty()));
         use Severity::{Error, Warning};
-        assert_eq!(severities(&status), [Error, Error, Warning, Warning, Warning], "{found:?}");
+        assert_eq!(severities(&status), [Error, Error, Warning, Warning, Warning, Warning], "{found:?}");
         let stopping = ForwardStatus { state: ForwardState::Draining, ready: bad("draining"), ..well() };
         assert_eq!(problems(&stopping), [], "a forwarder that stops is not called unwell");
     }

@@ -175,6 +175,7 @@ fn queue(status: &ForwardStatus, out: &mut String) {
     row(out, "In <code>later</code>", &bytes(queue.later_bytes));
     row(out, "Dead messages", &count(queue.dead_messages));
     row(out, "In <code>dead</code>", &bytes(queue.dead_bytes));
+    row(out, "Notices that nobody takes", &count(queue.notices_held));
     row(out, "Behind the spool", &wait(queue.log_lag_seconds));
     row(out, "Time to note results, half", &or_dash(queue.journal_sync_p50_us.map(micros)));
     row(out, "Time to note results, 99 %", &or_dash(queue.journal_sync_p99_us.map(micros)));
@@ -261,6 +262,7 @@ mod tests {
                 later_bytes: 411 << 20,
                 dead_bytes: 421 << 20,
                 dead_messages: 431,
+                notices_held: 481,
                 log_lag_seconds: 0.441,
                 journal_sync_p50_us: Some(451),
                 journal_sync_p99_us: Some(4_610),
@@ -329,6 +331,7 @@ mod tests {
             "451 µs",
             "4.61 ms",
             "471",
+            "481",
             "warning",
             "next-hop-down",
             "an event",

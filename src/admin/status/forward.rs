@@ -84,7 +84,7 @@ pub struct ForwardThroughput {
     pub expired_total: u64,
     /// Since the start.
     pub held_total: u64,
-    /// Since the start: recipients that no route takes.
+    /// Recipients that no route takes: since the start, and those that waited already then.
     pub unrouted_total: u64,
     /// Recipients a second, one number for each of the last 900 seconds at most, the newest last.
     pub delivered_by_second: Vec<u64>,
@@ -170,6 +170,9 @@ pub struct Queue {
     pub dead_bytes: u64,
     /// Parts of messages that were given up.
     pub dead_messages: u64,
+    /// Notices that the start found and that nobody takes.
+    #[serde(default)]
+    pub notices_held: u64,
     /// How old the message is that was read last, while there are more to read; else 0.
     pub log_lag_seconds: f64,
     /// Half of the notes of the last minute took at most so long to be durable; none if there was none.

@@ -252,6 +252,8 @@ impl<R: Ring> Engine<R> {
     /// Takes what an earlier process left.
     pub(super) fn restore(&mut self, left: Left) {
         self.settled = left.settled;
+        self.metrics.engine.unrouted.add(left.unrouted);
+        self.metrics.engine.notices_held.set(left.notices);
         self.restore_suspended(&left.suspended);
         let seconds = timestamp::seconds(self.wall_clock);
         let until = |second: u64| Duration::from_secs(second.saturating_sub(seconds));
