@@ -361,17 +361,46 @@ mod tests {
         status.hostname = hostile();
         status.version = hostile();
         status.problems[0].what = hostile();
+        status.problems[0].cure = hostile();
         status.delays[0].phase = hostile();
         status.destinations[1].destination = hostile();
         status.destinations[1].hosts[0] =
             Host { next_hop: hostile(), state: hostile(), why: hostile(), ..Host::default() };
+        status.events[0].level = hostile();
+        status.events[0].event = hostile();
         status.events[0].text = hostile();
         let (tame, wild) = (page(&full()), page(&status));
         for tag in ["<script", "<img", "</main", "</code", "<!--"] {
             assert_eq!(wild.matches(tag).count(), tame.matches(tag).count(), "{tag}");
         }
+        assert!(!wild.contains(['\u{202e}', '\u{1b}']));
         for page in [tame, wild, page(&ForwardStatus::default())] {
             assert_eq!(well_formed(&page), Ok(()));
         }
+    }
+
+    #[test]
+    fn what_needs_a_look_is_said_in_words() {
+        let mut status = full();
+        assert!(page(&status).contains("Warning.</strong> something slow"));
+        status.problems[0].severity = Severity::Error;
+        assert!(page(&status).contains("Error.</strong> something slow"));
+        status.problems.clear();
+        for (state, word) in [
+            (ForwardState::Forwarding, "Forwarding"),
+            (ForwardState::Idle, "Ready"),
+            (ForwardState::NotReady, "Not forwarding"),
+            (ForwardState::Draining, "Stopping"),
+        ] {
+            status.state = state;
+            let page = page(&status);
+            assert!(page.contains(&format!("role=\"status\">{word}<")), "{word}");
+            assert!(page.contains(&format!("<title>{word} ")), "{word}");
+        }
+        let text = text_of(&page(&ForwardStatus::default()));
+        assert!(text.contains("There is no destination."), "{text}");
+        let idle = Destination { up: true, ..Destination::default() };
+        let text = text_of(&page(&ForwardStatus { destinations: vec![idle], ..ForwardStatus::default() }));
+        assert!(text.contains("nothing waits \u{b7} 0 delivered"), "{text}");
     }
 }
