@@ -76,8 +76,8 @@ pub trait Surroundings {
 /// Forwards the mail of the configured spool until SIGTERM or SIGINT; returns when what was under way is
 /// settled and durable.
 ///
-/// `administer` gets the desk when there is something to ask; what it gives is dropped when the engine has
-/// ended.
+/// `surroundings` are told how far it is. They get the desk once the state was read, and before any mail goes
+/// on.
 ///
 /// Gives how many messages had no answer when the time for that was over: they are delivered again.
 pub fn forward(

@@ -1,6 +1,6 @@
 //! The disk of the forwarder, seen to go on: what the office asks of it may take long in all (a compaction, a
-//! snapshot of a million messages, many messages from a slow disk), and only one step of it that takes long is
-//! a disk that hangs.
+//! snapshot of a million messages, many messages from a slow disk), and only one step of it that takes long
+//! is a disk that hangs.
 
 use std::io;
 use std::path::PathBuf;

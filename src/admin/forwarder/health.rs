@@ -2,8 +2,8 @@
 //! it (`/readyz`).
 //!
 //! Each of its threads has a number that moves: the engine makes a turn each 100 ms at least, the reader
-//! looks as often, and the office has a pulse, which stands while the disk does one step of what it was asked.
-//! As in the receiver, looks are counted and not seconds.
+//! looks as often, and the office has a pulse, which stands while the disk does one step of what it was
+//! asked. As in the receiver, looks are counted and not seconds.
 //!
 //! Whether mail goes on is told by what next hops have answered, and not by what waits at a moment: mail that
 //! goes out within milliseconds is never seen to wait.
@@ -112,8 +112,8 @@ impl ForwardHealth {
         })
     }
 
-    /// Mail waits, and nobody has taken any for a while. One destination that is down while others take theirs
-    /// is for an alert, not for this: the forwarder does its work.
+    /// Mail waits, and nobody has taken any for a while. One destination that is down while others take
+    /// theirs is for an alert, not for this: the forwarder does its work.
     fn next_hops_fault(&self) -> Option<String> {
         let answered = self.seen().answered;
         let names = self.down_with_mail();
