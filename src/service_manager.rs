@@ -53,6 +53,11 @@ impl ServiceManager {
         self.watchdog.filter(|_| self.socket.is_some())
     }
 
+    /// The start has begun, and this is what takes time.
+    pub fn starting(&self, status: impl fmt::Display) {
+        self.tell(format!("STATUS={status}\n"));
+    }
+
     /// The start, or a reload, is complete.
     pub fn ready(&self, status: impl fmt::Display) {
         self.tell(format!("READY=1\nSTATUS={status}\n"));

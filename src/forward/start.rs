@@ -59,6 +59,10 @@ fn failed(what: &str, error: impl std::fmt::Display) -> ForwardError {
 
 /// Who surrounds a forwarder: tells others of it.
 pub trait Surroundings {
+    /// It has the spool for itself, and reads its state next, which may take long. Nothing was changed yet. An
+    /// error ends the start.
+    fn prepares(&self) -> Result<(), String>;
+
     /// Its state was read. What is counted from now on is told from now on, and operators ask at the desk. An
     /// error ends the start.
     fn begins(&self, metrics: &Arc<ForwardMetrics>, desk: Desk) -> Result<(), String>;
@@ -103,6 +107,7 @@ pub fn forward(
     if !shutdown.may_listen() {
         return Ok(0);
     }
+    surroundings.prepares().map_err(ForwardError)?;
     run(config, path, log, report, shutdown, surroundings)
 }
 

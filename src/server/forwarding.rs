@@ -12,6 +12,7 @@ use crate::admin::control_socket::{self, Answer, Answering, ControlStart, Status
 use crate::admin::forwarder::Forwarder;
 use crate::admin::forwarder::health::ForwardHealth;
 use crate::admin::process::Process;
+use crate::admin::socket::Listening;
 use crate::admin::{self, Admin, AdminStart};
 use crate::config::{Config, SinkKind, Warning};
 use crate::forward::Surroundings;
@@ -42,6 +43,7 @@ pub fn forward(config: &Config, warnings: &[Warning], shutdown: &Arc<Shutdown>) 
         report: Arc::clone(&reporter),
         shutdown: Arc::clone(shutdown),
         service_manager: super::service_manager(&mut log),
+        listening: RefCell::new(None),
         health: OnceLock::new(),
         admin: RefCell::new(None),
     };
@@ -89,6 +91,8 @@ struct Around<'a> {
     report: Arc<dyn Report>,
     shutdown: Arc<Shutdown>,
     service_manager: Arc<ServiceManager>,
+    /// Where the administration listens, until it has begun; none where it is off.
+    listening: RefCell<Option<Listening>>,
     /// There is one once it has begun.
     health: OnceLock<Arc<ForwardHealth>>,
     /// Ended by drop.
@@ -112,16 +116,22 @@ impl Around<'_> {
 }
 
 impl Surroundings for Around<'_> {
-    fn begins(&self, metrics: &Arc<ForwardMetrics>, desk: forward::Desk) -> Result<(), String> {
+    fn prepares(&self) -> Result<(), String> {
         // No unit passes sockets to a forwarder.
         let listening = addresses::listen_for_admin(self.config.forward_admin.as_ref(), &mut Lent::none());
-        let listening = listening.map_err(|error| error.to_string())?;
+        *self.listening.borrow_mut() = listening.map_err(|error| error.to_string())?;
+        self.service_manager.starting("reading what waits");
+        Ok(())
+    }
+
+    fn begins(&self, metrics: &Arc<ForwardMetrics>, desk: forward::Desk) -> Result<(), String> {
+        let listening = self.listening.borrow_mut().take();
         let shutdown = Arc::clone(&self.shutdown);
         let stops = Box::new(move || shutdown.has_begun());
         let health = Arc::new(ForwardHealth::new(Arc::clone(metrics), stops));
         let health = self.health.get_or_init(|| health);
         let mut log = self.log.borrow_mut();
-        report::admin(listening.as_ref().map(admin::socket::Listening::address), &mut log);
+        report::admin(listening.as_ref().map(Listening::address), &mut log);
         let forwarder = Arc::new(Forwarder::new(Arc::clone(metrics), Arc::clone(health), log.recent()));
         let told = Arc::clone(&forwarder);
         let start = AdminStart {

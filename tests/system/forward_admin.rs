@@ -342,6 +342,21 @@ fn mail_that_no_route_takes_is_told_and_counted() {
     forwarder.stop();
 }
 
+#[test]
+fn an_address_that_somebody_has_stops_the_start_before_anything_is_changed() {
+    let taken = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let address = taken.local_addr().expect("an address");
+    let near = near(&format!("[[forward]]\nto = [\"smtp://{}\"]\n", free_address()));
+    let file = near.folder().join("ringmx.toml");
+    let text = fs::read_to_string(&file).expect("the configuration");
+    let (before, after) = text.split_once("[forward_admin]\naddress = \"127.0.0.1:0\"").expect("its address");
+    fs::write(&file, format!("{before}[forward_admin]\naddress = \"{address}\"{after}")).expect("written");
+    let mut forwarder = Forwarder::beside(&near);
+    assert!(!forwarder.child.wait().expect("it ends").success());
+    assert!(forwarder.log().contains(&address.to_string()), "{}", forwarder.log());
+    assert!(!near.folder().join("spool/forward/journal").exists());
+}
+
 /// A disk that hangs: the office's note is on its way and does not end.
 #[test]
 fn a_disk_that_hangs_turns_health_bad_and_good_again_and_the_watchdog_with_it() {
@@ -422,6 +437,7 @@ fn a_service_manager_is_told_of_start_and_stop_and_not_while_a_thread_hangs() {
     });
     forwarder.wait_for_status("/readyz", 200);
     let told = told_within(&manager, Duration::from_secs(2));
+    assert_eq!(told[0], "STATUS=reading what waits\n");
     assert!(told.iter().any(|told| told.starts_with("READY=1\nSTATUS=")), "{told:?}");
     assert!(told.iter().filter(|told| *told == "WATCHDOG=1\n").count() >= 2, "{told:?}");
     // The engine is the main thread.
