@@ -120,9 +120,9 @@ pub fn left(keeper: &Keeper, routes: &Routes, report: &dyn Report) -> Left {
             notices += 1;
             continue;
         }
-        let rerouted = keeper.fetch(waiting.place).map(|fetched| {
-            routes.parts(&fetched.envelope.envelope, |index| waiting.recipients.contains(index))
-        });
+        let rerouted = keeper
+            .envelope(waiting.place)
+            .map(|stored| routes.parts(&stored.envelope, |index| waiting.recipients.contains(index)));
         match rerouted {
             Ok(parts) => {
                 waits.extend(parts.destined.into_iter().map(|(destination, _)| left(destination)));

@@ -29,6 +29,13 @@ impl Keeper {
         Ok(Fetched { envelope, content, waits: self.waits(place) })
     }
 
+    /// What is known of a message that waits: the file of a large one is not read. Errors as [`Self::fetch`]
+    /// has them.
+    pub fn envelope(&self, place: Place) -> io::Result<StoredEnvelope> {
+        let place = self.place_of(place);
+        decoded(place, &load(&*self.files, place)?)
+    }
+
     /// Those who wait for a message in `later/`, with the names of their destinations; those of one in
     /// `dead/`, under no name.
     pub fn waits(&self, place: Place) -> Vec<(Box<str>, Recipients)> {
@@ -48,10 +55,18 @@ impl Keeper {
 
 /// Envelope and content of the record at a place. Errors as [`Keeper::fetch`] has them.
 pub fn record(files: &dyn Files, place: Place) -> io::Result<(StoredEnvelope, Vec<u8>)> {
-    // Its file is read once, and held against its checksum then.
-    let copied = Copied::load(files, place, true)?;
-    let envelope = envelope::decode(&copied.envelope).map_err(|_| {
-        io::Error::new(io::ErrorKind::InvalidData, format!("{place}: a newer ringmx wrote its envelope"))
-    })?;
+    let copied = load(files, place)?;
+    let envelope = decoded(place, &copied)?;
     Ok((envelope, copied.into_content()?))
+}
+
+/// Its file is read once, and held against its checksum then.
+fn load(files: &dyn Files, place: Place) -> io::Result<Copied> {
+    Copied::load(files, place, true)
+}
+
+fn decoded(place: Place, copied: &Copied) -> io::Result<StoredEnvelope> {
+    envelope::decode(&copied.envelope).map_err(|_| {
+        io::Error::new(io::ErrorKind::InvalidData, format!("{place}: a newer ringmx wrote its envelope"))
+    })
 }
